@@ -1,0 +1,31 @@
+"""The project's errors: one root, each class's docstring says what happened; the message says where and what to do."""
+
+from __future__ import annotations
+
+
+class SyncError(Exception):
+    """Something a person can act on: `str(error)` is one line that says what, where and what to do."""
+
+
+class SettingsError(SyncError):
+    """A setting is missing, contradictory or not of its type."""
+
+
+class Unreachable(SyncError):
+    """A server does not answer, or refuses the connection or the credentials."""
+
+
+class PreflightError(SyncError):
+    """Source and target do not fit together; nothing was written."""
+
+
+class LocalServerError(SyncError):
+    """An embedded server could not be started, found or ended."""
+
+
+class LeaseLost(SyncError):
+    """Another worker took over this token range; this worker's transaction changed nothing."""
+
+
+class Interrupted(SyncError):
+    """Stopped by the user; the message says how to go on."""
