@@ -1,0 +1,71 @@
+"""What the source holds: its tables with their columns, keys and types, and how large they are."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from cassandra.cluster import Session
+from cassandra.metadata import ColumnMetadata, KeyspaceMetadata, TableMetadata
+
+from sync.core.cql import UdtFields, parse_type
+from sync.core.ring import SizeEstimate
+from sync.core.rows import SourceColumn, SourceTable
+from sync.errors import PreflightError
+
+_COLLECTION_COLUMNS = {"key", "doc_json", "tx_id"}
+
+
+def keyspace_of(session: Session, name: str) -> KeyspaceMetadata:
+    """The keyspace's metadata. Raises PreflightError where there is no such keyspace, with those that there are."""
+    keyspaces = session.cluster.metadata.keyspaces
+    if name not in keyspaces:
+        there = ", ".join(sorted(k for k in keyspaces if not k.startswith("system"))) or "none but the system's"
+        raise PreflightError(f"ASTRA_DB_KEYSPACE: there is no keyspace {name!r} in the source; there are: {there}")
+    return keyspaces[name]
+
+
+def read_tables(session: Session, keyspace: str) -> dict[str, SourceTable]:
+    """Every table of the keyspace, by name."""
+    metadata = keyspace_of(session, keyspace)
+    udts = {name: tuple(zip(udt.field_names, udt.field_types, strict=True)) for name, udt in metadata.user_types.items()}
+    return {name: _table(keyspace, table, udts) for name, table in metadata.tables.items()}
+
+
+def _table(keyspace: str, table: TableMetadata, udts: UdtFields) -> SourceTable:
+    partition = [c.name for c in table.partition_key]
+    clustering = [c.name for c in table.clustering_key]
+    order = partition + clustering + [n for n in table.columns if n not in {*partition, *clustering}]
+    columns = tuple(_column(table.columns[name], partition, clustering, udts) for name in order)
+    return SourceTable(
+        keyspace,
+        table.name,
+        columns,
+        default_ttl=int(table.options.get("default_time_to_live") or 0),
+        is_collection=set(table.columns) >= _COLLECTION_COLUMNS,
+    )
+
+
+def _column(column: ColumnMetadata, partition: list[str], clustering: list[str], udts: UdtFields) -> SourceColumn:
+    kind: Literal["partition_key", "clustering", "regular", "static"] = "regular"
+    if column.name in partition:
+        kind = "partition_key"
+    elif column.name in clustering:
+        kind = "clustering"
+    elif column.is_static:
+        kind = "static"
+    return SourceColumn(column.name, parse_type(column.cql_type, udts), kind)
+
+
+def size_estimates(session: Session, keyspace: str, table: str) -> list[SizeEstimate]:
+    """What `system.size_estimates` says of the table: empty for a young table, and never exact."""
+    rows = session.execute(
+        "SELECT range_start, range_end, partitions_count, mean_partition_size FROM system.size_estimates "
+        "WHERE keyspace_name = %s AND table_name = %s",
+        (keyspace, table),
+    )
+    return [SizeEstimate(int(r[0]), int(r[1]), int(r[2]) * int(r[3])) for r in rows]
+
+
+def release_version(session: Session) -> str:
+    """The server's version."""
+    return str(session.execute("SELECT release_version FROM system.local").one()[0])

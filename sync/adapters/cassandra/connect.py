@@ -1,0 +1,152 @@
+"""A Cassandra or Astra cluster from settings: contact points or a secure connect bundle, TLS, credentials, clear errors."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from zipfile import BadZipFile
+
+from cassandra import AuthenticationFailed, ConsistencyLevel, DriverException, InvalidRequest, Unauthorized
+from cassandra.auth import PlainTextAuthProvider
+from cassandra.cluster import (
+    EXEC_PROFILE_DEFAULT,
+    Cluster,
+    ExecutionProfile,
+    NoHostAvailable,
+    OperationTimedOut,
+    Session,
+)
+from cassandra.policies import DCAwareRoundRobinPolicy, RoundRobinPolicy, TokenAwarePolicy
+
+from sync.adapters.cassandra.pages import RAW_PROFILE, RawProtocolHandler, raw_row_factory
+from sync.errors import SettingsError, Unreachable
+from sync.settings import Settings
+
+_READ_BUFFER = 1 << 18  # the driver's own 4 kB costs a system call and a Python loop for every 4 kB of a page
+
+
+class WideConnection(Cluster.connection_class):  # type: ignore[misc]
+    """The driver's connection with a read buffer fit for pages of megabytes."""
+
+    in_buffer_size = _READ_BUFFER
+
+
+@dataclass(frozen=True, slots=True)
+class Cassandra:
+    """An open cluster: `session` decodes rows as the driver does, `raw` hands pages over as bytes."""
+
+    session: Session
+    raw: Session
+
+
+@contextmanager
+def open_cassandra(settings: Settings, request_timeout: float = 30.0) -> Iterator[Cassandra]:
+    """Both sessions, without keyspace, closed at the end. Raises SettingsError and Unreachable, one line each."""
+    cluster = _cluster(settings, request_timeout)
+    try:
+        session, raw = _connect(cluster, settings), _connect(cluster, settings)
+        raw.client_protocol_handler = RawProtocolHandler
+        yield Cassandra(session, raw)
+    finally:
+        cluster.shutdown()
+
+
+def _connect(cluster: Cluster, settings: Settings) -> Session:
+    try:
+        return cluster.connect()
+    except (NoHostAvailable, AuthenticationFailed, DriverException, OperationTimedOut) as error:
+        raise Unreachable(f"{source_name(settings)}: {explain(error)}") from None
+    except OSError as error:  # ssl.SSLError is one
+        reason = error.strerror or error
+        raise Unreachable(f"{source_name(settings)}: {reason}; check the host, the port and TLS") from None
+
+
+def source_name(settings: Settings) -> str:
+    """How errors and reports name the source; never with a secret."""
+    if settings.astra_db_secure_bundle_path:
+        return f"Astra (bundle {settings.astra_db_secure_bundle_path.name})"
+    return f"Cassandra at {settings.cassandra_contact_points}:{settings.cassandra_port}"
+
+
+def _cluster(settings: Settings, request_timeout: float) -> Cluster:
+    common: dict[str, Any] = {
+        "connection_class": WideConnection,
+        "execution_profiles": _profiles(settings, request_timeout),
+        "connect_timeout": 10,
+        "control_connection_timeout": 10,
+        "idle_heartbeat_interval": 30,
+        "monitor_reporting_enabled": False,
+    }
+    if settings.astra_db_secure_bundle_path:
+        return _astra_cluster(settings, common)
+    settings.require("cassandra_contact_points")
+    points = [p.strip() for p in (settings.cassandra_contact_points or "").split(",") if p.strip()]
+    return Cluster(
+        points, port=settings.cassandra_port, auth_provider=_credentials(settings), ssl_context=_tls(settings), **common
+    )
+
+
+def _astra_cluster(settings: Settings, common: dict[str, Any]) -> Cluster:
+    bundle = settings.astra_db_secure_bundle_path or Path()
+    settings.require("astra_db_application_token")
+    if not bundle.is_file():
+        raise SettingsError(f"ASTRA_DB_SECURE_BUNDLE_PATH: no file at {bundle}; download the bundle of your database")
+    token = settings.astra_db_application_token
+    auth = PlainTextAuthProvider("token", token.get_secret_value() if token else "")
+    try:
+        return Cluster(cloud={"secure_connect_bundle": str(bundle)}, auth_provider=auth, **common)
+    except (BadZipFile, KeyError, ValueError) as error:
+        raise SettingsError(f"ASTRA_DB_SECURE_BUNDLE_PATH: {bundle} is not a secure connect bundle ({error})") from None
+    except (DriverException, OSError) as error:
+        raise Unreachable(f"Astra (bundle {bundle.name}): {explain(error)}") from None
+
+
+def _credentials(settings: Settings) -> PlainTextAuthProvider | None:
+    if settings.cassandra_username is None:
+        return None
+    settings.require("cassandra_password")
+    password = settings.cassandra_password
+    return PlainTextAuthProvider(settings.cassandra_username, password.get_secret_value() if password else "")
+
+
+def _tls(settings: Settings) -> ssl.SSLContext | None:
+    if not (settings.cassandra_ssl or settings.cassandra_ssl_ca_path):
+        return None
+    ca = settings.cassandra_ssl_ca_path
+    try:
+        context = ssl.create_default_context(cafile=str(ca) if ca else None)
+    except (OSError, ssl.SSLError) as error:
+        raise SettingsError(f"CASSANDRA_SSL_CA_PATH: {ca} is not a readable certificate file ({error})") from None
+    # Cluster nodes are found by address, and their certificates seldom name addresses; the chain is verified all the same.
+    context.check_hostname = False
+    return context
+
+
+def _profiles(settings: Settings, request_timeout: float) -> dict[Any, ExecutionProfile]:
+    local_dc = settings.cassandra_local_dc
+    policy = TokenAwarePolicy(DCAwareRoundRobinPolicy(local_dc) if local_dc else RoundRobinPolicy())
+    common = {"consistency_level": ConsistencyLevel.LOCAL_QUORUM, "request_timeout": request_timeout}
+    return {
+        EXEC_PROFILE_DEFAULT: ExecutionProfile(policy, **common),
+        RAW_PROFILE: ExecutionProfile(policy, row_factory=raw_row_factory, **common),
+    }
+
+
+def explain(error: BaseException) -> str:
+    """What went wrong and what to do, in one line, from a driver's error."""
+    causes = list(error.errors.values()) if isinstance(error, NoHostAvailable) else [error]
+    cause = causes[0] if causes else error
+    text = " ".join(str(cause).split())
+    if isinstance(cause, AuthenticationFailed) or "AuthenticationFailed" in text or "credentials" in text.lower():
+        return "the user name or password was refused; check CASSANDRA_USERNAME and CASSANDRA_PASSWORD (or the token)"
+    if "requires authentication" in text:
+        return "it asks for credentials; set CASSANDRA_USERNAME and CASSANDRA_PASSWORD"
+    if isinstance(cause, Unauthorized):
+        return f"not permitted: {text}"
+    if isinstance(cause, InvalidRequest):
+        return text
+    return f"{text}; check the host, the port and TLS"

@@ -1,0 +1,211 @@
+"""Maps, lists, sets, tuples and UDTs → jsonb, in the very text Postgres prints, so that hashes agree.
+
+`jsonb_send` is a byte 1 and jsonb's own text: object keys by length, then bytes; `", "` and `": "`; numbers as numeric
+prints them. Values take the form of Cassandra's `SELECT JSON` (CQL documentation, "JSON support"): blobs as `"0x…"`,
+timestamps as `"2011-02-03 04:05:00.000Z"`, keys that are not text as the text of their JSON.
+"""
+
+from __future__ import annotations
+
+import re
+import struct
+from collections.abc import Callable
+from decimal import Decimal
+from ipaddress import ip_address
+from math import isfinite
+from uuid import UUID
+
+from sync.core.cql import CqlType
+from sync.core.encode.base import INT64, Encode, Reject, UnsupportedPair, elements, fields, map_elements
+from sync.core.encode.numerics import decimal_digits, decimal_parts
+from sync.core.encode.scalars import INT_BYTES, encode_text, read_vints
+from sync.core.encode.times import format_clock, format_date, format_timestamp
+
+VERSION = b"\x01"
+_ESCAPE = re.compile(rb'[\x00-\x1f"\\]')
+_SHORT = {0x08: b"\\b", 0x09: b"\\t", 0x0A: b"\\n", 0x0C: b"\\f", 0x0D: b"\\r", 0x22: b'\\"', 0x5C: b"\\\\"}
+_MAX_INTEGER_DIGITS, _MAX_SCALE = 131_072, 16_383
+Render = Callable[[bytes], bytes]
+"""From a cell to the text of its JSON; raises Reject."""
+
+
+def jsonb(cql: CqlType, strip_nul: bool = False) -> Encode:
+    """The encode function of `cql` into jsonb; with `strip_nul`, texts lose their NUL characters."""
+    render = renderer(cql, _stripped_text if strip_nul else _text)
+
+    def encode(cell: bytes) -> bytes:
+        return VERSION + render(cell)
+
+    return encode
+
+
+def renderer(cql: CqlType, text: Render) -> Render:
+    """The function that writes a cell of this type as JSON. Raises UnsupportedPair for a type JSON has no form for."""
+    if cql.name in ("text", "ascii"):
+        return text
+    if cql.name == "map":
+        return _map(cql, text)
+    if cql.name in ("list", "set"):
+        return _list(renderer(cql.args[0], text))
+    if cql.name in ("tuple", "udt"):
+        return _fields(cql, text)
+    if cql.name == "vector":
+        return _vector(cql)
+    if cql.name in INT_BYTES or cql.name == "varint":
+        return _integer
+    scalar = _SCALARS.get(cql.name)
+    if scalar is None:
+        raise UnsupportedPair(f"{cql} has no form in JSON")
+    return scalar
+
+
+def quote(text: bytes) -> bytes:
+    """A JSON string as Postgres's `escape_json` writes it: only `"`, `\\` and what is below a blank are escaped."""
+    return b'"' + _ESCAPE.sub(_escape, text) + b'"'
+
+
+def _escape(match: re.Match[bytes]) -> bytes:
+    code = match.group()[0]
+    return _SHORT.get(code) or b"\\u%04x" % code
+
+
+def _text(cell: bytes) -> bytes:
+    return quote(encode_text(cell))
+
+
+def _stripped_text(cell: bytes) -> bytes:
+    return _text(cell.replace(b"\x00", b""))
+
+
+def _string(read: Callable[[bytes], str]) -> Render:
+    return lambda cell: b'"' + read(cell).encode() + b'"'
+
+
+def _integer(cell: bytes) -> bytes:
+    return decimal_digits(int.from_bytes(cell, "big", signed=True)).encode()
+
+
+def _decimal(cell: bytes) -> bytes:
+    unscaled, scale = decimal_parts(cell)
+    return plain_number(Decimal((unscaled < 0, tuple(map(int, decimal_digits(abs(unscaled)))), -scale)))
+
+
+def plain_number(value: Decimal) -> bytes:
+    """A number without exponent, as numeric prints it; numeric has no negative zero."""
+    exponent = value.as_tuple().exponent
+    if not isinstance(exponent, int):
+        raise Reject("NaN or Infinity in JSON")
+    if -exponent > _MAX_SCALE or value.adjusted() >= _MAX_INTEGER_DIGITS:
+        raise Reject("a number in JSON beyond numeric's range")
+    return f"{abs(value) if value.is_zero() else value:f}".encode()
+
+
+def _floating(layout: struct.Struct) -> Render:
+    def render(cell: bytes) -> bytes:
+        (value,) = layout.unpack(cell)
+        if not isfinite(value):
+            raise Reject("NaN or Infinity in JSON")
+        return plain_number(Decimal(repr(value)))
+
+    return render
+
+
+def _duration(cell: bytes) -> str:
+    months, days, nanoseconds = read_vints(cell, 3)
+    sign = "-" if min(months, days, nanoseconds) < 0 else ""
+    return f"{sign}{abs(months)}mo{abs(days)}d{abs(nanoseconds)}ns"
+
+
+def _map(cql: CqlType, text: Render) -> Render:
+    key, value = renderer(cql.args[0], text), _or_null(renderer(cql.args[1], text))
+
+    def render(cell: bytes) -> bytes:
+        flat = map_elements(cell)
+        pairs = {_as_key(key(k or b"")): value(v) for k, v in zip(flat[::2], flat[1::2], strict=True)}
+        if 2 * len(pairs) != len(flat):
+            raise Reject("two keys of a map that become one key in JSON")
+        return _object(list(pairs.items()))
+
+    plain = cql.args == (CqlType("text"), CqlType("text"))
+    return _text_map(render) if plain else render
+
+
+def _text_map(careful: Render) -> Render:
+    """map<text, text>: the common case. What needs an escape, or is refused, goes the careful way."""
+
+    def render(cell: bytes) -> bytes:
+        flat = map_elements(cell)
+        if None in flat or _ESCAPE.search(b"".join(flat)):  # type: ignore[arg-type]
+            return careful(cell)
+        pairs: list[tuple[bytes, bytes]] = sorted(zip(flat[::2], flat[1::2], strict=True), key=_by_length)  # type: ignore[arg-type]
+        return b'{"' + b'", "'.join([b'%b": "%b' % pair for pair in pairs]) + b'"}' if pairs else b"{}"
+
+    return render
+
+
+def _by_length(pair: tuple[bytes, bytes]) -> tuple[int, bytes]:
+    return len(pair[0]), pair[0]
+
+
+def _as_key(rendered: bytes) -> bytes:
+    """The JSON text of a key's rendering, which must be a string: text keeps its quotes, all else is put into them."""
+    return rendered if rendered.startswith(b'"') else quote(rendered)
+
+
+def _object(pairs: list[tuple[bytes, bytes]]) -> bytes:
+    # jsonb orders by the unescaped key; escaped ones are unescaped for the comparison only.
+    pairs.sort(key=lambda pair: _by_length((_unquote(pair[0]), b"")))
+    return b"{" + b", ".join([k + b": " + v for k, v in pairs]) + b"}"
+
+
+_UNESCAPE = re.compile(rb"\\(u00..|.)")
+_LONG = {v[1:]: bytes((k,)) for k, v in _SHORT.items()}
+
+
+def _unquote(quoted: bytes) -> bytes:
+    return _UNESCAPE.sub(lambda m: _LONG.get(m[1]) or bytes((int(m[1][1:], 16),)), quoted[1:-1])
+
+
+def _or_null(render: Render) -> Callable[[bytes | None], bytes]:
+    return lambda cell: b"null" if cell is None else render(cell)
+
+
+def _list(element: Render) -> Render:
+    render_element = _or_null(element)
+    return lambda cell: b"[" + b", ".join([render_element(e) for e in elements(cell)]) + b"]"
+
+
+def _fields(cql: CqlType, text: Render) -> Render:
+    parts = [_or_null(renderer(a, text)) for a in cql.args]
+
+    def values(cell: bytes) -> list[bytes]:
+        return [part(f) for part, f in zip(parts, fields(cell, len(parts)), strict=True)]
+
+    if cql.name == "tuple":
+        return lambda cell: b"[" + b", ".join(values(cell)) + b"]"
+    names = [quote(f.encode()) for f in cql.fields]
+    return lambda cell: _object(list(zip(names, values(cell), strict=True)))
+
+
+def _vector(cql: CqlType) -> Render:
+    if cql.args[0].name != "float":
+        raise UnsupportedPair(f"{cql} has no form in JSON")
+    render_float = _floating(_FLOAT)
+    return lambda cell: b"[" + b", ".join([render_float(cell[i : i + 4]) for i in range(0, len(cell), 4)]) + b"]"
+
+
+_FLOAT, _DOUBLE = struct.Struct(">f"), struct.Struct(">d")
+_SCALARS: dict[str, Render] = {
+    "decimal": _decimal,
+    "float": _floating(_FLOAT),
+    "double": _floating(_DOUBLE),
+    "boolean": lambda cell: b"true" if cell[0] else b"false",
+    "uuid": _string(lambda cell: str(UUID(bytes=cell))),
+    "timeuuid": _string(lambda cell: str(UUID(bytes=cell))),
+    "blob": _string(lambda cell: "0x" + cell.hex()),
+    "inet": _string(lambda cell: str(ip_address(cell))),
+    "timestamp": _string(lambda cell: format_timestamp(INT64.unpack(cell)[0])),
+    "date": _string(lambda cell: format_date(int.from_bytes(cell, "big") - 2**31)),
+    "time": _string(lambda cell: format_clock(INT64.unpack(cell)[0], 9)),
+    "duration": _string(_duration),
+}

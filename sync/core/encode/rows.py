@@ -1,0 +1,193 @@
+"""From a page of CQL rows to rows of binary COPY: a function generated for each table, and a slow one that explains.
+
+A source row is the token, then the columns in the order of `RowEncoder.pairs`; a target row is an int16 count of columns, the
+token, the same columns, and the version. Runs of cells whose bytes do not change are copied in one slice.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from sync.core.encode import encoder_for
+from sync.core.encode.base import INT16, INT32, INT64, NULL, Encoder, Reject, with_length
+from sync.core.rows import ColumnPair, TableMap
+
+TOKEN_COLUMN, VERSION_COLUMN = "_sync_token", "_sync_version"
+COPY_HEADER = b"PGCOPY\n\xff\r\n\x00" + bytes(8)
+COPY_TRAILER = b"\xff\xff"
+ENCODE_ERRORS = (Reject, struct.error, IndexError, OverflowError, ValueError)
+"""What a cell that is not what it should be raises in the fast path; the slow path then says which and why."""
+
+PageEncoder = Callable[[bytes, int, int], tuple[list[bytes], int, int]]
+"""(data, offset, rows) → pieces of COPY data, the offset of the last row, the offset behind it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Issue:
+    """A value that was not carried as it is: the column, why, and what was done: reject (the row), strip-nul or null."""
+
+    column: str
+    reason: str
+    action: str
+
+
+@dataclass(frozen=True, slots=True)
+class CheckedRow:
+    """One row by the slow path: `encoded` is None where it is rejected; `key` are its raw CQL key cells."""
+
+    token: int
+    key: tuple[bytes | None, ...]
+    encoded: bytes | None
+    issues: tuple[Issue, ...]
+
+
+class RowEncoder:
+    """Encodes the rows of one table. `columns` is what to select (after the token), `copy_columns` what to COPY into."""
+
+    def __init__(self, table: TableMap, version: int) -> None:
+        found = [(pair, encoder_for(pair.source.type, pair.target.type)) for pair in table.pairs]
+        keys, rest = found[: len(table.keys)], found[len(table.keys) :]
+        # Columns that are copied as they are stand side by side, so that one slice takes them all.
+        rest.sort(key=lambda f: (not f[1].same, f[1].prefix is None))
+        ordered = keys + rest
+        self.pairs: tuple[ColumnPair, ...] = tuple(p for p, _ in ordered)
+        self.encoders: tuple[Encoder, ...] = tuple(e for _, e in ordered)
+        self.key_count = len(keys)
+        self.columns = tuple(p.source.name for p in self.pairs)
+        self.copy_columns = (TOKEN_COLUMN, *(p.target.name for p in self.pairs), VERSION_COLUMN)
+        self._count = INT16.pack(len(self.copy_columns))
+        self._version = INT32.pack(8) + INT64.pack(version)
+        self.encode_page = _generate(self.encoders, self._count, self._version)
+
+    def check_page(self, data: bytes, at: int, count: int) -> Iterator[CheckedRow]:
+        """The rows one by one, with what is wrong with each."""
+        for _ in range(count):
+            cells, at = read_cells(data, at, 1 + len(self.encoders))
+            yield self._check(cells)
+
+    def _check(self, cells: list[bytes | None]) -> CheckedRow:
+        token = INT64.unpack(cells[0] or b"")[0]
+        issues: list[Issue] = []
+        parts = [self._count, INT32.pack(8), cells[0] or b""]
+        for pair, encoder, cell in zip(self.pairs, self.encoders, cells[1:], strict=True):
+            parts.append(_check_cell(pair, encoder, cell, issues))
+        parts.append(self._version)
+        rejected = any(i.action == "reject" for i in issues)
+        key = tuple(cells[1 : 1 + self.key_count])
+        return CheckedRow(token, key, None if rejected else b"".join(parts), tuple(issues))
+
+
+def read_cells(data: bytes, at: int, count: int) -> tuple[list[bytes | None], int]:
+    """`count` cells from `at`, and where they end."""
+    cells: list[bytes | None] = []
+    for _ in range(count):
+        (length,) = INT32.unpack_from(data, at)
+        at += 4
+        cells.append(data[at : at + length] if length >= 0 else None)
+        at += max(length, 0)
+    return cells, at
+
+
+def last_token(data: bytes, row_at: int) -> int:
+    """The token of the row at `row_at`."""
+    return int(INT64.unpack_from(data, row_at + 4)[0])
+
+
+def _check_cell(pair: ColumnPair, encoder: Encoder, cell: bytes | None, issues: list[Issue]) -> bytes:
+    if cell is None or (not cell and encoder.empty_is_null):
+        return _null(pair, issues)
+    try:
+        return with_length(encode_cell(encoder, cell))
+    except Reject as reject:
+        reason = str(reject)
+    if pair.on_reject == "strip-nul":
+        try:
+            stripped = encode_cell(encoder_for(encoder.cql, encoder.pg, strip_nul=True), cell)
+        except Reject as reject:
+            reason = str(reject)  # it was not (only) the NUL
+        else:
+            issues.append(Issue(pair.source.name, reason, "strip-nul"))
+            return with_length(stripped)
+    to_null = pair.on_reject == "null" and not pair.target.not_null
+    issues.append(Issue(pair.source.name, reason, "null" if to_null else "reject"))
+    return NULL
+
+
+def _null(pair: ColumnPair, issues: list[Issue]) -> bytes:
+    if pair.target.not_null:
+        issues.append(Issue(pair.source.name, f"null, and {pair.target.name} takes none", "reject"))
+    return NULL
+
+
+def encode_cell(encoder: Encoder, cell: bytes) -> bytes:
+    """The encoded cell. Raises Reject for whatever is wrong with it."""
+    try:
+        return encoder.encode(cell)
+    except Reject:
+        raise
+    except (struct.error, IndexError, OverflowError, ValueError):
+        raise Reject(f"{len(cell)} bytes that are not a {encoder.cql}") from None
+
+
+def _generate(encoders: tuple[Encoder, ...], count: bytes, version: bytes) -> PageEncoder:
+    """The fast path.
+
+    It is written out for the table's columns because a loop over columns costs more than the work itself. It checks
+    nothing that Postgres's input functions check.
+    """
+    lines = ["def encode(data, at, rows):", " out = []; add = out.append; row = at", " for _ in range(rows):"]
+    lines += ["  row = start = at", "  add(COUNT)"]
+    names: dict[str, object] = {
+        "COUNT": count,
+        "VERSION": version,
+        "NULL": NULL,
+        "unpack": INT32.unpack_from,
+        "pack": INT32.pack,
+    }
+    lines += _skip(8)
+    in_run = True
+    for i, encoder in enumerate(encoders):
+        if encoder.same or encoder.prefix is not None:
+            lines += [] if in_run else ["  start = at"]
+            in_run = True
+            lines += _skip(encoder.width) if encoder.same else _prefixed(i, encoder, names)
+        else:
+            lines += ["  add(data[start:at])"] if in_run else []
+            in_run = False
+            lines += _encoded(i, encoder, names)
+    lines += ["  add(data[start:at])"] if in_run else []
+    lines += ["  add(VERSION)", " return out, row, at"]
+    exec("\n".join(lines), names)
+    encode: PageEncoder = names["encode"]  # type: ignore[assignment]
+    return encode
+
+
+def _skip(width: int | None) -> list[str]:
+    """Pass over one cell; where the width is known, one byte of its length tells it from a null."""
+    general = "(unpack(data, at)[0] + 4 if data[at] < 128 else 4)"
+    if width is None or width > 127:
+        return [f"  at += {general}"]
+    return [f"  at += {width + 4} if data[at + 3] == {width} and not data[at + 2] else {general}"]
+
+
+def _prefixed(i: int, encoder: Encoder, names: dict[str, object]) -> list[str]:
+    prefix, width = encoder.prefix or b"", encoder.width or 0
+    names[f"P{i}"] = INT32.pack(len(prefix) + width) + prefix
+    return [
+        "  n = unpack(data, at)[0]",
+        f"  if n == {width}: add(data[start:at]); add(P{i}); start = at + 4; at = start + n",
+        "  elif n < 0: at += 4",
+        "  else: raise ValueError('a cell of the wrong width')",
+    ]
+
+
+def _encoded(i: int, encoder: Encoder, names: dict[str, object]) -> list[str]:
+    names[f"E{i}"] = encoder.encode
+    present = "n > 0" if encoder.empty_is_null else "n >= 0"
+    return [
+        "  n = unpack(data, at)[0]; at += 4",
+        f"  if {present}: cell = E{i}(data[at:at + n]); at += n; add(pack(len(cell))); add(cell)",
+        "  else: add(NULL)",
+    ]

@@ -1,0 +1,79 @@
+"""The token ring of Cassandra's Murmur3Partitioner and its half-open ranges `(start, end]`.
+
+The one notation everywhere is `(start, end]`. The range that starts at `MIN_TOKEN` also holds `MIN_TOKEN` itself, so that
+the planned ranges together are the whole ring, both ends included (invariant 4).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from itertools import pairwise
+
+MIN_TOKEN = -(2**63)
+MAX_TOKEN = 2**63 - 1
+RING_SIZE = 2**64
+
+
+@dataclass(frozen=True, order=True, slots=True)
+class TokenRange:
+    """Tokens `start < t <= end`; a range that starts at `MIN_TOKEN` holds `MIN_TOKEN` too."""
+
+    start: int
+    end: int
+
+    def __post_init__(self) -> None:
+        if not MIN_TOKEN <= self.start < self.end <= MAX_TOKEN:
+            raise ValueError(f"({self.start}, {self.end}] is not a token range")
+
+    def __contains__(self, token: int) -> bool:
+        return self.start < token <= self.end or token == self.start == MIN_TOKEN
+
+    @property
+    def width(self) -> int:
+        """The number of tokens in the range."""
+        return self.end - self.start + (self.start == MIN_TOKEN)
+
+    def split(self, parts: int) -> list[TokenRange]:
+        """The range cut into at most `parts` neighbours of nearly equal width, in order, none of them empty."""
+        distance = self.end - self.start
+        parts = max(1, min(parts, distance))
+        cuts = [self.start + distance * i // parts for i in range(parts + 1)]
+        return [TokenRange(a, b) for a, b in pairwise(cuts)]
+
+
+WHOLE_RING = TokenRange(MIN_TOKEN, MAX_TOKEN)
+
+
+def check_whole_ring(ranges: Iterable[TokenRange]) -> None:
+    """Raise ValueError unless the ranges, in any order, hold every token of the ring exactly once."""
+    ordered = sorted(ranges)
+    if not ordered or ordered[0].start != MIN_TOKEN or ordered[-1].end != MAX_TOKEN:
+        raise ValueError("the ranges do not reach both ends of the ring")
+    for left, right in pairwise(ordered):
+        if left.end != right.start:
+            raise ValueError(f"the ring has a gap or an overlap between {left} and {right}")
+    if sum(r.width for r in ordered) != RING_SIZE:
+        raise ValueError("the ranges do not add up to the ring")
+
+
+@dataclass(frozen=True, slots=True)
+class SizeEstimate:
+    """One row of `system.size_estimates`: the bytes a node holds in one of its primary ranges."""
+
+    start: int
+    end: int
+    bytes: int
+
+
+def plan_ranges(estimates: Iterable[SizeEstimate], target_bytes: int, at_least: int = 64) -> list[TokenRange]:
+    """Cut the whole ring into ranges of about `target_bytes`, and into `at_least` this many.
+
+    The estimates say only how many ranges there are to be: the partitioner spreads keys evenly, so equal widths are equal
+    sizes, whichever node holds them, and an estimate that is stale or missing costs balance, never coverage. A range that
+    proves too big is split when it is copied.
+    """
+    total = sum(e.bytes for e in estimates)
+    ranges = WHOLE_RING.split(max(at_least, -(-total // target_bytes)))
+    check_whole_ring(ranges)
+    return ranges

@@ -1,0 +1,114 @@
+"""Tables, columns and how a source table maps onto its target: plain values, read from both catalogues."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from sync.core.cql import CqlType
+
+OnReject = Literal["reject", "strip-nul", "null"]
+
+
+@dataclass(frozen=True, slots=True)
+class SourceColumn:
+    """A column of the source: `kind` is partition_key, clustering, regular or static."""
+
+    name: str
+    type: CqlType
+    kind: Literal["partition_key", "clustering", "regular", "static"]
+
+
+@dataclass(frozen=True, slots=True)
+class SourceTable:
+    """A source table as its catalogue describes it; key columns come first, in key order."""
+
+    keyspace: str
+    name: str
+    columns: tuple[SourceColumn, ...]
+    default_ttl: int = 0
+    is_collection: bool = False
+
+    @property
+    def partition_key(self) -> tuple[SourceColumn, ...]:
+        return tuple(c for c in self.columns if c.kind == "partition_key")
+
+    @property
+    def primary_key(self) -> tuple[SourceColumn, ...]:
+        return tuple(c for c in self.columns if c.kind in ("partition_key", "clustering"))
+
+
+@dataclass(frozen=True, slots=True)
+class PgType:
+    """A Postgres type: `name` as in pg_type (`int4`, `vector`), its OID, its modifier (-1: none), an array's element."""
+
+    name: str
+    oid: int = 0
+    typmod: int = -1
+    element: PgType | None = None
+    sql: str = ""
+
+    def __str__(self) -> str:
+        return self.sql or self.name
+
+
+@dataclass(frozen=True, slots=True)
+class TargetColumn:
+    """A column of the target; `required` where it takes no null and has no default."""
+
+    name: str
+    type: PgType
+    not_null: bool = False
+    required: bool = False
+    generated: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class TargetTable:
+    """A target table as its catalogue describes it."""
+
+    schema: str
+    name: str
+    columns: tuple[TargetColumn, ...]
+    primary_key: tuple[str, ...]
+
+    def column(self, name: str) -> TargetColumn | None:
+        """The column of that name, or None."""
+        return next((c for c in self.columns if c.name == name), None)
+
+
+@dataclass(frozen=True, slots=True)
+class TableOptions:
+    """What sync.toml says about one table."""
+
+    target: str = ""
+    rename: dict[str, str] = field(default_factory=dict)
+    ignore: frozenset[str] = frozenset()
+    on_reject: dict[str, OnReject] = field(default_factory=dict)
+    keep_ttl: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ColumnPair:
+    """One source column and the target column it fills."""
+
+    source: SourceColumn
+    target: TargetColumn
+    on_reject: OnReject = "reject"
+
+
+@dataclass(frozen=True, slots=True)
+class TableMap:
+    """A source table, its target and the pairs of columns, key columns first: the order of a row's canonical bytes."""
+
+    source: SourceTable
+    target: TargetTable
+    pairs: tuple[ColumnPair, ...]
+
+    @property
+    def name(self) -> str:
+        return self.source.name
+
+    @property
+    def keys(self) -> tuple[ColumnPair, ...]:
+        return self.pairs[: len(self.source.primary_key)]

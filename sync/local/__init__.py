@@ -1,0 +1,28 @@
+"""Embedded servers for development, the tests and the demo: Cassandra, Postgres with pgvector, Valkey, from packages.
+
+`up(folder)` starts all three below one folder, `down(folder)` ends them and removes it.
+"""
+
+from __future__ import annotations
+
+from sync.local.base import Server, ServerStatus
+from sync.local.cassandra import CassandraServer
+from sync.local.cassandra_config import CassandraOptions
+from sync.local.endpoints import Endpoints
+from sync.local.postgres import PostgresOptions, PostgresServer
+from sync.local.stack import down, status, up
+from sync.local.valkey import ValkeyServer
+
+__all__ = [
+    "CassandraOptions",
+    "CassandraServer",
+    "Endpoints",
+    "PostgresOptions",
+    "PostgresServer",
+    "Server",
+    "ServerStatus",
+    "ValkeyServer",
+    "down",
+    "status",
+    "up",
+]

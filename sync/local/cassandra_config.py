@@ -1,0 +1,227 @@
+"""The files a lone development node of Cassandra is started with: cassandra.yaml, the JVM's arguments, logback."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sync.local.ports import LOOPBACK
+
+_EXPORTS = (
+    "java.base/jdk.internal.misc",
+    "java.management.rmi/com.sun.jmx.remote.internal.rmi",
+    "java.rmi/sun.rmi.registry",
+    "java.rmi/sun.rmi.server",
+    "java.sql/java.sql",
+    "java.base/java.lang.ref",
+    "jdk.unsupported/sun.misc",
+    "jdk.attach/sun.tools.attach",
+)
+_OPENS = (
+    "java.base/java.lang.module",
+    "java.base/jdk.internal.loader",
+    "java.base/jdk.internal.ref",
+    "java.base/jdk.internal.reflect",
+    "java.base/jdk.internal.math",
+    "java.base/jdk.internal.module",
+    "java.base/jdk.internal.util.jar",
+    "jdk.management/com.sun.management.internal",
+    "java.base/sun.nio.ch",
+    "java.base/java.io",
+    "java.base/java.lang.reflect",
+    "java.base/java.lang",
+    "java.base/java.util",
+    "java.base/java.nio",
+    "java.base/java.util.concurrent",
+    "java.base/java.util.concurrent.atomic",
+)
+_LOGBACK = """<configuration>
+  <shutdownHook class="ch.qos.logback.core.hook.DefaultShutdownHook"/>
+  <appender name="FILE" class="ch.qos.logback.core.rolling.RollingFileAppender">
+    <file>{log}</file>
+    <rollingPolicy class="ch.qos.logback.core.rolling.FixedWindowRollingPolicy">
+      <fileNamePattern>{log}.%i</fileNamePattern><minIndex>1</minIndex><maxIndex>2</maxIndex>
+    </rollingPolicy>
+    <triggeringPolicy class="ch.qos.logback.core.rolling.SizeBasedTriggeringPolicy">
+      <maxFileSize>20MB</maxFileSize>
+    </triggeringPolicy>
+    <encoder><pattern>%-5level %date{{ISO8601}} [%thread] %msg%n</pattern></encoder>
+  </appender>
+  <root level="INFO"><appender-ref ref="FILE"/></root>
+  <logger name="org.apache.cassandra.db.compaction" level="WARN"/>
+</configuration>
+"""
+
+
+@dataclass(frozen=True)
+class CassandraOptions:
+    """What a test may want different; `yaml` and `jvm` are added last and win."""
+
+    heap_mb: int = 512
+    password_auth: bool = False
+    certificate: Path | None = None  # PEM; with `key`, clients must use TLS
+    key: Path | None = None  # PEM, PKCS #8
+    yaml: Mapping[str, Any] | None = None
+    jvm: Sequence[str] = ()
+
+    @property
+    def tls(self) -> bool:
+        """Whether clients must use TLS."""
+        return self.certificate is not None
+
+
+def settings(folder: Path, ports: Mapping[str, int], options: CassandraOptions) -> dict[str, Any]:
+    """cassandra.yaml as a dictionary."""
+    return {
+        **_places(folder / "data", ports),
+        **_limits(),
+        **_security(folder, options),
+        **(options.yaml or {}),
+    }
+
+
+def _places(data: Path, ports: Mapping[str, int]) -> dict[str, Any]:
+    seed = f"{LOOPBACK}:{ports['storage']}"
+    return {
+        "cluster_name": "sync local",
+        "num_tokens": 16,
+        "allocate_tokens_for_local_replication_factor": 1,
+        "partitioner": "org.apache.cassandra.dht.Murmur3Partitioner",
+        "seed_provider": [{"class_name": "org.apache.cassandra.locator.SimpleSeedProvider", "parameters": [{"seeds": seed}]}],
+        "endpoint_snitch": "SimpleSnitch",
+        "listen_address": LOOPBACK,
+        "rpc_address": LOOPBACK,
+        "storage_port": ports["storage"],
+        "native_transport_port": ports["client"],
+        "start_native_transport": True,
+        "data_file_directories": [str(data / "sstables")],
+        "commitlog_directory": str(data / "commitlog"),
+        "saved_caches_directory": str(data / "caches"),
+        "hints_directory": str(data / "hints"),
+        "cdc_raw_directory": str(data / "cdc"),
+        "storage_compatibility_mode": "NONE",
+        "sstable": {"selected_format": "bti"},
+    }
+
+
+def _limits() -> dict[str, Any]:
+    """A small node on a small machine: little memory, no throttles, long time-outs; what it acknowledged is on disk."""
+    return {
+        "commitlog_sync": "batch",
+        "commitlog_segment_size": "32MiB",
+        "commitlog_total_space": "512MiB",
+        "memtable_heap_space": "96MiB",
+        "memtable_offheap_space": "96MiB",
+        "memtable_allocation_type": "offheap_buffers",
+        "memtable_flush_writers": 1,
+        "file_cache_size": "64MiB",
+        "networking_cache_size": "16MiB",
+        "concurrent_reads": 16,
+        "concurrent_writes": 64,  # a writer waits for the commit log: these threads mostly sleep
+        "concurrent_counter_writes": 8,
+        "concurrent_compactors": 1,
+        "compaction_throughput": "0MiB/s",
+        "native_transport_max_threads": 64,
+        "native_transport_max_frame_size": "256MiB",
+        "read_request_timeout": "20s",
+        "range_request_timeout": "30s",
+        "write_request_timeout": "10s",
+        "counter_write_request_timeout": "10s",
+        "cas_contention_timeout": "5s",
+        "truncate_request_timeout": "60s",
+        "request_timeout": "30s",
+        "slow_query_log_timeout": "0ms",
+        "auto_snapshot": False,
+        "snapshot_before_compaction": False,
+        "incremental_backups": False,
+        "hinted_handoff_enabled": False,
+        "dynamic_snitch": False,
+        "cross_node_timeout": False,
+        "disk_optimization_strategy": "ssd",
+    }
+
+
+def _security(folder: Path, options: CassandraOptions) -> dict[str, Any]:
+    password = options.password_auth
+    found: dict[str, Any] = {
+        "authenticator": "PasswordAuthenticator" if password else "AllowAllAuthenticator",
+        "authorizer": "CassandraAuthorizer" if password else "AllowAllAuthorizer",
+        "role_manager": "CassandraRoleManager",
+        "auth_cache_warming_enabled": False,
+    }
+    if options.tls:
+        found["client_encryption_options"] = {
+            "enabled": True,
+            "optional": False,
+            "require_client_auth": "false",
+            "ssl_context_factory": {"class_name": "org.apache.cassandra.security.PEMBasedSslContextFactory"},
+            "keystore": str(folder / "tls.pem"),
+        }
+    return found
+
+
+def jvm_arguments(
+    folder: Path, ports: Mapping[str, int], options: CassandraOptions, jars: Sequence[Path], agent: Path
+) -> list[str]:
+    """The arguments of `java` before the main class."""
+    return [
+        f"-Xms{options.heap_mb}m",
+        f"-Xmx{options.heap_mb}m",
+        "-XX:MaxDirectMemorySize=512m",
+        "-Xss512k",
+        "-XX:+UseG1GC",
+        "-XX:+ParallelRefProcEnabled",
+        "-XX:+UseStringDeduplication",
+        "-XX:+PerfDisableSharedMem",
+        "-XX:+ExitOnOutOfMemoryError",  # half a node is worse than none: it would time out instead of being restarted
+        "-XX:-UsePerfData",
+        "-ea",
+        f"-javaagent:{agent}",
+        "-Djdk.attach.allowAttachSelf=true",
+        "-Dio.netty.tryReflectionSetAccessible=true",
+        *(f"--add-exports={package}=ALL-UNNAMED" for package in _EXPORTS),
+        *(f"--add-opens={package}=ALL-UNNAMED" for package in _OPENS),
+        *_properties(folder, ports),
+        *options.jvm,
+        "-cp",
+        ":".join(str(jar) for jar in jars),
+    ]
+
+
+def _properties(folder: Path, ports: Mapping[str, int]) -> list[str]:
+    values = {
+        "cassandra.config": (folder / "cassandra.yaml").as_uri(),
+        "cassandra.storagedir": folder / "data",
+        "cassandra.logdir": folder / "log",
+        "logback.configurationFile": (folder / "logback.xml").as_uri(),
+        "cassandra.triggers_dir": folder / "triggers",
+        "cassandra.jmx.local.port": ports["jmx"],
+        "java.rmi.server.hostname": LOOPBACK,
+        "java.io.tmpdir": folder / "tmp",
+        "java.net.preferIPv4Stack": "true",
+        "cassandra.ring_delay_ms": 100,
+        "cassandra.skip_wait_for_gossip_to_settle": 0,
+        "cassandra.superuser_setup_delay_ms": 0,
+        "cassandra.size_recorder_interval": 5,  # seconds; the default of 300 leaves a plan without estimates
+        "file.encoding": "UTF-8",
+    }
+    return [f"-D{name}={value}" for name, value in values.items()]
+
+
+def write(folder: Path, ports: Mapping[str, int], options: CassandraOptions, jars: Sequence[Path], agent: Path) -> None:
+    """Write all of it into `folder`; JSON is YAML too."""
+    for name in ("tmp", "triggers", "data"):
+        (folder / name).mkdir(exist_ok=True)
+    (folder / "cassandra.yaml").write_text(json.dumps(settings(folder, ports, options), indent=1))
+    (folder / "logback.xml").write_text(_LOGBACK.format(log=folder / "log" / "server.log"))
+    arguments = jvm_arguments(folder, ports, options, jars, agent)
+    (folder / "java.args").write_text("".join(f"{_quoted(argument)}\n" for argument in arguments))
+
+
+def _quoted(argument: str) -> str:
+    """One argument as java's @files want it."""
+    escaped = argument.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped}"'

@@ -1,0 +1,57 @@
+"""Free TCP ports on loopback."""
+
+from __future__ import annotations
+
+import random
+import socket
+
+import psutil
+
+from sync.errors import LocalServerError
+
+LOOPBACK = "127.0.0.1"
+# Below the range that systems hand out for outgoing connections: such a port could be gone at the next start.
+_RANGE = range(15000, 32000)
+
+
+def is_free(port: int) -> bool:
+    """Whether a server can listen on this port of loopback now."""
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((LOOPBACK, port))
+        except OSError:
+            return False
+    return True
+
+
+def choose(taken: set[int]) -> int:
+    """A free port that is not in `taken`."""
+    for port in random.sample(_RANGE, 200):
+        if port not in taken and is_free(port):
+            return port
+    raise LocalServerError(f"no free port found on {LOOPBACK} between {_RANGE.start} and {_RANGE.stop}; end some servers")
+
+
+def is_open(port: int, timeout: float = 1.0) -> bool:
+    """Whether something accepts connections on this port of loopback."""
+    try:
+        with socket.create_connection((LOOPBACK, port), timeout=timeout):
+            return True
+    except OSError:
+        return False
+
+
+def holder(port: int) -> str:
+    """Who listens on this port, as far as the system tells us: "process 12 (nginx)"."""
+    try:
+        connections = psutil.net_connections("tcp")
+    except psutil.AccessDenied:
+        return "another process"
+    for connection in connections:
+        if connection.status == psutil.CONN_LISTEN and connection.laddr.port == port and connection.pid:
+            try:
+                return f"process {connection.pid} ({psutil.Process(connection.pid).name()})"
+            except psutil.NoSuchProcess:
+                break
+    return "another process"

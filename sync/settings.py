@@ -1,0 +1,123 @@
+"""The environment (or `.env`) and `sync.toml`, read once into frozen values. The names are a contract: see docs/guide.md."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from sync.core.rows import OnReject, TableOptions
+from sync.errors import SettingsError
+
+
+class Settings(BaseSettings):
+    """What the environment says. Secrets are of a secret type, so that no report or traceback prints them (invariant 9)."""
+
+    model_config = SettingsConfigDict(env_file=".env", extra="ignore", frozen=True, env_ignore_empty=True)
+
+    storage_backend: Literal["astra", "postgres"] = "astra"
+    sync_dual_write: bool = False
+
+    database_url: SecretStr | None = None
+    database_url_unpooled: SecretStr | None = None
+    postgres_host: str | None = None
+    postgres_port: int = 5432
+    postgres_database: str | None = None
+    postgres_user: str | None = None
+    postgres_password: SecretStr | None = None
+    postgres_sslmode: Literal["disable", "allow", "prefer", "require", "verify-ca", "verify-full"] = "require"
+    postgres_sslrootcert: str | None = None
+
+    astra_db_secure_bundle_path: Path | None = None
+    astra_db_application_token: SecretStr | None = None
+    astra_db_api_endpoint: str | None = None
+    astra_db_keyspace: str | None = None
+
+    cassandra_contact_points: str | None = None
+    cassandra_port: int = 9042
+    cassandra_local_dc: str | None = None
+    cassandra_username: str | None = None
+    cassandra_password: SecretStr | None = None
+    cassandra_ssl: bool = False
+    cassandra_ssl_ca_path: Path | None = None
+
+    redis_url: SecretStr | None = None
+    sync_config: Path = Path("sync.toml")
+
+    def require(self, *names: str) -> None:
+        """Raise SettingsError naming every one of these settings that is missing."""
+        missing = [n.upper() for n in names if getattr(self, n) is None]
+        if missing:
+            raise SettingsError(f"{' and '.join(missing)} not set: put it into the environment or into .env")
+
+
+def load_settings(env_file: Path | None = Path(".env")) -> Settings:
+    """The environment as Settings. Raises SettingsError naming every variable whose value is not of its type."""
+    try:
+        return Settings(_env_file=env_file)
+    except ValidationError as error:
+        raise SettingsError(_summary(error)) from None
+
+
+def _summary(error: ValidationError) -> str:
+    """One line without the values, which may be secret."""
+    parts = (f"{'.'.join(str(p) for p in e['loc'])}: {e['msg'].lower()}" for e in error.errors(include_input=False))
+    return "; ".join(p[0].upper() + p[1:] if "." in p.split(":")[0] else p for p in parts)
+
+
+class _TableSection(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    target: str = ""
+    rename: dict[str, str] = Field(default_factory=dict)
+    ignore: frozenset[str] = frozenset()
+    on_reject: dict[str, OnReject] = Field(default_factory=dict)
+    ttl: Literal["refuse", "keep"] = "refuse"
+
+    def options(self) -> TableOptions:
+        return TableOptions(self.target, self.rename, self.ignore, self.on_reject, self.ttl == "keep")
+
+
+class BackfillTuning(BaseModel):
+    """How a backfill reads and loads; the defaults are what the benchmark found best."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    range_mb: int = Field(64, gt=0)
+    page_mb: float = Field(1.0, gt=0, le=64)
+    batch_mb: float = Field(8.0, gt=0, le=256)
+    streams: int = Field(2, gt=0, le=64)
+    lease_seconds: int = Field(60, ge=5)
+    rows_per_second: int | None = Field(None, gt=0)
+    request_timeout_seconds: float = Field(30.0, gt=0)
+
+
+class Config(BaseModel):
+    """`sync.toml`: which tables, and what is special about them. Absent, every table of the keyspace is taken as it is."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    tables: dict[str, _TableSection] = Field(default_factory=dict)
+    backfill: BackfillTuning = BackfillTuning()
+
+    def options(self, table: str) -> TableOptions:
+        """What is said about a table; the defaults where nothing is."""
+        return self.tables.get(table, _TableSection()).options()
+
+
+def load_config(path: Path) -> Config:
+    """`sync.toml` as Config. Raises SettingsError naming the file and the entry that is wrong."""
+    if not path.exists():
+        return Config()
+    try:
+        data: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
+        return Config.model_validate(data)
+    except tomllib.TOMLDecodeError as error:
+        raise SettingsError(f"{path} is not TOML: {error}") from None
+    except ValidationError as error:
+        raise SettingsError(f"{path}: {_summary(error)}") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{path} cannot be read: {error}") from None

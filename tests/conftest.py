@@ -1,0 +1,63 @@
+"""Real servers for the whole session: started once in a folder of the project, ended with it.
+
+`SYNC_TEST_SERVERS=<folder>` uses a set that is already running there (`sync local up`), and leaves it running.
+"""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from sync import local
+from sync.adapters.cassandra.connect import Cassandra, open_cassandra
+from sync.settings import Settings
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture(scope="session")
+def endpoints() -> Iterator[local.Endpoints]:
+    """The three embedded servers."""
+    given = os.environ.get("SYNC_TEST_SERVERS")
+    folder = Path(given) if given else ROOT / ".local-test"
+    yield local.up(folder)
+    if not given:
+        local.down(folder)
+
+
+@pytest.fixture(scope="session")
+def base_settings(endpoints: local.Endpoints) -> Settings:
+    """Settings of the embedded servers, without a keyspace or database of the test's own."""
+    names = Settings.model_fields
+    return Settings(_env_file=None, **{k.lower(): v for k, v in endpoints.env().items() if k.lower() in names})
+
+
+@pytest.fixture(scope="session")
+def cassandra(base_settings: Settings) -> Iterator[Cassandra]:
+    """Open sessions on the embedded Cassandra."""
+    with open_cassandra(base_settings) as opened:
+        yield opened
+
+
+@pytest.fixture
+def settings(base_settings: Settings, cassandra: Cassandra) -> Iterator[Settings]:
+    """Settings with a keyspace and a database made for this test and dropped after it; both empty."""
+    name = f"t_{uuid.uuid4().hex[:12]}"
+    admin = (
+        f"host={base_settings.postgres_host} port={base_settings.postgres_port} dbname={base_settings.postgres_database} "
+        f"user={base_settings.postgres_user} password={base_settings.postgres_password.get_secret_value()} sslmode=disable"
+    )
+    cassandra.session.execute(
+        f"CREATE KEYSPACE {name} WITH replication = {{'class': 'SimpleStrategy', 'replication_factor': 1}}"
+    )
+    with psycopg.connect(admin, autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {name}")
+    yield base_settings.model_copy(update={"astra_db_keyspace": name, "postgres_database": name})
+    with psycopg.connect(admin, autocommit=True) as connection:
+        connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
+    cassandra.session.execute(f"DROP KEYSPACE {name}")
