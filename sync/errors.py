@@ -19,6 +19,18 @@ class PreflightError(SyncError):
     """Source and target do not fit together; nothing was written."""
 
 
+class SourceTimeout(SyncError):
+    """The source did not answer in time: the range may be too much for one request."""
+
+
+class SourceUnavailable(SyncError):
+    """The source is overloaded, has too few replicas, or is gone for now: the same request may succeed later."""
+
+
+class TargetUnavailable(SyncError):
+    """The connection to the target broke, or the target is restarting: the transaction changed nothing or everything."""
+
+
 class LocalServerError(SyncError):
     """An embedded server could not be started, found or ended."""
 

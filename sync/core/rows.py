@@ -112,3 +112,25 @@ class TableMap:
     @property
     def keys(self) -> tuple[ColumnPair, ...]:
         return self.pairs[: len(self.source.primary_key)]
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """`count` source rows, undecoded: from `offset` of `data`, cell after cell, each an int32 length and its bytes.
+
+    The first cell of a row is its token; rows come in token order.
+    """
+
+    data: bytes
+    offset: int
+    count: int
+
+    @property
+    def size(self) -> int:
+        """Bytes of the rows."""
+        return len(self.data) - self.offset
+
+    @property
+    def first_token(self) -> int:
+        """The token of the first row."""
+        return int.from_bytes(self.data[self.offset + 4 : self.offset + 12], "big", signed=True)

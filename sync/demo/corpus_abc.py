@@ -81,8 +81,7 @@ def _key(text: str) -> dict[str, int]:
     if key is None:
         return {}
     sharps = _SHARPS.get(key[1], _SHARPS.get(key[1].upper(), 0)) + {"#": 7, "b": -7}.get(key[2], 0)
-    mode = key[3].lower()
-    sharps += _MODES.get(mode, _MODES["m"] if mode.startswith("m") and mode != "maj" else 0)
+    sharps += 0 if key[3] == "M" else _MODES.get(key[3].lower(), 0)  # "Gm" is minor, "GM" major
     steps = _SHARP_ORDER[:sharps] if sharps > 0 else _SHARP_ORDER[::-1][:-sharps]
     return dict.fromkeys(steps, 1 if sharps > 0 else -1)
 
@@ -103,6 +102,7 @@ class _Reader:
         self._broken = 1.0  # factor for the next note
         self._tied = False
         self._event = 0.0  # length of the newest note or rest
+        self._resting = False
         self._first_voice: str | None = None
         self._voice: str | None = None
 
@@ -145,12 +145,13 @@ class _Reader:
     def _on_broken(self, text: str) -> None:
         short = 0.5 ** len(text)
         before, self._broken = (2 - short, short) if text[0] == ">" else (short, 2 - short)
-        self._now += self._event * (before - 1)
-        if self.notes and self.notes[-1].onset + self.notes[-1].length >= self._now - self._event * (before - 1) - 1e-9:
-            last = self.notes[-1]
-            self.notes[-1] = last._replace(length=last.length + self._event * (before - 1))
+        change = self._event * (before - 1)
+        self._now += change
+        if self.notes and not self._resting:
+            self.notes[-1] = self.notes[-1]._replace(length=self.notes[-1].length + change)
 
     def _on_rest(self, text: str) -> None:
+        self._resting = True
         self._advance(_length(text[1:]))
 
     def _on_chord(self, text: str) -> None:
@@ -174,7 +175,7 @@ class _Reader:
         return 12 * octaves + _SEMITONES[step] + alteration, _length(length)
 
     def _sound(self, pitch: int, length: float) -> None:
-        tied, self._tied = self._tied, False
+        tied, self._tied, self._resting = self._tied, False, False
         onset, last = self._now, self.notes[-1] if self.notes else None
         self._advance(length)
         if tied and last and last.pitch == pitch:

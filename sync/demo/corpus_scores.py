@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import zipfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 from xml.etree import ElementTree
@@ -122,7 +121,7 @@ class _Part:
         self._onset = 0.0
 
     def measure(self, measure: ElementTree.Element) -> None:
-        start = furthest = self._now
+        furthest = self._now
         for child in measure:
             if child.tag == "attributes":
                 self._divisions = float(child.findtext("divisions") or self._divisions)

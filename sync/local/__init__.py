@@ -5,12 +5,12 @@
 
 from __future__ import annotations
 
+from sync.local.addresses import Endpoints
 from sync.local.base import Server, ServerStatus
 from sync.local.cassandra import CassandraServer
 from sync.local.cassandra_config import CassandraOptions
-from sync.local.endpoints import Endpoints
 from sync.local.postgres import PostgresOptions, PostgresServer
-from sync.local.stack import down, status, up
+from sync.local.stack import down, endpoints, status, up
 from sync.local.valkey import ValkeyServer
 
 __all__ = [
@@ -23,6 +23,7 @@ __all__ = [
     "ServerStatus",
     "ValkeyServer",
     "down",
+    "endpoints",
     "status",
     "up",
 ]

@@ -1,9 +1,8 @@
-"""What the embedded servers have in common: ports and a pid that are remembered, start, stop, kill, wait until it answers."""
+"""What the embedded servers have in common: start, stop, kill, wait until it answers, status."""
 
 from __future__ import annotations
 
 import errno
-import json
 import os
 import shutil
 import signal
@@ -20,10 +19,16 @@ import psutil
 
 from sync.errors import LocalServerError
 from sync.local import ports, processes
+from sync.local.memory import Memory
 from sync.local.processes import Mark
 
 Report = Callable[[str], None]
+
 _NEEDED_BYTES = 512 * 1024 * 1024
+_PORT_RACES = 3
+_TROUBLE = ("ERROR", "FATAL", "PANIC", "Exception", "rror:", "rror occurred", "nrecognized")
+# True, but they only say that something else was said before.
+_HOLLOW = ("A fatal exception has occurred", "Could not create the Java Virtual Machine", "database system is shut down")
 
 
 def quiet(line: str) -> None:
@@ -45,7 +50,7 @@ class ServerStatus:
 
 
 class Server(ABC):
-    """One embedded server whose data, log and state live in `folder`."""
+    """One embedded server whose data, logs and state live in `folder`."""
 
     name: ClassVar[str]
     program: ClassVar[str]
@@ -56,10 +61,12 @@ class Server(ABC):
     def __init__(self, folder: Path, *, port: int | None = None, report: Report = quiet) -> None:
         self.folder = Path(folder).absolute().resolve()
         self.log = self.folder / "log" / "server.log"
+        self.launched = False  # by this object
         self.cancelled = threading.Event()
         self._wanted_port = port
         self._report = report
-        self._started: psutil.Process | None = None
+        self._memory = Memory(self.folder, self.name)
+        self._known: psutil.Process | None = None
 
     # What each server says about itself
 
@@ -79,14 +86,19 @@ class Server(ABC):
         """Get everything that does not depend on ports: packages, an initialised data directory."""
 
     def _clear_leftovers(self) -> None:  # noqa: B027
-        """Remove what an earlier crash left and what would stop a start."""
+        """End and remove what an earlier crash left and what would stop a start."""
+
+    @property
+    def logs(self) -> tuple[Path, ...]:
+        """Its log files, the most telling one last."""
+        return (self.log,)
 
     # What every server can do
 
     @property
     def port(self) -> int:
         """The port clients connect to, chosen at the first start and kept while it is free."""
-        return self._ports()["client"]
+        return self._memory.ports(self.port_names)["client"]
 
     @property
     def pid(self) -> int | None:
@@ -94,38 +106,42 @@ class Server(ABC):
         process = self._process()
         return None if process is None else process.pid
 
-    def start(self, wait: bool = True, on_launch: Callable[[Server], None] = lambda server: None) -> bool:
+    def start(self, wait: bool = True) -> bool:
         """Start the server unless it runs; returns whether it was started now. The data of an earlier run are kept."""
         if self._process() is not None:
             if wait:
                 self.wait_ready()
             return False
-        with _as_local_error(self.name, self.folder):
-            self._make_folder()
-            self._prepare()
-            self._clear_leftovers()
-            if self.cancelled.is_set():
-                raise LocalServerError(f"{self.name}: the start was interrupted")
-            self._started = self._launch(self._choose_ports())
-            on_launch(self)
-            self._remember(pid=self._started.pid)
-        if wait:
-            self.wait_ready()
+        for races_left in reversed(range(_PORT_RACES)):
+            self._start_once()
+            if not wait:
+                break
+            try:
+                self.wait_ready()
+                break
+            except LocalServerError:
+                if not races_left or not self._lost_its_port():
+                    raise
         return True
 
     def wait_ready(self, seconds: float | None = None) -> None:
         """Wait until the server answers a query; raises with its last log line if it dies or takes too long."""
         limit = seconds or self.ready_seconds
         deadline = time.monotonic() + limit
-        while time.monotonic() < deadline:
-            if self.cancelled.is_set():
-                raise LocalServerError(f"{self.name}: the start was interrupted")
+        while True:
             if self.answers():
                 return
+            self.check_cancelled()
             if self._process() is None:
-                raise LocalServerError(f"{self.name} died at its start: {self.last_words()} (log: {self.log})")
+                raise LocalServerError(
+                    f"{self.name} died at its start: {self.last_words()} (log: {self.logs[-1]}); "
+                    f"if its data are damaged, remove {self.folder} and start again"
+                )
+            if time.monotonic() > deadline:
+                raise LocalServerError(
+                    f"{self.name} did not answer within {limit:.0f} s: {self.last_words()} (log: {self.logs[-1]})"
+                )
             self.cancelled.wait(0.1)
-        raise LocalServerError(f"{self.name} did not answer within {limit:.0f} s: {self.last_words()} (log: {self.log})")
 
     def answers(self) -> bool:
         """Whether the server answers a query now."""
@@ -135,11 +151,16 @@ class Server(ABC):
             return False
         return True
 
-    def stop(self) -> None:
+    def check_cancelled(self) -> None:
+        """Raise if somebody gave this start up."""
+        if self.cancelled.is_set():
+            raise LocalServerError(f"{self.name}: the start was interrupted")
+
+    def stop(self, grace: float = processes.GRACE_SECONDS) -> None:
         """End the server gracefully; one that does not end is killed. Its data stay."""
         process = self._process()
         if process is not None:
-            processes.end(process, self.mark(), self.gentle_signal)
+            processes.end(process, self.mark(), self.gentle_signal, grace)
         self._clear_leftovers()
 
     def kill(self) -> None:
@@ -148,36 +169,68 @@ class Server(ABC):
         if process is not None:
             processes.kill(process, self.mark())
 
+    def remove(self) -> None:
+        """End the server and remove its folder."""
+        self.stop(grace=10.0)
+        with plain_errors(self.name, self.folder):
+            if self.folder.is_dir():
+                shutil.rmtree(self.folder)
+
     def status(self) -> ServerStatus:
         """What is known about this server now."""
-        pid, port = self.pid, self._state().get("client")
+        pid, port = self.pid, self._memory.read().get("client")
         version, detail = None, "not running"
         if pid is not None:
             try:
                 version, detail = self.ask(), "ok"
             except (OSError, LocalServerError) as error:
                 detail = f"runs, but does not answer: {error}"
-        elif not self.folder.exists():
+        elif port is None:
             detail = "never started"
         return ServerStatus(self.name, pid is not None, version is not None, pid, ports.LOOPBACK, port, version, detail)
 
     def last_words(self) -> str:
-        """The last line of the log that says something: an error if there is one."""
-        try:
-            lines = [line.strip() for line in self.log.read_text(errors="replace").splitlines()[-400:] if line.strip()]
-        except OSError:
-            return "it left no log"
-        errors = [line for line in lines if any(word in line for word in ("ERROR", "FATAL", "PANIC", "Exception", "rror:"))]
-        return (errors or lines or ["its log is empty"])[-1][:300]
+        """The last line of its logs that says something: an error if there is one."""
+        lines: list[str] = []
+        for log in self.logs:
+            try:
+                found = log.read_text(errors="replace").splitlines()[-400:]
+            except FileNotFoundError:
+                continue
+            lines += [line.strip() for line in found if line.strip() and not any(words in line for words in _HOLLOW)]
+        errors = [line for line in lines if any(word in line for word in _TROUBLE) and not line.startswith("at ")]
+        return (errors or lines or ["it said nothing"])[-1][:300]
 
-    # State
+    # Details
+
+    def _start_once(self) -> None:
+        with plain_errors(self.name, self.folder):
+            self._make_folder()
+            self._prepare()
+            self._clear_leftovers()
+            before = self._memory.read().get("client")
+            chosen = self._memory.choose_ports(self.port_names, self._wanted_port)
+            if before not in (None, chosen["client"]):
+                self._report(f"{self.name}: port {before} is taken by {ports.holder(before or 0)}; using {chosen['client']}")
+            for log in self.logs:
+                if log.exists():
+                    log.replace(log.with_name(f"{log.name}.before"))
+            self.check_cancelled()
+            self._known = self._launch(chosen)
+            self.launched = True
+            self._memory.write(pid=self._known.pid)
+
+    def _lost_its_port(self) -> bool:
+        """Whether it died because somebody took a port between our choice and its use."""
+        if self._process() is not None:
+            return False
+        return not all(ports.is_free(port) for port in self._memory.ports(self.port_names).values())
 
     def _process(self) -> psutil.Process | None:
         mark = self.mark()
-        if self._started is not None and mark.fits(self._started):
-            return self._started
-        self._started = processes.find(mark, self._state().get("pid"))
-        return self._started
+        if self._known is None or not mark.fits(self._known):
+            self._known = processes.find(mark, self._memory.read().get("pid"))
+        return self._known
 
     def _make_folder(self) -> None:
         self.log.parent.mkdir(parents=True, exist_ok=True)
@@ -187,54 +240,20 @@ class Server(ABC):
                 f"{self.name} needs {_NEEDED_BYTES >> 20} MB of free disk, {self.folder} has {free >> 20} MB; make room"
             )
 
-    def _choose_ports(self) -> dict[str, int]:
-        """The remembered ports where they are still free, new ones where not; an explicit port must be free."""
-        chosen: dict[str, int] = {}
-        if self._wanted_port is not None and not ports.is_free(self._wanted_port):
-            raise LocalServerError(
-                f"{self.name}: port {self._wanted_port} is taken by {ports.holder(self._wanted_port)}; end it or choose another port"
-            )
-        known = self._state()
-        for name in self.port_names:
-            port = self._wanted_port if name == "client" and self._wanted_port is not None else known.get(name)
-            if port is None or port in chosen.values() or not ports.is_free(port):
-                port = ports.choose(set(chosen.values()))
-            chosen[name] = port
-        self._remember(**chosen)
-        return chosen
-
-    def _ports(self) -> dict[str, int]:
-        state = self._state()
-        if any(name not in state for name in self.port_names):
-            raise LocalServerError(f"{self.name} has no port yet in {self.folder}; start it first")
-        return {name: state[name] for name in self.port_names}
-
-    def _state(self) -> dict[str, int]:
-        """Ports and pid as remembered; a file that a crash damaged counts as none: everything in it can be found again."""
-        try:
-            content = json.loads((self.folder / "state.json").read_text())
-        except (OSError, ValueError):
-            return {}
-        return {name: value for name, value in content.items() if isinstance(value, int)} if isinstance(content, dict) else {}
-
-    def _remember(self, **values: int) -> None:
-        self.folder.mkdir(parents=True, exist_ok=True)
-        new = self.folder / "state.json.new"
-        new.write_text(json.dumps({**self._state(), **values}))
-        new.replace(self.folder / "state.json")
-
 
 @contextmanager
-def _as_local_error(name: str, folder: Path) -> Iterator[None]:
-    """File-system trouble in one line with what to do about it."""
+def plain_errors(name: str, folder: Path) -> Iterator[None]:
+    """Trouble with files in one line with what to do about it."""
     try:
         yield
     except OSError as error:
-        where = error.filename or folder
         advice = {
-            errno.ENOSPC: "the disk is full: make room",
-            errno.EACCES: "no permission: choose another folder or fix its owner",
-            errno.ENOTDIR: "a file is in the way: remove it",
-            errno.EEXIST: "a file is in the way: remove it",
-        }.get(error.errno or 0, os.strerror(error.errno) if error.errno else str(error))
-        raise LocalServerError(f"{name} could not be started in {where}: {advice}") from error
+            errno.ENOSPC: "the disk is full; make room",
+            errno.EDQUOT: "the disk quota is used up; make room",
+            errno.EACCES: "no permission; choose another folder or fix its owner",
+            errno.EROFS: "it is read-only; choose another folder",
+            errno.ENOTDIR: "a file is in the way; remove it",
+            errno.EEXIST: "a file is in the way; remove it",
+            errno.EISDIR: "a folder is in the way; remove it",
+        }.get(error.errno or 0) or (os.strerror(error.errno) if error.errno else str(error))
+        raise LocalServerError(f"{name}: {error.filename or folder}: {advice}") from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import ssl
 import subprocess
 from collections.abc import Mapping
@@ -13,11 +14,14 @@ from sync.errors import LocalServerError
 from sync.local import cassandra_config, java, processes
 from sync.local.base import Report, Server, quiet
 from sync.local.cassandra_config import CassandraOptions
+from sync.local.ports import LOOPBACK
 from sync.local.processes import Mark
+from sync.local.tls import pkcs8
 from sync.local.wire import CqlConnection, CqlRefused
 
 DATACENTER = "datacenter1"
 _MAIN = "org.apache.cassandra.service.CassandraDaemon"
+_NODETOOL = "org.apache.cassandra.tools.NodeTool"
 
 
 class CassandraServer(Server):
@@ -34,8 +38,13 @@ class CassandraServer(Server):
         super().__init__(folder, port=port, report=report)
         self.options = options or CassandraOptions()
         self.console = self.folder / "log" / "console.log"
-        self.user, self.password = ("cassandra", "cassandra") if self.options.password_auth else (None, "")
-        self._jars: list[Path] = []
+        # Cassandra's own first superuser; without authentication nobody is asked.
+        self.user = self.password = "cassandra" if self.options.password_auth else ""
+
+    @property
+    def logs(self) -> tuple[Path, ...]:
+        """The JVM speaks on the console, before Cassandra opens its log."""
+        return (self.console, self.log)
 
     def ask(self) -> str:
         """SELECT something; returns its version."""
@@ -50,47 +59,44 @@ class CassandraServer(Server):
             raise LocalServerError(f"{self.name} on port {self.port} did not answer: {error}") from error
 
     def nodetool(self, *arguments: str) -> str:
-        """Run Cassandra's own nodetool, for example `nodetool("flush")`; returns what it prints."""
-        jars = ":".join(str(jar) for jar in java.class_path(self._report))
-        command = [str(java.java_program()), "-Xmx128m", "-cp", jars, "org.apache.cassandra.tools.NodeTool"]
-        command += ["-h", "127.0.0.1", "-p", str(self._ports()["jmx"]), *arguments]
+        """Run Cassandra's own nodetool, for example `nodetool("flush")`; returns what it prints. Takes seconds."""
+        command = [str(java.java_program()), f"@{self.folder / cassandra_config.TOOL_ARGUMENTS}", _NODETOOL]
+        command += ["-h", LOOPBACK, "-p", str(self._memory.ports(self.port_names)["jmx"]), *arguments]
         done = subprocess.run(
             command, capture_output=True, text=True, timeout=120, check=False, cwd=self.folder, env=processes.child_env()
         )
         if done.returncode != 0:
-            said = (done.stderr or done.stdout).strip().splitlines() or ["no message"]
-            raise LocalServerError(f"nodetool {' '.join(arguments)} failed: {said[-1]}")
+            said = [line for line in (done.stderr + done.stdout).splitlines() if "rror" in line] or ["no message"]
+            raise LocalServerError(f"nodetool {' '.join(arguments)} failed: {said[0]}")
         return done.stdout
+
+    def refresh_estimates(self) -> None:
+        """Write what is in memory to disk and make `system.size_estimates` show it, now instead of in half a minute."""
+        self.nodetool("flush")
+        self.nodetool("refreshsizeestimates")
 
     def mark(self) -> Mark:
         """A property that holds its folder."""
         return Mark(self.program, f"-Dsync.local={self.folder}")
 
-    def last_words(self) -> str:
-        """Its log; before that is open, the JVM speaks on the console."""
-        if self.log.exists() and self.log.stat().st_size:
-            return super().last_words()
-        self.log = self.console
-        return super().last_words()
-
-    def _prepare(self) -> None:
-        self._jars = java.class_path(self._report)
-
     def _launch(self, port: Mapping[str, int]) -> psutil.Process:
-        self.log.unlink(missing_ok=True)  # so that its last words are those of this run
-        self.console.unlink(missing_ok=True)
-        agent = next(jar for jar in self._jars if jar.name.startswith("jamm-"))
-        cassandra_config.write(self.folder, port, self.options, self._jars, agent)
-        if self.options.certificate and self.options.key:
-            (self.folder / "tls.pem").write_bytes(self.options.key.read_bytes() + self.options.certificate.read_bytes())
         program = str(java.java_program())
-        command = [program, f"@{self.folder / 'java.args'}", self.mark().argument, _MAIN]
+        jars = java.class_path(self._report, self.check_cancelled)
+        cassandra_config.write(self.folder, port, self.options, jars)
+        if self.options.certificate and self.options.key:
+            keystore = self.folder / cassandra_config.KEYSTORE
+            keystore.unlink(missing_ok=True)
+            with os.fdopen(os.open(keystore, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+                file.write(pkcs8(self.options.key) + self.options.certificate.read_bytes())
+        self.check_cancelled()
+        command = [program, f"@{self.folder / cassandra_config.SERVER_ARGUMENTS}", self.mark().argument, _MAIN]
         return processes.spawn(command, folder=self.folder, log=self.console, env=processes.child_env())
 
     def _cql(self, statement: str, timeout: float = 5.0) -> None:
         tls = None
-        if self.options.tls:
-            tls = ssl.create_default_context(cafile=str(self.options.certificate))
+        if self.options.certificate:
+            # Whether the server answers is the question here, not who it is: it is our own, on loopback.
+            tls = ssl.create_default_context()
             tls.check_hostname, tls.verify_mode = False, ssl.CERT_NONE
         try:
             with CqlConnection(self.port, user=self.user, password=self.password, tls=tls, timeout=timeout) as connection:

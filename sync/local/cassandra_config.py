@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from xml.sax.saxutils import escape
 
 from sync.local.ports import LOOPBACK
 
@@ -38,8 +39,10 @@ _OPENS = (
     "java.base/java.util.concurrent",
     "java.base/java.util.concurrent.atomic",
 )
+SERVER_ARGUMENTS = "java.args"
+TOOL_ARGUMENTS = "nodetool.args"
+KEYSTORE = "tls.pem"
 _LOGBACK = """<configuration>
-  <shutdownHook class="ch.qos.logback.core.hook.DefaultShutdownHook"/>
   <appender name="FILE" class="ch.qos.logback.core.rolling.RollingFileAppender">
     <file>{log}</file>
     <rollingPolicy class="ch.qos.logback.core.rolling.FixedWindowRollingPolicy">
@@ -63,14 +66,9 @@ class CassandraOptions:
     heap_mb: int = 512
     password_auth: bool = False
     certificate: Path | None = None  # PEM; with `key`, clients must use TLS
-    key: Path | None = None  # PEM, PKCS #8
+    key: Path | None = None  # PEM
     yaml: Mapping[str, Any] | None = None
     jvm: Sequence[str] = ()
-
-    @property
-    def tls(self) -> bool:
-        """Whether clients must use TLS."""
-        return self.certificate is not None
 
 
 def settings(folder: Path, ports: Mapping[str, int], options: CassandraOptions) -> dict[str, Any]:
@@ -133,13 +131,14 @@ def _limits() -> dict[str, Any]:
         "cas_contention_timeout": "5s",
         "truncate_request_timeout": "60s",
         "request_timeout": "30s",
+        "native_transport_timeout": "60s",  # it caps the others
         "slow_query_log_timeout": "0ms",
         "auto_snapshot": False,
         "snapshot_before_compaction": False,
         "incremental_backups": False,
         "hinted_handoff_enabled": False,
         "dynamic_snitch": False,
-        "cross_node_timeout": False,
+        "internode_timeout": False,
         "disk_optimization_strategy": "ssd",
     }
 
@@ -152,21 +151,20 @@ def _security(folder: Path, options: CassandraOptions) -> dict[str, Any]:
         "role_manager": "CassandraRoleManager",
         "auth_cache_warming_enabled": False,
     }
-    if options.tls:
+    if options.certificate:
         found["client_encryption_options"] = {
             "enabled": True,
             "optional": False,
             "require_client_auth": "false",
             "ssl_context_factory": {"class_name": "org.apache.cassandra.security.PEMBasedSslContextFactory"},
-            "keystore": str(folder / "tls.pem"),
+            "keystore": str(folder / KEYSTORE),
         }
     return found
 
 
-def jvm_arguments(
-    folder: Path, ports: Mapping[str, int], options: CassandraOptions, jars: Sequence[Path], agent: Path
-) -> list[str]:
+def jvm_arguments(folder: Path, ports: Mapping[str, int], options: CassandraOptions, jars: Sequence[Path]) -> list[str]:
     """The arguments of `java` before the main class."""
+    agent = next(jar for jar in jars if jar.name.startswith("jamm-"))
     return [
         f"-Xms{options.heap_mb}m",
         f"-Xmx{options.heap_mb}m",
@@ -174,25 +172,32 @@ def jvm_arguments(
         "-Xss512k",
         "-XX:+UseG1GC",
         "-XX:+ParallelRefProcEnabled",
-        "-XX:+UseStringDeduplication",
         "-XX:+PerfDisableSharedMem",
         "-XX:+ExitOnOutOfMemoryError",  # half a node is worse than none: it would time out instead of being restarted
-        "-XX:-UsePerfData",
-        "-ea",
+        f"-XX:ErrorFile={folder / 'log' / 'jvm_crash.log'}",
         f"-javaagent:{agent}",
+        *_access(),
+        *(f"-D{name}={value}" for name, value in _properties(folder, ports).items()),
+        *options.jvm,
+        *_class_path(jars),
+    ]
+
+
+def _access() -> list[str]:
+    return [
         "-Djdk.attach.allowAttachSelf=true",
         "-Dio.netty.tryReflectionSetAccessible=true",
         *(f"--add-exports={package}=ALL-UNNAMED" for package in _EXPORTS),
         *(f"--add-opens={package}=ALL-UNNAMED" for package in _OPENS),
-        *_properties(folder, ports),
-        *options.jvm,
-        "-cp",
-        ":".join(str(jar) for jar in jars),
     ]
 
 
-def _properties(folder: Path, ports: Mapping[str, int]) -> list[str]:
-    values = {
+def _class_path(jars: Sequence[Path]) -> list[str]:
+    return ["-cp", ":".join(str(jar) for jar in jars)]
+
+
+def _properties(folder: Path, ports: Mapping[str, int]) -> dict[str, object]:
+    return {
         "cassandra.config": (folder / "cassandra.yaml").as_uri(),
         "cassandra.storagedir": folder / "data",
         "cassandra.logdir": folder / "log",
@@ -208,20 +213,22 @@ def _properties(folder: Path, ports: Mapping[str, int]) -> list[str]:
         "cassandra.size_recorder_interval": 5,  # seconds; the default of 300 leaves a plan without estimates
         "file.encoding": "UTF-8",
     }
-    return [f"-D{name}={value}" for name, value in values.items()]
 
 
-def write(folder: Path, ports: Mapping[str, int], options: CassandraOptions, jars: Sequence[Path], agent: Path) -> None:
+def write(folder: Path, ports: Mapping[str, int], options: CassandraOptions, jars: Sequence[Path]) -> None:
     """Write all of it into `folder`; JSON is YAML too."""
     for name in ("tmp", "triggers", "data"):
         (folder / name).mkdir(exist_ok=True)
     (folder / "cassandra.yaml").write_text(json.dumps(settings(folder, ports, options), indent=1))
-    (folder / "logback.xml").write_text(_LOGBACK.format(log=folder / "log" / "server.log"))
-    arguments = jvm_arguments(folder, ports, options, jars, agent)
-    (folder / "java.args").write_text("".join(f"{_quoted(argument)}\n" for argument in arguments))
+    (folder / "logback.xml").write_text(_LOGBACK.format(log=escape(str(folder / "log" / "server.log"))))
+    (folder / "logback-tools.xml").write_text('<configuration><root level="OFF"/></configuration>')
+    _write_arguments(folder / SERVER_ARGUMENTS, jvm_arguments(folder, ports, options, jars))
+    tool = ["-Xmx128m", *_access(), f"-Duser.home={folder / 'tmp'}", *_class_path(jars)]
+    tool.append(f"-Dlogback.configurationFile={(folder / 'logback-tools.xml').as_uri()}")
+    _write_arguments(folder / TOOL_ARGUMENTS, tool)
 
 
-def _quoted(argument: str) -> str:
-    """One argument as java's @files want it."""
-    escaped = argument.replace("\\", "\\\\").replace('"', '\\"')
-    return f'"{escaped}"'
+def _write_arguments(path: Path, arguments: Sequence[str]) -> None:
+    """A file for java's `@file`: quoted, one argument a line."""
+    escaped = (argument.replace("\\", "\\\\").replace('"', '\\"') for argument in arguments)
+    path.write_text("".join(f'"{argument}"\n' for argument in escaped))

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import re
 import shutil
 import subprocess
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
 from sync.errors import LocalServerError
@@ -26,15 +29,22 @@ def java_program() -> Path:
     return Path(JAVA) if Path(JAVA).exists() else _java_of_machine()
 
 
-def class_path(report: Report) -> list[Path]:
+def class_path(report: Report, check_cancelled: Callable[[], None]) -> list[Path]:
     """Cassandra's jars; from the second time on without asking anybody."""
     memory = _memory_file()
     jars = _remembered(memory)
-    if jars is None:
-        report(f"Cassandra: fetching {CASSANDRA_VERSION} and its jars, once (about half a minute)")
-        jars = _resolve()
-        memory.parent.mkdir(parents=True, exist_ok=True)
-        memory.write_text(json.dumps({str(jar): jar.stat().st_size for jar in jars}))
+    if jars is not None:
+        return jars
+    memory.parent.mkdir(parents=True, exist_ok=True)
+    with memory.with_suffix(".lock").open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # two first starts at once would write into the same caches
+        jars = _remembered(memory)
+        if jars is None:
+            report(f"Cassandra: getting {CASSANDRA_VERSION} and its jars; the first time this takes about half a minute")
+            jars = _resolve(check_cancelled)
+            new = memory.with_suffix(".new")
+            new.write_text(json.dumps({str(jar): jar.stat().st_size for jar in jars}))
+            new.replace(memory)
     return jars
 
 
@@ -53,22 +63,25 @@ def _remembered(memory: Path) -> list[Path] | None:
     return [Path(jar) for jar in sizes] if whole and sizes else None
 
 
-def _resolve() -> list[Path]:
-    try:
-        import jgo
-    except ImportError as error:
-        raise LocalServerError("the package jgo, which fetches Cassandra, is missing: pip install 'sync[local]'") from error
-    try:
-        # update: a cache that was wiped in part is not trusted
-        jars = [Path(jar) for jar in jgo.build(_COORDINATES, update=True).all_jars]
-    except (OSError, RuntimeError, ValueError, LookupError) as error:
-        reason = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
-        raise LocalServerError(
-            f"Cassandra's jars could not be fetched from Maven Central: {reason}; check the network, then run it again"
-        ) from error
-    if not any(jar.name == f"cassandra-all-{CASSANDRA_VERSION}.jar" for jar in jars):
-        raise LocalServerError("jgo resolved no Cassandra jar; clear its cache (~/.cache/jgo) and run it again")
-    return jars
+def _resolve(check_cancelled: Callable[[], None]) -> list[Path]:
+    command = [sys.executable, "-m", "sync.local.fetch", _COORDINATES]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as child:
+        try:
+            output, trouble = _outcome(child, check_cancelled)
+        finally:
+            child.kill()
+    if child.returncode != 0:
+        reason = (trouble.strip().splitlines() or ["no reason given"])[-1]
+        raise LocalServerError(f"Cassandra's jars could not be fetched: {reason}; check the network, then run it again")
+    return [Path(jar) for jar in json.loads(output)]
+
+
+def _outcome(child: subprocess.Popen[str], check_cancelled: Callable[[], None]) -> tuple[str, str]:
+    while True:
+        try:
+            return child.communicate(timeout=0.2)
+        except subprocess.TimeoutExpired:
+            check_cancelled()
 
 
 def _java_of_machine() -> Path:
@@ -78,7 +91,7 @@ def _java_of_machine() -> Path:
     for candidate in candidates:
         if _major_version(candidate) in _GOOD_VERSIONS:
             return Path(candidate)
-    raise LocalServerError("no Java 17 or 11 found for Cassandra: pip install 'sync[local]' brings one, or set JAVA_HOME")
+    raise LocalServerError("no Java 17 or 11 for Cassandra: pip install 'sync[local]' brings one, or set JAVA_HOME")
 
 
 def _major_version(java: str) -> int | None:

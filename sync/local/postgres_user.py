@@ -17,6 +17,7 @@ from pathlib import Path
 from sync.errors import LocalServerError
 
 _CANDIDATES = ("postgres", "nobody")
+_LINK = "elsewhere"
 
 
 @dataclass(frozen=True)
@@ -65,9 +66,10 @@ def reachable_home(folder: Path, user: User | None) -> Path:
     """`folder` itself if the server's user can reach it; else a temporary folder that `folder/elsewhere` points to."""
     if user is None or user.reaches(folder):
         return folder
-    link = folder / "elsewhere"
-    if link.is_dir():
-        return link.resolve()
+    link = folder / _LINK
+    known = elsewhere(folder)
+    if known is not None:
+        return known
     link.unlink(missing_ok=True)
     for base in dict.fromkeys((tempfile.gettempdir(), "/var/tmp", "/tmp")):
         if Path(base).is_dir() and user.reaches(Path(base)):
@@ -76,6 +78,12 @@ def reachable_home(folder: Path, user: User | None) -> Path:
             link.symlink_to(home)
             return home
     raise LocalServerError(f"Postgres cannot run as root, and another user cannot reach {folder}; use a folder outside of it")
+
+
+def elsewhere(folder: Path) -> Path | None:
+    """The temporary folder used instead of `folder`, if there is one."""
+    link = folder / _LINK
+    return link.resolve() if link.is_symlink() and link.is_dir() else None
 
 
 def reachable_program(package: Path, install: str, home: Path, user: User | None) -> Path:

@@ -124,9 +124,18 @@ def kill(process: psutil.Process, mark: Mark) -> None:
     _bury([process, *family])
 
 
+def kill_left_over(process: psutil.Process) -> None:
+    """SIGKILL a process that lost its parent, and wait until it is gone."""
+    try:
+        process.kill()
+        process.wait(5.0)
+    except psutil.NoSuchProcess:
+        return
+
+
 def child_env(**more: str) -> dict[str, str]:
     """The environment of a server: ours, with a locale that exists everywhere and nothing that changes its configuration."""
-    unwanted = ("PG", "JAVA_TOOL_OPTIONS", "JDK_JAVA_OPTIONS", "_JAVA_OPTIONS", "LD_PRELOAD", "LANG", "LC_", "LANGUAGE")
+    unwanted = ("PG", "JAVA_TOOL_OPTIONS", "JDK_JAVA_OPTIONS", "_JAVA_OPTIONS", "LANG", "LC_")
     kept = {name: value for name, value in os.environ.items() if not name.startswith(unwanted)}
     locale = "C.UTF-8" if sys.platform == "linux" else "C"
     return {**kept, "LC_ALL": locale, "TZ": "UTC", **more}

@@ -5,16 +5,16 @@ from __future__ import annotations
 import fcntl
 import os
 import shutil
-import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from pathlib import Path
 
 from sync.errors import LocalServerError
-from sync.local.base import Report, Server, ServerStatus, quiet
+from sync.local.addresses import DATABASE, KEYSPACE, Endpoints
+from sync.local.base import Report, Server, ServerStatus, plain_errors, quiet
 from sync.local.cassandra import CassandraServer
-from sync.local.endpoints import DATABASE, KEYSPACE, Endpoints
 from sync.local.postgres import PostgresServer
 from sync.local.valkey import ValkeyServer
 
@@ -49,31 +49,31 @@ def up(folder: Path, report: Report = quiet) -> Endpoints:
     stack = Stack(folder, report)
     _claim(stack.folder)
     with _locked(stack.folder, report):
-        started: list[Server] = []
         try:
-            _together(stack.servers, lambda server: _bring_up(server, started, report))
+            _together(stack.servers, lambda server: _bring_up(server, report))
             stack.cassandra.execute(
                 f"CREATE KEYSPACE IF NOT EXISTS {KEYSPACE} "
                 "WITH replication = {'class': 'SimpleStrategy', 'replication_factor': 1}"
             )
             stack.postgres.create_database(DATABASE)
-        except BaseException:
-            _give_up(stack, started)
+        except BaseException:  # Ctrl-C too: what this call started ends with it, its data stay
+            for server in stack.servers:
+                if server.launched:
+                    server.kill()
             raise
-    return stack.endpoints()
+        return stack.endpoints()
 
 
 def down(folder: Path, report: Report = quiet) -> None:
     """End all three and remove the folder; what is not ours is not touched."""
     stack = Stack(folder)
-    if stack.folder.exists() and not (stack.folder / _SIGN).exists() and any(stack.folder.iterdir()):
-        raise LocalServerError(f"{stack.folder} is not a folder of embedded servers; nothing was ended or removed")
-    if not stack.folder.exists():
+    if not stack.folder.exists():  # removed by hand: the servers may still run
         _together(stack.servers, lambda server: _bring_down(server, report))
         return
-    with _locked(stack.folder, report):
+    if not (stack.folder / _SIGN).is_file():
+        raise LocalServerError(f"{stack.folder} is not a folder of embedded servers; nothing was ended or removed")
+    with _locked(stack.folder, report), plain_errors("sync local down", stack.folder):
         _together(stack.servers, lambda server: _bring_down(server, report))
-        stack.postgres.remove_elsewhere()
         shutil.rmtree(stack.folder)
 
 
@@ -82,76 +82,69 @@ def status(folder: Path) -> list[ServerStatus]:
     return [server.status() for server in Stack(folder).servers]
 
 
-def _bring_up(server: Server, started: list[Server], report: Report) -> None:
+def endpoints(folder: Path) -> Endpoints:
+    """Where the servers of this folder answer, without starting them."""
+    return Stack(folder).endpoints()
+
+
+def _bring_up(server: Server, report: Report) -> None:
     begin = time.monotonic()
-    if server.pid is not None and not _comes_round(server):
+    if server.pid is not None:
+        if _comes_round(server):
+            report(f"{server.name}: already running on port {server.port}")
+            return
         report(f"{server.name}: runs but does not answer; starting it anew")
         server.kill()
-    if server.pid is not None:
-        report(f"{server.name}: already running on port {server.port}")
-        return
-    server.start(wait=False, on_launch=started.append)
-    server.wait_ready()
+    server.start()
     report(f"{server.name} {server.ask()}: ready on port {server.port} ({time.monotonic() - begin:.1f} s)")
 
 
 def _comes_round(server: Server) -> bool:
     """Whether a running server answers, now or, if it is just starting, soon."""
+    if server.status().port is None:
+        return False  # its folder was removed under it: nobody knows its port
     try:
         server.wait_ready(_STUCK_SECONDS)
     except LocalServerError:
+        server.check_cancelled()
         return False
     return True
 
 
 def _bring_down(server: Server, report: Report) -> None:
-    if server.pid is not None:
-        server.stop()
+    running = server.pid is not None
+    server.remove()
+    if running:
         report(f"{server.name}: ended")
 
 
-def _together(servers: tuple[Server, ...], act: Callable[[Server], None]) -> None:
-    """Run `act` for all servers at once; raises the first error, and Ctrl-C reaches this thread while it waits."""
-    errors: list[BaseException] = []
-
-    def run(server: Server) -> None:
+def _together(servers: Sequence[Server], act: Callable[[Server], None]) -> None:
+    """Run `act` for all servers at once; the first error, or Ctrl-C, makes the others give up and is raised."""
+    with ThreadPoolExecutor(max_workers=len(servers)) as pool:
+        futures = [pool.submit(act, server) for server in servers]
         try:
-            act(server)
-        except (LocalServerError, OSError) as error:
-            errors.append(error)
-            for other in servers:
-                other.cancelled.set()
-
-    threads = [threading.Thread(target=run, args=(server,), daemon=True) for server in servers]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        while thread.is_alive():
-            thread.join(0.2)
-    if errors:
-        raise errors[0]
-
-
-def _give_up(stack: Stack, started: list[Server]) -> None:
-    """End what this call started; their data stay."""
-    for server in stack.servers:
-        server.cancelled.set()
-    for server in started:
-        server.kill()
+            waiting: set[Future[None]] = set(futures)
+            while waiting:
+                done, waiting = wait(waiting, timeout=0.2, return_when=FIRST_EXCEPTION)
+                for future in done:
+                    future.result()
+        except BaseException:
+            for server in servers:
+                server.cancelled.set()
+            raise
 
 
 def _claim(folder: Path) -> None:
     """Make the folder and mark it as ours; a folder with anything else in it is refused, because `down` removes it."""
     sign = folder / _SIGN
-    try:
+    with plain_errors("the embedded servers' folder", folder):
         folder.mkdir(parents=True, exist_ok=True)
-        if not sign.exists():
-            if any(folder.iterdir()):
-                raise LocalServerError(f"{folder} has other files in it; choose an empty or new folder for the servers")
-            sign.write_text(_SIGN_TEXT)
-            (folder / ".gitignore").write_text("*\n")
-    except OSError as error:
-        raise LocalServerError(f"the servers' folder {folder} cannot be made: {error.strerror}; choose another") from error
+        if sign.exists():
+            return
+        if any(folder.iterdir()):
+            raise LocalServerError(f"{folder} has other files in it; choose an empty or new folder for the servers")
+        sign.write_text(_SIGN_TEXT)
+        (folder / ".gitignore").write_text("*\n")
 
 
 @contextmanager

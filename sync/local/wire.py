@@ -28,7 +28,7 @@ class CqlConnection:
         self,
         port: int,
         *,
-        user: str | None = None,
+        user: str = "",
         password: str = "",
         tls: ssl.SSLContext | None = None,
         timeout: float = 5.0,
@@ -37,7 +37,7 @@ class CqlConnection:
         self._socket = plain if tls is None else tls.wrap_socket(plain, server_hostname="localhost")
         opcode, _ = self._ask(_STARTUP, struct.pack(">H", 1) + _string("CQL_VERSION") + _string("3.0.0"))
         if opcode == _AUTHENTICATE:
-            token = f"\0{user or ''}\0{password}".encode()
+            token = f"\0{user}\0{password}".encode()
             opcode, _ = self._ask(_AUTH_RESPONSE, struct.pack(">i", len(token)) + token)
         if opcode not in (_READY, _AUTH_SUCCESS):
             raise CqlRefused(f"unexpected answer {opcode} to the start of the connection")

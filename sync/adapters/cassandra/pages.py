@@ -3,32 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from cassandra.cluster import ResponseFuture, Session
+from cassandra import DriverException, ReadFailure, ReadTimeout
+from cassandra.cluster import NoHostAvailable, OperationTimedOut, ResponseFuture, ResultSet, Session
 from cassandra.protocol import ProtocolHandler, ResultMessage, read_int
 from cassandra.query import BoundStatement
 
 from sync.core.ring import MIN_TOKEN, TokenRange
-from sync.core.rows import SourceTable
+from sync.core.rows import Page, SourceTable
+from sync.errors import SourceTimeout, SourceUnavailable
 
 RAW_PROFILE = "raw"
 _FIRST_PAGE_ROWS, _MAX_PAGE_ROWS = 200, 10_000
-
-
-@dataclass(frozen=True, slots=True)
-class Page:
-    """`count` rows, undecoded: from `offset` of `data`, a cell after the other, each an int32 length and its bytes."""
-
-    data: bytes
-    offset: int
-    count: int
-
-    @property
-    def size(self) -> int:
-        """Bytes of the rows."""
-        return len(self.data) - self.offset
 
 
 class _RawResult(ResultMessage):  # type: ignore[misc]
@@ -63,11 +50,11 @@ class RangeReader:
         self._rows = _FIRST_PAGE_ROWS
 
     def pages(self, tokens: TokenRange) -> Iterator[Page]:
-        """The pages of a range, rows in token order. Raises the driver's errors."""
+        """The pages of a range, rows in token order. Raises SourceTimeout and SourceUnavailable."""
         query = (self._first if tokens.start == MIN_TOKEN else self._rest).bind((tokens.start, tokens.end))
         future = self._request(query, None)
         while future is not None:
-            result = future.result()
+            result = _result(future)
             page, state = result.current_rows[0], result.paging_state
             self._adapt(page)
             future = self._request(query, state) if state else None
@@ -82,6 +69,20 @@ class RangeReader:
         if page.count:
             wanted = int(self._page_bytes * page.count / max(page.size, 1))
             self._rows = max(1, min(wanted, _MAX_PAGE_ROWS))
+
+
+def _result(future: ResponseFuture) -> ResultSet:
+    try:
+        return future.result()
+    except (ReadTimeout, OperationTimedOut, ReadFailure) as error:
+        # ReadFailure: a replica gave up, most often on tombstones or on a page too large for it.
+        raise SourceTimeout(f"{type(error).__name__}: {_line(error)}") from None
+    except (NoHostAvailable, DriverException) as error:
+        raise SourceUnavailable(f"{type(error).__name__}: {_line(error)}") from None
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split())
 
 
 def quoted(name: str) -> str:

@@ -39,6 +39,11 @@ def jsonb(cql: CqlType, strip_nul: bool = False) -> Encode:
     return encode
 
 
+def json_text(cql: CqlType, cell: bytes) -> str:
+    """A cell as JSON text. Raises Reject, UnsupportedPair."""
+    return renderer(cql, _text)(cell).decode()
+
+
 def renderer(cql: CqlType, text: Render) -> Render:
     """The function that writes a cell of this type as JSON. Raises UnsupportedPair for a type JSON has no form for."""
     if cql.name in ("text", "ascii"):

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from sync.core.encode import encoder_for
 from sync.core.encode.base import INT16, INT32, INT64, NULL, Encoder, Reject, with_length
+from sync.core.encode.jsonb import json_text
 from sync.core.rows import ColumnPair, TableMap
 
 TOKEN_COLUMN, VERSION_COLUMN = "_sync_token", "_sync_version"
@@ -20,8 +21,8 @@ COPY_TRAILER = b"\xff\xff"
 ENCODE_ERRORS = (Reject, struct.error, IndexError, OverflowError, ValueError)
 """What a cell that is not what it should be raises in the fast path; the slow path then says which and why."""
 
-PageEncoder = Callable[[bytes, int, int], tuple[list[bytes], int, int]]
-"""(data, offset, rows) → pieces of COPY data, the offset of the last row, the offset behind it."""
+PageEncoder = Callable[[bytes, int, int], list[bytes]]
+"""(data, offset, rows) → pieces of COPY data."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,9 +91,15 @@ def read_cells(data: bytes, at: int, count: int) -> tuple[list[bytes | None], in
     return cells, at
 
 
-def last_token(data: bytes, row_at: int) -> int:
-    """The token of the row at `row_at`."""
-    return int(INT64.unpack_from(data, row_at + 4)[0])
+def show_key(pairs: tuple[ColumnPair, ...], key: tuple[bytes | None, ...]) -> dict[str, str]:
+    """A row's key for people: each column as text, or as the hexadecimal bytes where it has no text."""
+    shown = {}
+    for pair, cell in zip(pairs, key, strict=False):
+        try:
+            shown[pair.source.name] = json_text(pair.source.type, cell or b"").strip('"')
+        except ENCODE_ERRORS:
+            shown[pair.source.name] = f"0x{(cell or b'').hex()}"
+    return shown
 
 
 def _check_cell(pair: ColumnPair, encoder: Encoder, cell: bytes | None, issues: list[Issue]) -> bytes:
@@ -137,8 +144,8 @@ def _generate(encoders: tuple[Encoder, ...], count: bytes, version: bytes) -> Pa
     It is written out for the table's columns because a loop over columns costs more than the work itself. It checks
     nothing that Postgres's input functions check.
     """
-    lines = ["def encode(data, at, rows):", " out = []; add = out.append; row = at", " for _ in range(rows):"]
-    lines += ["  row = start = at", "  add(COUNT)"]
+    lines = ["def encode(data, at, rows):", " out = []; add = out.append", " for _ in range(rows):"]
+    lines += ["  start = at", "  add(COUNT)"]
     names: dict[str, object] = {
         "COUNT": count,
         "VERSION": version,
@@ -158,7 +165,7 @@ def _generate(encoders: tuple[Encoder, ...], count: bytes, version: bytes) -> Pa
             in_run = False
             lines += _encoded(i, encoder, names)
     lines += ["  add(data[start:at])"] if in_run else []
-    lines += ["  add(VERSION)", " return out, row, at"]
+    lines += ["  add(VERSION)", " return out"]
     exec("\n".join(lines), names)
     encode: PageEncoder = names["encode"]  # type: ignore[assignment]
     return encode

@@ -1,0 +1,50 @@
+"""DSBulk unloads to CSV files, COPY loads them.
+
+Runs on its own, in the peers' environment: python dsbulk.py TABLE JAVA CLASS_PATH FOLDER
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import psycopg
+from guide_psycopg2 import COLUMNS, target
+
+MAIN = "com.datastax.oss.dsbulk.runner.DataStaxBulkLoader"
+
+
+def unload(table: str, java: str, class_path: str, folder: Path) -> None:
+    """Write the table to CSV files."""
+    env = os.environ
+    query = f"SELECT {', '.join(COLUMNS[table])} FROM {table}"
+    command = [java, "-cp", class_path, MAIN, "unload", "-query", query, "-k", env["ASTRA_DB_KEYSPACE"]]
+    command += ["-h", env["CASSANDRA_CONTACT_POINTS"], "-port", env["CASSANDRA_PORT"], "-url", str(folder / "csv")]
+    command += ["-logDir", str(folder / "logs"), "-header", "true", "-verbosity", "quiet"]
+    subprocess.run(command, check=True, stdout=sys.stderr)
+
+
+def load(table: str, folder: Path) -> None:
+    """COPY the files."""
+    names = ", ".join(COLUMNS[table])
+    with psycopg.connect(**target()) as connection, connection.cursor() as cursor:
+        for path in sorted((folder / "csv").glob("*.csv")):
+            options = "FORMAT csv, HEADER, ESCAPE '\\'"  # as DSBulk writes them
+            with cursor.copy(f"COPY {table} ({names}) FROM STDIN ({options})") as copy, path.open("rb") as file:
+                while chunk := file.read(1 << 17):
+                    copy.write(chunk)
+
+
+def main(table: str, java: str, class_path: str, folder: str) -> None:
+    """Copy a table."""
+    shutil.rmtree(folder, ignore_errors=True)
+    Path(folder).mkdir(parents=True)
+    unload(table, java, class_path, Path(folder))
+    load(table, Path(folder))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

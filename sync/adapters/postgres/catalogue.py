@@ -1,0 +1,65 @@
+"""What the target holds: tables, columns, types, rights."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from psycopg import sql
+
+from sync.adapters.postgres.connect import Connection
+from sync.adapters.postgres.queries import queries
+from sync.core.encode.rows import TOKEN_COLUMN, VERSION_COLUMN
+from sync.core.rows import PgType, TargetColumn, TargetTable
+
+_SQL = queries("catalogue")
+
+
+def identifier(table: TargetTable) -> sql.Identifier:
+    """The table's name, schema-qualified and quoted."""
+    return sql.Identifier(table.schema, table.name)
+
+
+def regclass(name: str) -> str:
+    """A table's name as `to_regclass` takes it: `schema.table` or `table`, each part quoted as it stands."""
+    return ".".join('"' + part.replace('"', '""') + '"' for part in name.split(".", 1))
+
+
+def read_target(connection: Connection, name: str) -> TargetTable | None:
+    """The table of that name (`table` or `schema.table`), or None."""
+    table = {"table": regclass(name)}
+    found = connection.execute(_SQL["relation"], table).fetchone()
+    if found is None:
+        return None
+    columns = tuple(_column(row) for row in connection.execute(_SQL["columns"], table).fetchall())
+    own = tuple(c for c in columns if c.name not in (TOKEN_COLUMN, VERSION_COLUMN))
+    key = tuple(row[0] for row in connection.execute(_SQL["primary_key"], table).fetchall())
+    return TargetTable(found[0], found[1], own, key)
+
+
+def _column(row: tuple[object, ...]) -> TargetColumn:
+    name, type_name, oid, typmod, text, element_name, element_oid, not_null, required, generated = row
+    element = PgType(str(element_name), int(str(element_oid))) if element_name else None
+    pg = PgType(str(type_name), int(str(oid)), int(str(typmod)), element, str(text))
+    return TargetColumn(str(name), pg, bool(not_null), bool(required), bool(generated))
+
+
+@dataclass(frozen=True, slots=True)
+class ServerFacts:
+    """The server's version and what this role may do there."""
+
+    version: str
+    user: str
+    encoding: str
+    may_create_schema: bool
+    may_create_tables: bool
+    vector_version: str | None
+    vector_available: str | None
+    superuser: bool
+    vector_trusted: bool
+
+
+def server_facts(connection: Connection) -> ServerFacts:
+    """What preflight reports of the target's server."""
+    row = connection.execute(_SQL["rights"]).fetchone()
+    assert row is not None
+    return ServerFacts(*row)

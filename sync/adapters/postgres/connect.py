@@ -1,0 +1,98 @@
+"""Connections to Postgres from settings: pooled and direct endpoints, TLS, clear errors."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import psycopg
+from psycopg import conninfo, errors
+
+from sync.errors import SettingsError, Unreachable
+from sync.settings import Settings
+
+Connection = psycopg.Connection[tuple[Any, ...]]
+_POOLER = re.compile(r"-pooler(?=\.)")
+TRANSIENT = (psycopg.OperationalError, psycopg.InterfaceError, errors.SerializationFailure, errors.DeadlockDetected)
+"""What a repetition on a new connection may cure: a restart, a suspended compute, a cut connection."""
+
+
+def connection_string(settings: Settings, direct: bool = True) -> str:
+    """The conninfo of the target. `direct` avoids a transaction pooler, which has no temporary tables or settings."""
+    url = settings.database_url_unpooled if direct and settings.database_url_unpooled else settings.database_url
+    if url is None:
+        settings.require("postgres_host", "postgres_database", "postgres_user")
+    try:
+        given = conninfo.conninfo_to_dict(url.get_secret_value()) if url else _from_parts(settings)
+    except psycopg.ProgrammingError as error:
+        raise SettingsError(f"DATABASE_URL is not a Postgres URL: {_without_secret(str(error))}") from None
+    given = {"sslmode": settings.postgres_sslmode, "connect_timeout": 15, **given}
+    if direct and settings.database_url_unpooled is None:
+        # Neon names the pooled endpoint of ep-x-1 "ep-x-1-pooler"; the direct one is the same name without it.
+        given["host"] = _POOLER.sub("", str(given.get("host", "")))
+    return conninfo.make_conninfo(**given)
+
+
+def _from_parts(settings: Settings) -> dict[str, Any]:
+    password = settings.postgres_password
+    parts = {
+        "host": settings.postgres_host,
+        "port": settings.postgres_port,
+        "dbname": settings.postgres_database,
+        "user": settings.postgres_user,
+        "password": password.get_secret_value() if password else None,
+        "sslrootcert": settings.postgres_sslrootcert,
+    }
+    return {k: v for k, v in parts.items() if v is not None}
+
+
+def _without_secret(text: str) -> str:
+    return re.sub(r'"[^"]*"|\S+://\S+', "…", text)
+
+
+def connect(settings: Settings, *, direct: bool = True, autocommit: bool = False) -> Connection:
+    """One connection. Raises Unreachable and SettingsError, one line each."""
+    dsn = connection_string(settings, direct)
+    pooled = "-pooler." in dsn
+    try:
+        connection: Connection = psycopg.connect(dsn, autocommit=autocommit, application_name="sync")
+    except psycopg.OperationalError as error:
+        raise Unreachable(f"{target_name(settings)}: {explain(error)}") from None
+    if pooled:
+        connection.prepare_threshold = None
+    return connection
+
+
+def target_name(settings: Settings) -> str:
+    """How errors and reports name the target; never with a secret."""
+    found = conninfo.conninfo_to_dict(connection_string(settings))
+    return f"Postgres at {found.get('host')}:{found.get('port', 5432)}/{found.get('dbname')}"
+
+
+_ADVICE = (
+    ("password authentication failed", "the user name or password was refused; check POSTGRES_USER and POSTGRES_PASSWORD"),
+    ("no password supplied", "it asks for a password; set POSTGRES_PASSWORD"),
+    ("server does not support ssl", "it does not speak TLS; set POSTGRES_SSLMODE=disable if that is meant"),
+    ("certificate verify failed", "its certificate is not trusted; set POSTGRES_SSLROOTCERT to the CA's file, or system"),
+    (
+        "root certificate file",
+        "POSTGRES_SSLMODE asks to verify the certificate, but there is no CA file; set POSTGRES_SSLROOTCERT",
+    ),
+    ("no pg_hba.conf entry", "it refuses this host, user or connection without TLS; check POSTGRES_SSLMODE and pg_hba.conf"),
+    ("does not match host name", "its certificate is for another host name; check POSTGRES_HOST"),
+    ("could not translate host name", "there is no such host; check POSTGRES_HOST"),
+    ("failed to resolve host", "there is no such host; check POSTGRES_HOST"),
+    ("connection refused", "nothing listens there; check POSTGRES_HOST and POSTGRES_PORT, and that the server runs"),
+    ("timeout expired", "no answer within 15 s; check the host, the port and the network"),
+)
+
+
+def explain(error: psycopg.Error) -> str:
+    """What went wrong and what to do, in one line."""
+    text = " ".join(str(error).split())
+    for symptom, advice in _ADVICE:
+        if symptom in text.lower():
+            return advice
+    if re.search(r'database "[^"]*" does not exist', text):
+        return "there is no such database; create it or check POSTGRES_DATABASE"
+    return text

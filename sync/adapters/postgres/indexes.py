@@ -1,0 +1,125 @@
+"""Indexes during a load: taken away before it, built again after it, valid at the end (docs/decisions/0004-indexes.md).
+
+What is taken away is recorded in `sync.index` in the transaction that drops it, and is forgotten only when the index is
+valid again: an interrupted build is taken up by the next run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import dataclass
+from threading import Event, Thread
+
+import psycopg
+from psycopg import sql
+
+from sync.adapters.postgres.catalogue import identifier, regclass
+from sync.adapters.postgres.connect import Connection, connect
+from sync.adapters.postgres.queries import queries
+from sync.core.encode.rows import TOKEN_COLUMN, VERSION_COLUMN
+from sync.core.rows import TableMap
+from sync.errors import PreflightError
+from sync.settings import Settings
+
+_SQL = queries("indexes")
+_PARALLEL_HNSW_SINCE = (0, 8, 2)
+
+
+@dataclass(frozen=True, slots=True)
+class Build:
+    """How far the build of an index is; `total` is 0 where Postgres does not say."""
+
+    index: str
+    phase: str
+    done: int
+    total: int
+
+
+def add_sync_columns(connection: Connection, table: TableMap) -> None:
+    """Give the target the token and version columns that a migration needs; `sync finish` drops them."""
+    statement = "ALTER TABLE {} ADD COLUMN IF NOT EXISTS {} bigint, ADD COLUMN IF NOT EXISTS {} bigint"
+    try:
+        connection.execute(
+            sql.SQL(statement).format(identifier(table.target), sql.Identifier(TOKEN_COLUMN), sql.Identifier(VERSION_COLUMN))
+        )
+    except psycopg.errors.InsufficientPrivilege as error:
+        raise PreflightError(f"{table.name}: {error.diag.message_primary}; the role must own the target tables") from None
+
+
+def remove_for_load(connection: Connection, table: TableMap) -> list[str]:
+    """Take away the secondary indexes of an empty target, and record them; their names. A table with rows keeps its own."""
+    with connection.transaction():
+        connection.execute(sql.SQL("LOCK TABLE {} IN SHARE ROW EXCLUSIVE MODE").format(identifier(table.target)))
+        filled = connection.execute(sql.SQL("SELECT EXISTS (SELECT FROM {})").format(identifier(table.target))).fetchone()
+        if filled == (True,):
+            return []
+        values = {"table": table.name, "target": regclass(f"{table.target.schema}.{table.target.name}")}
+        names = [str(row[0]) for row in connection.execute(_SQL["record"], values).fetchall()]
+        for name in names:
+            connection.execute(f"DROP INDEX {name}".encode())
+    return names
+
+
+def build_missing(settings: Settings, tables: list[TableMap], report: Callable[[Build], None]) -> list[str]:
+    """Build what was taken away, and each table's token index, without blocking writes; the names of what was built."""
+    built = []
+    with closing(connect(settings, autocommit=True)) as connection:
+        for table in tables:
+            _want_token_index(connection, table)
+            for name, definition in connection.execute(_SQL["wanted"], {"table": table.name}).fetchall():
+                if not _is_valid(connection, name):
+                    _build(settings, connection, name, definition, report)
+                    built.append(name)
+                connection.execute("DELETE FROM sync.index WHERE index_name = %s", (name,))
+            connection.execute(sql.SQL("ANALYZE {}").format(identifier(table.target)))
+    return built
+
+
+def _want_token_index(connection: Connection, table: TableMap) -> None:
+    name = sql.Identifier(table.target.schema, f"_sync_token_{table.target.name}"[:63]).as_string(connection)
+    definition = sql.SQL("CREATE INDEX {} ON {} USING btree ({})").format(
+        sql.Identifier(f"_sync_token_{table.target.name}"[:63]), identifier(table.target), sql.Identifier(TOKEN_COLUMN)
+    )
+    if not _is_valid(connection, name):
+        connection.execute(_SQL["want"], (name, table.name, definition.as_string(connection)))
+
+
+def _is_valid(connection: Connection, name: str) -> bool:
+    return connection.execute(_SQL["valid"], {"index": name}).fetchone() == (True,)
+
+
+def _build(settings: Settings, connection: Connection, name: str, definition: str, report: Callable[[Build], None]) -> None:
+    # What an interrupted concurrent build leaves behind is an invalid index of that name.
+    connection.execute(f"DROP INDEX CONCURRENTLY IF EXISTS {name}".encode())
+    connection.execute(
+        "SELECT set_config('max_parallel_maintenance_workers', %s, false)", (_workers(connection, definition),)
+    )
+    connection.execute(_SQL["more_memory"])
+    done = Event()
+    watcher = Thread(target=_watch, args=(settings, connection.info.backend_pid, name, report, done), daemon=True)
+    watcher.start()
+    try:
+        connection.execute(definition.replace(" INDEX ", " INDEX CONCURRENTLY ", 1).encode())
+    except psycopg.Error as error:
+        raise PreflightError(f"index {name} could not be built: {' '.join(str(error).split())}") from None
+    finally:
+        done.set()
+        watcher.join()
+
+
+def _workers(connection: Connection, definition: str) -> str:
+    row = connection.execute("SELECT extversion FROM pg_extension WHERE extname = 'vector'").fetchone()
+    version = tuple(int(part) for part in str(row[0]).split(".")) if row else ()
+    if " hnsw " in definition and version < _PARALLEL_HNSW_SINCE:
+        return "0"
+    asked = connection.execute("SELECT least(8, greatest(2, current_setting('max_parallel_workers')::int / 2))").fetchone()
+    return str(asked[0]) if asked else "2"
+
+
+def _watch(settings: Settings, backend: int, name: str, report: Callable[[Build], None], done: Event) -> None:
+    with closing(connect(settings, autocommit=True)) as connection:
+        while not done.wait(0.5):
+            row = connection.execute(_SQL["progress"], {"backend": backend}).fetchone()
+            if row:
+                report(Build(name, str(row[0]), int(row[1]), int(row[2])))

@@ -1,0 +1,171 @@
+"""The ledger of runs and their ranges (`sync.run`, `sync.range`): planning, leases, progress."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import psycopg
+
+from sync.adapters.postgres.connect import Connection
+from sync.adapters.postgres.queries import queries
+from sync.core.ring import TokenRange, check_whole_ring
+from sync.errors import PreflightError, TargetUnavailable
+from sync.ports import Lease
+
+_SQL = queries("ranges")
+MAX_ATTEMPTS = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """Where the newest or running backfill of one table stands."""
+
+    table: str
+    total: int
+    done: int
+    running: int
+    failed: int
+    rows_read: int
+    rows_written: int
+    rows_stale: int
+    rows_rejected: int
+    bytes_read: int
+    abandoned: int
+    error: str | None
+    seconds: float
+
+
+class Ledger:
+    """Runs and ranges over one autocommit connection."""
+
+    def __init__(self, connection: Connection, lease_seconds: int) -> None:
+        self._connection, self._lease_seconds = connection, lease_seconds
+
+    def primary(self) -> str:
+        """The store that is primary by the authority (invariant 6)."""
+        row = self._connection.execute(_SQL["epoch"]).fetchone()
+        assert row is not None, "sync.epoch is empty"
+        return str(row[1])
+
+    def begin(self, plans: dict[str, list[TokenRange]]) -> list[int]:
+        """A run for each table: its unfinished one, or a new one with these ranges. The floor rises first (rule 3)."""
+        with self._connection.transaction():
+            # Two starts at once: the second waits here, then finds the first one's runs.
+            self._connection.execute("LOCK TABLE sync.run IN SHARE ROW EXCLUSIVE MODE")
+            if self.primary() != "astra":
+                raise PreflightError("Postgres is primary: a backfill would write over the authority")
+            row = self._connection.execute(_SQL["raise_floor"]).fetchone()
+            assert row is not None
+            runs = [self._open_run(table, ranges, row[0]) for table, ranges in plans.items()]
+            self._connection.execute(_SQL["reopen"], {"runs": runs})
+            self.request_stop(runs, False)
+        return runs
+
+    def _open_run(self, table: str, ranges: list[TokenRange], floor: int) -> int:
+        found = self._connection.execute(_SQL["open_run"], {"table": table}).fetchone()
+        if found:
+            run = int(found[0])
+        else:
+            made = self._connection.execute(_SQL["begin_run"], {"table": table, "floor": floor}).fetchone()
+            assert made is not None
+            run = int(made[0])
+            with self._connection.cursor() as cursor:
+                cursor.executemany(_SQL["add_range"], [(run, table, r.start, r.end) for r in ranges])
+        self.check(run)
+        return run
+
+    def check(self, run: int) -> None:
+        """Assert that the run's ranges are exactly the ring (invariant 4)."""
+        rows = self._connection.execute(_SQL["whole_ring"], {"run": run}).fetchall()
+        check_whole_ring(TokenRange(a, b) for a, b in rows)
+
+    def open_runs(self) -> dict[str, int]:
+        """Unfinished backfills by table."""
+        found = self._connection.execute("SELECT table_name, id FROM sync.run WHERE kind = 'backfill' AND state = 'open'")
+        return {str(t): int(i) for t, i in found.fetchall()}
+
+    def set_rate(self, runs: list[int], rate: int | None) -> None:
+        """How many rows a second these runs may read, all workers together."""
+        self._connection.execute(_SQL["set_rate"], {"runs": runs, "rate": rate})
+
+    def claim(self, run_ids: list[int], owner: str) -> Lease | None:
+        """The next range to copy, leased to this owner; None where there is none."""
+        with _target():
+            row = self._connection.execute(
+                _SQL["claim"], {"runs": run_ids, "owner": owner, "lease": self._lease_seconds}
+            ).fetchone()
+        return _lease(row, owner) if row else None
+
+    def give_back(self, lease: Lease) -> None:
+        """Let go of a range in the middle; its checkpoint stays."""
+        with _target():
+            self._connection.execute(_SQL["give_back"], {"range": lease.range_id, "owner": lease.owner})
+
+    def fail(self, lease: Lease, error: str) -> None:
+        """Record a failed attempt; after `MAX_ATTEMPTS` without progress the range is failed."""
+        values = {"range": lease.range_id, "owner": lease.owner, "error": error[:2000], "most": MAX_ATTEMPTS}
+        with _target():
+            self._connection.execute(_SQL["fail"], values)
+
+    def split(self, lease: Lease, middle: int, error: str) -> None:
+        """Make two ranges of what is left, both pending."""
+        values = {"range": lease.range_id, "owner": lease.owner, "middle": middle, "error": error[:2000]}
+        with _target(), self._connection.transaction():
+            self._connection.execute(_SQL["split_off"], values)
+            self._connection.execute(_SQL["shorten"], values)
+
+    def finish(self, run: int) -> bool:
+        """Close the run if all its ranges are done, after asserting once more that they are the ring."""
+        self.check(run)
+        return self._connection.execute(_SQL["finish_run"], {"run": run}).fetchone() is not None
+
+    def work_left(self, runs: list[int]) -> int:
+        """How many ranges a worker could claim now."""
+        row = self._connection.execute(_SQL["work_left"], {"runs": runs}).fetchone()
+        return int(row[0]) if row else 0
+
+    def active_workers(self, runs: list[int]) -> int:
+        """How many processes hold a range at this moment."""
+        row = self._connection.execute(_SQL["active_workers"], {"runs": runs}).fetchone()
+        return int(row[0]) if row else 0
+
+    def request_stop(self, runs: list[int], stop: bool) -> None:
+        """Ask the workers of these runs to let go at the next batch, or take that back."""
+        self._connection.execute(_SQL["request_stop"], {"runs": runs, "stop": stop})
+
+    def progress(self, runs: list[int]) -> list[Progress]:
+        """Where these runs stand."""
+        rows = self._connection.execute(_SQL["progress"], {"runs": runs}).fetchall()
+        return [_progress(row) for row in rows]
+
+    def latest(self) -> list[int]:
+        """The newest backfill of each table."""
+        return [int(row[0]) for row in self._connection.execute(_SQL["latest_runs"]).fetchall()]
+
+
+@contextmanager
+def _target() -> Iterator[None]:
+    try:
+        yield
+    except (psycopg.OperationalError, psycopg.InterfaceError) as error:
+        raise TargetUnavailable(" ".join(str(error).split())) from None
+
+
+def _lease(row: tuple[Any, ...], owner: str) -> Lease:
+    range_id, run, table, start, end, done_to, floor, attempts, rate, sharers = row
+    whole = TokenRange(start, end)
+    left = start if done_to is None else max(start, done_to)
+    todo = None if left >= end else TokenRange(left, end)
+    share = rate / max(1, sharers) if rate else None
+    return Lease(range_id, run, table, whole, todo, floor, attempts, share, owner)
+
+
+def _progress(row: tuple[Any, ...]) -> Progress:
+    table, total, done, running, failed, read, written, stale, rejected, size, abandoned, error, seconds = row
+    return Progress(
+        table, total, done, running, failed, int(read), int(written), int(stale), int(rejected), int(size),
+        abandoned, error, float(seconds or 0),
+    )  # fmt: skip

@@ -1,0 +1,69 @@
+"""The merge of a backfill: only keys with no row, no tombstone and no intent are inserted (rules 18 and 19)."""
+
+from __future__ import annotations
+
+from psycopg import sql
+
+from sync.adapters.postgres.catalogue import identifier
+from sync.adapters.postgres.connect import Connection
+from sync.adapters.postgres.digest import canonical
+from sync.core.encode.rows import TOKEN_COLUMN, RowEncoder
+from sync.core.rows import TableMap
+from sync.ports import Lease
+
+_INSERT = """
+INSERT INTO {target} ({columns})
+SELECT {columns} FROM {stage} AS s
+WHERE NOT EXISTS (SELECT FROM sync.tombstone AS t WHERE t.table_name = {name} AND t.key = {key})
+  AND NOT EXISTS (SELECT FROM sync.intent AS i WHERE i.table_name = {name} AND i.key = {key})
+ON CONFLICT ({primary_key}) DO NOTHING
+"""
+# A skipped key that has no row, or whose content differs, is to be looked at again.
+_RECHECK = """
+INSERT INTO sync.intent (table_name, key, token, kind, state, version, epoch, owner)
+SELECT {name}, {key}, s.{token}, 'recheck', 'finished', {floor}, (SELECT max(epoch) FROM sync.epoch), {owner}
+FROM {stage} AS s LEFT JOIN {target} AS t ON ({same_key})
+WHERE ({same_key}) IS NOT TRUE OR {staged} <> {there}
+ON CONFLICT DO NOTHING
+"""
+
+
+class Merge:
+    """The stage of one table and the statements that merge it; all within the caller's transaction."""
+
+    def __init__(self, connection: Connection, table: TableMap, encoder: RowEncoder) -> None:
+        self._connection = connection
+        self.stage = f"sync_stage_{table.target.name}"[:63]
+        keys = encoder.pairs[: encoder.key_count]
+        self._parts = {
+            "target": identifier(table.target),
+            "stage": sql.Identifier(self.stage),
+            "columns": sql.SQL(", ").join(map(sql.Identifier, encoder.copy_columns)),
+            "name": sql.Literal(table.name),
+            "key": canonical(keys, "s"),
+            "primary_key": sql.SQL(", ").join(sql.Identifier(k) for k in table.target.primary_key),
+            "token": sql.Identifier(TOKEN_COLUMN),
+            "same_key": sql.SQL(" AND ").join(sql.SQL("s.{0} = t.{0}").format(sql.Identifier(k.target.name)) for k in keys),
+            "staged": canonical(encoder.pairs, "s"),
+            "there": canonical(encoder.pairs, "t"),
+        }
+
+    def clear_stage(self) -> None:
+        """An empty stage, made where this connection has none yet."""
+        stage = sql.Identifier(self.stage)
+        # Of the columns alone: a target's defaults, checks and generated columns have no place here. Each time, since a
+        # transaction that was rolled back takes it along.
+        made = "CREATE TEMPORARY TABLE IF NOT EXISTS {} ON COMMIT DELETE ROWS AS SELECT {} FROM {} WITH NO DATA"
+        self._connection.execute(sql.SQL(made).format(stage, self._parts["columns"], self._parts["target"]))
+        self._connection.execute(sql.SQL("DELETE FROM {}").format(stage))
+
+    def insert(self) -> int:
+        """Insert what is missing; how many rows that were. Rows of another unique index raise UniqueViolation."""
+        return self._connection.execute(sql.SQL(_INSERT).format(**self._parts)).rowcount
+
+    def recheck_skipped(self, lease: Lease) -> int:
+        """Leave a recheck intent for each staged key that is not equal in the target; how many are new."""
+        statement = sql.SQL(_RECHECK).format(
+            **self._parts, floor=sql.Literal(lease.floor), owner=sql.Literal(f"backfill run {lease.run_id}")
+        )
+        return self._connection.execute(statement).rowcount

@@ -1,0 +1,60 @@
+"""Values that the target cannot hold: recorded with key, column and reason, never dropped."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from psycopg.types.json import Jsonb
+
+from sync.adapters.postgres.connect import Connection
+from sync.core.encode.rows import CheckedRow, show_key
+from sync.core.rows import TableMap
+from sync.ports import Lease
+
+_RECORD = """
+INSERT INTO sync.reject (table_name, source_key, column_name, run_id, token, key, reason, action)
+VALUES (%s, %s, %s, %s, %s, %s, %s, %s)
+ON CONFLICT (table_name, source_key, column_name) DO UPDATE
+SET run_id = excluded.run_id, reason = excluded.reason, action = excluded.action, found_at = clock_timestamp()
+"""
+
+
+def record(connection: Connection, table: TableMap, lease: Lease, row: CheckedRow) -> None:
+    """Record what is wrong with a row, in the transaction that loads its batch."""
+    if not row.issues:
+        return
+    key = b"".join(len(c or b"").to_bytes(4, "big") + (c or b"") for c in row.key)
+    shown = Jsonb(show_key(table.keys, row.key))
+    for issue in row.issues:
+        values = (table.name, key, issue.column, lease.run_id, row.token, shown, issue.reason, issue.action)
+        connection.execute(_RECORD, values)
+
+
+@dataclass(frozen=True, slots=True)
+class RejectEntry:
+    """One recorded reject, as `sync rejects` lists it."""
+
+    table: str
+    key: dict[str, Any]
+    column: str
+    reason: str
+    action: str
+
+
+def list_rejects(connection: Connection, table: str | None, limit: int | None) -> list[RejectEntry]:
+    """The recorded rejects in the order of tables and tokens."""
+    rows = connection.execute(
+        "SELECT table_name, key, column_name, reason, action FROM sync.reject "
+        "WHERE %(table)s::text IS NULL OR table_name = %(table)s ORDER BY table_name, token, column_name LIMIT %(limit)s",
+        {"table": table, "limit": limit},
+    ).fetchall()
+    return [RejectEntry(*row) for row in rows]
+
+
+def count_rejects(connection: Connection) -> dict[str, int]:
+    """Rejected rows by table; values that were changed by a rule of sync.toml are not counted."""
+    found = connection.execute(
+        "SELECT table_name, count(DISTINCT source_key) FROM sync.reject WHERE action = 'reject' GROUP BY table_name"
+    ).fetchall()
+    return {str(name): int(count) for name, count in found}

@@ -1,0 +1,24 @@
+-- record: remember the secondary indexes of a table: those that are no constraint and enforce nothing
+INSERT INTO sync.index (index_name, table_name, definition)
+SELECT i.indexrelid::regclass::text, %(table)s, pg_get_indexdef(i.indexrelid)
+FROM pg_index AS i
+WHERE i.indrelid = to_regclass(%(target)s) AND NOT i.indisunique AND NOT i.indisexclusion AND i.indisvalid
+ON CONFLICT (index_name) DO UPDATE SET definition = excluded.definition
+RETURNING index_name
+
+-- wanted: indexes that are to be built, the token's first
+SELECT index_name, definition FROM sync.index WHERE table_name = %(table)s ORDER BY index_name NOT LIKE '%%\_sync\_token\_%%', 1
+
+-- want: an index that is to be there after the load
+INSERT INTO sync.index (index_name, table_name, definition) VALUES (%s, %s, %s) ON CONFLICT DO NOTHING
+
+-- valid: whether the index is there and valid
+SELECT i.indisvalid FROM pg_index AS i WHERE i.indexrelid = to_regclass(%(index)s)
+
+-- more_memory: a graph that fits into memory is built several times faster; only ever more than the server's own setting
+SELECT set_config('maintenance_work_mem', '256MB', false)
+WHERE pg_size_bytes(current_setting('maintenance_work_mem')) < pg_size_bytes('256MB')
+
+-- progress: how far a build is
+SELECT phase, coalesce(nullif(tuples_done, 0), blocks_done), coalesce(nullif(tuples_total, 0), blocks_total)
+FROM pg_stat_progress_create_index WHERE pid = %(backend)s

@@ -1,0 +1,120 @@
+-- epoch: the authority: the highest epoch, held until commit (rule 20)
+SELECT epoch, "primary", floor, state FROM sync.epoch ORDER BY epoch DESC LIMIT 1 FOR SHARE
+
+-- raise_floor: the floor goes beyond every version that was possible before this moment (rule 3)
+UPDATE sync.epoch SET floor = greatest(floor + 1, (extract(epoch FROM clock_timestamp()) * 1000000)::bigint)
+WHERE epoch = (SELECT max(epoch) FROM sync.epoch)
+RETURNING floor
+
+-- open_run: the unfinished backfill of a table
+SELECT id, floor FROM sync.run WHERE table_name = %(table)s AND kind = 'backfill' AND state = 'open'
+
+-- begin_run: a new backfill of a table
+INSERT INTO sync.run (kind, table_name, floor) VALUES ('backfill', %(table)s, %(floor)s) RETURNING id
+
+-- request_stop: ask the workers of these runs to stop at the next batch, or take that back
+UPDATE sync.run SET stop_requested = %(stop)s WHERE id = ANY (%(runs)s)
+
+-- active_workers: processes that hold a range at this moment
+SELECT count(DISTINCT split_part(lease_owner, '/', 1)) FROM sync.range
+WHERE run_id = ANY (%(runs)s) AND state = 'running' AND lease_until > clock_timestamp()
+
+-- release: ranges of a worker that is known to be dead are free at once
+UPDATE sync.range SET state = 'pending', lease_owner = NULL, lease_until = NULL
+WHERE run_id = ANY (%(runs)s) AND state = 'running' AND split_part(lease_owner, '/', 1) = %(worker)s
+
+-- set_rate: how many rows a second the run may read in all; null is as fast as it goes
+UPDATE sync.run SET rows_per_second = %(rate)s WHERE id = ANY (%(runs)s)
+
+-- add_range: one planned range
+INSERT INTO sync.range (run_id, table_name, range_start, range_end) VALUES (%s, %s, %s, %s)
+
+-- reopen: failed ranges, and those whose worker is gone, get another chance in this start
+UPDATE sync.range SET state = 'pending', attempts = 0, error = NULL, lease_owner = NULL, lease_until = NULL
+WHERE run_id = ANY (%(runs)s) AND (state = 'failed' OR state = 'running' AND lease_until < clock_timestamp())
+
+-- claim: the next range to copy, under a lease; one whose lease ran out is taken over
+UPDATE sync.range AS r
+SET state = 'running', lease_owner = %(owner)s, attempts = attempts + 1,
+    lease_until = clock_timestamp() + make_interval(secs => %(lease)s), started_at = coalesce(started_at, clock_timestamp())
+FROM sync.run
+WHERE run.id = r.run_id AND r.id = (
+    SELECT c.id FROM sync.range AS c JOIN sync.run ON run.id = c.run_id AND run.state = 'open' AND NOT run.stop_requested
+    WHERE c.run_id = ANY (%(runs)s)
+      AND (c.state = 'pending' OR c.state = 'running' AND c.lease_until < clock_timestamp())
+    ORDER BY c.run_id, c.range_start
+    LIMIT 1 FOR UPDATE OF c SKIP LOCKED)
+RETURNING r.id, r.run_id, r.table_name, r.range_start, r.range_end, r.done_to, run.floor, r.attempts,
+          run.rows_per_second, (SELECT count(*) FROM sync.range AS o WHERE o.run_id = ANY (%(runs)s) AND o.state = 'running')
+
+-- hold: the range row, locked before the statement that merges (rule 18), if it is still this worker's; and the epoch
+SELECT e."primary"
+FROM (SELECT FROM sync.range WHERE id = %(range)s AND lease_owner = %(owner)s AND state = 'running' FOR UPDATE) AS r
+CROSS JOIN (SELECT "primary" FROM sync.epoch ORDER BY epoch DESC LIMIT 1 FOR SHARE) AS e
+
+-- touched: whether keys of the range were deleted or are being written
+SELECT EXISTS (SELECT FROM sync.tombstone WHERE table_name = %(table)s AND token BETWEEN %(start)s AND %(end)s)
+    OR EXISTS (SELECT FROM sync.intent WHERE table_name = %(table)s AND token BETWEEN %(start)s AND %(end)s)
+
+-- checkpoint: what this transaction copied, with the rows themselves (invariant 4)
+UPDATE sync.range
+SET done_to = %(done_to)s, rows_read = rows_read + %(read)s, rows_written = rows_written + %(written)s,
+    rows_stale = rows_stale + %(stale)s, rows_rejected = rows_rejected + %(rejected)s, bytes_read = bytes_read + %(bytes)s,
+    lease_until = clock_timestamp() + make_interval(secs => %(lease)s),
+    attempts = 1, error = NULL,
+    state = CASE WHEN %(last)s THEN 'done' ELSE state END,
+    finished_at = CASE WHEN %(last)s THEN clock_timestamp() END
+WHERE id = %(range)s
+RETURNING (SELECT stop_requested FROM sync.run WHERE run.id = run_id)
+
+-- clear_rejects: what an earlier run rejected in a range that is now read to its end
+DELETE FROM sync.reject
+WHERE table_name = %(table)s AND run_id <> %(run)s AND token BETWEEN %(start)s AND %(end)s
+  AND (token > %(start)s OR %(start)s = (-9223372036854775808)::bigint)
+
+-- give_back: a worker stops in the middle of a range; the checkpoint stays
+UPDATE sync.range SET state = 'pending', lease_owner = NULL, lease_until = NULL, attempts = greatest(attempts - 1, 0)
+WHERE id = %(range)s AND lease_owner = %(owner)s AND state = 'running'
+
+-- fail: an attempt failed; after the last one the range is failed
+UPDATE sync.range
+SET state = CASE WHEN attempts >= %(most)s THEN 'failed' ELSE 'pending' END, error = %(error)s,
+    lease_owner = NULL, lease_until = NULL
+WHERE id = %(range)s AND lease_owner = %(owner)s AND state = 'running'
+
+-- split_off: the second half of what is left of a range that was too much for one request, as a range of its own
+INSERT INTO sync.range (run_id, table_name, range_start, range_end)
+SELECT run_id, table_name, %(middle)s, range_end FROM sync.range
+WHERE id = %(range)s AND lease_owner = %(owner)s AND state = 'running' FOR UPDATE
+
+-- shorten: the first half of a range that was split
+UPDATE sync.range
+SET range_end = %(middle)s, state = 'pending', lease_owner = NULL, lease_until = NULL, error = %(error)s
+WHERE id = %(range)s AND lease_owner = %(owner)s AND state = 'running'
+
+-- finish_run: a run is done when each of its ranges is
+UPDATE sync.run SET state = 'done', finished_at = clock_timestamp()
+WHERE id = %(run)s AND state = 'open' AND NOT EXISTS (SELECT FROM sync.range WHERE run_id = %(run)s AND state <> 'done')
+RETURNING id
+
+-- whole_ring: the ranges of a run, to be asserted against the ring
+SELECT range_start, range_end FROM sync.range WHERE run_id = %(run)s
+
+-- progress: where each of the runs stands
+SELECT r.table_name, count(*), count(*) FILTER (WHERE r.state = 'done'), count(*) FILTER (WHERE r.state = 'running'),
+       count(*) FILTER (WHERE r.state = 'failed'), sum(r.rows_read), sum(r.rows_written), sum(r.rows_stale), sum(r.rows_rejected),
+       sum(r.bytes_read),
+       count(*) FILTER (WHERE r.state = 'running' AND r.lease_until < clock_timestamp()),
+       max(r.error) FILTER (WHERE r.state <> 'done'),
+       extract(epoch FROM max(coalesce(r.finished_at, clock_timestamp())) - min(r.started_at))
+FROM sync.range AS r
+WHERE r.run_id = ANY (%(runs)s)
+GROUP BY r.run_id, r.table_name ORDER BY r.run_id
+
+-- latest_runs: the newest backfill of each table
+SELECT DISTINCT ON (table_name) id FROM sync.run WHERE kind = 'backfill' ORDER BY table_name, id DESC
+
+-- work_left: whether a worker would find something to do
+SELECT count(*) FROM sync.range JOIN sync.run ON run.id = run_id AND run.state = 'open'
+WHERE run_id = ANY (%(runs)s)
+  AND (range.state = 'pending' OR range.state = 'running' AND lease_until < clock_timestamp())

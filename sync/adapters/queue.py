@@ -1,0 +1,87 @@
+"""RQ as the doorbell: Postgres knows what is to be done, RQ wakes workers. Losing Redis costs time only (invariant 6)."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import redis
+from rq import Queue, Worker
+
+from sync.errors import SettingsError, Unreachable
+from sync.settings import Settings
+
+QUEUE = "sync"
+COPY_JOB = "workers.tasks.copy_ranges"
+_JOB_TIMEOUT = 3600
+log = logging.getLogger(__name__)
+
+
+def redis_connection(settings: Settings) -> redis.Redis[bytes]:
+    """A connection that was tried. Raises SettingsError and Unreachable, one line each, without the URL's password."""
+    settings.require("redis_url")
+    url = settings.redis_url.get_secret_value() if settings.redis_url else ""
+    try:
+        connection: redis.Redis[bytes] = redis.Redis.from_url(url, socket_connect_timeout=10, health_check_interval=30)
+    except ValueError as error:
+        raise SettingsError(f"REDIS_URL: {error}") from None
+    try:
+        connection.ping()
+    except redis.AuthenticationError:
+        raise Unreachable(f"{redis_name(connection)}: the password was refused; check REDIS_URL") from None
+    except redis.RedisError as error:
+        raise Unreachable(f"{redis_name(connection)}: {' '.join(str(error).split())}; check REDIS_URL") from None
+    return connection
+
+
+def redis_name(connection: Any) -> str:
+    """How errors and reports name the queue; never with a secret."""
+    options = connection.connection_pool.connection_kwargs
+    return f"Redis at {options.get('host', options.get('path', '?'))}:{options.get('port', '')}"
+
+
+class Doorbell:
+    """Rings for workers on the queue `sync`. Errors of Redis are reported and survived."""
+
+    def __init__(self, connection: Any) -> None:
+        self._queue = Queue(QUEUE, connection=connection)
+
+    def ring(self, runs: list[int], times: int) -> None:
+        """Put `times` jobs for these runs on the queue."""
+        for _ in range(times):
+            self._queue.enqueue_call(
+                COPY_JOB,
+                args=(",".join(map(str, runs)),),
+                timeout=_JOB_TIMEOUT,
+                result_ttl=60,
+                failure_ttl=3600,
+                description=f"copy ranges of runs {runs}",
+            )
+
+    def ring_idle(self, runs: list[int], at_least: int) -> int:
+        """Ring once for each idle worker, newcomers included, or `at_least` times; how often it rang.
+
+        Nothing is added while jobs wait: they would only find the work done.
+        """
+        try:
+            if self._queue.count:
+                return 0
+            idle = sum(worker.get_state() == "idle" for worker in Worker.all(queue=self._queue))
+            self.ring(runs, max(idle, at_least))
+        except redis.RedisError as error:
+            log.warning("Redis: %s; ringing again later", " ".join(str(error).split()))
+            return 0
+        return max(idle, at_least)
+
+    def clear(self) -> None:
+        """Take back the jobs that nobody has begun: the work is done."""
+        try:
+            for job in self._queue.get_jobs():
+                if job.func_name == COPY_JOB:
+                    job.delete()
+        except redis.RedisError as error:
+            log.warning("Redis: %s; leftover jobs will find nothing to do", " ".join(str(error).split()))
+
+    def workers(self) -> int:
+        """How many RQ workers listen to the queue."""
+        return int(Worker.count(queue=self._queue))

@@ -1,0 +1,165 @@
+"""How a source table maps onto its target, and everything that stands against it, found before anything is written."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+from sync.core.cql import CqlType
+from sync.core.encode import UnsupportedPair, default_target, encoder_for
+from sync.core.rows import ColumnPair, SourceColumn, SourceTable, TableMap, TableOptions, TargetTable
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One thing to know about a table: an error forbids the migration, a warning is to be read."""
+
+    level: Literal["error", "warning"]
+    table: str
+    text: str
+
+
+def map_table(
+    source: SourceTable, target: TargetTable | None, options: TableOptions
+) -> tuple[TableMap | None, list[Problem]]:
+    """The mapping and what is to be said about it; no mapping where there is an error."""
+    problems = [*_source_problems(source, options), *_option_problems(source, options)]
+    if target is None:
+        problems.append(_error(source, _no_target(source, options)))
+        return None, problems
+    pairs: list[ColumnPair] = []
+    for column in source.columns:
+        if column.name not in options.ignore:
+            problems += _pair(source, column, target, options, pairs)
+    problems += _key_problems(source, target, pairs)
+    problems += _target_problems(source, target, pairs)
+    if any(p.level == "error" for p in problems):
+        return None, problems
+    return TableMap(source, target, tuple(pairs)), problems
+
+
+def _error(source: SourceTable, text: str) -> Problem:
+    return Problem("error", source.name, text)
+
+
+def _warning(source: SourceTable, text: str) -> Problem:
+    return Problem("warning", source.name, text)
+
+
+def _source_problems(source: SourceTable, options: TableOptions) -> Iterator[Problem]:
+    static = [c.name for c in source.columns if c.kind == "static"]
+    if static:
+        yield _error(source, f"static columns {_list(static)}: one value a partition has no place in a table of rows")
+    if source.default_ttl and not options.keep_ttl:
+        yield _error(
+            source,
+            f"rows expire after {source.default_ttl} s (default_time_to_live) and would not in Postgres; "
+            f'set ttl = "keep" under [tables.{source.name}] in sync.toml to keep them for good',
+        )
+    if any(c.type.name == "counter" for c in source.columns):
+        yield _warning(source, "counters are copied as the number they show; they cannot be written on both sides at once")
+
+
+def _option_problems(source: SourceTable, options: TableOptions) -> Iterator[Problem]:
+    known = {c.name for c in source.columns}
+    for name in sorted((options.ignore | options.rename.keys() | options.on_reject.keys()) - known):
+        yield _error(source, f"sync.toml names a column {name!r} that the source has not")
+    keys = {c.name for c in source.primary_key}
+    for name in sorted(options.ignore & keys):
+        yield _error(source, f"sync.toml ignores {name!r}, which is part of the key")
+    for name in sorted(options.on_reject.keys() & keys):
+        if options.on_reject[name] != "reject":
+            yield _error(
+                source, f"{name!r} is part of the key: a changed key could overwrite another row; only 'reject' fits"
+            )
+    if options.ignore:
+        yield _warning(source, f"not carried, as sync.toml says: {_list(sorted(options.ignore))}")
+
+
+def _no_target(source: SourceTable, options: TableOptions) -> str:
+    name = options.target or source.name
+    try:
+        ddl = create_table(source, name)
+        return f"Postgres has no table {name}; `sync schema apply --create` makes it, or you do: {ddl}"
+    except UnsupportedPair as error:
+        return f"Postgres has no table {name}, and {error}"
+
+
+def _pair(
+    source: SourceTable, column: SourceColumn, target: TargetTable, options: TableOptions, pairs: list[ColumnPair]
+) -> Iterator[Problem]:
+    name = options.rename.get(column.name, column.name)
+    into = target.column(name)
+    if into is None:
+        yield _error(source, _missing_column(source, column, target, name))
+    elif into.generated:
+        yield _error(source, f"{name} is generated in Postgres and cannot take the source's {column.name}")
+    else:
+        try:
+            encoder_for(column.type, into.type)
+        except UnsupportedPair as error:
+            yield _error(source, f"{column.name}: {error}")
+            return
+        pairs.append(ColumnPair(column, into, options.on_reject.get(column.name, "reject")))
+
+
+def _missing_column(source: SourceTable, column: SourceColumn, target: TargetTable, name: str) -> str:
+    fix = f'name another with rename, or ignore = ["{column.name}"] under [tables.{source.name}] in sync.toml'
+    try:
+        ddl = f"ALTER TABLE {target.schema}.{target.name} ADD COLUMN {pg_quoted(name)} {default_target(column.type)}"
+    except UnsupportedPair as error:
+        return f"{column.name}: {error}; {fix}"
+    return f"{column.name} ({column.type}) has no column {name} in Postgres: {ddl}; or {fix}"
+
+
+def _key_problems(source: SourceTable, target: TargetTable, pairs: list[ColumnPair]) -> Iterator[Problem]:
+    names = {p.source.name: p.target.name for p in pairs}
+    wanted = [names.get(c.name, c.name) for c in source.primary_key]
+    if set(wanted) != set(target.primary_key):
+        there = _list(target.primary_key) if target.primary_key else "none"
+        yield _error(source, f"the primary key must be the source's ({_list(wanted)}); Postgres has {there}")
+
+
+def _target_problems(source: SourceTable, target: TargetTable, pairs: list[ColumnPair]) -> Iterator[Problem]:
+    filled = {p.target.name for p in pairs}
+    twice = {p.target.name for p in pairs if sum(q.target.name == p.target.name for q in pairs) > 1}
+    for name in sorted(twice):
+        yield _error(source, f"two source columns go into {name}")
+    for column in target.columns:
+        if column.name in filled or column.generated:
+            continue
+        if column.required:
+            yield _error(source, f"{column.name} takes no null, has no default, and the source has no such column")
+        else:
+            yield _warning(source, f"{column.name} is only in Postgres; it gets its default")
+    for pair in pairs:
+        if _may_be_null(pair):
+            yield _warning(source, f"{pair.target.name} takes no null; rows whose {pair.source.name} is null are rejected")
+
+
+def _may_be_null(pair: ColumnPair) -> bool:
+    return pair.target.not_null and pair.source.kind == "regular"
+
+
+def create_table(source: SourceTable, name: str) -> str:
+    """CREATE TABLE for a target that holds the source table. Raises UnsupportedPair."""
+    columns = [f"{pg_quoted(c.name)} {default_target(c.type)}" for c in source.columns]
+    key = ", ".join(pg_quoted(c.name) for c in source.primary_key)
+    table = ".".join(pg_quoted(part) for part in name.split(".", 1))
+    return f"CREATE TABLE {table} ({', '.join(columns)}, PRIMARY KEY ({key}))"
+
+
+def pg_quoted(name: str) -> str:
+    """A Postgres identifier, quoted: a source may name a column `order`."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+def vector_dimension(tables: list[SourceTable], name: str = "embeddings") -> int | None:
+    """The dimension of the vector column of the source's table `name`, for migrations/002."""
+    types: list[CqlType] = [c.type for t in tables if t.name == name for c in t.columns if c.type.name == "vector"]
+    return types[0].dimension if types else None
+
+
+def _list(names: Iterable[str]) -> str:
+    return ", ".join(names)

@@ -1,0 +1,95 @@
+"""The only module that builds adapters and hands them to the flows."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from functools import cache
+
+from sync.adapters.cassandra.catalogue import read_tables
+from sync.adapters.cassandra.connect import Cassandra, open_cassandra
+from sync.adapters.cassandra.pages import RangeReader
+from sync.adapters.postgres.catalogue import read_target
+from sync.adapters.postgres.connect import Connection, connect
+from sync.adapters.postgres.ledger import Ledger
+from sync.adapters.postgres.load import Loader
+from sync.adapters.queue import Doorbell, redis_connection
+from sync.core.encode.rows import RowEncoder
+from sync.core.mapping import map_table
+from sync.core.rows import TableMap
+from sync.errors import PreflightError
+from sync.flows.copy_ranges import Lane, copy_in_lanes
+from sync.ports import Lease
+from sync.settings import Config, Settings
+
+_MB = 1 << 20
+
+
+def worker_name() -> str:
+    """What this process signs its leases with."""
+    return f"{socket.gethostname()}:{os.getpid()}"
+
+
+def map_tables(
+    cassandra: Cassandra, connection: Connection, settings: Settings, config: Config, names: list[str]
+) -> dict[str, TableMap]:
+    """The mappings of these tables. Raises PreflightError with the first thing that stands against one."""
+    sources = read_tables(cassandra.session, settings.astra_db_keyspace or "")
+    found = {}
+    for name in names:
+        if name not in sources:
+            raise PreflightError(f"{name}: there is no such table in keyspace {settings.astra_db_keyspace}")
+        options = config.options(name)
+        table, problems = map_table(sources[name], read_target(connection, options.target or name), options)
+        if table is None:
+            raise PreflightError(f"{name}: {next(p.text for p in problems if p.level == 'error')}")
+        found[name] = table
+    return found
+
+
+def copy_job(settings: Settings, config: Config, runs: list[int], stopped: Callable[[], bool]) -> int:
+    """What one worker process does for these runs; how many ranges it finished. Opens and closes all its connections."""
+    tuning = config.backfill
+    with open_cassandra(settings, tuning.request_timeout_seconds) as cassandra:
+        with closing(connect(settings, autocommit=True)) as connection:
+            by_run = Ledger(connection, tuning.lease_seconds).open_runs()
+            names = [name for name, run in by_run.items() if run in runs]
+            tables = map_tables(cassandra, connection, settings, config, names)
+
+        @contextmanager
+        def lane() -> Iterator[Lane]:
+            with closing(connect(settings, autocommit=True)) as own:
+                yield _lane(cassandra, own, tables, config)
+
+        return copy_in_lanes(lane, tuning.streams, runs, worker_name(), stopped)
+
+
+def _lane(cassandra: Cassandra, connection: Connection, tables: dict[str, TableMap], config: Config) -> Lane:
+    tuning = config.backfill
+
+    @cache
+    def encoder(name: str, floor: int) -> RowEncoder:
+        return RowEncoder(tables[name], floor)
+
+    @cache
+    def reader(name: str) -> RangeReader:
+        return RangeReader(cassandra.raw, tables[name].source, encoder(name, 0).columns, int(tuning.page_mb * _MB))
+
+    @cache
+    def loader(name: str, floor: int) -> Loader:
+        return Loader(connection, tables[name], encoder(name, floor), tuning.lease_seconds)
+
+    def target(lease: Lease) -> Loader:
+        return loader(lease.table, lease.floor)
+
+    return Lane(Ledger(connection, tuning.lease_seconds), reader, target, int(tuning.batch_mb * _MB))
+
+
+def ring_again(settings: Settings, runs: list[int]) -> None:
+    """Ring for what is left of these runs, if anything is."""
+    with closing(connect(settings, autocommit=True)) as connection:
+        left = Ledger(connection, 1).work_left(runs)
+    if left:
+        Doorbell(redis_connection(settings)).ring(runs, 1)

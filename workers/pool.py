@@ -1,0 +1,67 @@
+"""Worker processes of this command's own: `sync backfill --workers N` and `sync worker -n N` run plain RQ workers.
+
+They are forked before the command opens a connection, with everything imported, so that neither they nor the processes that
+RQ forks for each job import it again.
+"""
+
+from __future__ import annotations
+
+import logging
+import multiprocessing
+import signal
+from multiprocessing.process import BaseProcess
+
+from rq import Queue, Worker
+
+import workers.tasks  # noqa: F401  (imported here for the forked jobs)
+from sync.adapters.queue import QUEUE, redis_connection
+from sync.settings import Settings
+
+_FORK = multiprocessing.get_context("fork")
+
+
+def run_worker(settings: Settings) -> None:
+    """Work on the queue `sync` until SIGINT or SIGTERM, as `rq worker sync` does."""
+    logging.getLogger("rq").setLevel(logging.WARNING)
+    connection = redis_connection(settings)
+    Worker([Queue(QUEUE, connection=connection)], connection=connection).work(logging_level="WARNING")
+
+
+class Pool:
+    """`count` worker processes; one that died is replaced by `heal`."""
+
+    def __init__(self, settings: Settings, count: int) -> None:
+        self._settings = settings
+        self._processes: list[BaseProcess] = [self._start() for _ in range(count)]
+
+    def _start(self) -> BaseProcess:
+        process = _FORK.Process(target=_worker_process, args=(self._settings,))
+        process.start()
+        return process
+
+    def heal(self) -> int:
+        """Replace processes that have ended; how many."""
+        dead = [p for p in self._processes if not p.is_alive()]
+        for process in dead:
+            self._processes.remove(process)
+            self._processes.append(self._start())
+        return len(dead)
+
+    def __len__(self) -> int:
+        return len(self._processes)
+
+    def stop(self, grace_seconds: float = 30) -> None:
+        """Ask the workers to end after their job; those that do not are killed (their ranges' leases run out)."""
+        for process in self._processes:
+            process.terminate()
+        for process in self._processes:
+            process.join(grace_seconds)
+            if process.is_alive():
+                process.kill()
+                process.join()
+
+
+def _worker_process(settings: Settings) -> None:
+    # Ctrl-C goes to the whole terminal group; the command itself decides when its workers end.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    run_worker(settings)
