@@ -22,10 +22,10 @@ import psycopg
 from cassandra.cluster import Session
 from cassandra.query import BatchStatement, BatchType, BoundStatement, PreparedStatement
 from psycopg import sql
-from sync.adapters.cassandra.connect import open_cassandra
-from sync.settings import Settings, load_settings
 
 from benchmarks import rows
+from sync.adapters.cassandra.connect import open_cassandra
+from sync.settings import Settings, load_settings
 
 KEYSPACE = DATABASE = "bench"
 _IN_FLIGHT = 24  # batches per process; Cassandra answers a group of them per write to its commit log
@@ -82,6 +82,13 @@ def load(settings: Settings, table: Table, count: int, *, dirty: bool = False, k
     return time.monotonic() - begin
 
 
+def drop_source(settings: Settings, table: Table, keyspace: str = KEYSPACE) -> None:
+    """No source table of that name any more."""
+    with open_cassandra(settings, 120) as source:
+        if keyspace in source.session.cluster.metadata.keyspaces:
+            source.session.execute(f"DROP TABLE IF EXISTS {keyspace}.{table.name}")
+
+
 def make_targets(conninfo: str, database: str = DATABASE) -> None:
     """The database, the extension and empty target tables with nothing but their primary keys."""
     with psycopg.connect(conninfo, autocommit=True) as connection:
@@ -120,9 +127,7 @@ def _make_source(session: Session, table: Table, keyspace: str) -> None:
     session.execute(f"CREATE TABLE {keyspace}.{table.name} ({table.cql})")
 
 
-def _load_share(
-    settings: Settings, name: str, count: int, share: int, shares: int, dirty: bool, keyspace: str
-) -> None:
+def _load_share(settings: Settings, name: str, count: int, share: int, shares: int, dirty: bool, keyspace: str) -> None:
     """Every `shares`-th block of rows, in batches of bound bytes: nothing is encoded by the driver."""
     logging.getLogger("cassandra").setLevel(logging.ERROR)  # each batch above 5 KiB is a warning
     table = TABLES[name]

@@ -15,7 +15,7 @@ from typing import Any
 
 import psutil
 
-from benchmarks.servers import Servers
+from benchmarks.servers import FOLDER, Servers
 
 _SAMPLE_SECONDS = 0.1
 
@@ -38,15 +38,25 @@ class CommandFailed(Exception):
 
 
 def measure(
-    command: Sequence[str], servers: Servers, env: Mapping[str, str], log: Path, *, own_clock: bool = False, timeout: float = 3600
+    command: Sequence[str],
+    servers: Servers,
+    env: Mapping[str, str],
+    log: Path,
+    own_clock: bool = False,
+    limit: float = 3600,
 ) -> Cost:
     """Run a command to its end. `own_clock`: it says itself how long the work took, because its start is not to count."""
     before, begin = servers.cpu(), time.monotonic()
     with log.open("wb") as errors:
         process = subprocess.Popen(
-            command, env={**os.environ, **env}, stdout=subprocess.PIPE, stderr=errors, start_new_session=True
+            command,
+            env={**os.environ, "PYTHONPATH": str(FOLDER.parent), **env},
+            cwd=FOLDER,  # where there is no .env and no sync.toml
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            start_new_session=True,
         )
-        watch = _Watch(process.pid, timeout)
+        watch = _Watch(process.pid, limit)
         output = process.stdout.read() if process.stdout else b""
         _, status, usage = os.wait4(process.pid, 0)
         process.returncode = os.waitstatus_to_exitcode(status)

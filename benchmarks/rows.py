@@ -18,12 +18,13 @@ _YEAR_ONE = -62_135_596_800_000
 _GENRES = ("rock", "jazz", "folk", "hip hop", "classical", "electronic", "country & western", "música popular brasileira")
 _MODELS = ("clap-htsat-fused-v1", "musicnn-msd-512")
 _KEYS = ("key", "mode", "tempo", "time_signature", "label", "country", "language", "recorded_at", "mood", "isrc")
-_WORDS = (
+_TEXT = (
     "the of and a in love night you me heart blue dance time day light fire rain river moon street summer home girl boy "
     "dream world long road city song wind sky sun golden silver broken little wild sweet lonely midnight winter morning "
     "shadow angel thunder paper velvet electric garden mountain ocean harbour station letter mirror window été cœur "
     "corazón Straße København Сон 夜 東京 naïve café"
-).split()
+)
+_WORDS = _TEXT.split()
 
 
 def songs(block: int, count: int = BLOCK) -> Iterator[Cells]:
@@ -77,9 +78,10 @@ def dirty(make: Callable[[int, int], Iterator[Cells]]) -> Callable[[int, int], I
 
 
 def _odd(width: int, turn: int) -> tuple[int, bytes | None]:
-    in_songs = ((1, b""), (2, b"nul \x00 inside"), (3, b"C:\\new\\table"), (8, None), (9, struct.pack(">q", _YEAR_ONE)), (4, None))
+    year_1 = struct.pack(">q", _YEAR_ONE)
+    in_songs = ((1, b""), (2, b"nul \x00 inside"), (3, b"C:\\new\\table"), (8, None), (9, year_1), (4, None))
     nan = struct.pack(">f", float("nan")) * DIMENSION
-    in_embeddings = ((1, b""), (2, None), (2, nan), (1, b"back\\slash"), (3, None), (3, struct.pack(">q", _YEAR_ONE)))
+    in_embeddings = ((1, b""), (2, None), (2, nan), (1, b"back\\slash"), (3, None), (3, year_1))
     odd: tuple[tuple[int, bytes | None], ...] = in_embeddings if width == 4 else in_songs
     return odd[turn % len(odd)]
 

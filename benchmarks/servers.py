@@ -10,6 +10,7 @@ from pathlib import Path
 
 import psutil
 import psycopg
+
 from sync.local import down, up
 from sync.local.stack import Stack
 from sync.settings import Settings

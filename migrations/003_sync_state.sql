@@ -23,6 +23,8 @@ CREATE TABLE IF NOT EXISTS sync.run (
     state       text NOT NULL DEFAULT 'open' CHECK (state IN ('open', 'done')),
     floor       bigint NOT NULL,              -- the version of the rows that this run inserts
     rows_per_second bigint,                   -- null: as fast as it goes
+    failures    int NOT NULL DEFAULT 0,       -- jobs that failed as a whole since the last start, and the last one's error
+    error       text,
     stop_requested boolean NOT NULL DEFAULT false, -- workers let go of their ranges at the next batch
     started_at  timestamptz NOT NULL DEFAULT clock_timestamp(),
     finished_at timestamptz

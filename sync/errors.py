@@ -35,6 +35,10 @@ class LocalServerError(SyncError):
     """An embedded server could not be started, found or ended."""
 
 
+class WorkFailed(SyncError):
+    """Workers fail again and again for a reason that a repetition does not cure."""
+
+
 class LeaseLost(SyncError):
     """Another worker took over this token range; this worker's transaction changed nothing."""
 

@@ -73,3 +73,37 @@ class Target(Protocol):
 
     def load(self, lease: Lease, batch: Batch) -> bool:
         """Load a batch and its checkpoint in one transaction; whether to go on. Raises LeaseLost and TargetUnavailable."""
+
+
+@dataclass(frozen=True, slots=True)
+class ServerFacts:
+    """The server's version and what this role may do there."""
+
+    version: str
+    user: str
+    encoding: str
+    may_create_schema: bool
+    may_create_tables: bool
+    vector_version: str | None
+    vector_available: str | None
+    superuser: bool
+    vector_trusted: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """Where the newest or running backfill of one table stands."""
+
+    table: str
+    total: int
+    done: int
+    running: int
+    failed: int
+    rows_read: int
+    rows_written: int
+    rows_stale: int
+    rows_rejected: int
+    bytes_read: int
+    abandoned: int
+    error: str | None
+    seconds: float

@@ -100,6 +100,8 @@ class Config(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
+    only: tuple[str, ...] | None = None
+    schema_files: tuple[Path, ...] | None = None
     tables: dict[str, _TableSection] = Field(default_factory=dict)
     backfill: BackfillTuning = BackfillTuning()
 

@@ -8,7 +8,10 @@ from __future__ import annotations
 
 import logging
 import multiprocessing
+import os
 import signal
+import threading
+import time
 from multiprocessing.process import BaseProcess
 
 from rq import Queue, Worker
@@ -22,9 +25,10 @@ _FORK = multiprocessing.get_context("fork")
 
 def run_worker(settings: Settings) -> None:
     """Work on the queue `sync` until SIGINT or SIGTERM, as `rq worker sync` does."""
-    logging.getLogger("rq").setLevel(logging.WARNING)
+    # A job's error is recorded in the ledger, and the command says it; RQ would print the traceback, too.
+    logging.getLogger("rq").setLevel(logging.CRITICAL)
     connection = redis_connection(settings)
-    Worker([Queue(QUEUE, connection=connection)], connection=connection).work(logging_level="WARNING")
+    Worker([Queue(QUEUE, connection=connection)], connection=connection).work(logging_level="CRITICAL")
 
 
 class Pool:
@@ -64,4 +68,12 @@ class Pool:
 def _worker_process(settings: Settings) -> None:
     # Ctrl-C goes to the whole terminal group; the command itself decides when its workers end.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
     run_worker(settings)
+
+
+def _end_with(parent: int) -> None:
+    """A command that was killed cannot end its workers; they notice, finish their job and end."""
+    while os.getppid() == parent:
+        time.sleep(1)
+    os.kill(os.getpid(), signal.SIGTERM)

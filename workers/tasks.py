@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 from sync.settings import load_config, load_settings
-from sync.wiring import copy_job, ring_again
+from sync.wiring.copying import copy_job, note_failure, ring_again
 
 BUDGET_SECONDS = 60
 
@@ -15,7 +15,11 @@ def copy_ranges(runs: str) -> int:
     settings = load_settings()
     ids = [int(run) for run in runs.split(",")]
     until = time.monotonic() + BUDGET_SECONDS
-    done = copy_job(settings, load_config(settings.sync_config), ids, lambda: time.monotonic() > until)
+    try:
+        done = copy_job(settings, load_config(settings.sync_config), ids, lambda: time.monotonic() > until)
+    except Exception as error:
+        note_failure(settings, ids, error)
+        raise
     if time.monotonic() > until:
         ring_again(settings, ids)
     return done

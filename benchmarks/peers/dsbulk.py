@@ -20,16 +20,17 @@ MAIN = "com.datastax.oss.dsbulk.runner.DataStaxBulkLoader"
 def unload(table: str, java: str, class_path: str, folder: Path) -> None:
     """Write the table to CSV files."""
     env = os.environ
-    query = f"SELECT {', '.join(COLUMNS[table])} FROM {table}"
+    query = f"SELECT {COLUMNS[table]} FROM {table}"
     command = [java, "-cp", class_path, MAIN, "unload", "-query", query, "-k", env["ASTRA_DB_KEYSPACE"]]
     command += ["-h", env["CASSANDRA_CONTACT_POINTS"], "-port", env["CASSANDRA_PORT"], "-url", str(folder / "csv")]
     command += ["-logDir", str(folder / "logs"), "-header", "true", "-verbosity", "quiet"]
-    subprocess.run(command, check=True, stdout=sys.stderr)
+    if subprocess.run(command, check=False, stdout=sys.stderr).returncode:
+        raise SystemExit("DSBulk failed: see above")
 
 
 def load(table: str, folder: Path) -> None:
     """COPY the files."""
-    names = ", ".join(COLUMNS[table])
+    names = COLUMNS[table]
     with psycopg.connect(**target()) as connection, connection.cursor() as cursor:
         for path in sorted((folder / "csv").glob("*.csv")):
             options = "FORMAT csv, HEADER, ESCAPE '\\'"  # as DSBulk writes them

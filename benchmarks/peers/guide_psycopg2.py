@@ -16,8 +16,8 @@ from psycopg2.extras import Json, execute_values, register_uuid
 
 PAGE = 1000
 COLUMNS = {
-    "songs": "id title artist album genre description duration year attributes created_at updated_at".split(),
-    "embeddings": "song_id model embedding created_at".split(),
+    "songs": "id, title, artist, album, genre, description, duration, year, attributes, created_at, updated_at",
+    "embeddings": "song_id, model, embedding, created_at",
 }
 
 
@@ -48,13 +48,13 @@ def source() -> Session:
 
 def target() -> dict[str, Any]:
     """How to connect to the target."""
-    names = {"host": "HOST", "port": "PORT", "dbname": "DATABASE", "user": "USER", "password": "PASSWORD", "sslmode": "SSLMODE"}
-    return {name: os.environ[f"POSTGRES_{variable}"] for name, variable in names.items()}
+    names = ("host", "port", "user", "password", "sslmode")
+    return {"dbname": os.environ["POSTGRES_DATABASE"], **{name: os.environ[f"POSTGRES_{name.upper()}"] for name in names}}
 
 
 def main(table: str) -> None:
     """Copy a table."""
-    columns, convert = ", ".join(COLUMNS[table]), CONVERT[table]
+    columns, convert = COLUMNS[table], CONVERT[table]
     session, connection = source(), psycopg2.connect(**target())
     connection.cursor().execute("SET TIME ZONE 'UTC'")  # the driver's datetimes are naive and mean UTC
     register_uuid()

@@ -19,8 +19,8 @@ from pgvector.psycopg import register_vector
 from psycopg.types.json import Jsonb
 
 TYPES = {
-    "songs": "uuid text text text text text float8 int4 jsonb timestamptz timestamptz".split(),
-    "embeddings": "uuid text vector timestamptz".split(),
+    "songs": "uuid text text text text text float8 int4 jsonb timestamptz timestamptz",
+    "embeddings": "uuid text vector timestamptz",
 }
 
 
@@ -49,7 +49,7 @@ def main(table: str, way: str) -> None:
     """Copy a table."""
     session, connection = source(), psycopg.connect(**target())
     register_vector(connection)
-    result = session.execute(f"SELECT {', '.join(COLUMNS[table])} FROM {table}")
+    result = session.execute(f"SELECT {COLUMNS[table]} FROM {table}")
     rows = (row for row in result)  # iter(result) would begin its page again
     load = copy_page if way == "copy" else insert_page
     while load(connection, table, list(islice(rows, PAGE))):
@@ -59,8 +59,8 @@ def main(table: str, way: str) -> None:
 
 def insert_page(connection: psycopg.Connection, table: str, rows: list[Any]) -> int:
     """INSERT a page of rows; returns how many there were."""
-    marks = ", ".join(["%s"] * len(COLUMNS[table]))
-    insert = f"INSERT INTO {table} ({', '.join(COLUMNS[table])}) VALUES ({marks}) ON CONFLICT DO NOTHING"
+    marks = ", ".join(["%s"] * len(COLUMNS[table].split()))
+    insert = f"INSERT INTO {table} ({COLUMNS[table]}) VALUES ({marks}) ON CONFLICT DO NOTHING"
     with connection.cursor() as cursor:
         cursor.executemany(insert, map(CONVERT[table], rows))
     return len(rows)
@@ -68,9 +68,9 @@ def insert_page(connection: psycopg.Connection, table: str, rows: list[Any]) -> 
 
 def copy_page(connection: psycopg.Connection, table: str, rows: list[Any]) -> int:
     """COPY a page of rows; returns how many there were."""
-    statement = f"COPY {table} ({', '.join(COLUMNS[table])}) FROM STDIN (FORMAT BINARY)"
+    statement = f"COPY {table} ({COLUMNS[table]}) FROM STDIN (FORMAT BINARY)"
     with connection.cursor() as cursor, cursor.copy(statement) as copy:
-        copy.set_types(TYPES[table])
+        copy.set_types(TYPES[table].split())
         for row in map(CONVERT[table], rows):
             copy.write_row(row)
     return len(rows)

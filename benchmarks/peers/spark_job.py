@@ -39,7 +39,7 @@ def start(jars: str) -> SparkSession:
 def frame(spark: SparkSession, table: str) -> DataFrame:
     """The source table, its map as JSON text and its vector as pgvector's text."""
     options = {"keyspace": os.environ["ASTRA_DB_KEYSPACE"], "table": table}
-    rows = spark.read.format("org.apache.spark.sql.cassandra").options(**options).load().select(*COLUMNS[table])
+    rows = spark.read.format("org.apache.spark.sql.cassandra").options(**options).load().select(*COLUMNS[table].split(", "))
     if table == "songs":
         return rows.withColumn("attributes", f.to_json("attributes"))
     return rows.withColumn("embedding", f.concat(f.lit("["), f.array_join(f.col("embedding"), ","), f.lit("]")))

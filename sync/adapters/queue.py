@@ -17,12 +17,12 @@ _JOB_TIMEOUT = 3600
 log = logging.getLogger(__name__)
 
 
-def redis_connection(settings: Settings) -> redis.Redis[bytes]:
+def redis_connection(settings: Settings) -> redis.Redis:
     """A connection that was tried. Raises SettingsError and Unreachable, one line each, without the URL's password."""
     settings.require("redis_url")
     url = settings.redis_url.get_secret_value() if settings.redis_url else ""
     try:
-        connection: redis.Redis[bytes] = redis.Redis.from_url(url, socket_connect_timeout=10, health_check_interval=30)
+        connection: redis.Redis = redis.Redis.from_url(url, socket_connect_timeout=10, health_check_interval=30)
     except ValueError as error:
         raise SettingsError(f"REDIS_URL: {error}") from None
     try:

@@ -80,8 +80,8 @@ def _option_problems(source: SourceTable, options: TableOptions) -> Iterator[Pro
 def _no_target(source: SourceTable, options: TableOptions) -> str:
     name = options.target or source.name
     try:
-        ddl = create_table(source, name)
-        return f"Postgres has no table {name}; `sync schema apply --create` makes it, or you do: {ddl}"
+        ddl = create_table(source, name, options)
+        return f"Postgres has no table {name}; `sync schema apply` makes it, or you do: {ddl}"
     except UnsupportedPair as error:
         return f"Postgres has no table {name}, and {error}"
 
@@ -107,10 +107,10 @@ def _pair(
 def _missing_column(source: SourceTable, column: SourceColumn, target: TargetTable, name: str) -> str:
     fix = f'name another with rename, or ignore = ["{column.name}"] under [tables.{source.name}] in sync.toml'
     try:
-        ddl = f"ALTER TABLE {target.schema}.{target.name} ADD COLUMN {pg_quoted(name)} {default_target(column.type)}"
+        kind = default_target(column.type)
     except UnsupportedPair as error:
         return f"{column.name}: {error}; {fix}"
-    return f"{column.name} ({column.type}) has no column {name} in Postgres: {ddl}; or {fix}"
+    return f"{column.name} ({column.type}) has no column {name} in Postgres; `sync schema apply` adds it as {kind}; or {fix}"
 
 
 def _key_problems(source: SourceTable, target: TargetTable, pairs: list[ColumnPair]) -> Iterator[Problem]:
@@ -142,12 +142,29 @@ def _may_be_null(pair: ColumnPair) -> bool:
     return pair.target.not_null and pair.source.kind == "regular"
 
 
-def create_table(source: SourceTable, name: str) -> str:
+def create_table(source: SourceTable, name: str, options: TableOptions) -> str:
     """CREATE TABLE for a target that holds the source table. Raises UnsupportedPair."""
-    columns = [f"{pg_quoted(c.name)} {default_target(c.type)}" for c in source.columns]
-    key = ", ".join(pg_quoted(c.name) for c in source.primary_key)
+    columns = [_column_ddl(c, options) for c in source.columns if c.name not in options.ignore]
+    key = ", ".join(pg_quoted(options.rename.get(c.name, c.name)) for c in source.primary_key)
     table = ".".join(pg_quoted(part) for part in name.split(".", 1))
     return f"CREATE TABLE {table} ({', '.join(columns)}, PRIMARY KEY ({key}))"
+
+
+def missing_columns(source: SourceTable, target: TargetTable, options: TableOptions) -> list[str]:
+    """ALTER TABLE for every column that the source has and the target lacks; never for a part of the key."""
+    table = f"{pg_quoted(target.schema)}.{pg_quoted(target.name)}"
+    lacking = [
+        c
+        for c in source.columns
+        if c not in source.primary_key
+        and c.name not in options.ignore
+        and target.column(options.rename.get(c.name, c.name)) is None
+    ]
+    return [f"ALTER TABLE {table} ADD COLUMN {_column_ddl(c, options)}" for c in lacking]
+
+
+def _column_ddl(column: SourceColumn, options: TableOptions) -> str:
+    return f"{pg_quoted(options.rename.get(column.name, column.name))} {default_target(column.type)}"
 
 
 def pg_quoted(name: str) -> str:

@@ -81,7 +81,7 @@ def _key(text: str) -> dict[str, int]:
     if key is None:
         return {}
     sharps = _SHARPS.get(key[1], _SHARPS.get(key[1].upper(), 0)) + {"#": 7, "b": -7}.get(key[2], 0)
-    sharps += 0 if key[3] == "M" else _MODES.get(key[3].lower(), 0)  # "Gm" is minor, "GM" major
+    sharps += _MODES.get(key[3].lower(), 0)  # "GM" too is G minor: where these books write it, the tune is
     steps = _SHARP_ORDER[:sharps] if sharps > 0 else _SHARP_ORDER[::-1][:-sharps]
     return dict.fromkeys(steps, 1 if sharps > 0 else -1)
 

@@ -8,32 +8,23 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from sync.core.ring import TokenRange
+from sync.errors import WorkFailed
+from sync.ports import Progress
 
 POLL_SECONDS = 0.25
+MOST_FAILURES = 5
 
 
 class RunLedger(Protocol):
     """The ledger as the supervisor needs it."""
 
     def begin(self, plans: dict[str, list[TokenRange]]) -> list[int]: ...
-    def progress(self, runs: list[int]) -> list[TableProgress]: ...
+    def progress(self, runs: list[int]) -> list[Progress]: ...
     def work_left(self, runs: list[int]) -> int: ...
     def active_workers(self, runs: list[int]) -> int: ...
     def request_stop(self, runs: list[int], stop: bool) -> None: ...
+    def failures(self, runs: list[int]) -> tuple[int, str]: ...
     def finish(self, run: int) -> bool: ...
-
-
-class TableProgress(Protocol):
-    """Where one table stands."""
-
-    @property
-    def table(self) -> str: ...
-    @property
-    def total(self) -> int: ...
-    @property
-    def done(self) -> int: ...
-    @property
-    def failed(self) -> int: ...
 
 
 class Bell(Protocol):
@@ -57,9 +48,9 @@ class Supervisor:
     ledger: RunLedger
     bell: Bell
     own: OwnWorkers
-    show: Callable[[list[TableProgress]], None]
+    show: Callable[[list[Progress]], None]
 
-    def watch(self, runs: list[int]) -> list[TableProgress]:
+    def watch(self, runs: list[int]) -> list[Progress]:
         """Ring and watch until nothing is left to do; the last figures. KeyboardInterrupt stops the workers first."""
         try:
             while True:
@@ -77,6 +68,11 @@ class Supervisor:
 
     def _wake(self, runs: list[int]) -> None:
         self.own.heal()
+        failures, error = self.ledger.failures(runs)
+        if failures >= MOST_FAILURES:
+            raise WorkFailed(
+                f"{failures} jobs failed, the last one with: {error}; what is copied stays, run it again to go on"
+            )
         if self.ledger.work_left(runs):
             # Idle workers are rung for; after a FLUSHALL no worker is registered, but this command's own ones still listen.
             missing = max(0, len(self.own) - self.ledger.active_workers(runs))

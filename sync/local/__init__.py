@@ -11,6 +11,7 @@ from sync.local.cassandra import CassandraServer
 from sync.local.cassandra_config import CassandraOptions
 from sync.local.postgres import PostgresOptions, PostgresServer
 from sync.local.stack import down, endpoints, status, up
+from sync.local.tls import TlsFront
 from sync.local.valkey import ValkeyServer
 
 __all__ = [
@@ -21,6 +22,7 @@ __all__ = [
     "PostgresServer",
     "Server",
     "ServerStatus",
+    "TlsFront",
     "ValkeyServer",
     "down",
     "endpoints",

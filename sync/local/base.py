@@ -26,9 +26,24 @@ Report = Callable[[str], None]
 
 _NEEDED_BYTES = 512 * 1024 * 1024
 _PORT_RACES = 3
-_TROUBLE = ("ERROR", "FATAL", "PANIC", "Exception", "rror:", "rror occurred", "nrecognized")
+_TROUBLE = (
+    "ERROR",
+    "FATAL",
+    "PANIC",
+    "Exception",
+    "rror:",
+    "rror occurred",
+    "nrecognized",
+    "LOG:  invalid",
+    "LOG:  parameter",
+)
 # True, but they only say that something else was said before.
-_HOLLOW = ("A fatal exception has occurred", "Could not create the Java Virtual Machine", "database system is shut down")
+_HOLLOW = (
+    "contains errors",
+    "A fatal exception has occurred",
+    "Could not create the Java Virtual Machine",
+    "database system is shut down",
+)
 
 
 def quiet(line: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,7 +41,7 @@ _OPENS = (
     "java.base/java.util.concurrent.atomic",
 )
 SERVER_ARGUMENTS = "java.args"
-TOOL_ARGUMENTS = "nodetool.args"
+TOOL_ARGUMENTS = "tool.args"
 KEYSTORE = "tls.pem"
 _LOGBACK = """<configuration>
   <appender name="FILE" class="ch.qos.logback.core.rolling.RollingFileAppender">
@@ -203,8 +204,6 @@ def _properties(folder: Path, ports: Mapping[str, int]) -> dict[str, object]:
         "cassandra.logdir": folder / "log",
         "logback.configurationFile": (folder / "logback.xml").as_uri(),
         "cassandra.triggers_dir": folder / "triggers",
-        "cassandra.jmx.local.port": ports["jmx"],
-        "java.rmi.server.hostname": LOOPBACK,
         "java.io.tmpdir": folder / "tmp",
         "java.net.preferIPv4Stack": "true",
         "cassandra.ring_delay_ms": 100,
@@ -217,15 +216,13 @@ def _properties(folder: Path, ports: Mapping[str, int]) -> dict[str, object]:
 
 def write(folder: Path, ports: Mapping[str, int], options: CassandraOptions, jars: Sequence[Path]) -> None:
     """Write all of it into `folder`; JSON is YAML too."""
+    shutil.rmtree(folder / "tmp", ignore_errors=True)  # each start unpacks its native libraries there again
     for name in ("tmp", "triggers", "data"):
         (folder / name).mkdir(exist_ok=True)
     (folder / "cassandra.yaml").write_text(json.dumps(settings(folder, ports, options), indent=1))
     (folder / "logback.xml").write_text(_LOGBACK.format(log=escape(str(folder / "log" / "server.log"))))
-    (folder / "logback-tools.xml").write_text('<configuration><root level="OFF"/></configuration>')
     _write_arguments(folder / SERVER_ARGUMENTS, jvm_arguments(folder, ports, options, jars))
-    tool = ["-Xmx128m", *_access(), f"-Duser.home={folder / 'tmp'}", *_class_path(jars)]
-    tool.append(f"-Dlogback.configurationFile={(folder / 'logback-tools.xml').as_uri()}")
-    _write_arguments(folder / TOOL_ARGUMENTS, tool)
+    _write_arguments(folder / TOOL_ARGUMENTS, ["-Xmx64m", *_access(), *_class_path(jars)])
 
 
 def _write_arguments(path: Path, arguments: Sequence[str]) -> None:

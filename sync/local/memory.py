@@ -48,7 +48,7 @@ class Memory:
         chosen: dict[str, int] = {}
         for name in names:
             port = known.get(name)
-            if port is None or port in chosen.values() or not ports.is_free(port):
+            if port is None or port in chosen.values() or not ports.becomes_free(port):
                 port = ports.choose({*chosen.values(), *known.values()})
             chosen[name] = port
         self.write(**chosen)

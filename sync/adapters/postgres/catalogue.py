@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from psycopg import sql
 
 from sync.adapters.postgres.connect import Connection
 from sync.adapters.postgres.queries import queries
 from sync.core.encode.rows import TOKEN_COLUMN, VERSION_COLUMN
 from sync.core.rows import PgType, TargetColumn, TargetTable
+from sync.ports import ServerFacts
 
 _SQL = queries("catalogue")
 
@@ -43,23 +42,19 @@ def _column(row: tuple[object, ...]) -> TargetColumn:
     return TargetColumn(str(name), pg, bool(not_null), bool(required), bool(generated))
 
 
-@dataclass(frozen=True, slots=True)
-class ServerFacts:
-    """The server's version and what this role may do there."""
-
-    version: str
-    user: str
-    encoding: str
-    may_create_schema: bool
-    may_create_tables: bool
-    vector_version: str | None
-    vector_available: str | None
-    superuser: bool
-    vector_trusted: bool
-
-
 def server_facts(connection: Connection) -> ServerFacts:
     """What preflight reports of the target's server."""
     row = connection.execute(_SQL["rights"]).fetchone()
     assert row is not None
     return ServerFacts(*row)
+
+
+def may_write(connection: Connection, name: str) -> str:
+    """What this role may not do with a table, in words; empty where it may all that a migration needs."""
+    row = connection.execute(_SQL["table_rights"], {"table": regclass(name)}).fetchone()
+    if row is None:
+        return ""
+    inserts, selects, owns = row
+    if not inserts or not selects:
+        return "may not read and write"
+    return "" if owns else "does not own (and so may not add columns and indexes to)"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
 
 import psycopg
@@ -13,29 +12,10 @@ from sync.adapters.postgres.connect import Connection
 from sync.adapters.postgres.queries import queries
 from sync.core.ring import TokenRange, check_whole_ring
 from sync.errors import PreflightError, TargetUnavailable
-from sync.ports import Lease
+from sync.ports import Lease, Progress
 
 _SQL = queries("ranges")
 MAX_ATTEMPTS = 8
-
-
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """Where the newest or running backfill of one table stands."""
-
-    table: str
-    total: int
-    done: int
-    running: int
-    failed: int
-    rows_read: int
-    rows_written: int
-    rows_stale: int
-    rows_rejected: int
-    bytes_read: int
-    abandoned: int
-    error: str | None
-    seconds: float
 
 
 class Ledger:
@@ -62,6 +42,7 @@ class Ledger:
             runs = [self._open_run(table, ranges, row[0]) for table, ranges in plans.items()]
             self._connection.execute(_SQL["reopen"], {"runs": runs})
             self.request_stop(runs, False)
+            self._connection.execute(_SQL["forget_failures"], {"runs": runs})
         return runs
 
     def _open_run(self, table: str, ranges: list[TokenRange], floor: int) -> int:
@@ -131,6 +112,15 @@ class Ledger:
         """How many processes hold a range at this moment."""
         row = self._connection.execute(_SQL["active_workers"], {"runs": runs}).fetchone()
         return int(row[0]) if row else 0
+
+    def note_failure(self, runs: list[int], error: str) -> None:
+        """Record that a job failed as a whole."""
+        self._connection.execute(_SQL["note_failure"], {"runs": runs, "error": error[:2000]})
+
+    def failures(self, runs: list[int]) -> tuple[int, str]:
+        """How many jobs failed as a whole since the start, and the last one's error."""
+        row = self._connection.execute(_SQL["failures"], {"runs": runs}).fetchone()
+        return (int(row[0] or 0), str(row[1] or "")) if row else (0, "")
 
     def request_stop(self, runs: list[int], stop: bool) -> None:
         """Ask the workers of these runs to let go at the next batch, or take that back."""

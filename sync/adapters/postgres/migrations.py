@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import hashlib
 from importlib.resources import files
+from pathlib import Path
 
 import psycopg
 
 from sync.adapters.postgres.connect import Connection
-from sync.errors import PreflightError
+from sync.errors import PreflightError, SettingsError
 
 APPLICATION, STATE = "002_postgres_schema.sql", "003_sync_state.sql"
 _LOCK = 0x73796E63  # "sync": one schema change at a time
@@ -19,17 +20,23 @@ CREATE TABLE IF NOT EXISTS sync.migration (
 """
 
 
-def text_of(name: str) -> str:
-    """The text of a file of `migrations/`."""
-    return (files("migrations") / name).read_text(encoding="utf-8")
+def texts(application: tuple[Path, ...] | None = None) -> dict[str, str]:
+    """The files to apply in turn, by name: the application's (sync.toml's `schema_files`, or 002), then the state's."""
+    packaged = {n: (files("migrations") / n).read_text(encoding="utf-8") for n in (APPLICATION, STATE)}
+    if application is None:
+        return packaged
+    try:
+        own = {path.name: path.read_text(encoding="utf-8") for path in application}
+    except OSError as error:
+        raise SettingsError(f"sync.toml: schema_files: {error}") from None
+    return {**own, STATE: packaged[STATE]}
 
 
-def apply(connection: Connection, name: str, dimension: int | None = None) -> bool:
+def apply(connection: Connection, name: str, text: str, dimension: int | None = None) -> bool:
     """Apply one file unless it is recorded with this very text; whether anything was run.
 
     Every file is idempotent, so a changed file is run again. Raises PreflightError with Postgres's reason.
     """
-    text = text_of(name)
     checksum = hashlib.sha256(f"{text}{dimension}".encode()).hexdigest()
     with connection.transaction():
         connection.execute("SELECT pg_advisory_xact_lock(%s)", (_LOCK,))

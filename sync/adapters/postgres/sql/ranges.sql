@@ -15,6 +15,15 @@ INSERT INTO sync.run (kind, table_name, floor) VALUES ('backfill', %(table)s, %(
 -- request_stop: ask the workers of these runs to stop at the next batch, or take that back
 UPDATE sync.run SET stop_requested = %(stop)s WHERE id = ANY (%(runs)s)
 
+-- note_failure: a whole job failed, not only a range: the run's owner is to hear of it
+UPDATE sync.run SET failures = failures + 1, error = %(error)s WHERE id = ANY (%(runs)s)
+
+-- forget_failures: a new start
+UPDATE sync.run SET failures = 0, error = NULL WHERE id = ANY (%(runs)s)
+
+-- failures: how many jobs failed since the start, and the last one's error
+SELECT max(failures), max(error) FROM sync.run WHERE id = ANY (%(runs)s)
+
 -- active_workers: processes that hold a range at this moment
 SELECT count(DISTINCT split_part(lease_owner, '/', 1)) FROM sync.range
 WHERE run_id = ANY (%(runs)s) AND state = 'running' AND lease_until > clock_timestamp()
@@ -36,7 +45,7 @@ WHERE run_id = ANY (%(runs)s) AND (state = 'failed' OR state = 'running' AND lea
 -- claim: the next range to copy, under a lease; one whose lease ran out is taken over
 UPDATE sync.range AS r
 SET state = 'running', lease_owner = %(owner)s, attempts = attempts + 1,
-    lease_until = clock_timestamp() + make_interval(secs => %(lease)s), started_at = coalesce(started_at, clock_timestamp())
+    lease_until = clock_timestamp() + make_interval(secs => %(lease)s), started_at = coalesce(r.started_at, clock_timestamp())
 FROM sync.run
 WHERE run.id = r.run_id AND r.id = (
     SELECT c.id FROM sync.range AS c JOIN sync.run ON run.id = c.run_id AND run.state = 'open' AND NOT run.stop_requested

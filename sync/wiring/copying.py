@@ -1,4 +1,4 @@
-"""The only module that builds adapters and hands them to the flows."""
+"""What a worker process does: copy token ranges."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from sync.adapters.queue import Doorbell, redis_connection
 from sync.core.encode.rows import RowEncoder
 from sync.core.mapping import map_table
 from sync.core.rows import TableMap
-from sync.errors import PreflightError
+from sync.errors import PreflightError, SyncError
 from sync.flows.copy_ranges import Lane, copy_in_lanes
 from sync.ports import Lease
 from sync.settings import Config, Settings
@@ -85,6 +85,13 @@ def _lane(cassandra: Cassandra, connection: Connection, tables: dict[str, TableM
         return loader(lease.table, lease.floor)
 
     return Lane(Ledger(connection, tuning.lease_seconds), reader, target, int(tuning.batch_mb * _MB))
+
+
+def note_failure(settings: Settings, runs: list[int], error: BaseException) -> None:
+    """Tell whoever watches these runs that a job failed."""
+    text = str(error) if isinstance(error, SyncError) else f"{type(error).__name__}: {error}"
+    with closing(connect(settings, autocommit=True)) as connection:
+        Ledger(connection, 1).note_failure(runs, " ".join(text.split()))
 
 
 def ring_again(settings: Settings, runs: list[int]) -> None:

@@ -1,0 +1,109 @@
+"""The command line: parse, run one command, print; every error is one line and exit code 1."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+
+from sync.errors import Interrupted, SyncError
+
+DONE, ERROR, REFUSED = 0, 1, 2
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The parser of all commands; `run` names the module of `sync.commands` that does the work."""
+    parser = argparse.ArgumentParser(
+        prog="sync", description="Moves a running application from Cassandra / Astra to Postgres + pgvector."
+    )
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    _local(commands)
+    demo = _command(commands, "demo", "migrate the real music corpus on embedded servers, and look at the result")
+    demo.add_argument("--limit", type=_positive, help="only so many pieces (default: all)")
+    demo.add_argument("--keep", action="store_true", help="leave the servers running")
+    _command(commands, "preflight", "connect to all three servers and say what maps to what, before anything is written")
+    _schema(commands)
+    _run_options(_command(commands, "backfill", "copy history by token range, through RQ workers; run again to go on"))
+    migrate = _command(commands, "migrate", "the whole plain migration: schema, backfill, indexes, verification")
+    _run_options(migrate)
+    migrate.add_argument("--sample", type=_positive, default=200, help="rows and searches to compare one by one (200)")
+    _command(commands, "status", "where the migration stands")
+    rejects = _command(commands, "rejects", "values that Postgres cannot hold, with key, column and reason")
+    rejects.add_argument("--table")
+    rejects.add_argument("--limit", type=_positive)
+    worker = _command(commands, "worker", "run RQ workers for the queue `sync`", json=False)
+    worker.add_argument("-n", type=_positive, default=1, help="how many (1)")
+    return parser
+
+
+def _command(commands: argparse._SubParsersAction, name: str, text: str, json: bool = True) -> argparse.ArgumentParser:  # type: ignore[type-arg]
+    parser: argparse.ArgumentParser = commands.add_parser(name, help=text, description=text)
+    parser.set_defaults(run=name)
+    if json:
+        parser.add_argument("--json", action="store_true", help="print the result for programs")
+    return parser
+
+
+def _local(commands: argparse._SubParsersAction) -> None:  # type: ignore[type-arg]
+    parser = _command(commands, "local", "embedded servers for development: Cassandra, Postgres with pgvector, Valkey")
+    parser.add_argument("action", choices=["up", "down", "status", "env"])
+    parser.add_argument("--folder", default=os.environ.get("SYNC_LOCAL_DIR", ".local"), help="where they live (.local)")
+
+
+def _schema(commands: argparse._SubParsersAction) -> None:  # type: ignore[type-arg]
+    parser = _command(commands, "schema", "apply: make the target's schema and the state of the migration")
+    parser.add_argument("action", choices=["apply"])
+    parser.add_argument("--source", action="store_true", help="make migrations/001's tables in the source keyspace, too")
+    parser.add_argument("--dimension", type=_positive, help="the vectors' dimension, where the source has none yet")
+    parser.add_argument("--dry-run", action="store_true", help="only print what would be done")
+
+
+def _run_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--table", action="append", metavar="NAME", help="only this table (may be repeated)")
+    parser.add_argument("--workers", type=_natural, default=os.cpu_count() or 1, help="worker processes of its own (cores)")
+    parser.add_argument("--writers", type=_natural, help="how many writers must be registered; refuses otherwise")
+    parser.add_argument("--rate", type=_positive, metavar="ROWS", help="at most so many rows a second, all workers together")
+    parser.add_argument("--dry-run", action="store_true", help="plan only; nothing is written")
+
+
+def _natural(text: str) -> int:
+    value = int(text)
+    if value < 0:
+        raise argparse.ArgumentTypeError("must not be negative")
+    return value
+
+
+def _positive(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError("must be at least 1")
+    return value
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; its exit code."""
+    args = build_parser().parse_args(argv)
+    from sync import console  # not at the top: `sync --help` needs none of it
+
+    console.set_up_logging()
+    try:
+        module = importlib.import_module(f"sync.commands.{args.run}")
+        return int(module.run(args))
+    except Interrupted as error:
+        console.say(str(error))
+        return ERROR
+    except SyncError as error:
+        console.say(f"sync {args.command}: {error}")
+        return ERROR
+    except KeyboardInterrupt:
+        console.say(f"sync {args.command}: stopped; nothing is lost, run it again to go on")
+        return ERROR
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return ERROR
+
+
+if __name__ == "__main__":
+    sys.exit(main())

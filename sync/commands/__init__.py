@@ -1,0 +1,1 @@
+"""One module a command: gather what it needs, run one flow, print."""

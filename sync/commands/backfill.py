@@ -1,0 +1,128 @@
+"""`sync backfill`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+
+from sync.adapters.postgres.indexes import Build
+from sync.commands.context import load
+from sync.console import Rate, Status, duration, print_json, print_table, say, status
+from sync.errors import Interrupted, PreflightError
+from sync.ports import Progress
+from sync.settings import Config, Settings
+from sync.wiring.backfill import Plan, Show, make_plan, run_backfill
+from workers.pool import Pool
+
+
+def run(args: argparse.Namespace) -> int:
+    """Plan, copy, and print what became of every row."""
+    settings, config = load()
+    if args.dry_run:
+        show_plan(make_plan(settings, config, args.table), args)
+        return 0
+    started = time.monotonic()
+    final = backfill(args, settings, config)
+    if args.json:
+        print_json({"tables": [table_json(p) for p in final]})
+    else:
+        show_result(final, time.monotonic() - started)
+    return 1 if any(p.failed for p in final) else 0
+
+
+def backfill(args: argparse.Namespace, settings: Settings, config: Config) -> list[Progress]:
+    """Run the backfill with workers of its own. Raises Interrupted on Ctrl-C, when the workers have let go."""
+    pool = Pool(settings, args.workers)  # before any connection is opened: it forks
+    try:
+        plan = make_plan(settings, config, args.table)
+        check_writers(plan, args.writers)
+        with status() as block:
+            show = Show(Progressing(block).show, lambda b: block.update([_build_line(b)]), say)
+            return run_backfill(settings, config, plan, args.rate, pool, show)
+    except KeyboardInterrupt:
+        raise Interrupted("stopped; what is copied stays. Go on with: sync " + " ".join(sys.argv[1:])) from None
+    finally:
+        pool.stop()
+
+
+def check_writers(plan: Plan, expected: int | None) -> None:
+    """A backfill must begin after all writers write to both sides (rule 3): count them, or ask."""
+    count = len(plan.writers)
+    if expected is not None and count != expected:
+        raise PreflightError(f"--writers {expected}, but {count} are registered: {', '.join(plan.writers) or 'none'}")
+    if not count:
+        say("no writer is registered: this is the offline copy; what is written from now on must be backfilled again")
+    elif expected is None and sys.stdin.isatty():
+        say(f"registered writers: {', '.join(plan.writers)}")
+        if input("Are these all that write to the source? [y/N] ").strip().lower() not in ("y", "yes"):
+            raise PreflightError("start every writer with SYNC_DUAL_WRITE=true first, then run the backfill")
+
+
+class Progressing:
+    """Turns the ledger's figures into lines: ranges, rows, rows/s, time left, rejects, failures per table."""
+
+    def __init__(self, block: Status) -> None:
+        self._block, self._rates = block, dict[str, Rate]()
+
+    def show(self, progress: list[Progress]) -> None:
+        """Draw the present state."""
+        self._block.update([self._line(p) for p in progress], final=all(p.done == p.total for p in progress))
+
+    def _line(self, p: Progress) -> str:
+        rate = self._rates.setdefault(p.table, Rate()).add(p.rows_read)
+        left = p.rows_read / p.done * (p.total - p.done) / rate if p.done and rate else None
+        text = f"{p.table}: {p.done}/{p.total} ranges, {p.rows_read:,} rows, {rate:,.0f} rows/s, {duration(left)} left"
+        for count, what in ((p.rows_stale, "already there"), (p.rows_rejected, "rejected"), (p.failed, "ranges failed")):
+            text += f", {count:,} {what}" if count else ""
+        return text + (f" ({p.error})" if p.error else "")
+
+
+def _build_line(build: Build) -> str:
+    share = f", {100 * build.done / build.total:.0f} %" if build.total else ""
+    return f"index {build.index}: {build.phase}{share}"
+
+
+def show_plan(plan: Plan, args: argparse.Namespace) -> None:
+    """What would be done."""
+    if args.json:
+        tables = [
+            {"table": t.name, "ranges": len(plan.ranges[t.name]), "bytes": plan.estimated_bytes[t.name]} for t in plan.tables
+        ]
+        print_json({"dry_run": True, "tables": tables, "writers": plan.writers, "unfinished": plan.unfinished})
+        return
+    rows = [
+        (t.name, len(plan.ranges[t.name]), plan.estimated_bytes[t.name], "goes on" if t.name in plan.unfinished else "begins")
+        for t in plan.tables
+    ]
+    print_table("Nothing is written (--dry-run)", ("table", "ranges", "estimated bytes", "run"), rows)
+
+
+def table_json(p: Progress) -> dict[str, object]:
+    """One table's figures, as the contract names them."""
+    return {
+        "table": p.table,
+        "rows_read": p.rows_read,
+        "rows_written": p.rows_written,
+        "rows_stale": p.rows_stale,
+        "rows_rejected": p.rows_rejected,
+        "ranges_done": p.done,
+        "ranges_failed": p.failed,
+        "seconds": round(p.seconds, 3),
+    }
+
+
+def show_result(final: list[Progress], seconds: float) -> None:
+    """The figures as a table, and what to do about what is not well."""
+    header = ("table", "ranges", "read", "written", "already there", "rejected", "failed ranges", "seconds", "rows/s")
+    rows = [
+        (p.table, p.done, p.rows_read, p.rows_written, p.rows_stale, p.rows_rejected, p.failed, p.seconds,
+         round(p.rows_read / p.seconds) if p.seconds else 0)
+        for p in final
+    ]  # fmt: skip
+    print_table(f"Backfill, {duration(seconds)}", header, rows)
+    if any(p.rows_rejected for p in final):
+        say("rejected rows: `sync rejects` lists them with key, column and reason")
+    for p in final:
+        if p.failed:
+            say(f"{p.table}: {p.failed} ranges failed: {p.error}; run `sync backfill` again for another try")

@@ -1,0 +1,34 @@
+"""`sync preflight`."""
+
+from __future__ import annotations
+
+import argparse
+
+from sync.commands.context import load
+from sync.console import out, print_json, print_table
+from sync.flows.preflight import PreflightReport
+from sync.wiring.preflight import preflight
+
+
+def run(args: argparse.Namespace) -> int:
+    """Look at all three servers and print what was found."""
+    report = preflight(*load())
+    if args.json:
+        print_json(report.to_json())
+    else:
+        show(report)
+    return 0 if report.ok else 1
+
+
+def show(report: PreflightReport) -> None:
+    """Print the report: servers, columns, what stands against it."""
+    for line in report.servers:
+        out.print(line, markup=False)
+    for table in report.tables:
+        rows = [(p.source.name, p.source.type, "→", p.target.name, p.target.type) for p in table.pairs]
+        print_table(
+            f"\n{table.name} → {table.target.schema}.{table.target.name}", ("source", "type", "", "target", "type"), rows
+        )
+    if report.problems:
+        print_table("\nTo know", ("", "where", "what"), [(p.level, p.table, p.text) for p in report.problems])
+    out.print("\nReady." if report.ok else "\nNot ready: the errors above come first.", markup=False)

@@ -1,0 +1,23 @@
+"""`sync rejects`."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import asdict
+
+from sync.adapters.postgres.rejects import list_rejects
+from sync.commands.context import load
+from sync.console import print_json, print_table
+from sync.wiring.backfill import open_ledger
+
+
+def run(args: argparse.Namespace) -> int:
+    """List what Postgres could not hold."""
+    with open_ledger(*load()) as (connection, _ledger):
+        found = list_rejects(connection, args.table, args.limit)
+    if args.json:
+        print_json({"rejects": [asdict(r) for r in found]})
+    else:
+        rows = [(r.table, ", ".join(f"{k}={v}" for k, v in r.key.items()), r.column, r.reason, r.action) for r in found]
+        print_table(f"{len(found)} rejects", ("table", "key", "column", "reason", "action"), rows)
+    return 0

@@ -1,0 +1,43 @@
+"""`sync status`."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from sync.commands.context import load
+from sync.console import duration, out, print_json, print_table
+from sync.wiring.status import read_status
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print where the migration stands and what comes next."""
+    status = read_status(*load())
+    if args.json:
+        print_json(status)
+        return 0
+    out.print(f"epoch {status['epoch']}, primary {status['primary']}, phase {status['phase']}", markup=False)
+    header = (
+        "table",
+        "ranges done",
+        "of",
+        "running",
+        "failed",
+        "rows written",
+        "already there",
+        "rejected",
+        "rows/s",
+        "left",
+    )
+    print_table("", header, [_row(t) for t in status["tables"]])
+    intents = status["intents"]
+    out.print(f"intents open: {intents['open']}; RQ workers: {status['workers']}; rejects: {status['rejects']}", markup=False)
+    out.print(f"next: {status['next_step']}", markup=False)
+    return 0
+
+
+def _row(table: dict[str, Any]) -> tuple[object, ...]:
+    ranges = table["ranges"]
+    counts = (table["rows_written"], table["rows_stale"], table["rows_rejected"])
+    speed = (round(table["rows_per_second"]), duration(table["eta_seconds"]))
+    return (table["table"], ranges["done"], ranges["total"], ranges["running"], ranges["failed"], *counts, *speed)

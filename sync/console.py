@@ -1,0 +1,106 @@
+"""What people see: results to stdout, progress and logs to stderr; no animation off a terminal; NO_COLOR is obeyed."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from rich.console import Console
+from rich.live import Live
+from rich.logging import RichHandler
+from rich.table import Table
+
+out = Console(highlight=False, soft_wrap=not sys.stdout.isatty())
+err = Console(stderr=True, highlight=False, soft_wrap=not sys.stderr.isatty())
+
+
+def set_up_logging() -> None:
+    """Warnings of this project and its libraries, a line each, to stderr."""
+    logging.basicConfig(level=logging.WARNING, format="%(message)s", handlers=[RichHandler(console=err, show_path=False)])
+    # The driver reports what it cures itself (a closed connection, a schema that is being agreed upon).
+    logging.getLogger("cassandra").setLevel(logging.ERROR)
+
+
+def say(text: str) -> None:
+    """A line on what is being done, to stderr."""
+    err.print(text, markup=False)
+
+
+def print_json(value: Any) -> None:
+    """A result for programs."""
+    out.file.write(json.dumps(value, default=str, ensure_ascii=False) + "\n")
+    out.file.flush()
+
+
+def print_table(title: str, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """A result for people: numbers to the right, everything else to the left."""
+    table = Table(title=title, title_justify="left", box=None, pad_edge=False, header_style="bold")
+    shown = [[_cell(v) for v in row] for row in rows]
+    for i, name in enumerate(header):
+        numeric = bool(shown) and all(row[i][:1].isdigit() or row[i] in ("-", "") for row in shown)
+        table.add_column(name, justify="right" if numeric else "left", overflow="fold")
+    for row in shown:
+        table.add_row(*row)
+    out.print(table)
+
+
+def _cell(value: object) -> str:
+    if isinstance(value, float):
+        return f"{value:,.1f}"
+    return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
+
+
+@dataclass(slots=True)
+class Rate:
+    """Rows per second over the last seconds, and the time left at that rate."""
+
+    window: float = 10.0
+    points: list[tuple[float, int]] = field(default_factory=list)
+
+    def add(self, rows: int) -> float:
+        """Note a count; the present rate."""
+        now = time.monotonic()
+        self.points = [p for p in self.points if now - p[0] <= self.window] + [(now, rows)]
+        (since, before), elapsed = self.points[0], now - self.points[0][0]
+        return (rows - before) / elapsed if elapsed > 0 and since < now else 0.0
+
+
+def duration(seconds: float | None) -> str:
+    """Seconds for people."""
+    if seconds is None:
+        return "-"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}h{minutes:02}m" if hours else f"{minutes}m{rest:02}s" if minutes else f"{rest}s"
+
+
+class Status:
+    """A block of lines that is drawn again on a terminal, and printed every few seconds elsewhere."""
+
+    def __init__(self, live: Live | None) -> None:
+        self._live, self._last = live, 0.0
+
+    def update(self, lines: list[str], final: bool = False) -> None:
+        """Show these lines."""
+        if self._live:
+            self._live.update("\n".join(lines))
+        elif final or time.monotonic() - self._last >= 5:
+            self._last = time.monotonic()
+            for line in lines:
+                say(line)
+
+
+@contextmanager
+def status() -> Iterator[Status]:
+    """A status block for the time of a long work."""
+    if not err.is_terminal:
+        yield Status(None)
+        return
+    with Live(console=err, refresh_per_second=4, transient=True) as live:
+        yield Status(live)

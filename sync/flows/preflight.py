@@ -1,0 +1,75 @@
+"""What is said before anything is written: what maps to what, what cannot be carried, what is missing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+
+from sync.core.mapping import Problem
+from sync.core.rows import TableMap
+from sync.ports import ServerFacts
+
+
+@dataclass(slots=True)
+class PreflightReport:
+    """`servers` are lines on what was found; `tables` the mappings; `problems` what stands against it or is to be known."""
+
+    servers: list[str] = field(default_factory=list)
+    tables: list[TableMap] = field(default_factory=list)
+    problems: list[Problem] = field(default_factory=list)
+
+    @property
+    def ok(self) -> bool:
+        """Whether nothing stands against the migration."""
+        return not any(p.level == "error" for p in self.problems)
+
+    def error(self, where: str, text: str) -> None:
+        """Note what forbids the migration."""
+        self.problems.append(Problem("error", where, text))
+
+    def to_json(self) -> dict[str, object]:
+        """The report as plain values."""
+        return {
+            "ok": self.ok,
+            "servers": self.servers,
+            "tables": [
+                {"table": t.name, "target": f"{t.target.schema}.{t.target.name}", "columns": _columns(t)} for t in self.tables
+            ],
+            "problems": [{"level": p.level, "where": p.table, "text": p.text} for p in self.problems],
+        }
+
+
+def _columns(table: TableMap) -> list[dict[str, str]]:
+    return [
+        {
+            "source": pair.source.name,
+            "source_type": str(pair.source.type),
+            "target": pair.target.name,
+            "target_type": str(pair.target.type),
+        }
+        for pair in table.pairs
+    ]
+
+
+def check_target(facts: ServerFacts, needs_vector: bool) -> Iterator[Problem]:
+    """What the target's server lacks."""
+    if facts.encoding != "UTF8":
+        yield Problem("error", "target", f"the database's encoding is {facts.encoding}; it must be UTF8")
+    if not facts.may_create_schema:
+        yield Problem("error", "target", f"{facts.user} may not create a schema: GRANT CREATE ON DATABASE … TO {facts.user}")
+    if needs_vector and facts.vector_version is None:
+        yield from _vector(facts)
+
+
+def _vector(facts: ServerFacts) -> Iterator[Problem]:
+    if facts.vector_available is None:
+        yield Problem("error", "target", "the server has no extension `vector`; install pgvector there")
+    elif not (facts.superuser or (facts.vector_trusted and facts.may_create_schema)):
+        yield Problem(
+            "error", "target", f"{facts.user} may not CREATE EXTENSION vector; have an administrator run it in this database"
+        )
+
+
+def needs_vector(tables: Iterable[TableMap]) -> bool:
+    """Whether a column of the source or the target is a vector."""
+    return any(pair.source.type.name == "vector" for table in tables for pair in table.pairs)

@@ -1,0 +1,98 @@
+"""`sync backfill`: preflight, plan, watch, indexes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+
+from sync.adapters.cassandra.catalogue import size_estimates
+from sync.adapters.cassandra.connect import open_cassandra
+from sync.adapters.postgres import indexes, migrations
+from sync.adapters.postgres.connect import Connection, connect
+from sync.adapters.postgres.indexes import Build
+from sync.adapters.postgres.ledger import Ledger
+from sync.adapters.queue import Doorbell, redis_connection
+from sync.core.ring import TokenRange, plan_ranges
+from sync.core.rows import TableMap
+from sync.errors import PreflightError
+from sync.flows.backfill import OwnWorkers, Supervisor
+from sync.ports import Progress
+from sync.settings import Config, Settings
+from sync.wiring.preflight import preflight
+
+_MB = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a backfill is going to do: the tables, their ranges, and who is registered as a writer."""
+
+    tables: list[TableMap]
+    ranges: dict[str, list[TokenRange]]
+    estimated_bytes: dict[str, int]
+    writers: list[str]
+    unfinished: dict[str, int]
+
+
+def make_plan(settings: Settings, config: Config, names: list[str] | None) -> Plan:
+    """Look at everything, write nothing. Raises PreflightError with every error, a line each."""
+    report = preflight(settings, config, names)
+    if not report.ok:
+        raise PreflightError("; ".join(f"{p.table}: {p.text}" for p in report.problems if p.level == "error"))
+    ranges, sizes = {}, {}
+    with open_cassandra(settings) as cassandra:
+        for table in report.tables:
+            estimates = size_estimates(cassandra.session, table.source.keyspace, table.name)
+            sizes[table.name] = sum(e.bytes for e in estimates)
+            ranges[table.name] = plan_ranges(estimates, config.backfill.range_mb * _MB)
+    with closing(connect(settings, autocommit=True)) as connection:
+        if not migrations.state_exists(connection):
+            raise PreflightError("the target has no schema `sync`: run `sync schema apply` first")
+        unfinished = Ledger(connection, config.backfill.lease_seconds).open_runs()
+        return Plan(report.tables, ranges, sizes, _writers(connection), unfinished)
+
+
+def _writers(connection: Connection) -> list[str]:
+    found = connection.execute("SELECT id FROM sync.writer WHERE state = 'active' ORDER BY id").fetchall()
+    return [str(row[0]) for row in found]
+
+
+@dataclass(frozen=True, slots=True)
+class Show:
+    """How the progress reaches the user."""
+
+    progress: Callable[[list[Progress]], None]
+    build: Callable[[Build], None]
+    step: Callable[[str], None]
+
+
+def run_backfill(
+    settings: Settings, config: Config, plan: Plan, rate: int | None, own: OwnWorkers, show: Show
+) -> list[Progress]:
+    """Copy, build indexes, close the runs; the final figures. Raises KeyboardInterrupt after the workers have let go."""
+    bell = Doorbell(redis_connection(settings))
+    with closing(connect(settings, autocommit=True)) as connection:
+        ledger = Ledger(connection, config.backfill.lease_seconds)
+        for table in plan.tables:
+            indexes.add_sync_columns(connection, table)
+            removed = indexes.remove_for_load(connection, table)
+            if removed:
+                show.step(f"{table.name}: {', '.join(removed)} will be built after the load")
+        runs = ledger.begin(plan.ranges)
+        ledger.set_rate(runs, rate)
+        final = Supervisor(ledger, bell, own, show.progress).watch(runs)
+        if not any(p.failed for p in final):
+            indexes.build_missing(settings, plan.tables, show.build)
+            for run in runs:
+                ledger.finish(run)
+    return final
+
+
+@contextmanager
+def open_ledger(settings: Settings, config: Config) -> Iterator[tuple[Connection, Ledger]]:
+    """A connection and its ledger. Raises PreflightError where there is no state schema."""
+    with closing(connect(settings, autocommit=True)) as connection:
+        if not migrations.state_exists(connection):
+            raise PreflightError("the target has no schema `sync`: nothing has begun; `sync schema apply` comes first")
+        yield connection, Ledger(connection, config.backfill.lease_seconds)

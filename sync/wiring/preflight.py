@@ -1,0 +1,119 @@
+"""`sync preflight`: what was found on all three servers, as one report."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import closing
+from typing import TypeVar
+
+from cassandra import DriverException
+from cassandra.cluster import NoHostAvailable
+
+from sync.adapters.cassandra.catalogue import read_tables, release_version
+from sync.adapters.cassandra.connect import Cassandra, explain, open_cassandra, source_name
+from sync.adapters.cassandra.ttl import expiring_columns
+from sync.adapters.postgres.catalogue import may_write, read_target, server_facts
+from sync.adapters.postgres.connect import Connection, connect, target_name
+from sync.adapters.queue import Doorbell, redis_connection, redis_name
+from sync.core.mapping import Problem, map_table
+from sync.core.rows import SourceTable
+from sync.errors import PreflightError, SettingsError, SyncError
+from sync.flows.preflight import PreflightReport, check_target
+from sync.settings import Config, Settings
+
+T = TypeVar("T")
+
+
+def preflight(settings: Settings, config: Config, names: list[str] | None = None) -> PreflightReport:
+    """Connect to all three and look; nothing is written. What cannot be reached is an error of the report."""
+    report = PreflightReport()
+    _guarded(report, "queue", lambda: _queue(settings, report))
+    sources = _guarded(report, "source", lambda: _source(settings, config, names, report)) or []
+    _guarded(report, "target", lambda: _target(settings, config, sources, report))
+    return report
+
+
+def _guarded(report: PreflightReport, where: str, look: Callable[[], T]) -> T | None:
+    try:
+        return look()
+    except SyncError as error:
+        report.error(where, str(error))
+        return None
+
+
+def _queue(settings: Settings, report: PreflightReport) -> None:
+    connection = redis_connection(settings)
+    info = connection.info("server")
+    name = "Valkey" if info.get("server_name") == "valkey" else "Redis"
+    version = info.get("valkey_version") or info.get("redis_version")
+    report.servers.append(f"queue: {name} {version}, {redis_name(connection)}, {Doorbell(connection).workers()} RQ workers")
+
+
+def _source(settings: Settings, config: Config, names: list[str] | None, report: PreflightReport) -> list[SourceTable]:
+    settings.require("astra_db_keyspace")
+    with open_cassandra(settings) as cassandra:
+        version = release_version(cassandra.session)
+        report.servers.append(f"source: Cassandra {version}, {source_name(settings)}, keyspace {settings.astra_db_keyspace}")
+        tables = chosen_tables(cassandra, settings, config, names)
+        for table in tables:
+            _look_for_ttl(cassandra, table, config, report)
+    return tables
+
+
+def _look_for_ttl(cassandra: Cassandra, table: SourceTable, config: Config, report: PreflightReport) -> None:
+    if config.options(table.name).keep_ttl:
+        return
+    try:
+        expiring = expiring_columns(cassandra.session, table)
+    except (DriverException, NoHostAvailable) as error:
+        report.problems.append(Problem("warning", table.name, f"could not look for TTLs: {explain(error)}"))
+        return
+    if expiring:
+        report.error(
+            table.name,
+            f"values of {', '.join(expiring)} were written with a TTL: they expire in Cassandra and would not in Postgres; "
+            f'set ttl = "keep" under [tables.{table.name}] in sync.toml to keep them for good',
+        )
+
+
+def chosen_tables(cassandra: Cassandra, settings: Settings, config: Config, names: list[str] | None) -> list[SourceTable]:
+    """The tables to migrate: those asked for, those of sync.toml's `only`, or all. Raises PreflightError."""
+    keyspace = settings.astra_db_keyspace or ""
+    there = read_tables(cassandra.session, keyspace)
+    unknown = [name for name in config.tables if name not in there]
+    if unknown:
+        raise SettingsError(f"sync.toml names {', '.join(unknown)}, which keyspace {keyspace} has not")
+    wanted = names or list(config.only or there)
+    for name in wanted:
+        if name not in there:
+            raise PreflightError(f"keyspace {keyspace} has no table {name!r}; it has: {', '.join(sorted(there))}")
+    if not wanted:
+        raise PreflightError(f"keyspace {keyspace} has no tables; `sync schema apply --source` makes the example's")
+    return [there[name] for name in wanted]
+
+
+def _target(settings: Settings, config: Config, sources: list[SourceTable], report: PreflightReport) -> None:
+    with closing(connect(settings, autocommit=True)) as connection:
+        facts = server_facts(connection)
+        vector = facts.vector_version or (f"available ({facts.vector_available})" if facts.vector_available else "none")
+        tls = "TLS" if connection.pgconn.ssl_in_use else "no TLS"
+        report.servers.append(
+            f"target: Postgres {facts.version}, {target_name(settings)}, user {facts.user}, {tls}, pgvector {vector}"
+        )
+        vectors = any(c.type.name == "vector" for s in sources for c in s.columns)
+        report.problems += check_target(facts, vectors)
+        for source in sources:
+            _table(connection, source, config, report)
+
+
+def _table(connection: Connection, source: SourceTable, config: Config, report: PreflightReport) -> None:
+    options = config.options(source.name)
+    name = options.target or source.name
+    table, problems = map_table(source, read_target(connection, name), options)
+    report.problems += problems
+    if table is None:
+        return
+    report.tables.append(table)
+    lacking = may_write(connection, name)
+    if lacking:
+        report.error(source.name, f"this role {lacking} {name}; make it the owner: ALTER TABLE {name} OWNER TO …")

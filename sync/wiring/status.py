@@ -1,0 +1,93 @@
+"""`sync status`: the state of everything, from Postgres; Redis is asked only for its workers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sync.adapters.postgres.connect import Connection
+from sync.adapters.postgres.rejects import count_rejects
+from sync.adapters.queue import Doorbell, redis_connection
+from sync.errors import SyncError
+from sync.ports import Progress
+from sync.settings import Config, Settings
+from sync.wiring.backfill import open_ledger
+
+_INTENTS = "SELECT count(*), extract(epoch FROM clock_timestamp() - min(created_at)) FROM sync.intent"
+_WRITERS = "SELECT id, host, pid, epoch, state, unrecorded, clock_skew_us, heartbeat_at FROM sync.writer ORDER BY id"
+_EPOCH = 'SELECT epoch, "primary", state, since FROM sync.epoch ORDER BY epoch DESC LIMIT 1'
+
+
+def read_status(settings: Settings, config: Config) -> dict[str, Any]:
+    """The status as plain values, named as the contract has them. Raises PreflightError before `sync schema apply`."""
+    with open_ledger(settings, config) as (connection, ledger):
+        epoch, primary, state, since = _row(connection, _EPOCH)
+        count, age = _row(connection, _INTENTS)
+        unfinished = set(ledger.open_runs().values())
+        rejected = count_rejects(connection)
+        progress = ledger.progress(ledger.latest())
+        phase, next_step = _phase(progress, bool(unfinished), int(count), sum(rejected.values()))
+        return {
+            "epoch": epoch,
+            "primary": primary,
+            "since": since.isoformat(),
+            "phase": "closing" if state == "closing" else phase,
+            "next_step": next_step,
+            "tables": [_table(p) for p in progress],
+            "intents": {"open": count, "oldest_age_seconds": float(age) if age is not None else None, "spooled": 0},
+            "rejects": rejected,
+            "writers": _writers(connection),
+            "workers": _workers(settings),
+            "indexes_to_build": _row(connection, "SELECT count(*) FROM sync.index")[0],
+            "last_drift": None,
+        }
+
+
+def _row(connection: Connection, query: str) -> tuple[Any, ...]:
+    row = connection.execute(query.encode()).fetchone()
+    assert row is not None
+    return row
+
+
+def _phase(progress: list[Progress], unfinished: bool, intents: int, rejected: int) -> tuple[str, str]:
+    if not progress:
+        return "schema", "sync backfill"
+    if any(p.failed for p in progress):
+        return "backfill", "look at the failed ranges' error, then run `sync backfill` again"
+    if unfinished:
+        return "backfill", "the backfill is under way; `sync backfill` goes on with it where it was stopped"
+    if intents:
+        return "backfilled", f"{intents} keys are to be looked at again: they changed in the source after they were copied"
+    if rejected:
+        return "backfilled", f"look at the {rejected} rejected rows: sync rejects"
+    return "backfilled", "verify with `sync migrate`, or begin to write to both sides"
+
+
+def _table(p: Progress) -> dict[str, Any]:
+    rate = p.rows_read / p.seconds if p.seconds else 0.0
+    left = p.total - p.done - p.failed
+    eta = p.rows_read / p.done * left / rate if left and p.done and rate else (0.0 if not left else None)
+    return {
+        "table": p.table,
+        "ranges": {"total": p.total, "done": p.done, "running": p.running, "failed": p.failed},
+        "rows_read": p.rows_read,
+        "rows_written": p.rows_written,
+        "rows_stale": p.rows_stale,
+        "rows_rejected": p.rows_rejected,
+        "rows_per_second": rate,
+        "eta_seconds": eta,
+        "error": p.error,
+    }
+
+
+def _writers(connection: Connection) -> list[dict[str, Any]]:
+    cursor = connection.execute(_WRITERS)
+    names = [c.name for c in cursor.description or ()]
+    return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+
+
+def _workers(settings: Settings) -> int | None:
+    """RQ workers on the queue; None where Redis cannot be asked."""
+    try:
+        return Doorbell(redis_connection(settings)).workers()
+    except SyncError:
+        return None
