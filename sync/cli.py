@@ -103,6 +103,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return ERROR
+    except Exception as error:
+        if os.environ.get("SYNC_DEBUG"):
+            raise
+        text = " ".join(str(error).split())
+        console.say(f"sync {args.command}: {type(error).__name__}: {text} (SYNC_DEBUG=1 shows where)")
+        return ERROR
 
 
 if __name__ == "__main__":

@@ -39,6 +39,7 @@ from sync.local import (
     status,
     up,
 )
+from sync.local.postgres_user import User
 
 
 @pytest.fixture(scope="module")
@@ -204,25 +205,18 @@ def test_a_server_whose_folder_was_removed_is_found_and_replaced(tmp_path: Path)
     assert not processes_of(tmp_path)
 
 
-def test_ctrl_c_during_up_leaves_no_process_and_down_leaves_nothing(tmp_path: Path) -> None:
+def test_ctrl_c_during_up_leaves_no_process(tmp_path: Path) -> None:
     place = tmp_path / "servers"
     code = "import sys, pathlib; from sync.local import up; up(pathlib.Path(sys.argv[1]), lambda s: print(s, flush=True))"
     with subprocess.Popen([sys.executable, "-c", code, str(place)], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as child:
         assert child.stdout is not None
         assert b"ready" in child.stdout.readline()  # one is up, Cassandra is on its way
+        assert processes_of(place)
         child.send_signal(signal.SIGINT)
-        child.wait(30)
+        assert child.wait(30) != 0
     assert not processes_of(place)
-
-    up(place)
-    assert len(processes_of(place)) >= 3
-    elsewhere = (place / "postgres" / "elsewhere").resolve()
-    lines: list[str] = []
-    down(place, lines.append)
-    assert sorted(lines) == ["Cassandra: ended", "Postgres: ended", "Valkey: ended"]
-    assert not place.exists() and not elsewhere.exists()
-    assert not processes_of(place)
-    down(place)  # again: nothing to do
+    down(place)
+    assert not place.exists()
 
 
 @pytest.mark.parametrize("end", ["stop", "kill"])
@@ -277,7 +271,7 @@ def test_postgres_behind_tls_takes_nobody_without(tmp_path: Path) -> None:
 
 def test_cassandra_with_tls_and_passwords(tmp_path: Path) -> None:
     certificate, key, root = certificates(tmp_path)
-    options = CassandraOptions(password_auth=True, certificate=certificate, key=key, heap_mb=384)
+    options = CassandraOptions(password_auth=True, certificate=certificate, key=key, heap_mb=384, fast_start=True)
     server = CassandraServer(tmp_path / "cassandra", options=options)
     try:
         server.start()
@@ -381,3 +375,36 @@ def test_a_folder_with_other_things_is_neither_used_nor_removed(tmp_path: Path) 
     with pytest.raises(LocalServerError, match="nothing was ended or removed"):
         down(tmp_path / "precious")
     assert (tmp_path / "precious").read_text() == "mine"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root has to run Postgres as somebody else")
+def test_root_runs_postgres_from_private_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    may_reach = User.reaches
+    monkeypatch.setattr(User, "reaches", lambda user, path: "site-packages" not in str(path) and may_reach(user, path))
+    private = tmp_path / "private"
+    private.mkdir(mode=0o700)
+    server = PostgresServer(private / "postgres")
+    try:
+        server.start()
+        elsewhere = (server.folder / "elsewhere").resolve()
+        assert (elsewhere / "program").is_dir()
+        assert psutil.Process(server.pid).uids().real != 0
+        with psycopg.connect(server.conninfo()) as connection:
+            connection.execute("CREATE EXTENSION vector")
+    finally:
+        server.remove()
+    assert not elsewhere.exists() and not private.joinpath("postgres").exists()
+    assert private.stat().st_mode & 0o777 == 0o700
+
+
+def test_down_leaves_nothing(folder: Path) -> None:
+    """Last in this file: it ends the servers of all the tests above."""
+    elsewhere = (folder / "postgres" / "elsewhere").resolve()
+    assert len(processes_of(folder)) >= 3
+    lines: list[str] = []
+    down(folder, lines.append)
+    assert sorted(lines) == ["Cassandra: ended", "Postgres: ended", "Valkey: ended"]
+    assert not folder.exists() and not elsewhere.exists()
+    assert not processes_of(folder)
+    assert {found.detail for found in status(folder)} == {"never started"}
+    down(folder)  # again: nothing to do

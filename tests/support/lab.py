@@ -15,6 +15,7 @@ from cassandra import InvalidRequest
 from cassandra.cluster import NoHostAvailable, Session
 from cassandra.cqltypes import lookup_casstype
 from cassandra.query import BoundStatement
+from cassandra.util import OrderedMapSerializedKey
 from support import oracle
 from support.cells import cell, split
 from support.literals import literal
@@ -215,8 +216,9 @@ def _decoded(driver_type: Any, data: bytes | None) -> Any:
 
     A session's decoding dies of nulls within collections, and of timestamps that datetime cannot hold: these stay ms.
     """
-    lenient = lookup_casstype(re.sub(r"\bDateType\b", "LongType", driver_type.cass_parameterized_type(full=True)))
-    for decode in (driver_type, lenient):
+    name = driver_type.cass_parameterized_type(full=True)
+    lenient = [lookup_casstype(re.sub(r"\bDateType\b", "LongType", name))] if "DateType" in name else []
+    for decode in (driver_type, *lenient):
         try:
             value = decode.from_binary(data, 4)
         except _DRIVER_ERRORS:
@@ -228,7 +230,7 @@ def _decoded(driver_type: Any, data: bytes | None) -> Any:
 def _null_within(value: Any) -> bool:
     if isinstance(value, str | bytes) or not isinstance(value, Iterable):
         return False
-    parts = [part for pair in value.items() for part in pair] if hasattr(value, "items") else value
+    parts = [part for pair in value._items for part in pair] if isinstance(value, OrderedMapSerializedKey) else value
     return any(part is None or _null_within(part) for part in parts)
 
 

@@ -13,6 +13,7 @@ import struct
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 from ipaddress import ip_address
@@ -50,7 +51,8 @@ def plain(cql: CqlType, value: Any) -> Any:
     if cql.name in ("list", "set", "vector"):
         return [plain(cql.args[0], v) for v in value]
     if cql.name == "map":
-        return [(plain(cql.args[0], k), plain(cql.args[1], v)) for k, v in value.items()]
+        # A look-up by key, as items() does it, fails for the null that the driver reads a key of length zero as.
+        return [(plain(cql.args[0], k), plain(cql.args[1], v)) for k, v in value._items]
     if cql.name in ("tuple", "udt"):
         return [plain(a, v) for a, v in zip(cql.args, value, strict=True)]
     if cql.name == "timestamp":
@@ -91,7 +93,7 @@ def comparable(cql: CqlType, pg: PgType, value: Any) -> Any:
 
 
 def _element(pg: PgType) -> PgType:
-    return pg.element or pg
+    return replace(pg.element, typmod=pg.typmod) if pg.element else pg
 
 
 def _comparable_float(pg: PgType, value: float) -> Any:

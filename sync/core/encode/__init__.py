@@ -6,18 +6,20 @@ The encoded cells are what binary COPY sends, and a row's hash is taken over exa
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from sync.core.cql import CqlType
 from sync.core.encode import arrays, scalars, times
-from sync.core.encode.base import Encode, Encoder, Reject, UnsupportedPair, elements
+from sync.core.encode.base import EMPTY_IS_A_VALUE, Encode, Encoder, Reject, UnsupportedPair, elements
 from sync.core.encode.jsonb import jsonb
 from sync.core.encode.numerics import numeric
 from sync.core.encode.scalars import INT_BYTES
-from sync.core.encode.vectors import vector, vector_prefix
+from sync.core.encode.vectors import MAX_DIMENSION, vector, vector_prefix
 from sync.core.rows import PgType
 
 __all__ = ["Encoder", "Reject", "UnsupportedPair", "default_target", "encoder_for"]
 
-_FIXED = {"uuid": ("uuid", 16), "timeuuid": ("uuid", 16), "boolean": ("bool", 1), "double": ("float8", 8)}
+_FIXED = {"uuid": ("uuid", 16), "timeuuid": ("uuid", 16), "double": ("float8", 8)}
 _INTEGER_TARGETS = {
     "tinyint": ("int2", "int4", "int8"),
     "smallint": ("int2", "int4", "int8"),
@@ -26,7 +28,6 @@ _INTEGER_TARGETS = {
     "counter": ("int8",),
 }
 _STRUCTURED = frozenset({"map", "list", "set", "tuple", "udt", "vector"})
-_EMPTY_IS_A_VALUE = frozenset({"text", "ascii", "blob"})
 
 
 def encoder_for(cql: CqlType, pg: PgType, strip_nul: bool = False) -> Encoder:
@@ -40,7 +41,7 @@ def encoder_for(cql: CqlType, pg: PgType, strip_nul: bool = False) -> Encoder:
     encode, same = found
     if strip_nul and cql.name in ("text", "ascii"):
         encode, same = scalars.without_nul(encode), False
-    return Encoder(cql, pg, encode, same, _width(cql), _prefix(cql, pg), cql.name not in _EMPTY_IS_A_VALUE)
+    return Encoder(cql, pg, encode, same, _width(cql), _prefix(cql, pg), cql.name not in EMPTY_IS_A_VALUE)
 
 
 def _width(cql: CqlType) -> int | None:
@@ -71,6 +72,7 @@ def _scalar(cql: CqlType, pg: PgType) -> tuple[Encode, bool] | None:
         return times.time(pg), False
     simple: dict[tuple[str, str], tuple[Encode, bool]] = {
         ("blob", "bytea"): (bytes, True),
+        ("boolean", "bool"): (scalars.encode_boolean, True),
         ("date", "date"): (times.encode_date, False),
         ("inet", "inet"): (scalars.encode_inet, False),
         ("duration", "interval"): (scalars.encode_duration, False),
@@ -87,9 +89,12 @@ def _structured(cql: CqlType, pg: PgType, strip_nul: bool) -> tuple[Encode, bool
         return vector(cql, pg), False
     if pg.element is None or cql.name not in ("list", "set", "vector"):
         return None
-    element = encoder_for(cql.args[0], pg.element, strip_nul).encode
+    if cql.name == "vector" and cql.args[0].name != "float":
+        return None
+    # An array's modifier is its elements': numeric(6,2)[], varchar(5)[].
+    into = replace(pg.element, typmod=pg.typmod, sql=pg.sql.removesuffix("[]"))
     read = arrays.floats if cql.name == "vector" else elements
-    return arrays.array(element, pg.element.oid, read), False
+    return arrays.array(encoder_for(cql.args[0], into, strip_nul), read), False
 
 
 _DEFAULTS = {
@@ -102,7 +107,9 @@ _DEFAULTS = {
 
 def default_target(cql: CqlType) -> str:
     """The Postgres type, as SQL, that holds this CQL type best. Raises UnsupportedPair where none does."""
-    if cql.name == "vector" and cql.args[0].name == "float":
+    if cql.name == "vector" and cql.args[0].name != "float":
+        raise UnsupportedPair(f"{cql}: only vectors of float are carried")
+    if cql.name == "vector" and (cql.dimension or 0) <= MAX_DIMENSION:
         return f"vector({cql.dimension})"
     if cql.name in _STRUCTURED:
         return "jsonb"

@@ -5,16 +5,17 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable
 
-from sync.core.encode.base import INT32, NULL, Encode, elements, with_length
+from sync.core.encode.base import INT32, NULL, Encode, Encoder, elements, with_length
 
 _HEADER = struct.Struct(">iiI")
 
 
-def array(element: Encode, element_oid: int, read: Callable[[bytes], list[bytes | None]] = elements) -> Encode:
+def array(element: Encoder, read: Callable[[bytes], list[bytes | None]] = elements) -> Encode:
     """The encode function of a list or set whose elements `element` encodes."""
+    encode_element, empty_is_null, element_oid = element.encode, element.empty_is_null, element.pg.oid
 
     def encode(cell: bytes) -> bytes:
-        found = [None if e is None else element(e) for e in read(cell)]
+        found = [None if e is None or (not e and empty_is_null) else encode_element(e) for e in read(cell)]
         if not found:
             return _HEADER.pack(0, 0, element_oid)
         body = b"".join([NULL if e is None else with_length(e) for e in found])

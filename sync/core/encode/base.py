@@ -10,6 +10,8 @@ from sync.core.cql import CqlType
 from sync.core.rows import PgType
 
 NULL = b"\xff\xff\xff\xff"
+EMPTY_IS_A_VALUE = frozenset({"text", "ascii", "blob"})
+"""CQL types of which a cell of length zero is a value; of all others it is null, as the driver reads it."""
 INT16, INT32, INT64 = struct.Struct(">h"), struct.Struct(">i"), struct.Struct(">q")
 
 
@@ -32,6 +34,7 @@ class Encoder:
     `same`: where Postgres accepts the cell at all, it takes these very bytes, so a run of such columns is copied whole and
     Postgres's own input functions check them; `encode` is then used only to find the row and column that were refused.
     `prefix`: where a cell has `width` bytes, the target's cell is these bytes and then the cell; Postgres checks it likewise.
+    A boolean is the one exception: Cassandra takes any byte for true and Postgres makes it 1, so the fast path looks.
     `empty_is_null`: a cell of length zero, which Cassandra accepts for most types, is read as null, as the driver reads it.
     """
 
@@ -65,12 +68,14 @@ def map_elements(cell: bytes) -> list[bytes | None]:
 
 
 def fields(cell: bytes, count: int) -> list[bytes | None]:
-    """The fields of a tuple or UDT cell; fields added to the type after the cell was written read as null."""
+    """The fields of a tuple or UDT cell; fields added to the type after the cell was written read as null. Raises Reject."""
     found: list[bytes | None] = []
     at = 0
     while at < len(cell) and len(found) < count:
         found += _read_cells(cell, at, 1)
         at += 4 + len(found[-1] or b"")
+    if at < len(cell):
+        raise Reject(f"a user type with more than the {count} fields it had at the start")
     return found + [None] * (count - len(found))
 
 

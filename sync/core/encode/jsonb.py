@@ -11,20 +11,20 @@ import re
 import struct
 from collections.abc import Callable
 from decimal import Decimal
-from ipaddress import ip_address
+from ipaddress import IPv6Address, ip_address
 from math import isfinite
 from uuid import UUID
 
 from sync.core.cql import CqlType
-from sync.core.encode.base import INT64, Encode, Reject, UnsupportedPair, elements, fields, map_elements
-from sync.core.encode.numerics import decimal_digits, decimal_parts
+from sync.core.encode.base import EMPTY_IS_A_VALUE, INT64, Encode, Reject, UnsupportedPair, elements, fields, map_elements
+from sync.core.encode.numerics import MAX_INTEGER_DIGITS, MAX_SCALE, decimal_digits, decimal_parts
 from sync.core.encode.scalars import INT_BYTES, encode_text, read_vints
-from sync.core.encode.times import format_clock, format_date, format_timestamp
+from sync.core.encode.times import format_clock, format_date, format_timestamp, time_of_day
 
 VERSION = b"\x01"
+_TOO_LONG = "a number in JSON beyond numeric's range"
 _ESCAPE = re.compile(rb'[\x00-\x1f"\\]')
 _SHORT = {0x08: b"\\b", 0x09: b"\\t", 0x0A: b"\\n", 0x0C: b"\\f", 0x0D: b"\\r", 0x22: b'\\"', 0x5C: b"\\\\"}
-_MAX_INTEGER_DIGITS, _MAX_SCALE = 131_072, 16_383
 Render = Callable[[bytes], bytes]
 """From a cell to the text of its JSON; raises Reject."""
 
@@ -51,12 +51,12 @@ def renderer(cql: CqlType, text: Render) -> Render:
     if cql.name == "map":
         return _map(cql, text)
     if cql.name in ("list", "set"):
-        return _list(renderer(cql.args[0], text))
+        return _list(_or_null(cql.args[0], text))
     if cql.name in ("tuple", "udt"):
         return _fields(cql, text)
     if cql.name == "vector":
         return _vector(cql)
-    if cql.name in INT_BYTES or cql.name == "varint":
+    if cql.name in INT_BYTES:
         return _integer
     scalar = _SCALARS.get(cql.name)
     if scalar is None:
@@ -90,8 +90,17 @@ def _integer(cell: bytes) -> bytes:
     return decimal_digits(int.from_bytes(cell, "big", signed=True)).encode()
 
 
+def _varint(cell: bytes) -> bytes:
+    digits = _integer(cell)
+    if len(digits) - digits.startswith(b"-") > MAX_INTEGER_DIGITS:
+        raise Reject(_TOO_LONG)
+    return digits
+
+
 def _decimal(cell: bytes) -> bytes:
     unscaled, scale = decimal_parts(cell)
+    if unscaled == 0:
+        scale = max(scale, 0)
     return plain_number(Decimal((unscaled < 0, tuple(map(int, decimal_digits(abs(unscaled)))), -scale)))
 
 
@@ -100,8 +109,8 @@ def plain_number(value: Decimal) -> bytes:
     exponent = value.as_tuple().exponent
     if not isinstance(exponent, int):
         raise Reject("NaN or Infinity in JSON")
-    if -exponent > _MAX_SCALE or value.adjusted() >= _MAX_INTEGER_DIGITS:
-        raise Reject("a number in JSON beyond numeric's range")
+    if -exponent > MAX_SCALE or value.adjusted() >= MAX_INTEGER_DIGITS:
+        raise Reject(_TOO_LONG)
     return f"{abs(value) if value.is_zero() else value:f}".encode()
 
 
@@ -115,6 +124,13 @@ def _floating(layout: struct.Struct) -> Render:
     return render
 
 
+def _address(cell: bytes) -> str:
+    address = ip_address(cell)
+    # Written out here: Python's own text of such addresses changed with 3.13, and hashes must not.
+    mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
+    return f"::ffff:{mapped}" if mapped else str(address)
+
+
 def _duration(cell: bytes) -> str:
     months, days, nanoseconds = read_vints(cell, 3)
     sign = "-" if min(months, days, nanoseconds) < 0 else ""
@@ -122,11 +138,11 @@ def _duration(cell: bytes) -> str:
 
 
 def _map(cql: CqlType, text: Render) -> Render:
-    key, value = renderer(cql.args[0], text), _or_null(renderer(cql.args[1], text))
+    key, value = _key(cql.args[0], text), _or_null(cql.args[1], text)
 
     def render(cell: bytes) -> bytes:
         flat = map_elements(cell)
-        pairs = {_as_key(key(k or b"")): value(v) for k, v in zip(flat[::2], flat[1::2], strict=True)}
+        pairs = {key(k): value(v) for k, v in zip(flat[::2], flat[1::2], strict=True)}
         if 2 * len(pairs) != len(flat):
             raise Reject("two keys of a map that become one key in JSON")
         return _object(list(pairs.items()))
@@ -140,21 +156,39 @@ def _text_map(careful: Render) -> Render:
 
     def render(cell: bytes) -> bytes:
         flat = map_elements(cell)
-        if None in flat or _ESCAPE.search(b"".join(flat)):  # type: ignore[arg-type]
+        pairs: dict[bytes, bytes] = dict(zip(flat[::2], flat[1::2], strict=True))  # type: ignore[arg-type]
+        if None in flat or 2 * len(pairs) != len(flat) or _ESCAPE.search(b"".join(flat)):  # type: ignore[arg-type]
             return careful(cell)
-        pairs: list[tuple[bytes, bytes]] = sorted(zip(flat[::2], flat[1::2], strict=True), key=_by_length)  # type: ignore[arg-type]
-        return b'{"' + b'", "'.join([b'%b": "%b' % pair for pair in pairs]) + b'"}' if pairs else b"{}"
+        ordered = sorted(pairs.items(), key=_by_length)
+        rendered = b'{"' + b'", "'.join([b'%b": "%b' % pair for pair in ordered]) + b'"}' if pairs else b"{}"
+        return rendered if rendered.isascii() or _is_utf8(rendered) else careful(cell)
 
     return render
+
+
+def _is_utf8(text: bytes) -> bool:
+    try:
+        text.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def _by_length(pair: tuple[bytes, bytes]) -> tuple[int, bytes]:
     return len(pair[0]), pair[0]
 
 
-def _as_key(rendered: bytes) -> bytes:
-    """The JSON text of a key's rendering, which must be a string: text keeps its quotes, all else is put into them."""
-    return rendered if rendered.startswith(b'"') else quote(rendered)
+def _key(cql: CqlType, text: Render) -> Callable[[bytes | None], bytes]:
+    """The function that writes a key, which must be a string: text keeps its quotes, all else is put into them."""
+    render, empty_is_a_value = renderer(cql, text), cql.name in EMPTY_IS_A_VALUE
+
+    def as_key(cell: bytes | None) -> bytes:
+        if cell is None or not (cell or empty_is_a_value):
+            raise Reject("a null key in a map, which JSON cannot hold")
+        rendered = render(cell)
+        return rendered if rendered.startswith(b'"') else quote(rendered)
+
+    return as_key
 
 
 def _object(pairs: list[tuple[bytes, bytes]]) -> bytes:
@@ -171,17 +205,17 @@ def _unquote(quoted: bytes) -> bytes:
     return _UNESCAPE.sub(lambda m: _LONG.get(m[1]) or bytes((int(m[1][1:], 16),)), quoted[1:-1])
 
 
-def _or_null(render: Render) -> Callable[[bytes | None], bytes]:
-    return lambda cell: b"null" if cell is None else render(cell)
+def _or_null(cql: CqlType, text: Render) -> Callable[[bytes | None], bytes]:
+    render, empty_is_a_value = renderer(cql, text), cql.name in EMPTY_IS_A_VALUE
+    return lambda cell: b"null" if cell is None or not (cell or empty_is_a_value) else render(cell)
 
 
-def _list(element: Render) -> Render:
-    render_element = _or_null(element)
-    return lambda cell: b"[" + b", ".join([render_element(e) for e in elements(cell)]) + b"]"
+def _list(element: Callable[[bytes | None], bytes]) -> Render:
+    return lambda cell: b"[" + b", ".join([element(e) for e in elements(cell)]) + b"]"
 
 
 def _fields(cql: CqlType, text: Render) -> Render:
-    parts = [_or_null(renderer(a, text)) for a in cql.args]
+    parts = [_or_null(a, text) for a in cql.args]
 
     def values(cell: bytes) -> list[bytes]:
         return [part(f) for part, f in zip(parts, fields(cell, len(parts)), strict=True)]
@@ -201,6 +235,7 @@ def _vector(cql: CqlType) -> Render:
 
 _FLOAT, _DOUBLE = struct.Struct(">f"), struct.Struct(">d")
 _SCALARS: dict[str, Render] = {
+    "varint": _varint,
     "decimal": _decimal,
     "float": _floating(_FLOAT),
     "double": _floating(_DOUBLE),
@@ -208,9 +243,9 @@ _SCALARS: dict[str, Render] = {
     "uuid": _string(lambda cell: str(UUID(bytes=cell))),
     "timeuuid": _string(lambda cell: str(UUID(bytes=cell))),
     "blob": _string(lambda cell: "0x" + cell.hex()),
-    "inet": _string(lambda cell: str(ip_address(cell))),
+    "inet": _string(_address),
     "timestamp": _string(lambda cell: format_timestamp(INT64.unpack(cell)[0])),
     "date": _string(lambda cell: format_date(int.from_bytes(cell, "big") - 2**31)),
-    "time": _string(lambda cell: format_clock(INT64.unpack(cell)[0], 9)),
+    "time": _string(lambda cell: format_clock(time_of_day(cell), 9)),
     "duration": _string(_duration),
 }

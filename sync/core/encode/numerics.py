@@ -7,13 +7,16 @@ import struct
 from sync.core.encode.base import INT32, Encode, Reject
 from sync.core.rows import PgType
 
-_HEADER = struct.Struct(">hhHh")
+_HEADER = struct.Struct(">HhHh")
 _NEGATIVE = 0x4000
-_MAX_INTEGER_DIGITS, _MAX_SCALE = 131_072, 16_383
+MAX_INTEGER_DIGITS, MAX_SCALE = 131_072, 16_383
+_SHORT = 10**4000  # str() takes up to 4,300 digits
 
 
 def decimal_parts(cell: bytes) -> tuple[int, int]:
-    """Unscaled value and scale of a decimal cell: int32 scale, then a varint."""
+    """Unscaled value and scale of a decimal cell: int32 scale, then a varint. Raises Reject."""
+    if len(cell) < 5:
+        raise Reject("a decimal without digits")
     return int.from_bytes(cell[4:], "big", signed=True), INT32.unpack_from(cell, 0)[0]
 
 
@@ -41,15 +44,15 @@ def _precision_and_scale(pg: PgType) -> tuple[int | None, int]:
 
 
 def _fit(unscaled: int, places: int, precision: int, scale: int, pg: PgType) -> tuple[int, int]:
-    if unscaled and places - scale > len(str(abs(unscaled))):
-        raise Reject(f"a number with more decimals than {pg}")
     if unscaled == 0:
         return 0, scale
+    if places - scale > unscaled.bit_length():  # so it cannot be divided by that power of ten
+        raise Reject(f"a number with more decimals than {pg}")
     if places > scale:
         unscaled, lost = divmod(unscaled, 10 ** (places - scale))
         if lost:
             raise Reject(f"a number with more decimals than {pg}")
-    elif scale - places > _MAX_INTEGER_DIGITS:
+    elif scale - places > MAX_INTEGER_DIGITS:
         raise Reject(f"a number too large for {pg}")
     else:
         unscaled *= 10 ** (scale - places)
@@ -60,13 +63,13 @@ def _fit(unscaled: int, places: int, precision: int, scale: int, pg: PgType) -> 
 
 def encode_numeric(unscaled: int, scale: int) -> bytes:
     """`unscaled × 10^-scale` as numeric's bytes; trailing zeros stay part of the display scale."""
-    if scale > _MAX_SCALE:
-        raise Reject(f"a number with more than {_MAX_SCALE} decimals")
+    if scale > MAX_SCALE:
+        raise Reject(f"a number with more than {MAX_SCALE} decimals")
     if unscaled == 0:
         return _HEADER.pack(0, 0, 0, max(scale, 0))
     digits = decimal_digits(abs(unscaled))
-    if len(digits) - scale > _MAX_INTEGER_DIGITS:
-        raise Reject(f"a number with more than {_MAX_INTEGER_DIGITS} digits before the point")
+    if len(digits) - scale > MAX_INTEGER_DIGITS:
+        raise Reject(f"a number with more than {MAX_INTEGER_DIGITS} digits before the point")
     sign = _NEGATIVE if unscaled < 0 else 0
     groups, weight = _base_10000(digits, scale)
     return _HEADER.pack(len(groups), weight, sign, max(scale, 0)) + struct.pack(f">{len(groups)}h", *groups)
@@ -90,8 +93,10 @@ def _base_10000(digits: str, scale: int) -> tuple[list[int], int]:
 
 def decimal_digits(value: int) -> str:
     """The decimal digits of an integer of any size (Python's own limit on int → str guards web servers, not this)."""
-    if value < 10**4000:
+    if -_SHORT < value < _SHORT:
         return str(value)
+    if value < 0:
+        return "-" + decimal_digits(-value)
     half = value.bit_length() * 3 // 20
     high, low = divmod(value, 10**half)
     return decimal_digits(high) + decimal_digits(low).zfill(half)

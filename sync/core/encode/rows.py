@@ -9,6 +9,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from hashlib import md5
 
 from sync.core.encode import encoder_for
 from sync.core.encode.base import INT16, INT32, INT64, NULL, Encoder, Reject, with_length
@@ -23,6 +24,8 @@ ENCODE_ERRORS = (Reject, struct.error, IndexError, OverflowError, ValueError)
 
 PageEncoder = Callable[[bytes, int, int], list[bytes]]
 """(data, offset, rows) → pieces of COPY data."""
+PageDigest = Callable[[bytes, int, int], tuple[int, int, int]]
+"""(data, offset, rows) → count of rows, sums of the upper and of the lower halves of their hashes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +46,11 @@ class CheckedRow:
     encoded: bytes | None
     issues: tuple[Issue, ...]
 
+    @property
+    def canonical(self) -> bytes:
+        """The row's canonical bytes: without the column count, the token before them and the version behind."""
+        return (self.encoded or b"")[2 + 12 : -12]
+
 
 class RowEncoder:
     """Encodes the rows of one table. `columns` is what to select (after the token), `copy_columns` what to COPY into."""
@@ -60,7 +68,13 @@ class RowEncoder:
         self.copy_columns = (TOKEN_COLUMN, *(p.target.name for p in self.pairs), VERSION_COLUMN)
         self._count = INT16.pack(len(self.copy_columns))
         self._version = INT32.pack(8) + INT64.pack(version)
+        self.digest_page = _generate_digest(self.encoders)
         self.encode_page = _generate(self.encoders, self._count, self._version)
+
+    def canonical_key(self, key: tuple[bytes | None, ...]) -> bytes:
+        """The canonical bytes of a key from its raw CQL cells. Raises Reject."""
+        cells = zip(self.encoders, key, strict=False)
+        return b"".join([NULL if cell is None else with_length(encode_cell(encoder, cell)) for encoder, cell in cells])
 
     def check_page(self, data: bytes, at: int, count: int) -> Iterator[CheckedRow]:
         """The rows one by one, with what is wrong with each."""
@@ -144,16 +158,32 @@ def _generate(encoders: tuple[Encoder, ...], count: bytes, version: bytes) -> Pa
     It is written out for the table's columns because a loop over columns costs more than the work itself. It checks
     nothing that Postgres's input functions check.
     """
-    lines = ["def encode(data, at, rows):", " out = []; add = out.append", " for _ in range(rows):"]
-    lines += ["  start = at", "  add(COUNT)"]
-    names: dict[str, object] = {
-        "COUNT": count,
-        "VERSION": version,
-        "NULL": NULL,
-        "unpack": INT32.unpack_from,
-        "pack": INT32.pack,
-    }
-    lines += _skip(8)
+    names: dict[str, object] = {"COUNT": count, "VERSION": version}
+    before = [
+        "def make(data, at, rows):",
+        " out = []; add = out.append",
+        " for _ in range(rows):",
+        "  start = at",
+        "  add(COUNT)",
+    ]
+    made = _compiled([*before, *_skip(8), *_columns(encoders, names), "  add(VERSION)", " return out"], names)
+    encode: PageEncoder = made  # type: ignore[assignment]
+    return encode
+
+
+def _generate_digest(encoders: tuple[Encoder, ...]) -> PageDigest:
+    """The digest of a page: the same walk, with the canonical bytes of each row hashed instead of sent."""
+    names: dict[str, object] = {"md5": md5, "halves": struct.Struct(">QQ").unpack}
+    before = ["def make(data, at, rows):", " high = low = 0", " for _ in range(rows):", *_skip(8)]
+    row = ["  start = at; out = []; add = out.append", *_columns(encoders, names)]
+    after = ["  a, b = halves(md5(b''.join(out)).digest())", "  high += a; low += b", " return rows, high, low"]
+    digest: PageDigest = _compiled([*before, *row, *after], names)  # type: ignore[assignment]
+    return digest
+
+
+def _columns(encoders: tuple[Encoder, ...], names: dict[str, object]) -> list[str]:
+    """The lines that pass over a row's columns from `start` and `add` their encoded cells, and the names they use."""
+    lines: list[str] = []
     in_run = True
     for i, encoder in enumerate(encoders):
         if encoder.same or encoder.prefix is not None:
@@ -164,11 +194,13 @@ def _generate(encoders: tuple[Encoder, ...], count: bytes, version: bytes) -> Pa
             lines += ["  add(data[start:at])"] if in_run else []
             in_run = False
             lines += _encoded(i, encoder, names)
-    lines += ["  add(data[start:at])"] if in_run else []
-    lines += ["  add(VERSION)", " return out"]
+    return [*lines, "  add(data[start:at])"] if in_run else lines
+
+
+def _compiled(lines: list[str], names: dict[str, object]) -> object:
+    names |= {"NULL": NULL, "unpack": INT32.unpack_from, "pack": INT32.pack}
     exec("\n".join(lines), names)
-    encode: PageEncoder = names["encode"]  # type: ignore[assignment]
-    return encode
+    return names["make"]
 
 
 def _skip(width: int | None) -> list[str]:

@@ -72,6 +72,13 @@ def fixed(width: int, what: str) -> tuple[Encode, bool]:
     return _fixed(width, what), True
 
 
+def encode_boolean(cell: bytes) -> bytes:
+    """boolean: Cassandra takes any byte but 0 for true; Postgres sends 1."""
+    if len(cell) != 1:
+        raise Reject(f"{len(cell)} bytes where a boolean has 1")
+    return b"\x01" if cell[0] else b"\x00"
+
+
 def float_to_double(cell: bytes) -> bytes:
     """float → float8: exact."""
     return _DOUBLE.pack(_FLOAT.unpack(cell)[0])

@@ -44,14 +44,20 @@ def time(pg: PgType) -> Encode:
     step = 10 ** (9 - pg.typmod) if pg.typmod >= 0 else 1000
 
     def encode(cell: bytes) -> bytes:
-        (nanoseconds,) = INT64.unpack(cell)
-        if not 0 <= nanoseconds < _DAY_NS:
-            raise Reject("a time of day outside 00:00 to 24:00")
+        nanoseconds = time_of_day(cell)
         if nanoseconds % step:
             raise Reject("a time of day finer than 1 µs" if step == 1000 else f"a time of day finer than {pg}")
         return INT64.pack(nanoseconds // 1000)
 
     return encode
+
+
+def time_of_day(cell: bytes) -> int:
+    """The nanoseconds of a time cell; Cassandra itself stores any int64. Raises Reject."""
+    nanoseconds: int = INT64.unpack(cell)[0]
+    if not 0 <= nanoseconds < _DAY_NS:
+        raise Reject("a time of day outside 00:00 to 24:00")
+    return nanoseconds
 
 
 def civil(days: int) -> tuple[int, int, int]:

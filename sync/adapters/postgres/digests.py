@@ -1,0 +1,65 @@
+"""The target's side of a comparison: digests and hashes of token ranges, by the index on the token column."""
+
+from __future__ import annotations
+
+from psycopg import sql
+
+from sync.adapters.postgres.catalogue import identifier
+from sync.adapters.postgres.connect import Connection
+from sync.adapters.postgres.digest import canonical, digest
+from sync.core.digest import Digest
+from sync.core.encode.rows import TOKEN_COLUMN, RowEncoder
+from sync.core.ring import MIN_TOKEN, TokenRange
+from sync.core.rows import TableMap
+
+
+class TargetDigests:
+    """Digests of one table over one connection."""
+
+    def __init__(self, connection: Connection, table: TableMap, encoder: RowEncoder) -> None:
+        self._connection, self._table = connection, identifier(table.target)
+        self._pairs, self._keys = encoder.pairs, encoder.pairs[: encoder.key_count]
+        self._name = table.name
+
+    def digest(self, tokens: TokenRange) -> Digest:
+        """The digest of the rows in a range, in one snapshot."""
+        row = self._connection.execute(digest(self._pairs, self._table, _within(tokens))).fetchone()
+        assert row is not None
+        return Digest.of(*(int(value) for value in row))
+
+    def hashes(self, tokens: TokenRange) -> dict[bytes, bytes]:
+        """Canonical key and hash of each row in a range."""
+        statement = sql.SQL("SELECT {}, decode(md5({}), 'hex') FROM {} AS t WHERE {}").format(
+            canonical(self._keys, "t"), canonical(self._pairs, "t"), self._table, _within(tokens)
+        )
+        with self._connection.cursor(binary=True) as cursor:
+            return {bytes(key): bytes(hashed) for key, hashed in cursor.execute(statement)}
+
+    def strays(self) -> int:
+        """Rows without a token: written by hand, in no range."""
+        statement = sql.SQL("SELECT count(*) FROM {} WHERE {} IS NULL").format(self._table, sql.Identifier(TOKEN_COLUMN))
+        row = self._connection.execute(statement).fetchone()
+        return int(row[0]) if row else 0
+
+    def refused(self) -> frozenset[tuple[bytes | None, ...]]:
+        """The raw keys of the table's recorded rejects."""
+        found = self._connection.execute(
+            "SELECT DISTINCT source_key FROM sync.reject WHERE table_name = %s AND action = 'reject'", (self._name,)
+        )
+        return frozenset(_cells(bytes(row[0])) for row in found.fetchall())
+
+
+def _cells(key: bytes) -> tuple[bytes, ...]:
+    cells, at = [], 0
+    while at < len(key):
+        length = int.from_bytes(key[at : at + 4], "big")
+        cells.append(key[at + 4 : at + 4 + length])
+        at += 4 + length
+    return tuple(cells)
+
+
+def _within(tokens: TokenRange) -> sql.Composed:
+    above = ">=" if tokens.start == MIN_TOKEN else ">"
+    return sql.SQL("t.{0} " + above + " {1} AND t.{0} <= {2}").format(
+        sql.Identifier(TOKEN_COLUMN), sql.Literal(tokens.start), sql.Literal(tokens.end)
+    )

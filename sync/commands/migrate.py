@@ -1,0 +1,133 @@
+"""`sync migrate`: schema, backfill, indexes, verification."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from dataclasses import asdict
+from statistics import mean
+
+from sync.commands.backfill import backfill, show_plan, show_result, table_json
+from sync.commands.context import load
+from sync.console import duration, out, print_json, print_table, say, status
+from sync.core.drift import Comparison
+from sync.flows.verify import TableVerdict
+from sync.ports import Progress
+from sync.settings import Config, Settings
+from sync.wiring.backfill import make_plan
+from sync.wiring.schema import apply_target
+from sync.wiring.verify import TOP, Verification, verify
+
+
+def run(args: argparse.Namespace) -> int:
+    """The whole plain migration; 0 only when both sides are equal, 2 when they are not."""
+    settings, config = load()
+    if args.dry_run:
+        for line in apply_target(settings, config, args.table, None, dry_run=True):
+            say(line)
+        show_plan(make_plan(settings, config, args.table), args)
+        return 0
+    started = time.monotonic()
+    final, found = migrate(args, settings, config)
+    if args.json:
+        print_json({"ok": found.ok, "tables": [table_json(p) for p in final], "verification": to_json(found)})
+    else:
+        show_result(final, time.monotonic() - started)
+        show(found)
+        out.print(f"\n{_verdict(found)} ({duration(time.monotonic() - started)})", markup=False)
+    if any(p.failed for p in final):
+        return 1
+    return 0 if found.ok else 2
+
+
+def migrate(args: argparse.Namespace, settings: Settings, config: Config) -> tuple[list[Progress], Verification]:
+    """Make the schema, copy, build indexes, compare."""
+    for line in apply_target(settings, config, args.table, None):
+        say(line)
+    final = backfill(args, settings, config)
+    say("verifying: every range's digest on both sides, searches, retrieval")
+    plan = make_plan(settings, config, args.table)
+    with status() as block:
+        lines: dict[str, str] = {}
+
+        def progress(name: str, verdict: TableVerdict) -> None:
+            lines[name] = (
+                f"{name}: {verdict.same_ranges} of {len(plan.ranges[name])} ranges equal, {verdict.rows.source:,} rows"
+            )
+            block.update(list(lines.values()))
+
+        return final, verify(settings, config, plan.tables, plan.ranges, args.sample, progress)
+
+
+def show(found: Verification) -> None:
+    """Print what was compared."""
+    header = ("table", "source", "target", "same", "missing", "extra", "different", "rejected", "ranges equal", "")
+    rows = [
+        (name, *_figures(v.rows), f"{v.same_ranges}/{v.ranges}", "equal" if v.clean else "NOT EQUAL")
+        for name, v in found.tables.items()
+    ]
+    print_table("\nRows, by digest of every range", header, rows)
+    searches = [
+        (s.table, s.column, s.searches, _share(s.overlaps), _share(s.source_recalls), _share(s.target_recalls), s.note)
+        for s in found.searches
+    ]
+    if searches:
+        print_table(
+            f"\nVector search, top {TOP}",
+            ("table", "column", "searches", "overlap", "source recall", "target recall", ""),
+            searches,
+        )
+    retrievals = [(r.table, f"{r.by_key} of {r.asked}", f"{r.by_content} of {r.by_content_asked}") for r in found.retrievals]
+    print_table("\nSampled rows found in Postgres", ("table", "by key", "by map content"), retrievals)
+
+
+def _figures(rows: Comparison) -> tuple[int, ...]:
+    return rows.source, rows.target, rows.same, rows.missing, rows.extra, rows.different, rows.rejected
+
+
+def _share(values: list[float]) -> str:
+    return f"{100 * mean(values):.0f} %" if values else "-"
+
+
+def _verdict(found: Verification) -> str:
+    if found.ok:
+        rejected = sum(v.rows.rejected for v in found.tables.values())
+        return "Equal" + (f", but for {rejected} rows that Postgres cannot hold: `sync rejects`" if rejected else "")
+    errors = [e for v in found.tables.values() for e in v.errors]
+    if errors:
+        return f"Not proved equal: some ranges could not be read ({errors[0]}); run it again"
+    return "NOT equal: the source has changed since, or rows were written into the target by others"
+
+
+def to_json(found: Verification) -> dict[str, object]:
+    """The verification as plain values."""
+    return {
+        "tables": [_table_json(name, verdict) for name, verdict in found.tables.items()],
+        "searches": [
+            {
+                "table": s.table,
+                "column": s.column,
+                "searches": s.searches,
+                "overlap": _mean(s.overlaps),
+                "source_recall": _mean(s.source_recalls),
+                "target_recall": _mean(s.target_recalls),
+            }
+            for s in found.searches
+        ],
+        "retrieval": [asdict(r) for r in found.retrievals],
+    }
+
+
+def _table_json(name: str, verdict: TableVerdict) -> dict[str, object]:
+    names = ("source", "target", "same", "missing", "extra", "different", "rejected")
+    return {
+        "table": name,
+        "clean": verdict.clean,
+        "ranges": {"total": verdict.ranges, "same": verdict.same_ranges, "unknown": verdict.unknown_ranges},
+        "rows": dict(zip(names, _figures(verdict.rows), strict=True)),
+        "strays": verdict.strays,
+    }
+
+
+def _mean(values: list[float]) -> float | None:
+    return mean(values) if values else None

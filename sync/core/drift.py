@@ -1,0 +1,68 @@
+"""Comparing two sides of a range by key and hash: what is missing, extra or different, and that the numbers add up."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+Kind = Literal["missing", "extra", "different", "unknown"]
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One key that differs; `key` are its canonical bytes."""
+
+    kind: Kind
+    key: bytes
+
+
+@dataclass(slots=True)
+class Comparison:
+    """Rows of a range or table: source = same + different + missing + rejected + unknown (invariant 5)."""
+
+    source: int = 0
+    target: int = 0
+    same: int = 0
+    missing: int = 0
+    extra: int = 0
+    different: int = 0
+    rejected: int = 0
+    unknown: int = 0
+    findings: list[Finding] = field(default_factory=list)
+
+    @property
+    def clean(self) -> bool:
+        """Whether both sides are equal, as far as the target can hold the rows."""
+        return not (self.missing or self.extra or self.different or self.unknown)
+
+    def add(self, other: Comparison) -> None:
+        """Add another range's figures to these."""
+        for name in ("source", "target", "same", "missing", "extra", "different", "rejected", "unknown"):
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+        self.findings += other.findings
+
+    def check(self) -> None:
+        """Raise AssertionError unless every row read is accounted for."""
+        told = self.same + self.different + self.missing + self.rejected + self.unknown
+        assert self.source == told, f"{self.source} source rows, {told} accounted for"
+        assert self.target == self.same + self.different + self.extra, "target rows do not add up"
+
+
+def compare(source: Mapping[bytes, bytes], target: Mapping[bytes, bytes], rejected: int = 0) -> Comparison:
+    """Compare hashes by key; `rejected` source rows have no hash, since the target cannot hold them."""
+    found = Comparison(source=len(source) + rejected, target=len(target), rejected=rejected)
+    for key, hashed in source.items():
+        if key not in target:
+            found.missing += 1
+            found.findings.append(Finding("missing", key))
+        elif target[key] != hashed:
+            found.different += 1
+            found.findings.append(Finding("different", key))
+        else:
+            found.same += 1
+    for key in target.keys() - source.keys():
+        found.extra += 1
+        found.findings.append(Finding("extra", key))
+    found.check()
+    return found

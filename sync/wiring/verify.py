@@ -1,0 +1,195 @@
+"""Verification at the end of `sync migrate`: digests of every range, searches and retrievals on both sides."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import dataclass, field
+from statistics import mean
+from threading import local
+from typing import Any
+
+from sync.adapters.cassandra import search as source_search
+from sync.adapters.cassandra.connect import Cassandra, open_cassandra
+from sync.adapters.cassandra.pages import RangeReader
+from sync.adapters.postgres import search as target_search
+from sync.adapters.postgres.connect import Connection, connect
+from sync.adapters.postgres.digests import TargetDigests
+from sync.core.encode.rows import RowEncoder
+from sync.core.ring import TokenRange
+from sync.core.rows import TableMap
+from sync.core.search import Hit, overlap, recall
+from sync.flows.verify import Checker, RangeCheck, TableVerdict
+from sync.settings import Config, Settings
+
+_MB = 1 << 20
+_LANES = 3
+TOP, SEED = 5, 20
+ENOUGH_RECALL = 0.9
+
+
+@dataclass(slots=True)
+class SearchVerdict:
+    """Searches on both sides: how many, the overlap of the answers, and each side's recall of the exact answer."""
+
+    table: str
+    column: str
+    searches: int = 0
+    overlaps: list[float] = field(default_factory=list)
+    source_recalls: list[float] = field(default_factory=list)
+    target_recalls: list[float] = field(default_factory=list)
+    note: str = ""
+
+    @property
+    def ok(self) -> bool:
+        """Whether the target finds what is to be found; approximate indexes may each miss a little."""
+        return not self.target_recalls or mean(self.target_recalls) >= ENOUGH_RECALL
+
+
+@dataclass(slots=True)
+class Retrieval:
+    """Sampled source rows asked for in the target: by key, and by the content of their maps."""
+
+    table: str
+    asked: int = 0
+    by_key: int = 0
+    by_content_asked: int = 0
+    by_content: int = 0
+
+    @property
+    def ok(self) -> bool:
+        """Whether everything was found."""
+        return self.asked == self.by_key and self.by_content_asked == self.by_content
+
+
+@dataclass(slots=True)
+class Verification:
+    """Everything that was compared."""
+
+    tables: dict[str, TableVerdict] = field(default_factory=dict)
+    searches: list[SearchVerdict] = field(default_factory=list)
+    retrievals: list[Retrieval] = field(default_factory=list)
+
+    @property
+    def ok(self) -> bool:
+        """Whether all is equal."""
+        checks = [*self.tables.values()]
+        return all(t.clean for t in checks) and all(s.ok for s in self.searches) and all(r.ok for r in self.retrievals)
+
+
+def verify(
+    settings: Settings,
+    config: Config,
+    tables: list[TableMap],
+    ranges: dict[str, list[TokenRange]],
+    sample: int,
+    show: Callable[[str, TableVerdict], None],
+) -> Verification:
+    """Compare both sides: nothing is written."""
+    found = Verification()
+    with open_cassandra(settings, config.backfill.request_timeout_seconds) as cassandra:
+        for table in tables:
+            found.tables[table.name] = _table(settings, config, cassandra, table, ranges[table.name], show)
+        with closing(connect(settings, autocommit=True)) as connection:
+            for table in tables:
+                rows = source_search.sample_rows(cassandra.session, table.source, sample, SEED)
+                refused = found.tables[table.name].rows.rejected
+                found.retrievals.append(_retrieve(connection, table, rows, strict=not refused))
+                found.searches += _search(cassandra, connection, table, rows[: max(1, sample // 10)])
+    return found
+
+
+def _table(
+    settings: Settings,
+    config: Config,
+    cassandra: Cassandra,
+    table: TableMap,
+    ranges: list[TokenRange],
+    show: Callable[[str, TableVerdict], None],
+) -> TableVerdict:
+    """The digests of all ranges, several at once: reading, hashing and Postgres's part overlap."""
+    verdict = TableVerdict()
+    encoder = RowEncoder(table, 0)
+    own = local()
+    opened: list[Connection] = []
+
+    def check(tokens: TokenRange) -> RangeCheck:
+        if not hasattr(own, "checker"):
+            opened.append(connect(settings, autocommit=True))
+            digests = TargetDigests(opened[-1], table, encoder)
+            reader = RangeReader(cassandra.raw, table.source, encoder.columns, int(config.backfill.page_mb * _MB))
+            own.checker = Checker(reader, digests, encoder, digests.refused())
+        found: RangeCheck = own.checker.check(tokens)
+        return found
+
+    try:
+        with ThreadPoolExecutor(_LANES) as pool:
+            for result in pool.map(check, ranges):
+                verdict.add(result)
+                show(table.name, verdict)
+        with closing(connect(settings, autocommit=True)) as connection:
+            verdict.strays = TargetDigests(connection, table, encoder).strays()
+    finally:
+        for connection in opened:
+            connection.close()
+    return verdict
+
+
+def _retrieve(connection: Connection, table: TableMap, rows: list[dict[str, object]], strict: bool) -> Retrieval:
+    maps = [p.source.name for p in table.pairs if p.target.type.name == "jsonb" and str(p.source.type) == "map<text, text>"]
+    found = Retrieval(table.name)
+    for row in rows:
+        there = target_search.found_by_key(connection, table, row)
+        if not there and not strict:
+            continue  # the table has rejects, which the digests count one by one
+        found.asked += 1
+        found.by_key += there
+        for column in maps:
+            answer = target_search.found_by_content(connection, table, row, column)
+            found.by_content_asked += answer is not None
+            found.by_content += bool(answer)
+    return found
+
+
+def _search(
+    cassandra: Cassandra, connection: Connection, table: TableMap, rows: list[dict[str, object]]
+) -> list[SearchVerdict]:
+    columns = [p.source.name for p in table.pairs if p.target.type.name in ("vector", "halfvec")]
+    return [_search_column(cassandra, connection, table, column, rows) for column in columns]
+
+
+def _search_column(
+    cassandra: Cassandra, connection: Connection, table: TableMap, column: str, rows: list[dict[str, object]]
+) -> SearchVerdict:
+    verdict = SearchVerdict(table.name, column)
+    similarity = source_search.vector_similarity(cassandra.session, table.source, column)
+    if similarity is None:
+        verdict.note = "the source has no vector index: only the target was searched"
+    for row in rows:
+        vector: Any = row[column]
+        if vector is None or not any(vector):
+            continue
+        _compare_search(cassandra, connection, table, verdict, list(vector), similarity)
+    return verdict
+
+
+def _compare_search(
+    cassandra: Cassandra,
+    connection: Connection,
+    table: TableMap,
+    verdict: SearchVerdict,
+    vector: list[float],
+    similarity: str | None,
+) -> None:
+    metric = similarity or "cosine"
+    exact: list[Hit] = list(target_search.nearest(connection, table, verdict.column, vector, TOP, metric, exact=True))
+    there: list[Hit] = list(target_search.nearest(connection, table, verdict.column, vector, TOP, metric, exact=False))
+    verdict.searches += 1
+    verdict.target_recalls.append(recall(there, exact))
+    if similarity is not None:
+        here: list[Hit] = list(
+            source_search.nearest(cassandra.session, table.source, verdict.column, vector, TOP, similarity)
+        )
+        verdict.source_recalls.append(recall(here, exact))
+        verdict.overlaps.append(overlap(here, there))

@@ -1,0 +1,165 @@
+"""The command line as its users meet it: a process with an environment of its own, what it says, and its exit code."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import select
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote
+
+from sync.settings import Settings
+
+ROOT = Path(__file__).parent.parent.parent
+_SECRET_NAMES = ("POSTGRES_PASSWORD", "CASSANDRA_PASSWORD", "ASTRA_DB_APPLICATION_TOKEN", "PGPASSWORD")
+_SECRET_IN_URL = re.compile(r"://[^:@/]*:([^@]+)@|password=(\S+)")
+_ANSI = "\x1b["
+
+
+@dataclass(frozen=True)
+class Done:
+    """A command that has ended."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        """What it printed for programs: all of stdout is one JSON value on one line."""
+        assert self.out.count("\n") == 1, self
+        return json.loads(self.out)
+
+
+class Zygote:
+    """The process that forks commands; started at the first one."""
+
+    def __init__(self) -> None:
+        self._process: subprocess.Popen[str] | None = None
+
+    def run(self, order: dict[str, Any], timeout: float) -> int:
+        """Run one command; its exit code."""
+        if self._process is None:
+            self._process = subprocess.Popen(
+                [sys.executable, str(Path(__file__).with_name("zygote.py"))],
+                stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT, start_new_session=True,
+            )  # fmt: skip
+        assert self._process.stdin and self._process.stdout
+        self._process.stdin.write(json.dumps(order) + "\n")
+        self._process.stdin.flush()
+        ready, _, _ = select.select([self._process.stdout], [], [], timeout)
+        if not ready:
+            self.end()
+            raise AssertionError(f"no end after {timeout} s: {order['argv']}; {Path(order['err']).read_text()}")
+        return int(self._process.stdout.readline())
+
+    def end(self) -> None:
+        """End it, and whatever it started."""
+        if self._process:
+            os.killpg(self._process.pid, 9)
+            self._process.wait()
+            self._process = None
+
+
+@dataclass
+class Commands:
+    """Runs commands in one folder with one environment: nothing of the caller's own reaches them."""
+
+    folder: Path
+    env: dict[str, str]
+    zygote: Zygote = field(default_factory=Zygote)
+
+    def but(self, **changes: str | None) -> Commands:
+        """The same with other variables; None takes one away."""
+        env = {k: v for k, v in {**self.env, **changes}.items() if v is not None}
+        return Commands(self.folder, env, self.zygote)
+
+    def run(self, *argv: str, timeout: float = 60) -> Done:
+        """Run `sync <argv>` to its end; whatever it is, it prints no secret, no traceback and no colours."""
+        out, err = self.folder / "stdout.txt", self.folder / "stderr.txt"
+        out.write_text("")
+        err.write_text("")
+        order = {"argv": argv, "env": self._whole(), "cwd": str(self.folder), "out": str(out), "err": str(err)}
+        code = self.zygote.run(order, timeout)
+        return self._checked(Done(code, out.read_text(), err.read_text()))
+
+    def fresh(self, *argv: str, timeout: float = 60) -> Done:
+        """The same in a Python of its own, as `python -m sync`."""
+        return self._checked(_ended(self.start(*argv), timeout))
+
+    def start(self, *argv: str) -> subprocess.Popen[str]:
+        """Start `python -m sync <argv>` and leave it running."""
+        return subprocess.Popen(
+            [sys.executable, "-m", "sync", *argv], cwd=self.folder, env=self._whole(), text=True,
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        )  # fmt: skip
+
+    def line(self, *argv: str) -> str:
+        """The one line that a command ends with which cannot do its work; exit code 1."""
+        done = self.run(*argv)
+        assert done.code == 1, done
+        assert not done.out, done
+        prefix = f"sync {argv[0]}: "
+        assert done.err.startswith(prefix), done
+        assert done.err.count("\n") == 1, done
+        return done.err.removeprefix(prefix).strip()
+
+    def rows(self, *argv: str) -> list[str]:
+        """What preflight says stands against the migration: `where: what` for each error; exit code 1.
+
+        Printed for people, each is one line, too.
+        """
+        report = self.run("preflight", "--json", *argv)
+        assert report.code == 1, report
+        assert not report.err, report
+        shown = self.run("preflight", *argv)
+        assert (shown.code, shown.err) == (1, ""), shown
+        errors = [p for p in report.json["problems"] if p["level"] == "error"]
+        for error in errors:
+            assert "\n" not in error["text"]
+            assert any(error["where"] in line and error["text"] in line for line in shown.out.splitlines()), shown.out
+        return [f"{e['where']}: {e['text']}" for e in errors]
+
+    def _whole(self) -> dict[str, str]:
+        return {"PATH": os.environ["PATH"], "HOME": str(self.folder), "LANG": "C.UTF-8", **self.env}
+
+    def _checked(self, done: Done) -> Done:
+        said = done.out + done.err
+        assert "Traceback" not in said, said
+        assert _ANSI not in said, said
+        for secret in secrets_of(self.env):
+            assert secret not in said, "a secret was printed"
+        return done
+
+
+def _ended(process: subprocess.Popen[str], timeout: float) -> Done:
+    try:
+        out, err = process.communicate(timeout=timeout)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        raise
+    return Done(process.returncode, out, err)
+
+
+def secrets_of(env: Mapping[str, str]) -> set[str]:
+    """Every password and token that these variables hold, as written and as meant."""
+    found = {env[name] for name in _SECRET_NAMES if env.get(name)}
+    for value in env.values():
+        found |= {group for match in _SECRET_IN_URL.finditer(value) for group in match.groups() if group}
+    return found | {unquote(secret) for secret in found}
+
+
+def environment(settings: Settings) -> dict[str, str]:
+    """Settings as the variables they come from."""
+    found = {}
+    for name in settings.model_fields_set:
+        value = getattr(settings, name)
+        if value is not None:
+            found[name.upper()] = str(value.get_secret_value() if hasattr(value, "get_secret_value") else value)
+    return found
