@@ -40,6 +40,7 @@ class Bench:
     rounds: int
     with_limits: bool
     fast_limits: bool
+    limit: float
     results: Results = field(default_factory=Results)
 
     def run(self) -> Results:
@@ -89,7 +90,7 @@ class Bench:
         try:
             self._clear(way, table)
             env = {**self.servers.env, **way.env()}
-            cost = measure(way.command(table), self.servers, env, log, own_clock=way.own_clock)
+            cost = measure(way.command(table), self.servers, env, log, own_clock=way.own_clock, limit=self.limit)
         except CommandFailed as why:
             self.results.failed(way, table.name, str(why))
             say(f"  {number + 1} {table.name:<10} {way.name:<14} failed: {why} (see {log.name})")
@@ -137,7 +138,7 @@ def _line(cost: Cost, verdict: Verdict | None) -> str:
     return f"{cost.seconds:6.2f} s  CPU {cpu}  {cost.rss_mb:.0f} MB  {verdict or ''}"
 
 
-def _choose(only: str, without: str, quick: bool) -> Iterator[Peer]:
+def choose(only: str, without: str, quick: bool) -> Iterator[Peer]:
     names = {p.name for p in PEERS}
     wanted = set(filter(None, only.split(",")))
     unwanted = set(filter(None, without.split(",")))
@@ -157,6 +158,7 @@ def _arguments() -> argparse.Namespace:
         parser.add_argument(f"--{table.name}", type=int, help=f"rows (default {table.default_rows:,}; 0: not at all)")
     parser.add_argument("--only", default="", help="peers, and `limits`, separated by commas")
     parser.add_argument("--without", default="", help="the same, to leave out")
+    parser.add_argument("--limit", type=float, default=900, help="seconds after which a run is ended (900)")
     parser.add_argument("--json", type=Path, help="write all figures to this file too")
     parser.add_argument("--keep", action="store_true", help="keep the servers, and use those that were kept")
     return parser.parse_args()
@@ -171,11 +173,12 @@ def main() -> None:
     with own_servers("bench", "bench", keep=wanted.keep) as servers:
         bench = Bench(
             servers,
-            list(_choose(wanted.only, wanted.without, wanted.quick)) if only != {"limits"} else [],
+            list(choose(wanted.only, wanted.without, wanted.quick)) if only != {"limits"} else [],
             rows,
             wanted.rounds or (1 if wanted.quick else 3),
             with_limits=(not only or "limits" in only) and "limits" not in without,
             fast_limits=wanted.quick,
+            limit=wanted.limit,
         )
         results = bench.run()
     found: dict[str, Any] = as_json(results, rows)

@@ -74,7 +74,7 @@ def load(settings: Settings, table: Table, count: int, *, dirty: bool = False, k
     """Make the source table anew with `count` rows, by a process per core; returns seconds."""
     begin = time.monotonic()
     with open_cassandra(settings, 120) as source:
-        _make_source(source.session, table, keyspace)
+        make_source(source.session, table, keyspace)
     workers = os.cpu_count() or 1
     with multiprocessing.get_context("spawn").Pool(workers) as pool:
         shares = [(settings, table.name, count, share, workers, dirty, keyspace) for share in range(workers)]
@@ -104,7 +104,7 @@ def fresh_target(connection: psycopg.Connection, table: Table) -> None:
     """The target table, empty, as new."""
     name = sql.Identifier(table.name)
     connection.execute(sql.SQL("DROP TABLE IF EXISTS {}").format(name))
-    connection.execute(sql.SQL("CREATE TABLE {} ({})").format(name, sql.SQL(table.ddl)))  # type: ignore[arg-type]
+    connection.execute(sql.SQL("CREATE TABLE {} ({})").format(name, sql.SQL(table.ddl)))
 
 
 def conninfo(settings: Settings, database: str | None = None) -> str:
@@ -120,7 +120,8 @@ def conninfo(settings: Settings, database: str | None = None) -> str:
     )
 
 
-def _make_source(session: Session, table: Table, keyspace: str) -> None:
+def make_source(session: Session, table: Table, keyspace: str) -> None:
+    """The keyspace, and the table in it, new and empty."""
     replication = "{'class': 'SimpleStrategy', 'replication_factor': 1}"
     session.execute(f"CREATE KEYSPACE IF NOT EXISTS {keyspace} WITH replication = {replication}")
     session.execute(f"DROP TABLE IF EXISTS {keyspace}.{table.name}")

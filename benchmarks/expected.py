@@ -54,10 +54,10 @@ def make_expected(connection: psycopg.Connection, table: Table, count: int, file
     connection.execute("CREATE SCHEMA IF NOT EXISTS expected")
     connection.execute(sql.SQL("DROP TABLE IF EXISTS {}").format(name))
     definition = sql.SQL("CREATE TABLE {} ({}) WITH (autovacuum_enabled = off)")
-    connection.execute(definition.format(name, sql.SQL(table.ddl)))  # type: ignore[arg-type]
+    connection.execute(definition.format(name, sql.SQL(table.ddl)))
     with connection.cursor() as cursor, cursor.copy(sql.SQL("COPY {} FROM STDIN (FORMAT BINARY)").format(name)) as copy:
         copy.set_types(_TYPES[table.name].split())
-        for row in _rows(table, count):
+        for row in decoded_rows(table, count):
             copy.write_row(row)
     connection.execute(sql.SQL("VACUUM ANALYZE {}").format(name))
     dump = sql.SQL("COPY {} TO STDOUT (FORMAT BINARY)").format(name)
@@ -85,7 +85,8 @@ def compare(connection: psycopg.Connection, table: Table) -> Verdict:
     return Verdict(*(found or (0, 0, 0, 0)))
 
 
-def _rows(table: Table, count: int) -> Iterator[list[Any]]:
+def decoded_rows(table: Table, count: int) -> Iterator[list[Any]]:
+    """The rows of the generator as psycopg takes them."""
     decode = _DECODERS[table.name]
     for block in range(-(-count // BLOCK)):
         for cells in table.make(block, min(BLOCK, count - block * BLOCK)):

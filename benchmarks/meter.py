@@ -9,6 +9,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -43,7 +44,7 @@ def measure(
     env: Mapping[str, str],
     log: Path,
     own_clock: bool = False,
-    limit: float = 3600,
+    limit: float = 900,
 ) -> Cost:
     """Run a command to its end. `own_clock`: it says itself how long the work took, because its start is not to count."""
     before, begin = servers.cpu(), time.monotonic()
@@ -63,6 +64,8 @@ def measure(
     seconds = time.monotonic() - begin
     watch.end()
     after = servers.cpu()
+    if watch.late:
+        raise CommandFailed(f"ended after {limit:.0f} s, not done")
     if process.returncode:
         raise CommandFailed(_last_words(log, process.returncode))
     answer = _answer(output)
@@ -79,6 +82,7 @@ class _Watch:
 
     def __init__(self, pid: int, timeout: float) -> None:
         self.peak = self.tree_peak = 0
+        self.late = False
         self.cpu: dict[int, float] = {}
         self._pid, self._deadline, self._ended = pid, time.monotonic() + timeout, threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
@@ -97,8 +101,10 @@ class _Watch:
             self.peak = max([self.peak, *(high for _, high in sizes)])
             self.tree_peak = max(self.tree_peak, sum(now for now, _ in sizes))
             if time.monotonic() > self._deadline:
-                os.killpg(self._pid, signal.SIGKILL)
-                return
+                self.late = True
+                for pid in pids:  # by pid: an RQ worker's children have process groups of their own
+                    with suppress(ProcessLookupError):
+                        os.kill(pid, signal.SIGKILL)
 
 
 def tree(pid: int) -> list[int]:

@@ -43,6 +43,12 @@ class Results:
         runs = self.runs.get((table, name))
         return statistics.median(getattr(run, number) for run in runs) if runs else None
 
+    def without_start(self, table: str) -> float | None:
+        """The median of what `sync backfill --json` says the copy itself took; the rest is interpreters and workers."""
+        told = [run.answer.get("tables") or [] for run in self.runs.get((table, "sync"), [])]
+        seconds = [float(tables[0]["seconds"]) for tables in told if tables]
+        return statistics.median(seconds) if seconds else None
+
     def rows(self, table: str, name: str) -> str:
         """What the target held after the runs: the first that is not equal, else the last."""
         verdicts = [v for v in self.verdicts.get((table, name), []) if v]
@@ -133,6 +139,9 @@ def as_text(results: Results, rows: Mapping[str, int]) -> str:
     out += [f"failed: {results.ways[name].title} on {table}: {why}" for (table, name), why in results.failures.items()]
     for table, best in results.best_read.items():
         out.append(f"raw read of {table}: {best['streams']} in flight, pages of {best['page_kb']} KiB")
+    for table in tables:
+        if (seconds := results.without_start(table)) is not None:
+            out.append(f"`sync backfill` of {table}, without its start, by its own clock: {seconds:.2f} s")
     out += ["", *(_goal(goal) for goal in goals(results) if goal.table in tables)]
     return "\n".join(out) + "\n"
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import psutil
 import psycopg
@@ -32,7 +34,8 @@ class Servers:
     def __init__(self, stack: Stack, keyspace: str, database: str) -> None:
         self.stack = stack
         self.env = {**stack.endpoints().env(), "ASTRA_DB_KEYSPACE": keyspace, "POSTGRES_DATABASE": database}
-        self.settings = Settings(_env_file=None, **{name.lower(): value for name, value in self.env.items()})
+        values: dict[str, Any] = {name.lower(): value for name, value in self.env.items()}
+        self.settings = Settings(_env_file=None, **values)
         self.keyspace, self.database = keyspace, database
 
     def cpu(self) -> Cpu:
@@ -45,10 +48,12 @@ class Servers:
 
 
 @contextmanager
-def own_servers(keyspace: str, database: str, keep: bool = False) -> Iterator[Servers]:
+def own_servers(keyspace: str, database: str, keep: bool = False, name: str = "servers") -> Iterator[Servers]:
     """Servers of the benchmark's own, new, and gone at the end unless they are to be kept."""
-    folder = FOLDER / "servers"
+    folder = FOLDER / name
     make_folder()
+    for variable in [v for v in os.environ if v.lower() in Settings.model_fields]:
+        del os.environ[variable]  # nobody's own settings lead a benchmark to other servers
     if not keep:
         down(folder, say)
     up(folder, say)

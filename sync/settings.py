@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
@@ -11,6 +12,8 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from sync.core.rows import OnReject, TableOptions
 from sync.errors import SettingsError
+
+DEFAULT_CONFIG = Path("sync.toml")
 
 
 class Settings(BaseSettings):
@@ -24,7 +27,7 @@ class Settings(BaseSettings):
     database_url: SecretStr | None = None
     database_url_unpooled: SecretStr | None = None
     postgres_host: str | None = None
-    postgres_port: int = 5432
+    postgres_port: int = Field(5432, gt=0, lt=65536)
     postgres_database: str | None = None
     postgres_user: str | None = None
     postgres_password: SecretStr | None = None
@@ -37,7 +40,7 @@ class Settings(BaseSettings):
     astra_db_keyspace: str | None = None
 
     cassandra_contact_points: str | None = None
-    cassandra_port: int = 9042
+    cassandra_port: int = Field(9042, gt=0, lt=65536)
     cassandra_local_dc: str | None = None
     cassandra_username: str | None = None
     cassandra_password: SecretStr | None = None
@@ -45,7 +48,7 @@ class Settings(BaseSettings):
     cassandra_ssl_ca_path: Path | None = None
 
     redis_url: SecretStr | None = None
-    sync_config: Path = Path("sync.toml")
+    sync_config: Path = DEFAULT_CONFIG
 
     def require(self, *names: str) -> None:
         """Raise SettingsError naming every one of these settings that is missing."""
@@ -59,13 +62,15 @@ def load_settings(env_file: Path | None = Path(".env")) -> Settings:
     try:
         return Settings(_env_file=env_file)
     except ValidationError as error:
-        raise SettingsError(_summary(error)) from None
+        raise SettingsError(_summary(error, str.upper)) from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{env_file} cannot be read: {error}") from None
 
 
-def _summary(error: ValidationError) -> str:
+def _summary(error: ValidationError, shown: Callable[[str], str] = str) -> str:
     """One line without the values, which may be secret."""
-    parts = (f"{'.'.join(str(p) for p in e['loc'])}: {e['msg'].lower()}" for e in error.errors(include_input=False))
-    return "; ".join(p[0].upper() + p[1:] if "." in p.split(":")[0] else p for p in parts)
+    found = error.errors(include_input=False)
+    return "; ".join(f"{shown('.'.join(str(p) for p in e['loc']))}: {e['msg'].lower()}" for e in found)
 
 
 class _TableSection(BaseModel):
@@ -113,6 +118,8 @@ class Config(BaseModel):
 def load_config(path: Path) -> Config:
     """`sync.toml` as Config. Raises SettingsError naming the file and the entry that is wrong."""
     if not path.exists():
+        if path != DEFAULT_CONFIG:
+            raise SettingsError(f"SYNC_CONFIG: there is no file {path}")
         return Config()
     try:
         data: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))

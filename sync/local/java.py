@@ -9,6 +9,7 @@ import re
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from sync.local.base import Report
 CASSANDRA_VERSION = "5.0.6"
 _COORDINATES = f"org.apache.cassandra:cassandra-all:{CASSANDRA_VERSION}"
 _GOOD_VERSIONS = (17, 11)
+_SILENCE_SECONDS = 20.0
 
 
 def java_program() -> Path:
@@ -40,8 +42,8 @@ def class_path(report: Report, check_cancelled: Callable[[], None]) -> list[Path
         fcntl.flock(lock, fcntl.LOCK_EX)  # two first starts at once would write into the same caches
         jars = _remembered(memory)
         if jars is None:
-            report(f"Cassandra: getting {CASSANDRA_VERSION} and its jars; the first time this takes about half a minute")
-            jars = _resolve(check_cancelled)
+            report(f"Cassandra: getting {CASSANDRA_VERSION} and its jars; the first time this takes half a minute or more")
+            jars = _resolve(report, check_cancelled)
             new = memory.with_suffix(".new")
             new.write_text(json.dumps({str(jar): jar.stat().st_size for jar in jars}))
             new.replace(memory)
@@ -63,11 +65,11 @@ def _remembered(memory: Path) -> list[Path] | None:
     return [Path(jar) for jar in sizes] if whole and sizes else None
 
 
-def _resolve(check_cancelled: Callable[[], None]) -> list[Path]:
+def _resolve(report: Report, check_cancelled: Callable[[], None]) -> list[Path]:
     command = [sys.executable, "-m", "sync.local.fetch", _COORDINATES]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as child:
         try:
-            output, trouble = _outcome(child, check_cancelled)
+            output, trouble = _outcome(child, report, check_cancelled)
         finally:
             child.kill()
     if child.returncode != 0:
@@ -76,12 +78,16 @@ def _resolve(check_cancelled: Callable[[], None]) -> list[Path]:
     return [Path(jar) for jar in json.loads(output)]
 
 
-def _outcome(child: subprocess.Popen[str], check_cancelled: Callable[[], None]) -> tuple[str, str]:
+def _outcome(child: subprocess.Popen[str], report: Report, check_cancelled: Callable[[], None]) -> tuple[str, str]:
+    begin = said = time.monotonic()
     while True:
         try:
             return child.communicate(timeout=0.2)
         except subprocess.TimeoutExpired:
             check_cancelled()
+        if time.monotonic() - said > _SILENCE_SECONDS:
+            said = time.monotonic()
+            report(f"Cassandra: still getting its jars ({said - begin:.0f} s)")
 
 
 def _java_of_machine() -> Path:

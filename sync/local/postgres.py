@@ -7,7 +7,8 @@ import secrets
 import shutil
 import signal
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -69,17 +70,13 @@ class PostgresServer(Server):
 
     def ask(self) -> str:
         """SELECT something; returns its version."""
-        try:
-            with psycopg.connect(self.conninfo()) as connection:
-                row = connection.execute("SELECT current_setting('server_version')").fetchone()
-        except psycopg.Error as error:
-            reason = (str(error) or type(error).__name__).splitlines()[0]
-            raise LocalServerError(f"{self.name} on port {self.port}: {reason}") from error
+        with self._connect() as connection:
+            row = connection.execute("SELECT current_setting('server_version')").fetchone()
         return str(row[0]) if row else "unknown"
 
     def create_database(self, name: str) -> None:
         """Create the database unless it exists."""
-        with psycopg.connect(self.conninfo(), autocommit=True) as connection:
+        with self._connect() as connection:
             if not connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", (name,)).fetchone():
                 connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
 
@@ -99,12 +96,24 @@ class PostgresServer(Server):
             shutil.rmtree(outside)
         super().remove()
 
+    @contextmanager
+    def _connect(self) -> Iterator[psycopg.Connection]:
+        """An autocommit connection; what goes wrong with it is one line."""
+        try:
+            with psycopg.connect(self.conninfo(), autocommit=True) as connection:
+                yield connection
+        except psycopg.Error as error:
+            reason = (str(error) or type(error).__name__).splitlines()[0]
+            raise LocalServerError(f"{self.name} on port {self.port}: {reason}") from error
+
     def _prepare(self) -> None:
         user = postgres_user.other_user()
         self._home = postgres_user.reachable_home(self.folder, user)
         self._bin = postgres_user.reachable_program(_package(), _INSTALLS[self.options.version], self._home, user)
         if not (self._home / "data" / "PG_VERSION").exists():
             self._initialise(user)
+        if user is not None:
+            user.own_tree(self._home / "data")
 
     def _initialise(self, user: postgres_user.User | None) -> None:
         """Make the data directory under another name first: a half-made one is never taken for a whole one."""

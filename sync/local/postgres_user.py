@@ -18,6 +18,7 @@ from sync.errors import LocalServerError
 
 _CANDIDATES = ("postgres", "nobody")
 _LINK = "elsewhere"
+_OWNER = "belongs-to"
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,14 @@ class User:
     def own(self, *paths: Path) -> None:
         """Make these files and folders theirs."""
         for path in paths:
-            os.chown(path, self.uid, self.gid)
+            os.chown(path, self.uid, self.gid, follow_symlinks=False)
+
+    def own_tree(self, folder: Path) -> None:
+        """Make a data directory theirs that was copied, or made when another user was the one to take."""
+        if folder.stat().st_uid == self.uid:
+            return
+        folder.chmod(0o700)  # Postgres refuses any other
+        self.own(folder, *folder.rglob("*"))
 
     def reaches(self, path: Path) -> bool:
         """Whether they can walk to `path` and read it."""
@@ -75,15 +83,25 @@ def reachable_home(folder: Path, user: User | None) -> Path:
         if Path(base).is_dir() and user.reaches(Path(base)):
             home = Path(tempfile.mkdtemp(prefix="sync-postgres-", dir=base))
             home.chmod(0o755)
+            (home / _OWNER).write_text(str(folder))
             link.symlink_to(home)
             return home
     raise LocalServerError(f"Postgres cannot run as root, and another user cannot reach {folder}; use a folder outside of it")
 
 
 def elsewhere(folder: Path) -> Path | None:
-    """The temporary folder used instead of `folder`, if there is one."""
+    """The temporary folder used instead of `folder`, if there is one; a copy of `folder` does not share it."""
     link = folder / _LINK
-    return link.resolve() if link.is_symlink() and link.is_dir() else None
+    if not link.is_symlink() or not link.is_dir():
+        return None
+    home = link.resolve()
+    owner = Path((home / _OWNER).read_text()) if (home / _OWNER).exists() else folder
+    if owner == folder:
+        return home
+    if (owner / _LINK).is_symlink() and (owner / _LINK).resolve() == home:
+        return None
+    (home / _OWNER).write_text(str(folder))  # the project was moved, and this went with it
+    return home
 
 
 def reachable_program(package: Path, install: str, home: Path, user: User | None) -> Path:

@@ -72,7 +72,7 @@ def down(folder: Path, report: Report = quiet) -> None:
         return
     if not (stack.folder / _SIGN).is_file():
         raise LocalServerError(f"{stack.folder} is not a folder of embedded servers; nothing was ended or removed")
-    with _locked(stack.folder, report), plain_errors("sync local down", stack.folder):
+    with _locked(stack.folder, report):
         _together(stack.servers, lambda server: _bring_down(server, report))
         shutil.rmtree(stack.folder)
 
@@ -151,7 +151,7 @@ def _claim(folder: Path) -> None:
 def _locked(folder: Path, report: Report) -> Iterator[None]:
     """One `up` or `down` at a time per folder."""
     path = folder / "lock"
-    with path.open("a") as file:
+    with plain_errors("the embedded servers' folder", folder), path.open("a") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

@@ -12,7 +12,6 @@ from cassandra.cluster import Session
 
 from sync.adapters.cassandra.catalogue import keyspace_of, read_tables
 from sync.adapters.cassandra.connect import explain, open_cassandra
-from sync.adapters.cassandra.pages import quoted
 from sync.adapters.postgres import migrations
 from sync.adapters.postgres.catalogue import read_target
 from sync.adapters.postgres.connect import Connection, connect
@@ -40,7 +39,7 @@ def apply_source(settings: Settings, dimension: int | None) -> list[str]:
 
 def _run_cql(session: Session, keyspace: str, statements: list[str]) -> None:
     try:
-        session.set_keyspace(quoted(keyspace))
+        session.set_keyspace(keyspace)
         for statement in statements:
             session.execute(statement, timeout=60)
     except DriverException as error:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from support import oracle
 from support.lab import UNDECODABLE, VERSION, Lab, Outcome, Source, check_reasons, open_lab
-from support.values import edges, sample, strategy
+from support.values import edges, huge, sample, strategy
 
 from sync.adapters.cassandra.connect import Cassandra
 from sync.core.cql import CqlType
@@ -97,7 +97,16 @@ def _values(cql: CqlType) -> list[Any]:
 @pytest.mark.parametrize(("cql", "pg"), [(cql, pg) for cql, targets in MATRIX.items() for pg in targets])
 def test_a_value_arrives_unchanged_or_is_rejected_for_a_true_reason(lab: Lab, cql: str, pg: str) -> None:
     """Would break: a value altered on its way, refused in the middle of a COPY, or rejected though Postgres could hold it."""
-    source = lab.source(cql, _values)
+    _check(lab, lab.source(cql, _values), pg)
+
+
+@pytest.mark.parametrize(("cql", "pg"), [("varint", "numeric"), ("decimal", "numeric"), ("frozen<list<varint>>", "jsonb")])
+def test_the_largest_numbers_arrive(lab: Lab, cql: str, pg: str) -> None:
+    """Would break: a number of as many digits as numeric holds (131,072 before the point) refused, or one more accepted."""
+    _check(lab, lab.source(cql, huge), pg)
+
+
+def _check(lab: Lab, source: Source, pg: str) -> None:
     target = lab.target(pg)
     encoder = RowEncoder(lab.table_map(source.table, target), VERSION)
     outcomes = list(lab.outcomes(encoder, source.table))

@@ -80,7 +80,7 @@ class Lab:
         self.postgres.execute("CREATE EXTENSION IF NOT EXISTS vector")
         self.postgres.execute("SET timezone = 'UTC'")
         self._tables = 0
-        self._sources: dict[str, Source] = {}
+        self._sources: dict[tuple[str, Callable[[CqlType], list[Any]]], Source] = {}
 
     @property
     def session(self) -> Session:
@@ -88,14 +88,14 @@ class Lab:
 
     def source(self, sql: str, make_values: Callable[[CqlType], list[Any]]) -> Source:
         """The table of a CQL type, filled with values; the same for every target type."""
-        if sql not in self._sources:
+        if (sql, make_values) not in self._sources:
             source = self._create_source(sql)
             wanted = dict(zip(keys(), make_values(source.type), strict=False))
             accepted = self._insert(source.table, {k: cell(source.type, v) for k, v in wanted.items()})
             assert len(accepted) >= len(wanted) / 2, f"Cassandra refused most values of {sql}"
             self._read(source)
-            self._sources[sql] = source
-        return self._sources[sql]
+            self._sources[sql, make_values] = source
+        return self._sources[sql, make_values]
 
     def _create_source(self, sql: str) -> Source:
         self._tables += 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from decimal import Decimal
 from typing import Any
 
@@ -86,7 +87,17 @@ def _key(cql: CqlType, value: Any) -> str:
     if value is None:
         raise Unholdable("JSON has no null key")
     text = json_text(cql, value)
-    return text if text.startswith('"') else json.dumps(text)
+    if text.startswith('"'):
+        return text
+    # The text of a key that is not a text must itself be JSON that Postgres can read.
+    if "\\u0000" in text or re.search("nan|inf", text) or (cql.name in ("varint", "decimal") and _beyond_numeric(value)):
+        raise Unholdable("a key whose text is no JSON in Postgres")
+    return json.dumps(text)
+
+
+def _beyond_numeric(value: Any) -> bool:
+    number = Decimal(value)
+    return number.adjusted() >= 131_072 or -int(number.as_tuple().exponent) > 16_383
 
 
 def _string(cql: CqlType, value: Any) -> str:

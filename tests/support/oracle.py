@@ -80,7 +80,7 @@ def comparable(cql: CqlType, pg: PgType, value: Any) -> Any:
     if cql.name == "set":
         return sorted(repr(comparable(cql.args[0], _element(pg), v)) for v in value)
     if cql.name == "map":
-        return sorted(repr([comparable(a, pg, v) for a, v in zip(cql.args, pair, strict=True)]) for pair in value)
+        return sorted(repr([_comparable_key(cql.args[0], pg, k), comparable(cql.args[1], pg, v)]) for k, v in value)
     if cql.name in ("tuple", "udt"):
         return [comparable(a, pg, v) for a, v in zip(cql.args, value, strict=True)]
     if cql.name in ("list", "vector"):
@@ -90,6 +90,11 @@ def comparable(cql: CqlType, pg: PgType, value: Any) -> Any:
     if cql.name in ("decimal", "varint") or pg.name == "numeric":
         return _comparable_number(pg, value)
     return value
+
+
+def _comparable_key(cql: CqlType, pg: PgType, key: Any) -> Any:
+    """A key that is a number is text in JSON, and keeps its sign."""
+    return repr(key) if isinstance(key, float) else comparable(cql, pg, key)
 
 
 def _element(pg: PgType) -> PgType:
@@ -106,8 +111,8 @@ def _comparable_float(pg: PgType, value: float) -> Any:
 def _comparable_number(pg: PgType, value: Any) -> str:
     number = Decimal(value)
     places = max(0, -int(number.as_tuple().exponent))
-    if number.adjusted() > 200_000:
-        return str(number)
+    if places > 20_000 or (number and number.adjusted() > 200_000):
+        return str(number)  # nothing in Postgres is like it
     text = f"{number:f}" if number else f"{Decimal(0):.{places}f}"
     if pg.typmod == -1 or "." not in text:
         return text

@@ -96,11 +96,7 @@ def _too_large(cql: CqlType, pg: PgType, value: Any) -> bool:
 
 def _keys_meet(cql: CqlType, _pg: PgType, value: Any) -> bool:
     maps = list(_maps(cql, value))
-    return any(len({_key_text(t, k) for k, _ in pairs}) < len(pairs) for t, pairs in maps)
-
-
-def _key_text(cql: CqlType, key: Any) -> str:
-    return json_text(cql, key + 0.0 if isinstance(key, float) else key)
+    return any(len({json_text(t, k) for k, _ in pairs}) < len(pairs) for t, pairs in maps)
 
 
 def _maps(cql: CqlType, value: Any) -> Iterator[tuple[CqlType, list[Any]]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,15 +11,15 @@ from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile
 
-from cassandra import AuthenticationFailed, ConsistencyLevel, DriverException, InvalidRequest, Unauthorized
+from cassandra import ConsistencyLevel, DriverException, InvalidRequest, Unauthorized
 from cassandra.auth import PlainTextAuthProvider
 from cassandra.cluster import (
     EXEC_PROFILE_DEFAULT,
     Cluster,
     ExecutionProfile,
     NoHostAvailable,
-    OperationTimedOut,
     Session,
+    UnresolvableContactPoints,
 )
 from cassandra.policies import DCAwareRoundRobinPolicy, RoundRobinPolicy, TokenAwarePolicy
 
@@ -46,6 +47,9 @@ class Cassandra:
 @contextmanager
 def open_cassandra(settings: Settings, request_timeout: float = 30.0) -> Iterator[Cassandra]:
     """Both sessions, without keyspace, closed at the end. Raises SettingsError and Unreachable, one line each."""
+    for name in ("cluster", "connection", "datastax.cloud"):
+        # These log what the driver raises as well, with a traceback; the error that is made of it is one line.
+        logging.getLogger(f"cassandra.{name}").setLevel(logging.CRITICAL)
     cluster = _cluster(settings, request_timeout)
     try:
         session, raw = _connect(cluster, settings), _connect(cluster, settings)
@@ -58,11 +62,8 @@ def open_cassandra(settings: Settings, request_timeout: float = 30.0) -> Iterato
 def _connect(cluster: Cluster, settings: Settings) -> Session:
     try:
         return cluster.connect()
-    except (NoHostAvailable, AuthenticationFailed, DriverException, OperationTimedOut) as error:
+    except (NoHostAvailable, DriverException, OSError) as error:  # ssl.SSLError is an OSError
         raise Unreachable(f"{source_name(settings)}: {explain(error)}") from None
-    except OSError as error:  # ssl.SSLError is one
-        reason = error.strerror or error
-        raise Unreachable(f"{source_name(settings)}: {reason}; check the host, the port and TLS") from None
 
 
 def source_name(settings: Settings) -> str:
@@ -85,9 +86,15 @@ def _cluster(settings: Settings, request_timeout: float) -> Cluster:
         return _astra_cluster(settings, common)
     settings.require("cassandra_contact_points")
     points = [p.strip() for p in (settings.cassandra_contact_points or "").split(",") if p.strip()]
-    return Cluster(
-        points, port=settings.cassandra_port, auth_provider=_credentials(settings), ssl_context=_tls(settings), **common
-    )
+    if not points:
+        raise SettingsError("CASSANDRA_CONTACT_POINTS names no host: give names or addresses, separated by commas")
+    access = {"port": settings.cassandra_port, "auth_provider": _credentials(settings), "ssl_context": _tls(settings)}
+    try:
+        return Cluster(points, **access, **common)
+    except UnresolvableContactPoints:
+        raise Unreachable(
+            f"{source_name(settings)}: there is no such host; check CASSANDRA_CONTACT_POINTS, which takes no ports"
+        ) from None
 
 
 def _astra_cluster(settings: Settings, common: dict[str, Any]) -> Cluster:
@@ -97,12 +104,22 @@ def _astra_cluster(settings: Settings, common: dict[str, Any]) -> Cluster:
         raise SettingsError(f"ASTRA_DB_SECURE_BUNDLE_PATH: no file at {bundle}; download the bundle of your database")
     token = settings.astra_db_application_token
     auth = PlainTextAuthProvider("token", token.get_secret_value() if token else "")
+    # The driver unpacks the private key for a moment: not beside the bundle, where it may not write (a mounted secret).
+    cloud = {"secure_connect_bundle": str(bundle), "use_default_tempdir": True}
     try:
-        return Cluster(cloud={"secure_connect_bundle": str(bundle)}, auth_provider=auth, **common)
-    except (BadZipFile, KeyError, ValueError) as error:
-        raise SettingsError(f"ASTRA_DB_SECURE_BUNDLE_PATH: {bundle} is not a secure connect bundle ({error})") from None
-    except (DriverException, OSError) as error:
-        raise Unreachable(f"Astra (bundle {bundle.name}): {explain(error)}") from None
+        return Cluster(cloud=cloud, auth_provider=auth, **common)
+    except (BadZipFile, KeyError, ValueError, OSError) as error:
+        raise SettingsError(
+            f"ASTRA_DB_SECURE_BUNDLE_PATH: {bundle} is not a secure connect bundle ({_fault(error)}); download it again"
+        ) from None
+    except DriverException as error:
+        raise Unreachable(f"{source_name(settings)}: {explain(error)}") from None
+
+
+def _fault(error: Exception) -> str:
+    if isinstance(error, FileNotFoundError):
+        return f"no {Path(error.filename).name} in it" if error.filename else "a certificate or key is missing in it"
+    return " ".join(str(error).split())
 
 
 def _credentials(settings: Settings) -> PlainTextAuthProvider | None:
@@ -136,17 +153,39 @@ def _profiles(settings: Settings, request_timeout: float) -> dict[Any, Execution
     }
 
 
+_ADVICE = (
+    ("requires authentication", "it asks for credentials; set CASSANDRA_USERNAME and CASSANDRA_PASSWORD"),
+    (
+        "credentials",
+        "the user name or password was refused; check CASSANDRA_USERNAME and CASSANDRA_PASSWORD (or the token)",
+    ),
+    (
+        "connection refused",
+        "nothing listens there; check CASSANDRA_CONTACT_POINTS and CASSANDRA_PORT, and that the server runs",
+    ),
+    ("reset by peer", "it hung up; if it wants TLS, set CASSANDRA_SSL=true or CASSANDRA_SSL_CA_PATH"),
+    ("certificate verify failed", "its certificate is not trusted; set CASSANDRA_SSL_CA_PATH to the CA's file"),
+    ("wrong version number", "it does not speak TLS there; check CASSANDRA_PORT, CASSANDRA_SSL and CASSANDRA_SSL_CA_PATH"),
+    ("timed out", "no answer in time; check the host, the port and the network"),
+    (
+        "metadata service",
+        "its metadata service does not answer; wake the database in Astra's console, or download its bundle again",
+    ),
+)
+
+
 def explain(error: BaseException) -> str:
     """What went wrong and what to do, in one line, from a driver's error."""
+    if isinstance(error, NoHostAvailable) and isinstance(error.errors, list):  # the driver's, where no node suits the policy
+        return "it answers, but none of its nodes may be used; check CASSANDRA_LOCAL_DC"
     causes = list(error.errors.values()) if isinstance(error, NoHostAvailable) else [error]
     cause = causes[0] if causes else error
     text = " ".join(str(cause).split())
-    if isinstance(cause, AuthenticationFailed) or "AuthenticationFailed" in text or "credentials" in text.lower():
-        return "the user name or password was refused; check CASSANDRA_USERNAME and CASSANDRA_PASSWORD (or the token)"
-    if "requires authentication" in text:
-        return "it asks for credentials; set CASSANDRA_USERNAME and CASSANDRA_PASSWORD"
     if isinstance(cause, Unauthorized):
         return f"not permitted: {text}"
     if isinstance(cause, InvalidRequest):
         return text
+    for symptom, advice in _ADVICE:
+        if symptom in text.lower():
+            return advice
     return f"{text}; check the host, the port and TLS"

@@ -47,7 +47,7 @@ def found_by_key(connection: Connection, table: TableMap, row: dict[str, Any]) -
 
 
 def found_by_content(connection: Connection, table: TableMap, row: dict[str, Any], column: str) -> bool | None:
-    """Whether asking for a text map's content (`data @> …`, as the GIN index answers) finds the row; None where it is empty."""
+    """Whether asking for a text map's content (`data @> …`, as GIN answers) finds the row; None where it is empty."""
     pair = next(p for p in table.pairs if p.source.name == column)
     content = row[column]
     if not content:

@@ -33,8 +33,8 @@ class Encoder:
 
     `same`: where Postgres accepts the cell at all, it takes these very bytes, so a run of such columns is copied whole and
     Postgres's own input functions check them; `encode` is then used only to find the row and column that were refused.
+    (Not so for a boolean byte beyond 1, so there the fast path looks.)
     `prefix`: where a cell has `width` bytes, the target's cell is these bytes and then the cell; Postgres checks it likewise.
-    A boolean is the one exception: Cassandra takes any byte for true and Postgres makes it 1, so the fast path looks.
     `empty_is_null`: a cell of length zero, which Cassandra accepts for most types, is read as null, as the driver reads it.
     """
 

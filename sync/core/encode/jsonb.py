@@ -181,6 +181,8 @@ def _by_length(pair: tuple[bytes, bytes]) -> tuple[int, bytes]:
 def _key(cql: CqlType, text: Render) -> Callable[[bytes | None], bytes]:
     """The function that writes a key, which must be a string: text keeps its quotes, all else is put into them."""
     render, empty_is_a_value = renderer(cql, text), cql.name in EMPTY_IS_A_VALUE
+    if cql.name in ("float", "double"):
+        render = _signed_zero(render)
 
     def as_key(cell: bytes | None) -> bytes:
         if cell is None or not (cell or empty_is_a_value):
@@ -203,6 +205,11 @@ _LONG = {v[1:]: bytes((k,)) for k, v in _SHORT.items()}
 
 def _unquote(quoted: bytes) -> bytes:
     return _UNESCAPE.sub(lambda m: _LONG.get(m[1]) or bytes((int(m[1][1:], 16),)), quoted[1:-1])
+
+
+def _signed_zero(render: Render) -> Render:
+    """A key is text, which can tell −0.0 from 0.0 as Cassandra does; a JSON number in Postgres cannot."""
+    return lambda cell: b"-0.0" if cell == b"\x80" + bytes(len(cell) - 1) else render(cell)
 
 
 def _or_null(cql: CqlType, text: Render) -> Callable[[bytes | None], bytes]:

@@ -189,7 +189,7 @@ def _columns(encoders: tuple[Encoder, ...], names: dict[str, object]) -> list[st
         if encoder.same or encoder.prefix is not None:
             lines += [] if in_run else ["  start = at"]
             in_run = True
-            lines += _skip(encoder.width) if encoder.same else _prefixed(i, encoder, names)
+            lines += _same(encoder) if encoder.same else _prefixed(i, encoder, names)
         else:
             lines += ["  add(data[start:at])"] if in_run else []
             in_run = False
@@ -201,6 +201,13 @@ def _compiled(lines: list[str], names: dict[str, object]) -> object:
     names |= {"NULL": NULL, "unpack": INT32.unpack_from, "pack": INT32.pack}
     exec("\n".join(lines), names)
     return names["make"]
+
+
+def _same(encoder: Encoder) -> list[str]:
+    if encoder.cql.name != "boolean":
+        return _skip(encoder.width)
+    # Postgres takes any byte but 0 for true, as Cassandra does, but sends 1: the canonical byte is 1.
+    return ["  if data[at + 3] == 1 < data[at + 4]: raise ValueError('a boolean byte beyond 1')", *_skip(encoder.width)]
 
 
 def _skip(width: int | None) -> list[str]:

@@ -1,0 +1,329 @@
+"""A place to run backfills in: a keyspace, a database, a queue and a folder of its own; and what must be true afterwards."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import psutil
+import redis
+from cassandra.concurrent import execute_concurrent_with_args
+from pydantic import SecretStr
+
+from sync.adapters.cassandra.connect import Cassandra
+from sync.adapters.cassandra.pages import quoted
+from sync.adapters.postgres import indexes
+from sync.adapters.postgres.connect import Connection, connect
+from sync.adapters.postgres.ledger import Ledger
+from sync.core.ring import TokenRange, check_whole_ring
+from sync.ports import Progress
+from sync.settings import Config, Settings, load_config
+from sync.wiring.backfill import Plan, make_plan
+from sync.wiring.copying import copy_job
+from sync.wiring.schema import apply_target
+
+_QUEUES = itertools.count(os.getpid())
+"""Redis databases 1 to 15 in turn, so that no test's worker takes another's jobs."""
+NEVER: Callable[[], bool] = lambda: False  # noqa: E731
+
+
+@dataclass(frozen=True)
+class Result:
+    """How a command ended and what it printed."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def tables(self) -> dict[str, dict[str, Any]]:
+        """The figures of `sync backfill --json` by table."""
+        return {t["table"]: t for t in json.loads(self.out)["tables"]}
+
+
+class Running:
+    """A command under way, in a process group of its own, as a terminal makes one."""
+
+    def __init__(self, arguments: Sequence[str], folder: Path, env: Mapping[str, str]) -> None:
+        self._files = [folder / f"out-{time.monotonic_ns()}", folder / f"err-{time.monotonic_ns()}"]
+        with self._files[0].open("wb") as out, self._files[1].open("wb") as err:
+            self.process = subprocess.Popen(
+                arguments, cwd=folder, env=dict(env), stdin=subprocess.DEVNULL, stdout=out, stderr=err, start_new_session=True
+            )
+        self.pid = self.process.pid
+
+    @property
+    def ended(self) -> bool:
+        return self.process.poll() is not None
+
+    @property
+    def err(self) -> str:
+        """What it has said so far."""
+        return self._files[1].read_text()
+
+    def children(self) -> list[psutil.Process]:
+        """Its processes: workers, and the processes that these forked for jobs."""
+        try:
+            return psutil.Process(self.pid).children(recursive=True)
+        except psutil.NoSuchProcess:
+            return []
+
+    def interrupt(self) -> None:
+        """Ctrl-C: SIGINT to the whole group."""
+        os.killpg(self.pid, signal.SIGINT)
+
+    def wait(self, seconds: float = 120) -> Result:
+        """Its end; a command that hangs is killed with all its processes and fails the test."""
+        try:
+            code = self.process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            self.kill_all()
+            raise AssertionError(f"hangs after {seconds} s; it said: {self.err[-2000:]}") from None
+        return Result(code, self._files[0].read_text(), self._files[1].read_text())
+
+    def kill_all(self) -> None:
+        """SIGKILL to it and to everything that it started."""
+        for process in [*self.children(), *([psutil.Process(self.pid)] if psutil.pid_exists(self.pid) else [])]:
+            try:
+                process.kill()
+            except psutil.NoSuchProcess:
+                continue
+        self.process.wait(10)
+
+
+class Site:
+    """What a test works with."""
+
+    def __init__(self, settings: Settings, cassandra: Cassandra, folder: Path) -> None:
+        url = settings.redis_url.get_secret_value() if settings.redis_url else ""
+        queue = f"{url.rsplit('/', 1)[0]}/{1 + next(_QUEUES) % 15}"
+        self.settings = settings.model_copy(update={"redis_url": SecretStr(queue)})
+        self.cassandra, self.folder, self.keyspace = cassandra, folder, str(settings.astra_db_keyspace)
+        self._running: list[Running] = []
+        self.configure()
+        with closing(self.redis()) as connection:
+            connection.flushdb()
+
+    # the settings
+
+    def configure(self, backfill: str = "lease_seconds = 5", more: str = "") -> None:
+        """Write sync.toml: no example tables, and what is given."""
+        (self.folder / "sync.toml").write_text(f"schema_files = []\n[backfill]\n{backfill}\n{more}")
+
+    @property
+    def config(self) -> Config:
+        return load_config(self.folder / "sync.toml")
+
+    @property
+    def env(self) -> dict[str, str]:
+        """The environment of a command: this one's, and the settings."""
+        found = {k: v for k, v in os.environ.items() if k.lower() not in Settings.model_fields and k != "SYNC_FAILPOINTS"}
+        for name, value in self.settings.model_dump(exclude_none=True, exclude={"sync_config"}).items():
+            found[name.upper()] = value.get_secret_value() if isinstance(value, SecretStr) else str(value)
+        return found
+
+    # the servers
+
+    def redis(self) -> redis.Redis:
+        assert self.settings.redis_url
+        return redis.Redis.from_url(self.settings.redis_url.get_secret_value())
+
+    def connect(self) -> Connection:
+        return connect(self.settings, autocommit=True)
+
+    def sql(self, statement: str, values: Any = None) -> list[tuple[Any, ...]]:
+        """Run one statement in Postgres; its rows."""
+        with closing(self.connect()) as connection:
+            cursor = connection.execute(statement.encode(), values)
+            return cursor.fetchall() if cursor.description else []
+
+    def cql(self, statement: str) -> list[Any]:
+        """Run one statement in Cassandra, `{ks}.` before each table; its rows."""
+        return list(self.cassandra.session.execute(statement.replace("{ks}", self.keyspace), timeout=60))
+
+    def fill(self, statement: str, rows: Iterable[tuple[Any, ...]]) -> None:
+        """Run a prepared statement for each of these rows."""
+        prepared = self.cassandra.session.prepare(statement.replace("{ks}", self.keyspace))
+        for ok, error in execute_concurrent_with_args(self.cassandra.session, prepared, rows, concurrency=64):
+            assert ok, error
+
+    # the backfill, in this process
+
+    def apply(self, *target_sql: str) -> None:
+        """Make the target's tables: these statements, then whatever is missing."""
+        for statement in target_sql:
+            self.sql(statement)
+        apply_target(self.settings, self.config, None, None)
+
+    def begin(self, tables: list[str] | None = None, ranges: list[TokenRange] | None = None) -> list[int]:
+        """Plan and begin as `sync backfill` does, without taking indexes away; the runs."""
+        plan = make_plan(self.settings, self.config, tables)
+        return self.begin_plan(plan, {t.name: ranges for t in plan.tables} if ranges else plan.ranges)
+
+    def begin_plan(self, plan: Plan, ranges: dict[str, list[TokenRange]]) -> list[int]:
+        with closing(self.connect()) as connection:
+            for table in plan.tables:
+                indexes.add_sync_columns(connection, table)
+            return self.ledger(connection).begin(ranges)
+
+    def ledger(self, connection: Connection) -> Ledger:
+        return Ledger(connection, self.config.backfill.lease_seconds)
+
+    def copy(self, runs: list[int], stopped: Callable[[], bool] = NEVER) -> int:
+        """What a worker does for these runs, here."""
+        return copy_job(self.settings, self.config, runs, stopped)
+
+    def finish(self, runs: list[int]) -> None:
+        with closing(self.connect()) as connection:
+            assert all(self.ledger(connection).finish(run) for run in runs), "a run is not done"
+
+    def backfill(self, tables: list[str] | None = None, ranges: list[TokenRange] | None = None) -> dict[str, Progress]:
+        """A whole backfill in this process, without RQ and indexes; the figures by table."""
+        runs = self.begin(tables, ranges)
+        self.copy(runs)
+        self.finish(runs)
+        return self.progress(runs)
+
+    def progress(self, runs: list[int]) -> dict[str, Progress]:
+        with closing(self.connect()) as connection:
+            return {p.table: p for p in self.ledger(connection).progress(runs)}
+
+    # the backfill, as a command
+
+    def start(self, *arguments: str, failpoints: str = "", **more: str) -> Running:
+        """Start `python -m sync …` in this folder."""
+        env = {**self.env, **more, **({"SYNC_FAILPOINTS": failpoints} if failpoints else {})}
+        self._running.append(Running([sys.executable, "-m", "sync", *arguments], self.folder, env))
+        return self._running[-1]
+
+    def run(self, *arguments: str, seconds: float = 120, **more: str) -> Result:
+        """Run `python -m sync …` to its end."""
+        return self.start(*arguments, **more).wait(seconds)
+
+    def close(self) -> None:
+        """Leave no process behind."""
+        for running in self._running:
+            running.kill_all()
+
+    # what must be true
+
+    def rows(self, table: str) -> dict[tuple[Any, ...], dict[str, Any]]:
+        """The source's rows by key, as the driver decodes them, with their tokens."""
+        keys, partition = self._keys(table)
+        columns = self._columns(table)
+        names = ", ".join(map(quoted, columns))
+        found = self.cql(f"SELECT {names}, token({', '.join(map(quoted, partition))}) FROM {{ks}}.{quoted(table)}")
+        plain = [{n: _plain(v) for n, v in zip([*columns, "_sync_token"], row, strict=True)} for row in found]
+        return {tuple(_hashable(row[k]) for k in keys): row for row in plain}
+
+    def copied(self, table: str, target: str = "") -> dict[tuple[Any, ...], dict[str, Any]]:
+        """The target's rows by key, with their tokens."""
+        keys, _ = self._keys(table)
+        columns = [*self._columns(table), "_sync_token"]
+        rows = self.sql(f"SELECT {', '.join(map(quoted, columns))} FROM {target or quoted(table)}")
+        plain = [{name: _plain(value) for name, value in zip(columns, row, strict=True)} for row in rows]
+        assert len({tuple(row[k] for k in keys) for row in plain}) == len(plain), "a row is there twice"
+        return {tuple(_hashable(row[k]) for k in keys): row for row in plain}
+
+    def check_equal(self, *tables: str) -> None:
+        """Every row of the source is in the target, once, equal, with its token; and no other."""
+        for table in tables:
+            source, target = self.rows(table), self.copied(table)
+            assert source.keys() - target.keys() == set(), f"{table}: missing"
+            assert target.keys() - source.keys() == set(), f"{table}: extra"
+            for key, row in source.items():
+                assert target[key] == row, f"{table}: {key} differs"
+
+    def check_done(self, runs: list[int] | None = None) -> None:
+        """Every range of the latest runs is done, they are the ring, and the counts add up (invariants 4 and 5)."""
+        wanted = runs or [r for (r,) in self.sql("SELECT max(id) FROM sync.run GROUP BY table_name")]
+        for run in wanted:
+            found = self.sql(
+                "SELECT range_start, range_end, state, rows_read, rows_written + rows_stale + rows_rejected, lease_owner, "
+                "done_to FROM sync.range WHERE run_id = %s",
+                (run,),
+            )
+            check_whole_ring(TokenRange(a, b) for a, b, *_ in found)
+            assert {state for _, _, state, *_ in found} == {"done"}
+            assert all(read == became for _, _, _, read, became, *_ in found)
+            assert all(end == done for _, end, *_, done in found)
+
+    def totals(self) -> dict[str, tuple[int, int, int, int]]:
+        """By table, over all of its runs: rows read, written, stale, rejected."""
+        found = self.sql(
+            "SELECT table_name, sum(rows_read)::int, sum(rows_written)::int, sum(rows_stale)::int, sum(rows_rejected)::int "
+            "FROM sync.range GROUP BY table_name"
+        )
+        return {name: tuple(figures) for name, *figures in found}  # type: ignore[misc]
+
+    def expire_leases(self) -> None:
+        """Let every lease run out at once, where a test has killed their owners."""
+        self.sql("UPDATE sync.range SET lease_until = clock_timestamp() - interval '1 second' WHERE state = 'running'")
+
+    def _columns(self, table: str) -> list[str]:
+        self.cassandra.session.cluster.refresh_table_metadata(self.keyspace, table)
+        return list(self.cassandra.session.cluster.metadata.keyspaces[self.keyspace].tables[table].columns)
+
+    def _keys(self, table: str) -> tuple[list[str], list[str]]:
+        self.cassandra.session.cluster.refresh_table_metadata(self.keyspace, table)
+        found = self.cassandra.session.cluster.metadata.keyspaces[self.keyspace].tables[table]
+        return [c.name for c in found.primary_key], [c.name for c in found.partition_key]
+
+
+def _plain(value: Any) -> Any:
+    """One form for what both drivers return."""
+    if isinstance(value, datetime):
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+    if hasattr(value, "items"):
+        return dict(value.items())
+    if isinstance(value, str) and value[:1] == "[" and value[-1:] == "]":
+        return [float(x) for x in json.loads(value)]  # a vector as Postgres writes it
+    return [float(x) for x in value] if isinstance(value, list) else value
+
+
+def _hashable(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value
+
+
+def until(true: Callable[[], Any], seconds: float = 30, what: str = "") -> Any:
+    """Wait until it is true; its value."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        found = true()
+        if found:
+            return found
+        time.sleep(0.05)
+    raise AssertionError(f"not within {seconds} s: {what or true}")
+
+
+SONGS = "CREATE TABLE {ks}.songs (id uuid PRIMARY KEY, title text, year int, made timestamp, tags map<text, text>)"
+NOTES = "CREATE TABLE {ks}.notes (piece text, at int, pitch int, words text, PRIMARY KEY (piece, at))"
+
+
+def song(i: int) -> tuple[Any, ...]:
+    """The i-th song: id, title, year, made, tags; some without a title, some without tags."""
+    made = datetime(2020, 1, 1) + timedelta(seconds=i)
+    return (UUID(int=i * 0x9E3779B97F4A7C15F39CC0605CEDC835 % 2**128), f"song {i}" if i % 7 else None, i, made,
+            {"n": str(i)} if i % 3 else None)  # fmt: skip
+
+
+def make_corpus(site: Site, songs: int = 600, notes: int = 600) -> None:
+    """Both tables in the source and in the target."""
+    site.cql(SONGS)
+    site.cql(NOTES)
+    site.fill("INSERT INTO {ks}.songs (id, title, year, made, tags) VALUES (?, ?, ?, ?, ?)", map(song, range(songs)))
+    some = ((f"piece {i % 3}", i, i % 88, "la " * (i % 40)) for i in range(notes))
+    site.fill("INSERT INTO {ks}.notes (piece, at, pitch, words) VALUES (?, ?, ?, ?)", some)
+    site.apply()
