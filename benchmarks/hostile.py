@@ -60,13 +60,13 @@ CASES = (
 
 def observe(servers: Servers, peer: Peer, case: Case) -> str:
     """Copy the case's table and say what came of it."""
-    failed = _copy(servers, peer, case.table)
+    failed, said = _copy(servers, peer, case.table)
     arrived, odd_is_there, text = _target(servers, case)
     if failed:
         return f"stops, {arrived} of {_ROWS} rows loaded: {failed}"
     if not odd_is_there:
         left = "the others arrive" if arrived == _ROWS - 1 else f"{arrived} of {_ROWS} rows arrive"
-        return f"row left out, {left}"
+        return f"row left out, {left}{said}"
     if not case.possible:
         return f"altered: {_short(text)}"
     return "as it is" if text == case.wanted else f"altered: {_short(text)}"
@@ -74,19 +74,20 @@ def observe(servers: Servers, peer: Peer, case: Case) -> str:
 
 def second_run(servers: Servers, peer: Peer, table: Table) -> str:
     """Copy, change a row of the source, copy again."""
-    if failed := _copy(servers, peer, table):
+    failed, _ = _copy(servers, peer, table)
+    if failed:
         return f"first run stops: {failed}"
     rows = list(table.make(0, _ROWS))
     rows[_ODD][table.columns.index("created_at")] = struct.pack(">q", 1_000)
     _fill(servers, table, rows)
-    failed = _copy(servers, peer, table, fresh=False)
+    failed, said = _copy(servers, peer, table, fresh=False)
     arrived, _, text = _target(servers, Case("", table, "created_at", None))
     state = "changed row is taken over" if text == "1970-01-01 00:00:01+00" else "changed row is stale"
-    return f"stops: {failed}; {state}" if failed else f"{arrived} rows, {state}"
+    return f"stops: {failed}; {state}" if failed else f"{arrived} rows, {state}{said}"
 
 
-def _copy(servers: Servers, peer: Peer, table: Table, fresh: bool = True) -> str:
-    """Run the peer's command; its error, or nothing."""
+def _copy(servers: Servers, peer: Peer, table: Table, fresh: bool = True) -> tuple[str, str]:
+    """Run the peer's command; its error, or nothing, and what it says of rows that it did not write."""
     try:
         if fresh:
             with servers.postgres() as connection:
@@ -94,10 +95,12 @@ def _copy(servers: Servers, peer: Peer, table: Table, fresh: bool = True) -> str
             if peer.before:
                 peer.before(servers, table)
         env = {**servers.env, **peer.env()}
-        measure(peer.command(table), servers, env, make_folder() / "hostile.log", limit=120)
+        cost = measure(peer.command(table), servers, env, make_folder() / "hostile.log", limit=120)
     except CommandFailed as error:
-        return _short(str(error))
-    return ""
+        return _short(str(error)), ""
+    told = (cost.answer.get("tables") or [{}])[0]
+    counts = [f"{told[name]} {name}" for name in ("rows_rejected", "rows_stale") if told.get(name)]
+    return "", f"; it says: {', '.join(counts)}" if counts else ""
 
 
 def _fill(servers: Servers, table: Table, rows: list[Cells]) -> None:

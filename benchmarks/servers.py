@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import sys
 from collections.abc import Iterator
@@ -54,14 +55,27 @@ def own_servers(keyspace: str, database: str, keep: bool = False, name: str = "s
     make_folder()
     for variable in [v for v in os.environ if v.lower() in Settings.model_fields]:
         del os.environ[variable]  # nobody's own settings lead a benchmark to other servers
-    if not keep:
-        down(folder, say)
-    up(folder, say)
-    try:
-        yield Servers(Stack(folder), keyspace, database)
-    finally:
+    with _alone():
         if not keep:
             down(folder, say)
+        up(folder, say)
+        try:
+            yield Servers(Stack(folder), keyspace, database)
+        finally:
+            if not keep:
+                down(folder, say)
+
+
+@contextmanager
+def _alone() -> Iterator[None]:
+    """One benchmark at a time: two would measure each other."""
+    with (FOLDER / "lock").open("a") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            say("another benchmark is running; waiting for its end")
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 def make_folder() -> Path:

@@ -48,7 +48,7 @@ def _guide3(way: str) -> Command:
 def _dsbulk(table: Table) -> list[str]:
     jars = ":".join(map(str, packages.jars(packages.DSBULK)))
     program = [str(packages.python()), str(_HERE / "dsbulk.py")]
-    return [*program, table.name, str(java_program()), jars, str(make_folder() / "dsbulk")]
+    return [*program, table.name, str(java_program()), jars]
 
 
 def _spark(table: Table) -> list[str]:

@@ -1,15 +1,15 @@
 """DSBulk unloads to CSV files, COPY loads them.
 
-Runs on its own, in the peers' environment: python dsbulk.py TABLE JAVA CLASS_PATH FOLDER
+Runs on its own, in the peers' environment: python dsbulk.py TABLE JAVA CLASS_PATH
 """
 
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import psycopg
 from guide_psycopg2 import COLUMNS, target
@@ -39,12 +39,11 @@ def load(table: str, folder: Path) -> None:
                     copy.write(chunk)
 
 
-def main(table: str, java: str, class_path: str, folder: str) -> None:
+def main(table: str, java: str, class_path: str) -> None:
     """Copy a table."""
-    shutil.rmtree(folder, ignore_errors=True)
-    Path(folder).mkdir(parents=True)
-    unload(table, java, class_path, Path(folder))
-    load(table, Path(folder))
+    with TemporaryDirectory(dir=".") as folder:
+        unload(table, java, class_path, Path(folder).absolute())
+        load(table, Path(folder))
 
 
 if __name__ == "__main__":

@@ -107,9 +107,9 @@ class PostgresServer(Server):
             raise LocalServerError(f"{self.name} on port {self.port}: {reason}") from error
 
     def _prepare(self) -> None:
-        user = postgres_user.other_user()
+        package, user = _package(), postgres_user.other_user()
         self._home = postgres_user.reachable_home(self.folder, user)
-        self._bin = postgres_user.reachable_program(_package(), _INSTALLS[self.options.version], self._home, user)
+        self._bin = postgres_user.reachable_program(package, _INSTALLS[self.options.version], self._home, user)
         if not (self._home / "data" / "PG_VERSION").exists():
             self._initialise(user)
         if user is not None:

@@ -111,6 +111,8 @@ def _comparable_float(pg: PgType, value: float) -> Any:
 def _comparable_number(pg: PgType, value: Any) -> str:
     number = Decimal(value)
     places = max(0, -int(number.as_tuple().exponent))
+    if number == 0 and pg.typmod != -1:
+        return "0"
     if places > 20_000 or (number and number.adjusted() > 200_000):
         return str(number)  # nothing in Postgres is like it
     text = f"{number:f}" if number else f"{Decimal(0):.{places}f}"

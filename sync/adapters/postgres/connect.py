@@ -61,7 +61,7 @@ def _from_parts(settings: Settings) -> dict[str, Any]:
 
 
 def _without_secret(text: str) -> str:
-    return re.sub(r'"[^"]*"|\S+://\S+', "…", text)
+    return " ".join(re.sub(r'"[^"]*"|\S+://\S+', "…", text).split())
 
 
 def connect(settings: Settings, *, direct: bool = True, autocommit: bool = False) -> Connection:

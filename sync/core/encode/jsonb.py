@@ -13,10 +13,21 @@ from collections.abc import Callable
 from decimal import Decimal
 from ipaddress import IPv6Address, ip_address
 from math import isfinite
+from operator import itemgetter
 from uuid import UUID
 
 from sync.core.cql import CqlType
-from sync.core.encode.base import EMPTY_IS_A_VALUE, INT64, Encode, Reject, UnsupportedPair, elements, fields, map_elements
+from sync.core.encode.base import (
+    EMPTY_IS_A_VALUE,
+    INT32,
+    INT64,
+    Encode,
+    Reject,
+    UnsupportedPair,
+    elements,
+    fields,
+    map_elements,
+)
 from sync.core.encode.numerics import MAX_INTEGER_DIGITS, MAX_SCALE, decimal_digits, decimal_parts
 from sync.core.encode.scalars import INT_BYTES, encode_text, read_vints
 from sync.core.encode.times import format_clock, format_date, format_timestamp, time_of_day
@@ -27,6 +38,8 @@ _ESCAPE = re.compile(rb'[\x00-\x1f"\\]')
 _SHORT = {0x08: b"\\b", 0x09: b"\\t", 0x0A: b"\\n", 0x0C: b"\\f", 0x0D: b"\\r", 0x22: b'\\"', 0x5C: b"\\\\"}
 Render = Callable[[bytes], bytes]
 """From a cell to the text of its JSON; raises Reject."""
+Shape = tuple[bytes, Callable[[list[bytes]], object]]
+_MOST_SHAPES = 4096
 
 
 def jsonb(cql: CqlType, strip_nul: bool = False) -> Encode:
@@ -152,26 +165,79 @@ def _map(cql: CqlType, text: Render) -> Render:
 
 
 def _text_map(careful: Render) -> Render:
-    """map<text, text>: the common case. What needs an escape, or is refused, goes the careful way."""
+    """map<text, text>, the common case: rows mostly share a few sets of keys, so each set's JSON is made once, with gaps.
+
+    What needs an escape, is refused, or is no such map at all goes the careful way.
+    """
+    shapes: dict[bytes, Shape | None] = {}
 
     def render(cell: bytes) -> bytes:
-        flat = map_elements(cell)
-        pairs: dict[bytes, bytes] = dict(zip(flat[::2], flat[1::2], strict=True))  # type: ignore[arg-type]
-        if None in flat or 2 * len(pairs) != len(flat) or _ESCAPE.search(b"".join(flat)):  # type: ignore[arg-type]
+        try:
+            keys, values = _split_text_map(cell)
+        except (IndexError, struct.error):
             return careful(cell)
-        ordered = sorted(pairs.items(), key=_by_length)
-        rendered = b'{"' + b'", "'.join([b'%b": "%b' % pair for pair in ordered]) + b'"}' if pairs else b"{}"
-        return rendered if rendered.isascii() or _is_utf8(rendered) else careful(cell)
+        if keys not in shapes:
+            if len(shapes) >= _MOST_SHAPES:
+                shapes.clear()
+            shapes[keys] = _shape(keys)
+        shape = shapes[keys]
+        if shape is None or not _is_plain(values):
+            return careful(cell)
+        return shape[0] % shape[1](values) if values else b"{}"
 
     return render
 
 
-def _is_utf8(text: bytes) -> bool:
-    try:
-        text.decode()
-    except UnicodeDecodeError:
+def _split_text_map(cell: bytes) -> tuple[bytes, list[bytes]]:
+    """The keys with their lengths, as one string, and the values. Raises IndexError for what is not a map of texts."""
+    keys, at, end = b"", 4, len(cell)
+    values: list[bytes] = []
+    add = values.append
+    while at < end:
+        # Most lengths fit the last byte, which spares a call; the others include the negative length of a null.
+        key_end = at + 4 + (_length(cell, at) if cell[at + 2] else cell[at + 3])
+        keys += cell[at:key_end]
+        at = key_end + 4 + (_length(cell, key_end) if cell[key_end + 2] else cell[key_end + 3])
+        add(cell[key_end + 4 : at])
+    if at != end or int.from_bytes(cell[:4], "big") != len(values):
+        raise IndexError
+    return keys, values
+
+
+def _is_plain(texts: list[bytes]) -> bool:
+    """Whether these texts stand in JSON as they are: nothing to escape, and UTF-8 each."""
+    joined = b"".join(texts)
+    if _ESCAPE.search(joined):
         return False
+    if not joined.isascii():
+        try:
+            for text in texts:
+                text.decode()
+        except UnicodeDecodeError:
+            return False
     return True
+
+
+def _length(cell: bytes, at: int) -> int:
+    length: int = INT32.unpack_from(cell, at)[0]
+    if length < 0:
+        raise IndexError
+    return length
+
+
+def _shape(keys: bytes) -> Shape | None:
+    """The JSON of these keys with gaps for their values, and what puts values into its order; None where keys need care."""
+    names: list[bytes] = []
+    at = 0
+    while at < len(keys):
+        length = _length(keys, at)
+        names.append(keys[at + 4 : at + 4 + length])
+        at += 4 + length
+    if not names or not _is_plain(names):
+        return None
+    order = sorted(range(len(names)), key=lambda i: (len(names[i]), names[i]))
+    gaps = [b'"' + names[i].replace(b"%", b"%%") + b'": "%b"' for i in order]
+    return b"{" + b", ".join(gaps) + b"}", itemgetter(*order)
 
 
 def _by_length(pair: tuple[bytes, bytes]) -> tuple[int, bytes]:

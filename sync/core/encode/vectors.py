@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import numpy as np
+import struct
+from math import isfinite
 
 from sync.core.cql import CqlType
 from sync.core.encode.base import INT16, Encode, Reject, UnsupportedPair
@@ -29,18 +30,16 @@ def vector_prefix(cql: CqlType) -> bytes:
     return INT16.pack(cql.dimension or 0) + b"\x00\x00"
 
 
-def _components(cell: bytes, width: int) -> np.ndarray[tuple[int], np.dtype[np.float32]]:
+def _check(cell: bytes, width: int) -> None:
     if len(cell) != width:
         raise Reject(f"a vector of {len(cell) // 4} dimensions where the column has {width // 4}")
-    components = np.frombuffer(cell, ">f4")
-    if not np.isfinite(components).all():
+    if not all(map(isfinite, struct.unpack(f">{width // 4}f", cell))):
         raise Reject("NaN or Infinity in a vector, which pgvector cannot hold")
-    return components
 
 
 def _vector(header: bytes, width: int) -> Encode:
     def encode(cell: bytes) -> bytes:
-        _components(cell, width)
+        _check(cell, width)
         return header + cell
 
     return encode
@@ -48,8 +47,11 @@ def _vector(header: bytes, width: int) -> Encode:
 
 def _halfvec(header: bytes, width: int) -> Encode:
     def encode(cell: bytes) -> bytes:
+        import numpy as np  # a quarter of a second that only halfvec has to pay
+
+        _check(cell, width)
         with np.errstate(over="ignore"):
-            halves = _components(cell, width).astype(">f2")
+            halves = np.frombuffer(cell, ">f4").astype(">f2")
         if not np.isfinite(halves).all():
             raise Reject("a component beyond ±65,504, the range of halfvec")
         return header + halves.tobytes()

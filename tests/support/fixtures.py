@@ -1,0 +1,117 @@
+"""Fixtures for modules that say `pytest_plugins = ("support.fixtures",)`: places, commands, servers with other settings."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from uuid import uuid4
+
+import pytest
+import trustme
+from psycopg import sql
+from support.commands import Commands, Zygote, environment
+from support.places import Certificates, NewPlace, Place
+
+from sync import local
+from sync.adapters.cassandra.connect import open_cassandra
+from sync.adapters.postgres.connect import connect
+from sync.settings import Settings
+
+SIMPLE = "{'class': 'SimpleStrategy', 'replication_factor': 1}"
+
+
+@pytest.fixture(scope="session")
+def zygote() -> Iterator[Zygote]:
+    """Where commands are forked from."""
+    made = Zygote()
+    yield made
+    made.end()
+
+
+@pytest.fixture(scope="session")
+def valkey(tmp_path_factory: pytest.TempPathFactory) -> Iterator[local.ValkeyServer]:
+    """A queue that no other test's workers listen to."""
+    server = local.ValkeyServer(tmp_path_factory.mktemp("valkey"))
+    server.start()
+    yield server
+    server.remove()
+
+
+@pytest.fixture(scope="session")
+def own_postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[local.PostgresServer]:
+    """A Postgres whose roles and databases tests may change."""
+    server = local.PostgresServer(tmp_path_factory.mktemp("postgres"))
+    server.start()
+    yield server
+    server.remove()
+
+
+@pytest.fixture(scope="session")
+def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
+    """Made for this session."""
+    folder = tmp_path_factory.mktemp("certificates")
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(folder / "root.crt")
+    trustme.CA().cert_pem.write_to_path(folder / "stranger.crt")
+    for name, hosts in (("server", ("localhost", "127.0.0.1")), ("elsewhere", ("elsewhere.example",))):
+        issued = authority.issue_cert(*hosts)
+        (folder / f"{name}.crt").write_bytes(b"".join(part.bytes() for part in issued.cert_chain_pems))
+        issued.private_key_pem.write_to_path(folder / f"{name}.key")
+    names = ("root.crt", "server.crt", "server.key", "elsewhere.crt", "elsewhere.key", "stranger.crt")
+    return Certificates(*(folder / name for name in names))
+
+
+@pytest.fixture(scope="session")
+def secure_cassandra(tmp_path_factory: pytest.TempPathFactory, certificates: Certificates) -> Iterator[local.CassandraServer]:
+    """A Cassandra that takes only TLS and passwords."""
+    options = local.CassandraOptions(password_auth=True, certificate=certificates.server, key=certificates.key, heap_mb=384)
+    server = local.CassandraServer(tmp_path_factory.mktemp("cassandra"), options=options)
+    server.start()
+    yield server
+    server.remove()
+
+
+@pytest.fixture(scope="session")
+def new_place(
+    base_settings: Settings, zygote: Zygote, valkey: local.ValkeyServer, tmp_path_factory: pytest.TempPathFactory
+) -> NewPlace:
+    """A function that gives a context with a new place."""
+
+    @contextmanager
+    def made() -> Iterator[Place]:
+        name = f"p_{uuid4().hex[:12]}"
+        changes = {"astra_db_keyspace": name, "postgres_database": name}
+        settings = base_settings.model_copy(update=changes)
+        env = {**environment(settings), "REDIS_URL": valkey.url}
+        commands = Commands(tmp_path_factory.mktemp(name), env, zygote)
+        with open_cassandra(base_settings) as cassandra, connect(base_settings, autocommit=True) as admin:
+            cassandra.session.execute(f"CREATE KEYSPACE {name} WITH replication = {SIMPLE}")
+            admin.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+            try:
+                yield Place(cassandra, settings, commands)
+            finally:
+                admin.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+                cassandra.session.execute(f"DROP KEYSPACE {name}")
+
+    return made
+
+
+@pytest.fixture(scope="module")
+def place(new_place: NewPlace) -> Iterator[Place]:
+    """The module's own place."""
+    with new_place() as made:
+        yield made
+
+
+@pytest.fixture
+def fresh(place: Place) -> Iterator[Place]:
+    """The module's place with an empty keyspace and an empty database, and no sync.toml."""
+    for table in place.cql(f"SELECT table_name FROM system_schema.tables WHERE keyspace_name = '{place.keyspace}'"):
+        place.cql(f'DROP TABLE KS."{table.table_name}"')
+    admin = place.settings.model_copy(update={"postgres_database": "postgres"})
+    name = sql.Identifier(str(place.settings.postgres_database))
+    with connect(admin, autocommit=True) as connection:
+        connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(name))
+        connection.execute(sql.SQL("CREATE DATABASE {}").format(name))
+    (place.commands.folder / "sync.toml").unlink(missing_ok=True)
+    yield place

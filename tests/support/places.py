@@ -1,0 +1,69 @@
+"""A keyspace and a database of one's own with commands to run on them, and what else the fixtures hand out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager, closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psycopg
+from support.commands import Commands
+
+from sync import local
+from sync.adapters.cassandra.connect import Cassandra
+from sync.adapters.postgres.connect import connect
+from sync.settings import Settings
+
+
+@dataclass(frozen=True)
+class Place:
+    """A keyspace, a database and a folder of one's own."""
+
+    cassandra: Cassandra
+    settings: Settings
+    commands: Commands
+
+    @property
+    def keyspace(self) -> str:
+        return str(self.settings.astra_db_keyspace)
+
+    def cql(self, *statements: str) -> list[Any]:
+        """Run CQL, `KS.` standing for the keyspace; the last one's rows."""
+        rows: list[Any] = []
+        for statement in statements:
+            rows = list(self.cassandra.session.execute(statement.replace("KS.", f"{self.keyspace}."), timeout=60))
+        return rows
+
+    def sql(self, *statements: str) -> list[tuple[Any, ...]]:
+        """Run SQL in the database; the last one's rows."""
+        with closing(connect(self.settings, autocommit=True)) as connection:
+            for statement in statements:
+                cursor = connection.execute(statement.encode())
+            return cursor.fetchall() if cursor.description else []
+
+    def configure(self, toml: str) -> None:
+        """Write sync.toml."""
+        (self.commands.folder / "sync.toml").write_text(toml)
+
+
+NewPlace = Callable[[], AbstractContextManager[Place]]
+"""Makes another place."""
+
+
+@dataclass(frozen=True)
+class Certificates:
+    """Files of an authority, of a server's certificate that it signed, and of one for another host; and of a stranger."""
+
+    root: Path
+    server: Path
+    key: Path
+    elsewhere: Path
+    elsewhere_key: Path
+    stranger: Path
+
+
+def admin(server: local.PostgresServer, database: str = "postgres") -> psycopg.Connection[tuple[Any, ...]]:
+    """The superuser's connection to a server of the test's own."""
+    return psycopg.connect(server.conninfo(database), autocommit=True)
