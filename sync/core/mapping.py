@@ -10,6 +10,10 @@ from sync.core.cql import CqlType
 from sync.core.encode import UnsupportedPair, default_target, encoder_for
 from sync.core.rows import ColumnPair, SourceColumn, SourceTable, TableMap, TableOptions, TargetTable
 
+MAX_NAME_BYTES = 63
+_RESERVED = frozenset({"ctid", "xmin", "xmax", "cmin", "cmax", "tableoid", "_sync_token", "_sync_version"})
+"""Columns that every Postgres table has, and those that it is given while a migration runs."""
+
 
 @dataclass(frozen=True, slots=True)
 class Problem:
@@ -24,7 +28,7 @@ def map_table(
     source: SourceTable, target: TargetTable | None, options: TableOptions
 ) -> tuple[TableMap | None, list[Problem]]:
     """The mapping and what is to be said about it; no mapping where there is an error."""
-    problems = [*_source_problems(source, options), *_option_problems(source, options)]
+    problems = [*_source_problems(source, options), *_option_problems(source, options), *name_problems(source, options)]
     if target is None:
         problems.append(_error(source, _no_target(source, options)))
         return None, problems
@@ -75,6 +79,23 @@ def _option_problems(source: SourceTable, options: TableOptions) -> Iterator[Pro
             )
     if options.ignore:
         yield _warning(source, f"not carried, as sync.toml says: {_list(sorted(options.ignore))}")
+
+
+def name_problems(source: SourceTable, options: TableOptions) -> Iterator[Problem]:
+    """Names that Postgres cannot give a column or a table."""
+    for column in source.columns:
+        name = options.rename.get(column.name, column.name)
+        if column.name not in options.ignore and name in _RESERVED:
+            yield _error(source, f"Postgres or this migration has its own column {name}; {_rename(source, column.name)}")
+        elif column.name not in options.ignore and len(name.encode()) > MAX_NAME_BYTES:
+            yield _error(source, f"{name} is longer than Postgres's {MAX_NAME_BYTES} bytes; {_rename(source, column.name)}")
+    target = (options.target or source.name).split(".", 1)[-1]
+    if len(target.encode()) > MAX_NAME_BYTES:
+        yield _error(source, f"{target} is longer than Postgres's {MAX_NAME_BYTES} bytes; give the table another target")
+
+
+def _rename(source: SourceTable, column: str) -> str:
+    return f"give {column!r} another name with rename under [tables.{source.name}] in sync.toml"
 
 
 def _no_target(source: SourceTable, options: TableOptions) -> str:

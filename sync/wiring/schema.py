@@ -6,16 +6,16 @@ import re
 from contextlib import closing
 from importlib.resources import files
 
-import psycopg
 from cassandra import DriverException
-from cassandra.cluster import Session
+from cassandra.cluster import NoHostAvailable, Session
 
 from sync.adapters.cassandra.catalogue import keyspace_of, read_tables
 from sync.adapters.cassandra.connect import explain, open_cassandra
 from sync.adapters.postgres import migrations
 from sync.adapters.postgres.catalogue import read_target
 from sync.adapters.postgres.connect import Connection, connect
-from sync.core.mapping import create_table, missing_columns, vector_dimension
+from sync.core.encode import UnsupportedPair
+from sync.core.mapping import create_table, missing_columns, name_problems, vector_dimension
 from sync.core.rows import SourceTable
 from sync.errors import PreflightError
 from sync.settings import Config, Settings
@@ -24,17 +24,21 @@ from sync.wiring.preflight import chosen_tables
 _DIMENSION = re.compile(r"vector<float, *\d+>")
 
 
-def apply_source(settings: Settings, dimension: int | None) -> list[str]:
-    """Make migrations/001's tables in the source keyspace; the names of the statements run."""
+def apply_source(settings: Settings, dimension: int | None, dry_run: bool = False) -> list[str]:
+    """Make those of migrations/001's tables that the source keyspace lacks; the statements run, a line each."""
     text = (files("migrations") / "001_astra_schema.cql").read_text(encoding="utf-8")
     if dimension:
         text = _DIMENSION.sub(f"vector<float, {dimension}>", text)
     statements = [s.strip() for s in re.sub(r"--.*", "", text).split(";") if s.strip()]
     settings.require("astra_db_keyspace")
+    name = settings.astra_db_keyspace or ""
     with open_cassandra(settings) as cassandra:
-        keyspace_of(cassandra.session, settings.astra_db_keyspace or "")
-        _run_cql(cassandra.session, settings.astra_db_keyspace or "", statements)
-    return [f"source: {s.split('(')[0].strip()}" for s in statements]
+        keyspace = keyspace_of(cassandra.session, name)
+        there = keyspace.tables.keys() | keyspace.indexes.keys()
+        lacking = [s for s in statements if s.split("IF NOT EXISTS")[1].split()[0] not in there]
+        if not dry_run:
+            _run_cql(cassandra.session, name, lacking)
+    return [f"source: {s.split('(')[0].strip()}" for s in lacking]
 
 
 def _run_cql(session: Session, keyspace: str, statements: list[str]) -> None:
@@ -42,45 +46,58 @@ def _run_cql(session: Session, keyspace: str, statements: list[str]) -> None:
         session.set_keyspace(keyspace)
         for statement in statements:
             session.execute(statement, timeout=60)
-    except DriverException as error:
+    except (DriverException, NoHostAvailable) as error:
         raise PreflightError(f"001_astra_schema.cql: {explain(error)}") from None
 
 
 def apply_target(
     settings: Settings, config: Config, names: list[str] | None, dimension: int | None, dry_run: bool = False
 ) -> list[str]:
-    """Make the target's schema; what was done, a line each. Raises PreflightError."""
+    """Make the target's schema; what was done, a line each. Raises PreflightError.
+
+    It is one transaction: where a statement fails nothing stays, and a dry run is the same run taken back.
+    """
     settings.require("astra_db_keyspace")
     with open_cassandra(settings) as cassandra:
         sources = chosen_tables(cassandra, settings, config, names)
         everything = list(read_tables(cassandra.session, settings.astra_db_keyspace or "").values())
-    found = dimension or vector_dimension(everything)
-    with closing(connect(settings, autocommit=True)) as connection:
-        done = _apply_files(connection, config, found, dry_run)
+    with (
+        closing(connect(settings, autocommit=True)) as connection,
+        connection.transaction(force_rollback=dry_run),
+        migrations.notes(connection) as notes,
+    ):
+        done = _apply_files(connection, config, _dimension(everything, dimension), dry_run)
         for source in sources:
-            done += _complete(connection, source, config, dry_run)
-    return done
+            done += _complete(connection, source, config)
+        return done + [f"note: {text}" for text in notes]
+
+
+def _dimension(sources: list[SourceTable], asked: int | None) -> int | None:
+    found = vector_dimension(sources)
+    if asked and found and asked != found:
+        raise PreflightError(f"--dimension {asked}, but the source's embeddings have {found}: leave it out")
+    return asked or found
 
 
 def _apply_files(connection: Connection, config: Config, dimension: int | None, dry_run: bool) -> list[str]:
     texts = migrations.texts(config.schema_files)
-    if dry_run:
-        return [f"would apply {name}" for name in texts]
     applied = [name for name, text in texts.items() if migrations.apply(connection, name, text, dimension)]
-    return [f"applied {name}" for name in applied]
+    return [f"would apply {name}" if dry_run else f"applied {name}" for name in applied]
 
 
-def _complete(connection: Connection, source: SourceTable, config: Config, dry_run: bool) -> list[str]:
-    """Make what the source has and the target lacks: a table, or columns."""
+def _complete(connection: Connection, source: SourceTable, config: Config) -> list[str]:
+    """Make what the source has and the target lacks: a table with its schema, or columns. Another run waits for this one."""
     options = config.options(source.name)
     name = options.target or source.name
+    for problem in name_problems(source, options):
+        raise PreflightError(f"{source.name}: {problem.text}")
     target = read_target(connection, name)
-    statements = [create_table(source, name, options)] if target is None else missing_columns(source, target, options)
-    for statement in statements if not dry_run else []:
-        try:
-            connection.execute(statement.encode())
-        except (psycopg.errors.DuplicateTable, psycopg.errors.DuplicateColumn):
-            continue  # another `schema apply` was a moment faster
-        except psycopg.DatabaseError as error:
-            raise PreflightError(f"{name}: {error.diag.message_primary}: {statement}") from None
+    try:
+        found = [create_table(source, name, options)] if target is None else missing_columns(source, target, options)
+    except UnsupportedPair as error:
+        raise PreflightError(f"{source.name}: {error}; name it under ignore, or leave the table out of only") from None
+    vectors = any(c.type.name == "vector" and c.name not in options.ignore for c in source.columns)
+    statements = [*migrations.needed_first(connection, name, vectors), *found] if found else []
+    for statement in statements:
+        migrations.run(connection, statement, name)
     return statements

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import struct
 from decimal import Decimal
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -101,15 +102,15 @@ def test_any_byte_but_zero_is_true() -> None:
 def test_numeric_holds_the_number_and_its_decimals(unscaled: int, scale: int) -> None:
     """Would break: a group of four digits shifted, or zeros behind the point that come and go with the encoder."""
     value, shown = _numeric(encode_numeric(unscaled, scale))
-    assert value == Decimal(unscaled).scaleb(-scale) and shown == max(scale, 0)
+    assert value == unscaled / Fraction(10) ** scale and shown == max(scale, 0)
 
 
-def _numeric(data: bytes) -> tuple[Decimal, int]:
+def _numeric(data: bytes) -> tuple[Fraction, int]:
     """What numeric_recv reads: base-10,000 digits, weight of the first, sign, display scale; no zero digit at either end."""
     count, weight, sign, scale = struct.unpack(">HhHH", data[:8])
     groups = struct.unpack(f">{count}h", data[8:])
     assert not groups or (groups[0] and groups[-1] and all(0 <= g < 10_000 for g in groups))
-    total = sum((Decimal(g).scaleb(4 * (weight - i)) for i, g in enumerate(groups)), Decimal(0))
+    total = sum((g * Fraction(10_000) ** (weight - i) for i, g in enumerate(groups)), Fraction(0))
     return (-total if sign else total), scale
 
 
@@ -143,7 +144,7 @@ def test_a_json_number_beyond_numeric_is_a_reject() -> None:
 
 def test_trailing_zeros_may_go_where_the_column_has_no_room_for_them() -> None:
     """Would break: 10.000… with 4,500 digits is exactly 10.00 and is rejected as "not a decimal"."""
-    assert _numeric(encode("decimal", "numeric(12,3)", (10**4500, 4499))) == (Decimal(10), 3)
+    assert _numeric(encode("decimal", "numeric(12,3)", (10**4500, 4499))) == (10, 3)
     with pytest.raises(Reject, match="more decimals"):
         encode("decimal", "numeric(12,3)", (10**4500 + 1, 4499))
     with pytest.raises(Reject, match="too large"):
@@ -154,7 +155,7 @@ def test_trailing_zeros_may_go_where_the_column_has_no_room_for_them() -> None:
 def test_zero_is_zero_whatever_its_scale(scale: int) -> None:
     """Would break: 0 × 10^200,000, which is 0, rejected as too large."""
     assert encode_json("list<decimal>", [(0, scale)]) == "[0]"
-    assert _numeric(encode("decimal", "numeric", (0, scale))) == (Decimal(0), 0)
+    assert _numeric(encode("decimal", "numeric", (0, scale))) == (0, 0)
 
 
 @pytest.mark.parametrize("pg", ["numeric", "numeric(12,3)", "numeric(3,-2)"])
@@ -224,9 +225,9 @@ def test_a_text_that_is_not_utf8_is_found_in_maps_too() -> None:
 
 def test_a_key_that_stands_twice_is_a_reject() -> None:
     """Would break: a map within a tuple may hold a key twice; Postgres keeps one of the values and says nothing."""
-    for cql in ("map<text, text>", "map<text, int>", "map<ascii, text>"):
+    for cql, values in (("map<text, text>", "xy"), ("map<ascii, text>", "xx"), ("map<text, int>", (1, 2))):
         with pytest.raises(Reject, match="two keys"):
-            encode_json(cql, [("a", Raw(b"\0\0\0\1")), ("a", Raw(b"\0\0\0\2"))])
+            encode_json(cql, [("a", values[0]), ("b", values[0]), ("a", values[1])])
 
 
 def test_both_zeros_are_keys() -> None:
@@ -301,7 +302,7 @@ def _normal(cql: CqlType, value: Any) -> Any:
     if value is None:
         return None
     if cql.name == "decimal":
-        return comparable(cql, pg_type("jsonb"), Decimal(value[0]).scaleb(-value[1]) if isinstance(value, tuple) else value)
+        return comparable(cql, pg_type("jsonb"), Decimal(f"{value[0]}E{-value[1]}") if isinstance(value, tuple) else value)
     if cql.name == "inet":
         return value if isinstance(value, bytes) else value.packed
     if cql.name in ("list", "set", "vector"):

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.resources import files
 from pathlib import Path
 
 import psycopg
+from psycopg import sql
 
 from sync.adapters.postgres.connect import Connection
 from sync.errors import PreflightError, SettingsError
@@ -26,8 +29,8 @@ def texts(application: tuple[Path, ...] | None = None) -> dict[str, str]:
     if application is None:
         return packaged
     try:
-        own = {path.name: path.read_text(encoding="utf-8") for path in application}
-    except OSError as error:
+        own = {str(path): path.read_text(encoding="utf-8") for path in application}
+    except (OSError, UnicodeDecodeError) as error:
         raise SettingsError(f"sync.toml: schema_files: {error}") from None
     return {**own, STATE: packaged[STATE]}
 
@@ -40,12 +43,12 @@ def apply(connection: Connection, name: str, text: str, dimension: int | None = 
     checksum = hashlib.sha256(f"{text}{dimension}".encode()).hexdigest()
     with connection.transaction():
         connection.execute("SELECT pg_advisory_xact_lock(%s)", (_LOCK,))
-        _run(connection, _RECORD, name)
+        run(connection, _RECORD, name)
         known = connection.execute("SELECT checksum FROM sync.migration WHERE name = %s", (name,)).fetchone()
         if known == (checksum,):
             return False
         connection.execute("SELECT set_config('sync.dimension', %s, true)", (str(dimension or ""),))
-        _run(connection, text, name)
+        run(connection, text, name)
         connection.execute(
             "INSERT INTO sync.migration (name, checksum) VALUES (%s, %s) ON CONFLICT (name) "
             "DO UPDATE SET checksum = excluded.checksum, applied_at = clock_timestamp()",
@@ -54,19 +57,50 @@ def apply(connection: Connection, name: str, text: str, dimension: int | None = 
     return True
 
 
-def _run(connection: Connection, text: str, name: str) -> None:
+def run(connection: Connection, text: str, name: str) -> None:
+    """Run statements on behalf of `name`. Raises PreflightError with Postgres's reason and what to do."""
     try:
         connection.execute(text.encode())
-    except psycopg.errors.InsufficientPrivilege as error:
-        raise PreflightError(f"{name}: {error.diag.message_primary}; {_advice(error)}") from None
     except psycopg.DatabaseError as error:
-        raise PreflightError(f"{name}: {error.diag.message_primary}") from None
+        message = error.diag.message_primary or " ".join(str(error).split())
+        advice = next((f"; {a}" for symptom, a in _ADVICE if symptom in message), "")
+        raise PreflightError(f"{name}: {message}{advice}") from None
 
 
-def _advice(error: psycopg.errors.InsufficientPrivilege) -> str:
-    if "extension" in (error.diag.message_primary or ""):
-        return "have an administrator run CREATE EXTENSION vector in this database"
-    return "grant the role CREATE on the database and on its schema public"
+_ADVICE = (
+    ("create extension", "have an administrator run CREATE EXTENSION vector in this database"),
+    ("is not available", "install pgvector on the server"),
+    ("extension control file", "install pgvector on the server"),
+    ("must be owner", "make this role the owner: ALTER TABLE … OWNER TO …"),
+    ("permission denied for", "grant this role CREATE on the database and on its schema"),
+)
+
+
+def needed_first(connection: Connection, table: str, vectors: bool) -> list[str]:
+    """What is missing for a table to be made: its schema where the name has one, and pgvector."""
+    schema = sql.Identifier(table.split(".", 1)[0]).as_string(connection) if "." in table else "pg_catalog"
+    row = connection.execute(
+        "SELECT to_regnamespace(%s) IS NULL, NOT EXISTS (SELECT FROM pg_extension WHERE extname = 'vector')", (schema,)
+    ).fetchone()
+    no_schema, no_vector = row or (False, False)
+    found = [f"CREATE SCHEMA {schema}"] if no_schema else []
+    return [*found, "CREATE EXTENSION vector"] if vectors and no_vector else found
+
+
+@contextmanager
+def notes(connection: Connection) -> Iterator[list[str]]:
+    """What the files say with RAISE NOTICE meanwhile; Postgres's own notices (`… exists, skipping`) carry other codes."""
+    found: list[str] = []
+
+    def note(diagnostic: psycopg.errors.Diagnostic) -> None:
+        if diagnostic.sqlstate == "00000":
+            found.append(diagnostic.message_primary or "")
+
+    connection.add_notice_handler(note)
+    try:
+        yield found
+    finally:
+        connection.remove_notice_handler(note)
 
 
 def state_exists(connection: Connection) -> bool:

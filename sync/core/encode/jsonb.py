@@ -233,7 +233,7 @@ def _shape(keys: bytes) -> Shape | None:
         length = _length(keys, at)
         names.append(keys[at + 4 : at + 4 + length])
         at += 4 + length
-    if not names or not _is_plain(names):
+    if len(set(names)) < max(1, len(names)) or not _is_plain(names):
         return None
     order = sorted(range(len(names)), key=lambda i: (len(names[i]), names[i]))
     gaps = [b'"' + names[i].replace(b"%", b"%%") + b'": "%b"' for i in order]
