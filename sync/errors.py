@@ -19,6 +19,14 @@ class PreflightError(SyncError):
     """Source and target do not fit together; nothing was written."""
 
 
+class WriteRefused(SyncError):
+    """Nothing was or will be written on either side: bad input, or the primary said no."""
+
+
+class WriteUnsure(SyncError):
+    """The write may have been done on the primary; it will settle on both sides alike."""
+
+
 class SourceTimeout(SyncError):
     """The source did not answer in time: the range may be too much for one request."""
 
@@ -37,6 +45,10 @@ class LocalServerError(SyncError):
 
 class WorkFailed(SyncError):
     """Workers fail again and again for a reason that a repetition does not cure."""
+
+
+class EpochChanged(SyncError):
+    """The other store is primary now, or a cut-over is under way: the write begins anew under the present epoch."""
 
 
 class LeaseLost(SyncError):

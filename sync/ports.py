@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Literal, Protocol
 
+from sync.core.mutations import Key, Mutation
 from sync.core.ring import TokenRange
 from sync.core.rows import Page
 
@@ -107,3 +108,54 @@ class Progress:
     abandoned: int
     error: str | None
     seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Intent:
+    """An intent that this process opened."""
+
+    id: int
+    version: int
+    epoch: int
+
+
+@dataclass(frozen=True, slots=True)
+class Picked:
+    """What a reconcile begins with: the intents it may remove, those it must replay, and what the target knew then."""
+
+    intents: tuple[int, ...]
+    replay: tuple[tuple[Mutation, int], ...]
+    newest: int
+    row_version: int | None
+    tombstone: int | None
+
+
+Outcome = Literal["written", "refused", "unsure"]
+
+
+@dataclass(frozen=True, slots=True)
+class Read:
+    """A row as it was read: None where there is none; `version` is the newest timestamp seen, 0 where there is none."""
+
+    cells: dict[str, bytes | None] | None
+    version: int
+
+
+class TableJournal(Protocol):
+    """Intents and guarded writes of one table (rules 1 to 15). Every method may raise TargetUnavailable."""
+
+    @property
+    def table(self) -> str: ...
+    def open(self, mutation: Mutation) -> Intent: ...
+    def write(self, mutation: Mutation, intent: Intent) -> bool: ...
+    def mark(self, intent: Intent, state: Literal["finished", "unsure"], error: str) -> None: ...
+    def withdraw(self, intent: Intent) -> bool: ...
+    def pick(self, key: Key) -> Picked | None: ...
+    def settle(self, key: Key, picked: Picked, cells: dict[str, bytes | None] | None, read_version: int) -> bool: ...
+
+
+class PrimaryRows(Protocol):
+    """Single rows of one table in the source."""
+
+    def write(self, mutation: Mutation, version: int) -> tuple[Outcome, str]: ...
+    def read(self, key: Key) -> Read: ...

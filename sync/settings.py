@@ -100,6 +100,19 @@ class BackfillTuning(BaseModel):
     request_timeout_seconds: float = Field(30.0, gt=0)
 
 
+class DualWriteTuning(BaseModel):
+    """How writes to both sides behave."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    primary_timeout_seconds: float = Field(10.0, gt=0)
+    connections: int = Field(16, gt=0)
+    heartbeat_seconds: float = Field(5.0, gt=0)
+    writer_lease_seconds: float = Field(30.0, gt=0)
+    most_skew_seconds: float = Field(60.0, gt=0)
+    queued: frozenset[str] = frozenset()
+
+
 class Config(BaseModel):
     """`sync.toml`: which tables, and what is special about them. Absent, every table of the keyspace is taken as it is."""
 
@@ -109,6 +122,11 @@ class Config(BaseModel):
     schema_files: tuple[Path, ...] | None = None
     tables: dict[str, _TableSection] = Field(default_factory=dict)
     backfill: BackfillTuning = BackfillTuning()
+    dual_write: DualWriteTuning = DualWriteTuning()
+
+    def mode(self, table: str) -> Literal["inline", "queued"]:
+        """Whether a table's target half is written by the writer itself or by workers."""
+        return "queued" if table in self.dual_write.queued else "inline"
 
     def options(self, table: str) -> TableOptions:
         """What is said about a table; the defaults where nothing is."""

@@ -6,6 +6,7 @@ import time
 
 from sync.settings import load_config, load_settings
 from sync.wiring.copying import copy_job, note_failure, ring_again
+from sync.wiring.reconciling import drain_job
 
 BUDGET_SECONDS = 60
 
@@ -23,3 +24,10 @@ def copy_ranges(runs: str) -> int:
     if time.monotonic() > until:
         ring_again(settings, ids)
     return done
+
+
+def reconcile(table: str) -> int:
+    """Drain a table's intents for about a minute; keys done."""
+    settings = load_settings()
+    until = time.monotonic() + BUDGET_SECONDS
+    return drain_job(settings, load_config(settings.sync_config), table, lambda: time.monotonic() > until)

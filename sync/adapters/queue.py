@@ -13,6 +13,7 @@ from sync.settings import Settings
 
 QUEUE = "sync"
 COPY_JOB = "workers.tasks.copy_ranges"
+RECONCILE_JOB = "workers.tasks.reconcile"
 _JOB_TIMEOUT = 3600
 log = logging.getLogger(__name__)
 
@@ -49,14 +50,23 @@ class Doorbell:
     def ring(self, runs: list[int], times: int) -> None:
         """Put `times` jobs for these runs on the queue."""
         for _ in range(times):
-            self._queue.enqueue_call(
-                COPY_JOB,
-                args=(",".join(map(str, runs)),),
-                timeout=_JOB_TIMEOUT,
-                result_ttl=60,
-                failure_ttl=3600,
-                description=f"copy ranges of runs {runs}",
-            )
+            self._enqueue(COPY_JOB, ",".join(map(str, runs)), f"copy ranges of runs {runs}")
+
+    def ring_reconcile(self, table: str) -> bool:
+        """Put a job for a table's intents on the queue, unless one waits there already; whether it rang."""
+        try:
+            waiting = [job for job in self._queue.get_jobs() if job.func_name == RECONCILE_JOB and job.args == (table,)]
+            if not waiting:
+                self._enqueue(RECONCILE_JOB, table, f"reconcile {table}")
+        except redis.RedisError as error:
+            log.warning("Redis: %s; the sweeper will ring", " ".join(str(error).split()))
+            return False
+        return not waiting
+
+    def _enqueue(self, function: str, argument: str, description: str) -> None:
+        self._queue.enqueue_call(
+            function, args=(argument,), timeout=_JOB_TIMEOUT, result_ttl=60, failure_ttl=3600, description=description
+        )
 
     def ring_idle(self, runs: list[int], at_least: int) -> int:
         """Ring once for each idle worker, newcomers included, or `at_least` times; how often it rang.

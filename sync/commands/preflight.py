@@ -23,12 +23,14 @@ def run(args: argparse.Namespace) -> int:
 def show(report: PreflightReport) -> None:
     """Print the report: servers, columns, what stands against it."""
     for line in report.servers:
-        out.print(line, markup=False)
+        out.print(line, markup=False, soft_wrap=True)
     for table in report.tables:
         rows = [(p.source.name, p.source.type, "→", p.target.name, p.target.type) for p in table.pairs]
         print_table(
             f"\n{table.name} → {table.target.schema}.{table.target.name}", ("source", "type", "", "target", "type"), rows
         )
     if report.problems:
-        print_table("\nTo know", ("", "where", "what"), [(p.level, p.table, p.text) for p in report.problems])
+        out.print("\nTo know")
+    for problem in report.problems:  # a line each, whatever its length: people search for them
+        out.print(f"{problem.level:7}  {problem.table}: {problem.text}", markup=False, soft_wrap=True)
     out.print("\nReady." if report.ok else "\nNot ready: the errors above come first.", markup=False)

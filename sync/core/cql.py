@@ -8,7 +8,9 @@ from dataclasses import dataclass
 
 COLLECTIONS = frozenset({"list", "set", "map"})
 _ALIASES = {"varchar": "text"}
-_TOKEN = re.compile(r'\s*("(?:[^"]|"")*"|[<>,]|[^\s<>,"]+)')
+_TOKEN = re.compile(r"""\s*("(?:[^"]|"")*"|'[^']*'|[<>,"]|[^\s<>,"]+)""")  # 'in.single.quotes(…)': a custom Java type
+_PUNCTUATION = frozenset({"", "<", ">", ",", '"'})
+_ARITY = {"frozen": 1, "list": 1, "set": 1, "map": 2, "vector": 1}
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,8 +40,7 @@ UdtFields = Mapping[str, tuple[tuple[str, str], ...]]
 
 def parse_type(text: str, udts: UdtFields | None = None) -> CqlType:
     """The type a driver's type string names; `udts` resolves user types. Raises ValueError for what is not a type."""
-    tokens = [m.group(1) for m in _TOKEN.finditer(text)]
-    stream = iter([*tokens, ""])
+    stream = (m.group(1) for m in _TOKEN.finditer(text))
     parsed, following = _parse(stream, udts or {})
     if following:
         raise ValueError(f"unexpected {following!r} in the type {text!r}")
@@ -47,25 +48,32 @@ def parse_type(text: str, udts: UdtFields | None = None) -> CqlType:
 
 
 def _parse(stream: Iterator[str], udts: UdtFields) -> tuple[CqlType, str]:
-    name = next(stream)
-    following = next(stream)
+    """A type and the token behind it; the token is empty at the end."""
+    name = next(stream, "")
+    if name in _PUNCTUATION:
+        raise ValueError(f"a type is missing before {name!r}")
+    following = next(stream, "")
     if following != "<":
         return _plain(name, udts), following
-    if name == "vector":
-        element, _comma = _parse(stream, udts)
-        dimension = int(next(stream))
-        next(stream)
-        return CqlType("vector", (element,), dimension=dimension), next(stream)
-    args = []
-    separator = ","
+    args, dimension = _arguments(name, stream, udts)
+    return _frozen(args[0]) if name == "frozen" else CqlType(name, args, dimension), next(stream, "")
+
+
+def _arguments(name: str, stream: Iterator[str], udts: UdtFields) -> tuple[tuple[CqlType, ...], int | None]:
+    """What stands within the brackets: types, and a vector's dimension."""
+    args: list[CqlType] = []
+    separator, dimension = ",", None
     while separator == ",":
+        if name == "vector" and args:
+            dimension, separator = int(next(stream, "")), next(stream, "")
+            break
         arg, separator = _parse(stream, udts)
         args.append(arg)
     if separator != ">":
         raise ValueError(f"the type {name}<… does not end")
-    if name == "frozen":
-        return _frozen(args[0]), next(stream)
-    return CqlType(name, tuple(args)), next(stream)
+    if len(args) != _ARITY.get(name, len(args)) or (name == "vector" and (dimension or 0) < 1):
+        raise ValueError(f"the type {name}<… has not the arguments of a {name}")
+    return tuple(args), dimension
 
 
 def _plain(name: str, udts: UdtFields) -> CqlType:

@@ -6,10 +6,10 @@ from collections.abc import Callable
 from contextlib import closing
 from typing import TypeVar
 
-from cassandra import DriverException
+from cassandra import DriverException, Unauthorized
 from cassandra.cluster import NoHostAvailable
 
-from sync.adapters.cassandra.catalogue import read_tables, release_version
+from sync.adapters.cassandra.catalogue import read_one, read_tables, release_version
 from sync.adapters.cassandra.connect import Cassandra, explain, open_cassandra, source_name
 from sync.adapters.cassandra.ttl import expiring_columns
 from sync.adapters.postgres.catalogue import may_write, read_target, server_facts
@@ -56,19 +56,22 @@ def _source(settings: Settings, config: Config, names: list[str] | None, report:
         report.servers.append(f"source: Cassandra {version}, {source_name(settings)}, keyspace {settings.astra_db_keyspace}")
         tables = chosen_tables(cassandra, settings, config, names)
         for table in tables:
-            _look_for_ttl(cassandra, table, config, report)
+            _look_at_rows(cassandra, table, config, report)
     return tables
 
 
-def _look_for_ttl(cassandra: Cassandra, table: SourceTable, config: Config, report: PreflightReport) -> None:
-    if config.options(table.name).keep_ttl:
-        return
+def _look_at_rows(cassandra: Cassandra, table: SourceTable, config: Config, report: PreflightReport) -> None:
+    """Whether this role may read the table, and whether its rows are to expire."""
     try:
+        read_one(cassandra.session, table)
         expiring = expiring_columns(cassandra.session, table)
+    except Unauthorized as error:
+        report.error(table.name, explain(error))
+        return
     except (DriverException, NoHostAvailable) as error:
         report.problems.append(Problem("warning", table.name, f"could not look for TTLs: {explain(error)}"))
         return
-    if expiring:
+    if expiring and not config.options(table.name).keep_ttl:
         report.error(
             table.name,
             f"values of {', '.join(expiring)} were written with a TTL: they expire in Cassandra and would not in Postgres; "

@@ -78,6 +78,8 @@ MATRIX: dict[str, list[str]] = {
     'frozen<"My Type">': ["jsonb"],
     'list<frozen<"My Type">>': ["jsonb"],
     "vector<float, 3>": ["vector(3)", "vector", "halfvec(3)", "halfvec", "float4[]", "float8[]", "jsonb"],
+    "vector<float, 4096>": ["vector(4096)", "halfvec(4096)"],
+    "vector<float, 16000>": ["vector(16000)"],
 }
 
 
@@ -91,7 +93,8 @@ def lab(cassandra: Cassandra, base_settings: Settings) -> Iterator[Lab]:
 
 
 def _values(cql: CqlType) -> list[Any]:
-    return [*([] if cql.name == "counter" else [None]), *edges(cql), *sample(strategy(cql), 60)]
+    several = 8 if (cql.dimension or 0) > 50 else 60
+    return [*([] if cql.name == "counter" else [None]), *edges(cql), *sample(strategy(cql), several)]
 
 
 @pytest.mark.parametrize(("cql", "pg"), [(cql, pg) for cql, targets in MATRIX.items() for pg in targets])

@@ -125,7 +125,7 @@ class Commands:
         errors = [p for p in report.json["problems"] if p["level"] == "error"]
         for error in errors:
             assert "\n" not in error["text"]
-            assert any(error["where"] in line and error["text"] in line for line in shown.out.splitlines()), shown.out
+            assert f"error    {error['where']}: {error['text']}" in shown.out.splitlines(), shown.out
         return [f"{e['where']}: {e['text']}" for e in errors]
 
     def _whole(self) -> dict[str, str]:

@@ -9,14 +9,16 @@ from uuid import uuid4
 import pytest
 import trustme
 from psycopg import sql
+
 from support.commands import Commands, Zygote, environment
 from support.places import Certificates, NewPlace, Place
-
 from sync import local
 from sync.adapters.cassandra.connect import open_cassandra
 from sync.adapters.postgres.connect import connect
 from sync.settings import Settings
 
+QUICK = ("-Dcassandra.auth_bcrypt_gensalt_log2_rounds=4",)
+"""A password costs 100 ms of work at each connection otherwise."""
 SIMPLE = "{'class': 'SimpleStrategy', 'replication_factor': 1}"
 
 
@@ -64,7 +66,9 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
 @pytest.fixture(scope="session")
 def secure_cassandra(tmp_path_factory: pytest.TempPathFactory, certificates: Certificates) -> Iterator[local.CassandraServer]:
     """A Cassandra that takes only TLS and passwords."""
-    options = local.CassandraOptions(password_auth=True, certificate=certificates.server, key=certificates.key, heap_mb=384)
+    options = local.CassandraOptions(
+        password_auth=True, certificate=certificates.server, key=certificates.key, heap_mb=384, jvm=QUICK
+    )
     server = local.CassandraServer(tmp_path_factory.mktemp("cassandra"), options=options)
     server.start()
     yield server
@@ -105,13 +109,13 @@ def place(new_place: NewPlace) -> Iterator[Place]:
 
 @pytest.fixture
 def fresh(place: Place) -> Iterator[Place]:
-    """The module's place with an empty keyspace and an empty database, and no sync.toml."""
-    for table in place.cql(f"SELECT table_name FROM system_schema.tables WHERE keyspace_name = '{place.keyspace}'"):
-        place.cql(f'DROP TABLE KS."{table.table_name}"')
-    admin = place.settings.model_copy(update={"postgres_database": "postgres"})
-    name = sql.Identifier(str(place.settings.postgres_database))
-    with connect(admin, autocommit=True) as connection:
-        connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(name))
-        connection.execute(sql.SQL("CREATE DATABASE {}").format(name))
+    """The module's keyspace beside a new, empty database; no sync.toml."""
+    name = f"{place.keyspace}_{uuid4().hex[:6]}"
+    settings = place.settings.model_copy(update={"postgres_database": name})
     (place.commands.folder / "sync.toml").unlink(missing_ok=True)
-    yield place
+    with connect(place.settings, autocommit=True) as admin:
+        admin.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+        try:
+            yield Place(place.cassandra, settings, place.commands.but(POSTGRES_DATABASE=name))
+        finally:
+            admin.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))

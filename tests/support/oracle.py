@@ -66,6 +66,15 @@ def plain(cql: CqlType, value: Any) -> Any:
     return convert.get(cql.name, lambda v: v)(value)
 
 
+def without_nul(value: Any) -> Any:
+    """The value with U+0000 taken out of every text within it."""
+    if isinstance(value, str):
+        return value.replace("\0", "")
+    if isinstance(value, list | tuple):
+        return type(value)(without_nul(v) for v in value)
+    return value
+
+
 def held(pg: PgType, value: Any) -> Any:
     """What Postgres must hold of a value: itself, but for the half precision that halfvec is about."""
     if value is not None and pg.name == "halfvec":

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import psycopg
-from support.commands import Commands
 
+from support.commands import Commands
 from sync import local
 from sync.adapters.cassandra.connect import Cassandra
 from sync.adapters.postgres.connect import connect

@@ -7,6 +7,7 @@ from itertools import count as counter
 from typing import Any
 from uuid import UUID
 
+import numpy as np
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from support.cells import Raw, cell
@@ -85,6 +86,8 @@ def strategy(cql: CqlType) -> st.SearchStrategy[Any]:
     if cql.name in _SCALARS:
         return _SCALARS[cql.name]
     if cql.name == "vector":
+        if (cql.dimension or 0) > 50:
+            return st.integers(0, 2**32).map(lambda seed: _many_floats(seed, cql.dimension or 0))
         finite = st.floats(-60_000, 60_000, width=32)
         return st.lists(_mostly(finite, finite), min_size=cql.dimension or 0, max_size=cql.dimension or 0)
     inner = [strategy(a) for a in cql.args]
@@ -95,6 +98,10 @@ def strategy(cql: CqlType) -> st.SearchStrategy[Any]:
     if cql.name == "map":
         return st.lists(st.tuples(*inner), max_size=5, unique_by=lambda pair: cell(cql.args[0], pair[0]))
     return st.tuples(*(st.one_of(st.none(), s) for s in inner)).map(list)
+
+
+def _many_floats(seed: int, count: int) -> list[float]:
+    return np.random.default_rng(seed).standard_normal(count).astype(np.float32).tolist()
 
 
 def _is_sortable(value: Any) -> bool:

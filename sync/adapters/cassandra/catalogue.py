@@ -7,6 +7,7 @@ from typing import Literal
 from cassandra.cluster import Session
 from cassandra.metadata import ColumnMetadata, KeyspaceMetadata, TableMetadata
 
+from sync.adapters.cassandra.pages import quoted
 from sync.core.cql import UdtFields, parse_type
 from sync.core.ring import SizeEstimate
 from sync.core.rows import SourceColumn, SourceTable
@@ -64,6 +65,12 @@ def size_estimates(session: Session, keyspace: str, table: str) -> list[SizeEsti
         (keyspace, table),
     )
     return [SizeEstimate(int(r[0]), int(r[1]), int(r[2]) * int(r[3])) for r in rows]
+
+
+def read_one(session: Session, table: SourceTable) -> None:
+    """Read one row, whatever it is: raises the driver's Unauthorized where this role may not."""
+    name = f"{quoted(table.keyspace)}.{quoted(table.name)}"
+    session.execute(f"SELECT {quoted(table.columns[0].name)} FROM {name} LIMIT 1")
 
 
 def release_version(session: Session) -> str:

@@ -21,12 +21,13 @@ from cassandra.cluster import (
     Session,
     UnresolvableContactPoints,
 )
-from cassandra.policies import DCAwareRoundRobinPolicy, RoundRobinPolicy, TokenAwarePolicy
+from cassandra.policies import DCAwareRoundRobinPolicy, FallthroughRetryPolicy, RoundRobinPolicy, TokenAwarePolicy
 
 from sync.adapters.cassandra.pages import RAW_PROFILE, RawProtocolHandler, raw_row_factory
 from sync.errors import SettingsError, Unreachable
 from sync.settings import Settings
 
+WRITE_PROFILE = "write"
 _READ_BUFFER = 1 << 18  # the driver's own 4 kB costs a system call and a Python loop for every 4 kB of a page
 
 
@@ -150,6 +151,8 @@ def _profiles(settings: Settings, request_timeout: float) -> dict[Any, Execution
     return {
         EXEC_PROFILE_DEFAULT: ExecutionProfile(policy, **common),
         RAW_PROFILE: ExecutionProfile(policy, row_factory=raw_row_factory, **common),
+        # One attempt, no more: whoever may have written twice cannot say that a write was refused (rule 13).
+        WRITE_PROFILE: ExecutionProfile(policy, retry_policy=FallthroughRetryPolicy(), **common),
     }
 
 

@@ -12,6 +12,10 @@ from sync.errors import SettingsError, Unreachable
 from sync.settings import Settings
 
 Connection = psycopg.Connection[tuple[Any, ...]]
+STATE_SCHEMA = "sync"
+_WITHOUT_USER = r"""
+SELECT set_config('search_path', regexp_replace(current_setting('search_path'), '"\$user"(, *)?', ''), false)
+"""
 _POOLER = re.compile(r"-pooler(?=\.)")
 TRANSIENT = (psycopg.OperationalError, psycopg.InterfaceError, errors.SerializationFailure, errors.DeadlockDetected)
 """What a repetition on a new connection may cure: a restart, a suspended compute, a cut connection."""
@@ -69,7 +73,7 @@ def connect(settings: Settings, *, direct: bool = True, autocommit: bool = False
     dsn = connection_string(settings, direct)
     pooled = "-pooler." in dsn
     try:
-        connection: Connection = psycopg.connect(dsn, autocommit=autocommit, application_name="sync")
+        connection: Connection = psycopg.connect(dsn, autocommit=True, application_name="sync")
     except psycopg.OperationalError as error:
         advice = explain(error)
         if settings.database_url or settings.database_url_unpooled:
@@ -77,6 +81,11 @@ def connect(settings: Settings, *, direct: bool = True, autocommit: bool = False
         raise Unreachable(f"{target_name(settings)}: {advice}") from None
     if pooled:
         connection.prepare_threshold = None
+    elif connection.info.user == STATE_SCHEMA:
+        # The default path begins with the schema of the user's name: the application's tables would be made, or looked
+        # for, among those of the migration's state.
+        connection.execute(_WITHOUT_USER)
+    connection.autocommit = autocommit
     return connection
 
 

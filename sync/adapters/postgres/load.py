@@ -123,7 +123,7 @@ class Loader:
         counts, good = Counts(), []
         for page in batch.pages:
             for row in self._encoder.check_page(page.data, page.offset, page.count):
-                rejects.record(self._connection, self._table, lease, row)
+                rejects.record(self._connection, self._table, lease.run_id, row)
                 if row.encoded is None:
                     counts.rejected += 1
                 else:
@@ -153,7 +153,7 @@ class Loader:
         # Only the primary message: the detail may quote values.
         reason = error.diag.message_primary or type(error).__name__
         issue = Issue(error.diag.column_name or "", f"Postgres refuses it: {reason}", "reject")
-        rejects.record(self._connection, self._table, lease, CheckedRow(row.token, row.key, None, (issue,)))
+        rejects.record(self._connection, self._table, lease.run_id, CheckedRow(row.token, row.key, None, (issue,)))
 
     def _checkpoint(self, lease: Lease, batch: Batch, counts: Counts) -> bool:
         """Record how far the range is done; whether the workers were asked to stop."""

@@ -10,7 +10,6 @@ from psycopg.types.json import Jsonb
 from sync.adapters.postgres.connect import Connection
 from sync.core.encode.rows import CheckedRow, show_key
 from sync.core.rows import TableMap
-from sync.ports import Lease
 
 _RECORD = """
 INSERT INTO sync.reject (table_name, source_key, column_name, run_id, token, key, reason, action)
@@ -20,14 +19,14 @@ SET run_id = excluded.run_id, reason = excluded.reason, action = excluded.action
 """
 
 
-def record(connection: Connection, table: TableMap, lease: Lease, row: CheckedRow) -> None:
-    """Record what is wrong with a row, in the transaction that loads its batch."""
+def record(connection: Connection, table: TableMap, run_id: int, row: CheckedRow) -> None:
+    """Record what is wrong with a row, in the caller's transaction; run 0 is no backfill but a reconcile."""
     if not row.issues:
         return
     key = b"".join(len(c or b"").to_bytes(4, "big") + (c or b"") for c in row.key)
     shown = Jsonb(show_key(table.keys, row.key))
     for issue in row.issues:
-        values = (table.name, key, issue.column, lease.run_id, row.token, shown, issue.reason, issue.action)
+        values = (table.name, key, issue.column, run_id, row.token, shown, issue.reason, issue.action)
         connection.execute(_RECORD, values)
 
 

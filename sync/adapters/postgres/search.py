@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from psycopg import sql
@@ -9,7 +10,7 @@ from psycopg.types.json import Jsonb
 
 from sync.adapters.postgres.catalogue import identifier
 from sync.adapters.postgres.connect import Connection
-from sync.core.rows import TableMap
+from sync.core.rows import TableMap, TargetColumn
 
 # Operator, and the source's similarity from its distance (Cassandra, "Vector search": cosine and dot are (1 + x) / 2).
 _METRICS = {
@@ -19,17 +20,28 @@ _METRICS = {
 }
 
 
+def vector_text(vector: Sequence[float]) -> str:
+    """A vector as pgvector reads it."""
+    return "[" + ",".join(repr(float(v)) for v in vector) + "]"
+
+
+def similarity_sql(column: TargetColumn, metric: str, vector: Sequence[float]) -> tuple[sql.Composed, sql.Composed]:
+    """The distance to order by, and the source's similarity, of a column from a vector."""
+    operator, formula = _METRICS[metric]
+    asked = sql.SQL("{}::" + column.type.name).format(sql.Literal(vector_text(vector)))
+    distance = sql.SQL("({} " + operator + " {})").format(sql.Identifier(column.name), asked)
+    return distance, sql.SQL(formula).format(distance)
+
+
 def nearest(
     connection: Connection, table: TableMap, column: str, vector: list[float], limit: int, similarity: str, exact: bool
 ) -> list[tuple[tuple[Any, ...], float]]:
     """Keys and similarities of the nearest rows, nearest first; `exact` looks at every row instead of an index."""
-    operator, formula = _METRICS[similarity]
     target = next(p.target for p in table.pairs if p.source.name == column)
-    asked = sql.SQL("{}::" + target.type.name).format(sql.Literal("[" + ",".join(map(repr, vector)) + "]"))
-    distance = sql.SQL("({} " + operator + " {})").format(sql.Identifier(target.name), asked)
+    distance, asked = similarity_sql(target, similarity, vector)
     keys = sql.SQL(", ").join(sql.Identifier(p.target.name) for p in table.keys)
     statement = sql.SQL("SELECT {}, {} FROM {} WHERE {} IS NOT NULL ORDER BY {} LIMIT {}").format(
-        keys, sql.SQL(formula).format(distance), identifier(table.target), sql.Identifier(target.name), distance, limit
+        keys, asked, identifier(table.target), sql.Identifier(target.name), distance, limit
     )
     with connection.transaction():
         connection.execute(sql.SQL("SET LOCAL enable_indexscan = {}").format("off" if exact else "on"))

@@ -112,6 +112,7 @@ def default_target(cql: CqlType) -> str:
     if cql.name == "vector" and (cql.dimension or 0) <= MAX_DIMENSION:
         return f"vector({cql.dimension})"
     if cql.name in _STRUCTURED:
+        jsonb(cql)  # raises for what JSON has no form for
         return "jsonb"
     if cql.name not in _DEFAULTS:
         raise UnsupportedPair(f"the type {cql} is not known")

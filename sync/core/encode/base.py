@@ -71,12 +71,12 @@ def fields(cell: bytes, count: int) -> list[bytes | None]:
     """The fields of a tuple or UDT cell; fields added to the type after the cell was written read as null. Raises Reject."""
     found: list[bytes | None] = []
     at = 0
-    while at < len(cell) and len(found) < count:
+    while at < len(cell):
         found += _read_cells(cell, at, 1)
         at += 4 + len(found[-1] or b"")
-    if at < len(cell):
+    if any(field is not None for field in found[count:]):
         raise Reject(f"a user type with more than the {count} fields it had at the start")
-    return found + [None] * (count - len(found))
+    return found[:count] + [None] * (count - len(found))
 
 
 def _read_cells(cell: bytes, at: int, count: int) -> list[bytes | None]:

@@ -1,0 +1,95 @@
+"""Single rows of one table over CQL, as raw cells: written with a timestamp of ours, read at quorum."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from cassandra import DriverException, InvalidRequest, Unauthorized, Unavailable
+from cassandra.cluster import NoHostAvailable, ResultSet, Session
+from cassandra.protocol import SyntaxException
+from cassandra.query import BoundStatement, PreparedStatement
+
+from sync.adapters.cassandra.connect import WRITE_PROFILE, Cassandra, explain
+from sync.adapters.cassandra.pages import RAW_PROFILE, quoted
+from sync.core.encode.base import INT64
+from sync.core.encode.rows import read_cells
+from sync.core.mutations import Key, Mutation
+from sync.core.rows import SourceTable
+from sync.errors import SourceUnavailable
+from sync.ports import Outcome, Read
+
+_REFUSALS = (InvalidRequest, Unauthorized, SyntaxException, Unavailable)
+"""What a coordinator answers before it writes anything (native protocol, section 9); all else leaves the write unsure."""
+
+
+class SourceRows:
+    """Reads and writes rows of one table."""
+
+    def __init__(self, cassandra: Cassandra, table: SourceTable, timeout: float) -> None:
+        self._cassandra, self._table, self._timeout = cassandra, table, timeout
+        self._name = f"{quoted(table.keyspace)}.{quoted(table.name)}"
+        self._keys = [c.name for c in table.primary_key]
+        self._regular = [c for c in table.columns if c.kind == "regular"]
+        self._where = " AND ".join(f"{quoted(k)} = ?" for k in self._keys)
+        self._delete = self._session.prepare(f"DELETE FROM {self._name} USING TIMESTAMP ? WHERE {self._where}")
+        self._select = cassandra.raw.prepare(self._select_text())
+        self._inserts: dict[tuple[str, ...], PreparedStatement] = {}
+
+    @property
+    def _session(self) -> Session:
+        return self._cassandra.session
+
+    def write(self, mutation: Mutation, version: int) -> tuple[Outcome, str]:
+        """Send a mutation with its version as timestamp, once: what came of it, and the error in words."""
+        try:
+            self._session.execute(self._bound(mutation, version), timeout=self._timeout, execution_profile=WRITE_PROFILE)
+        except _REFUSALS as error:
+            return "refused", explain(error)
+        except (DriverException, NoHostAvailable) as error:
+            return "unsure", explain(error)
+        return "written", ""
+
+    def read(self, key: Key) -> Read:
+        """The row at quorum, with its newest timestamp. Raises SourceUnavailable."""
+        bound = BoundStatement(self._select)
+        bound.values = list(key.cells)
+        try:
+            result = self._cassandra.raw.execute(bound, timeout=self._timeout, execution_profile=RAW_PROFILE)
+        except (DriverException, NoHostAvailable) as error:
+            raise SourceUnavailable(explain(error)) from None
+        return self._row(result)
+
+    def _row(self, result: ResultSet) -> Read:
+        page = result.current_rows[0]
+        if not page.count:
+            return Read(None, 0)
+        names = [*self._keys, *(c.name for c in self._regular)]
+        cells, _ = read_cells(page.data, page.offset, 2 * len(names) - len(self._keys))
+        stamps = [INT64.unpack(c)[0] for c in cells[len(names) :] if c is not None]
+        return Read(dict(zip(names, cells, strict=False)), max(stamps, default=0))
+
+    def _bound(self, mutation: Mutation, version: int) -> BoundStatement:
+        stamp = INT64.pack(version)
+        if mutation.kind == "delete":
+            bound = BoundStatement(self._delete)
+            bound.values = [stamp, *mutation.key.cells]
+            return bound
+        # An update, too, goes as INSERT of the given columns: it sets the row marker (rule 4).
+        bound = BoundStatement(self._insert(mutation.cells))
+        bound.values = [*mutation.key.cells, *mutation.cells.values(), stamp]
+        return bound
+
+    def _insert(self, cells: Mapping[str, bytes | None]) -> PreparedStatement:
+        names = tuple(cells)
+        if names not in self._inserts:
+            columns = ", ".join(map(quoted, [*self._keys, *names]))
+            marks = ", ".join("?" * (len(self._keys) + len(names)))
+            text = f"INSERT INTO {self._name} ({columns}) VALUES ({marks}) USING TIMESTAMP ?"
+            self._inserts[names] = self._session.prepare(text)
+        return self._inserts[names]
+
+    def _select_text(self) -> str:
+        names = ", ".join(map(quoted, [*self._keys, *(c.name for c in self._regular)]))
+        # MAXWRITETIME takes collections, too (Cassandra 5, "CQL functions").
+        stamps = "".join(f", MAXWRITETIME({quoted(c.name)})" for c in self._regular)
+        return f"SELECT {names}{stamps} FROM {self._name} WHERE {self._where}"

@@ -1,0 +1,129 @@
+-- open: stamp a write and commit its intent in one statement (rule 2); no row of `made` where the epoch forbids it
+WITH e AS (
+    SELECT epoch, "primary", floor, state FROM sync.epoch ORDER BY epoch DESC LIMIT 1 FOR SHARE
+), known AS (
+    SELECT max(version) AS version FROM (
+        SELECT {version} AS version FROM {target} AS t WHERE {same_key}
+        UNION ALL SELECT version FROM sync.tombstone WHERE table_name = %(table)s AND key = %(key)s
+        UNION ALL SELECT version FROM sync.intent WHERE table_name = %(table)s AND key = %(key)s
+    ) AS all_known
+), need AS (
+    SELECT greatest(%(clock)s, e.floor, 1 + coalesce(known.version, 0)) AS need FROM e, known
+), clock AS (
+    SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint AS now
+), made AS (
+    INSERT INTO sync.intent (table_name, key, token, kind, state, version, epoch, owner, mutation)
+    SELECT %(table)s, %(key)s, %(token)s, %(kind)s, 'open',
+           need + ((%(slot)s - need) %% 1000 + 1000) %% 1000, e.epoch, %(owner)s, %(mutation)s
+    FROM e, need, clock
+    WHERE e.state = 'open' AND e."primary" = 'astra' AND need <= clock.now + %(skew)s
+    RETURNING id, version
+)
+SELECT made.id, made.version, e.epoch, e."primary", e.state, need.need - clock.now
+FROM e CROSS JOIN need CROSS JOIN clock LEFT JOIN made ON true
+
+-- lock_key: every transaction that changes a key holds its lock, taken in an earlier statement (rule 5)
+SELECT pg_advisory_xact_lock(%(lock)s)
+
+-- share_range: whoever writes a tombstone holds the backfill's range row (rule 9)
+SELECT FROM sync.range AS r JOIN sync.run ON run.id = r.run_id AND run.state = 'open'
+WHERE r.table_name = %(table)s AND r.range_end >= %(token)s
+  AND (r.range_start < %(token)s OR r.range_start = (-9223372036854775808)::bigint)
+FOR SHARE OF r
+
+-- put: the guarded write of a whole row, with its intent (rules 6 and 12)
+WITH mine AS (
+    SELECT id FROM sync.intent WHERE id = %(intent)s FOR UPDATE
+), written AS (
+    INSERT INTO {target} AS t ({columns}, {token}, {version_column})
+    SELECT {values}, %(token)s, %(version)s FROM mine
+    WHERE NOT EXISTS (
+        SELECT FROM sync.tombstone WHERE table_name = %(table)s AND key = %(key)s AND version >= %(version)s)
+    ON CONFLICT ({primary_key}) DO UPDATE SET {set_excluded}
+    WHERE coalesce({version}, 0) < %(version)s
+    RETURNING 1
+), {settle}
+
+-- update: the guarded write of some columns of a row that is there (rules 7 and 12)
+WITH mine AS (
+    SELECT id FROM sync.intent WHERE id = %(intent)s FOR UPDATE
+), written AS (
+    UPDATE {target} AS t SET {set_given}, {version_column} = %(version)s FROM mine
+    WHERE {same_key} AND coalesce({version}, 0) < %(version)s
+    RETURNING 1
+), {settle}
+
+-- delete: the guarded delete, with its tombstone (rules 8 and 12)
+WITH mine AS (
+    SELECT id FROM sync.intent WHERE id = %(intent)s FOR UPDATE
+), allowed AS (
+    SELECT id FROM mine
+    WHERE NOT EXISTS (SELECT FROM {target} AS t WHERE {same_key} AND coalesce({version}, 0) > %(version)s)
+), gone AS (
+    DELETE FROM {target} AS t USING allowed WHERE {same_key}
+), written AS (
+    INSERT INTO sync.tombstone AS t (table_name, key, token, version)
+    SELECT %(table)s, %(key)s, %(token)s, %(version)s FROM allowed
+    ON CONFLICT (table_name, key) DO UPDATE SET version = greatest(t.version, excluded.version)
+    RETURNING 1
+), {settle}
+
+-- settle: an accepted write needs its intent no more; a refused one is reconciled (rule 12)
+removed AS (
+    DELETE FROM sync.intent WHERE id IN (SELECT id FROM mine) AND EXISTS (SELECT FROM written)
+), kept AS (
+    UPDATE sync.intent SET state = 'finished' WHERE id IN (SELECT id FROM mine) AND NOT EXISTS (SELECT FROM written)
+)
+SELECT EXISTS (SELECT FROM written)
+
+-- mark: what became of a write whose second half was not done: finished, or unsure (rule 11); not if a reconcile has it
+UPDATE sync.intent SET state = %(state)s, error = %(error)s WHERE id = %(intent)s AND state = 'open'
+
+-- withdraw: the primary refused the only attempt, and nobody has claimed the intent (rule 13)
+DELETE FROM sync.intent WHERE id = %(intent)s AND state = 'open'
+
+-- pick: the key's intents that may be worked on: finished, unsure, left by a writer that is gone, or by a reconcile
+SELECT i.id, i.state, i.version, i.kind, i.mutation, i.epoch FROM sync.intent AS i
+WHERE i.table_name = %(table)s AND i.key = %(key)s
+  AND (i.state <> 'open' OR NOT EXISTS (
+      SELECT FROM sync.writer AS w WHERE w.id = i.owner AND w.state = 'active'
+        AND w.heartbeat_at > clock_timestamp() - make_interval(secs => %(writer_lease)s)))
+ORDER BY i.version
+FOR UPDATE OF i
+
+-- claim: these are going to be sent again, whatever their first attempt does (rule 15a)
+UPDATE sync.intent SET state = 'claimed' WHERE id = ANY (%(intents)s) AND state <> 'finished'
+
+-- known: what the target knows of the key (rule 15a)
+SELECT (SELECT coalesce({version}, 0) FROM {target} AS t WHERE {same_key}),
+       (SELECT version FROM sync.tombstone WHERE table_name = %(table)s AND key = %(key)s)
+
+-- set_row: the row as the primary has it, unconditionally (rule 15d)
+INSERT INTO {target} AS t ({columns}, {token}, {version_column})
+VALUES ({values}, %(token)s, %(version)s)
+ON CONFLICT ({primary_key}) DO UPDATE SET {set_excluded}
+
+-- set_absent: the primary has no such row (rule 15d)
+WITH gone AS (DELETE FROM {target} AS t WHERE {same_key})
+INSERT INTO sync.tombstone AS t (table_name, key, token, version)
+VALUES (%(table)s, %(key)s, %(token)s, %(version)s)
+ON CONFLICT (table_name, key) DO UPDATE SET version = greatest(t.version, excluded.version)
+
+-- remove: exactly the intents that were picked
+DELETE FROM sync.intent WHERE id = ANY (%(intents)s)
+
+-- due: keys of a table with intents to work on, taken for a while so that workers do not queue up behind each other
+UPDATE sync.intent SET lease_owner = %(owner)s, lease_until = clock_timestamp() + make_interval(secs => %(lease)s)
+WHERE id IN (
+    SELECT i.id FROM sync.intent AS i
+    WHERE i.table_name = %(table)s AND (i.lease_until IS NULL OR i.lease_until < clock_timestamp())
+      AND (i.state <> 'open' OR NOT EXISTS (
+          SELECT FROM sync.writer AS w WHERE w.id = i.owner AND w.state = 'active'
+            AND w.heartbeat_at > clock_timestamp() - make_interval(secs => %(writer_lease)s)))
+    ORDER BY i.id LIMIT %(limit)s FOR UPDATE SKIP LOCKED)
+RETURNING key, token, mutation, kind
+
+-- failed: a reconcile did not succeed; it is tried again, later each time
+UPDATE sync.intent SET attempts = attempts + 1, error = %(error)s,
+    lease_until = clock_timestamp() + make_interval(secs => least(300, 2 ^ least(attempts, 8)))
+WHERE table_name = %(table)s AND key = %(key)s

@@ -1,0 +1,92 @@
+"""The statements of one table's forward writes and reconciles, made once from `sql/journal.sql`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from functools import cached_property
+
+from psycopg import sql
+
+from sync.adapters.postgres.catalogue import identifier
+from sync.adapters.postgres.queries import queries
+from sync.core.encode.rows import TOKEN_COLUMN, VERSION_COLUMN, RowEncoder
+from sync.core.rows import ColumnPair, TableMap
+
+_SQL = queries("journal")
+
+
+class Statements:
+    """Parameters are named: `k0`, `k1`, … the key's cells, `c_<i>` the i-th column's, and those of the SQL file."""
+
+    def __init__(self, table: TableMap, encoder: RowEncoder) -> None:
+        self.pairs = encoder.pairs
+        self.keys = encoder.pairs[: encoder.key_count]
+        self.others = encoder.pairs[encoder.key_count :]
+        version = sql.SQL("t.{}").format(sql.Identifier(VERSION_COLUMN))
+        self._parts: dict[str, sql.Composable] = {
+            "target": identifier(table.target),
+            "version": version,
+            "token": sql.Identifier(TOKEN_COLUMN),
+            "version_column": sql.Identifier(VERSION_COLUMN),
+            "columns": _list(sql.Identifier(p.target.name) for p in self.pairs),
+            "values": _list(sql.Placeholder(self.parameter(p)) for p in self.pairs),
+            "primary_key": _list(sql.Identifier(p.target.name) for p in self.keys),
+            "same_key": sql.SQL(" AND ").join(
+                sql.SQL("t.{} = {}").format(sql.Identifier(p.target.name), sql.Placeholder(self.parameter(p)))
+                for p in self.keys
+            ),
+            "set_excluded": self._set_excluded(),
+            "settle": sql.SQL(_SQL["settle"]),
+        }
+
+    def parameter(self, pair: ColumnPair) -> str:
+        """The name of a column's parameter."""
+        return f"c_{self.pairs.index(pair)}"
+
+    def update(self, given: list[ColumnPair]) -> sql.Composed:
+        """The guarded update of these columns."""
+        assignments = _list(
+            sql.SQL("{} = {}").format(sql.Identifier(p.target.name), sql.Placeholder(self.parameter(p))) for p in given
+        )
+        return self._made("update", set_given=assignments)
+
+    @cached_property
+    def open(self) -> sql.Composed:
+        """Stamp a write and commit its intent."""
+        return self._made("open")
+
+    @cached_property
+    def put(self) -> sql.Composed:
+        """The guarded write of a whole row."""
+        return self._made("put")
+
+    @cached_property
+    def delete(self) -> sql.Composed:
+        """The guarded delete."""
+        return self._made("delete")
+
+    @cached_property
+    def known(self) -> sql.Composed:
+        """What the target knows of a key."""
+        return self._made("known")
+
+    @cached_property
+    def set_row(self) -> sql.Composed:
+        """The row as the primary has it."""
+        return self._made("set_row")
+
+    @cached_property
+    def set_absent(self) -> sql.Composed:
+        """The primary has no such row."""
+        return self._made("set_absent")
+
+    def _made(self, name: str, **more: sql.Composable) -> sql.Composed:
+        return sql.SQL(_SQL[name]).format(**self._parts, **more)
+
+    def _set_excluded(self) -> sql.Composable:
+        names = [*(p.target.name for p in self.others), TOKEN_COLUMN, VERSION_COLUMN]
+        return _list(sql.SQL("{0} = excluded.{0}").format(sql.Identifier(n)) for n in names)
+
+
+def _list(parts: Iterable[sql.Composable]) -> sql.Composed:
+    return sql.SQL(", ").join(parts)

@@ -1,0 +1,118 @@
+"""Every process that writes to both sides is registered in Postgres, with a heartbeat (rules 28 to 30).
+
+The heartbeat also records what could not be recorded when Postgres was away: marks that are still kept aside.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import time
+import uuid
+from collections import deque
+from collections.abc import Callable
+from threading import Event, Lock, Thread
+from typing import Literal
+
+import psycopg
+from psycopg_pool import PoolTimeout
+
+from sync.adapters.postgres.journal import Writer
+from sync.adapters.postgres.pool import Pool
+from sync.core.versions import SLOTS
+from sync.errors import PreflightError, TargetUnavailable
+from sync.ports import Intent, TableJournal
+from sync.settings import DualWriteTuning
+
+log = logging.getLogger(__name__)
+_REGISTER = """
+INSERT INTO sync.writer (id, slot, host, pid, epoch, state)
+SELECT %(id)s, free.slot, %(host)s, %(pid)s, (SELECT max(epoch) FROM sync.epoch), 'active'
+FROM (SELECT s AS slot FROM generate_series(0, %(slots)s - 1) AS s
+      WHERE s NOT IN (SELECT slot FROM sync.writer WHERE state <> 'signed_off') ORDER BY s LIMIT 1) AS free
+RETURNING slot
+"""
+_HEARTBEAT = """
+UPDATE sync.writer SET heartbeat_at = clock_timestamp(), unrecorded = %s,
+    epoch = (SELECT max(epoch) FROM sync.epoch),
+    clock_skew_us = %s - (extract(epoch FROM clock_timestamp()) * 1000000)::bigint
+WHERE id = %s
+"""
+_RING_SECONDS = 0.25
+_Mark = tuple[TableJournal, Intent, Literal["finished", "unsure"], str]
+
+
+class Registration:
+    """This process as a writer: its slot, its heartbeat, and the marks it keeps aside while Postgres is away."""
+
+    def __init__(self, pool: Pool, tuning: DualWriteTuning, ring: Callable[[str], object]) -> None:
+        self._pool, self._tuning, self._ring = pool, tuning, ring
+        self._to_ring: set[str] = set()
+        self._aside: deque[_Mark] = deque()
+        self._lock, self._end = Lock(), Event()
+        name = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:6]}"
+        slot = self._register(name)
+        self.writer = Writer(name, slot, int(tuning.most_skew_seconds * 1_000_000), tuning.writer_lease_seconds)
+        self._thread = Thread(target=self._beat, name="sync-heartbeat", daemon=True)
+        self._thread.start()
+
+    def _register(self, name: str) -> int:
+        values = {"id": name, "host": socket.gethostname(), "pid": os.getpid(), "slots": SLOTS}
+        with self._pool.connection() as connection, connection.transaction():
+            # One at a time: two writers must never share a slot.
+            connection.execute("LOCK TABLE sync.writer IN SHARE ROW EXCLUSIVE MODE")
+            row = connection.execute(_REGISTER, values).fetchone()
+        if row is None:
+            raise PreflightError(f"all {SLOTS} writer slots are taken: `sync writers` shows by whom")
+        return int(row[0])
+
+    def left(self, table: str) -> None:
+        """An intent of this table is left to reconciliation: ring for it, soon and once for many."""
+        with self._lock:
+            self._to_ring.add(table)
+
+    def later(self, journal: TableJournal, intent: Intent, state: Literal["finished", "unsure"], error: str) -> None:
+        """Keep a mark until Postgres takes it. Lost with the process it is no loss: the intent stays, and is claimed."""
+        with self._lock:
+            self._aside.append((journal, intent, state, error))
+
+    def sign_off(self) -> None:
+        """End the registration; what is kept aside is recorded first, or the writer stays registered and is claimed from."""
+        self._end.set()
+        self._thread.join()
+        try:
+            self._record()
+            self._ring_for_left()
+            with self._pool.connection() as connection:
+                connection.execute("UPDATE sync.writer SET state = 'signed_off' WHERE id = %s", (self.writer.id,))
+        except (TargetUnavailable, psycopg.Error, PoolTimeout) as error:
+            log.warning("this writer could not sign off: %s", error)
+
+    def _beat(self) -> None:
+        due = 0.0
+        while not self._end.wait(_RING_SECONDS):
+            self._ring_for_left()
+            if time.monotonic() < due:
+                continue
+            due = time.monotonic() + self._tuning.heartbeat_seconds
+            try:
+                self._record()
+                with self._pool.connection() as connection:
+                    connection.execute(_HEARTBEAT, (len(self._aside), time.time_ns() // 1000, self.writer.id))
+            except (TargetUnavailable, psycopg.Error, PoolTimeout) as error:
+                log.warning("no heartbeat: %s", " ".join(str(error).split()))
+
+    def _ring_for_left(self) -> None:
+        with self._lock:
+            tables, self._to_ring = self._to_ring, set()
+        for table in tables:
+            self._ring(table)
+
+    def _record(self) -> None:
+        while self._aside:
+            journal, intent, state, error = self._aside[0]
+            journal.mark(intent, state, error)
+            self.left(journal.table)
+            with self._lock:
+                self._aside.popleft()

@@ -1,0 +1,54 @@
+"""A write as it was asked for, kept in its intent so that it can be sent again with its own timestamp (rule 15)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+Kind = Literal["put", "update", "delete"]
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """A row's key: its raw CQL cells in key order, its canonical bytes, its token."""
+
+    table: str
+    cells: tuple[bytes, ...]
+    canonical: bytes
+    token: int
+
+
+@dataclass(frozen=True, slots=True)
+class Mutation:
+    """`put` and `update` carry the raw CQL cells to write (a put: every column), `delete` only the key."""
+
+    kind: Kind
+    key: Key
+    cells: Mapping[str, bytes | None]
+
+
+def pack_cells(key: tuple[bytes, ...], cells: Mapping[str, bytes | None]) -> bytes:
+    """Key cells and named cells as one string of bytes."""
+    parts = [len(key).to_bytes(2, "big"), *(_cell(c) for c in key)]
+    for name, cell in cells.items():
+        parts += [_cell(name.encode()), _cell(cell)]
+    return b"".join(parts)
+
+
+def unpack_cells(data: bytes) -> tuple[tuple[bytes, ...], dict[str, bytes | None]]:
+    """What `pack_cells` packed."""
+    found: list[bytes | None] = []
+    at = 2
+    while at < len(data):
+        length = int.from_bytes(data[at : at + 4], "big", signed=True)
+        at += 4
+        found.append(data[at : at + length] if length >= 0 else None)
+        at += max(length, 0)
+    count = int.from_bytes(data[:2], "big")
+    key, named = found[:count], found[count:]
+    return tuple(c or b"" for c in key), {(n or b"").decode(): c for n, c in zip(named[::2], named[1::2], strict=True)}
+
+
+def _cell(cell: bytes | None) -> bytes:
+    return b"\xff\xff\xff\xff" if cell is None else len(cell).to_bytes(4, "big") + cell

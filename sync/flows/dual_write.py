@@ -1,0 +1,84 @@
+"""A write to both sides while the source is primary: intent, primary, then the target with the end of the intent.
+
+Whatever fails behind the intent leaves the intent, and reconciliation makes both sides equal. The caller's answer is the
+primary's: a sick secondary costs the application nothing but the journal's commit (invariant 8).
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+from sync.core.mutations import Mutation
+from sync.errors import TargetUnavailable, WriteRefused, WriteUnsure
+from sync.failpoints import failpoint
+from sync.ports import Intent, PrimaryRows, TableJournal
+
+log = logging.getLogger(__name__)
+Mode = Literal["inline", "queued"]
+
+
+class Aside(Protocol):
+    """Rings for what is left to reconciliation; keeps marks that Postgres could not take until it is back."""
+
+    def left(self, table: str) -> None: ...
+    def later(self, journal: TableJournal, intent: Intent, state: Literal["finished", "unsure"], error: str) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class ForwardWrite:
+    """Writes one table's rows to both sides."""
+
+    journal: TableJournal
+    primary: PrimaryRows
+    aside: Aside
+    mode: Mode = "inline"
+
+    def write(self, mutation: Mutation) -> bool:
+        """Write to both sides; True. Raises WriteRefused, WriteUnsure; EpochChanged and TargetUnavailable before anything."""
+        failpoint("write.before_intent")
+        intent = self.journal.open(mutation)
+        failpoint("write.after_intent")
+        outcome, error = self.primary.write(mutation, intent.version)
+        failpoint("write.after_primary")
+        if outcome == "refused":
+            self._withdraw(intent, error)
+        if outcome == "unsure":
+            self._mark(intent, "unsure", error)
+            raise WriteUnsure(f"{mutation.key.table}: the primary did not answer ({error}); it will settle on both sides")
+        self._second_half(mutation, intent)
+        return True
+
+    def _withdraw(self, intent: Intent, error: str) -> None:
+        try:
+            withdrawn = self.journal.withdraw(intent)
+        except TargetUnavailable as away:
+            # The refused write stays as an intent that was never acknowledged: a reconcile would replay it.
+            log.warning("the intent of a refused write could not be withdrawn: %s", away)
+            raise WriteUnsure(
+                f"the primary refused the write ({error}), and the journal is away: it may still be tried"
+            ) from None
+        if not withdrawn:
+            raise WriteUnsure(f"the primary refused the write ({error}), but a reconcile had begun to repeat it")
+        raise WriteRefused(f"the primary refused the write: {error}")
+
+    def _second_half(self, mutation: Mutation, intent: Intent) -> None:
+        if self.mode == "queued":
+            self._mark(intent, "finished", "")
+            return
+        try:
+            if not self.journal.write(mutation, intent):
+                self.aside.left(self.journal.table)  # refused by the guard: something newer is there
+            failpoint("write.after_secondary")
+        except TargetUnavailable as error:
+            self.aside.later(self.journal, intent, "finished", str(error))
+        except ValueError as error:  # a value that the target cannot hold: the reconcile records the reject
+            self._mark(intent, "finished", str(error))
+
+    def _mark(self, intent: Intent, state: Literal["finished", "unsure"], error: str) -> None:
+        try:
+            self.journal.mark(intent, state, error)
+            self.aside.left(self.journal.table)
+        except TargetUnavailable as away:
+            self.aside.later(self.journal, intent, state, f"{error} {away}".strip())

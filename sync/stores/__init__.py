@@ -1,0 +1,18 @@
+"""The stores as an application sees them: one interface over Cassandra, over Postgres, and over both at once."""
+
+from __future__ import annotations
+
+from sync.settings import load_config, load_settings
+from sync.stores.cql import CqlStore
+from sync.stores.dual import DualWriteStore
+from sync.stores.postgres import PostgresStore
+
+__all__ = ["CqlStore", "DualWriteStore", "PostgresStore", "open_store"]
+
+
+def open_store() -> CqlStore | PostgresStore | DualWriteStore:
+    """The store that the environment asks for: STORAGE_BACKEND's own, or both with SYNC_DUAL_WRITE=true."""
+    settings = load_settings()
+    if settings.sync_dual_write:
+        return DualWriteStore(settings, load_config(settings.sync_config))
+    return CqlStore(settings) if settings.storage_backend == "astra" else PostgresStore(settings)

@@ -1,0 +1,107 @@
+"""The store interface over both sides: every write goes to both, and what one side missed is reconciled."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from types import TracebackType
+from typing import Any
+
+from sync.adapters.cassandra.cells import Cells
+from sync.adapters.cassandra.rows import SourceRows
+from sync.adapters.postgres.journal import Journal
+from sync.adapters.postgres.writers import Registration
+from sync.adapters.queue import Doorbell, redis_connection
+from sync.core.encode.rows import RowEncoder
+from sync.core.mutations import Mutation
+from sync.errors import PreflightError, SyncError
+from sync.flows.dual_write import ForwardWrite
+from sync.settings import Config, Settings
+from sync.stores.cql import CqlStore
+from sync.stores.postgres import PostgresStore
+from sync.wiring.copying import map_tables
+
+log = logging.getLogger(__name__)
+
+
+class DualWriteStore:
+    """Writes go to both sides, reads to the primary. Safe to use from many threads."""
+
+    def __init__(self, settings: Settings, config: Config) -> None:
+        self._settings, self._config = settings, config
+        self._source = CqlStore(settings, config.dual_write.primary_timeout_seconds)
+        self._target = PostgresStore(settings, config.dual_write.connections)
+        self._registration = Registration(self._target.pool, config.dual_write, bell(settings))
+        self._tables: dict[str, tuple[Cells, ForwardWrite]] = {}
+
+    def __enter__(self) -> DualWriteStore:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Sign off and close the connections."""
+        self._registration.sign_off()
+        self._target.close()
+        self._source.close()
+
+    def put(self, table: str, row: Mapping[str, Any]) -> bool:
+        """Write a whole row: a column left out becomes null on both sides."""
+        cells, flow = self._of(table)
+        return flow.write(Mutation("put", cells.key(row), cells.row(row)))
+
+    def put_many(self, table: str, rows: Iterable[Mapping[str, Any]]) -> bool:
+        """Write whole rows, each on its own."""
+        for row in rows:
+            self.put(table, row)
+        return True
+
+    def update(self, table: str, key: Mapping[str, Any], changes: Mapping[str, Any]) -> bool:
+        """Write some columns; the row is made where there is none."""
+        cells, flow = self._of(table)
+        return flow.write(Mutation("update", cells.only_key(key), cells.some(changes)))
+
+    def delete(self, table: str, key: Mapping[str, Any]) -> bool:
+        """Delete a row, if there is one."""
+        cells, flow = self._of(table)
+        return flow.write(Mutation("delete", cells.only_key(key), {}))
+
+    def get(self, table: str, key: Mapping[str, Any]) -> dict[str, Any] | None:
+        """The primary's row, or None."""
+        return self._source.get(table, key)
+
+    def search(self, table: str, column: str, vector: Sequence[float], limit: int = 10) -> list[tuple[dict[str, Any], float]]:
+        """The primary's nearest rows with their similarity, nearest first."""
+        return self._source.search(table, column, vector, limit)
+
+    def count(self, table: str) -> int:
+        """How many rows the primary has."""
+        return self._source.count(table)
+
+    def _of(self, table: str) -> tuple[Cells, ForwardWrite]:
+        if table not in self._tables:
+            self._tables[table] = self._make(table)
+        return self._tables[table]
+
+    def _make(self, table: str) -> tuple[Cells, ForwardWrite]:
+        source = self._source.source(table)
+        if any(c.type.name == "counter" for c in source.columns):
+            raise PreflightError(f"{table}: a counter cannot be written on both sides: an increment is not repeatable")
+        with self._target.pool.connection() as connection:
+            mapped = map_tables(self._source.cassandra, connection, self._settings, self._config, [table])[table]
+        encoder = RowEncoder(mapped, 0)
+        cassandra, tuning = self._source.cassandra, self._config.dual_write
+        cells = Cells(cassandra.session, source, encoder)
+        journal = Journal(self._target.pool, mapped, encoder, self._registration.writer)
+        rows = SourceRows(cassandra, source, tuning.primary_timeout_seconds)
+        return cells, ForwardWrite(journal, rows, self._registration, self._config.mode(table))
+
+
+def bell(settings: Settings) -> Callable[[str], object]:
+    """Rings for a table's intents. Without Redis it stays silent: the sweeper of `sync worker` finds them all the same."""
+    try:
+        return Doorbell(redis_connection(settings)).ring_reconcile
+    except SyncError as error:
+        log.warning("%s; intents wait for `sync worker`", error)
+        return lambda table: False

@@ -1,0 +1,184 @@
+"""The store interface over Postgres alone: what the application runs on after the migration."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from types import TracebackType
+from typing import Any
+
+import psycopg
+from psycopg import sql
+from psycopg.rows import dict_row
+from psycopg.types.json import Jsonb
+from psycopg_pool import PoolTimeout
+
+from sync.adapters.postgres.catalogue import identifier, read_target
+from sync.adapters.postgres.pool import open_pool
+from sync.adapters.postgres.search import similarity_sql, vector_text
+from sync.core.rows import TargetColumn, TargetTable
+from sync.errors import TargetUnavailable, WriteRefused, WriteUnsure
+from sync.settings import Settings
+
+_VECTORS = frozenset({"vector", "halfvec"})
+_AWAY = (psycopg.OperationalError, psycopg.InterfaceError, PoolTimeout)
+_REFUSED = (psycopg.DataError, psycopg.IntegrityError, psycopg.ProgrammingError, psycopg.NotSupportedError)
+
+
+class PostgresStore:
+    """Rows of the target's tables as dictionaries."""
+
+    def __init__(self, settings: Settings, size: int = 8) -> None:
+        self.pool = open_pool(settings, size)
+        self._tables: dict[str, TargetTable] = {}
+
+    def __enter__(self) -> PostgresStore:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connections."""
+        self.pool.close()
+
+    def put(self, table: str, row: Mapping[str, Any]) -> bool:
+        """Write a whole row: a column left out becomes null."""
+        found = self._table(table)
+        columns = [c for c in found.columns if not c.generated]
+        self._known(found, row)
+        names = [sql.Identifier(c.name) for c in columns]
+        rest = [n for c, n in zip(columns, names, strict=True) if c.name not in found.primary_key]
+        changes = sql.SQL(", ").join(sql.SQL("{0} = excluded.{0}").format(n) for n in rest)
+        action = sql.SQL("UPDATE SET {}").format(changes) if rest else sql.SQL("NOTHING")
+        statement = sql.SQL("INSERT INTO {} ({}) VALUES ({}) ON CONFLICT ({}) DO {}").format(
+            identifier(found),
+            sql.SQL(", ").join(names),
+            sql.SQL(", ").join(map(_placeholder, columns)),
+            sql.SQL(", ").join(map(sql.Identifier, found.primary_key)),
+            action,
+        )
+        self._execute(statement, [_adapted(c, row.get(c.name)) for c in columns])
+        return True
+
+    def put_many(self, table: str, rows: Iterable[Mapping[str, Any]]) -> bool:
+        """Write whole rows, each on its own."""
+        for row in rows:
+            self.put(table, row)
+        return True
+
+    def update(self, table: str, key: Mapping[str, Any], changes: Mapping[str, Any]) -> bool:
+        """Write some columns; False, and nothing written, where there is no such row."""
+        found = self._table(table)
+        given = self._known(found, changes)
+        if not given:
+            raise WriteRefused(f"{table}: an update of no column")
+        sets = sql.SQL(", ").join(sql.SQL("{} = {}").format(sql.Identifier(c.name), _placeholder(c)) for c in given)
+        where, values = self._where(found, key)
+        statement = sql.SQL("UPDATE {} SET {} WHERE {}").format(identifier(found), sets, where)
+        return self._execute(statement, [*(_adapted(c, changes[c.name]) for c in given), *values]) > 0
+
+    def delete(self, table: str, key: Mapping[str, Any]) -> bool:
+        """Delete a row, if there is one."""
+        found = self._table(table)
+        where, values = self._where(found, key)
+        self._execute(sql.SQL("DELETE FROM {} WHERE {}").format(identifier(found), where), values)
+        return True
+
+    def get(self, table: str, key: Mapping[str, Any]) -> dict[str, Any] | None:
+        """The row, or None. Raises TargetUnavailable."""
+        found = self._table(table)
+        where, values = self._where(found, key)
+        rows = self._query(sql.SQL("SELECT {} FROM {} WHERE {}").format(_columns(found), identifier(found), where), values)
+        return _plain(found, rows[0]) if rows else None
+
+    def search(self, table: str, column: str, vector: Sequence[float], limit: int = 10) -> list[tuple[dict[str, Any], float]]:
+        """The nearest rows by cosine with Cassandra's similarity, (1 + cosine) / 2; nearest first."""
+        found = self._table(table)
+        kind = found.column(column)
+        if kind is None or kind.type.name not in ("vector", "halfvec"):
+            raise WriteRefused(f"{table}: {column} is no vector column")
+        distance, similarity = similarity_sql(kind, "cosine", vector)
+        statement = sql.SQL("SELECT {}, {} AS _similarity FROM {} WHERE {} IS NOT NULL ORDER BY {} LIMIT {}").format(
+            _columns(found), similarity, identifier(found), sql.Identifier(column), distance, int(limit)
+        )
+        rows = self._query(statement, [])
+        return [(_plain(found, row), float(row["_similarity"])) for row in rows]
+
+    def count(self, table: str) -> int:
+        """How many rows there are."""
+        rows = self._query(sql.SQL("SELECT count(*) AS n FROM {}").format(identifier(self._table(table))), [])
+        return int(rows[0]["n"])
+
+    def _table(self, name: str) -> TargetTable:
+        if name not in self._tables:
+            with self._away(), self.pool.connection() as connection:
+                found = read_target(connection, name)
+            if found is None:
+                raise WriteRefused(f"there is no table {name!r} in Postgres")
+            self._tables[name] = found
+        return self._tables[name]
+
+    def _known(self, table: TargetTable, values: Mapping[str, Any]) -> list[TargetColumn]:
+        columns = []
+        for name in values:
+            column = table.column(name)
+            if column is None:
+                raise WriteRefused(f"{table.name}: {name} is no column")
+            columns.append(column)
+        return columns
+
+    def _where(self, table: TargetTable, key: Mapping[str, Any]) -> tuple[sql.Composed, list[Any]]:
+        if set(key) != set(table.primary_key):
+            raise WriteRefused(f"{table.name}: the key is {', '.join(table.primary_key)}, not {', '.join(key) or 'nothing'}")
+        where = sql.SQL(" AND ").join(sql.SQL("{} = %s").format(sql.Identifier(n)) for n in key)
+        return where, list(key.values())
+
+    def _execute(self, statement: sql.Composed, values: list[Any]) -> int:
+        try:
+            with self.pool.connection() as connection:
+                return connection.execute(statement, values).rowcount
+        except _REFUSED as error:
+            raise WriteRefused(error.diag.message_primary or str(error)) from None
+        except PoolTimeout as error:
+            raise TargetUnavailable(str(error)) from None
+        except _AWAY as error:
+            raise WriteUnsure(" ".join(str(error).split())) from None
+
+    def _query(self, statement: sql.Composed, values: list[Any]) -> list[dict[str, Any]]:
+        with self._away(), self.pool.connection() as connection, connection.cursor(row_factory=dict_row) as cursor:
+            return cursor.execute(statement, values).fetchall()
+
+    @contextmanager
+    def _away(self) -> Iterator[None]:
+        try:
+            yield
+        except _AWAY as error:
+            raise TargetUnavailable(" ".join(str(error).split())) from None
+
+
+def _placeholder(column: TargetColumn) -> sql.Composable:
+    return sql.SQL("%s::{}").format(sql.SQL(column.type.name)) if column.type.name in _VECTORS else sql.SQL("%s")
+
+
+def _adapted(column: TargetColumn, value: Any) -> Any:
+    if value is None:
+        return None
+    if column.type.name == "jsonb":
+        return Jsonb(value)
+    return vector_text(value) if column.type.name in _VECTORS else value
+
+
+def _columns(table: TargetTable) -> sql.Composed:
+    return sql.SQL(", ").join(
+        sql.SQL("{0}::text AS {0}").format(sql.Identifier(c.name)) if c.type.name in _VECTORS else sql.Identifier(c.name)
+        for c in table.columns
+    )
+
+
+def _plain(table: TargetTable, row: Mapping[str, Any]) -> dict[str, Any]:
+    return {c.name: _value(c, row[c.name]) for c in table.columns}
+
+
+def _value(column: TargetColumn, value: Any) -> Any:
+    return [float(v) for v in value.strip("[]").split(",")] if column.type.name in _VECTORS and value is not None else value

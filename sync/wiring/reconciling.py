@@ -1,0 +1,62 @@
+"""What a worker process does: drain intents."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from contextlib import closing
+
+import psycopg
+
+from sync.adapters.cassandra.cells import Cells
+from sync.adapters.cassandra.connect import open_cassandra
+from sync.adapters.cassandra.rows import SourceRows
+from sync.adapters.postgres.connect import connect
+from sync.adapters.postgres.journal import Journal, Writer
+from sync.adapters.postgres.migrations import state_exists
+from sync.adapters.postgres.pool import open_pool
+from sync.adapters.queue import Doorbell, redis_connection
+from sync.core.encode.rows import RowEncoder
+from sync.core.mutations import Key
+from sync.errors import SyncError
+from sync.flows.drain import Drain
+from sync.flows.reconcile import Reconcile
+from sync.settings import Config, Settings
+from sync.wiring.copying import map_tables, worker_name
+
+log = logging.getLogger(__name__)
+_DUE = "SELECT DISTINCT table_name FROM sync.intent WHERE lease_until IS NULL OR lease_until < clock_timestamp()"
+
+
+def sweep(settings: Settings) -> list[str]:
+    """Ring for every table with intents that nobody is working on; their names. What is away is tried again later."""
+    try:
+        with closing(connect(settings, direct=False, autocommit=True)) as connection:
+            tables = [str(row[0]) for row in connection.execute(_DUE).fetchall()] if state_exists(connection) else []
+        if tables:
+            doorbell = Doorbell(redis_connection(settings))
+            for table in tables:
+                doorbell.ring_reconcile(table)
+    except (SyncError, psycopg.Error) as error:
+        log.warning("sweep: %s", " ".join(str(error).split()))
+        return []
+    return tables
+
+
+def drain_job(settings: Settings, config: Config, table: str, stopped: Callable[[], bool]) -> int:
+    """Drain one table's intents; how many keys. Opens and closes all its connections."""
+    tuning = config.dual_write
+    with open_cassandra(settings, tuning.primary_timeout_seconds) as cassandra, closing(open_pool(settings, 2)) as pool:
+        with pool.connection() as connection:
+            mapped = map_tables(cassandra, connection, settings, config, [table])[table]
+        encoder = RowEncoder(mapped, 0)
+        cells = Cells(cassandra.session, mapped.source, encoder)
+        # A reconcile stamps nothing, so it needs no slot.
+        writer = Writer(worker_name(), 0, 0, tuning.writer_lease_seconds)
+        journal = Journal(pool, mapped, encoder, writer)
+        reconcile = Reconcile(journal, SourceRows(cassandra, mapped.source, tuning.primary_timeout_seconds))
+
+        def key(canonical: bytes, mutation: bytes | None) -> Key:
+            return cells.known_key(canonical, mutation, journal.key_values)
+
+        return Drain(journal, reconcile, key, tuning.writer_lease_seconds).run(worker_name(), stopped)

@@ -1,0 +1,247 @@
+"""`sync schema apply` and the migrations themselves."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from support.places import NewPlace, Place
+
+from sync.adapters.postgres import migrations
+from sync.adapters.postgres.connect import connect, connection_string
+from sync.local.postgres import PostgresServer
+
+pytest_plugins = ("support.fixtures",)
+
+APPLICATION = Path(migrations.__file__).parents[3] / "migrations" / migrations.APPLICATION
+NOTHING = "nothing to do: the schema is as it should be\n"
+BOTH = ["applied 002_postgres_schema.sql", "applied 003_sync_state.sql"]
+GUIDE = {"songs", "metadata", "genres", "embeddings"}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def source(place: Place) -> Iterator[None]:
+    """The example's tables in the source, with vectors of 8 dimensions: `schema apply --source` makes them."""
+    done = place.commands.run("schema", "apply", "--source", "--dimension", "8", "--json")
+    assert done.code == 0, done
+    made = [line for line in done.json["done"] if line.startswith("source: ")]
+    assert len(made) == 5
+    yield
+
+
+def program(name: str) -> str:
+    return str(PostgresServer(Path("/nowhere")).program_path(name))
+
+
+def dump(place: Place) -> list[str]:
+    """The database's whole schema; which migrations are recorded is no part of it."""
+    command = [program("pg_dump"), "--schema-only", "--exclude-table=sync.migration", connection_string(place.settings)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    return [line for line in done.stdout.splitlines() if "restrict" not in line]  # a random word a run
+
+
+def psql(place: Place, text: str, options: str = "") -> str:
+    """Run a file's text as `psql < file` does; what it said on stderr."""
+    command = [program("psql"), "-X", "-q", "-v", "ON_ERROR_STOP=1", connection_string(place.settings)]
+    env = {**os.environ, "PGOPTIONS": options}
+    return subprocess.run(command, input=text, capture_output=True, text=True, check=True, env=env).stderr
+
+
+def vector_of(place: Place) -> tuple[str, str | None]:
+    """The type of embeddings.embedding and its index."""
+    ((kind,),) = place.sql(
+        "SELECT format_type(atttypid, atttypmod) FROM pg_attribute "
+        "WHERE attrelid = 'embeddings'::regclass AND attname = 'embedding'"
+    )
+    found = place.sql("SELECT indexdef FROM pg_indexes WHERE indexname = 'embeddings_embedding_idx'")
+    return str(kind), str(found[0][0]) if found else None
+
+
+def test_the_second_time_there_is_nothing_to_do(fresh: Place) -> None:
+    """An `apply` that runs again what is there would take locks, or fail, at each deployment."""
+    first = fresh.commands.run("schema", "apply", "--json")
+    assert first.json == {"dry_run": False, "done": BOTH}
+    assert fresh.commands.run("schema", "apply", "--json").json == {"dry_run": False, "done": []}
+    again = fresh.commands.run("schema", "apply", "--source")
+    assert (again.code, again.out, again.err) == (0, NOTHING, "")
+    assert fresh.sql("SELECT name FROM sync.migration ORDER BY name") == [(n.split()[1],) for n in BOTH]
+
+
+def test_several_at_once(fresh: Place) -> None:
+    """Two deployments at the same moment must neither fail nor apply anything twice."""
+    running = [fresh.commands.start("schema", "apply") for _ in range(3)]
+    ended = [process.communicate(timeout=60) for process in running]
+    assert [process.returncode for process in running] == [0, 0, 0], ended
+    assert sorted(out for out, _ in ended) == sorted(["\n".join(BOTH) + "\n", NOTHING, NOTHING])
+
+
+def test_a_fresh_schema_is_all_migrations_in_turn(fresh: Place, new_place: NewPlace) -> None:
+    """Whoever applies file by file, or again, or with psql, must get the very schema that a newcomer gets."""
+    assert fresh.commands.run("schema", "apply").code == 0
+    with new_place() as other:
+        for text in migrations.texts().values():
+            psql(other, text, "-c sync.dimension=8")
+        with closing(connect(other.settings, autocommit=True)) as connection:
+            for name, text in migrations.texts().items():
+                assert migrations.apply(connection, name, text, 8)
+                assert not migrations.apply(connection, name, text, 8)
+                assert migrations.apply(connection, name, f"{text}-- changed\n", 8)
+        assert dump(other) == dump(fresh)
+
+
+def test_the_applications_tables_are_not_among_the_states(fresh: Place) -> None:
+    """A role named like the state's schema has it in front of its search path: `sync finish` would drop the application."""
+    assert fresh.settings.postgres_user == "sync"
+    assert fresh.commands.run("schema", "apply").code == 0
+    homes = fresh.sql("SELECT schemaname FROM pg_tables WHERE tablename IN ('songs', 'metadata', 'genres', 'embeddings')")
+    assert homes == [("public",)] * 4
+    assert fresh.sql("SELECT nspname FROM pg_extension JOIN pg_namespace n ON n.oid = extnamespace WHERE extname = 'vector'") == [
+        ("public",)
+    ]  # fmt: skip
+    with closing(connect(fresh.settings)) as connection:
+        assert connection.execute("SELECT to_regclass('run'), current_setting('search_path')").fetchone() == (None, "public")
+        connection.rollback()
+        assert connection.execute("SHOW search_path").fetchone() == ("public",)
+
+
+@pytest.mark.parametrize(
+    ("options", "kind", "index"),
+    [
+        ("", "vector(1536)", "USING hnsw (embedding vector_cosine_ops)"),
+        ("-c sync.dimension=3", "vector(3)", "USING hnsw (embedding vector_cosine_ops)"),
+        ("-c sync.dimension=3000", "vector(3000)", "USING hnsw (((embedding)::halfvec(3000)) halfvec_cosine_ops)"),
+        ("-c sync.dimension=5000", "vector(5000)", None),
+    ],
+)
+def test_the_guides_schema_alone_through_psql(fresh: Place, options: str, kind: str, index: str | None) -> None:
+    """`psql < 002` must do by itself, twice, for every dimension: where no index is possible it says so and goes on."""
+    said = psql(fresh, APPLICATION.read_text(), options) + psql(fresh, APPLICATION.read_text(), options)
+    found, definition = vector_of(fresh)
+    assert found == kind
+    assert definition is None if index is None else definition and definition.endswith(index)
+    assert ("embeddings.embedding has 5000 dimensions: pgvector indexes up to 4,000" in said) == (index is None)
+    assert {name for (name,) in fresh.sql("SELECT tablename FROM pg_tables WHERE schemaname = 'public'")} == GUIDE
+    methods = fresh.sql("SELECT tablename || ' ' || indexdef FROM pg_indexes WHERE indexname = 'metadata_data_idx'")
+    assert "USING gin (data)" in methods[0][0]
+    dimension = re.findall(r"\d+", kind)[0]
+    fresh.sql(
+        f"INSERT INTO embeddings (song_id, embedding) VALUES (gen_random_uuid(), array_fill(0.5, ARRAY[{dimension}])::vector)"
+    )
+    near = f"SELECT song_id FROM embeddings ORDER BY embedding <=> array_fill(0.25, ARRAY[{dimension}])::vector LIMIT 1"
+    assert len(fresh.sql(near)) == 1
+
+
+def test_the_dimension_is_the_sources(fresh: Place) -> None:
+    """A target of 1,536 dimensions takes no row of a source with 8; and a contradicting --dimension is no way there."""
+    assert fresh.commands.run("schema", "apply").code == 0
+    assert vector_of(fresh)[0] == "vector(8)"
+    line = fresh.commands.line("schema", "apply", "--dimension", "9")
+    assert line == "--dimension 9, but the source's embeddings have 8: leave it out"
+
+
+def test_a_dimension_without_an_index_is_said(new_place: NewPlace) -> None:
+    """A search that is slow for want of an index must not come as a surprise."""
+    with new_place() as made:
+        made.cql("CREATE TABLE KS.t (k int PRIMARY KEY)")
+        done = made.commands.run("schema", "apply", "--dimension", "5000", "--json").json["done"]
+    note = "note: embeddings.embedding has 5000 dimensions: pgvector indexes up to 4,000; searches will be exact"
+    assert done == [*BOTH, 'CREATE TABLE "t" ("k" integer, PRIMARY KEY ("k"))', note]
+
+
+def test_the_sources_tables_and_their_vector_index(place: Place) -> None:
+    """migrations/001 must give the guide's four tables, with an index that answers a search."""
+    tables = place.cql(f"SELECT table_name FROM system_schema.tables WHERE keyspace_name = '{place.keyspace}'")
+    assert {row.table_name for row in tables} == GUIDE
+    (index,) = place.cql(f"SELECT * FROM system_schema.indexes WHERE keyspace_name = '{place.keyspace}'")
+    assert (index.table_name, index.kind, index.options["target"]) == ("embeddings", "CUSTOM", "embedding")
+    assert index.options["class_name"].endswith("StorageAttachedIndex")
+    place.cql("INSERT INTO KS.embeddings (song_id, embedding) VALUES (uuid(), [1, 0, 0, 0, 0, 0, 0, 0])")
+    near = "SELECT song_id FROM KS.embeddings ORDER BY embedding ANN OF [1, 0, 0, 0, 0, 0, 0, 1] LIMIT 1"
+    assert len(place.cql(near)) == 1
+
+
+def test_a_dry_run_writes_nothing(fresh: Place, new_place: NewPlace) -> None:
+    """Who asks what would be done must be told, exactly, and nothing may happen on either side."""
+    before = dump(fresh)
+    fresh.cql("ALTER TABLE KS.genres ADD extra int")
+    try:
+        done = fresh.commands.run("schema", "apply", "--dry-run", "--json").json
+        assert done["dry_run"] is True
+        assert done["done"] == [*(line.replace("applied", "would apply") for line in BOTH), ADD_EXTRA]
+        assert dump(fresh) == before
+        assert fresh.commands.run("schema", "apply", "--json").json["done"] == [*BOTH, ADD_EXTRA]
+    finally:
+        fresh.cql("ALTER TABLE KS.genres DROP extra")
+    with new_place() as empty:
+        done = empty.commands.run("schema", "apply", "--source", "--dry-run", "--json").json["done"]
+        assert [line.startswith("source: CREATE ") for line in done] == [True] * 5 + [False]
+        assert not empty.cql(f"SELECT table_name FROM system_schema.tables WHERE keyspace_name = '{empty.keyspace}'")
+
+
+ADD_EXTRA = 'ALTER TABLE "public"."genres" ADD COLUMN "extra" integer'
+
+
+def test_what_the_target_lacks_is_made(fresh: Place) -> None:
+    """A table or column that somebody dropped, or that the source got later, comes back with the next `apply`."""
+    assert fresh.commands.run("schema", "apply").code == 0
+    fresh.sql("ALTER TABLE songs DROP COLUMN year", "DROP TABLE genres")
+    done = fresh.commands.run("schema", "apply", "--json").json["done"]
+    assert done == [
+        'CREATE TABLE "genres" ("name" text, "description" text, "song_count" integer, PRIMARY KEY ("name"))',
+        'ALTER TABLE "public"."songs" ADD COLUMN "year" integer',
+    ]
+    assert fresh.commands.run("schema", "apply").out == NOTHING
+
+
+def test_own_files_take_the_place_of_the_guides(fresh: Place) -> None:
+    """An application's own schema is applied as it stands; what it lacks is added, pgvector and schemas included."""
+    folder = fresh.commands.folder
+    for name in ("one", "two"):
+        (folder / name).mkdir(exist_ok=True)
+        (folder / name / "schema.sql").write_text(f"CREATE TABLE IF NOT EXISTS {name} (k int PRIMARY KEY)")
+    tables = '[tables.songs]\ntarget = "Other One.songs"\n'
+    (folder / "sync.toml").write_text(
+        f'schema_files = ["one/schema.sql", "two/schema.sql"]\nonly = ["embeddings", "songs"]\n{tables}'
+    )
+    done = fresh.commands.run("schema", "apply", "--json").json["done"]
+    assert done[:3] == ["applied one/schema.sql", "applied two/schema.sql", BOTH[1]]
+    assert [line.split(" (")[0] for line in done[3:]] == [
+        "CREATE EXTENSION vector",
+        'CREATE TABLE "embeddings"',
+        'CREATE SCHEMA "Other One"',
+        'CREATE TABLE "Other One"."songs"',
+    ]
+    assert fresh.commands.run("schema", "apply").out == NOTHING
+    (folder / "one" / "schema.sql").write_text("CREATE TABLE IF NOT EXISTS three (k int PRIMARY KEY)")
+    assert fresh.commands.run("schema", "apply").out == "applied one/schema.sql\n"
+
+
+@pytest.mark.parametrize(
+    ("before", "second", "said"),
+    [
+        ((), "SELECT 1/0", "bad.sql: division by zero"),
+        ((), "CREATE TABLE half (k nonsense)", 'bad.sql: type "nonsense" does not exist'),
+        ((), "SELEC", 'bad.sql: syntax error at or near "SELEC"'),
+        (("CREATE VIEW public.songs AS SELECT 1",), "SELECT 1", 'songs: relation "songs" already exists'),
+    ],
+)
+def test_a_failure_leaves_nothing_half_done(fresh: Place, before: tuple[str, ...], second: str, said: str) -> None:
+    """Half a schema cannot be told from a whole one at the next attempt."""
+    folder = fresh.commands.folder
+    (folder / "bad.sql").write_text(f"CREATE TABLE half (k int);\nCREATE SCHEMA half;\n{second};\n")
+    (folder / "sync.toml").write_text('schema_files = ["bad.sql"]\n')
+    fresh.sql("SELECT 1", *before)
+    schema = dump(fresh)
+    assert fresh.commands.line("schema", "apply").startswith(said)
+    assert dump(fresh) == schema
+
+
+def test_a_missing_own_file_is_named(fresh: Place) -> None:
+    """A typing error in sync.toml must not end in another schema."""
+    (fresh.commands.folder / "sync.toml").write_text('schema_files = ["gone.sql"]\n')
+    assert "gone.sql" in fresh.commands.line("schema", "apply")
