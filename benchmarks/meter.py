@@ -170,6 +170,7 @@ def _answer(output: bytes) -> dict[str, Any]:
 
 
 def _last_words(log: Path, code: int) -> str:
-    lines = [line for line in log.read_text(errors="replace").splitlines() if line.strip()]
+    texts = (line.strip() for line in log.read_text(errors="replace").splitlines())
+    lines = [text for text in texts if text and not text.startswith("at ")]  # of a Java stack
     told = next((line for line in reversed(lines) if "rror" in line or "xception" in line), lines[-1] if lines else "")
-    return f"exit {code}: {told.strip()[:300]}"
+    return f"exit {code}: {told[:300]}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -150,8 +150,13 @@ class TableJournal(Protocol):
     def write(self, mutation: Mutation, intent: Intent) -> bool: ...
     def mark(self, intent: Intent, state: Literal["finished", "unsure"], error: str) -> None: ...
     def withdraw(self, intent: Intent) -> bool: ...
-    def pick(self, key: Key) -> Picked | None: ...
-    def settle(self, key: Key, picked: Picked, cells: dict[str, bytes | None] | None, read_version: int) -> bool: ...
+
+
+class TableSettling(Protocol):
+    """The two transactions of a reconcile, for many keys at once. Both may raise TargetUnavailable."""
+
+    def pick(self, keys: Sequence[Key]) -> dict[Key, Picked]: ...
+    def settle(self, settled: Sequence[tuple[Key, Picked, Read]]) -> list[Key]: ...
 
 
 class PrimaryRows(Protocol):

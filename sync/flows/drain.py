@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
 from sync.core.mutations import Key
-from sync.errors import SourceUnavailable
 from sync.flows.reconcile import Reconcile
 
-log = logging.getLogger(__name__)
 BATCH = 200
 
 
@@ -38,16 +35,6 @@ class Drain:
             due = self.journal.due(owner, BATCH, self.lease_seconds)
             if not due:
                 break
-            for canonical, mutation in due:
-                done += self._one(canonical, mutation)
+            keys = [self.key(canonical, mutation) for canonical, mutation in due]
+            done += self.reconcile.keys(keys, lambda key, error: self.journal.failed(key.canonical, error))
         return done
-
-    def _one(self, canonical: bytes, mutation: bytes | None) -> bool:
-        try:
-            if self.reconcile.key(self.key(canonical, mutation)):
-                return True
-            self.journal.failed(canonical, "the key changed each time it was tried")
-        except SourceUnavailable as error:
-            log.warning("%s", error)
-            self.journal.failed(canonical, str(error))
-        return False

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 
 import psycopg
@@ -15,6 +16,7 @@ from sync.adapters.postgres.connect import connect
 from sync.adapters.postgres.journal import Journal, Writer
 from sync.adapters.postgres.migrations import state_exists
 from sync.adapters.postgres.pool import open_pool
+from sync.adapters.postgres.settling import Settling
 from sync.adapters.queue import Doorbell, redis_connection
 from sync.core.encode.rows import RowEncoder
 from sync.core.mutations import Key
@@ -25,6 +27,7 @@ from sync.settings import Config, Settings
 from sync.wiring.copying import map_tables, worker_name
 
 log = logging.getLogger(__name__)
+_READS_AT_ONCE = 16
 _DUE = "SELECT DISTINCT table_name FROM sync.intent WHERE lease_until IS NULL OR lease_until < clock_timestamp()"
 
 
@@ -46,7 +49,11 @@ def sweep(settings: Settings) -> list[str]:
 def drain_job(settings: Settings, config: Config, table: str, stopped: Callable[[], bool]) -> int:
     """Drain one table's intents; how many keys. Opens and closes all its connections."""
     tuning = config.dual_write
-    with open_cassandra(settings, tuning.primary_timeout_seconds) as cassandra, closing(open_pool(settings, 2)) as pool:
+    with (
+        open_cassandra(settings, tuning.primary_timeout_seconds) as cassandra,
+        closing(open_pool(settings, 2)) as pool,
+        ThreadPoolExecutor(_READS_AT_ONCE) as executor,
+    ):
         with pool.connection() as connection:
             mapped = map_tables(cassandra, connection, settings, config, [table])[table]
         encoder = RowEncoder(mapped, 0)
@@ -54,7 +61,8 @@ def drain_job(settings: Settings, config: Config, table: str, stopped: Callable[
         # A reconcile stamps nothing, so it needs no slot.
         writer = Writer(worker_name(), 0, 0, tuning.writer_lease_seconds)
         journal = Journal(pool, mapped, encoder, writer)
-        reconcile = Reconcile(journal, SourceRows(cassandra, mapped.source, tuning.primary_timeout_seconds))
+        settling = Settling(pool, mapped, encoder, tuning.writer_lease_seconds)
+        reconcile = Reconcile(settling, SourceRows(cassandra, mapped.source, tuning.primary_timeout_seconds), executor)
 
         def key(canonical: bytes, mutation: bytes | None) -> Key:
             return cells.known_key(canonical, mutation, journal.key_values)

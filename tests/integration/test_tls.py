@@ -153,7 +153,7 @@ def test_what_is_wrong_with_the_targets_tls(
         ({"POSTGRES_PORT": str(own_postgres.port), "POSTGRES_SSLMODE": "require"}, none + plain),
     ):
         assert commands.but(**changes).line("status") == expected
-        assert f"target: {expected}" in commands.but(**changes).rows()
+        assert f"target: {expected}" in commands.but(**changes, CASSANDRA_PORT="1").rows()
 
 
 def test_a_certificate_for_another_host(commands: Commands, own_postgres: PostgresServer, certificates: Certificates) -> None:
@@ -190,7 +190,7 @@ def test_what_is_wrong_with_the_sources_tls_or_password(
         ({"CASSANDRA_PORT": plain}, f"Cassandra at 127.0.0.1:{plain}: {no_tls}"),
     ):
         assert commands.but(**changes).line("schema", "apply") == expected
-        assert f"source: {expected}" in commands.but(**changes).rows()
+        assert f"source: {expected}" in commands.but(**changes, POSTGRES_PORT="1").rows()
     for file in ("/nowhere/ca.crt", str(certificates.key)):
         line = commands.but(CASSANDRA_SSL_CA_PATH=file).line("schema", "apply")
         assert line.startswith(f"CASSANDRA_SSL_CA_PATH: {file} is not a readable certificate file (")

@@ -184,7 +184,9 @@ def _map_edges(key: CqlType, value: CqlType) -> Iterator[list[tuple[Any, Any]]]:
     yield from ([(some_key, e)] for e in edges(value))
     if key.name in ("text", "ascii"):  # jsonb's order of keys: by length in bytes, then bytes
         yield [(k, some_value) for k in ("", "b", "a", "aa", "Z", "~~", "\n", '"', "\\", "a\tb")]
+        yield [(k, some_value) for k in ("zz", "b", "aaa", "%s", "a", "Z", "", "100%", "{}")]
     if key.name == "text":
+        yield [(k, some_value) for k in ("\u00e9", "zz", "a\u00e9", "\U0001f600", "bbb", "aaaa", "\u4e2d")]
         yield [(k, some_value) for k in ("\u00e9", "aaa", "\U0001f600", "zz", "\uffff", "\n\u00e9", '""', "\x1f\u00e9")]
     if key.name == "double":
         yield [(0.0, some_value), (-0.0, some_value)]

@@ -279,8 +279,38 @@ def test_json_escapes_what_postgres_escapes() -> None:
     assert encode_json("map<text, text>", [(text, text)]) == f'{{"{wanted}": "{wanted}"}}'
 
 
-@_PROFILE
-@given(st.data(), st.sampled_from(STRUCTURED))
+@pytest.mark.parametrize(
+    ("keys", "wanted"),
+    [
+        (["b", "a", ""], ["", "a", "b"]), (["zz", "aaa", "b"], ["b", "zz", "aaa"]), (["zz", "é", "aaa", "b"], ["b", "zz", "é", "aaa"]),
+        (["😀", "aaaaa", "中"], ["中", "😀", "aaaaa"]), (["\n\n", "b", '"'], ['"', "b", "\n\n"]), (["%s", "%", "100%%"], ["%", "%s", "100%%"]),
+        (["\t", " ", "\\u0041", "A"], ["\t", " ", "A", "\\u0041"]), (["only"], ["only"]), (["x" * 300, "y" * 299], ["y" * 299, "x" * 300]),
+    ],
+)  # fmt: skip
+def test_keys_go_by_length_then_bytes(keys: list[str], wanted: list[str]) -> None:
+    """Would break: jsonb's order of keys, by length in bytes and then bytes of the unescaped key, with each key's own value."""
+    for cql in ("map<text, text>", "map<text, int>", "frozen<map<text, frozen<list<text>>>>"):
+        values = {"map<text, text>": str, "map<text, int>": int}.get(cql, lambda n: [str(n)])
+        text = encode_json(cql, [(k, values(n)) for n, k in enumerate(keys)])
+        assert list(json.loads(text).items()) == [(k, values(keys.index(k))) for k in wanted]
+
+
+@pytest.mark.parametrize("length", [126, 127, 128, 255, 256, 257, 65_535, 65_536, 65_541, 70_000])
+@pytest.mark.parametrize("content", ["x", "é", "\n", "\0"])
+def test_texts_of_every_length_in_maps(length: int, content: str) -> None:
+    """Would break: a length read by its last byte alone, where the text is longer than that byte can say."""
+    long = (content * length)[:length]
+    for pairs in ([("k", long), ("l", "b")], [(long, "v"), ("l", "b")], [("a", "b"), ("k", long)]):
+        if content == "\0":
+            with pytest.raises(Reject, match="NUL"):
+                encode_json("map<text, text>", pairs)
+        else:
+            assert json.loads(encode_json("map<text, text>", pairs)) == dict(pairs)
+
+
+@settings(_PROFILE, max_examples=60)
+@pytest.mark.parametrize("name", STRUCTURED)
+@given(data=st.data())
 def test_json_says_the_value_and_sorts_its_keys(data: st.DataObject, name: str) -> None:
     """Would break: a value that JSON gets wrong, or keys in an order that is not jsonb's, so that hashes never agree."""
     cql = parse_type(name, _UDTS)

@@ -99,7 +99,8 @@ def _encode_page(encoder: RowEncoder, data: bytes, at: int, count: int) -> bytes
 
 def _is_excused(encoder: RowEncoder, source: dict[str, bytes | None], slow: CheckedRow) -> bool:
     """What the fast path leaves to Postgres, which refuses it: a value with an issue, a cell of length zero copied as it is."""
-    empty = (e.empty_is_null and source[p.source.name] == b"" for p, e in zip(encoder.pairs, encoder.encoders, strict=True))
+    kinds = zip(encoder.pairs, encoder.encoders, strict=True)
+    empty = (e.empty_is_null and (e.same or e.prefix) and source[p.source.name] == b"" for p, e in kinds)
     return bool(slow.issues) or any(empty) or any(_is_odd_boolean(source[p.source.name], p) for p in encoder.pairs)
 
 

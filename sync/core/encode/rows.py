@@ -7,7 +7,7 @@ token, the same columns, and the version. Runs of cells whose bytes do not chang
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from hashlib import md5
 
@@ -81,6 +81,15 @@ class RowEncoder:
         for _ in range(count):
             cells, at = read_cells(data, at, 1 + len(self.encoders))
             yield self._check(cells)
+
+    def check_cells(self, cells: Mapping[str, bytes | None]) -> tuple[dict[str, bytes | None], list[Issue]]:
+        """The target cells by source column, and what is wrong with them; the row is refused where an issue says `reject`."""
+        issues: list[Issue] = []
+        made = {}
+        for pair, encoder in zip(self.pairs, self.encoders, strict=True):
+            cell = _check_cell(pair, encoder, cells.get(pair.source.name), issues)
+            made[pair.source.name] = None if cell == NULL else cell[4:]
+        return made, issues
 
     def _check(self, cells: list[bytes | None]) -> CheckedRow:
         token = INT64.unpack(cells[0] or b"")[0]

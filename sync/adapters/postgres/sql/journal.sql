@@ -82,18 +82,6 @@ UPDATE sync.intent SET state = %(state)s, error = %(error)s WHERE id = %(intent)
 -- withdraw: the primary refused the only attempt, and nobody has claimed the intent (rule 13)
 DELETE FROM sync.intent WHERE id = %(intent)s AND state = 'open'
 
--- pick: the key's intents that may be worked on: finished, unsure, left by a writer that is gone, or by a reconcile
-SELECT i.id, i.state, i.version, i.kind, i.mutation, i.epoch FROM sync.intent AS i
-WHERE i.table_name = %(table)s AND i.key = %(key)s
-  AND (i.state <> 'open' OR NOT EXISTS (
-      SELECT FROM sync.writer AS w WHERE w.id = i.owner AND w.state = 'active'
-        AND w.heartbeat_at > clock_timestamp() - make_interval(secs => %(writer_lease)s)))
-ORDER BY i.version
-FOR UPDATE OF i
-
--- claim: these are going to be sent again, whatever their first attempt does (rule 15a)
-UPDATE sync.intent SET state = 'claimed' WHERE id = ANY (%(intents)s) AND state <> 'finished'
-
 -- known: what the target knows of the key (rule 15a)
 SELECT (SELECT coalesce({version}, 0) FROM {target} AS t WHERE {same_key}),
        (SELECT version FROM sync.tombstone WHERE table_name = %(table)s AND key = %(key)s)
@@ -108,9 +96,6 @@ WITH gone AS (DELETE FROM {target} AS t WHERE {same_key})
 INSERT INTO sync.tombstone AS t (table_name, key, token, version)
 VALUES (%(table)s, %(key)s, %(token)s, %(version)s)
 ON CONFLICT (table_name, key) DO UPDATE SET version = greatest(t.version, excluded.version)
-
--- remove: exactly the intents that were picked
-DELETE FROM sync.intent WHERE id = ANY (%(intents)s)
 
 -- due: keys of a table with intents to work on, taken for a while so that workers do not queue up behind each other
 UPDATE sync.intent SET lease_owner = %(owner)s, lease_until = clock_timestamp() + make_interval(secs => %(lease)s)

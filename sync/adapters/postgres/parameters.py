@@ -1,0 +1,79 @@
+"""Keys and rows as the parameters of a table's statements, and connections as its journal takes them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from hashlib import blake2b
+from typing import Any
+
+import psycopg
+from psycopg_pool import PoolTimeout
+
+from sync.adapters.postgres.cell import Cell
+from sync.adapters.postgres.connect import Connection
+from sync.adapters.postgres.pool import Pool
+from sync.adapters.postgres.statements import Statements
+from sync.core.encode.base import Reject
+from sync.core.encode.rows import Issue, RowEncoder, encode_cell
+from sync.core.mutations import Key
+from sync.errors import TargetUnavailable
+
+
+class Parameters:
+    """Makes the named parameters of one table's `Statements` from raw CQL cells."""
+
+    def __init__(self, statements: Statements, encoder: RowEncoder) -> None:
+        self._statements, self._encoder = statements, encoder
+        self._by_name = {p.source.name: (p, e) for p, e in zip(encoder.pairs, encoder.encoders, strict=True)}
+
+    def key(self, key: Key) -> dict[str, Any]:
+        """What names a key. Raises Reject for a key that the target cannot hold."""
+        values: dict[str, Any] = {"table": key.table, "key": key.canonical, "token": key.token}
+        for pair, cell in zip(self._statements.keys, key.cells, strict=True):
+            values[self._statements.parameter(pair)] = self._cell(pair.source.name, cell)
+        return values
+
+    def row(self, key: Key, cells: Mapping[str, bytes | None]) -> dict[str, Any]:
+        """The key and the given cells; columns that are not given are null. Raises Reject."""
+        values = self.key(key)
+        for pair in self._statements.others:
+            values[self._statements.parameter(pair)] = self._cell(pair.source.name, cells.get(pair.source.name))
+        return values
+
+    def checked_row(self, key: Key, cells: Mapping[str, bytes | None]) -> tuple[dict[str, Any] | None, list[Issue]]:
+        """The same by the rules of sync.toml: None where the row is rejected, and what was found and done."""
+        made, issues = self._encoder.check_cells(cells)
+        if any(issue.action == "reject" for issue in issues):
+            return None, issues
+        values = self.key(key)
+        for pair in self._statements.others:
+            cell = made[pair.source.name]
+            values[self._statements.parameter(pair)] = None if cell is None else Cell(cell, pair.target.type.oid)
+        return values, issues
+
+    def _cell(self, name: str, cell: bytes | None) -> Cell | None:
+        pair, encoder = self._by_name[name]
+        if cell is None or (not cell and encoder.empty_is_null):
+            if pair.target.not_null:
+                raise Reject(f"null, and {pair.target.name} takes none")
+            return None
+        return Cell(encode_cell(encoder, cell), pair.target.type.oid)
+
+
+@contextmanager
+def connection_of(pool: Pool) -> Iterator[Connection]:
+    """A connection of the pool. Raises TargetUnavailable where there is none in time, or it breaks."""
+    try:
+        with pool.connection() as connection:
+            yield connection
+    except psycopg.errors.ProtocolViolation:
+        raise  # a cell that is too short for its type, not a broken connection
+    except (psycopg.OperationalError, psycopg.InterfaceError, PoolTimeout) as error:
+        raise TargetUnavailable(" ".join(str(error).split())) from None
+
+
+def lock_of(key: Key) -> int:
+    """The number of the key's advisory lock; two keys may share one, which costs a wait and no more."""
+    digest = blake2b(key.table.encode() + b"\x00" + key.canonical, digest_size=8).digest()
+    return int.from_bytes(digest, "big", signed=True)

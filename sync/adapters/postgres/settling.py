@@ -1,0 +1,116 @@
+"""The two transactions of a reconcile (rules 15a and 15d), for many keys at once.
+
+What is one message a key goes in a pipeline. Locks are taken in the order of their numbers, so that two workers with the
+same keys wait for each other and do not block.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import psycopg
+
+from sync.adapters.postgres import rejects
+from sync.adapters.postgres.connect import Connection
+from sync.adapters.postgres.parameters import Parameters, connection_of, lock_of
+from sync.adapters.postgres.pool import Pool
+from sync.adapters.postgres.queries import queries
+from sync.adapters.postgres.statements import Statements
+from sync.core.encode.rows import CheckedRow, Issue, RowEncoder
+from sync.core.mutations import Key, Mutation, unpack_cells
+from sync.core.rows import TableMap
+from sync.core.versions import reconciled
+from sync.ports import Picked, Read
+
+_SQL = {name: text.encode() for name, text in queries("settling").items()}
+_REFUSALS = (psycopg.DataError, psycopg.IntegrityError, psycopg.errors.ProtocolViolation)
+Known = tuple[int | None, int | None]
+Settled = tuple[Key, Picked, Read]
+
+
+class Settling:
+    """Picks and settles keys of one table. Both methods raise TargetUnavailable."""
+
+    def __init__(self, pool: Pool, table: TableMap, encoder: RowEncoder, writer_lease: float) -> None:
+        self._pool, self._table, self._writer_lease = pool, table, writer_lease
+        self._statements = Statements(table, encoder)
+        self._parameters = Parameters(self._statements, encoder)
+
+    def pick(self, keys: Sequence[Key]) -> dict[Key, Picked]:
+        """Claim the keys' intents and remember what the target knows (rule 15a); keys with nothing to do are left out."""
+        values = {"table": self._table.name, "keys": [k.canonical for k in keys], "writer_lease": self._writer_lease}
+        with connection_of(self._pool) as connection, connection.transaction():
+            _lock(connection, keys)
+            found: dict[bytes, list[tuple[Any, ...]]] = {}
+            for key, *row in connection.execute(_SQL["pick"], values).fetchall():
+                found.setdefault(bytes(key), []).append(tuple(row))
+            picked = [key for key in keys if key.canonical in found]
+            unfinished = [row[0] for rows in found.values() for row in rows if row[1] != "finished"]
+            if unfinished:
+                connection.execute(_SQL["claim"], {"intents": unfinished})
+            known = self._known(connection, picked)
+        return {key: _picked(key, found[key.canonical], known[key]) for key in picked}
+
+    def settle(self, settled: Sequence[Settled]) -> list[Key]:
+        """Make the target equal to what was read and remove the intents (rule 15d); the keys that changed meanwhile."""
+        with connection_of(self._pool) as connection:
+            try:
+                with connection.transaction():
+                    return self._settle(connection, settled)
+            except _REFUSALS as error:
+                if len(settled) == 1:
+                    with connection.transaction():
+                        return self._settle(connection, settled, refused=error)
+        # One of many rows is refused by Postgres: one by one, to know which.
+        return [key for one in settled for key in self.settle([one])]
+
+    def _settle(self, connection: Connection, settled: Sequence[Settled], refused: psycopg.Error | None = None) -> list[Key]:
+        keys = [key for key, _, _ in settled]
+        _lock(connection, keys)
+        tokens = {"table": self._table.name, "tokens": [key.token for key in keys]}
+        connection.execute(_SQL["share_ranges"], tokens)
+        known = self._known(connection, keys)
+        same = [s for s in settled if known[s[0]] == (s[1].row_version, s[1].tombstone)]
+        with connection.pipeline():
+            for key, picked, read in same:
+                self._apply(connection, key, picked, read, refused)
+            intents = [i for _, picked, _ in same for i in picked.intents]
+            connection.execute(_SQL["remove"], {"intents": intents})
+        settled_keys = {key for key, _, _ in same}
+        return [key for key in keys if key not in settled_keys]
+
+    def _apply(self, connection: Connection, key: Key, picked: Picked, read: Read, refused: psycopg.Error | None) -> None:
+        bound = max(picked.row_version or 0, picked.tombstone or 0)
+        version = {"version": reconciled(read.version, picked.newest, bound)}
+        row, issues = (None, []) if read.cells is None else self._parameters.checked_row(key, read.cells)
+        if refused is not None and row is not None:
+            row, issues = None, [Issue(refused.diag.column_name or "", _reason(refused), "reject")]
+        # What the primary has and the target cannot hold is a reject; the target keeps no older row in its place.
+        rejects.replace(connection, self._table, CheckedRow(key.token, key.cells, None, tuple(issues)))
+        if row is None:
+            connection.execute(self._statements.set_absent, {**self._parameters.key(key), **version})
+        else:
+            connection.execute(self._statements.set_row, {**row, **version})
+
+    def _known(self, connection: Connection, keys: Sequence[Key]) -> dict[Key, Known]:
+        with connection.pipeline():
+            asked = [(key, connection.execute(self._statements.known, self._parameters.key(key))) for key in keys]
+        return {key: cursor.fetchone() or (None, None) for key, cursor in asked}
+
+
+def _lock(connection: Connection, keys: Sequence[Key]) -> None:
+    connection.execute(_SQL["lock_keys"], {"locks": sorted({lock_of(key) for key in keys})})
+
+
+def _picked(key: Key, rows: list[tuple[Any, ...]], known: Known) -> Picked:
+    replay = tuple(
+        (Mutation(kind, key, unpack_cells(bytes(mutation))[1]), version)
+        for _, state, version, kind, mutation in rows
+        if state != "finished" and mutation is not None
+    )
+    return Picked(tuple(row[0] for row in rows), replay, max(row[2] for row in rows), *known)
+
+
+def _reason(error: psycopg.Error) -> str:
+    return f"Postgres refuses it: {error.diag.message_primary}"

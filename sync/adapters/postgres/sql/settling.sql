@@ -1,0 +1,25 @@
+-- lock_keys: the locks of many keys, in the order of their numbers (rule 5)
+SELECT pg_advisory_xact_lock(number) FROM unnest(%(locks)s::bigint[]) AS number
+
+-- share_ranges: whoever may write a tombstone holds the backfill's range rows (rule 9)
+SELECT FROM sync.range AS r JOIN sync.run ON run.id = r.run_id AND run.state = 'open'
+WHERE r.table_name = %(table)s AND EXISTS (
+    SELECT FROM unnest(%(tokens)s::bigint[]) AS token
+    WHERE token <= r.range_end AND (token > r.range_start OR r.range_start = (-9223372036854775808)::bigint))
+FOR SHARE OF r
+
+-- pick: intents that may be worked on: finished, unsure, left by a writer that is gone, or by another reconcile
+SELECT i.key, i.id, i.state, i.version, i.kind, i.mutation FROM sync.intent AS i
+WHERE i.table_name = %(table)s AND i.key = ANY (%(keys)s)
+  AND (i.state <> 'open' OR NOT EXISTS (
+      SELECT FROM sync.writer AS w WHERE w.id = i.owner AND w.state = 'active'
+        AND w.heartbeat_at > clock_timestamp() - make_interval(secs => %(writer_lease)s)))
+ORDER BY i.key, i.version
+FOR UPDATE OF i
+
+-- claim: these are going to be sent again, whatever their first attempt does (rule 15a)
+UPDATE sync.intent SET state = 'claimed' WHERE id = ANY (%(intents)s) AND state <> 'finished'
+
+-- remove: exactly the intents that were picked
+DELETE FROM sync.intent WHERE id = ANY (%(intents)s)
+
