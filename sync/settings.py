@@ -110,6 +110,8 @@ class DualWriteTuning(BaseModel):
     heartbeat_seconds: float = Field(5.0, gt=0)
     writer_lease_seconds: float = Field(30.0, gt=0)
     most_skew_seconds: float = Field(60.0, gt=0)
+    secondary_timeout_seconds: float = Field(3.0, gt=0)
+    journal_away: Literal["accept", "refuse"] = "accept"
     queued: frozenset[str] = frozenset()
 
 

@@ -20,7 +20,14 @@ Mode = Literal["inline", "queued"]
 
 
 class Aside(Protocol):
-    """Rings for what is left to reconciliation; keeps marks that Postgres could not take until it is back."""
+    """Rings for what is left to reconciliation; keeps what Postgres could not take until it is back."""
+
+    @property
+    def accepts(self) -> bool: ...
+    def stamp(self) -> int: ...
+    def unrecorded(
+        self, journal: TableJournal, mutation: Mutation, version: int, state: Literal["finished", "unsure"]
+    ) -> None: ...
 
     def left(self, table: str) -> None: ...
     def later(self, journal: TableJournal, intent: Intent, state: Literal["finished", "unsure"], error: str) -> None: ...
@@ -36,9 +43,12 @@ class ForwardWrite:
     mode: Mode = "inline"
 
     def write(self, mutation: Mutation) -> bool:
-        """Write to both sides; True. Raises WriteRefused, WriteUnsure; EpochChanged and TargetUnavailable before anything."""
+        """Write to both sides; True. Raises WriteRefused, WriteUnsure; EpochChanged before anything."""
         failpoint("write.before_intent")
-        intent = self.journal.open(mutation)
+        try:
+            intent = self.journal.open(mutation)
+        except TargetUnavailable as away:
+            return self._without_journal(mutation, away)
         failpoint("write.after_intent")
         outcome, error = self.primary.write(mutation, intent.version)
         failpoint("write.after_primary")
@@ -48,6 +58,24 @@ class ForwardWrite:
             self._mark(intent, "unsure", error)
             raise WriteUnsure(f"{mutation.key.table}: the primary did not answer ({error}); it will settle on both sides")
         self._second_half(mutation, intent)
+        return True
+
+    def _without_journal(self, mutation: Mutation, away: TargetUnavailable) -> bool:
+        """Postgres cannot be reached before the intent: refuse, or write the primary alone and remember it (rule 28)."""
+        if not self.aside.accepts:
+            raise WriteRefused(
+                f"{mutation.key.table}: the journal in Postgres is away ({away}); nothing was written"
+            ) from None
+        version = self.aside.stamp()
+        outcome, error = self.primary.write(mutation, version)
+        failpoint("write.unrecorded")
+        if outcome == "refused":
+            raise WriteRefused(f"the primary refused the write: {error}") from None
+        self.aside.unrecorded(self.journal, mutation, version, "finished" if outcome == "written" else "unsure")
+        if outcome == "unsure":
+            raise WriteUnsure(
+                f"{mutation.key.table}: the primary did not answer ({error}); it will settle on both sides"
+            ) from None
         return True
 
     def _withdraw(self, intent: Intent, error: str) -> None:

@@ -30,7 +30,7 @@ class DualWriteStore:
     def __init__(self, settings: Settings, config: Config) -> None:
         self._settings, self._config = settings, config
         self._source = CqlStore(settings, config.dual_write.primary_timeout_seconds)
-        self._target = PostgresStore(settings, config.dual_write.connections)
+        self._target = PostgresStore(settings, config.dual_write.connections, config.dual_write.secondary_timeout_seconds)
         self._registration = Registration(self._target.pool, config.dual_write, bell(settings))
         self._tables: dict[str, tuple[Cells, ForwardWrite]] = {}
 
@@ -93,7 +93,7 @@ class DualWriteStore:
         encoder = RowEncoder(mapped, 0)
         cassandra, tuning = self._source.cassandra, self._config.dual_write
         cells = Cells(cassandra.session, source, encoder)
-        journal = Journal(self._target.pool, mapped, encoder, self._registration.writer)
+        journal = Journal(self._target.pool, mapped, encoder, self._registration.writer, self._registration.breaker)
         rows = SourceRows(cassandra, source, tuning.primary_timeout_seconds)
         return cells, ForwardWrite(journal, rows, self._registration, self._config.mode(table))
 

@@ -28,8 +28,8 @@ _REFUSED = (psycopg.DataError, psycopg.IntegrityError, psycopg.ProgrammingError,
 class PostgresStore:
     """Rows of the target's tables as dictionaries."""
 
-    def __init__(self, settings: Settings, size: int = 8) -> None:
-        self.pool = open_pool(settings, size)
+    def __init__(self, settings: Settings, size: int = 8, timeout: float = 30.0) -> None:
+        self.pool = open_pool(settings, size, timeout)
         self._tables: dict[str, TargetTable] = {}
 
     def __enter__(self) -> PostgresStore:

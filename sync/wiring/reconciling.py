@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -12,6 +13,7 @@ import psycopg
 from sync.adapters.cassandra.cells import Cells
 from sync.adapters.cassandra.connect import open_cassandra
 from sync.adapters.cassandra.rows import SourceRows
+from sync.adapters.postgres.breaker import Breaker
 from sync.adapters.postgres.connect import connect
 from sync.adapters.postgres.journal import Journal, Writer
 from sync.adapters.postgres.migrations import state_exists
@@ -60,7 +62,7 @@ def drain_job(settings: Settings, config: Config, table: str, stopped: Callable[
         cells = Cells(cassandra.session, mapped.source, encoder)
         # A reconcile stamps nothing, so it needs no slot.
         writer = Writer(worker_name(), 0, 0, tuning.writer_lease_seconds)
-        journal = Journal(pool, mapped, encoder, writer)
+        journal = Journal(pool, mapped, encoder, writer, Breaker(threshold=sys.maxsize))
         settling = Settling(pool, mapped, encoder, tuning.writer_lease_seconds)
         reconcile = Reconcile(settling, SourceRows(cassandra, mapped.source, tuning.primary_timeout_seconds), executor)
 

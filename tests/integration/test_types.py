@@ -17,13 +17,17 @@ from sync.core.rows import PgType
 from sync.settings import Settings
 
 _TIMESTAMPS = ["timestamptz", "timestamp", *(f"timestamptz({p})" for p in range(7)), "timestamp(0)", "timestamp(3)"]
-_EVERY_SCALAR = (
-    "ascii text tinyint smallint int bigint varint decimal float double boolean uuid timeuuid timestamp date time duration inet blob"
-).split()
+_EVERY_SCALAR = ["ascii", "text", "tinyint", "smallint", "int", "bigint", "varint", "decimal", "float", "double", "boolean",
+"uuid", "timeuuid", "timestamp", "date", "time", "duration", "inet", "blob"]
 _KEY_TYPES = [t for t in _EVERY_SCALAR if t != "duration"]
 TYPES = (
     "CREATE TYPE {}.place (street text, number int)",
-    'CREATE TYPE {}."My Type" ("Full ""Name" text, home frozen<place>, tags frozen<set<text>>, "ü" varint, marks frozen<map<text, text>>)',
+    'CREATE TYPE {}."My Type" ("Full ""Name" text,
+    home frozen<place>,
+    tags frozen<set<text>>,
+    "ü" varint,
+    marks frozen<map<text,
+    text>>)',
 )
 
 MATRIX: dict[str, list[str]] = {

@@ -19,7 +19,17 @@ from sync.settings import Settings
 _PLANNED = plan_ranges([], 1, at_least=7)
 _CUTS = [r.end for r in _PLANNED[:-1]]
 # Cassandra's partitioner never gives the least token: a hash of −2^63 becomes 2^63−1.
-_HASHES = [MIN_TOKEN, MIN_TOKEN + 1, MIN_TOKEN + 2, -1, 0, 1, MAX_TOKEN - 1, MAX_TOKEN, *(c + d for c in _CUTS for d in (-1, 0, 1))]
+_HASHES = [
+    MIN_TOKEN,
+    MIN_TOKEN + 1,
+    MIN_TOKEN + 2,
+    -1,
+    0,
+    1,
+    MAX_TOKEN - 1,
+    MAX_TOKEN,
+    *(c + d for c in _CUTS for d in (-1, 0, 1)),
+]
 
 
 @pytest.fixture(scope="module")

@@ -27,9 +27,12 @@ from sync.core.rows import ColumnPair, OnReject, SourceTable, TableMap
 from sync.settings import Settings
 
 _COLUMNS = {
-    "text": "text", "timestamp": "timestamptz", "int": "int4", "vector<float, 3>": "vector(3)", "boolean": "bool", "varint": "numeric",
-    "uuid": "uuid", "map<text, text>": "jsonb", "double": "float8", "tinyint": "int2", "blob": "bytea", "date": "date", "bigint": "int8",
-    "vector<float, 40>": "vector(40)", "set<text>": "text[]", "smallint": "int2", "inet": "inet", "float": "float4", "time": "time",
+    "text": "text", "timestamp": "timestamptz", "int": "int4", "vector<float, 3>": "vector(3)", "boolean": "bool",
+    "varint": "numeric",
+    "uuid": "uuid", "map<text, text>": "jsonb", "double": "float8", "tinyint": "int2", "blob": "bytea", "date": "date",
+    "bigint": "int8",
+    "vector<float, 40>": "vector(40)", "set<text>": "text[]", "smallint": "int2", "inet": "inet", "float": "float4",
+    "time": "time",
     "duration": "interval", "ascii": "varchar(9)", "tuple<int, text>": "jsonb", "timeuuid": "uuid",
 }  # fmt: skip
 _ROWS = 400
@@ -88,7 +91,9 @@ def test_rows_of_every_type_arrive_by_the_fast_path(lab: Lab) -> None:
     _fill(lab, source)
     columns = ", ".join(f'"C {i}" {pg}' for i, pg in enumerate(_COLUMNS.values()))
     key = 'PRIMARY KEY (k, "K 2", r)'
-    lab.postgres.execute(f'CREATE TABLE "Wide" (r timestamptz, {columns}, "K 2" int4, k text, _sync_token bigint, _sync_version bigint, {key})')
+    lab.postgres.execute(
+        f'CREATE TABLE "Wide" (r timestamptz, {columns}, "K 2" int4, k text, _sync_token bigint, _sync_version bigint, {key})'
+    )
     target = read_target(lab.postgres, "Wide")
     assert target
     pairs = tuple(ColumnPair(c, target.column(c.name) or target.columns[0]) for c in source.columns)
@@ -122,7 +127,12 @@ def _sent(lab: Lab, encoder: RowEncoder) -> list[tuple[bytes | None, ...]]:
     return sorted(tuple(None if v is None else bytes(v) for v in row) for row in rows)
 
 
-_TEXTS = {"text": "text", "map<text, text>": "jsonb", "set<text>": "text[]", "frozen<map<ascii, frozen<list<text>>>>": "jsonb"}
+_TEXTS = {
+    "text": "text",
+    "map<text, text>": "jsonb",
+    "set<text>": "text[]",
+    "frozen<map<ascii, frozen<list<text>>>>": "jsonb",
+}
 
 
 def _text_values(cql: CqlType) -> list[Any]:
@@ -187,7 +197,9 @@ def test_a_field_added_to_a_user_type(lab: Lab) -> None:
     old = read_tables(lab.session, lab.keyspace)["grows"]
     lab.session.execute(f"ALTER TYPE {lab.keyspace}.growing ADD b text")
     lab.session.execute(insert + f"({after}, {{a: 3, b: 'x'}}, [{{a: 4, b: 'y'}}])")
-    lab.postgres.execute("CREATE TABLE grows (k uuid PRIMARY KEY, c jsonb, f jsonb, _sync_token bigint, _sync_version bigint)")
+    lab.postgres.execute(
+        "CREATE TABLE grows (k uuid PRIMARY KEY, c jsonb, f jsonb, _sync_token bigint, _sync_version bigint)"
+    )
     new = read_tables(lab.session, lab.keyspace)["grows"]
     assert _grown(lab, new) == {
         before: (b'\x01{"a": 1, "b": null}', b'\x01[{"a": 2, "b": null}]'),

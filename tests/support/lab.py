@@ -16,12 +16,12 @@ from cassandra.cluster import NoHostAvailable, Session
 from cassandra.cqltypes import lookup_casstype
 from cassandra.query import BoundStatement
 from cassandra.util import OrderedMapSerializedKey
+
 from support import oracle
 from support.cells import cell, split
 from support.literals import literal
 from support.reasons import is_true
 from support.values import keys
-
 from sync.adapters.cassandra.catalogue import read_tables
 from sync.adapters.cassandra.connect import Cassandra
 from sync.adapters.cassandra.pages import RAW_PROFILE, RangeReader

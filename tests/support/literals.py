@@ -8,7 +8,6 @@ from decimal import Decimal
 from typing import Any
 
 from support.oracle import DAY_MS, DAY_NS, Unholdable, iso_date
-
 from sync.core.cql import CqlType
 from sync.core.rows import PgType
 

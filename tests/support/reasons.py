@@ -10,7 +10,6 @@ from typing import Any
 
 from support.literals import json_text
 from support.oracle import DAY_MS, DAY_NS
-
 from sync.core.cql import CqlType
 from sync.core.rows import PgType
 

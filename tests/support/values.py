@@ -10,8 +10,8 @@ from uuid import UUID
 import numpy as np
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
-from support.cells import Raw, cell
 
+from support.cells import Raw, cell
 from sync.core.cql import CqlType
 
 NAN, INF = float("nan"), float("inf")
@@ -70,7 +70,8 @@ _V4 = st.binary(min_size=4, max_size=4)
 _SCALARS: dict[str, st.SearchStrategy[Any]] = {
     "text": _mostly(_PLAIN_TEXT, st.text(st.characters(codec="utf-8", max_codepoint=40))),
     "ascii": _mostly(st.text(st.characters(min_codepoint=1, max_codepoint=127)), st.text(st.characters(codec="ascii"))),
-    "tinyint": _integers(8), "smallint": _integers(16), "int": _integers(32), "bigint": _integers(64), "counter": _integers(63),
+    "tinyint": _integers(8), "smallint": _integers(16), "int": _integers(32), "bigint": _integers(64),
+    "counter": _integers(63),
     "varint": st.one_of(_integers(16), _integers(64), _integers(4000)),
     "decimal": st.tuples(st.one_of(_integers(16), _integers(64), _integers(400)), st.integers(-40, 40)),
     "float": _floats(32), "double": _floats(64), "boolean": st.booleans(),
@@ -110,17 +111,20 @@ def _is_sortable(value: Any) -> bool:
 
 _BLANK = [Raw(b"")]
 _TEXTS = [
-    "", " ", "abcde", "abcdef", "abcde   ", "e\u0301" * 3, "é" * 5, "\U0001f600" * 5, "\U0001f600" * 6, "\x00", "a\x00b", "\x7f",
+    "", " ", "abcde", "abcdef", "abcde   ", "e\u0301" * 3, "é" * 5, "\U0001f600" * 5, "\U0001f600" * 6, "\x00", "a\x00b",
+    "\x7f",
     "".join(map(chr, range(1, 32))), "\"\\/\b\f\n\r\t\\u0041 \\\"", "\u2028\ufeff\uffff\U0010ffff", "x" * 100_000,
     "\U0001f600" * 25_000, Raw(b"\xc0\x80"),
 ]  # fmt: skip
 _NINES = 10**131_072 - 1
 _VARINTS = [
-    0, 1, -1, 9_999, 10_000, -10_000, 99_999_999, 10**16, 10**4000, -(10**4000), 10**4299, 10**4300, -(10**4300), 10**5000 - 1,
+    0, 1, -1, 9_999, 10_000, -10_000, 99_999_999, 10**16, 10**4000, -(10**4000), 10**4299, 10**4300, -(10**4300),
+    10**5000 - 1,
     -(10**5000) + 1, Raw(b"\0\0\0\5"), Raw(b"\xff\xff\x80"), *_BLANK,
 ]  # fmt: skip
 _DECIMALS = [
-    (0, 0), (0, 3), (0, -5), (0, 16_383), (0, 16_384), (0, -200_000), (0, 2**31 - 1), (0, 1 - 2**31), (1, 16_383), (-1, 16_383),
+    (0, 0), (0, 3), (0, -5), (0, 16_383), (0, 16_384), (0, -200_000), (0, 2**31 - 1), (0, 1 - 2**31), (1, 16_383), (-1,
+    16_383),
     (1, 16_384), (1, 2**31 - 1), (1, 1 - 2**31), (15, 1), (1500, 3), (-1500, 3), (5, 1), (12_345_678, 4), (123_456_789, -3),
     (100_000_000, 8), (10**20, 20), (1, 4), (1, 5), (99_999, -2), (99_900, 0), (12_345, 7), (3, 5), (10**4500, 4499),
     (10**5000 - 1, 2500), (-(10**5000) + 1, 0), Raw(b"\0\0\0\1"), *_BLANK,
@@ -134,21 +138,27 @@ _MS = [
     _PG_TIMESTAMPS[0] - 1, _PG_TIMESTAMPS[1] - 1, _PG_TIMESTAMPS[1], -62_167_219_200_000, -62_167_219_200_001,
 ]  # fmt: skip
 _EDGES: dict[str, list[Any]] = {
-    "text": _TEXTS, "ascii": [t for t in _TEXTS if isinstance(t, str) and t.isascii()], "varint": _VARINTS, "decimal": _DECIMALS,
-    **{n: [0, -1, 2 ** (b - 1) - 1, -(2 ** (b - 1)), *_BLANK] for n, b in (("tinyint", 8), ("smallint", 16), ("int", 32), ("bigint", 64))},
+    "text": _TEXTS, "ascii": [t for t in _TEXTS if isinstance(t, str) and t.isascii()], "varint": _VARINTS,
+    "decimal": _DECIMALS,
+    **{n: [0, -1, 2 ** (b - 1) - 1, -(2 ** (b - 1)), *_BLANK] for n, b in (("tinyint", 8), ("smallint", 16), ("int", 32),
+    ("bigint", 64))},
     "counter": [0, -1, 2**63 - 1, -(2**63)],
     "float": [0.0, -0.0, 1.5, 1e-45, 3.4028234663852886e38, NAN, INF, -INF, Raw(b"\xff\x80\0\1"), *_BLANK],
-    "double": [0.0, -0.0, 0.1, 1e300, 1e-300, 5e-324, 1.7976931348623157e308, 1e22, 1e16, 123456789012345680.0, NAN, INF, -INF,
+    "double": [0.0, -0.0, 0.1, 1e300, 1e-300, 5e-324, 1.7976931348623157e308, 1e22, 1e16, 123456789012345680.0, NAN, INF,
+    -INF,
                Raw(b"\x7f\xf0\0\0\0\0\0\1"), *_BLANK],
     "boolean": [True, False, Raw(b"\x02"), Raw(b"\xff"), *_BLANK],
     "uuid": [UUID(int=0), UUID(int=2**128 - 1), *_BLANK], "timeuuid": [_V1, *_BLANK],
     "timestamp": [*_MS, *_BLANK],
-    "date": [0, -1, -(2**31), 2**31 - 1, _PG_DATES[0], _PG_DATES[0] - 1, _PG_DATES[1] - 1, _PG_DATES[1], -719_162, -719_163, 2_932_896,
+    "date": [0, -1, -(2**31), 2**31 - 1, _PG_DATES[0], _PG_DATES[0] - 1, _PG_DATES[1] - 1, _PG_DATES[1], -719_162, -719_163,
+    2_932_896,
              2_932_897],
-    "time": [0, 1, 999, 1000, 1_000_000, 10**9, _DAY_NS - 1, _DAY_NS - 1000, 500_000_000, Raw(b"\xff" * 8), Raw(_DAY_NS.to_bytes(8, "big"))],
+    "time": [0, 1, 999, 1000, 1_000_000, 10**9, _DAY_NS - 1, _DAY_NS - 1000, 500_000_000, Raw(b"\xff" * 8),
+    Raw(_DAY_NS.to_bytes(8, "big"))],
     "duration": [(0, 0, 0), (1, 2, 3_000), (-1, -2, -3_000), (0, 0, 1), (0, 0, -999), (0, 0, 2**63 - 1), (0, 0, 2**63 - 808),
                  (2**31 - 1,) * 2 + (0,), (-(2**31), -(2**31), -(2**63) + 808), (-(2**31), 0, -(2**63))],
-    "inet": [bytes(4), b"\xff" * 4, b"\x7f\0\0\1", bytes(16), bytes(15) + b"\1", b"\xff" * 16, bytes(10) + b"\xff\xff\1\2\3\4",
+    "inet": [bytes(4), b"\xff" * 4, b"\x7f\0\0\1", bytes(16), bytes(15) + b"\1", b"\xff" * 16,
+    bytes(10) + b"\xff\xff\1\2\3\4",
              bytes(12) + b"\1\2\3\4", b" \1\r\xb8" + bytes(11) + b"\1", b"\xfe\x80" + bytes(7) + b"\1" + bytes(6), *_BLANK],
     "blob": [b"", b"\0", bytes(range(256)), b"\xff" * 100_000],
 }  # fmt: skip
@@ -173,7 +183,22 @@ def edges(cql: CqlType) -> list[Any]:
 
 
 def _vector_edges(dimension: int) -> Iterator[list[float]]:
-    for value in (0.0, -0.0, 1.0, NAN, INF, -INF, 3.4028234663852886e38, 1e-45, 65_504.0, 65_519.0, 65_520.0, 6e-8, 2.9e-8, 1 / 3):
+    for value in (
+        0.0,
+        -0.0,
+        1.0,
+        NAN,
+        INF,
+        -INF,
+        3.4028234663852886e38,
+        1e-45,
+        65_504.0,
+        65_519.0,
+        65_520.0,
+        6e-8,
+        2.9e-8,
+        1 / 3,
+    ):
         yield [1.0] * (dimension - 1) + [value]
 
 

@@ -71,9 +71,12 @@ def test_a_user_type_that_is_not_known_is_no_native_type() -> None:
 @pytest.mark.parametrize(
     "text",
     [
-        "", "   ", "list<", "list<int", "list<int>>", "list<>", "<int>", "int>", "map<int,", "map<int>", "list<int, int>", "set<int, int>",
-        "frozen<int, text>", "frozen<>", "vector<float>", "vector<float, x>", "vector<float, 3", "vector<float, 3, 4>", "vector<, 3>",
-        "vector<float, 3> int", "int int", ",", '"', '"abc', 'frozen<"abc>', "tuple<int,,int>", "vector<float, 0>", "vector<float, -3>",
+        "", "   ", "list<", "list<int", "list<int>>", "list<>", "<int>", "int>", "map<int,", "map<int>", "list<int, int>",
+        "set<int, int>",
+        "frozen<int, text>", "frozen<>", "vector<float>", "vector<float, x>", "vector<float, 3", "vector<float, 3, 4>",
+        "vector<, 3>",
+        "vector<float, 3> int", "int int", ",", '"', '"abc', 'frozen<"abc>', "tuple<int,,int>", "vector<float, 0>",
+        "vector<float, -3>",
     ],
 )  # fmt: skip
 def test_what_is_not_a_type_is_a_value_error(text: str) -> None:

@@ -28,11 +28,13 @@ from sync.core.encode.times import format_clock, format_date, format_timestamp
 _PROFILE = settings(max_examples=200, derandomize=True, database=None, deadline=None)
 _UDTS = {"place": (("street", "text"), ("number", "int")), "My Type": (("ü", "frozen<place>"), ("marks", "map<text, text>"))}
 SCALARS = [
-    "ascii", "text", "tinyint", "smallint", "int", "bigint", "varint", "decimal", "float", "double", "boolean", "uuid", "timeuuid",
+    "ascii", "text", "tinyint", "smallint", "int", "bigint", "varint", "decimal", "float", "double", "boolean", "uuid",
+    "timeuuid",
     "timestamp", "date", "time", "duration", "inet", "blob", "counter",
 ]  # fmt: skip
 STRUCTURED = [
-    "list<text>", "frozen<set<double>>", "map<text, text>", "map<int, frozen<list<varint>>>", "tuple<int, text, timestamp>", "place",
+    "list<text>", "frozen<set<double>>", "map<text, text>", "map<int, frozen<list<varint>>>", "tuple<int, text, timestamp>",
+    "place",
     'frozen<"My Type">', "map<frozen<tuple<int, inet>>, decimal>", "vector<float, 3>", "list<frozen<map<float, duration>>>",
 ]  # fmt: skip
 
@@ -56,12 +58,21 @@ def encode_json(cql: str, value: Any) -> str:
 def test_every_type_has_a_default_target_that_takes_it(name: str) -> None:
     """Would break: preflight proposes a column that the backfill then refuses."""
     cql = parse_type(name, _UDTS)
-    names = {"integer": "int4", "bigint": "int8", "smallint": "int2", "real": "float4", "double precision": "float8", "boolean": "bool"}
+    names = {
+        "integer": "int4",
+        "bigint": "int8",
+        "smallint": "int2",
+        "real": "float4",
+        "double precision": "float8",
+        "boolean": "bool",
+    }
     target = default_target(cql)
     encoder_for(cql, pg_type(names.get(target, target)))
 
 
-@pytest.mark.parametrize("name", ["vector<text, 2>", "vector<int, 2>", "vector<bigint, 2>", "vector<tinyint, 4>", "list<vector<int, 2>>"])
+@pytest.mark.parametrize(
+    "name", ["vector<text, 2>", "vector<int, 2>", "vector<bigint, 2>", "vector<tinyint, 4>", "list<vector<int, 2>>"]
+)
 @pytest.mark.parametrize("pg", ["text[]", "int4[]", "int8[]", "jsonb", "vector(2)", "float4[]"])
 def test_a_vector_of_anything_but_floats_is_refused_by_name(name: str, pg: str) -> None:
     """Would break: a vector<text, 2> cut into pieces of four bytes arrives as texts that nobody wrote."""
@@ -81,8 +92,10 @@ def test_a_vector_too_long_for_pgvector_is_not_proposed_as_one() -> None:
 @pytest.mark.parametrize(
     ("cql", "pg"),
     [
-        ("text", "int4"), ("bigint", "int4"), ("double", "float4"), ("timestamp", "date"), ("varint", "int8"), ("list<int>", "int2[]"),
-        ("list<frozen<list<int>>>", "int4[]"), ("map<int, int>", "int4[]"), ("vector<float, 3>", "vector(4)"), ("uuid", "text"),
+        ("text", "int4"), ("bigint", "int4"), ("double", "float4"), ("timestamp", "date"), ("varint", "int8"), ("list<int>",
+        "int2[]"),
+        ("list<frozen<list<int>>>", "int4[]"), ("map<int, int>", "int4[]"), ("vector<float, 3>", "vector(4)"), ("uuid",
+        "text"),
         ("vector<float, 16001>", "halfvec"), ("vector<float, 40000>", "vector"), ("no_such_type", "text"),
     ],
 )  # fmt: skip
@@ -178,8 +191,10 @@ def test_a_decimal_without_digits_is_not_zero(pg: str) -> None:
 @pytest.mark.parametrize(
     ("cql", "pg", "value"),
     [
-        ("list<text>", "varchar(5)[]", ["abcdef"]), ("list<text>", "varchar(5)[]", ["abcde "]), ("list<time>", "time(3)[]", [1_000]),
-        ("list<timestamp>", "timestamptz(0)[]", [1]), ("list<decimal>", "numeric(12,3)[]", [(1, 4)]), ("list<int>", "numeric(2,0)[]", [100]),
+        ("list<text>", "varchar(5)[]", ["abcdef"]), ("list<text>", "varchar(5)[]", ["abcde "]), ("list<time>", "time(3)[]",
+        [1_000]),
+        ("list<timestamp>", "timestamptz(0)[]", [1]), ("list<decimal>", "numeric(12,3)[]", [(1, 4)]), ("list<int>",
+        "numeric(2,0)[]", [100]),
     ],
 )  # fmt: skip
 def test_the_modifier_of_an_array_is_that_of_its_elements(cql: str, pg: str, value: Any) -> None:
@@ -272,7 +287,9 @@ def test_json_escapes_what_postgres_escapes() -> None:
     """Would break: a control character or a quote written otherwise than `jsonb_send` does."""
     text = "".join(map(chr, range(1, 32))) + '"\\/\x7f\u2028\U0001f600'
     wanted = "".join(
-        {8: "\\b", 9: "\\t", 10: "\\n", 12: "\\f", 13: "\\r", 34: '\\"', 92: "\\\\"}.get(ord(c), c if ord(c) > 31 else f"\\u{ord(c):04x}")
+        {8: "\\b", 9: "\\t", 10: "\\n", 12: "\\f", 13: "\\r", 34: '\\"', 92: "\\\\"}.get(
+            ord(c), c if ord(c) > 31 else f"\\u{ord(c):04x}"
+        )
         for c in text
     )
     assert encode_json("list<text>", [text]) == f'["{wanted}"]'
@@ -282,9 +299,12 @@ def test_json_escapes_what_postgres_escapes() -> None:
 @pytest.mark.parametrize(
     ("keys", "wanted"),
     [
-        (["b", "a", ""], ["", "a", "b"]), (["zz", "aaa", "b"], ["b", "zz", "aaa"]), (["zz", "é", "aaa", "b"], ["b", "zz", "é", "aaa"]),
-        (["😀", "aaaaa", "中"], ["中", "😀", "aaaaa"]), (["\n\n", "b", '"'], ['"', "b", "\n\n"]), (["%s", "%", "100%%"], ["%", "%s", "100%%"]),
-        (["\t", " ", "\\u0041", "A"], ["\t", " ", "A", "\\u0041"]), (["only"], ["only"]), (["x" * 300, "y" * 299], ["y" * 299, "x" * 300]),
+        (["b", "a", ""], ["", "a", "b"]), (["zz", "aaa", "b"], ["b", "zz", "aaa"]), (["zz", "é", "aaa", "b"], ["b", "zz",
+        "é", "aaa"]),
+        (["😀", "aaaaa", "中"], ["中", "😀", "aaaaa"]), (["\n\n", "b", '"'], ['"', "b", "\n\n"]), (["%s", "%", "100%%"], ["%",
+        "%s", "100%%"]),
+        (["\t", " ", "\\u0041", "A"], ["\t", " ", "A", "\\u0041"]), (["only"], ["only"]), (["x" * 300, "y" * 299],
+        ["y" * 299, "x" * 300]),
     ],
 )  # fmt: skip
 def test_keys_go_by_length_then_bytes(keys: list[str], wanted: list[str]) -> None:
@@ -389,9 +409,11 @@ def test_vints_at_every_border() -> None:
 
 _PAIRS = [
     *((n, "jsonb") for n in STRUCTURED), ("decimal", "numeric"), ("decimal", "numeric(12,3)"), ("varint", "numeric(3,-2)"),
-    ("timestamp", "timestamptz(0)"), ("date", "date"), ("time", "time(3)"), ("duration", "interval"), ("inet", "inet"), ("text", "text"),
+    ("timestamp", "timestamptz(0)"), ("date", "date"), ("time", "time(3)"), ("duration", "interval"), ("inet", "inet"),
+    ("text", "text"),
     ("text", "varchar(5)"), ("tinyint", "int8"), ("float", "float8"), ("boolean", "bool"), ("list<text>", "text[]"),
-    ("list<decimal>", "numeric(12,3)[]"), ("vector<float, 3>", "vector(3)"), ("vector<float, 3>", "halfvec"), ("vector<float, 3>", "float4[]"),
+    ("list<decimal>", "numeric(12,3)[]"), ("vector<float, 3>", "vector(3)"), ("vector<float, 3>", "halfvec"),
+    ("vector<float, 3>", "float4[]"),
 ]  # fmt: skip
 
 
@@ -412,7 +434,11 @@ def test_any_bytes_are_a_value_or_a_reject(pair: tuple[str, str], data: bytes) -
 
 def test_a_reason_never_holds_the_value() -> None:
     """Would break: a private text ends up in `sync rejects` and in logs."""
-    for cql, pg, value in (("text", "text", "secret\0"), ("text", "varchar(5)", "secret text"), ("map<text, text>", "jsonb", [("secret", "\0")])):
+    for cql, pg, value in (
+        ("text", "text", "secret\0"),
+        ("text", "varchar(5)", "secret text"),
+        ("map<text, text>", "jsonb", [("secret", "\0")]),
+    ):
         with pytest.raises(Reject) as caught:
             encode(cql, pg, value)
         assert "secret" not in str(caught.value)

@@ -20,7 +20,8 @@ from sync.core.rows import ColumnPair, OnReject, SourceColumn, SourceTable, Tabl
 
 VERSION = 1_700_000_000_000_001
 KINDS = {  # copied as they are, copied behind a prefix, encoded
-    "text": "text", "ascii": "varchar", "int": "int4", "bigint": "int8", "smallint": "int2", "uuid": "uuid", "double": "float8",
+    "text": "text", "ascii": "varchar", "int": "int4", "bigint": "int8", "smallint": "int2", "uuid": "uuid",
+    "double": "float8",
     "float": "float4", "boolean": "bool", "blob": "bytea", "timeuuid": "uuid",
     "vector<float, 2>": "vector(2)", "vector<float, 40>": "vector", "vector<float, 3>": "halfvec(3)",
     "tinyint": "int2", "timestamp": "timestamptz", "date": "date", "time": "time", "duration": "interval", "inet": "inet",

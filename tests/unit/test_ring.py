@@ -114,7 +114,9 @@ def test_every_planted_fault_is_found(ranges: list[TokenRange], data: st.DataObj
             check_whole_ring(fault)
 
 
-@pytest.mark.parametrize("ranges", [[], [TokenRange(MIN_TOKEN, 0)], [TokenRange(0, MAX_TOKEN)], [TokenRange(MIN_TOKEN + 1, MAX_TOKEN)]])
+@pytest.mark.parametrize(
+    "ranges", [[], [TokenRange(MIN_TOKEN, 0)], [TokenRange(0, MAX_TOKEN)], [TokenRange(MIN_TOKEN + 1, MAX_TOKEN)]]
+)
 def test_a_ring_without_an_end_is_found(ranges: list[TokenRange]) -> None:
     """Would break: half a ring, or none, passes for all of it."""
     with pytest.raises(ValueError, match="both ends"):

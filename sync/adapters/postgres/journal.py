@@ -12,7 +12,8 @@ import psycopg
 from psycopg.adapt import Transformer
 from psycopg.pq import Format
 
-from sync.adapters.postgres.parameters import Parameters, connection_of, lock_of
+from sync.adapters.postgres.breaker import Breaker
+from sync.adapters.postgres.parameters import Parameters, lock_of
 from sync.adapters.postgres.pool import Pool
 from sync.adapters.postgres.queries import queries
 from sync.adapters.postgres.statements import Statements
@@ -39,8 +40,8 @@ class Writer:
 class Journal:
     """The journal of one table. Every method raises TargetUnavailable where Postgres cannot be reached in time."""
 
-    def __init__(self, pool: Pool, table: TableMap, encoder: RowEncoder, writer: Writer) -> None:
-        self._pool, self._table, self._writer = pool, table, writer
+    def __init__(self, pool: Pool, table: TableMap, encoder: RowEncoder, writer: Writer, breaker: Breaker) -> None:
+        self._pool, self._table, self._writer, self._breaker = pool, table, writer, breaker
         self._statements = Statements(table, encoder)
         self._parameters = Parameters(self._statements, encoder)
 
@@ -60,7 +61,7 @@ class Journal:
             "owner": self._writer.id,
             "mutation": pack_cells(mutation.key.cells, mutation.cells),
         }
-        with connection_of(self._pool) as connection:
+        with self._breaker.connection(self._pool) as connection:
             row = connection.execute(self._statements.open, values).fetchone()
         assert row is not None, "sync.epoch is empty"
         made, version, epoch, primary, state, ahead = row
@@ -70,6 +71,19 @@ class Journal:
             raise EpochChanged(f"epoch {epoch}: {primary} is primary, {state}")
         return Intent(made, version, epoch)
 
+    def record(self, mutation: Mutation, version: int, state: Literal["finished", "unsure"]) -> None:
+        """Record a write that was made while Postgres was away (rule 31)."""
+        values = {
+            **self._parameters.key(mutation.key),
+            "kind": mutation.kind,
+            "state": state,
+            "version": version,
+            "owner": self._writer.id,
+            "mutation": pack_cells(mutation.key.cells, mutation.cells),
+        }
+        with self._breaker.connection(self._pool) as connection:
+            connection.execute(_SQL["record"], values)
+
     def write(self, mutation: Mutation, intent: Intent) -> bool:
         """The target's half of a write, guarded, together with the end of its intent; whether it was accepted.
 
@@ -77,7 +91,7 @@ class Journal:
         """
         statement, cells = self._guarded(mutation)
         values = {**self._parameters.key(mutation.key), **cells, "intent": intent.id, "version": intent.version}
-        with connection_of(self._pool) as connection, _rejecting(), connection.transaction():
+        with self._breaker.connection(self._pool) as connection, _rejecting(), connection.transaction():
             with connection.pipeline():
                 connection.execute(_SQL["lock_key"], {"lock": lock_of(mutation.key)})
                 if mutation.kind == "delete":
@@ -96,12 +110,12 @@ class Journal:
 
     def mark(self, intent: Intent, state: Literal["finished", "unsure"], error: str) -> None:
         """Record that the second half of a write is left to reconciliation."""
-        with connection_of(self._pool) as connection:
+        with self._breaker.connection(self._pool) as connection:
             connection.execute(_SQL["mark"], {"intent": intent.id, "state": state, "error": error[:1000]})
 
     def withdraw(self, intent: Intent) -> bool:
         """Take back the intent of a write that the primary refused; False where a reconcile has claimed it meanwhile."""
-        with connection_of(self._pool) as connection:
+        with self._breaker.connection(self._pool) as connection:
             found = connection.execute(_SQL["withdraw"], {"intent": intent.id})
             return bool(found.rowcount == 1)
 
@@ -114,7 +128,7 @@ class Journal:
             "lease": lease_seconds,
             "writer_lease": self._writer.lease_seconds,
         }
-        with connection_of(self._pool) as connection:
+        with self._breaker.connection(self._pool) as connection:
             rows = connection.execute(_SQL["due"], values).fetchall()
         keys: dict[bytes, bytes | None] = {}
         for key, _token, mutation, _kind in rows:
@@ -123,7 +137,7 @@ class Journal:
 
     def failed(self, key: bytes, error: str) -> None:
         """Record that a key could not be reconciled; it is tried again, later each time."""
-        with connection_of(self._pool) as connection:
+        with self._breaker.connection(self._pool) as connection:
             connection.execute(_SQL["failed"], {"table": self._table.name, "key": key, "error": error[:1000]})
 
     def key_values(self, canonical: bytes) -> list[Any]:

@@ -18,9 +18,11 @@ from typing import Literal
 import psycopg
 from psycopg_pool import PoolTimeout
 
+from sync.adapters.postgres.breaker import Breaker
 from sync.adapters.postgres.journal import Writer
 from sync.adapters.postgres.pool import Pool
-from sync.core.versions import SLOTS
+from sync.core.mutations import Mutation
+from sync.core.versions import SLOTS, stamp
 from sync.errors import PreflightError, TargetUnavailable
 from sync.ports import Intent, TableJournal
 from sync.settings import DualWriteTuning
@@ -31,16 +33,19 @@ INSERT INTO sync.writer (id, slot, host, pid, epoch, state)
 SELECT %(id)s, free.slot, %(host)s, %(pid)s, (SELECT max(epoch) FROM sync.epoch), 'active'
 FROM (SELECT s AS slot FROM generate_series(0, %(slots)s - 1) AS s
       WHERE s NOT IN (SELECT slot FROM sync.writer WHERE state <> 'signed_off') ORDER BY s LIMIT 1) AS free
-RETURNING slot
+RETURNING slot, (SELECT max(floor) FROM sync.epoch)
 """
 _HEARTBEAT = """
 UPDATE sync.writer SET heartbeat_at = clock_timestamp(), unrecorded = %s,
     epoch = (SELECT max(epoch) FROM sync.epoch),
     clock_skew_us = %s - (extract(epoch FROM clock_timestamp()) * 1000000)::bigint
 WHERE id = %s
+RETURNING (SELECT max(floor) FROM sync.epoch)
 """
 _RING_SECONDS = 0.25
-_Mark = tuple[TableJournal, Intent, Literal["finished", "unsure"], str]
+State = Literal["finished", "unsure"]
+_Mark = tuple[TableJournal, Intent, State, str]
+_Unrecorded = tuple[TableJournal, Mutation, int, State]
 
 
 class Registration:
@@ -50,14 +55,17 @@ class Registration:
         self._pool, self._tuning, self._ring = pool, tuning, ring
         self._to_ring: set[str] = set()
         self._aside: deque[_Mark] = deque()
+        self._unrecorded: deque[_Unrecorded] = deque()
+        self.breaker = Breaker()
+        self._newest = 0
         self._lock, self._end = Lock(), Event()
         name = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:6]}"
-        slot = self._register(name)
+        slot, self._floor = self._register(name)
         self.writer = Writer(name, slot, int(tuning.most_skew_seconds * 1_000_000), tuning.writer_lease_seconds)
         self._thread = Thread(target=self._beat, name="sync-heartbeat", daemon=True)
         self._thread.start()
 
-    def _register(self, name: str) -> int:
+    def _register(self, name: str) -> tuple[int, int]:
         values = {"id": name, "host": socket.gethostname(), "pid": os.getpid(), "slots": SLOTS}
         with self._pool.connection() as connection, connection.transaction():
             # One at a time: two writers must never share a slot.
@@ -65,14 +73,30 @@ class Registration:
             row = connection.execute(_REGISTER, values).fetchone()
         if row is None:
             raise PreflightError(f"all {SLOTS} writer slots are taken: `sync writers` shows by whom")
-        return int(row[0])
+        return int(row[0]), int(row[1])
 
     def left(self, table: str) -> None:
         """An intent of this table is left to reconciliation: ring for it, soon and once for many."""
         with self._lock:
             self._to_ring.add(table)
 
-    def later(self, journal: TableJournal, intent: Intent, state: Literal["finished", "unsure"], error: str) -> None:
+    @property
+    def accepts(self) -> bool:
+        """Whether writes go on while the journal is away (rule 28)."""
+        return self._tuning.journal_away == "accept"
+
+    def stamp(self) -> int:
+        """A version made without Postgres: above every other of this process, and above the floor it last saw."""
+        with self._lock:
+            self._newest = stamp(max(time.time_ns() // 1000, self._floor, self._newest + 1), self.writer.slot)
+            return self._newest
+
+    def unrecorded(self, journal: TableJournal, mutation: Mutation, version: int, state: State) -> None:
+        """Remember a write that has no intent: lost with this process, it makes the writer unclean (rule 29)."""
+        with self._lock:
+            self._unrecorded.append((journal, mutation, version, state))
+
+    def later(self, journal: TableJournal, intent: Intent, state: State, error: str) -> None:
         """Keep a mark until Postgres takes it. Lost with the process it is no loss: the intent stays, and is claimed."""
         with self._lock:
             self._aside.append((journal, intent, state, error))
@@ -82,7 +106,7 @@ class Registration:
         self._end.set()
         self._thread.join()
         try:
-            self._record()
+            self._heartbeat()
             self._ring_for_left()
             with self._pool.connection() as connection:
                 connection.execute("UPDATE sync.writer SET state = 'signed_off' WHERE id = %s", (self.writer.id,))
@@ -97,11 +121,17 @@ class Registration:
                 continue
             due = time.monotonic() + self._tuning.heartbeat_seconds
             try:
-                self._record()
-                with self._pool.connection() as connection:
-                    connection.execute(_HEARTBEAT, (len(self._aside), time.time_ns() // 1000, self.writer.id))
+                self._heartbeat()
             except (TargetUnavailable, psycopg.Error, PoolTimeout) as error:
                 log.warning("no heartbeat: %s", " ".join(str(error).split()))
+
+    def _heartbeat(self) -> None:
+        with self._pool.connection() as connection:
+            values = (len(self._unrecorded), time.time_ns() // 1000, self.writer.id)
+            row = connection.execute(_HEARTBEAT, values).fetchone()
+        self._floor = int(row[0]) if row else self._floor
+        self.breaker.reset()
+        self._record()
 
     def _ring_for_left(self) -> None:
         with self._lock:
@@ -110,6 +140,13 @@ class Registration:
             self._ring(table)
 
     def _record(self) -> None:
+        """Record what was kept while Postgres was away, the writes without intent first."""
+        while self._unrecorded:
+            journal, mutation, version, state = self._unrecorded[0]
+            journal.record(mutation, version, state)
+            self.left(journal.table)
+            with self._lock:
+                self._unrecorded.popleft()
         while self._aside:
             journal, intent, state, error = self._aside[0]
             journal.mark(intent, state, error)

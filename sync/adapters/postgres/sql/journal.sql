@@ -22,6 +22,10 @@ WITH e AS (
 SELECT made.id, made.version, e.epoch, e."primary", e.state, need.need - clock.now
 FROM e CROSS JOIN need CROSS JOIN clock LEFT JOIN made ON true
 
+-- record: a write that was made without an intent, while Postgres was away (rule 31)
+INSERT INTO sync.intent (table_name, key, token, kind, state, version, epoch, owner, mutation)
+SELECT %(table)s, %(key)s, %(token)s, %(kind)s, %(state)s, %(version)s, max(epoch), %(owner)s, %(mutation)s FROM sync.epoch
+
 -- lock_key: every transaction that changes a key holds its lock, taken in an earlier statement (rule 5)
 SELECT pg_advisory_xact_lock(%(lock)s)
 

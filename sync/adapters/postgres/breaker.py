@@ -1,0 +1,48 @@
+"""Stops hammering a Postgres that is sick: while it is open, nobody waits for what will not answer (invariant 8)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from threading import Lock
+
+from sync.adapters.postgres.connect import Connection
+from sync.adapters.postgres.parameters import connection_of
+from sync.adapters.postgres.pool import Pool
+from sync.errors import TargetUnavailable
+
+
+@dataclass(slots=True)
+class Breaker:
+    """Opens after `threshold` failures in a row; the writer's heartbeat closes it when Postgres answers again."""
+
+    threshold: int = 1
+    failures: int = 0
+    causes: dict[str, int] = field(default_factory=dict)
+    _lock: Lock = field(default_factory=Lock)
+
+    @property
+    def is_open(self) -> bool:
+        """Whether Postgres is not to be asked."""
+        return self.failures >= self.threshold
+
+    def reset(self) -> None:
+        """Postgres has answered."""
+        self.failures = 0
+
+    @contextmanager
+    def connection(self, pool: Pool) -> Iterator[Connection]:
+        """A connection of the pool. Raises TargetUnavailable, at once while the breaker is open."""
+        if self.is_open:
+            raise TargetUnavailable("Postgres did not answer before; the breaker is open")
+        try:
+            with connection_of(pool) as connection:
+                yield connection
+        except TargetUnavailable as error:
+            with self._lock:
+                self.failures += 1
+                cause = str(error).split(":")[0][:80]
+                self.causes[cause] = self.causes.get(cause, 0) + 1
+            raise
+        self.failures = 0

@@ -1,0 +1,80 @@
+"""The same store for asyncio: its methods run in threads of its own (docs/decisions/0010-async-by-threads.md)."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from types import TracebackType
+from typing import Any, TypeVar
+
+from sync.settings import Config, Settings
+from sync.stores.dual import DualWriteStore
+
+T = TypeVar("T")
+
+
+class AsyncDualWriteStore:
+    """`DualWriteStore` with every method awaited; as many calls at once as it has connections, the others wait."""
+
+    def __init__(self, settings: Settings, config: Config) -> None:
+        self._settings, self._config = settings, config
+        self._threads = ThreadPoolExecutor(config.dual_write.connections, thread_name_prefix="sync-store")
+        self._store: DualWriteStore | None = None
+
+    async def __aenter__(self) -> AsyncDualWriteStore:
+        self._store = await self._run(lambda: DualWriteStore(self._settings, self._config))
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Sign off and close the connections."""
+        if self._store is not None:
+            await self._run(self._store.close)
+            self._store = None
+        self._threads.shutdown(wait=False)
+
+    async def put(self, table: str, row: Mapping[str, Any]) -> bool:
+        """As DualWriteStore.put."""
+        return await self._run(lambda: self._opened.put(table, row))
+
+    async def put_many(self, table: str, rows: Iterable[Mapping[str, Any]]) -> bool:
+        """As DualWriteStore.put_many, several rows at once."""
+        await asyncio.gather(*(self.put(table, row) for row in rows))
+        return True
+
+    async def update(self, table: str, key: Mapping[str, Any], changes: Mapping[str, Any]) -> bool:
+        """As DualWriteStore.update."""
+        return await self._run(lambda: self._opened.update(table, key, changes))
+
+    async def delete(self, table: str, key: Mapping[str, Any]) -> bool:
+        """As DualWriteStore.delete."""
+        return await self._run(lambda: self._opened.delete(table, key))
+
+    async def get(self, table: str, key: Mapping[str, Any]) -> dict[str, Any] | None:
+        """As DualWriteStore.get."""
+        return await self._run(lambda: self._opened.get(table, key))
+
+    async def search(
+        self, table: str, column: str, vector: Sequence[float], limit: int = 10
+    ) -> list[tuple[dict[str, Any], float]]:
+        """As DualWriteStore.search."""
+        return await self._run(lambda: self._opened.search(table, column, vector, limit))
+
+    async def count(self, table: str) -> int:
+        """As DualWriteStore.count."""
+        return await self._run(lambda: self._opened.count(table))
+
+    @property
+    def _opened(self) -> DualWriteStore:
+        if self._store is None:
+            raise RuntimeError("the store is not open: use it in `async with`")
+        return self._store
+
+    async def _run(self, call: Callable[[], T]) -> T:
+        # A cancelled caller does not cancel the write: it is in its thread, and finishes its protocol.
+        return await asyncio.get_running_loop().run_in_executor(self._threads, call)
