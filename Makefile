@@ -31,7 +31,6 @@ format: $(STAMP)
 	$(BIN)/ruff check --fix .
 
 bench-backfill: $(STAMP)
-	$(PYTHON) -m pip --python $(BIN)/python install --quiet --disable-pip-version-check -e '.[local,dev,bench]'
 	$(BIN)/python -m benchmarks.backfill
 
 clean:

@@ -54,10 +54,14 @@ class Pool:
     def __len__(self) -> int:
         return len(self._processes)
 
-    def stop(self, grace_seconds: float = 30) -> None:
-        """Ask the workers to end after their job; those that do not are killed (their ranges' leases run out)."""
+    def dismiss(self) -> None:
+        """Ask the workers to end after their job, without waiting for it."""
         for process in self._processes:
             process.terminate()
+
+    def stop(self, grace_seconds: float = 30) -> None:
+        """Dismiss the workers and wait; those that do not end are killed (their ranges' leases run out)."""
+        self.dismiss()
         for process in self._processes:
             process.join(grace_seconds)
             if process.is_alive():

@@ -39,6 +39,7 @@ class OwnWorkers(Protocol):
 
     def __len__(self) -> int: ...
     def heal(self) -> int: ...
+    def dismiss(self) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +66,7 @@ class Supervisor:
             raise
         finally:
             self.bell.clear()
+            self.own.dismiss()  # they end while indexes are built
 
     def _wake(self, runs: list[int]) -> None:
         self.own.heal()

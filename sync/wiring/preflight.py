@@ -6,19 +6,22 @@ from collections.abc import Callable
 from contextlib import closing
 from typing import TypeVar
 
+import redis
 from cassandra import DriverException, Unauthorized
 from cassandra.cluster import NoHostAvailable
+from psycopg import errors
 
 from sync.adapters.cassandra.catalogue import read_one, read_tables, release_version
 from sync.adapters.cassandra.connect import Cassandra, explain, open_cassandra, source_name
 from sync.adapters.cassandra.ttl import expiring_columns
-from sync.adapters.postgres.catalogue import may_write, read_target, server_facts
+from sync.adapters.postgres.catalogue import lacking_right, read_target, server_facts
 from sync.adapters.postgres.connect import Connection, connect, target_name
 from sync.adapters.queue import Doorbell, redis_connection, redis_name
 from sync.core.mapping import Problem, map_table
 from sync.core.rows import SourceTable
-from sync.errors import PreflightError, SettingsError, SyncError
+from sync.errors import PreflightError, SettingsError, SyncError, Unreachable
 from sync.flows.preflight import PreflightReport, check_target
+from sync.ports import ServerFacts
 from sync.settings import Config, Settings
 
 T = TypeVar("T")
@@ -43,10 +46,14 @@ def _guarded(report: PreflightReport, where: str, look: Callable[[], T]) -> T | 
 
 def _queue(settings: Settings, report: PreflightReport) -> None:
     connection = redis_connection(settings)
-    info = connection.info("server")
+    try:
+        info = connection.info("server")
+        workers = Doorbell(connection).workers()
+    except redis.RedisError as error:
+        raise Unreachable(f"{redis_name(connection)}: {' '.join(str(error).split())}; check REDIS_URL") from None
     name = "Valkey" if info.get("server_name") == "valkey" else "Redis"
     version = info.get("valkey_version") or info.get("redis_version")
-    report.servers.append(f"queue: {name} {version}, {redis_name(connection)}, {Doorbell(connection).workers()} RQ workers")
+    report.servers.append(f"queue: {name} {version}, {redis_name(connection)}, {workers} RQ workers")
 
 
 def _source(settings: Settings, config: Config, names: list[str] | None, report: PreflightReport) -> list[SourceTable]:
@@ -106,17 +113,26 @@ def _target(settings: Settings, config: Config, sources: list[SourceTable], repo
         vectors = any(c.type.name == "vector" for s in sources for c in s.columns)
         report.problems += check_target(facts, vectors)
         for source in sources:
-            _table(connection, source, config, report)
+            try:
+                _table(connection, source, config, facts, report)
+            except errors.InsufficientPrivilege as error:
+                advice = f"GRANT USAGE, CREATE ON SCHEMA … TO {facts.user}"
+                report.error(source.name, f"{error.diag.message_primary}; {advice}")
 
 
-def _table(connection: Connection, source: SourceTable, config: Config, report: PreflightReport) -> None:
+def _table(connection: Connection, source: SourceTable, config: Config, facts: ServerFacts, report: PreflightReport) -> None:
     options = config.options(source.name)
     name = options.target or source.name
-    table, problems = map_table(source, read_target(connection, name), options)
+    target = read_target(connection, name)
+    table, problems = map_table(source, target, options)
     report.problems += problems
-    if table is None:
+    if target is None:
+        if "." not in name and not facts.may_create_tables:
+            advice = f"GRANT CREATE ON SCHEMA public TO {facts.user}"
+            report.error(source.name, f"{facts.user} may not create tables in public: {advice}")
         return
-    report.tables.append(table)
-    lacking = may_write(connection, name)
+    if table is not None:
+        report.tables.append(table)
+    lacking = lacking_right(connection, name)
     if lacking:
-        report.error(source.name, f"this role {lacking} {name}; make it the owner: ALTER TABLE {name} OWNER TO …")
+        report.error(source.name, lacking)

@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 from support import oracle
+from support.edges import edges, huge
 from support.lab import UNDECODABLE, VERSION, Lab, Outcome, Source, check_reasons, open_lab
-from support.values import edges, huge, sample, strategy
+from support.values import sample, strategy
 
 from sync.adapters.cassandra.connect import Cassandra
 from sync.core.cql import CqlType
@@ -17,17 +18,13 @@ from sync.core.rows import PgType
 from sync.settings import Settings
 
 _TIMESTAMPS = ["timestamptz", "timestamp", *(f"timestamptz({p})" for p in range(7)), "timestamp(0)", "timestamp(3)"]
-_EVERY_SCALAR = ["ascii", "text", "tinyint", "smallint", "int", "bigint", "varint", "decimal", "float", "double", "boolean",
-"uuid", "timeuuid", "timestamp", "date", "time", "duration", "inet", "blob"]
+_EVERY_SCALAR = ["ascii", "text", "tinyint", "smallint", "int", "bigint", "varint", "decimal", "float", "double", "boolean"]
+_EVERY_SCALAR += ["uuid", "timeuuid", "timestamp", "date", "time", "duration", "inet", "blob"]
 _KEY_TYPES = [t for t in _EVERY_SCALAR if t != "duration"]
 TYPES = (
     "CREATE TYPE {}.place (street text, number int)",
-    'CREATE TYPE {}."My Type" ("Full ""Name" text,
-    home frozen<place>,
-    tags frozen<set<text>>,
-    "ü" varint,
-    marks frozen<map<text,
-    text>>)',
+    'CREATE TYPE {}."My Type" ("Full ""Name" text, home frozen<place>, tags frozen<set<text>>, "ü" varint, '
+    "marks frozen<map<text, text>>)",
 )
 
 MATRIX: dict[str, list[str]] = {

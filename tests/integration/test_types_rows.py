@@ -11,9 +11,10 @@ import pytest
 from cassandra.query import BoundStatement
 from support import oracle
 from support.cells import cell, split
+from support.edges import edges
 from support.lab import UNDECODABLE, VERSION, Lab, open_lab
 from support.pg_types import pg_type
-from support.values import edges, keys, sample, strategy
+from support.values import keys, sample, strategy
 
 from sync.adapters.cassandra.catalogue import read_tables
 from sync.adapters.cassandra.connect import Cassandra
@@ -119,7 +120,8 @@ def _copy(lab: Lab, statement: str, rows: list[bytes]) -> None:
 def _sent(lab: Lab, encoder: RowEncoder) -> list[tuple[bytes | None, ...]]:
     """The bytes of every column as Postgres's send functions give them, in the order of the encoder's columns."""
     types = lab.postgres.execute(
-        "SELECT attname, typsend::text FROM pg_attribute JOIN pg_type t ON t.oid = atttypid WHERE attrelid = '\"Wide\"'::regclass"
+        "SELECT attname, typsend::text FROM pg_attribute JOIN pg_type t ON t.oid = atttypid "
+        "WHERE attrelid = '\"Wide\"'::regclass"
     ).fetchall()
     send = dict(types)
     columns = ", ".join(f'{send[name]}("{name}")' for name in encoder.copy_columns)

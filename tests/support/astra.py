@@ -99,11 +99,13 @@ def pump(source: socket.socket, target: socket.socket) -> None:
         return
 
 
-def bundle(path: Path, certificates: Certificates, port: int, host: str = HOST, leave_out: str = "") -> Path:
+def bundle(
+    path: Path, certificates: Certificates, port: int, host: str = HOST, leave_out: str = "", config: str = ""
+) -> Path:
     """A secure connect bundle, as Astra's console hands it out."""
-    config = {"username": "u", "password": "hunter2-in-bundle", "host": host, "port": port, "localDC": "datacenter1"}
+    right = {"username": "u", "password": "hunter2-in-bundle", "host": host, "port": port, "localDC": "datacenter1"}
     parts = {
-        "config.json": json.dumps(config),
+        "config.json": config or json.dumps(right),
         "ca.crt": certificates.root.read_text(),
         "cert": certificates.server.read_text(),
         "key": certificates.key.read_text(),

@@ -61,7 +61,7 @@ def varint(value: int) -> bytes:
 
 
 def _vint(value: int) -> bytes:
-    """A signed vint: zig-zag, then the number of bytes that follow as leading ones of the first (protocol v5, section 6.10)."""
+    """A signed vint: zig-zag; the leading ones of the first byte count those that follow (protocol v5, section 6.10)."""
     raw = value * 2 if value >= 0 else -value * 2 - 1
     for extra in range(8):
         if raw < 1 << 7 * (extra + 1):

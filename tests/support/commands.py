@@ -94,7 +94,7 @@ class Commands:
 
     def fresh(self, *argv: str, timeout: float = 60) -> Done:
         """The same in a Python of its own, as `python -m sync`."""
-        return self._checked(_ended(self.start(*argv), timeout))
+        return self.ended(self.start(*argv), timeout)
 
     def start(self, *argv: str) -> subprocess.Popen[str]:
         """Start `python -m sync <argv>` and leave it running."""
@@ -102,6 +102,15 @@ class Commands:
             [sys.executable, "-m", "sync", *argv], cwd=self.folder, env=self._whole(), text=True,
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
         )  # fmt: skip
+
+    def ended(self, process: subprocess.Popen[str], timeout: float = 60) -> Done:
+        """What a started command did."""
+        try:
+            out, err = process.communicate(timeout=timeout)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            raise
+        return self._checked(Done(process.returncode, out, err))
 
     def line(self, *argv: str) -> str:
         """The one line that a command ends with which cannot do its work; exit code 1."""
@@ -130,15 +139,6 @@ class Commands:
         for secret in {SECRET} | secrets_of(self.env):
             assert secret not in said, "a secret was printed"
         return done
-
-
-def _ended(process: subprocess.Popen[str], timeout: float) -> Done:
-    try:
-        out, err = process.communicate(timeout=timeout)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        raise
-    return Done(process.returncode, out, err)
 
 
 def secrets_of(env: Mapping[str, str]) -> set[str]:

@@ -1,8 +1,8 @@
 """The slow, obvious oracle: what a value that the Cassandra driver decoded must be in Postgres.
 
-Written from the two databases' documentation, not from the encoders. Values have the plain form of `cells`, but a decimal is a
-Decimal and an inet an ip_address. `held` says what Postgres must show, `seen` reads what it shows, `comparable` makes the two
-comparable, and `literal` writes a value as SQL text: what Postgres takes and shows unchanged must not be rejected.
+Written from the two databases' documentation, not from the encoders. Values have the plain form of `cells`, but a decimal
+is a Decimal and an inet an ip_address. `held` says what Postgres must show, `seen` reads what it shows, `comparable` makes
+the two comparable; `literals` writes a value as SQL: what Postgres takes and shows unchanged must not be rejected.
 """
 
 from __future__ import annotations
@@ -133,7 +133,8 @@ def _comparable_number(pg: PgType, value: Any) -> str:
 def expression(pg: PgType, column: str) -> str:
     """SQL that shows a column so that psycopg can read all of its range."""
     if pg.element:
-        return f"CASE WHEN {column} IS NULL THEN NULL ELSE ARRAY(SELECT {expression(pg.element, 'e')} FROM unnest({column}) AS e) END"
+        elements = f"ARRAY(SELECT {expression(pg.element, 'e')} FROM unnest({column}) AS e)"
+        return f"CASE WHEN {column} IS NULL THEN NULL ELSE {elements} END"
     forms = {
         "float4": "{}::float8",
         "timestamptz": "(extract(epoch FROM {}) * 1000)::numeric",

@@ -24,7 +24,7 @@ def leaves(cql: CqlType, value: Any) -> Iterator[Leaf]:
         for element in value:
             yield from leaves(cql.args[0], element)
     else:
-        for element in (pair for pair in value) if cql.name == "map" else [value]:
+        for element in value if cql.name == "map" else [value]:
             for arg, part in zip(cql.args, element, strict=True):
                 yield from leaves(arg, part)
 
@@ -41,13 +41,9 @@ def _any(test: Callable[[str, Any], bool]) -> Callable[[CqlType, PgType, Any], b
     return lambda cql, _pg, value: any(leaf is not None and test(name, leaf) for name, leaf in leaves(cql, value))
 
 
-def _modifier(pg: PgType) -> int:
-    return pg.typmod
-
-
 def _finer(cql: CqlType, pg: PgType, value: Any) -> bool:
     unit = {"timestamp": 10**6, "time": 1, "duration": 1}  # in ns
-    step = 10 ** (9 - _modifier(pg)) if _modifier(pg) >= 0 else 1000
+    step = 10 ** (9 - pg.typmod) if pg.typmod >= 0 else 1000
     found = ((name, leaf[2] if name == "duration" else leaf) for name, leaf in leaves(cql, value) if leaf is not None)
     return any(leaf * unit[name] % step for name, leaf in found)
 
@@ -55,26 +51,24 @@ def _finer(cql: CqlType, pg: PgType, value: Any) -> bool:
 def _outside(name: str, leaf: Any) -> bool:
     if name == "time":
         return not 0 <= leaf < DAY_NS
-    days = leaf // DAY_MS if name == "timestamp" else leaf
-    end = 106_751_991 - 0 if name == "timestamp" else 2_145_042_906
-    first_outside = 106_762_824 if name == "timestamp" else end  # 294277-01-01
-    return not -2_440_588 <= days < first_outside
+    days, end = (leaf // DAY_MS, 106_762_824) if name == "timestamp" else (leaf, 2_145_042_906)  # 294277 and 5874898 AD
+    return not -2_440_588 <= days < end
 
 
 def _too_long(cql: CqlType, pg: PgType, value: Any) -> bool:
-    return any(leaf is not None and len(leaf) > _modifier(pg) - 4 for _, leaf in leaves(cql, value))
+    return any(leaf is not None and len(leaf) > pg.typmod - 4 for _, leaf in leaves(cql, value))
 
 
 def _precision(pg: PgType) -> tuple[int, int]:
     """numeric's modifier: ((precision << 16) | (scale & 0x7ff)) + 4."""
-    packed = _modifier(pg) - 4
+    packed = pg.typmod - 4
     scale = packed & 0x7FF
     return packed >> 16, scale - 2048 if scale >= 1024 else scale
 
 
 def _many_decimals(cql: CqlType, pg: PgType, value: Any) -> bool:
     numbers = [Decimal(leaf) for _, leaf in leaves(cql, value) if isinstance(leaf, Decimal | int)]
-    if _modifier(pg) < 4:
+    if pg.typmod < 4:
         return any(-int(n.as_tuple().exponent) > 16_383 for n in numbers)
     scale = _precision(pg)[1]
     return any(_places(n) > scale for n in numbers)
@@ -89,7 +83,7 @@ def _places(number: Decimal) -> int:
 
 def _too_large(cql: CqlType, pg: PgType, value: Any) -> bool:
     numbers = [Decimal(leaf) for _, leaf in leaves(cql, value) if isinstance(leaf, Decimal | int)]
-    limit = 131_072 if _modifier(pg) < 4 else _precision(pg)[0] - _precision(pg)[1]
+    limit = 131_072 if pg.typmod < 4 else _precision(pg)[0] - _precision(pg)[1]
     return any(n and n.adjusted() >= limit for n in numbers)
 
 

@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.cells import Raw, cell, row, split, with_length
+from support.edges import edges
 from support.pg_types import pg_type
-from support.values import edges, strategy
+from support.values import strategy
 
 from sync.core.cql import parse_type
 from sync.core.encode import encoder_for
@@ -99,7 +100,7 @@ def _encode_page(encoder: RowEncoder, data: bytes, at: int, count: int) -> bytes
 
 
 def _is_excused(encoder: RowEncoder, source: dict[str, bytes | None], slow: CheckedRow) -> bool:
-    """What the fast path leaves to Postgres, which refuses it: a value with an issue, a cell of length zero copied as it is."""
+    """What the fast path leaves to Postgres, which refuses it: a value with an issue, an empty cell copied as it is."""
     kinds = zip(encoder.pairs, encoder.encoders, strict=True)
     empty = (e.empty_is_null and (e.same or e.prefix) and source[p.source.name] == b"" for p, e in kinds)
     return bool(slow.issues) or any(empty) or any(_is_odd_boolean(source[p.source.name], p) for p in encoder.pairs)

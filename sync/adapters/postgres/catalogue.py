@@ -49,12 +49,19 @@ def server_facts(connection: Connection) -> ServerFacts:
     return ServerFacts(*row)
 
 
-def may_write(connection: Connection, name: str) -> str:
-    """What this role may not do with a table, in words; empty where it may all that a migration needs."""
+def lacking_right(connection: Connection, name: str) -> str:
+    """What this role may not do with a table although a migration must, and what to do about it; empty if it may all."""
     row = connection.execute(_SQL["table_rights"], {"table": regclass(name)}).fetchone()
     if row is None:
         return ""
     inserts, selects, owns = row
-    if not inserts or not selects:
-        return "may not read and write"
-    return "" if owns else "does not own (and so may not add columns and indexes to)"
+    if not inserts or not selects or not owns:
+        what = "does not own (and so may not add columns and indexes to)" if inserts and selects else "may not read and write"
+        return f"this role {what} {name}; make it the owner: ALTER TABLE {name} OWNER TO …"
+    creates = connection.execute(
+        "SELECT has_schema_privilege(relnamespace, 'CREATE') FROM pg_class WHERE oid = to_regclass(%s)", (regclass(name),)
+    ).fetchone()
+    if creates == (True,):
+        return ""
+    user = connection.info.user
+    return f"this role may not create indexes in the schema of {name}; GRANT CREATE ON SCHEMA … TO {user}"
