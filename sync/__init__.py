@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Any
 from sync.errors import SyncError, WriteRefused, WriteUnsure
 
 if TYPE_CHECKING:
-    from sync.stores import DualWriteStore, open_store
+    from sync.stores import AsyncDualWriteStore, DualWriteStore, open_store
 
-__all__ = ["DualWriteStore", "SyncError", "WriteRefused", "WriteUnsure", "open_store"]
+__all__ = ["AsyncDualWriteStore", "DualWriteStore", "SyncError", "WriteRefused", "WriteUnsure", "open_store"]
 
 
 def __getattr__(name: str) -> Any:
     # The drivers are imported when a store is asked for, not by `sync --help`.
-    if name in ("DualWriteStore", "open_store"):
+    if name in ("AsyncDualWriteStore", "DualWriteStore", "open_store"):
         from sync import stores
 
         return getattr(stores, name)

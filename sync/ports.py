@@ -52,6 +52,9 @@ class Ranges(Protocol):
     def claim(self, run_ids: list[int], owner: str) -> Lease | None:
         """The next range to copy, leased to this owner; None where there is none."""
 
+    def renew(self, lease: Lease) -> Lease | None:
+        """Prolong the lease; with the share of the rate that is now its own. None where the run is to stop; raises LeaseLost."""
+
     def give_back(self, lease: Lease) -> None:
         """Let go of a range in the middle; its checkpoint stays."""
 
@@ -65,8 +68,8 @@ class Ranges(Protocol):
 class Source(Protocol):
     """Reads a table by token range."""
 
-    def pages(self, tokens: TokenRange) -> Iterator[Page]:
-        """The pages of a range, in token order. Raises SourceTimeout and SourceUnavailable."""
+    def pages(self, tokens: TokenRange, page_rows: int | None = None) -> Iterator[Page]:
+        """The pages of a range, in token order, none of more rows than that. Raises SourceTimeout and SourceUnavailable."""
 
 
 class Target(Protocol):

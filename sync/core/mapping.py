@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -36,8 +36,9 @@ def map_table(
     for column in source.columns:
         if column.name not in options.ignore:
             problems += _pair(source, column, target, options, pairs)
-    problems += _key_problems(source, target, pairs)
-    problems += _target_problems(source, target, pairs)
+    names = {c.name: options.rename.get(c.name, c.name) for c in source.columns if c.name not in options.ignore}
+    problems += _key_problems(source, target, names)
+    problems += _target_problems(source, target, names, pairs)
     if any(p.level == "error" for p in problems):
         return None, problems
     return TableMap(source, target, tuple(pairs)), problems
@@ -134,18 +135,18 @@ def _missing_column(source: SourceTable, column: SourceColumn, target: TargetTab
     return f"{column.name} ({column.type}) has no column {name} in Postgres; `sync schema apply` adds it as {kind}; or {fix}"
 
 
-def _key_problems(source: SourceTable, target: TargetTable, pairs: list[ColumnPair]) -> Iterator[Problem]:
-    names = {p.source.name: p.target.name for p in pairs}
+def _key_problems(source: SourceTable, target: TargetTable, names: Mapping[str, str]) -> Iterator[Problem]:
     wanted = [names.get(c.name, c.name) for c in source.primary_key]
     if set(wanted) != set(target.primary_key):
         there = _list(target.primary_key) if target.primary_key else "none"
         yield _error(source, f"the primary key must be the source's ({_list(wanted)}); Postgres has {there}")
 
 
-def _target_problems(source: SourceTable, target: TargetTable, pairs: list[ColumnPair]) -> Iterator[Problem]:
-    filled = {p.target.name for p in pairs}
-    twice = {p.target.name for p in pairs if sum(q.target.name == p.target.name for q in pairs) > 1}
-    for name in sorted(twice):
+def _target_problems(
+    source: SourceTable, target: TargetTable, names: Mapping[str, str], pairs: list[ColumnPair]
+) -> Iterator[Problem]:
+    filled = list(names.values())
+    for name in sorted({n for n in filled if filled.count(n) > 1}):
         yield _error(source, f"two source columns go into {name}")
     for column in target.columns:
         if column.name in filled or column.generated:

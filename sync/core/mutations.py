@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-Kind = Literal["put", "update", "delete"]
+Kind = Literal["put", "update", "delete", "recheck"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +21,10 @@ class Key:
 
 @dataclass(frozen=True, slots=True)
 class Mutation:
-    """`put` and `update` carry the raw CQL cells to write (a put: every column), `delete` only the key."""
+    """`put` and `update` carry the raw CQL cells to write (a put: every column), `delete` only the key.
+
+    `recheck` is a write that somebody else's code makes: only its key is known, and it cannot be sent again (rule 17).
+    """
 
     kind: Kind
     key: Key

@@ -15,6 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
+from sync.core.ring import TokenRange
 from sync.core.rows import Page
 from sync.errors import LeaseLost, SourceTimeout, SourceUnavailable, TargetUnavailable, Unreachable
 from sync.failpoints import failpoint
@@ -33,6 +34,57 @@ class Lane:
     source: Callable[[str], Source]
     target: Callable[[Lease], Target]
     batch_bytes: int
+    lease_seconds: float = 60
+
+
+@dataclass(slots=True)
+class Pace:
+    """Keeps a lane, over all of its ranges, to its share of the rows per second."""
+
+    due: float = 0.0
+
+    def spend(self, rows: int, rows_per_second: float | None) -> None:
+        """Note rows that were read: the next ones are due when the time of these is over."""
+        if rows_per_second:
+            self.due = max(self.due, time.monotonic() - 1.0) + rows / rows_per_second
+
+    def wait(self, go_on: Callable[[], bool]) -> bool:
+        """Sleep until the next rows are due; False as soon as `go_on` says so."""
+        while (left := self.due - time.monotonic()) > 0:
+            if not go_on():
+                return False
+            time.sleep(min(left, 0.1))
+        return True
+
+
+class _Held:
+    """A lease, renewed while its worker reads or waits, and what of its range is left."""
+
+    def __init__(self, lane: Lane, lease: Lease, left: TokenRange) -> None:
+        self._ranges, self.lease, self.left = lane.ranges, lease, left
+        # The share of a rate changes with the number of workers, so it is asked for often.
+        self._every = min(lane.lease_seconds / 3, 1.0 if lease.rate else lane.lease_seconds)
+        self._at = time.monotonic()
+
+    def go_on(self) -> bool:
+        """Renew the lease if it is time; False where the run is to stop. Raises LeaseLost."""
+        if time.monotonic() - self._at < self._every:
+            return True
+        self._at = time.monotonic()
+        renewed = self._ranges.renew(self.lease)
+        self.lease = renewed or self.lease
+        return renewed is not None
+
+    def during(self, pages: Iterator[Page]) -> Iterator[Page]:
+        """The pages, with the lease renewed between them: a slow source must not cost it."""
+        for page in pages:
+            self.go_on()
+            yield page
+
+    def loaded(self, batch: Batch) -> None:
+        """Note a checkpoint: what is left begins there."""
+        if self.left.start < batch.done_to < self.left.end:
+            self.left = TokenRange(batch.done_to, self.left.end)
 
 
 def copy_ranges(lane: Lane, runs: list[int], owner: str, stopped: Callable[[], bool]) -> int:
@@ -40,18 +92,16 @@ def copy_ranges(lane: Lane, runs: list[int], owner: str, stopped: Callable[[], b
 
     Raises TargetUnavailable: without the target there is neither ledger nor load, so the caller opens new connections.
     """
-    done = failures = 0
-    while not stopped():
+    done, failures, pace = 0, 0, Pace()
+    while pace.wait(lambda: not stopped()) and not stopped():
         lease = lane.ranges.claim(runs, owner)
         if lease is None:
             break
         try:
-            done += _copy(lane, lease, stopped)
+            done += _copy(lane, lease, pace, stopped)
             failures = 0
         except LeaseLost as error:
             log.warning("%s", error)
-        except SourceTimeout as error:
-            _timed_out(lane.ranges, lease, error)
         except SourceUnavailable as error:
             failures += 1
             log.warning("%s: %s; trying again", lease.table, error)
@@ -60,42 +110,45 @@ def copy_ranges(lane: Lane, runs: list[int], owner: str, stopped: Callable[[], b
     return done
 
 
-def _copy(lane: Lane, lease: Lease, stopped: Callable[[], bool]) -> int:
+def _copy(lane: Lane, lease: Lease, pace: Pace, stopped: Callable[[], bool]) -> int:
     if lease.todo is None:
         lane.target(lease).load(lease, Batch((), lease.whole.end, last=True))
         return 1
-    pages = _paced(lane.source(lease.table).pages(lease.todo), lease.rate)
+    held = _Held(lane, lease, lease.todo)
+    try:
+        return _copy_pages(lane, held, pace, stopped)
+    except SourceTimeout as error:
+        _timed_out(lane.ranges, lease, held.left, error)
+        return 0
+
+
+def _copy_pages(lane: Lane, held: _Held, pace: Pace, stopped: Callable[[], bool]) -> int:
+    lease = held.lease
+    a_second = max(1, int(lease.rate)) if lease.rate else None  # with a rate, reading must not come in bursts
+    pages = held.during(lane.source(lease.table).pages(held.left, a_second))
     target = lane.target(lease)
-    for batch in batches(pages, lease.whole.end, lane.batch_bytes):
+    for batch in batches(pages, lease.whole.end, lane.batch_bytes, a_second):
         failpoint("backfill.read")
         go_on = target.load(lease, batch)
-        if not batch.last and (stopped() or not go_on):
+        held.loaded(batch)
+        pace.spend(batch.rows, held.lease.rate)
+        if not batch.last and not (go_on and pace.wait(lambda: not stopped() and held.go_on()) and not stopped()):
             lane.ranges.give_back(lease)
             return 0
     return 1
 
 
-def batches(pages: Iterator[Page], end: int, batch_bytes: int) -> Iterator[Batch]:
-    """Pages put together to batches of about `batch_bytes`; the last one, possibly empty, ends the range."""
+def batches(pages: Iterator[Page], end: int, batch_bytes: int, batch_rows: int | None = None) -> Iterator[Batch]:
+    """Pages put together to batches of about `batch_bytes` or `batch_rows`; the last one, possibly empty, ends the range."""
     held: list[Page] = []
     for page in pages:
         if not page.count:
             continue
-        if sum(p.size for p in held) >= batch_bytes:
+        if sum(p.size for p in held) >= batch_bytes or (batch_rows and sum(p.count for p in held) >= batch_rows):
             yield Batch(tuple(held), page.first_token - 1, last=False)
             held = []
         held.append(page)
     yield Batch(tuple(held), end, last=True)
-
-
-def _paced(pages: Iterator[Page], rows_per_second: float | None) -> Iterator[Page]:
-    """The pages, not faster than so many rows per second."""
-    due = time.monotonic()
-    for page in pages:
-        if rows_per_second:
-            time.sleep(max(0.0, due - time.monotonic()))
-            due = max(due, time.monotonic() - 1.0) + page.count / rows_per_second
-        yield page
 
 
 def _pause(failures: int, stopped: Callable[[], bool]) -> None:
@@ -105,10 +158,9 @@ def _pause(failures: int, stopped: Callable[[], bool]) -> None:
         time.sleep(0.1)
 
 
-def _timed_out(ranges: Ranges, lease: Lease, error: SourceTimeout) -> None:
+def _timed_out(ranges: Ranges, lease: Lease, left: TokenRange, error: SourceTimeout) -> None:
     """A range that is too much for one request becomes two; one of a single token is tried again as it is."""
-    left = lease.todo
-    if left is None or left.width < 2:
+    if left.end - left.start < 2:
         ranges.fail(lease, str(error))
         return
     middle = left.start + (left.end - left.start) // 2

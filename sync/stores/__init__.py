@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from sync.settings import load_config, load_settings
+from sync.stores.asynchronous import AsyncDualWriteStore
 from sync.stores.cql import CqlStore
 from sync.stores.dual import DualWriteStore
 from sync.stores.postgres import PostgresStore
 
-__all__ = ["CqlStore", "DualWriteStore", "PostgresStore", "open_store"]
+__all__ = ["AsyncDualWriteStore", "CqlStore", "DualWriteStore", "PostgresStore", "open_store"]
 
 
 def open_store() -> CqlStore | PostgresStore | DualWriteStore:

@@ -4,21 +4,27 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from types import TracebackType
 from typing import Any
 
 from sync.adapters.cassandra.cells import Cells
 from sync.adapters.cassandra.rows import SourceRows
 from sync.adapters.postgres.journal import Journal
+from sync.adapters.postgres.settling import Settling
 from sync.adapters.postgres.writers import Registration
 from sync.adapters.queue import Doorbell, redis_connection
 from sync.core.encode.rows import RowEncoder
-from sync.core.mutations import Mutation
+from sync.core.mutations import Key, Mutation
+from sync.core.rows import TableMap
 from sync.errors import PreflightError, SyncError
 from sync.flows.dual_write import ForwardWrite
-from sync.settings import Config, Settings
+from sync.flows.reconcile import Reconcile
+from sync.flows.wrapped_write import WrappedWrite
+from sync.settings import Config, Settings, load_config, load_settings
 from sync.stores.cql import CqlStore
 from sync.stores.postgres import PostgresStore
+from sync.stores.wrapped import Describe, WrappedStore
 from sync.wiring.copying import map_tables
 
 log = logging.getLogger(__name__)
@@ -33,6 +39,9 @@ class DualWriteStore:
         self._target = PostgresStore(settings, config.dual_write.connections, config.dual_write.secondary_timeout_seconds)
         self._registration = Registration(self._target.pool, config.dual_write, bell(settings))
         self._tables: dict[str, tuple[Cells, ForwardWrite]] = {}
+        self._mapped: dict[str, TableMap] = {}
+        self._reconciles: dict[str, Reconcile] = {}
+        self._executor = ThreadPoolExecutor(2, thread_name_prefix="sync-reconcile")
 
     def __enter__(self) -> DualWriteStore:
         return self
@@ -43,6 +52,7 @@ class DualWriteStore:
     def close(self) -> None:
         """Sign off and close the connections."""
         self._registration.sign_off()
+        self._executor.shutdown()
         self._target.close()
         self._source.close()
 
@@ -79,6 +89,25 @@ class DualWriteStore:
         """How many rows the primary has."""
         return self._source.count(table)
 
+    @classmethod
+    def wrap(cls, old: Any, new: Any, writes: Mapping[str, Describe]) -> WrappedStore:
+        """An application's own store `old`, with Postgres kept equal; settings come from the environment.
+
+        `writes` names its writing methods, each with a function from the method's arguments to the table and the key that
+        it writes: `{"save_song": lambda song: ("songs", {"id": song.id})}`. `new` takes its place after the cut-over.
+        """
+        settings = load_settings()
+        store = cls(settings, load_config(settings.sync_config))
+        return WrappedStore(old, new, writes, store._wrapped, store.close)
+
+    def _wrapped(self, table: str, key: Mapping[str, Any]) -> tuple[Key, WrappedWrite]:
+        cells, flow = self._of(table)
+        if table not in self._reconciles:
+            mapped, tuning = self._mapped[table], self._config.dual_write
+            settling = Settling(self._target.pool, mapped, RowEncoder(mapped, 0), tuning.writer_lease_seconds)
+            self._reconciles[table] = Reconcile(settling, flow.primary, self._executor)
+        return cells.only_key(key), WrappedWrite(flow.journal, self._reconciles[table], self._registration, flow.mode)
+
     def _of(self, table: str) -> tuple[Cells, ForwardWrite]:
         if table not in self._tables:
             self._tables[table] = self._make(table)
@@ -90,6 +119,7 @@ class DualWriteStore:
             raise PreflightError(f"{table}: a counter cannot be written on both sides: an increment is not repeatable")
         with self._target.pool.connection() as connection:
             mapped = map_tables(self._source.cassandra, connection, self._settings, self._config, [table])[table]
+        self._mapped[table] = mapped
         encoder = RowEncoder(mapped, 0)
         cassandra, tuning = self._source.cassandra, self._config.dual_write
         cells = Cells(cassandra.session, source, encoder)

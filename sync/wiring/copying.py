@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
@@ -25,11 +26,12 @@ from sync.ports import Lease
 from sync.settings import Config, Settings
 
 _MB = 1 << 20
+_INSTANCE = secrets.token_hex(3)  # containers may share a host name and number their processes alike
 
 
 def worker_name() -> str:
     """What this process signs its leases with."""
-    return f"{socket.gethostname()}:{os.getpid()}"
+    return f"{socket.gethostname()}:{os.getpid()}:{_INSTANCE}"
 
 
 def map_tables(
@@ -84,7 +86,7 @@ def _lane(cassandra: Cassandra, connection: Connection, tables: dict[str, TableM
     def target(lease: Lease) -> Loader:
         return loader(lease.table, lease.floor)
 
-    return Lane(Ledger(connection, tuning.lease_seconds), reader, target, int(tuning.batch_mb * _MB))
+    return Lane(Ledger(connection, tuning.lease_seconds), reader, target, int(tuning.batch_mb * _MB), tuning.lease_seconds)
 
 
 def note_failure(settings: Settings, runs: list[int], error: BaseException) -> None:

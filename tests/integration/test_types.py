@@ -79,6 +79,7 @@ MATRIX: dict[str, list[str]] = {
     'frozen<"My Type">': ["jsonb"],
     'list<frozen<"My Type">>': ["jsonb"],
     "vector<float, 3>": ["vector(3)", "vector", "halfvec(3)", "halfvec", "float4[]", "float8[]", "jsonb"],
+    "list<frozen<vector<float, 2>>>": ["jsonb", "vector(2)[]", "halfvec[]"],
     "vector<float, 4096>": ["vector(4096)", "halfvec(4096)"],
     "vector<float, 16000>": ["vector(16000)"],
 }

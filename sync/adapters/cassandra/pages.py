@@ -49,19 +49,20 @@ class RangeReader:
         self._rest = raw_session.prepare(f"{select} WHERE {token} > ? AND {token} <= ?")
         self._rows = _FIRST_PAGE_ROWS
 
-    def pages(self, tokens: TokenRange) -> Iterator[Page]:
-        """The pages of a range, rows in token order. Raises SourceTimeout and SourceUnavailable."""
+    def pages(self, tokens: TokenRange, page_rows: int | None = None) -> Iterator[Page]:
+        """The pages of a range, rows in token order, at most `page_rows` in each. Raises SourceTimeout and SourceUnavailable."""
         query = (self._first if tokens.start == MIN_TOKEN else self._rest).bind((tokens.start, tokens.end))
-        future = self._request(query, None)
+        most = page_rows or _MAX_PAGE_ROWS
+        future = self._request(query, None, most)
         while future is not None:
             result = _result(future)
             page, state = result.current_rows[0], result.paging_state
             self._adapt(page)
-            future = self._request(query, state) if state else None
+            future = self._request(query, state, most) if state else None
             yield page
 
-    def _request(self, query: BoundStatement, paging_state: bytes | None) -> ResponseFuture:
-        query.fetch_size = self._rows
+    def _request(self, query: BoundStatement, paging_state: bytes | None, most: int) -> ResponseFuture:
+        query.fetch_size = min(self._rows, most)
         return self._session.execute_async(query, paging_state=paging_state, execution_profile=RAW_PROFILE)
 
     def _adapt(self, page: Page) -> None:

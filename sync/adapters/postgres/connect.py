@@ -92,7 +92,7 @@ def connect(settings: Settings, *, direct: bool = True, autocommit: bool = False
 def target_name(settings: Settings) -> str:
     """How errors and reports name the target; never with a secret."""
     found = conninfo.conninfo_to_dict(connection_string(settings))
-    return f"Postgres at {found.get('host')}:{found.get('port', 5432)}/{found.get('dbname')}"
+    return f"Postgres at {found.get('host') or '(no host)'}:{found.get('port', 5432)}/{found.get('dbname', '')}"
 
 
 _NAME = r"POSTGRES_(?:HOST|PORT|USER|PASSWORD|DATABASE)"

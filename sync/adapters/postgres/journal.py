@@ -27,6 +27,10 @@ from sync.ports import Intent
 _SQL = {name: text.encode() for name, text in queries("journal").items()}
 
 
+UNREPEATABLE_WINDOW_SECONDS = 60
+"""How late a write that cannot be sent again may still arrive in the source: an assumption (rule 17), and a stated one."""
+
+
 @dataclass(frozen=True, slots=True)
 class Writer:
     """Who stamps: its id, its slot in the versions' low digits, and how far ahead of Postgres's clock it may stamp."""
@@ -59,7 +63,7 @@ class Journal:
             "slot": self._writer.slot,
             "skew": self._writer.skew_us,
             "owner": self._writer.id,
-            "mutation": pack_cells(mutation.key.cells, mutation.cells),
+            "mutation": _packed(mutation),
         }
         with self._breaker.connection(self._pool) as connection:
             row = connection.execute(self._statements.open, values).fetchone()
@@ -79,7 +83,7 @@ class Journal:
             "state": state,
             "version": version,
             "owner": self._writer.id,
-            "mutation": pack_cells(mutation.key.cells, mutation.cells),
+            "mutation": _packed(mutation),
         }
         with self._breaker.connection(self._pool) as connection:
             connection.execute(_SQL["record"], values)
@@ -127,6 +131,7 @@ class Journal:
             "limit": limit,
             "lease": lease_seconds,
             "writer_lease": self._writer.lease_seconds,
+            "window": UNREPEATABLE_WINDOW_SECONDS,
         }
         with self._breaker.connection(self._pool) as connection:
             rows = connection.execute(_SQL["due"], values).fetchall()
@@ -150,6 +155,10 @@ class Journal:
             values.append(transformer.get_loader(pair.target.type.oid, Format.BINARY).load(cell))
             at += 4 + length
         return values
+
+
+def _packed(mutation: Mutation) -> bytes | None:
+    return None if mutation.kind == "recheck" else pack_cells(mutation.key.cells, mutation.cells)
 
 
 @contextmanager

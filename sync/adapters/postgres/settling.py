@@ -13,6 +13,7 @@ import psycopg
 
 from sync.adapters.postgres import rejects
 from sync.adapters.postgres.connect import Connection
+from sync.adapters.postgres.journal import UNREPEATABLE_WINDOW_SECONDS
 from sync.adapters.postgres.parameters import Parameters, connection_of, lock_of
 from sync.adapters.postgres.pool import Pool
 from sync.adapters.postgres.queries import queries
@@ -39,7 +40,12 @@ class Settling:
 
     def pick(self, keys: Sequence[Key]) -> dict[Key, Picked]:
         """Claim the keys' intents and remember what the target knows (rule 15a); keys with nothing to do are left out."""
-        values = {"table": self._table.name, "keys": [k.canonical for k in keys], "writer_lease": self._writer_lease}
+        values = {
+            "table": self._table.name,
+            "keys": [k.canonical for k in keys],
+            "writer_lease": self._writer_lease,
+            "window": UNREPEATABLE_WINDOW_SECONDS,
+        }
         with connection_of(self._pool) as connection, connection.transaction():
             _lock(connection, keys)
             found: dict[bytes, list[tuple[Any, ...]]] = {}

@@ -109,6 +109,8 @@ WHERE id IN (
       AND (i.state <> 'open' OR NOT EXISTS (
           SELECT FROM sync.writer AS w WHERE w.id = i.owner AND w.state = 'active'
             AND w.heartbeat_at > clock_timestamp() - make_interval(secs => %(writer_lease)s)))
+      AND (i.state = 'finished' OR i.mutation IS NOT NULL
+           OR i.created_at < clock_timestamp() - make_interval(secs => %(window)s))
     ORDER BY i.id LIMIT %(limit)s FOR UPDATE SKIP LOCKED)
 RETURNING key, token, mutation, kind
 
