@@ -98,7 +98,8 @@ CREATE TABLE IF NOT EXISTS sync.writer (
     epoch         bigint NOT NULL,
     state         text NOT NULL CHECK (state IN ('active', 'signed_off', 'unclean')),
     unrecorded    bigint NOT NULL DEFAULT 0,
-    clock_skew_us bigint,
+    clock_skew_us bigint,                     -- this host's clock less Postgres's
+    failures      jsonb NOT NULL DEFAULT '{}', -- what Postgres failed this writer with, and how often
     registered_at timestamptz NOT NULL DEFAULT clock_timestamp(),
     heartbeat_at  timestamptz NOT NULL DEFAULT clock_timestamp()
 );

@@ -33,7 +33,13 @@ def build_parser() -> argparse.ArgumentParser:
     rejects = _command(commands, "rejects", "values that Postgres cannot hold, with key, column and reason")
     rejects.add_argument("--table")
     rejects.add_argument("--limit", type=_positive)
-    worker = _command(commands, "worker", "run RQ workers for the queue `sync`", json=False)
+    intents = _command(commands, "intents", "keys that are not yet known equal on both sides, with the last error")
+    intents.add_argument("--table")
+    intents.add_argument("--limit", type=_positive, default=50, help="list at most so many (50)")
+    intents.add_argument("--retry", action="store_true", help="try the waiting ones again now")
+    writers = _command(commands, "writers", "processes that write to both sides")
+    writers.add_argument("--fence", metavar="ID", help="declare a silent writer dead: its intents are taken over")
+    worker = _command(commands, "worker", "run RQ workers for the queue `sync`, and ring for what is due", json=False)
     worker.add_argument("-n", type=_positive, default=1, help="how many (1)")
     return parser
 

@@ -6,14 +6,20 @@ from typing import Any
 
 from sync.adapters.postgres.connect import Connection
 from sync.adapters.postgres.rejects import count_rejects
+from sync.adapters.postgres.writers import list_writers
 from sync.adapters.queue import Doorbell, redis_connection
 from sync.errors import SyncError
 from sync.ports import Progress
 from sync.settings import Config, Settings
 from sync.wiring.backfill import open_ledger
 
-_INTENTS = "SELECT count(*), extract(epoch FROM clock_timestamp() - min(created_at)) FROM sync.intent"
-_WRITERS = "SELECT id, host, pid, epoch, state, unrecorded, clock_skew_us, heartbeat_at FROM sync.writer ORDER BY id"
+_INTENTS = """
+SELECT count(*), extract(epoch FROM clock_timestamp() - min(created_at)), count(*) FILTER (WHERE attempts > 0),
+       (SELECT coalesce(sum(unrecorded), 0) FROM sync.writer WHERE state <> 'signed_off'),
+       (SELECT coalesce(jsonb_object_agg(state, n), '{}')
+        FROM (SELECT state, count(*) AS n FROM sync.intent GROUP BY state) AS by_state)
+FROM sync.intent
+"""
 _EPOCH = 'SELECT epoch, "primary", state, since FROM sync.epoch ORDER BY epoch DESC LIMIT 1'
 
 
@@ -21,7 +27,7 @@ def read_status(settings: Settings, config: Config) -> dict[str, Any]:
     """The status as plain values, named as the contract has them. Raises PreflightError before `sync schema apply`."""
     with open_ledger(settings, config) as (connection, ledger):
         epoch, primary, state, since = _row(connection, _EPOCH)
-        count, age = _row(connection, _INTENTS)
+        count, age, stuck, spooled, states = _row(connection, _INTENTS)
         unfinished = set(ledger.open_runs().values())
         rejected = count_rejects(connection)
         progress = ledger.progress(ledger.latest())
@@ -33,9 +39,15 @@ def read_status(settings: Settings, config: Config) -> dict[str, Any]:
             "phase": "closing" if state == "closing" else phase,
             "next_step": next_step,
             "tables": [_table(p) for p in progress],
-            "intents": {"open": count, "oldest_age_seconds": float(age) if age is not None else None, "spooled": 0},
+            "intents": {
+                "open": count,
+                "oldest_age_seconds": float(age) if age is not None else None,
+                "spooled": int(spooled),
+                "stuck": stuck,
+                "states": states,
+            },
             "rejects": rejected,
-            "writers": _writers(connection),
+            "writers": list_writers(connection),
             "workers": _workers(settings),
             "indexes_to_build": _row(connection, "SELECT count(*) FROM sync.index")[0],
             "last_drift": None,
@@ -77,12 +89,6 @@ def _table(p: Progress) -> dict[str, Any]:
         "eta_seconds": eta,
         "error": p.error,
     }
-
-
-def _writers(connection: Connection) -> list[dict[str, Any]]:
-    cursor = connection.execute(_WRITERS)
-    names = [c.name for c in cursor.description or ()]
-    return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
 
 
 def _workers(settings: Settings) -> int | None:

@@ -372,9 +372,9 @@ def test_targets_that_do_not_fit(shapes: Place) -> None:
         "other_key: the primary key must be the source's (id, at); Postgres has id",
         "no_key: the primary key must be the source's (id); Postgres has none",
     }
-    for command in ("backfill", "migrate"):
-        line = shapes.commands.line(command, "--workers", "0", "--table", "wrong_type")
-        assert "wrong_type" in line and "text does not go into date; it goes into text" in line
+    for more in ((), ("--dry-run",)):
+        line = shapes.commands.line("backfill", "--workers", "0", "--table", "wrong_type", *more)
+        assert line == "wrong_type: v: text does not go into date; it goes into text"
     assert not shapes.sql("SELECT tablename FROM pg_tables WHERE schemaname = 'sync'")
 
 

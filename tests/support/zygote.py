@@ -11,6 +11,7 @@ import json
 import os
 import pkgutil
 import sys
+import traceback
 from typing import Any
 
 import sync.commands
@@ -43,9 +44,9 @@ def command(order: dict[str, Any]) -> None:
         run()
     except SystemExit as end:
         code = end.code if isinstance(end.code, int) else bool(end.code)
-    except BaseException:
-        sys.excepthook(*sys.exc_info())
     finally:
+        if sys.exception():
+            traceback.print_exc()
         # Without the interpreter's own end, which takes ten times as long as most commands.
         atexit._run_exitfuncs()
         sys.stdout.flush()

@@ -13,12 +13,15 @@ import uuid
 from collections import deque
 from collections.abc import Callable
 from threading import Event, Lock, Thread
-from typing import Literal
+from typing import Any, Literal
 
 import psycopg
+from psycopg.rows import dict_row
+from psycopg.types.json import Jsonb
 from psycopg_pool import PoolTimeout
 
 from sync.adapters.postgres.breaker import Breaker
+from sync.adapters.postgres.connect import Connection
 from sync.adapters.postgres.journal import Writer
 from sync.adapters.postgres.pool import Pool
 from sync.core.mutations import Mutation
@@ -36,7 +39,7 @@ FROM (SELECT s AS slot FROM generate_series(0, %(slots)s - 1) AS s
 RETURNING slot, (SELECT max(floor) FROM sync.epoch)
 """
 _HEARTBEAT = """
-UPDATE sync.writer SET heartbeat_at = clock_timestamp(), unrecorded = %s,
+UPDATE sync.writer SET heartbeat_at = clock_timestamp(), unrecorded = %s, failures = %s,
     epoch = (SELECT max(epoch) FROM sync.epoch),
     clock_skew_us = %s - (extract(epoch FROM clock_timestamp()) * 1000000)::bigint
 WHERE id = %s
@@ -127,7 +130,7 @@ class Registration:
 
     def _heartbeat(self) -> None:
         with self._pool.connection() as connection:
-            values = (len(self._unrecorded), time.time_ns() // 1000, self.writer.id)
+            values = (len(self._unrecorded), Jsonb(self.breaker.causes), time.time_ns() // 1000, self.writer.id)
             row = connection.execute(_HEARTBEAT, values).fetchone()
         self._floor = int(row[0]) if row else self._floor
         self.breaker.reset()
@@ -153,3 +156,23 @@ class Registration:
             self.left(journal.table)
             with self._lock:
                 self._aside.popleft()
+
+
+_LIST = """
+SELECT id, host, pid, slot, epoch, state, unrecorded, clock_skew_us, failures,
+       extract(epoch FROM clock_timestamp() - heartbeat_at)::float8 AS heartbeat_age_seconds
+FROM sync.writer WHERE state <> 'signed_off' ORDER BY id
+"""
+
+
+def list_writers(connection: Connection) -> list[dict[str, Any]]:
+    """The writers that have not signed off."""
+    with connection.cursor(row_factory=dict_row) as cursor:
+        return cursor.execute(_LIST).fetchall()
+
+
+def fence(connection: Connection, writer: str) -> None:
+    """Declare a silent writer unclean (rule 30): its open intents are free, and a drift pass must look for the rest."""
+    found = connection.execute("UPDATE sync.writer SET state = 'unclean' WHERE id = %s AND state = 'active'", (writer,))
+    if not found.rowcount:
+        raise PreflightError(f"no active writer {writer!r}; `sync writers` lists them")

@@ -1,0 +1,31 @@
+"""Intents as an operator sees them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from psycopg.rows import dict_row
+
+from sync.adapters.postgres.connect import Connection
+
+_LIST = """
+SELECT table_name AS table, encode(key, 'hex') AS key, kind, state, owner, attempts, error,
+       extract(epoch FROM clock_timestamp() - created_at)::float8 AS age_seconds
+FROM sync.intent WHERE %(table)s::text IS NULL OR table_name = %(table)s
+ORDER BY attempts DESC, id LIMIT %(limit)s
+"""
+_RETRY = """
+UPDATE sync.intent SET lease_until = NULL, lease_owner = NULL
+WHERE lease_until IS NOT NULL AND (%(table)s::text IS NULL OR table_name = %(table)s)
+"""
+
+
+def list_intents(connection: Connection, table: str | None, limit: int) -> list[dict[str, Any]]:
+    """Intents, those that failed most first; keys as the hexadecimal digits of their canonical bytes."""
+    with connection.cursor(row_factory=dict_row) as cursor:
+        return cursor.execute(_LIST, {"table": table, "limit": limit}).fetchall()
+
+
+def retry(connection: Connection, table: str | None) -> int:
+    """Let intents that wait for their next try be due at once; how many."""
+    return connection.execute(_RETRY, {"table": table}).rowcount

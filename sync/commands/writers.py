@@ -1,0 +1,39 @@
+"""`sync writers`."""
+
+from __future__ import annotations
+
+import argparse
+
+from sync.adapters.postgres.writers import fence, list_writers
+from sync.commands.context import load
+from sync.console import duration, print_json, print_table, say
+from sync.wiring.backfill import open_ledger
+
+_MOST_SKEW_US = 1_000_000
+
+
+def run(args: argparse.Namespace) -> int:
+    """List the writers; with --fence, take one's intents over."""
+    with open_ledger(*load()) as (connection, _ledger):
+        if args.fence:
+            fence(connection, args.fence)
+            say(f"{args.fence} is fenced: its open intents are taken over; run a drift report before any cut-over")
+        found = list_writers(connection)
+    if args.json:
+        print_json({"writers": found})
+        return 0
+    header = ("writer", "state", "epoch", "heartbeat", "clock skew", "unrecorded", "failures")
+    rows = [
+        (w["id"], w["state"], w["epoch"], f"{duration(w['heartbeat_age_seconds'])} ago", _skew(w["clock_skew_us"]),
+         w["unrecorded"], ", ".join(f"{n} × {cause}" for cause, n in w["failures"].items()))
+        for w in found
+    ]  # fmt: skip
+    print_table(f"{len(found)} writers", header, rows)
+    for writer in found:
+        if abs(writer["clock_skew_us"] or 0) > _MOST_SKEW_US:
+            say(f"{writer['id']}: its clock is {_skew(writer['clock_skew_us'])} off Postgres's; correct it")
+    return 0
+
+
+def _skew(microseconds: int | None) -> str:
+    return "-" if microseconds is None else f"{microseconds / 1e6:+.3f} s"
