@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -53,7 +53,7 @@ class Ranges(Protocol):
         """The next range to copy, leased to this owner; None where there is none."""
 
     def renew(self, lease: Lease) -> Lease | None:
-        """Prolong the lease; with the share of the rate that is now its own. None where the run is to stop; raises LeaseLost."""
+        """Prolong the lease, with its present share of the rate; None where the run is to stop. Raises LeaseLost."""
 
     def give_back(self, lease: Lease) -> None:
         """Let go of a range in the middle; its checkpoint stays."""
@@ -161,6 +161,7 @@ class TableSettling(Protocol):
 
     def pick(self, keys: Sequence[Key]) -> dict[Key, Picked]: ...
     def settle(self, settled: Sequence[tuple[Key, Picked, Read]]) -> list[Key]: ...
+    def settle_locked(self, key: Key, look: Callable[[Key, Picked], Read]) -> None: ...
 
 
 class PrimaryRows(Protocol):

@@ -12,12 +12,15 @@ import os
 import signal
 import threading
 import time
+from contextlib import suppress
 from multiprocessing.process import BaseProcess
 
+import redis
 from rq import Queue, Worker
 
 import workers.tasks  # noqa: F401  (imported here for the forked jobs)
 from sync.adapters.queue import QUEUE, redis_connection
+from sync.errors import Unreachable
 from sync.settings import Settings
 
 _FORK = multiprocessing.get_context("fork")
@@ -36,6 +39,7 @@ class Pool:
 
     def __init__(self, settings: Settings, count: int) -> None:
         self._settings = settings
+        redis_connection(settings).close()  # what is wrong with it is said once and here, not by each process
         self._processes: list[BaseProcess] = [self._start() for _ in range(count)]
 
     def _start(self) -> BaseProcess:
@@ -73,7 +77,18 @@ def _worker_process(settings: Settings) -> None:
     # Ctrl-C goes to the whole terminal group; the command itself decides when its workers end.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
-    run_worker(settings)
+    _wait_for_redis(settings)
+    with suppress(redis.RedisError):  # it went away under the worker: `heal` starts another, which waits for it
+        run_worker(settings)
+
+
+def _wait_for_redis(settings: Settings) -> None:
+    while True:
+        try:
+            redis_connection(settings).close()
+            return
+        except Unreachable:
+            time.sleep(1)
 
 
 def _end_with(parent: int) -> None:

@@ -71,17 +71,19 @@ class Doorbell:
     def ring_idle(self, runs: list[int], at_least: int) -> int:
         """Ring once for each idle worker, newcomers included, or `at_least` times; how often it rang.
 
-        Nothing is added while jobs wait: they would only find the work done.
+        Never less than once: after a FLUSHALL a worker still listens, but is registered no more. Nothing is added while jobs
+        wait: they would only find the work done.
         """
         try:
             if self._queue.count:
                 return 0
             idle = sum(worker.get_state() == "idle" for worker in Worker.all(queue=self._queue))
-            self.ring(runs, max(idle, at_least))
+            times = max(idle, at_least, 1)
+            self.ring(runs, times)
         except redis.RedisError as error:
             log.warning("Redis: %s; ringing again later", " ".join(str(error).split()))
             return 0
-        return max(idle, at_least)
+        return times
 
     def clear(self) -> None:
         """Take back the jobs that nobody has begun: the work is done."""

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Protocol
 
 from sync.core.ring import TokenRange
-from sync.errors import WorkFailed
+from sync.errors import TargetUnavailable, Unreachable, WorkFailed
+from sync.flows.copy_ranges import MOST_RECONNECTS, pause_after
 from sync.ports import Progress
 
+log = logging.getLogger(__name__)
 POLL_SECONDS = 0.25
 MOST_FAILURES = 5
 
@@ -22,6 +26,7 @@ class RunLedger(Protocol):
     def progress(self, runs: list[int]) -> list[Progress]: ...
     def work_left(self, runs: list[int]) -> int: ...
     def active_workers(self, runs: list[int]) -> int: ...
+    def fail_deadly(self, runs: list[int]) -> None: ...
     def request_stop(self, runs: list[int], stop: bool) -> None: ...
     def failures(self, runs: list[int]) -> tuple[int, str]: ...
     def finish(self, run: int) -> bool: ...
@@ -44,9 +49,9 @@ class OwnWorkers(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Supervisor:
-    """Watches runs until every range is done or failed."""
+    """Watches runs until every range is done or failed. A ledger that breaks is opened again."""
 
-    ledger: RunLedger
+    open_ledger: Callable[[], AbstractContextManager[RunLedger]]
     bell: Bell
     own: OwnWorkers
     show: Callable[[list[Progress]], None]
@@ -54,13 +59,7 @@ class Supervisor:
     def watch(self, runs: list[int]) -> list[Progress]:
         """Ring and watch until nothing is left to do; the last figures. KeyboardInterrupt stops the workers first."""
         try:
-            while True:
-                progress = self.ledger.progress(runs)
-                self.show(progress)
-                if all(p.done + p.failed == p.total for p in progress):
-                    return progress
-                self._wake(runs)
-                time.sleep(POLL_SECONDS)
+            return self._watch(runs)
         except KeyboardInterrupt:
             self._stop(runs)
             raise
@@ -68,21 +67,45 @@ class Supervisor:
             self.bell.clear()
             self.own.dismiss()  # they end while indexes are built
 
-    def _wake(self, runs: list[int]) -> None:
+    def _watch(self, runs: list[int]) -> list[Progress]:
+        failures = 0
+        while True:
+            try:
+                with self.open_ledger() as ledger:
+                    while True:
+                        progress, failures = ledger.progress(runs), 0
+                        self.show(progress)
+                        if all(p.done + p.failed == p.total for p in progress):
+                            return progress
+                        self._wake(ledger, runs)
+                        time.sleep(POLL_SECONDS)
+            except (TargetUnavailable, Unreachable) as error:
+                failures += 1
+                if failures > MOST_RECONNECTS:
+                    raise
+                log.warning("Postgres: %s; connecting again", error)
+                time.sleep(pause_after(failures))
+
+    def _wake(self, ledger: RunLedger, runs: list[int]) -> None:
         self.own.heal()
-        failures, error = self.ledger.failures(runs)
+        ledger.fail_deadly(runs)
+        failures, error = ledger.failures(runs)
         if failures >= MOST_FAILURES:
             raise WorkFailed(
                 f"{failures} jobs failed, the last one with: {error}; what is copied stays, run it again to go on"
             )
-        if self.ledger.work_left(runs):
+        if ledger.work_left(runs):
             # Idle workers are rung for; after a FLUSHALL no worker is registered, but this command's own ones still listen.
-            missing = max(0, len(self.own) - self.ledger.active_workers(runs))
+            missing = max(0, len(self.own) - ledger.active_workers(runs))
             self.bell.ring_idle(runs, missing)
 
     def _stop(self, runs: list[int]) -> None:
         """Have the workers let go of their ranges at the next batch, and wait for that."""
-        self.ledger.request_stop(runs, True)
-        until = time.monotonic() + 60
-        while self.ledger.active_workers(runs) and time.monotonic() < until:
-            time.sleep(POLL_SECONDS)
+        try:
+            with self.open_ledger() as ledger:
+                ledger.request_stop(runs, True)
+                until = time.monotonic() + 60
+                while ledger.active_workers(runs) and time.monotonic() < until:
+                    time.sleep(POLL_SECONDS)
+        except (TargetUnavailable, Unreachable) as error:
+            log.warning("Postgres: %s; the workers' leases run out", error)

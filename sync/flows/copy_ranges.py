@@ -23,7 +23,7 @@ from sync.ports import Batch, Lease, Ranges, Source, Target
 
 log = logging.getLogger(__name__)
 _LONGEST_PAUSE = 15.0
-_MOST_RECONNECTS = 12  # about two minutes: a restart, or a suspended compute that wakes
+MOST_RECONNECTS = 12  # about two minutes: a restart, or a suspended compute that wakes
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,9 +151,13 @@ def batches(pages: Iterator[Page], end: int, batch_bytes: int, batch_rows: int |
     yield Batch(tuple(held), end, last=True)
 
 
+def pause_after(failures: int) -> float:
+    """Longer after each failure in a row: what is overloaded or restarting needs time, not questions."""
+    return min(2.0**failures / 2, _LONGEST_PAUSE)
+
+
 def _pause(failures: int, stopped: Callable[[], bool]) -> None:
-    """Wait longer after each failure in a row: what is overloaded or restarting needs time, not questions."""
-    until = time.monotonic() + min(2.0**failures / 2, _LONGEST_PAUSE)
+    until = time.monotonic() + pause_after(failures)
     while time.monotonic() < until and not stopped():
         time.sleep(0.1)
 
@@ -203,7 +207,7 @@ def _lane(
             with open_lane() as lane:
                 return copy_ranges(lane, runs, owner, stopped)
         except (TargetUnavailable, Unreachable) as error:
-            if stopped() or failures > _MOST_RECONNECTS:
+            if stopped() or failures > MOST_RECONNECTS:
                 raise
             log.warning("Postgres: %s; connecting again", error)
             _pause(failures, stopped)

@@ -13,7 +13,7 @@ from sync.failpoints import failpoint
 from sync.ports import Picked, PrimaryRows, Read, TableSettling
 
 log = logging.getLogger(__name__)
-MOST_TRIES = 20
+MOST_TRIES = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,15 +37,24 @@ class Reconcile:
             done += len(left) - len(changed) - len(errors)
             left = changed
         for key in left:
-            failed(key, "it changed each time it was tried")
+            done += self._hot(key, failed)
         return done
+
+    def _hot(self, key: Key, failed: Callable[[Key, str], None]) -> bool:
+        """A key that changed under every try is held still for one (rule 16)."""
+        try:
+            self.settling.settle_locked(key, self._look)
+        except SourceUnavailable as error:
+            failed(key, str(error))
+            return False
+        return True
 
     def _once(self, keys: Sequence[Key]) -> tuple[list[Key], list[tuple[Key, str]]]:
         """One try: the keys that changed under it, and those whose primary did not answer, with its error."""
         picked = self.settling.pick(keys)
         failpoint("reconcile.claimed")
         settled, errors = [], []
-        for key, found in zip(picked, self.executor.map(lambda k: self._look(k, picked[k]), picked), strict=True):
+        for key, found in zip(picked, self.executor.map(lambda k: self._try(k, picked[k]), picked), strict=True):
             if isinstance(found, str):
                 errors.append((key, found))
             else:
@@ -55,15 +64,19 @@ class Reconcile:
         failpoint("reconcile.applied")
         return changed, errors
 
-    def _look(self, key: Key, picked: Picked) -> Read | str:
+    def _try(self, key: Key, picked: Picked) -> Read | str:
+        """The row, or why it could not be read."""
+        try:
+            return self._look(key, picked)
+        except SourceUnavailable as error:
+            log.warning("%s: %s", key.table, error)
+            return str(error)
+
+    def _look(self, key: Key, picked: Picked) -> Read:
         """Send claimed mutations again until each is acknowledged, so that a late first attempt changes nothing; read."""
         for mutation, version in picked.replay:
             outcome, error = self.primary.write(mutation, version)
             if outcome == "unsure":
-                return f"a write could not be repeated: {error}"
+                raise SourceUnavailable(f"a write could not be repeated: {error}")
             # Refused now, it was refused or done before: the read says what counts.
-        try:
-            return self.primary.read(key)
-        except SourceUnavailable as error:
-            log.warning("%s: %s", key.table, error)
-            return str(error)
+        return self.primary.read(key)

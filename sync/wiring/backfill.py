@@ -81,9 +81,16 @@ def run_backfill(
                 show.step(f"{table.name}: {', '.join(removed)} will be built after the load")
         runs = ledger.begin(plan.ranges)
         ledger.set_rate(runs, rate)
-        final = Supervisor(ledger, bell, own, show.progress).watch(runs)
-        if not any(p.failed for p in final):
-            indexes.build_missing(settings, plan.tables, show.build)
+
+    @contextmanager
+    def opened() -> Iterator[Ledger]:
+        with closing(connect(settings, autocommit=True)) as connection:
+            yield Ledger(connection, config.backfill.lease_seconds)
+
+    final = Supervisor(opened, bell, own, show.progress).watch(runs)
+    if not any(p.failed for p in final):
+        indexes.build_missing(settings, plan.tables, show.build)
+        with opened() as ledger:
             for run in runs:
                 ledger.finish(run)
     return final

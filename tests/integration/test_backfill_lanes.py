@@ -20,9 +20,7 @@ SOURCE = """CREATE TABLE {ks}.things (id uuid PRIMARY KEY, words text, direction
     short text, isbn text, indexed text, tags map<text, text>)"""
 TARGET = """CREATE TABLE things (id uuid PRIMARY KEY, words text, direction vector(2), must text NOT NULL,
     year int CHECK (year > 0), short varchar(5), isbn text UNIQUE, indexed text, tags jsonb)"""
-INSERT = (
-    "INSERT INTO {ks}.things (id, words, direction, must, year, short, isbn, indexed, tags) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
-)
+INSERT = "INSERT INTO {ks}.things (id, words, direction, must, year, short, isbn, indexed, tags) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
 COLUMNS = ["id", "words", "direction", "must", "year", "short", "isbn", "indexed", "tags"]
 TOO_LONG = random.Random(1).randbytes(9000).hex()  # hardly compressible
 NUL, NAN = "nul \0 here", [1.0, float("nan")]
@@ -77,10 +75,15 @@ def test_a_refused_row_is_a_reject_and_its_neighbours_are_all_there(site: Site, 
     there, source = site.copied("things"), site.rows("things")
     # Of two rows with one ISBN either may come first; the other is the reject.
     twice = UUID(int=2) if (UUID(int=2),) not in there else UUID(int=1000 + list(BAD).index("a unique value twice"))
-    keys = {twice if column == "" and "isbn" in values else key: (column, reason) for key, (values, column, reason) in bad.items()}
+    keys = {
+        twice if column == "" and "isbn" in values else key: (column, reason) for key, (values, column, reason) in bad.items()
+    }
     assert source.keys() - there.keys() == {(key,) for key in keys}
     assert all(there[key] == source[key] for key in there)
-    found = {UUID(key["id"]): (column, reason) for key, column, reason in site.sql("SELECT key, column_name, reason FROM sync.reject")}
+    found = {
+        UUID(key["id"]): (column, reason)
+        for key, column, reason in site.sql("SELECT key, column_name, reason FROM sync.reject")
+    }
     assert found.keys() == keys.keys()
     for key, (column, reason) in keys.items():
         assert found[key][0] == column
@@ -93,7 +96,10 @@ def test_a_refused_row_is_a_reject_and_its_neighbours_are_all_there(site: Site, 
 
 def test_a_reject_is_gone_when_its_source_is_clean_and_was_copied_again(site: Site) -> None:
     """Would break: yesterday's rejects block the cut-over for ever, or are forgotten though they still stand."""
-    site.fill(INSERT, [_thing(i, **values) for i, (values, _, _) in enumerate(BAD.values()) if not {"indexed", "isbn"} & set(values)])
+    site.fill(
+        INSERT,
+        [_thing(i, **values) for i, (values, _, _) in enumerate(BAD.values()) if not {"indexed", "isbn"} & set(values)],
+    )
     _backfill(site)
     before = _rejects(site)
     assert len(before) == 6
@@ -109,7 +115,9 @@ def test_a_reject_is_gone_when_its_source_is_clean_and_was_copied_again(site: Si
 def test_policies_of_sync_toml_change_the_value_and_say_so(site: Site) -> None:
     """Would break: a policy that is not obeyed, or that changes values without a record."""
     site.configure(more='[tables.things.on_reject]\nwords = "strip-nul"\ndirection = "null"\nyear = "null"')
-    site.fill(INSERT, [_thing(0), _thing(1, words=NUL), _thing(2, direction=NAN), _thing(3, words="\0"), _thing(4, tags={"\0": ""})])
+    site.fill(
+        INSERT, [_thing(0), _thing(1, words=NUL), _thing(2, direction=NAN), _thing(3, words="\0"), _thing(4, tags={"\0": ""})]
+    )
     figures = _backfill(site)
     assert (figures.rows_written, figures.rows_rejected) == (4, 1)
     there = site.copied("things")

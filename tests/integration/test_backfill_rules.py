@@ -74,7 +74,9 @@ def test_rule_18_rows_that_are_there_survive_a_backfill(site: Site) -> None:
     with closing(site.connect()) as connection:
         _insert(connection, 1, _token(site, 1))
         _insert(connection, 2, _token(site, 2), "newer")
-        connection.execute("INSERT INTO songs (id, title, _sync_token, _sync_version) VALUES (%s, 'own', 5, 7)", (UUID(int=9),))
+        connection.execute(
+            "INSERT INTO songs (id, title, _sync_token, _sync_version) VALUES (%s, 'own', 5, 7)", (UUID(int=9),)
+        )
     site.copy(runs)
     there = {i: (title, version) for i, title, version in site.sql("SELECT id, title, _sync_version FROM songs")}
     assert there[_id(1)] == ("song 1", 7)
@@ -144,7 +146,9 @@ def test_rule_19_a_second_backfill_finds_what_changed_behind_its_back(site: Site
 
 
 @contextmanager
-def _copying(site: Site, runs: list[int], monkeypatch: pytest.MonkeyPatch, before_merge: Callable[[], None]) -> Iterator[None]:
+def _copying(
+    site: Site, runs: list[int], monkeypatch: pytest.MonkeyPatch, before_merge: Callable[[], None]
+) -> Iterator[None]:
     """A worker in a thread; `before_merge` is called when it holds its lease and has read, before its transaction."""
     called = threading.Event()
 

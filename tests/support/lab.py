@@ -46,7 +46,6 @@ class Source:
     """One Cassandra table `(k uuid, c …)` and its rows: raw cells, and values as the driver decodes them."""
 
     table: SourceTable
-    rows: dict[UUID, bytes] = field(default_factory=dict)
     raw: dict[UUID, bytes | None] = field(default_factory=dict)
     values: dict[UUID, Any] = field(default_factory=dict)
 

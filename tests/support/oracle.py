@@ -77,6 +77,8 @@ def without_nul(value: Any) -> Any:
 
 def held(pg: PgType, value: Any) -> Any:
     """What Postgres must hold of a value: itself, but for the half precision that halfvec is about."""
+    if value is not None and pg.element:
+        return [held(pg.element, v) for v in value]
     if value is not None and pg.name == "halfvec":
         return [float(np.float16(np.float32(v))) for v in value]
     return value

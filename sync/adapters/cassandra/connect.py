@@ -21,7 +21,13 @@ from cassandra.cluster import (
     Session,
     UnresolvableContactPoints,
 )
-from cassandra.policies import DCAwareRoundRobinPolicy, FallthroughRetryPolicy, RoundRobinPolicy, TokenAwarePolicy
+from cassandra.policies import (
+    DCAwareRoundRobinPolicy,
+    ExponentialReconnectionPolicy,
+    FallthroughRetryPolicy,
+    RoundRobinPolicy,
+    TokenAwarePolicy,
+)
 
 from sync.adapters.cassandra.pages import RAW_PROFILE, RawProtocolHandler, raw_row_factory
 from sync.errors import SettingsError, Unreachable
@@ -81,6 +87,7 @@ def _cluster(settings: Settings, request_timeout: float) -> Cluster:
         "connect_timeout": 10,
         "control_connection_timeout": 10,
         "idle_heartbeat_interval": 30,
+        "reconnection_policy": ExponentialReconnectionPolicy(1, 10),  # the driver's own waits for up to ten minutes
         "monitor_reporting_enabled": False,
     }
     if settings.astra_db_secure_bundle_path:

@@ -50,7 +50,7 @@ class RangeReader:
         self._rows = _FIRST_PAGE_ROWS
 
     def pages(self, tokens: TokenRange, page_rows: int | None = None) -> Iterator[Page]:
-        """The pages of a range, rows in token order, at most `page_rows` in each. Raises SourceTimeout and SourceUnavailable."""
+        """The pages of a range, rows in token order, at most so many in each. Raises SourceTimeout and SourceUnavailable."""
         query = (self._first if tokens.start == MIN_TOKEN else self._rest).bind((tokens.start, tokens.end))
         most = page_rows or _MAX_PAGE_ROWS
         future = self._request(query, None, most)

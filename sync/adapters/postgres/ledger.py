@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import psycopg
@@ -11,7 +12,7 @@ import psycopg
 from sync.adapters.postgres.connect import Connection
 from sync.adapters.postgres.queries import queries
 from sync.core.ring import TokenRange, check_whole_ring
-from sync.errors import PreflightError, TargetUnavailable
+from sync.errors import LeaseLost, PreflightError, TargetUnavailable
 from sync.ports import Lease, Progress
 
 _SQL = queries("ranges")
@@ -46,7 +47,7 @@ class Ledger:
         return runs
 
     def _open_run(self, table: str, ranges: list[TokenRange], floor: int) -> int:
-        found = self._connection.execute(_SQL["open_run"], {"table": table}).fetchone()
+        found = self._run("open_run", table=table, floor=floor).fetchone()
         if found:
             run = int(found[0])
         else:
@@ -74,22 +75,29 @@ class Ledger:
 
     def claim(self, run_ids: list[int], owner: str) -> Lease | None:
         """The next range to copy, leased to this owner; None where there is none."""
-        with _target():
-            row = self._connection.execute(
-                _SQL["claim"], {"runs": run_ids, "owner": owner, "lease": self._lease_seconds}
-            ).fetchone()
+        row = self._run("claim", runs=run_ids, owner=owner, lease=self._lease_seconds).fetchone()
         return _lease(row, owner) if row else None
+
+    def renew(self, lease: Lease) -> Lease | None:
+        """Prolong the lease, with its present share of the rate; None where the run is to stop. Raises LeaseLost."""
+        row = self._run("renew", range=lease.range_id, owner=lease.owner, lease=self._lease_seconds).fetchone()
+        if row is None:
+            raise LeaseLost(f"range {lease.range_id} of {lease.table} was taken over by another worker")
+        stop, rate, sharers = row
+        return None if stop else replace(lease, rate=_share(rate, sharers))
 
     def give_back(self, lease: Lease) -> None:
         """Let go of a range in the middle; its checkpoint stays."""
-        with _target():
-            self._connection.execute(_SQL["give_back"], {"range": lease.range_id, "owner": lease.owner})
+        self._run("give_back", range=lease.range_id, owner=lease.owner)
 
     def fail(self, lease: Lease, error: str) -> None:
         """Record a failed attempt; after `MAX_ATTEMPTS` without progress the range is failed."""
-        values = {"range": lease.range_id, "owner": lease.owner, "error": error[:2000], "most": MAX_ATTEMPTS}
-        with _target():
-            self._connection.execute(_SQL["fail"], values)
+        self._run("fail", range=lease.range_id, owner=lease.owner, error=error[:2000], most=MAX_ATTEMPTS)
+
+    def fail_deadly(self, runs: list[int]) -> None:
+        """Fail the ranges whose workers died again and again without a checkpoint: the next one would, too."""
+        error = f"its worker died {MAX_ATTEMPTS} times without getting on: out of memory?"
+        self._run("fail_deadly", runs=runs, error=error, most=MAX_ATTEMPTS)
 
     def split(self, lease: Lease, middle: int, error: str) -> None:
         """Make two ranges of what is left, both pending."""
@@ -101,35 +109,39 @@ class Ledger:
     def finish(self, run: int) -> bool:
         """Close the run if all its ranges are done, after asserting once more that they are the ring."""
         self.check(run)
-        return self._connection.execute(_SQL["finish_run"], {"run": run}).fetchone() is not None
+        return self._run("finish_run", run=run).fetchone() is not None
 
     def work_left(self, runs: list[int]) -> int:
         """How many ranges a worker could claim now."""
-        row = self._connection.execute(_SQL["work_left"], {"runs": runs}).fetchone()
+        row = self._run("work_left", runs=runs).fetchone()
         return int(row[0]) if row else 0
 
     def active_workers(self, runs: list[int]) -> int:
         """How many processes hold a range at this moment."""
-        row = self._connection.execute(_SQL["active_workers"], {"runs": runs}).fetchone()
+        row = self._run("active_workers", runs=runs).fetchone()
         return int(row[0]) if row else 0
 
     def note_failure(self, runs: list[int], error: str) -> None:
         """Record that a job failed as a whole."""
-        self._connection.execute(_SQL["note_failure"], {"runs": runs, "error": error[:2000]})
+        self._run("note_failure", runs=runs, error=error[:2000])
 
     def failures(self, runs: list[int]) -> tuple[int, str]:
         """How many jobs failed as a whole since the start, and the last one's error."""
-        row = self._connection.execute(_SQL["failures"], {"runs": runs}).fetchone()
+        row = self._run("failures", runs=runs).fetchone()
         return (int(row[0] or 0), str(row[1] or "")) if row else (0, "")
 
     def request_stop(self, runs: list[int], stop: bool) -> None:
         """Ask the workers of these runs to let go at the next batch, or take that back."""
-        self._connection.execute(_SQL["request_stop"], {"runs": runs, "stop": stop})
+        self._run("request_stop", runs=runs, stop=stop)
 
     def progress(self, runs: list[int]) -> list[Progress]:
         """Where these runs stand."""
-        rows = self._connection.execute(_SQL["progress"], {"runs": runs}).fetchall()
+        rows = self._run("progress", runs=runs).fetchall()
         return [_progress(row) for row in rows]
+
+    def _run(self, query: str, **values: Any) -> psycopg.Cursor[tuple[Any, ...]]:
+        with _target():
+            return self._connection.execute(_SQL[query], values)
 
     def latest(self) -> list[int]:
         """The newest backfill of each table."""
@@ -149,8 +161,11 @@ def _lease(row: tuple[Any, ...], owner: str) -> Lease:
     whole = TokenRange(start, end)
     left = start if done_to is None else max(start, done_to)
     todo = None if left >= end else TokenRange(left, end)
-    share = rate / max(1, sharers) if rate else None
-    return Lease(range_id, run, table, whole, todo, floor, attempts, share, owner)
+    return Lease(range_id, run, table, whole, todo, floor, attempts, _share(rate, sharers), owner)
+
+
+def _share(rate: int | None, sharers: int) -> float | None:
+    return rate / max(1, sharers) if rate else None
 
 
 def _progress(row: tuple[Any, ...]) -> Progress:

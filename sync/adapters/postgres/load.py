@@ -28,6 +28,7 @@ from sync.ports import Batch, Lease
 
 _SQL = queries("ranges")
 _CHUNK = 1 << 17
+_FEW = 1000
 REFUSALS = (psycopg.DataError, psycopg.IntegrityError, errors.ProgramLimitExceeded, errors.ProtocolViolation)
 """What Postgres raises for a row it cannot hold; ProtocolViolation is a cell too short for its type."""
 
@@ -119,7 +120,7 @@ class Loader:
         return Counts(written=written, stale=rows - written)
 
     def _checked(self, lease: Lease, batch: Batch) -> Counts:
-        """Lane 3: row by row where the encoder finds fault, by halves where only Postgres does."""
+        """Lane 3: row by row where the encoder finds fault, by the thousand where only Postgres does."""
         counts, good = Counts(), []
         for page in batch.pages:
             for row in self._encoder.check_page(page.data, page.offset, page.count):
@@ -128,31 +129,47 @@ class Loader:
                     counts.rejected += 1
                 else:
                     good.append(row)
-        self._bisect(lease, good, counts)
+        for at in range(0, len(good), _FEW):
+            self._few(lease, good[at : at + _FEW], counts)
         return counts
 
-    def _bisect(self, lease: Lease, rows: Sequence[CheckedRow], counts: Counts) -> None:
-        if not rows:
-            return
+    def _few(self, lease: Lease, rows: Sequence[CheckedRow], counts: Counts) -> None:
+        """Merge rows of which some may be refused: together, or else singly; by halves where a COPY refuses one."""
         try:
             with self._connection.transaction():
                 found = self._merged(lease, [row.encoded or b"" for row in rows], len(rows))
         except REFUSALS as error:
             if len(rows) == 1:
-                self._refused(lease, rows[0], error)
+                self._refused(lease, rows[0], error.diag.message_primary or type(error).__name__, error.diag.column_name)
                 counts.rejected += 1
-                return
-            half = len(rows) // 2
-            self._bisect(lease, rows[:half], counts)
-            self._bisect(lease, rows[half:], counts)
+            elif not self._singly(lease, rows, counts):
+                half = len(rows) // 2
+                self._few(lease, rows[:half], counts)
+                self._few(lease, rows[half:], counts)
         else:
             counts.written += found.written
             counts.stale += found.stale
 
-    def _refused(self, lease: Lease, row: CheckedRow, error: psycopg.Error) -> None:
+    def _singly(self, lease: Lease, rows: Sequence[CheckedRow], counts: Counts) -> bool:
+        """Merge each row by itself, within the server; False, and nothing done, where already the COPY refuses one."""
+        try:
+            with self._connection.transaction():
+                self._merge.clear_stage()
+                self._copy(self._staged, [row.encoded or b"" for row in rows])
+                written, refused = self._merge.insert_singly()
+                self._merge.recheck_skipped(lease)
+        except REFUSALS:
+            return False
+        for place, reason, column in refused:
+            self._refused(lease, rows[place], reason, column)
+        counts.written += written
+        counts.rejected += len(refused)
+        counts.stale += len(rows) - written - len(refused)
+        return True
+
+    def _refused(self, lease: Lease, row: CheckedRow, reason: str, column: str | None) -> None:
         # Only the primary message: the detail may quote values.
-        reason = error.diag.message_primary or type(error).__name__
-        issue = Issue(error.diag.column_name or "", f"Postgres refuses it: {reason}", "reject")
+        issue = Issue(column or "", f"Postgres refuses it: {reason}", "reject")
         rejects.record(self._connection, self._table, lease.run_id, CheckedRow(row.token, row.key, None, (issue,)))
 
     def _checkpoint(self, lease: Lease, batch: Batch, counts: Counts) -> bool:

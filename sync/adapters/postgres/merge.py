@@ -16,7 +16,38 @@ INSERT INTO {target} ({columns})
 SELECT {columns} FROM {stage} AS s
 WHERE NOT EXISTS (SELECT FROM sync.tombstone AS t WHERE t.table_name = {name} AND t.key = {key})
   AND NOT EXISTS (SELECT FROM sync.intent AS i WHERE i.table_name = {name} AND i.key = {key})
+  AND {which}
 ON CONFLICT ({primary_key}) DO NOTHING
+"""
+# Each staged row in a subtransaction of its own. What is refused comes back with its place and the reason, and leaves the
+# stage; the last line, without a place, says how many were inserted.
+_SINGLY = """
+#variable_conflict use_column
+DECLARE
+    _sync_row record;
+    _sync_count bigint;
+    _sync_sum bigint := 0;
+BEGIN
+    FOR _sync_row IN SELECT ctid AS id, row_number() OVER (ORDER BY ctid) - 1 AS place FROM {stage} ORDER BY ctid LOOP
+        BEGIN
+            {insert};
+            GET DIAGNOSTICS _sync_count = ROW_COUNT;
+            _sync_sum := _sync_sum + _sync_count;
+        EXCEPTION WHEN data_exception OR integrity_constraint_violation OR program_limit_exceeded THEN
+            GET STACKED DIAGNOSTICS _sync_reason = MESSAGE_TEXT, _sync_column = COLUMN_NAME;
+            _sync_place := _sync_row.place;
+            DELETE FROM {stage} WHERE ctid = _sync_row.id;
+            RETURN NEXT;
+        END;
+    END LOOP;
+    _sync_place := NULL;
+    _sync_written := _sync_sum;
+    RETURN NEXT;
+END
+"""
+_SINGLY_FUNCTION = """
+CREATE OR REPLACE FUNCTION pg_temp.sync_insert_singly()
+RETURNS TABLE (_sync_place bigint, _sync_written bigint, _sync_reason text, _sync_column text) LANGUAGE plpgsql AS {body}
 """
 # A skipped key that has no row, or whose content differs, is to be looked at again.
 _RECHECK = """
@@ -33,7 +64,7 @@ class Merge:
 
     def __init__(self, connection: Connection, table: TableMap, encoder: RowEncoder) -> None:
         self._connection = connection
-        self.stage = f"sync_stage_{table.target.name}"[:63]
+        self.stage = f"sync_stage_{table.name}"[:63]  # the source's name: two targets may share one in different schemas
         keys = encoder.pairs[: encoder.key_count]
         self._parts = {
             "target": identifier(table.target),
@@ -59,7 +90,18 @@ class Merge:
 
     def insert(self) -> int:
         """Insert what is missing; how many rows that were. Rows of another unique index raise UniqueViolation."""
-        return self._connection.execute(sql.SQL(_INSERT).format(**self._parts)).rowcount
+        return self._connection.execute(self._insert(sql.SQL("true"))).rowcount
+
+    def insert_singly(self) -> tuple[int, list[tuple[int, str, str]]]:
+        """Insert what is missing, row by row: how many, and what was refused: place in the stage, reason, column."""
+        one = self._insert(sql.SQL("s.ctid = _sync_row.id"))
+        body = sql.SQL(_SINGLY).format(stage=self._parts["stage"], insert=one).as_string(self._connection)
+        self._connection.execute(sql.SQL(_SINGLY_FUNCTION).format(body=sql.Literal(body)))
+        *refused, total = self._connection.execute("SELECT * FROM pg_temp.sync_insert_singly()").fetchall()
+        return int(total[1]), [(int(place), str(reason), str(column)) for place, _, reason, column in refused]
+
+    def _insert(self, which: sql.SQL) -> sql.Composed:
+        return sql.SQL(_INSERT).format(**self._parts, which=which)
 
     def recheck_skipped(self, lease: Lease) -> int:
         """Leave a recheck intent for each staged key that is not equal in the target; how many are new."""

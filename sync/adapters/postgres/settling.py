@@ -6,7 +6,7 @@ same keys wait for each other and do not block.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import psycopg
@@ -40,22 +40,35 @@ class Settling:
 
     def pick(self, keys: Sequence[Key]) -> dict[Key, Picked]:
         """Claim the keys' intents and remember what the target knows (rule 15a); keys with nothing to do are left out."""
+        with connection_of(self._pool) as connection, connection.transaction():
+            return self._pick(connection, keys)
+
+    def settle_locked(self, key: Key, look: Callable[[Key, Picked], Read]) -> None:
+        """Pick, look and settle one key under its lock, so that nothing can change in between (rule 16).
+
+        The key's writers wait meanwhile, so `look` must be quick; what it raises ends the transaction, and changes nothing.
+        """
+        with connection_of(self._pool) as connection, connection.transaction():
+            picked = self._pick(connection, [key]).get(key)
+            if picked is not None:
+                self._settle(connection, [(key, picked, look(key, picked))])
+
+    def _pick(self, connection: Connection, keys: Sequence[Key]) -> dict[Key, Picked]:
         values = {
             "table": self._table.name,
             "keys": [k.canonical for k in keys],
             "writer_lease": self._writer_lease,
             "window": UNREPEATABLE_WINDOW_SECONDS,
         }
-        with connection_of(self._pool) as connection, connection.transaction():
-            _lock(connection, keys)
-            found: dict[bytes, list[tuple[Any, ...]]] = {}
-            for key, *row in connection.execute(_SQL["pick"], values).fetchall():
-                found.setdefault(bytes(key), []).append(tuple(row))
-            picked = [key for key in keys if key.canonical in found]
-            unfinished = [row[0] for rows in found.values() for row in rows if row[1] != "finished"]
-            if unfinished:
-                connection.execute(_SQL["claim"], {"intents": unfinished})
-            known = self._known(connection, picked)
+        _lock(connection, keys)
+        found: dict[bytes, list[tuple[Any, ...]]] = {}
+        for key, *row in connection.execute(_SQL["pick"], values).fetchall():
+            found.setdefault(bytes(key), []).append(tuple(row))
+        picked = [key for key in keys if key.canonical in found]
+        unfinished = [row[0] for rows in found.values() for row in rows if row[1] != "finished"]
+        if unfinished:
+            connection.execute(_SQL["claim"], {"intents": unfinished})
+        known = self._known(connection, picked)
         return {key: _picked(key, found[key.canonical], known[key]) for key in picked}
 
     def settle(self, settled: Sequence[Settled]) -> list[Key]:

@@ -6,8 +6,8 @@ UPDATE sync.epoch SET floor = greatest(floor + 1, (extract(epoch FROM clock_time
 WHERE epoch = (SELECT max(epoch) FROM sync.epoch)
 RETURNING floor
 
--- open_run: the unfinished backfill of a table
-SELECT id, floor FROM sync.run WHERE table_name = %(table)s AND kind = 'backfill' AND state = 'open'
+-- open_run: the unfinished backfill of a table; what it still inserts gets the floor of this start (rule 18)
+UPDATE sync.run SET floor = %(floor)s WHERE table_name = %(table)s AND kind = 'backfill' AND state = 'open' RETURNING id
 
 -- begin_run: a new backfill of a table
 INSERT INTO sync.run (kind, table_name, floor) VALUES ('backfill', %(table)s, %(floor)s) RETURNING id
@@ -42,7 +42,7 @@ INSERT INTO sync.range (run_id, table_name, range_start, range_end) VALUES (%s, 
 UPDATE sync.range SET state = 'pending', attempts = 0, error = NULL, lease_owner = NULL, lease_until = NULL
 WHERE run_id = ANY (%(runs)s) AND (state = 'failed' OR state = 'running' AND lease_until < clock_timestamp())
 
--- claim: the next range to copy, under a lease; one whose lease ran out is taken over
+-- claim: the next range to copy, under a lease; one whose lease ran out is taken over; one that failed comes last
 UPDATE sync.range AS r
 SET state = 'running', lease_owner = %(owner)s, attempts = attempts + 1,
     lease_until = clock_timestamp() + make_interval(secs => %(lease)s), started_at = coalesce(r.started_at, clock_timestamp())
@@ -51,10 +51,20 @@ WHERE run.id = r.run_id AND r.id = (
     SELECT c.id FROM sync.range AS c JOIN sync.run ON run.id = c.run_id AND run.state = 'open' AND NOT run.stop_requested
     WHERE c.run_id = ANY (%(runs)s)
       AND (c.state = 'pending' OR c.state = 'running' AND c.lease_until < clock_timestamp())
-    ORDER BY c.run_id, c.range_start
+    ORDER BY c.run_id, c.attempts, c.range_start
     LIMIT 1 FOR UPDATE OF c SKIP LOCKED)
 RETURNING r.id, r.run_id, r.table_name, r.range_start, r.range_end, r.done_to, run.floor, r.attempts,
-          run.rows_per_second, (SELECT count(*) FROM sync.range AS o WHERE o.run_id = ANY (%(runs)s) AND o.state = 'running')
+          run.rows_per_second,
+          1 + (SELECT count(*) FROM sync.range AS o
+               WHERE o.run_id = ANY (%(runs)s) AND o.state = 'running' AND o.lease_until > clock_timestamp())
+
+-- renew: a lease goes on; whether the run is to stop, and who shares its rate by now
+UPDATE sync.range AS r SET lease_until = clock_timestamp() + make_interval(secs => %(lease)s)
+FROM sync.run
+WHERE run.id = r.run_id AND r.id = %(range)s AND r.lease_owner = %(owner)s AND r.state = 'running'
+RETURNING run.stop_requested, run.rows_per_second,
+          (SELECT count(*) FROM sync.range AS o JOIN sync.run AS p ON p.id = o.run_id AND p.state = 'open'
+           WHERE o.state = 'running' AND o.lease_until > clock_timestamp())
 
 -- hold: the range row, locked before the statement that merges (rule 18), if it is still this worker's; and the epoch
 SELECT e."primary"
@@ -90,6 +100,10 @@ UPDATE sync.range
 SET state = CASE WHEN attempts >= %(most)s THEN 'failed' ELSE 'pending' END, error = %(error)s,
     lease_owner = NULL, lease_until = NULL
 WHERE id = %(range)s AND lease_owner = %(owner)s AND state = 'running'
+
+-- fail_deadly: ranges that were claimed again and again, and whose workers died each time before the first checkpoint
+UPDATE sync.range SET state = 'failed', error = %(error)s, lease_owner = NULL, lease_until = NULL
+WHERE run_id = ANY (%(runs)s) AND state = 'running' AND attempts >= %(most)s AND lease_until < clock_timestamp()
 
 -- split_off: the second half of what is left of a range that was too much for one request, as a range of its own
 INSERT INTO sync.range (run_id, table_name, range_start, range_end)

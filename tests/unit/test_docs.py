@@ -1,0 +1,164 @@
+"""The documents say what the program does: commands, options, variables, sync.toml, links and tests that they name."""
+
+from __future__ import annotations
+
+import argparse
+import re
+import shlex
+import subprocess
+from pathlib import Path
+
+import pytest
+from pydantic import BaseModel
+
+from sync.cli import build_parser
+from sync.settings import BackfillTuning, Config, Settings, load_config
+
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+EXAMPLE = ROOT / "sync.toml.example"
+
+
+def _documents() -> list[Path]:
+    """The Markdown files of the project; those of folders that git does not know of are not its own."""
+    listed = subprocess.run(
+        ["git", "ls-files", "--cached", "--others", "--exclude-standard", "*.md"],
+        cwd=ROOT, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    names = listed.stdout.split("\n") if listed.returncode == 0 else []
+    return sorted({ROOT / n for n in names if n} | {ROOT / "README.md", ROOT / "CHANGELOG.md", *(ROOT / "docs").rglob("*.md")})
+
+
+DOCUMENTS = _documents()
+NAMES = [str(path.relative_to(ROOT)) for path in DOCUMENTS]
+
+
+def _section(title: str) -> str:
+    return README.split(f"\n## {title}\n")[1].split("\n## ")[0]
+
+
+def _commands() -> set[str]:
+    actions = [a for a in build_parser()._actions if isinstance(a, argparse._SubParsersAction)]
+    return set(actions[0].choices)
+
+
+def test_every_command_is_in_the_readme_and_no_other() -> None:
+    """Would break: a command nobody hears of, or one that a reader tries in vain."""
+    assert set(re.findall(r"^\| `sync ([\w-]+)", _section("Commands"), re.MULTILINE)) == _commands()
+
+
+def _command_lines() -> list[tuple[str, str]]:
+    """Every line of a shell example that runs `sync`, without its comment."""
+    found = []
+    for path in DOCUMENTS:
+        for block in re.findall(r"```sh\n(.*?)```", path.read_text(encoding="utf-8"), re.DOTALL):
+            lines = [re.split(r"\s#|[|>]", line)[0].strip() for line in block.splitlines()]
+            found += [(path.name, line) for line in lines if line.startswith(("sync ", "python -m sync"))]
+    return found
+
+
+@pytest.mark.parametrize(("document", "line"), _command_lines())
+def test_examples_are_command_lines_that_it_takes(document: str, line: str) -> None:
+    """Would break: an option that was renamed, or never was."""
+    words = shlex.split(line.removeprefix("python -m "))
+    build_parser().parse_args(words[1:])
+
+
+def test_every_option_that_is_named_exists() -> None:
+    """Would break: `--option` in the text that no command has."""
+    known: set[str] = {"--help"}
+    for action in build_parser()._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for parser in action.choices.values():
+                known |= {option for a in parser._actions for option in a.option_strings}
+    text = "\n".join((ROOT / name).read_text(encoding="utf-8") for name in ("README.md", "docs/guide.md", "docs/operations.md"))
+    assert set(re.findall(r"`(--[a-z-]+)[ `]", text)) <= known
+
+
+def _read_by_the_program() -> set[str]:
+    text = "\n".join(path.read_text(encoding="utf-8") for path in (ROOT / "sync").rglob("*.py"))
+    return {name for name in re.findall(r'environ(?:\.get\(|\[)"(\w+)"', text) if name.startswith("SYNC_")}
+
+
+def test_every_variable_is_in_the_readme_and_no_other() -> None:
+    """Would break: a setting nobody can know of, or one that does nothing."""
+    documented = set(re.findall(r"^\| `([A-Z_]+)`", _section("Environment"), re.MULTILINE))
+    settings = {name.upper() for name in Settings.model_fields}
+    assert documented == settings | _read_by_the_program() | {"NO_COLOR"}
+
+
+def test_defaults_in_the_readme_are_the_programs() -> None:
+    """Would break: a port or a TLS mode that is not what the reader was told."""
+    rows = re.findall(r"^\| `([A-Z_]+)` \|[^|]*\| ([^|]*) ?\|$", _section("Environment"), re.MULTILINE)
+    for name, told in rows:
+        default = Settings.model_fields[name.lower()].default
+        assert told.strip().strip("`").lower() == ("" if default is None else str(default).lower()), name
+
+
+def test_the_example_configuration_loads() -> None:
+    """Would break: the first file that a newcomer copies is refused."""
+    config = load_config(EXAMPLE)
+    assert config.only and config.tables
+    assert config.backfill == BackfillTuning(), "what stands under [backfill] are the defaults"
+
+
+def test_what_the_example_leaves_out_by_a_number_sign_loads_too(tmp_path: Path) -> None:
+    """Would break: an entry that is taken up by removing its # is not known."""
+    whole = tmp_path / "sync.toml"
+    whole.write_text(re.sub(r"(?m)^#(?=\S)", "", EXAMPLE.read_text(encoding="utf-8")), encoding="utf-8")
+    config = load_config(whole)
+    assert config.schema_files == (Path("schema.sql"),)
+    assert config.options("Order").target == "shop.orders"
+    assert config.options("sessions").keep_ttl
+
+
+def test_every_entry_of_a_table_is_in_the_example() -> None:
+    """Would break: a rule for tables that only the source code tells of."""
+    text = EXAMPLE.read_text(encoding="utf-8")
+    annotation = Config.model_fields["tables"].annotation
+    section: type[BaseModel] = annotation.__args__[1]  # type: ignore[union-attr]
+    assert {name for name in section.model_fields if name not in text} == set()
+
+
+def test_toml_in_the_documents_loads(tmp_path: Path) -> None:
+    """Would break: an example of sync.toml that is refused."""
+    blocks = [b for path in DOCUMENTS for b in re.findall(r"```toml\n(.*?)```", path.read_text(encoding="utf-8"), re.DOTALL)]
+    assert blocks
+    for block in blocks:
+        (tmp_path / "sync.toml").write_text(block, encoding="utf-8")
+        load_config(tmp_path / "sync.toml")
+
+
+def _anchors(text: str) -> set[str]:
+    """The anchors of a document's headings, as GitHub makes them."""
+    headings = re.findall(r"^#+ (.*)$", re.sub(r"```.*?```", "", text, flags=re.DOTALL), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", h.lower()).strip().replace(" ", "-") for h in headings}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_links_lead_somewhere(name: str) -> None:
+    """Would break: a link to a file or heading that is not there."""
+    path = ROOT / name
+    text = re.sub(r"```.*?```", "", path.read_text(encoding="utf-8"), flags=re.DOTALL)
+    for link in re.findall(r"\]\(([^)\s]+)\)", text):
+        if re.match(r"[a-z]+:", link):
+            continue
+        file, _, anchor = link.partition("#")
+        there = path.parent / file if file else path
+        assert there.exists(), f"{name}: {link}"
+        assert not anchor or anchor in _anchors(there.read_text(encoding="utf-8")), f"{name}: {link}"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_tests_that_are_named_exist(name: str) -> None:
+    """Would break: a statement whose proof was renamed or removed."""
+    named = set(re.findall(r"`(test_\w+)`", (ROOT / name).read_text(encoding="utf-8")))
+    tests = "\n".join(path.read_text(encoding="utf-8") for path in (ROOT / "tests").rglob("test_*.py"))
+    assert {test for test in named if f"def {test}(" not in tests} == set()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_files_that_are_named_exist(name: str) -> None:
+    """Would break: a reader sent to a module that has moved."""
+    named = set(re.findall(r"`((?:sync|workers|migrations|benchmarks|tests)/[\w/]+\.\w+)`", (ROOT / name).read_text("utf-8")))
+    assert {file for file in named if not (ROOT / file).exists()} == set()

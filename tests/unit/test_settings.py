@@ -1,0 +1,194 @@
+"""Settings, sync.toml, and what they make of the target's address."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import psycopg
+import pytest
+from psycopg import conninfo
+
+from sync.adapters.cassandra import connect as cassandra_connect
+from sync.adapters.postgres import connect as postgres_connect
+from sync.adapters.postgres.connect import connect, connection_string, target_name
+from sync.errors import SettingsError
+from sync.settings import Config, Settings, load_config, load_settings
+
+POOLED = "postgresql://u:pw@ep-cool-1-pooler.eu.neon.tech/db?sslmode=require&channel_binding=require&options=-c%20x.y%3D1"
+DIRECT = "postgresql://u:pw@ep-cool-1.eu.neon.tech/db?sslmode=require"
+
+
+def made(**values: Any) -> Settings:
+    """Settings of these values alone."""
+    return Settings(_env_file=None, **values)
+
+
+def parts(direct: bool = True, **values: Any) -> dict[str, Any]:
+    """The conninfo's parts."""
+    return dict(conninfo.conninfo_to_dict(connection_string(made(**values), direct)))
+
+
+@pytest.fixture(autouse=True)
+def nothing_set(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """No variable and no file of the caller's."""
+    for name in Settings.model_fields:
+        monkeypatch.delenv(name.upper(), raising=False)
+    monkeypatch.chdir(tmp_path)
+
+
+def test_parts_become_an_address() -> None:
+    """TLS is asked for unless somebody says otherwise; what needs quoting is quoted."""
+    found = parts(
+        postgres_host="h", postgres_database="my db", postgres_user="u", postgres_password="p'w\\ x", postgres_port=7
+    )
+    assert found == {
+        "host": "h",
+        "port": "7",
+        "dbname": "my db",
+        "user": "u",
+        "password": "p'w\\ x",
+        "sslmode": "require",
+        "connect_timeout": "15",
+    }
+
+
+def test_a_url_keeps_all_its_parameters() -> None:
+    """Neon's URL carries channel_binding; an option that is lost changes what the connection is."""
+    found = parts(database_url=POOLED)
+    assert found["channel_binding"] == "require"
+    assert found["options"] == "-c x.y=1"
+    assert found["sslmode"] == "require"
+    assert parts(database_url=POOLED + "&connect_timeout=3")["connect_timeout"] == "3"
+
+
+def test_a_url_goes_before_single_settings_but_they_complete_it() -> None:
+    """POSTGRES_SSLMODE and POSTGRES_SSLROOTCERT count where the URL says nothing of them."""
+    bare = "postgresql://u@h/db"
+    assert parts(database_url=bare)["sslmode"] == "require"
+    found = parts(database_url=bare, postgres_sslmode="verify-full", postgres_sslrootcert="/ca", postgres_host="other")
+    assert (found["sslmode"], found["sslrootcert"], found["host"]) == ("verify-full", "/ca", "h")
+    assert parts(database_url=bare + "?sslrootcert=system", postgres_sslrootcert="/ca")["sslrootcert"] == "system"
+
+
+@pytest.mark.parametrize(
+    ("values", "direct", "host"),
+    [
+        ({"database_url": POOLED}, True, "ep-cool-1.eu.neon.tech"),
+        ({"database_url": POOLED}, False, "ep-cool-1-pooler.eu.neon.tech"),
+        ({"database_url": DIRECT}, True, "ep-cool-1.eu.neon.tech"),
+        ({"database_url": POOLED, "database_url_unpooled": DIRECT}, True, "ep-cool-1.eu.neon.tech"),
+        ({"database_url": POOLED, "database_url_unpooled": DIRECT}, False, "ep-cool-1-pooler.eu.neon.tech"),
+        ({"database_url": POOLED, "database_url_unpooled": "postgresql://u@own-pooler.name/db"}, True, "own-pooler.name"),
+        ({"database_url_unpooled": DIRECT}, True, "ep-cool-1.eu.neon.tech"),
+        ({"database_url": "postgresql://u@my-pooler/db"}, True, "my-pooler"),
+        ({"database_url": "postgresql://u@a-pooler.x,b-pooler.x/db"}, True, "a.x,b.x"),
+    ],
+)
+def test_work_that_needs_a_session_goes_to_the_direct_endpoint(values: dict[str, str], direct: bool, host: str) -> None:
+    """Temporary tables, COPY and SET do not survive a transaction pooler; and only Neon's own naming is undone."""
+    assert parts(direct, **values)["host"] == host
+
+
+@pytest.mark.parametrize(
+    ("url", "direct", "threshold"), [(POOLED, False, None), (POOLED, True, 5), (DIRECT, True, 5), (DIRECT, False, 5)]
+)
+def test_no_prepared_statements_through_a_pooler(
+    monkeypatch: pytest.MonkeyPatch, url: str, direct: bool, threshold: int | None
+) -> None:
+    """A statement prepared on one of the pooler's connections is unknown on the next one."""
+    opened = SimpleNamespace(prepare_threshold=5, autocommit=True, info=SimpleNamespace(user="u"))
+    monkeypatch.setattr(psycopg, "connect", lambda *_, **__: opened)
+    assert connect(made(database_url=url), direct=direct).prepare_threshold == threshold
+    assert opened.autocommit is False
+
+
+def test_errors_name_the_place_and_no_secret() -> None:
+    """Invariant 9, for everything that prints settings or their parts."""
+    settings = made(
+        database_url="postgresql://u:hunter2@h:1/d",
+        database_url_unpooled="postgresql://u:hunter2@i:1/d",
+        postgres_password="hunter2",
+        cassandra_password="hunter2",
+        astra_db_application_token="AstraCS:hunter2",
+        redis_url="redis://:hunter2@r/0",
+    )
+    assert "hunter2" not in repr(settings) + str(settings) + str(settings.model_dump()) + settings.model_dump_json()
+    assert target_name(settings) == "Postgres at i:1/d"
+
+
+def test_only_what_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All of it at once; an empty variable is a missing one."""
+    monkeypatch.setenv("POSTGRES_HOST", "")
+    with pytest.raises(SettingsError, match="^POSTGRES_HOST and POSTGRES_DATABASE and POSTGRES_USER not set: "):
+        connection_string(load_settings(None))
+
+
+def test_the_environment_goes_before_the_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """As every tool with a `.env` has it; other programs' variables in it are none of ours."""
+    (tmp_path / ".env").write_text("POSTGRES_HOST=file\nCASSANDRA_PORT=1\nPOSTGRES_PASSWORD='a#b'\nOTHER=1\n")
+    monkeypatch.setenv("POSTGRES_HOST", "environment")
+    found = load_settings()
+    assert (found.postgres_host, found.cassandra_port) == ("environment", 1)
+    assert found.postgres_password and found.postgres_password.get_secret_value() == "a#b"
+
+
+def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    """A `.env` in another encoding."""
+    (tmp_path / ".env").write_bytes(b"POSTGRES_HOST=\xff\xfe")
+    with pytest.raises(SettingsError, match=r"^\.env cannot be read: "):
+        load_settings()
+
+
+def test_no_sync_toml_is_a_choice_but_a_missing_one_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rules that are meant but not found would let a table through that they refuse."""
+    assert load_config(load_settings(None).sync_config) == Config()
+    monkeypatch.setenv("SYNC_CONFIG", "other.toml")
+    with pytest.raises(SettingsError, match=r"^SYNC_CONFIG: there is no file other\.toml$"):
+        load_config(load_settings(None).sync_config)
+
+
+def test_what_sync_toml_says_of_a_table(tmp_path: Path) -> None:
+    """Each entry arrives; a table that is not named has the defaults."""
+    (tmp_path / "sync.toml").write_text(
+        'only = ["a"]\n[tables.a]\ntarget = "s.b"\nrename = { x = "y" }\nignore = ["z"]\non_reject = { x = "null" }\nttl = "keep"\n'
+    )
+    options = load_config(tmp_path / "sync.toml").options("a")
+    assert (options.target, options.rename, options.ignore, options.keep_ttl) == ("s.b", {"x": "y"}, {"z"}, True)
+    assert options.on_reject == {"x": "null"}
+    assert load_config(tmp_path / "sync.toml").options("b").keep_ttl is False
+
+
+def test_the_bundles_key_is_not_unpacked_beside_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A mounted secret's folder takes no files; and a private key has no business in another folder than it was put into."""
+    (tmp_path / "bundle.zip").write_bytes(b"")
+    given: dict[str, Any] = {}
+
+    def cluster(**values: Any) -> None:
+        given.update(values)
+
+    monkeypatch.setattr(cassandra_connect, "Cluster", cluster)
+    settings = made(astra_db_secure_bundle_path=tmp_path / "bundle.zip", astra_db_application_token="t")
+    cassandra_connect._cluster(settings, 1.0)
+    assert given["cloud"] == {"secure_connect_bundle": str(tmp_path / "bundle.zip"), "use_default_tempdir": True}
+
+
+@pytest.mark.parametrize(
+    ("said", "advice"),
+    [
+        (
+            'connection to server at "h" (::1), port 1 failed: Connection refused\n\tIs the server running',
+            "nothing listens there",
+        ),
+        ("SSL error: certificate verify failed", "not trusted"),
+        ('server certificate for "a" does not match host name "b"', "another host name"),
+        ('FATAL:  no pg_hba.conf entry for host "1.2.3.4", no encryption', "pg_hba.conf"),
+        ("FATAL:  something\nnew", "FATAL: something new"),
+    ],
+)
+def test_libpqs_words_become_one_line(said: str, advice: str) -> None:
+    """Whatever it is, it is one line."""
+    text = postgres_connect.explain(psycopg.OperationalError(said))
+    assert advice in text
+    assert "\n" not in text
