@@ -121,7 +121,7 @@ def test_errors_name_the_place_and_no_secret() -> None:
 def test_only_what_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     """All of it at once; an empty variable is a missing one."""
     monkeypatch.setenv("POSTGRES_HOST", "")
-    with pytest.raises(SettingsError, match="^POSTGRES_HOST and POSTGRES_DATABASE and POSTGRES_USER not set: "):
+    with pytest.raises(SettingsError, match=r"^POSTGRES_HOST and POSTGRES_DATABASE and POSTGRES_USER not set: "):
         connection_string(load_settings(None))
 
 
@@ -152,7 +152,8 @@ def test_no_sync_toml_is_a_choice_but_a_missing_one_is_not(monkeypatch: pytest.M
 def test_what_sync_toml_says_of_a_table(tmp_path: Path) -> None:
     """Each entry arrives; a table that is not named has the defaults."""
     (tmp_path / "sync.toml").write_text(
-        'only = ["a"]\n[tables.a]\ntarget = "s.b"\nrename = { x = "y" }\nignore = ["z"]\non_reject = { x = "null" }\nttl = "keep"\n'
+        'only = ["a"]\n[tables.a]\ntarget = "s.b"\nrename = { x = "y" }\nignore = ["z"]\n'
+        'on_reject = { x = "null" }\nttl = "keep"\n'
     )
     options = load_config(tmp_path / "sync.toml").options("a")
     assert (options.target, options.rename, options.ignore, options.keep_ttl) == ("s.b", {"x": "y"}, {"z"}, True)
