@@ -7,6 +7,8 @@ from typing import Any
 
 import redis
 from rq import Queue, Worker
+from rq.exceptions import DeserializationError
+from rq.job import Job
 
 from sync.errors import SettingsError, Unreachable
 from sync.settings import Settings
@@ -41,21 +43,43 @@ def redis_name(connection: Any) -> str:
     return f"Redis at {options.get('host', options.get('path', '?'))}:{options.get('port', '')}"
 
 
+def _function(job: Job) -> str | None:
+    try:
+        return str(job.func_name)
+    except DeserializationError:
+        return None  # a job in JSON: only this module makes them
+
+
 class Doorbell:
     """Rings for workers on the queue `sync`. Errors of Redis are reported and survived."""
 
     def __init__(self, connection: Any) -> None:
         self._queue = Queue(QUEUE, connection=connection)
+        self._json = Queue(QUEUE, connection=connection, serializer="json")
+        self._both_forms = self._silent = False
+        self._rung: list[str] = []
 
     def ring(self, runs: list[int], times: int) -> None:
         """Put `times` jobs for these runs on the queue."""
-        for _ in range(times):
-            self._enqueue(COPY_JOB, ",".join(map(str, runs)), f"copy ranges of runs {runs}")
+        self._rung = []
+        for queue in (self._queue, self._json) if self._both_forms else (self._queue,):
+            for _ in range(times):
+                job = self._enqueue(COPY_JOB, ",".join(map(str, runs)), f"copy ranges of runs {runs}", queue)
+                self._rung.append(job.id)
+
+    def _notice_json(self) -> None:
+        """Ring in JSON as well once a worker could not read a job: it was started with `--serializer json`."""
+        if self._both_forms:
+            return
+        for job in Job.fetch_many(self._rung, connection=self._queue.connection):
+            result = job.latest_result() if job and job.is_failed else None
+            if result and "DeserializationError" in (result.exc_string or ""):
+                self._both_forms = True
 
     def ring_reconcile(self, table: str) -> bool:
         """Put a job for a table's intents on the queue, unless one waits there already; whether it rang."""
         try:
-            waiting = [job for job in self._queue.get_jobs() if job.func_name == RECONCILE_JOB and job.args == (table,)]
+            waiting = [job for job in self._queue.get_jobs() if _function(job) == RECONCILE_JOB and job.args == (table,)]
             if not waiting:
                 self._enqueue(RECONCILE_JOB, table, f"reconcile {table}")
         except redis.RedisError as error:
@@ -63,8 +87,8 @@ class Doorbell:
             return False
         return not waiting
 
-    def _enqueue(self, function: str, argument: str, description: str) -> None:
-        self._queue.enqueue_call(
+    def _enqueue(self, function: str, argument: str, description: str, queue: Queue | None = None) -> Job:
+        return (queue or self._queue).enqueue_call(
             function, args=(argument,), timeout=_JOB_TIMEOUT, result_ttl=60, failure_ttl=3600, description=description
         )
 
@@ -77,19 +101,23 @@ class Doorbell:
         try:
             if self._queue.count:
                 return 0
+            self._notice_json()
             idle = sum(worker.get_state() == "idle" for worker in Worker.all(queue=self._queue))
             times = max(idle, at_least, 1)
             self.ring(runs, times)
         except redis.RedisError as error:
-            log.warning("Redis: %s; ringing again later", " ".join(str(error).split()))
+            if not self._silent:  # this is called several times a second
+                log.warning("Redis: %s; ringing again later", " ".join(str(error).split()))
+            self._silent = True
             return 0
+        self._silent = False
         return times
 
     def clear(self) -> None:
         """Take back the jobs that nobody has begun: the work is done."""
         try:
             for job in self._queue.get_jobs():
-                if job.func_name == COPY_JOB:
+                if _function(job) in (COPY_JOB, None):
                     job.delete()
         except redis.RedisError as error:
             log.warning("Redis: %s; leftover jobs will find nothing to do", " ".join(str(error).split()))

@@ -101,6 +101,8 @@ REFUSED = (
     'CREATE TABLE KS.written (k int PRIMARY KEY, v text, "Up" frozen<list<int>>, stays text)',
     "INSERT INTO KS.written (k, stays) VALUES (1, 'x')",
     "INSERT INTO KS.written (k, v, \"Up\") VALUES (2, 'x', [1]) USING TTL 3600",
+    "CREATE TABLE KS.in_map (k int PRIMARY KEY, data map<text, text>)",
+    "INSERT INTO KS.in_map (k, data) VALUES (1, {'a': 'b'}) USING TTL 3600",
     "CREATE TABLE KS.ints (k int PRIMARY KEY, v vector<int, 2>)",
     f'CREATE TABLE KS.named (k int PRIMARY KEY, xmin int, "_sync_token" int, "{LONG}" int)',
     "CREATE TABLE KS.mapped (k int PRIMARY KEY, a int, c int)",
@@ -153,6 +155,30 @@ def test_every_row_of_every_table_is_counted(migrated: tuple[Place, Done], figur
         read, written = figure["rows_read"], figure["rows_written"]
         assert (name, read, written) == (name, count[0], count[0])
         assert (figure["rows_stale"], figure["rows_rejected"], figure["ranges_failed"]) == (0, 0, 0)
+
+
+def test_the_json_has_what_the_contract_names(migrated: tuple[Place, Done], figures: dict[str, dict[str, Any]]) -> None:
+    """Other programs read these names; progress and words to people go to stderr only."""
+    made, done = migrated
+    fields = {"table", "rows_read", "rows_written", "rows_stale", "rows_rejected", "ranges_done", "ranges_failed", "seconds"}
+    assert all(figure.keys() == fields for figure in figures.values())
+    assert "single: 64/64 ranges, 2 rows" in done.err
+    status = made.commands.run("status", "--json")
+    assert (status.code, status.err) == (0, "")
+    found = status.json
+    names = {"epoch", "primary", "phase", "next_step", "tables", "intents", "writers", "workers", "last_drift"}
+    assert found.keys() >= names
+    assert (found["epoch"], found["primary"], found["phase"], found["writers"]) == (1, "astra", "backfilled", [])
+    assert found["intents"].keys() >= {"open", "oldest_age_seconds", "spooled"}
+    assert {t["table"] for t in found["tables"]} == figures.keys()
+    for table in found["tables"]:
+        assert table.keys() >= {"table", "ranges", "rows_written", "rows_per_second", "eta_seconds"}
+        assert table["ranges"] == {"total": 64, "done": 64, "running": 0, "failed": 0}
+        assert (table["rows_written"], table["eta_seconds"]) == (figures[table["table"]]["rows_written"], 0)
+    shown = made.commands.run("status")
+    assert (shown.code, shown.err) == (0, "")
+    assert "epoch 1, primary astra, phase backfilled" in shown.out
+    assert made.commands.run("rejects", "--json").json == {"rejects": []}
 
 
 def test_simple_and_composite_keys_with_clustering(rows: Rows) -> None:
@@ -295,6 +321,12 @@ def test_rows_that_expire_are_refused_by_name(refused: dict[str, list[str]]) -> 
     assert any("rows expire after 3600 s" in t and "[tables.expiring]" in t for t in refused["expiring"])
     assert any(t.startswith("values of Up, v were written with a TTL") for t in refused["written"])
     assert "keep" in refused["written"][-1] + refused["written"][0]
+
+
+@pytest.mark.xfail(reason="sync/adapters/cassandra/ttl.py does not ask collections: a TTL that only they carry is not seen")
+def test_collections_that_expire_are_refused_by_name(refused: dict[str, list[str]]) -> None:
+    """The guide's own `metadata` is a key and a map."""
+    assert any(text.startswith("values of data were written with a TTL") for text in refused["in_map"])
 
 
 def test_types_and_names_without_a_place_are_refused_by_name(refused: dict[str, list[str]]) -> None:

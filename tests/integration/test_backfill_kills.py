@@ -1,15 +1,20 @@
-"""Killed and interrupted backfills: whatever dies, and wherever, a run that goes on ends equal to the source (invariants 1, 4)."""
+"""Killed and interrupted backfills: whatever dies, and wherever, a run that goes on ends equal to the source.
+
+Invariants 1 and 4.
+"""
 
 from __future__ import annotations
 
 import os
 import signal
 from collections.abc import Iterator
+from contextlib import ExitStack
+from itertools import cycle
 from pathlib import Path
 
 import psutil
 import pytest
-from support.backfills import Site, make_corpus, until
+from support.backfills import NEVER, Site, make_corpus, until
 
 from sync import failpoints
 from sync.adapters.cassandra.connect import Cassandra
@@ -19,6 +24,7 @@ from sync.settings import Settings
 POINTS = ["read", "encoded", "staged", "merged", "before_commit", "after_commit"]
 SMALL = "lease_seconds = 5\npage_mb = 0.005\nbatch_mb = 0.005"
 SLOWLY = "backfill.encoded=sleep:0.1"
+SOME_DONE = "SELECT 1 FROM sync.range WHERE state = 'done' OFFSET 10"
 
 
 @pytest.fixture
@@ -46,44 +52,59 @@ def _worker_that_dies(site: Site, runs: list[int], point: str, passage: int) -> 
 
 @pytest.mark.parametrize("point", POINTS)
 def test_rows_and_checkpoint_are_one_transaction_wherever_a_worker_is_killed(site: Site, point: str) -> None:
-    """Would break: a checkpoint without its rows (lost rows), rows without their checkpoint (counted twice), a range forgotten."""
-    runs = site.begin(["notes"], WHOLE_RING.split(2))
-    for passage in (1, 2, 4):
-        assert _worker_that_dies(site, runs, point, passage)
+    """Would break: a checkpoint without its rows (lost), rows without their checkpoint (counted twice), a range forgotten."""
+    runs, source = site.begin(["notes"], WHOLE_RING.split(2)), site.rows("notes")
+    kills = 0
+    for passage in cycle((1, 2, 3)):
+        if not _worker_that_dies(site, runs, point, passage):
+            break
+        kills += 1
+        until(lambda: site.sql("SELECT pg_stat_clear_snapshot(), 1 WHERE NOT EXISTS (SELECT FROM pg_stat_activity "
+              "WHERE datname = current_database() AND xact_start IS NOT NULL AND pid <> pg_backend_pid())"))  # fmt: skip
         site.expire_leases()
         (read, written, stale, _rejected), there = site.totals()["notes"], site.copied("notes")
         assert written == len(there)
         assert read == written + stale
-        tokens = {row["_sync_token"] for row in there.values()}
         for start, done_to in site.sql("SELECT range_start, done_to FROM sync.range WHERE done_to IS NOT NULL"):
-            wanted = {k for k, row in site.rows("notes").items() if start < row["_sync_token"] <= done_to}
+            wanted = {key for key, row in source.items() if start < row["_sync_token"] <= done_to}
             assert wanted <= there.keys(), "the checkpoint is beyond what is there"
-            assert wanted or tokens
-    site.copy(runs)
+        if kills > 1 and passage == 1 and point not in ("after_commit",):
+            # A worker that always dies at the first passage gets nowhere: the next ones go further.
+            assert read <= site.totals()["notes"][0]
+    assert kills >= 2
     site.finish(runs)
     site.check_done(runs)
     site.check_equal("notes")
 
 
-@pytest.mark.parametrize("point", POINTS)
-def test_a_backfill_survives_workers_killed_at_each_step(site: Site, point: str) -> None:
+def test_a_backfill_survives_workers_killed_at_each_step(site: Site) -> None:
     """Would break: a command that hangs or fails when its workers are killed again and again, or leaves their ranges out."""
-    result = site.run("backfill", "--json", "--workers", "1", failpoints=f"backfill.{point}=kill:60")
-    assert result.code == 0, result.err
-    site.check_done()
-    site.check_equal("songs", "notes")
-    assert "Traceback" not in result.err
+    with ExitStack() as stack:
+        twins = {point: stack.enter_context(site.twin(point)) for point in POINTS}
+        for twin in twins.values():
+            twin.configure(SMALL)
+            twin.apply()
+        running = {
+            point: twin.start("backfill", "--json", "--workers", "1", failpoints=f"backfill.{point}=kill:60")
+            for point, twin in twins.items()
+        }
+        for point, twin in twins.items():
+            result = running[point].wait()
+            assert result.code == 0, f"{point}: {result.err}"
+            assert "Traceback" not in result.err
+            # Of about 130 passages every 60th killed: a worker died at least twice, and the queue says so.
+            twin.check_done()
+            twin.check_equal("songs", "notes")
 
 
 def test_a_killed_command_takes_its_workers_along_and_the_next_goes_on(site: Site) -> None:
     """Would break: workers of a command that is gone stay for ever; the next run begins anew or waits for ever."""
     running = site.start("backfill", "--workers", "2", failpoints=SLOWLY)
-    until(lambda: site.sql("SELECT 1 FROM sync.range WHERE state = 'done' OFFSET 10"), what="some ranges done")
+    until(lambda: site.sql(SOME_DONE), what="some ranges done")
     workers = running.children()
-    assert workers
+    assert len(workers) >= 2
     os.kill(running.pid, signal.SIGKILL)
-    gone, alive = psutil.wait_procs(workers, timeout=40)
-    assert not alive
+    assert not psutil.wait_procs(workers, timeout=40)[1], "workers that stay"
     done = dict(site.sql("SELECT id, rows_read FROM sync.range WHERE state = 'done'"))
     result = site.run("backfill", "--json", "--workers", "2")
     assert result.code == 0, result.err
@@ -93,19 +114,33 @@ def test_a_killed_command_takes_its_workers_along_and_the_next_goes_on(site: Sit
     site.check_equal("songs", "notes")
 
 
+def test_workers_killed_from_outside_are_replaced(site: Site) -> None:
+    """Would break: the out-of-memory killer takes a worker process, and the command waits for it for ever."""
+    running = site.start("backfill", "--json", "--workers", "1", failpoints=SLOWLY)
+    until(lambda: site.sql(SOME_DONE), what="some ranges done")
+    for process in running.children():  # the worker and the process it forked for the job
+        process.kill()
+    result = running.wait()
+    assert result.code == 0, result.err
+    site.check_done()
+    site.check_equal("songs", "notes")
+    assert site.totals()["songs"][:2] == (600, 600)
+
+
 def test_ctrl_c_gives_ranges_back_and_the_next_run_goes_on(site: Site) -> None:
     """Would break: Ctrl-C with a traceback, workers left behind, ranges locked until their lease ends, work done twice."""
     running = site.start("backfill", "--workers", "2", failpoints=SLOWLY)
-    until(lambda: site.sql("SELECT 1 FROM sync.range WHERE state = 'done' OFFSET 10"), what="some ranges done")
+    until(lambda: site.sql(SOME_DONE), what="some ranges done")
     workers = running.children()
     running.interrupt()
     result = running.wait(30)
     assert result.code == 1
     assert result.err.rstrip().endswith("stopped; what is copied stays. Go on with: sync backfill --workers 2")
     assert "Traceback" not in result.err
-    assert not psutil.wait_procs(workers, timeout=5)[1]
+    assert not psutil.wait_procs(workers, timeout=5)[1], "workers that stay"
     states = dict(site.sql("SELECT state, count(*) FROM sync.range GROUP BY state"))
-    assert states["pending"] and set(states) == {"done", "pending"}
+    assert states["pending"]
+    assert set(states) == {"done", "pending"}
     done = dict(site.sql("SELECT id, rows_read FROM sync.range WHERE state = 'done'"))
     again = site.run("backfill", "--json", "--workers", "2")
     assert again.code == 0, again.err
@@ -114,3 +149,22 @@ def test_ctrl_c_gives_ranges_back_and_the_next_run_goes_on(site: Site) -> None:
     assert site.totals()["songs"][:2] == (600, 600)
     site.check_done()
     site.check_equal("songs", "notes")
+
+
+def test_a_range_that_kills_its_workers_fails_in_the_end(site: Site) -> None:
+    """Would break: a range that is too much for a worker's memory kills one worker after the other, without an end."""
+    runs = site.begin(["notes"], WHOLE_RING.split(2))
+    for _ in range(8):
+        assert _worker_that_dies(site, runs, "read", 1)
+        site.expire_leases()
+    with site.connect() as connection:
+        ledger = site.ledger(connection)
+        ledger.fail_deadly(runs)
+        failed = site.sql("SELECT error FROM sync.range WHERE state = 'failed'")
+        assert failed
+        assert all("its worker died 8 times" in error for (error,) in failed)
+        assert site.progress(runs)["notes"].failed == len(failed)
+    assert site.begin(["notes"]) == runs, "another start is another chance"
+    site.copy(runs, NEVER)
+    site.finish(runs)
+    site.check_equal("notes")

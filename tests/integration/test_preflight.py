@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import socket
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -232,6 +233,31 @@ def test_a_queue_that_cannot_be_reached(place: Place, url: str | None, expected:
     (row,) = [row for row in commands.rows() if row.startswith("queue: ")]
     assert row.startswith(f"queue: {expected}")
     assert expected in place.commands.but(REDIS_URL=url).line("backfill", "--workers", "0")
+
+
+@pytest.mark.parametrize("command", [("backfill", "--workers", "1"), ("worker",)], ids=" ".join)
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ("redis://:hunter2@127.0.0.1:1/0", "Redis at 127.0.0.1:1: "),
+        ("hunter2", "REDIS_URL: "),
+        (None, f"REDIS_URL {IN_ENV}"),
+    ],
+)
+def test_workers_of_ones_own_without_a_queue(place: Place, command: tuple[str, ...], url: str | None, expected: str) -> None:
+    """The workers are processes of their own: their tracebacks would come before the command's one line."""
+    assert place.commands.but(REDIS_URL=url).line(*command).startswith(expected)
+
+
+@pytest.mark.xfail(reason="sync/console.py folds log lines at 80 columns where there is no terminal")
+def test_a_waiting_worker_says_why_in_a_line(place: Place) -> None:
+    """A worker outlives a database that is away, and says so; a log is searched line by line."""
+    process = elsewhere(place, REDIS_URL=place.commands.env["REDIS_URL"], POSTGRES_PASSWORD="hunter2").start("worker")
+    time.sleep(4)
+    process.terminate()
+    done = place.commands.ended(process)
+    assert done.code == 0
+    assert f"{REFUSED} POSTGRES_USER and POSTGRES_PASSWORD" in done.err
 
 
 def test_a_queue_with_a_password(place: Place, tmp_path: Path) -> None:
@@ -531,6 +557,14 @@ def test_before_any_schema(fresh: Place) -> None:
     fresh.sql("CREATE TABLE things (id int PRIMARY KEY, v text)")
     line = fresh.commands.line("backfill", "--workers", "0")
     assert line == "the target has no schema `sync`: run `sync schema apply` first"
+
+
+def test_a_database_without_the_schema_public(fresh: Place) -> None:
+    """Some drop it; the target's tables are in a schema of their own then."""
+    fresh.sql("DROP SCHEMA public", "CREATE SCHEMA own", "CREATE TABLE own.things (id int PRIMARY KEY, v text)")
+    fresh.configure("schema_files = []\n[tables.things]\ntarget = 'own.things'\n")
+    done = fresh.commands.run("preflight", "--json")
+    assert (done.code, done.err) == (0, "")
 
 
 def test_all_is_well(fresh: Place) -> None:

@@ -100,9 +100,8 @@ def test_the_applications_tables_are_not_among_the_states(fresh: Place) -> None:
     assert fresh.commands.run("schema", "apply").code == 0
     homes = fresh.sql("SELECT schemaname FROM pg_tables WHERE tablename IN ('songs', 'metadata', 'genres', 'embeddings')")
     assert homes == [("public",)] * 4
-    assert fresh.sql("SELECT nspname FROM pg_extension JOIN pg_namespace n ON n.oid = extnamespace WHERE extname = 'vector'") == [
-        ("public",)
-    ]  # fmt: skip
+    home = "SELECT nspname FROM pg_extension JOIN pg_namespace AS n ON n.oid = extnamespace WHERE extname = 'vector'"
+    assert fresh.sql(home) == [("public",)]
     with closing(connect(fresh.settings)) as connection:
         assert connection.execute("SELECT to_regclass('run'), current_setting('search_path')").fetchone() == (None, "public")
         connection.rollback()

@@ -12,6 +12,8 @@ from support.commands import Commands, Zygote
 from support.places import Certificates, admin
 
 from sync.adapters.cassandra.connect import open_cassandra
+from sync.adapters.postgres.connect import connect
+from sync.errors import Unreachable
 from sync.local import CassandraServer, PostgresServer, TlsFront, ValkeyServer
 from sync.settings import Settings
 
@@ -166,6 +168,24 @@ def test_a_certificate_for_another_host(commands: Commands, own_postgres: Postgr
         assert elsewhere.line("status") == expected
         relaxed = elsewhere.but(POSTGRES_SSLMODE="require", POSTGRES_SSLROOTCERT=None)
         assert "has no schema" in relaxed.line("status")
+
+
+def test_a_pooled_endpoint_beside_a_direct_one(
+    commands: Commands, own_postgres: PostgresServer, certificates: Certificates
+) -> None:
+    """Of Neon's two names only the direct one can do the work; the certificate here proves which one was called."""
+    names = ("POSTGRES_HOST", "POSTGRES_PORT", "POSTGRES_DATABASE", "POSTGRES_USER", "POSTGRES_PASSWORD", "POSTGRES_SSLMODE")
+    with TlsFront(own_postgres.port, certificates.elsewhere, certificates.elsewhere_key) as front:
+        login = f"postgresql://{own_postgres.user}:{own_postgres.password}@"
+        rest = f"elsewhere.example:{front.port}/{DATABASE}?hostaddr=127.0.0.1&sslmode=verify-full"
+        pooled = commands.but(DATABASE_URL=f"{login}ep-1-pooler.{rest}", **dict.fromkeys(names))
+        assert pooled.run("schema", "apply").code == 0
+        assert f"Postgres at ep-1.elsewhere.example:{front.port}/{DATABASE}" in pooled.run("preflight").out
+        own = pooled.but(DATABASE_URL_UNPOOLED=f"{login}ep-1.{rest}", DATABASE_URL=f"{login}wrong-pooler.{rest}")
+        assert own.run("status").code == 0
+        settings = Settings(_env_file=None, **{k.lower(): v for k, v in pooled.env.items()})
+        with pytest.raises(Unreachable, match="its certificate is for another host name; check DATABASE_URL"):
+            connect(settings, direct=False)
 
 
 def test_what_is_wrong_with_the_sources_tls_or_password(

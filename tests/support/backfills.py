@@ -9,13 +9,13 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import closing
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import psutil
 import redis
@@ -217,6 +217,19 @@ class Site:
         for running in self._running:
             running.kill_all()
 
+    @contextmanager
+    def twin(self, name: str) -> Iterator[Site]:
+        """Another place with the same source, but a database, a queue and a folder of its own."""
+        database, folder = f"{self.settings.postgres_database}_{name}", self.folder / name
+        folder.mkdir()
+        self.sql(f"CREATE DATABASE {database}")
+        twin = Site(self.settings.model_copy(update={"postgres_database": database}), self.cassandra, folder)
+        try:
+            yield twin
+        finally:
+            twin.close()
+            self.sql(f"DROP DATABASE {database} WITH (FORCE)")
+
     # what must be true
 
     def rows(self, table: str) -> dict[tuple[Any, ...], dict[str, Any]]:
@@ -273,11 +286,9 @@ class Site:
         self.sql("UPDATE sync.range SET lease_until = clock_timestamp() - interval '1 second' WHERE state = 'running'")
 
     def _columns(self, table: str) -> list[str]:
-        self.cassandra.session.cluster.refresh_table_metadata(self.keyspace, table)
         return list(self.cassandra.session.cluster.metadata.keyspaces[self.keyspace].tables[table].columns)
 
     def _keys(self, table: str) -> tuple[list[str], list[str]]:
-        self.cassandra.session.cluster.refresh_table_metadata(self.keyspace, table)
         found = self.cassandra.session.cluster.metadata.keyspaces[self.keyspace].tables[table]
         return [c.name for c in found.primary_key], [c.name for c in found.partition_key]
 
@@ -295,6 +306,24 @@ def _plain(value: Any) -> Any:
 
 def _hashable(value: Any) -> Any:
     return tuple(value) if isinstance(value, list) else value
+
+
+@contextmanager
+def open_site(base: Settings, cassandra: Cassandra, folder: Path) -> Iterator[Site]:
+    """A site with a keyspace and a database made for it and dropped after it, for servers that a test started itself."""
+    name = f"b_{uuid4().hex[:12]}"
+    simple = "{'class': 'SimpleStrategy', 'replication_factor': 1}"
+    cassandra.session.execute(f"CREATE KEYSPACE {name} WITH replication = {simple}")
+    with connect(base, autocommit=True) as admin:
+        admin.execute(f"CREATE DATABASE {name}".encode())
+    site = Site(base.model_copy(update={"astra_db_keyspace": name, "postgres_database": name}), cassandra, folder)
+    try:
+        yield site
+    finally:
+        site.close()
+        with connect(base, autocommit=True) as admin:
+            admin.execute(f"DROP DATABASE {name} WITH (FORCE)".encode())
+        cassandra.session.execute(f"DROP KEYSPACE {name}", timeout=60)
 
 
 def until(true: Callable[[], Any], seconds: float = 30, what: str = "") -> Any:

@@ -55,7 +55,7 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
     authority = trustme.CA()
     authority.cert_pem.write_to_path(folder / "root.crt")
     trustme.CA().cert_pem.write_to_path(folder / "stranger.crt")
-    for name, hosts in (("server", ("localhost", "127.0.0.1")), ("elsewhere", ("elsewhere.example",))):
+    for name, hosts in (("server", ("localhost", "127.0.0.1")), ("elsewhere", ("ep-1.elsewhere.example",))):
         issued = authority.issue_cert(*hosts)
         (folder / f"{name}.crt").write_bytes(b"".join(part.bytes() for part in issued.cert_chain_pems))
         issued.private_key_pem.write_to_path(folder / f"{name}.key")

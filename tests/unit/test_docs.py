@@ -26,7 +26,8 @@ def _documents() -> list[Path]:
         cwd=ROOT, capture_output=True, text=True, check=False,
     )  # fmt: skip
     names = listed.stdout.split("\n") if listed.returncode == 0 else []
-    return sorted({ROOT / n for n in names if n} | {ROOT / "README.md", ROOT / "CHANGELOG.md", *(ROOT / "docs").rglob("*.md")})
+    own = {ROOT / "README.md", ROOT / "CHANGELOG.md", *(ROOT / "docs").rglob("*.md")}
+    return sorted(own | {ROOT / name for name in names if name})
 
 
 DOCUMENTS = _documents()
@@ -71,8 +72,8 @@ def test_every_option_that_is_named_exists() -> None:
         if isinstance(action, argparse._SubParsersAction):
             for parser in action.choices.values():
                 known |= {option for a in parser._actions for option in a.option_strings}
-    text = "\n".join((ROOT / name).read_text(encoding="utf-8") for name in ("README.md", "docs/guide.md", "docs/operations.md"))
-    assert set(re.findall(r"`(--[a-z-]+)[ `]", text)) <= known
+    texts = [(ROOT / name).read_text(encoding="utf-8") for name in ("README.md", "docs/guide.md", "docs/operations.md")]
+    assert set(re.findall(r"`(--[a-z-]+)[ `]", "\n".join(texts))) <= known
 
 
 def _read_by_the_program() -> set[str]:
@@ -147,6 +148,13 @@ def test_links_lead_somewhere(name: str) -> None:
         there = path.parent / file if file else path
         assert there.exists(), f"{name}: {link}"
         assert not anchor or anchor in _anchors(there.read_text(encoding="utf-8")), f"{name}: {link}"
+
+
+def test_every_decision_is_in_their_index() -> None:
+    """Would break: a page nobody is led to."""
+    folder = ROOT / "docs" / "decisions"
+    listed = set(re.findall(r"\]\((\d{4}-[\w-]+\.md)\)", (folder / "README.md").read_text(encoding="utf-8")))
+    assert listed == {path.name for path in folder.glob("[0-9]*.md")}
 
 
 @pytest.mark.parametrize("name", NAMES)

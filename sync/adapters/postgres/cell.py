@@ -14,16 +14,19 @@ from sync.adapters.postgres.connect import Connection
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """The bytes of one value in the binary format of the type with this OID."""
+    """The bytes of one value in the binary format of the type with this OID; None is a null.
 
-    data: bytes
+    A null has its type, too: a statement is prepared once for each list of its parameters' types.
+    """
+
+    data: bytes | None
     oid: int
 
 
 class _CellDumper(Dumper):
     format = Format.BINARY
 
-    def dump(self, obj: Cell) -> Buffer:
+    def dump(self, obj: Cell) -> Buffer | None:
         return obj.data
 
     def get_key(self, obj: Cell, format: PyFormat) -> Any:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from threading import Lock
 from typing import Any, Literal
 
 import psycopg
@@ -19,9 +20,9 @@ from sync.adapters.postgres.queries import queries
 from sync.adapters.postgres.statements import Statements
 from sync.core.encode.base import Reject
 from sync.core.encode.rows import RowEncoder
-from sync.core.mutations import Mutation, pack_cells
+from sync.core.mutations import Key, Mutation, pack_cells
 from sync.core.rows import TableMap
-from sync.errors import EpochChanged, TargetUnavailable
+from sync.errors import EpochChanged, WriteRefused
 from sync.ports import Intent
 
 _SQL = {name: text.encode() for name, text in queries("journal").items()}
@@ -29,6 +30,9 @@ _SQL = {name: text.encode() for name, text in queries("journal").items()}
 
 UNREPEATABLE_WINDOW_SECONDS = 60
 """How late a write that cannot be sent again may still arrive in the source: an assumption (rule 17), and a stated one."""
+
+
+_TURNS = 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +43,11 @@ class Writer:
     slot: int
     skew_us: int
     lease_seconds: float
+    turns: tuple[Lock, ...] = field(default_factory=lambda: tuple(Lock() for _ in range(_TURNS)), repr=False, compare=False)
+
+    def turn(self, key: Key) -> Lock:
+        """Threads stamp a key one after the other: they share the slot, and must see each other's intents."""
+        return self.turns[lock_of(key) % _TURNS]
 
 
 class Journal:
@@ -55,7 +64,10 @@ class Journal:
         return self._table.name
 
     def open(self, mutation: Mutation) -> Intent:
-        """Stamp a write and commit its intent. Raises EpochChanged where the source is not primary, or is closing."""
+        """Stamp a write and commit its intent.
+
+        Raises EpochChanged where the source is not primary, or is closing; WriteRefused where the clock is too far ahead.
+        """
         values = {
             **self._parameters.key(mutation.key),
             "kind": mutation.kind,
@@ -65,13 +77,14 @@ class Journal:
             "owner": self._writer.id,
             "mutation": _packed(mutation),
         }
-        with self._breaker.connection(self._pool) as connection:
+        with self._writer.turn(mutation.key), self._breaker.connection(self._pool) as connection:
             row = connection.execute(self._statements.open, values).fetchone()
         assert row is not None, "sync.epoch is empty"
         made, version, epoch, primary, state, ahead = row
         if made is None:
             if primary == "astra" and state == "open":
-                raise TargetUnavailable(f"this host's clock is {ahead / 1e6:.1f} s ahead of Postgres's; correct it")
+                # Not "unavailable", for which a writer may go on with its own clock (rules 3 and 28).
+                raise WriteRefused(f"this host's clock is {ahead / 1e6:.1f} s ahead of Postgres's; correct it")
             raise EpochChanged(f"epoch {epoch}: {primary} is primary, {state}")
         return Intent(made, version, epoch)
 
@@ -95,7 +108,8 @@ class Journal:
         """
         statement, cells = self._guarded(mutation)
         values = {**self._parameters.key(mutation.key), **cells, "intent": intent.id, "version": intent.version}
-        with self._breaker.connection(self._pool) as connection, _rejecting(), connection.transaction():
+        with self._breaker.connection(self._pool) as connection, _rejecting():
+            # All in one message: what is between two Syncs is one transaction, which ends with it.
             with connection.pipeline():
                 connection.execute(_SQL["lock_key"], {"lock": lock_of(mutation.key)})
                 if mutation.kind == "delete":

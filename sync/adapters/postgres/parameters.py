@@ -49,15 +49,15 @@ class Parameters:
         values = self.key(key)
         for pair in self._statements.others:
             cell = made[pair.source.name]
-            values[self._statements.parameter(pair)] = None if cell is None else Cell(cell, pair.target.type.oid)
+            values[self._statements.parameter(pair)] = Cell(cell, pair.target.type.oid)
         return values, issues
 
-    def _cell(self, name: str, cell: bytes | None) -> Cell | None:
+    def _cell(self, name: str, cell: bytes | None) -> Cell:
         pair, encoder = self._by_name[name]
         if cell is None or (not cell and encoder.empty_is_null):
             if pair.target.not_null:
                 raise Reject(f"null, and {pair.target.name} takes none")
-            return None
+            return Cell(None, pair.target.type.oid)
         return Cell(encode_cell(encoder, cell), pair.target.type.oid)
 
 

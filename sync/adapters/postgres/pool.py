@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import select
+import time
+from weakref import WeakKeyDictionary
+
 from psycopg_pool import ConnectionPool
 
 from sync.adapters.postgres.cell import register
@@ -9,6 +13,31 @@ from sync.adapters.postgres.connect import Connection, connect, connection_strin
 from sync.settings import Settings
 
 Pool = ConnectionPool[Connection]
+_CHECK_AFTER_SECONDS = 1.0
+
+
+class _Check:
+    """Finds out whether a connection still lives before it is handed out; the pool takes another for one that does not.
+
+    Asking costs a round trip for every write. One that was in use a moment ago is not asked, unless there is something to
+    read from its socket: a server that ends or goes away says so there.
+    """
+
+    def __init__(self) -> None:
+        self._used: WeakKeyDictionary[Connection, float] = WeakKeyDictionary()
+
+    def __call__(self, connection: Connection) -> None:
+        now = time.monotonic()
+        idle = now - self._used.get(connection, 0.0)
+        self._used[connection] = now
+        if idle > _CHECK_AFTER_SECONDS or _has_word(connection):
+            ConnectionPool.check_connection(connection)
+
+
+def _has_word(connection: Connection) -> bool:
+    socket = select.poll()
+    socket.register(connection.fileno(), select.POLLIN)
+    return bool(socket.poll(0))
 
 
 def open_pool(settings: Settings, size: int, timeout: float = 30.0) -> Pool:
@@ -34,6 +63,6 @@ def open_pool(settings: Settings, size: int, timeout: float = 30.0) -> Pool:
         timeout=timeout,
         kwargs={"autocommit": True, "application_name": "sync", "tcp_user_timeout": int(timeout * 1000)},
         configure=configure,
-        check=ConnectionPool.check_connection,
+        check=_Check(),
         open=True,
     )

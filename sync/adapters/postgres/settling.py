@@ -48,17 +48,22 @@ class Settling:
 
         The key's writers wait meanwhile, so `look` must be quick; what it raises ends the transaction, and changes nothing.
         """
-        with connection_of(self._pool) as connection, connection.transaction():
-            picked = self._pick(connection, [key]).get(key)
-            if picked is not None:
-                self._settle(connection, [(key, picked, look(key, picked))])
+        with connection_of(self._pool) as connection:
+            with connection.transaction():
+                # Committed before anything is sent again: a claim that is undone could be withdrawn by its writer (rule 13).
+                self._pick(connection, [key])
+            with connection.transaction():
+                picked = self._pick(connection, [key], open_too=False).get(key)
+                if picked is not None:
+                    self._settle(connection, [(key, picked, look(key, picked))])
 
-    def _pick(self, connection: Connection, keys: Sequence[Key]) -> dict[Key, Picked]:
+    def _pick(self, connection: Connection, keys: Sequence[Key], open_too: bool = True) -> dict[Key, Picked]:
         values = {
             "table": self._table.name,
             "keys": [k.canonical for k in keys],
             "writer_lease": self._writer_lease,
             "window": UNREPEATABLE_WINDOW_SECONDS,
+            "open_too": open_too,
         }
         _lock(connection, keys)
         found: dict[bytes, list[tuple[Any, ...]]] = {}

@@ -16,12 +16,17 @@ _SQL = queries("journal")
 
 
 class Statements:
-    """Parameters are named: `k0`, `k1`, … the key's cells, `c_<i>` the i-th column's, and those of the SQL file."""
+    """Parameters are named: `c_<i>` the i-th column's cell, the key's first, and those of the SQL file.
+
+    They are bytes, not `sql.Composed`, which psycopg would put together anew at every execution.
+    """
 
     def __init__(self, table: TableMap, encoder: RowEncoder) -> None:
         self.pairs = encoder.pairs
         self.keys = encoder.pairs[: encoder.key_count]
         self.others = encoder.pairs[encoder.key_count :]
+        self._updates: dict[tuple[str, ...], bytes] = {}
+        self._parameters = {p.source.name: f"c_{i}" for i, p in enumerate(self.pairs)}
         version = sql.SQL("t.{}").format(sql.Identifier(VERSION_COLUMN))
         self._parts: dict[str, sql.Composable] = {
             "target": identifier(table.target),
@@ -41,47 +46,53 @@ class Statements:
 
     def parameter(self, pair: ColumnPair) -> str:
         """The name of a column's parameter."""
-        return f"c_{self.pairs.index(pair)}"
+        return self._parameters[pair.source.name]
 
-    def update(self, given: list[ColumnPair]) -> sql.Composed:
+    def update(self, given: list[ColumnPair]) -> bytes:
         """The guarded update of these columns."""
+        names = tuple(p.source.name for p in given)
+        if names not in self._updates:
+            self._updates[names] = self._update(given)
+        return self._updates[names]
+
+    def _update(self, given: list[ColumnPair]) -> bytes:
         assignments = _list(
             sql.SQL("{} = {}").format(sql.Identifier(p.target.name), sql.Placeholder(self.parameter(p))) for p in given
         )
         return self._made("update", set_given=assignments)
 
     @cached_property
-    def open(self) -> sql.Composed:
+    def open(self) -> bytes:
         """Stamp a write and commit its intent."""
         return self._made("open")
 
     @cached_property
-    def put(self) -> sql.Composed:
+    def put(self) -> bytes:
         """The guarded write of a whole row."""
         return self._made("put")
 
     @cached_property
-    def delete(self) -> sql.Composed:
+    def delete(self) -> bytes:
         """The guarded delete."""
         return self._made("delete")
 
     @cached_property
-    def known(self) -> sql.Composed:
+    def known(self) -> bytes:
         """What the target knows of a key."""
         return self._made("known")
 
     @cached_property
-    def set_row(self) -> sql.Composed:
+    def set_row(self) -> bytes:
         """The row as the primary has it."""
         return self._made("set_row")
 
     @cached_property
-    def set_absent(self) -> sql.Composed:
+    def set_absent(self) -> bytes:
         """The primary has no such row."""
         return self._made("set_absent")
 
-    def _made(self, name: str, **more: sql.Composable) -> sql.Composed:
-        return sql.SQL(_SQL[name]).format(**self._parts, **more)
+    def _made(self, name: str, **more: sql.Composable) -> bytes:
+        return sql.SQL(_SQL[name]).format(**self._parts, **more).as_bytes()
 
     def _set_excluded(self) -> sql.Composable:
         names = [*(p.target.name for p in self.others), TOKEN_COLUMN, VERSION_COLUMN]

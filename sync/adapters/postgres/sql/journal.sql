@@ -108,7 +108,8 @@ WHERE id IN (
     WHERE i.table_name = %(table)s AND (i.lease_until IS NULL OR i.lease_until < clock_timestamp())
       AND (i.state <> 'open' OR NOT EXISTS (
           SELECT FROM sync.writer AS w WHERE w.id = i.owner AND w.state = 'active'
-            AND w.heartbeat_at > clock_timestamp() - make_interval(secs => %(writer_lease)s)))
+            AND w.heartbeat_at > clock_timestamp() - make_interval(secs => %(writer_lease)s))
+          OR i.mutation IS NOT NULL AND i.created_at < clock_timestamp() - make_interval(secs => %(writer_lease)s))
       AND (i.state = 'finished' OR i.mutation IS NOT NULL
            OR i.created_at < clock_timestamp() - make_interval(secs => %(window)s))
     ORDER BY i.id LIMIT %(limit)s FOR UPDATE SKIP LOCKED)

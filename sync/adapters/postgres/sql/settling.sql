@@ -8,12 +8,14 @@ WHERE r.table_name = %(table)s AND EXISTS (
     WHERE token <= r.range_end AND (token > r.range_start OR r.range_start = (-9223372036854775808)::bigint))
 FOR SHARE OF r
 
--- pick: intents that may be worked on: finished, unsure, left by a gone writer or by a reconcile; unrepeatable ones later (rule 17)
+-- pick: intents that may be worked on: finished, unsure, left by a reconcile; open ones, where asked for, of a writer that is
+-- gone, or whose lease is over though the writer lives (it may not know of them); unrepeatable ones later (rule 17)
 SELECT i.key, i.id, i.state, i.version, i.kind, i.mutation FROM sync.intent AS i
 WHERE i.table_name = %(table)s AND i.key = ANY (%(keys)s)
-  AND (i.state <> 'open' OR NOT EXISTS (
+  AND (i.state <> 'open' OR %(open_too)s AND (NOT EXISTS (
       SELECT FROM sync.writer AS w WHERE w.id = i.owner AND w.state = 'active'
-        AND w.heartbeat_at > clock_timestamp() - make_interval(secs => %(writer_lease)s)))
+        AND w.heartbeat_at > clock_timestamp() - make_interval(secs => %(writer_lease)s))
+      OR i.mutation IS NOT NULL AND i.created_at < clock_timestamp() - make_interval(secs => %(writer_lease)s)))
   AND (i.state = 'finished' OR i.mutation IS NOT NULL OR i.created_at < clock_timestamp() - make_interval(secs => %(window)s))
 ORDER BY i.key, i.version
 FOR UPDATE OF i

@@ -1,0 +1,334 @@
+"""Rules 9, 15 and 16 against real servers: a reconcile takes its steps one at a time, and a writer comes in between."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from uuid import uuid4
+
+import pytest
+from support.dual import Aside, Primary, Table, prepare, until_waiting
+from support.places import NewPlace
+
+from sync.adapters.postgres import load
+from sync.core.mutations import Key
+from sync.core.ring import WHOLE_RING
+from sync.errors import SourceUnavailable
+from sync.flows.dual_write import ForwardWrite
+from sync.settings import Config
+from sync.wiring.backfill import make_plan
+from sync.wiring.copying import copy_job
+
+pytest_plugins = ("support.fixtures",)
+CONFIG = Config(schema_files=())
+NOTHING = None
+
+
+@pytest.fixture(scope="module")
+def table(new_place: NewPlace) -> Iterator[Table]:
+    """Rows of two columns, as in the model; every test has a key of its own."""
+    with new_place() as place:
+        place.cql("CREATE TABLE KS.pairs (id uuid PRIMARY KEY, a text, b text)")
+        prepare(place.settings, CONFIG, "pairs")
+        opened = Table(place.cassandra, place.settings, CONFIG, "pairs")
+        yield opened
+        opened.close()
+
+
+@pytest.fixture
+def key(table: Table) -> Iterator[Key]:
+    yield table.key(id=uuid4())
+    table.drained()
+
+
+# the backfill's range (rule 9)
+
+
+@contextmanager
+def a_backfill_about_to_commit(table: Table, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], None]]:
+    """A backfill whose rows are in the target and not yet committed; the function lets it go on to its end."""
+    from contextlib import closing
+
+    from sync.adapters.postgres.connect import connect
+    from sync.adapters.postgres.ledger import Ledger
+
+    reached, go = threading.Event(), threading.Event()
+
+    def pause(point: str) -> None:
+        if point == "backfill.merged":
+            reached.set()
+            assert go.wait(60)
+
+    monkeypatch.setattr(load, "failpoint", pause)
+    plan = make_plan(table.settings, CONFIG, ["pairs"])
+    with closing(connect(table.settings, autocommit=True)) as connection, ThreadPoolExecutor(1) as pool:
+        runs = Ledger(connection, 30).begin({t.name: WHOLE_RING.split(2)[:1] + WHOLE_RING.split(2)[1:] for t in plan.tables})
+        copying = pool.submit(copy_job, table.settings, CONFIG, runs, lambda: False)
+        assert reached.wait(60), copying.exception(1)
+
+        def finish() -> None:
+            go.set()
+            copying.result(60)
+
+        try:
+            yield finish
+        finally:
+            finish()
+            table.sql("UPDATE sync.run SET state = 'done'")
+
+
+def legacy(table: Table, key: Key) -> None:
+    """A row of before the migration."""
+    keyspace = table.mapped.source.keyspace
+    uuid = table.cells.values({"id": key.cells[0]})["id"]
+    table.cassandra.session.execute(f"INSERT INTO {keyspace}.pairs (id, a, b) VALUES (%s, 'legacy', 'legacy')", (uuid,))
+
+
+def test_rule_9_a_delete_waits_for_the_backfill_of_its_range(
+    table: Table, key: Key, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Would break: row read, then deleted, then merged: the key is back."""
+    legacy(table, key)
+    with a_backfill_about_to_commit(table, monkeypatch) as finish, ThreadPoolExecutor(1) as pool:
+        delete = table.writer().delete(key).primary()
+        deleting = pool.submit(delete.target)
+        waits(table, deleting)
+        finish()
+        assert deleting.result(20)
+    assert table.settled(key) is NOTHING
+
+
+def test_rule_9_a_reconcile_that_finds_no_row_waits_for_the_backfill_of_its_range(
+    table: Table, key: Key, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Would break: the same, where the delete's writer has died and a reconcile ends its work."""
+    legacy(table, key)
+    with a_backfill_about_to_commit(table, monkeypatch) as finish, ThreadPoolExecutor(1) as pool:
+        table.writer(alive=False).delete(key)
+        reconcile = table.reconciler().claim(key).replay().read()
+        settling = pool.submit(reconcile.settle)
+        waits(table, settling)
+        finish()
+        assert not settling.result(20), "the backfill has brought a row"
+    assert table.settled(key) is NOTHING
+
+
+def test_rule_9_deleted_and_written_again_while_its_range_is_copied_lives(
+    table: Table, key: Key, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Would break: the new row is taken for the deleted one, or the old one comes back over it."""
+    legacy(table, key)
+    with a_backfill_about_to_commit(table, monkeypatch) as finish, ThreadPoolExecutor(1) as pool:
+        writer = table.writer()
+        delete = writer.delete(key).primary()
+        deleting = pool.submit(delete.target)
+        waits(table, deleting)
+        put = writer.put(key, a="new").primary()
+        putting = pool.submit(put.target)
+        finish()
+        deleting.result(20), putting.result(20)
+    assert table.settled(key) == {"a": "new", "b": None}
+
+
+def waits(table: Table, future: Future[bool]) -> None:
+    """It waits for a lock; without the rule it would have ended by now."""
+    try:
+        future.result(0.7)
+    except TimeoutError:
+        until_waiting(table, 1)
+
+
+# reconcile (rule 15)
+
+
+def test_rule_15a_what_is_still_open_is_not_removed(table: Table, key: Key) -> None:
+    """Would break: the intent of a write that is not in the primary yet is removed by a reconcile that has not seen it."""
+    table.writer().put(key, a="0").primary().mark("finished")
+    slow = table.writer()
+    write = slow.put(key, a="1")
+    reconcile = table.reconciler().claim(key).replay().read()
+    write.primary()
+    slow.dies()
+    reconcile.settle()
+    assert table.intents(key) == [("put", "open")]
+    assert table.settled(key) == {"a": "1", "b": None}
+
+
+def test_rule_15b_what_was_unsure_is_sent_again_before_it_is_forgotten(table: Table, key: Key) -> None:
+    """Would break: a first attempt that arrives late changes the source when nobody looks at the key any more."""
+    writer, primary = table.writer(), Primary(table.rows, ["late"])
+    write = writer.put(key, a="1")
+    assert primary.write(write.mutation, write.version)[0] == "unsure"
+    write.mark("unsure")
+    assert table.settled(key) == {"a": "1", "b": None}
+    primary.land()
+    assert table.settled(key) == {"a": "1", "b": None}
+
+
+def test_rule_15b_it_is_sent_with_its_own_timestamp(table: Table, key: Key) -> None:
+    """Would break: a repeated old write wins over one that was acknowledged since."""
+    old = table.writer(alive=False).put(key, a="old", b="old")
+    new = table.writer().put(key, a="new").done()
+    assert table.drain() == 1
+    assert old.version < new.version
+    assert table.settled(key) == {"a": "new", "b": None}
+
+
+def test_rule_15b_a_reconcile_whose_repetition_is_unsure_removes_nothing(table: Table, key: Key) -> None:
+    """Would break: the intent goes although nobody knows whether its write arrived."""
+    table.writer(alive=False).put(key, a="1")
+    assert table.drain(Primary(table.rows, ["lost"])) == 0
+    assert table.intents(key) == [("put", "claimed")]
+    ((attempts, error),) = table.sql("SELECT attempts, error FROM sync.intent WHERE key = %s", (key.canonical,))
+    assert (attempts, error) == (1, "a write could not be repeated: timed out")
+    assert table.settled(key) == {"a": "1", "b": None}
+
+
+def test_rule_15d_what_changed_since_it_was_claimed_is_read_again(table: Table, key: Key) -> None:
+    """Would break: a reconcile that was slow puts the old row over one that was accepted since, and no intent is left."""
+    table.writer().put(key, a="old", b="old").primary().mark("finished")
+    reconcile = table.reconciler().claim(key).replay().read()
+    table.writer().put(key, a="new").done()
+    assert not reconcile.settle()
+    assert table.target(key) == {"a": "new", "b": None}
+    assert table.settled(key) == {"a": "new", "b": None}
+
+
+def test_rule_15d_a_delete_since_it_was_claimed_is_seen(table: Table, key: Key) -> None:
+    """Would break: the same with a delete: the key is back."""
+    table.writer().put(key, a="old").primary().mark("finished")
+    reconcile = table.reconciler().claim(key).replay().read()
+    table.writer().delete(key).done()
+    assert not reconcile.settle()
+    assert table.settled(key) is NOTHING
+
+
+def test_rule_15d_only_what_was_picked_is_removed(table: Table, key: Key) -> None:
+    """Would break: an intent that came after the read goes with the others, and its write is on one side for ever."""
+    table.writer().put(key, a="1").primary().mark("finished")
+    reconcile = table.reconciler().claim(key).replay().read()
+    assert not table.writer().update(key, b="2").primary().target(), "there is no row yet"
+    assert reconcile.settle()
+    assert table.intents(key) == [("update", "finished")]
+    assert table.settled(key) == {"a": "1", "b": "2"}
+
+
+def test_rule_15d_a_reconciled_key_has_a_newer_version_than_before(table: Table, key: Key) -> None:
+    """Would break: two reconciles of one key do not notice each other."""
+    table.writer().put(key, a="1").done()
+    old = table.writer().update(key, a="2").primary().mark("finished")
+    table.writer().put(key, a="3").done()
+    first, second = table.reconciler().claim(key).replay().read(), table.reconciler().claim(key).replay().read()
+    bound = table.version(key) or 0
+    assert bound > old.version
+    assert first.settle()
+    assert (table.version(key) or 0) > bound
+    assert not second.settle()
+    assert table.settled(key) == {"a": "3", "b": None}
+
+
+def test_rule_15d_a_row_that_is_gone_leaves_a_tombstone(table: Table, key: Key) -> None:
+    """Would break: an absent row is settled without memory, and a put that was overtaken by the delete brings it back."""
+    put = table.writer().put(key, a="1").primary()
+    table.writer().delete(key).primary().mark("finished")
+    assert table.drain() == 1
+    assert not put.target()
+    assert table.settled(key) is NOTHING
+
+
+def test_rule_15_two_drains_at_once_do_each_key_once(table: Table) -> None:
+    """Would break: workers queue up behind each other, or settle a key with what the other has read before."""
+    keys = [table.key(id=uuid4()) for _ in range(60)]
+    writer = table.writer()
+    for key in keys:
+        writer.put(key, a="1").primary().mark("finished")
+        writer.update(key, b="2").primary().mark("finished")
+    with ThreadPoolExecutor(2) as pool:
+        done = [f.result(60) for f in [pool.submit(table.drain), pool.submit(table.drain)]]
+    assert table.intents() == []
+    assert sum(done) <= 2 * len(keys)
+    for key in keys:
+        assert table.target(key) == {"a": "1", "b": "2"}
+    table.check_equal()
+
+
+def test_rule_15_intents_that_cannot_be_worked_on_do_not_hold_up_the_others(table: Table) -> None:
+    """Would break: one key whose primary does not answer stops the drain of all others."""
+    keys = [table.key(id=uuid4()) for _ in range(5)]
+    writer = table.writer()
+    for key in keys:
+        writer.put(key, a="1").primary().mark("finished")
+
+    class OneIsAway(Primary):
+        def read(self, key: Key) -> object:  # type: ignore[override]
+            if key == keys[1]:
+                raise SourceUnavailable("no answer")
+            return super().read(key)
+
+    assert table.drain(OneIsAway(table.rows)) == 4
+    assert table.intents() == [("put", "finished")]
+    table.drained()
+    table.check_equal()
+
+
+def test_rule_15_the_open_intent_of_a_live_writer_is_not_kept_for_ever(table: Table, key: Key) -> None:
+    """Would break: the answer to an intent's commit is lost: its writer lives, does not know of it, and it never goes."""
+    table.writer().put(key, a="1")
+    table.sql("UPDATE sync.intent SET created_at = clock_timestamp() - interval '1 hour'")
+    assert table.drain() == 1
+    assert table.intents(key) == []
+    assert table.settled(key) == {"a": "1", "b": None}
+
+
+# a hot key (rule 16)
+
+
+def test_rule_16_a_key_that_is_written_all_the_time_is_reconciled(table: Table, key: Key) -> None:
+    """Would break: a reconcile that finds the key changed each time never ends, or starves."""
+    writer, stop = table.writer(), threading.Event()
+    flow = ForwardWrite(writer.journal, table.rows, Aside())
+    table.writer().update(key, b="missed").primary().mark("finished")
+
+    def hammer() -> int:
+        n = 0
+        while not stop.is_set():
+            flow.write(writer.mutation("update" if n else "put", key, a=str(n)))
+            n += 1
+        return n
+
+    def slowly(_: Key) -> None:
+        time.sleep(0.1)  # time for another write, each time
+
+    with ThreadPoolExecutor(1) as pool:
+        hammering = pool.submit(hammer)
+        time.sleep(0.3)
+        try:
+            begin = time.monotonic()
+            table.sql("INSERT INTO sync.intent (table_name, key, token, kind, state, version, epoch, owner) "
+                      "VALUES ('pairs', %s, %s, 'recheck', 'finished', 1, 1, 'x')", (key.canonical, key.token))  # fmt: skip
+            while ("recheck", "finished") in table.intents(key):
+                table.drain(Primary(table.rows, reads=slowly))
+                assert time.monotonic() - begin < 20, "the key was never reconciled"
+        finally:
+            stop.set()
+        assert hammering.result(20) > 5
+    assert (table.settled(key) or {})["a"] is not None
+
+
+def test_rule_16_a_claim_is_committed_before_its_write_is_sent_again(table: Table, key: Key) -> None:
+    """Would break: the write is sent again, the worker dies, its claim is undone, and the writer takes the intent back."""
+    refused = table.writer(alive=False).put(key, a="1")
+
+    def look(_: Key, picked: object) -> object:
+        for mutation, version in picked.replay:  # type: ignore[attr-defined]
+            table.rows.write(mutation, version)
+        raise SourceUnavailable("and then the read fails")
+
+    with pytest.raises(SourceUnavailable):
+        table.settling().settle_locked(key, look)  # type: ignore[arg-type]
+    refused.withdraw()
+    assert table.settled(key) == table.source(key)
+    assert table.target(key) == table.source(key)

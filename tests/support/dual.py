@@ -1,0 +1,397 @@
+"""One table on both sides with actors that take the steps of the protocol one at a time; and what must be true at the end."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field
+from typing import Any, Literal
+from unittest.mock import patch
+from uuid import uuid4
+
+import psycopg
+from psycopg import sql
+from psycopg.rows import dict_row
+
+from sync.adapters.cassandra.cells import Cells
+from sync.adapters.cassandra.connect import Cassandra
+from sync.adapters.cassandra.pages import quoted
+from sync.adapters.cassandra.rows import SourceRows
+from sync.adapters.postgres import indexes
+from sync.adapters.postgres.breaker import Breaker
+from sync.adapters.postgres.connect import Connection, connect
+from sync.adapters.postgres.journal import Journal, Writer
+from sync.adapters.postgres.pool import open_pool
+from sync.adapters.postgres.settling import Settling
+from sync.core.encode.rows import RowEncoder
+from sync.core.mutations import Key, Kind, Mutation
+from sync.core.rows import TableMap
+from sync.flows.drain import Drain
+from sync.flows.reconcile import Reconcile
+from sync.ports import Intent, Outcome, Picked, PrimaryRows, Read
+from sync.settings import Config, Settings
+from sync.wiring.copying import map_tables
+from sync.wiring.schema import apply_target
+
+LEASE = 30.0
+NEVER_OPEN = sys.maxsize
+Row = dict[str, Any]
+
+
+def prepare(settings: Settings, config: Config, *tables: str) -> None:
+    """Make the target's tables and the state schema as an operator does before the first dual write."""
+    apply_target(settings, config, None, None)
+    with closing(connect(settings, autocommit=True)) as connection:
+        for table in tables:
+            target = _mapped(connection, settings, config, table)
+            indexes.add_sync_columns(connection, target)
+
+
+def _mapped(connection: Connection, settings: Settings, config: Config, table: str) -> TableMap:
+    from sync.adapters.cassandra.connect import open_cassandra
+
+    with open_cassandra(settings) as cassandra:
+        return map_tables(cassandra, connection, settings, config, [table])[table]
+
+
+class Table:
+    """One table, seen from outside both sides."""
+
+    def __init__(self, cassandra: Cassandra, settings: Settings, config: Config, name: str) -> None:
+        self.cassandra, self.settings, self.name = cassandra, settings, name
+        self.pool = open_pool(settings, 12, 20)
+        with self.pool.connection() as connection:
+            self.mapped = map_tables(cassandra, connection, settings, config, [name])[name]
+        self.encoder = RowEncoder(self.mapped, 0)
+        self.cells = Cells(cassandra.session, self.mapped.source, self.encoder)
+        self.rows = SourceRows(cassandra, self.mapped.source, 10)
+        self._slots = 0
+
+    def close(self) -> None:
+        self.pool.close()
+
+    # the actors
+
+    def writer(self, *, alive: bool = True, clock: int | None = None, skew: float = 60) -> Actor:
+        """A writer with a slot of its own; one that is not alive is not registered: its open intents are free."""
+        self._slots += 1
+        name = f"test:{self._slots}"
+        if alive:
+            self.sql(
+                "INSERT INTO sync.writer (id, slot, host, pid, epoch, state) VALUES (%s, %s, 'test', 0, 1, 'active') "
+                "ON CONFLICT (id) DO UPDATE SET state = 'active', heartbeat_at = clock_timestamp()",
+                (name, self._slots),
+            )
+        made = Writer(name, self._slots, int(skew * 1e6), LEASE)
+        return Actor(self, name, Journal(self.pool, self.mapped, self.encoder, made, Breaker(NEVER_OPEN)), clock)
+
+    def settling(self, lease: float = LEASE) -> Settling:
+        return Settling(self.pool, self.mapped, self.encoder, lease)
+
+    def reconciler(self) -> Reconciler:
+        """A reconcile that takes one step at a time."""
+        return Reconciler(self, self.settling())
+
+    def reconcile(self, executor: ThreadPoolExecutor, primary: PrimaryRows | None = None, lease: float = LEASE) -> Reconcile:
+        return Reconcile(self.settling(lease), primary or self.rows, executor)
+
+    def drain(self, primary: PrimaryRows | None = None, lease: float = LEASE) -> int:
+        """What a worker does, until nothing is due; how many keys."""
+        journal = Journal(self.pool, self.mapped, self.encoder, Writer("drain", 0, 0, lease), Breaker(NEVER_OPEN))
+        with ThreadPoolExecutor(4) as executor:
+            reconcile = self.reconcile(executor, primary, lease)
+            drain = Drain(journal, reconcile, lambda c, m: self.cells.known_key(c, m, journal.key_values), lease)
+            return drain.run("drain", lambda: False)
+
+    def drained(self) -> None:
+        """Drain as if every writer had gone; nothing may be left."""
+        self.sql("UPDATE sync.writer SET heartbeat_at = clock_timestamp() - interval '1 hour' WHERE id LIKE 'test:%%'")
+        self.sql("UPDATE sync.intent SET lease_until = NULL")
+        self.drain()
+        assert self.intents() == [], "intents are left after a drain"
+
+    # what is there
+
+    def sql(self, statement: str, values: Any = None) -> list[tuple[Any, ...]]:
+        with self.pool.connection() as connection:
+            cursor = connection.execute(statement.encode(), values)
+            return cursor.fetchall() if cursor.description else []
+
+    def key(self, **values: Any) -> Key:
+        return self.cells.key(values)
+
+    def source(self, key: Key) -> Row | None:
+        """The source's row without its key."""
+        read = self.rows.read(key)
+        return None if read.cells is None else self._without_key(self.cells.values(read.cells))
+
+    def target(self, key: Key) -> Row | None:
+        """The target's row without its key and the migration's own columns."""
+        found = self._target(key)
+        return None if found is None else {n: v for n, v in self._without_key(found).items() if n[:6] != "_sync_"}
+
+    def version(self, key: Key) -> int | None:
+        """The version of the target's row."""
+        found = self._target(key)
+        return None if found is None else found["_sync_version"]
+
+    def tombstone(self, key: Key) -> int | None:
+        rows = self.sql("SELECT version FROM sync.tombstone WHERE table_name = %s AND key = %s", (self.name, key.canonical))
+        return rows[0][0] if rows else None
+
+    def intents(self, key: Key | None = None) -> list[tuple[str, str]]:
+        """Kind and state of the intents, of a key or of the table."""
+        rows = self.sql("SELECT kind, state, key FROM sync.intent WHERE table_name = %s ORDER BY id", (self.name,))
+        return [(kind, state) for kind, state, k in rows if key is None or bytes(k) == key.canonical]
+
+    def settled(self, key: Key) -> Row | None:
+        """Drain everything, compare both sides; the row that they hold."""
+        self.drained()
+        source, target = self.source(key), self.target(key)
+        assert target == source, f"the sides differ: source {source}, target {target}"
+        return source
+
+    def check_equal(self) -> int:
+        """Both sides hold the same rows; how many."""
+        source, target = self._all_source(), self._all_target()
+        assert target.keys() - source.keys() == set(), "rows that only the target has"
+        assert source.keys() - target.keys() == set(), "rows that the target lacks"
+        for key, row in source.items():
+            assert target[key] == row, f"{key} differs: source {row}, target {target[key]}"
+        return len(source)
+
+    def _all_source(self) -> dict[tuple[Any, ...], Row]:
+        names = [c.name for c in self.mapped.source.columns]
+        text = f"SELECT {', '.join(map(quoted, names))} FROM {quoted(self.mapped.source.keyspace)}.{quoted(self.name)}"
+        rows = [dict(zip(names, row, strict=True)) for row in self.cassandra.session.execute(text, timeout=60)]
+        return {tuple(row[k] for k in self.cells.key_names): row for row in rows}
+
+    def _all_target(self) -> dict[tuple[Any, ...], Row]:
+        names = [c.name for c in self.mapped.source.columns]
+        statement = sql.SQL("SELECT {} FROM {}").format(
+            sql.SQL(", ").join(map(sql.Identifier, names)), sql.Identifier(self.mapped.target.name)
+        )
+        with self.pool.connection() as connection, connection.cursor(row_factory=dict_row) as cursor:
+            return {tuple(row[k] for k in self.cells.key_names): row for row in cursor.execute(statement).fetchall()}
+
+    def _target(self, key: Key) -> Row | None:
+        values = self.cells.values(dict(zip(self.cells.key_names, key.cells, strict=True)))
+        where = sql.SQL(" AND ").join(sql.SQL("{} = %s").format(sql.Identifier(n)) for n in values)
+        statement = sql.SQL("SELECT * FROM {} WHERE {}").format(sql.Identifier(self.mapped.target.name), where)
+        with self.pool.connection() as connection, connection.cursor(row_factory=dict_row) as cursor:
+            return cursor.execute(statement, list(values.values())).fetchone()
+
+    def _without_key(self, row: Mapping[str, Any]) -> Row:
+        return {n: v for n, v in row.items() if n not in self.cells.key_names}
+
+
+@dataclass
+class Actor:
+    """A writer whose steps the test takes; `clock` is what its host believes the time is, in µs, None the true time."""
+
+    table: Table
+    name: str
+    journal: Journal
+    clock: int | None = None
+
+    def begin(self, kind: Kind, key: Key, **values: Any) -> Write:
+        """The first step: the intent is committed."""
+        mutation = self.mutation(kind, key, **values)
+        with clock(self.clock):
+            return Write(self, mutation, self.journal.open(mutation))
+
+    def mutation(self, kind: Kind, key: Key, **values: Any) -> Mutation:
+        cells = {"put": self.table.cells.row, "update": self.table.cells.some, "delete": lambda _: {}}[kind](values)
+        return Mutation(kind, key, cells)
+
+    def put(self, key: Key, **values: Any) -> Write:
+        return self.begin("put", key, **values)
+
+    def update(self, key: Key, **values: Any) -> Write:
+        return self.begin("update", key, **values)
+
+    def delete(self, key: Key) -> Write:
+        return self.begin("delete", key)
+
+    def dies(self) -> None:
+        """Its heartbeat stops, and its lease is over."""
+        self.table.sql(
+            "UPDATE sync.writer SET heartbeat_at = clock_timestamp() - interval '1 hour' WHERE id = %s", (self.name,)
+        )
+
+
+@dataclass
+class Write:
+    """A write whose intent is committed; the further steps, each by itself."""
+
+    actor: Actor
+    mutation: Mutation
+    intent: Intent
+
+    @property
+    def version(self) -> int:
+        return self.intent.version
+
+    def primary(self) -> Write:
+        """The primary acknowledges it."""
+        assert self.actor.table.rows.write(self.mutation, self.version) == ("written", "")
+        return self
+
+    def target(self) -> bool:
+        """The target's half and the end of the intent, in one transaction; whether it was accepted."""
+        return self.actor.journal.write(self.mutation, self.intent)
+
+    def mark(self, state: Literal["finished", "unsure"]) -> Write:
+        self.actor.journal.mark(self.intent, state, "")
+        return self
+
+    def withdraw(self) -> bool:
+        return self.actor.journal.withdraw(self.intent)
+
+    def done(self) -> Write:
+        """All steps."""
+        self.primary()
+        self.target()
+        return self
+
+
+@dataclass
+class Reconciler:
+    """A reconcile of one key whose steps the test takes."""
+
+    table: Table
+    settling: Settling
+    picked: Picked | None = None
+    found: Read = field(default_factory=lambda: Read(None, 0))
+
+    def claim(self, key: Key) -> Reconciler:
+        """Step a."""
+        self.key = key
+        self.picked = self.settling.pick([key]).get(key)
+        assert self.picked is not None, "there is nothing to reconcile"
+        return self
+
+    def replay(self) -> Reconciler:
+        """Step b."""
+        assert self.picked is not None
+        for mutation, version in self.picked.replay:
+            assert self.table.rows.write(mutation, version)[0] == "written"
+        return self
+
+    def read(self) -> Reconciler:
+        """Step c."""
+        self.found = self.table.rows.read(self.key)
+        return self
+
+    def settle(self) -> bool:
+        """Step d; False where the key has changed."""
+        assert self.picked is not None
+        return self.settling.settle([(self.key, self.picked, self.found)]) == []
+
+
+@dataclass
+class Primary:
+    """The primary with faults in front of it: each write's outcome is taken from `plan`, then it is as it really is.
+
+    refused: nothing was written. lost: timed out, never applied. landed: timed out, applied. late: timed out, applied when
+    `land` is called. dies: applied, then the process is gone.
+    """
+
+    rows: PrimaryRows
+    plan: list[str] = field(default_factory=list)
+    late: list[tuple[Mutation, int]] = field(default_factory=list)
+    reads: Callable[[Key], None] | None = None
+
+    def write(self, mutation: Mutation, version: int) -> tuple[Outcome, str]:
+        step = self.plan.pop(0) if self.plan else ""
+        if step == "refused":
+            return "refused", "the primary says no"
+        if step == "late":
+            self.late.append((mutation, version))
+        if step in ("lost", "late"):
+            return "unsure", "timed out"
+        outcome = self.rows.write(mutation, version)
+        if step == "dies":
+            raise Died
+        return ("unsure", "timed out") if step == "landed" else outcome
+
+    def read(self, key: Key) -> Read:
+        found = self.rows.read(key)
+        if self.reads:
+            self.reads(key)
+        return found
+
+    def land(self) -> None:
+        """What was in flight arrives."""
+        while self.late:
+            self.rows.write(*self.late.pop(0))
+
+
+class Died(BaseException):
+    """Stands for the end of the process."""
+
+
+@dataclass
+class Aside:
+    """What a flow hands to its registration."""
+
+    accepts: bool = False
+    rung: list[str] = field(default_factory=list)
+    kept: list[tuple[Any, ...]] = field(default_factory=list)
+    unrecorded_writes: list[tuple[Any, ...]] = field(default_factory=list)
+    newest: int = 0
+
+    def stamp(self) -> int:
+        self.newest = max(time.time_ns() // 1000, self.newest + 1)
+        return self.newest
+
+    def seen(self, version: int) -> None:
+        self.newest = max(self.newest, version)
+
+    def unrecorded(self, *what: Any) -> None:
+        self.unrecorded_writes.append(what)
+
+    def left(self, table: str) -> None:
+        self.rung.append(table)
+
+    def later(self, *what: Any) -> None:
+        self.kept.append(what)
+
+
+@contextmanager
+def clock(us: int | None) -> Iterator[None]:
+    """What this host's clock says; None leaves it alone."""
+    if us is None:
+        yield
+        return
+    with patch.object(time, "time_ns", lambda: us * 1000):
+        yield
+
+
+def now_us() -> int:
+    return time.time_ns() // 1000
+
+
+@contextmanager
+def holding(table: Table, statement: str, values: Any = None) -> Iterator[Connection]:
+    """A transaction of a stranger that ran this statement; it ends with the block."""
+    with closing(psycopg.connect(table.pool.conninfo)) as connection:
+        connection.execute(statement.encode(), values)
+        yield connection
+        connection.commit()
+
+
+def until_waiting(table: Table, count: int = 1, seconds: float = 10) -> None:
+    """Wait until so many connections wait for a lock."""
+    end = time.monotonic() + seconds
+    statement = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+    while table.sql(statement)[0][0] < count:
+        assert time.monotonic() < end, f"fewer than {count} connections wait for a lock"
+        time.sleep(0.02)
+
+
+def name_of() -> str:
+    return uuid4().hex[:8]
