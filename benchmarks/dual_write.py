@@ -94,9 +94,8 @@ class Bench:
         figures = (made["writes"], made["seconds"], made["p50"], made["p99"], made["cpu"])
         run = Run(way, threads, number, *figures, *spent, made["steps"])
         self.found.runs.append(run)
-        say(
-            f"  {number + 1} {threads:>3} {way:<16} p50 {run.p50 * 1e3:7.2f} ms  p99 {run.p99 * 1e3:7.2f} ms  {run.rate:8,.0f}/s"
-        )
+        took = f"p50 {run.p50 * 1e3:7.2f} ms  p99 {run.p99 * 1e3:7.2f} ms"
+        say(f"  {number + 1} {threads:>3} {way:<16} {took}  {run.rate:8,.0f}/s")
 
     def _clear(self) -> None:
         """No intents and no songs of the cell before."""

@@ -7,17 +7,23 @@ import importlib
 import os
 import sys
 from collections.abc import Sequence
+from typing import NoReturn
 
 from sync.errors import Interrupted, SyncError
 
 DONE, ERROR, REFUSED = 0, 1, 2
 
 
+class Parser(argparse.ArgumentParser):
+    """Bad arguments are an error like any other: one line, and exit code 1 (2 means drift, or a refused gate)."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(ERROR, f"{self.prog}: {message}; `{self.prog} --help` tells more\n")
+
+
 def build_parser() -> argparse.ArgumentParser:
     """The parser of all commands; `run` names the module of `sync.commands` that does the work."""
-    parser = argparse.ArgumentParser(
-        prog="sync", description="Moves a running application from Cassandra / Astra to Postgres + pgvector."
-    )
+    parser = Parser(prog="sync", description="Moves a running application from Cassandra / Astra to Postgres + pgvector.")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     _local(commands)
     demo = _command(commands, "demo", "migrate the real music corpus on embedded servers, and look at the result")
@@ -101,7 +107,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         console.say(str(error))
         return ERROR
     except SyncError as error:
-        console.say(f"sync {args.command}: {error}")
+        for line in str(error).splitlines():
+            console.say(f"sync {args.command}: {line}")
         return ERROR
     except KeyboardInterrupt:
         console.say(f"sync {args.command}: stopped; nothing is lost, run it again to go on")

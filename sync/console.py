@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.logging import RichHandler
 from rich.table import Table
+from rich.text import Text
 
 _WIDE = 200  # off a terminal nothing is folded for a width that nobody has
 out = Console(highlight=False, width=None if sys.stdout.isatty() else _WIDE)
@@ -47,7 +48,7 @@ def print_table(title: str, header: Sequence[str], rows: Iterable[Sequence[objec
         numeric = bool(shown) and all(row[i][:1].isdigit() or row[i] in ("-", "") for row in shown)
         table.add_column(name, justify="right" if numeric else "left", overflow="fold")
     for row in shown:
-        table.add_row(*row)
+        table.add_row(*map(Text, row))  # not as markup: a key may hold [brackets]
     with out.capture() as captured:
         out.print(table)
     out.file.write("".join(f"{line.rstrip()}\n" for line in captured.get().splitlines()))
@@ -92,7 +93,7 @@ class Status:
     def update(self, lines: list[str], final: bool = False) -> None:
         """Show these lines."""
         if self._live:
-            self._live.update("\n".join(lines))
+            self._live.update(Text("\n".join(lines)))
         elif final or time.monotonic() - self._last >= 5:
             self._last = time.monotonic()
             for line in lines:

@@ -87,6 +87,7 @@ class ServerFacts:
     user: str
     encoding: str
     may_create_schema: bool
+    may_create_temporary: bool
     may_create_tables: bool
     vector_version: str | None
     vector_available: str | None

@@ -96,7 +96,6 @@ class BackfillTuning(BaseModel):
     batch_mb: float = Field(8.0, gt=0, le=256)
     streams: int = Field(2, gt=0, le=64)
     lease_seconds: int = Field(60, ge=5)
-    rows_per_second: int | None = Field(None, gt=0)
     request_timeout_seconds: float = Field(30.0, gt=0)
 
 

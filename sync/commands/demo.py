@@ -26,7 +26,7 @@ def run(args: argparse.Namespace) -> int:
         from sync import local
         from sync.demo import corpus
     except ImportError as error:
-        raise LocalServerError(f"{error.name} is not installed: pip install 'sync[local]'") from None
+        raise LocalServerError(f"{error.name} is not installed: pip install '.[local]' in a checkout") from None
     started = time.monotonic()
     folder = FOLDER.resolve()
     local.down(folder)

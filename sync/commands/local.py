@@ -15,7 +15,7 @@ def run(args: argparse.Namespace) -> int:
     try:
         from sync import local
     except ImportError as error:
-        raise LocalServerError(f"{error.name} is not installed: pip install 'sync[local]'") from None
+        raise LocalServerError(f"{error.name} is not installed: pip install '.[local]' in a checkout") from None
     folder = Path(args.folder).resolve()
     if args.action == "down":
         local.down(folder)

@@ -23,10 +23,7 @@ def run(args: argparse.Namespace) -> int:
     """The whole plain migration; 0 only when both sides are equal, 2 when they are not."""
     settings, config = load()
     if args.dry_run:
-        for line in apply_target(settings, config, args.table, None, dry_run=True):
-            say(line)
-        show_plan(make_plan(settings, config, args.table), args)
-        return 0
+        return _dry_run(args, settings, config)
     started = time.monotonic()
     final, found = migrate(args, settings, config)
     if args.json:
@@ -38,6 +35,20 @@ def run(args: argparse.Namespace) -> int:
     if any(p.failed for p in final):
         return 1
     return 0 if found.ok else 2
+
+
+def _dry_run(args: argparse.Namespace, settings: Settings, config: Config) -> int:
+    """What would be done to the schema, or, where that is as it should be, the plan of the backfill."""
+    changes = apply_target(settings, config, args.table, None, dry_run=True)
+    if not changes:
+        show_plan(make_plan(settings, config, args.table), args)
+    elif args.json:
+        print_json({"dry_run": True, "schema": changes})
+    else:
+        for line in changes:
+            out.print(line, markup=False)
+        out.print("then the backfill, its indexes and the verification; nothing was written (--dry-run)", markup=False)
+    return 0
 
 
 def migrate(args: argparse.Namespace, settings: Settings, config: Config) -> tuple[list[Progress], Verification]:
@@ -56,7 +67,9 @@ def migrate(args: argparse.Namespace, settings: Settings, config: Config) -> tup
             )
             block.update(list(lines.values()))
 
-        return final, verify(settings, config, plan.tables, plan.ranges, args.sample, progress)
+        found = verify(settings, config, plan.tables, plan.ranges, args.sample, progress)
+        block.update(list(lines.values()), final=True)
+        return final, found
 
 
 def show(found: Verification) -> None:
@@ -67,6 +80,16 @@ def show(found: Verification) -> None:
         for name, v in found.tables.items()
     ]
     print_table("\nRows, by digest of every range", header, rows)
+    findings = [
+        (name, kind, ", ".join(f"{k}={v}" for k, v in key.items()))
+        for name, v in found.tables.items()
+        for kind, key in v.shown
+    ]
+    if findings:
+        print_table("\nThe first that differ", ("table", "", "key"), findings)
+    for name, verdict in found.tables.items():
+        if verdict.strays:
+            out.print(f"{name}: {verdict.strays:,} rows are only in Postgres and have no token", markup=False)
     searches = [
         (s.table, s.column, s.searches, _share(s.overlaps), _share(s.source_recalls), _share(s.target_recalls), s.note)
         for s in found.searches
@@ -126,6 +149,7 @@ def _table_json(name: str, verdict: TableVerdict) -> dict[str, object]:
         "ranges": {"total": verdict.ranges, "same": verdict.same_ranges, "unknown": verdict.unknown_ranges},
         "rows": dict(zip(names, _figures(verdict.rows), strict=True)),
         "strays": verdict.strays,
+        "findings": [{"kind": kind, "key": key} for kind, key in verdict.shown],
     }
 
 

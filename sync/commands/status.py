@@ -31,7 +31,14 @@ def run(args: argparse.Namespace) -> int:
     )
     print_table("", header, [_row(t) for t in status["tables"]])
     intents = status["intents"]
-    out.print(f"intents open: {intents['open']}; RQ workers: {status['workers']}; rejects: {status['rejects']}", markup=False)
+    workers = "unknown (Redis does not answer)" if status["workers"] is None else status["workers"]
+    rejects = ", ".join(f"{table} {count:,}" for table, count in status["rejects"].items()) or "none"
+    age = f", the oldest {duration(intents['oldest_age_seconds'])} old" if intents["open"] else ""
+    out.print(f"intents: {intents['open']:,} open{age}; unrecorded writes: {intents['spooled']:,}", markup=False)
+    out.print(f"writers: {len(status['writers'])}; RQ workers: {workers}; rejected rows: {rejects}", markup=False)
+    for table in status["tables"]:
+        if table["error"]:
+            out.print(f"{table['table']}: {table['error']}", markup=False)
     out.print(f"next: {status['next_step']}", markup=False)
     return 0
 

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+MOST_FINDINGS = 1000
+"""So many keys are kept by name; all are counted (invariant 7)."""
 Kind = Literal["missing", "extra", "different", "unknown"]
 
 
@@ -40,7 +42,7 @@ class Comparison:
         """Add another range's figures to these."""
         for name in ("source", "target", "same", "missing", "extra", "different", "rejected", "unknown"):
             setattr(self, name, getattr(self, name) + getattr(other, name))
-        self.findings += other.findings
+        self.findings += other.findings[: max(0, MOST_FINDINGS - len(self.findings))]
 
     def check(self) -> None:
         """Raise AssertionError unless every row read is accounted for."""

@@ -77,7 +77,7 @@ def _index() -> tuple[Path, list[tuple[UUID, str, str | None, Any]]]:
         # By name: music21 is needed by the demo only, and a type checker that follows the import reads all of it.
         corpora = importlib.import_module("music21.corpus.corpora")
     except ModuleNotFoundError as error:
-        raise CorpusError("music21 is not installed: pip install 'sync[local]'") from error
+        raise CorpusError("music21 is not installed: pip install '.[local]'") from error
     root = Path(str(corpora.__file__)).parent
     index = [
         (_id(entry.sourcePath.as_posix(), entry.number), entry.sourcePath.as_posix(), entry.number, entry.metadata)

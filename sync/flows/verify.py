@@ -83,7 +83,7 @@ class Checker:
 
 @dataclass(slots=True)
 class TableVerdict:
-    """The sum of a table's ranges; `strays` are target rows that no token was given, so that no range holds them."""
+    """The sum of a table's ranges; `strays` are target rows in no range, `shown` the first findings."""
 
     rows: Comparison = field(default_factory=Comparison)
     ranges: int = 0
@@ -91,6 +91,7 @@ class TableVerdict:
     unknown_ranges: int = 0
     strays: int = 0
     errors: list[str] = field(default_factory=list)
+    shown: list[tuple[str, dict[str, str]]] = field(default_factory=list)
 
     @property
     def clean(self) -> bool:

@@ -16,7 +16,7 @@ def main(coordinates: str) -> int:
     try:
         import jgo
     except ImportError:
-        sys.stderr.write("the package jgo is missing: pip install 'sync[local]'\n")
+        sys.stderr.write("the package jgo is missing: pip install '.[local]'\n")
         return 1
     try:
         jars = _whole(coordinates, jgo)

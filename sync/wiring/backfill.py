@@ -39,7 +39,7 @@ def make_plan(settings: Settings, config: Config, names: list[str] | None) -> Pl
     """Look at everything, write nothing. Raises PreflightError with every error, a line each."""
     report = preflight(settings, config, names)
     if not report.ok:
-        raise PreflightError("; ".join(f"{p.table}: {p.text}" for p in report.problems if p.level == "error"))
+        raise PreflightError("\n".join(f"{p.table}: {p.text}" for p in report.problems if p.level == "error"))
     ranges, sizes = {}, {}
     with open_cassandra(settings) as cassandra:
         for table in report.tables:

@@ -90,10 +90,12 @@ def _lane(cassandra: Cassandra, connection: Connection, tables: dict[str, TableM
 
 
 def note_failure(settings: Settings, runs: list[int], error: BaseException) -> None:
-    """Tell whoever watches these runs that a job failed."""
+    """Tell whoever watches these runs that this process's job failed, and let go of its ranges."""
     text = str(error) if isinstance(error, SyncError) else f"{type(error).__name__}: {error}"
     with closing(connect(settings, autocommit=True)) as connection:
-        Ledger(connection, 1).note_failure(runs, " ".join(text.split()))
+        ledger = Ledger(connection, 1)
+        ledger.note_failure(runs, " ".join(text.split()))
+        ledger.release(runs, worker_name())
 
 
 def ring_again(settings: Settings, runs: list[int]) -> None:

@@ -66,7 +66,8 @@ def apply_target(
         connection.transaction(force_rollback=dry_run),
         migrations.notes(connection) as notes,
     ):
-        done = _apply_files(connection, config, _dimension(everything, dimension), dry_run)
+        texts = migrations.texts([source.name for source in sources], config.schema_files)
+        done = _apply_files(connection, texts, _dimension(everything, dimension), dry_run)
         for source in sources:
             done += _complete(connection, source, config)
         return done + [f"note: {text}" for text in notes]
@@ -79,8 +80,7 @@ def _dimension(sources: list[SourceTable], asked: int | None) -> int | None:
     return asked or found
 
 
-def _apply_files(connection: Connection, config: Config, dimension: int | None, dry_run: bool) -> list[str]:
-    texts = migrations.texts(config.schema_files)
+def _apply_files(connection: Connection, texts: dict[str, str], dimension: int | None, dry_run: bool) -> list[str]:
     applied = [name for name, text in texts.items() if migrations.apply(connection, name, text, dimension)]
     return [f"would apply {name}" if dry_run else f"applied {name}" for name in applied]
 

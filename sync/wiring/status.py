@@ -68,7 +68,7 @@ def _phase(progress: list[Progress], unfinished: bool, intents: int, rejected: i
     if unfinished:
         return "backfill", "the backfill is under way; `sync backfill` goes on with it where it was stopped"
     if intents:
-        return "backfilled", f"{intents} keys are to be looked at again: they changed in the source after they were copied"
+        return "backfilled", f"{intents} keys are to be reconciled: run `sync worker`"
     if rejected:
         return "backfilled", f"look at the {rejected} rejected rows: sync rejects"
     return "backfilled", "verify with `sync migrate`, or begin to write to both sides"

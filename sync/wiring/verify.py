@@ -25,7 +25,7 @@ from sync.settings import Config, Settings
 
 _MB = 1 << 20
 _LANES = 3
-TOP, SEED = 5, 20
+TOP, SEED, SHOWN = 5, 20, 20
 ENOUGH_RECALL = 0.9
 
 
@@ -129,7 +129,9 @@ def _table(
                 verdict.add(result)
                 show(table.name, verdict)
         with closing(connect(settings, autocommit=True)) as connection:
-            verdict.strays = TargetDigests(connection, table, encoder).strays()
+            digests = TargetDigests(connection, table, encoder)
+            verdict.strays = digests.strays()
+            verdict.shown = [(f.kind, digests.show_key(f.key)) for f in verdict.rows.findings[:SHOWN]]
     finally:
         for connection in opened:
             connection.close()

@@ -225,6 +225,13 @@ def test_a_role_that_may_not_read_is_said_before_anything_is_written(commands: C
     assert "songs: not permitted: " in stranger.line("backfill", "--workers", "0")
 
 
+def test_a_role_that_may_not_create_the_sources_tables(commands: Commands) -> None:
+    """`schema apply --source` needs more than reading: said in a line, and the target is not touched."""
+    line = commands.line("schema", "apply", "--source")
+    assert line.startswith("001_astra_schema.cql: not permitted: ") and "CREATE" in line
+    assert "has no schema `sync`" in commands.line("status")
+
+
 @pytest.fixture
 def host_id(source: CassandraServer, certificates: Certificates) -> str:
     """What Astra's proxy knows the node by."""

@@ -79,6 +79,9 @@ def connect(settings: Settings, *, direct: bool = True, autocommit: bool = False
         if settings.database_url or settings.database_url_unpooled:
             advice = _OWN_NAMES.sub("DATABASE_URL", advice)
         raise Unreachable(f"{target_name(settings)}: {advice}") from None
+    # The merge's look for tombstones must see what was committed while it waited for the range (rules 9 and 18), whatever
+    # the role's or the database's default is.
+    connection.isolation_level = psycopg.IsolationLevel.READ_COMMITTED
     if pooled:
         connection.prepare_threshold = None
     elif connection.info.user == STATE_SCHEMA:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from psycopg import sql
+from psycopg.adapt import Transformer
+from psycopg.pq import Format
 
 from sync.adapters.postgres.catalogue import identifier
 from sync.adapters.postgres.connect import Connection
@@ -10,7 +14,7 @@ from sync.adapters.postgres.digest import canonical, digest
 from sync.core.digest import Digest
 from sync.core.encode.rows import TOKEN_COLUMN, RowEncoder
 from sync.core.ring import MIN_TOKEN, TokenRange
-from sync.core.rows import TableMap
+from sync.core.rows import ColumnPair, TableMap
 
 
 class TargetDigests:
@@ -35,6 +39,10 @@ class TargetDigests:
         with self._connection.cursor(binary=True) as cursor:
             return {bytes(key): bytes(hashed) for key, hashed in cursor.execute(statement)}
 
+    def show_key(self, canonical: bytes) -> dict[str, str]:
+        """A key's canonical bytes for people: each column as text."""
+        return {p.target.name: str(v) for p, v in zip(self._keys, key_values(self._keys, canonical), strict=True)}
+
     def strays(self) -> int:
         """Rows without a token: written by hand, in no range."""
         statement = sql.SQL("SELECT count(*) FROM {} WHERE {} IS NULL").format(self._table, sql.Identifier(TOKEN_COLUMN))
@@ -47,6 +55,18 @@ class TargetDigests:
             "SELECT DISTINCT source_key FROM sync.reject WHERE table_name = %s AND action = 'reject'", (self._name,)
         )
         return frozenset(_cells(bytes(row[0])) for row in found.fetchall())
+
+
+def key_values(keys: tuple[ColumnPair, ...], canonical: bytes) -> list[Any]:
+    """A key's values as Python objects, from its canonical bytes."""
+    values, at = [], 0
+    transformer = Transformer()
+    for pair in keys:
+        length = int.from_bytes(canonical[at : at + 4], "big")
+        cell = canonical[at + 4 : at + 4 + length]
+        values.append(transformer.get_loader(pair.target.type.oid, Format.BINARY).load(cell))
+        at += 4 + length
+    return values
 
 
 def _cells(key: bytes) -> tuple[bytes, ...]:

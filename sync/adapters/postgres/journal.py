@@ -10,10 +10,9 @@ from threading import Lock
 from typing import Any, Literal
 
 import psycopg
-from psycopg.adapt import Transformer
-from psycopg.pq import Format
 
 from sync.adapters.postgres.breaker import Breaker
+from sync.adapters.postgres.digests import key_values
 from sync.adapters.postgres.parameters import Parameters, lock_of
 from sync.adapters.postgres.pool import Pool
 from sync.adapters.postgres.queries import queries
@@ -161,14 +160,7 @@ class Journal:
 
     def key_values(self, canonical: bytes) -> list[Any]:
         """The key's values as Python objects, from its canonical bytes."""
-        values, at = [], 0
-        transformer = Transformer()
-        for pair in self._statements.keys:
-            length = int.from_bytes(canonical[at : at + 4], "big")
-            cell = canonical[at + 4 : at + 4 + length]
-            values.append(transformer.get_loader(pair.target.type.oid, Format.BINARY).load(cell))
-            at += 4 + length
-        return values
+        return key_values(self._statements.keys, canonical)
 
 
 def _packed(mutation: Mutation) -> bytes | None:

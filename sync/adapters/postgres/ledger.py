@@ -125,6 +125,10 @@ class Ledger:
         """Record that a job failed as a whole."""
         self._run("note_failure", runs=runs, error=error[:2000])
 
+    def release(self, runs: list[int], worker: str) -> None:
+        """Let go of the ranges of a worker that has stopped."""
+        self._run("release", runs=runs, worker=worker)
+
     def failures(self, runs: list[int]) -> tuple[int, str]:
         """How many jobs failed as a whole since the start, and the last one's error."""
         row = self._run("failures", runs=runs).fetchone()

@@ -7,7 +7,7 @@ from psycopg import sql
 from sync.adapters.postgres.catalogue import identifier
 from sync.adapters.postgres.connect import Connection
 from sync.adapters.postgres.digest import canonical
-from sync.core.encode.rows import TOKEN_COLUMN, RowEncoder
+from sync.core.encode.rows import TOKEN_COLUMN, VERSION_COLUMN, RowEncoder
 from sync.core.rows import TableMap
 from sync.ports import Lease
 
@@ -57,6 +57,11 @@ FROM {stage} AS s LEFT JOIN {target} AS t ON ({same_key})
 WHERE ({same_key}) IS NOT TRUE OR {staged} <> {there}
 ON CONFLICT DO NOTHING
 """
+# Rows that were there before the migration have no token: they get one, so that their range's digest holds them.
+_ADOPT = """
+UPDATE {target} AS t SET {token} = s.{token}, {version} = coalesce(t.{version}, {floor})
+FROM {stage} AS s WHERE {same_key} AND t.{token} IS NULL
+"""
 
 
 class Merge:
@@ -74,6 +79,7 @@ class Merge:
             "key": canonical(keys, "s"),
             "primary_key": sql.SQL(", ").join(sql.Identifier(k) for k in table.target.primary_key),
             "token": sql.Identifier(TOKEN_COLUMN),
+            "version": sql.Identifier(VERSION_COLUMN),
             "same_key": sql.SQL(" AND ").join(sql.SQL("s.{0} = t.{0}").format(sql.Identifier(k.target.name)) for k in keys),
             "staged": canonical(encoder.pairs, "s"),
             "there": canonical(encoder.pairs, "t"),
@@ -104,7 +110,8 @@ class Merge:
         return sql.SQL(_INSERT).format(**self._parts, which=which)
 
     def recheck_skipped(self, lease: Lease) -> int:
-        """Leave a recheck intent for each staged key that is not equal in the target; how many are new."""
+        """Give tokens to rows without one; leave a recheck intent for each staged key that differs; how many are new."""
+        self._connection.execute(sql.SQL(_ADOPT).format(**self._parts, floor=sql.Literal(lease.floor)))
         statement = sql.SQL(_RECHECK).format(
             **self._parts, floor=sql.Literal(lease.floor), owner=sql.Literal(f"backfill run {lease.run_id}")
         )

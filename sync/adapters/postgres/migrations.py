@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+import re
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from importlib.resources import files
 from pathlib import Path
@@ -15,6 +16,7 @@ from sync.adapters.postgres.connect import Connection
 from sync.errors import PreflightError, SettingsError
 
 APPLICATION, STATE = "002_postgres_schema.sql", "003_sync_state.sql"
+_CREATES = re.compile(r"CREATE TABLE IF NOT EXISTS (\w+)")
 _LOCK = 0x73796E63  # "sync": one schema change at a time
 _RECORD = """
 CREATE SCHEMA IF NOT EXISTS sync;
@@ -23,11 +25,15 @@ CREATE TABLE IF NOT EXISTS sync.migration (
 """
 
 
-def texts(application: tuple[Path, ...] | None = None) -> dict[str, str]:
-    """The files to apply in turn, by name: the application's (sync.toml's `schema_files`, or 002), then the state's."""
+def texts(tables: Collection[str], application: tuple[Path, ...] | None = None) -> dict[str, str]:
+    """The files to apply in turn, by name: the application's, then the state's.
+
+    The application's are sync.toml's `schema_files`, or 002 where it makes one of the source's `tables`.
+    """
     packaged = {n: (files("migrations") / n).read_text(encoding="utf-8") for n in (APPLICATION, STATE)}
     if application is None:
-        return packaged
+        made = set(_CREATES.findall(packaged[APPLICATION]))
+        return packaged if made & set(tables) or not tables else {STATE: packaged[STATE]}
     try:
         own = {str(path): path.read_text(encoding="utf-8") for path in application}
     except (OSError, UnicodeDecodeError) as error:

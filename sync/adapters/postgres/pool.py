@@ -6,6 +6,7 @@ import select
 import time
 from weakref import WeakKeyDictionary
 
+from psycopg import IsolationLevel
 from psycopg_pool import ConnectionPool
 
 from sync.adapters.postgres.cell import register
@@ -51,6 +52,7 @@ def open_pool(settings: Settings, size: int, timeout: float = 30.0) -> Pool:
 
     def configure(connection: Connection) -> None:
         register(connection)
+        connection.isolation_level = IsolationLevel.READ_COMMITTED
         # Not as a start-up option, which a transaction pooler refuses.
         connection.execute("SELECT set_config('statement_timeout', %s, false)", (str(int(timeout * 1000)),))
         if pooled:

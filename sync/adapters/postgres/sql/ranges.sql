@@ -28,7 +28,7 @@ SELECT max(failures), max(error) FROM sync.run WHERE id = ANY (%(runs)s)
 SELECT count(DISTINCT split_part(lease_owner, '/', 1)) FROM sync.range
 WHERE run_id = ANY (%(runs)s) AND state = 'running' AND lease_until > clock_timestamp()
 
--- release: ranges of a worker that is known to be dead are free at once
+-- release: ranges of a worker that has stopped are free at once
 UPDATE sync.range SET state = 'pending', lease_owner = NULL, lease_until = NULL
 WHERE run_id = ANY (%(runs)s) AND state = 'running' AND split_part(lease_owner, '/', 1) = %(worker)s
 
