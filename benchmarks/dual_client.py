@@ -20,9 +20,6 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-import psycopg
-
-from benchmarks.dataset import conninfo
 from sync.settings import Config, DualWriteTuning, Settings, load_settings
 from sync.stores import CqlStore, DualWriteStore, PostgresStore
 
@@ -60,7 +57,7 @@ class Ways:
     """The ways to put a song, each opened when it is first asked for."""
 
     def __init__(self, settings: Settings, stack: ExitStack) -> None:
-        self._settings, self._stack, self._local = settings, stack, threading.local()
+        self._settings, self._stack = settings, stack
         self._opened: dict[str, Put] = {}
         self._stores: dict[str, Any] = {}
         self.steps: dict[str, dict[str, list[float]]] = {}
@@ -77,14 +74,12 @@ class Ways:
         return self._stores[name]
 
     def _commit(self) -> Put:
-        """One small row, on a connection of the thread's own: the least that a commit costs."""
-        dsn = conninfo(self._settings)
+        """One small row and nothing around it: what a commit costs."""
+        pool = self._store("postgres", lambda: PostgresStore(self._settings, CONNECTIONS)).pool
 
         def put(row: dict[str, Any]) -> None:
-            connection = getattr(self._local, "connection", None)
-            if connection is None:
-                connection = self._local.connection = psycopg.connect(dsn, autocommit=True)
-            connection.execute("INSERT INTO bench_commit VALUES (%s)", (row["year"],))
+            with pool.connection() as connection:
+                connection.execute("INSERT INTO bench_commit VALUES (%s)", (row["year"],))
 
         return put
 

@@ -142,7 +142,7 @@ def started(servers: Servers, against: Path | None) -> Iterator[dict[str, Client
     """The clients: of this checkout, and of the other one where there is one."""
     with ExitStack() as stack:
         clients = {}
-        for name, code in (("this", _ROOT), ("before", against)):
+        for name, code in (("this", _ROOT), (against.name if against else "", against)):
             if code:
                 clients[name] = Client(servers, code.resolve())
                 stack.callback(clients[name].end)

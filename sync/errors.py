@@ -39,6 +39,10 @@ class TargetUnavailable(SyncError):
     """The connection to the target broke, or the target is restarting: the transaction changed nothing or everything."""
 
 
+class AnswerLost(TargetUnavailable):
+    """The connection to the target broke in the middle: whether the transaction changed anything is not known."""
+
+
 class LocalServerError(SyncError):
     """An embedded server could not be started, found or ended."""
 

@@ -11,6 +11,7 @@ from sync.core.encode import UnsupportedPair, default_target, encoder_for
 from sync.core.rows import ColumnPair, SourceColumn, SourceTable, TableMap, TableOptions, TargetTable
 
 MAX_NAME_BYTES = 63
+STATE_SCHEMA = "sync"
 _RESERVED = frozenset({"ctid", "xmin", "xmax", "cmin", "cmax", "tableoid", "_sync_token", "_sync_version"})
 """Columns that every Postgres table has, and those that it is given while a migration runs."""
 
@@ -90,7 +91,9 @@ def name_problems(source: SourceTable, options: TableOptions) -> Iterator[Proble
             yield _error(source, f"Postgres or this migration has its own column {name}; {_rename(source, column.name)}")
         elif column.name not in options.ignore and len(name.encode()) > MAX_NAME_BYTES:
             yield _error(source, f"{name} is longer than Postgres's {MAX_NAME_BYTES} bytes; {_rename(source, column.name)}")
-    target = (options.target or source.name).split(".", 1)[-1]
+    *schema, target = (options.target or source.name).split(".", 1)
+    if schema == [STATE_SCHEMA]:
+        yield _error(source, "the schema sync is the migration's own and goes with it; give the table another target")
     if len(target.encode()) > MAX_NAME_BYTES:
         yield _error(source, f"{target} is longer than Postgres's {MAX_NAME_BYTES} bytes; give the table another target")
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from sync.core.mutations import Key
+from sync.failpoints import failpoint
 from sync.flows.reconcile import Reconcile
 
 BATCH = 200
@@ -35,6 +36,7 @@ class Drain:
             due = self.journal.due(owner, BATCH, self.lease_seconds)
             if not due:
                 break
+            failpoint("drain.leased")
             keys = [self.key(canonical, mutation) for canonical, mutation in due]
             done += self.reconcile.keys(keys, lambda key, error: self.journal.failed(key.canonical, error))
         return done

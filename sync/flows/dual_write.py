@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Literal, Protocol
 
 from sync.core.mutations import Mutation
-from sync.errors import TargetUnavailable, WriteRefused, WriteUnsure
+from sync.errors import AnswerLost, TargetUnavailable, WriteRefused, WriteUnsure
 from sync.failpoints import failpoint
 from sync.ports import Intent, PrimaryRows, TableJournal
 
@@ -25,6 +25,7 @@ class Aside(Protocol):
     @property
     def accepts(self) -> bool: ...
     def stamp(self) -> int: ...
+    def seen(self, version: int) -> None: ...
     def unrecorded(
         self, journal: TableJournal, mutation: Mutation, version: int, state: Literal["finished", "unsure"]
     ) -> None: ...
@@ -47,8 +48,12 @@ class ForwardWrite:
         failpoint("write.before_intent")
         try:
             intent = self.journal.open(mutation)
+        except AnswerLost as lost:
+            # The intent may be there, and would be sent to the primary by a reconcile.
+            raise WriteUnsure(f"{mutation.key.table}: {lost}; it may be written, and will settle on both sides") from None
         except TargetUnavailable as away:
             return self._without_journal(mutation, away)
+        self.aside.seen(intent.version)
         failpoint("write.after_intent")
         outcome, error = self.primary.write(mutation, intent.version)
         failpoint("write.after_primary")
@@ -79,6 +84,7 @@ class ForwardWrite:
         return True
 
     def _withdraw(self, intent: Intent, error: str) -> None:
+        failpoint("write.before_withdraw")
         try:
             withdrawn = self.journal.withdraw(intent)
         except TargetUnavailable as away:
@@ -105,6 +111,7 @@ class ForwardWrite:
             self._mark(intent, "finished", str(error))
 
     def _mark(self, intent: Intent, state: Literal["finished", "unsure"], error: str) -> None:
+        failpoint("write.before_mark")
         try:
             self.journal.mark(intent, state, error)
             self.aside.left(self.journal.table)

@@ -79,4 +79,5 @@ class Reconcile:
             if outcome == "unsure":
                 raise SourceUnavailable(f"a write could not be repeated: {error}")
             # Refused now, it was refused or done before: the read says what counts.
+        failpoint("reconcile.replayed")
         return self.primary.read(key)

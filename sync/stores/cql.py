@@ -8,14 +8,13 @@ from contextlib import AbstractContextManager, contextmanager
 from types import TracebackType
 from typing import Any
 
-from cassandra import DriverException
-from cassandra.cluster import NoHostAvailable, Session
+from cassandra.cluster import Session
 
 from sync.adapters.cassandra.catalogue import read_tables
 from sync.adapters.cassandra.cells import Cells, plain
 from sync.adapters.cassandra.connect import Cassandra, explain, open_cassandra
 from sync.adapters.cassandra.pages import quoted
-from sync.adapters.cassandra.rows import SourceRows
+from sync.adapters.cassandra.rows import FAILURES, SourceRows
 from sync.adapters.cassandra.search import vector_similarity
 from sync.core.mutations import Mutation
 from sync.core.ring import WHOLE_RING
@@ -126,5 +125,5 @@ class CqlStore:
 def _reads() -> Iterator[None]:
     try:
         yield
-    except (DriverException, NoHostAvailable) as error:
+    except FAILURES as error:
         raise SourceUnavailable(explain(error)) from None

@@ -11,13 +11,14 @@ from typing import Any
 from sync.adapters.cassandra.cells import Cells
 from sync.adapters.cassandra.rows import SourceRows
 from sync.adapters.postgres.journal import Journal
+from sync.adapters.postgres.parameters import connection_of
 from sync.adapters.postgres.settling import Settling
 from sync.adapters.postgres.writers import Registration
 from sync.adapters.queue import Doorbell, redis_connection
 from sync.core.encode.rows import RowEncoder
 from sync.core.mutations import Key, Mutation
 from sync.core.rows import TableMap
-from sync.errors import PreflightError, SyncError
+from sync.errors import PreflightError, SourceUnavailable, SyncError, TargetUnavailable, WriteRefused
 from sync.flows.dual_write import ForwardWrite
 from sync.flows.reconcile import Reconcile
 from sync.flows.wrapped_write import WrappedWrite
@@ -110,14 +111,17 @@ class DualWriteStore:
 
     def _of(self, table: str) -> tuple[Cells, ForwardWrite]:
         if table not in self._tables:
-            self._tables[table] = self._make(table)
+            try:
+                self._tables[table] = self._make(table)
+            except (SourceUnavailable, TargetUnavailable) as away:
+                raise WriteRefused(f"{table}: {away}; nothing was written") from None
         return self._tables[table]
 
     def _make(self, table: str) -> tuple[Cells, ForwardWrite]:
         source = self._source.source(table)
         if any(c.type.name == "counter" for c in source.columns):
             raise PreflightError(f"{table}: a counter cannot be written on both sides: an increment is not repeatable")
-        with self._target.pool.connection() as connection:
+        with connection_of(self._target.pool) as connection:
             mapped = map_tables(self._source.cassandra, connection, self._settings, self._config, [table])[table]
         self._mapped[table] = mapped
         encoder = RowEncoder(mapped, 0)

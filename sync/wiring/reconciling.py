@@ -23,6 +23,7 @@ from sync.adapters.queue import Doorbell, redis_connection
 from sync.core.encode.rows import RowEncoder
 from sync.core.mutations import Key
 from sync.errors import SyncError
+from sync.failpoints import failpoint
 from sync.flows.drain import Drain
 from sync.flows.reconcile import Reconcile
 from sync.settings import Config, Settings
@@ -40,6 +41,7 @@ def sweep(settings: Settings) -> list[str]:
             tables = [str(row[0]) for row in connection.execute(_DUE).fetchall()] if state_exists(connection) else []
         if tables:
             doorbell = Doorbell(redis_connection(settings))
+            failpoint("sweep.before_ring")
             for table in tables:
                 doorbell.ring_reconcile(table)
     except (SyncError, psycopg.Error) as error:

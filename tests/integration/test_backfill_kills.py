@@ -33,7 +33,7 @@ def site(settings: Settings, cassandra: Cassandra, tmp_path: Path) -> Iterator[S
     """Source tables of one row a partition (songs) and of few wide partitions (notes), with batches of a few rows."""
     opened = Site(settings, cassandra, tmp_path)
     opened.configure(SMALL)
-    make_corpus(opened)
+    make_corpus(opened, notes=1200)
     yield opened
     opened.close()
 
@@ -93,7 +93,7 @@ def test_a_backfill_survives_workers_killed_at_each_step(site: Site) -> None:
             result = running[point].wait()
             assert result.code == 0, f"{point}: {result.err}"
             assert "Traceback" not in result.err
-            # Of about 130 passages every 60th killed: a worker died at least twice, and the queue says so.
+
             twin.check_done()
             twin.check_equal("songs", "notes")
 

@@ -163,7 +163,7 @@ def _copying(
     def work() -> None:
         try:
             site.copy(runs)
-        except BaseException as error:
+        except BaseException as error:  # noqa: BLE001  (whatever it is, the test shows it)
             errors.append(error)
 
     worker = threading.Thread(target=work)

@@ -106,7 +106,10 @@ def test_rule_2_stamps_of_two_writers_at_one_moment_differ(table: Table, key: Ke
     """Would break: two rows of one timestamp are mixed cell by cell, and the row that results nobody has written."""
     first, second = at_one_moment(table, key, table.writer(), table.writer())
     assert first.version != second.version
-    assert {first.version % 1000, second.version % 1000} == {first.actor.journal._writer.slot, second.actor.journal._writer.slot}
+    assert {first.version % 1000, second.version % 1000} == {
+        first.actor.journal._writer.slot,
+        second.actor.journal._writer.slot,
+    }
     first.done()
     second.done()
     assert table.settled(key) in ({"a": "x", "b": "y"}, {"a": "y", "b": "x"})

@@ -87,9 +87,7 @@ def legacy(table: Table, key: Key) -> None:
     table.cassandra.session.execute(f"INSERT INTO {keyspace}.pairs (id, a, b) VALUES (%s, 'legacy', 'legacy')", (uuid,))
 
 
-def test_rule_9_a_delete_waits_for_the_backfill_of_its_range(
-    table: Table, key: Key, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_rule_9_a_delete_waits_for_the_backfill_of_its_range(table: Table, key: Key, monkeypatch: pytest.MonkeyPatch) -> None:
     """Would break: row read, then deleted, then merged: the key is back."""
     legacy(table, key)
     with a_backfill_about_to_commit(table, monkeypatch) as finish, ThreadPoolExecutor(1) as pool:

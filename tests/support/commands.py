@@ -130,7 +130,8 @@ class Commands:
         return [line.removeprefix(_ERROR) for line in done.out.splitlines() if line.startswith(_ERROR)]
 
     def _whole(self) -> dict[str, str]:
-        return {"PATH": os.environ["PATH"], "HOME": str(self.folder), "LANG": "C.UTF-8", **self.env}
+        kept = {name: os.environ[name] for name in ("PATH", "PYTHONPATH") if name in os.environ}
+        return {**kept, "HOME": str(self.folder), "LANG": "C.UTF-8", **self.env}
 
     def _checked(self, done: Done) -> Done:
         said = done.out + done.err

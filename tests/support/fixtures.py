@@ -83,19 +83,19 @@ def new_place(
 
     @contextmanager
     def made() -> Iterator[Place]:
-        name = f"p_{uuid4().hex[:12]}"
+        name = f"Place_{uuid4().hex[:12]}"  # upper case: it must be quoted everywhere
         changes = {"astra_db_keyspace": name, "postgres_database": name}
         settings = base_settings.model_copy(update=changes)
         env = {**environment(settings), "REDIS_URL": valkey.url}
         commands = Commands(tmp_path_factory.mktemp(name), env, zygote)
         with open_cassandra(base_settings) as cassandra, connect(base_settings, autocommit=True) as admin:
-            cassandra.session.execute(f"CREATE KEYSPACE {name} WITH replication = {SIMPLE}")
+            cassandra.session.execute(f'CREATE KEYSPACE "{name}" WITH replication = {SIMPLE}')
             admin.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
             try:
                 yield Place(cassandra, settings, commands)
             finally:
                 admin.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
-                cassandra.session.execute(f"DROP KEYSPACE {name}")
+                cassandra.session.execute(f'DROP KEYSPACE "{name}"')
 
     return made
 

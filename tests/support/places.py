@@ -33,7 +33,7 @@ class Place:
         """Run CQL, `KS.` standing for the keyspace; the last one's rows."""
         rows: list[Any] = []
         for statement in statements:
-            rows = list(self.cassandra.session.execute(statement.replace("KS.", f"{self.keyspace}."), timeout=60))
+            rows = list(self.cassandra.session.execute(statement.replace("KS.", f'"{self.keyspace}".'), timeout=60))
         return rows
 
     def sql(self, *statements: str) -> list[tuple[Any, ...]]:

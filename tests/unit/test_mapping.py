@@ -156,6 +156,13 @@ def test_names_are_measured_in_bytes(name: str, fits: bool) -> None:
     assert problems(table, TARGET, target="s.short") == []
 
 
+def test_the_states_schema_is_no_place_for_a_table() -> None:
+    """`sync finish` drops it with all that is in it; and `sync.range` is not the application's."""
+    (text,) = problems(SOURCE, TARGET, target="sync.songs")
+    assert text.startswith("the schema sync is the migration's own")
+    assert problems(SOURCE, TARGET, target="Sync.songs") == []
+
+
 @pytest.mark.parametrize("name", ["ctid", "xmin", "tableoid", "_sync_token", "_sync_version"])
 def test_names_that_are_taken(name: str) -> None:
     """Every Postgres table has these, or has them while it is migrated; in upper case they are others."""

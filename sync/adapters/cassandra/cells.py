@@ -14,6 +14,7 @@ from cassandra.metadata import Murmur3Token
 from cassandra.query import PreparedStatement
 
 from sync.adapters.cassandra.pages import quoted
+from sync.adapters.cassandra.rows import prepared
 from sync.core.encode.rows import RowEncoder
 from sync.core.mutations import Key, unpack_cells
 from sync.core.rows import SourceTable
@@ -93,11 +94,11 @@ class Cells:
 
 
 def insert_statement(session: Session, table: SourceTable) -> PreparedStatement:
-    """INSERT of every column: what the driver knows of their types."""
+    """INSERT of every column: what the driver knows of their types. Raises SourceUnavailable."""
     names = [quoted(c.name) for c in table.columns]
     marks = ", ".join("?" * len(names))
     name = f"{quoted(table.keyspace)}.{quoted(table.name)}"
-    return session.prepare(f"INSERT INTO {name} ({', '.join(names)}) VALUES ({marks})")
+    return prepared(session, f"INSERT INTO {name} ({', '.join(names)}) VALUES ({marks})")
 
 
 def routing_key(cells: tuple[bytes, ...]) -> bytes:

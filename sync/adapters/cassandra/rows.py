@@ -6,7 +6,8 @@ from collections.abc import Mapping
 
 from cassandra import DriverException, InvalidRequest, Unauthorized, Unavailable
 from cassandra.cluster import NoHostAvailable, ResultSet, Session
-from cassandra.protocol import SyntaxException
+from cassandra.connection import ConnectionException
+from cassandra.protocol import ErrorMessage, SyntaxException
 from cassandra.query import BoundStatement, PreparedStatement
 
 from sync.adapters.cassandra.connect import WRITE_PROFILE, Cassandra, explain
@@ -20,6 +21,8 @@ from sync.ports import Outcome, Read
 
 _REFUSALS = (InvalidRequest, Unauthorized, SyntaxException, Unavailable)
 """What a coordinator answers before it writes anything (native protocol, section 9); all else leaves the write unsure."""
+FAILURES = (DriverException, NoHostAvailable, ConnectionException, ErrorMessage)
+"""All that the driver raises: an overloaded server's and a cut connection's errors are no DriverException."""
 
 
 class SourceRows:
@@ -31,8 +34,8 @@ class SourceRows:
         self._keys = [c.name for c in table.primary_key]
         self._regular = [c for c in table.columns if c.kind == "regular"]
         self._where = " AND ".join(f"{quoted(k)} = ?" for k in self._keys)
-        self._delete = self._session.prepare(f"DELETE FROM {self._name} USING TIMESTAMP ? WHERE {self._where}")
-        self._select = cassandra.raw.prepare(self._select_text())
+        self._delete = prepared(self._session, f"DELETE FROM {self._name} USING TIMESTAMP ? WHERE {self._where}")
+        self._select = prepared(cassandra.raw, self._select_text())
         self._inserts: dict[tuple[str, ...], PreparedStatement] = {}
 
     @property
@@ -45,7 +48,7 @@ class SourceRows:
             self._session.execute(self._bound(mutation, version), timeout=self._timeout, execution_profile=WRITE_PROFILE)
         except _REFUSALS as error:
             return "refused", explain(error)
-        except (DriverException, NoHostAvailable) as error:
+        except FAILURES as error:
             return "unsure", explain(error)
         return "written", ""
 
@@ -55,7 +58,7 @@ class SourceRows:
         bound.values = list(key.cells)
         try:
             result = self._cassandra.raw.execute(bound, timeout=self._timeout, execution_profile=RAW_PROFILE)
-        except (DriverException, NoHostAvailable) as error:
+        except FAILURES as error:
             raise SourceUnavailable(explain(error)) from None
         return self._row(result)
 
@@ -93,3 +96,11 @@ class SourceRows:
         # MAXWRITETIME takes collections, too (Cassandra 5, "CQL functions").
         stamps = "".join(f", MAXWRITETIME({quoted(c.name)})" for c in self._regular)
         return f"SELECT {names}{stamps} FROM {self._name} WHERE {self._where}"
+
+
+def prepared(session: Session, text: str) -> PreparedStatement:
+    """A prepared statement. Raises SourceUnavailable."""
+    try:
+        return session.prepare(text)
+    except FAILURES as error:
+        raise SourceUnavailable(explain(error)) from None

@@ -21,7 +21,8 @@ from sync.core.encode.base import Reject
 from sync.core.encode.rows import RowEncoder
 from sync.core.mutations import Key, Mutation, pack_cells
 from sync.core.rows import TableMap
-from sync.errors import EpochChanged, WriteRefused
+from sync.errors import AnswerLost, EpochChanged, WriteRefused
+from sync.failpoints import failpoint
 from sync.ports import Intent
 
 _SQL = {name: text.encode() for name, text in queries("journal").items()}
@@ -65,7 +66,8 @@ class Journal:
     def open(self, mutation: Mutation) -> Intent:
         """Stamp a write and commit its intent.
 
-        Raises EpochChanged where the source is not primary, or is closing; WriteRefused where the clock is too far ahead.
+        Raises EpochChanged where the source is not primary, or is closing; WriteRefused where the clock is too far ahead;
+        AnswerLost where the intent may be there.
         """
         values = {
             **self._parameters.key(mutation.key),
@@ -76,7 +78,7 @@ class Journal:
             "owner": self._writer.id,
             "mutation": _packed(mutation),
         }
-        with self._writer.turn(mutation.key), self._breaker.connection(self._pool) as connection:
+        with self._writer.turn(mutation.key), self._breaker.connection(self._pool) as connection, _answered():
             row = connection.execute(self._statements.open, values).fetchone()
         assert row is not None, "sync.epoch is empty"
         made, version, epoch, primary, state, ahead = row
@@ -108,12 +110,13 @@ class Journal:
         statement, cells = self._guarded(mutation)
         values = {**self._parameters.key(mutation.key), **cells, "intent": intent.id, "version": intent.version}
         with self._breaker.connection(self._pool) as connection, _rejecting():
-            # All in one message: what is between two Syncs is one transaction, which ends with it.
-            with connection.pipeline():
+            # From BEGIN, which sets the isolation level, to COMMIT in one round trip.
+            with connection.pipeline(), connection.transaction():
                 connection.execute(_SQL["lock_key"], {"lock": lock_of(mutation.key)})
                 if mutation.kind == "delete":
                     connection.execute(_SQL["share_range"], self._parameters.key(mutation.key))
                 found = connection.execute(statement, values)
+                failpoint("write.before_commit")
             accepted: bool = found.fetchone() == (True,)
             return accepted
 
@@ -161,6 +164,17 @@ class Journal:
     def key_values(self, canonical: bytes) -> list[Any]:
         """The key's values as Python objects, from its canonical bytes."""
         return key_values(self._statements.keys, canonical)
+
+
+@contextmanager
+def _answered() -> Iterator[None]:
+    """An error that Postgres itself tells undoes the statement; a connection that breaks, or is ended, tells nothing."""
+    try:
+        yield
+    except (psycopg.OperationalError, psycopg.InterfaceError) as error:
+        if error.sqlstate is None or error.sqlstate.startswith(("57P", "08")):
+            raise AnswerLost(" ".join(str(error).split())) from None
+        raise
 
 
 def _packed(mutation: Mutation) -> bytes | None:

@@ -22,6 +22,7 @@ from sync.core.encode.rows import CheckedRow, Issue, RowEncoder
 from sync.core.mutations import Key, Mutation, unpack_cells
 from sync.core.rows import TableMap
 from sync.core.versions import reconciled
+from sync.failpoints import failpoint
 from sync.ports import Picked, Read
 
 _SQL = {name: text.encode() for name, text in queries("settling").items()}
@@ -101,6 +102,7 @@ class Settling:
                 self._apply(connection, key, picked, read, refused)
             intents = [i for _, picked, _ in same for i in picked.intents]
             connection.execute(_SQL["remove"], {"intents": intents})
+        failpoint("reconcile.before_commit")
         settled_keys = {key for key, _, _ in same}
         return [key for key in keys if key not in settled_keys]
 

@@ -23,10 +23,12 @@ from psycopg_pool import PoolTimeout
 from sync.adapters.postgres.breaker import Breaker
 from sync.adapters.postgres.connect import Connection
 from sync.adapters.postgres.journal import Writer
+from sync.adapters.postgres.parameters import connection_of
 from sync.adapters.postgres.pool import Pool
 from sync.core.mutations import Mutation
 from sync.core.versions import SLOTS, stamp
 from sync.errors import PreflightError, TargetUnavailable
+from sync.failpoints import failpoint
 from sync.ports import Intent, TableJournal
 from sync.settings import DualWriteTuning
 
@@ -70,7 +72,7 @@ class Registration:
 
     def _register(self, name: str) -> tuple[int, int]:
         values = {"id": name, "host": socket.gethostname(), "pid": os.getpid(), "slots": SLOTS}
-        with self._pool.connection() as connection, connection.transaction():
+        with connection_of(self._pool) as connection, connection.transaction():
             # One at a time: two writers must never share a slot.
             connection.execute("LOCK TABLE sync.writer IN SHARE ROW EXCLUSIVE MODE")
             row = connection.execute(_REGISTER, values).fetchone()
@@ -93,6 +95,11 @@ class Registration:
         with self._lock:
             self._newest = stamp(max(time.time_ns() // 1000, self._floor, self._newest + 1), self.writer.slot)
             return self._newest
+
+    def seen(self, version: int) -> None:
+        """The journal gave this version: what is stamped without it must exceed it (rule 2)."""
+        with self._lock:
+            self._newest = max(self._newest, version)
 
     def unrecorded(self, journal: TableJournal, mutation: Mutation, version: int, state: State) -> None:
         """Remember a write that has no intent: lost with this process, it makes the writer unclean (rule 29)."""
@@ -146,13 +153,17 @@ class Registration:
         """Record what was kept while Postgres was away, the writes without intent first."""
         while self._unrecorded:
             journal, mutation, version, state = self._unrecorded[0]
+            failpoint("aside.before_record")
             journal.record(mutation, version, state)
+            failpoint("aside.recorded")
             self.left(journal.table)
             with self._lock:
                 self._unrecorded.popleft()
         while self._aside:
             journal, intent, state, error = self._aside[0]
+            failpoint("aside.before_mark")
             journal.mark(intent, state, error)
+            failpoint("aside.marked")
             self.left(journal.table)
             with self._lock:
                 self._aside.popleft()

@@ -1,0 +1,103 @@
+"""`python -m tests.chaos.run --trials 50 --seed 1`: kill processes at every step of the protocol, and print what was lost.
+
+The trials of a point have the seeds `<seed>:<point>:<number>`; a failed one is printed with the command that runs it again.
+`SYNC_TEST_SERVERS=<folder>` uses servers that run there already. Exit code 2 where anything was lost.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+sys.path.insert(0, str(ROOT / "tests"))
+
+from psycopg import sql  # noqa: E402
+from support.commands import Commands, environment  # noqa: E402
+from support.places import Place  # noqa: E402
+
+from chaos.trial import CUT, POINTS, Arena, Verdict  # noqa: E402
+from sync import local  # noqa: E402
+from sync.adapters.cassandra.connect import open_cassandra  # noqa: E402
+from sync.adapters.postgres.connect import connect  # noqa: E402
+from sync.settings import Settings  # noqa: E402
+
+SIMPLE = "{'class': 'SimpleStrategy', 'replication_factor': 1}"
+
+
+def main(argv: list[str]) -> int:
+    """Run the trials; 0, or 2 where anything was lost."""
+    parser = argparse.ArgumentParser(prog="python -m tests.chaos.run", description=__doc__)
+    parser.add_argument("--trials", type=int, default=50, help="of each crash point")
+    parser.add_argument("--seed", default=str(int(time.time())))
+    parser.add_argument("--point", action="append", choices=[*POINTS, CUT], help="only this one (may be repeated)")
+    parser.add_argument("--number", type=int, help="only the trial of this number")
+    args = parser.parse_args(argv)
+    logging.disable(logging.WARNING)
+    began = time.monotonic()
+    failed = []
+    with arena() as made:
+        print(f"seed {args.seed}, {args.trials} trials of each crash point\n")
+        print("| crash point | trials | killed there | lost | resurrected | stale | seconds |")
+        print("| --- | ---: | ---: | ---: | ---: | ---: | ---: |", flush=True)
+        for point in args.point or [*POINTS, CUT]:
+            numbers = range(args.trials) if args.number is None else [args.number]
+            failed += run_point(made, point, [f"{args.seed}:{point}:{n}" for n in numbers])
+    print(f"\n{time.monotonic() - began:.0f} s in all")
+    for verdict in failed:
+        number = verdict.seed.rsplit(":", 1)[1]
+        print(f"\n{verdict.seed}\n  " + "\n  ".join(verdict.faults))
+        print(f"  again: python -m tests.chaos.run --seed {args.seed} --point '{verdict.point}' --number {number}")
+    return 2 if failed else 0
+
+
+def run_point(made: Arena, point: str, seeds: list[str]) -> list[Verdict]:
+    """The trials of one crash point and their line of the table; those that failed."""
+    began = time.monotonic()
+    verdicts = [made.trial(point, seed) for seed in seeds]
+    counts = [sum(bool(getattr(v, what)) for v in verdicts) for what in ("killed", "lost", "resurrected", "stale")]
+    cells = [point, len(verdicts), *counts, f"{time.monotonic() - began:.0f}"]
+    print(f"| {' | '.join(map(str, cells))} |", flush=True)
+    return [v for v in verdicts if v.faults]
+
+
+@contextmanager
+def arena() -> Iterator[Arena]:
+    """A keyspace, a database and a queue for the trials."""
+    given = os.environ.get("SYNC_TEST_SERVERS")
+    folder = Path(given) if given else ROOT / ".local-test"
+    known = {k.lower(): v for k, v in local.up(folder).env().items() if k.lower() in Settings.model_fields}
+    name = f"chaos_{os.getpid()}"
+    base = Settings(_env_file=None, **known)  # type: ignore[call-arg,arg-type]
+    settings = base.model_copy(update={"astra_db_keyspace": name, "postgres_database": name})
+    with (
+        tempfile.TemporaryDirectory() as temporary,
+        open_cassandra(base) as cassandra,
+        connect(base, autocommit=True) as admin,
+    ):
+        valkey = local.ValkeyServer(Path(temporary) / "valkey")
+        valkey.start()
+        cassandra.session.execute(f"CREATE KEYSPACE {name} WITH replication = {SIMPLE}")
+        admin.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+        commands = Commands(Path(temporary), {**environment(settings), "REDIS_URL": valkey.url})
+        made = Arena(Place(cassandra, settings, commands))
+        try:
+            yield made
+        finally:
+            made.close()
+            admin.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+            cassandra.session.execute(f"DROP KEYSPACE {name}", timeout=60)
+            valkey.remove()
+            if not given:
+                local.down(folder)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,265 @@
+"""One trial: a process is killed at a named step while others write the same keys; then all is drained and compared."""
+
+from __future__ import annotations
+
+import json
+import random
+import select
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from uuid import UUID, uuid4
+
+from support.commands import ROOT, environment
+from support.dual import Aside, Primary, Table, prepare
+from support.places import Place
+
+from chaos.child import TABLE, choose
+from chaos.explain import FOREVER, Op, State, explained
+from sync.errors import AnswerLost, SyncError, TargetUnavailable, WriteRefused
+from sync.flows.dual_write import ForwardWrite
+from sync.settings import Config, load_config
+
+LEASE = 0.5
+TOML = """
+schema_files = []
+[dual_write]
+writer_lease_seconds = 0.5
+heartbeat_seconds = 0.1
+journal_away = "refuse"
+secondary_timeout_seconds = 1
+"""
+WRITER = (
+    "write.before_intent",
+    "write.after_intent",
+    "write.after_primary",
+    "write.before_commit",
+    "write.after_secondary",
+    "write.before_mark",
+    "aside.before_mark",
+    "aside.marked",
+)
+WORKER = (
+    "drain.leased",
+    "reconcile.claimed",
+    "reconcile.replayed",
+    "reconcile.read",
+    "reconcile.before_commit",
+    "reconcile.applied",
+    "sweep.before_ring",
+)
+POINTS = (*WRITER, *WORKER)
+"""Every step of the protocol at which a process may die. `connections` below cuts connections instead."""
+CUT = "connections cut"
+
+
+@dataclass
+class Verdict:
+    """What became of a trial."""
+
+    point: str
+    seed: str
+    killed: bool = False
+    lost: list[str] = field(default_factory=list)
+    resurrected: list[str] = field(default_factory=list)
+    stale: list[str] = field(default_factory=list)
+
+    @property
+    def faults(self) -> list[str]:
+        return [*self.lost, *self.resurrected, *self.stale]
+
+
+class Arena:
+    """A table, and the process that others are forked from."""
+
+    def __init__(self, place: Place) -> None:
+        place.cql(f"CREATE TABLE KS.{TABLE} (id uuid PRIMARY KEY, a text, b text)")
+        place.configure(TOML)
+        self.folder = place.commands.folder
+        self.config: Config = load_config(self.folder / "sync.toml")
+        self.settings = {k.lower(): v for k, v in {**environment(place.settings), **redis_of(place)}.items()}
+        prepare(place.settings, self.config, TABLE)
+        self.table = Table(place.cassandra, place.settings, self.config, TABLE)
+        self._zygote = subprocess.Popen(
+            [sys.executable, "-m", "chaos.child"],
+            cwd=ROOT / "tests",
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+    def close(self) -> None:
+        self._zygote.kill()
+        self._zygote.wait()
+        self.table.close()
+
+    @contextmanager
+    def child(self, role: str, failpoints: dict[str, str], **more: Any) -> Iterator[list[int]]:
+        """A child at work during the block; its exit code is in the list after it."""
+        assert self._zygote.stdin and self._zygote.stdout
+        order = {"role": role, "failpoints": failpoints, "settings": self.settings, **more}
+        order["config"] = str(self.folder / "sync.toml")
+        self._zygote.stdin.write(json.dumps(order) + "\n")
+        self._zygote.stdin.flush()
+        code: list[int] = []
+        yield code
+        ready, _, _ = select.select([self._zygote.stdout], [], [], 60)
+        assert ready, f"the child hangs: {order}"
+        code.append(int(self._zygote.stdout.readline()))
+
+    # a trial
+
+    def trial(self, point: str, seed: str) -> Verdict:
+        """Kill a process at this point while this one writes the same keys; drain; compare and explain."""
+        rng, verdict = random.Random(seed), Verdict(point, seed)
+        keys = [str(uuid4()) for _ in range(rng.choice([1, 2, 3]))]
+        record = self.folder / f"record-{uuid4().hex}"
+        own = Own(self.table, random.Random(rng.random()), keys)
+        stop = threading.Event()
+        with ThreadPoolExecutor(2) as pool:
+            drains = pool.submit(self._drain_now_and_then, stop, random.Random(rng.random()), point in WRITER or point == CUT)
+            cuts = pool.submit(self._cut, stop, random.Random(rng.random())) if point in (CUT, *WRITER[-3:]) else None
+            with self._child(point, rng, keys, record) as code:
+                own.run(15)
+            stop.set()
+            drains.result(60), cuts and cuts.result(60)
+        verdict.killed = code == [-9]
+        assert code in ([-9], [0]), f"the child failed: {code}"
+        self._drain_all()
+        own.primary.land()
+        self._drain_all()
+        ops = own.ops + recorded(record)
+        for key in keys:
+            self._judge(verdict, key, [op for k, op in ops if k == key])
+        record.unlink(missing_ok=True)
+        return verdict
+
+    def _child(self, point: str, rng: random.Random, keys: list[str], record: Path) -> Any:
+        if point == "sweep.before_ring":
+            return self.child("sweep", {point: f"kill:{rng.randint(1, 2)}"}, seconds=1.5)
+        if point in WORKER:
+            return self.child("drain", {point: f"kill:{rng.randint(1, 3)}"}, seconds=1.5)
+        rare = point in WRITER[-3:]
+        plan = {} if point == CUT else {point: f"kill:{1 if rare else rng.randint(1, 12)}"}
+        more = {"seed": str(rng.random()), "keys": keys, "record": str(record), "writes": 60 if rare else 25}
+        return self.child("write", plan, **more)
+
+    def _drain_now_and_then(self, stop: threading.Event, rng: random.Random, often: bool) -> None:
+        while not stop.wait(rng.uniform(0, 0.2 if often else 1)):
+            try:
+                self.table.drain(lease=LEASE)
+            except TargetUnavailable:
+                continue
+
+    def _cut(self, stop: threading.Event, rng: random.Random) -> None:
+        """Cut the other processes' connections, whatever they are in the middle of."""
+        statement = (
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid <> ALL(%s)"
+        )
+        while not stop.wait(rng.uniform(0.05, 0.4)):
+            own = [c.info.backend_pid for c in list(self.table.pool._pool)]
+            try:
+                self.table.sql(statement, (own,))
+            except Exception:  # noqa: BLE001, S112  (it may cut itself)
+                continue
+
+    def _drain_all(self) -> None:
+        end = time.monotonic() + 30
+        while True:
+            self.table.sql("UPDATE sync.intent SET lease_until = NULL")
+            self.table.drain(lease=LEASE)
+            if not self.table.intents():
+                return
+            assert time.monotonic() < end, f"intents are left: {self.table.intents()}"
+            time.sleep(0.1)
+
+    def _judge(self, verdict: Verdict, name: str, ops: list[Op]) -> None:
+        key = self.table.key(id=UUID(name))
+        source, target = state_of(self.table.source(key)), state_of(self.table.target(key))
+        if source != target:
+            kind = verdict.lost if target is None else verdict.resurrected if source is None else verdict.stale
+            kind.append(f"{name}: source {source}, target {target}")
+        if not explained(None, ops, source):
+            newest = max(ops, key=lambda op: op.begin)
+            (verdict.resurrected if newest.kind == "delete" and source else verdict.lost).append(
+                f"{name}: {source} is explained by no order of {ops}"
+            )
+
+
+class Own:
+    """This process's own writer: the primary and the journal fail at random; it is registered and sends no heartbeat."""
+
+    def __init__(self, table: Table, rng: random.Random, keys: list[str]) -> None:
+        self._rng, self._keys, self._table = rng, keys, table
+        self._actor = table.writer()
+        self.primary = Primary(table.rows)
+        self._flow = ForwardWrite(Flaky(self._actor.journal, rng), self.primary, Aside())  # type: ignore[arg-type]
+        self.ops: list[tuple[str, Op]] = []
+
+    def run(self, writes: int) -> None:
+        for n in range(writes):
+            kind, key, values = choose(self._rng, self._keys, n)
+            values = {k: v and f"o{v}" for k, v in values.items()}
+            self.primary.plan[:] = [self._rng.choice(["", "", "", "", "", "landed", "lost", "late", "refused"])]
+            begin, fate = time.monotonic(), "must"
+            try:
+                self._flow.write(self._actor.mutation(kind, self._table.key(id=UUID(key)), **values))  # type: ignore[arg-type]
+            except WriteRefused:
+                fate = "never"
+            except (SyncError, TargetUnavailable):
+                fate = "may"
+            self.ops.append((key, Op(kind, values, begin, time.monotonic(), fate)))  # type: ignore[arg-type]
+            if self._rng.random() < 0.1:
+                self.primary.land()
+            time.sleep(self._rng.uniform(0, 0.05))
+
+
+class Flaky:
+    """A journal some of whose calls find Postgres away, before or after their commit."""
+
+    def __init__(self, journal: Any, rng: random.Random) -> None:
+        self._journal, self._rng = journal, rng
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(self._journal, name)
+        if name not in ("open", "write", "mark", "withdraw"):
+            return found
+
+        def call(*args: Any) -> Any:
+            dice = self._rng.random()
+            if dice < 0.06:
+                raise TargetUnavailable("away")
+            result = found(*args)
+            if dice < 0.12:
+                raise AnswerLost("away, and the answer is lost")
+            return result
+
+        return call
+
+
+def recorded(path: Path) -> list[tuple[str, Op]]:
+    """What the child wrote, from its record."""
+    found: dict[int, dict[str, Any]] = {}
+    for line in path.read_text().splitlines() if path.exists() else []:
+        entry = json.loads(line)
+        if "kind" in entry:
+            found[entry["n"]] = {**entry, "end": FOREVER, "fate": "may"}
+        else:
+            found[entry["n"]] |= {"end": entry["at"], "fate": entry["fate"]}
+    return [(e["key"], Op(e["kind"], e["values"], e["at"], e["end"], e["fate"])) for e in found.values()]
+
+
+def state_of(row: dict[str, Any] | None) -> State:
+    return None if row is None else (row["a"], row["b"])
+
+
+def redis_of(place: Place) -> dict[str, str]:
+    """The queue that belongs to the place."""
+    return {k: v for k, v in place.commands.env.items() if k == "REDIS_URL"}
