@@ -63,14 +63,20 @@ class Pool:
         for process in self._processes:
             process.terminate()
 
-    def stop(self, grace_seconds: float = 30) -> None:
-        """Dismiss the workers and wait; those that do not end are killed (their ranges' leases run out)."""
+    def stop(self, grace_seconds: float = 10) -> None:
+        """Dismiss the workers and wait; those that do not end are killed with their jobs (the ranges' leases run out)."""
         self.dismiss()
+        self._join(grace_seconds)
+        self.dismiss()  # a second SIGTERM has RQ kill the job's process, too
+        self._join(5)
         for process in self._processes:
-            process.join(grace_seconds)
-            if process.is_alive():
-                process.kill()
-                process.join()
+            process.kill()
+            process.join()
+
+    def _join(self, seconds: float) -> None:
+        until = time.monotonic() + seconds
+        for process in self._processes:
+            process.join(max(0.0, until - time.monotonic()))
 
 
 def _worker_process(settings: Settings) -> None:

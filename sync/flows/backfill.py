@@ -47,6 +47,19 @@ class OwnWorkers(Protocol):
     def dismiss(self) -> None: ...
 
 
+@dataclass(slots=True)
+class _Failures:
+    """Failed jobs since the last progress: a worker that reaches no server must not end the run of the others."""
+
+    progress: int = -1
+    forgiven: int = 0
+
+    def too_many(self, progress: int, failures: int) -> bool:
+        if progress != self.progress:
+            self.progress, self.forgiven = progress, failures
+        return failures - self.forgiven >= MOST_FAILURES
+
+
 @dataclass(frozen=True, slots=True)
 class Supervisor:
     """Watches runs until every range is done or failed. A ledger that breaks is opened again."""
@@ -68,7 +81,7 @@ class Supervisor:
             self.own.dismiss()  # they end while indexes are built
 
     def _watch(self, runs: list[int]) -> list[Progress]:
-        failures = 0
+        failures, failed = 0, _Failures()
         while True:
             try:
                 with self.open_ledger() as ledger:
@@ -77,20 +90,20 @@ class Supervisor:
                         self.show(progress)
                         if all(p.done + p.failed == p.total for p in progress):
                             return progress
-                        self._wake(ledger, runs)
+                        self._wake(ledger, runs, failed, sum(p.done + p.rows_read for p in progress))
                         time.sleep(POLL_SECONDS)
             except (TargetUnavailable, Unreachable) as error:
                 failures += 1
                 if failures > MOST_RECONNECTS:
                     raise
-                log.warning("Postgres: %s; connecting again", error)
+                log.warning("%s; connecting again", error if isinstance(error, Unreachable) else f"Postgres: {error}")
                 time.sleep(pause_after(failures))
 
-    def _wake(self, ledger: RunLedger, runs: list[int]) -> None:
+    def _wake(self, ledger: RunLedger, runs: list[int], failed: _Failures, done: int) -> None:
         self.own.heal()
         ledger.fail_deadly(runs)
         failures, error = ledger.failures(runs)
-        if failures >= MOST_FAILURES:
+        if failed.too_many(done, failures):
             raise WorkFailed(
                 f"{failures} jobs failed, the last one with: {error}; what is copied stays, run it again to go on"
             )

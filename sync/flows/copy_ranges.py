@@ -202,13 +202,21 @@ def copy_in_lanes(
 def _lane(
     open_lane: Callable[[], AbstractContextManager[Lane]], runs: list[int], owner: str, stopped: Callable[[], bool]
 ) -> int:
+    def copy() -> int:
+        with open_lane() as lane:
+            return copy_ranges(lane, runs, owner, stopped)
+
+    return patiently(copy, stopped)
+
+
+def patiently(act: Callable[[], int], stopped: Callable[[], bool]) -> int:
+    """Do it again while a server is away, for about two minutes or until `stopped()`."""
     for failures in itertools.count(1):
         try:
-            with open_lane() as lane:
-                return copy_ranges(lane, runs, owner, stopped)
+            return act()
         except (TargetUnavailable, Unreachable) as error:
             if stopped() or failures > MOST_RECONNECTS:
                 raise
-            log.warning("Postgres: %s; connecting again", error)
+            log.warning("%s; connecting again", error if isinstance(error, Unreachable) else f"Postgres: {error}")
             _pause(failures, stopped)
     raise AssertionError("unreachable")

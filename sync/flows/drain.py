@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from sync.core.mutations import Key
+from sync.errors import TargetUnavailable
 from sync.failpoints import failpoint
 from sync.flows.reconcile import Reconcile
 
@@ -38,5 +39,10 @@ class Drain:
                 break
             failpoint("drain.leased")
             keys = [self.key(canonical, mutation) for canonical, mutation in due]
-            done += self.reconcile.keys(keys, lambda key, error: self.journal.failed(key.canonical, error))
+            try:
+                done += self.reconcile.keys(keys, lambda key, error: self.journal.failed(key.canonical, error))
+            except TargetUnavailable as error:
+                for key in keys:  # raises the same where Postgres is away; else people see what it cannot do
+                    self.journal.failed(key.canonical, str(error))
+                raise
         return done

@@ -33,7 +33,11 @@ class CqlStore:
         self._opened: AbstractContextManager[Cassandra] = open_cassandra(settings, timeout)
         self._timeout = timeout
         self.cassandra = self._opened.__enter__()
-        self._tables = read_tables(self.cassandra.session, settings.astra_db_keyspace or "")
+        try:
+            self._tables = read_tables(self.cassandra.session, settings.astra_db_keyspace or "")
+        except BaseException:
+            self.close()
+            raise
         self._rows: dict[str, tuple[Cells, SourceRows]] = {}
 
     def __enter__(self) -> CqlStore:
@@ -76,6 +80,7 @@ class CqlStore:
     def search(self, table: str, column: str, vector: Sequence[float], limit: int = 10) -> list[tuple[dict[str, Any], float]]:
         """The nearest rows with their similarity, nearest first, by the column's vector index."""
         source = self.source(table)
+        _check_vector(source, column, vector)
         similarity = vector_similarity(self._session, source, column) or "cosine"
         names = [c.name for c in source.columns]
         text = (
@@ -119,6 +124,14 @@ class CqlStore:
         if outcome == "unsure":
             raise WriteUnsure(f"{mutation.key.table}: {error}")
         return True
+
+
+def _check_vector(source: SourceTable, column: str, vector: Sequence[float]) -> None:
+    dimension = next((c.type.dimension for c in source.columns if c.name == column), None)
+    if dimension is None:
+        raise WriteRefused(f"{source.name}: {column} is no vector column")
+    if len(vector) != dimension:
+        raise WriteRefused(f"{source.name}: {column} takes {dimension} numbers, not {len(vector)}")
 
 
 @contextmanager

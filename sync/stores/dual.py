@@ -5,12 +5,16 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from types import TracebackType
 from typing import Any
 
 from sync.adapters.cassandra.cells import Cells
 from sync.adapters.cassandra.rows import SourceRows
+from sync.adapters.postgres import indexes
+from sync.adapters.postgres.catalogue import regclass
 from sync.adapters.postgres.journal import Journal
+from sync.adapters.postgres.migrations import state_exists
 from sync.adapters.postgres.parameters import connection_of
 from sync.adapters.postgres.settling import Settling
 from sync.adapters.postgres.writers import Registration
@@ -29,6 +33,7 @@ from sync.stores.wrapped import Describe, WrappedStore
 from sync.wiring.copying import map_tables
 
 log = logging.getLogger(__name__)
+_SYNC_COLUMNS = "SELECT FROM pg_attribute WHERE attrelid = to_regclass(%s) AND attname = '_sync_version' AND NOT attisdropped"
 
 
 class DualWriteStore:
@@ -36,9 +41,15 @@ class DualWriteStore:
 
     def __init__(self, settings: Settings, config: Config) -> None:
         self._settings, self._config = settings, config
-        self._source = CqlStore(settings, config.dual_write.primary_timeout_seconds)
-        self._target = PostgresStore(settings, config.dual_write.connections, config.dual_write.secondary_timeout_seconds)
-        self._registration = Registration(self._target.pool, config.dual_write, bell(settings))
+        tuning = config.dual_write
+        with ExitStack() as undo:  # what is open when something fails is closed
+            self._source = undo.enter_context(CqlStore(settings, tuning.primary_timeout_seconds))
+            self._target = undo.enter_context(PostgresStore(settings, tuning.connections, tuning.secondary_timeout_seconds))
+            with connection_of(self._target.pool) as connection:
+                if not state_exists(connection):
+                    raise PreflightError("Postgres has no state of a migration yet: run `sync schema apply`")
+            self._registration = Registration(self._target.pool, tuning, bell(settings))
+            undo.pop_all()
         self._tables: dict[str, tuple[Cells, ForwardWrite]] = {}
         self._mapped: dict[str, TableMap] = {}
         self._reconciles: dict[str, Reconcile] = {}
@@ -123,6 +134,8 @@ class DualWriteStore:
             raise PreflightError(f"{table}: a counter cannot be written on both sides: an increment is not repeatable")
         with connection_of(self._target.pool) as connection:
             mapped = map_tables(self._source.cassandra, connection, self._settings, self._config, [table])[table]
+            if connection.execute(_SYNC_COLUMNS, (regclass(self._config.options(table).target or table),)).fetchone() is None:
+                indexes.add_sync_columns(connection, mapped)  # writers come before the first backfill (rule 3)
         self._mapped[table] = mapped
         encoder = RowEncoder(mapped, 0)
         cassandra, tuning = self._source.cassandra, self._config.dual_write

@@ -10,17 +10,16 @@ from typing import Any
 import psycopg
 from psycopg import sql
 from psycopg.rows import dict_row
-from psycopg.types.json import Jsonb
 from psycopg_pool import PoolTimeout
 
 from sync.adapters.postgres.catalogue import identifier, read_target
 from sync.adapters.postgres.pool import open_pool
-from sync.adapters.postgres.search import similarity_sql, vector_text
+from sync.adapters.postgres.search import similarity_sql
 from sync.core.rows import TargetColumn, TargetTable
 from sync.errors import TargetUnavailable, WriteRefused, WriteUnsure
 from sync.settings import Settings
+from sync.stores.values import VECTORS, adapted, plain
 
-_VECTORS = frozenset({"vector", "halfvec"})
 _AWAY = (psycopg.OperationalError, psycopg.InterfaceError, PoolTimeout)
 _REFUSED = (psycopg.DataError, psycopg.IntegrityError, psycopg.ProgrammingError, psycopg.NotSupportedError)
 
@@ -47,6 +46,7 @@ class PostgresStore:
         found = self._table(table)
         columns = [c for c in found.columns if not c.generated]
         self._known(found, row)
+        self._where(found, {n: row.get(n) for n in found.primary_key})
         names = [sql.Identifier(c.name) for c in columns]
         rest = [n for c, n in zip(columns, names, strict=True) if c.name not in found.primary_key]
         changes = sql.SQL(", ").join(sql.SQL("{0} = excluded.{0}").format(n) for n in rest)
@@ -58,7 +58,7 @@ class PostgresStore:
             sql.SQL(", ").join(map(sql.Identifier, found.primary_key)),
             action,
         )
-        self._execute(statement, [_adapted(c, row.get(c.name)) for c in columns])
+        self._execute(statement, [adapted(table, c, row.get(c.name)) for c in columns])
         return True
 
     def put_many(self, table: str, rows: Iterable[Mapping[str, Any]]) -> bool:
@@ -73,10 +73,13 @@ class PostgresStore:
         given = self._known(found, changes)
         if not given:
             raise WriteRefused(f"{table}: an update of no column")
+        for name in found.primary_key:
+            if name in changes:
+                raise WriteRefused(f"{table}: {name} is part of the key and cannot be updated")
         sets = sql.SQL(", ").join(sql.SQL("{} = {}").format(sql.Identifier(c.name), _placeholder(c)) for c in given)
         where, values = self._where(found, key)
         statement = sql.SQL("UPDATE {} SET {} WHERE {}").format(identifier(found), sets, where)
-        return self._execute(statement, [*(_adapted(c, changes[c.name]) for c in given), *values]) > 0
+        return self._execute(statement, [*(adapted(table, c, changes[c.name]) for c in given), *values]) > 0
 
     def delete(self, table: str, key: Mapping[str, Any]) -> bool:
         """Delete a row, if there is one."""
@@ -96,8 +99,9 @@ class PostgresStore:
         """The nearest rows by cosine with Cassandra's similarity, (1 + cosine) / 2; nearest first."""
         found = self._table(table)
         kind = found.column(column)
-        if kind is None or kind.type.name not in ("vector", "halfvec"):
+        if kind is None or kind.type.name not in VECTORS:
             raise WriteRefused(f"{table}: {column} is no vector column")
+        adapted(table, kind, vector)
         distance, similarity = similarity_sql(kind, "cosine", vector)
         statement = sql.SQL("SELECT {}, {} AS _similarity FROM {} WHERE {} IS NOT NULL ORDER BY {} LIMIT {}").format(
             _columns(found), similarity, identifier(found), sql.Identifier(column), distance, int(limit)
@@ -131,8 +135,11 @@ class PostgresStore:
     def _where(self, table: TargetTable, key: Mapping[str, Any]) -> tuple[sql.Composed, list[Any]]:
         if set(key) != set(table.primary_key):
             raise WriteRefused(f"{table.name}: the key is {', '.join(table.primary_key)}, not {', '.join(key) or 'nothing'}")
+        for name in key:
+            if key[name] is None:
+                raise WriteRefused(f"{table.name}: the key column {name} is missing")
         where = sql.SQL(" AND ").join(sql.SQL("{} = %s").format(sql.Identifier(n)) for n in key)
-        return where, list(key.values())
+        return where, [adapted(table.name, c, key[c.name]) for c in self._known(table, key)]
 
     def _execute(self, statement: sql.Composed, values: list[Any]) -> int:
         try:
@@ -158,27 +165,15 @@ class PostgresStore:
 
 
 def _placeholder(column: TargetColumn) -> sql.Composable:
-    return sql.SQL("%s::{}").format(sql.SQL(column.type.name)) if column.type.name in _VECTORS else sql.SQL("%s")
-
-
-def _adapted(column: TargetColumn, value: Any) -> Any:
-    if value is None:
-        return None
-    if column.type.name == "jsonb":
-        return Jsonb(value)
-    return vector_text(value) if column.type.name in _VECTORS else value
+    return sql.SQL("%s::{}").format(sql.SQL(column.type.name)) if column.type.name in VECTORS else sql.SQL("%s")
 
 
 def _columns(table: TargetTable) -> sql.Composed:
     return sql.SQL(", ").join(
-        sql.SQL("{0}::text AS {0}").format(sql.Identifier(c.name)) if c.type.name in _VECTORS else sql.Identifier(c.name)
+        sql.SQL("{0}::text AS {0}").format(sql.Identifier(c.name)) if c.type.name in VECTORS else sql.Identifier(c.name)
         for c in table.columns
     )
 
 
 def _plain(table: TargetTable, row: Mapping[str, Any]) -> dict[str, Any]:
-    return {c.name: _value(c, row[c.name]) for c in table.columns}
-
-
-def _value(column: TargetColumn, value: Any) -> Any:
-    return [float(v) for v in value.strip("[]").split(",")] if column.type.name in _VECTORS and value is not None else value
+    return {c.name: plain(c.type, row[c.name]) for c in table.columns}

@@ -21,7 +21,7 @@ from sync.core.encode.rows import RowEncoder
 from sync.core.mapping import map_table
 from sync.core.rows import TableMap
 from sync.errors import PreflightError, SyncError
-from sync.flows.copy_ranges import Lane, copy_in_lanes
+from sync.flows.copy_ranges import Lane, copy_in_lanes, patiently
 from sync.ports import Lease
 from sync.settings import Config, Settings
 
@@ -53,6 +53,10 @@ def map_tables(
 
 def copy_job(settings: Settings, config: Config, runs: list[int], stopped: Callable[[], bool]) -> int:
     """What one worker process does for these runs; how many ranges it finished. Opens and closes all its connections."""
+    return patiently(lambda: _copy_job(settings, config, runs, stopped), stopped)
+
+
+def _copy_job(settings: Settings, config: Config, runs: list[int], stopped: Callable[[], bool]) -> int:
     tuning = config.backfill
     with open_cassandra(settings, tuning.request_timeout_seconds) as cassandra:
         with closing(connect(settings, autocommit=True)) as connection:

@@ -14,7 +14,7 @@ from psycopg import errors
 from sync.adapters.cassandra.catalogue import read_one, read_tables, release_version
 from sync.adapters.cassandra.connect import Cassandra, explain, open_cassandra, source_name
 from sync.adapters.cassandra.ttl import expiring_columns
-from sync.adapters.postgres.catalogue import lacking_right, read_target, server_facts
+from sync.adapters.postgres.catalogue import foreign_keys, obstacle, read_target, server_facts
 from sync.adapters.postgres.connect import Connection, connect, target_name
 from sync.adapters.queue import Doorbell, redis_connection, redis_name
 from sync.core.mapping import Problem, map_table
@@ -133,6 +133,11 @@ def _table(connection: Connection, source: SourceTable, config: Config, facts: S
         return
     if table is not None:
         report.tables.append(table)
-    lacking = lacking_right(connection, name)
-    if lacking:
-        report.error(source.name, lacking)
+    found = obstacle(connection, name)
+    if found:
+        report.error(source.name, found)
+    for key in foreign_keys(connection, name):
+        text = (
+            f"{key}: rows arrive in any order, and those before what they refer to are rejected; add it after the migration"
+        )
+        report.problems.append(Problem("warning", source.name, text))

@@ -44,7 +44,11 @@ def write(order: dict[str, Any], settings: Settings) -> None:
         os.write(record, json.dumps({"at": time.monotonic(), **what}).encode() + b"\n")
         os.fsync(record)
 
-    with DualWriteStore(settings, load_config(Path(order["config"]))) as store:
+    try:
+        store = DualWriteStore(settings, load_config(Path(order["config"])))
+    except SyncError:
+        return  # its connections were cut while it opened them: it says so, and writes nothing
+    with store:
         for n in range(order["writes"]):
             kind, key, values = choose(rng, order["keys"], n)
             note(n=n, kind=kind, key=key, values={k: v and f"c{v}" for k, v in values.items()})

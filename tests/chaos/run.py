@@ -7,6 +7,7 @@ The trials of a point have the seeds `<seed>:<point>:<number>`; a failed one is 
 from __future__ import annotations
 
 import argparse
+import functools
 import logging
 import os
 import sys
@@ -29,6 +30,7 @@ from sync.adapters.cassandra.connect import open_cassandra  # noqa: E402
 from sync.adapters.postgres.connect import connect  # noqa: E402
 from sync.settings import Settings  # noqa: E402
 
+say = functools.partial(print, flush=True)
 SIMPLE = "{'class': 'SimpleStrategy', 'replication_factor': 1}"
 
 
@@ -44,17 +46,17 @@ def main(argv: list[str]) -> int:
     began = time.monotonic()
     failed = []
     with arena() as made:
-        print(f"seed {args.seed}, {args.trials} trials of each crash point\n")
-        print("| crash point | trials | killed there | lost | resurrected | stale | seconds |")
-        print("| --- | ---: | ---: | ---: | ---: | ---: | ---: |", flush=True)
+        say(f"seed {args.seed}, {args.trials} trials of each crash point\n")
+        say("| crash point | trials | killed there | lost | resurrected | stale | seconds |")
+        say("| --- | ---: | ---: | ---: | ---: | ---: | ---: |")
         for point in args.point or [*POINTS, CUT]:
             numbers = range(args.trials) if args.number is None else [args.number]
             failed += run_point(made, point, [f"{args.seed}:{point}:{n}" for n in numbers])
-    print(f"\n{time.monotonic() - began:.0f} s in all")
+    say(f"\n{time.monotonic() - began:.0f} s in all")
     for verdict in failed:
         number = verdict.seed.rsplit(":", 1)[1]
-        print(f"\n{verdict.seed}\n  " + "\n  ".join(verdict.faults))
-        print(f"  again: python -m tests.chaos.run --seed {args.seed} --point '{verdict.point}' --number {number}")
+        say(f"\n{verdict.seed}\n  " + "\n  ".join(verdict.faults))
+        say(f"  again: python -m tests.chaos.run --seed {args.seed} --point '{verdict.point}' --number {number}")
     return 2 if failed else 0
 
 
@@ -64,7 +66,7 @@ def run_point(made: Arena, point: str, seeds: list[str]) -> list[Verdict]:
     verdicts = [made.trial(point, seed) for seed in seeds]
     counts = [sum(bool(getattr(v, what)) for v in verdicts) for what in ("killed", "lost", "resurrected", "stale")]
     cells = [point, len(verdicts), *counts, f"{time.monotonic() - began:.0f}"]
-    print(f"| {' | '.join(map(str, cells))} |", flush=True)
+    say(f"| {' | '.join(map(str, cells))} |")
     return [v for v in verdicts if v.faults]
 
 

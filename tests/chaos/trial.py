@@ -55,9 +55,11 @@ WORKER = (
     "reconcile.applied",
     "sweep.before_ring",
 )
+ASIDE = ("aside.before_mark", "aside.marked")
 POINTS = (*WRITER, *WORKER)
-"""Every step of the protocol at which a process may die. `connections` below cuts connections instead."""
+"""Every step of the protocol at which a process may die."""
 CUT = "connections cut"
+"""In place of a crash: the connections to Postgres are cut again and again, in the middle of whatever they do."""
 
 
 @dataclass
@@ -85,6 +87,7 @@ class Arena:
         self.folder = place.commands.folder
         self.config: Config = load_config(self.folder / "sync.toml")
         self.settings = {k.lower(): v for k, v in {**environment(place.settings), **redis_of(place)}.items()}
+        (self.folder / "queued.toml").write_text(f'{TOML}queued = ["{TABLE}"]\n')
         prepare(place.settings, self.config, TABLE)
         self.table = Table(place.cassandra, place.settings, self.config, TABLE)
         self._zygote = subprocess.Popen(
@@ -104,8 +107,8 @@ class Arena:
     def child(self, role: str, failpoints: dict[str, str], **more: Any) -> Iterator[list[int]]:
         """A child at work during the block; its exit code is in the list after it."""
         assert self._zygote.stdin and self._zygote.stdout
-        order = {"role": role, "failpoints": failpoints, "settings": self.settings, **more}
-        order["config"] = str(self.folder / "sync.toml")
+        config = str(self.folder / more.pop("config", "sync.toml"))
+        order = {"role": role, "failpoints": failpoints, "settings": self.settings, "config": config, **more}
         self._zygote.stdin.write(json.dumps(order) + "\n")
         self._zygote.stdin.flush()
         code: list[int] = []
@@ -125,7 +128,7 @@ class Arena:
         stop = threading.Event()
         with ThreadPoolExecutor(2) as pool:
             drains = pool.submit(self._drain_now_and_then, stop, random.Random(rng.random()), point in WRITER or point == CUT)
-            cuts = pool.submit(self._cut, stop, random.Random(rng.random())) if point in (CUT, *WRITER[-3:]) else None
+            cuts = pool.submit(self._cut, stop, random.Random(rng.random())) if point == CUT or point in ASIDE else None
             with self._child(point, rng, keys, record) as code:
                 own.run(15)
             stop.set()
@@ -146,10 +149,12 @@ class Arena:
             return self.child("sweep", {point: f"kill:{rng.randint(1, 2)}"}, seconds=1.5)
         if point in WORKER:
             return self.child("drain", {point: f"kill:{rng.randint(1, 3)}"}, seconds=1.5)
-        rare = point in WRITER[-3:]
-        plan = {} if point == CUT else {point: f"kill:{1 if rare else rng.randint(1, 12)}"}
-        more = {"seed": str(rng.random()), "keys": keys, "record": str(record), "writes": 60 if rare else 25}
-        return self.child("write", plan, **more)
+        aside = point in ASIDE
+        plan = {} if point == CUT else {point: f"kill:{1 if aside else rng.randint(1, 12)}"}
+        if aside:
+            plan["write.before_commit"] = "sleep:0.05"  # where the connection is cut most often
+        more = {"seed": str(rng.random()), "keys": keys, "record": str(record), "writes": 60 if aside else 25}
+        return self.child("write", plan, **more, config="queued.toml" if point == "write.before_mark" else "sync.toml")
 
     def _drain_now_and_then(self, stop: threading.Event, rng: random.Random, often: bool) -> None:
         while not stop.wait(rng.uniform(0, 0.2 if often else 1)):

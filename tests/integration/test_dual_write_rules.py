@@ -25,6 +25,7 @@ from support.dual import (
 )
 from support.places import NewPlace
 
+from sync.adapters.cassandra.pages import quoted
 from sync.core.mutations import Key
 from sync.errors import TargetUnavailable, WriteRefused, WriteUnsure
 from sync.flows.dual_write import ForwardWrite
@@ -147,7 +148,8 @@ def first_or_both(table: Table) -> None:
 def test_rule_3_no_stamp_is_below_the_floor(table: Table, key: Key) -> None:
     """Would break: a host an hour behind writes over a row of before the migration, is acknowledged, and is lost."""
     table.cassandra.session.execute(
-        f"INSERT INTO {table.mapped.source.keyspace}.pairs (id, a, b) VALUES (%s, 'legacy', 'legacy')", (key_id(table, key),)
+        f"INSERT INTO {quoted(table.mapped.source.keyspace)}.pairs (id, a, b) VALUES (%s, 'legacy', 'legacy')",
+        (key_id(table, key),),
     )
     table.sql("UPDATE sync.epoch SET floor = (extract(epoch FROM clock_timestamp()) * 1000000)::bigint")
     table.writer(clock=now_us() - 3600 * SECOND).put(key, a="new").done()

@@ -355,6 +355,8 @@ SHAPES = (
     "CREATE TABLE KS.other_key (id int, at int, v text, PRIMARY KEY (id, at))",
     "CREATE TABLE KS.no_key (id int PRIMARY KEY, v text)",
     "CREATE TABLE KS.no_null (id int PRIMARY KEY, v text)",
+    "CREATE TABLE KS.parts (id int PRIMARY KEY, v text)",
+    "CREATE TABLE KS.refers (id int PRIMARY KEY, v int)",
     'CREATE TABLE KS.brackets (id int PRIMARY KEY, "[bold]" list<text>)',
 )
 TARGETS = (
@@ -369,6 +371,8 @@ TARGETS = (
     "CREATE TABLE other_key (id integer, at integer, v text, PRIMARY KEY (id))",
     "CREATE TABLE no_key (id integer, v text)",
     "CREATE TABLE no_null (id integer PRIMARY KEY, v text NOT NULL)",
+    "CREATE TABLE parts (id integer PRIMARY KEY, v text) PARTITION BY HASH (id)",
+    "CREATE TABLE refers (id integer PRIMARY KEY, v integer REFERENCES no_null)",
     'CREATE TABLE brackets (id integer PRIMARY KEY, "[bold]" text[])',
 )
 
@@ -397,6 +401,7 @@ def test_targets_that_do_not_fit(shapes: Place) -> None:
         "generates: w is generated in Postgres and cannot take the source's w",
         "other_key: the primary key must be the source's (id, at); Postgres has id",
         "no_key: the primary key must be the source's (id); Postgres has none",
+        "parts: parts is partitioned: its indexes cannot be built without blocking writes; partition it after the migration",
     }
     for more in ((), ("--dry-run",)):
         line = shapes.commands.line("backfill", "--workers", "0", "--table", "wrong_type", *more)
@@ -411,8 +416,10 @@ def test_what_is_only_to_be_known(shapes: Place) -> None:
     assert warnings >= {
         "wants_more: seen is only in Postgres; it gets its default",
         "no_null: v takes no null; rows whose v is null are rejected",
+        "refers: refers_v_fkey (FOREIGN KEY (v) REFERENCES no_null(id)): rows arrive in any order, and those before what "
+        "they refer to are rejected; add it after the migration",
     }
-    assert {t["table"] for t in report["tables"]} == {"no_null", "brackets"}
+    assert {t["table"] for t in report["tables"]} == {"no_null", "brackets", "parts", "refers"}
 
 
 def test_names_with_brackets_are_shown(shapes: Place) -> None:

@@ -13,6 +13,7 @@ import pytest
 from support.dual import Aside, Primary, Table, prepare, until_waiting
 from support.places import NewPlace
 
+from sync.adapters.cassandra.pages import quoted
 from sync.adapters.postgres import load
 from sync.core.mutations import Key
 from sync.core.ring import WHOLE_RING
@@ -82,7 +83,7 @@ def a_backfill_about_to_commit(table: Table, monkeypatch: pytest.MonkeyPatch) ->
 
 def legacy(table: Table, key: Key) -> None:
     """A row of before the migration."""
-    keyspace = table.mapped.source.keyspace
+    keyspace = quoted(table.mapped.source.keyspace)
     uuid = table.cells.values({"id": key.cells[0]})["id"]
     table.cassandra.session.execute(f"INSERT INTO {keyspace}.pairs (id, a, b) VALUES (%s, 'legacy', 'legacy')", (uuid,))
 

@@ -249,6 +249,20 @@ def test_a_failure_leaves_nothing_half_done(fresh: Place, before: tuple[str, ...
     assert dump(fresh) == schema
 
 
+@pytest.mark.parametrize(
+    "text", ["BEGIN;\nCREATE TABLE half (k int);\nCOMMIT;", "CREATE TABLE half (k int); rollback work ;"]
+)
+def test_an_own_file_with_a_transaction_of_its_own_is_refused(fresh: Place, text: str) -> None:
+    """Its COMMIT would be the commit of everything before it, and what fails after it would stay half done."""
+    (fresh.commands.folder / "own.sql").write_text(text)
+    fresh.configure('schema_files = ["own.sql"]\n')
+    line = fresh.commands.line("schema", "apply")
+    assert line == "sync.toml: schema_files: take BEGIN, COMMIT and ROLLBACK out of own.sql: all of it is one transaction"
+    block = "DO $$ BEGIN\n PERFORM 1; END; $$; -- commit;\nDO $x$\nBEGIN PERFORM 2;\nEND;\n$x$;"
+    (fresh.commands.folder / "own.sql").write_text(block)
+    assert fresh.commands.run("schema", "apply").code == 0
+
+
 def test_a_missing_own_file_is_named(fresh: Place) -> None:
     """A typing error in sync.toml must not end in another schema."""
     (fresh.commands.folder / "sync.toml").write_text('schema_files = ["gone.sql"]\n')

@@ -163,11 +163,17 @@ class Table:
             assert target[key] == row, f"{key} differs: source {row}, target {target[key]}"
         return len(source)
 
+    def check_count(self) -> int:
+        """Both sides hold as many rows; how many."""
+        source, target = len(self._all_source()), len(self._all_target())
+        assert source == target, f"{source} rows in the source, {target} in the target"
+        return source
+
     def _all_source(self) -> dict[tuple[Any, ...], Row]:
         names = [c.name for c in self.mapped.source.columns]
         text = f"SELECT {', '.join(map(quoted, names))} FROM {quoted(self.mapped.source.keyspace)}.{quoted(self.name)}"
         rows = [dict(zip(names, row, strict=True)) for row in self.cassandra.session.execute(text, timeout=60)]
-        return {tuple(row[k] for k in self.cells.key_names): row for row in rows}
+        return {tuple(str(row[k]) for k in self.cells.key_names): row for row in rows}
 
     def _all_target(self) -> dict[tuple[Any, ...], Row]:
         names = [c.name for c in self.mapped.source.columns]
@@ -175,7 +181,7 @@ class Table:
             sql.SQL(", ").join(map(sql.Identifier, names)), sql.Identifier(self.mapped.target.name)
         )
         with self.pool.connection() as connection, connection.cursor(row_factory=dict_row) as cursor:
-            return {tuple(row[k] for k in self.cells.key_names): row for row in cursor.execute(statement).fetchall()}
+            return {tuple(str(row[k]) for k in self.cells.key_names): row for row in cursor.execute(statement).fetchall()}
 
     def _target(self, key: Key) -> Row | None:
         values = self.cells.values(dict(zip(self.cells.key_names, key.cells, strict=True)))

@@ -3,23 +3,29 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
+from collections.abc import Callable, Mapping, Sized
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from ipaddress import IPv4Address, IPv6Address
 from typing import Any
+from uuid import UUID
 
 from cassandra.cluster import Session
 from cassandra.metadata import Murmur3Token
 from cassandra.query import PreparedStatement
+from cassandra.util import Date, SortedSet, Time
 
 from sync.adapters.cassandra.pages import quoted
 from sync.adapters.cassandra.rows import prepared
-from sync.core.encode.rows import RowEncoder
+from sync.core.cql import COLLECTIONS, CqlType
+from sync.core.encode.base import INT64, Encoder, Reject
+from sync.core.encode.rows import RowEncoder, encode_cell
 from sync.core.mutations import Key, unpack_cells
 from sync.core.rows import SourceTable
 from sync.errors import WriteRefused
 
+_STRUCTURED = COLLECTIONS | {"tuple", "udt", "vector"}
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _SERIALIZE_ERRORS = (struct.error, TypeError, ValueError, AttributeError, OverflowError, KeyError)
 
 
@@ -30,6 +36,8 @@ class Cells:
         self._table, self._encoder = table, encoder
         self._protocol = session.cluster.protocol_version
         self._types = {m.name: m.type for m in insert_statement(session, table).column_metadata}
+        self._cql = {c.name: c.type for c in table.columns}
+        self._unfrozen = {c.name for c in table.columns if c.type.name in COLLECTIONS and not c.type.frozen}
         self.key_names = tuple(c.name for c in table.primary_key)
         self.names = tuple(self._types)
 
@@ -42,8 +50,23 @@ class Cells:
 
     def _key(self, cells: tuple[bytes, ...]) -> Key:
         token = Murmur3Token.from_key(routing_key(cells[: len(self._table.partition_key)])).value
-        canonical = self._encoder.canonical_key(cells) if self._encoder else b""
-        return Key(self._table.name, cells, canonical, int(token))
+        return Key(self._table.name, cells, self._canonical(cells), int(token))
+
+    def _canonical(self, cells: tuple[bytes, ...]) -> bytes:
+        if self._encoder is None:
+            return b""
+        try:
+            return self._encoder.canonical_key(cells)
+        except Reject:
+            for name, encoder, cell in zip(self.key_names, self._encoder.encoders, cells, strict=False):
+                self._encoded(name, encoder, cell)
+            raise
+
+    def _encoded(self, name: str, encoder: Encoder, cell: bytes) -> bytes:
+        try:
+            return encode_cell(encoder, cell)
+        except Reject as reject:
+            raise WriteRefused(f"{self._table.name}: the key column {name}: {reject}") from None
 
     def known_key(self, canonical: bytes, mutation: bytes | None, read: Callable[[bytes], list[Any]]) -> Key:
         """The key of an intent: from the raw cells in its mutation, or from the values that `read` finds in its bytes."""
@@ -74,16 +97,25 @@ class Cells:
 
     def values(self, cells: Mapping[str, bytes | None]) -> dict[str, Any]:
         """Cells as plain Python values."""
-        return {n: plain(self._types[n].from_binary(c, self._protocol)) for n, c in cells.items()}
+        return {n: self._value(n, c) for n, c in cells.items()}
+
+    def _value(self, name: str, cell: bytes | None) -> Any:
+        if cell and self._types[name].typename == "timestamp":
+            try:
+                return _EPOCH + timedelta(milliseconds=INT64.unpack(cell)[0])  # the driver's way loses microseconds
+            except OverflowError:
+                pass
+        return plain(self._types[name].from_binary(cell, self._protocol))
 
     def _refuse_unknown(self, values: Mapping[str, Any], why: str) -> None:
         for name in values:
             raise WriteRefused(f"{self._table.name}: {name} {why}")
 
     def _cell(self, name: str, value: Any) -> bytes | None:
-        if value is None:
-            return None
+        if value is None or (name in self._unfrozen and isinstance(value, Sized) and not len(value)):
+            return None  # an empty collection that is not frozen is null (CQL, "Collections")
         try:
+            value = _ordered(self._cql[name], value)
             cell: bytes = self._types[name].serialize(value, self._protocol)
         except _SERIALIZE_ERRORS as error:
             kind = self._types[name].cql_parameterized_type()
@@ -109,16 +141,46 @@ def routing_key(cells: tuple[bytes, ...]) -> bytes:
 
 
 def plain(value: Any) -> Any:
-    """A driver's value as plain Python: its own map, set and date types become dict, set and the standard library's."""
+    """A driver's value as plain Python: its map, set, date and time types become dict, list and Python's own."""
     if isinstance(value, Mapping):
         return {plain(k): plain(v) for k, v in value.items()}
-    if isinstance(value, list):
+    if isinstance(value, list | SortedSet | set):
         return [plain(v) for v in value]
+    if isinstance(value, Date | Time):
+        return _standard(value)
     if isinstance(value, datetime):
         return value.replace(tzinfo=UTC)  # the driver means UTC and does not say so
     if hasattr(value, "_fields"):
         return {n: plain(v) for n, v in zip(value._fields, value, strict=True)}
     return value
+
+
+def _ordered(kind: CqlType, value: Any) -> Any:
+    """The value with its sets in Cassandra's order: the target gets these bytes, and must hold what the source will."""
+    if not kind.args or isinstance(value, str):
+        return value
+    if kind.name == "set":
+        key = _uuid_order if kind.args[0].name in ("uuid", "timeuuid") else None
+        # A set of sets or the like stands as it is: it is unhashable, and drift finds what differs.
+        return sorted(set(value), key=key) if kind.args[0].name not in _STRUCTURED else value
+    if kind.name == "list":
+        return [_ordered(kind.args[0], v) for v in value]
+    if kind.name == "map":
+        return {k: _ordered(kind.args[1], v) for k, v in value.items()}
+    return value
+
+
+def _uuid_order(value: UUID) -> tuple[int, int, bytes]:
+    high = value.int >> 64
+    low = bytes(b ^ 0x80 for b in value.bytes[8:]) if value.version == 1 else value.bytes[8:]
+    return (high >> 12) & 15, value.time if value.version == 1 else high, low
+
+
+def _standard(value: Date | Time) -> Any:
+    try:
+        return value.date() if isinstance(value, Date) else value.time()
+    except ValueError:
+        return value  # a year that Python does not know
 
 
 def _for_driver(value: Any) -> Any:

@@ -49,8 +49,8 @@ def server_facts(connection: Connection) -> ServerFacts:
     return ServerFacts(*row)
 
 
-def lacking_right(connection: Connection, name: str) -> str:
-    """What this role may not do with a table although a migration must, and what to do about it; empty if it may all."""
+def obstacle(connection: Connection, name: str) -> str:
+    """Why a migration cannot use a table although its columns may fit, and what to do about it; empty where it can."""
     row = connection.execute(_SQL["table_rights"], {"table": regclass(name)}).fetchone()
     if row is None:
         return ""
@@ -58,10 +58,17 @@ def lacking_right(connection: Connection, name: str) -> str:
     if not inserts or not selects or not owns:
         what = "does not own (and so may not add columns and indexes to)" if inserts and selects else "may not read and write"
         return f"this role {what} {name}; make it the owner: ALTER TABLE {name} OWNER TO …"
-    creates = connection.execute(
-        "SELECT has_schema_privilege(relnamespace, 'CREATE') FROM pg_class WHERE oid = to_regclass(%s)", (regclass(name),)
-    ).fetchone()
-    if creates == (True,):
-        return ""
-    user = connection.info.user
-    return f"this role may not create indexes in the schema of {name}; GRANT CREATE ON SCHEMA … TO {user}"
+    query = "SELECT has_schema_privilege(relnamespace, 'CREATE'), relkind = 'p' FROM pg_class WHERE oid = to_regclass(%s)"
+    creates, partitioned = connection.execute(query, (regclass(name),)).fetchone() or (True, False)
+    if not creates:
+        user = connection.info.user
+        return f"this role may not create indexes in the schema of {name}; GRANT CREATE ON SCHEMA … TO {user}"
+    if partitioned:
+        return f"{name} is partitioned: its indexes cannot be built without blocking writes; partition it after the migration"
+    return ""
+
+
+def foreign_keys(connection: Connection, name: str) -> list[str]:
+    """The table's foreign keys, as they are defined."""
+    query = "SELECT conname, pg_get_constraintdef(oid) FROM pg_constraint WHERE conrelid = to_regclass(%s) AND contype = 'f'"
+    return [f"{key} ({text})" for key, text in connection.execute(query, (regclass(name),)).fetchall()]

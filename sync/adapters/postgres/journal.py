@@ -11,8 +11,10 @@ from typing import Any, Literal
 
 import psycopg
 
+from sync.adapters.postgres import rejects
 from sync.adapters.postgres.breaker import Breaker
 from sync.adapters.postgres.digests import key_values
+from sync.adapters.postgres.load import REFUSALS
 from sync.adapters.postgres.parameters import Parameters, lock_of
 from sync.adapters.postgres.pool import Pool
 from sync.adapters.postgres.queries import queries
@@ -109,6 +111,7 @@ class Journal:
         """
         statement, cells = self._guarded(mutation)
         values = {**self._parameters.key(mutation.key), **cells, "intent": intent.id, "version": intent.version}
+        values["source_key"] = rejects.packed(mutation.key.cells)
         with self._breaker.connection(self._pool) as connection, _rejecting():
             # From BEGIN, which sets the isolation level, to COMMIT in one round trip.
             with connection.pipeline(), connection.transaction():
@@ -126,7 +129,7 @@ class Journal:
         if mutation.kind == "delete":
             return self._statements.delete, {}
         given = [p for p in self._statements.others if p.source.name in mutation.cells]
-        return self._statements.update(given), self._parameters.row(mutation.key, mutation.cells)
+        return self._statements.update(given), self._parameters.given(mutation.key, mutation.cells)
 
     def mark(self, intent: Intent, state: Literal["finished", "unsure"], error: str) -> None:
         """Record that the second half of a write is left to reconciliation."""
@@ -185,5 +188,11 @@ def _packed(mutation: Mutation) -> bytes | None:
 def _rejecting() -> Iterator[None]:
     try:
         yield
-    except (psycopg.DataError, psycopg.IntegrityError, psycopg.errors.ProtocolViolation) as error:
+    except REFUSALS as error:
         raise Reject(f"Postgres refuses it: {error.diag.message_primary}") from None
+    except (psycopg.OperationalError, psycopg.InterfaceError):
+        raise
+    except (
+        psycopg.Error
+    ) as error:  # a column that was renamed, a right that was taken: the primary has the write all the same
+        raise Reject(f"Postgres cannot do it: {error.diag.message_primary}") from None

@@ -17,6 +17,8 @@ from sync.errors import PreflightError, SettingsError
 
 APPLICATION, STATE = "002_postgres_schema.sql", "003_sync_state.sql"
 _CREATES = re.compile(r"CREATE TABLE IF NOT EXISTS (\w+)")
+_QUOTED = re.compile(r"\$(\w*)\$.*?\$\1\$|--[^\n]*", re.DOTALL)
+_ENDS_TRANSACTION = re.compile(r"(^|;)\s*(BEGIN|START|COMMIT|END|ROLLBACK)(\s+(TRANSACTION|WORK))?\s*;", re.IGNORECASE)
 _LOCK = 0x73796E63  # "sync": one schema change at a time
 _RECORD = """
 CREATE SCHEMA IF NOT EXISTS sync;
@@ -38,6 +40,11 @@ def texts(tables: Collection[str], application: tuple[Path, ...] | None = None) 
         own = {str(path): path.read_text(encoding="utf-8") for path in application}
     except (OSError, UnicodeDecodeError) as error:
         raise SettingsError(f"sync.toml: schema_files: {error}") from None
+    for name, text in own.items():
+        if _ENDS_TRANSACTION.search(_QUOTED.sub("", text)):
+            raise SettingsError(
+                f"sync.toml: schema_files: take BEGIN, COMMIT and ROLLBACK out of {name}: all of it is one transaction"
+            )
     return {**own, STATE: packaged[STATE]}
 
 

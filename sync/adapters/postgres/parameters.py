@@ -12,6 +12,7 @@ from psycopg_pool import PoolTimeout
 
 from sync.adapters.postgres.cell import Cell
 from sync.adapters.postgres.connect import Connection
+from sync.adapters.postgres.load import REFUSALS
 from sync.adapters.postgres.pool import Pool
 from sync.adapters.postgres.statements import Statements
 from sync.core.encode.base import Reject
@@ -36,9 +37,14 @@ class Parameters:
 
     def row(self, key: Key, cells: Mapping[str, bytes | None]) -> dict[str, Any]:
         """The key and the given cells; columns that are not given are null. Raises Reject."""
+        return self.given(key, {p.source.name: cells.get(p.source.name) for p in self._statements.others})
+
+    def given(self, key: Key, cells: Mapping[str, bytes | None]) -> dict[str, Any]:
+        """The key and the given cells alone. Raises Reject."""
         values = self.key(key)
-        for pair in self._statements.others:
-            values[self._statements.parameter(pair)] = self._cell(pair.source.name, cells.get(pair.source.name))
+        for name, cell in cells.items():
+            if name in self._by_name:
+                values[self._statements.parameter(self._by_name[name][0])] = self._cell(name, cell)
         return values
 
     def checked_row(self, key: Key, cells: Mapping[str, bytes | None]) -> tuple[dict[str, Any] | None, list[Issue]]:
@@ -67,9 +73,9 @@ def connection_of(pool: Pool) -> Iterator[Connection]:
     try:
         with pool.connection() as connection:
             yield connection
-    except psycopg.errors.ProtocolViolation:
-        raise  # a cell that is too short for its type, not a broken connection
-    except (psycopg.OperationalError, psycopg.InterfaceError, PoolTimeout) as error:
+    except REFUSALS:
+        raise  # a row that it cannot hold: some of these count as operational errors
+    except (psycopg.Error, PoolTimeout) as error:
         raise TargetUnavailable(" ".join(str(error).split())) from None
 
 

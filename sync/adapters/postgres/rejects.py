@@ -23,7 +23,7 @@ def record(connection: Connection, table: TableMap, run_id: int, row: CheckedRow
     """Record what is wrong with a row, in the caller's transaction; run 0 is no backfill but a reconcile."""
     if not row.issues:
         return
-    key = _packed(row.key)
+    key = packed(row.key)
     shown = Jsonb(show_key(table.keys, row.key))
     for issue in row.issues:
         values = (table.name, key, issue.column, run_id, row.token, shown, issue.reason, issue.action)
@@ -32,11 +32,12 @@ def record(connection: Connection, table: TableMap, run_id: int, row: CheckedRow
 
 def replace(connection: Connection, table: TableMap, row: CheckedRow) -> None:
     """Record what a reconcile found wrong with a row, in place of what was recorded of it before."""
-    connection.execute("DELETE FROM sync.reject WHERE table_name = %s AND source_key = %s", (table.name, _packed(row.key)))
+    connection.execute("DELETE FROM sync.reject WHERE table_name = %s AND source_key = %s", (table.name, packed(row.key)))
     record(connection, table, 0, row)
 
 
-def _packed(key: tuple[bytes | None, ...]) -> bytes:
+def packed(key: tuple[bytes | None, ...]) -> bytes:
+    """A key's raw cells as `source_key` holds them."""
     return b"".join(len(c or b"").to_bytes(4, "big") + (c or b"") for c in key)
 
 

@@ -14,6 +14,7 @@ import psycopg
 from sync.adapters.postgres import rejects
 from sync.adapters.postgres.connect import Connection
 from sync.adapters.postgres.journal import UNREPEATABLE_WINDOW_SECONDS
+from sync.adapters.postgres.load import REFUSALS
 from sync.adapters.postgres.parameters import Parameters, connection_of, lock_of
 from sync.adapters.postgres.pool import Pool
 from sync.adapters.postgres.queries import queries
@@ -26,7 +27,6 @@ from sync.failpoints import failpoint
 from sync.ports import Picked, Read
 
 _SQL = {name: text.encode() for name, text in queries("settling").items()}
-_REFUSALS = (psycopg.DataError, psycopg.IntegrityError, psycopg.errors.ProtocolViolation)
 Known = tuple[int | None, int | None]
 Settled = tuple[Key, Picked, Read]
 
@@ -53,10 +53,18 @@ class Settling:
             with connection.transaction():
                 # Committed before anything is sent again: a claim that is undone could be withdrawn by its writer (rule 13).
                 self._pick(connection, [key])
-            with connection.transaction():
-                picked = self._pick(connection, [key], open_too=False).get(key)
-                if picked is not None:
-                    self._settle(connection, [(key, picked, look(key, picked))])
+            try:
+                self._settle_locked(connection, key, look)
+            except REFUSALS as error:
+                self._settle_locked(connection, key, look, error)
+
+    def _settle_locked(
+        self, connection: Connection, key: Key, look: Callable[[Key, Picked], Read], refused: psycopg.Error | None = None
+    ) -> None:
+        with connection.transaction():
+            picked = self._pick(connection, [key], open_too=False).get(key)
+            if picked is not None:
+                self._settle(connection, [(key, picked, look(key, picked))], refused)
 
     def _pick(self, connection: Connection, keys: Sequence[Key], open_too: bool = True) -> dict[Key, Picked]:
         values = {
@@ -83,7 +91,7 @@ class Settling:
             try:
                 with connection.transaction():
                     return self._settle(connection, settled)
-            except _REFUSALS as error:
+            except REFUSALS as error:
                 if len(settled) == 1:
                     with connection.transaction():
                         return self._settle(connection, settled, refused=error)

@@ -41,6 +41,7 @@ class Statements:
                 for p in self.keys
             ),
             "set_excluded": self._set_excluded(),
+            "mended": sql.SQL(_SQL["mended"]),
             "settle": sql.SQL(_SQL["settle"]),
         }
 

@@ -46,7 +46,7 @@ WITH mine AS (
     ON CONFLICT ({primary_key}) DO UPDATE SET {set_excluded}
     WHERE coalesce({version}, 0) < %(version)s
     RETURNING 1
-), {settle}
+), {mended}, {settle}
 
 -- update: the guarded write of some columns of a row that is there (rules 7 and 12)
 WITH mine AS (
@@ -70,7 +70,13 @@ WITH mine AS (
     SELECT %(table)s, %(key)s, %(token)s, %(version)s FROM allowed
     ON CONFLICT (table_name, key) DO UPDATE SET version = greatest(t.version, excluded.version)
     RETURNING 1
-), {settle}
+), {mended}, {settle}
+
+-- mended: what was wrong with the row before is so no more
+mended AS (
+    DELETE FROM sync.reject
+    WHERE table_name = %(table)s AND source_key = %(source_key)s AND EXISTS (SELECT FROM written)
+)
 
 -- settle: an accepted write needs its intent no more; a refused one is reconciled (rule 12)
 removed AS (

@@ -80,7 +80,7 @@ UPDATE sync.range
 SET done_to = %(done_to)s, rows_read = rows_read + %(read)s, rows_written = rows_written + %(written)s,
     rows_stale = rows_stale + %(stale)s, rows_rejected = rows_rejected + %(rejected)s, bytes_read = bytes_read + %(bytes)s,
     lease_until = clock_timestamp() + make_interval(secs => %(lease)s),
-    attempts = 1, error = NULL,
+    attempts = CASE WHEN done_to IS DISTINCT FROM %(done_to)s THEN 1 ELSE attempts END, error = NULL,
     state = CASE WHEN %(last)s THEN 'done' ELSE state END,
     finished_at = CASE WHEN %(last)s THEN clock_timestamp() END
 WHERE id = %(range)s

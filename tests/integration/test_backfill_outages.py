@@ -1,0 +1,151 @@
+"""Servers that go away in the middle of a backfill: the same command goes on when they are back (invariants 1 and 6).
+
+These tests stop and kill servers, so they have a set of their own.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+from support.backfills import Running, Site, make_corpus, open_site, until
+
+from sync import local
+from sync.adapters.cassandra.connect import Cassandra, open_cassandra
+from sync.adapters.queue import QUEUE
+from sync.local.stack import Stack
+from sync.settings import Settings
+
+SMALL = "lease_seconds = 5\npage_mb = 0.005\nbatch_mb = 0.005"
+SLOWLY = "backfill.encoded=sleep:0.1"
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """Three servers of this module's own."""
+    folder = tmp_path_factory.mktemp("own") / "servers"
+    local.up(folder)
+    yield Stack(folder)
+    local.down(folder)
+
+
+@pytest.fixture(scope="module")
+def own_settings(stack: Stack) -> Settings:
+    names = Settings.model_fields
+    given = stack.endpoints().env().items()
+    return Settings(_env_file=None, **{k.lower(): v for k, v in given if k.lower() in names})
+
+
+@pytest.fixture(scope="module")
+def own_cassandra(own_settings: Settings) -> Iterator[Cassandra]:
+    with open_cassandra(own_settings) as opened:
+        yield opened
+
+
+@pytest.fixture
+def site(own_settings: Settings, own_cassandra: Cassandra, stack: Stack, tmp_path: Path) -> Iterator[Site]:
+    """Both tables, 600 rows each; servers that a test left down are up again for the next."""
+    with open_site(own_settings, own_cassandra, tmp_path) as opened:
+        opened.configure(SMALL)
+        make_corpus(opened)
+        yield opened
+        for server in stack.servers:
+            server.start()
+
+
+def _begun(site: Site) -> Running:
+    """A backfill in the middle."""
+    running = site.start("backfill", "--json", "--workers", "2", failpoints=SLOWLY)
+    until(lambda: site.sql("SELECT 1 FROM sync.range WHERE state = 'done' OFFSET 10"), what="some ranges done")
+    return running
+
+
+def _check_end(site: Site, running: Running) -> None:
+    result = running.wait()
+    assert result.code == 0, result.err[-3000:]
+    assert "Traceback" not in result.err
+    assert {t["ranges_failed"] for t in result.tables.values()} == {0}
+    site.check_done()
+    site.check_equal("songs", "notes")
+    assert {name: figures[1:] for name, figures in site.totals().items()} == {"songs": (600, 0, 0), "notes": (600, 0, 0)}
+
+
+def test_redis_is_flushed_in_the_middle(site: Site) -> None:
+    """Would break: jobs and registered workers that are gone from Redis are missed for ever."""
+    running = _begun(site)
+    for _ in range(3):
+        site.redis().flushall()
+        time.sleep(0.5)
+    _check_end(site, running)
+
+
+def test_redis_is_flushed_before_a_plain_worker_is_rung_for(site: Site, tmp_path: Path) -> None:
+    """Would break: after a FLUSHALL a worker listens but is registered no more, and a run of `--workers 0` waits for ever."""
+    worker = site.start_rq_worker()
+    site.redis().flushall()
+    result = site.run("backfill", "--json", "--workers", "0")
+    assert result.code == 0, result.err
+    site.check_equal("songs", "notes")
+    assert not worker.ended
+
+
+def test_redis_goes_away_with_the_workers_jobs_and_comes_back_empty(site: Site, stack: Stack) -> None:
+    """Would break: workers that end when Redis is gone, in a loop and with tracebacks, and nobody who rings again."""
+    running = _begun(site)
+    site.redis().flushall()
+    stack.valkey.kill()
+    for process in running.children():
+        process.kill()
+    time.sleep(2)
+    assert not running.ended
+    stack.valkey.start()
+    _check_end(site, running)
+    assert "ringing again later" in running.err
+
+
+@pytest.mark.parametrize("how", ["stop", "kill"])
+def test_postgres_is_restarted(site: Site, stack: Stack, how: str) -> None:
+    """Would break: a batch that is there twice or not at all; a command that ends when its connection does."""
+    running = _begun(site)
+    getattr(stack.postgres, how)()
+    stack.postgres.start()
+    _check_end(site, running)
+
+
+def test_everything_is_killed_at_once(site: Site, stack: Stack) -> None:
+    """Would break: ranges failed for good because Cassandra was away for longer than a few attempts."""
+    running = _begun(site)
+    for server in stack.servers:
+        server.kill()
+    starts = [threading.Thread(target=server.start) for server in stack.servers]
+    for thread in starts:
+        thread.start()
+    for thread in starts:
+        thread.join()
+    _check_end(site, running)
+
+
+def test_a_target_that_stays_away_is_said_in_one_line_and_the_next_run_goes_on(
+    site: Site, stack: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Would break: a traceback instead of what to do; a Ctrl-C that is not heard while the target is away."""
+    running = _begun(site)
+    stack.postgres.kill()
+    until(lambda: "connecting again" in running.err, what="it says so")
+    processes = running.children()
+    running.interrupt()
+    result = running.wait(60)
+    assert result.code == 1
+    assert not psutil.wait_procs(processes, timeout=5)[1], "a job goes on after its command"
+    assert "Go on with: sync backfill" in result.err.splitlines()[-1]
+    assert "Traceback" not in result.err
+    stack.postgres.start()
+    again = site.run("backfill", "--json", "--workers", "2")
+    assert again.code == 0, again.err
+    site.check_done()
+    site.check_equal("songs", "notes")
+    assert site.redis().llen(f"rq:queue:{QUEUE}") == 0

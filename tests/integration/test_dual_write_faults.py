@@ -1,0 +1,315 @@
+"""What goes wrong while servers run: values that do not fit, tables that change, clocks, rechecks left by a backfill."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from datetime import UTC, date, datetime
+from datetime import time as clock_time
+from decimal import Decimal
+from typing import Any
+from uuid import UUID, uuid1, uuid4
+
+import pytest
+from chaos.explain import Op, explained
+from support.dual import Actor, Aside, Table, now_us, prepare
+from support.places import NewPlace, Place
+
+from sync.adapters.cassandra.pages import quoted
+from sync.adapters.postgres.connect import connect
+from sync.adapters.postgres.ledger import Ledger
+from sync.core.ring import WHOLE_RING
+from sync.errors import SyncError
+from sync.flows.dual_write import ForwardWrite
+from sync.settings import Config, DualWriteTuning, load_config
+from sync.stores import DualWriteStore
+from sync.wiring.backfill import make_plan
+from sync.wiring.copying import copy_job
+
+pytest_plugins = ("support.fixtures",)
+SECOND = 1_000_000
+CONFIG = Config(schema_files=(), dual_write=DualWriteTuning(connections=4, heartbeat_seconds=0.2))
+
+
+@pytest.fixture(scope="module")
+def home(new_place: NewPlace) -> Iterator[Place]:
+    with new_place() as place:
+        place.cql(
+            "CREATE TABLE KS.texts (id uuid PRIMARY KEY, t text, n int)",
+            "CREATE TABLE KS.strict (id uuid PRIMARY KEY, t text, n int)",
+            "CREATE TABLE KS.changing (id uuid PRIMARY KEY, t text, n int)",
+        )
+        place.sql(
+            "CREATE TABLE texts (id uuid PRIMARY KEY, t text, n int)",
+            "CREATE INDEX ON texts (t)",
+            "CREATE TABLE strict (id uuid PRIMARY KEY, t text NOT NULL, n int CHECK (n < 100))",
+        )
+        prepare(place.settings, CONFIG, "texts", "strict", "changing")
+        yield place
+
+
+@pytest.fixture(scope="module")
+def store(home: Place) -> Iterator[DualWriteStore]:
+    with DualWriteStore(home.settings, CONFIG) as opened:
+        yield opened
+
+
+def opened(home: Place, name: str, config: Config = CONFIG) -> Any:
+    return closing(Table(home.cassandra, home.settings, config, name))
+
+
+def rejects(home: Place, table: str) -> list[tuple[Any, ...]]:
+    return home.sql(f"SELECT column_name, action, reason FROM sync.reject WHERE table_name = '{table}'")
+
+
+# values that Postgres cannot hold
+
+
+def test_a_value_that_postgres_cannot_hold_is_recorded_and_leaves_no_older_row(home: Place, store: DualWriteStore) -> None:
+    """Would break: the application's write fails, or the target keeps the row of before as if it were this one."""
+    key = {"id": uuid4()}
+    with opened(home, "texts") as table:
+        store.put("texts", {**key, "t": "good", "n": 1})
+        assert store.update("texts", key, {"t": "a\0b"}) is True
+        assert [state for _, state in table.intents()] == ["finished"]
+        table.drained()
+        assert table.target(table.key(**key)) is None
+        ((column, action, reason),) = rejects(home, "texts")
+        assert (column, action) == ("t", "reject")
+        assert "NUL" in reason
+        assert store.get("texts", key) == {**key, "t": "a\0b", "n": 1}
+        store.update("texts", key, {"t": "good again"})
+        assert table.settled(table.key(**key)) == {"t": "good again", "n": 1}
+        assert rejects(home, "texts") == []
+
+
+def test_a_deleted_reject_is_no_reject(home: Place, store: DualWriteStore) -> None:
+    """Would break: a reject that stays for ever and forbids the cut-over."""
+    key = {"id": uuid4()}
+    with opened(home, "texts") as table:
+        store.put("texts", {**key, "t": "\0"})
+        table.drained()
+        assert len(rejects(home, "texts")) == 1
+        store.delete("texts", key)
+        table.drained()
+        assert rejects(home, "texts") == []
+
+
+def test_a_reject_that_a_new_put_mends_is_no_reject(home: Place, store: DualWriteStore) -> None:
+    """Would break: the same, where the guarded write itself brings the good row."""
+    key = {"id": uuid4()}
+    with opened(home, "texts") as table:
+        store.put("texts", {**key, "t": "\0"})
+        table.drained()
+        store.put("texts", {**key, "t": "good"})
+        assert table.settled(table.key(**key)) == {"t": "good", "n": None}
+        assert rejects(home, "texts") == []
+
+
+def test_a_row_too_large_for_an_index_is_a_reject_and_stops_nobody(home: Place, store: DualWriteStore) -> None:
+    """Would break: one row that Postgres refuses with another class of error stops the drain of all, for ever."""
+    bad, good = {"id": uuid4()}, [{"id": uuid4()} for _ in range(3)]
+    incompressible = "".join(random.Random(1).choices("abcdefghijklmnopqrstuvwxyz0123456789", k=20_000))
+    with opened(home, "texts") as table:
+        assert store.put("texts", {**bad, "t": incompressible}) is True
+        writer = table.writer()
+        for key in good:
+            writer.put(table.key(**key), t="x").primary().mark("finished")
+        table.drained()
+        assert table.target(table.key(**bad)) is None
+        assert [table.target(table.key(**key)) for key in good] == [{"t": "x", "n": None}] * 3
+        ((_, action, reason),) = rejects(home, "texts")
+        assert action == "reject"
+        assert "index row" in reason
+        store.delete("texts", bad)
+        table.drained()
+
+
+def test_constraints_of_the_target_are_rejects(home: Place, store: DualWriteStore) -> None:
+    """Would break: a CHECK or NOT NULL of the target fails the application's write, or loses it silently."""
+    unfit, empty = {"id": uuid4()}, {"id": uuid4()}
+    with opened(home, "strict") as table:
+        assert store.put("strict", {**unfit, "t": "a", "n": 100}) is True
+        assert store.put("strict", {**empty, "n": 1}) is True
+        table.drained()
+        assert [table.target(table.key(**k)) for k in (unfit, empty)] == [None, None]
+        assert len(rejects(home, "strict")) == 2
+        store.put("strict", {**unfit, "t": "a", "n": 99})
+        store.update("strict", empty, {"t": "now"})
+        assert table.settled(table.key(**unfit)) == {"t": "a", "n": 99}
+        assert table.settled(table.key(**empty)) == {"t": "now", "n": 1}
+
+
+def test_an_update_beside_a_column_that_takes_no_null_is_written_at_once(home: Place, store: DualWriteStore) -> None:
+    """Would break: every partial update of such a table is taken for a reject and waits for a worker."""
+    key = {"id": uuid4()}
+    store.put("strict", {**key, "t": "a", "n": 1})
+    store.update("strict", key, {"n": 2})
+    with opened(home, "strict") as table:
+        assert table.intents(table.key(**key)) == []
+        assert table.target(table.key(**key)) == {"t": "a", "n": 2}
+
+
+def test_what_sync_toml_says_of_rejects_holds_for_dual_writes(home: Place) -> None:
+    """Would break: a backfill strips NULs as it was told, and a write of the same row is rejected."""
+    home.configure('schema_files = []\n[tables.texts.on_reject]\nt = "strip-nul"\n')
+    config = load_config(home.commands.folder / "sync.toml")
+    key = {"id": uuid4()}
+    with DualWriteStore(home.settings, config) as store, opened(home, "texts", config) as table:
+        store.put("texts", {**key, "t": "a\0b"})
+        table.drained()
+        assert table.target(table.key(**key)) == {"t": "ab", "n": None}
+        assert [action for _, action, _ in rejects(home, "texts")] == ["strip-nul"]
+    home.sql("DELETE FROM sync.reject")
+
+
+def test_a_target_that_lost_a_column_costs_the_caller_nothing(home: Place, store: DualWriteStore) -> None:
+    """Would break: the primary has acknowledged, and the application gets Postgres's error (invariant 8)."""
+    key = {"id": uuid4()}
+    store.put("changing", {**key, "t": "a", "n": 1})
+    home.sql("ALTER TABLE changing RENAME COLUMN n TO m")
+    try:
+        assert store.put("changing", {**key, "t": "b", "n": 2}) is True
+        assert store.update("changing", key, {"n": 3}) is True
+        with opened_before(home) as table:
+            with pytest.raises(SyncError, match=r'"n"'):
+                table.drain()
+            ((attempts, error),) = set(home.sql("SELECT attempts, error FROM sync.intent WHERE table_name = 'changing'"))
+            assert attempts == 1
+            assert '"n"' in error
+    finally:
+        home.sql("ALTER TABLE changing RENAME COLUMN m TO n")
+    with opened(home, "changing") as table:
+        assert table.settled(table.key(**key)) == {"t": "b", "n": 3}
+
+
+def opened_before(home: Place) -> Any:
+    """A worker that has read the table's columns before they were changed."""
+    home.sql("ALTER TABLE changing RENAME COLUMN m TO n")
+    made = Table(home.cassandra, home.settings, CONFIG, "changing")
+    home.sql("ALTER TABLE changing RENAME COLUMN n TO m")
+    return closing(made)
+
+
+# clocks
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_clocks_five_seconds_apart_converge_to_cassandras_answer(home: Place, seed: int) -> None:
+    """Would break: of two hosts the one that is behind loses its acknowledged writes, or the sides differ."""
+    rng, key_id = random.Random(seed), uuid4()
+    with opened(home, "texts") as table:
+        key, ops = table.key(id=key_id), []
+        writers = [table.writer(clock=now_us() + skew * SECOND) for skew in (5, -5)]
+        waiting: list[tuple[int, Any]] = []
+        for n in range(14):
+            writer: Actor = rng.choice(writers)
+            kind = rng.choice(["put", "update", "update", "delete"])
+            values = {"put": {"t": f"p{n}", "n": n}, "update": {"t": f"u{n}"} if n % 2 else {"n": n}, "delete": {}}[kind]
+            begin = time.monotonic()
+            write = writer.begin(kind, key, **values).primary()  # type: ignore[arg-type]
+            late = rng.random() < 0.4
+            if late:
+                waiting.append((n, write))
+            else:
+                write.target()
+            # Its answer comes with its last step: until then the others are at the same time.
+            ops.append([kind, values, begin, float("inf") if late else time.monotonic()])
+            if waiting and rng.random() < 0.4:
+                late_n, held = waiting.pop(rng.randrange(len(waiting)))
+                held.target()
+                ops[late_n][3] = time.monotonic()
+        for _, held in waiting:
+            held.target()
+        last = table.settled(key)
+        made = [Op(k, {"ab"["tn".index(c)]: str(v) for c, v in vs.items()}, b, e, "must") for k, vs, b, e in ops]
+        state = None if last is None else tuple(None if last[c] is None else str(last[c]) for c in "tn")
+        assert explained(None, made, state), (last, made)  # type: ignore[arg-type]
+
+
+def test_a_skewed_writer_is_shown(home: Place) -> None:
+    """Would break: nobody sees that a clock is wrong."""
+    with DualWriteStore(home.settings, CONFIG) as store:
+        store.put("texts", {"id": uuid4()})
+        time.sleep(0.6)
+        ((skew,),) = home.sql(
+            "SELECT clock_skew_us FROM sync.writer WHERE state = 'active' ORDER BY registered_at DESC LIMIT 1"
+        )
+        assert abs(skew) < SECOND
+
+
+# what a backfill leaves
+
+COMPOSITE = (
+    "CREATE TABLE KS.wide (u uuid, t text, ts timestamp, dt date, tm time, n decimal, vi varint, ip inet, b blob, o boolean, "
+    "i int, s smallint, y tinyint, bi bigint, d double, tu timeuuid, fl frozen<list<int>>, fs frozen<set<text>>, "
+    "fm frozen<map<text, int>>, ft frozen<tuple<int, text>>, x text, "
+    "PRIMARY KEY ((u, t), ts, dt, tm, n, vi, ip, b, o, i, s, y, bi, d, tu, fl, fs, fm, ft))"
+)
+VALUES: list[dict[str, Any]] = [
+    {
+        "u": UUID(int=1), "t": "", "ts": datetime(2020, 1, 2, 3, 4, 5, 6000, UTC), "dt": date(2020, 2, 29),
+        "tm": clock_time(23, 59, 59, 999999), "n": Decimal("1.50"), "vi": -(2**70), "ip": "10.0.0.1", "b": b"\x00\xff",
+        "o": True, "i": -1, "s": -2, "y": -3, "bi": -4, "d": -0.5, "tu": uuid1(), "fl": [2, 1], "fs": {"b", "a"},
+        "fm": {"b": 1, "a": 2}, "ft": (1, "x"),
+    },
+    {
+        "u": UUID(int=2), "t": "ü", "ts": datetime(1, 1, 1, tzinfo=UTC), "dt": date(9999, 12, 31), "tm": clock_time(0),
+        "n": Decimal("-0.00"), "vi": 0, "ip": "2001:db8::1", "b": b"", "o": False, "i": 0, "s": 0, "y": 0, "bi": 2**63 - 1,
+        "d": 0.1, "tu": uuid1(), "fl": [], "fs": set(), "fm": {}, "ft": (2, ""),
+    },
+]  # fmt: skip
+
+
+def test_rechecks_of_a_backfill_are_drained_whatever_their_key(new_place: NewPlace) -> None:
+    """Would break: a key that a backfill left to be looked at again and that cannot be read back from its bytes: stuck."""
+    with new_place() as place:
+        place.cql(COMPOSITE)
+        prepare(place.settings, CONFIG, "wide")
+        with opened(place, "wide") as table:
+            for values in VALUES:
+                put_by_cql(place, values, "before")
+            backfill(place)
+            assert table.check_count() == len(VALUES)
+            for values in VALUES:
+                put_by_cql(place, values, "after")
+            backfill(place)
+            assert table.intents() == [("recheck", "finished")] * len(VALUES)
+            table.drained()
+            assert {row["x"] for row in table._all_target().values()} == {"after"}
+            assert table.check_count() == len(VALUES)
+
+
+def put_by_cql(place: Place, values: dict[str, Any], x: str) -> None:
+    names = [*values, "x"]
+    prepared = place.cassandra.session.prepare(
+        f"INSERT INTO {quoted(place.keyspace)}.wide ({', '.join(names)}) VALUES ({', '.join('?' * len(names))})"
+    )
+    place.cassandra.session.execute(prepared, [*values.values(), x])
+
+
+def backfill(place: Place) -> None:
+    plan = make_plan(place.settings, CONFIG, None)
+    with closing(connect(place.settings, autocommit=True)) as connection:
+        ledger = Ledger(connection, 30)
+        runs = ledger.begin({t.name: WHOLE_RING.split(2) for t in plan.tables})
+        copy_job(place.settings, CONFIG, runs, lambda: False)
+        assert all(ledger.finish(run) for run in runs)
+
+
+def test_many_stuck_intents_are_drained(home: Place) -> None:
+    """Would break: after a long outage the drain takes as long again, or all of it in memory."""
+    with opened(home, "texts") as table:
+        writer = table.writer()
+        mutations = [writer.mutation("put", table.key(id=uuid4()), t=f"{i}") for i in range(1500)]
+        flow = ForwardWrite(writer.journal, table.rows, Aside(), "queued")
+        for mutation in mutations:
+            flow.write(mutation)
+        assert len(table.intents()) == len(mutations)
+        begin = time.monotonic()
+        table.drained()
+        seconds = time.monotonic() - begin
+        assert table.target(mutations[-1].key) == {"t": "1499", "n": None}
+        assert seconds < 60, f"{len(mutations) / seconds:.0f} keys/s"

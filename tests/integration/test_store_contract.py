@@ -1,0 +1,440 @@
+"""One interface, three stores: the same calls with the same results over Cassandra, over Postgres, and over both at once."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+from uuid import UUID, uuid1, uuid4
+
+import pytest
+from support.dual import Table, prepare
+from support.places import NewPlace, Place
+
+from sync.adapters.postgres.connect import connect
+from sync.errors import SyncError, WriteRefused
+from sync.settings import Config, DualWriteTuning
+from sync.stores import CqlStore, DualWriteStore, PostgresStore
+
+pytest_plugins = ("support.fixtures",)
+CONFIG = Config(schema_files=(), dual_write=DualWriteTuning(connections=8))
+Store = CqlStore | PostgresStore | DualWriteStore
+TABLES = (
+    "CREATE TABLE KS.songs (id uuid PRIMARY KEY, title text, year int, length double, made timestamp, tags map<text, text>)",
+    "CREATE TABLE KS.notes (piece text, at int, pitch int, words text, PRIMARY KEY (piece, at))",
+    "CREATE TABLE KS.embeddings (song_id uuid PRIMARY KEY, model text, embedding vector<float, 3>)",
+    "CREATE CUSTOM INDEX ON KS.embeddings (embedding) USING 'StorageAttachedIndex' "
+    "WITH OPTIONS = {'similarity_function': 'cosine'}",
+    "CREATE TABLE KS.kinds (k uuid PRIMARY KEY, t text, a ascii, i int, b bigint, s smallint, y tinyint, f float, d double, "
+    "o boolean, x blob, u uuid, tu timeuuid, ts timestamp, dt date, n decimal, vi varint, ip inet, "
+    "m map<text, text>, mi map<text, int>, l list<text>, li list<int>, st set<text>, si set<int>, su set<uuid>, ml map<text, frozen<set<text>>>, v vector<float, 4>)",
+)
+NAMES = ("songs", "notes", "embeddings", "kinds")
+
+
+@pytest.fixture(scope="module")
+def home(new_place: NewPlace) -> Iterator[Place]:
+    with new_place() as place:
+        place.cql(*TABLES)
+        prepare(place.settings, CONFIG, *NAMES)
+        yield place
+
+
+@pytest.fixture(scope="module", params=["astra", "postgres", "dual"])
+def store(request: pytest.FixtureRequest, home: Place) -> Iterator[Store]:
+    made: dict[str, Callable[[], Store]] = {
+        "astra": lambda: CqlStore(home.settings),
+        "postgres": lambda: PostgresStore(home.settings),
+        "dual": lambda: DualWriteStore(home.settings, CONFIG),
+    }
+    with made[request.param]() as opened:
+        yield opened
+
+
+@pytest.fixture(scope="module")
+def other(home: Place) -> Iterator[PostgresStore]:
+    """The target, seen from outside."""
+    with PostgresStore(home.settings) as opened:
+        yield opened
+
+
+@pytest.fixture
+def same(store: Store, other: PostgresStore) -> Callable[[str, dict[str, Any]], dict[str, Any] | None]:
+    """What the store holds; where it is both, both sides hold it."""
+
+    def read(table: str, key: dict[str, Any]) -> dict[str, Any] | None:
+        found = store.get(table, key)
+        if isinstance(store, DualWriteStore):
+            assert other.get(table, key) == found, "the sides differ"
+        return found
+
+    return read
+
+
+Same = Callable[[str, dict[str, Any]], dict[str, Any] | None]
+EMPTY = {"title": None, "year": None, "length": None, "made": None, "tags": None}
+
+
+def test_a_row_comes_back_as_it_was_put(store: Store, same: Same) -> None:
+    """Would break: the interface."""
+    row = {"id": uuid4(), "title": "One", "year": 1900, "length": 1.5, "made": datetime(2020, 1, 2, 3, 4, 5, 6000, UTC),
+           "tags": {"a": "b"}}  # fmt: skip
+    assert store.put("songs", row) is True
+    assert same("songs", {"id": row["id"]}) == row
+
+
+def test_a_row_that_is_not_there_is_none(store: Store, same: Same) -> None:
+    """Would break: absent and empty are one."""
+    assert same("songs", {"id": uuid4()}) is None
+
+
+def test_a_column_left_out_of_a_put_becomes_null(store: Store, same: Same) -> None:
+    """Would break: a put that leaves old values in place."""
+    key = {"id": uuid4()}
+    store.put("songs", {**key, "title": "a", "year": 1, "tags": {"x": "y"}})
+    store.put("songs", {**key, "title": "b"})
+    assert same("songs", key) == {**EMPTY, **key, "title": "b"}
+
+
+def test_a_row_of_its_key_alone_exists(store: Store, same: Same) -> None:
+    """Would break: a row with nothing but nulls is taken for none."""
+    key = {"id": uuid4()}
+    store.put("songs", key)
+    assert same("songs", key) == {**EMPTY, **key}
+
+
+def test_an_update_changes_what_it_names(store: Store, same: Same) -> None:
+    """Would break: partial updates."""
+    key = {"id": uuid4()}
+    store.put("songs", {**key, "title": "a", "year": 1})
+    assert store.update("songs", key, {"year": 2, "tags": {"a": "b"}}) is True
+    assert same("songs", key) == {**EMPTY, **key, "title": "a", "year": 2, "tags": {"a": "b"}}
+    assert store.update("songs", key, {"title": None, "year": None, "tags": None}) is True
+    assert same("songs", key) == {**EMPTY, **key}
+
+
+def test_an_update_of_an_absent_row(store: Store, home: Place) -> None:
+    """Would break: with Postgres primary nothing is written and the caller hears it; with Cassandra the row is made."""
+    key = {"id": uuid4()}
+    made = store.update("songs", key, {"title": "a"})
+    assert made is not isinstance(store, PostgresStore)
+    found = store.get("songs", key)
+    assert found == (None if isinstance(store, PostgresStore) else {**EMPTY, **key, "title": "a"})
+
+
+def test_a_deleted_row_is_gone_and_may_come_back(store: Store, same: Same) -> None:
+    """Would break: deletes, and rows that are put again after one."""
+    key = {"id": uuid4()}
+    store.put("songs", {**key, "title": "a", "year": 1})
+    assert store.delete("songs", key) is True
+    assert same("songs", key) is None
+    assert store.delete("songs", key) is True
+    store.put("songs", {**key, "title": "b"})
+    assert same("songs", key) == {**EMPTY, **key, "title": "b"}
+
+
+def test_a_key_of_several_columns(store: Store, same: Same) -> None:
+    """Would break: clustering keys."""
+    for at in range(3):
+        store.put("notes", {"piece": "p", "at": at, "pitch": at})
+    store.update("notes", {"piece": "p", "at": 1}, {"words": "la"})
+    store.delete("notes", {"piece": "p", "at": 2})
+    assert same("notes", {"at": 1, "piece": "p"}) == {"piece": "p", "at": 1, "pitch": 1, "words": "la"}
+    assert same("notes", {"piece": "p", "at": 2}) is None
+    assert same("notes", {"piece": "p", "at": 0}) == {"piece": "p", "at": 0, "pitch": 0, "words": None}
+
+
+def test_put_many_and_count(store: Store, same: Same) -> None:
+    """Would break: a row of many is left out, or is counted twice."""
+    before = store.count("songs")
+    rows = [{**EMPTY, "id": uuid4(), "title": f"{i}"} for i in range(25)]
+    assert store.put_many("songs", (row for row in rows)) is True
+    assert store.count("songs") == before + 25
+    assert [same("songs", {"id": row["id"]}) for row in rows] == rows
+    assert store.put_many("songs", []) is True
+    for row in rows:
+        store.delete("songs", {"id": row["id"]})
+    assert store.count("songs") == before
+
+
+def test_search_finds_the_nearest_first(store: Store) -> None:
+    """Would break: an order or a similarity that depends on the store."""
+    model = uuid4().hex
+    vectors = {(1.0, 0.0, 0.0): 1.0, (0.8, 0.6, 0.0): 0.9, (0.0, 1.0, 0.0): 0.5, (-1.0, 0.0, 0.0): 0.0}
+    for vector in vectors:
+        store.put("embeddings", {"song_id": uuid4(), "model": model, "embedding": list(vector)})
+    found = [
+        (row, score) for row, score in store.search("embeddings", "embedding", [2.0, 0.0, 0.0], 50) if row["model"] == model
+    ]
+    assert [score for _, score in found] == pytest.approx(list(vectors.values()), abs=1e-6)
+    assert [row["embedding"] for row, _ in found] == [pytest.approx(v) for v in vectors]
+    assert len(store.search("embeddings", "embedding", (1, 0, 0), 2)) == 2
+
+
+# values
+
+VALUES: dict[str, list[Any]] = {
+    "t": ["", "héllo", "\U0001f3b5", "a'b\"c\\d\n", "x" * 20_000],
+    "a": ["", "ascii"],
+    "i": [0, -(2**31), 2**31 - 1],
+    "b": [0, -(2**63), 2**63 - 1],
+    "s": [-(2**15), 2**15 - 1],
+    "y": [-128, 127],
+    "f": [0.0, 1.5, 0.10000000149011612, -3.4028234663852886e38, math.inf],
+    "d": [0.1, -1e308, 5e-324, math.inf],
+    "o": [True, False],
+    "x": [b"", b"\x00\xff"],
+    "u": [UUID(int=0), UUID("12345678-1234-4234-8234-123456789abc")],
+    "tu": [uuid1()],
+    "ts": [datetime(1970, 1, 1, tzinfo=UTC), datetime(1, 1, 1, tzinfo=UTC), datetime(9999, 12, 31, 23, 59, 59, 999000, UTC)],
+    "dt": [date(1970, 1, 1), date(1, 1, 1), date(9999, 12, 31)],
+    "n": [Decimal("0"), Decimal("-123456789012345678901234567890.0123456789"), Decimal("0.10")],
+    "vi": [0, 2**100, -(2**100)],
+    "m": [{"a": "b"}, {"ü": "", "": "x"}],
+    "mi": [{"a": 1, "b": -2}],
+    "l": [["b", "a", "b"]],
+    "li": [[3, 1, 2]],
+    "v": [[0.10000000149011612, -1.0, 3.4028234663852886e38, 0.0]],
+}
+CASES = [(name, value) for name, values in VALUES.items() for value in values]
+
+
+@pytest.mark.parametrize(("name", "value"), CASES, ids=[f"{n}{i}" for i, (n, _) in enumerate(CASES)])
+def test_values_come_back_as_they_were(store: Store, same: Same, name: str, value: Any) -> None:
+    """Would break: an application that reads something else after the cut-over than before."""
+    key = {"k": uuid4()}
+    store.put("kinds", {**key, name: value})
+    found = (same("kinds", key) or {})[name]
+    assert found == value
+    assert type(found) is type(value) or name == "vi", "Postgres has no integer without end: it is a Decimal"
+    store.update("kinds", key, {name: None})
+    assert (same("kinds", key) or {name: ""})[name] is None
+
+
+@pytest.mark.parametrize(
+    ("name", "given", "found"),
+    [
+        ("st", {"b", "a", "c", "é", "Z"}, ["Z", "a", "b", "c", "é"]),
+        ("st", ["b", "a", "b"], ["a", "b"]),
+        ("si", {3, -1, 200}, [-1, 3, 200]),
+        ("ml", {"x": {"b", "a", "c"}}, {"x": ["a", "b", "c"]}),
+        ("ip", "10.0.0.1", "10.0.0.1"),
+        ("ip", "2001:db8::1", "2001:db8::1"),
+        ("m", {}, None),
+        ("l", [], None),
+        ("f", 0.1, 0.10000000149011612),
+        ("ts", datetime(2020, 1, 2, 3, 4, 5), datetime(2020, 1, 2, 3, 4, 5, tzinfo=UTC)),
+        ("ts", datetime(2020, 1, 2, 3, 4, 5, 123456, UTC), datetime(2020, 1, 2, 3, 4, 5, 123000, UTC)),
+        ("v", (1, 2, 3, 4), [1.0, 2.0, 3.0, 4.0]),
+    ],
+    ids=str,
+)
+def test_values_that_change_change_alike(store: Store, same: Same, name: str, given: Any, found: Any) -> None:
+    """Would break: what Cassandra makes of a value (a set is sorted, milliseconds) differs from what Postgres makes of it."""
+    if isinstance(store, PostgresStore) and (found is None or name == "ts" or isinstance(given, list)):
+        pytest.skip("Postgres keeps empty collections and microseconds, and knows no sets")
+    key = {"k": uuid4()}
+    store.put("kinds", {**key, name: given})
+    assert (same("kinds", key) or {})[name] == found
+
+
+def test_uuids_of_a_set_stand_in_cassandras_order(home: Place, other: PostgresStore) -> None:
+    """Would break: the target holds a set in Python's order until a drift pass finds it different."""
+    values = {uuid1(), uuid1(), *(uuid4() for _ in range(6)), UUID(int=0), UUID(int=2**128 - 1)}
+    key = {"k": uuid4()}
+    with DualWriteStore(home.settings, CONFIG) as store:
+        store.put("kinds", {**key, "su": values})
+        found = (store.get("kinds", key) or {})["su"]
+    assert set(found) == values
+    assert (other.get("kinds", key) or {})["su"] == [str(v) for v in found]
+
+
+# bad input
+
+BAD_ROWS: list[tuple[str, str, dict[str, Any]]] = [
+    ("songs", "wrong", {"wrong": 1}),
+    ("songs", "year", {"year": "1999"}),
+    ("songs", "year", {"year": "x"}),
+    ("songs", "year", {"year": 2**31}),
+    ("songs", "year", {"year": 1.5}),
+    ("songs", "title", {"title": 5}),
+    ("songs", "title", {"title": b"x"}),
+    ("songs", "made", {"made": "yesterday"}),
+    ("songs", "tags", {"tags": ["a"]}),
+    ("songs", "tags", {"tags": "a"}),
+    ("songs", "length", {"length": "long"}),
+    ("embeddings", "embedding", {"embedding": [1.0, 2.0]}),
+    ("embeddings", "embedding", {"embedding": [1.0, 2.0, "x"]}),
+    ("embeddings", "embedding", {"embedding": "[1,2,3]"}),
+    ("kinds", "u", {"u": "no uuid"}),
+    ("kinds", "o", {"o": "yes"}),
+    ("kinds", "x", {"x": "text"}),
+    ("kinds", "ip", {"ip": "nowhere"}),
+    ("kinds", "s", {"s": 40_000}),
+    ("kinds", "li", {"li": ["a"]}),
+    ("kinds", "l", {"l": "abc"}),
+    ("kinds", "dt", {"dt": "someday"}),
+    ("kinds", "n", {"n": "1,5"}),
+]
+KEYS = {"songs": "id", "embeddings": "song_id", "kinds": "k"}
+
+
+@pytest.mark.parametrize(("table", "name", "values"), BAD_ROWS, ids=[f"{n}-{v!s:.20}" for _, n, v in BAD_ROWS])
+def test_bad_values_are_refused_by_name(
+    store: Store, other: PostgresStore, table: str, name: str, values: dict[str, Any]
+) -> None:
+    """Would break: a value of the wrong type is written on one side, or nobody knows which field it was."""
+    if isinstance(store, PostgresStore) and name in ("tags", "l", "li"):
+        pytest.skip("any JSON is good for a jsonb column")
+    key = {KEYS[table]: uuid4()}
+    with pytest.raises(WriteRefused, match=rf"\b{name}\b"):
+        store.put(table, {**key, **values})
+    assert store.get(table, key) is None
+    store.put(table, key)
+    with pytest.raises(WriteRefused, match=rf"\b{name}\b"):
+        store.update(table, key, values)
+    found = store.get(table, key)
+    assert found is not None and all(v is None for n, v in found.items() if n not in key)
+
+
+def _calls(store: Store) -> dict[str, Callable[[], object]]:
+    key = {"id": uuid4()}
+    return {
+        "nowhere": lambda: store.put("nowhere", key),
+        "nowhere ": lambda: store.get("nowhere", key),
+        "nowhere  ": lambda: store.update("nowhere", key, {"title": "a"}),
+        "nowhere   ": lambda: store.delete("nowhere", key),
+        "nowhere    ": lambda: store.count("nowhere"),
+        "nowhere     ": lambda: store.search("nowhere", "embedding", [1.0]),
+        "id": lambda: store.put("songs", {"title": "a"}),
+        "id ": lambda: store.put("songs", {"id": None, "title": "a"}),
+        "id  ": lambda: store.get("songs", {}),
+        "id   ": lambda: store.delete("songs", {}),
+        "id    ": lambda: store.update("songs", {}, {"title": "a"}),
+        "id     ": lambda: store.update("songs", key, {"id": uuid4()}),
+        "id      ": lambda: store.get("songs", {"id": "no uuid"}),
+        "id       ": lambda: store.delete("songs", {"id": 5}),
+        "title": lambda: store.delete("songs", {**key, "title": "a"}),
+        "title ": lambda: store.get("songs", {"title": "a"}),
+        "at": lambda: store.delete("notes", {"piece": "p"}),
+        "no column": lambda: store.update("songs", key, {}),
+        "model": lambda: store.search("embeddings", "model", [1.0, 2.0, 3.0]),
+        "embedding": lambda: store.search("embeddings", "embedding", [1.0]),
+        "wrong": lambda: store.search("embeddings", "wrong", [1.0, 2.0, 3.0]),
+    }
+
+
+@pytest.mark.parametrize("name", list(_calls(None)))  # type: ignore[arg-type]
+def test_bad_calls_are_refused_by_name(store: Store, name: str) -> None:
+    """Would break: a call with an unknown table or column, or without its key, ends in a driver's error, or in a write."""
+    before = store.count("songs"), store.count("notes")
+    with pytest.raises(WriteRefused, match=name.strip()):
+        _calls(store)[name]()
+    assert (store.count("songs"), store.count("notes")) == before
+
+
+def test_what_cassandra_refuses_is_written_nowhere(home: Place, other: PostgresStore) -> None:
+    """Would break: the primary says no, and the secondary has the row (rule 13)."""
+    with DualWriteStore(home.settings, CONFIG) as store, pytest.raises(WriteRefused, match="empty"):
+        store.put("notes", {"piece": "", "at": 1})
+    assert other.get("notes", {"piece": "", "at": 1}) is None
+    assert home.sql("SELECT * FROM sync.intent") == []
+
+
+def test_a_key_that_postgres_cannot_hold_is_refused(home: Place) -> None:
+    """Would break: a row that can never be in Postgres is acknowledged, or the application sees an internal error."""
+    with DualWriteStore(home.settings, CONFIG) as store:
+        for call in (
+            lambda: store.put("notes", {"piece": "a\0b", "at": 1}),
+            lambda: store.update("notes", {"piece": "a\0b", "at": 1}, {"pitch": 1}),
+            lambda: store.delete("notes", {"piece": "a\0b", "at": 1}),
+        ):
+            with pytest.raises(WriteRefused, match="piece"):
+                call()
+        assert store.get("notes", {"piece": "a", "at": 1}) is None
+
+
+# the store itself
+
+
+def test_32_threads_share_one_store(store: Store, same: Same, home: Place) -> None:
+    """Would break: state that threads share; a connection that is lost for each error."""
+    ids = [uuid4() for _ in range(8)]
+
+    def work(n: int) -> None:
+        for i in range(4):
+            key = {"id": ids[(n + i) % len(ids)]}
+            store.put("songs", {**key, "title": f"{n}", "year": n})
+            store.update("songs", key, {"length": float(n)})
+            store.get("songs", key)
+            with pytest.raises(WriteRefused):
+                store.put("songs", {"title": "no key"})
+            store.delete("songs", {"id": uuid4()})
+            own = {"id": uuid4()}
+            store.put("songs", {**own, "year": n})
+            assert (store.get("songs", own) or {})["year"] == n
+
+    with ThreadPoolExecutor(32) as pool:
+        for done in [pool.submit(work, n) for n in range(32)]:
+            done.result(120)
+    if isinstance(store, DualWriteStore):
+        with closing(_Drained(home)) as drained:
+            drained.table.drained()
+    for key in ids:
+        found = same("songs", {"id": key})
+        assert found is not None and found["title"] == str(found["year"]), "a row that nobody has put"
+
+
+class _Drained:
+    def __init__(self, home: Place) -> None:
+        self.table = Table(home.cassandra, home.settings, CONFIG, "songs")
+
+    def close(self) -> None:
+        self.table.close()
+
+
+def test_a_closed_store_leaves_no_connection_and_signs_off(home: Place) -> None:
+    """Would break: connections that stay, and writers that a cut-over waits for."""
+    before = home.sql("SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()")
+    with DualWriteStore(home.settings, CONFIG) as store:
+        store.put("songs", {"id": uuid4()})
+        assert [row[0] for row in home.sql("SELECT state FROM sync.writer WHERE state = 'active'")] != []
+        ((name,),) = home.sql("SELECT id FROM sync.writer ORDER BY registered_at DESC LIMIT 1")
+    ((state, unrecorded),) = home.sql(f"SELECT state, unrecorded FROM sync.writer WHERE id = '{name}'")
+    assert (state, unrecorded) == ("signed_off", 0)
+    assert home.sql("SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()") == before
+
+
+def test_dual_writes_begin_before_the_first_backfill(new_place: NewPlace) -> None:
+    """Would break: all writers must write to both sides before a backfill begins (rule 3): its columns cannot come with it."""
+    with new_place() as place:
+        place.cql("CREATE TABLE KS.songs (id uuid PRIMARY KEY, title text)")
+        prepare(place.settings, CONFIG)
+        key = {"id": uuid4()}
+        with DualWriteStore(place.settings, CONFIG) as store:
+            assert store.put("songs", {**key, "title": "a"})
+            assert store.update("songs", key, {"title": "b"})
+        assert place.sql("SELECT title FROM songs") == [("b",)]
+        assert place.sql("SELECT * FROM sync.intent") == []
+
+
+def test_without_the_state_schema_the_store_says_what_to_do(new_place: NewPlace) -> None:
+    """Would break: a traceback of the driver where `sync schema apply` was forgotten."""
+    with new_place() as place:
+        place.cql("CREATE TABLE KS.songs (id uuid PRIMARY KEY, title text)")
+        with closing(connect(place.settings, autocommit=True)) as connection:
+            connection.execute("CREATE TABLE songs (id uuid PRIMARY KEY, title text)")
+        with pytest.raises(SyncError, match="sync schema apply"):
+            DualWriteStore(place.settings, CONFIG)
+
+
+def test_null_does_not_mean_left_alone(store: Store, same: Same) -> None:
+    """Would break: an explicit null of an update that is dropped."""
+    key = {"id": uuid4()}
+    store.put("songs", {**key, "title": "a", "made": datetime.now(UTC) - timedelta(days=1)})
+    store.update("songs", key, {"title": None})
+    assert (same("songs", key) or {"title": ""})["title"] is None
