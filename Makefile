@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: setup demo test check format bench-backfill clean
+.PHONY: setup demo test check format bench-backfill bench-dual-write chaos clean
 
 setup: $(STAMP)
 
@@ -32,6 +32,12 @@ format: $(STAMP)
 
 bench-backfill: $(STAMP)
 	$(BIN)/python -m benchmarks.backfill
+
+bench-dual-write: $(STAMP)
+	$(BIN)/python -m benchmarks.dual_write
+
+chaos: $(STAMP)
+	$(BIN)/python -m tests.chaos.run --trials 50
 
 clean:
 	-$(BIN)/sync local down

@@ -208,12 +208,12 @@ class Site:
         self._running.append(Running([sys.executable, "-m", "sync", *arguments], self.folder, env))
         return self._running[-1]
 
-    def start_rq_worker(self, *arguments: str, name: str = "elsewhere") -> Running:
+    def start_rq_worker(self, *arguments: str, name: str = "elsewhere", **more: str) -> Running:
         """Start `rq worker sync` as a user does: in some folder, with nothing but the environment; wait until it listens."""
         folder = self.folder / name
         folder.mkdir()
         rq = str(Path(sys.executable).with_name("rq"))
-        self._running.append(Running([rq, "worker", "sync", *arguments], folder, self.env))
+        self._running.append(Running([rq, "worker", "sync", *arguments], folder, {**self.env, **more}))
         with closing(self.redis()) as queue:
             before = queue.scard("rq:workers:sync")
             until(lambda: int(queue.scard("rq:workers:sync")) > int(before), what="the worker registers")  # type: ignore[arg-type]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable, Mapping, Sized
 from datetime import UTC, datetime, timedelta
-from decimal import Decimal
 from ipaddress import IPv4Address, IPv6Address
 from typing import Any
 from uuid import UUID
@@ -69,11 +68,17 @@ class Cells:
             raise WriteRefused(f"{self._table.name}: the key column {name}: {reject}") from None
 
     def known_key(self, canonical: bytes, mutation: bytes | None, read: Callable[[bytes], list[Any]]) -> Key:
-        """The key of an intent: from the raw cells in its mutation, or from the values that `read` finds in its bytes."""
+        """The key of an intent: from the raw cells in its mutation, or from the values that `read` finds in its bytes.
+
+        Raises WriteRefused or ValueError where neither tells it.
+        """
         if mutation is not None:
             return self._key(unpack_cells(mutation)[0])
-        values = dict(zip(self.key_names, map(_for_driver, read(canonical)), strict=True))
-        return self.key(values)
+        values = {n: _for_driver(self._cql[n], v) for n, v in zip(self.key_names, read(canonical), strict=True)}
+        key = self.key(values)
+        if key.canonical != canonical:
+            raise ValueError(f"the key {values} cannot be told from its bytes")
+        return key
 
     def only_key(self, values: Mapping[str, Any]) -> Key:
         """The key, where nothing else may be given."""
@@ -183,8 +188,8 @@ def _standard(value: Date | Time) -> Any:
         return value  # a year that Python does not know
 
 
-def _for_driver(value: Any) -> Any:
+def _for_driver(kind: CqlType, value: Any) -> Any:
     """A value that psycopg read, as the driver takes it."""
-    if isinstance(value, Decimal) and value == value.to_integral_value():
+    if kind.name == "varint":
         return int(value)
     return str(value) if isinstance(value, IPv4Address | IPv6Address) else value

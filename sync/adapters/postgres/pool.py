@@ -15,6 +15,9 @@ from sync.settings import Settings
 
 Pool = ConnectionPool[Connection]
 _CHECK_AFTER_SECONDS = 1.0
+_SET_UP = (
+    "SELECT set_config('statement_timeout', %s, false), set_config('default_transaction_isolation', 'read committed', false)"
+)
 
 
 class _Check:
@@ -53,8 +56,8 @@ def open_pool(settings: Settings, size: int, timeout: float = 30.0) -> Pool:
     def configure(connection: Connection) -> None:
         register(connection)
         connection.isolation_level = IsolationLevel.READ_COMMITTED
-        # Not as a start-up option, which a transaction pooler refuses.
-        connection.execute("SELECT set_config('statement_timeout', %s, false)", (str(int(timeout * 1000)),))
+        # Not as start-up options, which a transaction pooler refuses. The isolation level is for lone statements, too.
+        connection.execute(_SET_UP, (str(int(timeout * 1000)),))
         if pooled:
             connection.prepare_threshold = None
 
