@@ -102,7 +102,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     console.set_up_logging()
     try:
         module = importlib.import_module(f"sync.commands.{args.run}")
-        return int(module.run(args))
+        code = int(module.run(args))
+        sys.stdout.flush()  # here, where a reader that went away is no error
+        return code
     except Interrupted as error:
         console.say(str(error))
         return ERROR

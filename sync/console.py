@@ -24,7 +24,10 @@ err = Console(stderr=True, highlight=False, soft_wrap=not sys.stderr.isatty())
 
 def set_up_logging() -> None:
     """Warnings of this project and its libraries, a line each, to stderr."""
-    logging.basicConfig(level=logging.WARNING, format="%(message)s", handlers=[RichHandler(console=err, show_path=False)])
+    plain = logging.StreamHandler()
+    plain.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    shown = RichHandler(console=err, show_path=False) if err.is_terminal else plain
+    logging.basicConfig(level=logging.WARNING, format="%(message)s", handlers=[shown])
     # The driver reports what it cures itself (a closed connection, a schema that is being agreed upon).
     logging.getLogger("cassandra").setLevel(logging.ERROR)
 

@@ -26,8 +26,9 @@ def redis_connection(settings: Settings) -> redis.Redis:
     url = settings.redis_url.get_secret_value() if settings.redis_url else ""
     try:
         connection: redis.Redis = redis.Redis.from_url(url, socket_connect_timeout=10, health_check_interval=30)
-    except ValueError as error:
-        raise SettingsError(f"REDIS_URL: {error}") from None
+    except ValueError:  # its text may hold a piece of the password, taken for the port
+        form = "redis://user:password@host:port/0, with @ : / % in the password as %40 %3A %2F %25"
+        raise SettingsError(f"REDIS_URL: it is not a Redis URL; it must read {form}") from None
     try:
         connection.ping()
     except redis.AuthenticationError:

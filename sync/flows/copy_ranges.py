@@ -46,7 +46,7 @@ class Pace:
     def spend(self, rows: int, rows_per_second: float | None) -> None:
         """Note rows that were read: the next ones are due when the time of these is over."""
         if rows_per_second:
-            self.due = max(self.due, time.monotonic() - 1.0) + rows / rows_per_second
+            self.due = max(self.due, time.monotonic()) + rows / rows_per_second
 
     def wait(self, go_on: Callable[[], bool]) -> bool:
         """Sleep until the next rows are due; False as soon as `go_on` says so."""
@@ -93,7 +93,7 @@ def copy_ranges(lane: Lane, runs: list[int], owner: str, stopped: Callable[[], b
     Raises TargetUnavailable: without the target there is neither ledger nor load, so the caller opens new connections.
     """
     done, failures, pace = 0, 0, Pace()
-    while pace.wait(lambda: not stopped()) and not stopped():
+    while not stopped():
         lease = lane.ranges.claim(runs, owner)
         if lease is None:
             break
@@ -127,12 +127,20 @@ def _copy_pages(lane: Lane, held: _Held, pace: Pace, stopped: Callable[[], bool]
     a_second = max(1, int(lease.rate)) if lease.rate else None  # with a rate, reading must not come in bursts
     pages = held.during(lane.source(lease.table).pages(held.left, a_second))
     target = lane.target(lease)
+
+    def paced() -> bool:
+        # With the lease in hand: whoever waits has a share of the rate, too.
+        return pace.wait(lambda: not stopped() and held.go_on()) and not stopped()
+
+    if not paced():
+        lane.ranges.give_back(lease)
+        return 0
     for batch in batches(pages, lease.whole.end, lane.batch_bytes, a_second):
         failpoint("backfill.read")
         go_on = target.load(lease, batch)
         held.loaded(batch)
         pace.spend(batch.rows, held.lease.rate)
-        if not batch.last and not (go_on and pace.wait(lambda: not stopped() and held.go_on()) and not stopped()):
+        if not batch.last and not (go_on and paced()):
             lane.ranges.give_back(lease)
             return 0
     return 1

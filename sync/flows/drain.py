@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
 from sync.core.mutations import Key
-from sync.errors import TargetUnavailable
+from sync.errors import SyncError, TargetUnavailable
 from sync.failpoints import failpoint
 from sync.flows.reconcile import Reconcile
 
@@ -38,7 +38,7 @@ class Drain:
             if not due:
                 break
             failpoint("drain.leased")
-            keys = [self.key(canonical, mutation) for canonical, mutation in due]
+            keys = list(self._keys(due))
             try:
                 done += self.reconcile.keys(keys, lambda key, error: self.journal.failed(key.canonical, error))
             except TargetUnavailable as error:
@@ -46,3 +46,10 @@ class Drain:
                     self.journal.failed(key.canonical, str(error))
                 raise
         return done
+
+    def _keys(self, due: list[tuple[bytes, bytes | None]]) -> Iterator[Key]:
+        for canonical, mutation in due:
+            try:
+                yield self.key(canonical, mutation)
+            except (SyncError, ValueError) as error:
+                self.journal.failed(canonical, str(error))

@@ -9,7 +9,9 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -90,7 +92,12 @@ def spawn(
             extra_groups=None if user is None else [],
         )
     _children.append(child)
-    return psutil.Process(child.pid)
+    process, until = psutil.Process(child.pid), time.monotonic() + 5
+    # The kernel lets the child go before its arguments can be read: until then nobody could tell that it is ours.
+    with suppress(psutil.Error):  # it has ended already: whoever waits for its answer will see
+        while child.poll() is None and not process.cmdline() and time.monotonic() < until:
+            time.sleep(0.002)
+    return process
 
 
 def end(process: psutil.Process, mark: Mark, gentle: int, grace: float = GRACE_SECONDS) -> None:

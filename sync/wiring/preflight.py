@@ -71,7 +71,7 @@ def _look_at_rows(cassandra: Cassandra, table: SourceTable, config: Config, repo
     """Whether this role may read the table, and whether its rows are to expire."""
     try:
         read_one(cassandra.session, table)
-        expiring = expiring_columns(cassandra.session, table)
+        expiring = expiring_columns(cassandra, table)
     except Unauthorized as error:
         report.error(table.name, explain(error))
         return

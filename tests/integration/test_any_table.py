@@ -323,7 +323,6 @@ def test_rows_that_expire_are_refused_by_name(refused: dict[str, list[str]]) -> 
     assert "keep" in refused["written"][-1] + refused["written"][0]
 
 
-@pytest.mark.xfail(reason="sync/adapters/cassandra/ttl.py does not ask collections: a TTL that only they carry is not seen")
 def test_collections_that_expire_are_refused_by_name(refused: dict[str, list[str]]) -> None:
     """The guide's own `metadata` is a key and a map."""
     assert any(text.startswith("values of data were written with a TTL") for text in refused["in_map"])

@@ -35,7 +35,7 @@ def _check(site: Site) -> None:
     """Complete and equal, and no range was loaded twice."""
     site.check_done()
     site.check_equal("songs", "notes")
-    assert {name: figures for name, figures in site.totals().items()} == {
+    assert site.totals() == {
         "songs": (600, 600, 0, 0),
         "notes": (600, 600, 0, 0),
     }
@@ -118,6 +118,6 @@ def test_a_rate_is_what_all_lanes_together_read(site: Site) -> None:
     begun = time.monotonic()
     site.copy(runs)
     seconds = time.monotonic() - begun
-    assert 2.5 < seconds, "much faster than 100 rows a second"
+    assert seconds > 3, "faster than 100 rows a second"
     site.finish(runs)
     site.check_equal("songs")

@@ -282,6 +282,25 @@ def test_rechecks_of_a_backfill_are_drained_whatever_their_key(new_place: NewPla
             assert table.check_count() == len(VALUES)
 
 
+def test_a_key_that_cannot_be_read_back_is_shown_and_stops_nobody(new_place: NewPlace) -> None:
+    """Would break: one intent whose key Python has no value of ends every drain of its table."""
+    with new_place() as place:
+        place.cql("CREATE TABLE KS.wide (ts timestamp PRIMARY KEY, x text)")
+        prepare(place.settings, CONFIG, "wide")
+        year_10000 = 253_402_300_800_000
+        with opened(place, "wide") as table:
+            for x in ("before", "after"):
+                for ts in (year_10000, 0):
+                    put_by_cql(place, {"ts": ts}, x)
+                backfill(place)
+            assert table.intents() == [("recheck", "finished")] * 2
+            assert table.drain() == 1
+            assert table.intents() == [("recheck", "finished")]
+            ((attempts, error),) = table.sql("SELECT attempts, error FROM sync.intent")
+            assert attempts == 1
+            assert error.startswith("timestamp too large")
+
+
 def put_by_cql(place: Place, values: dict[str, Any], x: str) -> None:
     names = [*values, "x"]
     prepared = place.cassandra.session.prepare(

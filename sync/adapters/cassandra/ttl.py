@@ -2,21 +2,50 @@
 
 from __future__ import annotations
 
+from cassandra import InvalidRequest
 from cassandra.cluster import Session
 
-from sync.adapters.cassandra.pages import quoted
-from sync.core.rows import SourceTable
+from sync.adapters.cassandra.connect import Cassandra
+from sync.adapters.cassandra.pages import RAW_PROFILE, quoted
+from sync.core.encode.base import elements
+from sync.core.encode.rows import read_cells
+from sync.core.rows import SourceColumn, SourceTable
 
 SAMPLE = 1000
-_NO_TTL = frozenset({"map", "list", "set", "counter", "udt"})
+_MANY_CELLS = frozenset({"map", "list", "set", "udt"})
 
 
-def expiring_columns(session: Session, table: SourceTable, sample: int = SAMPLE) -> list[str]:
-    """Columns of which some of the first `sample` rows have a TTL. Collections are not asked: it breaks the driver."""
-    asked = [c.name for c in table.columns if c.kind == "regular" and (c.type.name not in _NO_TTL or c.type.frozen)]
-    if not asked:
-        return []
-    select = ", ".join(f"TTL({quoted(name)})" for name in asked)
-    rows = session.execute(f"SELECT {select} FROM {quoted(table.keyspace)}.{quoted(table.name)} LIMIT {sample}")
-    found = {name for row in rows for name, ttl in zip(asked, row, strict=True) if ttl is not None}
-    return [name for name in asked if name in found]
+def expiring_columns(cassandra: Cassandra, table: SourceTable, sample: int = SAMPLE) -> list[str]:
+    """Columns of which some of the first `sample` rows have a TTL."""
+    asked = [c for c in table.columns if c.kind == "regular" and c.type.name != "counter"]
+    many = [c for c in asked if c.type.name in _MANY_CELLS and not c.type.frozen]
+    one = [c for c in asked if c not in many]
+    found = _of_one_cell(cassandra.session, table, one, sample) | _of_many_cells(cassandra.raw, table, many, sample)
+    return [c.name for c in asked if c.name in found]
+
+
+def _select(table: SourceTable, columns: list[SourceColumn], sample: int) -> str:
+    select = ", ".join(f"TTL({quoted(c.name)})" for c in columns)
+    return f"SELECT {select} FROM {quoted(table.keyspace)}.{quoted(table.name)} LIMIT {sample}"
+
+
+def _of_one_cell(session: Session, table: SourceTable, columns: list[SourceColumn], sample: int) -> set[str]:
+    if not columns:
+        return set()
+    rows = session.execute(_select(table, columns, sample))
+    return {c.name for row in rows for c, ttl in zip(columns, row, strict=True) if ttl is not None}
+
+
+def _of_many_cells(raw: Session, table: SourceTable, columns: list[SourceColumn], sample: int) -> set[str]:
+    """A TTL an element; read as bytes, since nulls among them break the driver's decoding. Cassandra before 5 tells none."""
+    if not columns:
+        return set()
+    try:
+        page = raw.execute(_select(table, columns, sample), execution_profile=RAW_PROFILE).current_rows[0]
+    except InvalidRequest:
+        return set()
+    found, at = set(), page.offset
+    for _ in range(page.count):
+        cells, at = read_cells(page.data, at, len(columns))
+        found |= {c.name for c, cell in zip(columns, cells, strict=True) if cell and set(elements(cell)) - {None}}
+    return found

@@ -165,8 +165,11 @@ class Journal:
             connection.execute(_SQL["failed"], {"table": self._table.name, "key": key, "error": error[:1000]})
 
     def key_values(self, canonical: bytes) -> list[Any]:
-        """The key's values as Python objects, from its canonical bytes."""
-        return key_values(self._statements.keys, canonical)
+        """The key's values as Python objects, from its canonical bytes. Raises ValueError for what Python has no value of."""
+        try:
+            return key_values(self._statements.keys, canonical)
+        except psycopg.DataError as error:
+            raise ValueError(str(error)) from None
 
 
 @contextmanager

@@ -24,7 +24,7 @@ WHERE c.oid = to_regclass(%(table)s) AND c.relkind IN ('r', 'p')
 -- rights: what this role may do, and what the server is
 SELECT current_setting('server_version'), current_user, pg_encoding_to_char(d.encoding),
        has_database_privilege(current_database(), 'CREATE'), has_database_privilege(current_database(), 'TEMPORARY'),
-       has_schema_privilege('public', 'CREATE'),
+       coalesce(has_schema_privilege(to_regnamespace('public'), 'CREATE'), false),
        (SELECT extversion FROM pg_extension WHERE extname = 'vector'),
        (SELECT default_version FROM pg_available_extensions WHERE name = 'vector'),
        (SELECT rolsuper FROM pg_roles WHERE rolname = current_user),
