@@ -10,7 +10,7 @@ import logging
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
-from sync.core.mutations import Mutation
+from sync.core.mutations import Key, Mutation
 from sync.errors import AnswerLost, TargetUnavailable, WriteRefused, WriteUnsure
 from sync.failpoints import failpoint
 from sync.ports import Intent, PrimaryRows, TableJournal
@@ -24,7 +24,8 @@ class Aside(Protocol):
 
     @property
     def accepts(self) -> bool: ...
-    def stamp(self) -> int: ...
+    def stamp(self, key: Key) -> int: ...
+    def accepted(self, key: Key) -> int: ...
     def seen(self, version: int) -> None: ...
     def unrecorded(
         self, journal: TableJournal, mutation: Mutation, version: int, state: Literal["finished", "unsure"]
@@ -47,7 +48,7 @@ class ForwardWrite:
         """Write to both sides; True. Raises WriteRefused, WriteUnsure; EpochChanged before anything."""
         failpoint("write.before_intent")
         try:
-            intent = self.journal.open(mutation)
+            intent = self.journal.open(mutation, self.aside.accepted(mutation.key))
         except AnswerLost as lost:
             # The intent may be there, and would be sent to the primary by a reconcile.
             raise WriteUnsure(f"{mutation.key.table}: {lost}; it may be written, and will settle on both sides") from None
@@ -71,7 +72,7 @@ class ForwardWrite:
             raise WriteRefused(
                 f"{mutation.key.table}: the journal in Postgres is away ({away}); nothing was written"
             ) from None
-        version = self.aside.stamp()
+        version = self.aside.stamp(mutation.key)
         outcome, error = self.primary.write(mutation, version)
         failpoint("write.unrecorded")
         if outcome == "refused":

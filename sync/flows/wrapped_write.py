@@ -51,7 +51,7 @@ class WrappedWrite:
     def _mark_all(self, intents: list[tuple[Key, Intent | None]], state: str, error: str) -> None:
         for key, intent in intents:
             if intent is None:
-                self.aside.unrecorded(self.journal, Mutation("recheck", key, {}), self.aside.stamp(), "finished")
+                self.aside.unrecorded(self.journal, Mutation("recheck", key, {}), self.aside.stamp(key), "finished")
                 continue
             try:
                 self.journal.mark(intent, "finished" if state == "finished" else "unsure", error)

@@ -52,13 +52,16 @@ class CqlStore:
 
     def put(self, table: str, row: Mapping[str, Any]) -> bool:
         """Write a whole row: a column left out becomes null."""
+        return self._write(self._put(table, row))
+
+    def _put(self, table: str, row: Mapping[str, Any]) -> Mutation:
         cells, _ = self._of(table)
-        return self._write(Mutation("put", cells.key(row), cells.row(row)))
+        return Mutation("put", cells.key(row), cells.row(row))
 
     def put_many(self, table: str, rows: Iterable[Mapping[str, Any]]) -> bool:
-        """Write whole rows, each on its own."""
-        for row in rows:
-            self.put(table, row)
+        """Write whole rows, each on its own, after all of them were checked."""
+        for mutation in [self._put(table, row) for row in rows]:
+            self._write(mutation)
         return True
 
     def update(self, table: str, key: Mapping[str, Any], changes: Mapping[str, Any]) -> bool:

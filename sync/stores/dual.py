@@ -74,9 +74,11 @@ class DualWriteStore:
         return flow.write(Mutation("put", cells.key(row), cells.row(row)))
 
     def put_many(self, table: str, rows: Iterable[Mapping[str, Any]]) -> bool:
-        """Write whole rows, each on its own."""
-        for row in rows:
-            self.put(table, row)
+        """Write whole rows, each on its own, after all of them were checked."""
+        cells, flow = self._of(table)
+        mutations = [Mutation("put", cells.key(row), cells.row(row)) for row in rows]
+        for mutation in mutations:
+            flow.write(mutation)
         return True
 
     def update(self, table: str, key: Mapping[str, Any], changes: Mapping[str, Any]) -> bool:

@@ -15,6 +15,7 @@ from psycopg_pool import PoolTimeout
 from sync.adapters.postgres.catalogue import identifier, read_target
 from sync.adapters.postgres.pool import open_pool
 from sync.adapters.postgres.search import similarity_sql
+from sync.adapters.postgres.statements import column as named
 from sync.core.rows import TargetColumn, TargetTable
 from sync.errors import TargetUnavailable, WriteRefused, WriteUnsure
 from sync.settings import Settings
@@ -43,11 +44,15 @@ class PostgresStore:
 
     def put(self, table: str, row: Mapping[str, Any]) -> bool:
         """Write a whole row: a column left out becomes null."""
+        self._execute(*self._put(table, row))
+        return True
+
+    def _put(self, table: str, row: Mapping[str, Any]) -> tuple[sql.Composed, list[Any]]:
         found = self._table(table)
         columns = [c for c in found.columns if not c.generated]
         self._known(found, row)
         self._where(found, {n: row.get(n) for n in found.primary_key})
-        names = [sql.Identifier(c.name) for c in columns]
+        names = [named(c.name) for c in columns]
         rest = [n for c, n in zip(columns, names, strict=True) if c.name not in found.primary_key]
         changes = sql.SQL(", ").join(sql.SQL("{0} = excluded.{0}").format(n) for n in rest)
         action = sql.SQL("UPDATE SET {}").format(changes) if rest else sql.SQL("NOTHING")
@@ -55,16 +60,15 @@ class PostgresStore:
             identifier(found),
             sql.SQL(", ").join(names),
             sql.SQL(", ").join(map(_placeholder, columns)),
-            sql.SQL(", ").join(map(sql.Identifier, found.primary_key)),
+            sql.SQL(", ").join(map(named, found.primary_key)),
             action,
         )
-        self._execute(statement, [adapted(table, c, row.get(c.name)) for c in columns])
-        return True
+        return statement, [adapted(table, c, row.get(c.name)) for c in columns]
 
     def put_many(self, table: str, rows: Iterable[Mapping[str, Any]]) -> bool:
-        """Write whole rows, each on its own."""
-        for row in rows:
-            self.put(table, row)
+        """Write whole rows, each on its own, after all of them were checked."""
+        for statement, values in [self._put(table, row) for row in rows]:
+            self._execute(statement, values)
         return True
 
     def update(self, table: str, key: Mapping[str, Any], changes: Mapping[str, Any]) -> bool:
@@ -76,7 +80,7 @@ class PostgresStore:
         for name in found.primary_key:
             if name in changes:
                 raise WriteRefused(f"{table}: {name} is part of the key and cannot be updated")
-        sets = sql.SQL(", ").join(sql.SQL("{} = {}").format(sql.Identifier(c.name), _placeholder(c)) for c in given)
+        sets = sql.SQL(", ").join(sql.SQL("{} = {}").format(named(c.name), _placeholder(c)) for c in given)
         where, values = self._where(found, key)
         statement = sql.SQL("UPDATE {} SET {} WHERE {}").format(identifier(found), sets, where)
         return self._execute(statement, [*(adapted(table, c, changes[c.name]) for c in given), *values]) > 0
@@ -104,7 +108,7 @@ class PostgresStore:
         adapted(table, kind, vector)
         distance, similarity = similarity_sql(kind, "cosine", vector)
         statement = sql.SQL("SELECT {}, {} AS _similarity FROM {} WHERE {} IS NOT NULL ORDER BY {} LIMIT {}").format(
-            _columns(found), similarity, identifier(found), sql.Identifier(column), distance, int(limit)
+            _columns(found), similarity, identifier(found), named(column), distance, int(limit)
         )
         rows = self._query(statement, [])
         return [(_plain(found, row), float(row["_similarity"])) for row in rows]
@@ -138,7 +142,7 @@ class PostgresStore:
         for name in key:
             if key[name] is None:
                 raise WriteRefused(f"{table.name}: the key column {name} is missing")
-        where = sql.SQL(" AND ").join(sql.SQL("{} = %s").format(sql.Identifier(n)) for n in key)
+        where = sql.SQL(" AND ").join(sql.SQL("{} = %s").format(named(n)) for n in key)
         return where, [adapted(table.name, c, key[c.name]) for c in self._known(table, key)]
 
     def _execute(self, statement: sql.Composed, values: list[Any]) -> int:
@@ -170,8 +174,7 @@ def _placeholder(column: TargetColumn) -> sql.Composable:
 
 def _columns(table: TargetTable) -> sql.Composed:
     return sql.SQL(", ").join(
-        sql.SQL("{0}::text AS {0}").format(sql.Identifier(c.name)) if c.type.name in VECTORS else sql.Identifier(c.name)
-        for c in table.columns
+        sql.SQL("{0}::text AS {0}").format(named(c.name)) if c.type.name in VECTORS else named(c.name) for c in table.columns
     )
 
 

@@ -7,16 +7,14 @@ from __future__ import annotations
 
 import os
 import signal
-import traceback
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
 import psutil
 import pytest
-from support.backfills import NEVER, Site, make_corpus, until
+from support.backfills import NEVER, Site, make_corpus, until, worker_that_dies
 
-from sync import failpoints
 from sync.adapters.cassandra.connect import Cassandra
 from sync.core.ring import WHOLE_RING
 from sync.settings import Settings
@@ -37,29 +35,13 @@ def site(settings: Settings, cassandra: Cassandra, tmp_path: Path) -> Iterator[S
     opened.close()
 
 
-def _worker_that_dies(site: Site, runs: list[int], point: str, passage: int) -> bool:
-    """Copy in a forked process that is killed at the n-th passage of a failpoint; whether it was."""
-    pid = os.fork()
-    if not pid:
-        try:
-            failpoints._PLAN[f"backfill.{point}"] = f"kill:{passage}"
-            site.copy(runs)
-            os._exit(0)
-        finally:
-            traceback.print_exc()
-            os._exit(1)
-    _, status = os.waitpid(pid, 0)
-    assert status in (0, signal.SIGKILL), f"the worker ended with {status}"
-    return status == signal.SIGKILL
-
-
 @pytest.mark.parametrize("point", POINTS)
 def test_rows_and_checkpoint_are_one_transaction_wherever_a_worker_is_killed(site: Site, point: str) -> None:
     """Would break: a checkpoint without its rows (lost), rows without their checkpoint (counted twice), a range forgotten."""
     runs, source = site.begin(["notes"], WHOLE_RING.split(2)), site.rows("notes")
     kills = 0
     for passage in range(1, 100):  # further each time: a checkpoint never lies within a partition
-        if not _worker_that_dies(site, runs, point, passage):
+        if not worker_that_dies(site, runs, point, passage):
             break
         kills += 1
         until(lambda: site.sql("SELECT pg_stat_clear_snapshot(), 1 WHERE NOT EXISTS (SELECT FROM pg_stat_activity "
@@ -156,7 +138,7 @@ def test_a_range_that_kills_its_workers_fails_in_the_end(site: Site) -> None:
     site.configure(f"{SMALL}\nstreams = 1")
     runs = site.begin(["notes"], WHOLE_RING.split(1))
     for _ in range(8):  # in the middle of the first partition, where a checkpoint gets no further
-        assert _worker_that_dies(site, runs, "read", 3)
+        assert worker_that_dies(site, runs, "read", 3)
         site.expire_leases()
     with site.connect() as connection:
         ledger = site.ledger(connection)

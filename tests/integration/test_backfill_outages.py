@@ -8,14 +8,17 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import psutil
 import pytest
+from cassandra.cluster import NoHostAvailable
 from support.backfills import Running, Site, make_corpus, open_site, until
 
 from sync import local
 from sync.adapters.cassandra.connect import Cassandra, open_cassandra
+from sync.adapters.cassandra.pages import RAW_PROFILE
 from sync.adapters.queue import QUEUE
 from sync.local.stack import Stack
 from sync.settings import Settings
@@ -55,6 +58,17 @@ def site(own_settings: Settings, own_cassandra: Cassandra, stack: Stack, tmp_pat
         yield opened
         for server in stack.servers:
             server.start()
+        until(lambda: _answers(own_cassandra), 60, "this test's own sessions are connected again")
+
+
+def _answers(cassandra: Cassandra) -> bool:
+    """Whether both sessions reach the server: the driver connects again on its own, a while after a restart."""
+    try:
+        cassandra.session.execute("SELECT key FROM system.local")
+        cassandra.raw.execute("SELECT key FROM system.local", execution_profile=RAW_PROFILE)
+    except NoHostAvailable:
+        return False
+    return True
 
 
 def _begun(site: Site) -> Running:
@@ -69,6 +83,7 @@ def _check_end(site: Site, running: Running) -> None:
     assert result.code == 0, result.err[-3000:]
     assert "Traceback" not in result.err
     assert {t["ranges_failed"] for t in result.tables.values()} == {0}
+    until(lambda: _answers(site.cassandra), 60, "this test's own sessions are connected again")
     site.check_done()
     site.check_equal("songs", "notes")
     assert {name: figures[1:] for name, figures in site.totals().items()} == {"songs": (600, 0, 0), "notes": (600, 0, 0)}
@@ -127,6 +142,28 @@ def test_everything_is_killed_at_once(site: Site, stack: Stack) -> None:
     for thread in starts:
         thread.join()
     _check_end(site, running)
+
+
+def test_postgres_is_killed_while_an_index_is_built(site: Site, stack: Stack) -> None:
+    """Would break: tracebacks of the thread that watches the build; a second copy of everything."""
+    site.sql("CREATE INDEX songs_year ON songs (year)")
+    with closing(site.connect()) as writer:
+        writer.execute("BEGIN")
+        running = _begun(site)
+        writer.execute("LOCK TABLE songs IN ROW EXCLUSIVE MODE")  # a concurrent build waits for its end
+        until(
+            lambda: site.sql("SELECT 1 FROM pg_stat_activity WHERE query LIKE 'CREATE INDEX CONCURRENTLY%'"), what="a build"
+        )
+        stack.postgres.kill()
+    result = running.wait(30)
+    assert result.code == 1
+    assert "could not be built" in result.err.splitlines()[-1]
+    assert "Traceback" not in result.err
+    stack.postgres.start()
+    again = site.run("backfill", "--json", "--workers", "1")
+    assert again.code == 0, again.err
+    assert site.totals() == {"songs": (600, 600, 0, 0), "notes": (600, 600, 0, 0)}
+    assert site.sql("SELECT count(*) FROM pg_index WHERE indrelid = 'songs'::regclass AND indisvalid") == [(3,)]
 
 
 def test_a_target_that_stays_away_is_said_in_one_line_and_the_next_run_goes_on(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from datetime import UTC, date, datetime
 from datetime import time as clock_time
@@ -14,7 +15,7 @@ from uuid import UUID, uuid1, uuid4
 
 import pytest
 from chaos.explain import Op, explained
-from support.dual import Actor, Aside, Table, now_us, prepare
+from support.dual import Actor, Aside, Table, holding, now_us, prepare
 from support.places import NewPlace, Place
 
 from sync.adapters.cassandra.pages import quoted
@@ -332,3 +333,68 @@ def test_many_stuck_intents_are_drained(home: Place) -> None:
         seconds = time.monotonic() - begin
         assert table.target(mutations[-1].key) == {"t": "1499", "n": None}
         assert seconds < 60, f"{len(mutations) / seconds:.0f} keys/s"
+
+
+def test_a_write_after_an_outage_exceeds_those_that_are_not_recorded_yet(home: Place) -> None:
+    """Would break: Postgres is back, what was accepted meanwhile is not recorded yet, and the next write loses to it."""
+    config = Config(schema_files=(), dual_write=DualWriteTuning(connections=2, heartbeat_seconds=600))
+    key = {"id": uuid4()}
+    with opened(home, "texts") as table, DualWriteStore(home.settings, config) as store:
+        time.sleep(0.5)  # its first heartbeat
+        table.writer(clock=now_us() + 30 * SECOND).put(table.key(**key), t="ahead").done()
+        store.put("texts", {**key, "t": "1"})
+        store._registration.breaker.failures = 1
+        store.put("texts", {**key, "t": "2"})
+        store.put("texts", {**key, "t": "3"})
+        assert (store.get("texts", key) or {})["t"] == "3"
+        store._registration.breaker.reset()
+        store.put("texts", {**key, "t": "4"})
+        assert (store.get("texts", key) or {})["t"] == "4"
+        store._registration._record()
+        assert table.settled(table.key(**key)) == {"t": "4", "n": None}
+
+
+def test_accepted_stamps_do_not_run_ahead_of_the_clock(home: Place) -> None:
+    """Would break: many accepted writes a second push the stamps of all keys into the future, until they are refused."""
+    config = Config(schema_files=(), dual_write=DualWriteTuning(connections=2, heartbeat_seconds=600))
+    with opened(home, "texts") as table, DualWriteStore(home.settings, config) as store:
+        keys = [table.key(id=uuid4()) for _ in range(2000)]
+        stamps = [store._registration.stamp(key) for key in keys]
+        assert max(stamps) < now_us() + SECOND
+        assert store._registration.stamp(keys[0]) > stamps[0]
+
+
+# a sick Postgres
+
+
+def test_a_postgres_that_does_not_answer_in_time_delays_few_writes(home: Place) -> None:
+    """Would break: the application's writes and reads wait for a secondary that hangs (invariant 8)."""
+    tuning = DualWriteTuning(connections=4, heartbeat_seconds=30, secondary_timeout_seconds=0.5)
+    config = Config(schema_files=(), dual_write=tuning)
+    keys = [{"id": uuid4()} for _ in range(10)]
+    with DualWriteStore(home.settings, config) as store, opened(home, "texts", config) as table:
+        store.put("texts", {**keys[0], "t": "before"})
+        with holding(table, "LOCK TABLE texts IN ACCESS EXCLUSIVE MODE"):
+            seconds = []
+            for key in keys:
+                begin = time.monotonic()
+                assert store.put("texts", {**key, "t": "meanwhile"}) is True
+                assert store.get("texts", key) == {**key, "t": "meanwhile", "n": None}
+                seconds.append(time.monotonic() - begin)
+        assert seconds[0] < 3
+        assert sorted(seconds)[5] < 0.3, "after the first the breaker is open"
+        store._registration._heartbeat()
+        assert not store._registration._unrecorded
+        for key in keys:
+            assert table.settled(table.key(**key)) == {"t": "meanwhile", "n": None}
+
+
+def test_more_threads_than_connections(home: Place) -> None:
+    """Would break: a full pool is taken for a Postgres that is away."""
+    config = Config(schema_files=(), dual_write=DualWriteTuning(connections=1, journal_away="refuse"))
+    with DualWriteStore(home.settings, config) as store, opened(home, "texts", config) as table:
+        keys = [{"id": uuid4()} for _ in range(64)]
+        with ThreadPoolExecutor(32) as pool:
+            assert all(pool.map(lambda key: store.put("texts", {**key, "t": "x"}), keys))
+        assert table.intents() == []
+        assert {str(table.target(table.key(**key))) for key in keys} == {"{'t': 'x', 'n': None}"}

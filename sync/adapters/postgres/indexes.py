@@ -96,6 +96,7 @@ def _build(settings: Settings, connection: Connection, name: str, definition: st
         "SELECT set_config('max_parallel_maintenance_workers', %s, false)", (_workers(connection, definition),)
     )
     connection.execute(_SQL["more_memory"])
+    connection.execute(_SQL["end_with_client"])
     done = Event()
     watcher = Thread(target=_watch, args=(settings, connection.info.backend_pid, name, report, done), daemon=True)
     watcher.start()

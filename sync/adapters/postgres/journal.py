@@ -65,8 +65,8 @@ class Journal:
         """The table's name."""
         return self._table.name
 
-    def open(self, mutation: Mutation) -> Intent:
-        """Stamp a write and commit its intent.
+    def open(self, mutation: Mutation, above: int = 0) -> Intent:
+        """Stamp a write, with more than `above`, and commit its intent.
 
         Raises EpochChanged where the source is not primary, or is closing; WriteRefused where the clock is too far ahead;
         AnswerLost where the intent may be there.
@@ -74,7 +74,7 @@ class Journal:
         values = {
             **self._parameters.key(mutation.key),
             "kind": mutation.kind,
-            "clock": time.time_ns() // 1000,
+            "clock": max(time.time_ns() // 1000, above + 1),
             "slot": self._writer.slot,
             "skew": self._writer.skew_us,
             "owner": self._writer.id,

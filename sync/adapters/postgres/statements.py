@@ -27,18 +27,17 @@ class Statements:
         self.others = encoder.pairs[encoder.key_count :]
         self._updates: dict[tuple[str, ...], bytes] = {}
         self._parameters = {p.source.name: f"c_{i}" for i, p in enumerate(self.pairs)}
-        version = sql.SQL("t.{}").format(sql.Identifier(VERSION_COLUMN))
+        version = sql.SQL("t.{}").format(column(VERSION_COLUMN))
         self._parts: dict[str, sql.Composable] = {
             "target": identifier(table.target),
             "version": version,
-            "token": sql.Identifier(TOKEN_COLUMN),
-            "version_column": sql.Identifier(VERSION_COLUMN),
-            "columns": _list(sql.Identifier(p.target.name) for p in self.pairs),
+            "token": column(TOKEN_COLUMN),
+            "version_column": column(VERSION_COLUMN),
+            "columns": _list(column(p.target.name) for p in self.pairs),
             "values": _list(sql.Placeholder(self.parameter(p)) for p in self.pairs),
-            "primary_key": _list(sql.Identifier(p.target.name) for p in self.keys),
+            "primary_key": _list(column(p.target.name) for p in self.keys),
             "same_key": sql.SQL(" AND ").join(
-                sql.SQL("t.{} = {}").format(sql.Identifier(p.target.name), sql.Placeholder(self.parameter(p)))
-                for p in self.keys
+                sql.SQL("t.{} = {}").format(column(p.target.name), sql.Placeholder(self.parameter(p))) for p in self.keys
             ),
             "set_excluded": self._set_excluded(),
             "mended": sql.SQL(_SQL["mended"]),
@@ -58,7 +57,7 @@ class Statements:
 
     def _update(self, given: list[ColumnPair]) -> bytes:
         assignments = _list(
-            sql.SQL("{} = {}").format(sql.Identifier(p.target.name), sql.Placeholder(self.parameter(p))) for p in given
+            sql.SQL("{} = {}").format(column(p.target.name), sql.Placeholder(self.parameter(p))) for p in given
         )
         return self._made("update", set_given=assignments)
 
@@ -97,8 +96,13 @@ class Statements:
 
     def _set_excluded(self) -> sql.Composable:
         names = [*(p.target.name for p in self.others), TOKEN_COLUMN, VERSION_COLUMN]
-        return _list(sql.SQL("{0} = excluded.{0}").format(sql.Identifier(n)) for n in names)
+        return _list(sql.SQL("{0} = excluded.{0}").format(column(n)) for n in names)
 
 
 def _list(parts: Iterable[sql.Composable]) -> sql.Composed:
     return sql.SQL(", ").join(parts)
+
+
+def column(name: str) -> sql.SQL:
+    """A column's name in a statement with parameters, where a percent sign is written twice."""
+    return sql.SQL('"' + name.replace('"', '""').replace("%", "%%") + '"')

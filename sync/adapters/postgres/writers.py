@@ -25,7 +25,7 @@ from sync.adapters.postgres.connect import Connection
 from sync.adapters.postgres.journal import Writer
 from sync.adapters.postgres.parameters import connection_of
 from sync.adapters.postgres.pool import Pool
-from sync.core.mutations import Mutation
+from sync.core.mutations import Key, Mutation
 from sync.core.versions import SLOTS, stamp
 from sync.errors import PreflightError, TargetUnavailable
 from sync.failpoints import failpoint
@@ -62,7 +62,8 @@ class Registration:
         self._aside: deque[_Mark] = deque()
         self._unrecorded: deque[_Unrecorded] = deque()
         self.breaker = Breaker()
-        self._newest = 0
+        self._seen = 0
+        self._accepted: dict[tuple[str, bytes], int] = {}
         self._lock, self._end = Lock(), Event()
         name = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:6]}"
         slot, self._floor = self._register(name)
@@ -90,16 +91,22 @@ class Registration:
         """Whether writes go on while the journal is away (rule 28)."""
         return self._tuning.journal_away == "accept"
 
-    def stamp(self) -> int:
-        """A version made without Postgres: above every other of this process, and above the floor it last saw."""
+    def stamp(self, key: Key) -> int:
+        """A version made without Postgres: above all that this process knows of the key, and above the floor it last saw."""
         with self._lock:
-            self._newest = stamp(max(time.time_ns() // 1000, self._floor, self._newest + 1), self.writer.slot)
-            return self._newest
+            known = max(self._seen, self._accepted.get((key.table, key.canonical), 0))
+            made = stamp(max(time.time_ns() // 1000, self._floor, known + 1), self.writer.slot)
+            self._accepted[key.table, key.canonical] = made
+            return made
+
+    def accepted(self, key: Key) -> int:
+        """The newest stamp of the key that is not recorded yet, or 0: the journal does not know of it."""
+        return self._accepted.get((key.table, key.canonical), 0) if self._accepted else 0
 
     def seen(self, version: int) -> None:
         """The journal gave this version: what is stamped without it must exceed it (rule 2)."""
         with self._lock:
-            self._newest = max(self._newest, version)
+            self._seen = max(self._seen, version)
 
     def unrecorded(self, journal: TableJournal, mutation: Mutation, version: int, state: State) -> None:
         """Remember a write that has no intent: lost with this process, it makes the writer unclean (rule 29)."""
@@ -159,6 +166,8 @@ class Registration:
             self.left(journal.table)
             with self._lock:
                 self._unrecorded.popleft()
+                if self._accepted.get((mutation.key.table, mutation.key.canonical)) == version:
+                    del self._accepted[mutation.key.table, mutation.key.canonical]
         while self._aside:
             journal, intent, state, error = self._aside[0]
             failpoint("aside.before_mark")

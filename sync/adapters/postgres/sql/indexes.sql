@@ -19,6 +19,9 @@ SELECT i.indisvalid FROM pg_index AS i WHERE i.indexrelid = to_regclass(%(index)
 SELECT set_config('maintenance_work_mem', '256MB', false)
 WHERE pg_size_bytes(current_setting('maintenance_work_mem')) < pg_size_bytes('256MB')
 
+-- end_with_client: the build of a command that was killed ends, too, instead of holding up the next one's (Postgres 14 on)
+SELECT set_config(name, '2000', false) FROM pg_settings WHERE name = 'client_connection_check_interval'
+
 -- progress: how far a build is
 SELECT phase, CASE WHEN tuples_total > 0 THEN tuples_done ELSE blocks_done END,
        CASE WHEN tuples_total > 0 THEN tuples_total ELSE blocks_total END

@@ -1,0 +1,146 @@
+"""What is large: a partition of 200,000 rows, a range that is too much for one request, vectors by the ten thousand."""
+
+from __future__ import annotations
+
+import os
+import random
+import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from uuid import UUID
+
+import pytest
+from cassandra.query import BatchStatement, BatchType
+from support.backfills import NOTES, SONGS, Running, Site, song, worker_that_dies
+
+from sync.adapters.cassandra.connect import Cassandra
+from sync.adapters.cassandra.pages import RangeReader
+from sync.core.ring import WHOLE_RING, TokenRange
+from sync.core.rows import Page
+from sync.errors import SourceTimeout
+from sync.settings import Settings
+
+WIDE = 200_000
+MOST_RSS = 200 << 20
+
+
+@pytest.fixture
+def site(settings: Settings, cassandra: Cassandra, tmp_path: Path) -> Iterator[Site]:
+    opened = Site(settings, cassandra, tmp_path)
+    yield opened
+    opened.close()
+
+
+def _fill_partition(site: Site, rows: int) -> None:
+    """One partition, by batches of it."""
+    insert = site.cassandra.session.prepare(
+        f"INSERT INTO {site.keyspace}.notes (piece, at, pitch, words) VALUES (?, ?, ?, ?)"
+    )
+    waiting = []
+    for first in range(0, rows, 500):
+        batch = BatchStatement(BatchType.UNLOGGED)
+        for at in range(first, min(first + 500, rows)):
+            batch.add(insert, ("wide", at, at % 88, "la"))
+        waiting.append(site.cassandra.session.execute_async(batch))
+        if len(waiting) > 8:
+            waiting.pop(0).result()
+    for future in waiting:
+        future.result()
+
+
+def test_a_partition_of_200000_rows_is_resumed_inside_and_complete(site: Site) -> None:
+    """Would break: a partition larger than a batch is cut at a checkpoint that forgets its rest, or is held in memory whole."""
+    site.configure("lease_seconds = 5\nbatch_mb = 1\nstreams = 1")
+    site.cql(NOTES)
+    _fill_partition(site, WIDE)
+    site.apply()
+    runs = site.begin(["notes"], WHOLE_RING.split(4))
+    assert worker_that_dies(site, runs, "read", 5)
+    ((there,),) = site.sql("SELECT count(*) FROM notes")
+    assert 0 < there < WIDE
+    assert site.totals()["notes"][1] == there
+    site.expire_leases()
+    site.copy(runs)
+    site.finish(runs)
+    site.check_done(runs)
+    wanted = (WIDE, sum(range(WIDE)), sum(at % 88 for at in range(WIDE)), WIDE)
+    assert site.sql("SELECT count(*), sum(at), sum(pitch), count(*) FILTER (WHERE words = 'la') FROM notes") == [wanted]
+    read, written, stale, _ = site.totals()["notes"]
+    assert (written, stale, read) == (WIDE, there, WIDE + there)
+    assert site.sql("SELECT count(*) FROM sync.intent") == [(0,)]
+
+
+def test_a_range_that_times_out_is_split_until_it_fits(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Would break: a range too large for its source fails for ever, or its halves leave a gap or overlap."""
+    site.cql(SONGS)
+    site.fill("INSERT INTO {ks}.songs (id, title, year, made, tags) VALUES (?, ?, ?, ?, ?)", map(song, range(300)))
+    site.apply()
+    real, timeouts = RangeReader.pages, []
+
+    def pages(self: RangeReader, tokens: TokenRange, page_rows: int | None = None) -> Iterator[Page]:
+        for n, page in enumerate(real(self, tokens, page_rows)):
+            if tokens.width > 2**60 and page.count > 10 and n == len(timeouts) % 2:
+                timeouts.append(tokens)
+                raise SourceTimeout("too much")
+            yield page
+
+    monkeypatch.setattr(RangeReader, "pages", pages)
+    site.configure("lease_seconds = 5\npage_mb = 0.001\nbatch_mb = 0.001")
+    figures = site.backfill(["songs"], WHOLE_RING.split(2))["songs"]
+    assert timeouts
+    assert figures.total > 4
+    site.check_done()
+    site.check_equal("songs")
+    assert figures.rows_written == 300
+
+
+@contextmanager
+def _peak_rss(running: Running) -> Iterator[list[int]]:
+    """The largest resident set of the command and of all that it waited for: workers and their jobs."""
+    peak: list[int] = []
+    yield peak
+    _, status, usage = os.wait4(running.pid, 0)
+    running.process.returncode = os.waitstatus_to_exitcode(status)
+    peak.append(usage.ru_maxrss * 1024)
+
+
+def _copy_vectors(site: Site) -> int:
+    """Copy `embeddings` with one worker; its peak RSS."""
+    running = site.start("backfill", "--json", "--table", "embeddings", "--workers", "1")
+    with _peak_rss(running) as peak:
+        pass
+    result = running.wait()
+    assert result.code == 0, result.err
+    return peak[0]
+
+
+def test_a_worker_of_wide_vectors_stays_small(site: Site) -> None:
+    """Would break: memory that grows with the table instead of with a batch (invariant 7)."""
+    site.cql("CREATE TABLE {ks}.embeddings (song_id uuid PRIMARY KEY, embedding vector<float, 512>)")
+    site.sql("CREATE EXTENSION vector")
+    site.apply()
+    source = random.Random(1)
+    vectors = [list(struct.unpack(">512f", struct.pack(">512f", *(source.random() for _ in range(512))))) for _ in range(50)]
+    rows = ((UUID(int=i), vectors[i % 50]) for i in range(8000))
+    site.fill("INSERT INTO {ks}.embeddings (song_id, embedding) VALUES (?, ?)", rows)
+    peak = _copy_vectors(site)
+    assert site.sql("SELECT count(*) FROM embeddings") == [(8000,)]
+    assert peak < MOST_RSS, f"{peak >> 20} MB"
+
+
+def test_a_worker_of_60000_vectors_stays_small(site: Site) -> None:
+    """Would break: as above, with the benchmark's 60,000 × 512 vectors, where keyspace `bench` holds them."""
+    there = site.cassandra.session.cluster.metadata.keyspaces
+    if "bench" not in there or "embeddings" not in there["bench"].tables:
+        pytest.skip("keyspace bench has no embeddings here")
+    own = site.settings.model_copy(update={"astra_db_keyspace": "bench"})
+    bench = Site(own, site.cassandra, site.folder)
+    bench.configure("", 'only = ["embeddings"]')
+    bench.sql("CREATE EXTENSION vector")
+    (bench.folder / "sync.toml").write_text('only = ["embeddings"]\nschema_files = []\n')
+    bench.apply()
+    peak = _copy_vectors(bench)
+    ((rows,),) = bench.sql("SELECT count(*) FROM embeddings")
+    assert rows == bench.totals()["embeddings"][1] > 50_000
+    assert peak < MOST_RSS, f"{peak >> 20} MB"

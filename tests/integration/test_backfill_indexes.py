@@ -1,0 +1,123 @@
+"""Indexes of a table that is being filled: away during the load, there and valid after it, also after an interrupted build."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from uuid import UUID
+
+import pytest
+from support.backfills import Site, until
+
+from sync.adapters.cassandra.connect import Cassandra
+from sync.settings import Settings
+
+TARGET = (
+    "CREATE EXTENSION vector",
+    "CREATE TABLE tunes (id uuid PRIMARY KEY, title text, code text UNIQUE, tags jsonb, feel vector(3))",
+    "CREATE INDEX tunes_feel ON tunes USING hnsw (feel vector_cosine_ops) WITH (m = 8)",
+    "CREATE INDEX tunes_tags ON tunes USING gin (tags)",
+    'CREATE INDEX "Tunes by title" ON tunes (lower(title) DESC) WHERE title IS NOT NULL',
+)
+INDEXES = (
+    "SELECT i.relname, pg_get_indexdef(i.oid), x.indisvalid FROM pg_index x JOIN pg_class i ON i.oid = x.indexrelid "
+    "WHERE x.indrelid = 'tunes'::regclass ORDER BY 1"
+)
+REMOVED = {"tunes_feel", "tunes_tags", "Tunes by title"}
+BUILDING = "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND query LIKE 'CREATE INDEX CONCURRENTLY%'"
+
+
+@pytest.fixture
+def site(settings: Settings, cassandra: Cassandra, tmp_path: Path) -> Iterator[Site]:
+    """300 tunes in the source, an empty target with indexes of several kinds."""
+    opened = Site(settings, cassandra, tmp_path)
+    opened.cql(
+        "CREATE TABLE {ks}.tunes (id uuid PRIMARY KEY, title text, code text, tags map<text, text>, feel vector<float, 3>)"
+    )
+    rows = ((UUID(int=i), f"tune {i}", f"c{i}", {"a": "b"}, [1.0, float(i), 2.0]) for i in range(300))
+    opened.fill("INSERT INTO {ks}.tunes (id, title, code, tags, feel) VALUES (?, ?, ?, ?, ?)", rows)
+    opened.apply(*TARGET)
+    yield opened
+    opened.close()
+
+
+def _defined(site: Site) -> dict[str, str]:
+    """Name and definition of each index; all are valid."""
+    found = site.sql(INDEXES)
+    assert all(valid for *_, valid in found)
+    return {name: definition for name, definition, _ in found if not name.startswith("_sync")}
+
+
+def test_indexes_of_an_empty_table_are_built_after_the_load(site: Site) -> None:
+    """Would break: rows go one by one into an HNSW graph; or an index is not there again, invalid, or another one."""
+    before = _defined(site)
+    running = site.start("backfill", "--json", "--workers", "1", failpoints="backfill.encoded=sleep:0.05")
+    until(lambda: site.sql("SELECT 1 FROM sync.range WHERE state = 'done'"), what="the load is under way")
+    assert before.keys() - _defined(site).keys() == REMOVED
+    result = running.wait()
+    assert result.code == 0, result.err
+    assert "will be built after the load" in result.err
+    assert _defined(site) == before
+    assert any(name.startswith("_sync_token") for name, *_ in site.sql(INDEXES))
+    assert site.sql("SELECT count(*) FROM sync.index") == [(0,)]
+    site.check_equal("tunes")
+
+
+def test_nothing_is_taken_from_a_table_with_rows(site: Site) -> None:
+    """Would break: a second backfill slows down the searches of a target that is already in use."""
+    site.run("backfill", "--workers", "1")
+    oids = site.sql("SELECT indexrelid FROM pg_index WHERE indrelid = 'tunes'::regclass ORDER BY 1")
+    result = site.run("backfill", "--json", "--workers", "1")
+    assert result.code == 0, result.err
+    assert "will be built" not in result.err
+    assert site.sql("SELECT indexrelid FROM pg_index WHERE indrelid = 'tunes'::regclass ORDER BY 1") == oids
+
+
+@contextmanager
+def _builds_wait(site: Site) -> Iterator[None]:
+    """A transaction that wrote the table: a concurrent build waits for its end."""
+    with closing(site.connect()) as writer:
+        writer.execute("BEGIN")
+        writer.execute("LOCK TABLE tunes IN ROW EXCLUSIVE MODE")
+        yield
+        writer.execute("ROLLBACK")
+
+
+@pytest.mark.parametrize("sign", [signal.SIGKILL, signal.SIGINT])
+def test_an_interrupted_build_is_taken_up_without_copying_again(site: Site, sign: signal.Signals) -> None:
+    """Would break: an invalid index stays for ever; everything is copied again; the dead command's build blocks the next."""
+    before = _defined(site)
+    running = site.start("backfill", "--json", "--workers", "1", failpoints="backfill.encoded=sleep:0.02")
+    until(lambda: site.sql("SELECT 1 FROM sync.range WHERE state = 'done'"), what="the load is under way")
+    with _builds_wait(site):
+        until(lambda: site.sql(BUILDING), what="a build waits")
+        os.kill(running.pid, sign)
+        if sign == signal.SIGINT:
+            result = running.wait(30)
+            assert (result.code, "Traceback" in result.err) == (1, False)
+            assert "Go on with: sync backfill" in result.err
+        until(lambda: not site.sql(BUILDING), 15, what="the build ends with its command")
+        assert not all(valid for *_, valid in site.sql(INDEXES)), "the build left its index behind"
+    copied = site.sql("SELECT id, rows_read, finished_at FROM sync.range ORDER BY id")
+    again = site.run("backfill", "--json", "--workers", "1")
+    assert again.code == 0, again.err
+    assert site.sql("SELECT id, rows_read, finished_at FROM sync.range ORDER BY id") == copied
+    assert _defined(site) == before
+    assert site.sql("SELECT count(*), (SELECT state FROM sync.run) FROM sync.index") == [(0, "done")]
+
+
+def test_an_index_that_cannot_be_built_is_said_in_one_line(site: Site) -> None:
+    """Would break: a traceback after hours of copying, or a run that counts as done without its index."""
+    site.sql("CREATE FUNCTION picky(text) RETURNS int IMMUTABLE LANGUAGE sql AS $$ SELECT $1::int $$")
+    site.sql("CREATE INDEX tunes_picky ON tunes (picky(title))")
+    for _ in range(2):
+        result = site.run("backfill", "--json", "--workers", "1")
+        assert result.code == 1
+        assert "tunes_picky could not be built: invalid input syntax" in result.err.splitlines()[-1]
+        assert "Traceback" not in result.err
+    site.sql("CREATE OR REPLACE FUNCTION picky(text) RETURNS int IMMUTABLE LANGUAGE sql AS $$ SELECT length($1) $$")
+    assert site.run("backfill", "--workers", "1").code == 0
+    assert _defined(site).keys() > {*REMOVED, "tunes_picky"}

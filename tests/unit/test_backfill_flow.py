@@ -1,0 +1,202 @@
+"""The supervisor with doubles: when it rings, when it ends, what it does when the ledger, the jobs or the user say no."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+
+import pytest
+
+from sync.core.ring import TokenRange
+from sync.errors import TargetUnavailable, Unreachable, WorkFailed
+from sync.flows import backfill as flow
+from sync.flows.backfill import Supervisor
+from sync.ports import Progress
+
+RUNS = [3, 4]
+
+
+def _progress(done: int = 0, failed: int = 0, rows: int = 0) -> Progress:
+    return Progress("songs", 2, done, 0, failed, rows, rows, 0, 0, 0, 0, None, 1.0)
+
+
+@dataclass
+class World:
+    """Ledger, bell and workers in one; `looks` is what the ledger shows, look by look, the last one for ever."""
+
+    looks: list[Progress | Exception | type[BaseException]]
+    left: int = 1
+    active: int = 0
+    failed: Callable[[int], int] = lambda _look: 0
+    own: int = 2
+    log: list[object] = field(default_factory=list)
+    seen: int = 0
+    opened: int = 0
+    now: float = 0.0
+
+    # the ledger
+
+    def progress(self, runs: list[int]) -> list[Progress]:
+        assert runs == RUNS
+        look = self.looks[min(self.seen, len(self.looks) - 1)]
+        self.seen += 1
+        if isinstance(look, Progress):
+            return [look]
+        raise look
+
+    def begin(self, plans: dict[str, list[TokenRange]]) -> list[int]:
+        raise NotImplementedError
+
+    def finish(self, run: int) -> bool:
+        raise NotImplementedError
+
+    def work_left(self, _runs: list[int]) -> int:
+        return self.left
+
+    def active_workers(self, _runs: list[int]) -> int:
+        return self.active
+
+    def fail_deadly(self, _runs: list[int]) -> None:
+        self.log.append("fail deadly")
+
+    def request_stop(self, _runs: list[int], stop: bool) -> None:
+        self.log.append(("stop", stop))
+
+    def failures(self, _runs: list[int]) -> tuple[int, str]:
+        return self.failed(self.seen), "boom"
+
+    # bell and workers
+
+    def ring_idle(self, runs: list[int], at_least: int) -> int:
+        self.log.append(("ring", runs, at_least))
+        return at_least
+
+    def clear(self) -> None:
+        self.log.append("clear")
+
+    def __len__(self) -> int:
+        return self.own
+
+    def heal(self) -> int:
+        self.log.append("heal")
+        return 0
+
+    def dismiss(self) -> None:
+        self.log.append("dismiss")
+
+    # time
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds
+        if self.active and self.now > 5:
+            self.active -= 1
+
+    @contextmanager
+    def open_ledger(self) -> Iterator[World]:
+        self.opened += 1
+        yield self
+
+    def watch(self, monkeypatch: pytest.MonkeyPatch) -> list[Progress]:
+        monkeypatch.setattr(flow, "time", self)
+        shown: list[list[Progress]] = []
+        try:
+            return Supervisor(self.open_ledger, self, self, shown.append).watch(RUNS)
+        finally:
+            self.log.append(("shown", len(shown)))
+
+    def rung(self) -> list[int]:
+        return [entry[2] for entry in self.log if isinstance(entry, tuple) and entry[0] == "ring"]
+
+
+def test_it_ends_when_every_range_is_done_or_failed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Would break: a run that never ends, or that ends while ranges are being copied."""
+    world = World([_progress(), _progress(1), _progress(1, 1)])
+    assert world.watch(monkeypatch) == [_progress(1, 1)]
+    assert world.log[-3:] == ["clear", "dismiss", ("shown", 3)]
+    assert world.seen == 3
+
+
+def test_it_rings_for_idle_workers_while_there_is_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Would break: own workers that wait for a job nobody rings for (after a FLUSHALL), or jobs rung for nothing."""
+    world = World([_progress(), _progress(1), _progress(2)])
+    world.watch(monkeypatch)
+    assert world.rung() == [2, 2]
+    busy = World([_progress(), _progress(2)], active=3)
+    busy.watch(monkeypatch)
+    assert busy.rung() == [0]
+    nothing = World([_progress(), _progress(2)], left=0)
+    nothing.watch(monkeypatch)
+    assert nothing.rung() == []
+    assert nothing.log.count("heal") == nothing.log.count("fail deadly") == 1
+
+
+def test_jobs_that_fail_without_progress_end_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Would break: a wrong password of the target makes jobs fail for ever, and nobody says so."""
+    world = World([_progress()], failed=lambda look: look)
+    with pytest.raises(WorkFailed, match=r"jobs failed, the last one with: boom; .* run it again to go on"):
+        world.watch(monkeypatch)
+    assert world.seen <= 6
+    assert world.log[-3:-1] == ["clear", "dismiss"]
+
+
+def test_one_worker_that_fails_does_not_end_the_run_of_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Would break: a helper on a host that cannot reach Cassandra joins, and ends a backfill of hours within seconds."""
+    looks: list[Progress | Exception | type[BaseException]] = [_progress(rows=10 * i) for i in range(50)]
+    world = World([*looks, _progress(2)], failed=lambda look: 2 * look)
+    assert world.watch(monkeypatch) == [_progress(2)]
+
+
+def test_a_ledger_that_breaks_is_opened_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Would break: a restart of Postgres ends the command although its workers go on."""
+    world = World([_progress(), TargetUnavailable("cut"), Unreachable("Postgres at x: starting"), _progress(1), _progress(2)])
+    assert world.watch(monkeypatch) == [_progress(2)]
+    assert world.opened == 3
+    assert world.log.count("dismiss") == 1, "own workers are kept meanwhile"
+
+
+def test_a_ledger_that_stays_away_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Would break: a command that waits for ever for a server that is gone."""
+    world = World([_progress(), Unreachable("Postgres at x: nothing listens there")])
+    with pytest.raises(Unreachable, match="nothing listens there"):
+        world.watch(monkeypatch)
+    assert 100 < world.now < 180
+    assert world.log[-3:-1] == ["clear", "dismiss"]
+
+
+def test_ctrl_c_has_the_workers_let_go_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Would break: workers killed in the middle of a batch, whose ranges then wait for their leases' end."""
+    world = World([_progress(), KeyboardInterrupt], active=2)
+    with pytest.raises(KeyboardInterrupt):
+        world.watch(monkeypatch)
+    assert world.log[-4:-1] == [("stop", True), "clear", "dismiss"]
+    assert world.active == 0
+    stuck = World([KeyboardInterrupt], active=10_000)
+    with pytest.raises(KeyboardInterrupt):
+        stuck.watch(monkeypatch)
+    assert 60 <= stuck.now < 62, "not for ever"
+
+
+def test_ctrl_c_is_heard_while_the_target_is_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Would break: the stop itself fails for want of a target, and its error hides the Ctrl-C."""
+    world = World([KeyboardInterrupt])
+    monkeypatch.setattr(World, "request_stop", lambda *_: _away())
+    with pytest.raises(KeyboardInterrupt):
+        world.watch(monkeypatch)
+    assert world.log[-3:-1] == ["clear", "dismiss"]
+
+
+def _away() -> None:
+    raise TargetUnavailable("cut")
+
+
+def test_the_figures_of_all_tables_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Would break: the run ends when the first of its tables is done."""
+    first, second = _progress(2), replace(_progress(), table="genres")
+    world = World([_progress()])
+    answers = iter([[first, second], [first, replace(second, done=2)]])
+    monkeypatch.setattr(World, "progress", lambda *_: next(answers))
+    assert [p.done for p in world.watch(monkeypatch)] == [2, 2]
