@@ -39,6 +39,10 @@ class TargetUnavailable(SyncError):
     """The connection to the target broke, or the target is restarting: the transaction changed nothing or everything."""
 
 
+class TargetBusy(TargetUnavailable):
+    """The target is well, but somebody holds the row for too long: the transaction changed nothing."""
+
+
 class AnswerLost(TargetUnavailable):
     """The connection to the target broke in the middle: whether the transaction changed anything is not known."""
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Literal, Protocol
 
 from sync.core.mutations import Key, Mutation
-from sync.errors import AnswerLost, TargetUnavailable, WriteRefused, WriteUnsure
+from sync.errors import AnswerLost, TargetBusy, TargetUnavailable, WriteRefused, WriteUnsure
 from sync.failpoints import failpoint
 from sync.ports import Intent, PrimaryRows, TableJournal
 
@@ -106,6 +106,8 @@ class ForwardWrite:
             if not self.journal.write(mutation, intent):
                 self.aside.left(self.journal.table)  # refused by the guard: something newer is there
             failpoint("write.after_secondary")
+        except TargetBusy as error:
+            self._mark(intent, "finished", str(error))
         except TargetUnavailable as error:
             self.aside.later(self.journal, intent, "finished", str(error))
         except ValueError as error:  # a value that the target cannot hold: the reconcile records the reject

@@ -12,6 +12,7 @@ import os
 import random
 import sys
 import time
+import traceback
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -103,7 +104,7 @@ def main() -> None:
             try:
                 ROLES[order["role"]](order, Settings(_env_file=None, **order["settings"]))  # type: ignore[call-arg]
             except BaseException as error:  # noqa: BLE001
-                sys.stderr.write(f"{order['role']}: {type(error).__name__}: {error}\n")
+                sys.stderr.write("".join(traceback.format_exception(error)))
                 sys.stderr.flush()
                 os._exit(3)
             os._exit(0)

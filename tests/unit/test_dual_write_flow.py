@@ -29,7 +29,7 @@ from sync.adapters.cassandra.rows import SourceRows
 from sync.core.cql import CqlType
 from sync.core.mutations import Key, Mutation
 from sync.core.rows import SourceColumn, SourceTable
-from sync.errors import AnswerLost, EpochChanged, SourceUnavailable, TargetUnavailable, WriteRefused, WriteUnsure
+from sync.errors import AnswerLost, EpochChanged, SourceUnavailable, TargetBusy, TargetUnavailable, WriteRefused, WriteUnsure
 from sync.flows.dual_write import ForwardWrite
 from sync.ports import Intent
 
@@ -126,6 +126,7 @@ def test_a_write_that_the_guard_refuses_succeeds_and_rings() -> None:
     ("fail", "steps"),
     [
         ({"target": AWAY}, ["later finished"]),
+        ({"target": TargetBusy("held")}, ["mark finished", "ring"]),
         ({"target": ValueError("no NUL")}, ["mark finished", "ring"]),
         ({"target": ValueError("no NUL"), "mark finished": AWAY}, ["mark finished", "later finished"]),
     ],

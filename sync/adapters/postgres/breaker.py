@@ -10,7 +10,7 @@ from threading import Lock
 from sync.adapters.postgres.connect import Connection
 from sync.adapters.postgres.parameters import connection_of
 from sync.adapters.postgres.pool import Pool
-from sync.errors import TargetUnavailable
+from sync.errors import TargetBusy, TargetUnavailable
 
 
 @dataclass(slots=True)
@@ -39,6 +39,8 @@ class Breaker:
         try:
             with connection_of(pool) as connection:
                 yield connection
+        except TargetBusy:
+            raise  # one row that is held says nothing of the others
         except TargetUnavailable as error:
             with self._lock:
                 self.failures += 1

@@ -13,7 +13,7 @@ from sync.settings import Settings
 
 Connection = psycopg.Connection[tuple[Any, ...]]
 STATE_SCHEMA = "sync"
-_WITHOUT_USER = r"""
+WITHOUT_USER = r"""
 SELECT set_config('search_path', regexp_replace(current_setting('search_path'), '"\$user"(, *)?', ''), false)
 """
 _POOLER = re.compile(r"-pooler(?=\.)")
@@ -87,7 +87,7 @@ def connect(settings: Settings, *, direct: bool = True, autocommit: bool = False
     elif connection.info.user == STATE_SCHEMA:
         # The default path begins with the schema of the user's name: the application's tables would be made, or looked
         # for, among those of the migration's state.
-        connection.execute(_WITHOUT_USER)
+        connection.execute(WITHOUT_USER)
     connection.autocommit = autocommit
     return connection
 

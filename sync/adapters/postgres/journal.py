@@ -23,7 +23,7 @@ from sync.core.encode.base import Reject
 from sync.core.encode.rows import RowEncoder
 from sync.core.mutations import Key, Mutation, pack_cells
 from sync.core.rows import TableMap
-from sync.errors import AnswerLost, EpochChanged, WriteRefused
+from sync.errors import AnswerLost, EpochChanged, TargetBusy, WriteRefused
 from sync.failpoints import failpoint
 from sync.ports import Intent
 
@@ -193,6 +193,8 @@ def _rejecting() -> Iterator[None]:
         yield
     except REFUSALS as error:
         raise Reject(f"Postgres refuses it: {error.diag.message_primary}") from None
+    except (psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected) as error:
+        raise TargetBusy(str(error.diag.message_primary)) from None
     except (psycopg.OperationalError, psycopg.InterfaceError):
         raise
     except (

@@ -6,17 +6,28 @@ import select
 import time
 from weakref import WeakKeyDictionary
 
+import psycopg
 from psycopg import IsolationLevel
 from psycopg_pool import ConnectionPool
 
 from sync.adapters.postgres.cell import register
-from sync.adapters.postgres.connect import Connection, connect, connection_string
+from sync.adapters.postgres.connect import (
+    STATE_SCHEMA,
+    WITHOUT_USER,
+    Connection,
+    connect,
+    connection_string,
+    explain,
+    target_name,
+)
+from sync.errors import Unreachable
 from sync.settings import Settings
 
 Pool = ConnectionPool[Connection]
 _CHECK_AFTER_SECONDS = 1.0
 _SET_UP = (
-    "SELECT set_config('statement_timeout', %s, false), set_config('default_transaction_isolation', 'read committed', false)"
+    "SELECT set_config('statement_timeout', %s, false), set_config('lock_timeout', %s, false), "
+    "set_config('default_transaction_isolation', 'read committed', false)"
 )
 
 
@@ -49,7 +60,10 @@ def open_pool(settings: Settings, size: int, timeout: float = 30.0) -> Pool:
 
     Raises Unreachable where not even one can be had.
     """
-    connect(settings, direct=False).close()  # one clear line now, rather than a pool that waits
+    try:
+        connect(settings, direct=False).close()  # one clear line now, rather than a pool that waits
+    except psycopg.OperationalError as error:
+        raise Unreachable(f"{target_name(settings)}: {explain(error)}") from None
     dsn = connection_string(settings, direct=False)
     pooled = "-pooler." in dsn
 
@@ -57,9 +71,12 @@ def open_pool(settings: Settings, size: int, timeout: float = 30.0) -> Pool:
         register(connection)
         connection.isolation_level = IsolationLevel.READ_COMMITTED
         # Not as start-up options, which a transaction pooler refuses. The isolation level is for lone statements, too.
-        connection.execute(_SET_UP, (str(int(timeout * 1000)),))
+        # A lock is waited for half as long, so that a row that is held can be told from a server that is slow.
+        connection.execute(_SET_UP, (str(int(timeout * 1000)), str(int(timeout * 500))))
         if pooled:
             connection.prepare_threshold = None
+        elif connection.info.user == STATE_SCHEMA:
+            connection.execute(WITHOUT_USER)
 
     return ConnectionPool(
         dsn,
