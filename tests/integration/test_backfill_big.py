@@ -12,7 +12,9 @@ from uuid import UUID
 import psutil
 import pytest
 from cassandra.query import BatchStatement, BatchType
-from support.backfills import NOTES, SONGS, Running, Site, song, worker_that_dies
+from support.backfills import Site, worker_that_dies
+from support.running import Running
+from support.sources import NOTES, SONGS, song
 
 from sync.adapters.cassandra.connect import Cassandra
 from sync.adapters.cassandra.pages import RangeReader

@@ -10,7 +10,8 @@ from pathlib import Path
 from uuid import UUID
 
 import pytest
-from support.backfills import Site, until
+from support.backfills import Site
+from support.running import until
 
 from sync.adapters.cassandra.connect import Cassandra
 from sync.settings import Settings

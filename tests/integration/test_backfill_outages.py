@@ -5,6 +5,7 @@ These tests stop and kill servers, so they have a set of their own.
 
 from __future__ import annotations
 
+import itertools
 import threading
 import time
 from collections.abc import Iterator
@@ -14,7 +15,9 @@ from pathlib import Path
 import psutil
 import pytest
 from cassandra.cluster import NoHostAvailable
-from support.backfills import Running, Site, make_corpus, open_site, until
+from support.backfills import Site, open_site, slow
+from support.running import Running, until
+from support.sources import make_corpus
 
 from sync import local
 from sync.adapters.cassandra.connect import Cassandra, open_cassandra
@@ -122,13 +125,19 @@ def test_redis_goes_away_with_the_workers_jobs_and_comes_back_empty(site: Site, 
     assert "ringing again later" in running.err
 
 
-@pytest.mark.parametrize("how", ["stop", "kill"])
+@pytest.mark.parametrize("how", ["stop", pytest.param("kill", marks=slow)])
 def test_postgres_is_restarted(site: Site, stack: Stack, how: str) -> None:
     """Would break: a batch that is there twice or not at all; a command that ends when its connection does."""
     running = _begun(site)
     getattr(stack.postgres, how)()
     stack.postgres.start()
     _check_end(site, running)
+
+
+def test_a_lost_node_is_tried_every_few_seconds(own_cassandra: Cassandra) -> None:
+    """Would break: the driver's own policy, which after a long outage looks at a node only every ten minutes."""
+    delays = own_cassandra.session.cluster.reconnection_policy.new_schedule()
+    assert max(itertools.islice(delays, 20)) < 15
 
 
 def test_everything_is_killed_at_once(site: Site, stack: Stack) -> None:
@@ -144,6 +153,7 @@ def test_everything_is_killed_at_once(site: Site, stack: Stack) -> None:
     _check_end(site, running)
 
 
+@slow
 def test_postgres_is_killed_while_an_index_is_built(site: Site, stack: Stack) -> None:
     """Would break: tracebacks of the thread that watches the build; a second copy of everything."""
     site.sql("CREATE INDEX songs_year ON songs (year)")

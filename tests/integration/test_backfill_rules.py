@@ -10,7 +10,9 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from support.backfills import SONGS, Site, song, until
+from support.backfills import Site
+from support.running import until
+from support.sources import SONGS, song
 
 from sync.adapters.cassandra.connect import Cassandra
 from sync.adapters.postgres import load

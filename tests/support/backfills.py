@@ -6,23 +6,21 @@ import itertools
 import json
 import os
 import signal
-import subprocess
 import sys
-import time
 import traceback
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
-from uuid import UUID, uuid4
+from uuid import uuid4
 
-import psutil
+import pytest
 import redis
 from cassandra.concurrent import execute_concurrent_with_args
 from pydantic import SecretStr
 
+from support.running import Result, Running, until
 from sync import failpoints
 from sync.adapters.cassandra.connect import Cassandra
 from sync.adapters.cassandra.pages import quoted
@@ -38,71 +36,8 @@ from sync.wiring.schema import apply_target
 
 _QUEUES = itertools.count(os.getpid())
 """Redis databases 1 to 15 in turn, so that no test's worker takes another's jobs."""
+slow = pytest.mark.skipif(not os.environ.get("SYNC_TEST_SLOW"), reason="covered by a broader test; SYNC_TEST_SLOW=1 runs it")
 NEVER: Callable[[], bool] = lambda: False  # noqa: E731
-
-
-@dataclass(frozen=True)
-class Result:
-    """How a command ended and what it printed."""
-
-    code: int
-    out: str
-    err: str
-
-    @property
-    def tables(self) -> dict[str, dict[str, Any]]:
-        """The figures of `sync backfill --json` by table."""
-        return {t["table"]: t for t in json.loads(self.out)["tables"]}
-
-
-class Running:
-    """A command under way, in a process group of its own, as a terminal makes one."""
-
-    def __init__(self, arguments: Sequence[str], folder: Path, env: Mapping[str, str]) -> None:
-        self._files = [folder / f"out-{time.monotonic_ns()}", folder / f"err-{time.monotonic_ns()}"]
-        with self._files[0].open("wb") as out, self._files[1].open("wb") as err:
-            self.process = subprocess.Popen(
-                arguments, cwd=folder, env=dict(env), stdin=subprocess.DEVNULL, stdout=out, stderr=err, start_new_session=True
-            )
-        self.pid = self.process.pid
-
-    @property
-    def ended(self) -> bool:
-        return self.process.poll() is not None
-
-    @property
-    def err(self) -> str:
-        """What it has said so far."""
-        return self._files[1].read_text()
-
-    def children(self) -> list[psutil.Process]:
-        """Its processes: workers, and the processes that these forked for jobs."""
-        try:
-            return psutil.Process(self.pid).children(recursive=True)
-        except psutil.NoSuchProcess:
-            return []
-
-    def interrupt(self) -> None:
-        """Ctrl-C: SIGINT to the whole group."""
-        os.killpg(self.pid, signal.SIGINT)
-
-    def wait(self, seconds: float = 120) -> Result:
-        """Its end; a command that hangs is killed with all its processes and fails the test."""
-        try:
-            code = self.process.wait(seconds)
-        except subprocess.TimeoutExpired:
-            self.kill_all()
-            raise AssertionError(f"hangs after {seconds} s; it said: {self.err[-2000:]}") from None
-        return Result(code, self._files[0].read_text(), self._files[1].read_text())
-
-    def kill_all(self) -> None:
-        """SIGKILL to it and to everything that it started."""
-        for process in [*self.children(), *([psutil.Process(self.pid)] if psutil.pid_exists(self.pid) else [])]:
-            try:
-                process.kill()
-            except psutil.NoSuchProcess:
-                continue
-        self.process.wait(10)
 
 
 class Site:
@@ -353,35 +288,3 @@ def worker_that_dies(site: Site, runs: list[int], point: str, passage: int) -> b
     _, status = os.waitpid(pid, 0)
     assert status in (0, signal.SIGKILL), f"the worker ended with {status}"
     return status == signal.SIGKILL
-
-
-def until(true: Callable[[], Any], seconds: float = 30, what: str = "") -> Any:
-    """Wait until it is true; its value."""
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        found = true()
-        if found:
-            return found
-        time.sleep(0.05)
-    raise AssertionError(f"not within {seconds} s: {what or true}")
-
-
-SONGS = "CREATE TABLE {ks}.songs (id uuid PRIMARY KEY, title text, year int, made timestamp, tags map<text, text>)"
-NOTES = "CREATE TABLE {ks}.notes (piece text, at int, pitch int, words text, PRIMARY KEY (piece, at))"
-
-
-def song(i: int) -> tuple[Any, ...]:
-    """The i-th song: id, title, year, made, tags; some without a title, some without tags."""
-    made = datetime(2020, 1, 1) + timedelta(seconds=i)
-    return (UUID(int=i * 0x9E3779B97F4A7C15F39CC0605CEDC835 % 2**128), f"song {i}" if i % 7 else None, i, made,
-            {"n": str(i)} if i % 3 else None)  # fmt: skip
-
-
-def make_corpus(site: Site, songs: int = 600, notes: int = 600) -> None:
-    """Both tables in the source and in the target."""
-    site.cql(SONGS)
-    site.cql(NOTES)
-    site.fill("INSERT INTO {ks}.songs (id, title, year, made, tags) VALUES (?, ?, ?, ?, ?)", map(song, range(songs)))
-    some = ((f"piece {i % 3}", i, i % 88, "la " * (i % 40)) for i in range(notes))
-    site.fill("INSERT INTO {ks}.notes (piece, at, pitch, words) VALUES (?, ?, ?, ?)", some)
-    site.apply()

@@ -63,16 +63,23 @@ def remove_for_load(connection: Connection, table: TableMap) -> list[str]:
 
 def build_missing(settings: Settings, tables: list[TableMap], report: Callable[[Build], None]) -> list[str]:
     """Build what was taken away, and each table's token index, without blocking writes; the names of what was built."""
-    built = []
     with closing(connect(settings, autocommit=True)) as connection:
-        for table in tables:
-            _want_token_index(connection, table)
-            for name, definition in connection.execute(_SQL["wanted"], {"table": table.name}).fetchall():
-                if not _is_valid(connection, name):
-                    _build(settings, connection, name, definition, report)
-                    built.append(name)
-                connection.execute("DELETE FROM sync.index WHERE index_name = %s", (name,))
-            connection.execute(sql.SQL("ANALYZE {}").format(identifier(table.target)))
+        try:
+            return [name for table in tables for name in _build_table(settings, connection, table, report)]
+        except psycopg.OperationalError as error:
+            text = " ".join(str(error).split())
+            raise PreflightError(f"the indexes could not be built: {text}; what is copied stays, run it again") from None
+
+
+def _build_table(settings: Settings, connection: Connection, table: TableMap, report: Callable[[Build], None]) -> list[str]:
+    built = []
+    _want_token_index(connection, table)
+    for name, definition in connection.execute(_SQL["wanted"], {"table": table.name}).fetchall():
+        if not _is_valid(connection, name):
+            _build(settings, connection, name, definition, report)
+            built.append(name)
+        connection.execute("DELETE FROM sync.index WHERE index_name = %s", (name,))
+    connection.execute(sql.SQL("ANALYZE {}").format(identifier(table.target)))
     return built
 
 
