@@ -139,10 +139,10 @@ def test_a_worker_of_wide_vectors_stays_small(site: Site) -> None:
     site.apply()
     source = random.Random(1)
     vectors = [list(struct.unpack(">512f", struct.pack(">512f", *(source.random() for _ in range(512))))) for _ in range(50)]
-    rows = ((UUID(int=i), vectors[i % 50]) for i in range(8000))
+    rows = ((UUID(int=i), vectors[i % 50]) for i in range(5000))
     site.fill("INSERT INTO {ks}.embeddings (song_id, embedding) VALUES (?, ?)", rows)
     peak = _copy_vectors(site)
-    assert site.sql("SELECT count(*) FROM embeddings") == [(8000,)]
+    assert site.sql("SELECT count(*) FROM embeddings") == [(5000,)]
     assert peak < MOST_RSS, f"{peak >> 20} MB"
 
 

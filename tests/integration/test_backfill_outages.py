@@ -111,6 +111,7 @@ def test_redis_is_flushed_before_a_plain_worker_is_rung_for(site: Site, tmp_path
     assert not worker.ended
 
 
+@slow
 def test_redis_goes_away_with_the_workers_jobs_and_comes_back_empty(site: Site, stack: Stack) -> None:
     """Would break: workers that end when Redis is gone, in a loop and with tracebacks, and nobody who rings again."""
     running = _begun(site)
@@ -143,8 +144,11 @@ def test_a_lost_node_is_tried_every_few_seconds(own_cassandra: Cassandra) -> Non
 def test_everything_is_killed_at_once(site: Site, stack: Stack) -> None:
     """Would break: ranges failed for good because Cassandra was away for longer than a few attempts."""
     running = _begun(site)
+    site.redis().flushall()
     for server in stack.servers:
         server.kill()
+    for process in running.children()[:2]:
+        process.kill()
     starts = [threading.Thread(target=server.start) for server in stack.servers]
     for thread in starts:
         thread.start()
@@ -176,6 +180,7 @@ def test_postgres_is_killed_while_an_index_is_built(site: Site, stack: Stack) ->
     assert site.sql("SELECT count(*) FROM pg_index WHERE indrelid = 'songs'::regclass AND indisvalid") == [(3,)]
 
 
+@slow
 def test_a_target_that_stays_away_is_said_in_one_line_and_the_next_run_goes_on(
     site: Site, stack: Stack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
