@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import gc
 import importlib
 import os
 import sys
 from collections.abc import Sequence
+from types import ModuleType
 from typing import NoReturn
 
 from sync.errors import Interrupted, SyncError
@@ -94,6 +96,15 @@ def _positive(text: str) -> int:
     return value
 
 
+def _imported(command: str) -> ModuleType:
+    gc.disable()  # nothing of what is imported is garbage; to look for some is an eighth of a command's start
+    try:
+        return importlib.import_module(f"sync.commands.{command}")
+    finally:
+        gc.freeze()  # nor will it be in the workers that are forked: its pages stay shared
+        gc.enable()
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; its exit code."""
     args = build_parser().parse_args(argv)
@@ -101,7 +112,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     console.set_up_logging()
     try:
-        module = importlib.import_module(f"sync.commands.{args.run}")
+        module = _imported(args.run)
         code = int(module.run(args))
         sys.stdout.flush()  # here, where a reader that went away is no error
         return code

@@ -26,12 +26,17 @@ from sync.settings import Settings
 _FORK = multiprocessing.get_context("fork")
 
 
+class _OwnWorker(Worker):
+    def unsubscribe(self) -> None:
+        """RQ waits up to a second for the thread that hears its commands; this process ends, and the thread with it."""
+
+
 def run_worker(settings: Settings) -> None:
     """Work on the queue `sync` until SIGINT or SIGTERM, as `rq worker sync` does."""
     # A job's error is recorded in the ledger, and the command says it; RQ would print the traceback, too.
     logging.getLogger("rq").setLevel(logging.CRITICAL)
     connection = redis_connection(settings)
-    Worker([Queue(QUEUE, connection=connection)], connection=connection).work(logging_level="CRITICAL")
+    _OwnWorker([Queue(QUEUE, connection=connection)], connection=connection).work(logging_level="CRITICAL")
 
 
 class Pool:

@@ -7,7 +7,6 @@ from typing import Any
 
 import redis
 from rq import Queue, Worker
-from rq.exceptions import DeserializationError
 from rq.job import Job
 
 from sync.errors import SettingsError, Unreachable
@@ -17,6 +16,8 @@ QUEUE = "sync"
 COPY_JOB = "workers.tasks.copy_ranges"
 RECONCILE_JOB = "workers.tasks.reconcile"
 _JOB_TIMEOUT = 3600
+_FAILED_LOOKED_AT = 10
+_COPYING = "copy ranges of runs"
 log = logging.getLogger(__name__)
 
 
@@ -44,54 +45,45 @@ def redis_name(connection: Any) -> str:
     return f"Redis at {options.get('host', options.get('path', '?'))}:{options.get('port', '')}"
 
 
-def _function(job: Job) -> str | None:
-    try:
-        return str(job.func_name)
-    except DeserializationError:
-        return None  # a job in JSON: only this module makes them
-
-
 class Doorbell:
     """Rings for workers on the queue `sync`. Errors of Redis are reported and survived."""
 
     def __init__(self, connection: Any) -> None:
         self._queue = Queue(QUEUE, connection=connection)
         self._json = Queue(QUEUE, connection=connection, serializer="json")
-        self._both_forms = self._silent = False
-        self._rung: list[str] = []
+        self._silent = False
 
     def ring(self, runs: list[int], times: int) -> None:
         """Put `times` jobs for these runs on the queue."""
-        self._rung = []
-        for queue in (self._queue, self._json) if self._both_forms else (self._queue,):
-            for _ in range(times):
-                job = self._enqueue(COPY_JOB, ",".join(map(str, runs)), f"copy ranges of runs {runs}", queue)
-                self._rung.append(job.id)
-
-    def _notice_json(self) -> None:
-        """Ring in JSON as well once a worker could not read a job: it was started with `--serializer json`."""
-        if self._both_forms:
-            return
-        for job in Job.fetch_many(self._rung, connection=self._queue.connection):
-            result = job.latest_result() if job and job.is_failed else None
-            if result and "DeserializationError" in (result.exc_string or ""):
-                self._both_forms = True
+        for _ in range(times):
+            self._enqueue(COPY_JOB, ",".join(map(str, runs)), f"{_COPYING} {runs}")
 
     def ring_reconcile(self, table: str) -> bool:
         """Put a job for a table's intents on the queue, unless one waits there already; whether it rang."""
         try:
-            waiting = [job for job in self._queue.get_jobs() if _function(job) == RECONCILE_JOB and job.args == (table,)]
+            description = f"reconcile {table}"
+            waiting = any(job.description == description for job in self._queue.get_jobs())
             if not waiting:
-                self._enqueue(RECONCILE_JOB, table, f"reconcile {table}")
+                self._enqueue(RECONCILE_JOB, table, description)
         except redis.RedisError as error:
             log.warning("Redis: %s; the sweeper will ring", " ".join(str(error).split()))
             return False
         return not waiting
 
-    def _enqueue(self, function: str, argument: str, description: str, queue: Queue | None = None) -> Job:
-        return (queue or self._queue).enqueue_call(
-            function, args=(argument,), timeout=_JOB_TIMEOUT, result_ttl=60, failure_ttl=3600, description=description
-        )
+    def _enqueue(self, function: str, argument: str, description: str) -> None:
+        for queue in (self._queue, self._json) if self._wants_json() else (self._queue,):
+            queue.enqueue_call(
+                function, args=(argument,), timeout=_JOB_TIMEOUT, result_ttl=60, failure_ttl=3600, description=description
+            )
+
+    def _wants_json(self) -> bool:
+        """Whether a worker could not read a job of late: one was started with `--serializer json`, so both forms are rung."""
+        failed = self._queue.failed_job_registry.get_job_ids(0, _FAILED_LOOKED_AT - 1, desc=True, cleanup=False)
+        for job in Job.fetch_many(failed, connection=self._queue.connection):
+            result = job.latest_result() if job else None
+            if result and "DeserializationError" in (result.exc_string or ""):
+                return True
+        return False
 
     def ring_idle(self, runs: list[int], at_least: int) -> int:
         """Ring once for each idle worker, newcomers included, or `at_least` times; how often it rang.
@@ -102,7 +94,6 @@ class Doorbell:
         try:
             if self._queue.count:
                 return 0
-            self._notice_json()
             idle = sum(worker.get_state() == "idle" for worker in Worker.all(queue=self._queue))
             times = max(idle, at_least, 1)
             self.ring(runs, times)
@@ -118,7 +109,7 @@ class Doorbell:
         """Take back the jobs that nobody has begun: the work is done."""
         try:
             for job in self._queue.get_jobs():
-                if _function(job) in (COPY_JOB, None):
+                if (job.description or "").startswith(_COPYING):
                     job.delete()
         except redis.RedisError as error:
             log.warning("Redis: %s; leftover jobs will find nothing to do", " ".join(str(error).split()))

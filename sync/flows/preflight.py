@@ -6,16 +6,21 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from sync.core.mapping import Problem
+from sync.core.ring import SizeEstimate
 from sync.core.rows import TableMap
 from sync.ports import ServerFacts
 
 
 @dataclass(slots=True)
 class PreflightReport:
-    """`servers` are lines on what was found; `tables` the mappings; `problems` what stands against it or is to be known."""
+    """`servers` are lines on what was found; `tables` the mappings; `problems` what stands against it or is to be known.
+
+    `sizes` are the source's own estimates, by table.
+    """
 
     servers: list[str] = field(default_factory=list)
     tables: list[TableMap] = field(default_factory=list)
+    sizes: dict[str, list[SizeEstimate]] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
 
     @property

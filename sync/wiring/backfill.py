@@ -6,8 +6,6 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 
-from sync.adapters.cassandra.catalogue import size_estimates
-from sync.adapters.cassandra.connect import open_cassandra
 from sync.adapters.postgres import indexes, migrations
 from sync.adapters.postgres.connect import Connection, connect
 from sync.adapters.postgres.indexes import Build
@@ -40,12 +38,8 @@ def make_plan(settings: Settings, config: Config, names: list[str] | None) -> Pl
     report = preflight(settings, config, names)
     if not report.ok:
         raise PreflightError("\n".join(f"{p.table}: {p.text}" for p in report.problems if p.level == "error"))
-    ranges, sizes = {}, {}
-    with open_cassandra(settings) as cassandra:
-        for table in report.tables:
-            estimates = size_estimates(cassandra.session, table.source.keyspace, table.name)
-            sizes[table.name] = sum(e.bytes for e in estimates)
-            ranges[table.name] = plan_ranges(estimates, config.backfill.range_mb * _MB)
+    sizes = {name: sum(e.bytes for e in estimates) for name, estimates in report.sizes.items()}
+    ranges = {t.name: plan_ranges(report.sizes[t.name], config.backfill.range_mb * _MB) for t in report.tables}
     with closing(connect(settings, autocommit=True)) as connection:
         if not migrations.state_exists(connection):
             raise PreflightError("the target has no schema `sync`: run `sync schema apply` first")

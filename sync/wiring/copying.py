@@ -6,7 +6,7 @@ import os
 import secrets
 import socket
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from functools import cache
 
 from sync.adapters.cassandra.catalogue import read_tables
@@ -58,10 +58,13 @@ def copy_job(settings: Settings, config: Config, runs: list[int], stopped: Calla
 
 def _copy_job(settings: Settings, config: Config, runs: list[int], stopped: Callable[[], bool]) -> int:
     tuning = config.backfill
-    with open_cassandra(settings, tuning.request_timeout_seconds) as cassandra:
+    with ExitStack() as stack:
         with closing(connect(settings, autocommit=True)) as connection:
-            by_run = Ledger(connection, tuning.lease_seconds).open_runs()
-            names = [name for name, run in by_run.items() if run in runs]
+            ledger = Ledger(connection, tuning.lease_seconds)
+            names = [name for name, run in ledger.open_runs().items() if run in runs]
+            if not ledger.work_left(runs):  # rung for once too often: the last ranges are in other hands
+                return 0
+            cassandra = stack.enter_context(open_cassandra(settings, tuning.request_timeout_seconds))
             tables = map_tables(cassandra, connection, settings, config, names)
 
         @contextmanager

@@ -11,7 +11,7 @@ from cassandra import DriverException, Unauthorized
 from cassandra.cluster import NoHostAvailable
 from psycopg import errors
 
-from sync.adapters.cassandra.catalogue import read_one, read_tables, release_version
+from sync.adapters.cassandra.catalogue import read_one, read_tables, release_version, size_estimates
 from sync.adapters.cassandra.connect import Cassandra, explain, open_cassandra, source_name
 from sync.adapters.cassandra.ttl import expiring_columns
 from sync.adapters.postgres.catalogue import foreign_keys, obstacle, read_target, server_facts
@@ -63,6 +63,7 @@ def _source(settings: Settings, config: Config, names: list[str] | None, report:
         report.servers.append(f"source: Cassandra {version}, {source_name(settings)}, keyspace {settings.astra_db_keyspace}")
         tables = chosen_tables(cassandra, settings, config, names)
         for table in tables:
+            report.sizes[table.name] = size_estimates(cassandra.session, table.keyspace, table.name)
             _look_at_rows(cassandra, table, config, report)
     return tables
 

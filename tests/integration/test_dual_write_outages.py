@@ -15,6 +15,8 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
+from cassandra import DriverException
+from cassandra.cluster import NoHostAvailable
 from chaos.explain import Op, explained
 from support.backfills import until
 from support.dual import Table, prepare
@@ -68,10 +70,19 @@ def table(stack: Stack, settings: Settings, cassandra: Cassandra) -> Iterator[Ta
         yield opened
         for server in stack.servers:
             server.start()
+        until(lambda: connected(cassandra), 60, "this module's own session is back")
     with closing(Table(cassandra, settings, REFUSE, "pairs")) as opened:
         opened.sql("UPDATE sync.writer SET state = 'unclean' WHERE state = 'active'")
         opened.drained()
         opened.check_equal()
+
+
+def connected(cassandra: Cassandra) -> bool:
+    """Whether the driver has found its way back to a server that was restarted."""
+    try:
+        return bool(cassandra.session.execute("SELECT key FROM system.local"))
+    except (DriverException, NoHostAvailable):
+        return False
 
 
 def works(store: DualWriteStore) -> bool:
@@ -241,7 +252,7 @@ def test_redis_away(stack: Stack, table: Table, settings: Settings) -> None:
     assert table.settled(table.key(**key)) == {"a": "1", "b": "2"}
 
 
-def test_cassandra_away(stack: Stack, table: Table, settings: Settings) -> None:
+def test_cassandra_away(stack: Stack, table: Table, settings: Settings, cassandra: Cassandra) -> None:
     """Would break: an unsure write is taken for done or for refused, or is not settled when Cassandra is back."""
     keys = [{"id": uuid4()} for _ in range(4)]
     with DualWriteStore(settings, REFUSE) as store:
@@ -264,6 +275,7 @@ def test_cassandra_away(stack: Stack, table: Table, settings: Settings) -> None:
         table.drain()
         assert len(table.intents()) >= 3, "they wait for Cassandra"
         stack.cassandra.start()
+        until(lambda: connected(cassandra), 60, "this module's own session is back")
         until(lambda: works(store), 60, "writes go on")
     assert table.settled(table.key(**keys[0])) == {"a": "put", "b": None}
     assert table.settled(table.key(**keys[1])) == {"a": "before", "b": "updated"}

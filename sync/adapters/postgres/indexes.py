@@ -126,6 +126,8 @@ def _workers(connection: Connection, definition: str) -> str:
 
 
 def _watch(settings: Settings, backend: int, name: str, report: Callable[[Build], None], done: Event) -> None:
+    if done.wait(0.5):
+        return
     with closing(connect(settings, autocommit=True)) as connection:
         while not done.wait(0.5):
             row = connection.execute(_SQL["progress"], {"backend": backend}).fetchone()
