@@ -27,6 +27,10 @@ class WriteUnsure(SyncError):
     """The write may have been done on the primary; it will settle on both sides alike."""
 
 
+class ForkedStore(SyncError):
+    """A store is used in a process that was forked after it was opened."""
+
+
 class SourceTimeout(SyncError):
     """The source did not answer in time: the range may be too much for one request."""
 

@@ -6,6 +6,7 @@ import argparse
 from typing import Any
 
 from sync.commands.context import load
+from sync.commands.writers import show_writers
 from sync.console import duration, out, print_json, print_table
 from sync.wiring.status import read_status
 
@@ -35,7 +36,8 @@ def run(args: argparse.Namespace) -> int:
     rejects = ", ".join(f"{table} {count:,}" for table, count in status["rejects"].items()) or "none"
     age = f", the oldest {duration(intents['oldest_age_seconds'])} old" if intents["open"] else ""
     out.print(f"intents: {intents['open']:,} open{age}; unrecorded writes: {intents['spooled']:,}", markup=False)
-    out.print(f"writers: {len(status['writers'])}; RQ workers: {workers}; rejected rows: {rejects}", markup=False)
+    out.print(f"RQ workers: {workers}; rejected rows: {rejects}", markup=False)
+    show_writers(status["writers"])
     for table in status["tables"]:
         if table["error"]:
             out.print(f"{table['table']}: {table['error']}", markup=False)

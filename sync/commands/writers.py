@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from typing import Any
 
 from sync.adapters.postgres.writers import fence, list_writers
 from sync.commands.context import load
@@ -22,6 +23,12 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         print_json({"writers": found})
         return 0
+    show_writers(found)
+    return 0
+
+
+def show_writers(found: list[dict[str, Any]]) -> None:
+    """The writers as a table, and which clock is to be corrected."""
     header = ("writer", "state", "epoch", "heartbeat", "clock skew", "unrecorded", "failures")
     rows = [
         (w["id"], w["state"], w["epoch"], f"{duration(w['heartbeat_age_seconds'])} ago", _skew(w["clock_skew_us"]),
@@ -32,7 +39,6 @@ def run(args: argparse.Namespace) -> int:
     for writer in found:
         if abs(writer["clock_skew_us"] or 0) > _MOST_SKEW_US:
             say(f"{writer['id']}: its clock is {_skew(writer['clock_skew_us'])} off Postgres's; correct it")
-    return 0
 
 
 def _skew(microseconds: int | None) -> str:

@@ -16,6 +16,7 @@ from sync.ports import Progress
 
 log = logging.getLogger(__name__)
 POLL_SECONDS = 0.25
+LAST_POLL_SECONDS = 0.05  # while the last ranges are copied: their end is not to be waited for
 MOST_FAILURES = 5
 
 
@@ -90,8 +91,8 @@ class Supervisor:
                         self.show(progress)
                         if all(p.done + p.failed == p.total for p in progress):
                             return progress
-                        self._wake(ledger, runs, failed, sum(p.done + p.rows_read for p in progress))
-                        time.sleep(POLL_SECONDS)
+                        left = self._wake(ledger, runs, failed, sum(p.done + p.rows_read for p in progress))
+                        time.sleep(POLL_SECONDS if left else LAST_POLL_SECONDS)
             except (TargetUnavailable, Unreachable) as error:
                 failures += 1
                 if failures > MOST_RECONNECTS:
@@ -99,7 +100,8 @@ class Supervisor:
                 log.warning("%s; connecting again", error if isinstance(error, Unreachable) else f"Postgres: {error}")
                 time.sleep(pause_after(failures))
 
-    def _wake(self, ledger: RunLedger, runs: list[int], failed: _Failures, done: int) -> None:
+    def _wake(self, ledger: RunLedger, runs: list[int], failed: _Failures, done: int) -> int:
+        """Ring for workers; how many ranges wait for one."""
         self.own.heal()
         ledger.fail_deadly(runs)
         failures, error = ledger.failures(runs)
@@ -107,10 +109,12 @@ class Supervisor:
             raise WorkFailed(
                 f"{failures} jobs failed, the last one with: {error}; what is copied stays, run it again to go on"
             )
-        if ledger.work_left(runs):
+        left = ledger.work_left(runs)
+        if left:
             # Idle workers are rung for; after a FLUSHALL no worker is registered, but this command's own ones still listen.
             missing = max(0, len(self.own) - ledger.active_workers(runs))
             self.bell.ring_idle(runs, missing)
+        return left
 
     def _stop(self, runs: list[int]) -> None:
         """Have the workers let go of their ranges at the next batch, and wait for that."""

@@ -100,7 +100,8 @@ class ForwardWrite:
 
     def _second_half(self, mutation: Mutation, intent: Intent) -> None:
         if self.mode == "queued":
-            self._mark(intent, "finished", "")
+            # Nobody waits for the mark: lost with the process, it leaves an open intent, which is claimed all the same.
+            self.aside.later(self.journal, intent, "finished", "")
             return
         try:
             if not self.journal.write(mutation, intent):
@@ -116,7 +117,7 @@ class ForwardWrite:
     def _mark(self, intent: Intent, state: Literal["finished", "unsure"], error: str) -> None:
         failpoint("write.before_mark")
         try:
-            self.journal.mark(intent, state, error)
+            self.journal.mark([intent], state, error)
             self.aside.left(self.journal.table)
         except TargetUnavailable as away:
             self.aside.later(self.journal, intent, state, f"{error} {away}".strip())

@@ -54,7 +54,7 @@ class WrappedWrite:
                 self.aside.unrecorded(self.journal, Mutation("recheck", key, {}), self.aside.stamp(key), "finished")
                 continue
             try:
-                self.journal.mark(intent, "finished" if state == "finished" else "unsure", error)
+                self.journal.mark([intent], "finished" if state == "finished" else "unsure", error)
                 self.aside.left(key.table)
             except TargetUnavailable as away:
                 self.aside.later(self.journal, intent, "finished" if state == "finished" else "unsure", str(away))

@@ -21,6 +21,7 @@ from sync.core.ring import WHOLE_RING
 from sync.core.rows import SourceTable
 from sync.errors import SourceUnavailable, WriteRefused, WriteUnsure
 from sync.settings import Settings
+from sync.stores.process import Process
 
 _COUNT_RANGES = 32
 
@@ -30,6 +31,7 @@ class CqlStore:
 
     def __init__(self, settings: Settings, timeout: float = 10.0) -> None:
         settings.require("astra_db_keyspace")
+        self._process = Process()
         self._opened: AbstractContextManager[Cassandra] = open_cassandra(settings, timeout)
         self._timeout = timeout
         self.cassandra = self._opened.__enter__()
@@ -47,7 +49,9 @@ class CqlStore:
         self.close()
 
     def close(self) -> None:
-        """Close the connections."""
+        """Close the connections; in a forked process nothing, they are its parent's."""
+        if not self._process.is_own:
+            return
         self._opened.__exit__(None, None, None)
 
     def put(self, table: str, row: Mapping[str, Any]) -> bool:
@@ -105,7 +109,8 @@ class CqlStore:
             return sum(self._session.execute(query, span, timeout=60).one()[0] for span in spans)
 
     def source(self, table: str) -> SourceTable:
-        """The table's description. Raises WriteRefused for one that is not there."""
+        """The table's description. Raises WriteRefused for one that is not there, ForkedStore in a forked process."""
+        self._process.check()
         if table not in self._tables:
             raise WriteRefused(f"there is no table {table!r}; there are: {', '.join(sorted(self._tables))}")
         return self._tables[table]
@@ -115,6 +120,7 @@ class CqlStore:
         return self.cassandra.session
 
     def _of(self, table: str) -> tuple[Cells, SourceRows]:
+        self._process.check()
         if table not in self._rows:
             source = self.source(table)
             self._rows[table] = (Cells(self._session, source, None), SourceRows(self.cassandra, source, self._timeout))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import ExitStack
 from types import TracebackType
 from typing import Any
@@ -29,10 +29,12 @@ from sync.flows.wrapped_write import WrappedWrite
 from sync.settings import Config, Settings, load_config, load_settings
 from sync.stores.cql import CqlStore
 from sync.stores.postgres import PostgresStore
+from sync.stores.process import Process
 from sync.stores.wrapped import Describe, WrappedStore
 from sync.wiring.copying import map_tables
 
 log = logging.getLogger(__name__)
+_MANY_AT_ONCE = 8
 _SYNC_COLUMNS = "SELECT FROM pg_attribute WHERE attrelid = to_regclass(%s) AND attname = '_sync_version' AND NOT attisdropped"
 
 
@@ -40,7 +42,7 @@ class DualWriteStore:
     """Writes go to both sides, reads to the primary. Safe to use from many threads."""
 
     def __init__(self, settings: Settings, config: Config) -> None:
-        self._settings, self._config = settings, config
+        self._settings, self._config, self._process = settings, config, Process()
         tuning = config.dual_write
         with ExitStack() as undo:  # what is open when something fails is closed
             self._source = undo.enter_context(CqlStore(settings, tuning.primary_timeout_seconds))
@@ -54,6 +56,7 @@ class DualWriteStore:
         self._mapped: dict[str, TableMap] = {}
         self._reconciles: dict[str, Reconcile] = {}
         self._executor = ThreadPoolExecutor(2, thread_name_prefix="sync-reconcile")
+        self._many = ThreadPoolExecutor(min(_MANY_AT_ONCE, tuning.connections), thread_name_prefix="sync-put-many")
 
     def __enter__(self) -> DualWriteStore:
         return self
@@ -62,9 +65,12 @@ class DualWriteStore:
         self.close()
 
     def close(self) -> None:
-        """Sign off and close the connections."""
+        """Sign off and close the connections; in a forked process nothing, they are its parent's."""
+        if not self._process.is_own:
+            return
         self._registration.sign_off()
         self._executor.shutdown()
+        self._many.shutdown()
         self._target.close()
         self._source.close()
 
@@ -74,11 +80,24 @@ class DualWriteStore:
         return flow.write(Mutation("put", cells.key(row), cells.row(row)))
 
     def put_many(self, table: str, rows: Iterable[Mapping[str, Any]]) -> bool:
-        """Write whole rows, each on its own, after all of them were checked."""
+        """Write whole rows, each on its own and several at once, after all of them were checked; those of a key in order.
+
+        Raises the first row's error when all have been tried.
+        """
         cells, flow = self._of(table)
-        mutations = [Mutation("put", cells.key(row), cells.row(row)) for row in rows]
-        for mutation in mutations:
-            flow.write(mutation)
+        by_key: dict[bytes, list[Mutation]] = {}
+        for row in rows:
+            key = cells.key(row)
+            by_key.setdefault(key.canonical, []).append(Mutation("put", key, cells.row(row)))
+
+        def write(mutations: list[Mutation]) -> None:
+            for mutation in mutations:
+                flow.write(mutation)
+
+        written = [self._many.submit(write, mutations) for mutations in by_key.values()]
+        wait(written)
+        for each in written:
+            each.result()
         return True
 
     def update(self, table: str, key: Mapping[str, Any], changes: Mapping[str, Any]) -> bool:
@@ -123,6 +142,7 @@ class DualWriteStore:
         return cells.only_key(key), WrappedWrite(flow.journal, self._reconciles[table], self._registration, flow.mode)
 
     def _of(self, table: str) -> tuple[Cells, ForwardWrite]:
+        self._process.check()
         if table not in self._tables:
             try:
                 self._tables[table] = self._make(table)

@@ -19,6 +19,7 @@ from sync.adapters.postgres.statements import column as named
 from sync.core.rows import TargetColumn, TargetTable
 from sync.errors import TargetUnavailable, WriteRefused, WriteUnsure
 from sync.settings import Settings
+from sync.stores.process import Process
 from sync.stores.values import VECTORS, adapted, plain
 
 _AWAY = (psycopg.OperationalError, psycopg.InterfaceError, PoolTimeout)
@@ -29,6 +30,7 @@ class PostgresStore:
     """Rows of the target's tables as dictionaries."""
 
     def __init__(self, settings: Settings, size: int = 8, timeout: float = 30.0) -> None:
+        self._process = Process()
         self.pool = open_pool(settings, size, timeout)
         self._tables: dict[str, TargetTable] = {}
 
@@ -39,7 +41,9 @@ class PostgresStore:
         self.close()
 
     def close(self) -> None:
-        """Close the connections."""
+        """Close the connections; in a forked process nothing, they are its parent's."""
+        if not self._process.is_own:
+            return
         self.pool.close()
 
     def put(self, table: str, row: Mapping[str, Any]) -> bool:
@@ -119,6 +123,7 @@ class PostgresStore:
         return int(rows[0]["n"])
 
     def _table(self, name: str) -> TargetTable:
+        self._process.check()
         if name not in self._tables:
             with self._away(), self.pool.connection() as connection:
                 found = read_target(connection, name)

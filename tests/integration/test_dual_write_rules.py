@@ -353,7 +353,8 @@ def test_rule_12_a_sick_secondary_costs_the_caller_nothing(table: Table, key: Ke
     flow = ForwardWrite(Sick(writer.journal, fails=("write",)), table.rows, aside)
     assert flow.write(writer.mutation("put", key, a="1"))
     assert [(state, type(intent).__name__) for _, intent, state, _ in aside.kept] == [("finished", "Intent")]
-    writer.journal.mark(*aside.kept[0][1:])
+    _, intent, *outcome = aside.kept[0]
+    writer.journal.mark([intent], *outcome)
     assert table.intents(key) == [("put", "finished")]
     assert table.settled(key) == {"a": "1", "b": None}
 

@@ -251,7 +251,7 @@ class Write:
         return self.actor.journal.write(self.mutation, self.intent)
 
     def mark(self, state: Literal["finished", "unsure"]) -> Write:
-        self.actor.journal.mark(self.intent, state, "")
+        self.actor.journal.mark([self.intent], state, "")
         return self
 
     def withdraw(self) -> bool:

@@ -69,7 +69,7 @@ class Fake:
         self._step("target")
         return self.guard_accepts
 
-    def mark(self, _: Intent, state: str, __: str) -> None:
+    def mark(self, _: list[Intent], state: str, __: str) -> None:
         self._step(f"mark {state}")
 
     def withdraw(self, _: Intent) -> bool:
@@ -109,10 +109,10 @@ def test_the_steps_of_a_write_that_succeeds() -> None:
 
 
 def test_a_queued_write_leaves_the_second_half_to_workers() -> None:
-    """Would break: `queued` costs a second transaction, or nobody is rung."""
+    """Would break: the caller of a queued write waits for a second transaction."""
     fake = Fake()
     assert fake.flow("queued").write(PUT) is True
-    assert fake.steps == ["open", "primary 100", "mark finished", "ring"]
+    assert fake.steps == ["open", "primary 100", "later finished"]
 
 
 def test_a_write_that_the_guard_refuses_succeeds_and_rings() -> None:

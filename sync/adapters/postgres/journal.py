@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from threading import Lock
@@ -131,10 +131,11 @@ class Journal:
         given = [p for p in self._statements.others if p.source.name in mutation.cells]
         return self._statements.update(given), self._parameters.given(mutation.key, mutation.cells)
 
-    def mark(self, intent: Intent, state: Literal["finished", "unsure"], error: str) -> None:
-        """Record that the second half of a write is left to reconciliation."""
+    def mark(self, intents: Sequence[Intent], state: Literal["finished", "unsure"], error: str) -> None:
+        """Record that the second half of these writes is left to reconciliation."""
+        values = {"intents": [i.id for i in intents], "state": state, "error": error[:1000]}
         with self._breaker.connection(self._pool) as connection:
-            connection.execute(_SQL["mark"], {"intent": intent.id, "state": state, "error": error[:1000]})
+            connection.execute(_SQL["mark"], values)
 
     def withdraw(self, intent: Intent) -> bool:
         """Take back the intent of a write that the primary refused; False where a reconcile has claimed it meanwhile."""

@@ -103,29 +103,35 @@ class Settling:
         _lock(connection, keys)
         tokens = {"table": self._table.name, "tokens": [key.token for key in keys]}
         connection.execute(_SQL["share_ranges"], tokens)
-        known = self._known(connection, keys)
-        same = [s for s in settled if known[s[0]] == (s[1].row_version, s[1].tombstone)]
+        made = [self._outcome(key, picked, read, refused) for key, picked, read in settled]
         with connection.pipeline():
-            for key, picked, read in same:
-                self._apply(connection, key, picked, read, refused)
-            intents = [i for _, picked, _ in same for i in picked.intents]
-            connection.execute(_SQL["remove"], {"intents": intents})
+            asked = [connection.execute(statement, values) for statement, values, _ in made]
+        same = [cursor.fetchone() == (True,) for cursor in asked]
+        for key, (_, _, issues), settled_now in zip(keys, made, same, strict=True):
+            if settled_now and issues:
+                rejects.replace(connection, self._table, CheckedRow(key.token, key.cells, None, tuple(issues)))
         failpoint("reconcile.before_commit")
-        settled_keys = {key for key, _, _ in same}
-        return [key for key in keys if key not in settled_keys]
+        return [key for key, settled_now in zip(keys, same, strict=True) if not settled_now]
 
-    def _apply(self, connection: Connection, key: Key, picked: Picked, read: Read, refused: psycopg.Error | None) -> None:
+    def _outcome(
+        self, key: Key, picked: Picked, read: Read, refused: psycopg.Error | None
+    ) -> tuple[bytes, dict[str, Any], list[Issue]]:
+        """The statement that makes the target equal to what was read, with its values, and what is wrong with the row."""
         bound = max(picked.row_version or 0, picked.tombstone or 0)
-        version = {"version": reconciled(read.version, picked.newest, bound)}
+        values = {
+            "version": reconciled(read.version, picked.newest, bound),
+            "row_version": picked.row_version,
+            "tombstone": picked.tombstone,
+            "intents": f"{{{','.join(map(str, picked.intents))}}}",
+            "source_key": rejects.packed(key.cells),
+        }
         row, issues = (None, []) if read.cells is None else self._parameters.checked_row(key, read.cells)
         if refused is not None and row is not None:
             row, issues = None, [Issue(refused.diag.column_name or "", _reason(refused), "reject")]
         # What the primary has and the target cannot hold is a reject; the target keeps no older row in its place.
-        rejects.replace(connection, self._table, CheckedRow(key.token, key.cells, None, tuple(issues)))
         if row is None:
-            connection.execute(self._statements.set_absent, {**self._parameters.key(key), **version})
-        else:
-            connection.execute(self._statements.set_row, {**row, **version})
+            return self._statements.set_absent, {**self._parameters.key(key), **values}, issues
+        return self._statements.set_row, {**row, **values}, issues
 
     def _known(self, connection: Connection, keys: Sequence[Key]) -> dict[Key, Known]:
         with connection.pipeline():

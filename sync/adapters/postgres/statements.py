@@ -42,7 +42,9 @@ class Statements:
             "set_excluded": self._set_excluded(),
             "mended": sql.SQL(_SQL["mended"]),
             "settle": sql.SQL(_SQL["settle"]),
+            "settled": sql.SQL(_SQL["settled"]),
         }
+        self._parts["same"] = sql.SQL(_SQL["same"]).format(**self._parts)
 
     def parameter(self, pair: ColumnPair) -> str:
         """The name of a column's parameter."""
@@ -83,12 +85,12 @@ class Statements:
 
     @cached_property
     def set_row(self) -> bytes:
-        """The row as the primary has it."""
+        """The row as the primary has it, if the key is as it was."""
         return self._made("set_row")
 
     @cached_property
     def set_absent(self) -> bytes:
-        """The primary has no such row."""
+        """The primary has no such row, if the key is as it was."""
         return self._made("set_absent")
 
     def _made(self, name: str, **more: sql.Composable) -> bytes:

@@ -12,6 +12,7 @@ import time
 import uuid
 from collections import deque
 from collections.abc import Callable
+from itertools import islice
 from threading import Event, Lock, Thread
 from typing import Any, Literal
 
@@ -48,6 +49,7 @@ WHERE id = %s
 RETURNING (SELECT max(floor) FROM sync.epoch)
 """
 _RING_SECONDS = 0.25
+_MOST_MARKS = 1000
 State = Literal["finished", "unsure"]
 _Mark = tuple[TableJournal, Intent, State, str]
 _Unrecorded = tuple[TableJournal, Mutation, int, State]
@@ -114,7 +116,10 @@ class Registration:
             self._unrecorded.append((journal, mutation, version, state))
 
     def later(self, journal: TableJournal, intent: Intent, state: State, error: str) -> None:
-        """Keep a mark until Postgres takes it. Lost with the process it is no loss: the intent stays, and is claimed."""
+        """Keep a mark for the next quarter of a second, or until Postgres takes it.
+
+        Lost with the process it is no loss: the intent stays, and is claimed.
+        """
         with self._lock:
             self._aside.append((journal, intent, state, error))
 
@@ -133,14 +138,15 @@ class Registration:
     def _beat(self) -> None:
         due = 0.0
         while not self._end.wait(_RING_SECONDS):
-            self._ring_for_left()
-            if time.monotonic() < due:
-                continue
-            due = time.monotonic() + self._tuning.heartbeat_seconds
             try:
-                self._heartbeat()
+                if time.monotonic() >= due:
+                    due = time.monotonic() + self._tuning.heartbeat_seconds
+                    self._heartbeat()
+                elif self._aside and not self.breaker.is_open:
+                    self._mark()
             except (TargetUnavailable, psycopg.Error, PoolTimeout) as error:
                 log.warning("no heartbeat: %s", " ".join(str(error).split()))
+            self._ring_for_left()
 
     def _heartbeat(self) -> None:
         with self._pool.connection() as connection:
@@ -168,13 +174,23 @@ class Registration:
                 self._unrecorded.popleft()
                 if self._accepted.get((mutation.key.table, mutation.key.canonical)) == version:
                     del self._accepted[mutation.key.table, mutation.key.canonical]
-        while self._aside:
-            journal, intent, state, error = self._aside[0]
+        self._mark()
+
+    def _next_marks(self) -> list[_Mark]:
+        with self._lock:
+            return list(islice(self._aside, _MOST_MARKS))
+
+    def _mark(self) -> None:
+        while marks := self._next_marks():
+            alike: dict[tuple[TableJournal, State, str], list[Intent]] = {}
+            for journal, intent, state, error in marks:
+                alike.setdefault((journal, state, error), []).append(intent)
             failpoint("aside.before_mark")
-            journal.mark(intent, state, error)
+            for (journal, state, error), intents in alike.items():
+                journal.mark(intents, state, error)
+                self.left(journal.table)
             failpoint("aside.marked")
-            self.left(journal.table)
-            with self._lock:
+            for _ in marks:
                 self._aside.popleft()
 
 

@@ -86,8 +86,8 @@ removed AS (
 )
 SELECT EXISTS (SELECT FROM written)
 
--- mark: what became of a write whose second half was not done: finished, or unsure (rule 11); not if a reconcile has it
-UPDATE sync.intent SET state = %(state)s, error = %(error)s WHERE id = %(intent)s AND state = 'open'
+-- mark: what became of writes whose second half was not done: finished, or unsure (rule 11); not if a reconcile has it
+UPDATE sync.intent SET state = %(state)s, error = %(error)s WHERE id = ANY (%(intents)s::bigint[]) AND state = 'open'
 
 -- withdraw: the primary refused the only attempt, and nobody has claimed the intent (rule 13)
 DELETE FROM sync.intent WHERE id = %(intent)s AND state = 'open'
@@ -96,16 +96,37 @@ DELETE FROM sync.intent WHERE id = %(intent)s AND state = 'open'
 SELECT (SELECT coalesce({version}, 0) FROM {target} AS t WHERE {same_key}),
        (SELECT version FROM sync.tombstone WHERE table_name = %(table)s AND key = %(key)s)
 
--- set_row: the row as the primary has it, unconditionally (rule 15d)
-INSERT INTO {target} AS t ({columns}, {token}, {version_column})
-VALUES ({values}, %(token)s, %(version)s)
-ON CONFLICT ({primary_key}) DO UPDATE SET {set_excluded}
+-- set_row: the row as the primary has it, and the end of the intents that were picked, if the key is as it was (rule 15d)
+WITH {same}, written AS (
+    INSERT INTO {target} AS t ({columns}, {token}, {version_column})
+    SELECT {values}, %(token)s, %(version)s FROM same
+    ON CONFLICT ({primary_key}) DO UPDATE SET {set_excluded}
+), {settled}
 
--- set_absent: the primary has no such row (rule 15d)
-WITH gone AS (DELETE FROM {target} AS t WHERE {same_key})
-INSERT INTO sync.tombstone AS t (table_name, key, token, version)
-VALUES (%(table)s, %(key)s, %(token)s, %(version)s)
-ON CONFLICT (table_name, key) DO UPDATE SET version = greatest(t.version, excluded.version)
+-- set_absent: the primary has no such row; the same (rule 15d)
+WITH {same}, gone AS (
+    DELETE FROM {target} AS t USING same WHERE {same_key}
+), written AS (
+    INSERT INTO sync.tombstone AS t (table_name, key, token, version)
+    SELECT %(table)s, %(key)s, %(token)s, %(version)s FROM same
+    ON CONFLICT (table_name, key) DO UPDATE SET version = greatest(t.version, excluded.version)
+), {settled}
+
+-- same: whether the target knows what it knew when the intents were picked (rule 15d)
+same AS (
+    SELECT 1 WHERE (SELECT coalesce({version}, 0) FROM {target} AS t WHERE {same_key})
+            IS NOT DISTINCT FROM %(row_version)s::bigint
+        AND (SELECT version FROM sync.tombstone WHERE table_name = %(table)s AND key = %(key)s)
+            IS NOT DISTINCT FROM %(tombstone)s::bigint
+)
+
+-- settled: exactly the intents that were picked, and what was wrong with the row before
+mended AS (
+    DELETE FROM sync.reject WHERE table_name = %(table)s AND source_key = %(source_key)s AND EXISTS (SELECT FROM same)
+), removed AS (
+    DELETE FROM sync.intent WHERE id = ANY (%(intents)s::bigint[]) AND EXISTS (SELECT FROM same)
+)
+SELECT EXISTS (SELECT FROM same)
 
 -- due: keys of a table with intents to work on, taken for a while so that workers do not queue up behind each other
 UPDATE sync.intent SET lease_owner = %(owner)s, lease_until = clock_timestamp() + make_interval(secs => %(lease)s)

@@ -22,7 +22,3 @@ FOR UPDATE OF i
 
 -- claim: these are going to be sent again, whatever their first attempt does (rule 15a)
 UPDATE sync.intent SET state = 'claimed' WHERE id = ANY (%(intents)s) AND state <> 'finished'
-
--- remove: exactly the intents that were picked
-DELETE FROM sync.intent WHERE id = ANY (%(intents)s)
-

@@ -1,0 +1,150 @@
+"""Stores in processes as applications have them: asyncio with many tasks, forked workers, many rows in one call."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from uuid import uuid4
+
+import pytest
+from support.dual import Table, prepare
+from support.places import NewPlace, Place
+
+from sync.errors import ForkedStore, WriteRefused
+from sync.settings import Config, DualWriteTuning
+from sync.stores import AsyncDualWriteStore, CqlStore, DualWriteStore, PostgresStore
+
+pytest_plugins = ("support.fixtures",)
+CONNECTIONS = 6
+CONFIG = Config(schema_files=(), dual_write=DualWriteTuning(connections=CONNECTIONS, heartbeat_seconds=0.3))
+OURS = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
+
+
+@pytest.fixture(scope="module")
+def home(new_place: NewPlace) -> Iterator[Place]:
+    with new_place() as place:
+        place.cql("CREATE TABLE KS.songs (id uuid PRIMARY KEY, title text, year int)")
+        prepare(place.settings, CONFIG, "songs")
+        yield place
+
+
+@pytest.fixture
+def table(home: Place) -> Iterator[Table]:
+    """The table from outside; both sides are equal after every test."""
+    with closing(Table(home.cassandra, home.settings, CONFIG, "songs")) as opened:
+        yield opened
+        opened.drained()
+        opened.check_equal()
+
+
+def test_200_tasks_share_one_store(home: Place, table: Table) -> None:
+    """Would break: a task that waits holds up the loop; tasks share a connection, or each leaves one behind."""
+    before, most = home.sql(OURS)[0][0], 0
+    keys = [{"id": uuid4()} for _ in range(20)]
+
+    async def one(store: AsyncDualWriteStore, n: int) -> None:
+        key, own = keys[n % len(keys)], {"id": uuid4()}
+        await store.put("songs", {**own, "title": "own", "year": n})
+        await store.put("songs", {**key, "title": f"{n}", "year": n})
+        await store.update("songs", own, {"title": "mine"})
+        assert await store.get("songs", own) == {**own, "title": "mine", "year": n}
+        with pytest.raises(WriteRefused):
+            await store.put("songs", {"title": "no key"})
+
+    async def run() -> int:
+        most = 0
+        async with AsyncDualWriteStore(home.settings, CONFIG) as store:
+            tasks = [asyncio.create_task(one(store, n)) for n in range(200)]
+            while not all(task.done() for task in tasks):
+                most = max(most, await asyncio.to_thread(lambda: home.sql(OURS)[0][0]))
+                await asyncio.sleep(0.02)  # the loop is free while they wait
+            await asyncio.gather(*tasks)
+            assert await store.put_many("songs", [{"id": uuid4(), "year": n} for n in range(20)])
+            assert await store.count("songs") == 240
+        return most
+
+    most = asyncio.run(run())
+    assert most - before <= CONNECTIONS
+    assert home.sql(OURS)[0][0] == before
+    for key in keys:
+        found = table.settled(table.key(**key))
+        assert found is not None and found["title"] == str(found["year"]), "a row that nobody has put"
+
+
+def test_a_store_that_is_not_open_says_so(home: Place) -> None:
+    """Would break: an AttributeError of something inside."""
+    with pytest.raises(RuntimeError, match="async with"):
+        asyncio.run(AsyncDualWriteStore(home.settings, CONFIG).count("songs"))
+
+
+def in_a_fork(act: Callable[[], None]) -> int:
+    """Run this in a forked process, as gunicorn's workers are; its exit code."""
+    child = os.fork()
+    if not child:
+        try:
+            act()
+            os._exit(0)
+        except BaseException:  # noqa: BLE001
+            traceback.print_exc()
+            os._exit(1)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+def test_forked_workers_open_stores_of_their_own(home: Place, table: Table) -> None:
+    """Would break: what was imported, or closed, before the fork is of no use after it."""
+    with DualWriteStore(home.settings, CONFIG) as store:  # the master looked at something and closed it
+        store.count("songs")
+    ids = [uuid4() for _ in range(3)]
+
+    def work() -> None:
+        with DualWriteStore(home.settings, CONFIG) as own:
+            for key in ids:
+                assert own.put("songs", {"id": key, "title": str(os.getpid())})
+
+    for _ in range(2):
+        assert in_a_fork(work) == 0
+    assert len({table.settled(table.key(id=key))["title"] for key in ids}) == 1  # type: ignore[index]
+    assert home.sql("SELECT count(*) FROM sync.writer WHERE state = 'active' AND id NOT LIKE 'test:%'") == [(0,)]
+
+
+@pytest.mark.parametrize("make", [CqlStore, PostgresStore, lambda settings: DualWriteStore(settings, CONFIG)])
+def test_a_store_from_before_the_fork_is_refused(home: Place, table: Table, make: Callable[..., DualWriteStore]) -> None:
+    """Would break: two processes on one connection read each other's answers."""
+    with make(home.settings) as store:
+        key = {"id": uuid4()}
+        store.put("songs", {**key, "year": 1})
+
+        def use() -> None:
+            for call in (
+                lambda: store.put("songs", {**key, "year": 2}),
+                lambda: store.put_many("songs", [{**key, "year": 2}]),
+                lambda: store.update("songs", key, {"year": 2}),
+                lambda: store.delete("songs", key),
+                lambda: store.get("songs", key),
+                lambda: store.count("songs"),
+                lambda: store.search("songs", "title", [1.0]),
+            ):
+                with pytest.raises(ForkedStore, match="post_fork"):
+                    call()
+            store.close()  # must not touch its parent's connections
+
+        assert in_a_fork(use) == 0
+        assert store.update("songs", key, {"title": "the parent's own still works"})
+        assert (store.get("songs", key) or {})["year"] == 1
+    if make is PostgresStore:  # written to one side alone
+        table.sql("DELETE FROM songs WHERE id = %s", (key["id"],))
+    if make is CqlStore:
+        home.cql(f"DELETE FROM KS.songs WHERE id = {key['id']}")
+
+
+def test_of_many_rows_the_last_of_a_key_counts(home: Place, table: Table) -> None:
+    """Would break: rows of one key that are written at the same time, so that any of them may be the last."""
+    ids = [uuid4() for _ in range(5)]
+    with DualWriteStore(home.settings, CONFIG) as store:
+        for _ in range(3):
+            assert store.put_many("songs", [{"id": key, "year": n} for n in range(8) for key in ids])
+            assert {(store.get("songs", {"id": key}) or {})["year"] for key in ids} == {7}
+    assert {row["year"] for row in map(table.settled, (table.key(id=key) for key in ids)) if row} == {7}

@@ -1,0 +1,162 @@
+"""`DualWriteStore.wrap`: an application's own class, which stamps nothing, has its keys made equal by reconcile (rule 17)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import closing
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+from support.backfills import until
+from support.commands import environment
+from support.dual import Table, prepare
+from support.places import NewPlace, Place
+
+from sync.adapters.postgres.journal import UNREPEATABLE_WINDOW_SECONDS
+from sync.errors import WriteRefused
+from sync.settings import Config, DualWriteTuning
+from sync.stores import DualWriteStore
+
+pytest_plugins = ("support.fixtures",)
+CONFIG = Config(schema_files=(), dual_write=DualWriteTuning(connections=4, heartbeat_seconds=0.3))
+
+
+class Songs:
+    """An application's store of before the migration: CQL of its own, timestamps of the server's."""
+
+    def __init__(self, place: Place) -> None:
+        self._place = place
+
+    def save(self, song: dict[str, Any]) -> str:
+        self._place.cassandra.session.execute(
+            f'INSERT INTO "{self._place.keyspace}".songs (id, title) VALUES (%s, %s)', (song["id"], song["title"])
+        )
+        return "saved"
+
+    def forget(self, song: UUID) -> None:
+        self._place.cassandra.session.execute(f'DELETE FROM "{self._place.keyspace}".songs WHERE id = %s', (song,))
+
+    def rename(self, song: UUID, title: str) -> None:
+        self.save({"id": song, "title": title})
+        raise TimeoutError("the driver gave up waiting")
+
+    def title(self, song: UUID) -> str | None:
+        rows = self._place.cassandra.session.execute(
+            f'SELECT title FROM "{self._place.keyspace}".songs WHERE id = %s', (song,)
+        )
+        return next((row[0] for row in rows), None)
+
+
+WRITES: Any = {
+    "save": lambda song: ("songs", {"id": song["id"]}),
+    "forget": lambda song: ("songs", {"id": song}),
+    "rename": lambda song, title: ("songs", {"id": song}),
+}
+
+
+@pytest.fixture(scope="module")
+def home(new_place: NewPlace) -> Iterator[Place]:
+    with new_place() as place:
+        place.cql("CREATE TABLE KS.songs (id uuid PRIMARY KEY, title text)")
+        prepare(place.settings, CONFIG, "songs")
+        yield place
+
+
+@pytest.fixture
+def table(home: Place) -> Iterator[Table]:
+    with closing(Table(home.cassandra, home.settings, CONFIG, "songs")) as opened:
+        yield opened
+
+
+@pytest.fixture
+def wrapped(home: Place, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Opens the wrapped class as an application does, with these lines of sync.toml."""
+
+    def make(toml: str = "") -> Any:
+        home.configure(f"schema_files = []\n[dual_write]\nheartbeat_seconds = 0.3\n{toml}")
+        for name, value in environment(home.settings).items():
+            monkeypatch.setenv(name, value)
+        monkeypatch.setenv("SYNC_CONFIG", str(home.commands.folder / "sync.toml"))
+        return DualWriteStore.wrap(Songs(home), None, WRITES)
+
+    return make
+
+
+def test_both_sides_have_what_the_class_wrote(wrapped: Any, table: Table) -> None:
+    """Would break: calls that are not passed on as they are, or whose writes Postgres never hears of."""
+    song = uuid4()
+    with wrapped() as store:
+        assert store.save({"id": song, "title": "a"}) == "saved"
+        assert table.target(table.key(id=song)) == {"title": "a"}
+        assert store.save(song={"id": song, "title": "b"}) == "saved"
+        assert store.title(song) == "b"
+        assert table.target(table.key(id=song)) == {"title": "b"}
+        store.forget(song)
+        assert table.target(table.key(id=song)) is None
+        assert table.tombstone(table.key(id=song)) is not None
+    assert table.intents() == []
+
+
+def test_a_method_that_is_not_there_is_refused_at_once(home: Place, wrapped: Any) -> None:
+    """Would break: a name with a spelling mistake writes to one side for months."""
+    wrapped().__exit__()
+    with pytest.raises(TypeError, match="sav"):
+        DualWriteStore.wrap(Songs(home), None, {"sav": WRITES["save"]})
+
+
+def test_queued_leaves_the_key_to_workers(wrapped: Any, table: Table) -> None:
+    """Would break: `queued` does not hold for wrapped classes."""
+    song = uuid4()
+    with wrapped('queued = ["songs"]') as store:
+        store.save({"id": song, "title": "a"})
+        assert table.intents(table.key(id=song)) == [("recheck", "finished")]
+    assert table.settled(table.key(id=song)) == {"title": "a"}
+
+
+def test_rule_17_a_call_that_failed_is_looked_at_when_it_can_no_longer_land(wrapped: Any, table: Table) -> None:
+    """Would break: what cannot be sent again is forgotten while its first attempt may still arrive."""
+    song = uuid4()
+    with wrapped() as store:
+        with pytest.raises(TimeoutError):
+            store.rename(song, "landed all the same")
+        assert table.intents(table.key(id=song)) == [("recheck", "unsure")]
+        table.drain()
+        assert table.intents(table.key(id=song)) == [("recheck", "unsure")], "the window is not over"
+        table.sql(
+            "UPDATE sync.intent SET created_at = created_at - make_interval(secs => %s)", (UNREPEATABLE_WINDOW_SECONDS,)
+        )
+    assert table.settled(table.key(id=song)) == {"title": "landed all the same"}
+
+
+def test_rule_17_a_class_whose_process_died_is_looked_at_later(wrapped: Any, table: Table) -> None:
+    """Would break: the key of a call that nobody has seen the end of stays different for ever, or is read too early."""
+    key = table.key(id=uuid4())
+    writer = table.writer(alive=False)
+    table.sql(
+        "INSERT INTO sync.intent (table_name, key, token, kind, state, version, epoch, owner) "
+        "VALUES ('songs', %s, %s, 'recheck', 'open', 1, 1, %s)",
+        (key.canonical, key.token, writer.name),
+    )
+    table.drain()
+    assert table.intents(key) == [("recheck", "open")]
+    table.sql("UPDATE sync.intent SET created_at = created_at - make_interval(secs => %s)", (UNREPEATABLE_WINDOW_SECONDS,))
+    assert table.settled(key) is None
+
+
+@pytest.mark.parametrize("away", ["refuse", "accept"])
+def test_without_a_journal(wrapped: Any, table: Table, away: str) -> None:
+    """Would break: a wrapped class writes although nobody can remember it (rules 28 and 31)."""
+    song = uuid4()
+    with wrapped(f'journal_away = "{away}"') as store:
+        store.save({"id": song, "title": "before"})
+        (breaker,) = {store._flows("songs", {"id": song})[1].aside.breaker}
+        breaker.failures = breaker.threshold  # as after a statement that did not come back
+        if away == "refuse":
+            with pytest.raises(WriteRefused, match="journal"):
+                store.save({"id": song, "title": "after"})
+            assert store.title(song) == "before"
+            return
+        assert store.save({"id": song, "title": "after"}) == "saved"
+        until(lambda: table.intents(table.key(id=song)) or table.target(table.key(id=song)) == {"title": "after"}, 5)
+    assert table.settled(table.key(id=song)) == {"title": "after"}

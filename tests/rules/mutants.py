@@ -1,0 +1,205 @@
+"""Each rule of the protocol taken out once: which file says it, what stands there without it, and the test that must fail."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+JOURNAL, SETTLING = "sync/adapters/postgres/sql/journal.sql", "sync/adapters/postgres/sql/settling.sql"
+WRITES, RECONCILES = "tests/integration/test_dual_write_rules.py", "tests/integration/test_reconcile_rules.py"
+BACKFILLS = "tests/integration/test_backfill_rules.py"
+
+
+@dataclass(frozen=True, slots=True)
+class Mutant:
+    """`old` becomes `new` in `file`; then `test` (pytest's -k) of `tests` fails."""
+
+    rule: str
+    without: str
+    file: str
+    old: str
+    new: str
+    tests: str
+    test: str
+
+
+MUTANTS = (
+    Mutant(
+        "1", "the version of a reconciled key is what was read", "sync/core/versions.py",
+        "return max(read, removed, bound + 1)", "return read", WRITES, "rule_1_",
+    ),
+    Mutant(
+        "2", "a stamp is the clock alone", JOURNAL,
+        "greatest(%(clock)s, e.floor, 1 + coalesce(known.version, 0))", "greatest(%(clock)s, e.floor)", WRITES, "rule_2_a_stamp",
+    ),
+    Mutant(
+        "2", "no slot in the low digits", JOURNAL,
+        "need + ((%(slot)s - need) %% 1000 + 1000) %% 1000", "need + 0 * %(slot)s::bigint", WRITES, "rule_2_stamps_of_two",
+    ),
+    Mutant("3", "no floor", JOURNAL, "greatest(%(clock)s, e.floor, 1", "greatest(%(clock)s, 1", WRITES, "rule_3_no_stamp"),
+    Mutant(
+        "3", "any clock may stamp", JOURNAL,
+        " AND need <= clock.now + %(skew)s", " AND need IS DISTINCT FROM %(skew)s::bigint", WRITES, "rule_3_a_clock",
+    ),
+    Mutant(
+        "4", "an update that leaves its nulls out", "sync/adapters/cassandra/rows.py",
+        "        # An update, too,", "        if any(cell is None for cell in mutation.cells.values()):\n"
+        "            kept = {n: c for n, c in mutation.cells.items() if c is not None}\n"
+        "            mutation = Mutation(mutation.kind, mutation.key, kept)\n        # An update, too,", WRITES, "rule_4_",
+    ),
+    Mutant(
+        "5", "no lock before the statement that reads", "sync/adapters/postgres/journal.py",
+        '                connection.execute(_SQL["lock_key"], {"lock": lock_of(mutation.key)})\n', "", WRITES, "rule_5_",
+    ),
+    Mutant(
+        "6", "a put does not look at the tombstone", JOURNAL,
+        "    WHERE NOT EXISTS (\n        SELECT FROM sync.tombstone WHERE table_name = %(table)s AND key = %(key)s "
+        "AND version >= %(version)s)\n", "", WRITES, "rule_6_",
+    ),
+    Mutant(
+        "6", "a put does not look at the row's version", JOURNAL,
+        "DO UPDATE SET {set_excluded}\n    WHERE coalesce({version}, 0) < %(version)s\n", "DO UPDATE SET {set_excluded}\n",
+        WRITES, "rule_6_a_put_older_than_the_row",
+    ),
+    Mutant(
+        "7", "an update does not look at the row's version", JOURNAL,
+        "    WHERE {same_key} AND coalesce({version}, 0) < %(version)s\n    RETURNING 1\n), {settle}\n\n-- delete",
+        "    WHERE {same_key}\n    RETURNING 1\n), {settle}\n\n-- delete", WRITES, "rule_7_",
+    ),
+    Mutant(
+        "8", "a delete does not look at the row's version", JOURNAL,
+        "    WHERE NOT EXISTS (SELECT FROM {target} AS t WHERE {same_key} AND coalesce({version}, 0) > %(version)s)\n", "",
+        WRITES, "rule_8_a_delete_older",
+    ),
+    Mutant(
+        "8", "a delete of no row leaves no tombstone", JOURNAL,
+        "    SELECT %(table)s, %(key)s, %(token)s, %(version)s FROM allowed\n",
+        "    SELECT %(table)s, %(key)s, %(token)s, %(version)s FROM allowed\n"
+        "    WHERE EXISTS (SELECT FROM {target} AS t WHERE {same_key})\n", WRITES, "rule_8_a_delete_is_remembered",
+    ),
+    Mutant(
+        "9", "a delete does not hold its range", "sync/adapters/postgres/journal.py",
+        '                    connection.execute(_SQL["share_range"], self._parameters.key(mutation.key))\n',
+        "                    pass\n", RECONCILES, "rule_9_a_delete",
+    ),
+    Mutant(
+        "9", "a reconcile that finds no row does not hold its range", "sync/adapters/postgres/settling.py",
+        '        connection.execute(_SQL["share_ranges"], tokens)\n', "", RECONCILES, "rule_9_a_reconcile",
+    ),
+    Mutant(
+        "10", "a put takes the tombstone away", JOURNAL,
+        "-- put: the guarded write of a whole row, with its intent (rules 6 and 12)\nWITH mine AS (",
+        "-- put: the guarded write of a whole row, with its intent (rules 6 and 12)\nWITH forgotten AS (\n"
+        "    DELETE FROM sync.tombstone WHERE table_name = %(table)s AND key = %(key)s AND version < %(version)s\n), mine AS (",
+        WRITES, "rule_10_",
+    ),
+    Mutant(
+        "11", "open intents of writers that live are taken", SETTLING,
+        "(i.state <> 'open' OR %(open_too)s AND (NOT EXISTS (", "(%(open_too)s OR %(open_too)s AND (NOT EXISTS (",
+        RECONCILES, "rule_15a",
+    ),
+    Mutant(
+        "11", "the primary is written before the intent", "sync/flows/dual_write.py",
+        "            intent = self.journal.open(mutation, self.aside.accepted(mutation.key))\n",
+        "            self.primary.write(mutation, self.aside.stamp(mutation.key))\n"
+        "            intent = self.journal.open(mutation, self.aside.accepted(mutation.key))\n", WRITES, "rule_11_the_intent",
+    ),
+    Mutant(
+        "12", "a write whose intent is gone is done", JOURNAL,
+        "    SELECT {values}, %(token)s, %(version)s FROM mine\n    WHERE", "    SELECT {values}, %(token)s, %(version)s WHERE",
+        WRITES, "rule_12_a_write_whose_intent_is_gone",
+    ),
+    Mutant(
+        "12", "a refused write's intent goes, too", JOURNAL,
+        "DELETE FROM sync.intent WHERE id IN (SELECT id FROM mine) AND EXISTS (SELECT FROM written)",
+        "DELETE FROM sync.intent WHERE id IN (SELECT id FROM mine)", WRITES, "rule_12_a_refused",
+    ),
+    Mutant(
+        "13", "a claimed intent may be taken back", JOURNAL,
+        "DELETE FROM sync.intent WHERE id = %(intent)s AND state = 'open'", "DELETE FROM sync.intent WHERE id = %(intent)s",
+        WRITES, "rule_13_what_a_reconcile",
+    ),
+    Mutant(
+        "13", "a time-out is taken for refused", "sync/flows/dual_write.py",
+        'if outcome == "refused":\n            self._withdraw', 'if outcome != "written":\n            self._withdraw',
+        WRITES, "rule_13_a_time_out",
+    ),
+    Mutant(
+        "14", "a write without intent is not remembered", "sync/flows/dual_write.py",
+        '        self.aside.unrecorded(self.journal, mutation, version, "finished" if outcome == "written" else "unsure")\n', "",
+        WRITES, "rule_14_a_write_without",
+    ),
+    Mutant(
+        "15b", "what is unsure is not sent again", "sync/flows/reconcile.py",
+        "for mutation, version in picked.replay:", "for mutation, version in ():", RECONCILES, "rule_15b_what",
+    ),
+    Mutant(
+        "15b", "it is sent again with a new timestamp", "sync/flows/reconcile.py",
+        "outcome, error = self.primary.write(mutation, version)",
+        "outcome, error = self.primary.write(mutation, version + 10_000_000)", RECONCILES, "rule_15b_it_is_sent",
+    ),
+    Mutant(
+        "15d", "what changed since it was claimed is not looked at", JOURNAL,
+        "    SELECT 1 WHERE (SELECT coalesce({version}, 0) FROM {target} AS t WHERE {same_key})\n"
+        "            IS NOT DISTINCT FROM %(row_version)s::bigint\n"
+        "        AND (SELECT version FROM sync.tombstone WHERE table_name = %(table)s AND key = %(key)s)\n"
+        "            IS NOT DISTINCT FROM %(tombstone)s::bigint\n",
+        "    SELECT 1 WHERE %(row_version)s::bigint IS NOT DISTINCT FROM %(row_version)s::bigint\n"
+        "        AND %(tombstone)s::bigint IS NOT DISTINCT FROM %(tombstone)s::bigint\n", RECONCILES, "rule_15d_what",
+    ),
+    Mutant(
+        "15d", "all intents of the key are removed", JOURNAL,
+        "DELETE FROM sync.intent WHERE id = ANY (%(intents)s::bigint[]) AND EXISTS (SELECT FROM same)",
+        "DELETE FROM sync.intent WHERE (id = ANY (%(intents)s::bigint[]) OR key = %(key)s) AND EXISTS (SELECT FROM same)",
+        RECONCILES, "rule_15d_only",
+    ),
+    Mutant(
+        "16", "a hot key is tried on and on", "sync/flows/reconcile.py",
+        "            done += self._hot(key, failed)\n", '            failed(key, "it changes all the time")\n', RECONCILES, "rule_16_a_key",
+    ),
+    Mutant(
+        "17", "no window for what cannot be sent again", SETTLING,
+        "OR i.created_at < clock_timestamp() - make_interval(secs => %(window)s))", "OR %(window)s > 0)",
+        "tests/integration/test_wrapped_store.py", "rule_17_a_call",
+    ),
+    Mutant(
+        "18", "the merge does not look at tombstones", "sync/adapters/postgres/merge.py",
+        "WHERE NOT EXISTS (SELECT FROM sync.tombstone AS t WHERE t.table_name = {name} AND t.key = {key})\n", "WHERE true\n",
+        BACKFILLS, "rule_18_deleted",
+    ),
+    Mutant(
+        "18", "the merge does not look at intents", "sync/adapters/postgres/merge.py",
+        "  AND NOT EXISTS (SELECT FROM sync.intent AS i WHERE i.table_name = {name} AND i.key = {key})\n", "",
+        BACKFILLS, "rule_18_keys",
+    ),
+    Mutant(
+        "18", "the merge overwrites", "sync/adapters/postgres/merge.py",
+        "ON CONFLICT ({primary_key}) DO NOTHING\n",
+        "ON CONFLICT ({primary_key}) DO UPDATE SET ({columns}) = (SELECT {columns} FROM {stage} AS n WHERE n.ctid = s.ctid)\n",
+        BACKFILLS, "rule_18_rows",
+    ),
+    Mutant(
+        "19", "skipped keys are left alone", "sync/adapters/postgres/merge.py",
+        "        return self._connection.execute(statement).rowcount\n", "        return 0 * len(statement.as_string())\n",
+        BACKFILLS, "rule_19_",
+    ),
+    Mutant(
+        "28", "the secondary's absence is nobody's concern", "sync/flows/dual_write.py",
+        "if not self.aside.accepts:", "if False and not self.aside.accepts:", "tests/integration/test_dual_write_outages.py",
+        "rule_28_refuse",
+    ),
+    Mutant(
+        "29", "a writer signs off with what is not recorded", "sync/adapters/postgres/writers.py",
+        "        while self._unrecorded:\n", "        self._unrecorded.clear()\n        while self._unrecorded:\n",
+        "tests/integration/test_dual_write_outages.py", "rules_28_and_31",
+    ),
+    Mutant(
+        "30", "a fenced writer is taken for clean", "sync/adapters/postgres/writers.py",
+        "SET state = 'unclean' WHERE id = %s AND state = 'active'", "SET state = 'signed_off' WHERE id = %s AND state = 'active'",
+        "tests/integration/test_reconcile_workers.py", "fenced",
+    ),
+    Mutant(
+        "31", "what was written alone is not recorded on return", "sync/adapters/postgres/writers.py",
+        "            journal.record(mutation, version, state)\n", "", "tests/integration/test_dual_write_outages.py",
+        "rules_28_and_31",
+    ),
+)  # fmt: skip
