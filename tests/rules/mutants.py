@@ -105,13 +105,13 @@ MUTANTS = (
     ),
     Mutant(
         "12", "a write whose intent is gone is done", JOURNAL,
-        "    SELECT {values}, %(token)s, %(version)s FROM mine\n    WHERE", "    SELECT {values}, %(token)s, %(version)s WHERE",
+        "    SELECT id FROM mine\n    WHERE NOT EXISTS", "    SELECT %(intent)s AS id\n    WHERE NOT EXISTS",
         WRITES, "rule_12_a_write_whose_intent_is_gone",
     ),
     Mutant(
         "12", "a refused write's intent goes, too", JOURNAL,
-        "DELETE FROM sync.intent WHERE id IN (SELECT id FROM mine) AND EXISTS (SELECT FROM written)",
-        "DELETE FROM sync.intent WHERE id IN (SELECT id FROM mine)", WRITES, "rule_12_a_refused",
+        " AND EXISTS (SELECT FROM written)\n), kept AS (\n    UPDATE sync.intent SET state = 'finished' "
+        "WHERE id IN (SELECT id FROM mine) AND NOT EXISTS (SELECT FROM written)\n)", "\n)", WRITES, "rule_12_a_refused",
     ),
     Mutant(
         "13", "a claimed intent may be taken back", JOURNAL,
@@ -157,8 +157,8 @@ MUTANTS = (
         "            done += self._hot(key, failed)\n", '            failed(key, "it changes all the time")\n', RECONCILES, "rule_16_a_key",
     ),
     Mutant(
-        "17", "no window for what cannot be sent again", SETTLING,
-        "OR i.created_at < clock_timestamp() - make_interval(secs => %(window)s))", "OR %(window)s > 0)",
+        "17", "no window for what cannot be sent again", "sync/adapters/postgres/journal.py",
+        "UNREPEATABLE_WINDOW_SECONDS = 60", "UNREPEATABLE_WINDOW_SECONDS = 0",
         "tests/integration/test_wrapped_store.py", "rule_17_a_call",
     ),
     Mutant(
@@ -173,8 +173,10 @@ MUTANTS = (
     ),
     Mutant(
         "18", "the merge overwrites", "sync/adapters/postgres/merge.py",
-        "ON CONFLICT ({primary_key}) DO NOTHING\n",
-        "ON CONFLICT ({primary_key}) DO UPDATE SET ({columns}) = (SELECT {columns} FROM {stage} AS n WHERE n.ctid = s.ctid)\n",
+        '        return self._connection.execute(self._insert(sql.SQL("true"))).rowcount\n',
+        '        there = sql.SQL("DELETE FROM {target} AS t USING {stage} AS s WHERE {same_key}").format(**self._parts)\n'
+        "        self._connection.execute(there)\n"
+        '        return self._connection.execute(self._insert(sql.SQL("true"))).rowcount\n',
         BACKFILLS, "rule_18_rows",
     ),
     Mutant(
