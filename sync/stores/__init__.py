@@ -2,18 +2,10 @@
 
 from __future__ import annotations
 
-from sync.settings import load_config, load_settings
 from sync.stores.asynchronous import AsyncDualWriteStore
 from sync.stores.cql import CqlStore
 from sync.stores.dual import DualWriteStore
+from sync.stores.opening import open_store
 from sync.stores.postgres import PostgresStore
 
 __all__ = ["AsyncDualWriteStore", "CqlStore", "DualWriteStore", "PostgresStore", "open_store"]
-
-
-def open_store() -> CqlStore | PostgresStore | DualWriteStore:
-    """The store that the environment asks for: STORAGE_BACKEND's own, or both with SYNC_DUAL_WRITE=true."""
-    settings = load_settings()
-    if settings.sync_dual_write:
-        return DualWriteStore(settings, load_config(settings.sync_config))
-    return CqlStore(settings) if settings.storage_backend == "astra" else PostgresStore(settings)

@@ -8,23 +8,31 @@ from concurrent.futures import ThreadPoolExecutor
 from types import TracebackType
 from typing import Any, TypeVar
 
-from sync.settings import Config, Settings
+from sync.settings import Config, Settings, load_config, load_settings
 from sync.stores.dual import DualWriteStore
+from sync.stores.opening import Store, open_store
 
 T = TypeVar("T")
 
 
 class AsyncDualWriteStore:
-    """`DualWriteStore` with every method awaited; as many calls at once as it has connections, the others wait."""
+    """The store that `open_store()` gives, with every method awaited; as many calls at once as it has connections.
 
-    def __init__(self, settings: Settings, config: Config) -> None:
-        self._settings, self._config = settings, config
-        self._threads = ThreadPoolExecutor(config.dual_write.connections, thread_name_prefix="sync-store")
-        self._store: DualWriteStore | None = None
+    With settings of one's own it is a `DualWriteStore` of these, whatever the environment says.
+    """
+
+    def __init__(self, settings: Settings | None = None, config: Config | None = None) -> None:
+        self._settings = settings
+        self._config = config or load_config((settings or load_settings()).sync_config)
+        self._threads = ThreadPoolExecutor(self._config.dual_write.connections, thread_name_prefix="sync-store")
+        self._store: Store | None = None
 
     async def __aenter__(self) -> AsyncDualWriteStore:
-        self._store = await self._run(lambda: DualWriteStore(self._settings, self._config))
+        self._store = await self._run(self._open)
         return self
+
+    def _open(self) -> Store:
+        return DualWriteStore(self._settings, self._config) if self._settings else open_store()
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -70,7 +78,7 @@ class AsyncDualWriteStore:
         return await self._run(lambda: self._opened.count(table))
 
     @property
-    def _opened(self) -> DualWriteStore:
+    def _opened(self) -> Store:
         if self._store is None:
             raise RuntimeError("the store is not open: use it in `async with`")
         return self._store

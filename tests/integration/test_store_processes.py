@@ -10,6 +10,7 @@ from contextlib import closing
 from uuid import uuid4
 
 import pytest
+from support.commands import environment
 from support.dual import Table, prepare
 from support.places import NewPlace, Place
 
@@ -72,6 +73,30 @@ def test_200_tasks_share_one_store(home: Place, table: Table) -> None:
     for key in keys:
         found = table.settled(table.key(**key))
         assert found is not None and found["title"] == str(found["year"]), "a row that nobody has put"
+
+
+@pytest.mark.parametrize("backend", ["astra", "postgres", "both"])
+def test_the_environment_says_which_store_is_awaited(
+    home: Place, table: Table, monkeypatch: pytest.MonkeyPatch, backend: str
+) -> None:
+    """Would break: an asyncio application that has to be changed before, during or after the migration."""
+    given = {**environment(home.settings), "STORAGE_BACKEND": "postgres" if backend == "postgres" else "astra"}
+    for name, value in {**given, "SYNC_DUAL_WRITE": str(backend == "both").lower()}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("SYNC_CONFIG", str(home.commands.folder / "sync.toml"))
+    home.configure("schema_files = []")
+    key = {"id": uuid4()}
+
+    async def run() -> None:
+        async with AsyncDualWriteStore() as store:
+            await store.put("songs", {**key, "year": 1})
+            assert await store.get("songs", key) == {**key, "year": 1, "title": None}
+
+    asyncio.run(run())
+    there = {"astra": table.source(table.key(**key)) is not None, "postgres": table.target(table.key(**key)) is not None}
+    assert there == {"astra": backend != "postgres", "postgres": backend != "astra"}
+    home.cql(f"DELETE FROM KS.songs WHERE id = {key['id']}")  # each side alone: away again
+    table.sql("DELETE FROM songs WHERE id = %s", (key["id"],))
 
 
 def test_a_store_that_is_not_open_says_so(home: Place) -> None:
