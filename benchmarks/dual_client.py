@@ -79,7 +79,7 @@ class Ways:
 
         def put(row: dict[str, Any]) -> None:
             with pool.connection() as connection:
-                connection.execute("INSERT INTO bench_commit VALUES (%s)", (row["year"],))
+                connection.execute("INSERT INTO public.bench_commit VALUES (%s)", (row["year"],))
 
         return put
 

@@ -100,7 +100,7 @@ class Bench:
     def _clear(self) -> None:
         """No intents and no songs of the cell before."""
         with self._servers.postgres() as connection:
-            connection.execute("TRUNCATE sync.intent, sync.tombstone, songs, bench_commit")
+            connection.execute("TRUNCATE sync.intent, sync.tombstone, public.songs, public.bench_commit")
 
     def drain(self, keys: int) -> None:
         """As many finished intents, drained as a worker does it."""
@@ -133,7 +133,7 @@ def prepare(servers: Servers) -> None:
     with open_cassandra(servers.settings, 60) as source, servers.postgres() as connection:
         mapped = list(map_tables(source, connection, servers.settings, Config(), [TABLE]).values())
         indexes.add_sync_columns(connection, mapped[0])
-        connection.execute("CREATE TABLE IF NOT EXISTS bench_commit (number int)")
+        connection.execute("CREATE TABLE IF NOT EXISTS public.bench_commit (number int)")
     indexes.build_missing(servers.settings, mapped, lambda build: None)
 
 

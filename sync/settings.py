@@ -93,7 +93,7 @@ class BackfillTuning(BaseModel):
 
     range_mb: int = Field(64, gt=0)
     page_mb: float = Field(1.0, gt=0, le=64)
-    batch_mb: float = Field(8.0, gt=0, le=256)
+    batch_mb: float = Field(4.0, gt=0, le=256)
     streams: int = Field(2, gt=0, le=64)
     lease_seconds: int = Field(60, ge=5)
     request_timeout_seconds: float = Field(30.0, gt=0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 
+from sync.adapters.heap import give_back_large_blocks
 from sync.settings import load_config, load_settings
 from sync.wiring.copying import copy_job, note_failure, ring_again
 from sync.wiring.reconciling import drain_job
@@ -13,6 +14,7 @@ BUDGET_SECONDS = 60
 
 def copy_ranges(runs: str) -> int:
     """Copy ranges of these runs (ids, comma-separated) for about a minute, ring again if there is more; ranges done."""
+    give_back_large_blocks()
     settings = load_settings()
     ids = [int(run) for run in runs.split(",")]
     until = time.monotonic() + BUDGET_SECONDS

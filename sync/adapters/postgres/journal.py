@@ -13,6 +13,7 @@ import psycopg
 
 from sync.adapters.postgres import rejects
 from sync.adapters.postgres.breaker import Breaker
+from sync.adapters.postgres.connect import Connection
 from sync.adapters.postgres.digests import key_values
 from sync.adapters.postgres.load import REFUSALS
 from sync.adapters.postgres.parameters import Parameters, lock_of
@@ -113,8 +114,7 @@ class Journal:
         values = {**self._parameters.key(mutation.key), **cells, "intent": intent.id, "version": intent.version}
         values["source_key"] = rejects.packed(mutation.key.cells)
         with self._breaker.connection(self._pool) as connection, _rejecting():
-            # From BEGIN, which sets the isolation level, to COMMIT in one round trip.
-            with connection.pipeline(), connection.transaction():
+            with _one_transaction(connection):
                 connection.execute(_SQL["lock_key"], {"lock": lock_of(mutation.key)})
                 if mutation.kind == "delete":
                     connection.execute(_SQL["share_range"], self._parameters.key(mutation.key))
@@ -171,6 +171,21 @@ class Journal:
             return key_values(self._statements.keys, canonical)
         except psycopg.DataError as error:
             raise ValueError(str(error)) from None
+
+
+@contextmanager
+def _one_transaction(connection: Connection) -> Iterator[None]:
+    """What is executed here goes in one round trip, and is one transaction.
+
+    Between two Syncs that is so without BEGIN and COMMIT (libpq, "Pipeline Mode"), each as dear as a small statement. A
+    transaction pooler forgets the session's isolation level, so there BEGIN says it.
+    """
+    with connection.pipeline():
+        if connection.prepare_threshold is not None:
+            yield
+            return
+        with connection.transaction():
+            yield
 
 
 @contextmanager
