@@ -30,7 +30,7 @@ from sync.settings import Config, Settings
 from sync.wiring.copying import map_tables, worker_name
 
 log = logging.getLogger(__name__)
-_READS_AT_ONCE, _BATCHES_AT_ONCE = 16, 2
+_READS_AT_ONCE = 16
 _DUE = "SELECT DISTINCT table_name FROM sync.intent WHERE lease_until IS NULL OR lease_until < clock_timestamp()"
 
 
@@ -55,7 +55,7 @@ def drain_job(settings: Settings, config: Config, table: str, stopped: Callable[
     tuning = config.dual_write
     with (
         open_cassandra(settings, tuning.primary_timeout_seconds) as cassandra,
-        closing(open_pool(settings, _BATCHES_AT_ONCE + 1)) as pool,
+        closing(open_pool(settings, 2)) as pool,
         ThreadPoolExecutor(_READS_AT_ONCE) as executor,
     ):
         with pool.connection() as connection:
@@ -71,7 +71,4 @@ def drain_job(settings: Settings, config: Config, table: str, stopped: Callable[
         def key(canonical: bytes, mutation: bytes | None) -> Key:
             return cells.known_key(canonical, mutation, journal.key_values)
 
-        drain = Drain(journal, reconcile, key, tuning.writer_lease_seconds)
-        # Two batches at once: one is read from the source while the other is settled in Postgres.
-        with ThreadPoolExecutor(_BATCHES_AT_ONCE) as batches:
-            return sum(batches.map(lambda _: drain.run(worker_name(), stopped), range(_BATCHES_AT_ONCE)))
+        return Drain(journal, reconcile, key, tuning.writer_lease_seconds).run(worker_name(), stopped)
