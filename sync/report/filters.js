@@ -2,7 +2,7 @@
 (() => {
   const form = document.getElementById("filters");
   if (!form) return;
-  const rows = [...document.querySelectorAll("#findings > tbody > tr")].map((row) => ({
+  const rows = [...document.querySelectorAll("#findings tr[data-kind]")].map((row) => ({
     row,
     text: row.textContent.toLowerCase(),
   }));
@@ -17,6 +17,9 @@
         held.includes(wanted);
       row.hidden = !fits;
       shown += fits;
+    }
+    for (const group of document.querySelectorAll("#findings > tbody")) {
+      group.hidden = !group.querySelector("tr[data-kind]:not([hidden])");
     }
     count.value = `${shown.toLocaleString("en")} of ${rows.length.toLocaleString("en")}`;
   };

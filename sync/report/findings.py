@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import chain, repeat, zip_longest
+from itertools import repeat, zip_longest
 from typing import Any
 
 from sync.report.figures import Report, Table, whole
-from sync.report.markup import cell, section, table
+from sync.report.markup import cell, group, section, table
 from sync.report.text import counted, escape, listed, name, number, seconds, two_values, value, version
 
 MOST_FINDINGS = 500
@@ -34,12 +34,18 @@ def findings(report: Report) -> str:
     shown = sum(map(len, rows.values()))
     meaning = "".join(f"<div><dt>{_kind(kind)}</dt><dd>{text}</dd></div>" for kind, text in _MEANING.items())
     caption = f"{counted(shown, 'finding')}, by table. Versions are moments, in UTC."
-    listing = table('id="findings"', caption, _COLUMNS, chain.from_iterable(rows.values()))
+    groups = (_group(of, rows[of.index]) for of in report.tables if rows[of.index])
+    listing = table('id="findings" class="cards"', caption, _COLUMNS, groups)
     head = f'<dl class="kinds">{meaning}</dl>{_more(total, shown)}{_filters(report.tables, rows, shown)}'
     return section("found", "Findings", head + listing)
 
 
-_COLUMNS = ("Kind", "Table", "Key", "Columns", "Versions")
+_COLUMNS = ("Kind", "Key", "Columns", "Versions")
+
+
+def _group(of: Table, rows: list[str]) -> str:
+    head = f'<th role="rowheader" scope="rowgroup" colspan="{len(_COLUMNS)}">{name(of.name)}</th>'
+    return group([f'<tr role="row" class="of">{head}</tr>', *rows])
 
 
 def _rows(tables: Sequence[Table]) -> dict[int, list[str]]:
@@ -92,7 +98,7 @@ def _kind(kind: str) -> str:
 def _row(of: Table, finding: Mapping[str, Any]) -> str:
     given = finding.get("kind")
     kind = given if isinstance(given, str) and given in KINDS else "unknown"
-    contents = (_kind(kind), name(of.name), _key(finding), _columns(finding, kind), _versions(finding))
+    contents = (_kind(kind), _key(finding), _columns(finding, kind), _versions(finding))
     cells = "".join(map(cell, _COLUMNS, contents))
     return f'<tr role="row" data-table="{of.index}" data-kind="{kind}">{cells}</tr>'
 

@@ -10,14 +10,19 @@ def section(anchor: str, title: str, body: str) -> str:
     return f'<section aria-labelledby="{anchor}"><h2 id="{anchor}">{title}</h2>{body}</section>'
 
 
-def table(attributes: str, caption: str, heads: Sequence[str], rows: Iterable[str]) -> str:
-    """A table with its roles: on a phone rows are set as blocks, and browsers then forget that it is a table."""
+def table(attributes: str, caption: str, heads: Sequence[str], groups: Iterable[str]) -> str:
+    """A table of groups of rows, with its roles: on a phone rows are blocks, and browsers then forget that it is a table."""
     head = "".join(f'<th role="columnheader" scope="col">{h}</th>' for h in heads)
     return (
         f'<table role="table" {attributes}><caption>{caption}</caption>'
         f'<thead role="rowgroup"><tr role="row">{head}</tr></thead>'
-        f'<tbody role="rowgroup">{"".join(rows)}</tbody></table>'
+        f"{''.join(groups)}</table>"
     )
+
+
+def group(rows: Iterable[str]) -> str:
+    """Rows that belong together."""
+    return f'<tbody role="rowgroup">{"".join(rows)}</tbody>'
 
 
 def row(first: str, cells: Sequence[tuple[str, str]]) -> str:

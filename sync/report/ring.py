@@ -123,7 +123,7 @@ def figure(segments: Sequence[Segment], same: int, total: int, label: str) -> st
         f'<text y="40">{"is" if same == 1 else "are"} the same</text>'
     )
     inside = "".join(parts) + _FACE + middle
-    return f'<svg class="ring" viewBox="-145 -140 290 280" role="img" aria-label="{label}">{inside}</svg>'
+    return f'<svg class="ring" viewBox="-160 -140 320 280" role="img" aria-label="{label}">{inside}</svg>'
 
 
 _FACE = (

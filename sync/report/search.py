@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from sync.report.figures import Report, real, whole
-from sync.report.markup import bar, row, section, table
+from sync.report.markup import bar, group, row, section, table
 from sync.report.text import name, number, visible
 
 _HEADS = ("Column", "Searches", "Overlap", "Recall, source", "Recall, target")
@@ -20,7 +20,8 @@ def searches(report: Report) -> str:
         "Sampled vectors, searched on both sides. Overlap: the share of hits that both sides give. Recall: the share of the "
         "exact nearest that a side’s index finds."
     )
-    return section("search", "Search on both sides", table('class="figures"', caption, _HEADS, map(_row, report.search)))
+    rows = group(map(_row, report.search))
+    return section("search", "Search on both sides", table('class="cards figures"', caption, _HEADS, [rows]))
 
 
 def _row(found: Mapping[str, Any]) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from sync.report import ring
 from sync.report.figures import TERMS, Report, Table
 from sync.report.findings import KINDS
-from sync.report.markup import bar, row, section, table
+from sync.report.markup import bar, group, row, section, table
 from sync.report.text import counted, escape, name, number, seconds
 from sync.report.verdict import in_words, sign
 
@@ -21,24 +21,36 @@ def one(of: Table) -> str:
 
 
 def _equation(of: Table) -> str:
-    """`source = same + different + …`, every term with its name under it."""
+    """`source = same + different + …` as a sum on paper, a term a line."""
     terms = "".join(_term(of, term, "=" if term == TERMS[0] else "+") for term in TERMS)
-    return f'<h3>The rows of the source</h3><p class="sum">{_term(of, "source", "")}{terms}</p>'
+    return f'<table class="ledger"><caption>The rows of the source</caption>{_term(of, "source", "")}{terms}</table>'
+
+
+_GLOSSES = {
+    "source": "read",
+    "same": "on both sides",
+    "different": "in the columns that the findings name",
+    "missing": "in the target",
+    "in_flight": "changing while they were read",
+    "rejected": "the target cannot hold them, and they are on record",
+    "unknown": "not read",
+}
 
 
 def _term(of: Table, term: str, operator: str) -> str:
     count, said = of.rows[term], term.replace("_", " ")
     weight = "zero" if not count else term if term in KINDS else "some"
-    before = f'<span class="op">{operator}</span> ' if operator else ""
     shown = "–" if said in of.absent else number(count)
-    return f'<span class="term {weight}">{before}<span class="part"><b>{shown}</b> <i>{said}</i></span></span> '
+    gloss = f" <small>{_GLOSSES[term]}</small>" if count else ""
+    return f'<tr class="{weight}"><td>{operator} </td><td>{shown} </td><th scope="row"><b>{said}</b>{gloss} </th></tr>'
 
 
 def _problems(of: Table) -> str:
+    adds = '<p class="adds">The numbers add up: every row read is accounted for.</p>' if of.adds_up else ""
     if not of.problems:
-        return '<p class="adds">The numbers add up: every row read is accounted for.</p>'
+        return adds
     said = "".join(f"<p>{escape(problem)}</p>" for problem in of.problems)
-    return f'<div class="problem" role="note">{said}<p>Nothing here proves that both sides are equal.</p></div>'
+    return f'{adds}<div class="problem" role="note">{said}<p>Nothing here proves that both sides are equal.</p></div>'
 
 
 def _target(of: Table) -> str:
@@ -64,7 +76,8 @@ def _ring(of: Table) -> str:
         return '<p class="quiet noring">This report has no map of the token ring.</p>'
     ranges, entries = of.ranges, []
     for verdict, words in ring.WORDS.items():
-        entries.append(f"<li>{ring.swatch(verdict)} {number(ranges[verdict])} {words}</li>")
+        if ranges[verdict] or any(segment.verdict == verdict for segment in of.ring):
+            entries.append(f"<li>{ring.swatch(verdict)} {number(ranges[verdict])} {words}</li>")
     said = ", ".join(f"{number(ranges[verdict])} {words}" for verdict, words in ring.WORDS.items())
     label = f"The token ring: of {counted(ranges['total'], 'range')}, {said}."
     coarse = len(of.ring) > ring.MOST_SEGMENTS
@@ -101,9 +114,8 @@ def latency(report: Report) -> str:
         "How long a single check took. The drawings have one scale: the block reaches to the median, the line to 99 in 100, "
         "the mark is the longest."
     )
-    return section(
-        "latency", "Latency of checks", table('class="figures"', caption, heads, (_latency(t, longest) for t in tables))
-    )
+    rows = group(_latency(of, longest) for of in tables)
+    return section("latency", "Latency of checks", table('class="cards figures"', caption, heads, [rows]))
 
 
 _HEADS = ("Half within", "99 in 100 within", "Longest")

@@ -69,10 +69,11 @@ def _not_read(report: Report) -> str:
     """What is not known, and why."""
     ranges, rows = sum(t.ranges["unknown"] for t in report.tables), report.total("unknown")
     parts = [counted(n, noun) for n, noun in ((ranges, "range"), (rows, "row")) if n]
-    broken = [t.name for t in report.tables if t.problems]
+    broken = [name(t.name) for t in report.tables if t.problems]
     said = [f"{listed(parts)} could not be read."] if parts else []
     if broken:
-        said.append(f"The figures of {counted(len(broken), 'table')} prove nothing: see below.")
+        of = listed(broken) if len(broken) < 4 else counted(len(broken), "table")
+        said.append(f"The figures of {of} prove nothing; see below.")
     return " ".join(said) or "Some rows could not be read."
 
 
@@ -85,8 +86,9 @@ def in_words(table: Table) -> str:
     parts = [f"{number(table.rows[kind])} {kind}" for kind in DIFFERENCES if table.rows[kind]]
     if table.differences and not parts:
         parts = [counted(table.differences, "difference")]
-    if table.rows["unknown"] or table.ranges["unknown"]:
-        parts.append(f"{counted(table.rows['unknown'], 'row')} in {counted(table.ranges['unknown'], 'range')} not known")
+    unread = [counted(n, noun) for n, noun in ((table.rows["unknown"], "row"), (table.ranges["unknown"], "range")) if n]
+    if unread:
+        parts.append(f"{listed(unread)} not known")
     if table.problems:
         parts.append("figures that prove nothing")
     if table.repaired:

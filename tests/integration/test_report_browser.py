@@ -107,7 +107,7 @@ def test_light_and_dark_differ(show: Any) -> None:
 def shown(page: Browser) -> list[str]:
     """The kinds of the rows that are shown, with their tables' numbers."""
     found: list[str] = page.run(
-        "[...document.querySelectorAll('#findings tbody tr')].filter((r) => r.checkVisibility()).map((r) => r.dataset.table + r.dataset.kind)"
+        "[...document.querySelectorAll('#findings tr[data-kind]')].filter((r) => r.checkVisibility()).map((r) => r.dataset.table + r.dataset.kind)"
     )
     return found
 
@@ -139,6 +139,10 @@ def test_filters_by_table_kind_and_text(show: Any) -> None:
     assert shown(page) == []
     choose(page, "kind", "")
     assert shown(page) == [kind for kind in every if kind.startswith("1")]
+    headings = (
+        "[...document.querySelectorAll('#findings .of')].filter((r) => r.checkVisibility()).map((r) => r.innerText.trim())"
+    )
+    assert page.run(headings) == ["embeddings_of_a_rather_long_name"]
     choose(page, "text", "<SCRIPT>alert(1)")
     assert len(shown(page)) == 1
     page.run("document.querySelector('button[type=reset]').click()")

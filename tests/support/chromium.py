@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import fcntl
 import json
 import os
 import select
@@ -112,6 +113,13 @@ class Browser:
         file.write_bytes(base64.b64decode(self.call("Page.printToPDF", preferCSSPageSize=True)["data"]))
 
 
+def _as_3_and_4(commands: int, answers: int) -> None:
+    """In the child: the pipes as the descriptors that the browser reads and writes, whichever they were."""
+    high = [fcntl.fcntl(pipe, fcntl.F_DUPFD, 10) for pipe in (commands, answers)]
+    os.dup2(high[0], 3)
+    os.dup2(high[1], 4)
+
+
 @contextlib.contextmanager
 def chromium(program: str) -> Iterator[Browser]:
     """A browser with a profile of its own; it reads commands from descriptor 3 and answers on 4."""
@@ -121,10 +129,9 @@ def chromium(program: str) -> Iterator[Browser]:
         flags = ["--headless", "--remote-debugging-pipe", f"--user-data-dir={profile}", "--no-first-run", "--disable-gpu",
                  "--disable-dev-shm-usage", "--disable-background-networking", "--hide-scrollbars"]  # fmt: skip
         # The sandbox needs user namespaces, which containers often refuse, and it will not run as root; the page is ours.
-        shell = f'exec "$0" "$@" 3<&{commands} 4>&{answers}'
         process = subprocess.Popen(
-            ["sh", "-c", shell, program, "--no-sandbox", *flags],
-            pass_fds=(commands, answers), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+            [program, "--no-sandbox", *flags], preexec_fn=lambda: _as_3_and_4(commands, answers), pass_fds=(3, 4),
+            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
         )  # fmt: skip
         os.close(commands)
         os.close(answers)

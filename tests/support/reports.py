@@ -106,7 +106,7 @@ def _values(kind: str, title: str, i: int) -> dict[str, Any]:
     row = {"title": title, "region": "Franken", "notes": str(40 + i)}
     if kind == "different":
         columns = ["title", "notes"] if i % 4 == 1 else ["title"]
-        other = {"title": title.strip() if title.endswith(" ") else title.replace("e", "ë", 1), "notes": "null"}
+        other = {"title": title.strip() if title.endswith(" ") else title[:3] + "-" + title[4:], "notes": "null"}
         return {"columns": columns, "source": {c: row[c] for c in columns}, "target": {c: other[c] for c in columns}}
     return {"missing": {"source": row}, "extra": {"target": row}}.get(kind, {})
 

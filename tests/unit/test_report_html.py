@@ -194,8 +194,8 @@ def test_long_values_are_cut_with_a_note() -> None:
 
 def test_numbers_that_add_up_are_an_equation() -> None:
     """Invariant 5, for the reader."""
-    said = page(reports.dirty()).text()
-    assert "200,000 source = 198,760 same + 18 different + 6 missing + 11 in flight + 3 rejected + 1,202 unknown" in said
+    said, sums = page(reports.dirty()).text(), page(reports.dirty()).text("small")
+    assert "200,000 source = 198,760 same + 18 different + 6 missing + 11 in flight + 3 rejected + 1,202 unknown" in sums
     assert "The numbers add up" in said
     assert "199,600 rows, 6 of them extra" in said
 
@@ -364,12 +364,12 @@ def test_shares_are_never_rounded_up_to_all() -> None:
 def test_every_table_has_a_caption_and_its_roles_and_headings_are_in_order() -> None:
     """What a screen reader goes by."""
     found = page(reports.dirty())
-    assert [tag for tag, _ in found.elements].count("caption") == len(found.attributes("table")) == 3
+    assert [tag for tag, _ in found.elements].count("caption") == len(found.attributes("table")) == 7
     levels = [int(tag[1]) for tag, _ in found.elements if re.fullmatch(r"h[1-6]", tag)]
     assert levels[0] == 1
     assert levels.count(1) == 1
     assert all(b - a <= 1 for a, b in pairwise(levels))
-    assert {a.get("role") for a in found.attributes("td")} == {"cell"}
+    assert all(a.get("role") == "cell" for a in found.attributes("td") if "data-label" in a)
     assert all("aria-label" in a or "aria-hidden" in a for a in found.attributes("svg"))
 
 
