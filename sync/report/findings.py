@@ -85,7 +85,7 @@ def _filters(tables: Sequence[Table], rows: Mapping[int, list[str]], shown: int)
         '<form id="filters" hidden aria-label="Filter the findings">'
         f'<label>Table <select name="table"><option value="">all</option>{options}</select></label>'
         f'<label>Kind <select name="kind"><option value="">all</option>{kinds}</select></label>'
-        '<label class="wide">Text in it <input type="search" name="text" autocomplete="off" spellcheck="false"></label>'
+        '<label class="wide">Contains <input type="search" name="text" autocomplete="off" spellcheck="false"></label>'
         '<button type="reset">Clear</button>'
         f'<output name="count" role="status">{number(shown)} of {number(shown)}</output></form>'
     )
@@ -143,5 +143,5 @@ def _versions(finding: Mapping[str, Any]) -> str:
     lines = f"<span><i>source</i> {version(source)}</span><span><i>target</i> {version(target)}</span>"
     if source is not None and target is not None:
         apart = f"{seconds(abs(source - target) / 1e6)} {'older' if target < source else 'newer'}"
-        lines += f"<span><i>target</i> {apart if source != target else 'has the same version'}</span>"
+        lines += f"<span><i></i> <i>{apart if source != target else 'the same'}</i></span>"
     return f'<div class="versions">{lines}</div>'

@@ -123,12 +123,13 @@ def figure(segments: Sequence[Segment], same: int, total: int, label: str) -> st
         f'<text y="40">{"is" if same == 1 else "are"} the same</text>'
     )
     inside = "".join(parts) + _FACE + middle
-    return f'<svg class="ring" viewBox="-160 -140 320 280" role="img" aria-label="{label}">{inside}</svg>'
+    kind = "ring" if len(shown) == len(segments) else "ring coarse"
+    return f'<svg class="{kind}" viewBox="-160 -140 320 280" role="img" aria-label="{label}">{inside}</svg>'
 
 
 _FACE = (
-    '<g class="face"><path d="M0-118v-6M118 0h6M0 118v6M-118 0h-6"/><text y="-128">−2⁶³ ┊ 2⁶³−1</text>'
-    '<text x="127" y="4" class="right">−2⁶²</text><text y="137">0</text><text x="-127" y="4" class="left">2⁶²</text></g>'
+    '<g class="face"><path d="M0-118v-5M118 0h5M0 118v5M-118 0h-5"/><text y="-128">−2⁶³ ┊ 2⁶³−1</text>'
+    '<text x="130" y="4" class="right">−2⁶²</text><text y="137">0</text><text x="-130" y="4" class="left">2⁶²</text></g>'
 )
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from sync.report import ring
 from sync.report.figures import TERMS, Report, Table
 from sync.report.findings import KINDS
@@ -108,11 +110,11 @@ def latency(report: Report) -> str:
     tables = [of for of in report.tables if of.latency]
     if not tables:
         return ""
-    longest = max(max(of.latency.values()) for of in tables)
+    longest = max(1.0, *(time for of in tables for time in of.latency.values()))
     heads = ("Table", *_HEADS, "To scale")
     caption = (
-        "How long a single check took. The drawings have one scale: the block reaches to the median, the line to 99 in 100, "
-        "the mark is the longest."
+        "How long a single check took. The drawings have one scale, a logarithmic one: the block reaches to the median, the "
+        "line to 99 in 100, the mark is the longest."
     )
     rows = group(_latency(of, longest) for of in tables)
     return section("latency", "Latency of checks", table('class="cards figures"', caption, heads, [rows]))
@@ -124,7 +126,7 @@ _HEADS = ("Half within", "99 in 100 within", "Longest")
 def _latency(of: Table, longest: float) -> str:
     times = [of.latency.get(key) for key in ("p50_ms", "p99_ms", "max_ms")]
     texts = ["–" if time is None else _milliseconds(time) for time in times]
-    p50, p99, most = (98 * max(time or 0, 0) / longest if longest > 0 else 0.0 for time in times)
+    p50, p99, most = (98 * math.log1p(max(time or 0.0, 0.0)) / math.log1p(longest) for time in times)
     drawing = bar(
         f'<rect y="2" height="8" width="{p50:.1f}"/>',
         f'<rect y="5" height="2" width="{p99:.1f}"/>',

@@ -14,23 +14,26 @@ from datetime import UTC, datetime, timedelta
 MOST_TEXT = 200
 """So many characters of one value are printed."""
 _AROUND = 32  # characters that lead up to a difference, and follow it
-_HIDDEN = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp", "Zs"}
+_HIDDEN = {"Cc", "Cf", "Cs", "Co", "Zl", "Zp", "Zs"}
 _JOINERS = "\u200c\u200d"  # they hold Persian words and emoji together
+_CONTROLS = (
+    "NUL", "SOH", "STX", "ETX", "EOT", "ENQ", "ACK", "BEL", "BS", "TAB", "LF", "VT", "FF", "CR", "SO", "SI",
+    "DLE", "DC1", "DC2", "DC3", "DC4", "NAK", "SYN", "ETB", "CAN", "EM", "SUB", "ESC", "FS", "GS", "RS", "US",
+)  # fmt: skip
 _COMMAND = re.compile(r"`([^`]+)`|(\bsync (?:drift-report|[a-z]+ --|[a-z]+(?=[.,;:]|$))[^.,;:()]*)")
 
 
 def escape(text: object) -> str:
     """Text for an element or a quoted attribute, as it is; a character that UTF-8 cannot hold is replaced."""
-    return html.escape(str(text)).encode("utf-8", "replace").decode("utf-8").replace("\0", "␀")
+    return html.escape(str(text)).encode("utf-8", "replace").decode("utf-8").replace("\0", "NUL")
 
 
 def _seen(char: str, strict: bool) -> tuple[str, int]:
     """One character as HTML and the places it takes: what has no picture is named, lest it forge what it stands beside."""
     if char == " " or unicodedata.category(char) not in _HIDDEN or (char in _JOINERS and not strict):
         return html.escape(char), 1
-    if ord(char) < 0x20:
-        return f"<u>{chr(0x2400 + ord(char))}</u>", 1
-    return f"<u>U+{ord(char):04X}</u>", 6
+    named = _CONTROLS[ord(char)] if ord(char) < len(_CONTROLS) else f"U+{ord(char):04X}"
+    return f"<u>{named}</u>", 6
 
 
 def visible(text: str, limit: int = MOST_TEXT, strict: bool = False) -> tuple[str, bool]:

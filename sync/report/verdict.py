@@ -52,8 +52,9 @@ def _clean(report: Report) -> list[str]:
 def _different(report: Report) -> list[str]:
     counts = [(kind, report.total(kind)) for kind in DIFFERENCES]
     parts = [f"{number(count)} {kind}" for kind, count in counts if count]
-    tables = sum(bool(t.differences) for t in report.tables)
-    said = [f"In {number(tables)} of {counted(len(report.tables), 'table')}: {listed(parts)}."] if parts else []
+    wrong = [name(t.name) for t in report.tables if t.differences]
+    of = wrong[0] if len(wrong) == 1 else f"{number(len(wrong))} of {counted(len(report.tables), 'table')}"
+    said = [f"In {of}: {listed(parts)}."] if parts else []
     return said + (["And this is not all: " + _not_read(report)] if any(t.not_known for t in report.tables) else [])
 
 

@@ -110,6 +110,7 @@ class Browser:
 
     def paper(self, file: Path) -> None:
         """The page as a PDF."""
+        self.call("Emulation.setEmulatedMedia", media="print", features=[])
         file.write_bytes(base64.b64decode(self.call("Page.printToPDF", preferCSSPageSize=True)["data"]))
 
 

@@ -114,6 +114,6 @@ def _values(kind: str, title: str, i: int) -> dict[str, Any]:
 def many(count: int = 1_300) -> dict[str, Any]:
     """More findings than a page prints, and a ring that alternates."""
     verdicts = {i: ("different", "unknown")[i % 4 == 1] for i in range(0, 4000) if i % 2}
-    return report(table(rows={"same": 200_000 - count, "different": count}, ranges={"total": 4000, "same": 2000,
+    return report(table(rows={"same": 200_000 - 2 * count, "different": 2 * count}, ranges={"total": 4000, "same": 2000,
                         "different": 1000, "unknown": 1000}, ring=ring(4000, verdicts, 50), findings_total=count * 2,
                         findings=[finding(key={"id": f"{i:06}"}) for i in range(count)]))  # fmt: skip

@@ -149,7 +149,7 @@ def _as_report(odd: Any) -> dict[str, Any]:
 
 def test_what_has_no_picture_is_named() -> None:
     """Would break: two values that look the same and are not, or a name that reads backwards."""
-    assert value("a\0b") == '<bdi class="v">a<u>␀</u>b</bdi>'
+    assert value("a\0b") == '<bdi class="v">a<u>NUL</u>b</bdi>'
     assert value("invoice\u202efdp") == '<bdi class="v">invoice<u>U+202E</u>fdp</bdi>'
     assert value("\ud83d") == '<bdi class="v"><u>U+D83D</u></bdi>'
     assert value("👩‍👩‍👧‍👦") == '<bdi class="v">👩‍👩‍👧‍👦</bdi>'
