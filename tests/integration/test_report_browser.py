@@ -56,7 +56,7 @@ CONTRAST = """(() => {
 })()"""
 """Texts whose contrast with what is behind them is below 4.5 (WCAG AA)."""
 
-WIDE = """[...document.querySelectorAll("main *")].filter((e) => e.checkVisibility() && !e.closest("thead, svg")
+WIDE = """[...document.querySelectorAll("main *")].filter((e) => e.checkVisibility() && !e.matches("thead *, svg *")
   && (e.getBoundingClientRect().right > innerWidth + 0.5 || e.getBoundingClientRect().left < -0.5))
   .map((e) => e.tagName + "." + e.className)"""
 
@@ -95,6 +95,17 @@ def test_it_fits_is_silent_and_loads_nothing(show: Any, kind: str, width: int, d
     assert page.complaints == []
     assert [url for url in page.requests if not url.startswith("file:")] == []
     assert len(page.requests) == 1
+
+
+@pytest.mark.parametrize(
+    "rule", ["html { font-size: 26px !important }", "* { font-family: 'DejaVu Serif', monospace !important }"]
+)
+def test_it_fits_with_larger_text_and_wider_letters(show: Any, rule: str) -> None:
+    """Would break: a layout that holds with one machine's fonts, at one size."""
+    page = show(reports.dirty(), PHONE)
+    page.run(f"document.styleSheets[0].insertRule({rule!r}, document.styleSheets[0].cssRules.length)")
+    assert page.run("document.documentElement.scrollWidth") == PHONE
+    assert page.run(WIDE) == []
 
 
 def test_light_and_dark_differ(show: Any) -> None:
