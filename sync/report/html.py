@@ -1,0 +1,80 @@
+"""A drift report as one HTML file that needs nothing else: it opens from a mail, in light and dark, and on paper.
+
+Nothing is loaded, and the page says so itself: its policy allows this style and this script, by their hashes, and nothing
+more. A value that were to slip through the escaping would still not run. Without JavaScript only the filters are missing.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Mapping
+from functools import cache
+from importlib.resources import files
+from typing import Any
+
+from sync.report import verdict
+from sync.report.figures import Report, read
+from sync.report.findings import findings
+from sync.report.markup import section
+from sync.report.search import searches
+from sync.report.tables import latency, one
+from sync.report.text import moment, prose
+
+_SHARED = (
+    '<svg class="shared" width="0" height="0" aria-hidden="true"><defs><pattern id="hatch" width="5" height="5" '
+    'patternUnits="userSpaceOnUse" patternTransform="rotate(45)"><rect class="ground" width="5" height="5"/>'
+    '<rect class="line" width="2.4" height="5"/></pattern></defs></svg>'
+)
+
+
+def render(report: Mapping[str, Any]) -> str:
+    """The page for what `sync drift-report --json` prints."""
+    found = read(report)
+    parts = [
+        "<!doctype html>",
+        '<html lang="en">',
+        _head(found),
+        f"<body>{_SHARED}<main>",
+        _header(found),
+        *(one(table) for table in found.tables),
+        findings(found),
+        latency(found),
+        searches(found),
+        section("next", "What to do next", f"<ol>{verdict.next_steps(found)}</ol>"),
+        f"</main>\n<script>{_asset('filters.js')}</script></body>",
+        "</html>",
+    ]
+    return "\n".join(part for part in parts if part) + "\n"
+
+
+@cache
+def _asset(file: str) -> str:
+    """The style or the script, as it stands in this package."""
+    return (files(__package__) / file).read_text(encoding="utf-8").strip()
+
+
+def _head(report: Report) -> str:
+    style, script = _asset("style.css"), _asset("filters.js")
+    allowed = f"style-src '{_hashed(style)}'; script-src '{_hashed(script)}'"
+    policy = f"default-src 'none'; {allowed}; base-uri 'none'; form-action 'none'"
+    return (
+        f'<head><meta charset="utf-8"><meta http-equiv="Content-Security-Policy" content="{policy}">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1"><meta name="color-scheme" content="light dark">'
+        f'<meta name="referrer" content="no-referrer"><title>{verdict.title(report)}</title>\n<style>{style}</style></head>'
+    )
+
+
+def _hashed(text: str) -> str:
+    return f"sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}"
+
+
+def _header(report: Report) -> str:
+    """The verdict first, the next step with it."""
+    times = [f"{word} {moment(at)}" for word, at in (("begun", report.started_at), ("ended", report.finished_at)) if at]
+    step = f'<p class="step"><b>Next</b> {prose(report.next_step)}</p>' if report.next_step else ""
+    return (
+        f'<header class="{report.state}"><p class="kicker">{", ".join(["sync drift report", *times])}</p>'
+        f"<h1>{verdict.sign(report.state)}<span>{verdict.headline(report)}</span></h1>"
+        f'<p class="lead">{verdict.lead(report)}</p>{step}{verdict.contents(report)}</header>'
+    )
