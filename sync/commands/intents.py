@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import argparse
 
-from sync.adapters.postgres.intents import list_intents, retry
+from sync.adapters.postgres.catalogue import read_target
+from sync.adapters.postgres.intents import list_intents, retry, shown_key
 from sync.commands.context import load
 from sync.console import duration, print_json, print_table, say
 from sync.wiring.backfill import open_ledger
@@ -18,6 +19,9 @@ def run(args: argparse.Namespace) -> int:
         if args.retry:
             say(f"{retry(connection, args.table)} intents are due again")
         found = list_intents(connection, args.table, args.limit)
+        targets = {name: read_target(connection, config.options(name).target or name) for name in {i["table"] for i in found}}
+    for intent in found:
+        intent["key"] = shown_key(targets[intent["table"]], bytes(intent["key"]))
     if args.retry:
         sweep(settings)
     if args.json:
@@ -25,7 +29,7 @@ def run(args: argparse.Namespace) -> int:
         return 0
     header = ("table", "key", "kind", "state", "age", "tries", "last error")
     rows = [
-        (i["table"], i["key"], i["kind"], i["state"], duration(i["age_seconds"]), i["attempts"], i["error"] or "")
+        (i["table"], ", ".join(i["key"]), i["kind"], i["state"], duration(i["age_seconds"]), i["attempts"], i["error"] or "")
         for i in found
     ]
     print_table(f"{len(found)} intents", header, rows)

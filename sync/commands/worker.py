@@ -7,7 +7,7 @@ import signal
 import time
 
 from sync.commands.context import load
-from sync.console import say
+from sync.console import Rate, duration, say, status
 from sync.wiring.reconciling import sweep
 from workers.pool import Pool
 
@@ -21,12 +21,31 @@ def run(args: argparse.Namespace) -> int:
     pool = Pool(settings, args.n)
     say(f"{args.n} workers on the queue `sync`; Ctrl-C ends them after their job")
     try:
-        while True:
-            time.sleep(SWEEP_SECONDS)
-            if pool.heal():
-                say("a worker had died and was replaced")
-            sweep(settings)
+        with status() as block:
+            progress = Draining()
+            while True:
+                time.sleep(SWEEP_SECONDS)
+                if pool.heal():
+                    say("a worker had died and was replaced")
+                block.update(progress.lines(sweep(settings)))
     except KeyboardInterrupt:
         return 0
     finally:
         pool.stop(grace_seconds=90)
+
+
+class Draining:
+    """Turns the numbers of open intents into lines: how many, how fast they go, and how long that takes."""
+
+    def __init__(self) -> None:
+        self._rates = dict[str, Rate]()
+
+    def lines(self, left: dict[str, int]) -> list[str]:
+        """A line a table that has open intents."""
+        self._rates = {table: self._rates.get(table, Rate()) for table in left}
+        return [self._line(table, count) for table, count in left.items()]
+
+    def _line(self, table: str, count: int) -> str:
+        rate = self._rates[table].add(-count)
+        ends = f", {rate:,.0f}/s, {duration(count / rate)} left" if rate > 0 else ""
+        return f"{table}: {count:,} intents open{ends}"

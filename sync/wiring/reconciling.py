@@ -31,23 +31,27 @@ from sync.wiring.copying import map_tables, worker_name
 
 log = logging.getLogger(__name__)
 _READS_AT_ONCE = 16
-_DUE = "SELECT DISTINCT table_name FROM sync.intent WHERE lease_until IS NULL OR lease_until < clock_timestamp()"
+_OPEN = """
+SELECT table_name, count(*), count(*) FILTER (WHERE lease_until IS NULL OR lease_until < clock_timestamp())
+FROM sync.intent GROUP BY table_name ORDER BY table_name
+"""
 
 
-def sweep(settings: Settings) -> list[str]:
-    """Ring for every table with intents that nobody is working on; their names. What is away is tried again later."""
+def sweep(settings: Settings) -> dict[str, int]:
+    """Ring for every table with intents that nobody is working on; open intents by table. What is away is tried later."""
     try:
         with closing(connect(settings, direct=False, autocommit=True)) as connection:
-            tables = [str(row[0]) for row in connection.execute(_DUE).fetchall()] if state_exists(connection) else []
-        if tables:
+            tables = connection.execute(_OPEN).fetchall() if state_exists(connection) else []
+        due = [str(name) for name, _, due in tables if due]
+        if due:
             doorbell = Doorbell(redis_connection(settings))
             failpoint("sweep.before_ring")
-            for table in tables:
+            for table in due:
                 doorbell.ring_reconcile(table)
     except (SyncError, psycopg.Error) as error:
         log.warning("sweep: %s", " ".join(str(error).split()))
-        return []
-    return tables
+        return {}
+    return {str(name): int(count) for name, count, _ in tables}
 
 
 def drain_job(settings: Settings, config: Config, table: str, stopped: Callable[[], bool]) -> int:

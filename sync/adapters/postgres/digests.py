@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from psycopg import sql
@@ -59,14 +60,14 @@ class TargetDigests:
 
 def key_values(keys: tuple[ColumnPair, ...], canonical: bytes) -> list[Any]:
     """A key's values as Python objects, from its canonical bytes."""
-    values, at = [], 0
+    return values_of([pair.target.type.oid for pair in keys], canonical)
+
+
+def values_of(types: Sequence[int], canonical: bytes) -> list[Any]:
+    """The same by the oids of the key's types. Raises psycopg.DataError for what Python has no value of."""
     transformer = Transformer()
-    for pair in keys:
-        length = int.from_bytes(canonical[at : at + 4], "big")
-        cell = canonical[at + 4 : at + 4 + length]
-        values.append(transformer.get_loader(pair.target.type.oid, Format.BINARY).load(cell))
-        at += 4 + length
-    return values
+    cells = zip(types, _cells(canonical), strict=True)
+    return [transformer.get_loader(oid, Format.BINARY).load(cell) for oid, cell in cells]
 
 
 def _cells(key: bytes) -> tuple[bytes, ...]:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
+import psycopg
 from psycopg.rows import dict_row
 
 from sync.adapters.postgres.connect import Connection
+from sync.adapters.postgres.digests import values_of
+from sync.core.rows import TargetTable
 
 _LIST = """
-SELECT table_name AS table, encode(key, 'hex') AS key, kind, state, owner, attempts, error,
+SELECT table_name AS table, key, kind, state, owner, attempts, error,
        extract(epoch FROM clock_timestamp() - created_at)::float8 AS age_seconds
 FROM sync.intent WHERE %(table)s::text IS NULL OR table_name = %(table)s
 ORDER BY attempts DESC, id LIMIT %(limit)s
@@ -21,9 +24,18 @@ WHERE lease_until IS NOT NULL AND (%(table)s::text IS NULL OR table_name = %(tab
 
 
 def list_intents(connection: Connection, table: str | None, limit: int) -> list[dict[str, Any]]:
-    """Intents, those that failed most first; keys as the hexadecimal digits of their canonical bytes."""
+    """Intents, those that failed most first; `key` are the canonical bytes."""
     with connection.cursor(row_factory=dict_row) as cursor:
         return cursor.execute(_LIST, {"table": table, "limit": limit}).fetchall()
+
+
+def shown_key(target: TargetTable | None, canonical: bytes) -> list[str]:
+    """A key's values for people, in the order of the source's key; its hexadecimal digits where they cannot be told."""
+    found = [target.column(name) for name in target.primary_key] if target else []
+    try:
+        return [str(value) for value in values_of([c.type.oid for c in found if c], canonical)]
+    except (psycopg.DataError, ValueError):  # a type without a value in Python, or another key than the source's
+        return [canonical.hex()]
 
 
 def retry(connection: Connection, table: str | None) -> int:
