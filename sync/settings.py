@@ -81,9 +81,12 @@ class _TableSection(BaseModel):
     ignore: frozenset[str] = frozenset()
     on_reject: dict[str, OnReject] = Field(default_factory=dict)
     ttl: Literal["refuse", "keep"] = "refuse"
+    lightweight_transactions: bool = False
 
     def options(self) -> TableOptions:
-        return TableOptions(self.target, self.rename, self.ignore, self.on_reject, self.ttl == "keep")
+        return TableOptions(
+            self.target, self.rename, self.ignore, self.on_reject, self.ttl == "keep", self.lightweight_transactions
+        )
 
 
 class BackfillTuning(BaseModel):
@@ -110,6 +113,7 @@ class DualWriteTuning(BaseModel):
     writer_lease_seconds: float = Field(30.0, gt=0)
     most_skew_seconds: float = Field(60.0, gt=0)
     secondary_timeout_seconds: float = Field(3.0, gt=0)
+    breaker_failures: int = Field(1, gt=0)
     journal_away: Literal["accept", "refuse"] = "accept"
     queued: frozenset[str] = frozenset()
 

@@ -86,6 +86,7 @@ class TableOptions:
     ignore: frozenset[str] = frozenset()
     on_reject: dict[str, OnReject] = field(default_factory=dict)
     keep_ttl: bool = False
+    lightweight_transactions: bool = False
 
 
 @dataclass(frozen=True, slots=True)

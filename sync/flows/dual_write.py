@@ -100,6 +100,7 @@ class ForwardWrite:
 
     def _second_half(self, mutation: Mutation, intent: Intent) -> None:
         if self.mode == "queued":
+            failpoint("write.before_mark")
             # Nobody waits for the mark: lost with the process, it leaves an open intent, which is claimed all the same.
             self.aside.later(self.journal, intent, "finished", "")
             return

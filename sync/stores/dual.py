@@ -163,7 +163,8 @@ class DualWriteStore:
         cassandra, tuning = self._source.cassandra, self._config.dual_write
         cells = Cells(cassandra.session, source, encoder)
         journal = Journal(self._target.pool, mapped, encoder, self._registration.writer, self._registration.breaker)
-        rows = SourceRows(cassandra, source, tuning.primary_timeout_seconds)
+        serial = self._config.options(table).lightweight_transactions
+        rows = SourceRows(cassandra, source, tuning.primary_timeout_seconds, serial)
         return cells, ForwardWrite(journal, rows, self._registration, self._config.mode(table))
 
 

@@ -70,7 +70,9 @@ def drain_job(settings: Settings, config: Config, table: str, stopped: Callable[
         writer = Writer(worker_name(), 0, 0, tuning.writer_lease_seconds)
         journal = Journal(pool, mapped, encoder, writer, Breaker(threshold=sys.maxsize))
         settling = Settling(pool, mapped, encoder, tuning.writer_lease_seconds)
-        reconcile = Reconcile(settling, SourceRows(cassandra, mapped.source, tuning.primary_timeout_seconds), executor)
+        serial = config.options(table).lightweight_transactions
+        rows = SourceRows(cassandra, mapped.source, tuning.primary_timeout_seconds, serial)
+        reconcile = Reconcile(settling, rows, executor)
 
         def key(canonical: bytes, mutation: bytes | None) -> Key:
             return cells.known_key(canonical, mutation, journal.key_values)

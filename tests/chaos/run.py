@@ -44,30 +44,36 @@ def main(argv: list[str]) -> int:
     args = parser.parse_args(argv)
     logging.disable(logging.WARNING)
     began = time.monotonic()
-    failed = []
+    failed: list[Verdict] = []
+    unreached = []
     with arena() as made:
         say(f"seed {args.seed}, {args.trials} trials of each crash point\n")
         say("| crash point | trials | killed there | lost | resurrected | stale | seconds |")
         say("| --- | ---: | ---: | ---: | ---: | ---: | ---: |")
         for point in args.point or [*POINTS, CUT]:
             numbers = range(args.trials) if args.number is None else [args.number]
-            failed += run_point(made, point, [f"{args.seed}:{point}:{n}" for n in numbers])
+            verdicts = run_point(made, point, [f"{args.seed}:{point}:{n}" for n in numbers])
+            failed += [v for v in verdicts if v.faults]
+            if point != CUT and args.number is None and not any(v.killed for v in verdicts):
+                unreached.append(point)
     say(f"\n{time.monotonic() - began:.0f} s in all")
     for verdict in failed:
         number = verdict.seed.rsplit(":", 1)[1]
         say(f"\n{verdict.seed}\n  " + "\n  ".join(verdict.faults))
         say(f"  again: python -m tests.chaos.run --seed {args.seed} --point '{verdict.point}' --number {number}")
-    return 2 if failed else 0
+    for point in unreached:
+        say(f"\n{point}: no trial reached it")
+    return 2 if failed or unreached else 0
 
 
 def run_point(made: Arena, point: str, seeds: list[str]) -> list[Verdict]:
-    """The trials of one crash point and their line of the table; those that failed."""
+    """The trials of one crash point, and their line of the table."""
     began = time.monotonic()
     verdicts = [made.trial(point, seed) for seed in seeds]
     counts = [sum(bool(getattr(v, what)) for v in verdicts) for what in ("killed", "lost", "resurrected", "stale")]
     cells = [point, len(verdicts), *counts, f"{time.monotonic() - began:.0f}"]
     say(f"| {' | '.join(map(str, cells))} |")
-    return [v for v in verdicts if v.faults]
+    return verdicts
 
 
 @contextmanager

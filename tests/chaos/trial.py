@@ -154,7 +154,8 @@ class Arena:
         if aside:
             plan["write.before_commit"] = "sleep:0.05"  # where the connection is cut most often
         more = {"seed": str(rng.random()), "keys": keys, "record": str(record), "writes": 60 if aside else 25}
-        return self.child("write", plan, **more, config="queued.toml" if point == "write.before_mark" else "sync.toml")
+        queued = point == "write.before_mark" or (aside and rng.random() < 0.5)
+        return self.child("write", plan, **more, config="queued.toml" if queued else "sync.toml")
 
     def _drain_now_and_then(self, stop: threading.Event, rng: random.Random, often: bool) -> None:
         while not stop.wait(rng.uniform(0, 0.2 if often else 1)):

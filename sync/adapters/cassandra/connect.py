@@ -33,7 +33,7 @@ from sync.adapters.cassandra.pages import RAW_PROFILE, RawProtocolHandler, raw_r
 from sync.errors import SettingsError, Unreachable
 from sync.settings import Settings
 
-WRITE_PROFILE = "write"
+WRITE_PROFILE, SERIAL_PROFILE = "write", "serial"
 _READ_BUFFER = 1 << 18  # the driver's own 4 kB costs a system call and a Python loop for every 4 kB of a page
 
 
@@ -158,6 +158,12 @@ def _profiles(settings: Settings, request_timeout: float) -> dict[Any, Execution
     return {
         EXEC_PROFILE_DEFAULT: ExecutionProfile(policy, **common),
         RAW_PROFILE: ExecutionProfile(policy, row_factory=raw_row_factory, **common),
+        SERIAL_PROFILE: ExecutionProfile(
+            policy,
+            row_factory=raw_row_factory,
+            consistency_level=ConsistencyLevel.LOCAL_SERIAL,
+            request_timeout=request_timeout,
+        ),
         # One attempt, no more: whoever may have written twice cannot say that a write was refused (rule 13).
         WRITE_PROFILE: ExecutionProfile(policy, retry_policy=FallthroughRetryPolicy(), **common),
     }

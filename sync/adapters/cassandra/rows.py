@@ -10,7 +10,7 @@ from cassandra.connection import ConnectionException
 from cassandra.protocol import ErrorMessage, SyntaxException
 from cassandra.query import BoundStatement, PreparedStatement
 
-from sync.adapters.cassandra.connect import WRITE_PROFILE, Cassandra, explain
+from sync.adapters.cassandra.connect import SERIAL_PROFILE, WRITE_PROFILE, Cassandra, explain
 from sync.adapters.cassandra.pages import RAW_PROFILE, quoted
 from sync.core.encode.base import INT64
 from sync.core.encode.rows import read_cells
@@ -26,10 +26,11 @@ FAILURES = (DriverException, NoHostAvailable, ConnectionException, ErrorMessage)
 
 
 class SourceRows:
-    """Reads and writes rows of one table."""
+    """Reads and writes rows of one table; `serial` reads see lightweight transactions that are under way (rule 17)."""
 
-    def __init__(self, cassandra: Cassandra, table: SourceTable, timeout: float) -> None:
+    def __init__(self, cassandra: Cassandra, table: SourceTable, timeout: float, serial: bool = False) -> None:
         self._cassandra, self._table, self._timeout = cassandra, table, timeout
+        self._read_profile = SERIAL_PROFILE if serial else RAW_PROFILE
         self._name = f"{quoted(table.keyspace)}.{quoted(table.name)}"
         self._keys = [c.name for c in table.primary_key]
         self._regular = [c for c in table.columns if c.kind == "regular"]
@@ -57,7 +58,7 @@ class SourceRows:
         bound = BoundStatement(self._select)
         bound.values = list(key.cells)
         try:
-            result = self._cassandra.raw.execute(bound, timeout=self._timeout, execution_profile=RAW_PROFILE)
+            result = self._cassandra.raw.execute(bound, timeout=self._timeout, execution_profile=self._read_profile)
         except FAILURES as error:
             raise SourceUnavailable(explain(error)) from None
         return self._row(result)

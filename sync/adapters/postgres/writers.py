@@ -63,7 +63,7 @@ class Registration:
         self._to_ring: set[str] = set()
         self._aside: deque[_Mark] = deque()
         self._unrecorded: deque[_Unrecorded] = deque()
-        self.breaker = Breaker()
+        self.breaker = Breaker(tuning.breaker_failures)
         self._seen = 0
         self._accepted: dict[tuple[str, bytes], int] = {}
         self._lock, self._end = Lock(), Event()
