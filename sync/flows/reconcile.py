@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 
@@ -13,7 +13,7 @@ from sync.failpoints import failpoint
 from sync.ports import Picked, PrimaryRows, Read, TableSettling
 
 log = logging.getLogger(__name__)
-MOST_TRIES = 5
+MOST_TRIES, READ_TOGETHER = 5, 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +54,7 @@ class Reconcile:
         picked = self.settling.pick(keys)
         failpoint("reconcile.claimed")
         settled, errors = [], []
-        for key, found in zip(picked, self.executor.map(lambda k: self._try(k, picked[k]), picked), strict=True):
+        for key, found in self._read(picked):
             if isinstance(found, str):
                 errors.append((key, found))
             else:
@@ -63,6 +63,26 @@ class Reconcile:
         changed = self.settling.settle(settled) if settled else []
         failpoint("reconcile.applied")
         return changed, errors
+
+    def _read(self, picked: Mapping[Key, Picked]) -> Iterator[tuple[Key, Read | str]]:
+        """Every key's row, or why it could not be read; keys without a mutation to send again are read together."""
+        plain = [key for key in picked if not picked[key].replay]
+        groups = [plain[i : i + READ_TOGETHER] for i in range(0, len(plain), READ_TOGETHER)]
+        alone = [key for key in picked if picked[key].replay]
+        for keys, rows in zip(groups, self.executor.map(self._together, groups), strict=True):
+            if rows is None:
+                alone += keys
+            else:
+                yield from zip(keys, rows, strict=True)
+        yield from zip(alone, self.executor.map(lambda k: self._try(k, picked[k]), alone), strict=True)
+
+    def _together(self, keys: Sequence[Key]) -> list[Read] | None:
+        """The rows of these keys; None where one of them, at least, could not be read."""
+        failpoint("reconcile.replayed")
+        try:
+            return self.primary.read_many(keys)
+        except SourceUnavailable:
+            return None
 
     def _try(self, key: Key, picked: Picked) -> Read | str:
         """The row, or why it could not be read."""

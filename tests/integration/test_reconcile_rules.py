@@ -331,3 +331,23 @@ def test_rule_16_a_claim_is_committed_before_its_write_is_sent_again(table: Tabl
     refused.withdraw()
     assert table.settled(key) == table.source(key)
     assert table.target(key) == table.source(key)
+
+
+# many keys at once
+
+
+def test_rows_that_are_read_together_are_those_that_are_read_alone(table: Table) -> None:
+    """Would break: a row of one key is taken for another's; an absent one shifts those behind it; a row of nulls is absent."""
+    keys = [table.key(id=uuid4()) for _ in range(40)]
+    for n, key in enumerate(keys):
+        if n % 3 == 0:
+            table.writer().put(key, a=str(n), b="x" * (n * 1000)).primary()
+        elif n % 3 == 1:
+            table.writer().put(key).primary()
+    found = table.rows.read_many(keys)
+    assert found == [table.rows.read(key) for key in keys]
+    assert [read.cells is None for read in found] == [n % 3 == 2 for n in range(40)]
+    assert table.rows.read_many([]) == []
+    assert table.rows.read_many(keys[:1]) == found[:1]
+    table.drained()
+    table.check_equal()

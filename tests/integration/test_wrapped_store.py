@@ -8,6 +8,7 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
+from cassandra import ConsistencyLevel
 from support.backfills import until
 from support.commands import environment
 from support.dual import Table, prepare
@@ -160,3 +161,23 @@ def test_without_a_journal(wrapped: Any, table: Table, away: str) -> None:
         assert store.save({"id": song, "title": "after"}) == "saved"
         until(lambda: table.intents(table.key(id=song)) or table.target(table.key(id=song)) == {"title": "after"}, 5)
     assert table.settled(table.key(id=song)) == {"title": "after"}
+
+
+@pytest.mark.parametrize("serial", [True, False])
+def test_rule_17_tables_of_lightweight_transactions_are_read_serially(
+    home: Place, wrapped: Any, table: Table, serial: bool
+) -> None:
+    """Would break: a reconcile reads past a transaction that was accepted and not yet written, and forgets the key."""
+    song, seen = uuid4(), []
+    home.cql(f"INSERT INTO KS.songs (id, title) VALUES ({song}, 'if') IF NOT EXISTS")
+    with wrapped(f"[tables.songs]\nlightweight_transactions = {str(serial).lower()}\n") as store:
+        flow = store._flows("songs", {"id": song})[1]
+        reader = flow.reconcile.primary
+
+        def listen(future: Any) -> None:
+            seen.append(future.message.consistency_level)
+
+        reader._cassandra.raw.add_request_init_listener(listen)
+        flow.write([table.key(id=song)], lambda: None)
+    assert seen == [ConsistencyLevel.LOCAL_SERIAL if serial else ConsistencyLevel.LOCAL_QUORUM]
+    assert table.target(table.key(id=song)) == {"title": "if"}

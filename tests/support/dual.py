@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
@@ -329,6 +329,9 @@ class Primary:
         if self.reads:
             self.reads(key)
         return found
+
+    def read_many(self, keys: Sequence[Key]) -> list[Read]:
+        return [self.read(key) for key in keys]
 
     def land(self) -> None:
         """What was in flight arrives."""

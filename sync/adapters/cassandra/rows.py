@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 from cassandra import DriverException, InvalidRequest, Unauthorized, Unavailable
-from cassandra.cluster import NoHostAvailable, ResultSet, Session
+from cassandra.cluster import NoHostAvailable, Session
 from cassandra.connection import ConnectionException
 from cassandra.protocol import ErrorMessage, SyntaxException
 from cassandra.query import BoundStatement, PreparedStatement
 
 from sync.adapters.cassandra.connect import SERIAL_PROFILE, WRITE_PROFILE, Cassandra, explain
 from sync.adapters.cassandra.pages import RAW_PROFILE, quoted
-from sync.core.encode.base import INT64
+from sync.core.encode.base import INT32, INT64
 from sync.core.encode.rows import read_cells
 from sync.core.mutations import Key, Mutation
-from sync.core.rows import SourceTable
+from sync.core.rows import Page, SourceTable
 from sync.errors import SourceUnavailable
 from sync.ports import Outcome, Read
 
@@ -36,7 +36,8 @@ class SourceRows:
         self._regular = [c for c in table.columns if c.kind == "regular"]
         self._where = " AND ".join(f"{quoted(k)} = ?" for k in self._keys)
         self._delete = prepared(self._session, f"DELETE FROM {self._name} USING TIMESTAMP ? WHERE {self._where}")
-        self._select = prepared(cassandra.raw, self._select_text())
+        self._select = prepared(cassandra.raw, self._select_text(self._where))
+        self._select_in: PreparedStatement | None = None
         self._inserts: dict[tuple[str, ...], PreparedStatement] = {}
 
     @property
@@ -57,18 +58,44 @@ class SourceRows:
         """The row at quorum, with its newest timestamp. Raises SourceUnavailable."""
         bound = BoundStatement(self._select)
         bound.values = list(key.cells)
+        return self._as_read(next((row for page in self._pages(bound) for row in self._rows(page)), None))
+
+    def read_many(self, keys: Sequence[Key]) -> list[Read]:
+        """The rows of these keys, in their order, with one request where the table allows. Raises SourceUnavailable.
+
+        That is where a key is one column, and where reads are not serial, which takes one partition at a time.
+        """
+        if len(keys) == 1 or len(self._keys) > 1 or self._read_profile == SERIAL_PROFILE:
+            return [self.read(key) for key in keys]
+        if self._select_in is None:
+            self._select_in = prepared(self._cassandra.raw, self._select_text(f"{quoted(self._keys[0])} IN ?"))
+        bound = BoundStatement(self._select_in)
+        cells = [key.cells[0] or b"" for key in keys]
+        bound.values = [b"".join([INT32.pack(len(cells)), *(INT32.pack(len(c)) + c for c in cells)])]
+        bound.fetch_size = len(keys) + 1  # rows may be large, and all are wanted
+        found = {row[0]: row for page in self._pages(bound) for row in self._rows(page)}
+        return [self._as_read(found.get(cell)) for cell in cells]
+
+    def _pages(self, bound: BoundStatement) -> Iterator[Page]:
         try:
             result = self._cassandra.raw.execute(bound, timeout=self._timeout, execution_profile=self._read_profile)
+            yield result.current_rows[0]
+            while result.has_more_pages:
+                result.fetch_next_page()
+                yield result.current_rows[0]
         except FAILURES as error:
             raise SourceUnavailable(explain(error)) from None
-        return self._row(result)
 
-    def _row(self, result: ResultSet) -> Read:
-        page = result.current_rows[0]
-        if not page.count:
+    def _rows(self, page: Page) -> Iterator[list[bytes | None]]:
+        at = page.offset
+        for _ in range(page.count):
+            cells, at = read_cells(page.data, at, 2 * len(self._regular) + len(self._keys))
+            yield cells
+
+    def _as_read(self, cells: list[bytes | None] | None) -> Read:
+        if cells is None:
             return Read(None, 0)
         names = [*self._keys, *(c.name for c in self._regular)]
-        cells, _ = read_cells(page.data, page.offset, 2 * len(names) - len(self._keys))
         stamps = [INT64.unpack(c)[0] for c in cells[len(names) :] if c is not None]
         return Read(dict(zip(names, cells, strict=False)), max(stamps, default=0))
 
@@ -92,11 +119,11 @@ class SourceRows:
             self._inserts[names] = self._session.prepare(text)
         return self._inserts[names]
 
-    def _select_text(self) -> str:
+    def _select_text(self, where: str) -> str:
         names = ", ".join(map(quoted, [*self._keys, *(c.name for c in self._regular)]))
         # MAXWRITETIME takes collections, too (Cassandra 5, "CQL functions").
         stamps = "".join(f", MAXWRITETIME({quoted(c.name)})" for c in self._regular)
-        return f"SELECT {names}{stamps} FROM {self._name} WHERE {self._where}"
+        return f"SELECT {names}{stamps} FROM {self._name} WHERE {where}"
 
 
 def prepared(session: Session, text: str) -> PreparedStatement:
