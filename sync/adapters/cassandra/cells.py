@@ -47,6 +47,10 @@ class Cells:
             raise WriteRefused(f"{self._table.name}: the key column {missing[0]} is missing")
         return self._key(tuple(self._cell(n, values[n]) or b"" for n in self.key_names))
 
+    def key_of(self, cells: tuple[bytes, ...]) -> Key:
+        """The key of these raw cells."""
+        return self._key(cells)
+
     def _key(self, cells: tuple[bytes, ...]) -> Key:
         token = Murmur3Token.from_key(routing_key(cells[: len(self._table.partition_key)])).value
         return Key(self._table.name, cells, self._canonical(cells), int(token))

@@ -1,0 +1,233 @@
+"""`sync drift-report`: plan, stamp, watch, search, report."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sync.adapters.cassandra import search as source_search
+from sync.adapters.cassandra.cells import Cells
+from sync.adapters.cassandra.connect import Cassandra, open_cassandra
+from sync.adapters.cassandra.key_rows import KeyRows
+from sync.adapters.postgres import indexes, passes
+from sync.adapters.postgres.checks import Checks
+from sync.adapters.postgres.connect import Connection, connect
+from sync.adapters.postgres.digests import TargetDigests
+from sync.adapters.postgres.indexes import Build
+from sync.adapters.postgres.keys import TargetKeys
+from sync.adapters.postgres.passes import ClosedRun
+from sync.adapters.queue import CHECK_JOB, Doorbell, redis_connection
+from sync.core.drift_report import next_step, table_report
+from sync.core.encode.base import Reject
+from sync.core.encode.rows import RowEncoder, show_key
+from sync.core.mutations import Key, unpack_cells
+from sync.core.rows import TableMap
+from sync.errors import PreflightError, WorkFailed
+from sync.flows.backfill import OwnWorkers, Supervisor
+from sync.ports import Progress
+from sync.settings import Config, Settings
+from sync.wiring.backfill import Plan
+from sync.wiring.checking import BothKeys
+from sync.wiring.verify import SEED, TOP, compare_searches
+
+_STAMPED_AT_ONCE = 1000
+_SCHEMA = "SELECT to_regclass('sync.drift_pass') IS NOT NULL"
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What the report is to do besides looking."""
+
+    repair: bool = False
+    searches: int = 0
+    show_values: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Show:
+    """How the progress reaches the user."""
+
+    progress: Callable[[list[Progress]], None]
+    build: Callable[[Build], None]
+    step: Callable[[str], None]
+
+
+def run_drift(settings: Settings, config: Config, plan: Plan, asked: Asked, own: OwnWorkers, show: Show) -> dict[str, Any]:
+    """One pass over these tables; the report. Raises KeyboardInterrupt after the workers have let go."""
+    bell = Doorbell(redis_connection(settings), CHECK_JOB)
+    with open_checks(settings, config) as checks, open_cassandra(settings) as cassandra:
+        for table in plan.tables:
+            indexes.add_sync_columns(checks.connection, table)
+            stamped = stamp_strays(cassandra, checks.connection, table)
+            if stamped:
+                show.step(f"{table.name}: {stamped:,} rows had no token; they got theirs, and are checked")
+        indexes.build_missing(settings, plan.tables, show.build)
+        begun = checks.work_begun(plan.ranges)
+        runs = checks.begin_pass(plan.ranges, asked.repair)
+        if begun:
+            show.step(f"going on with the pass that was stopped: {begun} ranges have their verdict already")
+
+    @contextmanager
+    def opened() -> Iterator[Checks]:
+        with closing(connect(settings, autocommit=True)) as connection:
+            yield Checks(connection, config.backfill.lease_seconds)
+
+    Supervisor(opened, bell, own, show.progress).watch(runs)
+    return _report(settings, config, plan, runs, asked)
+
+
+@contextmanager
+def open_checks(settings: Settings, config: Config) -> Iterator[Checks]:
+    """The ledger. Raises PreflightError where the state schema has no place for drift reports."""
+    with closing(connect(settings, autocommit=True)) as connection:
+        if connection.execute(_SCHEMA).fetchone() != (True,):
+            raise PreflightError("the target's schema `sync` is missing or older: run `sync schema apply` first")
+        yield Checks(connection, config.backfill.lease_seconds)
+
+
+def stamp_strays(cassandra: Cassandra, connection: Connection, table: TableMap) -> int:
+    """Give rows that somebody wrote by hand the token that their key has; how many."""
+    encoder = RowEncoder(table, 0)
+    target = TargetKeys(connection, table, encoder)
+    keys = _key_maker(cassandra, table, encoder, target)
+    stamped = left = 0
+    while found := target.without_token(_STAMPED_AT_ONCE, left):
+        able = []
+        for canonical in found:
+            try:
+                able.append(keys(canonical))
+            except ValueError:
+                left += 1  # it stays without a token, and the report says so
+        stamped += target.stamp(able) if able else 0
+    return stamped
+
+
+def _key_maker(cassandra: Cassandra, table: TableMap, encoder: RowEncoder, target: TargetKeys) -> Callable[[bytes], Key]:
+    cells = Cells(cassandra.session, table.source, encoder)
+    rows = KeyRows(cassandra, table.source, encoder.columns, 10)
+    return BothKeys(cells, rows, target, None, table).of_target
+
+
+def _report(settings: Settings, config: Config, plan: Plan, runs: list[int], asked: Asked) -> dict[str, Any]:
+    """Close the pass: its figures are summed, checked, and recorded in the transaction that closes its runs."""
+    timeout = config.backfill.request_timeout_seconds
+    with open_checks(settings, config) as checks, open_cassandra(settings, timeout) as cassandra:
+        connection = checks.connection
+        tables = {table.name: table for table in plan.tables}
+        search = _searches(cassandra, connection, plan.tables, asked.searches)
+        with connection.transaction():
+            closed = passes.hold_runs(connection, runs)
+            if not closed:
+                raise WorkFailed("another drift report has closed this pass meanwhile: `sync drift-report --history` has it")
+            report = _summed(connection, closed, tables)
+            report["search"] = search
+            number, finished = passes.close_runs(connection, runs, report, _began(closed))
+        report = {"pass": number, **report, "started_at": _began(closed).isoformat(), "finished_at": finished.isoformat()}
+        for table, run in zip(report["tables"], closed, strict=True):
+            table["findings"] = _findings(cassandra, connection, tables[run.table], run, asked.show_values)
+    return report
+
+
+def _began(closed: list[ClosedRun]) -> datetime:
+    return min(run.started_at for run in closed)
+
+
+def _summed(connection: Connection, closed: list[ClosedRun], tables: dict[str, TableMap]) -> dict[str, Any]:
+    found = []
+    for run in closed:
+        strays = _without_token(connection, tables[run.table])
+        row = connection.execute("SELECT extract(epoch FROM clock_timestamp() - %s)::float8", (run.started_at,)).fetchone()
+        found.append({**table_report(run.table, run.ranges, strays, float(row[0]) if row else 0.0), "run": run.run})
+    return {"clean": all(t["clean"] for t in found), "tables": found, "search": [], "next_step": next_step(found)}
+
+
+def _without_token(connection: Connection, table: TableMap) -> int:
+    return TargetDigests(connection, table, RowEncoder(table, 0)).strays()
+
+
+def _findings(
+    cassandra: Cassandra, connection: Connection, table: TableMap, run: ClosedRun, values: bool
+) -> list[dict[str, Any]]:
+    look = _Values(cassandra, connection, table) if values and run.findings else None
+    return [_finding(found, look) for found in run.findings]
+
+
+def _finding(found: dict[str, Any], look: _Values | None) -> dict[str, Any]:
+    made = {
+        "kind": found["kind"],
+        "key": found["shown"],
+        "columns": found["columns"],
+        "source_version": found["source_version"] or None,
+        "target_version": found["target_version"],
+        "repaired": found["repaired"],
+    }
+    if found["error"]:
+        made["error"] = found["error"]
+    if look:
+        made["values"] = look(found)
+    return made
+
+
+class _Values:
+    """Both sides' values of findings, read now: they are recorded nowhere."""
+
+    def __init__(self, cassandra: Cassandra, connection: Connection, table: TableMap) -> None:
+        self._encoder = RowEncoder(table, 0)
+        self._table, self._target = table, TargetKeys(connection, table, self._encoder)
+        self._rows = KeyRows(cassandra, table.source, self._encoder.columns, 10)
+
+    def __call__(self, found: dict[str, Any]) -> dict[str, Any]:
+        if not found["source_key"]:
+            return {}
+        cells = unpack_cells(bytes(found["source_key"]))[0]
+        key = Key(self._table.name, cells, bytes(found["key"]), found["token"])
+        (read,) = self._rows.read_many([key])
+        source = None if isinstance(read, str) or read.cells is None else self._shown(read.cells)
+        return {"source": self._some(source, found["columns"]), "target": self._some(self._held(key), found["columns"])}
+
+    def _shown(self, cells: dict[str, bytes | None]) -> dict[str, Any]:
+        names = [p.source.name for p in self._table.pairs]
+        there = [p for p in self._table.pairs if cells.get(p.source.name) is not None]
+        shown = show_key(tuple(there), tuple(cells[p.source.name] for p in there))
+        return {name: shown.get(name) for name in names}
+
+    def _held(self, key: Key) -> dict[str, Any] | None:
+        try:
+            row = self._target.show(key) if key.canonical else None
+        except Reject:
+            row = None
+        return row and {p.source.name: row.get(p.target.name) for p in self._table.pairs}
+
+    @staticmethod
+    def _some(row: dict[str, Any] | None, columns: list[str]) -> dict[str, Any] | None:
+        return {n: v for n, v in row.items() if n in columns or not columns} if row else None
+
+
+def _searches(cassandra: Cassandra, connection: Connection, tables: list[TableMap], count: int) -> list[dict[str, Any]]:
+    found = []
+    for table in tables if count else ():
+        rows = source_search.sample_rows(cassandra.session, table.source, count, SEED)
+        for verdict in compare_searches(cassandra, connection, table, rows):
+            found.append({**verdict.figures(), "k": TOP})
+    return found
+
+
+def list_passes(settings: Settings, config: Config, limit: int) -> list[dict[str, Any]]:
+    """The recorded passes, the newest first."""
+    with open_checks(settings, config) as checks:
+        return [_pass(row) for row in passes.history(checks.connection, limit)]
+
+
+def _pass(row: dict[str, Any]) -> dict[str, Any]:
+    tables = [{n: t[n] for n in ("table", "clean", "ranges", "rows", "repaired")} for t in row["report"]["tables"]]
+    return {
+        "pass": row["id"],
+        "clean": row["clean"],
+        "repaired": row["repaired"],
+        "started_at": row["started_at"].isoformat(),
+        "finished_at": row["finished_at"].isoformat(),
+        "tables": tables,
+    }
