@@ -27,11 +27,12 @@ from sync.core.digest import Digest
 from sync.core.encode.base import Reject
 from sync.core.encode.rows import RowEncoder
 from sync.core.mutations import Key
+from sync.core.range_hashes import Raw
 from sync.core.ring import TokenRange
 from sync.core.rows import TableMap
 from sync.core.verdicts import TargetRow
 from sync.errors import WriteRefused
-from sync.flows.check_ranges import CheckLane, Raw, Sides, check_ranges
+from sync.flows.check_ranges import CheckLane, Sides, check_ranges
 from sync.flows.copy_ranges import in_lanes, patiently
 from sync.flows.recheck import Patience
 from sync.flows.reconcile import Reconcile
@@ -170,10 +171,10 @@ def _sides(job: _Job, connection: Connection, table: TableMap) -> Sides:
     encoder = RowEncoder(table, 0)
     reader = RangeReader(job.cassandra.raw, table.source, encoder.columns, int(job.config.backfill.page_mb * _MB))
     digests = _Digests(TargetDigests(connection, table, encoder))
-    return Sides(reader, digests, both_keys(job, connection, table, encoder), encoder)
+    return Sides(reader, digests, _both_keys(job, connection, table, encoder), encoder)
 
 
-def both_keys(job: _Job, connection: Connection, table: TableMap, encoder: RowEncoder) -> BothKeys:
+def _both_keys(job: _Job, connection: Connection, table: TableMap, encoder: RowEncoder) -> BothKeys:
     """The keys of one table on both sides."""
     cells = Cells(job.cassandra.session, table.source, encoder)
     rows = KeyRows(job.cassandra, table.source, encoder.columns, job.config.dual_write.primary_timeout_seconds)

@@ -58,6 +58,19 @@ class Show:
 def run_drift(settings: Settings, config: Config, plan: Plan, asked: Asked, own: OwnWorkers, show: Show) -> dict[str, Any]:
     """One pass over these tables; the report. Raises KeyboardInterrupt after the workers have let go."""
     bell = Doorbell(redis_connection(settings), CHECK_JOB)
+    runs = begin_pass(settings, config, plan, asked.repair, show)
+
+    @contextmanager
+    def opened() -> Iterator[Checks]:
+        with closing(connect(settings, autocommit=True)) as connection:
+            yield Checks(connection, config.backfill.lease_seconds)
+
+    Supervisor(opened, bell, own, show.progress).watch(runs)
+    return close_pass(settings, config, plan, runs, asked)
+
+
+def begin_pass(settings: Settings, config: Config, plan: Plan, repair: bool, show: Show) -> list[int]:
+    """Give every row its token, see to the index on it, and begin: the runs."""
     with open_checks(settings, config) as checks, open_cassandra(settings) as cassandra:
         for table in plan.tables:
             indexes.add_sync_columns(checks.connection, table)
@@ -66,17 +79,9 @@ def run_drift(settings: Settings, config: Config, plan: Plan, asked: Asked, own:
                 show.step(f"{table.name}: {stamped:,} rows had no token; they got theirs, and are checked")
         indexes.build_missing(settings, plan.tables, show.build)
         begun = checks.work_begun(plan.ranges)
-        runs = checks.begin_pass(plan.ranges, asked.repair)
         if begun:
             show.step(f"going on with the pass that was stopped: {begun} ranges have their verdict already")
-
-    @contextmanager
-    def opened() -> Iterator[Checks]:
-        with closing(connect(settings, autocommit=True)) as connection:
-            yield Checks(connection, config.backfill.lease_seconds)
-
-    Supervisor(opened, bell, own, show.progress).watch(runs)
-    return _report(settings, config, plan, runs, asked)
+        return checks.begin_pass(plan.ranges, repair)
 
 
 @contextmanager
@@ -111,8 +116,8 @@ def _key_maker(cassandra: Cassandra, table: TableMap, encoder: RowEncoder, targe
     return BothKeys(cells, rows, target, None, table).of_target
 
 
-def _report(settings: Settings, config: Config, plan: Plan, runs: list[int], asked: Asked) -> dict[str, Any]:
-    """Close the pass: its figures are summed, checked, and recorded in the transaction that closes its runs."""
+def close_pass(settings: Settings, config: Config, plan: Plan, runs: list[int], asked: Asked) -> dict[str, Any]:
+    """The report. Its figures are summed, checked, and recorded in the transaction that closes its runs."""
     timeout = config.backfill.request_timeout_seconds
     with open_checks(settings, config) as checks, open_cassandra(settings, timeout) as cassandra:
         connection = checks.connection
