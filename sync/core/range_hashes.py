@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterable
 
 from sync.core.digest import Digest, digest_of_rows, row_hash
@@ -23,25 +24,29 @@ class RangeHashes:
         self.count, self.last_token = 0, 0
 
     def add(self, page: Page) -> None:
-        """Hash a page's rows. Raises AssertionError where it has not as many rows as it says."""
+        """Hash a page's rows. Raises AssertionError where it does not hold as many rows as it says."""
         try:
-            hashes, keys, last = self._encoder.hash_page(page.data, page.offset, page.count)
+            hashes, keys, last, end = self._encoder.hash_page(page.data, page.offset, page.count)
         except ENCODE_ERRORS:
-            hashes, keys, last = self._one_by_one(page)
+            hashes, keys, last, end = self._one_by_one(page)
         assert len(hashes) == len(keys) == page.count, "a page's rows do not add up"
+        assert end == len(page.data), "a page's rows do not end with the page"
         self._hashes.append(b"".join(hashes))
         self._keys.append(b"".join(keys))
         self.count += page.count
         self.last_token = INT64.unpack_from(page.data, last + 4)[0]
 
-    def _one_by_one(self, page: Page) -> tuple[list[bytes], list[bytes], int]:
+    def _one_by_one(self, page: Page) -> tuple[list[bytes], list[bytes], int, int]:
         """The same for a page with a value that takes a closer look; a row that cannot be held has a hash of zeros."""
         hashes, keys, at, last = [], [], page.offset, page.offset
-        for row in self._encoder.check_page(page.data, page.offset, page.count):
-            hashes.append(bytes(16) if row.encoded is None else row_hash(row.canonical))
-            cells, at, last = *read_cells(page.data, at, 1 + len(self._encoder.columns)), at
-            keys.append(_packed(cells[1 : 1 + self._encoder.key_count]))
-        return hashes, keys, last
+        try:
+            for row in self._encoder.check_page(page.data, page.offset, page.count):
+                hashes.append(bytes(16) if row.encoded is None else row_hash(row.canonical))
+                keys.append(_packed(row.key))
+                last, at = at, read_cells(page.data, at, 1 + len(self._encoder.columns))[1]
+        except struct.error:
+            raise AssertionError("a page that holds fewer rows than it says") from None
+        return hashes, keys, last, at
 
     def digest(self) -> Digest:
         """The digest of all rows."""

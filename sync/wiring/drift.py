@@ -77,7 +77,10 @@ def begin_pass(settings: Settings, config: Config, plan: Plan, repair: bool, sho
             stamped = stamp_strays(cassandra, checks.connection, table)
             if stamped:
                 show.step(f"{table.name}: {stamped:,} rows had no token; they got theirs, and are checked")
-        indexes.build_missing(settings, plan.tables, show.build)
+        copying = [table.name for table in plan.tables if table.name in plan.unfinished]
+        if copying:
+            show.step(f"{', '.join(copying)}: the backfill is not finished; what it has not copied yet is missing")
+        indexes.build_missing(settings, [t for t in plan.tables if t.name not in copying], show.build)
         begun = checks.work_begun(plan.ranges)
         if begun:
             show.step(f"going on with the pass that was stopped: {begun} ranges have their verdict already")

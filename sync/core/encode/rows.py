@@ -26,8 +26,8 @@ PageEncoder = Callable[[bytes, int, int], list[bytes]]
 """(data, offset, rows) → pieces of COPY data."""
 PageDigest = Callable[[bytes, int, int], tuple[int, int, int]]
 """(data, offset, rows) → count of rows, sums of the upper and of the lower halves of their hashes."""
-PageHashes = Callable[[bytes, int, int], tuple[list[bytes], list[bytes], int]]
-"""(data, offset, rows) → the hashes of the rows, their raw keys with the cells' lengths, and where the last row begins."""
+PageHashes = Callable[[bytes, int, int], tuple[list[bytes], list[bytes], int, int]]
+"""(data, offset, rows) → the rows' hashes, their raw keys with the cells' lengths, where the last row begins and ends."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,7 +218,7 @@ def _generate_hashes(encoders: tuple[Encoder, ...], keys: int) -> PageHashes:
         "  start = key = at; out = []; add = out.append",
     ]
     row = _columns(encoders, names, {keys - 1: "  note(data[key:at])"})
-    after = ["  keep(md5(b''.join(out)).digest())", " return hashes, keys, row"]
+    after = ["  keep(md5(b''.join(out)).digest())", " return hashes, keys, row, at"]
     hashes: PageHashes = _compiled([*before, *row, *after], names)  # type: ignore[assignment]
     return hashes
 
