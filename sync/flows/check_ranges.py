@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from time import monotonic, sleep
 from typing import Protocol
 
@@ -17,6 +17,7 @@ from sync.core.drift import MOST_FINDINGS, Comparison
 from sync.core.encode.rows import RowEncoder
 from sync.core.mutations import Key
 from sync.core.range_hashes import RangeHashes, Raw
+from sync.core.ring import TokenRange
 from sync.core.verdicts import FINDINGS, UNSETTLED
 from sync.errors import LeaseLost, SourceTimeout, SourceUnavailable
 from sync.failpoints import failpoint
@@ -135,7 +136,11 @@ def _too_much(ranges: CheckLedger, lease: Lease, error: str) -> None:
         ranges.fail(lease, error)
     else:
         log.warning("%s: %s; the range is split in two", lease.table, error)
-        ranges.split(lease, whole.start + (whole.end - whole.start) // 2, error)
+        ranges.split(lease, _middle(whole), error)
+
+
+def _middle(tokens: TokenRange) -> int:
+    return tokens.start + (tokens.end - tokens.start) // 2
 
 
 def _check(lane: CheckLane, lease: Lease) -> None:
@@ -149,7 +154,7 @@ def _check(lane: CheckLane, lease: Lease) -> None:
         _compare(lane, lease, sides, kept, found, checked)
         checked.rows.check()
     except _TooManyRows as error:
-        _too_much(lane.ranges, lease, str(error))
+        lane.ranges.split(replace(lease, attempts=0), _middle(lease.whole), str(error))
         return
     except AssertionError as error:  # of a side that says what cannot be: nothing of the range is proved (invariant 5)
         checked = Checked(lease.whole, Comparison(source=found.count, unknown=found.count), error=str(error))

@@ -77,8 +77,9 @@ class Checks(Ledger):
         """Make two ranges of one, both pending."""
         with target_errors(), self._connection.transaction():
             self._split_off(lease, middle, lease.attempts)
-            values = {"range": lease.range_id, "owner": lease.owner, "middle": middle, "error": error[:2000]}
-            self._connection.execute(_RANGES["shorten"], values)
+            self._ask(
+                "shorten", range=lease.range_id, owner=lease.owner, middle=middle, attempts=lease.attempts, error=error[:2000]
+            )
 
     def cut(self, lease: Lease, end: int) -> Lease:
         """The lease of the range's first part; what is behind `end` becomes a range of its own. Raises LeaseLost."""

@@ -42,6 +42,12 @@ INSERT INTO sync.range (run_id, table_name, range_start, range_end, attempts)
 SELECT run_id, table_name, %(middle)s, range_end, %(attempts)s FROM sync.range
 WHERE id = %(range)s AND lease_owner = %(owner)s AND state = 'running' FOR UPDATE
 
+-- shorten: the first half of a range that was split; it has been tried as often
+UPDATE sync.range
+SET range_end = %(middle)s, state = 'pending', attempts = %(attempts)s, lease_owner = NULL, lease_until = NULL,
+    error = %(error)s
+WHERE id = %(range)s AND lease_owner = %(owner)s AND state = 'running'
+
 -- cut: a range ends earlier, and its worker goes on with it
 UPDATE sync.range SET range_end = %(middle)s
 WHERE id = %(range)s AND lease_owner = %(owner)s AND state = 'running'
