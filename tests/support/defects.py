@@ -39,6 +39,12 @@ def _component(text: str, kind: type) -> str:
     return json.dumps([float(x) for x in found])
 
 
+def negated(text: str) -> str:
+    """The vector with its first component's sign turned."""
+    first, *rest = json.loads(text)
+    return json.dumps([-first, *rest])
+
+
 def swapped(text: str) -> str:
     """The vector with its first and last components swapped."""
     first, *rest, last = json.loads(text)
@@ -101,7 +107,7 @@ BY_TYPE: dict[str, dict[str, Change]] = {
         "wrapped": "jsonb_build_array(c)",
         "a text of it": "to_jsonb(c::text)",
     },
-    "vector": {"one component by one ulp": one_ulp, "sign": "(-1 * c::real[])::vector", "two components swapped": swapped},
+    "vector": {"one component by one ulp": one_ulp, "sign": negated, "two components swapped": swapped},
     "halfvec": {"one component by one ulp": one_ulp16, "two components swapped": swapped},
     "array": _ARRAY,
 }  # fmt: skip

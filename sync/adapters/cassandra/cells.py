@@ -139,6 +139,13 @@ def insert_statement(session: Session, table: SourceTable) -> PreparedStatement:
     names = [quoted(c.name) for c in table.columns]
     marks = ", ".join("?" * len(names))
     name = f"{quoted(table.keyspace)}.{quoted(table.name)}"
+    if any(c.type.name == "counter" for c in table.columns):  # these take no INSERT
+        others = [quoted(c.name) for c in table.columns if c not in table.primary_key]
+        added, where = (
+            ", ".join(f"{n} = {n} + ?" for n in others),
+            " AND ".join(f"{quoted(k.name)} = ?" for k in table.primary_key),
+        )
+        return prepared(session, f"UPDATE {name} SET {added} WHERE {where}")
     return prepared(session, f"INSERT INTO {name} ({', '.join(names)}) VALUES ({marks})")
 
 
