@@ -130,11 +130,10 @@ def test_no_false_alarm_under_load_and_a_planted_difference_is_found(site: Site,
     """Would break: a write under way is called drift, so that nobody believes a report; or drift hides behind the writes."""
     planted = ROWS // 2
     with Traffic(site, monkeypatch, {planted}) as traffic:
-        rows = settled = in_flight = passes = 0
+        rows = settled = in_flight = passes = alarms = 0
         slowest = 0.0
         for table in _passes(site, SECONDS):
-            assert table["findings"] == [], "a false alarm"
-            assert (table["rows"]["missing"], table["rows"]["extra"], table["rows"]["different"]) == (0, 0, 0)
+            alarms += len(table["findings"])
             assert table["ranges"]["unknown"] <= table["rows"]["in_flight"]
             rows, passes = rows + table["rows"]["source"], passes + 1
             settled, in_flight = settled + table["latency"]["settled"], in_flight + table["rows"]["in_flight"]
@@ -148,9 +147,11 @@ def test_no_false_alarm_under_load_and_a_planted_difference_is_found(site: Site,
         assert repaired["repaired"] == 1
         written, faults = traffic.writes, traffic.faults
     print(
-        f"\n{passes} passes over {rows:,} rows under {written:,} writes with {faults} faults: 0 false alarms a million rows; "
+        f"\n{passes} passes over {rows:,} rows under {written:,} writes with {faults} faults: {1e6 * alarms / rows:.0f} false alarms a million "
+        f"rows; "
         f"{settled} keys settled, the slowest after {slowest:.1f} s; {in_flight} were still being written at the end"
     )
+    assert alarms == 0
     assert written > 200
     assert faults > 5
     assert settled > 0, "no key was ever caught in the middle: the test has not tested anything"

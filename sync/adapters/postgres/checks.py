@@ -21,6 +21,7 @@ from sync.ports import Lease
 
 _SQL = queries("drift")
 _RANGES = queries("ranges")
+MOST_DEATHS = 5
 MOST_KEPT = 10_000
 """So many findings of a run are kept by key; all are counted."""
 
@@ -72,6 +73,11 @@ class Checks(Ledger):
     def fail(self, lease: Lease, error: str) -> None:
         """Record a failed attempt; after `MOST_TRIES` the range is unknown."""
         self._run("fail", range=lease.range_id, owner=lease.owner, error=error[:2000], most=MOST_TRIES)
+
+    def fail_deadly(self, runs: list[int]) -> None:
+        """Leave the ranges unknown whose workers died again and again: the next one would, too."""
+        error = f"its worker died {MOST_DEATHS} times: out of memory?"
+        self._run("fail_deadly", runs=runs, error=error, most=MOST_DEATHS)
 
     def split(self, lease: Lease, middle: int, error: str) -> None:
         """Make two ranges of one, both pending."""
