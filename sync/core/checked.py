@@ -27,6 +27,11 @@ class Judged:
     held: bool = False
     settled_after: float = 0.0
 
+    @property
+    def evidence(self) -> tuple[object, ...]:
+        """What must be found twice for a finding."""
+        return self.verdict, self.columns, self.source_version, self.target_version
+
 
 @dataclass(slots=True)
 class Checked:

@@ -52,6 +52,10 @@ class RangeHashes:
         """The digest of all rows."""
         return digest_of_rows(b"".join(self._hashes))
 
+    def clear(self) -> None:
+        """Let go of what is not needed any more."""
+        self._hashes, self._keys = [], []
+
     def compare(self, held: dict[bytes, bytes]) -> tuple[int, list[Raw]]:
         """How many rows are in `held` as they are, and the raw keys of the others; `held` keeps what was not the same."""
         same, suspects = 0, []

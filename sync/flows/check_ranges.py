@@ -9,8 +9,9 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from threading import Semaphore
 from time import monotonic, sleep
-from typing import Protocol
+from typing import Literal, Protocol
 
 from sync.core.checked import MOST_TRIES, Checked, Judged
 from sync.core.drift import MOST_FINDINGS, Comparison
@@ -19,7 +20,7 @@ from sync.core.mutations import Key
 from sync.core.range_hashes import RangeHashes, Raw
 from sync.core.ring import TokenRange
 from sync.core.verdicts import FINDINGS, UNSETTLED
-from sync.errors import LeaseLost, SourceTimeout, SourceUnavailable
+from sync.errors import LeaseLost, SourceTimeout, SourceUnavailable, TargetUnavailable
 from sync.failpoints import failpoint
 from sync.flows.copy_ranges import pause_after
 from sync.flows.recheck import KeysOfBothSides, Patience, Recheck
@@ -57,19 +58,23 @@ class Sides:
 
     source: Source
     target: Digests
-    keys: TableKeys
+    keys: Callable[[], TableKeys]
     encoder: RowEncoder
 
 
 @dataclass(frozen=True, slots=True)
 class CheckLane:
-    """One stream of a worker; `sides` opens a table, `repairs` says whether its findings are to be reconciled."""
+    """One stream of a worker; `sides` opens a table, `repairs` says whether its findings are to be reconciled.
+
+    There are more lanes than turns: a lane that waits for keys to settle lets another one read meanwhile.
+    """
 
     ranges: CheckLedger
     sides: Callable[[str], Sides]
     repairs: Callable[[str], bool]
     patience: Patience
     range_rows: int
+    turn: Semaphore
     lease_seconds: float = 60
 
 
@@ -85,7 +90,7 @@ class _Kept:
     """A lease that is renewed while its worker reads or waits."""
 
     def __init__(self, lane: CheckLane, lease: Lease) -> None:
-        self._ranges, self._lease, self._at = lane.ranges, lease, monotonic()
+        self._ranges, self._turn, self._lease, self._at = lane.ranges, lane.turn, lease, monotonic()
         self._every = min(lane.lease_seconds / 3, _RENEW_SECONDS)
 
     def tick(self) -> None:
@@ -96,37 +101,66 @@ class _Kept:
                 raise _StopRequested
 
     def wait(self, seconds: float) -> None:
-        """Sleep, and tick meanwhile."""
-        until = monotonic() + seconds
+        """Sleep, tick, and let another lane have the turn meanwhile."""
         self.tick()
-        while (left := until - monotonic()) > 0:
-            sleep(min(left, 0.1))
-            self.tick()
+        until = monotonic() + seconds
+        if seconds <= 0:
+            return
+        self._turn.release()
+        try:
+            while (left := until - monotonic()) > 0:
+                sleep(min(left, 0.1))
+                self.tick()
+        finally:
+            self._come_back()
+
+    def _come_back(self) -> None:
+        """Get the turn again; the others may take long, and the lease must not end meanwhile."""
+        lost: Exception | None = None
+        while not self._turn.acquire(timeout=1):
+            try:
+                self.tick()
+            except (LeaseLost, TargetUnavailable, _StopRequested) as error:
+                lost = error
+        if lost:
+            raise lost
 
 
 def check_ranges(lane: CheckLane, runs: list[int], owner: str, stopped: Callable[[], bool]) -> int:
     """Check ranges until there are none left or `stopped()`; how many were done. Raises TargetUnavailable."""
     done, failures = 0, 0
     while not stopped():
-        lease = lane.ranges.claim(runs, owner)
-        if lease is None:
+        with lane.turn:
+            lease = lane.ranges.claim(runs, owner)
+            if lease is None:
+                break
+            outcome = _attempt(lane, lease)
+        if outcome == "stopped":
             break
-        try:
-            _check(lane, lease)
-            done, failures = done + 1, 0
-        except _StopRequested:
-            lane.ranges.give_back(lease)
-            break
-        except LeaseLost as error:
-            log.warning("%s", error)
-        except SourceTimeout as error:
-            _too_much(lane.ranges, lease, str(error))
-        except SourceUnavailable as error:
-            failures += 1
-            log.warning("%s: %s; trying again", lease.table, error)
-            lane.ranges.fail(lease, str(error))
+        done += outcome == "done"
+        failures = failures + 1 if outcome == "failed" else 0
+        if failures:
             sleep(min(pause_after(failures), _LONGEST_PAUSE))
     return done
+
+
+def _attempt(lane: CheckLane, lease: Lease) -> Literal["done", "failed", "stopped", "lost", "split"]:
+    try:
+        _check(lane, lease)
+    except _StopRequested:
+        lane.ranges.give_back(lease)
+        return "stopped"
+    except LeaseLost as error:
+        log.warning("%s", error)
+        return "lost"
+    except SourceTimeout as error:
+        _too_much(lane.ranges, lease, str(error))
+        return "split"
+    except SourceUnavailable as error:
+        log.warning("%s: %s; trying again", lease.table, error)
+        lane.ranges.fail(lease, str(error))
+        return "failed"
+    return "done"
 
 
 def _too_much(ranges: CheckLedger, lease: Lease, error: str) -> None:
@@ -176,7 +210,6 @@ def _read(lane: CheckLane, lease: Lease, sides: Sides, kept: _Kept, found: Range
 
 
 def _compare(lane: CheckLane, lease: Lease, sides: Sides, kept: _Kept, found: RangeHashes, checked: Checked) -> None:
-    begun = monotonic()
     target = sides.target.digest(lease.whole)
     rows = checked.rows
     if target == found.digest():
@@ -190,20 +223,22 @@ def _compare(lane: CheckLane, lease: Lease, sides: Sides, kept: _Kept, found: Ra
     assert same + len(raw) == found.count, "rows of the source do not add up"
     rows.source, rows.same, rows.target = found.count, same, same
     failpoint("drift.suspects")
-    recheck = Recheck(sides.keys, sides.encoder, lane.patience, lane.repairs(lease.table), kept.wait)
-    here = [sides.keys.of_source(cells) for cells in raw]
-    there = _only_in_target(lease, sides, held, {key.canonical for key in here}, checked)
-    count = _tally(recheck, here, begun, True, checked) + _tally(recheck, there, begun, False, checked)
-    assert count == len(here) + len(there), f"{len(here) + len(there)} keys to settle, {count} settled"
+    keys = sides.keys()
+    here = [keys.of_source(cells) for cells in raw]
+    there = _only_in_target(lease, keys, held, {key.canonical for key in here}, checked)
+    del held, raw
+    found.clear()
+    recheck = Recheck(keys, sides.encoder, lane.patience, lane.repairs(lease.table), kept.wait)
+    _tally(recheck, here, there, checked)
 
 
-def _only_in_target(lease: Lease, sides: Sides, held: dict[bytes, bytes], here: set[bytes], checked: Checked) -> list[Key]:
+def _only_in_target(lease: Lease, keys: TableKeys, held: dict[bytes, bytes], here: set[bytes], checked: Checked) -> list[Key]:
     """Keys of the target that the source's range did not show; those of another range get their right token."""
     found: list[Key] = []
     strangers: list[Key] = []
     for canonical in sorted(held.keys() - here):
         try:
-            key = sides.keys.of_target(canonical)
+            key = keys.of_target(canonical)
         except ValueError as error:
             # A key that cannot be asked for in the source is not proved to be extra.
             judged = Judged(Key(lease.table, (), canonical, 0), "unknown", error=str(error), held=True)
@@ -211,18 +246,20 @@ def _only_in_target(lease: Lease, sides: Sides, held: dict[bytes, bytes], here: 
             continue
         (found if key.token in lease.whole else strangers).append(key)
     if strangers:
-        sides.keys.restamp(strangers)
+        keys.restamp(strangers)
     return found
 
 
-def _tally(recheck: Recheck, keys: list[Key], begun: float, in_source: bool, checked: Checked) -> int:
-    """Count the verdicts of these keys, which the source's stream had or had not; how many."""
-    asked, count = set(keys), 0
-    for judged in recheck.verdicts(keys, begun):
-        assert judged.key in asked, "a verdict on a key that was not asked for"
+def _tally(recheck: Recheck, here: list[Key], there: list[Key], checked: Checked) -> None:
+    """Count the verdicts of the keys that the source's stream had, and of those that only the target had."""
+    in_source = dict.fromkeys(there, False) | dict.fromkeys(here, True)
+    count = 0
+    for judged in recheck.verdicts([*here, *there]):
+        assert judged.key in in_source, "a verdict on a key that was not asked for"
         count += 1
-        _count(checked, judged, in_source)
-    return count
+        _count(checked, judged, in_source[judged.key])
+    asked = len(here) + len(there)
+    assert count == asked, f"{asked} keys to settle, {count} settled"
 
 
 def _count(checked: Checked, judged: Judged, in_source: bool) -> None:

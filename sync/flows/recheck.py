@@ -29,15 +29,16 @@ class KeysOfBothSides(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Patience:
-    """How often a key that is being written is asked for, and how long the first pause is; each further one is longer."""
+    """How often a key is looked at that differs or is being written; the pause after the first look, which doubles."""
 
     tries: int
     grace_seconds: float
     longest_pause: float = 5.0
 
     def pauses(self) -> Iterator[float]:
-        """The pause before each try."""
-        for i in range(self.tries):
+        """The pause before each look."""
+        yield 0.0
+        for i in range(max(1, self.tries - 1)):
             yield min(self.grace_seconds * 2**i, self.longest_pause)
 
 
@@ -51,27 +52,23 @@ class Recheck:
     repair: bool
     wait: Callable[[float], None]
 
-    def verdicts(self, suspects: Sequence[Key], since: float) -> Iterator[Judged]:
-        """The verdicts on all of these keys, in no order; `since` is when they began to be suspected."""
-        left = list(suspects)
+    def verdicts(self, suspects: Sequence[Key]) -> Iterator[Judged]:
+        """The verdicts on all of these keys, in no order. What differs must differ in the same way at two looks in a row."""
+        left, seen, begun = list(suspects), dict[Key, tuple[object, ...]](), monotonic()
+        unsettled: list[Judged] = []
         for pause in self.patience.pauses():
             if not left:
                 return
-            self.wait(pause - (monotonic() - since))
+            self.wait(pause)
             unsettled = []
-            for judged in self._once(left, since):
-                if judged.verdict in UNSETTLED:
-                    unsettled.append(judged)
-                else:
-                    yield judged
-            left, since = [judged.key for judged in unsettled], monotonic()
-        yield from unsettled if left else ()
-
-    def _once(self, keys: Sequence[Key], since: float) -> Iterator[Judged]:
-        for at in range(0, len(keys), CHUNK):
-            self.wait(0)
-            judged = self._judge(keys[at : at + CHUNK], since)
-            yield from self._repaired(judged) if self.repair else judged
+            for at in range(0, len(left), CHUNK):
+                self.wait(0)
+                judged = self._judge(left[at : at + CHUNK], begun)
+                settled = [j for j in judged if _is_settled(j, seen)]
+                unsettled += [j for j in judged if not _is_settled(j, seen)]
+                yield from self._repaired(settled) if self.repair else settled
+            left, seen = [j.key for j in unsettled], {j.key: j.evidence for j in unsettled}
+        yield from (replace(j, verdict="in flight") if j.verdict in FINDINGS else j for j in unsettled)
 
     def _judge(self, keys: Sequence[Key], since: float) -> list[Judged]:
         before = self.keys.look(keys)
@@ -110,3 +107,9 @@ class Recheck:
             well = now is not None and now.verdict in ("same", "gone", "rejected")
             made.append(replace(j, repaired=well, error=failed.get(j.key, "")) if now else j)
         return made
+
+
+def _is_settled(judged: Judged, seen: dict[Key, tuple[object, ...]]) -> bool:
+    if judged.verdict in FINDINGS:
+        return seen.get(judged.key) == judged.evidence
+    return judged.verdict not in UNSETTLED

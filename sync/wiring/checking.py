@@ -7,6 +7,7 @@ from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from functools import cache
+from threading import Semaphore
 
 from cassandra.metadata import Murmur3Token
 
@@ -42,6 +43,7 @@ from sync.wiring.copying import map_tables, worker_name
 
 _MB = 1 << 20
 _READS_AT_ONCE = 8
+_LANES_A_TURN = 3
 
 
 class BothKeys:
@@ -126,6 +128,7 @@ class _Job:
     repairs: dict[str, bool]
     pool: Pool | None
     executor: Executor
+    turn: Semaphore
 
 
 def check_job(settings: Settings, config: Config, runs: list[int], stopped: Callable[[], bool]) -> int:
@@ -144,13 +147,13 @@ def _check_job(settings: Settings, config: Config, runs: list[int], stopped: Cal
             tables = map_tables(cassandra, connection, settings, config, list(repairs))
         pool = stack.enter_context(closing(open_pool(settings, config.backfill.streams))) if any(repairs.values()) else None
         executor = stack.enter_context(ThreadPoolExecutor(_READS_AT_ONCE))
-        job = _Job(settings, config, cassandra, tables, repairs, pool, executor)
+        job = _Job(settings, config, cassandra, tables, repairs, pool, executor, Semaphore(config.backfill.streams))
 
         def work(owner: str, stop: Callable[[], bool]) -> int:
             with _open_lane(job) as lane:
                 return check_ranges(lane, runs, owner, stop)
 
-        return in_lanes(work, config.backfill.streams, worker_name(), stopped)
+        return in_lanes(work, _LANES_A_TURN * config.backfill.streams, worker_name(), stopped)
 
 
 @contextmanager
@@ -164,14 +167,14 @@ def _open_lane(job: _Job) -> Iterator[CheckLane]:
         def sides(name: str) -> Sides:
             return _sides(job, connection, job.tables[name])
 
-        yield CheckLane(ranges, sides, job.repairs.__getitem__, patience, drift.range_rows, tuning.lease_seconds)
+        yield CheckLane(ranges, sides, job.repairs.__getitem__, patience, drift.range_rows, job.turn, tuning.lease_seconds)
 
 
 def _sides(job: _Job, connection: Connection, table: TableMap) -> Sides:
     encoder = RowEncoder(table, 0)
     reader = RangeReader(job.cassandra.raw, table.source, encoder.columns, int(job.config.backfill.page_mb * _MB))
     digests = _Digests(TargetDigests(connection, table, encoder))
-    return Sides(reader, digests, _both_keys(job, connection, table, encoder), encoder)
+    return Sides(reader, digests, cache(lambda: _both_keys(job, connection, table, encoder)), encoder)
 
 
 def _both_keys(job: _Job, connection: Connection, table: TableMap, encoder: RowEncoder) -> BothKeys:

@@ -21,9 +21,8 @@ from sync.adapters.postgres.keys import TargetKeys
 from sync.adapters.postgres.passes import ClosedRun
 from sync.adapters.queue import CHECK_JOB, Doorbell, redis_connection
 from sync.core.drift_report import next_step, table_report
-from sync.core.encode.base import Reject
-from sync.core.encode.rows import RowEncoder, show_key
-from sync.core.mutations import Key, unpack_cells
+from sync.core.encode.rows import RowEncoder
+from sync.core.mutations import Key
 from sync.core.rows import TableMap
 from sync.errors import PreflightError, WorkFailed
 from sync.flows.backfill import OwnWorkers, Supervisor
@@ -31,6 +30,7 @@ from sync.ports import Progress
 from sync.settings import Config, Settings
 from sync.wiring.backfill import Plan
 from sync.wiring.checking import BothKeys
+from sync.wiring.drift_values import add_values, shown_finding
 from sync.wiring.verify import SEED, TOP, compare_searches
 
 _STAMPED_AT_ONCE = 1000
@@ -71,12 +71,15 @@ def run_drift(settings: Settings, config: Config, plan: Plan, asked: Asked, own:
 
 def begin_pass(settings: Settings, config: Config, plan: Plan, repair: bool, show: Show) -> list[int]:
     """Give every row its token, see to the index on it, and begin: the runs."""
-    with open_checks(settings, config) as checks, open_cassandra(settings) as cassandra:
+    with open_checks(settings, config) as checks:
         for table in plan.tables:
             indexes.add_sync_columns(checks.connection, table)
-            stamped = stamp_strays(cassandra, checks.connection, table)
-            if stamped:
-                show.step(f"{table.name}: {stamped:,} rows had no token; they got theirs, and are checked")
+        strays = [table for table in plan.tables if _without_token(checks.connection, table)]
+        if strays:
+            with open_cassandra(settings) as cassandra:  # which takes a while: only where it is needed
+                for table in strays:
+                    stamped = stamp_strays(cassandra, checks.connection, table)
+                    show.step(f"{table.name}: {stamped:,} rows had no token; they got theirs, and are checked")
         copying = [table.name for table in plan.tables if table.name in plan.unfinished]
         if copying:
             show.step(f"{', '.join(copying)}: the backfill is not finished; what it has not copied yet is missing")
@@ -121,22 +124,21 @@ def _key_maker(cassandra: Cassandra, table: TableMap, encoder: RowEncoder, targe
 
 def close_pass(settings: Settings, config: Config, plan: Plan, runs: list[int], asked: Asked) -> dict[str, Any]:
     """The report. Its figures are summed, checked, and recorded in the transaction that closes its runs."""
-    timeout = config.backfill.request_timeout_seconds
-    with open_checks(settings, config) as checks, open_cassandra(settings, timeout) as cassandra:
+    tables = {table.name: table for table in plan.tables}
+    search = _searches(settings, plan.tables, asked.searches) if asked.searches else []
+    with open_checks(settings, config) as checks:
         connection = checks.connection
-        tables = {table.name: table for table in plan.tables}
-        search = _searches(cassandra, connection, plan.tables, asked.searches)
         with connection.transaction():
             closed = passes.hold_runs(connection, runs)
             if not closed:
                 raise WorkFailed("another drift report has closed this pass meanwhile: `sync drift-report --history` has it")
-            report = _summed(connection, closed, tables)
-            report["search"] = search
+            report = {**_summed(connection, closed, tables), "search": search}
             number, finished = passes.close_runs(connection, runs, report, _began(closed))
-        report = {"pass": number, **report, "started_at": _began(closed).isoformat(), "finished_at": finished.isoformat()}
         for table, run in zip(report["tables"], closed, strict=True):
-            table["findings"] = _findings(cassandra, connection, tables[run.table], run, asked.show_values)
-    return report
+            table["findings"] = [shown_finding(found) for found in run.findings]
+    if asked.show_values:
+        add_values(settings, tables, closed, report)
+    return {"pass": number, **report, "started_at": _began(closed).isoformat(), "finished_at": finished.isoformat()}
 
 
 def _began(closed: list[ClosedRun]) -> datetime:
@@ -147,8 +149,7 @@ def _summed(connection: Connection, closed: list[ClosedRun], tables: dict[str, T
     found = []
     for run in closed:
         strays = _without_token(connection, tables[run.table])
-        row = connection.execute("SELECT extract(epoch FROM clock_timestamp() - %s)::float8", (run.started_at,)).fetchone()
-        found.append({**table_report(run.table, run.ranges, strays, float(row[0]) if row else 0.0), "run": run.run})
+        found.append({**table_report(run.table, run.ranges, strays, run.seconds), "run": run.run})
     return {"clean": all(t["clean"] for t in found), "tables": found, "search": [], "next_step": next_step(found)}
 
 
@@ -156,70 +157,13 @@ def _without_token(connection: Connection, table: TableMap) -> int:
     return TargetDigests(connection, table, RowEncoder(table, 0)).strays()
 
 
-def _findings(
-    cassandra: Cassandra, connection: Connection, table: TableMap, run: ClosedRun, values: bool
-) -> list[dict[str, Any]]:
-    look = _Values(cassandra, connection, table) if values and run.findings else None
-    return [_finding(found, look) for found in run.findings]
-
-
-def _finding(found: dict[str, Any], look: _Values | None) -> dict[str, Any]:
-    made = {
-        "kind": found["kind"],
-        "key": found["shown"],
-        "columns": found["columns"],
-        "source_version": found["source_version"] or None,
-        "target_version": found["target_version"],
-        "repaired": found["repaired"],
-    }
-    if found["error"]:
-        made["error"] = found["error"]
-    if look:
-        made["values"] = look(found)
-    return made
-
-
-class _Values:
-    """Both sides' values of findings, read now: they are recorded nowhere."""
-
-    def __init__(self, cassandra: Cassandra, connection: Connection, table: TableMap) -> None:
-        self._encoder = RowEncoder(table, 0)
-        self._table, self._target = table, TargetKeys(connection, table, self._encoder)
-        self._rows = KeyRows(cassandra, table.source, self._encoder.columns, 10)
-
-    def __call__(self, found: dict[str, Any]) -> dict[str, Any]:
-        if not found["source_key"]:
-            return {}
-        cells = unpack_cells(bytes(found["source_key"]))[0]
-        key = Key(self._table.name, cells, bytes(found["key"]), found["token"])
-        (read,) = self._rows.read_many([key])
-        source = None if isinstance(read, str) or read.cells is None else self._shown(read.cells)
-        return {"source": self._some(source, found["columns"]), "target": self._some(self._held(key), found["columns"])}
-
-    def _shown(self, cells: dict[str, bytes | None]) -> dict[str, Any]:
-        names = [p.source.name for p in self._table.pairs]
-        there = [p for p in self._table.pairs if cells.get(p.source.name) is not None]
-        shown = show_key(tuple(there), tuple(cells[p.source.name] for p in there))
-        return {name: shown.get(name) for name in names}
-
-    def _held(self, key: Key) -> dict[str, Any] | None:
-        try:
-            row = self._target.show(key) if key.canonical else None
-        except Reject:
-            row = None
-        return row and {p.source.name: row.get(p.target.name) for p in self._table.pairs}
-
-    @staticmethod
-    def _some(row: dict[str, Any] | None, columns: list[str]) -> dict[str, Any] | None:
-        return {n: v for n, v in row.items() if n in columns or not columns} if row else None
-
-
-def _searches(cassandra: Cassandra, connection: Connection, tables: list[TableMap], count: int) -> list[dict[str, Any]]:
+def _searches(settings: Settings, tables: list[TableMap], count: int) -> list[dict[str, Any]]:
     found = []
-    for table in tables if count else ():
-        rows = source_search.sample_rows(cassandra.session, table.source, count, SEED)
-        for verdict in compare_searches(cassandra, connection, table, rows):
-            found.append({**verdict.figures(), "k": TOP})
+    with open_cassandra(settings) as cassandra, closing(connect(settings, autocommit=True)) as connection:
+        for table in tables:
+            rows = source_search.sample_rows(cassandra.session, table.source, count, SEED)
+            for verdict in compare_searches(cassandra, connection, table, rows):
+                found.append({**verdict.figures(), "k": TOP})
     return found
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from contextlib import closing
 from dataclasses import dataclass, field, replace
+from threading import Semaphore
 from typing import Any
 from uuid import UUID
 
@@ -77,12 +78,13 @@ class Checker:
         cells = Cells(lab.session, table.source, self.encoder)
         self.keys = BothKeys(cells, rows, TargetKeys(lab.postgres, table, self.encoder), None, table)
         digests = TargetDigests(lab.postgres, table, self.encoder)
-        self.sides = Sides(RangeReader(lab.cassandra.raw, table.source, columns, 1 << 18), digests, self.keys, self.encoder)
+        reader = RangeReader(lab.cassandra.raw, table.source, columns, 1 << 18)
+        self.sides = Sides(reader, digests, lambda: self.keys, self.encoder)
 
     def check(self, ranges: Iterable[TokenRange], range_rows: int = 1000) -> list[Checked]:
         """The verdicts on these ranges."""
         leases = Leases([Lease(i, 1, self.table.name, r, r, 0, 1, None, "me") for i, r in enumerate(ranges)])
-        lane = CheckLane(leases, lambda _: self.sides, lambda _: False, Patience(1, 0.0), range_rows)
+        lane = CheckLane(leases, lambda _: self.sides, lambda _: False, Patience(2, 0.0), range_rows, Semaphore(1))
         check_ranges(lane, [1], "me", NEVER)
         for checked in leases.done_with:
             checked.rows.check()

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from hashlib import md5
 from itertools import pairwise
+from threading import Semaphore
 from uuid import UUID
 
 import pytest
@@ -174,8 +175,8 @@ def check(world: World, whole: TokenRange | None = None, range_rows: int = 1000,
     """Check the whole ring in one range, or in those that it is cut into."""
     given = whole or TokenRange(MIN_TOKEN, MAX_TOKEN)
     made = Ledger([Lease(1, 7, "songs", given, given, 0, 1, None, "me")], **ledger)
-    sides = Sides(world, world, world, ENCODER)
-    lane = CheckLane(made, lambda _: sides, lambda _: world.repairs, Patience(2, 0.0), range_rows)
+    sides = Sides(world, world, lambda: world, ENCODER)
+    lane = CheckLane(made, lambda _: sides, lambda _: world.repairs, Patience(3, 0.0), range_rows, Semaphore(1))
     check_ranges(lane, [7], "me", lambda: False)
     for checked in made.done_with:
         checked.rows.check()
@@ -260,7 +261,7 @@ def test_a_lie_is_never_a_clean_range_of_wrong_numbers(lie: str) -> None:
 def test_a_lost_verdict_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     """Would break: suspects whose second look is dropped (an error that is only logged) make the range look clean."""
     real = flow.Recheck.verdicts
-    monkeypatch.setattr(flow.Recheck, "verdicts", lambda self, keys, since: list(real(self, keys, since))[1:])
+    monkeypatch.setattr(flow.Recheck, "verdicts", lambda self, keys: list(real(self, keys))[1:])
     checked = only(World(dict(EQUAL), {**EQUAL, 1: "x", 2: "y"}))
     assert checked.verdict == "unknown"
     assert "settle" in checked.error
@@ -293,11 +294,64 @@ def test_a_key_that_is_read_at_the_second_try_gets_its_verdict() -> None:
 
 def test_a_key_that_never_stands_still_is_in_flight_and_not_clean() -> None:
     """Would break: a key that is written all the time ends as drift, holds up the pass for ever, or counts as equal."""
-    moving = iter(range(1000))
+    moving = iter(range(10_000))
     world = World(dict(EQUAL), {**EQUAL, 4: "x"}, look_lie=lambda n, row: replace(row, version=next(moving)))
     checked = only(world)
     assert (checked.rows.in_flight, checked.rows.differing, checked.verdict) == (1, 0, "unknown")
     assert not checked.rows.clean
+
+
+def test_what_differs_once_is_no_finding() -> None:
+    """Would break: somebody who writes to both sides by himself is caught between the two, and it is called drift."""
+    looks: list[int] = []
+
+    def late(n: int, row: TargetRow) -> TargetRow:
+        looks.append(n)
+        return row if len(looks) <= 2 else TargetRow(canonical(n, EQUAL[n]), row.version)
+
+    checked = only(World(dict(EQUAL), {**EQUAL, 4: "x"}, look_lie=late))
+    assert (checked.rows.same, checked.kept, checked.verdict) == (10, [], "same")
+    assert len(looks) == 4
+
+
+def test_what_differs_differently_each_time_is_in_flight() -> None:
+    """Would break: two different half-written states are taken for one that stands still."""
+    looks: list[int] = []
+
+    def restless(n: int, row: TargetRow) -> TargetRow:
+        looks.append(n)
+        return TargetRow(canonical(n, f"state {(len(looks) - 1) // 2}"), (len(looks) - 1) // 2)
+
+    checked = only(World(dict(EQUAL), {**EQUAL, 4: "x"}, look_lie=restless))
+    assert (checked.rows.in_flight, checked.kept, checked.verdict) == (1, [], "unknown")
+
+
+def test_a_lane_that_waits_lets_another_one_read() -> None:
+    """Would break: a few differences all over the ring hold up every lane, each for its grace period."""
+    turn = Semaphore(1)
+    free: list[bool] = []
+
+    def look(n: int, row: TargetRow) -> TargetRow:
+        free.append(turn.acquire(blocking=False))
+        return row
+
+    def slept(_: float) -> None:
+        free.append(turn.acquire(blocking=False))
+        turn.release()
+
+    world = World(dict(EQUAL), {**EQUAL, 4: "x"}, look_lie=look)
+    whole = TokenRange(MIN_TOKEN, MAX_TOKEN)
+    ledger = Ledger([Lease(1, 7, "songs", whole, whole, 0, 1, None, "me")])
+    sides = Sides(world, world, lambda: world, ENCODER)
+    lane = CheckLane(ledger, lambda _: sides, lambda _: False, Patience(2, 0.01), 1000, turn)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(flow, "sleep", slept)
+        check_ranges(lane, [7], "me", lambda: False)
+    assert ledger.done_with[0].rows.different == 1
+    assert free[:2] == free[-2:] == [False, False], "whoever looks has the turn"
+    assert free[2:-2], "it has waited"
+    assert all(free[2:-2]), "whoever waits has not"
+    assert turn.acquire(blocking=False)
 
 
 @pytest.mark.parametrize("error", [SourceUnavailable("down"), SourceTimeout("hangs")])

@@ -10,7 +10,7 @@ from psycopg.pq import Format
 
 from sync.adapters.postgres.catalogue import identifier
 from sync.adapters.postgres.connect import Connection
-from sync.adapters.postgres.digest import canonical, digest
+from sync.adapters.postgres.digest import canonical, digest, source_of
 from sync.core.digest import Digest
 from sync.core.encode.rows import TOKEN_COLUMN, RowEncoder
 from sync.core.ring import MIN_TOKEN, TokenRange
@@ -33,9 +33,8 @@ class TargetDigests:
 
     def hashes(self, tokens: TokenRange) -> dict[bytes, bytes]:
         """Canonical key and hash of each row in a range."""
-        statement = sql.SQL("SELECT {}, decode(md5({}), 'hex') FROM {} AS t WHERE {}").format(
-            canonical(self._keys, "t"), canonical(self._pairs, "t"), self.table, within(tokens)
-        )
+        row, rows = source_of(self._pairs, self.table, within(tokens))
+        statement = sql.SQL("SELECT {}, decode(md5({}), 'hex') FROM {}").format(canonical(self._keys, "t"), row, rows)
         with self._connection.cursor(binary=True) as cursor:
             return {bytes(key): bytes(hashed) for key, hashed in cursor.execute(statement)}
 

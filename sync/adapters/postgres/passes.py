@@ -25,6 +25,7 @@ class ClosedRun:
     run: int
     table: str
     started_at: datetime
+    seconds: float
     ranges: list[CheckedRange]
     findings: list[dict[str, Any]]
 
@@ -35,12 +36,15 @@ def hold_runs(connection: Connection, runs: list[int]) -> list[ClosedRun]:
         held = connection.execute(_SQL["hold_runs"], {"runs": runs}).fetchall()
         if len(held) < len(runs):
             return []
-        return [ClosedRun(run, table, at, _ranges(connection, run), _findings(connection, run)) for run, table, at in held]
+        return [
+            ClosedRun(run, table, at, float(seconds or 0), _ranges(connection, run), _findings(connection, run))
+            for run, table, at, seconds in held
+        ]
 
 
 def _ranges(connection: Connection, run: int) -> list[CheckedRange]:
     found = connection.execute(_SQL["ranges"], {"run": run}).fetchall()
-    return [CheckedRange(TokenRange(a, b), state, figures, error or "") for a, b, state, figures, error, _ in found]
+    return [CheckedRange(TokenRange(a, b), state, figures, error or "") for a, b, state, figures, error in found]
 
 
 def _findings(connection: Connection, run: int) -> list[dict[str, Any]]:

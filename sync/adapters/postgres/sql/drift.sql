@@ -70,10 +70,12 @@ VALUES (%(run)s, %(table)s, %(key)s, %(source_key)s, %(token)s, %(kind)s, %(show
 ON CONFLICT DO NOTHING
 
 -- hold_runs: the passes to be closed; whoever else closes them waits, and then finds them closed
-SELECT id, table_name, started_at FROM sync.run WHERE id = ANY (%(runs)s) AND state = 'open' ORDER BY id FOR UPDATE
+SELECT id, table_name, started_at,
+       (SELECT extract(epoch FROM max(r.finished_at) - run.started_at)::float8 FROM sync.range AS r WHERE r.run_id = run.id)
+FROM sync.run WHERE id = ANY (%(runs)s) AND state = 'open' ORDER BY id FOR UPDATE
 
 -- ranges: the ring of a run
-SELECT range_start, range_end, state, figures, error, extract(epoch FROM finished_at - started_at)::float8
+SELECT range_start, range_end, state, figures, error
 FROM sync.range WHERE run_id = %(run)s ORDER BY range_start
 
 -- findings: what is kept of a run's findings
