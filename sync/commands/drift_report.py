@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -29,8 +30,9 @@ def run(args: argparse.Namespace) -> int:
         return _history(settings, config, form)
     if args.output:
         _check_output(args.output)
+    render = _renderer(form)
     report = drift_report(args, settings, config)
-    text = _text(report, form)
+    text = render(report) if render else None
     if args.output:
         args.output.write_text(text or _table_text(report), encoding="utf-8")
         say(f"written to {args.output}")
@@ -76,23 +78,22 @@ class Checking:
         return text + (f" ({p.error})" if p.error else "")
 
 
-def _text(report: dict[str, Any], form: str) -> str | None:
-    """The report as text; None for the table, which goes through the console."""
+def _renderer(form: str) -> Callable[[dict[str, Any]], str] | None:
+    """What makes text of a report; None for the table, which goes through the console. Asked for before the work is done."""
     if form == "json":
-        return json.dumps(report, default=str, ensure_ascii=False) + "\n"
-    if form == "csv":
-        return as_csv(report)
+        return lambda report: json.dumps(report, default=str, ensure_ascii=False) + "\n"
     if form == "html":
-        return _html(report)
-    return None
+        return _html_renderer()
+    return as_csv if form == "csv" else None
 
 
-def _html(report: dict[str, Any]) -> str:
+def _html_renderer() -> Callable[[dict[str, Any]], str]:
     try:
         from sync.report.html import render  # type: ignore[import-untyped, unused-ignore]
     except ImportError:
         raise PreflightError("this installation has no HTML reports") from None
-    return str(render(report))
+    made: Callable[[dict[str, Any]], str] = render
+    return made
 
 
 def _table_text(report: dict[str, Any]) -> str:

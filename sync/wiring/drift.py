@@ -149,7 +149,8 @@ def _summed(connection: Connection, closed: list[ClosedRun], tables: dict[str, T
     found = []
     for run in closed:
         strays = _without_token(connection, tables[run.table])
-        found.append({**table_report(run.table, run.ranges, strays, run.seconds), "run": run.run})
+        table = table_report(run.table, run.ranges, strays, run.seconds)
+        found.append({**table, "checking_seconds": round(run.checking_seconds, 3), "run": run.run})
     return {"clean": all(t["clean"] for t in found), "tables": found, "search": [], "next_step": next_step(found)}
 
 

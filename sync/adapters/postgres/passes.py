@@ -26,6 +26,7 @@ class ClosedRun:
     table: str
     started_at: datetime
     seconds: float
+    checking_seconds: float
     ranges: list[CheckedRange]
     findings: list[dict[str, Any]]
 
@@ -37,8 +38,8 @@ def hold_runs(connection: Connection, runs: list[int]) -> list[ClosedRun]:
         if len(held) < len(runs):
             return []
         return [
-            ClosedRun(run, table, at, float(seconds or 0), _ranges(connection, run), _findings(connection, run))
-            for run, table, at, seconds in held
+            ClosedRun(run, table, at, seconds or 0.0, checking or 0.0, _ranges(connection, run), _findings(connection, run))
+            for run, table, at, seconds, checking in held
         ]
 
 

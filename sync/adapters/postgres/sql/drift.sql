@@ -71,7 +71,8 @@ ON CONFLICT DO NOTHING
 
 -- hold_runs: the passes to be closed; whoever else closes them waits, and then finds them closed
 SELECT id, table_name, started_at,
-       (SELECT extract(epoch FROM max(r.finished_at) - run.started_at)::float8 FROM sync.range AS r WHERE r.run_id = run.id)
+       (SELECT extract(epoch FROM max(r.finished_at) - run.started_at)::float8 FROM sync.range AS r WHERE r.run_id = run.id),
+       (SELECT extract(epoch FROM max(r.finished_at) - min(r.started_at))::float8 FROM sync.range AS r WHERE r.run_id = run.id)
 FROM sync.run WHERE id = ANY (%(runs)s) AND state = 'open' ORDER BY id FOR UPDATE
 
 -- ranges: the ring of a run
