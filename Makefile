@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: setup demo test check format bench-backfill bench-dual-write rules chaos clean
+.PHONY: setup demo test check format bench-backfill bench-dual-write bench-drift rules chaos clean
 
 setup: $(STAMP)
 
@@ -35,6 +35,9 @@ bench-backfill: $(STAMP)
 
 bench-dual-write: $(STAMP)
 	$(BIN)/python -m benchmarks.dual_write
+
+bench-drift: $(STAMP)
+	$(BIN)/python -m benchmarks.drift
 
 rules: $(STAMP)
 	$(BIN)/python -m tests.rules.run

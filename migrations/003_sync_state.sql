@@ -135,3 +135,34 @@ CREATE TABLE IF NOT EXISTS sync.audit (
     what   text NOT NULL,
     detail jsonb NOT NULL DEFAULT '{}'
 );
+
+-- Proof: passes of `sync drift-report`, whose runs and ranges stand in sync.run and sync.range while they are under way.
+ALTER TABLE sync.run ADD COLUMN IF NOT EXISTS repair boolean NOT NULL DEFAULT false; -- findings are reconciled
+ALTER TABLE sync.range ADD COLUMN IF NOT EXISTS figures jsonb;  -- a checked range's verdict
+
+CREATE TABLE IF NOT EXISTS sync.drift_pass (
+    id          bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    runs        bigint[] NOT NULL,
+    clean       boolean NOT NULL,
+    repaired    bigint NOT NULL,
+    started_at  timestamptz NOT NULL,         -- of its oldest run: a pass that was interrupted began before that
+    finished_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    report      jsonb NOT NULL                -- the figures by table and range; no values of rows
+);
+
+-- Keys that differ, up to a number of them a run; all are counted in the figures.
+CREATE TABLE IF NOT EXISTS sync.drift_finding (
+    run_id         bigint NOT NULL REFERENCES sync.run ON DELETE CASCADE,
+    table_name     text NOT NULL,
+    key            bytea NOT NULL,            -- canonical bytes; empty where the target could not hold the key
+    source_key     bytea NOT NULL,            -- raw CQL cells; empty where the source could not be asked for the key
+    token          bigint NOT NULL,
+    kind           text NOT NULL CHECK (kind IN ('missing', 'extra', 'different', 'unknown')),
+    shown          jsonb NOT NULL,
+    columns        text[] NOT NULL,
+    source_version bigint NOT NULL,
+    target_version bigint,
+    repaired       boolean NOT NULL,
+    error          text NOT NULL,
+    PRIMARY KEY (run_id, key, source_key)
+);

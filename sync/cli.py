@@ -8,6 +8,7 @@ import importlib
 import os
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from types import ModuleType
 from typing import NoReturn
 
@@ -37,6 +38,7 @@ def build_parser() -> argparse.ArgumentParser:
     migrate = _command(commands, "migrate", "the whole plain migration: schema, backfill, indexes, verification")
     _run_options(migrate)
     migrate.add_argument("--sample", type=_positive, default=200, help="rows and searches to compare one by one (200)")
+    _drift(commands)
     _command(commands, "status", "where the migration stands")
     rejects = _command(commands, "rejects", "values that Postgres cannot hold, with key, column and reason")
     rejects.add_argument("--table")
@@ -74,9 +76,25 @@ def _schema(commands: argparse._SubParsersAction) -> None:  # type: ignore[type-
     parser.add_argument("--dry-run", action="store_true", help="only print what would be done")
 
 
-def _run_options(parser: argparse.ArgumentParser) -> None:
+def _drift(commands: argparse._SubParsersAction) -> None:  # type: ignore[type-arg]
+    parser = _command(commands, "drift-report", "compare every row of both sides, under live traffic; exit code 2 on drift")
+    parser.set_defaults(run="drift_report")
+    _table_options(parser)
+    parser.add_argument("--repair", action="store_true", help="reconcile what differs, and check it again")
+    parser.add_argument("--sample-search", type=_natural, default=0, metavar="N", help="also search both sides N times")
+    parser.add_argument("--show-values", action="store_true", help="show what both sides hold (it may be private)")
+    parser.add_argument("--history", action="store_true", help="list the passes that were made; nothing is compared")
+    parser.add_argument("--format", choices=["table", "json", "html", "csv"], default="table", help="of the report (table)")
+    parser.add_argument("--output", type=Path, metavar="FILE", help="write the report there")
+
+
+def _table_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--table", action="append", metavar="NAME", help="only this table (may be repeated)")
     parser.add_argument("--workers", type=_natural, default=os.cpu_count() or 1, help="worker processes of its own (cores)")
+
+
+def _run_options(parser: argparse.ArgumentParser) -> None:
+    _table_options(parser)
     parser.add_argument("--writers", type=_natural, help="how many writers must be registered; refuses otherwise")
     parser.add_argument("--rate", type=_positive, metavar="ROWS", help="at most so many rows a second, all workers together")
     parser.add_argument("--dry-run", action="store_true", help="plan only; nothing is written")

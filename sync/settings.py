@@ -118,6 +118,16 @@ class DualWriteTuning(BaseModel):
     queued: frozenset[str] = frozenset()
 
 
+class DriftTuning(BaseModel):
+    """How a drift report checks; the rest is as for a backfill."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    range_rows: int = Field(100_000, gt=0)
+    grace_seconds: float = Field(0.5, ge=0)
+    tries: int = Field(6, gt=1, le=50)
+
+
 class Config(BaseModel):
     """`sync.toml`: which tables, and what is special about them. Absent, every table of the keyspace is taken as it is."""
 
@@ -128,6 +138,7 @@ class Config(BaseModel):
     tables: dict[str, _TableSection] = Field(default_factory=dict)
     backfill: BackfillTuning = BackfillTuning()
     dual_write: DualWriteTuning = DualWriteTuning()
+    drift: DriftTuning = DriftTuning()
 
     def mode(self, table: str) -> Literal["inline", "queued"]:
         """Whether a table's target half is written by the writer itself or by workers."""

@@ -14,10 +14,11 @@ from sync.settings import Settings
 
 QUEUE = "sync"
 COPY_JOB = "workers.tasks.copy_ranges"
+CHECK_JOB = "workers.tasks.check_ranges"
 RECONCILE_JOB = "workers.tasks.reconcile"
 _JOB_TIMEOUT = 3600
 _FAILED_LOOKED_AT = 10
-_COPYING = "copy ranges of runs"
+_WHAT = {COPY_JOB: "copy ranges of runs", CHECK_JOB: "check ranges of runs"}
 log = logging.getLogger(__name__)
 
 
@@ -46,9 +47,10 @@ def redis_name(connection: Any) -> str:
 
 
 class Doorbell:
-    """Rings for workers on the queue `sync`. Errors of Redis are reported and survived."""
+    """Rings for workers on the queue `sync`, to do `job` for runs. Errors of Redis are reported and survived."""
 
-    def __init__(self, connection: Any) -> None:
+    def __init__(self, connection: Any, job: str = COPY_JOB) -> None:
+        self._job, self._what = job, _WHAT[job]
         self._queue = Queue(QUEUE, connection=connection)
         self._json = Queue(QUEUE, connection=connection, serializer="json")
         self._silent = False
@@ -56,7 +58,7 @@ class Doorbell:
     def ring(self, runs: list[int], times: int) -> None:
         """Put `times` jobs for these runs on the queue."""
         for _ in range(times):
-            self._enqueue(COPY_JOB, ",".join(map(str, runs)), f"{_COPYING} {runs}")
+            self._enqueue(self._job, ",".join(map(str, runs)), f"{self._what} {runs}")
 
     def ring_reconcile(self, table: str) -> bool:
         """Put a job for a table's intents on the queue, unless one waits there already; whether it rang."""
@@ -109,7 +111,7 @@ class Doorbell:
         """Take back the jobs that nobody has begun: the work is done."""
         try:
             for job in self._queue.get_jobs():
-                if (job.description or "").startswith(_COPYING):
+                if (job.description or "").startswith(self._what):
                     job.delete()
         except redis.RedisError as error:
             log.warning("Redis: %s; leftover jobs will find nothing to do", " ".join(str(error).split()))

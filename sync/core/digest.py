@@ -38,3 +38,10 @@ def row_hash(canonical: bytes) -> bytes:
 def digest_of_row(hashed: bytes) -> Digest:
     """The digest of one row."""
     return Digest.of(1, *_HALVES.unpack(hashed))
+
+
+def digest_of_rows(hashes: bytes) -> Digest:
+    """The digest of rows whose hashes stand one after the other."""
+    count = len(hashes) // _HALVES.size
+    halves = struct.unpack(f">{2 * count}Q", hashes)
+    return Digest.of(count, sum(halves[::2]), sum(halves[1::2]))

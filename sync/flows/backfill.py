@@ -106,9 +106,7 @@ class Supervisor:
         ledger.fail_deadly(runs)
         failures, error = ledger.failures(runs)
         if failed.too_many(done, failures):
-            raise WorkFailed(
-                f"{failures} jobs failed, the last one with: {error}; what is copied stays, run it again to go on"
-            )
+            raise WorkFailed(f"{failures} jobs failed, the last one with: {error}; what is done stays, run it again to go on")
         left = ledger.work_left(runs)
         if left:
             # Idle workers are rung for; after a FLUSHALL no worker is registered, but this command's own ones still listen.

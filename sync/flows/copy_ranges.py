@@ -187,9 +187,19 @@ def copy_in_lanes(
     worker: str,
     stopped: Callable[[], bool],
 ) -> int:
-    """Copy with several lanes at once, so that reading, encoding and loading overlap; how many ranges were done.
+    """Copy with several lanes at once, so that reading, encoding and loading overlap; how many ranges were done."""
 
-    A lane whose target connection breaks opens a new one. The first error that is not cured by that is raised at the end.
+    def work(owner: str, stop: Callable[[], bool]) -> int:
+        with open_lane() as lane:
+            return copy_ranges(lane, runs, owner, stop)
+
+    return in_lanes(work, lanes, worker, stopped)
+
+
+def in_lanes(work: Callable[[str, Callable[[], bool]], int], lanes: int, worker: str, stopped: Callable[[], bool]) -> int:
+    """Do this work in several threads at once, each an owner by itself; the sum of what they return.
+
+    Where the target's connection breaks a lane begins anew. The first error that is not cured by that is raised at the end.
     """
     failed = threading.Event()
 
@@ -198,23 +208,13 @@ def copy_in_lanes(
 
     def run(number: int) -> int:
         try:
-            return _lane(open_lane, runs, f"{worker}/{number}", stop)
+            return patiently(lambda: work(f"{worker}/{number}", stop), stop)
         except BaseException:
             failed.set()
             raise
 
     with ThreadPoolExecutor(lanes, thread_name_prefix="lane") as pool:
         return sum(pool.map(run, range(lanes)))
-
-
-def _lane(
-    open_lane: Callable[[], AbstractContextManager[Lane]], runs: list[int], owner: str, stopped: Callable[[], bool]
-) -> int:
-    def copy() -> int:
-        with open_lane() as lane:
-            return copy_ranges(lane, runs, owner, stopped)
-
-    return patiently(copy, stopped)
 
 
 def patiently(act: Callable[[], int], stopped: Callable[[], bool]) -> int:

@@ -105,9 +105,9 @@ def note_failure(settings: Settings, runs: list[int], error: BaseException) -> N
         ledger.release(runs, worker_name())
 
 
-def ring_again(settings: Settings, runs: list[int]) -> None:
+def ring_again(settings: Settings, runs: list[int], job: str) -> None:
     """Ring for what is left of these runs, if anything is."""
     with closing(connect(settings, autocommit=True)) as connection:
         left = Ledger(connection, 1).work_left(runs)
     if left:
-        Doorbell(redis_connection(settings)).ring(runs, 1)
+        Doorbell(redis_connection(settings), job).ring(runs, 1)

@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from sync.adapters.postgres.connect import Connection
+from sync.adapters.postgres.passes import history
 from sync.adapters.postgres.rejects import count_rejects
 from sync.adapters.postgres.writers import list_writers
 from sync.adapters.queue import Doorbell, redis_connection
+from sync.core.drift import FIGURES
 from sync.errors import SyncError
 from sync.ports import Progress
 from sync.settings import Config, Settings
@@ -50,8 +52,24 @@ def read_status(settings: Settings, config: Config) -> dict[str, Any]:
             "writers": list_writers(connection),
             "workers": _workers(settings),
             "indexes_to_build": _row(connection, "SELECT count(*) FROM sync.index")[0],
-            "last_drift": None,
+            "last_drift": last_drift(connection),
         }
+
+
+def last_drift(connection: Connection) -> dict[str, Any] | None:
+    """The last recorded pass in a few figures; None where there was none."""
+    for row in history(connection, 1):
+        rows = [table["rows"] for table in row["report"]["tables"]]
+        sums = {name: sum(r[name] for r in rows) for name in FIGURES}
+        return {
+            "pass": row["id"],
+            "clean": row["clean"],
+            "finished_at": row["finished_at"].isoformat(),
+            "findings": sums["missing"] + sums["extra"] + sums["different"],
+            "repaired": row["repaired"],
+            "rows": sums,
+        }
+    return None
 
 
 def _row(connection: Connection, query: str) -> tuple[Any, ...]:

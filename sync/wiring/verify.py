@@ -29,6 +29,10 @@ TOP, SEED, SHOWN = 5, 20, 20
 ENOUGH_RECALL = 0.9
 
 
+def _mean(values: list[float]) -> float | None:
+    return mean(values) if values else None
+
+
 @dataclass(slots=True)
 class SearchVerdict:
     """Searches on both sides: how many, the overlap of the answers, and each side's recall of the exact answer."""
@@ -40,6 +44,18 @@ class SearchVerdict:
     source_recalls: list[float] = field(default_factory=list)
     target_recalls: list[float] = field(default_factory=list)
     note: str = ""
+
+    def figures(self) -> dict[str, object]:
+        """The means, None where nothing was searched."""
+        return {
+            "table": self.table,
+            "column": self.column,
+            "searches": self.searches,
+            "overlap": _mean(self.overlaps),
+            "source_recall": _mean(self.source_recalls),
+            "target_recall": _mean(self.target_recalls),
+            "note": self.note,
+        }
 
     @property
     def ok(self) -> bool:
@@ -96,7 +112,7 @@ def verify(
                 rows = source_search.sample_rows(cassandra.session, table.source, sample, SEED)
                 refused = found.tables[table.name].rows.rejected
                 found.retrievals.append(_retrieve(connection, table, rows, strict=not refused))
-                found.searches += _search(cassandra, connection, table, rows[: max(1, sample // 10)])
+                found.searches += compare_searches(cassandra, connection, table, rows[: max(1, sample // 10)])
     return found
 
 
@@ -154,9 +170,10 @@ def _retrieve(connection: Connection, table: TableMap, rows: list[dict[str, obje
     return found
 
 
-def _search(
+def compare_searches(
     cassandra: Cassandra, connection: Connection, table: TableMap, rows: list[dict[str, object]]
 ) -> list[SearchVerdict]:
+    """Search both sides for the vectors of these rows, for each vector column."""
     columns = [p.source.name for p in table.pairs if p.target.type.name in ("vector", "halfvec")]
     return [_search_column(cassandra, connection, table, column, rows) for column in columns]
 

@@ -33,6 +33,9 @@ WRONG = (
     ["migrate", "--sample", "0"],
     ["rejects", "--limit", "x"],
     ["status", "more"],
+    ["drift-report", "--workers", "-1"],
+    ["drift-report", "--format", "pdf"],
+    ["drift-report", "--sample-search", "x"],
     ["worker", "-n", "0"],
     ["local", "sideways"],
 )

@@ -47,6 +47,10 @@ class Cells:
             raise WriteRefused(f"{self._table.name}: the key column {missing[0]} is missing")
         return self._key(tuple(self._cell(n, values[n]) or b"" for n in self.key_names))
 
+    def key_of(self, cells: tuple[bytes, ...]) -> Key:
+        """The key of these raw cells."""
+        return self._key(cells)
+
     def _key(self, cells: tuple[bytes, ...]) -> Key:
         token = Murmur3Token.from_key(routing_key(cells[: len(self._table.partition_key)])).value
         return Key(self._table.name, cells, self._canonical(cells), int(token))
@@ -135,6 +139,13 @@ def insert_statement(session: Session, table: SourceTable) -> PreparedStatement:
     names = [quoted(c.name) for c in table.columns]
     marks = ", ".join("?" * len(names))
     name = f"{quoted(table.keyspace)}.{quoted(table.name)}"
+    if any(c.type.name == "counter" for c in table.columns):  # these take no INSERT
+        others = [quoted(c.name) for c in table.columns if c not in table.primary_key]
+        added, where = (
+            ", ".join(f"{n} = {n} + ?" for n in others),
+            " AND ".join(f"{quoted(k.name)} = ?" for k in table.primary_key),
+        )
+        return prepared(session, f"UPDATE {name} SET {added} WHERE {where}")
     return prepared(session, f"INSERT INTO {name} ({', '.join(names)}) VALUES ({marks})")
 
 

@@ -18,6 +18,10 @@ _SEND = {"bool": "boolsend", "int2": "int2send", "int4": "int4send", "int8": "in
          "float8": "float8send", "varchar": "varcharsend", "text": "textsend", "bytea": "byteasend"}  # fmt: skip
 
 
+_CHEAP = frozenset({"text", "varchar", "bytea"})
+"""Their length is had without sending them."""
+
+
 def send_function(pg: PgType) -> str:
     """The name of the type's binary output function."""
     return "array_send" if pg.element else _SEND.get(pg.name, f"{pg.name}_send")
@@ -31,20 +35,69 @@ def canonical(pairs: tuple[ColumnPair, ...], alias: str) -> sql.Composed:
 def _cell(pair: ColumnPair, alias: str) -> sql.Composed:
     pg = pair.target.type
     column = sql.Identifier(alias, pair.target.name)
-    sent = sql.SQL("{}({})").format(sql.Identifier(send_function(pg)), column)
-    if pg.name in _WIDTHS and pg.element is None:
-        length: sql.Composable = sql.SQL("'\\x" + _WIDTHS[pg.name].to_bytes(4, "big").hex() + "'::bytea")
-    elif pg.name in ("text", "varchar", "bytea"):
+    sent = _sent(pair, alias)
+    width = _width(pg)
+    if width is not None:
+        length: sql.Composable = sql.SQL("'\\x" + width.to_bytes(4, "big").hex() + "'::bytea")
+    elif pg.name in _CHEAP and pg.element is None:
         length = sql.SQL("int4send(octet_length({}))").format(column)
     else:
         length = sql.SQL("int4send(octet_length({}))").format(sent)
+    return _or_null(length, sent)
+
+
+def _or_null(length: sql.Composable, sent: sql.Composable) -> sql.Composed:
     return sql.SQL("coalesce({} || {}, {})").format(length, sent, sql.SQL(_NULL))
+
+
+def _sent(pair: ColumnPair, alias: str) -> sql.Composed:
+    column = sql.Identifier(alias, pair.target.name)
+    return sql.SQL("{}({})").format(sql.Identifier(send_function(pair.target.type)), column)
+
+
+def _width(pg: PgType) -> int | None:
+    """How many bytes every value of the type is sent as; None where that differs."""
+    if pg.element:
+        return None
+    if pg.name in ("vector", "halfvec") and pg.typmod > 0:
+        return 4 + pg.typmod * (4 if pg.name == "vector" else 2)
+    return _WIDTHS.get(pg.name)
+
+
+def _is_costly(pg: PgType) -> bool:
+    return _width(pg) is None and (pg.element is not None or pg.name not in _CHEAP)
+
+
+def source_of(
+    pairs: tuple[ColumnPair, ...], table: sql.Identifier, where: sql.Composable
+) -> tuple[sql.Composed, sql.Composable]:
+    """A row's canonical bytes, and the FROM clause they are computed from: the rows of `table` (`t`) that meet `where`.
+
+    What is sent in a length that only sending tells (jsonb, numeric, arrays) is sent once, not twice.
+    """
+    costly = [
+        p for p in pairs if _width(p.target.type) is None and (p.target.type.element or p.target.type.name not in _CHEAP)
+    ]
+    if not costly:
+        return canonical(pairs, "t"), sql.SQL("{} AS t WHERE {}").format(table, where)
+    sent = {p.target.name: sql.Identifier(f"sent {i}") for i, p in enumerate(costly)}
+    given: list[sql.Composable] = [sql.SQL("{} AS {}").format(_sent(p, "t"), sent[p.target.name]) for p in costly]
+    given += [sql.Identifier("t", p.target.name) for p in pairs]
+    # OFFSET 0 keeps Postgres from putting the function into both places again.
+    rows = sql.SQL("(SELECT {} FROM {} AS t WHERE {} OFFSET 0) AS t").format(sql.SQL(", ").join(given), table, where)
+    cells = [
+        _or_null(sql.SQL("int4send(octet_length(t.{}))").format(sent[name]), sql.SQL("t.{}").format(sent[name]))
+        if (name := p.target.name) in sent
+        else _cell(p, "t")
+        for p in pairs
+    ]
+    return sql.SQL(" || ").join(cells), rows
 
 
 def digest(pairs: tuple[ColumnPair, ...], table: sql.Identifier, where: sql.Composable) -> sql.Composed:
     """SELECT of the digest (count, sum, sum) of the rows of `table` that meet `where`."""
+    row, rows = source_of(pairs, table, where)
     return sql.SQL(
-        "SELECT count(*), coalesce(sum(('x' || left(h, 16))::bit(64)::bigint::numeric), 0), "
-        "coalesce(sum(('x' || right(h, 16))::bit(64)::bigint::numeric), 0) "
-        "FROM (SELECT md5({}) AS h FROM {} AS t WHERE {}) AS hashed"
-    ).format(canonical(pairs, "t"), table, where)
+        "SELECT count(*), coalesce(sum(('x' || left(h, 16))::bit(64)::bigint), 0), "
+        "coalesce(sum(('x' || right(h, 16))::bit(64)::bigint), 0) FROM (SELECT md5({}) AS h FROM {}) AS hashed"
+    ).format(row, rows)

@@ -11,7 +11,7 @@ from psycopg.pq import Format
 
 from sync.adapters.postgres.catalogue import identifier
 from sync.adapters.postgres.connect import Connection
-from sync.adapters.postgres.digest import canonical, digest
+from sync.adapters.postgres.digest import canonical, digest, source_of
 from sync.core.digest import Digest
 from sync.core.encode.rows import TOKEN_COLUMN, RowEncoder
 from sync.core.ring import MIN_TOKEN, TokenRange
@@ -22,21 +22,20 @@ class TargetDigests:
     """Digests of one table over one connection."""
 
     def __init__(self, connection: Connection, table: TableMap, encoder: RowEncoder) -> None:
-        self._connection, self._table = connection, identifier(table.target)
+        self._connection, self.table = connection, identifier(table.target)
         self._pairs, self._keys = encoder.pairs, encoder.pairs[: encoder.key_count]
         self._name = table.name
 
     def digest(self, tokens: TokenRange) -> Digest:
         """The digest of the rows in a range, in one snapshot."""
-        row = self._connection.execute(digest(self._pairs, self._table, _within(tokens))).fetchone()
+        row = self._connection.execute(digest(self._pairs, self.table, within(tokens))).fetchone()
         assert row is not None
         return Digest.of(*(int(value) for value in row))
 
     def hashes(self, tokens: TokenRange) -> dict[bytes, bytes]:
         """Canonical key and hash of each row in a range."""
-        statement = sql.SQL("SELECT {}, decode(md5({}), 'hex') FROM {} AS t WHERE {}").format(
-            canonical(self._keys, "t"), canonical(self._pairs, "t"), self._table, _within(tokens)
-        )
+        row, rows = source_of(self._pairs, self.table, within(tokens))
+        statement = sql.SQL("SELECT {}, decode(md5({}), 'hex') FROM {}").format(canonical(self._keys, "t"), row, rows)
         with self._connection.cursor(binary=True) as cursor:
             return {bytes(key): bytes(hashed) for key, hashed in cursor.execute(statement)}
 
@@ -46,7 +45,7 @@ class TargetDigests:
 
     def strays(self) -> int:
         """Rows without a token: written by hand, in no range."""
-        statement = sql.SQL("SELECT count(*) FROM {} WHERE {} IS NULL").format(self._table, sql.Identifier(TOKEN_COLUMN))
+        statement = sql.SQL("SELECT count(*) FROM {} WHERE {} IS NULL").format(self.table, sql.Identifier(TOKEN_COLUMN))
         row = self._connection.execute(statement).fetchone()
         return int(row[0]) if row else 0
 
@@ -79,7 +78,8 @@ def _cells(key: bytes) -> tuple[bytes, ...]:
     return tuple(cells)
 
 
-def _within(tokens: TokenRange) -> sql.Composed:
+def within(tokens: TokenRange) -> sql.Composed:
+    """The condition that a row's token lies in a range, as the index on it answers."""
     above = ">=" if tokens.start == MIN_TOKEN else ">"
     return sql.SQL("t.{0} " + above + " {1} AND t.{0} <= {2}").format(
         sql.Identifier(TOKEN_COLUMN), sql.Literal(tokens.start), sql.Literal(tokens.end)

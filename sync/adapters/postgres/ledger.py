@@ -102,7 +102,7 @@ class Ledger:
     def split(self, lease: Lease, middle: int, error: str) -> None:
         """Make two ranges of what is left, both pending."""
         values = {"range": lease.range_id, "owner": lease.owner, "middle": middle, "error": error[:2000]}
-        with _target(), self._connection.transaction():
+        with target_errors(), self._connection.transaction():
             self._connection.execute(_SQL["split_off"], values)
             self._connection.execute(_SQL["shorten"], values)
 
@@ -144,7 +144,7 @@ class Ledger:
         return [_progress(row) for row in rows]
 
     def _run(self, query: str, **values: Any) -> psycopg.Cursor[tuple[Any, ...]]:
-        with _target():
+        with target_errors():
             return self._connection.execute(_SQL[query], values)
 
     def latest(self) -> list[int]:
@@ -153,7 +153,8 @@ class Ledger:
 
 
 @contextmanager
-def _target() -> Iterator[None]:
+def target_errors() -> Iterator[None]:
+    """A connection that breaks raises TargetUnavailable."""
     try:
         yield
     except (psycopg.OperationalError, psycopg.InterfaceError) as error:

@@ -93,6 +93,10 @@ class Statements:
         """The primary has no such row, if the key is as it was."""
         return self._made("set_absent")
 
+    def made(self, text: str, **more: sql.Composable) -> bytes:
+        """A statement of another file with this table's parts in it."""
+        return sql.SQL(text).format(**self._parts, **more).as_bytes()
+
     def _made(self, name: str, **more: sql.Composable) -> bytes:
         return sql.SQL(_SQL[name]).format(**self._parts, **more).as_bytes()
 

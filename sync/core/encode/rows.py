@@ -26,6 +26,8 @@ PageEncoder = Callable[[bytes, int, int], list[bytes]]
 """(data, offset, rows) → pieces of COPY data."""
 PageDigest = Callable[[bytes, int, int], tuple[int, int, int]]
 """(data, offset, rows) → count of rows, sums of the upper and of the lower halves of their hashes."""
+PageHashes = Callable[[bytes, int, int], tuple[list[bytes], list[bytes], int, int]]
+"""(data, offset, rows) → the rows' hashes, their raw keys with the cells' lengths, where the last row begins and ends."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +71,7 @@ class RowEncoder:
         self._count = INT16.pack(len(self.copy_columns))
         self._version = INT32.pack(8) + INT64.pack(version)
         self.digest_page = _generate_digest(self.encoders)
+        self.hash_page = _generate_hashes(self.encoders, self.key_count)
         self.encode_page = _generate(self.encoders, self._count, self._version)
 
     def canonical_key(self, key: tuple[bytes | None, ...]) -> bytes:
@@ -90,6 +93,19 @@ class RowEncoder:
             cell = _check_cell(pair, encoder, cells.get(pair.source.name), issues)
             made[pair.source.name] = None if cell == NULL else cell[4:]
         return made, issues
+
+    def canonical_row(self, cells: Mapping[str, bytes | None]) -> bytes | None:
+        """The canonical bytes of a row from its cells by source column; None where the target cannot hold it."""
+        made, issues = self.check_cells(cells)
+        if any(issue.action == "reject" for issue in issues):
+            return None
+        found = (made[pair.source.name] for pair in self.pairs)
+        return b"".join([NULL if cell is None else with_length(cell) for cell in found])
+
+    def different_columns(self, left: bytes, right: bytes) -> list[str]:
+        """The source columns whose cells differ between two rows' canonical bytes."""
+        cells = (read_cells(row, 0, len(self.pairs))[0] for row in (left, right))
+        return [pair.source.name for pair, a, b in zip(self.pairs, *cells, strict=True) if a != b]
 
     def _check(self, cells: list[bytes | None]) -> CheckedRow:
         token = INT64.unpack(cells[0] or b"")[0]
@@ -190,8 +206,28 @@ def _generate_digest(encoders: tuple[Encoder, ...]) -> PageDigest:
     return digest
 
 
-def _columns(encoders: tuple[Encoder, ...], names: dict[str, object]) -> list[str]:
-    """The lines that pass over a row's columns from `start` and `add` their encoded cells, and the names they use."""
+def _generate_hashes(encoders: tuple[Encoder, ...], keys: int) -> PageHashes:
+    """The hashes of a page's rows, each with its key as it stands in the page: what a comparison keeps of a row."""
+    names: dict[str, object] = {"md5": md5}
+    before = [
+        "def make(data, at, rows):",
+        " hashes = []; keep = hashes.append; keys = []; note = keys.append; row = at",
+        " for _ in range(rows):",
+        "  row = at",
+        *_skip(8),
+        "  start = key = at; out = []; add = out.append",
+    ]
+    row = _columns(encoders, names, {keys - 1: "  note(data[key:at])"})
+    after = ["  keep(md5(b''.join(out)).digest())", " return hashes, keys, row, at"]
+    hashes: PageHashes = _compiled([*before, *row, *after], names)  # type: ignore[assignment]
+    return hashes
+
+
+def _columns(encoders: tuple[Encoder, ...], names: dict[str, object], behind: Mapping[int, str] | None = None) -> list[str]:
+    """The lines that pass over a row's columns from `start` and `add` their encoded cells, and the names they use.
+
+    `behind` is what else is to be done behind some column.
+    """
     lines: list[str] = []
     in_run = True
     for i, encoder in enumerate(encoders):
@@ -203,6 +239,7 @@ def _columns(encoders: tuple[Encoder, ...], names: dict[str, object]) -> list[st
             lines += ["  add(data[start:at])"] if in_run else []
             in_run = False
             lines += _encoded(i, encoder, names)
+        lines += [behind[i]] if behind and i in behind else []
     return [*lines, "  add(data[start:at])"] if in_run else lines
 
 

@@ -30,7 +30,7 @@ SELECT %(table)s, %(key)s, %(token)s, %(kind)s, %(state)s, %(version)s, max(epoc
 SELECT pg_advisory_xact_lock(%(lock)s)
 
 -- share_range: whoever writes a tombstone holds the backfill's range row (rule 9)
-SELECT FROM sync.range AS r JOIN sync.run ON run.id = r.run_id AND run.state = 'open'
+SELECT FROM sync.range AS r JOIN sync.run ON run.id = r.run_id AND run.state = 'open' AND run.kind = 'backfill'
 WHERE r.table_name = %(table)s AND r.range_end >= %(token)s
   AND (r.range_start < %(token)s OR r.range_start = (-9223372036854775808)::bigint)
 FOR SHARE OF r

@@ -2,7 +2,7 @@
 SELECT pg_advisory_xact_lock(number) FROM unnest(%(locks)s::bigint[]) AS number
 
 -- share_ranges: whoever may write a tombstone holds the backfill's range rows (rule 9)
-SELECT FROM sync.range AS r JOIN sync.run ON run.id = r.run_id AND run.state = 'open'
+SELECT FROM sync.range AS r JOIN sync.run ON run.id = r.run_id AND run.state = 'open' AND run.kind = 'backfill'
 WHERE r.table_name = %(table)s AND EXISTS (
     SELECT FROM unnest(%(tokens)s::bigint[]) AS token
     WHERE token <= r.range_end AND (token > r.range_start OR r.range_start = (-9223372036854775808)::bigint))

@@ -1,0 +1,161 @@
+"""The ledger of drift reports: their runs and ranges, verdicts, findings, and the record of each pass."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import psycopg
+from psycopg.types.json import Jsonb
+
+from sync.adapters.postgres.connect import Connection
+from sync.adapters.postgres.ledger import Ledger, target_errors
+from sync.adapters.postgres.queries import queries
+from sync.core.checked import MOST_TRIES, Checked, Judged
+from sync.core.encode.rows import show_key
+from sync.core.mutations import pack_cells
+from sync.core.ring import TokenRange
+from sync.core.rows import TableMap
+from sync.errors import LeaseLost, PreflightError
+from sync.ports import Lease
+
+_SQL = queries("drift")
+_RANGES = queries("ranges")
+MOST_DEATHS = 5
+MOST_KEPT = 10_000
+"""So many findings of a run are kept by key; all are counted."""
+
+
+class Checks(Ledger):
+    """Runs and ranges of kind `drift` over one autocommit connection."""
+
+    @property
+    def connection(self) -> Connection:
+        """The connection, for what belongs to the same moment."""
+        return self._connection
+
+    def work_begun(self, tables: Iterable[str]) -> int:
+        """How many ranges of these tables have a verdict in a pass that was stopped."""
+        row = self._ask("work_begun", tables=list(tables)).fetchone()
+        return int(row[0]) if row else 0
+
+    def begin_pass(self, plans: dict[str, list[TokenRange]], repair: bool) -> list[int]:
+        """A run for each table: its unfinished one, or a new one with these ranges."""
+        with target_errors(), self._connection.transaction():
+            # Two starts at once: the second waits here, then finds the first one's runs.
+            self._connection.execute("LOCK TABLE sync.run IN SHARE ROW EXCLUSIVE MODE")
+            if repair and self.primary() != "astra":
+                raise PreflightError("Postgres is primary: --repair goes from the source to the target only")
+            runs = [self._open_check(table, ranges, repair) for table, ranges in plans.items()]
+            self._connection.execute(_RANGES["reopen"], {"runs": runs})
+            self.request_stop(runs, False)
+            self._connection.execute(_RANGES["forget_failures"], {"runs": runs})
+        return runs
+
+    def _open_check(self, table: str, ranges: list[TokenRange], repair: bool) -> int:
+        values = {"table": table, "repair": repair}
+        found = self._ask("open_run", **values).fetchone()
+        if found:
+            run = int(found[0])
+        else:
+            made = self._ask("begin_run", **values).fetchone()
+            assert made is not None
+            run = int(made[0])
+            with self._connection.cursor() as cursor:
+                cursor.executemany(_RANGES["add_range"], [(run, table, r.start, r.end) for r in ranges])
+        self.check(run)
+        return run
+
+    def open_passes(self, runs: list[int]) -> dict[str, bool]:
+        """The tables of those of these runs that are under way, and whether their findings are repaired."""
+        return {str(table): bool(repair) for table, _, repair in self._ask("open_runs", runs=runs).fetchall()}
+
+    def fail(self, lease: Lease, error: str) -> None:
+        """Record a failed attempt; after `MOST_TRIES` the range is unknown."""
+        self._run("fail", range=lease.range_id, owner=lease.owner, error=error[:2000], most=MOST_TRIES)
+
+    def fail_deadly(self, runs: list[int]) -> None:
+        """Leave the ranges unknown whose workers died again and again: the next one would, too."""
+        error = f"its worker died {MOST_DEATHS} times: out of memory?"
+        self._run("fail_deadly", runs=runs, error=error, most=MOST_DEATHS)
+
+    def split(self, lease: Lease, middle: int, error: str) -> None:
+        """Make two ranges of one, both pending."""
+        with target_errors(), self._connection.transaction():
+            self._split_off(lease, middle, lease.attempts)
+            self._ask(
+                "shorten", range=lease.range_id, owner=lease.owner, middle=middle, attempts=lease.attempts, error=error[:2000]
+            )
+
+    def cut(self, lease: Lease, end: int) -> Lease:
+        """The lease of the range's first part; what is behind `end` becomes a range of its own. Raises LeaseLost."""
+        with target_errors(), self._connection.transaction():
+            self._split_off(lease, end, 0)
+            if not self._ask("cut", range=lease.range_id, owner=lease.owner, middle=end).rowcount:
+                raise LeaseLost(f"range {lease.range_id} of {lease.table} was taken over by another worker")
+        whole = TokenRange(lease.whole.start, end)
+        return Lease(
+            lease.range_id, lease.run_id, lease.table, whole, whole, lease.floor, lease.attempts, lease.rate, lease.owner
+        )
+
+    def _split_off(self, lease: Lease, middle: int, attempts: int) -> None:
+        self._ask("split_off", range=lease.range_id, owner=lease.owner, middle=middle, attempts=attempts)
+
+    def done(self, lease: Lease, checked: Checked, table: TableMap) -> None:
+        """Record a range's verdict and its findings, in one transaction. Raises LeaseLost."""
+        rows = checked.rows
+        values = {
+            "range": lease.range_id,
+            "owner": lease.owner,
+            "figures": Jsonb(_figures(checked)),
+            "source": rows.source,
+            "same": rows.same,
+            "differing": rows.differing,
+            "rejected": rows.rejected,
+        }
+        with target_errors(), self._connection.transaction():
+            if self._ask("done", **values).fetchone() is None:
+                raise LeaseLost(f"range {lease.range_id} of {lease.table} was taken over by another worker")
+            if checked.kept:
+                self._keep(lease.run_id, table, checked.kept)
+
+    def _keep(self, run: int, table: TableMap, findings: list[Judged]) -> None:
+        row = self._ask("kept", run=run).fetchone()
+        room = MOST_KEPT - (int(row[0]) if row else 0)
+        with self._connection.cursor() as cursor:
+            cursor.executemany(_SQL["keep"], [_finding(run, table, f) for f in findings[: max(0, room)]])
+
+    def _ask(self, query: str, **values: Any) -> psycopg.Cursor[tuple[Any, ...]]:
+        with target_errors():
+            return self._connection.execute(_SQL[query], values)
+
+
+def _figures(checked: Checked) -> dict[str, Any]:
+    return {
+        "rows": checked.rows.figures(),
+        "verdict": checked.verdict,
+        "repaired": checked.repaired,
+        "seconds": round(checked.seconds, 4),
+        "settled": checked.settled,
+        "slowest_settled": round(checked.slowest_settled, 3),
+        "error": checked.error,
+    }
+
+
+def _finding(run: int, table: TableMap, found: Judged) -> dict[str, Any]:
+    key = found.key
+    shown = show_key(table.keys, key.cells) if key.cells else {"key": f"0x{key.canonical.hex()}"}
+    return {
+        "run": run,
+        "table": table.name,
+        "key": key.canonical,
+        "source_key": pack_cells(key.cells, {}) if key.cells else b"",
+        "token": key.token,
+        "kind": found.verdict,
+        "shown": Jsonb(shown),
+        "columns": list(found.columns),
+        "source_version": found.source_version,
+        "target_version": found.target_version,
+        "repaired": found.repaired,
+        "error": found.error[:1000],
+    }

@@ -1,0 +1,97 @@
+-- look: what the target holds of a key, and whether somebody is about to change it, in one snapshot
+SELECT (SELECT {row} FROM {target} AS t WHERE {same_key}),
+       (SELECT coalesce({version}, 0) FROM {target} AS t WHERE {same_key}),
+       (SELECT version FROM sync.tombstone WHERE table_name = %(table)s AND key = %(key)s),
+       EXISTS (SELECT FROM sync.intent WHERE table_name = %(table)s AND key = %(key)s),
+       ({refused})
+
+-- refused: what is on record of a key that the target could not hold: whether Postgres itself refused the row
+SELECT bool_or(reason LIKE 'Postgres refuses%%') FROM sync.reject
+WHERE table_name = %(table)s AND source_key = %(source_key)s AND action = 'reject'
+
+-- recheck: a finding's key is to be reconciled
+INSERT INTO sync.intent (table_name, key, token, kind, state, version, epoch, owner)
+SELECT %(table)s, %(key)s, %(token)s, 'recheck', 'finished', floor, epoch, 'drift report'
+FROM sync.epoch WHERE "primary" = 'astra' ORDER BY epoch DESC LIMIT 1
+ON CONFLICT DO NOTHING
+
+-- without_token: keys of rows that somebody wrote by hand: in no range
+SELECT {key} FROM {target} AS t WHERE t.{token} IS NULL LIMIT %(limit)s OFFSET %(offset)s
+
+-- stamp: a row's token is what its key makes it
+UPDATE {target} AS t SET {token} = %(token)s WHERE {same_key} AND t.{token} IS DISTINCT FROM %(token)s
+
+-- show: a row as JSON, for people
+SELECT to_jsonb(t) FROM {target} AS t WHERE {same_key}
+
+-- open_run: the unfinished pass over a table
+UPDATE sync.run SET repair = %(repair)s WHERE table_name = %(table)s AND kind = 'drift' AND state = 'open' RETURNING id
+
+-- work_begun: what is done of passes that were stopped
+SELECT count(*) FROM sync.range AS r JOIN sync.run ON run.id = r.run_id AND run.kind = 'drift' AND run.state = 'open'
+WHERE r.table_name = ANY (%(tables)s) AND r.state = 'done'
+
+-- begin_run: a new pass over a table; it inserts nothing, so its floor is of no meaning
+INSERT INTO sync.run (kind, table_name, floor, repair) VALUES ('drift', %(table)s, 0, %(repair)s) RETURNING id
+
+-- open_runs: unfinished passes, and whether they repair
+SELECT table_name, id, repair FROM sync.run WHERE kind = 'drift' AND state = 'open' AND id = ANY (%(runs)s)
+
+-- split_off: what is left of a range behind a token, as a range of its own; it has been tried as often
+INSERT INTO sync.range (run_id, table_name, range_start, range_end, attempts)
+SELECT run_id, table_name, %(middle)s, range_end, %(attempts)s FROM sync.range
+WHERE id = %(range)s AND lease_owner = %(owner)s AND state = 'running' FOR UPDATE
+
+-- shorten: the first half of a range that was split; it has been tried as often
+UPDATE sync.range
+SET range_end = %(middle)s, state = 'pending', attempts = %(attempts)s, lease_owner = NULL, lease_until = NULL,
+    error = %(error)s
+WHERE id = %(range)s AND lease_owner = %(owner)s AND state = 'running'
+
+-- cut: a range ends earlier, and its worker goes on with it
+UPDATE sync.range SET range_end = %(middle)s
+WHERE id = %(range)s AND lease_owner = %(owner)s AND state = 'running'
+
+-- done: a range's verdict, if it is still this worker's
+UPDATE sync.range
+SET state = 'done', done_to = range_end, finished_at = clock_timestamp(), error = NULL, figures = %(figures)s,
+    rows_read = %(source)s, rows_written = %(same)s, rows_stale = %(differing)s, rows_rejected = %(rejected)s
+WHERE id = %(range)s AND lease_owner = %(owner)s AND state = 'running'
+RETURNING id
+
+-- kept: how many findings of a run are kept by key
+SELECT count(*) FROM sync.drift_finding WHERE run_id = %(run)s
+
+-- keep: a finding by key
+INSERT INTO sync.drift_finding (run_id, table_name, key, source_key, token, kind, shown, columns, source_version,
+                                target_version, repaired, error)
+VALUES (%(run)s, %(table)s, %(key)s, %(source_key)s, %(token)s, %(kind)s, %(shown)s, %(columns)s, %(source_version)s,
+        %(target_version)s, %(repaired)s, %(error)s)
+ON CONFLICT DO NOTHING
+
+-- hold_runs: the passes to be closed; whoever else closes them waits, and then finds them closed
+SELECT id, table_name, started_at,
+       (SELECT extract(epoch FROM max(r.finished_at) - run.started_at)::float8 FROM sync.range AS r WHERE r.run_id = run.id),
+       (SELECT extract(epoch FROM max(r.finished_at) - min(r.started_at))::float8 FROM sync.range AS r WHERE r.run_id = run.id)
+FROM sync.run WHERE id = ANY (%(runs)s) AND state = 'open' ORDER BY id FOR UPDATE
+
+-- ranges: the ring of a run
+SELECT range_start, range_end, state, figures, error
+FROM sync.range WHERE run_id = %(run)s ORDER BY range_start
+
+-- findings: what is kept of a run's findings
+SELECT table_name, key, source_key, token, kind, shown, columns, source_version, target_version, repaired, error
+FROM sync.drift_finding WHERE run_id = %(run)s ORDER BY token, key
+
+-- close_run: a pass is over; its ranges are in its report, and would only slow down those who look for a backfill's
+UPDATE sync.run SET state = 'done', finished_at = clock_timestamp() WHERE id = ANY (%(runs)s)
+
+-- drop_ranges: the same
+DELETE FROM sync.range WHERE run_id = ANY (%(runs)s)
+
+-- record: a pass with its figures
+INSERT INTO sync.drift_pass (runs, clean, repaired, started_at, report)
+VALUES (%(runs)s, %(clean)s, %(repaired)s, %(started_at)s, %(report)s) RETURNING id, finished_at
+
+-- history: the passes, the newest first
+SELECT id, clean, repaired, started_at, finished_at, report FROM sync.drift_pass ORDER BY id DESC LIMIT %(limit)s

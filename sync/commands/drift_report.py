@@ -1,0 +1,120 @@
+"""`sync drift-report`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from sync.commands.context import load
+from sync.commands.drift_text import as_csv, show_history, show_report
+from sync.console import Rate, Status, duration, out, print_json, say, status
+from sync.errors import Interrupted, PreflightError, SettingsError
+from sync.ports import Progress
+from sync.settings import Config, Settings
+from sync.wiring.backfill import make_plan
+from sync.wiring.drift import Asked, Show, list_passes, run_drift
+from workers.pool import Pool
+
+_MOST_PASSES = 50
+
+
+def run(args: argparse.Namespace) -> int:
+    """One pass over both sides; 0 where they are equal, 2 where that is not proved."""
+    settings, config = load()
+    form = "json" if args.json else args.format
+    if args.history:
+        return _history(settings, config, form)
+    if args.output:
+        _check_output(args.output)
+    render = _renderer(form)
+    report = drift_report(args, settings, config)
+    text = render(report) if render else None
+    if args.output:
+        args.output.write_text(text or _table_text(report), encoding="utf-8")
+        say(f"written to {args.output}")
+    elif text is None:
+        show_report(report)
+    else:
+        out.file.write(text)
+        out.file.flush()
+    return 0 if report["clean"] else 2
+
+
+def drift_report(args: argparse.Namespace, settings: Settings, config: Config) -> dict[str, Any]:
+    """Run one pass with workers of its own. Raises Interrupted on Ctrl-C, when the workers have let go."""
+    pool = Pool(settings, args.workers)  # before any connection is opened: it forks
+    try:
+        plan = make_plan(settings, config, args.table)
+        asked = Asked(args.repair, args.sample_search, args.show_values)
+        with status() as block:
+            show = Show(Checking(block).show, lambda b: block.update([f"index {b.index}: {b.phase}"]), say)
+            return run_drift(settings, config, plan, asked, pool, show)
+    except KeyboardInterrupt:
+        raise Interrupted("stopped; what is checked stays. Go on with: sync " + " ".join(sys.argv[1:])) from None
+    finally:
+        pool.stop()
+
+
+class Checking:
+    """Turns the ledger's figures into lines: ranges, rows, rows/s, time left, what was found."""
+
+    def __init__(self, block: Status) -> None:
+        self._block, self._rates = block, dict[str, Rate]()
+
+    def show(self, progress: list[Progress]) -> None:
+        """Draw the present state."""
+        self._block.update([self._line(p) for p in progress], final=all(p.done == p.total for p in progress))
+
+    def _line(self, p: Progress) -> str:
+        rate = self._rates.setdefault(p.table, Rate()).add(p.rows_read)
+        left = p.rows_read / p.done * (p.total - p.done) / rate if p.done and rate else None
+        text = f"{p.table}: {p.done}/{p.total} ranges, {p.rows_read:,} rows, {rate:,.0f} rows/s, {duration(left)} left"
+        for count, what in ((p.rows_stale, "differ"), (p.rows_rejected, "rejected"), (p.failed, "ranges unknown")):
+            text += f", {count:,} {what}" if count else ""
+        return text + (f" ({p.error})" if p.error else "")
+
+
+def _renderer(form: str) -> Callable[[dict[str, Any]], str] | None:
+    """What makes text of a report; None for the table, which goes through the console. Asked for before the work is done."""
+    if form == "json":
+        return lambda report: json.dumps(report, default=str, ensure_ascii=False) + "\n"
+    if form == "html":
+        return _html_renderer()
+    return as_csv if form == "csv" else None
+
+
+def _html_renderer() -> Callable[[dict[str, Any]], str]:
+    try:
+        from sync.report.html import render  # type: ignore[import-untyped, unused-ignore]
+    except ImportError:
+        raise PreflightError("this installation has no HTML reports") from None
+    made: Callable[[dict[str, Any]], str] = render
+    return made
+
+
+def _table_text(report: dict[str, Any]) -> str:
+    with out.capture() as captured:
+        show_report(report)
+    return captured.get()
+
+
+def _check_output(path: Path) -> None:
+    """Before an hour of work, not after it. Raises SettingsError."""
+    try:
+        with path.open("a", encoding="utf-8"):
+            pass
+    except OSError as error:
+        raise SettingsError(f"--output {path}: {error.strerror}") from None
+
+
+def _history(settings: Settings, config: Config, form: str) -> int:
+    found = list_passes(settings, config, _MOST_PASSES)
+    if form == "json":
+        print_json({"passes": found})
+    else:
+        show_history(found)
+    return 0

@@ -1,0 +1,97 @@
+"""A drift report as tables for people, and its findings as CSV."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterator
+from typing import Any
+
+from sync.console import duration, out, print_table
+
+_SHOWN = 20
+_ROWS = ("source", "target", "same", "missing", "extra", "different", "in_flight", "rejected", "unknown")
+_COLUMNS = ("table", "kind", "key", "columns", "source_version", "target_version", "repaired", "error")
+
+
+def show_report(report: dict[str, Any]) -> None:
+    """The verdict first, then the figures, then the first findings, then what to do."""
+    seconds = max((t["seconds"] for t in report["tables"]), default=0.0)
+    verdict = "Equal" if report["clean"] else "NOT proved equal"
+    out.print(f"{verdict} (pass {report['pass']}, {duration(seconds)})", markup=False)
+    header = ("table", *(n.replace("_", " ") for n in _ROWS), "ranges equal", "rows/s")
+    print_table("\nRows", header, [_row(t) for t in report["tables"]])
+    _show_findings(report)
+    if report["search"]:
+        _show_search(report["search"])
+    for table in report["tables"]:
+        for error in table["errors"][:3]:
+            out.print(f"{table['table']}: {error}", markup=False)
+    out.print(f"\nnext: {report['next_step']}", markup=False)
+
+
+def _show_search(found: list[dict[str, Any]]) -> None:
+    shares = ("overlap", "source_recall", "target_recall")
+    rows = [(s["table"], s["column"], s["searches"], *(_share(s[n]) for n in shares), s["note"]) for s in found]
+    header = ("table", "column", "searches", "overlap", "source recall", "target recall", "")
+    print_table(f"\nVector search, top {found[0]['k']}", header, rows)
+
+
+def _row(table: dict[str, Any]) -> tuple[object, ...]:
+    ranges, rows, seconds = table["ranges"], table["rows"], table["seconds"]
+    rate = round(rows["source"] / seconds) if seconds else 0
+    return (table["table"], *(rows[n] for n in _ROWS), f"{ranges['same']}/{ranges['total']}", rate)
+
+
+def _show_findings(report: dict[str, Any]) -> None:
+    found = list(_findings(report))
+    if not found:
+        return
+    counted = sum(t["rows"][n] for t in report["tables"] for n in ("missing", "extra", "different"))
+    print_table(f"\n{counted:,} findings, the first of them", _COLUMNS, found[:_SHOWN])
+    for table in report["tables"]:
+        for finding in table["findings"][:_SHOWN]:
+            if finding.get("values"):
+                out.print(f"{_key(finding)}: {finding['values']}", markup=False)
+
+
+def _findings(report: dict[str, Any]) -> Iterator[tuple[object, ...]]:
+    for table in report["tables"]:
+        for f in table["findings"]:
+            versions = (_version(f["source_version"]), _version(f["target_version"]))
+            yield (table["table"], f["kind"], _key(f), " ".join(f["columns"]), *versions,
+                   "yes" if f["repaired"] else "no", f.get("error", ""))  # fmt: skip
+
+
+def _key(finding: dict[str, Any]) -> str:
+    return ", ".join(f"{name}={value}" for name, value in finding["key"].items())
+
+
+def _version(version: int | None) -> str:
+    return "-" if version is None else str(version)
+
+
+def _share(value: float | None) -> str:
+    return "-" if value is None else f"{100 * value:.0f} %"
+
+
+def as_csv(report: dict[str, Any]) -> str:
+    """The findings, a line each."""
+    text = io.StringIO()
+    writer = csv.writer(text)
+    writer.writerow(_COLUMNS)
+    writer.writerows(_findings(report))
+    return text.getvalue()
+
+
+def show_history(passes: list[dict[str, Any]]) -> None:
+    """The recorded passes as a table."""
+    names = ("source", "missing", "extra", "different", "in_flight", "unknown")
+    header = ("pass", "finished", "verdict", *(n.replace("_", " ") for n in names), "repaired", "tables")
+    rows = []
+    for p in passes:
+        sums = [sum(t["rows"][n] for t in p["tables"]) for n in names]
+        tables = " ".join(t["table"] for t in p["tables"])
+        verdict = "equal" if p["clean"] else "not equal"
+        rows.append((str(p["pass"]), p["finished_at"][:19], verdict, *sums, p["repaired"], tables))
+    print_table(f"{len(passes)} passes", header, rows)

@@ -1,0 +1,278 @@
+"""What a worker does for a drift report: claim a range, hash it on both sides, and where the digests differ, settle each key.
+
+The source is streamed once. Of each row its hash and its raw key stay in memory until the range has its verdict; a range
+of too many rows is cut where it is then, so that this is bounded (invariant 7).
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from threading import Semaphore
+from time import monotonic, sleep
+from typing import Literal, Protocol
+
+from sync.core.checked import MOST_TRIES, Checked, Judged
+from sync.core.drift import MOST_FINDINGS, Comparison
+from sync.core.encode.rows import RowEncoder
+from sync.core.mutations import Key
+from sync.core.range_hashes import RangeHashes, Raw
+from sync.core.ring import TokenRange
+from sync.core.verdicts import FINDINGS, UNSETTLED
+from sync.errors import LeaseLost, SourceTimeout, SourceUnavailable, TargetUnavailable
+from sync.failpoints import failpoint
+from sync.flows.copy_ranges import pause_after
+from sync.flows.recheck import KeysOfBothSides, Patience, Recheck
+from sync.flows.verify import Digests
+from sync.ports import Lease, Source
+
+log = logging.getLogger(__name__)
+_LONGEST_PAUSE = 4.0
+_RENEW_SECONDS = 2.0
+
+
+class CheckLedger(Protocol):
+    """The ledger as a check needs it."""
+
+    def claim(self, run_ids: list[int], owner: str) -> Lease | None: ...
+    def renew(self, lease: Lease) -> Lease | None: ...
+    def give_back(self, lease: Lease) -> None: ...
+    def fail(self, lease: Lease, error: str) -> None: ...
+    def split(self, lease: Lease, middle: int, error: str) -> None: ...
+    def cut(self, lease: Lease, end: int) -> Lease: ...
+    def done(self, lease: Lease, checked: Checked) -> None: ...
+
+
+class TableKeys(KeysOfBothSides, Protocol):
+    """Single keys of one table, and how they are made."""
+
+    def of_source(self, raw: Raw) -> Key: ...
+    def of_target(self, canonical: bytes) -> Key: ...
+    def restamp(self, keys: Sequence[Key]) -> int: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Sides:
+    """Both sides of one table."""
+
+    source: Source
+    target: Digests
+    keys: Callable[[], TableKeys]
+    encoder: RowEncoder
+
+
+@dataclass(frozen=True, slots=True)
+class CheckLane:
+    """One stream of a worker; `sides` opens a table, `repairs` says whether its findings are to be reconciled.
+
+    There are more lanes than turns: a lane that waits for keys to settle lets another one read meanwhile.
+    """
+
+    ranges: CheckLedger
+    sides: Callable[[str], Sides]
+    repairs: Callable[[str], bool]
+    patience: Patience
+    range_rows: int
+    turn: Semaphore
+    lease_seconds: float = 60
+
+
+class _StopRequested(Exception):
+    """The run's owner asked for it."""
+
+
+class _TooManyRows(Exception):
+    """The target holds far more rows of the range than the source."""
+
+
+class _Kept:
+    """A lease that is renewed while its worker reads or waits."""
+
+    def __init__(self, lane: CheckLane, lease: Lease) -> None:
+        self._ranges, self._turn, self._lease, self._at = lane.ranges, lane.turn, lease, monotonic()
+        self._every = min(lane.lease_seconds / 3, _RENEW_SECONDS)
+
+    def tick(self) -> None:
+        """Renew if it is time. Raises LeaseLost, and _StopRequested where the run is to stop."""
+        if monotonic() - self._at >= self._every:
+            self._at = monotonic()
+            if self._ranges.renew(self._lease) is None:
+                raise _StopRequested
+
+    def wait(self, seconds: float) -> None:
+        """Sleep, tick, and let another lane have the turn meanwhile."""
+        self.tick()
+        until = monotonic() + seconds
+        if seconds <= 0:
+            return
+        self._turn.release()
+        try:
+            while (left := until - monotonic()) > 0:
+                sleep(min(left, 0.1))
+                self.tick()
+        finally:
+            self._come_back()
+
+    def _come_back(self) -> None:
+        """Get the turn again; the others may take long, and the lease must not end meanwhile."""
+        lost: Exception | None = None
+        while not self._turn.acquire(timeout=1):
+            try:
+                self.tick()
+            except (LeaseLost, TargetUnavailable, _StopRequested) as error:
+                lost = error
+        if lost:
+            raise lost
+
+
+def check_ranges(lane: CheckLane, runs: list[int], owner: str, stopped: Callable[[], bool]) -> int:
+    """Check ranges until there are none left or `stopped()`; how many were done. Raises TargetUnavailable."""
+    done, failures = 0, 0
+    while not stopped():
+        with lane.turn:
+            lease = lane.ranges.claim(runs, owner)
+            if lease is None:
+                break
+            outcome = _attempt(lane, lease)
+        if outcome == "stopped":
+            break
+        done += outcome == "done"
+        failures = failures + 1 if outcome == "failed" else 0
+        if failures:
+            sleep(min(pause_after(failures), _LONGEST_PAUSE))
+    return done
+
+
+def _attempt(lane: CheckLane, lease: Lease) -> Literal["done", "failed", "stopped", "lost", "split"]:
+    try:
+        _check(lane, lease)
+    except _StopRequested:
+        lane.ranges.give_back(lease)
+        return "stopped"
+    except LeaseLost as error:
+        log.warning("%s", error)
+        return "lost"
+    except SourceTimeout as error:
+        _too_much(lane.ranges, lease, str(error))
+        return "split"
+    except SourceUnavailable as error:
+        log.warning("%s: %s; trying again", lease.table, error)
+        lane.ranges.fail(lease, str(error))
+        return "failed"
+    return "done"
+
+
+def _too_much(ranges: CheckLedger, lease: Lease, error: str) -> None:
+    """What is too much for one request becomes two, but not for ever: a source that hangs is no matter of size."""
+    whole = lease.whole
+    if whole.end - whole.start < 2 or lease.attempts >= MOST_TRIES:
+        ranges.fail(lease, error)
+    else:
+        log.warning("%s: %s; the range is split in two", lease.table, error)
+        ranges.split(lease, _middle(whole), error)
+
+
+def _middle(tokens: TokenRange) -> int:
+    return tokens.start + (tokens.end - tokens.start) // 2
+
+
+def _check(lane: CheckLane, lease: Lease) -> None:
+    begun = monotonic()
+    sides, kept = lane.sides(lease.table), _Kept(lane, lease)
+    found = RangeHashes(sides.encoder)
+    try:
+        lease = _read(lane, lease, sides, kept, found)
+        failpoint("drift.read")
+        checked = Checked(lease.whole)
+        _compare(lane, lease, sides, kept, found, checked)
+        checked.rows.check()
+    except _TooManyRows as error:
+        lane.ranges.split(replace(lease, attempts=0), _middle(lease.whole), str(error))
+        return
+    except AssertionError as error:  # of a side that says what cannot be: nothing of the range is proved (invariant 5)
+        checked = Checked(lease.whole, Comparison(source=found.count, unknown=found.count), error=str(error))
+    checked.seconds = monotonic() - begun
+    failpoint("drift.before_done")
+    lane.ranges.done(lease, checked)
+
+
+def _read(lane: CheckLane, lease: Lease, sides: Sides, kept: _Kept, found: RangeHashes) -> Lease:
+    """Stream the source; where there are too many rows the range ends at the last partition that was read whole."""
+    for page in sides.source.pages(lease.whole):
+        kept.tick()
+        if not page.count:
+            continue
+        if found.count >= lane.range_rows and found.last_token < page.first_token:
+            return lane.ranges.cut(lease, found.last_token)
+        found.add(page)
+    return lease
+
+
+def _compare(lane: CheckLane, lease: Lease, sides: Sides, kept: _Kept, found: RangeHashes, checked: Checked) -> None:
+    target = sides.target.digest(lease.whole)
+    rows = checked.rows
+    if target == found.digest():
+        rows.source = rows.target = rows.same = found.count
+        assert target.count == found.count, "rows of equal digests do not add up"
+        return
+    if target.count > found.count + 2 * lane.range_rows and lease.whole.end - lease.whole.start >= 2:
+        raise _TooManyRows(f"the target holds {target.count} rows of a range in which the source has {found.count}")
+    held = dict(sides.target.hashes(lease.whole))
+    same, raw = found.compare(held)
+    assert same + len(raw) == found.count, "rows of the source do not add up"
+    rows.source, rows.same, rows.target = found.count, same, same
+    failpoint("drift.suspects")
+    keys = sides.keys()
+    here = [keys.of_source(cells) for cells in raw]
+    there = _only_in_target(lease, keys, held, {key.canonical for key in here}, checked)
+    del held, raw
+    found.clear()
+    recheck = Recheck(keys, sides.encoder, lane.patience, lane.repairs(lease.table), kept.wait)
+    _tally(recheck, here, there, checked)
+
+
+def _only_in_target(lease: Lease, keys: TableKeys, held: dict[bytes, bytes], here: set[bytes], checked: Checked) -> list[Key]:
+    """Keys of the target that the source's range did not show; those of another range get their right token."""
+    found: list[Key] = []
+    strangers: list[Key] = []
+    for canonical in sorted(held.keys() - here):
+        try:
+            key = keys.of_target(canonical)
+        except ValueError as error:
+            # A key that cannot be asked for in the source is not proved to be extra.
+            judged = Judged(Key(lease.table, (), canonical, 0), "unknown", error=str(error), held=True)
+            _count(checked, judged, False)
+            continue
+        (found if key.token in lease.whole else strangers).append(key)
+    if strangers:
+        keys.restamp(strangers)
+    return found
+
+
+def _tally(recheck: Recheck, here: list[Key], there: list[Key], checked: Checked) -> None:
+    """Count the verdicts of the keys that the source's stream had, and of those that only the target had."""
+    in_source = dict.fromkeys(there, False) | dict.fromkeys(here, True)
+    count = 0
+    for judged in recheck.verdicts([*here, *there]):
+        assert judged.key in in_source, "a verdict on a key that was not asked for"
+        count += 1
+        _count(checked, judged, in_source[judged.key])
+    asked = len(here) + len(there)
+    assert count == asked, f"{asked} keys to settle, {count} settled"
+
+
+def _count(checked: Checked, judged: Judged, in_source: bool) -> None:
+    rows, verdict = checked.rows, judged.verdict
+    if verdict != "gone":
+        name = verdict.replace(" ", "_")
+        setattr(rows, name, getattr(rows, name) + 1)
+    # Rows come and go while a range is read: what the source has is what it had at the verdict.
+    rows.source += (verdict not in ("gone", "extra")) - in_source
+    rows.target += verdict in ("same", "extra", "different") or (verdict in UNSETTLED and judged.held)
+    checked.repaired += judged.repaired
+    if verdict in ("same", "gone"):
+        checked.settled += 1
+        checked.slowest_settled = max(checked.slowest_settled, judged.settled_after)
+    if verdict in (*FINDINGS, "unknown") and len(checked.kept) < MOST_FINDINGS:
+        checked.kept.append(judged)

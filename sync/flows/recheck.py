@@ -1,0 +1,115 @@
+"""Keys of which both sides seemed to differ, read again until each has a verdict; with repair, reconciled and read once more.
+
+Every key handed in comes out with exactly one verdict, whatever fails on the way (invariant 5).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from time import monotonic
+from typing import Protocol
+
+from sync.core.checked import Judged
+from sync.core.encode.rows import RowEncoder
+from sync.core.mutations import Key
+from sync.core.verdicts import FINDINGS, UNSETTLED, SourceRow, TargetRow, judge
+from sync.ports import Read
+
+CHUNK = 200
+
+
+class KeysOfBothSides(Protocol):
+    """Single keys of one table. Every method but `read` may raise TargetUnavailable."""
+
+    def look(self, keys: Sequence[Key]) -> list[TargetRow]: ...
+    def read(self, keys: Sequence[Key]) -> list[Read | str]: ...
+    def repair(self, keys: Sequence[Key]) -> dict[Key, str]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How often a key is looked at that differs or is being written; the pause after the first look, which doubles."""
+
+    tries: int
+    grace_seconds: float
+    longest_pause: float = 5.0
+
+    def pauses(self) -> Iterator[float]:
+        """The pause before each look."""
+        yield 0.0
+        for i in range(max(1, self.tries - 1)):
+            yield min(self.grace_seconds * 2**i, self.longest_pause)
+
+
+@dataclass(frozen=True, slots=True)
+class Recheck:
+    """Gives each of some keys its verdict; `wait` sleeps, and may raise to give everything up."""
+
+    keys: KeysOfBothSides
+    encoder: RowEncoder
+    patience: Patience
+    repair: bool
+    wait: Callable[[float], None]
+
+    def verdicts(self, suspects: Sequence[Key]) -> Iterator[Judged]:
+        """The verdicts on all of these keys, in no order. What differs must differ in the same way at two looks in a row."""
+        left, seen, begun = list(suspects), dict[Key, tuple[object, ...]](), monotonic()
+        unsettled: list[Judged] = []
+        for pause in self.patience.pauses():
+            if not left:
+                return
+            self.wait(pause)
+            unsettled = []
+            for at in range(0, len(left), CHUNK):
+                self.wait(0)
+                judged = self._judge(left[at : at + CHUNK], begun)
+                settled = [j for j in judged if _is_settled(j, seen)]
+                unsettled += [j for j in judged if not _is_settled(j, seen)]
+                yield from self._repaired(settled) if self.repair else settled
+            left, seen = [j.key for j in unsettled], {j.key: j.evidence for j in unsettled}
+        yield from (replace(j, verdict="in flight") if j.verdict in FINDINGS else j for j in unsettled)
+
+    def _judge(self, keys: Sequence[Key], since: float) -> list[Judged]:
+        before = self.keys.look(keys)
+        read = [self._source(found) for found in self.keys.read(keys)]
+        after = self.keys.look(keys)
+        made = zip(keys, before, read, after, strict=True)
+        return [self._judged(key, b, source, a, since) for key, b, source, a in made]
+
+    def _source(self, found: Read | str) -> SourceRow:
+        if isinstance(found, str):
+            return SourceRow(error=found)
+        if found.cells is None:
+            return SourceRow()
+        return SourceRow(True, self.encoder.canonical_row(found.cells), found.version)
+
+    def _judged(self, key: Key, before: TargetRow, source: SourceRow, after: TargetRow, since: float) -> Judged:
+        verdict = judge(before, source, after)
+        columns: tuple[str, ...] = ()
+        if verdict == "different" and source.row is not None and after.row is not None:
+            columns = tuple(self.encoder.different_columns(source.row, after.row))
+        return Judged(
+            key, verdict, columns, source.version, after.version, source.error,
+            held=after.row is not None, settled_after=monotonic() - since,
+        )  # fmt: skip
+
+    def _repaired(self, judged: list[Judged]) -> list[Judged]:
+        """The same with the findings reconciled; each stays a finding, and says whether both sides are equal by now."""
+        findings = {j.key: j for j in judged if j.verdict in FINDINGS}
+        if not findings:
+            return judged
+        failed = self.keys.repair(list(findings))
+        again = {j.key: j for j in self._judge(list(findings), monotonic())}
+        made = []
+        for j in judged:
+            now = again.get(j.key)
+            well = now is not None and now.verdict in ("same", "gone", "rejected")
+            made.append(replace(j, repaired=well, error=failed.get(j.key, "")) if now else j)
+        return made
+
+
+def _is_settled(judged: Judged, seen: dict[Key, tuple[object, ...]]) -> bool:
+    if judged.verdict in FINDINGS:
+        return seen.get(judged.key) == judged.evidence
+    return judged.verdict not in UNSETTLED

@@ -1,0 +1,197 @@
+"""What a worker process does for a drift report: check token ranges."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass
+from functools import cache
+from threading import Semaphore
+
+from cassandra.metadata import Murmur3Token
+
+from sync.adapters.cassandra.cells import Cells, routing_key
+from sync.adapters.cassandra.connect import Cassandra, open_cassandra
+from sync.adapters.cassandra.key_rows import KeyRows
+from sync.adapters.cassandra.pages import RangeReader
+from sync.adapters.cassandra.rows import SourceRows
+from sync.adapters.postgres.checks import Checks
+from sync.adapters.postgres.connect import Connection, connect
+from sync.adapters.postgres.digests import TargetDigests
+from sync.adapters.postgres.keys import TargetKeys
+from sync.adapters.postgres.ledger import target_errors
+from sync.adapters.postgres.pool import Pool, open_pool
+from sync.adapters.postgres.settling import Settling
+from sync.core.checked import Checked
+from sync.core.digest import Digest
+from sync.core.encode.base import Reject
+from sync.core.encode.rows import RowEncoder
+from sync.core.mutations import Key
+from sync.core.range_hashes import Raw
+from sync.core.ring import TokenRange
+from sync.core.rows import TableMap
+from sync.core.verdicts import TargetRow
+from sync.errors import WriteRefused
+from sync.flows.check_ranges import CheckLane, Sides, check_ranges
+from sync.flows.copy_ranges import in_lanes, patiently
+from sync.flows.recheck import Patience
+from sync.flows.reconcile import Reconcile
+from sync.ports import Lease, PrimaryRows, Read
+from sync.settings import Config, Settings
+from sync.wiring.copying import map_tables, worker_name
+
+_MB = 1 << 20
+_READS_AT_ONCE = 8
+_LANES_A_TURN = 3
+
+
+class BothKeys:
+    """Single keys of one table on both sides; `reconcile` is None where nothing is to be repaired."""
+
+    def __init__(self, cells: Cells, rows: KeyRows, target: TargetKeys, reconcile: Reconcile | None, table: TableMap) -> None:
+        self._cells, self._rows, self._target, self._reconcile, self._table = cells, rows, target, reconcile, table
+
+    def of_source(self, raw: Raw) -> Key:
+        """The key of raw cells; without canonical bytes where the target cannot hold it."""
+        cells = tuple(cell or b"" for cell in raw)
+        try:
+            return self._cells.key_of(cells)
+        except (WriteRefused, Reject):
+            partition = cells[: len(self._table.source.partition_key)]
+            return Key(self._table.name, cells, b"", int(Murmur3Token.from_key(routing_key(partition)).value))
+
+    def of_target(self, canonical: bytes) -> Key:
+        """The key of canonical bytes. Raises ValueError where the source cannot be asked for it."""
+        try:
+            return self._cells.known_key(canonical, None, self._target.values)
+        except WriteRefused as error:
+            raise ValueError(str(error)) from None
+
+    def look(self, keys: Sequence[Key]) -> list[TargetRow]:
+        """What the target holds of each key."""
+        return self._target.look(keys)
+
+    def read(self, keys: Sequence[Key]) -> list[Read | str]:
+        """What the source holds of each key, or why that could not be read."""
+        return self._rows.read_each(keys)
+
+    def restamp(self, keys: Sequence[Key]) -> int:
+        """Give rows their token."""
+        return self._target.stamp(keys)
+
+    def repair(self, keys: Sequence[Key]) -> dict[Key, str]:
+        """Reconcile keys as after a write that is not known to have arrived; why it failed, where it did."""
+        assert self._reconcile is not None, "nobody asked for a repair"
+        failed = {key: "the target cannot hold this key" for key in keys if not key.canonical}
+        able = [key for key in keys if key.canonical]
+        self._target.request_recheck(able)
+        self._reconcile.keys(able, failed.__setitem__)
+        return failed
+
+
+class _Digests:
+    """The target's digests; a connection that breaks raises TargetUnavailable."""
+
+    def __init__(self, digests: TargetDigests) -> None:
+        self._digests = digests
+
+    def digest(self, tokens: TokenRange) -> Digest:
+        with target_errors():
+            return self._digests.digest(tokens)
+
+    def hashes(self, tokens: TokenRange) -> dict[bytes, bytes]:
+        with target_errors():
+            return self._digests.hashes(tokens)
+
+
+class _Ranges:
+    """The ledger as a lane has it: it knows the tables."""
+
+    def __init__(self, checks: Checks, tables: dict[str, TableMap]) -> None:
+        self._checks, self._tables = checks, tables
+        self.claim, self.renew, self.give_back = checks.claim, checks.renew, checks.give_back
+        self.fail, self.split, self.cut = checks.fail, checks.split, checks.cut
+
+    def done(self, lease: Lease, checked: Checked) -> None:
+        self._checks.done(lease, checked, self._tables[lease.table])
+
+
+@dataclass(frozen=True, slots=True)
+class _Job:
+    """What all lanes of a worker share."""
+
+    settings: Settings
+    config: Config
+    cassandra: Cassandra
+    tables: dict[str, TableMap]
+    repairs: dict[str, bool]
+    pool: Pool | None
+    executor: Executor
+    turn: Semaphore
+
+
+def check_job(settings: Settings, config: Config, runs: list[int], stopped: Callable[[], bool]) -> int:
+    """What one worker process does for these runs; how many ranges it finished. Opens and closes all its connections."""
+    return patiently(lambda: _check_job(settings, config, runs, stopped), stopped)
+
+
+def _check_job(settings: Settings, config: Config, runs: list[int], stopped: Callable[[], bool]) -> int:
+    with ExitStack() as stack:
+        with closing(connect(settings, autocommit=True)) as connection:
+            checks = Checks(connection, config.backfill.lease_seconds)
+            repairs = checks.open_passes(runs)
+            if not checks.work_left(runs):
+                return 0
+            cassandra = stack.enter_context(open_cassandra(settings, config.backfill.request_timeout_seconds))
+            tables = map_tables(cassandra, connection, settings, config, list(repairs))
+        pool = stack.enter_context(closing(open_pool(settings, config.backfill.streams))) if any(repairs.values()) else None
+        executor = stack.enter_context(ThreadPoolExecutor(_READS_AT_ONCE))
+        job = _Job(settings, config, cassandra, tables, repairs, pool, executor, Semaphore(config.backfill.streams))
+
+        def work(owner: str, stop: Callable[[], bool]) -> int:
+            with _open_lane(job) as lane:
+                return check_ranges(lane, runs, owner, stop)
+
+        return in_lanes(work, _LANES_A_TURN * config.backfill.streams, worker_name(), stopped)
+
+
+@contextmanager
+def _open_lane(job: _Job) -> Iterator[CheckLane]:
+    tuning, drift = job.config.backfill, job.config.drift
+    with closing(connect(job.settings, autocommit=True)) as connection:
+        ranges = _Ranges(Checks(connection, tuning.lease_seconds), job.tables)
+        patience = Patience(drift.tries, drift.grace_seconds)
+
+        @cache
+        def sides(name: str) -> Sides:
+            return _sides(job, connection, job.tables[name])
+
+        yield CheckLane(ranges, sides, job.repairs.__getitem__, patience, drift.range_rows, job.turn, tuning.lease_seconds)
+
+
+def _sides(job: _Job, connection: Connection, table: TableMap) -> Sides:
+    encoder = RowEncoder(table, 0)
+    reader = RangeReader(job.cassandra.raw, table.source, encoder.columns, int(job.config.backfill.page_mb * _MB))
+    digests = _Digests(TargetDigests(connection, table, encoder))
+    return Sides(reader, digests, cache(lambda: _both_keys(job, connection, table, encoder)), encoder)
+
+
+def _both_keys(job: _Job, connection: Connection, table: TableMap, encoder: RowEncoder) -> BothKeys:
+    """The keys of one table on both sides."""
+    cells = Cells(job.cassandra.session, table.source, encoder)
+    serial = job.config.options(table.name).lightweight_transactions
+    rows = KeyRows(job.cassandra, table.source, encoder.columns, job.config.dual_write.primary_timeout_seconds, serial)
+    reconcile = _reconcile(job, table, encoder, rows) if job.repairs[table.name] else None
+    return BothKeys(cells, rows, TargetKeys(connection, table, encoder), reconcile, table)
+
+
+def _reconcile(job: _Job, table: TableMap, encoder: RowEncoder, rows: KeyRows) -> Reconcile:
+    assert job.pool is not None
+    tuning = job.config.dual_write
+    counters = any(c.type.name == "counter" for c in table.source.columns)
+    serial = job.config.options(table.name).lightweight_transactions
+    primary: PrimaryRows = (
+        rows if counters else SourceRows(job.cassandra, table.source, tuning.primary_timeout_seconds, serial)
+    )
+    return Reconcile(Settling(job.pool, table, encoder, tuning.writer_lease_seconds), primary, job.executor)

@@ -1,0 +1,186 @@
+"""`sync drift-report`: plan, stamp, watch, search, report."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sync.adapters.cassandra import search as source_search
+from sync.adapters.cassandra.cells import Cells
+from sync.adapters.cassandra.connect import Cassandra, open_cassandra
+from sync.adapters.cassandra.key_rows import KeyRows
+from sync.adapters.postgres import indexes, passes
+from sync.adapters.postgres.checks import Checks
+from sync.adapters.postgres.connect import Connection, connect
+from sync.adapters.postgres.digests import TargetDigests
+from sync.adapters.postgres.indexes import Build
+from sync.adapters.postgres.keys import TargetKeys
+from sync.adapters.postgres.passes import ClosedRun
+from sync.adapters.queue import CHECK_JOB, Doorbell, redis_connection
+from sync.core.drift_report import next_step, table_report
+from sync.core.encode.rows import RowEncoder
+from sync.core.mutations import Key
+from sync.core.rows import TableMap
+from sync.errors import PreflightError, WorkFailed
+from sync.flows.backfill import OwnWorkers, Supervisor
+from sync.ports import Progress
+from sync.settings import Config, Settings
+from sync.wiring.backfill import Plan
+from sync.wiring.checking import BothKeys
+from sync.wiring.drift_values import add_values, shown_finding
+from sync.wiring.verify import SEED, TOP, compare_searches
+
+_STAMPED_AT_ONCE = 1000
+_SCHEMA = "SELECT to_regclass('sync.drift_pass') IS NOT NULL"
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What the report is to do besides looking."""
+
+    repair: bool = False
+    searches: int = 0
+    show_values: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Show:
+    """How the progress reaches the user."""
+
+    progress: Callable[[list[Progress]], None]
+    build: Callable[[Build], None]
+    step: Callable[[str], None]
+
+
+def run_drift(settings: Settings, config: Config, plan: Plan, asked: Asked, own: OwnWorkers, show: Show) -> dict[str, Any]:
+    """One pass over these tables; the report. Raises KeyboardInterrupt after the workers have let go."""
+    bell = Doorbell(redis_connection(settings), CHECK_JOB)
+    runs = begin_pass(settings, config, plan, asked.repair, show)
+
+    @contextmanager
+    def opened() -> Iterator[Checks]:
+        with closing(connect(settings, autocommit=True)) as connection:
+            yield Checks(connection, config.backfill.lease_seconds)
+
+    Supervisor(opened, bell, own, show.progress).watch(runs)
+    return close_pass(settings, config, plan, runs, asked)
+
+
+def begin_pass(settings: Settings, config: Config, plan: Plan, repair: bool, show: Show) -> list[int]:
+    """Give every row its token, see to the index on it, and begin: the runs."""
+    with open_checks(settings, config) as checks:
+        for table in plan.tables:
+            indexes.add_sync_columns(checks.connection, table)
+        strays = [table for table in plan.tables if _without_token(checks.connection, table)]
+        if strays:
+            with open_cassandra(settings) as cassandra:  # which takes a while: only where it is needed
+                for table in strays:
+                    stamped = stamp_strays(cassandra, checks.connection, table)
+                    show.step(f"{table.name}: {stamped:,} rows had no token; they got theirs, and are checked")
+        copying = [table.name for table in plan.tables if table.name in plan.unfinished]
+        if copying:
+            show.step(f"{', '.join(copying)}: the backfill is not finished; what it has not copied yet is missing")
+        indexes.build_missing(settings, [t for t in plan.tables if t.name not in copying], show.build)
+        begun = checks.work_begun(plan.ranges)
+        if begun:
+            show.step(f"going on with the pass that was stopped: {begun} ranges have their verdict already")
+        return checks.begin_pass(plan.ranges, repair)
+
+
+@contextmanager
+def open_checks(settings: Settings, config: Config) -> Iterator[Checks]:
+    """The ledger. Raises PreflightError where the state schema has no place for drift reports."""
+    with closing(connect(settings, autocommit=True)) as connection:
+        if connection.execute(_SCHEMA).fetchone() != (True,):
+            raise PreflightError("the target's schema `sync` is missing or older: run `sync schema apply` first")
+        yield Checks(connection, config.backfill.lease_seconds)
+
+
+def stamp_strays(cassandra: Cassandra, connection: Connection, table: TableMap) -> int:
+    """Give rows that somebody wrote by hand the token that their key has; how many."""
+    encoder = RowEncoder(table, 0)
+    target = TargetKeys(connection, table, encoder)
+    keys = _key_maker(cassandra, table, encoder, target)
+    stamped = left = 0
+    while found := target.without_token(_STAMPED_AT_ONCE, left):
+        able = []
+        for canonical in found:
+            try:
+                able.append(keys(canonical))
+            except ValueError:
+                left += 1  # it stays without a token, and the report says so
+        stamped += target.stamp(able) if able else 0
+    return stamped
+
+
+def _key_maker(cassandra: Cassandra, table: TableMap, encoder: RowEncoder, target: TargetKeys) -> Callable[[bytes], Key]:
+    cells = Cells(cassandra.session, table.source, encoder)
+    rows = KeyRows(cassandra, table.source, encoder.columns, 10)
+    return BothKeys(cells, rows, target, None, table).of_target
+
+
+def close_pass(settings: Settings, config: Config, plan: Plan, runs: list[int], asked: Asked) -> dict[str, Any]:
+    """The report. Its figures are summed, checked, and recorded in the transaction that closes its runs."""
+    tables = {table.name: table for table in plan.tables}
+    search = _searches(settings, plan.tables, asked.searches) if asked.searches else []
+    with open_checks(settings, config) as checks:
+        connection = checks.connection
+        with connection.transaction():
+            closed = passes.hold_runs(connection, runs)
+            if not closed:
+                raise WorkFailed("another drift report has closed this pass meanwhile: `sync drift-report --history` has it")
+            report = {**_summed(connection, closed, tables), "search": search}
+            number, finished = passes.close_runs(connection, runs, report, _began(closed))
+        for table, run in zip(report["tables"], closed, strict=True):
+            table["findings"] = [shown_finding(found) for found in run.findings]
+    if asked.show_values:
+        add_values(settings, tables, closed, report)
+    return {"pass": number, **report, "started_at": _began(closed).isoformat(), "finished_at": finished.isoformat()}
+
+
+def _began(closed: list[ClosedRun]) -> datetime:
+    return min(run.started_at for run in closed)
+
+
+def _summed(connection: Connection, closed: list[ClosedRun], tables: dict[str, TableMap]) -> dict[str, Any]:
+    found = []
+    for run in closed:
+        strays = _without_token(connection, tables[run.table])
+        table = table_report(run.table, run.ranges, strays, run.seconds)
+        found.append({**table, "checking_seconds": round(run.checking_seconds, 3), "run": run.run})
+    return {"clean": all(t["clean"] for t in found), "tables": found, "search": [], "next_step": next_step(found)}
+
+
+def _without_token(connection: Connection, table: TableMap) -> int:
+    return TargetDigests(connection, table, RowEncoder(table, 0)).strays()
+
+
+def _searches(settings: Settings, tables: list[TableMap], count: int) -> list[dict[str, Any]]:
+    found = []
+    with open_cassandra(settings) as cassandra, closing(connect(settings, autocommit=True)) as connection:
+        for table in tables:
+            rows = source_search.sample_rows(cassandra.session, table.source, count, SEED)
+            for verdict in compare_searches(cassandra, connection, table, rows):
+                found.append({**verdict.figures(), "k": TOP})
+    return found
+
+
+def list_passes(settings: Settings, config: Config, limit: int) -> list[dict[str, Any]]:
+    """The recorded passes, the newest first."""
+    with open_checks(settings, config) as checks:
+        return [_pass(row) for row in passes.history(checks.connection, limit)]
+
+
+def _pass(row: dict[str, Any]) -> dict[str, Any]:
+    tables = [{n: t[n] for n in ("table", "clean", "ranges", "rows", "repaired")} for t in row["report"]["tables"]]
+    return {
+        "pass": row["id"],
+        "clean": row["clean"],
+        "repaired": row["repaired"],
+        "started_at": row["started_at"].isoformat(),
+        "finished_at": row["finished_at"].isoformat(),
+        "tables": tables,
+    }
