@@ -60,10 +60,13 @@ def check_writers(plan: Plan, expected: int | None) -> None:
 
 
 class Progressing:
-    """Turns the ledger's figures into lines: ranges, rows, rows/s, time left, rejects, failures per table."""
+    """Turns the ledger's figures into lines: ranges, rows, rows/s, time left, and what is wrong, per table.
 
-    def __init__(self, block: Status) -> None:
-        self._block, self._rates = block, dict[str, Rate]()
+    `words` are for the rows that were not copied or are not the same, for rejects, and for ranges that failed.
+    """
+
+    def __init__(self, block: Status, words: tuple[str, str, str] = ("already there", "rejected", "ranges failed")) -> None:
+        self._block, self._words, self._rates = block, words, dict[str, Rate]()
 
     def show(self, progress: list[Progress]) -> None:
         """Draw the present state."""
@@ -73,7 +76,7 @@ class Progressing:
         rate = self._rates.setdefault(p.table, Rate()).add(p.rows_read)
         left = p.rows_read / p.done * (p.total - p.done) / rate if p.done and rate else None
         text = f"{p.table}: {p.done}/{p.total} ranges, {p.rows_read:,} rows, {rate:,.0f} rows/s, {duration(left)} left"
-        for count, what in ((p.rows_stale, "already there"), (p.rows_rejected, "rejected"), (p.failed, "ranges failed")):
+        for count, what in zip((p.rows_stale, p.rows_rejected, p.failed), self._words, strict=True):
             text += f", {count:,} {what}" if count else ""
         return text + (f" ({p.error})" if p.error else "")
 

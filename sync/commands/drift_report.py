@@ -9,17 +9,19 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from sync.commands.backfill import Progressing
 from sync.commands.context import load
 from sync.commands.drift_text import as_csv, show_history, show_report
-from sync.console import Rate, Status, duration, out, print_json, say, status
-from sync.errors import Interrupted, PreflightError, SettingsError
-from sync.ports import Progress
+from sync.console import out, print_json, say, status
+from sync.errors import Interrupted, SettingsError
+from sync.report import html
 from sync.settings import Config, Settings
 from sync.wiring.backfill import make_plan
 from sync.wiring.drift import Asked, Show, list_passes, run_drift
 from workers.pool import Pool
 
 _MOST_PASSES = 50
+_WORDS = ("differ", "rejected", "ranges unknown")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -51,7 +53,7 @@ def drift_report(args: argparse.Namespace, settings: Settings, config: Config) -
         plan = make_plan(settings, config, args.table)
         asked = Asked(args.repair, args.sample_search, args.show_values)
         with status() as block:
-            show = Show(Checking(block).show, lambda b: block.update([f"index {b.index}: {b.phase}"]), say)
+            show = Show(Progressing(block, _WORDS).show, lambda b: block.update([f"index {b.index}: {b.phase}"]), say)
             return run_drift(settings, config, plan, asked, pool, show)
     except KeyboardInterrupt:
         raise Interrupted("stopped; what is checked stays. Go on with: sync " + " ".join(sys.argv[1:])) from None
@@ -59,41 +61,13 @@ def drift_report(args: argparse.Namespace, settings: Settings, config: Config) -
         pool.stop()
 
 
-class Checking:
-    """Turns the ledger's figures into lines: ranges, rows, rows/s, time left, what was found."""
-
-    def __init__(self, block: Status) -> None:
-        self._block, self._rates = block, dict[str, Rate]()
-
-    def show(self, progress: list[Progress]) -> None:
-        """Draw the present state."""
-        self._block.update([self._line(p) for p in progress], final=all(p.done == p.total for p in progress))
-
-    def _line(self, p: Progress) -> str:
-        rate = self._rates.setdefault(p.table, Rate()).add(p.rows_read)
-        left = p.rows_read / p.done * (p.total - p.done) / rate if p.done and rate else None
-        text = f"{p.table}: {p.done}/{p.total} ranges, {p.rows_read:,} rows, {rate:,.0f} rows/s, {duration(left)} left"
-        for count, what in ((p.rows_stale, "differ"), (p.rows_rejected, "rejected"), (p.failed, "ranges unknown")):
-            text += f", {count:,} {what}" if count else ""
-        return text + (f" ({p.error})" if p.error else "")
-
-
 def _renderer(form: str) -> Callable[[dict[str, Any]], str] | None:
     """What makes text of a report; None for the table, which goes through the console. Asked for before the work is done."""
     if form == "json":
         return lambda report: json.dumps(report, default=str, ensure_ascii=False) + "\n"
     if form == "html":
-        return _html_renderer()
+        return html.render
     return as_csv if form == "csv" else None
-
-
-def _html_renderer() -> Callable[[dict[str, Any]], str]:
-    try:
-        from sync.report.html import render  # type: ignore[import-untyped, unused-ignore]
-    except ImportError:
-        raise PreflightError("this installation has no HTML reports") from None
-    made: Callable[[dict[str, Any]], str] = render
-    return made
 
 
 def _table_text(report: dict[str, Any]) -> str:
