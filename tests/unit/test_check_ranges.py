@@ -245,14 +245,18 @@ def test_a_range_of_too_many_rows_is_cut_between_partitions() -> None:
     assert max(c.rows.source for c in ledger.done_with) <= 10 + 3
 
 
-def test_rows_of_one_token_stay_together() -> None:
-    """Would break: a cut between two rows of one token: the second one is in no range."""
-    rows = dict.fromkeys(range(1, 41), "x")
-    for page_rows in (1, 2, 3, 5):
-        ledger = check(World(rows, {**rows, 17: "y"}, page_rows, share=4), range_rows=2)
-        assert len(ledger.done_with) > 3
-        assert sum(c.rows.source for c in ledger.done_with) == sum(c.rows.target for c in ledger.done_with) == 40
-        assert [number_of(j.key) for c in ledger.done_with for j in c.kept] == [17]
+@given(st.integers(1, 60), st.integers(1, 5), st.integers(1, 7), st.integers(1, 12), st.integers(1, 60))
+def test_partitions_of_several_rows_are_never_divided(
+    rows: int, share: int, page_rows: int, range_rows: int, odd: int
+) -> None:
+    """Would break: a cut between two rows of one token: some are in no range, or in two; or no cut where pages never fit."""
+    source: Rows = dict.fromkeys(range(1, rows + 1), "x")
+    target = {n: v for n, v in source.items() if n != odd}  # only the stream of the source knows of a missing row
+    ledger = check(World(source, target, page_rows, share=share), range_rows=range_rows)
+    assert sum(c.rows.source for c in ledger.done_with) == rows
+    assert sum(c.rows.target for c in ledger.done_with) == len(target)
+    assert [number_of(j.key) for c in ledger.done_with for j in c.kept] == [odd] * (odd <= rows)
+    assert max(c.rows.source for c in ledger.done_with) < range_rows + page_rows + share, "invariant 7"
 
 
 def test_a_target_of_far_too_many_rows_is_split() -> None:
