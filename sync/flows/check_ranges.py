@@ -203,8 +203,8 @@ def _read(lane: CheckLane, lease: Lease, sides: Sides, kept: _Kept, found: Range
         kept.tick()
         if not page.count:
             continue
-        if found.count >= lane.range_rows and found.last_token < page.first_token:
-            return lane.ranges.cut(lease, found.last_token)
+        if found.count >= lane.range_rows and (end := found.cut_before(page.first_token)) is not None:
+            return lane.ranges.cut(lease, end)
         found.add(page)
     return lease
 

@@ -26,8 +26,8 @@ PageEncoder = Callable[[bytes, int, int], list[bytes]]
 """(data, offset, rows) → pieces of COPY data."""
 PageDigest = Callable[[bytes, int, int], tuple[int, int, int]]
 """(data, offset, rows) → count of rows, sums of the upper and of the lower halves of their hashes."""
-PageHashes = Callable[[bytes, int, int], tuple[list[bytes], list[bytes], int, int]]
-"""(data, offset, rows) → the rows' hashes, their raw keys with the cells' lengths, where the last row begins and ends."""
+PageHashes = Callable[[bytes, int, int], tuple[list[bytes], list[bytes], list[bytes], int]]
+"""(data, offset, rows) → the rows' hashes, raw keys with their cells' lengths, and tokens; and where the last row ends."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,14 +211,14 @@ def _generate_hashes(encoders: tuple[Encoder, ...], keys: int) -> PageHashes:
     names: dict[str, object] = {"md5": md5}
     before = [
         "def make(data, at, rows):",
-        " hashes = []; keep = hashes.append; keys = []; note = keys.append; row = at",
+        " hashes = []; keep = hashes.append; keys = []; note = keys.append; tokens = []; place = tokens.append",
         " for _ in range(rows):",
-        "  row = at",
         *_skip(8),
+        "  place(data[at - 8:at])",
         "  start = key = at; out = []; add = out.append",
     ]
     row = _columns(encoders, names, {keys - 1: "  note(data[key:at])"})
-    after = ["  keep(md5(b''.join(out)).digest())", " return hashes, keys, row, at"]
+    after = ["  keep(md5(b''.join(out)).digest())", " return hashes, keys, tokens, at"]
     hashes: PageHashes = _compiled([*before, *row, *after], names)  # type: ignore[assignment]
     return hashes
 
