@@ -70,7 +70,7 @@ def _more(total: int, shown: int) -> str:
         return ""
     return (
         f'<p class="more">The first {number(shown)} of {number(total)} are shown. '
-        "<code>sync drift-report --format csv --output findings.csv</code> writes the others, too; "
+        "<code>sync drift-report --format csv --output findings.csv</code> writes up to 10,000 of a table; "
         "<code>--table</code> looks at one table alone.</p>"
     )
 
