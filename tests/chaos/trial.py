@@ -45,6 +45,8 @@ WRITER = (
     "write.before_mark",
     "aside.before_mark",
     "aside.marked",
+    "aside.before_record",
+    "aside.recorded",
 )
 WORKER = (
     "drain.leased",
@@ -56,6 +58,10 @@ WORKER = (
     "sweep.before_ring",
 )
 ASIDE = ("aside.before_mark", "aside.marked")
+RECORD = ("aside.before_record", "aside.recorded")
+"""Where a writer that accepts writes without a journal records them. What dies with it is found by a full comparison (rule 31)."""
+SLOT_SECONDS = 0.002
+"""A stamp made without the journal may be so far ahead of the clock, and another writer's stamp does not know of it."""
 POINTS = (*WRITER, *WORKER)
 """Every step of the protocol at which a process may die."""
 CUT = "connections cut"
@@ -87,6 +93,7 @@ class Arena:
         self.folder = place.commands.folder
         self.config: Config = load_config(self.folder / "sync.toml")
         self.settings = {k.lower(): v for k, v in {**environment(place.settings), **redis_of(place)}.items()}
+        (self.folder / "accept.toml").write_text(TOML.replace('"refuse"', '"accept"'))
         (self.folder / "queued.toml").write_text(f'{TOML}queued = ["{TABLE}"]\n')
         prepare(place.settings, self.config, TABLE)
         self.table = Table(place.cassandra, place.settings, self.config, TABLE)
@@ -128,7 +135,7 @@ class Arena:
         stop = threading.Event()
         with ThreadPoolExecutor(2) as pool:
             drains = pool.submit(self._drain_now_and_then, stop, random.Random(rng.random()), point in WRITER or point == CUT)
-            cuts = pool.submit(self._cut, stop, random.Random(rng.random())) if point == CUT or point in ASIDE else None
+            cuts = pool.submit(self._cut, stop, random.Random(rng.random())) if point in (CUT, *ASIDE, *RECORD) else None
             with self._child(point, rng, keys, record) as code:
                 own.run(15)
             stop.set()
@@ -138,7 +145,9 @@ class Arena:
         self._drain_all()
         own.primary.land()
         self._drain_all()
-        ops = own.ops + recorded(record)
+        if point in RECORD:
+            self._repair(keys)
+        ops = own.ops + recorded(record, SLOT_SECONDS if point in RECORD else 0.0)
         for key in keys:
             self._judge(verdict, key, [op for k, op in ops if k == key])
         record.unlink(missing_ok=True)
@@ -149,13 +158,14 @@ class Arena:
             return self.child("sweep", {point: f"kill:{rng.randint(1, 2)}"}, seconds=1.5)
         if point in WORKER:
             return self.child("drain", {point: f"kill:{rng.randint(1, 3)}"}, seconds=1.5)
-        aside = point in ASIDE
+        aside = point in (*ASIDE, *RECORD)
         plan = {} if point == CUT else {point: f"kill:{1 if aside else rng.randint(1, 12)}"}
         if aside:
             plan["write.before_commit"] = "sleep:0.05"  # where the connection is cut most often
         more = {"seed": str(rng.random()), "keys": keys, "record": str(record), "writes": 60 if aside else 25}
-        queued = point == "write.before_mark" or (aside and rng.random() < 0.5)
-        return self.child("write", plan, **more, config="queued.toml" if queued else "sync.toml")
+        queued = point == "write.before_mark" or (point in ASIDE and rng.random() < 0.5)
+        config = "accept.toml" if point in RECORD else "queued.toml" if queued else "sync.toml"
+        return self.child("write", plan, **more, config=config)
 
     def _drain_now_and_then(self, stop: threading.Event, rng: random.Random, often: bool) -> None:
         while not stop.wait(rng.uniform(0, 0.2 if often else 1)):
@@ -185,6 +195,17 @@ class Arena:
                 return
             assert time.monotonic() < end, f"intents are left: {self.table.intents()}"
             time.sleep(0.1)
+
+    def _repair(self, keys: list[str]) -> None:
+        """As `sync drift-report --repair` does: each key that differs is looked at again."""
+        for key in (self.table.key(id=UUID(name)) for name in keys):
+            if self.table.source(key) != self.table.target(key):
+                self.table.sql(
+                    "INSERT INTO sync.intent (table_name, key, token, kind, state, version, epoch, owner) "
+                    "VALUES (%s, %s, %s, 'recheck', 'finished', 1, 1, 'drift')",
+                    (TABLE, key.canonical, key.token),
+                )
+        self._drain_all()
 
     def _judge(self, verdict: Verdict, name: str, ops: list[Op]) -> None:
         key = self.table.key(id=UUID(name))
@@ -250,15 +271,15 @@ class Flaky:
         return call
 
 
-def recorded(path: Path) -> list[tuple[str, Op]]:
-    """What the child wrote, from its record."""
+def recorded(path: Path, slack: float = 0.0) -> list[tuple[str, Op]]:
+    """What the child wrote, from its record; `slack` seconds after an answer another write is not yet taken for a later one."""
     found: dict[int, dict[str, Any]] = {}
     for line in path.read_text().splitlines() if path.exists() else []:
         entry = json.loads(line)
         if "kind" in entry:
             found[entry["n"]] = {**entry, "end": FOREVER, "fate": "may"}
         else:
-            found[entry["n"]] |= {"end": entry["at"], "fate": entry["fate"]}
+            found[entry["n"]] |= {"end": entry["at"] + slack, "fate": entry["fate"]}
     return [(e["key"], Op(e["kind"], e["values"], e["at"], e["end"], e["fate"])) for e in found.values()]
 
 
