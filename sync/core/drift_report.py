@@ -88,11 +88,11 @@ def _error(checked: CheckedRange) -> str:
 def _latency(ranges: Iterable[CheckedRange]) -> dict[str, Any]:
     """How long the checks of ranges took, and how long keys that were being written took until both sides were equal."""
     made = [r.figures for r in ranges if r.figures]
-    seconds = sorted(float(f.get("seconds", 0)) for f in made)
+    took = sorted(1000 * float(f.get("seconds", 0)) for f in made)
     return {
-        "range_p50": _quantile(seconds, 0.5),
-        "range_p95": _quantile(seconds, 0.95),
-        "range_max": seconds[-1] if seconds else None,
+        "p50_ms": _quantile(took, 0.5),
+        "p99_ms": _quantile(took, 0.99),
+        "max_ms": took[-1] if took else None,
         "settled": sum(int(f.get("settled", 0)) for f in made),
         "settled_max": max((float(f.get("slowest_settled", 0)) for f in made), default=None),
     }

@@ -18,6 +18,8 @@ State = Literal["clean", "different", "unknown", "repaired"]
 DIFFERENCES = ("missing", "extra", "different")
 TERMS = ("same", "different", "missing", "in_flight", "rejected", "unknown")
 """What the rows read from the source add up from."""
+TIMES = ("p50_ms", "p99_ms", "max_ms")
+"""How long single checks took: half, and 99 in 100, within so many milliseconds, and the longest."""
 _COUNTS = ("source", "target", "extra", *TERMS)
 
 
@@ -129,7 +131,8 @@ def _table(index: int, raw: Mapping[str, Any]) -> Table:
     absent += [f"{name} ranges" for name in counts if whole(ranges.get(name)) is None]
     findings = [_mapping(f) for f in _list(raw.get("findings"))]
     ring = _list(raw.get("ring"))
-    latency = {k: v for k, found in _mapping(raw.get("latency")).items() if (v := real(found)) is not None}
+    times = _mapping(raw.get("latency"))
+    latency = {name: time for name in TIMES if (time := real(times.get(name))) is not None}
     return Table(
         index=index, name=str(raw.get("table") or "unnamed"), rows=rows, ranges=counts, absent=absent, findings=findings,
         findings_total=max(whole(raw.get("findings_total")) or 0, len(findings)), ring=merged(ring),

@@ -113,7 +113,9 @@ def _key(finding: Mapping[str, Any]) -> str:
 
 def _columns(finding: Mapping[str, Any], kind: str) -> str:
     """The columns that differ, with both values where the report has them."""
-    source, target = (side if isinstance(side := finding.get(s), Mapping) else {} for s in ("source", "target"))
+    values = finding.get("values")
+    sides = values if isinstance(values, Mapping) else {}
+    source, target = (side if isinstance(side := sides.get(s), Mapping) else {} for s in ("source", "target"))
     given = finding.get("columns")
     columns = [str(c) for c in given] if isinstance(given, list) else []
     columns = columns or list(dict.fromkeys([*map(str, source), *map(str, target)]))

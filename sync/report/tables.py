@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from sync.report import ring
-from sync.report.figures import TERMS, Report, Table
+from sync.report.figures import TERMS, TIMES, Report, Table
 from sync.report.findings import KINDS
 from sync.report.markup import bar, group, row, section, table
 from sync.report.text import counted, escape, name, number, seconds
@@ -124,7 +124,7 @@ _HEADS = ("Half within", "99 in 100 within", "Longest")
 
 
 def _latency(of: Table, longest: float) -> str:
-    times = [of.latency.get(key) for key in ("p50_ms", "p99_ms", "max_ms")]
+    times = [of.latency.get(key) for key in TIMES]
     texts = ["–" if time is None else _milliseconds(time) for time in times]
     p50, p99, most = (98 * math.log1p(max(time or 0.0, 0.0)) / math.log1p(longest) for time in times)
     drawing = bar(

@@ -124,7 +124,7 @@ def _steps(report: Report) -> Sequence[str]:
         "`sync drift-report --repair` reads every finding's key from the primary again, makes the other side equal, and "
         "checks it once more. Then run `sync drift-report`: a pass with repairs is not a clean one." if wrong else "",
         "`sync drift-report --show-values` adds both values to every finding. They may be private: mind where the file goes."
-        if wrong and not any("source" in f or "target" in f for t in report.tables for f in t.findings) else "",
+        if wrong and not any("values" in f for t in report.tables for f in t.findings) else "",
         "`sync intents` shows the writes that had not settled; rows in flight are asked again in the next pass."
         if report.total("in_flight") else "",
         "`sync rejects` lists the values that the target cannot hold. They need a decision before a cut-over."

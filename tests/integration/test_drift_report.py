@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -125,6 +126,18 @@ def test_for_people_as_csv_and_into_a_file(site: Site) -> None:
     wrong = site.run("drift-report", "--output", "nowhere/found.csv", "--workers", "0")
     assert (wrong.code, wrong.err.count("\n")) == (1, 1)
     assert "nowhere/found.csv: No such file" in wrong.err
+
+
+def test_the_page_shows_what_the_report_holds(site: Site) -> None:
+    """Would break: values that were asked for, or the time that checks took, stand in the report under names the page does not know."""
+    plant(site)
+    done = site.run("drift-report", "--table", "songs", "--show-values", "--format", "html", "--workers", "1")
+    assert done.code == 2, done.err
+    assert "by hand" in done.out
+    assert "song 2" in done.out
+    assert "adds both values to every finding" not in done.out
+    (row,) = re.findall(r'<th role="rowheader" scope="row"><bdi>songs</bdi></th>(.*?)</tr>', done.out)
+    assert len(re.findall(r"[\d.,]+ m?s</div>", row)) == 3, row
 
 
 def test_every_pass_is_recorded(site: Site) -> None:

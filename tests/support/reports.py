@@ -31,7 +31,10 @@ def table(name: str = "songs", size: int = 200_000, parts: int = 256, **changes:
 
 
 def finding(kind: str = "different", key: dict[str, str] | None = None, **more: Any) -> dict[str, Any]:
-    """One finding."""
+    """One finding; `source` and `target` are what `--show-values` adds of a side."""
+    sides = {side: more.pop(side) for side in ("source", "target") if side in more}
+    if sides:
+        more["values"] = {"source": None, "target": None, **sides}
     columns = ["title"] if kind == "different" else []
     versions = {
         "source_version": None if kind == "extra" else BEGAN,

@@ -129,7 +129,7 @@ def test_hostile_values_are_text_everywhere() -> None:
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(
         st.sampled_from(["table", "rows", "ranges", "findings", "ring", "source", "target", "same", "unknown", "kind", "key",
-                         "columns", "start", "end", "verdict", "latency", "p50_ms", "max_ms", "overlap", "k", "note"]), inner),
+                         "columns", "values", "start", "end", "verdict", "latency", "p50_ms", "max_ms", "overlap", "k", "note"]), inner),
     max_leaves=12,
 ))  # fmt: skip
 @settings(max_examples=150, deadline=None)
