@@ -57,8 +57,7 @@ class Doorbell:
 
     def ring(self, runs: list[int], times: int) -> None:
         """Put `times` jobs for these runs on the queue."""
-        for _ in range(times):
-            self._enqueue(self._job, ",".join(map(str, runs)), f"{self._what} {runs}")
+        self._enqueue(self._job, ",".join(map(str, runs)), f"{self._what} {runs}", times)
 
     def ring_reconcile(self, table: str) -> bool:
         """Put a job for a table's intents on the queue, unless one waits there already; whether it rang."""
@@ -72,11 +71,12 @@ class Doorbell:
             return False
         return not waiting
 
-    def _enqueue(self, function: str, argument: str, description: str) -> None:
+    def _enqueue(self, function: str, argument: str, description: str, times: int = 1) -> None:
         for queue in (self._queue, self._json) if self._wants_json() else (self._queue,):
-            queue.enqueue_call(
-                function, args=(argument,), timeout=_JOB_TIMEOUT, result_ttl=60, failure_ttl=3600, description=description
-            )
+            for _ in range(times):
+                queue.enqueue_call(
+                    function, args=(argument,), timeout=_JOB_TIMEOUT, result_ttl=60, failure_ttl=3600, description=description
+                )
 
     def _wants_json(self) -> bool:
         """Whether a worker could not read a job of late: one was started with `--serializer json`, so both forms are rung."""

@@ -16,8 +16,8 @@ from sync.console import out, print_json, say, status
 from sync.errors import Interrupted, SettingsError
 from sync.report import html
 from sync.settings import Config, Settings
-from sync.wiring.backfill import make_plan
-from sync.wiring.drift import Asked, Show, list_passes, run_drift
+from sync.wiring.backfill import Show, make_plan
+from sync.wiring.drift import Asked, list_passes, run_drift
 from workers.pool import Pool
 
 _MOST_PASSES = 50

@@ -8,9 +8,10 @@ from collections.abc import Iterator
 from typing import Any
 
 from sync.console import duration, out, print_table
+from sync.core.drift import FIGURES
+from sync.core.verdicts import FINDINGS
 
 _SHOWN = 20
-_ROWS = ("source", "target", "same", "missing", "extra", "different", "in_flight", "rejected", "unknown")
 _COLUMNS = ("table", "kind", "key", "columns", "source_version", "target_version", "repaired", "error")
 
 
@@ -19,7 +20,7 @@ def show_report(report: dict[str, Any]) -> None:
     seconds = max((t["seconds"] for t in report["tables"]), default=0.0)
     verdict = "Equal" if report["clean"] else "NOT proved equal"
     out.print(f"{verdict} (pass {report['pass']}, {duration(seconds)})", markup=False)
-    header = ("table", *(n.replace("_", " ") for n in _ROWS), "ranges equal", "rows/s")
+    header = ("table", *(n.replace("_", " ") for n in FIGURES), "ranges equal", "rows/s")
     print_table("\nRows", header, [_row(t) for t in report["tables"]])
     _show_findings(report)
     if report["search"]:
@@ -40,14 +41,14 @@ def _show_search(found: list[dict[str, Any]]) -> None:
 def _row(table: dict[str, Any]) -> tuple[object, ...]:
     ranges, rows, seconds = table["ranges"], table["rows"], table["seconds"]
     rate = round(rows["source"] / seconds) if seconds else 0
-    return (table["table"], *(rows[n] for n in _ROWS), f"{ranges['same']}/{ranges['total']}", rate)
+    return (table["table"], *(rows[n] for n in FIGURES), f"{ranges['same']}/{ranges['total']}", rate)
 
 
 def _show_findings(report: dict[str, Any]) -> None:
     found = list(_findings(report))
     if not found:
         return
-    counted = sum(t["rows"][n] for t in report["tables"] for n in ("missing", "extra", "different"))
+    counted = sum(t["rows"][n] for t in report["tables"] for n in FINDINGS)
     print_table(f"\n{counted:,} findings, the first of them", _COLUMNS, found[:_SHOWN])
     for table in report["tables"]:
         for finding in table["findings"][:_SHOWN]:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable
 
 from sync.core.digest import Digest, digest_of_rows, row_hash
-from sync.core.encode.base import INT64, Reject
+from sync.core.encode.base import INT64, Reject, join_cells
 from sync.core.encode.rows import ENCODE_ERRORS, RowEncoder, read_cells
 from sync.core.rows import Page
 
@@ -48,7 +47,7 @@ class RangeHashes:
         try:
             for row in self._encoder.check_page(page.data, page.offset, page.count):
                 hashes.append(bytes(16) if row.encoded is None else row_hash(row.canonical))
-                keys.append(_packed(row.key))
+                keys.append(join_cells(row.key))
                 tokens.append(INT64.pack(row.token))
                 at = read_cells(page.data, at, 1 + len(self._encoder.columns))[1]
         except struct.error:
@@ -115,10 +114,6 @@ class RangeHashes:
             return self._encoder.canonical_key(raw)
         except Reject:
             return None
-
-
-def _packed(cells: Iterable[bytes | None]) -> bytes:
-    return b"".join(b"\xff\xff\xff\xff" if c is None else len(c).to_bytes(4, "big") + c for c in cells)
 
 
 def _token(packed: bytes) -> int:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 from sync.core.mutations import Key, Mutation
 from sync.errors import TargetUnavailable, WriteRefused
@@ -48,16 +48,16 @@ class WrappedWrite:
                 raise WriteRefused(f"{key.table}: the journal in Postgres is away ({away}); nothing was written") from None
             return key, None
 
-    def _mark_all(self, intents: list[tuple[Key, Intent | None]], state: str, error: str) -> None:
+    def _mark_all(self, intents: list[tuple[Key, Intent | None]], state: Literal["finished", "unsure"], error: str) -> None:
         for key, intent in intents:
             if intent is None:
                 self.aside.unrecorded(self.journal, Mutation("recheck", key, {}), self.aside.stamp(key), "finished")
                 continue
             try:
-                self.journal.mark([intent], "finished" if state == "finished" else "unsure", error)
+                self.journal.mark([intent], state, error)
                 self.aside.left(key.table)
             except TargetUnavailable as away:
-                self.aside.later(self.journal, intent, "finished" if state == "finished" else "unsure", str(away))
+                self.aside.later(self.journal, intent, state, str(away))
 
     def _reconcile(self, keys: Sequence[Key]) -> None:
         try:

@@ -11,11 +11,12 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from sync.core.ring import TokenRange, check_whole_ring
+from sync.core.verdicts import FINDINGS
 from sync.report.ring import Segment, merged
 from sync.report.text import counted, listed, number
 
 State = Literal["clean", "different", "unknown", "repaired"]
-DIFFERENCES = ("missing", "extra", "different")
+
 TERMS = ("same", "different", "missing", "in_flight", "rejected", "unknown")
 """What the rows read from the source add up from."""
 TIMES = ("p50_ms", "p99_ms", "max_ms")
@@ -53,13 +54,13 @@ class Table:
     @property
     def differences(self) -> int:
         """Keys that differ: as counted, or as named where more are named than counted."""
-        named = sum(1 for finding in self.findings if finding.get("kind") in DIFFERENCES)
-        return max(named, sum(self.rows[kind] for kind in DIFFERENCES))
+        named = sum(1 for finding in self.findings if finding.get("kind") in FINDINGS)
+        return max(named, sum(self.rows[kind] for kind in FINDINGS))
 
     @property
     def not_known(self) -> bool:
         """Whether something of this table was not read, or what is said of it contradicts itself."""
-        named = any(finding.get("kind") not in DIFFERENCES for finding in self.findings)
+        named = any(finding.get("kind") not in FINDINGS for finding in self.findings)
         return bool(named or self.rows["unknown"] or self.ranges["unknown"] or self.problems)
 
     @property
@@ -154,7 +155,7 @@ def _problems(rows: Mapping[str, int], ranges: Mapping[str, int], absent: Sequen
     if not absent and ranges["total"] != ranges["same"] + ranges["different"] + ranges["unknown"]:
         found.append("The ranges do not add up: " + " + ".join(number(ranges[k]) for k in list(ranges)[1:])
                      + f" is not {number(ranges['total'])}.")  # fmt: skip
-    if ranges["different"] and not any(rows[kind] for kind in DIFFERENCES):
+    if ranges["different"] and not any(rows[kind] for kind in FINDINGS):
         found.append(f"{counted(ranges['different'], 'range')} differ, and no row of theirs is counted as a difference.")
     return found
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sync.report.figures import DIFFERENCES, Report, Table
+from sync.core.verdicts import FINDINGS
+from sync.report.figures import Report, Table
 from sync.report.text import counted, escape, listed, name, number, prose
 
 _SIGNS = {
@@ -50,7 +51,7 @@ def _clean(report: Report) -> list[str]:
 
 
 def _different(report: Report) -> list[str]:
-    counts = [(kind, report.total(kind)) for kind in DIFFERENCES]
+    counts = [(kind, report.total(kind)) for kind in FINDINGS]
     parts = [f"{number(count)} {kind}" for kind, count in counts if count]
     wrong = [name(t.name) for t in report.tables if t.differences]
     of = wrong[0] if len(wrong) == 1 else f"{number(len(wrong))} of {counted(len(report.tables), 'table')}"
@@ -84,7 +85,7 @@ def _repaired(report: Report) -> list[str]:
 
 def in_words(table: Table) -> str:
     """The verdict on one table."""
-    parts = [f"{number(table.rows[kind])} {kind}" for kind in DIFFERENCES if table.rows[kind]]
+    parts = [f"{number(table.rows[kind])} {kind}" for kind in FINDINGS if table.rows[kind]]
     if table.differences and not parts:
         parts = [counted(table.differences, "difference")]
     unread = [counted(n, noun) for n, noun in ((table.rows["unknown"], "row"), (table.ranges["unknown"], "range")) if n]

@@ -10,7 +10,6 @@ from types import TracebackType
 from typing import Any
 
 from sync.adapters.cassandra.cells import Cells
-from sync.adapters.cassandra.rows import SourceRows
 from sync.adapters.postgres import indexes
 from sync.adapters.postgres.catalogue import regclass
 from sync.adapters.postgres.journal import Journal
@@ -31,7 +30,7 @@ from sync.stores.cql import CqlStore
 from sync.stores.postgres import PostgresStore
 from sync.stores.process import Process
 from sync.stores.wrapped import Describe, WrappedStore
-from sync.wiring.copying import map_tables
+from sync.wiring.copying import map_tables, rows_by_key
 
 log = logging.getLogger(__name__)
 _MANY_AT_ONCE = 8
@@ -160,11 +159,10 @@ class DualWriteStore:
                 indexes.add_sync_columns(connection, mapped)  # writers come before the first backfill (rule 3)
         self._mapped[table] = mapped
         encoder = RowEncoder(mapped, 0)
-        cassandra, tuning = self._source.cassandra, self._config.dual_write
+        cassandra = self._source.cassandra
         cells = Cells(cassandra.session, source, encoder)
         journal = Journal(self._target.pool, mapped, encoder, self._registration.writer, self._registration.breaker)
-        serial = self._config.options(table).lightweight_transactions
-        rows = SourceRows(cassandra, source, tuning.primary_timeout_seconds, serial)
+        rows = rows_by_key(cassandra, source, self._config)
         return cells, ForwardWrite(journal, rows, self._registration, self._config.mode(table))
 
 

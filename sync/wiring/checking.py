@@ -9,13 +9,10 @@ from dataclasses import dataclass
 from functools import cache
 from threading import Semaphore
 
-from cassandra.metadata import Murmur3Token
-
-from sync.adapters.cassandra.cells import Cells, routing_key
+from sync.adapters.cassandra.cells import Cells
 from sync.adapters.cassandra.connect import Cassandra, open_cassandra
 from sync.adapters.cassandra.key_rows import KeyRows
 from sync.adapters.cassandra.pages import RangeReader
-from sync.adapters.cassandra.rows import SourceRows
 from sync.adapters.postgres.checks import Checks
 from sync.adapters.postgres.connect import Connection, connect
 from sync.adapters.postgres.digests import TargetDigests
@@ -39,7 +36,7 @@ from sync.flows.recheck import Patience
 from sync.flows.reconcile import Reconcile
 from sync.ports import Lease, PrimaryRows, Read
 from sync.settings import Config, Settings
-from sync.wiring.copying import map_tables, worker_name
+from sync.wiring.copying import map_tables, rows_by_key, worker_name
 
 _MB = 1 << 20
 _READS_AT_ONCE = 8
@@ -49,8 +46,8 @@ _LANES_A_TURN = 3
 class BothKeys:
     """Single keys of one table on both sides; `reconcile` is None where nothing is to be repaired."""
 
-    def __init__(self, cells: Cells, rows: KeyRows, target: TargetKeys, reconcile: Reconcile | None, table: TableMap) -> None:
-        self._cells, self._rows, self._target, self._reconcile, self._table = cells, rows, target, reconcile, table
+    def __init__(self, cells: Cells, rows: KeyRows, target: TargetKeys, reconcile: Reconcile | None) -> None:
+        self._cells, self._rows, self._target, self._reconcile = cells, rows, target, reconcile
 
     def of_source(self, raw: Raw) -> Key:
         """The key of raw cells; without canonical bytes where the target cannot hold it."""
@@ -58,8 +55,7 @@ class BothKeys:
         try:
             return self._cells.key_of(cells)
         except (WriteRefused, Reject):
-            partition = cells[: len(self._table.source.partition_key)]
-            return Key(self._table.name, cells, b"", int(Murmur3Token.from_key(routing_key(partition)).value))
+            return self._cells.key_without_target(cells)
 
     def of_target(self, canonical: bytes) -> Key:
         """The key of canonical bytes. Raises ValueError where the source cannot be asked for it."""
@@ -180,18 +176,19 @@ def _sides(job: _Job, connection: Connection, table: TableMap) -> Sides:
 def _both_keys(job: _Job, connection: Connection, table: TableMap, encoder: RowEncoder) -> BothKeys:
     """The keys of one table on both sides."""
     cells = Cells(job.cassandra.session, table.source, encoder)
-    serial = job.config.options(table.name).lightweight_transactions
-    rows = KeyRows(job.cassandra, table.source, encoder.columns, job.config.dual_write.primary_timeout_seconds, serial)
+    rows = key_rows(job.cassandra, table, encoder, job.config)
     reconcile = _reconcile(job, table, encoder, rows) if job.repairs[table.name] else None
-    return BothKeys(cells, rows, TargetKeys(connection, table, encoder), reconcile, table)
+    return BothKeys(cells, rows, TargetKeys(connection, table, encoder), reconcile)
 
 
 def _reconcile(job: _Job, table: TableMap, encoder: RowEncoder, rows: KeyRows) -> Reconcile:
     assert job.pool is not None
-    tuning = job.config.dual_write
     counters = any(c.type.name == "counter" for c in table.source.columns)
-    serial = job.config.options(table.name).lightweight_transactions
-    primary: PrimaryRows = (
-        rows if counters else SourceRows(job.cassandra, table.source, tuning.primary_timeout_seconds, serial)
-    )
-    return Reconcile(Settling(job.pool, table, encoder, tuning.writer_lease_seconds), primary, job.executor)
+    primary: PrimaryRows = rows if counters else rows_by_key(job.cassandra, table.source, job.config)
+    return Reconcile(Settling(job.pool, table, encoder, job.config.dual_write.writer_lease_seconds), primary, job.executor)
+
+
+def key_rows(cassandra: Cassandra, table: TableMap, encoder: RowEncoder, config: Config) -> KeyRows:
+    """The source's rows of many keys, read as sync.toml says."""
+    serial = config.options(table.name).lightweight_transactions
+    return KeyRows(cassandra, table.source, encoder.columns, config.dual_write.primary_timeout_seconds, serial)

@@ -12,6 +12,7 @@ from functools import cache
 from sync.adapters.cassandra.catalogue import read_tables
 from sync.adapters.cassandra.connect import Cassandra, open_cassandra
 from sync.adapters.cassandra.pages import RangeReader
+from sync.adapters.cassandra.rows import SourceRows
 from sync.adapters.postgres.catalogue import read_target
 from sync.adapters.postgres.connect import Connection, connect
 from sync.adapters.postgres.ledger import Ledger
@@ -19,7 +20,7 @@ from sync.adapters.postgres.load import Loader
 from sync.adapters.queue import Doorbell, redis_connection
 from sync.core.encode.rows import RowEncoder
 from sync.core.mapping import map_table
-from sync.core.rows import TableMap
+from sync.core.rows import SourceTable, TableMap
 from sync.errors import PreflightError, SyncError
 from sync.flows.copy_ranges import Lane, copy_in_lanes, patiently
 from sync.ports import Lease
@@ -49,6 +50,12 @@ def map_tables(
             raise PreflightError(f"{name}: {next(p.text for p in problems if p.level == 'error')}")
         found[name] = table
     return found
+
+
+def rows_by_key(cassandra: Cassandra, table: SourceTable, config: Config) -> SourceRows:
+    """Single rows of the source, read and written as sync.toml says."""
+    serial = config.options(table.name).lightweight_transactions
+    return SourceRows(cassandra, table, config.dual_write.primary_timeout_seconds, serial)
 
 
 def copy_job(settings: Settings, config: Config, runs: list[int], stopped: Callable[[], bool]) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -11,25 +11,20 @@ from typing import Any
 from sync.adapters.cassandra import search as source_search
 from sync.adapters.cassandra.cells import Cells
 from sync.adapters.cassandra.connect import Cassandra, open_cassandra
-from sync.adapters.cassandra.key_rows import KeyRows
 from sync.adapters.postgres import indexes, passes
 from sync.adapters.postgres.checks import Checks
 from sync.adapters.postgres.connect import Connection, connect
-from sync.adapters.postgres.digests import TargetDigests
-from sync.adapters.postgres.indexes import Build
+from sync.adapters.postgres.digests import count_strays
 from sync.adapters.postgres.keys import TargetKeys
 from sync.adapters.postgres.passes import ClosedRun
 from sync.adapters.queue import CHECK_JOB, Doorbell, redis_connection
 from sync.core.drift_report import next_step, table_report
 from sync.core.encode.rows import RowEncoder
-from sync.core.mutations import Key
 from sync.core.rows import TableMap
-from sync.errors import PreflightError, WorkFailed
+from sync.errors import PreflightError, WorkFailed, WriteRefused
 from sync.flows.backfill import OwnWorkers, Supervisor
-from sync.ports import Progress
 from sync.settings import Config, Settings
-from sync.wiring.backfill import Plan
-from sync.wiring.checking import BothKeys
+from sync.wiring.backfill import Plan, Show
 from sync.wiring.drift_values import add_values, shown_finding
 from sync.wiring.verify import SEED, TOP, compare_searches
 
@@ -44,15 +39,6 @@ class Asked:
     repair: bool = False
     searches: int = 0
     show_values: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Show:
-    """How the progress reaches the user."""
-
-    progress: Callable[[list[Progress]], None]
-    build: Callable[[Build], None]
-    step: Callable[[str], None]
 
 
 def run_drift(settings: Settings, config: Config, plan: Plan, asked: Asked, own: OwnWorkers, show: Show) -> dict[str, Any]:
@@ -74,7 +60,7 @@ def begin_pass(settings: Settings, config: Config, plan: Plan, repair: bool, sho
     with open_checks(settings, config) as checks:
         for table in plan.tables:
             indexes.add_sync_columns(checks.connection, table)
-        strays = [table for table in plan.tables if _without_token(checks.connection, table)]
+        strays = [table for table in plan.tables if count_strays(checks.connection, table)]
         if strays:
             with open_cassandra(settings) as cassandra:  # which takes a while: only where it is needed
                 for table in strays:
@@ -103,23 +89,17 @@ def stamp_strays(cassandra: Cassandra, connection: Connection, table: TableMap) 
     """Give rows that somebody wrote by hand the token that their key has; how many."""
     encoder = RowEncoder(table, 0)
     target = TargetKeys(connection, table, encoder)
-    keys = _key_maker(cassandra, table, encoder, target)
+    cells = Cells(cassandra.session, table.source, encoder)
     stamped = left = 0
     while found := target.without_token(_STAMPED_AT_ONCE, left):
         able = []
         for canonical in found:
             try:
-                able.append(keys(canonical))
-            except ValueError:
+                able.append(cells.known_key(canonical, None, target.values))
+            except (ValueError, WriteRefused):
                 left += 1  # it stays without a token, and the report says so
         stamped += target.stamp(able) if able else 0
     return stamped
-
-
-def _key_maker(cassandra: Cassandra, table: TableMap, encoder: RowEncoder, target: TargetKeys) -> Callable[[bytes], Key]:
-    cells = Cells(cassandra.session, table.source, encoder)
-    rows = KeyRows(cassandra, table.source, encoder.columns, 10)
-    return BothKeys(cells, rows, target, None, table).of_target
 
 
 def close_pass(settings: Settings, config: Config, plan: Plan, runs: list[int], asked: Asked) -> dict[str, Any]:
@@ -137,7 +117,7 @@ def close_pass(settings: Settings, config: Config, plan: Plan, runs: list[int], 
         for table, run in zip(report["tables"], closed, strict=True):
             table["findings"] = [shown_finding(found) for found in run.findings]
     if asked.show_values:
-        add_values(settings, tables, closed, report)
+        add_values(settings, config, tables, closed, report)
     return {"pass": number, **report, "started_at": _began(closed).isoformat(), "finished_at": finished.isoformat()}
 
 
@@ -148,14 +128,10 @@ def _began(closed: list[ClosedRun]) -> datetime:
 def _summed(connection: Connection, closed: list[ClosedRun], tables: dict[str, TableMap]) -> dict[str, Any]:
     found = []
     for run in closed:
-        strays = _without_token(connection, tables[run.table])
+        strays = count_strays(connection, tables[run.table])
         table = table_report(run.table, run.ranges, strays, run.seconds)
         found.append({**table, "checking_seconds": round(run.checking_seconds, 3), "run": run.run})
     return {"clean": all(t["clean"] for t in found), "tables": found, "search": [], "next_step": next_step(found)}
-
-
-def _without_token(connection: Connection, table: TableMap) -> int:
-    return TargetDigests(connection, table, RowEncoder(table, 0)).strays()
 
 
 def _searches(settings: Settings, tables: list[TableMap], count: int) -> list[dict[str, Any]]:

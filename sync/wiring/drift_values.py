@@ -6,7 +6,6 @@ from contextlib import closing
 from typing import Any
 
 from sync.adapters.cassandra.connect import Cassandra, open_cassandra
-from sync.adapters.cassandra.key_rows import KeyRows
 from sync.adapters.postgres.connect import Connection, connect
 from sync.adapters.postgres.keys import TargetKeys
 from sync.adapters.postgres.passes import ClosedRun
@@ -14,7 +13,8 @@ from sync.core.encode.base import Reject
 from sync.core.encode.rows import RowEncoder, show_key
 from sync.core.mutations import Key, unpack_cells
 from sync.core.rows import TableMap
-from sync.settings import Settings
+from sync.settings import Config, Settings
+from sync.wiring.checking import key_rows
 
 
 def shown_finding(found: dict[str, Any]) -> dict[str, Any]:
@@ -30,11 +30,13 @@ def shown_finding(found: dict[str, Any]) -> dict[str, Any]:
     return {**made, "error": found["error"]} if found["error"] else made
 
 
-def add_values(settings: Settings, tables: dict[str, TableMap], closed: list[ClosedRun], report: dict[str, Any]) -> None:
+def add_values(
+    settings: Settings, config: Config, tables: dict[str, TableMap], closed: list[ClosedRun], report: dict[str, Any]
+) -> None:
     """Give each finding of the report what both sides hold now: these values are recorded nowhere."""
     with open_cassandra(settings) as cassandra, closing(connect(settings, autocommit=True)) as connection:
         for table, run in zip(report["tables"], closed, strict=True):
-            look = _Values(cassandra, connection, tables[run.table])
+            look = _Values(cassandra, connection, tables[run.table], config)
             for shown, found in zip(table["findings"], run.findings, strict=True):
                 shown["values"] = look(found)
 
@@ -42,10 +44,10 @@ def add_values(settings: Settings, tables: dict[str, TableMap], closed: list[Clo
 class _Values:
     """Both sides' values of a table's findings."""
 
-    def __init__(self, cassandra: Cassandra, connection: Connection, table: TableMap) -> None:
+    def __init__(self, cassandra: Cassandra, connection: Connection, table: TableMap, config: Config) -> None:
         self._encoder = RowEncoder(table, 0)
         self._table, self._target = table, TargetKeys(connection, table, self._encoder)
-        self._rows = KeyRows(cassandra, table.source, self._encoder.columns, 10)
+        self._rows = key_rows(cassandra, table, self._encoder, config)
 
     def __call__(self, found: dict[str, Any]) -> dict[str, Any]:
         if not found["source_key"]:

@@ -12,7 +12,6 @@ import psycopg
 
 from sync.adapters.cassandra.cells import Cells
 from sync.adapters.cassandra.connect import open_cassandra
-from sync.adapters.cassandra.rows import SourceRows
 from sync.adapters.postgres.breaker import Breaker
 from sync.adapters.postgres.connect import connect
 from sync.adapters.postgres.journal import Journal, Writer
@@ -27,7 +26,7 @@ from sync.failpoints import failpoint
 from sync.flows.drain import Drain
 from sync.flows.reconcile import Reconcile
 from sync.settings import Config, Settings
-from sync.wiring.copying import map_tables, worker_name
+from sync.wiring.copying import map_tables, rows_by_key, worker_name
 
 log = logging.getLogger(__name__)
 _READS_AT_ONCE = 16
@@ -70,9 +69,7 @@ def drain_job(settings: Settings, config: Config, table: str, stopped: Callable[
         writer = Writer(worker_name(), 0, 0, tuning.writer_lease_seconds)
         journal = Journal(pool, mapped, encoder, writer, Breaker(threshold=sys.maxsize))
         settling = Settling(pool, mapped, encoder, tuning.writer_lease_seconds)
-        serial = config.options(table).lightweight_transactions
-        rows = SourceRows(cassandra, mapped.source, tuning.primary_timeout_seconds, serial)
-        reconcile = Reconcile(settling, rows, executor)
+        reconcile = Reconcile(settling, rows_by_key(cassandra, mapped.source, config), executor)
 
         def key(canonical: bytes, mutation: bytes | None) -> Key:
             return cells.known_key(canonical, mutation, journal.key_values)

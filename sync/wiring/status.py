@@ -10,6 +10,7 @@ from sync.adapters.postgres.rejects import count_rejects
 from sync.adapters.postgres.writers import list_writers
 from sync.adapters.queue import Doorbell, redis_connection
 from sync.core.drift import FIGURES
+from sync.core.verdicts import FINDINGS
 from sync.errors import SyncError
 from sync.ports import Progress
 from sync.settings import Config, Settings
@@ -65,7 +66,7 @@ def last_drift(connection: Connection) -> dict[str, Any] | None:
             "pass": row["id"],
             "clean": row["clean"],
             "finished_at": row["finished_at"].isoformat(),
-            "findings": sums["missing"] + sums["extra"] + sums["different"],
+            "findings": sum(sums[kind] for kind in FINDINGS),
             "repaired": row["repaired"],
             "rows": sums,
         }

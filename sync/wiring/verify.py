@@ -15,7 +15,7 @@ from sync.adapters.cassandra.connect import Cassandra, open_cassandra
 from sync.adapters.cassandra.pages import RangeReader
 from sync.adapters.postgres import search as target_search
 from sync.adapters.postgres.connect import Connection, connect
-from sync.adapters.postgres.digests import TargetDigests
+from sync.adapters.postgres.digests import TargetDigests, count_strays
 from sync.core.encode.rows import RowEncoder
 from sync.core.ring import TokenRange
 from sync.core.rows import TableMap
@@ -146,7 +146,7 @@ def _table(
                 show(table.name, verdict)
         with closing(connect(settings, autocommit=True)) as connection:
             digests = TargetDigests(connection, table, encoder)
-            verdict.strays = digests.strays()
+            verdict.strays = count_strays(connection, table)
             verdict.shown = [(f.kind, digests.show_key(f.key)) for f in verdict.rows.findings[:SHOWN]]
     finally:
         for connection in opened:

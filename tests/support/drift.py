@@ -76,7 +76,7 @@ class Checker:
         columns = self.encoder.columns
         rows = KeyRows(lab.cassandra, table.source, columns, 30)
         cells = Cells(lab.session, table.source, self.encoder)
-        self.keys = BothKeys(cells, rows, TargetKeys(lab.postgres, table, self.encoder), None, table)
+        self.keys = BothKeys(cells, rows, TargetKeys(lab.postgres, table, self.encoder), None)
         digests = TargetDigests(lab.postgres, table, self.encoder)
         reader = RangeReader(lab.cassandra.raw, table.source, columns, 1 << 18)
         self.sides = Sides(reader, digests, lambda: self.keys, self.encoder)

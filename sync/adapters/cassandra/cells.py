@@ -45,15 +45,18 @@ class Cells:
         missing = [n for n in self.key_names if values.get(n) is None]
         if missing:
             raise WriteRefused(f"{self._table.name}: the key column {missing[0]} is missing")
-        return self._key(tuple(self._cell(n, values[n]) or b"" for n in self.key_names))
+        return self.key_of(tuple(self._cell(n, values[n]) or b"" for n in self.key_names))
 
     def key_of(self, cells: tuple[bytes, ...]) -> Key:
-        """The key of these raw cells."""
-        return self._key(cells)
+        """The key of these raw cells. Raises WriteRefused and Reject where the target cannot hold it."""
+        return Key(self._table.name, cells, self._canonical(cells), self._token(cells))
 
-    def _key(self, cells: tuple[bytes, ...]) -> Key:
-        token = Murmur3Token.from_key(routing_key(cells[: len(self._table.partition_key)])).value
-        return Key(self._table.name, cells, self._canonical(cells), int(token))
+    def key_without_target(self, cells: tuple[bytes, ...]) -> Key:
+        """The key of raw cells that the target cannot hold: it has no canonical bytes."""
+        return Key(self._table.name, cells, b"", self._token(cells))
+
+    def _token(self, cells: tuple[bytes, ...]) -> int:
+        return int(Murmur3Token.from_key(routing_key(cells[: len(self._table.partition_key)])).value)
 
     def _canonical(self, cells: tuple[bytes, ...]) -> bytes:
         if self._encoder is None:
@@ -77,7 +80,7 @@ class Cells:
         Raises WriteRefused or ValueError where neither tells it.
         """
         if mutation is not None:
-            return self._key(unpack_cells(mutation)[0])
+            return self.key_of(unpack_cells(mutation)[0])
         values = {n: _for_driver(self._cql[n], v) for n, v in zip(self.key_names, read(canonical), strict=True)}
         key = self.key(values)
         if key.canonical != canonical:
@@ -141,10 +144,8 @@ def insert_statement(session: Session, table: SourceTable) -> PreparedStatement:
     name = f"{quoted(table.keyspace)}.{quoted(table.name)}"
     if any(c.type.name == "counter" for c in table.columns):  # these take no INSERT
         others = [quoted(c.name) for c in table.columns if c not in table.primary_key]
-        added, where = (
-            ", ".join(f"{n} = {n} + ?" for n in others),
-            " AND ".join(f"{quoted(k.name)} = ?" for k in table.primary_key),
-        )
+        added = ", ".join(f"{n} = {n} + ?" for n in others)
+        where = " AND ".join(f"{quoted(k.name)} = ?" for k in table.primary_key)
         return prepared(session, f"UPDATE {name} SET {added} WHERE {where}")
     return prepared(session, f"INSERT INTO {name} ({', '.join(names)}) VALUES ({marks})")
 

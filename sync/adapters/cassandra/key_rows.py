@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from cassandra.cluster import ResponseFuture, ResultSet
+from cassandra.cluster import ResponseFuture
 from cassandra.query import BoundStatement
 
 from sync.adapters.cassandra.connect import SERIAL_PROFILE, Cassandra, explain
 from sync.adapters.cassandra.pages import RAW_PROFILE, quoted
 from sync.adapters.cassandra.rows import FAILURES, prepared
-from sync.core.encode.base import INT64
-from sync.core.encode.rows import read_cells
+from sync.adapters.cassandra.stamped import ABSENT, StampedRows
 from sync.core.mutations import Key, Mutation
 from sync.core.rows import SourceTable
 from sync.errors import SourceUnavailable
@@ -24,15 +23,12 @@ class KeyRows:
     def __init__(
         self, cassandra: Cassandra, table: SourceTable, columns: tuple[str, ...], timeout: float, serial: bool = False
     ) -> None:
-        self._raw, self._columns, self._timeout = cassandra.raw, columns, timeout
+        self._raw, self._timeout = cassandra.raw, timeout
         self._profile = SERIAL_PROFILE if serial else RAW_PROFILE
         self._keys = [c.name for c in table.primary_key]
         stamped = [c.name for c in table.columns if c.kind == "regular" and c.type.name != "counter"]
-        stamps = "".join(f", MAXWRITETIME({quoted(name)})" for name in stamped)
-        self._cells = len(columns) + len(stamped)
-        names, where = ", ".join(map(quoted, columns)), " AND ".join(f"{quoted(k)} = ?" for k in self._keys)
-        name = f"{quoted(table.keyspace)}.{quoted(table.name)}"
-        self._select = prepared(self._raw, f"SELECT {names}{stamps} FROM {name} WHERE {where}")
+        self._rows = StampedRows(table, columns, stamped)
+        self._select = prepared(self._raw, self._rows.select(" AND ".join(f"{quoted(k)} = ?" for k in self._keys)))
 
     def read_each(self, keys: Sequence[Key]) -> list[Read | str]:
         """The rows, with their newest timestamps; in place of one that could not be read, why."""
@@ -40,8 +36,12 @@ class KeyRows:
         found: list[Read | str] = []
         for key, future in zip(keys, futures, strict=True):
             try:
-                # A partition's row without clustering cannot be asked for; the range showed that it is there.
-                found.append(self._row(future.result()) if future else Read(dict(zip(self._keys, key.cells, strict=True)), 0))
+                if (
+                    future is None
+                ):  # a partition's row without clustering cannot be asked for; the range showed that it is there
+                    found.append(Read(dict(zip(self._keys, key.cells, strict=True)), 0))
+                else:
+                    found.append(next(self._rows.reads(future.result().current_rows[0]), ABSENT))
             except FAILURES as error:
                 found.append(explain(error))
         return found
@@ -65,14 +65,6 @@ class KeyRows:
         bound = BoundStatement(self._select)
         bound.values = list(key.cells)
         return self._raw.execute_async(bound, timeout=self._timeout, execution_profile=self._profile)
-
-    def _row(self, result: ResultSet) -> Read:
-        page = result.current_rows[0]
-        if not page.count:
-            return Read(None, 0)
-        cells, _ = read_cells(page.data, page.offset, self._cells)
-        stamps = [INT64.unpack(c)[0] for c in cells[len(self._columns) :] if c is not None]
-        return Read(dict(zip(self._columns, cells, strict=False)), max(stamps, default=0))
 
 
 def _is_null(key: Key) -> bool:

@@ -12,10 +12,10 @@ from cassandra.query import BoundStatement, PreparedStatement
 
 from sync.adapters.cassandra.connect import SERIAL_PROFILE, WRITE_PROFILE, Cassandra, explain
 from sync.adapters.cassandra.pages import RAW_PROFILE, quoted
+from sync.adapters.cassandra.stamped import ABSENT, StampedRows
 from sync.core.encode.base import INT32, INT64
-from sync.core.encode.rows import read_cells
 from sync.core.mutations import Key, Mutation
-from sync.core.rows import Page, SourceTable
+from sync.core.rows import SourceTable
 from sync.errors import SourceUnavailable
 from sync.ports import Outcome, Read
 
@@ -33,10 +33,11 @@ class SourceRows:
         self._read_profile = SERIAL_PROFILE if serial else RAW_PROFILE
         self._name = f"{quoted(table.keyspace)}.{quoted(table.name)}"
         self._keys = [c.name for c in table.primary_key]
-        self._regular = [c for c in table.columns if c.kind == "regular"]
+        regular = [c.name for c in table.columns if c.kind == "regular"]
+        self._rows = StampedRows(table, [*self._keys, *regular], regular)
         self._where = " AND ".join(f"{quoted(k)} = ?" for k in self._keys)
         self._delete = prepared(self._session, f"DELETE FROM {self._name} USING TIMESTAMP ? WHERE {self._where}")
-        self._select = prepared(cassandra.raw, self._select_text(self._where))
+        self._select = prepared(cassandra.raw, self._rows.select(self._where))
         self._select_in: PreparedStatement | None = None
         self._inserts: dict[tuple[str, ...], PreparedStatement] = {}
 
@@ -58,7 +59,7 @@ class SourceRows:
         """The row at quorum, with its newest timestamp. Raises SourceUnavailable."""
         bound = BoundStatement(self._select)
         bound.values = list(key.cells)
-        return self._as_read(next((row for page in self._pages(bound) for row in self._rows(page)), None))
+        return next(self._reads(bound), ABSENT)
 
     def read_many(self, keys: Sequence[Key]) -> list[Read]:
         """The rows of these keys, in their order, with one request where the table allows. Raises SourceUnavailable.
@@ -68,36 +69,23 @@ class SourceRows:
         if len(keys) == 1 or len(self._keys) > 1 or self._read_profile == SERIAL_PROFILE:
             return [self.read(key) for key in keys]
         if self._select_in is None:
-            self._select_in = prepared(self._cassandra.raw, self._select_text(f"{quoted(self._keys[0])} IN ?"))
+            self._select_in = prepared(self._cassandra.raw, self._rows.select(f"{quoted(self._keys[0])} IN ?"))
         bound = BoundStatement(self._select_in)
         cells = [key.cells[0] or b"" for key in keys]
         bound.values = [b"".join([INT32.pack(len(cells)), *(INT32.pack(len(c)) + c for c in cells)])]
         bound.fetch_size = len(keys) + 1  # rows may be large, and all are wanted
-        found = {row[0]: row for page in self._pages(bound) for row in self._rows(page)}
-        return [self._as_read(found.get(cell)) for cell in cells]
+        found = {(read.cells or {})[self._keys[0]]: read for read in self._reads(bound)}
+        return [found.get(cell, ABSENT) for cell in cells]
 
-    def _pages(self, bound: BoundStatement) -> Iterator[Page]:
+    def _reads(self, bound: BoundStatement) -> Iterator[Read]:
         try:
             result = self._cassandra.raw.execute(bound, timeout=self._timeout, execution_profile=self._read_profile)
-            yield result.current_rows[0]
+            yield from self._rows.reads(result.current_rows[0])
             while result.has_more_pages:
                 result.fetch_next_page()
-                yield result.current_rows[0]
+                yield from self._rows.reads(result.current_rows[0])
         except FAILURES as error:
             raise SourceUnavailable(explain(error)) from None
-
-    def _rows(self, page: Page) -> Iterator[list[bytes | None]]:
-        at = page.offset
-        for _ in range(page.count):
-            cells, at = read_cells(page.data, at, 2 * len(self._regular) + len(self._keys))
-            yield cells
-
-    def _as_read(self, cells: list[bytes | None] | None) -> Read:
-        if cells is None:
-            return Read(None, 0)
-        names = [*self._keys, *(c.name for c in self._regular)]
-        stamps = [INT64.unpack(c)[0] for c in cells[len(names) :] if c is not None]
-        return Read(dict(zip(names, cells, strict=False)), max(stamps, default=0))
 
     def _bound(self, mutation: Mutation, version: int) -> BoundStatement:
         stamp = INT64.pack(version)
@@ -118,12 +106,6 @@ class SourceRows:
             text = f"INSERT INTO {self._name} ({columns}) VALUES ({marks}) USING TIMESTAMP ?"
             self._inserts[names] = self._session.prepare(text)
         return self._inserts[names]
-
-    def _select_text(self, where: str) -> str:
-        names = ", ".join(map(quoted, [*self._keys, *(c.name for c in self._regular)]))
-        # MAXWRITETIME takes collections, too (Cassandra 5, "CQL functions").
-        stamps = "".join(f", MAXWRITETIME({quoted(c.name)})" for c in self._regular)
-        return f"SELECT {names}{stamps} FROM {self._name} WHERE {where}"
 
 
 def prepared(session: Session, text: str) -> PreparedStatement:

@@ -20,7 +20,6 @@ from sync.errors import LeaseLost, PreflightError
 from sync.ports import Lease
 
 _SQL = queries("drift")
-_RANGES = queries("ranges")
 MOST_DEATHS = 5
 MOST_KEPT = 10_000
 """So many findings of a run are kept by key; all are counted."""
@@ -46,25 +45,7 @@ class Checks(Ledger):
             self._connection.execute("LOCK TABLE sync.run IN SHARE ROW EXCLUSIVE MODE")
             if repair and self.primary() != "astra":
                 raise PreflightError("Postgres is primary: --repair goes from the source to the target only")
-            runs = [self._open_check(table, ranges, repair) for table, ranges in plans.items()]
-            self._connection.execute(_RANGES["reopen"], {"runs": runs})
-            self.request_stop(runs, False)
-            self._connection.execute(_RANGES["forget_failures"], {"runs": runs})
-        return runs
-
-    def _open_check(self, table: str, ranges: list[TokenRange], repair: bool) -> int:
-        values = {"table": table, "repair": repair}
-        found = self._ask("open_run", **values).fetchone()
-        if found:
-            run = int(found[0])
-        else:
-            made = self._ask("begin_run", **values).fetchone()
-            assert made is not None
-            run = int(made[0])
-            with self._connection.cursor() as cursor:
-                cursor.executemany(_RANGES["add_range"], [(run, table, r.start, r.end) for r in ranges])
-        self.check(run)
-        return run
+            return self._start(plans, _SQL, {"repair": repair})
 
     def open_passes(self, runs: list[int]) -> dict[str, bool]:
         """The tables of those of these runs that are under way, and whether their findings are repaired."""

@@ -39,10 +39,8 @@ def _cell(pair: ColumnPair, alias: str) -> sql.Composed:
     width = _width(pg)
     if width is not None:
         length: sql.Composable = sql.SQL("'\\x" + width.to_bytes(4, "big").hex() + "'::bytea")
-    elif pg.name in _CHEAP and pg.element is None:
-        length = sql.SQL("int4send(octet_length({}))").format(column)
     else:
-        length = sql.SQL("int4send(octet_length({}))").format(sent)
+        length = sql.SQL("int4send(octet_length({}))").format(sent if _is_costly(pg) else column)
     return _or_null(length, sent)
 
 
@@ -65,6 +63,7 @@ def _width(pg: PgType) -> int | None:
 
 
 def _is_costly(pg: PgType) -> bool:
+    """Whether only sending a value tells its length."""
     return _width(pg) is None and (pg.element is not None or pg.name not in _CHEAP)
 
 
@@ -75,9 +74,7 @@ def source_of(
 
     What is sent in a length that only sending tells (jsonb, numeric, arrays) is sent once, not twice.
     """
-    costly = [
-        p for p in pairs if _width(p.target.type) is None and (p.target.type.element or p.target.type.name not in _CHEAP)
-    ]
+    costly = [p for p in pairs if _is_costly(p.target.type)]
     if not costly:
         return canonical(pairs, "t"), sql.SQL("{} AS t WHERE {}").format(table, where)
     sent = {p.target.name: sql.Identifier(f"sent {i}") for i, p in enumerate(costly)}

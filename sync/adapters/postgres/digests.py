@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import psycopg
 from psycopg import sql
 from psycopg.adapt import Transformer
 from psycopg.pq import Format
@@ -43,12 +44,6 @@ class TargetDigests:
         """A key's canonical bytes for people: each column as text."""
         return {p.target.name: str(v) for p, v in zip(self._keys, key_values(self._keys, canonical), strict=True)}
 
-    def strays(self) -> int:
-        """Rows without a token: written by hand, in no range."""
-        statement = sql.SQL("SELECT count(*) FROM {} WHERE {} IS NULL").format(self.table, sql.Identifier(TOKEN_COLUMN))
-        row = self._connection.execute(statement).fetchone()
-        return int(row[0]) if row else 0
-
     def refused(self) -> frozenset[tuple[bytes | None, ...]]:
         """The raw keys of the table's recorded rejects."""
         found = self._connection.execute(
@@ -57,16 +52,26 @@ class TargetDigests:
         return frozenset(_cells(bytes(row[0])) for row in found.fetchall())
 
 
+def count_strays(connection: Connection, table: TableMap) -> int:
+    """How many of the target's rows have no token: written by hand, in no range."""
+    statement = sql.SQL("SELECT count(*) FROM {} WHERE {} IS NULL")
+    row = connection.execute(statement.format(identifier(table.target), sql.Identifier(TOKEN_COLUMN))).fetchone()
+    return int(row[0]) if row else 0
+
+
 def key_values(keys: tuple[ColumnPair, ...], canonical: bytes) -> list[Any]:
-    """A key's values as Python objects, from its canonical bytes."""
+    """A key's values as Python objects, from its canonical bytes. Raises ValueError for what Python has no value of."""
     return values_of([pair.target.type.oid for pair in keys], canonical)
 
 
 def values_of(types: Sequence[int], canonical: bytes) -> list[Any]:
-    """The same by the oids of the key's types. Raises psycopg.DataError for what Python has no value of."""
+    """The same by the oids of the key's types; raises ValueError also where there are more or fewer of them than cells."""
     transformer = Transformer()
     cells = zip(types, _cells(canonical), strict=True)
-    return [transformer.get_loader(oid, Format.BINARY).load(cell) for oid, cell in cells]
+    try:
+        return [transformer.get_loader(oid, Format.BINARY).load(cell) for oid, cell in cells]
+    except psycopg.DataError as error:
+        raise ValueError(str(error)) from None
 
 
 def _cells(key: bytes) -> tuple[bytes, ...]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import psycopg
 from psycopg.rows import dict_row
 
 from sync.adapters.postgres.connect import Connection
@@ -34,7 +33,7 @@ def shown_key(target: TargetTable | None, canonical: bytes) -> list[str]:
     found = [target.column(name) for name in target.primary_key] if target else []
     try:
         return [str(value) for value in values_of([c.type.oid for c in found if c], canonical)]
-    except (psycopg.DataError, ValueError):  # a type without a value in Python, or another key than the source's
+    except ValueError:  # a type without a value in Python, or another key than the source's
         return [canonical.hex()]
 
 

@@ -167,10 +167,7 @@ class Journal:
 
     def key_values(self, canonical: bytes) -> list[Any]:
         """The key's values as Python objects, from its canonical bytes. Raises ValueError for what Python has no value of."""
-        try:
-            return key_values(self._statements.keys, canonical)
-        except psycopg.DataError as error:
-            raise ValueError(str(error)) from None
+        return key_values(self._statements.keys, canonical)
 
 
 @contextmanager
@@ -213,7 +210,6 @@ def _rejecting() -> Iterator[None]:
         raise TargetBusy(str(error.diag.message_primary)) from None
     except (psycopg.OperationalError, psycopg.InterfaceError):
         raise
-    except (
-        psycopg.Error
-    ) as error:  # a column that was renamed, a right that was taken: the primary has the write all the same
+    except psycopg.Error as error:
+        # A column that was renamed, a right that was taken: the primary has the write all the same.
         raise Reject(f"Postgres cannot do it: {error.diag.message_primary}") from None

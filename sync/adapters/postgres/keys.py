@@ -73,10 +73,7 @@ class TargetKeys:
 
     def values(self, canonical_key: bytes) -> list[Any]:
         """A key's values as Python objects. Raises ValueError for what Python has no value of."""
-        try:
-            return key_values(self._keys, canonical_key)
-        except psycopg.DataError as error:
-            raise ValueError(str(error)) from None
+        return key_values(self._keys, canonical_key)
 
     def show(self, key: Key) -> dict[str, Any] | None:
         """The target's row as JSON, None where there is none."""

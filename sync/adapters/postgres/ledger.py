@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
@@ -40,22 +40,27 @@ class Ledger:
                 raise PreflightError("Postgres is primary: a backfill would write over the authority")
             row = self._connection.execute(_SQL["raise_floor"]).fetchone()
             assert row is not None
-            runs = [self._open_run(table, ranges, row[0]) for table, ranges in plans.items()]
+            return self._start(plans, _SQL, {"floor": row[0]})
+
+    def _start(self, plans: dict[str, list[TokenRange]], queries: Mapping[str, str], values: Mapping[str, Any]) -> list[int]:
+        """Open the runs of a start, with its kind's `open_run` and `begin_run`, within the caller's transaction."""
+        with target_errors():
+            runs = [self._open_run(ranges, queries, {"table": table, **values}) for table, ranges in plans.items()]
             self._connection.execute(_SQL["reopen"], {"runs": runs})
             self.request_stop(runs, False)
             self._connection.execute(_SQL["forget_failures"], {"runs": runs})
         return runs
 
-    def _open_run(self, table: str, ranges: list[TokenRange], floor: int) -> int:
-        found = self._run("open_run", table=table, floor=floor).fetchone()
+    def _open_run(self, ranges: list[TokenRange], queries: Mapping[str, str], values: Mapping[str, Any]) -> int:
+        found = self._connection.execute(queries["open_run"], values).fetchone()
         if found:
             run = int(found[0])
         else:
-            made = self._connection.execute(_SQL["begin_run"], {"table": table, "floor": floor}).fetchone()
+            made = self._connection.execute(queries["begin_run"], values).fetchone()
             assert made is not None
             run = int(made[0])
             with self._connection.cursor() as cursor:
-                cursor.executemany(_SQL["add_range"], [(run, table, r.start, r.end) for r in ranges])
+                cursor.executemany(_SQL["add_range"], [(run, values["table"], r.start, r.end) for r in ranges])
         self.check(run)
         return run
 

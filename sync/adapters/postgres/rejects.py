@@ -30,12 +30,6 @@ def record(connection: Connection, table: TableMap, run_id: int, row: CheckedRow
         connection.execute(_RECORD, values)
 
 
-def replace(connection: Connection, table: TableMap, row: CheckedRow) -> None:
-    """Record what a reconcile found wrong with a row, in place of what was recorded of it before."""
-    connection.execute("DELETE FROM sync.reject WHERE table_name = %s AND source_key = %s", (table.name, packed(row.key)))
-    record(connection, table, 0, row)
-
-
 def packed(key: tuple[bytes | None, ...]) -> bytes:
     """A key's raw cells as `source_key` holds them."""
     return b"".join(len(c or b"").to_bytes(4, "big") + (c or b"") for c in key)

@@ -109,7 +109,7 @@ class Settling:
         same = [cursor.fetchone() == (True,) for cursor in asked]
         for key, (_, _, issues), settled_now in zip(keys, made, same, strict=True):
             if settled_now and issues:
-                rejects.replace(connection, self._table, CheckedRow(key.token, key.cells, None, tuple(issues)))
+                rejects.record(connection, self._table, 0, CheckedRow(key.token, key.cells, None, tuple(issues)))
         failpoint("reconcile.before_commit")
         return [key for key, settled_now in zip(keys, same, strict=True) if not settled_now]
 

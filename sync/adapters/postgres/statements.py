@@ -98,7 +98,7 @@ class Statements:
         return sql.SQL(text).format(**self._parts, **more).as_bytes()
 
     def _made(self, name: str, **more: sql.Composable) -> bytes:
-        return sql.SQL(_SQL[name]).format(**self._parts, **more).as_bytes()
+        return self.made(_SQL[name], **more)
 
     def _set_excluded(self) -> sql.Composable:
         names = [*(p.target.name for p in self.others), TOKEN_COLUMN, VERSION_COLUMN]

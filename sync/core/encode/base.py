@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from sync.core.cql import CqlType
@@ -50,6 +50,11 @@ class Encoder:
 def with_length(cell: bytes) -> bytes:
     """The cell behind its int32 length, as both wire formats have it."""
     return INT32.pack(len(cell)) + cell
+
+
+def join_cells(cells: Iterable[bytes | None]) -> bytes:
+    """Cells one after the other, each behind its length, as they stand in a row."""
+    return b"".join([NULL if cell is None else with_length(cell) for cell in cells])
 
 
 def elements(cell: bytes) -> list[bytes | None]:

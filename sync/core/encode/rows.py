@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from hashlib import md5
 
 from sync.core.encode import encoder_for
-from sync.core.encode.base import INT16, INT32, INT64, NULL, Encoder, Reject, with_length
+from sync.core.encode.base import INT16, INT32, INT64, NULL, Encoder, Reject, join_cells, with_length
 from sync.core.encode.jsonb import json_text
 from sync.core.rows import ColumnPair, TableMap
 
@@ -99,8 +99,7 @@ class RowEncoder:
         made, issues = self.check_cells(cells)
         if any(issue.action == "reject" for issue in issues):
             return None
-        found = (made[pair.source.name] for pair in self.pairs)
-        return b"".join([NULL if cell is None else with_length(cell) for cell in found])
+        return join_cells(made[pair.source.name] for pair in self.pairs)
 
     def different_columns(self, left: bytes, right: bytes) -> list[str]:
         """The source columns whose cells differ between two rows' canonical bytes."""
