@@ -105,9 +105,10 @@ class Ways:
     def _dual(self, way: str, config: Config) -> Put:
         store = self._store(way, lambda: DualWriteStore(self._settings, config))
         kept = self.steps.setdefault(way, {})
-        cells, flow = store._of(TABLE)
+        flows = store._of(TABLE)
+        flow = flows.forward
         journal, primary = Timed(flow.journal, _STEPS, kept), Timed(flow.primary, {"write": "primary"}, kept)
-        store._tables[TABLE] = (cells, replace(flow, journal=journal, primary=primary))
+        store._flows[TABLE] = replace(flows, forward=replace(flow, journal=journal, primary=primary))
         return lambda row: store.put(TABLE, row)
 
 

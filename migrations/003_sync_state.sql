@@ -166,3 +166,29 @@ CREATE TABLE IF NOT EXISTS sync.drift_finding (
     error          text NOT NULL,
     PRIMARY KEY (run_id, key, source_key)
 );
+
+-- Cut-over and rollback: one at a time; the flip itself is one transaction, so what a crash leaves is undone by the next.
+ALTER TABLE sync.epoch DROP CONSTRAINT IF EXISTS epoch_state_check;
+ALTER TABLE sync.epoch ADD CONSTRAINT epoch_state_check CHECK (state IN ('open', 'closing', 'closed'));
+ALTER TABLE sync.epoch ADD COLUMN IF NOT EXISTS closing_until timestamptz; -- then whoever waits opens it again
+
+CREATE TABLE IF NOT EXISTS sync.switch (
+    id          bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    kind        text NOT NULL CHECK (kind IN ('cutover', 'rollback')),
+    from_epoch  bigint NOT NULL REFERENCES sync.epoch,
+    who         text NOT NULL,
+    state       text NOT NULL DEFAULT 'announced' CHECK (state IN ('announced', 'closing', 'flipped', 'abandoned')),
+    lease_until timestamptz NOT NULL,         -- the command that runs it prolongs it; later, another takes it back
+    started_at  timestamptz NOT NULL DEFAULT clock_timestamp(),
+    closed_at   timestamptz,
+    finished_at timestamptz,
+    reason      text
+);
+CREATE UNIQUE INDEX IF NOT EXISTS switch_under_way ON sync.switch ((true)) WHERE finished_at IS NULL;
+
+ALTER TABLE sync.writer ADD COLUMN IF NOT EXISTS acknowledged bigint;     -- the switch until whose end it accepts nothing (rule 30)
+ALTER TABLE sync.writer ADD COLUMN IF NOT EXISTS waits jsonb;             -- how long its writes waited for that switch, in ms
+ALTER TABLE sync.writer ADD COLUMN IF NOT EXISTS recorded_at timestamptz; -- when it last recorded a write made without intent
+ALTER TABLE sync.writer ADD COLUMN IF NOT EXISTS fenced_at timestamptz;
+ALTER TABLE sync.drift_pass ADD COLUMN IF NOT EXISTS epoch bigint;         -- the epoch in which it ended
+ALTER TABLE sync.drift_pass ADD COLUMN IF NOT EXISTS schema_digest text;   -- what its tables looked like

@@ -12,7 +12,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import NoReturn
 
-from sync.errors import Interrupted, SyncError
+from sync.errors import GateRefused, Interrupted, SyncError
 
 DONE, ERROR, REFUSED = 0, 1, 2
 
@@ -49,6 +49,7 @@ def build_parser() -> argparse.ArgumentParser:
     intents.add_argument("--retry", action="store_true", help="try the waiting ones again now")
     writers = _command(commands, "writers", "processes that write to both sides")
     writers.add_argument("--fence", metavar="ID", help="declare a silent writer dead: its intents are taken over")
+    _switches(commands)
     worker = _command(commands, "worker", "run RQ workers for the queue `sync`, and ring for what is due", json=False)
     worker.add_argument("-n", type=_positive, default=1, help="how many (1)")
     return parser
@@ -74,6 +75,18 @@ def _schema(commands: argparse._SubParsersAction) -> None:  # type: ignore[type-
     parser.add_argument("--source", action="store_true", help="make migrations/001's tables in the source keyspace, too")
     parser.add_argument("--dimension", type=_positive, help="the vectors' dimension, where the source has none yet")
     parser.add_argument("--dry-run", action="store_true", help="only print what would be done")
+
+
+def _switches(commands: argparse._SubParsersAction) -> None:  # type: ignore[type-arg]
+    texts = {
+        "cutover": "make Postgres primary, behind gates; running writers obey without a restart; exit code 2 if one is red",
+        "rollback": "make Astra primary again, behind gates; nothing that was written since is lost",
+        "finish": "end the migration: drop its bookkeeping; Astra is left as it is",
+    }
+    for name, text in texts.items():
+        parser = _command(commands, name, text)
+        parser.add_argument("--dry-run", action="store_true", help="only show the gates; nothing is changed")
+        parser.add_argument("--yes", action="store_true", help="do not ask")
 
 
 def _drift(commands: argparse._SubParsersAction) -> None:  # type: ignore[type-arg]
@@ -137,6 +150,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except Interrupted as error:
         console.say(str(error))
         return ERROR
+    except GateRefused as error:
+        console.say(f"sync {args.command}: {error}")
+        return REFUSED
     except SyncError as error:
         for line in str(error).splitlines():
             console.say(f"sync {args.command}: {line}")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 
 class SyncError(Exception):
     """Something a person can act on: `str(error)` is one line that says what, where and what to do."""
@@ -61,6 +63,20 @@ class WorkFailed(SyncError):
 
 class EpochChanged(SyncError):
     """The other store is primary now, or a cut-over is under way: the write begins anew under the present epoch."""
+
+    def __init__(
+        self, epoch: int, primary: Literal["astra", "postgres"], state: Literal["open", "closing", "closed"]
+    ) -> None:
+        super().__init__(f"epoch {epoch}: {primary} is primary, {state}")
+        self.epoch, self.primary, self.state = epoch, primary, state
+
+
+class GateRefused(SyncError):
+    """A gate of a cut-over, a rollback or the end of the migration is red; nothing has changed."""
+
+
+class StillOpen(GateRefused):
+    """An intent or a writer came in between; the flip has changed nothing, and may succeed a moment later."""
 
 
 class LeaseLost(SyncError):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Literal, Protocol
 
 from sync.core.mutations import Key, Mutation
@@ -114,6 +115,32 @@ class Progress:
     seconds: float
 
 
+Primary = Literal["astra", "postgres"]
+EpochState = Literal["open", "closing", "closed"]
+SwitchKind = Literal["cutover", "rollback"]
+
+
+@dataclass(frozen=True, slots=True)
+class Epoch:
+    """A numbered period with one primary; `closing_seconds` is for how much longer it may be closing."""
+
+    epoch: int
+    primary: Primary
+    state: EpochState
+    floor: int
+    since: datetime
+    closing_seconds: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Unready:
+    """A writer that stands in the way of a switch, and how many seconds ago it was heard of."""
+
+    writer: str
+    why: str
+    heartbeat_age: float
+
+
 @dataclass(frozen=True, slots=True)
 class Intent:
     """An intent that this process opened."""
@@ -132,6 +159,15 @@ class Picked:
     newest: int
     row_version: int | None
     tombstone: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class ToSend:
+    """What a reconcile towards the source begins with: the intents it may remove, the version, the row's canonical bytes."""
+
+    intents: tuple[int, ...]
+    version: int
+    row: bytes | None
 
 
 Outcome = Literal["written", "refused", "unsure"]
@@ -155,6 +191,23 @@ class TableJournal(Protocol):
     def write(self, mutation: Mutation, intent: Intent) -> bool: ...
     def mark(self, intents: Sequence[Intent], state: Literal["finished", "unsure"], error: str) -> None: ...
     def withdraw(self, intent: Intent) -> bool: ...
+    def remove(self, intents: Sequence[Intent]) -> None: ...
+
+
+class TableReverse(Protocol):
+    """Writes and intents of one table where Postgres is primary. Every method may raise TargetUnavailable."""
+
+    @property
+    def table(self) -> str: ...
+    def write(self, mutation: Mutation) -> Intent | None: ...
+    def announce(self, key: Key) -> Intent: ...
+
+
+class TableResending(Protocol):
+    """The two transactions of a reconcile towards the source. Both may raise TargetUnavailable."""
+
+    def pick(self, keys: Sequence[Key]) -> dict[Key, ToSend]: ...
+    def remove(self, intents: Sequence[int]) -> None: ...
 
 
 class TableSettling(Protocol):
@@ -171,3 +224,10 @@ class PrimaryRows(Protocol):
     def write(self, mutation: Mutation, version: int) -> tuple[Outcome, str]: ...
     def read(self, key: Key) -> Read: ...
     def read_many(self, keys: Sequence[Key]) -> list[Read]: ...
+
+
+class SecondaryRows(Protocol):
+    """The source as the side that follows."""
+
+    def write(self, mutation: Mutation, version: int) -> tuple[Outcome, str]: ...
+    def send(self, mutation: Mutation, version: int, done: Callable[[Outcome, str], None]) -> bool: ...

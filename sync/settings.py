@@ -50,6 +50,11 @@ class Settings(BaseSettings):
     redis_url: SecretStr | None = None
     sync_config: Path = DEFAULT_CONFIG
 
+    @property
+    def expected_backend(self) -> Literal["astra", "postgres"] | None:
+        """What STORAGE_BACKEND says; None where it is not set, and nothing is expected."""
+        return self.storage_backend if "storage_backend" in self.model_fields_set else None
+
     def require(self, *names: str) -> None:
         """Raise SettingsError naming every one of these settings that is missing."""
         missing = [n.upper() for n in names if getattr(self, n) is None]
@@ -113,6 +118,7 @@ class DualWriteTuning(BaseModel):
     writer_lease_seconds: float = Field(30.0, gt=0)
     most_skew_seconds: float = Field(60.0, gt=0)
     secondary_timeout_seconds: float = Field(3.0, gt=0)
+    most_wait_seconds: float = Field(30.0, gt=0)
     breaker_failures: int = Field(1, gt=0)
     journal_away: Literal["accept", "refuse"] = "accept"
     queued: frozenset[str] = frozenset()
@@ -128,6 +134,16 @@ class DriftTuning(BaseModel):
     tries: int = Field(6, gt=1, le=50)
 
 
+class CutoverTuning(BaseModel):
+    """How long a cut-over or rollback may take, and with how many intents it begins."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    most_pause_seconds: float = Field(5.0, gt=0, le=60)
+    most_settle_seconds: float = Field(60.0, ge=0)
+    most_intents: int = Field(1000, ge=0)
+
+
 class Config(BaseModel):
     """`sync.toml`: which tables, and what is special about them. Absent, every table of the keyspace is taken as it is."""
 
@@ -139,6 +155,7 @@ class Config(BaseModel):
     backfill: BackfillTuning = BackfillTuning()
     dual_write: DualWriteTuning = DualWriteTuning()
     drift: DriftTuning = DriftTuning()
+    cutover: CutoverTuning = CutoverTuning()
 
     def mode(self, table: str) -> Literal["inline", "queued"]:
         """Whether a table's target half is written by the writer itself or by workers."""

@@ -9,7 +9,7 @@ from typing import Protocol
 from sync.core.mutations import Key
 from sync.errors import SyncError, TargetUnavailable
 from sync.failpoints import failpoint
-from sync.flows.reconcile import Reconcile
+from sync.flows.wrapped_write import Reconciles
 
 BATCH = 200
 
@@ -17,24 +17,25 @@ BATCH = 200
 class DueKeys(Protocol):
     """The journal as a drain needs it."""
 
-    def due(self, owner: str, limit: int, lease_seconds: float) -> list[tuple[bytes, bytes | None]]: ...
+    def due(self, epoch: int, owner: str, limit: int, lease_seconds: float) -> list[tuple[bytes, bytes | None]]: ...
     def failed(self, key: bytes, error: str) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
 class Drain:
-    """Drains one table's intents."""
+    """Drains one table's intents of one epoch; its end ends the drain, for whose intents there is another direction."""
 
     journal: DueKeys
-    reconcile: Reconcile
+    reconcile: Reconciles
     key: Callable[[bytes, bytes | None], Key]
     lease_seconds: float
+    epoch: int
 
     def run(self, owner: str, stopped: Callable[[], bool]) -> int:
         """Reconcile until nothing is due or `stopped()`; how many keys. Raises TargetUnavailable."""
         done = 0
         while not stopped():
-            due = self.journal.due(owner, BATCH, self.lease_seconds)
+            due = self.journal.due(self.epoch, owner, BATCH, self.lease_seconds)
             if not due:
                 break
             failpoint("drain.leased")

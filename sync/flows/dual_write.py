@@ -22,8 +22,8 @@ Mode = Literal["inline", "queued"]
 class Aside(Protocol):
     """Rings for what is left to reconciliation; keeps what Postgres could not take until it is back."""
 
-    @property
-    def accepts(self) -> bool: ...
+    def begin_accepting(self) -> bool: ...
+    def end_accepting(self) -> None: ...
     def stamp(self, key: Key) -> int: ...
     def accepted(self, key: Key) -> int: ...
     def seen(self, version: int) -> None: ...
@@ -68,10 +68,16 @@ class ForwardWrite:
 
     def _without_journal(self, mutation: Mutation, away: TargetUnavailable) -> bool:
         """Postgres cannot be reached before the intent: refuse, or write the primary alone and remember it (rule 28)."""
-        if not self.aside.accepts:
+        if not self.aside.begin_accepting():
             raise WriteRefused(
                 f"{mutation.key.table}: the journal in Postgres is away ({away}); nothing was written"
             ) from None
+        try:
+            return self._alone(mutation)
+        finally:
+            self.aside.end_accepting()
+
+    def _alone(self, mutation: Mutation) -> bool:
         version = self.aside.stamp(mutation.key)
         outcome, error = self.primary.write(mutation, version)
         failpoint("write.unrecorded")

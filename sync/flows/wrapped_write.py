@@ -5,62 +5,73 @@ Such a class cannot be given a timestamp, so it is never trusted for a version: 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Literal, TypeVar
+from typing import Literal, Protocol, TypeVar
 
 from sync.core.mutations import Key, Mutation
 from sync.errors import TargetUnavailable, WriteRefused
 from sync.flows.dual_write import Aside, Mode
-from sync.flows.reconcile import Reconcile
 from sync.ports import Intent, TableJournal
 
 T = TypeVar("T")
+State = Literal["finished", "unsure"]
+
+
+class Reconciles(Protocol):
+    """Makes the side that follows equal for some keys."""
+
+    def keys(self, keys: Iterable[Key], failed: Callable[[Key, str], None]) -> int: ...
 
 
 @dataclass(frozen=True, slots=True)
 class WrappedWrite:
-    """Calls that write some keys of one table."""
+    """Calls that write a key of one table; `may_accept`: also without an intent, while Postgres is away (rule 28)."""
 
+    announce: Callable[[Key], Intent]
     journal: TableJournal
-    reconcile: Reconcile
+    reconcile: Reconciles
     aside: Aside
     mode: Mode
+    may_accept: bool
 
-    def write(self, keys: Sequence[Key], call: Callable[[], T]) -> T:
-        """Announce the keys, call, reconcile; what the call returned. An error of the call leaves the keys unsure."""
-        intents = [self._open(key) for key in keys]
+    def write(self, key: Key, call: Callable[[], T]) -> T:
+        """Announce the key, call, reconcile; what the call returned. An error of the call leaves the key unsure.
+
+        Raises WriteRefused and EpochChanged before anything is called.
+        """
+        try:
+            intent = self.announce(key)
+        except TargetUnavailable as away:
+            if not self.may_accept or not self.aside.begin_accepting():
+                raise WriteRefused(f"{key.table}: the journal in Postgres is away ({away}); nothing was written") from None
+            return self._alone(key, call)
         try:
             result = call()
         except BaseException as error:
-            self._mark_all(intents, "unsure", type(error).__name__)
+            self._mark(key, intent, "unsure", type(error).__name__)
             raise
-        self._mark_all(intents, "finished", "")
+        self._mark(key, intent, "finished", "")
         if self.mode == "inline":
-            self._reconcile(keys)
+            self._reconcile(key)
         return result
 
-    def _open(self, key: Key) -> tuple[Key, Intent | None]:
+    def _alone(self, key: Key, call: Callable[[], T]) -> T:
         try:
-            return key, self.journal.open(Mutation("recheck", key, {}))
+            return call()
+        finally:
+            self.aside.unrecorded(self.journal, Mutation("recheck", key, {}), self.aside.stamp(key), "finished")
+            self.aside.end_accepting()
+
+    def _mark(self, key: Key, intent: Intent, state: State, error: str) -> None:
+        try:
+            self.journal.mark([intent], state, error)
+            self.aside.left(key.table)
         except TargetUnavailable as away:
-            if not self.aside.accepts:
-                raise WriteRefused(f"{key.table}: the journal in Postgres is away ({away}); nothing was written") from None
-            return key, None
+            self.aside.later(self.journal, intent, state, str(away))
 
-    def _mark_all(self, intents: list[tuple[Key, Intent | None]], state: Literal["finished", "unsure"], error: str) -> None:
-        for key, intent in intents:
-            if intent is None:
-                self.aside.unrecorded(self.journal, Mutation("recheck", key, {}), self.aside.stamp(key), "finished")
-                continue
-            try:
-                self.journal.mark([intent], state, error)
-                self.aside.left(key.table)
-            except TargetUnavailable as away:
-                self.aside.later(self.journal, intent, state, str(away))
-
-    def _reconcile(self, keys: Sequence[Key]) -> None:
+    def _reconcile(self, key: Key) -> None:
         try:
-            self.reconcile.keys(keys, lambda key, error: self.aside.left(key.table))
+            self.reconcile.keys([key], lambda key, error: self.aside.left(key.table))
         except TargetUnavailable:
-            self.aside.left(keys[0].table)  # the intents stay, and workers drain them
+            self.aside.left(key.table)  # the intent stays, and workers drain it

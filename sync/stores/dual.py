@@ -7,41 +7,33 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import ExitStack
 from types import TracebackType
-from typing import Any
+from typing import Any, TypeVar
 
-from sync.adapters.cassandra.cells import Cells
-from sync.adapters.postgres import indexes
-from sync.adapters.postgres.catalogue import regclass
-from sync.adapters.postgres.journal import Journal
 from sync.adapters.postgres.migrations import state_exists
 from sync.adapters.postgres.parameters import connection_of
-from sync.adapters.postgres.settling import Settling
-from sync.adapters.postgres.writers import Registration
+from sync.adapters.postgres.registration import Registration
 from sync.adapters.queue import Doorbell, redis_connection
-from sync.core.encode.rows import RowEncoder
-from sync.core.mutations import Key, Mutation
-from sync.core.rows import TableMap
+from sync.core.mutations import Mutation
 from sync.errors import PreflightError, SourceUnavailable, SyncError, TargetUnavailable, WriteRefused
-from sync.flows.dual_write import ForwardWrite
-from sync.flows.reconcile import Reconcile
-from sync.flows.wrapped_write import WrappedWrite
+from sync.flows.switching import Switching
 from sync.settings import Config, Settings, load_config, load_settings
 from sync.stores.cql import CqlStore
+from sync.stores.expected import check_backend
 from sync.stores.postgres import PostgresStore
 from sync.stores.process import Process
+from sync.stores.table_flows import FlowMaker, TableFlows
 from sync.stores.wrapped import Describe, WrappedStore
-from sync.wiring.copying import map_tables, rows_by_key
 
 log = logging.getLogger(__name__)
+T = TypeVar("T")
 _MANY_AT_ONCE = 8
-_SYNC_COLUMNS = "SELECT FROM pg_attribute WHERE attrelid = to_regclass(%s) AND attname = '_sync_version' AND NOT attisdropped"
 
 
 class DualWriteStore:
     """Writes go to both sides, reads to the primary. Safe to use from many threads."""
 
     def __init__(self, settings: Settings, config: Config) -> None:
-        self._settings, self._config, self._process = settings, config, Process()
+        self._process = Process()
         tuning = config.dual_write
         with ExitStack() as undo:  # what is open when something fails is closed
             self._source = undo.enter_context(CqlStore(settings, tuning.primary_timeout_seconds))
@@ -50,10 +42,12 @@ class DualWriteStore:
                 if not state_exists(connection):
                     raise PreflightError("Postgres has no state of a migration yet: run `sync schema apply`")
             self._registration = Registration(self._target.pool, tuning, bell(settings))
+            undo.callback(self._registration.sign_off)
+            check_backend(settings.expected_backend, self._registration.epoch)
             undo.pop_all()
-        self._tables: dict[str, tuple[Cells, ForwardWrite]] = {}
-        self._mapped: dict[str, TableMap] = {}
-        self._reconciles: dict[str, Reconcile] = {}
+        self._flows: dict[str, TableFlows] = {}
+        self._maker = FlowMaker(settings, config, self._source.cassandra, self._target.pool, self._registration)
+        self._switching = Switching(self._registration, tuning.most_wait_seconds)
         self._executor = ThreadPoolExecutor(2, thread_name_prefix="sync-reconcile")
         self._many = ThreadPoolExecutor(min(_MANY_AT_ONCE, tuning.connections), thread_name_prefix="sync-put-many")
 
@@ -75,23 +69,23 @@ class DualWriteStore:
 
     def put(self, table: str, row: Mapping[str, Any]) -> bool:
         """Write a whole row: a column left out becomes null on both sides."""
-        cells, flow = self._of(table)
-        return flow.write(Mutation("put", cells.key(row), cells.row(row)))
+        flows = self._of(table)
+        return self._write(flows, Mutation("put", flows.cells.key(row), flows.cells.row(row)))
 
     def put_many(self, table: str, rows: Iterable[Mapping[str, Any]]) -> bool:
         """Write whole rows, each on its own and several at once, after all of them were checked; those of a key in order.
 
         Raises the first row's error when all have been tried.
         """
-        cells, flow = self._of(table)
+        flows = self._of(table)
         by_key: dict[bytes, list[Mutation]] = {}
         for row in rows:
-            key = cells.key(row)
-            by_key.setdefault(key.canonical, []).append(Mutation("put", key, cells.row(row)))
+            key = flows.cells.key(row)
+            by_key.setdefault(key.canonical, []).append(Mutation("put", key, flows.cells.row(row)))
 
         def write(mutations: list[Mutation]) -> None:
             for mutation in mutations:
-                flow.write(mutation)
+                self._write(flows, mutation)
 
         written = [self._many.submit(write, mutations) for mutations in by_key.values()]
         wait(written)
@@ -100,26 +94,35 @@ class DualWriteStore:
         return True
 
     def update(self, table: str, key: Mapping[str, Any], changes: Mapping[str, Any]) -> bool:
-        """Write some columns; the row is made where there is none."""
-        cells, flow = self._of(table)
-        return flow.write(Mutation("update", cells.only_key(key), cells.some(changes)))
+        """Write some columns. A row that is not there is made; where Postgres is primary not: False, and nothing written."""
+        flows = self._of(table)
+        return self._write(flows, Mutation("update", flows.cells.only_key(key), flows.cells.some(changes)))
 
     def delete(self, table: str, key: Mapping[str, Any]) -> bool:
         """Delete a row, if there is one."""
-        cells, flow = self._of(table)
-        return flow.write(Mutation("delete", cells.only_key(key), {}))
+        flows = self._of(table)
+        return self._write(flows, Mutation("delete", flows.cells.only_key(key), {}))
 
     def get(self, table: str, key: Mapping[str, Any]) -> dict[str, Any] | None:
         """The primary's row, or None."""
-        return self._source.get(table, key)
+        return self._primary.get(table, key)
 
     def search(self, table: str, column: str, vector: Sequence[float], limit: int = 10) -> list[tuple[dict[str, Any], float]]:
         """The primary's nearest rows with their similarity, nearest first."""
-        return self._source.search(table, column, vector, limit)
+        return self._primary.search(table, column, vector, limit)
 
     def count(self, table: str) -> int:
         """How many rows the primary has."""
-        return self._source.count(table)
+        return self._primary.count(table)
+
+    @property
+    def _primary(self) -> CqlStore | PostgresStore:
+        return self._source if self._registration.primary == "astra" else self._target
+
+    def _write(self, flows: TableFlows, mutation: Mutation) -> bool:
+        return self._switching.run(
+            {"astra": lambda: flows.forward.write(mutation), "postgres": lambda: flows.reverse.write(mutation)}
+        )
 
     @classmethod
     def wrap(cls, old: Any, new: Any, writes: Mapping[str, Describe]) -> WrappedStore:
@@ -130,40 +133,32 @@ class DualWriteStore:
         """
         settings = load_settings()
         store = cls(settings, load_config(settings.sync_config))
-        return WrappedStore(old, new, writes, store._wrapped, store.close)
+        return WrappedStore({"astra": old, "postgres": new}, writes, store)
 
-    def _wrapped(self, table: str, key: Mapping[str, Any]) -> tuple[Key, WrappedWrite]:
-        cells, flow = self._of(table)
-        if table not in self._reconciles:
-            mapped, tuning = self._mapped[table], self._config.dual_write
-            settling = Settling(self._target.pool, mapped, RowEncoder(mapped, 0), tuning.writer_lease_seconds)
-            self._reconciles[table] = Reconcile(settling, flow.primary, self._executor)
-        return cells.only_key(key), WrappedWrite(flow.journal, self._reconciles[table], self._registration, flow.mode)
+    @property
+    def primary(self) -> str:
+        """The store whose answers count, as this process knows it: astra or postgres."""
+        return self._registration.primary
 
-    def _of(self, table: str) -> tuple[Cells, ForwardWrite]:
+    def call(self, table: str, key: Mapping[str, Any], astra: Callable[[], T], postgres: Callable[[], T]) -> T:
+        """Write a key by somebody else's code, the one for the present primary; both sides are made equal afterwards."""
+        flows = self._of(table)
+        cells = flows.cells.only_key(key)
+
+        def under(primary: Any, call: Callable[[], T]) -> Callable[[], T]:
+            return lambda: self._maker.wrapped(flows, primary, self._executor).write(cells, call)
+
+        return self._switching.run({"astra": under("astra", astra), "postgres": under("postgres", postgres)})
+
+    def _of(self, table: str) -> TableFlows:
         self._process.check()
-        if table not in self._tables:
+        if table not in self._flows:
             try:
-                self._tables[table] = self._make(table)
+                self._source.source(table)
+                self._flows[table] = self._maker.make(table)
             except (SourceUnavailable, TargetUnavailable) as away:
                 raise WriteRefused(f"{table}: {away}; nothing was written") from None
-        return self._tables[table]
-
-    def _make(self, table: str) -> tuple[Cells, ForwardWrite]:
-        source = self._source.source(table)
-        if any(c.type.name == "counter" for c in source.columns):
-            raise PreflightError(f"{table}: a counter cannot be written on both sides: an increment is not repeatable")
-        with connection_of(self._target.pool) as connection:
-            mapped = map_tables(self._source.cassandra, connection, self._settings, self._config, [table])[table]
-            if connection.execute(_SYNC_COLUMNS, (regclass(self._config.options(table).target or table),)).fetchone() is None:
-                indexes.add_sync_columns(connection, mapped)  # writers come before the first backfill (rule 3)
-        self._mapped[table] = mapped
-        encoder = RowEncoder(mapped, 0)
-        cassandra = self._source.cassandra
-        cells = Cells(cassandra.session, source, encoder)
-        journal = Journal(self._target.pool, mapped, encoder, self._registration.writer, self._registration.breaker)
-        rows = rows_by_key(cassandra, source, self._config)
-        return cells, ForwardWrite(journal, rows, self._registration, self._config.mode(table))
+        return self._flows[table]
 
 
 def bell(settings: Settings) -> Callable[[str], object]:

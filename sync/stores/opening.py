@@ -2,17 +2,55 @@
 
 from __future__ import annotations
 
-from sync.settings import load_config, load_settings
+import logging
+from contextlib import closing
+
+import psycopg
+
+from sync.adapters.postgres.connect import connect
+from sync.adapters.postgres.epochs import read_epoch
+from sync.adapters.postgres.migrations import state_exists
+from sync.errors import SyncError
+from sync.ports import Epoch
+from sync.settings import Settings, load_config, load_settings
 from sync.stores.cql import CqlStore
 from sync.stores.dual import DualWriteStore
+from sync.stores.expected import check_backend
 from sync.stores.postgres import PostgresStore
 
+log = logging.getLogger(__name__)
 Store = CqlStore | PostgresStore | DualWriteStore
 
 
 def open_store() -> Store:
-    """The store that the environment asks for: STORAGE_BACKEND's own, or both with SYNC_DUAL_WRITE=true."""
+    """The store that the environment asks for: STORAGE_BACKEND's own, or both with SYNC_DUAL_WRITE=true.
+
+    Raises SettingsError where STORAGE_BACKEND contradicts the epoch of a migration that is under way.
+    """
     settings = load_settings()
     if settings.sync_dual_write:
         return DualWriteStore(settings, load_config(settings.sync_config))
+    _check_plain(settings)
     return CqlStore(settings) if settings.storage_backend == "astra" else PostgresStore(settings)
+
+
+def _check_plain(settings: Settings) -> None:
+    """A store of one side alone must be the primary's; what it writes, the other side does not learn."""
+    epoch = _epoch(settings)
+    if epoch is None:
+        return
+    check_backend(settings.storage_backend, epoch)
+    if epoch.epoch > 1:
+        log.warning("a migration is under way, and SYNC_DUAL_WRITE is not true: what this process writes, one side lacks")
+
+
+def _epoch(settings: Settings) -> Epoch | None:
+    """The epoch; None where there is no migration, or where nobody can say."""
+    if settings.database_url is None and settings.postgres_host is None:
+        return None
+    try:
+        with closing(connect(settings, direct=False, autocommit=True)) as connection:
+            return read_epoch(connection) if state_exists(connection) else None
+    except (SyncError, psycopg.Error) as error:
+        log.warning("whether a migration is under way is not known: %s", " ".join(str(error).split()))
+        return None

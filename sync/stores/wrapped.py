@@ -3,36 +3,46 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
-from sync.core.mutations import Key
-from sync.flows.wrapped_write import WrappedWrite
-
+T = TypeVar("T")
 Describe = Callable[..., tuple[str, Mapping[str, Any]]]
 """From a method's arguments to the table and the key that it writes."""
-Flows = Callable[[str, Mapping[str, Any]], tuple[Key, WrappedWrite]]
+
+
+class Calls(Protocol):
+    """What runs a write under the present primary."""
+
+    @property
+    def primary(self) -> str: ...
+    def call(self, table: str, key: Mapping[str, Any], astra: Callable[[], T], postgres: Callable[[], T]) -> T: ...
+    def close(self) -> None: ...
 
 
 class WrappedStore:
-    """Behaves as `old`; the methods named in `writes` announce the key they write, and have it made equal in Postgres."""
+    """Behaves as the primary's class, by its methods' names; those named in `writes` announce the key they write.
 
-    def __init__(self, old: Any, new: Any, writes: Mapping[str, Describe], flows: Flows, close: Callable[[], None]) -> None:
-        unknown = [name for name in writes if not callable(getattr(old, name, None))]
-        if unknown:
-            raise TypeError(f"{type(old).__name__} has no method {unknown[0]}")
-        # `new` answers once Postgres is primary; until then every call goes to `old`.
-        self._old, self._new = old, new
-        self._writes, self._flows, self._close = dict(writes), flows, close
+    That key is then made equal on the other side, whichever store is primary.
+    """
+
+    def __init__(self, stores: Mapping[str, Any], writes: Mapping[str, Describe], calls: Calls) -> None:
+        for name in writes:
+            for store in filter(None, stores.values()):  # the new one may be written later, before the cut-over
+                if not callable(getattr(store, name, None)):
+                    calls.close()
+                    raise TypeError(f"{type(store).__name__} has no method {name}")
+        self._stores, self._writes, self._calls = dict(stores), dict(writes), calls
 
     def __getattr__(self, name: str) -> Any:
-        method = getattr(self._old, name)
         describe = self._writes.get(name)
         if describe is None:
-            return method
+            return getattr(self._stores[self._calls.primary], name)
 
         def write(*args: Any, **kwargs: Any) -> Any:
-            key, flow = self._flows(*describe(*args, **kwargs))
-            return flow.write([key], lambda: method(*args, **kwargs))
+            def by(primary: str) -> Callable[[], Any]:
+                return lambda: getattr(self._stores[primary], name)(*args, **kwargs)
+
+            return self._calls.call(*describe(*args, **kwargs), by("astra"), by("postgres"))
 
         return write
 
@@ -40,4 +50,4 @@ class WrappedStore:
         return self
 
     def __exit__(self, *_error: object) -> None:
-        self._close()
+        self._calls.close()

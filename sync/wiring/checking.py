@@ -16,6 +16,7 @@ from sync.adapters.cassandra.pages import RangeReader
 from sync.adapters.postgres.checks import Checks
 from sync.adapters.postgres.connect import Connection, connect
 from sync.adapters.postgres.digests import TargetDigests
+from sync.adapters.postgres.epochs import read_epoch
 from sync.adapters.postgres.keys import TargetKeys
 from sync.adapters.postgres.ledger import target_errors
 from sync.adapters.postgres.pool import Pool, open_pool
@@ -34,9 +35,11 @@ from sync.flows.check_ranges import CheckLane, Sides, check_ranges
 from sync.flows.copy_ranges import in_lanes, patiently
 from sync.flows.recheck import Patience
 from sync.flows.reconcile import Reconcile
-from sync.ports import Lease, PrimaryRows, Read
+from sync.flows.wrapped_write import Reconciles
+from sync.ports import Epoch, Lease, Read
 from sync.settings import Config, Settings
 from sync.wiring.copying import map_tables, rows_by_key, worker_name
+from sync.wiring.reconciling import reconciler
 
 _MB = 1 << 20
 _READS_AT_ONCE = 8
@@ -46,7 +49,7 @@ _LANES_A_TURN = 3
 class BothKeys:
     """Single keys of one table on both sides; `reconcile` is None where nothing is to be repaired."""
 
-    def __init__(self, cells: Cells, rows: KeyRows, target: TargetKeys, reconcile: Reconcile | None) -> None:
+    def __init__(self, cells: Cells, rows: KeyRows, target: TargetKeys, reconcile: Reconciles | None) -> None:
         self._cells, self._rows, self._target, self._reconcile = cells, rows, target, reconcile
 
     def of_source(self, raw: Raw) -> Key:
@@ -123,6 +126,7 @@ class _Job:
     tables: dict[str, TableMap]
     repairs: dict[str, bool]
     pool: Pool | None
+    epoch: Epoch
     executor: Executor
     turn: Semaphore
 
@@ -141,9 +145,10 @@ def _check_job(settings: Settings, config: Config, runs: list[int], stopped: Cal
                 return 0
             cassandra = stack.enter_context(open_cassandra(settings, config.backfill.request_timeout_seconds))
             tables = map_tables(cassandra, connection, settings, config, list(repairs))
+            epoch = read_epoch(connection)
         pool = stack.enter_context(closing(open_pool(settings, config.backfill.streams))) if any(repairs.values()) else None
         executor = stack.enter_context(ThreadPoolExecutor(_READS_AT_ONCE))
-        job = _Job(settings, config, cassandra, tables, repairs, pool, executor, Semaphore(config.backfill.streams))
+        job = _Job(settings, config, cassandra, tables, repairs, pool, epoch, executor, Semaphore(config.backfill.streams))
 
         def work(owner: str, stop: Callable[[], bool]) -> int:
             with _open_lane(job) as lane:
@@ -181,11 +186,14 @@ def _both_keys(job: _Job, connection: Connection, table: TableMap, encoder: RowE
     return BothKeys(cells, rows, TargetKeys(connection, table, encoder), reconcile)
 
 
-def _reconcile(job: _Job, table: TableMap, encoder: RowEncoder, rows: KeyRows) -> Reconcile:
+def _reconcile(job: _Job, table: TableMap, encoder: RowEncoder, rows: KeyRows) -> Reconciles:
+    """What repairs, in the direction of the epoch in which this job began; a pass ends with its epoch."""
     assert job.pool is not None
-    counters = any(c.type.name == "counter" for c in table.source.columns)
-    primary: PrimaryRows = rows if counters else rows_by_key(job.cassandra, table.source, job.config)
-    return Reconcile(Settling(job.pool, table, encoder, job.config.dual_write.writer_lease_seconds), primary, job.executor)
+    lease = job.config.dual_write.writer_lease_seconds
+    if any(c.type.name == "counter" for c in table.source.columns):
+        return Reconcile(Settling(job.pool, table, encoder, lease, job.epoch.epoch), rows, job.executor)
+    by_key = rows_by_key(job.cassandra, table.source, job.config)
+    return reconciler(job.pool, table, encoder, by_key, job.executor, job.epoch, lease)
 
 
 def key_rows(cassandra: Cassandra, table: TableMap, encoder: RowEncoder, config: Config) -> KeyRows:

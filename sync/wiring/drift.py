@@ -20,11 +20,13 @@ from sync.adapters.postgres.passes import ClosedRun
 from sync.adapters.queue import CHECK_JOB, Doorbell, redis_connection
 from sync.core.drift_report import next_step, table_report
 from sync.core.encode.rows import RowEncoder
+from sync.core.gates import schema_digest
 from sync.core.rows import TableMap
 from sync.errors import PreflightError, WorkFailed, WriteRefused
 from sync.flows.backfill import OwnWorkers, Supervisor
 from sync.settings import Config, Settings
 from sync.wiring.backfill import Plan, Show
+from sync.wiring.clearing import clear_writers
 from sync.wiring.drift_values import add_values, shown_finding
 from sync.wiring.verify import SEED, TOP, compare_searches
 
@@ -113,7 +115,9 @@ def close_pass(settings: Settings, config: Config, plan: Plan, runs: list[int], 
             if not closed:
                 raise WorkFailed("another drift report has closed this pass meanwhile: `sync drift-report --history` has it")
             report = {**_summed(connection, closed, tables), "search": search}
-            number, finished = passes.close_runs(connection, runs, report, _began(closed))
+            number, finished = passes.close_runs(connection, runs, report, _began(closed), schema_digest(plan.tables))
+            if asked.repair:
+                clear_writers(connection, config, plan.tables, report, _began(closed))
         for table, run in zip(report["tables"], closed, strict=True):
             table["findings"] = [shown_finding(found) for found in run.findings]
     if asked.show_values:

@@ -4,27 +4,34 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from collections.abc import Callable, Iterator
+from concurrent.futures import Executor, ThreadPoolExecutor
+from contextlib import closing, contextmanager
 
 import psycopg
 
 from sync.adapters.cassandra.cells import Cells
-from sync.adapters.cassandra.connect import open_cassandra
+from sync.adapters.cassandra.connect import Cassandra, open_cassandra
+from sync.adapters.cassandra.rows import SourceRows
 from sync.adapters.postgres.breaker import Breaker
 from sync.adapters.postgres.connect import connect
+from sync.adapters.postgres.epochs import read_epoch
 from sync.adapters.postgres.journal import Journal, Writer
 from sync.adapters.postgres.migrations import state_exists
-from sync.adapters.postgres.pool import open_pool
+from sync.adapters.postgres.pool import Pool, open_pool
+from sync.adapters.postgres.reverse import Resending
 from sync.adapters.postgres.settling import Settling
 from sync.adapters.queue import Doorbell, redis_connection
+from sync.core.decode.rows import RowDecoder
 from sync.core.encode.rows import RowEncoder
 from sync.core.mutations import Key
+from sync.core.rows import TableMap
 from sync.errors import SyncError
 from sync.failpoints import failpoint
 from sync.flows.drain import Drain
 from sync.flows.reconcile import Reconcile
+from sync.flows.resend import Resend
+from sync.ports import Epoch
 from sync.settings import Config, Settings
 from sync.wiring.copying import map_tables, rows_by_key, worker_name
 
@@ -55,23 +62,46 @@ def sweep(settings: Settings) -> dict[str, int]:
 
 def drain_job(settings: Settings, config: Config, table: str, stopped: Callable[[], bool]) -> int:
     """Drain one table's intents; how many keys. Opens and closes all its connections."""
-    tuning = config.dual_write
+    with open_drains(settings, config, [table]) as drains:
+        return drains[table].run(worker_name(), stopped)
+
+
+@contextmanager
+def open_drains(settings: Settings, config: Config, tables: list[str]) -> Iterator[dict[str, Drain]]:
+    """What drains these tables' intents, in the direction of the present epoch."""
     with (
-        open_cassandra(settings, tuning.primary_timeout_seconds) as cassandra,
+        open_cassandra(settings, config.dual_write.primary_timeout_seconds) as cassandra,
         closing(open_pool(settings, 2)) as pool,
         ThreadPoolExecutor(_READS_AT_ONCE) as executor,
     ):
         with pool.connection() as connection:
-            mapped = map_tables(cassandra, connection, settings, config, [table])[table]
-        encoder = RowEncoder(mapped, 0)
-        cells = Cells(cassandra.session, mapped.source, encoder)
-        # A reconcile stamps nothing, so it needs no slot.
-        writer = Writer(worker_name(), 0, 0, tuning.writer_lease_seconds)
-        journal = Journal(pool, mapped, encoder, writer, Breaker(threshold=sys.maxsize))
-        settling = Settling(pool, mapped, encoder, tuning.writer_lease_seconds)
-        reconcile = Reconcile(settling, rows_by_key(cassandra, mapped.source, config), executor)
+            epoch = read_epoch(connection)
+            mapped = map_tables(cassandra, connection, settings, config, tables)
+        yield {name: _drain(cassandra, pool, table, config, executor, epoch) for name, table in mapped.items()}
 
-        def key(canonical: bytes, mutation: bytes | None) -> Key:
-            return cells.known_key(canonical, mutation, journal.key_values)
 
-        return Drain(journal, reconcile, key, tuning.writer_lease_seconds).run(worker_name(), stopped)
+def _drain(cassandra: Cassandra, pool: Pool, table: TableMap, config: Config, executor: Executor, epoch: Epoch) -> Drain:
+    encoder, lease = RowEncoder(table, 0), config.dual_write.writer_lease_seconds
+    cells = Cells(cassandra.session, table.source, encoder)
+    # A reconcile stamps nothing of its own, so it needs no slot.
+    journal = Journal(pool, table, encoder, Writer(worker_name(), 0, 0, lease), Breaker(threshold=sys.maxsize))
+    rows = rows_by_key(cassandra, table.source, config)
+
+    def key(canonical: bytes, mutation: bytes | None) -> Key:
+        return cells.known_key(canonical, mutation, journal.key_values)
+
+    return Drain(journal, reconciler(pool, table, encoder, rows, executor, epoch, lease), key, lease, epoch.epoch)
+
+
+def reconciler(
+    pool: Pool, table: TableMap, encoder: RowEncoder, rows: SourceRows, executor: Executor, epoch: Epoch, lease: float
+) -> Reconcile | Resend:
+    """What makes the side that follows equal in this epoch (rule 22)."""
+    if epoch.primary == "astra":
+        return Reconcile(Settling(pool, table, encoder, lease, epoch.epoch), rows, executor)
+    decoder, keys = RowDecoder(table, encoder.pairs), {c.name for c in table.source.primary_key}
+
+    def decode(row: bytes) -> dict[str, bytes | None]:
+        return {name: cell for name, cell in decoder.cells(row).items() if name not in keys}
+
+    return Resend(Resending(pool, table, encoder, lease, epoch.epoch), rows, decode, executor)

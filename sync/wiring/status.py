@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 from sync.adapters.postgres.connect import Connection
@@ -34,7 +35,9 @@ def read_status(settings: Settings, config: Config) -> dict[str, Any]:
         unfinished = set(ledger.open_runs().values())
         rejected = count_rejects(connection)
         progress = ledger.progress(ledger.latest())
-        phase, next_step = _phase(progress, bool(unfinished), int(count), sum(rejected.values()))
+        writers, proved = list_writers(connection), last_drift(connection)
+        facts = _Facts(progress, bool(unfinished), int(count), sum(rejected.values()), bool(writers), proved)
+        phase, next_step = _cut_over(int(count)) if primary == "postgres" else _phase(facts)
         return {
             "epoch": epoch,
             "primary": primary,
@@ -50,10 +53,10 @@ def read_status(settings: Settings, config: Config) -> dict[str, Any]:
                 "states": states,
             },
             "rejects": rejected,
-            "writers": list_writers(connection),
+            "writers": writers,
             "workers": _workers(settings),
             "indexes_to_build": _row(connection, "SELECT count(*) FROM sync.index")[0],
-            "last_drift": last_drift(connection),
+            "last_drift": proved,
         }
 
 
@@ -79,18 +82,38 @@ def _row(connection: Connection, query: str) -> tuple[Any, ...]:
     return row
 
 
-def _phase(progress: list[Progress], unfinished: bool, intents: int, rejected: int) -> tuple[str, str]:
-    if not progress:
+@dataclass(frozen=True, slots=True)
+class _Facts:
+    progress: list[Progress]
+    unfinished: bool
+    intents: int
+    rejected: int
+    writers: bool
+    last_drift: dict[str, Any] | None
+
+
+def _phase(facts: _Facts) -> tuple[str, str]:
+    if not facts.progress:
         return "schema", "sync backfill"
-    if any(p.failed for p in progress):
+    if any(p.failed for p in facts.progress):
         return "backfill", "look at the failed ranges' error, then run `sync backfill` again"
-    if unfinished:
+    if facts.unfinished:
         return "backfill", "the backfill is under way; `sync backfill` goes on with it where it was stopped"
+    if facts.intents:
+        return "backfilled", f"{facts.intents} keys are to be reconciled: run `sync worker`"
+    if facts.rejected:
+        return "backfilled", f"look at the {facts.rejected} rejected rows: sync rejects"
+    if not facts.writers:
+        return "backfilled", "verify with `sync migrate`, or begin to write to both sides"
+    if facts.last_drift is None or not facts.last_drift["clean"]:
+        return "backfilled", "compare both sides: sync drift-report"
+    return "proved", "sync cutover --dry-run shows what still stands in the way"
+
+
+def _cut_over(intents: int) -> tuple[str, str]:
     if intents:
-        return "backfilled", f"{intents} keys are to be reconciled: run `sync worker`"
-    if rejected:
-        return "backfilled", f"look at the {rejected} rejected rows: sync rejects"
-    return "backfilled", "verify with `sync migrate`, or begin to write to both sides"
+        return "cut over", f"{intents} keys are to be sent to Astra: run `sync worker`"
+    return "cut over", "sync rollback takes it back; sync finish ends the migration"
 
 
 def _table(p: Progress) -> dict[str, Any]:

@@ -351,7 +351,7 @@ def test_a_write_after_an_outage_exceeds_those_that_are_not_recorded_yet(home: P
         store._registration.breaker.reset()
         store.put("texts", {**key, "t": "4"})
         assert (store.get("texts", key) or {})["t"] == "4"
-        store._registration._record()
+        store._registration.aside.record()
         assert table.settled(table.key(**key)) == {"t": "4", "n": None}
 
 
@@ -360,9 +360,9 @@ def test_accepted_stamps_do_not_run_ahead_of_the_clock(home: Place) -> None:
     config = Config(schema_files=(), dual_write=DualWriteTuning(connections=2, heartbeat_seconds=600))
     with opened(home, "texts") as table, DualWriteStore(home.settings, config) as store:
         keys = [table.key(id=uuid4()) for _ in range(2000)]
-        stamps = [store._registration.stamp(key) for key in keys]
+        stamps = [store._registration.aside.stamp(key) for key in keys]
         assert max(stamps) < now_us() + SECOND
-        assert store._registration.stamp(keys[0]) > stamps[0]
+        assert store._registration.aside.stamp(keys[0]) > stamps[0]
 
 
 # a sick Postgres
@@ -385,7 +385,7 @@ def test_a_postgres_that_does_not_answer_in_time_delays_few_writes(home: Place) 
         assert seconds[0] < 3
         assert sorted(seconds)[5] < 0.3, "after the first the breaker is open"
         store._registration._heartbeat()
-        assert not store._registration._unrecorded
+        assert not store._registration.aside._unrecorded
         for key in keys:
             assert table.settled(table.key(**key)) == {"t": "meanwhile", "n": None}
 

@@ -138,7 +138,7 @@ def test_rules_28_and_31_accept_while_postgres_is_away(stack: Stack, table: Tabl
         assert store.get("pairs", deleted) is None
         assert outage[10] < max(0.1, 3 * usual[10]), f"p50 {outage[10]:.3f} s, usually {usual[10]:.3f} s"
         stack.postgres.start()
-        until(lambda: not store._registration._unrecorded, 20, "what was unrecorded is recorded")
+        until(lambda: not store._registration.aside._unrecorded, 20, "what was unrecorded is recorded")
         until(lambda: ours(table, store)["unrecorded"] == 0, 5, "and it says so")
         assert ("delete", "finished") in table.intents(table.key(**deleted))
         table.drained()
@@ -158,7 +158,7 @@ def test_rule_29_a_writer_with_unrecorded_writes_cannot_sign_off(stack: Stack, t
         works(store)
         stack.postgres.stop()
         until(lambda: works(store), 10)
-        assert store._registration._unrecorded
+        assert store._registration.aside._unrecorded
         name = store._registration.writer.id
     stack.postgres.start()
     with closing(connect(settings, autocommit=True)) as connection:

@@ -151,7 +151,7 @@ def test_without_a_journal(wrapped: Any, table: Table, away: str) -> None:
     song = uuid4()
     with wrapped(f'journal_away = "{away}"') as store:
         store.save({"id": song, "title": "before"})
-        breaker = store._flows("songs", {"id": song})[1].aside.breaker
+        breaker = store._calls._registration.breaker
         breaker.failures = breaker.threshold  # as after a statement that did not come back
         if away == "refuse":
             with pytest.raises(WriteRefused, match="journal"):
@@ -171,13 +171,12 @@ def test_rule_17_tables_of_lightweight_transactions_are_read_serially(
     song, seen = uuid4(), []
     home.cql(f"INSERT INTO KS.songs (id, title) VALUES ({song}, 'if') IF NOT EXISTS")
     with wrapped(f"[tables.songs]\nlightweight_transactions = {str(serial).lower()}\n") as store:
-        flow = store._flows("songs", {"id": song})[1]
-        reader = flow.reconcile.primary
+        reader = store._calls._of("songs").rows
 
         def listen(future: Any) -> None:
             seen.append(future.message.consistency_level)
 
         reader._cassandra.raw.add_request_init_listener(listen)
-        flow.write([table.key(id=song)], lambda: None)
+        store._calls.call("songs", {"id": song}, lambda: None, lambda: None)
     assert seen == [ConsistencyLevel.LOCAL_SERIAL if serial else ConsistencyLevel.LOCAL_QUORUM]
     assert table.target(table.key(id=song)) == {"title": "if"}

@@ -23,6 +23,7 @@ from sync.adapters.cassandra.rows import SourceRows
 from sync.adapters.postgres import indexes
 from sync.adapters.postgres.breaker import Breaker
 from sync.adapters.postgres.connect import Connection, connect
+from sync.adapters.postgres.epochs import read_epoch
 from sync.adapters.postgres.journal import Journal, Writer
 from sync.adapters.postgres.pool import open_pool
 from sync.adapters.postgres.settling import Settling
@@ -34,6 +35,7 @@ from sync.flows.reconcile import Reconcile
 from sync.ports import Intent, Outcome, Picked, PrimaryRows, Read
 from sync.settings import Config, Settings
 from sync.wiring.copying import map_tables
+from sync.wiring.reconciling import reconciler
 from sync.wiring.schema import apply_target
 
 LEASE = 30.0
@@ -68,7 +70,7 @@ class Table:
         self.encoder = RowEncoder(self.mapped, 0)
         self.cells = Cells(cassandra.session, self.mapped.source, self.encoder)
         self.rows = SourceRows(cassandra, self.mapped.source, 10)
-        self._slots = 0
+        self._slots, self.epoch = 0, 1
 
     def close(self) -> None:
         self.pool.close()
@@ -89,7 +91,7 @@ class Table:
         return Actor(self, name, Journal(self.pool, self.mapped, self.encoder, made, Breaker(NEVER_OPEN)), clock)
 
     def settling(self, lease: float = LEASE) -> Settling:
-        return Settling(self.pool, self.mapped, self.encoder, lease)
+        return Settling(self.pool, self.mapped, self.encoder, lease, self.epoch)
 
     def reconciler(self) -> Reconciler:
         """A reconcile that takes one step at a time."""
@@ -102,9 +104,18 @@ class Table:
         """What a worker does, until nothing is due; how many keys."""
         journal = Journal(self.pool, self.mapped, self.encoder, Writer("drain", 0, 0, lease), Breaker(NEVER_OPEN))
         with ThreadPoolExecutor(4) as executor:
-            reconcile = self.reconcile(executor, primary, lease)
-            drain = Drain(journal, reconcile, lambda c, m: self.cells.known_key(c, m, journal.key_values), lease)
+            reconcile = self.reconcile(executor, primary, lease) if self._forward else self._resend(executor, lease)
+            drain = Drain(journal, reconcile, lambda c, m: self.cells.known_key(c, m, journal.key_values), lease, self.epoch)
             return drain.run("drain", lambda: False)
+
+    @property
+    def _forward(self) -> bool:
+        return self.sql("SELECT \"primary\" = 'astra' FROM sync.epoch WHERE epoch = %s", (self.epoch,)) == [(True,)]
+
+    def _resend(self, executor: ThreadPoolExecutor, lease: float) -> Any:
+        with self.pool.connection() as connection:
+            epoch = read_epoch(connection)
+        return reconciler(self.pool, self.mapped, self.encoder, self.rows, executor, epoch, lease)
 
     def drained(self) -> None:
         """Drain as if every writer had gone; nothing may be left."""
@@ -348,10 +359,18 @@ class Aside:
     """What a flow hands to its registration."""
 
     accepts: bool = False
+    accepting: int = 0
     rung: list[str] = field(default_factory=list)
     kept: list[tuple[Any, ...]] = field(default_factory=list)
     unrecorded_writes: list[tuple[Any, ...]] = field(default_factory=list)
     newest: int = 0
+
+    def begin_accepting(self) -> bool:
+        self.accepting += self.accepts
+        return self.accepts
+
+    def end_accepting(self) -> None:
+        self.accepting -= 1
 
     def accepted(self, _: Key) -> int:
         return 0
@@ -371,6 +390,9 @@ class Aside:
 
     def later(self, *what: Any) -> None:
         self.kept.append(what)
+
+    def settled(self, journal: Any, intent: Intent) -> None:
+        journal.remove([intent])
 
 
 @contextmanager

@@ -46,6 +46,7 @@ class Fake:
     guard_accepts: bool = True
     withdrawn: bool = True
     accepts: bool = False
+    accepting: int = 0
     fail: dict[str, Exception] = field(default_factory=dict)
     steps: list[str] = field(default_factory=list)
     newest: int = 0
@@ -81,6 +82,13 @@ class Fake:
 
     def later(self, _: object, __: Intent, state: str, ___: str) -> None:
         self._step(f"later {state}")
+
+    def begin_accepting(self) -> bool:
+        self.accepting += self.accepts
+        return self.accepts
+
+    def end_accepting(self) -> None:
+        self.accepting -= 1
 
     def accepted(self, key: Key) -> int:
         assert key is KEY
@@ -164,7 +172,7 @@ def test_an_unsure_write_is_marked_and_is_unsure(fail: dict[str, Exception]) -> 
 
 def test_another_epoch_is_told_before_anything_is_written() -> None:
     """Would break: a write to a store that is not primary any more (rule 20)."""
-    fake = Fake(fail={"open": EpochChanged("2")})
+    fake = Fake(fail={"open": EpochChanged(2, "postgres", "open")})
     with pytest.raises(EpochChanged):
         fake.flow().write(PUT)
     assert fake.steps == ["open"]

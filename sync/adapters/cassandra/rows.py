@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from threading import Lock
 
 from cassandra import DriverException, InvalidRequest, Unauthorized, Unavailable
 from cassandra.cluster import NoHostAvailable, Session
@@ -25,6 +26,27 @@ FAILURES = (DriverException, NoHostAvailable, ConnectionException, ErrorMessage)
 """All that the driver raises: an overloaded server's and a cut connection's errors are no DriverException."""
 
 
+_MOST_UNDER_WAY = 64
+
+
+class _Sending:
+    """How many writes are under way that nobody waits for."""
+
+    def __init__(self) -> None:
+        self._count, self._sick, self._lock = 0, False, Lock()
+
+    def begin(self) -> bool:
+        with self._lock:
+            allowed = self._count < (1 if self._sick else _MOST_UNDER_WAY)
+            self._count += allowed
+            return allowed
+
+    def end(self, outcome: Outcome) -> None:
+        with self._lock:
+            self._count -= 1
+            self._sick = outcome == "unsure"
+
+
 class SourceRows:
     """Reads and writes rows of one table; `serial` reads see lightweight transactions that are under way (rule 17)."""
 
@@ -40,6 +62,7 @@ class SourceRows:
         self._select = prepared(cassandra.raw, self._rows.select(self._where))
         self._select_in: PreparedStatement | None = None
         self._inserts: dict[tuple[str, ...], PreparedStatement] = {}
+        self._sending = _Sending()
 
     @property
     def _session(self) -> Session:
@@ -49,11 +72,31 @@ class SourceRows:
         """Send a mutation with its version as timestamp, once: what came of it, and the error in words."""
         try:
             self._session.execute(self._bound(mutation, version), timeout=self._timeout, execution_profile=WRITE_PROFILE)
-        except _REFUSALS as error:
-            return "refused", explain(error)
         except FAILURES as error:
-            return "unsure", explain(error)
+            return _outcome(error), explain(error)
         return "written", ""
+
+    def send(self, mutation: Mutation, version: int, done: Callable[[Outcome, str], None]) -> bool:
+        """The same without waiting: `done` hears what came of it, in a thread of the driver.
+
+        False, and nothing is sent, where too many are under way: a source that is sick is asked one thing at a time.
+        """
+        if not self._sending.begin():
+            return False
+
+        def end(outcome: Outcome, error: str) -> None:
+            self._sending.end(outcome)
+            done(outcome, error)
+
+        try:
+            future = self._session.execute_async(
+                self._bound(mutation, version), timeout=self._timeout, execution_profile=WRITE_PROFILE
+            )
+        except FAILURES as error:
+            end("unsure", explain(error))
+            return True
+        future.add_callbacks(lambda _: end("written", ""), lambda error: end(_outcome(error), explain(error)))
+        return True
 
     def read(self, key: Key) -> Read:
         """The row at quorum, with its newest timestamp. Raises SourceUnavailable."""
@@ -106,6 +149,10 @@ class SourceRows:
             text = f"INSERT INTO {self._name} ({columns}) VALUES ({marks}) USING TIMESTAMP ?"
             self._inserts[names] = self._session.prepare(text)
         return self._inserts[names]
+
+
+def _outcome(error: Exception) -> Outcome:
+    return "refused" if isinstance(error, _REFUSALS) else "unsure"
 
 
 def prepared(session: Session, text: str) -> PreparedStatement:

@@ -32,6 +32,11 @@ def canonical(pairs: tuple[ColumnPair, ...], alias: str) -> sql.Composed:
     return sql.SQL(" || ").join(_cell(pair, alias) for pair in pairs)
 
 
+def with_parameters(pairs: tuple[ColumnPair, ...]) -> sql.SQL:
+    """The same of `t` in a statement with parameters, where a percent sign is written twice."""
+    return sql.SQL(canonical(pairs, "t").as_string().replace("%", "%%"))
+
+
 def _cell(pair: ColumnPair, alias: str) -> sql.Composed:
     pg = pair.target.type
     column = sql.Identifier(alias, pair.target.name)

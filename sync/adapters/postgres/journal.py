@@ -38,7 +38,7 @@ UNREPEATABLE_WINDOW_SECONDS = 60
 _TURNS = 1024
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Writer:
     """Who stamps: its id, its slot in the versions' low digits, and how far ahead of Postgres's clock it may stamp."""
 
@@ -74,14 +74,11 @@ class Journal:
         """
         values = {
             **self._parameters.key(mutation.key),
+            **stamping(self._writer, above),
             "kind": mutation.kind,
-            "clock": max(time.time_ns() // 1000, above + 1),
-            "slot": self._writer.slot,
-            "skew": self._writer.skew_us,
-            "owner": self._writer.id,
             "mutation": _packed(mutation),
         }
-        with self._writer.turn(mutation.key), self._breaker.connection(self._pool) as connection, _answered():
+        with self._writer.turn(mutation.key), self._breaker.connection(self._pool) as connection, answered():
             row = connection.execute(self._statements.open, values).fetchone()
         assert row is not None, "sync.epoch is empty"
         made, version, epoch, primary, state, ahead = row
@@ -89,7 +86,7 @@ class Journal:
             if primary == "astra" and state == "open":
                 # Not "unavailable", for which a writer may go on with its own clock (rules 3 and 28).
                 raise WriteRefused(f"this host's clock is {ahead / 1e6:.1f} s ahead of Postgres's; correct it")
-            raise EpochChanged(f"epoch {epoch}: {primary} is primary, {state}")
+            raise EpochChanged(epoch, primary, state)
         return Intent(made, version, epoch)
 
     def record(self, mutation: Mutation, version: int, state: Literal["finished", "unsure"]) -> None:
@@ -113,8 +110,8 @@ class Journal:
         statement, cells = self._guarded(mutation)
         values = {**self._parameters.key(mutation.key), **cells, "intent": intent.id, "version": intent.version}
         values["source_key"] = rejects.packed(mutation.key.cells)
-        with self._breaker.connection(self._pool) as connection, _rejecting():
-            with _one_transaction(connection):
+        with self._breaker.connection(self._pool) as connection, rejecting():
+            with one_transaction(connection):
                 connection.execute(_SQL["lock_key"], {"lock": lock_of(mutation.key)})
                 if mutation.kind == "delete":
                     connection.execute(_SQL["share_range"], self._parameters.key(mutation.key))
@@ -143,10 +140,16 @@ class Journal:
             found = connection.execute(_SQL["withdraw"], {"intent": intent.id})
             return bool(found.rowcount == 1)
 
-    def due(self, owner: str, limit: int, lease_seconds: float) -> list[tuple[bytes, bytes | None]]:
-        """Keys with intents to work on, now leased to this owner: canonical bytes, and a mutation that holds the raw key."""
+    def remove(self, intents: Sequence[Intent]) -> None:
+        """Both sides have these writes: their intents go."""
+        with self._breaker.connection(self._pool) as connection:
+            connection.execute(_SQL["remove"], {"intents": [i.id for i in intents]})
+
+    def due(self, epoch: int, owner: str, limit: int, lease_seconds: float) -> list[tuple[bytes, bytes | None]]:
+        """Keys with intents of this epoch to work on, now leased to this owner: canonical bytes, and the raw key."""
         values = {
             "table": self._table.name,
+            "epoch": epoch,
             "owner": owner,
             "limit": limit,
             "lease": lease_seconds,
@@ -170,8 +173,14 @@ class Journal:
         return key_values(self._statements.keys, canonical)
 
 
+def stamping(writer: Writer, above: int = 0) -> dict[str, Any]:
+    """The parameters of a stamp that is more than `above`."""
+    clock = max(time.time_ns() // 1000, above + 1)
+    return {"clock": clock, "slot": writer.slot, "skew": writer.skew_us, "owner": writer.id}
+
+
 @contextmanager
-def _one_transaction(connection: Connection) -> Iterator[None]:
+def one_transaction(connection: Connection) -> Iterator[None]:
     """What is executed here goes in one round trip, and is one transaction.
 
     Between two Syncs that is so without BEGIN and COMMIT (libpq, "Pipeline Mode"), each as dear as a small statement. A
@@ -186,7 +195,7 @@ def _one_transaction(connection: Connection) -> Iterator[None]:
 
 
 @contextmanager
-def _answered() -> Iterator[None]:
+def answered() -> Iterator[None]:
     """An error that Postgres itself tells undoes the statement; a connection that breaks, or is ended, tells nothing."""
     try:
         yield
@@ -201,7 +210,7 @@ def _packed(mutation: Mutation) -> bytes | None:
 
 
 @contextmanager
-def _rejecting() -> Iterator[None]:
+def rejecting() -> Iterator[None]:
     try:
         yield
     except REFUSALS as error:

@@ -11,7 +11,7 @@ from psycopg import sql
 from sync.adapters.postgres import rejects
 from sync.adapters.postgres.cell import register
 from sync.adapters.postgres.connect import Connection
-from sync.adapters.postgres.digest import canonical
+from sync.adapters.postgres.digest import with_parameters
 from sync.adapters.postgres.digests import key_values
 from sync.adapters.postgres.ledger import target_errors
 from sync.adapters.postgres.parameters import Parameters, lock_of
@@ -19,7 +19,7 @@ from sync.adapters.postgres.queries import queries
 from sync.adapters.postgres.statements import Statements
 from sync.core.encode.rows import RowEncoder
 from sync.core.mutations import Key
-from sync.core.rows import ColumnPair, TableMap
+from sync.core.rows import TableMap
 from sync.core.verdicts import TargetRow
 
 _SQL = queries("drift")
@@ -35,10 +35,11 @@ class TargetKeys:
         statements = Statements(table, encoder)
         self._keys, self._parameters = statements.keys, Parameters(statements, encoder)
         refused = sql.SQL(_SQL["refused"])
-        self._look = statements.made(_SQL["look"], row=_expression(encoder.pairs), refused=refused)
+        self._look = statements.made(_SQL["look"], row=with_parameters(encoder.pairs), refused=refused)
         self._stamp = statements.made(_SQL["stamp"])
         self._show = statements.made(_SQL["show"])
-        self._without = statements.made(_SQL["without_token"], key=_expression(self._keys))
+        self._sample = statements.made(_SQL["sample"], key=with_parameters(self._keys))
+        self._without = statements.made(_SQL["without_token"], key=with_parameters(self._keys))
 
     def look(self, keys: Sequence[Key]) -> list[TargetRow]:
         """What the target holds of each of these keys: row, version, tombstone and intents of a key in one snapshot."""
@@ -65,6 +66,12 @@ class TargetKeys:
             found = self._connection.execute(self._without, {"limit": limit, "offset": offset}, binary=True)
             return [bytes(row[0]) for row in found.fetchall()]
 
+    def sample(self, token: int, limit: int) -> list[bytes]:
+        """Canonical keys of rows behind a token."""
+        with target_errors():
+            found = self._connection.execute(self._sample, {"after": token, "limit": limit}, binary=True)
+            return [bytes(row[0]) for row in found.fetchall()]
+
     def stamp(self, keys: Sequence[Key]) -> int:
         """Give rows the token that their key has; how many had another or none."""
         with target_errors(), self._connection.transaction():
@@ -80,11 +87,6 @@ class TargetKeys:
         with target_errors():
             row = self._connection.execute(self._show, self._parameters.key(key)).fetchone()
         return dict(row[0]) if row else None
-
-
-def _expression(pairs: tuple[ColumnPair, ...]) -> sql.SQL:
-    """The canonical bytes of these columns in a statement with parameters, where a percent sign is written twice."""
-    return sql.SQL(canonical(pairs, "t").as_string().replace("%", "%%"))
 
 
 def _target_row(row: tuple[Any, ...]) -> TargetRow:

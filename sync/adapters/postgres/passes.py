@@ -53,10 +53,13 @@ def _findings(connection: Connection, run: int) -> list[dict[str, Any]]:
         return cursor.execute(_SQL["findings"].encode(), {"run": run}).fetchall()
 
 
-def close_runs(connection: Connection, runs: list[int], report: dict[str, Any], started_at: datetime) -> tuple[int, datetime]:
+def close_runs(
+    connection: Connection, runs: list[int], report: dict[str, Any], started_at: datetime, schema: str
+) -> tuple[int, datetime]:
     """Close the runs and record their pass, in the transaction that holds them; the pass's number and its end."""
     repaired = sum(table["repaired"] for table in report["tables"])
-    values = {"runs": runs, "clean": report["clean"], "repaired": repaired, "started_at": started_at, "report": Jsonb(report)}
+    values: dict[str, Any] = {"runs": runs, "clean": report["clean"], "repaired": repaired, "started_at": started_at}
+    values |= {"report": Jsonb(report), "schema": schema}
     with target_errors():
         for query in ("close_run", "drop_ranges"):
             connection.execute(_SQL[query], {"runs": runs})

@@ -34,8 +34,8 @@ Settled = tuple[Key, Picked, Read]
 class Settling:
     """Picks and settles keys of one table. Both methods raise TargetUnavailable."""
 
-    def __init__(self, pool: Pool, table: TableMap, encoder: RowEncoder, writer_lease: float) -> None:
-        self._pool, self._table, self._writer_lease = pool, table, writer_lease
+    def __init__(self, pool: Pool, table: TableMap, encoder: RowEncoder, writer_lease: float, epoch: int) -> None:
+        self._pool, self._table, self._writer_lease, self._epoch = pool, table, writer_lease, epoch
         self._statements = Statements(table, encoder)
         self._parameters = Parameters(self._statements, encoder)
 
@@ -67,17 +67,8 @@ class Settling:
                 self._settle(connection, [(key, picked, look(key, picked))], refused)
 
     def _pick(self, connection: Connection, keys: Sequence[Key], open_too: bool = True) -> dict[Key, Picked]:
-        values = {
-            "table": self._table.name,
-            "keys": [k.canonical for k in keys],
-            "writer_lease": self._writer_lease,
-            "window": UNREPEATABLE_WINDOW_SECONDS,
-            "open_too": open_too,
-        }
-        _lock(connection, keys)
-        found: dict[bytes, list[tuple[Any, ...]]] = {}
-        for key, *row in connection.execute(_SQL["pick"], values).fetchall():
-            found.setdefault(bytes(key), []).append(tuple(row))
+        lock_keys(connection, keys)
+        found = pick_intents(connection, self._table.name, keys, self._epoch, self._writer_lease, open_too)
         picked = [key for key in keys if key.canonical in found]
         unfinished = [row[0] for rows in found.values() for row in rows if row[1] != "finished"]
         if unfinished:
@@ -100,7 +91,7 @@ class Settling:
 
     def _settle(self, connection: Connection, settled: Sequence[Settled], refused: psycopg.Error | None = None) -> list[Key]:
         keys = [key for key, _, _ in settled]
-        _lock(connection, keys)
+        lock_keys(connection, keys)
         tokens = {"table": self._table.name, "tokens": [key.token for key in keys]}
         connection.execute(_SQL["share_ranges"], tokens)
         made = [self._outcome(key, picked, read, refused) for key, picked, read in settled]
@@ -139,8 +130,27 @@ class Settling:
         return {key: cursor.fetchone() or (None, None) for key, cursor in asked}
 
 
-def _lock(connection: Connection, keys: Sequence[Key]) -> None:
+def lock_keys(connection: Connection, keys: Sequence[Key]) -> None:
+    """Take the keys' locks until the transaction ends (rule 5)."""
     connection.execute(_SQL["lock_keys"], {"locks": sorted({lock_of(key) for key in keys})})
+
+
+def pick_intents(
+    connection: Connection, table: str, keys: Sequence[Key], epoch: int, writer_lease: float, open_too: bool = True
+) -> dict[bytes, list[tuple[Any, ...]]]:
+    """Intents of an epoch that may be worked on, by key: id, state, version, kind, mutation."""
+    values = {
+        "table": table,
+        "epoch": epoch,
+        "keys": [k.canonical for k in keys],
+        "writer_lease": writer_lease,
+        "window": UNREPEATABLE_WINDOW_SECONDS,
+        "open_too": open_too,
+    }
+    found: dict[bytes, list[tuple[Any, ...]]] = {}
+    for key, *row in connection.execute(_SQL["pick"], values).fetchall():
+        found.setdefault(bytes(key), []).append(tuple(row))
+    return found
 
 
 def _picked(key: Key, rows: list[tuple[Any, ...]], known: Known) -> Picked:

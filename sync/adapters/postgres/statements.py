@@ -44,7 +44,8 @@ class Statements:
             "settle": sql.SQL(_SQL["settle"]),
             "settled": sql.SQL(_SQL["settled"]),
         }
-        self._parts["same"] = sql.SQL(_SQL["same"]).format(**self._parts)
+        for fragment in ("same", "stamped"):
+            self._parts[fragment] = sql.SQL(_SQL[fragment]).format(**self._parts)
 
     def parameter(self, pair: ColumnPair) -> str:
         """The name of a column's parameter."""
@@ -54,14 +55,12 @@ class Statements:
         """The guarded update of these columns."""
         names = tuple(p.source.name for p in given)
         if names not in self._updates:
-            self._updates[names] = self._update(given)
+            self._updates[names] = self._made("update", set_given=self.assignments(given))
         return self._updates[names]
 
-    def _update(self, given: list[ColumnPair]) -> bytes:
-        assignments = _list(
-            sql.SQL("{} = {}").format(column(p.target.name), sql.Placeholder(self.parameter(p))) for p in given
-        )
-        return self._made("update", set_given=assignments)
+    def assignments(self, given: list[ColumnPair]) -> sql.Composed:
+        """What an update of these columns sets."""
+        return _list(sql.SQL("{} = {}").format(column(p.target.name), sql.Placeholder(self.parameter(p))) for p in given)
 
     @cached_property
     def open(self) -> bytes:

@@ -9,14 +9,17 @@ SELECT (SELECT {row} FROM {target} AS t WHERE {same_key}),
 SELECT bool_or(reason LIKE 'Postgres refuses%%') FROM sync.reject
 WHERE table_name = %(table)s AND source_key = %(source_key)s AND action = 'reject'
 
--- recheck: a finding's key is to be reconciled
+-- recheck: a finding's key is to be reconciled, in the direction of the epoch (rule 22)
 INSERT INTO sync.intent (table_name, key, token, kind, state, version, epoch, owner)
 SELECT %(table)s, %(key)s, %(token)s, 'recheck', 'finished', floor, epoch, 'drift report'
-FROM sync.epoch WHERE "primary" = 'astra' ORDER BY epoch DESC LIMIT 1
+FROM (SELECT epoch, floor FROM sync.epoch ORDER BY epoch DESC LIMIT 1 FOR SHARE) AS e
 ON CONFLICT DO NOTHING
 
 -- without_token: keys of rows that somebody wrote by hand: in no range
 SELECT {key} FROM {target} AS t WHERE t.{token} IS NULL LIMIT %(limit)s OFFSET %(offset)s
+
+-- sample: keys of some rows behind a token
+SELECT {key} FROM {target} AS t WHERE t.{token} > %(after)s ORDER BY t.{token} LIMIT %(limit)s
 
 -- stamp: a row's token is what its key makes it
 UPDATE {target} AS t SET {token} = %(token)s WHERE {same_key} AND t.{token} IS DISTINCT FROM %(token)s
@@ -90,8 +93,9 @@ UPDATE sync.run SET state = 'done', finished_at = clock_timestamp() WHERE id = A
 DELETE FROM sync.range WHERE run_id = ANY (%(runs)s)
 
 -- record: a pass with its figures
-INSERT INTO sync.drift_pass (runs, clean, repaired, started_at, report)
-VALUES (%(runs)s, %(clean)s, %(repaired)s, %(started_at)s, %(report)s) RETURNING id, finished_at
+INSERT INTO sync.drift_pass (runs, clean, repaired, started_at, report, schema_digest, epoch)
+VALUES (%(runs)s, %(clean)s, %(repaired)s, %(started_at)s, %(report)s, %(schema)s, (SELECT max(epoch) FROM sync.epoch))
+RETURNING id, finished_at
 
 -- history: the passes, the newest first
 SELECT id, clean, repaired, started_at, finished_at, report FROM sync.drift_pass ORDER BY id DESC LIMIT %(limit)s

@@ -1,5 +1,5 @@
--- open: stamp a write and commit its intent in one statement (rule 2); no row of `made` where the epoch forbids it
-WITH e AS (
+-- stamped: the epoch, held so that it cannot change meanwhile (rule 20), and what a stamp needs to exceed (rule 2)
+e AS (
     SELECT epoch, "primary", floor, state FROM sync.epoch ORDER BY epoch DESC LIMIT 1 FOR SHARE
 ), known AS (
     SELECT max(version) AS version FROM (
@@ -10,8 +10,11 @@ WITH e AS (
 ), need AS (
     SELECT greatest(%(clock)s, e.floor, 1 + coalesce(known.version, 0)) AS need FROM e, known
 ), clock AS (
-    SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint AS now
-), made AS (
+    SELECT greatest(e.floor, (extract(epoch FROM clock_timestamp()) * 1000000)::bigint) AS now FROM e
+)
+
+-- open: stamp a write and commit its intent in one statement (rule 2); no row of `made` where the epoch forbids it
+WITH {stamped}, made AS (
     INSERT INTO sync.intent (table_name, key, token, kind, state, version, epoch, owner, mutation)
     SELECT %(table)s, %(key)s, %(token)s, %(kind)s, 'open',
            need + ((%(slot)s - need) %% 1000 + 1000) %% 1000, e.epoch, %(owner)s, %(mutation)s
@@ -22,9 +25,19 @@ WITH e AS (
 SELECT made.id, made.version, e.epoch, e."primary", e.state, need.need - clock.now
 FROM e CROSS JOIN need CROSS JOIN clock LEFT JOIN made ON true
 
--- record: a write that was made without an intent, while Postgres was away (rule 31)
-INSERT INTO sync.intent (table_name, key, token, kind, state, version, epoch, owner, mutation)
-SELECT %(table)s, %(key)s, %(token)s, %(kind)s, %(state)s, %(version)s, max(epoch), %(owner)s, %(mutation)s FROM sync.epoch
+-- record: a write that was made without an intent, while Postgres was away (rule 31); the key alone where the source follows now
+WITH e AS (
+    SELECT epoch, "primary" = 'astra' AS forward FROM sync.epoch ORDER BY epoch DESC LIMIT 1 FOR SHARE
+), noted AS (
+    UPDATE sync.writer SET recorded_at = clock_timestamp() WHERE id = %(owner)s
+)
+INSERT INTO sync.intent AS i (table_name, key, token, kind, state, version, epoch, owner, mutation)
+SELECT %(table)s, %(key)s, %(token)s, CASE WHEN e.forward THEN %(kind)s ELSE 'recheck' END,
+       CASE WHEN e.forward THEN %(state)s ELSE 'finished' END, %(version)s, e.epoch, %(owner)s,
+       CASE WHEN e.forward THEN %(mutation)s::bytea END
+FROM e
+ON CONFLICT (table_name, key) WHERE kind = 'recheck' AND state = 'finished'
+DO UPDATE SET version = greatest(i.version, excluded.version)
 
 -- lock_key: every transaction that changes a key holds its lock, taken in an earlier statement (rule 5)
 SELECT pg_advisory_xact_lock(%(lock)s)
@@ -89,6 +102,10 @@ SELECT EXISTS (SELECT FROM written)
 -- mark: what became of writes whose second half was not done: finished, or unsure (rule 11); not if a reconcile has it
 UPDATE sync.intent SET state = %(state)s, error = %(error)s WHERE id = ANY (%(intents)s::bigint[]) AND state = 'open'
 
+-- remove: both sides have the write. Not flushed: an intent that a crash brings back is reconciled once more
+WITH quickly AS (SELECT set_config('synchronous_commit', 'off', true))
+DELETE FROM sync.intent USING quickly WHERE id = ANY (%(intents)s::bigint[])
+
 -- withdraw: the primary refused the only attempt, and nobody has claimed the intent (rule 13)
 DELETE FROM sync.intent WHERE id = %(intent)s AND state = 'open'
 
@@ -132,7 +149,7 @@ SELECT EXISTS (SELECT FROM same)
 UPDATE sync.intent SET lease_owner = %(owner)s, lease_until = clock_timestamp() + make_interval(secs => %(lease)s)
 WHERE id IN (
     SELECT i.id FROM sync.intent AS i
-    WHERE i.table_name = %(table)s AND (i.lease_until IS NULL OR i.lease_until < clock_timestamp())
+    WHERE i.table_name = %(table)s AND i.epoch = %(epoch)s AND (i.lease_until IS NULL OR i.lease_until < clock_timestamp())
       AND (i.state <> 'open' OR NOT EXISTS (
           SELECT FROM sync.writer AS w WHERE w.id = i.owner AND w.state = 'active'
             AND w.heartbeat_at > clock_timestamp() - make_interval(secs => %(writer_lease)s))

@@ -1,0 +1,148 @@
+"""What a writer keeps for a moment: ends and marks of intents, writes that have no intent yet, tables to ring for."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable
+from itertools import islice
+from threading import Lock
+from typing import Literal
+
+from sync.core.mutations import Key, Mutation
+from sync.core.versions import stamp
+from sync.failpoints import failpoint
+from sync.ports import Intent, TableJournal
+
+_MOST_MARKS = 1000
+State = Literal["finished", "unsure"]
+_End = Literal["finished", "unsure", "settled"]
+_Mark = tuple[TableJournal, Intent, _End, str]
+_Unrecorded = tuple[TableJournal, Mutation, int, State]
+
+
+class Aside:
+    """Safe to use from many threads; `record` and `ring_for_left` are for the heartbeat's thread alone."""
+
+    def __init__(self, accepts: bool, ring: Callable[[str], object]) -> None:
+        self._may_accept, self._ring = accepts, ring
+        self.slot, self.floor = 0, 0
+        self._promised = False
+        self._accepting = 0
+        self._to_ring: set[str] = set()
+        self._marks: deque[_Mark] = deque()
+        self._unrecorded: deque[_Unrecorded] = deque()
+        self._accepted: dict[tuple[str, bytes], int] = {}
+        self._seen = 0
+        self._lock = Lock()
+
+    def left(self, table: str) -> None:
+        """An intent of this table is left to reconciliation: ring for it, soon and once for many."""
+        with self._lock:
+            self._to_ring.add(table)
+
+    def promise(self, to_wait: bool) -> None:
+        """Accept nothing without an intent from now on, or accept again (rule 30).
+
+        While the primary may change, only Postgres knows which it is: a writer that promised holds to it until Postgres tells
+        it that the switch is over; cut off, it cannot know.
+        """
+        with self._lock:
+            self._promised = to_wait
+
+    def begin_accepting(self) -> bool:
+        """Whether a write may be made without an intent, Postgres being away (rule 28); then `end_accepting` must follow."""
+        with self._lock:
+            allowed = self._may_accept and not self._promised
+            self._accepting += allowed
+            return allowed
+
+    def end_accepting(self) -> None:
+        """A write without an intent is remembered, or was not made."""
+        with self._lock:
+            self._accepting -= 1
+
+    @property
+    def unrecorded_count(self) -> int:
+        """Writes that Postgres does not know of: made, or being made."""
+        with self._lock:
+            return len(self._unrecorded) + self._accepting
+
+    def stamp(self, key: Key) -> int:
+        """A version made without Postgres: above all that this process knows of the key, and above the floor it last saw."""
+        with self._lock:
+            known = max(self._seen, self._accepted.get((key.table, key.canonical), 0))
+            made = stamp(max(time.time_ns() // 1000, self.floor, known + 1), self.slot)
+            self._accepted[key.table, key.canonical] = made
+            return made
+
+    def accepted(self, key: Key) -> int:
+        """The newest stamp of the key that is not recorded yet, or 0: the journal does not know of it."""
+        return self._accepted.get((key.table, key.canonical), 0) if self._accepted else 0
+
+    def seen(self, version: int) -> None:
+        """The journal gave this version: what is stamped without it must exceed it (rule 2)."""
+        with self._lock:
+            self._seen = max(self._seen, version)
+
+    def unrecorded(self, journal: TableJournal, mutation: Mutation, version: int, state: State) -> None:
+        """Remember a write that has no intent: lost with this process, it makes the writer unclean (rule 29)."""
+        with self._lock:
+            self._unrecorded.append((journal, mutation, version, state))
+
+    def later(self, journal: TableJournal, intent: Intent, state: State, error: str) -> None:
+        """Keep a mark for the next quarter of a second, or until Postgres takes it.
+
+        Lost with the process it is no loss: the intent stays, and is claimed.
+        """
+        self._marks.append((journal, intent, state, error))
+
+    def settled(self, journal: TableJournal, intent: Intent) -> None:
+        """Both sides have the write: its intent goes soon."""
+        self._marks.append((journal, intent, "settled", ""))
+
+    @property
+    def has_marks(self) -> bool:
+        """Whether there is something for `mark` to do."""
+        return bool(self._marks)
+
+    def ring_for_left(self) -> None:
+        """Ring once for each table that has something left."""
+        with self._lock:
+            tables, self._to_ring = self._to_ring, set()
+        for table in tables:
+            self._ring(table)
+
+    def record(self) -> None:
+        """Record what was kept while Postgres was away, the writes without intent first. Raises TargetUnavailable."""
+        while self._unrecorded:
+            journal, mutation, version, state = self._unrecorded[0]
+            failpoint("aside.before_record")
+            journal.record(mutation, version, state)
+            failpoint("aside.recorded")
+            self.left(journal.table)
+            with self._lock:
+                self._unrecorded.popleft()
+                if self._accepted.get((mutation.key.table, mutation.key.canonical)) == version:
+                    del self._accepted[mutation.key.table, mutation.key.canonical]
+        self.mark()
+
+    def mark(self) -> None:
+        """Tell the journal what became of writes, many at once. Raises TargetUnavailable."""
+        while marks := list(islice(self._marks, _MOST_MARKS)):
+            alike: dict[tuple[TableJournal, _End, str], list[Intent]] = {}
+            for journal, intent, state, error in marks:
+                alike.setdefault((journal, state, error), []).append(intent)
+            failpoint("aside.before_mark")
+            for (journal, end, error), intents in alike.items():
+                self._end(journal, end, error, intents)
+            failpoint("aside.marked")
+            for _ in marks:
+                self._marks.popleft()
+
+    def _end(self, journal: TableJournal, end: _End, error: str, intents: list[Intent]) -> None:
+        if end == "settled":
+            journal.remove(intents)
+            return
+        journal.mark(intents, end, error)
+        self.left(journal.table)

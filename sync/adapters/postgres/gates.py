@@ -1,0 +1,62 @@
+"""What the gates of a cut-over look at in Postgres."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+from sync.adapters.postgres.connect import Connection
+from sync.adapters.postgres.ledger import target_errors
+from sync.adapters.postgres.queries import queries
+from sync.core.gates import Copied, IntentFacts, Pass, WriterFact
+
+_SQL = {name: text.encode() for name, text in queries("gates").items()}
+
+
+class GateFacts:
+    """Facts over one autocommit connection. Every method raises TargetUnavailable where that breaks."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def intents(self) -> IntentFacts:
+        """What is not settled."""
+        count, failing, oldest, error = self._rows("intents")[0]
+        return IntentFacts(count, failing, oldest, " ".join(error.split()))
+
+    def retry(self) -> None:
+        """Intents that failed before may be tried again at once."""
+        with target_errors():
+            self._connection.execute(_SQL["retry"])
+
+    def copied(self, tables: Sequence[str]) -> list[Copied]:
+        """Where the newest backfill of each of these tables stands."""
+        found = {row[0]: Copied(*row) for row in self._rows("copied")}
+        return [found.get(table, Copied(table, 0, 0, 0)) for table in tables]
+
+    def passes(self) -> list[Pass]:
+        """Recorded drift passes, the newest first."""
+        rows = self._rows("passes")
+        return [Pass(n, ok, fixed, epoch, frozenset(t), digest, a, b) for n, ok, fixed, epoch, t, digest, a, b in rows]
+
+    def disturbed(self) -> datetime | None:
+        """When a write was last recorded late, or a writer fenced; None: never."""
+        found: datetime | None = self._rows("disturbed")[0][0]
+        return found
+
+    def writers(self) -> list[WriterFact]:
+        """Writers that have not signed off."""
+        return [WriterFact(*row) for row in self._rows("writers")]
+
+    def bad_indexes(self, tables: Sequence[str]) -> list[str]:
+        """Indexes that are to be built, or are invalid."""
+        return [str(row[0]) for row in self._rows("bad_indexes", tables=list(tables))]
+
+    def open_runs(self) -> int:
+        """Copies and checks that are not finished."""
+        return int(self._rows("open_runs")[0][0])
+
+    def _rows(self, query: str, **values: Any) -> list[tuple[Any, ...]]:
+        with target_errors():
+            return self._connection.execute(_SQL[query], values).fetchall()

@@ -1,0 +1,204 @@
+"""A process that writes to both sides is registered in Postgres, with a heartbeat (rules 28 to 30).
+
+The heartbeat also records what could not be recorded when Postgres was away, and learns of cut-overs: while one is announced
+or under way it looks many times a second, so that writes wait no longer than they must.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+import socket
+import time
+import uuid
+from collections import deque
+from collections.abc import Callable
+from dataclasses import replace
+from threading import Condition, Event, Thread
+from typing import Any
+
+import psycopg
+from psycopg.types.json import Jsonb
+from psycopg_pool import PoolTimeout
+
+from sync.adapters.postgres.aside import Aside
+from sync.adapters.postgres.breaker import Breaker
+from sync.adapters.postgres.epochs import read_epoch, reopen_late
+from sync.adapters.postgres.journal import Writer
+from sync.adapters.postgres.parameters import connection_of
+from sync.adapters.postgres.pool import Pool
+from sync.adapters.postgres.queries import queries
+from sync.core.versions import SLOTS
+from sync.errors import EpochChanged, PreflightError, TargetUnavailable
+from sync.failpoints import failpoint
+from sync.ports import Epoch, EpochState, Primary
+from sync.settings import DualWriteTuning
+
+log = logging.getLogger(__name__)
+_SQL = {name: text.encode() for name, text in queries("writers").items()}
+_RING_SECONDS, _SWITCHING_SECONDS, _SWITCHING_HEARTBEAT = 0.25, 0.01, 0.25
+_MOST_WAITS = 2000
+
+
+class Registration:
+    """This process as a writer: its slot, its heartbeat, what it knows of the epoch, and what it keeps aside."""
+
+    def __init__(self, pool: Pool, tuning: DualWriteTuning, ring: Callable[[str], object]) -> None:
+        self._pool, self._tuning = pool, tuning
+        self.aside = Aside(tuning.journal_away == "accept", ring)
+        self.breaker = Breaker(tuning.breaker_failures)
+        self._end, self._wake, self._changed = Event(), Event(), Condition()
+        self._due = 0.0
+        self._waits: deque[float] = deque(maxlen=_MOST_WAITS)
+        name = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:6]}"
+        slot = self._register(name)
+        self.writer = Writer(name, slot, int(tuning.most_skew_seconds * 1_000_000), tuning.writer_lease_seconds)
+        self._thread = Thread(target=self._beat, name="sync-heartbeat", daemon=True)
+        self._thread.start()
+
+    def _register(self, name: str) -> int:
+        values = {"id": name, "host": socket.gethostname(), "pid": os.getpid(), "slots": SLOTS}
+        with connection_of(self._pool) as connection:
+            with connection.transaction():
+                # One at a time: two writers must never share a slot.
+                connection.execute("LOCK TABLE sync.writer IN SHARE ROW EXCLUSIVE MODE")
+                row = connection.execute(_SQL["register"], values).fetchone()
+            if row is None:
+                raise PreflightError(f"all {SLOTS} writer slots are taken: `sync writers` shows by whom")
+            self._epoch = read_epoch(connection)
+        slot, self._switch = row
+        self.aside.slot, self.aside.floor = int(slot), self._epoch.floor
+        self.aside.promise(self._switch is not None)
+        self._acknowledged = self._switch
+        return int(slot)
+
+    # what this process knows of the epoch
+
+    @property
+    def primary(self) -> Primary:
+        """The store that was primary when this process last looked; a write finds out whether it still is."""
+        return self._epoch.primary
+
+    @property
+    def epoch(self) -> Epoch:
+        """The epoch as it was when this process last looked."""
+        return self._epoch
+
+    def heard(self, changed: EpochChanged) -> None:
+        """A write was turned away: look at once, and often."""
+        with self._changed:
+            if changed.epoch >= self._epoch.epoch:
+                self._set(changed.epoch, changed.primary, changed.state)
+        self._wake.set()
+
+    def _set(self, epoch: int, primary: Primary, state: EpochState) -> None:
+        self._epoch = replace(self._epoch, epoch=epoch, primary=primary, state=state)
+
+    def wait_open(self, seconds: float) -> None:
+        """Wait until writes may begin, or so long."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._epoch.state == "open", seconds)
+
+    def waited(self, seconds: float) -> None:
+        """A write has waited for a cut-over; the heartbeat reports it soon."""
+        self._waits.append(round(seconds * 1000, 1))
+        self._due = min(self._due, time.monotonic() + _RING_SECONDS)
+
+    # the heartbeat
+
+    def sign_off(self) -> None:
+        """End the registration; what is kept aside is recorded first, or the writer stays registered and is claimed from."""
+        self._end.set()
+        self._wake.set()
+        self._thread.join()
+        try:
+            self._heartbeat()
+            self.aside.ring_for_left()
+            with self._pool.connection() as connection:
+                connection.execute(_SQL["sign_off"], {"id": self.writer.id})
+        except (TargetUnavailable, psycopg.Error, PoolTimeout) as error:
+            log.warning("this writer could not sign off: %s", error)
+
+    @property
+    def _heartbeat_seconds(self) -> float:
+        return _SWITCHING_HEARTBEAT if self._is_switching else self._tuning.heartbeat_seconds
+
+    @property
+    def _is_switching(self) -> bool:
+        return self._switch is not None or self._epoch.state != "open"
+
+    def _beat(self) -> None:
+        while not self._end.is_set():
+            self._wake.wait(_SWITCHING_SECONDS if self._is_switching else _RING_SECONDS)
+            self._wake.clear()
+            try:
+                if time.monotonic() >= self._due:
+                    self._due = math.inf  # a wait that is reported meanwhile brings it forward
+                    self._heartbeat()
+                    self._due = min(self._due, time.monotonic() + self._heartbeat_seconds)
+                elif not self.breaker.is_open:
+                    self._between()
+            except (TargetUnavailable, psycopg.Error, PoolTimeout) as error:
+                self._due = 0.0
+                log.warning("no heartbeat: %s", " ".join(str(error).split()))
+            self.aside.ring_for_left()
+
+    def _between(self) -> None:
+        if self.aside.has_marks:
+            self.aside.mark()
+        if self._is_switching:
+            self._look()
+
+    def _look(self) -> None:
+        """See how the epoch stands, and open it again where the command that closed it has died."""
+        with connection_of(self._pool) as connection:
+            found = read_epoch(connection)
+            if found.state == "closing" and (found.closing_seconds or 0.0) < 0:
+                reopen_late(connection, found.epoch)
+                found = read_epoch(connection)
+        self._learn(found)
+
+    def _learn(self, found: Epoch) -> None:
+        with self._changed:
+            if found.epoch != self._epoch.epoch:
+                log.warning("epoch %d: %s is primary now", found.epoch, found.primary)
+            self._epoch = found
+            self.aside.floor = found.floor
+            self._changed.notify_all()
+
+    def _heartbeat(self) -> None:
+        state, switch = self._send_heartbeat() or ("gone", None)
+        if switch != self._switch:
+            # Promised before it is acknowledged, and until a heartbeat tells that the switch is over (rule 30).
+            self.aside.promise(switch is not None)
+            self._switch = switch
+        if state != "active":
+            self._register_again()
+        self._look()
+        self.breaker.reset()
+        self.aside.record()
+        if switch is not None and self._acknowledged != switch:
+            self._acknowledged = switch
+            self._waits.clear()
+            failpoint("switch.before_acknowledge")
+            self._send_heartbeat()
+
+    def _send_heartbeat(self) -> tuple[Any, ...] | None:
+        waits = {"switch": self._acknowledged, "ms": list(self._waits)}
+        values = {
+            "id": self.writer.id,
+            "unrecorded": self.aside.unrecorded_count,
+            "failures": Jsonb(self.breaker.causes),
+            "clock": time.time_ns() // 1000,
+            "acknowledged": self._acknowledged,
+            "waits": Jsonb(waits),
+        }
+        with self._pool.connection() as connection:
+            return connection.execute(_SQL["heartbeat"], values).fetchone()
+
+    def _register_again(self) -> None:
+        """This writer was fenced, though it lives: as another one it may go on."""
+        name = f"{self.writer.id.rsplit(':', 1)[0]}:{uuid.uuid4().hex[:6]}"
+        log.warning("%s was fenced; it goes on as %s", self.writer.id, name)
+        self.writer.slot, self.writer.id = self._register(name), name

@@ -1,0 +1,93 @@
+-- current: the epoch, and for how much longer it may be closing
+SELECT epoch, "primary", state, floor, since, extract(epoch FROM closing_until - clock_timestamp())::float8
+FROM sync.epoch ORDER BY epoch DESC LIMIT 1
+
+-- under_way: the switch that has not ended, and for how much longer its command has it
+SELECT id, kind, who, state, from_epoch, extract(epoch FROM lease_until - clock_timestamp())::float8
+FROM sync.switch WHERE finished_at IS NULL
+
+-- begin: announce a switch; the unique index lets one in
+INSERT INTO sync.switch (kind, from_epoch, who, lease_until)
+SELECT %(kind)s, epoch, %(who)s, clock_timestamp() + make_interval(secs => %(lease)s)
+FROM sync.epoch WHERE "primary" = %(primary)s AND state = 'open' AND epoch = (SELECT max(epoch) FROM sync.epoch)
+ON CONFLICT DO NOTHING RETURNING id
+
+-- renew: the command lives
+UPDATE sync.switch SET lease_until = clock_timestamp() + make_interval(secs => %(lease)s)
+WHERE id = %(switch)s AND finished_at IS NULL RETURNING id
+
+-- unready: writers whose acknowledgement is missing (rule 30), and why
+SELECT id, CASE WHEN state = 'unclean' THEN 'unclean'
+                WHEN acknowledged IS DISTINCT FROM %(switch)s THEN 'has not acknowledged'
+                ELSE unrecorded || ' writes are not recorded yet' END,
+       extract(epoch FROM clock_timestamp() - heartbeat_at)::float8
+FROM sync.writer
+WHERE state = 'unclean' OR state = 'active' AND (acknowledged IS DISTINCT FROM %(switch)s OR unrecorded > 0)
+ORDER BY id
+
+-- close: no new write begins; this waits for those that are being stamped (rule 20)
+UPDATE sync.epoch AS e SET state = 'closing', closing_until = clock_timestamp() + make_interval(secs => %(pause)s)
+FROM sync.switch AS s
+WHERE s.id = %(switch)s AND s.finished_at IS NULL AND e.epoch = s.from_epoch AND e.state = 'open' RETURNING e.epoch
+
+-- closed: when it was closed, of a switch
+UPDATE sync.switch SET state = 'closing', closed_at = clock_timestamp() WHERE id = %(switch)s AND finished_at IS NULL
+
+-- left: intents that are not settled
+SELECT count(*) FROM sync.intent
+
+-- reopen: the same epoch again, where nobody flipped it: too slow, or crashed (rule 21)
+UPDATE sync.epoch SET state = 'open', closing_until = NULL WHERE epoch = %(epoch)s AND state = 'closing' RETURNING epoch
+
+-- reopen_late: the same, by whoever waits, after the time that the closing was given
+UPDATE sync.epoch SET state = 'open', closing_until = NULL
+WHERE epoch = %(epoch)s AND state = 'closing' AND closing_until < clock_timestamp() RETURNING epoch
+
+-- abandon: the switch has ended without a flip
+UPDATE sync.switch SET state = 'abandoned', finished_at = clock_timestamp(), reason = %(reason)s
+WHERE id = %(switch)s AND finished_at IS NULL RETURNING from_epoch
+
+-- take_back: a switch whose command has died
+UPDATE sync.switch SET state = 'abandoned', finished_at = clock_timestamp(), reason = 'its command did not end it'
+WHERE finished_at IS NULL AND lease_until < clock_timestamp() RETURNING id, from_epoch, kind, who
+
+-- hold: the epoch and the switch, exclusively, before the flip (rules 20 and 21)
+SELECT e.epoch FROM sync.epoch AS e JOIN sync.switch AS s ON s.from_epoch = e.epoch
+WHERE s.id = %(switch)s AND s.finished_at IS NULL AND e.state = 'closing' AND e.epoch = (SELECT max(epoch) FROM sync.epoch)
+FOR UPDATE
+
+-- unfinished: what must not be open at a flip
+SELECT (SELECT count(*) FROM sync.intent), (SELECT count(*) FROM sync.run WHERE kind = 'backfill' AND state = 'open')
+
+-- end_epoch: the first half of the flip
+UPDATE sync.epoch SET state = 'closed', closing_until = NULL WHERE epoch = %(epoch)s
+
+-- new_epoch: the second; its floor exceeds what a writer may have stamped by its own clock (rule 3)
+INSERT INTO sync.epoch (epoch, "primary", floor)
+SELECT epoch + 1, CASE "primary" WHEN 'astra' THEN 'postgres' ELSE 'astra' END,
+       greatest(floor + 1, (extract(epoch FROM clock_timestamp()) * 1000000)::bigint
+                           + greatest(0, (SELECT max(clock_skew_us) FROM sync.writer WHERE state = 'active')))
+FROM sync.epoch WHERE epoch = %(epoch)s RETURNING epoch, "primary", since
+
+-- flipped: the switch has ended
+UPDATE sync.switch SET state = 'flipped', finished_at = clock_timestamp() WHERE id = %(switch)s
+RETURNING extract(epoch FROM clock_timestamp() - closed_at)::float8
+
+-- waits: how long writes waited for a switch, in milliseconds, by writer
+SELECT id, waits -> 'ms' FROM sync.writer WHERE (waits ->> 'switch')::bigint = %(switch)s
+
+-- clear: unclean writers whose traces a full pass with repair has removed; the floor rises with it (rules 3 and 31)
+WITH cleared AS (
+    UPDATE sync.writer SET state = 'signed_off'
+    WHERE state = 'unclean' AND coalesce(fenced_at, heartbeat_at) + make_interval(secs => %(window)s) < %(begun)s RETURNING id
+), risen AS (
+    UPDATE sync.epoch SET floor = greatest(floor + 1, (extract(epoch FROM clock_timestamp()) * 1000000)::bigint + %(skew)s)
+    WHERE epoch = (SELECT max(epoch) FROM sync.epoch) AND EXISTS (SELECT FROM cleared)
+)
+SELECT id FROM cleared
+
+-- audit: who did what, with which figures
+INSERT INTO sync.audit (who, what, detail) VALUES (%(who)s, %(what)s, %(detail)s)
+
+-- audits: the audit, the oldest first
+SELECT at, who, what, detail FROM sync.audit ORDER BY id

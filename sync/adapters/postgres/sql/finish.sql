@@ -1,0 +1,20 @@
+-- tables: every table with a migration's columns
+SELECT c.oid::regclass::text FROM pg_class AS c
+WHERE c.relkind IN ('r', 'p') AND EXISTS (
+    SELECT FROM pg_attribute AS a WHERE a.attrelid = c.oid AND NOT a.attisdropped AND a.attname IN ('_sync_token', '_sync_version'))
+ORDER BY 1
+
+-- copied: the source's tables that were copied
+SELECT DISTINCT table_name FROM sync.run ORDER BY 1
+
+-- patience: whoever reads or writes a table waits behind an ALTER that waits: it gives up soon, and tries again
+SELECT set_config('lock_timeout', %(ms)s, true)
+
+-- hold: nobody begins a switch or a write of the protocol meanwhile
+SELECT epoch, "primary", state FROM sync.epoch ORDER BY epoch DESC LIMIT 1 FOR UPDATE
+
+-- drop_columns: with them goes the index on the token
+ALTER TABLE {table} DROP COLUMN IF EXISTS _sync_token, DROP COLUMN IF EXISTS _sync_version
+
+-- drop_state: the state of the migration
+DROP SCHEMA sync CASCADE

@@ -1,0 +1,34 @@
+-- intents: how many, how many that failed before, the oldest one's age, a failed one's error
+SELECT count(*), count(*) FILTER (WHERE attempts > 0), coalesce(extract(epoch FROM clock_timestamp() - min(created_at)), 0)::float8,
+       coalesce(max(error) FILTER (WHERE attempts > 0), '')
+FROM sync.intent
+
+-- copied: the newest backfill of each table
+SELECT DISTINCT ON (run.table_name) run.table_name,
+       (SELECT count(*) FROM sync.range AS r WHERE r.run_id = run.id AND r.state = 'done'),
+       (SELECT count(*) FROM sync.range AS r WHERE r.run_id = run.id),
+       (SELECT count(*) FROM sync.range AS r WHERE r.run_id = run.id AND r.state = 'failed')
+FROM sync.run WHERE kind = 'backfill' ORDER BY run.table_name, run.id DESC
+
+-- passes: recorded drift passes, the newest first
+SELECT id, clean, repaired, epoch, ARRAY(SELECT t ->> 'table' FROM jsonb_array_elements(report -> 'tables') AS t),
+       coalesce(schema_digest, ''), started_at, finished_at
+FROM sync.drift_pass ORDER BY id DESC LIMIT 50
+
+-- disturbed: the last write that was recorded late, or writer that was fenced
+SELECT max(greatest(recorded_at, fenced_at)) FROM sync.writer
+
+-- writers: those that have not signed off
+SELECT id, state, epoch, unrecorded, extract(epoch FROM clock_timestamp() - heartbeat_at)::float8
+FROM sync.writer WHERE state <> 'signed_off' ORDER BY id
+
+-- bad_indexes: indexes that are to be built, and invalid ones of these tables
+SELECT index_name FROM sync.index
+UNION SELECT indexrelid::regclass::text FROM pg_index
+WHERE NOT indisvalid AND indrelid = ANY (SELECT to_regclass(name) FROM unnest(%(tables)s::text[]) AS name)
+
+-- open_runs: copies and checks that are not finished
+SELECT count(*) FROM sync.run WHERE state = 'open'
+
+-- retry: what failed before is tried again at once
+UPDATE sync.intent SET lease_until = NULL WHERE attempts > 0

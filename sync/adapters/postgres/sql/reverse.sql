@@ -1,0 +1,60 @@
+-- put: a whole row, its version, and the intent that it is to be sent, where Postgres is primary (rule 23)
+WITH {stamped}, {allowed}, written AS (
+    INSERT INTO {target} AS t ({columns}, {token}, {version_column})
+    SELECT {values}, %(token)s, v.version FROM v
+    ON CONFLICT ({primary_key}) DO UPDATE SET {set_excluded}
+    RETURNING 1
+), {mended}, {made}
+
+-- update: some columns of a row that is there; neither row nor intent where there is none (rules 23 and 24)
+WITH {stamped}, {allowed}, written AS (
+    UPDATE {target} AS t SET {set_given}, {version_column} = v.version FROM v WHERE {same_key}
+    RETURNING 1
+), {made}
+
+-- delete: the row goes, its tombstone stays (rule 23)
+WITH {stamped}, {allowed}, gone AS (
+    DELETE FROM {target} AS t USING v WHERE {same_key}
+), written AS (
+    INSERT INTO sync.tombstone AS t (table_name, key, token, version)
+    SELECT %(table)s, %(key)s, %(token)s, v.version FROM v
+    ON CONFLICT (table_name, key) DO UPDATE SET version = greatest(t.version, excluded.version)
+    RETURNING 1
+), {mended}, {made}
+
+-- announce: a key that an application's own class is about to write
+WITH {stamped}, {allowed}, written AS (
+    SELECT 1
+), {made}
+
+-- allowed: the version, if writes go to Postgres now
+v AS (
+    SELECT need + ((%(slot)s - need) %% 1000 + 1000) %% 1000 AS version, e.epoch FROM e, need, clock
+    WHERE e.state = 'open' AND e."primary" = 'postgres' AND need <= clock.now + %(skew)s
+)
+
+-- made: the intent, and what became of the write
+made AS (
+    INSERT INTO sync.intent (table_name, key, token, kind, state, version, epoch, owner, mutation)
+    SELECT %(table)s, %(key)s, %(token)s, %(kind)s, 'open', v.version, v.epoch, %(owner)s, %(mutation)s
+    FROM v WHERE EXISTS (SELECT FROM written)
+    RETURNING id, version
+)
+SELECT made.id, made.version, e.epoch, e."primary", e.state, need.need - clock.now > %(skew)s
+FROM e CROSS JOIN need CROSS JOIN clock LEFT JOIN made ON true
+
+-- raise: a key's version rises above all that was, before its row is sent again (rule 27); its cells then hide older attempts'
+WITH {stamped}, v AS (
+    SELECT need AS version FROM e, need WHERE e.epoch = %(epoch)s
+), raised AS (
+    UPDATE {target} AS t SET {version_column} = v.version FROM v WHERE {same_key}
+    RETURNING 1
+)
+INSERT INTO sync.tombstone AS t (table_name, key, token, version)
+SELECT %(table)s, %(key)s, %(token)s, v.version FROM v WHERE NOT EXISTS (SELECT FROM raised)
+ON CONFLICT (table_name, key) DO UPDATE SET version = greatest(t.version, excluded.version)
+
+-- look: the version of a key that was raised, and its row
+SELECT coalesce((SELECT {version} FROM {target} AS t WHERE {same_key}),
+                (SELECT version FROM sync.tombstone WHERE table_name = %(table)s AND key = %(key)s)),
+       (SELECT {row} FROM {target} AS t WHERE {same_key})

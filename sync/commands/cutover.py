@@ -1,0 +1,113 @@
+"""`sync cutover` and `sync rollback`: the gates as a checklist; when all are green, the flip."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from typing import Any
+
+from sync.commands.context import load
+from sync.console import out, print_json, print_table, say
+from sync.core.gates import Gate
+from sync.errors import SettingsError
+from sync.ports import Epoch, SwitchKind
+from sync.wiring.cutover import Done, switch
+from sync.wiring.gates import judge, open_site
+
+PRIMARY_AFTER = {"cutover": "postgres", "rollback": "astra"}
+NAMES = {"astra": "Astra", "postgres": "Postgres"}
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print the gates; 2 where one is red, else switch, if that is wanted."""
+    kind: SwitchKind = args.command
+    settings, config = load()
+    with open_site(settings, config) as site:
+        site.authority.take_back()
+        epoch = site.authority.current()
+        if epoch.primary == PRIMARY_AFTER[kind]:
+            return _already(args, epoch)
+        passed = judge(site, kind, epoch, args.dry_run)
+        refused = not all(gate.green for gate in passed)
+        if refused or args.dry_run:
+            _report(args, passed, {"switched": False, "epoch": epoch.epoch, "primary": epoch.primary})
+            return _refused(kind, passed) if refused else _dry(kind)
+        if not args.json:
+            show_gates(passed)
+        confirm(args, f"{kind}: {NAMES[PRIMARY_AFTER[kind]]} becomes primary")
+        done = switch(site, kind, passed, say)
+    _summary(args, kind, passed, done)
+    return 0
+
+
+def confirm(args: argparse.Namespace, what: str) -> None:
+    """Ask, where somebody is there to answer. Raises SettingsError where the answer is missing or no."""
+    if args.yes:
+        return
+    if not sys.stdin.isatty():
+        raise SettingsError(f"{what}: nobody is there to confirm it; say --yes")
+    if input(f"{what}. Go on? [y/N] ").strip().lower() not in ("y", "yes"):
+        raise SettingsError("nothing was changed")
+
+
+def show_gates(passed: list[Gate]) -> None:
+    """The checklist: what a red gate needs stands below it."""
+    rows = [("green" if g.green else "RED", g.name, g.figure, "" if g.green else g.remedy) for g in passed]
+    print_table("Gates", ("", "gate", "figure", "what turns it green"), rows)
+
+
+def gates_json(passed: list[Gate]) -> list[dict[str, Any]]:
+    """The checklist as plain values."""
+    return [{"name": g.name, "green": g.green, "figure": g.figure, "remedy": g.remedy} for g in passed]
+
+
+def _report(args: argparse.Namespace, passed: list[Gate], more: dict[str, Any]) -> None:
+    if args.json:
+        print_json({**more, "gates": gates_json(passed)})
+    else:
+        show_gates(passed)
+
+
+def _already(args: argparse.Namespace, epoch: Epoch) -> int:
+    text = (
+        f"{NAMES[epoch.primary]} is primary already, since {epoch.since.isoformat(timespec='seconds')} (epoch {epoch.epoch})"
+    )
+    if args.json:
+        print_json({"switched": False, "epoch": epoch.epoch, "primary": epoch.primary, "gates": []})
+    else:
+        out.print(f"{text}: nothing to do", markup=False)
+    return 0
+
+
+def _refused(kind: str, passed: list[Gate]) -> int:
+    red = [gate.name for gate in passed if not gate.green]
+    say(f"sync {kind}: refused by {len(red)} gates: {', '.join(red)}; nothing has changed")
+    return 2
+
+
+def _dry(kind: str) -> int:
+    say(f"sync {kind}: every gate is green; nothing was changed (--dry-run)")
+    return 0
+
+
+def _summary(args: argparse.Namespace, kind: str, passed: list[Gate], done: Done) -> None:
+    epoch, closed = done.flipped.epoch, done.flipped.closed_seconds * 1000
+    waits = {"count": len(done.waits), "p99_ms": _p99(done.waits), "max_ms": done.waits[-1] if done.waits else 0.0}
+    if args.json:
+        more = {"switched": True, "epoch": epoch.epoch, "primary": epoch.primary, "closed_ms": round(closed, 1)}
+        print_json({**more, "waits": waits, "gates": gates_json(passed)})
+        return
+    name = NAMES[epoch.primary]
+    out.print(f"\n{name} is primary (epoch {epoch.epoch}). No write could begin for {closed:.0f} ms;", markup=False)
+    out.print(
+        f"{waits['count']} writes waited, p99 {waits['p99_ms']:.0f} ms, at most {waits['max_ms']:.0f} ms; none was refused.",
+        markup=False,
+    )
+    back = {"cutover": "sync rollback takes it back; sync finish ends the migration", "rollback": "sync cutover, again"}
+    out.print(
+        f"set STORAGE_BACKEND={epoch.primary} at leisure: running writers have switched. Next: {back[kind]}", markup=False
+    )
+
+
+def _p99(waits: list[float]) -> float:
+    return waits[min(len(waits) - 1, int(len(waits) * 0.99))] if waits else 0.0

@@ -1,0 +1,66 @@
+"""`sync finish`: the end of the migration."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from typing import Any
+
+from sync.commands.context import load
+from sync.commands.cutover import confirm, gates_json, show_gates
+from sync.console import out, print_json, say
+from sync.core.gates import Gate
+from sync.wiring.finishing import end, judge_finish, statements
+from sync.wiring.gates import open_authority
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print what must be over; 2 where something is not, else drop the bookkeeping."""
+    settings, config = load()
+    with open_authority(settings, config) as authority:
+        authority.take_back()
+        epoch = authority.current()
+        passed = judge_finish(authority, epoch)
+        if not args.json:
+            show_gates(passed)
+        if not all(gate.green for gate in passed):
+            return _refused(args, passed)
+        if args.dry_run:
+            return _dry(args, statements(authority), passed)
+        if sys.stdin.isatty():
+            confirm(args, "finish: after this there is no way back to Astra")
+        done = end(authority, settings, epoch)
+    if args.json:
+        print_json({"finished": True, **done, "gates": gates_json(passed)})
+    else:
+        _show(done)
+    return 0
+
+
+def _refused(args: argparse.Namespace, passed: list[Gate]) -> int:
+    if args.json:
+        print_json({"finished": False, "gates": gates_json(passed)})
+    red = [gate.name for gate in passed if not gate.green]
+    say(f"sync finish: refused by {len(red)} gates: {', '.join(red)}; nothing has changed")
+    return 2
+
+
+def _dry(args: argparse.Namespace, would_run: list[str], passed: list[Gate]) -> int:
+    if args.json:
+        print_json({"finished": False, "statements": would_run, "gates": gates_json(passed)})
+    else:
+        for line in would_run:
+            out.print(line, markup=False)
+    say("sync finish: every gate is green; nothing was changed (--dry-run)")
+    return 0
+
+
+def _show(done: dict[str, Any]) -> None:
+    for step in done["audit"]:
+        out.print(f"{step['at'][:19]}  {step['who']}  {step['what']}", markup=False)
+    out.print(
+        f"\nThe migration is over: {', '.join(done['tables'])} hold what they held, and nothing of it is left.", markup=False
+    )
+    out.print("Astra is as it was. When you no longer want it, run there:", markup=False)
+    for statement in done["delete_source"]:
+        out.print(f"    {statement}", markup=False)

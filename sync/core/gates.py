@@ -1,0 +1,193 @@
+"""The gates of a cut-over, a rollback and the end of the migration: pure judgements on facts that were read."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from sync.core.rows import TableMap
+
+CLEAN_PASSES = 2
+"""How many drift passes in a row must be clean: one alone may have been lucky with its moment."""
+
+
+@dataclass(frozen=True, slots=True)
+class Gate:
+    """One condition: the figure behind it, and what turns it green."""
+
+    name: str
+    green: bool
+    figure: str
+    remedy: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Copied:
+    """Where the newest backfill of a table stands; `total` 0: it was never begun."""
+
+    table: str
+    done: int
+    total: int
+    failed: int
+
+
+@dataclass(frozen=True, slots=True)
+class Pass:
+    """A recorded drift pass; `schema` is what the tables looked like when it was made."""
+
+    number: int
+    clean: bool
+    repaired: int
+    epoch: int | None
+    tables: frozenset[str]
+    schema: str
+    started_at: datetime
+    finished_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class WriterFact:
+    """A writer that has not signed off."""
+
+    name: str
+    state: str
+    epoch: int
+    unrecorded: int
+    heartbeat_age: float
+
+
+@dataclass(frozen=True, slots=True)
+class CanaryFact:
+    """A table's row that went from Postgres to the source and came back, or why it did not; `rows` 0: the table is empty."""
+
+    table: str
+    rows: int
+    error: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class IntentFacts:
+    """Intents: all of them, those that failed before, how old the oldest is."""
+
+    count: int
+    failing: int
+    oldest_seconds: float
+    error: str = ""
+
+
+def backfill_gate(copied: Sequence[Copied]) -> Gate:
+    """Every range of every table is done, none failed."""
+    done, total = sum(c.done for c in copied), sum(c.total for c in copied)
+    never = [c.table for c in copied if not c.total]
+    failed = sum(c.failed for c in copied)
+    figure = f"{done:,} of {total:,} ranges of {len(copied)} tables" + (f", {failed} failed" if failed else "")
+    if never:
+        figure += f"; never begun: {', '.join(never)}"
+    return Gate("backfill", bool(copied) and done == total and not never, figure, "finish the copy: sync backfill")
+
+
+def intents_gate(facts: IntentFacts, most: int) -> Gate:
+    """What is open can be settled while writers wait."""
+    green = facts.count <= most and not facts.failing
+    figure = f"{facts.count:,} open (at most {most:,})"
+    if facts.count:
+        figure += f", the oldest {facts.oldest_seconds:.0f} s"
+    if facts.failing:
+        figure += f"; {facts.failing:,} failed: {facts.error}"
+    return Gate("intents", green, figure, "let workers settle them: sync worker; `sync intents` shows why they fail")
+
+
+def proof_gate(
+    passes: Sequence[Pass], tables: Iterable[str], epoch: int, schema: str, disturbed: datetime | None, why: str
+) -> Gate:
+    """The last full passes of this epoch are clean, and begun after the last thing that could have made a difference.
+
+    `passes`: the newest first. A pass that repaired, or found something, disturbs as well: it must lie before them.
+    """
+    wanted, good = frozenset(tables), 0
+    reason = "no pass yet"
+    for one in passes:
+        if not one.clean or one.repaired:
+            reason = f"pass {one.number} {'repaired' if one.repaired else 'was not clean'}"
+            break
+        if one.epoch != epoch:
+            reason = f"pass {one.number} was in another epoch"
+            break
+        if one.schema != schema:
+            reason = f"the schema has changed since pass {one.number}"
+            break
+        if disturbed is not None and one.started_at <= disturbed:
+            reason = f"pass {one.number} began before {why}"
+            break
+        good += wanted <= one.tables
+    figure = f"{good} clean full passes in a row (at least {CLEAN_PASSES})"
+    if good < CLEAN_PASSES:
+        figure += f"; {reason}"
+    return Gate("proof", good >= CLEAN_PASSES, figure, "sync drift-report, twice; --repair first where it finds something")
+
+
+def rejects_gate(rejects: dict[str, int]) -> Gate:
+    """Postgres holds every row."""
+    count = sum(rejects.values())
+    return Gate("rejects", not count, f"{count:,} rows that Postgres cannot hold", "change the values: sync rejects")
+
+
+def indexes_gate(missing: Sequence[str]) -> Gate:
+    """Every index is there and valid."""
+    figure = f"missing or invalid: {', '.join(missing)}" if missing else "all are valid"
+    return Gate("indexes", not missing, figure, "sync backfill builds them")
+
+
+def writers_gate(writers: Sequence[WriterFact], epoch: int, lease: float) -> Gate:
+    """Every writer is alive, knows this epoch, and keeps nothing that Postgres does not know of (rules 29 and 30)."""
+    bad = [text for w in writers if (text := _fault(w, epoch, lease))]
+    figure = "; ".join(bad) if bad else f"{len(writers)} writers, all heard of"
+    if not writers:
+        figure = "none is registered: nothing that runs now would learn of the switch"
+    return Gate(
+        "writers", not bad, figure,
+        "end it, or, where it is dead, sync writers --fence ID; then sync drift-report --repair clears it",
+    )  # fmt: skip
+
+
+def _fault(writer: WriterFact, epoch: int, lease: float) -> str:
+    if writer.state == "unclean":
+        return f"{writer.name} was fenced and is not cleared"
+    if writer.heartbeat_age > lease:
+        return f"{writer.name} was last heard of {writer.heartbeat_age:.0f} s ago"
+    if writer.epoch != epoch:
+        return f"{writer.name} is in epoch {writer.epoch}"
+    return f"{writer.name} has {writer.unrecorded} unrecorded writes" if writer.unrecorded else ""
+
+
+def canary_gate(canaries: Sequence[CanaryFact]) -> Gate:
+    """Rows go from Postgres to the source and come back as they were."""
+    bad = [f"{c.table}: {c.error}" for c in canaries if c.error]
+    rows = sum(c.rows for c in canaries)
+    figure = "; ".join(bad) if bad else f"{rows} rows of {len(canaries)} tables went from Postgres to Astra and came back"
+    return Gate("canary", not bad, figure, "see the error")
+
+
+def reversible_gate(counters: Sequence[str]) -> Gate:
+    """Every table can be written in both directions."""
+    figure = f"tables of counters: {', '.join(counters)}" if counters else "every table can be written on both sides"
+    return Gate("tables", not counters, figure, "leave them out of `only` in sync.toml: an increment cannot be sent again")
+
+
+def quiet_gate(name: str, count: int, what: str, remedy: str) -> Gate:
+    """Nothing of a kind is open."""
+    return Gate(name, not count, f"{count} {what}", remedy)
+
+
+def schema_digest(tables: Iterable[TableMap]) -> str:
+    """What the tables look like on both sides, as a short text: it changes with every column, type and key."""
+    lines = sorted(_described(table) for table in tables)
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16]
+
+
+def _described(table: TableMap) -> str:
+    source = [(c.name, str(c.type), c.kind) for c in table.source.columns]
+    target = [(c.name, str(c.type), c.not_null) for c in table.target.columns]
+    return repr((table.name, source, table.target.schema, table.target.name, sorted(target), table.target.primary_key))

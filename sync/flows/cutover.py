@@ -1,0 +1,107 @@
+"""Cut-over and rollback: announce, wait for every writer's promise, close, drain, flip, open (rules 21 and 30).
+
+The flip is one transaction: what fails before it leaves the old epoch, open again; what fails after it, the new one.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from sync.errors import GateRefused, StillOpen
+from sync.failpoints import failpoint
+from sync.ports import Epoch, SwitchKind, Unready
+
+_POLL_SECONDS, _DRAIN_POLL_SECONDS = 0.05, 0.003
+
+
+class Switches(Protocol):
+    """The authority."""
+
+    def begin(self, kind: SwitchKind) -> int: ...
+    def renew(self, switch: int) -> None: ...
+    def unready(self, switch: int) -> Sequence[Unready]: ...
+    def close(self, switch: int, pause: float) -> int: ...
+    def left(self) -> int: ...
+    def flip(self, switch: int, figures: dict[str, Any]) -> tuple[Epoch, float]: ...
+    def abandon(self, switch: int, reason: str) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How long to wait, in seconds: for writers to answer, for intents to be settled before the pause, and the pause."""
+
+    ready: float
+    settle: float
+    pause: float
+
+
+@dataclass(frozen=True, slots=True)
+class Flipped:
+    """What a switch came to: the new epoch, and for how many seconds no write could begin."""
+
+    switch: int
+    epoch: Epoch
+    closed_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Switch:
+    """One cut-over or rollback. `drain` settles what is due, in the direction of the old epoch, and says how many keys."""
+
+    authority: Switches
+    drain: Callable[[], int]
+    limits: Limits
+    say: Callable[[str], None]
+
+    def run(self, kind: SwitchKind, figures: dict[str, Any]) -> Flipped:
+        """Switch. Raises GateRefused, with the old epoch open again, where somebody or something does not let it."""
+        switch = self.authority.begin(kind)
+        failpoint("switch.begun")
+        try:
+            self._await_writers(switch)
+            self._settle_most(switch)
+            self.say("closing: writes wait now")
+            self.authority.close(switch, self.limits.pause)
+            epoch, seconds = self._drain_and_flip(switch, figures)
+        except BaseException as error:
+            self.authority.abandon(switch, str(error) or type(error).__name__)
+            raise
+        return Flipped(switch, epoch, seconds)
+
+    def _await_writers(self, switch: int) -> None:
+        """Every writer promises to wait, and has nothing unrecorded (rule 30)."""
+        self.say("announced: waiting for every writer's answer")
+        until = time.monotonic() + self.limits.ready
+        while unready := self.authority.unready(switch):
+            if time.monotonic() > until or any(w.why == "unclean" for w in unready):
+                raise GateRefused("; ".join(f"{w.writer} {w.why}, heard of {w.heartbeat_age:.0f} s ago" for w in unready))
+            self._pause(switch, _POLL_SECONDS)
+
+    def _settle_most(self, switch: int) -> None:
+        """Settle what has gathered while writes go on: the pause is for what comes in last."""
+        until = time.monotonic() + self.limits.settle
+        while self.drain() and time.monotonic() < until:
+            self.authority.renew(switch)
+
+    def _drain_and_flip(self, switch: int, figures: dict[str, Any]) -> tuple[Epoch, float]:
+        until = time.monotonic() + self.limits.pause
+        while True:
+            self.drain()
+            failpoint("switch.drained")
+            try:
+                if not self.authority.left():
+                    return self.authority.flip(switch, figures)
+            except StillOpen:
+                pass  # a worker was quicker than the count
+            if time.monotonic() > until:
+                raise GateRefused(
+                    f"{self.authority.left():,} intents were left after {self.limits.pause:g} s: nothing has changed"
+                )
+            time.sleep(_DRAIN_POLL_SECONDS)
+
+    def _pause(self, switch: int, seconds: float) -> None:
+        time.sleep(seconds)
+        self.authority.renew(switch)

@@ -1,0 +1,59 @@
+"""Making the source equal to Postgres where that is primary, key by key: pick, send the row, remove (rules 26 and 27)."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass
+
+from sync.core.mutations import Key, Mutation
+from sync.failpoints import failpoint
+from sync.ports import SecondaryRows, TableResending, ToSend
+
+log = logging.getLogger(__name__)
+Cells = Mapping[str, bytes | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Resend:
+    """Reconciles keys of one table towards the source; `decode` makes raw CQL cells of a row's canonical bytes."""
+
+    resending: TableResending
+    secondary: SecondaryRows
+    decode: Callable[[bytes], Cells]
+    executor: Executor
+
+    def keys(self, keys: Iterable[Key], failed: Callable[[Key, str], None]) -> int:
+        """Reconcile these keys; how many. `failed` hears of those that could not be. Raises TargetUnavailable."""
+        picked = self.resending.pick(list(dict.fromkeys(keys)))
+        failpoint("resend.picked")
+        done: list[Key] = []
+        for key, error in zip(picked, self.executor.map(self._send, picked, picked.values()), strict=True):
+            if error:
+                log.warning("%s: %s", key.table, error)
+                failed(key, error)
+            else:
+                done.append(key)
+        failpoint("resend.sent")
+        self.resending.remove(_intents(picked, done))
+        failpoint("resend.removed")
+        return len(done)
+
+    def _send(self, key: Key, found: ToSend) -> str:
+        """Write the row as it was read, every column of it; the error in words, or nothing."""
+        try:
+            mutation = self._mutation(key, found.row)
+        except ValueError as error:
+            return f"the source cannot hold it: {error}"
+        outcome, error_text = self.secondary.write(mutation, found.version)
+        return "" if outcome == "written" else f"the source did not take it: {error_text}"
+
+    def _mutation(self, key: Key, row: bytes | None) -> Mutation:
+        if row is None:
+            return Mutation("delete", key, {})
+        return Mutation("put", key, self.decode(row))
+
+
+def _intents(picked: Mapping[Key, ToSend], keys: Sequence[Key]) -> list[int]:
+    return [intent for key in keys for intent in picked[key].intents]

@@ -1,0 +1,69 @@
+"""A write while Postgres is primary: one transaction there, then the source, behind the caller's back.
+
+The caller's answer is Postgres's. The source is sent the write with the row's version as its timestamp; whatever fails there
+leaves the intent, and reconciliation sends the row again: a sick source is not noticed (invariant 8).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+from sync.core.mutations import Mutation
+from sync.errors import AnswerLost, TargetUnavailable, WriteRefused, WriteUnsure
+from sync.failpoints import failpoint
+from sync.flows.dual_write import Aside, Mode
+from sync.ports import Intent, Outcome, SecondaryRows, TableJournal, TableReverse
+
+
+class ReverseAside(Aside, Protocol):
+    """What is left for later, and intents that have done their duty."""
+
+    def settled(self, journal: TableJournal, intent: Intent) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class ReverseWrite:
+    """Writes one table's rows to Postgres, and sends them on to the source; `columns` are those that both sides have."""
+
+    reverse: TableReverse
+    journal: TableJournal
+    secondary: SecondaryRows
+    aside: ReverseAside
+    columns: frozenset[str]
+    mode: Mode = "inline"
+
+    def write(self, mutation: Mutation) -> bool:
+        """Write; False for an update of a row that is not there. Raises WriteRefused, WriteUnsure, EpochChanged."""
+        table = mutation.key.table
+        failpoint("reverse.before_write")
+        try:
+            intent = self.reverse.write(mutation)
+        except AnswerLost as lost:
+            raise WriteUnsure(f"{table}: {lost}; it may be written, and will settle on both sides") from None
+        except TargetUnavailable as away:
+            raise WriteRefused(f"{table}: Postgres is primary and away ({away}); nothing was written") from None
+        except ValueError as error:
+            raise WriteRefused(f"{table}: {error}") from None
+        if intent is None:
+            return False
+        failpoint("reverse.committed")
+        self.aside.seen(intent.version)
+        self._send(mutation, intent)
+        return True
+
+    def _send(self, mutation: Mutation, intent: Intent) -> None:
+        def done(outcome: Outcome, error: str) -> None:
+            if outcome == "written":
+                self.aside.settled(self.journal, intent)
+            else:
+                self.aside.later(self.journal, intent, "finished", error)
+
+        sent = Mutation(mutation.kind, mutation.key, self._mapped(mutation.cells))
+        if self.mode == "queued" or not self.secondary.send(sent, intent.version, done):
+            self.aside.later(self.journal, intent, "finished", "")
+
+    def _mapped(self, cells: Mapping[str, bytes | None]) -> dict[str, bytes | None]:
+        # A column that Postgres does not have could not be sent again.
+        return {name: cell for name, cell in cells.items() if name in self.columns}

@@ -1,0 +1,54 @@
+"""Each write goes to the flow of the epoch's primary; while a cut-over is under way it waits (rules 20 and 21)."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Protocol, TypeVar
+
+from sync.errors import EpochChanged, WriteRefused
+from sync.ports import Primary
+
+T = TypeVar("T")
+
+
+class Epochs(Protocol):
+    """What this process knows of the epoch."""
+
+    @property
+    def primary(self) -> Primary: ...
+    def heard(self, changed: EpochChanged) -> None: ...
+    def wait_open(self, seconds: float) -> None: ...
+    def waited(self, seconds: float) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Switching:
+    """Runs writes under the present epoch; `most_wait` seconds is as long as one waits for a cut-over."""
+
+    epochs: Epochs
+    most_wait: float
+
+    def run(self, by_primary: Mapping[Primary, Callable[[], T]]) -> T:
+        """What the present primary's flow returns. Raises WriteRefused, nothing being written, if it takes too long."""
+        try:
+            return by_primary[self.epochs.primary]()
+        except EpochChanged as changed:
+            return self._again(by_primary, changed)
+
+    def _again(self, by_primary: Mapping[Primary, Callable[[], T]], changed: EpochChanged) -> T:
+        begun = time.monotonic()
+        while (left := begun + self.most_wait - time.monotonic()) > 0:
+            self.epochs.heard(changed)
+            if changed.state != "open":
+                self.epochs.wait_open(left)
+            waited = time.monotonic() - begun
+            try:
+                result = by_primary[self.epochs.primary]()
+            except EpochChanged as again:
+                changed = again
+            else:
+                self.epochs.waited(waited)
+                return result
+        raise WriteRefused(f"{changed}, and has been for {self.most_wait:g} s: nothing was written")

@@ -1,0 +1,91 @@
+"""What a store of both sides needs for one table, in either direction."""
+
+from __future__ import annotations
+
+from concurrent.futures import Executor
+from dataclasses import dataclass
+
+from sync.adapters.cassandra.cells import Cells
+from sync.adapters.cassandra.connect import Cassandra
+from sync.adapters.cassandra.rows import SourceRows
+from sync.adapters.postgres import indexes
+from sync.adapters.postgres.catalogue import regclass
+from sync.adapters.postgres.connect import Connection
+from sync.adapters.postgres.journal import Journal
+from sync.adapters.postgres.parameters import connection_of
+from sync.adapters.postgres.pool import Pool
+from sync.adapters.postgres.registration import Registration
+from sync.adapters.postgres.reverse import ReverseJournal
+from sync.core.encode.rows import RowEncoder
+from sync.core.mutations import Key, Mutation
+from sync.core.rows import TableMap
+from sync.errors import PreflightError
+from sync.flows.dual_write import ForwardWrite
+from sync.flows.reverse_write import ReverseWrite
+from sync.flows.wrapped_write import WrappedWrite
+from sync.ports import Intent, Primary
+from sync.settings import Config, Settings
+from sync.wiring.copying import map_tables, rows_by_key
+from sync.wiring.reconciling import reconciler
+
+_SYNC_COLUMNS = "SELECT FROM pg_attribute WHERE attrelid = to_regclass(%s) AND attname = '_sync_version' AND NOT attisdropped"
+
+
+@dataclass(frozen=True, slots=True)
+class TableFlows:
+    """One table's values as cells, and its writes under either primary."""
+
+    mapped: TableMap
+    encoder: RowEncoder
+    cells: Cells
+    rows: SourceRows
+    forward: ForwardWrite
+    reverse: ReverseWrite
+
+
+@dataclass(frozen=True, slots=True)
+class FlowMaker:
+    """Makes the flows of tables; `registration` is this process as a writer."""
+
+    settings: Settings
+    config: Config
+    cassandra: Cassandra
+    pool: Pool
+    registration: Registration
+
+    def make(self, name: str) -> TableFlows:
+        """The flows of a table. Raises PreflightError, SourceUnavailable, TargetUnavailable."""
+        with connection_of(self.pool) as connection:
+            table = self._mapped(connection, name)
+        encoder, one = RowEncoder(table, 0), self.registration
+        cells = Cells(self.cassandra.session, table.source, encoder)
+        journal = Journal(self.pool, table, encoder, one.writer, one.breaker)
+        reverse = ReverseJournal(self.pool, table, encoder, one.writer)
+        rows, mode = rows_by_key(self.cassandra, table.source, self.config), self.config.mode(name)
+        columns = frozenset(p.source.name for p in encoder.pairs)
+        return TableFlows(
+            table, encoder, cells, rows,
+            ForwardWrite(journal, rows, one.aside, mode),
+            ReverseWrite(reverse, journal, rows, one.aside, columns, mode),
+        )  # fmt: skip
+
+    def _mapped(self, connection: Connection, name: str) -> TableMap:
+        table = map_tables(self.cassandra, connection, self.settings, self.config, [name])[name]
+        if any(c.type.name == "counter" for c in table.source.columns):
+            raise PreflightError(f"{name}: a counter cannot be written on both sides: an increment is not repeatable")
+        if connection.execute(_SYNC_COLUMNS, (regclass(self.config.options(name).target or name),)).fetchone() is None:
+            indexes.add_sync_columns(connection, table)  # writers come before the first backfill (rule 3)
+        return table
+
+    def wrapped(self, flows: TableFlows, primary: Primary, executor: Executor) -> WrappedWrite:
+        """The flow of a write that an application's own class makes, under this primary."""
+        lease, epoch = self.config.dual_write.writer_lease_seconds, self.registration.epoch
+        forward = flows.forward
+        reconcile = reconciler(self.pool, flows.mapped, flows.encoder, flows.rows, executor, epoch, lease)
+
+        def announce(key: Key) -> Intent:
+            if primary == "postgres":
+                return flows.reverse.reverse.announce(key)
+            return forward.journal.open(Mutation("recheck", key, {}))
+
+        return WrappedWrite(announce, forward.journal, reconcile, forward.aside, forward.mode, primary == "astra")

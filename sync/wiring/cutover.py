@@ -1,0 +1,60 @@
+"""`sync cutover` and `sync rollback`: gates, then the switch, then how long writes waited."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from sync.adapters.postgres.gates import GateFacts
+from sync.core.gates import Gate
+from sync.errors import SyncError
+from sync.flows.cutover import Flipped, Limits, Switch
+from sync.ports import SwitchKind
+from sync.wiring.copying import worker_name
+from sync.wiring.gates import Site
+from sync.wiring.reconciling import open_drains
+
+_TELL_SECONDS = 1.0
+"""How long writers have to tell how long their writes waited."""
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """What a switch came to, and how long writes waited for it, in milliseconds."""
+
+    flipped: Flipped
+    waits: list[float]
+
+
+def switch(site: Site, kind: SwitchKind, passed: list[Gate], say: Callable[[str], None]) -> Done:
+    """Switch; all gates are green. Raises GateRefused, nothing being changed, where a writer or an intent is in the way."""
+    tuning = site.config.cutover
+    GateFacts(site.connection).retry()
+    # A writer answers with its next heartbeat; one that was just late has another one's time.
+    ready = 2 * site.config.dual_write.heartbeat_seconds + 1
+    limits = Limits(ready, tuning.most_settle_seconds, tuning.most_pause_seconds)
+    names = [table.name for table in site.tables]
+    site.authority.audit(f"{kind} begun", _figures(passed))
+    try:
+        with open_drains(site.settings, site.config, names) as drains:
+
+            def drain() -> int:
+                return sum(each.run(worker_name(), lambda: False) for each in drains.values())
+
+            flipped = Switch(site.authority, drain, limits, say).run(kind, _figures(passed))
+    except SyncError as error:
+        site.authority.audit(f"{kind} abandoned", {"reason": str(error)})
+        raise
+    return Done(flipped, _waits(site, flipped.switch))
+
+
+def _figures(passed: list[Gate]) -> dict[str, Any]:
+    return {"gates": {gate.name: gate.figure for gate in passed}}
+
+
+def _waits(site: Site, number: int) -> list[float]:
+    """How long writes waited, by the writers that tell in time."""
+    time.sleep(_TELL_SECONDS)
+    return sorted(ms for told in site.authority.waits(number).values() for ms in told)

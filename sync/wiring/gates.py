@@ -1,0 +1,93 @@
+"""The gates of a cut-over and a rollback, with the facts behind them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+
+from sync.adapters.cassandra.connect import Cassandra, open_cassandra
+from sync.adapters.postgres.catalogue import regclass
+from sync.adapters.postgres.connect import Connection, connect
+from sync.adapters.postgres.epochs import Authority
+from sync.adapters.postgres.gates import GateFacts
+from sync.adapters.postgres.migrations import state_exists
+from sync.adapters.postgres.rejects import count_rejects
+from sync.core import gates
+from sync.core.gates import Gate
+from sync.core.rows import TableMap
+from sync.errors import PreflightError
+from sync.ports import Epoch, SwitchKind
+from sync.settings import Config, Settings
+from sync.wiring.canary import fly
+from sync.wiring.copying import map_tables
+from sync.wiring.preflight import chosen_tables
+
+_LEASE_MARGIN_SECONDS = 10.0
+"""A switch is taken back when its command has been silent for the longest pause and so much more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """What the commands of the flip work with."""
+
+    settings: Settings
+    config: Config
+    cassandra: Cassandra
+    connection: Connection
+    authority: Authority
+    tables: Sequence[TableMap]
+
+
+@contextmanager
+def open_authority(settings: Settings, config: Config) -> Iterator[Authority]:
+    """The authority. Raises PreflightError where there is no migration."""
+    with closing(connect(settings, autocommit=True)) as connection:
+        if not state_exists(connection):
+            raise PreflightError("the target has no schema `sync`: nothing has begun, or it is finished")
+        yield Authority(connection, config.cutover.most_pause_seconds + _LEASE_MARGIN_SECONDS)
+
+
+@contextmanager
+def open_site(settings: Settings, config: Config) -> Iterator[Site]:
+    """Both sides, and the tables of the migration. Raises PreflightError where none has begun."""
+    with (
+        open_authority(settings, config) as authority,
+        open_cassandra(settings, config.dual_write.primary_timeout_seconds) as cassandra,
+    ):
+        names = [source.name for source in chosen_tables(cassandra, settings, config, None)]
+        tables = map_tables(cassandra, authority.connection, settings, config, names)
+        yield Site(settings, config, cassandra, authority.connection, authority, list(tables.values()))
+
+
+def judge(site: Site, kind: SwitchKind, epoch: Epoch, dry: bool) -> list[Gate]:
+    """Every gate of a cut-over or rollback, in the order in which they are turned green."""
+    facts = GateFacts(site.connection)
+    counters = [t.name for t in site.tables if any(c.type.name == "counter" for c in t.source.columns)]
+    found = [gates.reversible_gate(counters)]
+    if kind == "cutover":
+        found += _copy_gates(site, facts)
+    found += [
+        gates.writers_gate(facts.writers(), epoch.epoch, site.config.dual_write.writer_lease_seconds),
+        gates.intents_gate(facts.intents(), site.config.cutover.most_intents),
+        _proof(site, facts, epoch),
+        gates.canary_gate(
+            fly(site.cassandra, site.connection, [t for t in site.tables if t.name not in counters], site.config, dry)
+        ),
+    ]
+    return found
+
+
+def _copy_gates(site: Site, facts: GateFacts) -> list[Gate]:
+    names = [regclass(f"{t.target.schema}.{t.target.name}") for t in site.tables]
+    return [
+        gates.backfill_gate(facts.copied([t.name for t in site.tables])),
+        gates.rejects_gate(count_rejects(site.connection)),
+        gates.indexes_gate(facts.bad_indexes(names)),
+    ]
+
+
+def _proof(site: Site, facts: GateFacts, epoch: Epoch) -> Gate:
+    names, digest = [t.name for t in site.tables], gates.schema_digest(site.tables)
+    why = "a writer recorded late what it had written, or was fenced"
+    return gates.proof_gate(facts.passes(), names, epoch.epoch, digest, facts.disturbed(), why)

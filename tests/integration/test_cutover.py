@@ -1,0 +1,66 @@
+"""Cut-over and back, by the commands, with applications that write all the while."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from uuid import uuid4
+
+import pytest
+from support.applications import Application, running
+from support.commands import Commands
+from support.dual import Table
+from support.places import NewPlace, Place
+
+from sync.settings import load_config
+
+pytest_plugins = ("support.fixtures",)
+TOML = """
+schema_files = []
+[dual_write]
+heartbeat_seconds = 0.3
+connections = 8
+[drift]
+grace_seconds = 0.05
+"""
+
+
+@pytest.fixture
+def home(new_place: NewPlace) -> Iterator[Place]:
+    with new_place() as place:
+        place.cql("CREATE TABLE KS.songs (id uuid PRIMARY KEY, title text, plays int, tags map<text, text>)")
+        place.configure(TOML)
+        for _ in range(200):
+            place.cql(f"INSERT INTO KS.songs (id, title, plays) VALUES ({uuid4()}, 'before', 1)")
+        for command in (["schema", "apply"], ["backfill", "--workers", "1"]):
+            assert place.commands.run(*command).code == 0
+        yield place
+
+
+def prove(commands: Commands) -> None:
+    """Two clean passes."""
+    for _ in range(2):
+        done = commands.run("drift-report", "--workers", "1")
+        assert done.code == 0, done
+
+
+def test_there_and_back_under_load(home: Place) -> None:
+    config = load_config(home.commands.folder / "sync.toml")
+    with closing(Table(home.cassandra, home.settings, config, "songs")) as table:
+        with running(home.settings, config, 2) as applications:
+            for command, primary in (("cutover", "postgres"), ("rollback", "astra"), ("cutover", "postgres")):
+                prove(home.commands)
+                done = home.commands.run(command, "--yes", "--json")
+                assert done.code == 0, done
+                print(done.json["closed_ms"], done.json["waits"])
+                assert done.json["switched"] and done.json["primary"] == primary, done.json
+                time.sleep(0.5)
+                assert all(a.store.primary == primary for a in applications)
+        table.epoch = 4
+        for application in applications:
+            application.check(table)
+        table.check_equal()
+
+
+__all__ = ["Application"]

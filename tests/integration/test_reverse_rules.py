@@ -1,0 +1,305 @@
+"""Rules 22 to 27 against real servers: Postgres is primary, and somebody comes in between every two steps."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from support.dual import Aside, Table, holding, now_us, prepare, until_waiting
+from support.places import NewPlace
+from support.reverse import ReverseWriter, be_primary, both, resender, reverse_writer, write_time
+
+from sync.adapters.postgres.parameters import lock_of
+from sync.core.encode.base import Reject
+from sync.core.mutations import Key
+from sync.errors import EpochChanged, WriteRefused
+from sync.flows.reverse_write import ReverseWrite
+from sync.settings import Config
+
+pytest_plugins = ("support.fixtures",)
+CONFIG = Config(schema_files=())
+NOTHING = None
+
+
+@pytest.fixture(scope="module")
+def table(new_place: NewPlace) -> Iterator[Table]:
+    """Rows of two columns, as in the model; every test has a key of its own."""
+    with new_place() as place:
+        place.cql("CREATE TABLE KS.pairs (id uuid PRIMARY KEY, a text, b text)")
+        prepare(place.settings, CONFIG, "pairs")
+        opened = Table(place.cassandra, place.settings, CONFIG, "pairs")
+        yield opened
+        opened.close()
+
+
+@pytest.fixture
+def key(table: Table) -> Iterator[Key]:
+    be_primary(table, "postgres")
+    yield table.key(id=uuid4())
+    table.drained()
+
+
+@pytest.fixture
+def writer(table: Table, key: Key) -> ReverseWriter:
+    return reverse_writer(table)
+
+
+# rule 22
+
+
+def test_rule_22_a_reconcile_takes_the_intents_of_its_own_epoch_alone(table: Table, key: Key, writer: ReverseWriter) -> None:
+    """Would break: a reconcile of the old direction reads the old primary, and takes a newer write away from the new one."""
+    writer.begin("put", key, a="1", b="1")
+    table.sql("UPDATE sync.intent SET state = 'finished'")
+    assert table.epoch > 1
+    from sync.adapters.postgres.settling import Settling
+
+    old = Settling(table.pool, table.mapped, table.encoder, 30, table.epoch - 1)
+    assert old.pick([key]) == {}
+    assert table.settled(key) == {"a": "1", "b": "1"}
+
+
+def test_rule_22_a_forward_write_is_told_that_the_epoch_has_changed(table: Table, key: Key, writer: ReverseWriter) -> None:
+    """Would break: a writer that slept through the flip writes the old primary, and calls it done."""
+    with pytest.raises(EpochChanged) as told:
+        writer.actor.put(key, a="old", b="old")
+    assert (told.value.primary, told.value.state) == ("postgres", "open")
+    assert both(table, key) == (NOTHING, NOTHING)
+    be_primary(table, "astra")
+    with pytest.raises(EpochChanged):
+        writer.begin("put", key, a="new", b="new")
+    assert both(table, key) == (NOTHING, NOTHING)
+    assert table.intents(key) == []
+
+
+# rule 23
+
+
+@pytest.mark.parametrize("known", ["row", "tombstone", "intent"])
+def test_rule_23_a_write_exceeds_all_that_is_known_of_the_key(
+    table: Table, key: Key, writer: ReverseWriter, known: str
+) -> None:
+    """Would break: what is written now is older for the source than what it holds, and vanishes there."""
+    ahead = now_us() + 30_000_000
+    if known == "row":
+        writer.begin("put", key, at=ahead, a="1", b="1").done()
+    elif known == "tombstone":
+        writer.begin("delete", key, at=ahead).done()
+    else:
+        writer.begin("put", key, at=ahead, a="1", b="1")
+        table.sql("DELETE FROM pairs WHERE id = %s", (key_uuid(table, key),))
+    later = reverse_writer(table).begin("put", key, a="2", b="2").done()
+    assert later.version > ahead
+    assert both(table, key) == ({"a": "2", "b": "2"}, {"a": "2", "b": "2"})
+    assert table.version(key) == later.version
+
+
+def test_rule_23_writes_of_a_key_are_stamped_one_after_the_other(table: Table, key: Key, writer: ReverseWriter) -> None:
+    """Would break: two writes of a key are stamped side by side, and the source keeps the other one."""
+    with ThreadPoolExecutor(1) as executor:
+        with holding(table, "SELECT pg_advisory_xact_lock(%s)", (lock_of(key),)):
+            waiting = executor.submit(writer.begin, "put", key, a="1", b="1")
+            until_waiting(table)
+            # What the lock's holder commits is older, and must be seen by the stamp that waits for it.
+            values = (table.name, key.canonical, key.token, now_us() + 9_000_000)
+            table.sql("INSERT INTO sync.tombstone VALUES (%s, %s, %s, %s)", values)
+        assert waiting.result().version > (table.tombstone(key) or 0)
+        waiting.result().done()
+
+
+def test_rule_23_row_and_intent_are_one_transaction(table: Table, key: Key, writer: ReverseWriter) -> None:
+    """Would break: a process that dies leaves a row that the source never hears of."""
+    table.sql(
+        "CREATE FUNCTION no() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'no room for an intent'; END $$; "
+        "CREATE TRIGGER no BEFORE INSERT ON sync.intent EXECUTE FUNCTION no()"
+    )
+    try:
+        with pytest.raises(Reject, match="no room"):
+            writer.begin("put", key, a="1", b="1")
+    finally:
+        table.sql("DROP TRIGGER no ON sync.intent; DROP FUNCTION no()")
+    assert (table.target(key), table.intents(key)) == (NOTHING, [])
+
+
+def test_rule_23_a_delete_leaves_its_tombstone(table: Table, key: Key, writer: ReverseWriter) -> None:
+    """Would break: after the delete, a write is stamped older than the delete, and the source hides it for ever."""
+    writer.begin("put", key, a="1", b="1").done()
+    gone = writer.begin("delete", key).done()
+    assert table.tombstone(key) == gone.version
+    assert both(table, key) == (NOTHING, NOTHING)
+
+
+def test_a_clock_that_is_far_ahead_may_not_write(table: Table, key: Key, writer: ReverseWriter) -> None:
+    """Would break: one wrong clock stamps writes that nobody can exceed for hours."""
+    with pytest.raises(WriteRefused, match="clock"):
+        writer.begin("put", key, at=now_us() + 3_600_000_000, a="1", b="1")
+    assert (table.target(key), table.intents(key)) == (NOTHING, [])
+
+
+# rule 24
+
+
+def test_rule_24_an_update_of_an_absent_row_writes_nothing(table: Table, key: Key, writer: ReverseWriter) -> None:
+    """Would break: the source makes a row of some columns, which Postgres does not have."""
+    assert writer.begin("update", key, a="1").intent is None
+    assert table.intents(key) == []
+    assert both(table, key) == (NOTHING, NOTHING)
+    flow, aside = flow_of(table, writer)
+    assert flow.write(writer.mutation("update", key, a="1")) is False
+    assert table.settled(key) is NOTHING
+    assert aside.kept == []
+
+
+# rule 25
+
+
+def test_rule_25_the_source_gets_the_row_s_version_as_its_timestamp(table: Table, key: Key, writer: ReverseWriter) -> None:
+    """Would break: the source orders writes by another clock than Postgres, and keeps another one."""
+    flow, _ = flow_of(table, writer)
+    assert flow.write(writer.mutation("put", key, a="1", b="1")) is True
+    assert write_time(table, key, "a") == table.version(key)
+    assert table.intents(key) == []
+    assert flow.write(writer.mutation("update", key, b=None)) is True
+    assert both(table, key) == ({"a": "1", "b": None}, {"a": "1", "b": None})
+    assert flow.write(writer.mutation("delete", key)) is True
+    assert both(table, key) == (NOTHING, NOTHING)
+    first = reverse_writer(table).begin("put", key, a="2", b="2")
+    second = writer.begin("put", key, a="3", b="3").done()
+    first.done()  # later than the second, and older
+    assert both(table, key) == ({"a": "3", "b": "3"}, {"a": "3", "b": "3"})
+    assert second.version == table.version(key)
+
+
+@pytest.mark.parametrize("landed", [True, False])
+def test_rule_25_a_source_that_does_not_answer_is_not_noticed(
+    table: Table, key: Key, writer: ReverseWriter, landed: bool
+) -> None:
+    """Would break: a sick secondary costs the application an error, or the source a write (invariant 8)."""
+    flow, aside = flow_of(table, writer, Slow(table, landed))
+    assert flow.write(writer.mutation("put", key, a="1", b="1")) is True
+    assert [state for _, _, state, _ in aside.kept] == ["finished"]
+    assert table.intents(key) == [("put", "open")]
+    assert table.settled(key) == {"a": "1", "b": "1"}
+
+
+# rule 26
+
+
+def test_rule_26_only_the_intents_that_were_picked_go(table: Table, key: Key, writer: ReverseWriter) -> None:
+    """Would break: a write that came between the read and the end is forgotten, and the source stays behind."""
+    first = writer.begin("put", key, a="1", b="1")
+    writer.actor.journal.mark([first.intent], "finished", "")  # type: ignore[list-item]
+    going = resender(table).pick(key)
+    writer.begin("put", key, a="2", b="2")
+    going.send().remove()
+    assert table.intents(key) == [("put", "open")]
+    assert table.settled(key) == {"a": "2", "b": "2"}
+
+
+def test_rule_26_an_old_reconcile_does_not_overwrite(table: Table, key: Key, writer: ReverseWriter) -> None:
+    """Would break: a reconcile that slept sends what Postgres held long ago, over what it holds now."""
+    first = writer.begin("put", key, a="1", b="1")
+    writer.actor.journal.mark([first.intent], "finished", "")  # type: ignore[list-item]
+    asleep = resender(table).pick(key)
+    writer.begin("put", key, a="2", b=None).done()
+    asleep.send().remove()
+    assert both(table, key) == ({"a": "2", "b": None}, {"a": "2", "b": None})
+
+
+def test_rule_26_nulls_are_sent(table: Table, key: Key, writer: ReverseWriter) -> None:
+    """Would break: a column that Postgres has emptied keeps its value in the source."""
+    writer.begin("put", key, a="1", b="1").done()
+    emptied = writer.begin("update", key, b=None)
+    writer.actor.journal.mark([emptied.intent], "finished", "")  # type: ignore[list-item]
+    assert table.settled(key) == {"a": "1", "b": None}
+
+
+def test_rule_26_a_row_that_is_gone_is_deleted(table: Table, key: Key, writer: ReverseWriter) -> None:
+    """Would break: what was deleted stands in the source, and comes back with a rollback."""
+    writer.begin("put", key, a="1", b="1").done()
+    gone = writer.begin("delete", key)
+    writer.actor.journal.mark([gone.intent], "finished", "")  # type: ignore[list-item]
+    assert table.settled(key) is NOTHING
+
+
+# rule 27
+
+
+@pytest.mark.parametrize("held", ["another row", "a row that is not there", "nothing where a row is"])
+def test_rule_27_a_repair_exceeds_what_the_source_holds(table: Table, key: Key, writer: ReverseWriter, held: str) -> None:
+    """Would break: what somebody wrote into the source with a newer timestamp than the row's survives every repair."""
+    if held != "a row that is not there":
+        writer.begin("put", key, a="1", b="1").done()
+    stray = now_us()
+    kind: Any = "delete" if held == "nothing where a row is" else "put"
+    values = {} if kind == "delete" else {"a": "stray", "b": None}
+    assert table.rows.write(writer.mutation(kind, key, **values), stray) == ("written", "")
+    table.sql("UPDATE sync.epoch SET floor = %s WHERE epoch = %s", (stray + 1, table.epoch))  # as at every flip (rule 3)
+    table.sql(
+        "INSERT INTO sync.intent (table_name, key, token, kind, state, version, epoch, owner) "
+        "VALUES (%s, %s, %s, 'recheck', 'finished', 1, %s, 'drift report')",
+        (table.name, key.canonical, key.token, table.epoch),
+    )
+    expected = NOTHING if held == "a row that is not there" else {"a": "1", "b": "1"}
+    assert table.settled(key) == expected
+
+
+def test_a_list_that_is_sent_twice_is_not_doubled(new_place: NewPlace) -> None:
+    """Would break: a list's elements have no names; the same list at the same timestamp stands there twice."""
+    with new_place() as place:
+        place.cql("CREATE TABLE KS.pairs (id uuid PRIMARY KEY, l list<int>)")
+        prepare(place.settings, CONFIG, "pairs")
+        table = Table(place.cassandra, place.settings, CONFIG, "pairs")
+        be_primary(table, "postgres")
+        key, writer = table.key(id=uuid4()), reverse_writer(table)
+        written = writer.begin("put", key, l=[1, 2]).source()
+        writer.actor.journal.mark([written.intent], "finished", "")  # type: ignore[list-item]
+        for _ in range(2):
+            resender(table).pick(key).send()
+        assert table.source(key) == {"l": [1, 2]}
+        table.drained()
+        assert table.source(key) == {"l": [1, 2]}
+        table.close()
+
+
+class Slow:
+    """A source that answers after its caller has gone."""
+
+    def __init__(self, table: Table, landed: bool) -> None:
+        self._table, self._landed = table, landed
+
+    def write(self, mutation: Any, version: int) -> Any:
+        return "unsure", "timed out"
+
+    def send(self, mutation: Any, version: int, done: Any) -> bool:
+        if self._landed:
+            self._table.rows.write(mutation, version)
+        done("unsure", "timed out")
+        return True
+
+
+class Now:
+    """The source, waited for: a test wants to see what it did."""
+
+    def __init__(self, table: Table) -> None:
+        self._table = table
+
+    def write(self, mutation: Any, version: int) -> Any:
+        return self._table.rows.write(mutation, version)
+
+    def send(self, mutation: Any, version: int, done: Any) -> bool:
+        done(*self._table.rows.write(mutation, version))
+        return True
+
+
+def flow_of(table: Table, writer: ReverseWriter, secondary: Any = None) -> tuple[ReverseWrite, Aside]:
+    aside = Aside()
+    columns = frozenset(p.source.name for p in table.encoder.pairs)
+    return ReverseWrite(writer.journal, writer.actor.journal, secondary or Now(table), aside, columns), aside
+
+
+def key_uuid(table: Table, key: Key) -> Any:
+    return table.cells.values({"id": key.cells[0]})["id"]
