@@ -18,9 +18,9 @@ from support.defects import Change, changes_of
 from support.drift import Checker, around, state_schema
 from support.edges import edges
 from support.lab import REFUSED_BY_POSTGRES, Lab, Source, open_lab
+from support.matrix import MATRIX, TYPES
 from support.murmur import hash_of
 from support.values import sample, strategy
-from test_types import MATRIX, TYPES
 
 from sync.adapters.cassandra.connect import Cassandra
 from sync.adapters.postgres import rejects

@@ -27,6 +27,7 @@ from sync.adapters.cassandra.connect import Cassandra
 from sync.adapters.cassandra.pages import RAW_PROFILE, RangeReader
 from sync.adapters.postgres.catalogue import read_target
 from sync.adapters.postgres.connect import connect
+from sync.adapters.postgres.digest import canonical
 from sync.core.cql import CqlType
 from sync.core.encode.rows import COPY_HEADER, COPY_TRAILER, ENCODE_ERRORS, CheckedRow, RowEncoder
 from sync.core.ring import plan_ranges
@@ -130,11 +131,7 @@ class Lab:
     def _read(self, source: Source) -> None:
         """Each row's raw cell by a plain query, and its value by the driver's session, or by its types where that breaks."""
         name = f"{self.keyspace}.{source.table.name}"
-        raw = self.cassandra.raw.execute(f"SELECT k, c FROM {name}", execution_profile=RAW_PROFILE).current_rows[0]
-        at = raw.offset
-        for _ in range(raw.count):
-            cells, at = split(raw.data, at, 2)
-            source.raw[UUID(bytes=cells[0] or b"")] = cells[1]
+        source.raw = self.raw_cells(source.table)
         one = self.session.prepare(f"SELECT c FROM {name} WHERE k = ?")
         driver_type = one.result_metadata[0][3]
         with oracle.any_digits():
@@ -143,6 +140,34 @@ class Lab:
             for key, future in futures.items():
                 plain[key] = future.result().one()[0]
             source.values = {k: v if v is UNDECODABLE else oracle.plain(source.type, v) for k, v in plain.items()}
+
+    def raw_cells(self, table: SourceTable) -> dict[UUID, bytes | None]:
+        """Each row's cell as Cassandra holds it."""
+        statement = f"SELECT k, c FROM {self.keyspace}.{table.name}"
+        raw = self.cassandra.raw.execute(statement, execution_profile=RAW_PROFILE).current_rows[0]
+        found, at = {}, raw.offset
+        for _ in range(raw.count):
+            cells, at = split(raw.data, at, 2)
+            found[UUID(bytes=cells[0] or b"")] = cells[1]
+        return found
+
+    @contextmanager
+    def another(self, sql: str) -> Iterator[SourceTable]:
+        """A table of a CQL type for a while: a thousand of them are more than a small server holds."""
+        table = self._create_source(sql).table
+        yield table
+        self.session.execute(f"DROP TABLE {self.keyspace}.{table.name}")
+
+    def write(self, table: SourceTable, rows: dict[UUID, bytes | None]) -> dict[UUID, bytes | None]:
+        """Write these cells as they are: the rows that Cassandra refuses."""
+        taken = set(self._insert(table, rows))
+        return {key: value for key, value in rows.items() if key not in taken}
+
+    def canonical_rows(self, target: str, encoder: RowEncoder) -> dict[UUID, bytes]:
+        """By key: a row's canonical bytes as Postgres sends them."""
+        row = canonical(encoder.pairs, target).as_string()
+        rows = self.postgres.cursor(binary=True).execute(f"SELECT k, {row} FROM {target}".encode()).fetchall()
+        return {key: bytes(sent) for key, sent in rows}
 
     def target(self, sql: str, extra: str = "") -> str:
         """A table (k uuid, c <sql>) in Postgres with the columns that a migration adds; its name."""

@@ -6,7 +6,7 @@ import re
 
 from sync.core.rows import PgType
 
-_OIDS = {
+OIDS = {
     "bool": 16, "bytea": 17, "int8": 20, "int2": 21, "int4": 23, "text": 25, "float4": 700, "float8": 701, "inet": 869,
     "varchar": 1043, "date": 1082, "time": 1083, "timestamp": 1114, "timestamptz": 1184, "interval": 1186, "numeric": 1700,
     "uuid": 2950, "jsonb": 3802, "vector": 16_500, "halfvec": 16_501,
@@ -20,8 +20,8 @@ def pg_type(sql: str) -> PgType:
     name, array = found[1], found[4]
     typmod = _modifier(name, *(int(n) for n in found.groups()[1:3] if n is not None))
     if array:
-        return PgType(f"_{name}", 0, typmod, PgType(name, _OIDS[name]), sql)
-    return PgType(name, _OIDS[name], typmod, sql=sql)
+        return PgType(f"_{name}", 0, typmod, PgType(name, OIDS[name]), sql)
+    return PgType(name, OIDS[name], typmod, sql=sql)
 
 
 def _modifier(name: str, *numbers: int) -> int:

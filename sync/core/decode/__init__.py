@@ -1,0 +1,88 @@
+"""From a Postgres cell to a CQL cell: `decoder_for` picks the one decoder of a pair of types, the inverse of `encoder_for`.
+
+Once Postgres is primary, whole rows go back to Cassandra: what a type's `*_send` gives becomes the cell that Cassandra
+keeps. For every cell that the encoder takes, encoding what was decoded gives the same bytes again. A value that Postgres
+holds and the source cannot (finer, longer, of another form) is a Reject, never rounded.
+"""
+
+from __future__ import annotations
+
+from sync.core.cql import COLLECTIONS, CqlType
+from sync.core.decode import scalars, times
+from sync.core.decode.arrays import array
+from sync.core.decode.base import DECODE_ERRORS, Decode, fixed
+from sync.core.decode.jsonb import jsonb
+from sync.core.decode.numerics import numeric
+from sync.core.decode.packed import Place
+from sync.core.decode.vectors import vector
+from sync.core.encode import encoder_for
+from sync.core.encode.base import Reject, UnsupportedPair
+from sync.core.encode.scalars import INT_BYTES
+from sync.core.rows import PgType
+
+__all__ = ["Decode", "Reject", "UnsupportedPair", "decoder_for"]
+
+_NO_ELEMENTS = bytes(4)
+
+
+def decoder_for(cql: CqlType, pg: PgType) -> Decode:
+    """The decoder from `pg` into `cql`, for exactly the pairs that `encoder_for` takes. Raises UnsupportedPair.
+
+    It gives None, which is null, for what Cassandra does not tell from it: a collection that is not frozen and has no
+    elements, a user type that is not frozen and has no fields set.
+    """
+    encoder_for(cql, pg)
+    decode = _decoder(cql, pg, "column")
+    nothing = _same_as_null(cql)
+
+    def checked(cell: bytes) -> bytes | None:
+        try:
+            found = decode(cell)
+        except Reject:
+            raise
+        except DECODE_ERRORS:
+            raise Reject(f"what is no {pg} for a {cql}") from None
+        return None if found == nothing else found
+
+    return checked
+
+
+def _decoder(cql: CqlType, pg: PgType, place: Place) -> Decode:
+    if pg.element is not None:
+        return array(cql, _decoder(cql.args[0], pg.element, "collection"))
+    if pg.name == "jsonb":
+        return jsonb(cql, place)
+    if pg.name in ("vector", "halfvec"):
+        return vector(cql, pg)
+    if pg.name == "numeric":
+        return numeric(cql.name)
+    if cql.name in INT_BYTES:
+        return scalars.integer(cql.name)
+    if (cql.name, pg.name) == ("float", "float8"):
+        return scalars.double_to_float
+    return _SCALARS[cql.name]
+
+
+def _same_as_null(cql: CqlType) -> bytes | None:
+    if cql.frozen:
+        return None
+    if cql.name in COLLECTIONS:
+        return _NO_ELEMENTS
+    return b"\xff\xff\xff\xff" * len(cql.args) if cql.name == "udt" else None
+
+
+_SCALARS: dict[str, Decode] = {
+    "text": bytes,
+    "ascii": scalars.decode_ascii,
+    "blob": bytes,
+    "boolean": fixed(1, "boolean"),
+    "float": fixed(4, "float"),
+    "double": fixed(8, "double"),
+    "uuid": fixed(16, "uuid"),
+    "timeuuid": scalars.decode_timeuuid,
+    "timestamp": times.decode_timestamp,
+    "date": times.decode_date,
+    "time": times.decode_time,
+    "duration": scalars.decode_duration,
+    "inet": scalars.decode_inet,
+}
