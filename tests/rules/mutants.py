@@ -7,6 +7,8 @@ from dataclasses import dataclass
 JOURNAL, SETTLING = "sync/adapters/postgres/sql/journal.sql", "sync/adapters/postgres/sql/settling.sql"
 WRITES, RECONCILES = "tests/integration/test_dual_write_rules.py", "tests/integration/test_reconcile_rules.py"
 BACKFILLS = "tests/integration/test_backfill_rules.py"
+REVERSE = "sync/adapters/postgres/sql/reverse.sql"
+REVERSES, FLIPS = "tests/integration/test_reverse_rules.py", "tests/integration/test_cutover_rules.py"
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,22 +188,122 @@ MUTANTS = (
     ),
     Mutant(
         "28", "the secondary's absence is nobody's concern", "sync/flows/dual_write.py",
-        "if not self.aside.accepts:", "if False and not self.aside.accepts:", "tests/integration/test_dual_write_outages.py",
+        "        if not self.aside.begin_accepting():\n            raise", "        if not self.aside.begin_accepting() and False:\n            raise",
+        "tests/integration/test_dual_write_outages.py",
         "rule_28_refuse",
     ),
     Mutant(
-        "29", "a writer signs off with what is not recorded", "sync/adapters/postgres/writers.py",
+        "29", "a writer signs off with what is not recorded", "sync/adapters/postgres/aside.py",
         "        while self._unrecorded:\n", "        self._unrecorded.clear()\n        while self._unrecorded:\n",
         "tests/integration/test_dual_write_outages.py", "rules_28_and_31",
     ),
     Mutant(
-        "30", "a fenced writer is taken for clean", "sync/adapters/postgres/writers.py",
-        "SET state = 'unclean' WHERE id = %s AND state = 'active'", "SET state = 'signed_off' WHERE id = %s AND state = 'active'",
+        "30", "a fenced writer is taken for clean", "sync/adapters/postgres/sql/writers.sql",
+        "SET state = 'unclean', fenced_at", "SET state = 'signed_off', fenced_at",
         "tests/integration/test_reconcile_workers.py", "fenced",
     ),
     Mutant(
-        "31", "what was written alone is not recorded on return", "sync/adapters/postgres/writers.py",
+        "31", "what was written alone is not recorded on return", "sync/adapters/postgres/aside.py",
         "            journal.record(mutation, version, state)\n", "", "tests/integration/test_dual_write_outages.py",
         "rules_28_and_31",
+    ),
+    Mutant(
+        "20", "the epoch is looked at, and not held", JOURNAL,
+        'SELECT epoch, "primary", floor, state FROM sync.epoch ORDER BY epoch DESC LIMIT 1 FOR SHARE',
+        'SELECT epoch, "primary", floor, state FROM sync.epoch ORDER BY epoch DESC LIMIT 1', FLIPS, "rule_20_",
+    ),
+    Mutant(
+        "21", "writes begin while the epoch is closing", JOURNAL,
+        """WHERE e.state = 'open' AND e."primary" = 'astra' AND need""", """WHERE e."primary" = 'astra' AND need""",
+        FLIPS, "rule_21_no_write",
+    ),
+    Mutant(
+        "21", "it flips with intents left", "sync/adapters/postgres/epochs.py",
+        "        if intents or backfills:\n", "        if backfills:\n", FLIPS, "rule_21_nothing_flips",
+    ),
+    Mutant(
+        "21", "the floor stays at the flip", "sync/adapters/postgres/sql/epochs.sql",
+        "       greatest(floor + 1, (extract", "       least(floor, (extract", FLIPS, "rule_21_the_floor",
+    ),
+    Mutant(
+        "21", "an epoch that was left closed stays closed", "sync/adapters/postgres/registration.py",
+        "                reopen_late(connection, found.epoch)\n", "                reopen_late(connection, -1)\n", FLIPS,
+        "rule_21_too_slow",
+    ),
+    Mutant(
+        "22", "a reconcile takes intents of any epoch", SETTLING, " AND i.epoch = %(epoch)s", " AND %(epoch)s::bigint > 0",
+        REVERSES, "rule_22_a_reconcile",
+    ),
+    Mutant(
+        "22", "a forward write under Postgres as primary", JOURNAL,
+        """e."primary" = 'astra' AND need""", "need", REVERSES, "rule_22_a_forward",
+    ),
+    Mutant(
+        "23", "a reverse stamp is the clock alone", JOURNAL,
+        "greatest(%(clock)s, e.floor, 1 + coalesce(known.version, 0))", "greatest(%(clock)s, e.floor)", REVERSES,
+        "rule_23_a_write",
+    ),
+    Mutant(
+        "23", "no lock of the key before the statement that stamps", "sync/adapters/postgres/reverse.py",
+        '                connection.execute(_LOCK_KEY, {"lock": lock_of(key)})  # rule 5\n', "", REVERSES, "rule_23_writes",
+    ),
+    Mutant(
+        "23", "a delete leaves no tombstone", REVERSE,
+        "    SELECT %(table)s, %(key)s, %(token)s, v.version FROM v\n    ON CONFLICT",
+        "    SELECT %(table)s, %(key)s, %(token)s, v.version FROM v WHERE v.version < 0\n    ON CONFLICT", REVERSES,
+        "rule_23_a_delete",
+    ),
+    Mutant(
+        "24", "an update of an absent row leaves an intent", REVERSE, "FROM v WHERE EXISTS (SELECT FROM written)\n", "FROM v\n",
+        REVERSES, "rule_24_",
+    ),
+    Mutant(
+        "25", "the source gets another timestamp than the row", "sync/flows/reverse_write.py",
+        "self.secondary.send(sent, intent.version, done)", "self.secondary.send(sent, intent.version + 7, done)", REVERSES,
+        "rule_25_the_source_gets",
+    ),
+    Mutant(
+        "25", "the intent goes whatever the source says", "sync/flows/reverse_write.py",
+        'if outcome == "written":', 'if outcome == "written" or True:', REVERSES, "rule_25_a_source",
+    ),
+    Mutant(
+        "26", "every intent of the keys goes", "sync/adapters/postgres/reverse.py",
+        '"DELETE FROM sync.intent WHERE id = ANY (%(intents)s::bigint[])"',
+        '"DELETE FROM sync.intent WHERE key IN (SELECT key FROM sync.intent WHERE id = ANY (%(intents)s::bigint[]))"', REVERSES,
+        "rule_26_only",
+    ),
+    Mutant(
+        "26", "a row is sent without its nulls", "sync/flows/resend.py",
+        "self.decode(row))", "{n: c for n, c in self.decode(row).items() if c is not None})", REVERSES, "rule_26_nulls",
+    ),
+    Mutant(
+        "26", "a row that is gone is not deleted", "sync/flows/resend.py",
+        "            return Mutation(\"delete\", key, {})\n", "            return Mutation(\"update\", key, {})\n", REVERSES,
+        "rule_26_a_row",
+    ),
+    Mutant(
+        "27", "a row is sent again as old as it is", "sync/adapters/postgres/reverse.py",
+        "                connection.execute(self._raise, values)\n", "", REVERSES, "rule_27_",
+    ),
+    Mutant(
+        "30", "the flip does not ask the writers", "sync/adapters/postgres/epochs.py",
+        "        for writer in self.unready(switch):\n            raise", "        for writer in self.unready(switch)[:0]:\n            raise",
+        FLIPS, "rule_30_a_flip",
+    ),
+    Mutant(
+        "30", "a promise that is not kept", "sync/adapters/postgres/aside.py",
+        "allowed = self._may_accept and not self._promised", "allowed = self._may_accept", FLIPS, "rule_30_a_writer",
+    ),
+    Mutant(
+        "30", "a write that is being made counts as recorded", "sync/adapters/postgres/aside.py",
+        "return len(self._unrecorded) + self._accepting", "return len(self._unrecorded)", FLIPS, "rule_30_a_writer_answers",
+    ),
+    Mutant(
+        "31", "a fenced writer does not matter", "sync/adapters/postgres/sql/epochs.sql",
+        "WHERE state = 'unclean' OR state = 'active' AND (", "WHERE state = 'active' AND (", FLIPS, "rule_31_a_fenced",
+    ),
+    Mutant(
+        "31", "what was kept is recorded as a forward write after the flip", JOURNAL,
+        """SELECT epoch, "primary" = 'astra' AS forward""", "SELECT epoch, true AS forward", FLIPS, "rule_31_what_was_kept",
     ),
 )  # fmt: skip

@@ -1,0 +1,346 @@
+"""Rules 20, 21, 30 and 31 against real servers: the flip, one step at a time, and a writer between every two."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from uuid import uuid4
+
+import pytest
+from support.backfills import until
+from support.dual import Table, holding, prepare, until_waiting
+from support.places import NewPlace, Place
+from support.reverse import authority, be_primary, both, reverse_writer
+
+from sync.adapters.postgres.registration import Registration
+from sync.adapters.postgres.writers import fence
+from sync.core.mutations import Key, Mutation
+from sync.errors import EpochChanged, GateRefused, StillOpen, WriteRefused
+from sync.settings import Config, DualWriteTuning
+from sync.stores import DualWriteStore
+
+pytest_plugins = ("support.fixtures",)
+CONFIG = Config(schema_files=(), dual_write=DualWriteTuning(connections=4, heartbeat_seconds=0.2, most_wait_seconds=5))
+PAUSE = 20.0
+
+
+@pytest.fixture(scope="module")
+def home(new_place: NewPlace) -> Iterator[Place]:
+    with new_place() as place:
+        place.cql("CREATE TABLE KS.pairs (id uuid PRIMARY KEY, a text, b text)")
+        prepare(place.settings, CONFIG, "pairs")
+        yield place
+
+
+@pytest.fixture
+def table(home: Place) -> Iterator[Table]:
+    """Rows of two columns; the source is primary, no switch is under way, no writer is registered."""
+    opened = Table(home.cassandra, home.settings, CONFIG, "pairs")
+    opened.sql("UPDATE sync.switch SET finished_at = clock_timestamp(), state = 'abandoned' WHERE finished_at IS NULL")
+    opened.sql("UPDATE sync.epoch SET state = 'open' WHERE epoch = (SELECT max(epoch) FROM sync.epoch)")
+    opened.sql("DELETE FROM sync.intent")
+    opened.sql("UPDATE sync.writer SET state = 'signed_off'")
+    be_primary(opened, "astra")
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def key(table: Table) -> Key:
+    return table.key(id=uuid4())
+
+
+@contextmanager
+def registered(table: Table, **tuning: object) -> Iterator[Registration]:
+    """A process that is registered, with its heartbeat."""
+    one = Registration(table.pool, CONFIG.dual_write.model_copy(update=tuning), lambda _: None)
+    try:
+        yield one
+    finally:
+        one.sign_off()
+
+
+@contextmanager
+def stamping(table: Table) -> Iterator[None]:
+    """Whoever writes an intent holds the epoch, and comes no further until this ends."""
+    table.sql(
+        "CREATE OR REPLACE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS "
+        "$$ BEGIN PERFORM pg_advisory_xact_lock(42); RETURN NEW; END $$; "
+        "CREATE TRIGGER slow BEFORE INSERT ON sync.intent FOR EACH ROW EXECUTE FUNCTION slow()"
+    )
+    try:
+        with holding(table, "SELECT pg_advisory_xact_lock(42)"):
+            yield
+    finally:
+        table.sql("DROP TRIGGER slow ON sync.intent; DROP FUNCTION slow()")
+
+
+# rule 20
+
+
+@pytest.mark.parametrize("primary", ["astra", "postgres"])
+def test_rule_20_the_epoch_is_held_until_the_intent_is_committed(table: Table, key: Key, primary: str) -> None:
+    """Would break: the epoch flips between a writer's look at it and its intent: the intent is of an epoch that is over."""
+    be_primary(table, primary)
+    forward, reverse = table.writer(), reverse_writer(table, alive=False)
+    with authority(table) as flipping, ThreadPoolExecutor(2) as executor:
+        switch = flipping.begin("cutover" if primary == "astra" else "rollback")
+        acknowledge(table, switch)
+        with stamping(table):
+            begin = forward.begin if primary == "astra" else reverse.begin
+            writing = executor.submit(begin, "put", key, a="1", b="1")
+            until_waiting(table, 1)
+            closing = executor.submit(flipping.close, switch, PAUSE)
+            until_waiting(table, 2)
+            assert not closing.done(), "the epoch closed under a writer's hands"
+        closing.result()
+        writing.result()
+        with pytest.raises(StillOpen, match="1 intents"):
+            flipping.flip(switch, {})
+        flipping.abandon(switch, "")
+    assert table.settled(key) == {"a": "1", "b": "1"}
+
+
+# rule 21
+
+
+def test_rule_21_no_write_begins_while_the_epoch_is_closing(table: Table, key: Key) -> None:
+    """Would break: intents come in faster than they are drained, or one is left of the old epoch."""
+    with authority(table) as flipping:
+        switch = flipping.begin("cutover")
+        flipping.close(switch, PAUSE)
+        with pytest.raises(EpochChanged) as told:
+            table.writer(alive=False).put(key, a="1", b="1")
+        assert told.value.state == "closing"
+        flipping.flip(switch, {})
+    assert both(table, key) == (None, None)
+    be_primary(table, "postgres")
+
+
+@pytest.mark.parametrize("state", ["open", "finished", "unsure", "claimed"])
+def test_rule_21_nothing_flips_while_an_intent_is_left(table: Table, key: Key, state: str) -> None:
+    """Would break: the new primary lacks what the old one acknowledged."""
+    write = table.writer().put(key, a="1", b="1").primary()
+    table.sql("UPDATE sync.intent SET state = %s", (state,))
+    with authority(table) as flipping:
+        switch = flipping.begin("cutover")
+        acknowledge(table, switch)
+        flipping.close(switch, PAUSE)
+        with pytest.raises(StillOpen):
+            flipping.flip(switch, {})
+        assert flipping.current().primary == "astra"
+        write.target()
+        table.drained()
+        epoch, _ = flipping.flip(switch, {})
+    assert (epoch.primary, epoch.state) == ("postgres", "open")
+    assert both(table, key) == ({"a": "1", "b": "1"}, {"a": "1", "b": "1"})
+
+
+def test_rule_21_the_floor_rises_with_the_flip(table: Table) -> None:
+    """Would break: a write after the flip is stamped older than one that nobody recorded before it."""
+    with authority(table) as flipping:
+        before = flipping.current().floor
+        table.sql("UPDATE sync.epoch SET floor = floor + 3600000000 WHERE epoch = %s", (table.epoch,))
+        switch = flipping.begin("cutover")
+        flipping.close(switch, PAUSE)
+        after, _ = flipping.flip(switch, {})
+    assert after.floor > before + 3_600_000_000
+    table.sql("UPDATE sync.epoch SET floor = %s WHERE epoch = %s", (before, after.epoch))
+
+
+def test_rule_21_too_slow_opens_the_same_epoch_again(table: Table, key: Key) -> None:
+    """Would break: a command that dies while the epoch is closed stops the application for good."""
+    with DualWriteStore(table.settings, CONFIG) as store, authority(table) as flipping:
+        store.put("pairs", {"id": uuid4(), "a": "0"})
+        switch = flipping.begin("cutover")
+        until(lambda: not flipping.unready(switch), 5, "the writer answers")
+        begun = time.monotonic()
+        flipping.close(switch, 0.5)  # and its command dies
+        assert store.put("pairs", {"id": table.cells.values({"id": key.cells[0]})["id"], "a": "1", "b": "1"})
+        assert 0.4 < time.monotonic() - begun < 3
+        with pytest.raises(GateRefused, match="too long"):
+            flipping.flip(switch, {})
+        flipping.abandon(switch, "")
+        assert flipping.current().epoch == table.epoch
+    assert table.settled(key) == {"a": "1", "b": "1"}
+
+
+def test_rule_21_writes_that_waited_go_to_the_new_primary(table: Table, key: Key) -> None:
+    """Would break: a write that waited for the flip is refused, or goes to the old primary alone."""
+    with DualWriteStore(table.settings, CONFIG) as store, authority(table) as flipping, ThreadPoolExecutor(1) as executor:
+        store.put("pairs", {"id": uuid4(), "a": "0"})
+        switch = flipping.begin("cutover")
+        until(lambda: not flipping.unready(switch), 5, "the writer answers")
+        flipping.close(switch, PAUSE)
+        row = {"id": table.cells.values({"id": key.cells[0]})["id"], "a": "1", "b": "1"}
+        waiting = executor.submit(store.put, "pairs", row)
+        time.sleep(0.2)
+        assert not waiting.done()
+        table.drained()
+        flipping.flip(switch, {})
+        assert waiting.result(5) is True
+        assert store.primary == "postgres"
+        assert store.get("pairs", {"id": row["id"]}) == row
+        until(lambda: any(flipping.waits(switch).values()), 5, "the writer tells how long its write waited")
+        assert [len(ms) for ms in flipping.waits(switch).values()] == [1]
+    table.epoch += 1
+    assert table.settled(key) == {"a": "1", "b": "1"}
+
+
+def test_a_write_does_not_wait_for_ever(table: Table, key: Key) -> None:
+    """Would break: an epoch that stays closed hangs every request of the application."""
+    config = CONFIG.model_copy(update={"dual_write": CONFIG.dual_write.model_copy(update={"most_wait_seconds": 0.5})})
+    with DualWriteStore(table.settings, config) as store, authority(table) as flipping:
+        store.put("pairs", {"id": uuid4(), "a": "0"})
+        flipping.close(flipping.begin("cutover"), PAUSE)
+        with pytest.raises(WriteRefused, match="closing"):
+            store.put("pairs", {"id": uuid4(), "a": "1"})
+
+
+# rule 30
+
+
+def test_rule_30_a_flip_needs_every_writer_s_answer(table: Table) -> None:
+    """Would break: a writer that is cut off from Postgres goes on writing the old primary, and nobody waits for it."""
+    silent = table.writer()
+    with authority(table) as flipping:
+        switch = flipping.begin("cutover")
+        assert [w.writer for w in flipping.unready(switch)] == [silent.name]
+        flipping.close(switch, PAUSE)
+        with pytest.raises(StillOpen, match=silent.name):
+            flipping.flip(switch, {})
+        acknowledge(table, switch)
+        flipping.flip(switch, {})
+
+
+def test_rule_30_a_writer_answers_only_what_it_can_keep(table: Table, key: Key) -> None:
+    """Would break: a writer that has promised writes the old primary without an intent, behind the flip's back."""
+    with registered(table) as one, authority(table) as flipping:
+        assert one.aside.begin_accepting(), "before anything is announced"
+        switch = flipping.begin("cutover")
+        until(lambda: told(table, one) == (switch, 1), 5, "it has promised, and one write is still being made")
+        assert not one.aside.begin_accepting(), "promised"
+        assert [w.why for w in flipping.unready(switch)] == ["1 writes are not recorded yet"]
+        one.aside.unrecorded(
+            table.writer().journal, Mutation("put", key, {"a": b"1", "b": None}), one.aside.stamp(key), "finished"
+        )
+        one.aside.end_accepting()
+        until(lambda: [w for w in flipping.unready(switch) if w.writer == one.writer.id] == [], 5, "it is recorded")
+        assert table.intents(key) == [("put", "finished")]
+        flipping.abandon(switch, "")
+        until(lambda: not one._switch, 5, "it hears that the switch is over")
+        assert one.aside.begin_accepting()
+        one.aside.end_accepting()
+
+
+def test_rule_30_a_promise_holds_while_postgres_is_away(table: Table) -> None:
+    """Would break: a writer that is cut off after its promise thinks that the switch has ended."""
+    with registered(table) as one, authority(table) as flipping:
+        switch = flipping.begin("cutover")
+        until(lambda: told(table, one)[0] == switch, 5, "it has promised")
+        one._pool = Away()  # type: ignore[assignment]
+        flipping.abandon(switch, "")
+        time.sleep(0.5)
+        assert not one.aside.begin_accepting()
+        one._pool = table.pool
+        until(one.aside.begin_accepting, 5, "it hears that the switch is over")
+        one.aside.end_accepting()
+
+
+def test_rule_30_a_writer_that_comes_during_a_switch_has_promised(table: Table) -> None:
+    """Would break: a process that starts between the answers and the flip holds the flip up, or does not wait for it."""
+    with authority(table) as flipping:
+        switch = flipping.begin("cutover")
+        with registered(table) as one:
+            assert flipping.unready(switch) == []
+            assert not one.aside.begin_accepting()
+
+
+# rule 31
+
+
+def test_rule_31_a_fenced_writer_stops_the_flip_until_a_pass_has_looked(table: Table) -> None:
+    """Would break: what a writer wrote alone before it died is in the old primary only."""
+    silent = table.writer()
+    with authority(table) as flipping:
+        before = flipping.current().floor
+        fence(flipping.connection, silent.name)
+        assert flipping.current().floor > before
+        switch = flipping.begin("cutover")
+        assert [w.why for w in flipping.unready(switch)] == ["unclean"]
+        begun = datetime.now(UTC)
+        assert flipping.clear(begun, 10, 0) == [], "a pass that began so soon may have missed a late write"
+        floor = flipping.current().floor
+        table.sql("UPDATE sync.writer SET fenced_at = fenced_at - interval '1 minute'")
+        assert flipping.clear(begun, 10, 60_000_000) == [silent.name]
+        assert flipping.current().floor >= floor + 50_000_000
+        assert flipping.unready(switch) == []
+        table.sql("UPDATE sync.epoch SET floor = %s WHERE epoch = %s", (before + 1, table.epoch))
+
+
+def test_rule_31_what_was_kept_until_after_the_flip_settles_by_the_new_primary(table: Table, key: Key) -> None:
+    """Would break: a writer that was fenced, and lives, sends an old write over what the new primary holds."""
+    be_primary(table, "postgres")
+    held = reverse_writer(table).begin("put", key, a="new", b="new").done()
+    late = table.writer()
+    cells = table.cells.row({"a": "old", "b": "old"})
+    stamp = held.version + 5_000_000  # its clock is ahead
+    table.rows.write(Mutation("put", key, cells), stamp)
+    late.journal.record(Mutation("put", key, cells), stamp, "finished")
+    assert table.intents(key) == [("recheck", "finished")]
+    assert table.settled(key) == {"a": "new", "b": "new"}
+
+
+# two operators
+
+
+def test_one_switch_at_a_time(table: Table) -> None:
+    """Would break: two operators flip at once, and one of them flips back what the other has just done."""
+    with authority(table) as first, authority(table) as second:
+        switch = first.begin("cutover")
+        with pytest.raises(GateRefused, match="a cutover by"):
+            second.begin("cutover")
+        first.close(switch, PAUSE)
+        first.flip(switch, {})
+        with pytest.raises(GateRefused, match="changed"):
+            second.begin("cutover")
+        second.abandon(second.begin("rollback"), "")
+
+
+def test_a_switch_whose_command_died_is_taken_back(table: Table) -> None:
+    """Would break: after a kill -9 nobody can cut over any more."""
+    with authority(table, lease=0.2) as dead, authority(table) as next_one:
+        left = dead.begin("cutover")
+        dead.close(left, PAUSE)
+        with pytest.raises(GateRefused, match="under way"):
+            next_one.begin("cutover")
+        time.sleep(0.3)
+        switch = next_one.begin("cutover")
+        assert next_one.current().state == "open"
+        with pytest.raises(GateRefused):
+            dead.renew(left)
+        with pytest.raises(GateRefused):
+            dead.flip(left, {})
+        next_one.abandon(switch, "")
+
+
+class Away:
+    """A pool without a server."""
+
+    def connection(self) -> object:
+        from psycopg_pool import PoolTimeout
+
+        raise PoolTimeout("away")
+
+
+def acknowledge(table: Table, switch: int) -> None:
+    """Every registered writer has promised."""
+    table.sql("UPDATE sync.writer SET acknowledged = %s", (switch,))
+
+
+def told(table: Table, one: Registration) -> tuple[int | None, int]:
+    """What a writer has promised, and what it says is not recorded."""
+    return table.sql("SELECT acknowledged, unrecorded FROM sync.writer WHERE id = %s", (one.writer.id,))[0]  # type: ignore[return-value]
