@@ -116,11 +116,9 @@ def _show(args: argparse.Namespace, found: Verification, neighbours: list[Neighb
     show(found)
     for one in neighbours:
         _show_neighbours(one)
-    out.print(
-        f"\nThe application made {result['acknowledged']:,} writes to {result['songs']:,} songs meanwhile: {result['refused']} refused, "
-        f"{result['unsure']} unsure, {result['wrong']} lost or wrong on either side; the slowest took {result['longest_ms']:.0f} ms.",
-        markup=False,
-    )
+    told = "{acknowledged:,} writes to {songs:,} songs meanwhile: {refused} refused, {unsure} unsure, {wrong} lost or wrong"
+    slowest = f"on either side; the slowest took {result['longest_ms']:.0f} ms."
+    out.print(f"\nThe application made {told.format(**result)} {slowest}", markup=False)
     out.print(f"The migration is finished: Postgres alone. {duration(result['seconds'])} in all.", markup=False)
 
 
