@@ -49,7 +49,7 @@ class _Way:
         self._connection, self._table, self._dry = connection, table, dry
         self._encoder = RowEncoder(table, 0)
         self._decoder = RowDecoder(table, self._encoder.pairs)
-        self._cells = Cells(cassandra.session, table.source, self._encoder)
+        self._cells = Cells(table.source, self._encoder)
         self._rows = rows_by_key(cassandra, table.source, config)
         self._target = TargetKeys(connection, table, self._encoder)
 
