@@ -49,10 +49,7 @@ def _check_plain(settings: Settings) -> None:
 
 
 def _in_force(connection: Connection) -> bool:
-    found = connection.execute(
-        "SELECT EXISTS (SELECT FROM sync.writer) OR (SELECT max(epoch) FROM sync.epoch) > 1"
-    ).fetchone()
-    return found == (True,)
+    return connection.execute(_IN_FORCE).fetchone() == (True,)
 
 
 def _epoch(settings: Settings) -> Epoch | None:
