@@ -24,6 +24,7 @@ from sync.core.rows import SourceTable
 from sync.errors import WriteRefused
 
 _STRUCTURED = COLLECTIONS | {"tuple", "udt", "vector"}
+PROTOCOL = 5
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _SERIALIZE_ERRORS = (struct.error, TypeError, ValueError, AttributeError, OverflowError, KeyError)
 
@@ -31,10 +32,13 @@ _SERIALIZE_ERRORS = (struct.error, TypeError, ValueError, AttributeError, Overfl
 class Cells:
     """One table's values as cells and back. Raises WriteRefused, naming the field, for what does not fit."""
 
-    def __init__(self, session: Session, table: SourceTable, encoder: RowEncoder | None) -> None:
+    def __init__(
+        self, session: Session, table: SourceTable, encoder: RowEncoder | None, types: Mapping[str, Any] | None = None
+    ) -> None:
+        """The driver's types are the session's, or `types`, where there is none."""
         self._table, self._encoder = table, encoder
-        self._protocol = session.cluster.protocol_version
-        self._types = {m.name: m.type for m in insert_statement(session, table).column_metadata}
+        self._protocol = PROTOCOL if types is not None else session.cluster.protocol_version
+        self._types = types or {m.name: m.type for m in insert_statement(session, table).column_metadata}
         self._cql = {c.name: c.type for c in table.columns}
         self._unfrozen = {c.name for c in table.columns if c.type.name in COLLECTIONS and not c.type.frozen}
         self.key_names = tuple(c.name for c in table.primary_key)
