@@ -10,13 +10,15 @@ import re
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
+from uuid import UUID
 
 from sync.core.cql import DOCUMENT, DOCUMENT_ID, FIELD, CqlType
 from sync.core.encode.base import Reject, join_cells
+from sync.core.encode.document_ids import id_cell, id_form
 from sync.core.encode.documents import canonical, without_vector
 from sync.core.encode.jsonb import VERSION
 from sync.core.encode.rows import read_cells
-from sync.core.rows import Page, SourceColumn, SourceTable
+from sync.core.rows import ColumnPair, Page, SourceColumn, SourceTable
 
 KEY_COLUMN, DOC_COLUMN, VECTOR_COLUMN = "key", "doc_json", "query_vector_value"
 _NAMES = re.compile(r"(?:&[.&]|[^.&])+|(?<=\.)(?=\.|$)|^(?=\.|$)")
@@ -45,6 +47,22 @@ def with_fields(table: SourceTable, fields: Mapping[str, str]) -> SourceTable:
 def segments(path: str) -> tuple[str, ...]:
     """The names in a path: `a.b` is b within a; `&.` and `&&` are a point and an ampersand, as in the Data API's paths."""
     return tuple(re.sub(r"&([.&])", r"\1", name) for name in _NAMES.findall(path))
+
+
+def target_value(pair: ColumnPair, value: Any) -> Any:
+    """What the target's column holds for a value of the source: another one for the `_id` of a document alone.
+
+    None for an `_id` that it cannot hold.
+    """
+    if pair.source.type.name != DOCUMENT_ID:
+        return value
+    kind, text = value
+    try:
+        if pair.target.type.name == "uuid":
+            return UUID(text)
+        return id_form(id_cell(kind, text)) if pair.target.type.name in ("text", "varchar") else int(text)
+    except (Reject, ValueError):
+        return None
 
 
 class Unfolded:

@@ -99,6 +99,7 @@ class TableOptions:
     keep_ttl: bool = False
     lightweight_transactions: bool = False
     fields: dict[str, str] = field(default_factory=dict)
+    collection: bool = False
 
     def target_name(self, column: SourceColumn) -> str:
         """What the target calls this column."""

@@ -198,5 +198,5 @@ def _reconcile(job: _Job, table: TableMap, encoder: RowEncoder, rows: KeyRows) -
 
 def key_rows(cassandra: Cassandra, table: TableMap, encoder: RowEncoder, config: Config) -> KeyRows:
     """The source's rows of many keys, read as sync.toml says."""
-    serial = config.options(table.name).lightweight_transactions
+    serial = table.source.is_collection or config.options(table.name).lightweight_transactions
     return KeyRows(cassandra, table.source, encoder.columns, config.dual_write.primary_timeout_seconds, serial)

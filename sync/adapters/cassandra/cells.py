@@ -16,8 +16,9 @@ from cassandra.util import Date, SortedSet, Time
 
 from sync.adapters.cassandra.pages import quoted
 from sync.adapters.cassandra.rows import prepared
-from sync.core.cql import COLLECTIONS, CqlType
+from sync.core.cql import COLLECTIONS, DOCUMENT_ID, CqlType
 from sync.core.encode.base import INT64, Encoder, Reject
+from sync.core.encode.document_ids import cell_of, id_parts
 from sync.core.encode.rows import RowEncoder, encode_cell
 from sync.core.mutations import Key, unpack_cells
 from sync.core.rows import SourceTable
@@ -143,7 +144,7 @@ class Cells:
 
 def insert_statement(session: Session, table: SourceTable) -> PreparedStatement:
     """INSERT of every column: what the driver knows of their types. Raises SourceUnavailable."""
-    names = [quoted(c.name) for c in table.columns]
+    names = [quoted(c.name) for c in table.stored]
     marks = ", ".join("?" * len(names))
     name = f"{quoted(table.keyspace)}.{quoted(table.name)}"
     if any(c.type.name == "counter" for c in table.columns):  # these take no INSERT
@@ -206,6 +207,9 @@ def _standard(value: Date | Time) -> Any:
 
 def _for_driver(kind: CqlType, value: Any) -> Any:
     """A value that psycopg read, as the driver takes it."""
+    if kind.name == DOCUMENT_ID:
+        number, text = id_parts(cell_of(value))
+        return number, text.decode()
     if kind.name == "varint":
         return int(value)
     return str(value) if isinstance(value, IPv4Address | IPv6Address) else value

@@ -41,7 +41,7 @@ def document(strip_nul: bool = False) -> Encode:
     def encode(cell: bytes) -> bytes:
         if cell[:1] == VERSION:  # taken apart already
             return cell
-        return VERSION + (_careful_document(cell, strip_nul) if strip_nul else canonical(without_vector(cell)))
+        return VERSION + (careful_json(cell, strip_nul) if strip_nul else canonical(without_vector(cell)))
 
     return encode
 
@@ -86,8 +86,9 @@ def _kept(text: str) -> Any:
         raise Reject(f"a document that is not JSON: {type(error).__name__}") from None
 
 
-def _careful_document(cell: bytes, strip_nul: bool) -> bytes:
-    found = _kept(cell.decode(errors="replace"))
+def careful_json(cell: bytes, strip_nul: bool = False) -> bytes:
+    """What jsonb prints of a JSON text without `$vector`, by the careful way alone. Raises Reject."""
+    found = _kept(cell.decode(errors="surrogatepass"))
     if isinstance(found, dict):
         found.pop(VECTOR_FIELD, None)
     return _rendered(found, strip_nul)
