@@ -56,6 +56,11 @@ class Settings(BaseSettings):
         """What STORAGE_BACKEND says; None where it is not set, and nothing is expected."""
         return self.storage_backend if "storage_backend" in self.model_fields_set else None
 
+    @property
+    def has_cql(self) -> bool:
+        """Whether the source can be reached over CQL."""
+        return self.astra_db_secure_bundle_path is not None or self.cassandra_contact_points is not None
+
     def require(self, *names: str) -> None:
         """Raise SettingsError naming every one of these settings that is missing."""
         missing = [n.upper() for n in names if getattr(self, n) is None]

@@ -6,7 +6,16 @@ from sync.stores.astra import AstraStore
 from sync.stores.asynchronous import AsyncDualWriteStore
 from sync.stores.cql import CqlStore
 from sync.stores.dual import DualWriteStore
+from sync.stores.dual_api import ApiDualWriteStore
 from sync.stores.opening import open_store
 from sync.stores.postgres import PostgresStore
 
-__all__ = ["AstraStore", "AsyncDualWriteStore", "CqlStore", "DualWriteStore", "PostgresStore", "open_store"]
+__all__ = [
+    "ApiDualWriteStore",
+    "AstraStore",
+    "AsyncDualWriteStore",
+    "CqlStore",
+    "DualWriteStore",
+    "PostgresStore",
+    "open_store",
+]

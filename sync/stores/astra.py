@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import Any
 
@@ -36,27 +36,42 @@ class AstraStore:
 
     def put(self, table: str, row: Mapping[str, Any]) -> bool:
         """Write a whole row, or a whole document: what is left out is null, or not there."""
-        rows = self._of(table)
-        rows.write(rows.checked_put(row))
+        self.checked_put(table, row)()
         return True
+
+    def checked_put(self, table: str, row: Mapping[str, Any]) -> Callable[[], bool]:
+        """What puts this row, which was checked, and tells whether an earlier attempt of it may still arrive."""
+        rows = self._of(table)
+        checked = rows.checked_put(row)
+        return lambda: rows.write(checked)
 
     def put_many(self, table: str, rows: Iterable[Mapping[str, Any]]) -> bool:
         """Write whole rows, each on its own, after all of them were checked."""
-        into = self._of(table)
-        for checked in [into.checked_put(row) for row in rows]:
-            into.write(checked)
+        for put in [self.checked_put(table, row) for row in rows]:
+            put()
         return True
 
     def update(self, table: str, key: Mapping[str, Any], changes: Mapping[str, Any]) -> bool:
         """Write some columns, or fields; the row is made where there is none."""
-        rows = self._of(table)
-        rows.write(rows.checked_update(key, changes))
+        self.checked_update(table, key, changes)()
         return True
+
+    def checked_update(self, table: str, key: Mapping[str, Any], changes: Mapping[str, Any]) -> Callable[[], bool]:
+        """What makes these changes, as for `checked_put`."""
+        rows = self._of(table)
+        checked = rows.checked_update(key, changes)
+        return lambda: rows.write(checked)
 
     def delete(self, table: str, key: Mapping[str, Any]) -> bool:
         """Delete a row, if there is one."""
-        self._of(table).delete(key)
+        self.checked_delete(table, key)()
         return True
+
+    def checked_delete(self, table: str, key: Mapping[str, Any]) -> Callable[[], bool]:
+        """What deletes the row, as for `checked_put`."""
+        rows = self._of(table)
+        rows.check_key(key)
+        return lambda: rows.delete(key)
 
     def get(self, table: str, key: Mapping[str, Any]) -> dict[str, Any] | None:
         """The row, or None. Raises SourceUnavailable."""

@@ -17,6 +17,7 @@ from sync.core.mutations import Mutation
 from sync.errors import PreflightError, SourceUnavailable, SyncError, TargetUnavailable, WriteRefused
 from sync.flows.switching import Switching
 from sync.settings import Config, Settings, load_config, load_settings
+from sync.stores.astra import AstraStore
 from sync.stores.cql import CqlStore
 from sync.stores.expected import check_backend
 from sync.stores.postgres import PostgresStore
@@ -36,7 +37,8 @@ class DualWriteStore:
         self._process = Process()
         tuning = config.dual_write
         with ExitStack() as undo:  # what is open when something fails is closed
-            self._source = undo.enter_context(CqlStore(settings, tuning.primary_timeout_seconds))
+            self._source = self._open_source(settings, tuning.primary_timeout_seconds)
+            undo.callback(self._source.close)
             self._target = undo.enter_context(PostgresStore(settings, tuning.connections, tuning.secondary_timeout_seconds))
             with connection_of(self._target.pool) as connection:
                 if not state_exists(connection):
@@ -46,10 +48,18 @@ class DualWriteStore:
             check_backend(settings.expected_backend, self._registration.epoch)
             undo.pop_all()
         self._flows: dict[str, TableFlows] = {}
-        self._maker = FlowMaker(settings, config, self._source.cassandra, self._target.pool, self._registration)
+        self._maker = self._new_maker(settings, config)
         self._switching = Switching(self._registration, tuning.most_wait_seconds)
         self._executor = ThreadPoolExecutor(2, thread_name_prefix="sync-reconcile")
         self._many = ThreadPoolExecutor(min(_MANY_AT_ONCE, tuning.connections), thread_name_prefix="sync-put-many")
+
+    def _open_source(self, settings: Settings, timeout: float) -> CqlStore | AstraStore:
+        """The store whose place Postgres is going to take."""
+        return CqlStore(settings, timeout)
+
+    def _new_maker(self, settings: Settings, config: Config) -> Any:
+        assert isinstance(self._source, CqlStore)
+        return FlowMaker(settings, config, self._source.cassandra, self._target.pool, self._registration)
 
     def __enter__(self) -> DualWriteStore:
         return self
@@ -116,7 +126,7 @@ class DualWriteStore:
         return self._primary.count(table)
 
     @property
-    def _primary(self) -> CqlStore | PostgresStore:
+    def _primary(self) -> CqlStore | AstraStore | PostgresStore:
         return self._source if self._registration.primary == "astra" else self._target
 
     def _write(self, flows: TableFlows, mutation: Mutation) -> bool:

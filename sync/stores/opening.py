@@ -16,6 +16,7 @@ from sync.settings import Settings, load_config, load_settings
 from sync.stores.astra import AstraStore
 from sync.stores.cql import CqlStore
 from sync.stores.dual import DualWriteStore
+from sync.stores.dual_api import ApiDualWriteStore
 from sync.stores.expected import check_backend
 from sync.stores.postgres import PostgresStore
 
@@ -31,7 +32,8 @@ def open_store() -> Store:
     """
     settings = load_settings()
     if settings.sync_dual_write:
-        return DualWriteStore(settings, load_config(settings.sync_config))
+        config = load_config(settings.sync_config)
+        return ApiDualWriteStore(settings, config) if settings.astra_db_api_endpoint else DualWriteStore(settings, config)
     _check_plain(settings)
     if settings.storage_backend == "postgres":
         return PostgresStore(settings)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from concurrent.futures import Executor
 from dataclasses import dataclass
 
-from sync.adapters.cassandra.cells import Cells
+from sync.adapters.cassandra.cells import Cells, cells_of
 from sync.adapters.cassandra.connect import Cassandra
 from sync.adapters.cassandra.rows import SourceRows
 from sync.adapters.postgres import indexes
@@ -23,7 +23,7 @@ from sync.errors import PreflightError
 from sync.flows.dual_write import ForwardWrite
 from sync.flows.reverse_write import ReverseWrite
 from sync.flows.wrapped_write import WrappedWrite
-from sync.ports import Intent, Primary
+from sync.ports import Intent, Primary, TableJournal
 from sync.settings import Config, Settings
 from sync.wiring.copying import map_tables, rows_by_key
 from sync.wiring.reconciling import reconciler
@@ -42,6 +42,11 @@ class TableFlows:
     forward: ForwardWrite
     reverse: ReverseWrite
 
+    @property
+    def journal(self) -> TableJournal:
+        """The journal of the source's writes."""
+        return self.forward.journal
+
 
 @dataclass(frozen=True, slots=True)
 class FlowMaker:
@@ -58,7 +63,7 @@ class FlowMaker:
         with connection_of(self.pool) as connection:
             table = self._mapped(connection, name)
         encoder, one = RowEncoder(table, 0), self.registration
-        cells = Cells(self.cassandra.session, table.source, encoder)
+        cells = cells_of(self.cassandra.session, table.source, encoder)
         journal = Journal(self.pool, table, encoder, one.writer, one.breaker)
         reverse = ReverseJournal(self.pool, table, encoder, one.writer)
         rows, mode = rows_by_key(self.cassandra, table.source, self.config), self.config.mode(name)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator, Sequence
 
-from sync.adapters.cassandra.cells import Cells
+from sync.adapters.cassandra.cells import cells_of
 from sync.adapters.cassandra.connect import Cassandra
 from sync.adapters.postgres.connect import Connection
 from sync.adapters.postgres.keys import TargetKeys
@@ -49,7 +49,7 @@ class _Way:
         self._connection, self._table, self._dry = connection, table, dry
         self._encoder = RowEncoder(table, 0)
         self._decoder = RowDecoder(table, self._encoder.pairs)
-        self._cells = Cells(cassandra.session, table.source, self._encoder)
+        self._cells = cells_of(cassandra.session, table.source, self._encoder)
         self._rows = rows_by_key(cassandra, table.source, config)
         self._target = TargetKeys(connection, table, self._encoder)
 

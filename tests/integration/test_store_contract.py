@@ -22,7 +22,7 @@ from support.places import NewPlace, Place
 from sync.adapters.postgres.connect import connect
 from sync.errors import SyncError, WriteRefused
 from sync.settings import Config, DualWriteTuning, Settings
-from sync.stores import AstraStore, CqlStore, DualWriteStore, PostgresStore
+from sync.stores import ApiDualWriteStore, AstraStore, CqlStore, DualWriteStore, PostgresStore
 
 pytest_plugins = ("support.fixtures",)
 CONFIG = Config(schema_files=(), dual_write=DualWriteTuning(connections=8))
@@ -58,7 +58,7 @@ def api(home: Place) -> Iterator[DataApi]:
         yield opened
 
 
-@pytest.fixture(scope="module", params=["astra", "postgres", "dual", "api", "endpoint"])
+@pytest.fixture(scope="module", params=["astra", "postgres", "dual", "api", "dual api", "endpoint"])
 def store(request: pytest.FixtureRequest, home: Place, api: DataApi) -> Iterator[Store]:
     if request.param == "endpoint":
         with endpoint.keyspace(endpoint.given()) as settings, endpoint.tables(settings), AstraStore(settings) as opened:
@@ -69,6 +69,7 @@ def store(request: pytest.FixtureRequest, home: Place, api: DataApi) -> Iterator
         "postgres": lambda: PostgresStore(home.settings),
         "dual": lambda: DualWriteStore(home.settings, CONFIG),
         "api": lambda: AstraStore(with_api(home.settings, api)),
+        "dual api": lambda: ApiDualWriteStore(with_api(home.settings, api), CONFIG),
     }
     with made[request.param]() as opened:
         yield opened
@@ -93,7 +94,10 @@ def same(store: Store, other: PostgresStore) -> Callable[[str, dict[str, Any]], 
     def read(table: str, key: dict[str, Any]) -> dict[str, Any] | None:
         found = store.get(table, key)
         if isinstance(store, DualWriteStore):
-            assert other.get(table, key) == found, "the sides differ"
+            there = other.get(table, key)
+            if isinstance(store, ApiDualWriteStore) and there and found:  # a type that the API does not know: "ml"
+                there = {name: value for name, value in there.items() if name in found}
+            assert there == found, "the sides differ"
         return found
 
     return read
@@ -270,7 +274,7 @@ def test_values_come_back_as_they_were(store: Store, same: Same, name: str, valu
     """Would break: an application that reads something else after the cut-over than before."""
     key = {"k": uuid4()}
     _skip_unless_there(store, "kinds", name)
-    if isinstance(store, AstraStore) and name == "n" and value < 0:
+    if isinstance(store, AstraStore | ApiDualWriteStore) and name == "n" and value < 0:
         with pytest.raises(WriteRefused, match="n: astrapy cannot send"):  # and not a wrong number
             store.put("kinds", {**key, name: value})
         return
@@ -324,7 +328,8 @@ def test_uuids_of_a_set_stand_in_cassandras_order(home: Place, other: PostgresSt
 def _skip_unless_there(store: Store, table: str, column: str) -> None:
     """A Data API knows no collections within collections, and makes no odd names."""
     try:
-        if not isinstance(store, AstraStore) or any(c.name == column for c in store.source(table).columns):
+        known = {AstraStore: lambda: store, ApiDualWriteStore: lambda: store._source}.get(type(store))
+        if known is None or any(c.name == column for c in known().source(table).columns):
             return
     except WriteRefused:
         pass

@@ -49,6 +49,10 @@ class ApiDocuments:
             return self._write(lambda: self._collection.update_one(where, changes, upsert=True))
         return self._write(lambda: self._collection.replace_one(where, dict(checked), upsert=True))
 
+    def check_key(self, key: Mapping[str, Any]) -> None:
+        """Raise WriteRefused unless this is the key."""
+        self._where(key)
+
     def delete(self, key: Mapping[str, Any]) -> bool:
         """Delete the document, if there is one; whether the delete may come twice."""
         where = self._where(key)

@@ -42,6 +42,10 @@ class ApiRows:
         # An update would not do: it sets no row marker, so a row of nulls would be gone.
         return self._api.calls.write(self._source.name, lambda: self._table.insert_one(dict(checked)))
 
+    def check_key(self, key: Mapping[str, Any]) -> None:
+        """Raise WriteRefused unless this is the key."""
+        self._where(key)
+
     def delete(self, key: Mapping[str, Any]) -> bool:
         """Delete the row, if there is one; whether the delete may come twice."""
         where = self._where(key)

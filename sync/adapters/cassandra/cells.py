@@ -16,9 +16,9 @@ from cassandra.util import Date, SortedSet, Time
 
 from sync.adapters.cassandra.pages import quoted
 from sync.adapters.cassandra.rows import prepared
-from sync.core.cql import COLLECTIONS, DOCUMENT_ID, CqlType
+from sync.core.cql import COLLECTIONS, CqlType
 from sync.core.encode.base import INT64, Encoder, Reject
-from sync.core.encode.document_ids import cell_of, id_parts
+from sync.core.encode.document_ids import cell_of, id_of
 from sync.core.encode.rows import RowEncoder, encode_cell
 from sync.core.mutations import Key, unpack_cells
 from sync.core.rows import SourceTable
@@ -39,7 +39,9 @@ class Cells:
         """The driver's types are the session's, or `types`, where there is none."""
         self._table, self._encoder = table, encoder
         self._protocol = PROTOCOL if types is not None else session.cluster.protocol_version
-        self._types = types or {m.name: m.type for m in insert_statement(session, table).column_metadata}
+        if types is None:
+            types = {m.name: m.type for m in insert_statement(session, table).column_metadata}
+        self._types = types
         self._cql = {c.name: c.type for c in table.columns}
         self._unfrozen = {c.name for c in table.columns if c.type.name in COLLECTIONS and not c.type.frozen}
         self.key_names = tuple(c.name for c in table.primary_key)
@@ -142,6 +144,46 @@ class Cells:
         return cell
 
 
+class DocumentCells(Cells):
+    """The keys of a collection of the Data API; its documents are nobody's to write by CQL, for its filters' sake."""
+
+    def key(self, values: Mapping[str, Any]) -> Key:
+        """The key of the document: its `_id`."""
+        if "_id" not in values:
+            raise WriteRefused(f"{self._table.name}: the key column _id is missing")
+        try:
+            return self.key_of((id_of(values["_id"]),))
+        except Reject as reject:
+            raise WriteRefused(f"{self._table.name}: _id: {reject}") from None
+        except ValueError as error:
+            raise WriteRefused(f"{self._table.name}: {error}") from None
+
+    def only_key(self, values: Mapping[str, Any]) -> Key:
+        """The key, where nothing else may be given."""
+        self._refuse_unknown({n: v for n, v in values.items() if n != "_id"}, "is not part of the key")
+        return self.key(values)
+
+    def known_key(self, canonical: bytes, mutation: bytes | None, read: Callable[[bytes], list[Any]]) -> Key:
+        """The key of an intent, from the value that the target has of it."""
+        if mutation is not None:
+            return self.key_of(unpack_cells(mutation)[0])
+        (value,) = read(canonical)
+        return self.key_of((cell_of(value),))
+
+    def row(self, values: Mapping[str, Any]) -> dict[str, bytes | None]:
+        """None: raises WriteRefused."""
+        raise WriteRefused(f"{self._table.name} is a collection: the Data API writes it; set ASTRA_DB_API_ENDPOINT")
+
+    some = row
+
+
+def cells_of(
+    session: Session, table: SourceTable, encoder: RowEncoder | None, types: Mapping[str, Any] | None = None
+) -> Cells:
+    """What makes cells of a table's values, or of a collection's."""
+    return (DocumentCells if table.is_collection else Cells)(session, table, encoder, types)
+
+
 def insert_statement(session: Session, table: SourceTable) -> PreparedStatement:
     """INSERT of every column: what the driver knows of their types. Raises SourceUnavailable."""
     names = [quoted(c.name) for c in table.stored]
@@ -207,9 +249,6 @@ def _standard(value: Date | Time) -> Any:
 
 def _for_driver(kind: CqlType, value: Any) -> Any:
     """A value that psycopg read, as the driver takes it."""
-    if kind.name == DOCUMENT_ID:
-        number, text = id_parts(cell_of(value))
-        return number, text.decode()
     if kind.name == "varint":
         return int(value)
     return str(value) if isinstance(value, IPv4Address | IPv6Address) else value

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import re
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 from uuid import UUID
@@ -23,6 +24,7 @@ _KINDS = {tag: kind for kind, tag in _TAGS.items()}
 _FORM = re.compile(r'\{"(\$\w+)": (.*)\}', re.DOTALL)
 _WHOLE = re.compile(rb"0|-?[1-9]\d*")
 _UUID = re.compile(rb"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _WIDTHS = {"int2": 2, "int4": 4, "int8": 8}
 
 
@@ -104,3 +106,22 @@ def _integer(cell: bytes, width: int) -> bytes:
         return int(text).to_bytes(width, "big", signed=True)
     except OverflowError:
         raise Reject("an _id that is too large a number") from None
+
+
+def id_of(value: Any) -> bytes:
+    """The `key` cell of an application's `_id`, as the server makes it. Raises ValueError."""
+    if isinstance(value, bool):
+        return id_cell(BOOLEAN, str(value).lower())
+    if value is None:
+        return id_cell(NULL_ID, "null")
+    if isinstance(value, str) and value:
+        return id_cell(TEXT, value)
+    if isinstance(value, int | float | Decimal):
+        return id_cell(NUMBER, number_text(value))
+    if isinstance(value, datetime):
+        moment = value if value.tzinfo else value.astimezone()
+        return id_cell(DATE, str((moment - _EPOCH) // timedelta(milliseconds=1)))
+    # A UUID or an ObjectId, whose text is its key: what is neither has no business here.
+    if isinstance(value, UUID) or type(value).__name__ == "ObjectId":
+        return id_cell(TEXT, str(value).lower())
+    raise ValueError(f"_id takes no {type(value).__name__}")
