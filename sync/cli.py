@@ -31,6 +31,7 @@ def build_parser() -> argparse.ArgumentParser:
     _local(commands)
     demo = _command(commands, "demo", "migrate the real music corpus on embedded servers, and look at the result")
     demo.add_argument("--limit", type=_positive, help="only so many pieces (default: all)")
+    demo.add_argument("--source", choices=("tables", "collections"), default="tables", help="what the tunes are at first")
     demo.add_argument("--keep", action="store_true", help="leave the servers running")
     _command(commands, "preflight", "connect to all three servers and say what maps to what, before anything is written")
     _schema(commands)

@@ -10,6 +10,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from sync.core.documents import DOC_COLUMN, KEY_COLUMN, VECTOR_COLUMN
 from sync.core.rows import OnReject, TableOptions
 from sync.errors import SettingsError
 
@@ -55,6 +56,11 @@ class Settings(BaseSettings):
         """What STORAGE_BACKEND says; None where it is not set, and nothing is expected."""
         return self.storage_backend if "storage_backend" in self.model_fields_set else None
 
+    @property
+    def has_cql(self) -> bool:
+        """Whether the source can be reached over CQL."""
+        return self.astra_db_secure_bundle_path is not None or self.cassandra_contact_points is not None
+
     def require(self, *names: str) -> None:
         """Raise SettingsError naming every one of these settings that is missing."""
         missing = [n.upper() for n in names if getattr(self, n) is None]
@@ -91,6 +97,42 @@ class _TableSection(BaseModel):
     def options(self) -> TableOptions:
         return TableOptions(
             self.target, self.rename, self.ignore, self.on_reject, self.ttl == "keep", self.lightweight_transactions
+        )
+
+
+class _FieldSection(BaseModel):
+    """A field of a collection's documents that is a column of its own: `year = "integer"`, or with a name of its own."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    type: str = Field(min_length=1)
+    column: str = ""
+
+
+class _CollectionSection(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    target: str = ""
+    id: str = "_id"
+    document: str | Literal[False] = "doc"
+    vector: str | Literal[False] = "vector"
+    fields: dict[str, _FieldSection | str] = Field(default_factory=dict)
+    on_reject: dict[str, OnReject] = Field(default_factory=dict)
+
+    def options(self) -> TableOptions:
+        """As of a table, whose columns are the layout's own and the fields' paths."""
+        fields = {path: f if isinstance(f, _FieldSection) else _FieldSection(type=f) for path, f in self.fields.items()}
+        names = {KEY_COLUMN: self.id, DOC_COLUMN: self.document, VECTOR_COLUMN: self.vector}
+        rename = {**names, **{path: f.column or path for path, f in fields.items()}}
+        ignored = {column for column, name in names.items() if name is False}
+        called = {name: column for column, name in rename.items()}
+        return TableOptions(
+            self.target,
+            {column: name for column, name in rename.items() if name is not False},
+            frozenset(ignored),
+            {called.get(name, name): action for name, action in self.on_reject.items()},
+            fields={path: f.type for path, f in fields.items()},
+            collection=True,
         )
 
 
@@ -152,6 +194,7 @@ class Config(BaseModel):
     only: tuple[str, ...] | None = None
     schema_files: tuple[Path, ...] | None = None
     tables: dict[str, _TableSection] = Field(default_factory=dict)
+    collections: dict[str, _CollectionSection] = Field(default_factory=dict)
     backfill: BackfillTuning = BackfillTuning()
     dual_write: DualWriteTuning = DualWriteTuning()
     drift: DriftTuning = DriftTuning()
@@ -162,7 +205,9 @@ class Config(BaseModel):
         return "queued" if table in self.dual_write.queued else "inline"
 
     def options(self, table: str) -> TableOptions:
-        """What is said about a table; the defaults where nothing is."""
+        """What is said about a table or collection; the defaults where nothing is."""
+        if table in self.collections:
+            return self.collections[table].options()
         return self.tables.get(table, _TableSection()).options()
 
 

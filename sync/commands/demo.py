@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from sync.commands import demo_collections
 from sync.commands.migrate import show
 from sync.console import duration, out, print_json, print_table, say
 from sync.demo.searches import Neighbours, compare_neighbours
@@ -28,6 +29,8 @@ _PLAIN = {"SYNC_DUAL_WRITE": "false", "STORAGE_BACKEND": "postgres"}
 
 def run(args: argparse.Namespace) -> int:
     """Start clean, load, migrate there and back and there, finish; end the servers unless they are to be kept."""
+    if args.source == "collections":
+        return demo_collections.run(args)
     try:
         from sync import local
         from sync.demo import corpus

@@ -7,6 +7,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 COLLECTIONS = frozenset({"list", "set", "map"})
+DOCUMENT, DOCUMENT_ID, FIELD = "document", "document id", "field"
+"""Types of a Data API collection's columns: there is more in them than their CQL types (text, tuple, none) say."""
 _ALIASES = {"varchar": "text"}
 _TOKEN = re.compile(r"""\s*("(?:[^"]|"")*"|'[^']*'|[<>,"]|[^\s<>,"]+)""")  # 'in.single.quotes(…)': a custom Java type
 _PUNCTUATION = frozenset({"", "<", ">", ",", '"'})

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from sync.core.cql import CqlType
+from sync.core.documents import VECTOR_COLUMN
 from sync.core.encode import UnsupportedPair, default_target, encoder_for
 from sync.core.rows import ColumnPair, SourceColumn, SourceTable, TableMap, TableOptions, TargetTable
 
@@ -37,7 +38,7 @@ def map_table(
     for column in source.columns:
         if column.name not in options.ignore:
             problems += _pair(source, column, target, options, pairs)
-    names = {c.name: options.rename.get(c.name, c.name) for c in source.columns if c.name not in options.ignore}
+    names = {c.name: options.target_name(c) for c in source.columns if c.name not in options.ignore}
     problems += _key_problems(source, target, names)
     problems += _target_problems(source, target, names, pairs)
     if any(p.level == "error" for p in problems):
@@ -68,7 +69,10 @@ def _source_problems(source: SourceTable, options: TableOptions) -> Iterator[Pro
 
 
 def _option_problems(source: SourceTable, options: TableOptions) -> Iterator[Problem]:
-    known = {c.name for c in source.columns}
+    if options.collection != source.is_collection and (options.collection or options != TableOptions()):
+        kind, other = ("collections", "tables") if source.is_collection else ("tables", "collections")
+        yield _error(source, f"sync.toml names it under [{other}.{source.name}]; it belongs under [{kind}.{source.name}]")
+    known = {c.name for c in source.columns} | ({VECTOR_COLUMN} if source.is_collection else set())
     for name in sorted((options.ignore | options.rename.keys() | options.on_reject.keys()) - known):
         yield _error(source, f"sync.toml names a column {name!r} that the source has not")
     keys = {c.name for c in source.primary_key}
@@ -86,7 +90,7 @@ def _option_problems(source: SourceTable, options: TableOptions) -> Iterator[Pro
 def name_problems(source: SourceTable, options: TableOptions) -> Iterator[Problem]:
     """Names that Postgres cannot give a column or a table."""
     for column in source.columns:
-        name = options.rename.get(column.name, column.name)
+        name = options.target_name(column)
         if column.name not in options.ignore and name in _RESERVED:
             yield _error(source, f"Postgres or this migration has its own column {name}; {_rename(source, column.name)}")
         elif column.name not in options.ignore and len(name.encode()) > MAX_NAME_BYTES:
@@ -114,7 +118,7 @@ def _no_target(source: SourceTable, options: TableOptions) -> str:
 def _pair(
     source: SourceTable, column: SourceColumn, target: TargetTable, options: TableOptions, pairs: list[ColumnPair]
 ) -> Iterator[Problem]:
-    name = options.rename.get(column.name, column.name)
+    name = options.target_name(column)
     into = target.column(name)
     if into is None:
         yield _error(source, _missing_column(source, column, target, name))
@@ -170,7 +174,7 @@ def _may_be_null(pair: ColumnPair) -> bool:
 def create_table(source: SourceTable, name: str, options: TableOptions) -> str:
     """CREATE TABLE for a target that holds the source table. Raises UnsupportedPair."""
     columns = [_column_ddl(c, options) for c in source.columns if c.name not in options.ignore]
-    key = ", ".join(pg_quoted(options.rename.get(c.name, c.name)) for c in source.primary_key)
+    key = ", ".join(pg_quoted(options.target_name(c)) for c in source.primary_key)
     table = ".".join(pg_quoted(part) for part in name.split(".", 1))
     return f"CREATE TABLE {table} ({', '.join(columns)}, PRIMARY KEY ({key}))"
 
@@ -181,15 +185,13 @@ def missing_columns(source: SourceTable, target: TargetTable, options: TableOpti
     lacking = [
         c
         for c in source.columns
-        if c not in source.primary_key
-        and c.name not in options.ignore
-        and target.column(options.rename.get(c.name, c.name)) is None
+        if c not in source.primary_key and c.name not in options.ignore and target.column(options.target_name(c)) is None
     ]
     return [f"ALTER TABLE {table} ADD COLUMN {_column_ddl(c, options)}" for c in lacking]
 
 
 def _column_ddl(column: SourceColumn, options: TableOptions) -> str:
-    return f"{pg_quoted(options.rename.get(column.name, column.name))} {default_target(column.type)}"
+    return f"{pg_quoted(options.target_name(column))} {default_target(column.type)}"
 
 
 def pg_quoted(name: str) -> str:

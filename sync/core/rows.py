@@ -12,11 +12,17 @@ OnReject = Literal["reject", "strip-nul", "null"]
 
 @dataclass(frozen=True, slots=True)
 class SourceColumn:
-    """A column of the source: `kind` is partition_key, clustering, regular or static."""
+    """A column of the source: `kind` is partition_key, clustering, regular or static.
+
+    `alias` is what the target calls it where nobody says otherwise. A column with a `path` is no column of the source's, but
+    a field of its document.
+    """
 
     name: str
     type: CqlType
     kind: Literal["partition_key", "clustering", "regular", "static"]
+    alias: str = ""
+    path: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +34,11 @@ class SourceTable:
     columns: tuple[SourceColumn, ...]
     default_ttl: int = 0
     is_collection: bool = False
+
+    @property
+    def stored(self) -> tuple[SourceColumn, ...]:
+        """The columns that the source itself has."""
+        return tuple(c for c in self.columns if not c.path)
 
     @property
     def partition_key(self) -> tuple[SourceColumn, ...]:
@@ -87,6 +98,12 @@ class TableOptions:
     on_reject: dict[str, OnReject] = field(default_factory=dict)
     keep_ttl: bool = False
     lightweight_transactions: bool = False
+    fields: dict[str, str] = field(default_factory=dict)
+    collection: bool = False
+
+    def target_name(self, column: SourceColumn) -> str:
+        """What the target calls this column."""
+        return self.rename.get(column.name, column.alias or column.name)
 
 
 @dataclass(frozen=True, slots=True)

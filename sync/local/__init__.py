@@ -10,7 +10,7 @@ from sync.local.base import Server, ServerStatus
 from sync.local.cassandra import CassandraServer
 from sync.local.cassandra_config import CassandraOptions
 from sync.local.postgres import PostgresOptions, PostgresServer
-from sync.local.stack import down, endpoints, status, up
+from sync.local.stack import claim, down, endpoints, status, up
 from sync.local.tls import TlsFront
 from sync.local.valkey import ValkeyServer
 
@@ -24,6 +24,7 @@ __all__ = [
     "ServerStatus",
     "TlsFront",
     "ValkeyServer",
+    "claim",
     "down",
     "endpoints",
     "status",

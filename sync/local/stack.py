@@ -47,7 +47,7 @@ class Stack:
 def up(folder: Path, report: Report = quiet) -> Endpoints:
     """Start what is not running, wait until all three answer, make keyspace and database; safe to call again."""
     stack = Stack(folder, report)
-    _claim(stack.folder)
+    claim(stack.folder)
     with _locked(stack.folder, report):
         try:
             _together(stack.servers, lambda server: _bring_up(server, report))
@@ -134,7 +134,7 @@ def _together(servers: Sequence[Server], act: Callable[[Server], None]) -> None:
             raise
 
 
-def _claim(folder: Path) -> None:
+def claim(folder: Path) -> None:
     """Make the folder and mark it as ours; a folder with anything else in it is refused, because `down` removes it."""
     sign = folder / _SIGN
     with plain_errors("the embedded servers' folder", folder):

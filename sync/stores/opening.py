@@ -13,26 +13,32 @@ from sync.adapters.postgres.migrations import state_exists
 from sync.errors import SyncError
 from sync.ports import Epoch
 from sync.settings import Settings, load_config, load_settings
+from sync.stores.astra import AstraStore
 from sync.stores.cql import CqlStore
 from sync.stores.dual import DualWriteStore
+from sync.stores.dual_api import ApiDualWriteStore
 from sync.stores.expected import check_backend
 from sync.stores.postgres import PostgresStore
 
 log = logging.getLogger(__name__)
 _IN_FORCE = "SELECT EXISTS (SELECT FROM sync.writer) OR (SELECT max(epoch) FROM sync.epoch) > 1"
-Store = CqlStore | PostgresStore | DualWriteStore
+Store = AstraStore | CqlStore | PostgresStore | DualWriteStore
 
 
 def open_store() -> Store:
     """The store that the environment asks for: STORAGE_BACKEND's own, or both with SYNC_DUAL_WRITE=true.
 
+    Astra's own is its Data API where ASTRA_DB_API_ENDPOINT is set, and CQL else.
     Raises SettingsError where STORAGE_BACKEND contradicts the epoch of a migration that is under way.
     """
     settings = load_settings()
     if settings.sync_dual_write:
-        return DualWriteStore(settings, load_config(settings.sync_config))
+        config = load_config(settings.sync_config)
+        return ApiDualWriteStore(settings, config) if settings.astra_db_api_endpoint else DualWriteStore(settings, config)
     _check_plain(settings)
-    return CqlStore(settings) if settings.storage_backend == "astra" else PostgresStore(settings)
+    if settings.storage_backend == "postgres":
+        return PostgresStore(settings)
+    return AstraStore(settings) if settings.astra_db_api_endpoint else CqlStore(settings)
 
 
 def _check_plain(settings: Settings) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from concurrent.futures import Executor
 from dataclasses import dataclass
 
-from sync.adapters.cassandra.cells import Cells
+from sync.adapters.cassandra.cells import Cells, cells_of
 from sync.adapters.postgres import indexes
 from sync.adapters.postgres.catalogue import regclass
 from sync.adapters.postgres.connect import Connection
@@ -21,7 +21,7 @@ from sync.errors import PreflightError
 from sync.flows.dual_write import ForwardWrite
 from sync.flows.reverse_write import ReverseWrite
 from sync.flows.wrapped_write import WrappedWrite
-from sync.ports import AnyRows, Intent, Primary
+from sync.ports import AnyRows, Intent, Primary, TableJournal
 from sync.settings import Config
 from sync.stores.source import SourceSide
 from sync.wiring.copying import map_sources
@@ -41,6 +41,11 @@ class TableFlows:
     forward: ForwardWrite
     reverse: ReverseWrite
 
+    @property
+    def journal(self) -> TableJournal:
+        """The journal of the source's writes."""
+        return self.forward.journal
+
 
 @dataclass(frozen=True, slots=True)
 class FlowMaker:
@@ -56,7 +61,7 @@ class FlowMaker:
         with connection_of(self.pool) as connection:
             table = self._mapped(connection, name)
         encoder, one = RowEncoder(table, 0), self.registration
-        cells = Cells(table.source, encoder)
+        cells = cells_of(table.source, encoder)
         journal = Journal(self.pool, table, encoder, one.writer, one.breaker)
         reverse = ReverseJournal(self.pool, table, encoder, one.writer)
         rows, mode = self.source.rows(table.source), self.config.mode(name)

@@ -6,7 +6,7 @@ import random
 import time
 from collections.abc import Iterator, Sequence
 
-from sync.adapters.cassandra.cells import Cells
+from sync.adapters.cassandra.cells import cells_of
 from sync.adapters.cassandra.connect import Cassandra
 from sync.adapters.postgres.connect import Connection
 from sync.adapters.postgres.keys import TargetKeys
@@ -48,7 +48,7 @@ class _Way:
         self._connection, self._table, self._dry = connection, table, dry
         self._encoder = RowEncoder(table, 0)
         self._decoder = RowDecoder(table, self._encoder.pairs)
-        self._cells = Cells(table.source, self._encoder)
+        self._cells = cells_of(table.source, self._encoder)
         self._rows = rows_by_key(cassandra, table.source, config)
         self._target = TargetKeys(connection, table, self._encoder)
 

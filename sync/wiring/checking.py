@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import cache
 from threading import Semaphore
 
-from sync.adapters.cassandra.cells import Cells
+from sync.adapters.cassandra.cells import Cells, cells_of
 from sync.adapters.cassandra.connect import Cassandra, open_cassandra
 from sync.adapters.cassandra.key_rows import KeyRows
 from sync.adapters.cassandra.pages import RangeReader
@@ -180,7 +180,7 @@ def _sides(job: _Job, connection: Connection, table: TableMap) -> Sides:
 
 def _both_keys(job: _Job, connection: Connection, table: TableMap, encoder: RowEncoder) -> BothKeys:
     """The keys of one table on both sides."""
-    cells = Cells(table.source, encoder)
+    cells = cells_of(table.source, encoder)
     rows = key_rows(job.cassandra, table, encoder, job.config)
     reconcile = _reconcile(job, table, encoder, rows) if job.repairs[table.name] else None
     return BothKeys(cells, rows, TargetKeys(connection, table, encoder), reconcile)
@@ -198,5 +198,5 @@ def _reconcile(job: _Job, table: TableMap, encoder: RowEncoder, rows: KeyRows) -
 
 def key_rows(cassandra: Cassandra, table: TableMap, encoder: RowEncoder, config: Config) -> KeyRows:
     """The source's rows of many keys, read as sync.toml says."""
-    serial = config.options(table.name).lightweight_transactions
+    serial = table.source.is_collection or config.options(table.name).lightweight_transactions
     return KeyRows(cassandra, table.source, encoder.columns, config.dual_write.primary_timeout_seconds, serial)

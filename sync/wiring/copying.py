@@ -18,6 +18,7 @@ from sync.adapters.postgres.connect import Connection, connect
 from sync.adapters.postgres.ledger import Ledger
 from sync.adapters.postgres.load import Loader
 from sync.adapters.queue import Doorbell, redis_connection
+from sync.core.documents import with_fields
 from sync.core.encode.rows import RowEncoder
 from sync.core.mapping import map_table
 from sync.core.rows import SourceTable, TableMap
@@ -51,7 +52,9 @@ def map_sources(
         if name not in sources:
             raise PreflightError(f"{name}: there is no such table in the source's keyspace")
         options = config.options(name)
-        table, problems = map_table(sources[name], read_target(connection, options.target or name), options)
+        table, problems = map_table(
+            with_fields(sources[name], options.fields), read_target(connection, options.target or name), options
+        )
         if table is None:
             raise PreflightError(f"{name}: {next(p.text for p in problems if p.level == 'error')}")
         found[name] = table
@@ -60,7 +63,7 @@ def map_sources(
 
 def rows_by_key(cassandra: Cassandra, table: SourceTable, config: Config) -> SourceRows:
     """Single rows of the source, read and written as sync.toml says."""
-    serial = config.options(table.name).lightweight_transactions
+    serial = table.is_collection or config.options(table.name).lightweight_transactions
     return SourceRows(cassandra, table, config.dual_write.primary_timeout_seconds, serial)
 
 

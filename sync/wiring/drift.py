@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Any
 
 from sync.adapters.cassandra import search as source_search
-from sync.adapters.cassandra.cells import Cells
+from sync.adapters.cassandra.cells import cells_of
 from sync.adapters.cassandra.connect import open_cassandra
 from sync.adapters.postgres import indexes, passes
 from sync.adapters.postgres.checks import Checks
@@ -89,7 +89,7 @@ def stamp_strays(connection: Connection, table: TableMap) -> int:
     """Give rows that somebody wrote by hand the token that their key has; how many."""
     encoder = RowEncoder(table, 0)
     target = TargetKeys(connection, table, encoder)
-    cells = Cells(table.source, encoder)
+    cells = cells_of(table.source, encoder)
     stamped = left = 0
     while found := target.without_token(_STAMPED_AT_ONCE, left):
         able = []

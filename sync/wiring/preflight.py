@@ -17,6 +17,7 @@ from sync.adapters.cassandra.ttl import expiring_columns
 from sync.adapters.postgres.catalogue import foreign_keys, obstacle, read_target, server_facts
 from sync.adapters.postgres.connect import Connection, connect, target_name
 from sync.adapters.queue import Doorbell, redis_connection, redis_name
+from sync.core.documents import with_fields
 from sync.core.mapping import Problem, map_table
 from sync.core.rows import SourceTable
 from sync.errors import PreflightError, SettingsError, SyncError, Unreachable
@@ -91,7 +92,7 @@ def chosen_tables(cassandra: Cassandra, settings: Settings, config: Config, name
     """The tables to migrate: those asked for, those of sync.toml's `only`, or all. Raises PreflightError."""
     keyspace = settings.astra_db_keyspace or ""
     there = read_tables(cassandra.session, keyspace)
-    unknown = [name for name in config.tables if name not in there]
+    unknown = [name for name in (*config.tables, *config.collections) if name not in there]
     if unknown:
         raise SettingsError(f"sync.toml names {', '.join(unknown)}, which keyspace {keyspace} has not")
     wanted = names or list(config.only or there)
@@ -100,7 +101,7 @@ def chosen_tables(cassandra: Cassandra, settings: Settings, config: Config, name
             raise PreflightError(f"keyspace {keyspace} has no table {name!r}; it has: {', '.join(sorted(there))}")
     if not wanted:
         raise PreflightError(f"keyspace {keyspace} has no tables; `sync schema apply --source` makes the example's")
-    return [there[name] for name in wanted]
+    return [with_fields(there[name], config.options(name).fields) for name in wanted]
 
 
 def _target(settings: Settings, config: Config, sources: list[SourceTable], report: PreflightReport) -> None:

@@ -10,7 +10,7 @@ from contextlib import closing, contextmanager
 
 import psycopg
 
-from sync.adapters.cassandra.cells import Cells
+from sync.adapters.cassandra.cells import cells_of
 from sync.adapters.cassandra.connect import Cassandra, open_cassandra
 from sync.adapters.postgres.breaker import Breaker
 from sync.adapters.postgres.connect import connect
@@ -81,7 +81,7 @@ def open_drains(settings: Settings, config: Config, tables: list[str]) -> Iterat
 
 def _drain(cassandra: Cassandra, pool: Pool, table: TableMap, config: Config, executor: Executor, epoch: Epoch) -> Drain:
     encoder, lease = RowEncoder(table, 0), config.dual_write.writer_lease_seconds
-    cells = Cells(table.source, encoder)
+    cells = cells_of(table.source, encoder)
     # A reconcile stamps nothing of its own, so it needs no slot.
     journal = Journal(pool, table, encoder, Writer(worker_name(), 0, 0, lease), Breaker(threshold=sys.maxsize))
     rows = rows_by_key(cassandra, table.source, config)

@@ -16,6 +16,7 @@ from sync.adapters.cassandra.pages import RangeReader
 from sync.adapters.postgres import search as target_search
 from sync.adapters.postgres.connect import Connection, connect
 from sync.adapters.postgres.digests import TargetDigests, count_strays
+from sync.core.documents import target_value
 from sync.core.encode.rows import RowEncoder
 from sync.core.ring import TokenRange
 from sync.core.rows import TableMap
@@ -207,8 +208,7 @@ def _compare_search(
     verdict.searches += 1
     verdict.target_recalls.append(recall(there, exact))
     if similarity is not None:
-        here: list[Hit] = list(
-            source_search.nearest(cassandra.session, table.source, verdict.column, vector, TOP, similarity)
-        )
+        found = source_search.nearest(cassandra.session, table.source, verdict.column, vector, TOP, similarity)
+        here: list[Hit] = [(tuple(map(target_value, table.keys, key)), score) for key, score in found]
         verdict.source_recalls.append(recall(here, exact))
         verdict.overlaps.append(overlap(here, there))

@@ -13,17 +13,20 @@ from typing import Any
 from uuid import UUID, uuid1, uuid4
 
 import pytest
+from pydantic import SecretStr
+from support import endpoint
+from support.dataapi.server import PASSWORD, USER, DataApi, data_api
 from support.dual import Table, prepare
 from support.places import NewPlace, Place
 
 from sync.adapters.postgres.connect import connect
 from sync.errors import SyncError, WriteRefused
-from sync.settings import Config, DualWriteTuning
-from sync.stores import CqlStore, DualWriteStore, PostgresStore
+from sync.settings import Config, DualWriteTuning, Settings
+from sync.stores import ApiDualWriteStore, AstraStore, CqlStore, DualWriteStore, PostgresStore
 
 pytest_plugins = ("support.fixtures",)
 CONFIG = Config(schema_files=(), dual_write=DualWriteTuning(connections=8))
-Store = CqlStore | PostgresStore | DualWriteStore
+Store = AstraStore | CqlStore | PostgresStore | DualWriteStore
 TABLES = (
     "CREATE TABLE KS.songs (id uuid PRIMARY KEY, title text, year int, length double, made timestamp, tags map<text, text>)",
     "CREATE TABLE KS.notes (piece text, at int, pitch int, words text, PRIMARY KEY (piece, at))",
@@ -48,15 +51,33 @@ def home(new_place: NewPlace) -> Iterator[Place]:
         yield place
 
 
-@pytest.fixture(scope="module", params=["astra", "postgres", "dual"])
-def store(request: pytest.FixtureRequest, home: Place) -> Iterator[Store]:
+@pytest.fixture(scope="module")
+def api(home: Place) -> Iterator[DataApi]:
+    """A Data API over the same tables."""
+    with data_api(home.cassandra.session) as opened:
+        yield opened
+
+
+@pytest.fixture(scope="module", params=["astra", "postgres", "dual", "api", "dual api", "endpoint"])
+def store(request: pytest.FixtureRequest, home: Place, api: DataApi) -> Iterator[Store]:
+    if request.param == "endpoint":
+        with endpoint.keyspace(endpoint.given()) as settings, endpoint.tables(settings), AstraStore(settings) as opened:
+            yield opened
+        return
     made: dict[str, Callable[[], Store]] = {
         "astra": lambda: CqlStore(home.settings),
         "postgres": lambda: PostgresStore(home.settings),
         "dual": lambda: DualWriteStore(home.settings, CONFIG),
+        "api": lambda: AstraStore(with_api(home.settings, api)),
+        "dual api": lambda: ApiDualWriteStore(with_api(home.settings, api), CONFIG),
     }
     with made[request.param]() as opened:
         yield opened
+
+
+def with_api(settings: Settings, api: DataApi) -> Settings:
+    more = {"astra_db_api_endpoint": api.endpoint, "cassandra_username": USER, "cassandra_password": SecretStr(PASSWORD)}
+    return settings.model_copy(update=more)
 
 
 @pytest.fixture(scope="module")
@@ -73,7 +94,10 @@ def same(store: Store, other: PostgresStore) -> Callable[[str, dict[str, Any]], 
     def read(table: str, key: dict[str, Any]) -> dict[str, Any] | None:
         found = store.get(table, key)
         if isinstance(store, DualWriteStore):
-            assert other.get(table, key) == found, "the sides differ"
+            there = other.get(table, key)
+            if isinstance(store, ApiDualWriteStore) and there and found:  # a type that the API does not know: "ml"
+                there = {name: value for name, value in there.items() if name in found}
+            assert there == found, "the sides differ"
         return found
 
     return read
@@ -184,6 +208,7 @@ def test_a_table_named_as_one_of_the_migrations_own(store: Store, same: Same) ->
 
 def test_odd_names(store: Store, same: Same) -> None:
     """Would break: a name that is a word of SQL, has capitals, a blank, a quote or a percent sign."""
+    _skip_unless_there(store, "Odd", "a b")
     key = {"Key": uuid4().hex}
     row = {**key, "select": "s", "a b": 1, "50%": 50, 'qu"ote': "q"}
     store.put("Odd", row)
@@ -248,6 +273,11 @@ CASES = [(name, value) for name, values in VALUES.items() for value in values]
 def test_values_come_back_as_they_were(store: Store, same: Same, name: str, value: Any) -> None:
     """Would break: an application that reads something else after the cut-over than before."""
     key = {"k": uuid4()}
+    _skip_unless_there(store, "kinds", name)
+    if isinstance(store, AstraStore | ApiDualWriteStore) and name == "n" and value < 0:
+        with pytest.raises(WriteRefused, match="n: astrapy cannot send"):  # and not a wrong number
+            store.put("kinds", {**key, name: value})
+        return
     store.put("kinds", {**key, name: value})
     found = (same("kinds", key) or {})[name]
     assert found == value
@@ -278,6 +308,7 @@ def test_values_that_change_change_alike(store: Store, same: Same, name: str, gi
     """Would break: what Cassandra makes of a value (a set is sorted, milliseconds) differs from what Postgres makes of it."""
     if isinstance(store, PostgresStore) and (found is None or name == "ts" or isinstance(given, list)):
         pytest.skip("Postgres keeps empty collections and microseconds, and knows no sets")
+    _skip_unless_there(store, "kinds", name)
     key = {"k": uuid4()}
     store.put("kinds", {**key, name: given})
     assert (same("kinds", key) or {})[name] == found
@@ -292,6 +323,17 @@ def test_uuids_of_a_set_stand_in_cassandras_order(home: Place, other: PostgresSt
         assert set((store.get("kinds", key) or {})["su"]) == values
     ((text,),) = home.cql(f"SELECT toJson(su) FROM KS.kinds WHERE k = {key['k']}")  # the driver would sort them its own way
     assert (other.get("kinds", key) or {})["su"] == json.loads(text)
+
+
+def _skip_unless_there(store: Store, table: str, column: str) -> None:
+    """A Data API knows no collections within collections, and makes no odd names."""
+    try:
+        known = {AstraStore: lambda: store, ApiDualWriteStore: lambda: store._source}.get(type(store))
+        if known is None or any(c.name == column for c in known().source(table).columns):
+            return
+    except WriteRefused:
+        pass
+    pytest.skip(f"the Data API has no {column} in {table}")
 
 
 # bad input

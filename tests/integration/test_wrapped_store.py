@@ -115,6 +115,20 @@ def test_queued_leaves_the_key_to_workers(wrapped: Any, table: Table) -> None:
     assert table.settled(table.key(id=song)) == {"title": "a"}
 
 
+def test_two_calls_of_one_key_end_one_behind_the_other(wrapped: Any, table: Table) -> None:
+    """Would break: the second call's intent is no second one: a database error for the caller, or a key that is read too early."""
+    song = uuid4()
+    with wrapped('queued = ["songs"]') as store:
+
+        def both() -> None:
+            store.save({"id": song, "title": "a"})
+            store.save({"id": song, "title": "b"})
+
+        store._calls.call("songs", {"id": song}, both, both)
+        assert table.intents(table.key(id=song)) == [("recheck", "finished")] * 3
+    assert table.settled(table.key(id=song)) == {"title": "b"}
+
+
 def test_rule_17_a_call_that_failed_is_looked_at_when_it_can_no_longer_land(wrapped: Any, table: Table) -> None:
     """Would break: what cannot be sent again is forgotten while its first attempt may still arrive."""
     song = uuid4()

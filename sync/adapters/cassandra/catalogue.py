@@ -9,6 +9,7 @@ from cassandra.metadata import ColumnMetadata, KeyspaceMetadata, TableMetadata
 
 from sync.adapters.cassandra.pages import quoted
 from sync.core.cql import UdtFields, parse_type
+from sync.core.documents import VECTOR_COLUMN, collection_table
 from sync.core.ring import SizeEstimate
 from sync.core.rows import SourceColumn, SourceTable
 from sync.errors import PreflightError
@@ -37,13 +38,13 @@ def _table(keyspace: str, table: TableMetadata, udts: UdtFields) -> SourceTable:
     clustering = [c.name for c in table.clustering_key]
     order = partition + clustering + [n for n in table.columns if n not in {*partition, *clustering}]
     columns = tuple(_column(table.columns[name], partition, clustering, udts) for name in order)
-    return SourceTable(
-        keyspace,
-        table.name,
-        columns,
-        default_ttl=int(table.options.get("default_time_to_live") or 0),
-        is_collection=set(table.columns) >= _COLLECTION_COLUMNS,
-    )
+    if set(table.columns) >= _COLLECTION_COLUMNS:
+        return collection_table(keyspace, table.name, _dimension(columns))
+    return SourceTable(keyspace, table.name, columns, default_ttl=int(table.options.get("default_time_to_live") or 0))
+
+
+def _dimension(columns: tuple[SourceColumn, ...]) -> int | None:
+    return next((c.type.dimension for c in columns if c.name == VECTOR_COLUMN), None)
 
 
 def _column(column: ColumnMetadata, partition: list[str], clustering: list[str], udts: UdtFields) -> SourceColumn:

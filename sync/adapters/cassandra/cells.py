@@ -15,6 +15,7 @@ from cassandra.util import Date, SortedSet, Time
 from sync.adapters.cassandra.cell_types import PROTOCOL, cell_type
 from sync.core.cql import COLLECTIONS, CqlType
 from sync.core.encode.base import INT64, Encoder, Reject
+from sync.core.encode.document_ids import cell_of, id_of
 from sync.core.encode.rows import RowEncoder, encode_cell
 from sync.core.mutations import Key, unpack_cells
 from sync.core.rows import SourceTable
@@ -30,7 +31,7 @@ class Cells:
 
     def __init__(self, table: SourceTable, encoder: RowEncoder | None) -> None:
         self._table, self._encoder = table, encoder
-        self._types = {c.name: cell_type(c.type) for c in table.columns}
+        self._types = {c.name: cell_type(c.type) for c in table.stored}
         self._cql = {c.name: c.type for c in table.columns}
         self._unfrozen = {c.name for c in table.columns if c.type.name in COLLECTIONS and not c.type.frozen}
         self.key_names = tuple(c.name for c in table.primary_key)
@@ -131,6 +132,44 @@ class Cells:
                 f"{self._table.name}: {name} takes {kind}, not this {type(value).__name__} ({error})"
             ) from None
         return cell
+
+
+class DocumentCells(Cells):
+    """The keys of a collection of the Data API; its documents are nobody's to write by CQL, for its filters' sake."""
+
+    def key(self, values: Mapping[str, Any]) -> Key:
+        """The key of the document: its `_id`."""
+        if "_id" not in values:
+            raise WriteRefused(f"{self._table.name}: the key column _id is missing")
+        try:
+            return self.key_of((id_of(values["_id"]),))
+        except Reject as reject:
+            raise WriteRefused(f"{self._table.name}: _id: {reject}") from None
+        except ValueError as error:
+            raise WriteRefused(f"{self._table.name}: {error}") from None
+
+    def only_key(self, values: Mapping[str, Any]) -> Key:
+        """The key, where nothing else may be given."""
+        self._refuse_unknown({n: v for n, v in values.items() if n != "_id"}, "is not part of the key")
+        return self.key(values)
+
+    def known_key(self, canonical: bytes, mutation: bytes | None, read: Callable[[bytes], list[Any]]) -> Key:
+        """The key of an intent, from the value that the target has of it."""
+        if mutation is not None:
+            return self.key_of(unpack_cells(mutation)[0])
+        (value,) = read(canonical)
+        return self.key_of((cell_of(value),))
+
+    def row(self, values: Mapping[str, Any]) -> dict[str, bytes | None]:
+        """None: raises WriteRefused."""
+        raise WriteRefused(f"{self._table.name} is a collection: the Data API writes it; set ASTRA_DB_API_ENDPOINT")
+
+    some = row
+
+
+def cells_of(table: SourceTable, encoder: RowEncoder | None) -> Cells:
+    """What makes cells of a table's values, or of a collection's."""
+    return (DocumentCells if table.is_collection else Cells)(table, encoder)
 
 
 def routing_key(cells: tuple[bytes, ...]) -> bytes:

@@ -26,7 +26,7 @@ class KeyRows:
         self._raw, self._timeout = cassandra.raw, timeout
         self._profile = SERIAL_PROFILE if serial else RAW_PROFILE
         self._keys = [c.name for c in table.primary_key]
-        stamped = [c.name for c in table.columns if c.kind == "regular" and c.type.name != "counter"]
+        stamped = [c.name for c in table.columns if c.kind == "regular" and c.type.name != "counter" and not c.path]
         self._rows = StampedRows(table, columns, stamped)
         self._select = prepared(self._raw, self._rows.select(" AND ".join(f"{quoted(k)} = ?" for k in self._keys)))
 

@@ -10,6 +10,7 @@ from cassandra.cluster import NoHostAvailable, OperationTimedOut, ResponseFuture
 from cassandra.protocol import ProtocolHandler, ResultMessage, read_int
 from cassandra.query import BoundStatement
 
+from sync.core.documents import Unfolded
 from sync.core.ring import MIN_TOKEN, TokenRange
 from sync.core.rows import Page, SourceTable
 from sync.errors import SourceTimeout, SourceUnavailable
@@ -44,7 +45,9 @@ class RangeReader:
     def __init__(self, raw_session: Session, table: SourceTable, columns: tuple[str, ...], page_bytes: int) -> None:
         self._session, self._page_bytes = raw_session, page_bytes
         token = f"token({', '.join(quoted(c.name) for c in table.partition_key)})"
-        select = f"SELECT {token}, {', '.join(map(quoted, columns))} FROM {quoted(table.keyspace)}.{quoted(table.name)}"
+        self._unfolded = Unfolded(table, columns)
+        selected = ", ".join([token, *map(quoted, self._unfolded.selected)])
+        select = f"SELECT {selected} FROM {quoted(table.keyspace)}.{quoted(table.name)}"
         self._first = raw_session.prepare(f"{select} WHERE {token} >= ? AND {token} <= ?")
         self._rest = raw_session.prepare(f"{select} WHERE {token} > ? AND {token} <= ?")
         self._rows = _FIRST_PAGE_ROWS
@@ -59,7 +62,7 @@ class RangeReader:
             page, state = result.current_rows[0], result.paging_state
             self._adapt(page)
             future = self._request(query, state, most) if state else None
-            yield page
+            yield self._unfolded.page(page)
 
     def _request(self, query: BoundStatement, paging_state: bytes | None, most: int) -> ResponseFuture:
         query.fetch_size = min(self._rows, most)

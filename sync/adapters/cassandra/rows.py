@@ -63,8 +63,8 @@ class SourceRows:
         self._name = f"{quoted(table.keyspace)}.{quoted(table.name)}"
         self._keys = [c.name for c in table.primary_key]
         self._lists = [c.name for c in table.columns if c.type.name == "list" and not c.type.frozen]
-        regular = [c.name for c in table.columns if c.kind == "regular"]
-        self._rows = StampedRows(table, [*self._keys, *regular], regular)
+        regular = [c for c in table.columns if c.kind == "regular"]
+        self._rows = StampedRows(table, [*self._keys, *(c.name for c in regular)], [c.name for c in regular if not c.path])
         self._where = " AND ".join(f"{quoted(k)} = ?" for k in self._keys)
         self._delete = prepared(self._session, f"DELETE FROM {self._name} USING TIMESTAMP ? WHERE {self._where}")
         self._select = prepared(cassandra.raw, self._rows.select(self._where))

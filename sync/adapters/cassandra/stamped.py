@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from sync.adapters.cassandra.pages import quoted
+from sync.core.documents import Unfolded
 from sync.core.encode.base import INT64
 from sync.core.encode.rows import read_cells
 from sync.core.rows import Page, SourceTable
@@ -17,9 +18,11 @@ class StampedRows:
     """Rows of these columns; `stamped` are those that have a timestamp."""
 
     def __init__(self, table: SourceTable, columns: Sequence[str], stamped: Sequence[str]) -> None:
-        self._columns, self._cells = columns, len(columns) + len(stamped)
+        self._unfolded = Unfolded(table, tuple(columns))
+        self._columns = self._unfolded.selected
+        self._cells = len(self._columns) + len(stamped)
         # MAXWRITETIME takes collections, too (Cassandra 5, "CQL functions").
-        selected = [*map(quoted, columns), *(f"MAXWRITETIME({quoted(name)})" for name in stamped)]
+        selected = [*map(quoted, self._columns), *(f"MAXWRITETIME({quoted(name)})" for name in stamped)]
         self._select = f"SELECT {', '.join(selected)} FROM {quoted(table.keyspace)}.{quoted(table.name)}"
 
     def select(self, where: str) -> str:
@@ -32,4 +35,4 @@ class StampedRows:
         for _ in range(page.count):
             cells, at = read_cells(page.data, at, self._cells)
             stamps = [INT64.unpack(c)[0] for c in cells[len(self._columns) :] if c is not None]
-            yield Read(dict(zip(self._columns, cells, strict=False)), max(stamps, default=0))
+            yield Read(self._unfolded.cells(dict(zip(self._columns, cells, strict=False))), max(stamps, default=0))

@@ -17,7 +17,7 @@ _MANY_CELLS = frozenset({"map", "list", "set", "udt"})
 
 def expiring_columns(cassandra: Cassandra, table: SourceTable, sample: int = SAMPLE) -> list[str]:
     """Columns of which some of the first `sample` rows have a TTL."""
-    asked = [c for c in table.columns if c.kind == "regular" and c.type.name != "counter"]
+    asked = [c for c in table.columns if c.kind == "regular" and c.type.name != "counter" and not c.path]
     many = [c for c in asked if c.type.name in _MANY_CELLS and not c.type.frozen]
     one = [c for c in asked if c not in many]
     found = _of_one_cell(cassandra.session, table, one, sample) | _of_many_cells(cassandra.raw, table, many, sample)

@@ -10,6 +10,7 @@ from psycopg.types.json import Jsonb
 
 from sync.adapters.postgres.catalogue import identifier
 from sync.adapters.postgres.connect import Connection
+from sync.core.documents import target_value
 from sync.core.rows import TableMap, TargetColumn
 
 # Operator, and the source's similarity from its distance (Cassandra, "Vector search": cosine and dot are (1 + x) / 2).
@@ -52,7 +53,8 @@ def nearest(
 def found_by_key(connection: Connection, table: TableMap, row: dict[str, Any]) -> bool:
     """Whether the row is there when asked for by its key."""
     where = sql.SQL(" AND ").join(
-        sql.SQL("{} = {}").format(sql.Identifier(p.target.name), sql.Literal(row[p.source.name])) for p in table.keys
+        sql.SQL("{} = {}").format(sql.Identifier(p.target.name), sql.Literal(target_value(p, row[p.source.name])))
+        for p in table.keys
     )
     statement = sql.SQL("SELECT true FROM {} WHERE {}").format(identifier(table.target), where)
     return connection.execute(statement).fetchone() is not None

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from sync.core.cql import CqlType
-from sync.core.encode import arrays, scalars, times
+from sync.core.cql import DOCUMENT, DOCUMENT_ID, FIELD, CqlType
+from sync.core.encode import arrays, fields, scalars, times
 from sync.core.encode.base import EMPTY_IS_A_VALUE, Encode, Encoder, Reject, UnsupportedPair, elements
+from sync.core.encode.document_ids import document_id
+from sync.core.encode.documents import document
 from sync.core.encode.jsonb import jsonb
 from sync.core.encode.numerics import numeric
 from sync.core.encode.scalars import INT_BYTES
@@ -35,7 +37,7 @@ def encoder_for(cql: CqlType, pg: PgType, strip_nul: bool = False) -> Encoder:
 
     Raises UnsupportedPair where there is none.
     """
-    found = _scalar(cql, pg) or _structured(cql, pg, strip_nul)
+    found = _scalar(cql, pg) or _structured(cql, pg, strip_nul) or _of_document(cql, pg, strip_nul)
     if found is None:
         raise UnsupportedPair(f"{cql} does not go into {pg}; it goes into {default_target(cql)}")
     encode, same = found
@@ -80,6 +82,15 @@ def _scalar(cql: CqlType, pg: PgType) -> tuple[Encode, bool] | None:
     return simple.get(pair) if pg.typmod == -1 else None
 
 
+def _of_document(cql: CqlType, pg: PgType, strip_nul: bool) -> tuple[Encode, bool] | None:
+    """What stands in a Data API collection."""
+    if cql.name == DOCUMENT_ID:
+        return document_id(pg), False
+    if cql.name == DOCUMENT and pg.name == "jsonb":
+        return document(strip_nul), False
+    return (fields.field(pg, strip_nul), False) if cql.name == FIELD else None
+
+
 def _structured(cql: CqlType, pg: PgType, strip_nul: bool) -> tuple[Encode, bool] | None:
     if cql.name not in _STRUCTURED:
         return None
@@ -101,7 +112,7 @@ _DEFAULTS = {
     "ascii": "text", "text": "text", "int": "integer", "bigint": "bigint", "smallint": "smallint", "tinyint": "smallint",
     "counter": "bigint", "varint": "numeric", "decimal": "numeric", "float": "real", "double": "double precision",
     "boolean": "boolean", "uuid": "uuid", "timeuuid": "uuid", "timestamp": "timestamptz", "date": "date", "time": "time",
-    "duration": "interval", "inet": "inet", "blob": "bytea",
+    "duration": "interval", "inet": "inet", "blob": "bytea", DOCUMENT: "jsonb", DOCUMENT_ID: "text",
 }  # fmt: skip
 
 
@@ -111,6 +122,8 @@ def default_target(cql: CqlType) -> str:
         raise UnsupportedPair(f"{cql}: only vectors of float are carried")
     if cql.name == "vector" and (cql.dimension or 0) <= MAX_DIMENSION:
         return f"vector({cql.dimension})"
+    if cql.name == FIELD:
+        return cql.fields[0]
     if cql.name in _STRUCTURED:
         jsonb(cql)  # raises for what JSON has no form for
         return "jsonb"

@@ -74,11 +74,7 @@ def map_elements(cell: bytes) -> list[bytes | None]:
 
 def fields(cell: bytes, count: int) -> list[bytes | None]:
     """The fields of a tuple or UDT cell; fields added to the type after the cell was written read as null. Raises Reject."""
-    found: list[bytes | None] = []
-    at = 0
-    while at < len(cell):
-        found += _read_cells(cell, at, 1)
-        at += 4 + len(found[-1] or b"")
+    found = elements_of_tuple(cell)
     if any(field is not None for field in found[count:]):
         raise Reject(f"a user type with more than the {count} fields it had at the start")
     return found[:count] + [None] * (count - len(found))
@@ -95,4 +91,14 @@ def _read_cells(cell: bytes, at: int, count: int) -> list[bytes | None]:
         else:
             found.append(cell[at : at + length])
             at += length
+    return found
+
+
+def elements_of_tuple(cell: bytes) -> list[bytes | None]:
+    """The elements of a tuple cell, as many as there are."""
+    found: list[bytes | None] = []
+    at = 0
+    while at < len(cell):
+        found += _read_cells(cell, at, 1)
+        at += 4 + len(found[-1] or b"")
     return found

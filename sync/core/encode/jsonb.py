@@ -14,7 +14,7 @@ from ipaddress import IPv6Address, ip_address
 from math import isfinite
 from uuid import UUID
 
-from sync.core.cql import CqlType
+from sync.core.cql import DOCUMENT, DOCUMENT_ID, FIELD, CqlType
 from sync.core.encode.base import (
     EMPTY_IS_A_VALUE,
     INT64,
@@ -25,6 +25,7 @@ from sync.core.encode.base import (
     fields,
     map_elements,
 )
+from sync.core.encode.document_ids import id_form
 from sync.core.encode.json_text import Render, quote, text_map, unquote
 from sync.core.encode.numerics import MAX_INTEGER_DIGITS, MAX_SCALE, decimal_digits, decimal_parts
 from sync.core.encode.scalars import INT_BYTES, encode_text, read_vints
@@ -53,6 +54,8 @@ def renderer(cql: CqlType, text: Render) -> Render:
     """The function that writes a cell of this type as JSON. Raises UnsupportedPair for a type JSON has no form for."""
     if cql.name in ("text", "ascii"):
         return text
+    if cql.name in (DOCUMENT, FIELD):
+        return lambda cell: cell.removeprefix(VERSION)  # it is JSON
     if cql.name == "map":
         return _map(cql, text)
     if cql.name in ("list", "set"):
@@ -206,6 +209,7 @@ def _vector(cql: CqlType) -> Render:
 
 _FLOAT, _DOUBLE = struct.Struct(">f"), struct.Struct(">d")
 _SCALARS: dict[str, Render] = {
+    DOCUMENT_ID: lambda cell: quote(id_form(cell).encode()),
     "varint": _varint,
     "decimal": _decimal,
     "float": _floating(_FLOAT),

@@ -31,13 +31,12 @@ WITH e AS (
 ), noted AS (
     UPDATE sync.writer SET recorded_at = clock_timestamp() WHERE id = %(owner)s
 )
-INSERT INTO sync.intent AS i (table_name, key, token, kind, state, version, epoch, owner, mutation)
+INSERT INTO sync.intent (table_name, key, token, kind, state, version, epoch, owner, mutation)
 SELECT %(table)s, %(key)s, %(token)s, CASE WHEN e.forward THEN %(kind)s ELSE 'recheck' END,
        CASE WHEN e.forward THEN %(state)s ELSE 'finished' END, %(version)s, e.epoch, %(owner)s,
        CASE WHEN e.forward THEN %(mutation)s::bytea END
 FROM e
-ON CONFLICT (table_name, key) WHERE kind = 'recheck' AND state = 'finished'
-DO UPDATE SET version = greatest(i.version, excluded.version)
+ON CONFLICT (table_name, key, version) WHERE kind = 'recheck' AND state = 'finished' DO NOTHING
 
 -- lock_key: every transaction that changes a key holds its lock, taken in an earlier statement (rule 5)
 SELECT pg_advisory_xact_lock(%(lock)s)

@@ -1,0 +1,141 @@
+"""Collections without a server: ids and their forms, paths, fields taken out of documents."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Any
+from uuid import UUID
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sync.core.cql import FIELD, CqlType
+from sync.core.documents import Unfolded, collection_table, segments, with_fields
+from sync.core.encode import UnsupportedPair, encoder_for
+from sync.core.encode.base import Reject, join_cells
+from sync.core.encode.document_ids import cell_of, id_cell, id_form, id_parts, number_text
+from sync.core.rows import Page, PgType
+from sync.settings import Config
+
+
+@given(st.integers(1, 1) | st.integers(2, 5), st.text(min_size=1))
+def test_an_id_comes_back_from_its_form(kind: int, text: str) -> None:
+    """Would break: a worker that reconciles a key from what the target holds; two keys with one form."""
+    form = id_form(id_cell(kind, text))
+    assert id_parts(cell_of(form)) == (kind, text.encode())
+    assert (form == text) == (kind == 1 and not text.startswith('{"$'))
+
+
+def test_ids_of_other_columns() -> None:
+    """Would break: an id that becomes another's, or that its own column cannot give back."""
+    uuid, small, text = (encoder_for(CqlType("document id"), PgType(n)).encode for n in ("uuid", "int2", "text"))
+    assert uuid(id_cell(1, str(UUID(int=5)))) == UUID(int=5).bytes
+    assert small(id_cell(2, "-5")) == b"\xff\xfb"
+    assert text(id_cell(2, "-5")) == b'{"$number": -5}'
+    assert id_parts(cell_of(UUID(int=5))) == (1, str(UUID(int=5)).encode())
+    assert id_parts(cell_of(-5)) == (2, b"-5")
+    bad = [(uuid, 1, "x"), (uuid, 1, str(UUID(int=10)).upper()), (uuid, 2, "1"), (small, 1, "5"), (small, 2, "40000"),
+           (small, 2, "1E+2"), (small, 2, "05"), (text, 9, "x"), (text, 1, "a\0b")]  # fmt: skip
+    for encode, kind, value in bad:
+        with pytest.raises(Reject):
+            encode(id_cell(kind, value))
+    with pytest.raises(Reject):
+        text(id_cell(1, "a")[:5])
+    with pytest.raises(UnsupportedPair, match="uuid or bigint"):
+        encoder_for(CqlType("document id"), PgType("bool"))
+    with pytest.raises(ValueError, match="no type of an _id"):
+        cell_of('{"$other": 1}')
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(1, "1"), (2**70, str(2**70)), (1.5, "1.5"), (100.0, "1E+2"), (-0.0, "0"), (1e300, "1E+300"), (1e-7, "1E-7"),
+     (Decimal("1.50"), "1.5"), (0.000001, "0.000001")],
+)  # fmt: skip
+def test_numbers_in_keys_are_javas(value: Any, text: str) -> None:
+    """Would break: the key that a store announces is not the one that the server writes."""
+    assert number_text(value) == text
+
+
+@pytest.mark.parametrize(
+    ("path", "names"),
+    [("a", ("a",)), ("a.b", ("a", "b")), ("a&.b", ("a.b",)), ("a&&.b", ("a&", "b")), ("", ("",)), ("a..b", ("a", "", "b")),
+     (".a", ("", "a")), ("a.", ("a", "")), ("ü x.0", ("ü x", "0"))],
+)  # fmt: skip
+def test_paths(path: str, names: tuple[str, ...]) -> None:
+    """Would break: a field that is looked for elsewhere than the API has it."""
+    assert segments(path) == names
+
+
+def unfolded(doc: str | None) -> dict[str, bytes | None]:
+    table = with_fields(collection_table("ks", "docs", None), {"a.b": "text", "c": "jsonb"})
+    return Unfolded(table, ("key", "doc_json", "a.b", "c")).cells({"key": b"k", "doc_json": doc and doc.encode()})
+
+
+def test_fields_are_taken_out_of_the_document() -> None:
+    """Would break: a field that stands twice, or is gone; a null that becomes none."""
+    found = unfolded('{"_id":1,"a":{"b":"x","d":1.50},"c":[1],"$vector":[1]}')
+    assert (found["a.b"], found["c"], found["doc_json"]) == (b'"x"', b"[1]", b'\x01{"a": {"d": 1.50}, "_id": 1}')
+    found = unfolded('{"a":{"b":null},"c":null}')
+    assert (found["a.b"], found["c"], found["doc_json"]) == (None, None, b'\x01{"a": {"b": null}, "c": null}')
+    assert unfolded('{"a":5}')["a.b"] is None
+    assert unfolded(None) == {"key": b"k", "doc_json": None, "a.b": None, "c": None}
+    assert unfolded("nope")["c"] == b"nope"
+
+
+def test_a_page_gets_a_cell_for_each_column() -> None:
+    """Would break: columns that shift."""
+    table = with_fields(collection_table("ks", "docs", None), {"n": "integer"})
+    rows = [join_cells([bytes(8), b"k%d" % n, b'{"n":%d}' % n]) for n in range(3)]
+    assert Unfolded(table, ("key", "n")).selected == ("key", "doc_json")
+    page = Unfolded(table, ("key", "doc_json", "n")).page(Page(b"xx" + b"".join(rows), 2, 3))
+    assert page.data[page.offset :] == b"".join(join_cells([bytes(8), b"k%d" % n, b"\x01{}", b"%d" % n]) for n in range(3))
+    page = Unfolded(table, ("key", "n")).page(Page(b"".join(rows), 0, 3))
+    assert page.data == b"".join(join_cells([bytes(8), b"k%d" % n, b"%d" % n]) for n in range(3))
+
+
+GOOD = [
+    ("text", '"h\\u00e9"', "hé".encode()), ("int2", "-5", b"\xff\xfb"), ("int8", "5", b"\0\0\0\0\0\0\0\5"),
+    ("bool", "true", b"\1"), ("float8", "1.5", b"\x3f\xf8\0\0\0\0\0\0"), ("float4", "0.1", bytes.fromhex("3dcccccd")),
+    ("uuid", '{"$uuid": "00000000-0000-0000-0000-000000000005"}', UUID(int=5).bytes), ("jsonb", '{"a": 1}', b'\1{"a": 1}'),
+    ("timestamptz", '{"$date": 946684800001}', b"\0\0\0\0\0\0\x03\xe8"), ("bytea", '{"$binary": "AAE="}', b"\0\1"),
+    ("numeric", "-1.50", bytes.fromhex("0002000040000002") + b"\0\1\x13\x88"),
+]  # fmt: skip
+BAD = [
+    ("text", "5"), ("text", '"a\\u0000"'), ("int2", "40000"), ("int4", "1.5"), ("int4", '"1"'), ("bool", "1"), ("float8", '"1"'),
+    ("float8", "0.12345678901234567890123"), ("float8", "1" + "0" * 400), ("float4", "0.123456789"), ("uuid", '"x"'),
+    ("uuid", '{"$uuid": "x"}'), ("timestamptz", '"2020-01-01"'), ("timestamptz", '{"$date": "x"}'), ("numeric", '"1"'),
+    ("bytea", '{"$binary": "?"}'), ("timestamptz", '{"$date": 99999999999999999}'),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("pg", "text", "cell"), GOOD)
+def test_fields_of_the_right_form(pg: str, text: str, cell: bytes) -> None:
+    """Would break: what a column holds of a field."""
+    assert encoder_for(CqlType(FIELD, fields=(pg,)), PgType(pg)).encode(text.encode()) == cell
+
+
+@pytest.mark.parametrize(("pg", "text"), BAD)
+def test_fields_of_another_form(pg: str, text: str) -> None:
+    """Would break: a field that could not be put back as it was."""
+    with pytest.raises(Reject):
+        encoder_for(CqlType(FIELD, fields=(pg,)), PgType(pg)).encode(text.encode())
+
+
+def test_fields_go_into_few_types() -> None:
+    """Would break: an internal error for a column that takes no field."""
+    with pytest.raises(UnsupportedPair, match="interval"):
+        encoder_for(CqlType(FIELD), PgType("interval"))
+
+
+def test_a_collection_in_sync_toml() -> None:
+    """Would break: what people write and what the mapping makes of it."""
+    config = Config.model_validate({
+        "collections": {"docs": {"id": "id", "document": False, "fields": {"a.b": "text", "c": {"type": "jsonb", "column": "cc"}},
+                                 "on_reject": {"cc": "null", "a.b": "strip-nul"}}}
+    })  # fmt: skip
+    options = config.options("docs")
+    assert options.rename == {"key": "id", "query_vector_value": "vector", "a.b": "a.b", "c": "cc"}
+    assert (options.ignore, options.fields) == (frozenset({"doc_json"}), {"a.b": "text", "c": "jsonb"})
+    assert options.on_reject == {"c": "null", "a.b": "strip-nul"}
