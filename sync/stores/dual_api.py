@@ -6,20 +6,21 @@ process where it has CQL settings, by workers where it has not (docs/decisions/0
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import wait
 from contextlib import ExitStack
 from typing import Any
 
-from sync.adapters.cassandra.cells import Cells
+from sync.adapters.cassandra.cells import Cells, DocumentCells
 from sync.adapters.cassandra.connect import Cassandra, open_cassandra
 from sync.core.mutations import Mutation
-from sync.errors import TargetUnavailable
+from sync.errors import TargetUnavailable, WriteRefused
 from sync.settings import Config, Settings
 from sync.stores.astra import AstraStore
 from sync.stores.dual import DualWriteStore
 from sync.stores.key_flows import KeyMaker
 from sync.stores.table_flows import FlowMaker, TableFlows
+from sync.stores.target_documents import TargetDocuments
 
 Write = Callable[[], bool]
 
@@ -56,7 +57,8 @@ class ApiDualWriteStore(DualWriteStore):
         astra, key = self._source.checked_put(table, row), self._key(table, row)
 
         def mutation(cells: Cells) -> Mutation:
-            return Mutation("put", cells.key(row), cells.row(row))
+            made = cells.document(row) if isinstance(cells, DocumentCells) else cells.row(row)
+            return Mutation("put", cells.key(row), made)
 
         return lambda: self._announced(table, key, astra, mutation, lambda: self._target.put(table, row))
 
@@ -80,6 +82,10 @@ class ApiDualWriteStore(DualWriteStore):
         astra = self._source.checked_update(table, key, changes)
 
         def mutation(cells: Cells) -> Mutation:
+            if isinstance(cells, DocumentCells):
+                raise WriteRefused(
+                    f"{table}: where Postgres is primary, a part of a document cannot be changed: put all of it"
+                )
             return Mutation("update", cells.only_key(key), cells.some(changes))
 
         return self._announced(table, key, astra, mutation, lambda: self._target.update(table, key, changes))
@@ -92,6 +98,29 @@ class ApiDualWriteStore(DualWriteStore):
             return Mutation("delete", cells.only_key(key), {})
 
         return self._announced(table, key, astra, mutation, lambda: self._target.delete(table, key))
+
+    def get(self, table: str, key: Mapping[str, Any]) -> dict[str, Any] | None:
+        """The primary's row or document, or None."""
+        return super().get(table, key) if self._is_plain(table) else self._documents(table).get(key)
+
+    def search(self, table: str, column: str, vector: Sequence[float], limit: int = 10) -> list[tuple[dict[str, Any], float]]:
+        """The primary's nearest rows or documents with their similarity, nearest first."""
+        if self._is_plain(table):
+            return super().search(table, column, vector, limit)
+        return self._documents(table).search(column, vector, limit)
+
+    def count(self, table: str) -> int:
+        """How many rows or documents the primary has."""
+        return super().count(table) if self._is_plain(table) else self._documents(table).count()
+
+    def _is_plain(self, table: str) -> bool:
+        return self.primary == "astra" or not self._source.source(table).is_collection
+
+    def _documents(self, table: str) -> TargetDocuments:
+        flows = self._of(table)
+        if not isinstance(flows, TableFlows):
+            raise WriteRefused(f"{table}: Postgres is primary, and documents are told by CQL settings, which are not there")
+        return TargetDocuments(self._target, flows)
 
     def _key(self, table: str, row: Mapping[str, Any]) -> dict[str, Any]:
         source = self._source.source(table)
@@ -114,7 +143,7 @@ class ApiDualWriteStore(DualWriteStore):
             return bool(self._maker.wrapped(flows, "astra", self._executor).write(cells, by_api))
 
         def to_postgres() -> bool:
-            if isinstance(flows, TableFlows) and not flows.mapped.source.is_collection:
+            if isinstance(flows, TableFlows):
                 return flows.reverse.write(mutation(flows.cells))
             return bool(self._maker.wrapped(flows, "postgres", self._executor).write(cells, postgres))
 

@@ -17,6 +17,7 @@ from cassandra.util import Date, SortedSet, Time
 from sync.adapters.cassandra.pages import quoted
 from sync.adapters.cassandra.rows import prepared
 from sync.core.cql import COLLECTIONS, CqlType
+from sync.core.documents import Unfolded, document_cells
 from sync.core.encode.base import INT64, Encoder, Reject
 from sync.core.encode.document_ids import cell_of, id_of
 from sync.core.encode.rows import RowEncoder, encode_cell
@@ -175,6 +176,15 @@ class DocumentCells(Cells):
         raise WriteRefused(f"{self._table.name} is a collection: the Data API writes it; set ASTRA_DB_API_ENDPOINT")
 
     some = row
+
+    def document(self, values: Mapping[str, Any]) -> dict[str, bytes | None]:
+        """The cells that the Data API would make of this document, fields that are columns taken out of it."""
+        try:
+            made = document_cells(values)
+        except (TypeError, ValueError, struct.error) as error:
+            raise WriteRefused(f"{self._table.name}: {error}") from None
+        names = tuple(c.name for c in self._table.columns if c not in self._table.primary_key)
+        return {name: cell for name, cell in Unfolded(self._table, names).cells(made).items() if name in names}
 
 
 def cells_of(
