@@ -241,3 +241,7 @@ class SecondaryRows(Protocol):
 
     def write(self, mutation: Mutation, version: int) -> tuple[Outcome, str]: ...
     def send(self, mutation: Mutation, version: int, done: Callable[[Outcome, str], None]) -> bool: ...
+
+
+class AnyRows(PrimaryRows, SecondaryRows, Protocol):
+    """Rows of the source, whichever side it is."""

@@ -49,7 +49,7 @@ def with_fields(table: SourceTable, fields: Mapping[str, str]) -> SourceTable:
     added = [
         SourceColumn(path, CqlType(FIELD, fields=(sql,)), "regular", path=segments(path)) for path, sql in fields.items()
     ]
-    return replace(table, columns=table.columns + tuple(added))
+    return replace(table, columns=table.stored + tuple(added))
 
 
 def segments(path: str) -> tuple[str, ...]:

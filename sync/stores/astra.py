@@ -85,6 +85,11 @@ class AstraStore:
         """How many rows there are: where the API does not count, their keys are read."""
         return self._of(table).count()
 
+    @property
+    def tables(self) -> Mapping[str, SourceTable]:
+        """Its tables and collections, by name."""
+        return self._sources
+
     def source(self, table: str) -> SourceTable:
         """The table's description. Raises WriteRefused for one that is not there, ForkedStore in a forked process."""
         self._process.check()

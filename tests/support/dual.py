@@ -68,7 +68,7 @@ class Table:
         with self.pool.connection() as connection:
             self.mapped = map_tables(cassandra, connection, settings, config, [name])[name]
         self.encoder = RowEncoder(self.mapped, 0)
-        self.cells = Cells(cassandra.session, self.mapped.source, self.encoder)
+        self.cells = Cells(self.mapped.source, self.encoder)
         self.rows = SourceRows(cassandra, self.mapped.source, 10)
         self._slots, self.epoch = 0, 1
 

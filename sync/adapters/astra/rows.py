@@ -11,7 +11,6 @@ from astrapy.data_types import DataAPIVector
 from sync.adapters.astra.api import Api
 from sync.adapters.astra.values import from_api, to_api
 from sync.adapters.cassandra.cells import Cells
-from sync.adapters.cassandra.driver_types import driver_types
 from sync.core.rows import SourceTable
 from sync.errors import WriteRefused
 
@@ -23,9 +22,8 @@ class ApiRows:
 
     def __init__(self, api: Api, source: SourceTable) -> None:
         self._api, self._source = api, source
-        types = driver_types(source)
-        self._cells = Cells(None, source, None, types)
-        self._kinds = {c.name: c.type for c in source.columns if c.name in types}
+        self._cells = Cells(source, None)
+        self._kinds = {c.name: c.type for c in source.columns}
         self._table: Table[dict[str, Any]] = api.database.get_table(source.name)
 
     def checked_put(self, row: Mapping[str, Any]) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from threading import Lock
+from threading import Condition
 
 from cassandra import DriverException, InvalidRequest, Unauthorized, Unavailable
 from cassandra.cluster import NoHostAvailable, Session
@@ -28,25 +28,30 @@ FAILURES = (DriverException, NoHostAvailable, ConnectionException, ErrorMessage)
 """All that the driver raises: an overloaded server's and a cut connection's errors are no DriverException."""
 
 
-_MOST_UNDER_WAY = 64
+_MOST_UNDER_WAY, _LONGEST_WAIT_SECONDS = 64, 0.1
 
 
 class _Sending:
     """How many writes are under way that nobody waits for."""
 
     def __init__(self) -> None:
-        self._count, self._sick, self._lock = 0, False, Lock()
+        self._count, self._sick, self._changed = 0, False, Condition()
 
     def begin(self) -> bool:
-        with self._lock:
-            allowed = self._count < (1 if self._sick else _MOST_UNDER_WAY)
+        """Whether one more may be sent. A source that is well, and slower than its writers, slows them down."""
+        with self._changed:
+            allowed = self._changed.wait_for(self._is_free, 0 if self._sick else _LONGEST_WAIT_SECONDS)
             self._count += allowed
             return allowed
 
+    def _is_free(self) -> bool:
+        return self._count < (1 if self._sick else _MOST_UNDER_WAY)
+
     def end(self, outcome: Outcome) -> None:
-        with self._lock:
+        with self._changed:
             self._count -= 1
             self._sick = outcome == "unsure"
+            self._changed.notify()
 
 
 class SourceRows:
