@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
+import time
+from collections import Counter
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -323,3 +327,42 @@ def test_the_environment_asks_for_it(home: Place, settings: Settings, monkeypatc
         assert type(store) is ApiDualWriteStore
         store.put("docs", {"_id": "by environment"})
         until(lambda: home.sql("SELECT 1 FROM docs WHERE _id = 'by environment'"), 5)
+
+
+LIMITED_SECONDS = 30.0
+
+
+def test_rate_limited_for_thirty_seconds(inline: ApiDualWriteStore, double: DataApi, seen: Seen) -> None:
+    """Would break: an intent or an acknowledged write is lost, or errors that nobody understands, while the API says "later"."""
+    until_then = time.monotonic() + LIMITED_SECONDS
+    left = Counter[str]()
+
+    def limited(_: str) -> None:
+        if time.monotonic() < until_then and next(ticks) % 4:  # one request in four gets through
+            left["429"] += 1
+            status(429, 1, {"Retry-After": "0.05"})("")
+
+    ticks = itertools.count()
+    double.before = of(WRITES, limited)
+    acknowledged: dict[str, int] = {}
+
+    def work(name: str) -> list[str]:
+        errors, n = [], 0
+        while time.monotonic() < until_then + 0.5:
+            n += 1
+            try:
+                inline.put("docs", {"_id": name, "title": f"{n}", "n": n})
+                acknowledged[name] = n
+            except WriteRefused as error:
+                errors.append(str(error))
+        return errors
+
+    names = [f"limited{n}" for n in range(4)]
+    with ThreadPoolExecutor(len(names)) as pool:
+        said = {error for errors in pool.map(work, names) for error in errors}
+    assert left["429"] > 50, "the limit was not met"
+    assert all("rate limit" in error and "\n" not in error for error in said)
+    seen.settle(later=True)
+    for name in names:
+        assert inline.get("docs", {"_id": name}) == {"_id": name, "title": f"{acknowledged[name]}", "n": acknowledged[name]}
+        assert (seen.doc(name) or ({},))[0]["n"] == acknowledged[name]

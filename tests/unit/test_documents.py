@@ -19,6 +19,7 @@ from sync.core.documents import Unfolded, collection_table, document_cells, fold
 from sync.core.encode import UnsupportedPair, encoder_for
 from sync.core.encode.base import Reject, join_cells
 from sync.core.encode.document_ids import cell_of, id_cell, id_form, id_parts, number_text
+from sync.core.remembered import recalled, remembered
 from sync.core.rows import Page, PgType
 from sync.settings import Config
 
@@ -196,3 +197,10 @@ def test_a_collection_in_sync_toml() -> None:
     assert options.rename == {"key": "id", "query_vector_value": "vector", "a.b": "a.b", "c": "cc"}
     assert (options.ignore, options.fields) == (frozenset({"doc_json"}), {"a.b": "text", "c": "jsonb"})
     assert options.on_reject == {"c": "null", "a.b": "strip-nul"}
+
+
+def test_a_collection_is_remembered() -> None:
+    """Would break: a process that starts while the source is away takes a collection for a table of odd columns."""
+    table = with_fields(collection_table("ks", "docs", 3), {"a.b": "text"})
+    assert recalled(json.loads(json.dumps(remembered(table)))) == table
+    assert with_fields(table, {"a.b": "text"}) == table, "asked for twice, there once"
