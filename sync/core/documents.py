@@ -6,21 +6,29 @@ The layout is the server's: `key tuple<tinyint, text>` holds the `_id`'s type an
 
 from __future__ import annotations
 
+import base64
+import json
 import re
+import struct
 from collections.abc import Mapping
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from math import isfinite
 from typing import Any
 from uuid import UUID
 
 from sync.core.cql import DOCUMENT, DOCUMENT_ID, FIELD, CqlType
 from sync.core.encode.base import Reject, join_cells
 from sync.core.encode.document_ids import id_cell, id_form
-from sync.core.encode.documents import canonical, without_vector
+from sync.core.encode.documents import VECTOR_FIELD, canonical, without_vector
 from sync.core.encode.jsonb import VERSION
 from sync.core.encode.rows import read_cells
 from sync.core.rows import ColumnPair, Page, SourceColumn, SourceTable
 
 KEY_COLUMN, DOC_COLUMN, VECTOR_COLUMN = "key", "doc_json", "query_vector_value"
+_MOST_DIGITS = 100
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _NAMES = re.compile(r"(?:&[.&]|[^.&])+|(?<=\.)(?=\.|$)|^(?=\.|$)")
 
 
@@ -41,7 +49,7 @@ def with_fields(table: SourceTable, fields: Mapping[str, str]) -> SourceTable:
     added = [
         SourceColumn(path, CqlType(FIELD, fields=(sql,)), "regular", path=segments(path)) for path, sql in fields.items()
     ]
-    return replace(table, columns=table.columns + tuple(added))
+    return replace(table, columns=table.stored + tuple(added))
 
 
 def segments(path: str) -> tuple[str, ...]:
@@ -63,6 +71,91 @@ def target_value(pair: ColumnPair, value: Any) -> Any:
         return id_form(id_cell(kind, text)) if pair.target.type.name in ("text", "varchar") else int(text)
     except (Reject, ValueError):
         return None
+
+
+def document_cells(values: Mapping[str, Any]) -> dict[str, bytes | None]:
+    """An application's document as the cells of its text and its vector. Raises TypeError, ValueError, struct.error."""
+    vector = values.get(VECTOR_FIELD)
+    own = {name: _as_stored(value) for name, value in values.items() if name != VECTOR_FIELD}
+    text = json.dumps(own, default=_extended, ensure_ascii=False, allow_nan=False).encode()
+    packed = None if vector is None else struct.pack(f">{len(vector)}f", *vector)
+    return {DOC_COLUMN: text, VECTOR_COLUMN: packed}
+
+
+def _as_stored(value: Any) -> Any:
+    """The value with its numbers as the server keeps them: without zeros behind them, which jsonb would tell apart."""
+    if isinstance(value, Mapping):
+        return {name: _as_stored(v) for name, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_as_stored(v) for v in value]
+    return int(Decimal(repr(value))) if isinstance(value, float) and value.is_integer() else value
+
+
+def _extended(value: Any) -> dict[str, Any]:
+    """The Data API's form of what JSON has no type for."""
+    if isinstance(value, datetime):
+        moment = value if value.tzinfo else value.astimezone()
+        return {"$date": (moment - _EPOCH) // timedelta(milliseconds=1)}
+    if isinstance(value, UUID):
+        return {"$uuid": str(value)}
+    if type(value).__name__ == "ObjectId":
+        return {"$objectId": str(value)}
+    if isinstance(value, bytes):
+        return {"$binary": base64.b64encode(value).decode()}
+    raise TypeError(f"a document takes no {type(value).__name__}")
+
+
+def plain_extended(value: Any) -> Any:
+    """A document as an application reads it: the Data API's forms of dates, uuids and bytes as Python's own."""
+    if isinstance(value, list):
+        return [plain_extended(v) for v in value]
+    if not isinstance(value, dict):
+        return value
+    if list(value) == ["$date"]:
+        return _EPOCH + timedelta(milliseconds=value["$date"])
+    if list(value) == ["$uuid"]:
+        return UUID(value["$uuid"])
+    if list(value) == ["$binary"]:
+        return base64.b64decode(value["$binary"])
+    return {name: plain_extended(v) for name, v in value.items()}
+
+
+def folded(table: SourceTable, cells: Mapping[str, bytes | None]) -> dict[str, Any]:
+    """The document of a row's cells, which `Unfolded` took apart. Raises ValueError where it cannot be told exactly."""
+    text = cells.get(DOC_COLUMN)
+    if text is None:
+        raise ValueError("what is not a column of the target is lost: the document cannot be made again")
+    found = json.loads(text.removeprefix(VERSION), parse_float=_exact, parse_int=_whole)
+    for column in table.columns:
+        fragment = cells.get(column.name) if column.path else None
+        if fragment is not None:
+            _put(found, column.path, json.loads(fragment, parse_float=_exact, parse_int=_whole))
+    vector = cells.get(VECTOR_COLUMN)
+    if vector:
+        found[VECTOR_FIELD] = list(struct.unpack(f">{len(vector) // 4}f", vector))
+    return dict(found)
+
+
+def _put(document: dict[str, Any], path: tuple[str, ...], value: Any) -> None:
+    within = document
+    for name in path[:-1]:
+        within = within.setdefault(name, {})
+        if not isinstance(within, dict):
+            raise ValueError(f"{name} is no object in the document, and holds a field that is a column")
+    within[path[-1]] = value
+
+
+def _whole(text: str) -> int | float:
+    """A number without a point; one of more digits than the API takes was written with an exponent, and goes so again."""
+    return int(text) if len(text) <= _MOST_DIGITS else _exact(text)
+
+
+def _exact(text: str) -> float:
+    """A number that goes through a float unchanged, which is how it is sent."""
+    value = float(text)
+    if not isfinite(value) or Decimal(repr(value)) != Decimal(text):
+        raise ValueError("a number of more digits than can be sent")
+    return value
 
 
 class Unfolded:

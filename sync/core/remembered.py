@@ -17,7 +17,9 @@ def remembered(table: SourceTable) -> dict[str, Any]:
 
 def recalled(values: Mapping[str, Any]) -> SourceTable:
     """The table of these values. Raises KeyError and TypeError for what `remembered` has not made."""
-    columns = tuple(SourceColumn(c["name"], _type(c["type"]), c["kind"]) for c in values["columns"])
+    columns = tuple(
+        SourceColumn(c["name"], _type(c["type"]), c["kind"], c["alias"], tuple(c["path"])) for c in values["columns"]
+    )
     return SourceTable(**{**values, "columns": columns})
 
 

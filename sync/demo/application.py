@@ -1,7 +1,7 @@
 """The demo's application: it adds tunes, counts how often they are played, and forgets some, until its input ends.
 
-`python -m sync.demo.application LEDGER [BEFORE]` opens whichever store the environment asks for. What it was told stands in
-LEDGER at the end, as JSON; with BEFORE it goes on where another one's ledger ended.
+`python -m sync.demo.application LEDGER [BEFORE]` opens the store that the environment asks for. What it was told is in LEDGER
+at the end, as JSON; with BEFORE it goes on where another one's ledger ended.
 """
 
 from __future__ import annotations

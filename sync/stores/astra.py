@@ -34,11 +34,6 @@ class AstraStore:
     def close(self) -> None:
         """Nothing is held open but idle connections, which end with the process."""
 
-    @property
-    def tables(self) -> Mapping[str, SourceTable]:
-        """Tables and collections, by name."""
-        return self._sources
-
     def put(self, table: str, row: Mapping[str, Any]) -> bool:
         """Write a whole row, or a whole document: what is left out is null, or not there."""
         self.checked_put(table, row)()
@@ -89,6 +84,11 @@ class AstraStore:
     def count(self, table: str) -> int:
         """How many rows there are: where the API does not count, their keys are read."""
         return self._of(table).count()
+
+    @property
+    def tables(self) -> Mapping[str, SourceTable]:
+        """Its tables and collections, by name."""
+        return self._sources
 
     def source(self, table: str) -> SourceTable:
         """The table's description. Raises WriteRefused for one that is not there, ForkedStore in a forked process."""

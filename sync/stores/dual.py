@@ -7,17 +7,15 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import ExitStack
 from types import TracebackType
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 from sync.adapters.postgres.migrations import state_exists
 from sync.adapters.postgres.parameters import connection_of
 from sync.adapters.postgres.registration import Registration
 from sync.adapters.queue import Doorbell, redis_connection
 from sync.core.mutations import Mutation
-from sync.core.rows import SourceTable
 from sync.errors import PreflightError, SourceUnavailable, SyncError, TargetUnavailable, WriteRefused
 from sync.flows.switching import Switching
-from sync.ports import Epoch
 from sync.settings import Config, Settings, load_config, load_settings
 from sync.stores.astra import AstraStore
 from sync.stores.cql import CqlStore
@@ -25,22 +23,13 @@ from sync.stores.expected import check_backend
 from sync.stores.postgres import PostgresStore
 from sync.stores.process import Process
 from sync.stores.source import SourceSide
+from sync.stores.source_api import ApiSide
 from sync.stores.table_flows import FlowMaker, TableFlows
 from sync.stores.wrapped import Describe, WrappedStore
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 _MANY_AT_ONCE = 8
-
-
-class Side(Protocol):
-    """The side whose place Postgres is going to take: its store, which may be away, and its tables."""
-
-    @property
-    def store(self) -> CqlStore | AstraStore: ...
-    @property
-    def tables(self) -> Mapping[str, SourceTable]: ...
-    def close(self) -> None: ...
 
 
 class DualWriteStore:
@@ -58,22 +47,21 @@ class DualWriteStore:
             undo.callback(self._registration.sign_off)
             epoch = self._registration.epoch
             check_backend(settings.expected_backend, epoch)
-            self._source = self._open_source(settings, config, epoch)
+            self._source = self._open_source(settings, config, epoch.primary == "astra")
             undo.pop_all()
         self._flows: dict[str, TableFlows] = {}
-        self._maker = self._new_maker(settings, config)
+        self._maker = FlowMaker(self._flow_config(config), self._source, self._target.pool, self._registration)
+        self._source.come_back(self._flows.clear)
         self._switching = Switching(self._registration, tuning.most_wait_seconds)
         self._executor = ThreadPoolExecutor(2, thread_name_prefix="sync-reconcile")
         self._many = ThreadPoolExecutor(min(_MANY_AT_ONCE, tuning.connections), thread_name_prefix="sync-put-many")
 
-    def _open_source(self, settings: Settings, config: Config, epoch: Epoch) -> Side:
+    def _open_source(self, settings: Settings, config: Config, is_primary: bool) -> SourceSide | ApiSide:
         """The side whose place Postgres is going to take."""
-        return SourceSide(settings, config, self._target.pool, epoch.primary == "astra")
+        return SourceSide(settings, config, self._target.pool, is_primary)
 
-    def _new_maker(self, settings: Settings, config: Config) -> Any:
-        assert isinstance(self._source, SourceSide)
-        self._source.come_back(self._flows.clear)
-        return FlowMaker(config, self._source, self._target.pool, self._registration)
+    def _flow_config(self, config: Config) -> Config:
+        return config
 
     def __enter__(self) -> DualWriteStore:
         return self

@@ -6,73 +6,48 @@ process where it has CQL settings, by workers where it has not (docs/decisions/0
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import wait
-from dataclasses import dataclass
 from typing import Any
 
-from sync.adapters.cassandra.cells import Cells
+from sync.adapters.cassandra.cells import Cells, DocumentCells
 from sync.core.mutations import Mutation
-from sync.core.rows import SourceTable
-from sync.errors import TargetUnavailable
-from sync.ports import Epoch
+from sync.errors import TargetUnavailable, WriteRefused
 from sync.settings import Config, Settings
-from sync.stores.astra import AstraStore
-from sync.stores.dual import DualWriteStore, Side
-from sync.stores.key_flows import KeyMaker
-from sync.stores.source import SourceSide
-from sync.stores.table_flows import FlowMaker, TableFlows
+from sync.stores.dual import DualWriteStore
+from sync.stores.source_api import ApiSide
+from sync.stores.target_documents import TargetDocuments
 
 Write = Callable[[], bool]
-
-
-@dataclass(frozen=True, slots=True)
-class ApiSide:
-    """The Data API as a side."""
-
-    store: AstraStore
-
-    @property
-    def tables(self) -> Mapping[str, SourceTable]:
-        """Tables and collections, by name."""
-        return self.store.tables
-
-    def close(self) -> None:
-        """Close the connections."""
-        self.store.close()
 
 
 class ApiDualWriteStore(DualWriteStore):
     """Writes go to the Data API and to Postgres, reads to the primary. Safe to use from many threads."""
 
-    def _open_source(self, settings: Settings, config: Config, epoch: Epoch) -> Side:
-        self._api = AstraStore(settings, config.dual_write.primary_timeout_seconds)
-        self._cql = SourceSide(settings, config, self._target.pool, is_primary=True) if settings.has_cql else None
-        return ApiSide(self._api)
+    _source: ApiSide
 
-    def _new_maker(self, settings: Settings, config: Config) -> Any:
-        if self._cql is None:
-            return KeyMaker(settings, config, self._api, self._target.pool, self._registration)
-        return FlowMaker(config, self._cql, self._target.pool, self._registration)
+    def _open_source(self, settings: Settings, config: Config, is_primary: bool) -> ApiSide:
+        return ApiSide(settings, config)
 
-    def close(self) -> None:
-        """Sign off and close the connections; in a forked process nothing, they are its parent's."""
-        if self._process.is_own:
-            super().close()
-            if self._cql:
-                self._cql.close()
+    def _flow_config(self, config: Config) -> Config:
+        """Without CQL the other half of every write is left to workers."""
+        if self._source.has_cql:
+            return config
+        queued = config.dual_write.model_copy(update={"queued": frozenset(self._source.tables)})
+        return config.model_copy(update={"dual_write": queued})
 
     def put(self, table: str, row: Mapping[str, Any]) -> bool:
         """Write a whole row, or a whole document: what is left out is null, or not there."""
         return self._checked_put(table, row)()
 
     def _checked_put(self, table: str, row: Mapping[str, Any]) -> Write:
-        astra, key = self._api.checked_put(table, row), self._key(table, row)
+        astra, key = self._source.store.checked_put(table, row), self._key(table, row)
 
         def mutation(cells: Cells) -> Mutation:
-            return Mutation("put", cells.key(row), cells.row(row))
+            made = cells.document(row) if isinstance(cells, DocumentCells) else cells.row(row)
+            return Mutation("put", cells.key(row), made)
 
-        return lambda: self._announced(table, key, astra, mutation, lambda: self._target.put(table, row))
+        return lambda: self._announced(table, key, astra, mutation)
 
     def put_many(self, table: str, rows: Iterable[Mapping[str, Any]]) -> bool:
         """Write whole rows, each on its own and several at once, after all of them were checked; those of a key in order.
@@ -91,31 +66,53 @@ class ApiDualWriteStore(DualWriteStore):
 
     def update(self, table: str, key: Mapping[str, Any], changes: Mapping[str, Any]) -> bool:
         """Write some columns, or fields. What is not there is made; where Postgres is primary not: False, nothing written."""
-        astra = self._api.checked_update(table, key, changes)
+        astra = self._source.store.checked_update(table, key, changes)
 
         def mutation(cells: Cells) -> Mutation:
+            if isinstance(cells, DocumentCells):
+                raise WriteRefused(
+                    f"{table}: where Postgres is primary, a part of a document cannot be changed: put all of it"
+                )
             return Mutation("update", cells.only_key(key), cells.some(changes))
 
-        return self._announced(table, key, astra, mutation, lambda: self._target.update(table, key, changes))
+        return self._announced(table, key, astra, mutation)
 
     def delete(self, table: str, key: Mapping[str, Any]) -> bool:
         """Delete a row, if there is one."""
-        astra = self._api.checked_delete(table, key)
+        astra = self._source.store.checked_delete(table, key)
 
         def mutation(cells: Cells) -> Mutation:
             return Mutation("delete", cells.only_key(key), {})
 
-        return self._announced(table, key, astra, mutation, lambda: self._target.delete(table, key))
+        return self._announced(table, key, astra, mutation)
+
+    def get(self, table: str, key: Mapping[str, Any]) -> dict[str, Any] | None:
+        """The primary's row or document, or None."""
+        return super().get(table, key) if self._is_plain(table) else self._documents(table).get(key)
+
+    def search(self, table: str, column: str, vector: Sequence[float], limit: int = 10) -> list[tuple[dict[str, Any], float]]:
+        """The primary's nearest rows or documents with their similarity, nearest first."""
+        if self._is_plain(table):
+            return super().search(table, column, vector, limit)
+        return self._documents(table).search(column, vector, limit)
+
+    def count(self, table: str) -> int:
+        """How many rows or documents the primary has."""
+        return super().count(table) if self._is_plain(table) else self._documents(table).count()
+
+    def _is_plain(self, table: str) -> bool:
+        return self.primary == "astra" or not self._source.store.source(table).is_collection
+
+    def _documents(self, table: str) -> TargetDocuments:
+        return TargetDocuments(self._target, self._of(table))
 
     def _key(self, table: str, row: Mapping[str, Any]) -> dict[str, Any]:
-        source = self._api.source(table)
+        source = self._source.store.source(table)
         names = ["_id"] if source.is_collection else [c.name for c in source.primary_key]
         return {name: row[name] for name in names}
 
-    def _announced(
-        self, table: str, key: Mapping[str, Any], astra: Write, mutation: Callable[[Cells], Mutation], postgres: Write
-    ) -> bool:
-        """Write a key under the present primary; `postgres` writes it where it cannot be sent on over CQL."""
+    def _announced(self, table: str, key: Mapping[str, Any], astra: Write, mutation: Callable[[Cells], Mutation]) -> bool:
+        """Write a key under the present primary."""
         flows = self._of(table)
         cells = flows.cells.only_key(key)
 
@@ -128,9 +125,7 @@ class ApiDualWriteStore(DualWriteStore):
             return bool(self._maker.wrapped(flows, "astra", self._executor).write(cells, by_api))
 
         def to_postgres() -> bool:
-            if isinstance(flows, TableFlows) and not flows.mapped.source.is_collection:
-                return flows.reverse.write(mutation(flows.cells))
-            return bool(self._maker.wrapped(flows, "postgres", self._executor).write(cells, postgres))
+            return flows.reverse.write(mutation(flows.cells))
 
         return self._switching.run({"astra": to_astra, "postgres": to_postgres})
 

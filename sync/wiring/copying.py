@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
 from functools import cache
 
+from sync.adapters.astra.collection_rows import CollectionRows
 from sync.adapters.cassandra.catalogue import read_tables
 from sync.adapters.cassandra.connect import Cassandra, open_cassandra
 from sync.adapters.cassandra.pages import RangeReader
@@ -63,7 +64,9 @@ def map_sources(
 
 def rows_by_key(cassandra: Cassandra, table: SourceTable, config: Config) -> SourceRows:
     """Single rows of the source, read and written as sync.toml says."""
-    serial = table.is_collection or config.options(table.name).lightweight_transactions
+    if table.is_collection:
+        return CollectionRows(cassandra, table, config.dual_write.primary_timeout_seconds)
+    serial = config.options(table.name).lightweight_transactions
     return SourceRows(cassandra, table, config.dual_write.primary_timeout_seconds, serial)
 
 

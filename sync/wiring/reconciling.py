@@ -15,6 +15,7 @@ from sync.adapters.cassandra.connect import Cassandra, open_cassandra
 from sync.adapters.postgres.breaker import Breaker
 from sync.adapters.postgres.connect import connect
 from sync.adapters.postgres.epochs import read_epoch
+from sync.adapters.postgres.in_turn import InTurn
 from sync.adapters.postgres.journal import Journal, Writer
 from sync.adapters.postgres.migrations import state_exists
 from sync.adapters.postgres.pool import Pool, open_pool
@@ -94,7 +95,7 @@ def _drain(cassandra: Cassandra, pool: Pool, table: TableMap, config: Config, ex
 
 def reconciler(
     pool: Pool, table: TableMap, encoder: RowEncoder, rows: AnyRows, executor: Executor, epoch: Epoch, lease: float
-) -> Reconcile | Resend:
+) -> Reconcile | Resend | InTurn:
     """What makes the side that follows equal in this epoch (rule 22)."""
     if epoch.primary == "astra":
         return Reconcile(Settling(pool, table, encoder, lease, epoch.epoch), rows, executor)
@@ -103,4 +104,5 @@ def reconciler(
     def decode(row: bytes) -> dict[str, bytes | None]:
         return {name: cell for name, cell in decoder.cells(row).items() if name not in keys}
 
-    return Resend(Resending(pool, table, encoder, lease, epoch.epoch), rows, decode, executor)
+    resend = Resend(Resending(pool, table, encoder, lease, epoch.epoch), rows, decode, executor)
+    return InTurn(pool, resend) if table.source.is_collection else resend

@@ -191,3 +191,20 @@ def test_a_document_of_a_megabyte(store: AstraStore) -> None:
     store.put(PLAIN, row)
     assert store.get(PLAIN, {"_id": "large"}) == row
     store.delete(PLAIN, {"_id": "large"})
+
+
+def test_a_document_above_the_servers_limit_is_refused(store: AstraStore) -> None:
+    """Would break: "too large" comes as an error that is repeated for ever, or as an unsure write."""
+    row = {"_id": "huge", "parts": [{"text": "x" * 7990, "n": n} for n in range(510)]}
+    with pytest.raises(WriteRefused, match=r"(?i)size"):
+        store.put(PLAIN, row)
+    assert store.get(PLAIN, {"_id": "huge"}) is None
+
+
+def test_many_documents_of_one_call_are_cut_into_requests(settings: Settings) -> None:
+    """Would break: the hundred documents that one request takes are somebody's to count."""
+    collection = open_api(settings, 30).database.get_collection(PLAIN)
+    found = collection.insert_many([{"_id": f"cut-{n}"} for n in range(120)])
+    assert len(found.inserted_ids) == 120
+    for n in range(120):
+        collection.delete_one({"_id": f"cut-{n}"})

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
+import time
+from collections import Counter
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -144,7 +148,7 @@ def test_rows_on_both_sides(store: ApiDualWriteStore, seen: Seen) -> None:
 
 
 def _settled(store: ApiDualWriteStore, seen: Seen) -> None:
-    if store._cql is None:
+    if not store._source.has_cql:
         assert set(seen.intents()) == {("recheck", "finished")}, "workers have nothing to go by"
         seen.settle()
     assert seen.intents() == []
@@ -188,7 +192,7 @@ def test_an_answer_that_is_lost_settles(inline: ApiDualWriteStore, double: DataA
 
 @pytest.mark.parametrize("table", TABLES)
 def test_an_attempt_that_may_come_late_is_looked_at_once_more(
-    inline: ApiDualWriteStore, double: DataApi, seen: Seen, table: str
+    inline: ApiDualWriteStore, settings: Settings, double: DataApi, seen: Seen, table: str
 ) -> None:
     """Would break: the first attempt lands behind the reconcile of the second, and nobody looks again."""
     key = TABLES[table]()
@@ -196,18 +200,13 @@ def test_an_attempt_that_may_come_late_is_looked_at_once_more(
     assert inline.put(table, {**key, "title": "a"}) is True
     assert seen.intents() == [("recheck", "unsure")]
     assert held(seen, table, key) == "a"
-    with_another_client = open_api(inline_settings(inline), 10).database
+    with_another_client = open_api(settings, 10).database
     if table == "docs":
         with_another_client.get_collection("docs").update_one(key, {"$set": {"title": "late"}})
     else:
         with_another_client.get_table("songs").insert_one({"id": str(key["id"]), "title": "late"})
     seen.settle(later=True)
     assert held(seen, table, key) == "late"
-
-
-def inline_settings(store: ApiDualWriteStore) -> Settings:
-    assert store._cql is not None
-    return store._cql._settings
 
 
 REFUSED = {
@@ -328,3 +327,42 @@ def test_the_environment_asks_for_it(home: Place, settings: Settings, monkeypatc
         assert type(store) is ApiDualWriteStore
         store.put("docs", {"_id": "by environment"})
         until(lambda: home.sql("SELECT 1 FROM docs WHERE _id = 'by environment'"), 5)
+
+
+LIMITED_SECONDS = 30.0
+
+
+def test_rate_limited_for_thirty_seconds(inline: ApiDualWriteStore, double: DataApi, seen: Seen) -> None:
+    """Would break: an intent or an acknowledged write is lost, or errors that nobody understands, while the API says "later"."""
+    until_then = time.monotonic() + LIMITED_SECONDS
+    left = Counter[str]()
+
+    def limited(_: str) -> None:
+        if time.monotonic() < until_then and next(ticks) % 4:  # one request in four gets through
+            left["429"] += 1
+            status(429, 1, {"Retry-After": "0.05"})("")
+
+    ticks = itertools.count()
+    double.before = of(WRITES, limited)
+    acknowledged: dict[str, int] = {}
+
+    def work(name: str) -> list[str]:
+        errors, n = [], 0
+        while time.monotonic() < until_then + 0.5:
+            n += 1
+            try:
+                inline.put("docs", {"_id": name, "title": f"{n}", "n": n})
+                acknowledged[name] = n
+            except WriteRefused as error:
+                errors.append(str(error))
+        return errors
+
+    names = [f"limited{n}" for n in range(4)]
+    with ThreadPoolExecutor(len(names)) as pool:
+        said = {error for errors in pool.map(work, names) for error in errors}
+    assert left["429"] > 50, "the limit was not met"
+    assert all("rate limit" in error and "\n" not in error for error in said)
+    seen.settle(later=True)
+    for name in names:
+        assert inline.get("docs", {"_id": name}) == {"_id": name, "title": f"{acknowledged[name]}", "n": acknowledged[name]}
+        assert (seen.doc(name) or ({},))[0]["n"] == acknowledged[name]

@@ -14,6 +14,7 @@ from cassandra.util import Date, SortedSet, Time
 
 from sync.adapters.cassandra.cell_types import PROTOCOL, cell_type
 from sync.core.cql import COLLECTIONS, CqlType
+from sync.core.documents import Unfolded, document_cells
 from sync.core.encode.base import INT64, Encoder, Reject
 from sync.core.encode.document_ids import cell_of, id_of
 from sync.core.encode.rows import RowEncoder, encode_cell
@@ -31,7 +32,7 @@ class Cells:
 
     def __init__(self, table: SourceTable, encoder: RowEncoder | None) -> None:
         self._table, self._encoder = table, encoder
-        self._types = {c.name: cell_type(c.type) for c in table.stored}
+        self._types = {c.name: cell_type(c.type) for c in table.columns}
         self._cql = {c.name: c.type for c in table.columns}
         self._unfrozen = {c.name for c in table.columns if c.type.name in COLLECTIONS and not c.type.frozen}
         self.key_names = tuple(c.name for c in table.primary_key)
@@ -165,6 +166,15 @@ class DocumentCells(Cells):
         raise WriteRefused(f"{self._table.name} is a collection: the Data API writes it; set ASTRA_DB_API_ENDPOINT")
 
     some = row
+
+    def document(self, values: Mapping[str, Any]) -> dict[str, bytes | None]:
+        """The cells that the Data API would make of this document, fields that are columns taken out of it."""
+        try:
+            made = document_cells(values)
+        except (TypeError, ValueError, struct.error) as error:
+            raise WriteRefused(f"{self._table.name}: {error}") from None
+        names = tuple(c.name for c in self._table.columns if c not in self._table.primary_key)
+        return {name: cell for name, cell in Unfolded(self._table, names).cells(made).items() if name in names}
 
 
 def cells_of(table: SourceTable, encoder: RowEncoder | None) -> Cells:

@@ -45,10 +45,11 @@ class WideConnection(Cluster.connection_class):  # type: ignore[misc]
 
 @dataclass(frozen=True, slots=True)
 class Cassandra:
-    """An open cluster: `session` decodes rows as the driver does, `raw` hands pages over as bytes."""
+    """An open cluster: `session` decodes rows as the driver does, `raw` hands pages over as bytes; by these settings."""
 
     session: Session
     raw: Session
+    settings: Settings
 
 
 @contextmanager
@@ -61,7 +62,7 @@ def open_cassandra(settings: Settings, request_timeout: float = 30.0) -> Iterato
     try:
         session, raw = _connect(cluster, settings), _connect(cluster, settings)
         raw.client_protocol_handler = RawProtocolHandler
-        yield Cassandra(session, raw)
+        yield Cassandra(session, raw, settings)
     finally:
         cluster.shutdown()
 

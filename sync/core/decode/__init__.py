@@ -7,10 +7,11 @@ holds and the source cannot (finer, longer, of another form) is a Reject, never 
 
 from __future__ import annotations
 
-from sync.core.cql import COLLECTIONS, CqlType
+from sync.core.cql import COLLECTIONS, DOCUMENT, DOCUMENT_ID, FIELD, CqlType
 from sync.core.decode import scalars, times
 from sync.core.decode.arrays import array
 from sync.core.decode.base import DECODE_ERRORS, Decode, fixed
+from sync.core.decode.documents import document_part
 from sync.core.decode.jsonb import jsonb
 from sync.core.decode.numerics import numeric
 from sync.core.decode.packed import Place
@@ -48,6 +49,8 @@ def decoder_for(cql: CqlType, pg: PgType) -> Decode:
 
 
 def _decoder(cql: CqlType, pg: PgType, place: Place) -> Decode:
+    if cql.name in (DOCUMENT, DOCUMENT_ID, FIELD):
+        return document_part(cql, pg)
     if pg.element is not None:
         return array(cql, _decoder(cql.args[0], pg.element, "collection"))
     if pg.name == "jsonb":

@@ -125,3 +125,14 @@ def id_of(value: Any) -> bytes:
     if isinstance(value, UUID) or type(value).__name__ == "ObjectId":
         return id_cell(TEXT, str(value).lower())
     raise ValueError(f"_id takes no {type(value).__name__}")
+
+
+def identifier_of(cell: bytes) -> Any:
+    """What the Data API calls the key; an id of uuid or objectId has the key of its text."""
+    kind, raw = id_parts(cell)
+    text = raw.decode()
+    if kind == NUMBER:
+        return int(text) if text.lstrip("-").isdigit() else float(text)
+    if kind == DATE:
+        return _EPOCH + timedelta(milliseconds=int(text))
+    return {BOOLEAN: text == "true", NULL_ID: None}.get(kind, text)

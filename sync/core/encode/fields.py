@@ -118,9 +118,13 @@ def _floating(layout: struct.Struct) -> Callable[[PgType], Encode]:
 
 
 def _shortest(layout: struct.Struct, value: float) -> str:
-    if layout is _DOUBLE:
-        return repr(value)
-    return next(text for digits in range(1, 18) if layout.pack(float(text := f"{value:.{digits}g}")) == layout.pack(value))
+    return repr(value) if layout is _DOUBLE else shortest_float(value)
+
+
+def shortest_float(value: float) -> str:
+    """The shortest text of a float of four bytes."""
+    packed = _FLOAT.pack(value)
+    return next(text for digits in range(1, 18) if _FLOAT.pack(float(text := f"{value:.{digits}g}")) == packed)
 
 
 def _boolean(_: PgType) -> Encode:

@@ -96,7 +96,10 @@ class _Collection:
     def _insert_many(self, body: Command) -> dict[str, Any]:
         if len(body["documents"]) > 100:
             raise ApiError("COMMAND_FIELD_VALUE_INVALID", "amount of documents to insert is over the max limit (100)")
-        return {"status": {"insertedIds": [self._insert(d) for d in body["documents"]]}}
+        inserted = [self._insert(d) for d in body["documents"]]
+        if (body.get("options") or {}).get("returnDocumentResponses"):
+            return {"status": {"documentResponses": [{"_id": i, "status": "OK"} for i in inserted]}}
+        return {"status": {"insertedIds": inserted}}
 
     def _insert(self, document: Any) -> Any:
         document = {"_id": document.get("_id", str(uuid4())), **document} if "_id" not in document else document

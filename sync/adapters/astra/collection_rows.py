@@ -1,0 +1,88 @@
+"""Documents of a collection by key: read over CQL, written through the Data API, so that its filters stay true."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from sync.adapters.astra.api import open_api
+from sync.adapters.astra.documents import ApiDocuments
+from sync.adapters.cassandra.connect import Cassandra
+from sync.adapters.cassandra.rows import SourceRows
+from sync.core.documents import folded, plain_extended
+from sync.core.encode.document_ids import identifier_of
+from sync.core.mutations import Key, Mutation
+from sync.core.rows import SourceTable
+from sync.errors import SyncError, WriteRefused
+from sync.ports import Outcome, Replay
+
+_OF_NOW = 1_000_000
+"""An older version is a canary's: it must change nothing, and the API has no timestamp to say so with."""
+
+
+class CollectionRows(SourceRows):
+    """Reads and writes documents; a read sees the API's lightweight transactions that are under way (rule 17)."""
+
+    def __init__(self, cassandra: Cassandra, table: SourceTable, timeout: float) -> None:
+        super().__init__(cassandra, table, timeout, serial=True)
+        self._documents: ApiDocuments | None = None
+
+    def write(self, mutation: Mutation, version: int) -> tuple[Outcome, str]:
+        """Replace or delete the document: what came of it, and the error in words.
+
+        The API takes no version: whoever sends a key twice does so in turn (`InTurn`).
+        """
+        try:
+            documents = self._opened()
+            if version < _OF_NOW:
+                documents.get({"_id": identifier_of(mutation.key.cells[0])})
+                return "written", ""
+            return self._outcome(self._write(documents, mutation))
+        except (WriteRefused, ValueError) as error:
+            return "refused", str(error)
+        except SyncError as error:
+            return "unsure", str(error)
+
+    def _write(self, documents: ApiDocuments, mutation: Mutation) -> bool:
+        if mutation.kind == "delete":
+            return documents.delete({"_id": identifier_of(mutation.key.cells[0])})
+        if mutation.kind != "put":
+            raise ValueError("a part of a document cannot be sent")
+        return documents.write(documents.checked_put(_named(mutation.key, folded(self._table, mutation.cells))))
+
+    @staticmethod
+    def _outcome(may_come_late: bool) -> tuple[Outcome, str]:
+        # A lost attempt could land behind what is sent next: the key is sent once more, later.
+        return ("unsure", "an earlier attempt got no answer") if may_come_late else ("written", "")
+
+    def write_again(self, replay: Replay) -> tuple[Outcome, str]:
+        """As `write`."""
+        return self.write(replay.mutation, replay.version)
+
+    def send(self, mutation: Mutation, version: int, done: Callable[[Outcome, str], None]) -> bool:
+        """False: nothing is sent behind the caller's back, where order counts."""
+        return False
+
+    def _opened(self) -> ApiDocuments:
+        """The collection through the API. Raises SyncError where there is none."""
+        if self._documents is None:
+            settings = self._cassandra.settings
+            if settings.astra_db_api_endpoint is None:
+                raise WriteRefused(
+                    f"{self._table.name}: a collection is written through the Data API; set ASTRA_DB_API_ENDPOINT"
+                )
+            self._documents = ApiDocuments(open_api(settings, self._timeout), self._table)
+        return self._documents
+
+
+def _named(key: Key, document: dict[str, Any]) -> dict[str, Any]:
+    """The document with the key's own `_id`: jsonb writes 1E+2 as 100, and that is another key. Raises ValueError."""
+    known: Any = identifier_of(key.cells[0])
+    given = document.get("_id", known)
+    same = known == plain_extended(given) and isinstance(known, bool) == isinstance(given, bool)
+    if isinstance(known, str) and isinstance(given, dict) and len(given) == 1:
+        same = known == str(*given.values()).lower()  # a uuid or an objectId, whose key is its text
+        known = given
+    if not same:
+        raise ValueError("the _id in the document is not its key")
+    return {**document, "_id": known}

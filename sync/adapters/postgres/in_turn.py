@@ -1,0 +1,39 @@
+"""Resends of one key, one after the other: where a write carries no timestamp, the last one to arrive counts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from hashlib import blake2b
+from typing import Protocol
+
+from sync.adapters.postgres.parameters import connection_of
+from sync.adapters.postgres.pool import Pool
+from sync.core.mutations import Key
+
+_LOCK = b"SELECT pg_advisory_xact_lock(number) FROM unnest(%(locks)s::bigint[]) AS number"
+
+
+class Resends(Protocol):
+    """Sends keys to the source."""
+
+    def keys(self, keys: Iterable[Key], failed: Callable[[Key, str], None]) -> int: ...
+
+
+class InTurn:
+    """Holds locks of its own while keys are sent, in every process: their writers, who have other locks, do not wait."""
+
+    def __init__(self, pool: Pool, resend: Resends) -> None:
+        self._pool, self._resend = pool, resend
+
+    def keys(self, keys: Iterable[Key], failed: Callable[[Key, str], None]) -> int:
+        """Reconcile these keys; how many. Raises TargetUnavailable."""
+        wanted = list(dict.fromkeys(keys))
+        with connection_of(self._pool) as connection, connection.transaction():
+            # The row is read behind the lock, so that what is sent last is what was read last.
+            connection.execute(_LOCK, {"locks": sorted({_lock(key) for key in wanted})})
+            return self._resend.keys(wanted, failed)
+
+
+def _lock(key: Key) -> int:
+    digest = blake2b(b"resend\x00" + key.table.encode() + b"\x00" + key.canonical, digest_size=8).digest()
+    return int.from_bytes(digest, "big", signed=True)

@@ -1,0 +1,177 @@
+"""Collections there and back: after the cut-over, documents are written to Postgres, and go back through the Data API."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+import pytest
+from astrapy import Collection
+from astrapy.ids import ObjectId
+from pydantic import SecretStr
+from support.commands import Commands
+from support.dataapi.server import PASSWORD, USER, DataApi, cut, data_api, of, status
+from support.places import NewPlace, Place
+
+from sync.adapters.astra.api import open_api
+from sync.errors import WriteRefused
+from sync.settings import Settings, load_config
+from sync.stores import ApiDualWriteStore
+from sync.wiring.reconciling import drain_job
+
+pytest_plugins = ("support.fixtures",)
+TOML = """
+schema_files = []
+[dual_write]
+heartbeat_seconds = 0.3
+primary_timeout_seconds = 1.0
+connections = 8
+[drift]
+grace_seconds = 0.05
+[collections.docs]
+vector = "embedding"
+[collections.docs.fields]
+title = "text"
+"meta.year" = { type = "integer", column = "year" }
+added = "timestamptz"
+"""
+WRITES = {"findOneAndReplace", "deleteOne"}
+IDS: dict[str, Any] = {
+    "text": "text", "whole": 7, "round": 100.0, "half": 1.5, "yes": True, "none": None, "uuid": UUID(int=7),
+    "object": ObjectId("507f191e810c19729de860ea"), "date": datetime(2020, 1, 1, tzinfo=UTC), "tagged": '{"$number": 7}',
+}  # fmt: skip
+
+
+def document(identifier: Any, n: int) -> dict[str, Any]:
+    return {
+        "_id": identifier, "title": f"Tune {n}", "meta": {"year": 1900 + n, "x": 1.5}, "added": datetime(2020, 1, 2, tzinfo=UTC),
+        "owner": UUID(int=n), "length": float(n), "large": 1e300, "more": [1, {"a.b": None}], "$vector": [1.0, float(n)],
+    }  # fmt: skip
+
+
+@pytest.fixture
+def home(new_place: NewPlace) -> Iterator[Place]:
+    with new_place() as place:
+        place.configure(TOML)
+        yield place
+
+
+@pytest.fixture
+def double(home: Place) -> Iterator[DataApi]:
+    with data_api(home.cassandra.session) as opened:
+        yield opened
+
+
+@pytest.fixture
+def settings(home: Place, double: DataApi) -> Settings:
+    more = {"astra_db_api_endpoint": double.endpoint, "cassandra_username": USER, "cassandra_password": SecretStr(PASSWORD)}
+    return home.settings.model_copy(update=more)
+
+
+@pytest.fixture
+def docs(settings: Settings) -> Collection[Any]:
+    database = open_api(settings, 30).database
+    return database.create_collection("docs", definition={"vector": {"dimension": 2, "metric": "cosine"}})
+
+
+@pytest.fixture
+def commands(home: Place, double: DataApi) -> Commands:
+    more = {"ASTRA_DB_API_ENDPOINT": double.endpoint, "CASSANDRA_USERNAME": USER, "CASSANDRA_PASSWORD": PASSWORD}
+    return home.commands.but(**more)
+
+
+def run(commands: Commands, *argv: str) -> Any:
+    done = commands.run(*argv, "--json", timeout=120)
+    assert done.code == 0, done
+    return done.json
+
+
+def switch(commands: Commands, command: str) -> None:
+    for _ in range(2):
+        run(commands, "drift-report", "--workers", "1")
+    assert run(commands, command, "--yes")["switched"]
+
+
+def test_documents_there_and_back(
+    home: Place, double: DataApi, settings: Settings, docs: Collection[Any], commands: Commands
+) -> None:
+    """Would break: a rollback that restores other documents, or filters that go stale because somebody wrote by CQL."""
+    for n, identifier in enumerate(IDS.values()):
+        docs.insert_one(document(identifier, n))
+    run(commands, "schema", "apply")
+    run(commands, "backfill", "--workers", "1")
+    before = {name: docs.find_one({"_id": i}, projection={"*": True}) for name, i in IDS.items()}
+    config = load_config(home.commands.folder / "sync.toml")
+    with ApiDualWriteStore(settings, config) as store:
+        switch(commands, "cutover")
+        assert {name: docs.find_one({"_id": i}, projection={"*": True}) for name, i in IDS.items()} == before
+        for n, identifier in enumerate(IDS.values()):  # the same answers from Postgres
+            assert plain(store.get("docs", {"_id": identifier})) == plain(document(identifier, n))
+            store.put("docs", {**document(identifier, n), "title": "changed", "added": None, "new": "field"})
+        assert store.delete("docs", {"_id": "text"}) is True
+        assert store.get("docs", {"_id": "text"}) is None
+        assert store.count("docs") == len(IDS) - 1
+        near = store.search("docs", "$vector", [1.0, 9.0], 2)
+        assert [row["title"] for row, _ in near] == ["changed", "changed"] and near[0][1] > near[1][1]
+        drained(home, settings)
+        assert docs.find_one({"_id": "text"}) is None
+        for name, identifier in IDS.items():
+            found = docs.find_one({"_id": identifier}, projection={"*": True})
+            assert found == (None if name == "text" else {**before[name], "title": "changed", "added": None, "new": "field"})
+        assert docs.count_documents({}, upper_bound=1000) == len(IDS) - 1, "an id came back as another key"
+        assert docs.find_one({"new": "field", "_id": 7}) is not None
+        switch(commands, "rollback")
+        store.put("docs", {"_id": "after", "title": "again in Astra"})
+        assert (docs.find_one({"_id": "after"}) or {})["title"] == "again in Astra"
+    assert home.sql("SELECT title FROM docs WHERE _id = 'after'") == [("again in Astra",)]
+    assert run(commands, "drift-report", "--workers", "1")["clean"]
+
+
+def plain(row: Any) -> Any:
+    """ObjectIds as JSON has them: the store tells them so where Postgres is primary."""
+    return {**row, "_id": row["_id"] if not isinstance(row["_id"], ObjectId) else {"$objectId": str(row["_id"])}}
+
+
+def drained(home: Place, settings: Settings, left: int = 0) -> None:
+    """What workers do."""
+    home.sql("UPDATE sync.intent SET lease_until = NULL")
+    drain_job(settings, load_config(home.commands.folder / "sync.toml"), "docs", lambda: False)
+    assert home.sql("SELECT count(*) FROM sync.intent") == [(left,)]
+
+
+def test_a_sick_data_api_is_not_noticed_and_caught_up_with(
+    home: Place, double: DataApi, settings: Settings, docs: Collection[Any], commands: Commands
+) -> None:
+    """Would break: the application waits for the side that follows, or a document is lost on its way back."""
+    docs.insert_one(document("a", 1))
+    run(commands, "schema", "apply")
+    run(commands, "backfill", "--workers", "1")
+    with ApiDualWriteStore(settings, load_config(home.commands.folder / "sync.toml")) as store:
+        switch(commands, "cutover")
+        for fault in (of(WRITES, status(429)), of(WRITES, cut())):
+            double.before = fault
+            assert store.put("docs", {**document("a", 2), "title": "while it was sick"}) is True
+            drained(home, settings, left=int(home.sql("SELECT count(*) FROM sync.intent")[0][0]))
+            assert (docs.find_one({"_id": "a"}) or {})["title"] == "Tune 1"
+        double.before = of(WRITES, cut(1))  # one attempt more that may come late: it is not done with yet
+        drained(home, settings, left=int(home.sql("SELECT count(*) FROM sync.intent")[0][0]))
+        double.before = lambda _: None
+        drained(home, settings)
+        assert (docs.find_one({"_id": "a"}) or {})["title"] == "while it was sick"
+        with pytest.raises(WriteRefused, match="a part of a document"):
+            store.update("docs", {"_id": "a"}, {"title": "x"})
+
+
+def test_without_a_data_api_there_is_no_cut_over(home: Place, docs: Collection[Any], commands: Commands) -> None:
+    """Would break: a cut-over behind which no change can go back into a collection."""
+    docs.insert_one(document("a", 1))
+    run(commands, "schema", "apply")
+    run(commands, "backfill", "--workers", "1")
+    for _ in range(2):
+        run(commands, "drift-report", "--workers", "1")
+    done = home.commands.run("cutover", "--yes")
+    assert done.code == 2, done
+    assert "ASTRA_DB_API_ENDPOINT" in done.out + done.err
+    assert run(commands, "cutover", "--yes")["switched"]
