@@ -95,10 +95,14 @@ class Registration:
     def _set(self, epoch: int, primary: Primary, state: EpochState) -> None:
         self._epoch = replace(self._epoch, epoch=epoch, primary=primary, state=state)
 
-    def wait_open(self, seconds: float) -> None:
-        """Wait until writes may begin, or so long."""
+    def wait_open(self, seconds: float) -> float:
+        """Wait until writes may begin, or so long; how long it was, in seconds."""
+        if self._epoch.state == "open":
+            return 0.0
+        begun = time.monotonic()
         with self._changed:
             self._changed.wait_for(lambda: self._epoch.state == "open", seconds)
+        return time.monotonic() - begun
 
     def waited(self, seconds: float) -> None:
         """A write has waited for a cut-over; the heartbeat reports it soon."""
