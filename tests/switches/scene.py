@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
@@ -109,7 +108,8 @@ class Scene:
         keys = [[str(uuid4()) for _ in range(own)] for _ in range(threads)]
         log, err = folder / f"log-{name}-{uuid4().hex[:6]}", folder / f"err-{name}"
         order = {"name": name, "log": str(log), "own": keys, "shared": self.shared, "pause": pause}
-        given = self.commands.but(SYNC_DUAL_WRITE="true", SYNC_FAILPOINTS=failpoints, PYTHONPATH=str(ROOT / "tests"), **env)
+        env = {"SYNC_DUAL_WRITE": "true", "STORAGE_BACKEND": self.epoch[1], "SYNC_FAILPOINTS": failpoints, **env}
+        given = self.commands.but(PYTHONPATH=str(ROOT / "tests"), **env)
         with err.open("wb") as said:
             popen = subprocess.Popen(
                 [sys.executable, "-m", "switches.writer", json.dumps(order)], cwd=folder, env=given._whole(), stderr=said
@@ -213,6 +213,10 @@ def scene(place: Place, rows: int = 100, toml: str = TOML) -> Iterator[Scene]:
     made = Scene(place, load_config(place.commands.folder / "sync.toml"))
     try:
         yield made
+    except BaseException:
+        for process in made.processes:
+            sys.stderr.write(f"{process.told.writer}: {process.err.read_text()[-3000:]}\n")
+        raise
     finally:
         for process in made.processes:
             if process.popen.poll() is None:
@@ -231,9 +235,4 @@ def operator(made: Scene, folder: Path) -> Iterator[Commands]:
         zygote.end()
 
 
-def settle_for(seconds: float) -> None:
-    """Let writers write on."""
-    time.sleep(seconds)
-
-
-__all__: Sequence[str] = ("AFTER", "OTHER", "TOML", "Process", "Scene", "operator", "scene", "settle_for")
+__all__: Sequence[str] = ("AFTER", "OTHER", "TOML", "Process", "Scene", "operator", "scene")
