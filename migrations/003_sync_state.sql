@@ -186,9 +186,16 @@ CREATE TABLE IF NOT EXISTS sync.switch (
 );
 CREATE UNIQUE INDEX IF NOT EXISTS switch_under_way ON sync.switch ((true)) WHERE finished_at IS NULL;
 
+ALTER TABLE sync.intent ADD COLUMN IF NOT EXISTS replays int NOT NULL DEFAULT 0; -- how often its write was sent again
 ALTER TABLE sync.writer ADD COLUMN IF NOT EXISTS acknowledged bigint;     -- the switch until whose end it accepts nothing (rule 30)
 ALTER TABLE sync.writer ADD COLUMN IF NOT EXISTS waits jsonb;             -- how long its writes waited for that switch, in ms
 ALTER TABLE sync.writer ADD COLUMN IF NOT EXISTS recorded_at timestamptz; -- when it last recorded a write made without intent
 ALTER TABLE sync.writer ADD COLUMN IF NOT EXISTS fenced_at timestamptz;
+-- What the source's tables looked like at the last switch: processes start while the source is away.
+CREATE TABLE IF NOT EXISTS sync.source_table (
+    name       text PRIMARY KEY,
+    definition jsonb NOT NULL
+);
+
 ALTER TABLE sync.drift_pass ADD COLUMN IF NOT EXISTS epoch bigint;         -- the epoch in which it ended
 ALTER TABLE sync.drift_pass ADD COLUMN IF NOT EXISTS schema_digest text;   -- what its tables looked like

@@ -48,7 +48,7 @@ def build_parser() -> argparse.ArgumentParser:
     intents.add_argument("--limit", type=_positive, default=50, help="list at most so many (50)")
     intents.add_argument("--retry", action="store_true", help="try the waiting ones again now")
     writers = _command(commands, "writers", "processes that write to both sides")
-    writers.add_argument("--fence", metavar="ID", help="declare a silent writer dead: its intents are taken over")
+    writers.add_argument("--fence", metavar="ID", help="declare a writer dead, which it must be: its intents are taken over")
     _switches(commands)
     worker = _command(commands, "worker", "run RQ workers for the queue `sync`, and ring for what is due", json=False)
     worker.add_argument("-n", type=_positive, default=1, help="how many (1)")

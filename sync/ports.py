@@ -151,11 +151,20 @@ class Intent:
 
 
 @dataclass(frozen=True, slots=True)
+class Replay:
+    """A write that is sent again, because nobody knows whether it arrived: for the how manieth time."""
+
+    mutation: Mutation
+    version: int
+    attempt: int
+
+
+@dataclass(frozen=True, slots=True)
 class Picked:
     """What a reconcile begins with: the intents it may remove, those it must replay, and what the target knew then."""
 
     intents: tuple[int, ...]
-    replay: tuple[tuple[Mutation, int], ...]
+    replay: tuple[Replay, ...]
     newest: int
     row_version: int | None
     tombstone: int | None
@@ -222,6 +231,7 @@ class PrimaryRows(Protocol):
     """Single rows of one table in the source."""
 
     def write(self, mutation: Mutation, version: int) -> tuple[Outcome, str]: ...
+    def write_again(self, replay: Replay) -> tuple[Outcome, str]: ...
     def read(self, key: Key) -> Read: ...
     def read_many(self, keys: Sequence[Key]) -> list[Read]: ...
 
@@ -231,3 +241,7 @@ class SecondaryRows(Protocol):
 
     def write(self, mutation: Mutation, version: int) -> tuple[Outcome, str]: ...
     def send(self, mutation: Mutation, version: int, done: Callable[[Outcome, str], None]) -> bool: ...
+
+
+class AnyRows(PrimaryRows, SecondaryRows, Protocol):
+    """Rows of the source, whichever side it is."""

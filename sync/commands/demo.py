@@ -1,4 +1,4 @@
-"""`sync demo`: the real music corpus, from an embedded Cassandra to an embedded Postgres, and a search on both sides."""
+"""`sync demo`: the real music corpus, from an embedded Cassandra to an embedded Postgres, while an application writes."""
 
 from __future__ import annotations
 
@@ -8,20 +8,26 @@ import time
 from pathlib import Path
 from typing import Any
 
-from sync.commands.backfill import show_result, table_json
-from sync.commands.migrate import migrate, show, to_json
+from sync.commands.migrate import show
 from sync.console import duration, out, print_json, print_table, say
 from sync.demo.searches import Neighbours, compare_neighbours
-from sync.errors import LocalServerError, SyncError
-from sync.settings import Config, load_settings
+from sync.demo.story import Story
+from sync.errors import LocalServerError
+from sync.settings import Config, Settings, load_settings
+from sync.stores.cql import CqlStore
+from sync.stores.postgres import PostgresStore
+from sync.wiring.backfill import make_plan
+from sync.wiring.verify import Verification, verify
 
 FOLDER = Path(".local-demo")
 DIMENSION = 64
 TUNES = ("Haste to the Wedding", "Garryowen", "Durang's Hornpipe")
+_DUAL = {"SYNC_DUAL_WRITE": "true"}
+_PLAIN = {"SYNC_DUAL_WRITE": "false", "STORAGE_BACKEND": "postgres"}
 
 
 def run(args: argparse.Namespace) -> int:
-    """Start clean, load, migrate, verify, search; end the servers unless they are to be kept."""
+    """Start clean, load, migrate there and back and there, finish; end the servers unless they are to be kept."""
     try:
         from sync import local
         from sync.demo import corpus
@@ -35,7 +41,7 @@ def run(args: argparse.Namespace) -> int:
         os.environ |= endpoints.env()
         say("reading the music corpus that comes with music21 …")
         music = corpus.load(args.limit)
-        code = _migrate(args, music.tables(), started)
+        code = _tell(args, music.tables(), folder, started)
     finally:
         if not args.keep:
             local.down(folder)
@@ -44,34 +50,76 @@ def run(args: argparse.Namespace) -> int:
     return code
 
 
-def _migrate(args: argparse.Namespace, tables: dict[str, Any], started: float) -> int:
+def _tell(args: argparse.Namespace, tables: dict[str, Any], folder: Path, started: float) -> int:
+    settings = load_settings(env_file=None)
+    _load(settings, tables)
+    story = Story(folder, say)
+    story.sync("schema", "apply")
+    with story.worker():
+        with story.application(**_DUAL):
+            _there_and_back(story)
+        story.drain()
+        plan = make_plan(settings, Config(), None)
+        found = verify(settings, Config(), plan.tables, plan.ranges, 100, lambda *_: None)
+        neighbours = compare_neighbours(settings, TUNES)
+        wrong = story.check(settings, (CqlStore, PostgresStore))
+        say(f"the application was started anew, with {' '.join(f'{n}={v}' for n, v in _PLAIN.items())}")
+        with story.application(**_PLAIN):
+            story.sync("finish")
+            time.sleep(1)
+        wrong += story.check(settings, (PostgresStore,))
+    result = {**_result(story, wrong), "seconds": round(time.monotonic() - started, 1)}
+    _show(args, found, neighbours, result)
+    return 0 if result["ok"] and found.ok else 2
+
+
+def _there_and_back(story: Story) -> None:
+    copied = story.sync("backfill", "--writers", "1")
+    rows = sum(table["rows_written"] for table in copied["tables"])
+    say(f"  {rows:,} rows copied while the application wrote")
+    for command in ("cutover", "rollback", "cutover"):
+        story.prove()
+        story.switch(command)
+
+
+def _load(settings: Settings, tables: dict[str, Any]) -> None:
     from sync.adapters.cassandra.connect import open_cassandra
     from sync.demo.load import insert_rows
     from sync.wiring.schema import apply_source
 
-    settings = load_settings(env_file=None)
     apply_source(settings, DIMENSION)
     with open_cassandra(settings) as cassandra:
         say(f"inserting {sum(map(len, tables.values())):,} rows into Cassandra …")
         before = time.monotonic()
         count = insert_rows(cassandra.session, settings.astra_db_keyspace or "", tables)
-        say(f"inserted {count:,} rows in {duration(time.monotonic() - before)}; now `sync migrate`")
-    before = time.monotonic()
-    options = argparse.Namespace(table=None, workers=os.cpu_count() or 1, writers=None, rate=None, sample=100)
-    final, found = migrate(options, settings, Config())
-    neighbours = compare_neighbours(settings, TUNES)
+        say(f"inserted {count:,} rows in {duration(time.monotonic() - before)}")
+
+
+def _result(story: Story, wrong: int) -> dict[str, Any]:
+    refused, unsure = story.told["refused"], story.told["unsure"]
+    return {
+        "ok": not wrong and not refused and not unsure,
+        "acknowledged": story.told["acknowledged"],
+        "refused": refused,
+        "unsure": unsure,
+        "songs": len(story.songs),
+        "wrong": wrong,
+        "longest_ms": round(story.longest_ms, 1),
+        "switches": [{n: s[n] for n in ("primary", "epoch", "closed_ms", "waits")} for s in story.switches],
+    }
+
+
+def _show(args: argparse.Namespace, found: Verification, neighbours: list[Neighbours], result: dict[str, Any]) -> None:
     if args.json:
-        print_json({"ok": found.ok, "tables": [table_json(p) for p in final], "verification": to_json(found)})
-    else:
-        show_result(final, time.monotonic() - before)
-        show(found)
-        for one in neighbours:
-            _show_neighbours(one)
-        verdict = "Both sides are equal" if found.ok else "The sides are NOT equal"
-        out.print(f"\n{verdict}. {duration(time.monotonic() - started)} in all.", markup=False)
-    if any(p.failed for p in final):
-        raise SyncError("some ranges failed")
-    return 0 if found.ok else 2
+        print_json(result)
+        return
+    show(found)
+    for one in neighbours:
+        _show_neighbours(one)
+    told = "{acknowledged:,} writes to {songs:,} songs meanwhile: {refused} refused, {unsure} unsure, {wrong} lost or wrong"
+    slowest = f"on either side; the slowest took {result['longest_ms']:.0f} ms."
+    out.print(f"\nThe application made {told.format(**result)} {slowest}", markup=False)
+    out.print(f"The migration is finished: Postgres alone. {duration(result['seconds'])} in all.", markup=False)
 
 
 def _show_neighbours(found: Neighbours) -> None:

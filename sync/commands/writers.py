@@ -18,7 +18,7 @@ def run(args: argparse.Namespace) -> int:
     with open_ledger(*load()) as (connection, _ledger):
         if args.fence:
             fence(connection, args.fence)
-            say(f"{args.fence} is fenced: its open intents are taken over; run a drift report before any cut-over")
+            say(f"{args.fence} is fenced: its intents are taken over; sync drift-report --repair clears it before a cut-over")
         found = list_writers(connection)
     if args.json:
         print_json({"writers": found})

@@ -99,9 +99,7 @@ def intents_gate(facts: IntentFacts, most: int) -> Gate:
     return Gate("intents", green, figure, "let workers settle them: sync worker; `sync intents` shows why they fail")
 
 
-def proof_gate(
-    passes: Sequence[Pass], tables: Iterable[str], epoch: int, schema: str, disturbed: datetime | None, why: str
-) -> Gate:
+def proof_gate(passes: Sequence[Pass], tables: Iterable[str], epoch: int, schema: str, disturbed: datetime, why: str) -> Gate:
     """The last full passes of this epoch are clean, and begun after the last thing that could have made a difference.
 
     `passes`: the newest first. A pass that repaired, or found something, disturbs as well: it must lie before them.
@@ -118,7 +116,7 @@ def proof_gate(
         if one.schema != schema:
             reason = f"the schema has changed since pass {one.number}"
             break
-        if disturbed is not None and one.started_at <= disturbed:
+        if one.started_at <= disturbed:
             reason = f"pass {one.number} began before {why}"
             break
         good += wanted <= one.tables

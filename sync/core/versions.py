@@ -6,13 +6,21 @@ commits its intent; a test holds both together.
 
 from __future__ import annotations
 
-SLOTS = 1000
-"""Writers that can be told apart: a version modulo this is its writer's slot."""
+SLOTS, STEP = 1000, 4
+"""A version modulo SLOTS is its writer's slot. Slots are STEP apart; what lies between is for a write that is sent again."""
 
 
 def stamp(need: int, slot: int) -> int:
     """The least version that is at least `need` and carries the writer's slot."""
     return need + (slot - need) % SLOTS
+
+
+def again(version: int, attempt: int) -> int:
+    """The timestamp at which a list is sent again, so that it hides an earlier attempt's: a list's elements have no names.
+
+    What came first at `version` would else stand there twice (CQL, "Lists": an append is not idempotent).
+    """
+    return version + min(attempt, STEP - 1)
 
 
 def reconciled(read: int, removed: int, bound: int) -> int:

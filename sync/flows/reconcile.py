@@ -94,8 +94,8 @@ class Reconcile:
 
     def _look(self, key: Key, picked: Picked) -> Read:
         """Send claimed mutations again until each is acknowledged, so that a late first attempt changes nothing; read."""
-        for mutation, version in picked.replay:
-            outcome, error = self.primary.write(mutation, version)
+        for replay in picked.replay:
+            outcome, error = self.primary.write_again(replay)
             if outcome == "unsure":
                 raise SourceUnavailable(f"a write could not be repeated: {error}")
             # Refused now, it was refused or done before: the read says what counts.

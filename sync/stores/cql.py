@@ -116,6 +116,11 @@ class CqlStore:
         return self._tables[table]
 
     @property
+    def tables(self) -> Mapping[str, SourceTable]:
+        """The keyspace's tables, by name."""
+        return self._tables
+
+    @property
     def _session(self) -> Session:
         return self.cassandra.session
 
@@ -123,7 +128,7 @@ class CqlStore:
         self._process.check()
         if table not in self._rows:
             source = self.source(table)
-            self._rows[table] = (Cells(self._session, source, None), SourceRows(self.cassandra, source, self._timeout))
+            self._rows[table] = (Cells(source, None), SourceRows(self.cassandra, source, self._timeout))
         return self._rows[table]
 
     def _write(self, mutation: Mutation) -> bool:

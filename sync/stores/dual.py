@@ -21,6 +21,7 @@ from sync.stores.cql import CqlStore
 from sync.stores.expected import check_backend
 from sync.stores.postgres import PostgresStore
 from sync.stores.process import Process
+from sync.stores.source import SourceSide
 from sync.stores.table_flows import FlowMaker, TableFlows
 from sync.stores.wrapped import Describe, WrappedStore
 
@@ -36,17 +37,19 @@ class DualWriteStore:
         self._process = Process()
         tuning = config.dual_write
         with ExitStack() as undo:  # what is open when something fails is closed
-            self._source = undo.enter_context(CqlStore(settings, tuning.primary_timeout_seconds))
             self._target = undo.enter_context(PostgresStore(settings, tuning.connections, tuning.secondary_timeout_seconds))
             with connection_of(self._target.pool) as connection:
                 if not state_exists(connection):
                     raise PreflightError("Postgres has no state of a migration yet: run `sync schema apply`")
             self._registration = Registration(self._target.pool, tuning, bell(settings))
             undo.callback(self._registration.sign_off)
-            check_backend(settings.expected_backend, self._registration.epoch)
+            epoch = self._registration.epoch
+            check_backend(settings.expected_backend, epoch)
+            self._source = SourceSide(settings, config, self._target.pool, epoch.primary == "astra")
             undo.pop_all()
         self._flows: dict[str, TableFlows] = {}
-        self._maker = FlowMaker(settings, config, self._source.cassandra, self._target.pool, self._registration)
+        self._maker = FlowMaker(config, self._source, self._target.pool, self._registration)
+        self._source.come_back(self._flows.clear)
         self._switching = Switching(self._registration, tuning.most_wait_seconds)
         self._executor = ThreadPoolExecutor(2, thread_name_prefix="sync-reconcile")
         self._many = ThreadPoolExecutor(min(_MANY_AT_ONCE, tuning.connections), thread_name_prefix="sync-put-many")
@@ -117,7 +120,7 @@ class DualWriteStore:
 
     @property
     def _primary(self) -> CqlStore | PostgresStore:
-        return self._source if self._registration.primary == "astra" else self._target
+        return self._source.store if self._registration.primary == "astra" else self._target
 
     def _write(self, flows: TableFlows, mutation: Mutation) -> bool:
         return self._switching.run(
@@ -152,13 +155,15 @@ class DualWriteStore:
 
     def _of(self, table: str) -> TableFlows:
         self._process.check()
-        if table not in self._flows:
+        flows = self._flows.get(table)
+        if flows is None:
+            if table not in self._source.tables:
+                raise WriteRefused(f"there is no table {table!r}; there are: {', '.join(sorted(self._source.tables))}")
             try:
-                self._source.source(table)
-                self._flows[table] = self._maker.make(table)
+                flows = self._flows[table] = self._maker.make(table)
             except (SourceUnavailable, TargetUnavailable) as away:
                 raise WriteRefused(f"{table}: {away}; nothing was written") from None
-        return self._flows[table]
+        return flows
 
 
 def bell(settings: Settings) -> Callable[[str], object]:

@@ -7,7 +7,7 @@ from contextlib import closing
 
 import psycopg
 
-from sync.adapters.postgres.connect import connect
+from sync.adapters.postgres.connect import Connection, connect
 from sync.adapters.postgres.epochs import read_epoch
 from sync.adapters.postgres.migrations import state_exists
 from sync.errors import SyncError
@@ -19,6 +19,7 @@ from sync.stores.expected import check_backend
 from sync.stores.postgres import PostgresStore
 
 log = logging.getLogger(__name__)
+_IN_FORCE = "SELECT EXISTS (SELECT FROM sync.writer) OR (SELECT max(epoch) FROM sync.epoch) > 1"
 Store = CqlStore | PostgresStore | DualWriteStore
 
 
@@ -35,7 +36,10 @@ def open_store() -> Store:
 
 
 def _check_plain(settings: Settings) -> None:
-    """A store of one side alone must be the primary's; what it writes, the other side does not learn."""
+    """A store of one side alone must be the primary's; what it writes, the other side does not learn.
+
+    A plain copy, which nobody ever wrote to on both sides, has no primary to contradict: the application moves as it likes.
+    """
     epoch = _epoch(settings)
     if epoch is None:
         return
@@ -44,13 +48,17 @@ def _check_plain(settings: Settings) -> None:
         log.warning("a migration is under way, and SYNC_DUAL_WRITE is not true: what this process writes, one side lacks")
 
 
+def _in_force(connection: Connection) -> bool:
+    return connection.execute(_IN_FORCE).fetchone() == (True,)
+
+
 def _epoch(settings: Settings) -> Epoch | None:
-    """The epoch; None where there is no migration, or where nobody can say."""
+    """The epoch; None where there is none in force, or where nobody can say."""
     if settings.database_url is None and settings.postgres_host is None:
         return None
     try:
         with closing(connect(settings, direct=False, autocommit=True)) as connection:
-            return read_epoch(connection) if state_exists(connection) else None
+            return read_epoch(connection) if state_exists(connection) and _in_force(connection) else None
     except (SyncError, psycopg.Error) as error:
         log.warning("whether a migration is under way is not known: %s", " ".join(str(error).split()))
         return None

@@ -6,8 +6,6 @@ from concurrent.futures import Executor
 from dataclasses import dataclass
 
 from sync.adapters.cassandra.cells import Cells
-from sync.adapters.cassandra.connect import Cassandra
-from sync.adapters.cassandra.rows import SourceRows
 from sync.adapters.postgres import indexes
 from sync.adapters.postgres.catalogue import regclass
 from sync.adapters.postgres.connect import Connection
@@ -23,9 +21,10 @@ from sync.errors import PreflightError
 from sync.flows.dual_write import ForwardWrite
 from sync.flows.reverse_write import ReverseWrite
 from sync.flows.wrapped_write import WrappedWrite
-from sync.ports import Intent, Primary
-from sync.settings import Config, Settings
-from sync.wiring.copying import map_tables, rows_by_key
+from sync.ports import AnyRows, Intent, Primary
+from sync.settings import Config
+from sync.stores.source import SourceSide
+from sync.wiring.copying import map_sources
 from sync.wiring.reconciling import reconciler
 
 _SYNC_COLUMNS = "SELECT FROM pg_attribute WHERE attrelid = to_regclass(%s) AND attname = '_sync_version' AND NOT attisdropped"
@@ -38,7 +37,7 @@ class TableFlows:
     mapped: TableMap
     encoder: RowEncoder
     cells: Cells
-    rows: SourceRows
+    rows: AnyRows
     forward: ForwardWrite
     reverse: ReverseWrite
 
@@ -47,9 +46,8 @@ class TableFlows:
 class FlowMaker:
     """Makes the flows of tables; `registration` is this process as a writer."""
 
-    settings: Settings
     config: Config
-    cassandra: Cassandra
+    source: SourceSide
     pool: Pool
     registration: Registration
 
@@ -58,10 +56,10 @@ class FlowMaker:
         with connection_of(self.pool) as connection:
             table = self._mapped(connection, name)
         encoder, one = RowEncoder(table, 0), self.registration
-        cells = Cells(self.cassandra.session, table.source, encoder)
+        cells = Cells(table.source, encoder)
         journal = Journal(self.pool, table, encoder, one.writer, one.breaker)
         reverse = ReverseJournal(self.pool, table, encoder, one.writer)
-        rows, mode = rows_by_key(self.cassandra, table.source, self.config), self.config.mode(name)
+        rows, mode = self.source.rows(table.source), self.config.mode(name)
         columns = frozenset(p.source.name for p in encoder.pairs)
         return TableFlows(
             table, encoder, cells, rows,
@@ -70,7 +68,7 @@ class FlowMaker:
         )  # fmt: skip
 
     def _mapped(self, connection: Connection, name: str) -> TableMap:
-        table = map_tables(self.cassandra, connection, self.settings, self.config, [name])[name]
+        table = map_sources(self.source.tables, connection, self.config, [name])[name]
         if any(c.type.name == "counter" for c in table.source.columns):
             raise PreflightError(f"{name}: a counter cannot be written on both sides: an increment is not repeatable")
         if connection.execute(_SYNC_COLUMNS, (regclass(self.config.options(name).target or name),)).fetchone() is None:

@@ -68,6 +68,7 @@ def run_backfill(
     bell = Doorbell(redis_connection(settings))
     with closing(connect(settings, autocommit=True)) as connection:
         ledger = Ledger(connection, config.backfill.lease_seconds)
+        ledger.check_primary()  # before indexes are taken away; `begin` looks again, and holds the epoch
         for table in plan.tables:
             indexes.add_sync_columns(connection, table)
             removed = indexes.remove_for_load(connection, table)

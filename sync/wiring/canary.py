@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import time
 from collections.abc import Iterator, Sequence
 
 from sync.adapters.cassandra.cells import Cells
@@ -19,7 +20,7 @@ from sync.errors import SyncError
 from sync.settings import Config
 from sync.wiring.copying import rows_by_key
 
-_ROWS, _TRIES = 5, 4
+_ROWS, _TRIES, _PAUSE_SECONDS = 5, 4, 0.05
 _OLDEST = 1
 """A timestamp before every other: what is written with it is acknowledged, and changes nothing that is there."""
 
@@ -34,12 +35,10 @@ def fly(
 def _fly_one(cassandra: Cassandra, connection: Connection, table: TableMap, config: Config, dry: bool) -> CanaryFact:
     try:
         way = _Way(cassandra, connection, table, config, dry)
-        rows = list(way.sample())
-        for key in rows:
-            way.check(key)
+        back = sum(way.check(key) for key in way.sample())
     except (SyncError, ValueError) as error:
         return CanaryFact(table.name, 0, " ".join(str(error).split()))
-    return CanaryFact(table.name, len(rows))
+    return CanaryFact(table.name, back)
 
 
 class _Way:
@@ -49,7 +48,7 @@ class _Way:
         self._connection, self._table, self._dry = connection, table, dry
         self._encoder = RowEncoder(table, 0)
         self._decoder = RowDecoder(table, self._encoder.pairs)
-        self._cells = Cells(cassandra.session, table.source, self._encoder)
+        self._cells = Cells(table.source, self._encoder)
         self._rows = rows_by_key(cassandra, table.source, config)
         self._target = TargetKeys(connection, table, self._encoder)
 
@@ -61,16 +60,22 @@ class _Way:
                 yield from (self._cells.key_of(self._decoder.key(canonical)) for canonical in found)
                 return
 
-    def check(self, key: Key) -> None:
-        """Raise ValueError where the row does not come back as it went; one that is being written is looked at again."""
-        for _ in range(_TRIES):
+    def check(self, key: Key) -> bool:
+        """Whether the row came back as it went; False for one that is gone, or written all the while.
+
+        Raises ValueError for one that stood still, and came back as another.
+        """
+        for attempt in range(_TRIES):
             held = self._target.look([key])[0]
             if held.row is None:
-                return  # deleted meanwhile
-            problem = self._round_trip(key, held.row)
-            if not problem:
-                return
-        raise ValueError(problem)
+                return False
+            problem = "" if held.intents else self._round_trip(key, held.row)
+            if not problem and not held.intents:
+                return True
+            if problem and self._target.look([key])[0] == held:
+                raise ValueError(problem)
+            time.sleep(_PAUSE_SECONDS * 2**attempt)
+        return False
 
     def _round_trip(self, key: Key, row: bytes) -> str:
         cells = self._decoder.cells(row)

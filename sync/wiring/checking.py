@@ -180,7 +180,7 @@ def _sides(job: _Job, connection: Connection, table: TableMap) -> Sides:
 
 def _both_keys(job: _Job, connection: Connection, table: TableMap, encoder: RowEncoder) -> BothKeys:
     """The keys of one table on both sides."""
-    cells = Cells(job.cassandra.session, table.source, encoder)
+    cells = Cells(table.source, encoder)
     rows = key_rows(job.cassandra, table, encoder, job.config)
     reconcile = _reconcile(job, table, encoder, rows) if job.repairs[table.name] else None
     return BothKeys(cells, rows, TargetKeys(connection, table, encoder), reconcile)

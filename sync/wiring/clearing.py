@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from sync.adapters.postgres.connect import Connection
-from sync.adapters.postgres.epochs import Authority
+from sync.adapters.postgres.epochs import Authority, audit
 from sync.core.encode.rows import VERSION_COLUMN
 from sync.core.rows import TableMap
 from sync.settings import Config
@@ -31,6 +31,8 @@ def clear_writers(
         return []
     tuning = config.dual_write
     cleared = Authority(connection, 0).clear(begun, tuning.primary_timeout_seconds, int(tuning.most_skew_seconds * 1_000_000))
+    if cleared:
+        audit(connection, "writers cleared", {"writers": cleared})
     for name in cleared:
         log.warning("%s is cleared: a full pass has looked for what it had not recorded", name)
     return cleared

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
 from functools import cache
 
@@ -39,11 +39,17 @@ def map_tables(
     cassandra: Cassandra, connection: Connection, settings: Settings, config: Config, names: list[str]
 ) -> dict[str, TableMap]:
     """The mappings of these tables. Raises PreflightError with the first thing that stands against one."""
-    sources = read_tables(cassandra.session, settings.astra_db_keyspace or "")
+    return map_sources(read_tables(cassandra.session, settings.astra_db_keyspace or ""), connection, config, names)
+
+
+def map_sources(
+    sources: Mapping[str, SourceTable], connection: Connection, config: Config, names: list[str]
+) -> dict[str, TableMap]:
+    """The same, where the source's tables are known already."""
     found = {}
     for name in names:
         if name not in sources:
-            raise PreflightError(f"{name}: there is no such table in keyspace {settings.astra_db_keyspace}")
+            raise PreflightError(f"{name}: there is no such table in the source's keyspace")
         options = config.options(name)
         table, problems = map_table(sources[name], read_target(connection, options.target or name), options)
         if table is None:

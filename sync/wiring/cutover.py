@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from sync.adapters.postgres.gates import GateFacts
+from sync.adapters.postgres.remembering import remember
 from sync.core.gates import Gate
 from sync.errors import SyncError
 from sync.flows.cutover import Flipped, Limits, Switch
@@ -35,6 +36,7 @@ def switch(site: Site, kind: SwitchKind, judged: int, passed: list[Gate], say: C
     """
     tuning = site.config.cutover
     GateFacts(site.connection).retry()
+    remember(site.connection, (table.source for table in site.tables))
     # A writer answers with its next heartbeat; one that was just late has another one's time.
     ready = 2 * site.config.dual_write.heartbeat_seconds + 1
     limits = Limits(ready, tuning.most_settle_seconds, tuning.most_pause_seconds)

@@ -10,7 +10,7 @@ from typing import Any
 
 from sync.adapters.cassandra import search as source_search
 from sync.adapters.cassandra.cells import Cells
-from sync.adapters.cassandra.connect import Cassandra, open_cassandra
+from sync.adapters.cassandra.connect import open_cassandra
 from sync.adapters.postgres import indexes, passes
 from sync.adapters.postgres.checks import Checks
 from sync.adapters.postgres.connect import Connection, connect
@@ -63,11 +63,9 @@ def begin_pass(settings: Settings, config: Config, plan: Plan, repair: bool, sho
         for table in plan.tables:
             indexes.add_sync_columns(checks.connection, table)
         strays = [table for table in plan.tables if count_strays(checks.connection, table)]
-        if strays:
-            with open_cassandra(settings) as cassandra:  # which takes a while: only where it is needed
-                for table in strays:
-                    stamped = stamp_strays(cassandra, checks.connection, table)
-                    show.step(f"{table.name}: {stamped:,} rows had no token; they got theirs, and are checked")
+        for table in strays:
+            stamped = stamp_strays(checks.connection, table)
+            show.step(f"{table.name}: {stamped:,} rows had no token; they got theirs, and are checked")
         copying = [table.name for table in plan.tables if table.name in plan.unfinished]
         if copying:
             show.step(f"{', '.join(copying)}: the backfill is not finished; what it has not copied yet is missing")
@@ -87,11 +85,11 @@ def open_checks(settings: Settings, config: Config) -> Iterator[Checks]:
         yield Checks(connection, config.backfill.lease_seconds)
 
 
-def stamp_strays(cassandra: Cassandra, connection: Connection, table: TableMap) -> int:
+def stamp_strays(connection: Connection, table: TableMap) -> int:
     """Give rows that somebody wrote by hand the token that their key has; how many."""
     encoder = RowEncoder(table, 0)
     target = TargetKeys(connection, table, encoder)
-    cells = Cells(cassandra.session, table.source, encoder)
+    cells = Cells(table.source, encoder)
     stamped = left = 0
     while found := target.without_token(_STAMPED_AT_ONCE, left):
         able = []

@@ -94,5 +94,8 @@ def _copy_gates(site: Site, facts: GateFacts) -> list[Gate]:
 
 def _proof(site: Site, facts: GateFacts, epoch: Epoch) -> Gate:
     names, digest = [t.name for t in site.tables], gates.schema_digest(site.tables)
-    why = "a writer recorded late what it had written, or was fenced"
-    return gates.proof_gate(facts.passes(), names, epoch.epoch, digest, facts.disturbed(), why)
+    disturbed, why = epoch.since, "this epoch"
+    late = facts.disturbed()
+    if late is not None and late > disturbed:
+        disturbed, why = late, "a writer recorded late what it had written, or was fenced"
+    return gates.proof_gate(facts.passes(), names, epoch.epoch, digest, disturbed, why)

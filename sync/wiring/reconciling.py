@@ -12,7 +12,6 @@ import psycopg
 
 from sync.adapters.cassandra.cells import Cells
 from sync.adapters.cassandra.connect import Cassandra, open_cassandra
-from sync.adapters.cassandra.rows import SourceRows
 from sync.adapters.postgres.breaker import Breaker
 from sync.adapters.postgres.connect import connect
 from sync.adapters.postgres.epochs import read_epoch
@@ -31,7 +30,7 @@ from sync.failpoints import failpoint
 from sync.flows.drain import Drain
 from sync.flows.reconcile import Reconcile
 from sync.flows.resend import Resend
-from sync.ports import Epoch
+from sync.ports import AnyRows, Epoch
 from sync.settings import Config, Settings
 from sync.wiring.copying import map_tables, rows_by_key, worker_name
 
@@ -82,7 +81,7 @@ def open_drains(settings: Settings, config: Config, tables: list[str]) -> Iterat
 
 def _drain(cassandra: Cassandra, pool: Pool, table: TableMap, config: Config, executor: Executor, epoch: Epoch) -> Drain:
     encoder, lease = RowEncoder(table, 0), config.dual_write.writer_lease_seconds
-    cells = Cells(cassandra.session, table.source, encoder)
+    cells = Cells(table.source, encoder)
     # A reconcile stamps nothing of its own, so it needs no slot.
     journal = Journal(pool, table, encoder, Writer(worker_name(), 0, 0, lease), Breaker(threshold=sys.maxsize))
     rows = rows_by_key(cassandra, table.source, config)
@@ -94,7 +93,7 @@ def _drain(cassandra: Cassandra, pool: Pool, table: TableMap, config: Config, ex
 
 
 def reconciler(
-    pool: Pool, table: TableMap, encoder: RowEncoder, rows: SourceRows, executor: Executor, epoch: Epoch, lease: float
+    pool: Pool, table: TableMap, encoder: RowEncoder, rows: AnyRows, executor: Executor, epoch: Epoch, lease: float
 ) -> Reconcile | Resend:
     """What makes the side that follows equal in this epoch (rule 22)."""
     if epoch.primary == "astra":

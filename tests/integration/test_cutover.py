@@ -8,7 +8,7 @@ from contextlib import closing
 from uuid import uuid4
 
 import pytest
-from support.applications import Application, running
+from support.applications import running
 from support.commands import Commands
 from support.dual import Table
 from support.places import NewPlace, Place
@@ -63,4 +63,18 @@ def test_there_and_back_under_load(home: Place) -> None:
         table.check_equal()
 
 
-__all__ = ["Application"]
+def test_the_epoch_closes_under_many_threads(home: Place) -> None:
+    """Would break: so many writers hold the epoch in turn that it is never free to be closed."""
+    config = load_config(home.commands.folder / "sync.toml")
+    with closing(Table(home.cassandra, home.settings, config, "songs")) as table:
+        with running(home.settings, config, 2, 16) as applications:
+            for command in ("cutover", "rollback"):
+                prove(home.commands)
+                done = home.commands.run(command, "--yes", "--json")
+                assert done.code == 0, done
+                print(done.json["closed_ms"], done.json["waits"], sum(a.writes for a in applications))
+        table.epoch = 3
+        for application in applications:
+            assert not application.refused
+        table.drained()
+        table.check_equal()

@@ -5,22 +5,25 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime
+from socket import socket
 from uuid import uuid4
 
 import pytest
 from support.backfills import until
+from support.commands import environment
 from support.dual import Table, holding, prepare, until_waiting
 from support.places import NewPlace, Place
 from support.reverse import authority, be_primary, both, reverse_writer
 
 from sync.adapters.postgres.registration import Registration
+from sync.adapters.postgres.remembering import remember
 from sync.adapters.postgres.writers import fence
 from sync.core.mutations import Key, Mutation
-from sync.errors import EpochChanged, GateRefused, StillOpen, WriteRefused
+from sync.errors import EpochChanged, GateRefused, SettingsError, StillOpen, Unreachable, WriteRefused
 from sync.settings import Config, DualWriteTuning
-from sync.stores import DualWriteStore
+from sync.stores import DualWriteStore, open_store, source
 
 pytest_plugins = ("support.fixtures",)
 CONFIG = Config(schema_files=(), dual_write=DualWriteTuning(connections=4, heartbeat_seconds=0.2, most_wait_seconds=5))
@@ -344,3 +347,66 @@ def acknowledge(table: Table, switch: int) -> None:
 def told(table: Table, one: Registration) -> tuple[int | None, int]:
     """What a writer has promised, and what it says is not recorded."""
     return table.sql("SELECT acknowledged, unrecorded FROM sync.writer WHERE id = %s", (one.writer.id,))[0]  # type: ignore[return-value]
+
+
+# what a process expects
+
+
+@pytest.mark.parametrize("primary", ["astra", "postgres"])
+@pytest.mark.parametrize("dual", ["true", "false"])
+def test_a_process_that_expects_the_other_store_does_not_start(
+    home: Place, table: Table, monkeypatch: pytest.MonkeyPatch, primary: str, dual: str
+) -> None:
+    """Would break: a process that was started with an old setting writes the store that follows."""
+    be_primary(table, primary)
+    table.writer()  # somebody writes to both sides: the epoch is in force
+    home.configure("schema_files = []")
+    for name, value in {**environment(home.settings), "SYNC_DUAL_WRITE": dual, "SYNC_CONFIG": toml(home)}.items():
+        monkeypatch.setenv(name, value)
+    other = {"astra": "postgres", "postgres": "astra"}[primary]
+    monkeypatch.setenv("STORAGE_BACKEND", other)
+    with pytest.raises(SettingsError, match=rf"is primary since .*epoch {table.epoch}.*set STORAGE_BACKEND={primary}$"):
+        open_store()
+    assert table.sql("SELECT count(*) FROM sync.writer WHERE state = 'active'") == [(1,)], "it left itself registered"
+    monkeypatch.setenv("STORAGE_BACKEND", primary)
+    song = {"id": uuid4(), "a": "1", "b": None}
+    with open_store() as store:
+        store.put("pairs", song)
+        assert store.get("pairs", {"id": song["id"]}) == song
+        assert getattr(store, "primary", primary) == primary
+
+
+def test_a_process_starts_while_the_source_is_away(home: Place, table: Table, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Would break: with Astra down, the application on Postgres cannot be deployed (invariant 8)."""
+    monkeypatch.setattr(source, "_AGAIN_SECONDS", 0.2)
+    with authority(table) as flipping:
+        remember(flipping.connection, [table.mapped.source])
+    be_primary(table, "postgres")
+    away = home.settings.model_copy(update={"cassandra_port": free_port(), "storage_backend": "postgres"})
+    song, key = uuid4(), {}
+    with DualWriteStore(away, CONFIG) as store:
+        key = {"id": song}
+        assert store.put("pairs", {**key, "a": "1", "b": "1"}) is True
+        assert store.update("pairs", key, {"b": None}) is True
+        assert store.get("pairs", key) == {**key, "a": "1", "b": None}
+        with pytest.raises(WriteRefused, match="there is no table"):
+            store.put("nothing", {"id": song})
+        store._source._settings = home.settings  # the source comes back
+        until(lambda: store._source._store is not None, 10, "it is found")
+        assert store.put("pairs", {"id": uuid4(), "a": "2"}) is True
+    assert table.settled(table.key(**key)) == {"a": "1", "b": None}
+    be_primary(table, "astra")
+    with pytest.raises(Unreachable):
+        DualWriteStore(away.model_copy(update={"storage_backend": "astra"}), CONFIG)
+
+
+def free_port() -> int:
+    """A port where nobody listens."""
+    with closing(socket()) as one:
+        one.bind(("127.0.0.1", 0))
+        return int(one.getsockname()[1])
+
+
+def toml(home: Place) -> str:
+    """The place's sync.toml."""
+    return str(home.commands.folder / "sync.toml")

@@ -45,6 +45,27 @@ def key(table: Table) -> Iterator[Key]:
     table.drained()
 
 
+@pytest.mark.parametrize("arrives", ["at once", "never", "after the reconcile"])
+@pytest.mark.parametrize("crash", [False, True])
+def test_rule_15b_a_list_that_is_sent_again_is_not_doubled(new_place: NewPlace, arrives: str, crash: bool) -> None:
+    """Would break: elements of a list have no names; sent twice at one timestamp, all of them stand there twice."""
+    with new_place() as place:
+        place.cql("CREATE TABLE KS.pairs (id uuid PRIMARY KEY, l list<int>, a text)")
+        prepare(place.settings, CONFIG, "pairs")
+        opened = Table(place.cassandra, place.settings, CONFIG, "pairs")
+        key, row = opened.key(id=uuid4()), {"a": "x", "l": [1, 2]}
+        write = opened.writer(alive=False).put(key, **row)
+        if arrives == "at once":
+            write.primary()
+        if crash:
+            opened.reconciler().claim(key).replay()  # and it dies
+        opened.drained()
+        if arrives == "after the reconcile":
+            write.primary()
+        assert (opened.source(key), opened.target(key)) == (row, row)
+        opened.close()
+
+
 # the backfill's range (rule 9)
 
 
@@ -322,8 +343,8 @@ def test_rule_16_a_claim_is_committed_before_its_write_is_sent_again(table: Tabl
     refused = table.writer(alive=False).put(key, a="1")
 
     def look(_: Key, picked: object) -> object:
-        for mutation, version in picked.replay:  # type: ignore[attr-defined]
-            table.rows.write(mutation, version)
+        for replay in picked.replay:  # type: ignore[attr-defined]
+            table.rows.write_again(replay)
         raise SourceUnavailable("and then the read fails")
 
     with pytest.raises(SourceUnavailable):

@@ -14,6 +14,7 @@ from support.backfills import until
 from support.commands import environment
 from support.dual import Table, prepare
 from support.places import NewPlace, Place
+from support.reverse import be_primary
 
 from sync.errors import ForkedStore, WriteRefused
 from sync.settings import Config, DualWriteTuning
@@ -86,6 +87,7 @@ def test_the_environment_says_which_store_is_awaited(
         monkeypatch.setenv(name, value)
     monkeypatch.setenv("SYNC_CONFIG", str(home.commands.folder / "sync.toml"))
     home.configure("schema_files = []")
+    be_primary(table, given["STORAGE_BACKEND"])
     key = {"id": uuid4()}
 
     async def run() -> None:
@@ -98,6 +100,7 @@ def test_the_environment_says_which_store_is_awaited(
     assert there == {"astra": backend != "postgres", "postgres": backend != "astra"}
     home.cql(f"DELETE FROM KS.songs WHERE id = {key['id']}")  # each side alone: away again
     table.sql("DELETE FROM songs WHERE id = %s", (key["id"],))
+    be_primary(table, "astra")
 
 
 def test_a_store_that_is_not_open_says_so(home: Place) -> None:

@@ -132,12 +132,16 @@ MUTANTS = (
     ),
     Mutant(
         "15b", "what is unsure is not sent again", "sync/flows/reconcile.py",
-        "for mutation, version in picked.replay:", "for mutation, version in ():", RECONCILES, "rule_15b_what",
+        "for replay in picked.replay:", "for replay in picked.replay[:0]:", RECONCILES, "rule_15b_what",
     ),
     Mutant(
         "15b", "it is sent again with a new timestamp", "sync/flows/reconcile.py",
-        "outcome, error = self.primary.write(mutation, version)",
-        "outcome, error = self.primary.write(mutation, version + 10_000_000)", RECONCILES, "rule_15b_it_is_sent",
+        "outcome, error = self.primary.write_again(replay)",
+        "outcome, error = self.primary.write(replay.mutation, replay.version + 10_000_000)", RECONCILES, "rule_15b_it_is_sent",
+    ),
+    Mutant(
+        "15b", "a list is sent again as it was", "sync/adapters/cassandra/rows.py",
+        "        if not lists:\n", "        if lists is not None:\n", RECONCILES, "rule_15b_a_list",
     ),
     Mutant(
         "15d", "what changed since it was claimed is not looked at", JOURNAL,

@@ -69,10 +69,10 @@ class Application:
 
 
 @contextmanager
-def running(settings: Settings, config: Config, count: int) -> Iterator[list[Application]]:
-    """Applications in threads, each with a store of its own; at the end they stop and sign off."""
+def running(settings: Settings, config: Config, count: int, threads_each: int = 1) -> Iterator[list[Application]]:
+    """Applications in threads, so many to a store; at the end they stop and sign off."""
     stores = [DualWriteStore(settings, config) for _ in range(count)]
-    applications = [Application(store, seed) for seed, store in enumerate(stores)]
+    applications = [Application(store, seed) for seed, store in enumerate(stores * threads_each)]
     ended = Event()
     threads = [Thread(target=a.run, args=(ended,), daemon=True) for a in applications]
     try:

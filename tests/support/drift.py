@@ -75,7 +75,7 @@ class Checker:
         self.lab, self.table, self.encoder = lab, table, RowEncoder(table, 0)
         columns = self.encoder.columns
         rows = KeyRows(lab.cassandra, table.source, columns, 30)
-        cells = Cells(lab.session, table.source, self.encoder)
+        cells = Cells(table.source, self.encoder)
         self.keys = BothKeys(cells, rows, TargetKeys(lab.postgres, table, self.encoder), None)
         digests = TargetDigests(lab.postgres, table, self.encoder)
         reader = RangeReader(lab.cassandra.raw, table.source, columns, 1 << 18)

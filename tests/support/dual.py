@@ -32,7 +32,7 @@ from sync.core.mutations import Key, Kind, Mutation
 from sync.core.rows import TableMap
 from sync.flows.drain import Drain
 from sync.flows.reconcile import Reconcile
-from sync.ports import Intent, Outcome, Picked, PrimaryRows, Read
+from sync.ports import Intent, Outcome, Picked, PrimaryRows, Read, Replay
 from sync.settings import Config, Settings
 from sync.wiring.copying import map_tables
 from sync.wiring.reconciling import reconciler
@@ -68,7 +68,7 @@ class Table:
         with self.pool.connection() as connection:
             self.mapped = map_tables(cassandra, connection, settings, config, [name])[name]
         self.encoder = RowEncoder(self.mapped, 0)
-        self.cells = Cells(cassandra.session, self.mapped.source, self.encoder)
+        self.cells = Cells(self.mapped.source, self.encoder)
         self.rows = SourceRows(cassandra, self.mapped.source, 10)
         self._slots, self.epoch = 0, 1
 
@@ -294,8 +294,8 @@ class Reconciler:
     def replay(self) -> Reconciler:
         """Step b."""
         assert self.picked is not None
-        for mutation, version in self.picked.replay:
-            assert self.table.rows.write(mutation, version)[0] == "written"
+        for replay in self.picked.replay:
+            assert self.table.rows.write_again(replay)[0] == "written"
         return self
 
     def read(self) -> Reconciler:
@@ -334,6 +334,12 @@ class Primary:
         if step == "dies":
             raise Died
         return ("unsure", "timed out") if step == "landed" else outcome
+
+    def write_again(self, replay: Replay) -> tuple[Outcome, str]:
+        """With the same faults in front of it."""
+        if self.plan:
+            return self.write(replay.mutation, replay.version)
+        return self.rows.write_again(replay)
 
     def read(self, key: Key) -> Read:
         found = self.rows.read(key)

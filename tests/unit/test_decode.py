@@ -47,6 +47,9 @@ def test_every_pair_that_is_encoded_is_decoded() -> None:
     assert {(cql, pg) for cql, targets in MATRIX.items() for pg in targets} <= set(PAIRS)
 
 
+_TIMES = [("ffffffff", "ffff", "000"), ("00000002", "0000", "001"), ("00000000", "0001", "001"), ("00000000", "0000", "002")]
+
+
 def _uuid(version: str, low_time: str, last: str = "00") -> UUID:
     return UUID(f"{low_time}-0000-{version}000-{last}00-0000000000{last}")
 
@@ -118,6 +121,8 @@ def test_a_set_within_a_tuple_stays_as_it_is() -> None:
     """Would break: Cassandra keeps such a set unsorted; sorted by us, the row differs from its target for ever."""
     cql = parse_type("tuple<frozen<set<int>>, int>")
     _assert_same(cql, "jsonb", cell(cql, [[3, 1, 2, 1], 7]))
+    within = parse_type("tuple<frozen<list<frozen<set<int>>>>>")
+    _assert_same(within, "jsonb", cell(within, [[[2, 1, 1], [3]]]))
 
 
 def test_a_null_in_a_frozen_list_comes_back() -> None:
@@ -125,6 +130,13 @@ def test_a_null_in_a_frozen_list_comes_back() -> None:
     cql = parse_type("frozen<list<text>>")
     for pg in ("text[]", "jsonb"):
         _assert_same(cql, pg, cell(cql, ["a", None, ""]))
+
+
+def test_a_null_within_nested_lists_is_a_cell_of_length_zero() -> None:
+    """Would break: Cassandra refuses a null in such a list, and the row is tried for ever."""
+    cql = parse_type("list<frozen<list<int>>>")
+    for pg in ("jsonb[]", "jsonb"):
+        _assert_same(cql, pg, cell(cql, [[1, Raw(b"")]]))
 
 
 def _assert_same(cql: CqlType, pg: str, data: bytes | None) -> None:
@@ -151,8 +163,11 @@ def test_what_cassandra_does_not_tell_from_null_is_null() -> None:
         ("inet", [bytes(15) + b"\1", b"\1\2\3\4", b"\x7f\0\0\1"]),
         ("uuid", [_uuid("1", "00000001"), _uuid("4", "00000000"), _uuid("4", "ffffffff"), _uuid("7", "00000000")]),
         ("uuid", [_uuid("1", "00000000", "00"), _uuid("1", "00000000", "7f"), _uuid("1", "00000000", "80"), _uuid("1", "00000001", "00")]),
+        ("uuid", [UUID(f"{low}-{middle}-1{high}-8000-000000000000") for low, middle, high in _TIMES]),
+        ("timeuuid", [UUID(f"{low}-{middle}-1{high}-8000-000000000000") for low, middle, high in _TIMES]),
         ("timeuuid", [_uuid("1", "00000000", "80"), _uuid("1", "00000000", "00"), _uuid("1", "00000000", "7f"), _uuid("1", "00000001", "80")]),
         ("frozen<list<int>>", [[], [-1, 9], [0], [0, 0], [1]]), ("tuple<int, text>", [[None, "z"], [-1, "z"], [1, None], [1, "a"]]),
+        ("frozen<map<text, int>>", [[("a", -1)], [("a", 1)], [("b", -9)]]),
         ("frozen<map<int, int>>", [[], [(1, 1)], [(1, 2)], [(1, 2), (3, 0)], [(2, 0)]]),
         ("vector<float, 2>", [[-1.0, 9.0], [0.0, 0.0], [0.0, 1.0]]),
     ],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
@@ -91,12 +92,24 @@ def test_a_row_of_another_table_is_no_row(data: bytes) -> None:
     [
         (["text"], [b""], "k0: empty"), (["text"], [b"x" * 65_536], "65,535 bytes"), (["int"], [None], "k0: null"),
         (["text", "text"], [b"x" * 40_000, b"x" * 30_000], "65,535 bytes"),
+        (["text", "text"], [b"", b"x" * 65_530], "65,535 bytes"),
     ],
 )  # fmt: skip
 def test_a_key_that_cassandra_refuses_is_refused_here(keys: list[str], cells: list[bytes | None], reason: str) -> None:
     """Would break: Postgres takes an empty or endless key, Cassandra never does, and its intent is tried for ever."""
     with pytest.raises(Reject, match=reason):
         _decoder(keys, []).key(b"".join(map(with_length, cells)))
+
+
+def test_clustering_columns_have_a_limit_together() -> None:
+    """Would break: clustering columns that are each short enough, and together too long for Cassandra."""
+    table = make_table(["int", "text", "text"], [])
+    columns = tuple(replace(c, kind="clustering") if c.name != "k0" else c for c in table.source.columns)
+    decoder = RowDecoder(replace(table, source=replace(table.source, columns=columns)), RowEncoder(table, VERSION).pairs)
+    key = [bytes(4), b"x" * 40_000, b"x" * 25_535]
+    assert decoder.key(b"".join(map(with_length, key))) == tuple(key)
+    with pytest.raises(Reject, match="65,535 bytes"):
+        decoder.key(b"".join(map(with_length, [*key[:2], b"x" * 25_536])))
 
 
 def test_keys_up_to_the_limit_are_taken() -> None:

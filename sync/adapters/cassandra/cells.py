@@ -9,13 +9,10 @@ from ipaddress import IPv4Address, IPv6Address
 from typing import Any
 from uuid import UUID
 
-from cassandra.cluster import Session
 from cassandra.metadata import Murmur3Token
-from cassandra.query import PreparedStatement
 from cassandra.util import Date, SortedSet, Time
 
-from sync.adapters.cassandra.pages import quoted
-from sync.adapters.cassandra.rows import prepared
+from sync.adapters.cassandra.cell_types import PROTOCOL, cell_type
 from sync.core.cql import COLLECTIONS, CqlType
 from sync.core.encode.base import INT64, Encoder, Reject
 from sync.core.encode.rows import RowEncoder, encode_cell
@@ -31,10 +28,9 @@ _SERIALIZE_ERRORS = (struct.error, TypeError, ValueError, AttributeError, Overfl
 class Cells:
     """One table's values as cells and back. Raises WriteRefused, naming the field, for what does not fit."""
 
-    def __init__(self, session: Session, table: SourceTable, encoder: RowEncoder | None) -> None:
+    def __init__(self, table: SourceTable, encoder: RowEncoder | None) -> None:
         self._table, self._encoder = table, encoder
-        self._protocol = session.cluster.protocol_version
-        self._types = {m.name: m.type for m in insert_statement(session, table).column_metadata}
+        self._types = {c.name: cell_type(c.type) for c in table.columns}
         self._cql = {c.name: c.type for c in table.columns}
         self._unfrozen = {c.name for c in table.columns if c.type.name in COLLECTIONS and not c.type.frozen}
         self.key_names = tuple(c.name for c in table.primary_key)
@@ -117,7 +113,7 @@ class Cells:
                 return _EPOCH + timedelta(milliseconds=INT64.unpack(cell)[0])  # the driver's way loses microseconds
             except OverflowError:
                 pass
-        return plain(self._types[name].from_binary(cell, self._protocol))
+        return plain(self._types[name].from_binary(cell, PROTOCOL))
 
     def _refuse_unknown(self, values: Mapping[str, Any], why: str) -> None:
         for name in values:
@@ -128,26 +124,13 @@ class Cells:
             return None  # an empty collection that is not frozen is null (CQL, "Collections")
         try:
             value = _ordered(self._cql[name], value)
-            cell: bytes = self._types[name].serialize(value, self._protocol)
+            cell: bytes = self._types[name].serialize(value, PROTOCOL)
         except _SERIALIZE_ERRORS as error:
             kind = self._types[name].cql_parameterized_type()
             raise WriteRefused(
                 f"{self._table.name}: {name} takes {kind}, not this {type(value).__name__} ({error})"
             ) from None
         return cell
-
-
-def insert_statement(session: Session, table: SourceTable) -> PreparedStatement:
-    """INSERT of every column: what the driver knows of their types. Raises SourceUnavailable."""
-    names = [quoted(c.name) for c in table.columns]
-    marks = ", ".join("?" * len(names))
-    name = f"{quoted(table.keyspace)}.{quoted(table.name)}"
-    if any(c.type.name == "counter" for c in table.columns):  # these take no INSERT
-        others = [quoted(c.name) for c in table.columns if c not in table.primary_key]
-        added = ", ".join(f"{n} = {n} + ?" for n in others)
-        where = " AND ".join(f"{quoted(k.name)} = ?" for k in table.primary_key)
-        return prepared(session, f"UPDATE {name} SET {added} WHERE {where}")
-    return prepared(session, f"INSERT INTO {name} ({', '.join(names)}) VALUES ({marks})")
 
 
 def routing_key(cells: tuple[bytes, ...]) -> bytes:

@@ -14,7 +14,7 @@ from sync.adapters.cassandra.stamped import ABSENT, StampedRows
 from sync.core.mutations import Key, Mutation
 from sync.core.rows import SourceTable
 from sync.errors import SourceUnavailable
-from sync.ports import Outcome, Read
+from sync.ports import Outcome, Read, Replay
 
 
 class KeyRows:
@@ -60,6 +60,10 @@ class KeyRows:
     def write(self, mutation: Mutation, version: int) -> tuple[Outcome, str]:
         """Nothing: an increment cannot be sent again."""
         return "unsure", f"{mutation.key.table}: a write of version {version} to a table of counters cannot be repeated"
+
+    def write_again(self, replay: Replay) -> tuple[Outcome, str]:
+        """The same."""
+        return self.write(replay.mutation, replay.version)
 
     def _ask(self, key: Key) -> ResponseFuture:
         bound = BoundStatement(self._select)

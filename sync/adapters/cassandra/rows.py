@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from threading import Lock
+from threading import Condition
 
 from cassandra import DriverException, InvalidRequest, Unauthorized, Unavailable
 from cassandra.cluster import NoHostAvailable, Session
@@ -15,10 +15,12 @@ from sync.adapters.cassandra.connect import SERIAL_PROFILE, WRITE_PROFILE, Cassa
 from sync.adapters.cassandra.pages import RAW_PROFILE, quoted
 from sync.adapters.cassandra.stamped import ABSENT, StampedRows
 from sync.core.encode.base import INT32, INT64
+from sync.core.encode.rows import read_cells
 from sync.core.mutations import Key, Mutation
 from sync.core.rows import SourceTable
+from sync.core.versions import again
 from sync.errors import SourceUnavailable
-from sync.ports import Outcome, Read
+from sync.ports import Outcome, Read, Replay
 
 _REFUSALS = (InvalidRequest, Unauthorized, SyntaxException, Unavailable)
 """What a coordinator answers before it writes anything (native protocol, section 9); all else leaves the write unsure."""
@@ -26,25 +28,30 @@ FAILURES = (DriverException, NoHostAvailable, ConnectionException, ErrorMessage)
 """All that the driver raises: an overloaded server's and a cut connection's errors are no DriverException."""
 
 
-_MOST_UNDER_WAY = 64
+_MOST_UNDER_WAY, _LONGEST_WAIT_SECONDS = 64, 0.1
 
 
 class _Sending:
     """How many writes are under way that nobody waits for."""
 
     def __init__(self) -> None:
-        self._count, self._sick, self._lock = 0, False, Lock()
+        self._count, self._sick, self._changed = 0, False, Condition()
 
     def begin(self) -> bool:
-        with self._lock:
-            allowed = self._count < (1 if self._sick else _MOST_UNDER_WAY)
+        """Whether one more may be sent. A source that is well, and slower than its writers, slows them down."""
+        with self._changed:
+            allowed = self._changed.wait_for(self._is_free, 0 if self._sick else _LONGEST_WAIT_SECONDS)
             self._count += allowed
             return allowed
 
+    def _is_free(self) -> bool:
+        return self._count < (1 if self._sick else _MOST_UNDER_WAY)
+
     def end(self, outcome: Outcome) -> None:
-        with self._lock:
+        with self._changed:
             self._count -= 1
             self._sick = outcome == "unsure"
+            self._changed.notify()
 
 
 class SourceRows:
@@ -55,6 +62,7 @@ class SourceRows:
         self._read_profile = SERIAL_PROFILE if serial else RAW_PROFILE
         self._name = f"{quoted(table.keyspace)}.{quoted(table.name)}"
         self._keys = [c.name for c in table.primary_key]
+        self._lists = [c.name for c in table.columns if c.type.name == "list" and not c.type.frozen]
         regular = [c.name for c in table.columns if c.kind == "regular"]
         self._rows = StampedRows(table, [*self._keys, *regular], regular)
         self._where = " AND ".join(f"{quoted(k)} = ?" for k in self._keys)
@@ -75,6 +83,33 @@ class SourceRows:
         except FAILURES as error:
             return _outcome(error), explain(error)
         return "written", ""
+
+    def write_again(self, replay: Replay) -> tuple[Outcome, str]:
+        """Send a write again that may have arrived, or may yet: what it does is done once (rule 15b).
+
+        A list that has arrived is left alone, another is sent a little later than it was.
+        """
+        mutation, version = replay.mutation, replay.version
+        lists = [name for name in self._lists if mutation.cells.get(name) is not None]
+        if not lists:
+            return self.write(mutation, version)
+        try:
+            arrived = {name for name in lists if self._list_time(mutation.key, name) >= version}
+        except FAILURES as error:
+            return "unsure", explain(error)
+        cells = {name: cell for name, cell in mutation.cells.items() if name not in arrived}
+        at = version if arrived == set(lists) else again(version, replay.attempt)
+        return self.write(Mutation(mutation.kind, mutation.key, cells), at)
+
+    def _list_time(self, key: Key, name: str) -> int:
+        """The newest timestamp of a list's elements, 0 where there are none."""
+        table = f"SELECT MAXWRITETIME({quoted(name)}) FROM {self._name} WHERE {self._where}"
+        bound = BoundStatement(prepared(self._cassandra.raw, table))
+        bound.values = list(key.cells)
+        result = self._cassandra.raw.execute(bound, timeout=self._timeout, execution_profile=RAW_PROFILE)
+        page = result.current_rows[0]
+        cells = read_cells(page.data, page.offset, 1)[0] if page.count else [None]
+        return INT64.unpack(cells[0])[0] if cells[0] else 0
 
     def send(self, mutation: Mutation, version: int, done: Callable[[Outcome, str], None]) -> bool:
         """The same without waiting: `done` hears what came of it, in a thread of the driver.

@@ -31,13 +31,17 @@ class Ledger:
         assert row is not None, "sync.epoch is empty"
         return str(row[1])
 
+    def check_primary(self) -> None:
+        """Raise PreflightError where the source is not primary."""
+        if self.primary() != "astra":
+            raise PreflightError("Postgres is primary: a backfill would write over the authority")
+
     def begin(self, plans: dict[str, list[TokenRange]]) -> list[int]:
         """A run for each table: its unfinished one, or a new one with these ranges. The floor rises first (rule 3)."""
         with self._connection.transaction():
             # Two starts at once: the second waits here, then finds the first one's runs.
             self._connection.execute("LOCK TABLE sync.run IN SHARE ROW EXCLUSIVE MODE")
-            if self.primary() != "astra":
-                raise PreflightError("Postgres is primary: a backfill would write over the authority")
+            self.check_primary()
             row = self._connection.execute(_SQL["raise_floor"]).fetchone()
             assert row is not None
             return self._start(plans, _SQL, {"floor": row[0]})

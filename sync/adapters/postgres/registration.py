@@ -29,7 +29,7 @@ from sync.adapters.postgres.journal import Writer
 from sync.adapters.postgres.parameters import connection_of
 from sync.adapters.postgres.pool import Pool
 from sync.adapters.postgres.queries import queries
-from sync.core.versions import SLOTS
+from sync.core.versions import SLOTS, STEP
 from sync.errors import EpochChanged, PreflightError, TargetUnavailable
 from sync.failpoints import failpoint
 from sync.ports import Epoch, EpochState, Primary
@@ -58,14 +58,14 @@ class Registration:
         self._thread.start()
 
     def _register(self, name: str) -> int:
-        values = {"id": name, "host": socket.gethostname(), "pid": os.getpid(), "slots": SLOTS}
+        values = {"id": name, "host": socket.gethostname(), "pid": os.getpid(), "slots": SLOTS, "step": STEP}
         with connection_of(self._pool) as connection:
             with connection.transaction():
                 # One at a time: two writers must never share a slot.
                 connection.execute("LOCK TABLE sync.writer IN SHARE ROW EXCLUSIVE MODE")
                 row = connection.execute(_SQL["register"], values).fetchone()
             if row is None:
-                raise PreflightError(f"all {SLOTS} writer slots are taken: `sync writers` shows by whom")
+                raise PreflightError(f"all {SLOTS // STEP} writer slots are taken: `sync writers` shows by whom")
             self._epoch = read_epoch(connection)
         slot, self._switch = row
         self.aside.slot, self.aside.floor = int(slot), self._epoch.floor

@@ -24,7 +24,7 @@ from sync.core.mutations import Key, Mutation, unpack_cells
 from sync.core.rows import TableMap
 from sync.core.versions import reconciled
 from sync.failpoints import failpoint
-from sync.ports import Picked, Read
+from sync.ports import Picked, Read, Replay
 
 _SQL = {name: text.encode() for name, text in queries("settling").items()}
 Known = tuple[int | None, int | None]
@@ -138,7 +138,7 @@ def lock_keys(connection: Connection, keys: Sequence[Key]) -> None:
 def pick_intents(
     connection: Connection, table: str, keys: Sequence[Key], epoch: int, writer_lease: float, open_too: bool = True
 ) -> dict[bytes, list[tuple[Any, ...]]]:
-    """Intents of an epoch that may be worked on, by key: id, state, version, kind, mutation."""
+    """Intents of an epoch that may be worked on, by key: id, state, version, kind, mutation, replays."""
     values = {
         "table": table,
         "epoch": epoch,
@@ -155,8 +155,8 @@ def pick_intents(
 
 def _picked(key: Key, rows: list[tuple[Any, ...]], known: Known) -> Picked:
     replay = tuple(
-        (Mutation(kind, key, unpack_cells(bytes(mutation))[1]), version)
-        for _, state, version, kind, mutation in rows
+        Replay(Mutation(kind, key, unpack_cells(bytes(mutation))[1]), version, replays + 1)
+        for _, state, version, kind, mutation, replays in rows
         if state != "finished" and mutation is not None
     )
     return Picked(tuple(row[0] for row in rows), replay, max(row[2] for row in rows), *known)

@@ -7,6 +7,7 @@ from typing import Any
 from psycopg.rows import dict_row
 
 from sync.adapters.postgres.connect import Connection
+from sync.adapters.postgres.epochs import audit
 from sync.adapters.postgres.queries import queries
 from sync.errors import PreflightError
 
@@ -25,3 +26,4 @@ def fence(connection: Connection, writer: str) -> None:
         if not connection.execute(_SQL["fence"], {"id": writer}).fetchone():
             raise PreflightError(f"no active writer {writer!r}; `sync writers` lists them")
         connection.execute(_SQL["risen"], {"id": writer})
+        audit(connection, "writer fenced", {"writer": writer})

@@ -10,7 +10,7 @@ FOR SHARE OF r
 
 -- pick: intents that may be worked on: finished, unsure, left by a reconcile; open ones, where asked for, of a writer that is
 -- gone, or whose lease is over though the writer lives (it may not know of them); unrepeatable ones later (rule 17)
-SELECT i.key, i.id, i.state, i.version, i.kind, i.mutation FROM sync.intent AS i
+SELECT i.key, i.id, i.state, i.version, i.kind, i.mutation, i.replays FROM sync.intent AS i
 WHERE i.table_name = %(table)s AND i.key = ANY (%(keys)s) AND i.epoch = %(epoch)s
   AND (i.state <> 'open' OR %(open_too)s AND (NOT EXISTS (
       SELECT FROM sync.writer AS w WHERE w.id = i.owner AND w.state = 'active'
@@ -20,5 +20,5 @@ WHERE i.table_name = %(table)s AND i.key = ANY (%(keys)s) AND i.epoch = %(epoch)
 ORDER BY i.key, i.version
 FOR UPDATE OF i
 
--- claim: these are going to be sent again, whatever their first attempt does (rule 15a)
-UPDATE sync.intent SET state = 'claimed' WHERE id = ANY (%(intents)s) AND state <> 'finished'
+-- claim: these are going to be sent again, once more, whatever their first attempt does (rule 15a)
+UPDATE sync.intent SET state = 'claimed', replays = replays + 1 WHERE id = ANY (%(intents)s) AND state <> 'finished'

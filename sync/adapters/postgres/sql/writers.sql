@@ -2,7 +2,7 @@
 INSERT INTO sync.writer (id, slot, host, pid, epoch, state, acknowledged)
 SELECT %(id)s, free.slot, %(host)s, %(pid)s, (SELECT max(epoch) FROM sync.epoch), 'active',
        (SELECT id FROM sync.switch WHERE finished_at IS NULL)
-FROM (SELECT s AS slot FROM generate_series(0, %(slots)s - 1) AS s
+FROM (SELECT s AS slot FROM generate_series(0, %(slots)s - 1, %(step)s) AS s
       WHERE s NOT IN (SELECT slot FROM sync.writer WHERE state <> 'signed_off')
       ORDER BY (SELECT max(heartbeat_at) FROM sync.writer AS w WHERE w.slot = s) NULLS FIRST, s LIMIT 1) AS free
 RETURNING slot, acknowledged

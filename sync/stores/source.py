@@ -1,0 +1,106 @@
+"""The source as a store of both sides has it: connected, or, while Postgres is primary, away for now (invariant 8)."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from threading import Event, Thread
+
+from sync.adapters.postgres.parameters import connection_of
+from sync.adapters.postgres.pool import Pool
+from sync.adapters.postgres.remembering import recall
+from sync.core.mutations import Key, Mutation
+from sync.core.rows import SourceTable
+from sync.errors import SourceUnavailable, SyncError, Unreachable
+from sync.ports import AnyRows, Outcome, Read, Replay
+from sync.settings import Config, Settings
+from sync.stores.cql import CqlStore
+from sync.wiring.copying import rows_by_key
+
+log = logging.getLogger(__name__)
+_AGAIN_SECONDS = 5.0
+_AWAY = "the source was away when this process started, and is asked again every few seconds"
+
+
+class SourceSide:
+    """Raises Unreachable where the source is away and is primary; else it is tried again until it is there."""
+
+    def __init__(self, settings: Settings, config: Config, pool: Pool, is_primary: bool) -> None:
+        self._settings, self._config = settings, config
+        self._timeout = config.dual_write.primary_timeout_seconds
+        self._ended = Event()
+        self._store: CqlStore | None = None
+        self._thread: Thread | None = None
+        self._known: Mapping[str, SourceTable] = {}
+        try:
+            self._store = CqlStore(settings, self._timeout)
+        except Unreachable as away:
+            if is_primary:
+                raise
+            with connection_of(pool) as connection:
+                self._known = recall(connection)
+            log.warning("%s; writes to Postgres go on, and are sent when it is back", away)
+
+    def come_back(self, then: Callable[[], None]) -> None:
+        """Where the source is away: look for it from now on, and call `then` when it is there."""
+        if self._store is None:
+            self._thread = Thread(target=self._look, args=(then,), name="sync-source", daemon=True)
+            self._thread.start()
+
+    def _look(self, then: Callable[[], None]) -> None:
+        while not self._ended.wait(_AGAIN_SECONDS):
+            try:
+                self._store = CqlStore(self._settings, self._timeout)
+            except SyncError:
+                continue
+            log.warning("the source is back")
+            then()
+            return
+
+    @property
+    def store(self) -> CqlStore:
+        """Its own store. Raises SourceUnavailable while it is away."""
+        if self._store is None:
+            raise SourceUnavailable(_AWAY)
+        return self._store
+
+    @property
+    def tables(self) -> Mapping[str, SourceTable]:
+        """Its tables: as they are, or as they were at the last switch."""
+        return self._store.tables if self._store else self._known
+
+    def rows(self, table: SourceTable) -> AnyRows:
+        """Single rows of one of its tables."""
+        return rows_by_key(self._store.cassandra, table, self._config) if self._store else AwayRows()
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._ended.set()
+        if self._thread:
+            self._thread.join()
+        if self._store:
+            self._store.close()
+
+
+class AwayRows:
+    """Rows of a source that is away: nothing is written, so nothing is unsure."""
+
+    def write(self, mutation: Mutation, version: int) -> tuple[Outcome, str]:
+        """Nothing."""
+        return "refused", _AWAY
+
+    def write_again(self, replay: Replay) -> tuple[Outcome, str]:
+        """Nothing; what became of the first attempt is not known."""
+        return "unsure", _AWAY
+
+    def send(self, mutation: Mutation, version: int, done: Callable[[Outcome, str], None]) -> bool:
+        """It is left to workers."""
+        return False
+
+    def read(self, key: Key) -> Read:
+        """Raises SourceUnavailable."""
+        raise SourceUnavailable(_AWAY)
+
+    def read_many(self, keys: Sequence[Key]) -> list[Read]:
+        """Raises SourceUnavailable."""
+        raise SourceUnavailable(_AWAY)
