@@ -32,18 +32,18 @@ class Switching:
 
     def run(self, by_primary: Mapping[Primary, Callable[[], T]]) -> T:
         """What the present primary's flow returns. Raises WriteRefused, nothing being written, if it takes too long."""
-        begun = time.monotonic()
         # Where it is known that writes wait, asking Postgres would take a connection, and wait for the flip's own lock.
         waited = self.epochs.wait_open(self.most_wait)
         try:
             result = by_primary[self.epochs.primary]()
         except EpochChanged as changed:
-            return self._again(by_primary, changed, begun)
+            return self._again(by_primary, changed, waited)
         if waited:
             self.epochs.waited(waited)
         return result
 
-    def _again(self, by_primary: Mapping[Primary, Callable[[], T]], changed: EpochChanged, begun: float) -> T:
+    def _again(self, by_primary: Mapping[Primary, Callable[[], T]], changed: EpochChanged, waited: float) -> T:
+        begun = time.monotonic() - waited
         while (left := begun + self.most_wait - time.monotonic()) > 0:
             self.epochs.heard(changed)
             if changed.state != "open":

@@ -35,7 +35,7 @@ most_wait_seconds = 10
 connections = 8
 [drift]
 grace_seconds = 0.1
-tries = 20
+tries = 8
 [cutover]
 most_pause_seconds = 2.0
 """
