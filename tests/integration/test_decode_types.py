@@ -16,6 +16,7 @@ from support.values import keys, sample, strategy
 
 from sync.adapters.cassandra.connect import Cassandra
 from sync.core.cql import CqlType
+from sync.core.decode.kept import keeping
 from sync.core.decode.order import order_of
 from sync.core.decode.rows import RowDecoder
 from sync.core.encode.base import elements
@@ -92,8 +93,39 @@ def test_the_order_of_a_set_is_cassandras(lab: Lab, name: str) -> None:
         shuffled = {key: Random(seed).sample(kept, len(kept)) for seed, key in zip(range(3), keys(), strict=False)}
         assert not lab.write(table, {key: _set_of(cells) for key, cells in shuffled.items()})
         held = lab.raw_cells(table)
-        for key in shuffled:
+        keep = keeping(table.columns[-1].type)
+        for key, cells in shuffled.items():
+            assert keep and held[key] == keep(_set_of(cells))
             _check_order([order_of(element)(e) for e in elements(held[key] or b"")], [order_of(element)(e) for e in kept])
+
+
+_NUMBERS = [(10, 1), (-3, 0), (100, 2), (1, 0), (10, 1), (1000, 3)]  # 1.0, -3, 1.00, 1, 1.0, 1.000
+_NUMBERED = [(number, i) for i, number in enumerate(_NUMBERS)]
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("set<decimal>", _NUMBERS),
+        ("frozen<set<decimal>>", _NUMBERS),
+        ("map<decimal, int>", _NUMBERED),
+        ("frozen<map<decimal, int>>", _NUMBERED),
+        ("list<frozen<set<decimal>>>", [_NUMBERS, [], _NUMBERS[:2]]),
+        ("map<text, frozen<map<decimal, int>>>", [("b", _NUMBERED), ("a", []), ("b", _NUMBERED[:1])]),
+        ("set<frozen<set<decimal>>>", [_NUMBERS, _NUMBERS[::-1], [(10, 1)], [(10, 1), (10, 1)], [(100, 2)], []]),
+        ("map<frozen<set<int>>, frozen<set<int>>>", [([2, 1], [4, 3, 4]), ([1, 2], [9, 8]), ([1, 1, 2], [])]),
+        ("set<frozen<map<int, frozen<set<int>>>>>", [[(2, [2, 1]), (1, [1])], [(1, [1, 1]), (2, [1, 2])], [(1, [0])]]),
+        ("tuple<int, frozen<set<int>>>", [1, [3, -1, 2, 3]]),
+        ("list<frozen<tuple<int, frozen<map<int, int>>>>>", [[1, [(2, 0), (1, 0), (2, 1)]]]),
+    ],
+)
+def test_what_cassandra_keeps_of_a_collection(lab: Lab, name: str, value: Any) -> None:
+    """Would break: the inline half of a dual write holds a duplicate or an order that the source has not."""
+    with lab.another(name) as table:
+        cql, key = table.columns[-1].type, next(iter(keys()))
+        bound, keep = cell(cql, value) or b"", keeping(cql)
+        assert not lab.write(table, {key: bound})
+        assert lab.raw_cells(table) == {key: keep(bound) if keep else bound}
 
 
 def _check_order(found: list[Any], wanted: list[Any]) -> None:

@@ -7,22 +7,21 @@ from collections.abc import Callable, Mapping, Sized
 from datetime import UTC, datetime, timedelta
 from ipaddress import IPv4Address, IPv6Address
 from typing import Any
-from uuid import UUID
 
 from cassandra.metadata import Murmur3Token
 from cassandra.util import Date, SortedSet, Time
 
 from sync.adapters.cassandra.cell_types import PROTOCOL, cell_type
 from sync.core.cql import COLLECTIONS, CqlType
+from sync.core.decode.kept import keeping
 from sync.core.documents import Unfolded, document_cells
-from sync.core.encode.base import INT64, Encoder, Reject
+from sync.core.encode.base import INT64, NULL, Encoder, Reject
 from sync.core.encode.document_ids import cell_of, id_of
 from sync.core.encode.rows import RowEncoder, encode_cell
 from sync.core.mutations import Key, unpack_cells
 from sync.core.rows import SourceTable
 from sync.errors import WriteRefused
 
-_STRUCTURED = COLLECTIONS | {"tuple", "udt", "vector"}
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _SERIALIZE_ERRORS = (struct.error, TypeError, ValueError, AttributeError, OverflowError, KeyError)
 
@@ -35,6 +34,10 @@ class Cells:
         self._types = {c.name: cell_type(c.type) for c in table.columns}
         self._cql = {c.name: c.type for c in table.columns}
         self._unfrozen = {c.name for c in table.columns if c.type.name in COLLECTIONS and not c.type.frozen}
+        self._with_fields = {c.name for c in table.columns if _has_fields(c.type)}
+        self._no_fields = {c.name: NULL * len(c.type.fields) for c in table.columns if c.type.fields and not c.type.frozen}
+        # The target gets these bytes, and must hold what the source will make of them.
+        self._keep = {c.name: keeping(c.type) for c in table.columns}
         self.key_names = tuple(c.name for c in table.primary_key)
         self.names = tuple(self._types)
 
@@ -125,14 +128,16 @@ class Cells:
         if value is None or (name in self._unfrozen and isinstance(value, Sized) and not len(value)):
             return None  # an empty collection that is not frozen is null (CQL, "Collections")
         try:
-            value = _ordered(self._cql[name], value)
-            cell: bytes = self._types[name].serialize(value, PROTOCOL)
+            shaped = _shaped(self._cql[name], value) if name in self._with_fields else value
+            cell: bytes = self._types[name].serialize(shaped, PROTOCOL)
+            if keep := self._keep[name]:
+                cell = keep(cell)
         except _SERIALIZE_ERRORS as error:
             kind = self._types[name].cql_parameterized_type()
             raise WriteRefused(
                 f"{self._table.name}: {name} takes {kind}, not this {type(value).__name__} ({error})"
             ) from None
-        return cell
+        return None if cell == self._no_fields.get(name) else cell
 
 
 class DocumentCells(Cells):
@@ -204,25 +209,28 @@ def plain(value: Any) -> Any:
     return value
 
 
-def _ordered(kind: CqlType, value: Any) -> Any:
-    """The value with its sets in Cassandra's order: the target gets these bytes, and must hold what the source will."""
-    if not kind.args or isinstance(value, str):
+def _has_fields(kind: CqlType) -> bool:
+    return kind.name == "udt" or any(map(_has_fields, kind.args))
+
+
+def _shaped(kind: CqlType, value: Any) -> Any:
+    """The value with the user types in it as tuples: the driver takes no dict for one, which is what `get` returns."""
+    if value is None or isinstance(value, str) or not _has_fields(kind):
         return value
-    if kind.name == "set":
-        key = _uuid_order if kind.args[0].name in ("uuid", "timeuuid") else None
-        # A set of sets or the like stands as it is: it is unhashable, and drift finds what differs.
-        return sorted(set(value), key=key) if kind.args[0].name not in _STRUCTURED else value
-    if kind.name == "list":
-        return [_ordered(kind.args[0], v) for v in value]
+    if kind.name == "udt":
+        return _field_values(kind, value)
     if kind.name == "map":
-        return {k: _ordered(kind.args[1], v) for k, v in value.items()}
-    return value
+        return {k: _shaped(kind.args[1], v) for k, v in value.items()}
+    kinds = kind.args if kind.name == "tuple" else kind.args * len(value)
+    return tuple(_shaped(k, v) for k, v in zip(kinds, value, strict=False))
 
 
-def _uuid_order(value: UUID) -> tuple[int, int, bytes]:
-    high = value.int >> 64
-    low = bytes(b ^ 0x80 for b in value.bytes[8:]) if value.version == 1 else value.bytes[8:]
-    return (high >> 12) & 15, value.time if value.version == 1 else high, low
+def _field_values(kind: CqlType, value: Any) -> Any:
+    if not isinstance(value, Mapping):
+        return value
+    for name in value.keys() - set(kind.fields):
+        raise ValueError(f"it has no field {name}")
+    return tuple(_shaped(arg, value.get(name)) for name, arg in zip(kind.fields, kind.args, strict=True))
 
 
 def _standard(value: Date | Time) -> Any:
