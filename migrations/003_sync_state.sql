@@ -141,6 +141,7 @@ CREATE TABLE IF NOT EXISTS sync.audit (
 -- Proof: passes of `sync drift-report`, whose runs and ranges stand in sync.run and sync.range while they are under way.
 ALTER TABLE sync.run ADD COLUMN IF NOT EXISTS repair boolean NOT NULL DEFAULT false; -- findings are reconciled
 ALTER TABLE sync.range ADD COLUMN IF NOT EXISTS figures jsonb;  -- a checked range's verdict
+ALTER TABLE sync.range ADD COLUMN IF NOT EXISTS deaths int NOT NULL DEFAULT 0;  -- workers that ended in the middle of a check
 
 CREATE TABLE IF NOT EXISTS sync.drift_pass (
     id          bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,

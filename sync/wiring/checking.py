@@ -7,7 +7,7 @@ from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from functools import cache
-from threading import Semaphore
+from threading import Lock, Semaphore
 
 from sync.adapters.cassandra.cells import Cells, cells_of
 from sync.adapters.cassandra.connect import Cassandra, open_cassandra
@@ -107,10 +107,14 @@ class _Digests:
 class _Ranges:
     """The ledger as a lane has it: it knows the tables."""
 
-    def __init__(self, checks: Checks, tables: dict[str, TableMap]) -> None:
-        self._checks, self._tables = checks, tables
-        self.claim, self.renew, self.give_back = checks.claim, checks.renew, checks.give_back
+    def __init__(self, checks: Checks, tables: dict[str, TableMap], claiming: Lock) -> None:
+        self._checks, self._tables, self._claiming = checks, tables, claiming
+        self.renew, self.give_back = checks.renew, checks.give_back
         self.fail, self.split, self.cut = checks.fail, checks.split, checks.cut
+
+    def claim(self, run_ids: list[int], owner: str) -> Lease | None:
+        with self._claiming:
+            return self._checks.claim(run_ids, owner)
 
     def done(self, lease: Lease, checked: Checked) -> None:
         self._checks.done(lease, checked, self._tables[lease.table])
@@ -129,6 +133,7 @@ class _Job:
     epoch: Epoch
     executor: Executor
     turn: Semaphore
+    claiming: Lock
 
 
 def check_job(settings: Settings, config: Config, runs: list[int], stopped: Callable[[], bool]) -> int:
@@ -148,7 +153,8 @@ def _check_job(settings: Settings, config: Config, runs: list[int], stopped: Cal
             epoch = read_epoch(connection)
         pool = stack.enter_context(closing(open_pool(settings, config.backfill.streams))) if any(repairs.values()) else None
         executor = stack.enter_context(ThreadPoolExecutor(_READS_AT_ONCE))
-        job = _Job(settings, config, cassandra, tables, repairs, pool, epoch, executor, Semaphore(config.backfill.streams))
+        turn = Semaphore(config.backfill.streams)
+        job = _Job(settings, config, cassandra, tables, repairs, pool, epoch, executor, turn, Lock())
 
         def work(owner: str, stop: Callable[[], bool]) -> int:
             with _open_lane(job) as lane:
@@ -161,7 +167,7 @@ def _check_job(settings: Settings, config: Config, runs: list[int], stopped: Cal
 def _open_lane(job: _Job) -> Iterator[CheckLane]:
     tuning, drift = job.config.backfill, job.config.drift
     with closing(connect(job.settings, autocommit=True)) as connection:
-        ranges = _Ranges(Checks(connection, tuning.lease_seconds), job.tables)
+        ranges = _Ranges(Checks(connection, tuning.lease_seconds), job.tables, job.claiming)
         patience = Patience(drift.tries, drift.grace_seconds)
 
         @cache

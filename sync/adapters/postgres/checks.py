@@ -9,7 +9,7 @@ import psycopg
 from psycopg.types.json import Jsonb
 
 from sync.adapters.postgres.connect import Connection
-from sync.adapters.postgres.ledger import Ledger, target_errors
+from sync.adapters.postgres.ledger import Ledger, lease_of, target_errors
 from sync.adapters.postgres.queries import queries
 from sync.core.checked import MOST_TRIES, Checked, Judged
 from sync.core.encode.rows import show_key
@@ -43,11 +43,18 @@ class Checks(Ledger):
         with target_errors(), self._connection.transaction():
             # Two starts at once: the second waits here, then finds the first one's runs.
             self._connection.execute("LOCK TABLE sync.run IN SHARE ROW EXCLUSIVE MODE")
-            return self._start(plans, _SQL, {"repair": repair})
+            runs = self._start(plans, _SQL, {"repair": repair})
+            self._ask("forget_deaths", runs=runs)
+            return runs
 
     def open_passes(self, runs: list[int]) -> dict[str, bool]:
         """The tables of those of these runs that are under way, and whether their findings are repaired."""
         return {str(table): bool(repair) for table, _, repair in self._ask("open_runs", runs=runs).fetchall()}
+
+    def claim(self, run_ids: list[int], owner: str) -> Lease | None:
+        """The next range to check, leased to this owner. Claims of one process must come one after the other."""
+        row = self._ask("claim", runs=run_ids, owner=owner, lease=self._lease_seconds).fetchone()
+        return lease_of(row, owner) if row else None
 
     def fail(self, lease: Lease, error: str) -> None:
         """Record a failed attempt; after `MOST_TRIES` the range is unknown."""
@@ -56,7 +63,7 @@ class Checks(Ledger):
     def fail_deadly(self, runs: list[int]) -> None:
         """Leave the ranges unknown whose workers died again and again: the next one would, too."""
         error = f"its worker died {MOST_DEATHS} times: out of memory?"
-        self._run("fail_deadly", runs=runs, error=error, most=MOST_DEATHS)
+        self._ask("fail_deadly", runs=runs, error=error, most=MOST_DEATHS)
 
     def split(self, lease: Lease, middle: int, error: str) -> None:
         """Make two ranges of one, both pending."""

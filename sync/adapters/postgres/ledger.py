@@ -85,7 +85,7 @@ class Ledger:
     def claim(self, run_ids: list[int], owner: str) -> Lease | None:
         """The next range to copy, leased to this owner; None where there is none."""
         row = self._run("claim", runs=run_ids, owner=owner, lease=self._lease_seconds).fetchone()
-        return _lease(row, owner) if row else None
+        return lease_of(row, owner) if row else None
 
     def renew(self, lease: Lease) -> Lease | None:
         """Prolong the lease, with its present share of the rate; None where the run is to stop. Raises LeaseLost."""
@@ -170,7 +170,8 @@ def target_errors() -> Iterator[None]:
         raise TargetUnavailable(" ".join(str(error).split())) from None
 
 
-def _lease(row: tuple[Any, ...], owner: str) -> Lease:
+def lease_of(row: tuple[Any, ...], owner: str) -> Lease:
+    """The lease that a claim returns."""
     range_id, run, table, start, end, done_to, floor, attempts, rate, sharers = row
     whole = TokenRange(start, end)
     left = start if done_to is None else max(start, done_to)

@@ -40,6 +40,34 @@ INSERT INTO sync.run (kind, table_name, floor, repair) VALUES ('drift', %(table)
 -- open_runs: unfinished passes, and whether they repair
 SELECT table_name, id, repair FROM sync.run WHERE kind = 'drift' AND state = 'open' AND id = ANY (%(runs)s)
 
+-- claim: the next range to check; attempts are tries that ended by themselves, deaths are workers that did not come back.
+-- A range whose worker died has a worker to itself, so that none dies with it that could have been checked
+UPDATE sync.range AS r
+SET state = 'running', lease_owner = %(owner)s, attempts = attempts + (r.state = 'pending')::int,
+    deaths = deaths + (r.state = 'running')::int,
+    lease_until = clock_timestamp() + make_interval(secs => %(lease)s), started_at = coalesce(r.started_at, clock_timestamp())
+FROM sync.run
+WHERE run.id = r.run_id AND r.id = (
+    SELECT c.id FROM sync.range AS c JOIN sync.run ON run.id = c.run_id AND run.state = 'open' AND NOT run.stop_requested
+    WHERE c.run_id = ANY (%(runs)s)
+      AND (c.state = 'pending' OR c.state = 'running' AND c.lease_until < clock_timestamp())
+      AND NOT EXISTS (
+          SELECT FROM sync.range AS o
+          WHERE o.run_id = ANY (%(runs)s) AND o.state = 'running' AND o.lease_until >= clock_timestamp()
+            AND split_part(o.lease_owner, '/', 1) = split_part(%(owner)s, '/', 1)
+            AND (o.deaths > 0 OR c.deaths > 0 OR c.state = 'running'))
+    ORDER BY c.deaths + (c.state = 'running')::int, c.attempts, c.run_id, c.range_start
+    LIMIT 1 FOR UPDATE OF c SKIP LOCKED)
+RETURNING r.id, r.run_id, r.table_name, r.range_start, r.range_end, r.done_to, run.floor, r.attempts,
+          run.rows_per_second, 1::bigint
+
+-- fail_deadly: ranges whose workers died each time
+UPDATE sync.range SET state = 'failed', deaths = deaths + 1, error = %(error)s, lease_owner = NULL, lease_until = NULL
+WHERE run_id = ANY (%(runs)s) AND state = 'running' AND deaths + 1 >= %(most)s AND lease_until < clock_timestamp()
+
+-- forget_deaths: what a range went through counts for one start only
+UPDATE sync.range SET deaths = 0 WHERE run_id = ANY (%(runs)s) AND deaths > 0 AND state = 'pending'
+
 -- split_off: what is left of a range behind a token, as a range of its own; it has been tried as often
 INSERT INTO sync.range (run_id, table_name, range_start, range_end, attempts)
 SELECT run_id, table_name, %(middle)s, range_end, %(attempts)s FROM sync.range
