@@ -44,7 +44,8 @@ def cell_type(cql: CqlType) -> Any:
     """The driver's type. A custom type's cells are its bytes."""
     inner = [cell_type(arg) for arg in cql.args]
     if cql.name == "udt":
-        return cqltypes.UserType.make_udt_class("", str(cql), cql.fields, inner)
+        # Its values are named tuples, so the name must be an identifier.
+        return cqltypes.UserType.make_udt_class("", "udt", cql.fields, inner)
     if cql.name == "vector":
         return cqltypes.VectorType.apply_parameters([inner[0], cql.dimension], None)
     if cql.name in _PARAMETRIC:

@@ -133,9 +133,8 @@ class Cells:
             if keep := self._keep[name]:
                 cell = keep(cell)
         except _SERIALIZE_ERRORS as error:
-            kind = self._types[name].cql_parameterized_type()
             raise WriteRefused(
-                f"{self._table.name}: {name} takes {kind}, not this {type(value).__name__} ({error})"
+                f"{self._table.name}: {name} takes {self._cql[name]}, not this {type(value).__name__} ({error})"
             ) from None
         return None if cell == self._no_fields.get(name) else cell
 
