@@ -7,7 +7,7 @@ of too many rows is cut where it is then, so that this is bounded (invariant 7).
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from threading import Semaphore
 from time import monotonic, sleep
@@ -30,6 +30,7 @@ from sync.ports import Lease, Source
 log = logging.getLogger(__name__)
 _LONGEST_PAUSE = 4.0
 _RENEW_SECONDS = 2.0
+_SETTLED_TOGETHER = 10_000
 
 
 class CheckLedger(Protocol):
@@ -224,19 +225,27 @@ def _compare(lane: CheckLane, lease: Lease, sides: Sides, kept: _Kept, found: Ra
     rows.source, rows.same, rows.target = found.count, same, same
     failpoint("drift.suspects")
     keys = sides.keys()
-    here = [keys.of_source(cells) for cells in raw]
-    there = _only_in_target(lease, keys, held, {key.canonical for key in here}, checked)
-    del held, raw
+    only_there = sorted(held.keys() - {keys.of_source(cells).canonical for cells in raw})
+    del held
     found.clear()
     recheck = Recheck(keys, sides.encoder, lane.patience, lane.repairs(lease.table), kept.wait)
-    _tally(recheck, here, there, checked)
+    for suspects in _parts([*raw, *only_there]):
+        here = [keys.of_source(s) for s in suspects if isinstance(s, tuple)]
+        there = _only_in_target(lease, keys, [s for s in suspects if isinstance(s, bytes)], checked)
+        _tally(recheck, here, there, checked)
 
 
-def _only_in_target(lease: Lease, keys: TableKeys, held: dict[bytes, bytes], here: set[bytes], checked: Checked) -> list[Key]:
+def _parts(suspects: list[Raw | bytes]) -> Iterator[list[Raw | bytes]]:
+    """So many at a time as are settled together: what is known of each of them is far larger than its key."""
+    for at in range(0, len(suspects), _SETTLED_TOGETHER):
+        yield suspects[at : at + _SETTLED_TOGETHER]
+
+
+def _only_in_target(lease: Lease, keys: TableKeys, there: list[bytes], checked: Checked) -> list[Key]:
     """Keys of the target that the source's range did not show; those of another range get their right token."""
     found: list[Key] = []
     strangers: list[Key] = []
-    for canonical in sorted(held.keys() - here):
+    for canonical in there:
         try:
             key = keys.of_target(canonical)
         except ValueError as error:

@@ -440,3 +440,19 @@ def test_rows_under_a_wrong_token_are_counted_where_they_belong() -> None:
     world = Moved({}, {4: "x"})
     (checked,) = check(world, TokenRange(0, 1000)).done_with
     assert (checked.rows.target, checked.rows.extra, checked.kept) == (0, 0, [])
+
+
+def test_suspects_are_settled_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Would break: invariant 7: where everything differs, all that is known of every key is held at once; or a part is left out."""
+    monkeypatch.setattr(flow, "_SETTLED_TOGETHER", 2)
+    asked: list[int] = []
+
+    class Counting(World):
+        def look(self, keys: Sequence[Key]) -> list[TargetRow]:
+            asked.append(len(keys))
+            return super().look(keys)
+
+    checked = only(Counting(dict.fromkeys(range(1, 8), "a"), dict.fromkeys(range(2, 10), "b")))
+    rows = checked.rows
+    assert (rows.source, rows.target, rows.missing, rows.different, rows.extra) == (7, 8, 1, 6, 2)
+    assert max(asked) == 2
