@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, ClassVar
 
 from cassandra import DriverException, ReadFailure, ReadTimeout
@@ -40,7 +41,10 @@ def raw_row_factory(_names: Any, pages: list[Page]) -> list[Page]:
 
 
 class RangeReader:
-    """Reads one table by token range, page after page, with the next page under way while one is worked on."""
+    """Reads one table by token range, page after page, with the next page under way while one is worked on.
+
+    To make one raises SourceTimeout and SourceUnavailable, too.
+    """
 
     def __init__(self, raw_session: Session, table: SourceTable, columns: tuple[str, ...], page_bytes: int) -> None:
         self._session, self._page_bytes = raw_session, page_bytes
@@ -48,8 +52,9 @@ class RangeReader:
         self._unfolded = Unfolded(table, columns)
         selected = ", ".join([token, *map(quoted, self._unfolded.selected)])
         select = f"SELECT {selected} FROM {quoted(table.keyspace)}.{quoted(table.name)}"
-        self._first = raw_session.prepare(f"{select} WHERE {token} >= ? AND {token} <= ?")
-        self._rest = raw_session.prepare(f"{select} WHERE {token} > ? AND {token} <= ?")
+        with _source_errors():
+            self._first = raw_session.prepare(f"{select} WHERE {token} >= ? AND {token} <= ?")
+            self._rest = raw_session.prepare(f"{select} WHERE {token} > ? AND {token} <= ?")
         self._rows = _FIRST_PAGE_ROWS
 
     def pages(self, tokens: TokenRange, page_rows: int | None = None) -> Iterator[Page]:
@@ -76,8 +81,14 @@ class RangeReader:
 
 
 def _result(future: ResponseFuture) -> ResultSet:
-    try:
+    with _source_errors():
         return future.result()
+
+
+@contextmanager
+def _source_errors() -> Iterator[None]:
+    try:
+        yield
     except (ReadTimeout, OperationTimedOut, ReadFailure) as error:
         # ReadFailure: a replica gave up, most often on tombstones or on a page too large for it.
         raise SourceTimeout(f"{type(error).__name__}: {_line(error)}") from None
