@@ -1,9 +1,10 @@
-"""`make bench-drift`: `sync drift-report` against the raw read of the same rows and a straightforward checker, in one run.
+"""`make bench-drift`: `sync drift-report`, the raw read of the same rows, a straightforward checker and reladiff, in one run.
 
     python -m benchmarks.drift [--rounds 3] [--songs 200000] [--embeddings 60000] [--json FILE]
 
 Servers of its own; the sides are equal, then some rows are made to differ. The limit is the raw read: all rows of the source
 must be read. The straightforward checker decodes rows by the driver and compares them with psycopg's by key, page by page.
+reladiff, which knows no Cassandra, compares the target's table with its copy in the same Postgres: for scale.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -25,7 +27,8 @@ from pgvector.psycopg import register_vector
 from benchmarks import dataset, limits
 from benchmarks.dataset import TABLES, Table
 from benchmarks.meter import wait_until_calm
-from benchmarks.peers import PEERS
+from benchmarks.peers import PEERS, packages
+from benchmarks.peers.packages import NotHad
 from benchmarks.servers import Servers, make_folder, own_servers, say
 from sync.adapters.cassandra.connect import open_cassandra
 from sync.adapters.postgres.digest import digest
@@ -37,6 +40,7 @@ from sync.wiring.copying import map_tables
 
 _DIFFERING = (0, 10, 100, 1000)
 _PAGE = 2000
+_RELADIFF = "reladiff==0.6.0"
 
 
 class Bench:
@@ -53,6 +57,10 @@ class Bench:
 
     def run(self) -> dict[str, Any]:
         """Both tables."""
+        try:
+            packages.python(_RELADIFF)
+        except NotHad as why:
+            say(f"left out: reladiff: {why}")
         for table in (t for t in TABLES.values() if self.rows[t.name]):
             dataset.load(self.servers.settings, table, self.rows[table.name], keyspace=self.servers.keyspace)
             self.servers.stack.cassandra.refresh_estimates(self.servers.keyspace, table.name)
@@ -72,7 +80,7 @@ class Bench:
         for _ in range(self.rounds):
             for name, value in self._round(table, best):
                 seconds.setdefault(name, []).append(value)
-                say(f"  {table.name:<10} {name:<22} {value:7.2f} s {self.rows[table.name] / value:9,.0f} rows/s")
+                say(f"  {table.name:<10} {name:<32} {value:7.2f} s {self.rows[table.name] / value:9,.0f} rows/s")
         return {
             "rows": self.rows[table.name],
             "seconds": {name: median(values) for name, values in seconds.items()},
@@ -92,6 +100,8 @@ class Bench:
         begin = time.monotonic()
         assert self._straightforward(table) == 0
         yield "straightforward", time.monotonic() - begin
+        with suppress(NotHad):  # which was said at the beginning
+            yield "reladiff, Postgres to Postgres", self._reladiff(table)
 
     def _sync(self, *arguments: str) -> dict[str, Any]:
         command = [sys.executable, "-m", "sync", *arguments]
@@ -115,6 +125,25 @@ class Bench:
                     differing += self._compare(connection, table, names, page)
                     page = []
             return differing + self._compare(connection, table, names, page)
+
+    def _reladiff(self, table: Table) -> float:
+        """Seconds, by its own clock, for the target's table and a copy of it."""
+        copy = f"{table.name}_copy"
+        program = [str(packages.python(_RELADIFF)), str(Path(packages.__file__).with_name("reladiff_copy.py"))]
+        with self.servers.postgres() as connection:
+            for statement in (
+                f"DROP TABLE IF EXISTS {copy}",
+                f"CREATE TABLE {copy} (LIKE {table.name} INCLUDING ALL)",
+                f"INSERT INTO {copy} SELECT * FROM {table.name}",
+                f"ANALYZE {copy}",
+            ):
+                connection.execute(statement.encode())
+            done = subprocess.run([*program, table.name, copy], env=self.env, capture_output=True, text=True, check=False)
+            connection.execute(f"DROP TABLE {copy}".encode())
+        assert done.returncode == 0, done.stderr
+        found = json.loads(done.stdout)
+        assert found["differing"] == 0
+        return float(found["seconds"])
 
     @staticmethod
     def _compare(connection: Any, table: Table, names: str, page: list[Any]) -> int:
@@ -161,9 +190,9 @@ def _differ(source: Any, target: Any) -> bool:
     """Whether two decoded values differ; a map comes as an ordered one from Cassandra."""
     if isinstance(source, list | tuple):
         held = target.to_numpy() if hasattr(target, "to_numpy") else target
-        return not np.array_equal(np.asarray(source, np.float32), held)
+        return bool(not np.array_equal(np.asarray(source, np.float32), held))
     if hasattr(source, "items"):
-        return dict(source) != target
+        return bool(dict(source) != target)
     if hasattr(target, "tzinfo") and source is not None:
         return bool(source != target.replace(tzinfo=None))
     return bool(source != target and (source or target))
@@ -177,7 +206,7 @@ def as_text(found: dict[str, Any]) -> str:
         lines.append(f"\n{name}: {table['rows']:,} rows, median of the rounds")
         for way, seconds in table["seconds"].items():
             lines.append(
-                f"  {way:<24}{seconds:8.2f} s {table['rows'] / seconds:10,.0f} rows/s  {raw / seconds:5.2f} × raw read"
+                f"  {way:<32}{seconds:8.2f} s {table['rows'] / seconds:10,.0f} rows/s  {raw / seconds:5.2f} × raw read"
             )
         lines.append("  rows that differ: " + ", ".join(f"{k}: {s:.2f} s" for k, s in table["differing"].items()))
         lines += [f"    {line}" for line in table["plan"]]

@@ -141,8 +141,8 @@ def _row(found: Found, way: str, threads: int) -> str:
         return found.median(way, threads, number)
 
     p50, p99, rate = of(lambda r: r.p50 * 1e3), of(lambda r: r.p99 * 1e3), of(lambda r: r.rate)
-    shares = (lambda r: r.cpu, lambda r: r.cassandra_cpu, lambda r: r.postgres_cpu)
-    cpu = ", ".join(f"{of(lambda r, share=share: share(r) / r.writes * 1e3):.2f}" for share in shares)
+    per_write = (lambda r: r.cpu / r.writes, lambda r: r.cassandra_cpu / r.writes, lambda r: r.postgres_cpu / r.writes)
+    cpu = ", ".join(f"{of(share) * 1e3:.2f}" for share in per_write)
     return f"| {title(way)} | {p50:.2f} | {p99:.2f} | {rate:,.0f} | {cpu} |"
 
 
@@ -171,7 +171,11 @@ def _against(found: Found, threads: list[int]) -> list[str]:
     for other in (way for way in _ways(found) if "@" in way):
         own = other.partition("@")[0]
         for n in threads:
-            p50 = found.ratio(n, lambda w, own=own, other=other: w[own].p50 / w[other].p50)
-            rate = found.ratio(n, lambda w, own=own, other=other: w[own].rate / w[other].rate)
+            p50 = found.ratio(n, _quotient(own, other, lambda run: run.p50))
+            rate = found.ratio(n, _quotient(own, other, lambda run: run.rate))
             out.append(f"{own} to {other}, {n} threads: p50 × {p50:.2f}, writes/s × {rate:.2f}")
     return out
+
+
+def _quotient(own: str, other: str, number: Callable[[Run], float]) -> Callable[[dict[str, Run]], float]:
+    return lambda ways: number(ways[own]) / number(ways[other])
