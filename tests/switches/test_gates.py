@@ -126,10 +126,12 @@ def test_a_red_gate_refuses_alone(home: Scene, what: str) -> None:
 
 def test_a_canary_that_does_not_come_back_refuses(home: Scene) -> None:
     """Would break: the way to Astra is broken, and that is found out after the flip."""
-    row = home.place.cql("SELECT id, a FROM KS.pairs")[0]
-    home.place.cql(f"UPDATE KS.pairs SET a = 'other' WHERE id = {row.id}")
+    rows = home.place.cql("SELECT id, a FROM KS.pairs")
+    for row in rows:
+        home.place.cql(f"UPDATE KS.pairs SET a = 'other' WHERE id = {row.id}")
     check(home, Red("canary", "a row came back with another a", (), ()))
-    home.place.cql(f"UPDATE KS.pairs SET a = '{row.a}' WHERE id = {row.id}")
+    for row in rows:
+        home.place.cql(f"UPDATE KS.pairs SET a = '{row.a}' WHERE id = {row.id}")
     check(home, None)
 
 
@@ -140,7 +142,8 @@ def test_a_table_of_counters_refuses(home: Scene) -> None:
         for command in (["schema", "apply"], ["backfill", "--workers", "1"]):
             done = home.run(*command)
             assert done.code == 0, done
-        home.prove()
+        for _ in range(2):  # the passes of before were clean, and did not look at this table
+            home.prove()
         check(home, Red("tables", "tables of counters: hits", (), ()))
         home.place.configure('only = ["pairs"]\n' + TOML)
         check(home, None)
