@@ -146,6 +146,8 @@ def test_a_table_of_counters_refuses(home: Scene) -> None:
             home.prove()
         check(home, Red("tables", "tables of counters: hits", (), ()))
         home.place.configure('only = ["pairs"]\n' + TOML)
+        for _ in range(2):
+            home.prove()
         check(home, None)
         assert json.loads(home.run("cutover", "--dry-run", "--json").out)["switched"] is False
     finally:
