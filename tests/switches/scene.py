@@ -68,7 +68,7 @@ class Process:
 
     def await_stop(self) -> None:
         """Until its failpoint has put it to sleep."""
-        until(lambda: self.stopped, 20, f"the writer sleeps; {self.err.read_text()[-500:]}")
+        until(lambda: self.stopped, 60, f"the writer sleeps; {self.err.read_text()[-500:]}")
 
     def await_writes(self, more: int = 5, seconds: float = 15) -> None:
         """Until it has written on."""
@@ -121,7 +121,7 @@ class Scene:
     def begun(self) -> None:
         """Every process writes."""
         for process in self.processes:
-            until(lambda p=process: p.told.answered > 3 or p.stopped, 30, f"it writes; {process.err.read_text()[-2000:]}")
+            until(lambda p=process: p.told.answered > 3 or p.stopped, 60, f"it writes; {process.err.read_text()[-2000:]}")
 
     def told(self) -> list[Told]:
         return [process.told for process in self.processes]

@@ -41,7 +41,7 @@ def test_marks_that_come_in_while_marks_are_told(often: None) -> None:
     aside, journal, ended, count = Aside(True, lambda _: None), Journal(), threading.Event(), [0, 0]
 
     def write(n: int) -> None:
-        while not ended.is_set() and count[n] < 3000:
+        while not ended.is_set() and count[n] < 1500:
             aside.settled(journal, Intent(count[n], 1, 1))  # type: ignore[arg-type]
             count[n] += 1
 

@@ -1,0 +1,73 @@
+"""What stands between a client and a server: it hands on, or keeps everything to itself, or cuts the line."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+from socketserver import BaseRequestHandler, ThreadingTCPServer
+from threading import Event, Lock, Thread
+
+_CHUNK = 1 << 16
+
+
+class Proxy:
+    """A TCP proxy on a port of its own. `stall` makes the server silent, `cut` makes it away; `heal` makes it well."""
+
+    def __init__(self, host: str, port: int) -> None:
+        self._well, self._away, self._lock = Event(), False, Lock()
+        self._well.set()
+        self._open: set[socket.socket] = set()
+        outer = self
+
+        class Line(BaseRequestHandler):
+            def handle(self) -> None:
+                if outer._away:
+                    return
+                with contextlib.suppress(OSError), socket.create_connection((host, port)) as server:
+                    with outer._lock:
+                        outer._open |= {self.request, server}
+                    back = Thread(target=outer._pump, args=(server, self.request), daemon=True)
+                    back.start()
+                    outer._pump(self.request, server)
+                    back.join(1)
+
+        class Server(ThreadingTCPServer):
+            daemon_threads, allow_reuse_address = True, True
+
+        self._server = Server(("127.0.0.1", 0), Line)
+        self.port: int = self._server.server_address[1]
+        Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()
+
+    def _pump(self, source: socket.socket, sink: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while data := source.recv(_CHUNK):
+                self._well.wait()
+                sink.sendall(data)
+        for end in (source, sink):
+            with contextlib.suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)
+
+    def stall(self) -> None:
+        """Nothing comes through any more, and nobody is told."""
+        self._well.clear()
+
+    def cut(self) -> None:
+        """Every connection ends, and new ones end at once."""
+        self._away = True
+        with self._lock:
+            lines, self._open = self._open, set()
+        for line in lines:
+            with contextlib.suppress(OSError):
+                line.shutdown(socket.SHUT_RDWR)
+
+    def heal(self) -> None:
+        """As it should be; what was kept arrives late."""
+        self._away = False
+        self._well.set()
+
+    def close(self) -> None:
+        """The end."""
+        self.heal()
+        self.cut()
+        self._server.shutdown()
+        self._server.server_close()

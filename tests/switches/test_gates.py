@@ -1,0 +1,154 @@
+"""Every gate of a cut-over red once: it refuses for that reason alone, and goes on when that is mended."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import pytest
+from support.places import NewPlace
+
+from switches.scene import TOML, Scene, scene
+
+pytest_plugins = ("support.fixtures",)
+WRITER = (
+    "INSERT INTO sync.writer (id, slot, host, pid, epoch, state, unrecorded, heartbeat_at, fenced_at, recorded_at) VALUES "
+    "('w', 999, 'test', 0, {epoch}, '{state}', {unrecorded}, clock_timestamp() - interval '{silent} s', {fenced}, {recorded})"
+)
+NO_WRITER = "DELETE FROM sync.writer"
+INTENTS = (
+    "INSERT INTO sync.intent (table_name, key, token, kind, state, version, epoch, owner, mutation, attempts, error, lease_until) "
+    "SELECT 'pairs', int8send(n), 0, 'put', 'finished', 1, 1, 'w', '', {attempts}, 'refused', 'infinity' "
+    "FROM generate_series(1, {count}) AS n"
+)
+NO_INTENT = "DELETE FROM sync.intent"
+RANGE = "UPDATE sync.range SET state = '{}' WHERE id = (SELECT min(id) FROM sync.range)"
+KEEP = "CREATE TABLE kept AS SELECT * FROM sync.drift_pass"
+GIVE_BACK = (
+    "DELETE FROM sync.drift_pass",
+    "INSERT INTO sync.drift_pass OVERRIDING SYSTEM VALUE SELECT * FROM kept",
+    "DROP TABLE kept",
+)
+REJECT = (
+    "INSERT INTO sync.reject (table_name, source_key, column_name, run_id, token, key, reason, action) "
+    "VALUES ('pairs', '', 'a', 1, 0, '{}', 'NUL', 'reject')"
+)
+
+
+def a_writer(epoch: int = 1, state: str = "active", unrecorded: int = 0, silent: int = 0, recorded: str = "NULL") -> str:
+    old = "clock_timestamp() - interval '1 hour'" if state == "unclean" else "NULL"
+    return WRITER.format(epoch=epoch, state=state, unrecorded=unrecorded, silent=silent, fenced=old, recorded=recorded)
+
+
+@dataclass(frozen=True)
+class Red:
+    """What makes a gate red, what it says then, and what mends it."""
+
+    gate: str
+    says: str
+    spoil: tuple[str, ...]
+    mend: tuple[str, ...]
+
+
+REDS = {
+    "a range is not copied": Red("backfill", "ranges of 1 tables", (RANGE.format("pending"),), (RANGE.format("done"),)),
+    "a range has failed": Red("backfill", "1 failed", (RANGE.format("failed"),), (RANGE.format("done"),)),
+    "rejects": Red("rejects", "1 rows", (REJECT,), ("DELETE FROM sync.reject",)),
+    "an invalid index": Red(
+        "indexes", "pairs_a",
+        ("CREATE INDEX pairs_a ON pairs (a)", "UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'pairs_a'::regclass"),
+        ("DROP INDEX pairs_a",),
+    ),
+    "an index that is to be built": Red(
+        "indexes", "public.pairs_b", ("INSERT INTO sync.index VALUES ('public.pairs_b', 'pairs', '')",), ("DELETE FROM sync.index",)
+    ),
+    "an unclean writer": Red("writers", "fenced and is not cleared", (a_writer(state="unclean"),), (NO_WRITER,)),
+    "a silent writer": Red("writers", "last heard of", (a_writer(silent=100),), (NO_WRITER,)),
+    "a writer with unrecorded writes": Red("writers", "3 unrecorded", (a_writer(unrecorded=3),), (NO_WRITER,)),
+    "a writer in another epoch": Red("writers", "in epoch 0", (a_writer(epoch=0),), (NO_WRITER,)),
+    "intents fail": Red("intents", "failed: refused", (INTENTS.format(attempts=2, count=1),), (NO_INTENT,)),
+    "too many intents": Red("intents", "1,001 open", (INTENTS.format(attempts=0, count=1001),), (NO_INTENT,)),
+    "no pass": Red("proof", "no pass yet", (KEEP, "DELETE FROM sync.drift_pass"), GIVE_BACK),
+    "one pass": Red(
+        "proof", "1 clean", (KEEP, "DELETE FROM sync.drift_pass WHERE id < (SELECT max(id) FROM sync.drift_pass)"), GIVE_BACK
+    ),
+    "passes before a repair": Red(
+        "proof", "repaired",
+        (KEEP, "UPDATE sync.drift_pass SET repaired = 1 WHERE id = (SELECT max(id) FROM sync.drift_pass)"), GIVE_BACK,
+    ),
+    "passes before a finding": Red(
+        "proof", "was not clean",
+        (KEEP, "UPDATE sync.drift_pass SET clean = false WHERE id = (SELECT max(id) FROM sync.drift_pass)"), GIVE_BACK,
+    ),
+    "passes before a change of the schema": Red(
+        "proof", "schema has changed", ("ALTER TABLE pairs ADD COLUMN extra text",), ("ALTER TABLE pairs DROP COLUMN extra",)
+    ),
+    "passes before an unrecorded write": Red(
+        "proof", "recorded late", (a_writer(state="signed_off", recorded="clock_timestamp()"),), (NO_WRITER,)
+    ),
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def home(new_place: NewPlace) -> Iterator[Scene]:
+    """Ready for its cut-over; three rows, so that the canary takes them all."""
+    with new_place() as place, scene(place, rows=3) as made:
+        made.prove()
+        yield made
+
+
+def check(home: Scene, red: Red | None) -> None:
+    """Refused by this gate alone, and nothing has changed; or by none."""
+    done = home.run("cutover", *(["--yes"] if red else ["--dry-run"]), "--json")
+    reds = {gate["name"]: gate for gate in done.json["gates"] if not gate["green"]}
+    assert done.code == (2 if red else 0), done
+    assert set(reds) == ({red.gate} if red else set()), done
+    assert done.json["switched"] is False
+    assert home.epoch == (1, "astra", "open")
+    if red:
+        assert red.says in reds[red.gate]["figure"], reds
+        assert reds[red.gate]["remedy"]
+        assert red.gate in done.err
+
+
+@pytest.mark.parametrize("what", REDS)
+def test_a_red_gate_refuses_alone(home: Scene, what: str) -> None:
+    """Would break: a cut-over that loses what this gate is there for; or a gate that stays red, or reddens others."""
+    red = REDS[what]
+    home.place.sql(*red.spoil)
+    try:
+        check(home, red)
+    finally:
+        home.place.sql(*red.mend)
+    check(home, None)
+
+
+def test_a_canary_that_does_not_come_back_refuses(home: Scene) -> None:
+    """Would break: the way to Astra is broken, and that is found out after the flip."""
+    rows = home.place.cql("SELECT id, a FROM KS.pairs")
+    for row in rows:
+        home.place.cql(f"UPDATE KS.pairs SET a = 'other' WHERE id = {row.id}")
+    check(home, Red("canary", "a row came back with another a", (), ()))
+    for row in rows:
+        home.place.cql(f"UPDATE KS.pairs SET a = '{row.a}' WHERE id = {row.id}")
+    check(home, None)
+
+
+def test_a_table_of_counters_refuses(home: Scene) -> None:
+    """Would break: increments that cannot be sent again are left to chance."""
+    home.place.cql("CREATE TABLE KS.hits (id uuid PRIMARY KEY, n counter)")
+    try:
+        for command in (["schema", "apply"], ["backfill", "--workers", "1"]):
+            done = home.run(*command)
+            assert done.code == 0, done
+        for _ in range(2):  # the passes of before were clean, and did not look at this table
+            home.prove()
+        check(home, Red("tables", "tables of counters: hits", (), ()))
+        home.place.configure('only = ["pairs"]\n' + TOML)
+        for _ in range(2):
+            home.prove()
+        check(home, None)
+        assert json.loads(home.run("cutover", "--dry-run", "--json").out)["switched"] is False
+    finally:
+        home.place.cql("DROP TABLE KS.hits")
