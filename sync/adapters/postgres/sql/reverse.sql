@@ -45,7 +45,8 @@ FROM e CROSS JOIN need CROSS JOIN clock LEFT JOIN made ON true
 
 -- raise: a key's version rises above all that was, before its row is sent again (rule 27); its cells then hide older attempts'
 WITH {stamped}, v AS (
-    SELECT need AS version FROM e, need WHERE e.epoch = %(epoch)s
+    SELECT greatest(need, (extract(epoch FROM clock_timestamp()) * 1000000)::bigint) AS version
+    FROM e, need WHERE e.epoch = %(epoch)s
 ), raised AS (
     UPDATE {target} AS t SET {version_column} = v.version FROM v WHERE {same_key}
     RETURNING 1
