@@ -23,7 +23,6 @@ from sync.stores.expected import check_backend
 from sync.stores.postgres import PostgresStore
 from sync.stores.process import Process
 from sync.stores.source import SourceSide
-from sync.stores.source_api import ApiSide
 from sync.stores.table_flows import FlowMaker, TableFlows
 from sync.stores.wrapped import Describe, WrappedStore
 
@@ -56,7 +55,7 @@ class DualWriteStore:
         self._executor = ThreadPoolExecutor(2, thread_name_prefix="sync-reconcile")
         self._many = ThreadPoolExecutor(min(_MANY_AT_ONCE, tuning.connections), thread_name_prefix="sync-put-many")
 
-    def _open_source(self, settings: Settings, config: Config, is_primary: bool) -> SourceSide | ApiSide:
+    def _open_source(self, settings: Settings, config: Config, is_primary: bool) -> SourceSide:
         """The side whose place Postgres is going to take."""
         return SourceSide(settings, config, self._target.pool, is_primary)
 

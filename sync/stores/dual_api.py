@@ -12,6 +12,7 @@ from typing import Any
 
 from sync.adapters.cassandra.cells import Cells, DocumentCells
 from sync.core.mutations import Mutation
+from sync.core.rows import SourceTable
 from sync.errors import TargetUnavailable, WriteRefused
 from sync.settings import Config, Settings
 from sync.stores.dual import DualWriteStore
@@ -27,7 +28,7 @@ class ApiDualWriteStore(DualWriteStore):
     _source: ApiSide
 
     def _open_source(self, settings: Settings, config: Config, is_primary: bool) -> ApiSide:
-        return ApiSide(settings, config)
+        return ApiSide(settings, config, self._target.pool, is_primary)
 
     def _flow_config(self, config: Config) -> Config:
         """Without CQL the other half of every write is left to workers."""
@@ -41,7 +42,8 @@ class ApiDualWriteStore(DualWriteStore):
         return self._checked_put(table, row)()
 
     def _checked_put(self, table: str, row: Mapping[str, Any]) -> Write:
-        astra, key = self._source.store.checked_put(table, row), self._key(table, row)
+        key = self._key(table, row)
+        astra = self._checked(lambda: self._source.store.checked_put(table, row))
 
         def mutation(cells: Cells) -> Mutation:
             made = cells.document(row) if isinstance(cells, DocumentCells) else cells.row(row)
@@ -66,7 +68,7 @@ class ApiDualWriteStore(DualWriteStore):
 
     def update(self, table: str, key: Mapping[str, Any], changes: Mapping[str, Any]) -> bool:
         """Write some columns, or fields. What is not there is made; where Postgres is primary not: False, nothing written."""
-        astra = self._source.store.checked_update(table, key, changes)
+        astra = self._checked(lambda: self._source.store.checked_update(table, key, changes))
 
         def mutation(cells: Cells) -> Mutation:
             if isinstance(cells, DocumentCells):
@@ -79,7 +81,7 @@ class ApiDualWriteStore(DualWriteStore):
 
     def delete(self, table: str, key: Mapping[str, Any]) -> bool:
         """Delete a row, if there is one."""
-        astra = self._source.store.checked_delete(table, key)
+        astra = self._checked(lambda: self._source.store.checked_delete(table, key))
 
         def mutation(cells: Cells) -> Mutation:
             return Mutation("delete", cells.only_key(key), {})
@@ -101,15 +103,28 @@ class ApiDualWriteStore(DualWriteStore):
         return super().count(table) if self._is_plain(table) else self._documents(table).count()
 
     def _is_plain(self, table: str) -> bool:
-        return self.primary == "astra" or not self._source.store.source(table).is_collection
+        return self.primary == "astra" or not self._table(table).is_collection
 
     def _documents(self, table: str) -> TargetDocuments:
         return TargetDocuments(self._target, self._of(table))
 
     def _key(self, table: str, row: Mapping[str, Any]) -> dict[str, Any]:
-        source = self._source.store.source(table)
+        source = self._table(table)
         names = ["_id"] if source.is_collection else [c.name for c in source.primary_key]
+        for name in names:
+            if name not in row:
+                raise WriteRefused(f"{table}: the key column {name} is missing")
         return {name: row[name] for name in names}
+
+    def _table(self, name: str) -> SourceTable:
+        self._process.check()
+        if name not in self._source.tables:
+            raise WriteRefused(f"there is no table {name!r}; there are: {', '.join(sorted(self._source.tables))}")
+        return self._source.tables[name]
+
+    def _checked(self, make: Callable[[], Write]) -> Write:
+        """The write, checked at once where the API is going to be asked; it may be away while Postgres is primary."""
+        return make() if self.primary == "astra" else lambda: make()()
 
     def _announced(self, table: str, key: Mapping[str, Any], astra: Write, mutation: Callable[[Cells], Mutation]) -> bool:
         """Write a key under the present primary."""

@@ -15,6 +15,7 @@ from sync.errors import SourceUnavailable, SyncError, Unreachable
 from sync.ports import AnyRows, Outcome, Read, Replay
 from sync.settings import Config, Settings
 from sync.stores.cql import CqlStore
+from sync.stores.read_back import ReadBackStore
 from sync.wiring.copying import rows_by_key
 
 log = logging.getLogger(__name__)
@@ -29,17 +30,21 @@ class SourceSide:
         self._settings, self._config = settings, config
         self._timeout = config.dual_write.primary_timeout_seconds
         self._ended = Event()
-        self._store: CqlStore | None = None
+        self._store: CqlStore | ReadBackStore | None = None
         self._thread: Thread | None = None
         self._known: Mapping[str, SourceTable] = {}
         try:
-            self._store = CqlStore(settings, self._timeout)
+            self._store = self._connect()
         except Unreachable as away:
             if is_primary:
                 raise
             with connection_of(pool) as connection:
                 self._known = recall(connection)
             log.warning("%s; writes to Postgres go on, and are sent when it is back", away)
+
+    def _connect(self) -> CqlStore | ReadBackStore:
+        """Its own store. Raises Unreachable."""
+        return CqlStore(self._settings, self._timeout)
 
     def come_back(self, then: Callable[[], None]) -> None:
         """Where the source is away: look for it from now on, and call `then` when it is there."""
@@ -50,7 +55,7 @@ class SourceSide:
     def _look(self, then: Callable[[], None]) -> None:
         while not self._ended.wait(_AGAIN_SECONDS):
             try:
-                self._store = CqlStore(self._settings, self._timeout)
+                self._store = self._connect()
             except SyncError:
                 continue
             log.warning("the source is back")
@@ -58,7 +63,7 @@ class SourceSide:
             return
 
     @property
-    def store(self) -> CqlStore:
+    def store(self) -> CqlStore | ReadBackStore:
         """Its own store. Raises SourceUnavailable while it is away."""
         if self._store is None:
             raise SourceUnavailable(_AWAY)
@@ -71,7 +76,8 @@ class SourceSide:
 
     def rows(self, table: SourceTable) -> AnyRows:
         """Single rows of one of its tables."""
-        return rows_by_key(self._store.cassandra, table, self._config) if self._store else AwayRows()
+        cassandra = self._store.cassandra if self._store else None
+        return rows_by_key(cassandra, table, self._config) if cassandra else AwayRows()
 
     def close(self) -> None:
         """Close the connections."""

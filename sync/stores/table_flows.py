@@ -24,7 +24,6 @@ from sync.flows.wrapped_write import WrappedWrite
 from sync.ports import AnyRows, Intent, Primary, TableJournal
 from sync.settings import Config
 from sync.stores.source import SourceSide
-from sync.stores.source_api import ApiSide
 from sync.wiring.copying import map_sources
 from sync.wiring.reconciling import reconciler
 
@@ -53,7 +52,7 @@ class FlowMaker:
     """Makes the flows of tables; `registration` is this process as a writer."""
 
     config: Config
-    source: SourceSide | ApiSide
+    source: SourceSide
     pool: Pool
     registration: Registration
 

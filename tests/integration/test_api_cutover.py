@@ -16,7 +16,7 @@ from support.dataapi.server import PASSWORD, USER, DataApi, cut, data_api, of, s
 from support.places import NewPlace, Place
 
 from sync.adapters.astra.api import open_api
-from sync.errors import WriteRefused
+from sync.errors import Unreachable, WriteRefused
 from sync.settings import Settings, load_config
 from sync.stores import ApiDualWriteStore
 from sync.wiring.reconciling import drain_job
@@ -175,3 +175,25 @@ def test_without_a_data_api_there_is_no_cut_over(home: Place, docs: Collection[A
     assert done.code == 2, done
     assert "ASTRA_DB_API_ENDPOINT" in done.out + done.err
     assert run(commands, "cutover", "--yes")["switched"]
+
+
+def test_a_process_starts_while_the_data_api_is_away(
+    home: Place, settings: Settings, docs: Collection[Any], commands: Commands
+) -> None:
+    """Would break: behind the cut-over, an application cannot be restarted while Astra is down (invariant 8)."""
+    docs.insert_one(document("a", 1))
+    config = load_config(home.commands.folder / "sync.toml")
+    away = settings.model_copy(update={"astra_db_api_endpoint": "http://127.0.0.1:9"})
+    run(commands, "schema", "apply")
+    run(commands, "backfill", "--workers", "1")
+    with pytest.raises(Unreachable, match="the connection failed"):
+        ApiDualWriteStore(away, config)
+    switch(commands, "cutover")
+    with ApiDualWriteStore(away.model_copy(update={"storage_backend": "postgres"}), config) as store:
+        assert store.put("docs", document("b", 2)) is True
+        assert (store.get("docs", {"_id": "b"}) or {})["title"] == "Tune 2"
+        assert store.delete("docs", {"_id": "a"}) is True
+        with pytest.raises(WriteRefused, match="nowhere"):
+            store.put("nowhere", {"_id": 1})
+    drained(home, settings)
+    assert [d["_id"] for d in docs.find({})] == ["b"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import time
 from collections import Counter
@@ -25,7 +26,7 @@ from sync.adapters.astra.api import open_api
 from sync.adapters.postgres.journal import UNREPEATABLE_WINDOW_SECONDS
 from sync.errors import WriteRefused, WriteUnsure
 from sync.settings import Config, DualWriteTuning, Settings
-from sync.stores import ApiDualWriteStore, DualWriteStore, open_store
+from sync.stores import ApiDualWriteStore, AsyncDualWriteStore, DualWriteStore, open_store
 from sync.wiring.reconciling import drain_job
 
 pytest_plugins = ("support.fixtures",)
@@ -366,3 +367,26 @@ def test_rate_limited_for_thirty_seconds(inline: ApiDualWriteStore, double: Data
     for name in names:
         assert inline.get("docs", {"_id": name}) == {"_id": name, "title": f"{acknowledged[name]}", "n": acknowledged[name]}
         assert (seen.doc(name) or ({},))[0]["n"] == acknowledged[name]
+
+
+def test_the_same_for_asyncio(home: Place, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Would break: an application on asyncio has no store over the Data API."""
+    home.configure("schema_files = []\n")
+    for name, value in environment(settings).items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("SYNC_CONFIG", str(home.commands.folder / "sync.toml"))
+
+    async def use() -> Any:
+        async with AsyncDualWriteStore() as store:
+            await asyncio.gather(*(store.put("docs", {"_id": f"async{n}", "n": n}) for n in range(20)))
+            found = [await store.get("docs", {"_id": f"async{n}"}) for n in range(20)]
+            await store.delete("docs", {"_id": "async0"})
+            return (
+                type(store._store).__name__,
+                [row and row["n"] for row in found],
+                await store.get("docs", {"_id": "async0"}),
+            )
+
+    for dual, kind in (("false", "AstraStore"), ("true", "ApiDualWriteStore")):
+        monkeypatch.setenv("SYNC_DUAL_WRITE", dual)
+        assert asyncio.run(use()) == (kind, list(range(20)), None)
