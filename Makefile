@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: setup demo test check format bench-backfill bench-dual-write bench-drift rules chaos clean
+.PHONY: setup demo test check format bench-backfill bench-dual-write bench-drift rules chaos switches clean
 
 setup: $(STAMP)
 
@@ -44,6 +44,9 @@ rules: $(STAMP)
 
 chaos: $(STAMP)
 	$(BIN)/python -m tests.chaos.run --trials 50
+
+switches: $(STAMP)
+	$(BIN)/python -m tests.switches.run --switches 50
 
 clean:
 	-$(BIN)/sync local down

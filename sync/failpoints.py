@@ -1,6 +1,7 @@
 """Named places where a test ends or delays the process: `SYNC_FAILPOINTS="backfill.before_commit=kill:3"`.
 
-`kill:n` sends SIGKILL at the n-th passage; `sleep:s` waits that many seconds at each. Unset, a failpoint costs one test.
+`kill:n` sends SIGKILL at the n-th passage, `stop:n` SIGSTOP; `sleep:s` waits that many seconds at each. Unset, a failpoint
+costs one test.
 """
 
 from __future__ import annotations
@@ -9,9 +10,13 @@ import os
 import signal
 import time
 
-_PLAN: dict[str, str] = dict(
-    entry.split("=", 1) for entry in os.environ.get("SYNC_FAILPOINTS", "").split(",") if "=" in entry
-)
+
+def planned(text: str) -> dict[str, str]:
+    """What SYNC_FAILPOINTS says, by place."""
+    return dict(entry.split("=", 1) for entry in text.split(",") if "=" in entry)
+
+
+_PLAN = planned(os.environ.get("SYNC_FAILPOINTS", ""))
 _passed: dict[str, int] = {}
 
 
@@ -25,3 +30,5 @@ def failpoint(name: str) -> None:
         time.sleep(float(argument))
     elif action == "kill" and _passed[name] == int(argument or 1):
         os.kill(os.getpid(), signal.SIGKILL)
+    elif action == "stop" and _passed[name] == int(argument or 1):
+        os.kill(os.getpid(), signal.SIGSTOP)

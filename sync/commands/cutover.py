@@ -35,7 +35,7 @@ def run(args: argparse.Namespace) -> int:
         if not args.json:
             show_gates(passed)
         confirm(args, f"{kind}: {NAMES[PRIMARY_AFTER[kind]]} becomes primary")
-        done = switch(site, kind, passed, say)
+        done = switch(site, kind, epoch.epoch, passed, say)
     _summary(args, kind, passed, done)
     return 0
 

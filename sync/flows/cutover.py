@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from sync.errors import GateRefused, StillOpen
+from sync.errors import GateRefused, StillOpen, TargetUnavailable
 from sync.failpoints import failpoint
 from sync.ports import Epoch, SwitchKind, Unready
 
@@ -20,7 +20,7 @@ _POLL_SECONDS, _DRAIN_POLL_SECONDS = 0.05, 0.003
 class Switches(Protocol):
     """The authority."""
 
-    def begin(self, kind: SwitchKind) -> int: ...
+    def begin(self, kind: SwitchKind, judged: int) -> int: ...
     def renew(self, switch: int) -> None: ...
     def unready(self, switch: int) -> Sequence[Unready]: ...
     def close(self, switch: int, pause: float) -> int: ...
@@ -56,9 +56,13 @@ class Switch:
     limits: Limits
     say: Callable[[str], None]
 
-    def run(self, kind: SwitchKind, figures: dict[str, Any]) -> Flipped:
-        """Switch. Raises GateRefused, with the old epoch open again, where somebody or something does not let it."""
-        switch = self.authority.begin(kind)
+    def run(self, kind: SwitchKind, judged: int, figures: dict[str, Any]) -> Flipped:
+        """Switch from the epoch whose gates were judged.
+
+        Raises GateRefused, with that epoch open again, where somebody or something does not let it.
+        """
+        failpoint("switch.before_begin")
+        switch = self.authority.begin(kind, judged)
         failpoint("switch.begun")
         try:
             self._await_writers(switch)
@@ -67,9 +71,15 @@ class Switch:
             self.authority.close(switch, self.limits.pause)
             epoch, seconds = self._drain_and_flip(switch, figures)
         except BaseException as error:
-            self.authority.abandon(switch, str(error) or type(error).__name__)
+            self._abandon(switch, str(error) or type(error).__name__)
             raise
         return Flipped(switch, epoch, seconds)
+
+    def _abandon(self, switch: int, reason: str) -> None:
+        try:
+            self.authority.abandon(switch, reason)
+        except TargetUnavailable:  # the reason of the end is what counts
+            self.say("Postgres is away: whoever waits opens the epoch again, if it has not flipped; `sync status` says so")
 
     def _await_writers(self, switch: int) -> None:
         """Every writer promises to wait, and has nothing unrecorded (rule 30)."""

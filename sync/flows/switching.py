@@ -19,7 +19,7 @@ class Epochs(Protocol):
     @property
     def primary(self) -> Primary: ...
     def heard(self, changed: EpochChanged) -> None: ...
-    def wait_open(self, seconds: float) -> None: ...
+    def wait_open(self, seconds: float) -> float: ...
     def waited(self, seconds: float) -> None: ...
 
 
@@ -32,13 +32,18 @@ class Switching:
 
     def run(self, by_primary: Mapping[Primary, Callable[[], T]]) -> T:
         """What the present primary's flow returns. Raises WriteRefused, nothing being written, if it takes too long."""
+        # Where it is known that writes wait, asking Postgres would take a connection, and wait for the flip's own lock.
+        waited = self.epochs.wait_open(self.most_wait)
         try:
-            return by_primary[self.epochs.primary]()
+            result = by_primary[self.epochs.primary]()
         except EpochChanged as changed:
-            return self._again(by_primary, changed)
+            return self._again(by_primary, changed, waited)
+        if waited:
+            self.epochs.waited(waited)
+        return result
 
-    def _again(self, by_primary: Mapping[Primary, Callable[[], T]], changed: EpochChanged) -> T:
-        begun = time.monotonic()
+    def _again(self, by_primary: Mapping[Primary, Callable[[], T]], changed: EpochChanged, waited: float) -> T:
+        begun = time.monotonic() - waited
         while (left := begun + self.most_wait - time.monotonic()) > 0:
             self.epochs.heard(changed)
             if changed.state != "open":

@@ -29,8 +29,11 @@ class Done:
     waits: list[float]
 
 
-def switch(site: Site, kind: SwitchKind, passed: list[Gate], say: Callable[[str], None]) -> Done:
-    """Switch; all gates are green. Raises GateRefused, nothing being changed, where a writer or an intent is in the way."""
+def switch(site: Site, kind: SwitchKind, judged: int, passed: list[Gate], say: Callable[[str], None]) -> Done:
+    """Switch from the epoch that was judged; all gates are green.
+
+    Raises GateRefused, nothing being changed, where a writer or an intent is in the way.
+    """
     tuning = site.config.cutover
     GateFacts(site.connection).retry()
     remember(site.connection, (table.source for table in site.tables))
@@ -45,7 +48,7 @@ def switch(site: Site, kind: SwitchKind, passed: list[Gate], say: Callable[[str]
             def drain() -> int:
                 return sum(each.run(worker_name(), lambda: False) for each in drains.values())
 
-            flipped = Switch(site.authority, drain, limits, say).run(kind, _figures(passed))
+            flipped = Switch(site.authority, drain, limits, say).run(kind, judged, _figures(passed))
     except SyncError as error:
         site.authority.audit(f"{kind} abandoned", {"reason": str(error)})
         raise

@@ -27,6 +27,9 @@ _LEASE_MARGIN_SECONDS = 10.0
 """A switch is taken back when its command has been silent for the longest pause and so much more."""
 
 
+_PATIENCE = "SELECT set_config('idle_in_transaction_session_timeout', %s, false)"
+
+
 @dataclass(frozen=True, slots=True)
 class Site:
     """What the commands of the flip work with."""
@@ -45,6 +48,8 @@ def open_authority(settings: Settings, config: Config) -> Iterator[Authority]:
     with closing(connect(settings, autocommit=True)) as connection:
         if not state_exists(connection):
             raise PreflightError("the target has no schema `sync`: nothing has begun, or it is finished")
+        # A command whose host hangs within the flip holds the epoch, and every write waits for it: Postgres ends it.
+        connection.execute(_PATIENCE, (f"{config.cutover.most_pause_seconds:g}s",))
         yield Authority(connection, config.cutover.most_pause_seconds + _LEASE_MARGIN_SECONDS)
 
 

@@ -78,11 +78,22 @@ def run_point(made: Arena, point: str, seeds: list[str]) -> list[Verdict]:
 
 @contextmanager
 def arena() -> Iterator[Arena]:
-    """A keyspace, a database and a queue for the trials."""
+    """A place for the trials."""
+    with own_place("chaos") as place:
+        made = Arena(place)
+        try:
+            yield made
+        finally:
+            made.close()
+
+
+@contextmanager
+def own_place(purpose: str) -> Iterator[Place]:
+    """A keyspace, a database and a queue of one's own, outside pytest."""
     given = os.environ.get("SYNC_TEST_SERVERS")
     folder = Path(given) if given else ROOT / ".local-test"
     known = {k.lower(): v for k, v in local.up(folder).env().items() if k.lower() in Settings.model_fields}
-    name = f"chaos_{os.getpid()}"
+    name = f"{purpose}_{os.getpid()}"
     base = Settings(_env_file=None, **known)  # type: ignore[call-arg,arg-type]
     settings = base.model_copy(update={"astra_db_keyspace": name, "postgres_database": name})
     with (
@@ -95,11 +106,10 @@ def arena() -> Iterator[Arena]:
         cassandra.session.execute(f"CREATE KEYSPACE {name} WITH replication = {SIMPLE}")
         admin.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
         commands = Commands(Path(temporary), {**environment(settings), "REDIS_URL": valkey.url})
-        made = Arena(Place(cassandra, settings, commands))
         try:
-            yield made
+            yield Place(cassandra, settings, commands)
         finally:
-            made.close()
+            commands.zygote.end()
             admin.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
             cassandra.session.execute(f"DROP KEYSPACE {name}", timeout=60)
             valkey.remove()

@@ -15,6 +15,7 @@ import traceback
 from typing import Any
 
 import sync.commands
+from sync import failpoints
 from sync.__main__ import run
 
 
@@ -37,6 +38,7 @@ def command(order: dict[str, Any]) -> None:
         os.dup2(os.open(path, flags), number)
     os.environ.clear()
     os.environ.update(order["env"])
+    failpoints._PLAN.update(failpoints.planned(order["env"].get("SYNC_FAILPOINTS", "")))
     os.chdir(order["cwd"])
     sys.argv = ["sync", *order["argv"]]
     code = 1

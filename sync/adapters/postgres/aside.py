@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable
-from itertools import islice
 from threading import Lock
 from typing import Literal
 
@@ -129,7 +128,13 @@ class Aside:
 
     def mark(self) -> None:
         """Tell the journal what became of writes, many at once. Raises TargetUnavailable."""
-        while marks := list(islice(self._marks, _MOST_MARKS)):
+        left = len(
+            self._marks
+        )  # what comes in meanwhile is the next call's: under load this would not end, and no heart beat
+        while left > 0:
+            # By number: while a copy of the whole is made, other threads add to it.
+            marks = [self._marks[i] for i in range(min(left, _MOST_MARKS))]
+            left -= len(marks)
             alike: dict[tuple[TableJournal, _End, str], list[Intent]] = {}
             for journal, intent, state, error in marks:
                 alike.setdefault((journal, state, error), []).append(intent)

@@ -16,7 +16,7 @@ from sync.core.encode.rows import show_key
 from sync.core.mutations import pack_cells
 from sync.core.ring import TokenRange
 from sync.core.rows import TableMap
-from sync.errors import LeaseLost, PreflightError
+from sync.errors import LeaseLost
 from sync.ports import Lease
 
 _SQL = queries("drift")
@@ -43,8 +43,6 @@ class Checks(Ledger):
         with target_errors(), self._connection.transaction():
             # Two starts at once: the second waits here, then finds the first one's runs.
             self._connection.execute("LOCK TABLE sync.run IN SHARE ROW EXCLUSIVE MODE")
-            if repair and self.primary() != "astra":
-                raise PreflightError("Postgres is primary: --repair goes from the source to the target only")
             return self._start(plans, _SQL, {"repair": repair})
 
     def open_passes(self, runs: list[int]) -> dict[str, bool]:

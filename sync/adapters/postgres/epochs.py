@@ -71,11 +71,14 @@ class Authority:
         row = self._row("under_way")
         return UnderWay(*row) if row else None
 
-    def begin(self, kind: SwitchKind) -> int:
-        """Announce a switch; its number. Raises GateRefused while another is under way, or where that store is primary."""
+    def begin(self, kind: SwitchKind, judged: int | None = None) -> int:
+        """Announce a switch; its number. Raises GateRefused while another is under way, or where that store is primary.
+
+        `judged` is the epoch of the gates: there and back again, the store is the same, and what was proved is of the past.
+        """
         self.take_back()
         primary = "astra" if kind == "cutover" else "postgres"
-        row = self._row("begin", kind=kind, who=who(), lease=self._lease, primary=primary)
+        row = self._row("begin", kind=kind, who=who(), lease=self._lease, primary=primary, judged=judged)
         if row:
             return int(row[0])
         other = self.under_way()
@@ -85,11 +88,13 @@ class Authority:
 
     def take_back(self) -> None:
         """Undo what a command left that died: its switch is abandoned, its epoch open again."""
-        row = self._row("take_back")
-        if row:
-            switch, epoch, kind, owner = row
-            self._row("reopen", epoch=epoch)
-            self.audit(f"{kind} taken back", {"switch": switch, "epoch": epoch, "of": owner})
+        with target_errors(), self.connection.transaction():
+            row = self._row("take_back")
+            if row:
+                switch, epoch, kind, owner = row
+                failpoint("switch.taken_back")
+                self._row("reopen", epoch=epoch)
+                self.audit(f"{kind} taken back", {"switch": switch, "epoch": epoch, "of": owner})
 
     def renew(self, switch: int) -> None:
         """Prolong the switch. Raises GateRefused where another command took it back."""
@@ -142,9 +147,12 @@ class Authority:
 
     def abandon(self, switch: int, reason: str) -> None:
         """End a switch without a flip: the same epoch is open."""
-        row = self._row("abandon", switch=switch, reason=reason)
-        if row:
-            self._row("reopen", epoch=row[0])
+        with target_errors(), self.connection.transaction():
+            row = self._row("abandon", switch=switch, reason=reason)
+            if row:
+                # Both or neither: of a switch that has ended, nobody would open the epoch again where no writer waits.
+                failpoint("switch.abandoned")
+                self._row("reopen", epoch=row[0])
 
     def waits(self, switch: int) -> dict[str, list[float]]:
         """How long writes waited for a switch, in milliseconds, by the writers that have told."""

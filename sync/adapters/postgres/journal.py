@@ -78,7 +78,7 @@ class Journal:
             "kind": mutation.kind,
             "mutation": _packed(mutation),
         }
-        with self._writer.turn(mutation.key), self._breaker.connection(self._pool) as connection, answered():
+        with self._writer.turn(mutation.key), self._breaker.connection(self._pool) as connection, answered(), in_time():
             row = connection.execute(self._statements.open, values).fetchone()
         assert row is not None, "sync.epoch is empty"
         made, version, epoch, primary, state, ahead = row
@@ -202,6 +202,17 @@ def answered() -> Iterator[None]:
     except (psycopg.OperationalError, psycopg.InterfaceError) as error:
         if error.sqlstate is None or error.sqlstate.startswith(("57P", "08")):
             raise AnswerLost(" ".join(str(error).split())) from None
+        raise
+
+
+@contextmanager
+def in_time() -> Iterator[None]:
+    """The epoch is held by a flip that takes its time: that is no sick Postgres, and the write waits for it."""
+    try:
+        yield
+    except psycopg.errors.LockNotAvailable as error:
+        if "epoch" in (error.diag.context or ""):
+            raise EpochChanged(0, "astra", "closing") from None
         raise
 
 

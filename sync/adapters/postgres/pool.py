@@ -29,6 +29,7 @@ _SET_UP = (
     "SELECT set_config('statement_timeout', %s, false), set_config('lock_timeout', %s, false), "
     "set_config('default_transaction_isolation', 'read committed', false)"
 )
+_LONGEST, _TRANSACTION_TIMEOUT_SINCE = "SELECT set_config('transaction_timeout', %s, false)", 170000
 
 
 class _Check:
@@ -73,6 +74,9 @@ def open_pool(settings: Settings, size: int, timeout: float = 30.0) -> Pool:
         # Not as start-up options, which a transaction pooler refuses. The isolation level is for lone statements, too.
         # A lock is waited for half as long, so that a row that is held can be told from a server that is slow.
         connection.execute(_SET_UP, (str(int(timeout * 1000)), str(int(timeout * 500))))
+        if connection.info.server_version >= _TRANSACTION_TIMEOUT_SINCE:
+            # A process that is suspended within a pipeline holds the key and the epoch, and no other limit ends that.
+            connection.execute(_LONGEST, (str(int(timeout * 2000)),))
         if pooled:
             connection.prepare_threshold = None
         elif connection.info.user == STATE_SCHEMA:

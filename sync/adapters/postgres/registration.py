@@ -95,14 +95,19 @@ class Registration:
     def _set(self, epoch: int, primary: Primary, state: EpochState) -> None:
         self._epoch = replace(self._epoch, epoch=epoch, primary=primary, state=state)
 
-    def wait_open(self, seconds: float) -> None:
-        """Wait until writes may begin, or so long."""
+    def wait_open(self, seconds: float) -> float:
+        """Wait until writes may begin, or so long; how long it was, in seconds."""
+        if self._epoch.state == "open":
+            return 0.0
+        begun = time.monotonic()
         with self._changed:
             self._changed.wait_for(lambda: self._epoch.state == "open", seconds)
+        return time.monotonic() - begun
 
     def waited(self, seconds: float) -> None:
         """A write has waited for a cut-over; the heartbeat reports it soon."""
-        self._waits.append(round(seconds * 1000, 1))
+        with self._changed:
+            self._waits.append(round(seconds * 1000, 1))
         self._due = min(self._due, time.monotonic() + _RING_SECONDS)
 
     # the heartbeat
@@ -142,6 +147,9 @@ class Registration:
             except (TargetUnavailable, psycopg.Error, PoolTimeout) as error:
                 self._due = 0.0
                 log.warning("no heartbeat: %s", " ".join(str(error).split()))
+            except Exception:  # without its heartbeat a writer that lives is taken for dead
+                self._due = 0.0
+                log.exception("no heartbeat")
             self.aside.ring_for_left()
 
     def _between(self) -> None:
@@ -185,7 +193,8 @@ class Registration:
             self._send_heartbeat()
 
     def _send_heartbeat(self) -> tuple[Any, ...] | None:
-        waits = {"switch": self._acknowledged, "ms": list(self._waits)}
+        with self._changed:
+            waits = {"switch": self._acknowledged, "ms": list(self._waits)}
         values = {
             "id": self.writer.id,
             "unrecorded": self.aside.unrecorded_count,

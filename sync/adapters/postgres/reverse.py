@@ -10,7 +10,7 @@ from psycopg import sql
 from sync.adapters.postgres import rejects
 from sync.adapters.postgres.connect import Connection
 from sync.adapters.postgres.digest import with_parameters
-from sync.adapters.postgres.journal import Writer, answered, one_transaction, rejecting, stamping
+from sync.adapters.postgres.journal import Writer, answered, in_time, one_transaction, rejecting, stamping
 from sync.adapters.postgres.parameters import Parameters, connection_of, lock_of
 from sync.adapters.postgres.pool import Pool
 from sync.adapters.postgres.queries import queries
@@ -62,7 +62,7 @@ class ReverseJournal:
     def _stamped(self, statement: bytes, key: Key, values: dict[str, Any]) -> Intent | None:
         values = {**self._parameters.key(key), **values, **stamping(self._writer)}
         values["source_key"] = rejects.packed(key.cells)
-        with connection_of(self._pool) as connection, answered(), rejecting():
+        with connection_of(self._pool) as connection, answered(), rejecting(), in_time():
             with one_transaction(connection):
                 connection.execute(_LOCK_KEY, {"lock": lock_of(key)})  # rule 5
                 found = connection.execute(statement, values)

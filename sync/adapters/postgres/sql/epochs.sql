@@ -10,6 +10,7 @@ FROM sync.switch WHERE finished_at IS NULL
 INSERT INTO sync.switch (kind, from_epoch, who, lease_until)
 SELECT %(kind)s, epoch, %(who)s, clock_timestamp() + make_interval(secs => %(lease)s)
 FROM sync.epoch WHERE "primary" = %(primary)s AND state = 'open' AND epoch = (SELECT max(epoch) FROM sync.epoch)
+  AND epoch = coalesce(%(judged)s, epoch)
 ON CONFLICT DO NOTHING RETURNING id
 
 -- renew: the command lives

@@ -1,0 +1,238 @@
+"""A migration that is ready for its cut-over, with an application of several processes that writes all the while."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import psutil
+from support.commands import ROOT, Commands, Done, Zygote
+from support.dual import Table
+from support.places import Place
+from support.running import until
+
+from switches.judge import Told, Verdict, judge, read
+from switches.writer import TABLE
+from sync.settings import Config, load_config
+
+TOML = """
+schema_files = []
+[dual_write]
+heartbeat_seconds = 0.3
+writer_lease_seconds = 2.0
+primary_timeout_seconds = 1.0
+secondary_timeout_seconds = 3.0
+most_wait_seconds = 10
+connections = 8
+[drift]
+grace_seconds = 0.1
+tries = 8
+[cutover]
+most_pause_seconds = 2.0
+"""
+AFTER = {"cutover": "postgres", "rollback": "astra"}
+OTHER = {"cutover": "rollback", "rollback": "cutover"}
+
+
+@dataclass
+class Process:
+    """One process of the application."""
+
+    popen: subprocess.Popen[bytes]
+    log: Path
+    err: Path
+
+    @property
+    def pid(self) -> int:
+        return self.popen.pid
+
+    @property
+    def told(self) -> Told:
+        return read(self.log)
+
+    @property
+    def stopped(self) -> bool:
+        return psutil.Process(self.pid).status() == psutil.STATUS_STOPPED
+
+    def signal(self, number: int) -> None:
+        os.kill(self.pid, number)
+
+    def await_stop(self) -> None:
+        """Until its failpoint has put it to sleep."""
+        until(lambda: self.stopped, 20, f"the writer sleeps; {self.err.read_text()[-500:]}")
+
+    def await_writes(self, more: int = 5, seconds: float = 15) -> None:
+        """Until it has written on."""
+        before = self.told.answered
+        until(lambda: self.told.answered >= before + more, seconds, f"it writes; {self.err.read_text()[-500:]}")
+
+    def end(self) -> int:
+        """Ask it to end; its exit code."""
+        if self.popen.poll() is None:
+            self.signal(signal.SIGCONT)
+            self.signal(signal.SIGTERM)
+        try:
+            return self.popen.wait(30)
+        except subprocess.TimeoutExpired:
+            self.popen.kill()
+            raise AssertionError(f"a writer hangs: {self.err.read_text()[-1000:]}") from None
+
+
+@dataclass
+class Scene:
+    """What a test works with."""
+
+    place: Place
+    config: Config
+    shared: list[str] = field(default_factory=lambda: [str(uuid4()) for _ in range(6)])
+    processes: list[Process] = field(default_factory=list)
+
+    @property
+    def commands(self) -> Commands:
+        return self.place.commands
+
+    # the application
+
+    def start(self, threads: int = 1, pause: float = 0.01, failpoints: str = "", own: int = 6, **env: str) -> Process:
+        """One more process; it writes when this returns."""
+        name, folder = f"w{len(self.processes)}t", self.commands.folder
+        keys = [[str(uuid4()) for _ in range(own)] for _ in range(threads)]
+        log, err = folder / f"log-{name}-{uuid4().hex[:6]}", folder / f"err-{name}"
+        order = {"name": name, "log": str(log), "own": keys, "shared": self.shared, "pause": pause}
+        env = {"SYNC_DUAL_WRITE": "true", "STORAGE_BACKEND": self.epoch[1], "SYNC_FAILPOINTS": failpoints, **env}
+        given = self.commands.but(PYTHONPATH=str(ROOT / "tests"), **env)
+        with err.open("wb") as said:
+            popen = subprocess.Popen(
+                [sys.executable, "-m", "switches.writer", json.dumps(order)], cwd=folder, env=given._whole(), stderr=said
+            )
+        made = Process(popen, log, err)
+        self.processes.append(made)
+        return made
+
+    def begun(self) -> None:
+        """Every process writes."""
+        for process in self.processes:
+            until(lambda p=process: p.told.answered > 3 or p.stopped, 30, f"it writes; {process.err.read_text()[-2000:]}")
+
+    def told(self) -> list[Told]:
+        return [process.told for process in self.processes]
+
+    # the operator
+
+    def run(self, *argv: str, **env: str) -> Done:
+        return self.commands.but(**env).run(*argv)
+
+    def prove(self) -> None:
+        """Two clean passes, as the operator makes them; a hot key may make one of them unsure."""
+        for _ in range(6):
+            done = self.run("drift-report", "--workers", "1", "--format", "json")
+            assert done.code in (0, 2), done
+            assert not any(t["findings"] for t in json.loads(done.out)["tables"]), done
+            if self.passes()[:2] == [True, True]:
+                return
+        raise AssertionError(f"no two clean passes in a row: {done}")
+
+    def passes(self) -> list[bool]:
+        """The passes of this epoch, the newest first: whether they were clean."""
+        rows = self.place.sql(
+            "SELECT clean FROM sync.drift_pass WHERE epoch = (SELECT max(epoch) FROM sync.epoch) ORDER BY id DESC"
+        )
+        return [clean for (clean,) in rows]
+
+    def as_if_proved(self) -> None:
+        """Two passes as they were made before, of this epoch: where the proof is not what is tested."""
+        self.place.sql(
+            "INSERT INTO sync.drift_pass (runs, clean, repaired, started_at, finished_at, report, epoch, schema_digest) "
+            "SELECT runs, clean, repaired, clock_timestamp(), clock_timestamp(), report, (SELECT max(epoch) FROM sync.epoch), "
+            "schema_digest FROM (SELECT * FROM sync.drift_pass WHERE clean AND repaired = 0 ORDER BY id DESC LIMIT 1) AS p, "
+            "generate_series(1, 2)"
+        )
+
+    def switch(self, kind: str, **env: str) -> dict[str, Any]:
+        """The command, which succeeds."""
+        done = self.run(kind, "--yes", "--json", **env)
+        assert done.code == 0, done
+        assert done.json["primary"] == AFTER[kind], done
+        return done.json
+
+    def expire(self) -> None:
+        """The command that died is taken for dead: its lease is over."""
+        self.place.sql("UPDATE sync.switch SET lease_until = clock_timestamp() WHERE finished_at IS NULL")
+
+    @property
+    def epoch(self) -> tuple[int, str, str]:
+        """Number, primary and state."""
+        return self.place.sql('SELECT epoch, "primary", state FROM sync.epoch ORDER BY epoch DESC LIMIT 1')[0]
+
+    def writers(self) -> list[dict[str, Any]]:
+        return list(self.run("writers", "--json").json["writers"])
+
+    # the end
+
+    def finish(self) -> Verdict:
+        """The application ends, a worker settles what is left, and all is judged; a last pass is clean."""
+        for process in self.processes:
+            process.end()
+        with closing(Table(self.place.cassandra, self.place.settings, self.config, TABLE)) as table:
+            table.epoch = self.epoch[0]
+            table.sql("UPDATE sync.writer SET state = 'unclean' WHERE state = 'active'")
+            until(lambda: self._settled(table), 30, "all is settled")
+            verdict = judge(table, self.told())
+        done = self.run("drift-report", "--workers", "1", "--format", "json")
+        if done.code:
+            verdict.faults.append(f"the last pass is not clean: {done.out[:2000]} {done.err[-500:]}")
+        return verdict
+
+    @staticmethod
+    def _settled(table: Table) -> bool:
+        table.sql("UPDATE sync.intent SET lease_until = NULL")
+        table.drain(lease=2.0)
+        return not table.intents()
+
+
+@contextmanager
+def scene(place: Place, rows: int = 100, toml: str = TOML) -> Iterator[Scene]:
+    """Backfilled, and without a writer yet."""
+    place.cql(f"CREATE TABLE KS.{TABLE} (id uuid PRIMARY KEY, a text, b text)")
+    place.configure(toml)
+    insert = place.cassandra.session.prepare(f'INSERT INTO "{place.keyspace}".{TABLE} (id, a, b) VALUES (?, ?, ?)')
+    for _ in range(rows):
+        place.cassandra.session.execute(insert, (uuid4(), "before", "before"))
+    for command in (["schema", "apply"], ["backfill", "--workers", "1"]):
+        done = place.commands.run(*command)
+        assert done.code == 0, done
+    made = Scene(place, load_config(place.commands.folder / "sync.toml"))
+    try:
+        yield made
+    except BaseException:
+        for process in made.processes:
+            sys.stderr.write(f"{process.told.writer}: {process.err.read_text()[-3000:]}\n")
+        raise
+    finally:
+        for process in made.processes:
+            if process.popen.poll() is None:
+                process.popen.kill()
+                process.popen.wait()
+
+
+@contextmanager
+def operator(made: Scene, folder: Path) -> Iterator[Commands]:
+    """Somebody else at another terminal."""
+    (folder / "sync.toml").write_text((made.commands.folder / "sync.toml").read_text())
+    zygote = Zygote()
+    try:
+        yield Commands(folder, dict(made.commands.env), zygote)
+    finally:
+        zygote.end()
+
+
+__all__: Sequence[str] = ("AFTER", "OTHER", "TOML", "Process", "Scene", "operator", "scene")

@@ -1,0 +1,165 @@
+"""`kill -9` of the command at every step of a cut-over, a rollback and the end, while several processes write.
+
+Running the command again completes or undoes; the application writes on meanwhile, in one epoch, and at the end nothing is lost.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from support.backfills import slow
+from support.places import NewPlace
+from support.running import until
+
+from switches.scene import AFTER, OTHER, Scene, operator, scene
+
+pytest_plugins = ("support.fixtures",)
+PAUSE = 2.0
+"""As long as the epoch may be closed in these tests; then whoever waits opens it again."""
+POINTS = ("switch.begun", "switch.closed", "switch.drained", "switch.before_flip", "switch.flipped")
+
+
+@pytest.fixture(scope="module")
+def home(new_place: NewPlace) -> Iterator[Scene]:
+    """A migration with an application that writes through all of these tests; what it wrote is judged after the last."""
+    with new_place() as place, scene(place) as made:
+        for _ in range(2):
+            made.start()
+        made.begun()
+        made.prove()
+        yield made
+        verdict = made.finish()
+        assert verdict.all == []
+        assert [error for told in made.told() for error in (*told.refused, *told.unsure)] == []
+
+
+def due(home: Scene) -> str:
+    """The switch whose turn it is; its gates are green."""
+    home.expire()
+    home.as_if_proved()
+    return "cutover" if home.epoch[1] == "astra" else "rollback"
+
+
+def be_due(home: Scene, kind: str) -> None:
+    """The same, and it is the turn of this one."""
+    if due(home) != kind:
+        home.switch(OTHER[kind])
+        home.as_if_proved()
+
+
+def in_one_epoch(home: Scene, primary: str) -> None:
+    """Every process writes on, to this primary, and the epoch is open."""
+    for process in home.processes:
+        process.await_writes()
+    assert home.epoch[1:] == (primary, "open")
+    assert {w["epoch"] for w in home.writers()} == {home.epoch[0]}
+
+
+@pytest.mark.parametrize(
+    ("point", "kind"),
+    [
+        pytest.param(point, kind, marks=slow if (i + j) % 2 and point != "switch.flipped" else ())
+        for j, kind in enumerate(("cutover", "rollback"))
+        for i, point in enumerate(POINTS)
+    ],
+)
+def test_a_command_that_is_killed_is_completed_or_undone_by_the_next(home: Scene, point: str, kind: str) -> None:
+    """Would break: a command that dies leaves writers waiting for ever, or split, or an epoch that no command can leave."""
+    be_due(home, kind)
+    epoch, before, _ = home.epoch
+    done = home.run(kind, "--yes", "--json", SYNC_FAILPOINTS=f"{point}=kill:1")
+    assert done.code == -9, done
+    flipped = point == "switch.flipped"
+    until(lambda: home.epoch[2] == "open", PAUSE + 2, "the epoch is open again by itself")
+    in_one_epoch(home, AFTER[kind] if flipped else before)
+    home.expire()
+    told = home.switch(kind)
+    assert told["switched"] is not flipped
+    assert home.epoch[0] == epoch + 1
+    in_one_epoch(home, AFTER[kind])
+
+
+def test_the_lease_of_a_command_that_died_is_respected_and_then_not(home: Scene) -> None:
+    """Would break: a command that is merely slow is taken for dead; or a dead one for alive, for ever."""
+    kind = due(home)
+    epoch, before, _ = home.epoch
+    assert home.run(kind, "--yes", SYNC_FAILPOINTS="switch.begun=kill:1").code == -9
+    told = home.run(kind, "--yes", "--json")
+    assert told.code == 2
+    assert f"a {kind} by " in told.err
+    assert "is under way" in told.err
+    assert home.epoch == (epoch, before, "open")
+    home.expire()
+    home.switch(kind)
+
+
+@pytest.mark.parametrize("point", ["switch.closed", "switch.before_flip"])
+def test_a_command_that_stops_within_the_pause_holds_nobody_up(home: Scene, tmp_path: Path, point: str) -> None:
+    """Would break: a command whose host hangs in the middle of the flip holds the epoch, and with it every write."""
+    kind = due(home)
+    epoch, before, _ = home.epoch
+    with operator(home, tmp_path) as commands, ThreadPoolExecutor(1) as executor:
+        stopping = executor.submit(commands.but(SYNC_FAILPOINTS=f"{point}=stop:1").run, kind, "--yes", "--json")
+        sleeper = until(lambda: asleep(commands), 20, "the command sleeps")
+        began = time.monotonic()
+        until(lambda: home.epoch[2] == "open", PAUSE + 4, "the epoch is open again")
+        for process in home.processes:
+            process.await_writes()
+        assert time.monotonic() - began < 2 * PAUSE + 4
+        sleeper.resume()
+        done = stopping.result(30)
+    assert done.code in (1, 2), done
+    assert ("took too long" if point == "switch.closed" else "idle-in-transaction") in done.err
+    assert home.epoch == (epoch, before, "open")
+    home.expire()
+    home.switch(kind)
+    in_one_epoch(home, AFTER[kind])
+
+
+def asleep(commands: Any) -> psutil.Process | None:
+    """The command that a failpoint has stopped."""
+    zygote = commands.zygote._process
+    found = psutil.Process(zygote.pid).children() if zygote else []
+    return next((p for p in found if p.status() == psutil.STATUS_STOPPED), None)
+
+
+def test_two_operators_at_once(home: Scene, tmp_path: Path) -> None:
+    """Would break: two commands switch at once, and the second one back; or the second one waits, and then switches unasked."""
+    with operator(home, tmp_path) as commands, ThreadPoolExecutor(1) as executor:
+        for _ in range(2):
+            kind = due(home)
+            epoch = home.epoch[0]
+            other = executor.submit(commands.but(SYNC_FAILPOINTS="switch.begun=sleep:0.5").run, kind, "--yes", "--json")
+            mine = home.run(kind, "--yes", "--json", SYNC_FAILPOINTS="switch.begun=sleep:0.5")
+            codes = sorted((mine.code, other.result().code))
+            assert codes in ([0, 2], [0, 0]), (mine, other.result())
+            assert home.epoch == (epoch + 1, AFTER[kind], "open"), "one switch, and not two"
+            refused = mine if mine.code else other.result()
+            if refused.code:
+                assert "is under way" in refused.err or "has changed" in refused.err
+            home.as_if_proved()
+
+
+def test_a_cutover_does_not_begin_with_gates_that_were_judged_in_another_epoch(home: Scene, tmp_path: Path) -> None:
+    """Would break: while an operator is asked, another one goes there and back: the proof is not of what is primary now."""
+    be_due(home, "cutover")
+    with operator(home, tmp_path) as commands, ThreadPoolExecutor(1) as executor:
+        waiting = commands.but(SYNC_FAILPOINTS="switch.before_begin=stop:1").run
+        late = executor.submit(waiting, "cutover", "--yes", "--json")
+        sleeper = until(lambda: asleep(commands), 20, "the command waits")
+        home.switch("cutover")
+        home.as_if_proved()
+        home.switch("rollback")
+        epoch = home.epoch
+        sleeper.resume()
+        done = late.result(30)
+    assert done.code == 2, done
+    assert "has changed" in done.err
+    assert home.epoch == epoch
+    in_one_epoch(home, "astra")

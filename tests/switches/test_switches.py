@@ -1,0 +1,25 @@
+"""A few switches in a row under load from several processes; `make switches` does many."""
+
+from __future__ import annotations
+
+import pytest
+from support.places import NewPlace
+
+from switches.run import report, row_of_switches
+from switches.scene import scene
+
+pytest_plugins = ("support.fixtures",)
+SWITCHES, MOST_MS = 4, 1000
+"""On a machine where other tests run as well, a pause is longer than the 250 ms that `make switches` is held to."""
+
+
+@pytest.mark.timeout(200)
+def test_switches_in_a_row_under_load_lose_nothing(new_place: NewPlace) -> None:
+    """Would break: a write acknowledged around a flip is lost, comes back or is on one side; or the application stands still."""
+    with new_place() as place, scene(place) as made:
+        found = row_of_switches(made, SWITCHES, processes=3)
+        print("\n" + report(found))
+        assert found.verdict.all == []
+        assert found.refused == []
+        assert found.writes > 100 * SWITCHES
+        assert found.longest < MOST_MS
