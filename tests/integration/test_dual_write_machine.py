@@ -14,14 +14,12 @@ from typing import Any
 from unittest.mock import patch
 from uuid import uuid4
 
-import pytest
 from chaos.explain import FOREVER, Op, explained
 from chaos.trial import state_of
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule, run_state_machine_as_test
-from support.dual import Aside, Died, Primary, Reconciler, Table, Write, clock, now_us, prepare
-from support.places import NewPlace
+from support.dual import Aside, Died, Primary, Reconciler, Table, Write, clock, now_us
 
 from sync.adapters.cassandra.pages import RangeReader, quoted
 from sync.adapters.postgres import settling
@@ -34,10 +32,8 @@ from sync.errors import AnswerLost, TargetUnavailable, WriteRefused, WriteUnsure
 from sync.flows import reconcile
 from sync.flows.dual_write import ForwardWrite
 from sync.ports import Batch, Lease
-from sync.settings import Config
 
-pytest_plugins = ("support.fixtures",)
-CONFIG = Config(schema_files=())
+pytest_plugins = ("support.fixtures", "support.pairs")
 EXAMPLES = int(os.environ.get("SYNC_EXAMPLES", "40"))
 SKEWS = (5, -5)
 WRITERS = st.sampled_from([0, 1])
@@ -48,16 +44,6 @@ FATES = st.sampled_from(["", "", "", "", "landed", "lost", "late", "refused"])
 JOURNAL = st.sampled_from(
     ["", "", "", "", "", "", "open away", "open lost", "write away", "write lost", "mark away", "withdraw lost"]
 )
-
-
-@pytest.fixture(scope="module")
-def table(new_place: NewPlace) -> Iterator[Table]:
-    with new_place() as place:
-        place.cql("CREATE TABLE KS.pairs (id uuid PRIMARY KEY, a text, b text)")
-        prepare(place.settings, CONFIG, "pairs")
-        opened = Table(place.cassandra, place.settings, CONFIG, "pairs")
-        yield opened
-        opened.close()
 
 
 class Faulty:

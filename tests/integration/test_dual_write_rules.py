@@ -20,32 +20,17 @@ from support.dual import (
     clock,
     holding,
     now_us,
-    prepare,
     until_waiting,
 )
-from support.places import NewPlace
 
 from sync.adapters.cassandra.pages import quoted
 from sync.core.mutations import Key
 from sync.errors import TargetUnavailable, WriteRefused, WriteUnsure
 from sync.flows.dual_write import ForwardWrite
-from sync.settings import Config
 
-pytest_plugins = ("support.fixtures",)
+pytest_plugins = ("support.fixtures", "support.pairs")
 SECOND = 1_000_000
-CONFIG = Config(schema_files=())
 NOTHING = None
-
-
-@pytest.fixture(scope="module")
-def table(new_place: NewPlace) -> Iterator[Table]:
-    """Rows of two columns, as in the model; every test has a key of its own."""
-    with new_place() as place:
-        place.cql("CREATE TABLE KS.pairs (id uuid PRIMARY KEY, a text, b text)")
-        prepare(place.settings, CONFIG, "pairs")
-        opened = Table(place.cassandra, place.settings, CONFIG, "pairs")
-        yield opened
-        opened.close()
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ from uuid import uuid4
 
 import pytest
 from support.dual import Aside, Primary, Table, prepare, until_waiting
+from support.pairs import CONFIG
 from support.places import NewPlace
 
 from sync.adapters.cassandra.pages import quoted
@@ -19,24 +20,11 @@ from sync.core.mutations import Key
 from sync.core.ring import WHOLE_RING
 from sync.errors import SourceUnavailable
 from sync.flows.dual_write import ForwardWrite
-from sync.settings import Config
 from sync.wiring.backfill import make_plan
 from sync.wiring.copying import copy_job
 
-pytest_plugins = ("support.fixtures",)
-CONFIG = Config(schema_files=())
+pytest_plugins = ("support.fixtures", "support.pairs")
 NOTHING = None
-
-
-@pytest.fixture(scope="module")
-def table(new_place: NewPlace) -> Iterator[Table]:
-    """Rows of two columns, as in the model; every test has a key of its own."""
-    with new_place() as place:
-        place.cql("CREATE TABLE KS.pairs (id uuid PRIMARY KEY, a text, b text)")
-        prepare(place.settings, CONFIG, "pairs")
-        opened = Table(place.cassandra, place.settings, CONFIG, "pairs")
-        yield opened
-        opened.close()
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ from uuid import uuid4
 
 import pytest
 from support.dual import Aside, Table, holding, now_us, prepare, until_waiting
+from support.pairs import CONFIG
 from support.places import NewPlace
 from support.reverse import ReverseWriter, be_primary, both, resender, reverse_writer, write_time
 
@@ -17,22 +18,9 @@ from sync.core.encode.base import Reject
 from sync.core.mutations import Key
 from sync.errors import EpochChanged, WriteRefused
 from sync.flows.reverse_write import ReverseWrite
-from sync.settings import Config
 
-pytest_plugins = ("support.fixtures",)
-CONFIG = Config(schema_files=())
+pytest_plugins = ("support.fixtures", "support.pairs")
 NOTHING = None
-
-
-@pytest.fixture(scope="module")
-def table(new_place: NewPlace) -> Iterator[Table]:
-    """Rows of two columns, as in the model; every test has a key of its own."""
-    with new_place() as place:
-        place.cql("CREATE TABLE KS.pairs (id uuid PRIMARY KEY, a text, b text)")
-        prepare(place.settings, CONFIG, "pairs")
-        opened = Table(place.cassandra, place.settings, CONFIG, "pairs")
-        yield opened
-        opened.close()
 
 
 @pytest.fixture
