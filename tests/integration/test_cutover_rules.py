@@ -253,6 +253,24 @@ def test_rule_30_a_promise_holds_while_postgres_is_away(table: Table) -> None:
         one.aside.end_accepting()
 
 
+def test_rule_30_nothing_is_accepted_where_postgres_is_primary(table: Table) -> None:
+    """Would break: the switch is over, Postgres stumbles, and a writer goes on with Astra, which only follows by now."""
+    with registered(table) as one, authority(table) as flipping:
+        switch = flipping.begin("cutover")
+        until(lambda: told(table, one)[0] == switch, 5, "it has promised")
+        flipping.close(switch, PAUSE)
+        flipping.flip(switch, {})
+        until(lambda: one.primary == "postgres" and not one._switch, 5, "it knows")
+        time.sleep(0.5)
+        assert not one.aside.begin_accepting()
+        with registered(table) as another:
+            assert not another.aside.begin_accepting()
+        table.epoch += 1
+        be_primary(table, "astra")
+        until(one.aside.begin_accepting, 5, "Astra is primary again")
+        one.aside.end_accepting()
+
+
 def test_rule_30_a_writer_that_comes_during_a_switch_has_promised(table: Table) -> None:
     """Would break: a process that starts between the answers and the flip holds the flip up, or does not wait for it."""
     with authority(table) as flipping:

@@ -310,4 +310,9 @@ MUTANTS = (
         "31", "what was kept is recorded as a forward write after the flip", JOURNAL,
         """SELECT epoch, "primary" = 'astra' AS forward""", "SELECT epoch, true AS forward", FLIPS, "rule_31_what_was_kept",
     ),
+    Mutant(
+        "30", "a writer accepts again while Postgres is primary", "sync/adapters/postgres/registration.py",
+        "            self.aside.promise(self._epoch.primary != \"astra\")\n", "            self.aside.promise(False)\n", FLIPS,
+        "rule_30_nothing_is_accepted",
+    ),
 )  # fmt: skip

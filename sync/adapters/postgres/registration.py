@@ -38,6 +38,7 @@ from sync.settings import DualWriteTuning
 log = logging.getLogger(__name__)
 _SQL = {name: text.encode() for name, text in queries("writers").items()}
 _RING_SECONDS, _SWITCHING_SECONDS, _SWITCHING_HEARTBEAT = 0.25, 0.01, 0.25
+_AGAIN_SECONDS = 0.5
 _MOST_WAITS = 2000
 
 
@@ -69,7 +70,7 @@ class Registration:
             self._epoch = read_epoch(connection)
         slot, self._switch = row
         self.aside.slot, self.aside.floor = int(slot), self._epoch.floor
-        self.aside.promise(self._switch is not None)
+        self.aside.promise(self._switch is not None or self._epoch.primary != "astra")
         self._acknowledged = self._switch
         return int(slot)
 
@@ -145,10 +146,10 @@ class Registration:
                 elif not self.breaker.is_open:
                     self._between()
             except (TargetUnavailable, psycopg.Error, PoolTimeout) as error:
-                self._due = 0.0
+                self._due = time.monotonic() + _AGAIN_SECONDS
                 log.warning("no heartbeat: %s", " ".join(str(error).split()))
             except Exception:  # without its heartbeat a writer that lives is taken for dead
-                self._due = 0.0
+                self._due = time.monotonic() + _AGAIN_SECONDS
                 log.exception("no heartbeat")
             self.aside.ring_for_left()
 
@@ -177,13 +178,15 @@ class Registration:
 
     def _heartbeat(self) -> None:
         state, switch = self._send_heartbeat() or ("gone", None)
-        if switch != self._switch:
-            # Promised before it is acknowledged, and until a heartbeat tells that the switch is over (rule 30).
-            self.aside.promise(switch is not None)
-            self._switch = switch
+        if switch is not None:
+            self.aside.promise(True)  # before it is acknowledged (rule 30)
+        self._switch = switch
         if state != "active":
             self._register_again()
         self._look()
+        if switch is None:
+            # Not before the epoch is known: where Postgres is primary, nothing is written without it.
+            self.aside.promise(self._epoch.primary != "astra")
         self.breaker.reset()
         self.aside.record()
         if switch is not None and self._acknowledged != switch:
