@@ -88,7 +88,8 @@ CREATE INDEX IF NOT EXISTS intent_key ON sync.intent (table_name, key);
 CREATE INDEX IF NOT EXISTS intent_token ON sync.intent (table_name, token);
 -- A key is looked at again once, however often a run skipped it. Writes that were announced have a version each, and must: an
 -- intent that a reconcile has picked already does not stand for the write that ends behind its read.
-CREATE UNIQUE INDEX IF NOT EXISTS intent_recheck ON sync.intent (table_name, key, version)
+DROP INDEX IF EXISTS sync.intent_recheck;     -- of an earlier form, without the version
+CREATE UNIQUE INDEX IF NOT EXISTS intent_recheck_version ON sync.intent (table_name, key, version)
     WHERE kind = 'recheck' AND state = 'finished';
 
 -- Every process that writes through DualWriteStore (rules 28 to 31).

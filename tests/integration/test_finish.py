@@ -31,6 +31,7 @@ def home(new_place: NewPlace) -> Iterator[Place]:
                 f"INSERT INTO KS.metadata (song_id, data) VALUES ({uuid4()}, {{'n': '{i}'}})",
             )
         assert place.commands.run("backfill", "--workers", "1").code == 0
+        place.cassandra.session.cluster.refresh_schema_metadata()  # another process made the tables
         with closing(Table(place.cassandra, place.settings, Config(), "songs")) as table:
             be_primary(table, "postgres")
         yield place

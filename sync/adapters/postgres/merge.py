@@ -54,7 +54,10 @@ _RECHECK = """
 INSERT INTO sync.intent (table_name, key, token, kind, state, version, epoch, owner)
 SELECT {name}, {key}, s.{token}, 'recheck', 'finished', {floor}, (SELECT max(epoch) FROM sync.epoch), {owner}
 FROM {stage} AS s LEFT JOIN {target} AS t ON ({same_key})
-WHERE ({same_key}) IS NOT TRUE OR {staged} <> {there}
+WHERE (({same_key}) IS NOT TRUE OR {staged} <> {there})
+  AND NOT EXISTS (  -- a key is looked at again once, however often it was skipped
+      SELECT FROM sync.intent AS i
+      WHERE i.table_name = {name} AND i.key = {key} AND i.kind = 'recheck' AND i.state = 'finished')
 ON CONFLICT DO NOTHING
 """
 # Rows that were there before the migration have no token: they get one, so that their range's digest holds them.
