@@ -88,7 +88,9 @@ CREATE INDEX IF NOT EXISTS intent_key ON sync.intent (table_name, key);
 CREATE INDEX IF NOT EXISTS intent_token ON sync.intent (table_name, token);
 -- A key is looked at again once, however often a run skipped it. Writes that were announced have a version each, and must: an
 -- intent that a reconcile has picked already does not stand for the write that ends behind its read.
-DROP INDEX IF EXISTS sync.intent_recheck;     -- of an earlier form, without the version
+DO $$ BEGIN  -- of an earlier form, without the version
+    IF to_regclass('sync.intent_recheck') IS NOT NULL THEN DROP INDEX sync.intent_recheck; END IF;
+END $$;
 CREATE UNIQUE INDEX IF NOT EXISTS intent_recheck_version ON sync.intent (table_name, key, version)
     WHERE kind = 'recheck' AND state = 'finished';
 
