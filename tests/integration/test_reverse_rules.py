@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 import pytest
+from support.commands import environment
 from support.dual import Aside, Table, holding, now_us, prepare, until_waiting
 from support.pairs import CONFIG
 from support.places import NewPlace
@@ -15,7 +21,7 @@ from support.reverse import ReverseWriter, be_primary, both, resender, reverse_w
 
 from sync.adapters.postgres.parameters import lock_of
 from sync.core.encode.base import Reject
-from sync.core.mutations import Key
+from sync.core.mutations import Key, Kind
 from sync.errors import EpochChanged, WriteRefused
 from sync.flows.reverse_write import ReverseWrite
 
@@ -295,3 +301,20 @@ def flow_of(table: Table, writer: ReverseWriter, secondary: Any = None) -> tuple
 
 def key_uuid(table: Table, key: Key) -> Any:
     return table.cells.values({"id": key.cells[0]})["id"]
+
+
+@pytest.mark.parametrize("point", ["resend.picked", "resend.sent", "resend.removed"])
+@pytest.mark.parametrize("kind", ["put", "delete"])
+def test_a_worker_that_dies_while_it_sends_a_row_costs_nothing(
+    table: Table, key: Key, writer: ReverseWriter, tmp_path: Path, point: str, kind: Kind
+) -> None:
+    """Would break: what the worker had in hand when it was killed is sent by nobody."""
+    writer.begin("put", key, a="1", b="1").done()
+    written = writer.begin(kind, key, **({"a": "2"} if kind == "put" else {}))
+    writer.actor.journal.mark([written.intent], "finished", "")  # type: ignore[list-item]
+    (tmp_path / "sync.toml").write_text("schema_files = []\n")
+    env = {**os.environ, **environment(table.settings), "SYNC_FAILPOINTS": f"{point}=kill:1"}
+    work = [sys.executable, "-c", f"from workers.tasks import reconcile; reconcile({table.name!r})"]
+    killed = subprocess.run(work, env=env, cwd=tmp_path, capture_output=True, timeout=60, check=False)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr[-500:]
+    assert table.settled(key) == ({"a": "2", "b": None} if kind == "put" else NOTHING)
