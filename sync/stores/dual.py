@@ -94,15 +94,20 @@ class DualWriteStore:
             key = flows.cells.key(row)
             by_key.setdefault(key.canonical, []).append(Mutation("put", key, flows.cells.row(row)))
 
-        def write(mutations: list[Mutation]) -> None:
-            for mutation in mutations:
-                self._write(flows, mutation)
-
-        written = [self._many.submit(write, mutations) for mutations in by_key.values()]
-        wait(written)
-        for each in written:
-            each.result()
+        self._write_all(by_key.values(), lambda mutation: self._write(flows, mutation))
         return True
+
+    def _write_all(self, groups: Iterable[list[T]], write: Callable[[T], object]) -> None:
+        """Several groups at once, each in its order. Raises the first group's error when all have been tried."""
+
+        def in_order(group: list[T]) -> None:
+            for each in group:
+                write(each)
+
+        written = [self._many.submit(in_order, group) for group in groups]
+        wait(written)
+        for group_written in written:
+            group_written.result()
 
     def update(self, table: str, key: Mapping[str, Any], changes: Mapping[str, Any]) -> bool:
         """Write some columns. A row that is not there is made; where Postgres is primary not: False, and nothing written."""
@@ -165,8 +170,7 @@ class DualWriteStore:
         self._process.check()
         flows = self._flows.get(table)
         if flows is None:
-            if table not in self._source.tables:
-                raise WriteRefused(f"there is no table {table!r}; there are: {', '.join(sorted(self._source.tables))}")
+            self._source.table(table)
             try:
                 flows = self._flows[table] = self._maker.make(table)
             except (SourceUnavailable, TargetUnavailable) as away:

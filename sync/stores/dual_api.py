@@ -7,7 +7,6 @@ process where it has CQL settings, by workers where it has not (docs/decisions/0
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import wait
 from typing import Any
 
 from sync.adapters.cassandra.cells import Cells, DocumentCells
@@ -60,10 +59,7 @@ class ApiDualWriteStore(DualWriteStore):
         for row in rows:
             put = self._checked_put(table, row)
             by_key.setdefault(cells.only_key(self._key(table, row)).canonical, []).append(put)
-        written = [self._many.submit(_one_by_one, puts) for puts in by_key.values()]
-        wait(written)
-        for each in written:
-            each.result()
+        self._write_all(by_key.values(), lambda put: put())
         return True
 
     def update(self, table: str, key: Mapping[str, Any], changes: Mapping[str, Any]) -> bool:
@@ -118,9 +114,7 @@ class ApiDualWriteStore(DualWriteStore):
 
     def _table(self, name: str) -> SourceTable:
         self._process.check()
-        if name not in self._source.tables:
-            raise WriteRefused(f"there is no table {name!r}; there are: {', '.join(sorted(self._source.tables))}")
-        return self._source.tables[name]
+        return self._source.table(name)
 
     def _checked(self, make: Callable[[], Write]) -> Write:
         """The write, checked at once where the API is going to be asked; it may be away while Postgres is primary."""
@@ -153,8 +147,3 @@ class ApiDualWriteStore(DualWriteStore):
             flows.journal.record(mutation, version, "unsure")
         except TargetUnavailable:
             self._registration.aside.unrecorded(flows.journal, mutation, version, "unsure")
-
-
-def _one_by_one(puts: list[Write]) -> None:
-    for put in puts:
-        put()

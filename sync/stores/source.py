@@ -11,7 +11,7 @@ from sync.adapters.postgres.pool import Pool
 from sync.adapters.postgres.remembering import recall
 from sync.core.mutations import Key, Mutation
 from sync.core.rows import SourceTable
-from sync.errors import SourceUnavailable, SyncError, Unreachable
+from sync.errors import SourceUnavailable, SyncError, Unreachable, WriteRefused
 from sync.ports import AnyRows, Outcome, Read, Replay
 from sync.settings import Config, Settings
 from sync.stores.cql import CqlStore
@@ -73,6 +73,12 @@ class SourceSide:
     def tables(self) -> Mapping[str, SourceTable]:
         """Its tables: as they are, or as they were at the last switch."""
         return self._store.tables if self._store else self._known
+
+    def table(self, name: str) -> SourceTable:
+        """One of its tables. Raises WriteRefused for one that is not there."""
+        if name not in self.tables:
+            raise WriteRefused(f"there is no table {name!r}; there are: {', '.join(sorted(self.tables))}")
+        return self.tables[name]
 
     def rows(self, table: SourceTable) -> AnyRows:
         """Single rows of one of its tables."""

@@ -78,7 +78,7 @@ class _Way:
         return False
 
     def _round_trip(self, key: Key, row: bytes) -> str:
-        cells = self._decoder.cells(row)
+        cells = self._decoder.others(row)
         if not self._dry:
             outcome, error = self._rows.write(self._mutation(key, cells), _OLDEST)
             if outcome != "written":
@@ -92,5 +92,4 @@ class _Way:
     def _mutation(self, key: Key, cells: dict[str, bytes | None]) -> Mutation:
         # Elements of a list have no name of their own: written once more, even long ago, they may stand there twice.
         lists = {c.name for c in self._table.source.columns if c.type.name in COLLECTIONS and not c.type.frozen}
-        left_out = lists | set(self._cells.key_names)
-        return Mutation("put", key, {name: cell for name, cell in cells.items() if name not in left_out})
+        return Mutation("put", key, {name: cell for name, cell in cells.items() if name not in lists})

@@ -99,10 +99,6 @@ def reconciler(
     """What makes the side that follows equal in this epoch (rule 22)."""
     if epoch.primary == "astra":
         return Reconcile(Settling(pool, table, encoder, lease, epoch.epoch), rows, executor)
-    decoder, keys = RowDecoder(table, encoder.pairs), {c.name for c in table.source.primary_key}
-
-    def decode(row: bytes) -> dict[str, bytes | None]:
-        return {name: cell for name, cell in decoder.cells(row).items() if name not in keys}
-
-    resend = Resend(Resending(pool, table, encoder, lease, epoch.epoch), rows, decode, executor)
+    decoder = RowDecoder(table, encoder.pairs)
+    resend = Resend(Resending(pool, table, encoder, lease, epoch.epoch), rows, decoder.others, executor)
     return InTurn(pool, resend) if table.source.is_collection else resend

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from sync.adapters.postgres.connect import Connection
+from sync.adapters.postgres.epochs import read_epoch
 from sync.adapters.postgres.passes import history
 from sync.adapters.postgres.rejects import count_rejects
 from sync.adapters.postgres.writers import list_writers
@@ -24,25 +25,24 @@ SELECT count(*), extract(epoch FROM clock_timestamp() - min(created_at)), count(
         FROM (SELECT state, count(*) AS n FROM sync.intent GROUP BY state) AS by_state)
 FROM sync.intent
 """
-_EPOCH = 'SELECT epoch, "primary", state, since FROM sync.epoch ORDER BY epoch DESC LIMIT 1'
 
 
 def read_status(settings: Settings, config: Config) -> dict[str, Any]:
     """The status as plain values, named as the contract has them. Raises PreflightError before `sync schema apply`."""
     with open_ledger(settings, config) as (connection, ledger):
-        epoch, primary, state, since = _row(connection, _EPOCH)
+        epoch = read_epoch(connection)
         count, age, stuck, spooled, states = _row(connection, _INTENTS)
         unfinished = set(ledger.open_runs().values())
         rejected = count_rejects(connection)
         progress = ledger.progress(ledger.latest())
         writers, proved = list_writers(connection), last_drift(connection)
         facts = _Facts(progress, bool(unfinished), int(count), sum(rejected.values()), bool(writers), proved)
-        phase, next_step = _cut_over(int(count)) if primary == "postgres" else _phase(facts)
+        phase, next_step = _cut_over(int(count)) if epoch.primary == "postgres" else _phase(facts)
         return {
-            "epoch": epoch,
-            "primary": primary,
-            "since": since.isoformat(),
-            "phase": "closing" if state == "closing" else phase,
+            "epoch": epoch.epoch,
+            "primary": epoch.primary,
+            "since": epoch.since.isoformat(),
+            "phase": "closing" if epoch.state == "closing" else phase,
             "next_step": next_step,
             "tables": [_table(p) for p in progress],
             "intents": {

@@ -10,10 +10,10 @@ from uuid import UUID
 import pytest
 from astrapy import Collection
 from astrapy.ids import ObjectId
-from pydantic import SecretStr
 from support.commands import Commands
-from support.dataapi.server import PASSWORD, USER, DataApi, cut, data_api, of, status
+from support.dataapi.server import PASSWORD, USER, DataApi, cut, data_api, of, settings_of, status
 from support.places import NewPlace, Place
+from support.running import until
 
 from sync.adapters.astra.api import open_api
 from sync.errors import Unreachable, WriteRefused
@@ -66,8 +66,7 @@ def double(home: Place) -> Iterator[DataApi]:
 
 @pytest.fixture
 def settings(home: Place, double: DataApi) -> Settings:
-    more = {"astra_db_api_endpoint": double.endpoint, "cassandra_username": USER, "cassandra_password": SecretStr(PASSWORD)}
-    return home.settings.model_copy(update=more)
+    return settings_of(home.settings, double)
 
 
 @pytest.fixture
@@ -135,7 +134,8 @@ def plain(row: Any) -> Any:
 
 
 def drained(home: Place, settings: Settings, left: int = 0) -> None:
-    """What workers do."""
+    """What workers do, once the writer has said what became of its writes (it does so behind the caller's back)."""
+    until(lambda: home.sql("SELECT count(*) FROM sync.intent WHERE state = 'open'") == [(0,)])
     home.sql("UPDATE sync.intent SET lease_until = NULL")
     drain_job(settings, load_config(home.commands.folder / "sync.toml"), "docs", lambda: False)
     assert home.sql("SELECT count(*) FROM sync.intent") == [(left,)]

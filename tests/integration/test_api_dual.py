@@ -14,11 +14,10 @@ from uuid import UUID, uuid4
 import pytest
 from astrapy import Database
 from astrapy.ids import ObjectId
-from pydantic import SecretStr
 from support.backfills import until
 from support.commands import environment
 from support.dataapi import errors
-from support.dataapi.server import PASSWORD, USER, DataApi, answers, cut, data_api, of, status
+from support.dataapi.server import DataApi, answers, cut, data_api, of, settings_of, status
 from support.dual import prepare
 from support.places import NewPlace, Place
 
@@ -47,13 +46,8 @@ def home(new_place: NewPlace) -> Iterator[Place]:
         yield place
 
 
-def api_settings(place: Place, double: DataApi) -> Settings:
-    more = {"astra_db_api_endpoint": double.endpoint, "cassandra_username": USER, "cassandra_password": SecretStr(PASSWORD)}
-    return place.settings.model_copy(update=more)
-
-
 def database(place: Place, double: DataApi) -> Database:
-    return open_api(api_settings(place, double), 30).database
+    return open_api(settings_of(place.settings, double), 30).database
 
 
 @pytest.fixture
@@ -64,7 +58,7 @@ def double(home: Place) -> Iterator[DataApi]:
 
 @pytest.fixture
 def settings(home: Place, double: DataApi) -> Settings:
-    return api_settings(home, double)
+    return settings_of(home.settings, double)
 
 
 @pytest.fixture(params=["inline", "by workers"])

@@ -10,7 +10,7 @@ from uuid import uuid4
 import pytest
 from pydantic import SecretStr
 from support.dataapi import errors
-from support.dataapi.server import PASSWORD, USER, DataApi, Fault, answers, cut, data_api, slow, status
+from support.dataapi.server import PASSWORD, DataApi, Fault, answers, cut, data_api, settings_of, slow, status
 from support.places import NewPlace, Place
 
 from sync.adapters.astra.api import open_api
@@ -37,8 +37,7 @@ def double(home: Place) -> Iterator[DataApi]:
 
 @pytest.fixture
 def settings(home: Place, double: DataApi) -> Settings:
-    more = {"astra_db_api_endpoint": double.endpoint, "cassandra_username": USER, "cassandra_password": SecretStr(PASSWORD)}
-    return home.settings.model_copy(update=more)
+    return settings_of(home.settings, double)
 
 
 @pytest.fixture

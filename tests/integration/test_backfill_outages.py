@@ -19,37 +19,15 @@ from support.backfills import Site, open_site, slow
 from support.running import Running, until
 from support.sources import make_corpus
 
-from sync import local
-from sync.adapters.cassandra.connect import Cassandra, open_cassandra
+from sync.adapters.cassandra.connect import Cassandra
 from sync.adapters.cassandra.pages import RAW_PROFILE
 from sync.adapters.queue import QUEUE
 from sync.local.stack import Stack
 from sync.settings import Settings
 
+pytest_plugins = ("support.own_servers",)
 SMALL = "lease_seconds = 5\npage_mb = 0.005\nbatch_mb = 0.005"
 SLOWLY = "backfill.encoded=sleep:0.1"
-
-
-@pytest.fixture(scope="module")
-def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    """Three servers of this module's own."""
-    folder = tmp_path_factory.mktemp("own") / "servers"
-    local.up(folder)
-    yield Stack(folder)
-    local.down(folder)
-
-
-@pytest.fixture(scope="module")
-def own_settings(stack: Stack) -> Settings:
-    names = Settings.model_fields
-    given = stack.endpoints().env().items()
-    return Settings(_env_file=None, **{k.lower(): v for k, v in given if k.lower() in names})
-
-
-@pytest.fixture(scope="module")
-def own_cassandra(own_settings: Settings) -> Iterator[Cassandra]:
-    with open_cassandra(own_settings) as opened:
-        yield opened
 
 
 @pytest.fixture

@@ -18,9 +18,8 @@ import pytest
 from astrapy import Collection, Database
 from astrapy.ids import ObjectId
 from hypothesis import strategies as st
-from pydantic import SecretStr
 from support.commands import Done
-from support.dataapi.server import PASSWORD, USER, DataApi, data_api
+from support.dataapi.server import DataApi, data_api, settings_of
 from support.places import NewPlace, Place
 
 from sync.adapters.astra.api import open_api
@@ -47,8 +46,7 @@ def double(place: Place) -> Iterator[DataApi]:
 
 @pytest.fixture
 def database(place: Place, double: DataApi) -> Database:
-    more = {"astra_db_api_endpoint": double.endpoint, "cassandra_username": USER, "cassandra_password": SecretStr(PASSWORD)}
-    return open_api(place.settings.model_copy(update=more), 30).database
+    return open_api(settings_of(place.settings, double), 30).database
 
 
 @pytest.fixture

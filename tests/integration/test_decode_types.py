@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from random import Random
 from typing import Any
 from uuid import UUID
@@ -10,38 +9,25 @@ from uuid import UUID
 import pytest
 from support.cells import cell, with_length
 from support.edges import edges, huge
-from support.lab import VERSION, Lab, Source, open_lab
-from support.matrix import MATRIX, TYPES
+from support.lab import VERSION, Lab, Source
+from support.matrix import MATRIX
+from support.typed import values_of
 from support.values import keys, sample, strategy
 
-from sync.adapters.cassandra.connect import Cassandra
 from sync.core.cql import CqlType
 from sync.core.decode.kept import keeping
 from sync.core.decode.order import order_of
 from sync.core.decode.rows import RowDecoder
 from sync.core.encode.base import elements
 from sync.core.encode.rows import RowEncoder
-from sync.settings import Settings
 
-
-@pytest.fixture(scope="module")
-def lab(cassandra: Cassandra, base_settings: Settings) -> Iterator[Lab]:
-    """A keyspace and a database of this module's own, with the user types."""
-    with open_lab(cassandra, base_settings) as opened:
-        for statement in TYPES:
-            cassandra.session.execute(statement.format(opened.keyspace))
-        yield opened
-
-
-def _values(cql: CqlType) -> list[Any]:
-    several = 8 if (cql.dimension or 0) > 50 else 60
-    return [*([] if cql.name == "counter" else [None]), *edges(cql), *sample(strategy(cql), several)]
+pytest_plugins = ("support.typed",)
 
 
 @pytest.mark.parametrize(("cql", "pg"), [(cql, pg) for cql, targets in MATRIX.items() for pg in targets])
 def test_a_row_goes_there_and_back(lab: Lab, cql: str, pg: str) -> None:
     """Would break: after the cut-over a row is written back otherwise than it was, or Cassandra refuses it for ever."""
-    _check(lab, lab.source(cql, _values), cql, pg)
+    _check(lab, lab.source(cql, values_of), cql, pg)
 
 
 @pytest.mark.parametrize(("cql", "pg"), [("varint", "numeric"), ("decimal", "numeric"), ("frozen<list<varint>>", "jsonb")])

@@ -17,34 +17,13 @@ from support.drift import table_of
 from support.running import Running, until
 from support.sources import make_corpus
 
-from sync import local
-from sync.adapters.cassandra.connect import Cassandra, open_cassandra
+from sync.adapters.cassandra.connect import Cassandra
 from sync.local.stack import Stack
 from sync.settings import Settings
 
+pytest_plugins = ("support.own_servers",)
 GRACE = "\n[drift]\ngrace_seconds = 0.05"
 CHECKED = "SELECT 1 FROM sync.range JOIN sync.run ON run.id = run_id WHERE kind = 'drift' AND range.state = 'done' OFFSET 20"
-
-
-@pytest.fixture(scope="module")
-def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    """Three servers of this module's own."""
-    folder = tmp_path_factory.mktemp("own") / "servers"
-    local.up(folder)
-    yield Stack(folder)
-    local.down(folder)
-
-
-@pytest.fixture(scope="module")
-def own_settings(stack: Stack) -> Settings:
-    given = stack.endpoints().env().items()
-    return Settings(_env_file=None, **{k.lower(): v for k, v in given if k.lower() in Settings.model_fields})
-
-
-@pytest.fixture(scope="module")
-def own_cassandra(own_settings: Settings) -> Iterator[Cassandra]:
-    with open_cassandra(own_settings) as opened:
-        yield opened
 
 
 @pytest.fixture

@@ -21,14 +21,15 @@ from chaos.explain import Op, explained
 from support.backfills import until
 from support.dual import Table, prepare
 
-from sync import local
-from sync.adapters.cassandra.connect import Cassandra, open_cassandra
+from sync.adapters.cassandra.connect import Cassandra
 from sync.adapters.postgres.connect import connect
 from sync.adapters.postgres.writers import fence, list_writers
 from sync.errors import SourceUnavailable, SyncError, Unreachable, WriteRefused, WriteUnsure
 from sync.local.stack import Stack
 from sync.settings import Config, DualWriteTuning, Settings
 from sync.stores import DualWriteStore
+
+pytest_plugins = ("support.own_servers",)
 
 
 def tuned(**more: Any) -> Config:
@@ -40,27 +41,16 @@ REFUSE, ACCEPT = tuned(journal_away="refuse"), tuned(journal_away="accept")
 
 
 @pytest.fixture(scope="module")
-def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    """Three servers of this module's own."""
-    folder = tmp_path_factory.mktemp("own") / "servers"
-    local.up(folder)
-    yield Stack(folder)
-    local.down(folder)
+def settings(own_settings: Settings) -> Settings:  # in place of the shared servers'
+    return own_settings
 
 
 @pytest.fixture(scope="module")
-def settings(stack: Stack) -> Settings:  # in place of the shared servers'
-    given = stack.endpoints().env().items()
-    return Settings(_env_file=None, **{k.lower(): v for k, v in given if k.lower() in Settings.model_fields})  # type: ignore
-
-
-@pytest.fixture(scope="module")
-def cassandra(settings: Settings) -> Iterator[Cassandra]:
-    with open_cassandra(settings) as opened:
-        opened.session.execute(f"CREATE TABLE {settings.astra_db_keyspace}.pairs (id uuid PRIMARY KEY, a text, b text)")
-        opened.session.execute(f"CREATE TABLE {settings.astra_db_keyspace}.others (id uuid PRIMARY KEY, a text)")
-        prepare(settings, REFUSE, "pairs", "others")
-        yield opened
+def cassandra(settings: Settings, own_cassandra: Cassandra) -> Cassandra:
+    for statement in ("pairs (id uuid PRIMARY KEY, a text, b text)", "others (id uuid PRIMARY KEY, a text)"):
+        own_cassandra.session.execute(f"CREATE TABLE {settings.astra_db_keyspace}.{statement}")
+    prepare(settings, REFUSE, "pairs", "others")
+    return own_cassandra
 
 
 @pytest.fixture

@@ -2,41 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
-
 import pytest
 from support import oracle
-from support.edges import edges, huge
-from support.lab import UNDECODABLE, VERSION, Lab, Outcome, Source, check_reasons, open_lab
-from support.matrix import MATRIX, TYPES
-from support.values import sample, strategy
+from support.edges import huge
+from support.lab import UNDECODABLE, VERSION, Lab, Outcome, Source, check_reasons
+from support.matrix import MATRIX
+from support.typed import values_of
 
-from sync.adapters.cassandra.connect import Cassandra
-from sync.core.cql import CqlType
 from sync.core.encode.rows import RowEncoder
 from sync.core.rows import PgType
-from sync.settings import Settings
 
-
-@pytest.fixture(scope="module")
-def lab(cassandra: Cassandra, base_settings: Settings) -> Iterator[Lab]:
-    """A keyspace and a database of this module's own, with the user types."""
-    with open_lab(cassandra, base_settings) as opened:
-        for statement in TYPES:
-            cassandra.session.execute(statement.format(opened.keyspace))
-        yield opened
-
-
-def _values(cql: CqlType) -> list[Any]:
-    several = 8 if (cql.dimension or 0) > 50 else 60
-    return [*([] if cql.name == "counter" else [None]), *edges(cql), *sample(strategy(cql), several)]
+pytest_plugins = ("support.typed",)
 
 
 @pytest.mark.parametrize(("cql", "pg"), [(cql, pg) for cql, targets in MATRIX.items() for pg in targets])
 def test_a_value_arrives_unchanged_or_is_rejected_for_a_true_reason(lab: Lab, cql: str, pg: str) -> None:
     """Would break: a value altered on its way, refused in the middle of a COPY, or rejected though Postgres could hold it."""
-    _check(lab, lab.source(cql, _values), pg)
+    _check(lab, lab.source(cql, values_of), pg)
 
 
 @pytest.mark.parametrize(("cql", "pg"), [("varint", "numeric"), ("decimal", "numeric"), ("frozen<list<varint>>", "jsonb")])

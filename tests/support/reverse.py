@@ -104,9 +104,8 @@ class Resender:
         if self.picked.row is None:
             mutation = Mutation("delete", self.key, {})
         else:
-            cells = RowDecoder(self.table.mapped, self.table.encoder.pairs).cells(self.picked.row)
-            others = {n: c for n, c in cells.items() if n not in self.table.cells.key_names}
-            mutation = Mutation("put", self.key, others)
+            decoder = RowDecoder(self.table.mapped, self.table.encoder.pairs)
+            mutation = Mutation("put", self.key, decoder.others(self.picked.row))
         assert self.table.rows.write(mutation, self.picked.version) == ("written", "")
         return self
 

@@ -46,14 +46,10 @@ def who() -> str:
 
 @dataclass(frozen=True, slots=True)
 class UnderWay:
-    """A switch that has not ended; `lease` is for how many seconds its command still has it."""
+    """A switch that has not ended, and whose it is."""
 
-    switch: int
     kind: str
     who: str
-    state: str
-    epoch: int
-    lease: float
 
 
 class Authority:

@@ -7,8 +7,9 @@ from datetime import datetime
 from typing import Any
 
 from sync.adapters.postgres.connect import Connection
-from sync.adapters.postgres.ledger import target_errors
+from sync.adapters.postgres.ledger import Ledger, target_errors
 from sync.adapters.postgres.queries import queries
+from sync.adapters.postgres.writers import list_writers
 from sync.core.gates import Copied, IntentFacts, Pass, WriterFact
 
 _SQL = {name: text.encode() for name, text in queries("gates").items()}
@@ -32,7 +33,10 @@ class GateFacts:
 
     def copied(self, tables: Sequence[str]) -> list[Copied]:
         """Where the newest backfill of each of these tables stands."""
-        found = {row[0]: Copied(*row) for row in self._rows("copied")}
+        ledger = Ledger(self._connection, 1)  # which leases nothing here
+        with target_errors():
+            progress = ledger.progress(ledger.latest())
+        found = {p.table: Copied(p.table, p.done, p.total, p.failed) for p in progress}
         return [found.get(table, Copied(table, 0, 0, 0)) for table in tables]
 
     def passes(self) -> list[Pass]:
@@ -47,7 +51,9 @@ class GateFacts:
 
     def writers(self) -> list[WriterFact]:
         """Writers that have not signed off."""
-        return [WriterFact(*row) for row in self._rows("writers")]
+        with target_errors():
+            found = list_writers(self._connection)
+        return [WriterFact(w["id"], w["state"], w["epoch"], w["unrecorded"], w["heartbeat_age_seconds"]) for w in found]
 
     def bad_indexes(self, tables: Sequence[str]) -> list[str]:
         """Indexes that are to be built, or are invalid."""

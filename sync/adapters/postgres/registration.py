@@ -32,7 +32,7 @@ from sync.adapters.postgres.queries import queries
 from sync.core.versions import SLOTS, STEP
 from sync.errors import EpochChanged, PreflightError, TargetUnavailable
 from sync.failpoints import failpoint
-from sync.ports import Epoch, EpochState, Primary
+from sync.ports import Epoch, Primary
 from sync.settings import DualWriteTuning
 
 log = logging.getLogger(__name__)
@@ -90,11 +90,8 @@ class Registration:
         """A write was turned away: look at once, and often."""
         with self._changed:
             if changed.epoch >= self._epoch.epoch:
-                self._set(changed.epoch, changed.primary, changed.state)
+                self._epoch = replace(self._epoch, epoch=changed.epoch, primary=changed.primary, state=changed.state)
         self._wake.set()
-
-    def _set(self, epoch: int, primary: Primary, state: EpochState) -> None:
-        self._epoch = replace(self._epoch, epoch=epoch, primary=primary, state=state)
 
     def wait_open(self, seconds: float) -> float:
         """Wait until writes may begin, or so long; how long it was, in seconds."""

@@ -28,6 +28,10 @@ class RowDecoder:
         self._check_key(cells)
         return cells
 
+    def others(self, row: bytes) -> dict[str, bytes | None]:
+        """The same without the key's: what an INSERT takes beside it."""
+        return {name: cell for name, cell in self.cells(row).items() if name not in self._keys}
+
     def key(self, canonical: bytes) -> tuple[bytes, ...]:
         """The raw CQL cells of a key's canonical bytes, in key order. Raises Reject, naming the column."""
         cells = self._decoded(canonical, len(self._keys))

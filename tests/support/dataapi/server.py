@@ -13,11 +13,13 @@ from typing import Any
 
 from cassandra import InvalidRequest
 from cassandra.cluster import Session
+from pydantic import SecretStr
 
 from support.dataapi import jackson
 from support.dataapi.collections import Collections
 from support.dataapi.errors import ApiError, unauthenticated, unknown_table
 from support.dataapi.tables import Tables
+from sync.settings import Settings
 
 USER, PASSWORD = "music", "a-secret-of-the-double"
 TOKEN = ":".join(["Cassandra", *(base64.b64encode(part.encode()).decode() for part in (USER, PASSWORD))])
@@ -41,6 +43,12 @@ class DataApi:
     asked: list[str] = field(default_factory=list)
     before: Fault = lambda command: None
     after: Fault = lambda command: None
+
+
+def settings_of(settings: Settings, double: DataApi) -> Settings:
+    """These settings with the double as the Data API."""
+    more = {"astra_db_api_endpoint": double.endpoint, "cassandra_username": USER, "cassandra_password": SecretStr(PASSWORD)}
+    return settings.model_copy(update=more)
 
 
 @contextmanager

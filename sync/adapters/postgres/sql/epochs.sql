@@ -2,9 +2,8 @@
 SELECT epoch, "primary", state, floor, since, extract(epoch FROM closing_until - clock_timestamp())::float8
 FROM sync.epoch ORDER BY epoch DESC LIMIT 1
 
--- under_way: the switch that has not ended, and for how much longer its command has it
-SELECT id, kind, who, state, from_epoch, extract(epoch FROM lease_until - clock_timestamp())::float8
-FROM sync.switch WHERE finished_at IS NULL
+-- under_way: the switch that has not ended
+SELECT kind, who FROM sync.switch WHERE finished_at IS NULL
 
 -- begin: announce a switch; the unique index lets one in
 INSERT INTO sync.switch (kind, from_epoch, who, lease_until)

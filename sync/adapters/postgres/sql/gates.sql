@@ -3,13 +3,6 @@ SELECT count(*), count(*) FILTER (WHERE attempts > 0), coalesce(extract(epoch FR
        coalesce(max(error) FILTER (WHERE attempts > 0), '')
 FROM sync.intent
 
--- copied: the newest backfill of each table
-SELECT DISTINCT ON (run.table_name) run.table_name,
-       (SELECT count(*) FROM sync.range AS r WHERE r.run_id = run.id AND r.state = 'done'),
-       (SELECT count(*) FROM sync.range AS r WHERE r.run_id = run.id),
-       (SELECT count(*) FROM sync.range AS r WHERE r.run_id = run.id AND r.state = 'failed')
-FROM sync.run WHERE kind = 'backfill' ORDER BY run.table_name, run.id DESC
-
 -- passes: recorded drift passes, the newest first
 SELECT id, clean, repaired, epoch, ARRAY(SELECT t ->> 'table' FROM jsonb_array_elements(report -> 'tables') AS t),
        coalesce(schema_digest, ''), started_at, finished_at
@@ -17,10 +10,6 @@ FROM sync.drift_pass ORDER BY id DESC LIMIT 50
 
 -- disturbed: the last write that was recorded late, or writer that was fenced
 SELECT max(greatest(recorded_at, fenced_at)) FROM sync.writer
-
--- writers: those that have not signed off
-SELECT id, state, epoch, unrecorded, extract(epoch FROM clock_timestamp() - heartbeat_at)::float8
-FROM sync.writer WHERE state <> 'signed_off' ORDER BY id
 
 -- bad_indexes: indexes that are to be built, and invalid ones of these tables
 SELECT index_name FROM sync.index

@@ -1,0 +1,35 @@
+"""Three servers of a module's own, for tests that stop and kill them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from sync import local
+from sync.adapters.cassandra.connect import Cassandra, open_cassandra
+from sync.local.stack import Stack
+from sync.settings import Settings
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """The servers; ended with the module, whatever state they are in."""
+    folder = tmp_path_factory.mktemp("own") / "servers"
+    local.up(folder)
+    yield Stack(folder)
+    local.down(folder)
+
+
+@pytest.fixture(scope="module")
+def own_settings(stack: Stack) -> Settings:
+    """Where they are."""
+    given = stack.endpoints().env().items()
+    return Settings(_env_file=None, **{k.lower(): v for k, v in given if k.lower() in Settings.model_fields})
+
+
+@pytest.fixture(scope="module")
+def own_cassandra(own_settings: Settings) -> Iterator[Cassandra]:
+    """The tests' own session."""
+    with open_cassandra(own_settings) as opened:
+        yield opened
