@@ -39,6 +39,7 @@ class Cells:
         # The target gets these bytes, and must hold what the source will make of them.
         self._keep = {c.name: keeping(c.type) for c in table.columns}
         self.key_names = tuple(c.name for c in table.primary_key)
+        self.given_names = self.key_names  # as an application names them
         self.names = tuple(self._types)
 
     def key(self, values: Mapping[str, Any]) -> Key:
@@ -57,7 +58,7 @@ class Cells:
         return Key(self._table.name, cells, b"", self._token(cells))
 
     def _token(self, cells: tuple[bytes, ...]) -> int:
-        return int(Murmur3Token.from_key(routing_key(cells[: len(self._table.partition_key)])).value)
+        return token_of(cells[: len(self._table.partition_key)])
 
     def _canonical(self, cells: tuple[bytes, ...]) -> bytes:
         if self._encoder is None:
@@ -90,7 +91,7 @@ class Cells:
 
     def only_key(self, values: Mapping[str, Any]) -> Key:
         """The key, where nothing else may be given."""
-        self._refuse_unknown({n: v for n, v in values.items() if n not in self.key_names}, "is not part of the key")
+        self._refuse_unknown({n: v for n, v in values.items() if n not in self.given_names}, "is not part of the key")
         return self.key(values)
 
     def row(self, values: Mapping[str, Any]) -> dict[str, bytes | None]:
@@ -142,6 +143,10 @@ class Cells:
 class DocumentCells(Cells):
     """The keys of a collection of the Data API; its documents are nobody's to write by CQL, for its filters' sake."""
 
+    def __init__(self, table: SourceTable, encoder: RowEncoder | None) -> None:
+        super().__init__(table, encoder)
+        self.given_names = ("_id",)
+
     def key(self, values: Mapping[str, Any]) -> Key:
         """The key of the document: its `_id`."""
         if "_id" not in values:
@@ -152,11 +157,6 @@ class DocumentCells(Cells):
             raise WriteRefused(f"{self._table.name}: _id: {reject}") from None
         except ValueError as error:
             raise WriteRefused(f"{self._table.name}: {error}") from None
-
-    def only_key(self, values: Mapping[str, Any]) -> Key:
-        """The key, where nothing else may be given."""
-        self._refuse_unknown({n: v for n, v in values.items() if n != "_id"}, "is not part of the key")
-        return self.key(values)
 
     def known_key(self, canonical: bytes, mutation: bytes | None, read: Callable[[bytes], list[Any]]) -> Key:
         """The key of an intent, from the value that the target has of it."""
@@ -184,6 +184,11 @@ class DocumentCells(Cells):
 def cells_of(table: SourceTable, encoder: RowEncoder | None) -> Cells:
     """What makes cells of a table's values, or of a collection's."""
     return (DocumentCells if table.is_collection else Cells)(table, encoder)
+
+
+def token_of(partition: tuple[bytes, ...]) -> int:
+    """The token of a partition, from the raw cells of its key."""
+    return int(Murmur3Token.from_key(routing_key(partition)).value)
 
 
 def routing_key(cells: tuple[bytes, ...]) -> bytes:

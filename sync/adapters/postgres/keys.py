@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
-import psycopg
 from psycopg import sql
 
 from sync.adapters.postgres import rejects
@@ -16,7 +15,7 @@ from sync.adapters.postgres.digests import key_values
 from sync.adapters.postgres.ledger import target_errors
 from sync.adapters.postgres.parameters import Parameters, lock_of
 from sync.adapters.postgres.queries import queries
-from sync.adapters.postgres.statements import Statements
+from sync.adapters.postgres.statements import Statements, column
 from sync.core.encode.rows import RowEncoder
 from sync.core.mutations import Key
 from sync.core.rows import TableMap
@@ -34,31 +33,61 @@ class TargetKeys:
         self._connection, self._table = connection, table
         statements = Statements(table, encoder)
         self._keys, self._parameters = statements.keys, Parameters(statements, encoder)
-        refused = sql.SQL(_SQL["refused"])
-        self._look = statements.made(_SQL["look"], row=with_parameters(encoder.pairs), refused=refused)
+        self._statements, self._row = statements, with_parameters(encoder.pairs)
+        self._looks: dict[int, bytes] = {}
         self._stamp = statements.made(_SQL["stamp"])
         self._show = statements.made(_SQL["show"])
         self._sample = statements.made(_SQL["sample"], key=with_parameters(self._keys))
         self._without = statements.made(_SQL["without_token"], key=with_parameters(self._keys))
 
     def look(self, keys: Sequence[Key]) -> list[TargetRow]:
-        """What the target holds of each of these keys: row, version, tombstone and intents of a key in one snapshot."""
-        with target_errors(), self._connection.pipeline():
-            asked = [self._ask(key) for key in keys]
-            return [_target_row(cursor.fetchone() or ()) for cursor in asked]
+        """What the target holds of each of these keys: row, version, tombstone and intents of all of them in one snapshot."""
+        able = list(dict.fromkeys(key for key in keys if key.canonical))
+        with target_errors():
+            found = self._held(able) if able else {}
+            # What cannot be in the target may be on record.
+            return [found[key.canonical] if key.canonical else self._refused(key) for key in keys]
 
-    def _ask(self, key: Key) -> psycopg.Cursor[tuple[Any, ...]]:
+    def _held(self, keys: Sequence[Key]) -> dict[bytes, TargetRow]:
+        values: dict[str, Any] = {"table": self._table.name}
+        for i, key in enumerate(keys):
+            own = {**self._parameters.key(key), "source_key": rejects.packed(key.cells)}
+            values |= {f"{name}_{i}": own[name] for name in ("key", "source_key", *self._key_parameters)}
+        rows = self._connection.execute(self._look(len(keys)), values, binary=True).fetchall()
+        return {bytes(key): _target_row(*held) for key, *held in rows}
+
+    def _look(self, count: int) -> bytes:
+        """The statement that looks at so many keys."""
+        if count not in self._looks:
+            names = ("key", "source_key", *self._key_parameters)
+            keys = (f"({', '.join(f'%({name}_{i})s' for name in names)})" for i in range(count))
+            same = (
+                sql.SQL("t.{} = k.{}").format(column(pair.target.name), sql.SQL(name))
+                for pair, name in zip(self._keys, self._key_parameters, strict=True)
+            )
+            self._looks[count] = self._statements.made(
+                _SQL["look"],
+                keys=sql.SQL(", ".join(keys)),
+                key_columns=sql.SQL(", ".join(self._key_parameters)),
+                row=self._row,
+                is_key=sql.SQL(" AND ").join(same),
+            )
+        return self._looks[count]
+
+    @property
+    def _key_parameters(self) -> list[str]:
+        return [self._statements.parameter(pair) for pair in self._keys]
+
+    def _refused(self, key: Key) -> TargetRow:
         packed = {"table": self._table.name, "source_key": rejects.packed(key.cells)}
-        if not key.canonical:  # it cannot be in the target, but may be on record
-            return self._connection.execute(_SQL["refused"].encode(), packed)
-        return self._connection.execute(self._look, {**self._parameters.key(key), **packed}, binary=True)
+        (refused,) = self._connection.execute(_SQL["refused"].encode(), packed).fetchone() or (None,)
+        return TargetRow(refused=refused)
 
-    def request_recheck(self, keys: Iterable[Key]) -> None:
+    def request_recheck(self, keys: Sequence[Key]) -> None:
         """Leave a finished intent for each key, so that a reconcile takes it up whatever becomes of this process."""
-        with target_errors(), self._connection.transaction():
-            for key in keys:
-                values = {"table": key.table, "key": key.canonical, "token": key.token}
-                self._connection.execute(_SQL["recheck"].encode(), values)
+        values = {"table": self._table.name, "keys": [k.canonical for k in keys], "tokens": [k.token for k in keys]}
+        with target_errors():
+            self._connection.execute(_SQL["recheck"].encode(), values)
 
     def without_token(self, limit: int, offset: int) -> list[bytes]:
         """Canonical keys of rows that have no token."""
@@ -89,8 +118,7 @@ class TargetKeys:
         return dict(row[0]) if row else None
 
 
-def _target_row(row: tuple[Any, ...]) -> TargetRow:
-    if len(row) == 1:
-        return TargetRow(refused=row[0])
-    data, version, tombstone, intents, refused = row
+def _target_row(
+    data: bytes | None, version: int | None, tombstone: int | None, intents: bool, refused: bool | None
+) -> TargetRow:
     return TargetRow(None if data is None else bytes(data), version, tombstone, intents, refused)

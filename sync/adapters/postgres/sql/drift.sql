@@ -1,18 +1,21 @@
--- look: what the target holds of a key, and whether somebody is about to change it, in one snapshot
-SELECT (SELECT {row} FROM {target} AS t WHERE {same_key}),
-       (SELECT coalesce({version}, 0) FROM {target} AS t WHERE {same_key}),
-       (SELECT version FROM sync.tombstone WHERE table_name = %(table)s AND key = %(key)s),
-       EXISTS (SELECT FROM sync.intent WHERE table_name = %(table)s AND key = %(key)s),
-       ({refused})
+-- look: what the target holds of some keys, and whether somebody is about to change them, in one snapshot
+SELECT k.key, held.data, held.version,
+       (SELECT version FROM sync.tombstone WHERE table_name = %(table)s AND key = k.key),
+       EXISTS (SELECT FROM sync.intent WHERE table_name = %(table)s AND key = k.key),
+       (SELECT bool_or(reason LIKE 'Postgres refuses%%') FROM sync.reject
+        WHERE table_name = %(table)s AND source_key = k.source_key AND action = 'reject')
+FROM (VALUES {keys}) AS k (key, source_key, {key_columns})
+LEFT JOIN LATERAL (SELECT {row} AS data, coalesce({version}, 0) AS version FROM {target} AS t WHERE {is_key}) AS held ON true
 
 -- refused: what is on record of a key that the target could not hold: whether Postgres itself refused the row
 SELECT bool_or(reason LIKE 'Postgres refuses%%') FROM sync.reject
 WHERE table_name = %(table)s AND source_key = %(source_key)s AND action = 'reject'
 
--- recheck: a finding's key is to be reconciled, in the direction of the epoch (rule 22)
+-- recheck: findings' keys are to be reconciled, in the direction of the epoch (rule 22)
 INSERT INTO sync.intent (table_name, key, token, kind, state, version, epoch, owner)
-SELECT %(table)s, %(key)s, %(token)s, 'recheck', 'finished', floor, epoch, 'drift report'
-FROM (SELECT epoch, floor FROM sync.epoch ORDER BY epoch DESC LIMIT 1 FOR SHARE) AS e
+SELECT %(table)s, k.key, k.token, 'recheck', 'finished', floor, epoch, 'drift report'
+FROM (SELECT epoch, floor FROM sync.epoch ORDER BY epoch DESC LIMIT 1 FOR SHARE) AS e,
+     unnest(%(keys)s::bytea[], %(tokens)s::bigint[]) AS k (key, token)
 ON CONFLICT DO NOTHING
 
 -- without_token: keys of rows that somebody wrote by hand: in no range
