@@ -6,15 +6,17 @@ leaves the intent, and reconciliation sends the row again: a sick source is not 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, TypeVar
 
-from sync.core.mutations import Mutation
+from sync.core.mutations import Key, Mutation
 from sync.errors import AnswerLost, TargetUnavailable, WriteRefused, WriteUnsure
 from sync.failpoints import failpoint
 from sync.flows.dual_write import Aside, Mode
 from sync.ports import Intent, Outcome, SecondaryRows, TableJournal, TableReverse
+
+T = TypeVar("T")
 
 
 class ReverseAside(Aside, Protocol):
@@ -36,18 +38,29 @@ class ReverseWrite:
 
     def write(self, mutation: Mutation) -> bool:
         """Write; False for an update of a row that is not there. Raises WriteRefused, WriteUnsure, EpochChanged."""
-        table = mutation.key.table
+        intent = self._answered(mutation.key, lambda: self.reverse.write(mutation))
+        return intent is not None and self._written(mutation, intent)
+
+    def change(self, key: Key, make: Callable[[bytes], Mutation]) -> bool:
+        """Write what `make` makes of the row's canonical bytes; False where there is no row. Raises as `write`.
+
+        What `make` raises as a ValueError refuses the write.
+        """
+        made = self._answered(key, lambda: self.reverse.change(key, make))
+        return made is not None and self._written(*made)
+
+    def _answered(self, key: Key, ask: Callable[[], T]) -> T:
         failpoint("reverse.before_write")
         try:
-            intent = self.reverse.write(mutation)
+            return ask()
         except AnswerLost as lost:
-            raise WriteUnsure(f"{table}: {lost}; it may be written, and will settle on both sides") from None
+            raise WriteUnsure(f"{key.table}: {lost}; it may be written, and will settle on both sides") from None
         except TargetUnavailable as away:
-            raise WriteRefused(f"{table}: Postgres is primary and away ({away}); nothing was written") from None
+            raise WriteRefused(f"{key.table}: Postgres is primary and away ({away}); nothing was written") from None
         except ValueError as error:
-            raise WriteRefused(f"{table}: {error}") from None
-        if intent is None:
-            return False
+            raise WriteRefused(f"{key.table}: {error}") from None
+
+    def _written(self, mutation: Mutation, intent: Intent) -> bool:
         failpoint("reverse.committed")
         self.aside.seen(intent.version)
         self._send(mutation, intent)

@@ -9,16 +9,18 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from sync.adapters.cassandra.cells import Cells, DocumentCells
+from sync.adapters.cassandra.cells import DocumentCells
 from sync.core.mutations import Mutation
 from sync.core.rows import SourceTable
 from sync.errors import TargetUnavailable, WriteRefused
 from sync.settings import Config, Settings
 from sync.stores.dual import DualWriteStore
 from sync.stores.source_api import ApiSide
+from sync.stores.table_flows import TableFlows
 from sync.stores.target_documents import TargetDocuments
 
 Write = Callable[[], bool]
+ToPostgres = Callable[[TableFlows], bool]
 
 
 class ApiDualWriteStore(DualWriteStore):
@@ -44,11 +46,12 @@ class ApiDualWriteStore(DualWriteStore):
         key = self._key(table, row)
         astra = self._checked(lambda: self._source.store.checked_put(table, row))
 
-        def mutation(cells: Cells) -> Mutation:
+        def to_postgres(flows: TableFlows) -> bool:
+            cells = flows.cells
             made = cells.document(row) if isinstance(cells, DocumentCells) else cells.row(row)
-            return Mutation("put", cells.key(row), made)
+            return flows.reverse.write(Mutation("put", cells.key(row), made))
 
-        return lambda: self._announced(table, key, astra, mutation)
+        return lambda: self._announced(table, key, astra, to_postgres)
 
     def put_many(self, table: str, rows: Iterable[Mapping[str, Any]]) -> bool:
         """Write whole rows, each on its own and several at once, after all of them were checked; those of a key in order.
@@ -66,23 +69,21 @@ class ApiDualWriteStore(DualWriteStore):
         """Write some columns, or fields. What is not there is made; where Postgres is primary not: False, nothing written."""
         astra = self._checked(lambda: self._source.store.checked_update(table, key, changes))
 
-        def mutation(cells: Cells) -> Mutation:
-            if isinstance(cells, DocumentCells):
-                raise WriteRefused(
-                    f"{table}: where Postgres is primary, a part of a document cannot be changed: put all of it"
-                )
-            return Mutation("update", cells.only_key(key), cells.some(changes))
+        def to_postgres(flows: TableFlows) -> bool:
+            if flows.mapped.source.is_collection:
+                return TargetDocuments(self._target, flows).update(key, changes)
+            return flows.reverse.write(Mutation("update", flows.cells.only_key(key), flows.cells.some(changes)))
 
-        return self._announced(table, key, astra, mutation)
+        return self._announced(table, key, astra, to_postgres)
 
     def delete(self, table: str, key: Mapping[str, Any]) -> bool:
         """Delete a row, if there is one."""
         astra = self._checked(lambda: self._source.store.checked_delete(table, key))
 
-        def mutation(cells: Cells) -> Mutation:
-            return Mutation("delete", cells.only_key(key), {})
+        def to_postgres(flows: TableFlows) -> bool:
+            return flows.reverse.write(Mutation("delete", flows.cells.only_key(key), {}))
 
-        return self._announced(table, key, astra, mutation)
+        return self._announced(table, key, astra, to_postgres)
 
     def get(self, table: str, key: Mapping[str, Any]) -> dict[str, Any] | None:
         """The primary's row or document, or None."""
@@ -120,7 +121,7 @@ class ApiDualWriteStore(DualWriteStore):
         """The write, checked at once where the API is going to be asked; it may be away while Postgres is primary."""
         return make() if self.primary == "astra" else lambda: make()()
 
-    def _announced(self, table: str, key: Mapping[str, Any], astra: Write, mutation: Callable[[Cells], Mutation]) -> bool:
+    def _announced(self, table: str, key: Mapping[str, Any], astra: Write, postgres: ToPostgres) -> bool:
         """Write a key under the present primary."""
         flows = self._of(table)
         cells = flows.cells.only_key(key)
@@ -133,10 +134,7 @@ class ApiDualWriteStore(DualWriteStore):
         def to_astra() -> bool:
             return bool(self._maker.wrapped(flows, "astra", self._executor).write(cells, by_api))
 
-        def to_postgres() -> bool:
-            return flows.reverse.write(mutation(flows.cells))
-
-        return self._switching.run({"astra": to_astra, "postgres": to_postgres})
+        return self._switching.run({"astra": to_astra, "postgres": lambda: postgres(flows)})
 
     def _may_come_late(self, table: str, key: Mapping[str, Any]) -> None:
         """An attempt that was given up may arrive behind the one that was done: the key is read once more (rule 17)."""

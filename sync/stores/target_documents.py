@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from sync.adapters.cassandra.cells import DocumentCells
 from sync.adapters.postgres.keys import TargetKeys
 from sync.adapters.postgres.parameters import connection_of
 from sync.core.decode.rows import RowDecoder
+from sync.core.document_changes import changed
 from sync.core.documents import VECTOR_COLUMN, folded, plain_extended
 from sync.core.encode.document_ids import cell_of, identifier_of
+from sync.core.mutations import Mutation
 from sync.errors import WriteRefused
 from sync.stores.postgres import PostgresStore
 from sync.stores.table_flows import TableFlows
@@ -30,9 +33,23 @@ class TargetDocuments:
             held = TargetKeys(connection, flows.mapped, flows.encoder).look([wanted])[0]
         if held.row is None:
             return None
-        cells = RowDecoder(flows.mapped, flows.encoder.pairs).cells(held.row)
-        found: dict[str, Any] = plain_extended(folded(flows.mapped.source, cells))
+        found: dict[str, Any] = plain_extended(self._document(held.row))
         return {"_id": key["_id"], **found}
+
+    def _document(self, row: bytes) -> dict[str, Any]:
+        """The document of a row's canonical bytes. Raises ValueError where it cannot be told exactly."""
+        flows = self._flows
+        return folded(flows.mapped.source, RowDecoder(flows.mapped, flows.encoder.pairs).cells(row))
+
+    def update(self, key: Mapping[str, Any], changes: Mapping[str, Any]) -> bool:
+        """Set fields of a document; False where there is none. Raises WriteRefused, WriteUnsure, EpochChanged."""
+        cells, wanted = self._flows.cells, self._flows.cells.only_key(key)
+        assert isinstance(cells, DocumentCells)
+
+        def change(row: bytes) -> Mutation:
+            return Mutation("put", wanted, cells.document(changed(self._document(row), changes)))
+
+        return self._flows.reverse.change(wanted, change)
 
     def search(self, column: str, vector: Sequence[float], limit: int) -> list[tuple[dict[str, Any], float]]:
         """The nearest documents with their similarity, nearest first."""

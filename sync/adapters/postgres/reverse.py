@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from psycopg import sql
@@ -15,9 +15,9 @@ from sync.adapters.postgres.parameters import Parameters, connection_of, lock_of
 from sync.adapters.postgres.pool import Pool
 from sync.adapters.postgres.queries import queries
 from sync.adapters.postgres.settling import lock_keys, pick_intents
-from sync.adapters.postgres.statements import Statements
+from sync.adapters.postgres.statements import Statements, column
 from sync.core.encode.base import Reject
-from sync.core.encode.rows import RowEncoder
+from sync.core.encode.rows import TOKEN_COLUMN, RowEncoder
 from sync.core.mutations import Key, Mutation, pack_cells
 from sync.core.rows import TableMap
 from sync.errors import EpochChanged, WriteRefused
@@ -36,6 +36,7 @@ class ReverseJournal:
         self._pool, self._table, self._writer = pool, table, writer
         self._statements = Statements(table, encoder)
         self._parameters = Parameters(self._statements, encoder)
+        self._row = with_parameters(encoder.pairs)
         self._made: dict[str | tuple[str, ...], bytes] = {}
 
     @property
@@ -49,9 +50,23 @@ class ReverseJournal:
         Raises EpochChanged where Postgres is not primary, or is closing; Reject for a value that Postgres refuses;
         WriteRefused where the clock is too far ahead; AnswerLost where it may be written; TargetUnavailable where it is not.
         """
-        statement, cells = self._statement(mutation)
-        values = {**cells, "kind": mutation.kind, "mutation": pack_cells(mutation.key.cells, {})}
+        statement, values = self._asked(mutation)
         return self._stamped(statement, mutation.key, values)
+
+    def change(self, key: Key, make: Callable[[bytes], Mutation]) -> tuple[Mutation, Intent] | None:
+        """Write what `make` makes of the row's canonical bytes, with nobody's write in between; None where there is no row.
+
+        Raises as `write`, and what `make` raises: then nothing is written.
+        """
+        with connection_of(self._pool) as connection, answered(), rejecting(), in_time(), connection.transaction():
+            connection.execute(_LOCK_KEY, {"lock": lock_of(key)})  # rule 5
+            held = connection.execute(self._named("held"), self._parameters.key(key), binary=True).fetchone()
+            mutation = make(bytes(held[0])) if held else None
+            statement, values = self._asked(mutation) if mutation else self._nothing()
+            found = connection.execute(statement, self._values(key, values)).fetchone()
+            failpoint("reverse.before_commit")
+        intent = _intent(found)
+        return (mutation, intent) if mutation and intent else None
 
     def announce(self, key: Key) -> Intent:
         """Commit the intent of a write that somebody else's code makes. Raises as `write`."""
@@ -60,23 +75,20 @@ class ReverseJournal:
         return intent
 
     def _stamped(self, statement: bytes, key: Key, values: dict[str, Any]) -> Intent | None:
-        values = {**self._parameters.key(key), **values, **stamping(self._writer)}
-        values["source_key"] = rejects.packed(key.cells)
         with connection_of(self._pool) as connection, answered(), rejecting(), in_time():
             with one_transaction(connection):
                 connection.execute(_LOCK_KEY, {"lock": lock_of(key)})  # rule 5
-                found = connection.execute(statement, values)
+                found = connection.execute(statement, self._values(key, values))
                 failpoint("reverse.before_commit")
-            row = found.fetchone()
-        assert row is not None, "sync.epoch is empty"
-        made, version, epoch, primary, state, ahead = row
-        if made is not None:
-            return Intent(made, version, epoch)
-        if primary != "postgres" or state != "open":
-            raise EpochChanged(epoch, primary, state)
-        if ahead:
-            raise WriteRefused("this host's clock is too far ahead of Postgres's; correct it")
-        return None
+            return _intent(found.fetchone())
+
+    def _values(self, key: Key, values: dict[str, Any]) -> dict[str, Any]:
+        source_key = rejects.packed(key.cells)
+        return {**self._parameters.key(key), **values, **stamping(self._writer), "source_key": source_key}
+
+    def _asked(self, mutation: Mutation) -> tuple[bytes, dict[str, Any]]:
+        statement, cells = self._statement(mutation)
+        return statement, {**cells, "kind": mutation.kind, "mutation": pack_cells(mutation.key.cells, {})}
 
     def _statement(self, mutation: Mutation) -> tuple[bytes, dict[str, Any]]:
         if mutation.kind == "delete":
@@ -104,9 +116,29 @@ class ReverseJournal:
             self._made[name] = self._make(name)
         return self._made[name]
 
+    def _nothing(self) -> tuple[bytes, dict[str, Any]]:
+        """An update of a row that is not there: it tells whether Postgres may be asked at all."""
+        if "nothing" not in self._made:
+            self._made["nothing"] = self._make("update", set_given=sql.SQL("{} = %(token)s").format(column(TOKEN_COLUMN)))
+        return self._made["nothing"], {"kind": "update", "mutation": None}
+
     def _make(self, name: str, **more: sql.Composable) -> bytes:
         allowed, made = (sql.SQL(_SQL[part]) for part in ("allowed", "made"))
-        return self._statements.made(_SQL[name], allowed=allowed, made=made, **more)
+        parts = {"allowed": allowed, "made": made, "row": self._row, **more}
+        return self._statements.made(_SQL[name], **parts)
+
+
+def _intent(answer: tuple[Any, ...] | None) -> Intent | None:
+    """What a statement says became of its write; None where there was no row to update."""
+    assert answer is not None, "sync.epoch is empty"
+    made, version, epoch, primary, state, ahead = answer
+    if made is not None:
+        return Intent(made, version, epoch)
+    if primary != "postgres" or state != "open":
+        raise EpochChanged(epoch, primary, state)
+    if ahead:
+        raise WriteRefused("this host's clock is too far ahead of Postgres's; correct it")
+    return None
 
 
 class Resending:

@@ -22,6 +22,9 @@ WITH {stamped}, {allowed}, gone AS (
     RETURNING 1
 ), {mended}, {made}
 
+-- held: a row that is going to be changed; one that is written by hand meanwhile waits
+SELECT {row} FROM {target} AS t WHERE {same_key} FOR UPDATE
+
 -- announce: a key that an application's own class is about to write
 WITH {stamped}, {allowed}, written AS (
     SELECT 1
