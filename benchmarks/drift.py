@@ -132,8 +132,9 @@ class Bench:
         program = [str(packages.python(_RELADIFF)), str(Path(packages.__file__).with_name("reladiff_copy.py"))]
         with self.servers.postgres() as connection:
             for statement in (
-                f"DROP TABLE IF EXISTS {copy}",
-                f"CREATE TABLE {copy} (LIKE {table.name} INCLUDING ALL)",
+                # A role of that name finds the schema `sync` first.
+                f"DROP TABLE IF EXISTS public.{copy}",
+                f"CREATE TABLE public.{copy} (LIKE {table.name} INCLUDING ALL)",
                 f"INSERT INTO {copy} SELECT * FROM {table.name}",
                 f"ANALYZE {copy}",
             ):
