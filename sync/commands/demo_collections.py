@@ -80,7 +80,7 @@ def _tell(args: argparse.Namespace, music: Corpus) -> int:
 
     settings, begun = load_settings(), time.monotonic()
     api = open_api(settings, 30)
-    create_collections(api, DIMENSION)
+    create_collections(api, settings, DIMENSION)
     try:
         done = insert_documents(api, music.tables())
         say(f"inserted {done:,} documents into four collections in {duration(time.monotonic() - begun)}")

@@ -10,7 +10,7 @@ import base64
 import json
 import re
 import struct
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -21,22 +21,24 @@ from uuid import UUID
 from sync.core.cql import DOCUMENT, DOCUMENT_ID, FIELD, CqlType
 from sync.core.encode.base import Reject, join_cells
 from sync.core.encode.document_ids import id_cell, id_form
-from sync.core.encode.documents import VECTOR_FIELD, canonical, without_vector
+from sync.core.encode.documents import VECTOR_FIELD, canonical, whole, without_vector
 from sync.core.encode.jsonb import VERSION
 from sync.core.encode.rows import read_cells
 from sync.core.rows import ColumnPair, Page, SourceColumn, SourceTable
 
 KEY_COLUMN, DOC_COLUMN, VECTOR_COLUMN = "key", "doc_json", "query_vector_value"
 _MOST_DIGITS = 100
+_SPECIAL = frozenset({VECTOR_FIELD, "$vectorize", "$lexical"})
+_EXTENDED = frozenset({"$date", "$uuid", "$objectId", "$binary"})
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _NAMES = re.compile(r"(?:&[.&]|[^.&])+|(?<=\.)(?=\.|$)|^(?=\.|$)")
 
 
 def collection_table(keyspace: str, name: str, dimension: int | None) -> SourceTable:
-    """A collection as a table of three columns, or two where it has no vector."""
+    """A collection as a table of three columns, or two where it has no vector: then a `$vector` stays in its document."""
     columns = [
         SourceColumn(KEY_COLUMN, CqlType(DOCUMENT_ID), "partition_key", alias="_id"),
-        SourceColumn(DOC_COLUMN, CqlType(DOCUMENT), "regular", alias="doc"),
+        SourceColumn(DOC_COLUMN, CqlType(DOCUMENT, dimension=dimension), "regular", alias="doc"),
     ]
     if dimension:
         vector = CqlType("vector", (CqlType("float"),), dimension)
@@ -73,22 +75,38 @@ def target_value(pair: ColumnPair, value: Any) -> Any:
         return None
 
 
-def document_cells(values: Mapping[str, Any]) -> dict[str, bytes | None]:
+def document_cells(table: SourceTable, values: Mapping[str, Any]) -> dict[str, bytes | None]:
     """An application's document as the cells of its text and its vector. Raises TypeError, ValueError, struct.error."""
     vector = values.get(VECTOR_FIELD)
+    _check_names([name for name in values if name not in _SPECIAL])
     own = {name: _as_stored(value) for name, value in values.items() if name != VECTOR_FIELD}
-    text = json.dumps(own, default=_extended, ensure_ascii=False, allow_nan=False).encode()
     packed = None if vector is None else struct.pack(f">{len(vector)}f", *vector)
+    if packed is not None and not _has_vector(table):
+        own[VECTOR_FIELD], packed = packed, None
+    text = json.dumps(own, default=_extended, ensure_ascii=False, allow_nan=False).encode()
     return {DOC_COLUMN: text, VECTOR_COLUMN: packed}
+
+
+def _has_vector(table: SourceTable) -> bool:
+    return any(column.name == VECTOR_COLUMN for column in table.columns)
 
 
 def _as_stored(value: Any) -> Any:
     """The value with its numbers as the server keeps them: without zeros behind them, which jsonb would tell apart."""
     if isinstance(value, Mapping):
+        if len(value) != 1 or next(iter(value)) not in _EXTENDED:
+            _check_names(value)
         return {name: _as_stored(v) for name, v in value.items()}
     if isinstance(value, list | tuple):
         return [_as_stored(v) for v in value]
     return int(Decimal(repr(value))) if isinstance(value, float) and value.is_integer() else value
+
+
+def _check_names(names: Iterable[str]) -> None:
+    """Raise ValueError for a name that the server takes nowhere: a document with it could never go back."""
+    for name in names:
+        if not name or name.startswith("$"):
+            raise ValueError(f"a field named {name!r}: a name is not empty and does not begin with $")
 
 
 def _extended(value: Any) -> dict[str, Any]:
@@ -130,10 +148,15 @@ def folded(table: SourceTable, cells: Mapping[str, bytes | None]) -> dict[str, A
         fragment = cells.get(column.name) if column.path else None
         if fragment is not None:
             _put(found, column.path, json.loads(fragment, parse_float=_exact, parse_int=_whole))
-    vector = cells.get(VECTOR_COLUMN)
+    vector = cells.get(VECTOR_COLUMN) or _packed(found.get(VECTOR_FIELD))
     if vector:
         found[VECTOR_FIELD] = list(struct.unpack(f">{len(vector) // 4}f", vector))
     return dict(found)
+
+
+def _packed(vector: Any) -> bytes | None:
+    """The bytes of a vector that stands in its document as such."""
+    return base64.b64decode(vector["$binary"]) if isinstance(vector, dict) and list(vector) == ["$binary"] else None
 
 
 def _put(document: dict[str, Any], path: tuple[str, ...], value: Any) -> None:
@@ -168,6 +191,7 @@ class Unfolded:
         paths = {c.name: c.path for c in table.columns if c.path}
         self._columns = columns
         self._fields = {name: paths[name] for name in columns if name in paths}
+        self._parsed = without_vector if _has_vector(table) else whole
         own = [name for name in columns if name not in self._fields]
         # The document is read for its fields even where it is not carried itself.
         self.selected = tuple(own if not self._fields or DOC_COLUMN in own else [*own, DOC_COLUMN])
@@ -191,7 +215,7 @@ class Unfolded:
         if doc is None:
             return {**cells, **dict.fromkeys(self._fields)}
         try:
-            found = without_vector(doc)
+            found = self._parsed(doc)
             taken = {name: _canonical(_taken(found, path)) for name, path in self._fields.items()}
             return {**cells, **taken, DOC_COLUMN: VERSION + canonical(found)}
         except Reject:

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from astrapy.constants import VectorMetric
-from astrapy.info import CollectionDefinition
+from astrapy.exceptions import DataAPIResponseException
 
 from sync.adapters.astra.api import Api
+from sync.adapters.cassandra.connect import open_cassandra
+from sync.adapters.cassandra.pages import quoted
+from sync.core.documents import VECTOR_COLUMN
 from sync.errors import PreflightError
+from sync.settings import Settings
 
 KEYS = {"songs": "id", "metadata": "song_id", "genres": "name", "embeddings": "song_id"}
 _CHUNK = 50
+_SCHEMA_SECONDS = 3.0
+"""After so long the API has heard of a change that it did not make itself."""
 MAPPING = """
 only = ["embeddings", "genres", "metadata", "songs"]
 
@@ -61,16 +68,45 @@ def document(table: str, row: Mapping[str, Any]) -> dict[str, Any]:
     return {names.get(name, name): value for name, value in row.items() if value is not None}
 
 
-def create_collections(api: Api, dimension: int) -> None:
+def create_collections(api: Api, settings: Settings, dimension: int) -> None:
     """Make the four collections. Raises PreflightError where one of their names is taken."""
     database = api.database
     there = {*database.list_collection_names(), *database.list_table_names()}
     taken = sorted(there & KEYS.keys())
     if taken:
         raise PreflightError(f"keyspace {api.keyspace} has {', '.join(taken)} already: give the demo a keyspace of its own")
-    vectors = CollectionDefinition.builder().with_vector_dimension(dimension).with_vector_metric(VectorMetric.COSINE)
     for name in KEYS:
-        database.create_collection(name, definition=vectors.build() if name == "embeddings" else None)
+        create_collection(api, settings, name, dimension if name == "embeddings" else 0)
+
+
+def create_collection(api: Api, settings: Settings, name: str, dimension: int = 0) -> None:
+    """Make a collection, with a vector index where it has a dimension. Raises PreflightError where the database takes none.
+
+    Cassandra's own indexes know neither the analyzers of `$lexical` nor the models of vectors, as DataStax's do: the first
+    is left out, and a vector index that the API could not make is made by CQL, where there are settings for that.
+    """
+    definition: dict[str, Any] = {"lexical": {"enabled": False}, "rerank": {"enabled": False}}
+    if dimension:
+        definition["vector"] = {"dimension": dimension, "metric": VectorMetric.COSINE}
+    try:
+        api.database.create_collection(name, definition=definition)
+    except DataAPIResponseException as error:
+        if "source_model" not in str(error):
+            raise
+        index_vector(settings, name, VECTOR_COLUMN)
+
+
+def index_vector(settings: Settings, table: str, column: str) -> None:
+    """Make an index on a vector by CQL. Raises PreflightError where there are no settings for that."""
+    if not settings.has_cql:
+        raise PreflightError(
+            f"this Data API cannot make a vector index for {table} in its database, but CQL can: set CASSANDRA_CONTACT_POINTS"
+        )
+    with open_cassandra(settings) as cassandra:
+        where = f"{quoted(settings.astra_db_keyspace or '')}.{quoted(table)} ({quoted(column)})"
+        what = "USING 'StorageAttachedIndex' WITH OPTIONS = {'similarity_function': 'cosine'}"
+        cassandra.session.execute(f"CREATE CUSTOM INDEX {quoted(f'{table}_{column}')} ON {where} {what}", timeout=60)
+    time.sleep(_SCHEMA_SECONDS)
 
 
 def insert_documents(api: Api, tables: Mapping[str, Sequence[Mapping[str, Any]]]) -> int:

@@ -165,8 +165,9 @@ def test_a_deleted_row_is_gone_and_may_come_back(store: Store, same: Same) -> No
     assert same("songs", key) == {**EMPTY, **key, "title": "b"}
 
 
-def test_a_key_of_several_columns(store: Store, same: Same) -> None:
+def test_a_key_of_several_columns(store: Store, same: Same, request: pytest.FixtureRequest) -> None:
     """Would break: clustering keys."""
+    endpoint.need_keys_of_several_columns(request)
     for at in range(3):
         store.put("notes", {"piece": "p", "at": at, "pitch": at})
     store.update("notes", {"piece": "p", "at": 1}, {"words": "la"})
@@ -189,8 +190,9 @@ def test_put_many_and_count(store: Store, same: Same) -> None:
     assert store.count("songs") == before
 
 
-def test_a_table_of_nothing_but_its_key(store: Store, same: Same) -> None:
+def test_a_table_of_nothing_but_its_key(store: Store, same: Same, request: pytest.FixtureRequest) -> None:
     """Would break: statements without a column to set."""
+    endpoint.need_keys_of_several_columns(request)
     key = {"a": uuid4().hex, "b": 1}
     assert store.put("pairs", key) is True
     assert store.put("pairs", key) is True
@@ -227,8 +229,9 @@ def test_one_bad_row_of_many_is_refused_before_any_is_written(store: Store) -> N
     assert [store.get("songs", {"id": row["id"]}) for row in rows] == [None] * 4
 
 
-def test_search_finds_the_nearest_first(store: Store) -> None:
+def test_search_finds_the_nearest_first(store: Store, request: pytest.FixtureRequest) -> None:
     """Would break: an order or a similarity that depends on the store."""
+    endpoint.need_vectors(request)
     model = uuid4().hex
     vectors = {(1.0, 0.0, 0.0): 1.0, (0.8, 0.6, 0.0): 0.9, (0.0, 1.0, 0.0): 0.5, (-1.0, 0.0, 0.0): 0.0}
     for vector in vectors:

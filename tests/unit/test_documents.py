@@ -74,7 +74,7 @@ def test_paths(path: str, names: tuple[str, ...]) -> None:
 
 
 def unfolded(doc: str | None) -> dict[str, bytes | None]:
-    table = with_fields(collection_table("ks", "docs", None), {"a.b": "text", "c": "jsonb"})
+    table = with_fields(collection_table("ks", "docs", 2), {"a.b": "text", "c": "jsonb"})
     return Unfolded(table, ("key", "doc_json", "a.b", "c")).cells({"key": b"k", "doc_json": doc and doc.encode()})
 
 
@@ -162,16 +162,19 @@ def test_a_document_comes_together_again() -> None:
 
 def test_an_applications_document_is_what_the_server_would_keep() -> None:
     """Would break: rows that differ for a zero behind a number, or for the form of a date."""
-    cells = document_cells({"_id": 1, "n": 2.0, "m": [1.5, {"k": -0.0}], "u": UUID(int=1), "d": datetime(1970, 1, 1, 0, 0, 1, tzinfo=UTC),
-                            "b": b"x", "$vector": [1, 2]})  # fmt: skip
+    table = collection_table("ks", "docs", 2)
+    cells = document_cells(table, {"_id": 1, "n": 2.0, "m": [1.5, {"k": -0.0}], "u": UUID(int=1), "b": b"x", "$vector": [1, 2],
+                                   "d": datetime(1970, 1, 1, 0, 0, 1, tzinfo=UTC)})  # fmt: skip
     assert json.loads(cells["doc_json"] or b"") == {
         "_id": 1, "n": 2, "m": [1.5, {"k": 0}], "u": {"$uuid": str(UUID(int=1))}, "d": {"$date": 1000}, "b": {"$binary": "eA=="},
     }  # fmt: skip
     assert b"2.0" not in (cells["doc_json"] or b"")
     assert cells["query_vector_value"] == struct.pack(">2f", 1, 2)
-    for bad in ({"a": float("nan")}, {"a": object()}):
+    named = ({"": 1}, {"$odd": 1}, {"a": {"$vector": [1]}}, {"a": [{"$date": 1, "b": 2}]}, {"a": {"b": {"": 1}}})
+    assert document_cells(table, {"a": [{"$date": 1}], "$vectorize": "x", "$lexical": "y"})["doc_json"]
+    for bad in ({"a": float("nan")}, {"a": object()}, *named):
         with pytest.raises((TypeError, ValueError)):
-            document_cells(bad)
+            document_cells(table, bad)
 
 
 @pytest.mark.parametrize(("pg", "text"), BAD)
@@ -204,3 +207,23 @@ def test_a_collection_is_remembered() -> None:
     table = with_fields(collection_table("ks", "docs", 3), {"a.b": "text"})
     assert recalled(json.loads(json.dumps(remembered(table)))) == table
     assert with_fields(table, {"a.b": "text"}) == table, "asked for twice, there once"
+
+
+@pytest.mark.parametrize("form", ['{"$binary": "P4AAAEAAAAA="}', "[1, 2]"])
+def test_a_vector_without_a_column_stays_in_its_document(form: str) -> None:
+    """Would break: a collection without vectors takes one by a replacement, all the same; it was left out and so lost."""
+    table = collection_table("ks", "docs", None)
+    lifted = with_fields(table, {"a": "text"})
+    text = f'{{"a": "x", "_id": 1, "$vector": {form}}}'.encode()
+    encode = encoder_for(table.columns[1].type, PgType("jsonb")).encode
+    kept = json.loads(encode(text)[1:])
+    assert kept == json.loads(text)
+    assert folded(table, {"doc_json": text}) == {"a": "x", "_id": 1, "$vector": [1, 2]}
+    cells = Unfolded(lifted, ("key", "doc_json", "a")).cells({"key": b"", "doc_json": text})
+    assert folded(lifted, cells) == {"a": "x", "_id": 1, "$vector": [1, 2]}
+    made = document_cells(table, {"a": "x", "_id": 1, "$vector": [1.0, 2.0]})
+    assert json.loads(made["doc_json"] or b"") == {"a": "x", "_id": 1, "$vector": {"$binary": "P4AAAEAAAAA="}}
+    assert made["query_vector_value"] is None
+    assert json.loads(encoder_for(table.columns[1].type, PgType("jsonb"), strip_nul=True).encode(text)[1:]) == kept
+    with_vectors = encoder_for(collection_table("ks", "docs", 2).columns[1].type, PgType("jsonb")).encode
+    assert json.loads(with_vectors(text)[1:]) == {"a": "x", "_id": 1}

@@ -21,6 +21,8 @@ _NOT_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
 _PASSING = frozenset({408, 425, 429, 500, 502, 503, 504})
 _NOTHING_DONE = frozenset({"UNAVAILABLE_DATABASE", "FAILED_CONCURRENT_OPERATIONS", "FAILED_TO_CONNECT_TO_DATABASE"})
 _CREDENTIALS = frozenset({"UNAUTHENTICATED_REQUEST", "UNAUTHORIZED_ACCESS", "MISSING_AUTHENTICATION_TOKEN"})
+_NEVER = frozenset({"UNSUPPORTED_DATABASE_QUERY"})
+"""Its database does not understand what the API makes of the command, and never will."""
 _MOST_TEXT = 500
 
 
@@ -81,7 +83,7 @@ def _of_answer(found: list[DataAPIErrorDescriptor]) -> Fault:
     overloaded = any("overloaded" in f"{e.error_code} {e.message}".lower() for e in found)
     if overloaded:
         return Fault("it is overloaded: its rate limit is reached", True, True)
-    of_request = bool(found) and all(e.family == "REQUEST" for e in found)
+    of_request = bool(found) and all(e.family == "REQUEST" or e.error_code in _NEVER for e in found)
     nothing = of_request or all(e.error_code in _NOTHING_DONE for e in found)
     return Fault(text, nothing, not of_request)
 

@@ -174,7 +174,7 @@ class DocumentCells(Cells):
     def document(self, values: Mapping[str, Any]) -> dict[str, bytes | None]:
         """The cells that the Data API would make of this document, fields that are columns taken out of it."""
         try:
-            made = document_cells(values)
+            made = document_cells(self._table, values)
         except (TypeError, ValueError, struct.error) as error:
             raise WriteRefused(f"{self._table.name}: {error}") from None
         names = tuple(c.name for c in self._table.columns if c not in self._table.primary_key)

@@ -87,7 +87,7 @@ def _of_document(cql: CqlType, pg: PgType, strip_nul: bool) -> tuple[Encode, boo
     if cql.name == DOCUMENT_ID:
         return document_id(pg), False
     if cql.name == DOCUMENT and pg.name == "jsonb":
-        return document(strip_nul), False
+        return document(cql.dimension is not None, strip_nul), False
     return (fields.field(pg, strip_nul), False) if cql.name == FIELD else None
 
 

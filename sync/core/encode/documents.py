@@ -35,13 +35,14 @@ class _Number:
         self.text = text
 
 
-def document(strip_nul: bool = False) -> Encode:
-    """The encode function of a whole document into jsonb: without its `$vector`, which is a column of its own."""
+def document(has_vector: bool, strip_nul: bool = False) -> Encode:
+    """The encode function of a whole document into jsonb: without its `$vector`, where that is a column of its own."""
+    parsed = without_vector if has_vector else whole
 
     def encode(cell: bytes) -> bytes:
         if cell[:1] == VERSION:  # taken apart already
             return cell
-        return VERSION + (careful_json(cell, strip_nul) if strip_nul else canonical(without_vector(cell)))
+        return VERSION + (careful_json(cell, has_vector, strip_nul) if strip_nul else canonical(parsed(cell)))
 
     return encode
 
@@ -60,8 +61,13 @@ def without_vector(cell: bytes) -> Any:
     return found
 
 
+def whole(cell: bytes) -> Any:
+    """The document of a `doc_json` cell, keys in jsonb's order. Raises Reject."""
+    return _parsed(cell)
+
+
 def canonical(value: Any) -> bytes:
-    """What jsonb prints of a value that `without_vector` gave, or of a part of it. Raises Reject."""
+    """What jsonb prints of a value that `without_vector` or `whole` gave, or of a part of it. Raises Reject."""
     try:
         text = _ENCODER.encode(value).encode()
     except (TypeError, UnicodeEncodeError):  # a number that was kept as text; a lone surrogate
@@ -86,10 +92,10 @@ def _kept(text: str) -> Any:
         raise Reject(f"a document that is not JSON: {type(error).__name__}") from None
 
 
-def careful_json(cell: bytes, strip_nul: bool = False) -> bytes:
-    """What jsonb prints of a JSON text without `$vector`, by the careful way alone. Raises Reject."""
+def careful_json(cell: bytes, has_vector: bool = True, strip_nul: bool = False) -> bytes:
+    """What jsonb prints of a JSON text by the careful way alone, without a `$vector` that has a column. Raises Reject."""
     found = _kept(cell.decode(errors="surrogatepass"))
-    if isinstance(found, dict):
+    if has_vector and isinstance(found, dict):
         found.pop(VECTOR_FIELD, None)
     return _rendered(found, strip_nul)
 

@@ -35,7 +35,7 @@ _MOST_DIGITS = 4000
 def field(pg: PgType, strip_nul: bool = False) -> Encode:
     """The encode function of a field into `pg`. Raises UnsupportedPair."""
     if pg.name == "jsonb":
-        return lambda cell: VERSION + (careful_json(cell, True) if strip_nul else cell)
+        return lambda cell: VERSION + (careful_json(cell, has_vector=False, strip_nul=True) if strip_nul else cell)
     make = _MAKERS.get(pg.name)
     if make is None or pg.element is not None:
         raise UnsupportedPair(f"a field of a document does not go into {pg}; it goes into {', '.join(_MAKERS)} or jsonb")

@@ -49,7 +49,7 @@ class Collections:
         name = command["name"]
         vector = (command.get("options") or {}).get("vector") or {}
         more = f", query_vector_value vector<float, {vector['dimension']}>" if vector else ""
-        options = {"collection": {"name": name, "schema_version": 1, "options": command.get("options") or {}}}
+        options = {"collection": {"name": name, "schema_version": 2, "options": command.get("options") or {}}}
         self.session.execute(
             f"CREATE TABLE IF NOT EXISTS {self._name(name)} (key frozen<tuple<tinyint, text>> PRIMARY KEY, {_COLUMNS}{more}) "
             f"WITH comment = '{json.dumps(options)}'"
@@ -103,16 +103,16 @@ class _Collection:
 
     def _insert(self, document: Any) -> Any:
         document = {"_id": document.get("_id", str(uuid4())), **document} if "_id" not in document else document
-        if not self._write(document, None):
+        if not self._write(document, None, new=True):
             raise ApiError(
                 "DOCUMENT_ALREADY_EXISTS", f"a document already exists with given '_id' ({document['_id']})", "DOCUMENT"
             )
         return document["_id"]
 
-    def _write(self, document: dict[str, Any], before: Any) -> bool:
+    def _write(self, document: dict[str, Any], before: Any, new: bool = False) -> bool:
         """Write the document if it is still what it was, by `tx_id`; None: if there is none."""
         document = {"_id": document["_id"], **document}
-        check(document, self._dimension)
+        check(document, self._dimension, new)
         values = {"tx_id": uuid1(), "doc_json": jackson.dumps(document), **shredded(document)}
         if self._dimension:
             values["query_vector_value"] = vector_of(document)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import os
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -18,11 +19,15 @@ from pydantic import SecretStr
 from support.dataapi import jackson
 from support.dataapi.collections import Collections
 from support.dataapi.errors import ApiError, unauthenticated, unknown_table
+from support.dataapi.forwarding import forwarded
 from support.dataapi.tables import Tables
 from sync.settings import Settings
 
 USER, PASSWORD = "music", "a-secret-of-the-double"
 TOKEN = ":".join(["Cassandra", *(base64.b64encode(part.encode()).decode() for part in (USER, PASSWORD))])
+
+
+_REAL = os.environ.get("SYNC_TEST_DATA_API")
 
 
 class Cut(Exception):
@@ -63,13 +68,13 @@ def data_api(session: Session) -> Iterator[DataApi]:
             body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
             status, headers = 200, {}
             try:
-                answer = _answer(found, session, self.path, self.headers.get("Token"), body)
+                text = _answer(found, session, self.path, self.headers.get("Token"), body)
             except ApiError as error:
-                status, answer, headers = error.status, error.answer(), getattr(error, "headers", {})
+                status, headers = error.status, getattr(error, "headers", {})
+                text = jackson.dumps(error.answer()).encode()
             except Cut:
                 self.close_connection = True
                 return
-            text = jackson.dumps(answer).encode()
             self.send_response(status)
             for name, value in {"Content-Type": "application/json", "Content-Length": str(len(text)), **headers}.items():
                 self.send_header(name, value)
@@ -92,7 +97,7 @@ def data_api(session: Session) -> Iterator[DataApi]:
         thread.join()
 
 
-def _answer(double: DataApi, session: Session, path: str, token: str | None, body: bytes) -> dict[str, Any]:
+def _answer(double: DataApi, session: Session, path: str, token: str | None, body: bytes) -> bytes:
     if token != double.token:
         raise unauthenticated()
     parts = path.strip("/").split("/")
@@ -101,7 +106,10 @@ def _answer(double: DataApi, session: Session, path: str, token: str | None, bod
     double.asked.append(name)
     double.before(name)
     try:
-        answer = _run(session, str(keyspace), target, name, command)
+        if _REAL:
+            answer = forwarded(_REAL, session, path, body)
+        else:
+            answer = jackson.dumps(_run(session, str(keyspace), target, name, command)).encode()
     except InvalidRequest as error:
         raise ApiError("INVALID_DATABASE_QUERY", " ".join(str(error).split()), "DATABASE", "SERVER") from None
     double.after(name)

@@ -47,15 +47,15 @@ def vector_of(document: dict[str, Any]) -> list[float] | None:
     return None if value is None else [float(v) for v in value]
 
 
-def check(document: dict[str, Any], dimension: int | None) -> None:
-    """Raise ApiError for what the server refuses."""
+def check(document: dict[str, Any], dimension: int | None, new: bool) -> None:
+    """Raise ApiError for what the server refuses, of a document that is inserted as `new`, or replaced or upserted."""
     if len(jackson.dumps(document)) > MOST_CHARACTERS:
         raise _limit(f"document size exceeds maximum allowed ({MOST_CHARACTERS})")
     _check(document, 1, "")
     vector = vector_of(document)
-    if vector is not None and dimension is None:
+    if vector is not None and dimension is None and new:  # a replacement is not looked at: its vector stays in the document
         raise ApiError("VECTOR_SEARCH_NOT_SUPPORTED", "Vector search is not enabled for the collection", "SCHEMA")
-    if vector is not None and len(vector) != dimension:
+    if vector is not None and dimension is not None and len(vector) != dimension:
         raise ApiError("INVALID_VECTOR_LENGTH", f"{dimension} numbers are needed, not {len(vector)}", "DOCUMENT")
 
 
@@ -70,6 +70,8 @@ def _check(value: Any, depth: int, name: str) -> None:
         if len(value) == 1 and next(iter(value)) in _EXTENDED:
             return
         for field, within in value.items():
+            if not field:
+                raise ApiError("SHRED_BAD_FIELD_NAME", "field name '' is empty", "DOCUMENT")
             if field.startswith("$") and not (depth == 1 and field in _SPECIAL):
                 raise ApiError("SHRED_BAD_FIELD_NAME", f"field name '{field}' starts with '$'", "DOCUMENT")
             if not (depth == 1 and field in ("_id", *_SPECIAL)):
