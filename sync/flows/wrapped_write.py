@@ -11,6 +11,7 @@ from typing import Literal, Protocol, TypeVar
 
 from sync.core.mutations import Key, Mutation
 from sync.errors import TargetUnavailable, WriteRefused
+from sync.failpoints import failpoint
 from sync.flows.dual_write import Aside, Mode
 from sync.ports import Intent, TableJournal
 
@@ -46,12 +47,15 @@ class WrappedWrite:
             if not self.may_accept or not self.aside.begin_accepting():
                 raise WriteRefused(f"{key.table}: the journal in Postgres is away ({away}); nothing was written") from None
             return self._alone(key, call)
+        failpoint("wrapped.announced")
         try:
             result = call()
         except BaseException as error:
             self._mark(key, intent, "unsure", type(error).__name__)
             raise
+        failpoint("wrapped.called")
         self._mark(key, intent, "finished", "")
+        failpoint("wrapped.marked")
         if self.mode == "inline":
             self._reconcile(key)
         return result

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
+from threading import Event
 from typing import Any
 from uuid import UUID
 
@@ -201,6 +202,44 @@ def test_a_sick_data_api_is_not_noticed_and_caught_up_with(
         double.before = lambda _: None
         drained(home, settings)
         assert (docs.find_one({"_id": "a"}) or {})["title"] == "while it was sick"
+
+
+def test_two_workers_send_one_document_in_turn(
+    home: Place, double: DataApi, settings: Settings, docs: Collection[Any], commands: Commands
+) -> None:
+    """Would break: the API takes no timestamp, and the older of two sendings that are under way at once arrives last."""
+    docs.insert_one(document("a", 1))
+    run(commands, "schema", "apply")
+    run(commands, "backfill", "--workers", "1")
+    config, held, go_on = load_config(home.commands.folder / "sync.toml"), Event(), Event()
+
+    def first_waits(_: str) -> None:
+        if not held.is_set():
+            held.set()
+            assert go_on.wait(30)
+
+    with ApiDualWriteStore(settings, config) as store, ThreadPoolExecutor(2) as threads:
+        switch(commands, "cutover")
+        patient = config.model_copy(
+            update={"dual_write": config.dual_write.model_copy(update={"primary_timeout_seconds": 30})}
+        )
+        drains = []
+        for title in ("old", "new"):
+            store.put("docs", {**document("a", 1), "title": title})
+            until(lambda: home.sql("SELECT count(*) FROM sync.intent WHERE state = 'open'") == [(0,)])
+            double.before = of(WRITES, first_waits)
+            home.sql("UPDATE sync.intent SET lease_until = NULL")
+            drains.append(threads.submit(drain_job, settings, patient, "docs", lambda: False))
+            assert held.wait(30)
+        until(lambda: drains[1].done() or home.sql(_WAITING) == [(1,)], what="the second worker has sent it, or waits")
+        go_on.set()
+        for drain in drains:
+            drain.result(30)
+        drained(home, settings)
+        assert (docs.find_one({"_id": "a"}) or {})["title"] == "new"
+
+
+_WAITING = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
 
 
 def test_without_a_data_api_there_is_no_cut_over(home: Place, docs: Collection[Any], commands: Commands) -> None:

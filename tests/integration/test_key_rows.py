@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -80,6 +81,20 @@ def test_keys_of_few_partitions(site: Site) -> None:
     serial, *_ = opened(site, "notes", serial=True)
     assert serial.read_each(keys[560:660]) == rows.read_each(keys[560:660])
     assert serial.asked == 100
+
+
+def test_keys_that_are_equal_and_have_other_bytes(site: Site) -> None:
+    """Would break: 1.0 is there under the name of 1.00, and called absent because no row has those bytes."""
+    site.cql("CREATE TABLE {ks}.sizes (piece text, size decimal, words text, PRIMARY KEY (piece, size))")
+    site.fill(
+        "INSERT INTO {ks}.sizes (piece, size, words) VALUES (?, ?, ?)", (("p", Decimal(i) / 2, "la") for i in range(100))
+    )
+    site.apply()
+    rows, cells, _ = opened(site, "sizes")
+    keys = [cells.key({"piece": "p", "size": (Decimal(i) / 2).quantize(Decimal("0.00"))}) for i in range(100)]
+    found = rows.read_each(keys)
+    assert all(not isinstance(read, str) and read.cells for read in found)
+    assert found == [one for key in keys for one in rows.read_each([key])]
 
 
 def test_the_target_is_looked_at_as_a_whole(site: Site) -> None:

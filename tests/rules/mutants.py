@@ -8,6 +8,7 @@ JOURNAL, SETTLING = "sync/adapters/postgres/sql/journal.sql", "sync/adapters/pos
 WRITES, RECONCILES = "tests/integration/test_dual_write_rules.py", "tests/integration/test_reconcile_rules.py"
 BACKFILLS = "tests/integration/test_backfill_rules.py"
 REVERSE = "sync/adapters/postgres/sql/reverse.sql"
+API, API_FAULTS = "tests/integration/test_api_cutover.py", "tests/integration/test_api_faults.py"
 REVERSES, FLIPS = "tests/integration/test_reverse_rules.py", "tests/integration/test_cutover_rules.py"
 
 
@@ -314,5 +315,38 @@ MUTANTS = (
         "30", "a writer accepts again while Postgres is primary", "sync/adapters/postgres/registration.py",
         "            self.aside.promise(self._epoch.primary != \"astra\")\n", "            self.aside.promise(False)\n", FLIPS,
         "rule_30_nothing_is_accepted",
+    ),
+    Mutant(
+        "17", "an attempt through the Data API that may come late is forgotten", "sync/stores/dual_api.py",
+        "            if astra():\n                self._may_come_late(table, key)\n", "            astra()\n",
+        "tests/integration/test_api_dual.py", "may_come_late",
+    ),
+    Mutant(
+        "17", "a time-out of the Data API counts as refused", "sync/adapters/astra/faults.py",
+        'error.timeout_type in ("connect", "pool"), True)', "True, True)", API_FAULTS, "does_not_pass or is_lost_after",
+    ),
+    Mutant(
+        "26", "documents are sent as they come", "sync/wiring/reconciling.py",
+        "return InTurn(pool, resend) if table.source.is_collection else resend", "return resend", API, "in_turn",
+    ),
+    Mutant(
+        "26", "a repeated sending of a document is done with", "sync/adapters/astra/collection_rows.py",
+        'return ("unsure", "an earlier attempt got no answer") if may_come_late else ("written", "")', 'return "written", ""',
+        API, "sick_data_api",
+    ),
+    Mutant(
+        "proof", "a vector without a column is left out", "sync/core/encode/documents.py",
+        "    parsed = without_vector if has_vector else whole\n", "    parsed = without_vector\n",
+        "tests/integration/test_collections.py", "collection_without_vectors",
+    ),
+    Mutant(
+        "proof", "a key that a page does not show by its bytes is not there", "sync/adapters/cassandra/key_rows.py",
+        "        if len(self._keys) > self._partition:\n            return []", "        if False:\n            return []",
+        "tests/integration/test_key_rows.py", "other_bytes",
+    ),
+    Mutant(
+        "proof", "a page that ended early has shown all keys", "sync/adapters/cassandra/key_rows.py",
+        "if is_last or key.token < reached]", "if is_last or key.token < 1 << 63]",
+        "tests/integration/test_key_rows.py", "stand",
     ),
 )  # fmt: skip
