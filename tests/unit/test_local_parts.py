@@ -6,6 +6,7 @@ import json
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -23,7 +24,10 @@ from sync.local.processes import Mark, child_env, find
 def sleeper() -> Iterator[psutil.Process]:
     """A process with `/our/folder` among its arguments."""
     with subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)", "/our/folder"]) as child:
-        yield psutil.Process(child.pid)
+        process = psutil.Process(child.pid)
+        while "/our/folder" not in process.cmdline():  # for a moment behind its start it has none yet
+            time.sleep(0.01)
+        yield process
         child.kill()
 
 
