@@ -12,7 +12,7 @@ from sync.core.documents import segments
 from sync.core.encode.documents import VECTOR_FIELD
 
 _INDEX = re.compile(r"0|[1-9][0-9]*")
-_ESCAPE_OF_NOTHING = re.compile(r"&(?![.&])")
+_ESCAPED = re.compile("&[.&]")
 _TEXT_OF_VECTOR = "$vectorize"
 
 
@@ -38,7 +38,7 @@ def _checked(path: str) -> tuple[str, ...]:
         raise ValueError("_id is part of the key and cannot be updated")
     if path == _TEXT_OF_VECTOR:
         raise ValueError(f"{path} is for Astra to make a vector of: give {VECTOR_FIELD}")
-    if "" in names or not names or _ESCAPE_OF_NOTHING.search(re.sub("&[.&]", "", path)):
+    if "" in names or "&" in _ESCAPED.sub("", path):
         raise ValueError(f"{path!r} is no path of a document")
     if path.startswith("$") and path != VECTOR_FIELD:
         raise ValueError(f"{path} is no name of a field: it begins with $")
@@ -49,14 +49,12 @@ def _set(document: dict[str, Any], names: Sequence[str], value: Any, path: str) 
     within: Any = document
     for name in names[:-1]:
         within = _entered(within, name, path)
-    if isinstance(within, list):
+    if isinstance(within, dict):
+        within[names[-1]] = value
+    else:
         index = _index(within, names[-1], path)
         _reach(within, index)
         within[index] = value
-    elif isinstance(within, dict):
-        within[names[-1]] = value
-    else:
-        raise _no_fields(within, names[-1], path)
 
 
 def _entered(within: Any, name: str, path: str) -> Any:
@@ -72,13 +70,9 @@ def _entered(within: Any, name: str, path: str) -> Any:
 
 def _index(within: Any, name: str, path: str) -> int:
     if not isinstance(within, list) or not _INDEX.fullmatch(name):
-        raise _no_fields(within, name, path)
+        raise ValueError(f"{path}: {name!r} cannot be set in a {type(within).__name__}; only objects have fields")
     return int(name)
 
 
 def _reach(array: list[Any], index: int) -> None:
     array += [None] * (index + 1 - len(array))
-
-
-def _no_fields(within: Any, name: str, path: str) -> ValueError:
-    return ValueError(f"{path}: {name!r} cannot be set in a {type(within).__name__}; only objects have fields")

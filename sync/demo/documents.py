@@ -8,6 +8,7 @@ from typing import Any
 
 from astrapy.constants import VectorMetric
 from astrapy.exceptions import DataAPIResponseException
+from cassandra.cluster import Session
 
 from sync.adapters.astra.api import Api
 from sync.adapters.cassandra.connect import open_cassandra
@@ -18,6 +19,7 @@ from sync.settings import Settings
 
 KEYS = {"songs": "id", "metadata": "song_id", "genres": "name", "embeddings": "song_id"}
 _CHUNK = 50
+PLAIN_COLLECTION: Mapping[str, Any] = {"lexical": {"enabled": False}, "rerank": {"enabled": False}}
 _SCHEMA_SECONDS = 3.0
 """After so long the API has heard of a change that it did not make itself."""
 MAPPING = """
@@ -85,7 +87,7 @@ def create_collection(api: Api, settings: Settings, name: str, dimension: int = 
     Cassandra's own indexes know neither the analyzers of `$lexical` nor the models of vectors, as DataStax's do: the first
     is left out, and a vector index that the API could not make is made by CQL, where there are settings for that.
     """
-    definition: dict[str, Any] = {"lexical": {"enabled": False}, "rerank": {"enabled": False}}
+    definition: dict[str, Any] = dict(PLAIN_COLLECTION)
     if dimension:
         definition["vector"] = {"dimension": dimension, "metric": VectorMetric.COSINE}
     try:
@@ -103,9 +105,14 @@ def index_vector(settings: Settings, table: str, column: str) -> None:
             f"this Data API cannot make a vector index for {table} in its database, but CQL can: set CASSANDRA_CONTACT_POINTS"
         )
     with open_cassandra(settings) as cassandra:
-        where = f"{quoted(settings.astra_db_keyspace or '')}.{quoted(table)} ({quoted(column)})"
-        what = "USING 'StorageAttachedIndex' WITH OPTIONS = {'similarity_function': 'cosine'}"
-        cassandra.session.execute(f"CREATE CUSTOM INDEX {quoted(f'{table}_{column}')} ON {where} {what}", timeout=60)
+        index_vector_by(cassandra.session, settings.astra_db_keyspace or "", table, column)
+
+
+def index_vector_by(session: Session, keyspace: str, table: str, column: str) -> None:
+    """The same over this session."""
+    where = f"{quoted(keyspace)}.{quoted(table)} ({quoted(column)})"
+    what = "USING 'StorageAttachedIndex' WITH OPTIONS = {'similarity_function': 'cosine'}"
+    session.execute(f"CREATE CUSTOM INDEX {quoted(f'{table}_{column}')} ON {where} {what}", timeout=60)
     time.sleep(_SCHEMA_SECONDS)
 
 

@@ -13,7 +13,7 @@ from cassandra.cluster import Session
 from sync.adapters.cassandra.catalogue import read_tables
 from sync.adapters.cassandra.cells import Cells, plain
 from sync.adapters.cassandra.connect import Cassandra, explain, open_cassandra
-from sync.adapters.cassandra.pages import quoted
+from sync.adapters.cassandra.pages import quoted, token_of_partition
 from sync.adapters.cassandra.rows import FAILURES, SourceRows
 from sync.adapters.cassandra.search import vector_similarity
 from sync.core.mutations import Mutation
@@ -101,7 +101,7 @@ class CqlStore:
     def count(self, table: str) -> int:
         """How many rows there are, counted range by range."""
         source = self.source(table)
-        token = f"token({', '.join(quoted(c.name) for c in source.partition_key)})"
+        token = token_of_partition(source)
         name = f"{quoted(source.keyspace)}.{quoted(table)}"
         query = f"SELECT count(*) FROM {name} WHERE {token} >= %s AND {token} <= %s"
         with _reads():

@@ -13,9 +13,8 @@ from uuid import UUID, uuid4
 
 import pytest
 from astrapy.ids import ObjectId
-from pydantic import SecretStr
 from support import endpoint
-from support.dataapi.server import PASSWORD, USER, data_api
+from support.dataapi.server import data_api, settings_of
 from support.places import NewPlace
 
 from sync.adapters.astra.api import open_api
@@ -31,12 +30,7 @@ PLAIN, VECTORS = f"plain_{uuid4().hex[:8]}", f"vectors_{uuid4().hex[:8]}"
 @contextmanager
 def _double(new_place: NewPlace) -> Iterator[Settings]:
     with new_place() as place, data_api(place.cassandra.session) as double:
-        more = {
-            "astra_db_api_endpoint": double.endpoint,
-            "cassandra_username": USER,
-            "cassandra_password": SecretStr(PASSWORD),
-        }
-        yield place.settings.model_copy(update=more)
+        yield settings_of(place.settings, double)
 
 
 @pytest.fixture(scope="module", params=["double", "endpoint"])
@@ -140,7 +134,7 @@ def test_many_documents_are_counted_page_by_page(store: AstraStore) -> None:
 
 def test_search_gives_documents_with_their_vectors(store: AstraStore, request: pytest.FixtureRequest) -> None:
     """Would break: `$vector` is left out unless it is asked for; similarity among the document's own fields."""
-    endpoint.need_vectors(request)
+    endpoint.need(request, endpoint.VECTORS)
     vectors = {"x": [1.0, 0.0, 0.0], "near": [0.75, 0.5, 0.0], "y": [0.0, 1.0, 0.0], "none": None}
     for name, vector in vectors.items():
         store.put(VECTORS, {"_id": name, **({"$vector": vector} if vector else {})})

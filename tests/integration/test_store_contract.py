@@ -13,15 +13,14 @@ from typing import Any
 from uuid import UUID, uuid1, uuid4
 
 import pytest
-from pydantic import SecretStr
 from support import endpoint
-from support.dataapi.server import PASSWORD, USER, DataApi, data_api
+from support.dataapi.server import DataApi, data_api, settings_of
 from support.dual import Table, prepare
 from support.places import NewPlace, Place
 
 from sync.adapters.postgres.connect import connect
 from sync.errors import SyncError, WriteRefused
-from sync.settings import Config, DualWriteTuning, Settings
+from sync.settings import Config, DualWriteTuning
 from sync.stores import ApiDualWriteStore, AstraStore, CqlStore, DualWriteStore, PostgresStore
 
 pytest_plugins = ("support.fixtures",)
@@ -68,16 +67,11 @@ def store(request: pytest.FixtureRequest, home: Place, api: DataApi) -> Iterator
         "astra": lambda: CqlStore(home.settings),
         "postgres": lambda: PostgresStore(home.settings),
         "dual": lambda: DualWriteStore(home.settings, CONFIG),
-        "api": lambda: AstraStore(with_api(home.settings, api)),
-        "dual api": lambda: ApiDualWriteStore(with_api(home.settings, api), CONFIG),
+        "api": lambda: AstraStore(settings_of(home.settings, api)),
+        "dual api": lambda: ApiDualWriteStore(settings_of(home.settings, api), CONFIG),
     }
     with made[request.param]() as opened:
         yield opened
-
-
-def with_api(settings: Settings, api: DataApi) -> Settings:
-    more = {"astra_db_api_endpoint": api.endpoint, "cassandra_username": USER, "cassandra_password": SecretStr(PASSWORD)}
-    return settings.model_copy(update=more)
 
 
 @pytest.fixture(scope="module")
@@ -167,7 +161,7 @@ def test_a_deleted_row_is_gone_and_may_come_back(store: Store, same: Same) -> No
 
 def test_a_key_of_several_columns(store: Store, same: Same, request: pytest.FixtureRequest) -> None:
     """Would break: clustering keys."""
-    endpoint.need_keys_of_several_columns(request)
+    endpoint.need(request, endpoint.WIDE_KEYS)
     for at in range(3):
         store.put("notes", {"piece": "p", "at": at, "pitch": at})
     store.update("notes", {"piece": "p", "at": 1}, {"words": "la"})
@@ -192,7 +186,7 @@ def test_put_many_and_count(store: Store, same: Same) -> None:
 
 def test_a_table_of_nothing_but_its_key(store: Store, same: Same, request: pytest.FixtureRequest) -> None:
     """Would break: statements without a column to set."""
-    endpoint.need_keys_of_several_columns(request)
+    endpoint.need(request, endpoint.WIDE_KEYS)
     key = {"a": uuid4().hex, "b": 1}
     assert store.put("pairs", key) is True
     assert store.put("pairs", key) is True
@@ -231,7 +225,7 @@ def test_one_bad_row_of_many_is_refused_before_any_is_written(store: Store) -> N
 
 def test_search_finds_the_nearest_first(store: Store, request: pytest.FixtureRequest) -> None:
     """Would break: an order or a similarity that depends on the store."""
-    endpoint.need_vectors(request)
+    endpoint.need(request, endpoint.VECTORS)
     model = uuid4().hex
     vectors = {(1.0, 0.0, 0.0): 1.0, (0.8, 0.6, 0.0): 0.9, (0.0, 1.0, 0.0): 0.5, (-1.0, 0.0, 0.0): 0.0}
     for vector in vectors:

@@ -52,6 +52,10 @@ TABLES: dict[str, dict[str, Any]] = {
 }  # fmt: skip
 """The contract's tables, as the API makes them: what it cannot make (timeuuid, odd names) is not among them."""
 
+VECTORS, WIDE_KEYS = "vector indexes", "keys of several columns"
+_lacking: dict[str, str] = {}
+"""Why the environment's endpoint can do nothing with them."""
+
 
 def given() -> Settings:
     """The settings of the environment. Skips the test where they name no Data API."""
@@ -114,19 +118,7 @@ def _probe(database: Database) -> None:
     except DataAPIException as error:
         if "UNSUPPORTED_DATABASE_QUERY" not in str(error):
             raise
-        _one_column_alone.append("this Data API's database does not understand what it asks for a key of several columns")
-
-
-_one_column_alone: list[str] = []
-
-
-def need_keys_of_several_columns(request: pytest.FixtureRequest) -> None:
-    """Skip a test of such keys, where the environment's endpoint can do nothing with them."""
-    if "endpoint" in request.node.callspec.params.values() and _one_column_alone:
-        pytest.skip(_one_column_alone[0])
-
-
-_without_vectors: list[str] = []
+        _lacking[WIDE_KEYS] = "this Data API's database does not understand what it asks for a key of several columns"
 
 
 @contextmanager
@@ -135,10 +127,10 @@ def vectors() -> Iterator[None]:
     try:
         yield
     except PreflightError as error:
-        _without_vectors.append(str(error))
+        _lacking[VECTORS] = str(error)
 
 
-def need_vectors(request: pytest.FixtureRequest) -> None:
-    """Skip a test that searches, where the database of the environment's endpoint takes no vector index."""
-    if "endpoint" in request.node.callspec.params.values() and _without_vectors:
-        pytest.skip(_without_vectors[0])
+def need(request: pytest.FixtureRequest, what: str) -> None:
+    """Skip a test of what the database of the environment's endpoint lacks, and say why."""
+    if "endpoint" in request.node.callspec.params.values() and what in _lacking:
+        pytest.skip(_lacking[what])

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import cached_property
 
 from cassandra.cluster import ResponseFuture
-from cassandra.query import BoundStatement
+from cassandra.query import BoundStatement, PreparedStatement
 
 from sync.adapters.cassandra.cells import token_of
 from sync.adapters.cassandra.connect import SERIAL_PROFILE, Cassandra, explain
-from sync.adapters.cassandra.pages import RAW_PROFILE, quoted
+from sync.adapters.cassandra.pages import RAW_PROFILE, quoted, token_of_partition
 from sync.adapters.cassandra.rows import FAILURES, prepared
 from sync.adapters.cassandra.stamped import ABSENT, StampedRows
 from sync.core.encode.base import INT64
@@ -40,8 +41,12 @@ class KeyRows:
         self._rows = StampedRows(table, columns, stamped)
         self._select = prepared(self._raw, self._rows.select(" AND ".join(f"{quoted(k)} = ?" for k in self._keys)))
         self._partition = len(table.partition_key)
-        token = f"token({', '.join(quoted(c.name) for c in table.partition_key)})"
-        self._between = prepared(self._raw, self._rows.select(f"{token} >= ? AND {token} <= ?"))
+        self._token = token_of_partition(table)
+
+    @cached_property
+    def _between(self) -> PreparedStatement:
+        """The rows from one token to another: only many keys at once ask for it."""
+        return prepared(self._raw, self._rows.select(f"{self._token} >= ? AND {self._token} <= ?"))
 
     def read_each(self, keys: Sequence[Key]) -> list[Read | str]:
         """The rows, with their newest timestamps; in place of one that could not be read, why."""
@@ -73,7 +78,7 @@ class KeyRows:
                 found |= hits | {left.pop(cells): ABSENT for cells in self._passed(left, reads, is_last)}
                 if not left or len(hits) * _WORTH < page.count:
                     break
-        except FAILURES as error:
+        except (*FAILURES, SourceUnavailable) as error:
             log.info("%s: keys are asked for one by one: %s", keys[0].table, explain(error))
         return found
 

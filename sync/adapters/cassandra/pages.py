@@ -48,7 +48,7 @@ class RangeReader:
 
     def __init__(self, raw_session: Session, table: SourceTable, columns: tuple[str, ...], page_bytes: int) -> None:
         self._session, self._page_bytes = raw_session, page_bytes
-        token = f"token({', '.join(quoted(c.name) for c in table.partition_key)})"
+        token = token_of_partition(table)
         self._unfolded = Unfolded(table, columns)
         selected = ", ".join([token, *map(quoted, self._unfolded.selected)])
         select = f"SELECT {selected} FROM {quoted(table.keyspace)}.{quoted(table.name)}"
@@ -98,6 +98,11 @@ def _source_errors() -> Iterator[None]:
 
 def _line(error: Exception) -> str:
     return " ".join(str(error).split())
+
+
+def token_of_partition(table: SourceTable) -> str:
+    """CQL for the token of a row of this table."""
+    return f"token({', '.join(quoted(c.name) for c in table.partition_key)})"
 
 
 def quoted(name: str) -> str:

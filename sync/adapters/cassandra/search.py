@@ -7,7 +7,7 @@ import re
 
 from cassandra.cluster import Session
 
-from sync.adapters.cassandra.pages import quoted
+from sync.adapters.cassandra.pages import quoted, token_of_partition
 from sync.core.ring import MAX_TOKEN, MIN_TOKEN
 from sync.core.rows import SourceTable
 
@@ -26,7 +26,7 @@ def vector_similarity(session: Session, table: SourceTable, column: str) -> str 
 
 def sample_rows(session: Session, table: SourceTable, count: int, seed: int) -> list[dict[str, object]]:
     """Up to `count` different rows from all over the ring, as the driver decodes them; the same for the same seed."""
-    token = f"token({', '.join(quoted(c.name) for c in table.partition_key)})"
+    token = token_of_partition(table)
     names = [c.name for c in table.stored]
     select = ", ".join(map(quoted, names))
     query = session.prepare(f"SELECT {select} FROM {quoted(table.keyspace)}.{quoted(table.name)} WHERE {token} >= ? LIMIT 1")

@@ -34,7 +34,9 @@ class TargetKeys:
         statements = Statements(table, encoder)
         self._keys, self._parameters = statements.keys, Parameters(statements, encoder)
         self._statements, self._row = statements, with_parameters(encoder.pairs)
+        self._names = ("key", "source_key", *map(statements.parameter, self._keys))
         self._looks: dict[int, bytes] = {}
+        self._on_record = _refused("%(source_key)s").as_bytes()
         self._stamp = statements.made(_SQL["stamp"])
         self._show = statements.made(_SQL["show"])
         self._sample = statements.made(_SQL["sample"], key=with_parameters(self._keys))
@@ -52,35 +54,31 @@ class TargetKeys:
         values: dict[str, Any] = {"table": self._table.name}
         for i, key in enumerate(keys):
             own = {**self._parameters.key(key), "source_key": rejects.packed(key.cells)}
-            values |= {f"{name}_{i}": own[name] for name in ("key", "source_key", *self._key_parameters)}
+            values |= {f"{name}_{i}": own[name] for name in self._names}
         rows = self._connection.execute(self._look(len(keys)), values, binary=True).fetchall()
         return {bytes(key): _target_row(*held) for key, *held in rows}
 
     def _look(self, count: int) -> bytes:
         """The statement that looks at so many keys."""
         if count not in self._looks:
-            names = ("key", "source_key", *self._key_parameters)
-            keys = (f"({', '.join(f'%({name}_{i})s' for name in names)})" for i in range(count))
+            keys = (f"({', '.join(f'%({name}_{i})s' for name in self._names)})" for i in range(count))
             same = (
-                sql.SQL("t.{} = k.{}").format(column(pair.target.name), sql.SQL(name))
-                for pair, name in zip(self._keys, self._key_parameters, strict=True)
+                sql.SQL("t.{} = k.{}").format(column(pair.target.name), sql.SQL(self._statements.parameter(pair)))
+                for pair in self._keys
             )
             self._looks[count] = self._statements.made(
                 _SQL["look"],
                 keys=sql.SQL(", ".join(keys)),
-                key_columns=sql.SQL(", ".join(self._key_parameters)),
+                names=sql.SQL(", ".join(self._names)),
                 row=self._row,
+                refused=_refused("k.source_key"),
                 is_key=sql.SQL(" AND ").join(same),
             )
         return self._looks[count]
 
-    @property
-    def _key_parameters(self) -> list[str]:
-        return [self._statements.parameter(pair) for pair in self._keys]
-
     def _refused(self, key: Key) -> TargetRow:
         packed = {"table": self._table.name, "source_key": rejects.packed(key.cells)}
-        (refused,) = self._connection.execute(_SQL["refused"].encode(), packed).fetchone() or (None,)
+        (refused,) = self._connection.execute(self._on_record, packed).fetchone() or (None,)
         return TargetRow(refused=refused)
 
     def request_recheck(self, keys: Sequence[Key]) -> None:
@@ -116,6 +114,11 @@ class TargetKeys:
         with target_errors():
             row = self._connection.execute(self._show, self._parameters.key(key)).fetchone()
         return dict(row[0]) if row else None
+
+
+def _refused(source_key: str) -> sql.Composed:
+    """What is on record of this key."""
+    return sql.SQL(_SQL["refused"]).format(source_key=sql.SQL(source_key))
 
 
 def _target_row(

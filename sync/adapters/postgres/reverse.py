@@ -15,9 +15,9 @@ from sync.adapters.postgres.parameters import Parameters, connection_of, lock_of
 from sync.adapters.postgres.pool import Pool
 from sync.adapters.postgres.queries import queries
 from sync.adapters.postgres.settling import lock_keys, pick_intents
-from sync.adapters.postgres.statements import Statements, column
+from sync.adapters.postgres.statements import Statements
 from sync.core.encode.base import Reject
-from sync.core.encode.rows import TOKEN_COLUMN, RowEncoder
+from sync.core.encode.rows import RowEncoder
 from sync.core.mutations import Key, Mutation, pack_cells
 from sync.core.rows import TableMap
 from sync.errors import EpochChanged, WriteRefused
@@ -26,6 +26,7 @@ from sync.ports import Intent, ToSend
 
 _SQL = queries("reverse")
 _LOCK_KEY = queries("journal")["lock_key"].encode()
+_NO_MUTATION: dict[str, Any] = {"kind": "recheck", "mutation": None}
 _REMOVE = b"DELETE FROM sync.intent WHERE id = ANY (%(intents)s::bigint[])"
 
 
@@ -62,7 +63,7 @@ class ReverseJournal:
             connection.execute(_LOCK_KEY, {"lock": lock_of(key)})  # rule 5
             held = connection.execute(self._named("held"), self._parameters.key(key), binary=True).fetchone()
             mutation = make(bytes(held[0])) if held else None
-            statement, values = self._asked(mutation) if mutation else self._nothing()
+            statement, values = self._asked(mutation) if mutation else (self._named("unwritten"), _NO_MUTATION)
             found = connection.execute(statement, self._values(key, values)).fetchone()
             failpoint("reverse.before_commit")
         intent = _intent(found)
@@ -70,7 +71,7 @@ class ReverseJournal:
 
     def announce(self, key: Key) -> Intent:
         """Commit the intent of a write that somebody else's code makes. Raises as `write`."""
-        intent = self._stamped(self._named("announce"), key, {"kind": "recheck", "mutation": None})
+        intent = self._stamped(self._named("announce"), key, _NO_MUTATION)
         assert intent is not None, "an announcement needs no row"
         return intent
 
@@ -115,12 +116,6 @@ class ReverseJournal:
         if name not in self._made:
             self._made[name] = self._make(name)
         return self._made[name]
-
-    def _nothing(self) -> tuple[bytes, dict[str, Any]]:
-        """An update of a row that is not there: it tells whether Postgres may be asked at all."""
-        if "nothing" not in self._made:
-            self._made["nothing"] = self._make("update", set_given=sql.SQL("{} = %(token)s").format(column(TOKEN_COLUMN)))
-        return self._made["nothing"], {"kind": "update", "mutation": None}
 
     def _make(self, name: str, **more: sql.Composable) -> bytes:
         allowed, made = (sql.SQL(_SQL[part]) for part in ("allowed", "made"))

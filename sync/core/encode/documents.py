@@ -53,17 +53,12 @@ def without_vector(cell: bytes) -> Any:
     The vector's numbers are cut out before the text is parsed: they would be most of the work.
     """
     text, cut = _VECTOR.subn(_NO_VECTOR, cell)
-    found = _parsed(text)
+    found = whole(text)
     if cut and not (cut == 1 and isinstance(found, dict) and VECTOR_FIELD in found):
-        found = _parsed(cell)  # it is a field's name somewhere within
+        found = whole(cell)  # it is a field's name somewhere within
     if isinstance(found, dict):
         found.pop(VECTOR_FIELD, None)
     return found
-
-
-def whole(cell: bytes) -> Any:
-    """The document of a `doc_json` cell, keys in jsonb's order. Raises Reject."""
-    return _parsed(cell)
 
 
 def canonical(value: Any) -> bytes:
@@ -75,7 +70,8 @@ def canonical(value: Any) -> bytes:
     return _rendered(value) if b"\\u0000" in text else text
 
 
-def _parsed(text: bytes) -> Any:
+def whole(text: bytes) -> Any:
+    """The document of a `doc_json` cell, keys in jsonb's order. Raises Reject."""
     try:
         return _FAST.decode(text.decode())
     except UnicodeDecodeError as error:

@@ -2,14 +2,13 @@
 SELECT k.key, held.data, held.version,
        (SELECT version FROM sync.tombstone WHERE table_name = %(table)s AND key = k.key),
        EXISTS (SELECT FROM sync.intent WHERE table_name = %(table)s AND key = k.key),
-       (SELECT bool_or(reason LIKE 'Postgres refuses%%') FROM sync.reject
-        WHERE table_name = %(table)s AND source_key = k.source_key AND action = 'reject')
-FROM (VALUES {keys}) AS k (key, source_key, {key_columns})
+       ({refused})
+FROM (VALUES {keys}) AS k ({names})
 LEFT JOIN LATERAL (SELECT {row} AS data, coalesce({version}, 0) AS version FROM {target} AS t WHERE {is_key}) AS held ON true
 
 -- refused: what is on record of a key that the target could not hold: whether Postgres itself refused the row
 SELECT bool_or(reason LIKE 'Postgres refuses%%') FROM sync.reject
-WHERE table_name = %(table)s AND source_key = %(source_key)s AND action = 'reject'
+WHERE table_name = %(table)s AND source_key = {source_key} AND action = 'reject'
 
 -- recheck: findings' keys are to be reconciled, in the direction of the epoch (rule 22)
 INSERT INTO sync.intent (table_name, key, token, kind, state, version, epoch, owner)

@@ -25,6 +25,11 @@ WITH {stamped}, {allowed}, gone AS (
 -- held: a row that is going to be changed; one that is written by hand meanwhile waits
 SELECT {row} FROM {target} AS t WHERE {same_key} FOR UPDATE
 
+-- unwritten: there is no row to change; this tells whether Postgres may be asked at all
+WITH {stamped}, {allowed}, written AS (
+    SELECT WHERE false
+), {made}
+
 -- announce: a key that an application's own class is about to write
 WITH {stamped}, {allowed}, written AS (
     SELECT 1
