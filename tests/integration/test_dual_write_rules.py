@@ -20,6 +20,7 @@ from support.dual import (
     clock,
     holding,
     now_us,
+    stamping,
     until_waiting,
 )
 
