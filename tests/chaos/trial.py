@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
 
+import psycopg
 from support.commands import ROOT, environment
 from support.dual import Aside, Primary, Table, prepare
 from support.places import Place
@@ -189,7 +190,7 @@ class Arena:
         while not stop.wait(rng.uniform(0, 0.2 if often else 1)):
             try:
                 self.table.drain(lease=LEASE)
-            except TargetUnavailable:
+            except (TargetUnavailable, psycopg.OperationalError):  # its own connection may be cut as well
                 continue
 
     def _trouble(self, pool: Executor, point: str, stop: threading.Event, rng: random.Random) -> Future[None] | None:
