@@ -101,6 +101,8 @@ def close(order: dict[str, Any], settings: Settings) -> None:
         for n in range(first, first + 1000):
             if ended.is_set():
                 return
+            if own.random() < 0.2:
+                store._registration.breaker.failures = 1  # Postgres counts as away, until the next heartbeat
             hand.write(store, own, n)
 
     hands = [Thread(target=load, args=(1000 * i,)) for i in range(1, 4)]

@@ -106,6 +106,11 @@ class Arena:
         self.config: Config = load_config(self.folder / "sync.toml")
         self.settings = {k.lower(): v for k, v in {**environment(place.settings), **redis_of(place)}.items()}
         (self.folder / "accept.toml").write_text(TOML.replace('"refuse"', '"accept"'))
+        # One failure, and writes are made without a journal until the next heartbeat: the close falls among them.
+        ends = TOML.replace('"refuse"', '"accept"\nbreaker_failures = 1').replace(
+            "heartbeat_seconds = 0.1", "heartbeat_seconds = 0.3"
+        )
+        (self.folder / "ends.toml").write_text(ends)
         (self.folder / "queued.toml").write_text(f'{TOML}queued = ["{TABLE}"]\n')
         prepare(place.settings, self.config, TABLE)
         self.table = Table(place.cassandra, place.settings, self.config, TABLE)
@@ -141,7 +146,8 @@ class Arena:
     def trial(self, point: str, seed: str) -> Verdict:
         """Kill a process at this point while this one writes the same keys; drain; compare and explain."""
         rng, verdict = random.Random(seed), Verdict(point, seed)
-        keys = [str(uuid4()) for _ in range(rng.choice([1, 2, 3]))]
+        # What the end of a process loses is seen where no later write of the key mends it.
+        keys = [str(uuid4()) for _ in range(60 if point in ENDS else rng.choice([1, 2, 3]))]
         record = self.folder / f"record-{uuid4().hex}"
         own = Own(self.table, random.Random(rng.random()), keys)
         stop = threading.Event()
