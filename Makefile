@@ -55,4 +55,4 @@ switches: $(STAMP)
 
 clean:
 	-$(BIN)/sync local down
-	rm -rf .venv .local .local-demo .local-test .local-bench
+	rm -rf .venv .local .local-demo .local-test .local-bench tests/model/target

@@ -1,5 +1,6 @@
 //! Epochs: cut-over and rollback, the reverse direction, writes without an intent, proofs and their gate.
 
+mod accepting;
 mod proof;
 mod reconcile;
 mod switch;
@@ -69,6 +70,8 @@ flags! {
         sign_off_refuses: bool = true,
         /// Rule 17: writer 1's write cannot be repeated (a wrapped class, the Data API).
         unrepeatable: bool = false,
+        /// Its window begins with the call's end, not with the intent.
+        window_from_end: bool = true,
         /// What failed without an intent is recorded as unsure, not as finished.
         raised_is_unsure: bool = true,
         /// An operator may give up an intent that is not acknowledged: its mutation is forgotten.

@@ -48,7 +48,7 @@ impl Epochs {
             let unfinished = s.intents[i] != FINISHED;
             if s.intents[i] == RESOLVED || (unfinished && self.unrepeatable(i)) {
                 // Rule 17: after the call's end and the window; the window may be over at any moment.
-                if s.intents[i] != OPEN || s.at[i] == writers::DONE {
+                if s.intents[i] != OPEN || s.at[i] == writers::DONE || !flags.window_from_end {
                     mine.picked |= bit;
                     mine.given_up |= bit;
                     mine.newest = mine.newest.max(stamp);

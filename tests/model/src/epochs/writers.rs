@@ -1,10 +1,10 @@
-//! A writer in either direction, with an intent or, where it accepts, without one (rules 2, 12, 13, 23 to 25, 28 to 31).
+//! A writer with an intent, in either direction (rules 2, 6 to 8, 12, 13, 23 to 25).
 
 use super::{forward, Epochs, State, FINISHED, NONE, OPEN, UNSURE};
 use crate::search::Step;
 use crate::sides::{Row, Write};
 
-const IDLE: u8 = 0;
+pub const IDLE: u8 = 0;
 const ANNOUNCED: u8 = 1;
 const ACKNOWLEDGED: u8 = 2;
 const TIMED_OUT: u8 = 3;
@@ -20,7 +20,7 @@ const SENT: u8 = 22;
 pub const ACCEPTED: u8 = 30;
 pub const UNRECORDED: u8 = 31;
 pub const UNRECORDED_UNSURE: u8 = 32;
-const NAMES: [&str; 3] = ["W1", "W2", "W3"];
+pub const NAMES: [&str; 3] = ["W1", "W2", "W3"];
 
 impl Epochs {
     pub(super) fn writer(&self, s: &State, i: usize, out: &mut Vec<(State, Step)>) {
@@ -153,58 +153,6 @@ impl Epochs {
         }
     }
 
-    /// Rule 28, and what follows from it: nobody but this process knows of the write until it is recorded.
-    fn accepted_write(&self, s: &State, i: usize, out: &mut Vec<(State, Step)>) {
-        let bit = 1u8 << i;
-        let mut step = |what, change: &dyn Fn(&mut State)| {
-            let mut next = *s;
-            change(&mut next);
-            out.push((next, (NAMES[i], what)));
-        };
-        if s.at[i] == ACCEPTED {
-            step("primary: done, its caller knows", &|t| {
-                self.apply(t, i);
-                t.acknowledged |= bit;
-                t.at[i] = UNRECORDED;
-            });
-            if self.flags.timeout {
-                step("primary: times out, still in flight", &|t| {
-                    t.in_flight |= bit;
-                    t.at[i] = UNRECORDED_UNSURE;
-                });
-            }
-        } else if !s.signed_off {
-            step("records its write", &|t| {
-                let raised = s.at[i] == UNRECORDED_UNSURE && self.flags.raised_is_unsure;
-                t.intents[i] = if raised { UNSURE } else { FINISHED };
-                t.intent_epoch[i] = s.knows[i];
-                t.at[i] = DONE;
-            });
-        }
-        if s.signed_off || self.flags.crash {
-            step(if s.signed_off { "its process ends" } else { "crashes" }, &|t| {
-                t.at[i] = DONE;
-                t.unclean |= !s.signed_off;
-                t.forgotten |= s.in_flight & bit;
-            });
-        }
-    }
-
-    /// Rule 29: `close()` of writer 1's process, called by another thread.
-    pub(super) fn sign_off(&self, s: &State, out: &mut Vec<(State, Step)>) {
-        let flags = &self.flags;
-        let under_way = s.at[0] == ACCEPTED && flags.sign_off_waits;
-        let unrecorded = s.at[0] > ACCEPTED && flags.sign_off_records;
-        if !flags.sign_off || s.signed_off || s.unclean || under_way || unrecorded {
-            return;
-        }
-        let mut next = State { signed_off: true, ..*s };
-        if flags.sign_off_refuses && s.at[0] == IDLE {
-            next.at[0] = DONE;
-        }
-        out.push((next, (NAMES[0], "signs off")));
-    }
-
     fn reverse_write(&self, s: &State, i: usize, out: &mut Vec<(State, Step)>) {
         let flags = &self.flags;
         let mut step = |what, change: &dyn Fn(&mut State)| {
@@ -253,7 +201,7 @@ impl Epochs {
         }
     }
 
-    fn apply(&self, t: &mut State, i: usize) {
+    pub(super) fn apply(&self, t: &mut State, i: usize) {
         t.cassandra.apply(self.mix.writes[i], t.stamps[i]);
         t.landed |= 1 << i;
     }
