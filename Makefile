@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: setup demo test check format bench-backfill bench-dual-write bench-drift rules chaos switches clean
+.PHONY: setup demo test check format bench-backfill bench-dual-write bench-drift rules model chaos switches clean
 
 setup: $(STAMP)
 
@@ -42,6 +42,11 @@ bench-drift: $(STAMP)
 rules: $(STAMP)
 	$(BIN)/python -m tests.rules.run
 
+# Needs cargo, and no packages: https://rustup.rs
+model:
+	cargo build --release --quiet --manifest-path tests/model/Cargo.toml
+	tests/model/target/release/model table
+
 chaos: $(STAMP)
 	$(BIN)/python -m tests.chaos.run --trials 50
 
@@ -50,4 +55,4 @@ switches: $(STAMP)
 
 clean:
 	-$(BIN)/sync local down
-	rm -rf .venv .local .local-demo .local-test .local-bench
+	rm -rf .venv .local .local-demo .local-test .local-bench tests/model/target

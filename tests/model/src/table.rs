@@ -1,0 +1,87 @@
+//! The stated set: each rule on, then each taken out. `model table` runs it and fails where one is not as it should be.
+
+use crate::run;
+use std::time::Instant;
+
+/// What a configuration is, its words, and whether it must have a violation.
+type Line = (&'static str, &'static str, bool);
+
+#[rustfmt::skip]
+const LINES: &[Line] = &[
+    ("forward, every fault", "forward", false),
+    ("… and replays that are refused", "forward replay_refused=1 kinds=3", false),
+    ("… backfill twice", "forward backfill=1 backfills=2 kinds=3", false),
+    ("the obvious protocol", "obvious kinds=4", true),
+    ("without 1: no upper bound", "forward bound=0", true),
+    ("without 3: a cell of the future in the source", "forward legacy=1 backfill=1 kinds=3", true),
+    ("without 6: a put does not look at tombstones", "forward put_tombstone=0 kinds=4", true),
+    ("without 8: a delete does not look at the row", "forward delete_guard=0 kinds=4", true),
+    ("without 9: a reconcile does not hold the range", "forward reconcile_range=0 kinds=4", true),
+    ("without 9: a delete does not hold the range", "forward delete_range=0 kinds=4", true),
+    ("without 12: a refused write's intent goes", "forward refused_stays=0 kinds=4", true),
+    ("without 15a: no claim", "forward claim=0 kinds=4", true),
+    ("without 15b: a refused replay counts as done", "forward replay_refused=1 refused_replay_stays=0 kinds=4", true),
+    ("without 15d: all intents are removed", "forward remove=0 kinds=4", true),
+    ("without 19: skipped keys are left alone", "forward recheck=0 kinds=4", true),
+    ("epochs, every fault", "epochs", false),
+    ("without 2: a stamp is the clock alone", "epochs stamp_above_known=0 kinds=3", true),
+    ("without 20: the epoch is looked at, not held", "epochs hold_epoch=0 kinds=3", true),
+    ("without 21: flip, then drain", "epochs close_first=0 flip_checked=1 kinds=3", true),
+    ("without 23: a reverse stamp is the clock alone", "epochs reverse_above_known=0 kinds=3", true),
+    ("without 24: an absent update leaves an intent", "epochs absent_update_leaves_nothing=0 kinds=4", true),
+    ("a repair during the flip", "epochs repair=1 flips=1 kinds=3", false),
+    ("without 22: the waiting statement goes on with the epoch it read", "epochs repair=1 epoch_after_lock=0 kinds=3", true),
+    ("… and workers take the present epoch's intents", "epochs repair=1 epoch_after_lock=0 closed_is_bad=0 own_epoch=1 flips=1 kinds=3", true),
+    ("… and workers settle it in its own direction", "epochs repair=1 epoch_after_lock=0 closed_is_bad=0 kinds=3", true),
+    ("a writer that accepts", "epochs accept=1 strict=0 kinds=3", false),
+    ("without 3: the floor stays", "epochs accept=1 strict=0 kinds=3 floor_rises=0", true),
+    ("without 31: an unclean writer does not matter", "epochs accept=1 strict=0 flips=1 kinds=3 clean_writers=0", true),
+    ("… and signs off", "epochs accept=1 strict=0 flips=1 kinds=3 sign_off=1", false),
+    ("without 29: with a write under way", "epochs accept=1 strict=0 flips=1 kinds=3 sign_off=1 sign_off_waits=0", true),
+    ("without 29: with a write unrecorded", "epochs accept=1 strict=0 flips=1 kinds=3 sign_off=1 sign_off_records=0", true),
+    ("without 29: and accepts afterwards", "epochs accept=1 strict=0 flips=1 kinds=3 sign_off=1 sign_off_refuses=0", true),
+    ("a write that cannot be repeated, behind a proof", "epochs proof=1 unrepeatable=1 flips=1 kinds=3", false),
+    ("without 17: its end disturbs nothing", "epochs proof=1 unrepeatable=1 flips=1 kinds=3 noted=0", true),
+    ("without 17: the window begins with the intent", "epochs proof=1 unrepeatable=1 flips=1 kinds=3 window_from_end=0", true),
+    ("without 17: noted when it is marked", "epochs proof=1 unrepeatable=1 flips=1 kinds=3 noted=1", true),
+    ("without 17: noted when it is picked", "epochs proof=1 unrepeatable=1 flips=1 kinds=3 noted=2", true),
+    ("without 17: a pass that was under way counts", "epochs proof=1 unrepeatable=1 flips=1 kinds=3 pass_begun_after=0", true),
+    ("without 17: the flip does not ask the gate again", "epochs proof=1 unrepeatable=1 flips=1 kinds=3 proof_at_flip=0", true),
+    ("… made without an intent", "epochs accept=1 strict=0 proof=1 unrepeatable=1 flips=1 kinds=3", false),
+    ("without 17: what raised is recorded as finished", "epochs accept=1 strict=0 proof=1 unrepeatable=1 flips=1 kinds=3 raised_is_unsure=0", true),
+    ("an operator gives intents up", "epochs proof=1 resolve=1 replay_refused=1 flips=1 kinds=3 refuse=0 postgres_fails=0", false),
+    ("… that disturbs nothing", "epochs proof=1 resolve=1 replay_refused=1 flips=1 kinds=3 refuse=0 postgres_fails=0 noted=0", true),
+    ("… noted when the operator speaks", "epochs proof=1 resolve=1 flips=1 kinds=3 refuse=0 postgres_fails=0 noted=1", true),
+    ("… while its writer may be at it", "epochs proof=1 resolve=1 replay_refused=1 flips=1 kinds=3 refuse=0 postgres_fails=0 resolve_waits=0", true),
+    ("… one of a key's, after the cut-over", "epochs proof=1 resolve=1 flips=1 kinds=3 refuse=0 postgres_fails=0 resolve_whole_key=0", true),
+];
+
+/// Run the set, or the lines whose text contains one of `only`. Returns the exit code.
+pub fn run_all(only: &[&str]) -> i32 {
+    let begun = Instant::now();
+    let mut wrong = 0;
+    println!("| configuration | scenarios | states | violations | expected | CPU seconds |");
+    println!("| --- | ---: | ---: | ---: | --- | ---: |");
+    for (what, words, violated) in LINES {
+        let wanted = only.is_empty() || only.iter().any(|word| what.contains(word) || words.contains(word));
+        if !wanted {
+            continue;
+        }
+        // One violation is enough; where there must be none, everything is explored.
+        let (_, outcome) = run(&words.split(' ').chain(["enough=1"]).collect::<Vec<_>>());
+        let violations = outcome.violations.len();
+        // A scenario that was too large is none that was explored.
+        let right = (violations > 0) == *violated && outcome.capped == 0;
+        wrong += i32::from(!right);
+        println!(
+            "| {what}: `{words}` | {} | {} | {violations} | {}{} | {:.1} |",
+            outcome.scenarios,
+            outcome.states,
+            if *violated { "some" } else { "none" },
+            if right { "" } else { " **WRONG**" },
+            outcome.seconds
+        );
+    }
+    eprintln!("{wrong} not as expected, {:.0} s", begun.elapsed().as_secs_f64());
+    i32::from(wrong > 0)
+}
