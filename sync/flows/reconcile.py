@@ -96,8 +96,10 @@ class Reconcile:
         """Send claimed mutations again until each is acknowledged, so that a late first attempt changes nothing; read."""
         for replay in picked.replay:
             outcome, error = self.primary.write_again(replay)
+            # A refusal now says nothing of the first attempt: it may be in a queue, in a hint, or on one replica.
+            if outcome == "refused":
+                raise SourceUnavailable(f"the source refuses to repeat a write: {error}")
             if outcome == "unsure":
                 raise SourceUnavailable(f"a write could not be repeated: {error}")
-            # Refused now, it was refused or done before: the read says what counts.
         failpoint("reconcile.replayed")
         return self.primary.read(key)

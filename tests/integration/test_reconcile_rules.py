@@ -195,6 +195,26 @@ def test_rule_15b_a_reconcile_whose_repetition_is_unsure_removes_nothing(table: 
     assert table.settled(key) == {"a": "1", "b": None}
 
 
+@pytest.mark.parametrize("key_is_hot", [False, True])
+def test_rule_15b_a_repetition_that_is_refused_is_not_done(table: Table, key: Key, key_is_hot: bool) -> None:
+    """Would break: what a server says now is taken for what became of the first attempt, which lands when nobody looks."""
+    writer, primary = table.writer(), Primary(table.rows, ["late"])
+    write = writer.put(key, a="1")
+    assert primary.write(write.mutation, write.version)[0] == "unsure"
+    write.mark("unsure")
+    refusing = Primary(table.rows, ["refused"])
+    if key_is_hot:
+        with ThreadPoolExecutor(1) as executor, pytest.raises(SourceUnavailable, match="refuses to repeat"):
+            table.settling().settle_locked(key, table.reconcile(executor, refusing)._look)
+    else:
+        assert table.drain(refusing) == 0
+        ((attempts, error),) = table.sql("SELECT attempts, error FROM sync.intent WHERE key = %s", (key.canonical,))
+        assert (attempts, error) == (1, "the source refuses to repeat a write: the primary says no")
+    assert table.intents(key) == [("put", "claimed")]
+    primary.land()
+    assert table.settled(key) == {"a": "1", "b": None}
+
+
 def test_rule_15d_what_changed_since_it_was_claimed_is_read_again(table: Table, key: Key) -> None:
     """Would break: a reconcile that was slow puts the old row over one that was accepted since, and no intent is left."""
     table.writer().put(key, a="old", b="old").primary().mark("finished")
