@@ -13,7 +13,7 @@ from uuid import uuid4
 import pytest
 from support.backfills import until
 from support.commands import environment
-from support.dual import Table, holding, prepare, until_waiting
+from support.dual import Table, prepare, stamping, until_waiting
 from support.places import NewPlace, Place
 from support.reverse import authority, be_primary, both, reverse_writer
 
@@ -64,21 +64,6 @@ def registered(table: Table, **tuning: object) -> Iterator[Registration]:
         yield one
     finally:
         one.sign_off()
-
-
-@contextmanager
-def stamping(table: Table) -> Iterator[None]:
-    """Whoever writes an intent holds the epoch, and comes no further until this ends."""
-    table.sql(
-        "CREATE OR REPLACE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS "
-        "$$ BEGIN PERFORM pg_advisory_xact_lock(42); RETURN NEW; END $$; "
-        "CREATE TRIGGER slow BEFORE INSERT ON sync.intent FOR EACH ROW EXECUTE FUNCTION slow()"
-    )
-    try:
-        with holding(table, "SELECT pg_advisory_xact_lock(42)"):
-            yield
-    finally:
-        table.sql("DROP TRIGGER slow ON sync.intent; DROP FUNCTION slow()")
 
 
 # rule 20
