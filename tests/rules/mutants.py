@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 JOURNAL, SETTLING = "sync/adapters/postgres/sql/journal.sql", "sync/adapters/postgres/sql/settling.sql"
 WRITES, RECONCILES = "tests/integration/test_dual_write_rules.py", "tests/integration/test_reconcile_rules.py"
+WRAPPED = "tests/integration/test_wrapped_store.py"
 BACKFILLS = "tests/integration/test_backfill_rules.py"
 REVERSE = "sync/adapters/postgres/sql/reverse.sql"
 API, API_FAULTS = "tests/integration/test_api_cutover.py", "tests/integration/test_api_faults.py"
@@ -137,6 +138,11 @@ MUTANTS = (
         "for replay in picked.replay:", "for replay in picked.replay[:0]:", RECONCILES, "rule_15b_what",
     ),
     Mutant(
+        "15b", "a repetition that is refused is done", "sync/flows/reconcile.py",
+        'if outcome == "refused":\n                raise', 'if outcome == "refused" and False:\n                raise', RECONCILES,
+        "rule_15b_a_repetition_that",
+    ),
+    Mutant(
         "15b", "it is sent again with a new timestamp", "sync/flows/reconcile.py",
         "outcome, error = self.primary.write_again(replay)",
         "outcome, error = self.primary.write(replay.mutation, replay.version + 10_000_000)", RECONCILES, "rule_15b_it_is_sent",
@@ -167,7 +173,24 @@ MUTANTS = (
     Mutant(
         "17", "no window for what cannot be sent again", "sync/adapters/postgres/journal.py",
         "UNREPEATABLE_WINDOW_SECONDS = 60", "UNREPEATABLE_WINDOW_SECONDS = 0",
-        "tests/integration/test_wrapped_store.py", "rule_17_a_call",
+        WRAPPED, "rule_17_a_call_that_failed_is",
+    ),
+    Mutant(
+        "17", "the window begins with the announcement", SETTLING,
+        "coalesce(i.ended_at, i.created_at)", "i.created_at", WRAPPED, "rule_17_the_window",
+    ),
+    Mutant(
+        "17", "a call ended when it was announced", SETTLING,
+        "(SELECT w.heartbeat_at FROM sync.writer AS w WHERE w.id = i.owner AND i.state = 'open')", "NULL", WRAPPED,
+        "rule_17_a_call_may_have_run",
+    ),
+    Mutant(
+        "17", "what could not be repeated leaves the proof alone", JOURNAL,
+        "WHERE state <> 'finished' AND mutation IS NULL LIMIT 1", "WHERE false LIMIT 1", WRAPPED, "rule_17_the_end_of",
+    ),
+    Mutant(
+        "17", "a call that failed without a journal is finished", "sync/flows/wrapped_write.py",
+        'state: State = "unsure"', 'state: State = "finished"', WRAPPED, "rule_17_a_call_that_failed_without",
     ),
     Mutant(
         "18", "the merge does not look at tombstones", "sync/adapters/postgres/merge.py",
@@ -291,9 +314,9 @@ MUTANTS = (
         'if outcome == "written":', 'if outcome == "written" or True:', REVERSES, "rule_25_a_source",
     ),
     Mutant(
-        "26", "every intent of the keys goes", "sync/adapters/postgres/reverse.py",
-        '"DELETE FROM sync.intent WHERE id = ANY (%(intents)s::bigint[])"',
-        '"DELETE FROM sync.intent WHERE key IN (SELECT key FROM sync.intent WHERE id = ANY (%(intents)s::bigint[]))"', REVERSES,
+        "26", "every intent of the keys goes", REVERSE,
+        "DELETE FROM sync.intent WHERE id = ANY (%(intents)s::bigint[])",
+        "DELETE FROM sync.intent WHERE key IN (SELECT key FROM sync.intent WHERE id = ANY (%(intents)s::bigint[]))", REVERSES,
         "rule_26_only",
     ),
     Mutant(

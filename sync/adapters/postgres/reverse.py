@@ -28,7 +28,7 @@ from sync.ports import Intent, ToSend
 _SQL = queries("reverse")
 _LOCK_KEY = queries("journal")["lock_key"].encode()
 _NO_MUTATION: dict[str, Any] = {"kind": "recheck", "mutation": None}
-_REMOVE = b"DELETE FROM sync.intent WHERE id = ANY (%(intents)s::bigint[])"
+_REMOVE = _SQL["remove"].replace("{late}", queries("journal")["late"]).encode()
 
 
 class ReverseJournal:

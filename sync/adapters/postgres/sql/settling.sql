@@ -18,7 +18,9 @@ WHERE i.table_name = %(table)s AND i.key = ANY (%(keys)s) AND (i.epoch < %(epoch
       SELECT FROM sync.writer AS w WHERE w.id = i.owner AND w.state = 'active'
         AND w.heartbeat_at > clock_timestamp() - make_interval(secs => %(writer_lease)s))
       OR i.mutation IS NOT NULL AND i.created_at < clock_timestamp() - make_interval(secs => %(writer_lease)s)))
-  AND (i.state = 'finished' OR i.mutation IS NOT NULL OR i.created_at < clock_timestamp() - make_interval(secs => %(window)s)))
+  AND (i.state = 'finished' OR i.mutation IS NOT NULL OR clock_timestamp() - make_interval(secs => %(window)s) > greatest(
+      coalesce(i.ended_at, i.created_at),
+      (SELECT w.heartbeat_at FROM sync.writer AS w WHERE w.id = i.owner AND i.state = 'open'))))
 ORDER BY i.key, i.version
 FOR UPDATE OF i
 
