@@ -169,7 +169,8 @@ WHERE id IN (
     ORDER BY i.id LIMIT %(limit)s FOR UPDATE SKIP LOCKED)
 RETURNING key, token, mutation, kind
 
--- failed: a reconcile did not succeed; it is tried again, later each time
+-- failed: a reconcile did not succeed; it is tried again, later each time, and not with those that failed beside it
+WITH chance AS MATERIALIZED (SELECT 0.75 + random() / 2 AS factor)
 UPDATE sync.intent SET attempts = attempts + 1, error = %(error)s,
-    lease_until = clock_timestamp() + make_interval(secs => least(300, 2 ^ least(attempts, 8)))
-WHERE table_name = %(table)s AND key = %(key)s
+    lease_until = clock_timestamp() + make_interval(secs => chance.factor * least(300, 2 ^ least(attempts, 8)))
+FROM chance WHERE table_name = %(table)s AND key = %(key)s
