@@ -152,11 +152,15 @@ class Intent:
 
 @dataclass(frozen=True, slots=True)
 class Replay:
-    """A write that is sent again, because nobody knows whether it arrived: for the how manieth time."""
+    """A write that is sent again, because nobody knows whether it arrived: for the how manieth time.
+
+    `waited`: how many seconds after the last time.
+    """
 
     mutation: Mutation
     version: int
     attempt: int
+    waited: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

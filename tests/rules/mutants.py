@@ -152,6 +152,10 @@ MUTANTS = (
         "        if not lists:\n", "        if lists is not None:\n", RECONCILES, "rule_15b_a_list",
     ),
     Mutant(
+        "15b", "repetitions of a list that share a timestamp follow at once", "sync/adapters/cassandra/rows.py",
+        " and replay.waited < UNREPEATABLE_WINDOW_SECONDS", " and replay.waited < 0", RECONCILES, "rule_15b_repetitions",
+    ),
+    Mutant(
         "15d", "what changed since it was claimed is not looked at", JOURNAL,
         "    SELECT 1 WHERE (SELECT coalesce({version}, 0) FROM {target} AS t WHERE {same_key})\n"
         "            IS NOT DISTINCT FROM %(row_version)s::bigint\n"
@@ -171,7 +175,7 @@ MUTANTS = (
         "            done += self._hot(key, failed)\n", '            failed(key, "it changes all the time")\n', RECONCILES, "rule_16_a_key",
     ),
     Mutant(
-        "17", "no window for what cannot be sent again", "sync/adapters/postgres/journal.py",
+        "17", "no window for what cannot be sent again", "sync/core/versions.py",
         "UNREPEATABLE_WINDOW_SECONDS = 60", "UNREPEATABLE_WINDOW_SECONDS = 0",
         WRAPPED, "rule_17_a_call_that_failed_is",
     ),

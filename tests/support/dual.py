@@ -25,12 +25,13 @@ from sync.adapters.postgres.breaker import Breaker
 from sync.adapters.postgres.connect import Connection, connect
 from sync.adapters.postgres.epochs import read_epoch
 from sync.adapters.postgres.gates import GateFacts
-from sync.adapters.postgres.journal import UNREPEATABLE_WINDOW_SECONDS, Journal, Writer
+from sync.adapters.postgres.journal import Journal, Writer
 from sync.adapters.postgres.pool import open_pool
 from sync.adapters.postgres.settling import Settling
 from sync.core.encode.rows import RowEncoder
 from sync.core.mutations import Key, Kind, Mutation
 from sync.core.rows import TableMap
+from sync.core.versions import UNREPEATABLE_WINDOW_SECONDS
 from sync.flows.drain import Drain
 from sync.flows.reconcile import Reconcile
 from sync.ports import Intent, Outcome, Picked, PrimaryRows, Read, Replay

@@ -24,15 +24,12 @@ from sync.core.encode.base import Reject
 from sync.core.encode.rows import RowEncoder
 from sync.core.mutations import Key, Mutation, pack_cells
 from sync.core.rows import TableMap
+from sync.core.versions import UNREPEATABLE_WINDOW_SECONDS
 from sync.errors import AnswerLost, EpochChanged, TargetBusy, WriteRefused
 from sync.failpoints import failpoint
 from sync.ports import Intent
 
 _SQL = {name: text.encode() for name, text in queries("journal").items()}
-
-
-UNREPEATABLE_WINDOW_SECONDS = 60
-"""How late a write that cannot be sent again may still arrive in the source: an assumption (rule 17), and a stated one."""
 
 
 _TURNS = 1024

@@ -14,7 +14,6 @@ import psycopg
 
 from sync.adapters.postgres import rejects
 from sync.adapters.postgres.connect import Connection
-from sync.adapters.postgres.journal import UNREPEATABLE_WINDOW_SECONDS
 from sync.adapters.postgres.parameters import Parameters, connection_of, lock_of
 from sync.adapters.postgres.pool import Pool
 from sync.adapters.postgres.queries import queries
@@ -23,7 +22,7 @@ from sync.adapters.postgres.statements import Statements
 from sync.core.encode.rows import CheckedRow, Issue, RowEncoder
 from sync.core.mutations import Key, Mutation, unpack_cells
 from sync.core.rows import TableMap
-from sync.core.versions import reconciled
+from sync.core.versions import UNREPEATABLE_WINDOW_SECONDS, reconciled
 from sync.errors import TargetBusy, TargetRefused
 from sync.failpoints import failpoint
 from sync.ports import Picked, Read, Replay
@@ -173,7 +172,7 @@ def lock_keys(connection: Connection, keys: Sequence[Key]) -> None:
 def pick_intents(
     connection: Connection, table: str, keys: Sequence[Key], epoch: int, writer_lease: float, open_too: bool = True
 ) -> dict[bytes, list[tuple[Any, ...]]]:
-    """Intents of an epoch that may be worked on, by key: id, state, version, kind, mutation, replays."""
+    """Intents of an epoch that may be worked on, by key: id, state, version, kind, mutation, replays, seconds since."""
     values = {
         "table": table,
         "epoch": epoch,
@@ -190,8 +189,8 @@ def pick_intents(
 
 def _picked(key: Key, rows: list[tuple[Any, ...]], known: Known) -> Picked:
     replay = tuple(
-        Replay(Mutation(kind, key, unpack_cells(bytes(mutation))[1]), version, replays + 1)
-        for _, state, version, kind, mutation, replays in rows
+        Replay(Mutation(kind, key, unpack_cells(bytes(mutation))[1]), version, replays + 1, waited)
+        for _, state, version, kind, mutation, replays, waited in rows
         if state != "finished" and mutation is not None
     )
     return Picked(tuple(row[0] for row in rows), replay, max(row[2] for row in rows), *known)
