@@ -13,6 +13,8 @@ API, API_FAULTS = "tests/integration/test_api_cutover.py", "tests/integration/te
 REVERSES, FLIPS = "tests/integration/test_reverse_rules.py", "tests/integration/test_cutover_rules.py"
 EPOCHS, EPOCH_LOCK = "tests/integration/test_epoch_lock.py", "sync/adapters/postgres/epoch_lock.py"
 
+PROCESSES = "tests/integration/test_store_processes.py"
+
 
 @dataclass(frozen=True, slots=True)
 class Mutant:
@@ -229,6 +231,14 @@ MUTANTS = (
         "29", "a writer signs off with what is not recorded", "sync/adapters/postgres/aside.py",
         "        while self._unrecorded:\n", "        self._unrecorded.clear()\n        while self._unrecorded:\n",
         "tests/integration/test_dual_write_outages.py", "rules_28_and_31",
+    ),
+    Mutant(
+        "29", "a writer signs off with a write under way", "sync/stores/dual.py",
+        "        left = self._calls.end(self._longest_call)\n", "        left = 0\n", PROCESSES, "waits_for_the_calls",
+    ),
+    Mutant(
+        "29", "a writer signs off whatever is unrecorded", "sync/adapters/postgres/sql/writers.sql",
+        "AND state = 'active' AND %(unrecorded)s = 0", "AND state = 'active' AND %(unrecorded)s >= 0", FLIPS, "rule_29_",
     ),
     Mutant(
         "30", "a fenced writer is taken for clean", "sync/adapters/postgres/sql/writers.sql",
