@@ -7,6 +7,7 @@ from dataclasses import dataclass
 JOURNAL, SETTLING = "sync/adapters/postgres/sql/journal.sql", "sync/adapters/postgres/sql/settling.sql"
 WRITES, RECONCILES = "tests/integration/test_dual_write_rules.py", "tests/integration/test_reconcile_rules.py"
 WRAPPED = "tests/integration/test_wrapped_store.py"
+RESOLVES, POISON = "tests/integration/test_giving_up.py", "tests/integration/test_poison_keys.py"
 BACKFILLS = "tests/integration/test_backfill_rules.py"
 REVERSE = "sync/adapters/postgres/sql/reverse.sql"
 API, API_FAULTS = "tests/integration/test_api_cutover.py", "tests/integration/test_api_faults.py"
@@ -380,6 +381,27 @@ MUTANTS = (
     Mutant(
         "17", "a time-out of the Data API counts as refused", "sync/adapters/astra/faults.py",
         'error.timeout_type in ("connect", "pool"), True)', "True, True)", API_FAULTS, "does_not_pass or is_lost_after",
+    ),
+    Mutant(
+        "resolve", "an intent that was given up leaves the proof alone", "sync/adapters/postgres/resolving.py",
+        '        connection.execute(_SQL["disturb"], {"table": stuck.table})\n', "", RESOLVES, "operators_word",
+    ),
+    Mutant(
+        "resolve", "an intent is taken from a writer that lives", "sync/wiring/resolving.py",
+        "if known[number].busy:", "if known[number].busy and False:", RESOLVES, "may_not_be_resolved",
+    ),
+    Mutant(
+        "resolve", "what may still arrive is given up at once", "sync/adapters/postgres/sql/resolving.sql",
+        "greatest(0, %(window)s - extract", "greatest(0, 0 * %(window)s - extract", RESOLVES, "operators_word",
+    ),
+    Mutant(
+        "one key", "what one key fails, all fail", "sync/flows/apart.py",
+        "        if len(items) == 1:\n", "        if len(items) > 0:\n", POISON, "takes_no_other_with_it",
+    ),
+    Mutant(
+        "one key", "a refusal that is not foreseen is none", "sync/adapters/postgres/refusals.py",
+        "    return not re.match(NO_REFUSAL, error.sqlstate)\n", '    return error.sqlstate[:2] in ("22", "23", "54")\n', POISON,
+        "a_backfill_rejects",
     ),
     Mutant(
         "26", "documents are sent as they come", "sync/wiring/reconciling.py",
