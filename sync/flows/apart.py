@@ -7,34 +7,35 @@ from typing import Protocol, TypeVar
 
 from sync.errors import TargetBusy, TargetRefused
 
-T = TypeVar("T", contravariant=True)
-R = TypeVar("R", covariant=True)
-T_ = TypeVar("T_")
-R_ = TypeVar("R_")
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+_Given = TypeVar("_Given", contravariant=True)
+_Made = TypeVar("_Made", covariant=True)
 
 
-class Work(Protocol[T, R]):
-    """One transaction for some items; `quickly`: a lock that is held is not waited for."""
+class Work(Protocol[_Given, _Made]):
+    """One transaction for some items; `quickly`: a lock that is held is hardly waited for."""
 
-    def __call__(self, items: Sequence[T], /, *, quickly: bool = False) -> R: ...
+    def __call__(self, items: Sequence[_Given], /, *, quickly: bool = False) -> _Made: ...
 
 
-def apart(work: Work[T_, R_], items: Sequence[T_]) -> Iterator[tuple[Sequence[T_], R_ | str]]:
-    """The work for all of them; where the target refuses it or a lock is held: for each by itself, or why it failed.
+def apart(work: Work[Item, Result], items: Sequence[Item]) -> Iterator[tuple[Sequence[Item], Result | str]]:
+    """What the work makes of all of them; where the target refuses it, or a lock is held, of each by itself, or why not.
 
     Raises TargetUnavailable, which is nobody's fault among them.
     """
     if not items:
         return
-    try:
-        yield items, work(items)
+    made = _tried(work, items, False)
+    if not isinstance(made, str) or len(items) == 1:
+        yield items, made
         return
-    except (TargetBusy, TargetRefused) as error:
-        if len(items) == 1:
-            yield items, str(error)
-            return
     for item in items:
-        try:
-            yield [item], work([item], quickly=True)
-        except (TargetBusy, TargetRefused) as error:
-            yield [item], str(error)
+        yield [item], _tried(work, [item], True)
+
+
+def _tried(work: Work[Item, Result], items: Sequence[Item], quickly: bool) -> Result | str:
+    try:
+        return work(items, quickly=quickly)
+    except (TargetBusy, TargetRefused) as error:
+        return str(error)

@@ -396,7 +396,7 @@ MUTANTS = (
     ),
     Mutant(
         "one key", "what one key fails, all fail", "sync/flows/apart.py",
-        "        if len(items) == 1:\n", "        if len(items) > 0:\n", POISON, "takes_no_other_with_it",
+        "or len(items) == 1:", "or len(items) > 0:", POISON, "takes_no_other_with_it",
     ),
     Mutant(
         "one key", "a refusal that is not foreseen is none", "sync/adapters/postgres/refusals.py",
