@@ -84,7 +84,11 @@ CREATE TABLE IF NOT EXISTS sync.intent (
     error       text,
     created_at  timestamptz NOT NULL DEFAULT clock_timestamp()
 );
-ALTER TABLE sync.intent DROP CONSTRAINT IF EXISTS intent_epoch_fkey; -- of an earlier form
+DO $$ BEGIN  -- of an earlier form, with a foreign key
+    IF EXISTS (SELECT FROM pg_constraint WHERE conname = 'intent_epoch_fkey' AND conrelid = 'sync.intent'::regclass) THEN
+        ALTER TABLE sync.intent DROP CONSTRAINT intent_epoch_fkey;
+    END IF;
+END $$;
 ALTER TABLE sync.intent ADD COLUMN IF NOT EXISTS ended_at timestamptz;    -- when its call ended without an answer (rule 17)
 ALTER TABLE sync.intent ADD COLUMN IF NOT EXISTS replayed_at timestamptz; -- when its write was last sent again
 CREATE INDEX IF NOT EXISTS intent_key ON sync.intent (table_name, key);
