@@ -84,7 +84,13 @@ CREATE TABLE IF NOT EXISTS sync.intent (
     error       text,
     created_at  timestamptz NOT NULL DEFAULT clock_timestamp()
 );
-ALTER TABLE sync.intent DROP CONSTRAINT IF EXISTS intent_epoch_fkey; -- of an earlier form
+DO $$ BEGIN  -- of an earlier form, with a foreign key
+    IF EXISTS (SELECT FROM pg_constraint WHERE conname = 'intent_epoch_fkey' AND conrelid = 'sync.intent'::regclass) THEN
+        ALTER TABLE sync.intent DROP CONSTRAINT intent_epoch_fkey;
+    END IF;
+END $$;
+ALTER TABLE sync.intent ADD COLUMN IF NOT EXISTS ended_at timestamptz;    -- when its call ended without an answer (rule 17)
+ALTER TABLE sync.intent ADD COLUMN IF NOT EXISTS replayed_at timestamptz; -- when its write was last sent again
 CREATE INDEX IF NOT EXISTS intent_key ON sync.intent (table_name, key);
 CREATE INDEX IF NOT EXISTS intent_token ON sync.intent (table_name, token);
 -- A key is looked at again once, however often a run skipped it. Writes that were announced have a version each, and must: an
@@ -131,6 +137,14 @@ CREATE TABLE IF NOT EXISTS sync.index (
     table_name text NOT NULL,
     definition text NOT NULL,
     removed_at timestamptz NOT NULL DEFAULT clock_timestamp()
+);
+
+-- What could have made a difference between the sides that nothing else remembers: drift passes begun before prove nothing.
+CREATE TABLE IF NOT EXISTS sync.disturbance (
+    id         bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    at         timestamptz NOT NULL DEFAULT clock_timestamp(),
+    table_name text NOT NULL,
+    why        text NOT NULL
 );
 
 -- Who did what, when, with which figures.

@@ -48,6 +48,11 @@ def build_parser() -> argparse.ArgumentParser:
     intents.add_argument("--table")
     intents.add_argument("--limit", type=_positive, default=50, help="list at most so many (50)")
     intents.add_argument("--retry", action="store_true", help="try the waiting ones again now")
+    intents.add_argument(
+        "--resolve", action="append", type=_positive, metavar="ID",
+        help="give up a write that can never be repeated: the primary's row counts (may be repeated)",
+    )  # fmt: skip
+    intents.add_argument("--yes", action="store_true", help="do not ask")
     writers = _command(commands, "writers", "processes that write to both sides")
     writers.add_argument("--fence", metavar="ID", help="declare a writer dead, which it must be: its intents are taken over")
     _switches(commands)

@@ -53,6 +53,10 @@ class TargetBusy(TargetUnavailable):
     """The target is well, but somebody holds the row for too long: the transaction changed nothing."""
 
 
+class TargetRefused(TargetUnavailable):
+    """The target is well, and refuses something of one key, or of its table: the transaction changed nothing."""
+
+
 class AnswerLost(TargetUnavailable):
     """The connection to the target broke in the middle: whether the transaction changed anything is not known."""
 

@@ -152,11 +152,15 @@ class Intent:
 
 @dataclass(frozen=True, slots=True)
 class Replay:
-    """A write that is sent again, because nobody knows whether it arrived: for the how manieth time."""
+    """A write that is sent again, because nobody knows whether it arrived: for the how manieth time.
+
+    `waited`: how many seconds after the last time.
+    """
 
     mutation: Mutation
     version: int
     attempt: int
+    waited: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,15 +220,18 @@ class TableReverse(Protocol):
 class TableResending(Protocol):
     """The two transactions of a reconcile towards the source. Both may raise TargetUnavailable."""
 
-    def pick(self, keys: Sequence[Key]) -> dict[Key, ToSend]: ...
+    def pick(self, keys: Sequence[Key], /, *, quickly: bool = False) -> dict[Key, ToSend]: ...
     def remove(self, intents: Sequence[int]) -> None: ...
 
 
 class TableSettling(Protocol):
-    """The two transactions of a reconcile, for many keys at once. Both may raise TargetUnavailable."""
+    """The two transactions of a reconcile, for many keys at once. All may raise TargetUnavailable.
 
-    def pick(self, keys: Sequence[Key]) -> dict[Key, Picked]: ...
-    def settle(self, settled: Sequence[tuple[Key, Picked, Read]]) -> list[Key]: ...
+    TargetBusy or TargetRefused are for one key's sake; `quickly`: a lock that is held is not waited for.
+    """
+
+    def pick(self, keys: Sequence[Key], /, *, quickly: bool = False) -> dict[Key, Picked]: ...
+    def settle(self, settled: Sequence[tuple[Key, Picked, Read]], /, *, quickly: bool = False) -> list[Key]: ...
     def settle_locked(self, key: Key, look: Callable[[Key, Picked], Read]) -> None: ...
 
 

@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import argparse
+from functools import partial
+from typing import Any
 
 from sync.adapters.postgres.catalogue import read_target
 from sync.adapters.postgres.intents import list_intents, retry, shown_key
 from sync.commands.context import load
+from sync.commands.cutover import confirm
 from sync.console import duration, print_json, print_table, say
+from sync.settings import Config, Settings
 from sync.wiring.backfill import open_ledger
 from sync.wiring.reconciling import sweep
+from sync.wiring.resolving import resolve
 
 
 def run(args: argparse.Namespace) -> int:
-    """List intents, the oldest first; with --retry, have the waiting ones tried at once."""
+    """List intents, the oldest first; with --retry, try the waiting ones at once; with --resolve, give some up."""
     settings, config = load()
+    resolved = _resolve(args, settings, config) if args.resolve else []
     with open_ledger(settings, config) as (connection, _ledger):
         if args.retry:
             say(f"{retry(connection, args.table)} intents are due again")
@@ -25,12 +31,24 @@ def run(args: argparse.Namespace) -> int:
     if args.retry:
         sweep(settings)
     if args.json:
-        print_json({"intents": found})
+        print_json({"resolved": resolved, "intents": found} if args.resolve else {"intents": found})
         return 0
-    header = ("table", "key", "kind", "state", "age", "tries", "last error")
+    header = ("id", "table", "key", "kind", "state", "age", "tries", "last error")
     rows = [
-        (i["table"], ", ".join(i["key"]), i["kind"], i["state"], duration(i["age_seconds"]), i["attempts"], i["error"] or "")
+        (i["id"], i["table"], ", ".join(i["key"]), i["kind"], i["state"], duration(i["age_seconds"]), i["attempts"],
+         i["error"] or "")
         for i in found
-    ]
+    ]  # fmt: skip
     print_table(f"{len(found)} intents", header, rows)
+    if any(i["attempts"] for i in found):
+        say("one that can never settle is given up with `sync intents --resolve ID`")
     return 0
+
+
+def _resolve(args: argparse.Namespace, settings: Settings, config: Config) -> list[dict[str, Any]]:
+    resolved = resolve(settings, config, sorted(set(args.resolve)), args.table, partial(confirm, args), say)
+    for one in resolved:
+        error = f": {one['error']}" if one["error"] else ""
+        say(f"intent {one['id']} of {one['table']}: {one['outcome']}{error}")
+    say("this disturbs the proof: the next cut-over or rollback wants two drift passes that begin after it")
+    return resolved

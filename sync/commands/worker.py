@@ -5,10 +5,13 @@ from __future__ import annotations
 import argparse
 import signal
 import time
+from contextlib import suppress
 
 from sync.commands.context import load
 from sync.console import Rate, duration, say, status
+from sync.errors import SyncError
 from sync.wiring.reconciling import sweep
+from sync.wiring.working import obstacle
 from workers.pool import Pool
 
 SWEEP_SECONDS = 2
@@ -16,10 +19,13 @@ SWEEP_SECONDS = 2
 
 def run(args: argparse.Namespace) -> int:
     """Work and sweep until Ctrl-C or SIGTERM; workers that die are replaced."""
-    settings, _config = load()
+    settings, config = load()
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     pool = Pool(settings, args.n)
     say(f"{args.n} workers on the queue `sync`; Ctrl-C ends them after their job")
+    with suppress(SyncError):  # a server that is away is tried again by the workers
+        if found := obstacle(settings, config):
+            say(f"source: {found}")
     try:
         with status() as block:
             progress = Draining()

@@ -96,7 +96,8 @@ def intents_gate(facts: IntentFacts, most: int) -> Gate:
         figure += f", the oldest {facts.oldest_seconds:.0f} s"
     if facts.failing:
         figure += f"; {facts.failing:,} failed: {facts.error}"
-    return Gate("intents", green, figure, "let workers settle them: sync worker; `sync intents` shows why they fail")
+    remedy = "let workers settle them: sync worker; `sync intents` shows why they fail, and can give one up"
+    return Gate("intents", green, figure, remedy)
 
 
 def proof_gate(passes: Sequence[Pass], tables: Iterable[str], epoch: int, schema: str, disturbed: datetime, why: str) -> Gate:

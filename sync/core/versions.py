@@ -6,6 +6,8 @@ commits its intent; a test holds both together.
 
 from __future__ import annotations
 
+UNREPEATABLE_WINDOW_SECONDS = 60
+"""How late a write that cannot be sent again may still arrive in the source: an assumption (rule 17), and a stated one."""
 SLOTS, STEP = 1000, 4
 """A version modulo SLOTS is its writer's slot. Slots are STEP apart; what lies between is for a write that is sent again."""
 
@@ -18,9 +20,15 @@ def stamp(need: int, slot: int) -> int:
 def again(version: int, attempt: int) -> int:
     """The timestamp at which a list is sent again, so that it hides an earlier attempt's: a list's elements have no names.
 
-    What came first at `version` would else stand there twice (CQL, "Lists": an append is not idempotent).
+    What came first at `version` would else stand there twice (CQL, "Lists": an append is not idempotent). There is room for
+    STEP - 1 attempts; those behind share the last one, and must wait until the one before can no longer arrive.
     """
     return version + min(attempt, STEP - 1)
+
+
+def has_room(attempt: int) -> bool:
+    """Whether this attempt has a timestamp that no other one had."""
+    return attempt < STEP
 
 
 def reconciled(read: int, removed: int, bound: int) -> int:

@@ -62,7 +62,7 @@ class ForwardWrite:
             self._withdraw(intent, error)
         if outcome == "unsure":
             self._mark(intent, "unsure", error)
-            raise WriteUnsure(f"{mutation.key.table}: the primary did not answer ({error}); it will settle on both sides")
+            raise WriteUnsure(_unsure(mutation.key, error))
         self._second_half(mutation, intent)
         return True
 
@@ -89,9 +89,7 @@ class ForwardWrite:
             raise WriteRefused(f"the primary refused the write: {error}") from None
         self.aside.unrecorded(self.journal, mutation, version, "finished" if outcome == "written" else "unsure")
         if outcome == "unsure":
-            raise WriteUnsure(
-                f"{mutation.key.table}: the primary did not answer ({error}); it will settle on both sides"
-            ) from None
+            raise WriteUnsure(_unsure(mutation.key, error)) from None
         return True
 
     def _withdraw(self, intent: Intent, error: str) -> None:
@@ -132,3 +130,10 @@ class ForwardWrite:
             self.aside.left(self.journal.table)
         except TargetUnavailable as away:
             self.aside.later(self.journal, intent, state, f"{error} {away}".strip())
+
+
+def _unsure(key: Key, error: str) -> str:
+    return (
+        f"{key.table}: the primary did not acknowledge the write ({error}); it may be there, or come; "
+        "`sync intents` lists it until both sides agree"
+    )

@@ -8,8 +8,9 @@ from concurrent.futures import Executor
 from dataclasses import dataclass
 
 from sync.core.mutations import Key
-from sync.errors import SourceUnavailable
+from sync.errors import SourceUnavailable, TargetBusy, TargetRefused
 from sync.failpoints import failpoint
+from sync.flows.apart import apart
 from sync.ports import Picked, PrimaryRows, Read, TableSettling
 
 log = logging.getLogger(__name__)
@@ -44,23 +45,32 @@ class Reconcile:
         """A key that changed under every try is held still for one (rule 16)."""
         try:
             self.settling.settle_locked(key, self._look)
-        except SourceUnavailable as error:
+        except (SourceUnavailable, TargetBusy, TargetRefused) as error:
             failed(key, str(error))
             return False
         return True
 
     def _once(self, keys: Sequence[Key]) -> tuple[list[Key], list[tuple[Key, str]]]:
-        """One try: the keys that changed under it, and those whose primary did not answer, with its error."""
-        picked = self.settling.pick(keys)
+        """One try: the keys that changed under it, and those that failed on one side, with the error."""
+        picked: dict[Key, Picked] = {}
+        settled, changed, errors = [], [], []
+        for some, claimed in apart(self.settling.pick, keys):
+            if isinstance(claimed, str):
+                errors += [(key, claimed) for key in some]
+            else:
+                picked |= claimed
         failpoint("reconcile.claimed")
-        settled, errors = [], []
         for key, found in self._read(picked):
             if isinstance(found, str):
                 errors.append((key, found))
             else:
                 settled.append((key, picked[key], found))
         failpoint("reconcile.read")
-        changed = self.settling.settle(settled) if settled else []
+        for these, again in apart(self.settling.settle, settled):
+            if isinstance(again, str):
+                errors += [(key, again) for key, _, _ in these]
+            else:
+                changed += again
         failpoint("reconcile.applied")
         return changed, errors
 
@@ -96,8 +106,10 @@ class Reconcile:
         """Send claimed mutations again until each is acknowledged, so that a late first attempt changes nothing; read."""
         for replay in picked.replay:
             outcome, error = self.primary.write_again(replay)
+            # A refusal now says nothing of the first attempt: it may be in a queue, in a hint, or on one replica.
+            if outcome == "refused":
+                raise SourceUnavailable(f"the source refuses to repeat a write: {error}")
             if outcome == "unsure":
                 raise SourceUnavailable(f"a write could not be repeated: {error}")
-            # Refused now, it was refused or done before: the read says what counts.
         failpoint("reconcile.replayed")
         return self.primary.read(key)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from sync.core.mutations import Key, Mutation
 from sync.failpoints import failpoint
+from sync.flows.apart import apart
 from sync.ports import SecondaryRows, TableResending, ToSend
 
 log = logging.getLogger(__name__)
@@ -26,7 +27,13 @@ class Resend:
 
     def keys(self, keys: Iterable[Key], failed: Callable[[Key, str], None]) -> int:
         """Reconcile these keys; how many. `failed` hears of those that could not be. Raises TargetUnavailable."""
-        picked = self.resending.pick(list(dict.fromkeys(keys)))
+        picked: dict[Key, ToSend] = {}
+        for some, found in apart(self.resending.pick, list(dict.fromkeys(keys))):
+            if isinstance(found, str):
+                for key in some:
+                    failed(key, found)
+            else:
+                picked |= found
         failpoint("resend.picked")
         done: list[Key] = []
         for key, error in zip(picked, self.executor.map(self._send, picked, picked.values()), strict=True):

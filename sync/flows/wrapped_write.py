@@ -61,10 +61,13 @@ class WrappedWrite:
         return result
 
     def _alone(self, key: Key, call: Callable[[], T]) -> T:
+        state: State = "unsure"  # a call that raises may have written, or may yet: it is not read at once (rule 17)
         try:
-            return call()
+            result = call()
+            state = "finished"
+            return result
         finally:
-            self.aside.unrecorded(self.journal, Mutation("recheck", key, {}), self.aside.stamp(key), "finished")
+            self.aside.unrecorded(self.journal, Mutation("recheck", key, {}), self.aside.stamp(key), state)
             self.aside.end_accepting()
 
     def _mark(self, key: Key, intent: Intent, state: State, error: str) -> None:

@@ -15,7 +15,7 @@ from sync.adapters.cassandra.cells import Cells, plain
 from sync.adapters.cassandra.connect import Cassandra, explain, open_cassandra
 from sync.adapters.cassandra.pages import quoted, token_of_partition
 from sync.adapters.cassandra.rows import FAILURES, SourceRows
-from sync.adapters.cassandra.search import vector_similarity
+from sync.adapters.cassandra.search import index_checks, vector_similarity
 from sync.core.mutations import Mutation
 from sync.core.ring import WHOLE_RING
 from sync.core.rows import SourceTable
@@ -129,7 +129,9 @@ class CqlStore:
         self._process.check()
         if table not in self._rows:
             source = self.source(table)
-            self._rows[table] = (Cells(source, None), SourceRows(self.cassandra, source, self._timeout))
+            cells = Cells(source, None)
+            cells.checks = index_checks(self._session, source)
+            self._rows[table] = (cells, SourceRows(self.cassandra, source, self._timeout))
         return self._rows[table]
 
     def _write(self, mutation: Mutation) -> bool:

@@ -14,6 +14,7 @@ from psycopg_pool import PoolTimeout
 
 from sync.adapters.postgres.catalogue import identifier, read_target
 from sync.adapters.postgres.pool import open_pool
+from sync.adapters.postgres.refusals import refuses_row, words
 from sync.adapters.postgres.search import similarity_sql
 from sync.adapters.postgres.statements import column as named
 from sync.core.rows import TargetColumn, TargetTable
@@ -155,11 +156,11 @@ class PostgresStore:
         try:
             with self.pool.connection() as connection:
                 return connection.execute(statement, values).rowcount
-        except _REFUSED as error:
-            raise WriteRefused(error.diag.message_primary or str(error)) from None
         except PoolTimeout as error:
             raise TargetUnavailable(str(error)) from None
-        except _AWAY as error:
+        except psycopg.Error as error:
+            if isinstance(error, _REFUSED) or refuses_row(error):
+                raise WriteRefused(words(error)) from None
             raise WriteUnsure(" ".join(str(error).split())) from None
 
     def _query(self, statement: sql.Composed, values: list[Any]) -> list[dict[str, Any]]:

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from threading import Event, Thread
 
+from sync.adapters.cassandra.search import index_checks
 from sync.adapters.postgres.parameters import connection_of
 from sync.adapters.postgres.pool import Pool
 from sync.adapters.postgres.remembering import recall
@@ -84,6 +85,11 @@ class SourceSide:
         """Single rows of one of its tables."""
         cassandra = self._store.cassandra if self._store else None
         return rows_by_key(cassandra, table, self._config) if cassandra else AwayRows()
+
+    def checks(self, table: SourceTable) -> Mapping[str, Callable[[bytes], str]]:
+        """By column, why an index of the source will not take a cell; what is not known while it is away."""
+        cassandra = self._store.cassandra if self._store else None
+        return index_checks(cassandra.session, table) if cassandra else {}
 
     def close(self) -> None:
         """Close the connections."""

@@ -62,6 +62,7 @@ class FlowMaker:
             table = self._mapped(connection, name)
         encoder, one = RowEncoder(table, 0), self.registration
         cells = cells_of(table.source, encoder)
+        cells.checks = self.source.checks(table.source)
         journal = Journal(self.pool, table, encoder, one.writer, one.breaker)
         reverse = ReverseJournal(self.pool, table, encoder, one.writer)
         rows, mode = self.source.rows(table.source), self.config.mode(name)

@@ -96,6 +96,6 @@ def _proof(site: Site, facts: GateFacts, epoch: Epoch) -> Gate:
     names, digest = [t.name for t in site.tables], gates.schema_digest(site.tables)
     disturbed, why = epoch.since, "this epoch"
     late = facts.disturbed()
-    if late is not None and late > disturbed:
-        disturbed, why = late, "a writer recorded late what it had written, or was fenced"
+    if late is not None and late[0] > disturbed:
+        disturbed, why = late
     return gates.proof_gate(facts.passes(), names, epoch.epoch, digest, disturbed, why)

@@ -20,10 +20,11 @@ from sync.adapters.queue import Doorbell, redis_connection, redis_name
 from sync.core.documents import with_fields
 from sync.core.mapping import Problem, map_table
 from sync.core.rows import SourceTable
-from sync.errors import PreflightError, SettingsError, SyncError, Unreachable
+from sync.errors import PreflightError, SettingsError, SyncError, TargetUnavailable, Unreachable
 from sync.flows.preflight import PreflightReport, check_target
 from sync.ports import ServerFacts
 from sync.settings import Config, Settings
+from sync.wiring.rights import missing_rights
 
 T = TypeVar("T")
 
@@ -66,7 +67,18 @@ def _source(settings: Settings, config: Config, names: list[str] | None, report:
         for table in tables:
             report.sizes[table.name] = size_estimates(cassandra.session, table.keyspace, table.name)
             _look_at_rows(cassandra, table, config, report)
+        _guarded(report, "source", lambda: _rights(settings, cassandra, tables, report))
     return tables
+
+
+def _rights(settings: Settings, cassandra: Cassandra, tables: list[SourceTable], report: PreflightReport) -> None:
+    """Whether what applications write meanwhile can be settled from here."""
+    try:
+        missing = missing_rights(settings, cassandra, tables)
+    except (SettingsError, Unreachable, TargetUnavailable):
+        return  # the look at the target says it
+    if missing:
+        report.error("source", missing)
 
 
 def _look_at_rows(cassandra: Cassandra, table: SourceTable, config: Config, report: PreflightReport) -> None:

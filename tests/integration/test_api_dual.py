@@ -18,11 +18,10 @@ from support.backfills import until
 from support.commands import environment
 from support.dataapi import errors
 from support.dataapi.server import DataApi, answers, cut, data_api, of, settings_of, status
-from support.dual import prepare
+from support.dual import WINDOW_PASSES, prepare
 from support.places import NewPlace, Place
 
 from sync.adapters.astra.api import open_api
-from sync.adapters.postgres.journal import UNREPEATABLE_WINDOW_SECONDS
 from sync.errors import WriteRefused, WriteUnsure
 from sync.settings import Config, DualWriteTuning, Settings
 from sync.stores import ApiDualWriteStore, AsyncDualWriteStore, DualWriteStore, open_store
@@ -95,7 +94,7 @@ class Seen:
     def settle(self, later: bool = False) -> None:
         """What workers do; `later`: when calls that failed can no longer arrive."""
         if later:
-            self.place.sql(f"UPDATE sync.intent SET created_at = created_at - interval '{UNREPEATABLE_WINDOW_SECONDS} s'")
+            self.place.sql(WINDOW_PASSES)
         self.place.sql("UPDATE sync.intent SET lease_until = NULL")
         for table in ("songs", "docs"):
             drain_job(self.place.settings, CONFIG, table, lambda: False)

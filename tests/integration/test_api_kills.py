@@ -13,11 +13,10 @@ import pytest
 from astrapy import Collection
 from support.commands import environment
 from support.dataapi.server import data_api, settings_of
-from support.dual import prepare
+from support.dual import WINDOW_PASSES, prepare
 from support.places import NewPlace, Place
 
 from sync.adapters.astra.api import open_api
-from sync.adapters.postgres.journal import UNREPEATABLE_WINDOW_SECONDS
 from sync.settings import Config, DualWriteTuning, Settings
 from sync.wiring.reconciling import drain_job
 
@@ -91,9 +90,7 @@ def test_a_killed_application_loses_nothing(
 
 def _settle(home: Place, settings: Settings) -> None:
     """The writer is known to be dead, its calls can no longer arrive, and workers do what is left."""
-    home.sql(
-        f"UPDATE sync.intent SET lease_until = NULL, created_at = created_at - interval '{UNREPEATABLE_WINDOW_SECONDS} s'"
-    )
+    home.sql(WINDOW_PASSES, "UPDATE sync.intent SET lease_until = NULL")
     home.sql("UPDATE sync.writer SET heartbeat_at = heartbeat_at - interval '1 day'")
     drain_job(settings, CONFIG, "docs", lambda: False)
     assert home.sql("SELECT count(*) FROM sync.intent") == [(0,)]

@@ -23,7 +23,6 @@ from sync.adapters.postgres.connect import connect
 from sync.adapters.postgres.ledger import Ledger
 from sync.adapters.postgres.parameters import lock_of
 from sync.core.ring import WHOLE_RING
-from sync.errors import SyncError
 from sync.flows.dual_write import ForwardWrite
 from sync.settings import Config, DualWriteTuning, load_config
 from sync.stores import DualWriteStore
@@ -176,8 +175,7 @@ def test_a_target_that_lost_a_column_costs_the_caller_nothing(home: Place, store
         assert store.put("changing", {**key, "t": "b", "n": 2}) is True
         assert store.update("changing", key, {"n": 3}) is True
         with opened_before(home) as table:
-            with pytest.raises(SyncError, match=r'"n"'):
-                table.drain()
+            assert table.drain() == 0
             ((attempts, error),) = set(home.sql("SELECT attempts, error FROM sync.intent WHERE table_name = 'changing'"))
             assert attempts == 1
             assert '"n"' in error

@@ -16,8 +16,9 @@ from support.places import NewPlace
 
 from sync.adapters.cassandra.pages import quoted
 from sync.adapters.postgres import load
-from sync.core.mutations import Key
+from sync.core.mutations import Key, Mutation
 from sync.core.ring import WHOLE_RING
+from sync.core.versions import STEP, UNREPEATABLE_WINDOW_SECONDS
 from sync.errors import SourceUnavailable
 from sync.flows.dual_write import ForwardWrite
 from sync.wiring.backfill import make_plan
@@ -52,6 +53,41 @@ def test_rule_15b_a_list_that_is_sent_again_is_not_doubled(new_place: NewPlace, 
             write.primary()
         assert (opened.source(key), opened.target(key)) == (row, row)
         opened.close()
+
+
+def test_rule_15b_repetitions_of_a_list_that_share_a_timestamp_are_not_under_way_together(new_place: NewPlace) -> None:
+    """Would break: from the fourth on they have one timestamp; two that time out and both arrive: each element stands twice."""
+    with new_place() as place:
+        place.cql("CREATE TABLE KS.pairs (id uuid PRIMARY KEY, l list<int>, a text)")
+        prepare(place.settings, CONFIG, "pairs")
+        opened = Table(place.cassandra, place.settings, CONFIG, "pairs")
+        key, row = opened.key(id=uuid4()), {"a": "x", "l": [1, 2]}
+        opened.writer(alive=False).put(key, **row)
+        late: list[tuple[Mutation, int]] = []
+        with monkeypatched(opened, late) as sending:
+            for _ in range(5):
+                opened.sql("UPDATE sync.intent SET lease_until = NULL")
+                assert opened.drain() == 0
+            assert len({at for _, at in late}) == len(late) == STEP - 1, "each that was sent has a timestamp of its own"
+            ((error,),) = opened.sql("SELECT error FROM sync.intent")
+            assert "a list was sent" in error
+            window = f"interval '{UNREPEATABLE_WINDOW_SECONDS} s'"
+            opened.sql(f"UPDATE sync.intent SET lease_until = NULL, replayed_at = replayed_at - {window}")
+            assert opened.drain() == 0
+            assert len(late) == STEP
+        for mutation, at in late[:-1]:  # the last two have one timestamp: one of them never arrives
+            sending(mutation, at)
+        assert opened.settled(key) == row
+        opened.close()
+
+
+@contextmanager
+def monkeypatched(table: Table, late: list[tuple[Mutation, int]]) -> Iterator[Callable[[Mutation, int], object]]:
+    """Writes time out, and are kept; what really sends one."""
+    with pytest.MonkeyPatch.context() as patch:
+        really = table.rows.write
+        patch.setattr(table.rows, "write", lambda m, v: (late.append((m, v)), ("unsure", "timed out"))[1])
+        yield really
 
 
 # the backfill's range (rule 9)
@@ -192,6 +228,26 @@ def test_rule_15b_a_reconcile_whose_repetition_is_unsure_removes_nothing(table: 
     assert table.intents(key) == [("put", "claimed")]
     ((attempts, error),) = table.sql("SELECT attempts, error FROM sync.intent WHERE key = %s", (key.canonical,))
     assert (attempts, error) == (1, "a write could not be repeated: timed out")
+    assert table.settled(key) == {"a": "1", "b": None}
+
+
+@pytest.mark.parametrize("key_is_hot", [False, True])
+def test_rule_15b_a_repetition_that_is_refused_is_not_done(table: Table, key: Key, key_is_hot: bool) -> None:
+    """Would break: what a server says now is taken for what became of the first attempt, which lands when nobody looks."""
+    writer, primary = table.writer(), Primary(table.rows, ["late"])
+    write = writer.put(key, a="1")
+    assert primary.write(write.mutation, write.version)[0] == "unsure"
+    write.mark("unsure")
+    refusing = Primary(table.rows, ["refused"])
+    if key_is_hot:
+        with ThreadPoolExecutor(1) as executor, pytest.raises(SourceUnavailable, match="refuses to repeat"):
+            table.settling().settle_locked(key, table.reconcile(executor, refusing)._look)
+    else:
+        assert table.drain(refusing) == 0
+        ((attempts, error),) = table.sql("SELECT attempts, error FROM sync.intent WHERE key = %s", (key.canonical,))
+        assert (attempts, error) == (1, "the source refuses to repeat a write: the primary says no")
+    assert table.intents(key) == [("put", "claimed")]
+    primary.land()
     assert table.settled(key) == {"a": "1", "b": None}
 
 

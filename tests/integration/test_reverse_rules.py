@@ -9,12 +9,12 @@ import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 from uuid import uuid4
 
 import pytest
 from support.commands import environment
-from support.dual import Aside, Table, holding, now_us, prepare, until_waiting
+from support.dual import WINDOW_PASSES, Aside, Table, disturbed, holding, now_us, prepare, until_waiting
 from support.pairs import CONFIG
 from support.places import NewPlace
 from support.reverse import ReverseWriter, be_primary, both, resender, reverse_writer, write_time
@@ -39,6 +39,21 @@ def key(table: Table) -> Iterator[Key]:
 @pytest.fixture
 def writer(table: Table, key: Key) -> ReverseWriter:
     return reverse_writer(table)
+
+
+# rule 17
+
+
+@pytest.mark.parametrize("state", ["finished", "unsure"])
+def test_rule_17_the_end_of_what_could_not_be_repeated_disturbs_the_proof(
+    table: Table, key: Key, writer: ReverseWriter, state: Literal["finished", "unsure"]
+) -> None:
+    """Would break: a call that failed lands in Postgres behind the read, and passes made before it let a rollback lose it."""
+    before = disturbed(table)
+    writer.actor.journal.mark([writer.journal.announce(key)], state, "")
+    table.sql(WINDOW_PASSES)
+    assert table.settled(key) is NOTHING
+    assert (disturbed(table) != before) == (state == "unsure")
 
 
 # rule 22

@@ -11,10 +11,10 @@ import pytest
 from cassandra import ConsistencyLevel
 from support.backfills import until
 from support.commands import environment
-from support.dual import Table, prepare
+from support.dual import LEASE, WINDOW_PASSES, Table, disturbed, prepare
 from support.places import NewPlace, Place
 
-from sync.adapters.postgres.journal import UNREPEATABLE_WINDOW_SECONDS
+from sync.core.mutations import Mutation
 from sync.errors import WriteRefused
 from sync.settings import Config, DualWriteTuning
 from sync.stores import DualWriteStore
@@ -138,9 +138,7 @@ def test_rule_17_a_call_that_failed_is_looked_at_when_it_can_no_longer_land(wrap
         assert table.intents(table.key(id=song)) == [("recheck", "unsure")]
         table.drain()
         assert table.intents(table.key(id=song)) == [("recheck", "unsure")], "the window is not over"
-        table.sql(
-            "UPDATE sync.intent SET created_at = created_at - make_interval(secs => %s)", (UNREPEATABLE_WINDOW_SECONDS,)
-        )
+        table.sql(WINDOW_PASSES)
     assert table.settled(table.key(id=song)) == {"title": "landed all the same"}
 
 
@@ -155,8 +153,48 @@ def test_rule_17_a_class_whose_process_died_is_looked_at_later(wrapped: Any, tab
     )
     table.drain()
     assert table.intents(key) == [("recheck", "open")]
-    table.sql("UPDATE sync.intent SET created_at = created_at - make_interval(secs => %s)", (UNREPEATABLE_WINDOW_SECONDS,))
+    table.sql(WINDOW_PASSES)
     assert table.settled(key) is None
+
+
+def test_rule_17_the_window_begins_with_the_end_of_the_call(wrapped: Any, table: Table) -> None:
+    """Would break: a call that gave up after 55 seconds may land for 60 more, and its key is read after five."""
+    song = uuid4()
+    with wrapped() as store:
+        with pytest.raises(TimeoutError):
+            store.rename(song, "landed all the same")
+        table.sql("UPDATE sync.intent SET created_at = created_at - interval '1 hour'")
+        assert table.drain() == 0
+        assert table.settling().pick([table.key(id=song)]) == {}
+        assert table.intents(table.key(id=song)) == [("recheck", "unsure")]
+        table.sql(WINDOW_PASSES)
+    assert table.settled(table.key(id=song)) == {"title": "landed all the same"}
+
+
+def test_rule_17_a_call_may_have_run_for_as_long_as_its_writer_lived(table: Table) -> None:
+    """Would break: the same for a call whose end nobody has seen: it was announced long before its process died."""
+    key, writer = table.key(id=uuid4()), table.writer()
+    announced = Mutation("recheck", key, {})
+    writer.journal.open(announced)
+    table.sql("UPDATE sync.intent SET created_at = created_at - interval '1 hour'")
+    table.sql(f"UPDATE sync.writer SET heartbeat_at = heartbeat_at - interval '{LEASE + 5} s' WHERE id = %s", (writer.name,))
+    assert table.drain() == 0
+    assert table.settling().pick([key]) == {}
+    assert table.intents(key) == [("recheck", "open")]
+    assert table.settled(key) is None
+
+
+def test_rule_17_the_end_of_what_could_not_be_repeated_disturbs_the_proof(table: Table) -> None:
+    """Would break: the window was too short, the call lands later, and passes made before it let a flip lose it."""
+    key, writer = table.key(id=uuid4()), table.writer()
+    for state in ("finished", "unsure"):
+        before = disturbed(table)
+        writer.journal.mark([writer.journal.open(Mutation("recheck", key, {}))], state, "")
+        table.sql(WINDOW_PASSES)
+        assert table.settled(key) is None
+        now = disturbed(table)
+        assert (now != before) == (state == "unsure"), (before, now)
+    assert now and now[1] == "a write that could not be repeated was settled in songs"
 
 
 @pytest.mark.parametrize("away", ["refuse", "accept"])
@@ -175,6 +213,21 @@ def test_without_a_journal(wrapped: Any, table: Table, away: str) -> None:
         assert store.save({"id": song, "title": "after"}) == "saved"
         until(lambda: table.intents(table.key(id=song)) or table.target(table.key(id=song)) == {"title": "after"}, 5)
     assert table.settled(table.key(id=song)) == {"title": "after"}
+
+
+def test_rule_17_a_call_that_failed_without_a_journal_is_unsure(wrapped: Any, table: Table) -> None:
+    """Would break: a call that raised is taken for done, and its key is read at once, before it lands."""
+    song = uuid4()
+    with wrapped('journal_away = "accept"') as store:
+        store.save({"id": song, "title": "before"})
+        breaker = store._calls._registration.breaker
+        breaker.failures = breaker.threshold  # as after a statement that did not come back
+        with pytest.raises(TimeoutError):
+            store.rename(song, "landed all the same")
+        until(lambda: table.intents(table.key(id=song)), 5)
+        assert table.intents(table.key(id=song)) == [("recheck", "unsure")]
+        table.sql(WINDOW_PASSES)
+    assert table.settled(table.key(id=song)) == {"title": "landed all the same"}
 
 
 @pytest.mark.parametrize("serial", [True, False])

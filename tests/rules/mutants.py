@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 JOURNAL, SETTLING = "sync/adapters/postgres/sql/journal.sql", "sync/adapters/postgres/sql/settling.sql"
 WRITES, RECONCILES = "tests/integration/test_dual_write_rules.py", "tests/integration/test_reconcile_rules.py"
+WRAPPED = "tests/integration/test_wrapped_store.py"
+RESOLVES, POISON = "tests/integration/test_giving_up.py", "tests/integration/test_poison_keys.py"
 BACKFILLS = "tests/integration/test_backfill_rules.py"
 REVERSE = "sync/adapters/postgres/sql/reverse.sql"
 API, API_FAULTS = "tests/integration/test_api_cutover.py", "tests/integration/test_api_faults.py"
@@ -139,6 +141,11 @@ MUTANTS = (
         "for replay in picked.replay:", "for replay in picked.replay[:0]:", RECONCILES, "rule_15b_what",
     ),
     Mutant(
+        "15b", "a repetition that is refused is done", "sync/flows/reconcile.py",
+        'if outcome == "refused":\n                raise', 'if outcome == "refused" and False:\n                raise', RECONCILES,
+        "rule_15b_a_repetition_that",
+    ),
+    Mutant(
         "15b", "it is sent again with a new timestamp", "sync/flows/reconcile.py",
         "outcome, error = self.primary.write_again(replay)",
         "outcome, error = self.primary.write(replay.mutation, replay.version + 10_000_000)", RECONCILES, "rule_15b_it_is_sent",
@@ -146,6 +153,10 @@ MUTANTS = (
     Mutant(
         "15b", "a list is sent again as it was", "sync/adapters/cassandra/rows.py",
         "        if not lists:\n", "        if lists is not None:\n", RECONCILES, "rule_15b_a_list",
+    ),
+    Mutant(
+        "15b", "repetitions of a list that share a timestamp follow at once", "sync/adapters/cassandra/rows.py",
+        " and replay.waited < UNREPEATABLE_WINDOW_SECONDS", " and replay.waited < 0", RECONCILES, "rule_15b_repetitions",
     ),
     Mutant(
         "15d", "what changed since it was claimed is not looked at", JOURNAL,
@@ -167,9 +178,26 @@ MUTANTS = (
         "            done += self._hot(key, failed)\n", '            failed(key, "it changes all the time")\n', RECONCILES, "rule_16_a_key",
     ),
     Mutant(
-        "17", "no window for what cannot be sent again", "sync/adapters/postgres/journal.py",
+        "17", "no window for what cannot be sent again", "sync/core/versions.py",
         "UNREPEATABLE_WINDOW_SECONDS = 60", "UNREPEATABLE_WINDOW_SECONDS = 0",
-        "tests/integration/test_wrapped_store.py", "rule_17_a_call",
+        WRAPPED, "rule_17_a_call_that_failed_is",
+    ),
+    Mutant(
+        "17", "the window begins with the announcement", SETTLING,
+        "coalesce(i.ended_at, i.created_at)", "i.created_at", WRAPPED, "rule_17_the_window",
+    ),
+    Mutant(
+        "17", "a call ended when it was announced", SETTLING,
+        "(SELECT w.heartbeat_at FROM sync.writer AS w WHERE w.id = i.owner AND i.state = 'open')", "NULL", WRAPPED,
+        "rule_17_a_call_may_have_run",
+    ),
+    Mutant(
+        "17", "what could not be repeated leaves the proof alone", JOURNAL,
+        "WHERE state <> 'finished' AND mutation IS NULL LIMIT 1", "WHERE false LIMIT 1", WRAPPED, "rule_17_the_end_of",
+    ),
+    Mutant(
+        "17", "a call that failed without a journal is finished", "sync/flows/wrapped_write.py",
+        'state: State = "unsure"', 'state: State = "finished"', WRAPPED, "rule_17_a_call_that_failed_without",
     ),
     Mutant(
         "18", "the merge does not look at tombstones", "sync/adapters/postgres/merge.py",
@@ -301,9 +329,9 @@ MUTANTS = (
         'if outcome == "written":', 'if outcome == "written" or True:', REVERSES, "rule_25_a_source",
     ),
     Mutant(
-        "26", "every intent of the keys goes", "sync/adapters/postgres/reverse.py",
-        '"DELETE FROM sync.intent WHERE id = ANY (%(intents)s::bigint[])"',
-        '"DELETE FROM sync.intent WHERE key IN (SELECT key FROM sync.intent WHERE id = ANY (%(intents)s::bigint[]))"', REVERSES,
+        "26", "every intent of the keys goes", REVERSE,
+        "DELETE FROM sync.intent WHERE id = ANY (%(intents)s::bigint[])",
+        "DELETE FROM sync.intent WHERE key IN (SELECT key FROM sync.intent WHERE id = ANY (%(intents)s::bigint[]))", REVERSES,
         "rule_26_only",
     ),
     Mutant(
@@ -353,6 +381,27 @@ MUTANTS = (
     Mutant(
         "17", "a time-out of the Data API counts as refused", "sync/adapters/astra/faults.py",
         'error.timeout_type in ("connect", "pool"), True)', "True, True)", API_FAULTS, "does_not_pass or is_lost_after",
+    ),
+    Mutant(
+        "resolve", "an intent that was given up leaves the proof alone", "sync/adapters/postgres/resolving.py",
+        '        connection.execute(_SQL["disturb"], {"table": stuck.table})\n', "", RESOLVES, "operators_word",
+    ),
+    Mutant(
+        "resolve", "an intent is taken from a writer that lives", "sync/wiring/resolving.py",
+        "if known[number].busy:", "if known[number].busy and False:", RESOLVES, "may_not_be_resolved",
+    ),
+    Mutant(
+        "resolve", "what may still arrive is given up at once", "sync/adapters/postgres/sql/resolving.sql",
+        "greatest(0, %(window)s - extract", "greatest(0, 0 * %(window)s - extract", RESOLVES, "operators_word",
+    ),
+    Mutant(
+        "one key", "what one key fails, all fail", "sync/flows/apart.py",
+        "or len(items) == 1:", "or len(items) > 0:", POISON, "takes_no_other_with_it",
+    ),
+    Mutant(
+        "one key", "a refusal that is not foreseen is none", "sync/adapters/postgres/refusals.py",
+        "    return not re.match(NO_REFUSAL, error.sqlstate)\n", '    return error.sqlstate[:2] in ("22", "23", "54")\n', POISON,
+        "a_backfill_rejects",
     ),
     Mutant(
         "26", "documents are sent as they come", "sync/wiring/reconciling.py",

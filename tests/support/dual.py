@@ -24,12 +24,14 @@ from sync.adapters.postgres import indexes
 from sync.adapters.postgres.breaker import Breaker
 from sync.adapters.postgres.connect import Connection, connect
 from sync.adapters.postgres.epochs import read_epoch
+from sync.adapters.postgres.gates import GateFacts
 from sync.adapters.postgres.journal import Journal, Writer
 from sync.adapters.postgres.pool import open_pool
 from sync.adapters.postgres.settling import Settling
 from sync.core.encode.rows import RowEncoder
 from sync.core.mutations import Key, Kind, Mutation
 from sync.core.rows import TableMap
+from sync.core.versions import UNREPEATABLE_WINDOW_SECONDS
 from sync.flows.drain import Drain
 from sync.flows.reconcile import Reconcile
 from sync.ports import Intent, Outcome, Picked, PrimaryRows, Read, Replay
@@ -39,6 +41,11 @@ from sync.wiring.reconciling import reconciler
 from sync.wiring.schema import apply_target
 
 LEASE = 30.0
+WINDOW_PASSES = (
+    f"UPDATE sync.intent SET created_at = created_at - interval '{UNREPEATABLE_WINDOW_SECONDS} s', "
+    f"ended_at = ended_at - interval '{UNREPEATABLE_WINDOW_SECONDS} s'"
+)
+"""What cannot be sent again can no longer arrive."""
 NEVER_OPEN = sys.maxsize
 Row = dict[str, Any]
 
@@ -450,3 +457,9 @@ def until_waiting(table: Table, count: int = 1, seconds: float = 10) -> None:
 
 def name_of() -> str:
     return uuid4().hex[:8]
+
+
+def disturbed(table: Table) -> tuple[Any, str] | None:
+    """When something last disturbed the proof, and what it was."""
+    with table.pool.connection() as connection:
+        return GateFacts(connection).disturbed()

@@ -87,6 +87,11 @@ REDS = {
     "passes before an unrecorded write": Red(
         "proof", "recorded late", (a_writer(state="signed_off", recorded="clock_timestamp()"),), (NO_WRITER,)
     ),
+    "passes before the end of a write that could not be repeated": Red(
+        "proof", "began before a write that could not be repeated",
+        ("INSERT INTO sync.disturbance (table_name, why) VALUES ('pairs', 'a write that could not be repeated')",),
+        ("DELETE FROM sync.disturbance",),
+    ),
 }  # fmt: skip
 
 

@@ -41,6 +41,8 @@ class Cells:
         self.key_names = tuple(c.name for c in table.primary_key)
         self.given_names = self.key_names  # as an application names them
         self.names = tuple(self._types)
+        self.checks: Mapping[str, Callable[[bytes], str]] = {}
+        """By column: why the source will not take a cell, where its type allows what an index of it does not."""
 
     def key(self, values: Mapping[str, Any]) -> Key:
         """The key in these values."""
@@ -137,6 +139,8 @@ class Cells:
             raise WriteRefused(
                 f"{self._table.name}: {name} takes {self._cql[name]}, not this {type(value).__name__} ({error})"
             ) from None
+        if name in self.checks and (reason := self.checks[name](cell)):
+            raise WriteRefused(f"{self._table.name}: {name}: {reason}")
         return None if cell == self._no_fields.get(name) else cell
 
 

@@ -11,7 +11,14 @@ from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile
 
-from cassandra import ConsistencyLevel, DriverException, InvalidRequest, Unauthorized
+from cassandra import (
+    ConsistencyLevel,
+    CoordinationFailure,
+    DriverException,
+    InvalidRequest,
+    Unauthorized,
+    Unavailable,
+)
 from cassandra.auth import PlainTextAuthProvider
 from cassandra.cluster import (
     EXEC_PROFILE_DEFAULT,
@@ -200,8 +207,10 @@ def explain(error: BaseException) -> str:
     text = " ".join(str(cause).split())
     if isinstance(cause, Unauthorized):
         return f"not permitted: {text}"
-    if isinstance(cause, InvalidRequest):
+    if isinstance(cause, InvalidRequest | Unavailable):
         return text
+    if isinstance(cause, CoordinationFailure):
+        return f"its replicas failed to do it, and their logs say why: {text}"
     for symptom, advice in _ADVICE:
         if symptom in text.lower():
             return advice

@@ -18,7 +18,7 @@ from sync.core.encode.base import INT32, INT64
 from sync.core.encode.rows import read_cells
 from sync.core.mutations import Key, Mutation
 from sync.core.rows import SourceTable
-from sync.core.versions import again
+from sync.core.versions import UNREPEATABLE_WINDOW_SECONDS, again, has_room
 from sync.errors import SourceUnavailable
 from sync.ports import Outcome, Read, Replay
 
@@ -87,7 +87,8 @@ class SourceRows:
     def write_again(self, replay: Replay) -> tuple[Outcome, str]:
         """Send a write again that may have arrived, or may yet: what it does is done once (rule 15b).
 
-        A list that has arrived is left alone, another is sent a little later than it was.
+        A list that has arrived is left alone, another is sent a little later than it was. Once there is no room for another
+        timestamp, the attempt before must be so old that it can no longer arrive (rule 17's window).
         """
         mutation, version = replay.mutation, replay.version
         lists = [name for name in self._lists if mutation.cells.get(name) is not None]
@@ -97,6 +98,8 @@ class SourceRows:
             arrived = {name for name in lists if self._list_time(mutation.key, name) >= version}
         except FAILURES as error:
             return "unsure", explain(error)
+        if arrived != set(lists) and not has_room(replay.attempt) and replay.waited < UNREPEATABLE_WINDOW_SECONDS:
+            return "unsure", f"a list was sent {replay.attempt} times without an answer, the last time a moment ago; it waits"
         cells = {name: cell for name, cell in mutation.cells.items() if name not in arrived}
         at = version if arrived == set(lists) else again(version, replay.attempt)
         return self.write(Mutation(mutation.kind, mutation.key, cells), at)

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import random
 import re
+from collections.abc import Callable
+from functools import partial
 
 from cassandra.cluster import Session
 
 from sync.adapters.cassandra.pages import quoted, token_of_partition
+from sync.core.cql import CqlType
 from sync.core.ring import MAX_TOKEN, MIN_TOKEN
 from sync.core.rows import SourceTable
+from sync.core.vector_index import not_indexable
 
 _FUNCTION = re.compile(r"similarity_function\W+(\w+)", re.IGNORECASE)
 
@@ -18,10 +22,17 @@ def vector_similarity(session: Session, table: SourceTable, column: str) -> str 
     """The similarity function of the column's vector index (`cosine`, `dot_product`, `euclidean`), None without one."""
     metadata = session.cluster.metadata.keyspaces[table.keyspace].tables[table.name]
     for index in metadata.indexes.values():
-        if column in str(index.index_options.get("target", "")).replace('"', ""):
+        if str(index.index_options.get("target", "")).replace('"', "") == column:
             found = _FUNCTION.search(str(index.index_options))
             return found.group(1).lower() if found else "cosine"
     return None
+
+
+def index_checks(session: Session, table: SourceTable) -> dict[str, Callable[[bytes], str]]:
+    """By column, what says why its vector index refuses a cell, as the table's indexes are now."""
+    vectors = [c.name for c in table.columns if c.type.name == "vector" and c.type.args == (CqlType("float"),)]
+    found = {name: vector_similarity(session, table, name) for name in vectors}
+    return {name: partial(not_indexable, similarity=similarity) for name, similarity in found.items() if similarity}
 
 
 def sample_rows(session: Session, table: SourceTable, count: int, seed: int) -> list[dict[str, object]]:

@@ -44,10 +44,13 @@ class GateFacts:
         rows = self._rows("passes")
         return [Pass(n, ok, fixed, epoch, frozenset(t), digest, a, b) for n, ok, fixed, epoch, t, digest, a, b in rows]
 
-    def disturbed(self) -> datetime | None:
-        """When a write was last recorded late, or a writer fenced; None: never."""
-        found: datetime | None = self._rows("disturbed")[0][0]
-        return found
+    def disturbed(self) -> tuple[datetime, str] | None:
+        """When something last could have made a difference that no intent tells of, and what it was; None: never.
+
+        A write that was recorded late, a fenced writer, a write that could not be repeated, an intent that was given up.
+        """
+        rows = self._rows("disturbed")
+        return (rows[0][0], str(rows[0][1])) if rows else None
 
     def writers(self) -> list[WriterFact]:
         """Writers that have not signed off."""

@@ -11,7 +11,7 @@ from sync.adapters.postgres.digests import values_of
 from sync.core.rows import TargetTable
 
 _LIST = """
-SELECT table_name AS table, key, kind, state, owner, attempts, error,
+SELECT id, table_name AS table, key, kind, state, owner, attempts, error,
        extract(epoch FROM clock_timestamp() - created_at)::float8 AS age_seconds
 FROM sync.intent WHERE %(table)s::text IS NULL OR table_name = %(table)s
 ORDER BY attempts DESC, id LIMIT %(limit)s

@@ -15,24 +15,21 @@ from sync.adapters.postgres import rejects
 from sync.adapters.postgres.breaker import Breaker
 from sync.adapters.postgres.digests import key_values
 from sync.adapters.postgres.epoch_lock import SHARE, one_transaction, sharing_epoch
-from sync.adapters.postgres.load import REFUSALS
 from sync.adapters.postgres.parameters import Parameters, lock_of
 from sync.adapters.postgres.pool import Pool
 from sync.adapters.postgres.queries import queries
+from sync.adapters.postgres.refusals import is_of_server, is_passing, refuses_row, words
 from sync.adapters.postgres.statements import Statements
 from sync.core.encode.base import Reject
 from sync.core.encode.rows import RowEncoder
 from sync.core.mutations import Key, Mutation, pack_cells
 from sync.core.rows import TableMap
+from sync.core.versions import UNREPEATABLE_WINDOW_SECONDS
 from sync.errors import AnswerLost, EpochChanged, TargetBusy, WriteRefused
 from sync.failpoints import failpoint
 from sync.ports import Intent
 
 _SQL = {name: text.encode() for name, text in queries("journal").items()}
-
-
-UNREPEATABLE_WINDOW_SECONDS = 60
-"""How late a write that cannot be sent again may still arrive in the source: an assumption (rule 17), and a stated one."""
 
 
 _TURNS = 1024
@@ -201,12 +198,12 @@ def _packed(mutation: Mutation) -> bytes | None:
 def rejecting() -> Iterator[None]:
     try:
         yield
-    except REFUSALS as error:
-        raise Reject(f"Postgres refuses it: {error.diag.message_primary}") from None
-    except (psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected) as error:
-        raise TargetBusy(str(error.diag.message_primary)) from None
-    except (psycopg.OperationalError, psycopg.InterfaceError):
-        raise
     except psycopg.Error as error:
-        # A column that was renamed, a right that was taken: the primary has the write all the same.
-        raise Reject(f"Postgres cannot do it: {error.diag.message_primary}") from None
+        if refuses_row(error):
+            raise Reject(f"Postgres refuses it: {words(error)}") from None
+        if is_passing(error):
+            raise TargetBusy(words(error)) from None
+        if is_of_server(error):
+            raise
+        # A column that was renamed, a table that is gone: the primary has the write all the same.
+        raise Reject(f"Postgres cannot do it: {words(error)}") from None

@@ -21,6 +21,7 @@ from sync.adapters.postgres.connect import Connection
 from sync.adapters.postgres.epoch_lock import SHARE
 from sync.adapters.postgres.merge import Merge
 from sync.adapters.postgres.queries import queries
+from sync.adapters.postgres.refusals import refuses_row, words
 from sync.core.encode.rows import COPY_HEADER, COPY_TRAILER, ENCODE_ERRORS, CheckedRow, Issue, RowEncoder
 from sync.core.rows import TableMap
 from sync.errors import LeaseLost, PreflightError, TargetUnavailable
@@ -109,7 +110,9 @@ class Loader:
                     pass  # a key is there already (or a unique index of the user's objects): the merge tells which
             with self._connection.transaction():
                 return self._merged(lease, pieces, batch.rows)
-        except REFUSALS:
+        except psycopg.Error as error:
+            if not refuses_row(error):
+                raise
             return None
 
     def _merged(self, lease: Lease, pieces: Iterable[bytes], rows: int) -> Counts:
@@ -140,9 +143,11 @@ class Loader:
         try:
             with self._connection.transaction():
                 found = self._merged(lease, [row.encoded or b"" for row in rows], len(rows))
-        except REFUSALS as error:
+        except psycopg.Error as error:
+            if not refuses_row(error):
+                raise
             if len(rows) == 1:
-                self._refused(lease, rows[0], error.diag.message_primary or type(error).__name__, error.diag.column_name)
+                self._refused(lease, rows[0], words(error), error.diag.column_name)
                 counts.rejected += 1
             elif not self._singly(lease, rows, counts):
                 half = len(rows) // 2
@@ -160,7 +165,9 @@ class Loader:
                 self._copy(self._staged, [row.encoded or b"" for row in rows])
                 written, refused = self._merge.insert_singly()
                 self._merge.recheck_skipped(lease)
-        except REFUSALS:
+        except psycopg.Error as error:
+            if not refuses_row(error):
+                raise
             return False
         for place, reason, column in refused:
             self._refused(lease, rows[place], reason, column)

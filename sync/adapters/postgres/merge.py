@@ -7,6 +7,7 @@ from psycopg import sql
 from sync.adapters.postgres.catalogue import identifier
 from sync.adapters.postgres.connect import Connection
 from sync.adapters.postgres.digest import canonical
+from sync.adapters.postgres.refusals import NO_REFUSAL
 from sync.core.encode.rows import TOKEN_COLUMN, VERSION_COLUMN, RowEncoder
 from sync.core.rows import TableMap
 from sync.ports import Lease
@@ -33,7 +34,10 @@ BEGIN
             {insert};
             GET DIAGNOSTICS _sync_count = ROW_COUNT;
             _sync_sum := _sync_sum + _sync_count;
-        EXCEPTION WHEN data_exception OR integrity_constraint_violation OR program_limit_exceeded THEN
+        EXCEPTION WHEN OTHERS OR assert_failure THEN
+            IF SQLSTATE ~ {no_refusal} THEN
+                RAISE;
+            END IF;
             GET STACKED DIAGNOSTICS _sync_reason = MESSAGE_TEXT, _sync_column = COLUMN_NAME;
             _sync_place := _sync_row.place;
             DELETE FROM {stage} WHERE ctid = _sync_row.id;
@@ -104,7 +108,8 @@ class Merge:
     def insert_singly(self) -> tuple[int, list[tuple[int, str, str]]]:
         """Insert what is missing, row by row: how many, and what was refused: place in the stage, reason, column."""
         one = self._insert(sql.SQL("s.ctid = _sync_row.id"))
-        body = sql.SQL(_SINGLY).format(stage=self._parts["stage"], insert=one).as_string(self._connection)
+        parts = {"stage": self._parts["stage"], "insert": one, "no_refusal": sql.Literal(NO_REFUSAL)}
+        body = sql.SQL(_SINGLY).format(**parts).as_string(self._connection)
         self._connection.execute(sql.SQL(_SINGLY_FUNCTION).format(body=sql.Literal(body)))
         *refused, total = self._connection.execute("SELECT * FROM pg_temp.sync_insert_singly()").fetchall()
         return int(total[1]), [(int(place), str(reason), str(column)) for place, _, reason, column in refused]

@@ -15,7 +15,7 @@ from sync.adapters.postgres.journal import Writer, answered, rejecting, stamping
 from sync.adapters.postgres.parameters import Parameters, connection_of, lock_of
 from sync.adapters.postgres.pool import Pool
 from sync.adapters.postgres.queries import queries
-from sync.adapters.postgres.settling import lock_keys, pick_intents
+from sync.adapters.postgres.settling import connection_for_keys, lock_keys, pick_intents, wait_for_locks
 from sync.adapters.postgres.statements import Statements
 from sync.core.encode.base import Reject
 from sync.core.encode.rows import RowEncoder
@@ -28,7 +28,7 @@ from sync.ports import Intent, ToSend
 _SQL = queries("reverse")
 _LOCK_KEY = queries("journal")["lock_key"].encode()
 _NO_MUTATION: dict[str, Any] = {"kind": "recheck", "mutation": None}
-_REMOVE = b"DELETE FROM sync.intent WHERE id = ANY (%(intents)s::bigint[])"
+_REMOVE = _SQL["remove"].replace("{late}", queries("journal")["late"]).encode()
 
 
 class ReverseJournal:
@@ -148,12 +148,13 @@ class Resending:
         self._raise = statements.made(_SQL["raise"])
         self._look = statements.made(_SQL["look"], row=with_parameters(encoder.pairs))
 
-    def pick(self, keys: Sequence[Key]) -> dict[Key, ToSend]:
+    def pick(self, keys: Sequence[Key], quickly: bool = False) -> dict[Key, ToSend]:
         """The keys' intents, and their rows with versions raised above all that was sent before (rule 27).
 
         Keys with nothing to do are left out.
         """
-        with connection_of(self._pool) as connection, connection.transaction():
+        with connection_for_keys(self._pool) as connection, connection.transaction():
+            wait_for_locks(connection, quickly)
             connection.execute(SHARE)  # before the keys' locks
             lock_keys(connection, keys)
             found = pick_intents(connection, self._table.name, keys, self._epoch, self._writer_lease)

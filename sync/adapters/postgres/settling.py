@@ -6,23 +6,24 @@ same keys wait for each other and do not block.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import psycopg
 
 from sync.adapters.postgres import rejects
 from sync.adapters.postgres.connect import Connection
-from sync.adapters.postgres.journal import UNREPEATABLE_WINDOW_SECONDS
-from sync.adapters.postgres.load import REFUSALS
 from sync.adapters.postgres.parameters import Parameters, connection_of, lock_of
 from sync.adapters.postgres.pool import Pool
 from sync.adapters.postgres.queries import queries
+from sync.adapters.postgres.refusals import is_of_server, is_passing, refuses_row, words
 from sync.adapters.postgres.statements import Statements
 from sync.core.encode.rows import CheckedRow, Issue, RowEncoder
 from sync.core.mutations import Key, Mutation, unpack_cells
 from sync.core.rows import TableMap
-from sync.core.versions import reconciled
+from sync.core.versions import UNREPEATABLE_WINDOW_SECONDS, reconciled
+from sync.errors import TargetBusy, TargetRefused
 from sync.failpoints import failpoint
 from sync.ports import Picked, Read, Replay
 
@@ -32,16 +33,20 @@ Settled = tuple[Key, Picked, Read]
 
 
 class Settling:
-    """Picks and settles keys of one table. Both methods raise TargetUnavailable."""
+    """Picks and settles keys of one table.
+
+    All methods raise TargetUnavailable; of that kind TargetBusy and TargetRefused, for which one key may be to blame.
+    """
 
     def __init__(self, pool: Pool, table: TableMap, encoder: RowEncoder, writer_lease: float, epoch: int) -> None:
         self._pool, self._table, self._writer_lease, self._epoch = pool, table, writer_lease, epoch
         self._statements = Statements(table, encoder)
         self._parameters = Parameters(self._statements, encoder)
 
-    def pick(self, keys: Sequence[Key]) -> dict[Key, Picked]:
+    def pick(self, keys: Sequence[Key], quickly: bool = False) -> dict[Key, Picked]:
         """Claim the keys' intents and remember what the target knows (rule 15a); keys with nothing to do are left out."""
-        with connection_of(self._pool) as connection, connection.transaction():
+        with connection_for_keys(self._pool) as connection, connection.transaction():
+            wait_for_locks(connection, quickly)
             return self._pick(connection, keys)
 
     def settle_locked(self, key: Key, look: Callable[[Key, Picked], Read]) -> None:
@@ -49,13 +54,15 @@ class Settling:
 
         The key's writers wait meanwhile, so `look` must be quick; what it raises ends the transaction, and changes nothing.
         """
-        with connection_of(self._pool) as connection:
+        with connection_for_keys(self._pool) as connection:
             with connection.transaction():
                 # Committed before anything is sent again: a claim that is undone could be withdrawn by its writer (rule 13).
                 self._pick(connection, [key])
             try:
                 self._settle_locked(connection, key, look)
-            except REFUSALS as error:
+            except psycopg.Error as error:
+                if not refuses_row(error):
+                    raise
                 self._settle_locked(connection, key, look, error)
 
     def _settle_locked(
@@ -76,18 +83,25 @@ class Settling:
         known = self._known(connection, picked)
         return {key: _picked(key, found[key.canonical], known[key]) for key in picked}
 
-    def settle(self, settled: Sequence[Settled]) -> list[Key]:
-        """Make the target equal to what was read and remove the intents (rule 15d); the keys that changed meanwhile."""
-        with connection_of(self._pool) as connection:
+    def settle(self, settled: Sequence[Settled], quickly: bool = False) -> list[Key]:
+        """Make the target equal to what was read and remove the intents (rule 15d); the keys that changed meanwhile.
+
+        A row that the target refuses is known by being alone: then it is a reject.
+        """
+        with connection_for_keys(self._pool) as connection:
             try:
-                with connection.transaction():
-                    return self._settle(connection, settled)
-            except REFUSALS as error:
-                if len(settled) == 1:
-                    with connection.transaction():
-                        return self._settle(connection, settled, refused=error)
-        # One of many rows is refused by Postgres: one by one, to know which.
-        return [key for one in settled for key in self.settle([one])]
+                return self._settle_once(connection, settled, quickly)
+            except psycopg.Error as error:
+                if len(settled) > 1 or not refuses_row(error):
+                    raise
+                return self._settle_once(connection, settled, quickly, error)
+
+    def _settle_once(
+        self, connection: Connection, settled: Sequence[Settled], quickly: bool, refused: psycopg.Error | None = None
+    ) -> list[Key]:
+        with connection.transaction():
+            wait_for_locks(connection, quickly)
+            return self._settle(connection, settled, refused)
 
     def _settle(self, connection: Connection, settled: Sequence[Settled], refused: psycopg.Error | None = None) -> list[Key]:
         keys = [key for key, _, _ in settled]
@@ -130,6 +144,26 @@ class Settling:
         return {key: cursor.fetchone() or (None, None) for key, cursor in asked}
 
 
+@contextmanager
+def connection_for_keys(pool: Pool) -> Iterator[Connection]:
+    """A connection of the pool. Raises TargetBusy and TargetRefused where one key may be to blame, else TargetUnavailable."""
+    with connection_of(pool) as connection:
+        try:
+            yield connection
+        except psycopg.Error as error:
+            if is_passing(error):
+                raise TargetBusy(words(error)) from None
+            if is_of_server(error):
+                raise
+            raise TargetRefused(words(error)) from None
+
+
+def wait_for_locks(connection: Connection, quickly: bool) -> None:
+    """For as long as is usual, or, for one key among many that are asked for singly, hardly at all."""
+    if quickly:
+        connection.execute("SELECT set_config('lock_timeout', '200ms', true)")
+
+
 def lock_keys(connection: Connection, keys: Sequence[Key]) -> None:
     """Take the keys' locks until the transaction ends (rule 5)."""
     connection.execute(_SQL["lock_keys"], {"locks": sorted({lock_of(key) for key in keys})})
@@ -138,7 +172,7 @@ def lock_keys(connection: Connection, keys: Sequence[Key]) -> None:
 def pick_intents(
     connection: Connection, table: str, keys: Sequence[Key], epoch: int, writer_lease: float, open_too: bool = True
 ) -> dict[bytes, list[tuple[Any, ...]]]:
-    """Intents of an epoch that may be worked on, by key: id, state, version, kind, mutation, replays."""
+    """Intents of an epoch that may be worked on, by key: id, state, version, kind, mutation, replays, seconds since."""
     values = {
         "table": table,
         "epoch": epoch,
@@ -155,12 +189,12 @@ def pick_intents(
 
 def _picked(key: Key, rows: list[tuple[Any, ...]], known: Known) -> Picked:
     replay = tuple(
-        Replay(Mutation(kind, key, unpack_cells(bytes(mutation))[1]), version, replays + 1)
-        for _, state, version, kind, mutation, replays in rows
+        Replay(Mutation(kind, key, unpack_cells(bytes(mutation))[1]), version, replays + 1, waited)
+        for _, state, version, kind, mutation, replays, waited in rows
         if state != "finished" and mutation is not None
     )
     return Picked(tuple(row[0] for row in rows), replay, max(row[2] for row in rows), *known)
 
 
 def _reason(error: psycopg.Error) -> str:
-    return f"Postgres refuses it: {error.diag.message_primary}"
+    return f"Postgres refuses it: {words(error)}"

@@ -42,7 +42,7 @@ class Statements:
             "set_excluded": self._set_excluded(),
             "mended": sql.SQL(_SQL["mended"]),
             "settle": sql.SQL(_SQL["settle"]),
-            "settled": sql.SQL(_SQL["settled"]),
+            "settled": sql.SQL(_SQL["settled"]).format(late=sql.SQL(_SQL["late"])),
         }
         for fragment in ("same", "stamped"):
             self._parts[fragment] = sql.SQL(_SQL[fragment]).format(**self._parts)

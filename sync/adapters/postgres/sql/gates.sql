@@ -8,8 +8,12 @@ SELECT id, clean, repaired, epoch, ARRAY(SELECT t ->> 'table' FROM jsonb_array_e
        coalesce(schema_digest, ''), started_at, finished_at
 FROM sync.drift_pass ORDER BY id DESC LIMIT 50
 
--- disturbed: the last write that was recorded late, or writer that was fenced
-SELECT max(greatest(recorded_at, fenced_at)) FROM sync.writer
+-- disturbed: what could last have made a difference that no intent tells of any more, and what that was
+SELECT at, why FROM (
+    SELECT greatest(recorded_at, fenced_at), 'a writer recorded late what it had written, or was fenced' FROM sync.writer
+    UNION ALL SELECT at, why || ' in ' || table_name FROM sync.disturbance
+) AS found (at, why)
+WHERE at IS NOT NULL ORDER BY at DESC LIMIT 1
 
 -- bad_indexes: indexes that are to be built, and invalid ones of these tables
 SELECT index_name FROM sync.index

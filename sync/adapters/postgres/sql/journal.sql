@@ -99,7 +99,8 @@ removed AS (
 SELECT EXISTS (SELECT FROM written)
 
 -- mark: what became of writes whose second half was not done: finished, or unsure (rule 11); not if a reconcile has it
-UPDATE sync.intent SET state = %(state)s, error = %(error)s WHERE id = ANY (%(intents)s::bigint[]) AND state = 'open'
+UPDATE sync.intent SET state = %(state)s, error = %(error)s, ended_at = clock_timestamp()
+WHERE id = ANY (%(intents)s::bigint[]) AND state = 'open'
 
 -- remove: both sides have the write. Not flushed: an intent that a crash brings back is reconciled once more
 WITH quickly AS (SELECT set_config('synchronous_commit', 'off', true))
@@ -141,8 +142,16 @@ mended AS (
     DELETE FROM sync.reject WHERE table_name = %(table)s AND source_key = %(source_key)s AND EXISTS (SELECT FROM same)
 ), removed AS (
     DELETE FROM sync.intent WHERE id = ANY (%(intents)s::bigint[]) AND EXISTS (SELECT FROM same)
-)
+    RETURNING table_name, state, mutation
+), {late}
 SELECT EXISTS (SELECT FROM same)
+
+-- late: what could not be sent again may have been read too early, if the window was too short: it disturbs the proof (rule 17)
+late AS (
+    INSERT INTO sync.disturbance (table_name, why)
+    SELECT table_name, 'a write that could not be repeated was settled' FROM removed
+    WHERE state <> 'finished' AND mutation IS NULL LIMIT 1
+)
 
 -- due: keys of a table with intents to work on, taken for a while so that workers do not queue up behind each other
 UPDATE sync.intent SET lease_owner = %(owner)s, lease_until = clock_timestamp() + make_interval(secs => %(lease)s)
@@ -154,12 +163,14 @@ WHERE id IN (
           SELECT FROM sync.writer AS w WHERE w.id = i.owner AND w.state = 'active'
             AND w.heartbeat_at > clock_timestamp() - make_interval(secs => %(writer_lease)s))
           OR i.mutation IS NOT NULL AND i.created_at < clock_timestamp() - make_interval(secs => %(writer_lease)s))
-      AND (i.state = 'finished' OR i.mutation IS NOT NULL
-           OR i.created_at < clock_timestamp() - make_interval(secs => %(window)s)))
+      AND (i.state = 'finished' OR i.mutation IS NOT NULL OR clock_timestamp() - make_interval(secs => %(window)s) > greatest(
+          coalesce(i.ended_at, i.created_at),
+          (SELECT w.heartbeat_at FROM sync.writer AS w WHERE w.id = i.owner AND i.state = 'open'))))
     ORDER BY i.id LIMIT %(limit)s FOR UPDATE SKIP LOCKED)
 RETURNING key, token, mutation, kind
 
--- failed: a reconcile did not succeed; it is tried again, later each time
+-- failed: a reconcile did not succeed; it is tried again, later each time, and not with those that failed beside it
+WITH chance AS MATERIALIZED (SELECT 0.75 + random() / 2 AS factor)
 UPDATE sync.intent SET attempts = attempts + 1, error = %(error)s,
-    lease_until = clock_timestamp() + make_interval(secs => least(300, 2 ^ least(attempts, 8)))
-WHERE table_name = %(table)s AND key = %(key)s
+    lease_until = clock_timestamp() + make_interval(secs => chance.factor * least(300, 2 ^ least(attempts, 8)))
+FROM chance WHERE table_name = %(table)s AND key = %(key)s

@@ -67,3 +67,9 @@ ON CONFLICT (table_name, key) DO UPDATE SET version = greatest(t.version, exclud
 SELECT coalesce((SELECT {version} FROM {target} AS t WHERE {same_key}),
                 (SELECT version FROM sync.tombstone WHERE table_name = %(table)s AND key = %(key)s)),
        (SELECT {row} FROM {target} AS t WHERE {same_key})
+
+-- remove: exactly the intents that were picked (rule 26)
+WITH removed AS (
+    DELETE FROM sync.intent WHERE id = ANY (%(intents)s::bigint[]) RETURNING table_name, state, mutation
+), {late}
+SELECT count(*) FROM removed

@@ -1,0 +1,22 @@
+-- find: intents by number; busy: its writer lives, and is at it; waits: for so long may its last attempt still arrive (rule 17)
+SELECT i.id, i.table_name, i.key, i.kind, i.state, i.mutation, i.attempts, coalesce(i.error, ''),
+       i.state = 'open' AND i.epoch = (SELECT max(epoch) FROM sync.epoch) AND EXISTS (
+           SELECT FROM sync.writer AS w WHERE w.id = i.owner AND w.state = 'active'
+             AND w.heartbeat_at > clock_timestamp() - make_interval(secs => %(writer_lease)s))
+           AND (i.mutation IS NULL OR i.created_at > clock_timestamp() - make_interval(secs => %(writer_lease)s)),
+       CASE WHEN i.state = 'finished' THEN 0 ELSE greatest(0, %(window)s - extract(epoch FROM clock_timestamp()
+           - greatest(i.created_at, i.ended_at, i.replayed_at))) END::float8
+FROM sync.intent AS i WHERE i.id = ANY (%(intents)s::bigint[]) ORDER BY i.id
+
+-- reserve: no worker takes them up meanwhile
+UPDATE sync.intent SET lease_owner = %(owner)s, lease_until = clock_timestamp() + make_interval(secs => %(seconds)s)
+WHERE id = ANY (%(intents)s::bigint[])
+
+-- forget: its write is not sent again, and its key is looked at like one whose write was acknowledged
+UPDATE sync.intent SET state = 'finished', error = %(error)s, lease_owner = NULL, lease_until = NULL WHERE id = %(intent)s
+
+-- drop: it goes as it is
+DELETE FROM sync.intent WHERE id = %(intent)s
+
+-- disturb: passes that were begun before prove nothing
+INSERT INTO sync.disturbance (table_name, why) VALUES (%(table)s, 'an intent was resolved by hand')

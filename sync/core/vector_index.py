@@ -1,0 +1,25 @@
+"""What a vector index of the source takes: all else fails on its replicas, whose answer does not say why.
+
+Cassandra 5.0 (`OnHeapGraph.validateIndexable`): numbers are finite and at most 1E17 in size; by cosine, not all are zero.
+Tried on 5.0.6, by the test of this file.
+"""
+
+from __future__ import annotations
+
+import struct
+from array import array
+from sys import byteorder
+
+LARGEST = struct.unpack(">f", struct.pack(">f", 1e17))[0]
+
+
+def not_indexable(cell: bytes, similarity: str) -> str:
+    """Why an index of this similarity function refuses the vector in this cell; empty where it takes it."""
+    numbers = array("f", cell)
+    if byteorder == "little":
+        numbers.byteswap()
+    if not all(-LARGEST <= number <= LARGEST for number in numbers):  # NaN compares with nothing
+        return "its index takes finite numbers alone, of at most 1E17"
+    if similarity == "cosine" and not any(numbers):
+        return "its index is by cosine, and takes no vector of zeros"
+    return ""

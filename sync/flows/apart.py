@@ -1,0 +1,41 @@
+"""Work for many keys at once, of which one may stand in the others' way."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Protocol, TypeVar
+
+from sync.errors import TargetBusy, TargetRefused
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+_Given = TypeVar("_Given", contravariant=True)
+_Made = TypeVar("_Made", covariant=True)
+
+
+class Work(Protocol[_Given, _Made]):
+    """One transaction for some items; `quickly`: a lock that is held is hardly waited for."""
+
+    def __call__(self, items: Sequence[_Given], /, *, quickly: bool = False) -> _Made: ...
+
+
+def apart(work: Work[Item, Result], items: Sequence[Item]) -> Iterator[tuple[Sequence[Item], Result | str]]:
+    """What the work makes of all of them; where the target refuses it, or a lock is held, of each by itself, or why not.
+
+    Raises TargetUnavailable, which is nobody's fault among them.
+    """
+    if not items:
+        return
+    made = _tried(work, items, False)
+    if not isinstance(made, str) or len(items) == 1:
+        yield items, made
+        return
+    for item in items:
+        yield [item], _tried(work, [item], True)
+
+
+def _tried(work: Work[Item, Result], items: Sequence[Item], quickly: bool) -> Result | str:
+    try:
+        return work(items, quickly=quickly)
+    except (TargetBusy, TargetRefused) as error:
+        return str(error)

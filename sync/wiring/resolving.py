@@ -1,0 +1,113 @@
+"""`sync intents --resolve`: an intent whose write can never be repeated ends by an operator's word.
+
+Its write is forgotten, the present primary is read, and the other side is made equal; what the other side will not take
+stays a difference, which drift reports name, so that nothing is proved that is not so.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from typing import Any
+
+from sync.adapters.cassandra.catalogue import read_tables
+from sync.adapters.cassandra.connect import open_cassandra
+from sync.adapters.postgres.catalogue import read_target
+from sync.adapters.postgres.connect import Connection, connect
+from sync.adapters.postgres.epochs import read_epoch
+from sync.adapters.postgres.migrations import state_exists
+from sync.adapters.postgres.resolving import Stuck, drop, find, forget, reserve
+from sync.errors import PreflightError, SettingsError, SyncError
+from sync.ports import Primary
+from sync.settings import Config, Settings
+from sync.wiring.copying import worker_name
+from sync.wiring.reconciling import open_drains
+
+_SPARE_SECONDS = 60.0
+
+
+def resolve(
+    settings: Settings, config: Config, intents: Sequence[int], table: str | None,
+    confirm: Callable[[str], None], say: Callable[[str], None],
+) -> list[dict[str, Any]]:  # fmt: skip
+    """Give up these intents; what became of each: settled, dropped, or left to workers, with the error.
+
+    Raises SettingsError, nothing being changed, where one of them is not there, or is still being written; Unreachable where
+    a side is away; and what `confirm` raises.
+    """
+    lease = config.dual_write.writer_lease_seconds
+    with closing(connect(settings, autocommit=True)) as connection:
+        if not state_exists(connection):
+            raise PreflightError("the target has no schema `sync`: nothing has begun, or it is finished")
+        _checked(find(connection, intents, lease), intents, table)
+        with open_cassandra(settings) as cassandra:  # one that is away must not be taken for one that refuses
+            there = read_tables(cassandra.session, settings.astra_db_keyspace or "")
+        confirm(f"{_count(intents)}: what each was to write is not sent again, and the primary's row counts")
+        waits = max(stuck.waits for stuck in find(connection, intents, lease) or [_GONE])
+        reserve(connection, intents, worker_name(), waits + _SPARE_SECONDS)
+        if waits > 0:
+            say(f"what was last sent may still arrive; {waits:.0f} s until it can no more")
+            time.sleep(waits)
+        primary = read_epoch(connection).primary
+        found = _checked(find(connection, intents, lease), intents, table)
+        return [_resolved(settings, config, connection, stuck, set(there), primary) for stuck in found]
+
+
+_GONE = Stuck(0, "", b"", "", "", None, 0, "", False, 0.0)
+
+
+def _count(intents: Sequence[int]) -> str:
+    return f"intents {', '.join(map(str, intents))}" if len(intents) > 1 else f"intent {intents[0]}"
+
+
+def _checked(found: list[Stuck], intents: Sequence[int], table: str | None) -> list[Stuck]:
+    known = {stuck.id: stuck for stuck in found if table in (None, stuck.table)}
+    for number in intents:
+        if number not in known:
+            where = f" of {table}" if table else ""
+            raise SettingsError(f"there is no intent {number}{where}: it has settled, or `sync intents` lists it otherwise")
+        if known[number].busy:
+            raise SettingsError(f"intent {number} is being written by a process that lives: end that, or wait")
+    return found
+
+
+def _resolved(
+    settings: Settings, config: Config, connection: Connection, stuck: Stuck, there: set[str], primary: Primary
+) -> dict[str, Any]:
+    said: dict[str, Any] = {"id": stuck.id, "table": stuck.table, "outcome": "settled", "error": ""}
+    gone = _gone(connection, config, stuck.table, there)
+    if not gone:
+        forget(connection, stuck)
+        error, unknown = _reconciled(settings, config, stuck)
+        if not error:
+            return said
+        if primary == "astra" and not unknown:
+            return {**said, "outcome": "left to workers", "error": error}
+        gone = error
+    drop(connection, stuck, gone)
+    return {**said, "outcome": "dropped", "error": gone}
+
+
+def _gone(connection: Connection, config: Config, table: str, there: set[str]) -> str:
+    if table not in there:
+        return "the source has no such table any more"
+    if read_target(connection, config.options(table).target or table) is None:
+        return "the target has no such table any more"
+    return ""
+
+
+def _reconciled(settings: Settings, config: Config, stuck: Stuck) -> tuple[str, bool]:
+    """Why the key could not be reconciled, or nothing; whether that is because nobody can tell the key."""
+    failed: list[str] = []
+    try:
+        with open_drains(settings, config, [stuck.table]) as drains:
+            drain = drains[stuck.table]
+            try:
+                key = drain.key(stuck.key, stuck.mutation)
+            except (SyncError, ValueError) as error:
+                return f"its key cannot be told: {error}", True
+            drain.reconcile.keys([key], lambda _, error: failed.append(error))
+    except SyncError as error:
+        return str(error), False
+    return "; ".join(failed), False

@@ -1,0 +1,44 @@
+"""Whether this host may do what reconciles need: while applications write, writes are sent to the source again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from contextlib import closing
+
+import psycopg
+
+from sync.adapters.cassandra.connect import Cassandra
+from sync.adapters.cassandra.rights import may_write
+from sync.adapters.postgres.connect import connect
+from sync.adapters.postgres.migrations import state_exists
+from sync.core.rows import SourceTable
+from sync.errors import TargetUnavailable
+from sync.settings import Settings
+
+_WRITERS = "SELECT EXISTS (SELECT FROM sync.writer WHERE state = 'active') OR EXISTS (SELECT FROM sync.intent)"
+
+
+def missing_rights(settings: Settings, cassandra: Cassandra, tables: Iterable[SourceTable]) -> str:
+    """What is wrong, in a line, where applications write to both sides and this role may not write the source; else "".
+
+    Raises SettingsError, Unreachable, TargetUnavailable (the target) and SourceUnavailable (the source) where it cannot ask.
+    """
+    if not _anybody_writes(settings):
+        return ""
+    # Documents are written through the Data API, with a token of its own; counters are not written at all.
+    plain = [t for t in tables if not t.is_collection and not any(c.type.name == "counter" for c in t.columns)]
+    lacking = [table.name for table in plain if not may_write(cassandra.session, table)]
+    if not lacking:
+        return ""
+    return (
+        f"this role may not write {', '.join(lacking)}: while applications write to both sides, what got no answer is sent "
+        f'again by workers, and would never settle; GRANT MODIFY ON KEYSPACE "{plain[0].keyspace}" TO it'
+    )
+
+
+def _anybody_writes(settings: Settings) -> bool:
+    with closing(connect(settings, direct=False, autocommit=True)) as connection:
+        try:
+            return state_exists(connection) and connection.execute(_WRITERS).fetchone() == (True,)
+        except psycopg.Error as error:  # a state of another version, or of another role
+            raise TargetUnavailable(" ".join(str(error).split())) from None

@@ -1,0 +1,206 @@
+"""Writes that one side can never take: what is known is refused at once; what is not ends by an operator's word."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import closing
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+from support.commands import Done
+from support.dual import Table, disturbed, prepare
+from support.places import NewPlace, Place
+from support.reverse import be_primary, reverse_writer
+
+from sync.adapters.postgres.resolving import find
+from sync.core.vector_index import not_indexable
+from sync.errors import WriteRefused, WriteUnsure
+from sync.settings import Config, DualWriteTuning
+from sync.stores import CqlStore, DualWriteStore
+
+pytest_plugins = ("support.fixtures",)
+CONFIG = Config(schema_files=(), dual_write=DualWriteTuning(connections=4, heartbeat_seconds=0.3))
+INF, NAN = float("inf"), float("nan")
+VECTORS = [
+    [0.0, 0.0], [-0.0, 0.0], [NAN, 1.0], [INF, 1.0], [1.0, -INF], [1e17, 0.0], [1.00001e17, 0.0], [0.0, -2e17], [3e38, 3e38],
+    [1e-30, 0.0], [1e-45, 0.0], [1.0, 0.0],
+]  # fmt: skip
+FUNCTIONS = ("cosine", "dot_product", "euclidean")
+
+
+@pytest.fixture(scope="module")
+def home(new_place: NewPlace) -> Iterator[Place]:
+    with new_place() as place:
+        for function in FUNCTIONS:
+            place.cql(f"CREATE TABLE KS.{function} (id uuid PRIMARY KEY, v vector<float, 2>, w vector<float, 2>)")
+            place.cql(index(function, function))
+        place.cql(
+            "CREATE TABLE KS.late (id uuid PRIMARY KEY, v vector<float, 2>, a text)",
+            "CREATE TABLE KS.times (id uuid PRIMARY KEY, t timestamp)",
+            "CREATE TABLE KS.gone (id uuid PRIMARY KEY, a text)",
+        )
+        place.configure("schema_files = []\n")
+        prepare(place.settings, CONFIG, *FUNCTIONS, "late", "times", "gone")
+        yield place
+
+
+def index(table: str, function: str) -> str:
+    options = f"{{'similarity_function': '{function}'}}"
+    return f"CREATE CUSTOM INDEX ON KS.{table} (v) USING 'StorageAttachedIndex' WITH OPTIONS = {options}"
+
+
+@pytest.fixture
+def store(home: Place) -> Iterator[DualWriteStore]:
+    with DualWriteStore(home.settings, CONFIG) as opened:
+        yield opened
+
+
+def table_of(home: Place, name: str) -> Any:
+    return closing(Table(home.cassandra, home.settings, CONFIG, name))
+
+
+@pytest.mark.parametrize("function", FUNCTIONS)
+def test_what_an_index_takes_is_what_the_server_says(home: Place, function: str) -> None:
+    """Would break: a vector that the source would take is refused, or one that it never takes is sent."""
+    with table_of(home, function) as table:
+        for vector in VECTORS:
+            key = table.key(id=uuid4())
+            mutation = table.writer().mutation("put", key, v=vector, w=[0.0, 0.0])
+            outcome, error = table.rows.write(mutation, 1)
+            refused = not_indexable(mutation.cells["v"] or b"", function)
+            assert (outcome == "unsure") == bool(refused), (vector, outcome, error, refused)
+            assert outcome == "written" or table.source(key) is None
+            table.rows.write(table.writer().mutation("delete", key), 2)
+
+
+def test_what_an_index_is_known_to_refuse_is_refused_at_once(home: Place, store: DualWriteStore) -> None:
+    """Would break: a write that can never settle: unsure for the application, red for the cut-over, for good."""
+    good, bad = uuid4(), uuid4()
+    for write in (
+        lambda: store.put("cosine", {"id": bad, "v": [0.0, 0.0]}),
+        lambda: store.update("cosine", {"id": bad}, {"v": [NAN, 1.0]}),
+        lambda: store.put_many("cosine", [{"id": good, "v": [1.0, 0.0]}, {"id": bad, "v": [2e17, 1.0]}]),
+    ):
+        with pytest.raises(WriteRefused, match=r"^cosine: v: its index "):
+            write()
+    with CqlStore(home.settings) as plain, pytest.raises(WriteRefused, match=r"^cosine: v: its index "):
+        plain.put("cosine", {"id": bad, "v": [0.0, 0.0]})
+    with table_of(home, "cosine") as table:
+        assert [table.source(table.key(id=i)) for i in (good, bad)] == [None, None]
+        assert table.intents() == []
+    assert store.put("cosine", {"id": good, "v": [1.0, 0.0], "w": [0.0, 0.0]})
+    assert store.put("dot_product", {"id": good, "v": [0.0, 0.0]})
+    with pytest.raises(WriteRefused, match="v: its index takes finite"):
+        store.put("dot_product", {"id": good, "v": [INF, 0.0]})
+
+
+def resolve(home: Place, *arguments: object) -> Done:
+    return home.commands.run("intents", "--json", *(str(a) for a in arguments))
+
+
+def stuck(table: Table) -> int:
+    """The number of the table's only intent."""
+    ((number,),) = table.sql("SELECT id FROM sync.intent WHERE table_name = %s", (table.name,))
+    return int(number)
+
+
+def long_ago(table: Table) -> None:
+    """What was sent can no longer arrive."""
+    for column in ("created_at", "ended_at", "replayed_at"):
+        table.sql(f"UPDATE sync.intent SET {column} = {column} - interval '1 hour'")
+
+
+def audits(table: Table) -> list[tuple[Any, ...]]:
+    return table.sql(
+        "SELECT what, detail ->> 'state' FROM sync.audit WHERE detail ->> 'table' = %s ORDER BY id", (table.name,)
+    )
+
+
+def test_a_write_that_its_replicas_fail_is_unsure_and_ends_by_an_operators_word(home: Place, store: DualWriteStore) -> None:
+    """Would break: no way out: the key's intent fails for ever, and no cut-over is possible; or the host is blamed."""
+    key_id = uuid4()
+    store.put("late", {"id": key_id, "v": [1.0, 0.0], "a": "before"})
+    home.cql(index("late", "cosine"))  # the store has looked already
+    with pytest.raises(WriteUnsure, match="replicas failed to do it") as said:
+        store.put("late", {"id": key_id, "v": [0.0, 0.0], "a": "never"})
+    assert "check the host" not in str(said.value)
+    with table_of(home, "late") as table:
+        key = table.key(id=key_id)
+        assert table.intents(key) == [("put", "unsure")]
+        assert table.drain() == 0
+        number = stuck(table)
+        ((error,),) = table.sql("SELECT error FROM sync.intent")
+        assert error.startswith("a write could not be repeated: its replicas failed to do it")
+        assert resolve(home, "--resolve", number).err.endswith("nobody is there to confirm it; say --yes\n")
+        assert table.intents(key) == [("put", "claimed")]
+        with table.pool.connection() as connection:
+            (found,) = find(connection, [number], 30)
+        assert 30 < found.waits <= 60, "what was just sent may still arrive"
+        long_ago(table)
+        before = disturbed(table)
+        done = resolve(home, "--resolve", number, "--yes")
+        said_of_it = {"id": number, "table": "late", "outcome": "settled", "error": ""}
+        assert (done.code, done.json) == (0, {"resolved": [said_of_it], "intents": []})
+        assert table.intents() == []
+        assert table.source(key) == {"v": [1.0, 0.0], "a": "before"}
+        assert (table.target(key) or {})["a"] == "before"
+        assert audits(table) == [("intent resolved: its write is not sent again", "claimed")]
+        now = disturbed(table)
+        assert now != before and now and now[1] == "an intent was resolved by hand in late"
+
+
+def test_what_astra_can_never_hold_is_dropped_and_stays_a_difference(home: Place) -> None:
+    """Would break: after the flip, a value that Astra cannot hold forbids the end of the migration for good."""
+    with table_of(home, "times") as table:
+        be_primary(table, "postgres")
+        try:
+            reverse_writer(table, alive=False).begin("put", table.key(id=uuid4()))
+            table.sql("UPDATE times SET t = '2020-01-01 00:00:00.000001Z'")
+            table.sql("UPDATE sync.intent SET state = 'finished'")
+            assert table.drain() == 0
+            number = stuck(table)
+            done = resolve(home, "--resolve", number, "--table", "times", "--yes")
+            (resolved,) = done.json["resolved"]
+            assert (done.code, resolved["outcome"]) == (0, "dropped")
+            assert resolved["error"].startswith("the source cannot hold it: ")
+            assert table.intents() == []
+            assert [what for what, _ in audits(table)] == [
+                "intent resolved: its write is not sent again", f"intent dropped: {resolved['error']}"
+            ]  # fmt: skip
+            report = home.commands.run("drift-report", "--table", "times", "--workers", "1", "--json")
+            assert report.code == 2, "both sides differ, and that is said"
+        finally:
+            table.sql("DELETE FROM times")
+            be_primary(table, "astra")
+
+
+def test_an_intent_of_a_dropped_table_is_dropped(home: Place) -> None:
+    """Would break: nobody can settle it, nobody can end it, and no cut-over of the other tables is possible."""
+    with table_of(home, "gone") as table:
+        be_primary(table, "astra")
+        table.writer(alive=False).put(table.key(id=uuid4()), a="x")
+        long_ago(table)
+        home.cql("DROP TABLE KS.gone")
+        (resolved,) = resolve(home, "--resolve", stuck(table), "--yes").json["resolved"]
+        assert (resolved["outcome"], resolved["error"]) == ("dropped", "the source has no such table any more")
+        assert table.intents() == []
+
+
+def test_what_may_not_be_resolved_is_said(home: Place) -> None:
+    """Would break: the intent of a write that is just being made is taken from its writer."""
+    with table_of(home, "late") as table:
+        be_primary(table, "astra")
+        key = table.key(id=UUID(int=1))
+        table.writer().put(key, a="x")
+        number = stuck(table)
+        for arguments, said in (
+            ((number, "--yes"), f"intent {number} is being written by a process that lives: end that, or wait"),
+            ((number + 1, "--yes"), f"there is no intent {number + 1}: it has settled, or"),
+            ((number, "--table", "songs", "--yes"), f"there is no intent {number} of songs"),
+        ):
+            done = resolve(home, "--resolve", *arguments)
+            assert (done.code, done.out) == (1, "")
+            assert said in done.err
+        assert table.intents(key) == [("put", "open")]
+        table.drained()
