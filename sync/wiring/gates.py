@@ -65,22 +65,25 @@ def open_site(settings: Settings, config: Config) -> Iterator[Site]:
         yield Site(settings, config, cassandra, authority.connection, authority, list(tables.values()))
 
 
-def judge(site: Site, kind: SwitchKind, epoch: Epoch, dry: bool) -> list[Gate]:
-    """Every gate of a cut-over or rollback, in the order in which they are turned green."""
+def judge(site: Site, kind: SwitchKind, epoch: Epoch, dry: bool, writers: int | None = None) -> list[Gate]:
+    """Every gate of a cut-over or rollback, in the order in which they are turned green.
+
+    `writers` is how many there must be; None: one at least. The last gate is the canary, which flies only where the others
+    are green and the run is not `dry`: a refusal has sent nothing.
+    """
     facts = GateFacts(site.connection)
     counters = [t.name for t in site.tables if any(c.type.name == "counter" for c in t.source.columns)]
     found = [gates.reversible_gate(counters)]
     if kind == "cutover":
         found += _copy_gates(site, facts)
     found += [
-        gates.writers_gate(facts.writers(), epoch.epoch, site.config.dual_write.writer_lease_seconds),
+        gates.writers_gate(facts.writers(), epoch.epoch, site.config.dual_write.writer_lease_seconds, writers),
         gates.intents_gate(facts.intents(), site.config.cutover.most_intents),
         _proof(site, facts, epoch),
-        gates.canary_gate(
-            fly(site.cassandra, site.connection, [t for t in site.tables if t.name not in counters], site.config, dry)
-        ),
     ]
-    return found
+    why = "--dry-run" if dry else "" if all(gate.green for gate in found) else "other gates are red"
+    tables = [t for t in site.tables if t.name not in counters]
+    return [*found, gates.canary_gate(fly(site.cassandra, site.connection, tables, site.config, not why), why)]
 
 
 def _copy_gates(site: Site, facts: GateFacts) -> list[Gate]:
