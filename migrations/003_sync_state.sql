@@ -108,6 +108,7 @@ CREATE TABLE IF NOT EXISTS sync.writer (
     registered_at timestamptz NOT NULL DEFAULT clock_timestamp(),
     heartbeat_at  timestamptz NOT NULL DEFAULT clock_timestamp()
 );
+ALTER TABLE sync.writer ADD COLUMN IF NOT EXISTS data_center text; -- the source's, in which it writes; null: not known
 
 -- A value the target cannot hold: recorded, never dropped. A key is its raw CQL bytes, since the key itself may be refused.
 CREATE TABLE IF NOT EXISTS sync.reject (

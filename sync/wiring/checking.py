@@ -21,6 +21,7 @@ from sync.adapters.postgres.keys import TargetKeys
 from sync.adapters.postgres.ledger import target_errors
 from sync.adapters.postgres.pool import Pool, open_pool
 from sync.adapters.postgres.settling import Settling
+from sync.adapters.postgres.writers import check_data_center
 from sync.core.checked import Checked
 from sync.core.digest import Digest
 from sync.core.encode.base import Reject
@@ -149,6 +150,7 @@ def _check_job(settings: Settings, config: Config, runs: list[int], stopped: Cal
             if not checks.work_left(runs):
                 return 0
             cassandra = stack.enter_context(open_cassandra(settings, config.backfill.request_timeout_seconds))
+            check_data_center(connection, cassandra.data_center)
             tables = map_tables(cassandra, connection, settings, config, list(repairs))
             epoch = read_epoch(connection)
         pool = stack.enter_context(closing(open_pool(settings, config.backfill.streams))) if any(repairs.values()) else None

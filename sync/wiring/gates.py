@@ -13,6 +13,7 @@ from sync.adapters.postgres.epochs import Authority
 from sync.adapters.postgres.gates import GateFacts
 from sync.adapters.postgres.migrations import state_exists
 from sync.adapters.postgres.rejects import count_rejects
+from sync.adapters.postgres.writers import check_data_center
 from sync.core import gates
 from sync.core.gates import Gate
 from sync.core.rows import TableMap
@@ -60,6 +61,7 @@ def open_site(settings: Settings, config: Config) -> Iterator[Site]:
         open_authority(settings, config) as authority,
         open_cassandra(settings, config.dual_write.primary_timeout_seconds) as cassandra,
     ):
+        check_data_center(authority.connection, cassandra.data_center)
         names = [source.name for source in chosen_tables(cassandra, settings, config, None)]
         tables = map_tables(cassandra, authority.connection, settings, config, names)
         yield Site(settings, config, cassandra, authority.connection, authority, list(tables.values()))

@@ -21,6 +21,7 @@ from sync.adapters.postgres.migrations import state_exists
 from sync.adapters.postgres.pool import Pool, open_pool
 from sync.adapters.postgres.reverse import Resending
 from sync.adapters.postgres.settling import Settling
+from sync.adapters.postgres.writers import check_data_center
 from sync.adapters.queue import Doorbell, redis_connection
 from sync.core.decode.rows import RowDecoder
 from sync.core.encode.rows import RowEncoder
@@ -75,6 +76,7 @@ def open_drains(settings: Settings, config: Config, tables: list[str]) -> Iterat
         ThreadPoolExecutor(_READS_AT_ONCE) as executor,
     ):
         with pool.connection() as connection:
+            check_data_center(connection, cassandra.data_center)
             epoch = read_epoch(connection)
             mapped = map_tables(cassandra, connection, settings, config, tables)
         yield {name: _drain(cassandra, pool, table, config, executor, epoch) for name, table in mapped.items()}

@@ -1,7 +1,7 @@
 -- register: with a slot that is free, the one that was given back longest ago: who had it may not know yet
-INSERT INTO sync.writer (id, slot, host, pid, epoch, state, acknowledged)
+INSERT INTO sync.writer (id, slot, host, pid, epoch, state, acknowledged, data_center)
 SELECT %(id)s, free.slot, %(host)s, %(pid)s, (SELECT max(epoch) FROM sync.epoch), 'active',
-       (SELECT id FROM sync.switch WHERE finished_at IS NULL)
+       (SELECT id FROM sync.switch WHERE finished_at IS NULL), %(data_center)s
 FROM (SELECT s AS slot FROM generate_series(0, %(slots)s - 1, %(step)s) AS s
       WHERE s NOT IN (SELECT slot FROM sync.writer WHERE state <> 'signed_off')
       ORDER BY (SELECT max(heartbeat_at) FROM sync.writer AS w WHERE w.slot = s) NULLS FIRST, s LIMIT 1) AS free
@@ -18,9 +18,19 @@ RETURNING state, (SELECT id FROM sync.switch WHERE finished_at IS NULL)
 UPDATE sync.writer SET state = 'signed_off' WHERE id = %(id)s AND state = 'active'
 
 -- list: the writers that have not signed off
-SELECT id, host, pid, slot, epoch, state, unrecorded, clock_skew_us, failures,
+SELECT id, host, pid, slot, epoch, state, unrecorded, clock_skew_us, failures, to_jsonb(writer) ->> 'data_center' AS data_center,
        extract(epoch FROM clock_timestamp() - heartbeat_at)::float8 AS heartbeat_age_seconds
 FROM sync.writer WHERE state <> 'signed_off' ORDER BY id
+
+-- in_data_center: where this writer writes the source
+UPDATE sync.writer SET data_center = %(data_center)s WHERE id = %(id)s
+
+-- elsewhere: a writer that writes in another data centre, or whose open intents were written there (the column may be missing)
+SELECT id, data_center
+FROM (SELECT id, state, heartbeat_at, to_jsonb(writer) ->> 'data_center' AS data_center FROM sync.writer) AS w
+WHERE data_center <> %(data_center)s
+  AND (state = 'active' OR state = 'signed_off' AND EXISTS (SELECT FROM sync.intent WHERE owner = w.id))
+ORDER BY heartbeat_at DESC LIMIT 1
 
 -- fence: a writer that is not heard of any more
 UPDATE sync.writer SET state = 'unclean', fenced_at = clock_timestamp() WHERE id = %(id)s AND state = 'active' RETURNING id
