@@ -63,8 +63,7 @@ def _source(settings: Settings, config: Config, names: list[str] | None, report:
     settings.require("astra_db_keyspace")
     with open_cassandra(settings) as cassandra:
         version, report.data_center = release_version(cassandra.session), cassandra.data_center
-        where = f"keyspace {settings.astra_db_keyspace}, data centre {cassandra.data_center}"
-        report.servers.append(f"source: Cassandra {version}, {source_name(settings)}, {where}")
+        report.servers.append(f"source: Cassandra {version}, {source_name(settings)}, keyspace {settings.astra_db_keyspace}")
         tables = chosen_tables(cassandra, settings, config, names)
         for table in tables:
             report.sizes[table.name] = size_estimates(cassandra.session, table.keyspace, table.name)

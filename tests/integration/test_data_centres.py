@@ -25,7 +25,7 @@ from sync.wiring.copying import copy_job
 from sync.wiring.reconciling import drain_job
 from workers.tasks import reconcile
 
-pytest_plugins = ("support.fixtures", "support.two_data_centres")
+pytest_plugins = ("support.fixtures",)
 BOTH = "{'class': 'NetworkTopologyStrategy', 'dc1': 1, 'dc2': 1}"
 ONLY_DC1 = "{'class': 'NetworkTopologyStrategy', 'dc1': 1}"
 ANYWHERE = "{'class': 'SimpleStrategy', 'replication_factor': 1}"
@@ -87,7 +87,7 @@ def test_several_data_centres_want_one_that_is_stated(
 
 def test_one_data_centre_need_not_be_stated(base_settings: Settings) -> None:
     """Would break: whoever has one data centre, as most have, must learn its name."""
-    with open_cassandra(base_settings) as cassandra:
+    with open_cassandra(base_settings.model_copy(update={"cassandra_local_dc": None})) as cassandra:
         assert cassandra.data_center == "datacenter1"
 
 

@@ -7,7 +7,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import pytest
 from cassandra.cluster import EXEC_PROFILE_DEFAULT, Cluster, ExecutionProfile, Session
 from cassandra.policies import DCAwareRoundRobinPolicy
 
@@ -95,11 +94,3 @@ def _node(folder: Path, name: str, first: local.CassandraServer | None, heap_mb:
         yaml["auto_bootstrap"] = False
     options = local.CassandraOptions(heap_mb=heap_mb, fast_start=True, yaml=yaml, jvm=(f"-D{RACK}={rack.as_uri()}",))
     return local.CassandraServer(folder, options=options)
-
-
-@pytest.fixture(scope="session")
-def two_data_centres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TwoDataCentres]:
-    """The session's own; no other test uses them."""
-    made = start(tmp_path_factory.mktemp("two"))
-    yield made
-    made.end()

@@ -28,7 +28,8 @@ def elsewhere(connection: Connection, data_center: str) -> str:
     found = connection.execute(_SQL["elsewhere"], {"data_center": data_center}).fetchone() if data_center else None
     if found is None:
         return ""
-    return f"writer {found[0]} writes in {found[1]}, this process reads {data_center}: set CASSANDRA_LOCAL_DC={found[1]}"
+    advice = f"set CASSANDRA_LOCAL_DC={found[1]}, or take its bundle"
+    return f"writer {found[0]} writes in {found[1]}, this process reads {data_center}: {advice}"
 
 
 def check_data_center(connection: Connection, data_center: str) -> None:
