@@ -12,6 +12,7 @@ from sync.adapters.postgres.cell import register
 from sync.adapters.postgres.connect import Connection
 from sync.adapters.postgres.digest import with_parameters
 from sync.adapters.postgres.digests import key_values
+from sync.adapters.postgres.epoch_lock import SHARE
 from sync.adapters.postgres.ledger import target_errors
 from sync.adapters.postgres.parameters import Parameters, lock_of
 from sync.adapters.postgres.queries import queries
@@ -84,7 +85,8 @@ class TargetKeys:
     def request_recheck(self, keys: Sequence[Key]) -> None:
         """Leave a finished intent for each key, so that a reconcile takes it up whatever becomes of this process."""
         values = {"table": self._table.name, "keys": [k.canonical for k in keys], "tokens": [k.token for k in keys]}
-        with target_errors():
+        with target_errors(), self._connection.transaction():
+            self._connection.execute(SHARE)
             self._connection.execute(_SQL["recheck"].encode(), values)
 
     def without_token(self, limit: int, offset: int) -> list[bytes]:
