@@ -35,7 +35,7 @@ class Copied:
 
 @dataclass(frozen=True, slots=True)
 class Pass:
-    """A recorded drift pass; `schema` is what the tables looked like when it was made."""
+    """A recorded drift pass; `schema` is what the tables looked like when it was made, `data_center` the one it read."""
 
     number: int
     clean: bool
@@ -45,6 +45,7 @@ class Pass:
     schema: str
     started_at: datetime
     finished_at: datetime
+    data_center: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +104,15 @@ def intents_gate(facts: IntentFacts, most: int) -> Gate:
     return Gate("intents", green, figure, "let workers settle them: sync worker; `sync intents` shows why they fail")
 
 
-def proof_gate(passes: Sequence[Pass], tables: Iterable[str], epoch: int, schema: str, disturbed: datetime, why: str) -> Gate:
+def proof_gate(
+    passes: Sequence[Pass],
+    tables: Iterable[str],
+    epoch: int,
+    schema: str,
+    disturbed: datetime,
+    why: str,
+    data_center: str = "",
+) -> Gate:
     """The last full passes of this epoch are clean, and begun after the last thing that could have made a difference.
 
     `passes`: the newest first. A pass that repaired, or found something, disturbs as well: it must lie before them.
@@ -119,6 +128,9 @@ def proof_gate(passes: Sequence[Pass], tables: Iterable[str], epoch: int, schema
             break
         if one.schema != schema:
             reason = f"the schema has changed since pass {one.number}"
+            break
+        if one.data_center not in ("", data_center):
+            reason = f"pass {one.number} read data centre {one.data_center}"
             break
         if one.started_at <= disturbed:
             reason = f"pass {one.number} began before {why}"

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from sync.adapters.cassandra.connect import Cassandra, open_cassandra
 from sync.adapters.postgres.catalogue import regclass
 from sync.adapters.postgres.connect import Connection, connect
+from sync.adapters.postgres.data_centres import check_data_center
 from sync.adapters.postgres.epochs import Authority
 from sync.adapters.postgres.gates import GateFacts
 from sync.adapters.postgres.migrations import state_exists
 from sync.adapters.postgres.rejects import count_rejects
-from sync.adapters.postgres.writers import check_data_center
 from sync.core import gates
 from sync.core.gates import Gate
 from sync.core.rows import TableMap
@@ -103,4 +103,4 @@ def _proof(site: Site, facts: GateFacts, epoch: Epoch) -> Gate:
     late = facts.disturbed()
     if late is not None and late > disturbed:
         disturbed, why = late, "a writer recorded late what it had written, or was fenced"
-    return gates.proof_gate(facts.passes(), names, epoch.epoch, digest, disturbed, why)
+    return gates.proof_gate(facts.passes(), names, epoch.epoch, digest, disturbed, why, site.cassandra.data_center)

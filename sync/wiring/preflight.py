@@ -17,7 +17,7 @@ from sync.adapters.cassandra.ttl import expiring_columns
 from sync.adapters.postgres import migrations
 from sync.adapters.postgres.catalogue import foreign_keys, obstacle, read_target, server_facts
 from sync.adapters.postgres.connect import Connection, connect, target_name
-from sync.adapters.postgres.writers import elsewhere
+from sync.adapters.postgres.data_centres import elsewhere
 from sync.adapters.queue import Doorbell, redis_connection, redis_name
 from sync.core.documents import with_fields
 from sync.core.mapping import Problem, map_table

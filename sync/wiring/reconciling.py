@@ -14,6 +14,7 @@ from sync.adapters.cassandra.cells import cells_of
 from sync.adapters.cassandra.connect import Cassandra, open_cassandra
 from sync.adapters.postgres.breaker import Breaker
 from sync.adapters.postgres.connect import connect
+from sync.adapters.postgres.data_centres import check_data_center
 from sync.adapters.postgres.epochs import read_epoch
 from sync.adapters.postgres.in_turn import InTurn
 from sync.adapters.postgres.journal import Journal, Writer
@@ -21,7 +22,6 @@ from sync.adapters.postgres.migrations import state_exists
 from sync.adapters.postgres.pool import Pool, open_pool
 from sync.adapters.postgres.reverse import Resending
 from sync.adapters.postgres.settling import Settling
-from sync.adapters.postgres.writers import check_data_center
 from sync.adapters.queue import Doorbell, redis_connection
 from sync.core.decode.rows import RowDecoder
 from sync.core.encode.rows import RowEncoder

@@ -142,10 +142,12 @@ def test_workers_of_another_data_centre_refuse(home: Settings) -> None:
         "INSERT INTO sync.range (run_id, table_name, range_start, range_end) SELECT id, 'pairs', -9223372036854775808, "
         "9223372036854775807 FROM sync.run",
     )
-    with DualWriteStore(home, CONFIG):
-        for number, job in enumerate((copy_job, check_job), 1):
-            with pytest.raises(SettingsError, match=ELSEWHERE):
-                job(in_dc2(home), CONFIG, [number], lambda: False)
+    for number, job in enumerate((copy_job, check_job), 1):
+        with DualWriteStore(home, CONFIG), pytest.raises(SettingsError, match=ELSEWHERE):
+            job(in_dc2(home), CONFIG, [number], lambda: False)
+        rows(home, "UPDATE sync.run SET data_center = 'dc1'")  # as the command that began it
+        with pytest.raises(SettingsError, match=r"of pairs reads dc1, this process reads dc2"):
+            job(in_dc2(home), CONFIG, [number], lambda: False)
 
 
 def test_commands_of_another_data_centre_refuse(

@@ -408,7 +408,7 @@ MUTANTS = (
         "tests/integration/test_opening.py", "one_side_alone",
     ),
     Mutant(
-        "data centre", "a writer's data centre does not matter", "sync/adapters/postgres/sql/writers.sql",
+        "data centre", "a writer's data centre does not matter", "sync/adapters/postgres/sql/data_centres.sql",
         "WHERE data_center <> %(data_center)s\n", "WHERE data_center = '' AND data_center <> %(data_center)s\n",
         DATA_CENTRES, "a_writer_in_another",
     ),

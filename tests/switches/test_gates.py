@@ -90,6 +90,10 @@ REDS = {
     "passes before a change of the schema": Red(
         "proof", "schema has changed", ("ALTER TABLE pairs ADD COLUMN extra text",), ("ALTER TABLE pairs DROP COLUMN extra",)
     ),
+    "passes in another data centre": Red(
+        "proof", "read data centre elsewhere",
+        (KEEP, "UPDATE sync.drift_pass SET data_center = 'elsewhere' WHERE id = (SELECT max(id) FROM sync.drift_pass)"), GIVE_BACK,
+    ),
     "passes before an unrecorded write": Red(
         "proof", "recorded late", (a_writer(state="signed_off", recorded="clock_timestamp()"),), (NO_WRITER,)
     ),

@@ -22,6 +22,7 @@ import psycopg
 from psycopg.types.json import Jsonb
 from psycopg_pool import PoolTimeout
 
+from sync.adapters.postgres import data_centres
 from sync.adapters.postgres.aside import Aside
 from sync.adapters.postgres.breaker import Breaker
 from sync.adapters.postgres.epochs import read_epoch, reopen_late
@@ -29,7 +30,6 @@ from sync.adapters.postgres.journal import Writer
 from sync.adapters.postgres.parameters import connection_of
 from sync.adapters.postgres.pool import Pool
 from sync.adapters.postgres.queries import queries
-from sync.adapters.postgres.writers import check_data_center
 from sync.core.versions import SLOTS, STEP
 from sync.errors import EpochChanged, PreflightError, TargetUnavailable
 from sync.failpoints import failpoint
@@ -81,9 +81,7 @@ class Registration:
         """Record the source's data centre. Raises SettingsError where another writer has another one."""
         self._data_center = data_center
         with connection_of(self._pool) as connection:
-            # First told, then asked: of two that begin at once, one sees the other.
-            connection.execute(_SQL["in_data_center"], {"id": self.writer.id, "data_center": data_center})
-            check_data_center(connection, data_center)
+            data_centres.writes_in(connection, self.writer.id, data_center)
 
     # what this process knows of the epoch
 

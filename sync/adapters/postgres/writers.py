@@ -11,7 +11,7 @@ from sync.adapters.postgres.epoch_lock import changing_epoch
 from sync.adapters.postgres.epochs import audit
 from sync.adapters.postgres.ledger import target_errors
 from sync.adapters.postgres.queries import queries
-from sync.errors import PreflightError, SettingsError
+from sync.errors import PreflightError
 
 _SQL = {name: text.encode() for name, text in queries("writers").items()}
 
@@ -20,25 +20,6 @@ def list_writers(connection: Connection) -> list[dict[str, Any]]:
     """The writers that have not signed off."""
     with connection.cursor(row_factory=dict_row) as cursor:
         return cursor.execute(_SQL["list"]).fetchall()
-
-
-def elsewhere(connection: Connection, data_center: str) -> str:
-    """Who writes in another data centre of the source than this one, and what to do about it; empty where nobody does.
-
-    What is acknowledged there may not have arrived here: who reads it here takes an old row for the newest one.
-    """
-    found = connection.execute(_SQL["elsewhere"], {"data_center": data_center}).fetchone() if data_center else None
-    if found is None:
-        return ""
-    advice = f"set CASSANDRA_LOCAL_DC={found[1]}, or take its bundle"
-    return f"writer {found[0]} writes in {found[1]}, this process reads {data_center}: {advice}"
-
-
-def check_data_center(connection: Connection, data_center: str) -> None:
-    """Raise SettingsError where somebody writes in another data centre of the source."""
-    text = elsewhere(connection, data_center)
-    if text:
-        raise SettingsError(text)
 
 
 def fence(connection: Connection, writer: str) -> None:

@@ -5,7 +5,7 @@ FROM sync.intent
 
 -- passes: recorded drift passes, the newest first
 SELECT id, clean, repaired, epoch, ARRAY(SELECT t ->> 'table' FROM jsonb_array_elements(report -> 'tables') AS t),
-       coalesce(schema_digest, ''), started_at, finished_at
+       coalesce(schema_digest, ''), started_at, finished_at, coalesce(data_center, '')
 FROM sync.drift_pass ORDER BY id DESC LIMIT 50
 
 -- disturbed: the last write that was recorded late, or writer that was fenced

@@ -22,16 +22,6 @@ SELECT id, host, pid, slot, epoch, state, unrecorded, clock_skew_us, failures, t
        extract(epoch FROM clock_timestamp() - heartbeat_at)::float8 AS heartbeat_age_seconds
 FROM sync.writer WHERE state <> 'signed_off' ORDER BY id
 
--- in_data_center: where this writer writes the source
-UPDATE sync.writer SET data_center = %(data_center)s WHERE id = %(id)s
-
--- elsewhere: a writer that writes in another data centre, or whose open intents were written there (the column may be missing)
-SELECT id, data_center
-FROM (SELECT id, state, heartbeat_at, to_jsonb(writer) ->> 'data_center' AS data_center FROM sync.writer) AS w
-WHERE data_center <> %(data_center)s
-  AND (state = 'active' OR state = 'signed_off' AND EXISTS (SELECT FROM sync.intent WHERE owner = w.id))
-ORDER BY heartbeat_at DESC LIMIT 1
-
 -- fence: a writer that is not heard of any more
 UPDATE sync.writer SET state = 'unclean', fenced_at = clock_timestamp() WHERE id = %(id)s AND state = 'active' RETURNING id
 
