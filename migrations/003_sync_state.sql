@@ -29,6 +29,7 @@ CREATE TABLE IF NOT EXISTS sync.run (
     started_at  timestamptz NOT NULL DEFAULT clock_timestamp(),
     finished_at timestamptz
 );
+ALTER TABLE sync.run ADD COLUMN IF NOT EXISTS data_center text; -- the source's, which its command reads; null: not known
 -- One open run a table and kind: rule 9 finds the one range row that holds a token.
 CREATE UNIQUE INDEX IF NOT EXISTS run_open ON sync.run (table_name, kind) WHERE state = 'open';
 
@@ -115,6 +116,7 @@ CREATE TABLE IF NOT EXISTS sync.writer (
     registered_at timestamptz NOT NULL DEFAULT clock_timestamp(),
     heartbeat_at  timestamptz NOT NULL DEFAULT clock_timestamp()
 );
+ALTER TABLE sync.writer ADD COLUMN IF NOT EXISTS data_center text; -- the source's, in which it writes; null: not known
 
 -- A value the target cannot hold: recorded, never dropped. A key is its raw CQL bytes, since the key itself may be refused.
 CREATE TABLE IF NOT EXISTS sync.reject (
@@ -170,6 +172,7 @@ CREATE TABLE IF NOT EXISTS sync.drift_pass (
     finished_at timestamptz NOT NULL DEFAULT clock_timestamp(),
     report      jsonb NOT NULL                -- the figures by table and range; no values of rows
 );
+ALTER TABLE sync.drift_pass ADD COLUMN IF NOT EXISTS data_center text; -- the source's, which it read
 
 -- Keys that differ, up to a number of them a run; all are counted in the figures.
 CREATE TABLE IF NOT EXISTS sync.drift_finding (

@@ -93,6 +93,10 @@ def _switches(commands: argparse._SubParsersAction) -> None:  # type: ignore[typ
         parser = _command(commands, name, text)
         parser.add_argument("--dry-run", action="store_true", help="only show the gates; nothing is changed")
         parser.add_argument("--yes", action="store_true", help="do not ask")
+        if name != "finish":
+            many = parser.add_mutually_exclusive_group()
+            many.add_argument("--writers", type=_natural, help="how many writers must be registered; refuses otherwise")
+            many.add_argument("--no-writers", action="store_true", help="go on where no writer is registered: none must be")
 
 
 def _drift(commands: argparse._SubParsersAction) -> None:  # type: ignore[type-arg]

@@ -24,6 +24,7 @@ class Settings(BaseSettings):
 
     storage_backend: Literal["astra", "postgres"] = "astra"
     sync_dual_write: bool = False
+    sync_allow_one_sided: bool = False
 
     database_url: SecretStr | None = None
     database_url_unpooled: SecretStr | None = None

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable
 
 from sync.adapters.heap import give_back_large_blocks
 from sync.adapters.queue import CHECK_JOB, COPY_JOB
+from sync.errors import SyncError
 from sync.settings import Config, Settings, load_config, load_settings
 from sync.wiring.checking import check_job
 from sync.wiring.copying import copy_job, note_failure, ring_again
 from sync.wiring.reconciling import drain_job
 
+log = logging.getLogger("sync.workers")
 BUDGET_SECONDS = 60
 Work = Callable[[Settings, Config, list[int], Callable[[], bool]], int]
 
@@ -45,4 +48,8 @@ def reconcile(table: str) -> int:
     """Drain a table's intents for about a minute; keys done."""
     settings = load_settings()
     until = time.monotonic() + BUDGET_SECONDS
-    return drain_job(settings, load_config(settings.sync_config), table, lambda: time.monotonic() > until)
+    try:
+        return drain_job(settings, load_config(settings.sync_config), table, lambda: time.monotonic() > until)
+    except SyncError as error:  # of which no ledger tells: the intents only wait
+        log.error("%s: %s", table, error)
+        raise

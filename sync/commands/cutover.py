@@ -27,7 +27,7 @@ def run(args: argparse.Namespace) -> int:
         epoch = site.authority.current()
         if epoch.primary == PRIMARY_AFTER[kind]:
             return _already(args, epoch)
-        passed = judge(site, kind, epoch, args.dry_run)
+        passed = judge(site, kind, epoch, args.dry_run, 0 if args.no_writers else args.writers)
         refused = not all(gate.green for gate in passed)
         if refused or args.dry_run:
             _report(args, passed, {"switched": False, "epoch": epoch.epoch, "primary": epoch.primary})

@@ -24,7 +24,7 @@ FOLDER = Path(".local-demo")
 DIMENSION = 64
 TUNES = ("Haste to the Wedding", "Garryowen", "Durang's Hornpipe")
 _DUAL = {"SYNC_DUAL_WRITE": "true"}
-_PLAIN = {"SYNC_DUAL_WRITE": "false", "STORAGE_BACKEND": "postgres"}
+_PLAIN = {"SYNC_DUAL_WRITE": "false", "STORAGE_BACKEND": "postgres", "SYNC_ALLOW_ONE_SIDED": "true"}
 
 
 def run(args: argparse.Namespace) -> int:

@@ -29,10 +29,10 @@ def run(args: argparse.Namespace) -> int:
 
 def show_writers(found: list[dict[str, Any]]) -> None:
     """The writers as a table, and which clock is to be corrected."""
-    header = ("writer", "state", "epoch", "heartbeat", "clock skew", "unrecorded", "failures")
+    header = ("writer", "data centre", "state", "epoch", "heartbeat", "clock skew", "unrecorded", "failures")
     rows = [
-        (w["id"], w["state"], w["epoch"], f"{duration(w['heartbeat_age_seconds'])} ago", _skew(w["clock_skew_us"]),
-         w["unrecorded"], ", ".join(f"{n} × {cause}" for cause, n in w["failures"].items()))
+        (w["id"], w["data_center"] or "-", w["state"], w["epoch"], f"{duration(w['heartbeat_age_seconds'])} ago",
+         _skew(w["clock_skew_us"]), w["unrecorded"], ", ".join(f"{n} × {cause}" for cause, n in w["failures"].items()))
         for w in found
     ]  # fmt: skip
     print_table(f"{len(found)} writers", header, rows)

@@ -35,7 +35,7 @@ class Copied:
 
 @dataclass(frozen=True, slots=True)
 class Pass:
-    """A recorded drift pass; `schema` is what the tables looked like when it was made."""
+    """A recorded drift pass; `schema` is what the tables looked like when it was made, `data_center` the one it read."""
 
     number: int
     clean: bool
@@ -45,6 +45,7 @@ class Pass:
     schema: str
     started_at: datetime
     finished_at: datetime
+    data_center: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,11 +61,15 @@ class WriterFact:
 
 @dataclass(frozen=True, slots=True)
 class CanaryFact:
-    """A table's row that went from Postgres to the source and came back, or why it did not; `rows` 0: the table is empty."""
+    """How many rows of a table are the same on both sides (0: it is empty), or what is amiss.
+
+    `sent`: the source took a row of the canary's own as well.
+    """
 
     table: str
     rows: int
     error: str = ""
+    sent: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +105,15 @@ def intents_gate(facts: IntentFacts, most: int) -> Gate:
     return Gate("intents", green, figure, remedy)
 
 
-def proof_gate(passes: Sequence[Pass], tables: Iterable[str], epoch: int, schema: str, disturbed: datetime, why: str) -> Gate:
+def proof_gate(
+    passes: Sequence[Pass],
+    tables: Iterable[str],
+    epoch: int,
+    schema: str,
+    disturbed: datetime,
+    why: str,
+    data_center: str = "",
+) -> Gate:
     """The last full passes of this epoch are clean, and begun after the last thing that could have made a difference.
 
     `passes`: the newest first. A pass that repaired, or found something, disturbs as well: it must lie before them.
@@ -116,6 +129,9 @@ def proof_gate(passes: Sequence[Pass], tables: Iterable[str], epoch: int, schema
             break
         if one.schema != schema:
             reason = f"the schema has changed since pass {one.number}"
+            break
+        if one.data_center not in ("", data_center):
+            reason = f"pass {one.number} read data centre {one.data_center}"
             break
         if one.started_at <= disturbed:
             reason = f"pass {one.number} began before {why}"
@@ -139,16 +155,21 @@ def indexes_gate(missing: Sequence[str]) -> Gate:
     return Gate("indexes", not missing, figure, "sync backfill builds them")
 
 
-def writers_gate(writers: Sequence[WriterFact], epoch: int, lease: float) -> Gate:
-    """Every writer is alive, knows this epoch, and keeps nothing that Postgres does not know of (rules 29 and 30)."""
+def writers_gate(writers: Sequence[WriterFact], epoch: int, lease: float, expected: int | None = None) -> Gate:
+    """Every writer is alive, knows this epoch, and keeps nothing that Postgres does not know of (rules 29 and 30).
+
+    There is one at least, or as many as are `expected`: nobody else learns of the switch.
+    """
     bad = [text for w in writers if (text := _fault(w, epoch, lease))]
-    figure = "; ".join(bad) if bad else f"{len(writers)} writers, all heard of"
-    if not writers:
-        figure = "none is registered: nothing that runs now would learn of the switch"
-    return Gate(
-        "writers", not bad, figure,
-        "end it, or, where it is dead, sync writers --fence ID; then sync drift-report --repair clears it",
-    )  # fmt: skip
+    figure = "; ".join(bad) if bad else f"{len(writers)} writers, all heard of" if writers else "none is registered"
+    remedy = "end it, or, where it is dead, sync writers --fence ID; then sync drift-report --repair clears it"
+    if expected is not None and len(writers) != expected:
+        figure += f"; --writers {expected} are expected"
+        remedy = f"{remedy}; or say how many there are" if bad else "start those that are missing, or say how many there are"
+    elif expected is None and not writers:
+        figure += ": nothing that runs now would learn of the switch"
+        remedy = "start the application with SYNC_DUAL_WRITE=true; --no-writers where none is to run now"
+    return Gate("writers", not bad and (bool(writers) if expected is None else len(writers) == expected), figure, remedy)
 
 
 def _fault(writer: WriterFact, epoch: int, lease: float) -> str:
@@ -161,12 +182,17 @@ def _fault(writer: WriterFact, epoch: int, lease: float) -> str:
     return f"{writer.name} has {writer.unrecorded} unrecorded writes" if writer.unrecorded else ""
 
 
-def canary_gate(canaries: Sequence[CanaryFact]) -> Gate:
-    """Rows go from Postgres to the source and come back as they were."""
+def canary_gate(canaries: Sequence[CanaryFact], not_flown: str = "") -> Gate:
+    """Rows of Postgres are in Astra as they are, and Astra takes such rows; `not_flown` says why that was not tried."""
     bad = [f"{c.table}: {c.error}" for c in canaries if c.error]
-    rows = sum(c.rows for c in canaries)
-    figure = "; ".join(bad) if bad else f"{rows} rows of {len(canaries)} tables went from Postgres to Astra and came back"
-    return Gate("canary", not bad, figure, "see the error")
+    if bad:
+        return Gate("canary", False, "; ".join(bad), "see the error")
+    sent, unsent = sum(c.sent for c in canaries), [c.table for c in canaries if c.rows and not c.sent]
+    figure = f"{sum(c.rows for c in canaries)} rows of {len(canaries)} tables are the same on both sides; "
+    figure += f"not flown: {not_flown}" if not_flown else f"Astra takes rows of {sent} tables"
+    if unsent and not not_flown:
+        figure += f" (not tried: {', '.join(unsent)}, where every key may be the application's)"
+    return Gate("canary", True, figure)
 
 
 def reversible_gate(counters: Sequence[str]) -> Gate:

@@ -48,10 +48,12 @@ class DualWriteStore:
             epoch = self._registration.epoch
             check_backend(settings.expected_backend, epoch)
             self._source = self._open_source(settings, config, epoch.primary == "astra")
+            undo.callback(self._source.close)
+            self._tell_data_center()
             undo.pop_all()
         self._flows: dict[str, TableFlows] = {}
         self._maker = FlowMaker(self._flow_config(config), self._source, self._target.pool, self._registration)
-        self._source.come_back(self._flows.clear)
+        self._source.come_back(self._found_source)
         self._switching = Switching(self._registration, tuning.most_wait_seconds)
         self._calls = Calls()
         # As long as a write may take: it waits for a switch, then for both sides.
@@ -62,6 +64,15 @@ class DualWriteStore:
     def _open_source(self, settings: Settings, config: Config, is_primary: bool) -> SourceSide:
         """The side whose place Postgres is going to take."""
         return SourceSide(settings, config, self._target.pool, is_primary)
+
+    def _tell_data_center(self) -> None:
+        """Record it. Raises SettingsError where other writers have another one."""
+        if self._source.data_center:
+            self._registration.writes_in(self._source.data_center)
+
+    def _found_source(self) -> None:
+        self._tell_data_center()
+        self._flows.clear()
 
     def _flow_config(self, config: Config) -> Config:
         return config

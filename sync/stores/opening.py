@@ -7,10 +7,10 @@ from contextlib import closing
 
 import psycopg
 
-from sync.adapters.postgres.connect import Connection, connect
+from sync.adapters.postgres.connect import connect
 from sync.adapters.postgres.epochs import read_epoch
 from sync.adapters.postgres.migrations import state_exists
-from sync.errors import SyncError
+from sync.errors import SettingsError, SyncError, Unreachable
 from sync.ports import Epoch
 from sync.settings import Settings, load_config, load_settings
 from sync.stores.astra import AstraStore
@@ -21,7 +21,14 @@ from sync.stores.expected import check_backend
 from sync.stores.postgres import PostgresStore
 
 log = logging.getLogger(__name__)
-_IN_FORCE = "SELECT EXISTS (SELECT FROM sync.writer) OR (SELECT max(epoch) FROM sync.epoch) > 1"
+# A plain copy, which nobody ever wrote to on both sides, is nothing that a store of one side could harm. Nor is a trial of
+# dual writes that has ended before any history was copied: the copy will bring what was written meanwhile.
+_UNDER_WAY = """
+SELECT (SELECT max(epoch) FROM sync.epoch) > 1 OR EXISTS (SELECT FROM sync.writer),
+       (SELECT max(epoch) FROM sync.epoch) > 1 OR EXISTS (SELECT FROM sync.writer WHERE state = 'active')
+       OR EXISTS (SELECT FROM sync.writer) AND EXISTS (SELECT FROM sync.run WHERE kind = 'backfill')
+"""
+_ALLOW = "SYNC_ALLOW_ONE_SIDED=true"
 Store = AstraStore | CqlStore | PostgresStore | DualWriteStore
 
 
@@ -29,7 +36,8 @@ def open_store() -> Store:
     """The store that the environment asks for: STORAGE_BACKEND's own, or both with SYNC_DUAL_WRITE=true.
 
     Astra's own is its Data API where ASTRA_DB_API_ENDPOINT is set, and CQL else.
-    Raises SettingsError where STORAGE_BACKEND contradicts the epoch of a migration that is under way.
+    Raises SettingsError where STORAGE_BACKEND contradicts the epoch of a migration that is under way; and for a store of one
+    side while one is under way, Unreachable where nobody can say whether one is, unless SYNC_ALLOW_ONE_SIDED=true.
     """
     settings = load_settings()
     if settings.sync_dual_write:
@@ -44,27 +52,31 @@ def open_store() -> Store:
 def _check_plain(settings: Settings) -> None:
     """A store of one side alone must be the primary's; what it writes, the other side does not learn.
 
-    A plain copy, which nobody ever wrote to on both sides, has no primary to contradict: the application moves as it likes.
+    Where there are no settings of Postgres, nobody can be asked, and there is nothing to be asked about.
     """
-    epoch = _epoch(settings)
-    if epoch is None:
-        return
-    check_backend(settings.storage_backend, epoch)
-    if epoch.epoch > 1:
-        log.warning("a migration is under way, and SYNC_DUAL_WRITE is not true: what this process writes, one side lacks")
-
-
-def _in_force(connection: Connection) -> bool:
-    return connection.execute(_IN_FORCE).fetchone() == (True,)
-
-
-def _epoch(settings: Settings) -> Epoch | None:
-    """The epoch; None where there is none in force, or where nobody can say."""
     if settings.database_url is None and settings.postgres_host is None:
-        return None
+        return
     try:
-        with closing(connect(settings, direct=False, autocommit=True)) as connection:
-            return read_epoch(connection) if state_exists(connection) and _in_force(connection) else None
+        epoch, under_way = _ask(settings)
     except (SyncError, psycopg.Error) as error:
-        log.warning("whether a migration is under way is not known: %s", " ".join(str(error).split()))
-        return None
+        text = f"whether a migration is under way cannot be asked: {' '.join(str(error).split())}"
+        if not settings.sync_allow_one_sided:
+            raise Unreachable(f"{text}; {_ALLOW} starts all the same, with what one side will lack") from None
+        log.warning("%s", text)
+        return
+    if epoch is not None:
+        check_backend(settings.storage_backend, epoch)
+    if epoch is not None and under_way:
+        text = f"a migration is under way (epoch {epoch.epoch}), and what this process writes, one side will lack"
+        if not settings.sync_allow_one_sided:
+            raise SettingsError(f"{text}: set SYNC_DUAL_WRITE=true; or {_ALLOW}, to end the migration or to give it up")
+        log.warning("%s", text)
+
+
+def _ask(settings: Settings) -> tuple[Epoch | None, bool]:
+    """The epoch, None where none is in force; and whether a migration is under way."""
+    with closing(connect(settings, direct=False, autocommit=True)) as connection:
+        if not state_exists(connection):
+            return None, False
+        in_force, under_way = connection.execute(_UNDER_WAY).fetchone() or (False, False)
+        return (read_epoch(connection) if in_force else None), bool(under_way)

@@ -47,20 +47,36 @@ class SourceSide:
         """Its own store. Raises Unreachable."""
         return CqlStore(self._settings, self._timeout)
 
+    @property
+    def data_center(self) -> str:
+        """The data centre that this process reads and writes; empty where that is not known."""
+        cassandra = self._store.cassandra if self._store else None
+        return cassandra.data_center if cassandra else ""
+
     def come_back(self, then: Callable[[], None]) -> None:
-        """Where the source is away: look for it from now on, and call `then` when it is there."""
+        """Where the source is away: look for it from now on, and call `then` when it is there.
+
+        Where that raises SettingsError, or the source is not as it must be, it stays away, and that is said.
+        """
         if self._store is None:
             self._thread = Thread(target=self._look, args=(then,), name="sync-source", daemon=True)
             self._thread.start()
 
     def _look(self, then: Callable[[], None]) -> None:
+        told = ""
         while not self._ended.wait(_AGAIN_SECONDS):
+            store = None
             try:
-                self._store = self._connect()
-            except SyncError:
+                store = self._store = self._connect()
+                then()
+            except SyncError as error:
+                self._store = None
+                if store:
+                    store.close()
+                if not isinstance(error, Unreachable) and told != (told := str(error)):
+                    log.error("%s; until then nothing is sent to the source", error)
                 continue
             log.warning("the source is back")
-            then()
             return
 
     @property

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from sync.adapters.postgres import indexes, migrations
 from sync.adapters.postgres.connect import Connection, connect
+from sync.adapters.postgres.data_centres import place_runs
 from sync.adapters.postgres.indexes import Build
 from sync.adapters.postgres.ledger import Ledger
 from sync.adapters.queue import Doorbell, redis_connection
@@ -24,13 +25,14 @@ _MB = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What a backfill is going to do: the tables, their ranges, and who is registered as a writer."""
+    """What a backfill is going to do: the tables, their ranges, who is registered as a writer, which data centre is read."""
 
     tables: list[TableMap]
     ranges: dict[str, list[TokenRange]]
     estimated_bytes: dict[str, int]
     writers: list[str]
     unfinished: dict[str, int]
+    data_center: str = ""
 
 
 def make_plan(settings: Settings, config: Config, names: list[str] | None) -> Plan:
@@ -44,7 +46,7 @@ def make_plan(settings: Settings, config: Config, names: list[str] | None) -> Pl
         if not migrations.state_exists(connection):
             raise PreflightError("the target has no schema `sync`: run `sync schema apply` first")
         unfinished = Ledger(connection, config.backfill.lease_seconds).open_runs()
-        return Plan(report.tables, ranges, sizes, _writers(connection), unfinished)
+        return Plan(report.tables, ranges, sizes, _writers(connection), unfinished, report.data_center)
 
 
 def _writers(connection: Connection) -> list[str]:
@@ -75,6 +77,7 @@ def run_backfill(
             if removed:
                 show.step(f"{table.name}: {', '.join(removed)} will be built after the load")
         runs = ledger.begin(plan.ranges)
+        place_runs(connection, runs, plan.data_center)
         ledger.set_rate(runs, rate)
 
     @contextmanager

@@ -15,6 +15,7 @@ from sync.adapters.cassandra.key_rows import KeyRows
 from sync.adapters.cassandra.pages import RangeReader
 from sync.adapters.postgres.checks import Checks
 from sync.adapters.postgres.connect import Connection, connect
+from sync.adapters.postgres.data_centres import check_data_center
 from sync.adapters.postgres.digests import TargetDigests
 from sync.adapters.postgres.epochs import read_epoch
 from sync.adapters.postgres.keys import TargetKeys
@@ -149,6 +150,7 @@ def _check_job(settings: Settings, config: Config, runs: list[int], stopped: Cal
             if not checks.work_left(runs):
                 return 0
             cassandra = stack.enter_context(open_cassandra(settings, config.backfill.request_timeout_seconds))
+            check_data_center(connection, cassandra.data_center, runs)
             tables = map_tables(cassandra, connection, settings, config, list(repairs))
             epoch = read_epoch(connection)
         pool = stack.enter_context(closing(open_pool(settings, config.backfill.streams))) if any(repairs.values()) else None

@@ -16,6 +16,7 @@ from sync.adapters.cassandra.pages import RangeReader
 from sync.adapters.cassandra.rows import SourceRows
 from sync.adapters.postgres.catalogue import read_target
 from sync.adapters.postgres.connect import Connection, connect
+from sync.adapters.postgres.data_centres import check_data_center
 from sync.adapters.postgres.ledger import Ledger
 from sync.adapters.postgres.load import Loader
 from sync.adapters.queue import Doorbell, redis_connection
@@ -84,6 +85,7 @@ def _copy_job(settings: Settings, config: Config, runs: list[int], stopped: Call
             if not ledger.work_left(runs):  # rung for once too often: the last ranges are in other hands
                 return 0
             cassandra = stack.enter_context(open_cassandra(settings, tuning.request_timeout_seconds))
+            check_data_center(connection, cassandra.data_center, runs)
             tables = map_tables(cassandra, connection, settings, config, names)
 
         @contextmanager

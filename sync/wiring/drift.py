@@ -14,6 +14,7 @@ from sync.adapters.cassandra.connect import open_cassandra
 from sync.adapters.postgres import indexes, passes
 from sync.adapters.postgres.checks import Checks
 from sync.adapters.postgres.connect import Connection, connect
+from sync.adapters.postgres.data_centres import place_runs
 from sync.adapters.postgres.digests import count_strays
 from sync.adapters.postgres.keys import TargetKeys
 from sync.adapters.postgres.passes import ClosedRun
@@ -73,7 +74,9 @@ def begin_pass(settings: Settings, config: Config, plan: Plan, repair: bool, sho
         begun = checks.work_begun(plan.ranges)
         if begun:
             show.step(f"going on with the pass that was stopped: {begun} ranges have their verdict already")
-        return checks.begin_pass(plan.ranges, repair)
+        runs = checks.begin_pass(plan.ranges, repair)
+        place_runs(checks.connection, runs, plan.data_center)
+        return runs
 
 
 @contextmanager

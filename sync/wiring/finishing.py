@@ -13,7 +13,7 @@ from sync.core.gates import Gate
 from sync.ports import Epoch
 from sync.settings import Settings
 
-_PLAIN = "set SYNC_DUAL_WRITE=false and STORAGE_BACKEND=postgres, and restart them"
+_PLAIN = "set SYNC_DUAL_WRITE=false, STORAGE_BACKEND=postgres and SYNC_ALLOW_ONE_SIDED=true, and restart them"
 
 
 def judge_finish(authority: Authority, epoch: Epoch) -> list[Gate]:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from sync.adapters.cassandra.connect import Cassandra, open_cassandra
 from sync.adapters.postgres.catalogue import regclass
 from sync.adapters.postgres.connect import Connection, connect
+from sync.adapters.postgres.data_centres import check_data_center
 from sync.adapters.postgres.epochs import Authority
 from sync.adapters.postgres.gates import GateFacts
 from sync.adapters.postgres.migrations import state_exists
@@ -60,27 +61,31 @@ def open_site(settings: Settings, config: Config) -> Iterator[Site]:
         open_authority(settings, config) as authority,
         open_cassandra(settings, config.dual_write.primary_timeout_seconds) as cassandra,
     ):
+        check_data_center(authority.connection, cassandra.data_center)
         names = [source.name for source in chosen_tables(cassandra, settings, config, None)]
         tables = map_tables(cassandra, authority.connection, settings, config, names)
         yield Site(settings, config, cassandra, authority.connection, authority, list(tables.values()))
 
 
-def judge(site: Site, kind: SwitchKind, epoch: Epoch, dry: bool) -> list[Gate]:
-    """Every gate of a cut-over or rollback, in the order in which they are turned green."""
+def judge(site: Site, kind: SwitchKind, epoch: Epoch, dry: bool, writers: int | None = None) -> list[Gate]:
+    """Every gate of a cut-over or rollback, in the order in which they are turned green.
+
+    `writers` is how many there must be; None: one at least. The last gate is the canary, which flies only where the others
+    are green and the run is not `dry`: a refusal has sent nothing.
+    """
     facts = GateFacts(site.connection)
     counters = [t.name for t in site.tables if any(c.type.name == "counter" for c in t.source.columns)]
     found = [gates.reversible_gate(counters)]
     if kind == "cutover":
         found += _copy_gates(site, facts)
     found += [
-        gates.writers_gate(facts.writers(), epoch.epoch, site.config.dual_write.writer_lease_seconds),
+        gates.writers_gate(facts.writers(), epoch.epoch, site.config.dual_write.writer_lease_seconds, writers),
         gates.intents_gate(facts.intents(), site.config.cutover.most_intents),
         _proof(site, facts, epoch),
-        gates.canary_gate(
-            fly(site.cassandra, site.connection, [t for t in site.tables if t.name not in counters], site.config, dry)
-        ),
     ]
-    return found
+    why = "--dry-run" if dry else "" if all(gate.green for gate in found) else "other gates are red"
+    tables = [t for t in site.tables if t.name not in counters]
+    return [*found, gates.canary_gate(fly(site.cassandra, site.connection, tables, site.config, not why), why)]
 
 
 def _copy_gates(site: Site, facts: GateFacts) -> list[Gate]:
@@ -98,4 +103,4 @@ def _proof(site: Site, facts: GateFacts, epoch: Epoch) -> Gate:
     late = facts.disturbed()
     if late is not None and late[0] > disturbed:
         disturbed, why = late
-    return gates.proof_gate(facts.passes(), names, epoch.epoch, digest, disturbed, why)
+    return gates.proof_gate(facts.passes(), names, epoch.epoch, digest, disturbed, why, site.cassandra.data_center)

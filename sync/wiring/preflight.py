@@ -14,8 +14,10 @@ from psycopg import errors
 from sync.adapters.cassandra.catalogue import read_one, read_tables, release_version, size_estimates
 from sync.adapters.cassandra.connect import Cassandra, explain, open_cassandra, source_name
 from sync.adapters.cassandra.ttl import expiring_columns
+from sync.adapters.postgres import migrations
 from sync.adapters.postgres.catalogue import foreign_keys, obstacle, read_target, server_facts
 from sync.adapters.postgres.connect import Connection, connect, target_name
+from sync.adapters.postgres.data_centres import elsewhere
 from sync.adapters.queue import Doorbell, redis_connection, redis_name
 from sync.core.documents import with_fields
 from sync.core.mapping import Problem, map_table
@@ -61,7 +63,7 @@ def _queue(settings: Settings, report: PreflightReport) -> None:
 def _source(settings: Settings, config: Config, names: list[str] | None, report: PreflightReport) -> list[SourceTable]:
     settings.require("astra_db_keyspace")
     with open_cassandra(settings) as cassandra:
-        version = release_version(cassandra.session)
+        version, report.data_center = release_version(cassandra.session), cassandra.data_center
         report.servers.append(f"source: Cassandra {version}, {source_name(settings)}, keyspace {settings.astra_db_keyspace}")
         tables = chosen_tables(cassandra, settings, config, names)
         for table in tables:
@@ -126,6 +128,8 @@ def _target(settings: Settings, config: Config, sources: list[SourceTable], repo
         )
         vectors = any(c.type.name == "vector" for s in sources for c in s.columns)
         report.problems += check_target(facts, vectors)
+        if migrations.state_exists(connection) and (other := elsewhere(connection, report.data_center)):
+            report.error("source", other)
         for source in sources:
             try:
                 _table(connection, source, config, facts, report)

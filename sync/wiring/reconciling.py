@@ -14,6 +14,7 @@ from sync.adapters.cassandra.cells import cells_of
 from sync.adapters.cassandra.connect import Cassandra, open_cassandra
 from sync.adapters.postgres.breaker import Breaker
 from sync.adapters.postgres.connect import connect
+from sync.adapters.postgres.data_centres import check_data_center
 from sync.adapters.postgres.epochs import read_epoch
 from sync.adapters.postgres.in_turn import InTurn
 from sync.adapters.postgres.journal import Journal, Writer
@@ -75,6 +76,7 @@ def open_drains(settings: Settings, config: Config, tables: list[str]) -> Iterat
         ThreadPoolExecutor(_READS_AT_ONCE) as executor,
     ):
         with pool.connection() as connection:
+            check_data_center(connection, cassandra.data_center)
             epoch = read_epoch(connection)
             mapped = map_tables(cassandra, connection, settings, config, tables)
         yield {name: _drain(cassandra, pool, table, config, executor, epoch) for name, table in mapped.items()}

@@ -98,10 +98,10 @@ def backfilled(commands: Commands, docs: Collection[Any], *documents: Any) -> No
     run(commands, "backfill", "--workers", "1")
 
 
-def switch(commands: Commands, command: str) -> None:
+def switch(commands: Commands, command: str, *flags: str) -> None:
     for _ in range(2):
         run(commands, "drift-report", "--workers", "1")
-    assert run(commands, command, "--yes")["switched"]
+    assert run(commands, command, "--yes", *flags)["switched"]
 
 
 def test_documents_there_and_back(
@@ -249,10 +249,10 @@ def test_without_a_data_api_there_is_no_cut_over(home: Place, docs: Collection[A
     backfilled(commands, docs, document("a", 1))
     for _ in range(2):
         run(commands, "drift-report", "--workers", "1")
-    done = home.commands.run("cutover", "--yes")
+    done = home.commands.run("cutover", "--yes", "--no-writers")
     assert done.code == 2, done
     assert "ASTRA_DB_API_ENDPOINT" in done.out + done.err
-    assert run(commands, "cutover", "--yes")["switched"]
+    assert run(commands, "cutover", "--yes", "--no-writers")["switched"]
 
 
 def test_a_process_starts_while_the_data_api_is_away(
@@ -264,7 +264,7 @@ def test_a_process_starts_while_the_data_api_is_away(
     away = settings.model_copy(update={"astra_db_api_endpoint": "http://127.0.0.1:9"})
     with pytest.raises(Unreachable, match="the connection failed"):
         ApiDualWriteStore(away, config)
-    switch(commands, "cutover")
+    switch(commands, "cutover", "--no-writers")
     with ApiDualWriteStore(away.model_copy(update={"storage_backend": "postgres"}), config) as store:
         assert store.put("docs", document("b", 2)) is True
         assert (store.get("docs", {"_id": "b"}) or {})["title"] == "Tune 2"

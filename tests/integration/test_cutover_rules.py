@@ -383,6 +383,7 @@ def test_a_process_that_expects_the_other_store_does_not_start(
         open_store()
     assert table.sql("SELECT count(*) FROM sync.writer WHERE state = 'active'") == [(1,)], "it left itself registered"
     monkeypatch.setenv("STORAGE_BACKEND", primary)
+    monkeypatch.setenv("SYNC_ALLOW_ONE_SIDED", "true")
     song = {"id": uuid4(), "a": "1", "b": None}
     with open_store() as store:
         store.put("pairs", song)

@@ -16,6 +16,8 @@ EPOCHS, EPOCH_LOCK = "tests/integration/test_epoch_lock.py", "sync/adapters/post
 
 PROCESSES = "tests/integration/test_store_processes.py"
 
+CANARY, DATA_CENTRES = "tests/integration/test_canary.py", "tests/integration/test_data_centres.py"
+
 
 @dataclass(frozen=True, slots=True)
 class Mutant:
@@ -426,5 +428,41 @@ MUTANTS = (
         "proof", "a page that ended early has shown all keys", "sync/adapters/cassandra/key_rows.py",
         "if is_last or key.token < reached]", "if is_last or key.token < 1 << 63]",
         "tests/integration/test_key_rows.py", "stand",
+    ),
+    Mutant(
+        "canary", "the canary's row is not deleted with its own write", "sync/adapters/cassandra/rows.py",
+        'for mutation in (put, Mutation("delete", put.key, {})):', "for mutation in (put,):", CANARY, "leaves_no_trace",
+    ),
+    Mutant(
+        "canary", "the canary takes a key of the application's", "sync/wiring/canary.py",
+        "cells = own_key(self._table.source, self._back.key.cells)", "cells = self._back.key.cells", CANARY, "leaves_no_trace",
+    ),
+    Mutant(
+        "canary", "a row that is not there has come back", "sync/wiring/canary.py",
+        'return "a row of Postgres is not in the source"', 'return ""', CANARY, "a_row_that_only",
+    ),
+    Mutant(
+        "writers", "a cut-over of which nobody would learn", "sync/core/gates.py",
+        "not bad and (bool(writers) if expected is None else len(writers) == expected)", "not bad",
+        "tests/switches/test_gates.py", "no_writer or none",
+    ),
+    Mutant(
+        "one side", "whoever cannot ask goes on", "sync/stores/opening.py",
+        "        if not settings.sync_allow_one_sided:\n            raise Unreachable", "        if False:\n            raise Unreachable",
+        "tests/integration/test_opening.py", "nobody_can_say",
+    ),
+    Mutant(
+        "one side", "one side alone is written while a migration is under way", "sync/stores/opening.py",
+        "    if epoch is not None and under_way:", "    if epoch is not None and under_way is None:",
+        "tests/integration/test_opening.py", "one_side_alone",
+    ),
+    Mutant(
+        "data centre", "a writer's data centre does not matter", "sync/adapters/postgres/sql/data_centres.sql",
+        "WHERE data_center <> %(data_center)s\n", "WHERE data_center = '' AND data_center <> %(data_center)s\n",
+        DATA_CENTRES, "a_writer_in_another",
+    ),
+    Mutant(
+        "data centre", "any data centre will do", "sync/adapters/cassandra/data_centres.py",
+        "if len(there) > 1 and not stated", "if len(there) > 9 and not stated", DATA_CENTRES, "several_data_centres",
     ),
 )  # fmt: skip

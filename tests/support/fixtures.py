@@ -12,6 +12,7 @@ from psycopg import sql
 
 from support.commands import Commands, Zygote, environment
 from support.places import Certificates, NewPlace, Place
+from support.two_data_centres import TwoDataCentres, start
 from sync import local
 from sync.adapters.cassandra.connect import open_cassandra
 from sync.adapters.postgres.connect import connect
@@ -73,6 +74,14 @@ def secure_cassandra(tmp_path_factory: pytest.TempPathFactory, certificates: Cer
     server.start()
     yield server
     server.remove()
+
+
+@pytest.fixture(scope="session")
+def two_data_centres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TwoDataCentres]:
+    """Two nodes, each in a data centre of its own; no other test uses them."""
+    made = start(tmp_path_factory.mktemp("two"))
+    yield made
+    made.end()
 
 
 @pytest.fixture(scope="session")

@@ -159,7 +159,8 @@ class Scene:
 
     def switch(self, kind: str, **env: str) -> dict[str, Any]:
         """The command, which succeeds."""
-        done = self.run(kind, "--yes", "--json", **env)
+        nobody = () if self.processes else ("--no-writers",)
+        done = self.run(kind, "--yes", "--json", *nobody, **env)
         assert done.code == 0, done
         assert done.json["primary"] == AFTER[kind], done
         return done.json

@@ -16,9 +16,6 @@ from sync.core.rows import SourceTable
 from sync.errors import SyncError, WriteRefused
 from sync.ports import Outcome, Replay
 
-_OF_NOW = 1_000_000
-"""An older version is a canary's: it must change nothing, and the API has no timestamp to say so with."""
-
 
 class CollectionRows(SourceRows):
     """Reads and writes documents; a read sees the API's lightweight transactions that are under way (rule 17)."""
@@ -33,15 +30,15 @@ class CollectionRows(SourceRows):
         The API takes no version: whoever sends a key twice does so in turn (`InTurn`).
         """
         try:
-            documents = self._opened()
-            if version < _OF_NOW:
-                documents.get({"_id": identifier_of(mutation.key.cells[0])})
-                return "written", ""
-            return self._outcome(self._write(documents, mutation))
+            return self._outcome(self._write(self._opened(), mutation))
         except (WriteRefused, ValueError) as error:
             return "refused", str(error)
         except SyncError as error:
             return "unsure", str(error)
+
+    def try_write(self, put: Mutation) -> tuple[Outcome, str]:
+        """Delete a document that is not there: the API takes no timestamp, and shows what it takes at once."""
+        return self.write(Mutation("delete", put.key, {}), 0)
 
     def _write(self, documents: ApiDocuments, mutation: Mutation) -> bool:
         if mutation.kind == "delete":

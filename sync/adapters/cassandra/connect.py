@@ -32,10 +32,10 @@ from cassandra.policies import (
     DCAwareRoundRobinPolicy,
     ExponentialReconnectionPolicy,
     FallthroughRetryPolicy,
-    RoundRobinPolicy,
     TokenAwarePolicy,
 )
 
+from sync.adapters.cassandra.data_centres import local_data_center
 from sync.adapters.cassandra.pages import RAW_PROFILE, RawProtocolHandler, raw_row_factory
 from sync.errors import SettingsError, Unreachable
 from sync.settings import Settings
@@ -52,16 +52,23 @@ class WideConnection(Cluster.connection_class):  # type: ignore[misc]
 
 @dataclass(frozen=True, slots=True)
 class Cassandra:
-    """An open cluster: `session` decodes rows as the driver does, `raw` hands pages over as bytes; by these settings."""
+    """An open cluster: `session` decodes rows as the driver does, `raw` hands pages over as bytes; by these settings.
+
+    `data_center` is the one that both read and write, by its name in the cluster.
+    """
 
     session: Session
     raw: Session
     settings: Settings
+    data_center: str = ""
 
 
 @contextmanager
 def open_cassandra(settings: Settings, request_timeout: float = 30.0) -> Iterator[Cassandra]:
-    """Both sessions, without keyspace, closed at the end. Raises SettingsError and Unreachable, one line each."""
+    """Both sessions, without keyspace, closed at the end. Raises SettingsError and Unreachable, one line each.
+
+    It is an error, too, where it is not clear which of several data centres is meant, or that one has no replicas.
+    """
     for name in ("cluster", "connection", "datastax.cloud"):
         # These log what the driver raises as well, with a traceback; the error that is made of it is one line.
         logging.getLogger(f"cassandra.{name}").setLevel(logging.CRITICAL)
@@ -69,7 +76,7 @@ def open_cassandra(settings: Settings, request_timeout: float = 30.0) -> Iterato
     try:
         session, raw = _connect(cluster, settings), _connect(cluster, settings)
         raw.client_protocol_handler = RawProtocolHandler
-        yield Cassandra(session, raw, settings)
+        yield Cassandra(session, raw, settings, local_data_center(cluster, settings, source_name(settings)))
     finally:
         cluster.shutdown()
 
@@ -160,8 +167,8 @@ def _tls(settings: Settings) -> ssl.SSLContext | None:
 
 
 def _profiles(settings: Settings, request_timeout: float) -> dict[Any, ExecutionProfile]:
-    local_dc = settings.cassandra_local_dc
-    policy = TokenAwarePolicy(DCAwareRoundRobinPolicy(local_dc) if local_dc else RoundRobinPolicy())
+    # Where none is stated, the one of the node that answers first: one that is added later is never used by chance.
+    policy = TokenAwarePolicy(DCAwareRoundRobinPolicy(settings.cassandra_local_dc or ""))
     common = {"consistency_level": ConsistencyLevel.LOCAL_QUORUM, "request_timeout": request_timeout}
     return {
         EXEC_PROFILE_DEFAULT: ExecutionProfile(policy, **common),

@@ -9,7 +9,7 @@ from cassandra import DriverException, InvalidRequest, Unauthorized, Unavailable
 from cassandra.cluster import NoHostAvailable, Session
 from cassandra.connection import ConnectionException
 from cassandra.protocol import ErrorMessage, SyntaxException
-from cassandra.query import BoundStatement, PreparedStatement
+from cassandra.query import BatchStatement, BatchType, BoundStatement, PreparedStatement
 
 from sync.adapters.cassandra.connect import SERIAL_PROFILE, WRITE_PROFILE, Cassandra, explain
 from sync.adapters.cassandra.pages import RAW_PROFILE, quoted
@@ -29,6 +29,8 @@ FAILURES = (DriverException, NoHostAvailable, ConnectionException, ErrorMessage)
 
 
 _MOST_UNDER_WAY, _LONGEST_WAIT_SECONDS = 64, 0.1
+_OLDEST = 1
+"""A timestamp before every other."""
 
 
 class _Sending:
@@ -80,6 +82,21 @@ class SourceRows:
         """Send a mutation with its version as timestamp, once: what came of it, and the error in words."""
         try:
             self._session.execute(self._bound(mutation, version), timeout=self._timeout, execution_profile=WRITE_PROFILE)
+        except FAILURES as error:
+            return _outcome(error), explain(error)
+        return "written", ""
+
+    def try_write(self, put: Mutation) -> tuple[Outcome, str]:
+        """See whether the source takes a row like this one, without a row: what came of it, and the error in words.
+
+        It is written and deleted in one mutation, so nobody can read it at any moment; and that mutation is older than any
+        other, so it takes nothing away where there is such a row after all.
+        """
+        batch = BatchStatement(BatchType.UNLOGGED)  # of one partition: one mutation, applied as a whole
+        for mutation in (put, Mutation("delete", put.key, {})):
+            batch.add(self._bound(mutation, _OLDEST))
+        try:
+            self._session.execute(batch, timeout=self._timeout, execution_profile=WRITE_PROFILE)
         except FAILURES as error:
             return _outcome(error), explain(error)
         return "written", ""

@@ -42,7 +42,7 @@ class GateFacts:
     def passes(self) -> list[Pass]:
         """Recorded drift passes, the newest first."""
         rows = self._rows("passes")
-        return [Pass(n, ok, fixed, epoch, frozenset(t), digest, a, b) for n, ok, fixed, epoch, t, digest, a, b in rows]
+        return [Pass(n, ok, fixed, epoch, frozenset(t), *rest) for n, ok, fixed, epoch, t, *rest in rows]
 
     def disturbed(self) -> tuple[datetime, str] | None:
         """When something last could have made a difference that no intent tells of, and what it was; None: never.

@@ -22,6 +22,7 @@ import psycopg
 from psycopg.types.json import Jsonb
 from psycopg_pool import PoolTimeout
 
+from sync.adapters.postgres import data_centres
 from sync.adapters.postgres.aside import Aside
 from sync.adapters.postgres.breaker import Breaker
 from sync.adapters.postgres.epochs import read_epoch, reopen_late
@@ -52,6 +53,7 @@ class Registration:
         self._end, self._wake, self._changed = Event(), Event(), Condition()
         self._due = 0.0
         self._waits: deque[float] = deque(maxlen=_MOST_WAITS)
+        self._data_center: str | None = None
         name = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:6]}"
         slot = self._register(name)
         self.writer = Writer(name, slot, int(tuning.most_skew_seconds * 1_000_000), tuning.writer_lease_seconds)
@@ -60,6 +62,7 @@ class Registration:
 
     def _register(self, name: str) -> int:
         values = {"id": name, "host": socket.gethostname(), "pid": os.getpid(), "slots": SLOTS, "step": STEP}
+        values["data_center"] = self._data_center
         with connection_of(self._pool) as connection:
             with connection.transaction():
                 # One at a time: two writers must never share a slot.
@@ -73,6 +76,12 @@ class Registration:
         self.aside.promise(self._switch is not None or self._epoch.primary != "astra")
         self._acknowledged = self._switch
         return int(slot)
+
+    def writes_in(self, data_center: str) -> None:
+        """Record the source's data centre. Raises SettingsError where another writer has another one."""
+        self._data_center = data_center
+        with connection_of(self._pool) as connection:
+            data_centres.writes_in(connection, self.writer.id, data_center)
 
     # what this process knows of the epoch
 

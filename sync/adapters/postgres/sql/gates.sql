@@ -5,7 +5,7 @@ FROM sync.intent
 
 -- passes: recorded drift passes, the newest first
 SELECT id, clean, repaired, epoch, ARRAY(SELECT t ->> 'table' FROM jsonb_array_elements(report -> 'tables') AS t),
-       coalesce(schema_digest, ''), started_at, finished_at
+       coalesce(schema_digest, ''), started_at, finished_at, coalesce(data_center, '')
 FROM sync.drift_pass ORDER BY id DESC LIMIT 50
 
 -- disturbed: what could last have made a difference that no intent tells of any more, and what that was

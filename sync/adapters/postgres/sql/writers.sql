@@ -1,7 +1,7 @@
 -- register: with a slot that is free, the one that was given back longest ago: who had it may not know yet
-INSERT INTO sync.writer (id, slot, host, pid, epoch, state, acknowledged)
+INSERT INTO sync.writer (id, slot, host, pid, epoch, state, acknowledged, data_center)
 SELECT %(id)s, free.slot, %(host)s, %(pid)s, (SELECT max(epoch) FROM sync.epoch), 'active',
-       (SELECT id FROM sync.switch WHERE finished_at IS NULL)
+       (SELECT id FROM sync.switch WHERE finished_at IS NULL), %(data_center)s
 FROM (SELECT s AS slot FROM generate_series(0, %(slots)s - 1, %(step)s) AS s
       WHERE s NOT IN (SELECT slot FROM sync.writer WHERE state <> 'signed_off')
       ORDER BY (SELECT max(heartbeat_at) FROM sync.writer AS w WHERE w.slot = s) NULLS FIRST, s LIMIT 1) AS free
@@ -18,7 +18,7 @@ RETURNING state, (SELECT id FROM sync.switch WHERE finished_at IS NULL)
 UPDATE sync.writer SET state = 'signed_off' WHERE id = %(id)s AND state = 'active' AND %(unrecorded)s = 0
 
 -- list: the writers that have not signed off
-SELECT id, host, pid, slot, epoch, state, unrecorded, clock_skew_us, failures,
+SELECT id, host, pid, slot, epoch, state, unrecorded, clock_skew_us, failures, to_jsonb(writer) ->> 'data_center' AS data_center,
        extract(epoch FROM clock_timestamp() - heartbeat_at)::float8 AS heartbeat_age_seconds
 FROM sync.writer WHERE state <> 'signed_off' ORDER BY id
 
