@@ -140,7 +140,7 @@ def _searches(settings: Settings, tables: list[TableMap], count: int) -> list[di
     found = []
     with open_cassandra(settings) as cassandra, closing(connect(settings, autocommit=True)) as connection:
         for table in tables:
-            rows = source_search.sample_rows(cassandra.session, table.source, count, SEED)
+            rows = source_search.sample_rows(cassandra.raw, table.source, RowEncoder(table, 0).columns, count, SEED)
             for verdict in compare_searches(cassandra, connection, table, rows):
                 found.append({**verdict.figures(), "k": TOP})
     return found
