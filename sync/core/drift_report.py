@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from sync.core.drift import FIGURES, Comparison
@@ -33,6 +33,11 @@ class CheckedRange:
         """The figures of its rows."""
         given = self.figures["rows"] if self.figures else {}
         return comparison(given)
+
+
+def unproved(checked: CheckedRange, why: str) -> CheckedRange:
+    """The range without its verdict, if that was the same: what it was found to be does not count any more."""
+    return checked if checked.verdict == "different" else replace(checked, state="unproved", error=why)
 
 
 def comparison(figures: Mapping[str, Any]) -> Comparison:

@@ -15,12 +15,13 @@ from sync.ports import ServerFacts
 class PreflightReport:
     """`servers` are lines on what was found; `tables` the mappings; `problems` what stands against it or is to be known.
 
-    `sizes` are the source's own estimates, by table.
+    `sizes` are the source's own estimates, `identities` say which tables these are, both by table.
     """
 
     servers: list[str] = field(default_factory=list)
     tables: list[TableMap] = field(default_factory=list)
     sizes: dict[str, list[SizeEstimate]] = field(default_factory=dict)
+    identities: dict[str, str] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
 
     @property

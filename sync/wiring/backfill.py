@@ -13,24 +13,26 @@ from sync.adapters.postgres.ledger import Ledger
 from sync.adapters.queue import Doorbell, redis_connection
 from sync.core.ring import TokenRange, plan_ranges
 from sync.core.rows import TableMap
-from sync.errors import PreflightError
+from sync.errors import PreflightError, WorkFailed
 from sync.flows.backfill import OwnWorkers, Supervisor
 from sync.ports import Progress
 from sync.settings import Config, Settings
 from sync.wiring.preflight import preflight
+from sync.wiring.shapes import changed, shapes
 
 _MB = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What a backfill is going to do: the tables, their ranges, and who is registered as a writer."""
+    """What a backfill is going to do: the tables, what they are, their ranges, and who is registered as a writer."""
 
     tables: list[TableMap]
     ranges: dict[str, list[TokenRange]]
     estimated_bytes: dict[str, int]
     writers: list[str]
     unfinished: dict[str, int]
+    shapes: dict[str, str]
 
 
 def make_plan(settings: Settings, config: Config, names: list[str] | None) -> Plan:
@@ -44,7 +46,8 @@ def make_plan(settings: Settings, config: Config, names: list[str] | None) -> Pl
         if not migrations.state_exists(connection):
             raise PreflightError("the target has no schema `sync`: run `sync schema apply` first")
         unfinished = Ledger(connection, config.backfill.lease_seconds).open_runs()
-        return Plan(report.tables, ranges, sizes, _writers(connection), unfinished)
+        now = shapes(report.identities, connection, report.tables)
+        return Plan(report.tables, ranges, sizes, _writers(connection), unfinished, now)
 
 
 def _writers(connection: Connection) -> list[str]:
@@ -74,7 +77,7 @@ def run_backfill(
             removed = indexes.remove_for_load(connection, table)
             if removed:
                 show.step(f"{table.name}: {', '.join(removed)} will be built after the load")
-        runs = ledger.begin(plan.ranges)
+        runs = ledger.begin(plan.ranges, plan.shapes)
         ledger.set_rate(runs, rate)
 
     @contextmanager
@@ -83,12 +86,23 @@ def run_backfill(
             yield Ledger(connection, config.backfill.lease_seconds)
 
     final = Supervisor(opened, bell, own, show.progress).watch(runs)
+    _check_shapes(settings, config, plan, runs)
     if not any(p.failed for p in final):
         indexes.build_missing(settings, plan.tables, show.build)
         with opened() as ledger:
             for run in runs:
                 ledger.finish(run)
     return final
+
+
+def _check_shapes(settings: Settings, config: Config, plan: Plan, runs: list[int]) -> None:
+    """Raise WorkFailed where a table is not what it was: some of its rows were copied as it was, and some as it is."""
+    with closing(connect(settings, autocommit=True)) as connection:
+        begun = Ledger(connection, config.backfill.lease_seconds).shapes(runs)
+    found = changed(settings, config, plan.tables, begun)
+    if found:
+        text = "; ".join(f"{table}: {why}" for table, why in found.items())
+        raise WorkFailed(f"{text}; run `sync backfill` again: it copies what is there now")
 
 
 @contextmanager

@@ -13,6 +13,7 @@ from psycopg import errors
 
 from sync.adapters.cassandra.catalogue import read_one, read_tables, release_version, size_estimates
 from sync.adapters.cassandra.connect import Cassandra, explain, open_cassandra, source_name
+from sync.adapters.cassandra.identity import identities
 from sync.adapters.cassandra.ttl import expiring_columns
 from sync.adapters.postgres.catalogue import foreign_keys, obstacle, read_target, server_facts
 from sync.adapters.postgres.connect import Connection, connect, target_name
@@ -63,6 +64,7 @@ def _source(settings: Settings, config: Config, names: list[str] | None, report:
         version = release_version(cassandra.session)
         report.servers.append(f"source: Cassandra {version}, {source_name(settings)}, keyspace {settings.astra_db_keyspace}")
         tables = chosen_tables(cassandra, settings, config, names)
+        report.identities = identities(cassandra.session, settings.astra_db_keyspace or "")
         for table in tables:
             report.sizes[table.name] = size_estimates(cassandra.session, table.keyspace, table.name)
             _look_at_rows(cassandra, table, config, report)
