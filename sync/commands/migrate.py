@@ -18,6 +18,8 @@ from sync.wiring.backfill import make_plan
 from sync.wiring.schema import apply_target
 from sync.wiring.verify import TOP, Verification, verify
 
+_FIGURES = ("source", "target", "same", "missing", "extra", "different", "kept", "rejected")
+
 
 def run(args: argparse.Namespace) -> int:
     """The whole plain migration; 0 only when both sides are equal, 2 when they are not."""
@@ -74,7 +76,7 @@ def migrate(args: argparse.Namespace, settings: Settings, config: Config) -> tup
 
 def show(found: Verification) -> None:
     """Print what was compared."""
-    header = ("table", "source", "target", "same", "missing", "extra", "different", "rejected", "ranges equal", "")
+    header = ("table", *_FIGURES, "ranges equal", "")
     rows = [
         (name, *_figures(v.rows), f"{v.same_ranges}/{v.ranges}", "equal" if v.clean else "NOT EQUAL")
         for name, v in found.tables.items()
@@ -105,7 +107,7 @@ def show(found: Verification) -> None:
 
 
 def _figures(rows: Comparison) -> tuple[int, ...]:
-    return rows.source, rows.target, rows.same, rows.missing, rows.extra, rows.different, rows.rejected
+    return tuple(getattr(rows, name) for name in _FIGURES)
 
 
 def _share(values: list[float]) -> str:
@@ -142,12 +144,11 @@ def to_json(found: Verification) -> dict[str, object]:
 
 
 def _table_json(name: str, verdict: TableVerdict) -> dict[str, object]:
-    names = ("source", "target", "same", "missing", "extra", "different", "rejected")
     return {
         "table": name,
         "clean": verdict.clean,
         "ranges": {"total": verdict.ranges, "same": verdict.same_ranges, "unknown": verdict.unknown_ranges},
-        "rows": dict(zip(names, _figures(verdict.rows), strict=True)),
+        "rows": dict(zip(_FIGURES, _figures(verdict.rows), strict=True)),
         "strays": verdict.strays,
         "findings": [{"kind": kind, "key": key} for kind, key in verdict.shown],
     }

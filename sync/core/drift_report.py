@@ -69,6 +69,7 @@ def table_report(name: str, ranges: Sequence[CheckedRange], strays: int, seconds
         "findings": [],
         "ring": [_strip(r) for r in ranges],
         "repaired": _sum(ranges, "repaired"),
+        "kept_columns": _sum(ranges, "kept_columns"),
         "without_token": strays,
         "seconds": round(seconds, 3),
         "latency": _latency(ranges),

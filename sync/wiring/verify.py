@@ -137,7 +137,7 @@ def _table(
             opened.append(connect(settings, autocommit=True))
             digests = TargetDigests(opened[-1], table, encoder)
             reader = RangeReader(cassandra.raw, table.source, encoder.columns, int(config.backfill.page_mb * _MB))
-            own.checker = Checker(reader, digests, encoder, digests.refused())
+            own.checker = Checker(reader, digests, encoder, digests.refused(), table.keeps)
         found: RangeCheck = own.checker.check(tokens)
         return found
 

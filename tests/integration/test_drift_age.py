@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from support.backfills import NEVER, Site
 from support.drift import SILENT, drift, table_of
-from support.sources import make_corpus, song
+from support.sources import make_corpus
 
 from sync.adapters.cassandra.connect import Cassandra
 from sync.adapters.postgres.gates import GateFacts

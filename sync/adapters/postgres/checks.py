@@ -150,6 +150,7 @@ def _figures(checked: Checked) -> dict[str, Any]:
         "rows": checked.rows.figures(),
         "verdict": checked.verdict,
         "repaired": checked.repaired,
+        "kept_columns": checked.kept_columns,
         "seconds": round(checked.seconds, 4),
         "settled": checked.settled,
         "slowest_settled": round(checked.slowest_settled, 3),

@@ -9,8 +9,11 @@ WHERE r.table_name = %(table)s AND EXISTS (
 FOR SHARE OF r
 
 -- pick: intents that may be worked on: finished, unsure, left by a reconcile; open ones, where asked for, of a writer that is
--- gone, or whose lease is over though the writer lives (it may not know of them); unrepeatable ones later (rule 17)
-SELECT i.key, i.id, i.state, i.version, i.kind, i.mutation, i.replays FROM sync.intent AS i
+-- gone, or whose lease is over though the writer lives (it may not know of them); unrepeatable ones later (rule 17). A recheck that
+-- a copy or a comparison asked for is no write: a look
+SELECT i.key, i.id, i.state, i.version,
+       CASE WHEN i.kind = 'recheck' AND (i.owner = 'drift report' OR i.owner LIKE 'backfill run %%') THEN 'look' ELSE i.kind END,
+       i.mutation, i.replays FROM sync.intent AS i
 WHERE i.table_name = %(table)s AND i.key = ANY (%(keys)s) AND i.epoch = %(epoch)s
   AND (i.state <> 'open' OR %(open_too)s AND (NOT EXISTS (
       SELECT FROM sync.writer AS w WHERE w.id = i.owner AND w.state = 'active'
