@@ -10,7 +10,6 @@ from statistics import mean
 from sync.commands.backfill import backfill, show_plan, show_result, table_json
 from sync.commands.context import load
 from sync.console import duration, out, print_json, print_table, say, status
-from sync.core.drift import Comparison
 from sync.flows.verify import TableVerdict
 from sync.ports import Progress
 from sync.settings import Config, Settings
@@ -76,9 +75,10 @@ def migrate(args: argparse.Namespace, settings: Settings, config: Config) -> tup
 
 def show(found: Verification) -> None:
     """Print what was compared."""
-    header = ("table", *_FIGURES, "ranges equal", "")
+    names = [n for n in _FIGURES if n != "kept" or any(v.rows.kept for v in found.tables.values())]
+    header = ("table", *names, "ranges equal", "")
     rows = [
-        (name, *_figures(v.rows), f"{v.same_ranges}/{v.ranges}", "equal" if v.clean else "NOT EQUAL")
+        (name, *(getattr(v.rows, n) for n in names), f"{v.same_ranges}/{v.ranges}", "equal" if v.clean else "NOT EQUAL")
         for name, v in found.tables.items()
     ]
     print_table("\nRows, by digest of every range", header, rows)
@@ -104,10 +104,6 @@ def show(found: Verification) -> None:
         )
     retrievals = [(r.table, f"{r.by_key} of {r.asked}", f"{r.by_content} of {r.by_content_asked}") for r in found.retrievals]
     print_table("\nSampled rows found in Postgres", ("table", "by key", "by map content"), retrievals)
-
-
-def _figures(rows: Comparison) -> tuple[int, ...]:
-    return tuple(getattr(rows, name) for name in _FIGURES)
 
 
 def _share(values: list[float]) -> str:
@@ -148,7 +144,7 @@ def _table_json(name: str, verdict: TableVerdict) -> dict[str, object]:
         "table": name,
         "clean": verdict.clean,
         "ranges": {"total": verdict.ranges, "same": verdict.same_ranges, "unknown": verdict.unknown_ranges},
-        "rows": dict(zip(_FIGURES, _figures(verdict.rows), strict=True)),
+        "rows": {name: getattr(verdict.rows, name) for name in _FIGURES},
         "strays": verdict.strays,
         "findings": [{"kind": kind, "key": key} for kind, key in verdict.shown],
     }

@@ -17,6 +17,7 @@ from sync.adapters.cassandra.identity import identities
 from sync.adapters.cassandra.ttl import expiring_columns
 from sync.adapters.postgres.catalogue import foreign_keys, obstacle, read_target, server_facts
 from sync.adapters.postgres.connect import Connection, connect, target_name
+from sync.adapters.postgres.session import lasting_settings
 from sync.adapters.queue import Doorbell, redis_connection, redis_name
 from sync.core.documents import with_fields
 from sync.core.mapping import Problem, map_table
@@ -116,6 +117,8 @@ def _target(settings: Settings, config: Config, sources: list[SourceTable], repo
         )
         vectors = any(c.type.name == "vector" for s in sources for c in s.columns)
         report.problems += check_target(facts, vectors)
+        if text := lasting_settings(settings, connection):
+            report.problems.append(Problem("warning", "target", text))
         for source in sources:
             try:
                 _table(connection, source, config, facts, report)

@@ -30,3 +30,10 @@ FROM (SELECT CASE WHEN here = '{}' THEN '{public}' ELSE here || more END AS want
                    ARRAY(SELECT nspname FROM pg_catalog.pg_extension JOIN pg_catalog.pg_namespace AS n ON n.oid = extnamespace
                          WHERE extname = 'vector' AND nspname <> ALL (pg_catalog.current_schemas(true))) AS more) AS found) AS p
 WHERE p.wanted <> pg_catalog.current_schemas(false) OR current_user = 'sync'
+
+-- lasting: what the role, the database or both of them set for every session, of what a session of ours would set for itself
+SELECT DISTINCT setting FROM pg_db_role_setting, unnest(setconfig) AS setting
+WHERE setdatabase IN (0, (SELECT oid FROM pg_database WHERE datname = current_database()))
+  AND setrole IN (0, (SELECT oid FROM pg_roles WHERE rolname = session_user))
+  AND lower(split_part(setting, '=', 1)) = ANY (%(names)s)
+ORDER BY setting
