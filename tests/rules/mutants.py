@@ -389,6 +389,6 @@ MUTANTS = (
     ),
     Mutant(
         "session", "a role's settings are a session's", "sync/adapters/postgres/connect.py",
-        "    else:\n        make_own(connection)\n", "", "tests/integration/test_hostile_settings.py", "no_setting",
+        "        if not pooled:\n            make_own(connection)\n", "", "tests/integration/test_hostile_settings.py", "no_setting",
     ),
 )  # fmt: skip

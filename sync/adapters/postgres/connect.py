@@ -72,6 +72,8 @@ def connect(settings: Settings, *, direct: bool = True, autocommit: bool = False
     pooled = "-pooler." in dsn
     try:
         connection: Connection = psycopg.connect(dsn, autocommit=True, application_name="sync")
+        if not pooled:
+            make_own(connection)
     except psycopg.OperationalError as error:
         advice = explain(error)
         if settings.database_url or settings.database_url_unpooled:
@@ -82,8 +84,6 @@ def connect(settings: Settings, *, direct: bool = True, autocommit: bool = False
     connection.isolation_level = psycopg.IsolationLevel.READ_COMMITTED
     if pooled:
         connection.prepare_threshold = None
-    else:
-        make_own(connection)
     connection.autocommit = autocommit
     return connection
 
