@@ -30,6 +30,8 @@ CREATE TABLE IF NOT EXISTS sync.run (
     finished_at timestamptz
 );
 ALTER TABLE sync.run ADD COLUMN IF NOT EXISTS data_center text; -- the source's, which its command reads; null: not known
+ALTER TABLE sync.run ADD COLUMN IF NOT EXISTS epoch bigint;   -- the one in which it began; null: begun by an older version
+ALTER TABLE sync.run ADD COLUMN IF NOT EXISTS shape text;     -- what the table was on both sides when it began
 -- One open run a table and kind: rule 9 finds the one range row that holds a token.
 CREATE UNIQUE INDEX IF NOT EXISTS run_open ON sync.run (table_name, kind) WHERE state = 'open';
 

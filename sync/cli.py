@@ -103,6 +103,7 @@ def _drift(commands: argparse._SubParsersAction) -> None:  # type: ignore[type-a
     parser = _command(commands, "drift-report", "compare every row of both sides, under live traffic; exit code 2 on drift")
     parser.set_defaults(run="drift_report")
     _table_options(parser)
+    parser.add_argument("--restart", action="store_true", help="begin a pass that was stopped anew, without its verdicts")
     parser.add_argument("--repair", action="store_true", help="reconcile what differs, and check it again")
     parser.add_argument("--sample-search", type=_natural, default=0, metavar="N", help="also search both sides N times")
     parser.add_argument("--show-values", action="store_true", help="show what both sides hold (it may be private)")
@@ -151,6 +152,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = build_parser().parse_args(argv)
     from sync import console  # not at the top: `sync --help` needs none of it
 
+    console.set_up_output()
     console.set_up_logging()
     try:
         module = _imported(args.run)

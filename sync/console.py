@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import logging
 import sys
@@ -22,6 +23,12 @@ out = Console(highlight=False, width=None if sys.stdout.isatty() else _WIDE)
 err = Console(stderr=True, highlight=False, soft_wrap=not sys.stderr.isatty())
 
 
+def set_up_output() -> None:
+    """Let stdout take any text: a locale whose characters are few must not end a report that took an hour."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
+
+
 def set_up_logging() -> None:
     """Warnings of this project and its libraries, a line each, to stderr."""
     plain = logging.StreamHandler()
@@ -37,9 +44,15 @@ def say(text: str) -> None:
     err.print(text, markup=False)
 
 
+def json_text(value: Any) -> str:
+    """A result for programs, one line; in escapes where stdout does not take every character as it is."""
+    unicode = (sys.stdout.encoding or "").lower().replace("-", "").startswith("utf")
+    return json.dumps(value, default=str, ensure_ascii=not unicode) + "\n"
+
+
 def print_json(value: Any) -> None:
-    """A result for programs."""
-    out.file.write(json.dumps(value, default=str, ensure_ascii=False) + "\n")
+    """Write a result for programs."""
+    out.file.write(json_text(value))
     out.file.flush()
 
 

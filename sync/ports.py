@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal, Protocol
@@ -165,13 +165,20 @@ class Replay:
 
 @dataclass(frozen=True, slots=True)
 class Picked:
-    """What a reconcile begins with: the intents it may remove, those it must replay, and what the target knew then."""
+    """What a reconcile begins with: the intents it may remove, those it must replay, and what the target knew then.
+
+    `deletes`: the last of the intents that write the whole row may be a delete; `looks`: none of them is a write; `put`: the
+    cells of the newest, if that put a row.
+    """
 
     intents: tuple[int, ...]
     replay: tuple[Replay, ...]
     newest: int
     row_version: int | None
     tombstone: int | None
+    deletes: bool = True
+    looks: bool = False
+    put: Mapping[str, bytes | None] | None = None
 
 
 @dataclass(frozen=True, slots=True)

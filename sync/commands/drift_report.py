@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import Any
 from sync.commands.backfill import Progressing
 from sync.commands.context import load
 from sync.commands.drift_text import as_csv, show_history, show_report
-from sync.console import out, print_json, say, status
+from sync.console import json_text, out, print_json, say, status
 from sync.errors import Interrupted, SettingsError
 from sync.report import html
 from sync.settings import Config, Settings
@@ -51,7 +50,7 @@ def drift_report(args: argparse.Namespace, settings: Settings, config: Config) -
     pool = Pool(settings, args.workers)  # before any connection is opened: it forks
     try:
         plan = make_plan(settings, config, args.table)
-        asked = Asked(args.repair, args.sample_search, args.show_values)
+        asked = Asked(args.repair, args.sample_search, args.show_values, args.restart)
         with status() as block:
             show = Show(Progressing(block, _WORDS).show, lambda b: block.update([f"index {b.index}: {b.phase}"]), say)
             return run_drift(settings, config, plan, asked, pool, show)
@@ -64,7 +63,7 @@ def drift_report(args: argparse.Namespace, settings: Settings, config: Config) -
 def _renderer(form: str) -> Callable[[dict[str, Any]], str] | None:
     """What makes text of a report; None for the table, which goes through the console. Asked for before the work is done."""
     if form == "json":
-        return lambda report: json.dumps(report, default=str, ensure_ascii=False) + "\n"
+        return json_text
     if form == "html":
         return html.render
     return as_csv if form == "csv" else None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from sync.console import duration, out, print_table
@@ -20,8 +20,9 @@ def show_report(report: dict[str, Any]) -> None:
     seconds = max((t["seconds"] for t in report["tables"]), default=0.0)
     verdict = "Equal" if report["clean"] else "NOT proved equal"
     out.print(f"{verdict} (pass {report['pass']}, {duration(seconds)})", markup=False)
-    header = ("table", *(n.replace("_", " ") for n in FIGURES), "ranges equal", "rows/s")
-    print_table("\nRows", header, [_row(t) for t in report["tables"]])
+    names = [n for n in FIGURES if n != "kept" or any(t["rows"][n] for t in report["tables"])]
+    header = ("table", *(n.replace("_", " ") for n in names), "ranges equal", "rows/s")
+    print_table("\nRows", header, [_row(t, names) for t in report["tables"]])
     _show_findings(report)
     if report["search"]:
         _show_search(report["search"])
@@ -38,10 +39,10 @@ def _show_search(found: list[dict[str, Any]]) -> None:
     print_table(f"\nVector search, top {found[0]['k']}", header, rows)
 
 
-def _row(table: dict[str, Any]) -> tuple[object, ...]:
+def _row(table: dict[str, Any], names: Sequence[str]) -> tuple[object, ...]:
     ranges, rows, seconds = table["ranges"], table["rows"], table["seconds"]
     rate = round(rows["source"] / seconds) if seconds else 0
-    return (table["table"], *(rows[n] for n in FIGURES), f"{ranges['same']}/{ranges['total']}", rate)
+    return (table["table"], *(rows[n] for n in names), f"{ranges['same']}/{ranges['total']}", rate)
 
 
 def _show_findings(report: dict[str, Any]) -> None:

@@ -10,13 +10,14 @@ from statistics import mean
 from sync.commands.backfill import backfill, show_plan, show_result, table_json
 from sync.commands.context import load
 from sync.console import duration, out, print_json, print_table, say, status
-from sync.core.drift import Comparison
 from sync.flows.verify import TableVerdict
 from sync.ports import Progress
 from sync.settings import Config, Settings
 from sync.wiring.backfill import make_plan
 from sync.wiring.schema import apply_target
 from sync.wiring.verify import TOP, Verification, verify
+
+_FIGURES = ("source", "target", "same", "missing", "extra", "different", "kept", "rejected")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -74,9 +75,10 @@ def migrate(args: argparse.Namespace, settings: Settings, config: Config) -> tup
 
 def show(found: Verification) -> None:
     """Print what was compared."""
-    header = ("table", "source", "target", "same", "missing", "extra", "different", "rejected", "ranges equal", "")
+    names = [n for n in _FIGURES if n != "kept" or any(v.rows.kept for v in found.tables.values())]
+    header = ("table", *names, "ranges equal", "")
     rows = [
-        (name, *_figures(v.rows), f"{v.same_ranges}/{v.ranges}", "equal" if v.clean else "NOT EQUAL")
+        (name, *(getattr(v.rows, n) for n in names), f"{v.same_ranges}/{v.ranges}", "equal" if v.clean else "NOT EQUAL")
         for name, v in found.tables.items()
     ]
     print_table("\nRows, by digest of every range", header, rows)
@@ -102,10 +104,6 @@ def show(found: Verification) -> None:
         )
     retrievals = [(r.table, f"{r.by_key} of {r.asked}", f"{r.by_content} of {r.by_content_asked}") for r in found.retrievals]
     print_table("\nSampled rows found in Postgres", ("table", "by key", "by map content"), retrievals)
-
-
-def _figures(rows: Comparison) -> tuple[int, ...]:
-    return rows.source, rows.target, rows.same, rows.missing, rows.extra, rows.different, rows.rejected
 
 
 def _share(values: list[float]) -> str:
@@ -142,12 +140,11 @@ def to_json(found: Verification) -> dict[str, object]:
 
 
 def _table_json(name: str, verdict: TableVerdict) -> dict[str, object]:
-    names = ("source", "target", "same", "missing", "extra", "different", "rejected")
     return {
         "table": name,
         "clean": verdict.clean,
         "ranges": {"total": verdict.ranges, "same": verdict.same_ranges, "unknown": verdict.unknown_ranges},
-        "rows": dict(zip(names, _figures(verdict.rows), strict=True)),
+        "rows": {name: getattr(verdict.rows, name) for name in _FIGURES},
         "strays": verdict.strays,
         "findings": [{"kind": kind, "key": key} for kind, key in verdict.shown],
     }

@@ -15,7 +15,10 @@ MOST_TRIES = 3
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """A key's verdict, with the columns that differ and both versions."""
+    """A key's verdict, with the columns that differ and both versions.
+
+    Where it is the same although columns differ, the target has kept in these what the source let expire.
+    """
 
     key: Key
     verdict: Verdict
@@ -35,7 +38,10 @@ class Judged:
 
 @dataclass(slots=True)
 class Checked:
-    """The verdict on one range; `kept` are the first findings, and keys whose state could not be told."""
+    """The verdict on one range; `kept` are the first findings, and keys whose state could not be told.
+
+    `kept_columns` are rows that are the same but for columns that expired in the source and that the target keeps.
+    """
 
     tokens: TokenRange
     rows: Comparison = field(default_factory=Comparison)
@@ -44,6 +50,7 @@ class Checked:
     seconds: float = 0.0
     settled: int = 0
     slowest_settled: float = 0.0
+    kept_columns: int = 0
     error: str = ""
 
     @property

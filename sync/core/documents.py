@@ -20,11 +20,10 @@ from uuid import UUID
 
 from sync.core.cql import DOCUMENT, DOCUMENT_ID, FIELD, CqlType
 from sync.core.encode.base import Reject, join_cells
-from sync.core.encode.document_ids import id_cell, id_form
 from sync.core.encode.documents import VECTOR_FIELD, canonical, whole, without_vector
 from sync.core.encode.jsonb import VERSION
 from sync.core.encode.rows import read_cells
-from sync.core.rows import ColumnPair, Page, SourceColumn, SourceTable
+from sync.core.rows import Page, SourceColumn, SourceTable
 
 KEY_COLUMN, DOC_COLUMN, VECTOR_COLUMN = "key", "doc_json", "query_vector_value"
 _MOST_DIGITS = 100
@@ -57,22 +56,6 @@ def with_fields(table: SourceTable, fields: Mapping[str, str]) -> SourceTable:
 def segments(path: str) -> tuple[str, ...]:
     """The names in a path: `a.b` is b within a; `&.` and `&&` are a point and an ampersand, as in the Data API's paths."""
     return tuple(re.sub(r"&([.&])", r"\1", name) for name in _NAMES.findall(path))
-
-
-def target_value(pair: ColumnPair, value: Any) -> Any:
-    """What the target's column holds for a value of the source: another one for the `_id` of a document alone.
-
-    None for an `_id` that it cannot hold.
-    """
-    if pair.source.type.name != DOCUMENT_ID:
-        return value
-    kind, text = value
-    try:
-        if pair.target.type.name == "uuid":
-            return UUID(text)
-        return id_form(id_cell(kind, text)) if pair.target.type.name in ("text", "varchar") else int(text)
-    except (Reject, ValueError):
-        return None
 
 
 def document_cells(table: SourceTable, values: Mapping[str, Any]) -> dict[str, bytes | None]:

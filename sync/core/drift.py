@@ -8,7 +8,7 @@ from typing import Literal
 
 MOST_FINDINGS = 1000
 """So many keys are kept by name; all are counted (invariant 7)."""
-FIGURES = ("source", "target", "same", "missing", "extra", "different", "in_flight", "rejected", "unknown")
+FIGURES = ("source", "target", "same", "missing", "extra", "different", "kept", "in_flight", "rejected", "unknown")
 Kind = Literal["missing", "extra", "different", "unknown"]
 
 
@@ -24,7 +24,8 @@ class Finding:
 class Comparison:
     """Rows of a range or table: source = same + different + missing + in flight + rejected + unknown (invariant 5).
 
-    A key in flight or unknown counts as a row of the source, since nothing says that it is none.
+    A key in flight or unknown counts as a row of the source, since nothing says that it is none. `kept` are rows of the
+    target alone: they expired in the source, and are to stay.
     """
 
     source: int = 0
@@ -33,6 +34,7 @@ class Comparison:
     missing: int = 0
     extra: int = 0
     different: int = 0
+    kept: int = 0
     in_flight: int = 0
     rejected: int = 0
     unknown: int = 0
@@ -62,13 +64,18 @@ class Comparison:
         """Raise AssertionError unless every row read is accounted for."""
         told = self.same + self.different + self.missing + self.in_flight + self.rejected + self.unknown
         assert self.source == told, f"{self.source} source rows, {told} accounted for"
-        least = self.same + self.different + self.extra
+        least = self.same + self.different + self.extra + self.kept
         most = least + self.in_flight + self.unknown
         assert least <= self.target <= most, f"{self.target} target rows, {least} accounted for"
 
 
-def compare(source: Mapping[bytes, bytes], target: Mapping[bytes, bytes], rejected: int = 0) -> Comparison:
-    """Compare hashes by key; `rejected` source rows have no hash, since the target cannot hold them."""
+def compare(
+    source: Mapping[bytes, bytes], target: Mapping[bytes, bytes], rejected: int = 0, keeps: bool = False
+) -> Comparison:
+    """Compare hashes by key; `rejected` source rows have no hash, since the target cannot hold them.
+
+    `keeps`: rows that only the target has are those that expired in the source.
+    """
     found = Comparison(source=len(source) + rejected, target=len(target), rejected=rejected)
     for key, hashed in source.items():
         if key not in target:
@@ -79,7 +86,10 @@ def compare(source: Mapping[bytes, bytes], target: Mapping[bytes, bytes], reject
             found.findings.append(Finding("different", key))
         else:
             found.same += 1
-    for key in target.keys() - source.keys():
+    only_there = target.keys() - source.keys()
+    if keeps:
+        found.kept, only_there = len(only_there), set()
+    for key in only_there:
         found.extra += 1
         found.findings.append(Finding("extra", key))
     found.check()

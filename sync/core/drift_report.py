@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from sync.core.drift import FIGURES, Comparison
@@ -35,6 +35,11 @@ class CheckedRange:
         return comparison(given)
 
 
+def unproved(checked: CheckedRange, why: str) -> CheckedRange:
+    """The range without its verdict, if that was the same: what it was found to be does not count any more."""
+    return checked if checked.verdict == "different" else replace(checked, state="unproved", error=why)
+
+
 def comparison(figures: Mapping[str, Any]) -> Comparison:
     """Figures by name as a Comparison."""
     made = Comparison()
@@ -64,6 +69,7 @@ def table_report(name: str, ranges: Sequence[CheckedRange], strays: int, seconds
         "findings": [],
         "ring": [_strip(r) for r in ranges],
         "repaired": _sum(ranges, "repaired"),
+        "kept_columns": _sum(ranges, "kept_columns"),
         "without_token": strays,
         "seconds": round(seconds, 3),
         "latency": _latency(ranges),

@@ -206,10 +206,18 @@ def quiet_gate(name: str, count: int, what: str, remedy: str) -> Gate:
     return Gate(name, not count, f"{count} {what}", remedy)
 
 
-def schema_digest(tables: Iterable[TableMap]) -> str:
-    """What the tables look like on both sides, as a short text: it changes with every column, type and key."""
-    lines = sorted(_described(table) for table in tables)
-    return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16]
+def schema_digest(shapes: Iterable[str]) -> str:
+    """What some tables are, from the shape of each, as a short text."""
+    return _short("\n".join(sorted(shapes)))
+
+
+def table_shape(table: TableMap, *identities: str) -> str:
+    """What a table is on both sides, as a short text: it changes with every column, type and key, and with an identity."""
+    return _short("\n".join([_described(table), *identities]))
+
+
+def _short(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def _described(table: TableMap) -> str:

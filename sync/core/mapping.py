@@ -43,7 +43,7 @@ def map_table(
     problems += _target_problems(source, target, names, pairs)
     if any(p.level == "error" for p in problems):
         return None, problems
-    return TableMap(source, target, tuple(pairs)), problems
+    return TableMap(source, target, tuple(pairs), options.keep_ttl), problems
 
 
 def _error(source: SourceTable, text: str) -> Problem:

@@ -117,11 +117,15 @@ class ColumnPair:
 
 @dataclass(frozen=True, slots=True)
 class TableMap:
-    """A source table, its target and the pairs of columns, key columns first: the order of a row's canonical bytes."""
+    """A source table, its target and the pairs of columns, key columns first: the order of a row's canonical bytes.
+
+    `keeps`: what expires in the source stays in the target (`ttl = "keep"`).
+    """
 
     source: SourceTable
     target: TargetTable
     pairs: tuple[ColumnPair, ...]
+    keeps: bool = False
 
     @property
     def name(self) -> str:

@@ -9,8 +9,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-Verdict = Literal["same", "gone", "missing", "extra", "different", "rejected", "in flight", "unknown"]
+Verdict = Literal["same", "gone", "missing", "extra", "different", "kept", "rejected", "in flight", "unknown"]
 FINDINGS: tuple[Verdict, ...] = ("missing", "extra", "different")
+STILL: tuple[Verdict, ...] = (*FINDINGS, "kept")
+"""What must be found twice, while nothing moves."""
 UNSETTLED: tuple[Verdict, ...] = ("in flight", "unknown")
 
 
@@ -43,8 +45,11 @@ class SourceRow:
     error: str = ""
 
 
-def judge(before: TargetRow, source: SourceRow, after: TargetRow) -> Verdict:
-    """The verdict on a key that was read in the target, in the source, and in the target again."""
+def judge(before: TargetRow, source: SourceRow, after: TargetRow, keeps: bool = False) -> Verdict:
+    """The verdict on a key that was read in the target, in the source, and in the target again.
+
+    `keeps`: what expires in the source stays in the target. A row there without a version is nobody's copy, and is extra.
+    """
     if source.error:
         return "unknown"
     if source.row is not None and source.row in (before.row, after.row):
@@ -53,12 +58,12 @@ def judge(before: TargetRow, source: SourceRow, after: TargetRow) -> Verdict:
         return "gone"
     if before.intents or after.intents or before.state != after.state:
         return "in flight"
-    return _settled(source, after)
+    return _settled(source, after, keeps)
 
 
-def _settled(source: SourceRow, target: TargetRow) -> Verdict:
+def _settled(source: SourceRow, target: TargetRow, keeps: bool) -> Verdict:
     if not source.there:
-        return "extra"
+        return "kept" if keeps and target.version else "extra"
     if target.row is not None:
         return "different"
     # A row that the target could hold by now is missing, whatever was recorded of its values once.

@@ -55,12 +55,13 @@ class TableKeys(KeysOfBothSides, Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Sides:
-    """Both sides of one table."""
+    """Both sides of one table; `keeps`: what expires in the source stays in the target."""
 
     source: Source
     target: Digests
     keys: Callable[[], TableKeys]
     encoder: RowEncoder
+    keeps: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,7 +229,7 @@ def _compare(lane: CheckLane, lease: Lease, sides: Sides, kept: _Kept, found: Ra
     only_there = sorted(held.keys() - {keys.of_source(cells).canonical for cells in raw})
     del held
     found.clear()
-    recheck = Recheck(keys, sides.encoder, lane.patience, lane.repairs(lease.table), kept.wait)
+    recheck = Recheck(keys, sides.encoder, lane.patience, lane.repairs(lease.table), kept.wait, sides.keeps)
     for suspects in _parts([*raw, *only_there]):
         here = [keys.of_source(s) for s in suspects if isinstance(s, tuple)]
         there = _only_in_target(lease, keys, [s for s in suspects if isinstance(s, bytes)], checked)
@@ -277,9 +278,10 @@ def _count(checked: Checked, judged: Judged, in_source: bool) -> None:
         name = verdict.replace(" ", "_")
         setattr(rows, name, getattr(rows, name) + 1)
     # Rows come and go while a range is read: what the source has is what it had at the verdict.
-    rows.source += (verdict not in ("gone", "extra")) - in_source
-    rows.target += verdict in ("same", "extra", "different") or (verdict in UNSETTLED and judged.held)
+    rows.source += (verdict not in ("gone", "extra", "kept")) - in_source
+    rows.target += verdict in ("same", "extra", "different", "kept") or (verdict in UNSETTLED and judged.held)
     checked.repaired += judged.repaired
+    checked.kept_columns += verdict == "same" and bool(judged.columns)
     if verdict in ("same", "gone"):
         checked.settled += 1
         checked.slowest_settled = max(checked.slowest_settled, judged.settled_after)

@@ -15,12 +15,14 @@ from sync.ports import ServerFacts
 class PreflightReport:
     """`servers` are lines on what was found; `tables` the mappings; `problems` what stands against it or is to be known.
 
-    `sizes` are the source's own estimates, by table; `data_center` the one of it that is read.
+    `sizes` are the source's own estimates, `identities` say which tables these are, both by table; `data_center` is the one
+    of the source that is read.
     """
 
     servers: list[str] = field(default_factory=list)
     tables: list[TableMap] = field(default_factory=list)
     sizes: dict[str, list[SizeEstimate]] = field(default_factory=dict)
+    identities: dict[str, str] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
     data_center: str = ""
 

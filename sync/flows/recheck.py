@@ -13,7 +13,7 @@ from typing import Protocol
 from sync.core.checked import Judged
 from sync.core.encode.rows import RowEncoder
 from sync.core.mutations import Key
-from sync.core.verdicts import FINDINGS, UNSETTLED, SourceRow, TargetRow, judge
+from sync.core.verdicts import FINDINGS, STILL, UNSETTLED, SourceRow, TargetRow, judge
 from sync.ports import Read
 
 CHUNK = 200
@@ -51,6 +51,7 @@ class Recheck:
     patience: Patience
     repair: bool
     wait: Callable[[float], None]
+    keeps: bool = False
 
     def verdicts(self, suspects: Sequence[Key]) -> Iterator[Judged]:
         """The verdicts on all of these keys, in no order. What differs must differ in the same way at two looks in a row."""
@@ -68,7 +69,7 @@ class Recheck:
                 unsettled += [j for j in judged if not _is_settled(j, seen)]
                 yield from self._repaired(settled) if self.repair else settled
             left, seen = [j.key for j in unsettled], {j.key: j.evidence for j in unsettled}
-        yield from (replace(j, verdict="in flight") if j.verdict in FINDINGS else j for j in unsettled)
+        yield from (replace(j, verdict="in flight") if _must_stand_still(j) else j for j in unsettled)
 
     def _judge(self, keys: Sequence[Key], since: float) -> list[Judged]:
         before = self.keys.look(keys)
@@ -85,10 +86,12 @@ class Recheck:
         return SourceRow(True, self.encoder.canonical_row(found.cells), found.version)
 
     def _judged(self, key: Key, before: TargetRow, source: SourceRow, after: TargetRow, since: float) -> Judged:
-        verdict = judge(before, source, after)
+        verdict = judge(before, source, after, self.keeps)
         columns: tuple[str, ...] = ()
         if verdict == "different" and source.row is not None and after.row is not None:
             columns = tuple(self.encoder.different_columns(source.row, after.row))
+            if self.keeps and after.version and self.encoder.lacks(source.row, after.row):
+                verdict = "same"  # what the source still has of it is
         return Judged(
             key, verdict, columns, source.version, after.version, source.error,
             held=after.row is not None, settled_after=monotonic() - since,
@@ -104,12 +107,16 @@ class Recheck:
         made = []
         for j in judged:
             now = again.get(j.key)
-            well = now is not None and now.verdict in ("same", "gone", "rejected")
+            well = now is not None and now.verdict in ("same", "gone", "kept", "rejected")
             made.append(replace(j, repaired=well, error=failed.get(j.key, "")) if now else j)
         return made
 
 
+def _must_stand_still(judged: Judged) -> bool:
+    return judged.verdict in STILL or bool(judged.columns)
+
+
 def _is_settled(judged: Judged, seen: dict[Key, tuple[object, ...]]) -> bool:
-    if judged.verdict in FINDINGS:
+    if _must_stand_still(judged):
         return seen.get(judged.key) == judged.evidence
     return judged.verdict not in UNSETTLED

@@ -38,12 +38,13 @@ class RangeCheck:
 
 @dataclass(frozen=True, slots=True)
 class Checker:
-    """Compares ranges of one table; `refused` are the raw keys of its recorded rejects."""
+    """Compares ranges of one table; `refused` are the raw keys of its recorded rejects; `keeps`: rows that expire stay."""
 
     source: Source
     target: Digests
     encoder: RowEncoder
     refused: frozenset[tuple[bytes | None, ...]]
+    keeps: bool = False
 
     def check(self, tokens: TokenRange) -> RangeCheck:
         """Compare one range. A range that cannot be read is unknown, never clean (invariant 5)."""
@@ -78,7 +79,7 @@ class Checker:
                     rejected += 1
                 else:
                     hashes[key] = row_hash(row.canonical)
-        return compare(hashes, held, rejected)
+        return compare(hashes, held, rejected, self.keeps)
 
 
 @dataclass(slots=True)

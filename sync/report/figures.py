@@ -40,6 +40,7 @@ class Table:
     seconds: float | None
     repaired: int
     latency: Mapping[str, float]
+    kept_columns: int
 
     @property
     def accounted(self) -> int:
@@ -126,7 +127,7 @@ def _list(found: Any) -> list[Any]:
 
 def _table(index: int, raw: Mapping[str, Any]) -> Table:
     given, ranges = _mapping(raw.get("rows")), _mapping(raw.get("ranges"))
-    rows = {name: whole(given.get(name)) or 0 for name in _COUNTS}
+    rows = {name: whole(given.get(name)) or 0 for name in (*_COUNTS, "kept")}  # older reports know no rows that are kept
     counts = {name: whole(ranges.get(name)) or 0 for name in ("total", "same", "different", "unknown")}
     absent = [name.replace("_", " ") for name in _COUNTS if whole(given.get(name)) is None]
     absent += [f"{name} ranges" for name in counts if whole(ranges.get(name)) is None]
@@ -139,6 +140,7 @@ def _table(index: int, raw: Mapping[str, Any]) -> Table:
         findings_total=max(whole(raw.get("findings_total")) or 0, len(findings)), ring=merged(ring),
         problems=[*_problems(rows, counts, absent), *_not_whole(ring)], seconds=real(raw.get("seconds")),
         repaired=whole(raw.get("repaired")) or 0, latency=latency,
+        kept_columns=whole(raw.get("kept_columns")) or 0,
     )  # fmt: skip
 
 

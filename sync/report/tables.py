@@ -60,7 +60,17 @@ def _target(of: Table) -> str:
         return ""
     extra = of.rows["extra"]
     said = f", {number(extra)} of them <b>extra</b>: the source has no such key" if extra else ", none of them extra"
-    return f"<p>The target holds {counted(of.rows['target'], 'row')}{said}.</p>"
+    return f"<p>The target holds {counted(of.rows['target'], 'row')}{said}.{_kept(of)}</p>"
+
+
+def _kept(of: Table) -> str:
+    """What expired in the source and stays in the target."""
+    said = ""
+    if kept := of.rows["kept"]:
+        said += f" {counted(kept, 'row')} <b>kept</b>: expired in the source, to stay in the target."
+    if columns := of.kept_columns:
+        said += f" Of {counted(columns, 'row')} more the target keeps columns that expired in the source."
+    return said
 
 
 def _facts(of: Table) -> str:

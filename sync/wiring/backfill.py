@@ -14,24 +14,26 @@ from sync.adapters.postgres.ledger import Ledger
 from sync.adapters.queue import Doorbell, redis_connection
 from sync.core.ring import TokenRange, plan_ranges
 from sync.core.rows import TableMap
-from sync.errors import PreflightError
+from sync.errors import PreflightError, WorkFailed
 from sync.flows.backfill import OwnWorkers, Supervisor
 from sync.ports import Progress
 from sync.settings import Config, Settings
 from sync.wiring.preflight import preflight
+from sync.wiring.shapes import changed, shapes
 
 _MB = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What a backfill is going to do: the tables, their ranges, who is registered as a writer, which data centre is read."""
+    """What a backfill is going to do: the tables, what they are, their ranges, the registered writers, the data centre."""
 
     tables: list[TableMap]
     ranges: dict[str, list[TokenRange]]
     estimated_bytes: dict[str, int]
     writers: list[str]
     unfinished: dict[str, int]
+    shapes: dict[str, str]
     data_center: str = ""
 
 
@@ -46,7 +48,8 @@ def make_plan(settings: Settings, config: Config, names: list[str] | None) -> Pl
         if not migrations.state_exists(connection):
             raise PreflightError("the target has no schema `sync`: run `sync schema apply` first")
         unfinished = Ledger(connection, config.backfill.lease_seconds).open_runs()
-        return Plan(report.tables, ranges, sizes, _writers(connection), unfinished, report.data_center)
+        now = shapes(report.identities, connection, report.tables)
+        return Plan(report.tables, ranges, sizes, _writers(connection), unfinished, now, report.data_center)
 
 
 def _writers(connection: Connection) -> list[str]:
@@ -76,7 +79,7 @@ def run_backfill(
             removed = indexes.remove_for_load(connection, table)
             if removed:
                 show.step(f"{table.name}: {', '.join(removed)} will be built after the load")
-        runs = ledger.begin(plan.ranges)
+        runs = ledger.begin(plan.ranges, plan.shapes)
         place_runs(connection, runs, plan.data_center)
         ledger.set_rate(runs, rate)
 
@@ -86,12 +89,23 @@ def run_backfill(
             yield Ledger(connection, config.backfill.lease_seconds)
 
     final = Supervisor(opened, bell, own, show.progress).watch(runs)
+    _check_shapes(settings, config, plan, runs)
     if not any(p.failed for p in final):
         indexes.build_missing(settings, plan.tables, show.build)
         with opened() as ledger:
             for run in runs:
                 ledger.finish(run)
     return final
+
+
+def _check_shapes(settings: Settings, config: Config, plan: Plan, runs: list[int]) -> None:
+    """Raise WorkFailed where a table is not what it was: some of its rows were copied as it was, and some as it is."""
+    with closing(connect(settings, autocommit=True)) as connection:
+        begun = Ledger(connection, config.backfill.lease_seconds).shapes(runs)
+    found = changed(settings, config, plan.tables, begun)
+    if found:
+        text = "; ".join(f"{table}: {why}" for table, why in found.items())
+        raise WorkFailed(f"{text}; run `sync backfill` again: it copies what is there now")
 
 
 @contextmanager

@@ -183,7 +183,7 @@ def _sides(job: _Job, connection: Connection, table: TableMap) -> Sides:
     encoder = RowEncoder(table, 0)
     reader = RangeReader(job.cassandra.raw, table.source, encoder.columns, int(job.config.backfill.page_mb * _MB))
     digests = _Digests(TargetDigests(connection, table, encoder))
-    return Sides(reader, digests, cache(lambda: _both_keys(job, connection, table, encoder)), encoder)
+    return Sides(reader, digests, cache(lambda: _both_keys(job, connection, table, encoder)), encoder, table.keeps)
 
 
 def _both_keys(job: _Job, connection: Connection, table: TableMap, encoder: RowEncoder) -> BothKeys:

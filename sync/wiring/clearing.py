@@ -26,7 +26,7 @@ def clear_writers(
     """Clear what this pass allows, in the transaction that records it; the writers' names."""
     checked = {table.target.name for table in tables}
     written = {str(row[0]) for row in connection.execute(_DUAL, (VERSION_COLUMN,)).fetchall()}
-    unsure = any(table["rows"]["unknown"] or table["rows"]["in_flight"] for table in report["tables"])
+    unsure = any(t["rows"]["unknown"] or t["rows"]["in_flight"] or t["ranges"]["unknown"] for t in report["tables"])
     if unsure or not written <= checked:
         return []
     tuning = config.dual_write

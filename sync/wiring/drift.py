@@ -12,14 +12,14 @@ from sync.adapters.cassandra import search as source_search
 from sync.adapters.cassandra.cells import cells_of
 from sync.adapters.cassandra.connect import open_cassandra
 from sync.adapters.postgres import indexes, passes
-from sync.adapters.postgres.checks import Checks
+from sync.adapters.postgres.checks import Belief, Checks
 from sync.adapters.postgres.connect import Connection, connect
 from sync.adapters.postgres.data_centres import place_runs
 from sync.adapters.postgres.digests import count_strays
 from sync.adapters.postgres.keys import TargetKeys
 from sync.adapters.postgres.passes import ClosedRun
 from sync.adapters.queue import CHECK_JOB, Doorbell, redis_connection
-from sync.core.drift_report import next_step, table_report
+from sync.core.drift_report import next_step, table_report, unproved
 from sync.core.encode.rows import RowEncoder
 from sync.core.gates import schema_digest
 from sync.core.rows import TableMap
@@ -29,6 +29,7 @@ from sync.settings import Config, Settings
 from sync.wiring.backfill import Plan, Show
 from sync.wiring.clearing import clear_writers
 from sync.wiring.drift_values import add_values, shown_finding
+from sync.wiring.shapes import changed
 from sync.wiring.verify import SEED, TOP, compare_searches
 
 _STAMPED_AT_ONCE = 1000
@@ -42,12 +43,13 @@ class Asked:
     repair: bool = False
     searches: int = 0
     show_values: bool = False
+    restart: bool = False
 
 
 def run_drift(settings: Settings, config: Config, plan: Plan, asked: Asked, own: OwnWorkers, show: Show) -> dict[str, Any]:
     """One pass over these tables; the report. Raises KeyboardInterrupt after the workers have let go."""
     bell = Doorbell(redis_connection(settings), CHECK_JOB)
-    runs = begin_pass(settings, config, plan, asked.repair, show)
+    runs = begin_pass(settings, config, plan, asked, show)
 
     @contextmanager
     def opened() -> Iterator[Checks]:
@@ -58,7 +60,7 @@ def run_drift(settings: Settings, config: Config, plan: Plan, asked: Asked, own:
     return close_pass(settings, config, plan, runs, asked)
 
 
-def begin_pass(settings: Settings, config: Config, plan: Plan, repair: bool, show: Show) -> list[int]:
+def begin_pass(settings: Settings, config: Config, plan: Plan, asked: Asked, show: Show) -> list[int]:
     """Give every row its token, see to the index on it, and begin: the runs."""
     with open_checks(settings, config) as checks:
         for table in plan.tables:
@@ -72,11 +74,19 @@ def begin_pass(settings: Settings, config: Config, plan: Plan, repair: bool, sho
             show.step(f"{', '.join(copying)}: the backfill is not finished; what it has not copied yet is missing")
         indexes.build_missing(settings, [t for t in plan.tables if t.name not in copying], show.build)
         begun = checks.work_begun(plan.ranges)
+        belief = Belief(config.drift.most_verdict_minutes, asked.restart)
+        runs = checks.begin_pass(plan.ranges, asked.repair, plan.shapes, belief)
         if begun:
-            show.step(f"going on with the pass that was stopped: {begun} ranges have their verdict already")
-        runs = checks.begin_pass(plan.ranges, repair)
+            show.step(_going_on(begun, checks.work_begun(plan.ranges)))
         place_runs(checks.connection, runs, plan.data_center)
         return runs
+
+
+def _going_on(before: int, kept: int) -> str:
+    again = f"; {before - kept} have one that is too old, or of another epoch or schema, and are checked again"
+    return (
+        f"going on with the pass that was stopped: {kept} ranges have their verdict already{again if kept < before else ''}"
+    )
 
 
 @contextmanager
@@ -110,13 +120,17 @@ def close_pass(settings: Settings, config: Config, plan: Plan, runs: list[int], 
     tables = {table.name: table for table in plan.tables}
     search = _searches(settings, plan.tables, asked.searches) if asked.searches else []
     with open_checks(settings, config) as checks:
+        begun = checks.shapes(runs)
+    other = changed(settings, config, plan.tables, begun)
+    with open_checks(settings, config) as checks:
         connection = checks.connection
         with connection.transaction():
             closed = passes.hold_runs(connection, runs)
             if not closed:
                 raise WorkFailed("another drift report has closed this pass meanwhile: `sync drift-report --history` has it")
-            report = {**_summed(connection, closed, tables), "search": search}
-            number, finished = passes.close_runs(connection, runs, report, _began(closed), schema_digest(plan.tables))
+            report = {**_summed(connection, closed, tables, other), "search": search}
+            shape = schema_digest(run.shape or "" for run in closed)
+            number, finished = passes.close_runs(connection, runs, report, _began(closed), shape)
             if asked.repair:
                 clear_writers(connection, config, plan.tables, report, _began(closed))
         for table, run in zip(report["tables"], closed, strict=True):
@@ -130,11 +144,17 @@ def _began(closed: list[ClosedRun]) -> datetime:
     return min(run.started_at for run in closed)
 
 
-def _summed(connection: Connection, closed: list[ClosedRun], tables: dict[str, TableMap]) -> dict[str, Any]:
+def _summed(
+    connection: Connection, closed: list[ClosedRun], tables: dict[str, TableMap], other: dict[str, str]
+) -> dict[str, Any]:
+    """The report's figures; `other` are tables that are not what they were, of which nothing is proved."""
     found = []
     for run in closed:
-        strays = count_strays(connection, tables[run.table])
-        table = table_report(run.table, run.ranges, strays, run.seconds)
+        why = other.get(run.table, "")
+        strays = 0 if why else count_strays(connection, tables[run.table])  # the table may be gone
+        ranges = [unproved(r, why) for r in run.ranges] if why else run.ranges
+        table = table_report(run.table, ranges, strays, run.seconds)
+        table["errors"] = [*filter(None, [why]), *(e for e in table["errors"] if e != why)]
         found.append({**table, "checking_seconds": round(run.checking_seconds, 3), "run": run.run})
     return {"clean": all(t["clean"] for t in found), "tables": found, "search": [], "next_step": next_step(found)}
 
@@ -143,7 +163,7 @@ def _searches(settings: Settings, tables: list[TableMap], count: int) -> list[di
     found = []
     with open_cassandra(settings) as cassandra, closing(connect(settings, autocommit=True)) as connection:
         for table in tables:
-            rows = source_search.sample_rows(cassandra.session, table.source, count, SEED)
+            rows = source_search.sample_rows(cassandra.raw, table.source, RowEncoder(table, 0).columns, count, SEED)
             for verdict in compare_searches(cassandra, connection, table, rows):
                 found.append({**verdict.figures(), "k": TOP})
     return found

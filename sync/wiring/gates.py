@@ -23,6 +23,7 @@ from sync.settings import Config, Settings
 from sync.wiring.canary import fly
 from sync.wiring.copying import map_tables
 from sync.wiring.preflight import chosen_tables
+from sync.wiring.shapes import shapes_now
 
 _LEASE_MARGIN_SECONDS = 10.0
 """A switch is taken back when its command has been silent for the longest pause and so much more."""
@@ -98,7 +99,10 @@ def _copy_gates(site: Site, facts: GateFacts) -> list[Gate]:
 
 
 def _proof(site: Site, facts: GateFacts, epoch: Epoch) -> Gate:
-    names, digest = [t.name for t in site.tables], gates.schema_digest(site.tables)
+    names, digest = (
+        [t.name for t in site.tables],
+        gates.schema_digest(shapes_now(site.cassandra, site.connection, site.tables).values()),
+    )
     disturbed, why = epoch.since, "this epoch"
     late = facts.disturbed()
     if late is not None and late[0] > disturbed:

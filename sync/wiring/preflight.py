@@ -13,11 +13,13 @@ from psycopg import errors
 
 from sync.adapters.cassandra.catalogue import read_one, read_tables, release_version, size_estimates
 from sync.adapters.cassandra.connect import Cassandra, explain, open_cassandra, source_name
+from sync.adapters.cassandra.identity import identities
 from sync.adapters.cassandra.ttl import expiring_columns
 from sync.adapters.postgres import migrations
 from sync.adapters.postgres.catalogue import foreign_keys, obstacle, read_target, server_facts
 from sync.adapters.postgres.connect import Connection, connect, target_name
 from sync.adapters.postgres.data_centres import elsewhere
+from sync.adapters.postgres.session import lasting_settings
 from sync.adapters.queue import Doorbell, redis_connection, redis_name
 from sync.core.documents import with_fields
 from sync.core.mapping import Problem, map_table
@@ -66,6 +68,7 @@ def _source(settings: Settings, config: Config, names: list[str] | None, report:
         version, report.data_center = release_version(cassandra.session), cassandra.data_center
         report.servers.append(f"source: Cassandra {version}, {source_name(settings)}, keyspace {settings.astra_db_keyspace}")
         tables = chosen_tables(cassandra, settings, config, names)
+        report.identities = identities(cassandra.session, settings.astra_db_keyspace or "")
         for table in tables:
             report.sizes[table.name] = size_estimates(cassandra.session, table.keyspace, table.name)
             _look_at_rows(cassandra, table, config, report)
@@ -130,6 +133,8 @@ def _target(settings: Settings, config: Config, sources: list[SourceTable], repo
         report.problems += check_target(facts, vectors)
         if migrations.state_exists(connection) and (other := elsewhere(connection, report.data_center)):
             report.error("source", other)
+        if text := lasting_settings(settings, connection):
+            report.problems.append(Problem("warning", "target", text))
         for source in sources:
             try:
                 _table(connection, source, config, facts, report)

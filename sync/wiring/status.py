@@ -64,7 +64,7 @@ def last_drift(connection: Connection) -> dict[str, Any] | None:
     """The last recorded pass in a few figures; None where there was none."""
     for row in history(connection, 1):
         rows = [table["rows"] for table in row["report"]["tables"]]
-        sums = {name: sum(r[name] for r in rows) for name in FIGURES}
+        sums = {name: sum(r.get(name, 0) for r in rows) for name in FIGURES}
         return {
             "pass": row["id"],
             "clean": row["clean"],

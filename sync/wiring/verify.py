@@ -2,25 +2,26 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field
+from math import isfinite
 from statistics import mean
 from threading import local
-from typing import Any
 
 from sync.adapters.cassandra import search as source_search
+from sync.adapters.cassandra.cells import cells_of
 from sync.adapters.cassandra.connect import Cassandra, open_cassandra
 from sync.adapters.cassandra.pages import RangeReader
 from sync.adapters.postgres import search as target_search
 from sync.adapters.postgres.connect import Connection, connect
 from sync.adapters.postgres.digests import TargetDigests, count_strays
-from sync.core.documents import target_value
 from sync.core.encode.rows import RowEncoder
 from sync.core.ring import TokenRange
 from sync.core.rows import TableMap
-from sync.core.search import Hit, overlap, recall
+from sync.core.search import overlap, recall
 from sync.flows.verify import Checker, RangeCheck, TableVerdict
 from sync.settings import Config, Settings
 
@@ -110,9 +111,9 @@ def verify(
             found.tables[table.name] = _table(settings, config, cassandra, table, ranges[table.name], show)
         with closing(connect(settings, autocommit=True)) as connection:
             for table in tables:
-                rows = source_search.sample_rows(cassandra.session, table.source, sample, SEED)
-                refused = found.tables[table.name].rows.rejected
-                found.retrievals.append(_retrieve(connection, table, rows, strict=not refused))
+                encoder = RowEncoder(table, 0)
+                rows = source_search.sample_rows(cassandra.raw, table.source, encoder.columns, sample, SEED)
+                found.retrievals.append(_retrieve(connection, table, encoder, rows))
                 found.searches += compare_searches(cassandra, connection, table, rows[: max(1, sample // 10)])
     return found
 
@@ -136,7 +137,7 @@ def _table(
             opened.append(connect(settings, autocommit=True))
             digests = TargetDigests(opened[-1], table, encoder)
             reader = RangeReader(cassandra.raw, table.source, encoder.columns, int(config.backfill.page_mb * _MB))
-            own.checker = Checker(reader, digests, encoder, digests.refused())
+            own.checker = Checker(reader, digests, encoder, digests.refused(), table.keeps)
         found: RangeCheck = own.checker.check(tokens)
         return found
 
@@ -155,24 +156,29 @@ def _table(
     return verdict
 
 
-def _retrieve(connection: Connection, table: TableMap, rows: list[dict[str, object]], strict: bool) -> Retrieval:
+def _retrieve(connection: Connection, table: TableMap, encoder: RowEncoder, rows: list[source_search.Cells]) -> Retrieval:
+    """Every sampled row that the target holds by its encoder's word, unless it is on record as one that Postgres refused."""
     maps = [p.source.name for p in table.pairs if p.target.type.name == "jsonb" and str(p.source.type) == "map<text, text>"]
-    found = Retrieval(table.name)
+    found, keys = Retrieval(table.name), cells_of(table.source, encoder)
+    target = target_search.Retrieval(connection, table, encoder)
+    refused = TargetDigests(connection, table, encoder).refused()
     for row in rows:
-        there = target_search.found_by_key(connection, table, row)
-        if not there and not strict:
-            continue  # the table has rejects, which the digests count one by one
+        made, issues = encoder.check_cells(row)
+        cells = tuple(row[name] for name in encoder.columns[: encoder.key_count])
+        if any(issue.action == "reject" for issue in issues) or cells in refused:
+            continue  # which the digests count one by one
+        key = keys.key_of(tuple(cell or b"" for cell in cells))
         found.asked += 1
-        found.by_key += there
-        for column in maps:
-            answer = target_search.found_by_content(connection, table, row, column)
-            found.by_content_asked += answer is not None
-            found.by_content += bool(answer)
+        found.by_key += target.by_key(key)
+        for content, name in ((made[name], name) for name in maps):
+            if content is not None:
+                found.by_content_asked += 1
+                found.by_content += target.by_content(key, name, content)
     return found
 
 
 def compare_searches(
-    cassandra: Cassandra, connection: Connection, table: TableMap, rows: list[dict[str, object]]
+    cassandra: Cassandra, connection: Connection, table: TableMap, rows: list[source_search.Cells]
 ) -> list[SearchVerdict]:
     """Search both sides for the vectors of these rows, for each vector column."""
     columns = [p.source.name for p in table.pairs if p.target.type.name in ("vector", "halfvec")]
@@ -180,17 +186,18 @@ def compare_searches(
 
 
 def _search_column(
-    cassandra: Cassandra, connection: Connection, table: TableMap, column: str, rows: list[dict[str, object]]
+    cassandra: Cassandra, connection: Connection, table: TableMap, column: str, rows: list[source_search.Cells]
 ) -> SearchVerdict:
     verdict = SearchVerdict(table.name, column)
     similarity = source_search.vector_similarity(cassandra.session, table.source, column)
     if similarity is None:
         verdict.note = "the source has no vector index: only the target was searched"
     for row in rows:
-        vector: Any = row[column]
-        if vector is None or not any(vector):
+        cell = row[column] or b""
+        vector = struct.unpack(f">{len(cell) // 4}f", cell)
+        if not any(vector) or not all(map(isfinite, vector)):
             continue
-        _compare_search(cassandra, connection, table, verdict, list(vector), similarity)
+        _compare_search(cassandra, connection, table, verdict, vector, similarity)
     return verdict
 
 
@@ -199,16 +206,15 @@ def _compare_search(
     connection: Connection,
     table: TableMap,
     verdict: SearchVerdict,
-    vector: list[float],
+    vector: tuple[float, ...],
     similarity: str | None,
 ) -> None:
     metric = similarity or "cosine"
-    exact: list[Hit] = list(target_search.nearest(connection, table, verdict.column, vector, TOP, metric, exact=True))
-    there: list[Hit] = list(target_search.nearest(connection, table, verdict.column, vector, TOP, metric, exact=False))
+    exact = target_search.nearest(connection, table, verdict.column, vector, TOP, metric, exact=True)
+    there = target_search.nearest(connection, table, verdict.column, vector, TOP, metric, exact=False)
     verdict.searches += 1
     verdict.target_recalls.append(recall(there, exact))
     if similarity is not None:
-        found = source_search.nearest(cassandra.session, table.source, verdict.column, vector, TOP, similarity)
-        here: list[Hit] = [(tuple(map(target_value, table.keys, key)), score) for key, score in found]
+        here = source_search.nearest(cassandra.raw, table.source, verdict.column, vector, TOP, similarity)
         verdict.source_recalls.append(recall(here, exact))
         verdict.overlaps.append(overlap(here, there))

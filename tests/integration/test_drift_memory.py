@@ -12,6 +12,7 @@ import sys
 import time
 import traceback
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
@@ -59,9 +60,7 @@ def _cells(number: int) -> tuple[bytes, bytes]:
 def _growth(site: Site) -> tuple[float, dict[str, object]]:
     """How many MB a worker grows by in a pass over one range, and its report's part."""
     plan = make_plan(site.settings, site.config, ["many"])
-    runs = begin_pass(
-        site.settings, site.config, type(plan)(plan.tables, {"many": WHOLE_RING.split(1)}, {}, [], {}), False, SILENT
-    )
+    runs = begin_pass(site.settings, site.config, replace(plan, ranges={"many": WHOLE_RING.split(1)}), Asked(), SILENT)
     reading, writing = os.pipe()
     begin, child = time.monotonic(), os.fork()
     if not child:

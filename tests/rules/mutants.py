@@ -18,6 +18,9 @@ PROCESSES = "tests/integration/test_store_processes.py"
 
 CANARY, DATA_CENTRES = "tests/integration/test_canary.py", "tests/integration/test_data_centres.py"
 
+DRIFT, AGE = "sync/adapters/postgres/sql/drift.sql", "tests/integration/test_drift_age.py"
+KEPT = "tests/integration/test_kept_rows.py"
+
 
 @dataclass(frozen=True, slots=True)
 class Mutant:
@@ -464,5 +467,42 @@ MUTANTS = (
     Mutant(
         "data centre", "any data centre will do", "sync/adapters/cassandra/data_centres.py",
         "if len(there) > 1 and not stated", "if len(there) > 9 and not stated", DATA_CENTRES, "several_data_centres",
+        "age", "a verdict of a pass that was stopped is believed for ever", DRIFT,
+        "OR r.state = 'done' AND r.started_at < clock_timestamp() - make_interval(secs => %(age)s))", "OR %(age)s < 0)",
+        AGE, "proves_nothing",
+    ),
+    Mutant(
+        "age", "verdicts of another epoch are believed", DRIFT,
+        "OR run.epoch IS DISTINCT FROM (SELECT max(epoch) FROM sync.epoch) OR", "OR", AGE, "proves_nothing",
+    ),
+    Mutant(
+        "age", "a pass is as old as its youngest verdict", DRIFT,
+        "(SELECT coalesce(min(r.started_at), run.started_at)", "(SELECT coalesce(max(r.started_at), run.started_at)",
+        AGE, "as_old_as",
+    ),
+    Mutant(
+        "age", "a schema that changed in the middle is not looked at", "sync/wiring/shapes.py",
+        "            if begun.get(table.name) not in (None, shape):\n", "            if False:\n", AGE, "in_the_middle",
+    ),
+    Mutant(
+        "keep", "what expired is extra", "sync/core/verdicts.py",
+        'return "kept" if keeps and target.version else "extra"', 'return "extra"', KEPT, "no_finding",
+    ),
+    Mutant(
+        "keep", "a reconcile deletes what expired", "sync/adapters/postgres/settling.py",
+        "if read.cells is None and keeping and not picked.deletes:", "if False:", KEPT, "reconcile_keeps",
+    ),
+    Mutant(
+        "keep", "a delete keeps what is to go", "sync/adapters/postgres/settling.py",
+        "if read.cells is None and keeping and not picked.deletes:", "if read.cells is None and keeping:", KEPT, "delete_deletes",
+    ),
+    Mutant(
+        "keep", "the version of what is kept stays", JOURNAL,
+        "SET {version_column} = %(version)s FROM same WHERE {same_key}\n), {settled}",
+        "SET {version_column} = {version} FROM same WHERE {same_key} AND %(version)s > 0\n), {settled}", KEPT, "reconcile_keeps",
+    ),
+    Mutant(
+        "session", "a role's settings are a session's", "sync/adapters/postgres/connect.py",
+        "        if not pooled:\n            make_own(connection)\n", "", "tests/integration/test_hostile_settings.py", "no_setting",
     ),
 )  # fmt: skip

@@ -118,7 +118,7 @@ def drift(
     if ranges:
         plan = replace(plan, ranges=dict.fromkeys(plan.ranges, ranges))
     wanted = asked or Asked()
-    runs = begin_pass(site.settings, site.config, plan, wanted.repair, SILENT)
+    runs = begin_pass(site.settings, site.config, plan, wanted, SILENT)
     between()
     for _ in range(10):
         check_job(site.settings, site.config, runs, NEVER)

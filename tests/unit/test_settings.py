@@ -98,9 +98,11 @@ def test_no_prepared_statements_through_a_pooler(
     monkeypatch: pytest.MonkeyPatch, url: str, direct: bool, threshold: int | None
 ) -> None:
     """A statement prepared on one of the pooler's connections is unknown on the next one."""
-    opened = SimpleNamespace(prepare_threshold=5, autocommit=True, info=SimpleNamespace(user="u"))
+    said: list[str] = []
+    opened = SimpleNamespace(prepare_threshold=5, autocommit=True, info=SimpleNamespace(user="u"), execute=said.append)
     monkeypatch.setattr(psycopg, "connect", lambda *_, **__: opened)
     assert connect(made(database_url=url), direct=direct).prepare_threshold == threshold
+    assert len(said) == (threshold is not None), "nor any setting, which the pooler's next client would have"
     assert opened.autocommit is False
 
 

@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import random
 import re
-from collections.abc import Callable
+import struct
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 
 from cassandra.cluster import Session
+from cassandra.query import BoundStatement, PreparedStatement
 
-from sync.adapters.cassandra.pages import quoted, token_of_partition
+from sync.adapters.cassandra.pages import RAW_PROFILE, quoted, token_of_partition
 from sync.core.cql import CqlType
+from sync.core.documents import Unfolded
+from sync.core.encode.base import INT64
+from sync.core.encode.rows import read_cells
 from sync.core.ring import MAX_TOKEN, MIN_TOKEN
 from sync.core.rows import SourceTable
 from sync.core.vector_index import not_indexable
 
+Cells = Mapping[str, bytes | None]
 _FUNCTION = re.compile(r"similarity_function\W+(\w+)", re.IGNORECASE)
 
 
@@ -35,31 +41,36 @@ def index_checks(session: Session, table: SourceTable) -> dict[str, Callable[[by
     return {name: partial(not_indexable, similarity=similarity) for name, similarity in found.items() if similarity}
 
 
-def sample_rows(session: Session, table: SourceTable, count: int, seed: int) -> list[dict[str, object]]:
-    """Up to `count` different rows from all over the ring, as the driver decodes them; the same for the same seed."""
-    token = token_of_partition(table)
-    names = [c.name for c in table.stored]
-    select = ", ".join(map(quoted, names))
-    query = session.prepare(f"SELECT {select} FROM {quoted(table.keyspace)}.{quoted(table.name)} WHERE {token} >= ? LIMIT 1")
+def sample_rows(raw: Session, table: SourceTable, columns: Sequence[str], count: int, seed: int) -> list[Cells]:
+    """Up to `count` different rows from all over the ring, as raw cells by column, the same for the same seed."""
+    token, unfolded = token_of_partition(table), Unfolded(table, tuple(columns))
+    select = ", ".join(map(quoted, unfolded.selected))
+    query = raw.prepare(f"SELECT {select} FROM {quoted(table.keyspace)}.{quoted(table.name)} WHERE {token} >= ? LIMIT 1")
     chosen = random.Random(seed)
-    found: dict[str, dict[str, object]] = {}
+    found: dict[tuple[bytes | None, ...], Cells] = {}
     for _ in range(count):
-        row = session.execute(query, (chosen.randint(MIN_TOKEN + 1, MAX_TOKEN),)).one()
-        if row is not None:
-            values = dict(zip(names, row, strict=True))
-            found[repr([values[c.name] for c in table.primary_key])] = values
+        for cells in _rows(raw, query, [INT64.pack(chosen.randint(MIN_TOKEN + 1, MAX_TOKEN))], len(unfolded.selected)):
+            row = unfolded.cells(dict(zip(unfolded.selected, cells, strict=True)))
+            found[tuple(row[c.name] for c in table.primary_key)] = row
     return list(found.values())
 
 
 def nearest(
-    session: Session, table: SourceTable, column: str, vector: list[float], limit: int, similarity: str
-) -> list[tuple[tuple[object, ...], float]]:
-    """Keys and similarities of the nearest rows, nearest first (Cassandra's similarity: (1 + cosine) / 2 for cosine)."""
-    keys = ", ".join(quoted(c.name) for c in table.primary_key)
+    raw: Session, table: SourceTable, column: str, vector: Sequence[float], limit: int, similarity: str
+) -> list[float]:
+    """The similarities of the nearest rows, nearest first (Cassandra's similarity: (1 + cosine) / 2 for cosine)."""
     name = f"{quoted(table.keyspace)}.{quoted(table.name)}"
-    text = (
-        f"SELECT {keys}, similarity_{similarity}({quoted(column)}, ?) FROM {name} "
-        f"ORDER BY {quoted(column)} ANN OF ? LIMIT {limit}"
-    )
-    rows = session.execute(session.prepare(text), (vector, vector))
-    return [(tuple(row[:-1]), float(row[-1])) for row in rows]
+    text = f"SELECT similarity_{similarity}({quoted(column)}, ?) FROM {name} ORDER BY {quoted(column)} ANN OF ? LIMIT {limit}"
+    asked = struct.pack(f">{len(vector)}f", *vector)
+    return [struct.unpack(">f", score or b"")[0] for (score,) in _rows(raw, raw.prepare(text), [asked, asked], 1)]
+
+
+def _rows(raw: Session, query: PreparedStatement, values: list[bytes], width: int) -> Iterator[list[bytes | None]]:
+    """The rows of one page as cells: what they hold need not be a value of Python's."""
+    bound = BoundStatement(query)
+    bound.values = values
+    page = raw.execute(bound, execution_profile=RAW_PROFILE).current_rows[0]
+    at = page.offset
+    for _ in range(page.count):
+        cells, at = read_cells(page.data, at, width)
+        yield cells

@@ -35,6 +35,14 @@ def read_target(connection: Connection, name: str) -> TargetTable | None:
     return TargetTable(found[0], found[1], own, key)
 
 
+def identity(connection: Connection, table: TargetTable) -> str:
+    """Which table this is: it changes where a table, or a column of it, was dropped and made again."""
+    own = [TOKEN_COLUMN, VERSION_COLUMN]  # which come and go with the migration
+    values = {"table": regclass(f"{table.schema}.{table.name}"), "not_of": own}
+    row = connection.execute(_SQL["identity"], values).fetchone()
+    return str(row[0]) if row else ""
+
+
 def _column(row: tuple[object, ...]) -> TargetColumn:
     name, type_name, oid, typmod, text, element_name, element_oid, not_null, required, generated = row
     element = PgType(str(element_name), int(str(element_oid))) if element_name else None

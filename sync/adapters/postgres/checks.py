@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import psycopg
@@ -25,6 +26,17 @@ MOST_KEPT = 10_000
 """So many findings of a run are kept by key; all are counted."""
 
 
+@dataclass(frozen=True, slots=True)
+class Belief:
+    """How old the verdicts of a pass that was stopped may be when it goes on; `anew`: none is to be believed."""
+
+    most_minutes: float = 60.0
+    anew: bool = False
+
+
+BELIEF = Belief()
+
+
 class Checks(Ledger):
     """Runs and ranges of kind `drift` over one autocommit connection."""
 
@@ -38,14 +50,31 @@ class Checks(Ledger):
         row = self._ask("work_begun", tables=list(tables)).fetchone()
         return int(row[0]) if row else 0
 
-    def begin_pass(self, plans: dict[str, list[TokenRange]], repair: bool) -> list[int]:
-        """A run for each table: its unfinished one, or a new one with these ranges."""
+    def begin_pass(
+        self,
+        plans: dict[str, list[TokenRange]],
+        repair: bool,
+        shapes: Mapping[str, str] | None = None,
+        belief: Belief = BELIEF,
+    ) -> list[int]:
+        """A run for each table: its unfinished one, as far as its verdicts are believed, or a new one with these ranges.
+
+        `shapes` are what the tables are now; a table without one is of no other shape than before.
+        """
         with target_errors(), self._connection.transaction():
             # Two starts at once: the second waits here, then finds the first one's runs.
             self._connection.execute("LOCK TABLE sync.run IN SHARE ROW EXCLUSIVE MODE")
-            runs = self._start(plans, _SQL, {"repair": repair})
+            runs = self._start(plans, _SQL, {"repair": repair}, shapes or {})
+            self._void(runs, {table: (shapes or {}).get(table) for table in plans}, belief)
             self._ask("forget_deaths", runs=runs)
             return runs
+
+    def _void(self, runs: list[int], shapes: Mapping[str, str | None], belief: Belief) -> None:
+        """Have what proves nothing any more checked again."""
+        now = {"runs": runs, "tables": list(shapes), "shapes": list(shapes.values())}
+        void = self._ask("void", **now, anew=belief.anew, age=60 * belief.most_minutes).fetchall()
+        self._ask("forget_findings", ranges=[row[0] for row in void])
+        self._ask("note_begin", **now)
 
     def open_passes(self, runs: list[int]) -> dict[str, bool]:
         """The tables of those of these runs that are under way, and whether their findings are repaired."""
@@ -121,6 +150,7 @@ def _figures(checked: Checked) -> dict[str, Any]:
         "rows": checked.rows.figures(),
         "verdict": checked.verdict,
         "repaired": checked.repaired,
+        "kept_columns": checked.kept_columns,
         "seconds": round(checked.seconds, 4),
         "settled": checked.settled,
         "slowest_settled": round(checked.slowest_settled, 3),

@@ -8,14 +8,12 @@ from typing import Any
 import psycopg
 from psycopg import conninfo, errors
 
+from sync.adapters.postgres.queries import queries
 from sync.errors import SettingsError, Unreachable
 from sync.settings import Settings
 
 Connection = psycopg.Connection[tuple[Any, ...]]
-STATE_SCHEMA = "sync"
-WITHOUT_USER = r"""
-SELECT set_config('search_path', regexp_replace(current_setting('search_path'), '"\$user"(, *)?', ''), false)
-"""
+_OWN = queries("session")["own"]
 _POOLER = re.compile(r"-pooler(?=\.)")
 TRANSIENT = (psycopg.OperationalError, psycopg.InterfaceError, errors.SerializationFailure, errors.DeadlockDetected)
 """What a repetition on a new connection may cure: a restart, a suspended compute, a cut connection."""
@@ -74,6 +72,8 @@ def connect(settings: Settings, *, direct: bool = True, autocommit: bool = False
     pooled = "-pooler." in dsn
     try:
         connection: Connection = psycopg.connect(dsn, autocommit=True, application_name="sync")
+        if not pooled:
+            make_own(connection)
     except psycopg.OperationalError as error:
         advice = explain(error)
         if settings.database_url or settings.database_url_unpooled:
@@ -84,12 +84,16 @@ def connect(settings: Settings, *, direct: bool = True, autocommit: bool = False
     connection.isolation_level = psycopg.IsolationLevel.READ_COMMITTED
     if pooled:
         connection.prepare_threshold = None
-    elif connection.info.user == STATE_SCHEMA:
-        # The default path begins with the schema of the user's name: the application's tables would be made, or looked
-        # for, among those of the migration's state.
-        connection.execute(WITHOUT_USER)
     connection.autocommit = autocommit
     return connection
+
+
+def make_own(connection: Connection) -> None:
+    """Give an autocommit session the settings that our statements need, whatever its role's, database's or environment's are.
+
+    Not for a connection through a transaction pooler: the next client of the server's session would have them.
+    """
+    connection.execute(_OWN)
 
 
 def target_name(settings: Settings) -> str:

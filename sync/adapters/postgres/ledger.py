@@ -37,20 +37,37 @@ class Ledger:
         if self.primary() != "astra":
             raise PreflightError("Postgres is primary: a backfill would write over the authority")
 
-    def begin(self, plans: dict[str, list[TokenRange]]) -> list[int]:
-        """A run for each table: its unfinished one, or a new one with these ranges. The floor rises first (rule 3)."""
+    def begin(self, plans: dict[str, list[TokenRange]], shapes: Mapping[str, str] | None = None) -> list[int]:
+        """A run for each table: its unfinished one, or a new one with these ranges. The floor rises first (rule 3).
+
+        `shapes` are what the tables are now: what an unfinished run did of a table of another shape is done again.
+        """
         with target_errors(), changing_epoch(self._connection):
             # Two starts at once: the second waits here, then finds the first one's runs.
             self._connection.execute("LOCK TABLE sync.run IN SHARE ROW EXCLUSIVE MODE")
             self.check_primary()
             row = self._connection.execute(_SQL["raise_floor"]).fetchone()
             assert row is not None
-            return self._start(plans, _SQL, {"floor": row[0]})
+            runs = self._start(plans, _SQL, {"floor": row[0]}, shapes or {})
+            self._connection.execute(_SQL["begin_anew"], {"runs": runs, **listed(shapes)})
+            self._connection.execute(_SQL["note_shapes"], {"runs": runs, **listed(shapes)})
+            return runs
 
-    def _start(self, plans: dict[str, list[TokenRange]], queries: Mapping[str, str], values: Mapping[str, Any]) -> list[int]:
+    def shapes(self, runs: list[int]) -> dict[str, str | None]:
+        """What the tables of these runs were when they began; None where nobody noted it."""
+        return dict(self._run("shapes", runs=runs).fetchall())
+
+    def _start(
+        self,
+        plans: dict[str, list[TokenRange]],
+        queries: Mapping[str, str],
+        values: Mapping[str, Any],
+        shapes: Mapping[str, str],
+    ) -> list[int]:
         """Open the runs of a start, with its kind's `open_run` and `begin_run`, within the caller's transaction."""
         with target_errors():
-            runs = [self._open_run(ranges, queries, {"table": table, **values}) for table, ranges in plans.items()]
+            given = {table: {"table": table, "shape": shapes.get(table), **values} for table in plans}
+            runs = [self._open_run(ranges, queries, given[table]) for table, ranges in plans.items()]
             self._connection.execute(_SQL["reopen"], {"runs": runs})
             self.request_stop(runs, False)
             self._connection.execute(_SQL["forget_failures"], {"runs": runs})
@@ -160,6 +177,11 @@ class Ledger:
     def latest(self) -> list[int]:
         """The newest backfill of each table."""
         return [int(row[0]) for row in self._connection.execute(_SQL["latest_runs"]).fetchall()]
+
+
+def listed(shapes: Mapping[str, str] | None) -> dict[str, list[str]]:
+    """Shapes by table as two lists, as the statements take them."""
+    return {"tables": list(shapes or {}), "shapes": list((shapes or {}).values())}
 
 
 @contextmanager

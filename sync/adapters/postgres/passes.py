@@ -20,11 +20,15 @@ _SQL = queries("drift")
 
 @dataclass(frozen=True, slots=True)
 class ClosedRun:
-    """One table's part of a pass, with what is kept of its findings."""
+    """One table's part of a pass, with what is kept of its findings.
+
+    It began when the check of the range began whose verdict is the oldest; `shape` is what the table was then.
+    """
 
     run: int
     table: str
     started_at: datetime
+    shape: str | None
     seconds: float
     checking_seconds: float
     ranges: list[CheckedRange]
@@ -38,8 +42,10 @@ def hold_runs(connection: Connection, runs: list[int]) -> list[ClosedRun]:
         if len(held) < len(runs):
             return []
         return [
-            ClosedRun(run, table, at, seconds or 0.0, checking or 0.0, _ranges(connection, run), _findings(connection, run))
-            for run, table, at, seconds, checking in held
+            ClosedRun(
+                run, table, at, shape, seconds or 0.0, checking or 0.0, _ranges(connection, run), _findings(connection, run)
+            )
+            for run, table, at, shape, seconds, checking in held
         ]
 
 

@@ -11,15 +11,7 @@ from psycopg import IsolationLevel
 from psycopg_pool import ConnectionPool
 
 from sync.adapters.postgres.cell import register
-from sync.adapters.postgres.connect import (
-    STATE_SCHEMA,
-    WITHOUT_USER,
-    Connection,
-    connect,
-    connection_string,
-    explain,
-    target_name,
-)
+from sync.adapters.postgres.connect import Connection, connect, connection_string, explain, make_own, target_name
 from sync.errors import Unreachable
 from sync.settings import Settings
 
@@ -71,6 +63,8 @@ def open_pool(settings: Settings, size: int, timeout: float = 30.0) -> Pool:
     def configure(connection: Connection) -> None:
         register(connection)
         connection.isolation_level = IsolationLevel.READ_COMMITTED
+        if not pooled:
+            make_own(connection)
         # Not as start-up options, which a transaction pooler refuses. The isolation level is for lone statements, too.
         # A lock is waited for half as long, so that a row that is held can be told from a server that is slow.
         connection.execute(_SET_UP, (str(int(timeout * 1000)), str(int(timeout * 500))))
@@ -79,8 +73,6 @@ def open_pool(settings: Settings, size: int, timeout: float = 30.0) -> Pool:
             connection.execute(_LONGEST, (str(int(timeout * 2000)),))
         if pooled:
             connection.prepare_threshold = None
-        elif connection.info.user == STATE_SCHEMA:
-            connection.execute(WITHOUT_USER)
 
     return ConnectionPool(
         dsn,

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from psycopg import sql
-from psycopg.types.json import Jsonb
 
 from sync.adapters.postgres.catalogue import identifier
+from sync.adapters.postgres.cell import Cell, register
 from sync.adapters.postgres.connect import Connection
-from sync.core.documents import target_value
+from sync.adapters.postgres.parameters import Parameters
+from sync.adapters.postgres.queries import queries
+from sync.adapters.postgres.statements import Statements, column
+from sync.core.encode.rows import RowEncoder
+from sync.core.mutations import Key
 from sync.core.rows import TableMap, TargetColumn
+
+_SQL = queries("search")
 
 # Operator, and the source's similarity from its distance (Cassandra, "Vector search": cosine and dot are (1 + x) / 2).
 _METRICS = {
@@ -34,47 +39,46 @@ def similarity_sql(column: TargetColumn, metric: str, vector: Sequence[float]) -
     return distance, sql.SQL(formula).format(distance)
 
 
+_PLAN = """
+SELECT set_config('enable_indexscan', %s, true), set_config('enable_seqscan', 'on', true),
+       set_config('hnsw.ef_search', greatest(coalesce(current_setting('hnsw.ef_search', true), '40')::int, 40)::text, true)
+"""
+"""What decides how a search is answered; a role's own settings may turn the index off, or let it miss most of the rows."""
+
+
 def nearest(
-    connection: Connection, table: TableMap, column: str, vector: list[float], limit: int, similarity: str, exact: bool
-) -> list[tuple[tuple[Any, ...], float]]:
-    """Keys and similarities of the nearest rows, nearest first; `exact` looks at every row instead of an index."""
+    connection: Connection, table: TableMap, column: str, vector: Sequence[float], limit: int, similarity: str, exact: bool
+) -> list[float]:
+    """The similarities of the nearest rows, nearest first; `exact` looks at every row instead of an index."""
     target = next(p.target for p in table.pairs if p.source.name == column)
     distance, asked = similarity_sql(target, similarity, vector)
-    keys = sql.SQL(", ").join(sql.Identifier(p.target.name) for p in table.keys)
-    statement = sql.SQL("SELECT {}, {} FROM {} WHERE {} IS NOT NULL ORDER BY {} LIMIT {}").format(
-        keys, asked, identifier(table.target), sql.Identifier(target.name), distance, limit
+    statement = sql.SQL("SELECT {} FROM {} WHERE {} IS NOT NULL ORDER BY {} LIMIT {}").format(
+        asked, identifier(table.target), sql.Identifier(target.name), distance, limit
     )
-    with connection.transaction():
-        connection.execute(sql.SQL("SET LOCAL enable_indexscan = {}").format("off" if exact else "on"))
-        rows = connection.execute(statement).fetchall()
-    return [(tuple(row[:-1]), float(row[-1])) for row in rows]
+    with connection.transaction(), connection.cursor(binary=True) as cursor:
+        cursor.execute(_PLAN, ("off" if exact else "on",))
+        return [float(row[0]) for row in cursor.execute(statement)]
 
 
-def found_by_key(connection: Connection, table: TableMap, row: dict[str, Any]) -> bool:
-    """Whether the row is there when asked for by its key."""
-    where = sql.SQL(" AND ").join(
-        sql.SQL("{} = {}").format(sql.Identifier(p.target.name), sql.Literal(target_value(p, row[p.source.name])))
-        for p in table.keys
-    )
-    statement = sql.SQL("SELECT true FROM {} WHERE {}").format(identifier(table.target), where)
-    return connection.execute(statement).fetchone() is not None
+class Retrieval:
+    """Rows of one table asked for as an application asks, with the bytes that their encoder makes of their cells."""
 
+    def __init__(self, connection: Connection, table: TableMap, encoder: RowEncoder) -> None:
+        register(connection)
+        self._connection = connection
+        self._statements = Statements(table, encoder)
+        self._parameters = Parameters(self._statements, encoder)
+        self._targets = {p.source.name: p.target for p in table.pairs}
+        self._by_key = self._statements.made(_SQL["by_key"])
 
-def found_by_content(connection: Connection, table: TableMap, row: dict[str, Any], column: str) -> bool | None:
-    """Whether asking for a text map's content (`data @> …`, as GIN answers) finds the row; None where it is empty."""
-    pair = next(p for p in table.pairs if p.source.name == column)
-    content = row[column]
-    if not content:
-        return None
-    key = sql.SQL(" AND ").join(
-        sql.SQL("{} = {}").format(sql.Identifier(p.target.name), sql.Literal(row[p.source.name])) for p in table.keys
-    )
-    statement = sql.SQL("SELECT {} = {} FROM {} WHERE {} @> {} AND {}").format(
-        sql.Identifier(pair.target.name),
-        sql.Literal(Jsonb(dict(content))),
-        identifier(table.target),
-        sql.Identifier(pair.target.name),
-        sql.Literal(Jsonb(dict(content))),
-        key,
-    )
-    return connection.execute(statement).fetchone() == (True,)
+    def by_key(self, key: Key) -> bool:
+        """Whether the row is there when asked for by its key."""
+        return self._connection.execute(self._by_key, self._parameters.key(key)).fetchone() is not None
+
+    def by_content(self, key: Key, name: str, content: bytes) -> bool:
+        """Whether asking for a map's content (`data @> …`, as GIN answers) finds the row; `content` is the encoded map."""
+        target = self._targets[name]
+        parts = {"column": column(target.name), "content": sql.Placeholder("content")}
+        values = {**self._parameters.key(key), "content": Cell(content, target.type.oid)}
+        row = self._connection.execute(self._statements.made(_SQL["by_content"], **parts), values).fetchone()
+        return row == (True,)

@@ -130,13 +130,27 @@ class Settling:
             "intents": f"{{{','.join(map(str, picked.intents))}}}",
             "source_key": rejects.packed(key.cells),
         }
+        absent, keeping = self._statements.set_absent, self._table.keeps
+        if read.cells is None and keeping and not picked.deletes:
+            # It expired: the last write of it is the target's row, if that is known, and else the row stays as it is.
+            read = Read(self._last_put(key, picked), 0)
+            absent = self._statements.set_absent if picked.row_version is None else self._statements.set_kept
         row, issues = (None, []) if read.cells is None else self._parameters.checked_row(key, read.cells)
         if refused is not None and row is not None:
             row, issues = None, [Issue(refused.diag.column_name or "", _reason(refused), "reject")]
         # What the primary has and the target cannot hold is a reject; the target keeps no older row in its place.
         if row is None:
-            return self._statements.set_absent, {**self._parameters.key(key), **values}, issues
-        return self._statements.set_row, {**row, **values}, issues
+            return absent if not issues else self._statements.set_absent, {**self._parameters.key(key), **values}, issues
+        return (
+            self._statements.set_row_keeping if keeping and picked.looks else self._statements.set_row,
+            {**row, **values},
+            issues,
+        )
+
+    def _last_put(self, key: Key, picked: Picked) -> dict[str, bytes | None] | None:
+        if picked.put is None:
+            return None
+        return {**picked.put, **{p.source.name: cell for p, cell in zip(self._statements.keys, key.cells, strict=True)}}
 
     def _known(self, connection: Connection, keys: Sequence[Key]) -> dict[Key, Known]:
         with connection.pipeline():
@@ -193,7 +207,11 @@ def _picked(key: Key, rows: list[tuple[Any, ...]], known: Known) -> Picked:
         for _, state, version, kind, mutation, replays, waited in rows
         if state != "finished" and mutation is not None
     )
-    return Picked(tuple(row[0] for row in rows), replay, max(row[2] for row in rows), *known)
+    kinds, newest = {row[3] for row in rows}, max(rows, key=lambda row: row[2])
+    put = unpack_cells(bytes(newest[4]))[1] if newest[3] == "put" and newest[4] is not None else None
+    whole = [row for row in rows if row[3] in ("put", "delete", "recheck")]
+    deletes = bool(whole) and max(whole, key=lambda row: row[2])[3] != "put"
+    return Picked(tuple(row[0] for row in rows), replay, newest[2], *known, deletes, kinds == {"look"}, put)
 
 
 def _reason(error: psycopg.Error) -> str:

@@ -88,6 +88,16 @@ class Statements:
         return self._made("set_row")
 
     @cached_property
+    def set_row_keeping(self) -> bytes:
+        """The same; a column of which the primary has nothing keeps what it holds."""
+        return sql.SQL(_SQL["set_row"]).format(**{**self._parts, "set_excluded": self._set_excluded(True)}).as_bytes()
+
+    @cached_property
+    def set_kept(self) -> bytes:
+        """The primary has no such row, and the target keeps its own, if the key is as it was."""
+        return self._made("set_kept")
+
+    @cached_property
     def set_absent(self) -> bytes:
         """The primary has no such row, if the key is as it was."""
         return self._made("set_absent")
@@ -99,9 +109,10 @@ class Statements:
     def _made(self, name: str, **more: sql.Composable) -> bytes:
         return self.made(_SQL[name], **more)
 
-    def _set_excluded(self) -> sql.Composable:
-        names = [*(p.target.name for p in self.others), TOKEN_COLUMN, VERSION_COLUMN]
-        return _list(sql.SQL("{0} = excluded.{0}").format(column(n)) for n in names)
+    def _set_excluded(self, keeping: bool = False) -> sql.Composable:
+        one = sql.SQL("{0} = coalesce(excluded.{0}, t.{0})" if keeping else "{0} = excluded.{0}")
+        own = (sql.SQL("{0} = excluded.{0}").format(column(n)) for n in (TOKEN_COLUMN, VERSION_COLUMN))
+        return _list([*(one.format(column(p.target.name)) for p in self.others), *own])
 
 
 def _list(parts: Iterable[sql.Composable]) -> sql.Composed:

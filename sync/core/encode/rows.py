@@ -106,6 +106,11 @@ class RowEncoder:
         cells = (read_cells(row, 0, len(self.pairs))[0] for row in (left, right))
         return [pair.source.name for pair, a, b in zip(self.pairs, *cells, strict=True) if a != b]
 
+    def lacks(self, left: bytes, right: bytes) -> bool:
+        """Whether the left one of two rows differs by nothing but nulls where the right one has values."""
+        cells = (read_cells(row, 0, len(self.pairs))[0] for row in (left, right))
+        return all(a is None or a == b for a, b in zip(*cells, strict=True))
+
     def _check(self, cells: list[bytes | None]) -> CheckedRow:
         token = INT64.unpack(cells[0] or b"")[0]
         issues: list[Issue] = []

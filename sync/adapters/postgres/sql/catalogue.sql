@@ -21,6 +21,10 @@ SELECT n.nspname, c.relname
 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE c.oid = to_regclass(%(table)s) AND c.relkind IN ('r', 'p')
 
+-- identity: the table, and its columns' numbers: one that was dropped and added again has another
+SELECT to_regclass(%(table)s)::oid::text || ' ' || string_agg(attnum::text, ' ' ORDER BY attnum)
+FROM pg_attribute WHERE attrelid = to_regclass(%(table)s) AND attnum > 0 AND NOT attisdropped AND attname <> ALL (%(not_of)s)
+
 -- rights: what this role may do, and what the server is
 SELECT current_setting('server_version'), current_user, pg_encoding_to_char(d.encoding),
        has_database_privilege(current_database(), 'CREATE'), has_database_privilege(current_database(), 'TEMPORARY'),

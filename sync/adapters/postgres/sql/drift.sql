@@ -27,7 +27,7 @@ SELECT {key} FROM {target} AS t WHERE t.{token} > %(after)s ORDER BY t.{token} L
 UPDATE {target} AS t SET {token} = %(token)s WHERE {same_key} AND t.{token} IS DISTINCT FROM %(token)s
 
 -- show: a row as JSON, for people
-SELECT to_jsonb(t) FROM {target} AS t WHERE {same_key}
+SELECT to_jsonb(t.*) FROM {target} AS t WHERE {same_key}
 
 -- open_run: the unfinished pass over a table
 UPDATE sync.run SET repair = %(repair)s WHERE table_name = %(table)s AND kind = 'drift' AND state = 'open' RETURNING id
@@ -37,7 +37,32 @@ SELECT count(*) FROM sync.range AS r JOIN sync.run ON run.id = r.run_id AND run.
 WHERE r.table_name = ANY (%(tables)s) AND r.state = 'done'
 
 -- begin_run: a new pass over a table; it inserts nothing, so its floor is of no meaning
-INSERT INTO sync.run (kind, table_name, floor, repair) VALUES ('drift', %(table)s, 0, %(repair)s) RETURNING id
+INSERT INTO sync.run (kind, table_name, floor, repair, epoch, shape)
+VALUES ('drift', %(table)s, 0, %(repair)s, (SELECT max(epoch) FROM sync.epoch), %(shape)s) RETURNING id
+
+-- void: verdicts of a pass that was stopped which prove nothing any more: all of them where it is to begin anew, or began in
+-- another epoch or with tables of another shape; else those of checks that began too long ago
+UPDATE sync.range AS r
+SET state = 'pending', done_to = NULL, figures = NULL, attempts = 0, deaths = 0, error = NULL, lease_owner = NULL,
+    lease_until = NULL, started_at = NULL, finished_at = NULL, rows_read = 0, rows_written = 0, rows_stale = 0, rows_rejected = 0
+FROM sync.run, unnest(%(tables)s::text[], %(shapes)s::text[]) AS now (table_name, shape)
+WHERE run.id = r.run_id AND run.id = ANY (%(runs)s) AND run.table_name = now.table_name
+  AND (%(anew)s OR run.epoch IS DISTINCT FROM (SELECT max(epoch) FROM sync.epoch) OR now.shape IS NOT NULL AND run.shape IS DISTINCT FROM now.shape
+       OR r.state = 'done' AND r.started_at < clock_timestamp() - make_interval(secs => %(age)s))
+RETURNING r.id
+
+-- forget_findings: what was found in these ranges, which are checked again
+DELETE FROM sync.drift_finding AS f USING sync.range AS r
+WHERE r.id = ANY (%(ranges)s) AND f.run_id = r.run_id AND f.token BETWEEN r.range_start AND r.range_end
+  AND (f.token > r.range_start OR r.range_start = (-9223372036854775808)::bigint)
+
+-- note_begin: the epoch and the shapes of the tables to which all verdicts of these passes belong
+UPDATE sync.run
+SET epoch = (SELECT max(epoch) FROM sync.epoch), shape = coalesce(now.shape, run.shape),
+    started_at = CASE WHEN EXISTS (SELECT FROM sync.range WHERE run_id = run.id AND state = 'done') THEN started_at
+                      ELSE clock_timestamp() END
+FROM unnest(%(tables)s::text[], %(shapes)s::text[]) AS now (table_name, shape)
+WHERE id = ANY (%(runs)s) AND run.table_name = now.table_name
 
 -- open_runs: unfinished passes, and whether they repair
 SELECT table_name, id, repair FROM sync.run WHERE kind = 'drift' AND state = 'open' AND id = ANY (%(runs)s)
@@ -47,7 +72,7 @@ SELECT table_name, id, repair FROM sync.run WHERE kind = 'drift' AND state = 'op
 UPDATE sync.range AS r
 SET state = 'running', lease_owner = %(owner)s, attempts = attempts + (r.state = 'pending')::int,
     deaths = deaths + (r.state = 'running')::int,
-    lease_until = clock_timestamp() + make_interval(secs => %(lease)s), started_at = coalesce(r.started_at, clock_timestamp())
+    lease_until = clock_timestamp() + make_interval(secs => %(lease)s), started_at = clock_timestamp()
 FROM sync.run
 WHERE run.id = r.run_id AND r.id = (
     SELECT c.id FROM sync.range AS c JOIN sync.run ON run.id = c.run_id AND run.state = 'open' AND NOT run.stop_requested
@@ -102,8 +127,9 @@ VALUES (%(run)s, %(table)s, %(key)s, %(source_key)s, %(token)s, %(kind)s, %(show
         %(target_version)s, %(repaired)s, %(error)s)
 ON CONFLICT DO NOTHING
 
--- hold_runs: the passes to be closed; whoever else closes them waits, and then finds them closed
-SELECT id, table_name, started_at,
+-- hold_runs: the passes to be closed; whoever else closes them waits, and then finds them closed. A pass is as old as the check of
+-- the range whose verdict is the oldest
+SELECT id, table_name, (SELECT coalesce(min(r.started_at), run.started_at) FROM sync.range AS r WHERE r.run_id = run.id), shape,
        (SELECT extract(epoch FROM max(r.finished_at) - run.started_at)::float8 FROM sync.range AS r WHERE r.run_id = run.id),
        (SELECT extract(epoch FROM max(r.finished_at) - min(r.started_at))::float8 FROM sync.range AS r WHERE r.run_id = run.id)
 FROM sync.run WHERE id = ANY (%(runs)s) AND state = 'open' ORDER BY id FOR UPDATE

@@ -129,6 +129,11 @@ WITH {same}, gone AS (
     ON CONFLICT (table_name, key) DO UPDATE SET version = greatest(t.version, excluded.version)
 ), {settled}
 
+-- set_kept: the row expired in the primary, and stays; the same (rule 15d). Its version rises (rule 1)
+WITH {same}, written AS (
+    UPDATE {target} AS t SET {version_column} = %(version)s FROM same WHERE {same_key}
+), {settled}
+
 -- same: whether the target knows what it knew when the intents were picked (rule 15d)
 same AS (
     SELECT 1 WHERE (SELECT coalesce({version}, 0) FROM {target} AS t WHERE {same_key})

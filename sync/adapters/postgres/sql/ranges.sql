@@ -10,7 +10,21 @@ RETURNING floor
 UPDATE sync.run SET floor = %(floor)s WHERE table_name = %(table)s AND kind = 'backfill' AND state = 'open' RETURNING id
 
 -- begin_run: a new backfill of a table
-INSERT INTO sync.run (kind, table_name, floor) VALUES ('backfill', %(table)s, %(floor)s) RETURNING id
+INSERT INTO sync.run (kind, table_name, floor, shape) VALUES ('backfill', %(table)s, %(floor)s, %(shape)s) RETURNING id
+
+-- begin_anew: the ranges of runs that began with tables of another shape; what was done of them is of that shape
+UPDATE sync.range AS r
+SET state = 'pending', done_to = NULL, attempts = 0, error = NULL, lease_owner = NULL, lease_until = NULL,
+    started_at = NULL, finished_at = NULL
+FROM sync.run, unnest(%(tables)s::text[], %(shapes)s::text[]) AS now (table_name, shape)
+WHERE run.id = r.run_id AND run.id = ANY (%(runs)s) AND run.table_name = now.table_name AND run.shape <> now.shape
+
+-- note_shapes: what these runs are compared with at their end
+UPDATE sync.run SET shape = now.shape FROM unnest(%(tables)s::text[], %(shapes)s::text[]) AS now (table_name, shape)
+WHERE id = ANY (%(runs)s) AND run.table_name = now.table_name
+
+-- shapes: what the tables of these runs were when they began; null where nobody has looked
+SELECT table_name, shape FROM sync.run WHERE id = ANY (%(runs)s) ORDER BY id
 
 -- request_stop: ask the workers of these runs to stop at the next batch, or take that back
 UPDATE sync.run SET stop_requested = %(stop)s WHERE id = ANY (%(runs)s)

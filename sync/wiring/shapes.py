@@ -1,0 +1,48 @@
+"""What tables are on both sides, at the begin of a copy or a proof and at its end: what changed in between is said."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import closing
+
+from sync.adapters.cassandra.connect import Cassandra, open_cassandra
+from sync.adapters.cassandra.identity import identities
+from sync.adapters.postgres.catalogue import identity
+from sync.adapters.postgres.connect import Connection, connect
+from sync.core.gates import table_shape
+from sync.core.rows import TableMap
+from sync.core.shapes import changes
+from sync.errors import PreflightError
+from sync.settings import Config, Settings
+from sync.wiring.copying import map_tables
+
+
+def shapes(source: Mapping[str, str], connection: Connection, tables: Iterable[TableMap]) -> dict[str, str]:
+    """By table: what it is; `source` are the source's identities."""
+    return {t.name: table_shape(t, source.get(t.name, ""), identity(connection, t.target)) for t in tables}
+
+
+def shapes_now(cassandra: Cassandra, connection: Connection, tables: Iterable[TableMap]) -> dict[str, str]:
+    """The same, with the source's identities read now. Raises Unreachable."""
+    return shapes(identities(cassandra.session, cassandra.settings.astra_db_keyspace or ""), connection, tables)
+
+
+def changed(
+    settings: Settings, config: Config, tables: Sequence[TableMap], begun: Mapping[str, str | None]
+) -> dict[str, str]:
+    """The tables that are not what they were when a run began, each with what has changed; `tables` as they were mapped then.
+
+    A run of which nobody noted the shape (null) is not judged. Raises Unreachable.
+    """
+    found = {}
+    with open_cassandra(settings) as cassandra, closing(connect(settings, autocommit=True)) as connection:
+        for table in tables:
+            try:
+                (now,) = map_tables(cassandra, connection, settings, config, [table.name]).values()
+            except PreflightError as error:
+                found[table.name] = f"its schema changed meanwhile: {error}"
+                continue
+            shape = shapes_now(cassandra, connection, [now])[table.name]
+            if begun.get(table.name) not in (None, shape):
+                found[table.name] = f"its schema changed meanwhile: {changes(table, now)}"
+    return found
