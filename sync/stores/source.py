@@ -44,7 +44,7 @@ class SourceSide:
 
     def _connect(self) -> CqlStore | ReadBackStore:
         """Its own store. Raises Unreachable."""
-        return CqlStore(self._settings, self._timeout)
+        return CqlStore(self._settings, self._timeout, self._config)
 
     def come_back(self, then: Callable[[], None]) -> None:
         """Where the source is away: look for it from now on, and call `then` when it is there."""

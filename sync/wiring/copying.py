@@ -41,7 +41,8 @@ def map_tables(
     cassandra: Cassandra, connection: Connection, settings: Settings, config: Config, names: list[str]
 ) -> dict[str, TableMap]:
     """The mappings of these tables. Raises PreflightError with the first thing that stands against one."""
-    return map_sources(read_tables(cassandra.session, settings.astra_db_keyspace or ""), connection, config, names)
+    sources = read_tables(cassandra.session, settings.astra_db_keyspace or "", config.kinds)
+    return map_sources(sources, connection, config, names)
 
 
 def map_sources(

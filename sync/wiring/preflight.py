@@ -91,7 +91,7 @@ def _look_at_rows(cassandra: Cassandra, table: SourceTable, config: Config, repo
 def chosen_tables(cassandra: Cassandra, settings: Settings, config: Config, names: list[str] | None) -> list[SourceTable]:
     """The tables to migrate: those asked for, those of sync.toml's `only`, or all. Raises PreflightError."""
     keyspace = settings.astra_db_keyspace or ""
-    there = read_tables(cassandra.session, keyspace)
+    there = read_tables(cassandra.session, keyspace, config.kinds)
     unknown = [name for name in (*config.tables, *config.collections) if name not in there]
     if unknown:
         raise SettingsError(f"sync.toml names {', '.join(unknown)}, which keyspace {keyspace} has not")

@@ -60,7 +60,7 @@ def apply_target(
     settings.require("astra_db_keyspace")
     with open_cassandra(settings) as cassandra:
         sources = chosen_tables(cassandra, settings, config, names)
-        everything = list(read_tables(cassandra.session, settings.astra_db_keyspace or "").values())
+        everything = list(read_tables(cassandra.session, settings.astra_db_keyspace or "", config.kinds).values())
     with (
         closing(connect(settings, autocommit=True)) as connection,
         connection.transaction(force_rollback=dry_run),
