@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 
-from sync.adapters.postgres import indexes, migrations
+from sync.adapters.postgres import ahead, indexes, migrations
 from sync.adapters.postgres.connect import Connection, connect
 from sync.adapters.postgres.indexes import Build
 from sync.adapters.postgres.ledger import Ledger
@@ -18,6 +18,7 @@ from sync.flows.backfill import OwnWorkers, Supervisor
 from sync.ports import Progress
 from sync.settings import Config, Settings
 from sync.wiring.preflight import preflight
+from sync.wiring.sight import look_again
 
 _MB = 1 << 20
 
@@ -83,11 +84,13 @@ def run_backfill(
             yield Ledger(connection, config.backfill.lease_seconds)
 
     final = Supervisor(opened, bell, own, show.progress).watch(runs)
+    look_again(settings, plan.tables)
     if not any(p.failed for p in final):
         indexes.build_missing(settings, plan.tables, show.build)
         with opened() as ledger:
             for run in runs:
                 ledger.finish(run)
+            ahead.recheck(ledger.connection, [table.name for table in plan.tables])
     return final
 
 

@@ -28,6 +28,7 @@ from sync.settings import Config, Settings
 from sync.wiring.backfill import Plan, Show
 from sync.wiring.clearing import clear_writers
 from sync.wiring.drift_values import add_values, shown_finding
+from sync.wiring.sight import look_again
 from sync.wiring.verify import SEED, TOP, compare_searches
 
 _STAMPED_AT_ONCE = 1000
@@ -54,6 +55,7 @@ def run_drift(settings: Settings, config: Config, plan: Plan, asked: Asked, own:
             yield Checks(connection, config.backfill.lease_seconds)
 
     Supervisor(opened, bell, own, show.progress).watch(runs)
+    look_again(settings, plan.tables)
     return close_pass(settings, config, plan, runs, asked)
 
 

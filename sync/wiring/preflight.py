@@ -16,6 +16,7 @@ from sync.adapters.cassandra.connect import Cassandra, explain, open_cassandra, 
 from sync.adapters.cassandra.ttl import expiring_columns
 from sync.adapters.postgres.catalogue import foreign_keys, obstacle, read_target, server_facts
 from sync.adapters.postgres.connect import Connection, connect, target_name
+from sync.adapters.postgres.sight import hidden, no_table, triggers
 from sync.adapters.queue import Doorbell, redis_connection, redis_name
 from sync.core.documents import with_fields
 from sync.core.mapping import Problem, map_table
@@ -24,16 +25,25 @@ from sync.errors import PreflightError, SettingsError, SyncError, Unreachable
 from sync.flows.preflight import PreflightReport, check_target
 from sync.ports import ServerFacts
 from sync.settings import Config, Settings
+from sync.wiring.sight import masked_text, masks
+from sync.wiring.trials import try_source, try_target
+from sync.wiring.write_times import look_at_write_times
 
 T = TypeVar("T")
 
 
-def preflight(settings: Settings, config: Config, names: list[str] | None = None) -> PreflightReport:
-    """Connect to all three and look; nothing is written. What cannot be reached is an error of the report."""
+def preflight(
+    settings: Settings, config: Config, names: list[str] | None = None, *, write_times: bool = False
+) -> PreflightReport:
+    """Connect to all three and look; nothing is written. What cannot be reached is an error of the report.
+
+    `write_times`: every row is looked at for cells that were written ahead of the clock, instead of a sample.
+    """
     report = PreflightReport()
     _guarded(report, "queue", lambda: _queue(settings, report))
-    sources = _guarded(report, "source", lambda: _source(settings, config, names, report)) or []
+    sources = _guarded(report, "source", lambda: _source(settings, config, names, report, write_times)) or []
     _guarded(report, "target", lambda: _target(settings, config, sources, report))
+    report.weigh()
     return report
 
 
@@ -57,26 +67,49 @@ def _queue(settings: Settings, report: PreflightReport) -> None:
     report.servers.append(f"queue: {name} {version}, {redis_name(connection)}, {workers} RQ workers")
 
 
-def _source(settings: Settings, config: Config, names: list[str] | None, report: PreflightReport) -> list[SourceTable]:
+def _source(
+    settings: Settings, config: Config, names: list[str] | None, report: PreflightReport, write_times: bool
+) -> list[SourceTable]:
     settings.require("astra_db_keyspace")
     with open_cassandra(settings) as cassandra:
         version = release_version(cassandra.session)
         report.servers.append(f"source: Cassandra {version}, {source_name(settings)}, keyspace {settings.astra_db_keyspace}")
         tables = chosen_tables(cassandra, settings, config, names)
+        masked = masks(cassandra, settings.astra_db_keyspace or "")
         for table in tables:
             report.sizes[table.name] = size_estimates(cassandra.session, table.keyspace, table.name)
-            _look_at_rows(cassandra, table, config, report)
+            if _is_readable(cassandra, table, masked, config, report):
+                _look_at_rows(cassandra, table, config, report)
+                look_at_write_times(cassandra, table, config, report, whole=write_times)
     return tables
 
 
-def _look_at_rows(cassandra: Cassandra, table: SourceTable, config: Config, report: PreflightReport) -> None:
-    """Whether this role may read the table, and whether its rows are to expire."""
+def _is_readable(
+    cassandra: Cassandra, table: SourceTable, masked: dict[str, set[str]], config: Config, report: PreflightReport
+) -> bool:
+    """Whether this role sees the table, and its values as they are; and which flows are possible with it."""
+    ignored = config.options(table.name).ignore
+    hidden = masked_text(cassandra, table, masked, [c.name for c in table.stored if c.name not in ignored])
+    if hidden:
+        where, text = hidden.split(": ", 1)
+        report.error(where, text)
+        return False
     try:
         read_one(cassandra.session, table)
-        expiring = expiring_columns(cassandra, table)
     except Unauthorized as error:
-        report.error(table.name, explain(error))
-        return
+        report.impossible_all(f"{table.name}: {explain(error)}")
+        return False
+    except (DriverException, NoHostAvailable) as error:
+        report.error(table.name, f"could not be read: {explain(error)}")
+        return False
+    try_source(cassandra, table, config, report)
+    return True
+
+
+def _look_at_rows(cassandra: Cassandra, table: SourceTable, config: Config, report: PreflightReport) -> None:
+    """Whether its rows are to expire."""
+    try:
+        expiring = expiring_columns(cassandra, table)
     except (DriverException, NoHostAvailable) as error:
         report.problems.append(Problem("warning", table.name, f"could not look for TTLs: {explain(error)}"))
         return
@@ -114,6 +147,9 @@ def _target(settings: Settings, config: Config, sources: list[SourceTable], repo
         )
         vectors = any(c.type.name == "vector" for s in sources for c in s.columns)
         report.problems += check_target(facts, vectors)
+        names = {s.name: config.options(s.name).target or s.name for s in sources}
+        there = {name: target for name, target in names.items() if read_target(connection, target) is not None}
+        try_target(connection, settings, there, report)
         for source in sources:
             try:
                 _table(connection, source, config, facts, report)
@@ -129,15 +165,25 @@ def _table(connection: Connection, source: SourceTable, config: Config, facts: S
     table, problems = map_table(source, target, options)
     report.problems += problems
     if target is None:
+        if other := no_table(connection, name):
+            report.error(
+                source.name, f"{name} is {other} in Postgres, and no table; rename it, or give the table another target"
+            )
         if "." not in name and not facts.may_create_tables:
             advice = f"GRANT CREATE ON SCHEMA public TO {facts.user}"
             report.error(source.name, f"{facts.user} may not create tables in public: {advice}")
         return
     if table is not None:
         report.tables.append(table)
-    found = obstacle(connection, name)
-    if found:
-        report.error(source.name, found)
+    qualified = f"{target.schema}.{target.name}"
+    for found in (obstacle(connection, name), hidden(connection, [qualified]).get(qualified, "")):
+        if found:
+            report.error(source.name, found)
+    if fires := triggers(connection, name):
+        text = (
+            f"triggers {', '.join(fires)} fire for every row that is copied, and may change it; disable them until it is over"
+        )
+        report.problems.append(Problem("warning", source.name, text))
     for key in foreign_keys(connection, name):
         text = (
             f"{key}: rows arrive in any order, and those before what they refer to are rejected; add it after the migration"

@@ -10,7 +10,7 @@ RETURNING floor
 UPDATE sync.run SET floor = %(floor)s WHERE table_name = %(table)s AND kind = 'backfill' AND state = 'open' RETURNING id
 
 -- begin_run: a new backfill of a table
-INSERT INTO sync.run (kind, table_name, floor) VALUES ('backfill', %(table)s, %(floor)s) RETURNING id
+INSERT INTO sync.run (kind, table_name, floor, write_times) VALUES ('backfill', %(table)s, %(floor)s, true) RETURNING id
 
 -- request_stop: ask the workers of these runs to stop at the next batch, or take that back
 UPDATE sync.run SET stop_requested = %(stop)s WHERE id = ANY (%(runs)s)
