@@ -47,7 +47,7 @@ class PreflightReport:
 
     def weigh(self) -> None:
         """What forbids the copy or its proof forbids the migration; what forbids another flow is to be known."""
-        told: set[str] = set()
+        told = {f"{problem.table}: {problem.text}" for problem in self.problems}
         for flow, reasons in self.flows.items():
             for why in reasons:
                 where, text = why.split(": ", 1)

@@ -52,6 +52,8 @@ def _guarded(report: PreflightReport, where: str, look: Callable[[], T]) -> T | 
         return look()
     except SyncError as error:
         report.error(where, str(error))
+        if where != "queue":
+            report.impossible_all(f"{where}: {error}")
         return None
 
 
@@ -93,6 +95,7 @@ def _is_readable(
     if hidden:
         where, text = hidden.split(": ", 1)
         report.error(where, text)
+        report.impossible_all(hidden)
         return False
     try:
         read_one(cassandra.session, table)

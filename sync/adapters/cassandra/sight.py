@@ -20,19 +20,42 @@ def masked_columns(cassandra: Cassandra, keyspace: str) -> dict[str, set[str]]:
         rows = cassandra.session.execute(_MASKS, (keyspace,))
     except InvalidRequest:
         return {}  # before Cassandra 5 there are none
-    found: dict[str, set[str]] = {}
-    for table, column in rows:
-        found.setdefault(table, set()).add(column)
-    if not found or _switched_off(cassandra):
-        return {}
+    there = cassandra.session.cluster.metadata.keyspaces[keyspace].tables
+    known = [(table, column) for table, column in rows if table in there and column in there[table].columns]
     user = cassandra.settings.cassandra_username
-    if user is None or _is_superuser(cassandra, user):  # who does not log in is not told from others
+    # Who does not log in is not told from others, and who is above permissions sees everything.
+    if not known or user is None or _switched_off(cassandra) or _is_superuser(cassandra, user):
         return {}
-    return {
-        table: columns
-        for table, columns in found.items()
-        if not _may_unmask(cassandra, user, keyspace, table) or _is_still_refused(cassandra, keyspace, table, columns)
-    }
+    found: dict[str, set[str]] = {}
+    for table, column in known:
+        if _is_masked(cassandra, user, f"{quoted(keyspace)}.{quoted(table)}", column):
+            found.setdefault(table, set()).add(column)
+    return found
+
+
+def _is_masked(cassandra: Cassandra, user: str, table: str, column: str) -> bool:
+    """What the server does counts, where it can be asked: nodes remember permissions for a while after they were changed
+    (`permissions_validity`), and masks of a table that was dropped stay in the schema for one of the same name.
+    """
+    refused = _is_refused(cassandra, table, column)
+    if refused or _may(cassandra, user, "UNMASK", table):
+        return bool(refused)
+    return refused is None or _may(cassandra, user, "SELECT_MASKED", table)
+
+
+def _is_refused(cassandra: Cassandra, table: str, column: str) -> bool | None:
+    """Whether this role may not ask for the column's value, as none may who sees its mask and has no SELECT_MASKED.
+
+    None where the column cannot be asked for. The value that is asked for is null, which is noticed behind the permission.
+    """
+    try:
+        text = f"SELECT {quoted(column)} FROM {table} WHERE {quoted(column)} = ? ALLOW FILTERING"
+        cassandra.session.execute(cassandra.session.prepare(text), (None,))
+    except Unauthorized:
+        return True
+    except InvalidRequest as error:
+        return False if "null value" in str(error) else None
+    return None
 
 
 def _switched_off(cassandra: Cassandra) -> bool:
@@ -48,28 +71,13 @@ def _is_superuser(cassandra: Cassandra, user: str) -> bool:
     return any(row.super for row in cassandra.session.execute(f"LIST ROLES OF {quoted(user)}"))
 
 
-def _may_unmask(cassandra: Cassandra, user: str, keyspace: str, table: str) -> bool:
+def _may(cassandra: Cassandra, user: str, permission: str, table: str) -> bool:
     """By a permission of its own or of a role that it has, on the table, its keyspace, or all."""
-    listed = f"LIST UNMASK PERMISSION ON TABLE {quoted(keyspace)}.{quoted(table)} OF {quoted(user)}"
     try:
-        return any(True for _ in cassandra.session.execute(listed))
+        return any(
+            True for _ in cassandra.session.execute(f"LIST {permission} PERMISSION ON TABLE {table} OF {quoted(user)}")
+        )
     except DriverException as error:
         if "AllowAllAuthorizer" in str(error):  # every role has every permission
-            return True
+            return permission == "UNMASK"
         raise
-
-
-def _is_still_refused(cassandra: Cassandra, keyspace: str, table: str, columns: set[str]) -> bool:
-    """Whether the permission is not in force yet: nodes remember permissions for a while (`permissions_validity`).
-
-    Who sees masks may not ask for a masked column's value; that is refused before it is noticed that the value is null.
-    """
-    for column in sorted(columns):
-        text = f"SELECT {quoted(column)} FROM {quoted(keyspace)}.{quoted(table)} WHERE {quoted(column)} = ? ALLOW FILTERING"
-        try:
-            cassandra.session.execute(cassandra.session.prepare(text), (None,))
-        except Unauthorized:
-            return True
-        except InvalidRequest:  # the null; or a column or a server that cannot be asked so
-            continue
-    return False
