@@ -14,9 +14,9 @@ from psycopg import errors
 from sync.adapters.cassandra.catalogue import read_one, read_tables, release_version, size_estimates
 from sync.adapters.cassandra.connect import Cassandra, explain, open_cassandra, source_name
 from sync.adapters.cassandra.ttl import expiring_columns
-from sync.adapters.postgres.catalogue import foreign_keys, obstacle, read_target, server_facts
+from sync.adapters.postgres.catalogue import HOME, foreign_keys, obstacle, read_target, server_facts
 from sync.adapters.postgres.connect import Connection, connect, target_name
-from sync.adapters.postgres.sight import hidden, no_table, triggers
+from sync.adapters.postgres.sight import hidden, in_front, no_table, triggers
 from sync.adapters.queue import Doorbell, redis_connection, redis_name
 from sync.core.documents import with_fields
 from sync.core.mapping import Problem, map_table
@@ -167,6 +167,9 @@ def _table(connection: Connection, source: SourceTable, config: Config, facts: S
     target = read_target(connection, name)
     table, problems = map_table(source, target, options)
     report.problems += problems
+    if "." not in name and (shadow := in_front(connection, name)):
+        text = f"the search path finds {shadow} before {HOME}.{name}, which is the target; set target for another one"
+        report.problems.append(Problem("warning", source.name, text))
     if target is None:
         if other := no_table(connection, name):
             report.error(

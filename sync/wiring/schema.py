@@ -66,6 +66,7 @@ def apply_target(
         connection.transaction(force_rollback=dry_run),
         migrations.notes(connection) as notes,
     ):
+        migrations.at_home(connection)
         texts = migrations.texts([source.name for source in sources], config.schema_files)
         done = _apply_files(connection, texts, _dimension(everything, dimension), dry_run)
         for source in sources:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sync.adapters.postgres.catalogue import regclass
+from sync.adapters.postgres.catalogue import HOME, regclass
 from sync.adapters.postgres.connect import Connection
 from sync.adapters.postgres.queries import queries
 
@@ -35,6 +35,13 @@ def _why(name: str, row_security: bool, children: list[str], rules: list[str]) -
 def no_table(connection: Connection, name: str) -> str:
     """What bears the name of a table and is none; empty where there is nothing of that name, or a table."""
     row = connection.execute(_SQL["kind"], {"table": regclass(name)}).fetchone()
+    return str(row[0]) if row else ""
+
+
+def in_front(connection: Connection, name: str) -> str:
+    """What a statement of the application's that names a table without its schema finds in the place of the one in public."""
+    quoted = '"' + name.replace('"', '""') + '"'
+    row = connection.execute(_SQL["in_front"], {"name": quoted, "home": HOME}).fetchone()
     return str(row[0]) if row else ""
 
 

@@ -68,3 +68,7 @@ WHERE t.tgrelid = to_regclass(%(table)s) AND NOT t.tgisinternal AND t.tgenabled 
 SELECT CASE c.relkind WHEN 'v' THEN 'a view' WHEN 'm' THEN 'a materialized view' WHEN 'f' THEN 'a foreign table'
                       WHEN 'S' THEN 'a sequence' WHEN 'c' THEN 'a type' ELSE 'an index' END
 FROM pg_class AS c WHERE c.oid = to_regclass(%(table)s) AND c.relkind NOT IN ('r', 'p')
+
+-- in_front: the table that a name without a schema means by this session's search path, where that is another schema's
+SELECT n.nspname || '.' || c.relname FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
+WHERE c.oid = to_regclass(%(name)s) AND n.nspname NOT IN (%(home)s, 'sync')
