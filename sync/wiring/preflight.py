@@ -26,7 +26,7 @@ from sync.flows.preflight import PreflightReport, check_target
 from sync.ports import ServerFacts
 from sync.settings import Config, Settings
 from sync.wiring.sight import masked_text, masks
-from sync.wiring.trials import try_source, try_target
+from sync.wiring.trials import try_rights, try_source, try_target
 from sync.wiring.write_times import look_at_write_times
 
 T = TypeVar("T")
@@ -150,9 +150,7 @@ def _target(settings: Settings, config: Config, sources: list[SourceTable], repo
         )
         vectors = any(c.type.name == "vector" for s in sources for c in s.columns)
         report.problems += check_target(facts, vectors)
-        names = {s.name: config.options(s.name).target or s.name for s in sources}
-        there = {name: target for name, target in names.items() if read_target(connection, target) is not None}
-        try_target(connection, settings, there, report)
+        try_target(connection, settings, report)
         for source in sources:
             try:
                 _table(connection, source, config, facts, report)
@@ -182,9 +180,12 @@ def _table(connection: Connection, source: SourceTable, config: Config, facts: S
     if table is not None:
         report.tables.append(table)
     qualified = f"{target.schema}.{target.name}"
-    for found in (obstacle(connection, name), hidden(connection, [qualified]).get(qualified, "")):
-        if found:
-            report.error(source.name, found)
+    found = obstacle(connection, name) or hidden(connection, [qualified]).get(qualified, "")
+    if found:
+        report.error(source.name, found)
+        report.impossible_all(f"{source.name}: {found}")
+    else:
+        try_rights(connection, source.name, name, report)
     if fires := triggers(connection, name):
         text = (
             f"triggers {', '.join(fires)} fire for every row that is copied, and may change it; disable them until it is over"

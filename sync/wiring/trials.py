@@ -74,8 +74,8 @@ def _failure(attempt: Callable[[], object]) -> str:
     return ""
 
 
-def try_target(connection: Connection, settings: Settings, names: Mapping[str, str], report: PreflightReport) -> None:
-    """Note which flows are not possible with the target; `names` are its tables' by the source's."""
+def try_target(connection: Connection, settings: Settings, report: PreflightReport) -> None:
+    """Note which flows are not possible with the target's server and the migration's state."""
     if why := sight.unwritable(connection):
         for flow in _NEEDS:
             report.impossible(flow, f"target: {why}")
@@ -86,11 +86,14 @@ def try_target(connection: Connection, settings: Settings, names: Mapping[str, s
         more = f" and {len(lacking) - 3} more" if len(lacking) > 3 else ""
         for flow in _NEEDS:
             report.impossible(flow, f"target: this role lacks {', '.join(lacking[:3])}{more}")
-    for name, target in names.items():
-        missing = sight.lacking(connection, target)
-        for flow, needed in _RIGHTS.items():
-            if found := [right for right in missing if right in needed]:
-                report.impossible(flow, f"{name}: this role lacks {', '.join(found)} on {target}")
+
+
+def try_rights(connection: Connection, name: str, target: str, report: PreflightReport) -> None:
+    """Note which flows are not possible with a table of the target; `name` is the source's."""
+    missing = sight.lacking(connection, target)
+    for flow, needed in _RIGHTS.items():
+        if found := [right for right in missing if right in needed]:
+            report.impossible(flow, f"{name}: this role lacks {', '.join(found)} on {target}")
 
 
 _ALL = ("SELECT", "INSERT", "UPDATE", "DELETE")

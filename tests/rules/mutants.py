@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 JOURNAL, SETTLING = "sync/adapters/postgres/sql/journal.sql", "sync/adapters/postgres/sql/settling.sql"
 WRITES, RECONCILES = "tests/integration/test_dual_write_rules.py", "tests/integration/test_reconcile_rules.py"
+SIGHT = "tests/integration/test_sight.py"
 AHEAD = "tests/integration/test_write_times.py"
 BACKFILLS = "tests/integration/test_backfill_rules.py"
 REVERSE = "sync/adapters/postgres/sql/reverse.sql"
@@ -358,5 +359,13 @@ MUTANTS = (
         "proof", "a page that ended early has shown all keys", "sync/adapters/cassandra/key_rows.py",
         "if is_last or key.token < reached]", "if is_last or key.token < 1 << 63]",
         "tests/integration/test_key_rows.py", "stand",
+    ),
+    Mutant(
+        "sight", "nobody looks for masks and policies", "sync/wiring/copying.py",
+        "    check_sight(cassandra, connection, found.values())\n", "", SIGHT, "added_in_the_middle",
+    ),
+    Mutant(
+        "names", "names are looked for on the search path", "sync/adapters/postgres/catalogue.py",
+        '    name = name if "." in name else f"{HOME}.{name}"\n', "", "tests/integration/test_search_path.py", "through_a_pooler",
     ),
 )  # fmt: skip
