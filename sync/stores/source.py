@@ -79,7 +79,10 @@ class SourceSide:
         """Raise PreflightError where this process would read masks as values. What is away is looked at by workers."""
         cassandra = self._store.cassandra if self._store else None
         if cassandra is not None:
-            check_source(cassandra, [table])
+            try:
+                check_source(cassandra, [table])
+            except SourceUnavailable as away:
+                log.warning("%s: %s", table.name, away)
 
     def table(self, name: str) -> SourceTable:
         """One of its tables. Raises WriteRefused for one that is not there."""

@@ -80,22 +80,21 @@ class WriteTimes:
             for cells in _rows(page, keys + len(self._times)):
                 newest = max(_times(cells[keys:]), default=0)
                 if newest > limit:
-                    found.append((tuple(cell or b"" for cell in cells[:keys]), newest))
+                    found.append((_key(cells[:keys]), newest))
             yield found
 
     def sample(self) -> list[tuple[RawKey, int]]:
         """Raw keys and newest write times of some rows behind random places of the ring: all rows of a small table."""
-        found: dict[RawKey, int] = {}
-        keys = len(self._keys)
-        for part in WHOLE_RING.split(_PLACES) if self._times else ():
-            at = TokenRange(random.randrange(part.start, part.end), part.end)
-            for begin in (at, part):  # a small table's rows may all stand before the place
-                page = next(self._pages(self._rows, begin, _ROWS_A_PLACE))
-                found |= {
-                    tuple(c or b"" for c in cells[:keys]): max(_times(cells[keys:]), default=0)
-                    for cells in _rows(page, keys + len(self._times))
-                }
+        found = self._first(WHOLE_RING) if self._times else {}
+        if len(found) >= _ROWS_A_PLACE:
+            for part in WHOLE_RING.split(_PLACES):
+                found |= self._first(TokenRange(random.randrange(part.start, part.end), part.end))
         return list(found.items())
+
+    def _first(self, tokens: TokenRange) -> dict[RawKey, int]:
+        """The first rows of a range."""
+        keys, page = len(self._keys), next(self._pages(self._rows, tokens, _ROWS_A_PLACE))
+        return {_key(cells[:keys]): max(_times(cells[keys:]), default=0) for cells in _rows(page, keys + len(self._times))}
 
     def _pages(self, statement: PreparedStatement, tokens: TokenRange, rows: int = _PAGE_ROWS) -> Iterator[Page]:
         bound = statement.bind((tokens.start + (tokens.start > MIN_TOKEN), tokens.end))
@@ -129,3 +128,7 @@ def _rows(page: Page, width: int) -> Iterator[tuple[bytes | None, ...]]:
 
 def _times(cells: tuple[bytes | None, ...]) -> Iterator[int]:
     return (INT64.unpack(cell)[0] for cell in cells if cell)
+
+
+def _key(cells: tuple[bytes | None, ...]) -> RawKey:
+    return tuple(cell or b"" for cell in cells)
