@@ -32,6 +32,8 @@ CREATE TABLE IF NOT EXISTS sync.run (
 ALTER TABLE sync.run ADD COLUMN IF NOT EXISTS data_center text; -- the source's, which its command reads; null: not known
 ALTER TABLE sync.run ADD COLUMN IF NOT EXISTS epoch bigint;   -- the one in which it began; null: begun by an older version
 ALTER TABLE sync.run ADD COLUMN IF NOT EXISTS shape text;     -- what the table was on both sides when it began
+-- Whether its workers look for cells that were written ahead of the clock, range by range (sync.ahead).
+ALTER TABLE sync.run ADD COLUMN IF NOT EXISTS write_times boolean NOT NULL DEFAULT false;
 -- One open run a table and kind: rule 9 finds the one range row that holds a token.
 CREATE UNIQUE INDEX IF NOT EXISTS run_open ON sync.run (table_name, kind) WHERE state = 'open';
 
@@ -68,6 +70,17 @@ CREATE TABLE IF NOT EXISTS sync.tombstone (
     PRIMARY KEY (table_name, key)
 );
 CREATE INDEX IF NOT EXISTS tombstone_token ON sync.tombstone (table_name, token);
+
+-- Rows of the source whose newest cell was written ahead of the clock: what is written from now on is stamped above it (rule 2).
+CREATE TABLE IF NOT EXISTS sync.ahead (
+    table_name text NOT NULL,
+    key        bytea NOT NULL,                -- canonical bytes
+    token      bigint NOT NULL,
+    version    bigint NOT NULL,               -- the newest cell's timestamp
+    shown      jsonb NOT NULL,                -- the key for people
+    rechecked  boolean NOT NULL DEFAULT false, -- a recheck intent was left, which gives the row this version
+    PRIMARY KEY (table_name, key)
+);
 
 -- "This key is about to be written", or "look at this key again": removed when both sides are known equal (rule 11).
 CREATE TABLE IF NOT EXISTS sync.intent (

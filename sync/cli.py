@@ -33,7 +33,10 @@ def build_parser() -> argparse.ArgumentParser:
     demo.add_argument("--limit", type=_positive, help="only so many pieces (default: all)")
     demo.add_argument("--source", choices=("tables", "collections"), default="tables", help="what the tunes are at first")
     demo.add_argument("--keep", action="store_true", help="leave the servers running")
-    _command(commands, "preflight", "connect to all three servers and say what maps to what, before anything is written")
+    preflight = _command(
+        commands, "preflight", "connect to all three servers and say what maps to what, before anything is written"
+    )
+    preflight.add_argument("--write-times", action="store_true", help="count every row that was written ahead of the clock")
     _schema(commands)
     _run_options(_command(commands, "backfill", "copy history by token range, through RQ workers; run again to go on"))
     migrate = _command(commands, "migrate", "the whole plain migration: schema, backfill, indexes, verification")

@@ -94,6 +94,8 @@ class _TableSection(BaseModel):
     on_reject: dict[str, OnReject] = Field(default_factory=dict)
     ttl: Literal["refuse", "keep"] = "refuse"
     lightweight_transactions: bool = False
+    collection: Literal[False] | None = None
+    """False: a plain table, although it has a collection's layout."""
 
     def options(self) -> TableOptions:
         return TableOptions(
@@ -205,6 +207,12 @@ class Config(BaseModel):
     def mode(self, table: str) -> Literal["inline", "queued"]:
         """Whether a table's target half is written by the writer itself or by workers."""
         return "queued" if table in self.dual_write.queued else "inline"
+
+    @property
+    def kinds(self) -> dict[str, bool]:
+        """Whether tables are collections, for those of which it is said."""
+        plain = {name: False for name, table in self.tables.items() if table.collection is False}
+        return {**dict.fromkeys(self.collections, True), **plain}
 
     def options(self, table: str) -> TableOptions:
         """What is said about a table or collection; the defaults where nothing is."""

@@ -12,7 +12,7 @@ from sync.wiring.preflight import preflight
 
 def run(args: argparse.Namespace) -> int:
     """Look at all three servers and print what was found."""
-    report = preflight(*load())
+    report = preflight(*load(), write_times=args.write_times)
     if args.json:
         print_json(report.to_json())
     else:
@@ -29,6 +29,10 @@ def show(report: PreflightReport) -> None:
         print_table(
             f"\n{table.name} → {table.target.schema}.{table.target.name}", ("source", "type", "", "target", "type"), rows
         )
+    out.print("\nFlows")
+    for flow, why in report.flows.items():
+        said = "possible" if not why else f"not possible: {'; '.join(why)}"
+        out.print(f"{flow:21}  {said}", markup=False, soft_wrap=True)
     if report.problems:
         out.print("\nTo know")
     for problem in report.problems:  # a line each, whatever its length: people search for them

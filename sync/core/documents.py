@@ -10,7 +10,7 @@ import base64
 import json
 import re
 import struct
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -30,6 +30,25 @@ _MOST_DIGITS = 100
 _SPECIAL = frozenset({VECTOR_FIELD, "$vectorize", "$lexical"})
 _EXTENDED = frozenset({"$date", "$uuid", "$objectId", "$binary"})
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_LAYOUT = {
+    KEY_COLUMN: ("partition_key", "frozen<tuple<tinyint, text>>"),
+    DOC_COLUMN: ("regular", "text"),
+    "tx_id": ("regular", "timeuuid"),
+}
+_FILTERS = {
+    "exist_keys": "set<text>",
+    "array_size": "map<text, int>",
+    "array_contains": "set<text>",
+    "array_equals": "map<text, text>",
+    "sub_doc_equals": "map<text, text>",
+    "query_bool_values": "map<text, tinyint>",
+    "query_dbl_values": "map<text, decimal>",
+    "query_text_values": "map<text, text>",
+    "query_timestamp_values": "map<text, timestamp>",
+    "query_null_values": "set<text>",
+    "query_lexical_value": "text",
+}
+"""The columns that each collection has, and those that it may have besides its vector, with the server's types."""
 _NAMES = re.compile(r"(?:&[.&]|[^.&])+|(?<=\.)(?=\.|$)|^(?=\.|$)")
 
 
@@ -43,6 +62,19 @@ def collection_table(keyspace: str, name: str, dimension: int | None) -> SourceT
         vector = CqlType("vector", (CqlType("float"),), dimension)
         columns.append(SourceColumn(VECTOR_COLUMN, vector, "regular", alias="vector"))
     return SourceTable(keyspace, name, tuple(columns), is_collection=True)
+
+
+def is_collection(columns: Sequence[SourceColumn], said: bool | None = None) -> bool:
+    """Whether a table with these columns is a collection: the server's layout by names and types, and no column besides.
+
+    `said`: what sync.toml says of it. True admits columns that no known version of the server makes, and no other key.
+    """
+    found = {c.name: (c.kind, str(c.type)) for c in columns}
+    if said is False or any(found.get(name) != wanted for name, wanted in _LAYOUT.items()):
+        return False
+    keys = [c for c in columns if c.kind != "regular"]
+    more = [c for c in columns if c.name not in _LAYOUT and not (c.name == VECTOR_COLUMN and c.type.name == "vector")]
+    return len(keys) == 1 and (said is True or all(_FILTERS.get(c.name) == str(c.type) for c in more))
 
 
 def with_fields(table: SourceTable, fields: Mapping[str, str]) -> SourceTable:

@@ -82,6 +82,19 @@ class IntentFacts:
     error: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class AheadFact:
+    """Rows of a table that were written ahead of the clock: how many, how many of them are not reconciled yet, how many no
+    write can ever follow, and some of their keys.
+    """
+
+    table: str
+    rows: int
+    waiting: int
+    beyond: int
+    shown: tuple[str, ...]
+
+
 def backfill_gate(copied: Sequence[Copied]) -> Gate:
     """Every range of every table is done, none failed."""
     done, total = sum(c.done for c in copied), sum(c.total for c in copied)
@@ -141,6 +154,26 @@ def proof_gate(
     if good < CLEAN_PASSES:
         figure += f"; {reason}"
     return Gate("proof", good >= CLEAN_PASSES, figure, "sync drift-report, twice; --repair first where it finds something")
+
+
+def write_times_gate(unseen: Sequence[str], ahead: Sequence[AheadFact]) -> Gate:
+    """Every row that was written ahead of the clock is known, so that writes are stamped above it (rules 2 and 3)."""
+    said = [_ahead(fact) for fact in ahead]
+    if unseen:
+        said.append(f"not looked at: {', '.join(unseen)}")
+    green = not unseen and not any(fact.waiting or fact.beyond for fact in ahead)
+    remedy = "sync backfill looks at write times; sync worker reconciles what was found"
+    if any(fact.beyond for fact in ahead):
+        remedy = "write these rows anew under other keys, and leave the old ones: nothing can follow their timestamp"
+    return Gate("write times", green, "; ".join(said) or "no row was written ahead of the clock", remedy)
+
+
+def _ahead(fact: AheadFact) -> str:
+    more = " …" if fact.rows > len(fact.shown) else ""
+    text = f"{fact.table}: {fact.rows:,} rows written ahead of the clock ({'; '.join(fact.shown)}{more})"
+    if fact.beyond:
+        return f"{text}, {fact.beyond:,} of them beyond what a write can follow"
+    return f"{text}, {fact.waiting:,} not reconciled yet" if fact.waiting else f"{text}, written above that from now on"
 
 
 def rejects_gate(rejects: dict[str, int]) -> Gate:

@@ -11,6 +11,10 @@ UNREPEATABLE_WINDOW_SECONDS = 60
 SLOTS, STEP = 1000, 4
 """A version modulo SLOTS is its writer's slot. Slots are STEP apart; what lies between is for a write that is sent again."""
 
+MOST_VERSION = 2**63 - 1
+MOST_STAMPED = MOST_VERSION - 2 * SLOTS
+"""What a stamp may exceed no more: behind it there is no room for a slot and what lies between two of them."""
+
 
 def stamp(need: int, slot: int) -> int:
     """The least version that is at least `need` and carries the writer's slot."""
@@ -32,5 +36,8 @@ def has_room(attempt: int) -> bool:
 
 
 def reconciled(read: int, removed: int, bound: int) -> int:
-    """The version of a reconciled key: an upper bound of all that is known, and above what was there (rules 1 and 15)."""
-    return max(read, removed, bound + 1)
+    """The version of a reconciled key: an upper bound of all that is known, and above what was there (rules 1 and 15).
+
+    Where that is as high as a timestamp can be, no write comes that it would have to be told from.
+    """
+    return min(max(read, removed, bound + 1), MOST_VERSION)

@@ -26,15 +26,23 @@ _LONGEST_PAUSE = 15.0
 MOST_RECONNECTS = 12  # about two minutes: a restart, or a suspended compute that wakes
 
 
+Look = Callable[[str, TokenRange, Callable[[], object]], None]
+"""Looks at write times: table, range, and what is to be called now and then, so that the lease is renewed."""
+
+
 @dataclass(frozen=True, slots=True)
 class Lane:
-    """One stream of a worker: its own connection to the ledger, and the tables it may be asked to copy."""
+    """One stream of a worker: its own connection to the ledger, and the tables it may be asked to copy.
+
+    `look` notes the rows of a range that were written ahead of the clock, before the range is copied.
+    """
 
     ranges: Ranges
     source: Callable[[str], Source]
     target: Callable[[Lease], Target]
     batch_bytes: int
     lease_seconds: float = 60
+    look: Look | None = None
 
 
 @dataclass(slots=True)
@@ -125,8 +133,10 @@ def _copy(lane: Lane, lease: Lease, pace: Pace, stopped: Callable[[], bool]) -> 
 def _copy_pages(lane: Lane, held: _Held, pace: Pace, stopped: Callable[[], bool]) -> int:
     lease = held.lease
     a_second = max(1, int(lease.rate)) if lease.rate else None  # with a rate, reading must not come in bursts
-    pages = held.during(lane.source(lease.table).pages(held.left, a_second))
     target = lane.target(lease)
+    if lane.look is not None:
+        lane.look(lease.table, held.left, held.go_on)
+    pages = held.during(lane.source(lease.table).pages(held.left, a_second))
 
     def paced() -> bool:
         # With the lease in hand: whoever waits has a share of the rate, too.

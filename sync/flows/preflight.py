@@ -10,13 +10,15 @@ from sync.core.ring import SizeEstimate
 from sync.core.rows import TableMap
 from sync.ports import ServerFacts
 
+FLOWS = ("copy", "proof", "dual writes", "reconcile", "cut-over and rollback")
+
 
 @dataclass(slots=True)
 class PreflightReport:
     """`servers` are lines on what was found; `tables` the mappings; `problems` what stands against it or is to be known.
 
     `sizes` are the source's own estimates, `identities` say which tables these are, both by table; `data_center` is the one
-    of the source that is read.
+    of the source that is read; `flows` says of each flow why it is not possible.
     """
 
     servers: list[str] = field(default_factory=list)
@@ -25,6 +27,7 @@ class PreflightReport:
     identities: dict[str, str] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
     data_center: str = ""
+    flows: dict[str, list[str]] = field(default_factory=lambda: {flow: [] for flow in FLOWS})
 
     @property
     def ok(self) -> bool:
@@ -35,6 +38,29 @@ class PreflightReport:
         """Note what forbids the migration."""
         self.problems.append(Problem("error", where, text))
 
+    def impossible(self, flow: str, why: str) -> None:
+        """Note why a flow is not possible."""
+        if why not in self.flows[flow]:
+            self.flows[flow].append(why)
+
+    def impossible_all(self, why: str) -> None:
+        """Note why no flow is possible."""
+        for flow in FLOWS:
+            self.impossible(flow, why)
+
+    def weigh(self) -> None:
+        """What forbids the copy or its proof forbids the migration; what forbids another flow is to be known."""
+        told = {f"{problem.table}: {problem.text}" for problem in self.problems}
+        for flow, reasons in self.flows.items():
+            for why in reasons:
+                where, text = why.split(": ", 1)
+                if flow in ("copy", "proof") and why not in told:
+                    self.error(where, text)
+                elif why not in told:
+                    others = [name for name in FLOWS if why in self.flows[name]]
+                    self.problems.append(Problem("warning", where, f"{text} (not possible: {', '.join(others)})"))
+                told.add(why)
+
     def to_json(self) -> dict[str, object]:
         """The report as plain values."""
         return {
@@ -43,6 +69,7 @@ class PreflightReport:
             "tables": [
                 {"table": t.name, "target": f"{t.target.schema}.{t.target.name}", "columns": _columns(t)} for t in self.tables
             ],
+            "flows": {flow: {"possible": not why, "why": why} for flow, why in self.flows.items()},
             "problems": [{"level": p.level, "where": p.table, "text": p.text} for p in self.problems],
         }
 

@@ -62,7 +62,7 @@ class ReverseWrite:
 
     def _written(self, mutation: Mutation, intent: Intent) -> bool:
         failpoint("reverse.committed")
-        self.aside.seen(intent.version)
+        self.aside.seen(intent.version, mutation.key)
         self._send(mutation, intent)
         return True
 

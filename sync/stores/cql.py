@@ -20,7 +20,7 @@ from sync.core.mutations import Mutation
 from sync.core.ring import WHOLE_RING
 from sync.core.rows import SourceTable
 from sync.errors import SourceUnavailable, WriteRefused, WriteUnsure
-from sync.settings import Settings
+from sync.settings import Config, Settings
 from sync.stores.process import Process
 
 _COUNT_RANGES = 32
@@ -29,14 +29,16 @@ _COUNT_RANGES = 32
 class CqlStore:
     """Rows of a keyspace as dictionaries."""
 
-    def __init__(self, settings: Settings, timeout: float = 10.0) -> None:
+    def __init__(self, settings: Settings, timeout: float = 10.0, config: Config | None = None) -> None:
         settings.require("astra_db_keyspace")
         self._process = Process()
         self._opened: AbstractContextManager[Cassandra] = open_cassandra(settings, timeout)
         self._timeout = timeout
         self.cassandra = self._opened.__enter__()
         try:
-            self._tables = read_tables(self.cassandra.session, settings.astra_db_keyspace or "")
+            self._tables = read_tables(
+                self.cassandra.session, settings.astra_db_keyspace or "", config.kinds if config else {}
+            )
         except BaseException:
             self.close()
             raise

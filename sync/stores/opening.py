@@ -46,7 +46,11 @@ def open_store() -> Store:
     _check_plain(settings)
     if settings.storage_backend == "postgres":
         return PostgresStore(settings)
-    return AstraStore(settings) if settings.astra_db_api_endpoint else CqlStore(settings)
+    return (
+        AstraStore(settings)
+        if settings.astra_db_api_endpoint
+        else CqlStore(settings, config=load_config(settings.sync_config))
+    )
 
 
 def _check_plain(settings: Settings) -> None:

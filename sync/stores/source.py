@@ -11,13 +11,14 @@ from sync.adapters.postgres.parameters import connection_of
 from sync.adapters.postgres.pool import Pool
 from sync.adapters.postgres.remembering import recall
 from sync.core.mutations import Key, Mutation
-from sync.core.rows import SourceTable
+from sync.core.rows import SourceTable, TableMap
 from sync.errors import SourceUnavailable, SyncError, Unreachable, WriteRefused
 from sync.ports import AnyRows, Outcome, Read, Replay
 from sync.settings import Config, Settings
 from sync.stores.cql import CqlStore
 from sync.stores.read_back import ReadBackStore
 from sync.wiring.copying import rows_by_key
+from sync.wiring.sight import check_source
 
 log = logging.getLogger(__name__)
 _AGAIN_SECONDS = 5.0
@@ -45,7 +46,7 @@ class SourceSide:
 
     def _connect(self) -> CqlStore | ReadBackStore:
         """Its own store. Raises Unreachable."""
-        return CqlStore(self._settings, self._timeout)
+        return CqlStore(self._settings, self._timeout, self._config)
 
     @property
     def data_center(self) -> str:
@@ -90,6 +91,15 @@ class SourceSide:
     def tables(self) -> Mapping[str, SourceTable]:
         """Its tables: as they are, or as they were at the last switch."""
         return self._store.tables if self._store else self._known
+
+    def check_sight(self, table: TableMap) -> None:
+        """Raise PreflightError where this process would read masks as values. What is away is looked at by workers."""
+        cassandra = self._store.cassandra if self._store else None
+        if cassandra is not None:
+            try:
+                check_source(cassandra, [table])
+            except SourceUnavailable as away:
+                log.warning("%s: %s", table.name, away)
 
     def table(self, name: str) -> SourceTable:
         """One of its tables. Raises WriteRefused for one that is not there."""

@@ -12,7 +12,7 @@ class ApiSide(SourceSide):
 
     def _connect(self) -> ReadBackStore:
         try:
-            return ReadBackStore(self._settings, self._timeout)
+            return ReadBackStore(self._settings, self._timeout, self._config)
         except SourceUnavailable as away:
             raise Unreachable(str(away)) from None
 

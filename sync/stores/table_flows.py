@@ -26,6 +26,7 @@ from sync.settings import Config
 from sync.stores.source import SourceSide
 from sync.wiring.copying import map_sources
 from sync.wiring.reconciling import reconciler
+from sync.wiring.sight import check_target
 
 _SYNC_COLUMNS = "SELECT FROM pg_attribute WHERE attrelid = to_regclass(%s) AND attname = '_sync_version' AND NOT attisdropped"
 
@@ -77,6 +78,8 @@ class FlowMaker:
         table = map_sources(self.source.tables, connection, self.config, [name])[name]
         if any(c.type.name == "counter" for c in table.source.columns):
             raise PreflightError(f"{name}: a counter cannot be written on both sides: an increment is not repeatable")
+        check_target(connection, [table])
+        self.source.check_sight(table)
         if connection.execute(_SYNC_COLUMNS, (regclass(self.config.options(name).target or name),)).fetchone() is None:
             indexes.add_sync_columns(connection, table)  # writers come before the first backfill (rule 3)
         return table

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 
-from sync.adapters.postgres import indexes, migrations
+from sync.adapters.postgres import ahead, indexes, migrations
 from sync.adapters.postgres.connect import Connection, connect
 from sync.adapters.postgres.data_centres import place_runs
 from sync.adapters.postgres.indexes import Build
@@ -20,6 +20,7 @@ from sync.ports import Progress
 from sync.settings import Config, Settings
 from sync.wiring.preflight import preflight
 from sync.wiring.shapes import changed, shapes
+from sync.wiring.sight import look_again
 
 _MB = 1 << 20
 
@@ -90,11 +91,13 @@ def run_backfill(
 
     final = Supervisor(opened, bell, own, show.progress).watch(runs)
     _check_shapes(settings, config, plan, runs)
+    look_again(settings, plan.tables)
     if not any(p.failed for p in final):
         indexes.build_missing(settings, plan.tables, show.build)
         with opened() as ledger:
             for run in runs:
                 ledger.finish(run)
+            ahead.recheck(ledger.connection, [table.name for table in plan.tables])
     return final
 
 

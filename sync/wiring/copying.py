@@ -28,6 +28,8 @@ from sync.errors import PreflightError, SyncError
 from sync.flows.copy_ranges import Lane, copy_in_lanes, patiently
 from sync.ports import Lease
 from sync.settings import Config, Settings
+from sync.wiring.sight import check_sight
+from sync.wiring.write_times import looking
 
 _MB = 1 << 20
 _INSTANCE = secrets.token_hex(3)  # containers may share a host name and number their processes alike
@@ -41,8 +43,14 @@ def worker_name() -> str:
 def map_tables(
     cassandra: Cassandra, connection: Connection, settings: Settings, config: Config, names: list[str]
 ) -> dict[str, TableMap]:
-    """The mappings of these tables. Raises PreflightError with the first thing that stands against one."""
-    return map_sources(read_tables(cassandra.session, settings.astra_db_keyspace or ""), connection, config, names)
+    """The mappings of these tables. Raises PreflightError with the first thing that stands against one, SourceUnavailable.
+
+    Whoever reads their values sees them as they are, on both sides, or this raises.
+    """
+    sources = read_tables(cassandra.session, settings.astra_db_keyspace or "", config.kinds)
+    found = map_sources(sources, connection, config, names)
+    check_sight(cassandra, connection, found.values())
+    return found
 
 
 def map_sources(
@@ -114,7 +122,9 @@ def _lane(cassandra: Cassandra, connection: Connection, tables: dict[str, TableM
     def target(lease: Lease) -> Loader:
         return loader(lease.table, lease.floor)
 
-    return Lane(Ledger(connection, tuning.lease_seconds), reader, target, int(tuning.batch_mb * _MB), tuning.lease_seconds)
+    looks = looking(cassandra, connection, tables, config)
+    batch = int(tuning.batch_mb * _MB)
+    return Lane(Ledger(connection, tuning.lease_seconds), reader, target, batch, tuning.lease_seconds, looks)
 
 
 def note_failure(settings: Settings, runs: list[int], error: BaseException) -> None:

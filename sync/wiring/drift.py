@@ -30,6 +30,7 @@ from sync.wiring.backfill import Plan, Show
 from sync.wiring.clearing import clear_writers
 from sync.wiring.drift_values import add_values, shown_finding
 from sync.wiring.shapes import changed
+from sync.wiring.sight import look_again
 from sync.wiring.verify import SEED, TOP, compare_searches
 
 _STAMPED_AT_ONCE = 1000
@@ -57,6 +58,7 @@ def run_drift(settings: Settings, config: Config, plan: Plan, asked: Asked, own:
             yield Checks(connection, config.backfill.lease_seconds)
 
     Supervisor(opened, bell, own, show.progress).watch(runs)
+    look_again(settings, plan.tables)
     return close_pass(settings, config, plan, runs, asked)
 
 

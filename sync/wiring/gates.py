@@ -7,6 +7,7 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 
 from sync.adapters.cassandra.connect import Cassandra, open_cassandra
+from sync.adapters.postgres import ahead
 from sync.adapters.postgres.catalogue import regclass
 from sync.adapters.postgres.connect import Connection, connect
 from sync.adapters.postgres.data_centres import check_data_center
@@ -93,9 +94,15 @@ def _copy_gates(site: Site, facts: GateFacts) -> list[Gate]:
     names = [regclass(f"{t.target.schema}.{t.target.name}") for t in site.tables]
     return [
         gates.backfill_gate(facts.copied([t.name for t in site.tables])),
+        _write_times(site),
         gates.rejects_gate(count_rejects(site.connection)),
         gates.indexes_gate(facts.bad_indexes(names)),
     ]
+
+
+def _write_times(site: Site) -> Gate:
+    tables = [t.name for t in site.tables if not t.source.is_collection]  # whose writes have no timestamps of ours
+    return gates.write_times_gate(ahead.unseen(site.connection, tables), ahead.facts(site.connection, tables))
 
 
 def _proof(site: Site, facts: GateFacts, epoch: Epoch) -> Gate:

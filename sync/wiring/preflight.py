@@ -16,10 +16,11 @@ from sync.adapters.cassandra.connect import Cassandra, explain, open_cassandra, 
 from sync.adapters.cassandra.identity import identities
 from sync.adapters.cassandra.ttl import expiring_columns
 from sync.adapters.postgres import migrations
-from sync.adapters.postgres.catalogue import foreign_keys, obstacle, read_target, server_facts
+from sync.adapters.postgres.catalogue import HOME, foreign_keys, obstacle, read_target, server_facts
 from sync.adapters.postgres.connect import Connection, connect, target_name
 from sync.adapters.postgres.data_centres import elsewhere
 from sync.adapters.postgres.session import lasting_settings
+from sync.adapters.postgres.sight import hidden, in_front, no_table, triggers
 from sync.adapters.queue import Doorbell, redis_connection, redis_name
 from sync.core.documents import with_fields
 from sync.core.mapping import Problem, map_table
@@ -29,16 +30,25 @@ from sync.flows.preflight import PreflightReport, check_target
 from sync.ports import ServerFacts
 from sync.settings import Config, Settings
 from sync.wiring.rights import missing_rights
+from sync.wiring.sight import masked_text, masks
+from sync.wiring.trials import try_rights, try_source, try_target
+from sync.wiring.write_times import look_at_write_times
 
 T = TypeVar("T")
 
 
-def preflight(settings: Settings, config: Config, names: list[str] | None = None) -> PreflightReport:
-    """Connect to all three and look; nothing is written. What cannot be reached is an error of the report."""
+def preflight(
+    settings: Settings, config: Config, names: list[str] | None = None, *, write_times: bool = False
+) -> PreflightReport:
+    """Connect to all three and look; nothing is written. What cannot be reached is an error of the report.
+
+    `write_times`: every row is looked at for cells that were written ahead of the clock, instead of a sample.
+    """
     report = PreflightReport()
     _guarded(report, "queue", lambda: _queue(settings, report))
-    sources = _guarded(report, "source", lambda: _source(settings, config, names, report)) or []
+    sources = _guarded(report, "source", lambda: _source(settings, config, names, report, write_times)) or []
     _guarded(report, "target", lambda: _target(settings, config, sources, report))
+    report.weigh()
     return report
 
 
@@ -47,6 +57,8 @@ def _guarded(report: PreflightReport, where: str, look: Callable[[], T]) -> T | 
         return look()
     except SyncError as error:
         report.error(where, str(error))
+        if where != "queue":
+            report.impossible_all(f"{where}: {error}")
         return None
 
 
@@ -62,16 +74,21 @@ def _queue(settings: Settings, report: PreflightReport) -> None:
     report.servers.append(f"queue: {name} {version}, {redis_name(connection)}, {workers} RQ workers")
 
 
-def _source(settings: Settings, config: Config, names: list[str] | None, report: PreflightReport) -> list[SourceTable]:
+def _source(
+    settings: Settings, config: Config, names: list[str] | None, report: PreflightReport, write_times: bool
+) -> list[SourceTable]:
     settings.require("astra_db_keyspace")
     with open_cassandra(settings) as cassandra:
         version, report.data_center = release_version(cassandra.session), cassandra.data_center
         report.servers.append(f"source: Cassandra {version}, {source_name(settings)}, keyspace {settings.astra_db_keyspace}")
         tables = chosen_tables(cassandra, settings, config, names)
         report.identities = identities(cassandra.session, settings.astra_db_keyspace or "")
+        masked = masks(cassandra, settings.astra_db_keyspace or "")
         for table in tables:
             report.sizes[table.name] = size_estimates(cassandra.session, table.keyspace, table.name)
-            _look_at_rows(cassandra, table, config, report)
+            if _is_readable(cassandra, table, masked, config, report):
+                _look_at_rows(cassandra, table, config, report)
+                look_at_write_times(cassandra, table, config, report, whole=write_times)
         _guarded(report, "source", lambda: _rights(settings, cassandra, tables, report))
     return tables
 
@@ -86,14 +103,33 @@ def _rights(settings: Settings, cassandra: Cassandra, tables: list[SourceTable],
         report.error("source", missing)
 
 
-def _look_at_rows(cassandra: Cassandra, table: SourceTable, config: Config, report: PreflightReport) -> None:
-    """Whether this role may read the table, and whether its rows are to expire."""
+def _is_readable(
+    cassandra: Cassandra, table: SourceTable, masked: dict[str, set[str]], config: Config, report: PreflightReport
+) -> bool:
+    """Whether this role sees the table, and its values as they are; and which flows are possible with it."""
+    ignored = config.options(table.name).ignore
+    hidden = masked_text(cassandra, table, masked, [c.name for c in table.stored if c.name not in ignored])
+    if hidden:
+        where, text = hidden.split(": ", 1)
+        report.error(where, text)
+        report.impossible_all(hidden)
+        return False
     try:
         read_one(cassandra.session, table)
-        expiring = expiring_columns(cassandra, table)
     except Unauthorized as error:
-        report.error(table.name, explain(error))
-        return
+        report.impossible_all(f"{table.name}: {explain(error)}")
+        return False
+    except (DriverException, NoHostAvailable) as error:
+        report.error(table.name, f"could not be read: {explain(error)}")
+        return False
+    try_source(cassandra, table, config, report)
+    return True
+
+
+def _look_at_rows(cassandra: Cassandra, table: SourceTable, config: Config, report: PreflightReport) -> None:
+    """Whether its rows are to expire."""
+    try:
+        expiring = expiring_columns(cassandra, table)
     except (DriverException, NoHostAvailable) as error:
         report.problems.append(Problem("warning", table.name, f"could not look for TTLs: {explain(error)}"))
         return
@@ -108,7 +144,7 @@ def _look_at_rows(cassandra: Cassandra, table: SourceTable, config: Config, repo
 def chosen_tables(cassandra: Cassandra, settings: Settings, config: Config, names: list[str] | None) -> list[SourceTable]:
     """The tables to migrate: those asked for, those of sync.toml's `only`, or all. Raises PreflightError."""
     keyspace = settings.astra_db_keyspace or ""
-    there = read_tables(cassandra.session, keyspace)
+    there = read_tables(cassandra.session, keyspace, config.kinds)
     unknown = [name for name in (*config.tables, *config.collections) if name not in there]
     if unknown:
         raise SettingsError(f"sync.toml names {', '.join(unknown)}, which keyspace {keyspace} has not")
@@ -135,6 +171,7 @@ def _target(settings: Settings, config: Config, sources: list[SourceTable], repo
             report.error("source", other)
         if text := lasting_settings(settings, connection):
             report.problems.append(Problem("warning", "target", text))
+        try_target(connection, settings, report)
         for source in sources:
             try:
                 _table(connection, source, config, facts, report)
@@ -149,16 +186,32 @@ def _table(connection: Connection, source: SourceTable, config: Config, facts: S
     target = read_target(connection, name)
     table, problems = map_table(source, target, options)
     report.problems += problems
+    if "." not in name and (shadow := in_front(connection, name)):
+        text = f"the search path finds {shadow} before {HOME}.{name}, which is the target; set target for another one"
+        report.problems.append(Problem("warning", source.name, text))
     if target is None:
+        if other := no_table(connection, name):
+            report.error(
+                source.name, f"{name} is {other} in Postgres, and no table; rename it, or give the table another target"
+            )
         if "." not in name and not facts.may_create_tables:
             advice = f"GRANT CREATE ON SCHEMA public TO {facts.user}"
             report.error(source.name, f"{facts.user} may not create tables in public: {advice}")
         return
     if table is not None:
         report.tables.append(table)
-    found = obstacle(connection, name)
+    qualified = f"{target.schema}.{target.name}"
+    found = obstacle(connection, name) or hidden(connection, [qualified]).get(qualified, "")
     if found:
         report.error(source.name, found)
+        report.impossible_all(f"{source.name}: {found}")
+    else:
+        try_rights(connection, source.name, name, report)
+    if fires := triggers(connection, name):
+        text = (
+            f"triggers {', '.join(fires)} fire for every row that is copied, and may change it; disable them until it is over"
+        )
+        report.problems.append(Problem("warning", source.name, text))
     for key in foreign_keys(connection, name):
         text = (
             f"{key}: rows arrive in any order, and those before what they refer to are rejected; add it after the migration"

@@ -60,12 +60,13 @@ def apply_target(
     settings.require("astra_db_keyspace")
     with open_cassandra(settings) as cassandra:
         sources = chosen_tables(cassandra, settings, config, names)
-        everything = list(read_tables(cassandra.session, settings.astra_db_keyspace or "").values())
+        everything = list(read_tables(cassandra.session, settings.astra_db_keyspace or "", config.kinds).values())
     with (
         closing(connect(settings, autocommit=True)) as connection,
         connection.transaction(force_rollback=dry_run),
         migrations.notes(connection) as notes,
     ):
+        migrations.at_home(connection)
         texts = migrations.texts([source.name for source in sources], config.schema_files)
         done = _apply_files(connection, texts, _dimension(everything, dimension), dry_run)
         for source in sources:

@@ -24,6 +24,7 @@ from sync.core.rows import TableMap
 from sync.core.search import overlap, recall
 from sync.flows.verify import Checker, RangeCheck, TableVerdict
 from sync.settings import Config, Settings
+from sync.wiring.sight import check_sight, check_source
 
 _MB = 1 << 20
 _LANES = 3
@@ -107,6 +108,7 @@ def verify(
     """Compare both sides: nothing is written."""
     found = Verification()
     with open_cassandra(settings, config.backfill.request_timeout_seconds) as cassandra:
+        check_source(cassandra, tables)
         for table in tables:
             found.tables[table.name] = _table(settings, config, cassandra, table, ranges[table.name], show)
         with closing(connect(settings, autocommit=True)) as connection:
@@ -115,6 +117,7 @@ def verify(
                 rows = source_search.sample_rows(cassandra.raw, table.source, encoder.columns, sample, SEED)
                 found.retrievals.append(_retrieve(connection, table, encoder, rows))
                 found.searches += compare_searches(cassandra, connection, table, rows[: max(1, sample // 10)])
+            check_sight(cassandra, connection, tables)
     return found
 
 

@@ -8,6 +8,8 @@ JOURNAL, SETTLING = "sync/adapters/postgres/sql/journal.sql", "sync/adapters/pos
 WRITES, RECONCILES = "tests/integration/test_dual_write_rules.py", "tests/integration/test_reconcile_rules.py"
 WRAPPED = "tests/integration/test_wrapped_store.py"
 RESOLVES, POISON = "tests/integration/test_giving_up.py", "tests/integration/test_poison_keys.py"
+SIGHT = "tests/integration/test_sight.py"
+AHEAD = "tests/integration/test_write_times.py"
 BACKFILLS = "tests/integration/test_backfill_rules.py"
 REVERSE = "sync/adapters/postgres/sql/reverse.sql"
 API, API_FAULTS = "tests/integration/test_api_cutover.py", "tests/integration/test_api_faults.py"
@@ -38,20 +40,29 @@ class Mutant:
 MUTANTS = (
     Mutant(
         "1", "the version of a reconciled key is what was read", "sync/core/versions.py",
-        "return max(read, removed, bound + 1)", "return read", WRITES, "rule_1_",
+        "return min(max(read, removed, bound + 1), MOST_VERSION)", "return read", WRITES, "rule_1_",
     ),
     Mutant(
         "2", "a stamp is the clock alone", JOURNAL,
-        "greatest(%(clock)s, e.floor, 1 + coalesce(known.version, 0))", "greatest(%(clock)s, e.floor)", WRITES, "rule_2_a_stamp",
+        "greatest(%(clock)s, %(above)s, e.floor, 1 + least(coalesce(known.version, 0), {most}))", "greatest(%(clock)s, %(above)s, e.floor)", WRITES, "rule_2_a_stamp",
     ),
     Mutant(
         "2", "no slot in the low digits", JOURNAL,
         "need + ((%(slot)s - need) %% 1000 + 1000) %% 1000", "need + 0 * %(slot)s::bigint", WRITES, "rule_2_stamps_of_two",
     ),
-    Mutant("3", "no floor", JOURNAL, "greatest(%(clock)s, e.floor, 1", "greatest(%(clock)s, 1", WRITES, "rule_3_no_stamp"),
+    Mutant("3", "no floor", JOURNAL, "greatest(%(clock)s, %(above)s, e.floor, 1", "greatest(%(clock)s, %(above)s, 1", WRITES, "rule_3_no_stamp"),
     Mutant(
         "3", "any clock may stamp", JOURNAL,
-        " AND need <= clock.now + %(skew)s", " AND need IS DISTINCT FROM %(skew)s::bigint", WRITES, "rule_3_a_clock",
+        "AND %(clock)s <= clock.now + %(skew)s ", "AND need IS DISTINCT FROM %(skew)s::bigint ", WRITES, "rule_3_a_clock",
+    ),
+    Mutant(
+        "3", "a row that is ahead is taken for a clock that is", JOURNAL,
+        "AND %(clock)s <= clock.now + %(skew)s ", "AND need <= clock.now + %(skew)s ", AHEAD, "a_row_ahead_of_the_clock",
+    ),
+    Mutant(
+        "2", "a stamp does not know of cells of the future", JOURNAL,
+        "        UNION ALL SELECT version FROM sync.ahead WHERE table_name = %(table)s AND key = %(key)s\n", "",
+        AHEAD, "a_row_ahead_of_the_clock",
     ),
     Mutant(
         "4", "an update that leaves its nulls out", "sync/adapters/cassandra/rows.py",
@@ -307,7 +318,7 @@ MUTANTS = (
     ),
     Mutant(
         "23", "a reverse stamp is the clock alone", JOURNAL,
-        "greatest(%(clock)s, e.floor, 1 + coalesce(known.version, 0))", "greatest(%(clock)s, e.floor)", REVERSES,
+        "greatest(%(clock)s, %(above)s, e.floor, 1 + least(coalesce(known.version, 0), {most}))", "greatest(%(clock)s, %(above)s, e.floor)", REVERSES,
         "rule_23_a_write",
     ),
     Mutant(
@@ -504,5 +515,11 @@ MUTANTS = (
     Mutant(
         "session", "a role's settings are a session's", "sync/adapters/postgres/connect.py",
         "        if not pooled:\n            make_own(connection)\n", "", "tests/integration/test_hostile_settings.py", "no_setting",
+        "sight", "nobody looks for masks and policies", "sync/wiring/copying.py",
+        "    check_sight(cassandra, connection, found.values())\n", "", SIGHT, "added_in_the_middle",
+    ),
+    Mutant(
+        "names", "names are looked for on the search path", "sync/adapters/postgres/catalogue.py",
+        '    name = name if "." in name else f"{HOME}.{name}"\n', "", "tests/integration/test_search_path.py", "through_a_pooler",
     ),
 )  # fmt: skip

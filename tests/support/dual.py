@@ -392,7 +392,7 @@ class Aside:
         self.newest = max(time.time_ns() // 1000, self.newest + 1)
         return self.newest
 
-    def seen(self, version: int) -> None:
+    def seen(self, version: int, _: object) -> None:
         self.newest = max(self.newest, version)
 
     def unrecorded(self, *what: Any) -> None:

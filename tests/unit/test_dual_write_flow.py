@@ -99,7 +99,7 @@ class Fake:
         self.newest += 1
         return self.newest
 
-    def seen(self, version: int) -> None:
+    def seen(self, version: int, _: object) -> None:
         self.newest = max(self.newest, version)
 
     def unrecorded(self, _: object, __: Mutation, version: int, state: str) -> None:

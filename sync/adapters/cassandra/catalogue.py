@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Literal
 
 from cassandra.cluster import Session
@@ -9,12 +11,10 @@ from cassandra.metadata import ColumnMetadata, KeyspaceMetadata, TableMetadata
 
 from sync.adapters.cassandra.pages import quoted
 from sync.core.cql import UdtFields, parse_type
-from sync.core.documents import VECTOR_COLUMN, collection_table
+from sync.core.documents import VECTOR_COLUMN, collection_table, is_collection
 from sync.core.ring import SizeEstimate
 from sync.core.rows import SourceColumn, SourceTable
 from sync.errors import PreflightError
-
-_COLLECTION_COLUMNS = {"key", "doc_json", "tx_id"}
 
 
 def keyspace_of(session: Session, name: str) -> KeyspaceMetadata:
@@ -26,19 +26,21 @@ def keyspace_of(session: Session, name: str) -> KeyspaceMetadata:
     return keyspaces[name]
 
 
-def read_tables(session: Session, keyspace: str) -> dict[str, SourceTable]:
-    """Every table of the keyspace, by name."""
+def read_tables(
+    session: Session, keyspace: str, collections: Mapping[str, bool] = MappingProxyType({})
+) -> dict[str, SourceTable]:
+    """Every table of the keyspace, by name; `collections` says of some whether they are Data API collections."""
     metadata = keyspace_of(session, keyspace)
     udts = {name: tuple(zip(udt.field_names, udt.field_types, strict=True)) for name, udt in metadata.user_types.items()}
-    return {name: _table(keyspace, table, udts) for name, table in metadata.tables.items()}
+    return {name: _table(keyspace, table, udts, collections.get(name)) for name, table in metadata.tables.items()}
 
 
-def _table(keyspace: str, table: TableMetadata, udts: UdtFields) -> SourceTable:
+def _table(keyspace: str, table: TableMetadata, udts: UdtFields, said: bool | None) -> SourceTable:
     partition = [c.name for c in table.partition_key]
     clustering = [c.name for c in table.clustering_key]
     order = partition + clustering + [n for n in table.columns if n not in {*partition, *clustering}]
     columns = tuple(_column(table.columns[name], partition, clustering, udts) for name in order)
-    if set(table.columns) >= _COLLECTION_COLUMNS:
+    if is_collection(columns, said):
         return collection_table(keyspace, table.name, _dimension(columns))
     return SourceTable(keyspace, table.name, columns, default_ttl=int(table.options.get("default_time_to_live") or 0))
 

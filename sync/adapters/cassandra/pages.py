@@ -52,7 +52,7 @@ class RangeReader:
         self._unfolded = Unfolded(table, columns)
         selected = ", ".join([token, *map(quoted, self._unfolded.selected)])
         select = f"SELECT {selected} FROM {quoted(table.keyspace)}.{quoted(table.name)}"
-        with _source_errors():
+        with source_errors():
             self._first = raw_session.prepare(f"{select} WHERE {token} >= ? AND {token} <= ?")
             self._rest = raw_session.prepare(f"{select} WHERE {token} > ? AND {token} <= ?")
         self._rows = _FIRST_PAGE_ROWS
@@ -69,6 +69,12 @@ class RangeReader:
             future = self._request(query, state, most) if state else None
             yield self._unfolded.page(page)
 
+    def try_out(self) -> None:
+        """Ask for the largest page, of a range that is as good as empty. Raises SourceTimeout and SourceUnavailable."""
+        self._rows = _MAX_PAGE_ROWS
+        for _ in self.pages(TokenRange(MIN_TOKEN, MIN_TOKEN + 1)):
+            pass
+
     def _request(self, query: BoundStatement, paging_state: bytes | None, most: int) -> ResponseFuture:
         query.fetch_size = min(self._rows, most)
         return self._session.execute_async(query, paging_state=paging_state, execution_profile=RAW_PROFILE)
@@ -81,12 +87,13 @@ class RangeReader:
 
 
 def _result(future: ResponseFuture) -> ResultSet:
-    with _source_errors():
+    with source_errors():
         return future.result()
 
 
 @contextmanager
-def _source_errors() -> Iterator[None]:
+def source_errors() -> Iterator[None]:
+    """What the driver raises as SourceTimeout or SourceUnavailable."""
     try:
         yield
     except (ReadTimeout, OperationTimedOut, ReadFailure) as error:

@@ -14,6 +14,7 @@ from sync.failpoints import failpoint
 from sync.ports import Intent, TableJournal
 
 _MOST_MARKS = 1000
+_FAR_US = 60_000_000
 State = Literal["finished", "unsure"]
 _End = Literal["finished", "unsure", "settled"]
 _Mark = tuple[TableJournal, Intent, _End, str]
@@ -33,6 +34,7 @@ class Aside:
         self._unrecorded: deque[_Unrecorded] = deque()
         self._accepted: dict[tuple[str, bytes], int] = {}
         self._seen = 0
+        self._far: dict[tuple[str, bytes], int] = {}
         self._lock = Lock()
 
     def left(self, table: str) -> None:
@@ -75,7 +77,8 @@ class Aside:
     def stamp(self, key: Key) -> int:
         """A version made without Postgres: above all that this process knows of the key, and above the floor it last saw."""
         with self._lock:
-            known = max(self._seen, self._accepted.get((key.table, key.canonical), 0))
+            name = (key.table, key.canonical)
+            known = max(self._seen, self._accepted.get(name, 0), self._far.get(name, 0))
             made = stamp(max(time.time_ns() // 1000, self.floor, known + 1), self.slot)
             self._accepted[key.table, key.canonical] = made
             return made
@@ -84,10 +87,16 @@ class Aside:
         """The newest stamp of the key that is not recorded yet, or 0: the journal does not know of it."""
         return self._accepted.get((key.table, key.canonical), 0) if self._accepted else 0
 
-    def seen(self, version: int) -> None:
-        """The journal gave this version: what is stamped without it must exceed it (rule 2)."""
+    def seen(self, version: int, key: Key) -> None:
+        """The journal gave this version: what is stamped without it must exceed it (rule 2).
+
+        One that is far ahead of the clock is above a cell of its key that was; it is for that key alone.
+        """
         with self._lock:
-            self._seen = max(self._seen, version)
+            if version > time.time_ns() // 1000 + _FAR_US:
+                self._far[key.table, key.canonical] = max(version, self._far.get((key.table, key.canonical), 0))
+            else:
+                self._seen = max(self._seen, version)
 
     def unrecorded(self, journal: TableJournal, mutation: Mutation, version: int, state: State) -> None:
         """Remember a write that has no intent: lost with this process, it makes the writer unclean (rule 29)."""

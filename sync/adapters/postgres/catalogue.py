@@ -11,6 +11,8 @@ from sync.core.rows import PgType, TargetColumn, TargetTable
 from sync.ports import ServerFacts
 
 _SQL = queries("catalogue")
+HOME = "public"
+"""The schema of the tables whose names are given without one."""
 
 
 def identifier(table: TargetTable) -> sql.Identifier:
@@ -19,7 +21,11 @@ def identifier(table: TargetTable) -> sql.Identifier:
 
 
 def regclass(name: str) -> str:
-    """A table's name as `to_regclass` takes it: `schema.table` or `table`, each part quoted as it stands."""
+    """A table's name as `to_regclass` takes it: `schema.table`, or `table` in public, each part quoted as it stands.
+
+    No search path has a say in it: those of roles, databases and poolers' other clients differ, and change.
+    """
+    name = name if "." in name else f"{HOME}.{name}"
     return ".".join('"' + part.replace('"', '""') + '"' for part in name.split(".", 1))
 
 

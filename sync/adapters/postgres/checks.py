@@ -9,7 +9,6 @@ from typing import Any
 import psycopg
 from psycopg.types.json import Jsonb
 
-from sync.adapters.postgres.connect import Connection
 from sync.adapters.postgres.ledger import Ledger, lease_of, target_errors
 from sync.adapters.postgres.queries import queries
 from sync.core.checked import MOST_TRIES, Checked, Judged
@@ -39,11 +38,6 @@ BELIEF = Belief()
 
 class Checks(Ledger):
     """Runs and ranges of kind `drift` over one autocommit connection."""
-
-    @property
-    def connection(self) -> Connection:
-        """The connection, for what belongs to the same moment."""
-        return self._connection
 
     def work_begun(self, tables: Iterable[str]) -> int:
         """How many ranges of these tables have a verdict in a pass that was stopped."""

@@ -21,7 +21,7 @@ from sync.adapters.postgres.queries import queries
 from sync.adapters.postgres.refusals import is_of_server, is_passing, refuses_row, words
 from sync.adapters.postgres.statements import Statements
 from sync.core.encode.base import Reject
-from sync.core.encode.rows import RowEncoder
+from sync.core.encode.rows import RowEncoder, show_key
 from sync.core.mutations import Key, Mutation, pack_cells
 from sync.core.rows import TableMap
 from sync.core.versions import UNREPEATABLE_WINDOW_SECONDS
@@ -80,11 +80,11 @@ class Journal:
                 found = connection.execute(self._statements.open, values)
             row = found.fetchone()
         assert row is not None, "sync.epoch is empty"
-        made, version, epoch, primary, state, ahead = row
+        made, version, epoch, primary, state, beyond, ahead = row
         if made is None:
             if primary == "astra" and state == "open":
                 # Not "unavailable", for which a writer may go on with its own clock (rules 3 and 28).
-                raise WriteRefused(f"this host's clock is {ahead / 1e6:.1f} s ahead of Postgres's; correct it")
+                raise refused(self._table, mutation.key, beyond, ahead)
             raise EpochChanged(epoch, primary, state)
         return Intent(made, version, epoch)
 
@@ -175,8 +175,19 @@ class Journal:
 
 def stamping(writer: Writer, above: int = 0) -> dict[str, Any]:
     """The parameters of a stamp that is more than `above`."""
-    clock = max(time.time_ns() // 1000, above + 1)
-    return {"clock": clock, "slot": writer.slot, "skew": writer.skew_us, "owner": writer.id}
+    clock = time.time_ns() // 1000
+    return {"clock": clock, "above": above + 1, "slot": writer.slot, "skew": writer.skew_us, "owner": writer.id}
+
+
+def refused(table: TableMap, key: Key, beyond: bool, ahead_us: int) -> WriteRefused:
+    """Why there is no stamp for a write: the row's newest cell cannot be exceeded, or this host's clock is wrong (rule 3)."""
+    if beyond:
+        shown = ", ".join(f"{name}={value}" for name, value in show_key(table.keys, key.cells).items())
+        return WriteRefused(
+            f"{table.name}: {shown}: the row was written in the source with the highest timestamp there is; no write can "
+            "follow it"
+        )
+    return WriteRefused(f"this host's clock is {ahead_us / 1e6:.1f} s ahead of Postgres's; correct it")
 
 
 @contextmanager

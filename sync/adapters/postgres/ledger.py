@@ -26,6 +26,11 @@ class Ledger:
     def __init__(self, connection: Connection, lease_seconds: int) -> None:
         self._connection, self._lease_seconds = connection, lease_seconds
 
+    @property
+    def connection(self) -> Connection:
+        """The connection, for what belongs to the same moment."""
+        return self._connection
+
     def primary(self) -> str:
         """The store that is primary by the authority (invariant 6)."""
         row = self._connection.execute(_SQL["epoch"]).fetchone()

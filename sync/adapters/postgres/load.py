@@ -52,7 +52,7 @@ class Loader:
         self._lease_seconds = lease_seconds
         self._merge = Merge(connection, table, encoder)
         self._direct = self._copy_statement(identifier(table.target))
-        self._staged = self._copy_statement(sql.Identifier(self._merge.stage))
+        self._staged = self._copy_statement(sql.Identifier("pg_temp", self._merge.stage))
 
     def load(self, lease: Lease, batch: Batch) -> bool:
         """Load a batch and its checkpoint; whether to go on. Raises LeaseLost, PreflightError and TargetUnavailable."""

@@ -80,7 +80,7 @@ class Merge:
         keys = encoder.pairs[: encoder.key_count]
         self._parts = {
             "target": identifier(table.target),
-            "stage": sql.Identifier(self.stage),
+            "stage": sql.Identifier("pg_temp", self.stage),
             "columns": sql.SQL(", ").join(map(sql.Identifier, encoder.copy_columns)),
             "name": sql.Literal(table.name),
             "key": canonical(keys, "s"),
@@ -94,7 +94,7 @@ class Merge:
 
     def clear_stage(self) -> None:
         """An empty stage, made where this connection has none yet."""
-        stage = sql.Identifier(self.stage)
+        stage = self._parts["stage"]
         # Of the columns alone: a target's defaults, checks and generated columns have no place here. Each time, since a
         # transaction that was rolled back takes it along.
         made = "CREATE TEMPORARY TABLE IF NOT EXISTS {} ON COMMIT DELETE ROWS AS SELECT {} FROM {} WITH NO DATA"

@@ -12,6 +12,7 @@ from pathlib import Path
 import psycopg
 from psycopg import sql
 
+from sync.adapters.postgres.catalogue import HOME
 from sync.adapters.postgres.connect import Connection
 from sync.errors import PreflightError, SettingsError
 
@@ -89,9 +90,21 @@ _ADVICE = (
 )
 
 
+def at_home(connection: Connection) -> None:
+    """Let names without a schema mean public until the transaction ends, whatever the search path is; and find pgvector."""
+    connection.execute(_HOME, (HOME, HOME))
+
+
+_HOME = """
+SELECT set_config('search_path', concat_ws(', ', %s::text, (
+    SELECT quote_ident(n.nspname) FROM pg_extension AS e JOIN pg_namespace AS n ON n.oid = e.extnamespace
+    WHERE e.extname = 'vector' AND n.nspname <> %s)), true)
+"""
+
+
 def needed_first(connection: Connection, table: str, vectors: bool) -> list[str]:
     """What is missing for a table to be made: its schema where the name has one, and pgvector."""
-    schema = sql.Identifier(table.split(".", 1)[0]).as_string(connection) if "." in table else "pg_catalog"
+    schema = sql.Identifier(table.split(".", 1)[0]).as_string(connection) if "." in table else HOME
     row = connection.execute(
         "SELECT to_regnamespace(%s) IS NULL, NOT EXISTS (SELECT FROM pg_extension WHERE extname = 'vector')", (schema,)
     ).fetchone()

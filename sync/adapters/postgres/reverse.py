@@ -11,7 +11,7 @@ from sync.adapters.postgres import rejects
 from sync.adapters.postgres.connect import Connection
 from sync.adapters.postgres.digest import with_parameters
 from sync.adapters.postgres.epoch_lock import SHARE, share_epoch, sharing_epoch
-from sync.adapters.postgres.journal import Writer, answered, rejecting, stamping
+from sync.adapters.postgres.journal import Writer, answered, refused, rejecting, stamping
 from sync.adapters.postgres.parameters import Parameters, connection_of, lock_of
 from sync.adapters.postgres.pool import Pool
 from sync.adapters.postgres.queries import queries
@@ -21,7 +21,8 @@ from sync.core.encode.base import Reject
 from sync.core.encode.rows import RowEncoder
 from sync.core.mutations import Key, Mutation, pack_cells
 from sync.core.rows import TableMap
-from sync.errors import EpochChanged, WriteRefused
+from sync.core.versions import MOST_STAMPED
+from sync.errors import EpochChanged
 from sync.failpoints import failpoint
 from sync.ports import Intent, ToSend
 
@@ -68,7 +69,7 @@ class ReverseJournal:
             statement, values = self._asked(mutation) if mutation else (self._named("unwritten"), _NO_MUTATION)
             found = connection.execute(statement, self._values(key, values)).fetchone()
             failpoint("reverse.before_commit")
-        intent = _intent(found)
+        intent = self._intent(key, found)
         return (mutation, intent) if mutation and intent else None
 
     def announce(self, key: Key) -> Intent:
@@ -83,7 +84,7 @@ class ReverseJournal:
                 connection.execute(_LOCK_KEY, {"lock": lock_of(key)})  # rule 5
                 found = connection.execute(statement, self._values(key, values))
                 failpoint("reverse.before_commit")
-            return _intent(found.fetchone())
+            return self._intent(key, found.fetchone())
 
     def _values(self, key: Key, values: dict[str, Any]) -> dict[str, Any]:
         source_key = rejects.packed(key.cells)
@@ -119,23 +120,23 @@ class ReverseJournal:
             self._made[name] = self._make(name)
         return self._made[name]
 
+    def _intent(self, key: Key, answer: tuple[Any, ...] | None) -> Intent | None:
+        """What a statement says became of its write; None where there was no row to update."""
+        assert answer is not None, "sync.epoch is empty"
+        made, version, epoch, primary, state, beyond, ahead = answer
+        if made is not None:
+            return Intent(made, version, epoch)
+        if primary != "postgres" or state != "open":
+            raise EpochChanged(epoch, primary, state)
+        if beyond or ahead > self._writer.skew_us:
+            raise refused(self._table, key, beyond, ahead)
+        return None
+
     def _make(self, name: str, **more: sql.Composable) -> bytes:
-        allowed, made = (sql.SQL(_SQL[part]) for part in ("allowed", "made"))
+        most = sql.Literal(MOST_STAMPED)
+        allowed, made = (sql.SQL(_SQL[part]).format(most=most) for part in ("allowed", "made"))
         parts = {"allowed": allowed, "made": made, "row": self._row, **more}
         return self._statements.made(_SQL[name], **parts)
-
-
-def _intent(answer: tuple[Any, ...] | None) -> Intent | None:
-    """What a statement says became of its write; None where there was no row to update."""
-    assert answer is not None, "sync.epoch is empty"
-    made, version, epoch, primary, state, ahead = answer
-    if made is not None:
-        return Intent(made, version, epoch)
-    if primary != "postgres" or state != "open":
-        raise EpochChanged(epoch, primary, state)
-    if ahead:
-        raise WriteRefused("this host's clock is too far ahead of Postgres's; correct it")
-    return None
 
 
 class Resending:
@@ -166,7 +167,7 @@ class Resending:
         asked = {}
         with connection.pipeline():
             for key in keys:
-                values = {**self._parameters.key(key), "clock": 0, "epoch": self._epoch}
+                values = {**self._parameters.key(key), "clock": 0, "above": 0, "epoch": self._epoch}
                 connection.execute(self._raise, values)
                 asked[key] = connection.execute(self._look, values, binary=True)
         return {key: _row(cursor.fetchone() or ()) for key, cursor in asked.items()}

@@ -11,6 +11,7 @@ from sync.adapters.postgres.catalogue import identifier
 from sync.adapters.postgres.queries import queries
 from sync.core.encode.rows import TOKEN_COLUMN, VERSION_COLUMN, RowEncoder
 from sync.core.rows import ColumnPair, TableMap
+from sync.core.versions import MOST_STAMPED
 
 _SQL = queries("journal")
 
@@ -31,6 +32,7 @@ class Statements:
         self._parts: dict[str, sql.Composable] = {
             "target": identifier(table.target),
             "version": version,
+            "most": sql.Literal(MOST_STAMPED),
             "token": column(TOKEN_COLUMN),
             "version_column": column(VERSION_COLUMN),
             "columns": _list(column(p.target.name) for p in self.pairs),

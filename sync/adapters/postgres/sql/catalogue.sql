@@ -39,3 +39,40 @@ FROM pg_database d WHERE d.datname = current_database()
 SELECT has_table_privilege(%(table)s, 'INSERT'), has_table_privilege(%(table)s, 'SELECT'),
        pg_has_role(c.relowner, 'USAGE')
 FROM pg_class c WHERE c.oid = to_regclass(%(table)s)
+
+-- sight: what would be shown of a table or written into it in the place of its own rows: row security that is in force for this
+-- role, children whose rows a SELECT shows, rules that rewrite statements
+SELECT n.nspname || '.' || c.relname, row_security_active(c.oid),
+       ARRAY(SELECT h.inhrelid::regclass::text FROM pg_inherits AS h WHERE h.inhparent = c.oid AND c.relkind = 'r' ORDER BY 1),
+       ARRAY(SELECT r.rulename::text FROM pg_rewrite AS r WHERE r.ev_class = c.oid AND r.ev_enabled <> 'D' ORDER BY 1)
+FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
+WHERE c.oid = ANY (SELECT to_regclass(name) FROM unnest(%(tables)s::text[]) AS name)
+
+-- lacking: what this role may not do with the rows of a table
+SELECT p.privilege FROM unnest(ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE']) AS p (privilege)
+WHERE NOT has_table_privilege(%(table)s, p.privilege)
+
+-- state_lacking: what this role may not do with the migration's state
+SELECT 'USAGE of the schema sync' FROM pg_namespace AS n WHERE n.nspname = 'sync' AND NOT has_schema_privilege(n.oid, 'USAGE')
+UNION ALL
+SELECT p.privilege || ' on sync.' || c.relname
+FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace AND n.nspname = 'sync'
+CROSS JOIN unnest(ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE']) AS p (privilege)
+WHERE c.relkind = 'r' AND has_schema_privilege(n.oid, 'USAGE') AND NOT has_table_privilege(c.oid, p.privilege)
+ORDER BY 1
+
+-- writable: whether this session may write at all
+SELECT pg_is_in_recovery(), current_setting('transaction_read_only') = 'on'
+
+-- triggers: what fires where rows are written
+SELECT t.tgname FROM pg_trigger AS t
+WHERE t.tgrelid = to_regclass(%(table)s) AND NOT t.tgisinternal AND t.tgenabled IN ('O', 'A') ORDER BY 1
+
+-- kind: what bears a table's name and is no table
+SELECT CASE c.relkind WHEN 'v' THEN 'a view' WHEN 'm' THEN 'a materialized view' WHEN 'f' THEN 'a foreign table'
+                      WHEN 'S' THEN 'a sequence' WHEN 'c' THEN 'a type' ELSE 'an index' END
+FROM pg_class AS c WHERE c.oid = to_regclass(%(table)s) AND c.relkind NOT IN ('r', 'p')
+
+-- in_front: the table that a name without a schema means by this session's search path, where that is another schema's
+SELECT n.nspname || '.' || c.relname FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
+WHERE c.oid = to_regclass(%(name)s) AND n.nspname NOT IN (%(home)s, 'sync')

@@ -1,7 +1,7 @@
 -- record: remember the secondary indexes of a table: those that are no constraint and enforce nothing
 INSERT INTO sync.index (index_name, table_name, definition)
-SELECT i.indexrelid::regclass::text, %(table)s, pg_get_indexdef(i.indexrelid)
-FROM pg_index AS i
+SELECT format('%%I.%%I', n.nspname, c.relname), %(table)s, pg_get_indexdef(i.indexrelid)
+FROM pg_index AS i JOIN pg_class AS c ON c.oid = i.indexrelid JOIN pg_namespace AS n ON n.oid = c.relnamespace
 WHERE i.indrelid = to_regclass(%(target)s) AND NOT i.indisunique AND NOT i.indisexclusion AND i.indisvalid
 ON CONFLICT (index_name) DO UPDATE SET definition = excluded.definition
 RETURNING index_name

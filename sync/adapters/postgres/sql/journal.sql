@@ -6,9 +6,10 @@ e AS (
         SELECT {version} AS version FROM {target} AS t WHERE {same_key}
         UNION ALL SELECT version FROM sync.tombstone WHERE table_name = %(table)s AND key = %(key)s
         UNION ALL SELECT version FROM sync.intent WHERE table_name = %(table)s AND key = %(key)s
+        UNION ALL SELECT version FROM sync.ahead WHERE table_name = %(table)s AND key = %(key)s
     ) AS all_known
 ), need AS (
-    SELECT greatest(%(clock)s, e.floor, 1 + coalesce(known.version, 0)) AS need FROM e, known
+    SELECT greatest(%(clock)s, %(above)s, e.floor, 1 + least(coalesce(known.version, 0), {most})) AS need FROM e, known
 ), clock AS (
     SELECT greatest(e.floor, (extract(epoch FROM clock_timestamp()) * 1000000)::bigint) AS now FROM e
 )
@@ -19,10 +20,10 @@ WITH {stamped}, made AS (
     SELECT %(table)s, %(key)s, %(token)s, %(kind)s, 'open',
            need + ((%(slot)s - need) %% 1000 + 1000) %% 1000, e.epoch, %(owner)s, %(mutation)s
     FROM e, need, clock
-    WHERE e.state = 'open' AND e."primary" = 'astra' AND need <= clock.now + %(skew)s
+    WHERE e.state = 'open' AND e."primary" = 'astra' AND %(clock)s <= clock.now + %(skew)s AND need <= {most}
     RETURNING id, version
 )
-SELECT made.id, made.version, e.epoch, e."primary", e.state, need.need - clock.now
+SELECT made.id, made.version, e.epoch, e."primary", e.state, need.need > {most}, %(clock)s - clock.now
 FROM e CROSS JOIN need CROSS JOIN clock LEFT JOIN made ON true
 
 -- record: a write that was made without an intent, while Postgres was away (rule 31); the key alone where the source follows now

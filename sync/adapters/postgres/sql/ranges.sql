@@ -10,7 +10,8 @@ RETURNING floor
 UPDATE sync.run SET floor = %(floor)s WHERE table_name = %(table)s AND kind = 'backfill' AND state = 'open' RETURNING id
 
 -- begin_run: a new backfill of a table
-INSERT INTO sync.run (kind, table_name, floor, shape) VALUES ('backfill', %(table)s, %(floor)s, %(shape)s) RETURNING id
+INSERT INTO sync.run (kind, table_name, floor, shape, write_times) VALUES ('backfill', %(table)s, %(floor)s, %(shape)s, true)
+RETURNING id
 
 -- begin_anew: the ranges of runs that began with tables of another shape; what was done of them is of that shape
 UPDATE sync.range AS r

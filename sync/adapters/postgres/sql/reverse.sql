@@ -38,7 +38,7 @@ WITH {stamped}, {allowed}, written AS (
 -- allowed: the version, if writes go to Postgres now
 v AS (
     SELECT need + ((%(slot)s - need) %% 1000 + 1000) %% 1000 AS version, e.epoch FROM e, need, clock
-    WHERE e.state = 'open' AND e."primary" = 'postgres' AND need <= clock.now + %(skew)s
+    WHERE e.state = 'open' AND e."primary" = 'postgres' AND %(clock)s <= clock.now + %(skew)s AND need <= {most}
 )
 
 -- made: the intent, and what became of the write
@@ -48,7 +48,7 @@ made AS (
     FROM v WHERE EXISTS (SELECT FROM written)
     RETURNING id, version
 )
-SELECT made.id, made.version, e.epoch, e."primary", e.state, need.need - clock.now > %(skew)s
+SELECT made.id, made.version, e.epoch, e."primary", e.state, need.need > {most}, %(clock)s - clock.now
 FROM e CROSS JOIN need CROSS JOIN clock LEFT JOIN made ON true
 
 -- raise: a key's version rises above all that was, before its row is sent again (rule 27); its cells then hide older attempts'

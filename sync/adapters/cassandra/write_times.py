@@ -1,0 +1,134 @@
+"""When a table's cells were written: the newest of a token range, and the rows that were written ahead of the clock."""
+
+from __future__ import annotations
+
+import logging
+import random
+from collections.abc import Iterator
+
+from cassandra import InvalidRequest
+from cassandra.query import PreparedStatement
+
+from sync.adapters.cassandra.connect import Cassandra
+from sync.adapters.cassandra.pages import RAW_PROFILE, quoted, source_errors, token_of_partition
+from sync.core.encode.base import INT64
+from sync.core.encode.rows import read_cells
+from sync.core.ring import MIN_TOKEN, WHOLE_RING, TokenRange
+from sync.core.rows import Page, SourceColumn, SourceTable
+from sync.errors import SourceTimeout
+
+RawKey = tuple[bytes, ...]
+_MANY_CELLS = frozenset({"map", "list", "set", "udt"})
+_PAGE_ROWS = 5000
+_PLACES, _ROWS_A_PLACE = 16, 64
+
+
+class _NotForPeople(logging.Filter):
+    """Takes out Cassandra's advice against an aggregate of more than one partition, which is meant here."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        return "Aggregation query used" not in record.getMessage()
+
+
+class WriteTimes:
+    """Write times of one table's cells. What CQL does not tell is not seen: those of row markers and of deletions.
+
+    Every method raises SourceTimeout and SourceUnavailable.
+    """
+
+    def __init__(self, cassandra: Cassandra, table: SourceTable) -> None:
+        logging.getLogger("cassandra.protocol").addFilter(_NotForPeople())
+        self._raw, self._keys = cassandra.raw, [quoted(c.name) for c in table.primary_key]
+        self._token = token_of_partition(table)
+        self._from = f"FROM {quoted(table.keyspace)}.{quoted(table.name)}"
+        stamped = [c for c in table.columns if c.kind == "regular" and c.type.name != "counter" and not c.path]
+        with source_errors():
+            self._times = [t for t in map(self._time_of, stamped) if t]
+            if self._times:
+                newest = ", ".join(f"max({t})" for t in self._times)
+                self._newest = self._raw.prepare(f"SELECT {newest} {self._from} WHERE {self._within}")
+                rows = ", ".join([*self._keys, *self._times])
+                self._rows = self._raw.prepare(f"SELECT {rows} {self._from} WHERE {self._within}")
+
+    @property
+    def _within(self) -> str:
+        return f"{self._token} >= ? AND {self._token} <= ?"
+
+    def _time_of(self, column: SourceColumn) -> str:
+        """The CQL for the newest write time of a column; empty where this server has none for it (before 5: collections)."""
+        if column.type.name not in _MANY_CELLS or column.type.frozen:
+            return f"WRITETIME({quoted(column.name)})"
+        time = f"MAXWRITETIME({quoted(column.name)})"
+        try:
+            self._raw.prepare(f"SELECT {time} {self._from} LIMIT 1")
+        except InvalidRequest:
+            return ""
+        return time
+
+    def newest(self, tokens: TokenRange) -> int:
+        """The newest write time in a range, µs since 1970; 0 where there is none. One row is sent for all of it."""
+        if not self._times:
+            return 0
+        pages = self._pages(self._newest, tokens)
+        return max((max(_times(cells), default=0) for page in pages for cells in _rows(page, len(self._times))), default=0)
+
+    def ahead(self, tokens: TokenRange, limit: int) -> Iterator[list[tuple[RawKey, int]]]:
+        """Raw keys and newest write times of the rows that were written later than `limit`, page by page, also empty ones."""
+        keys = len(self._keys)
+        for page in self._pages(self._rows, tokens) if self._times else ():
+            found = []
+            for cells in _rows(page, keys + len(self._times)):
+                newest = max(_times(cells[keys:]), default=0)
+                if newest > limit:
+                    found.append((_key(cells[:keys]), newest))
+            yield found
+
+    def sample(self) -> list[tuple[RawKey, int]]:
+        """Raw keys and newest write times of some rows behind random places of the ring: all rows of a small table."""
+        found = self._first(WHOLE_RING) if self._times else {}
+        if len(found) >= _ROWS_A_PLACE:
+            for part in WHOLE_RING.split(_PLACES):
+                found |= self._first(TokenRange(random.randrange(part.start, part.end), part.end))
+        return list(found.items())
+
+    def _first(self, tokens: TokenRange) -> dict[RawKey, int]:
+        """The first rows of a range."""
+        keys, page = len(self._keys), next(self._pages(self._rows, tokens, _ROWS_A_PLACE))
+        return {_key(cells[:keys]): max(_times(cells[keys:]), default=0) for cells in _rows(page, keys + len(self._times))}
+
+    def _pages(self, statement: PreparedStatement, tokens: TokenRange, rows: int = _PAGE_ROWS) -> Iterator[Page]:
+        bound = statement.bind((tokens.start + (tokens.start > MIN_TOKEN), tokens.end))
+        bound.fetch_size = rows
+        with source_errors():
+            result = self._raw.execute(bound, execution_profile=RAW_PROFILE)
+        while True:
+            yield result.current_rows[0]
+            if not result.has_more_pages:
+                return
+            with source_errors():
+                result.fetch_next_page()
+
+
+def rows_ahead(times: WriteTimes, tokens: TokenRange, limit: int) -> Iterator[list[tuple[RawKey, int]]]:
+    """The rows of a range that were written later than `limit`; where there are none, the source alone does the work."""
+    try:
+        if times.newest(tokens) <= limit:
+            return
+    except SourceTimeout:
+        pass  # too much for one request: page by page
+    yield from times.ahead(tokens, limit)
+
+
+def _rows(page: Page, width: int) -> Iterator[tuple[bytes | None, ...]]:
+    at = page.offset
+    for _ in range(page.count):
+        cells, at = read_cells(page.data, at, width)
+        yield tuple(cells)
+
+
+def _times(cells: tuple[bytes | None, ...]) -> Iterator[int]:
+    return (INT64.unpack(cell)[0] for cell in cells if cell)
+
+
+def _key(cells: tuple[bytes | None, ...]) -> RawKey:
+    return tuple(cell or b"" for cell in cells)

@@ -1,0 +1,58 @@
+"""Rows of the source that were written ahead of the clock, as Postgres remembers them (`sync.ahead`)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from psycopg.types.json import Jsonb
+
+from sync.adapters.postgres.connect import Connection
+from sync.adapters.postgres.ledger import target_errors
+from sync.adapters.postgres.queries import queries
+from sync.core.encode.rows import show_key
+from sync.core.gates import AheadFact
+from sync.core.mutations import Key
+from sync.core.rows import TableMap
+from sync.core.versions import MOST_STAMPED
+
+_SQL = {name: text.encode() for name, text in queries("ahead").items()}
+_MOST_KEY_BYTES = 2600
+"""A longer key has no place in an index of Postgres, and so is never written through the journal."""
+
+
+def note(connection: Connection, table: TableMap, found: Sequence[tuple[Key, int]]) -> None:
+    """Remember these keys with their newest write times. Raises TargetUnavailable."""
+    kept = [(key, version) for key, version in found if len(key.canonical) <= _MOST_KEY_BYTES]
+    values = {
+        "table": table.name,
+        "keys": [key.canonical for key, _ in kept],
+        "tokens": [key.token for key, _ in kept],
+        "versions": [version for _, version in kept],
+        "shown": [Jsonb(show_key(table.keys, key.cells)) for key, _ in kept],
+    }
+    with target_errors():
+        connection.execute(_SQL["note"], values)
+
+
+def recheck(connection: Connection, tables: Sequence[str]) -> int:
+    """Leave a recheck intent for each of these tables' keys that has had none; how many. Raises TargetUnavailable."""
+    with target_errors():
+        return connection.execute(_SQL["recheck"], {"tables": list(tables)}).rowcount
+
+
+def unseen(connection: Connection, tables: Sequence[str]) -> list[str]:
+    """Those of these tables whose newest backfill did not look at write times. Raises TargetUnavailable."""
+    with target_errors():
+        return [str(row[0]) for row in connection.execute(_SQL["unseen"], {"tables": list(tables)}).fetchall()]
+
+
+def facts(connection: Connection, tables: Sequence[str]) -> list[AheadFact]:
+    """What is known of these tables' rows that lie ahead of Postgres's clock. Raises TargetUnavailable."""
+    values = {"tables": list(tables), "most": MOST_STAMPED}
+    with target_errors():
+        found = connection.execute(_SQL["facts"], values).fetchall()
+    return [AheadFact(table, rows, waiting, beyond, tuple(map(_shown, keys))) for table, rows, waiting, beyond, keys in found]
+
+
+def _shown(key: dict[str, str]) -> str:
+    return ", ".join(f"{name}={value}" for name, value in key.items())

@@ -1,0 +1,32 @@
+-- note: rows of the source that were written ahead of the clock; one that was written again since is to be looked at again
+INSERT INTO sync.ahead AS a (table_name, key, token, version, shown)
+SELECT %(table)s, k.key, k.token, k.version, k.shown
+FROM unnest(%(keys)s::bytea[], %(tokens)s::bigint[], %(versions)s::bigint[], %(shown)s::jsonb[]) AS k (key, token, version, shown)
+ON CONFLICT (table_name, key) DO UPDATE
+SET version = greatest(a.version, excluded.version), rechecked = a.rechecked AND a.version >= excluded.version
+
+-- recheck: they are reconciled once, so that their rows get the version that they have in the source
+WITH e AS (
+    SELECT epoch, floor FROM sync.epoch WHERE "primary" = 'astra' AND state = 'open' ORDER BY epoch DESC LIMIT 1 FOR SHARE
+), due AS (
+    UPDATE sync.ahead SET rechecked = true
+    WHERE table_name = ANY (%(tables)s) AND NOT rechecked AND EXISTS (SELECT FROM e) RETURNING table_name, key, token
+)
+INSERT INTO sync.intent (table_name, key, token, kind, state, version, epoch, owner)
+SELECT due.table_name, due.key, due.token, 'recheck', 'finished', e.floor, e.epoch, 'write times' FROM due, e
+ON CONFLICT DO NOTHING
+
+-- facts: by table, rows whose newest cell still lies ahead; those that are not reconciled yet, or can never be written; some keys
+SELECT a.table_name, count(*), count(*) FILTER (WHERE NOT a.rechecked OR i.waits), count(*) FILTER (WHERE a.version > %(most)s),
+       (array_agg(a.shown ORDER BY a.version DESC))[1:3]
+FROM sync.ahead AS a
+CROSS JOIN LATERAL (
+    SELECT EXISTS (SELECT FROM sync.intent AS i WHERE i.table_name = a.table_name AND i.key = a.key) AS waits
+) AS i
+WHERE a.table_name = ANY (%(tables)s) AND a.version > (extract(epoch FROM clock_timestamp()) * 1000000)::bigint
+GROUP BY a.table_name ORDER BY a.table_name
+
+-- unseen: tables whose newest backfill did not look for such rows
+SELECT t.name FROM unnest(%(tables)s::text[]) AS t (name)
+WHERE (SELECT write_times FROM sync.run WHERE table_name = t.name AND kind = 'backfill' ORDER BY id DESC LIMIT 1) IS NOT TRUE
+ORDER BY 1

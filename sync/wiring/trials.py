@@ -1,0 +1,106 @@
+"""Which flows are possible with these servers and roles, asked with the flows' own statements; nothing is written."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import closing
+from functools import partial
+
+from sync.adapters.cassandra import trial
+from sync.adapters.cassandra.connect import Cassandra, explain
+from sync.adapters.cassandra.rows import FAILURES, SourceRows
+from sync.adapters.cassandra.write_times import WriteTimes
+from sync.adapters.postgres import sight
+from sync.adapters.postgres.connect import Connection, connect
+from sync.core.ring import MIN_TOKEN, TokenRange
+from sync.core.rows import SourceTable
+from sync.errors import SyncError
+from sync.flows.preflight import PreflightReport
+from sync.settings import Config, Settings
+
+_NEEDS = {
+    "copy": ("ranges", "write times"),
+    "proof": ("ranges", "keys"),
+    "dual writes": ("rows", "writes"),
+    "reconcile": ("rows", "writes"),
+    "cut-over and rollback": ("rows", "writes"),
+}
+"""What each flow does with the source."""
+_SMALL = TokenRange(MIN_TOKEN, MIN_TOKEN + 1)
+
+
+def try_source(cassandra: Cassandra, table: SourceTable, config: Config, report: PreflightReport) -> None:
+    """Note which flows are not possible with a source's table, and why."""
+    failed = {name: why for name, attempt in _attempts(cassandra, table, config).items() if (why := _failure(attempt))}
+    for flow, needs in _NEEDS.items():
+        for need in needs:
+            if need in failed:
+                report.impossible(flow, f"{table.name}: {failed[need]}")
+
+
+def _attempts(cassandra: Cassandra, table: SourceTable, config: Config) -> Mapping[str, Callable[[], object]]:
+    options = config.options(table.name)
+    serial = table.is_collection or options.lightweight_transactions
+    columns = tuple(c.name for c in table.columns if c.name not in options.ignore and c.kind != "static")
+    found: dict[str, Callable[[], object]] = {
+        "ranges": partial(trial.try_ranges, cassandra, table, columns),
+        "write times": lambda: WriteTimes(cassandra, table).newest(_SMALL),
+        "keys": lambda: trial.try_keys(cassandra, table, columns, trial.some_keys(cassandra, table), serial),
+    }
+    if table.is_collection:  # written through the Data API
+        return found
+    if any(c.type.name == "counter" for c in table.columns):
+        return {**found, "writes": _counters}
+
+    def rows() -> None:
+        reader = SourceRows(cassandra, table, config.dual_write.primary_timeout_seconds, serial)
+        trial.try_rows(reader, trial.some_keys(cassandra, table))
+
+    ahead = int(config.dual_write.most_skew_seconds * 1e6)
+    return {**found, "rows": rows, "writes": partial(trial.try_writes, cassandra, table, ahead)}
+
+
+def _counters() -> None:
+    raise SyncError("counters cannot be written on both sides: an increment is not repeatable")
+
+
+def _failure(attempt: Callable[[], object]) -> str:
+    try:
+        attempt()
+    except SyncError as error:
+        return str(error)
+    except FAILURES as error:
+        return explain(error)
+    return ""
+
+
+def try_target(connection: Connection, settings: Settings, report: PreflightReport) -> None:
+    """Note which flows are not possible with the target's server and the migration's state."""
+    if why := sight.unwritable(connection):
+        for flow in _NEEDS:
+            report.impossible(flow, f"target: {why}")
+    with closing(connect(settings, direct=False, autocommit=True)) as pooled:  # as applications connect
+        if why := sight.unwritable(pooled):
+            report.impossible("dual writes", f"target: {why}")
+    if lacking := sight.state_lacking(connection):
+        more = f" and {len(lacking) - 3} more" if len(lacking) > 3 else ""
+        for flow in _NEEDS:
+            report.impossible(flow, f"target: this role lacks {', '.join(lacking[:3])}{more}")
+
+
+def try_rights(connection: Connection, name: str, target: str, report: PreflightReport) -> None:
+    """Note which flows are not possible with a table of the target; `name` is the source's."""
+    missing = sight.lacking(connection, target)
+    for flow, needed in _RIGHTS.items():
+        if found := [right for right in missing if right in needed]:
+            report.impossible(flow, f"{name}: this role lacks {', '.join(found)} on {target}")
+
+
+_ALL = ("SELECT", "INSERT", "UPDATE", "DELETE")
+_RIGHTS = {
+    "copy": ("SELECT", "INSERT", "UPDATE"),
+    "proof": ("SELECT", "UPDATE"),
+    "dual writes": _ALL,
+    "reconcile": _ALL,
+    "cut-over and rollback": _ALL,
+}
