@@ -84,6 +84,8 @@ CREATE TABLE IF NOT EXISTS sync.intent (
     error       text,
     created_at  timestamptz NOT NULL DEFAULT clock_timestamp()
 );
+-- The source's own key, int32 length and bytes of each of its cells: Postgres may have one value for several of them.
+ALTER TABLE sync.intent ADD COLUMN IF NOT EXISTS source_key bytea;
 CREATE INDEX IF NOT EXISTS intent_key ON sync.intent (table_name, key);
 CREATE INDEX IF NOT EXISTS intent_token ON sync.intent (table_name, token);
 -- A key is looked at again once, however often a run skipped it. Writes that were announced have a version each, and must: an

@@ -25,7 +25,7 @@ from sync.core.checked import Checked
 from sync.core.digest import Digest
 from sync.core.encode.base import Reject
 from sync.core.encode.rows import RowEncoder
-from sync.core.mutations import Key
+from sync.core.mutations import Key, KnownKey
 from sync.core.range_hashes import Raw
 from sync.core.ring import TokenRange
 from sync.core.rows import TableMap
@@ -63,7 +63,7 @@ class BothKeys:
     def of_target(self, canonical: bytes) -> Key:
         """The key of canonical bytes. Raises ValueError where the source cannot be asked for it."""
         try:
-            return self._cells.known_key(canonical, None, self._target.values)
+            return self._cells.known_key(KnownKey(canonical))
         except WriteRefused as error:
             raise ValueError(str(error)) from None
 

@@ -14,8 +14,7 @@ from cassandra.query import BoundStatement, PreparedStatement
 from sync.adapters.cassandra.connect import SERIAL_PROFILE, WRITE_PROFILE, Cassandra, explain
 from sync.adapters.cassandra.pages import RAW_PROFILE, quoted
 from sync.adapters.cassandra.stamped import ABSENT, StampedRows
-from sync.core.encode.base import INT32, INT64
-from sync.core.encode.rows import read_cells
+from sync.core.encode.base import INT32, INT64, read_cells
 from sync.core.mutations import Key, Mutation
 from sync.core.rows import SourceTable
 from sync.core.versions import again

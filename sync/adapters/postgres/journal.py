@@ -11,10 +11,8 @@ from typing import Any, Literal
 
 import psycopg
 
-from sync.adapters.postgres import rejects
 from sync.adapters.postgres.breaker import Breaker
 from sync.adapters.postgres.connect import Connection
-from sync.adapters.postgres.digests import key_values
 from sync.adapters.postgres.load import REFUSALS
 from sync.adapters.postgres.parameters import Parameters, lock_of
 from sync.adapters.postgres.pool import Pool
@@ -22,7 +20,7 @@ from sync.adapters.postgres.queries import queries
 from sync.adapters.postgres.statements import Statements
 from sync.core.encode.base import Reject
 from sync.core.encode.rows import RowEncoder
-from sync.core.mutations import Key, Mutation, pack_cells
+from sync.core.mutations import Key, KnownKey, Mutation, pack_cells, pack_key, unpack_cells
 from sync.core.rows import TableMap
 from sync.errors import AnswerLost, EpochChanged, TargetBusy, WriteRefused
 from sync.failpoints import failpoint
@@ -109,7 +107,6 @@ class Journal:
         """
         statement, cells = self._guarded(mutation)
         values = {**self._parameters.key(mutation.key), **cells, "intent": intent.id, "version": intent.version}
-        values["source_key"] = rejects.packed(mutation.key.cells)
         with self._breaker.connection(self._pool) as connection, rejecting():
             with one_transaction(connection):
                 connection.execute(_SQL["lock_key"], {"lock": lock_of(mutation.key)})
@@ -145,8 +142,8 @@ class Journal:
         with self._breaker.connection(self._pool) as connection:
             connection.execute(_SQL["remove"], {"intents": [i.id for i in intents]})
 
-    def due(self, epoch: int, owner: str, limit: int, lease_seconds: float) -> list[tuple[bytes, bytes | None]]:
-        """Keys with intents of this epoch to work on, now leased to this owner: canonical bytes, and the raw key."""
+    def due(self, epoch: int, owner: str, limit: int, lease_seconds: float) -> list[KnownKey]:
+        """Keys with intents of this epoch to work on, now leased to this owner."""
         values = {
             "table": self._table.name,
             "epoch": epoch,
@@ -158,19 +155,17 @@ class Journal:
         }
         with self._breaker.connection(self._pool) as connection:
             rows = connection.execute(_SQL["due"], values).fetchall()
-        keys: dict[bytes, bytes | None] = {}
-        for key, _token, mutation, _kind in rows:
-            keys[bytes(key)] = keys.get(bytes(key)) or (bytes(mutation) if mutation is not None else None)
-        return list(keys.items())
+        keys: dict[tuple[bytes, int], KnownKey] = {}
+        for key, token, source_key, mutation in rows:
+            known = KnownKey(bytes(key), _source_key(source_key, mutation), token)
+            if known.source_key is not None or (known.canonical, token) not in keys:
+                keys[known.canonical, token] = known
+        return list(keys.values())
 
     def failed(self, key: bytes, error: str) -> None:
         """Record that a key could not be reconciled; it is tried again, later each time."""
         with self._breaker.connection(self._pool) as connection:
             connection.execute(_SQL["failed"], {"table": self._table.name, "key": key, "error": error[:1000]})
-
-    def key_values(self, canonical: bytes) -> list[Any]:
-        """The key's values as Python objects, from its canonical bytes. Raises ValueError for what Python has no value of."""
-        return key_values(self._statements.keys, canonical)
 
 
 def stamping(writer: Writer, above: int = 0) -> dict[str, Any]:
@@ -214,6 +209,13 @@ def in_time() -> Iterator[None]:
         if "epoch" in (error.diag.context or ""):
             raise EpochChanged(0, "astra", "closing") from None
         raise
+
+
+def _source_key(source_key: bytes | None, mutation: bytes | None) -> bytes | None:
+    """The source's own key, which an older intent has in its mutation alone, if at all."""
+    if source_key is not None:
+        return bytes(source_key)
+    return None if mutation is None else pack_key(unpack_cells(bytes(mutation))[0])
 
 
 def _packed(mutation: Mutation) -> bytes | None:

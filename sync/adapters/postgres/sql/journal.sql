@@ -15,8 +15,8 @@ e AS (
 
 -- open: stamp a write and commit its intent in one statement (rule 2); no row of `made` where the epoch forbids it
 WITH {stamped}, made AS (
-    INSERT INTO sync.intent (table_name, key, token, kind, state, version, epoch, owner, mutation)
-    SELECT %(table)s, %(key)s, %(token)s, %(kind)s, 'open',
+    INSERT INTO sync.intent (table_name, key, source_key, token, kind, state, version, epoch, owner, mutation)
+    SELECT %(table)s, %(key)s, %(source_key)s, %(token)s, %(kind)s, 'open',
            need + ((%(slot)s - need) %% 1000 + 1000) %% 1000, e.epoch, %(owner)s, %(mutation)s
     FROM e, need, clock
     WHERE e.state = 'open' AND e."primary" = 'astra' AND need <= clock.now + %(skew)s
@@ -31,8 +31,8 @@ WITH e AS (
 ), noted AS (
     UPDATE sync.writer SET recorded_at = clock_timestamp() WHERE id = %(owner)s
 )
-INSERT INTO sync.intent (table_name, key, token, kind, state, version, epoch, owner, mutation)
-SELECT %(table)s, %(key)s, %(token)s, CASE WHEN e.forward THEN %(kind)s ELSE 'recheck' END,
+INSERT INTO sync.intent (table_name, key, source_key, token, kind, state, version, epoch, owner, mutation)
+SELECT %(table)s, %(key)s, %(source_key)s, %(token)s, CASE WHEN e.forward THEN %(kind)s ELSE 'recheck' END,
        CASE WHEN e.forward THEN %(state)s ELSE 'finished' END, %(version)s, e.epoch, %(owner)s,
        CASE WHEN e.forward THEN %(mutation)s::bytea END
 FROM e
@@ -156,7 +156,7 @@ WHERE id IN (
       AND (i.state = 'finished' OR i.mutation IS NOT NULL
            OR i.created_at < clock_timestamp() - make_interval(secs => %(window)s))
     ORDER BY i.id LIMIT %(limit)s FOR UPDATE SKIP LOCKED)
-RETURNING key, token, mutation, kind
+RETURNING key, token, source_key, mutation
 
 -- failed: a reconcile did not succeed; it is tried again, later each time
 UPDATE sync.intent SET attempts = attempts + 1, error = %(error)s,

@@ -12,6 +12,7 @@ FOR SHARE OF r
 -- gone, or whose lease is over though the writer lives (it may not know of them); unrepeatable ones later (rule 17)
 SELECT i.key, i.id, i.state, i.version, i.kind, i.mutation, i.replays FROM sync.intent AS i
 WHERE i.table_name = %(table)s AND i.key = ANY (%(keys)s) AND i.epoch = %(epoch)s
+  AND (i.key, i.token) IN (SELECT * FROM unnest(%(keys)s::bytea[], %(tokens)s::bigint[]))  -- no other key's of the same value
   AND (i.state <> 'open' OR %(open_too)s AND (NOT EXISTS (
       SELECT FROM sync.writer AS w WHERE w.id = i.owner AND w.state = 'active'
         AND w.heartbeat_at > clock_timestamp() - make_interval(secs => %(writer_lease)s))
