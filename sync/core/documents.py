@@ -59,10 +59,12 @@ def segments(path: str) -> tuple[str, ...]:
 
 
 def target_value(pair: ColumnPair, value: Any) -> Any:
-    """What the target's column holds for a value of the source: another one for the `_id` of a document alone.
+    """What the target's column holds for a value of the source: another for a document's `_id`, and a decimal kept as text.
 
     None for an `_id` that it cannot hold.
     """
+    if isinstance(value, Decimal) and pair.target.type.name in ("text", "varchar"):
+        return str(value)
     if pair.source.type.name != DOCUMENT_ID:
         return value
     kind, text = value

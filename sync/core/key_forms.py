@@ -12,7 +12,7 @@ import struct
 from collections.abc import Callable
 from dataclasses import replace
 
-from sync.core.cql import CqlType
+from sync.core.cql import DOCUMENT_ID, CqlType
 from sync.core.decode import decoder_for
 from sync.core.decode.base import Decode
 from sync.core.decode.numerics import varint_cell
@@ -39,6 +39,11 @@ _ONE_FORM = frozenset({
 })  # fmt: skip
 """Every value has one cell, in every target that takes it, and Postgres holds no two of them for equal."""
 _Tidy = Callable[[bytes], bytes]
+
+
+def has_one_form(cql: CqlType) -> bool:
+    """Whether every value of the type has one cell, so that a key of it is told from its value alone."""
+    return cql.name in _ONE_FORM or cql.name == DOCUMENT_ID
 
 
 def key_encoder(column: SourceColumn, pg: PgType) -> Encoder:

@@ -144,7 +144,7 @@ def _key_column(source: SourceTable, column: SourceColumn, into: TargetColumn) -
         yield _error(
             source,
             f"{into.name} is part of the key, and its collation is nondeterministic: to it texts are equal that the source "
-            f'tells apart; ALTER COLUMN {pg_quoted(into.name)} TYPE {into.type} COLLATE "C"',
+            f'tells apart; ALTER TABLE … ALTER COLUMN {pg_quoted(into.name)} TYPE {into.type} COLLATE "C"',
         )
     note = key_note(column, into.type)
     if note:

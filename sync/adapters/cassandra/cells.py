@@ -17,7 +17,7 @@ from sync.core.documents import Unfolded, document_cells
 from sync.core.encode.base import INT64, NULL, Encoder, Reject
 from sync.core.encode.document_ids import id_of
 from sync.core.encode.rows import RowEncoder, encode_cell
-from sync.core.key_forms import key_decoder
+from sync.core.key_forms import has_one_form, key_decoder
 from sync.core.mutations import Key, KnownKey, unpack_key
 from sync.core.rows import SourceTable
 from sync.errors import WriteRefused
@@ -96,6 +96,11 @@ class Cells:
             raise ValueError(f"{self._table.name}: the target's columns are not known")
         cells = unpack_key(canonical)
         return tuple(decode(cell) or b"" for decode, cell in zip(self._decoders, cells, strict=True))
+
+    @property
+    def one_form(self) -> bool:
+        """Whether no two cells of any key column have one value."""
+        return all(has_one_form(self._cql[name]) for name in self.key_names)
 
     def only_key(self, values: Mapping[str, Any]) -> Key:
         """The key, where nothing else may be given."""
