@@ -131,7 +131,7 @@ class Merge:
         values = {
             "table": self._name,
             "keys": [key for key, _ in differ],
-            "source_keys": [known[bytes(key)] for key, _ in differ],
+            "source_keys": [known.get(bytes(key)) for key, _ in differ],
             "tokens": [token for _, token in differ],
             "floor": lease.floor,
             "owner": f"backfill run {lease.run_id}",
