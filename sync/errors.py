@@ -29,6 +29,10 @@ class WriteUnsure(SyncError):
     """The write may have been done on the primary; it will settle on both sides alike."""
 
 
+class StoreClosed(SyncError):
+    """A store is used after it was closed: nothing was sent."""
+
+
 class ForkedStore(SyncError):
     """A store is used in a process that was forked after it was opened."""
 

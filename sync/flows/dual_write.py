@@ -79,7 +79,11 @@ class ForwardWrite:
 
     def _alone(self, mutation: Mutation) -> bool:
         version = self.aside.stamp(mutation.key)
-        outcome, error = self.primary.write(mutation, version)
+        try:
+            outcome, error = self.primary.write(mutation, version)
+        except BaseException:  # a signal's handler that raises, a task's time-out: it may be written, and nobody else knows
+            self.aside.unrecorded(self.journal, mutation, version, "unsure")
+            raise
         failpoint("write.unrecorded")
         if outcome == "refused":
             raise WriteRefused(f"the primary refused the write: {error}") from None

@@ -33,6 +33,7 @@ class AstraStore:
 
     def close(self) -> None:
         """Nothing is held open but idle connections, which end with the process."""
+        self._process.close()
 
     def put(self, table: str, row: Mapping[str, Any]) -> bool:
         """Write a whole row, or a whole document: what is left out is null, or not there."""

@@ -51,9 +51,8 @@ class AsyncDualWriteStore:
         return await self._run(lambda: self._opened.put(table, row))
 
     async def put_many(self, table: str, rows: Iterable[Mapping[str, Any]]) -> bool:
-        """As DualWriteStore.put_many, several rows at once."""
-        await asyncio.gather(*(self.put(table, row) for row in rows))
-        return True
+        """As DualWriteStore.put_many: all rows are checked first, and those of a key are written in their order."""
+        return await self._run(lambda: self._opened.put_many(table, rows))
 
     async def update(self, table: str, key: Mapping[str, Any], changes: Mapping[str, Any]) -> bool:
         """As DualWriteStore.update."""

@@ -52,6 +52,7 @@ class CqlStore:
         """Close the connections; in a forked process nothing, they are its parent's."""
         if not self._process.is_own:
             return
+        self._process.close()
         self._opened.__exit__(None, None, None)
 
     def put(self, table: str, row: Mapping[str, Any]) -> bool:

@@ -18,6 +18,7 @@ from sync.errors import PreflightError, SourceUnavailable, SyncError, TargetUnav
 from sync.flows.switching import Switching
 from sync.settings import Config, Settings, load_config, load_settings
 from sync.stores.astra import AstraStore
+from sync.stores.calls import Calls
 from sync.stores.cql import CqlStore
 from sync.stores.expected import check_backend
 from sync.stores.postgres import PostgresStore
@@ -43,7 +44,7 @@ class DualWriteStore:
                 if not state_exists(connection):
                     raise PreflightError("Postgres has no state of a migration yet: run `sync schema apply`")
             self._registration = Registration(self._target.pool, tuning, bell(settings))
-            undo.callback(self._registration.sign_off)
+            undo.callback(self._registration.end)
             epoch = self._registration.epoch
             check_backend(settings.expected_backend, epoch)
             self._source = self._open_source(settings, config, epoch.primary == "astra")
@@ -52,6 +53,9 @@ class DualWriteStore:
         self._maker = FlowMaker(self._flow_config(config), self._source, self._target.pool, self._registration)
         self._source.come_back(self._flows.clear)
         self._switching = Switching(self._registration, tuning.most_wait_seconds)
+        self._calls = Calls()
+        # As long as a write may take: it waits for a switch, then for both sides.
+        self._longest_call = tuning.most_wait_seconds + tuning.primary_timeout_seconds + 2 * tuning.secondary_timeout_seconds
         self._executor = ThreadPoolExecutor(2, thread_name_prefix="sync-reconcile")
         self._many = ThreadPoolExecutor(min(_MANY_AT_ONCE, tuning.connections), thread_name_prefix="sync-put-many")
 
@@ -69,32 +73,41 @@ class DualWriteStore:
         self.close()
 
     def close(self) -> None:
-        """Sign off and close the connections; in a forked process nothing, they are its parent's."""
+        """Refuse new calls, wait for those under way, sign off and close the connections.
+
+        Where a call does not end, or what was written without Postgres cannot be recorded, the writer stays registered: a
+        cut-over waits for it (rule 29). In a forked process nothing happens: the connections are its parent's.
+        """
         if not self._process.is_own:
             return
-        self._registration.sign_off()
-        self._executor.shutdown()
-        self._many.shutdown()
+        left = self._calls.end(self._longest_call)
+        if left:
+            log.warning("%d calls have not ended: this writer stays registered; see `sync writers`", left)
+        self._registration.end(sign_off=not left)
+        self._executor.shutdown(wait=not left)
+        self._many.shutdown(wait=not left)
+        self._process.close()
         self._target.close()
         self._source.close()
 
     def put(self, table: str, row: Mapping[str, Any]) -> bool:
         """Write a whole row: a column left out becomes null on both sides."""
-        flows = self._of(table)
-        return self._write(flows, Mutation("put", flows.cells.key(row), flows.cells.row(row)))
+        with self._calls:
+            flows = self._of(table)
+            return self._write(flows, Mutation("put", flows.cells.key(row), flows.cells.row(row)))
 
     def put_many(self, table: str, rows: Iterable[Mapping[str, Any]]) -> bool:
         """Write whole rows, each on its own and several at once, after all of them were checked; those of a key in order.
 
         Raises the first row's error when all have been tried.
         """
-        flows = self._of(table)
-        by_key: dict[bytes, list[Mutation]] = {}
-        for row in rows:
-            key = flows.cells.key(row)
-            by_key.setdefault(key.canonical, []).append(Mutation("put", key, flows.cells.row(row)))
-
-        self._write_all(by_key.values(), lambda mutation: self._write(flows, mutation))
+        with self._calls:
+            flows = self._of(table)
+            by_key: dict[bytes, list[Mutation]] = {}
+            for row in rows:
+                key = flows.cells.key(row)
+                by_key.setdefault(key.canonical, []).append(Mutation("put", key, flows.cells.row(row)))
+            self._write_all(by_key.values(), lambda mutation: self._write(flows, mutation))
         return True
 
     def _write_all(self, groups: Iterable[list[T]], write: Callable[[T], object]) -> None:
@@ -111,13 +124,15 @@ class DualWriteStore:
 
     def update(self, table: str, key: Mapping[str, Any], changes: Mapping[str, Any]) -> bool:
         """Write some columns. A row that is not there is made; where Postgres is primary not: False, and nothing written."""
-        flows = self._of(table)
-        return self._write(flows, Mutation("update", flows.cells.only_key(key), flows.cells.some(changes)))
+        with self._calls:
+            flows = self._of(table)
+            return self._write(flows, Mutation("update", flows.cells.only_key(key), flows.cells.some(changes)))
 
     def delete(self, table: str, key: Mapping[str, Any]) -> bool:
         """Delete a row, if there is one."""
-        flows = self._of(table)
-        return self._write(flows, Mutation("delete", flows.cells.only_key(key), {}))
+        with self._calls:
+            flows = self._of(table)
+            return self._write(flows, Mutation("delete", flows.cells.only_key(key), {}))
 
     def get(self, table: str, key: Mapping[str, Any]) -> dict[str, Any] | None:
         """The primary's row, or None."""
@@ -158,13 +173,14 @@ class DualWriteStore:
 
     def call(self, table: str, key: Mapping[str, Any], astra: Callable[[], T], postgres: Callable[[], T]) -> T:
         """Write a key by somebody else's code, the one for the present primary; both sides are made equal afterwards."""
-        flows = self._of(table)
-        cells = flows.cells.only_key(key)
+        with self._calls:
+            flows = self._of(table)
+            cells = flows.cells.only_key(key)
 
-        def under(primary: Any, call: Callable[[], T]) -> Callable[[], T]:
-            return lambda: self._maker.wrapped(flows, primary, self._executor).write(cells, call)
+            def under(primary: Any, call: Callable[[], T]) -> Callable[[], T]:
+                return lambda: self._maker.wrapped(flows, primary, self._executor).write(cells, call)
 
-        return self._switching.run({"astra": under("astra", astra), "postgres": under("postgres", postgres)})
+            return self._switching.run({"astra": under("astra", astra), "postgres": under("postgres", postgres)})
 
     def _of(self, table: str) -> TableFlows:
         self._process.check()

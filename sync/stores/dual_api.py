@@ -40,7 +40,8 @@ class ApiDualWriteStore(DualWriteStore):
 
     def put(self, table: str, row: Mapping[str, Any]) -> bool:
         """Write a whole row, or a whole document: what is left out is null, or not there."""
-        return self._checked_put(table, row)()
+        with self._calls:
+            return self._checked_put(table, row)()
 
     def _checked_put(self, table: str, row: Mapping[str, Any]) -> Write:
         key = self._key(table, row)
@@ -58,32 +59,35 @@ class ApiDualWriteStore(DualWriteStore):
 
         Raises the first row's error when all have been tried.
         """
-        cells, by_key = self._of(table).cells, dict[bytes, list[Write]]()
-        for row in rows:
-            put = self._checked_put(table, row)
-            by_key.setdefault(cells.only_key(self._key(table, row)).canonical, []).append(put)
-        self._write_all(by_key.values(), lambda put: put())
+        with self._calls:
+            cells, by_key = self._of(table).cells, dict[bytes, list[Write]]()
+            for row in rows:
+                put = self._checked_put(table, row)
+                by_key.setdefault(cells.only_key(self._key(table, row)).canonical, []).append(put)
+            self._write_all(by_key.values(), lambda put: put())
         return True
 
     def update(self, table: str, key: Mapping[str, Any], changes: Mapping[str, Any]) -> bool:
         """Write some columns, or fields. What is not there is made; where Postgres is primary not: False, nothing written."""
-        astra = self._checked(lambda: self._source.store.checked_update(table, key, changes))
 
         def to_postgres(flows: TableFlows) -> bool:
             if flows.mapped.source.is_collection:
                 return TargetDocuments(self._target, flows).update(key, changes)
             return flows.reverse.write(Mutation("update", flows.cells.only_key(key), flows.cells.some(changes)))
 
-        return self._announced(table, key, astra, to_postgres)
+        with self._calls:
+            astra = self._checked(lambda: self._source.store.checked_update(table, key, changes))
+            return self._announced(table, key, astra, to_postgres)
 
     def delete(self, table: str, key: Mapping[str, Any]) -> bool:
         """Delete a row, if there is one."""
-        astra = self._checked(lambda: self._source.store.checked_delete(table, key))
 
         def to_postgres(flows: TableFlows) -> bool:
             return flows.reverse.write(Mutation("delete", flows.cells.only_key(key), {}))
 
-        return self._announced(table, key, astra, to_postgres)
+        with self._calls:
+            astra = self._checked(lambda: self._source.store.checked_delete(table, key))
+            return self._announced(table, key, astra, to_postgres)
 
     def get(self, table: str, key: Mapping[str, Any]) -> dict[str, Any] | None:
         """The primary's row or document, or None."""

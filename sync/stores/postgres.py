@@ -45,6 +45,7 @@ class PostgresStore:
         """Close the connections; in a forked process nothing, they are its parent's."""
         if not self._process.is_own:
             return
+        self._process.close()
         self.pool.close()
 
     def put(self, table: str, row: Mapping[str, Any]) -> bool:

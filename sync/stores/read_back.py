@@ -30,4 +30,5 @@ class ReadBackStore(AstraStore):
 
     def close(self) -> None:
         """Close the connections."""
+        super().close()
         self._cql.close()

@@ -1,7 +1,8 @@
 """The processes that die: forked from one that has everything imported; orders come as lines of JSON on stdin.
 
-Roles: `write` (random writes through DualWriteStore, each recorded before and after), `drain` (what a worker does),
-`sweep`. The failpoint is that of the order; the answer is the child's exit status.
+Roles: `write` (random writes through DualWriteStore, each recorded before and after; the clock may jump before each),
+`close` (threads that write while the store is closed, or the process is sent SIGTERM), `drain` (what a worker does), `sweep`.
+The failpoint is that of the order; the answer is the child's exit status.
 """
 
 from __future__ import annotations
@@ -10,15 +11,17 @@ import json
 import logging
 import os
 import random
+import signal
 import sys
 import time
 import traceback
 from pathlib import Path
+from threading import Event, Thread, Timer
 from typing import Any
 from uuid import UUID
 
 from sync import failpoints
-from sync.errors import SyncError, WriteRefused
+from sync.errors import StoreClosed, SyncError, WriteRefused
 from sync.settings import Settings, load_config
 from sync.stores.dual import DualWriteStore
 from sync.wiring.reconciling import drain_job, sweep
@@ -37,30 +40,89 @@ def choose(rng: random.Random, keys: list[str], n: int) -> tuple[str, str, dict[
     return kind, key, {}
 
 
+class Hand:
+    """Writes, and records each write before and after."""
+
+    def __init__(self, order: dict[str, Any]) -> None:
+        self._order, self._record = order, os.open(order["record"], os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+        self._pad = "." * order.get("pad", 0)
+
+    def note(self, **what: Any) -> None:
+        os.write(self._record, json.dumps({"at": time.monotonic(), **what}).encode() + b"\n")
+        os.fsync(self._record)
+
+    def write(self, store: DualWriteStore, rng: random.Random, n: int) -> None:
+        kind, key, made = choose(rng, self._order["keys"], n)
+        values = {k: v and f"c{v}{self._pad}" for k, v in made.items()}
+        self.note(n=n, kind=kind, key=key, values=values)
+        try:
+            call(store, kind, key, values)
+        except (WriteRefused, StoreClosed):
+            self.note(n=n, fate="never")
+        except SyncError as error:
+            self.note(n=n, fate="may", error=str(error))
+        else:
+            self.note(n=n, fate="must")
+
+
+def opened(order: dict[str, Any], settings: Settings) -> DualWriteStore | None:
+    """The store; None where its connections were cut while it opened them: it says so, and writes nothing."""
+    try:
+        return DualWriteStore(settings, load_config(Path(order["config"])))
+    except SyncError:
+        return None
+
+
 def write(order: dict[str, Any], settings: Settings) -> None:
     """Write until killed, or all is written."""
-    rng, record = random.Random(order["seed"]), os.open(order["record"], os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-
-    def note(**what: Any) -> None:
-        os.write(record, json.dumps({"at": time.monotonic(), **what}).encode() + b"\n")
-        os.fsync(record)
-
-    try:
-        store = DualWriteStore(settings, load_config(Path(order["config"])))
-    except SyncError:
-        return  # its connections were cut while it opened them: it says so, and writes nothing
+    rng, hand, store = random.Random(order["seed"]), Hand(order), opened(order, settings)
+    if store is None:
+        return
+    now, ahead = time.time_ns, 0.0
+    time.time_ns = lambda: now() + int(ahead * 1e9)
     with store:
         for n in range(order["writes"]):
-            kind, key, values = choose(rng, order["keys"], n)
-            note(n=n, kind=kind, key=key, values={k: v and f"c{v}" for k, v in values.items()})
-            try:
-                call(store, kind, key, {k: v and f"c{v}" for k, v in values.items()})
-            except WriteRefused:
-                note(n=n, fate="never")
-            except SyncError as error:
-                note(n=n, fate="may", error=str(error))
-            else:
-                note(n=n, fate="must")
+            ahead = rng.choice(order.get("jumps", [0.0]))
+            hand.write(store, rng, n)
+    time.time_ns = now
+
+
+def close(order: dict[str, Any], settings: Settings) -> None:
+    """Threads write while the store is closed under them: by the end of its `with` block, which SIGTERM may bring about."""
+    rng, hand, store = random.Random(order["seed"]), Hand(order), opened(order, settings)
+    if store is None:
+        return
+    hand.note(writer=store._registration.writer.id)
+    ended = Event()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+
+    def load(first: int) -> None:
+        own = random.Random(f"{order['seed']}:{first}")
+        for n in range(first, first + 1000):
+            if ended.is_set():
+                return
+            hand.write(store, own, n)
+
+    hands = [Thread(target=load, args=(1000 * i,)) for i in range(1, 4)]
+    if order["sigterm"]:
+        Timer(order["seconds"], os.kill, (os.getpid(), signal.SIGTERM)).start()
+    try:
+        with store:
+            for each in hands:
+                each.start()
+            end = time.monotonic() + order["seconds"]
+            for n in range(1000):
+                if order["sigterm"]:
+                    hand.write(store, rng, n)  # the signal's handler raises in the middle of it
+                elif time.monotonic() > end:
+                    break
+                else:
+                    time.sleep(0.01)
+    except SystemExit:
+        pass
+    ended.set()
+    for each in hands:
+        each.join()
 
 
 def call(store: DualWriteStore, kind: str, key: str, values: dict[str, str | None]) -> None:
@@ -90,7 +152,7 @@ def ring(order: dict[str, Any], settings: Settings) -> None:
         time.sleep(0.05)
 
 
-ROLES = {"write": write, "drain": drain, "sweep": ring}
+ROLES = {"write": write, "close": close, "drain": drain, "sweep": ring}
 
 
 def main() -> None:

@@ -10,6 +10,8 @@ import argparse
 import functools
 import logging
 import os
+import shutil
+import subprocess
 import sys
 import tempfile
 import time
@@ -24,12 +26,15 @@ from psycopg import sql  # noqa: E402
 from support.commands import Commands, environment  # noqa: E402
 from support.places import Place  # noqa: E402
 
-from chaos.trial import CUT, POINTS, Arena, Verdict  # noqa: E402
+from chaos.trial import CUT, ENDS, FULL, JUMPS, POINTS, Arena, Verdict  # noqa: E402
 from sync import local  # noqa: E402
 from sync.adapters.cassandra.connect import open_cassandra  # noqa: E402
-from sync.adapters.postgres.connect import connect  # noqa: E402
+from sync.adapters.postgres.connect import Connection, connect  # noqa: E402
 from sync.settings import Settings  # noqa: E402
 
+TROUBLES = (CUT, *ENDS, JUMPS, FULL)
+"""Trials in which nobody is killed."""
+DISK_MB = 48
 say = functools.partial(print, flush=True)
 SIMPLE = "{'class': 'SimpleStrategy', 'replication_factor': 1}"
 
@@ -39,7 +44,7 @@ def main(argv: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.chaos.run", description=__doc__)
     parser.add_argument("--trials", type=int, default=50, help="of each crash point")
     parser.add_argument("--seed", default=str(int(time.time())))
-    parser.add_argument("--point", action="append", choices=[*POINTS, CUT], help="only this one (may be repeated)")
+    parser.add_argument("--point", action="append", choices=[*POINTS, *TROUBLES], help="only this one (may be repeated)")
     parser.add_argument("--number", type=int, help="only the trial of this number")
     args = parser.parse_args(argv)
     logging.disable(logging.WARNING)
@@ -50,17 +55,20 @@ def main(argv: list[str]) -> int:
         say(f"seed {args.seed}, {args.trials} trials of each crash point\n")
         say("| crash point | trials | killed there | lost | resurrected | stale | seconds |")
         say("| --- | ---: | ---: | ---: | ---: | ---: | ---: |")
-        for point in args.point or [*POINTS, CUT]:
+        points = args.point or [*POINTS, *TROUBLES]
+        for point in points if made.disk else [p for p in points if p != FULL]:
             numbers = range(args.trials) if args.number is None else [args.number]
             verdicts = run_point(made, point, [f"{args.seed}:{point}:{n}" for n in numbers])
             failed += [v for v in verdicts if v.faults]
-            if point != CUT and args.number is None and not any(v.killed for v in verdicts):
+            if point not in TROUBLES and args.number is None and not any(v.killed for v in verdicts):
                 unreached.append(point)
     say(f"\n{time.monotonic() - began:.0f} s in all")
     for verdict in failed:
         number = verdict.seed.rsplit(":", 1)[1]
         say(f"\n{verdict.seed}\n  " + "\n  ".join(verdict.faults))
         say(f"  again: python -m tests.chaos.run --seed {args.seed} --point '{verdict.point}' --number {number}")
+    if not made.disk:
+        say(f"\n{FULL}: not tried, since this user may not mount a small disk")
     for point in unreached:
         say(f"\n{point}: no trial reached it")
     return 2 if failed or unreached else 0
@@ -79,8 +87,8 @@ def run_point(made: Arena, point: str, seeds: list[str]) -> list[Verdict]:
 @contextmanager
 def arena() -> Iterator[Arena]:
     """A place for the trials."""
-    with own_place("chaos") as place:
-        made = Arena(place)
+    with small_disk() as disk, own_place("chaos", disk) as place:
+        made = Arena(place, disk)
         try:
             yield made
         finally:
@@ -88,8 +96,23 @@ def arena() -> Iterator[Arena]:
 
 
 @contextmanager
-def own_place(purpose: str) -> Iterator[Place]:
-    """A keyspace, a database and a queue of one's own, outside pytest."""
+def small_disk() -> Iterator[Path | None]:
+    """A disk that can be filled up; None where this user may not mount one."""
+    with tempfile.TemporaryDirectory() as name:
+        Path(name).chmod(0o755)
+        mount = ["mount", "-t", "tmpfs", "-o", f"size={DISK_MB}m,mode=0777", "tmpfs", name]
+        if os.geteuid() or subprocess.run(mount, capture_output=True, check=False).returncode:
+            yield None
+            return
+        try:
+            yield Path(name)
+        finally:
+            subprocess.run(["umount", name], check=True)
+
+
+@contextmanager
+def own_place(purpose: str, disk: Path | None = None) -> Iterator[Place]:
+    """A keyspace, a database and a queue of one's own, outside pytest; the database on that disk, if there is one."""
     given = os.environ.get("SYNC_TEST_SERVERS")
     folder = Path(given) if given else ROOT / ".local-test"
     known = {k.lower(): v for k, v in local.up(folder).env().items() if k.lower() in Settings.model_fields}
@@ -104,17 +127,34 @@ def own_place(purpose: str) -> Iterator[Place]:
         valkey = local.ValkeyServer(Path(temporary) / "valkey")
         valkey.start()
         cassandra.session.execute(f"CREATE KEYSPACE {name} WITH replication = {SIMPLE}")
-        admin.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+        make_database(admin, name, disk)
         commands = Commands(Path(temporary), {**environment(settings), "REDIS_URL": valkey.url})
         try:
             yield Place(cassandra, settings, commands)
         finally:
             commands.zygote.end()
             admin.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+            if disk:
+                admin.execute(sql.SQL("DROP TABLESPACE {}").format(sql.Identifier(name)))
             cassandra.session.execute(f"DROP KEYSPACE {name}", timeout=60)
             valkey.remove()
             if not given:
                 local.down(folder)
+
+
+def make_database(admin: Connection, name: str, disk: Path | None) -> None:
+    """A database, in a tablespace of its own where there is a disk for it."""
+    if disk is None:
+        admin.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+        return
+    folder = disk / "tables"
+    folder.mkdir()
+    (data,) = admin.execute("SHOW data_directory").fetchone() or ("",)
+    owner = Path(data).stat()
+    shutil.chown(folder, owner.st_uid, owner.st_gid)
+    location = sql.Literal(str(folder))
+    admin.execute(sql.SQL("CREATE TABLESPACE {} LOCATION {}").format(sql.Identifier(name), location))
+    admin.execute(sql.SQL("CREATE DATABASE {} TABLESPACE {}").format(sql.Identifier(name), sql.Identifier(name)))
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 import select
 import subprocess
@@ -10,13 +11,14 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
 
+import psycopg
 from support.commands import ROOT, environment
 from support.dual import Aside, Primary, Table, prepare
 from support.places import Place
@@ -64,6 +66,14 @@ SLOT_SECONDS = 0.002
 """A stamp made without the journal may be so far ahead of the clock, and another writer's stamp does not know of it."""
 POINTS = (*WRITER, *WORKER)
 """Every step of the protocol at which a process may die."""
+CLOSED, SIGTERM = "closed under load", "SIGTERM"
+ENDS = (CLOSED, SIGTERM)
+"""A process that ends as a deployment ends it, while its threads write and Postgres comes and goes."""
+JUMPS = "the clock jumps"
+"""Hours back, and up to a minute ahead, before each write. Further ahead than `most_skew_seconds`, writes are refused."""
+FULL = "disk full"
+"""The disk of the target's tables fills up, again and again; needs a root that may mount one."""
+CLOCKS = [-86400.0, -3600.0, -5.0, -0.5, 0.0, 0.0, 0.5, 5.0, 50.0, 7200.0]
 CUT = "connections cut"
 """In place of a crash: the connections to Postgres are cut again and again, in the middle of whatever they do."""
 
@@ -87,7 +97,9 @@ class Verdict:
 class Arena:
     """A table, and the process that others are forked from."""
 
-    def __init__(self, place: Place) -> None:
+    def __init__(self, place: Place, disk: Path | None = None) -> None:
+        """`disk` is where the target's tables are, if that may be filled up."""
+        self.disk = disk
         place.cql(f"CREATE TABLE KS.{TABLE} (id uuid PRIMARY KEY, a text, b text)")
         place.configure(TOML)
         self.folder = place.commands.folder
@@ -135,7 +147,7 @@ class Arena:
         stop = threading.Event()
         with ThreadPoolExecutor(2) as pool:
             drains = pool.submit(self._drain_now_and_then, stop, random.Random(rng.random()), point in WRITER or point == CUT)
-            cuts = pool.submit(self._cut, stop, random.Random(rng.random())) if point in (CUT, *ASIDE, *RECORD) else None
+            cuts = self._trouble(pool, point, stop, random.Random(rng.random()))
             with self._child(point, rng, keys, record) as code:
                 own.run(15)
             stop.set()
@@ -145,9 +157,9 @@ class Arena:
         self._drain_all()
         own.primary.land()
         self._drain_all()
-        if point in RECORD:
+        if point in RECORD or (point in ENDS and not self._signed_off(record)):
             self._repair(keys)
-        ops = own.ops + recorded(record, SLOT_SECONDS if point in RECORD else 0.0)
+        ops = own.ops + recorded(record, SLOT_SECONDS if point in (*RECORD, *ENDS) else 0.0)
         for key in keys:
             self._judge(verdict, key, [op for k, op in ops if k == key])
         record.unlink(missing_ok=True)
@@ -158,11 +170,18 @@ class Arena:
             return self.child("sweep", {point: f"kill:{rng.randint(1, 2)}"}, seconds=1.5)
         if point in WORKER:
             return self.child("drain", {point: f"kill:{rng.randint(1, 3)}"}, seconds=1.5)
+        more = {"seed": str(rng.random()), "keys": keys, "record": str(record), "writes": 25}
+        if point in ENDS:
+            times = {"seconds": rng.uniform(0.3, 1.0), "sigterm": point == SIGTERM}
+            return self.child("close", {"write.unrecorded": "sleep:0.1"}, **more, **times, config="accept.toml")
+        if point in (JUMPS, FULL):
+            extra = {"jumps": CLOCKS} if point == JUMPS else {"pad": 3000}
+            return self.child("write", {}, **more, **extra, config=rng.choice(["sync.toml", "queued.toml"]))
         aside = point in (*ASIDE, *RECORD)
         plan = {} if point == CUT else {point: f"kill:{1 if aside else rng.randint(1, 12)}"}
         if aside:
             plan["write.before_commit"] = "sleep:0.05"  # where the connection is cut most often
-        more = {"seed": str(rng.random()), "keys": keys, "record": str(record), "writes": 60 if aside else 25}
+        more |= {"writes": 60} if aside else {}
         queued = point == "write.before_mark" or (point in ASIDE and rng.random() < 0.5)
         config = "accept.toml" if point in RECORD else "queued.toml" if queued else "sync.toml"
         return self.child("write", plan, **more, config=config)
@@ -171,8 +190,30 @@ class Arena:
         while not stop.wait(rng.uniform(0, 0.2 if often else 1)):
             try:
                 self.table.drain(lease=LEASE)
-            except TargetUnavailable:
+            except (TargetUnavailable, psycopg.OperationalError):  # its own connection may be cut as well
                 continue
+
+    def _trouble(self, pool: Executor, point: str, stop: threading.Event, rng: random.Random) -> Future[None] | None:
+        """What happens to Postgres meanwhile."""
+        if point in (CUT, *ASIDE, *RECORD, *ENDS):
+            return pool.submit(self._cut, stop, rng)
+        return pool.submit(self._fill, stop, rng) if point == FULL else None
+
+    def _signed_off(self, record: Path) -> bool:
+        """Whether the child said that it leaves nothing behind: then nothing may be missing."""
+        names = [entry["writer"] for entry in entries(record) if "writer" in entry]
+        return self.table.sql("SELECT state FROM sync.writer WHERE id = ANY (%s)", (names,)) == [("signed_off",)]
+
+    def _fill(self, stop: threading.Event, rng: random.Random) -> None:
+        """Fill the disk of the tables, and make room again."""
+        assert self.disk is not None, "a trial of a full disk needs a disk of its own"
+        filler = self.disk / "filler"
+        while not stop.wait(rng.uniform(0.05, 0.3)):
+            with filler.open("wb") as file, suppress(OSError):
+                while True:
+                    os.write(file.fileno(), bytes(1 << 12))
+            stop.wait(rng.uniform(0.1, 0.4))
+            filler.unlink()
 
     def _cut(self, stop: threading.Event, rng: random.Random) -> None:
         """Cut the other processes' connections, whatever they are in the middle of."""
@@ -271,14 +312,18 @@ class Flaky:
         return call
 
 
+def entries(path: Path) -> list[dict[str, Any]]:
+    """The lines of a child's record."""
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+
 def recorded(path: Path, slack: float = 0.0) -> list[tuple[str, Op]]:
     """What the child wrote, from its record; `slack` seconds after an answer another write is not yet taken for a later one."""
     found: dict[int, dict[str, Any]] = {}
-    for line in path.read_text().splitlines() if path.exists() else []:
-        entry = json.loads(line)
+    for entry in entries(path):
         if "kind" in entry:
             found[entry["n"]] = {**entry, "end": FOREVER, "fate": "may"}
-        else:
+        elif "n" in entry:
             found[entry["n"]] |= {"end": entry["at"] + slack, "fate": entry["fate"]}
     return [(e["key"], Op(e["kind"], e["values"], e["at"], e["end"], e["fate"])) for e in found.values()]
 

@@ -13,7 +13,7 @@ from uuid import uuid4
 import pytest
 from support.backfills import until
 from support.commands import environment
-from support.dual import Table, holding, prepare, until_waiting
+from support.dual import Table, prepare, stamping, until_waiting
 from support.places import NewPlace, Place
 from support.reverse import authority, be_primary, both, reverse_writer
 
@@ -63,22 +63,7 @@ def registered(table: Table, **tuning: object) -> Iterator[Registration]:
     try:
         yield one
     finally:
-        one.sign_off()
-
-
-@contextmanager
-def stamping(table: Table) -> Iterator[None]:
-    """Whoever writes an intent holds the epoch, and comes no further until this ends."""
-    table.sql(
-        "CREATE OR REPLACE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS "
-        "$$ BEGIN PERFORM pg_advisory_xact_lock(42); RETURN NEW; END $$; "
-        "CREATE TRIGGER slow BEFORE INSERT ON sync.intent FOR EACH ROW EXECUTE FUNCTION slow()"
-    )
-    try:
-        with holding(table, "SELECT pg_advisory_xact_lock(42)"):
-            yield
-    finally:
-        table.sql("DROP TRIGGER slow ON sync.intent; DROP FUNCTION slow()")
+        one.end()
 
 
 # rule 20
@@ -203,7 +188,18 @@ def test_a_write_does_not_wait_for_ever(table: Table, key: Key) -> None:
             store.put("pairs", {"id": uuid4(), "a": "1"})
 
 
-# rule 30
+# rules 29 and 30
+
+
+def test_rule_29_a_writer_with_a_write_under_way_does_not_sign_off(table: Table, key: Key) -> None:
+    """Would break: what it is about to write without an intent nobody will record, and it counts as clean."""
+    with registered(table) as one:
+        assert one.aside.begin_accepting()
+        one.end()
+        assert not one.aside.begin_accepting(), "who would record it?"
+        assert table.sql("SELECT state FROM sync.writer WHERE id = %s", (one.writer.id,)) == [("active",)]
+        one.aside.end_accepting()
+    assert table.sql("SELECT state FROM sync.writer WHERE id = %s", (one.writer.id,)) == [("signed_off",)]
 
 
 def test_rule_30_a_flip_needs_every_writer_s_answer(table: Table) -> None:

@@ -21,10 +21,11 @@ from chaos.explain import Op, explained
 from support.backfills import until
 from support.dual import Table, prepare
 
+from sync import failpoints
 from sync.adapters.cassandra.connect import Cassandra
 from sync.adapters.postgres.connect import connect
 from sync.adapters.postgres.writers import fence, list_writers
-from sync.errors import SourceUnavailable, SyncError, Unreachable, WriteRefused, WriteUnsure
+from sync.errors import SourceUnavailable, StoreClosed, SyncError, Unreachable, WriteRefused, WriteUnsure
 from sync.local.stack import Stack
 from sync.settings import Config, DualWriteTuning, Settings
 from sync.stores import DualWriteStore
@@ -167,6 +168,29 @@ def test_rule_29_a_writer_with_unrecorded_writes_cannot_sign_off(stack: Stack, t
                 "VALUES ('pairs', %s, %s, 'recheck', 'finished', 1, 1, 'drift')",
                 (key.canonical, key.token),
             )
+
+
+def test_rule_29_a_store_that_closes_under_load_leaves_nothing_unrecorded(
+    stack: Stack, table: Table, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Would break: a deployment ends a process whose last write only Cassandra has, and its writer counts as clean."""
+    key = {"id": uuid4()}
+    store = DualWriteStore(settings, ACCEPT)
+    works(store)
+    stack.postgres.stop()
+    monkeypatch.setitem(failpoints._PLAN, "write.unrecorded", "sleep:4")
+    with ThreadPoolExecutor(1) as pool:
+        writing = pool.submit(store.put, "pairs", {**key, "a": "last"})
+        until(lambda: table.source(table.key(**key)) is not None, 10, "the primary has it, and nobody else knows of it")
+        stack.postgres.start()
+        store.close()
+        assert writing.result(20) is True
+    monkeypatch.undo()
+    with closing(Table(table.cassandra, settings, REFUSE, "pairs")) as seen:
+        assert seen.sql("SELECT state FROM sync.writer WHERE id = %s", (store._registration.writer.id,)) == [("signed_off",)]
+        assert seen.intents(seen.key(**key)) == [("put", "finished")]
+    with pytest.raises(StoreClosed):
+        store.put("pairs", {**key, "a": "later"})
 
 
 def test_postgres_away_from_the_beginning(stack: Stack, table: Table, settings: Settings) -> None:

@@ -20,6 +20,7 @@ from support.dual import (
     clock,
     holding,
     now_us,
+    stamping,
     until_waiting,
 )
 
@@ -114,7 +115,7 @@ def test_rule_2_stamps_of_one_writers_threads_at_one_moment_differ(table: Table,
 def at_one_moment(table: Table, key: Key, one: object, other: object) -> tuple[Write, Write]:
     """Two puts of one key whose stamps are made at the same moment, neither seeing the other's intent."""
     with ThreadPoolExecutor(2) as pool, clock(now_us()):
-        with holding(table, "SELECT FROM sync.epoch FOR UPDATE"):
+        with stamping(table):
             first = pool.submit(one.put, key, a="x", b="y")  # type: ignore[attr-defined]
             second = pool.submit(other.put, key, a="y", b="x")  # type: ignore[attr-defined]
             until_waiting(table, 1)
@@ -123,7 +124,7 @@ def at_one_moment(table: Table, key: Key, one: object, other: object) -> tuple[W
 
 
 def first_or_both(table: Table) -> None:
-    """Both statements wait for the epoch, unless the writer lets one of them wait for the other before it sends it."""
+    """Both have made their stamps, unless the writer lets one of them wait for the other before it sends it."""
     try:
         until_waiting(table, 2, seconds=1)
     except AssertionError:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import os
+import threading
 import traceback
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from uuid import uuid4
 
@@ -16,7 +18,7 @@ from support.dual import Table, prepare
 from support.places import NewPlace, Place
 from support.reverse import be_primary
 
-from sync.errors import ForkedStore, WriteRefused
+from sync.errors import ForkedStore, StoreClosed, WriteRefused
 from sync.settings import Config, DualWriteTuning
 from sync.stores import AsyncDualWriteStore, CqlStore, DualWriteStore, PostgresStore
 
@@ -101,6 +103,101 @@ def test_the_environment_says_which_store_is_awaited(
     home.cql(f"DELETE FROM KS.songs WHERE id = {key['id']}")  # each side alone: away again
     table.sql("DELETE FROM songs WHERE id = %s", (key["id"],))
     be_primary(table, "astra")
+
+
+def test_many_rows_at_once_keep_the_order_of_a_key(home: Place, table: Table) -> None:
+    """Would break: an older row of a key is kept, where its thread was a little slower."""
+    keys = [{"id": uuid4()} for _ in range(3)]
+
+    async def run() -> None:
+        async with AsyncDualWriteStore(home.settings, CONFIG) as store:
+            rows = [{**keys[n % 3], "title": f"{n}", "year": n} for n in range(120)]
+            assert await store.put_many("songs", rows)
+
+    asyncio.run(run())
+    assert [table.settled(table.key(**key)) for key in keys] == [{"title": f"{n}", "year": n} for n in (117, 118, 119)]
+
+
+def test_many_rows_at_once_are_checked_before_any_is_written(home: Place, table: Table) -> None:
+    """Would break: `WriteRefused` of a call that has written half of its rows."""
+    keys = [{"id": uuid4()} for _ in range(20)]
+
+    async def run() -> None:
+        async with AsyncDualWriteStore(home.settings, CONFIG) as store:
+            with pytest.raises(WriteRefused, match="no column"):
+                await store.put_many("songs", [*({**key, "year": 1} for key in keys), {"id": uuid4(), "nothing": 1}])
+
+    asyncio.run(run())
+    assert all(table.source(table.key(**key)) is None for key in keys)
+
+
+def test_a_store_that_closes_waits_for_the_calls_under_way(home: Place, table: Table) -> None:
+    """Would break: a process signs off as clean while one of its threads writes (rule 29)."""
+    begun, go = threading.Event(), threading.Event()
+    key = {"id": uuid4()}
+    store = DualWriteStore(home.settings, CONFIG)
+    writer = store._registration.writer.id
+
+    def slow() -> str:
+        begun.set()
+        go.wait(20)
+        home.cql(f"INSERT INTO KS.songs (id, title) VALUES ({key['id']}, 'late')")
+        return "done"
+
+    with ThreadPoolExecutor(2) as executor:
+        calling = executor.submit(store.call, "songs", key, slow, slow)
+        begun.wait(20)
+        ending = executor.submit(store.close)
+        until(lambda: store._calls._closed, 10, "it is being closed")
+        with pytest.raises(StoreClosed):
+            store.put("songs", {"id": uuid4()})
+        assert table.sql("SELECT state FROM sync.writer WHERE id = %s", (writer,)) == [("active",)]
+        go.set()
+        assert calling.result(20) == "done"
+        ending.result(20)
+    assert table.sql("SELECT state FROM sync.writer WHERE id = %s", (writer,)) == [("signed_off",)]
+    assert table.target(table.key(**key)) == {"title": "late", "year": None}
+
+
+def test_a_call_that_does_not_end_keeps_its_writer_registered(home: Place, table: Table) -> None:
+    """Would break: a cut-over does not wait for a write that is still under way (rules 29 and 30)."""
+    begun, go = threading.Event(), threading.Event()
+    store = DualWriteStore(home.settings, CONFIG)
+    writer, store._longest_call = store._registration.writer.id, 0.2
+    key = {"id": uuid4()}
+
+    def hangs() -> None:
+        begun.set()
+        go.wait(20)
+
+    with ThreadPoolExecutor(1) as executor:
+        calling = executor.submit(store.call, "songs", key, hangs, hangs)
+        begun.wait(20)
+        store.close()
+        assert table.sql("SELECT state FROM sync.writer WHERE id = %s", (writer,)) == [("active",)]
+        go.set()
+        assert calling.exception(20) is None
+    be_primary(table, "astra")
+    table.sql("UPDATE sync.writer SET state = 'unclean' WHERE id = %s", (writer,))
+    table.sql("UPDATE sync.intent SET state = 'finished'")
+
+
+@pytest.mark.parametrize("kind", [DualWriteStore, CqlStore, PostgresStore])
+def test_a_closed_store_says_so(home: Place, kind: type) -> None:
+    """Would break: "it will settle on both sides" of a write that was never sent."""
+    store = kind(home.settings, CONFIG) if kind is DualWriteStore else kind(home.settings)
+    store.close()
+    store.close()
+    for call in (
+        lambda: store.put("songs", {"id": uuid4()}),
+        lambda: store.put_many("songs", [{"id": uuid4()}]),
+        lambda: store.update("songs", {"id": uuid4()}, {"year": 1}),
+        lambda: store.delete("songs", {"id": uuid4()}),
+        lambda: store.get("songs", {"id": uuid4()}),
+        lambda: store.count("songs"),
+    ):
+        with pytest.raises(StoreClosed, match="nothing was sent"):
+            call()
 
 
 def test_a_store_that_is_not_open_says_so(home: Place) -> None:

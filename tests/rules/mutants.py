@@ -11,6 +11,9 @@ REVERSE = "sync/adapters/postgres/sql/reverse.sql"
 API, API_FAULTS = "tests/integration/test_api_cutover.py", "tests/integration/test_api_faults.py"
 REVERSES, FLIPS = "tests/integration/test_reverse_rules.py", "tests/integration/test_cutover_rules.py"
 KEYS = "tests/integration/test_key_forms.py"
+EPOCHS, EPOCH_LOCK = "tests/integration/test_epoch_lock.py", "sync/adapters/postgres/epoch_lock.py"
+
+PROCESSES = "tests/integration/test_store_processes.py"
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,6 +207,14 @@ MUTANTS = (
         "tests/integration/test_dual_write_outages.py", "rules_28_and_31",
     ),
     Mutant(
+        "29", "a writer signs off with a write under way", "sync/stores/dual.py",
+        "        left = self._calls.end(self._longest_call)\n", "        left = 0\n", PROCESSES, "waits_for_the_calls",
+    ),
+    Mutant(
+        "29", "a writer signs off whatever is unrecorded", "sync/adapters/postgres/sql/writers.sql",
+        "AND state = 'active' AND %(unrecorded)s = 0", "AND state = 'active' AND %(unrecorded)s >= 0", FLIPS, "rule_29_",
+    ),
+    Mutant(
         "30", "a fenced writer is taken for clean", "sync/adapters/postgres/sql/writers.sql",
         "SET state = 'unclean', fenced_at", "SET state = 'signed_off', fenced_at",
         "tests/integration/test_reconcile_workers.py", "fenced",
@@ -214,9 +225,18 @@ MUTANTS = (
         "rules_28_and_31",
     ),
     Mutant(
-        "20", "the epoch is looked at, and not held", JOURNAL,
-        'SELECT epoch, "primary", floor, state FROM sync.epoch ORDER BY epoch DESC LIMIT 1 FOR SHARE',
-        'SELECT epoch, "primary", floor, state FROM sync.epoch ORDER BY epoch DESC LIMIT 1', FLIPS, "rule_20_",
+        "20", "the epoch is looked at, and not held", EPOCH_LOCK,
+        'SHARE = f"SELECT pg_advisory_xact_lock_shared({_LOCK}, 0)".encode()', 'SHARE = b"SELECT"', FLIPS, "rule_20_",
+    ),
+    Mutant(
+        "20", "a repair does not hold the epoch", "sync/adapters/postgres/keys.py",
+        "            self._connection.execute(SHARE)\n", "", EPOCHS, "rule_20_a_recheck",
+    ),
+    Mutant(
+        "20", "writers lock the epoch's row", JOURNAL,
+        'SELECT epoch, "primary", floor, state FROM sync.epoch ORDER BY epoch DESC LIMIT 1\n), known',
+        'SELECT epoch, "primary", floor, state FROM sync.epoch ORDER BY epoch DESC LIMIT 1 FOR SHARE\n), known', EPOCHS,
+        "rule_20_nothing_is_left",
     ),
     Mutant(
         "21", "writes begin while the epoch is closing", JOURNAL,
@@ -237,8 +257,17 @@ MUTANTS = (
         "rule_21_too_slow",
     ),
     Mutant(
-        "22", "a reconcile takes intents of any epoch", SETTLING, " AND i.epoch = %(epoch)s", " AND %(epoch)s::bigint > 0",
+        "22", "a reconcile takes intents of any epoch", SETTLING,
+        "AND (i.epoch < %(epoch)s OR i.epoch = %(epoch)s\n", "AND (i.epoch <> %(epoch)s OR i.epoch = %(epoch)s\n",
         REVERSES, "rule_22_a_reconcile",
+    ),
+    Mutant(
+        "22", "what is left of a closed epoch is nobody's", JOURNAL,
+        "AND (i.epoch < %(epoch)s OR i.epoch = %(epoch)s\n", "AND (i.epoch = %(epoch)s\n", EPOCHS, "rule_22_an_intent",
+    ),
+    Mutant(
+        "22", "what is left of a closed epoch is sent again", SETTLING,
+        "CASE WHEN i.epoch = %(epoch)s THEN i.state ELSE 'finished' END", "i.state", EPOCHS, "rule_22_a_reverse_intent",
     ),
     Mutant(
         "22", "a forward write under Postgres as primary", JOURNAL,

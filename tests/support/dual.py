@@ -424,6 +424,21 @@ def holding(table: Table, statement: str, values: Any = None) -> Iterator[Connec
         connection.commit()
 
 
+@contextmanager
+def stamping(table: Table) -> Iterator[None]:
+    """Whoever writes an intent holds the epoch, and comes no further until this ends."""
+    table.sql(
+        "CREATE OR REPLACE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS "
+        "$$ BEGIN PERFORM pg_advisory_xact_lock(42); RETURN NEW; END $$; "
+        "CREATE TRIGGER slow BEFORE INSERT ON sync.intent FOR EACH ROW EXECUTE FUNCTION slow()"
+    )
+    try:
+        with holding(table, "SELECT pg_advisory_xact_lock(42)"):
+            yield
+    finally:
+        table.sql("DROP TRIGGER slow ON sync.intent; DROP FUNCTION slow()")
+
+
 def until_waiting(table: Table, count: int = 1, seconds: float = 10) -> None:
     """Wait until so many connections wait for a lock."""
     end = time.monotonic() + seconds

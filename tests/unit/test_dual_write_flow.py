@@ -47,7 +47,7 @@ class Fake:
     withdrawn: bool = True
     accepts: bool = False
     accepting: int = 0
-    fail: dict[str, Exception] = field(default_factory=dict)
+    fail: dict[str, BaseException] = field(default_factory=dict)
     steps: list[str] = field(default_factory=list)
     newest: int = 0
     newest_accepted: int = 7
@@ -114,6 +114,15 @@ def test_the_steps_of_a_write_that_succeeds() -> None:
     fake = Fake()
     assert fake.flow().write(PUT) is True
     assert fake.steps == ["open", "primary 100", "target"]
+
+
+def test_a_write_without_journal_that_is_broken_off_is_remembered() -> None:
+    """Would break: SIGTERM ends a call in the middle; the primary has its write, nobody else, and the writer is clean."""
+    fake = Fake(accepts=True, fail={"open": AWAY, "primary 1": SystemExit()})
+    with pytest.raises(SystemExit):
+        fake.flow().write(PUT)
+    assert fake.steps == ["open", "primary 1", "unrecorded unsure"]
+    assert fake.accepting == 0
 
 
 def test_a_queued_write_leaves_the_second_half_to_workers() -> None:

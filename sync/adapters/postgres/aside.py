@@ -26,7 +26,7 @@ class Aside:
     def __init__(self, accepts: bool, ring: Callable[[str], object]) -> None:
         self._may_accept, self._ring = accepts, ring
         self.slot, self.floor = 0, 0
-        self._promised = False
+        self._promised = self._closed = False
         self._accepting = 0
         self._to_ring: set[str] = set()
         self._marks: deque[_Mark] = deque()
@@ -49,10 +49,15 @@ class Aside:
         with self._lock:
             self._promised = to_wait
 
+    def close(self) -> None:
+        """Accept nothing without an intent any more: nobody will record it (rule 29)."""
+        with self._lock:
+            self._closed = True
+
     def begin_accepting(self) -> bool:
         """Whether a write may be made without an intent, Postgres being away (rule 28); then `end_accepting` must follow."""
         with self._lock:
-            allowed = self._may_accept and not self._promised
+            allowed = self._may_accept and not self._promised and not self._closed
             self._accepting += allowed
             return allowed
 

@@ -12,9 +12,10 @@ from typing import Any
 from psycopg.types.json import Jsonb
 
 from sync.adapters.postgres.connect import Connection
+from sync.adapters.postgres.epoch_lock import changing_epoch
 from sync.adapters.postgres.ledger import target_errors
 from sync.adapters.postgres.queries import queries
-from sync.errors import GateRefused, StillOpen
+from sync.errors import GateRefused, StillOpen, TargetBusy
 from sync.failpoints import failpoint
 from sync.ports import Epoch, SwitchKind, Unready
 
@@ -104,7 +105,11 @@ class Authority:
 
     def close(self, switch: int, pause: float) -> int:
         """No new write begins, for `pause` seconds at most; the epoch."""
-        row = self._row("close", switch=switch, pause=pause)
+        try:
+            with target_errors(), changing_epoch(self.connection, pause):
+                row = self._row("close", switch=switch, pause=pause)
+        except TargetBusy as busy:
+            raise GateRefused(str(busy)) from None
         if not row:
             raise GateRefused("the epoch could not be closed: another command took this switch back")
         failpoint("switch.closed")
@@ -121,7 +126,7 @@ class Authority:
 
         Raises GateRefused, having changed nothing, where an intent or a writer came in between, or the epoch is open again.
         """
-        with target_errors(), self.connection.transaction():
+        with target_errors(), changing_epoch(self.connection):
             held = self._row("hold", switch=switch)
             if not held:
                 raise GateRefused("it took too long: the epoch was opened again, nothing has changed")
@@ -158,8 +163,11 @@ class Authority:
     def clear(self, begun: datetime, window_seconds: float, skew_us: int) -> list[str]:
         """Clear unclean writers after a full pass with repair that began then; those that were fenced long enough before."""
         values = {"begun": begun, "window": window_seconds, "skew": skew_us}
-        with target_errors():
-            return [str(row[0]) for row in self.connection.execute(_SQL["clear"], values).fetchall()]
+        try:
+            with target_errors(), changing_epoch(self.connection):
+                return [str(row[0]) for row in self.connection.execute(_SQL["clear"], values).fetchall()]
+        except TargetBusy:
+            return []  # the next pass may
 
     def audit(self, what: str, detail: dict[str, Any]) -> None:
         """Record a step."""

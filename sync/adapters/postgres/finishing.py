@@ -7,6 +7,7 @@ import time
 import psycopg
 
 from sync.adapters.postgres.connect import Connection
+from sync.adapters.postgres.epoch_lock import ALONE
 from sync.adapters.postgres.ledger import target_errors
 from sync.adapters.postgres.queries import queries
 from sync.errors import GateRefused, TargetBusy
@@ -45,6 +46,7 @@ def finish(connection: Connection, epoch: int) -> list[str]:
 
 def _finish(connection: Connection, epoch: int) -> list[str]:
     connection.execute(_SQL["patience"], {"ms": str(_LOCK_MS)})
+    connection.execute(ALONE)  # nobody begins a switch or a write of the protocol meanwhile
     if connection.execute(_SQL["hold"]).fetchone() != (epoch, "postgres", "open"):
         raise GateRefused("the epoch has changed meanwhile: look at `sync status`")
     tables = migrated_tables(connection)

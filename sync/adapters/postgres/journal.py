@@ -12,7 +12,7 @@ from typing import Any, Literal
 import psycopg
 
 from sync.adapters.postgres.breaker import Breaker
-from sync.adapters.postgres.connect import Connection
+from sync.adapters.postgres.epoch_lock import SHARE, one_transaction, sharing_epoch
 from sync.adapters.postgres.load import REFUSALS
 from sync.adapters.postgres.parameters import Parameters, lock_of
 from sync.adapters.postgres.pool import Pool
@@ -76,8 +76,10 @@ class Journal:
             "kind": mutation.kind,
             "mutation": _packed(mutation),
         }
-        with self._writer.turn(mutation.key), self._breaker.connection(self._pool) as connection, answered(), in_time():
-            row = connection.execute(self._statements.open, values).fetchone()
+        with self._writer.turn(mutation.key), self._breaker.connection(self._pool) as connection, answered():
+            with sharing_epoch(connection):
+                found = connection.execute(self._statements.open, values)
+            row = found.fetchone()
         assert row is not None, "sync.epoch is empty"
         made, version, epoch, primary, state, ahead = row
         if made is None:
@@ -97,7 +99,8 @@ class Journal:
             "owner": self._writer.id,
             "mutation": _packed(mutation),
         }
-        with self._breaker.connection(self._pool) as connection:
+        with self._breaker.connection(self._pool) as connection, one_transaction(connection):
+            connection.execute(SHARE)
             connection.execute(_SQL["record"], values)
 
     def write(self, mutation: Mutation, intent: Intent) -> bool:
@@ -175,21 +178,6 @@ def stamping(writer: Writer, above: int = 0) -> dict[str, Any]:
 
 
 @contextmanager
-def one_transaction(connection: Connection) -> Iterator[None]:
-    """What is executed here goes in one round trip, and is one transaction.
-
-    Between two Syncs that is so without BEGIN and COMMIT (libpq, "Pipeline Mode"), each as dear as a small statement. A
-    transaction pooler forgets the session's isolation level, so there BEGIN says it.
-    """
-    with connection.pipeline():
-        if connection.prepare_threshold is not None:
-            yield
-            return
-        with connection.transaction():
-            yield
-
-
-@contextmanager
 def answered() -> Iterator[None]:
     """An error that Postgres itself tells undoes the statement; a connection that breaks, or is ended, tells nothing."""
     try:
@@ -197,17 +185,6 @@ def answered() -> Iterator[None]:
     except (psycopg.OperationalError, psycopg.InterfaceError) as error:
         if error.sqlstate is None or error.sqlstate.startswith(("57P", "08")):
             raise AnswerLost(" ".join(str(error).split())) from None
-        raise
-
-
-@contextmanager
-def in_time() -> Iterator[None]:
-    """The epoch is held by a flip that takes its time: that is no sick Postgres, and the write waits for it."""
-    try:
-        yield
-    except psycopg.errors.LockNotAvailable as error:
-        if "epoch" in (error.diag.context or ""):
-            raise EpochChanged(0, "astra", "closing") from None
         raise
 
 

@@ -11,6 +11,7 @@ from sync.adapters.postgres import rejects
 from sync.adapters.postgres.cell import register
 from sync.adapters.postgres.connect import Connection
 from sync.adapters.postgres.digest import with_parameters
+from sync.adapters.postgres.epoch_lock import SHARE
 from sync.adapters.postgres.ledger import target_errors
 from sync.adapters.postgres.parameters import Parameters, lock_of
 from sync.adapters.postgres.queries import queries
@@ -88,7 +89,8 @@ class TargetKeys:
             "tokens": [k.token for k in keys],
             "source_keys": [rejects.packed(k.cells) for k in keys],
         }
-        with target_errors():
+        with target_errors(), self._connection.transaction():
+            self._connection.execute(SHARE)
             self._connection.execute(_SQL["recheck"].encode(), values)
 
     def without_token(self, limit: int, offset: int) -> list[bytes]:

@@ -10,6 +10,7 @@ from typing import Any
 import psycopg
 
 from sync.adapters.postgres.connect import Connection
+from sync.adapters.postgres.epoch_lock import changing_epoch
 from sync.adapters.postgres.queries import queries
 from sync.core.ring import TokenRange, check_whole_ring
 from sync.errors import LeaseLost, PreflightError, TargetUnavailable
@@ -38,7 +39,7 @@ class Ledger:
 
     def begin(self, plans: dict[str, list[TokenRange]]) -> list[int]:
         """A run for each table: its unfinished one, or a new one with these ranges. The floor rises first (rule 3)."""
-        with self._connection.transaction():
+        with target_errors(), changing_epoch(self._connection):
             # Two starts at once: the second waits here, then finds the first one's runs.
             self._connection.execute("LOCK TABLE sync.run IN SHARE ROW EXCLUSIVE MODE")
             self.check_primary()

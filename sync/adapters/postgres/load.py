@@ -18,6 +18,7 @@ from psycopg import errors, sql
 from sync.adapters.postgres import rejects
 from sync.adapters.postgres.catalogue import identifier
 from sync.adapters.postgres.connect import Connection
+from sync.adapters.postgres.epoch_lock import SHARE
 from sync.adapters.postgres.merge import Merge
 from sync.adapters.postgres.queries import queries
 from sync.core.encode.rows import COPY_HEADER, COPY_TRAILER, ENCODE_ERRORS, CheckedRow, Issue, RowEncoder
@@ -89,6 +90,7 @@ class Loader:
 
     def _hold(self, lease: Lease) -> bool:
         """Lock the range's row; whether the range holds tombstones or intents."""
+        self._connection.execute(SHARE)  # in an earlier statement: whoever waited for a switch sees what came of it (rule 20)
         row = self._connection.execute(_SQL["hold"], {"range": lease.range_id, "owner": lease.owner}).fetchone()
         if row is None:
             raise LeaseLost(f"range {lease.range_id} of {lease.table} was taken over by another worker")

@@ -110,18 +110,29 @@ class Registration:
 
     # the heartbeat
 
-    def sign_off(self) -> None:
-        """End the registration; what is kept aside is recorded first, or the writer stays registered and is claimed from."""
+    def end(self, sign_off: bool = True) -> None:
+        """End the heartbeat, record what is kept aside, and sign off, if nothing is under way or unrecorded (rule 29).
+
+        A writer that does not sign off stays registered: its intents are claimed, and a cut-over waits for it.
+        """
         self._end.set()
         self._wake.set()
         self._thread.join()
+        self.aside.close()
         try:
             self._heartbeat()
             self.aside.ring_for_left()
-            with self._pool.connection() as connection:
-                connection.execute(_SQL["sign_off"], {"id": self.writer.id})
+            if sign_off:
+                self._sign_off()
         except (TargetUnavailable, psycopg.Error, PoolTimeout) as error:
             log.warning("this writer could not sign off: %s", error)
+
+    def _sign_off(self) -> None:
+        values = {"id": self.writer.id, "unrecorded": self.aside.unrecorded_count}
+        with self._pool.connection() as connection:
+            connection.execute(_SQL["sign_off"], values)
+        if values["unrecorded"]:
+            log.warning("%s does not sign off: %d writes are not recorded", values["id"], values["unrecorded"])
 
     @property
     def _heartbeat_seconds(self) -> float:

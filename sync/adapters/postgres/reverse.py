@@ -9,7 +9,8 @@ from psycopg import sql
 
 from sync.adapters.postgres.connect import Connection
 from sync.adapters.postgres.digest import with_parameters
-from sync.adapters.postgres.journal import Writer, answered, in_time, one_transaction, rejecting, stamping
+from sync.adapters.postgres.epoch_lock import SHARE, share_epoch, sharing_epoch
+from sync.adapters.postgres.journal import Writer, answered, rejecting, stamping
 from sync.adapters.postgres.parameters import Parameters, connection_of, lock_of
 from sync.adapters.postgres.pool import Pool
 from sync.adapters.postgres.queries import queries
@@ -58,7 +59,8 @@ class ReverseJournal:
 
         Raises as `write`, and what `make` raises: then nothing is written.
         """
-        with connection_of(self._pool) as connection, answered(), rejecting(), in_time(), connection.transaction():
+        with connection_of(self._pool) as connection, answered(), rejecting(), connection.transaction():
+            share_epoch(connection)
             connection.execute(_LOCK_KEY, {"lock": lock_of(key)})  # rule 5
             held = connection.execute(self._named("held"), self._parameters.key(key), binary=True).fetchone()
             mutation = make(bytes(held[0])) if held else None
@@ -75,8 +77,8 @@ class ReverseJournal:
         return intent
 
     def _stamped(self, statement: bytes, key: Key, values: dict[str, Any]) -> Intent | None:
-        with connection_of(self._pool) as connection, answered(), rejecting(), in_time():
-            with one_transaction(connection):
+        with connection_of(self._pool) as connection, answered(), rejecting():
+            with sharing_epoch(connection):
                 connection.execute(_LOCK_KEY, {"lock": lock_of(key)})  # rule 5
                 found = connection.execute(statement, self._values(key, values))
                 failpoint("reverse.before_commit")
@@ -150,6 +152,7 @@ class Resending:
         Keys with nothing to do are left out.
         """
         with connection_of(self._pool) as connection, connection.transaction():
+            connection.execute(SHARE)  # before the keys' locks
             lock_keys(connection, keys)
             found = pick_intents(connection, self._table.name, keys, self._epoch, self._writer_lease)
             picked = [key for key in keys if key.canonical in found]

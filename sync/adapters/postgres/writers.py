@@ -7,7 +7,9 @@ from typing import Any
 from psycopg.rows import dict_row
 
 from sync.adapters.postgres.connect import Connection
+from sync.adapters.postgres.epoch_lock import changing_epoch
 from sync.adapters.postgres.epochs import audit
+from sync.adapters.postgres.ledger import target_errors
 from sync.adapters.postgres.queries import queries
 from sync.errors import PreflightError
 
@@ -22,7 +24,7 @@ def list_writers(connection: Connection) -> list[dict[str, Any]]:
 
 def fence(connection: Connection, writer: str) -> None:
     """Declare a silent writer unclean (rule 30): its open intents are free, and a drift pass must look for the rest."""
-    with connection.transaction():
+    with target_errors(), changing_epoch(connection):
         if not connection.execute(_SQL["fence"], {"id": writer}).fetchone():
             raise PreflightError(f"no active writer {writer!r}; `sync writers` lists them")
         connection.execute(_SQL["risen"], {"id": writer})

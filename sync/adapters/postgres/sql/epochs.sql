@@ -25,7 +25,7 @@ FROM sync.writer
 WHERE state = 'unclean' OR state = 'active' AND (acknowledged IS DISTINCT FROM %(switch)s OR unrecorded > 0)
 ORDER BY id
 
--- close: no new write begins; this waits for those that are being stamped (rule 20)
+-- close: no new write begins; those that were being stamped have ended (rule 20)
 UPDATE sync.epoch AS e SET state = 'closing', closing_until = clock_timestamp() + make_interval(secs => %(pause)s)
 FROM sync.switch AS s
 WHERE s.id = %(switch)s AND s.finished_at IS NULL AND e.epoch = s.from_epoch AND e.state = 'open' RETURNING e.epoch

@@ -10,7 +10,7 @@ SELECT DISTINCT table_name FROM sync.run ORDER BY 1
 -- patience: whoever reads or writes a table waits behind an ALTER that waits: it gives up soon, and tries again
 SELECT set_config('lock_timeout', %(ms)s, true)
 
--- hold: nobody begins a switch or a write of the protocol meanwhile
+-- hold: the epoch, which nobody else holds by now
 SELECT epoch, "primary", state FROM sync.epoch ORDER BY epoch DESC LIMIT 1 FOR UPDATE
 
 -- drop_columns: with them goes the index on the token

@@ -1,6 +1,6 @@
--- stamped: the epoch, held so that it cannot change meanwhile (rule 20), and what a stamp needs to exceed (rule 2)
+-- stamped: the epoch, held in an earlier statement (rule 20), and what a stamp needs to exceed (rule 2)
 e AS (
-    SELECT epoch, "primary", floor, state FROM sync.epoch ORDER BY epoch DESC LIMIT 1 FOR SHARE
+    SELECT epoch, "primary", floor, state FROM sync.epoch ORDER BY epoch DESC LIMIT 1
 ), known AS (
     SELECT max(version) AS version FROM (
         SELECT {version} AS version FROM {target} AS t WHERE {same_key}
@@ -27,7 +27,7 @@ FROM e CROSS JOIN need CROSS JOIN clock LEFT JOIN made ON true
 
 -- record: a write that was made without an intent, while Postgres was away (rule 31); the key alone where the source follows now
 WITH e AS (
-    SELECT epoch, "primary" = 'astra' AS forward FROM sync.epoch ORDER BY epoch DESC LIMIT 1 FOR SHARE
+    SELECT epoch, "primary" = 'astra' AS forward FROM sync.epoch ORDER BY epoch DESC LIMIT 1
 ), noted AS (
     UPDATE sync.writer SET recorded_at = clock_timestamp() WHERE id = %(owner)s
 )
@@ -148,13 +148,14 @@ SELECT EXISTS (SELECT FROM same)
 UPDATE sync.intent SET lease_owner = %(owner)s, lease_until = clock_timestamp() + make_interval(secs => %(lease)s)
 WHERE id IN (
     SELECT i.id FROM sync.intent AS i
-    WHERE i.table_name = %(table)s AND i.epoch = %(epoch)s AND (i.lease_until IS NULL OR i.lease_until < clock_timestamp())
+    WHERE i.table_name = %(table)s AND (i.lease_until IS NULL OR i.lease_until < clock_timestamp())
+      AND (i.epoch < %(epoch)s OR i.epoch = %(epoch)s
       AND (i.state <> 'open' OR NOT EXISTS (
           SELECT FROM sync.writer AS w WHERE w.id = i.owner AND w.state = 'active'
             AND w.heartbeat_at > clock_timestamp() - make_interval(secs => %(writer_lease)s))
           OR i.mutation IS NOT NULL AND i.created_at < clock_timestamp() - make_interval(secs => %(writer_lease)s))
       AND (i.state = 'finished' OR i.mutation IS NOT NULL
-           OR i.created_at < clock_timestamp() - make_interval(secs => %(window)s))
+           OR i.created_at < clock_timestamp() - make_interval(secs => %(window)s)))
     ORDER BY i.id LIMIT %(limit)s FOR UPDATE SKIP LOCKED)
 RETURNING key, token, source_key, mutation
 

@@ -1,5 +1,5 @@
--- epoch: the authority: the highest epoch, held until commit (rule 20)
-SELECT epoch, "primary", floor, state FROM sync.epoch ORDER BY epoch DESC LIMIT 1 FOR SHARE
+-- epoch: the authority: the highest epoch
+SELECT epoch, "primary", floor, state FROM sync.epoch ORDER BY epoch DESC LIMIT 1
 
 -- raise_floor: the floor goes beyond every version that was possible before this moment (rule 3)
 UPDATE sync.epoch SET floor = greatest(floor + 1, (extract(epoch FROM clock_timestamp()) * 1000000)::bigint)
@@ -66,10 +66,10 @@ RETURNING run.stop_requested, run.rows_per_second,
           (SELECT count(*) FROM sync.range AS o JOIN sync.run AS p ON p.id = o.run_id AND p.state = 'open'
            WHERE o.state = 'running' AND o.lease_until > clock_timestamp())
 
--- hold: the range row, locked before the statement that merges (rule 18), if it is still this worker's; and the epoch
+-- hold: the range row, locked before the statement that merges (rule 18), if it is still this worker's; and the primary
 SELECT e."primary"
 FROM (SELECT FROM sync.range WHERE id = %(range)s AND lease_owner = %(owner)s AND state = 'running' FOR UPDATE) AS r
-CROSS JOIN (SELECT "primary" FROM sync.epoch ORDER BY epoch DESC LIMIT 1 FOR SHARE) AS e
+CROSS JOIN (SELECT "primary" FROM sync.epoch ORDER BY epoch DESC LIMIT 1) AS e
 
 -- touched: whether keys of the range were deleted or are being written
 SELECT EXISTS (SELECT FROM sync.tombstone WHERE table_name = %(table)s AND token BETWEEN %(start)s AND %(end)s)

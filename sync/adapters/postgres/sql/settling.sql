@@ -9,15 +9,18 @@ WHERE r.table_name = %(table)s AND EXISTS (
 FOR SHARE OF r
 
 -- pick: intents that may be worked on: finished, unsure, left by a reconcile; open ones, where asked for, of a writer that is
--- gone, or whose lease is over though the writer lives (it may not know of them); unrepeatable ones later (rule 17)
-SELECT i.key, i.id, i.state, i.version, i.kind, i.mutation, i.replays FROM sync.intent AS i
-WHERE i.table_name = %(table)s AND i.key = ANY (%(keys)s) AND i.epoch = %(epoch)s
+-- gone, or whose lease is over though the writer lives (it may not know of them); unrepeatable ones later (rule 17). Whatever is
+-- left of a closed epoch is to be looked at, and not sent again: it is settled in the present one's direction (rule 22)
+SELECT i.key, i.id, CASE WHEN i.epoch = %(epoch)s THEN i.state ELSE 'finished' END, i.version, i.kind, i.mutation, i.replays
+FROM sync.intent AS i
+WHERE i.table_name = %(table)s AND i.key = ANY (%(keys)s)
   AND (i.key, i.token) IN (SELECT * FROM unnest(%(keys)s::bytea[], %(tokens)s::bigint[]))  -- no other key's of the same value
+  AND (i.epoch < %(epoch)s OR i.epoch = %(epoch)s
   AND (i.state <> 'open' OR %(open_too)s AND (NOT EXISTS (
       SELECT FROM sync.writer AS w WHERE w.id = i.owner AND w.state = 'active'
         AND w.heartbeat_at > clock_timestamp() - make_interval(secs => %(writer_lease)s))
       OR i.mutation IS NOT NULL AND i.created_at < clock_timestamp() - make_interval(secs => %(writer_lease)s)))
-  AND (i.state = 'finished' OR i.mutation IS NOT NULL OR i.created_at < clock_timestamp() - make_interval(secs => %(window)s))
+  AND (i.state = 'finished' OR i.mutation IS NOT NULL OR i.created_at < clock_timestamp() - make_interval(secs => %(window)s)))
 ORDER BY i.key, i.version
 FOR UPDATE OF i
 

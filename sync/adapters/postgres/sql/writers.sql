@@ -15,7 +15,7 @@ WHERE id = %(id)s
 RETURNING state, (SELECT id FROM sync.switch WHERE finished_at IS NULL)
 
 -- sign_off: it writes no more, and has nothing unrecorded (rule 29)
-UPDATE sync.writer SET state = 'signed_off' WHERE id = %(id)s AND state = 'active'
+UPDATE sync.writer SET state = 'signed_off' WHERE id = %(id)s AND state = 'active' AND %(unrecorded)s = 0
 
 -- list: the writers that have not signed off
 SELECT id, host, pid, slot, epoch, state, unrecorded, clock_skew_us, failures,
