@@ -107,6 +107,8 @@ DO $$ BEGIN  -- of an earlier form, with a foreign key
 END $$;
 ALTER TABLE sync.intent ADD COLUMN IF NOT EXISTS ended_at timestamptz;    -- when its call ended without an answer (rule 17)
 ALTER TABLE sync.intent ADD COLUMN IF NOT EXISTS replayed_at timestamptz; -- when its write was last sent again
+-- The source's own key, int32 length and bytes of each of its cells: Postgres may have one value for several of them.
+ALTER TABLE sync.intent ADD COLUMN IF NOT EXISTS source_key bytea;
 CREATE INDEX IF NOT EXISTS intent_key ON sync.intent (table_name, key);
 CREATE INDEX IF NOT EXISTS intent_token ON sync.intent (table_name, token);
 -- A key is looked at again once, however often a run skipped it. Writes that were announced have a version each, and must: an

@@ -19,10 +19,9 @@ from typing import Any
 from uuid import UUID
 
 from sync.core.cql import DOCUMENT, DOCUMENT_ID, FIELD, CqlType
-from sync.core.encode.base import Reject, join_cells
+from sync.core.encode.base import Reject, join_cells, read_cells
 from sync.core.encode.documents import VECTOR_FIELD, canonical, whole, without_vector
 from sync.core.encode.jsonb import VERSION
-from sync.core.encode.rows import read_cells
 from sync.core.rows import Page, SourceColumn, SourceTable
 
 KEY_COLUMN, DOC_COLUMN, VECTOR_COLUMN = "key", "doc_json", "query_vector_value"

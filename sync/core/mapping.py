@@ -9,7 +9,8 @@ from typing import Literal
 from sync.core.cql import CqlType
 from sync.core.documents import VECTOR_COLUMN
 from sync.core.encode import UnsupportedPair, default_target, encoder_for
-from sync.core.rows import ColumnPair, SourceColumn, SourceTable, TableMap, TableOptions, TargetTable
+from sync.core.key_forms import key_encoder, key_note, key_target
+from sync.core.rows import ColumnPair, SourceColumn, SourceTable, TableMap, TableOptions, TargetColumn, TargetTable
 
 MAX_NAME_BYTES = 63
 STATE_SCHEMA = "sync"
@@ -126,11 +127,28 @@ def _pair(
         yield _error(source, f"{name} is generated in Postgres and cannot take the source's {column.name}")
     else:
         try:
-            encoder_for(column.type, into.type)
+            if column.is_key:
+                yield from _key_column(source, column, into)
+            else:
+                encoder_for(column.type, into.type)
         except UnsupportedPair as error:
             yield _error(source, f"{column.name}: {error}")
             return
         pairs.append(ColumnPair(column, into, options.on_reject.get(column.name, "reject")))
+
+
+def _key_column(source: SourceTable, column: SourceColumn, into: TargetColumn) -> Iterator[Problem]:
+    """What stands against a key column, or is to be known of it. Raises UnsupportedPair."""
+    key_encoder(column, into.type)
+    if not into.exact:
+        yield _error(
+            source,
+            f"{into.name} is part of the key, and its collation is nondeterministic: to it texts are equal that the source "
+            f'tells apart; ALTER TABLE … ALTER COLUMN {pg_quoted(into.name)} TYPE {into.type} COLLATE "C"',
+        )
+    note = key_note(column, into.type)
+    if note:
+        yield _warning(source, note)
 
 
 def _missing_column(source: SourceTable, column: SourceColumn, target: TargetTable, name: str) -> str:
@@ -191,7 +209,8 @@ def missing_columns(source: SourceTable, target: TargetTable, options: TableOpti
 
 
 def _column_ddl(column: SourceColumn, options: TableOptions) -> str:
-    return f"{pg_quoted(options.target_name(column))} {default_target(column.type)}"
+    kind = key_target(column) if column.is_key else default_target(column.type)
+    return f"{pg_quoted(options.target_name(column))} {kind}"
 
 
 def pg_quoted(name: str) -> str:

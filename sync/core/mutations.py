@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -20,6 +20,22 @@ class Key:
 
 
 @dataclass(frozen=True, slots=True)
+class KnownKey:
+    """What is on record of a key: its canonical bytes, the source's own cells, packed, its token; None is not on record."""
+
+    canonical: bytes
+    source_key: bytes | None = None
+    token: int | None = None
+
+    @classmethod
+    def on_record(cls, canonical: bytes, source_key: bytes | None, mutation: bytes | None, token: int) -> KnownKey:
+        """What an intent says; an older one has the source's own key in its mutation alone, if at all."""
+        if source_key is None and mutation is not None:
+            source_key = pack_key(unpack_cells(bytes(mutation))[0])
+        return cls(bytes(canonical), None if source_key is None else bytes(source_key), token)
+
+
+@dataclass(frozen=True, slots=True)
 class Mutation:
     """`put` and `update` carry the raw CQL cells to write (a put: every column), `delete` only the key.
 
@@ -29,6 +45,21 @@ class Mutation:
     kind: Kind
     key: Key
     cells: Mapping[str, bytes | None]
+
+
+def pack_key(cells: Sequence[bytes | None]) -> bytes:
+    """A key's raw cells as the state schema's columns `source_key` hold them."""
+    return b"".join([_cell(c or b"") for c in cells])
+
+
+def unpack_key(data: bytes) -> tuple[bytes, ...]:
+    """What `pack_key` packed; so, too, the cells of canonical bytes."""
+    cells, at = [], 0
+    while at < len(data):
+        length = int.from_bytes(data[at : at + 4], "big")
+        cells.append(data[at + 4 : at + 4 + length])
+        at += 4 + length
+    return tuple(cells)
 
 
 def pack_cells(key: tuple[bytes, ...], cells: Mapping[str, bytes | None]) -> bytes:

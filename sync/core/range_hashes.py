@@ -5,8 +5,8 @@ from __future__ import annotations
 import struct
 
 from sync.core.digest import Digest, digest_of_rows, row_hash
-from sync.core.encode.base import INT64, Reject, join_cells
-from sync.core.encode.rows import ENCODE_ERRORS, RowEncoder, read_cells
+from sync.core.encode.base import INT64, Reject, join_cells, read_cells
+from sync.core.encode.rows import ENCODE_ERRORS, RowEncoder
 from sync.core.rows import Page
 
 Raw = tuple[bytes | None, ...]

@@ -24,6 +24,11 @@ class SourceColumn:
     alias: str = ""
     path: tuple[str, ...] = ()
 
+    @property
+    def is_key(self) -> bool:
+        """Whether it is part of the primary key."""
+        return self.kind in ("partition_key", "clustering")
+
 
 @dataclass(frozen=True, slots=True)
 class SourceTable:
@@ -46,7 +51,7 @@ class SourceTable:
 
     @property
     def primary_key(self) -> tuple[SourceColumn, ...]:
-        return tuple(c for c in self.columns if c.kind in ("partition_key", "clustering"))
+        return tuple(c for c in self.columns if c.is_key)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,13 +70,17 @@ class PgType:
 
 @dataclass(frozen=True, slots=True)
 class TargetColumn:
-    """A column of the target; `required` where it takes no null and has no default."""
+    """A column of the target; `required` where it takes no null and has no default.
+
+    `exact` is False where its collation holds texts of other bytes for equal.
+    """
 
     name: str
     type: PgType
     not_null: bool = False
     required: bool = False
     generated: bool = False
+    exact: bool = True
 
 
 @dataclass(frozen=True, slots=True)

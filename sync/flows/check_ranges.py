@@ -49,7 +49,7 @@ class TableKeys(KeysOfBothSides, Protocol):
     """Single keys of one table, and how they are made."""
 
     def of_source(self, raw: Raw) -> Key: ...
-    def of_target(self, canonical: bytes) -> Key: ...
+    def of_target(self, canonical: bytes, tokens: TokenRange) -> Key: ...
     def restamp(self, keys: Sequence[Key]) -> int: ...
 
 
@@ -248,7 +248,7 @@ def _only_in_target(lease: Lease, keys: TableKeys, there: list[bytes], checked: 
     strangers: list[Key] = []
     for canonical in there:
         try:
-            key = keys.of_target(canonical)
+            key = keys.of_target(canonical, lease.whole)
         except ValueError as error:
             # A key that cannot be asked for in the source is not proved to be extra.
             judged = Judged(Key(lease.table, (), canonical, 0), "unknown", error=str(error), held=True)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
-from sync.core.mutations import Key
+from sync.core.mutations import Key, KnownKey
 from sync.errors import SyncError, TargetUnavailable
 from sync.failpoints import failpoint
 from sync.flows.wrapped_write import Reconciles
@@ -17,7 +17,7 @@ BATCH = 200
 class DueKeys(Protocol):
     """The journal as a drain needs it."""
 
-    def due(self, epoch: int, owner: str, limit: int, lease_seconds: float) -> list[tuple[bytes, bytes | None]]: ...
+    def due(self, epoch: int, owner: str, limit: int, lease_seconds: float) -> list[KnownKey]: ...
     def failed(self, key: bytes, error: str) -> None: ...
 
 
@@ -27,7 +27,7 @@ class Drain:
 
     journal: DueKeys
     reconcile: Reconciles
-    key: Callable[[bytes, bytes | None], Key]
+    key: Callable[[KnownKey], Key]
     lease_seconds: float
     epoch: int
 
@@ -48,9 +48,9 @@ class Drain:
                 raise
         return done
 
-    def _keys(self, due: list[tuple[bytes, bytes | None]]) -> Iterator[Key]:
-        for canonical, mutation in due:
+    def _keys(self, due: list[KnownKey]) -> Iterator[Key]:
+        for known in due:
             try:
-                yield self.key(canonical, mutation)
+                yield self.key(known)
             except (SyncError, ValueError) as error:
-                self.journal.failed(canonical, str(error))
+                self.journal.failed(known.canonical, str(error))

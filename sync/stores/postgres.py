@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from decimal import Decimal
 from types import TracebackType
 from typing import Any
 
@@ -69,7 +70,7 @@ class PostgresStore:
             sql.SQL(", ").join(map(named, found.primary_key)),
             action,
         )
-        return statement, [adapted(table, c, row.get(c.name)) for c in columns]
+        return statement, [_adapted(found, c, row.get(c.name)) for c in columns]
 
     def put_many(self, table: str, rows: Iterable[Mapping[str, Any]]) -> bool:
         """Write whole rows, each on its own, after all of them were checked."""
@@ -150,7 +151,7 @@ class PostgresStore:
             if key[name] is None:
                 raise WriteRefused(f"{table.name}: the key column {name} is missing")
         where = sql.SQL(" AND ").join(sql.SQL("{} = %s").format(named(n)) for n in key)
-        return where, [adapted(table.name, c, key[c.name]) for c in self._known(table, key)]
+        return where, [_adapted(table, c, key[c.name]) for c in self._known(table, key)]
 
     def _execute(self, statement: sql.Composed, values: list[Any]) -> int:
         try:
@@ -173,6 +174,12 @@ class PostgresStore:
             yield
         except _AWAY as error:
             raise TargetUnavailable(" ".join(str(error).split())) from None
+
+
+def _adapted(table: TargetTable, column: TargetColumn, value: Any) -> Any:
+    if column.name in table.primary_key and isinstance(value, Decimal) and column.type.name in ("text", "varchar"):
+        value = str(value or abs(value))  # digit for digit, as the migration writes it (docs/types.md, "Keys")
+    return adapted(table.name, column, value)
 
 
 def _placeholder(column: TargetColumn) -> sql.Composable:

@@ -25,8 +25,8 @@ from sync.adapters.postgres.settling import Settling
 from sync.core.checked import Checked
 from sync.core.digest import Digest
 from sync.core.encode.base import Reject
-from sync.core.encode.rows import RowEncoder
-from sync.core.mutations import Key
+from sync.core.encode.rows import TOKEN_COLUMN, RowEncoder
+from sync.core.mutations import Key, KnownKey
 from sync.core.range_hashes import Raw
 from sync.core.ring import TokenRange
 from sync.core.rows import TableMap
@@ -61,12 +61,18 @@ class BothKeys:
         except (WriteRefused, Reject):
             return self._cells.key_without_target(cells)
 
-    def of_target(self, canonical: bytes) -> Key:
-        """The key of canonical bytes. Raises ValueError where the source cannot be asked for it."""
+    def of_target(self, canonical: bytes, tokens: TokenRange) -> Key:
+        """The key of canonical bytes that stand in this range. Raises ValueError where it is not proved to be that."""
         try:
-            return self._cells.known_key(canonical, None, self._target.values)
+            key = self._cells.known_key(KnownKey(canonical))
         except WriteRefused as error:
             raise ValueError(str(error)) from None
+        if key.token not in tokens and not self._cells.one_form:
+            raise ValueError(
+                f"its {TOKEN_COLUMN} is that of another key, which may have the same value in Postgres; set it to NULL to "
+                "have the row taken for what it says"
+            )
+        return key
 
     def look(self, keys: Sequence[Key]) -> list[TargetRow]:
         """What the target holds of each key."""

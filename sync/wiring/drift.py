@@ -22,6 +22,7 @@ from sync.adapters.queue import CHECK_JOB, Doorbell, redis_connection
 from sync.core.drift_report import next_step, table_report, unproved
 from sync.core.encode.rows import RowEncoder
 from sync.core.gates import schema_digest
+from sync.core.mutations import KnownKey
 from sync.core.rows import TableMap
 from sync.errors import PreflightError, WorkFailed, WriteRefused
 from sync.flows.backfill import OwnWorkers, Supervisor
@@ -110,7 +111,7 @@ def stamp_strays(connection: Connection, table: TableMap) -> int:
         able = []
         for canonical in found:
             try:
-                able.append(cells.known_key(canonical, None, target.values))
+                able.append(cells.known_key(KnownKey(canonical)))
             except (ValueError, WriteRefused):
                 left += 1  # it stays without a token, and the report says so
         stamped += target.stamp(able) if able else 0

@@ -25,7 +25,6 @@ from sync.adapters.postgres.settling import Settling
 from sync.adapters.queue import Doorbell, redis_connection
 from sync.core.decode.rows import RowDecoder
 from sync.core.encode.rows import RowEncoder
-from sync.core.mutations import Key
 from sync.core.rows import TableMap
 from sync.errors import SyncError
 from sync.failpoints import failpoint
@@ -89,10 +88,7 @@ def _drain(cassandra: Cassandra, pool: Pool, table: TableMap, config: Config, ex
     journal = Journal(pool, table, encoder, Writer(worker_name(), 0, 0, lease), Breaker(threshold=sys.maxsize))
     rows = rows_by_key(cassandra, table.source, config)
 
-    def key(canonical: bytes, mutation: bytes | None) -> Key:
-        return cells.known_key(canonical, mutation, journal.key_values)
-
-    return Drain(journal, reconciler(pool, table, encoder, rows, executor, epoch, lease), key, lease, epoch.epoch)
+    return Drain(journal, reconciler(pool, table, encoder, rows, executor, epoch, lease), cells.known_key, lease, epoch.epoch)
 
 
 def reconciler(

@@ -18,6 +18,7 @@ from sync.adapters.postgres.connect import Connection, connect
 from sync.adapters.postgres.epochs import read_epoch
 from sync.adapters.postgres.migrations import state_exists
 from sync.adapters.postgres.resolving import Stuck, drop, find, forget, reserve
+from sync.core.mutations import KnownKey
 from sync.errors import PreflightError, SettingsError, SyncError
 from sync.ports import Primary
 from sync.settings import Config, Settings
@@ -104,7 +105,7 @@ def _reconciled(settings: Settings, config: Config, stuck: Stuck) -> tuple[str, 
         with open_drains(settings, config, [stuck.table]) as drains:
             drain = drains[stuck.table]
             try:
-                key = drain.key(stuck.key, stuck.mutation)
+                key = drain.key(KnownKey.on_record(stuck.key, stuck.source_key, stuck.mutation, stuck.token))
             except (SyncError, ValueError) as error:
                 return f"its key cannot be told: {error}", True
             drain.reconcile.keys([key], lambda _, error: failed.append(error))

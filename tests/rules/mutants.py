@@ -14,6 +14,7 @@ BACKFILLS = "tests/integration/test_backfill_rules.py"
 REVERSE = "sync/adapters/postgres/sql/reverse.sql"
 API, API_FAULTS = "tests/integration/test_api_cutover.py", "tests/integration/test_api_faults.py"
 REVERSES, FLIPS = "tests/integration/test_reverse_rules.py", "tests/integration/test_cutover_rules.py"
+KEYS = "tests/integration/test_key_forms.py"
 EPOCHS, EPOCH_LOCK = "tests/integration/test_epoch_lock.py", "sync/adapters/postgres/epoch_lock.py"
 
 PROCESSES = "tests/integration/test_store_processes.py"
@@ -521,5 +522,27 @@ MUTANTS = (
     Mutant(
         "names", "names are looked for on the search path", "sync/adapters/postgres/catalogue.py",
         '    name = name if "." in name else f"{HOME}.{name}"\n', "", "tests/integration/test_search_path.py", "through_a_pooler",
+        "keys", "a key on record is taken for what its value says", "sync/adapters/cassandra/cells.py",
+        "known.token not in (None, key.token)", "False", KEYS, "does_not_prove",
+    ),
+    Mutant(
+        "keys", "a reconcile takes the intents of every key of the value", SETTLING,
+        "AND (i.key, i.token) IN (SELECT * FROM unnest(%(keys)s::bytea[], %(tokens)s::bigint[]))", "", KEYS, "does_not_prove",
+    ),
+    Mutant(
+        "keys", "a row is taken for its value's, whatever its token", "sync/wiring/checking.py",
+        "if key.token not in tokens and not self._cells.one_form:", "if False:", KEYS, "does_not_prove",
+    ),
+    Mutant(
+        "keys", "a write's intent has Postgres's key alone", JOURNAL,
+        "%(key)s, %(source_key)s, %(token)s, %(kind)s", "%(key)s, NULL, %(token)s, %(kind)s", KEYS, "every_intent",
+    ),
+    Mutant(
+        "keys", "any form of a value is carried", "sync/core/key_forms.py",
+        'if not equal(decode(made) or b"", cell):', "if False:", KEYS, "taken_for_another and boolean",
+    ),
+    Mutant(
+        "keys", "partitions of one value are read together", "sync/adapters/cassandra/rows.py",
+        "len(self._keys) == 1 and has_one_form(table.primary_key[0].type)", "len(self._keys) == 1", KEYS, "as_they_are_written",
     ),
 )  # fmt: skip

@@ -112,7 +112,7 @@ class Table:
         journal = Journal(self.pool, self.mapped, self.encoder, Writer("drain", 0, 0, lease), Breaker(NEVER_OPEN))
         with ThreadPoolExecutor(4) as executor:
             reconcile = self.reconcile(executor, primary, lease) if self._forward else self._resend(executor, lease)
-            drain = Drain(journal, reconcile, lambda c, m: self.cells.known_key(c, m, journal.key_values), lease, self.epoch)
+            drain = Drain(journal, reconcile, self.cells.known_key, lease, self.epoch)
             return drain.run("drain", lambda: False)
 
     @property

@@ -106,7 +106,7 @@ class World:
     def of_source(self, raw: tuple[bytes | None, ...]) -> Key:
         return self._key(UUID(bytes=raw[0] or b"").int)
 
-    def of_target(self, key: bytes) -> Key:
+    def of_target(self, key: bytes, _tokens: TokenRange) -> Key:
         return self._key(UUID(bytes=key[4:]).int)
 
     def restamp(self, keys: Sequence[Key]) -> int:
@@ -433,8 +433,8 @@ def test_rows_under_a_wrong_token_are_counted_where_they_belong() -> None:
     """Would break: a row whose token somebody changed is counted in two ranges, or reported as extra."""
 
     class Moved(World):
-        def of_target(self, key: bytes) -> Key:
-            found = super().of_target(key)
+        def of_target(self, key: bytes, tokens: TokenRange) -> Key:
+            found = super().of_target(key, tokens)
             return replace(found, token=found.token + 10_000) if found.token == 40 else found
 
     world = Moved({}, {4: "x"})

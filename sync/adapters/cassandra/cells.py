@@ -5,7 +5,6 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable, Mapping, Sized
 from datetime import UTC, datetime, timedelta
-from ipaddress import IPv4Address, IPv6Address
 from typing import Any
 
 from cassandra.metadata import Murmur3Token
@@ -16,9 +15,10 @@ from sync.core.cql import COLLECTIONS, CqlType
 from sync.core.decode.kept import keeping
 from sync.core.documents import Unfolded, document_cells
 from sync.core.encode.base import INT64, NULL, Encoder, Reject
-from sync.core.encode.document_ids import cell_of, id_of
+from sync.core.encode.document_ids import id_of
 from sync.core.encode.rows import RowEncoder, encode_cell
-from sync.core.mutations import Key, unpack_cells
+from sync.core.key_forms import has_one_form, key_decoder
+from sync.core.mutations import Key, KnownKey, unpack_key
 from sync.core.rows import SourceTable
 from sync.errors import WriteRefused
 
@@ -31,6 +31,8 @@ class Cells:
 
     def __init__(self, table: SourceTable, encoder: RowEncoder | None) -> None:
         self._table, self._encoder = table, encoder
+        keys = encoder.pairs[: encoder.key_count] if encoder else ()
+        self._decoders = [key_decoder(pair.source, pair.target.type) for pair in keys]
         self._types = {c.name: cell_type(c.type) for c in table.columns}
         self._cql = {c.name: c.type for c in table.columns}
         self._unfrozen = {c.name for c in table.columns if c.type.name in COLLECTIONS and not c.type.frozen}
@@ -78,18 +80,29 @@ class Cells:
         except Reject as reject:
             raise WriteRefused(f"{self._table.name}: the key column {name}: {reject}") from None
 
-    def known_key(self, canonical: bytes, mutation: bytes | None, read: Callable[[bytes], list[Any]]) -> Key:
-        """The key of an intent: from the raw cells in its mutation, or from the values that `read` finds in its bytes.
+    def known_key(self, known: KnownKey) -> Key:
+        """The key on record, from the source's own cells; where these are not there, from the one form that gives its bytes.
 
-        Raises WriteRefused or ValueError where neither tells it.
+        Raises WriteRefused or ValueError where that is not proved: its bytes and its token must be the recorded ones.
         """
-        if mutation is not None:
-            return self.key_of(unpack_cells(mutation)[0])
-        values = {n: _for_driver(self._cql[n], v) for n, v in zip(self.key_names, read(canonical), strict=True)}
-        key = self.key(values)
-        if key.canonical != canonical:
-            raise ValueError(f"the key {values} cannot be told from its bytes")
+        cells = self._decoded(known.canonical) if known.source_key is None else unpack_key(known.source_key)
+        key = self.key_of(cells)
+        if key.canonical != known.canonical or known.token not in (None, key.token):
+            raise ValueError(
+                "this key is not proved to be the source's: another gives the same value in Postgres; it is left as it is"
+            )
         return key
+
+    def _decoded(self, canonical: bytes) -> tuple[bytes, ...]:
+        if self._encoder is None:
+            raise ValueError(f"{self._table.name}: the target's columns are not known")
+        cells = unpack_key(canonical)
+        return tuple(decode(cell) or b"" for decode, cell in zip(self._decoders, cells, strict=True))
+
+    @property
+    def one_form(self) -> bool:
+        """Whether no two cells of any key column have one value."""
+        return all(has_one_form(self._cql[name]) for name in self.key_names)
 
     def only_key(self, values: Mapping[str, Any]) -> Key:
         """The key, where nothing else may be given."""
@@ -161,13 +174,6 @@ class DocumentCells(Cells):
             raise WriteRefused(f"{self._table.name}: _id: {reject}") from None
         except ValueError as error:
             raise WriteRefused(f"{self._table.name}: {error}") from None
-
-    def known_key(self, canonical: bytes, mutation: bytes | None, read: Callable[[bytes], list[Any]]) -> Key:
-        """The key of an intent, from the value that the target has of it."""
-        if mutation is not None:
-            return self.key_of(unpack_cells(mutation)[0])
-        (value,) = read(canonical)
-        return self.key_of((cell_of(value),))
 
     def row(self, values: Mapping[str, Any]) -> dict[str, bytes | None]:
         """None: raises WriteRefused."""
@@ -246,10 +252,3 @@ def _standard(value: Date | Time) -> Any:
         return value.date() if isinstance(value, Date) else value.time()
     except ValueError:
         return value  # a year that Python does not know
-
-
-def _for_driver(kind: CqlType, value: Any) -> Any:
-    """A value that psycopg read, as the driver takes it."""
-    if kind.name == "varint":
-        return int(value)
-    return str(value) if isinstance(value, IPv4Address | IPv6Address) else value

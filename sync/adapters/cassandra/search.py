@@ -14,8 +14,7 @@ from cassandra.query import BoundStatement, PreparedStatement
 from sync.adapters.cassandra.pages import RAW_PROFILE, quoted, token_of_partition
 from sync.core.cql import CqlType
 from sync.core.documents import Unfolded
-from sync.core.encode.base import INT64
-from sync.core.encode.rows import read_cells
+from sync.core.encode.base import INT64, read_cells
 from sync.core.ring import MAX_TOKEN, MIN_TOKEN
 from sync.core.rows import SourceTable
 from sync.core.vector_index import not_indexable

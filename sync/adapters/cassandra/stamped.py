@@ -6,8 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from sync.adapters.cassandra.pages import quoted
 from sync.core.documents import Unfolded
-from sync.core.encode.base import INT64
-from sync.core.encode.rows import read_cells
+from sync.core.encode.base import INT64, read_cells
 from sync.core.rows import Page, SourceTable
 from sync.ports import Read
 

@@ -16,8 +16,7 @@ from sync.adapters.cassandra.connect import WRITE_PROFILE, Cassandra, explain
 from sync.adapters.cassandra.key_rows import KeyRows
 from sync.adapters.cassandra.pages import RAW_PROFILE, RangeReader, quoted
 from sync.adapters.cassandra.rows import FAILURES, SourceRows, prepared
-from sync.core.encode.base import INT64
-from sync.core.encode.rows import read_cells
+from sync.core.encode.base import INT64, read_cells
 from sync.core.mutations import Key
 from sync.core.rows import SourceTable
 from sync.errors import SourceUnavailable

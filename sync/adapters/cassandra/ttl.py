@@ -7,8 +7,7 @@ from cassandra.cluster import Session
 
 from sync.adapters.cassandra.connect import Cassandra
 from sync.adapters.cassandra.pages import RAW_PROFILE, quoted
-from sync.core.encode.base import elements
-from sync.core.encode.rows import read_cells
+from sync.core.encode.base import elements, read_cells
 from sync.core.rows import SourceColumn, SourceTable
 
 SAMPLE = 1000

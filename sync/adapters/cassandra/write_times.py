@@ -11,8 +11,7 @@ from cassandra.query import PreparedStatement
 
 from sync.adapters.cassandra.connect import Cassandra
 from sync.adapters.cassandra.pages import RAW_PROFILE, quoted, source_errors, token_of_partition
-from sync.core.encode.base import INT64
-from sync.core.encode.rows import read_cells
+from sync.core.encode.base import INT64, read_cells
 from sync.core.ring import MIN_TOKEN, WHOLE_RING, TokenRange
 from sync.core.rows import Page, SourceColumn, SourceTable
 from sync.errors import SourceTimeout

@@ -50,10 +50,10 @@ def identity(connection: Connection, table: TargetTable) -> str:
 
 
 def _column(row: tuple[object, ...]) -> TargetColumn:
-    name, type_name, oid, typmod, text, element_name, element_oid, not_null, required, generated = row
+    name, type_name, oid, typmod, text, element_name, element_oid, not_null, required, generated, exact = row
     element = PgType(str(element_name), int(str(element_oid))) if element_name else None
     pg = PgType(str(type_name), int(str(oid)), int(str(typmod)), element, str(text))
-    return TargetColumn(str(name), pg, bool(not_null), bool(required), bool(generated))
+    return TargetColumn(str(name), pg, bool(not_null), bool(required), bool(generated), bool(exact))
 
 
 def server_facts(connection: Connection) -> ServerFacts:

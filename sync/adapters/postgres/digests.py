@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Sequence
-from typing import Any
 
 import psycopg
 from psycopg import sql
@@ -15,8 +15,9 @@ from sync.adapters.postgres.connect import Connection
 from sync.adapters.postgres.digest import canonical, digest, source_of
 from sync.core.digest import Digest
 from sync.core.encode.rows import TOKEN_COLUMN, RowEncoder
+from sync.core.mutations import unpack_key
 from sync.core.ring import MIN_TOKEN, TokenRange
-from sync.core.rows import ColumnPair, TableMap
+from sync.core.rows import TableMap
 
 
 class TargetDigests:
@@ -42,14 +43,15 @@ class TargetDigests:
 
     def show_key(self, canonical: bytes) -> dict[str, str]:
         """A key's canonical bytes for people: each column as text."""
-        return {p.target.name: str(v) for p, v in zip(self._keys, key_values(self._keys, canonical), strict=True)}
+        types = [pair.target.type.oid for pair in self._keys]
+        return {pair.target.name: text for pair, text in zip(self._keys, shown_values(types, canonical), strict=False)}
 
     def refused(self) -> frozenset[tuple[bytes | None, ...]]:
         """The raw keys of the table's recorded rejects."""
         found = self._connection.execute(
             "SELECT DISTINCT source_key FROM sync.reject WHERE table_name = %s AND action = 'reject'", (self._name,)
         )
-        return frozenset(_cells(bytes(row[0])) for row in found.fetchall())
+        return frozenset(unpack_key(bytes(row[0])) for row in found.fetchall())
 
 
 def count_strays(connection: Connection, table: TableMap) -> int:
@@ -59,28 +61,16 @@ def count_strays(connection: Connection, table: TableMap) -> int:
     return int(row[0]) if row else 0
 
 
-def key_values(keys: tuple[ColumnPair, ...], canonical: bytes) -> list[Any]:
-    """A key's values as Python objects, from its canonical bytes. Raises ValueError for what Python has no value of."""
-    return values_of([pair.target.type.oid for pair in keys], canonical)
+def shown_values(types: Sequence[int], canonical: bytes) -> list[str]:
+    """The values in a key's canonical bytes for people, by the oids of its types; hexadecimal what Python has no value of."""
+    return [_shown(oid, cell) for oid, cell in zip(types, unpack_key(canonical), strict=False)]
 
 
-def values_of(types: Sequence[int], canonical: bytes) -> list[Any]:
-    """The same by the oids of the key's types; raises ValueError also where there are more or fewer of them than cells."""
-    transformer = Transformer()
-    cells = zip(types, _cells(canonical), strict=True)
+def _shown(oid: int, cell: bytes) -> str:
     try:
-        return [transformer.get_loader(oid, Format.BINARY).load(cell) for oid, cell in cells]
-    except psycopg.DataError as error:
-        raise ValueError(str(error)) from None
-
-
-def _cells(key: bytes) -> tuple[bytes, ...]:
-    cells, at = [], 0
-    while at < len(key):
-        length = int.from_bytes(key[at : at + 4], "big")
-        cells.append(key[at + 4 : at + 4 + length])
-        at += 4 + length
-    return tuple(cells)
+        return str(Transformer().get_loader(oid, Format.BINARY).load(cell))
+    except (psycopg.Error, ArithmeticError, ValueError, struct.error):
+        return f"0x{cell.hex()}"
 
 
 def within(tokens: TokenRange) -> sql.Composed:

@@ -7,7 +7,8 @@ from typing import Any
 from psycopg.rows import dict_row
 
 from sync.adapters.postgres.connect import Connection
-from sync.adapters.postgres.digests import values_of
+from sync.adapters.postgres.digests import shown_values
+from sync.core.mutations import unpack_key
 from sync.core.rows import TargetTable
 
 _LIST = """
@@ -31,10 +32,9 @@ def list_intents(connection: Connection, table: str | None, limit: int) -> list[
 def shown_key(target: TargetTable | None, canonical: bytes) -> list[str]:
     """A key's values for people, in the order of the source's key; its hexadecimal digits where they cannot be told."""
     found = [target.column(name) for name in target.primary_key] if target else []
-    try:
-        return [str(value) for value in values_of([c.type.oid for c in found if c], canonical)]
-    except ValueError:  # a type without a value in Python, or another key than the source's
-        return [canonical.hex()]
+    types = [c.type.oid for c in found if c]
+    # Another table than that of the intent has another key.
+    return shown_values(types, canonical) if len(types) == len(unpack_key(canonical)) else [canonical.hex()]
 
 
 def retry(connection: Connection, table: str | None) -> int:

@@ -11,9 +11,7 @@ from typing import Any, Literal
 
 import psycopg
 
-from sync.adapters.postgres import rejects
 from sync.adapters.postgres.breaker import Breaker
-from sync.adapters.postgres.digests import key_values
 from sync.adapters.postgres.epoch_lock import SHARE, one_transaction, sharing_epoch
 from sync.adapters.postgres.parameters import Parameters, lock_of
 from sync.adapters.postgres.pool import Pool
@@ -22,7 +20,7 @@ from sync.adapters.postgres.refusals import is_of_server, is_passing, refuses_ro
 from sync.adapters.postgres.statements import Statements
 from sync.core.encode.base import Reject
 from sync.core.encode.rows import RowEncoder, show_key
-from sync.core.mutations import Key, Mutation, pack_cells
+from sync.core.mutations import Key, KnownKey, Mutation, pack_cells
 from sync.core.rows import TableMap
 from sync.core.versions import UNREPEATABLE_WINDOW_SECONDS
 from sync.errors import AnswerLost, EpochChanged, TargetBusy, WriteRefused
@@ -109,7 +107,6 @@ class Journal:
         """
         statement, cells = self._guarded(mutation)
         values = {**self._parameters.key(mutation.key), **cells, "intent": intent.id, "version": intent.version}
-        values["source_key"] = rejects.packed(mutation.key.cells)
         with self._breaker.connection(self._pool) as connection, rejecting():
             with one_transaction(connection):
                 connection.execute(_SQL["lock_key"], {"lock": lock_of(mutation.key)})
@@ -145,8 +142,8 @@ class Journal:
         with self._breaker.connection(self._pool) as connection:
             connection.execute(_SQL["remove"], {"intents": [i.id for i in intents]})
 
-    def due(self, epoch: int, owner: str, limit: int, lease_seconds: float) -> list[tuple[bytes, bytes | None]]:
-        """Keys with intents of this epoch to work on, now leased to this owner: canonical bytes, and the raw key."""
+    def due(self, epoch: int, owner: str, limit: int, lease_seconds: float) -> list[KnownKey]:
+        """Keys with intents of this epoch to work on, now leased to this owner."""
         values = {
             "table": self._table.name,
             "epoch": epoch,
@@ -158,19 +155,17 @@ class Journal:
         }
         with self._breaker.connection(self._pool) as connection:
             rows = connection.execute(_SQL["due"], values).fetchall()
-        keys: dict[bytes, bytes | None] = {}
-        for key, _token, mutation, _kind in rows:
-            keys[bytes(key)] = keys.get(bytes(key)) or (bytes(mutation) if mutation is not None else None)
-        return list(keys.items())
+        keys: dict[tuple[bytes, int], KnownKey] = {}
+        for key, token, source_key, mutation in rows:
+            known = KnownKey.on_record(key, source_key, mutation, token)
+            if known.source_key is not None or (known.canonical, token) not in keys:
+                keys[known.canonical, token] = known
+        return list(keys.values())
 
     def failed(self, key: bytes, error: str) -> None:
         """Record that a key could not be reconciled; it is tried again, later each time."""
         with self._breaker.connection(self._pool) as connection:
             connection.execute(_SQL["failed"], {"table": self._table.name, "key": key, "error": error[:1000]})
-
-    def key_values(self, canonical: bytes) -> list[Any]:
-        """The key's values as Python objects, from its canonical bytes. Raises ValueError for what Python has no value of."""
-        return key_values(self._statements.keys, canonical)
 
 
 def stamping(writer: Writer, above: int = 0) -> dict[str, Any]:

@@ -11,7 +11,6 @@ from sync.adapters.postgres import rejects
 from sync.adapters.postgres.cell import register
 from sync.adapters.postgres.connect import Connection
 from sync.adapters.postgres.digest import with_parameters
-from sync.adapters.postgres.digests import key_values
 from sync.adapters.postgres.epoch_lock import SHARE
 from sync.adapters.postgres.ledger import target_errors
 from sync.adapters.postgres.parameters import Parameters, lock_of
@@ -84,7 +83,12 @@ class TargetKeys:
 
     def request_recheck(self, keys: Sequence[Key]) -> None:
         """Leave a finished intent for each key, so that a reconcile takes it up whatever becomes of this process."""
-        values = {"table": self._table.name, "keys": [k.canonical for k in keys], "tokens": [k.token for k in keys]}
+        values = {
+            "table": self._table.name,
+            "keys": [k.canonical for k in keys],
+            "tokens": [k.token for k in keys],
+            "source_keys": [rejects.packed(k.cells) for k in keys],
+        }
         with target_errors(), self._connection.transaction():
             self._connection.execute(SHARE)
             self._connection.execute(_SQL["recheck"].encode(), values)
@@ -106,10 +110,6 @@ class TargetKeys:
         with target_errors(), self._connection.transaction():
             self._connection.execute(_LOCK_KEYS, {"locks": sorted({lock_of(key) for key in keys})})  # rule 5
             return sum(self._connection.execute(self._stamp, self._parameters.key(key)).rowcount for key in keys)
-
-    def values(self, canonical_key: bytes) -> list[Any]:
-        """A key's values as Python objects. Raises ValueError for what Python has no value of."""
-        return key_values(self._keys, canonical_key)
 
     def show(self, key: Key) -> dict[str, Any] | None:
         """The target's row as JSON, None where there is none."""

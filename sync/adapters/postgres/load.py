@@ -9,7 +9,7 @@ docs/decisions/0003-direct-copy.md says why lane 1 is as safe as lane 2.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import psycopg
@@ -23,6 +23,7 @@ from sync.adapters.postgres.merge import Merge
 from sync.adapters.postgres.queries import queries
 from sync.adapters.postgres.refusals import refuses_row, words
 from sync.core.encode.rows import COPY_HEADER, COPY_TRAILER, ENCODE_ERRORS, CheckedRow, Issue, RowEncoder
+from sync.core.mutations import pack_key, unpack_key
 from sync.core.rows import TableMap
 from sync.errors import LeaseLost, PreflightError, TargetUnavailable
 from sync.failpoints import failpoint
@@ -33,6 +34,9 @@ _CHUNK = 1 << 17
 _FEW = 1000
 REFUSALS = (psycopg.DataError, psycopg.IntegrityError, errors.ProgramLimitExceeded, errors.ProtocolViolation)
 """What Postgres raises for a row it cannot hold; ProtocolViolation is a cell too short for its type."""
+
+
+SourceKeys = Callable[[], Mapping[bytes, bytes]]
 
 
 @dataclass(slots=True)
@@ -109,19 +113,24 @@ class Loader:
                 except errors.UniqueViolation:
                     pass  # a key is there already (or a unique index of the user's objects): the merge tells which
             with self._connection.transaction():
-                return self._merged(lease, pieces, batch.rows)
+                return self._merged(lease, pieces, batch.rows, lambda: self._source_keys(batch))
         except psycopg.Error as error:
             if not refuses_row(error):
                 raise
             return None
 
-    def _merged(self, lease: Lease, pieces: Iterable[bytes], rows: int) -> Counts:
+    def _source_keys(self, batch: Batch) -> dict[bytes, bytes]:
+        """The raw keys of a batch in which nothing is wrong, packed, by their canonical bytes."""
+        found = (self._encoder.hash_page(p.data, p.offset, p.count)[1] for p in batch.pages)
+        return {self._encoder.canonical_key(unpack_key(key)): key for keys in found for key in keys}
+
+    def _merged(self, lease: Lease, pieces: Iterable[bytes], rows: int, source_keys: SourceKeys) -> Counts:
         self._merge.clear_stage()
         self._copy(self._staged, pieces)
         failpoint("backfill.staged")
         written = self._merge.insert()
         if written < rows:
-            self._merge.recheck_skipped(lease)
+            self._merge.recheck_skipped(lease, source_keys)
         return Counts(written=written, stale=rows - written)
 
     def _checked(self, lease: Lease, batch: Batch) -> Counts:
@@ -142,7 +151,7 @@ class Loader:
         """Merge rows of which some may be refused: together, or else singly; by halves where a COPY refuses one."""
         try:
             with self._connection.transaction():
-                found = self._merged(lease, [row.encoded or b"" for row in rows], len(rows))
+                found = self._merged(lease, [row.encoded or b"" for row in rows], len(rows), lambda: self._keys_of(rows))
         except psycopg.Error as error:
             if not refuses_row(error):
                 raise
@@ -164,7 +173,7 @@ class Loader:
                 self._merge.clear_stage()
                 self._copy(self._staged, [row.encoded or b"" for row in rows])
                 written, refused = self._merge.insert_singly()
-                self._merge.recheck_skipped(lease)
+                self._merge.recheck_skipped(lease, lambda: self._keys_of(rows))
         except psycopg.Error as error:
             if not refuses_row(error):
                 raise
@@ -175,6 +184,9 @@ class Loader:
         counts.rejected += len(refused)
         counts.stale += len(rows) - written - len(refused)
         return True
+
+    def _keys_of(self, rows: Sequence[CheckedRow]) -> dict[bytes, bytes]:
+        return {self._encoder.canonical_key(row.key): pack_key(row.key) for row in rows}
 
     def _refused(self, lease: Lease, row: CheckedRow, reason: str, column: str | None) -> None:
         # Only the primary message: the detail may quote values.

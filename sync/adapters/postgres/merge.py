@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+
 from psycopg import sql
 
 from sync.adapters.postgres.catalogue import identifier
@@ -54,14 +56,18 @@ CREATE OR REPLACE FUNCTION pg_temp.sync_insert_singly()
 RETURNS TABLE (_sync_place bigint, _sync_written bigint, _sync_reason text, _sync_column text) LANGUAGE plpgsql AS {body}
 """
 # A skipped key that has no row, or whose content differs, is to be looked at again.
-_RECHECK = """
-INSERT INTO sync.intent (table_name, key, token, kind, state, version, epoch, owner)
-SELECT {name}, {key}, s.{token}, 'recheck', 'finished', {floor}, (SELECT max(epoch) FROM sync.epoch), {owner}
-FROM {stage} AS s LEFT JOIN {target} AS t ON ({same_key})
+_DIFFER = """
+SELECT {key}, s.{token} FROM {stage} AS s LEFT JOIN {target} AS t ON ({same_key})
 WHERE (({same_key}) IS NOT TRUE OR {staged} <> {there})
   AND NOT EXISTS (  -- a key is looked at again once, however often it was skipped
       SELECT FROM sync.intent AS i
       WHERE i.table_name = {name} AND i.key = {key} AND i.kind = 'recheck' AND i.state = 'finished')
+"""
+_RECHECK = b"""
+INSERT INTO sync.intent (table_name, key, source_key, token, kind, state, version, epoch, owner)
+SELECT %(table)s, k.key, k.source_key, k.token, 'recheck', 'finished', %(floor)s,
+       (SELECT max(epoch) FROM sync.epoch), %(owner)s
+FROM unnest(%(keys)s::bytea[], %(source_keys)s::bytea[], %(tokens)s::bigint[]) AS k (key, source_key, token)
 ON CONFLICT DO NOTHING
 """
 # Rows that were there before the migration have no token: they get one, so that their range's digest holds them.
@@ -75,7 +81,7 @@ class Merge:
     """The stage of one table and the statements that merge it; all within the caller's transaction."""
 
     def __init__(self, connection: Connection, table: TableMap, encoder: RowEncoder) -> None:
-        self._connection = connection
+        self._connection, self._name = connection, table.name
         self.stage = f"sync_stage_{table.name}"[:63]  # the source's name: two targets may share one in different schemas
         keys = encoder.pairs[: encoder.key_count]
         self._parts = {
@@ -117,10 +123,22 @@ class Merge:
     def _insert(self, which: sql.SQL) -> sql.Composed:
         return sql.SQL(_INSERT).format(**self._parts, which=which)
 
-    def recheck_skipped(self, lease: Lease) -> int:
-        """Give tokens to rows without one; leave a recheck intent for each staged key that differs; how many are new."""
+    def recheck_skipped(self, lease: Lease, source_keys: Callable[[], Mapping[bytes, bytes]]) -> int:
+        """Give tokens to rows without one; leave a recheck intent for each staged key that differs; how many are new.
+
+        `source_keys` tells the source's own keys of what was staged, packed, by their canonical bytes.
+        """
         self._connection.execute(sql.SQL(_ADOPT).format(**self._parts, floor=sql.Literal(lease.floor)))
-        statement = sql.SQL(_RECHECK).format(
-            **self._parts, floor=sql.Literal(lease.floor), owner=sql.Literal(f"backfill run {lease.run_id}")
-        )
-        return self._connection.execute(statement).rowcount
+        differ = self._connection.execute(sql.SQL(_DIFFER).format(**self._parts)).fetchall()
+        if not differ:
+            return 0
+        known = source_keys()
+        values = {
+            "table": self._name,
+            "keys": [key for key, _ in differ],
+            "source_keys": [known.get(bytes(key)) for key, _ in differ],
+            "tokens": [token for _, token in differ],
+            "floor": lease.floor,
+            "owner": f"backfill run {lease.run_id}",
+        }
+        return self._connection.execute(_RECHECK, values).rowcount

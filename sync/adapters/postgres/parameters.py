@@ -10,6 +10,7 @@ from typing import Any
 import psycopg
 from psycopg_pool import PoolTimeout
 
+from sync.adapters.postgres import rejects
 from sync.adapters.postgres.cell import Cell
 from sync.adapters.postgres.connect import Connection
 from sync.adapters.postgres.load import REFUSALS
@@ -30,7 +31,9 @@ class Parameters:
 
     def key(self, key: Key) -> dict[str, Any]:
         """What names a key. Raises Reject for a key that the target cannot hold."""
-        values: dict[str, Any] = {"table": key.table, "key": key.canonical, "token": key.token}
+        values: dict[str, Any] = {
+            "table": key.table, "key": key.canonical, "token": key.token, "source_key": rejects.packed(key.cells),
+        }  # fmt: skip
         for pair, cell in zip(self._statements.keys, key.cells, strict=True):
             values[self._statements.parameter(pair)] = self._cell(pair.source.name, cell)
         return values

@@ -9,6 +9,7 @@ from psycopg.types.json import Jsonb
 
 from sync.adapters.postgres.connect import Connection
 from sync.core.encode.rows import CheckedRow, show_key
+from sync.core.mutations import pack_key
 from sync.core.rows import TableMap
 
 _RECORD = """
@@ -32,7 +33,7 @@ def record(connection: Connection, table: TableMap, run_id: int, row: CheckedRow
 
 def packed(key: tuple[bytes | None, ...]) -> bytes:
     """A key's raw cells as `source_key` holds them."""
-    return b"".join(len(c or b"").to_bytes(4, "big") + (c or b"") for c in key)
+    return pack_key(key)
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,6 +28,8 @@ class Stuck:
     error: str
     busy: bool
     waits: float
+    source_key: bytes | None = None
+    token: int = 0
 
 
 def find(connection: Connection, intents: Sequence[int], writer_lease: float) -> list[Stuck]:

@@ -7,7 +7,6 @@ from typing import Any
 
 from psycopg import sql
 
-from sync.adapters.postgres import rejects
 from sync.adapters.postgres.connect import Connection
 from sync.adapters.postgres.digest import with_parameters
 from sync.adapters.postgres.epoch_lock import SHARE, share_epoch, sharing_epoch
@@ -87,8 +86,7 @@ class ReverseJournal:
             return self._intent(key, found.fetchone())
 
     def _values(self, key: Key, values: dict[str, Any]) -> dict[str, Any]:
-        source_key = rejects.packed(key.cells)
-        return {**self._parameters.key(key), **values, **stamping(self._writer), "source_key": source_key}
+        return {**self._parameters.key(key), **values, **stamping(self._writer)}
 
     def _asked(self, mutation: Mutation) -> tuple[bytes, dict[str, Any]]:
         statement, cells = self._statement(mutation)

@@ -191,6 +191,7 @@ def pick_intents(
         "table": table,
         "epoch": epoch,
         "keys": [k.canonical for k in keys],
+        "tokens": [k.token for k in keys],
         "writer_lease": writer_lease,
         "window": UNREPEATABLE_WINDOW_SECONDS,
         "open_too": open_too,

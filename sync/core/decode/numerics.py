@@ -24,11 +24,11 @@ def numeric(source: str) -> Decode:
 def number_cell(unscaled: int, scale: int, source: str) -> bytes:
     """The cell of `unscaled × 10^-scale`. Raises Reject where `source` does not hold it."""
     if source == "decimal":
-        return INT32.pack(scale) + _varint(unscaled)
+        return INT32.pack(scale) + varint_cell(unscaled)
     whole, rest = divmod(unscaled, 10**scale)
     if rest:
         raise Reject(f"a number with decimals, where the source has a {source}")
-    return _varint(whole) if source == "varint" else integer_cell(whole, source)
+    return varint_cell(whole) if source == "varint" else integer_cell(whole, source)
 
 
 def _parts(cell: bytes) -> tuple[int, int]:
@@ -66,6 +66,6 @@ def parse_digits(digits: str) -> int:
     return parse_digits(digits[:-behind]) * power + parse_digits(digits[-behind:])
 
 
-def _varint(value: int) -> bytes:
+def varint_cell(value: int) -> bytes:
     """The shortest two's complement, as Java's BigInteger has it."""
     return value.to_bytes((value if value >= 0 else ~value).bit_length() // 8 + 1, "big", signed=True)

@@ -4,18 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from sync.core.decode import Reject, decoder_for
-from sync.core.encode.rows import read_cells
+from sync.core.decode import Decode, Reject, decoder_for
+from sync.core.encode.base import read_cells
+from sync.core.key_forms import key_decoder
 from sync.core.rows import ColumnPair, TableMap
 
 _LONGEST_KEY = 65_535
+
+
+def _decoder(pair: ColumnPair) -> Decode:
+    if pair.source.is_key:
+        return key_decoder(pair.source, pair.target.type)
+    return decoder_for(pair.source.type, pair.target.type)
 
 
 class RowDecoder:
     """Decodes the rows of one table. `pairs` are `RowEncoder.pairs`: the order of the canonical bytes."""
 
     def __init__(self, table: TableMap, pairs: Sequence[ColumnPair]) -> None:
-        self._columns = [(pair.source.name, decoder_for(pair.source.type, pair.target.type)) for pair in pairs]
+        self._columns = [(pair.source.name, _decoder(pair)) for pair in pairs]
         self._keys = tuple(column.name for column in table.source.primary_key)
         self._parts = len(table.source.partition_key)
 

@@ -57,6 +57,17 @@ def join_cells(cells: Iterable[bytes | None]) -> bytes:
     return b"".join([NULL if cell is None else with_length(cell) for cell in cells])
 
 
+def read_cells(data: bytes, at: int, count: int) -> tuple[list[bytes | None], int]:
+    """`count` cells from `at`, and where they end."""
+    cells: list[bytes | None] = []
+    for _ in range(count):
+        (length,) = INT32.unpack_from(data, at)
+        at += 4
+        cells.append(data[at : at + length] if length >= 0 else None)
+        at += max(length, 0)
+    return cells, at
+
+
 def elements(cell: bytes) -> list[bytes | None]:
     """The elements of a list, set or map cell (keys and values in turn): int32 count, then length and bytes each.
 

@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from hashlib import md5
 
 from sync.core.encode import encoder_for
-from sync.core.encode.base import INT16, INT32, INT64, NULL, Encoder, Reject, join_cells, with_length
+from sync.core.encode.base import INT16, INT32, INT64, NULL, Encoder, Reject, join_cells, read_cells, with_length
 from sync.core.encode.jsonb import json_text
+from sync.core.key_forms import key_encoder
 from sync.core.rows import ColumnPair, SourceColumn, TableMap
 
 TOKEN_COLUMN, VERSION_COLUMN = "_sync_token", "_sync_version"
@@ -58,7 +59,7 @@ class RowEncoder:
     """Encodes the rows of one table. `columns` is what to select (after the token), `copy_columns` what to COPY into."""
 
     def __init__(self, table: TableMap, version: int) -> None:
-        found = [(pair, encoder_for(pair.source.type, pair.target.type)) for pair in table.pairs]
+        found = [(pair, _encoder(pair)) for pair in table.pairs]
         keys, rest = found[: len(table.keys)], found[len(table.keys) :]
         # Columns that are copied as they are stand side by side, so that one slice takes them all.
         rest.sort(key=lambda f: (not f[1].same, f[1].prefix is None))
@@ -123,15 +124,10 @@ class RowEncoder:
         return CheckedRow(token, key, None if rejected else b"".join(parts), tuple(issues))
 
 
-def read_cells(data: bytes, at: int, count: int) -> tuple[list[bytes | None], int]:
-    """`count` cells from `at`, and where they end."""
-    cells: list[bytes | None] = []
-    for _ in range(count):
-        (length,) = INT32.unpack_from(data, at)
-        at += 4
-        cells.append(data[at : at + length] if length >= 0 else None)
-        at += max(length, 0)
-    return cells, at
+def _encoder(pair: ColumnPair) -> Encoder:
+    if pair.source.is_key:
+        return key_encoder(pair.source, pair.target.type)
+    return encoder_for(pair.source.type, pair.target.type)
 
 
 def show_key(pairs: tuple[ColumnPair, ...], key: tuple[bytes | None, ...]) -> dict[str, str]:

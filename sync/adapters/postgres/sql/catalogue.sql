@@ -1,10 +1,12 @@
 -- columns: the columns of one table with their base types, as TargetColumn needs them
 SELECT a.attname, t.typname, t.oid, a.atttypmod, format_type(a.atttypid, a.atttypmod),
        e.typname, e.oid, a.attnotnull,
-       a.attnotnull AND NOT a.atthasdef AND a.attidentity = '', a.attgenerated <> '' OR a.attidentity = 'a'
+       a.attnotnull AND NOT a.atthasdef AND a.attidentity = '', a.attgenerated <> '' OR a.attidentity = 'a',
+       coalesce(c.collisdeterministic, true)
 FROM pg_attribute a
 JOIN pg_type t ON t.oid = a.atttypid
 LEFT JOIN pg_type e ON e.oid = t.typelem AND t.typcategory = 'A'
+LEFT JOIN pg_collation c ON c.oid = a.attcollation
 WHERE a.attrelid = to_regclass(%(table)s) AND a.attnum > 0 AND NOT a.attisdropped
 ORDER BY a.attnum
 

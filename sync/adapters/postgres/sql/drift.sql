@@ -11,10 +11,10 @@ SELECT bool_or(reason LIKE 'Postgres refuses%%') FROM sync.reject
 WHERE table_name = %(table)s AND source_key = {source_key} AND action = 'reject'
 
 -- recheck: findings' keys are to be reconciled, in the direction of the epoch (rule 22), which is held (rule 20)
-INSERT INTO sync.intent (table_name, key, token, kind, state, version, epoch, owner)
-SELECT %(table)s, k.key, k.token, 'recheck', 'finished', floor, epoch, 'drift report'
+INSERT INTO sync.intent (table_name, key, source_key, token, kind, state, version, epoch, owner)
+SELECT %(table)s, k.key, k.source_key, k.token, 'recheck', 'finished', floor, epoch, 'drift report'
 FROM (SELECT epoch, floor FROM sync.epoch ORDER BY epoch DESC LIMIT 1) AS e,
-     unnest(%(keys)s::bytea[], %(tokens)s::bigint[]) AS k (key, token)
+     unnest(%(keys)s::bytea[], %(source_keys)s::bytea[], %(tokens)s::bigint[]) AS k (key, source_key, token)
 ON CONFLICT DO NOTHING
 
 -- without_token: keys of rows that somebody wrote by hand: in no range

@@ -16,8 +16,8 @@ e AS (
 
 -- open: stamp a write and commit its intent in one statement (rule 2); no row of `made` where the epoch forbids it
 WITH {stamped}, made AS (
-    INSERT INTO sync.intent (table_name, key, token, kind, state, version, epoch, owner, mutation)
-    SELECT %(table)s, %(key)s, %(token)s, %(kind)s, 'open',
+    INSERT INTO sync.intent (table_name, key, source_key, token, kind, state, version, epoch, owner, mutation)
+    SELECT %(table)s, %(key)s, %(source_key)s, %(token)s, %(kind)s, 'open',
            need + ((%(slot)s - need) %% 1000 + 1000) %% 1000, e.epoch, %(owner)s, %(mutation)s
     FROM e, need, clock
     WHERE e.state = 'open' AND e."primary" = 'astra' AND %(clock)s <= clock.now + %(skew)s AND need <= {most}
@@ -32,8 +32,8 @@ WITH e AS (
 ), noted AS (
     UPDATE sync.writer SET recorded_at = clock_timestamp() WHERE id = %(owner)s
 )
-INSERT INTO sync.intent (table_name, key, token, kind, state, version, epoch, owner, mutation)
-SELECT %(table)s, %(key)s, %(token)s, CASE WHEN e.forward THEN %(kind)s ELSE 'recheck' END,
+INSERT INTO sync.intent (table_name, key, source_key, token, kind, state, version, epoch, owner, mutation)
+SELECT %(table)s, %(key)s, %(source_key)s, %(token)s, CASE WHEN e.forward THEN %(kind)s ELSE 'recheck' END,
        CASE WHEN e.forward THEN %(state)s ELSE 'finished' END, %(version)s, e.epoch, %(owner)s,
        CASE WHEN e.forward THEN %(mutation)s::bytea END
 FROM e
@@ -173,7 +173,7 @@ WHERE id IN (
           coalesce(i.ended_at, i.created_at),
           (SELECT w.heartbeat_at FROM sync.writer AS w WHERE w.id = i.owner AND i.state = 'open'))))
     ORDER BY i.id LIMIT %(limit)s FOR UPDATE SKIP LOCKED)
-RETURNING key, token, mutation, kind
+RETURNING key, token, source_key, mutation
 
 -- failed: a reconcile did not succeed; it is tried again, later each time, and not with those that failed beside it
 WITH chance AS MATERIALIZED (SELECT 0.75 + random() / 2 AS factor)

@@ -5,7 +5,8 @@ SELECT i.id, i.table_name, i.key, i.kind, i.state, i.mutation, i.attempts, coale
              AND w.heartbeat_at > clock_timestamp() - make_interval(secs => %(writer_lease)s))
            AND (i.mutation IS NULL OR i.created_at > clock_timestamp() - make_interval(secs => %(writer_lease)s)),
        CASE WHEN i.state = 'finished' THEN 0 ELSE greatest(0, %(window)s - extract(epoch FROM clock_timestamp()
-           - greatest(i.created_at, i.ended_at, i.replayed_at))) END::float8
+           - greatest(i.created_at, i.ended_at, i.replayed_at))) END::float8,
+       i.source_key, i.token
 FROM sync.intent AS i WHERE i.id = ANY (%(intents)s::bigint[]) ORDER BY i.id
 
 -- reserve: no worker takes them up meanwhile

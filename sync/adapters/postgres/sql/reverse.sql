@@ -43,8 +43,8 @@ v AS (
 
 -- made: the intent, and what became of the write
 made AS (
-    INSERT INTO sync.intent (table_name, key, token, kind, state, version, epoch, owner, mutation)
-    SELECT %(table)s, %(key)s, %(token)s, %(kind)s, 'open', v.version, v.epoch, %(owner)s, %(mutation)s
+    INSERT INTO sync.intent (table_name, key, source_key, token, kind, state, version, epoch, owner, mutation)
+    SELECT %(table)s, %(key)s, %(source_key)s, %(token)s, %(kind)s, 'open', v.version, v.epoch, %(owner)s, %(mutation)s
     FROM v WHERE EXISTS (SELECT FROM written)
     RETURNING id, version
 )

@@ -16,7 +16,9 @@ SELECT i.key, i.id, CASE WHEN i.epoch = %(epoch)s THEN i.state ELSE 'finished' E
        CASE WHEN i.kind = 'recheck' AND (i.owner = 'drift report' OR i.owner LIKE 'backfill run %%') THEN 'look' ELSE i.kind END,
        i.mutation, i.replays, coalesce(extract(epoch FROM clock_timestamp() - i.replayed_at), 0)::float8
 FROM sync.intent AS i
-WHERE i.table_name = %(table)s AND i.key = ANY (%(keys)s) AND (i.epoch < %(epoch)s OR i.epoch = %(epoch)s
+WHERE i.table_name = %(table)s AND i.key = ANY (%(keys)s)
+  AND (i.key, i.token) IN (SELECT * FROM unnest(%(keys)s::bytea[], %(tokens)s::bigint[]))  -- no other key's of the same value
+  AND (i.epoch < %(epoch)s OR i.epoch = %(epoch)s
   AND (i.state <> 'open' OR %(open_too)s AND (NOT EXISTS (
       SELECT FROM sync.writer AS w WHERE w.id = i.owner AND w.state = 'active'
         AND w.heartbeat_at > clock_timestamp() - make_interval(secs => %(writer_lease)s))
