@@ -236,7 +236,7 @@ MUTANTS = (
     ),
     Mutant(
         "19", "skipped keys are left alone", "sync/adapters/postgres/merge.py",
-        "        return self._connection.execute(statement).rowcount\n", "        return 0 * len(statement.as_string())\n",
+        "        return self._connection.execute(_RECHECK, values).rowcount\n", "        return 0 * len(values)\n",
         BACKFILLS, "rule_19_",
     ),
     Mutant(
