@@ -81,7 +81,7 @@ def test_the_report_for_programs(site: Site) -> None:
     assert {"table", "ranges", "rows", "findings", "ring", "seconds", "repaired", "latency"} <= table.keys()
     assert set(table["ranges"]) == {"total", "same", "different", "unknown"}
     assert set(table["rows"]) == {
-        "source", "target", "same", "missing", "extra", "different", "in_flight", "rejected", "unknown",
+        "source", "target", "same", "missing", "extra", "different", "kept", "in_flight", "rejected", "unknown",
     }  # fmt: skip
     assert kinds(table) == wanted
     assert {tuple(f["columns"]) for f in table["findings"]} == {("title",), ()}

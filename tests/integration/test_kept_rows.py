@@ -35,14 +35,15 @@ def site(settings: Settings, cassandra: Cassandra, tmp_path: Path) -> Iterator[S
     opened = Site(settings, cassandra, tmp_path)
     opened.configure(more=TOML)
     opened.cql("CREATE TABLE {ks}.things (id int PRIMARY KEY, a text, b text) WITH default_time_to_live = 100000")
-    opened.cql("INSERT INTO {ks}.things (id, a, b) VALUES (1, 'a1', 'b1')")
-    opened.cql("INSERT INTO {ks}.things (id, a) VALUES (3, 'a3')")
-    for i in (2, 5):
-        opened.cql(f"INSERT INTO {{ks}}.things (id, a, b) VALUES ({i}, 'a{i}', 'b{i}') USING TTL 4")
-    opened.cql("UPDATE {ks}.things USING TTL 4 SET b = 'b3' WHERE id = 3")
+    row = "INSERT INTO {{ks}}.things (id, a, b) VALUES ({0}, 'a{0}', 'b{0}')"
+    for i, *_ in WHOLE:
+        opened.cql(row.format(i))
     opened.apply()
     opened.backfill()
     assert opened.sql(ROWS) == WHOLE
+    for i in (2, 5):  # the same once more: what was there before is gone with it
+        opened.cql(row.format(i) + " USING TTL 1")
+    opened.cql("UPDATE {ks}.things USING TTL 1 SET b = 'b3' WHERE id = 3")
     gone = "SELECT id, b FROM {ks}.things"
     until(lambda: sorted(map(tuple, opened.cql(gone))) == [(1, "b1"), (3, None)], what="the rows expire")
     yield opened

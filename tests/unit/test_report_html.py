@@ -223,6 +223,7 @@ def test_numbers_that_do_not_add_up_are_never_clean(rows: dict[str, Any], said: 
         ({}, "Clean"),
         ({"rows": {"rejected": 1, "same": 199_999}}, "Clean"),
         ({"rows": {"in_flight": 1, "same": 199_999}}, "Clean"),
+        ({"rows": {"kept": 3, "target": 200_003}, "kept_columns": 2}, "Clean"),
         ({"rows": {"missing": 1, "same": 199_999}}, "1 difference"),
         ({"rows": {"extra": 2}}, "2 differences"),
         ({"rows": {"different": 3, "same": 199_990, "unknown": 7}}, "3 differences"),
@@ -407,3 +408,10 @@ def test_small_words() -> None:
 def test_the_report_is_what_json_holds() -> None:
     """Would break: a page that needs more than the printed report has."""
     assert render(json.loads(json.dumps(reports.dirty()))) == render(reports.dirty())
+
+
+def test_what_is_kept_is_said() -> None:
+    """Would break: a target with more rows than the source, and nobody told why."""
+    said = page(reports.report(reports.table(rows={"kept": 3, "target": 200_003}, kept_columns=2))).text()
+    assert "3 rows kept: expired in the source, to stay in the target" in said
+    assert "Of 2 rows more the target keeps columns that expired in the source" in said

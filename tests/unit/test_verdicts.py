@@ -68,3 +68,19 @@ def test_nothing_is_a_finding_while_an_intent_is_there_or_the_version_moves() ->
             for b, a in ((before, after), (TargetRow(*before.state, True), after), (before, TargetRow(*after.state, True))):
                 if moved or b.intents or a.intents:
                     assert judge(b, source, a) in ("same", "gone", "in flight")
+
+
+@pytest.mark.parametrize(
+    ("before", "source", "after", "verdict"),
+    [
+        (held(), GONE, held(), "kept"),
+        (held(version=0), GONE, held(version=0), "extra"),
+        (held(), OTHER, held(), "different"),
+        (OPEN, GONE, held(), "in flight"),
+        (held(version=5), GONE, held(version=6), "in flight"),
+        (held(), SourceRow(error="timed out"), held(), "unknown"),
+    ],
+)
+def test_what_a_table_keeps(before: TargetRow, source: SourceRow, after: TargetRow, verdict: Verdict) -> None:
+    """Would break: whatever is amiss in a table whose rows expire is taken for expired."""
+    assert judge(before, source, after, keeps=True) == verdict
