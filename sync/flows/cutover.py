@@ -25,7 +25,7 @@ class Switches(Protocol):
     def unready(self, switch: int) -> Sequence[Unready]: ...
     def close(self, switch: int, pause: float) -> int: ...
     def left(self) -> int: ...
-    def flip(self, switch: int, figures: dict[str, Any]) -> tuple[Epoch, float]: ...
+    def flip(self, switch: int, figures: dict[str, Any], unproved: Callable[[], str]) -> tuple[Epoch, float]: ...
     def abandon(self, switch: int, reason: str) -> None: ...
 
 
@@ -49,12 +49,16 @@ class Flipped:
 
 @dataclass(frozen=True, slots=True)
 class Switch:
-    """One cut-over or rollback. `drain` settles what is due, in the direction of the old epoch, and says how many keys."""
+    """One cut-over or rollback. `drain` settles what is due, in the direction of the old epoch, and says how many keys.
+
+    `unproved` says why both sides are not proved equal any more, or nothing: it is asked within the flip.
+    """
 
     authority: Switches
     drain: Callable[[], int]
     limits: Limits
     say: Callable[[str], None]
+    unproved: Callable[[], str]
 
     def run(self, kind: SwitchKind, judged: int, figures: dict[str, Any]) -> Flipped:
         """Switch from the epoch whose gates were judged.
@@ -103,7 +107,7 @@ class Switch:
             failpoint("switch.drained")
             try:
                 if not self.authority.left():
-                    return self.authority.flip(switch, figures)
+                    return self.authority.flip(switch, figures, self.unproved)
             except StillOpen:
                 pass  # a worker was quicker than the count
             if time.monotonic() > until:

@@ -14,7 +14,7 @@ from sync.errors import SyncError
 from sync.flows.cutover import Flipped, Limits, Switch
 from sync.ports import SwitchKind
 from sync.wiring.copying import worker_name
-from sync.wiring.gates import Site
+from sync.wiring.gates import Site, unproved
 from sync.wiring.reconciling import open_drains
 
 _TELL_SECONDS = 1.0
@@ -40,7 +40,7 @@ def switch(site: Site, kind: SwitchKind, judged: int, passed: list[Gate], say: C
     # A writer answers with its next heartbeat; one that was just late has another one's time.
     ready = 2 * site.config.dual_write.heartbeat_seconds + 1
     limits = Limits(ready, tuning.most_settle_seconds, tuning.most_pause_seconds)
-    names = [table.name for table in site.tables]
+    names, epoch = [table.name for table in site.tables], site.authority.current()
     site.authority.audit(f"{kind} begun", _figures(passed))
     try:
         with open_drains(site.settings, site.config, names) as drains:
@@ -48,7 +48,10 @@ def switch(site: Site, kind: SwitchKind, judged: int, passed: list[Gate], say: C
             def drain() -> int:
                 return sum(each.run(worker_name(), lambda: False) for each in drains.values())
 
-            flipped = Switch(site.authority, drain, limits, say).run(kind, judged, _figures(passed))
+            def still() -> str:
+                return unproved(site, epoch)
+
+            flipped = Switch(site.authority, drain, limits, say, still).run(kind, judged, _figures(passed))
     except SyncError as error:
         site.authority.audit(f"{kind} abandoned", {"reason": str(error)})
         raise

@@ -105,6 +105,12 @@ def _write_times(site: Site) -> Gate:
     return gates.write_times_gate(ahead.unseen(site.connection, tables), ahead.facts(site.connection, tables))
 
 
+def unproved(site: Site, epoch: Epoch) -> str:
+    """Why both sides are not proved equal as they are now, or nothing; asked again within the flip."""
+    gate = _proof(site, GateFacts(site.connection), epoch)
+    return "" if gate.green else f"the proof was disturbed meanwhile: {gate.figure}"
+
+
 def _proof(site: Site, facts: GateFacts, epoch: Epoch) -> Gate:
     names, digest = (
         [t.name for t in site.tables],

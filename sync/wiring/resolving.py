@@ -37,25 +37,26 @@ def resolve(
     Raises SettingsError, nothing being changed, where one of them is not there, or is still being written; Unreachable where
     a side is away; and what `confirm` raises.
     """
-    lease = config.dual_write.writer_lease_seconds
     with closing(connect(settings, autocommit=True)) as connection:
         if not state_exists(connection):
             raise PreflightError("the target has no schema `sync`: nothing has begun, or it is finished")
-        _checked(find(connection, intents, lease), intents, table)
+        _checked(find(connection, intents), intents, table)
         with open_cassandra(settings) as cassandra:  # one that is away must not be taken for one that refuses
             there = read_tables(cassandra.session, settings.astra_db_keyspace or "")
         confirm(f"{_count(intents)}: what each was to write is not sent again, and the primary's row counts")
-        waits = max(stuck.waits for stuck in find(connection, intents, lease) or [_GONE])
+        waits = max((_waits(stuck, config) for stuck in find(connection, intents)), default=0.0)
         reserve(connection, intents, worker_name(), waits + _SPARE_SECONDS)
         if waits > 0:
             say(f"what was last sent may still arrive; {waits:.0f} s until it can no more")
             time.sleep(waits)
         primary = read_epoch(connection).primary
-        found = _checked(find(connection, intents, lease), intents, table)
+        found = _checked(find(connection, intents), intents, table)
         return [_resolved(settings, config, connection, stuck, set(there), primary) for stuck in found]
 
 
-_GONE = Stuck(0, "", b"", "", "", None, 0, "", False, 0.0)
+def _waits(stuck: Stuck, config: Config) -> float:
+    """For how long something that was sent before may still arrive, in seconds: the writer's attempt, or a worker's."""
+    return max(stuck.waits, config.dual_write.primary_timeout_seconds if stuck.leased else 0.0)
 
 
 def _count(intents: Sequence[int]) -> str:
@@ -68,8 +69,13 @@ def _checked(found: list[Stuck], intents: Sequence[int], table: str | None) -> l
         if number not in known:
             where = f" of {table}" if table else ""
             raise SettingsError(f"there is no intent {number}{where}: it has settled, or `sync intents` lists it otherwise")
-        if known[number].busy:
-            raise SettingsError(f"intent {number} is being written by a process that lives: end that, or wait")
+        stuck = known[number]
+        if stuck.busy:  # what it writes after this, no intent would tell of
+            advice = f"wait, or end that process and `sync writers --fence {stuck.owner}`"
+            raise SettingsError(f"intent {number}: its writer may still be at it; {advice}")
+        if stuck.others:  # a comparison may find both sides equal for a moment, and an older write of the key arrive after it
+            others = ", ".join(map(str, stuck.others))
+            raise SettingsError(f"intent {number}: its key has others ({others}); wait until they settle, or add them")
     return found
 
 

@@ -127,6 +127,17 @@ def test_rule_21_nothing_flips_while_an_intent_is_left(table: Table, key: Key, s
     assert both(table, key) == ({"a": "1", "b": "1"}, {"a": "1", "b": "1"})
 
 
+def test_rule_17_the_proof_is_asked_for_again_within_the_flip(table: Table) -> None:
+    """Would break: an unsure write that was settled while the epoch closed lands after the flip, on a proof from before it."""
+    with authority(table) as flipping:
+        switch = flipping.begin("cutover")
+        flipping.close(switch, PAUSE)
+        with pytest.raises(GateRefused, match="the proof is old: nothing has changed"):
+            flipping.flip(switch, {}, lambda: "the proof is old")
+        flipping.abandon(switch, "")
+        assert (flipping.current().epoch, flipping.current().state) == (table.epoch, "open")
+
+
 def test_rule_21_the_floor_rises_with_the_flip(table: Table) -> None:
     """Would break: a write after the flip is stamped older than one that nobody recorded before it."""
     with authority(table) as flipping:

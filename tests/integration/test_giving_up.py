@@ -107,7 +107,7 @@ def stuck(table: Table) -> int:
 
 def long_ago(table: Table) -> None:
     """What was sent can no longer arrive."""
-    for column in ("created_at", "ended_at", "replayed_at"):
+    for column in ("created_at", "ended_at", "replayed_at", "lease_until"):
         table.sql(f"UPDATE sync.intent SET {column} = {column} - interval '1 hour'")
 
 
@@ -135,7 +135,7 @@ def test_a_write_that_its_replicas_fail_is_unsure_and_ends_by_an_operators_word(
         assert resolve(home, "--resolve", number).err.endswith("nobody is there to confirm it; say --yes\n")
         assert table.intents(key) == [("put", "claimed")]
         with table.pool.connection() as connection:
-            (found,) = find(connection, [number], 30)
+            (found,) = find(connection, [number])
         assert 30 < found.waits <= 60, "what was just sent may still arrive"
         long_ago(table)
         before = disturbed(table)
@@ -179,7 +179,9 @@ def test_an_intent_of_a_dropped_table_is_dropped(home: Place) -> None:
     """Would break: nobody can settle it, nobody can end it, and no cut-over of the other tables is possible."""
     with table_of(home, "gone") as table:
         be_primary(table, "astra")
-        table.writer(alive=False).put(table.key(id=uuid4()), a="x")
+        writer = table.writer()
+        writer.put(table.key(id=uuid4()), a="x")
+        table.sql("UPDATE sync.writer SET state = 'unclean' WHERE id = %s", (writer.name,))  # fenced
         long_ago(table)
         home.cql("DROP TABLE KS.gone")
         (resolved,) = resolve(home, "--resolve", stuck(table), "--yes").json["resolved"]
@@ -195,7 +197,10 @@ def test_what_may_not_be_resolved_is_said(home: Place) -> None:
         table.writer().put(key, a="x")
         number = stuck(table)
         for arguments, said in (
-            ((number, "--yes"), f"intent {number} is being written by a process that lives: end that, or wait"),
+            (
+                (number, "--yes"),
+                f"intent {number}: its writer may still be at it; wait, or end that process and `sync writers",
+            ),
             ((number + 1, "--yes"), f"there is no intent {number + 1}: it has settled, or"),
             ((number, "--table", "songs", "--yes"), f"there is no intent {number} of songs"),
         ):
@@ -203,4 +208,10 @@ def test_what_may_not_be_resolved_is_said(home: Place) -> None:
             assert (done.code, done.out) == (1, "")
             assert said in done.err
         assert table.intents(key) == [("put", "open")]
+        table.sql("UPDATE sync.intent SET created_at = created_at - interval '1 hour'")
+        table.reconciler().claim(key)
+        assert "its writer may still be at it" in resolve(home, "--resolve", number, "--yes").err, "a claim hides it, no more"
+        table.sql("UPDATE sync.writer SET state = 'unclean'")
+        table.writer(alive=False).put(key, a="y").mark("unsure")
+        assert f"intent {number}: its key has others (" in resolve(home, "--resolve", number, "--yes").err
         table.drained()

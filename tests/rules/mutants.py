@@ -292,6 +292,10 @@ MUTANTS = (
         "        if intents or backfills:\n", "        if backfills:\n", FLIPS, "rule_21_nothing_flips",
     ),
     Mutant(
+        "17", "the flip does not ask for the proof again", "sync/adapters/postgres/epochs.py",
+        "            if why := unproved():\n", "            if why := \"\":\n", FLIPS, "rule_17_the_proof",
+    ),
+    Mutant(
         "21", "the floor stays at the flip", "sync/adapters/postgres/sql/epochs.sql",
         "       greatest(floor + 1, (extract", "       least(floor, (extract", FLIPS, "rule_21_the_floor",
     ),

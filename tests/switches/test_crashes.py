@@ -53,6 +53,26 @@ def be_due(home: Scene, kind: str) -> None:
         home.as_if_proved()
 
 
+@pytest.mark.parametrize("kind", ["cutover", "rollback"])
+def test_what_disturbs_the_proof_behind_the_gates_stops_the_flip(home: Scene, kind: str) -> None:
+    """Would break: what could not be sent again is settled behind the gates, lands after the flip, and is lost."""
+    be_due(home, kind)
+    epoch, before, _ = home.epoch
+    home.place.sql(
+        "CREATE FUNCTION disturb() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN "
+        "INSERT INTO sync.disturbance (table_name, why) VALUES ('pairs', 'a test'); RETURN NEW; END $$",
+        "CREATE TRIGGER disturb AFTER INSERT ON sync.switch FOR EACH ROW EXECUTE FUNCTION disturb()",
+    )
+    try:
+        done = home.run(kind, "--yes", "--json")
+        assert done.code == 2, done
+        assert "the proof was disturbed meanwhile" in done.err
+        assert home.epoch == (epoch, before, "open")
+    finally:
+        home.place.sql("DROP TRIGGER disturb ON sync.switch", "DROP FUNCTION disturb()")
+    in_one_epoch(home, before)
+
+
 def in_one_epoch(home: Scene, primary: str) -> None:
     """Every process writes on, to this primary, and the epoch is open."""
     for process in home.processes:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import getpass
 import os
 import socket
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -121,9 +122,10 @@ class Authority:
         row = self._row("left")
         return int(row[0]) if row else 0
 
-    def flip(self, switch: int, figures: dict[str, Any]) -> tuple[Epoch, float]:
+    def flip(self, switch: int, figures: dict[str, Any], unproved: Callable[[], str] = lambda: "") -> tuple[Epoch, float]:
         """The other store is primary, in one exclusive transaction; the new epoch, and for how many seconds it was closed.
 
+        `unproved` is asked within it: what was settled since the gates were judged may have disturbed the proof (rule 17).
         Raises GateRefused, having changed nothing, where an intent or a writer came in between, or the epoch is open again.
         """
         with target_errors(), changing_epoch(self.connection):
@@ -131,6 +133,8 @@ class Authority:
             if not held:
                 raise GateRefused("it took too long: the epoch was opened again, nothing has changed")
             self._check_nothing_open(switch)
+            if why := unproved():
+                raise GateRefused(f"{why}: nothing has changed")
             failpoint("switch.before_flip")
             self._row("end_epoch", epoch=held[0])
             epoch, primary, _ = self._row("new_epoch", epoch=held[0]) or ()

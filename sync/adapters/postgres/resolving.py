@@ -16,7 +16,11 @@ _SQL = {name: text.encode() for name, text in queries("resolving").items()}
 
 @dataclass(frozen=True, slots=True)
 class Stuck:
-    """An intent that is to be given up; `waits`: so many seconds may its last attempt still arrive."""
+    """An intent that is to be given up.
+
+    `busy`: its writer may still be at it; `waits`: so many seconds may its last attempt still arrive; `leased`: a worker may
+    be sending it; `others`: further intents of its key.
+    """
 
     id: int
     table: str
@@ -28,13 +32,16 @@ class Stuck:
     error: str
     busy: bool
     waits: float
-    source_key: bytes | None = None
-    token: int = 0
+    source_key: bytes | None
+    token: int
+    owner: str
+    leased: bool
+    others: list[int]
 
 
-def find(connection: Connection, intents: Sequence[int], writer_lease: float) -> list[Stuck]:
+def find(connection: Connection, intents: Sequence[int]) -> list[Stuck]:
     """Those of these intents that there are."""
-    values = {"intents": list(intents), "writer_lease": writer_lease, "window": UNREPEATABLE_WINDOW_SECONDS}
+    values = {"intents": list(intents), "window": UNREPEATABLE_WINDOW_SECONDS}
     with target_errors():
         return [Stuck(*row) for row in connection.execute(_SQL["find"], values).fetchall()]
 

@@ -1,12 +1,13 @@
--- find: intents by number; busy: its writer lives, and is at it; waits: for so long may its last attempt still arrive (rule 17)
+-- find: intents by number; busy: its writer has not said what became of it, nor has anybody said that the writer is gone; waits: for
+-- so long may its last attempt still arrive (rule 17); leased: a worker may be sending it; others: intents of the same key
 SELECT i.id, i.table_name, i.key, i.kind, i.state, i.mutation, i.attempts, coalesce(i.error, ''),
-       i.state = 'open' AND i.epoch = (SELECT max(epoch) FROM sync.epoch) AND EXISTS (
-           SELECT FROM sync.writer AS w WHERE w.id = i.owner AND w.state = 'active'
-             AND w.heartbeat_at > clock_timestamp() - make_interval(secs => %(writer_lease)s))
-           AND (i.mutation IS NULL OR i.created_at > clock_timestamp() - make_interval(secs => %(writer_lease)s)),
+       i.state <> 'finished' AND i.ended_at IS NULL AND i.epoch = (SELECT max(epoch) FROM sync.epoch)
+           AND EXISTS (SELECT FROM sync.writer AS w WHERE w.id = i.owner AND w.state = 'active'),
        CASE WHEN i.state = 'finished' THEN 0 ELSE greatest(0, %(window)s - extract(epoch FROM clock_timestamp()
            - greatest(i.created_at, i.ended_at, i.replayed_at))) END::float8,
-       i.source_key, i.token
+       i.source_key, i.token, i.owner, coalesce(i.lease_until > clock_timestamp(), false),
+       ARRAY(SELECT o.id FROM sync.intent AS o WHERE o.table_name = i.table_name AND o.key = i.key
+             AND o.id <> ALL (%(intents)s::bigint[]) ORDER BY o.id)
 FROM sync.intent AS i WHERE i.id = ANY (%(intents)s::bigint[]) ORDER BY i.id
 
 -- reserve: no worker takes them up meanwhile
