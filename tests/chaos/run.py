@@ -25,8 +25,9 @@ sys.path.insert(0, str(ROOT / "tests"))
 from psycopg import sql  # noqa: E402
 from support.commands import Commands, environment  # noqa: E402
 from support.places import Place  # noqa: E402
+from support.two_data_centres import TwoDataCentres, start  # noqa: E402
 
-from chaos.trial import CUT, ENDS, FULL, JUMPS, POINTS, Arena, Verdict  # noqa: E402
+from chaos.trial import CUT, ENDS, FULL, JUMPS, POINTS, TWO, Arena, Verdict  # noqa: E402
 from sync import local  # noqa: E402
 from sync.adapters.cassandra.connect import open_cassandra  # noqa: E402
 from sync.adapters.postgres.connect import Connection, connect  # noqa: E402
@@ -37,6 +38,7 @@ TROUBLES = (CUT, *ENDS, JUMPS, FULL)
 DISK_MB = 48
 say = functools.partial(print, flush=True)
 SIMPLE = "{'class': 'SimpleStrategy', 'replication_factor': 1}"
+BOTH = "{'class': 'NetworkTopologyStrategy', 'dc1': 1, 'dc2': 1}"
 
 
 def main(argv: list[str]) -> int:
@@ -44,31 +46,33 @@ def main(argv: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.chaos.run", description=__doc__)
     parser.add_argument("--trials", type=int, default=50, help="of each crash point")
     parser.add_argument("--seed", default=str(int(time.time())))
-    parser.add_argument("--point", action="append", choices=[*POINTS, *TROUBLES], help="only this one (may be repeated)")
+    parser.add_argument("--point", action="append", choices=[*POINTS, *TROUBLES, TWO], help="only this one (may be repeated)")
     parser.add_argument("--number", type=int, help="only the trial of this number")
     args = parser.parse_args(argv)
     logging.disable(logging.WARNING)
     began = time.monotonic()
     failed: list[Verdict] = []
     unreached = []
-    with arena() as made:
-        say(f"seed {args.seed}, {args.trials} trials of each crash point\n")
-        say("| crash point | trials | killed there | lost | resurrected | stale | seconds |")
-        say("| --- | ---: | ---: | ---: | ---: | ---: | ---: |")
-        points = args.point or [*POINTS, *TROUBLES]
-        for point in points if made.disk else [p for p in points if p != FULL]:
-            numbers = range(args.trials) if args.number is None else [args.number]
-            verdicts = run_point(made, point, [f"{args.seed}:{point}:{n}" for n in numbers])
-            failed += [v for v in verdicts if v.faults]
-            if point not in TROUBLES and args.number is None and not any(v.killed for v in verdicts):
-                unreached.append(point)
+    say(f"seed {args.seed}, {args.trials} trials of each crash point\n")
+    say("| crash point | trials | killed there | lost | resurrected | stale | seconds |")
+    say("| --- | ---: | ---: | ---: | ---: | ---: | ---: |")
+    points, numbers = args.point or [*POINTS, *TROUBLES, TWO], range(args.trials) if args.number is None else [args.number]
+    for opened, those in ((arena, [p for p in points if p != TWO]), (two_arena, [p for p in points if p == TWO])):
+        if not those:
+            continue
+        with opened() as made:
+            for point in those if made.disk else [p for p in those if p != FULL]:
+                verdicts = run_point(made, point, [f"{args.seed}:{point}:{n}" for n in numbers])
+                failed += [v for v in verdicts if v.faults]
+                if point not in TROUBLES and args.number is None and not any(v.killed for v in verdicts):
+                    unreached.append(point)
+            if FULL in those and not made.disk:
+                say(f"\n{FULL}: not tried, since this user may not mount a small disk")
     say(f"\n{time.monotonic() - began:.0f} s in all")
     for verdict in failed:
         number = verdict.seed.rsplit(":", 1)[1]
         say(f"\n{verdict.seed}\n  " + "\n  ".join(verdict.faults))
         say(f"  again: python -m tests.chaos.run --seed {args.seed} --point '{verdict.point}' --number {number}")
-    if not made.disk:
-        say(f"\n{FULL}: not tried, since this user may not mount a small disk")
     for point in unreached:
         say(f"\n{point}: no trial reached it")
     return 2 if failed or unreached else 0
@@ -96,6 +100,22 @@ def arena() -> Iterator[Arena]:
 
 
 @contextmanager
+def two_arena() -> Iterator[Arena]:
+    """The same in the first of two data centres."""
+    with tempfile.TemporaryDirectory() as name:
+        cluster = start(Path(name))
+        try:
+            with own_place("chaos_two", cluster=cluster) as place:
+                made = Arena(place, other=cluster.nodes["dc2"].pid or 0)
+                try:
+                    yield made
+                finally:
+                    made.close()
+        finally:
+            cluster.end()
+
+
+@contextmanager
 def small_disk() -> Iterator[Path | None]:
     """A disk that can be filled up; None where this user may not mount one."""
     with tempfile.TemporaryDirectory() as name:
@@ -111,13 +131,14 @@ def small_disk() -> Iterator[Path | None]:
 
 
 @contextmanager
-def own_place(purpose: str, disk: Path | None = None) -> Iterator[Place]:
-    """A keyspace, a database and a queue of one's own, outside pytest; the database on that disk, if there is one."""
+def own_place(purpose: str, disk: Path | None = None, cluster: TwoDataCentres | None = None) -> Iterator[Place]:
+    """A keyspace, a database and a queue of one's own, outside pytest; on that disk, in that cluster, if there is one."""
     given = os.environ.get("SYNC_TEST_SERVERS")
     folder = Path(given) if given else ROOT / ".local-test"
     known = {k.lower(): v for k, v in local.up(folder).env().items() if k.lower() in Settings.model_fields}
     name = f"{purpose}_{os.getpid()}"
     base = Settings(_env_file=None, **known)  # type: ignore[call-arg,arg-type]
+    base = cluster.settings(base, "dc1") if cluster else base
     settings = base.model_copy(update={"astra_db_keyspace": name, "postgres_database": name})
     with (
         tempfile.TemporaryDirectory() as temporary,
@@ -126,7 +147,7 @@ def own_place(purpose: str, disk: Path | None = None) -> Iterator[Place]:
     ):
         valkey = local.ValkeyServer(Path(temporary) / "valkey")
         valkey.start()
-        cassandra.session.execute(f"CREATE KEYSPACE {name} WITH replication = {SIMPLE}")
+        cassandra.session.execute(f"CREATE KEYSPACE {name} WITH replication = {BOTH if cluster else SIMPLE}", timeout=60)
         make_database(admin, name, disk)
         commands = Commands(Path(temporary), {**environment(settings), "REDIS_URL": valkey.url})
         try:

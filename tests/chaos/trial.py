@@ -6,6 +6,7 @@ import json
 import os
 import random
 import select
+import signal
 import subprocess
 import sys
 import threading
@@ -73,6 +74,8 @@ JUMPS = "the clock jumps"
 """Hours back, and up to a minute ahead, before each write. Further ahead than `most_skew_seconds`, writes are refused."""
 FULL = "disk full"
 """The disk of the target's tables fills up, again and again; needs a root that may mount one."""
+TWO = "two data centres"
+"""A process is killed at some step, in one data centre, while the other one stops and goes on, again and again."""
 CLOCKS = [-86400.0, -3600.0, -5.0, -0.5, 0.0, 0.0, 0.5, 5.0, 50.0, 7200.0]
 CUT = "connections cut"
 """In place of a crash: the connections to Postgres are cut again and again, in the middle of whatever they do."""
@@ -97,9 +100,9 @@ class Verdict:
 class Arena:
     """A table, and the process that others are forked from."""
 
-    def __init__(self, place: Place, disk: Path | None = None) -> None:
-        """`disk` is where the target's tables are, if that may be filled up."""
-        self.disk = disk
+    def __init__(self, place: Place, disk: Path | None = None, other: int = 0) -> None:
+        """`disk` is where the target's tables are, if that may be filled up; `other` the process of another data centre."""
+        self.disk, self.other = disk, other
         place.cql(f"CREATE TABLE KS.{TABLE} (id uuid PRIMARY KEY, a text, b text)")
         place.configure(TOML)
         self.folder = place.commands.folder
@@ -145,7 +148,8 @@ class Arena:
 
     def trial(self, point: str, seed: str) -> Verdict:
         """Kill a process at this point while this one writes the same keys; drain; compare and explain."""
-        rng, verdict = random.Random(seed), Verdict(point, seed)
+        rng, verdict, named = random.Random(seed), Verdict(point, seed), point
+        point = rng.choice(POINTS) if point == TWO else point
         # What the end of a process loses is seen where no later write of the key mends it.
         keys = [str(uuid4()) for _ in range(60 if point in ENDS else rng.choice([1, 2, 3]))]
         record = self.folder / f"record-{uuid4().hex}"
@@ -153,7 +157,7 @@ class Arena:
         stop = threading.Event()
         with ThreadPoolExecutor(2) as pool:
             drains = pool.submit(self._drain_now_and_then, stop, random.Random(rng.random()), point in WRITER or point == CUT)
-            cuts = self._trouble(pool, point, stop, random.Random(rng.random()))
+            cuts = self._trouble(pool, named, stop, random.Random(rng.random()))
             with self._child(point, rng, keys, record) as code:
                 own.run(15)
             stop.set()
@@ -200,7 +204,9 @@ class Arena:
                 continue
 
     def _trouble(self, pool: Executor, point: str, stop: threading.Event, rng: random.Random) -> Future[None] | None:
-        """What happens to Postgres meanwhile."""
+        """What happens to the servers meanwhile."""
+        if point == TWO:
+            return pool.submit(self._stop_other, stop, rng)
         if point in (CUT, *ASIDE, *RECORD, *ENDS):
             return pool.submit(self._cut, stop, rng)
         return pool.submit(self._fill, stop, rng) if point == FULL else None
@@ -209,6 +215,13 @@ class Arena:
         """Whether the child said that it leaves nothing behind: then nothing may be missing."""
         names = [entry["writer"] for entry in entries(record) if "writer" in entry]
         return self.table.sql("SELECT state FROM sync.writer WHERE id = ANY (%s)", (names,)) == [("signed_off",)]
+
+    def _stop_other(self, stop: threading.Event, rng: random.Random) -> None:
+        """Stop the other data centre, and let it go on."""
+        while not stop.wait(rng.uniform(0.05, 0.5)):
+            os.kill(self.other, signal.SIGSTOP)
+            stop.wait(rng.uniform(0.1, 1.0))
+            os.kill(self.other, signal.SIGCONT)
 
     def _fill(self, stop: threading.Event, rng: random.Random) -> None:
         """Fill the disk of the tables, and make room again."""
