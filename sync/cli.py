@@ -53,7 +53,7 @@ def build_parser() -> argparse.ArgumentParser:
     intents.add_argument("--retry", action="store_true", help="try the waiting ones again now")
     intents.add_argument(
         "--resolve", action="append", type=_positive, metavar="ID",
-        help="give up a write that can never be repeated: the primary's row counts (may be repeated)",
+        help="give up an intent that can never settle: the primary's row counts (several: --resolve again)",
     )  # fmt: skip
     intents.add_argument("--yes", action="store_true", help="do not ask")
     writers = _command(commands, "writers", "processes that write to both sides")
@@ -88,7 +88,7 @@ def _schema(commands: argparse._SubParsersAction) -> None:  # type: ignore[type-
 
 def _switches(commands: argparse._SubParsersAction) -> None:  # type: ignore[type-arg]
     texts = {
-        "cutover": "make Postgres primary, behind gates; running writers obey without a restart; exit code 2 if one is red",
+        "cutover": "make Postgres primary, behind gates; running writers follow without a restart; exit code 2 if one is red",
         "rollback": "make Astra primary again, behind gates; nothing that was written since is lost",
         "finish": "end the migration: drop its bookkeeping; Astra is left as it is",
     }
@@ -99,7 +99,7 @@ def _switches(commands: argparse._SubParsersAction) -> None:  # type: ignore[typ
         if name != "finish":
             many = parser.add_mutually_exclusive_group()
             many.add_argument("--writers", type=_natural, help="how many writers must be registered; refuses otherwise")
-            many.add_argument("--no-writers", action="store_true", help="go on where no writer is registered: none must be")
+            many.add_argument("--no-writers", action="store_true", help="no writer may be registered; refuses otherwise")
 
 
 def _drift(commands: argparse._SubParsersAction) -> None:  # type: ignore[type-arg]

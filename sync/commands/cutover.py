@@ -105,7 +105,8 @@ def _summary(args: argparse.Namespace, kind: str, passed: list[Gate], done: Done
     )
     back = {"cutover": "sync rollback takes it back; sync finish ends the migration", "rollback": "sync cutover, again"}
     out.print(
-        f"set STORAGE_BACKEND={epoch.primary} at leisure: running writers have switched. Next: {back[kind]}", markup=False
+        f"set STORAGE_BACKEND={epoch.primary} when convenient: running writers have switched. Next: {back[kind]}",
+        markup=False,
     )
 
 

@@ -65,7 +65,7 @@ def _check_plain(settings: Settings) -> None:
     except (SyncError, psycopg.Error) as error:
         text = f"whether a migration is under way cannot be asked: {' '.join(str(error).split())}"
         if not settings.sync_allow_one_sided:
-            raise Unreachable(f"{text}; {_ALLOW} starts all the same, with what one side will lack") from None
+            raise Unreachable(f"{text}; {_ALLOW} starts all the same; one side will then lack what it writes") from None
         log.warning("%s", text)
         return
     if epoch is not None:

@@ -47,7 +47,7 @@ def resolve(
         waits = max((_waits(stuck, config) for stuck in find(connection, intents)), default=0.0)
         reserve(connection, intents, worker_name(), waits + _SPARE_SECONDS)
         if waits > 0:
-            say(f"what was last sent may still arrive; {waits:.0f} s until it can no more")
+            say(f"what was last sent may still arrive: waiting for {waits:.0f} s")
             time.sleep(waits)
         primary = read_epoch(connection).primary
         found = _checked(find(connection, intents), intents, table)

@@ -105,7 +105,7 @@ def test_a_data_centre_without_replicas_is_refused(
 
 
 def test_a_writer_in_another_data_centre_does_not_start(home: Settings) -> None:
-    """Would break: what one process has written is read where it has not arrived, and the old row is set (A4)."""
+    """Would break: what one process has written is read where it has not arrived, and the old row is set."""
     with DualWriteStore(home, CONFIG) as store:
         store.put("pairs", {"id": uuid4(), "a": "1"})
         with pytest.raises(SettingsError, match=ELSEWHERE):

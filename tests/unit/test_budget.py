@@ -1,4 +1,4 @@
-"""The budget of DESIGN.md's last section, by ast: short files, short functions."""
+"""The code's budget, by ast: short files, short functions."""
 
 from __future__ import annotations
 
