@@ -51,18 +51,21 @@ class Hand:
         os.write(self._record, json.dumps({"at": time.monotonic(), **what}).encode() + b"\n")
         os.fsync(self._record)
 
-    def write(self, store: DualWriteStore, rng: random.Random, n: int) -> None:
+    def write(self, store: DualWriteStore, rng: random.Random, n: int) -> str:
+        """One random write; what became of it."""
         kind, key, made = choose(rng, self._order["keys"], n)
         values = {k: v and f"c{v}{self._pad}" for k, v in made.items()}
         self.note(n=n, kind=kind, key=key, values=values)
         try:
             call(store, kind, key, values)
         except (WriteRefused, StoreClosed):
-            self.note(n=n, fate="never")
+            fate, said = "never", ""
         except SyncError as error:
-            self.note(n=n, fate="may", error=str(error))
+            fate, said = "may", str(error)
         else:
-            self.note(n=n, fate="must")
+            fate, said = "must", ""
+        self.note(n=n, fate=fate, error=said)
+        return fate
 
 
 def opened(order: dict[str, Any], settings: Settings) -> DualWriteStore | None:
@@ -93,6 +96,9 @@ def close(order: dict[str, Any], settings: Settings) -> None:
     if store is None:
         return
     hand.note(writer=store._registration.writer.id)
+    for n in range(100):  # the first write looks at the tables on both sides, which takes its time
+        if hand.write(store, rng, 9000 + n) == "must":
+            break
     ended = Event()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
 

@@ -69,7 +69,7 @@ POINTS = (*WRITER, *WORKER)
 """Every step of the protocol at which a process may die."""
 CLOSED, SIGTERM = "closed under load", "SIGTERM"
 ENDS = (CLOSED, SIGTERM)
-"""A process that ends as a deployment ends it, while its threads write and Postgres comes and goes."""
+"""A process that ends as a deployment ends it, while its threads write and take Postgres for away now and then."""
 JUMPS = "the clock jumps"
 """Hours back, and up to a minute ahead, before each write. Further ahead than `most_skew_seconds`, writes are refused."""
 FULL = "disk full"
@@ -207,7 +207,7 @@ class Arena:
         """What happens to the servers meanwhile."""
         if point == TWO:
             return pool.submit(self._stop_other, stop, rng)
-        if point in (CUT, *ASIDE, *RECORD, *ENDS):
+        if point in (CUT, *ASIDE, *RECORD):
             return pool.submit(self._cut, stop, rng)
         return pool.submit(self._fill, stop, rng) if point == FULL else None
 
