@@ -13,10 +13,13 @@ from typing import Literal, Protocol
 from sync.core.mutations import Key, Mutation
 from sync.errors import AnswerLost, TargetBusy, TargetUnavailable, WriteRefused, WriteUnsure
 from sync.failpoints import failpoint
-from sync.ports import Intent, PrimaryRows, TableJournal
+from sync.ports import Intent, Outcome, PrimaryRows, TableJournal
 
 log = logging.getLogger(__name__)
 Mode = Literal["inline", "queued"]
+State = Literal["finished", "unsure"]
+_ALONE: dict[Outcome, State | None] = {"written": "finished", "unsure": "unsure", "refused": None}
+"""What is to be remembered of a write that was made without an intent."""
 
 
 class Aside(Protocol):
@@ -72,22 +75,22 @@ class ForwardWrite:
             raise WriteRefused(
                 f"{mutation.key.table}: the journal in Postgres is away ({away}); nothing was written"
             ) from None
-        try:
-            return self._alone(mutation)
-        finally:
-            self.aside.end_accepting()
+        return self._alone(mutation)
 
     def _alone(self, mutation: Mutation) -> bool:
         version = self.aside.stamp(mutation.key)
+        state: State | None = "unsure"  # until it is known: a signal's handler, or a task's time-out, may raise anywhere here
         try:
             outcome, error = self.primary.write(mutation, version)
-        except BaseException:  # a signal's handler that raises, a task's time-out: it may be written, and nobody else knows
-            self.aside.unrecorded(self.journal, mutation, version, "unsure")
-            raise
-        failpoint("write.unrecorded")
+            failpoint("write.unrecorded")
+            state = _ALONE[outcome]
+        finally:
+            # In this order: what is broken off between the two keeps the writer from signing off (rule 29).
+            if state:
+                self.aside.unrecorded(self.journal, mutation, version, state)
+            self.aside.end_accepting()
         if outcome == "refused":
             raise WriteRefused(f"the primary refused the write: {error}") from None
-        self.aside.unrecorded(self.journal, mutation, version, "finished" if outcome == "written" else "unsure")
         if outcome == "unsure":
             raise WriteUnsure(_unsure(mutation.key, error)) from None
         return True

@@ -2,34 +2,38 @@
 
 from __future__ import annotations
 
-from threading import Condition
+from collections import Counter
+from threading import Condition, get_ident
 
 from sync.errors import StoreClosed
 
 
 class Calls:
-    """Counts calls, each a `with` block, from any thread."""
+    """Counts calls, each a `with` block, by thread."""
 
     def __init__(self) -> None:
-        self._count, self._closed, self._ended = 0, False, Condition()
+        self._under_way: Counter[int] = Counter()
+        self._closed, self._ended = False, Condition()
 
     def __enter__(self) -> None:
         with self._ended:
             if self._closed:
                 raise StoreClosed("this store was closed: nothing was sent; open another")
-            self._count += 1
+            self._under_way[get_ident()] += 1
 
     def __exit__(self, *_error: object) -> None:
         with self._ended:
-            self._count -= 1
+            self._under_way[get_ident()] -= 1
             self._ended.notify_all()
 
     def end(self, seconds: float) -> int:
         """Let no call begin any more, and wait for those under way, so many seconds at most; how many are left.
 
-        What a call did after this, nobody would hear of (rule 29).
+        What a call did after this, nobody would hear of (rule 29). One of this very thread was broken off, by a signal's
+        handler that raised before the `with` block had begun.
         """
         with self._ended:
             self._closed = True
-            self._ended.wait_for(lambda: not self._count, seconds)
-            return self._count
+            self._under_way.pop(get_ident(), None)
+            self._ended.wait_for(lambda: not self._under_way.total(), seconds)
+            return self._under_way.total()

@@ -30,6 +30,7 @@ from sync.core.cql import CqlType
 from sync.core.mutations import Key, Mutation
 from sync.core.rows import SourceColumn, SourceTable
 from sync.errors import AnswerLost, EpochChanged, SourceUnavailable, TargetBusy, TargetUnavailable, WriteRefused, WriteUnsure
+from sync.flows import dual_write
 from sync.flows.dual_write import ForwardWrite
 from sync.ports import Intent
 
@@ -116,13 +117,28 @@ def test_the_steps_of_a_write_that_succeeds() -> None:
     assert fake.steps == ["open", "primary 100", "target"]
 
 
-def test_a_write_without_journal_that_is_broken_off_is_remembered() -> None:
+@pytest.mark.parametrize("place", ["primary 1", "failpoint"])
+def test_a_write_without_journal_that_is_broken_off_is_remembered(place: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Would break: SIGTERM ends a call in the middle; the primary has its write, nobody else, and the writer is clean."""
-    fake = Fake(accepts=True, fail={"open": AWAY, "primary 1": SystemExit()})
+    fake = Fake(accepts=True, fail={"open": AWAY, "primary 1": SystemExit()} if place != "failpoint" else {"open": AWAY})
+
+    def ended(name: str) -> None:
+        if name == "write.unrecorded" and place == "failpoint":
+            raise SystemExit
+
+    monkeypatch.setattr(dual_write, "failpoint", ended)
     with pytest.raises(SystemExit):
         fake.flow().write(PUT)
     assert fake.steps == ["open", "primary 1", "unrecorded unsure"]
     assert fake.accepting == 0
+
+
+def test_a_write_that_nobody_could_remember_keeps_its_writer_registered() -> None:
+    """Would break: the signal comes while the write is being remembered: nobody has it, and the writer signs off."""
+    fake = Fake(accepts=True, fail={"open": AWAY, "unrecorded finished": SystemExit()})
+    with pytest.raises(SystemExit):
+        fake.flow().write(PUT)
+    assert fake.accepting == 1
 
 
 def test_a_queued_write_leaves_the_second_half_to_workers() -> None:
