@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from threading import Condition
 
 from sync.errors import StoreClosed
 
 
 class Calls:
-    """Counts calls, each a `with` block, from any thread."""
+    """Counts calls, each a `with` block, from any thread; `check` raises where none may begin."""
 
-    def __init__(self) -> None:
-        self._count, self._closed, self._ended = 0, False, Condition()
+    def __init__(self, check: Callable[[], None]) -> None:
+        self._check, self._count, self._closed, self._ended = check, 0, False, Condition()
 
     def __enter__(self) -> None:
+        self._check()  # before the lock: at a fork another thread may have had it, and nobody gives it back
         with self._ended:
             if self._closed:
                 raise StoreClosed("this store was closed: nothing was sent; open another")

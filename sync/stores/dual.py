@@ -55,7 +55,7 @@ class DualWriteStore:
         self._maker = FlowMaker(self._flow_config(config), self._source, self._target.pool, self._registration)
         self._source.come_back(self._found_source)
         self._switching = Switching(self._registration, tuning.most_wait_seconds)
-        self._calls = Calls()
+        self._calls = Calls(self._process.check)
         # As long as a write may take: it waits for a switch, then for both sides.
         self._longest_call = tuning.most_wait_seconds + tuning.primary_timeout_seconds + 2 * tuning.secondary_timeout_seconds
         self._executor = ThreadPoolExecutor(2, thread_name_prefix="sync-reconcile")

@@ -412,6 +412,11 @@ MUTANTS = (
         "if known[number].busy:", "if known[number].busy and False:", RESOLVES, "may_not_be_resolved",
     ),
     Mutant(
+        "resolve", "a key's others are sent while one is given up", "sync/wiring/resolving.py",
+        "            if not gone[stuck.table]:\n", "            if not gone[stuck.table] and stuck is found[0]:\n", RESOLVES,
+        "given_up_together",
+    ),
+    Mutant(
         "resolve", "what may still arrive is given up at once", "sync/adapters/postgres/sql/resolving.sql",
         "greatest(0, %(window)s - extract", "greatest(0, 0 * %(window)s - extract", RESOLVES, "operators_word",
     ),
