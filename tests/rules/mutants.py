@@ -284,7 +284,7 @@ MUTANTS = (
     ),
     Mutant(
         "21", "writes begin while the epoch is closing", JOURNAL,
-        """WHERE e.state = 'open' AND e."primary" = 'astra' AND need""", """WHERE e."primary" = 'astra' AND need""",
+        """WHERE e.state = 'open' AND e."primary" = 'astra' AND %(clock)s""", """WHERE e."primary" = 'astra' AND %(clock)s""",
         FLIPS, "rule_21_no_write",
     ),
     Mutant(
@@ -319,7 +319,7 @@ MUTANTS = (
     ),
     Mutant(
         "22", "a forward write under Postgres as primary", JOURNAL,
-        """e."primary" = 'astra' AND need""", "need", REVERSES, "rule_22_a_forward",
+        """e."primary" = 'astra' AND %(clock)s""", "%(clock)s", REVERSES, "rule_22_a_forward",
     ),
     Mutant(
         "23", "a reverse stamp is the clock alone", JOURNAL,
@@ -409,7 +409,7 @@ MUTANTS = (
     ),
     Mutant(
         "resolve", "an intent is taken from a writer that lives", "sync/wiring/resolving.py",
-        "if known[number].busy:", "if known[number].busy and False:", RESOLVES, "may_not_be_resolved",
+        "if stuck.busy:", "if stuck.busy and False:", RESOLVES, "may_not_be_resolved",
     ),
     Mutant(
         "resolve", "a key's others are sent while one is given up", "sync/wiring/resolving.py",
@@ -488,6 +488,8 @@ MUTANTS = (
     Mutant(
         "data centre", "any data centre will do", "sync/adapters/cassandra/data_centres.py",
         "if len(there) > 1 and not stated", "if len(there) > 9 and not stated", DATA_CENTRES, "several_data_centres",
+    ),
+    Mutant(
         "age", "a verdict of a pass that was stopped is believed for ever", DRIFT,
         "OR r.state = 'done' AND r.started_at < clock_timestamp() - make_interval(secs => %(age)s))", "OR %(age)s < 0)",
         AGE, "proves_nothing",
@@ -525,12 +527,16 @@ MUTANTS = (
     Mutant(
         "session", "a role's settings are a session's", "sync/adapters/postgres/connect.py",
         "        if not pooled:\n            make_own(connection)\n", "", "tests/integration/test_hostile_settings.py", "no_setting",
+    ),
+    Mutant(
         "sight", "nobody looks for masks and policies", "sync/wiring/copying.py",
         "    check_sight(cassandra, connection, found.values())\n", "", SIGHT, "added_in_the_middle",
     ),
     Mutant(
         "names", "names are looked for on the search path", "sync/adapters/postgres/catalogue.py",
         '    name = name if "." in name else f"{HOME}.{name}"\n', "", "tests/integration/test_search_path.py", "through_a_pooler",
+    ),
+    Mutant(
         "keys", "a key on record is taken for what its value says", "sync/adapters/cassandra/cells.py",
         "known.token not in (None, key.token)", "False", KEYS, "does_not_prove",
     ),
