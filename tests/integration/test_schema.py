@@ -98,7 +98,7 @@ def test_a_state_of_an_older_version_is_said(fresh: Place) -> None:
     """Would break: applications and commands end with an error of Postgres about a column that they should have made."""
     assert fresh.commands.run("schema", "apply").code == 0
     fresh.sql("ALTER TABLE sync.ahead DROP COLUMN source_key")  # as in a state from before it
-    for command in (("cutover", "--dry-run"), ("drift-report",), ("backfill", "--no-writers")):
+    for command in (("cutover", "--dry-run"), ("drift-report",), ("backfill",)):
         done = fresh.commands.run(*command)
         assert done.code == 1 and "of an older version: run `sync schema apply`" in done.err, done
     fresh.sql("DELETE FROM sync.migration WHERE name = '003_sync_state.sql'")  # whose text was another one
