@@ -11,6 +11,10 @@ CREATE TABLE IF NOT EXISTS sync.epoch (
     state    text NOT NULL DEFAULT 'open' CHECK (state IN ('open', 'closing')),
     since    timestamptz NOT NULL DEFAULT clock_timestamp()
 );
+-- Before the intents' table: a write locks the epoch's first, and whoever upgrades the other way round would wait for it in a ring.
+ALTER TABLE sync.epoch DROP CONSTRAINT IF EXISTS epoch_state_check;
+ALTER TABLE sync.epoch ADD CONSTRAINT epoch_state_check CHECK (state IN ('open', 'closing', 'closed'));
+ALTER TABLE sync.epoch ADD COLUMN IF NOT EXISTS closing_until timestamptz; -- then whoever waits opens it again
 INSERT INTO sync.epoch (epoch, "primary", floor)
 VALUES (1, 'astra', (extract(epoch FROM clock_timestamp()) * 1000000)::bigint)
 ON CONFLICT DO NOTHING;
@@ -81,6 +85,7 @@ CREATE TABLE IF NOT EXISTS sync.ahead (
     rechecked  boolean NOT NULL DEFAULT false, -- a recheck intent was left, which gives the row this version
     PRIMARY KEY (table_name, key)
 );
+ALTER TABLE sync.ahead ADD COLUMN IF NOT EXISTS source_key bytea; -- the source's own key, as in sync.intent
 
 -- "This key is about to be written", or "look at this key again": removed when both sides are known equal (rule 11).
 CREATE TABLE IF NOT EXISTS sync.intent (
@@ -209,10 +214,6 @@ CREATE TABLE IF NOT EXISTS sync.drift_finding (
 );
 
 -- Cut-over and rollback: one at a time; the flip itself is one transaction, so what a crash leaves is undone by the next.
-ALTER TABLE sync.epoch DROP CONSTRAINT IF EXISTS epoch_state_check;
-ALTER TABLE sync.epoch ADD CONSTRAINT epoch_state_check CHECK (state IN ('open', 'closing', 'closed'));
-ALTER TABLE sync.epoch ADD COLUMN IF NOT EXISTS closing_until timestamptz; -- then whoever waits opens it again
-
 CREATE TABLE IF NOT EXISTS sync.switch (
     id          bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     kind        text NOT NULL CHECK (kind IN ('cutover', 'rollback')),

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from threading import Condition, get_ident
 
 from sync.errors import StoreClosed
 
 
 class Calls:
-    """Counts calls, each a `with` block, by thread."""
+    """Counts calls, each a `with` block, by thread; `check` raises where none may begin."""
 
-    def __init__(self) -> None:
+    def __init__(self, check: Callable[[], None]) -> None:
+        self._check = check
         self._under_way: Counter[int] = Counter()
         self._closed, self._ended = False, Condition()
 
     def __enter__(self) -> None:
+        self._check()  # before the lock: at a fork another thread may have had it, and nobody gives it back
         with self._ended:
             if self._closed:
                 raise StoreClosed("this store was closed: nothing was sent; open another")

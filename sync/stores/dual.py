@@ -9,7 +9,7 @@ from contextlib import ExitStack
 from types import TracebackType
 from typing import Any, TypeVar
 
-from sync.adapters.postgres.migrations import state_exists
+from sync.adapters.postgres.migrations import check_version, state_exists
 from sync.adapters.postgres.parameters import connection_of
 from sync.adapters.postgres.registration import Registration
 from sync.adapters.queue import Doorbell, redis_connection
@@ -43,6 +43,7 @@ class DualWriteStore:
             with connection_of(self._target.pool) as connection:
                 if not state_exists(connection):
                     raise PreflightError("Postgres has no state of a migration yet: run `sync schema apply`")
+                check_version(connection)
             self._registration = Registration(self._target.pool, tuning, bell(settings))
             undo.callback(self._registration.end)
             epoch = self._registration.epoch
@@ -55,7 +56,7 @@ class DualWriteStore:
         self._maker = FlowMaker(self._flow_config(config), self._source, self._target.pool, self._registration)
         self._source.come_back(self._found_source)
         self._switching = Switching(self._registration, tuning.most_wait_seconds)
-        self._calls = Calls()
+        self._calls = Calls(self._process.check)
         # As long as a write may take: it waits for a switch, then for both sides.
         self._longest_call = tuning.most_wait_seconds + tuning.primary_timeout_seconds + 2 * tuning.secondary_timeout_seconds
         self._executor = ThreadPoolExecutor(2, thread_name_prefix="sync-reconcile")

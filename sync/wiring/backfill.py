@@ -48,6 +48,7 @@ def make_plan(settings: Settings, config: Config, names: list[str] | None) -> Pl
     with closing(connect(settings, autocommit=True)) as connection:
         if not migrations.state_exists(connection):
             raise PreflightError("the target has no schema `sync`: run `sync schema apply` first")
+        migrations.check_version(connection)
         unfinished = Ledger(connection, config.backfill.lease_seconds).open_runs()
         now = shapes(report.identities, connection, report.tables)
         return Plan(report.tables, ranges, sizes, _writers(connection), unfinished, now, report.data_center)

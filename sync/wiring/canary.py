@@ -7,10 +7,13 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
+from psycopg.errors import UndefinedColumn
+
 from sync.adapters.cassandra.cells import cells_of
 from sync.adapters.cassandra.connect import Cassandra
 from sync.adapters.postgres.connect import Connection
 from sync.adapters.postgres.keys import TargetKeys
+from sync.adapters.postgres.refusals import words
 from sync.core.decode.rows import RowDecoder
 from sync.core.encode.rows import RowEncoder
 from sync.core.gates import CanaryFact
@@ -40,6 +43,8 @@ def fly(
 def _guarded(way: _Way, step: Callable[[], CanaryFact]) -> CanaryFact:
     try:
         return step()
+    except UndefinedColumn as error:  # before the first backfill
+        return CanaryFact(way.name, 0, f"{words(error)}: sync backfill adds the migration's columns")
     except (SyncError, ValueError) as error:
         return CanaryFact(way.name, 0, " ".join(str(error).split()))
 

@@ -17,6 +17,7 @@ from sync.adapters.postgres.connect import Connection, connect
 from sync.adapters.postgres.data_centres import place_runs
 from sync.adapters.postgres.digests import count_strays
 from sync.adapters.postgres.keys import TargetKeys
+from sync.adapters.postgres.migrations import check_version
 from sync.adapters.postgres.passes import ClosedRun
 from sync.adapters.queue import CHECK_JOB, Doorbell, redis_connection
 from sync.core.drift_report import next_step, table_report, unproved
@@ -98,6 +99,7 @@ def open_checks(settings: Settings, config: Config) -> Iterator[Checks]:
     with closing(connect(settings, autocommit=True)) as connection:
         if connection.execute(_SCHEMA).fetchone() != (True,):
             raise PreflightError("the target's schema `sync` is missing or older: run `sync schema apply` first")
+        check_version(connection)
         yield Checks(connection, config.backfill.lease_seconds)
 
 

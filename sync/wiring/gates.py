@@ -13,7 +13,7 @@ from sync.adapters.postgres.connect import Connection, connect
 from sync.adapters.postgres.data_centres import check_data_center
 from sync.adapters.postgres.epochs import Authority
 from sync.adapters.postgres.gates import GateFacts
-from sync.adapters.postgres.migrations import state_exists
+from sync.adapters.postgres.migrations import check_version, state_exists
 from sync.adapters.postgres.rejects import count_rejects
 from sync.core import gates
 from sync.core.gates import Gate
@@ -51,6 +51,7 @@ def open_authority(settings: Settings, config: Config) -> Iterator[Authority]:
     with closing(connect(settings, autocommit=True)) as connection:
         if not state_exists(connection):
             raise PreflightError("the target has no schema `sync`: nothing has begun, or it is finished")
+        check_version(connection)
         # A command whose host hangs within the flip holds the epoch, and every write waits for it: Postgres ends it.
         connection.execute(_PATIENCE, (f"{config.cutover.most_pause_seconds:g}s",))
         yield Authority(connection, config.cutover.most_pause_seconds + _LEASE_MARGIN_SECONDS)

@@ -18,7 +18,7 @@ from sync.adapters.postgres.data_centres import check_data_center
 from sync.adapters.postgres.epochs import read_epoch
 from sync.adapters.postgres.in_turn import InTurn
 from sync.adapters.postgres.journal import Journal, Writer
-from sync.adapters.postgres.migrations import state_exists
+from sync.adapters.postgres.migrations import check_version, state_exists
 from sync.adapters.postgres.pool import Pool, open_pool
 from sync.adapters.postgres.reverse import Resending
 from sync.adapters.postgres.settling import Settling
@@ -75,6 +75,7 @@ def open_drains(settings: Settings, config: Config, tables: list[str]) -> Iterat
         ThreadPoolExecutor(_READS_AT_ONCE) as executor,
     ):
         with pool.connection() as connection:
+            check_version(connection)
             check_data_center(connection, cassandra.data_center)
             epoch = read_epoch(connection)
             mapped = map_tables(cassandra, connection, settings, config, tables)

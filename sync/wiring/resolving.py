@@ -51,7 +51,11 @@ def resolve(
             time.sleep(waits)
         primary = read_epoch(connection).primary
         found = _checked(find(connection, intents), intents, table)
-        return [_resolved(settings, config, connection, stuck, set(there), primary) for stuck in found]
+        gone = {stuck.table: _gone(connection, config, stuck.table, set(there)) for stuck in found}
+        for stuck in found:
+            if not gone[stuck.table]:
+                forget(connection, stuck)  # each, before the first one's key is looked at: a key's others would be sent again
+        return [_resolved(settings, config, connection, stuck, gone[stuck.table], primary) for stuck in found]
 
 
 def _waits(stuck: Stuck, config: Config) -> float:
@@ -80,12 +84,10 @@ def _checked(found: list[Stuck], intents: Sequence[int], table: str | None) -> l
 
 
 def _resolved(
-    settings: Settings, config: Config, connection: Connection, stuck: Stuck, there: set[str], primary: Primary
+    settings: Settings, config: Config, connection: Connection, stuck: Stuck, gone: str, primary: Primary
 ) -> dict[str, Any]:
     said: dict[str, Any] = {"id": stuck.id, "table": stuck.table, "outcome": "settled", "error": ""}
-    gone = _gone(connection, config, stuck.table, there)
     if not gone:
-        forget(connection, stuck)
         error, unknown = _reconciled(settings, config, stuck)
         if not error:
             return said

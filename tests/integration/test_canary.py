@@ -40,6 +40,19 @@ def home(new_place: NewPlace) -> Iterator[Place]:
         yield place
 
 
+def test_a_dry_run_before_any_backfill_names_what_is_missing(new_place: NewPlace) -> None:
+    """Would break: the command ends with an error of Postgres about a column of its own."""
+    with new_place() as place:
+        place.cql(TABLES["songs"])
+        place.configure(TOML)
+        assert place.commands.run("schema", "apply").code == 0
+        done = place.commands.run("cutover", "--dry-run", "--json")
+        gates = {gate["name"]: gate for gate in done.json["gates"]}
+        assert done.code == 2, done
+        assert not gates["backfill"]["green"] and "never begun: songs" in gates["backfill"]["figure"]
+        assert not gates["canary"]["green"] and "sync backfill adds" in gates["canary"]["figure"]
+
+
 def copied(place: Place) -> None:
     for command in (["schema", "apply"], ["backfill", "--workers", "1"]):
         done = place.commands.run(*command)

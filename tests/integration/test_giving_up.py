@@ -215,3 +215,20 @@ def test_what_may_not_be_resolved_is_said(home: Place) -> None:
         table.writer(alive=False).put(key, a="y").mark("unsure")
         assert f"intent {number}: its key has others (" in resolve(home, "--resolve", number, "--yes").err
         table.drained()
+
+
+def test_a_keys_intents_are_given_up_together(home: Place) -> None:
+    """Would break: while the first one's key is looked at, the second one's write is sent after all."""
+    with table_of(home, "late") as table:
+        be_primary(table, "astra")
+        key = table.key(id=UUID(int=2))
+        for value in ("x", "y"):
+            table.writer(alive=False).put(key, a=value).mark("unsure")
+        long_ago(table)
+        numbers = [n for (n,) in table.sql("SELECT id FROM sync.intent WHERE table_name = 'late' ORDER BY id")]
+        assert len(numbers) == 2
+        done = resolve(home, *(a for n in numbers for a in ("--resolve", n)), "--yes")
+        assert [one["outcome"] for one in done.json["resolved"]] == ["settled", "settled"], done
+        assert table.intents() == []
+        assert table.source(key) is None and table.target(key) is None
+        assert len(audits(table)) >= 2

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -15,8 +16,10 @@ from support.running import until
 
 from sync.adapters.cassandra.cells import cells_of
 from sync.adapters.cassandra.connect import Cassandra
+from sync.adapters.postgres import ahead
 from sync.adapters.postgres.keys import TargetKeys
 from sync.core.encode.rows import RowEncoder
+from sync.core.mutations import pack_key
 from sync.core.ring import WHOLE_RING
 from sync.settings import Settings
 from sync.stores import DualWriteStore
@@ -75,6 +78,19 @@ def test_what_nobody_copied_is_extra_and_a_lost_value_is_different(site: Site) -
     found = {kind: [key["id"] for key in keys] for kind, keys in kinds(table_of(report, "things")).items()}
     assert not report["clean"]
     assert found == {"extra": ["4"], "different": found["different"]} and sorted(found["different"]) == ["1", "3"]
+
+
+def test_a_search_for_write_times_takes_nothing_away(site: Site) -> None:
+    """Would break: a row that was written ahead of the clock, and has expired since, goes from the target."""
+    (table,) = make_plan(site.settings, site.config, ["things"]).tables
+    key = cells_of(table.source, RowEncoder(table, 0)).key({"id": 2})
+    with closing(site.connect()) as connection:
+        connection.autocommit = True
+        ahead.note(connection, table, [(key, time.time_ns())])
+        assert ahead.recheck(connection, ["things"]) == 1
+    assert site.sql("SELECT source_key FROM sync.intent") == [(pack_key(key.cells),)]
+    assert drain_job(site.settings, site.config, "things", NEVER) == 1
+    assert site.sql(ROWS) == WHOLE
 
 
 def look_again(site: Site, *ids: int) -> None:

@@ -94,6 +94,18 @@ def test_a_fresh_schema_is_all_migrations_in_turn(fresh: Place, new_place: NewPl
         assert dump(other) == dump(fresh)
 
 
+def test_a_state_of_an_older_version_is_said(fresh: Place) -> None:
+    """Would break: applications and commands end with an error of Postgres about a column that they should have made."""
+    assert fresh.commands.run("schema", "apply").code == 0
+    fresh.sql("ALTER TABLE sync.ahead DROP COLUMN source_key")  # as in a state from before it
+    for command in (("cutover", "--dry-run"), ("drift-report",), ("backfill",)):
+        done = fresh.commands.run(*command)
+        assert done.code == 1 and "of an older version: run `sync schema apply`" in done.err, done
+    fresh.sql("DELETE FROM sync.migration WHERE name = '003_sync_state.sql'")  # whose text was another one
+    assert fresh.commands.run("schema", "apply").code == 0
+    assert fresh.commands.run("cutover", "--dry-run").code == 2
+
+
 def test_the_applications_tables_are_not_among_the_states(fresh: Place) -> None:
     """A role named like the state's schema has it in front of its search path: `sync finish` would drop the application."""
     assert fresh.settings.postgres_user == "sync"

@@ -410,6 +410,12 @@ MUTANTS = (
     Mutant(
         "resolve", "an intent is taken from a writer that lives", "sync/wiring/resolving.py",
         "        if stuck.busy:", "        if stuck.busy and False:", RESOLVES, "may_not_be_resolved",
+        "if stuck.busy:", "if stuck.busy and False:", RESOLVES, "may_not_be_resolved",
+    ),
+    Mutant(
+        "resolve", "a key's others are sent while one is given up", "sync/wiring/resolving.py",
+        "            if not gone[stuck.table]:\n", "            if not gone[stuck.table] and stuck is found[0]:\n", RESOLVES,
+        "given_up_together",
     ),
     Mutant(
         "resolve", "what may still arrive is given up at once", "sync/adapters/postgres/sql/resolving.sql",

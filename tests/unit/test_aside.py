@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import gc
 import threading
+import time
 from collections.abc import Iterator
 
 import pytest
 
 from sync.adapters.postgres.aside import Aside
+from sync.core.mutations import Key
 from sync.ports import Intent
 
 
@@ -57,3 +59,19 @@ def test_marks_that_come_in_while_marks_are_told(often: None) -> None:
             thread.join()
     aside.mark()
     assert journal.removed == sum(count)
+
+
+def test_a_key_ahead_of_the_clock_is_remembered_until_the_clock_has_overtaken_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Would break: a host whose clock is late keeps every key that it ever wrote; or a stamp is not above the row's cell."""
+    clock = [10**15]
+    monkeypatch.setattr(time, "time_ns", lambda: clock[0] * 1000)
+    aside, minute = Aside(True, lambda _: None), 60_000_000
+    keys = [Key("pairs", (), str(n).encode(), n) for n in range(2000)]
+    for key in keys[:1000]:
+        aside.seen(clock[0] + minute + 1, key)
+    clock[0] += 10 * minute
+    for key in keys[1000:]:
+        aside.seen(clock[0] + minute + 1, key)
+    assert len(aside._far) == 1000, "the first ones are forgotten"
+    assert all(aside.stamp(key) > clock[0] + minute for key in keys[1000:])
+    assert clock[0] <= aside.stamp(keys[0]) < clock[0] + minute

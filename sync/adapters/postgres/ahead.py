@@ -7,11 +7,12 @@ from collections.abc import Sequence
 from psycopg.types.json import Jsonb
 
 from sync.adapters.postgres.connect import Connection
+from sync.adapters.postgres.epoch_lock import SHARE
 from sync.adapters.postgres.ledger import target_errors
 from sync.adapters.postgres.queries import queries
 from sync.core.encode.rows import show_key
 from sync.core.gates import AheadFact
-from sync.core.mutations import Key
+from sync.core.mutations import Key, pack_key
 from sync.core.rows import TableMap
 from sync.core.versions import MOST_STAMPED
 
@@ -26,6 +27,7 @@ def note(connection: Connection, table: TableMap, found: Sequence[tuple[Key, int
     values = {
         "table": table.name,
         "keys": [key.canonical for key, _ in kept],
+        "source_keys": [pack_key(key.cells) for key, _ in kept],
         "tokens": [key.token for key, _ in kept],
         "versions": [version for _, version in kept],
         "shown": [Jsonb(show_key(table.keys, key.cells)) for key, _ in kept],
@@ -36,7 +38,8 @@ def note(connection: Connection, table: TableMap, found: Sequence[tuple[Key, int
 
 def recheck(connection: Connection, tables: Sequence[str]) -> int:
     """Leave a recheck intent for each of these tables' keys that has had none; how many. Raises TargetUnavailable."""
-    with target_errors():
+    with target_errors(), connection.transaction():
+        connection.execute(SHARE)  # in an earlier statement: whoever waited for a switch sees what came of it
         return connection.execute(_SQL["recheck"], {"tables": list(tables)}).rowcount
 
 

@@ -14,7 +14,7 @@ from sync.failpoints import failpoint
 from sync.ports import Intent, TableJournal
 
 _MOST_MARKS = 1000
-_FAR_US = 60_000_000
+_FAR_US, _MOST_FAR = 60_000_000, 1000
 State = Literal["finished", "unsure"]
 _End = Literal["finished", "unsure", "settled"]
 _Mark = tuple[TableJournal, Intent, _End, str]
@@ -35,6 +35,7 @@ class Aside:
         self._accepted: dict[tuple[str, bytes], int] = {}
         self._seen = 0
         self._far: dict[tuple[str, bytes], int] = {}
+        self._most_far = _MOST_FAR
         self._lock = Lock()
 
     def left(self, table: str) -> None:
@@ -93,8 +94,12 @@ class Aside:
         One that is far ahead of the clock is above a cell of its key that was; it is for that key alone.
         """
         with self._lock:
-            if version > time.time_ns() // 1000 + _FAR_US:
+            now = time.time_ns() // 1000
+            if version > now + _FAR_US:
                 self._far[key.table, key.canonical] = max(version, self._far.get((key.table, key.canonical), 0))
+                if len(self._far) > self._most_far:  # those that the clock has long overtaken bind nothing
+                    self._far = {name: known for name, known in self._far.items() if known > now - _FAR_US}
+                    self._most_far = max(_MOST_FAR, 2 * len(self._far))
             else:
                 self._seen = max(self._seen, version)
 

@@ -167,6 +167,8 @@ class Authority:
     def clear(self, begun: datetime, window_seconds: float, skew_us: int) -> list[str]:
         """Clear unclean writers after a full pass with repair that began then; those that were fenced long enough before."""
         values = {"begun": begun, "window": window_seconds, "skew": skew_us}
+        if self._row("unclean") != (True,):
+            return []
         try:
             with target_errors(), changing_epoch(self.connection):
                 return [str(row[0]) for row in self.connection.execute(_SQL["clear"], values).fetchall()]

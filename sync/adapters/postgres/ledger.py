@@ -47,16 +47,21 @@ class Ledger:
 
         `shapes` are what the tables are now: what an unfinished run did of a table of another shape is done again.
         """
-        with target_errors(), changing_epoch(self._connection):
-            # Two starts at once: the second waits here, then finds the first one's runs.
+        with target_errors(), self._connection.transaction():
+            # Two starts at once: the second waits here, then finds the first one's runs. The runs before the epoch, as where
+            # a pass is closed and clears writers; and whoever waits for the runs holds up no writer.
             self._connection.execute("LOCK TABLE sync.run IN SHARE ROW EXCLUSIVE MODE")
-            self.check_primary()
-            row = self._connection.execute(_SQL["raise_floor"]).fetchone()
-            assert row is not None
-            runs = self._start(plans, _SQL, {"floor": row[0]}, shapes or {})
-            self._connection.execute(_SQL["begin_anew"], {"runs": runs, **listed(shapes)})
-            self._connection.execute(_SQL["note_shapes"], {"runs": runs, **listed(shapes)})
-            return runs
+            with changing_epoch(self._connection):
+                return self._begin(plans, shapes)
+
+    def _begin(self, plans: dict[str, list[TokenRange]], shapes: Mapping[str, str] | None) -> list[int]:
+        self.check_primary()
+        row = self._connection.execute(_SQL["raise_floor"]).fetchone()
+        assert row is not None
+        runs = self._start(plans, _SQL, {"floor": row[0]}, shapes or {})
+        self._connection.execute(_SQL["begin_anew"], {"runs": runs, **listed(shapes)})
+        self._connection.execute(_SQL["note_shapes"], {"runs": runs, **listed(shapes)})
+        return runs
 
     def shapes(self, runs: list[int]) -> dict[str, str | None]:
         """What the tables of these runs were when they began; None where nobody noted it."""

@@ -133,3 +133,17 @@ def state_exists(connection: Connection) -> bool:
     """Whether the state schema is there."""
     row = connection.execute("SELECT to_regclass('sync.range') IS NOT NULL").fetchone()
     return bool(row and row[0])
+
+
+def check_version(connection: Connection) -> None:
+    """Raise PreflightError where the state schema is there, and lacks what this version has."""
+    row = connection.execute(_OLDER).fetchone()
+    if row and row[0]:
+        raise PreflightError("the target's schema `sync` is of an older version: run `sync schema apply`")
+
+
+# A file is applied as a whole: the newest thing in it stands for all.
+_OLDER = """
+SELECT to_regclass('sync.range') IS NOT NULL AND NOT EXISTS (
+    SELECT FROM pg_attribute WHERE attrelid = to_regclass('sync.ahead') AND attname = 'source_key' AND NOT attisdropped)
+"""

@@ -1,19 +1,22 @@
 -- note: rows of the source that were written ahead of the clock; one that was written again since is to be looked at again
-INSERT INTO sync.ahead AS a (table_name, key, token, version, shown)
-SELECT %(table)s, k.key, k.token, k.version, k.shown
-FROM unnest(%(keys)s::bytea[], %(tokens)s::bigint[], %(versions)s::bigint[], %(shown)s::jsonb[]) AS k (key, token, version, shown)
+INSERT INTO sync.ahead AS a (table_name, key, source_key, token, version, shown)
+SELECT %(table)s, k.key, k.source_key, k.token, k.version, k.shown
+FROM unnest(%(keys)s::bytea[], %(source_keys)s::bytea[], %(tokens)s::bigint[], %(versions)s::bigint[], %(shown)s::jsonb[])
+     AS k (key, source_key, token, version, shown)
 ON CONFLICT (table_name, key) DO UPDATE
-SET version = greatest(a.version, excluded.version), rechecked = a.rechecked AND a.version >= excluded.version
+SET source_key = excluded.source_key, version = greatest(a.version, excluded.version),
+    rechecked = a.rechecked AND a.version >= excluded.version
 
--- recheck: they are reconciled once, so that their rows get the version that they have in the source
+-- recheck: they are reconciled once, so that their rows get the version that they have in the source; the epoch is held (rule 20)
 WITH e AS (
-    SELECT epoch, floor FROM sync.epoch WHERE "primary" = 'astra' AND state = 'open' ORDER BY epoch DESC LIMIT 1 FOR SHARE
+    SELECT epoch, floor FROM sync.epoch
+    WHERE "primary" = 'astra' AND state = 'open' AND epoch = (SELECT max(epoch) FROM sync.epoch)
 ), due AS (
     UPDATE sync.ahead SET rechecked = true
-    WHERE table_name = ANY (%(tables)s) AND NOT rechecked AND EXISTS (SELECT FROM e) RETURNING table_name, key, token
+    WHERE table_name = ANY (%(tables)s) AND NOT rechecked AND EXISTS (SELECT FROM e) RETURNING table_name, key, source_key, token
 )
-INSERT INTO sync.intent (table_name, key, token, kind, state, version, epoch, owner)
-SELECT due.table_name, due.key, due.token, 'recheck', 'finished', e.floor, e.epoch, 'write times' FROM due, e
+INSERT INTO sync.intent (table_name, key, source_key, token, kind, state, version, epoch, owner)
+SELECT due.table_name, due.key, due.source_key, due.token, 'recheck', 'finished', e.floor, e.epoch, 'write times' FROM due, e
 ON CONFLICT DO NOTHING
 
 -- facts: by table, rows whose newest cell still lies ahead; those that are not reconciled yet, or can never be written; some keys

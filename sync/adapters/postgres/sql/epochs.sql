@@ -76,6 +76,9 @@ RETURNING extract(epoch FROM clock_timestamp() - closed_at)::float8
 -- waits: how long writes waited for a switch, in milliseconds, by writer
 SELECT id, waits -> 'ms' FROM sync.writer WHERE (waits ->> 'switch')::bigint = %(switch)s
 
+-- unclean: whether there are any; where not, nobody is held up
+SELECT EXISTS (SELECT FROM sync.writer WHERE state = 'unclean')
+
 -- clear: unclean writers whose traces a full pass with repair has removed; the floor rises with it (rules 3 and 31)
 WITH cleared AS (
     UPDATE sync.writer SET state = 'signed_off'

@@ -10,10 +10,11 @@ FOR SHARE OF r
 
 -- pick: intents that may be worked on: finished, unsure, left by a reconcile; open ones, where asked for, of a writer that is
 -- gone, or whose lease is over though the writer lives (it may not know of them); unrepeatable ones later (rule 17). A recheck that
--- a copy or a comparison asked for is no write: a look. Whatever is left of a closed epoch is settled in the present one's
--- direction, and is not sent again (rule 22)
+-- a copy, a comparison or a search for write times asked for is no write: a look. Whatever is left of a closed epoch is settled in
+-- the present one's direction, and is not sent again (rule 22)
 SELECT i.key, i.id, CASE WHEN i.epoch = %(epoch)s THEN i.state ELSE 'finished' END, i.version,
-       CASE WHEN i.kind = 'recheck' AND (i.owner = 'drift report' OR i.owner LIKE 'backfill run %%') THEN 'look' ELSE i.kind END,
+       CASE WHEN i.kind = 'recheck' AND (i.owner IN ('drift report', 'write times') OR i.owner LIKE 'backfill run %%') THEN 'look'
+            ELSE i.kind END,
        i.mutation, i.replays, coalesce(extract(epoch FROM clock_timestamp() - i.replayed_at), 0)::float8
 FROM sync.intent AS i
 WHERE i.table_name = %(table)s AND i.key = ANY (%(keys)s)
