@@ -40,16 +40,13 @@ def switch(site: Site, kind: SwitchKind, judged: int, passed: list[Gate], say: C
     # A writer answers with its next heartbeat; one that was just late has another one's time.
     ready = 2 * site.config.dual_write.heartbeat_seconds + 1
     limits = Limits(ready, tuning.most_settle_seconds, tuning.most_pause_seconds)
-    names, epoch = [table.name for table in site.tables], site.authority.current()
+    names, still = [table.name for table in site.tables], unproved(site, site.authority.current())
     site.authority.audit(f"{kind} begun", _figures(passed))
     try:
         with open_drains(site.settings, site.config, names) as drains:
 
             def drain() -> int:
                 return sum(each.run(worker_name(), lambda: False) for each in drains.values())
-
-            def still() -> str:
-                return unproved(site, epoch)
 
             flipped = Switch(site.authority, drain, limits, say, still).run(kind, judged, _figures(passed))
     except SyncError as error:

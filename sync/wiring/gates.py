@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 
@@ -84,7 +84,7 @@ def judge(site: Site, kind: SwitchKind, epoch: Epoch, dry: bool, writers: int | 
     found += [
         gates.writers_gate(facts.writers(), epoch.epoch, site.config.dual_write.writer_lease_seconds, writers),
         gates.intents_gate(facts.intents(), site.config.cutover.most_intents),
-        _proof(site, facts, epoch),
+        _proof(site, facts, epoch, _digest(site)),
     ]
     why = "--dry-run" if dry else "" if all(gate.green for gate in found) else "other gates are red"
     tables = [t for t in site.tables if t.name not in counters]
@@ -106,17 +106,26 @@ def _write_times(site: Site) -> Gate:
     return gates.write_times_gate(ahead.unseen(site.connection, tables), ahead.facts(site.connection, tables))
 
 
-def unproved(site: Site, epoch: Epoch) -> str:
-    """Why both sides are not proved equal as they are now, or nothing; asked again within the flip."""
-    gate = _proof(site, GateFacts(site.connection), epoch)
-    return "" if gate.green else f"the proof was disturbed meanwhile: {gate.figure}"
+def unproved(site: Site, epoch: Epoch) -> Callable[[], str]:
+    """What says why both sides are not proved equal any more, or nothing; the tables are those of this moment.
+
+    It is asked within the flip, while every write waits, and asks Postgres alone.
+    """
+    digest = _digest(site)
+
+    def why() -> str:
+        gate = _proof(site, GateFacts(site.connection), epoch, digest)
+        return "" if gate.green else f"the proof was disturbed meanwhile: {gate.figure}"
+
+    return why
 
 
-def _proof(site: Site, facts: GateFacts, epoch: Epoch) -> Gate:
-    names, digest = (
-        [t.name for t in site.tables],
-        gates.schema_digest(shapes_now(site.cassandra, site.connection, site.tables).values()),
-    )
+def _digest(site: Site) -> str:
+    return gates.schema_digest(shapes_now(site.cassandra, site.connection, site.tables).values())
+
+
+def _proof(site: Site, facts: GateFacts, epoch: Epoch, digest: str) -> Gate:
+    names = [t.name for t in site.tables]
     disturbed, why = epoch.since, "this epoch"
     late = facts.disturbed()
     if late is not None and late[0] > disturbed:

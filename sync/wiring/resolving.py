@@ -53,8 +53,9 @@ def resolve(
         found = _checked(find(connection, intents), intents, table)
         gone = {stuck.table: _gone(connection, config, stuck.table, set(there)) for stuck in found}
         for stuck in found:
-            if not gone[stuck.table]:
-                forget(connection, stuck)  # each, before the first one's key is looked at: a key's others would be sent again
+            # Each, before the first one's key is looked at: a key's others would be sent again.
+            if not gone[stuck.table] and not forget(connection, stuck):
+                raise SettingsError(f"intent {stuck.id}: it was sent again meanwhile, or has settled; look at `sync intents`")
         return [_resolved(settings, config, connection, stuck, gone[stuck.table], primary) for stuck in found]
 
 

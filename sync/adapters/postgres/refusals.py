@@ -20,6 +20,8 @@ def refuses_row(error: psycopg.Error) -> bool:
     """Whether the target cannot hold this row as it is."""
     if error.sqlstate is None:
         return isinstance(error, psycopg.DataError)  # psycopg itself
+    if error.diag.source_function == "aclcheck_error":  # a right that the role lacks, and no policy: no row would fare better
+        return False
     return not re.match(NO_REFUSAL, error.sqlstate)
 
 

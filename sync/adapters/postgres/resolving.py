@@ -37,6 +37,7 @@ class Stuck:
     owner: str
     leased: bool
     others: list[int]
+    replays: int
 
 
 def find(connection: Connection, intents: Sequence[int]) -> list[Stuck]:
@@ -65,7 +66,7 @@ def drop(connection: Connection, stuck: Stuck, reason: str) -> bool:
 def _end(connection: Connection, stuck: Stuck, how: str, what: str) -> bool:
     with target_errors(), connection.transaction():
         error = f"resolved by hand; before that: {stuck.error}"[:1000]
-        if not connection.execute(_SQL[how], {"intent": stuck.id, "error": error}).rowcount:
+        if not connection.execute(_SQL[how], {"intent": stuck.id, "error": error, "replays": stuck.replays}).rowcount:
             return False
         connection.execute(_SQL["disturb"], {"table": stuck.table})
         detail = {"intent": stuck.id, "table": stuck.table, "key": stuck.key.hex(), "kind": stuck.kind, "state": stuck.state}

@@ -7,15 +7,18 @@ SELECT i.id, i.table_name, i.key, i.kind, i.state, i.mutation, i.attempts, coale
            - greatest(i.created_at, i.ended_at, i.replayed_at))) END::float8,
        i.source_key, i.token, i.owner, coalesce(i.lease_until > clock_timestamp(), false),
        ARRAY(SELECT o.id FROM sync.intent AS o WHERE o.table_name = i.table_name AND o.key = i.key
-             AND o.id <> ALL (%(intents)s::bigint[]) ORDER BY o.id)
+             AND o.id <> ALL (%(intents)s::bigint[]) ORDER BY o.id),
+       i.replays
 FROM sync.intent AS i WHERE i.id = ANY (%(intents)s::bigint[]) ORDER BY i.id
 
 -- reserve: no worker takes them up meanwhile
 UPDATE sync.intent SET lease_owner = %(owner)s, lease_until = clock_timestamp() + make_interval(secs => %(seconds)s)
 WHERE id = ANY (%(intents)s::bigint[])
 
--- forget: its write is not sent again, and its key is looked at like one whose write was acknowledged
-UPDATE sync.intent SET state = 'finished', error = %(error)s, lease_owner = NULL, lease_until = NULL WHERE id = %(intent)s
+-- forget: its write is not sent again, and its key is looked at like one whose write was acknowledged; unless somebody sent it
+-- meanwhile, whose attempt may arrive behind that look
+UPDATE sync.intent SET state = 'finished', error = %(error)s, lease_owner = NULL, lease_until = NULL
+WHERE id = %(intent)s AND replays = %(replays)s
 
 -- drop: it goes as it is
 DELETE FROM sync.intent WHERE id = %(intent)s
