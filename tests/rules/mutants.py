@@ -150,8 +150,8 @@ MUTANTS = (
     ),
     Mutant(
         "14", "a write without intent is not remembered", "sync/flows/dual_write.py",
-        '        self.aside.unrecorded(self.journal, mutation, version, "finished" if outcome == "written" else "unsure")\n', "",
-        WRITES, "rule_14_a_write_without",
+        "                self.aside.unrecorded(self.journal, mutation, version, state)\n", "                pass\n", WRITES,
+        "rule_14_a_write_without",
     ),
     Mutant(
         "15b", "what is unsure is not sent again", "sync/flows/reconcile.py",
@@ -410,11 +410,10 @@ MUTANTS = (
     Mutant(
         "resolve", "an intent is taken from a writer that lives", "sync/wiring/resolving.py",
         "        if stuck.busy:", "        if stuck.busy and False:", RESOLVES, "may_not_be_resolved",
-        "if stuck.busy:", "if stuck.busy and False:", RESOLVES, "may_not_be_resolved",
     ),
     Mutant(
         "resolve", "a key's others are sent while one is given up", "sync/wiring/resolving.py",
-        "            if not gone[stuck.table]:\n", "            if not gone[stuck.table] and stuck is found[0]:\n", RESOLVES,
+        "            if not gone[stuck.table] and not", "            if stuck is found[0] and not gone[stuck.table] and not", RESOLVES,
         "given_up_together",
     ),
     Mutant(
