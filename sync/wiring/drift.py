@@ -25,7 +25,7 @@ from sync.core.encode.rows import RowEncoder
 from sync.core.gates import schema_digest
 from sync.core.mutations import KnownKey
 from sync.core.rows import TableMap
-from sync.errors import PreflightError, WorkFailed, WriteRefused
+from sync.errors import PreflightError, Unreachable, WorkFailed, WriteRefused
 from sync.flows.backfill import OwnWorkers, Supervisor
 from sync.settings import Config, Settings
 from sync.wiring.backfill import Plan, Show
@@ -60,7 +60,6 @@ def run_drift(settings: Settings, config: Config, plan: Plan, asked: Asked, own:
             yield Checks(connection, config.backfill.lease_seconds)
 
     Supervisor(opened, bell, own, show.progress).watch(runs)
-    look_again(settings, plan.tables)
     return close_pass(settings, config, plan, runs, asked)
 
 
@@ -120,13 +119,27 @@ def stamp_strays(connection: Connection, table: TableMap) -> int:
     return stamped
 
 
+def _seen_at_the_end(settings: Settings, config: Config, plan: Plan, runs: list[int]) -> dict[str, str]:
+    """Tables of which nothing is proved, each with the reason: it is another one now, or that cannot be seen.
+
+    Raises PreflightError where this role is not shown what is there.
+    """
+    with open_checks(settings, config) as checks:
+        begun, unread = checks.shapes(runs), any(found.failed for found in checks.progress(runs))
+    try:
+        look_again(settings, plan.tables)
+        return changed(settings, config, plan.tables, begun)
+    except Unreachable as away:
+        # Where ranges could not be read the pass proves nothing anyway, and says so by range.
+        why = f"whether it is still what it was could not be seen: {away}"
+        return {} if unread else {table.name: why for table in plan.tables}
+
+
 def close_pass(settings: Settings, config: Config, plan: Plan, runs: list[int], asked: Asked) -> dict[str, Any]:
     """The report. Its figures are summed, checked, and recorded in the transaction that closes its runs."""
     tables = {table.name: table for table in plan.tables}
     search = _searches(settings, plan.tables, asked.searches) if asked.searches else []
-    with open_checks(settings, config) as checks:
-        begun = checks.shapes(runs)
-    other = changed(settings, config, plan.tables, begun)
+    other = _seen_at_the_end(settings, config, plan, runs)
     with open_checks(settings, config) as checks:
         connection = checks.connection
         with connection.transaction():
