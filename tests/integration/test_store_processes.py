@@ -85,6 +85,7 @@ def test_the_environment_says_which_store_is_awaited(
 ) -> None:
     """Would break: an asyncio application that has to be changed before, during or after the migration."""
     given = {**environment(home.settings), "STORAGE_BACKEND": "postgres" if backend == "postgres" else "astra"}
+    given["SYNC_ALLOW_ONE_SIDED"] = str(backend != "both").lower()  # a migration is under way here
     for name, value in {**given, "SYNC_DUAL_WRITE": str(backend == "both").lower()}.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setenv("SYNC_CONFIG", str(home.commands.folder / "sync.toml"))
