@@ -21,7 +21,7 @@ from typing import Any
 from uuid import UUID
 
 from sync import failpoints
-from sync.errors import StoreClosed, SyncError, WriteRefused
+from sync.errors import PreflightError, StoreClosed, SyncError, WriteRefused
 from sync.settings import Settings, load_config
 from sync.stores.dual import DualWriteStore
 from sync.wiring.reconciling import drain_job, sweep
@@ -72,6 +72,8 @@ def opened(order: dict[str, Any], settings: Settings) -> DualWriteStore | None:
     """The store; None where its connections were cut while it opened them: it says so, and writes nothing."""
     try:
         return DualWriteStore(settings, load_config(Path(order["config"])))
+    except PreflightError:
+        raise
     except SyncError:
         return None
 

@@ -173,6 +173,7 @@ class Arena:
         for key in keys:
             self._judge(verdict, key, [op for k, op in ops if k == key])
         record.unlink(missing_ok=True)
+        self.table.sql("UPDATE sync.writer SET state = 'signed_off'")  # the dead hold their slots, of which there are so many
         return verdict
 
     def _child(self, point: str, rng: random.Random, keys: list[str], record: Path) -> Any:
