@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
+from types import SimpleNamespace
 from uuid import uuid4
 
+import psycopg
 import pytest
 from support.dual import LEASE, NEVER_OPEN, Table, holding, prepare
 from support.pairs import CONFIG
@@ -14,6 +16,7 @@ from support.places import NewPlace
 from support.reverse import be_primary, reverse_writer
 
 from sync.adapters.postgres.breaker import Breaker
+from sync.adapters.postgres.connect import connect
 from sync.adapters.postgres.journal import Journal, Writer
 from sync.adapters.postgres.pool import open_pool
 from sync.adapters.postgres.refusals import is_of_server, is_passing, refuses_row
@@ -191,8 +194,8 @@ def test_an_applications_store_is_told_of_a_refusal(table: Table) -> None:
 class Said(Exception):
     """Stands for a driver's error."""
 
-    def __init__(self, sqlstate: str) -> None:
-        self.sqlstate = sqlstate
+    def __init__(self, sqlstate: str, place: str = "exec_stmt_raise") -> None:
+        self.sqlstate, self.diag = sqlstate, SimpleNamespace(source_function=place)
 
 
 def test_what_an_error_is_about() -> None:
@@ -207,3 +210,14 @@ def test_what_an_error_is_about() -> None:
         **dict.fromkeys(server, (True, False, False)), **dict.fromkeys(rows, (False, False, True)),
         **dict.fromkeys(passing, (False, True, False)), **dict.fromkeys(neither, (False, False, False)),
     }  # fmt: skip
+    assert not refuses_row(Said("42501", "aclcheck_error")), "a right that the role lacks"  # type: ignore[arg-type]
+
+
+def test_a_right_that_the_role_lacks_is_no_reject(table: Table) -> None:
+    """Would break: a role that may not write makes a reject of every row of a copy."""
+    with closing(connect(table.settings, autocommit=True)) as connection, connection.transaction(force_rollback=True):
+        connection.execute("CREATE ROLE nobody_at_all")
+        connection.execute("SET LOCAL ROLE nobody_at_all")
+        with pytest.raises(psycopg.errors.InsufficientPrivilege) as said:
+            connection.execute("INSERT INTO public.pairs (id) VALUES (gen_random_uuid())")
+    assert not refuses_row(said.value)
