@@ -53,7 +53,7 @@ class TargetKeys:
     def _held(self, keys: Sequence[Key]) -> dict[bytes, TargetRow]:
         values: dict[str, Any] = {"table": self._table.name}
         for i, key in enumerate(keys):
-            own = {**self._parameters.key(key), "source_key": rejects.packed(key.cells)}
+            own = self._parameters.key(key)
             values |= {f"{name}_{i}": own[name] for name in self._names}
         rows = self._connection.execute(self._look(len(keys)), values, binary=True).fetchall()
         return {bytes(key): _target_row(*held) for key, *held in rows}

@@ -128,7 +128,6 @@ class Settling:
             "row_version": picked.row_version,
             "tombstone": picked.tombstone,
             "intents": f"{{{','.join(map(str, picked.intents))}}}",
-            "source_key": rejects.packed(key.cells),
         }
         absent, keeping = self._statements.set_absent, self._table.keeps
         if read.cells is None and keeping and not picked.deletes:
