@@ -62,17 +62,27 @@ CREATE TABLE IF NOT EXISTS sync.range (
     finished_at   timestamptz,
     CHECK (range_start < range_end)
 );
-CREATE INDEX IF NOT EXISTS range_claim ON sync.range (run_id, state, range_start);
-CREATE INDEX IF NOT EXISTS range_token ON sync.range (table_name, range_start);
+DO $$ BEGIN  -- of an earlier form, whose cost grew with the number of ranges
+    IF to_regclass('sync.range_claim') IS NOT NULL THEN DROP INDEX sync.range_claim, sync.range_token; END IF;
+END $$;
+CREATE UNIQUE INDEX IF NOT EXISTS range_begin ON sync.range (run_id, range_start); -- the range that holds a token
+CREATE INDEX IF NOT EXISTS range_pending ON sync.range (run_id, attempts, range_start) WHERE state = 'pending'; -- the next one
+CREATE INDEX IF NOT EXISTS range_running ON sync.range (run_id) WHERE state = 'running'; -- few: not by lease, which is renewed
 
 -- The memory that a key was deleted. `key` is the key's canonical bytes: int32 length and `*_send` bytes of each column.
 CREATE TABLE IF NOT EXISTS sync.tombstone (
     table_name text NOT NULL,
     key        bytea NOT NULL,
     token      bigint NOT NULL,
-    version    bigint NOT NULL,
-    PRIMARY KEY (table_name, key)
+    version    bigint NOT NULL
 );
+DO $$ BEGIN  -- of an earlier form, over the key itself
+    IF to_regclass('sync.tombstone_pkey') IS NOT NULL THEN ALTER TABLE sync.tombstone DROP CONSTRAINT tombstone_pkey; END IF;
+END $$;
+-- A key is told by its digest: a source takes keys of 64 kB, an entry of a B-tree 2,704 bytes. There being no primary key, a
+-- publication FOR ALL TABLES tells rows by all of their columns.
+CREATE UNIQUE INDEX IF NOT EXISTS tombstone_key ON sync.tombstone (table_name, sha256(key));
+ALTER TABLE sync.tombstone REPLICA IDENTITY FULL;
 CREATE INDEX IF NOT EXISTS tombstone_token ON sync.tombstone (table_name, token);
 
 -- Rows of the source whose newest cell was written ahead of the clock: what is written from now on is stamped above it (rule 2).
@@ -82,9 +92,13 @@ CREATE TABLE IF NOT EXISTS sync.ahead (
     token      bigint NOT NULL,
     version    bigint NOT NULL,               -- the newest cell's timestamp
     shown      jsonb NOT NULL,                -- the key for people
-    rechecked  boolean NOT NULL DEFAULT false, -- a recheck intent was left, which gives the row this version
-    PRIMARY KEY (table_name, key)
+    rechecked  boolean NOT NULL DEFAULT false -- a recheck intent was left, which gives the row this version
 );
+DO $$ BEGIN  -- of an earlier form, over the key itself
+    IF to_regclass('sync.ahead_pkey') IS NOT NULL THEN ALTER TABLE sync.ahead DROP CONSTRAINT ahead_pkey; END IF;
+END $$;
+CREATE UNIQUE INDEX IF NOT EXISTS ahead_key ON sync.ahead (table_name, sha256(key));
+ALTER TABLE sync.ahead REPLICA IDENTITY FULL;
 ALTER TABLE sync.ahead ADD COLUMN IF NOT EXISTS source_key bytea; -- the source's own key, as in sync.intent
 
 -- "This key is about to be written", or "look at this key again": removed when both sides are known equal (rule 11).
@@ -114,14 +128,22 @@ ALTER TABLE sync.intent ADD COLUMN IF NOT EXISTS ended_at timestamptz;    -- whe
 ALTER TABLE sync.intent ADD COLUMN IF NOT EXISTS replayed_at timestamptz; -- when its write was last sent again
 -- The source's own key, int32 length and bytes of each of its cells: Postgres may have one value for several of them.
 ALTER TABLE sync.intent ADD COLUMN IF NOT EXISTS source_key bytea;
-CREATE INDEX IF NOT EXISTS intent_key ON sync.intent (table_name, key);
+DO $$ BEGIN  -- of an earlier form, over the key itself
+    IF to_regclass('sync.intent_key') IS NOT NULL THEN DROP INDEX sync.intent_key; END IF;
+END $$;
+CREATE INDEX IF NOT EXISTS intent_of_key ON sync.intent (table_name, sha256(key));
 CREATE INDEX IF NOT EXISTS intent_token ON sync.intent (table_name, token);
+-- What is due of a table, whatever other tables have and however many intents wait for another try. Writes that both sides have
+-- at once are never in the first of these.
+CREATE INDEX IF NOT EXISTS intent_due ON sync.intent (table_name, lease_until NULLS FIRST, id) WHERE state <> 'open';
+CREATE INDEX IF NOT EXISTS intent_open ON sync.intent (table_name, id) WHERE state = 'open';
 -- A key is looked at again once, however often a run skipped it. Writes that were announced have a version each, and must: an
 -- intent that a reconcile has picked already does not stand for the write that ends behind its read.
-DO $$ BEGIN  -- of an earlier form, without the version
+DO $$ BEGIN  -- of earlier forms, without the version, and over the key itself
     IF to_regclass('sync.intent_recheck') IS NOT NULL THEN DROP INDEX sync.intent_recheck; END IF;
+    IF to_regclass('sync.intent_recheck_version') IS NOT NULL THEN DROP INDEX sync.intent_recheck_version; END IF;
 END $$;
-CREATE UNIQUE INDEX IF NOT EXISTS intent_recheck_version ON sync.intent (table_name, key, version)
+CREATE UNIQUE INDEX IF NOT EXISTS intent_recheck_once ON sync.intent (table_name, sha256(key), version)
     WHERE kind = 'recheck' AND state = 'finished';
 
 -- Every process that writes through DualWriteStore (rules 28 to 31).
@@ -150,9 +172,13 @@ CREATE TABLE IF NOT EXISTS sync.reject (
     key         jsonb NOT NULL,
     reason      text NOT NULL,
     action      text NOT NULL CHECK (action IN ('reject', 'strip-nul', 'null')),
-    found_at    timestamptz NOT NULL DEFAULT clock_timestamp(),
-    PRIMARY KEY (table_name, source_key, column_name)
+    found_at    timestamptz NOT NULL DEFAULT clock_timestamp()
 );
+DO $$ BEGIN  -- of an earlier form, over the key itself
+    IF to_regclass('sync.reject_pkey') IS NOT NULL THEN ALTER TABLE sync.reject DROP CONSTRAINT reject_pkey; END IF;
+END $$;
+CREATE UNIQUE INDEX IF NOT EXISTS reject_key ON sync.reject (table_name, sha256(source_key), column_name);
+ALTER TABLE sync.reject REPLICA IDENTITY FULL;
 CREATE INDEX IF NOT EXISTS reject_token ON sync.reject (table_name, token);
 
 -- Indexes taken away for a load, to be built again after it; the row goes when the index is valid.
@@ -209,9 +235,13 @@ CREATE TABLE IF NOT EXISTS sync.drift_finding (
     source_version bigint NOT NULL,
     target_version bigint,
     repaired       boolean NOT NULL,
-    error          text NOT NULL,
-    PRIMARY KEY (run_id, key, source_key)
+    error          text NOT NULL
 );
+DO $$ BEGIN  -- of an earlier form, over the key itself
+    IF to_regclass('sync.drift_finding_pkey') IS NOT NULL THEN ALTER TABLE sync.drift_finding DROP CONSTRAINT drift_finding_pkey; END IF;
+END $$;
+CREATE UNIQUE INDEX IF NOT EXISTS drift_finding_key ON sync.drift_finding (run_id, sha256(key), sha256(source_key));
+ALTER TABLE sync.drift_finding REPLICA IDENTITY FULL;
 
 -- Cut-over and rollback: one at a time; the flip itself is one transaction, so what a crash leaves is undone by the next.
 CREATE TABLE IF NOT EXISTS sync.switch (

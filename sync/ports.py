@@ -115,6 +115,9 @@ class Progress:
     seconds: float
 
 
+MOST_LOCKS = 64
+"""So many keys' locks are held by one transaction: Postgres's table of locks is one for all sessions, and has some 6,400."""
+
 Primary = Literal["astra", "postgres"]
 EpochState = Literal["open", "closing", "closed"]
 SwitchKind = Literal["cutover", "rollback"]

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import Protocol, TypeVar
 
 from sync.errors import TargetBusy, TargetRefused
+from sync.ports import MOST_LOCKS
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -20,18 +21,19 @@ class Work(Protocol[_Given, _Made]):
 
 
 def apart(work: Work[Item, Result], items: Sequence[Item]) -> Iterator[tuple[Sequence[Item], Result | str]]:
-    """What the work makes of all of them; where the target refuses it, or a lock is held, of each by itself, or why not.
+    """What the work makes of all of them, MOST_LOCKS at a time.
 
-    Raises TargetUnavailable, which is nobody's fault among them.
+    Where the target refuses it, or a lock is held, of each by itself, or why not. Raises TargetUnavailable, which is nobody's
+    fault among them.
     """
-    if not items:
-        return
-    made = _tried(work, items, False)
-    if not isinstance(made, str) or len(items) == 1:
-        yield items, made
-        return
-    for item in items:
-        yield [item], _tried(work, [item], True)
+    for at in range(0, len(items), MOST_LOCKS):
+        some = items[at : at + MOST_LOCKS]
+        made = _tried(work, some, False)
+        if not isinstance(made, str) or len(some) == 1:
+            yield some, made
+            continue
+        for item in some:
+            yield [item], _tried(work, [item], True)
 
 
 def _tried(work: Work[Item, Result], items: Sequence[Item], quickly: bool) -> Result | str:

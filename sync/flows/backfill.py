@@ -18,6 +18,7 @@ log = logging.getLogger(__name__)
 POLL_SECONDS = 0.25
 LAST_POLL_SECONDS = 0.05  # while the last ranges are copied: their end is not to be waited for
 MOST_FAILURES = 5
+_LEFT_ALONE = 9  # times as long as a look took
 
 
 class RunLedger(Protocol):
@@ -25,7 +26,7 @@ class RunLedger(Protocol):
 
     def begin(self, plans: dict[str, list[TokenRange]]) -> list[int]: ...
     def progress(self, runs: list[int]) -> list[Progress]: ...
-    def work_left(self, runs: list[int]) -> int: ...
+    def work_left(self, runs: list[int]) -> bool: ...
     def active_workers(self, runs: list[int]) -> int: ...
     def fail_deadly(self, runs: list[int]) -> None: ...
     def request_stop(self, runs: list[int], stop: bool) -> None: ...
@@ -87,12 +88,15 @@ class Supervisor:
             try:
                 with self.open_ledger() as ledger:
                     while True:
+                        begun = time.monotonic()
                         progress, failures = ledger.progress(runs), 0
                         self.show(progress)
                         if all(p.done + p.failed == p.total for p in progress):
                             return progress
                         left = self._wake(ledger, runs, failed, sum(p.done + p.rows_read for p in progress))
-                        time.sleep(POLL_SECONDS if left else LAST_POLL_SECONDS)
+                        # Looking at many ranges takes a while: most of the time Postgres is left alone.
+                        spent = time.monotonic() - begun
+                        time.sleep(max(POLL_SECONDS if left else LAST_POLL_SECONDS, _LEFT_ALONE * spent))
             except (TargetUnavailable, Unreachable) as error:
                 failures += 1
                 if failures > MOST_RECONNECTS:
@@ -100,8 +104,8 @@ class Supervisor:
                 log.warning("%s; connecting again", error if isinstance(error, Unreachable) else f"Postgres: {error}")
                 time.sleep(pause_after(failures))
 
-    def _wake(self, ledger: RunLedger, runs: list[int], failed: _Failures, done: int) -> int:
-        """Ring for workers; how many ranges wait for one."""
+    def _wake(self, ledger: RunLedger, runs: list[int], failed: _Failures, done: int) -> bool:
+        """Ring for workers; whether ranges wait for one."""
         self.own.heal()
         ledger.fail_deadly(runs)
         failures, error = ledger.failures(runs)

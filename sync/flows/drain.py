@@ -10,8 +10,9 @@ from sync.core.mutations import Key, KnownKey
 from sync.errors import SyncError, TargetUnavailable
 from sync.failpoints import failpoint
 from sync.flows.wrapped_write import Reconciles
+from sync.ports import MOST_LOCKS
 
-BATCH = 200
+BATCH = MOST_LOCKS
 
 
 class DueKeys(Protocol):

@@ -115,7 +115,8 @@ def stamp_strays(connection: Connection, table: TableMap) -> int:
                 able.append(cells.known_key(KnownKey(canonical)))
             except (ValueError, WriteRefused):
                 left += 1  # it stays without a token, and the report says so
-        stamped += target.stamp(able) if able else 0
+        changed = target.stamp(able)
+        stamped, left = stamped + changed, left + len(able) - changed  # nor does one that Postgres refuses to change
     return stamped
 
 

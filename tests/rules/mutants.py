@@ -62,7 +62,7 @@ MUTANTS = (
     ),
     Mutant(
         "2", "a stamp does not know of cells of the future", JOURNAL,
-        "        UNION ALL SELECT version FROM sync.ahead WHERE table_name = %(table)s AND key = %(key)s\n", "",
+        "        UNION ALL SELECT version FROM sync.ahead WHERE table_name = %(table)s AND sha256(key) = sha256(%(key)s) AND key = %(key)s\n", "",
         AHEAD, "a_row_ahead_of_the_clock",
     ),
     Mutant(
@@ -77,7 +77,7 @@ MUTANTS = (
     ),
     Mutant(
         "6", "a put does not look at the tombstone", JOURNAL,
-        "    WHERE NOT EXISTS (\n        SELECT FROM sync.tombstone WHERE table_name = %(table)s AND key = %(key)s "
+        "    WHERE NOT EXISTS (\n        SELECT FROM sync.tombstone WHERE table_name = %(table)s AND sha256(key) = sha256(%(key)s) AND key = %(key)s "
         "AND version >= %(version)s)\n", "", WRITES, "rule_6_",
     ),
     Mutant(
@@ -114,7 +114,7 @@ MUTANTS = (
         "10", "a put takes the tombstone away", JOURNAL,
         "-- put: the guarded write of a whole row, with its intent (rules 6 and 12)\nWITH mine AS (",
         "-- put: the guarded write of a whole row, with its intent (rules 6 and 12)\nWITH forgotten AS (\n"
-        "    DELETE FROM sync.tombstone WHERE table_name = %(table)s AND key = %(key)s AND version < %(version)s\n), mine AS (",
+        "    DELETE FROM sync.tombstone WHERE table_name = %(table)s AND sha256(key) = sha256(%(key)s) AND key = %(key)s AND version < %(version)s\n), mine AS (",
         WRITES, "rule_10_",
     ),
     Mutant(
@@ -179,7 +179,7 @@ MUTANTS = (
         "15d", "what changed since it was claimed is not looked at", JOURNAL,
         "    SELECT 1 WHERE (SELECT coalesce({version}, 0) FROM {target} AS t WHERE {same_key})\n"
         "            IS NOT DISTINCT FROM %(row_version)s::bigint\n"
-        "        AND (SELECT version FROM sync.tombstone WHERE table_name = %(table)s AND key = %(key)s)\n"
+        "        AND (SELECT version FROM sync.tombstone WHERE table_name = %(table)s AND sha256(key) = sha256(%(key)s) AND key = %(key)s)\n"
         "            IS NOT DISTINCT FROM %(tombstone)s::bigint\n",
         "    SELECT 1 WHERE %(row_version)s::bigint IS NOT DISTINCT FROM %(row_version)s::bigint\n"
         "        AND %(tombstone)s::bigint IS NOT DISTINCT FROM %(tombstone)s::bigint\n", RECONCILES, "rule_15d_what",
@@ -218,12 +218,12 @@ MUTANTS = (
     ),
     Mutant(
         "18", "the merge does not look at tombstones", "sync/adapters/postgres/merge.py",
-        "WHERE NOT EXISTS (SELECT FROM sync.tombstone AS t WHERE t.table_name = {name} AND t.key = {key})\n", "WHERE true\n",
+        "WHERE NOT EXISTS (SELECT FROM sync.tombstone AS t WHERE t.table_name = {name} AND sha256(t.key) = {digest} AND t.key = {key})\n", "WHERE true\n",
         BACKFILLS, "rule_18_deleted",
     ),
     Mutant(
         "18", "the merge does not look at intents", "sync/adapters/postgres/merge.py",
-        "  AND NOT EXISTS (SELECT FROM sync.intent AS i WHERE i.table_name = {name} AND i.key = {key})\n", "",
+        "  AND NOT EXISTS (SELECT FROM sync.intent AS i WHERE i.table_name = {name} AND sha256(i.key) = {digest} AND i.key = {key})\n", "",
         BACKFILLS, "rule_18_keys",
     ),
     Mutant(
@@ -311,7 +311,7 @@ MUTANTS = (
     ),
     Mutant(
         "22", "what is left of a closed epoch is nobody's", JOURNAL,
-        "AND (i.epoch < %(epoch)s OR i.epoch = %(epoch)s\n", "AND (i.epoch = %(epoch)s\n", EPOCHS, "rule_22_an_intent",
+        "(i.epoch < %(epoch)s OR i.epoch = %(epoch)s\n", "(i.epoch = %(epoch)s\n", EPOCHS, "rule_22_an_intent",
     ),
     Mutant(
         "22", "what is left of a closed epoch is sent again", SETTLING,
@@ -422,7 +422,7 @@ MUTANTS = (
     ),
     Mutant(
         "one key", "what one key fails, all fail", "sync/flows/apart.py",
-        "or len(items) == 1:", "or len(items) > 0:", POISON, "takes_no_other_with_it",
+        "or len(some) == 1:", "or len(some) > 0:", POISON, "takes_no_other_with_it",
     ),
     Mutant(
         "one key", "a refusal that is not foreseen is none", "sync/adapters/postgres/refusals.py",
@@ -542,7 +542,7 @@ MUTANTS = (
     ),
     Mutant(
         "keys", "a reconcile takes the intents of every key of the value", SETTLING,
-        "AND (i.key, i.token) IN (SELECT * FROM unnest(%(keys)s::bytea[], %(tokens)s::bigint[]))", "", KEYS, "does_not_prove",
+        "AND i.token = k.token", "", KEYS, "does_not_prove",
     ),
     Mutant(
         "keys", "a row is taken for its value's, whatever its token", "sync/wiring/checking.py",

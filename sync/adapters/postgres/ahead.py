@@ -17,20 +17,17 @@ from sync.core.rows import TableMap
 from sync.core.versions import MOST_STAMPED
 
 _SQL = {name: text.encode() for name, text in queries("ahead").items()}
-_MOST_KEY_BYTES = 2600
-"""A longer key has no place in an index of Postgres, and so is never written through the journal."""
 
 
 def note(connection: Connection, table: TableMap, found: Sequence[tuple[Key, int]]) -> None:
     """Remember these keys with their newest write times. Raises TargetUnavailable."""
-    kept = [(key, version) for key, version in found if len(key.canonical) <= _MOST_KEY_BYTES]
     values = {
         "table": table.name,
-        "keys": [key.canonical for key, _ in kept],
-        "source_keys": [pack_key(key.cells) for key, _ in kept],
-        "tokens": [key.token for key, _ in kept],
-        "versions": [version for _, version in kept],
-        "shown": [Jsonb(show_key(table.keys, key.cells)) for key, _ in kept],
+        "keys": [key.canonical for key, _ in found],
+        "source_keys": [pack_key(key.cells) for key, _ in found],
+        "tokens": [key.token for key, _ in found],
+        "versions": [version for _, version in found],
+        "shown": [Jsonb(show_key(table.keys, key.cells)) for key, _ in found],
     }
     with target_errors():
         connection.execute(_SQL["note"], values)

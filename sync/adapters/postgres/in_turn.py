@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from hashlib import blake2b
 from typing import Protocol
 
 from sync.adapters.postgres.parameters import connection_of
 from sync.adapters.postgres.pool import Pool
 from sync.core.mutations import Key
+from sync.ports import MOST_LOCKS
 
 _LOCK = b"SELECT pg_advisory_xact_lock(number) FROM unnest(%(locks)s::bigint[]) AS number"
 
@@ -28,10 +29,13 @@ class InTurn:
     def keys(self, keys: Iterable[Key], failed: Callable[[Key, str], None]) -> int:
         """Reconcile these keys; how many. Raises TargetUnavailable."""
         wanted = list(dict.fromkeys(keys))
+        return sum(self._some(wanted[at : at + MOST_LOCKS], failed) for at in range(0, len(wanted), MOST_LOCKS))
+
+    def _some(self, keys: Sequence[Key], failed: Callable[[Key, str], None]) -> int:
         with connection_of(self._pool) as connection, connection.transaction():
             # The row is read behind the lock, so that what is sent last is what was read last.
-            connection.execute(_LOCK, {"locks": sorted({_lock(key) for key in wanted})})
-            return self._resend.keys(wanted, failed)
+            connection.execute(_LOCK, {"locks": sorted({_lock(key) for key in keys})})
+            return self._resend.keys(keys, failed)
 
 
 def _lock(key: Key) -> int:

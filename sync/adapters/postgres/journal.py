@@ -6,13 +6,16 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cache
 from threading import Lock
 from typing import Any, Literal
 
 import psycopg
+from psycopg import sql
 
 from sync.adapters.postgres.breaker import Breaker
 from sync.adapters.postgres.epoch_lock import SHARE, one_transaction, sharing_epoch
+from sync.adapters.postgres.load import REFUSALS
 from sync.adapters.postgres.parameters import Parameters, lock_of
 from sync.adapters.postgres.pool import Pool
 from sync.adapters.postgres.queries import queries
@@ -28,6 +31,13 @@ from sync.failpoints import failpoint
 from sync.ports import Intent
 
 _SQL = {name: text.encode() for name, text in queries("journal").items()}
+
+
+@cache
+def _due(limit: int) -> bytes:
+    parts = {"limit": sql.Literal(limit), "half": sql.Literal((limit + 1) // 2)}
+    texts = queries("journal")
+    return sql.SQL(texts["due"]).format(is_due=sql.SQL(texts["is_due"]), **parts).as_bytes()
 
 
 _TURNS = 1024
@@ -73,7 +83,12 @@ class Journal:
             "kind": mutation.kind,
             "mutation": _packed(mutation),
         }
-        with self._writer.turn(mutation.key), self._breaker.connection(self._pool) as connection, answered():
+        with (
+            self._writer.turn(mutation.key),
+            self._refusing(),
+            self._breaker.connection(self._pool) as connection,
+            answered(),
+        ):
             with sharing_epoch(connection):
                 found = connection.execute(self._statements.open, values)
             row = found.fetchone()
@@ -85,6 +100,13 @@ class Journal:
                 raise refused(self._table, mutation.key, beyond, ahead)
             raise EpochChanged(epoch, primary, state)
         return Intent(made, version, epoch)
+
+    @contextmanager
+    def _refusing(self) -> Iterator[None]:
+        try:
+            yield
+        except REFUSALS as error:
+            raise WriteRefused(f"{self._table.name}: the journal refuses it: {words(error)}; nothing was written") from None
 
     def record(self, mutation: Mutation, version: int, state: Literal["finished", "unsure"]) -> None:
         """Record a write that was made while Postgres was away (rule 31)."""
@@ -148,13 +170,12 @@ class Journal:
             "table": self._table.name,
             "epoch": epoch,
             "owner": owner,
-            "limit": limit,
             "lease": lease_seconds,
             "writer_lease": self._writer.lease_seconds,
             "window": UNREPEATABLE_WINDOW_SECONDS,
         }
         with self._breaker.connection(self._pool) as connection:
-            rows = connection.execute(_SQL["due"], values).fetchall()
+            rows = connection.execute(_due(limit), values).fetchall()
         keys: dict[tuple[bytes, int], KnownKey] = {}
         for key, token, source_key, mutation in rows:
             known = KnownKey.on_record(key, source_key, mutation, token)

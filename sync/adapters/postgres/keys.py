@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from typing import Any
 
+import psycopg
 from psycopg import sql
 
 from sync.adapters.postgres import rejects
@@ -13,16 +15,19 @@ from sync.adapters.postgres.connect import Connection
 from sync.adapters.postgres.digest import with_parameters
 from sync.adapters.postgres.epoch_lock import SHARE
 from sync.adapters.postgres.ledger import target_errors
-from sync.adapters.postgres.parameters import Parameters, lock_of
+from sync.adapters.postgres.parameters import Parameters
 from sync.adapters.postgres.queries import queries
+from sync.adapters.postgres.refusals import refuses_row, words
+from sync.adapters.postgres.settling import lock_keys
 from sync.adapters.postgres.statements import Statements, column
 from sync.core.encode.rows import RowEncoder
 from sync.core.mutations import Key
 from sync.core.rows import TableMap
 from sync.core.verdicts import TargetRow
+from sync.ports import MOST_LOCKS
 
 _SQL = queries("drift")
-_LOCK_KEYS = queries("settling")["lock_keys"].encode()
+log = logging.getLogger(__name__)
 
 
 class TargetKeys:
@@ -106,10 +111,25 @@ class TargetKeys:
             return [bytes(row[0]) for row in found.fetchall()]
 
     def stamp(self, keys: Sequence[Key]) -> int:
-        """Give rows the token that their key has; how many had another or none."""
-        with target_errors(), self._connection.transaction():
-            self._connection.execute(_LOCK_KEYS, {"locks": sorted({lock_of(key) for key in keys})})  # rule 5
-            return sum(self._connection.execute(self._stamp, self._parameters.key(key)).rowcount for key in keys)
+        """Give rows the token that their key has; how many changed. A row that Postgres refuses stays as it is."""
+        parts = (keys[at : at + MOST_LOCKS] for at in range(0, len(keys), MOST_LOCKS))
+        with target_errors():
+            return sum(self._stamped(part) for part in parts)
+
+    def _stamped(self, keys: Sequence[Key]) -> int:
+        try:
+            with self._connection.transaction():
+                lock_keys(self._connection, keys)
+                return sum(self._connection.execute(self._stamp, self._parameters.key(key)).rowcount for key in keys)
+        except psycopg.Error as error:
+            if not refuses_row(error):  # a trigger, for one
+                raise
+            if len(keys) > 1:
+                return sum(self._stamped([key]) for key in keys)
+            log.warning(
+                "%s: a row keeps its token, or has none: Postgres refuses to change it: %s", self._table.name, words(error)
+            )
+            return 0
 
     def show(self, key: Key) -> dict[str, Any] | None:
         """The target's row as JSON, None where there is none."""

@@ -51,17 +51,15 @@ class Ledger:
             # Two starts at once: the second waits here, then finds the first one's runs. The runs before the epoch, as where
             # a pass is closed and clears writers; and whoever waits for the runs holds up no writer.
             self._connection.execute("LOCK TABLE sync.run IN SHARE ROW EXCLUSIVE MODE")
-            with changing_epoch(self._connection):
-                return self._begin(plans, shapes)
-
-    def _begin(self, plans: dict[str, list[TokenRange]], shapes: Mapping[str, str] | None) -> list[int]:
-        self.check_primary()
-        row = self._connection.execute(_SQL["raise_floor"]).fetchone()
-        assert row is not None
-        runs = self._start(plans, _SQL, {"floor": row[0]}, shapes or {})
-        self._connection.execute(_SQL["begin_anew"], {"runs": runs, **listed(shapes)})
-        self._connection.execute(_SQL["note_shapes"], {"runs": runs, **listed(shapes)})
-        return runs
+            runs = self._start(plans, _SQL, {}, shapes or {})
+            self._connection.execute(_SQL["begin_anew"], {"runs": runs, **listed(shapes)})
+            self._connection.execute(_SQL["note_shapes"], {"runs": runs, **listed(shapes)})
+            with changing_epoch(self._connection):  # at the end: meanwhile no application writes
+                self.check_primary()
+                row = self._connection.execute(_SQL["raise_floor"]).fetchone()
+                assert row is not None
+                self._connection.execute(_SQL["set_floor"], {"runs": runs, "floor": row[0]})
+            return runs
 
     def shapes(self, runs: list[int]) -> dict[str, str | None]:
         """What the tables of these runs were when they began; None where nobody noted it."""
@@ -148,10 +146,9 @@ class Ledger:
         self.check(run)
         return self._run("finish_run", run=run).fetchone() is not None
 
-    def work_left(self, runs: list[int]) -> int:
-        """How many ranges a worker could claim now."""
-        row = self._run("work_left", runs=runs).fetchone()
-        return int(row[0]) if row else 0
+    def work_left(self, runs: list[int]) -> bool:
+        """Whether there is a range that a worker could claim now."""
+        return self._run("work_left", runs=runs).fetchone() == (True,)
 
     def active_workers(self, runs: list[int]) -> int:
         """How many processes hold a range at this moment."""

@@ -17,8 +17,8 @@ from sync.ports import Lease
 _INSERT = """
 INSERT INTO {target} ({columns})
 SELECT {columns} FROM {stage} AS s
-WHERE NOT EXISTS (SELECT FROM sync.tombstone AS t WHERE t.table_name = {name} AND t.key = {key})
-  AND NOT EXISTS (SELECT FROM sync.intent AS i WHERE i.table_name = {name} AND i.key = {key})
+WHERE NOT EXISTS (SELECT FROM sync.tombstone AS t WHERE t.table_name = {name} AND sha256(t.key) = {digest} AND t.key = {key})
+  AND NOT EXISTS (SELECT FROM sync.intent AS i WHERE i.table_name = {name} AND sha256(i.key) = {digest} AND i.key = {key})
   AND {which}
 ON CONFLICT ({primary_key}) DO NOTHING
 """
@@ -61,7 +61,8 @@ SELECT {key}, s.{token} FROM {stage} AS s LEFT JOIN {target} AS t ON ({same_key}
 WHERE (({same_key}) IS NOT TRUE OR {staged} <> {there})
   AND NOT EXISTS (  -- a key is looked at again once, however often it was skipped
       SELECT FROM sync.intent AS i
-      WHERE i.table_name = {name} AND i.key = {key} AND i.kind = 'recheck' AND i.state = 'finished')
+      WHERE i.table_name = {name} AND sha256(i.key) = {digest} AND i.key = {key}
+        AND i.kind = 'recheck' AND i.state = 'finished')
 """
 _RECHECK = b"""
 INSERT INTO sync.intent (table_name, key, source_key, token, kind, state, version, epoch, owner)
@@ -90,6 +91,7 @@ class Merge:
             "columns": sql.SQL(", ").join(map(sql.Identifier, encoder.copy_columns)),
             "name": sql.Literal(table.name),
             "key": canonical(keys, "s"),
+            "digest": sql.SQL("sha256({})").format(canonical(keys, "s")),
             "primary_key": sql.SQL(", ").join(sql.Identifier(k) for k in table.target.primary_key),
             "token": sql.Identifier(TOKEN_COLUMN),
             "version": sql.Identifier(VERSION_COLUMN),

@@ -144,6 +144,6 @@ def check_version(connection: Connection) -> None:
 
 # A file is applied as a whole: the newest thing in it stands for all.
 _OLDER = """
-SELECT to_regclass('sync.range') IS NOT NULL AND NOT EXISTS (
-    SELECT FROM pg_attribute WHERE attrelid = to_regclass('sync.ahead') AND attname = 'source_key' AND NOT attisdropped)
+SELECT to_regclass('sync.range') IS NOT NULL AND (to_regclass('sync.intent_of_key') IS NULL OR NOT EXISTS (
+    SELECT FROM pg_attribute WHERE attrelid = to_regclass('sync.ahead') AND attname = 'source_key' AND NOT attisdropped))
 """

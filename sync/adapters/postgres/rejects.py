@@ -15,7 +15,7 @@ from sync.core.rows import TableMap
 _RECORD = """
 INSERT INTO sync.reject (table_name, source_key, column_name, run_id, token, key, reason, action)
 VALUES (%s, %s, %s, %s, %s, %s, %s, %s)
-ON CONFLICT (table_name, source_key, column_name) DO UPDATE
+ON CONFLICT (table_name, sha256(source_key), column_name) DO UPDATE
 SET run_id = excluded.run_id, reason = excluded.reason, action = excluded.action, found_at = clock_timestamp()
 """
 

@@ -25,7 +25,7 @@ from sync.core.rows import TableMap
 from sync.core.versions import UNREPEATABLE_WINDOW_SECONDS, reconciled
 from sync.errors import TargetBusy, TargetRefused
 from sync.failpoints import failpoint
-from sync.ports import Picked, Read, Replay
+from sync.ports import MOST_LOCKS, Picked, Read, Replay
 
 _SQL = {name: text.encode() for name, text in queries("settling").items()}
 Known = tuple[int | None, int | None]
@@ -178,7 +178,8 @@ def wait_for_locks(connection: Connection, quickly: bool) -> None:
 
 
 def lock_keys(connection: Connection, keys: Sequence[Key]) -> None:
-    """Take the keys' locks until the transaction ends (rule 5)."""
+    """Take the keys' locks, MOST_LOCKS at most, until the transaction ends (rule 5)."""
+    assert len(keys) <= MOST_LOCKS, f"{len(keys)} locks in one transaction"
     connection.execute(_SQL["lock_keys"], {"locks": sorted({lock_of(key) for key in keys})})
 
 

@@ -3,7 +3,7 @@ INSERT INTO sync.ahead AS a (table_name, key, source_key, token, version, shown)
 SELECT %(table)s, k.key, k.source_key, k.token, k.version, k.shown
 FROM unnest(%(keys)s::bytea[], %(source_keys)s::bytea[], %(tokens)s::bigint[], %(versions)s::bigint[], %(shown)s::jsonb[])
      AS k (key, source_key, token, version, shown)
-ON CONFLICT (table_name, key) DO UPDATE
+ON CONFLICT (table_name, sha256(key)) DO UPDATE
 SET source_key = excluded.source_key, version = greatest(a.version, excluded.version),
     rechecked = a.rechecked AND a.version >= excluded.version
 
@@ -24,7 +24,7 @@ SELECT a.table_name, count(*), count(*) FILTER (WHERE NOT a.rechecked OR i.waits
        (array_agg(a.shown ORDER BY a.version DESC))[1:3]
 FROM sync.ahead AS a
 CROSS JOIN LATERAL (
-    SELECT EXISTS (SELECT FROM sync.intent AS i WHERE i.table_name = a.table_name AND i.key = a.key) AS waits
+    SELECT EXISTS (SELECT FROM sync.intent AS i WHERE i.table_name = a.table_name AND sha256(i.key) = sha256(a.key) AND i.key = a.key) AS waits
 ) AS i
 WHERE a.table_name = ANY (%(tables)s) AND a.version > (extract(epoch FROM clock_timestamp()) * 1000000)::bigint
 GROUP BY a.table_name ORDER BY a.table_name

@@ -1,14 +1,14 @@
 -- look: what the target holds of some keys, and whether somebody is about to change them, in one snapshot
 SELECT k.key, held.data, held.version,
-       (SELECT version FROM sync.tombstone WHERE table_name = %(table)s AND key = k.key),
-       EXISTS (SELECT FROM sync.intent WHERE table_name = %(table)s AND key = k.key),
+       (SELECT version FROM sync.tombstone WHERE table_name = %(table)s AND sha256(key) = sha256(k.key) AND key = k.key),
+       EXISTS (SELECT FROM sync.intent WHERE table_name = %(table)s AND sha256(key) = sha256(k.key) AND key = k.key),
        ({refused})
 FROM (VALUES {keys}) AS k ({names})
 LEFT JOIN LATERAL (SELECT {row} AS data, coalesce({version}, 0) AS version FROM {target} AS t WHERE {is_key}) AS held ON true
 
 -- refused: what is on record of a key that the target could not hold: whether Postgres itself refused the row
 SELECT bool_or(reason LIKE 'Postgres refuses%%') FROM sync.reject
-WHERE table_name = %(table)s AND source_key = {source_key} AND action = 'reject'
+WHERE table_name = %(table)s AND sha256(source_key) = sha256({source_key}) AND source_key = {source_key} AND action = 'reject'
 
 -- recheck: findings' keys are to be reconciled, in the direction of the epoch (rule 22), which is held (rule 20)
 INSERT INTO sync.intent (table_name, key, source_key, token, kind, state, version, epoch, owner)
@@ -34,7 +34,7 @@ UPDATE sync.run SET repair = %(repair)s WHERE table_name = %(table)s AND kind = 
 
 -- work_begun: what is done of passes that were stopped
 SELECT count(*) FROM sync.range AS r JOIN sync.run ON run.id = r.run_id AND run.kind = 'drift' AND run.state = 'open'
-WHERE r.table_name = ANY (%(tables)s) AND r.state = 'done'
+WHERE run.table_name = ANY (%(tables)s) AND r.state = 'done'
 
 -- begin_run: a new pass over a table; it inserts nothing, so its floor is of no meaning
 INSERT INTO sync.run (kind, table_name, floor, repair, epoch, shape)
@@ -68,23 +68,33 @@ WHERE id = ANY (%(runs)s) AND run.table_name = now.table_name
 SELECT table_name, id, repair FROM sync.run WHERE kind = 'drift' AND state = 'open' AND id = ANY (%(runs)s)
 
 -- claim: the next range to check; attempts are tries that ended by themselves, deaths are workers that did not come back.
--- A range whose worker died has a worker to itself, so that none dies with it that could have been checked
+-- A range whose worker died has a worker to itself, so that none dies with it that could have been checked. Those of which nothing
+-- is known come first, found by index
+WITH mine AS MATERIALIZED (
+    SELECT count(*) > 0 AS holds, coalesce(bool_or(deaths > 0), false) AS deadly FROM sync.range
+    WHERE run_id = ANY (%(runs)s) AND state = 'running' AND lease_until >= clock_timestamp()
+      AND split_part(lease_owner, '/', 1) = split_part(%(owner)s, '/', 1)
+)
 UPDATE sync.range AS r
 SET state = 'running', lease_owner = %(owner)s, attempts = attempts + (r.state = 'pending')::int,
     deaths = deaths + (r.state = 'running')::int,
     lease_until = clock_timestamp() + make_interval(secs => %(lease)s), started_at = clock_timestamp()
 FROM sync.run
-WHERE run.id = r.run_id AND r.id = (
+WHERE run.id = r.run_id AND NOT (SELECT deadly FROM mine) AND r.id = coalesce((
+    SELECT c.id FROM unnest(%(runs)s::bigint[]) AS u (run) CROSS JOIN LATERAL (
+        SELECT p.id FROM sync.range AS p
+        WHERE p.run_id = u.run AND p.state = 'pending' AND p.attempts = 0 AND p.deaths = 0
+          AND (SELECT o.state = 'open' AND NOT o.stop_requested FROM sync.run AS o WHERE o.id = u.run)
+        ORDER BY p.range_start LIMIT 1 FOR UPDATE SKIP LOCKED) AS c
+    LIMIT 1), (
     SELECT c.id FROM sync.range AS c JOIN sync.run ON run.id = c.run_id AND run.state = 'open' AND NOT run.stop_requested
-    WHERE c.run_id = ANY (%(runs)s)
-      AND (c.state = 'pending' OR c.state = 'running' AND c.lease_until < clock_timestamp())
-      AND NOT EXISTS (
-          SELECT FROM sync.range AS o
-          WHERE o.run_id = ANY (%(runs)s) AND o.state = 'running' AND o.lease_until >= clock_timestamp()
-            AND split_part(o.lease_owner, '/', 1) = split_part(%(owner)s, '/', 1)
-            AND (o.deaths > 0 OR c.deaths > 0 OR c.state = 'running'))
+    WHERE c.id = ANY (ARRAY(
+        SELECT id FROM sync.range WHERE run_id = ANY (%(runs)s) AND state = 'pending' AND (attempts > 0 OR deaths > 0)
+        UNION ALL
+        SELECT id FROM sync.range WHERE run_id = ANY (%(runs)s) AND state = 'running' AND lease_until < clock_timestamp()))
+      AND (NOT (SELECT holds FROM mine) OR c.deaths = 0 AND c.state = 'pending')
     ORDER BY c.deaths + (c.state = 'running')::int, c.attempts, c.run_id, c.range_start
-    LIMIT 1 FOR UPDATE OF c SKIP LOCKED)
+    LIMIT 1 FOR UPDATE OF c SKIP LOCKED))
 RETURNING r.id, r.run_id, r.table_name, r.range_start, r.range_end, r.done_to, run.floor, r.attempts,
           run.rows_per_second, 1::bigint
 

@@ -4,9 +4,9 @@ e AS (
 ), known AS (
     SELECT max(version) AS version FROM (
         SELECT {version} AS version FROM {target} AS t WHERE {same_key}
-        UNION ALL SELECT version FROM sync.tombstone WHERE table_name = %(table)s AND key = %(key)s
-        UNION ALL SELECT version FROM sync.intent WHERE table_name = %(table)s AND key = %(key)s
-        UNION ALL SELECT version FROM sync.ahead WHERE table_name = %(table)s AND key = %(key)s
+        UNION ALL SELECT version FROM sync.tombstone WHERE table_name = %(table)s AND sha256(key) = sha256(%(key)s) AND key = %(key)s
+        UNION ALL SELECT version FROM sync.intent WHERE table_name = %(table)s AND sha256(key) = sha256(%(key)s) AND key = %(key)s
+        UNION ALL SELECT version FROM sync.ahead WHERE table_name = %(table)s AND sha256(key) = sha256(%(key)s) AND key = %(key)s
     ) AS all_known
 ), need AS (
     SELECT greatest(%(clock)s, %(above)s, e.floor, 1 + least(coalesce(known.version, 0), {most})) AS need FROM e, known
@@ -37,16 +37,16 @@ SELECT %(table)s, %(key)s, %(source_key)s, %(token)s, CASE WHEN e.forward THEN %
        CASE WHEN e.forward THEN %(state)s ELSE 'finished' END, %(version)s, e.epoch, %(owner)s,
        CASE WHEN e.forward THEN %(mutation)s::bytea END
 FROM e
-ON CONFLICT (table_name, key, version) WHERE kind = 'recheck' AND state = 'finished' DO NOTHING
+ON CONFLICT (table_name, sha256(key), version) WHERE kind = 'recheck' AND state = 'finished' DO NOTHING
 
 -- lock_key: every transaction that changes a key holds its lock, taken in an earlier statement (rule 5)
 SELECT pg_advisory_xact_lock(%(lock)s)
 
 -- share_range: whoever writes a tombstone holds the backfill's range row (rule 9)
-SELECT FROM sync.range AS r JOIN sync.run ON run.id = r.run_id AND run.state = 'open' AND run.kind = 'backfill'
-WHERE r.table_name = %(table)s AND r.range_end >= %(token)s
-  AND (r.range_start < %(token)s OR r.range_start = (-9223372036854775808)::bigint)
-FOR SHARE OF r
+SELECT FROM sync.range AS r
+WHERE r.run_id = (SELECT id FROM sync.run WHERE table_name = %(table)s AND kind = 'backfill' AND state = 'open')
+  AND r.range_start < greatest(%(token)s, -9223372036854775807)
+ORDER BY r.range_start DESC LIMIT 1 FOR SHARE
 
 -- put: the guarded write of a whole row, with its intent (rules 6 and 12)
 WITH mine AS (
@@ -55,7 +55,7 @@ WITH mine AS (
     INSERT INTO {target} AS t ({columns}, {token}, {version_column})
     SELECT {values}, %(token)s, %(version)s FROM mine
     WHERE NOT EXISTS (
-        SELECT FROM sync.tombstone WHERE table_name = %(table)s AND key = %(key)s AND version >= %(version)s)
+        SELECT FROM sync.tombstone WHERE table_name = %(table)s AND sha256(key) = sha256(%(key)s) AND key = %(key)s AND version >= %(version)s)
     ON CONFLICT ({primary_key}) DO UPDATE SET {set_excluded}
     WHERE coalesce({version}, 0) < %(version)s
     RETURNING 1
@@ -81,14 +81,14 @@ WITH mine AS (
 ), written AS (
     INSERT INTO sync.tombstone AS t (table_name, key, token, version)
     SELECT %(table)s, %(key)s, %(token)s, %(version)s FROM allowed
-    ON CONFLICT (table_name, key) DO UPDATE SET version = greatest(t.version, excluded.version)
+    ON CONFLICT (table_name, sha256(key)) DO UPDATE SET version = greatest(t.version, excluded.version)
     RETURNING 1
 ), {mended}, {settle}
 
 -- mended: what was wrong with the row before is so no more
 mended AS (
     DELETE FROM sync.reject
-    WHERE table_name = %(table)s AND source_key = %(source_key)s AND EXISTS (SELECT FROM written)
+    WHERE table_name = %(table)s AND sha256(source_key) = sha256(%(source_key)s) AND source_key = %(source_key)s AND EXISTS (SELECT FROM written)
 )
 
 -- settle: an accepted write needs its intent no more; a refused one is reconciled (rule 12)
@@ -112,7 +112,7 @@ DELETE FROM sync.intent WHERE id = %(intent)s AND state = 'open'
 
 -- known: what the target knows of the key (rule 15a)
 SELECT (SELECT coalesce({version}, 0) FROM {target} AS t WHERE {same_key}),
-       (SELECT version FROM sync.tombstone WHERE table_name = %(table)s AND key = %(key)s)
+       (SELECT version FROM sync.tombstone WHERE table_name = %(table)s AND sha256(key) = sha256(%(key)s) AND key = %(key)s)
 
 -- set_row: the row as the primary has it, and the end of the intents that were picked, if the key is as it was (rule 15d)
 WITH {same}, written AS (
@@ -127,7 +127,7 @@ WITH {same}, gone AS (
 ), written AS (
     INSERT INTO sync.tombstone AS t (table_name, key, token, version)
     SELECT %(table)s, %(key)s, %(token)s, %(version)s FROM same
-    ON CONFLICT (table_name, key) DO UPDATE SET version = greatest(t.version, excluded.version)
+    ON CONFLICT (table_name, sha256(key)) DO UPDATE SET version = greatest(t.version, excluded.version)
 ), {settled}
 
 -- set_kept: the row expired in the primary, and stays; the same (rule 15d). Its version rises (rule 1)
@@ -139,13 +139,13 @@ WITH {same}, written AS (
 same AS (
     SELECT 1 WHERE (SELECT coalesce({version}, 0) FROM {target} AS t WHERE {same_key})
             IS NOT DISTINCT FROM %(row_version)s::bigint
-        AND (SELECT version FROM sync.tombstone WHERE table_name = %(table)s AND key = %(key)s)
+        AND (SELECT version FROM sync.tombstone WHERE table_name = %(table)s AND sha256(key) = sha256(%(key)s) AND key = %(key)s)
             IS NOT DISTINCT FROM %(tombstone)s::bigint
 )
 
 -- settled: exactly the intents that were picked, and what was wrong with the row before
 mended AS (
-    DELETE FROM sync.reject WHERE table_name = %(table)s AND source_key = %(source_key)s AND EXISTS (SELECT FROM same)
+    DELETE FROM sync.reject WHERE table_name = %(table)s AND sha256(source_key) = sha256(%(source_key)s) AND source_key = %(source_key)s AND EXISTS (SELECT FROM same)
 ), removed AS (
     DELETE FROM sync.intent WHERE id = ANY (%(intents)s::bigint[]) AND EXISTS (SELECT FROM same)
     RETURNING table_name, state, mutation
@@ -159,12 +159,29 @@ late AS (
     WHERE state <> 'finished' AND mutation IS NULL LIMIT 1
 )
 
--- due: keys of a table with intents to work on, taken for a while so that workers do not queue up behind each other
+-- due: keys of a table with intents to work on, taken for a while so that workers do not queue up behind each other. Those that
+-- failed before are at most half, so that neither they nor new ones wait for the others to end; how many is a literal, of which
+-- the planner knows how few they are
 UPDATE sync.intent SET lease_owner = %(owner)s, lease_until = clock_timestamp() + make_interval(secs => %(lease)s)
-WHERE id IN (
-    SELECT i.id FROM sync.intent AS i
-    WHERE i.table_name = %(table)s AND (i.lease_until IS NULL OR i.lease_until < clock_timestamp())
-      AND (i.epoch < %(epoch)s OR i.epoch = %(epoch)s
+WHERE id = ANY (ARRAY(
+    SELECT id FROM (
+        SELECT i.id FROM sync.intent AS i
+        WHERE i.table_name = %(table)s AND i.state <> 'open' AND i.lease_until < statement_timestamp() AND {is_due}
+        ORDER BY i.lease_until NULLS FIRST, i.id LIMIT {half} FOR UPDATE SKIP LOCKED) AS again
+    UNION ALL SELECT id FROM (
+        SELECT i.id FROM sync.intent AS i
+        WHERE i.table_name = %(table)s AND i.state <> 'open' AND i.lease_until IS NULL AND {is_due}
+        ORDER BY i.lease_until NULLS FIRST, i.id LIMIT {limit} FOR UPDATE SKIP LOCKED) AS first
+    UNION ALL SELECT id FROM (
+        SELECT i.id FROM sync.intent AS i
+        WHERE i.table_name = %(table)s AND i.state = 'open' AND (i.lease_until IS NULL OR i.lease_until < statement_timestamp())
+          AND {is_due}
+        ORDER BY i.id LIMIT {limit} FOR UPDATE SKIP LOCKED) AS left_open
+    LIMIT {limit}))
+RETURNING key, token, source_key, mutation
+
+-- is_due: whether an intent may be worked on now
+(i.epoch < %(epoch)s OR i.epoch = %(epoch)s
       AND (i.state <> 'open' OR NOT EXISTS (
           SELECT FROM sync.writer AS w WHERE w.id = i.owner AND w.state = 'active'
             AND w.heartbeat_at > clock_timestamp() - make_interval(secs => %(writer_lease)s))
@@ -172,11 +189,9 @@ WHERE id IN (
       AND (i.state = 'finished' OR i.mutation IS NOT NULL OR clock_timestamp() - make_interval(secs => %(window)s) > greatest(
           coalesce(i.ended_at, i.created_at),
           (SELECT w.heartbeat_at FROM sync.writer AS w WHERE w.id = i.owner AND i.state = 'open'))))
-    ORDER BY i.id LIMIT %(limit)s FOR UPDATE SKIP LOCKED)
-RETURNING key, token, source_key, mutation
 
 -- failed: a reconcile did not succeed; it is tried again, later each time, and not with those that failed beside it
 WITH chance AS MATERIALIZED (SELECT 0.75 + random() / 2 AS factor)
 UPDATE sync.intent SET attempts = attempts + 1, error = %(error)s,
     lease_until = clock_timestamp() + make_interval(secs => chance.factor * least(300, 2 ^ least(attempts, 8)))
-FROM chance WHERE table_name = %(table)s AND key = %(key)s
+FROM chance WHERE table_name = %(table)s AND sha256(key) = sha256(%(key)s) AND key = %(key)s

@@ -6,12 +6,15 @@ UPDATE sync.epoch SET floor = greatest(floor + 1, (extract(epoch FROM clock_time
 WHERE epoch = (SELECT max(epoch) FROM sync.epoch)
 RETURNING floor
 
--- open_run: the unfinished backfill of a table; what it still inserts gets the floor of this start (rule 18)
-UPDATE sync.run SET floor = %(floor)s WHERE table_name = %(table)s AND kind = 'backfill' AND state = 'open' RETURNING id
+-- open_run: the unfinished backfill of a table
+SELECT id FROM sync.run WHERE table_name = %(table)s AND kind = 'backfill' AND state = 'open'
 
--- begin_run: a new backfill of a table
-INSERT INTO sync.run (kind, table_name, floor, shape, write_times) VALUES ('backfill', %(table)s, %(floor)s, %(shape)s, true)
+-- begin_run: a new backfill of a table, whose floor is not known yet
+INSERT INTO sync.run (kind, table_name, floor, shape, write_times) VALUES ('backfill', %(table)s, 0, %(shape)s, true)
 RETURNING id
+
+-- set_floor: what these runs insert from now on gets the floor of this start (rule 18)
+UPDATE sync.run SET floor = %(floor)s WHERE id = ANY (%(runs)s)
 
 -- begin_anew: the ranges of runs that began with tables of another shape; what was done of them is of that shape
 UPDATE sync.range AS r
@@ -62,12 +65,16 @@ UPDATE sync.range AS r
 SET state = 'running', lease_owner = %(owner)s, attempts = attempts + 1,
     lease_until = clock_timestamp() + make_interval(secs => %(lease)s), started_at = coalesce(r.started_at, clock_timestamp())
 FROM sync.run
-WHERE run.id = r.run_id AND r.id = (
+WHERE run.id = r.run_id AND r.id = coalesce((
+    SELECT c.id FROM unnest(%(runs)s::bigint[]) AS u (run) CROSS JOIN LATERAL (
+        SELECT p.id FROM sync.range AS p
+        WHERE p.run_id = u.run AND p.state = 'pending'
+          AND (SELECT o.state = 'open' AND NOT o.stop_requested FROM sync.run AS o WHERE o.id = u.run)
+        ORDER BY p.attempts, p.range_start LIMIT 1 FOR UPDATE SKIP LOCKED) AS c
+    LIMIT 1), (
     SELECT c.id FROM sync.range AS c JOIN sync.run ON run.id = c.run_id AND run.state = 'open' AND NOT run.stop_requested
-    WHERE c.run_id = ANY (%(runs)s)
-      AND (c.state = 'pending' OR c.state = 'running' AND c.lease_until < clock_timestamp())
-    ORDER BY c.run_id, c.attempts, c.range_start
-    LIMIT 1 FOR UPDATE OF c SKIP LOCKED)
+    WHERE c.run_id = ANY (%(runs)s) AND c.state = 'running' AND c.lease_until < clock_timestamp()
+    ORDER BY c.run_id, c.range_start LIMIT 1 FOR UPDATE OF c SKIP LOCKED))
 RETURNING r.id, r.run_id, r.table_name, r.range_start, r.range_end, r.done_to, run.floor, r.attempts,
           run.rows_per_second,
           1 + (SELECT count(*) FROM sync.range AS o
@@ -153,6 +160,7 @@ GROUP BY r.run_id, r.table_name ORDER BY r.run_id
 SELECT DISTINCT ON (table_name) id FROM sync.run WHERE kind = 'backfill' ORDER BY table_name, id DESC
 
 -- work_left: whether a worker would find something to do
-SELECT count(*) FROM sync.range JOIN sync.run ON run.id = run_id AND run.state = 'open'
-WHERE run_id = ANY (%(runs)s)
-  AND (range.state = 'pending' OR range.state = 'running' AND lease_until < clock_timestamp())
+SELECT EXISTS (SELECT FROM sync.range JOIN sync.run ON run.id = run_id AND run.state = 'open'
+               WHERE run_id = ANY (%(runs)s) AND range.state = 'pending')
+    OR EXISTS (SELECT FROM sync.range JOIN sync.run ON run.id = run_id AND run.state = 'open'
+               WHERE run_id = ANY (%(runs)s) AND range.state = 'running' AND lease_until < clock_timestamp())

@@ -6,7 +6,7 @@ SELECT i.id, i.table_name, i.key, i.kind, i.state, i.mutation, i.attempts, coale
        CASE WHEN i.state = 'finished' THEN 0 ELSE greatest(0, %(window)s - extract(epoch FROM clock_timestamp()
            - greatest(i.created_at, i.ended_at, i.replayed_at))) END::float8,
        i.source_key, i.token, i.owner, coalesce(i.lease_until > clock_timestamp(), false),
-       ARRAY(SELECT o.id FROM sync.intent AS o WHERE o.table_name = i.table_name AND o.key = i.key
+       ARRAY(SELECT o.id FROM sync.intent AS o WHERE o.table_name = i.table_name AND sha256(o.key) = sha256(i.key) AND o.key = i.key
              AND o.id <> ALL (%(intents)s::bigint[]) ORDER BY o.id),
        i.replays
 FROM sync.intent AS i WHERE i.id = ANY (%(intents)s::bigint[]) ORDER BY i.id

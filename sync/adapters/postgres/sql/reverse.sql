@@ -18,7 +18,7 @@ WITH {stamped}, {allowed}, gone AS (
 ), written AS (
     INSERT INTO sync.tombstone AS t (table_name, key, token, version)
     SELECT %(table)s, %(key)s, %(token)s, v.version FROM v
-    ON CONFLICT (table_name, key) DO UPDATE SET version = greatest(t.version, excluded.version)
+    ON CONFLICT (table_name, sha256(key)) DO UPDATE SET version = greatest(t.version, excluded.version)
     RETURNING 1
 ), {mended}, {made}
 
@@ -61,11 +61,11 @@ WITH {stamped}, v AS (
 )
 INSERT INTO sync.tombstone AS t (table_name, key, token, version)
 SELECT %(table)s, %(key)s, %(token)s, v.version FROM v WHERE NOT EXISTS (SELECT FROM raised)
-ON CONFLICT (table_name, key) DO UPDATE SET version = greatest(t.version, excluded.version)
+ON CONFLICT (table_name, sha256(key)) DO UPDATE SET version = greatest(t.version, excluded.version)
 
 -- look: the version of a key that was raised, and its row
 SELECT coalesce((SELECT {version} FROM {target} AS t WHERE {same_key}),
-                (SELECT version FROM sync.tombstone WHERE table_name = %(table)s AND key = %(key)s)),
+                (SELECT version FROM sync.tombstone WHERE table_name = %(table)s AND sha256(key) = sha256(%(key)s) AND key = %(key)s)),
        (SELECT {row} FROM {target} AS t WHERE {same_key})
 
 -- remove: exactly the intents that were picked (rule 26)

@@ -2,11 +2,11 @@
 SELECT pg_advisory_xact_lock(number) FROM unnest(%(locks)s::bigint[]) AS number
 
 -- share_ranges: whoever may write a tombstone holds the backfill's range rows (rule 9)
-SELECT FROM sync.range AS r JOIN sync.run ON run.id = r.run_id AND run.state = 'open' AND run.kind = 'backfill'
-WHERE r.table_name = %(table)s AND EXISTS (
-    SELECT FROM unnest(%(tokens)s::bigint[]) AS token
-    WHERE token <= r.range_end AND (token > r.range_start OR r.range_start = (-9223372036854775808)::bigint))
-FOR SHARE OF r
+SELECT FROM sync.run CROSS JOIN unnest(%(tokens)s::bigint[]) AS token CROSS JOIN LATERAL (
+    SELECT r.id FROM sync.range AS r
+    WHERE r.run_id = run.id AND r.range_start < greatest(token, -9223372036854775807)
+    ORDER BY r.range_start DESC LIMIT 1 FOR SHARE) AS held
+WHERE run.table_name = %(table)s AND run.kind = 'backfill' AND run.state = 'open'
 
 -- pick: intents that may be worked on: finished, unsure, left by a reconcile; open ones, where asked for, of a writer that is
 -- gone, or whose lease is over though the writer lives (it may not know of them); unrepeatable ones later (rule 17). A recheck that
@@ -16,9 +16,10 @@ SELECT i.key, i.id, CASE WHEN i.epoch = %(epoch)s THEN i.state ELSE 'finished' E
        CASE WHEN i.kind = 'recheck' AND (i.owner IN ('drift report', 'write times') OR i.owner LIKE 'backfill run %%') THEN 'look'
             ELSE i.kind END,
        i.mutation, i.replays, coalesce(extract(epoch FROM clock_timestamp() - i.replayed_at), 0)::float8
-FROM sync.intent AS i
-WHERE i.table_name = %(table)s AND i.key = ANY (%(keys)s)
-  AND (i.key, i.token) IN (SELECT * FROM unnest(%(keys)s::bytea[], %(tokens)s::bigint[]))  -- no other key's of the same value
+FROM unnest(%(keys)s::bytea[], %(tokens)s::bigint[]) AS k (key, token) CROSS JOIN LATERAL (
+  SELECT * FROM sync.intent AS i
+  WHERE i.table_name = %(table)s AND sha256(i.key) = sha256(k.key) AND i.key = k.key
+  AND i.token = k.token  -- no other key's of the same value
   AND (i.epoch < %(epoch)s OR i.epoch = %(epoch)s
   AND (i.state <> 'open' OR %(open_too)s AND (NOT EXISTS (
       SELECT FROM sync.writer AS w WHERE w.id = i.owner AND w.state = 'active'
@@ -27,8 +28,8 @@ WHERE i.table_name = %(table)s AND i.key = ANY (%(keys)s)
   AND (i.state = 'finished' OR i.mutation IS NOT NULL OR clock_timestamp() - make_interval(secs => %(window)s) > greatest(
       coalesce(i.ended_at, i.created_at),
       (SELECT w.heartbeat_at FROM sync.writer AS w WHERE w.id = i.owner AND i.state = 'open'))))
+  FOR UPDATE) AS i
 ORDER BY i.key, i.version
-FOR UPDATE OF i
 
 -- claim: these are going to be sent again, once more, whatever their first attempt does (rule 15a)
 UPDATE sync.intent SET state = 'claimed', replays = replays + 1, replayed_at = clock_timestamp() WHERE id = ANY (%(intents)s) AND state <> 'finished'
