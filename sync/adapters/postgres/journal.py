@@ -34,7 +34,8 @@ _SQL = {name: text.encode() for name, text in queries("journal").items()}
 
 
 @cache
-def _due(limit: int) -> bytes:
+def due_statement(limit: int) -> bytes:
+    """What takes up to so many intents that are due."""
     parts = {"limit": sql.Literal(limit), "half": sql.Literal((limit + 1) // 2)}
     texts = queries("journal")
     return sql.SQL(texts["due"]).format(is_due=sql.SQL(texts["is_due"]), **parts).as_bytes()
@@ -175,7 +176,7 @@ class Journal:
             "window": UNREPEATABLE_WINDOW_SECONDS,
         }
         with self._breaker.connection(self._pool) as connection:
-            rows = connection.execute(_due(limit), values).fetchall()
+            rows = connection.execute(due_statement(limit), values).fetchall()
         keys: dict[tuple[bytes, int], KnownKey] = {}
         for key, token, source_key, mutation in rows:
             known = KnownKey.on_record(key, source_key, mutation, token)
