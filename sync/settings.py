@@ -145,6 +145,7 @@ class BackfillTuning(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     range_mb: int = Field(64, gt=0)
+    range_count: int | None = Field(None, gt=0, le=1_000_000)
     page_mb: float = Field(1.0, gt=0, le=64)
     batch_mb: float = Field(4.0, gt=0, le=256)
     streams: int = Field(2, gt=0, le=64)

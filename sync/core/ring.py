@@ -66,7 +66,21 @@ class SizeEstimate:
     bytes: int
 
 
-def plan_ranges(estimates: Iterable[SizeEstimate], target_bytes: int, at_least: int = 64) -> list[TokenRange]:
+_MANY, _SOME = 64, 8
+_EACH = 1 << 20
+
+
+def least_ranges(estimated_bytes: int, few_rows: bool) -> int:
+    """How many ranges a table is to have at least, so that several workers have something to do.
+
+    One where it is known to have few rows; more with its estimate, which lags behind; many where there is none.
+    """
+    if few_rows:
+        return 1
+    return min(_MANY, max(_SOME, -(-estimated_bytes // _EACH))) if estimated_bytes else _MANY
+
+
+def plan_ranges(estimates: Iterable[SizeEstimate], target_bytes: int, at_least: int = _MANY) -> list[TokenRange]:
     """Cut the whole ring into ranges of about `target_bytes`, and into `at_least` this many.
 
     The estimates say only how many ranges there are to be: the partitioner spreads keys evenly, so equal widths are equal

@@ -17,13 +17,14 @@ FLOWS = ("copy", "proof", "dual writes", "reconcile", "cut-over and rollback")
 class PreflightReport:
     """`servers` are lines on what was found; `tables` the mappings; `problems` what stands against it or is to be known.
 
-    `sizes` are the source's own estimates, `identities` say which tables these are, both by table; `data_center` is the one
-    of the source that is read; `flows` says of each flow why it is not possible.
+    `sizes` are the source's own estimates, `identities` say which tables these are, both by table; `small` are tables of few
+    rows; `data_center` is the one of the source that is read; `flows` says of each flow why it is not possible.
     """
 
     servers: list[str] = field(default_factory=list)
     tables: list[TableMap] = field(default_factory=list)
     sizes: dict[str, list[SizeEstimate]] = field(default_factory=dict)
+    small: set[str] = field(default_factory=set)
     identities: dict[str, str] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
     data_center: str = ""

@@ -12,12 +12,13 @@ from sync.adapters.postgres.data_centres import place_runs
 from sync.adapters.postgres.indexes import Build
 from sync.adapters.postgres.ledger import Ledger
 from sync.adapters.queue import Doorbell, redis_connection
-from sync.core.ring import TokenRange, plan_ranges
+from sync.core.ring import TokenRange, least_ranges, plan_ranges
 from sync.core.rows import TableMap
 from sync.errors import PreflightError, WorkFailed
 from sync.flows.backfill import OwnWorkers, Supervisor
+from sync.flows.preflight import PreflightReport
 from sync.ports import Progress
-from sync.settings import Config, Settings
+from sync.settings import BackfillTuning, Config, Settings
 from sync.wiring.preflight import preflight
 from sync.wiring.shapes import changed, shapes
 from sync.wiring.sight import look_again
@@ -44,7 +45,7 @@ def make_plan(settings: Settings, config: Config, names: list[str] | None) -> Pl
     if not report.ok:
         raise PreflightError("\n".join(f"{p.table}: {p.text}" for p in report.problems if p.level == "error"))
     sizes = {name: sum(e.bytes for e in estimates) for name, estimates in report.sizes.items()}
-    ranges = {t.name: plan_ranges(report.sizes[t.name], config.backfill.range_mb * _MB) for t in report.tables}
+    ranges = {t.name: _planned(report, t.name, sizes[t.name], config.backfill) for t in report.tables}
     with closing(connect(settings, autocommit=True)) as connection:
         if not migrations.state_exists(connection):
             raise PreflightError("the target has no schema `sync`: run `sync schema apply` first")
@@ -52,6 +53,11 @@ def make_plan(settings: Settings, config: Config, names: list[str] | None) -> Pl
         unfinished = Ledger(connection, config.backfill.lease_seconds).open_runs()
         now = shapes(report.identities, connection, report.tables)
         return Plan(report.tables, ranges, sizes, _writers(connection), unfinished, now, report.data_center)
+
+
+def _planned(report: PreflightReport, table: str, size: int, tuning: BackfillTuning) -> list[TokenRange]:
+    at_least = tuning.range_count or least_ranges(size, table in report.small)
+    return plan_ranges(report.sizes[table], tuning.range_mb * _MB, at_least)
 
 
 def _writers(connection: Connection) -> list[str]:

@@ -11,7 +11,7 @@ from cassandra import DriverException, Unauthorized
 from cassandra.cluster import NoHostAvailable
 from psycopg import errors
 
-from sync.adapters.cassandra.catalogue import read_one, read_tables, release_version, size_estimates
+from sync.adapters.cassandra.catalogue import has_few_rows, read_one, read_tables, release_version, size_estimates
 from sync.adapters.cassandra.connect import Cassandra, explain, open_cassandra, source_name
 from sync.adapters.cassandra.identity import identities
 from sync.adapters.cassandra.ttl import expiring_columns
@@ -89,6 +89,8 @@ def _source(
             if _is_readable(cassandra, table, masked, config, report):
                 _look_at_rows(cassandra, table, config, report)
                 look_at_write_times(cassandra, table, config, report, whole=write_times)
+                if has_few_rows(cassandra.session, table):
+                    report.small.add(table.name)
         _guarded(report, "source", lambda: _rights(settings, cassandra, tables, report))
     return tables
 

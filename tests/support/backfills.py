@@ -56,7 +56,8 @@ class Site:
     # the settings
 
     def configure(self, backfill: str = "lease_seconds = 5", more: str = "") -> None:
-        """Write sync.toml: no example tables, and what is given."""
+        """Write sync.toml: no example tables, and what is given; of a table many ranges, however small it is."""
+        backfill += "" if "range_count" in backfill else "\nrange_count = 64"
         (self.folder / "sync.toml").write_text(f"schema_files = []\n[backfill]\n{backfill}\n{more}")
 
     @property

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Literal
 
-from cassandra.cluster import Session
+from cassandra import DriverException
+from cassandra.cluster import NoHostAvailable, Session
 from cassandra.metadata import ColumnMetadata, KeyspaceMetadata, TableMetadata
 
 from sync.adapters.cassandra.pages import quoted, token_of_partition
@@ -68,6 +69,18 @@ def size_estimates(session: Session, keyspace: str, table: str) -> list[SizeEsti
         (keyspace, table),
     )
     return [SizeEstimate(int(r[0]), int(r[1]), int(r[2]) * int(r[3])) for r in rows]
+
+
+FEW_ROWS = 1000
+
+
+def has_few_rows(session: Session, table: SourceTable) -> bool:
+    """Whether the table has no more than FEW_ROWS rows, whatever is estimated; False where that cannot be found out."""
+    statement = f"SELECT {token_of_partition(table)} FROM {quoted(table.keyspace)}.{quoted(table.name)} LIMIT {FEW_ROWS + 1}"
+    try:
+        return len(session.execute(statement).all()) <= FEW_ROWS
+    except (DriverException, NoHostAvailable):
+        return False
 
 
 def read_one(session: Session, table: SourceTable) -> None:
