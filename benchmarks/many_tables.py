@@ -48,7 +48,7 @@ def main(argv: list[str]) -> int:
         if "schema" in given.only:
             empty(servers)
         found = {name: run(servers, given.code, COMMANDS[name]) for name in given.only.split(",")}
-    print(json.dumps({"tables": given.tables, "rows": given.rows, "seconds": found}))
+    sys.stdout.write(json.dumps({"tables": given.tables, "rows": given.rows, "seconds": found}) + "\n")
     return 0
 
 

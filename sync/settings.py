@@ -176,6 +176,7 @@ class DriftTuning(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     range_rows: int = Field(100_000, gt=0)
+    waiting: int = Field(2, ge=0, le=16)
     grace_seconds: float = Field(0.5, ge=0)
     tries: int = Field(6, gt=1, le=50)
     most_verdict_minutes: float = Field(60.0, ge=0)

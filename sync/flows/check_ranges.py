@@ -68,7 +68,8 @@ class Sides:
 class CheckLane:
     """One stream of a worker; `sides` opens a table, `repairs` says whether its findings are to be reconciled.
 
-    There are more lanes than turns: a lane that waits for keys to settle lets another one read meanwhile.
+    There are more lanes than turns: a lane that waits for keys to settle lets another one read meanwhile; `waits` is
+    called when one does.
     """
 
     ranges: CheckLedger
@@ -78,6 +79,7 @@ class CheckLane:
     range_rows: int
     turn: Semaphore
     lease_seconds: float = 60
+    waits: Callable[[], object] = lambda: None
 
 
 class _StopRequested(Exception):
@@ -93,6 +95,7 @@ class _Kept:
 
     def __init__(self, lane: CheckLane, lease: Lease) -> None:
         self._ranges, self._turn, self._lease, self._at = lane.ranges, lane.turn, lease, monotonic()
+        self._waits = lane.waits
         self._every = min(lane.lease_seconds / 3, _RENEW_SECONDS)
 
     def tick(self) -> None:
@@ -109,6 +112,7 @@ class _Kept:
         if seconds <= 0:
             return
         self._turn.release()
+        self._waits()
         try:
             while (left := until - monotonic()) > 0:
                 sleep(min(left, 0.1))

@@ -49,6 +49,15 @@ class PreflightReport:
         for flow in FLOWS:
             self.impossible(flow, why)
 
+    def add(self, part: PreflightReport) -> None:
+        """Take over what was found of one table."""
+        self.problems += part.problems
+        self.sizes |= part.sizes
+        self.small |= part.small
+        for flow, reasons in part.flows.items():
+            for why in reasons:
+                self.impossible(flow, why)
+
     def weigh(self) -> None:
         """What forbids the copy or its proof forbids the migration; what forbids another flow is to be known."""
         told = {f"{problem.table}: {problem.text}" for problem in self.problems}

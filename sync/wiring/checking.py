@@ -7,7 +7,7 @@ from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from functools import cache
-from threading import Lock, Semaphore
+from threading import Event, Lock, Semaphore
 
 from sync.adapters.cassandra.cells import Cells, cells_of
 from sync.adapters.cassandra.connect import Cassandra, open_cassandra
@@ -44,7 +44,6 @@ from sync.wiring.reconciling import reconciler
 
 _MB = 1 << 20
 _READS_AT_ONCE = 8
-_LANES_A_TURN = 3
 
 
 class BothKeys:
@@ -127,6 +126,29 @@ class _Ranges:
         self._checks.done(lease, checked, self._tables[lease.table])
 
 
+class Needed:
+    """Whether more lanes are needed than there are turns: only then do they open connections."""
+
+    def __init__(self) -> None:
+        self._told, self._over = Event(), False
+
+    def begin(self) -> None:
+        """A lane waits for keys: another one may read meanwhile."""
+        self._told.set()
+
+    def end(self) -> None:
+        """There is nothing left to claim."""
+        self._over = True
+        self._told.set()
+
+    def wait(self, stopped: Callable[[], bool]) -> bool:
+        """Wait until one of them is told, or `stopped()`; whether to begin."""
+        while not self._told.wait(0.2):
+            if stopped():
+                return False
+        return not self._over
+
+
 @dataclass(frozen=True, slots=True)
 class _Job:
     """What all lanes of a worker share."""
@@ -141,6 +163,7 @@ class _Job:
     executor: Executor
     turn: Semaphore
     claiming: Lock
+    needed: Needed
 
 
 def check_job(settings: Settings, config: Config, runs: list[int], stopped: Callable[[], bool]) -> int:
@@ -161,14 +184,19 @@ def _check_job(settings: Settings, config: Config, runs: list[int], stopped: Cal
             epoch = read_epoch(connection)
         pool = stack.enter_context(closing(open_pool(settings, config.backfill.streams))) if any(repairs.values()) else None
         executor = stack.enter_context(ThreadPoolExecutor(_READS_AT_ONCE))
-        turn = Semaphore(config.backfill.streams)
-        job = _Job(settings, config, cassandra, tables, repairs, pool, epoch, executor, turn, Lock())
+        streams = config.backfill.streams
+        needed = Needed()
+        job = _Job(settings, config, cassandra, tables, repairs, pool, epoch, executor, Semaphore(streams), Lock(), needed)
 
         def work(owner: str, stop: Callable[[], bool]) -> int:
+            if int(owner.rpartition("/")[2]) >= streams and not needed.wait(stop):
+                return 0
             with _open_lane(job) as lane:
-                return check_ranges(lane, runs, owner, stop)
+                done = check_ranges(lane, runs, owner, stop)
+            needed.end()
+            return done
 
-        return in_lanes(work, _LANES_A_TURN * config.backfill.streams, worker_name(), stopped)
+        return in_lanes(work, (1 + config.drift.waiting) * streams, worker_name(), stopped)
 
 
 @contextmanager
@@ -182,7 +210,16 @@ def _open_lane(job: _Job) -> Iterator[CheckLane]:
         def sides(name: str) -> Sides:
             return _sides(job, connection, job.tables[name])
 
-        yield CheckLane(ranges, sides, job.repairs.__getitem__, patience, drift.range_rows, job.turn, tuning.lease_seconds)
+        yield CheckLane(
+            ranges,
+            sides,
+            job.repairs.__getitem__,
+            patience,
+            drift.range_rows,
+            job.turn,
+            tuning.lease_seconds,
+            job.needed.begin,
+        )
 
 
 def _sides(job: _Job, connection: Connection, table: TableMap) -> Sides:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from typing import TypeVar
 
@@ -35,6 +36,7 @@ from sync.wiring.trials import try_rights, try_source, try_target
 from sync.wiring.write_times import look_at_write_times
 
 T = TypeVar("T")
+_TABLES_AT_ONCE = 8
 
 
 def preflight(
@@ -84,15 +86,25 @@ def _source(
         tables = chosen_tables(cassandra, settings, config, names)
         report.identities = identities(cassandra.session, settings.astra_db_keyspace or "")
         masked = masks(cassandra, settings.astra_db_keyspace or "")
-        for table in tables:
-            report.sizes[table.name] = size_estimates(cassandra.session, table.keyspace, table.name)
-            if _is_readable(cassandra, table, masked, config, report):
-                _look_at_rows(cassandra, table, config, report)
-                look_at_write_times(cassandra, table, config, report, whole=write_times)
-                if has_few_rows(cassandra.session, table):
-                    report.small.add(table.name)
+        # Each table takes a dozen short questions; that for every row should not be asked of many tables at once.
+        with ThreadPoolExecutor(1 if write_times else _TABLES_AT_ONCE) as executor:
+            for part in executor.map(lambda table: _look(cassandra, table, masked, config, write_times), tables):
+                report.add(part)
         _guarded(report, "source", lambda: _rights(settings, cassandra, tables, report))
     return tables
+
+
+def _look(
+    cassandra: Cassandra, table: SourceTable, masked: dict[str, set[str]], config: Config, write_times: bool
+) -> PreflightReport:
+    """What is to be said of one of the source's tables."""
+    found = PreflightReport(sizes={table.name: size_estimates(cassandra.session, table.keyspace, table.name)})
+    if _is_readable(cassandra, table, masked, config, found):
+        _look_at_rows(cassandra, table, config, found)
+        look_at_write_times(cassandra, table, config, found, whole=write_times)
+        if has_few_rows(cassandra.session, table):
+            found.small.add(table.name)
+    return found
 
 
 def _rights(settings: Settings, cassandra: Cassandra, tables: list[SourceTable], report: PreflightReport) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import closing
 
+from sync.adapters.cassandra.catalogue import read_tables
 from sync.adapters.cassandra.connect import Cassandra, open_cassandra
 from sync.adapters.cassandra.identity import identities
 from sync.adapters.postgres.catalogue import identity
@@ -14,7 +15,8 @@ from sync.core.rows import TableMap
 from sync.core.shapes import changes
 from sync.errors import PreflightError
 from sync.settings import Config, Settings
-from sync.wiring.copying import map_tables
+from sync.wiring.copying import map_sources
+from sync.wiring.sight import check_sight
 
 
 def shapes(source: Mapping[str, str], connection: Connection, tables: Iterable[TableMap]) -> dict[str, str]:
@@ -34,15 +36,34 @@ def changed(
 
     A run of which nobody noted the shape (null) is not judged. Raises Unreachable.
     """
-    found = {}
     with open_cassandra(settings) as cassandra, closing(connect(settings, autocommit=True)) as connection:
-        for table in tables:
-            try:
-                (now,) = map_tables(cassandra, connection, settings, config, [table.name]).values()
-            except PreflightError as error:
-                found[table.name] = f"its schema changed meanwhile: {error}"
-                continue
-            shape = shapes_now(cassandra, connection, [now])[table.name]
-            if begun.get(table.name) not in (None, shape):
-                found[table.name] = f"its schema changed meanwhile: {changes(table, now)}"
+        mapped, failed = _mapped_now(cassandra, connection, settings, config, tables)
+        now = shapes_now(cassandra, connection, mapped.values())
+    found = {name: f"its schema changed meanwhile: {why}" for name, why in failed.items()}
+    for table in tables:
+        if table.name in mapped and begun.get(table.name) not in (None, now[table.name]):
+            found[table.name] = f"its schema changed meanwhile: {changes(table, mapped[table.name])}"
     return found
+
+
+def _mapped_now(
+    cassandra: Cassandra, connection: Connection, settings: Settings, config: Config, tables: Sequence[TableMap]
+) -> tuple[dict[str, TableMap], dict[str, str]]:
+    """The tables as they are mapped now, all at once; where something stands against that, singly, with what it is."""
+    sources = read_tables(cassandra.session, settings.astra_db_keyspace or "", config.kinds)
+
+    def mapped(names: list[str]) -> dict[str, TableMap]:
+        found = map_sources(sources, connection, config, names)
+        check_sight(cassandra, connection, found.values())
+        return found
+
+    try:
+        return mapped([table.name for table in tables]), {}
+    except PreflightError:
+        made, failed = dict[str, TableMap](), dict[str, str]()
+    for table in tables:
+        try:
+            made |= mapped([table.name])
+        except PreflightError as error:
+            failed[table.name] = str(error)
+    return made, failed

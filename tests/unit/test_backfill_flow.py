@@ -120,6 +120,19 @@ def test_it_ends_when_every_range_is_done_or_failed(monkeypatch: pytest.MonkeyPa
     assert world.seen == 3
 
 
+def test_looking_takes_a_tenth_of_the_time_at_most(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Would break: of a million ranges each look takes a second, and the next one follows at once."""
+
+    class Slow(World):
+        def progress(self, runs: list[int]) -> list[Progress]:
+            self.now += 2.0
+            return super().progress(runs)
+
+    world = Slow([_progress(), _progress(1), _progress(2)])
+    world.watch(monkeypatch)
+    assert world.now >= 2 * 20 + 2
+
+
 def test_it_rings_for_idle_workers_while_there_is_work(monkeypatch: pytest.MonkeyPatch) -> None:
     """Would break: own workers that wait for a job nobody rings for (after a FLUSHALL), or jobs rung for nothing."""
     world = World([_progress(), _progress(1), _progress(2)])

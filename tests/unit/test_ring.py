@@ -17,6 +17,7 @@ from sync.core.ring import (
     SizeEstimate,
     TokenRange,
     check_whole_ring,
+    least_ranges,
     plan_ranges,
 )
 
@@ -76,6 +77,15 @@ def test_planned_ranges_hold_every_token_once(
     assert sum(r.width for r in planned) == RING_SIZE
     for token in [*tokens, MIN_TOKEN, MIN_TOKEN + 1, MAX_TOKEN - 1, MAX_TOKEN, *(r.end for r in planned[:50])]:
         assert sum(token in r for r in planned) == 1
+
+
+@pytest.mark.parametrize(
+    ("size", "few", "wanted"),
+    [(0, True, 1), (10 << 20, True, 1), (0, False, 64), (1, False, 8), (20 << 20, False, 20), (1 << 40, False, 64)],
+)
+def test_ranges_are_as_many_as_a_table_needs(size: int, few: bool, wanted: int) -> None:
+    """Would break: a table of ten rows costs as much as one of a million; or one that nobody has measured is one range."""
+    assert least_ranges(size, few) == wanted
 
 
 @st.composite
