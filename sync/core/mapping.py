@@ -20,9 +20,11 @@ _RESERVED = frozenset({"ctid", "xmin", "xmax", "cmin", "cmax", "tableoid", "_syn
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One thing to know about a table: an error forbids the migration, a warning is to be read."""
+    """One thing to know about a table: an error forbids the migration, what `blocks` only its cut-over, which comes days
+    later; a warning is to be read.
+    """
 
-    level: Literal["error", "warning"]
+    level: Literal["error", "blocks", "warning"]
     table: str
     text: str
 
@@ -66,7 +68,7 @@ def _source_problems(source: SourceTable, options: TableOptions) -> Iterator[Pro
             f'set ttl = "keep" under [tables.{source.name}] in sync.toml to keep them for good',
         )
     if any(c.type.name == "counter" for c in source.columns):
-        yield _warning(source, "counters are copied as the number they show; they cannot be written on both sides at once")
+        yield _warning(source, "counters are copied as the number they show")
 
 
 def _option_problems(source: SourceTable, options: TableOptions) -> Iterator[Problem]:
