@@ -103,7 +103,12 @@ def _summary(args: argparse.Namespace, kind: str, passed: list[Gate], done: Done
     epoch, closed = done.flipped.epoch, done.flipped.closed_seconds * 1000
     waits = {"count": len(done.waits), "p99_ms": _p99(done.waits), "max_ms": done.waits[-1] if done.waits else 0.0}
     if args.json:
-        more = {"switched": True, "epoch": epoch.epoch, "primary": epoch.primary, "closed_ms": round(closed, 1)}
+        more: dict[str, Any] = {
+            "switched": True,
+            "epoch": epoch.epoch,
+            "primary": epoch.primary,
+            "closed_ms": round(closed, 1),
+        }
         more |= {"waived": waived} if waived else {}
         print_json({**more, "waits": waits, "gates": gates_json(passed)})
         return

@@ -32,8 +32,7 @@ def run(args: argparse.Namespace) -> int:
         "left",
         "clean passes",
     )
-    if status["tables"]:
-        print_table("", header, [_row(t) for t in status["tables"]])
+    print_table("", header, [_row(t) for t in status["tables"]])
     intents = status["intents"]
     workers = "unknown (Redis does not answer)" if status["workers"] is None else status["workers"]
     rejects = ", ".join(f"{table} {count:,}" for table, count in status["rejects"].items()) or "none"

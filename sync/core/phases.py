@@ -44,7 +44,7 @@ class Standing:
 
 
 def phase(standing: Standing) -> str:
-    """One word or two. `proved`: every gate of the cut-over is green, but for the canary, which only the cut-over itself flies."""
+    """One word or two. `proved`: every gate of the cut-over is green; its canary only flies with the cut-over itself."""
     if standing.primary == "postgres":
         return "cut over"
     if not standing.begun:
