@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
@@ -58,9 +59,13 @@ def _warning(source: SourceTable, text: str) -> Problem:
 
 
 def _source_problems(source: SourceTable, options: TableOptions) -> Iterator[Problem]:
-    static = [c.name for c in source.columns if c.kind == "static"]
+    static = [c.name for c in source.columns if c.kind == "static" and c.name not in options.ignore]
     if static:
-        yield _error(source, f"static columns {_list(static)}: one value a partition has no place in a table of rows")
+        yield _error(
+            source,
+            f"static columns {_list(static)}: one value a partition has no place in a table of rows; to leave them behind, "
+            f"ignore = {json.dumps(static)} under [tables.{source.name}] in sync.toml",
+        )
     if source.default_ttl and not options.keep_ttl:
         yield _error(
             source,
