@@ -36,6 +36,7 @@ CREATE TABLE IF NOT EXISTS sync.run (
 ALTER TABLE sync.run ADD COLUMN IF NOT EXISTS data_center text; -- the source's, which its command reads; null: not known
 ALTER TABLE sync.run ADD COLUMN IF NOT EXISTS epoch bigint;   -- the one in which it began; null: begun by an older version
 ALTER TABLE sync.run ADD COLUMN IF NOT EXISTS shape text;     -- what the table was on both sides when it began
+ALTER TABLE sync.run ADD COLUMN IF NOT EXISTS settings jsonb; -- what its command's sync.toml says of the table; null: not noted
 -- Whether its workers look for cells that were written ahead of the clock, range by range (sync.ahead).
 ALTER TABLE sync.run ADD COLUMN IF NOT EXISTS write_times boolean NOT NULL DEFAULT false;
 -- One open run a table and kind: rule 9 finds the one range row that holds a token.
@@ -161,6 +162,7 @@ CREATE TABLE IF NOT EXISTS sync.writer (
     heartbeat_at  timestamptz NOT NULL DEFAULT clock_timestamp()
 );
 ALTER TABLE sync.writer ADD COLUMN IF NOT EXISTS data_center text; -- the source's, in which it writes; null: not known
+ALTER TABLE sync.writer ADD COLUMN IF NOT EXISTS settings jsonb;   -- what it was started with, as far as all must agree; null: not told
 
 -- A value the target cannot hold: recorded, never dropped. A key is its raw CQL bytes, since the key itself may be refused.
 CREATE TABLE IF NOT EXISTS sync.reject (
@@ -221,6 +223,7 @@ CREATE TABLE IF NOT EXISTS sync.drift_pass (
     report      jsonb NOT NULL                -- the figures by table and range; no values of rows
 );
 ALTER TABLE sync.drift_pass ADD COLUMN IF NOT EXISTS data_center text; -- the source's, which it read
+ALTER TABLE sync.drift_pass ADD COLUMN IF NOT EXISTS proof jsonb; -- by table: whether clean, what was repaired, what the table was
 
 -- Keys that differ, up to a number of them a run; all are counted in the figures.
 CREATE TABLE IF NOT EXISTS sync.drift_finding (

@@ -100,6 +100,12 @@ def _switches(commands: argparse._SubParsersAction) -> None:  # type: ignore[typ
             many = parser.add_mutually_exclusive_group()
             many.add_argument("--writers", type=_natural, help="how many writers must be registered; refuses otherwise")
             many.add_argument("--no-writers", action="store_true", help="no writer may be registered; refuses otherwise")
+        if name == "rollback":
+            parser.add_argument(
+                "--fast",
+                action="store_true",
+                help="an emergency: in seconds, without the drift passes; says what it waives",
+            )
 
 
 def _drift(commands: argparse._SubParsersAction) -> None:  # type: ignore[type-arg]

@@ -57,11 +57,15 @@ def print_json(value: Any) -> None:
 
 
 def print_table(title: str, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """A result for people: numbers to the right, everything else to the left."""
+    """A result for people: numbers to the right, everything else to the left; of no rows only the title."""
+    rows = list(rows)
+    if not rows:
+        out.file.write(f"{title}\n" if title else "")
+        return
     table = Table(title=title, title_justify="left", box=None, pad_edge=False, header_style="bold")
     shown = [[_cell(v) for v in row] for row in rows]
     for i, name in enumerate(header):
-        numeric = bool(shown) and all(row[i][:1].isdigit() or row[i] in ("-", "") for row in shown)
+        numeric = all(row[i][:1].isdigit() or row[i] in ("-", "") for row in shown)
         table.add_column(name, justify="right" if numeric else "left", overflow="fold")
     for row in shown:
         table.add_row(*map(Text, row))  # not as markup: a key may hold [brackets]

@@ -7,9 +7,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from sync.core.agreement import agreed
 from sync.core.documents import DOC_COLUMN, KEY_COLUMN, VECTOR_COLUMN
 from sync.core.rows import OnReject, TableOptions
 from sync.errors import SettingsError
@@ -198,6 +199,7 @@ class Config(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     only: tuple[str, ...] | None = None
+    exclude: tuple[str, ...] = ()
     schema_files: tuple[Path, ...] | None = None
     tables: dict[str, _TableSection] = Field(default_factory=dict)
     collections: dict[str, _CollectionSection] = Field(default_factory=dict)
@@ -205,6 +207,25 @@ class Config(BaseModel):
     dual_write: DualWriteTuning = DualWriteTuning()
     drift: DriftTuning = DriftTuning()
     cutover: CutoverTuning = CutoverTuning()
+
+    @model_validator(mode="after")
+    def _chosen_once(self) -> Config:
+        both = sorted({*self.exclude} & {*(self.only or ())})
+        if both:
+            raise ValueError(f"only and exclude both name {', '.join(both)}")
+        return self
+
+    def left_out_by(self, table: str) -> Literal["", "only", "exclude"]:
+        """The setting that leaves a table out of the migration; empty where none does."""
+        if table in self.exclude:
+            return "exclude"
+        return "" if self.only is None or table in self.only else "only"
+
+    @property
+    def agreed(self) -> dict[str, Any]:
+        """What writers, workers and commands must agree on, as plain values."""
+        options = {name: self.options(name) for name in (*self.tables, *self.collections)}
+        return agreed(self.only, self.exclude, options, [name for name, is_one in self.kinds.items() if not is_one])
 
     def mode(self, table: str) -> Literal["inline", "queued"]:
         """Whether a table's target half is written by the writer itself or by workers."""

@@ -9,6 +9,7 @@ from typing import Any
 from sync.commands.context import load
 from sync.console import out, print_json, print_table, say
 from sync.core.gates import Gate
+from sync.core.proof import WAIVED
 from sync.errors import SettingsError
 from sync.ports import Epoch, SwitchKind
 from sync.wiring.cutover import Done, switch
@@ -27,17 +28,25 @@ def run(args: argparse.Namespace) -> int:
         epoch = site.authority.current()
         if epoch.primary == PRIMARY_AFTER[kind]:
             return _already(args, epoch)
-        passed = judge(site, kind, epoch, args.dry_run, 0 if args.no_writers else args.writers)
-        refused = not all(gate.green for gate in passed)
-        if refused or args.dry_run:
-            _report(args, passed, {"switched": False, "epoch": epoch.epoch, "primary": epoch.primary})
-            return _refused(kind, passed) if refused else _dry(kind)
+        waived = WAIVED if kind == "rollback" and args.fast else ""
+        if waived:
+            say(f"sync rollback --fast: waived are {waived}")
+        passed = judge(site, kind, epoch, args.dry_run, 0 if args.no_writers else args.writers, bool(waived))
+        if args.dry_run or not all(gate.green for gate in passed):
+            return _stays(args, epoch, passed, waived)
         if not args.json:
             show_gates(passed)
-        confirm(args, f"{kind}: {NAMES[PRIMARY_AFTER[kind]]} becomes primary")
-        done = switch(site, kind, epoch.epoch, passed, say)
-    _summary(args, kind, passed, done)
+        confirm(args, f"{kind}: {NAMES[PRIMARY_AFTER[kind]]} becomes primary{', without proof' if waived else ''}")
+        done = switch(site, kind, epoch.epoch, passed, say, waived)
+    _summary(args, kind, passed, done, waived)
     return 0
+
+
+def _stays(args: argparse.Namespace, epoch: Epoch, passed: list[Gate], waived: str) -> int:
+    """Nothing is changed: a gate is red, or that was not wanted."""
+    more = {"switched": False, "epoch": epoch.epoch, "primary": epoch.primary}
+    _report(args, passed, {**more, **({"waived": waived} if waived else {})})
+    return _dry(args.command) if all(gate.green for gate in passed) else _refused(args.command, passed)
 
 
 def confirm(args: argparse.Namespace, what: str) -> None:
@@ -90,11 +99,17 @@ def _dry(kind: str) -> int:
     return 0
 
 
-def _summary(args: argparse.Namespace, kind: str, passed: list[Gate], done: Done) -> None:
+def _summary(args: argparse.Namespace, kind: str, passed: list[Gate], done: Done, waived: str) -> None:
     epoch, closed = done.flipped.epoch, done.flipped.closed_seconds * 1000
     waits = {"count": len(done.waits), "p99_ms": _p99(done.waits), "max_ms": done.waits[-1] if done.waits else 0.0}
     if args.json:
-        more = {"switched": True, "epoch": epoch.epoch, "primary": epoch.primary, "closed_ms": round(closed, 1)}
+        more: dict[str, Any] = {
+            "switched": True,
+            "epoch": epoch.epoch,
+            "primary": epoch.primary,
+            "closed_ms": round(closed, 1),
+        }
+        more |= {"waived": waived} if waived else {}
         print_json({**more, "waits": waits, "gates": gates_json(passed)})
         return
     name = NAMES[epoch.primary]

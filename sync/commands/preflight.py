@@ -37,4 +37,5 @@ def show(report: PreflightReport) -> None:
         out.print("\nTo know")
     for problem in report.problems:  # a line each, whatever its length: people search for them
         out.print(f"{problem.level:7}  {problem.table}: {problem.text}", markup=False, soft_wrap=True)
-    out.print("\nReady." if report.ok else "\nNot ready: the errors above come first.", markup=False)
+    ready = "Ready to copy; what blocks the cut-over stands above." if report.blocked else "Ready."
+    out.print(f"\n{ready}" if report.ok else "\nNot ready: the errors above come first.", markup=False)

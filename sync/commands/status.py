@@ -8,6 +8,7 @@ from typing import Any
 from sync.commands.context import load
 from sync.commands.writers import show_writers
 from sync.console import duration, out, print_json, print_table
+from sync.core.proof import CLEAN_PASSES
 from sync.wiring.status import read_status
 
 
@@ -29,6 +30,7 @@ def run(args: argparse.Namespace) -> int:
         "rejected",
         "rows/s",
         "left",
+        "clean passes",
     )
     print_table("", header, [_row(t) for t in status["tables"]])
     intents = status["intents"]
@@ -37,11 +39,17 @@ def run(args: argparse.Namespace) -> int:
     age = f", the oldest {duration(intents['oldest_age_seconds'])} old" if intents["open"] else ""
     out.print(f"intents: {intents['open']:,} open{age}; unrecorded writes: {intents['spooled']:,}", markup=False)
     out.print(f"RQ workers: {workers}; rejected rows: {rejects}", markup=False)
-    show_writers(status["writers"])
+    if status["last_drift"]:
+        out.print(_last_pass(status["last_drift"]), markup=False)
+    if status["writers"]:
+        show_writers(status["writers"])
+    for gate in status["gates"]:
+        if not gate["green"]:
+            out.print(f"gate {gate['name']}: {gate['figure']}", markup=False, soft_wrap=True)
     for table in status["tables"]:
         if table["error"]:
             out.print(f"{table['table']}: {table['error']}", markup=False)
-    out.print(f"next: {status['next_step']}", markup=False)
+    out.print(f"next: {status['next_step']}", markup=False, soft_wrap=True)
     return 0
 
 
@@ -49,4 +57,12 @@ def _row(table: dict[str, Any]) -> tuple[object, ...]:
     ranges = table["ranges"]
     counts = (table["rows_written"], table["rows_stale"], table["rows_rejected"])
     speed = (round(table["rows_per_second"]), duration(table["eta_seconds"]))
-    return (table["table"], ranges["done"], ranges["total"], ranges["running"], ranges["failed"], *counts, *speed)
+    passes = "-" if table["clean_passes"] is None else f"{table['clean_passes']} of {CLEAN_PASSES}"
+    return (table["table"], ranges["done"], ranges["total"], ranges["running"], ranges["failed"], *counts, *speed, passes)
+
+
+def _last_pass(last: dict[str, Any]) -> str:
+    verdict = (
+        "clean" if last["clean"] and not last["repaired"] else f"{last['findings']:,} findings, {last['repaired']:,} repaired"
+    )
+    return f"last drift pass: {last['pass']}, {verdict}, at {last['finished_at'][:19]}"

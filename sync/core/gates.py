@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 
 from sync.core.rows import TableMap
-
-CLEAN_PASSES = 2
-"""How many drift passes in a row must be clean: one alone may have been lucky with its moment."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,21 +27,6 @@ class Copied:
     done: int
     total: int
     failed: int
-
-
-@dataclass(frozen=True, slots=True)
-class Pass:
-    """A recorded drift pass; `schema` is what the tables looked like when it was made, `data_center` the one it read."""
-
-    number: int
-    clean: bool
-    repaired: int
-    epoch: int | None
-    tables: frozenset[str]
-    schema: str
-    started_at: datetime
-    finished_at: datetime
-    data_center: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,44 +97,6 @@ def intents_gate(facts: IntentFacts, most: int) -> Gate:
         figure += f"; {facts.failing:,} failed: {facts.error}"
     remedy = "let workers settle them: sync worker; `sync intents` shows why they fail, and can give one up"
     return Gate("intents", green, figure, remedy)
-
-
-def proof_gate(
-    passes: Sequence[Pass],
-    tables: Iterable[str],
-    epoch: int,
-    schema: str,
-    disturbed: datetime,
-    why: str,
-    data_center: str = "",
-) -> Gate:
-    """The last full passes of this epoch are clean, and begun after the last thing that could have made a difference.
-
-    `passes`: the newest first. A pass that repaired, or found something, disturbs as well: it must lie before them.
-    """
-    wanted, good = frozenset(tables), 0
-    reason = "no pass yet"
-    for one in passes:
-        if not one.clean or one.repaired:
-            reason = f"pass {one.number} {'repaired' if one.repaired else 'was not clean'}"
-            break
-        if one.epoch != epoch:
-            reason = f"pass {one.number} was in another epoch"
-            break
-        if one.schema != schema:
-            reason = f"the schema has changed since pass {one.number}"
-            break
-        if one.data_center not in ("", data_center):
-            reason = f"pass {one.number} read data centre {one.data_center}"
-            break
-        if one.started_at <= disturbed:
-            reason = f"pass {one.number} began before {why}"
-            break
-        good += wanted <= one.tables
-    figure = f"{good} clean full passes in a row (at least {CLEAN_PASSES})"
-    if good < CLEAN_PASSES:
-        figure += f"; {reason}"
-    return Gate("proof", good >= CLEAN_PASSES, figure, "sync drift-report, twice; --repair first where it finds something")
 
 
 def write_times_gate(unseen: Sequence[str], ahead: Sequence[AheadFact]) -> Gate:
@@ -228,10 +171,23 @@ def canary_gate(canaries: Sequence[CanaryFact], not_flown: str = "") -> Gate:
     return Gate("canary", True, figure)
 
 
-def reversible_gate(counters: Sequence[str]) -> Gate:
-    """Every table can be written in both directions."""
-    figure = f"tables of counters: {', '.join(counters)}" if counters else "every table can be written on both sides"
-    return Gate("tables", not counters, figure, "leave them out of `only` in sync.toml: an increment cannot be sent again")
+def reversible_gate(counters: Sequence[str], left_out: Sequence[str] = ()) -> Gate:
+    """Every table can be written in both directions, and none is written to both sides that is not migrated (`left_out`)."""
+    said, remedies = [], []
+    if counters:
+        said.append(f"tables of counters: {', '.join(counters)}")
+        remedies.append("name counters in `exclude` in sync.toml: an increment cannot be sent again")
+    if left_out:
+        said.append(f"written to both sides, and not migrated here: {', '.join(left_out)}")
+        remedies.append("migrate them, or name them in `exclude` in every sync.toml: stores refuse them then")
+    figure = "; ".join(said) or "every table can be written on both sides"
+    return Gate("tables", not said, figure, "; ".join(remedies))
+
+
+def settings_gate(faults: Mapping[str, str]) -> Gate:
+    """Every writer was started with this command's settings, as far as all must agree; `faults`: by writer what differs."""
+    figure = "; ".join(f"{writer} {text}" for writer, text in faults.items()) or "every writer has the same sync.toml"
+    return Gate("settings", not faults, figure, "give all of them one sync.toml, and restart the application with it")
 
 
 def quiet_gate(name: str, count: int, what: str, remedy: str) -> Gate:
@@ -239,14 +195,11 @@ def quiet_gate(name: str, count: int, what: str, remedy: str) -> Gate:
     return Gate(name, not count, f"{count} {what}", remedy)
 
 
-def schema_digest(shapes: Iterable[str]) -> str:
-    """What some tables are, from the shape of each, as a short text."""
-    return _short("\n".join(sorted(shapes)))
-
-
 def table_shape(table: TableMap, *identities: str) -> str:
-    """What a table is on both sides, as a short text: it changes with every column, type and key, and with an identity."""
-    return _short("\n".join([_described(table), *identities]))
+    """What a table is on both sides, as a short text: it changes with every column, type and key, with what sync.toml makes
+    of them, and with an identity.
+    """
+    return _short("\n".join([_described(table), *identities, *_choices(table)]))
 
 
 def _short(text: str) -> str:
@@ -257,3 +210,14 @@ def _described(table: TableMap) -> str:
     source = [(c.name, str(c.type), c.kind) for c in table.source.columns]
     target = [(c.name, str(c.type), c.not_null) for c in table.target.columns]
     return repr((table.name, source, table.target.schema, table.target.name, sorted(target), table.target.primary_key))
+
+
+def _choices(table: TableMap) -> list[str]:
+    """What sync.toml makes of the columns; nothing where it says nothing of them."""
+    carried = {pair.source.name for pair in table.pairs}
+    found = [f"without {c.name}" for c in table.source.columns if c.name not in carried]
+    found += [
+        f"{p.source.name} is {p.target.name}" for p in table.pairs if p.target.name != (p.source.alias or p.source.name)
+    ]
+    found += [f"{p.source.name}: {p.on_reject}" for p in table.pairs if p.on_reject != "reject"]
+    return [*found, "keeps"] if table.keeps else found

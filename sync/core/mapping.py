@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
@@ -20,9 +21,11 @@ _RESERVED = frozenset({"ctid", "xmin", "xmax", "cmin", "cmax", "tableoid", "_syn
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One thing to know about a table: an error forbids the migration, a warning is to be read."""
+    """One thing to know about a table: an error forbids the migration, what `blocks` only its cut-over, which comes days
+    later; a warning is to be read.
+    """
 
-    level: Literal["error", "warning"]
+    level: Literal["error", "blocks", "warning"]
     table: str
     text: str
 
@@ -56,9 +59,13 @@ def _warning(source: SourceTable, text: str) -> Problem:
 
 
 def _source_problems(source: SourceTable, options: TableOptions) -> Iterator[Problem]:
-    static = [c.name for c in source.columns if c.kind == "static"]
+    static = [c.name for c in source.columns if c.kind == "static" and c.name not in options.ignore]
     if static:
-        yield _error(source, f"static columns {_list(static)}: one value a partition has no place in a table of rows")
+        yield _error(
+            source,
+            f"static columns {_list(static)}: one value a partition has no place in a table of rows; to leave them behind, "
+            f"ignore = {json.dumps(static)} under [tables.{source.name}] in sync.toml",
+        )
     if source.default_ttl and not options.keep_ttl:
         yield _error(
             source,
@@ -66,7 +73,7 @@ def _source_problems(source: SourceTable, options: TableOptions) -> Iterator[Pro
             f'set ttl = "keep" under [tables.{source.name}] in sync.toml to keep them for good',
         )
     if any(c.type.name == "counter" for c in source.columns):
-        yield _warning(source, "counters are copied as the number they show; they cannot be written on both sides at once")
+        yield _warning(source, "counters are copied as the number they show")
 
 
 def _option_problems(source: SourceTable, options: TableOptions) -> Iterator[Problem]:

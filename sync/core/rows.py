@@ -54,6 +54,11 @@ class SourceTable:
         return tuple(c for c in self.columns if c.is_key)
 
 
+def has_counters(table: SourceTable) -> bool:
+    """Whether it is a table of counters, whose increments cannot be sent again."""
+    return any(column.type.name == "counter" for column in table.columns)
+
+
 @dataclass(frozen=True, slots=True)
 class PgType:
     """A Postgres type: `name` as in pg_type (`int4`, `vector`), its OID, its modifier (-1: none), an array's element."""

@@ -59,7 +59,9 @@ class PreflightReport:
                 self.impossible(flow, why)
 
     def weigh(self) -> None:
-        """What forbids the copy or its proof forbids the migration; what forbids another flow is to be known."""
+        """What forbids the copy or its proof forbids the migration; what forbids the cut-over will block it; what forbids
+        another flow is to be known.
+        """
         told = {f"{problem.table}: {problem.text}" for problem in self.problems}
         for flow, reasons in self.flows.items():
             for why in reasons:
@@ -67,9 +69,20 @@ class PreflightReport:
                 if flow in ("copy", "proof") and why not in told:
                     self.error(where, text)
                 elif why not in told:
-                    others = [name for name in FLOWS if why in self.flows[name]]
-                    self.problems.append(Problem("warning", where, f"{text} (not possible: {', '.join(others)})"))
+                    self.problems.append(self._later(where, text, [name for name in FLOWS if why in self.flows[name]]))
                 told.add(why)
+
+    @staticmethod
+    def _later(where: str, text: str, flows: list[str]) -> Problem:
+        """What is in the way of flows that come after the copy and its proof."""
+        if FLOWS[-1] in flows:
+            return Problem("blocks", where, f"this will block the cut-over: {text} (not possible: {', '.join(flows)})")
+        return Problem("warning", where, f"{text} (not possible: {', '.join(flows)})")
+
+    @property
+    def blocked(self) -> bool:
+        """Whether something will block the cut-over."""
+        return any(p.level == "blocks" for p in self.problems)
 
     def to_json(self) -> dict[str, object]:
         """The report as plain values."""

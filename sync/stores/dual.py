@@ -36,7 +36,7 @@ class DualWriteStore:
     """Writes go to both sides, reads to the primary. Safe to use from many threads."""
 
     def __init__(self, settings: Settings, config: Config) -> None:
-        self._process = Process()
+        self._process, self._config = Process(), config
         tuning = config.dual_write
         with ExitStack() as undo:  # what is open when something fails is closed
             self._target = undo.enter_context(PostgresStore(settings, tuning.connections, tuning.secondary_timeout_seconds))
@@ -44,7 +44,7 @@ class DualWriteStore:
                 if not state_exists(connection):
                     raise PreflightError("Postgres has no state of a migration yet: run `sync schema apply`")
                 check_version(connection)
-            self._registration = Registration(self._target.pool, tuning, bell(settings))
+            self._registration = Registration(self._target.pool, tuning, bell(settings), config.agreed)
             undo.callback(self._registration.end)
             epoch = self._registration.epoch
             check_backend(settings.expected_backend, epoch)
@@ -148,18 +148,18 @@ class DualWriteStore:
 
     def get(self, table: str, key: Mapping[str, Any]) -> dict[str, Any] | None:
         """The primary's row, or None."""
-        return self._primary.get(table, key)
+        return self._primary_of(table).get(table, key)
 
     def search(self, table: str, column: str, vector: Sequence[float], limit: int = 10) -> list[tuple[dict[str, Any], float]]:
         """The primary's nearest rows with their similarity, nearest first."""
-        return self._primary.search(table, column, vector, limit)
+        return self._primary_of(table).search(table, column, vector, limit)
 
     def count(self, table: str) -> int:
         """How many rows the primary has."""
-        return self._primary.count(table)
+        return self._primary_of(table).count(table)
 
-    @property
-    def _primary(self) -> CqlStore | AstraStore | PostgresStore:
+    def _primary_of(self, table: str) -> CqlStore | AstraStore | PostgresStore:
+        self._check_migrated(table)
         return self._source.store if self._registration.primary == "astra" else self._target
 
     def _write(self, flows: TableFlows, mutation: Mutation) -> bool:
@@ -172,11 +172,16 @@ class DualWriteStore:
         """An application's own store `old`, with Postgres kept equal; settings come from the environment.
 
         `writes` names its writing methods, each with a function from the method's arguments to the table and the key that
-        it writes: `{"save_song": lambda song: ("songs", {"id": song.id})}`. `new` takes its place after the cut-over.
+        it writes: `{"save_song": lambda song: ("songs", {"id": song.id})}`: one key a call. A method that writes several
+        rows, or deletes a partition or a range, cannot be announced (docs/dual-writes.md says what to do with it).
+        `new` takes its place after the cut-over; while it is None, no cut-over begins.
         """
         settings = load_settings()
         store = cls(settings, load_config(settings.sync_config))
-        return WrappedStore({"astra": old, "postgres": new}, writes, store)
+        wrapped = WrappedStore({"astra": old, "postgres": new}, writes, store)
+        if new is None:
+            store._registration.tell(wraps="astra")  # so that no cut-over begins
+        return wrapped
 
     @property
     def primary(self) -> str:
@@ -194,8 +199,16 @@ class DualWriteStore:
 
             return self._switching.run({"astra": under("astra", astra), "postgres": under("postgres", postgres)})
 
+    def _check_migrated(self, table: str) -> None:
+        """Raise WriteRefused for a table that stays where it is: after a cut-over one side would have half of its rows."""
+        if setting := self._config.left_out_by(table):
+            raise WriteRefused(
+                f"{table} is not migrated: `{setting}` in sync.toml leaves it out; write and read it through your own client"
+            )
+
     def _of(self, table: str) -> TableFlows:
         self._process.check()
+        self._check_migrated(table)
         flows = self._flows.get(table)
         if flows is None:
             self._source.table(table)

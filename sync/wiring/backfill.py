@@ -7,6 +7,7 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 
 from sync.adapters.postgres import ahead, indexes, migrations
+from sync.adapters.postgres.agreement import note_runs
 from sync.adapters.postgres.connect import Connection, connect
 from sync.adapters.postgres.data_centres import place_runs
 from sync.adapters.postgres.indexes import Build
@@ -89,6 +90,7 @@ def run_backfill(
                 show.step(f"{table.name}: {', '.join(removed)} will be built after the load")
         runs = ledger.begin(plan.ranges, plan.shapes)
         place_runs(connection, runs, plan.data_center)
+        note_runs(connection, runs, config.agreed)
         ledger.set_rate(runs, rate)
 
     @contextmanager

@@ -13,6 +13,7 @@ from sync.adapters.cassandra.cells import Cells, cells_of
 from sync.adapters.cassandra.connect import Cassandra, open_cassandra
 from sync.adapters.cassandra.key_rows import KeyRows
 from sync.adapters.cassandra.pages import RangeReader
+from sync.adapters.postgres.agreement import check_runs
 from sync.adapters.postgres.checks import Checks
 from sync.adapters.postgres.connect import Connection, connect
 from sync.adapters.postgres.data_centres import check_data_center
@@ -180,6 +181,7 @@ def _check_job(settings: Settings, config: Config, runs: list[int], stopped: Cal
                 return 0
             cassandra = stack.enter_context(open_cassandra(settings, config.backfill.request_timeout_seconds))
             check_data_center(connection, cassandra.data_center, runs)
+            check_runs(connection, runs, config.agreed)
             tables = map_tables(cassandra, connection, settings, config, list(repairs))
             epoch = read_epoch(connection)
         pool = stack.enter_context(closing(open_pool(settings, config.backfill.streams))) if any(repairs.values()) else None

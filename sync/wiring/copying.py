@@ -14,6 +14,7 @@ from sync.adapters.cassandra.catalogue import read_tables
 from sync.adapters.cassandra.connect import Cassandra, open_cassandra
 from sync.adapters.cassandra.pages import RangeReader
 from sync.adapters.cassandra.rows import SourceRows
+from sync.adapters.postgres.agreement import check_runs
 from sync.adapters.postgres.catalogue import read_target
 from sync.adapters.postgres.connect import Connection, connect
 from sync.adapters.postgres.data_centres import check_data_center
@@ -94,6 +95,7 @@ def _copy_job(settings: Settings, config: Config, runs: list[int], stopped: Call
                 return 0
             cassandra = stack.enter_context(open_cassandra(settings, tuning.request_timeout_seconds))
             check_data_center(connection, cassandra.data_center, runs)
+            check_runs(connection, runs, config.agreed)
             tables = map_tables(cassandra, connection, settings, config, names)
 
         @contextmanager

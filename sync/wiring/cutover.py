@@ -29,8 +29,10 @@ class Done:
     waits: list[float]
 
 
-def switch(site: Site, kind: SwitchKind, judged: int, passed: list[Gate], say: Callable[[str], None]) -> Done:
-    """Switch from the epoch that was judged; all gates are green.
+def switch(
+    site: Site, kind: SwitchKind, judged: int, passed: list[Gate], say: Callable[[str], None], waived: str = ""
+) -> Done:
+    """Switch from the epoch that was judged; all gates are green. `waived` says what is not proved, and goes into the audit.
 
     Raises GateRefused, nothing being changed, where a writer or an intent is in the way.
     """
@@ -40,15 +42,16 @@ def switch(site: Site, kind: SwitchKind, judged: int, passed: list[Gate], say: C
     # A writer answers with its next heartbeat; one that was just late has another one's time.
     ready = 2 * site.config.dual_write.heartbeat_seconds + 1
     limits = Limits(ready, tuning.most_settle_seconds, tuning.most_pause_seconds)
-    names, still = [table.name for table in site.tables], unproved(site, site.authority.current())
-    site.authority.audit(f"{kind} begun", _figures(passed))
+    names, still = [table.name for table in site.tables], unproved(site, site.authority.current(), bool(waived))
+    figures = {**_figures(passed), **({"waived": waived} if waived else {})}
+    site.authority.audit(f"{kind} begun", figures)
     try:
         with open_drains(site.settings, site.config, names) as drains:
 
             def drain() -> int:
                 return sum(each.run(worker_name(), lambda: False) for each in drains.values())
 
-            flipped = Switch(site.authority, drain, limits, say, still).run(kind, judged, _figures(passed))
+            flipped = Switch(site.authority, drain, limits, say, still).run(kind, judged, figures)
     except SyncError as error:
         site.authority.audit(f"{kind} abandoned", {"reason": str(error)})
         raise

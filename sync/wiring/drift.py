@@ -12,6 +12,7 @@ from sync.adapters.cassandra import search as source_search
 from sync.adapters.cassandra.cells import cells_of
 from sync.adapters.cassandra.connect import open_cassandra
 from sync.adapters.postgres import indexes, passes
+from sync.adapters.postgres.agreement import note_runs
 from sync.adapters.postgres.checks import Belief, Checks
 from sync.adapters.postgres.connect import Connection, connect
 from sync.adapters.postgres.data_centres import place_runs
@@ -22,7 +23,6 @@ from sync.adapters.postgres.passes import ClosedRun
 from sync.adapters.queue import CHECK_JOB, Doorbell, redis_connection
 from sync.core.drift_report import next_step, table_report, unproved
 from sync.core.encode.rows import RowEncoder
-from sync.core.gates import schema_digest
 from sync.core.mutations import KnownKey
 from sync.core.rows import TableMap
 from sync.errors import PreflightError, Unreachable, WorkFailed, WriteRefused
@@ -82,6 +82,7 @@ def begin_pass(settings: Settings, config: Config, plan: Plan, asked: Asked, sho
         if begun:
             show.step(_going_on(begun, checks.work_begun(plan.ranges)))
         place_runs(checks.connection, runs, plan.data_center)
+        note_runs(checks.connection, runs, config.agreed)
         return runs
 
 
@@ -148,8 +149,8 @@ def close_pass(settings: Settings, config: Config, plan: Plan, runs: list[int], 
             if not closed:
                 raise WorkFailed("another drift report has closed this pass meanwhile: `sync drift-report --history` has it")
             report = {**_summed(connection, closed, tables, other), "search": search}
-            shape = schema_digest(run.shape or "" for run in closed)
-            number, finished = passes.close_runs(connection, runs, report, _began(closed), shape)
+            shapes = {run.table: run.shape for run in closed}
+            number, finished = passes.close_runs(connection, runs, report, _began(closed), shapes)
             if asked.repair:
                 clear_writers(connection, config, plan.tables, report, _began(closed))
         for table, run in zip(report["tables"], closed, strict=True):

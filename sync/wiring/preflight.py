@@ -156,13 +156,13 @@ def _look_at_rows(cassandra: Cassandra, table: SourceTable, config: Config, repo
 
 
 def chosen_tables(cassandra: Cassandra, settings: Settings, config: Config, names: list[str] | None) -> list[SourceTable]:
-    """The tables to migrate: those asked for, those of sync.toml's `only`, or all. Raises PreflightError."""
+    """The tables to migrate: those asked for, sync.toml's `only`, or all but its `exclude`. Raises PreflightError."""
     keyspace = settings.astra_db_keyspace or ""
     there = read_tables(cassandra.session, keyspace, config.kinds)
-    unknown = [name for name in (*config.tables, *config.collections) if name not in there]
+    unknown = [name for name in (*config.tables, *config.collections, *config.exclude) if name not in there]
     if unknown:
         raise SettingsError(f"sync.toml names {', '.join(unknown)}, which keyspace {keyspace} has not")
-    wanted = names or list(config.only or there)
+    wanted = names or [name for name in (config.only or there) if name not in config.exclude]
     for name in wanted:
         if name not in there:
             raise PreflightError(f"keyspace {keyspace} has no table {name!r}; it has: {', '.join(sorted(there))}")

@@ -12,6 +12,7 @@ import psycopg
 
 from sync.adapters.cassandra.cells import cells_of
 from sync.adapters.cassandra.connect import Cassandra, open_cassandra
+from sync.adapters.postgres.agreement import check_writers
 from sync.adapters.postgres.breaker import Breaker
 from sync.adapters.postgres.connect import connect
 from sync.adapters.postgres.data_centres import check_data_center
@@ -77,6 +78,7 @@ def open_drains(settings: Settings, config: Config, tables: list[str]) -> Iterat
         with pool.connection() as connection:
             check_version(connection)
             check_data_center(connection, cassandra.data_center)
+            check_writers(connection, tables, config.agreed)
             epoch = read_epoch(connection)
             mapped = map_tables(cassandra, connection, settings, config, tables)
         yield {name: _drain(cassandra, pool, table, config, executor, epoch) for name, table in mapped.items()}

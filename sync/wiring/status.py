@@ -1,8 +1,9 @@
-"""`sync status`: the state of everything, from Postgres; Redis is asked only for its workers."""
+"""`sync status`: the state of everything, from Postgres; the source is asked for its schema, Redis for its workers."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from sync.adapters.postgres.connect import Connection
@@ -12,11 +13,15 @@ from sync.adapters.postgres.rejects import count_rejects
 from sync.adapters.postgres.writers import list_writers
 from sync.adapters.queue import Doorbell, redis_connection
 from sync.core.drift import FIGURES
+from sync.core.gates import Gate
+from sync.core.phases import Standing, next_step, phase
+from sync.core.proof import proof_gate
 from sync.core.verdicts import FINDINGS
 from sync.errors import SyncError
-from sync.ports import Progress
+from sync.ports import Progress, SwitchKind
 from sync.settings import Config, Settings
 from sync.wiring.backfill import open_ledger
+from sync.wiring.gates import judge_facts, open_site, table_proofs, table_shapes
 
 _INTENTS = """
 SELECT count(*), extract(epoch FROM clock_timestamp() - min(created_at)), count(*) FILTER (WHERE attempts > 0),
@@ -30,21 +35,23 @@ FROM sync.intent
 def read_status(settings: Settings, config: Config) -> dict[str, Any]:
     """The status as plain values, named as the contract has them. Raises PreflightError before `sync schema apply`."""
     with open_ledger(settings, config) as (connection, ledger):
-        epoch = read_epoch(connection)
+        epoch, judged = read_epoch(connection), _judged(settings, config)
         count, age, stuck, spooled, states = _row(connection, _INTENTS)
-        unfinished = set(ledger.open_runs().values())
-        rejected = count_rejects(connection)
-        progress = ledger.progress(ledger.latest())
-        writers, proved = list_writers(connection), last_drift(connection)
-        facts = _Facts(progress, bool(unfinished), int(count), sum(rejected.values()), bool(writers), proved)
-        phase, next_step = _cut_over(int(count)) if epoch.primary == "postgres" else _phase(facts)
+        progress = [p for p in ledger.progress(ledger.latest()) if not config.left_out_by(p.table)]
+        rejected, writers = count_rejects(connection), list_writers(connection)
+        unfinished = any(not config.left_out_by(table) for table in ledger.open_runs())
+        workers = _workers(settings)
+        standing = Standing(
+            epoch.primary, {gate.name: gate for gate in judged.gates}, bool(progress), any(p.failed for p in progress),
+            unfinished, int(count), sum(rejected.values()), len(writers), workers, judged.why,
+        )  # fmt: skip
         return {
             "epoch": epoch.epoch,
             "primary": epoch.primary,
             "since": epoch.since.isoformat(),
-            "phase": "closing" if epoch.state == "closing" else phase,
-            "next_step": next_step,
-            "tables": [_table(p) for p in progress],
+            "phase": "closing" if epoch.state == "closing" else phase(standing),
+            "next_step": next_step(standing),
+            "tables": [_table(p, judged.passes) for p in progress],
             "intents": {
                 "open": count,
                 "oldest_age_seconds": float(age) if age is not None else None,
@@ -54,10 +61,37 @@ def read_status(settings: Settings, config: Config) -> dict[str, Any]:
             },
             "rejects": rejected,
             "writers": writers,
-            "workers": _workers(settings),
+            "workers": workers,
             "indexes_to_build": _row(connection, "SELECT count(*) FROM sync.index")[0],
-            "last_drift": proved,
+            "last_drift": last_drift(connection),
+            "gates": judged.plain(),
+            "gates_error": judged.why or None,
         }
+
+
+@dataclass(frozen=True, slots=True)
+class _Judged:
+    """The gates of the next switch but for its canary, and by table how many clean passes prove it; or why there are none."""
+
+    gates: Sequence[Gate] = ()
+    passes: Mapping[str, int] = field(default_factory=dict)
+    why: str = ""
+
+    def plain(self) -> list[dict[str, Any]]:
+        return [{"name": g.name, "green": g.green, "figure": g.figure, "remedy": g.remedy} for g in self.gates]
+
+
+def _judged(settings: Settings, config: Config) -> _Judged:
+    """As `sync cutover` and `sync rollback` judge; both sides are asked, and either may be away."""
+    try:
+        with open_site(settings, config) as site:
+            epoch = site.authority.current()
+            proved = table_proofs(site, epoch, table_shapes(site))
+            kind: SwitchKind = "cutover" if epoch.primary == "astra" else "rollback"
+            gates = [*judge_facts(site, kind, epoch), proof_gate(proved)]
+    except SyncError as error:
+        return _Judged(why=" ".join(str(error).split()))
+    return _Judged(gates, {proof.table: proof.passes for proof in proved})
 
 
 def last_drift(connection: Connection) -> dict[str, Any] | None:
@@ -82,41 +116,7 @@ def _row(connection: Connection, query: str) -> tuple[Any, ...]:
     return row
 
 
-@dataclass(frozen=True, slots=True)
-class _Facts:
-    progress: list[Progress]
-    unfinished: bool
-    intents: int
-    rejected: int
-    writers: bool
-    last_drift: dict[str, Any] | None
-
-
-def _phase(facts: _Facts) -> tuple[str, str]:
-    if not facts.progress:
-        return "schema", "sync backfill"
-    if any(p.failed for p in facts.progress):
-        return "backfill", "look at the failed ranges' error, then run `sync backfill` again"
-    if facts.unfinished:
-        return "backfill", "the backfill is under way; `sync backfill` goes on with it where it was stopped"
-    if facts.intents:
-        return "backfilled", f"{facts.intents} keys are to be reconciled: run `sync worker`"
-    if facts.rejected:
-        return "backfilled", f"look at the {facts.rejected} rejected rows: sync rejects"
-    if not facts.writers:
-        return "backfilled", "verify with `sync migrate`, or begin to write to both sides"
-    if facts.last_drift is None or not facts.last_drift["clean"]:
-        return "backfilled", "compare both sides: sync drift-report"
-    return "proved", "sync cutover --dry-run shows what still stands in the way"
-
-
-def _cut_over(intents: int) -> tuple[str, str]:
-    if intents:
-        return "cut over", f"{intents} keys are to be sent to Astra: run `sync worker`"
-    return "cut over", "sync rollback takes it back; sync finish ends the migration"
-
-
-def _table(p: Progress) -> dict[str, Any]:
+def _table(p: Progress, passes: Mapping[str, int]) -> dict[str, Any]:
     rate = p.rows_read / p.seconds if p.seconds else 0.0
     left = p.total - p.done - p.failed
     eta = p.rows_read / p.done * left / rate if left and p.done and rate else (0.0 if not left else None)
@@ -129,6 +129,7 @@ def _table(p: Progress) -> dict[str, Any]:
         "rows_rejected": p.rows_rejected,
         "rows_per_second": rate,
         "eta_seconds": eta,
+        "clean_passes": passes.get(p.table),
         "error": p.error,
     }
 

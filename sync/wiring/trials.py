@@ -50,7 +50,7 @@ def _attempts(cassandra: Cassandra, table: SourceTable, config: Config) -> Mappi
     if table.is_collection:  # written through the Data API
         return found
     if any(c.type.name == "counter" for c in table.columns):
-        return {**found, "writes": _counters}
+        return {**found, "writes": partial(_counters, table.name)}
 
     def rows() -> None:
         reader = SourceRows(cassandra, table, config.dual_write.primary_timeout_seconds, serial)
@@ -60,8 +60,9 @@ def _attempts(cassandra: Cassandra, table: SourceTable, config: Config) -> Mappi
     return {**found, "rows": rows, "writes": partial(trial.try_writes, cassandra, table, ahead)}
 
 
-def _counters() -> None:
-    raise SyncError("counters cannot be written on both sides: an increment is not repeatable")
+def _counters(name: str) -> None:
+    advice = f'exclude = ["{name}"] in sync.toml leaves the table out'
+    raise SyncError(f"counters cannot be written on both sides: an increment is not repeatable; {advice}")
 
 
 def _failure(attempt: Callable[[], object]) -> str:

@@ -462,4 +462,4 @@ def name_of() -> str:
 def disturbed(table: Table) -> tuple[Any, str] | None:
     """When something last disturbed the proof, and what it was."""
     with table.pool.connection() as connection:
-        return GateFacts(connection).disturbed()
+        return max(GateFacts(connection).disturbed().values(), default=None)

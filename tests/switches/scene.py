@@ -151,9 +151,9 @@ class Scene:
     def as_if_proved(self) -> None:
         """Two passes as they were made before, of this epoch: where the proof is not what is tested."""
         self.place.sql(
-            "INSERT INTO sync.drift_pass (runs, clean, repaired, started_at, finished_at, report, epoch, schema_digest) "
+            "INSERT INTO sync.drift_pass (runs, clean, repaired, started_at, finished_at, report, epoch, proof) "
             "SELECT runs, clean, repaired, clock_timestamp(), clock_timestamp(), report, (SELECT max(epoch) FROM sync.epoch), "
-            "schema_digest FROM (SELECT * FROM sync.drift_pass WHERE clean AND repaired = 0 ORDER BY id DESC LIMIT 1) AS p, "
+            "proof FROM (SELECT * FROM sync.drift_pass WHERE clean AND repaired = 0 ORDER BY id DESC LIMIT 1) AS p, "
             "generate_series(1, 2)"
         )
 

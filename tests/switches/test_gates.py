@@ -81,11 +81,11 @@ REDS = {
     ),
     "passes before a repair": Red(
         "proof", "repaired",
-        (KEEP, "UPDATE sync.drift_pass SET repaired = 1 WHERE id = (SELECT max(id) FROM sync.drift_pass)"), GIVE_BACK,
+        (KEEP, "UPDATE sync.drift_pass SET proof = jsonb_set(proof, '{0,repaired}', '1') WHERE id = (SELECT max(id) FROM sync.drift_pass)"), GIVE_BACK,
     ),
     "passes before a finding": Red(
         "proof", "was not clean",
-        (KEEP, "UPDATE sync.drift_pass SET clean = false WHERE id = (SELECT max(id) FROM sync.drift_pass)"), GIVE_BACK,
+        (KEEP, "UPDATE sync.drift_pass SET proof = jsonb_set(proof, '{0,clean}', 'false') WHERE id = (SELECT max(id) FROM sync.drift_pass)"), GIVE_BACK,
     ),
     "passes before a change of the schema": Red(
         "proof", "schema has changed", ("ALTER TABLE pairs ADD COLUMN extra text",), ("ALTER TABLE pairs DROP COLUMN extra",)

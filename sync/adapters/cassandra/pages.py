@@ -14,6 +14,7 @@ from cassandra.query import BoundStatement
 from sync.core.documents import Unfolded
 from sync.core.ring import MIN_TOKEN, TokenRange
 from sync.core.rows import Page, SourceTable
+from sync.core.static_rows import OnlyRows
 from sync.errors import SourceTimeout, SourceUnavailable
 
 RAW_PROFILE = "raw"
@@ -50,6 +51,7 @@ class RangeReader:
         self._session, self._page_bytes = raw_session, page_bytes
         token = token_of_partition(table)
         self._unfolded = Unfolded(table, columns)
+        self._only = OnlyRows(table, self._unfolded.selected)
         selected = ", ".join([token, *map(quoted, self._unfolded.selected)])
         select = f"SELECT {selected} FROM {quoted(table.keyspace)}.{quoted(table.name)}"
         with source_errors():
@@ -67,7 +69,7 @@ class RangeReader:
             page, state = result.current_rows[0], result.paging_state
             self._adapt(page)
             future = self._request(query, state, most) if state else None
-            yield self._unfolded.page(page)
+            yield self._unfolded.page(self._only.page(page))
 
     def try_out(self) -> None:
         """Ask for the largest page, of a range that is as good as empty. Raises SourceTimeout and SourceUnavailable."""

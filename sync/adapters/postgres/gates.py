@@ -10,7 +10,8 @@ from sync.adapters.postgres.connect import Connection
 from sync.adapters.postgres.ledger import Ledger, target_errors
 from sync.adapters.postgres.queries import queries
 from sync.adapters.postgres.writers import list_writers
-from sync.core.gates import Copied, IntentFacts, Pass, WriterFact
+from sync.core.gates import Copied, IntentFacts, WriterFact
+from sync.core.proof import CLEAN_PASSES, Pass
 
 _SQL = {name: text.encode() for name, text in queries("gates").items()}
 
@@ -40,17 +41,15 @@ class GateFacts:
         return [found.get(table, Copied(table, 0, 0, 0)) for table in tables]
 
     def passes(self) -> list[Pass]:
-        """Recorded drift passes, the newest first."""
-        rows = self._rows("passes")
-        return [Pass(n, ok, fixed, epoch, frozenset(t), *rest) for n, ok, fixed, epoch, t, *rest in rows]
+        """The last drift passes over each table, the newest first: as many as prove it."""
+        return [Pass(*row) for row in self._rows("passes", most=CLEAN_PASSES)]
 
-    def disturbed(self) -> tuple[datetime, str] | None:
-        """When something last could have made a difference that no intent tells of, and what it was; None: never.
+    def disturbed(self) -> dict[str, tuple[datetime, str]]:
+        """By table when something last could have made a difference that no intent tells of, and what it was; "": of any.
 
         A write that was recorded late, a fenced writer, a write that could not be repeated, an intent that was given up.
         """
-        rows = self._rows("disturbed")
-        return (rows[0][0], str(rows[0][1])) if rows else None
+        return {str(table): (at, str(why)) for table, at, why in self._rows("disturbed")}
 
     def writers(self) -> list[WriterFact]:
         """Writers that have not signed off."""

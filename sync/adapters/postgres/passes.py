@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -60,18 +61,27 @@ def _findings(connection: Connection, run: int) -> list[dict[str, Any]]:
 
 
 def close_runs(
-    connection: Connection, runs: list[int], report: dict[str, Any], started_at: datetime, schema: str
+    connection: Connection, runs: list[int], report: dict[str, Any], started_at: datetime, shapes: Mapping[str, str | None]
 ) -> tuple[int, datetime]:
-    """Close the runs and record their pass, in the transaction that holds them; the pass's number and its end."""
+    """Close the runs and record their pass, in the transaction that holds them; the pass's number and its end.
+
+    `shapes`: what each table was then.
+    """
     repaired = sum(table["repaired"] for table in report["tables"])
     values: dict[str, Any] = {"runs": runs, "clean": report["clean"], "repaired": repaired, "started_at": started_at}
-    values |= {"report": Jsonb(report), "schema": schema}
+    values |= {"report": Jsonb(report), "proof": Jsonb([_proof(table, shapes) for table in report["tables"]])}
     with target_errors():
         for query in ("close_run", "drop_ranges"):
             connection.execute(_SQL[query], {"runs": runs})
         row = connection.execute(_SQL["record"], values).fetchone()
     assert row is not None
     return int(row[0]), row[1]
+
+
+def _proof(table: dict[str, Any], shapes: Mapping[str, str | None]) -> dict[str, Any]:
+    """What the gates look at of one table's part."""
+    name, shape = table["table"], shapes.get(table["table"])
+    return {"table_name": name, "clean": table["clean"], "repaired": table["repaired"], "shape": shape}
 
 
 def history(connection: Connection, limit: int) -> list[dict[str, Any]]:

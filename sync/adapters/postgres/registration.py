@@ -13,7 +13,7 @@ import socket
 import time
 import uuid
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from threading import Condition, Event, Thread
 from typing import Any
@@ -22,7 +22,7 @@ import psycopg
 from psycopg.types.json import Jsonb
 from psycopg_pool import PoolTimeout
 
-from sync.adapters.postgres import data_centres
+from sync.adapters.postgres import agreement, data_centres
 from sync.adapters.postgres.aside import Aside
 from sync.adapters.postgres.breaker import Breaker
 from sync.adapters.postgres.epochs import read_epoch, reopen_late
@@ -46,8 +46,11 @@ _MOST_WAITS = 2000
 class Registration:
     """This process as a writer: its slot, its heartbeat, what it knows of the epoch, and what it keeps aside."""
 
-    def __init__(self, pool: Pool, tuning: DualWriteTuning, ring: Callable[[str], object]) -> None:
+    def __init__(
+        self, pool: Pool, tuning: DualWriteTuning, ring: Callable[[str], object], told: Mapping[str, Any] | None = None
+    ) -> None:
         self._pool, self._tuning = pool, tuning
+        self._told = dict(told or {})
         self.aside = Aside(tuning.journal_away == "accept", ring)
         self.breaker = Breaker(tuning.breaker_failures)
         self._end, self._wake, self._changed = Event(), Event(), Condition()
@@ -61,8 +64,8 @@ class Registration:
         self._thread.start()
 
     def _register(self, name: str) -> int:
-        values = {"id": name, "host": socket.gethostname(), "pid": os.getpid(), "slots": SLOTS, "step": STEP}
-        values["data_center"] = self._data_center
+        values: dict[str, Any] = {"id": name, "host": socket.gethostname(), "pid": os.getpid(), "slots": SLOTS, "step": STEP}
+        values |= {"data_center": self._data_center, "settings": Jsonb(self._told) if self._told else None}
         with connection_of(self._pool) as connection:
             with connection.transaction():
                 # One at a time: two writers must never share a slot.
@@ -76,6 +79,12 @@ class Registration:
         self.aside.promise(self._switch is not None or self._epoch.primary != "astra")
         self._acknowledged = self._switch
         return int(slot)
+
+    def tell(self, **more: Any) -> None:
+        """Record more of what this writer was started with. Raises TargetUnavailable."""
+        self._told |= more
+        with connection_of(self._pool) as connection:
+            agreement.tell(connection, self.writer.id, more)
 
     def writes_in(self, data_center: str) -> None:
         """Record the source's data centre. Raises SettingsError where another writer has another one."""

@@ -159,8 +159,8 @@ UPDATE sync.run SET state = 'done', finished_at = clock_timestamp() WHERE id = A
 DELETE FROM sync.range WHERE run_id = ANY (%(runs)s)
 
 -- record: a pass with its figures
-INSERT INTO sync.drift_pass (runs, clean, repaired, started_at, report, schema_digest, epoch, data_center)
-VALUES (%(runs)s, %(clean)s, %(repaired)s, %(started_at)s, %(report)s, %(schema)s, (SELECT max(epoch) FROM sync.epoch),
+INSERT INTO sync.drift_pass (runs, clean, repaired, started_at, report, proof, epoch, data_center)
+VALUES (%(runs)s, %(clean)s, %(repaired)s, %(started_at)s, %(report)s, %(proof)s, (SELECT max(epoch) FROM sync.epoch),
         (SELECT max(data_center) FROM sync.run WHERE id = ANY(%(runs)s)))
 RETURNING id, finished_at
 

@@ -3,17 +3,21 @@ SELECT count(*), count(*) FILTER (WHERE attempts > 0), coalesce(extract(epoch FR
        coalesce(max(error) FILTER (WHERE attempts > 0), '')
 FROM sync.intent
 
--- passes: recorded drift passes, the newest first
-SELECT id, clean, repaired, epoch, ARRAY(SELECT t ->> 'table' FROM jsonb_array_elements(report -> 'tables') AS t),
-       coalesce(schema_digest, ''), started_at, finished_at, coalesce(data_center, '')
-FROM sync.drift_pass ORDER BY id DESC LIMIT 50
+-- passes: the newest drift passes over each table, the newest first: as many as are looked at
+SELECT id, table_name, clean, repaired, epoch, coalesce(shape, ''), started_at, coalesce(data_center, '')
+FROM (SELECT p.id, t.table_name, t.clean, t.repaired, p.epoch, t.shape, p.started_at, p.data_center,
+             row_number() OVER (PARTITION BY t.table_name ORDER BY p.id DESC) AS nth
+      FROM sync.drift_pass AS p
+           CROSS JOIN LATERAL jsonb_to_recordset(p.proof) AS t (table_name text, clean boolean, repaired bigint, shape text)
+     ) AS found
+WHERE nth <= %(most)s ORDER BY id DESC, table_name
 
--- disturbed: what could last have made a difference that no intent tells of any more, and what that was
-SELECT at, why FROM (
-    SELECT greatest(recorded_at, fenced_at), 'a writer recorded late what it had written, or was fenced' FROM sync.writer
-    UNION ALL SELECT at, why || ' in ' || table_name FROM sync.disturbance
-) AS found (at, why)
-WHERE at IS NOT NULL ORDER BY at DESC LIMIT 1
+-- disturbed: by table what could last have made a difference that no intent tells of any more, and what that was; '' is any table
+SELECT DISTINCT ON (table_name) table_name, at, why FROM (
+    SELECT '', greatest(recorded_at, fenced_at), 'a writer recorded late what it had written, or was fenced' FROM sync.writer
+    UNION ALL SELECT table_name, at, why || ' in ' || table_name FROM sync.disturbance
+) AS found (table_name, at, why)
+WHERE at IS NOT NULL ORDER BY table_name, at DESC
 
 -- bad_indexes: indexes that are to be built, and invalid ones of these tables
 SELECT index_name FROM sync.index

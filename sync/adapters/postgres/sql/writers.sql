@@ -1,7 +1,8 @@
 -- register: with a slot that is free, the one that was given back longest ago: who had it may not know yet
-INSERT INTO sync.writer (id, slot, host, pid, epoch, state, acknowledged, data_center)
+INSERT INTO sync.writer (id, slot, host, pid, epoch, state, acknowledged, data_center, settings)
 SELECT %(id)s, free.slot, %(host)s, %(pid)s, (SELECT max(epoch) FROM sync.epoch), 'active',
-       (SELECT id FROM sync.switch WHERE finished_at IS NULL), %(data_center)s
+       (SELECT id FROM sync.switch WHERE finished_at IS NULL), %(data_center)s,
+       %(settings)s
 FROM (SELECT s AS slot FROM generate_series(0, %(slots)s - 1, %(step)s) AS s
       WHERE s NOT IN (SELECT slot FROM sync.writer WHERE state <> 'signed_off')
       ORDER BY (SELECT max(heartbeat_at) FROM sync.writer AS w WHERE w.slot = s) NULLS FIRST, s LIMIT 1) AS free
@@ -19,6 +20,7 @@ UPDATE sync.writer SET state = 'signed_off' WHERE id = %(id)s AND state = 'activ
 
 -- list: the writers that have not signed off
 SELECT id, host, pid, slot, epoch, state, unrecorded, clock_skew_us, failures, to_jsonb(writer) ->> 'data_center' AS data_center,
+       to_jsonb(writer) -> 'settings' AS settings,
        extract(epoch FROM clock_timestamp() - heartbeat_at)::float8 AS heartbeat_age_seconds
 FROM sync.writer WHERE state <> 'signed_off' ORDER BY id
 

@@ -1,0 +1,107 @@
+"""`sync status`, its next step and the gates are one judgement."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from uuid import uuid4
+
+import pytest
+from support.places import NewPlace, Place
+from support.running import until
+
+from sync.settings import load_config
+from sync.stores import DualWriteStore
+
+pytest_plugins = ("support.fixtures",)
+BASE = "schema_files = []\n[dual_write]\nheartbeat_seconds = 0.2\n"
+
+
+@pytest.fixture(scope="module")
+def home(new_place: NewPlace) -> Iterator[Place]:
+    """Two tables, one of them copied and proved, and left alone by every test."""
+    with new_place() as place:
+        place.cql(
+            "CREATE TABLE KS.songs (id uuid PRIMARY KEY, title text)",
+            "CREATE TABLE KS.genres (id uuid PRIMARY KEY, name text)",
+            f"INSERT INTO KS.songs (id, title) VALUES ({uuid4()}, 'old')",
+        )
+        place.configure(BASE)
+        for command in (["schema", "apply"], ["backfill", "--workers", "1"]):
+            assert place.commands.run(*command).code == 0
+        for _ in range(2):
+            assert place.commands.run("drift-report", "--workers", "1").code == 0
+        yield place
+
+
+def agree(home: Place) -> tuple[str, str, list[str]]:
+    """Phase and next step of `sync status`, and the red gates, which are the cut-over's own."""
+    status = home.commands.run("status", "--json").json
+    gates = home.commands.run("cutover", "--dry-run", "--json").json["gates"]
+    red = [gate["name"] for gate in gates if not gate["green"]]
+    assert [g["name"] for g in status["gates"] if not g["green"]] == red
+    assert (status["phase"] == "proved") is (red == []), status
+    return status["phase"], status["next_step"], red
+
+
+def test_proved_is_what_the_gates_call_proved(home: Place) -> None:
+    """Would break: status says "proved" by a pass of last week while the cut-over refuses, and the other way round."""
+    assert agree(home) == ("backfilled", "verify with `sync migrate`, or begin to write to both sides", ["writers"])
+    with DualWriteStore(home.settings, load_config(home.commands.folder / "sync.toml")):
+        assert agree(home) == ("proved", "sync cutover --dry-run shows the gates; sync cutover flips", [])
+        home.sql("INSERT INTO sync.disturbance (table_name, why) VALUES ('songs', 'an intent was resolved by hand')")
+        assert agree(home) == ("backfilled", "compare both sides: sync drift-report", ["proof"])
+        home.sql("DELETE FROM sync.disturbance")
+        home.sql("ALTER TABLE songs ADD COLUMN extra text")
+        assert agree(home)[2] == ["proof"], "the passes saw another schema"
+        home.sql("ALTER TABLE songs DROP COLUMN extra")
+        assert agree(home)[0] == "proved"
+
+
+def test_passes_are_shown_and_tables_that_are_left_out_are_not(home: Place) -> None:
+    """Would break: a table that nobody migrates is to be done for ever; how often a table was proved is nowhere."""
+    tables = {t["table"]: t["clean_passes"] for t in home.commands.run("status", "--json").json["tables"]}
+    assert tables == {"songs": 2, "genres": 2}
+    home.configure('exclude = ["genres"]\n' + BASE)
+    try:
+        done = home.commands.run("status")
+        assert "genres" not in done.out and "2 of 2" in done.out and "last drift pass: 2, clean" in done.out
+    finally:
+        home.configure(BASE)
+
+
+def test_nothing_is_shown_of_what_there_is_none(fresh: Place) -> None:
+    """Would break: headers of empty tables, which look like an error."""
+    fresh.cql("CREATE TABLE IF NOT EXISTS KS.alone (id uuid PRIMARY KEY)")
+    fresh.configure('schema_files = []\nonly = ["alone"]\n')
+    assert fresh.commands.run("schema", "apply").code == 0
+    done = fresh.commands.run("status")
+    assert done.code == 0 and "ranges done" not in done.out and "heartbeat" not in done.out
+    assert done.out.rstrip().endswith("next: sync backfill")
+    for command in ("writers", "intents", "rejects"):
+        shown = fresh.commands.run(command).out
+        assert "heartbeat" not in shown and "last error" not in shown and "reason" not in shown, shown
+
+
+def test_a_source_that_is_away_is_said(home: Place) -> None:
+    """Would break: status, of all commands, does not answer when something is down; or says proved without having looked."""
+    commands = home.commands.but(CASSANDRA_CONTACT_POINTS="127.0.0.1", CASSANDRA_PORT="1")
+    done = commands.run("status", "--json")
+    assert done.code == 0 and done.json["phase"] == "backfilled" and done.json["gates"] == []
+    assert done.json["next_step"].startswith("the gates could not be judged: Cassandra at 127.0.0.1:1")
+
+
+def test_nobody_is_told_to_run_a_worker_that_runs(home: Place) -> None:
+    """Would break: "next: run sync worker" while one runs, and what it cannot settle is not named."""
+    home.sql(
+        "INSERT INTO sync.intent (table_name, key, token, kind, state, version, epoch, owner, attempts, error, lease_until) "
+        "VALUES ('songs', '', 0, 'put', 'finished', 1, 1, 'w', 3, 'refused', 'infinity')"
+    )
+    assert agree(home)[1] == "1 keys are to be reconciled: run `sync worker`"
+    worker = home.commands.start("worker")
+    try:
+        until(lambda: home.commands.run("status", "--json").json["workers"] == 1, 20, "the worker is there")
+        assert agree(home)[1].startswith("1 keys are being reconciled by 1 workers; `sync intents` shows")
+    finally:
+        worker.terminate()
+        worker.wait(20)
+        home.sql("DELETE FROM sync.intent")
