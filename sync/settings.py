@@ -36,6 +36,7 @@ class Settings(BaseSettings):
     postgres_password: SecretStr | None = None
     postgres_sslmode: Literal["disable", "allow", "prefer", "require", "verify-ca", "verify-full"] = "require"
     postgres_sslrootcert: str | None = None
+    postgres_pooler: Literal["auto", "transaction", "session", "none"] = "auto"
 
     astra_db_secure_bundle_path: Path | None = None
     astra_db_application_token: SecretStr | None = None

@@ -18,6 +18,7 @@ from sync.adapters.postgres.digests import count_strays
 from sync.adapters.postgres.epochs import Authority
 from sync.adapters.postgres.gates import GateFacts
 from sync.adapters.postgres.migrations import check_version, state_exists
+from sync.adapters.postgres.pooled import adjust
 from sync.adapters.postgres.rejects import count_rejects
 from sync.core import gates
 from sync.core.agreement import differences, may_write
@@ -34,9 +35,6 @@ from sync.wiring.shapes import shapes_now
 
 _LEASE_MARGIN_SECONDS = 10.0
 """A switch is taken back when its command has been silent for the longest pause and so much more."""
-
-
-_PATIENCE = "SELECT set_config('idle_in_transaction_session_timeout', %s, false)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +57,7 @@ def open_authority(settings: Settings, config: Config) -> Iterator[Authority]:
             raise PreflightError("the target has no schema `sync`: nothing has begun, or it is finished")
         check_version(connection)
         # A command whose host hangs within the flip holds the epoch, and every write waits for it: Postgres ends it.
-        connection.execute(_PATIENCE, (f"{config.cutover.most_pause_seconds:g}s",))
+        adjust(connection, {"idle_in_transaction_session_timeout": f"{config.cutover.most_pause_seconds:g}s"})
         yield Authority(connection, config.cutover.most_pause_seconds + _LEASE_MARGIN_SECONDS)
 
 

@@ -20,7 +20,7 @@ from sync.adapters.postgres import migrations
 from sync.adapters.postgres.catalogue import HOME, foreign_keys, obstacle, read_target, server_facts
 from sync.adapters.postgres.connect import Connection, connect, target_name
 from sync.adapters.postgres.data_centres import elsewhere
-from sync.adapters.postgres.session import lasting_settings
+from sync.adapters.postgres.session import ends_builds
 from sync.adapters.postgres.sight import hidden, in_front, no_table, triggers
 from sync.adapters.queue import Doorbell, redis_connection, redis_name
 from sync.core.documents import with_fields
@@ -183,8 +183,8 @@ def _target(settings: Settings, config: Config, sources: list[SourceTable], repo
         report.problems += check_target(facts, vectors)
         if migrations.state_exists(connection) and (other := elsewhere(connection, report.data_center)):
             report.error("source", other)
-        if text := lasting_settings(settings, connection):
-            report.problems.append(Problem("warning", "target", text))
+        if text := ends_builds(connection):
+            report.error("target", f"no index can be built through the pooler: {text}")
         try_target(connection, settings, report)
         for source in sources:
             try:

@@ -3,24 +3,34 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Any
 
 import psycopg
 from psycopg import conninfo, errors
 
+from sync.adapters.postgres import pooler
+from sync.adapters.postgres.pooled import Pooled, adjust
 from sync.adapters.postgres.queries import queries
 from sync.errors import SettingsError, Unreachable
 from sync.settings import Settings
 
 Connection = psycopg.Connection[tuple[Any, ...]]
-_OWN = queries("session")["own"]
+_SESSION = queries("session")
+_OWN = "; ".join(
+    [_SESSION["lift"]]
+    + [
+        f"SELECT pg_catalog.set_config(s.name, s.value, false) FROM ({_SESSION[part]}) AS s WHERE NOT s.has"
+        for part in ("wanted", "path")
+    ]
+)
 _POOLER = re.compile(r"-pooler(?=\.)")
 TRANSIENT = (psycopg.OperationalError, psycopg.InterfaceError, errors.SerializationFailure, errors.DeadlockDetected)
 """What a repetition on a new connection may cure: a restart, a suspended compute, a cut connection."""
 
 
 def connection_string(settings: Settings, direct: bool = True) -> str:
-    """The conninfo of the target. `direct` avoids a transaction pooler, which has no temporary tables or settings."""
+    """The conninfo of the target. `direct` avoids a transaction pooler where there is a way around it."""
     unpooled = direct and settings.database_url_unpooled is not None
     url = settings.database_url_unpooled if unpooled else settings.database_url
     if url is None:
@@ -69,11 +79,9 @@ def _without_secret(text: str) -> str:
 def connect(settings: Settings, *, direct: bool = True, autocommit: bool = False) -> Connection:
     """One connection. Raises Unreachable and SettingsError, one line each."""
     dsn = connection_string(settings, direct)
-    pooled = "-pooler." in dsn
     try:
-        connection: Connection = psycopg.connect(dsn, autocommit=True, application_name="sync")
-        if not pooled:
-            make_own(connection)
+        connection = _connected(dsn, settings)
+        make_own(connection)
     except psycopg.OperationalError as error:
         advice = explain(error)
         if settings.database_url or settings.database_url_unpooled:
@@ -82,18 +90,39 @@ def connect(settings: Settings, *, direct: bool = True, autocommit: bool = False
     # The merge's look for tombstones must see what was committed while it waited for the range (rules 9 and 18), whatever
     # the role's or the database's default is.
     connection.isolation_level = psycopg.IsolationLevel.READ_COMMITTED
-    if pooled:
-        connection.prepare_threshold = None
     connection.autocommit = autocommit
     return connection
 
 
-def make_own(connection: Connection) -> None:
+def _connected(dsn: str, settings: Settings) -> Connection:
+    pooled = pooler.known(dsn, settings.postgres_pooler)
+    connection = kind_of(pooled)[0].connect(dsn, **kind_of(pooled)[1])
+    if pooled is None and pooler.look(dsn, connection):
+        connection.close()
+        connection = Pooled.connect(dsn, **kind_of(True)[1])
+    return connection
+
+
+def kind_of(pooled: bool | None) -> tuple[type[Connection], dict[str, Any]]:
+    """The class of connections to such an address, and what they are made with."""
+    kind: dict[str, Any] = {"autocommit": True, "application_name": "sync"}
+    # A statement that is prepared in one server session is unknown in the next one, or is another one there.
+    return (Pooled, {**kind, "prepare_threshold": None, "client_encoding": "utf8"}) if pooled else (psycopg.Connection, kind)
+
+
+def make_own(connection: Connection, limits: Mapping[str, str] | None = None) -> None:
     """Give an autocommit session the settings that our statements need, whatever its role's, database's or environment's are.
 
-    Not for a connection through a transaction pooler: the next client of the server's session would have them.
+    `limits` are further ones, by their names. Through a transaction pooler each transaction has them, and nobody else.
     """
-    connection.execute(_OWN)
+    if isinstance(connection, Pooled):
+        with connection.at_once():
+            asked = [connection.execute(_SESSION[part]) for part in ("wanted", "path")]
+        connection.adjust({name: value for cursor in asked for name, value, _ in cursor.fetchall()})
+    else:
+        connection.execute(_OWN)
+    if limits:
+        adjust(connection, limits)
 
 
 def target_name(settings: Settings) -> str:

@@ -19,6 +19,7 @@ import psycopg
 from psycopg.errors import LockNotAvailable
 
 from sync.adapters.postgres.connect import Connection
+from sync.adapters.postgres.pooled import Pooled
 from sync.errors import EpochChanged, TargetBusy
 
 _LOCK = 0x73796E63  # "sync"
@@ -91,12 +92,12 @@ def _alone(connection: Connection, seconds: float) -> bool:
 def one_transaction(connection: Connection) -> Iterator[None]:
     """What is executed here goes in one round trip, and is one transaction.
 
-    Between two Syncs that is so without BEGIN and COMMIT (libpq, "Pipeline Mode"), each as dear as a small statement. A
-    transaction pooler forgets the session's isolation level, so there BEGIN says it.
+    Between two Syncs that is so without BEGIN and COMMIT (libpq, "Pipeline Mode"), each as dear as a small statement. Through
+    a transaction pooler BEGIN says the isolation level, and the settings come with it.
     """
+    if isinstance(connection, Pooled):
+        with connection.at_once():
+            yield
+        return
     with connection.pipeline():
-        if connection.prepare_threshold is not None:
-            yield
-            return
-        with connection.transaction():
-            yield
+        yield

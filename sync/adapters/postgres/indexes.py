@@ -6,8 +6,8 @@ valid again: an interrupted build is taken up by the next run.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import closing
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from threading import Event, Thread
 
@@ -16,7 +16,9 @@ from psycopg import sql
 
 from sync.adapters.postgres.catalogue import identifier, regclass
 from sync.adapters.postgres.connect import Connection, connect
+from sync.adapters.postgres.pooled import Pooled, adjust
 from sync.adapters.postgres.queries import queries
+from sync.adapters.postgres.session import ends_builds
 from sync.core.encode.rows import TOKEN_COLUMN, VERSION_COLUMN
 from sync.core.rows import TableMap
 from sync.errors import PreflightError
@@ -55,6 +57,8 @@ def remove_for_load(connection: Connection, table: TableMap) -> list[str]:
         if filled == (True,):
             return []
         values = {"table": table.name, "target": regclass(f"{table.target.schema}.{table.target.name}")}
+        # A definition names whatever is not on the path by its schema: the session that builds it may have another path.
+        connection.execute("SELECT pg_catalog.set_config('search_path', '', true)")
         names = [str(row[0]) for row in connection.execute(_SQL["record"], values).fetchall()]
         for name in names:
             connection.execute(f"DROP INDEX {name}".encode())
@@ -97,23 +101,36 @@ def _is_valid(connection: Connection, name: str) -> bool:
 
 
 def _build(settings: Settings, connection: Connection, name: str, definition: str, report: Callable[[Build], None]) -> None:
-    # What an interrupted concurrent build leaves behind is an invalid index of that name.
-    connection.execute(f"DROP INDEX CONCURRENTLY IF EXISTS {name}".encode())
-    connection.execute(
-        "SELECT set_config('max_parallel_maintenance_workers', %s, false)", (_workers(connection, definition),)
-    )
+    workers = _workers(connection, definition)
+    with _ready(connection, name, workers):
+        # What an interrupted concurrent build leaves behind is an invalid index of that name.
+        connection.execute(f"DROP INDEX CONCURRENTLY IF EXISTS {name}".encode())
+        done = Event()
+        watcher = Thread(target=_watch, args=(settings, connection.info.backend_pid, name, report, done), daemon=True)
+        watcher.start()
+        try:
+            connection.execute(definition.replace(" INDEX ", " INDEX CONCURRENTLY ", 1).encode())
+        except psycopg.Error as error:
+            raise PreflightError(f"index {name} could not be built: {' '.join(str(error).split())}") from None
+        finally:
+            done.set()
+            watcher.join()
+
+
+@contextmanager
+def _ready(connection: Connection, name: str, workers: str) -> Iterator[None]:
+    """What a build needs that no transaction may hold. Raises PreflightError where the pooler's sessions would end it."""
+    if isinstance(connection, Pooled):
+        why = ends_builds(connection) or ("no parallel workers may be forbidden there" if workers == "0" else "")
+        if why:
+            raise PreflightError(f"index {name} cannot be built through the pooler: {why}")
+        with connection.bare():
+            yield
+        return
+    adjust(connection, {"max_parallel_maintenance_workers": workers})
     connection.execute(_SQL["more_memory"])
     connection.execute(_SQL["end_with_client"])
-    done = Event()
-    watcher = Thread(target=_watch, args=(settings, connection.info.backend_pid, name, report, done), daemon=True)
-    watcher.start()
-    try:
-        connection.execute(definition.replace(" INDEX ", " INDEX CONCURRENTLY ", 1).encode())
-    except psycopg.Error as error:
-        raise PreflightError(f"index {name} could not be built: {' '.join(str(error).split())}") from None
-    finally:
-        done.set()
-        watcher.join()
+    yield
 
 
 def _workers(connection: Connection, definition: str) -> str:
@@ -130,6 +147,6 @@ def _watch(settings: Settings, backend: int, name: str, report: Callable[[Build]
         return
     with closing(connect(settings, autocommit=True)) as connection:
         while not done.wait(0.5):
-            row = connection.execute(_SQL["progress"], {"backend": backend}).fetchone()
+            row = connection.execute(_SQL["progress"], {"backend": backend, "index": name}).fetchone()
             if row:
                 report(Build(name, str(row[0]), int(row[1]), int(row[2])))

@@ -9,6 +9,7 @@ from psycopg import sql
 from sync.adapters.postgres.catalogue import identifier
 from sync.adapters.postgres.connect import Connection
 from sync.adapters.postgres.digest import canonical
+from sync.adapters.postgres.pooled import Pooled
 from sync.adapters.postgres.refusals import NO_REFUSAL
 from sync.core.encode.rows import TOKEN_COLUMN, VERSION_COLUMN, RowEncoder
 from sync.core.rows import TableMap
@@ -105,8 +106,10 @@ class Merge:
         stage = self._parts["stage"]
         # Of the columns alone: a target's defaults, checks and generated columns have no place here. Each time, since a
         # transaction that was rolled back takes it along.
-        made = "CREATE TEMPORARY TABLE IF NOT EXISTS {} ON COMMIT DELETE ROWS AS SELECT {} FROM {} WITH NO DATA"
-        self._connection.execute(sql.SQL(made).format(stage, self._parts["columns"], self._parts["target"]))
+        made = "CREATE TEMPORARY TABLE IF NOT EXISTS {} ON COMMIT {} AS SELECT {} FROM {} WITH NO DATA"
+        # Through a pooler the session is others' as well: nothing stays in it.
+        end = sql.SQL("DROP" if isinstance(self._connection, Pooled) else "DELETE ROWS")
+        self._connection.execute(sql.SQL(made).format(stage, end, self._parts["columns"], self._parts["target"]))
         self._connection.execute(sql.SQL("DELETE FROM {}").format(stage))
 
     def insert(self) -> int:
@@ -120,6 +123,7 @@ class Merge:
         body = sql.SQL(_SINGLY).format(**parts).as_string(self._connection)
         self._connection.execute(sql.SQL(_SINGLY_FUNCTION).format(body=sql.Literal(body)))
         *refused, total = self._connection.execute("SELECT * FROM pg_temp.sync_insert_singly()").fetchall()
+        self._connection.execute("DROP FUNCTION pg_temp.sync_insert_singly()")
         return int(total[1]), [(int(place), str(reason), str(column)) for place, _, reason, column in refused]
 
     def _insert(self, which: sql.SQL) -> sql.Composed:

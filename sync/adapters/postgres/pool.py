@@ -10,18 +10,15 @@ import psycopg
 from psycopg import IsolationLevel
 from psycopg_pool import ConnectionPool
 
+from sync.adapters.postgres import pooler
 from sync.adapters.postgres.cell import register
-from sync.adapters.postgres.connect import Connection, connect, connection_string, explain, make_own, target_name
+from sync.adapters.postgres.connect import Connection, connect, connection_string, explain, kind_of, make_own, target_name
 from sync.errors import Unreachable
 from sync.settings import Settings
 
 Pool = ConnectionPool[Connection]
 _CHECK_AFTER_SECONDS = 1.0
-_SET_UP = (
-    "SELECT set_config('statement_timeout', %s, false), set_config('lock_timeout', %s, false), "
-    "set_config('default_transaction_isolation', 'read committed', false)"
-)
-_LONGEST, _TRANSACTION_TIMEOUT_SINCE = "SELECT set_config('transaction_timeout', %s, false)", 170000
+_TRANSACTION_TIMEOUT_SINCE = 170000
 
 
 class _Check:
@@ -58,28 +55,26 @@ def open_pool(settings: Settings, size: int, timeout: float = 30.0) -> Pool:
     except psycopg.OperationalError as error:
         raise Unreachable(f"{target_name(settings)}: {explain(error)}") from None
     dsn = connection_string(settings, direct=False)
-    pooled = "-pooler." in dsn
+    kind, kwargs = kind_of(pooler.known(dsn, settings.postgres_pooler))
+    # Not as start-up options, which a transaction pooler refuses.
+    # A lock is waited for half as long, so that a row that is held can be told from a server that is slow.
+    limits = {"statement_timeout": str(int(timeout * 1000)), "lock_timeout": str(int(timeout * 500))}
 
     def configure(connection: Connection) -> None:
         register(connection)
         connection.isolation_level = IsolationLevel.READ_COMMITTED
-        if not pooled:
-            make_own(connection)
-        # Not as start-up options, which a transaction pooler refuses. The isolation level is for lone statements, too.
-        # A lock is waited for half as long, so that a row that is held can be told from a server that is slow.
-        connection.execute(_SET_UP, (str(int(timeout * 1000)), str(int(timeout * 500))))
-        if connection.info.server_version >= _TRANSACTION_TIMEOUT_SINCE:
-            # A process that is suspended within a pipeline holds the key and the epoch, and no other limit ends that.
-            connection.execute(_LONGEST, (str(int(timeout * 2000)),))
-        if pooled:
-            connection.prepare_threshold = None
+        # A process that is suspended within a pipeline holds the key and the epoch, and no other limit ends that.
+        has_longest = connection.info.server_version >= _TRANSACTION_TIMEOUT_SINCE
+        longest = {"transaction_timeout": str(int(timeout * 2000))} if has_longest else {}
+        make_own(connection, {**limits, **longest})
 
     return ConnectionPool(
         dsn,
         min_size=1,
         max_size=size,
         timeout=timeout,
-        kwargs={"autocommit": True, "application_name": "sync", "tcp_user_timeout": int(timeout * 1000)},
+        connection_class=kind,
+        kwargs={**kwargs, "tcp_user_timeout": int(timeout * 1000)},
         configure=configure,
         check=_Check(),
         open=True,

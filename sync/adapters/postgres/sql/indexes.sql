@@ -22,7 +22,7 @@ WHERE pg_size_bytes(current_setting('maintenance_work_mem')) < pg_size_bytes('25
 -- end_with_client: the build of a command that was killed ends, too, instead of holding up the next one's (Postgres 14 on)
 SELECT set_config(name, '2000', false) FROM pg_settings WHERE name = 'client_connection_check_interval'
 
--- progress: how far a build is
+-- progress: how far a build is; through a pooler its process is not known
 SELECT phase, CASE WHEN tuples_total > 0 THEN tuples_done ELSE blocks_done END,
        CASE WHEN tuples_total > 0 THEN tuples_total ELSE blocks_total END
-FROM pg_stat_progress_create_index WHERE pid = %(backend)s
+FROM pg_stat_progress_create_index WHERE pid = %(backend)s OR index_relid = to_regclass(%(index)s)
