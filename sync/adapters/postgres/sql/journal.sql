@@ -195,3 +195,17 @@ WITH chance AS MATERIALIZED (SELECT 0.75 + random() / 2 AS factor)
 UPDATE sync.intent SET attempts = attempts + 1, error = %(error)s,
     lease_until = clock_timestamp() + make_interval(secs => chance.factor * least(300, 2 ^ least(attempts, 8)))
 FROM chance WHERE table_name = %(table)s AND sha256(key) = sha256(%(key)s) AND key = %(key)s
+
+-- open_by_table: tables with intents, found from one to the next; how many, up to so many; whether there is one that nobody works on
+WITH RECURSIVE named (name) AS (
+    (SELECT table_name FROM sync.intent ORDER BY table_name LIMIT 1)
+    UNION ALL
+    SELECT (SELECT table_name FROM sync.intent WHERE table_name > named.name ORDER BY table_name LIMIT 1)
+    FROM named WHERE named.name IS NOT NULL
+)
+SELECT name, (SELECT count(*) FROM (SELECT FROM sync.intent WHERE table_name = name LIMIT %(most)s) AS some),
+       EXISTS (SELECT FROM sync.intent WHERE table_name = name AND state <> 'open' AND lease_until IS NULL)
+       OR EXISTS (SELECT FROM sync.intent WHERE table_name = name AND state <> 'open' AND lease_until < statement_timestamp())
+       OR EXISTS (SELECT FROM sync.intent
+                  WHERE table_name = name AND state = 'open' AND (lease_until IS NULL OR lease_until < statement_timestamp()))
+FROM named WHERE name IS NOT NULL
