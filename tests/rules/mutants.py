@@ -506,7 +506,7 @@ MUTANTS = (
     ),
     Mutant(
         "age", "a schema that changed in the middle is not looked at", "sync/wiring/shapes.py",
-        "            if begun.get(table.name) not in (None, shape):\n", "            if False:\n", AGE, "in_the_middle",
+        "        if table.name in mapped and begun.get(table.name) not in (None, now[table.name]):\n", "        if False:\n", AGE, "in_the_middle",
     ),
     Mutant(
         "keep", "what expired is extra", "sync/core/verdicts.py",
