@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: setup demo test check format bench-backfill bench-dual-write bench-drift rules model chaos switches clean
+.PHONY: setup demo test check format bench-backfill bench-dual-write bench-drift bench-state bench-many rules model chaos switches clean
 
 setup: $(STAMP)
 
@@ -38,6 +38,12 @@ bench-dual-write: $(STAMP)
 
 bench-drift: $(STAMP)
 	$(BIN)/python -m benchmarks.drift
+
+bench-state: $(STAMP)
+	$(BIN)/python -m benchmarks.state
+
+bench-many: $(STAMP)
+	$(BIN)/python -m benchmarks.many_tables
 
 rules: $(STAMP)
 	$(BIN)/python -m tests.rules.run

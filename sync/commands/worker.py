@@ -10,7 +10,7 @@ from contextlib import suppress
 from sync.commands.context import load
 from sync.console import Rate, duration, say, status
 from sync.errors import SyncError
-from sync.wiring.reconciling import sweep
+from sync.wiring.reconciling import MOST_COUNTED, sweep
 from sync.wiring.working import obstacle
 from workers.pool import Pool
 
@@ -54,4 +54,6 @@ class Draining:
     def _line(self, table: str, count: int) -> str:
         rate = self._rates[table].add(-count)
         ends = f", {rate:,.0f}/s, {duration(count / rate)} left" if rate > 0 else ""
+        if count > MOST_COUNTED:
+            return f"{table}: more than {MOST_COUNTED:,} intents open"
         return f"{table}: {count:,} intents open{ends}"

@@ -21,6 +21,7 @@ from sync.adapters.postgres.in_turn import InTurn
 from sync.adapters.postgres.journal import Journal, Writer
 from sync.adapters.postgres.migrations import check_version, state_exists
 from sync.adapters.postgres.pool import Pool, open_pool
+from sync.adapters.postgres.queries import queries
 from sync.adapters.postgres.reverse import Resending
 from sync.adapters.postgres.settling import Settling
 from sync.adapters.queue import Doorbell, redis_connection
@@ -38,17 +39,20 @@ from sync.wiring.copying import map_tables, rows_by_key, worker_name
 
 log = logging.getLogger(__name__)
 _READS_AT_ONCE = 16
-_OPEN = """
-SELECT table_name, count(*), count(*) FILTER (WHERE lease_until IS NULL OR lease_until < clock_timestamp())
-FROM sync.intent GROUP BY table_name ORDER BY table_name
-"""
+MOST_COUNTED = 100_000
+"""More intents of a table are not counted: it is asked every two seconds."""
+_OPEN = queries("journal")["open_by_table"].encode()
 
 
 def sweep(settings: Settings) -> dict[str, int]:
-    """Ring for every table with intents that nobody is working on; open intents by table. What is away is tried later."""
+    """Ring for every table with intents that nobody is working on; what is away is tried later.
+
+    Open intents by table: beyond MOST_COUNTED one more than that.
+    """
     try:
         with closing(connect(settings, direct=False, autocommit=True)) as connection:
-            tables = connection.execute(_OPEN).fetchall() if state_exists(connection) else []
+            most = {"most": MOST_COUNTED + 1}
+            tables = connection.execute(_OPEN, most).fetchall() if state_exists(connection) else []
         due = [str(name) for name, _, due in tables if due]
         if due:
             doorbell = Doorbell(redis_connection(settings))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+LONG, SCALE = "tests/integration/test_long_keys.py", "tests/integration/test_state_scale.py"
 JOURNAL, SETTLING = "sync/adapters/postgres/sql/journal.sql", "sync/adapters/postgres/sql/settling.sql"
 WRITES, RECONCILES = "tests/integration/test_dual_write_rules.py", "tests/integration/test_reconcile_rules.py"
 WRAPPED = "tests/integration/test_wrapped_store.py"
@@ -505,7 +506,7 @@ MUTANTS = (
     ),
     Mutant(
         "age", "a schema that changed in the middle is not looked at", "sync/wiring/shapes.py",
-        "            if begun.get(table.name) not in (None, shape):\n", "            if False:\n", AGE, "in_the_middle",
+        "        if table.name in mapped and begun.get(table.name) not in (None, now[table.name]):\n", "        if False:\n", AGE, "in_the_middle",
     ),
     Mutant(
         "keep", "what expired is extra", "sync/core/verdicts.py",
@@ -559,5 +560,41 @@ MUTANTS = (
     Mutant(
         "keys", "partitions of one value are read together", "sync/adapters/cassandra/rows.py",
         "len(self._keys) == 1 and has_one_form(table.primary_key[0].type)", "len(self._keys) == 1", KEYS, "as_they_are_written",
+    ),
+    # the state's scale, and keys of any length
+    Mutant(
+        "long keys", "an index holds the keys themselves", "migrations/003_sync_state.sql",
+        "CREATE INDEX IF NOT EXISTS intent_of_key ON sync.intent (table_name, sha256(key));",
+        "CREATE INDEX IF NOT EXISTS intent_of_key ON sync.intent (table_name, key);", LONG, "is_the_primarys",
+    ),
+    Mutant(
+        "long keys", "a reject is told by its key", "migrations/003_sync_state.sql",
+        "CREATE UNIQUE INDEX IF NOT EXISTS reject_key ON sync.reject (table_name, sha256(source_key), column_name);",
+        "CREATE UNIQUE INDEX IF NOT EXISTS reject_key ON sync.reject (table_name, sha256(source_key), column_name);\n"
+        "CREATE INDEX IF NOT EXISTS reject_old ON sync.reject (table_name, source_key);", LONG, "proof_and_gates",
+    ),
+    Mutant(
+        "scale", "due intents are looked for among all tables'", "migrations/003_sync_state.sql",
+        "CREATE INDEX IF NOT EXISTS intent_due ON sync.intent (table_name, lease_until NULLS FIRST, id) WHERE state <> 'open';\n", "",
+        SCALE, "flat and due",
+    ),
+    Mutant(
+        "scale", "the next range is looked for among all", "migrations/003_sync_state.sql",
+        "CREATE INDEX IF NOT EXISTS range_pending ON sync.range (run_id, attempts, range_start) WHERE state = 'pending'; -- the next one\n",
+        "", SCALE, "flat and claim",
+    ),
+    Mutant(
+        "scale", "a token's range is looked for among all", JOURNAL,
+        "ORDER BY r.range_start DESC LIMIT 1 FOR SHARE\n", "AND r.range_end >= %(token)s FOR SHARE\n", SCALE, "flat and share_range",
+    ),
+    Mutant(
+        "locks", "all keys' locks in one transaction", "sync/flows/apart.py",
+        "for at in range(0, len(items), MOST_LOCKS):\n        some = items[at : at + MOST_LOCKS]",
+        "for at in range(0, min(1, len(items))):\n        some = items", "tests/integration/test_few_locks.py", "few_locks",
+    ),
+    Mutant(
+        "locks", "all rows are stamped in one transaction", "sync/adapters/postgres/keys.py",
+        "parts = (keys[at : at + MOST_LOCKS] for at in range(0, len(keys), MOST_LOCKS))", "parts = [keys]",
+        "tests/integration/test_few_locks.py", "few_locks and stamp",
     ),
 )  # fmt: skip

@@ -195,3 +195,22 @@ WITH chance AS MATERIALIZED (SELECT 0.75 + random() / 2 AS factor)
 UPDATE sync.intent SET attempts = attempts + 1, error = %(error)s,
     lease_until = clock_timestamp() + make_interval(secs => chance.factor * least(300, 2 ^ least(attempts, 8)))
 FROM chance WHERE table_name = %(table)s AND sha256(key) = sha256(%(key)s) AND key = %(key)s
+
+-- open_by_table: tables with intents, found from one to the next; how many, up to so many; whether there is one that nobody works on.
+-- Each in the order of its index, so that no plan reads all of them first
+WITH RECURSIVE named (name) AS (
+    (SELECT table_name FROM sync.intent ORDER BY table_name LIMIT 1)
+    UNION ALL
+    SELECT (SELECT table_name FROM sync.intent WHERE table_name > named.name ORDER BY table_name LIMIT 1)
+    FROM named WHERE named.name IS NOT NULL
+)
+SELECT name,
+       (SELECT count(*) FROM (SELECT FROM sync.intent WHERE table_name = name ORDER BY token LIMIT %(most)s) AS counted),
+       coalesce((SELECT true FROM sync.intent WHERE table_name = name AND state <> 'open' AND lease_until IS NULL
+                 ORDER BY lease_until NULLS FIRST, id LIMIT 1),
+                (SELECT true FROM sync.intent WHERE table_name = name AND state <> 'open' AND lease_until < statement_timestamp()
+                 ORDER BY lease_until NULLS FIRST, id LIMIT 1),
+                (SELECT true FROM sync.intent
+                 WHERE table_name = name AND state = 'open' AND (lease_until IS NULL OR lease_until < statement_timestamp())
+                 ORDER BY id LIMIT 1), false)
+FROM named WHERE name IS NOT NULL
