@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from sync.core import limits
 from sync.core.cql import CqlType
 from sync.core.documents import VECTOR_COLUMN
 from sync.core.encode import UnsupportedPair, default_target, encoder_for
 from sync.core.key_forms import key_encoder, key_note, key_target
+from sync.core.limits import MAX_NAME_BYTES
 from sync.core.rows import ColumnPair, SourceColumn, SourceTable, TableMap, TableOptions, TargetColumn, TargetTable
-
-MAX_NAME_BYTES = 63
-STATE_SCHEMA = "sync"
-_RESERVED = frozenset({"ctid", "xmin", "xmax", "cmin", "cmax", "tableoid", "_sync_token", "_sync_version"})
-"""Columns that every Postgres table has, and those that it is given while a migration runs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,23 +89,32 @@ def _option_problems(source: SourceTable, options: TableOptions) -> Iterator[Pro
             yield _error(
                 source, f"{name!r} is part of the key: a changed key could overwrite another row; only 'reject' fits"
             )
+    if wide := limits.too_wide(source, options):
+        yield _warning(source, wide)
     if options.ignore:
         yield _warning(source, f"not carried, as sync.toml says: {_list(sorted(options.ignore))}")
 
 
 def name_problems(source: SourceTable, options: TableOptions) -> Iterator[Problem]:
-    """Names that Postgres cannot give a column or a table."""
-    for column in source.columns:
+    """Names that Postgres cannot give a column or a table, and what else it can have no table for."""
+    yield from (_error(source, text) for text in limits.impossible(source, options))
+    for column in limits.carried(source, options):
         name = options.target_name(column)
-        if column.name not in options.ignore and name in _RESERVED:
+        if limits.reserved(name):
             yield _error(source, f"Postgres or this migration has its own column {name}; {_rename(source, column.name)}")
-        elif column.name not in options.ignore and len(name.encode()) > MAX_NAME_BYTES:
+        elif limits.too_long(name):
             yield _error(source, f"{name} is longer than Postgres's {MAX_NAME_BYTES} bytes; {_rename(source, column.name)}")
+    yield from _one_name(source, options)
     *schema, target = (options.target or source.name).split(".", 1)
-    if schema == [STATE_SCHEMA]:
+    if schema == [limits.STATE_SCHEMA]:
         yield _error(source, "the schema sync is the migration's own and goes with it; give the table another target")
-    if len(target.encode()) > MAX_NAME_BYTES:
-        yield _error(source, f"{target} is longer than Postgres's {MAX_NAME_BYTES} bytes; give the table another target")
+    for name in filter(limits.too_long, (*schema, target)):
+        yield _error(source, f"{name} is longer than Postgres's {MAX_NAME_BYTES} bytes; give the table another target")
+
+
+def _one_name(source: SourceTable, options: TableOptions) -> Iterator[Problem]:
+    filled = Counter(options.target_name(c) for c in limits.carried(source, options))
+    yield from (_error(source, f"two source columns go into {name}") for name, count in sorted(filled.items()) if count > 1)
 
 
 def _rename(source: SourceTable, column: str) -> str:
@@ -116,9 +123,14 @@ def _rename(source: SourceTable, column: str) -> str:
 
 def _no_target(source: SourceTable, options: TableOptions) -> str:
     name = options.target or source.name
+    if any(limits.impossible(source, options)):
+        return f"Postgres has no table {name}, and can have none"
+    other = limits.other_names(source, options)
+    named = limits.said(source, options, other)
     try:
-        ddl = create_table(source, name, options)
-        return f"Postgres has no table {name}; `sync schema apply` makes it, or you do: {ddl}"
+        ddl = create_table(source, other.target or source.name, other)
+        makes = f"with {named} `sync schema apply` makes it" if named else "`sync schema apply` makes it"
+        return f"Postgres has no table {name}; {makes}, or you do: {ddl}"
     except UnsupportedPair as error:
         return f"Postgres has no table {name}, and {error}"
 
@@ -177,9 +189,7 @@ def _key_problems(source: SourceTable, target: TargetTable, names: Mapping[str, 
 def _target_problems(
     source: SourceTable, target: TargetTable, names: Mapping[str, str], pairs: list[ColumnPair]
 ) -> Iterator[Problem]:
-    filled = list(names.values())
-    for name in sorted({n for n in filled if filled.count(n) > 1}):
-        yield _error(source, f"two source columns go into {name}")
+    filled = set(names.values())
     for column in target.columns:
         if column.name in filled or column.generated:
             continue

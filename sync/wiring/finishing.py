@@ -10,6 +10,7 @@ from sync.adapters.postgres.gates import GateFacts
 from sync.adapters.postgres.rejects import count_rejects
 from sync.core import gates
 from sync.core.gates import Gate
+from sync.core.mapping import pg_quoted
 from sync.ports import Epoch
 from sync.settings import Settings
 
@@ -44,9 +45,15 @@ def end(authority: Authority, settings: Settings, epoch: Epoch) -> dict[str, Any
     """
     trail = audits(authority.connection)
     # Nobody runs these but the user.
-    names = copied_tables(authority.connection)
-    delete = [f'DROP TABLE "{settings.astra_db_keyspace}"."{name}";' for name in names]
+    delete = [_drop(table, settings) for table in copied_tables(authority.connection)]
     return {"tables": finish(authority.connection, epoch.epoch), "audit": trail, "delete_source": delete}
+
+
+def _drop(table: tuple[str, str | None], settings: Settings) -> str:
+    """CQL; in the keyspace that was noted at the cut-over, or the environment's; without one where neither is known."""
+    name, noted = table
+    keyspace = noted or settings.astra_db_keyspace
+    return f"DROP TABLE {pg_quoted(keyspace) + '.' if keyspace else ''}{pg_quoted(name)};"  # CQL quotes alike
 
 
 def statements(authority: Authority) -> list[str]:

@@ -12,14 +12,22 @@ from cassandra import DriverException, Unauthorized
 from cassandra.cluster import NoHostAvailable
 from psycopg import errors
 
-from sync.adapters.cassandra.catalogue import has_few_rows, read_one, read_tables, release_version, size_estimates
+from sync.adapters.cassandra.catalogue import (
+    check_partitioner,
+    has_few_rows,
+    read_one,
+    read_tables,
+    release_version,
+    size_estimates,
+)
 from sync.adapters.cassandra.connect import Cassandra, explain, open_cassandra, source_name
 from sync.adapters.cassandra.identity import identities
 from sync.adapters.cassandra.ttl import expiring_columns
 from sync.adapters.postgres import migrations
-from sync.adapters.postgres.catalogue import HOME, foreign_keys, obstacle, read_target, server_facts
+from sync.adapters.postgres.catalogue import HOME, foreign_keys, obstacle, read_target, regclass, server_facts
 from sync.adapters.postgres.connect import Connection, connect, target_name
 from sync.adapters.postgres.data_centres import elsewhere
+from sync.adapters.postgres.hashing import no_hash
 from sync.adapters.postgres.session import ends_builds
 from sync.adapters.postgres.sight import hidden, in_front, no_table, triggers
 from sync.adapters.queue import Doorbell, redis_connection, redis_name
@@ -81,6 +89,7 @@ def _source(
 ) -> list[SourceTable]:
     settings.require("astra_db_keyspace")
     with open_cassandra(settings) as cassandra:
+        check_partitioner(cassandra.session)
         version, report.data_center = release_version(cassandra.session), cassandra.data_center
         report.servers.append(f"source: Cassandra {version}, {source_name(settings)}, keyspace {settings.astra_db_keyspace}")
         tables = chosen_tables(cassandra, settings, config, names)
@@ -186,12 +195,25 @@ def _target(settings: Settings, config: Config, sources: list[SourceTable], repo
         if text := ends_builds(connection):
             report.error("target", f"no index can be built through the pooler: {text}")
         try_target(connection, settings, report)
+        if why := no_hash(connection):
+            report.impossible("proof", f"target: {why}")
+        _shared_targets(sources, config, report)
         for source in sources:
             try:
                 _table(connection, source, config, facts, report)
             except errors.InsufficientPrivilege as error:
                 advice = f"GRANT USAGE, CREATE ON SCHEMA … TO {facts.user}"
                 report.error(source.name, f"{error.diag.message_primary}; {advice}")
+
+
+def _shared_targets(sources: list[SourceTable], config: Config, report: PreflightReport) -> None:
+    """Two tables in one would overwrite each other's rows."""
+    into: dict[str, str] = {}
+    for source in sources:
+        target = regclass(config.options(source.name).target or source.name)
+        other = into.setdefault(target, source.name)
+        if other != source.name:
+            report.error(source.name, f"{other} goes into {target}, too; give one of them another target")
 
 
 def _table(connection: Connection, source: SourceTable, config: Config, facts: ServerFacts, report: PreflightReport) -> None:

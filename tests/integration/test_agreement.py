@@ -224,3 +224,14 @@ def test_what_a_writer_was_started_with_is_shown(home: Place) -> None:
     with DualWriteStore(home.settings, config(home)):
         (told,) = json.loads(home.commands.run("writers", "--json").out)["writers"]
         assert told["settings"]["exclude"] == ["hits"]
+
+
+def test_disturbances_do_not_gather(home: Place) -> None:
+    """Would break: a row for each write that could not be repeated, for ever, and each flip reads them all."""
+    home.sql(
+        "INSERT INTO sync.disturbance (table_name, why, at) SELECT t, 'w' || n, clock_timestamp() + make_interval(secs => n) "
+        "FROM unnest(ARRAY['songs', 'genres']) AS t, generate_series(1, 50) AS n",
+        "INSERT INTO sync.disturbance (table_name, why, at) VALUES ('hits', 'before this epoch', clock_timestamp() - interval '1 day')",
+    )
+    assert home.commands.run("drift-report", "--workers", "1", "--table", "songs").code == 2
+    assert home.sql("SELECT table_name, why FROM sync.disturbance ORDER BY 1") == [("genres", "w50"), ("songs", "w50")]

@@ -17,7 +17,7 @@ from sync import local
 from sync.adapters.cassandra.connect import open_cassandra
 from sync.adapters.postgres.connect import connect
 from sync.adapters.postgres.writers import fence, list_writers
-from sync.errors import SettingsError
+from sync.errors import PreflightError, SettingsError
 from sync.settings import Config, Settings
 from sync.stores import CqlStore, DualWriteStore
 from sync.wiring.checking import check_job
@@ -179,3 +179,23 @@ def test_a_fenced_writer_s_data_centre_may_be_left(home: Settings) -> None:
             store._registration._thread.join()
             fence(connection, name)
         DualWriteStore(in_dc2(home), CONFIG).close()
+
+
+def test_intents_in_a_data_centre_that_is_lost_have_a_way_out(home: Settings) -> None:
+    """Would break: a writer signs off, its data centre burns down, and its open intents forbid everything elsewhere for good."""
+    queued = Config(schema_files=(), dual_write=CONFIG.dual_write.model_copy(update={"queued": frozenset({"pairs"})}))
+    with DualWriteStore(home, queued) as store:
+        store.put("pairs", {"id": uuid4(), "a": "1"})
+        name = store._registration.writer.id
+    rows(home, "UPDATE sync.intent SET lease_until = NULL")
+    with pytest.raises(SettingsError, match=f"or, where dc1 is lost, `sync writers --fence {name}`"):
+        drain_job(in_dc2(home), CONFIG, "pairs", lambda: False)
+    with closing(connect(home, autocommit=True)) as connection:
+        fence(connection, name)
+        assert [w["state"] for w in list_writers(connection)] == ["unclean"], "no cut-over before a pass has looked"
+    assert drain_job(in_dc2(home), CONFIG, "pairs", lambda: False) == 1
+    assert rows(home, "SELECT count(*) FROM sync.intent") == [(0,)]
+    with closing(connect(home, autocommit=True)) as connection:
+        connection.execute("UPDATE sync.writer SET state = 'signed_off'")
+        with pytest.raises(PreflightError, match="no active writer"):
+            fence(connection, name)  # which has left nothing

@@ -50,8 +50,10 @@ def test_what_is_left_is_the_applications_schema(home: Place, new_place: NewPlac
     assert dry.code == 0
     assert dry.json["statements"][-1] == "DROP SCHEMA sync CASCADE"
     assert home.sql("SELECT count(*) FROM sync.epoch") == [(2,)], "a dry run has dropped something"
-    done = home.commands.run("finish")
+    home.sql("INSERT INTO sync.source_table VALUES ('songs', '{\"keyspace\": \"Music\"}')")  # as a cut-over notes it
+    done = home.commands.but(ASTRA_DB_KEYSPACE=None).run("finish")
     assert done.code == 0, done
+    assert 'DROP TABLE "Music"."songs";' in done.out and 'DROP TABLE "genres";' in done.out, done
     assert 'DROP TABLE "' in done.out and "songs" in done.out, "how to delete the source is told"
     with new_place() as fresh:
         assert fresh.commands.run("schema", "apply", "--source", "--dimension", "4").code == 0

@@ -97,7 +97,7 @@ def test_the_key_must_be_the_sources(key: str) -> None:
 
 def test_two_columns_into_one() -> None:
     """The second would overwrite the first."""
-    assert problems(SOURCE, target("a:int4; b:text; v:text", "a,b"), rename={"n": "v"})[-1] == "two source columns go into v"
+    assert problems(SOURCE, target("a:int4; b:text; v:text", "a,b"), rename={"n": "v"})[0] == "two source columns go into v"
 
 
 def test_columns_that_only_the_target_has() -> None:
@@ -170,6 +170,49 @@ def test_names_that_are_taken(name: str) -> None:
         assert any(f"its own column {name}" in text for text in problems(source(f"a:int:p; {name}:bigint"), into))
     assert problems(source(f"a:int:p; {name}:bigint"), target("a:int4; x:int8", "a"), rename={name: "x"}) == []
     assert problems(source(f"a:int:p; {name.upper()}:bigint"), target(f"a:int4; {name.upper()}:int8", "a")) == []
+
+
+def test_what_postgres_cannot_make_is_refused_with_the_limit() -> None:
+    """`sync schema apply` makes it, says preflight, and then Postgres does not."""
+    many = source("; ".join(["a:int:p", *(f"c{n}:int" for n in range(1598))]))
+    found = problems(many, None)
+    assert found[0].startswith(
+        "1,599 columns: a Postgres table has 1,600 at most, 2 of which the migration needs; ignore some"
+    )
+    assert found[-1] == "Postgres has no table t, and can have none"
+    (text,) = problems(many, None, ignore=frozenset({"c0"}))
+    assert "`sync schema apply` makes it" in text
+    keys = source("; ".join(["a:int:p", *(f"c{n}:int:c" for n in range(32))]))
+    assert problems(keys, None)[0].startswith("33 key columns: a Postgres index has 32 at most")
+    vectors = source("a:vector<float, 700>:p")
+    assert problems(vectors, None)[0].startswith(
+        "the vectors in its key take 2,808 bytes: an entry of a Postgres index has 2,704"
+    )
+    assert problems(source("a:text:p; v:text; w:text"), None, rename={"v": "w"})[0] == "two source columns go into w"
+
+
+def test_rows_that_are_too_wide_are_said() -> None:
+    """Postgres makes the table, and then takes only those of its rows that are not full."""
+    wide = source("; ".join(["a:int:p", *(f"c{n}:uuid" for n in range(520))]))
+    (text,) = problems(wide, None, "warning")
+    assert text.startswith("a row with all of its columns takes 8,413 bytes, Postgres's rows 8,160 at most")
+    assert problems(wide, None, "warning", ignore=frozenset(f"c{n}" for n in range(20))) != [text]
+
+
+def test_the_ddl_has_the_names_that_are_proposed() -> None:
+    """What preflight prints to be run must not have the names that it has just forbidden."""
+    long = "n" * 64
+    found = problems(source(f"a:int:p; ctid:text; ctid_1:text; {long}:text"), None)
+    assert [text.split(";")[0] for text in found] == [
+        "Postgres or this migration has its own column ctid", f"{long} is longer than Postgres's 63 bytes",
+        "Postgres has no table t",
+    ]  # fmt: skip
+    new = "n" * 61 + "_1"
+    assert f'rename = {{ "ctid" = "ctid_2", "{long}" = "{new}" }} under [tables.t] in sync.toml' in found[2]
+    assert found[2].endswith(f'CREATE TABLE "t" ("a" integer, "ctid_2" text, "ctid_1" text, "{new}" text, PRIMARY KEY ("a"))')
+    (_, text) = problems(replace(SOURCE, name=long), None, target=f"s.{long}")
+    assert f'with target = "s.{new}" under' in text and f'CREATE TABLE "s"."{new}" (' in text
+    assert any(f"{long} is longer" in text for text in problems(SOURCE, TARGET, target=f"{long}.t"))
 
 
 def test_what_to_do_about_a_missing_table_or_column() -> None:

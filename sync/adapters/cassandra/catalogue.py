@@ -92,6 +92,13 @@ def read_one(session: Session, table: SourceTable) -> None:
     session.execute(f"SELECT {token_of_partition(table)} FROM {name} LIMIT 1")
 
 
+def check_partitioner(session: Session) -> None:
+    """Raise PreflightError where tokens are not Murmur3's: every range and every token of ours would be wrong."""
+    name = str(session.execute("SELECT partitioner FROM system.local").one()[0]).rsplit(".", 1)[-1]
+    if name != "Murmur3Partitioner":
+        raise PreflightError(f"the cluster's partitioner is {name}; only Murmur3Partitioner, the default, is supported")
+
+
 def release_version(session: Session) -> str:
     """The server's version."""
     return str(session.execute("SELECT release_version FROM system.local").one()[0])

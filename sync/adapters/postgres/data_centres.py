@@ -24,7 +24,10 @@ def writes_in(connection: Connection, writer: str, data_center: str) -> None:
 def elsewhere(connection: Connection, data_center: str) -> str:
     """Who writes in another data centre than this process reads, and what to do about it; empty where nobody does."""
     found = connection.execute(_SQL["elsewhere"], {"data_center": data_center}).fetchone() if data_center else None
-    return _text(f"writer {found[0]} writes in", found[1], data_center) if found else ""
+    if not found:
+        return ""
+    text = _text(f"writer {found[0]} writes in", found[1], data_center)
+    return f"{text}; or, where {found[1]} is lost, `sync writers --fence {found[0]}`, which gives up what only it has"
 
 
 def check_data_center(connection: Connection, data_center: str, runs: Sequence[int] = ()) -> None:

@@ -23,10 +23,10 @@ def migrated_tables(connection: Connection) -> list[str]:
         return [str(row[0]) for row in connection.execute(_SQL["tables"]).fetchall()]
 
 
-def copied_tables(connection: Connection) -> list[str]:
-    """The source's tables that were copied."""
+def copied_tables(connection: Connection) -> list[tuple[str, str | None]]:
+    """The source's tables that were copied, and the keyspace of each where it was noted at a switch."""
     with target_errors():
-        return [str(row[0]) for row in connection.execute(_SQL["copied"]).fetchall()]
+        return connection.execute(_SQL["copied"]).fetchall()
 
 
 def finish(connection: Connection, epoch: int) -> list[str]:

@@ -74,6 +74,7 @@ def close_runs(
         for query in ("close_run", "drop_ranges"):
             connection.execute(_SQL[query], {"runs": runs})
         row = connection.execute(_SQL["record"], values).fetchone()
+        connection.execute(_SQL["forget_disturbances"].encode())
     assert row is not None
     return int(row[0]), row[1]
 

@@ -164,5 +164,10 @@ VALUES (%(runs)s, %(clean)s, %(repaired)s, %(started_at)s, %(report)s, %(proof)s
         (SELECT max(data_center) FROM sync.run WHERE id = ANY(%(runs)s)))
 RETURNING id, finished_at
 
+-- forget_disturbances: those that a later one of the same table stands for, and those from before this epoch
+DELETE FROM sync.disturbance AS d
+WHERE d.at < (SELECT since FROM sync.epoch ORDER BY epoch DESC LIMIT 1)
+   OR EXISTS (SELECT FROM sync.disturbance AS n WHERE n.table_name = d.table_name AND (n.at, n.id) > (d.at, d.id))
+
 -- history: the passes, the newest first
 SELECT id, clean, repaired, started_at, finished_at, report FROM sync.drift_pass ORDER BY id DESC LIMIT %(limit)s

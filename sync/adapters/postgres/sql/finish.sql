@@ -5,7 +5,8 @@ WHERE c.relkind IN ('r', 'p') AND EXISTS (
 ORDER BY 1
 
 -- copied: the source's tables that were copied
-SELECT DISTINCT table_name FROM sync.run ORDER BY 1
+SELECT DISTINCT r.table_name, s.definition ->> 'keyspace' FROM sync.run AS r
+LEFT JOIN sync.source_table AS s ON s.name = r.table_name ORDER BY 1
 
 -- patience: whoever reads or writes a table waits behind an ALTER that waits: it gives up soon, and tries again
 SELECT set_config('lock_timeout', %(ms)s, true)

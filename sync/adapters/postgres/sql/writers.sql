@@ -24,8 +24,9 @@ SELECT id, host, pid, slot, epoch, state, unrecorded, clock_skew_us, failures, t
        extract(epoch FROM clock_timestamp() - heartbeat_at)::float8 AS heartbeat_age_seconds
 FROM sync.writer WHERE state <> 'signed_off' ORDER BY id
 
--- fence: a writer that is not heard of any more
-UPDATE sync.writer SET state = 'unclean', fenced_at = clock_timestamp() WHERE id = %(id)s AND state = 'active' RETURNING id
+-- fence: a writer that is not heard of any more; or one that has signed off, whose open intents tell of a data centre that is lost
+UPDATE sync.writer AS w SET state = 'unclean', fenced_at = clock_timestamp()
+WHERE id = %(id)s AND (state = 'active' OR state = 'signed_off' AND EXISTS (SELECT FROM sync.intent WHERE owner = w.id)) RETURNING id
 
 -- risen: the floor exceeds what the writer may have stamped by its own clock (rule 3)
 UPDATE sync.epoch SET floor = greatest(floor + 1, (extract(epoch FROM clock_timestamp()) * 1000000)::bigint
