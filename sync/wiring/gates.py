@@ -11,6 +11,7 @@ from sync.adapters.postgres import ahead
 from sync.adapters.postgres.catalogue import regclass
 from sync.adapters.postgres.connect import Connection, connect
 from sync.adapters.postgres.data_centres import check_data_center
+from sync.adapters.postgres.ending import end_dead
 from sync.adapters.postgres.epochs import Authority
 from sync.adapters.postgres.gates import GateFacts
 from sync.adapters.postgres.migrations import check_version, state_exists
@@ -76,6 +77,7 @@ def judge(site: Site, kind: SwitchKind, epoch: Epoch, dry: bool, writers: int | 
     `writers` is how many there must be; None: one at least. The last gate is the canary, which flies only where the others
     are green and the run is not `dry`: a refusal has sent nothing.
     """
+    end_dead(site.connection, site.config.dual_write.writers_folder)
     facts = GateFacts(site.connection)
     counters = [t.name for t in site.tables if any(c.type.name == "counter" for c in t.source.columns)]
     found = [gates.reversible_gate(counters)]

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import closing, contextmanager
+from pathlib import Path
 
 import psycopg
 
@@ -15,6 +16,7 @@ from sync.adapters.cassandra.connect import Cassandra, open_cassandra
 from sync.adapters.postgres.breaker import Breaker
 from sync.adapters.postgres.connect import connect
 from sync.adapters.postgres.data_centres import check_data_center
+from sync.adapters.postgres.ending import end_dead
 from sync.adapters.postgres.epochs import read_epoch
 from sync.adapters.postgres.in_turn import InTurn
 from sync.adapters.postgres.journal import Journal, Writer
@@ -43,11 +45,17 @@ FROM sync.intent GROUP BY table_name ORDER BY table_name
 """
 
 
-def sweep(settings: Settings) -> dict[str, int]:
-    """Ring for every table with intents that nobody is working on; open intents by table. What is away is tried later."""
+def sweep(settings: Settings, writers_folder: Path | None = None) -> dict[str, int]:
+    """Ring for every table with intents that nobody is working on; open intents by table. What is away is tried later.
+
+    Writers of this host that ended without a word are signed off, where they accepted nothing.
+    """
     try:
         with closing(connect(settings, direct=False, autocommit=True)) as connection:
-            tables = connection.execute(_OPEN).fetchall() if state_exists(connection) else []
+            exists = state_exists(connection)
+            if exists:
+                end_dead(connection, writers_folder)
+            tables = connection.execute(_OPEN).fetchall() if exists else []
         due = [str(name) for name, _, due in tables if due]
         if due:
             doorbell = Doorbell(redis_connection(settings))

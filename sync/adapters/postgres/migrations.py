@@ -142,8 +142,13 @@ def check_version(connection: Connection) -> None:
         raise PreflightError("the target's schema `sync` is of an older version: run `sync schema apply`")
 
 
-# A file is applied as a whole: the newest thing in it stands for all.
+# A file is applied as a whole: the newest things in it stand for all.
 _OLDER = """
-SELECT to_regclass('sync.range') IS NOT NULL AND NOT EXISTS (
-    SELECT FROM pg_attribute WHERE attrelid = to_regclass('sync.ahead') AND attname = 'source_key' AND NOT attisdropped)
+SELECT to_regclass('sync.range') IS NOT NULL AND EXISTS (
+    SELECT FROM (VALUES
+        ('sync.ahead', 'source_key'),
+        ('sync.writer', 'witness')
+    ) AS newest (relation, name)
+    WHERE NOT EXISTS (
+        SELECT FROM pg_attribute WHERE attrelid = to_regclass(relation) AND attname = name AND NOT attisdropped))
 """
