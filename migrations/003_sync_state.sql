@@ -163,6 +163,13 @@ CREATE TABLE IF NOT EXISTS sync.writer (
 );
 ALTER TABLE sync.writer ADD COLUMN IF NOT EXISTS data_center text; -- the source's, in which it writes; null: not known
 ALTER TABLE sync.writer ADD COLUMN IF NOT EXISTS settings jsonb;   -- what it was started with, as far as all must agree; null: not told
+ALTER TABLE sync.writer ALTER COLUMN slot DROP NOT NULL;             -- null: it was silent, and another one has the slot
+ALTER TABLE sync.writer ADD COLUMN IF NOT EXISTS lease_seconds float8; -- its own; null: registered by an older version
+ALTER TABLE sync.writer ADD COLUMN IF NOT EXISTS accepts boolean NOT NULL DEFAULT true; -- writes without an intent (rule 28)
+ALTER TABLE sync.writer ADD COLUMN IF NOT EXISTS witness text;       -- the file on its host that says whether it did
+CREATE INDEX IF NOT EXISTS writer_holds ON sync.writer (slot) WHERE state <> 'signed_off';
+CREATE INDEX IF NOT EXISTS writer_of_slot ON sync.writer (slot, registered_at); -- not heartbeat_at: a heartbeat changes no index
+CREATE INDEX IF NOT EXISTS writer_gone ON sync.writer (registered_at) WHERE state = 'signed_off';
 
 -- A value the target cannot hold: recorded, never dropped. A key is its raw CQL bytes, since the key itself may be refused.
 CREATE TABLE IF NOT EXISTS sync.reject (

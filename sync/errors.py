@@ -79,6 +79,10 @@ class EpochChanged(SyncError):
         self.epoch, self.primary, self.state = epoch, primary, state
 
 
+class NotRegistered(EpochChanged):
+    """This writer was silent and was fenced, or its slot was given away: it registers anew, and the write begins again."""
+
+
 class GateRefused(SyncError):
     """A gate of a cut-over, a rollback or the end of the migration is red; nothing has changed."""
 

@@ -204,13 +204,22 @@ class Read:
     version: int
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Written:
+    """A write that was made without an intent, at this version: the primary acknowledged it, or it is not known."""
+
+    mutation: Mutation
+    version: int
+    state: Literal["finished", "unsure"]
+
+
 class TableJournal(Protocol):
     """Intents and guarded writes of one table (rules 1 to 15). Every method may raise TargetUnavailable."""
 
     @property
     def table(self) -> str: ...
     def open(self, mutation: Mutation, above: int = 0) -> Intent: ...
-    def record(self, mutation: Mutation, version: int, state: Literal["finished", "unsure"]) -> None: ...
+    def record(self, written: Sequence[Written]) -> None: ...
     def write(self, mutation: Mutation, intent: Intent) -> bool: ...
     def mark(self, intents: Sequence[Intent], state: Literal["finished", "unsure"], error: str) -> None: ...
     def withdraw(self, intent: Intent) -> bool: ...

@@ -161,7 +161,7 @@ class DualWriteTuning(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     primary_timeout_seconds: float = Field(10.0, gt=0)
-    connections: int = Field(16, gt=0)
+    connections: int = Field(16, ge=2)
     heartbeat_seconds: float = Field(5.0, gt=0)
     writer_lease_seconds: float = Field(30.0, gt=0)
     most_skew_seconds: float = Field(60.0, gt=0)
@@ -169,6 +169,8 @@ class DualWriteTuning(BaseModel):
     most_wait_seconds: float = Field(30.0, gt=0)
     breaker_failures: int = Field(1, gt=0)
     journal_away: Literal["accept", "refuse"] = "accept"
+    most_unrecorded_mb: int = Field(128, gt=0)
+    writers_folder: Path | None = None
     queued: frozenset[str] = frozenset()
 
 

@@ -33,7 +33,7 @@ def run(args: argparse.Namespace) -> int:
                 time.sleep(SWEEP_SECONDS)
                 if pool.heal():
                     say("a worker had died and was replaced")
-                block.update(progress.lines(sweep(settings)))
+                block.update(progress.lines(sweep(settings, config.dual_write.writers_folder)))
     except KeyboardInterrupt:
         return 0
     finally:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+from sync.adapters.postgres.ending import end_dead
 from sync.adapters.postgres.writers import fence, list_writers
 from sync.commands.context import load
 from sync.console import duration, print_json, print_table, say
@@ -15,7 +16,9 @@ _MOST_SKEW_US = 1_000_000
 
 def run(args: argparse.Namespace) -> int:
     """List the writers; with --fence, take one's intents over."""
-    with open_ledger(*load()) as (connection, _ledger):
+    settings, config = load()
+    with open_ledger(settings, config) as (connection, _ledger):
+        end_dead(connection, config.dual_write.writers_folder)
         if args.fence:
             fence(connection, args.fence)
             say(f"{args.fence} is fenced: its intents are taken over; sync drift-report --repair clears it before a cut-over")

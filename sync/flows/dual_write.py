@@ -29,6 +29,7 @@ class Aside(Protocol):
     def end_accepting(self) -> None: ...
     def stamp(self, key: Key) -> int: ...
     def accepted(self, key: Key) -> int: ...
+    def forget(self, key: Key) -> None: ...
     def seen(self, version: int, key: Key) -> None: ...
     def unrecorded(
         self, journal: TableJournal, mutation: Mutation, version: int, state: Literal["finished", "unsure"]
@@ -88,6 +89,8 @@ class ForwardWrite:
             # In this order: what is broken off between the two keeps the writer from signing off (rule 29).
             if state:
                 self.aside.unrecorded(self.journal, mutation, version, state)
+            else:
+                self.aside.forget(mutation.key)
             self.aside.end_accepting()
         if outcome == "refused":
             raise WriteRefused(f"the primary refused the write: {error}") from None

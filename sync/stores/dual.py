@@ -52,6 +52,7 @@ class DualWriteStore:
             undo.callback(self._source.close)
             self._tell_data_center()
             undo.pop_all()
+        self._process.close_at_exit(self.close)
         self._flows: dict[str, TableFlows] = {}
         self._maker = FlowMaker(self._flow_config(config), self._source, self._target.pool, self._registration)
         self._source.come_back(self._found_source)

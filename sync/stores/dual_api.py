@@ -13,6 +13,7 @@ from sync.adapters.cassandra.cells import DocumentCells
 from sync.core.mutations import Mutation
 from sync.core.rows import SourceTable
 from sync.errors import TargetUnavailable, WriteRefused
+from sync.ports import Written
 from sync.settings import Config, Settings
 from sync.stores.dual import DualWriteStore
 from sync.stores.source_api import ApiSide
@@ -21,6 +22,10 @@ from sync.stores.target_documents import TargetDocuments
 
 Write = Callable[[], bool]
 ToPostgres = Callable[[TableFlows], bool]
+
+
+class _ComesLate(Exception):
+    """The write is done, an attempt of it may still arrive, and its announcement alone can tell."""
 
 
 class ApiDualWriteStore(DualWriteStore):
@@ -136,16 +141,24 @@ class ApiDualWriteStore(DualWriteStore):
             return True
 
         def to_astra() -> bool:
-            return bool(self._maker.wrapped(flows, "astra", self._executor).write(cells, by_api))
+            try:
+                return bool(self._maker.wrapped(flows, "astra", self._executor).write(cells, by_api))
+            except _ComesLate:
+                return True
 
         return self._switching.run({"astra": to_astra, "postgres": lambda: postgres(flows)})
 
     def _may_come_late(self, table: str, key: Mapping[str, Any]) -> None:
-        """An attempt that was given up may arrive behind the one that was done: the key is read once more (rule 17)."""
-        flows = self._of(table)
+        """An attempt that was given up may arrive behind the one that was done: the key is read once more (rule 17).
+
+        Raises _ComesLate where Postgres is away: the call's own announcement is then left as that of one that may come late.
+        """
+        flows, aside = self._of(table), self._registration.aside
         mutation = Mutation("recheck", flows.cells.only_key(key), {})
-        version = self._registration.aside.stamp(mutation.key)
+        version = aside.stamp(mutation.key)
         try:
-            flows.journal.record(mutation, version, "unsure")
+            flows.journal.record([Written(mutation, version, "unsure")])
         except TargetUnavailable:
-            self._registration.aside.unrecorded(flows.journal, mutation, version, "unsure")
+            raise _ComesLate from None
+        finally:
+            aside.forget(mutation.key)

@@ -15,6 +15,7 @@ from sync.adapters.postgres.catalogue import regclass
 from sync.adapters.postgres.connect import Connection, connect
 from sync.adapters.postgres.data_centres import check_data_center
 from sync.adapters.postgres.digests import count_strays
+from sync.adapters.postgres.ending import end_dead
 from sync.adapters.postgres.epochs import Authority
 from sync.adapters.postgres.gates import GateFacts
 from sync.adapters.postgres.migrations import check_version, state_exists
@@ -111,6 +112,7 @@ def judge(
     `writers` is how many there must be; None: one at least. `fast`: an emergency, which goes without the proof. The last gate
     is the canary, which flies only where the others are green and the run is not `dry`: a refusal has sent nothing.
     """
+    end_dead(site.connection, site.config.dual_write.writers_folder)
     found = [*judge_facts(site, kind, epoch, writers), _undisturbed(site, epoch) if fast else _proof(site, epoch)]
     if fast:
         found.append(_by_hand(site))

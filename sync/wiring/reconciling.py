@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import closing, contextmanager
+from pathlib import Path
 
 import psycopg
 
@@ -16,6 +17,7 @@ from sync.adapters.postgres.agreement import check_writers
 from sync.adapters.postgres.breaker import Breaker
 from sync.adapters.postgres.connect import connect
 from sync.adapters.postgres.data_centres import check_data_center
+from sync.adapters.postgres.ending import end_dead
 from sync.adapters.postgres.epochs import read_epoch
 from sync.adapters.postgres.in_turn import InTurn
 from sync.adapters.postgres.journal import Journal, Writer
@@ -44,15 +46,19 @@ MOST_COUNTED = 100_000
 _OPEN = queries("journal")["open_by_table"].encode()
 
 
-def sweep(settings: Settings) -> dict[str, int]:
+def sweep(settings: Settings, writers_folder: Path | None = None) -> dict[str, int]:
     """Ring for every table with intents that nobody is working on; what is away is tried later.
 
-    Open intents by table: beyond MOST_COUNTED one more than that.
+    Open intents by table: beyond MOST_COUNTED one more than that. Writers of this host that ended without a word are signed
+    off, where they accepted nothing.
     """
     try:
         with closing(connect(settings, direct=False, autocommit=True)) as connection:
+            exists = state_exists(connection)
+            if exists:
+                end_dead(connection, writers_folder)
             most = {"most": MOST_COUNTED + 1}
-            tables = connection.execute(_OPEN, most).fetchall() if state_exists(connection) else []
+            tables = connection.execute(_OPEN, most).fetchall() if exists else []
         due = [str(name) for name, _, due in tables if due]
         if due:
             doorbell = Doorbell(redis_connection(settings))

@@ -22,6 +22,7 @@ from sync.adapters.postgres.remembering import remember
 from sync.adapters.postgres.writers import fence
 from sync.core.mutations import Key, Mutation
 from sync.errors import EpochChanged, GateRefused, SettingsError, StillOpen, Unreachable, WriteRefused
+from sync.ports import Written
 from sync.settings import Config, DualWriteTuning
 from sync.stores import DualWriteStore, open_store, source
 
@@ -317,7 +318,7 @@ def test_rule_31_what_was_kept_until_after_the_flip_settles_by_the_new_primary(t
     cells = table.cells.row({"a": "old", "b": "old"})
     stamp = held.version + 5_000_000  # its clock is ahead
     table.rows.write(Mutation("put", key, cells), stamp)
-    late.journal.record(Mutation("put", key, cells), stamp, "finished")
+    late.journal.record([Written(Mutation("put", key, cells), stamp, "finished")])
     assert table.intents(key) == [("recheck", "finished")]
     assert table.settled(key) == {"a": "new", "b": "new"}
 

@@ -28,6 +28,7 @@ from sync.adapters.cassandra.pages import quoted
 from sync.core.mutations import Key
 from sync.errors import TargetUnavailable, WriteRefused, WriteUnsure
 from sync.flows.dual_write import ForwardWrite
+from sync.ports import Written
 
 pytest_plugins = ("support.fixtures", "support.pairs")
 SECOND = 1_000_000
@@ -429,5 +430,5 @@ def test_rule_14_a_write_without_intent_counts_as_unrecorded(table: Table, key: 
     ((_, mutation, version, state),) = aside.unrecorded_writes
     assert state == "finished"
     assert table.target(key) is NOTHING
-    writer.journal.record(mutation, version, state)
+    writer.journal.record([Written(mutation, version, state)])
     assert table.settled(key) == {"a": "1", "b": None}

@@ -24,7 +24,7 @@ from sync.adapters.postgres.writers import fence
 from sync.core.mutations import Key
 from sync.core.ring import WHOLE_RING
 from sync.errors import GateRefused, PreflightError, TargetBusy
-from sync.ports import Batch
+from sync.ports import Batch, Written
 from sync.settings import Config, DualWriteTuning
 
 pytest_plugins = ("support.fixtures",)
@@ -102,7 +102,7 @@ def test_rule_20_a_late_record_that_waited_is_of_the_new_epoch(table: Table, key
     """Would break: a fenced writer that wakes at the flip leaves a forward write in a closed epoch."""
     late = table.writer(alive=False)
     mutation = late.mutation("put", key, a="1", b="1")
-    behind_the_flip(table, lambda: late.journal.record(mutation, 1, "finished"))
+    behind_the_flip(table, lambda: late.journal.record([Written(mutation, 1, "finished")]))
     assert table.sql("SELECT epoch, kind FROM sync.intent") == [(table.epoch, "recheck")]
     table.drained()
 

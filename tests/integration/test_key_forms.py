@@ -22,6 +22,7 @@ from sync.adapters.cassandra.connect import Cassandra
 from sync.adapters.postgres import indexes
 from sync.core.mutations import Mutation, pack_key
 from sync.core.ring import WHOLE_RING
+from sync.ports import Written
 from sync.settings import Settings, load_config
 from sync.stores import DualWriteStore
 from sync.wiring.drift import Asked
@@ -196,7 +197,7 @@ def test_every_intent_has_the_source_s_own_key(site: Site) -> None:
         key = table.key(k=Decimal("1E+2"))
         writer = table.writer()
         writer.put(key, v="a")
-        writer.journal.record(writer.mutation("put", key, v="b"), 7, "unsure")
+        writer.journal.record([Written(writer.mutation("put", key, v="b"), 7, "unsure")])
         writer.journal.open(Mutation("recheck", key, {}))
         be_primary(table, "postgres")
         back = reverse_writer(table)

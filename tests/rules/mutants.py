@@ -247,8 +247,8 @@ MUTANTS = (
         "rule_28_refuse",
     ),
     Mutant(
-        "29", "a writer signs off with what is not recorded", "sync/adapters/postgres/aside.py",
-        "        while self._unrecorded:\n", "        self._unrecorded.clear()\n        while self._unrecorded:\n",
+        "29", "a writer signs off with what is not recorded", "sync/adapters/postgres/unrecorded.py",
+        "        tables: set[str] = set()\n", "        tables: set[str] = set()\n        self._entries.clear()\n",
         "tests/integration/test_dual_write_outages.py", "rules_28_and_31",
     ),
     Mutant(
@@ -265,8 +265,8 @@ MUTANTS = (
         "tests/integration/test_reconcile_workers.py", "fenced",
     ),
     Mutant(
-        "31", "what was written alone is not recorded on return", "sync/adapters/postgres/aside.py",
-        "            journal.record(mutation, version, state)\n", "", "tests/integration/test_dual_write_outages.py",
+        "31", "what was written alone is not recorded on return", "sync/adapters/postgres/unrecorded.py",
+        "            journal.record([written for _, _, written in batch])\n", "            pass\n", "tests/integration/test_dual_write_outages.py",
         "rules_28_and_31",
     ),
     Mutant(

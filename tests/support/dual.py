@@ -85,15 +85,15 @@ class Table:
     # the actors
 
     def writer(self, *, alive: bool = True, clock: int | None = None, skew: float = 60) -> Actor:
-        """A writer with a slot of its own; one that is not alive is not registered: its open intents are free."""
+        """A writer with a slot of its own; one that is not alive was not heard of for an hour: its open intents are free."""
         self._slots += 1
         name = f"test:{self._slots}"
-        if alive:
-            self.sql(
-                "INSERT INTO sync.writer (id, slot, host, pid, epoch, state) VALUES (%s, %s, 'test', 0, 1, 'active') "
-                "ON CONFLICT (id) DO UPDATE SET state = 'active', heartbeat_at = clock_timestamp()",
-                (name, self._slots),
-            )
+        self.sql(
+            "INSERT INTO sync.writer (id, slot, host, pid, epoch, state, heartbeat_at, accepts, lease_seconds) "
+            "VALUES (%s, %s, 'test', 0, 1, 'active', clock_timestamp() - make_interval(hours => %s), %s, %s) ON CONFLICT (id) "
+            "DO UPDATE SET state = 'active', slot = excluded.slot, heartbeat_at = excluded.heartbeat_at, accepts = excluded.accepts",
+            (name, self._slots, int(not alive), alive, LEASE),
+        )
         made = Writer(name, self._slots, int(skew * 1e6), LEASE)
         return Actor(self, name, Journal(self.pool, self.mapped, self.encoder, made, Breaker(NEVER_OPEN)), clock)
 

@@ -100,6 +100,9 @@ class Fake:
         self.newest += 1
         return self.newest
 
+    def forget(self, key: Key) -> None:
+        assert key is KEY
+
     def seen(self, version: int, _: object) -> None:
         self.newest = max(self.newest, version)
 

@@ -8,31 +8,35 @@ from collections.abc import Callable
 from threading import Lock
 from typing import Literal
 
+from sync.adapters.postgres.unrecorded import Unrecorded
+from sync.adapters.witness import Witness
 from sync.core.mutations import Key, Mutation
 from sync.core.versions import stamp
 from sync.failpoints import failpoint
-from sync.ports import Intent, TableJournal
+from sync.ports import Intent, TableJournal, Written
 
 _MOST_MARKS = 1000
+_MOST_BYTES = 128_000_000
 _FAR_US, _MOST_FAR = 60_000_000, 1000
 State = Literal["finished", "unsure"]
 _End = Literal["finished", "unsure", "settled"]
 _Mark = tuple[TableJournal, Intent, _End, str]
-_Unrecorded = tuple[TableJournal, Mutation, int, State]
 
 
 class Aside:
     """Safe to use from many threads; `record` and `ring_for_left` are for the heartbeat's thread alone."""
 
-    def __init__(self, accepts: bool, ring: Callable[[str], object]) -> None:
-        self._may_accept, self._ring = accepts, ring
+    def __init__(
+        self, accepts: bool, ring: Callable[[str], object], witness: Witness | None = None, most_bytes: int = _MOST_BYTES
+    ) -> None:
+        self._may_accept, self._ring, self._witness = accepts, ring, witness or Witness(None)
         self.slot, self.floor = 0, 0
         self._promised = self._closed = False
         self._accepting = 0
         self._to_ring: set[str] = set()
         self._marks: deque[_Mark] = deque()
-        self._unrecorded: deque[_Unrecorded] = deque()
-        self._accepted: dict[tuple[str, bytes], int] = {}
+        self._unrecorded = Unrecorded(most_bytes, self._forget)
+        self._accepted: dict[tuple[str, bytes], tuple[int, int]] = {}  # the newest stamp of a key, and how many there are
         self._seen = 0
         self._far: dict[tuple[str, bytes], int] = {}
         self._most_far = _MOST_FAR
@@ -60,7 +64,8 @@ class Aside:
     def begin_accepting(self) -> bool:
         """Whether a write may be made without an intent, Postgres being away (rule 28); then `end_accepting` must follow."""
         with self._lock:
-            allowed = self._may_accept and not self._promised and not self._closed
+            allowed = self._may_accept and not self._promised and not self._closed and not self._unrecorded.is_full
+            allowed = allowed and self._witness.accepts()
             self._accepting += allowed
             return allowed
 
@@ -79,14 +84,28 @@ class Aside:
         """A version made without Postgres: above all that this process knows of the key, and above the floor it last saw."""
         with self._lock:
             name = (key.table, key.canonical)
-            known = max(self._seen, self._accepted.get(name, 0), self._far.get(name, 0))
+            newest, count = self._accepted.get(name, (0, 0))
+            known = max(self._seen, newest, self._far.get(name, 0))
             made = stamp(max(time.time_ns() // 1000, self.floor, known + 1), self.slot)
-            self._accepted[key.table, key.canonical] = made
+            self._accepted[name] = made, count + 1
             return made
+
+    def forget(self, key: Key) -> None:
+        """A stamp of the key was not used, or is on record elsewhere."""
+        with self._lock:
+            self._let_go(key)
+
+    def _forget(self, written: Written) -> None:
+        self.forget(written.mutation.key)
+
+    def _let_go(self, key: Key) -> None:
+        newest, count = self._accepted.pop((key.table, key.canonical), (0, 0))
+        if count > 1:
+            self._accepted[key.table, key.canonical] = newest, count - 1
 
     def accepted(self, key: Key) -> int:
         """The newest stamp of the key that is not recorded yet, or 0: the journal does not know of it."""
-        return self._accepted.get((key.table, key.canonical), 0) if self._accepted else 0
+        return self._accepted.get((key.table, key.canonical), (0, 0))[0] if self._accepted else 0
 
     def seen(self, version: int, key: Key) -> None:
         """The journal gave this version: what is stamped without it must exceed it (rule 2).
@@ -105,8 +124,7 @@ class Aside:
 
     def unrecorded(self, journal: TableJournal, mutation: Mutation, version: int, state: State) -> None:
         """Remember a write that has no intent: lost with this process, it makes the writer unclean (rule 29)."""
-        with self._lock:
-            self._unrecorded.append((journal, mutation, version, state))
+        self._unrecorded.add(journal, Written(mutation, version, state))
 
     def later(self, journal: TableJournal, intent: Intent, state: State, error: str) -> None:
         """Keep a mark for the next quarter of a second, or until Postgres takes it.
@@ -131,18 +149,16 @@ class Aside:
         for table in tables:
             self._ring(table)
 
-    def record(self) -> None:
-        """Record what was kept while Postgres was away, the writes without intent first. Raises TargetUnavailable."""
-        while self._unrecorded:
-            journal, mutation, version, state = self._unrecorded[0]
-            failpoint("aside.before_record")
-            journal.record(mutation, version, state)
-            failpoint("aside.recorded")
-            self.left(journal.table)
-            with self._lock:
-                self._unrecorded.popleft()
-                if self._accepted.get((mutation.key.table, mutation.key.canonical)) == version:
-                    del self._accepted[mutation.key.table, mutation.key.canonical]
+    def record(self, between: Callable[[], object] = lambda: None) -> None:
+        """Record what was kept while Postgres was away, the writes without intent first; `between` is called now and then.
+
+        Raises TargetUnavailable.
+        """
+        for table in self._unrecorded.record(between) if self._unrecorded else ():
+            self.left(table)
+        with self._lock:
+            if not self._unrecorded and not self._accepting:
+                self._witness.recorded()
         self.mark()
 
     def mark(self) -> None:

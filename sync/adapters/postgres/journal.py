@@ -26,9 +26,9 @@ from sync.core.encode.rows import RowEncoder, show_key
 from sync.core.mutations import Key, KnownKey, Mutation, pack_cells
 from sync.core.rows import TableMap
 from sync.core.versions import UNREPEATABLE_WINDOW_SECONDS
-from sync.errors import AnswerLost, EpochChanged, TargetBusy, WriteRefused
+from sync.errors import AnswerLost, EpochChanged, NotRegistered, TargetBusy, WriteRefused
 from sync.failpoints import failpoint
-from sync.ports import Intent
+from sync.ports import Intent, Written
 
 _SQL = {name: text.encode() for name, text in queries("journal").items()}
 
@@ -75,7 +75,8 @@ class Journal:
     def open(self, mutation: Mutation, above: int = 0) -> Intent:
         """Stamp a write, with more than `above`, and commit its intent.
 
-        Raises EpochChanged where the source is not primary, or is closing; WriteRefused where the clock is too far ahead;
+        Raises EpochChanged where the source is not primary, or is closing; NotRegistered where the slot is not this writer's
+        any more: another one may stamp with it; WriteRefused where the clock is too far ahead;
         AnswerLost where the intent may be there.
         """
         values = {
@@ -94,8 +95,10 @@ class Journal:
                 found = connection.execute(self._statements.open, values)
             row = found.fetchone()
         assert row is not None, "sync.epoch is empty"
-        made, version, epoch, primary, state, beyond, ahead = row
+        made, version, epoch, primary, state, beyond, ahead, is_registered = row
         if made is None:
+            if not is_registered:
+                raise NotRegistered(epoch, primary, "closing")
             if primary == "astra" and state == "open":
                 # Not "unavailable", for which a writer may go on with its own clock (rules 3 and 28).
                 raise refused(self._table, mutation.key, beyond, ahead)
@@ -109,19 +112,24 @@ class Journal:
         except REFUSALS as error:
             raise WriteRefused(f"{self._table.name}: the journal refuses it: {words(error)}; nothing was written") from None
 
-    def record(self, mutation: Mutation, version: int, state: Literal["finished", "unsure"]) -> None:
-        """Record a write that was made while Postgres was away (rule 31)."""
-        values = {
-            **self._parameters.key(mutation.key),
-            "kind": mutation.kind,
-            "state": state,
-            "version": version,
-            "owner": self._writer.id,
-            "mutation": _packed(mutation),
-        }
+    def record(self, written: Sequence[Written]) -> None:
+        """Record writes that were made while Postgres was away, all or none (rule 31)."""
+        rows = [
+            {
+                **self._parameters.key(each.mutation.key),
+                "kind": each.mutation.kind,
+                "state": each.state,
+                "version": each.version,
+                "owner": self._writer.id,
+                "mutation": _packed(each.mutation),
+            }
+            for each in written
+        ]
         with self._breaker.connection(self._pool) as connection, one_transaction(connection):
             connection.execute(SHARE)
-            connection.execute(_SQL["record"], values)
+            connection.execute(_SQL["noted"], {"owner": self._writer.id})
+            for row in rows:
+                connection.execute(_SQL["record"], row)
 
     def write(self, mutation: Mutation, intent: Intent) -> bool:
         """The target's half of a write, guarded, together with the end of its intent; whether it was accepted.

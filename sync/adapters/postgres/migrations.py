@@ -147,7 +147,8 @@ _OLDER = """
 SELECT to_regclass('sync.range') IS NOT NULL AND (to_regclass('sync.intent_of_key') IS NULL OR EXISTS (
     SELECT FROM (VALUES
         ('sync.ahead', 'source_key'),
-        ('sync.run', 'settings')
+        ('sync.run', 'settings'),
+        ('sync.writer', 'witness')
     ) AS newest (relation, name)
     WHERE NOT EXISTS (
         SELECT FROM pg_attribute WHERE attrelid = to_regclass(relation) AND attname = name AND NOT attisdropped)))

@@ -1,7 +1,8 @@
 """A process that writes to both sides is registered in Postgres, with a heartbeat (rules 28 to 30).
 
-The heartbeat also records what could not be recorded when Postgres was away, and learns of cut-overs: while one is announced
-or under way it looks many times a second, so that writes wait no longer than they must.
+The heartbeat also records what could not be recorded when Postgres was away, and learns of cut-overs: while writes wait for
+one it looks many times a second, so that they wait no longer than they must. It has a connection of its own: where all others
+are taken, the writer is not to look dead, and workers are not to send again what it is sending.
 """
 
 from __future__ import annotations
@@ -25,20 +26,26 @@ from psycopg_pool import PoolTimeout
 from sync.adapters.postgres import agreement, data_centres
 from sync.adapters.postgres.aside import Aside
 from sync.adapters.postgres.breaker import Breaker
+from sync.adapters.postgres.connect import Connection
+from sync.adapters.postgres.ending import end_dead, forget_gone, take_slot
 from sync.adapters.postgres.epochs import read_epoch, reopen_late
 from sync.adapters.postgres.journal import Writer
+from sync.adapters.postgres.own_line import of_one
 from sync.adapters.postgres.parameters import connection_of
 from sync.adapters.postgres.pool import Pool
 from sync.adapters.postgres.queries import queries
+from sync.adapters.witness import Witness, folder_of
 from sync.core.versions import SLOTS, STEP
-from sync.errors import EpochChanged, PreflightError, TargetUnavailable
+from sync.errors import EpochChanged, NotRegistered, PreflightError, SyncError
 from sync.failpoints import failpoint
 from sync.ports import Epoch, Primary
 from sync.settings import DualWriteTuning
 
 log = logging.getLogger(__name__)
 _SQL = {name: text.encode() for name, text in queries("writers").items()}
-_RING_SECONDS, _SWITCHING_SECONDS, _SWITCHING_HEARTBEAT = 0.25, 0.01, 0.25
+_RING_SECONDS, _SWITCHING_HEARTBEAT = 0.25, 0.25
+_SOONEST_SECONDS, _LATEST_SECONDS, _SHARE_OF_WAIT = 0.01, 0.05, 0.1
+"""How soon one looks again while writes wait: a tenth of the time that they have waited, within these bounds."""
 _AGAIN_SECONDS = 0.5
 _MOST_WAITS = 2000
 
@@ -51,14 +58,22 @@ class Registration:
     ) -> None:
         self._pool, self._tuning = pool, tuning
         self._told = dict(told or {})
-        self.aside = Aside(tuning.journal_away == "accept", ring)
+        accepts = tuning.journal_away == "accept"
+        self._witness = Witness(folder_of(tuning.writers_folder) if accepts else None)
+        self.aside = Aside(accepts, ring, self._witness, tuning.most_unrecorded_mb * 1_000_000)
         self.breaker = Breaker(tuning.breaker_failures)
         self._end, self._wake, self._changed = Event(), Event(), Condition()
-        self._due = 0.0
+        self._due = self._sent = 0.0
         self._waits: deque[float] = deque(maxlen=_MOST_WAITS)
+        self._closed_since: float | None = None
         self._data_center: str | None = None
+        self._own = of_one(pool)
         name = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:6]}"
-        slot = self._register(name)
+        try:
+            slot = self._register(name)
+        except BaseException:
+            self._release()
+            raise
         self.writer = Writer(name, slot, int(tuning.most_skew_seconds * 1_000_000), tuning.writer_lease_seconds)
         self._thread = Thread(target=self._beat, name="sync-heartbeat", daemon=True)
         self._thread.start()
@@ -66,14 +81,13 @@ class Registration:
     def _register(self, name: str) -> int:
         values: dict[str, Any] = {"id": name, "host": socket.gethostname(), "pid": os.getpid(), "slots": SLOTS, "step": STEP}
         values |= {"data_center": self._data_center, "settings": Jsonb(self._told) if self._told else None}
-        with connection_of(self._pool) as connection:
-            with connection.transaction():
-                # One at a time: two writers must never share a slot.
-                connection.execute("LOCK TABLE sync.writer IN SHARE ROW EXCLUSIVE MODE")
-                row = connection.execute(_SQL["register"], values).fetchone()
-            if row is None:
-                raise PreflightError(f"all {SLOTS // STEP} writer slots are taken: `sync writers` shows by whom")
+        values |= {"accepts": self._tuning.journal_away == "accept"}
+        values |= {"lease": self._tuning.writer_lease_seconds, "witness": self._witness.token}
+        with connection_of(self._own) as connection:
+            end_dead(connection, self._tuning.writers_folder)
+            row = _with_slot(connection, values)
             self._epoch = read_epoch(connection)
+            forget_gone(connection)
         slot, self._switch = row
         self.aside.slot, self.aside.floor = int(slot), self._epoch.floor
         self.aside.promise(self._switch is not None or self._epoch.primary != "astra")
@@ -89,7 +103,7 @@ class Registration:
     def writes_in(self, data_center: str) -> None:
         """Record the source's data centre. Raises SettingsError where another writer has another one."""
         self._data_center = data_center
-        with connection_of(self._pool) as connection:
+        with connection_of(self._own) as connection:
             data_centres.writes_in(connection, self.writer.id, data_center)
 
     # what this process knows of the epoch
@@ -105,8 +119,10 @@ class Registration:
         return self._epoch
 
     def heard(self, changed: EpochChanged) -> None:
-        """A write was turned away: look at once, and often."""
+        """A write was turned away: look at once, and often; where this writer is fenced, register at once."""
         with self._changed:
+            if isinstance(changed, NotRegistered):
+                self._due = 0.0
             if changed.epoch >= self._epoch.epoch:
                 self._epoch = replace(self._epoch, epoch=changed.epoch, primary=changed.primary, state=changed.state)
         self._wake.set()
@@ -142,15 +158,22 @@ class Registration:
             self.aside.ring_for_left()
             if sign_off:
                 self._sign_off()
-        except (TargetUnavailable, psycopg.Error, PoolTimeout) as error:
+        except (SyncError, psycopg.Error, PoolTimeout) as error:
             log.warning("this writer could not sign off: %s", error)
+        self._own.close()
 
     def _sign_off(self) -> None:
         values = {"id": self.writer.id, "unrecorded": self.aside.unrecorded_count}
-        with self._pool.connection() as connection:
+        with connection_of(self._own) as connection:
             connection.execute(_SQL["sign_off"], values)
         if values["unrecorded"]:
             log.warning("%s does not sign off: %d writes are not recorded", values["id"], values["unrecorded"])
+        else:
+            self._witness.end()
+
+    def _release(self) -> None:
+        self._own.close()
+        self._witness.end()
 
     @property
     def _heartbeat_seconds(self) -> float:
@@ -160,9 +183,19 @@ class Registration:
     def _is_switching(self) -> bool:
         return self._switch is not None or self._epoch.state != "open"
 
+    @property
+    def _patience(self) -> float:
+        """For how many seconds nothing is looked at. A switch that is announced makes nobody wait; CLOSE does."""
+        if self._epoch.state == "open":
+            self._closed_since = None
+            return _RING_SECONDS
+        self._closed_since = self._closed_since or time.monotonic()
+        waited = time.monotonic() - self._closed_since
+        return min(max(waited * _SHARE_OF_WAIT, _SOONEST_SECONDS), _LATEST_SECONDS)
+
     def _beat(self) -> None:
         while not self._end.is_set():
-            self._wake.wait(_SWITCHING_SECONDS if self._is_switching else _RING_SECONDS)
+            self._wake.wait(self._patience)
             self._wake.clear()
             try:
                 if time.monotonic() >= self._due:
@@ -171,7 +204,7 @@ class Registration:
                     self._due = min(self._due, time.monotonic() + self._heartbeat_seconds)
                 elif not self.breaker.is_open:
                     self._between()
-            except (TargetUnavailable, psycopg.Error, PoolTimeout) as error:
+            except (SyncError, psycopg.Error, PoolTimeout) as error:
                 self._due = time.monotonic() + _AGAIN_SECONDS
                 log.warning("no heartbeat: %s", " ".join(str(error).split()))
             except Exception:  # without its heartbeat a writer that lives is taken for dead
@@ -182,12 +215,12 @@ class Registration:
     def _between(self) -> None:
         if self.aside.has_marks:
             self.aside.mark()
-        if self._is_switching:
+        if self._epoch.state != "open":
             self._look()
 
     def _look(self) -> None:
         """See how the epoch stands, and open it again where the command that closed it has died."""
-        with connection_of(self._pool) as connection:
+        with connection_of(self._own) as connection:
             found = read_epoch(connection)
             if found.state == "closing" and (found.closing_seconds or 0.0) < 0:
                 reopen_late(connection, found.epoch)
@@ -203,22 +236,28 @@ class Registration:
             self._changed.notify_all()
 
     def _heartbeat(self) -> None:
+        self._witness.renew()
         state, switch = self._send_heartbeat() or ("gone", None)
         if switch is not None:
             self.aside.promise(True)  # before it is acknowledged (rule 30)
         self._switch = switch
         if state != "active":
-            self._register_again()
+            self._register_again(state)
         self._look()
         if switch is None:
             # Not before the epoch is known: where Postgres is primary, nothing is written without it.
             self.aside.promise(self._epoch.primary != "astra")
         self.breaker.reset()
-        self.aside.record()
+        self.aside.record(self._now_and_then)
         if switch is not None and self._acknowledged != switch:
             self._acknowledged = switch
             self._waits.clear()
             failpoint("switch.before_acknowledge")
+            self._send_heartbeat()
+
+    def _now_and_then(self) -> None:
+        """A heartbeat between batches: there may be many of them."""
+        if time.monotonic() >= self._sent + min(1.0, self._tuning.heartbeat_seconds):
             self._send_heartbeat()
 
     def _send_heartbeat(self) -> tuple[Any, ...] | None:
@@ -231,12 +270,29 @@ class Registration:
             "clock": time.time_ns() // 1000,
             "acknowledged": self._acknowledged,
             "waits": Jsonb(waits),
+            "witness": self._witness.token,
         }
-        with self._pool.connection() as connection:
+        self._sent = time.monotonic()
+        with self._own.connection() as connection:
             return connection.execute(_SQL["heartbeat"], values).fetchone()
 
-    def _register_again(self) -> None:
-        """This writer was fenced, though it lives: as another one it may go on."""
-        name = f"{self.writer.id.rsplit(':', 1)[0]}:{uuid.uuid4().hex[:6]}"
-        log.warning("%s was fenced; it goes on as %s", self.writer.id, name)
+    def _register_again(self, state: str) -> None:
+        """This writer was fenced, or lost its slot, though it lives: it may go on as another one, or with another slot."""
+        name = self.writer.id
+        if state != "silent":
+            name = f"{name.rsplit(':', 1)[0]}:{uuid.uuid4().hex[:6]}"
+            log.warning("%s is %s; it goes on as %s", self.writer.id, state, name)
         self.writer.slot, self.writer.id = self._register(name), name
+
+
+def _with_slot(connection: Connection, values: dict[str, Any]) -> tuple[Any, ...]:
+    """Register with a free slot, or with one of a writer that is silent. Raises PreflightError where all are heard of."""
+    while True:
+        with connection.transaction():
+            # One at a time: two writers must never share a slot.
+            connection.execute("LOCK TABLE sync.writer IN SHARE ROW EXCLUSIVE MODE")
+            row = connection.execute(_SQL["register"], values).fetchone()
+        if row:
+            return row
+        if take_slot(connection) is None:
+            raise PreflightError(f"all {SLOTS // STEP} writer slots are taken: `sync writers` shows by whom")

@@ -46,7 +46,7 @@ class Statements:
             "settle": sql.SQL(_SQL["settle"]),
             "settled": sql.SQL(_SQL["settled"]).format(late=sql.SQL(_SQL["late"])),
         }
-        for fragment in ("same", "stamped"):
+        for fragment in ("same", "stamped", "registered"):
             self._parts[fragment] = sql.SQL(_SQL[fragment]).format(**self._parts)
 
     def parameter(self, pair: ColumnPair) -> str:

@@ -23,6 +23,8 @@ SELECT id, CASE WHEN state = 'unclean' THEN 'unclean'
        extract(epoch FROM clock_timestamp() - heartbeat_at)::float8
 FROM sync.writer
 WHERE state = 'unclean' OR state = 'active' AND (acknowledged IS DISTINCT FROM %(switch)s OR unrecorded > 0)
+  -- One that is silent and writes nothing without an intent may come back: what it then writes asks for the epoch first.
+  AND NOT coalesce(NOT accepts AND heartbeat_at < clock_timestamp() - make_interval(secs => lease_seconds), false)
 ORDER BY id
 
 -- close: no new write begins; those that were being stamped have ended (rule 20)

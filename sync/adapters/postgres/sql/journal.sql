@@ -14,23 +14,29 @@ e AS (
     SELECT greatest(e.floor, (extract(epoch FROM clock_timestamp()) * 1000000)::bigint) AS now FROM e
 )
 
+-- registered: whether the slot is the writer's (rule 2): one that was fenced while it slept may find another one there
+EXISTS (SELECT FROM sync.writer WHERE id = %(owner)s AND state = 'active' AND slot = %(slot)s)
+
 -- open: stamp a write and commit its intent in one statement (rule 2); no row of `made` where the epoch forbids it
-WITH {stamped}, made AS (
+WITH {stamped}, me AS (
+    SELECT {registered} AS registered
+), made AS (
     INSERT INTO sync.intent (table_name, key, source_key, token, kind, state, version, epoch, owner, mutation)
     SELECT %(table)s, %(key)s, %(source_key)s, %(token)s, %(kind)s, 'open',
            need + ((%(slot)s - need) %% 1000 + 1000) %% 1000, e.epoch, %(owner)s, %(mutation)s
-    FROM e, need, clock
-    WHERE e.state = 'open' AND e."primary" = 'astra' AND %(clock)s <= clock.now + %(skew)s AND need <= {most}
+    FROM e, need, clock, me
+    WHERE me.registered AND e.state = 'open' AND e."primary" = 'astra' AND %(clock)s <= clock.now + %(skew)s AND need <= {most}
     RETURNING id, version
 )
-SELECT made.id, made.version, e.epoch, e."primary", e.state, need.need > {most}, %(clock)s - clock.now
-FROM e CROSS JOIN need CROSS JOIN clock LEFT JOIN made ON true
+SELECT made.id, made.version, e.epoch, e."primary", e.state, need.need > {most}, %(clock)s - clock.now, me.registered
+FROM e CROSS JOIN need CROSS JOIN clock CROSS JOIN me LEFT JOIN made ON true
+
+-- noted: proofs begun before that did not see what is recorded now
+UPDATE sync.writer SET recorded_at = clock_timestamp() WHERE id = %(owner)s
 
 -- record: a write that was made without an intent, while Postgres was away (rule 31); the key alone where the source follows now
 WITH e AS (
     SELECT epoch, "primary" = 'astra' AS forward FROM sync.epoch ORDER BY epoch DESC LIMIT 1
-), noted AS (
-    UPDATE sync.writer SET recorded_at = clock_timestamp() WHERE id = %(owner)s
 )
 INSERT INTO sync.intent (table_name, key, source_key, token, kind, state, version, epoch, owner, mutation)
 SELECT %(table)s, %(key)s, %(source_key)s, %(token)s, CASE WHEN e.forward THEN %(kind)s ELSE 'recheck' END,
