@@ -20,7 +20,7 @@ import psycopg
 from sync import local
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
-from support.state import STATEMENTS, fill, values_of
+from support.state import STATEMENTS, fill, set_up, values_of
 
 _TIMES = 15
 
@@ -55,6 +55,7 @@ def _measure(server: local.PostgresServer, size: int) -> dict[str, float]:
 def _time(connection: psycopg.Connection, name: str) -> float:
     statement, values = values_of(connection, name)
     with connection.transaction(force_rollback=True):
+        set_up(connection, name)
         begun = time.perf_counter()
         connection.execute(statement.encode() if isinstance(statement, str) else statement, values)
         return 1000 * (time.perf_counter() - begun)

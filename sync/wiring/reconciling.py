@@ -15,7 +15,7 @@ from sync.adapters.cassandra.cells import cells_of
 from sync.adapters.cassandra.connect import Cassandra, open_cassandra
 from sync.adapters.postgres.agreement import check_writers
 from sync.adapters.postgres.breaker import Breaker
-from sync.adapters.postgres.connect import connect
+from sync.adapters.postgres.connect import Connection, connect
 from sync.adapters.postgres.data_centres import check_data_center
 from sync.adapters.postgres.ending import end_dead
 from sync.adapters.postgres.epochs import read_epoch
@@ -43,7 +43,7 @@ log = logging.getLogger(__name__)
 _READS_AT_ONCE = 16
 MOST_COUNTED = 100_000
 """More intents of a table are not counted: it is asked every two seconds."""
-_OPEN = queries("journal")["open_by_table"].encode()
+_SQL = {name: text.encode() for name, text in queries("journal").items()}
 
 
 def sweep(settings: Settings, writers_folder: Path | None = None) -> dict[str, int]:
@@ -57,9 +57,8 @@ def sweep(settings: Settings, writers_folder: Path | None = None) -> dict[str, i
             exists = state_exists(connection)
             if exists:
                 end_dead(connection, writers_folder)
-            most = {"most": MOST_COUNTED + 1}
-            tables = connection.execute(_OPEN, most).fetchall() if exists else []
-        due = [str(name) for name, _, due in tables if due]
+            tables = _open_by_table(connection) if exists else []
+        due = [name for name, _, due in tables if due]
         if due:
             doorbell = Doorbell(redis_connection(settings))
             failpoint("sweep.before_ring")
@@ -68,7 +67,14 @@ def sweep(settings: Settings, writers_folder: Path | None = None) -> dict[str, i
     except (SyncError, psycopg.Error) as error:
         log.warning("sweep: %s", " ".join(str(error).split()))
         return {}
-    return {str(name): int(count) for name, count, _ in tables}
+    return {name: count for name, count, _ in tables}
+
+
+def _open_by_table(connection: Connection) -> list[tuple[str, int, bool]]:
+    with connection.transaction():
+        connection.execute(_SQL["in_order"])
+        rows = connection.execute(_SQL["open_by_table"], {"most": MOST_COUNTED + 1}).fetchall()
+    return [(str(name), int(count), bool(due)) for name, count, due in rows]
 
 
 def drain_job(settings: Settings, config: Config, table: str, stopped: Callable[[], bool]) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from threading import Thread
 from uuid import uuid4
@@ -15,11 +15,11 @@ from sync.adapters.postgres.connect import connect
 from sync.adapters.postgres.keys import TargetKeys
 from sync.adapters.postgres.parameters import lock_of
 from sync.core.mutations import Key
-from sync.ports import MOST_LOCKS
+from sync.flows.apart import apart
 from sync.wiring.drift import stamp_strays
 
 pytest_plugins = ("support.fixtures", "support.pairs")
-KEYS = 5 * MOST_LOCKS
+MOST, KEYS = 64, 320
 HELD = (
     "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND pid IN "
     "(SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND NOT granted)"
@@ -75,9 +75,22 @@ def test_a_transaction_takes_few_locks(
         until_waiting(table)
         ((held,),) = table.sql(HELD)
     thread.join()
-    assert 1 < held <= MOST_LOCKS + 1  # and the epoch's, which is shared
+    assert 1 < held <= MOST + 1  # and the epoch's, which is shared
     table.drained()
     assert table.sql("SELECT count(*) FROM pairs WHERE _sync_token IS NOT NULL") == [(KEYS,)]
+
+
+def test_work_for_many_keys_is_cut() -> None:
+    """Would break: `--repair`, which hands over 200 keys at a time, takes as many locks twice."""
+    asked: list[int] = []
+
+    def work(items: Sequence[int], /, *, quickly: bool = False) -> int:
+        asked.append(len(items))
+        return sum(items)
+
+    found = list(apart(work, range(200)))
+    assert max(asked) <= MOST and sum(asked) == 200
+    assert [item for some, _ in found for item in some] == list(range(200))
 
 
 def test_a_row_that_the_target_refuses_to_stamp_leaves_the_others(table: Table, keys: list[Key]) -> None:

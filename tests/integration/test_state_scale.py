@@ -6,13 +6,12 @@ Buffers are counted, not seconds, and nothing was analyzed: a state that fills q
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import closing
-from typing import Any
 
 import pytest
 from support.places import NewPlace
-from support.state import STATEMENTS, fill, values_of
+from support.state import STATEMENTS, fill, set_up, values_of
 
 from sync.adapters.postgres.connect import Connection, connect
 
@@ -36,11 +35,13 @@ def states(new_place: NewPlace) -> Iterator[dict[int, Connection]]:
         yield {FEW: few, MANY: many}
 
 
-def cost(connection: Connection, statement: str | bytes, values: Mapping[str, Any], plans: str) -> tuple[int, str]:
+def cost(connection: Connection, name: str, plans: str) -> tuple[int, str]:
     """Buffers that the statement touches, and its plan; nothing of it stays. `plans`: of given values, or of any."""
+    statement, values = values_of(connection, name)
     text = statement.encode() if isinstance(statement, str) else statement
     with connection.transaction(force_rollback=True):
         connection.execute("SELECT set_config('plan_cache_mode', %s, true)", (plans,))
+        set_up(connection, name)
         found = connection.execute(b"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) " + text, values, prepare=True).fetchone()
     assert found
     plan = found[0][0]
@@ -53,7 +54,6 @@ def test_the_cost_of_a_statement_is_flat(states: dict[int, Connection], name: st
     """Would break: with 10⁶ intents, 10⁵ ranges, 200 tables each look for work reads all of them."""
     costs = {}
     for size, connection in states.items():
-        statement, values = values_of(connection, name)
-        costs[size], plan = cost(connection, statement, values, plans)
+        costs[size], plan = cost(connection, name, plans)
         assert size == FEW or not set(re.findall(r"'Seq Scan'[^{}]*'Relation Name': '(intent|tombstone|range)'", plan)), plan
     assert costs[MANY] <= MOST_GROWTH * max(costs[FEW], 20), costs

@@ -590,7 +590,11 @@ MUTANTS = (
     Mutant(
         "locks", "all keys' locks in one transaction", "sync/flows/apart.py",
         "for at in range(0, len(items), MOST_LOCKS):\n        some = items[at : at + MOST_LOCKS]",
-        "for at in range(0, min(1, len(items))):\n        some = items", "tests/integration/test_few_locks.py", "few_locks",
+        "for at in range(0, min(1, len(items))):\n        some = items", "tests/integration/test_few_locks.py", "is_cut",
+    ),
+    Mutant(
+        "locks", "as many locks as it likes", "sync/ports.py", "MOST_LOCKS = 64", "MOST_LOCKS = 640",
+        "tests/integration/test_few_locks.py", "takes_few_locks and drain",
     ),
     Mutant(
         "locks", "all rows are stamped in one transaction", "sync/adapters/postgres/keys.py",

@@ -69,3 +69,9 @@ def values_of(connection: Connection, name: str) -> tuple[str | bytes, dict[str,
     if name.startswith("claim") or name in ("work_left", "active_workers", "progress"):
         values = {**values, "runs": runs(connection, "drift" if "drift" in name else "backfill")}
     return statement, dict(values)
+
+
+def set_up(connection: Connection, name: str) -> None:
+    """What is asked for before the statement, in its transaction."""
+    if name.startswith("due") or name == "sweep":
+        connection.execute(JOURNAL["in_order"].encode())

@@ -184,7 +184,10 @@ class Journal:
             "window": UNREPEATABLE_WINDOW_SECONDS,
         }
         with self._breaker.connection(self._pool) as connection:
-            rows = connection.execute(due_statement(limit), values).fetchall()
+            with one_transaction(connection):
+                connection.execute(_SQL["in_order"])
+                found = connection.execute(due_statement(limit), values)
+            rows = found.fetchall()
         keys: dict[tuple[bytes, int], KnownKey] = {}
         for key, token, source_key, mutation in rows:
             known = KnownKey.on_record(key, source_key, mutation, token)

@@ -186,6 +186,10 @@ WHERE id = ANY (ARRAY(
     LIMIT {limit}))
 RETURNING key, token, source_key, mutation
 
+-- in_order: the next statements read as much as they need in the order of an index, and not first all that there is: where nothing has
+-- been analyzed yet, all is thought to be little
+SELECT set_config('enable_bitmapscan', 'off', true)
+
 -- is_due: whether an intent may be worked on now
 (i.epoch < %(epoch)s OR i.epoch = %(epoch)s
       AND (i.state <> 'open' OR NOT EXISTS (
@@ -203,7 +207,7 @@ UPDATE sync.intent SET attempts = attempts + 1, error = %(error)s,
 FROM chance WHERE table_name = %(table)s AND sha256(key) = sha256(%(key)s) AND key = %(key)s
 
 -- open_by_table: tables with intents, found from one to the next; how many, up to so many; whether there is one that nobody works on.
--- Each in the order of its index, so that no plan reads all of them first
+-- Each in the order of its index
 WITH RECURSIVE named (name) AS (
     (SELECT table_name FROM sync.intent ORDER BY table_name LIMIT 1)
     UNION ALL
