@@ -24,6 +24,7 @@ CANARY, DATA_CENTRES = "tests/integration/test_canary.py", "tests/integration/te
 
 DRIFT, AGE = "sync/adapters/postgres/sql/drift.sql", "tests/integration/test_drift_age.py"
 KEPT = "tests/integration/test_kept_rows.py"
+FAST, AGREED = "tests/switches/test_fast_rollback.py", "tests/integration/test_agreement.py"
 
 
 @dataclass(frozen=True, slots=True)
@@ -600,5 +601,46 @@ MUTANTS = (
         "locks", "all rows are stamped in one transaction", "sync/adapters/postgres/keys.py",
         "parts = (keys[at : at + MOST_LOCKS] for at in range(0, len(keys), MOST_LOCKS))", "parts = [keys]",
         "tests/integration/test_few_locks.py", "few_locks and stamp",
+    ),
+    # gates, settings, the emergency exit
+    Mutant(
+        "fast", "the way back without proof does not look for disturbances", "sync/core/proof.py",
+        "if table in tables and at > since.begun]", "if table in tables and at < since.begun]", FAST, "recorded",
+    ),
+    Mutant(
+        "fast", "what disturbs between the gates and the flip is not seen", "sync/wiring/gates.py",
+        "        gate = _undisturbed(site, epoch) if fast else", '        gate = Gate("", True, "") if fast else', FAST, "between_the_gates",
+    ),
+    Mutant(
+        "fast", "rows that SQL inserted are forgotten", "sync/wiring/gates.py",
+        "        found.append(_by_hand(site))\n", "        pass\n", FAST, "SQL",
+    ),
+    Mutant(
+        "proof", "what disturbs a table does not disturb its proof", "sync/core/proof.py",
+        "for name in (EVERYWHERE, table) if", "for name in (EVERYWHERE,) if", "tests/unit/test_proof.py", "leaves_the_others",
+    ),
+    Mutant(
+        "settings", "a worker settles by other settings than the writer's", "sync/wiring/reconciling.py",
+        "            check_writers(connection, tables, config.agreed)\n", "", AGREED, "whoever_works and strip",
+    ),
+    Mutant(
+        "settings", "a worker copies by other settings than its command's", "sync/wiring/copying.py",
+        "            check_runs(connection, runs, config.agreed)\n", "", AGREED, "does_not_copy",
+    ),
+    Mutant(
+        "settings", "a store writes a table that is left out", "sync/stores/dual.py",
+        "        self._process.check()\n        self._check_migrated(table)\n", "        self._process.check()\n", AGREED, "refused_by_the_store",
+    ),
+    Mutant(
+        "settings", "the gates look at this host's tables alone", "sync/wiring/gates.py",
+        "gates.reversible_gate(_counters(site), _left_out(site))", "gates.reversible_gate(_counters(site))", AGREED, "every_table",
+    ),
+    Mutant(
+        "settings", "a class without its successor is no matter", "sync/stores/dual.py",
+        '            store._registration.tell(wraps="astra")', "            pass", AGREED, "without_its_successor",
+    ),
+    Mutant(
+        "resolve", "a time-out of the source is a reason to drop", "sync/wiring/resolving.py",
+        "        if not for_good:\n", '        if not for_good and primary == "astra":\n', RESOLVES, "time_out",
     ),
 )  # fmt: skip

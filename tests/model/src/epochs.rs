@@ -89,6 +89,9 @@ flags! {
         pass_begun_after: bool = true,
         /// The gate is asked once more by the flip's transaction, not only before the epoch closes.
         proof_at_flip: bool = true,
+        /// A rollback without proof: the flip back to Cassandra needs no pass, but that nothing has disturbed since the cut-over.
+        fast: bool = false,
+        fast_undisturbed: bool = true,
         /// A repair (or a record) may add an intent at any moment.
         repair: bool = false,
         /// Faults.
@@ -153,6 +156,8 @@ pub struct State {
     /// A pass: 0 none, 1 begun, 2 has looked; `proved`: there is one that counts.
     pub pass: u8,
     pub proved: bool,
+    /// Something has disturbed since this epoch began.
+    pub disturbed: bool,
     pub incomplete: bool,
 }
 

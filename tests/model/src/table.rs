@@ -54,6 +54,9 @@ const LINES: &[Line] = &[
     ("… noted when the operator speaks", "epochs proof=1 resolve=1 flips=1 kinds=3 refuse=0 postgres_fails=0 noted=1", true),
     ("… while its writer may be at it", "epochs proof=1 resolve=1 replay_refused=1 flips=1 kinds=3 refuse=0 postgres_fails=0 resolve_waits=0", true),
     ("… one of a key's, after the cut-over", "epochs proof=1 resolve=1 flips=1 kinds=3 refuse=0 postgres_fails=0 resolve_whole_key=0", true),
+    ("a rollback without proof", "epochs proof=1 resolve=1 fast=1 flips=2 kinds=3 refuse=0 postgres_fails=0", false),
+    ("… though an intent was given up since the cut-over", "epochs proof=1 resolve=1 fast=1 flips=2 kinds=3 refuse=0 postgres_fails=0 fast_undisturbed=0", true),
+    ("… where a write could not be repeated before it", "epochs proof=1 unrepeatable=1 fast=1 flips=2 kinds=3", false),
 ];
 
 /// Run the set, or the lines whose text contains one of `only`. Returns the exit code.

@@ -10,6 +10,7 @@ impl Epochs {
     /// Something happened that a pass from before cannot have seen.
     pub(super) fn disturb(&self, t: &mut State) {
         t.proved = false;
+        t.disturbed |= self.flags.fast;
         if self.flags.pass_begun_after {
             t.pass = 0;
         }

@@ -23,7 +23,7 @@ impl Epochs {
         let drained = s.intents == [NONE; 4];
         let to_clear = s.unclean && self.guards_writers();
         if !s.closing {
-            let may = (s.flips > 0 && (!flags.proof || s.proved)) || to_clear;
+            let may = (s.flips > 0 && (!flags.proof || s.proved || self.fast(s))) || to_clear;
             if may {
                 out.push((State { closing: true, ..*s }, (WHO, "closes the epoch")));
             }
@@ -34,11 +34,16 @@ impl Epochs {
         }
         let busy = (writers::ACCEPTED..=writers::UNRECORDED_UNSURE).contains(&s.at[0]);
         let clean = !self.guards_writers() || (!s.unclean && (!busy || s.signed_off));
-        let proved = !flags.proof || !flags.proof_at_flip || s.proved;
+        let proved = !flags.proof || !flags.proof_at_flip || s.proved || self.fast(s);
         if drained && s.flips > 0 && clean && proved {
             out.push((self.flipped(s), (WHO, "flips the epoch")));
         }
         out.push((State { closing: false, ..*s }, (WHO, "opens the same epoch again")));
+    }
+
+    /// Whether an emergency's way back is open: every write to Postgres has an intent until Cassandra has acknowledged it.
+    fn fast(&self, s: &State) -> bool {
+        self.flags.fast && !forward(s.epoch) && !(self.flags.fast_undisturbed && s.disturbed)
     }
 
     fn flipped(&self, s: &State) -> State {
@@ -55,6 +60,7 @@ impl Epochs {
         }
         if self.flags.proof {
             next.proved = false;
+            next.disturbed = false;
             next.pass = 0;
         }
         next
