@@ -11,6 +11,7 @@ from cassandra import DriverException, Unauthorized
 from cassandra.cluster import NoHostAvailable
 from psycopg import errors
 
+from sync.adapters import queue_errors
 from sync.adapters.cassandra.catalogue import read_one, read_tables, release_version, size_estimates
 from sync.adapters.cassandra.connect import Cassandra, explain, open_cassandra, source_name
 from sync.adapters.cassandra.identity import identities
@@ -68,7 +69,7 @@ def _queue(settings: Settings, report: PreflightReport) -> None:
         info = connection.info("server")
         workers = Doorbell(connection).workers()
     except redis.RedisError as error:
-        raise Unreachable(f"{redis_name(connection)}: {' '.join(str(error).split())}; check REDIS_URL") from None
+        raise Unreachable(f"{redis_name(connection)}: {queue_errors.explain(error)}") from None
     name = "Valkey" if info.get("server_name") == "valkey" else "Redis"
     version = info.get("valkey_version") or info.get("redis_version")
     report.servers.append(f"queue: {name} {version}, {redis_name(connection)}, {workers} RQ workers")
