@@ -83,7 +83,7 @@ def test_tls_that_does_not_fit_says_tls(secure: int, valkey: ValkeyServer, certi
     """Would break: "Connection closed by server", or OpenSSL's words."""
     assert said(f"redis://127.0.0.1:{secure}/0").endswith("it hung up; if it wants TLS, write rediss:// in REDIS_URL")
     assert said(f"rediss://127.0.0.1:{valkey.port}/0").endswith(
-        "it does not speak TLS; write redis://, not rediss://, if that is meant"
+        "if it does not speak TLS, write redis://, not rediss://, in REDIS_URL"
     )
     private = "its TLS certificate is not trusted; add ?ssl_ca_certs=/path/ca.pem to REDIS_URL"
     assert private in said(f"rediss://127.0.0.1:{secure}/0")

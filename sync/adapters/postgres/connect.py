@@ -150,6 +150,11 @@ _ADVICE = (
     ("but received", "what answers there is not Postgres; check POSTGRES_HOST and POSTGRES_PORT"),
     ("invalid response to ssl", "what answers there is not Postgres; check POSTGRES_HOST and POSTGRES_PORT"),
     ("timeout expired", "no answer in time; check the host, the port and the network"),
+    (
+        "unsupported startup parameter",
+        "the pooler takes no start-up options: none in the URL, and PGOPTIONS unset",
+    ),
+    ("statement pooling mode", "the pooler is in statement mode, which knows no transactions; let it be in transaction mode"),
 )
 
 
