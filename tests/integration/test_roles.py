@@ -113,7 +113,6 @@ def test_the_whole_way_with_the_documented_grants(roles: Roles) -> None:
     roles.run("migrator", "preflight")
     roles.sql("migrator", *documented("After `sync schema apply`, as `migrator`"))
     roles.run("migrator", "backfill --workers 1")
-    roles.run("app", "preflight")
     config = load_config(roles.commands["app"].folder / "sync.toml")
     with closing(DualWriteStore(roles.settings("app"), config)) as store:
         write(store, 100)
