@@ -9,6 +9,7 @@ import redis
 from rq import Queue, Worker
 from rq.job import Job
 
+from sync.adapters.queue_errors import NO_URL, check_url, explain
 from sync.errors import SettingsError, Unreachable
 from sync.settings import Settings
 
@@ -26,17 +27,15 @@ def redis_connection(settings: Settings) -> redis.Redis:
     """A connection that was tried. Raises SettingsError and Unreachable, one line each, without the URL's password."""
     settings.require("redis_url")
     url = settings.redis_url.get_secret_value() if settings.redis_url else ""
+    check_url(url)
     try:
         connection: redis.Redis = redis.Redis.from_url(url, socket_connect_timeout=10, health_check_interval=30)
     except ValueError:  # its text may hold a piece of the password, taken for the port
-        form = "redis://user:password@host:port/0, with @ : / % in the password as %40 %3A %2F %25"
-        raise SettingsError(f"REDIS_URL: it is not a Redis URL; it must read {form}") from None
+        raise SettingsError(NO_URL) from None
     try:
         connection.ping()
-    except redis.AuthenticationError:
-        raise Unreachable(f"{redis_name(connection)}: the password was refused; check REDIS_URL") from None
-    except redis.RedisError as error:
-        raise Unreachable(f"{redis_name(connection)}: {' '.join(str(error).split())}; check REDIS_URL") from None
+    except (redis.RedisError, OSError) as error:  # a certificate file that is not there is an OSError
+        raise Unreachable(f"{redis_name(connection)}: {explain(error, connection)}") from None
     return connection
 
 

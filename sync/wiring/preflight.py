@@ -12,6 +12,7 @@ from cassandra import DriverException, Unauthorized
 from cassandra.cluster import NoHostAvailable
 from psycopg import errors
 
+from sync.adapters import queue_errors
 from sync.adapters.cassandra.catalogue import (
     check_partitioner,
     has_few_rows,
@@ -78,7 +79,7 @@ def _queue(settings: Settings, report: PreflightReport) -> None:
         info = connection.info("server")
         workers = Doorbell(connection).workers()
     except redis.RedisError as error:
-        raise Unreachable(f"{redis_name(connection)}: {' '.join(str(error).split())}; check REDIS_URL") from None
+        raise Unreachable(f"{redis_name(connection)}: {queue_errors.explain(error)}") from None
     name = "Valkey" if info.get("server_name") == "valkey" else "Redis"
     version = info.get("valkey_version") or info.get("redis_version")
     report.servers.append(f"queue: {name} {version}, {redis_name(connection)}, {workers} RQ workers")

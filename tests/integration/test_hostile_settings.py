@@ -18,8 +18,7 @@ from support.commands import Done
 from support.places import NewPlace, Place
 
 from sync.adapters.postgres.connect import connect
-from sync.adapters.postgres.session import lasting_settings
-from sync.settings import Settings, load_config
+from sync.settings import load_config
 from sync.stores import DualWriteStore
 
 pytest_plugins = ("support.fixtures",)
@@ -167,16 +166,3 @@ def test_no_setting_changes_what_a_command_says(stories: tuple[list[Any], list[A
     usual, hostile = stories
     for expected, found in zip(usual, hostile, strict=True):
         assert found == expected, f"{expected[0]}: {found}"
-
-
-def test_what_a_pooler_does_not_let_us_set_is_said(settings: Settings) -> None:
-    """Would break: a writer's sessions have a role's time-out or time zone, and nobody was told."""
-    pooled = settings.model_copy(update={"postgres_host": f"ep-1-pooler.{settings.postgres_host}"})
-    with closing(connect(settings, autocommit=True)) as connection:
-        assert lasting_settings(pooled, connection) == ""
-        name = sql.Identifier(str(settings.postgres_database))
-        for text in ("statement_timeout = '3s'", "DateStyle = 'German'", "work_mem = '8MB'"):
-            connection.execute(sql.SQL("ALTER DATABASE {} SET " + text).format(name))
-        said = lasting_settings(pooled, connection)
-        assert said.startswith("sessions through the pooler have DateStyle=German, statement_timeout=3s: ALTER ROLE"), said
-        assert lasting_settings(settings, connection) == ""

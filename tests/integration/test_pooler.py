@@ -229,6 +229,8 @@ def test_hostile_settings_of_the_role_do_not_matter(pooled: Place, base_settings
     pooled.sql(
         "CREATE SCHEMA evil", "CREATE TABLE evil.metadata (id int PRIMARY KEY)", "CREATE SCHEMA extensions",
         "CREATE EXTENSION vector SCHEMA extensions",
+        "CREATE TABLE public.metadata (id int PRIMARY KEY, at timestamptz, d date, v extensions.vector(3))",
+        "CREATE INDEX nearest ON public.metadata USING hnsw (v extensions.vector_cosine_ops)",
         *(f'ALTER DATABASE "{pooled.keyspace}" SET {name} = {value}' for name, value in hostile.items()),
     )  # fmt: skip
     begin_anew(base_settings, pooled)
@@ -238,6 +240,7 @@ def test_hostile_settings_of_the_role_do_not_matter(pooled: Place, base_settings
     with PostgresStore(pooled.settings) as store:
         assert store.search("metadata", "v", [1.0, 2.0, 3.0])[0][0]["id"] == 1
     assert pooled.sql("SELECT count(*) FROM public.metadata") == [(1,)]
+    assert pooled.sql("SELECT indisvalid FROM pg_index WHERE indexrelid = 'public.nearest'::regclass") == [(True,)]
 
 
 def test_an_index_that_the_roles_limits_would_end(pooled: Place, base_settings: Settings) -> None:

@@ -16,6 +16,7 @@ REVERSE = "sync/adapters/postgres/sql/reverse.sql"
 API, API_FAULTS = "tests/integration/test_api_cutover.py", "tests/integration/test_api_faults.py"
 REVERSES, FLIPS = "tests/integration/test_reverse_rules.py", "tests/integration/test_cutover_rules.py"
 KEYS = "tests/integration/test_key_forms.py"
+POOLER = "tests/integration/test_pooler.py"
 EPOCHS, EPOCH_LOCK = "tests/integration/test_epoch_lock.py", "sync/adapters/postgres/epoch_lock.py"
 
 PROCESSES = "tests/integration/test_store_processes.py"
@@ -528,7 +529,7 @@ MUTANTS = (
     ),
     Mutant(
         "session", "a role's settings are a session's", "sync/adapters/postgres/connect.py",
-        "        if not pooled:\n            make_own(connection)\n", "", "tests/integration/test_hostile_settings.py", "no_setting",
+        "        make_own(connection)\n    except", "        pass\n    except", "tests/integration/test_hostile_settings.py", "no_setting",
     ),
     Mutant(
         "sight", "nobody looks for masks and policies", "sync/wiring/copying.py",
@@ -642,5 +643,19 @@ MUTANTS = (
     Mutant(
         "resolve", "a time-out of the source is a reason to drop", "sync/wiring/resolving.py",
         "        if not for_good:\n", '        if not for_good and primary == "astra":\n', RESOLVES, "time_out",
+    ),
+    # through a transaction pooler
+    Mutant(
+        "pooler", "a pooler is known by its name alone", "sync/adapters/postgres/pooler.py",
+        "found = _process(connection) != connection.info.backend_pid and _is_shared(dsn, connection)", "found = False",
+        POOLER, "found_by_looking and transaction",
+    ),
+    Mutant(
+        "pooler", "what sync needs is set for the pooler's session", "sync/adapters/postgres/pooled.py",
+        "pg_catalog.set_config({}, {}, true)", "pg_catalog.set_config({}, {}, false)", POOLER, "seven_hundred",
+    ),
+    Mutant(
+        "pooler", "a lone statement has no limits", "sync/adapters/postgres/pooled.py",
+        "if connection.is_bare or not connection.is_idle:", "if True:", POOLER, "limits_hold",
     ),
 )  # fmt: skip

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import psycopg
@@ -12,7 +11,8 @@ from psycopg import conninfo
 
 from sync.adapters.cassandra import connect as cassandra_connect
 from sync.adapters.postgres import connect as postgres_connect
-from sync.adapters.postgres.connect import connect, connection_string, target_name
+from sync.adapters.postgres.connect import connection_string, kind_of, known_pooler, target_name
+from sync.adapters.postgres.pooled import Pooled
 from sync.errors import SettingsError
 from sync.settings import Config, Settings, load_config, load_settings
 
@@ -92,18 +92,78 @@ def test_work_that_needs_a_session_goes_to_the_direct_endpoint(values: dict[str,
 
 
 @pytest.mark.parametrize(
-    ("url", "direct", "threshold"), [(POOLED, False, None), (POOLED, True, 5), (DIRECT, True, 5), (DIRECT, False, 5)]
+    ("values", "direct", "known"),
+    [
+        ({"database_url": POOLED}, False, True),
+        ({"database_url": POOLED}, True, None),
+        ({"database_url": DIRECT}, True, None),
+        ({"database_url": DIRECT, "postgres_pooler": "transaction"}, True, True),
+        ({"database_url": POOLED, "postgres_pooler": "transaction"}, True, None),
+        ({"database_url": DIRECT, "postgres_pooler": "session"}, False, False),
+        ({"database_url": POOLED, "postgres_pooler": "none"}, False, False),
+        ({"database_url": DIRECT + "&pgbouncer=true"}, False, True),
+        ({"database_url": DIRECT + "&pgbouncer=true", "database_url_unpooled": DIRECT}, True, None),
+        ({"database_url": DIRECT + "&pgbouncer=true", "postgres_pooler": "session"}, False, False),
+    ],
 )
-def test_no_prepared_statements_through_a_pooler(
-    monkeypatch: pytest.MonkeyPatch, url: str, direct: bool, threshold: int | None
-) -> None:
+def test_what_names_and_settings_say_of_a_pooler(values: dict[str, str], direct: bool, known: bool | None) -> None:
+    """None: it is looked at. What is said of one address says nothing of the direct one beside it."""
+    assert known_pooler(made(**values), direct) is known
+
+
+def test_no_prepared_statements_through_a_pooler() -> None:
     """A statement prepared on one of the pooler's connections is unknown on the next one."""
-    said: list[str] = []
-    opened = SimpleNamespace(prepare_threshold=5, autocommit=True, info=SimpleNamespace(user="u"), execute=said.append)
-    monkeypatch.setattr(psycopg, "connect", lambda *_, **__: opened)
-    assert connect(made(database_url=url), direct=direct).prepare_threshold == threshold
-    assert len(said) == (threshold is not None), "nor any setting, which the pooler's next client would have"
-    assert opened.autocommit is False
+    kind, given = kind_of(True)
+    assert (kind, given["prepare_threshold"]) == (Pooled, None)
+    assert "prepare_threshold" not in kind_of(False)[1]
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ("postgresql+psycopg2://u:p@h:1/d", {}),
+        ("postgresql+asyncpg://u:p@h:1/d?ssl=require", {"sslmode": "require"}),
+        ("postgres://u:p@h:1/d?ssl=true", {"sslmode": "require"}),
+        ("postgresql://u:p@h:1/d?ssl=false", {"sslmode": "disable"}),
+        (
+            "postgresql://u:p@h:1/d?schema=public&connection_limit=1&pool_timeout=3&pgbouncer=true&sslmode=prefer",
+            {"sslmode": "prefer"},
+        ),
+        ("jdbc:postgresql://h:1/d?user=u&password=p&ssl=true&currentSchema=public", {"sslmode": "require"}),
+        ("jdbc:postgresql://u:p@h:1/d?options=-c%20x.y%3D1", {"options": "-c x.y=1"}),
+        ("host=h port=1 dbname=d user=u password=p", {}),
+    ],
+)
+def test_urls_as_other_programs_write_them(url: str, expected: dict[str, str]) -> None:
+    """Would break: SQLAlchemy's, Prisma's and JDBC's addresses of the very database are refused."""
+    usual = {
+        "host": "h",
+        "port": "1",
+        "dbname": "d",
+        "user": "u",
+        "password": "p",
+        "sslmode": "require",
+        "connect_timeout": "15",
+    }
+    assert parts(database_url=url) == {**usual, **expected}
+
+
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        ("mysql://u:hunter2@h/d", "DATABASE_URL is not a Postgres URL: it begins with mysql://"),
+        ("postgresql://u:hunter2@h/d?sslaccept=strict", "DATABASE_URL has the parameter sslaccept, which"),
+        ("postgresql://u:hunter2@h/d?schema=app", 'DATABASE_URL has schema=app: take it out, and name the tables with their schema'),
+        ("postgresql://u:hun/ter2@h/d", "its host, port or database cannot be told"),
+        ("postgresql://u:hunter2@h:port/d", "DATABASE_URL is not a Postgres URL: its host, port or database cannot be told"),
+    ],
+)  # fmt: skip
+def test_what_of_a_url_is_not_understood_is_named(url: str, said: str) -> None:
+    """Would break: the error hides which part is wrong; or holds the password."""
+    with pytest.raises(SettingsError) as caught:
+        parts(database_url=url)
+    assert said in str(caught.value)
+    assert "hunter2" not in str(caught.value) and "ter2" not in str(caught.value)
 
 
 def test_errors_name_the_place_and_no_secret() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -37,6 +36,7 @@ from cassandra.policies import (
 
 from sync.adapters.cassandra.data_centres import local_data_center
 from sync.adapters.cassandra.pages import RAW_PROFILE, RawProtocolHandler, raw_row_factory
+from sync.adapters.cassandra.quiet import quiet_driver
 from sync.errors import SettingsError, Unreachable
 from sync.settings import Settings
 
@@ -69,9 +69,7 @@ def open_cassandra(settings: Settings, request_timeout: float = 30.0) -> Iterato
 
     It is an error, too, where it is not clear which of several data centres is meant, or that one has no replicas.
     """
-    for name in ("cluster", "connection", "datastax.cloud"):
-        # These log what the driver raises as well, with a traceback; the error that is made of it is one line.
-        logging.getLogger(f"cassandra.{name}").setLevel(logging.CRITICAL)
+    quiet_driver()
     cluster = _cluster(settings, request_timeout)
     try:
         session, raw = _connect(cluster, settings), _connect(cluster, settings)

@@ -10,9 +10,10 @@ import psycopg
 from psycopg import conninfo, errors
 
 from sync.adapters.postgres import pooler
+from sync.adapters.postgres.address import Address, address_of
 from sync.adapters.postgres.pooled import Pooled, adjust
 from sync.adapters.postgres.queries import queries
-from sync.errors import SettingsError, Unreachable
+from sync.errors import Unreachable
 from sync.settings import Settings
 
 Connection = psycopg.Connection[tuple[Any, ...]]
@@ -31,34 +32,32 @@ TRANSIENT = (psycopg.OperationalError, psycopg.InterfaceError, errors.Serializat
 
 def connection_string(settings: Settings, direct: bool = True) -> str:
     """The conninfo of the target. `direct` avoids a transaction pooler where there is a way around it."""
+    return _target(settings, direct)[0]
+
+
+def _target(settings: Settings, direct: bool) -> tuple[str, str]:
+    """The conninfo, and what is said of a pooler there: `auto`, `transaction`, `session` or `none`."""
     unpooled = direct and settings.database_url_unpooled is not None
     url = settings.database_url_unpooled if unpooled else settings.database_url
     if url is None:
         settings.require("postgres_host", "postgres_database", "postgres_user")
-        given = _from_parts(settings)
+        address = Address(_from_parts(settings))
     else:
-        given = _from_url(url.get_secret_value(), "DATABASE_URL_UNPOOLED" if unpooled else "DATABASE_URL")
+        address = address_of(url.get_secret_value(), "DATABASE_URL_UNPOOLED" if unpooled else "DATABASE_URL")
     defaults = {"sslmode": settings.postgres_sslmode, "sslrootcert": settings.postgres_sslrootcert, "connect_timeout": 15}
-    given = {k: v for k, v in {**defaults, **given}.items() if v is not None}
+    given = {k: v for k, v in {**defaults, **address.given}.items() if v is not None}
+    host = str(given.get("host", ""))
     if direct and settings.database_url_unpooled is None:
         # Neon names the pooled endpoint of ep-x-1 "ep-x-1-pooler"; the direct one is the same name without it.
-        given["host"] = _POOLER.sub("", str(given.get("host", "")))
-    return conninfo.make_conninfo(**given)
+        given["host"] = _POOLER.sub("", host)
+    said = "transaction" if address.is_pooler and settings.postgres_pooler == "auto" else settings.postgres_pooler
+    is_another = unpooled or given.get("host", "") != host
+    return conninfo.make_conninfo(**given), "auto" if is_another and said == "transaction" else said
 
 
-def _from_url(url: str, name: str) -> dict[str, Any]:
-    try:
-        given = conninfo.conninfo_to_dict(url)
-    except psycopg.ProgrammingError as error:
-        raise SettingsError(f"{name} is not a Postgres URL: {_without_secret(str(error))}{_HOW}") from None
-    # An @ or / in a password that is not written as %40 or %2F makes libpq take a piece of it for one of these.
-    host, port, database = (str(given.get(part, "")) for part in ("host", "port", "dbname"))
-    if "@" in host or not re.fullmatch(r"[\d,]*", port) or ("@" in database and "%40" not in url):
-        raise SettingsError(f"{name} is not a Postgres URL: its host, port or database cannot be told{_HOW}")
-    return given
-
-
-_HOW = "; it must read postgresql://user:password@host:port/database, with @ : / % in the password as %40 %3A %2F %25"
+def known_pooler(settings: Settings, direct: bool) -> bool | None:
+    """Whether a transaction pooler is there, as far as that is known; None where nobody has looked yet."""
+    return pooler.known(*_target(settings, direct))
 
 
 def _from_parts(settings: Settings) -> dict[str, Any]:
@@ -72,15 +71,11 @@ def _from_parts(settings: Settings) -> dict[str, Any]:
     }
 
 
-def _without_secret(text: str) -> str:
-    return " ".join(re.sub(r'"[^"]*"|\S+://\S+', "…", text).split())
-
-
 def connect(settings: Settings, *, direct: bool = True, autocommit: bool = False) -> Connection:
     """One connection. Raises Unreachable and SettingsError, one line each."""
-    dsn = connection_string(settings, direct)
+    dsn, said = _target(settings, direct)
     try:
-        connection = _connected(dsn, settings)
+        connection = _connected(dsn, said)
         make_own(connection)
     except psycopg.OperationalError as error:
         advice = explain(error)
@@ -94,8 +89,8 @@ def connect(settings: Settings, *, direct: bool = True, autocommit: bool = False
     return connection
 
 
-def _connected(dsn: str, settings: Settings) -> Connection:
-    pooled = pooler.known(dsn, settings.postgres_pooler)
+def _connected(dsn: str, said: str) -> Connection:
+    pooled = pooler.known(dsn, said)
     connection = kind_of(pooled)[0].connect(dsn, **kind_of(pooled)[1])
     if pooled is None and pooler.look(dsn, connection):
         connection.close()
@@ -155,6 +150,11 @@ _ADVICE = (
     ("but received", "what answers there is not Postgres; check POSTGRES_HOST and POSTGRES_PORT"),
     ("invalid response to ssl", "what answers there is not Postgres; check POSTGRES_HOST and POSTGRES_PORT"),
     ("timeout expired", "no answer in time; check the host, the port and the network"),
+    (
+        "unsupported startup parameter",
+        "the pooler takes no start-up options: none in the URL, and PGOPTIONS unset",
+    ),
+    ("statement pooling mode", "the pooler is in statement mode, which knows no transactions; let it be in transaction mode"),
 )
 
 

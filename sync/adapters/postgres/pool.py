@@ -10,9 +10,17 @@ import psycopg
 from psycopg import IsolationLevel
 from psycopg_pool import ConnectionPool
 
-from sync.adapters.postgres import pooler
 from sync.adapters.postgres.cell import register
-from sync.adapters.postgres.connect import Connection, connect, connection_string, explain, kind_of, make_own, target_name
+from sync.adapters.postgres.connect import (
+    Connection,
+    connect,
+    connection_string,
+    explain,
+    kind_of,
+    known_pooler,
+    make_own,
+    target_name,
+)
 from sync.errors import Unreachable
 from sync.settings import Settings
 
@@ -55,7 +63,7 @@ def open_pool(settings: Settings, size: int, timeout: float = 30.0) -> Pool:
     except psycopg.OperationalError as error:
         raise Unreachable(f"{target_name(settings)}: {explain(error)}") from None
     dsn = connection_string(settings, direct=False)
-    kind, kwargs = kind_of(pooler.known(dsn, settings.postgres_pooler))
+    kind, kwargs = kind_of(known_pooler(settings, direct=False))
     # Not as start-up options, which a transaction pooler refuses.
     # A lock is waited for half as long, so that a row that is held can be told from a server that is slow.
     limits = {"statement_timeout": str(int(timeout * 1000)), "lock_timeout": str(int(timeout * 500))}

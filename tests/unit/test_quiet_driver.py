@@ -1,0 +1,21 @@
+"""A node that is away is told once: the driver tells it at every try to reach it again."""
+
+from __future__ import annotations
+
+import pytest
+from cassandra.policies import SimpleConvictionPolicy
+from cassandra.pool import Host, _HostReconnectionHandler
+
+from sync.adapters.cassandra.quiet import _ONCE, quiet_driver
+
+
+def test_a_line_a_node(caplog: pytest.LogCaptureFixture) -> None:
+    """Would break: 92 like warnings while two nodes are dead."""
+    _ONCE._said.clear()
+    for _ in range(3):
+        quiet_driver()
+    for _ in range(40):
+        for address in ("10.0.0.1", "10.0.0.2"):
+            host = Host(address, SimpleConvictionPolicy)
+            _HostReconnectionHandler(host, None, False, None, None, None, None, None).on_exception(OSError("refused"), 10.0)
+    assert [record.args[0].address for record in caplog.records if record.args] == ["10.0.0.1", "10.0.0.2"]
