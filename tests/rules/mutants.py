@@ -17,6 +17,8 @@ REVERSES, FLIPS = "tests/integration/test_reverse_rules.py", "tests/integration/
 KEYS = "tests/integration/test_key_forms.py"
 EPOCHS, EPOCH_LOCK = "tests/integration/test_epoch_lock.py", "sync/adapters/postgres/epoch_lock.py"
 
+WITNESS, ENDED = "tests/unit/test_witness.py", "tests/integration/test_ended_writers.py"
+BEATS = "tests/integration/test_heartbeats.py"
 PROCESSES = "tests/integration/test_store_processes.py"
 
 CANARY, DATA_CENTRES = "tests/integration/test_canary.py", "tests/integration/test_data_centres.py"
@@ -559,5 +561,30 @@ MUTANTS = (
     Mutant(
         "keys", "partitions of one value are read together", "sync/adapters/cassandra/rows.py",
         "len(self._keys) == 1 and has_one_form(table.primary_key[0].type)", "len(self._keys) == 1", KEYS, "as_they_are_written",
+    ),
+    # Who ended without a word, and whose slot it is (docs/decisions/0020).
+    Mutant(
+        "29", "a lock that is free proves that nothing was accepted", "sync/adapters/witness.py",
+        "        return os.pread(file, 1, 0) == b\"0\"\n", "        return True\n", WITNESS, "had_nothing_unrecorded",
+    ),
+    Mutant(
+        "29", "who was judged accepts all the same", "sync/adapters/witness.py",
+        "        self._flagged = self._is_there()", "        self._flagged = True", WITNESS, "lock_that_was_lost",
+    ),
+    Mutant(
+        "29", "a copy is as good as the file", "sync/adapters/witness.py",
+        "        if os.pread(file, _MOST_BYTES, 1) != _identity(file):\n", "        if False:\n", WITNESS, "copy_proves",
+    ),
+    Mutant(
+        "29", "the end of a lease is enough for every writer", "sync/adapters/postgres/sql/writers.sql",
+        "OR NOT accepts AND", "OR", ENDED, "accepted_is_not_forgotten",
+    ),
+    Mutant(
+        "2", "who lost its slot stamps with it", JOURNAL,
+        "    WHERE me.registered AND e.state = 'open' AND", "    WHERE e.state = 'open' AND", ENDED, "rule_2_",
+    ),
+    Mutant(
+        "28", "what is kept has no bound", "sync/adapters/postgres/unrecorded.py",
+        "return self._bytes >= self._most_bytes", "return False and self._bytes >= self._most_bytes", BEATS, "may_be",
     ),
 )  # fmt: skip
