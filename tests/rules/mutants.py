@@ -577,7 +577,8 @@ MUTANTS = (
     ),
     Mutant(
         "29", "the end of a lease is enough for every writer", "sync/adapters/postgres/sql/writers.sql",
-        "OR NOT accepts AND", "OR", ENDED, "accepted_is_not_forgotten",
+        "WHERE id = ANY (%(ids)s::text[]) AND state = 'active' AND unrecorded = 0 AND (witness = ANY (%(witnesses)s::text[])\n      OR NOT accepts AND",
+        "WHERE id = ANY (%(ids)s::text[]) AND state = 'active' AND unrecorded = 0 AND (witness = ANY (%(witnesses)s::text[])\n      OR", ENDED, "accepted_is_not_forgotten",
     ),
     Mutant(
         "2", "who lost its slot stamps with it", JOURNAL,
