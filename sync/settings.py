@@ -161,7 +161,7 @@ class DualWriteTuning(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     primary_timeout_seconds: float = Field(10.0, gt=0)
-    connections: int = Field(16, ge=2)
+    connections: int = Field(16, gt=0)
     heartbeat_seconds: float = Field(5.0, gt=0)
     writer_lease_seconds: float = Field(30.0, gt=0)
     most_skew_seconds: float = Field(60.0, gt=0)

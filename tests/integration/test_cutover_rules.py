@@ -240,7 +240,7 @@ def test_rule_30_a_writer_answers_only_what_it_can_keep(table: Table, key: Key) 
         )
         one.aside.end_accepting()
         until(lambda: [w for w in flipping.unready(switch) if w.writer == one.writer.id] == [], 5, "it is recorded")
-        assert table.intents(key) == [("put", "finished")]
+        assert table.intents(key) == [("recheck", "finished")], "the primary has the values"
         flipping.abandon(switch, "")
         until(lambda: not one._switch, 5, "it hears that the switch is over")
         assert one.aside.begin_accepting()
@@ -252,11 +252,11 @@ def test_rule_30_a_promise_holds_while_postgres_is_away(table: Table) -> None:
     with registered(table) as one, authority(table) as flipping:
         switch = flipping.begin("cutover")
         until(lambda: told(table, one)[0] == switch, 5, "it has promised")
-        one._pool = Away()  # type: ignore[assignment]
+        one._own = Away()  # type: ignore[assignment]
         flipping.abandon(switch, "")
         time.sleep(0.5)
         assert not one.aside.begin_accepting()
-        one._pool = table.pool
+        one._own = table.pool
         until(one.aside.begin_accepting, 5, "it hears that the switch is over")
         one.aside.end_accepting()
 

@@ -19,6 +19,8 @@ KEYS = "tests/integration/test_key_forms.py"
 POOLER = "tests/integration/test_pooler.py"
 EPOCHS, EPOCH_LOCK = "tests/integration/test_epoch_lock.py", "sync/adapters/postgres/epoch_lock.py"
 
+WITNESS, ENDED = "tests/unit/test_witness.py", "tests/integration/test_ended_writers.py"
+BEATS = "tests/integration/test_heartbeats.py"
 PROCESSES = "tests/integration/test_store_processes.py"
 
 CANARY, DATA_CENTRES = "tests/integration/test_canary.py", "tests/integration/test_data_centres.py"
@@ -657,5 +659,31 @@ MUTANTS = (
     Mutant(
         "pooler", "a lone statement has no limits", "sync/adapters/postgres/pooled.py",
         "if connection.is_bare or not connection.is_idle:", "if True:", POOLER, "limits_hold",
+    ),
+    # Who ended without a word, and whose slot it is (docs/decisions/0020).
+    Mutant(
+        "29", "a lock that is free proves that nothing was accepted", "sync/adapters/witness.py",
+        "        return os.pread(file, 1, 0) == b\"0\"\n", "        return True\n", WITNESS, "had_nothing_unrecorded",
+    ),
+    Mutant(
+        "29", "who was judged accepts all the same", "sync/adapters/witness.py",
+        "        self._flagged = self._is_there()", "        self._flagged = True", WITNESS, "lock_that_was_lost",
+    ),
+    Mutant(
+        "29", "a copy is as good as the file", "sync/adapters/witness.py",
+        "        if os.pread(file, _MOST_BYTES, 1) != _identity(file):\n", "        if False:\n", WITNESS, "copy_proves",
+    ),
+    Mutant(
+        "29", "the end of a lease is enough for every writer", "sync/adapters/postgres/sql/writers.sql",
+        "WHERE id = ANY (%(ids)s::text[]) AND state = 'active' AND unrecorded = 0 AND (witness = ANY (%(witnesses)s::text[])\n      OR NOT accepts AND",
+        "WHERE id = ANY (%(ids)s::text[]) AND state = 'active' AND unrecorded = 0 AND (witness = ANY (%(witnesses)s::text[])\n      OR", ENDED, "accepted_is_not_forgotten",
+    ),
+    Mutant(
+        "2", "who lost its slot stamps with it", JOURNAL,
+        "    WHERE me.registered AND e.state = 'open' AND", "    WHERE e.state = 'open' AND", ENDED, "rule_2_",
+    ),
+    Mutant(
+        "28", "what is kept has no bound", "sync/adapters/postgres/unrecorded.py",
+        "return self._bytes >= self._most_bytes", "return False and self._bytes >= self._most_bytes", BEATS, "may_be",
     ),
 )  # fmt: skip

@@ -392,6 +392,9 @@ class Aside:
         self.newest = max(time.time_ns() // 1000, self.newest + 1)
         return self.newest
 
+    def forget(self, _: Key) -> None:
+        pass
+
     def seen(self, version: int, _: object) -> None:
         self.newest = max(self.newest, version)
 

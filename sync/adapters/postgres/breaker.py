@@ -7,12 +7,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from threading import Lock
 
-import psycopg
-
 from sync.adapters.postgres.connect import Connection
 from sync.adapters.postgres.parameters import connection_of
 from sync.adapters.postgres.pool import Pool
-from sync.adapters.postgres.refusals import is_passing, words
 from sync.errors import TargetBusy, TargetUnavailable
 
 
@@ -40,7 +37,7 @@ class Breaker:
         if self.is_open:
             raise TargetUnavailable("Postgres did not answer before; the breaker is open")
         try:
-            with connection_of(pool) as connection, _busy():
+            with connection_of(pool) as connection:
                 yield connection
         except TargetBusy:
             raise  # one row that is held says nothing of the others
@@ -51,13 +48,3 @@ class Breaker:
                 self.causes[cause] = self.causes.get(cause, 0) + 1
             raise
         self.failures = 0
-
-
-@contextmanager
-def _busy() -> Iterator[None]:
-    try:
-        yield
-    except psycopg.Error as error:
-        if is_passing(error):
-            raise TargetBusy(words(error)) from None
-        raise

@@ -14,6 +14,7 @@ import psycopg
 from psycopg import sql
 
 from sync.adapters.postgres.breaker import Breaker
+from sync.adapters.postgres.connect import Connection
 from sync.adapters.postgres.epoch_lock import SHARE, one_transaction, sharing_epoch
 from sync.adapters.postgres.load import REFUSALS
 from sync.adapters.postgres.parameters import Parameters, lock_of
@@ -125,7 +126,7 @@ class Journal:
             }
             for each in written
         ]
-        with self._breaker.connection(self._pool) as connection, one_transaction(connection):
+        with self._intents() as connection, one_transaction(connection):
             connection.execute(SHARE)
             connection.execute(_SQL["noted"], {"owner": self._writer.id})
             for row in rows:
@@ -159,18 +160,18 @@ class Journal:
     def mark(self, intents: Sequence[Intent], state: Literal["finished", "unsure"], error: str) -> None:
         """Record that the second half of these writes is left to reconciliation."""
         values = {"intents": [i.id for i in intents], "state": state, "error": error[:1000]}
-        with self._breaker.connection(self._pool) as connection:
+        with self._intents() as connection:
             connection.execute(_SQL["mark"], values)
 
     def withdraw(self, intent: Intent) -> bool:
         """Take back the intent of a write that the primary refused; False where a reconcile has claimed it meanwhile."""
-        with self._breaker.connection(self._pool) as connection:
+        with self._intents() as connection:
             found = connection.execute(_SQL["withdraw"], {"intent": intent.id})
             return bool(found.rowcount == 1)
 
     def remove(self, intents: Sequence[Intent]) -> None:
         """Both sides have these writes: their intents go."""
-        with self._breaker.connection(self._pool) as connection:
+        with self._intents() as connection:
             connection.execute(_SQL["remove"], {"intents": [i.id for i in intents]})
 
     def due(self, epoch: int, owner: str, limit: int, lease_seconds: float) -> list[KnownKey]:
@@ -183,7 +184,7 @@ class Journal:
             "writer_lease": self._writer.lease_seconds,
             "window": UNREPEATABLE_WINDOW_SECONDS,
         }
-        with self._breaker.connection(self._pool) as connection:
+        with self._intents() as connection:
             with one_transaction(connection):
                 connection.execute(_SQL["in_order"])
                 found = connection.execute(due_statement(limit), values)
@@ -197,8 +198,19 @@ class Journal:
 
     def failed(self, key: bytes, error: str) -> None:
         """Record that a key could not be reconciled; it is tried again, later each time."""
-        with self._breaker.connection(self._pool) as connection:
+        with self._intents() as connection:
             connection.execute(_SQL["failed"], {"table": self._table.name, "key": key, "error": error[:1000]})
+
+    @contextmanager
+    def _intents(self) -> Iterator[Connection]:
+        """A connection for intents that are there. Raises TargetBusy where somebody holds one: that is no sick Postgres."""
+        with self._breaker.connection(self._pool) as connection:
+            try:
+                yield connection
+            except psycopg.Error as error:
+                if is_passing(error):
+                    raise TargetBusy(words(error)) from None
+                raise
 
 
 def stamping(writer: Writer, above: int = 0) -> dict[str, Any]:

@@ -153,6 +153,8 @@ class Registration:
         self._wake.set()
         self._thread.join()
         self.aside.close()
+        if self._own.closed:  # it could not sign off before
+            self._own = of_one(self._pool)
         try:
             self._heartbeat()
             self.aside.ring_for_left()

@@ -13,7 +13,7 @@ from sync.failpoints import failpoint
 from sync.ports import TableJournal, Written
 
 log = logging.getLogger(__name__)
-_BATCH = 500
+_BATCH = 200
 _ENTRY_BYTES = 1000
 """What an entry takes beside its bytes; a test measures it."""
 _Handle = tuple[str, bytes, int, str] | int

@@ -1,0 +1,215 @@
+"""A writer that lives looks alive: under load, with much to record, and without asking all the time (rules 28 to 31)."""
+
+from __future__ import annotations
+
+import threading
+import time
+import tracemalloc
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, closing
+from uuid import uuid4
+
+import pytest
+from support.backfills import until
+from support.dual import Table, holding, prepare
+from support.places import NewPlace, Place
+from support.reverse import authority, be_primary
+
+from sync.adapters.postgres import registration
+from sync.adapters.postgres.aside import Aside
+from sync.adapters.postgres.in_turn import InTurn
+from sync.adapters.postgres.pool import open_pool
+from sync.adapters.postgres.registration import Registration
+from sync.core.mutations import Key, Mutation
+from sync.errors import EpochChanged, TargetBusy
+from sync.ports import Epoch
+from sync.settings import Config, DualWriteTuning
+
+pytest_plugins = ("support.fixtures",)
+CONFIG = Config(schema_files=(), dual_write=DualWriteTuning(connections=4, heartbeat_seconds=0.3, writer_lease_seconds=2))
+
+
+@pytest.fixture(scope="module")
+def home(new_place: NewPlace) -> Iterator[Place]:
+    with new_place() as place:
+        place.cql("CREATE TABLE KS.pairs (id uuid PRIMARY KEY, a text, b text)")
+        prepare(place.settings, CONFIG, "pairs")
+        yield place
+
+
+@pytest.fixture
+def table(home: Place) -> Iterator[Table]:
+    with closing(Table(home.cassandra, home.settings, CONFIG, "pairs")) as opened:
+        for name in ("intent", "writer"):
+            opened.sql(f"DELETE FROM sync.{name}")
+        be_primary(opened, "astra")
+        yield opened
+
+
+@pytest.fixture
+def one(home: Place) -> Iterator[Registration]:
+    """A writer with two connections."""
+    with closing(open_pool(home.settings, 2, 1.0)) as pool:
+        made = Registration(pool, CONFIG.dual_write, lambda _: None)
+        try:
+            yield made
+        finally:
+            made.end()
+
+
+def oldest(table: Table, seconds: float) -> float:
+    """The greatest age of a heartbeat in the next so many seconds."""
+    end, found = time.monotonic() + seconds, 0.0
+    while time.monotonic() < end:
+        ((age,),) = table.sql(
+            "SELECT max(extract(epoch FROM clock_timestamp() - heartbeat_at)) FROM sync.writer WHERE host <> 'test'"
+        )
+        found = max(found, float(age))
+        time.sleep(0.05)
+    return found
+
+
+def test_a_pool_that_is_taken_stops_no_heartbeat(table: Table, one: Registration) -> None:
+    """Would break: a writer under load looks dead, and workers send again what it is sending, which is more load."""
+    with ExitStack() as taken:
+        for _ in range(2):
+            taken.enter_context(one._pool.connection())
+        assert oldest(table, 3) < CONFIG.dual_write.writer_lease_seconds
+
+
+def keys(table: Table, count: int) -> list[Key]:
+    return [table.key(id=uuid4()) for _ in range(count)]
+
+
+def test_100000_unrecorded_writes(table: Table, one: Registration) -> None:
+    """Would break: out of memory in the application; or, when Postgres is back, a writer that looks dead for minutes."""
+    journal, made = table.writer().journal, keys(table, 100_000)
+    aside = Aside(True, lambda _: None)
+    tracemalloc.start()
+    for key in made[:5000]:
+        aside.unrecorded(journal, Mutation("put", key, {"a": b"x" * 6000, "b": None}), aside.stamp(key), "finished")
+    held, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert held < aside._unrecorded._bytes < 5000 * 2000, "what is counted is what is taken, and values are not kept"
+    for key in made:
+        one.aside.unrecorded(journal, Mutation("put", key, {"a": b"x", "b": None}), one.aside.stamp(key), "finished")
+    assert not one.aside._unrecorded.is_full
+    begun, greatest = time.monotonic(), 0.0
+    while one.aside.unrecorded_count:
+        greatest = max(greatest, oldest(table, 0.5))
+    seconds = time.monotonic() - begun
+    assert greatest < seconds / 3, f"{greatest:.1f} s without a heartbeat, of {seconds:.1f}"
+    assert table.sql("SELECT count(*), count(DISTINCT key) FROM sync.intent") == [(100_000, 100_000)]
+    assert not one.aside._accepted and one.aside._unrecorded._bytes == 0
+
+
+def test_no_more_is_kept_than_may_be(home: Place, table: Table) -> None:
+    """Would break: a long outage of Postgres ends the application for want of memory, and all of it is lost to the journal."""
+    tuning = CONFIG.dual_write.model_copy(update={"most_unrecorded_mb": 1})
+    with closing(open_pool(home.settings, 2, 1.0)) as pool:
+        small = Registration(pool, tuning, lambda _: None)
+        small._end.set()
+        small._thread.join()
+        journal, count = table.writer().journal, 0
+        while small.aside.begin_accepting():
+            (key,) = keys(table, 1)
+            small.aside.unrecorded(
+                journal, Mutation("put", key, {"a": b"x" * 6000, "b": None}), small.aside.stamp(key), "unsure"
+            )
+            small.aside.end_accepting()
+            count += 1
+        assert 100 < count < 200
+        again = keys(table, 1) * 500
+        for key in again:
+            small.aside.unrecorded(journal, Mutation("put", key, {"a": b"x"}), small.aside.stamp(key), "finished")
+        assert small.aside.unrecorded_count == count + 1, "one for a key"
+        small.end()
+    assert sorted(table.intents()) == [("put", "unsure")] * count + [("recheck", "finished")]
+    assert table.sql("SELECT state FROM sync.writer WHERE host <> 'test'") == [("signed_off",)]
+
+
+def test_one_that_cannot_be_recorded_holds_up_no_other(table: Table, one: Registration) -> None:
+    """Would break: one write that the journal refuses, and the writer is never clean, nor are all others recorded."""
+    table.sql("ALTER TABLE sync.intent ADD CONSTRAINT poison CHECK (version % 1000 <> 7)")
+    journal, made = table.writer().journal, keys(table, 1001)
+    try:
+        for n, key in enumerate(made):
+            one.aside.stamp(key)
+            one.aside.unrecorded(journal, Mutation("recheck", key, {}), 1_000_000 * n + (7 if n == 500 else 8), "finished")
+        until(lambda: table.sql("SELECT count(*) FROM sync.intent") == [(1000,)], 10, "all others")
+        assert one.aside.unrecorded_count == 1
+        until(lambda: table.sql("SELECT unrecorded FROM sync.writer WHERE id = %s", (one.writer.id,)) == [(1,)], 5)
+    finally:
+        table.sql("ALTER TABLE sync.intent DROP CONSTRAINT poison")
+    until(lambda: one.aside.unrecorded_count == 0, 5, "it is tried again")
+
+
+@pytest.mark.parametrize("step", ["mark", "withdraw", "remove", "record"])
+def test_an_intent_that_is_held_makes_postgres_no_sick_one(table: Table, one: Registration, step: str) -> None:
+    """Would break: one busy key, and for seconds all writes go without a journal."""
+    from sync.adapters.postgres.journal import Journal
+    from sync.ports import Written
+
+    writer, (key,) = table.writer(), keys(table, 1)
+    journal = Journal(one._pool, table.mapped, table.encoder, writer.journal._writer, one.breaker)
+    write = writer.put(key, a="1")
+    calls = {
+        "mark": lambda: journal.mark([write.intent], "unsure", ""),
+        "withdraw": lambda: journal.withdraw(write.intent),
+        "remove": lambda: journal.remove([write.intent]),
+        "record": lambda: journal.record([Written(write.mutation, 1, "unsure")]),
+    }
+    held = "LOCK TABLE sync.intent IN ACCESS EXCLUSIVE MODE" if step == "record" else "SELECT FROM sync.intent FOR UPDATE"
+    with holding(table, held), pytest.raises(TargetBusy):
+        calls[step]()
+    assert one.breaker.failures == 0
+
+
+def test_writers_do_not_ask_all_the_time(table: Table, one: Registration, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Would break: 250 writers ask 25,000 times a second for a minute, on the server that is about to become primary."""
+    looks: list[float] = []
+    real = registration.read_epoch
+
+    def counted(connection: registration.Connection) -> Epoch:
+        looks.append(time.monotonic())
+        return real(connection)
+
+    monkeypatch.setattr(registration, "read_epoch", counted)
+    with authority(table) as flipping:
+        switch = flipping.begin("cutover")
+        until(lambda: one._is_switching, 5, "it has heard of it")
+        looks.clear()
+        time.sleep(2)
+        assert len(looks) <= 10, "announced: nobody waits"
+        flipping.close(switch, 10)
+        with pytest.raises(EpochChanged) as turned_away:
+            table.writer().put(keys(table, 1)[0], a="1")
+        one.heard(turned_away.value)
+        looks.clear()
+        waiting = threading.Thread(target=one.wait_open, args=(10,))
+        waiting.start()
+        time.sleep(1.5)
+        assert 20 < len(looks) < 75, "closed: less often, the longer it takes"
+        flipping.abandon(switch, "")
+        begun = time.monotonic()
+        waiting.join()
+        assert time.monotonic() - begun < 0.5
+
+
+def test_16_threads_take_turns(home: Place, table: Table) -> None:
+    """Would break: each holds a connection and waits for a second one, until all of them give up."""
+
+    class Resend:
+        def __init__(self) -> None:
+            self.together = threading.Barrier(2)
+
+        def keys(self, wanted: list[Key], failed: object) -> int:
+            with pool.connection() as connection:
+                connection.execute("SELECT pg_sleep(0.05)")
+            return len(wanted)
+
+    with closing(open_pool(home.settings, 4, 3.0)) as pool, ThreadPoolExecutor(16) as threads:
+        turns = InTurn(pool, Resend())  # type: ignore[arg-type]
+        done = list(threads.map(lambda key: turns.keys([key], lambda *_: None), keys(table, 64)))
+    assert done == [1] * 64
