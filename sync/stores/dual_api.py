@@ -29,7 +29,7 @@ class ApiDualWriteStore(DualWriteStore):
     _source: ApiSide
 
     def _open_source(self, settings: Settings, config: Config, is_primary: bool) -> ApiSide:
-        return ApiSide(settings, config, self._target.pool, is_primary)
+        return ApiSide(settings, config, None if is_primary else self._target.pool)
 
     def _flow_config(self, config: Config) -> Config:
         """Without CQL the other half of every write is left to workers."""

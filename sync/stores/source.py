@@ -26,9 +26,12 @@ _AWAY = "the source was away when this process started, and is asked again every
 
 
 class SourceSide:
-    """Raises Unreachable where the source is away and is primary; else it is tried again until it is there."""
+    """Raises Unreachable where the source is away and is primary; else it is tried again until it is there.
 
-    def __init__(self, settings: Settings, config: Config, pool: Pool, is_primary: bool) -> None:
+    `pool` is Postgres where that is primary.
+    """
+
+    def __init__(self, settings: Settings, config: Config, pool: Pool | None) -> None:
         self._settings, self._config = settings, config
         self._timeout = config.dual_write.primary_timeout_seconds
         self._ended = Event()
@@ -38,7 +41,7 @@ class SourceSide:
         try:
             self._store = self._connect()
         except Unreachable as away:
-            if is_primary:
+            if pool is None:
                 raise
             with connection_of(pool) as connection:
                 self._known = recall(connection)
