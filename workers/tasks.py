@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from sync.adapters.heap import give_back_large_blocks
 from sync.adapters.queue import CHECK_JOB, COPY_JOB
-from sync.errors import SyncError
+from sync.errors import SyncError, Unreachable
 from sync.settings import Config, Settings, load_config, load_settings
 from sync.wiring.checking import check_job
 from sync.wiring.copying import copy_job, note_failure, ring_again
@@ -40,7 +40,10 @@ def _ranges(runs: str, work: Work, job: str) -> int:
         note_failure(settings, ids, error)
         raise
     if time.monotonic() > until:
-        ring_again(settings, ids, job)
+        try:
+            ring_again(settings, ids, job)
+        except Unreachable as away:  # the ranges are done all the same, and whoever watches the runs rings, too
+            log.warning("%s", away)
     return done
 
 

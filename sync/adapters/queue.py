@@ -44,7 +44,7 @@ def redis_connection(settings: Settings, answer_seconds: float | None = _ANSWER_
     except redis.AuthenticationError:
         raise Unreachable(f"{redis_name(connection)}: the password was refused; check REDIS_URL") from None
     except redis.RedisError as error:
-        raise Unreachable(f"{redis_name(connection)}: {explain(error)}; check REDIS_URL") from None
+        raise unanswered(connection, error) from None
     return _connection(url, None) if answer_seconds is None else connection
 
 
@@ -58,6 +58,11 @@ def _connection(url: str, answer_seconds: float | None) -> redis.Redis:
         health_check_interval=30,
     )
     return made
+
+
+def unanswered(connection: Any, error: redis.RedisError) -> Unreachable:
+    """The error that says which Redis did not do what, in one line."""
+    return Unreachable(f"{redis_name(connection)}: {explain(error)}; check REDIS_URL")
 
 
 def explain(error: redis.RedisError) -> str:
@@ -85,6 +90,12 @@ class Doorbell:
 
     def ring(self, runs: list[int], times: int) -> None:
         """Put `times` jobs for these runs on the queue."""
+        try:
+            self._ring(runs, times)
+        except redis.RedisError as error:
+            log.warning("Redis: %s; whoever watches the runs rings again", explain(error))
+
+    def _ring(self, runs: list[int], times: int) -> None:
         self._enqueue(self._job, ",".join(map(str, runs)), f"{self._what} {runs}", times)
 
     def ring_reconcile(self, table: str) -> bool:
@@ -143,7 +154,7 @@ class Doorbell:
                 return 0
             idle = sum(w.get_state() == "idle" for w in Worker.all(queue=self._queue, serializer=JSONSerializer))
             times = max(idle, at_least, 1)
-            self.ring(runs, times)
+            self._ring(runs, times)
         except redis.RedisError as error:
             if not self._silent:  # this is called several times a second
                 log.warning("Redis: %s; ringing again later", explain(error))
@@ -163,5 +174,8 @@ class Doorbell:
             log.warning("Redis: %s; leftover jobs will find nothing to do", explain(error))
 
     def workers(self) -> int:
-        """How many RQ workers listen to the queue. Raises RedisError."""
-        return int(Worker.count(queue=self._queue))
+        """How many RQ workers listen to the queue. Raises Unreachable."""
+        try:
+            return int(Worker.count(queue=self._queue))
+        except redis.RedisError as error:
+            raise unanswered(self._queue.connection, error) from None

@@ -21,7 +21,7 @@ from sync.adapters.postgres.connect import Connection, connect, target_name
 from sync.adapters.postgres.data_centres import elsewhere
 from sync.adapters.postgres.session import lasting_settings
 from sync.adapters.postgres.sight import hidden, in_front, no_table, triggers
-from sync.adapters.queue import Doorbell, redis_connection, redis_name
+from sync.adapters.queue import Doorbell, redis_connection, redis_name, unanswered
 from sync.core.documents import with_fields
 from sync.core.mapping import Problem, map_table
 from sync.core.rows import SourceTable
@@ -68,7 +68,7 @@ def _queue(settings: Settings, report: PreflightReport) -> None:
         info = connection.info("server")
         workers = Doorbell(connection).workers()
     except redis.RedisError as error:
-        raise Unreachable(f"{redis_name(connection)}: {' '.join(str(error).split())}; check REDIS_URL") from None
+        raise unanswered(connection, error) from None
     name = "Valkey" if info.get("server_name") == "valkey" else "Redis"
     version = info.get("valkey_version") or info.get("redis_version")
     report.servers.append(f"queue: {name} {version}, {redis_name(connection)}, {workers} RQ workers")

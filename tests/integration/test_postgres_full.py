@@ -95,7 +95,6 @@ def works(store: DualWriteStore) -> bool:
 def test_the_second_half_is_left_to_workers(home: Place, table: Table, state: str) -> None:
     """Would break: a write that the primary has is refused, or a row that Postgres had no room for counts as a reject."""
     key = {"id": uuid4()}
-    with DualWriteStore(home.settings, tuned("refuse")) as store:
-        with raising(home, state, "public.songs"):
-            assert store.put("songs", {**key, "title": "full"})
+    with DualWriteStore(home.settings, tuned("refuse")) as store, raising(home, state, "public.songs"):
+        assert store.put("songs", {**key, "title": "full"})
     assert table.settled(table.key(**key)) == {"title": "full"}
