@@ -12,13 +12,14 @@ from typing import Any, TypeVar
 from sync.adapters.postgres.registration import Registration
 from sync.adapters.ringer import Ringer
 from sync.core.mutations import Mutation
-from sync.errors import SourceUnavailable, TargetUnavailable, WriteRefused
+from sync.errors import WriteRefused
 from sync.flows.switching import Switching
 from sync.ports import Primary
 from sync.settings import Config, Settings, load_config, load_settings
 from sync.stores.astra import AstraStore
 from sync.stores.calls import Calls
 from sync.stores.cql import CqlStore
+from sync.stores.known_flows import KnownFlows
 from sync.stores.postgres import PostgresStore
 from sync.stores.process import Process
 from sync.stores.source import SourceSide
@@ -45,8 +46,8 @@ class DualWriteStore:
             undo.callback(self._side.end)
             self._source = self._open_source(settings, config, self._side.primary == "astra")
             undo.callback(self._source.close)
-            self._flows: dict[str, TableFlows] = {}
             self._config = self._flow_config(config)
+            self._known = KnownFlows(self._source, lambda: self._maker)
             if self._side.is_registered:
                 self._tell_data_center(self._registration)
             undo.pop_all()
@@ -69,7 +70,7 @@ class DualWriteStore:
 
     def _found_source(self) -> None:
         self._tell_data_center(self._registration)
-        self._flows.clear()
+        self._known.forget()
 
     @property
     def _registration(self) -> Registration:
@@ -119,22 +120,22 @@ class DualWriteStore:
 
     def put(self, table: str, row: Mapping[str, Any]) -> bool:
         """Write a whole row: a column left out becomes null on both sides."""
-        with self._calls:
-            flows = self._of(table)
-            return self._write(flows, Mutation("put", flows.cells.key(row), flows.cells.row(row)))
+        return self._twice(table, lambda flows: self._write(flows, _put(flows, row)))
 
     def put_many(self, table: str, rows: Iterable[Mapping[str, Any]]) -> bool:
         """Write whole rows, each on its own and several at once, after all of them were checked; those of a key in order.
 
         Raises the first row's error when all have been tried.
         """
+        given = list(rows)
+        by_key: dict[bytes, list[Mapping[str, Any]]] = {}
+        checked = self._twice(table, lambda flows: [_put(flows, each) for each in given])
+        for row, put in zip(given, checked, strict=True):
+            by_key.setdefault(put.key.canonical, []).append(row)
         with self._calls:
-            flows = self._of(table)
-            by_key: dict[bytes, list[Mutation]] = {}
-            for row in rows:
-                key = flows.cells.key(row)
-                by_key.setdefault(key.canonical, []).append(Mutation("put", key, flows.cells.row(row)))
-            self._write_all(by_key.values(), lambda mutation: self._write(flows, mutation))
+            self._write_all(
+                by_key.values(), lambda row: self._again(table, lambda flows: self._write(flows, _put(flows, row)))
+            )
         return True
 
     def _write_all(self, groups: Iterable[list[T]], write: Callable[[T], object]) -> None:
@@ -151,15 +152,33 @@ class DualWriteStore:
 
     def update(self, table: str, key: Mapping[str, Any], changes: Mapping[str, Any]) -> bool:
         """Write some columns. A row that is not there is made; where Postgres is primary not: False, and nothing written."""
-        with self._calls:
-            flows = self._of(table)
+
+        def write(flows: TableFlows) -> bool:
             return self._write(flows, Mutation("update", flows.cells.only_key(key), flows.cells.some(changes)))
+
+        return self._twice(table, write)
 
     def delete(self, table: str, key: Mapping[str, Any]) -> bool:
         """Delete a row, if there is one."""
+        return self._twice(table, lambda flows: self._write(flows, Mutation("delete", flows.cells.only_key(key), {})))
+
+    def _twice(self, table: str, call: Callable[[TableFlows], T]) -> T:
         with self._calls:
-            flows = self._of(table)
-            return self._write(flows, Mutation("delete", flows.cells.only_key(key), {}))
+            return self._again(table, call)
+
+    def _again(self, table: str, call: Callable[[TableFlows], T]) -> T:
+        """What a call returns: once more, where it was refused and a table is not what it was. Within a call under way."""
+        flows = self._of(table)
+        try:
+            return call(flows)
+        except WriteRefused as refused:  # nothing was written
+            changed = self._known.changed(flows)
+            if changed is None:
+                raise
+            if isinstance(changed, str):
+                raise WriteRefused(f"{refused}; {changed}") from None
+            flows = changed
+        return call(flows)
 
     def get(self, table: str, key: Mapping[str, Any]) -> dict[str, Any] | None:
         """The primary's row, or None."""
@@ -213,11 +232,8 @@ class DualWriteStore:
 
     def _of(self, table: str) -> TableFlows:
         self._process.check()
-        flows = self._flows.get(table)
-        if flows is None:
-            self._source.table(table)
-            try:
-                flows = self._flows[table] = self._maker.make(table)
-            except (SourceUnavailable, TargetUnavailable) as away:
-                raise WriteRefused(f"{table}: {away}; nothing was written") from None
-        return flows
+        return self._known.of(table)
+
+
+def _put(flows: TableFlows, row: Mapping[str, Any]) -> Mutation:
+    return Mutation("put", flows.cells.key(row), flows.cells.row(row))

@@ -105,10 +105,17 @@ class SourceSide:
                 log.warning("%s: %s", table.name, away)
 
     def table(self, name: str) -> SourceTable:
-        """One of its tables. Raises WriteRefused for one that is not there."""
-        if name not in self.tables:
-            raise WriteRefused(f"there is no table {name!r}; there are: {', '.join(sorted(self.tables))}")
-        return self.tables[name]
+        """One of its tables, as it is now. Raises WriteRefused for one that is not there."""
+        if self._store:
+            return self._store.described(name)
+        if name not in self._known:
+            raise WriteRefused(f"there is no table {name!r}; there are: {', '.join(sorted(self._known))}")
+        return self._known[name]
+
+    def look_again(self, table: str) -> None:
+        """Ask the source for a table, if it is there."""
+        if self._store:
+            self._store.look_again(table, self._store.version)
 
     def rows(self, table: SourceTable) -> AnyRows:
         """Single rows of one of its tables."""
