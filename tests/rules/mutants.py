@@ -560,4 +560,27 @@ MUTANTS = (
         "keys", "partitions of one value are read together", "sync/adapters/cassandra/rows.py",
         "len(self._keys) == 1 and has_one_form(table.primary_key[0].type)", "len(self._keys) == 1", KEYS, "as_they_are_written",
     ),
+    # A start without Postgres, Redis, a schema that changes
+    Mutant(
+        "start", "a process that is not registered starts where Postgres may be primary", "sync/stores/target.py",
+        "            self._check_start()\n", "", "tests/integration/test_start_without_postgres.py", "does_not_start and refused",
+    ),
+    Mutant(
+        "start", "what contradicts STORAGE_BACKEND is registered all the same", "sync/stores/target.py",
+        "            check_backend(settings.expected_backend, epoch)\n", "",
+        "tests/integration/test_start_without_postgres.py", "a_start_would_have_said",
+    ),
+    Mutant(
+        "redis", "an answer of Redis is waited for without end", "sync/adapters/queue.py",
+        "socket_timeout=answer_seconds", "socket_timeout=None", "tests/integration/test_redis_hangs.py", "status",
+    ),
+    Mutant(
+        "redis", "what waits on the queue is read as RQ does", "sync/adapters/job_forms.py",
+        "    newest = connection.xrevrange(", "    Job.fetch(job, connection=connection).latest_result()\n    newest = connection.xrevrange(",
+        "tests/integration/test_nothing_unpickled.py", "an_application",
+    ),
+    Mutant(
+        "schema", "the schema is not read again", "sync/stores/live_tables.py",
+        "if not tables.look_again(table, since):", "if True:", "tests/integration/test_schema_under_a_store.py", "goes_through and cql-put",
+    ),
 )  # fmt: skip
