@@ -30,7 +30,7 @@ class _OwnWorker(Worker):
     def execute_job(self, job: Job, queue: Queue) -> None:
         if _function(job) == RECONCILE_JOB:
             workers.tasks.kept = self._keep
-            SimpleWorker.execute_job(self, job, queue)
+            SimpleWorker.execute_job(self, job, queue)  # type: ignore[arg-type]  # it needs no more than a worker
             return
         if self._kept:
             self._kept.close()

@@ -29,7 +29,7 @@ def unread_forms(queue: Queue) -> set[Form]:
 
 
 def _unread(connection: Any, job: str) -> Form | None:
-    newest = connection.xrevrange(Result.get_key(job), count=1)
+    newest = connection.xrevrange(Result.get_key(job), count=1)  # type: ignore[no-untyped-call]
     if not newest:
         return None
     with suppress(binascii.Error):

@@ -566,8 +566,9 @@ MUTANTS = (
         "            self._check_start()\n", "", "tests/integration/test_start_without_postgres.py", "does_not_start and refused",
     ),
     Mutant(
-        "start", "what contradicts STORAGE_BACKEND is registered all the same", "sync/stores/target.py",
-        "            check_backend(settings.expected_backend, epoch)\n", "",
+        "start", "what a start would have refused with is forgotten", "sync/stores/target.py",
+        "told, self._wrong = self._wrong, None if is_away(error) or not isinstance(error, SyncError) else error",
+        "told, self._wrong = self._wrong, None",
         "tests/integration/test_start_without_postgres.py", "a_start_would_have_said",
     ),
     Mutant(
