@@ -29,6 +29,10 @@ class WriteUnsure(SyncError):
     """The write may have been done on the primary; it will settle on both sides alike."""
 
 
+class ValueUnreadable(SyncError):
+    """A row holds a value that Python has none of (a date after the year 9999, a text that is not UTF-8)."""
+
+
 class StoreClosed(SyncError):
     """A store is used after it was closed: nothing was sent."""
 

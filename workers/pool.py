@@ -6,7 +6,6 @@ RQ forks for each job import it again.
 
 from __future__ import annotations
 
-import logging
 import multiprocessing
 import os
 import signal
@@ -16,27 +15,13 @@ from contextlib import suppress
 from multiprocessing.process import BaseProcess
 
 import redis
-from rq import Queue, Worker
 
-import workers.tasks  # noqa: F401  (imported here for the forked jobs)
-from sync.adapters.queue import QUEUE, redis_connection
+from sync.adapters.queue import redis_connection
 from sync.errors import Unreachable
 from sync.settings import Settings
+from workers.own import run_worker
 
 _FORK = multiprocessing.get_context("fork")
-
-
-class _OwnWorker(Worker):
-    def unsubscribe(self) -> None:
-        """RQ waits up to a second for the thread that hears its commands; this process ends, and the thread with it."""
-
-
-def run_worker(settings: Settings) -> None:
-    """Work on the queue `sync` until SIGINT or SIGTERM, as `rq worker sync` does."""
-    # A job's error is recorded in the ledger, and the command says it; RQ would print the traceback, too.
-    logging.getLogger("rq").setLevel(logging.CRITICAL)
-    connection = redis_connection(settings)
-    _OwnWorker([Queue(QUEUE, connection=connection)], connection=connection).work(logging_level="CRITICAL")
 
 
 class Pool:

@@ -8,14 +8,17 @@ from collections.abc import Callable
 
 from sync.adapters.heap import give_back_large_blocks
 from sync.adapters.queue import CHECK_JOB, COPY_JOB
-from sync.errors import SyncError
+from sync.errors import SyncError, Unreachable
 from sync.settings import Config, Settings, load_config, load_settings
 from sync.wiring.checking import check_job
 from sync.wiring.copying import copy_job, note_failure, ring_again
+from sync.wiring.kept_drains import KeptDrains
 from sync.wiring.reconciling import drain_job
 
 log = logging.getLogger("sync.workers")
 BUDGET_SECONDS = 60
+kept: Callable[[Settings, Config], KeptDrains] | None = None
+"""Where the worker does reconcile jobs in its own process: its connections."""
 Work = Callable[[Settings, Config, list[int], Callable[[], bool]], int]
 
 
@@ -40,7 +43,10 @@ def _ranges(runs: str, work: Work, job: str) -> int:
         note_failure(settings, ids, error)
         raise
     if time.monotonic() > until:
-        ring_again(settings, ids, job)
+        try:
+            ring_again(settings, ids, job)
+        except Unreachable as away:  # the ranges are done all the same, and whoever watches the runs rings, too
+            log.warning("%s", away)
     return done
 
 
@@ -49,7 +55,10 @@ def reconcile(table: str) -> int:
     settings = load_settings()
     until = time.monotonic() + BUDGET_SECONDS
     try:
-        return drain_job(settings, load_config(settings.sync_config), table, lambda: time.monotonic() > until)
+        config, stopped = load_config(settings.sync_config), lambda: time.monotonic() > until
+        if kept is None:
+            return drain_job(settings, config, table, stopped)
+        return kept(settings, config).run(table, stopped)
     except SyncError as error:  # of which no ledger tells: the intents only wait
         log.error("%s: %s", table, error)
         raise

@@ -6,9 +6,13 @@ import logging
 from typing import Any
 
 import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 from rq import Queue, Worker
 from rq.job import Job
+from rq.serializers import JSONSerializer
 
+from sync.adapters.job_forms import OWN_WORKERS, unread_forms
 from sync.adapters.queue_errors import NO_URL, check_url, explain
 from sync.errors import SettingsError, Unreachable
 from sync.settings import Settings
@@ -18,25 +22,46 @@ COPY_JOB = "workers.tasks.copy_ranges"
 CHECK_JOB = "workers.tasks.check_ranges"
 RECONCILE_JOB = "workers.tasks.reconcile"
 _JOB_TIMEOUT = 3600
-_FAILED_LOOKED_AT = 10
+_CONNECT_SECONDS, _ANSWER_SECONDS = 5.0, 5.0
 _WHAT = {COPY_JOB: "copy ranges of runs", CHECK_JOB: "check ranges of runs"}
 log = logging.getLogger(__name__)
 
 
-def redis_connection(settings: Settings) -> redis.Redis:
-    """A connection that was tried. Raises SettingsError and Unreachable, one line each, without the URL's password."""
+def redis_connection(settings: Settings, answer_seconds: float | None = _ANSWER_SECONDS) -> redis.Redis:
+    """A connection that was tried; no answer is waited for longer than that, and nothing is asked twice.
+
+    None is for a worker, which waits for jobs, for as long as RQ says. Raises SettingsError and Unreachable, one line each,
+    without the URL's password.
+    """
     settings.require("redis_url")
     url = settings.redis_url.get_secret_value() if settings.redis_url else ""
     check_url(url)
     try:
-        connection: redis.Redis = redis.Redis.from_url(url, socket_connect_timeout=10, health_check_interval=30)
+        connection = _connection(url, _ANSWER_SECONDS if answer_seconds is None else answer_seconds)
     except ValueError:  # its text may hold a piece of the password, taken for the port
         raise SettingsError(NO_URL) from None
     try:
         connection.ping()
     except (redis.RedisError, OSError) as error:  # a certificate file that is not there is an OSError
-        raise Unreachable(f"{redis_name(connection)}: {explain(error, connection)}") from None
-    return connection
+        raise unanswered(connection, error) from None
+    return _connection(url, None) if answer_seconds is None else connection
+
+
+def _connection(url: str, answer_seconds: float | None) -> redis.Redis:
+    # The client's own defaults differ by version: 6 and 7 wait for ever, 8 asks again and again.
+    made: redis.Redis = redis.Redis.from_url(
+        url,
+        socket_connect_timeout=min(_CONNECT_SECONDS, answer_seconds or _CONNECT_SECONDS),
+        socket_timeout=answer_seconds,
+        retry=Retry(NoBackoff(), 0),
+        health_check_interval=30,
+    )
+    return made
+
+
+def unanswered(connection: Any, error: redis.RedisError | OSError) -> Unreachable:
+    """The error that says which Redis did not do what, in one line."""
+    return Unreachable(f"{redis_name(connection)}: {explain(error, connection)}")
 
 
 def redis_name(connection: Any) -> str:
@@ -50,41 +75,65 @@ class Doorbell:
 
     def __init__(self, connection: Any, job: str = COPY_JOB) -> None:
         self._job, self._what = job, _WHAT[job]
-        self._queue = Queue(QUEUE, connection=connection)
-        self._json = Queue(QUEUE, connection=connection, serializer="json")
+        # What is read here is read as JSON: a pickle in Redis would run whoever wrote it in this process.
+        self._queue = Queue(QUEUE, connection=connection, serializer=JSONSerializer)
+        self._pickled = Queue(QUEUE, connection=connection)  # only ever written to
         self._silent = False
 
     def ring(self, runs: list[int], times: int) -> None:
         """Put `times` jobs for these runs on the queue."""
+        try:
+            self._ring(runs, times)
+        except redis.RedisError as error:
+            log.warning("Redis: %s; whoever watches the runs rings again", explain(error))
+
+    def _ring(self, runs: list[int], times: int) -> None:
         self._enqueue(self._job, ",".join(map(str, runs)), f"{self._what} {runs}", times)
 
     def ring_reconcile(self, table: str) -> bool:
         """Put a job for a table's intents on the queue, unless one waits there already; whether it rang."""
         try:
-            description = f"reconcile {table}"
-            waiting = any(job.description == description for job in self._queue.get_jobs())
-            if not waiting:
-                self._enqueue(RECONCILE_JOB, table, description)
+            return self.ring_for(table)
         except redis.RedisError as error:
-            log.warning("Redis: %s; the sweeper will ring", " ".join(str(error).split()))
+            log.warning("Redis: %s; the sweeper will ring", explain(error))
             return False
+
+    def ring_for(self, table: str) -> bool:
+        """The same. Raises RedisError."""
+        description = f"reconcile {table}"
+        waiting = description in self._waiting().values()
+        if not waiting:
+            self._enqueue(RECONCILE_JOB, table, description)
         return not waiting
 
     def _enqueue(self, function: str, argument: str, description: str, times: int = 1) -> None:
-        for queue in (self._queue, self._json) if self._wants_json() else (self._queue,):
+        for queue in self._forms():
             for _ in range(times):
                 queue.enqueue_call(
                     function, args=(argument,), timeout=_JOB_TIMEOUT, result_ttl=60, failure_ttl=3600, description=description
                 )
 
-    def _wants_json(self) -> bool:
-        """Whether a worker could not read a job of late: one was started with `--serializer json`, so both forms are rung."""
-        failed = self._queue.failed_job_registry.get_job_ids(0, _FAILED_LOOKED_AT - 1, desc=True, cleanup=False)
-        for job in Job.fetch_many(failed, connection=self._queue.connection):
-            result = job.latest_result() if job else None
-            if result and "DeserializationError" in (result.exc_string or ""):
-                return True
-        return False
+    def _waiting(self) -> dict[str, str]:
+        """What the jobs that wait are to do, by their ids."""
+        ids = self._queue.get_job_ids()
+        with self._queue.connection.pipeline(transaction=False) as asked:
+            for job in ids:
+                asked.hget(Job.key_for(job), "description")
+            found = asked.execute()
+        return {job: (text or b"").decode(errors="replace") for job, text in zip(ids, found, strict=True)}
+
+    def _forms(self) -> list[Queue]:
+        """The queue in the forms that its workers read: JSON is `sync worker`'s, and a plain `rq worker` unpickles.
+
+        A worker does not say which it reads: one that is not of ours gets pickled jobs; and what a worker could not read of
+        late, it gets in the other form as well.
+        """
+        names = [worker.rsplit(":", 1)[-1] for worker in Worker.all_keys(queue=self._queue)]
+        others = [name for name in names if not name.startswith(OWN_WORKERS)]
+        unread = unread_forms(self._queue)
+        as_json = len(others) < len(names) or not names or "pickle" in unread
+        as_pickle = bool(others) or "json" in unread
+        return [self._queue] * as_json + [self._pickled] * as_pickle
 
     def ring_idle(self, runs: list[int], at_least: int) -> int:
         """Ring once for each idle worker, newcomers included, or `at_least` times; how often it rang.
@@ -95,12 +144,12 @@ class Doorbell:
         try:
             if self._queue.count:
                 return 0
-            idle = sum(worker.get_state() == "idle" for worker in Worker.all(queue=self._queue))
+            idle = sum(w.get_state() == "idle" for w in Worker.all(queue=self._queue, serializer=JSONSerializer))
             times = max(idle, at_least, 1)
-            self.ring(runs, times)
+            self._ring(runs, times)
         except redis.RedisError as error:
             if not self._silent:  # this is called several times a second
-                log.warning("Redis: %s; ringing again later", " ".join(str(error).split()))
+                log.warning("Redis: %s; ringing again later", explain(error))
             self._silent = True
             return 0
         self._silent = False
@@ -109,12 +158,16 @@ class Doorbell:
     def clear(self) -> None:
         """Take back the jobs that nobody has begun: the work is done."""
         try:
-            for job in self._queue.get_jobs():
-                if (job.description or "").startswith(self._what):
-                    job.delete()
+            for job, what in self._waiting().items():
+                found = self._queue.fetch_job(job) if what.startswith(self._what) else None
+                if found:
+                    found.delete()
         except redis.RedisError as error:
-            log.warning("Redis: %s; leftover jobs will find nothing to do", " ".join(str(error).split()))
+            log.warning("Redis: %s; leftover jobs will find nothing to do", explain(error))
 
     def workers(self) -> int:
-        """How many RQ workers listen to the queue."""
-        return int(Worker.count(queue=self._queue))
+        """How many RQ workers listen to the queue. Raises Unreachable."""
+        try:
+            return int(Worker.count(queue=self._queue))
+        except redis.RedisError as error:
+            raise unanswered(self._queue.connection, error) from None

@@ -52,7 +52,7 @@ def explain(error: BaseException, connection: redis.Redis | None = None) -> str:
     """What went wrong and what to do, without a secret."""
     if isinstance(error, redis.AuthenticationError):
         return "the password was refused; check REDIS_URL"
-    text = " ".join(str(error).split())
+    text = "no answer in time" if isinstance(error, redis.TimeoutError) else " ".join(str(error).split())
     for symptom, advice in _ADVICE:
         if symptom in text.lower():
             return advice

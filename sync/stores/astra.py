@@ -11,8 +11,10 @@ from sync.adapters.astra.catalogue import read_api
 from sync.adapters.astra.documents import ApiDocuments
 from sync.adapters.astra.rows import ApiRows
 from sync.core.rows import SourceTable
-from sync.errors import WriteRefused
+from sync.errors import SyncError, WriteRefused
 from sync.settings import Settings
+from sync.stores.live_tables import twice
+from sync.stores.looked import Looked
 from sync.stores.process import Process
 
 
@@ -24,6 +26,7 @@ class AstraStore:
         self._api = open_api(settings, timeout)
         self._sources = read_api(self._api)
         self._opened: dict[str, ApiRows | ApiDocuments] = {}
+        self._looked = Looked()
 
     def __enter__(self) -> AstraStore:
         return self
@@ -37,7 +40,7 @@ class AstraStore:
 
     def put(self, table: str, row: Mapping[str, Any]) -> bool:
         """Write a whole row, or a whole document: what is left out is null, or not there."""
-        self.checked_put(table, row)()
+        twice(self, table, lambda: self.checked_put(table, row)())
         return True
 
     def checked_put(self, table: str, row: Mapping[str, Any]) -> Callable[[], bool]:
@@ -48,13 +51,13 @@ class AstraStore:
 
     def put_many(self, table: str, rows: Iterable[Mapping[str, Any]]) -> bool:
         """Write whole rows, each on its own, after all of them were checked."""
-        for put in [self.checked_put(table, row) for row in rows]:
-            put()
-        return True
+        given = list(rows)
+        twice(self, table, lambda: [self.checked_put(table, row) for row in given])
+        return all(self.put(table, row) for row in given)
 
     def update(self, table: str, key: Mapping[str, Any], changes: Mapping[str, Any]) -> bool:
         """Write some columns, or fields; the row is made where there is none."""
-        self.checked_update(table, key, changes)()
+        twice(self, table, lambda: self.checked_update(table, key, changes)())
         return True
 
     def checked_update(self, table: str, key: Mapping[str, Any], changes: Mapping[str, Any]) -> Callable[[], bool]:
@@ -65,7 +68,7 @@ class AstraStore:
 
     def delete(self, table: str, key: Mapping[str, Any]) -> bool:
         """Delete a row, if there is one."""
-        self.checked_delete(table, key)()
+        twice(self, table, lambda: self.checked_delete(table, key)())
         return True
 
     def checked_delete(self, table: str, key: Mapping[str, Any]) -> Callable[[], bool]:
@@ -76,20 +79,44 @@ class AstraStore:
 
     def get(self, table: str, key: Mapping[str, Any]) -> dict[str, Any] | None:
         """The row, or None. Raises SourceUnavailable."""
-        return self._of(table).get(key)
+        return twice(self, table, lambda: self._of(table).get(key))
 
     def search(self, table: str, column: str, vector: Sequence[float], limit: int = 10) -> list[tuple[dict[str, Any], float]]:
         """The nearest rows with their similarity, nearest first; the server says how many it gives at most."""
-        return self._of(table).search(column, vector, int(limit))
+        return twice(self, table, lambda: self._of(table).search(column, vector, int(limit)))
 
     def count(self, table: str) -> int:
         """How many rows there are: where the API does not count, their keys are read."""
-        return self._of(table).count()
+        return twice(self, table, lambda: self._of(table).count())
 
     @property
     def tables(self) -> Mapping[str, SourceTable]:
         """Its tables and collections, by name."""
+        self._process.check()
         return self._sources
+
+    def described(self, table: str) -> SourceTable:
+        """The table's description, as whoever compares both sides needs it."""
+        return self.source(table)
+
+    @property
+    def version(self) -> int:
+        """Another number than before where a table has changed."""
+        return self._looked.version
+
+    def look_again(self, table: str, since: int) -> bool:
+        """Ask the API for its tables; whether any has changed since that version."""
+        return self._looked.again(since, self._ask)
+
+    def _ask(self) -> bool:
+        try:
+            found = read_api(self._api)
+        except SyncError:
+            return False  # it is away: what was refused stays refused
+        changed, self._sources = found != self._sources, found
+        if changed:
+            self._opened = {}
+        return changed
 
     def source(self, table: str) -> SourceTable:
         """The table's description. Raises WriteRefused for one that is not there, ForkedStore in a forked process."""

@@ -9,22 +9,22 @@ from contextlib import ExitStack
 from types import TracebackType
 from typing import Any, TypeVar
 
-from sync.adapters.postgres.migrations import check_version, state_exists
-from sync.adapters.postgres.parameters import connection_of
 from sync.adapters.postgres.registration import Registration
-from sync.adapters.queue import Doorbell, redis_connection
+from sync.adapters.ringer import Ringer
 from sync.core.mutations import Mutation
-from sync.errors import PreflightError, SourceUnavailable, SyncError, TargetUnavailable, WriteRefused
+from sync.errors import WriteRefused
 from sync.flows.switching import Switching
+from sync.ports import Primary
 from sync.settings import Config, Settings, load_config, load_settings
 from sync.stores.astra import AstraStore
 from sync.stores.calls import Calls
 from sync.stores.cql import CqlStore
-from sync.stores.expected import check_backend
+from sync.stores.known_flows import KnownFlows
 from sync.stores.postgres import PostgresStore
 from sync.stores.process import Process
 from sync.stores.source import SourceSide
 from sync.stores.table_flows import FlowMaker, TableFlows
+from sync.stores.target import TargetSide
 from sync.stores.wrapped import Describe, WrappedStore
 
 log = logging.getLogger(__name__)
@@ -39,24 +39,21 @@ class DualWriteStore:
         self._process, self._config = Process(), config
         tuning = config.dual_write
         with ExitStack() as undo:  # what is open when something fails is closed
-            self._target = undo.enter_context(PostgresStore(settings, tuning.connections, tuning.secondary_timeout_seconds))
-            with connection_of(self._target.pool) as connection:
-                if not state_exists(connection):
-                    raise PreflightError("Postgres has no state of a migration yet: run `sync schema apply`")
-                check_version(connection)
-            self._registration = Registration(self._target.pool, tuning, bell(settings), config.agreed)
-            undo.callback(self._registration.end)
-            epoch = self._registration.epoch
-            check_backend(settings.expected_backend, epoch)
-            self._source = self._open_source(settings, config, epoch.primary == "astra")
+            self._ringer = Ringer(settings)
+            undo.callback(self._ringer.close)
+            self._side = TargetSide(settings, tuning, self._ringer.ring, config.agreed)
+            undo.callback(self._side.close)
+            undo.callback(self._side.end)
+            self._source = self._open_source(settings, config, self._side.primary == "astra")
             undo.callback(self._source.close)
-            self._tell_data_center()
+            self._config = self._flow_config(config)
+            self._known = KnownFlows(self._source, lambda: self._maker)
+            if self._side.is_registered:
+                self._tell_data_center(self._registration)
             undo.pop_all()
         self._process.close_at_exit(self.close)
-        self._flows: dict[str, TableFlows] = {}
-        self._maker = FlowMaker(self._flow_config(config), self._source, self._target.pool, self._registration)
         self._source.come_back(self._found_source)
-        self._switching = Switching(self._registration, tuning.most_wait_seconds)
+        self._side.come_back(self._tell_data_center)
         self._calls = Calls(self._process.check)
         # As long as a write may take: it waits for a switch, then for both sides.
         self._longest_call = tuning.most_wait_seconds + tuning.primary_timeout_seconds + 2 * tuning.secondary_timeout_seconds
@@ -65,16 +62,34 @@ class DualWriteStore:
 
     def _open_source(self, settings: Settings, config: Config, is_primary: bool) -> SourceSide:
         """The side whose place Postgres is going to take."""
-        return SourceSide(settings, config, self._target.pool, is_primary)
+        return SourceSide(settings, config, None if is_primary else self._target.pool)
 
-    def _tell_data_center(self) -> None:
+    def _tell_data_center(self, registration: Registration) -> None:
         """Record it. Raises SettingsError where other writers have another one."""
         if self._source.data_center:
-            self._registration.writes_in(self._source.data_center)
+            registration.writes_in(self._source.data_center)
 
     def _found_source(self) -> None:
-        self._tell_data_center()
-        self._flows.clear()
+        self._tell_data_center(self._registration)
+        self._known.forget()
+
+    @property
+    def _registration(self) -> Registration:
+        """This process as a writer. Raises TargetUnavailable while it is none."""
+        return self._side.registration
+
+    @property
+    def _target(self) -> PostgresStore:
+        """Raises TargetUnavailable while it is away."""
+        return self._side.store
+
+    @property
+    def _maker(self) -> FlowMaker:
+        return FlowMaker(self._config, self._source, self._target.pool, self._registration)
+
+    @property
+    def _switching(self) -> Switching:
+        return Switching(self._registration, self._config.dual_write.most_wait_seconds)
 
     def _flow_config(self, config: Config) -> Config:
         return config
@@ -96,31 +111,32 @@ class DualWriteStore:
         left = self._calls.end(self._longest_call)
         if left:
             log.warning("%d calls have not ended: this writer stays registered; see `sync writers`", left)
-        self._registration.end(sign_off=not left)
+        self._side.end(sign_off=not left)
+        self._ringer.close()
         self._executor.shutdown(wait=not left)
         self._many.shutdown(wait=not left)
         self._process.close()
-        self._target.close()
+        self._side.close()
         self._source.close()
 
     def put(self, table: str, row: Mapping[str, Any]) -> bool:
         """Write a whole row: a column left out becomes null on both sides."""
-        with self._calls:
-            flows = self._of(table)
-            return self._write(flows, Mutation("put", flows.cells.key(row), flows.cells.row(row)))
+        return self._twice(table, lambda flows: self._write(flows, _put(flows, row)))
 
     def put_many(self, table: str, rows: Iterable[Mapping[str, Any]]) -> bool:
         """Write whole rows, each on its own and several at once, after all of them were checked; those of a key in order.
 
         Raises the first row's error when all have been tried.
         """
+        given = list(rows)
+        by_key: dict[bytes, list[Mapping[str, Any]]] = {}
+        checked = self._twice(table, lambda flows: [_put(flows, each) for each in given])
+        for row, put in zip(given, checked, strict=True):
+            by_key.setdefault(put.key.canonical, []).append(row)
         with self._calls:
-            flows = self._of(table)
-            by_key: dict[bytes, list[Mutation]] = {}
-            for row in rows:
-                key = flows.cells.key(row)
-                by_key.setdefault(key.canonical, []).append(Mutation("put", key, flows.cells.row(row)))
-            self._write_all(by_key.values(), lambda mutation: self._write(flows, mutation))
+            self._write_all(
+                by_key.values(), lambda row: self._again(table, lambda flows: self._write(flows, _put(flows, row)))
+            )
         return True
 
     def _write_all(self, groups: Iterable[list[T]], write: Callable[[T], object]) -> None:
@@ -137,15 +153,33 @@ class DualWriteStore:
 
     def update(self, table: str, key: Mapping[str, Any], changes: Mapping[str, Any]) -> bool:
         """Write some columns. A row that is not there is made; where Postgres is primary not: False, and nothing written."""
-        with self._calls:
-            flows = self._of(table)
+
+        def write(flows: TableFlows) -> bool:
             return self._write(flows, Mutation("update", flows.cells.only_key(key), flows.cells.some(changes)))
+
+        return self._twice(table, write)
 
     def delete(self, table: str, key: Mapping[str, Any]) -> bool:
         """Delete a row, if there is one."""
+        return self._twice(table, lambda flows: self._write(flows, Mutation("delete", flows.cells.only_key(key), {})))
+
+    def _twice(self, table: str, call: Callable[[TableFlows], T]) -> T:
         with self._calls:
-            flows = self._of(table)
-            return self._write(flows, Mutation("delete", flows.cells.only_key(key), {}))
+            return self._again(table, call)
+
+    def _again(self, table: str, call: Callable[[TableFlows], T]) -> T:
+        """What a call returns: once more, where it was refused and a table is not what it was. Within a call under way."""
+        flows = self._of(table)
+        try:
+            return call(flows)
+        except WriteRefused as refused:  # nothing was written
+            changed = self._known.changed(flows)
+            if changed is None:
+                raise
+            if isinstance(changed, str):
+                raise WriteRefused(f"{refused}; {changed}") from None
+            flows = changed
+        return call(flows)
 
     def get(self, table: str, key: Mapping[str, Any]) -> dict[str, Any] | None:
         """The primary's row, or None."""
@@ -161,7 +195,8 @@ class DualWriteStore:
 
     def _primary_of(self, table: str) -> CqlStore | AstraStore | PostgresStore:
         self._check_migrated(table)
-        return self._source.store if self._registration.primary == "astra" else self._target
+        self._process.check()
+        return self._source.store if self._side.primary == "astra" else self._target
 
     def _write(self, flows: TableFlows, mutation: Mutation) -> bool:
         return self._switching.run(
@@ -181,13 +216,14 @@ class DualWriteStore:
         store = cls(settings, load_config(settings.sync_config))
         wrapped = WrappedStore({"astra": old, "postgres": new}, writes, store)
         if new is None:
-            store._registration.tell(wraps="astra")  # so that no cut-over begins
+            store._side.tell(wraps="astra")  # so that no cut-over begins
         return wrapped
 
     @property
-    def primary(self) -> str:
-        """The store whose answers count, as this process knows it: astra or postgres."""
-        return self._registration.primary
+    def primary(self) -> Primary:
+        """The store whose answers count, as this process knows it."""
+        self._process.check()
+        return self._side.primary
 
     def call(self, table: str, key: Mapping[str, Any], astra: Callable[[], T], postgres: Callable[[], T]) -> T:
         """Write a key by somebody else's code, the one for the present primary; both sides are made equal afterwards."""
@@ -210,20 +246,8 @@ class DualWriteStore:
     def _of(self, table: str) -> TableFlows:
         self._process.check()
         self._check_migrated(table)
-        flows = self._flows.get(table)
-        if flows is None:
-            self._source.table(table)
-            try:
-                flows = self._flows[table] = self._maker.make(table)
-            except (SourceUnavailable, TargetUnavailable) as away:
-                raise WriteRefused(f"{table}: {away}; nothing was written") from None
-        return flows
+        return self._known.of(table)
 
 
-def bell(settings: Settings) -> Callable[[str], object]:
-    """Rings for a table's intents. Without Redis it stays silent: the sweeper of `sync worker` finds them all the same."""
-    try:
-        return Doorbell(redis_connection(settings)).ring_reconcile
-    except SyncError as error:
-        log.warning("%s; intents wait for `sync worker`", error)
-        return lambda table: False
+def _put(flows: TableFlows, row: Mapping[str, Any]) -> Mutation:
+    return Mutation("put", flows.cells.key(row), flows.cells.row(row))

@@ -34,7 +34,7 @@ class ApiDualWriteStore(DualWriteStore):
     _source: ApiSide
 
     def _open_source(self, settings: Settings, config: Config, is_primary: bool) -> ApiSide:
-        return ApiSide(settings, config, self._target.pool, is_primary)
+        return ApiSide(settings, config, None if is_primary else self._target.pool)
 
     def _flow_config(self, config: Config) -> Config:
         """Without CQL the other half of every write is left to workers."""
@@ -45,8 +45,7 @@ class ApiDualWriteStore(DualWriteStore):
 
     def put(self, table: str, row: Mapping[str, Any]) -> bool:
         """Write a whole row, or a whole document: what is left out is null, or not there."""
-        with self._calls:
-            return self._checked_put(table, row)()
+        return self._twice(table, lambda _: self._checked_put(table, row)())
 
     def _checked_put(self, table: str, row: Mapping[str, Any]) -> Write:
         key = self._key(table, row)
@@ -64,13 +63,19 @@ class ApiDualWriteStore(DualWriteStore):
 
         Raises the first row's error when all have been tried.
         """
+        given = list(rows)
+        by_key: dict[bytes, list[Mapping[str, Any]]] = {}
+        keys = self._twice(table, lambda flows: self._checked_keys(flows, table, given))
+        for row, key in zip(given, keys, strict=True):
+            by_key.setdefault(key, []).append(row)
         with self._calls:
-            cells, by_key = self._of(table).cells, dict[bytes, list[Write]]()
-            for row in rows:
-                put = self._checked_put(table, row)
-                by_key.setdefault(cells.only_key(self._key(table, row)).canonical, []).append(put)
-            self._write_all(by_key.values(), lambda put: put())
+            self._write_all(by_key.values(), lambda row: self._again(table, lambda _: self._checked_put(table, row)()))
         return True
+
+    def _checked_keys(self, flows: TableFlows, table: str, rows: Sequence[Mapping[str, Any]]) -> list[bytes]:
+        for row in rows:
+            self._checked_put(table, row)
+        return [flows.cells.only_key(self._key(table, row)).canonical for row in rows]
 
     def update(self, table: str, key: Mapping[str, Any], changes: Mapping[str, Any]) -> bool:
         """Write some columns, or fields. What is not there is made; where Postgres is primary not: False, nothing written."""
@@ -80,9 +85,11 @@ class ApiDualWriteStore(DualWriteStore):
                 return TargetDocuments(self._target, flows).update(key, changes)
             return flows.reverse.write(Mutation("update", flows.cells.only_key(key), flows.cells.some(changes)))
 
-        with self._calls:
+        def write(_: TableFlows) -> bool:
             astra = self._checked(lambda: self._source.store.checked_update(table, key, changes))
             return self._announced(table, key, astra, to_postgres)
+
+        return self._twice(table, write)
 
     def delete(self, table: str, key: Mapping[str, Any]) -> bool:
         """Delete a row, if there is one."""
@@ -90,9 +97,11 @@ class ApiDualWriteStore(DualWriteStore):
         def to_postgres(flows: TableFlows) -> bool:
             return flows.reverse.write(Mutation("delete", flows.cells.only_key(key), {}))
 
-        with self._calls:
+        def write(_: TableFlows) -> bool:
             astra = self._checked(lambda: self._source.store.checked_delete(table, key))
             return self._announced(table, key, astra, to_postgres)
+
+        return self._twice(table, write)
 
     def get(self, table: str, key: Mapping[str, Any]) -> dict[str, Any] | None:
         """The primary's row or document, or None."""

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from decimal import Decimal
 from types import TracebackType
-from typing import Any
+from typing import Any, TypeVar
 
 import psycopg
-from psycopg import sql
+from psycopg import errors, sql
 from psycopg.rows import dict_row
 from psycopg_pool import PoolTimeout
 
@@ -19,13 +19,17 @@ from sync.adapters.postgres.refusals import refuses_row, words
 from sync.adapters.postgres.search import similarity_sql
 from sync.adapters.postgres.statements import column as named
 from sync.core.rows import TargetColumn, TargetTable
-from sync.errors import TargetUnavailable, WriteRefused, WriteUnsure
+from sync.errors import TargetRefused, TargetUnavailable, ValueUnreadable, WriteRefused, WriteUnsure
 from sync.settings import Settings
+from sync.stores.looked import Looked
 from sync.stores.process import Process
+from sync.stores.unreadable import tolerate, unreadable_in
 from sync.stores.values import VECTORS, adapted, plain
 
+T = TypeVar("T")
 _AWAY = (psycopg.OperationalError, psycopg.InterfaceError, PoolTimeout)
-_REFUSED = (psycopg.DataError, psycopg.IntegrityError, psycopg.ProgrammingError, psycopg.NotSupportedError)
+_TOLD_NOTHING = ("08", "57P")
+"""The beginnings of SQLSTATEs with which a server breaks off: what became of the statement it does not say."""
 
 
 class PostgresStore:
@@ -35,6 +39,7 @@ class PostgresStore:
         self._process = Process()
         self.pool = open_pool(settings, size, timeout)
         self._tables: dict[str, TargetTable] = {}
+        self._looked = Looked()
 
     def __enter__(self) -> PostgresStore:
         return self
@@ -51,11 +56,9 @@ class PostgresStore:
 
     def put(self, table: str, row: Mapping[str, Any]) -> bool:
         """Write a whole row: a column left out becomes null."""
-        self._execute(*self._put(table, row))
-        return True
+        return self._twice(table, lambda found: self._execute(*self._put(found, row)) >= 0)
 
-    def _put(self, table: str, row: Mapping[str, Any]) -> tuple[sql.Composed, list[Any]]:
-        found = self._table(table)
+    def _put(self, found: TargetTable, row: Mapping[str, Any]) -> tuple[sql.Composed, list[Any]]:
         columns = [c for c in found.columns if not c.generated]
         self._known(found, row)
         self._where(found, {n: row.get(n) for n in found.primary_key})
@@ -74,56 +77,85 @@ class PostgresStore:
 
     def put_many(self, table: str, rows: Iterable[Mapping[str, Any]]) -> bool:
         """Write whole rows, each on its own, after all of them were checked."""
-        for statement, values in [self._put(table, row) for row in rows]:
-            self._execute(statement, values)
-        return True
+        given = list(rows)
+        self._twice(table, lambda found: [self._put(found, row) for row in given])
+        return all(self.put(table, row) for row in given)
 
     def update(self, table: str, key: Mapping[str, Any], changes: Mapping[str, Any]) -> bool:
         """Write some columns; False, and nothing written, where there is no such row."""
-        found = self._table(table)
+        return self._twice(table, lambda found: self._update(found, key, changes))
+
+    def _update(self, found: TargetTable, key: Mapping[str, Any], changes: Mapping[str, Any]) -> bool:
         given = self._known(found, changes)
         if not given:
-            raise WriteRefused(f"{table}: an update of no column")
+            raise WriteRefused(f"{found.name}: an update of no column")
         for name in found.primary_key:
             if name in changes:
-                raise WriteRefused(f"{table}: {name} is part of the key and cannot be updated")
+                raise WriteRefused(f"{found.name}: {name} is part of the key and cannot be updated")
         sets = sql.SQL(", ").join(sql.SQL("{} = {}").format(named(c.name), _placeholder(c)) for c in given)
         where, values = self._where(found, key)
         statement = sql.SQL("UPDATE {} SET {} WHERE {}").format(identifier(found), sets, where)
-        return self._execute(statement, [*(adapted(table, c, changes[c.name]) for c in given), *values]) > 0
+        return self._execute(statement, [*(adapted(found.name, c, changes[c.name]) for c in given), *values]) > 0
 
     def delete(self, table: str, key: Mapping[str, Any]) -> bool:
         """Delete a row, if there is one."""
-        found = self._table(table)
-        where, values = self._where(found, key)
-        self._execute(sql.SQL("DELETE FROM {} WHERE {}").format(identifier(found), where), values)
-        return True
+
+        def delete(found: TargetTable) -> bool:
+            where, values = self._where(found, key)
+            return self._execute(sql.SQL("DELETE FROM {} WHERE {}").format(identifier(found), where), values) >= 0
+
+        return self._twice(table, delete)
 
     def get(self, table: str, key: Mapping[str, Any]) -> dict[str, Any] | None:
-        """The row, or None. Raises TargetUnavailable."""
-        found = self._table(table)
-        where, values = self._where(found, key)
-        rows = self._query(sql.SQL("SELECT {} FROM {} WHERE {}").format(_columns(found), identifier(found), where), values)
-        return _plain(found, rows[0]) if rows else None
+        """The row, or None. Raises TargetUnavailable; ValueUnreadable where Python has none of a value."""
+
+        def read(found: TargetTable) -> dict[str, Any] | None:
+            where, values = self._where(found, key)
+            select = sql.SQL("SELECT {} FROM {} WHERE {}").format(_columns(found), identifier(found), where)
+            rows = self._query(select, values)
+            return _plain(found, rows[0]) if rows else None
+
+        return self._twice(table, read)
 
     def search(self, table: str, column: str, vector: Sequence[float], limit: int = 10) -> list[tuple[dict[str, Any], float]]:
-        """The nearest rows by cosine with Cassandra's similarity, (1 + cosine) / 2; nearest first."""
-        found = self._table(table)
+        """The nearest rows by cosine with Cassandra's similarity, (1 + cosine) / 2; nearest first. Raises as `get`."""
+        return self._twice(table, lambda found: self._search(found, column, vector, int(limit)))
+
+    def _search(
+        self, found: TargetTable, column: str, vector: Sequence[float], limit: int
+    ) -> list[tuple[dict[str, Any], float]]:
         kind = found.column(column)
         if kind is None or kind.type.name not in VECTORS:
-            raise WriteRefused(f"{table}: {column} is no vector column")
-        adapted(table, kind, vector)
+            raise WriteRefused(f"{found.name}: {column} is no vector column")
+        adapted(found.name, kind, vector)
         distance, similarity = similarity_sql(kind, "cosine", vector)
         statement = sql.SQL("SELECT {}, {} AS _similarity FROM {} WHERE {} IS NOT NULL ORDER BY {} LIMIT {}").format(
-            _columns(found), similarity, identifier(found), named(column), distance, int(limit)
+            _columns(found), similarity, identifier(found), named(column), distance, limit
         )
         rows = self._query(statement, [])
         return [(_plain(found, row), float(row["_similarity"])) for row in rows]
 
     def count(self, table: str) -> int:
         """How many rows there are."""
-        rows = self._query(sql.SQL("SELECT count(*) AS n FROM {}").format(identifier(self._table(table))), [])
-        return int(rows[0]["n"])
+        count = sql.SQL("SELECT count(*) AS n FROM {}")
+        return self._twice(table, lambda found: int(self._query(count.format(identifier(found)), [])[0]["n"]))
+
+    def _twice(self, name: str, call: Callable[[TargetTable], T]) -> T:
+        """What a call returns: once more, where it was refused and the table is not what it was any more."""
+        since, known = self._looked.version, self._table(name)
+        try:
+            return call(known)
+        except (WriteRefused, TargetRefused):  # nothing was written
+            if not self._looked.again(since, lambda: self._look(name, known)):
+                raise
+        return call(self._table(name))
+
+    def _look(self, name: str, known: TargetTable) -> bool:
+        with self._away(), self.pool.connection() as connection:
+            found = read_target(connection, name)
+        if found != known:
+            self._tables.pop(name, None)
+        return found != known
 
     def _table(self, name: str) -> TargetTable:
         self._process.check()
@@ -154,19 +186,25 @@ class PostgresStore:
         return where, [_adapted(table, c, key[c.name]) for c in self._known(table, key)]
 
     def _execute(self, statement: sql.Composed, values: list[Any]) -> int:
+        self._process.check()
         try:
             with self.pool.connection() as connection:
                 return connection.execute(statement, values).rowcount
         except PoolTimeout as error:
             raise TargetUnavailable(str(error)) from None
         except psycopg.Error as error:
-            if isinstance(error, _REFUSED) or refuses_row(error):
+            if isinstance(error, psycopg.DataError) or refuses_row(error) or _is_told(error):
                 raise WriteRefused(words(error)) from None
             raise WriteUnsure(" ".join(str(error).split())) from None
 
     def _query(self, statement: sql.Composed, values: list[Any]) -> list[dict[str, Any]]:
         with self._away(), self.pool.connection() as connection, connection.cursor(row_factory=dict_row) as cursor:
-            return cursor.execute(statement, values).fetchall()
+            tolerate(cursor)
+            try:
+                return cursor.execute(statement, values).fetchall()
+            except errors.FeatureNotSupported:  # it was prepared on this connection for a table of another shape
+                connection.execute("DEALLOCATE ALL")
+                return cursor.execute(statement, values).fetchall()
 
     @contextmanager
     def _away(self) -> Iterator[None]:
@@ -174,6 +212,13 @@ class PostgresStore:
             yield
         except _AWAY as error:
             raise TargetUnavailable(" ".join(str(error).split())) from None
+        except psycopg.Error as error:
+            raise TargetRefused(words(error)) from None
+
+
+def _is_told(error: psycopg.Error) -> bool:
+    """Whether Postgres itself says that it did not do it: its error has undone the statement."""
+    return error.sqlstate is not None and not error.sqlstate.startswith(_TOLD_NOTHING)
 
 
 def _adapted(table: TargetTable, column: TargetColumn, value: Any) -> Any:
@@ -193,4 +238,12 @@ def _columns(table: TargetTable) -> sql.Composed:
 
 
 def _plain(table: TargetTable, row: Mapping[str, Any]) -> dict[str, Any]:
-    return {c.name: plain(c.type, row[c.name]) for c in table.columns}
+    return {c.name: _value(table, c, row) for c in table.columns}
+
+
+def _value(table: TargetTable, column: TargetColumn, row: Mapping[str, Any]) -> Any:
+    found = unreadable_in(row[column.name])
+    if found is not None:
+        key = ", ".join(f"{name}={getattr(row[name], 'text', row[name])}" for name in table.primary_key)
+        raise ValueUnreadable(f"{table.name}: {key}: {column.name}: Python has no value of {found.text} ({found.why})")
+    return plain(column.type, row[column.name])

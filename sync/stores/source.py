@@ -26,9 +26,12 @@ _AWAY = "the source was away when this process started, and is asked again every
 
 
 class SourceSide:
-    """Raises Unreachable where the source is away and is primary; else it is tried again until it is there."""
+    """Raises Unreachable where the source is away and is primary; else it is tried again until it is there.
 
-    def __init__(self, settings: Settings, config: Config, pool: Pool, is_primary: bool) -> None:
+    `pool` is Postgres where that is primary.
+    """
+
+    def __init__(self, settings: Settings, config: Config, pool: Pool | None) -> None:
         self._settings, self._config = settings, config
         self._timeout = config.dual_write.primary_timeout_seconds
         self._ended = Event()
@@ -38,7 +41,7 @@ class SourceSide:
         try:
             self._store = self._connect()
         except Unreachable as away:
-            if is_primary:
+            if pool is None:
                 raise
             with connection_of(pool) as connection:
                 self._known = recall(connection)
@@ -102,10 +105,17 @@ class SourceSide:
                 log.warning("%s: %s", table.name, away)
 
     def table(self, name: str) -> SourceTable:
-        """One of its tables. Raises WriteRefused for one that is not there."""
-        if name not in self.tables:
-            raise WriteRefused(f"there is no table {name!r}; there are: {', '.join(sorted(self.tables))}")
-        return self.tables[name]
+        """One of its tables, as it is now. Raises WriteRefused for one that is not there."""
+        if self._store:
+            return self._store.described(name)
+        if name not in self._known:
+            raise WriteRefused(f"there is no table {name!r}; there are: {', '.join(sorted(self._known))}")
+        return self._known[name]
+
+    def look_again(self, table: str) -> None:
+        """Ask the source for a table, if it is there."""
+        if self._store:
+            self._store.look_again(table, self._store.version)
 
     def rows(self, table: SourceTable) -> AnyRows:
         """Single rows of one of its tables."""

@@ -12,7 +12,6 @@ from cassandra import DriverException, Unauthorized
 from cassandra.cluster import NoHostAvailable
 from psycopg import errors
 
-from sync.adapters import queue_errors
 from sync.adapters.cassandra.catalogue import (
     check_partitioner,
     has_few_rows,
@@ -31,7 +30,7 @@ from sync.adapters.postgres.data_centres import elsewhere
 from sync.adapters.postgres.hashing import no_hash
 from sync.adapters.postgres.session import ends_builds
 from sync.adapters.postgres.sight import hidden, in_front, no_table, triggers
-from sync.adapters.queue import Doorbell, redis_connection, redis_name
+from sync.adapters.queue import Doorbell, redis_connection, redis_name, unanswered
 from sync.core.documents import with_fields
 from sync.core.mapping import Problem, map_table
 from sync.core.rows import SourceTable
@@ -79,7 +78,7 @@ def _queue(settings: Settings, report: PreflightReport) -> None:
         info = connection.info("server")
         workers = Doorbell(connection).workers()
     except redis.RedisError as error:
-        raise Unreachable(f"{redis_name(connection)}: {queue_errors.explain(error)}") from None
+        raise unanswered(connection, error) from None
     name = "Valkey" if info.get("server_name") == "valkey" else "Redis"
     version = info.get("valkey_version") or info.get("redis_version")
     report.servers.append(f"queue: {name} {version}, {redis_name(connection)}, {workers} RQ workers")

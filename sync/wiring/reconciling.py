@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import closing, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import psycopg
@@ -83,21 +84,42 @@ def drain_job(settings: Settings, config: Config, table: str, stopped: Callable[
         return drains[table].run(worker_name(), stopped)
 
 
+@dataclass(frozen=True, slots=True)
+class Connections:
+    """What drains work with."""
+
+    cassandra: Cassandra
+    pool: Pool
+    executor: Executor
+
+
 @contextmanager
-def open_drains(settings: Settings, config: Config, tables: list[str]) -> Iterator[dict[str, Drain]]:
-    """What drains these tables' intents, in the direction of the present epoch."""
+def open_connections(settings: Settings, config: Config) -> Iterator[Connections]:
+    """One set, closed at the end. Raises SettingsError and Unreachable."""
     with (
         open_cassandra(settings, config.dual_write.primary_timeout_seconds) as cassandra,
         closing(open_pool(settings, 2)) as pool,
         ThreadPoolExecutor(_READS_AT_ONCE) as executor,
     ):
-        with pool.connection() as connection:
-            check_version(connection)
-            check_data_center(connection, cassandra.data_center)
-            check_writers(connection, tables, config.agreed)
-            epoch = read_epoch(connection)
-            mapped = map_tables(cassandra, connection, settings, config, tables)
-        yield {name: _drain(cassandra, pool, table, config, executor, epoch) for name, table in mapped.items()}
+        yield Connections(cassandra, pool, executor)
+
+
+def make_drains(by: Connections, settings: Settings, config: Config, tables: list[str]) -> dict[str, Drain]:
+    """What drains these tables' intents, in the direction of the present epoch, and as the tables are now."""
+    with by.pool.connection() as connection:
+        check_version(connection)
+        check_data_center(connection, by.cassandra.data_center)
+        check_writers(connection, tables, config.agreed)
+        epoch = read_epoch(connection)
+        mapped = map_tables(by.cassandra, connection, settings, config, tables)
+    return {name: _drain(by.cassandra, by.pool, table, config, by.executor, epoch) for name, table in mapped.items()}
+
+
+@contextmanager
+def open_drains(settings: Settings, config: Config, tables: list[str]) -> Iterator[dict[str, Drain]]:
+    """The same, with connections of their own."""
+    with open_connections(settings, config) as by:
+        yield make_drains(by, settings, config, tables)
 
 
 def _drain(cassandra: Cassandra, pool: Pool, table: TableMap, config: Config, executor: Executor, epoch: Epoch) -> Drain:

@@ -199,8 +199,12 @@ def test_postgres_away_from_the_beginning(stack: Stack, table: Table, settings: 
         stack.postgres.stop()
         with pytest.raises(WriteRefused, match="others"):
             store.put("others", {"id": uuid4(), "a": "its columns are not known yet"})
-        with pytest.raises(Unreachable):
-            DualWriteStore(settings, ACCEPT)
+        with DualWriteStore(settings, ACCEPT) as late:
+            with pytest.raises(WriteRefused, match="not registered"):
+                late.put("pairs", {"id": uuid4()})
+            assert late.count("others") == 0
+            stack.postgres.start()
+            until(lambda: works(late), 30, "it is registered")
         assert store.count("others") == 0
 
 

@@ -99,6 +99,29 @@ def test_sync_worker_finds_what_nobody_rang_for(home: Place, table: Table) -> No
     assert table.check_equal() == 30
 
 
+def clients(home: Place) -> set[int]:
+    """The ports of all of Cassandra's clients."""
+    return {row.port for row in home.cassandra.session.execute("SELECT port FROM system_views.clients")}
+
+
+def test_a_worker_keeps_its_connections_from_job_to_job(home: Place, table: Table) -> None:
+    """Would break: each handful of keys costs two sessions with the schema, a pool, and on Astra its metadata service."""
+    others = clients(home)
+    with working(home, sys.executable, "-m", "sync", "worker", "-n", "1"):
+        seen = []
+        for _ in range(3):
+            with DualWriteStore(home.settings, CONFIG) as store:
+                store.put("songs", {"id": uuid4(), "title": "a job"})
+            until(lambda: table.intents() == [], 40, "it is done")
+            until(lambda: clients(home) - others, 10, "they are kept")
+            seen.append(clients(home) - others)
+        table.sql("ALTER TABLE public.songs ADD COLUMN IF NOT EXISTS other int")  # each job looks at the table anew
+        with DualWriteStore(home.settings, CONFIG) as store:
+            store.put("songs", {"id": uuid4(), "title": "as it is now"})
+        until(lambda: table.intents() == [], 40, "it is done")
+    assert set.intersection(*seen), seen
+
+
 def test_status_and_intents_say_what_is_stuck(home: Place, table: Table) -> None:
     """Would break: an operator who cannot see what waits, since when, and why; or `--retry` that does not try."""
     put_some(home, 3)

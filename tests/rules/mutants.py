@@ -640,7 +640,7 @@ MUTANTS = (
     ),
     Mutant(
         "settings", "a class without its successor is no matter", "sync/stores/dual.py",
-        '            store._registration.tell(wraps="astra")', "            pass", AGREED, "without_its_successor",
+        '            store._side.tell(wraps="astra")', "            pass", AGREED, "without_its_successor",
     ),
     Mutant(
         "resolve", "a time-out of the source is a reason to drop", "sync/wiring/resolving.py",
@@ -685,5 +685,29 @@ MUTANTS = (
     Mutant(
         "28", "what is kept has no bound", "sync/adapters/postgres/unrecorded.py",
         "return self._bytes >= self._most_bytes", "return False and self._bytes >= self._most_bytes", BEATS, "may_be",
+    ),
+    # A start without Postgres, Redis, a schema that changes
+    Mutant(
+        "start", "a process that is not registered starts where Postgres may be primary", "sync/stores/target.py",
+        "            self._check_start()\n", "", "tests/integration/test_start_without_postgres.py", "does_not_start and refused",
+    ),
+    Mutant(
+        "start", "what a start would have refused with is forgotten", "sync/stores/target.py",
+        "told, self._wrong = self._wrong, None if is_away(error) or not isinstance(error, SyncError) else error",
+        "told, self._wrong = self._wrong, None",
+        "tests/integration/test_start_without_postgres.py", "a_start_would_have_said",
+    ),
+    Mutant(
+        "redis", "an answer of Redis is waited for without end", "sync/adapters/queue.py",
+        "socket_timeout=answer_seconds", "socket_timeout=None", "tests/integration/test_redis_hangs.py", "status",
+    ),
+    Mutant(
+        "redis", "what waits on the queue is read as RQ does", "sync/adapters/job_forms.py",
+        "    newest = connection.xrevrange(", "    Job.fetch(job, connection=connection).latest_result()\n    newest = connection.xrevrange(",
+        "tests/integration/test_nothing_unpickled.py", "an_application",
+    ),
+    Mutant(
+        "schema", "the schema is not read again", "sync/stores/live_tables.py",
+        "if not tables.look_again(table, since):", "if True:", "tests/integration/test_schema_under_a_store.py", "goes_through and cql-put",
     ),
 )  # fmt: skip

@@ -2,14 +2,37 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from cassandra import cqltypes
 
 from sync.core.cql import CqlType
+from sync.core.encode.base import INT64
 
 PROTOCOL = 5
 """Cells are written alike from the third version of the native protocol on."""
+_EPOCH, _MICROSECOND = datetime(1970, 1, 1, tzinfo=UTC), timedelta(microseconds=1)
+
+
+class _Timestamp(cqltypes.DateType):  # type: ignore[misc]
+    """The driver's goes through floats, and is a millisecond off for a good part of the values beyond the year 2255."""
+
+    @staticmethod
+    def deserialize(cell: bytes, protocol_version: int) -> datetime:
+        """UTC, without saying so, as the driver's. Raises OverflowError beyond the years 1 to 9999."""
+        return (_EPOCH + timedelta(milliseconds=INT64.unpack(cell)[0])).replace(tzinfo=None)
+
+    @staticmethod
+    def serialize(value: Any, protocol_version: int) -> bytes:
+        """Whole milliseconds, towards 1970, as the driver does."""
+        if not isinstance(value, datetime):
+            cell: bytes = cqltypes.DateType.serialize(value, protocol_version)
+            return cell
+        us = (value.replace(tzinfo=value.tzinfo or UTC) - _EPOCH) // _MICROSECOND
+        return INT64.pack(us // 1000 if us >= 0 else -(-us // 1000))
+
+
 _SIMPLE: dict[str, Any] = {
     "ascii": cqltypes.AsciiType,
     "bigint": cqltypes.LongType,
@@ -26,7 +49,7 @@ _SIMPLE: dict[str, Any] = {
     "smallint": cqltypes.ShortType,
     "text": cqltypes.UTF8Type,
     "time": cqltypes.TimeType,
-    "timestamp": cqltypes.DateType,
+    "timestamp": _Timestamp,
     "timeuuid": cqltypes.TimeUUIDType,
     "tinyint": cqltypes.ByteType,
     "uuid": cqltypes.UUIDType,

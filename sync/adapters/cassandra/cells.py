@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Mapping, Sized
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 
 from cassandra.metadata import Murmur3Token
@@ -14,15 +14,14 @@ from sync.adapters.cassandra.cell_types import PROTOCOL, cell_type
 from sync.core.cql import COLLECTIONS, CqlType
 from sync.core.decode.kept import keeping
 from sync.core.documents import Unfolded, document_cells
-from sync.core.encode.base import INT64, NULL, Encoder, Reject
+from sync.core.encode.base import NULL, Encoder, Reject
 from sync.core.encode.document_ids import id_of
-from sync.core.encode.rows import RowEncoder, encode_cell
+from sync.core.encode.rows import RowEncoder, encode_cell, show_cells
 from sync.core.key_forms import has_one_form, key_decoder
 from sync.core.mutations import Key, KnownKey, unpack_key
 from sync.core.rows import SourceTable
-from sync.errors import WriteRefused
+from sync.errors import ValueUnreadable, WriteRefused
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _SERIALIZE_ERRORS = (struct.error, TypeError, ValueError, AttributeError, OverflowError, KeyError)
 
 
@@ -127,16 +126,23 @@ class Cells:
         return {n: self._cell(n, v) for n, v in values.items()}
 
     def values(self, cells: Mapping[str, bytes | None]) -> dict[str, Any]:
-        """Cells as plain Python values."""
-        return {n: self._value(n, c) for n, c in cells.items()}
+        """Cells as plain Python values. Raises ValueUnreadable where Python has none of one."""
+        found = {}
+        for name, cell in cells.items():
+            try:
+                found[name] = self._value(name, cell)
+            except (OverflowError, ValueError) as error:  # UnicodeDecodeError is a ValueError
+                raise ValueUnreadable(self._unreadable(name, cells, error)) from None
+        return found
 
     def _value(self, name: str, cell: bytes | None) -> Any:
-        if cell and self._types[name].typename == "timestamp":
-            try:
-                return _EPOCH + timedelta(milliseconds=INT64.unpack(cell)[0])  # the driver's way loses microseconds
-            except OverflowError:
-                pass
         return plain(self._types[name].from_binary(cell, PROTOCOL))
+
+    def _unreadable(self, name: str, cells: Mapping[str, bytes | None], error: Exception) -> str:
+        shown = show_cells(self._table.primary_key, tuple(cells.get(n) for n in self.key_names))
+        key = ", ".join(f"{n}={value}" for n, value in shown.items())
+        why = " ".join(str(error).split())
+        return f"{self._table.name}: {key}: {name}: Python has no value of this {self._cql[name]} ({why})"
 
     def _refuse_unknown(self, values: Mapping[str, Any], why: str) -> None:
         for name in values:
@@ -211,17 +217,22 @@ def routing_key(cells: tuple[bytes, ...]) -> bytes:
 
 
 def plain(value: Any) -> Any:
-    """A driver's value as plain Python: its map, set, date and time types become dict, list and Python's own."""
+    """A driver's value as plain Python: its map, set, date and time types become dict, list and Python's own.
+
+    Raises ValueError for a date of a year that Python does not know.
+    """
     if isinstance(value, Mapping):
         return {plain(k): plain(v) for k, v in value.items()}
     if isinstance(value, list | SortedSet | set):
         return [plain(v) for v in value]
     if isinstance(value, Date | Time):
-        return _standard(value)
+        return value.date() if isinstance(value, Date) else value.time()
     if isinstance(value, datetime):
         return value.replace(tzinfo=UTC)  # the driver means UTC and does not say so
     if hasattr(value, "_fields"):
         return {n: plain(v) for n, v in zip(value._fields, value, strict=True)}
+    if isinstance(value, tuple):
+        return tuple(map(plain, value))
     return value
 
 
@@ -247,10 +258,3 @@ def _field_values(kind: CqlType, value: Any) -> Any:
     for name in value.keys() - set(kind.fields):
         raise ValueError(f"it has no field {name}")
     return tuple(_shaped(arg, value.get(name)) for name, arg in zip(kind.fields, kind.args, strict=True))
-
-
-def _standard(value: Date | Time) -> Any:
-    try:
-        return value.date() if isinstance(value, Date) else value.time()
-    except ValueError:
-        return value  # a year that Python does not know

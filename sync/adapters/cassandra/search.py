@@ -64,6 +64,18 @@ def nearest(
     return [struct.unpack(">f", score or b"")[0] for (score,) in _rows(raw, raw.prepare(text), [asked, asked], 1)]
 
 
+def nearest_rows(
+    raw: Session, table: SourceTable, column: str, asked: bytes, limit: int, similarity: str
+) -> list[tuple[Cells, float]]:
+    """The nearest rows of a vector's cell as raw cells, each with its similarity; nearest first; the driver's errors."""
+    names = [c.name for c in table.columns]
+    selected = ", ".join([*map(quoted, names), f"similarity_{similarity}({quoted(column)}, ?)"])
+    name = f"{quoted(table.keyspace)}.{quoted(table.name)}"
+    query = raw.prepare(f"SELECT {selected} FROM {name} ORDER BY {quoted(column)} ANN OF ? LIMIT {limit}")
+    found = _rows(raw, query, [asked, asked], len(names) + 1)
+    return [(dict(zip(names, cells, strict=False)), struct.unpack(">f", cells[-1] or b"")[0]) for cells in found]
+
+
 def _rows(raw: Session, query: PreparedStatement, values: list[bytes], width: int) -> Iterator[list[bytes | None]]:
     """The rows of one page as cells: what they hold need not be a value of Python's."""
     bound = BoundStatement(query)

@@ -1,0 +1,100 @@
+"""A Postgres that can be read and takes nothing (no room, no memory, read-only after a failover): like one that is away."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from uuid import uuid4
+
+import pytest
+from support.dual import Table, prepare
+from support.places import NewPlace, Place
+from support.running import until
+
+from sync.errors import WriteRefused
+from sync.settings import Config, DualWriteTuning
+from sync.stores import DualWriteStore
+
+pytest_plugins = ("support.fixtures",)
+STATES = {
+    "53100": "could not extend file: No space left on device",
+    "53200": "out of memory",
+    "53400": "configuration limit exceeded",
+    "25006": "cannot execute INSERT in a read-only transaction",
+}
+
+
+def tuned(away: str) -> Config:
+    return Config(schema_files=(), dual_write=DualWriteTuning(connections=2, heartbeat_seconds=0.3, journal_away=away))
+
+
+@pytest.fixture(scope="module")
+def home(new_place: NewPlace) -> Iterator[Place]:
+    with new_place() as place:
+        place.cql("CREATE TABLE KS.songs (id uuid PRIMARY KEY, title text)")
+        prepare(place.settings, tuned("accept"), "songs")
+        yield place
+
+
+@pytest.fixture
+def table(home: Place) -> Iterator[Table]:
+    with closing(Table(home.cassandra, home.settings, tuned("accept"), "songs")) as opened:
+        yield opened
+
+
+@contextmanager
+def raising(home: Place, state: str, where: str) -> Iterator[None]:
+    """Every insert into this table fails so."""
+    home.sql(
+        f"CREATE OR REPLACE FUNCTION public.sick() RETURNS trigger LANGUAGE plpgsql AS "
+        f"$$BEGIN RAISE EXCEPTION USING ERRCODE = '{state}', MESSAGE = '{STATES[state]}'; END$$",
+        f"CREATE TRIGGER sick BEFORE INSERT ON {where} FOR EACH ROW EXECUTE FUNCTION public.sick()",
+    )
+    try:
+        yield
+    finally:
+        home.sql(f"DROP TRIGGER sick ON {where}", "DROP FUNCTION public.sick()")
+
+
+@pytest.mark.parametrize("state", STATES)
+def test_accepted_writes_are_recorded_when_there_is_room(home: Place, table: Table, state: str) -> None:
+    """Would break: the application stands still with a full secondary; or what it wrote meanwhile is never there."""
+    key = {"id": uuid4()}
+    with DualWriteStore(home.settings, tuned("accept")) as store:
+        store.put("songs", {**key, "title": "before"})
+        with raising(home, state, "sync.intent"):
+            assert store.put("songs", {**key, "title": "full"})
+            assert store.get("songs", key) == {**key, "title": "full"}
+            assert store._registration.aside.unrecorded_count == 1
+        until(lambda: store._registration.aside.unrecorded_count == 0, 20, "it is recorded")
+    assert table.settled(table.key(**key)) == {"title": "full"}
+
+
+@pytest.mark.parametrize("state", STATES)
+def test_refused_writes_leave_nothing(home: Place, table: Table, state: str) -> None:
+    """Would break: an error of the driver; or a write on the primary that nobody remembers."""
+    key = {"id": uuid4()}
+    with DualWriteStore(home.settings, tuned("refuse")) as store:
+        store.put("songs", {**key, "title": "before"})
+        with raising(home, state, "sync.intent"):
+            with pytest.raises(WriteRefused, match=r"^songs: the journal in Postgres is away \(.*\); nothing was written$"):
+                store.put("songs", {**key, "title": "full"})
+            assert store.get("songs", key) == {**key, "title": "before"}
+        until(lambda: works(store), 20, "writes go on")
+    assert table.settled(table.key(**key)) == {"title": "before"}
+
+
+def works(store: DualWriteStore) -> bool:
+    try:
+        return store.put("songs", {"id": uuid4(), "title": "again"})
+    except WriteRefused:
+        return False
+
+
+@pytest.mark.parametrize("state", STATES)
+def test_the_second_half_is_left_to_workers(home: Place, table: Table, state: str) -> None:
+    """Would break: a write that the primary has is refused, or a row that Postgres had no room for counts as a reject."""
+    key = {"id": uuid4()}
+    with DualWriteStore(home.settings, tuned("refuse")) as store, raising(home, state, "public.songs"):
+        assert store.put("songs", {**key, "title": "full"})
+    assert table.settled(table.key(**key)) == {"title": "full"}

@@ -1,0 +1,67 @@
+"""An RQ worker of this project's own: it reads its jobs as JSON, and unpickles nothing that stands in Redis."""
+
+from __future__ import annotations
+
+import logging
+from contextlib import suppress
+from typing import Any
+from uuid import uuid4
+
+from rq import Queue, SimpleWorker, Worker
+from rq.exceptions import DeserializationError
+from rq.job import Job
+from rq.serializers import JSONSerializer
+
+import workers.tasks  # imported here for the forked jobs, too
+from sync.adapters.job_forms import OWN_WORKERS
+from sync.adapters.queue import QUEUE, RECONCILE_JOB, redis_connection
+from sync.settings import Config, Settings
+from sync.wiring.kept_drains import KeptDrains
+
+
+class _OwnWorker(Worker):
+    """Reconcile jobs, often of a handful of keys, are done in this process, with connections that are kept.
+
+    For all others RQ forks; connections are closed before.
+    """
+
+    _kept: KeptDrains | None = None
+
+    def execute_job(self, job: Job, queue: Queue) -> None:
+        if _function(job) == RECONCILE_JOB:
+            workers.tasks.kept = self._keep
+            SimpleWorker.execute_job(self, job, queue)  # type: ignore[arg-type]  # it needs no more than a worker
+            return
+        if self._kept:
+            self._kept.close()
+        workers.tasks.kept = None
+        super().execute_job(job, queue)
+
+    def _keep(self, settings: Settings, config: Config) -> KeptDrains:
+        if self._kept is None:
+            self._kept = KeptDrains(settings, config)
+        return self._kept
+
+    def kill_horse(self, *signals: Any) -> None:
+        """There is none while a job is done in this process: the group that RQ would kill then is the command's own."""
+        if self.horse_pid:
+            super().kill_horse(*signals)
+
+    def unsubscribe(self) -> None:
+        """RQ waits up to a second for the thread that hears its commands; this process ends, and the thread with it."""
+
+
+def _function(job: Job) -> str:
+    with suppress(DeserializationError):  # a pickle: RQ records that it failed
+        return str(job.func_name)
+    return ""
+
+
+def run_worker(settings: Settings) -> None:
+    """Work on the queue `sync` until SIGINT or SIGTERM, as `rq worker sync --serializer json` does."""
+    # A job's error is recorded in the ledger, and the command says it; RQ would print the traceback, too.
+    logging.getLogger("rq").setLevel(logging.CRITICAL)
+    connection = redis_connection(settings, None)
+    queue = Queue(QUEUE, connection=connection, serializer=JSONSerializer)
+    name = f"{OWN_WORKERS}{uuid4().hex}"
+    _OwnWorker([queue], name=name, connection=connection, serializer=JSONSerializer).work(logging_level="CRITICAL")
