@@ -1,55 +1,5 @@
-"""The functions that RQ jobs name. They take strings and ints only and open their connections in the job's own process."""
+"""RQ's entry points under their short names, for who works in a checkout; jobs name those of `sync.workers.tasks`."""
 
-from __future__ import annotations
+from sync.workers.tasks import check_ranges, copy_ranges, reconcile
 
-import logging
-import time
-from collections.abc import Callable
-
-from sync.adapters.heap import give_back_large_blocks
-from sync.adapters.queue import CHECK_JOB, COPY_JOB
-from sync.errors import SyncError
-from sync.settings import Config, Settings, load_config, load_settings
-from sync.wiring.checking import check_job
-from sync.wiring.copying import copy_job, note_failure, ring_again
-from sync.wiring.reconciling import drain_job
-
-log = logging.getLogger("sync.workers")
-BUDGET_SECONDS = 60
-Work = Callable[[Settings, Config, list[int], Callable[[], bool]], int]
-
-
-def copy_ranges(runs: str) -> int:
-    """Copy ranges of these runs (ids, comma-separated) for about a minute, ring again if there is more; ranges done."""
-    return _ranges(runs, copy_job, COPY_JOB)
-
-
-def check_ranges(runs: str) -> int:
-    """Check ranges of these runs of a drift report, in the same way; ranges done."""
-    return _ranges(runs, check_job, CHECK_JOB)
-
-
-def _ranges(runs: str, work: Work, job: str) -> int:
-    give_back_large_blocks()
-    settings = load_settings()
-    ids = [int(run) for run in runs.split(",")]
-    until = time.monotonic() + BUDGET_SECONDS
-    try:
-        done = work(settings, load_config(settings.sync_config), ids, lambda: time.monotonic() > until)
-    except Exception as error:
-        note_failure(settings, ids, error)
-        raise
-    if time.monotonic() > until:
-        ring_again(settings, ids, job)
-    return done
-
-
-def reconcile(table: str) -> int:
-    """Drain a table's intents for about a minute; keys done."""
-    settings = load_settings()
-    until = time.monotonic() + BUDGET_SECONDS
-    try:
-        return drain_job(settings, load_config(settings.sync_config), table, lambda: time.monotonic() > until)
-    except SyncError as error:  # of which no ledger tells: the intents only wait
-        log.error("%s: %s", table, error)
-        raise
+__all__ = ["check_ranges", "copy_ranges", "reconcile"]

@@ -15,6 +15,7 @@ REVERSE = "sync/adapters/postgres/sql/reverse.sql"
 API, API_FAULTS = "tests/integration/test_api_cutover.py", "tests/integration/test_api_faults.py"
 REVERSES, FLIPS = "tests/integration/test_reverse_rules.py", "tests/integration/test_cutover_rules.py"
 KEYS = "tests/integration/test_key_forms.py"
+OLD = "tests/integration/test_old_cassandra.py"
 EPOCHS, EPOCH_LOCK = "tests/integration/test_epoch_lock.py", "sync/adapters/postgres/epoch_lock.py"
 
 PROCESSES = "tests/integration/test_store_processes.py"
@@ -559,5 +560,13 @@ MUTANTS = (
     Mutant(
         "keys", "partitions of one value are read together", "sync/adapters/cassandra/rows.py",
         "len(self._keys) == 1 and has_one_form(table.primary_key[0].type)", "len(self._keys) == 1", KEYS, "as_they_are_written",
+    ),
+    Mutant(
+        "old", "a write time is asked for that Cassandra 4 does not know", "sync/adapters/cassandra/cell_times.py",
+        "{'MAX' if _has_many_cells(column) else ''}WRITETIME", "MAXWRITETIME", OLD, "asked_for",
+    ),
+    Mutant(
+        "old", "a list whose time is not told has never arrived", "sync/adapters/cassandra/rows.py",
+        "return not has_room(replay.attempt) and", "return False and", OLD, "behind_its_last_timestamp",
     ),
 )  # fmt: skip

@@ -18,10 +18,10 @@ from multiprocessing.process import BaseProcess
 import redis
 from rq import Queue, Worker
 
-import workers.tasks  # noqa: F401  (imported here for the forked jobs)
 from sync.adapters.queue import QUEUE, redis_connection
 from sync.errors import Unreachable
 from sync.settings import Settings
+from sync.workers import tasks  # noqa: F401  (imported here for the forked jobs)
 
 _FORK = multiprocessing.get_context("fork")
 
