@@ -32,7 +32,7 @@ check-oldest: $(STAMP)
 	@test -x $(OLDEST)/python || $(PYTHON) -m venv --without-pip .venv-oldest
 	$(BIN)/uv pip install --quiet --system-certs --python $(OLDEST)/python --resolution lowest-direct -e '.[local,dev]'
 	$(OLDEST)/pytest -q tests/unit --ignore=tests/unit/test_budget.py
-	$(OLDEST)/pytest -q tests/integration/test_store_contract.py tests/integration/test_backfill_workers.py
+	$(OLDEST)/pytest -q tests/integration/test_store_contract.py tests/integration/test_backfill_workers.py tests/integration/test_narrow_queue.py
 
 format: $(STAMP)
 	$(BIN)/ruff format .
