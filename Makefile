@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: setup demo test check format bench-backfill bench-dual-write bench-drift bench-state bench-many rules model chaos switches clean
+.PHONY: setup demo test check check-oldest format bench-backfill bench-dual-write bench-drift bench-state bench-many rules model chaos switches clean
 
 setup: $(STAMP)
 
@@ -25,6 +25,14 @@ check: $(STAMP)
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/pytest -q tests/unit
+
+# The lowest version of every dependency that pyproject.toml allows, in an environment of their own.
+OLDEST := .venv-oldest/bin
+check-oldest: $(STAMP)
+	@test -x $(OLDEST)/python || $(PYTHON) -m venv --without-pip .venv-oldest
+	$(BIN)/uv pip install --quiet --system-certs --python $(OLDEST)/python --resolution lowest-direct -e '.[local,dev]'
+	$(OLDEST)/pytest -q tests/unit --ignore=tests/unit/test_budget.py
+	$(OLDEST)/pytest -q tests/integration/test_store_contract.py tests/integration/test_backfill_workers.py tests/integration/test_narrow_queue.py
 
 format: $(STAMP)
 	$(BIN)/ruff format .
@@ -61,4 +69,4 @@ switches: $(STAMP)
 
 clean:
 	-$(BIN)/sync local down
-	rm -rf .venv .local .local-demo .local-test .local-bench tests/model/target
+	rm -rf .venv .venv-oldest .local .local-demo .local-test .local-bench tests/model/target

@@ -1,8 +1,5 @@
-"""Settings for `rq worker -c workers.settings`: the queue and where Redis is, both as `sync` itself sees them."""
+"""`rq worker -c workers.settings` in a checkout; the same as `-c sync.workers.settings`, which a wheel has as well."""
 
-from sync.adapters.queue import QUEUE
-from sync.settings import load_settings
+from sync.workers.settings import QUEUES, REDIS_URL
 
-_url = load_settings().redis_url
-REDIS_URL = _url.get_secret_value() if _url else None
-QUEUES = [QUEUE]
+__all__ = ["QUEUES", "REDIS_URL"]

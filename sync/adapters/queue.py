@@ -18,9 +18,9 @@ from sync.errors import SettingsError, Unreachable
 from sync.settings import Settings
 
 QUEUE = "sync"
-COPY_JOB = "workers.tasks.copy_ranges"
-CHECK_JOB = "workers.tasks.check_ranges"
-RECONCILE_JOB = "workers.tasks.reconcile"
+COPY_JOB = "sync.workers.tasks.copy_ranges"
+CHECK_JOB = "sync.workers.tasks.check_ranges"
+RECONCILE_JOB = "sync.workers.tasks.reconcile"
 _JOB_TIMEOUT = 3600
 _CONNECT_SECONDS, _ANSWER_SECONDS = 5.0, 5.0
 _WHAT = {COPY_JOB: "copy ranges of runs", CHECK_JOB: "check ranges of runs"}

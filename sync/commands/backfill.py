@@ -13,7 +13,7 @@ from sync.errors import Interrupted, PreflightError
 from sync.ports import Progress
 from sync.settings import Config, Settings
 from sync.wiring.backfill import Plan, Show, make_plan, run_backfill
-from workers.pool import Pool
+from sync.workers.pool import Pool
 
 
 def run(args: argparse.Namespace) -> int:

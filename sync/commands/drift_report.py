@@ -17,7 +17,7 @@ from sync.report import html
 from sync.settings import Config, Settings
 from sync.wiring.backfill import Show, make_plan
 from sync.wiring.drift import Asked, list_passes, run_drift
-from workers.pool import Pool
+from sync.workers.pool import Pool
 
 _MOST_PASSES = 50
 _WORDS = ("differ", "rejected", "ranges unknown")

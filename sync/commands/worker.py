@@ -12,7 +12,7 @@ from sync.console import Rate, duration, say, status
 from sync.errors import SyncError
 from sync.wiring.reconciling import MOST_COUNTED, sweep
 from sync.wiring.working import obstacle
-from workers.pool import Pool
+from sync.workers.pool import Pool
 
 SWEEP_SECONDS = 2
 

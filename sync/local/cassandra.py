@@ -49,7 +49,7 @@ class CassandraServer(Server):
     def ask(self) -> str:
         """SELECT something; returns its version."""
         self._cql("SELECT release_version FROM system.local")
-        return java.CASSANDRA_VERSION
+        return self.options.version
 
     def execute(self, statement: str) -> None:
         """Run one CQL statement that needs no answer (set-up of keyspaces, roles, tables)."""
@@ -72,8 +72,8 @@ class CassandraServer(Server):
         return Mark(self.program, f"-Dsync.local={self.folder}")
 
     def _launch(self, port: Mapping[str, int]) -> psutil.Process:
-        program = str(java.java_program())
-        jars = java.class_path(self._report, self.check_cancelled)
+        program = str(self.options.java or java.java_program())
+        jars = java.class_path(self._report, self.check_cancelled, self.options.version)
         cassandra_config.write(self.folder, port, self.options, jars)
         if self.options.certificate and self.options.key:
             keystore = self.folder / cassandra_config.KEYSTORE
@@ -93,7 +93,8 @@ class CassandraServer(Server):
         pid = self.pid
         if pid is None:
             raise LocalServerError(f"{self.name} in {self.folder} does not run; start it first")
-        command = [str(java.java_program()), f"@{self.folder / cassandra_config.TOOL_ARGUMENTS}", _SJK, "mx"]
+        program = str(self.options.java or java.java_program())
+        command = [program, f"@{self.folder / cassandra_config.TOOL_ARGUMENTS}", _SJK, "mx"]
         command += ["-p", str(pid), "-b", _STORAGE_SERVICE, "-mc", "-op", operation]
         command += ["-a", *arguments] if arguments else []
         done = subprocess.run(

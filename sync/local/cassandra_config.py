@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 from xml.sax.saxutils import escape
 
+from sync.local.java import CASSANDRA_VERSION
 from sync.local.ports import LOOPBACK
 
 _EXPORTS = (
@@ -62,8 +63,10 @@ _LOGBACK = """<configuration>
 
 @dataclass(frozen=True)
 class CassandraOptions:
-    """What a test may want different; `yaml` and `jvm` are added last and win."""
+    """What a test may want different; `yaml` and `jvm` are added last and win, a None in `yaml` takes a setting away."""
 
+    version: str = CASSANDRA_VERSION
+    java: Path | None = None  # a program other than the packages'
     heap_mb: int = 512
     fast_start: bool = False  # half the CPU time to start, but slower once warm: for short tests
     password_auth: bool = False
@@ -75,12 +78,13 @@ class CassandraOptions:
 
 def settings(folder: Path, ports: Mapping[str, int], options: CassandraOptions) -> dict[str, Any]:
     """cassandra.yaml as a dictionary."""
-    return {
+    found = {
         **_places(folder / "data", ports),
         **_limits(),
         **_security(folder, options),
         **(options.yaml or {}),
     }
+    return {name: value for name, value in found.items() if value is not None}
 
 
 def _places(data: Path, ports: Mapping[str, int]) -> dict[str, Any]:

@@ -17,7 +17,6 @@ from sync.errors import LocalServerError
 from sync.local.base import Report
 
 CASSANDRA_VERSION = "5.0.6"
-_COORDINATES = f"org.apache.cassandra:cassandra-all:{CASSANDRA_VERSION}"
 _GOOD_VERSIONS = (17, 11)
 _SILENCE_SECONDS = 20.0
 
@@ -31,28 +30,28 @@ def java_program() -> Path:
     return Path(JAVA) if Path(JAVA).exists() else _java_of_machine()
 
 
-def class_path(report: Report, check_cancelled: Callable[[], None]) -> list[Path]:
+def class_path(report: Report, check_cancelled: Callable[[], None], version: str = CASSANDRA_VERSION) -> list[Path]:
     """Cassandra's jars; from the second time on without asking anybody."""
-    memory = _memory_file()
+    memory = _memory_file(version)
     jars = _remembered(memory)
     if jars is not None:
         return jars
     memory.parent.mkdir(parents=True, exist_ok=True)
-    with memory.with_suffix(".lock").open("a") as lock:
+    with (memory.parent / "cassandra.lock").open("a") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # two first starts at once would write into the same caches
         jars = _remembered(memory)
         if jars is None:
-            report(f"Cassandra: getting {CASSANDRA_VERSION} and its jars; the first time this takes half a minute or more")
-            jars = _resolve(report, check_cancelled)
+            report(f"Cassandra: getting {version} and its jars; the first time this takes half a minute or more")
+            jars = _resolve(version, report, check_cancelled)
             new = memory.with_suffix(".new")
             new.write_text(json.dumps({str(jar): jar.stat().st_size for jar in jars}))
             new.replace(memory)
     return jars
 
 
-def _memory_file() -> Path:
+def _memory_file(version: str) -> Path:
     base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return base / "sync" / f"cassandra-{CASSANDRA_VERSION}.json"
+    return base / "sync" / f"cassandra-{version}.json"
 
 
 def _remembered(memory: Path) -> list[Path] | None:
@@ -65,8 +64,8 @@ def _remembered(memory: Path) -> list[Path] | None:
     return [Path(jar) for jar in sizes] if whole and sizes else None
 
 
-def _resolve(report: Report, check_cancelled: Callable[[], None]) -> list[Path]:
-    command = [sys.executable, "-m", "sync.local.fetch", _COORDINATES]
+def _resolve(version: str, report: Report, check_cancelled: Callable[[], None]) -> list[Path]:
+    command = [sys.executable, "-m", "sync.local.fetch", f"org.apache.cassandra:cassandra-all:{version}"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as child:
         try:
             output, trouble = _outcome(child, report, check_cancelled)

@@ -75,13 +75,21 @@ def _guarded(report: PreflightReport, where: str, look: Callable[[], T]) -> T | 
 def _queue(settings: Settings, report: PreflightReport) -> None:
     connection = redis_connection(settings)
     try:
-        info = connection.info("server")
+        server = _queue_server(connection)
         workers = Doorbell(connection).workers()
     except redis.RedisError as error:
         raise unanswered(connection, error) from None
+    report.servers.append(f"queue: {server}, {redis_name(connection)}, {workers} RQ workers")
+
+
+def _queue_server(connection: redis.Redis) -> str:
+    """What it is; a managed one may forbid the question."""
+    try:
+        info = connection.info("server")
+    except redis.ResponseError:  # NOPERM, or a command that was renamed
+        return "version unknown"
     name = "Valkey" if info.get("server_name") == "valkey" else "Redis"
-    version = info.get("valkey_version") or info.get("redis_version")
-    report.servers.append(f"queue: {name} {version}, {redis_name(connection)}, {workers} RQ workers")
+    return f"{name} {info.get('valkey_version') or info.get('redis_version') or '(version unknown)'}"
 
 
 def _source(

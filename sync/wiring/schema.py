@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from contextlib import closing
-from importlib.resources import files
 
 from cassandra import DriverException
 from cassandra.cluster import NoHostAvailable, Session
@@ -18,6 +17,7 @@ from sync.core.encode import UnsupportedPair
 from sync.core.mapping import create_table, missing_columns, name_problems, vector_dimension
 from sync.core.rows import SourceTable
 from sync.errors import PreflightError
+from sync.resources import migration
 from sync.settings import Config, Settings
 from sync.wiring.preflight import chosen_tables
 
@@ -26,7 +26,7 @@ _DIMENSION = re.compile(r"vector<float, *\d+>")
 
 def apply_source(settings: Settings, dimension: int | None, dry_run: bool = False) -> list[str]:
     """Make those of migrations/001's tables that the source keyspace lacks; the statements run, a line each."""
-    text = (files("migrations") / "001_astra_schema.cql").read_text(encoding="utf-8")
+    text = migration("001_astra_schema.cql")
     if dimension:
         text = _DIMENSION.sub(f"vector<float, {dimension}>", text)
     statements = [s.strip() for s in re.sub(r"--.*", "", text).split(";") if s.strip()]

@@ -63,6 +63,7 @@ def _key(cells: Cells, raw: RawKey) -> Key | None:
 _NAMED = 3
 _EFFECT = "writes of today have no effect on such cells in Cassandra"
 _THEN = "sync backfill notes these rows, and writes through the store go above their time (docs/reliability.md)"
+_UNTOLD = "a value there that was written ahead of the clock is not found (docs/reliability.md)"
 
 
 def look_at_write_times(
@@ -79,6 +80,9 @@ def look_at_write_times(
     except (SourceTimeout, SourceUnavailable) as error:
         report.problems.append(Problem("warning", table.name, f"could not look at write times: {error}"))
         return
+    if times.untold:
+        text = f"this server does not tell when {', '.join(times.untold)} was written: {_UNTOLD}"
+        report.problems.append(Problem("warning", table.name, text))
     if found:
         how = f"{len(found):,}" if whole else f"{len(found):,} of {len(looked):,} rows looked at"
         named = "; ".join(sorted(_shown(table, key) for key, _ in found)[:_NAMED]) + (" …" if len(found) > _NAMED else "")

@@ -17,6 +17,7 @@ API, API_FAULTS = "tests/integration/test_api_cutover.py", "tests/integration/te
 REVERSES, FLIPS = "tests/integration/test_reverse_rules.py", "tests/integration/test_cutover_rules.py"
 KEYS = "tests/integration/test_key_forms.py"
 POOLER = "tests/integration/test_pooler.py"
+OLD = "tests/integration/test_old_cassandra.py"
 EPOCHS, EPOCH_LOCK = "tests/integration/test_epoch_lock.py", "sync/adapters/postgres/epoch_lock.py"
 
 WITNESS, ENDED = "tests/unit/test_witness.py", "tests/integration/test_ended_writers.py"
@@ -709,5 +710,13 @@ MUTANTS = (
     Mutant(
         "schema", "the schema is not read again", "sync/stores/live_tables.py",
         "if not tables.look_again(table, since):", "if True:", "tests/integration/test_schema_under_a_store.py", "goes_through and cql-put",
+    ),
+    Mutant(
+        "old", "a write time is asked for that Cassandra 4 does not know", "sync/adapters/cassandra/cell_times.py",
+        "{'MAX' if _has_many_cells(column) else ''}WRITETIME", "MAXWRITETIME", OLD, "asked_for",
+    ),
+    Mutant(
+        "old", "a list whose time is not told has never arrived", "sync/adapters/cassandra/rows.py",
+        "return not has_room(replay.attempt) and", "return False and", OLD, "behind_its_last_timestamp",
     ),
 )  # fmt: skip

@@ -89,6 +89,13 @@ def new_place(
     base_settings: Settings, zygote: Zygote, valkey: local.ValkeyServer, tmp_path_factory: pytest.TempPathFactory
 ) -> NewPlace:
     """A function that gives a context with a new place."""
+    return places_at(base_settings, zygote, valkey, tmp_path_factory)
+
+
+def places_at(
+    base_settings: Settings, zygote: Zygote, valkey: local.ValkeyServer, tmp_path_factory: pytest.TempPathFactory
+) -> NewPlace:
+    """The same at these servers."""
 
     @contextmanager
     def made() -> Iterator[Place]:

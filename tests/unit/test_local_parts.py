@@ -90,7 +90,7 @@ def test_a_class_path_counts_only_while_every_jar_is_whole(tmp_path: Path, monke
     jar = tmp_path / "cassandra.jar"
     asked: list[str] = []
 
-    def resolve(report: object, check_cancelled: object) -> list[Path]:
+    def resolve(version: str, report: object, check_cancelled: object) -> list[Path]:
         asked.append("again")
         jar.write_bytes(b"whole")
         return [jar]

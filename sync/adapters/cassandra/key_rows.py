@@ -9,10 +9,11 @@ from functools import cached_property
 from cassandra.cluster import ResponseFuture
 from cassandra.query import BoundStatement, PreparedStatement
 
+from sync.adapters.cassandra.cell_times import times_of
 from sync.adapters.cassandra.cells import token_of
 from sync.adapters.cassandra.connect import SERIAL_PROFILE, Cassandra, explain
 from sync.adapters.cassandra.pages import RAW_PROFILE, quoted, token_of_partition
-from sync.adapters.cassandra.rows import FAILURES, prepared
+from sync.adapters.cassandra.rows import FAILURES, asked, prepared
 from sync.adapters.cassandra.stamped import ABSENT, StampedRows
 from sync.core.encode.base import INT64
 from sync.core.mutations import Key, Mutation
@@ -37,8 +38,7 @@ class KeyRows:
         self._raw, self._timeout = cassandra.raw, timeout
         self._profile = SERIAL_PROFILE if serial else RAW_PROFILE
         self._keys = [c.name for c in table.primary_key]
-        stamped = [c.name for c in table.columns if c.kind == "regular" and c.type.name != "counter" and not c.path]
-        self._rows = StampedRows(table, columns, stamped)
+        self._rows = StampedRows(table, columns, asked(lambda: times_of(self._raw, table)))
         self._select = prepared(self._raw, self._rows.select(" AND ".join(f"{quoted(k)} = ?" for k in self._keys)))
         self._partition = len(table.partition_key)
         self._token = token_of_partition(table)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from threading import Condition
+from typing import TypeVar
 
 from cassandra import DriverException, InvalidRequest, Unauthorized, Unavailable
 from cassandra.cluster import NoHostAvailable, Session
@@ -11,6 +12,7 @@ from cassandra.connection import ConnectionException
 from cassandra.protocol import ErrorMessage, SyntaxException
 from cassandra.query import BatchStatement, BatchType, BoundStatement, PreparedStatement
 
+from sync.adapters.cassandra.cell_times import times_of
 from sync.adapters.cassandra.connect import SERIAL_PROFILE, WRITE_PROFILE, Cassandra, explain
 from sync.adapters.cassandra.pages import RAW_PROFILE, quoted
 from sync.adapters.cassandra.stamped import ABSENT, StampedRows
@@ -22,6 +24,7 @@ from sync.core.versions import UNREPEATABLE_WINDOW_SECONDS, again, has_room
 from sync.errors import SourceUnavailable
 from sync.ports import Outcome, Read, Replay
 
+T = TypeVar("T")
 _REFUSALS = (InvalidRequest, Unauthorized, SyntaxException, Unavailable)
 """What a coordinator answers before it writes anything (native protocol, section 9); all else leaves the write unsure."""
 FAILURES = (DriverException, NoHostAvailable, ConnectionException, ErrorMessage)
@@ -67,7 +70,9 @@ class SourceRows:
         self._in_one = len(self._keys) == 1 and has_one_form(table.primary_key[0].type)
         self._lists = [c.name for c in table.columns if c.type.name == "list" and not c.type.frozen]
         regular = [c for c in table.columns if c.kind == "regular"]
-        self._rows = StampedRows(table, [*self._keys, *(c.name for c in regular)], [c.name for c in regular if not c.path])
+        times = asked(lambda: times_of(cassandra.raw, table))
+        self._tells_lists = all(f"MAXWRITETIME({quoted(name)})" in times for name in self._lists)
+        self._rows = StampedRows(table, [*self._keys, *(c.name for c in regular)], times)
         self._where = " AND ".join(f"{quoted(k)} = ?" for k in self._keys)
         self._delete = prepared(self._session, f"DELETE FROM {self._name} USING TIMESTAMP ? WHERE {self._where}")
         self._select = prepared(cassandra.raw, self._rows.select(self._where))
@@ -113,14 +118,27 @@ class SourceRows:
         if not lists:
             return self.write(mutation, version)
         try:
-            arrived = {name for name in lists if self._list_time(mutation.key, name) >= version}
+            arrived = {name for name in lists if self._has_arrived(replay, name)}
         except FAILURES as error:
             return "unsure", explain(error)
+        except SourceUnavailable as error:
+            return "unsure", str(error)
         if arrived != set(lists) and not has_room(replay.attempt) and replay.waited < UNREPEATABLE_WINDOW_SECONDS:
             return "unsure", f"a list was sent {replay.attempt} times without an answer, the last time a moment ago; it waits"
         cells = {name: cell for name, cell in mutation.cells.items() if name not in arrived}
         at = version if arrived == set(lists) else again(version, replay.attempt)
         return self.write(Mutation(mutation.kind, mutation.key, cells), at)
+
+    def _has_arrived(self, replay: Replay, name: str) -> bool:
+        """Whether a list of this write, or a later one, is there.
+
+        Where the source does not tell when lists were written, none has, as long as there is a timestamp that hides the
+        attempts before. The last timestamp is shared: then a list that reads the same is taken for it.
+        """
+        key = replay.mutation.key
+        if self._tells_lists:
+            return self._list_time(key, name) >= replay.version
+        return not has_room(replay.attempt) and (self.read(key).cells or {}).get(name) == replay.mutation.cells[name]
 
     def _list_time(self, key: Key, name: str) -> int:
         """The newest timestamp of a list's elements, 0 where there are none."""
@@ -214,7 +232,12 @@ def _outcome(error: Exception) -> Outcome:
 
 def prepared(session: Session, text: str) -> PreparedStatement:
     """A prepared statement. Raises SourceUnavailable."""
+    return asked(lambda: session.prepare(text))
+
+
+def asked(question: Callable[[], T]) -> T:
+    """The answer to what is asked of the source. Raises SourceUnavailable."""
     try:
-        return session.prepare(text)
+        return question()
     except FAILURES as error:
         raise SourceUnavailable(explain(error)) from None

@@ -14,14 +14,13 @@ ABSENT = Read(None, 0)
 
 
 class StampedRows:
-    """Rows of these columns; `stamped` are those that have a timestamp."""
+    """Rows of these columns; `times` is what to select for their timestamps (`cell_times`)."""
 
-    def __init__(self, table: SourceTable, columns: Sequence[str], stamped: Sequence[str]) -> None:
+    def __init__(self, table: SourceTable, columns: Sequence[str], times: Sequence[str]) -> None:
         self._unfolded = Unfolded(table, tuple(columns))
         self._columns = self._unfolded.selected
-        self._cells = len(self._columns) + len(stamped)
-        # MAXWRITETIME takes collections, too (Cassandra 5, "CQL functions").
-        selected = [*map(quoted, self._columns), *(f"MAXWRITETIME({quoted(name)})" for name in stamped)]
+        self._cells = len(self._columns) + len(times)
+        selected = [*map(quoted, self._columns), *times]
         self._select = f"SELECT {', '.join(selected)} FROM {quoted(table.keyspace)}.{quoted(table.name)}"
 
     def select(self, where: str) -> str:

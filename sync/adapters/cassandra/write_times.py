@@ -6,18 +6,17 @@ import logging
 import random
 from collections.abc import Iterator
 
-from cassandra import InvalidRequest
 from cassandra.query import PreparedStatement
 
+from sync.adapters.cassandra.cell_times import times_of, untold
 from sync.adapters.cassandra.connect import Cassandra
 from sync.adapters.cassandra.pages import RAW_PROFILE, quoted, source_errors, token_of_partition
 from sync.core.encode.base import INT64, read_cells
 from sync.core.ring import MIN_TOKEN, WHOLE_RING, TokenRange
-from sync.core.rows import Page, SourceColumn, SourceTable
+from sync.core.rows import Page, SourceTable
 from sync.errors import SourceTimeout
 
 RawKey = tuple[bytes, ...]
-_MANY_CELLS = frozenset({"map", "list", "set", "udt"})
 _PAGE_ROWS = 5000
 _PLACES, _ROWS_A_PLACE = 16, 64
 
@@ -40,9 +39,9 @@ class WriteTimes:
         self._raw, self._keys = cassandra.raw, [quoted(c.name) for c in table.primary_key]
         self._token = token_of_partition(table)
         self._from = f"FROM {quoted(table.keyspace)}.{quoted(table.name)}"
-        stamped = [c for c in table.columns if c.kind == "regular" and c.type.name != "counter" and not c.path]
         with source_errors():
-            self._times = [t for t in map(self._time_of, stamped) if t]
+            self._times = times_of(self._raw, table)
+            self.untold = untold(self._raw, table)
             if self._times:
                 newest = ", ".join(f"max({t})" for t in self._times)
                 self._newest = self._raw.prepare(f"SELECT {newest} {self._from} WHERE {self._within}")
@@ -52,17 +51,6 @@ class WriteTimes:
     @property
     def _within(self) -> str:
         return f"{self._token} >= ? AND {self._token} <= ?"
-
-    def _time_of(self, column: SourceColumn) -> str:
-        """The CQL for the newest write time of a column; empty where this server has none for it (before 5: collections)."""
-        if column.type.name not in _MANY_CELLS or column.type.frozen:
-            return f"WRITETIME({quoted(column.name)})"
-        time = f"MAXWRITETIME({quoted(column.name)})"
-        try:
-            self._raw.prepare(f"SELECT {time} {self._from} LIMIT 1")
-        except InvalidRequest:
-            return ""
-        return time
 
     def newest(self, tokens: TokenRange) -> int:
         """The newest write time in a range, µs since 1970; 0 where there is none. One row is sent for all of it."""

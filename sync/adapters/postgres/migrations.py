@@ -6,7 +6,6 @@ import hashlib
 import re
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
-from importlib.resources import files
 from pathlib import Path
 
 import psycopg
@@ -15,6 +14,7 @@ from psycopg import sql
 from sync.adapters.postgres.catalogue import HOME
 from sync.adapters.postgres.connect import Connection
 from sync.errors import PreflightError, SettingsError
+from sync.resources import migration
 
 APPLICATION, STATE = "002_postgres_schema.sql", "003_sync_state.sql"
 _CREATES = re.compile(r"CREATE TABLE IF NOT EXISTS (\w+)")
@@ -33,7 +33,7 @@ def texts(tables: Collection[str], application: tuple[Path, ...] | None = None) 
 
     The application's are sync.toml's `schema_files`, or 002 where it makes one of the source's `tables`.
     """
-    packaged = {n: (files("migrations") / n).read_text(encoding="utf-8") for n in (APPLICATION, STATE)}
+    packaged = {n: migration(n) for n in (APPLICATION, STATE)}
     if application is None:
         made = set(_CREATES.findall(packaged[APPLICATION]))
         return packaged if made & set(tables) or not tables else {STATE: packaged[STATE]}

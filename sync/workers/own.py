@@ -12,11 +12,11 @@ from rq.exceptions import DeserializationError
 from rq.job import Job
 from rq.serializers import JSONSerializer
 
-import workers.tasks  # imported here for the forked jobs, too
 from sync.adapters.job_forms import OWN_WORKERS
 from sync.adapters.queue import QUEUE, RECONCILE_JOB, redis_connection
 from sync.settings import Config, Settings
 from sync.wiring.kept_drains import KeptDrains
+from sync.workers import tasks  # imported here for the forked jobs, too
 
 
 class _OwnWorker(Worker):
@@ -29,12 +29,12 @@ class _OwnWorker(Worker):
 
     def execute_job(self, job: Job, queue: Queue) -> None:
         if _function(job) == RECONCILE_JOB:
-            workers.tasks.kept = self._keep
+            tasks.kept = self._keep
             SimpleWorker.execute_job(self, job, queue)  # type: ignore[arg-type]  # it needs no more than a worker
             return
         if self._kept:
             self._kept.close()
-        workers.tasks.kept = None
+        tasks.kept = None
         super().execute_job(job, queue)
 
     def _keep(self, settings: Settings, config: Config) -> KeptDrains:

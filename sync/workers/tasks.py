@@ -1,0 +1,64 @@
+"""The functions that RQ jobs name. They take strings and ints only and open their connections in the job's own process."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+
+from sync.adapters.heap import give_back_large_blocks
+from sync.adapters.queue import CHECK_JOB, COPY_JOB
+from sync.errors import SyncError, Unreachable
+from sync.settings import Config, Settings, load_config, load_settings
+from sync.wiring.checking import check_job
+from sync.wiring.copying import copy_job, note_failure, ring_again
+from sync.wiring.kept_drains import KeptDrains
+from sync.wiring.reconciling import drain_job
+
+log = logging.getLogger("sync.workers")
+BUDGET_SECONDS = 60
+kept: Callable[[Settings, Config], KeptDrains] | None = None
+"""Where the worker does reconcile jobs in its own process: its connections."""
+Work = Callable[[Settings, Config, list[int], Callable[[], bool]], int]
+
+
+def copy_ranges(runs: str) -> int:
+    """Copy ranges of these runs (ids, comma-separated) for about a minute, ring again if there is more; ranges done."""
+    return _ranges(runs, copy_job, COPY_JOB)
+
+
+def check_ranges(runs: str) -> int:
+    """Check ranges of these runs of a drift report, in the same way; ranges done."""
+    return _ranges(runs, check_job, CHECK_JOB)
+
+
+def _ranges(runs: str, work: Work, job: str) -> int:
+    give_back_large_blocks()
+    settings = load_settings()
+    ids = [int(run) for run in runs.split(",")]
+    until = time.monotonic() + BUDGET_SECONDS
+    try:
+        done = work(settings, load_config(settings.sync_config), ids, lambda: time.monotonic() > until)
+    except Exception as error:
+        note_failure(settings, ids, error)
+        raise
+    if time.monotonic() > until:
+        try:
+            ring_again(settings, ids, job)
+        except Unreachable as away:  # the ranges are done all the same, and whoever watches the runs rings, too
+            log.warning("%s", away)
+    return done
+
+
+def reconcile(table: str) -> int:
+    """Drain a table's intents for about a minute; keys done."""
+    settings = load_settings()
+    until = time.monotonic() + BUDGET_SECONDS
+    try:
+        config, stopped = load_config(settings.sync_config), lambda: time.monotonic() > until
+        if kept is None:
+            return drain_job(settings, config, table, stopped)
+        return kept(settings, config).run(table, stopped)
+    except SyncError as error:  # of which no ledger tells: the intents only wait
+        log.error("%s: %s", table, error)
+        raise
