@@ -162,7 +162,7 @@ class PostgresStore:
         except psycopg.Error as error:
             if isinstance(error, _REFUSED) or refuses_row(error):
                 raise WriteRefused(words(error)) from None
-            raise WriteUnsure(" ".join(str(error).split())) from None
+            raise WriteUnsure(words(error)) from None
 
     def _query(self, statement: sql.Composed, values: list[Any]) -> list[dict[str, Any]]:
         with self._away(), self.pool.connection() as connection, connection.cursor(row_factory=dict_row) as cursor:
@@ -173,7 +173,7 @@ class PostgresStore:
         try:
             yield
         except _AWAY as error:
-            raise TargetUnavailable(" ".join(str(error).split())) from None
+            raise TargetUnavailable(words(error)) from None
 
 
 def _adapted(table: TargetTable, column: TargetColumn, value: Any) -> Any:

@@ -30,6 +30,7 @@ from sync.adapters.postgres.journal import Writer
 from sync.adapters.postgres.parameters import connection_of
 from sync.adapters.postgres.pool import Pool
 from sync.adapters.postgres.queries import queries
+from sync.adapters.postgres.refusals import words
 from sync.core.versions import SLOTS, STEP
 from sync.errors import EpochChanged, PreflightError, TargetUnavailable
 from sync.failpoints import failpoint
@@ -164,7 +165,7 @@ class Registration:
                     self._between()
             except (TargetUnavailable, psycopg.Error, PoolTimeout) as error:
                 self._due = time.monotonic() + _AGAIN_SECONDS
-                log.warning("no heartbeat: %s", " ".join(str(error).split()))
+                log.warning("no heartbeat: %s", words(error))
             except Exception:  # without its heartbeat a writer that lives is taken for dead
                 self._due = time.monotonic() + _AGAIN_SECONDS
                 log.exception("no heartbeat")
