@@ -92,7 +92,7 @@ CREATE TABLE IF NOT EXISTS sync.ahead (
     key        bytea NOT NULL,                -- canonical bytes
     token      bigint NOT NULL,
     version    bigint NOT NULL,               -- the newest cell's timestamp
-    shown      jsonb NOT NULL,                -- the key for people
+    shown      json NOT NULL,                 -- the key for people
     rechecked  boolean NOT NULL DEFAULT false -- a recheck intent was left, which gives the row this version
 );
 DO $$ BEGIN  -- of an earlier form, over the key itself
@@ -101,6 +101,11 @@ END $$;
 CREATE UNIQUE INDEX IF NOT EXISTS ahead_key ON sync.ahead (table_name, sha256(key));
 ALTER TABLE sync.ahead REPLICA IDENTITY FULL;
 ALTER TABLE sync.ahead ADD COLUMN IF NOT EXISTS source_key bytea; -- the source's own key, as in sync.intent
+DO $$ BEGIN  -- of an earlier form, which does not keep the order of a key's columns
+    IF (SELECT atttypid = 'jsonb'::regtype FROM pg_attribute WHERE attrelid = 'sync.ahead'::regclass AND attname = 'shown') THEN
+        ALTER TABLE sync.ahead ALTER COLUMN shown TYPE json;
+    END IF;
+END $$;
 
 -- "This key is about to be written", or "look at this key again": removed when both sides are known equal (rule 11).
 CREATE TABLE IF NOT EXISTS sync.intent (
@@ -178,7 +183,7 @@ CREATE TABLE IF NOT EXISTS sync.reject (
     column_name text NOT NULL,                -- empty where Postgres refused the row as a whole
     run_id      bigint NOT NULL,
     token       bigint NOT NULL,
-    key         jsonb NOT NULL,
+    key         json NOT NULL,                -- for people
     reason      text NOT NULL,
     action      text NOT NULL CHECK (action IN ('reject', 'strip-nul', 'null')),
     found_at    timestamptz NOT NULL DEFAULT clock_timestamp()
@@ -188,6 +193,11 @@ DO $$ BEGIN  -- of an earlier form, over the key itself
 END $$;
 CREATE UNIQUE INDEX IF NOT EXISTS reject_key ON sync.reject (table_name, sha256(source_key), column_name);
 ALTER TABLE sync.reject REPLICA IDENTITY FULL;
+DO $$ BEGIN  -- of an earlier form, which does not keep the order of a key's columns
+    IF (SELECT atttypid = 'jsonb'::regtype FROM pg_attribute WHERE attrelid = 'sync.reject'::regclass AND attname = 'key') THEN
+        ALTER TABLE sync.reject ALTER COLUMN key TYPE json;
+    END IF;
+END $$;
 CREATE INDEX IF NOT EXISTS reject_token ON sync.reject (table_name, token);
 
 -- Indexes taken away for a load, to be built again after it; the row goes when the index is valid.
@@ -240,7 +250,7 @@ CREATE TABLE IF NOT EXISTS sync.drift_finding (
     source_key     bytea NOT NULL,            -- raw CQL cells; empty where the source could not be asked for the key
     token          bigint NOT NULL,
     kind           text NOT NULL CHECK (kind IN ('missing', 'extra', 'different', 'unknown')),
-    shown          jsonb NOT NULL,
+    shown          json NOT NULL,             -- the key for people
     columns        text[] NOT NULL,
     source_version bigint NOT NULL,
     target_version bigint,
@@ -252,6 +262,11 @@ DO $$ BEGIN  -- of an earlier form, over the key itself
 END $$;
 CREATE UNIQUE INDEX IF NOT EXISTS drift_finding_key ON sync.drift_finding (run_id, sha256(key), sha256(source_key));
 ALTER TABLE sync.drift_finding REPLICA IDENTITY FULL;
+DO $$ BEGIN  -- of an earlier form, which does not keep the order of a key's columns
+    IF (SELECT atttypid = 'jsonb'::regtype FROM pg_attribute WHERE attrelid = 'sync.drift_finding'::regclass AND attname = 'shown') THEN
+        ALTER TABLE sync.drift_finding ALTER COLUMN shown TYPE json;
+    END IF;
+END $$;
 
 -- Cut-over and rollback: one at a time; the flip itself is one transaction, so what a crash leaves is undone by the next.
 CREATE TABLE IF NOT EXISTS sync.switch (

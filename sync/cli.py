@@ -187,7 +187,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except Exception as error:
         if os.environ.get("SYNC_DEBUG"):
             raise
-        text = " ".join(str(error).split())
+        said = getattr(getattr(error, "diag", None), "message_primary", None)  # of Postgres: its other lines quote values
+        text = " ".join(str(said or error).split())
         console.say(f"sync {args.command}: {type(error).__name__}: {text} (SYNC_DEBUG=1 shows where)")
         return ERROR
 

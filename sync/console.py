@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 import io
-import json
 import logging
+import os
 import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -18,9 +20,28 @@ from rich.logging import RichHandler
 from rich.table import Table
 from rich.text import Text
 
+from sync.core.visible import visible, visible_json, visible_lines
+from sync.errors import SettingsError
+
 _WIDE = 200  # off a terminal nothing is folded for a width that nobody has
-out = Console(highlight=False, width=None if sys.stdout.isatty() else _WIDE)
-err = Console(stderr=True, highlight=False, soft_wrap=not sys.stderr.isatty())
+
+
+class _Shown(Console):
+    """A console that shows a text, whatever is in it: an escape sequence in a key or an error is no order to the terminal."""
+
+    def print(self, *objects: Any, **options: Any) -> None:
+        super().print(*(visible_lines(o) if isinstance(o, str) else o for o in objects), **options)
+
+
+out = _Shown(highlight=False, width=None if sys.stdout.isatty() else _WIDE)
+err = _Shown(stderr=True, highlight=False, soft_wrap=not sys.stderr.isatty())
+
+
+class _Lines(logging.Formatter):
+    """A record in such lines."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return visible_lines(super().format(record))
 
 
 def set_up_output() -> None:
@@ -31,10 +52,12 @@ def set_up_output() -> None:
 
 def set_up_logging() -> None:
     """Warnings of this project and its libraries, a line each, to stderr."""
-    plain = logging.StreamHandler()
-    plain.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
-    shown = RichHandler(console=err, show_path=False) if err.is_terminal else plain
-    logging.basicConfig(level=logging.WARNING, format="%(message)s", handlers=[shown])
+    shown: logging.Handler = logging.StreamHandler()
+    shown.setFormatter(_Lines("%(asctime)s %(levelname)s %(message)s"))
+    if err.is_terminal:
+        shown = RichHandler(console=err, show_path=False)
+        shown.setFormatter(_Lines("%(message)s"))
+    logging.basicConfig(level=logging.WARNING, handlers=[shown])
     # The driver reports what it cures itself (a closed connection, a schema that is being agreed upon).
     logging.getLogger("cassandra").setLevel(logging.ERROR)
 
@@ -47,13 +70,52 @@ def say(text: str) -> None:
 def json_text(value: Any) -> str:
     """A result for programs, one line; in escapes where stdout does not take every character as it is."""
     unicode = (sys.stdout.encoding or "").lower().replace("-", "").startswith("utf")
-    return json.dumps(value, default=str, ensure_ascii=not unicode) + "\n"
+    return visible_json(value, ascii_only=not unicode) + "\n"
 
 
 def print_json(value: Any) -> None:
     """Write a result for programs."""
     out.file.write(json_text(value))
     out.file.flush()
+
+
+def write_report(path: Path, text: str) -> None:
+    """Write a result into a file that only its owner reads: it holds keys, and may hold values.
+
+    A file that is there is replaced as a whole; a link is replaced, not followed. What is no file (a pipe, a terminal) is
+    written into. Raises SettingsError, naming it.
+    """
+    with _file_errors(path):
+        if path.exists() and not path.is_file() and not path.is_dir():
+            path.write_text(text, encoding="utf-8")
+            return
+        new = path.with_name(f".{path.name}.{os.getpid()}")
+        new.unlink(missing_ok=True)
+        with os.fdopen(
+            os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600), "w", encoding="utf-8"
+        ) as file:
+            file.write(text)
+        new.replace(path)
+
+
+def check_report(path: Path) -> None:
+    """That a report can be written there, before an hour of work. Raises SettingsError."""
+    with _file_errors(path):
+        if path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        if path.exists() and not path.is_file():
+            return
+        probe = path.with_name(f".{path.name}.{os.getpid()}")
+        os.close(os.open(probe, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW, 0o600))
+        probe.unlink()
+
+
+@contextmanager
+def _file_errors(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise SettingsError(f"--output {path}: {error.strerror}") from None
 
 
 def print_table(title: str, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
@@ -77,7 +139,7 @@ def print_table(title: str, header: Sequence[str], rows: Iterable[Sequence[objec
 def _cell(value: object) -> str:
     if isinstance(value, float):
         return f"{value:,.1f}"
-    return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
+    return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else visible(str(value))
 
 
 @dataclass(slots=True)
@@ -113,7 +175,7 @@ class Status:
     def update(self, lines: list[str], final: bool = False) -> None:
         """Show these lines."""
         if self._live:
-            self._live.update(Text("\n".join(lines)))
+            self._live.update(Text("\n".join(map(visible, lines))))
         elif final or time.monotonic() - self._last >= 5:
             self._last = time.monotonic()
             for line in lines:

@@ -50,6 +50,7 @@ class Settings(BaseSettings):
     cassandra_password: SecretStr | None = None
     cassandra_ssl: bool = False
     cassandra_ssl_ca_path: Path | None = None
+    cassandra_ssl_verify: Literal["full", "ca"] | None = None
 
     redis_url: SecretStr | None = None
     sync_config: Path = DEFAULT_CONFIG

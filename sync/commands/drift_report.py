@@ -5,14 +5,13 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 from sync.commands.backfill import Progressing
 from sync.commands.context import load
 from sync.commands.drift_text import as_csv, show_history, show_report
-from sync.console import json_text, out, print_json, say, status
-from sync.errors import Interrupted, SettingsError
+from sync.console import check_report, json_text, out, print_json, say, status, write_report
+from sync.errors import Interrupted
 from sync.report import html
 from sync.settings import Config, Settings
 from sync.wiring.backfill import Show, make_plan
@@ -30,12 +29,12 @@ def run(args: argparse.Namespace) -> int:
     if args.history:
         return _history(settings, config, form)
     if args.output:
-        _check_output(args.output)
+        check_report(args.output)
     render = _renderer(form)
     report = drift_report(args, settings, config)
     text = render(report) if render else None
     if args.output:
-        args.output.write_text(text or _table_text(report), encoding="utf-8")
+        write_report(args.output, text or _table_text(report))
         say(f"written to {args.output}")
     elif text is None:
         show_report(report)
@@ -73,15 +72,6 @@ def _table_text(report: dict[str, Any]) -> str:
     with out.capture() as captured:
         show_report(report)
     return captured.get()
-
-
-def _check_output(path: Path) -> None:
-    """Before an hour of work, not after it. Raises SettingsError."""
-    try:
-        with path.open("a", encoding="utf-8"):
-            pass
-    except OSError as error:
-        raise SettingsError(f"--output {path}: {error.strerror}") from None
 
 
 def _history(settings: Settings, config: Config, form: str) -> int:

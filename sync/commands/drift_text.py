@@ -10,6 +10,7 @@ from typing import Any
 from sync.console import duration, out, print_table
 from sync.core.drift import FIGURES
 from sync.core.verdicts import FINDINGS
+from sync.core.visible import key_text
 
 _SHOWN = 20
 _COLUMNS = ("table", "kind", "key", "columns", "source_version", "target_version", "repaired", "error")
@@ -66,7 +67,7 @@ def _findings(report: dict[str, Any]) -> Iterator[tuple[object, ...]]:
 
 
 def _key(finding: dict[str, Any]) -> str:
-    return ", ".join(f"{name}={value}" for name, value in finding["key"].items())
+    return key_text(finding["key"])
 
 
 def _version(version: int | None) -> str:

@@ -7,10 +7,13 @@ from functools import partial
 from typing import Any
 
 from sync.adapters.postgres.catalogue import read_target
+from sync.adapters.postgres.connect import Connection
 from sync.adapters.postgres.intents import list_intents, retry, shown_key
+from sync.adapters.postgres.remembering import recall
 from sync.commands.context import load
 from sync.commands.cutover import confirm
 from sync.console import duration, print_json, print_table, say
+from sync.core.visible import key_text
 from sync.settings import Config, Settings
 from sync.wiring.backfill import open_ledger
 from sync.wiring.reconciling import sweep
@@ -25,9 +28,7 @@ def run(args: argparse.Namespace) -> int:
         if args.retry:
             say(f"{retry(connection, args.table)} intents are due again")
         found = list_intents(connection, args.table, args.limit)
-        targets = {name: read_target(connection, config.options(name).target or name) for name in {i["table"] for i in found}}
-    for intent in found:
-        intent["key"] = shown_key(targets[intent["table"]], bytes(intent["key"]))
+        _show_keys(connection, config, found)
     if args.retry:
         sweep(settings)
     if args.json:
@@ -35,7 +36,7 @@ def run(args: argparse.Namespace) -> int:
         return 0
     header = ("id", "table", "key", "kind", "state", "age", "tries", "last error")
     rows = [
-        (i["id"], i["table"], ", ".join(i["key"]), i["kind"], i["state"], duration(i["age_seconds"]), i["attempts"],
+        (i["id"], i["table"], key_text(i["key"]), i["kind"], i["state"], duration(i["age_seconds"]), i["attempts"],
          i["error"] or "")
         for i in found
     ]  # fmt: skip
@@ -43,6 +44,17 @@ def run(args: argparse.Namespace) -> int:
     if any(i["attempts"] for i in found):
         say("one that can never settle is given up with `sync intents --resolve ID`")
     return 0
+
+
+def _show_keys(connection: Connection, config: Config, found: list[dict[str, Any]]) -> None:
+    sources = recall(connection)
+    for name in {intent["table"] for intent in found}:
+        options = config.options(name)
+        target, renamed = read_target(connection, options.target or name), {t: s for s, t in options.rename.items()}
+        for intent in found:
+            if intent["table"] == name:
+                key, own = bytes(intent["key"]), intent.pop("source_key")
+                intent["key"] = shown_key(sources.get(name), target, renamed, key, None if own is None else bytes(own))
 
 
 def _resolve(args: argparse.Namespace, settings: Settings, config: Config) -> list[dict[str, Any]]:

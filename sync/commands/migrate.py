@@ -10,6 +10,7 @@ from statistics import mean
 from sync.commands.backfill import backfill, show_plan, show_result, table_json
 from sync.commands.context import load
 from sync.console import duration, out, print_json, print_table, say, status
+from sync.core.visible import key_text
 from sync.flows.verify import TableVerdict
 from sync.ports import Progress
 from sync.settings import Config, Settings
@@ -82,11 +83,7 @@ def show(found: Verification) -> None:
         for name, v in found.tables.items()
     ]
     print_table("\nRows, by digest of every range", header, rows)
-    findings = [
-        (name, kind, ", ".join(f"{k}={v}" for k, v in key.items()))
-        for name, v in found.tables.items()
-        for kind, key in v.shown
-    ]
+    findings = [(name, kind, key_text(key)) for name, v in found.tables.items() for kind, key in v.shown]
     if findings:
         print_table("\nThe first that differ", ("table", "", "key"), findings)
     for name, verdict in found.tables.items():

@@ -8,6 +8,7 @@ from dataclasses import asdict
 from sync.adapters.postgres.rejects import list_rejects
 from sync.commands.context import load
 from sync.console import print_json, print_table
+from sync.core.visible import key_text
 from sync.wiring.backfill import open_ledger
 
 
@@ -18,6 +19,6 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         print_json({"rejects": [asdict(r) for r in found]})
     else:
-        rows = [(r.table, ", ".join(f"{k}={v}" for k, v in r.key.items()), r.column, r.reason, r.action) for r in found]
+        rows = [(r.table, key_text(r.key), r.column, r.reason, r.action) for r in found]
         print_table(f"{len(found)} rejects", ("table", "key", "column", "reason", "action"), rows)
     return 0

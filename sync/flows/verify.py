@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 from sync.core.digest import EMPTY, Digest, row_hash
 from sync.core.drift import Comparison, compare
@@ -92,7 +92,7 @@ class TableVerdict:
     unknown_ranges: int = 0
     strays: int = 0
     errors: list[str] = field(default_factory=list)
-    shown: list[tuple[str, dict[str, str]]] = field(default_factory=list)
+    shown: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
 
     @property
     def clean(self) -> bool:

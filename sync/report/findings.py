@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import repeat, zip_longest
 from typing import Any
@@ -107,8 +108,13 @@ def _key(finding: Mapping[str, Any]) -> str:
     key = finding.get("key")
     if not isinstance(key, Mapping) or not key:
         return value(key) if key else "–"
-    parts = [f"<span><b>{name(column)}</b> {value(text)}</span>" for column, text in list(key.items())[:MOST_COLUMNS]]
+    parts = [f"<span><b>{name(column)}</b> {_cell(held)}</span>" for column, held in list(key.items())[:MOST_COLUMNS]]
     return f'<div class="key">{"".join(parts)}</div>'
+
+
+def _cell(held: object) -> str:
+    """A key's value: what is no text as its JSON."""
+    return value(held if held is None or isinstance(held, str) else json.dumps(held, default=str, ensure_ascii=False))
 
 
 def _columns(finding: Mapping[str, Any], kind: str) -> str:

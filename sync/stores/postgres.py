@@ -195,7 +195,7 @@ class PostgresStore:
         except psycopg.Error as error:
             if isinstance(error, psycopg.DataError) or refuses_row(error) or _is_told(error):
                 raise WriteRefused(words(error)) from None
-            raise WriteUnsure(" ".join(str(error).split())) from None
+            raise WriteUnsure(words(error)) from None
 
     def _query(self, statement: sql.Composed, values: list[Any]) -> list[dict[str, Any]]:
         with self._away(), self.pool.connection() as connection, connection.cursor(row_factory=dict_row) as cursor:
@@ -211,7 +211,7 @@ class PostgresStore:
         try:
             yield
         except _AWAY as error:
-            raise TargetUnavailable(" ".join(str(error).split())) from None
+            raise TargetUnavailable(words(error)) from None
         except psycopg.Error as error:
             raise TargetRefused(words(error)) from None
 

@@ -21,7 +21,7 @@ from sync.adapters.postgres.connect import target_name
 from sync.adapters.postgres.epochs import read_epoch
 from sync.adapters.postgres.migrations import check_version, state_exists
 from sync.adapters.postgres.parameters import connection_of
-from sync.adapters.postgres.refusals import is_of_server
+from sync.adapters.postgres.refusals import is_of_server, words
 from sync.adapters.postgres.registration import Registration
 from sync.errors import PreflightError, SyncError, TargetUnavailable, Unreachable
 from sync.ports import Primary
@@ -72,7 +72,7 @@ class TargetSide:
             log.warning("%s; reads go on, and writes are refused until this process is registered there", self._away)
 
     def _say(self, error: Exception) -> None:
-        text, name = " ".join(str(error).split()), target_name(self._settings)
+        text, name = words(error), target_name(self._settings)
         self._away = text if text.startswith(name) else f"{name}: {text}"
 
     def _check_start(self) -> None:

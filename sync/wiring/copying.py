@@ -20,6 +20,7 @@ from sync.adapters.postgres.connect import Connection, connect
 from sync.adapters.postgres.data_centres import check_data_center
 from sync.adapters.postgres.ledger import Ledger
 from sync.adapters.postgres.load import Loader
+from sync.adapters.postgres.refusals import words
 from sync.adapters.queue import Doorbell, redis_connection
 from sync.core.documents import with_fields
 from sync.core.encode.rows import RowEncoder
@@ -131,7 +132,7 @@ def _lane(cassandra: Cassandra, connection: Connection, tables: dict[str, TableM
 
 def note_failure(settings: Settings, runs: list[int], error: BaseException) -> None:
     """Tell whoever watches these runs that this process's job failed, and let go of its ranges."""
-    text = str(error) if isinstance(error, SyncError) else f"{type(error).__name__}: {error}"
+    text = str(error) if isinstance(error, SyncError) else f"{type(error).__name__}: {words(error)}"
     with closing(connect(settings, autocommit=True)) as connection:
         ledger = Ledger(connection, 1)
         ledger.note_failure(runs, " ".join(text.split()))

@@ -10,9 +10,10 @@ from sync.adapters.postgres.connect import Connection, connect
 from sync.adapters.postgres.keys import TargetKeys
 from sync.adapters.postgres.passes import ClosedRun
 from sync.core.encode.base import Reject
-from sync.core.encode.rows import RowEncoder, show_key
+from sync.core.encode.rows import RowEncoder
 from sync.core.mutations import Key, unpack_cells
 from sync.core.rows import TableMap
+from sync.core.shown_keys import show_key
 from sync.settings import Config, Settings
 from sync.wiring.checking import key_rows
 

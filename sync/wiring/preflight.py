@@ -192,7 +192,7 @@ def _target(settings: Settings, config: Config, sources: list[SourceTable], repo
     with closing(connect(settings, autocommit=True)) as connection:
         facts = server_facts(connection)
         vector = facts.vector_version or (f"available ({facts.vector_available})" if facts.vector_available else "none")
-        tls = "TLS" if connection.pgconn.ssl_in_use else "no TLS"
+        tls = _tls(connection)
         report.servers.append(
             f"target: Postgres {facts.version}, {target_name(settings)}, user {facts.user}, {tls}, pgvector {vector}"
         )
@@ -261,3 +261,11 @@ def _table(connection: Connection, source: SourceTable, config: Config, facts: S
             f"{key}: rows arrive in any order, and those before what they refer to are rejected; add it after the migration"
         )
         report.problems.append(Problem("warning", source.name, text))
+
+
+def _tls(connection: Connection) -> str:
+    """How the connection is protected: `require` asks nobody who they are."""
+    if not connection.pgconn.ssl_in_use:
+        return "no TLS"
+    verified = str(connection.info.get_parameters().get("sslmode", "")).startswith("verify-")
+    return "TLS" if verified else "TLS (encrypted, not verified)"

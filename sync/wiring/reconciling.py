@@ -25,6 +25,7 @@ from sync.adapters.postgres.journal import Journal, Writer
 from sync.adapters.postgres.migrations import check_version, state_exists
 from sync.adapters.postgres.pool import Pool, open_pool
 from sync.adapters.postgres.queries import queries
+from sync.adapters.postgres.refusals import words
 from sync.adapters.postgres.reverse import Resending
 from sync.adapters.postgres.settling import Settling
 from sync.adapters.queue import Doorbell, redis_connection
@@ -66,7 +67,7 @@ def sweep(settings: Settings, writers_folder: Path | None = None) -> dict[str, i
             for table in due:
                 doorbell.ring_reconcile(table)
     except (SyncError, psycopg.Error) as error:
-        log.warning("sweep: %s", " ".join(str(error).split()))
+        log.warning("sweep: %s", words(error))
         return {}
     return {name: count for name, count, _ in tables}
 

@@ -11,6 +11,7 @@ from sync.adapters.cassandra.connect import Cassandra
 from sync.adapters.cassandra.rights import may_write
 from sync.adapters.postgres.connect import connect
 from sync.adapters.postgres.migrations import state_exists
+from sync.adapters.postgres.refusals import words
 from sync.core.rows import SourceTable
 from sync.errors import TargetUnavailable
 from sync.settings import Settings
@@ -41,4 +42,4 @@ def _anybody_writes(settings: Settings) -> bool:
         try:
             return state_exists(connection) and connection.execute(_WRITERS).fetchone() == (True,)
         except psycopg.Error as error:  # a state of another version, or of another role
-            raise TargetUnavailable(" ".join(str(error).split())) from None
+            raise TargetUnavailable(words(error)) from None

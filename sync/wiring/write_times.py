@@ -12,11 +12,13 @@ from sync.adapters.cassandra.write_times import RawKey, WriteTimes, rows_ahead
 from sync.adapters.postgres import ahead
 from sync.adapters.postgres.connect import Connection
 from sync.core.encode.base import Reject
-from sync.core.encode.rows import RowEncoder, show_cells
+from sync.core.encode.rows import RowEncoder
 from sync.core.mapping import Problem
 from sync.core.mutations import Key
 from sync.core.ring import WHOLE_RING, TokenRange
 from sync.core.rows import SourceTable, TableMap
+from sync.core.shown_keys import key_json
+from sync.core.visible import key_text
 from sync.errors import SourceTimeout, SourceUnavailable, WriteRefused
 from sync.flows.copy_ranges import Look
 from sync.flows.preflight import PreflightReport
@@ -91,4 +93,4 @@ def look_at_write_times(
 
 
 def _shown(table: SourceTable, key: RawKey) -> str:
-    return ", ".join(f"{name}={value}" for name, value in show_cells(table.primary_key, key).items())
+    return key_text(key_json(table.primary_key, key))

@@ -6,7 +6,10 @@ import logging
 import time
 from collections.abc import Callable
 
+import psycopg
+
 from sync.adapters.heap import give_back_large_blocks
+from sync.adapters.postgres.refusals import words
 from sync.adapters.queue import CHECK_JOB, COPY_JOB
 from sync.errors import SyncError, Unreachable
 from sync.settings import Config, Settings, load_config, load_settings
@@ -41,6 +44,8 @@ def _ranges(runs: str, work: Work, job: str) -> int:
         done = work(settings, load_config(settings.sync_config), ids, lambda: time.monotonic() > until)
     except Exception as error:
         note_failure(settings, ids, error)
+        if isinstance(error, psycopg.Error):  # RQ keeps what it prints, and that quotes values
+            raise SyncError(f"{type(error).__name__}: {words(error)}") from None
         raise
     if time.monotonic() > until:
         try:

@@ -138,7 +138,7 @@ def test_status_and_intents_say_what_is_stuck(home: Place, table: Table) -> None
     )
     listed = home.commands.run("intents", "--table", "songs", "--json").json
     keys = {(str(row[0]),) for row in home.cql("SELECT id FROM KS.songs")}
-    assert {tuple(intent["key"]) for intent in listed["intents"]} == keys
+    assert {tuple(intent["key"].values()) for intent in listed["intents"]} == keys
     assert {i["error"] for i in listed["intents"]} == {"the primary did not answer"}
     assert "the primary did not answer" in home.commands.run("intents").out
     assert home.commands.run("intents", "--retry").code == 0

@@ -124,6 +124,7 @@ def test_require_needs_no_authority(commands: Commands) -> None:
     """`require`, the default, encrypts without asking who it is."""
     relaxed = commands.but(POSTGRES_SSLMODE=None, POSTGRES_SSLROOTCERT=None)
     assert relaxed.run("schema", "apply").code == 0
+    assert ", TLS (encrypted, not verified), " in relaxed.run("preflight", "--json").json["servers"][2]
 
 
 def test_a_urls_tls_words_and_the_environments_authority(commands: Commands) -> None:
@@ -205,7 +206,11 @@ def test_what_is_wrong_with_the_sources_tls_or_password(
         ({"CASSANDRA_USERNAME": None}, where + asks),
         ({"CASSANDRA_PASSWORD": None}, "CASSANDRA_PASSWORD not set: put it into the environment or into .env"),
         ({"CASSANDRA_SSL_CA_PATH": None}, where + hung_up),
-        ({"CASSANDRA_SSL_CA_PATH": None, "CASSANDRA_SSL": "true"}, where + untrusted),
+        (
+            {"CASSANDRA_SSL_CA_PATH": None, "CASSANDRA_SSL": "true", "CASSANDRA_CONTACT_POINTS": "localhost"},
+            f"Cassandra at localhost:{port}: {untrusted}",
+        ),
+        ({"CASSANDRA_SSL_CA_PATH": None, "CASSANDRA_SSL": "true", "CASSANDRA_SSL_VERIFY": "ca"}, where + untrusted),
         ({"CASSANDRA_SSL_CA_PATH": str(certificates.stranger)}, where + untrusted),
         ({"CASSANDRA_PORT": plain}, f"Cassandra at 127.0.0.1:{plain}: {no_tls}"),
     ):
@@ -214,6 +219,30 @@ def test_what_is_wrong_with_the_sources_tls_or_password(
     for file in ("/nowhere/ca.crt", str(certificates.key)):
         line = commands.but(CASSANDRA_SSL_CA_PATH=file).line("schema", "apply")
         assert line.startswith(f"CASSANDRA_SSL_CA_PATH: {file} is not a readable certificate file (")
+
+
+def test_a_public_authority_vouches_for_no_address(commands: Commands, certificates: Certificates) -> None:
+    """Would break: whoever has a certificate of any public authority, for any name, is given the password."""
+    public = commands.but(CASSANDRA_SSL="true", CASSANDRA_SSL_CA_PATH=None, SSL_CERT_FILE=str(certificates.root))
+    line = public.line("schema", "apply")
+    assert line.startswith("CASSANDRA_SSL: any certificate of a public authority would do for 127.0.0.1, an address;")
+    assert public.but(CASSANDRA_CONTACT_POINTS="localhost").run("schema", "apply").code == 0
+    port, another = commands.env["CASSANDRA_PORT"], "127.1"  # another name of the same server, which its certificate lacks
+    wrong = (
+        f"Cassandra at {another}:{port}: its certificate is for another name; give CASSANDRA_CONTACT_POINTS as the nodes' "
+        "certificates have them, or the authority in CASSANDRA_SSL_CA_PATH"
+    )
+    assert public.but(CASSANDRA_CONTACT_POINTS=another).line("schema", "apply") == wrong
+    assert public.but(CASSANDRA_CONTACT_POINTS=another, CASSANDRA_SSL_VERIFY="ca").run("schema", "apply").code == 0
+
+
+def test_an_authority_of_ones_own_vouches_for_its_nodes(commands: Commands) -> None:
+    """Its names are checked where that is asked for: nodes are found by address, which certificates seldom name."""
+    assert commands.but(CASSANDRA_CONTACT_POINTS="127.1").run("schema", "apply").code == 0
+    asked = commands.but(CASSANDRA_SSL_VERIFY="full")
+    assert asked.run("schema", "apply").code == 0
+    assert "its certificate is for another name" in asked.but(CASSANDRA_CONTACT_POINTS="127.1").line("schema", "apply")
+    assert "CASSANDRA_SSL_VERIFY" in commands.but(CASSANDRA_SSL_VERIFY="some").line("schema", "apply")
 
 
 def test_a_role_that_may_not_read_is_said_before_anything_is_written(commands: Commands) -> None:

@@ -16,10 +16,12 @@ from sync.core.decode.kept import keeping
 from sync.core.documents import Unfolded, document_cells
 from sync.core.encode.base import NULL, Encoder, Reject
 from sync.core.encode.document_ids import id_of
-from sync.core.encode.rows import RowEncoder, encode_cell, show_cells
+from sync.core.encode.rows import RowEncoder, encode_cell
 from sync.core.key_forms import has_one_form, key_decoder
 from sync.core.mutations import Key, KnownKey, unpack_key
 from sync.core.rows import SourceTable
+from sync.core.shown_keys import key_json
+from sync.core.visible import key_text
 from sync.errors import ValueUnreadable, WriteRefused
 
 _SERIALIZE_ERRORS = (struct.error, TypeError, ValueError, AttributeError, OverflowError, KeyError)
@@ -139,8 +141,7 @@ class Cells:
         return plain(self._types[name].from_binary(cell, PROTOCOL))
 
     def _unreadable(self, name: str, cells: Mapping[str, bytes | None], error: Exception) -> str:
-        shown = show_cells(self._table.primary_key, tuple(cells.get(n) for n in self.key_names))
-        key = ", ".join(f"{n}={value}" for n, value in shown.items())
+        key = key_text(key_json(self._table.primary_key, [cells.get(n) for n in self.key_names]))
         why = " ".join(str(error).split())
         return f"{self._table.name}: {key}: {name}: Python has no value of this {self._cql[name]} ({why})"
 

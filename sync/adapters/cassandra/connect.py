@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from cassandra import (
     CoordinationFailure,
     DriverException,
     InvalidRequest,
+    OperationTimedOut,
     Unauthorized,
     Unavailable,
 )
@@ -37,6 +37,7 @@ from cassandra.policies import (
 from sync.adapters.cassandra.data_centres import local_data_center
 from sync.adapters.cassandra.pages import RAW_PROFILE, RawProtocolHandler, raw_row_factory
 from sync.adapters.cassandra.quiet import quiet_driver
+from sync.adapters.cassandra.tls import Names, tls_context
 from sync.errors import SettingsError, Unreachable
 from sync.settings import Settings
 
@@ -109,9 +110,17 @@ def _cluster(settings: Settings, request_timeout: float) -> Cluster:
     points = [p.strip() for p in (settings.cassandra_contact_points or "").split(",") if p.strip()]
     if not points:
         raise SettingsError("CASSANDRA_CONTACT_POINTS names no host: give names or addresses, separated by commas")
-    access = {"port": settings.cassandra_port, "auth_provider": _credentials(settings), "ssl_context": _tls(settings)}
+    access: dict[str, Any] = {
+        "port": settings.cassandra_port,
+        "auth_provider": _credentials(settings),
+        "ssl_context": tls_context(settings, points),
+    }
+    context, nodes = access["ssl_context"], list[Any](points)
+    if context is not None and context.check_hostname:
+        common["endpoint_factory"] = names = Names(points, settings.cassandra_port)
+        nodes = names.contact_points or points
     try:
-        return Cluster(points, **access, **common)
+        return Cluster(nodes, **access, **common)
     except UnresolvableContactPoints:
         raise Unreachable(
             f"{source_name(settings)}: there is no such host; check CASSANDRA_CONTACT_POINTS, which takes no ports"
@@ -151,19 +160,6 @@ def _credentials(settings: Settings) -> PlainTextAuthProvider | None:
     return PlainTextAuthProvider(settings.cassandra_username, password.get_secret_value() if password else "")
 
 
-def _tls(settings: Settings) -> ssl.SSLContext | None:
-    if not (settings.cassandra_ssl or settings.cassandra_ssl_ca_path):
-        return None
-    ca = settings.cassandra_ssl_ca_path
-    try:
-        context = ssl.create_default_context(cafile=str(ca) if ca else None)
-    except (OSError, ssl.SSLError) as error:
-        raise SettingsError(f"CASSANDRA_SSL_CA_PATH: {ca} is not a readable certificate file ({error})") from None
-    # Cluster nodes are found by address, and their certificates seldom name addresses; the chain is verified all the same.
-    context.check_hostname = False
-    return context
-
-
 def _profiles(settings: Settings, request_timeout: float) -> dict[Any, ExecutionProfile]:
     # Where none is stated, the one of the node that answers first: one that is added later is never used by chance.
     policy = TokenAwarePolicy(DCAwareRoundRobinPolicy(settings.cassandra_local_dc or ""))
@@ -193,6 +189,11 @@ _ADVICE = (
         "nothing listens there; check CASSANDRA_CONTACT_POINTS and CASSANDRA_PORT, and that the server runs",
     ),
     ("reset by peer", "it hung up; if it wants TLS, set CASSANDRA_SSL=true or CASSANDRA_SSL_CA_PATH"),
+    (
+        "mismatch, certificate is not valid",
+        "its certificate is for another name; give CASSANDRA_CONTACT_POINTS as the nodes' certificates have them, or the "
+        "authority in CASSANDRA_SSL_CA_PATH",
+    ),
     ("certificate verify failed", "its certificate is not trusted; set CASSANDRA_SSL_CA_PATH to the CA's file"),
     ("wrong version number", "it does not speak TLS there; check CASSANDRA_PORT, CASSANDRA_SSL and CASSANDRA_SSL_CA_PATH"),
     ("timed out", "no answer in time; check the host, the port and the network"),
@@ -214,6 +215,9 @@ def explain(error: BaseException) -> str:
         return f"not permitted: {text}"
     if isinstance(cause, InvalidRequest | Unavailable):
         return text
+    if isinstance(cause, OperationTimedOut):  # of which the driver says `errors=None, last_host=…`
+        where = f" ({cause.last_host})" if cause.last_host else ""
+        return f"no answer in time{where}; the source is slow, or away: try again, and look at its load and its logs"
     if isinstance(cause, CoordinationFailure):
         return f"its replicas failed to do it, and their logs say why: {text}"
     for symptom, advice in _ADVICE:

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from psycopg.types.json import Jsonb
+from psycopg.types.json import Json
 
 from sync.adapters.postgres.connect import Connection
 from sync.adapters.postgres.epoch_lock import SHARE
 from sync.adapters.postgres.ledger import target_errors
 from sync.adapters.postgres.queries import queries
-from sync.core.encode.rows import show_key
 from sync.core.gates import AheadFact
 from sync.core.mutations import Key, pack_key
 from sync.core.rows import TableMap
+from sync.core.shown_keys import show_key
 from sync.core.versions import MOST_STAMPED
+from sync.core.visible import key_text
 
 _SQL = {name: text.encode() for name, text in queries("ahead").items()}
 
@@ -27,7 +28,7 @@ def note(connection: Connection, table: TableMap, found: Sequence[tuple[Key, int
         "source_keys": [pack_key(key.cells) for key, _ in found],
         "tokens": [key.token for key, _ in found],
         "versions": [version for _, version in found],
-        "shown": [Jsonb(show_key(table.keys, key.cells)) for key, _ in found],
+        "shown": [Json(show_key(table.keys, key.cells)) for key, _ in found],
     }
     with target_errors():
         connection.execute(_SQL["note"], values)
@@ -51,8 +52,6 @@ def facts(connection: Connection, tables: Sequence[str]) -> list[AheadFact]:
     values = {"tables": list(tables), "most": MOST_STAMPED}
     with target_errors():
         found = connection.execute(_SQL["facts"], values).fetchall()
-    return [AheadFact(table, rows, waiting, beyond, tuple(map(_shown, keys))) for table, rows, waiting, beyond, keys in found]
-
-
-def _shown(key: dict[str, str]) -> str:
-    return ", ".join(f"{name}={value}" for name, value in key.items())
+    return [
+        AheadFact(table, rows, waiting, beyond, tuple(map(key_text, keys))) for table, rows, waiting, beyond, keys in found
+    ]

@@ -7,15 +7,15 @@ from dataclasses import dataclass
 from typing import Any
 
 import psycopg
-from psycopg.types.json import Jsonb
+from psycopg.types.json import Json, Jsonb
 
 from sync.adapters.postgres.ledger import Ledger, lease_of, target_errors
 from sync.adapters.postgres.queries import queries
 from sync.core.checked import MOST_TRIES, Checked, Judged
-from sync.core.encode.rows import show_key
 from sync.core.mutations import pack_cells
 from sync.core.ring import TokenRange
 from sync.core.rows import TableMap
+from sync.core.shown_keys import show_key, unknown_key
 from sync.errors import LeaseLost
 from sync.ports import Lease
 
@@ -154,7 +154,7 @@ def _figures(checked: Checked) -> dict[str, Any]:
 
 def _finding(run: int, table: TableMap, found: Judged) -> dict[str, Any]:
     key = found.key
-    shown = show_key(table.keys, key.cells) if key.cells else {"key": f"0x{key.canonical.hex()}"}
+    shown = show_key(table.keys, key.cells) if key.cells else unknown_key(key.canonical)
     return {
         "run": run,
         "table": table.name,
@@ -162,7 +162,7 @@ def _finding(run: int, table: TableMap, found: Judged) -> dict[str, Any]:
         "source_key": pack_cells(key.cells, {}) if key.cells else b"",
         "token": key.token,
         "kind": found.verdict,
-        "shown": Jsonb(shown),
+        "shown": Json(shown),
         "columns": list(found.columns),
         "source_version": found.source_version,
         "target_version": found.target_version,

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import struct
-from collections.abc import Sequence
+from typing import Any
 
-import psycopg
 from psycopg import sql
-from psycopg.adapt import Transformer
-from psycopg.pq import Format
 
 from sync.adapters.postgres.catalogue import identifier
 from sync.adapters.postgres.connect import Connection
 from sync.adapters.postgres.digest import canonical, digest, source_of
+from sync.core.decode.rows import RowDecoder
 from sync.core.digest import Digest
 from sync.core.encode.rows import TOKEN_COLUMN, RowEncoder
 from sync.core.mutations import unpack_key
 from sync.core.ring import MIN_TOKEN, TokenRange
 from sync.core.rows import TableMap
+from sync.core.shown_keys import show_key, unknown_key
 
 
 class TargetDigests:
@@ -26,7 +24,7 @@ class TargetDigests:
     def __init__(self, connection: Connection, table: TableMap, encoder: RowEncoder) -> None:
         self._connection, self.table = connection, identifier(table.target)
         self._pairs, self._keys = encoder.pairs, encoder.pairs[: encoder.key_count]
-        self._name = table.name
+        self._name, self._decoder = table.name, RowDecoder(table, encoder.pairs)
 
     def digest(self, tokens: TokenRange) -> Digest:
         """The digest of the rows in a range, in one snapshot."""
@@ -41,10 +39,12 @@ class TargetDigests:
         with self._connection.cursor(binary=True) as cursor:
             return {bytes(key): bytes(hashed) for key, hashed in cursor.execute(statement)}
 
-    def show_key(self, canonical: bytes) -> dict[str, str]:
-        """A key's canonical bytes for people: each column as text."""
-        types = [pair.target.type.oid for pair in self._keys]
-        return {pair.target.name: text for pair, text in zip(self._keys, shown_values(types, canonical), strict=False)}
+    def show_key(self, canonical: bytes) -> dict[str, Any]:
+        """A key's canonical bytes in its JSON form, as the source's columns."""
+        try:
+            return show_key(self._keys, self._decoder.key(canonical))
+        except ValueError:  # written by hand, and no key of the source's
+            return unknown_key(canonical)
 
     def refused(self) -> frozenset[tuple[bytes | None, ...]]:
         """The raw keys of the table's recorded rejects."""
@@ -59,18 +59,6 @@ def count_strays(connection: Connection, table: TableMap) -> int:
     statement = sql.SQL("SELECT count(*) FROM {} WHERE {} IS NULL")
     row = connection.execute(statement.format(identifier(table.target), sql.Identifier(TOKEN_COLUMN))).fetchone()
     return int(row[0]) if row else 0
-
-
-def shown_values(types: Sequence[int], canonical: bytes) -> list[str]:
-    """The values in a key's canonical bytes for people, by the oids of its types; hexadecimal what Python has no value of."""
-    return [_shown(oid, cell) for oid, cell in zip(types, unpack_key(canonical), strict=False)]
-
-
-def _shown(oid: int, cell: bytes) -> str:
-    try:
-        return str(Transformer().get_loader(oid, Format.BINARY).load(cell))
-    except (psycopg.Error, ArithmeticError, ValueError, struct.error):
-        return f"0x{cell.hex()}"
 
 
 def within(tokens: TokenRange) -> sql.Composed:

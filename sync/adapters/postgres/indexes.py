@@ -18,6 +18,7 @@ from sync.adapters.postgres.catalogue import identifier, regclass
 from sync.adapters.postgres.connect import Connection, connect
 from sync.adapters.postgres.pooled import Pooled, adjust
 from sync.adapters.postgres.queries import queries
+from sync.adapters.postgres.refusals import words
 from sync.adapters.postgres.session import ends_builds
 from sync.core.encode.rows import TOKEN_COLUMN, VERSION_COLUMN
 from sync.core.rows import TableMap
@@ -71,8 +72,9 @@ def build_missing(settings: Settings, tables: list[TableMap], report: Callable[[
         try:
             return [name for table in tables for name in _build_table(settings, connection, table, report)]
         except psycopg.OperationalError as error:
-            text = " ".join(str(error).split())
-            raise PreflightError(f"the indexes could not be built: {text}; what is copied stays, run it again") from None
+            raise PreflightError(
+                f"the indexes could not be built: {words(error)}; what is copied stays, run it again"
+            ) from None
 
 
 def _build_table(settings: Settings, connection: Connection, table: TableMap, report: Callable[[Build], None]) -> list[str]:
@@ -111,7 +113,7 @@ def _build(settings: Settings, connection: Connection, name: str, definition: st
         try:
             connection.execute(definition.replace(" INDEX ", " INDEX CONCURRENTLY ", 1).encode())
         except psycopg.Error as error:
-            raise PreflightError(f"index {name} could not be built: {' '.join(str(error).split())}") from None
+            raise PreflightError(f"index {name} could not be built: {words(error)}") from None
         finally:
             done.set()
             watcher.join()

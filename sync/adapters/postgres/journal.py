@@ -23,10 +23,12 @@ from sync.adapters.postgres.queries import queries
 from sync.adapters.postgres.refusals import is_of_server, is_passing, refuses_row, words
 from sync.adapters.postgres.statements import Statements
 from sync.core.encode.base import Reject
-from sync.core.encode.rows import RowEncoder, show_key
+from sync.core.encode.rows import RowEncoder
 from sync.core.mutations import Key, KnownKey, Mutation, pack_cells
 from sync.core.rows import TableMap
+from sync.core.shown_keys import show_key
 from sync.core.versions import UNREPEATABLE_WINDOW_SECONDS
+from sync.core.visible import key_text
 from sync.errors import AnswerLost, EpochChanged, NotRegistered, TargetBusy, WriteRefused
 from sync.failpoints import failpoint
 from sync.ports import Intent, Written
@@ -222,7 +224,7 @@ def stamping(writer: Writer, above: int = 0) -> dict[str, Any]:
 def refused(table: TableMap, key: Key, beyond: bool, ahead_us: int) -> WriteRefused:
     """Why there is no stamp for a write: the row's newest cell cannot be exceeded, or this host's clock is wrong (rule 3)."""
     if beyond:
-        shown = ", ".join(f"{name}={value}" for name, value in show_key(table.keys, key.cells).items())
+        shown = key_text(show_key(table.keys, key.cells))
         return WriteRefused(
             f"{table.name}: {shown}: the row was written in the source with the highest timestamp there is; no write can "
             "follow it"
@@ -237,7 +239,7 @@ def answered() -> Iterator[None]:
         yield
     except (psycopg.OperationalError, psycopg.InterfaceError) as error:
         if error.sqlstate is None or error.sqlstate.startswith(("57P", "08")):
-            raise AnswerLost(" ".join(str(error).split())) from None
+            raise AnswerLost(words(error)) from None
         raise
 
 

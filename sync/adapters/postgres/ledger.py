@@ -12,6 +12,7 @@ import psycopg
 from sync.adapters.postgres.connect import Connection
 from sync.adapters.postgres.epoch_lock import changing_epoch
 from sync.adapters.postgres.queries import queries
+from sync.adapters.postgres.refusals import words
 from sync.core.ring import TokenRange, check_whole_ring
 from sync.errors import LeaseLost, PreflightError, TargetUnavailable
 from sync.ports import Lease, Progress
@@ -197,7 +198,7 @@ def target_errors() -> Iterator[None]:
     try:
         yield
     except (psycopg.OperationalError, psycopg.InterfaceError) as error:
-        raise TargetUnavailable(" ".join(str(error).split())) from None
+        raise TargetUnavailable(words(error)) from None
 
 
 def lease_of(row: tuple[Any, ...], owner: str) -> Lease:

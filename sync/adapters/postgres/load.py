@@ -70,7 +70,7 @@ class Loader:
         except REFUSALS:
             raise
         except (psycopg.OperationalError, psycopg.InterfaceError) as error:
-            raise TargetUnavailable(" ".join(str(error).split())) from None
+            raise TargetUnavailable(words(error)) from None
         assert counts.written + counts.stale + counts.rejected == batch.rows, "rows of the batch do not add up"
         return not stop
 

@@ -13,6 +13,7 @@ from psycopg import sql
 
 from sync.adapters.postgres.catalogue import HOME
 from sync.adapters.postgres.connect import Connection
+from sync.adapters.postgres.refusals import words
 from sync.errors import PreflightError, SettingsError
 from sync.resources import migration
 
@@ -76,7 +77,7 @@ def run(connection: Connection, text: str, name: str) -> None:
     try:
         connection.execute(text.encode())
     except psycopg.DatabaseError as error:
-        message = error.diag.message_primary or " ".join(str(error).split())
+        message = words(error)
         advice = next((f"; {a}" for symptom, a in _ADVICE if symptom in message), "")
         raise PreflightError(f"{name}: {message}{advice}") from None
 

@@ -15,6 +15,7 @@ from sync.adapters.postgres.cell import Cell
 from sync.adapters.postgres.connect import Connection
 from sync.adapters.postgres.load import REFUSALS
 from sync.adapters.postgres.pool import Pool
+from sync.adapters.postgres.refusals import words
 from sync.adapters.postgres.statements import Statements
 from sync.core.encode.base import Reject
 from sync.core.encode.rows import Issue, RowEncoder, encode_cell
@@ -79,7 +80,7 @@ def connection_of(pool: Pool) -> Iterator[Connection]:
     except REFUSALS:
         raise  # a row that it cannot hold: some of these count as operational errors
     except (psycopg.Error, PoolTimeout) as error:
-        raise TargetUnavailable(" ".join(str(error).split())) from None
+        raise TargetUnavailable(words(error)) from None
 
 
 def lock_of(key: Key) -> int:

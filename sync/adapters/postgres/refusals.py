@@ -37,6 +37,7 @@ def is_of_server(error: psycopg.Error) -> bool:
     return bool(_SERVER.match(error.sqlstate))
 
 
-def words(error: psycopg.Error) -> str:
-    """The error's main line alone: the others may quote values."""
-    return error.diag.message_primary or " ".join(str(error).split()) or type(error).__name__
+def words(error: BaseException) -> str:
+    """The error in one line; of Postgres's own the main line alone: the others may quote values."""
+    primary = error.diag.message_primary if isinstance(error, psycopg.Error) else None
+    return primary or " ".join(str(error).split()) or type(error).__name__

@@ -34,6 +34,7 @@ from sync.adapters.postgres.own_line import of_one
 from sync.adapters.postgres.parameters import connection_of
 from sync.adapters.postgres.pool import Pool
 from sync.adapters.postgres.queries import queries
+from sync.adapters.postgres.refusals import words
 from sync.adapters.witness import Witness, folder_of
 from sync.core.versions import SLOTS, STEP
 from sync.errors import EpochChanged, NotRegistered, PreflightError, SyncError
@@ -208,7 +209,7 @@ class Registration:
                     self._between()
             except (SyncError, psycopg.Error, PoolTimeout) as error:
                 self._due = time.monotonic() + _AGAIN_SECONDS
-                log.warning("no heartbeat: %s", " ".join(str(error).split()))
+                log.warning("no heartbeat: %s", words(error))
             except Exception:  # without its heartbeat a writer that lives is taken for dead
                 self._due = time.monotonic() + _AGAIN_SECONDS
                 log.exception("no heartbeat")

@@ -5,12 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from psycopg.types.json import Jsonb
+from psycopg.types.json import Json
 
 from sync.adapters.postgres.connect import Connection
-from sync.core.encode.rows import CheckedRow, show_key
+from sync.core.encode.rows import CheckedRow
 from sync.core.mutations import pack_key
 from sync.core.rows import TableMap
+from sync.core.shown_keys import show_key
 
 _RECORD = """
 INSERT INTO sync.reject (table_name, source_key, column_name, run_id, token, key, reason, action)
@@ -25,7 +26,7 @@ def record(connection: Connection, table: TableMap, run_id: int, row: CheckedRow
     if not row.issues:
         return
     key = packed(row.key)
-    shown = Jsonb(show_key(table.keys, row.key))
+    shown = Json(show_key(table.keys, row.key))
     for issue in row.issues:
         values = (table.name, key, issue.column, run_id, row.token, shown, issue.reason, issue.action)
         connection.execute(_RECORD, values)

@@ -8,6 +8,7 @@ from itertools import groupby, islice
 from threading import Lock
 
 from sync.adapters.postgres.load import REFUSALS
+from sync.adapters.postgres.refusals import words
 from sync.core.mutations import Kind, Mutation
 from sync.failpoints import failpoint
 from sync.ports import TableJournal, Written
@@ -90,7 +91,7 @@ class Unrecorded:
             if len(batch) == 1:
                 log.error(
                     "%s: a write cannot be recorded: %s; this writer cannot sign off, and blocks a cut-over",
-                    journal.table, " ".join(str(error).split()),
+                    journal.table, words(error),
                 )  # fmt: skip
                 return
             half = len(batch) // 2

@@ -35,7 +35,7 @@ class Number(str):
 
 def jsonb(cql: CqlType, place: Place) -> Decode:
     """The decode function of jsonb into `cql`."""
-    read = _reader(cql, place)
+    read = reader(cql, place)
 
     def decode(cell: bytes) -> bytes:
         if cell[:1] != VERSION:
@@ -45,7 +45,7 @@ def jsonb(cql: CqlType, place: Place) -> Decode:
     return decode
 
 
-def _reader(cql: CqlType, place: Place) -> Read:
+def reader(cql: CqlType, place: Place) -> Read:
     """The function that reads a value of this type that stands there."""
     if cql.name in ("text", "ascii"):
         return _text(cql)
@@ -63,7 +63,7 @@ def _reader(cql: CqlType, place: Place) -> Read:
 
 
 def _inner(cql: CqlType, place: Place) -> Read:
-    return _reader(cql, "fields" if place == "fields" else "collection")
+    return reader(cql, "fields" if place == "fields" else "collection")
 
 
 def _shaped(cql: CqlType, value: Any, shape: type) -> Any:
@@ -165,7 +165,7 @@ def _or_null(read: Read) -> Callable[[Any], bytes | None]:
 
 
 def _tuple(cql: CqlType) -> Read:
-    parts = [_or_null(_reader(arg, "fields")) for arg in cql.args]
+    parts = [_or_null(reader(arg, "fields")) for arg in cql.args]
 
     def read(value: Any) -> bytes:
         if len(_shaped(cql, value, list)) != len(parts):
@@ -176,7 +176,7 @@ def _tuple(cql: CqlType) -> Read:
 
 
 def _user_type(cql: CqlType) -> Read:
-    parts = dict(zip(cql.fields, (_or_null(_reader(arg, "fields")) for arg in cql.args), strict=True))
+    parts = dict(zip(cql.fields, (_or_null(reader(arg, "fields")) for arg in cql.args), strict=True))
 
     def read(value: Any) -> bytes:
         if _shaped(cql, value, dict).keys() != parts.keys():
@@ -187,7 +187,7 @@ def _user_type(cql: CqlType) -> Read:
 
 
 def _vector(cql: CqlType) -> Read:
-    component = _reader(cql.args[0], "collection")
+    component = reader(cql.args[0], "collection")
 
     def read(value: Any) -> bytes:
         if len(_shaped(cql, value, list)) != cql.dimension:

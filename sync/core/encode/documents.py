@@ -17,11 +17,14 @@ from sync.core.encode.base import Encode, Reject
 from sync.core.encode.json_text import quote
 from sync.core.encode.jsonb import VERSION, plain_number
 from sync.core.encode.scalars import encode_text
+from sync.core.encode.zeros import Budget
 
 VECTOR_FIELD = "$vector"
 # An unescaped quote behind a brace or a comma begins a name: within a text it would be escaped.
 _VECTOR = re.compile(rb'(?<=[{,])"\$vector":(?:\[[^\]]*\]|\{"\$binary":"[^"]*"\})')
 _NO_VECTOR = b'"$vector":null'
+MOST_LEVELS = 128
+_MARKS = re.compile(rb'"(?:[^"\\]|\\.)*"?|[\[\]{}]', re.DOTALL)
 _MOST_SHAPES = 4096
 _PLAIN_FLOAT = re.compile(r"-?\d+\.\d+\Z")
 
@@ -66,18 +69,31 @@ def canonical(value: Any) -> bytes:
     try:
         text = _ENCODER.encode(value).encode()
     except (TypeError, UnicodeEncodeError):  # a number that was kept as text; a lone surrogate
-        return _rendered(value)
-    return _rendered(value) if b"\\u0000" in text else text
+        return _rendered(value, Budget())
+    return _rendered(value, Budget()) if b"\\u0000" in text else text
 
 
 def whole(text: bytes) -> Any:
     """The document of a `doc_json` cell, keys in jsonb's order. Raises Reject."""
+    check_depth(text)
     try:
         return _FAST.decode(text.decode())
     except UnicodeDecodeError as error:
         raise Reject(f"text that is not UTF-8 at byte {error.start}") from None
     except (_Careful, ValueError, RecursionError):
         return _kept(text.decode(errors="surrogatepass"))
+
+
+def check_depth(text: bytes) -> None:
+    """Raise Reject for a document that nests deeper than every reader on its way takes, wherever it is called from."""
+    if text.count(b"[") + text.count(b"{") <= MOST_LEVELS:
+        return
+    depth = 0
+    for mark in _MARKS.finditer(text):
+        char = mark[0][:1]
+        depth += (char in b"[{") - (char in b"]}")
+        if depth > MOST_LEVELS:
+            raise Reject(f"a document that nests deeper than {MOST_LEVELS} levels")
 
 
 def _kept(text: str) -> Any:
@@ -90,10 +106,11 @@ def _kept(text: str) -> Any:
 
 def careful_json(cell: bytes, has_vector: bool = True, strip_nul: bool = False) -> bytes:
     """What jsonb prints of a JSON text by the careful way alone, without a `$vector` that has a column. Raises Reject."""
+    check_depth(cell)
     found = _kept(cell.decode(errors="surrogatepass"))
     if has_vector and isinstance(found, dict):
         found.pop(VECTOR_FIELD, None)
-    return _rendered(found, strip_nul)
+    return _rendered(found, Budget(), strip_nul)
 
 
 class _Careful(Exception):
@@ -148,20 +165,21 @@ _CAREFUL = json.JSONDecoder(object_pairs_hook=_ordered, parse_float=_Number, par
 _ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(", ", ": "), check_circular=False)
 
 
-def _rendered(value: Any, strip_nul: bool = False) -> bytes:
+def _rendered(value: Any, budget: Budget, strip_nul: bool = False) -> bytes:
     """The careful way of `canonical`."""
     if isinstance(value, dict):
         members = {name.replace("\0", "") if strip_nul else name: member for name, member in value.items()}
         if len(members) < len(value):
             raise Reject("two names of an object that become one without their NUL")
         pairs = [
-            _text(name, False) + b": " + _rendered(member, strip_nul) for name, member in sorted(members.items(), key=_rank)
+            _text(name, False) + b": " + _rendered(member, budget, strip_nul)
+            for name, member in sorted(members.items(), key=_rank)
         ]
         return b"{" + b", ".join(pairs) + b"}"
     if isinstance(value, list):
-        return b"[" + b", ".join([_rendered(v, strip_nul) for v in value]) + b"]"
+        return b"[" + b", ".join([_rendered(v, budget, strip_nul) for v in value]) + b"]"
     if isinstance(value, _Number):
-        return plain_number(Decimal(value.text))
+        return plain_number(budget.spend(Decimal(value.text)))
     if isinstance(value, str):
         return _text(value, strip_nul)
     return _ENCODER.encode(value).encode()

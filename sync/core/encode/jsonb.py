@@ -15,6 +15,7 @@ from math import isfinite
 from uuid import UUID
 
 from sync.core.cql import DOCUMENT, DOCUMENT_ID, FIELD, CqlType
+from sync.core.encode import zeros
 from sync.core.encode.base import (
     EMPTY_IS_A_VALUE,
     INT64,
@@ -27,7 +28,7 @@ from sync.core.encode.base import (
 )
 from sync.core.encode.document_ids import id_form
 from sync.core.encode.json_text import Render, quote, text_map, unquote
-from sync.core.encode.numerics import MAX_INTEGER_DIGITS, MAX_SCALE, decimal_digits, decimal_parts
+from sync.core.encode.numerics import MAX_INTEGER_DIGITS, MAX_SCALE, check_digits, decimal_digits, decimal_parts
 from sync.core.encode.scalars import INT_BYTES, encode_text, read_vints
 from sync.core.encode.times import format_clock, format_date, format_timestamp, time_of_day
 
@@ -37,9 +38,11 @@ _TOO_LONG = "a number in JSON beyond numeric's range"
 
 def jsonb(cql: CqlType, strip_nul: bool = False) -> Encode:
     """The encode function of `cql` into jsonb; with `strip_nul`, texts lose their NUL characters."""
-    render = renderer(cql, _stripped_text if strip_nul else _text)
+    render, check = renderer(cql, _stripped_text if strip_nul else _text), zeros.checking(cql)
 
     def encode(cell: bytes) -> bytes:
+        if check is not None:
+            check(cell)
         return VERSION + render(cell)
 
     return encode
@@ -89,6 +92,7 @@ def _integer(cell: bytes) -> bytes:
 
 
 def _varint(cell: bytes) -> bytes:
+    check_digits(int.from_bytes(cell, "big", signed=True), 0)
     digits = _integer(cell)
     if len(digits) - digits.startswith(b"-") > MAX_INTEGER_DIGITS:
         raise Reject(_TOO_LONG)
@@ -99,6 +103,9 @@ def _decimal(cell: bytes) -> bytes:
     unscaled, scale = decimal_parts(cell)
     if unscaled == 0:
         scale = max(scale, 0)
+    if scale > MAX_SCALE:
+        raise Reject(_TOO_LONG)
+    check_digits(unscaled, scale)
     return plain_number(Decimal((unscaled < 0, tuple(map(int, decimal_digits(abs(unscaled)))), -scale)))
 
 

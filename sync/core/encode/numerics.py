@@ -10,6 +10,7 @@ from sync.core.rows import PgType
 _HEADER = struct.Struct(">HhHh")
 _NEGATIVE = 0x4000
 MAX_INTEGER_DIGITS, MAX_SCALE = 131_072, 16_383
+_LOG10_2 = 0.30102
 _SHORT = 10**4000  # str() takes up to 4,300 digits
 
 
@@ -46,13 +47,15 @@ def _precision_and_scale(pg: PgType) -> tuple[int | None, int]:
 def _fit(unscaled: int, places: int, precision: int, scale: int, pg: PgType) -> tuple[int, int]:
     if unscaled == 0:
         return 0, scale
+    if unscaled.bit_length() * _LOG10_2 > MAX_INTEGER_DIGITS + MAX_SCALE:
+        raise Reject("a number of more digits than numeric has")
     if places - scale > unscaled.bit_length():  # so it cannot be divided by that power of ten
         raise Reject(f"a number with more decimals than {pg}")
     if places > scale:
         unscaled, lost = divmod(unscaled, 10 ** (places - scale))
         if lost:
             raise Reject(f"a number with more decimals than {pg}")
-    elif scale - places > MAX_INTEGER_DIGITS:
+    elif scale - places + int((unscaled.bit_length() - 1) * _LOG10_2) > precision:  # before it is multiplied
         raise Reject(f"a number too large for {pg}")
     else:
         unscaled *= 10 ** (scale - places)
@@ -67,12 +70,19 @@ def encode_numeric(unscaled: int, scale: int) -> bytes:
         raise Reject(f"a number with more than {MAX_SCALE} decimals")
     if unscaled == 0:
         return _HEADER.pack(0, 0, 0, max(scale, 0))
+    check_digits(unscaled, scale)
     digits = decimal_digits(abs(unscaled))
     if len(digits) - scale > MAX_INTEGER_DIGITS:
         raise Reject(f"a number with more than {MAX_INTEGER_DIGITS} digits before the point")
     sign = _NEGATIVE if unscaled < 0 else 0
     groups, weight = _base_10000(digits, scale)
     return _HEADER.pack(len(groups), weight, sign, max(scale, 0)) + struct.pack(f">{len(groups)}h", *groups)
+
+
+def check_digits(unscaled: int, scale: int) -> None:
+    """Raise Reject for a number of far more digits than numeric has, before they are written: that takes quadratic time."""
+    if int(unscaled.bit_length() * _LOG10_2) - max(scale, 0) > MAX_INTEGER_DIGITS:
+        raise Reject(f"a number with more than {MAX_INTEGER_DIGITS} digits before the point")
 
 
 def _base_10000(digits: str, scale: int) -> tuple[list[int], int]:

@@ -7,15 +7,14 @@ token, the same columns, and the version. Runs of cells whose bytes do not chang
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from hashlib import md5
 
 from sync.core.encode import encoder_for
 from sync.core.encode.base import INT16, INT32, INT64, NULL, Encoder, Reject, join_cells, read_cells, with_length
-from sync.core.encode.jsonb import json_text
 from sync.core.key_forms import key_encoder
-from sync.core.rows import ColumnPair, SourceColumn, TableMap
+from sync.core.rows import ColumnPair, TableMap
 
 TOKEN_COLUMN, VERSION_COLUMN = "_sync_token", "_sync_version"
 COPY_HEADER = b"PGCOPY\n\xff\r\n\x00" + bytes(8)
@@ -128,22 +127,6 @@ def _encoder(pair: ColumnPair) -> Encoder:
     if pair.source.is_key:
         return key_encoder(pair.source, pair.target.type)
     return encoder_for(pair.source.type, pair.target.type)
-
-
-def show_key(pairs: tuple[ColumnPair, ...], key: tuple[bytes | None, ...]) -> dict[str, str]:
-    """A row's key for people: each column as text, or as the hexadecimal bytes where it has no text."""
-    return show_cells([pair.source for pair in pairs], key)
-
-
-def show_cells(columns: Sequence[SourceColumn], key: tuple[bytes | None, ...]) -> dict[str, str]:
-    """The same by the source's columns."""
-    shown = {}
-    for column, cell in zip(columns, key, strict=False):
-        try:
-            shown[column.name] = json_text(column.type, cell or b"").strip('"')
-        except ENCODE_ERRORS:
-            shown[column.name] = f"0x{(cell or b'').hex()}"
-    return shown
 
 
 def _check_cell(pair: ColumnPair, encoder: Encoder, cell: bytes | None, issues: list[Issue]) -> bytes:

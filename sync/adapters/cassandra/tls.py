@@ -1,0 +1,91 @@
+"""Who answers under TLS: a certificate is good by its authority, and by the name or address that it is for."""
+
+from __future__ import annotations
+
+import ipaddress
+import socket
+import ssl
+from collections.abc import Sequence
+from typing import Any
+
+from cassandra.connection import DefaultEndPoint, DefaultEndPointFactory
+
+from sync.errors import SettingsError
+from sync.settings import Settings
+
+
+def tls_context(settings: Settings, points: Sequence[str]) -> ssl.SSLContext | None:
+    """The context to connect with, None without TLS. Raises SettingsError.
+
+    An authority of one's own vouches for the nodes by signing for nobody else: their names are checked where
+    CASSANDRA_SSL_VERIFY=full asks for it. A public one signs for everybody: without the name its word says nothing.
+    """
+    ca = settings.cassandra_ssl_ca_path
+    if not (settings.cassandra_ssl or ca):
+        return None
+    verify = settings.cassandra_ssl_verify or ("ca" if ca else "full")
+    if not ca and verify == "full" and (addresses := [p for p in points if _is_address(p)]):
+        raise SettingsError(
+            f"CASSANDRA_SSL: any certificate of a public authority would do for {addresses[0]}, an address; set "
+            "CASSANDRA_SSL_CA_PATH to your own authority's file, or give host names in CASSANDRA_CONTACT_POINTS "
+            "(CASSANDRA_SSL_VERIFY=ca checks no names)"
+        )
+    try:
+        context = ssl.create_default_context(cafile=str(ca) if ca else None)
+    except (OSError, ssl.SSLError) as error:
+        raise SettingsError(f"CASSANDRA_SSL_CA_PATH: {ca} is not a readable certificate file ({error})") from None
+    context.check_hostname = verify == "full"
+    return context
+
+
+class NamedEndPoint(DefaultEndPoint):  # type: ignore[misc]
+    """A node by its address, whose certificate has to be for this name: the driver itself forgets names."""
+
+    def __init__(self, address: str, port: int, name: str) -> None:
+        super().__init__(address, port)
+        self.name = name
+
+    @property
+    def ssl_options(self) -> dict[str, str]:
+        """What the handshake is given."""
+        return {"server_hostname": self.name}
+
+
+class Names(DefaultEndPointFactory):  # type: ignore[misc]
+    """The nodes' endpoints: contact points by their names, and nodes that these lead to.
+
+    Nodes find each other by address. One that a contact point resolves to has that name; every other node's certificate has
+    to be for its address.
+    """
+
+    def __init__(self, points: Sequence[str], port: int) -> None:
+        super().__init__(port)
+        self._names: dict[str, str] = {}
+        for point in points:
+            for address in _addresses(point, port):
+                self._names.setdefault(address, point)
+
+    @property
+    def contact_points(self) -> list[NamedEndPoint]:
+        """What to connect to first; nothing where no name can be resolved."""
+        return [NamedEndPoint(address, self.port, name) for address, name in self._names.items()]
+
+    def create(self, row: Any) -> NamedEndPoint:
+        """The endpoint of a node in the cluster's own list."""
+        found = super().create(row)
+        return NamedEndPoint(found.address, found.port, self._names.get(found.address, found.address))
+
+
+def _addresses(point: str, port: int) -> list[str]:
+    try:
+        return [str(where[0]) for *_, where in socket.getaddrinfo(point, port, type=socket.SOCK_STREAM)]
+    except OSError:
+        return []
+
+
+def _is_address(point: str) -> bool:
+    try:
+        ipaddress.ip_address(point)
+    except ValueError:
+        return False
+    return True
