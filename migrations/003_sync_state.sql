@@ -62,6 +62,8 @@ CREATE TABLE IF NOT EXISTS sync.range (
     finished_at   timestamptz,
     CHECK (range_start < range_end)
 );
+-- Behind which row of the partition after `done_to`: the source's own mark (a paging state). Null: at that partition's start.
+ALTER TABLE sync.range ADD COLUMN IF NOT EXISTS position bytea;
 CREATE INDEX IF NOT EXISTS range_claim ON sync.range (run_id, state, range_start);
 CREATE INDEX IF NOT EXISTS range_token ON sync.range (table_name, range_start);
 

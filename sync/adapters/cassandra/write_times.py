@@ -10,7 +10,9 @@ from cassandra import InvalidRequest
 from cassandra.query import PreparedStatement
 
 from sync.adapters.cassandra.connect import Cassandra
-from sync.adapters.cassandra.pages import RAW_PROFILE, quoted, source_errors, token_of_partition
+from sync.adapters.cassandra.faults import source_errors
+from sync.adapters.cassandra.pages import RAW_PROFILE, PageSize, quoted, token_of_partition
+from sync.adapters.cassandra.routing import send_to
 from sync.core.encode.base import INT64, read_cells
 from sync.core.ring import MIN_TOKEN, WHOLE_RING, TokenRange
 from sync.core.rows import Page, SourceColumn, SourceTable
@@ -18,7 +20,7 @@ from sync.errors import SourceTimeout
 
 RawKey = tuple[bytes, ...]
 _MANY_CELLS = frozenset({"map", "list", "set", "udt"})
-_PAGE_ROWS = 5000
+_PAGE_ROWS, _PAGE_BYTES = 5000, 1 << 20
 _PLACES, _ROWS_A_PLACE = 16, 64
 
 
@@ -37,7 +39,7 @@ class WriteTimes:
 
     def __init__(self, cassandra: Cassandra, table: SourceTable) -> None:
         logging.getLogger("cassandra.protocol").addFilter(_NotForPeople())
-        self._raw, self._keys = cassandra.raw, [quoted(c.name) for c in table.primary_key]
+        self._raw, self._table, self._keys = cassandra.raw, table, [quoted(c.name) for c in table.primary_key]
         self._token = token_of_partition(table)
         self._from = f"FROM {quoted(table.keyspace)}.{quoted(table.name)}"
         stamped = [c for c in table.columns if c.kind == "regular" and c.type.name != "counter" and not c.path]
@@ -92,20 +94,32 @@ class WriteTimes:
 
     def _first(self, tokens: TokenRange) -> dict[RawKey, int]:
         """The first rows of a range."""
-        keys, page = len(self._keys), next(self._pages(self._rows, tokens, _ROWS_A_PLACE))
+        keys, page = len(self._keys), next(p for p in self._pages(self._rows, tokens, _ROWS_A_PLACE) if p.data)
         return {_key(cells[:keys]): max(_times(cells[keys:]), default=0) for cells in _rows(page, keys + len(self._times))}
 
     def _pages(self, statement: PreparedStatement, tokens: TokenRange, rows: int = _PAGE_ROWS) -> Iterator[Page]:
-        bound = statement.bind((tokens.start + (tokens.start > MIN_TOKEN), tokens.end))
-        bound.fetch_size = rows
-        with source_errors():
-            result = self._raw.execute(bound, execution_profile=RAW_PROFILE)
+        """The pages of a range; an empty one stands for one that was too much and is asked for again with fewer rows."""
+        bound, size, state = (
+            statement.bind((tokens.start + (tokens.start > MIN_TOKEN), tokens.end)),
+            PageSize(rows, rows),
+            None,
+        )
+        send_to(bound, self._table.keyspace, tokens.start + 1)
         while True:
-            yield result.current_rows[0]
-            if not result.has_more_pages:
+            bound.fetch_size = size.rows()
+            try:
+                with source_errors():
+                    result = self._raw.execute(bound, execution_profile=RAW_PROFILE, paging_state=state)
+            except SourceTimeout:
+                if statement is not self._rows or not size.too_much(bound.fetch_size):
+                    raise
+                yield Page(b"", 0, 0)
+                continue
+            page, state = result.current_rows[0], result.paging_state
+            size.enough(page, _PAGE_BYTES)
+            yield page
+            if state is None:
                 return
-            with source_errors():
-                result.fetch_next_page()
 
 
 def rows_ahead(times: WriteTimes, tokens: TokenRange, limit: int) -> Iterator[list[tuple[RawKey, int]]]:
