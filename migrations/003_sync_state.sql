@@ -165,6 +165,13 @@ CREATE TABLE IF NOT EXISTS sync.index (
     removed_at timestamptz NOT NULL DEFAULT clock_timestamp()
 );
 
+-- Which command builds a table's indexes at this moment.
+CREATE TABLE IF NOT EXISTS sync.index_lease (
+    table_name text PRIMARY KEY,
+    owner      text NOT NULL,
+    until      timestamptz NOT NULL
+);
+
 -- What could have made a difference between the sides that nothing else remembers: drift passes begun before prove nothing.
 CREATE TABLE IF NOT EXISTS sync.disturbance (
     id         bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,

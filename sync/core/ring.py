@@ -66,6 +66,14 @@ class SizeEstimate:
     bytes: int
 
 
+def whole_ring(estimates: list[SizeEstimate]) -> list[SizeEstimate]:
+    """Estimates of a part of the ring, enlarged so that together they are the whole ring's."""
+    covered = sum((e.end - e.start) % RING_SIZE or RING_SIZE for e in estimates)
+    if not 0 < covered < RING_SIZE:
+        return estimates
+    return [SizeEstimate(e.start, e.end, e.bytes * RING_SIZE // covered) for e in estimates]
+
+
 def plan_ranges(estimates: Iterable[SizeEstimate], target_bytes: int, at_least: int = 64) -> list[TokenRange]:
     """Cut the whole ring into ranges of about `target_bytes`, and into `at_least` this many.
 

@@ -125,7 +125,7 @@ def copy_ranges(lane: Lane, runs: list[int], owner: str, stopped: Callable[[], b
         except PlaceUnknown as error:
             log.warning("%s: it goes on at a partition's start: %s", lease.table, error)
             lane.ranges.forget_place(lease)
-            _pause(1, stopped)  # the server hangs up on whoever asks with what it does not know
+            break  # the server hangs up on such a mark, and the driver does not connect again: the next job does
         except (SourceUnavailable, TargetNotNow) as error:
             failures += 1
             log.warning("%s", waiting(lease.table, error))

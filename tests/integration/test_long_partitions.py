@@ -112,6 +112,7 @@ def test_a_place_that_the_source_does_not_know_costs_the_beginning_only(site: Si
     assert site.sql("UPDATE sync.range SET position = '\\xdeadbeef' WHERE position IS NOT NULL RETURNING 1") == [(1,)]
     ((before,),) = site.sql("SELECT count(*) FROM notes")
     site.copy(runs)
+    site.copy(runs)  # a job that connects anew
     site.finish(runs)
     _check(site, "notes")
     assert site.totals()["notes"] == (ROWS + before, ROWS, before, 0)
