@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from sync.core.documents import DOC_COLUMN, KEY_COLUMN, VECTOR_COLUMN
@@ -150,6 +150,16 @@ class BackfillTuning(BaseModel):
     streams: int = Field(2, gt=0, le=64)
     lease_seconds: int = Field(60, ge=5)
     request_timeout_seconds: float = Field(30.0, gt=0)
+
+    @model_validator(mode="after")
+    def _lease_outlives_a_request(self) -> BackfillTuning:
+        most = 2 * self.lease_seconds / 3  # a lease is renewed every third of its time, between pages
+        if "request_timeout_seconds" in self.model_fields_set and self.request_timeout_seconds > most:
+            raise ValueError(
+                f"request_timeout_seconds = {self.request_timeout_seconds:g} lets a slow page cost the range its lease; with "
+                f"lease_seconds = {self.lease_seconds} it may be {most:g} at most"
+            )
+        return self
 
 
 class DualWriteTuning(BaseModel):

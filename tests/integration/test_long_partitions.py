@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import closing
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -11,7 +13,7 @@ from support.backfills import Site, worker_that_dies
 from support.sources import NOTES
 
 from sync.adapters.cassandra.connect import Cassandra
-from sync.core.ring import WHOLE_RING
+from sync.core.ring import MAX_TOKEN, MIN_TOKEN, WHOLE_RING, TokenRange
 from sync.settings import Settings
 from sync.wiring import write_times
 
@@ -118,6 +120,23 @@ def test_a_place_that_the_source_does_not_know_costs_the_beginning_only(site: Si
     assert site.totals()["notes"] == (ROWS + before, ROWS, before, 0)
 
 
+def test_a_range_that_is_begun_anew_begins_at_its_start(site: Site) -> None:
+    """Would break: after a change of the table its rows are copied again, without those before the old place."""
+    site.cql(NOTES)
+    _partition(site, "notes", "piece, at, pitch, words", lambda at: ("wide", at, at % 88, "la"))
+    site.apply()
+    runs = site.begin(["notes"], WHOLE_RING.split(2))
+    assert worker_that_dies(site, runs, "after_commit", 6)
+    site.expire_leases()
+    site.sql("DELETE FROM notes")
+    with closing(site.connect()) as connection:
+        connection.execute("UPDATE sync.run SET shape = 'as it was'")
+        assert site.ledger(connection).begin({"notes": []}, {"notes": "as it is"}) == runs
+    site.copy(runs)
+    site.finish(runs)
+    _check(site, "notes")
+
+
 def test_write_times_of_a_long_partition_are_looked_at_once(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     """Would break: a look that takes longer than a job is begun anew by every job, and nothing is ever copied."""
     site.cql(NOTES)
@@ -174,7 +193,9 @@ def test_what_cannot_be_read_is_named_by_its_key_and_the_others_go_on(site: Site
     )
     site.apply()
     monkeypatch.setattr("sync.flows.copy_ranges._pause", lambda *_: None)
-    runs = site.begin(["logs"], WHOLE_RING.split(4))
+    ((token,),) = site.cql("SELECT token(k) FROM {ks}.logs WHERE k = 'full' AND at = 200000")
+    cuts = [MIN_TOKEN, token - 4, token + 4, MAX_TOKEN]  # near it, for the sake of time
+    runs = site.begin(["logs"], [TokenRange(a, b) for a, b in pairwise(cuts)])
     site.copy(runs)
     assert site.sql("SELECT count(*) FROM logs WHERE k <> 'full'") == [(50,)]
     ((error,),) = site.sql("SELECT error FROM sync.range WHERE state = 'failed'")

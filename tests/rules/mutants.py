@@ -560,4 +560,22 @@ MUTANTS = (
         "keys", "partitions of one value are read together", "sync/adapters/cassandra/rows.py",
         "len(self._keys) == 1 and has_one_form(table.primary_key[0].type)", "len(self._keys) == 1", KEYS, "as_they_are_written",
     ),
+    # everything ends
+    Mutant(
+        "18", "the place of the page that was read ahead is noted", "sync/flows/copy_ranges.py",
+        "position=held[-1].after)", "position=page.after)", "tests/unit/test_copy_ranges.py", "behind_its_last_page",
+    ),
+    Mutant(
+        "18", "a range whose table changed goes on at its old place", "sync/adapters/postgres/sql/ranges.sql",
+        "done_to = NULL, position = NULL,", "done_to = NULL,", "tests/integration/test_long_partitions.py", "begun_anew",
+    ),
+    Mutant(
+        "server", "a target that cannot now is one that broke", "sync/adapters/postgres/refusals.py",
+        'if cannot_now(error):\n            raise', 'if False:\n            raise', "tests/integration/test_waiting_for_room.py", "without_room",
+    ),
+    Mutant(
+        "indexes", "everybody builds", "sync/adapters/postgres/sql/index_lease.sql",
+        "WHERE index_lease.owner = excluded.owner OR index_lease.until < clock_timestamp()", "WHERE true",
+        "tests/integration/test_two_at_once.py", "died_is_followed",
+    ),
 )  # fmt: skip

@@ -64,8 +64,8 @@ def _column(column: ColumnMetadata, partition: list[str], clustering: list[str],
 def size_estimates(session: Session, keyspace: str, table: str) -> list[SizeEstimate]:
     """What `system.size_estimates` says of the table: empty for a young table, and never exact.
 
-    Each node tells of its primary ranges only, so each that may be used is asked. What others would tell, that do not answer or
-    are far away, is taken to be as dense: the partitioner spreads keys evenly.
+    Each node tells of its primary ranges only, so each that may be used is asked. What others would tell, which do not answer
+    or are far away, is taken to be as dense: the partitioner spreads keys evenly.
     """
     asked = [session.execute_async(_ESTIMATES, (keyspace, table), host=pool.host) for pool in session.get_pools()]
     return whole_ring([estimate for future in asked for estimate in _estimates(future)])

@@ -41,6 +41,7 @@ class WriteTimes:
         logging.getLogger("cassandra.protocol").addFilter(_NotForPeople())
         self._raw, self._table, self._keys = cassandra.raw, table, [quoted(c.name) for c in table.primary_key]
         self._token = token_of_partition(table)
+        self._size = PageSize(_PAGE_ROWS, _PAGE_ROWS)
         self._from = f"FROM {quoted(table.keyspace)}.{quoted(table.name)}"
         stamped = [c for c in table.columns if c.kind == "regular" and c.type.name != "counter" and not c.path]
         with source_errors():
@@ -99,14 +100,11 @@ class WriteTimes:
 
     def _pages(self, statement: PreparedStatement, tokens: TokenRange, rows: int = _PAGE_ROWS) -> Iterator[Page]:
         """The pages of a range; an empty one stands for one that was too much and is asked for again with fewer rows."""
-        bound, size, state = (
-            statement.bind((tokens.start + (tokens.start > MIN_TOKEN), tokens.end)),
-            PageSize(rows, rows),
-            None,
-        )
+        bound = statement.bind((tokens.start + (tokens.start > MIN_TOKEN), tokens.end))
+        size, state = self._size, None
         send_to(bound, self._table.keyspace, tokens.start + 1)
         while True:
-            bound.fetch_size = size.rows()
+            bound.fetch_size = size.rows(rows)
             try:
                 with source_errors():
                     result = self._raw.execute(bound, execution_profile=RAW_PROFILE, paging_state=state)
