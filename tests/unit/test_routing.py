@@ -1,4 +1,4 @@
-"""Reads of token ranges go to the nodes that have the rows."""
+"""Reads of token ranges go to the nodes that have the rows, in pages that those can read."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ from cassandra.metadata import Murmur3Token
 from cassandra.policies import HostDistance, RoundRobinPolicy
 from cassandra.query import SimpleStatement
 
+from sync.adapters.cassandra.pages import PageSize
 from sync.adapters.cassandra.routing import RangeAwarePolicy, send_to
+from sync.core.rows import Page
 
 
 class _Nodes(RoundRobinPolicy):  # type: ignore[misc]
@@ -67,3 +69,16 @@ def test_other_statements_are_sent_as_ever() -> None:
     """Would break: a policy of our own for what the driver routes itself."""
     policy, _ = _ring("a", "b", "c")
     assert {_first(policy, None) for _ in range(9)} == {"a", "b", "c"}
+
+
+def test_pages_shrink_where_one_was_too_much_and_grow_again() -> None:
+    """Would break: one bad partition leaves a reader with pages of one row for the rest of a table; or is asked for ever."""
+    size, page = PageSize(200, 10_000), Page(bytes(1000), 0, 10)
+    assert size.rows() == 200
+    assert [size.too_much(rows) for rows in (200, 25, 3)] == [True, True, True]
+    assert size.rows() == 1
+    assert not size.too_much(1)
+    for _ in range(8 * 14):
+        size.enough(page, 1 << 20)
+    assert size.rows() == 10_000
+    assert size.rows(7) == 7
