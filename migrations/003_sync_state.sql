@@ -66,6 +66,8 @@ CREATE TABLE IF NOT EXISTS sync.range (
 DO $$ BEGIN  -- of an earlier form, whose cost grew with the number of ranges
     IF to_regclass('sync.range_claim') IS NOT NULL THEN DROP INDEX sync.range_claim, sync.range_token; END IF;
 END $$;
+-- Behind which row of the partition after `done_to`: the source's own mark (a paging state). Null: at that partition's start.
+ALTER TABLE sync.range ADD COLUMN IF NOT EXISTS position bytea;
 CREATE UNIQUE INDEX IF NOT EXISTS range_begin ON sync.range (run_id, range_start); -- the range that holds a token
 CREATE INDEX IF NOT EXISTS range_pending ON sync.range (run_id, attempts, range_start) WHERE state = 'pending'; -- the next one
 CREATE INDEX IF NOT EXISTS range_running ON sync.range (run_id) WHERE state = 'running'; -- few: not by lease, which is renewed
@@ -206,6 +208,13 @@ CREATE TABLE IF NOT EXISTS sync.index (
     table_name text NOT NULL,
     definition text NOT NULL,
     removed_at timestamptz NOT NULL DEFAULT clock_timestamp()
+);
+
+-- Which command builds a table's indexes at this moment.
+CREATE TABLE IF NOT EXISTS sync.index_lease (
+    table_name text PRIMARY KEY,
+    owner      text NOT NULL,
+    until      timestamptz NOT NULL
 );
 
 -- What could have made a difference between the sides that nothing else remembers: drift passes begun before prove nothing.

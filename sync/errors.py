@@ -17,6 +17,14 @@ class Unreachable(SyncError):
     """A server does not answer, or refuses the connection or the credentials."""
 
 
+class NotNow(SyncError):
+    """A server cannot now, and will when it has room again, or is up: it is waited for, however long that takes."""
+
+
+class UnreachableNow(Unreachable, NotNow):
+    """A server answers, and takes no connection now: it starts, or has too many."""
+
+
 class PreflightError(SyncError):
     """Source and target do not fit together; nothing was written."""
 
@@ -49,8 +57,20 @@ class SourceUnavailable(SyncError):
     """The source is overloaded, has too few replicas, or is gone for now: the same request may succeed later."""
 
 
+class SourceAway(SourceUnavailable, NotNow):
+    """The source cannot now, whatever it is asked: overloaded, too few replicas, nothing answers."""
+
+
+class PlaceUnknown(SourceUnavailable):
+    """The source does not take its own mark of a place in a partition any more: another version of it made the mark."""
+
+
 class TargetUnavailable(SyncError):
     """The connection to the target broke, or the target is restarting: the transaction changed nothing or everything."""
+
+
+class TargetNotNow(TargetUnavailable, NotNow):
+    """The target has no room, no memory or no connection left, takes no writes, or goes down: nothing has changed."""
 
 
 class TargetBusy(TargetUnavailable):

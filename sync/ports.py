@@ -14,7 +14,10 @@ from sync.core.rows import Page
 
 @dataclass(frozen=True, slots=True)
 class Lease:
-    """A range that this worker holds: `todo` is what is left of it, `rate` this worker's share of the rows per second."""
+    """A range that this worker holds: `todo` is what is left of it, `rate` this worker's share of the rows per second.
+
+    `position` is the source's mark of the place in `todo` behind what is loaded: within a partition, maybe.
+    """
 
     range_id: int
     run_id: int
@@ -25,18 +28,21 @@ class Lease:
     attempts: int
     rate: float | None
     owner: str
+    position: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Batch:
     """Pages that are loaded in one transaction.
 
-    `done_to`: with it, every row up to this token is loaded; `last`: it ends the range.
+    `done_to`: with it, every row up to this token is loaded; `position`: and all before this place, which may be within the
+    next partition; `last`: it ends the range.
     """
 
     pages: tuple[Page, ...]
     done_to: int
     last: bool
+    position: bytes | None = None
 
     @property
     def rows(self) -> int:
@@ -53,11 +59,20 @@ class Ranges(Protocol):
     def claim(self, run_ids: list[int], owner: str) -> Lease | None:
         """The next range to copy, leased to this owner; None where there is none."""
 
+    def take_back(self, runs: list[int], owner: str) -> None:
+        """Free what this very owner still holds, because it lost its connection: that is no attempt, and no death."""
+
     def renew(self, lease: Lease) -> Lease | None:
         """Prolong the lease, with its present share of the rate; None where the run is to stop. Raises LeaseLost."""
 
     def give_back(self, lease: Lease) -> None:
         """Let go of a range in the middle; its checkpoint stays."""
+
+    def forget_place(self, lease: Lease) -> None:
+        """Let go of a range whose place within a partition is not known to the source any more: it goes on at the start."""
+
+    def wait(self, lease: Lease, error: str) -> None:
+        """Let go of a range because a server cannot now, and say so; that is no attempt."""
 
     def fail(self, lease: Lease, error: str) -> None:
         """Record a failed attempt; after the last one the range is failed."""
@@ -69,8 +84,11 @@ class Ranges(Protocol):
 class Source(Protocol):
     """Reads a table by token range."""
 
-    def pages(self, tokens: TokenRange, page_rows: int | None = None) -> Iterator[Page]:
-        """The pages of a range, in token order, none of more rows than that. Raises SourceTimeout and SourceUnavailable."""
+    def pages(self, tokens: TokenRange, page_rows: int | None = None, position: bytes | None = None) -> Iterator[Page]:
+        """The pages of a range, in token order, none of more rows than that; those behind a place where there is one.
+
+        Raises SourceTimeout and SourceUnavailable.
+        """
 
 
 class Target(Protocol):

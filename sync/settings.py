@@ -155,6 +155,16 @@ class BackfillTuning(BaseModel):
     lease_seconds: int = Field(60, ge=5)
     request_timeout_seconds: float = Field(30.0, gt=0)
 
+    @model_validator(mode="after")
+    def _lease_outlives_a_request(self) -> BackfillTuning:
+        most = 2 * self.lease_seconds / 3  # a lease is renewed every third of its time, between pages
+        if "request_timeout_seconds" in self.model_fields_set and self.request_timeout_seconds > most:
+            raise ValueError(
+                f"request_timeout_seconds = {self.request_timeout_seconds:g} lets a slow page cost the range its lease; with "
+                f"lease_seconds = {self.lease_seconds} it may be {most:g} at most"
+            )
+        return self
+
 
 class DualWriteTuning(BaseModel):
     """How writes to both sides behave."""

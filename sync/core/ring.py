@@ -66,6 +66,14 @@ class SizeEstimate:
     bytes: int
 
 
+def whole_ring(estimates: list[SizeEstimate]) -> list[SizeEstimate]:
+    """Estimates of a part of the ring, enlarged so that together they are the whole ring's."""
+    covered = sum((e.end - e.start) % RING_SIZE or RING_SIZE for e in estimates)
+    if not 0 < covered < RING_SIZE:
+        return estimates
+    return [SizeEstimate(e.start, e.end, e.bytes * RING_SIZE // covered) for e in estimates]
+
+
 _MANY, _SOME = 64, 8
 _EACH = 1 << 20
 

@@ -154,12 +154,14 @@ class TableMap:
 class Page:
     """`count` source rows, undecoded: from `offset` of `data`, cell after cell, each an int32 length and its bytes.
 
-    The first cell of a row is its token; rows come in token order.
+    The first cell of a row is its token; rows come in token order. `after` is the source's own mark of the place behind the
+    last row, where a later reading may go on; None behind the last page.
     """
 
     data: bytes
     offset: int
     count: int
+    after: bytes | None = None
 
     @property
     def size(self) -> int:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from sync.core.ring import TokenRange
-from sync.errors import TargetUnavailable, Unreachable, WorkFailed
+from sync.errors import NotNow, TargetUnavailable, Unreachable, WorkFailed
 from sync.flows.copy_ranges import MOST_RECONNECTS, pause_after
 from sync.ports import Progress
 
@@ -51,13 +51,13 @@ class OwnWorkers(Protocol):
 
 @dataclass(slots=True)
 class _Failures:
-    """Failed jobs since the last progress: a worker that reaches no server must not end the run of the others."""
+    """Failed jobs since the last progress, while nobody else worked: one host's fault must not end the run of the others."""
 
     progress: int = -1
     forgiven: int = 0
 
-    def too_many(self, progress: int, failures: int) -> bool:
-        if progress != self.progress:
+    def too_many(self, progress: int, failures: int, others: bool) -> bool:
+        if progress != self.progress or others:
             self.progress, self.forgiven = progress, failures
         return failures - self.forgiven >= MOST_FAILURES
 
@@ -99,7 +99,7 @@ class Supervisor:
                         time.sleep(max(POLL_SECONDS if left else LAST_POLL_SECONDS, _LEFT_ALONE * spent))
             except (TargetUnavailable, Unreachable) as error:
                 failures += 1
-                if failures > MOST_RECONNECTS:
+                if failures > MOST_RECONNECTS and not isinstance(error, NotNow):
                     raise
                 log.warning("%s; connecting again", error if isinstance(error, Unreachable) else f"Postgres: {error}")
                 time.sleep(pause_after(failures))
@@ -109,12 +109,13 @@ class Supervisor:
         self.own.heal()
         ledger.fail_deadly(runs)
         failures, error = ledger.failures(runs)
-        if failed.too_many(done, failures):
+        active = ledger.active_workers(runs)
+        if failed.too_many(done, failures, others=active > 0):
             raise WorkFailed(f"{failures} jobs failed, the last one with: {error}; what is done stays, run it again to go on")
         left = ledger.work_left(runs)
         if left:
             # Idle workers are rung for; after a FLUSHALL no worker is registered, but this command's own ones still listen.
-            missing = max(0, len(self.own) - ledger.active_workers(runs))
+            missing = max(0, len(self.own) - active)
             self.bell.ring_idle(runs, missing)
         return left
 

@@ -20,9 +20,9 @@ from sync.core.mutations import Key
 from sync.core.range_hashes import RangeHashes, Raw
 from sync.core.ring import TokenRange
 from sync.core.verdicts import FINDINGS, UNSETTLED
-from sync.errors import LeaseLost, SourceTimeout, SourceUnavailable, TargetUnavailable
+from sync.errors import LeaseLost, SourceTimeout, SourceUnavailable, TargetNotNow, TargetUnavailable
 from sync.failpoints import failpoint
-from sync.flows.copy_ranges import pause_after
+from sync.flows.copy_ranges import pause_after, waiting
 from sync.flows.recheck import KeysOfBothSides, Patience, Recheck
 from sync.flows.verify import Digests
 from sync.ports import Lease, Source
@@ -37,6 +37,8 @@ class CheckLedger(Protocol):
     """The ledger as a check needs it."""
 
     def claim(self, run_ids: list[int], owner: str) -> Lease | None: ...
+    def take_back(self, runs: list[int], owner: str) -> None: ...
+    def wait(self, lease: Lease, error: str) -> None: ...
     def renew(self, lease: Lease) -> Lease | None: ...
     def give_back(self, lease: Lease) -> None: ...
     def fail(self, lease: Lease, error: str) -> None: ...
@@ -135,6 +137,7 @@ class _Kept:
 def check_ranges(lane: CheckLane, runs: list[int], owner: str, stopped: Callable[[], bool]) -> int:
     """Check ranges until there are none left or `stopped()`; how many were done. Raises TargetUnavailable."""
     done, failures = 0, 0
+    lane.ranges.take_back(runs, owner)
     while not stopped():
         with lane.turn:
             lease = lane.ranges.claim(runs, owner)
@@ -162,9 +165,10 @@ def _attempt(lane: CheckLane, lease: Lease) -> Literal["done", "failed", "stoppe
     except SourceTimeout as error:
         _too_much(lane.ranges, lease, str(error))
         return "split"
-    except SourceUnavailable as error:
-        log.warning("%s: %s; trying again", lease.table, error)
-        lane.ranges.fail(lease, str(error))
+    except (SourceUnavailable, TargetNotNow) as error:
+        log.warning("%s", waiting(lease.table, error))
+        # Of a source that is away the report says in the end that nothing is known; the target has the report itself.
+        (lane.ranges.wait if isinstance(error, TargetNotNow) else lane.ranges.fail)(lease, str(error))
         return "failed"
     return "done"
 

@@ -1,7 +1,8 @@
 """What a worker does: claim a range, read its pages, load them in batches, until there is nothing left.
 
 A batch ends where enough bytes have come together. Its checkpoint is the token before the next row's, because a partition
-may go on in the next batch: whoever resumes reads that one partition again, and the merge skips what is there.
+may go on in the next batch, and the source's own mark of the place in that partition, from which whoever resumes goes on
+(docs/decisions/0021-a-checkpoint-within-a-partition.md).
 """
 
 from __future__ import annotations
@@ -17,7 +18,17 @@ from dataclasses import dataclass
 
 from sync.core.ring import TokenRange
 from sync.core.rows import Page
-from sync.errors import LeaseLost, SourceTimeout, SourceUnavailable, TargetUnavailable, Unreachable
+from sync.errors import (
+    LeaseLost,
+    NotNow,
+    PlaceUnknown,
+    SourceTimeout,
+    SourceUnavailable,
+    SyncError,
+    TargetNotNow,
+    TargetUnavailable,
+    Unreachable,
+)
 from sync.failpoints import failpoint
 from sync.ports import Batch, Lease, Ranges, Source, Target
 
@@ -101,6 +112,7 @@ def copy_ranges(lane: Lane, runs: list[int], owner: str, stopped: Callable[[], b
     Raises TargetUnavailable: without the target there is neither ledger nor load, so the caller opens new connections.
     """
     done, failures, pace = 0, 0, Pace()
+    lane.ranges.take_back(runs, owner)
     while not stopped():
         lease = lane.ranges.claim(runs, owner)
         if lease is None:
@@ -110,10 +122,14 @@ def copy_ranges(lane: Lane, runs: list[int], owner: str, stopped: Callable[[], b
             failures = 0
         except LeaseLost as error:
             log.warning("%s", error)
-        except SourceUnavailable as error:
+        except PlaceUnknown as error:
+            log.warning("%s: it goes on at a partition's start: %s", lease.table, error)
+            lane.ranges.forget_place(lease)
+            break  # the server hangs up on such a mark, and the driver does not connect again: the next job does
+        except (SourceUnavailable, TargetNotNow) as error:
             failures += 1
-            log.warning("%s: %s; trying again", lease.table, error)
-            lane.ranges.fail(lease, str(error))
+            log.warning("%s", waiting(lease.table, error))
+            (lane.ranges.wait if isinstance(error, NotNow) else lane.ranges.fail)(lease, str(error))
             _pause(failures, stopped)
     return done
 
@@ -134,9 +150,6 @@ def _copy_pages(lane: Lane, held: _Held, pace: Pace, stopped: Callable[[], bool]
     lease = held.lease
     a_second = max(1, int(lease.rate)) if lease.rate else None  # with a rate, reading must not come in bursts
     target = lane.target(lease)
-    if lane.look is not None:
-        lane.look(lease.table, held.left, held.go_on)
-    pages = held.during(lane.source(lease.table).pages(held.left, a_second))
 
     def paced() -> bool:
         # With the lease in hand: whoever waits has a share of the rate, too.
@@ -145,6 +158,10 @@ def _copy_pages(lane: Lane, held: _Held, pace: Pace, stopped: Callable[[], bool]
     if not paced():
         lane.ranges.give_back(lease)
         return 0
+    if lane.look is not None and not _is_begun(lease):
+        # However long that takes, a batch is loaded behind it, whose checkpoint says that it was done.
+        lane.look(lease.table, held.left, held.go_on)
+    pages = held.during(lane.source(lease.table).pages(held.left, a_second, lease.position))
     for batch in batches(pages, lease.whole.end, lane.batch_bytes, a_second):
         failpoint("backfill.read")
         go_on = target.load(lease, batch)
@@ -156,6 +173,11 @@ def _copy_pages(lane: Lane, held: _Held, pace: Pace, stopped: Callable[[], bool]
     return 1
 
 
+def _is_begun(lease: Lease) -> bool:
+    """Whether the range has a checkpoint."""
+    return lease.position is not None or lease.todo is None or lease.todo.start > lease.whole.start
+
+
 def batches(pages: Iterator[Page], end: int, batch_bytes: int, batch_rows: int | None = None) -> Iterator[Batch]:
     """Pages put together to batches of about `batch_bytes` or `batch_rows`; the last one, possibly empty, ends the range."""
     held: list[Page] = []
@@ -163,10 +185,16 @@ def batches(pages: Iterator[Page], end: int, batch_bytes: int, batch_rows: int |
         if not page.count:
             continue
         if sum(p.size for p in held) >= batch_bytes or (batch_rows and sum(p.count for p in held) >= batch_rows):
-            yield Batch(tuple(held), page.first_token - 1, last=False)
+            yield Batch(tuple(held), page.first_token - 1, last=False, position=held[-1].after)
             held = []
         held.append(page)
     yield Batch(tuple(held), end, last=True)
+
+
+def waiting(table: str, error: SyncError) -> str:
+    """What is said of a range that is tried again: the server's own words."""
+    where = "Postgres: " if isinstance(error, TargetNotNow) else ""
+    return f"{table}: {where}{error}; {'waiting until it can' if isinstance(error, NotNow) else 'trying again'}"
 
 
 def pause_after(failures: int) -> float:
@@ -228,13 +256,31 @@ def in_lanes(work: Callable[[str, Callable[[], bool]], int], lanes: int, worker:
 
 
 def patiently(act: Callable[[], int], stopped: Callable[[], bool]) -> int:
-    """Do it again while a server is away, for about two minutes or until `stopped()`."""
+    """Do it again while a server is away, for about two minutes or until `stopped()`; while it cannot now until `stopped()`.
+
+    0 where it was stopped while it waited for a server that cannot now: that is nobody's failure.
+    """
     for failures in itertools.count(1):
         try:
             return act()
         except (TargetUnavailable, Unreachable) as error:
-            if stopped() or failures > MOST_RECONNECTS:
+            if not isinstance(error, NotNow) and (stopped() or failures > MOST_RECONNECTS):
                 raise
+            if stopped():
+                return 0
             log.warning("%s; connecting again", error if isinstance(error, Unreachable) else f"Postgres: {error}")
+            _pause(failures, stopped)
+    raise AssertionError("unreachable")
+
+
+def while_it_can(act: Callable[[], int], stopped: Callable[[], bool]) -> int:
+    """Do it, and again while a server cannot now, until `stopped()`; what is away otherwise is raised."""
+    for failures in itertools.count(1):
+        try:
+            return act()
+        except NotNow as error:
+            if stopped():
+                return 0
+            log.warning("%s; waiting until it can", error)
             _pause(failures, stopped)
     raise AssertionError("unreachable")

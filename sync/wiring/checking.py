@@ -117,6 +117,7 @@ class _Ranges:
     def __init__(self, checks: Checks, tables: dict[str, TableMap], claiming: Lock) -> None:
         self._checks, self._tables, self._claiming = checks, tables, claiming
         self.renew, self.give_back = checks.renew, checks.give_back
+        self.take_back, self.wait = checks.take_back, checks.wait
         self.fail, self.split, self.cut = checks.fail, checks.split, checks.cut
 
     def claim(self, run_ids: list[int], owner: str) -> Lease | None:

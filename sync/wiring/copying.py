@@ -26,7 +26,7 @@ from sync.core.documents import with_fields
 from sync.core.encode.rows import RowEncoder
 from sync.core.mapping import map_table
 from sync.core.rows import SourceTable, TableMap
-from sync.errors import PreflightError, SyncError
+from sync.errors import PreflightError, SyncError, Unreachable
 from sync.flows.copy_ranges import Lane, copy_in_lanes, patiently
 from sync.ports import Lease
 from sync.settings import Config, Settings
@@ -135,7 +135,7 @@ def note_failure(settings: Settings, runs: list[int], error: BaseException) -> N
     text = str(error) if isinstance(error, SyncError) else f"{type(error).__name__}: {words(error)}"
     with closing(connect(settings, autocommit=True)) as connection:
         ledger = Ledger(connection, 1)
-        ledger.note_failure(runs, " ".join(text.split()))
+        ledger.note_failure(runs, " ".join(text.split()), isinstance(error, Unreachable))
         ledger.release(runs, worker_name())
 
 

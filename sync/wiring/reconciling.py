@@ -34,6 +34,7 @@ from sync.core.encode.rows import RowEncoder
 from sync.core.rows import TableMap
 from sync.errors import SyncError
 from sync.failpoints import failpoint
+from sync.flows.copy_ranges import while_it_can
 from sync.flows.drain import Drain
 from sync.flows.reconcile import Reconcile
 from sync.flows.resend import Resend
@@ -81,8 +82,12 @@ def _open_by_table(connection: Connection) -> list[tuple[str, int, bool]]:
 
 def drain_job(settings: Settings, config: Config, table: str, stopped: Callable[[], bool]) -> int:
     """Drain one table's intents; how many keys. Opens and closes all its connections."""
-    with open_drains(settings, config, [table]) as drains:
-        return drains[table].run(worker_name(), stopped)
+
+    def drain() -> int:
+        with open_drains(settings, config, [table]) as drains:
+            return drains[table].run(worker_name(), stopped)
+
+    return while_it_can(drain, stopped)
 
 
 @dataclass(frozen=True, slots=True)

@@ -80,8 +80,10 @@ def test_a_range_that_times_out_is_split_until_it_fits(site: Site, monkeypatch: 
     site.apply()
     real, timeouts = RangeReader.pages, []
 
-    def pages(self: RangeReader, tokens: TokenRange, page_rows: int | None = None) -> Iterator[Page]:
-        for n, page in enumerate(real(self, tokens, page_rows)):
+    def pages(
+        self: RangeReader, tokens: TokenRange, page_rows: int | None = None, position: bytes | None = None
+    ) -> Iterator[Page]:
+        for n, page in enumerate(real(self, tokens, page_rows, position)):
             if tokens.width > 2**60 and page.count > 10 and n == len(timeouts) % 2:
                 timeouts.append(tokens)
                 raise SourceTimeout("too much")

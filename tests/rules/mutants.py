@@ -719,4 +719,22 @@ MUTANTS = (
         "old", "a list whose time is not told has never arrived", "sync/adapters/cassandra/rows.py",
         "return not has_room(replay.attempt) and", "return False and", OLD, "behind_its_last_timestamp",
     ),
+    # everything ends
+    Mutant(
+        "18", "the place of the page that was read ahead is noted", "sync/flows/copy_ranges.py",
+        "position=held[-1].after)", "position=page.after)", "tests/unit/test_copy_ranges.py", "behind_its_last_page",
+    ),
+    Mutant(
+        "18", "a range whose table changed goes on at its old place", "sync/adapters/postgres/sql/ranges.sql",
+        "done_to = NULL, position = NULL,", "done_to = NULL,", "tests/integration/test_long_partitions.py", "begun_anew",
+    ),
+    Mutant(
+        "server", "a target that cannot now is one that broke", "sync/adapters/postgres/refusals.py",
+        'if cannot_now(error):\n            raise', 'if False:\n            raise', "tests/integration/test_waiting_for_room.py", "without_room",
+    ),
+    Mutant(
+        "indexes", "everybody builds", "sync/adapters/postgres/sql/index_lease.sql",
+        "WHERE index_lease.owner = excluded.owner OR index_lease.until < clock_timestamp()", "WHERE true",
+        "tests/integration/test_two_at_once.py", "died_is_followed",
+    ),
 )  # fmt: skip

@@ -50,6 +50,12 @@ class Leases:
     def renew(self, lease: Lease) -> Lease:
         return lease
 
+    def take_back(self, _runs: list[int], _owner: str) -> None:
+        pass
+
+    def wait(self, lease: Lease, error: str) -> None:
+        raise AssertionError(f"{lease} waits: {error}")
+
     def give_back(self, lease: Lease) -> None:
         raise AssertionError(f"{lease} was given back")
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 import pytest
 
 from sync.core.ring import TokenRange
-from sync.errors import TargetUnavailable, Unreachable, WorkFailed
+from sync.errors import TargetUnavailable, Unreachable, UnreachableNow, WorkFailed
 from sync.flows import backfill as flow
 from sync.flows.backfill import Supervisor
 from sync.ports import Progress
@@ -213,3 +213,16 @@ def test_the_figures_of_all_tables_count(monkeypatch: pytest.MonkeyPatch) -> Non
     answers = iter([[first, second], [first, replace(second, done=2)]])
     monkeypatch.setattr(World, "progress", lambda *_: next(answers))
     assert [p.done for p in world.watch(monkeypatch)] == [2, 2]
+
+
+def test_jobs_that_fail_while_others_work_do_not_end_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Would break: near the end one long range is copied, and five jobs of a host with a wrong setting end it for all."""
+    world = World([*[_progress()] * 15, _progress(2)], failed=lambda look: look, active=1)
+    assert world.watch(monkeypatch) == [_progress(2)]
+
+
+def test_a_ledger_that_cannot_now_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Would break: a target that starts for longer than two minutes ends a backfill of a night."""
+    world = World([*[UnreachableNow("Postgres at x: it starts")] * 40, _progress(2)])
+    assert world.watch(monkeypatch) == [_progress(2)]
+    assert world.now > 300

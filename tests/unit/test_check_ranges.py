@@ -83,7 +83,7 @@ class World:
     def _token(self, n: int) -> int:
         return n // self.share * 10
 
-    def pages(self, tokens: TokenRange, page_rows: int | None = None) -> Iterator[Page]:
+    def pages(self, tokens: TokenRange, page_rows: int | None = None, _position: bytes | None = None) -> Iterator[Page]:
         rows = sorted((n, v) for n, v in self.source.items() if self._token(n) in tokens)
         for at in range(0, len(rows), self.page_rows):
             yield self.page_lie(page_of(rows[at : at + self.page_rows], self.share))
@@ -147,12 +147,20 @@ class Ledger:
     lost: bool = False
     stop: bool = False
     given_back: int = 0
+    waited: list[str] = field(default_factory=list)
 
     def claim(self, _runs: list[int], _owner: str) -> Lease | None:
         return self.leases.pop(0) if self.leases else None
 
     def renew(self, lease: Lease) -> Lease | None:
         return None if self.stop else lease
+
+    def take_back(self, runs: list[int], owner: str) -> None:
+        pass
+
+    def wait(self, lease: Lease, error: str) -> None:
+        self.waited.append(error)
+        self.leases.append(lease)
 
     def give_back(self, _lease: Lease) -> None:
         self.given_back += 1

@@ -13,7 +13,16 @@ from hypothesis import strategies as st
 
 from sync.core.ring import MAX_TOKEN, MIN_TOKEN, TokenRange
 from sync.core.rows import Page
-from sync.errors import LeaseLost, SourceTimeout, SourceUnavailable, TargetUnavailable, Unreachable
+from sync.errors import (
+    LeaseLost,
+    SourceAway,
+    SourceTimeout,
+    SourceUnavailable,
+    TargetNotNow,
+    TargetUnavailable,
+    Unreachable,
+    UnreachableNow,
+)
 from sync.flows import copy_ranges as flow
 from sync.flows.copy_ranges import Lane, Pace, batches, copy_in_lanes, patiently
 from sync.ports import Batch, Lease
@@ -64,6 +73,7 @@ class FakeRanges:
     leases: list[Lease]
     log: list[object] = field(default_factory=list)
     renewed: Callable[[Lease], Lease | None] = lambda lease: lease
+    taken_back: int = 0
 
     def claim(self, _runs: list[int], owner: str) -> Lease | None:
         return replace(self.leases.pop(0), owner=owner) if self.leases else None
@@ -71,6 +81,15 @@ class FakeRanges:
     def renew(self, lease: Lease) -> Lease | None:
         self.log.append("renew")
         return self.renewed(lease)
+
+    def take_back(self, _runs: list[int], _owner: str) -> None:
+        self.taken_back += 1
+
+    def wait(self, lease: Lease, error: str) -> None:
+        self.log.append(("wait", lease.range_id, error))
+
+    def forget_place(self, lease: Lease) -> None:
+        self.log.append(("forget", lease.range_id))
 
     def give_back(self, lease: Lease) -> None:
         self.log.append(("back", lease.range_id))
@@ -89,9 +108,11 @@ class FakeSource:
     given: list[Page]
     error: Exception | None = None
     asked: list[tuple[TokenRange, int | None]] = field(default_factory=list)
+    places: list[bytes | None] = field(default_factory=list)
     between: Callable[[], None] = lambda: None
 
-    def pages(self, tokens: TokenRange, page_rows: int | None = None) -> Iterator[Page]:
+    def pages(self, tokens: TokenRange, page_rows: int | None = None, position: bytes | None = None) -> Iterator[Page]:
+        self.places.append(position)
         self.asked.append((tokens, page_rows))
         for page in self.given:
             self.between()
@@ -311,3 +332,58 @@ def test_lanes_share_the_work_and_a_broken_one_stops_the_others() -> None:
     with pytest.raises(RuntimeError, match="bug"):
         copy_in_lanes(half, 2, [7], "me", _never)
     assert endless.leases, "the other lane went on to the end"
+
+
+def test_a_server_that_cannot_now_is_waited_for_and_costs_no_attempt(clock: Clock) -> None:
+    """Would break: a full disk, or an overloaded source, fails the ranges one after the other within minutes."""
+    for error in (SourceAway("NoHostAvailable"), TargetNotNow("could not extend file: No space left on device")):
+        ranges, begun = FakeRanges([_lease(i) for i in range(6)]), clock.now
+        source = FakeSource([], error if isinstance(error, SourceAway) else None)
+        target = FakeTarget(error=error if isinstance(error, TargetNotNow) else None)
+        assert flow.copy_ranges(_lane(ranges, source, target), [7], "me", _never) == 0
+        assert ranges.log == [("wait", i, str(error)) for i in range(6)]
+        assert 1 + 2 + 4 + 8 + 15 + 15 <= clock.now - begun < 46
+
+
+def test_whoever_waits_for_a_server_that_cannot_now_has_not_failed(clock: Clock) -> None:
+    """Would break: after five minutes of a full disk the jobs that waited count as failed, and the whole run ends."""
+    begun = clock.now
+    assert patiently(lambda: _raise(TargetNotNow("no room")), lambda: clock.now > begun + 3600) == 0
+    assert patiently(lambda: _raise(UnreachableNow("it starts")), lambda: clock.now > begun + 7200) == 0
+    assert flow.while_it_can(lambda: _raise(TargetNotNow("no room")), lambda: clock.now > begun + 9000) == 0
+    with pytest.raises(TargetUnavailable):
+        flow.while_it_can(lambda: _raise(TargetUnavailable("cut")), _never)
+
+
+def test_a_lane_frees_what_it_held_before_it_lost_its_connection() -> None:
+    """Would break: its ranges wait for their leases' end, and count as those of a worker that died."""
+    ranges = FakeRanges([])
+    flow.copy_ranges(_lane(ranges, FakeSource([]), FakeTarget()), [7], "me", _never)
+    assert ranges.taken_back == 1
+
+
+def test_a_range_goes_on_at_its_place_and_is_looked_at_once() -> None:
+    """Would break: a partition is begun anew by each job; or its write times are, which may take longer than a job."""
+    place, looks = b"place", list[TokenRange]()
+    for position, todo in ((place, RANGE), (None, TokenRange(7, 1000)), (None, RANGE)):
+        ranges, source = FakeRanges([replace(_lease(todo=todo), position=position)]), FakeSource([_page([9])])
+        lane = replace(_lane(ranges, source, FakeTarget()), look=lambda _t, tokens, _a: looks.append(tokens))
+        assert flow.copy_ranges(lane, [7], "me", _never) == 1
+        assert source.places == [position]
+    assert looks == [RANGE]
+
+
+def test_a_batch_is_loaded_behind_a_look_however_long_that_takes(clock: Clock) -> None:
+    """Would break: a look that takes longer than a job gives the range back as it was, for ever."""
+    begun, target = clock.now, FakeTarget()
+    lane = replace(
+        _lane(FakeRanges([_lease()]), FakeSource([_page([1]), _page([2])]), target), look=lambda *_: clock.sleep(100)
+    )
+    flow.copy_ranges(lane, [7], "me", lambda: clock.now > begun + 60)
+    assert len(target.loaded) == 1
+
+
+def test_a_batch_ends_at_the_place_behind_its_last_page() -> None:
+    """Would break: the place of the page that was read ahead is noted, and its rows are skipped by whoever resumes."""
+    pages = [replace(_page([5]), after=bytes([i])) for i in range(3)]
+    assert [(b.done_to, b.position) for b in batches(iter(pages), 9, 1)] == [(4, b"\0"), (4, b"\1"), (9, None)]

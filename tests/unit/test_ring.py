@@ -19,6 +19,7 @@ from sync.core.ring import (
     check_whole_ring,
     least_ranges,
     plan_ranges,
+    whole_ring,
 )
 
 _PROFILE = settings(max_examples=200, derandomize=True, database=None, deadline=None)
@@ -146,3 +147,16 @@ def test_the_helper_hashes_as_cassandra_does() -> None:
 
     for key in (bytes(16), bytes(range(16)), b"\xff" * 16):
         assert hash_of(key) == Murmur3Token.hash_fn(key)
+
+
+def test_estimates_of_some_nodes_stand_for_the_whole_ring() -> None:
+    """Would break: one node of three tells of a third of the ring, and ranges are three times too large."""
+    third = RING_SIZE // 3
+    one = [SizeEstimate(MIN_TOKEN, MIN_TOKEN + third, 100)]
+    assert sum(e.bytes for e in whole_ring(one)) in (299, 300)
+    wrapped = [SizeEstimate(MAX_TOKEN - third // 2, MIN_TOKEN + third - third // 2, 100)]
+    assert sum(e.bytes for e in whole_ring(wrapped)) in (299, 300)
+    halves = [SizeEstimate(MIN_TOKEN, 0, 100), SizeEstimate(0, MIN_TOKEN, 50)]
+    assert whole_ring(halves) == halves
+    assert whole_ring([]) == []
+    assert whole_ring([SizeEstimate(5, 5, 7)]) == [SizeEstimate(5, 5, 7)], "a node of one token has all of it"

@@ -255,3 +255,10 @@ def test_libpqs_words_become_one_line(said: str, advice: str) -> None:
     text = postgres_connect.explain(psycopg.OperationalError(said))
     assert advice in text
     assert "\n" not in text
+
+
+def test_a_lease_outlives_a_request() -> None:
+    """Would break: a slow page costs the range its lease each time, and another worker reads it as slowly."""
+    assert Config.model_validate({"backfill": {"lease_seconds": 45, "request_timeout_seconds": 30}})
+    with pytest.raises(ValueError, match="it may be 20 at most"):
+        Config.model_validate({"backfill": {"lease_seconds": 30, "request_timeout_seconds": 30}})

@@ -7,13 +7,13 @@ from types import MappingProxyType
 from typing import Literal
 
 from cassandra import DriverException
-from cassandra.cluster import NoHostAvailable, Session
+from cassandra.cluster import NoHostAvailable, ResponseFuture, Session
 from cassandra.metadata import ColumnMetadata, KeyspaceMetadata, TableMetadata
 
 from sync.adapters.cassandra.pages import quoted, token_of_partition
 from sync.core.cql import UdtFields, parse_type
 from sync.core.documents import VECTOR_COLUMN, collection_table, is_collection
-from sync.core.ring import SizeEstimate
+from sync.core.ring import SizeEstimate, whole_ring
 from sync.core.rows import SourceColumn, SourceTable
 from sync.errors import PreflightError
 
@@ -62,13 +62,27 @@ def _column(column: ColumnMetadata, partition: list[str], clustering: list[str],
 
 
 def size_estimates(session: Session, keyspace: str, table: str) -> list[SizeEstimate]:
-    """What `system.size_estimates` says of the table: empty for a young table, and never exact."""
-    rows = session.execute(
-        "SELECT range_start, range_end, partitions_count, mean_partition_size FROM system.size_estimates "
-        "WHERE keyspace_name = %s AND table_name = %s",
-        (keyspace, table),
-    )
-    return [SizeEstimate(int(r[0]), int(r[1]), int(r[2]) * int(r[3])) for r in rows]
+    """What `system.size_estimates` says of the table: empty for a young table, and never exact.
+
+    Each node tells of its primary ranges only, so each that may be used is asked. What others would tell, which do not answer
+    or are far away, is taken to be as dense: the partitioner spreads keys evenly.
+    """
+    asked = [session.execute_async(_ESTIMATES, (keyspace, table), host=pool.host) for pool in session.get_pools()]
+    return whole_ring([estimate for future in asked for estimate in _estimates(future)])
+
+
+_ESTIMATES = (
+    "SELECT range_start, range_end, partitions_count, mean_partition_size FROM system.size_estimates "
+    "WHERE keyspace_name = %s AND table_name = %s"
+)
+
+
+def _estimates(future: ResponseFuture) -> list[SizeEstimate]:
+    """One node's; none where it does not answer."""
+    try:
+        return [SizeEstimate(int(r[0]), int(r[1]), int(r[2]) * int(r[3])) for r in future.result()]
+    except (DriverException, NoHostAvailable):
+        return []
 
 
 FEW_ROWS = 1000

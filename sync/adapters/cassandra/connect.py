@@ -31,12 +31,12 @@ from cassandra.policies import (
     DCAwareRoundRobinPolicy,
     ExponentialReconnectionPolicy,
     FallthroughRetryPolicy,
-    TokenAwarePolicy,
 )
 
 from sync.adapters.cassandra.data_centres import local_data_center
 from sync.adapters.cassandra.pages import RAW_PROFILE, RawProtocolHandler, raw_row_factory
 from sync.adapters.cassandra.quiet import quiet_driver
+from sync.adapters.cassandra.routing import RangeAwarePolicy
 from sync.adapters.cassandra.tls import Names, tls_context
 from sync.errors import SettingsError, Unreachable
 from sync.settings import Settings
@@ -162,7 +162,7 @@ def _credentials(settings: Settings) -> PlainTextAuthProvider | None:
 
 def _profiles(settings: Settings, request_timeout: float) -> dict[Any, ExecutionProfile]:
     # Where none is stated, the one of the node that answers first: one that is added later is never used by chance.
-    policy = TokenAwarePolicy(DCAwareRoundRobinPolicy(settings.cassandra_local_dc or ""))
+    policy = RangeAwarePolicy(DCAwareRoundRobinPolicy(settings.cassandra_local_dc or ""))
     common = {"consistency_level": ConsistencyLevel.LOCAL_QUORUM, "request_timeout": request_timeout}
     return {
         EXEC_PROFILE_DEFAULT: ExecutionProfile(policy, **common),

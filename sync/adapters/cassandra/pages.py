@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any, ClassVar
 
-from cassandra import DriverException, ReadFailure, ReadTimeout
-from cassandra.cluster import NoHostAvailable, OperationTimedOut, ResponseFuture, ResultSet, Session
+from cassandra.cluster import ResponseFuture, ResultSet, Session
 from cassandra.protocol import ProtocolHandler, ResultMessage, read_int
 from cassandra.query import BoundStatement
 
+from sync.adapters.cassandra.faults import source_errors
+from sync.adapters.cassandra.routing import send_to
 from sync.core.documents import Unfolded
+from sync.core.encode.base import read_cells
 from sync.core.ring import MIN_TOKEN, TokenRange
 from sync.core.rows import Page, SourceTable
+from sync.core.shown_keys import key_json
 from sync.core.static_rows import OnlyRows
-from sync.errors import SourceTimeout, SourceUnavailable
+from sync.core.visible import key_text
+from sync.errors import PlaceUnknown, SourceAway, SourceTimeout, SourceUnavailable
 
 RAW_PROFILE = "raw"
 _FIRST_PAGE_ROWS, _MAX_PAGE_ROWS = 200, 10_000
+_FEWER, _WELL = 8, 8  # a page that was too much is asked for with an eighth of its rows; after eight that came, with more
 
 
 class _RawResult(ResultMessage):  # type: ignore[misc]
@@ -41,6 +46,30 @@ def raw_row_factory(_names: Any, pages: list[Page]) -> list[Page]:
     return pages
 
 
+class PageSize:
+    """How many rows a page is to have: by their bytes, and fewer for a while where a page was too much for the source."""
+
+    def __init__(self, rows: int, most: int) -> None:
+        self._rows, self._most, self._cap, self._well = rows, most, most, 0
+
+    def rows(self, most: int | None = None) -> int:
+        """For the next page."""
+        return max(1, min(self._rows, self._cap, most or self._most))
+
+    def enough(self, page: Page, wanted_bytes: int) -> None:
+        """A page came: the next ones are sized by its bytes. 5,000 rows are 1 MB of songs, or 31 MB of 1,536-d vectors."""
+        if page.count:
+            self._rows = min(int(wanted_bytes * page.count / max(page.size, 1)), self._most)
+        self._well += 1
+        if self._well >= _WELL and self._cap < self._most:
+            self._cap, self._well = min(2 * self._cap, self._most), 0
+
+    def too_much(self, rows: int) -> bool:
+        """A page of so many rows was too much; whether fewer can be asked for."""
+        self._cap, self._well = max(1, rows // _FEWER), 0
+        return rows > 1
+
+
 class RangeReader:
     """Reads one table by token range, page after page, with the next page under way while one is worked on.
 
@@ -48,7 +77,7 @@ class RangeReader:
     """
 
     def __init__(self, raw_session: Session, table: SourceTable, columns: tuple[str, ...], page_bytes: int) -> None:
-        self._session, self._page_bytes = raw_session, page_bytes
+        self._session, self._table, self._page_bytes = raw_session, table, page_bytes
         token = token_of_partition(table)
         self._unfolded = Unfolded(table, columns)
         self._only = OnlyRows(table, self._unfolded.selected)
@@ -57,56 +86,71 @@ class RangeReader:
         with source_errors():
             self._first = raw_session.prepare(f"{select} WHERE {token} >= ? AND {token} <= ?")
             self._rest = raw_session.prepare(f"{select} WHERE {token} > ? AND {token} <= ?")
-        self._rows = _FIRST_PAGE_ROWS
+        self._size = PageSize(_FIRST_PAGE_ROWS, _MAX_PAGE_ROWS)
 
-    def pages(self, tokens: TokenRange, page_rows: int | None = None) -> Iterator[Page]:
-        """The pages of a range, rows in token order, at most so many in each. Raises SourceTimeout and SourceUnavailable."""
+    def pages(self, tokens: TokenRange, page_rows: int | None = None, position: bytes | None = None) -> Iterator[Page]:
+        """The pages of a range, rows in token order, at most so many in each, behind that position if there is one.
+
+        An empty page stands for one that is asked for again with fewer rows, because it was too much for the source.
+        Raises SourceTimeout, which names the partition where the range has but one token, PlaceUnknown and SourceUnavailable.
+        """
         query = (self._first if tokens.start == MIN_TOKEN else self._rest).bind((tokens.start, tokens.end))
-        most = page_rows or _MAX_PAGE_ROWS
-        future = self._request(query, None, most)
-        while future is not None:
-            result = _result(future)
-            page, state = result.current_rows[0], result.paging_state
-            self._adapt(page)
-            future = self._request(query, state, most) if state else None
-            yield self._unfolded.page(self._only.page(page))
+        send_to(query, self._table.keyspace, tokens.start + 1)
+        state, asked = position, self._request(query, position, page_rows)
+        while asked is not None:
+            try:
+                result = _result(asked)
+            except SourceTimeout as error:
+                if not self._size.too_much(query.fetch_size):
+                    raise self._named(tokens, error) from None
+                yield Page(b"", 0, 0)
+                asked = self._request(query, state, page_rows)
+                continue
+            except SourceAway:
+                raise
+            except SourceUnavailable as error:
+                raise (error if position is None else PlaceUnknown(str(error))) from None
+            page, state, position = result.current_rows[0], result.paging_state, None
+            self._size.enough(page, self._page_bytes)
+            if page.count:
+                send_to(query, self._table.keyspace, page.first_token)
+            asked = self._request(query, state, page_rows) if state else None
+            yield replace(self._unfolded.page(self._only.page(page)), after=state)
 
     def try_out(self) -> None:
         """Ask for the largest page, of a range that is as good as empty. Raises SourceTimeout and SourceUnavailable."""
-        self._rows = _MAX_PAGE_ROWS
+        self._size = PageSize(_MAX_PAGE_ROWS, _MAX_PAGE_ROWS)
         for _ in self.pages(TokenRange(MIN_TOKEN, MIN_TOKEN + 1)):
             pass
 
-    def _request(self, query: BoundStatement, paging_state: bytes | None, most: int) -> ResponseFuture:
-        query.fetch_size = min(self._rows, most)
+    def _request(self, query: BoundStatement, paging_state: bytes | None, most: int | None) -> ResponseFuture:
+        query.fetch_size = self._size.rows(most)
         return self._session.execute_async(query, paging_state=paging_state, execution_profile=RAW_PROFILE)
 
-    def _adapt(self, page: Page) -> None:
-        """Size pages by bytes: 5,000 rows are 1 MB of songs, or 31 MB of 1,536-d vectors."""
-        if page.count:
-            wanted = int(self._page_bytes * page.count / max(page.size, 1))
-            self._rows = max(1, min(wanted, _MAX_PAGE_ROWS))
+    def _named(self, tokens: TokenRange, error: SourceTimeout) -> SourceTimeout:
+        """The error with the partition that it is about, where there is but one."""
+        if tokens.end - tokens.start > 1:
+            return error
+        return SourceTimeout(f"the partition {partition_at(self._session, self._table, tokens.end)} cannot be read: {error}")
+
+
+def partition_at(raw_session: Session, table: SourceTable, token: int) -> str:
+    """The key of the partition with this token, for people; the token itself where that cannot be read either."""
+    keys = ", ".join(quoted(c.name) for c in table.partition_key)
+    name = f"{quoted(table.keyspace)}.{quoted(table.name)}"
+    select = f"SELECT DISTINCT {keys} FROM {name} WHERE {token_of_partition(table)} = {token}"
+    try:
+        with source_errors():
+            page = raw_session.execute(select, execution_profile=RAW_PROFILE).current_rows[0]
+    except (SourceTimeout, SourceUnavailable):
+        return f"of token {token}"
+    cells = tuple(read_cells(page.data, page.offset, len(table.partition_key))[0]) if page.count else ()
+    return key_text(key_json(table.partition_key, cells)) if cells else f"of token {token}"
 
 
 def _result(future: ResponseFuture) -> ResultSet:
     with source_errors():
         return future.result()
-
-
-@contextmanager
-def source_errors() -> Iterator[None]:
-    """What the driver raises as SourceTimeout or SourceUnavailable."""
-    try:
-        yield
-    except (ReadTimeout, OperationTimedOut, ReadFailure) as error:
-        # ReadFailure: a replica gave up, most often on tombstones or on a page too large for it.
-        raise SourceTimeout(f"{type(error).__name__}: {_line(error)}") from None
-    except (NoHostAvailable, DriverException) as error:
-        raise SourceUnavailable(f"{type(error).__name__}: {_line(error)}") from None
-
-
-def _line(error: Exception) -> str:
-    return " ".join(str(error).split())
 
 
 def token_of_partition(table: SourceTable) -> str:

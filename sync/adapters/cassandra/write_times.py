@@ -10,14 +10,16 @@ from cassandra.query import PreparedStatement
 
 from sync.adapters.cassandra.cell_times import times_of, untold
 from sync.adapters.cassandra.connect import Cassandra
-from sync.adapters.cassandra.pages import RAW_PROFILE, quoted, source_errors, token_of_partition
+from sync.adapters.cassandra.faults import source_errors
+from sync.adapters.cassandra.pages import RAW_PROFILE, PageSize, quoted, token_of_partition
+from sync.adapters.cassandra.routing import send_to
 from sync.core.encode.base import INT64, read_cells
 from sync.core.ring import MIN_TOKEN, WHOLE_RING, TokenRange
 from sync.core.rows import Page, SourceTable
 from sync.errors import SourceTimeout
 
 RawKey = tuple[bytes, ...]
-_PAGE_ROWS = 5000
+_PAGE_ROWS, _PAGE_BYTES = 5000, 1 << 20
 _PLACES, _ROWS_A_PLACE = 16, 64
 
 
@@ -36,8 +38,9 @@ class WriteTimes:
 
     def __init__(self, cassandra: Cassandra, table: SourceTable) -> None:
         logging.getLogger("cassandra.protocol").addFilter(_NotForPeople())
-        self._raw, self._keys = cassandra.raw, [quoted(c.name) for c in table.primary_key]
+        self._raw, self._table, self._keys = cassandra.raw, table, [quoted(c.name) for c in table.primary_key]
         self._token = token_of_partition(table)
+        self._size = PageSize(_PAGE_ROWS, _PAGE_ROWS)
         self._from = f"FROM {quoted(table.keyspace)}.{quoted(table.name)}"
         with source_errors():
             self._times = times_of(self._raw, table)
@@ -80,20 +83,29 @@ class WriteTimes:
 
     def _first(self, tokens: TokenRange) -> dict[RawKey, int]:
         """The first rows of a range."""
-        keys, page = len(self._keys), next(self._pages(self._rows, tokens, _ROWS_A_PLACE))
+        keys, page = len(self._keys), next(p for p in self._pages(self._rows, tokens, _ROWS_A_PLACE) if p.data)
         return {_key(cells[:keys]): max(_times(cells[keys:]), default=0) for cells in _rows(page, keys + len(self._times))}
 
     def _pages(self, statement: PreparedStatement, tokens: TokenRange, rows: int = _PAGE_ROWS) -> Iterator[Page]:
+        """The pages of a range; an empty one stands for one that was too much and is asked for again with fewer rows."""
         bound = statement.bind((tokens.start + (tokens.start > MIN_TOKEN), tokens.end))
-        bound.fetch_size = rows
-        with source_errors():
-            result = self._raw.execute(bound, execution_profile=RAW_PROFILE)
+        size, state = self._size, None
+        send_to(bound, self._table.keyspace, tokens.start + 1)
         while True:
-            yield result.current_rows[0]
-            if not result.has_more_pages:
+            bound.fetch_size = size.rows(rows)
+            try:
+                with source_errors():
+                    result = self._raw.execute(bound, execution_profile=RAW_PROFILE, paging_state=state)
+            except SourceTimeout:
+                if statement is not self._rows or not size.too_much(bound.fetch_size):
+                    raise
+                yield Page(b"", 0, 0)
+                continue
+            page, state = result.current_rows[0], result.paging_state
+            size.enough(page, _PAGE_BYTES)
+            yield page
+            if state is None:
                 return
-            with source_errors():
-                result.fetch_next_page()
 
 
 def rows_ahead(times: WriteTimes, tokens: TokenRange, limit: int) -> Iterator[list[tuple[RawKey, int]]]:

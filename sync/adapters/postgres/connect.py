@@ -13,7 +13,7 @@ from sync.adapters.postgres import pooler
 from sync.adapters.postgres.address import Address, address_of
 from sync.adapters.postgres.pooled import Pooled, adjust
 from sync.adapters.postgres.queries import queries
-from sync.errors import Unreachable
+from sync.errors import Unreachable, UnreachableNow
 from sync.settings import Settings
 
 Connection = psycopg.Connection[tuple[Any, ...]]
@@ -25,6 +25,10 @@ _OWN = "; ".join(
         for part in ("wanted", "path")
     ]
 )
+_NOT_NOW = re.compile(
+    "the database system is|too many (?:clients|connections)|connection slots are reserved|out of memory|No space left"
+)
+"""What a server says that starts, ends or has no room; libpq hands no SQLSTATE over."""
 _POOLER = re.compile(r"-pooler(?=\.)")
 TRANSIENT = (psycopg.OperationalError, psycopg.InterfaceError, errors.SerializationFailure, errors.DeadlockDetected)
 """What a repetition on a new connection may cure: a restart, a suspended compute, a cut connection."""
@@ -81,7 +85,8 @@ def connect(settings: Settings, *, direct: bool = True, autocommit: bool = False
         advice = explain(error)
         if settings.database_url or settings.database_url_unpooled:
             advice = _OWN_NAMES.sub("DATABASE_URL", advice)
-        raise Unreachable(f"{target_name(settings)}: {advice}") from None
+        kind = UnreachableNow if _NOT_NOW.search(str(error)) else Unreachable
+        raise kind(f"{target_name(settings)}: {advice}") from None
     # The merge's look for tombstones must see what was committed while it waited for the range (rules 9 and 18), whatever
     # the role's or the database's default is.
     connection.isolation_level = psycopg.IsolationLevel.READ_COMMITTED

@@ -16,6 +16,7 @@ from psycopg import sql
 
 from sync.adapters.postgres.catalogue import identifier, regclass
 from sync.adapters.postgres.connect import Connection, connect
+from sync.adapters.postgres.index_lease import alone
 from sync.adapters.postgres.pooled import Pooled, adjust
 from sync.adapters.postgres.queries import queries
 from sync.adapters.postgres.refusals import words
@@ -40,7 +41,12 @@ class Build:
 
 
 def add_sync_columns(connection: Connection, table: TableMap) -> None:
-    """Give the target the token and version columns that a migration needs; `sync finish` drops them."""
+    """Give the target the token and version columns that a migration needs; `sync finish` drops them.
+
+    Where they are there nothing is locked: a lock that waits, for an index's build maybe, holds up every write behind it.
+    """
+    if connection.execute(_SQL["has_columns"], _names(table)).fetchone() == (True,):
+        return
     statement = "ALTER TABLE {} ADD COLUMN IF NOT EXISTS {} bigint, ADD COLUMN IF NOT EXISTS {} bigint"
     try:
         connection.execute(
@@ -52,10 +58,11 @@ def add_sync_columns(connection: Connection, table: TableMap) -> None:
 
 def remove_for_load(connection: Connection, table: TableMap) -> list[str]:
     """Take away the secondary indexes of an empty target, and record them; their names. A table with rows keeps its own."""
+    if _is_filled(connection, table):  # before the lock, for which writers would wait
+        return []
     with connection.transaction():
         connection.execute(sql.SQL("LOCK TABLE {} IN SHARE ROW EXCLUSIVE MODE").format(identifier(table.target)))
-        filled = connection.execute(sql.SQL("SELECT EXISTS (SELECT FROM {})").format(identifier(table.target))).fetchone()
-        if filled == (True,):
+        if _is_filled(connection, table):
             return []
         values = {"table": table.name, "target": regclass(f"{table.target.schema}.{table.target.name}")}
         # A definition names whatever is not on the path by its schema: the session that builds it may have another path.
@@ -66,15 +73,31 @@ def remove_for_load(connection: Connection, table: TableMap) -> list[str]:
     return names
 
 
+def _is_filled(connection: Connection, table: TableMap) -> bool:
+    statement = sql.SQL("SELECT EXISTS (SELECT FROM {})").format(identifier(table.target))
+    return connection.execute(statement).fetchone() == (True,)
+
+
+def _names(table: TableMap) -> dict[str, str]:
+    target = regclass(f"{table.target.schema}.{table.target.name}")
+    return {"target": target, "token": TOKEN_COLUMN, "version": VERSION_COLUMN}
+
+
 def build_missing(settings: Settings, tables: list[TableMap], report: Callable[[Build], None]) -> list[str]:
     """Build what was taken away, and each table's token index, without blocking writes; the names of what was built."""
     with closing(connect(settings, autocommit=True)) as connection:
         try:
-            return [name for table in tables for name in _build_table(settings, connection, table, report)]
+            return [name for table in tables for name in _build_alone(settings, connection, table, report)]
         except psycopg.OperationalError as error:
             raise PreflightError(
                 f"the indexes could not be built: {words(error)}; what is copied stays, run it again"
             ) from None
+
+
+def _build_alone(settings: Settings, connection: Connection, table: TableMap, report: Callable[[Build], None]) -> list[str]:
+    waiting = Build(f"of {table.name}", "waiting: another command builds it", 0, 0)
+    with alone(settings, connection, table.name, lambda: report(waiting)):
+        return _build_table(settings, connection, table, report)
 
 
 def _build_table(settings: Settings, connection: Connection, table: TableMap, report: Callable[[Build], None]) -> list[str]:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -12,9 +11,9 @@ import psycopg
 from sync.adapters.postgres.connect import Connection
 from sync.adapters.postgres.epoch_lock import changing_epoch
 from sync.adapters.postgres.queries import queries
-from sync.adapters.postgres.refusals import words
+from sync.adapters.postgres.refusals import target_errors as target_errors  # where others look for it
 from sync.core.ring import TokenRange, check_whole_ring
-from sync.errors import LeaseLost, PreflightError, TargetUnavailable
+from sync.errors import LeaseLost, PreflightError
 from sync.ports import Lease, Progress
 
 _SQL = queries("ranges")
@@ -126,6 +125,14 @@ class Ledger:
         """Let go of a range in the middle; its checkpoint stays."""
         self._run("give_back", range=lease.range_id, owner=lease.owner)
 
+    def forget_place(self, lease: Lease) -> None:
+        """Let go of a range whose place within a partition is not known to the source any more: it goes on at the start."""
+        self._run("forget_place", range=lease.range_id, owner=lease.owner)
+
+    def wait(self, lease: Lease, error: str) -> None:
+        """Let go of a range because a server cannot now, and say so; that is no attempt."""
+        self._run("wait", range=lease.range_id, owner=lease.owner, error=error[:2000])
+
     def fail(self, lease: Lease, error: str) -> None:
         """Record a failed attempt; after `MAX_ATTEMPTS` without progress the range is failed."""
         self._run("fail", range=lease.range_id, owner=lease.owner, error=error[:2000], most=MAX_ATTEMPTS)
@@ -156,9 +163,16 @@ class Ledger:
         row = self._run("active_workers", runs=runs).fetchone()
         return int(row[0]) if row else 0
 
-    def note_failure(self, runs: list[int], error: str) -> None:
-        """Record that a job failed as a whole."""
-        self._run("note_failure", runs=runs, error=error[:2000])
+    def note_failure(self, runs: list[int], error: str, away: bool = False) -> None:
+        """Record that a job failed as a whole; `away`: for a server that did not answer.
+
+        That is no failure where something was copied already: the settings are right somewhere, and the others go on.
+        """
+        self._run("note_failure", runs=runs, error=error[:2000], away=away)
+
+    def take_back(self, runs: list[int], owner: str) -> None:
+        """Free what this very owner still holds, because it lost its connection: that is no attempt, and no death."""
+        self._run("take_back", runs=runs, owner=owner)
 
     def release(self, runs: list[int], worker: str) -> None:
         """Let go of the ranges of a worker that has stopped."""
@@ -192,22 +206,13 @@ def listed(shapes: Mapping[str, str] | None) -> dict[str, list[str]]:
     return {"tables": list(shapes or {}), "shapes": list((shapes or {}).values())}
 
 
-@contextmanager
-def target_errors() -> Iterator[None]:
-    """A connection that breaks raises TargetUnavailable."""
-    try:
-        yield
-    except (psycopg.OperationalError, psycopg.InterfaceError) as error:
-        raise TargetUnavailable(words(error)) from None
-
-
 def lease_of(row: tuple[Any, ...], owner: str) -> Lease:
     """The lease that a claim returns."""
-    range_id, run, table, start, end, done_to, floor, attempts, rate, sharers = row
+    range_id, run, table, start, end, done_to, floor, attempts, rate, sharers, *position = row
     whole = TokenRange(start, end)
     left = start if done_to is None else max(start, done_to)
     todo = None if left >= end else TokenRange(left, end)
-    return Lease(range_id, run, table, whole, todo, floor, attempts, _share(rate, sharers), owner)
+    return Lease(range_id, run, table, whole, todo, floor, attempts, _share(rate, sharers), owner, *position)
 
 
 def _share(rate: int | None, sharers: int) -> float | None:

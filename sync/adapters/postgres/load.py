@@ -21,11 +21,11 @@ from sync.adapters.postgres.connect import Connection
 from sync.adapters.postgres.epoch_lock import SHARE
 from sync.adapters.postgres.merge import Merge
 from sync.adapters.postgres.queries import queries
-from sync.adapters.postgres.refusals import refuses_row, words
+from sync.adapters.postgres.refusals import refuses_row, target_errors, words
 from sync.core.encode.rows import COPY_HEADER, COPY_TRAILER, ENCODE_ERRORS, CheckedRow, Issue, RowEncoder
 from sync.core.mutations import pack_key, unpack_key
 from sync.core.rows import TableMap
-from sync.errors import LeaseLost, PreflightError, TargetUnavailable
+from sync.errors import LeaseLost, PreflightError
 from sync.failpoints import failpoint
 from sync.ports import Batch, Lease
 
@@ -60,17 +60,18 @@ class Loader:
 
     def load(self, lease: Lease, batch: Batch) -> bool:
         """Load a batch and its checkpoint; whether to go on. Raises LeaseLost, PreflightError and TargetUnavailable."""
+        pieces = self._encode(batch)
+        failpoint("backfill.encoded")
         try:
-            pieces = self._encode(batch)
-            failpoint("backfill.encoded")
             with self._connection.transaction():
                 counts, stop = self._load(lease, batch, pieces)
                 failpoint("backfill.before_commit")
-            failpoint("backfill.after_commit")
         except REFUSALS:
-            raise
-        except (psycopg.OperationalError, psycopg.InterfaceError) as error:
-            raise TargetUnavailable(words(error)) from None
+            raise  # some of these count as operational errors
+        except psycopg.Error as error:
+            with target_errors():
+                raise error from None
+        failpoint("backfill.after_commit")
         assert counts.written + counts.stale + counts.rejected == batch.rows, "rows of the batch do not add up"
         return not stop
 
@@ -200,6 +201,7 @@ class Loader:
             {
                 "range": lease.range_id,
                 "done_to": batch.done_to,
+                "position": batch.position,
                 "read": batch.rows,
                 "written": counts.written,
                 "stale": counts.stale,

@@ -7,12 +7,17 @@ check (44000), a function in another language (38000). So what is no refusal is 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import psycopg
+
+from sync.errors import TargetNotNow, TargetUnavailable
 
 NO_REFUSAL = r"^(08(?!P01)|25|26|3D|3F|40|42(?!501)|53|55P03|57|58|XX)"
 """Errors that say nothing of the row; Postgres and Python read this alike. 08P01 is a cell too short for its type."""
 _SERVER = re.compile(r"08(?!P01)|25|53|57|58")
+_NOT_NOW = re.compile(r"53|57P0[1-4]|25006|58030")
 _PASSING = re.compile(r"40|55P03")
 
 
@@ -35,6 +40,24 @@ def is_of_server(error: psycopg.Error) -> bool:
     if error.sqlstate is None:
         return isinstance(error, psycopg.OperationalError | psycopg.InterfaceError)
     return bool(_SERVER.match(error.sqlstate))
+
+
+def cannot_now(error: psycopg.Error) -> bool:
+    """Whether the server says that it has no room, takes no writes, or goes down: a repetition succeeds when it can again."""
+    return error.sqlstate is not None and bool(_NOT_NOW.match(error.sqlstate))
+
+
+@contextmanager
+def target_errors() -> Iterator[None]:
+    """A connection that breaks raises TargetUnavailable; a server that cannot now TargetNotNow, in its own words."""
+    try:
+        yield
+    except psycopg.Error as error:
+        if cannot_now(error):
+            raise TargetNotNow(f"{words(error)} (SQLSTATE {error.sqlstate})") from None
+        if isinstance(error, psycopg.OperationalError | psycopg.InterfaceError):
+            raise TargetUnavailable(words(error)) from None
+        raise
 
 
 def words(error: BaseException) -> str:

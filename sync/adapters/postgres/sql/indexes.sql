@@ -1,3 +1,7 @@
+-- has_columns: whether the columns of a migration are there
+SELECT count(*) = 2 FROM pg_attribute
+WHERE attrelid = to_regclass(%(target)s) AND attname IN (%(token)s, %(version)s) AND NOT attisdropped
+
 -- record: remember the secondary indexes of a table: those that are no constraint and enforce nothing
 INSERT INTO sync.index (index_name, table_name, definition)
 SELECT format('%%I.%%I', n.nspname, c.relname), %(table)s, pg_get_indexdef(i.indexrelid)

@@ -18,7 +18,7 @@ UPDATE sync.run SET floor = %(floor)s WHERE id = ANY (%(runs)s)
 
 -- begin_anew: the ranges of runs that began with tables of another shape; what was done of them is of that shape
 UPDATE sync.range AS r
-SET state = 'pending', done_to = NULL, attempts = 0, error = NULL, lease_owner = NULL, lease_until = NULL,
+SET state = 'pending', done_to = NULL, position = NULL, attempts = 0, error = NULL, lease_owner = NULL, lease_until = NULL,
     started_at = NULL, finished_at = NULL
 FROM sync.run, unnest(%(tables)s::text[], %(shapes)s::text[]) AS now (table_name, shape)
 WHERE run.id = r.run_id AND run.id = ANY (%(runs)s) AND run.table_name = now.table_name AND run.shape <> now.shape
@@ -34,7 +34,11 @@ SELECT table_name, shape FROM sync.run WHERE id = ANY (%(runs)s) ORDER BY id
 UPDATE sync.run SET stop_requested = %(stop)s WHERE id = ANY (%(runs)s)
 
 -- note_failure: a whole job failed, not only a range: the run's owner is to hear of it
-UPDATE sync.run SET failures = failures + 1, error = %(error)s WHERE id = ANY (%(runs)s)
+UPDATE sync.run
+SET error = %(error)s,
+    failures = failures + (NOT (%(away)s AND EXISTS (
+        SELECT FROM sync.range WHERE run_id = ANY (%(runs)s) AND (state = 'done' OR rows_read > 0))))::int
+WHERE id = ANY (%(runs)s)
 
 -- forget_failures: a new start
 UPDATE sync.run SET failures = 0, error = NULL WHERE id = ANY (%(runs)s)
@@ -78,7 +82,8 @@ WHERE run.id = r.run_id AND r.id = coalesce((
 RETURNING r.id, r.run_id, r.table_name, r.range_start, r.range_end, r.done_to, run.floor, r.attempts,
           run.rows_per_second,
           1 + (SELECT count(*) FROM sync.range AS o
-               WHERE o.run_id = ANY (%(runs)s) AND o.state = 'running' AND o.lease_until > clock_timestamp())
+               WHERE o.run_id = ANY (%(runs)s) AND o.state = 'running' AND o.lease_until > clock_timestamp()),
+          r.position
 
 -- renew: a lease goes on; whether the run is to stop, and who shares its rate by now
 UPDATE sync.range AS r SET lease_until = clock_timestamp() + make_interval(secs => %(lease)s)
@@ -99,10 +104,10 @@ SELECT EXISTS (SELECT FROM sync.tombstone WHERE table_name = %(table)s AND token
 
 -- checkpoint: what this transaction copied, with the rows themselves (invariant 4)
 UPDATE sync.range
-SET done_to = %(done_to)s, rows_read = rows_read + %(read)s, rows_written = rows_written + %(written)s,
+SET done_to = %(done_to)s, position = %(position)s, rows_read = rows_read + %(read)s, rows_written = rows_written + %(written)s,
     rows_stale = rows_stale + %(stale)s, rows_rejected = rows_rejected + %(rejected)s, bytes_read = bytes_read + %(bytes)s,
     lease_until = clock_timestamp() + make_interval(secs => %(lease)s),
-    attempts = CASE WHEN done_to IS DISTINCT FROM %(done_to)s THEN 1 ELSE attempts END, error = NULL,
+    attempts = CASE WHEN (done_to, position) IS DISTINCT FROM (%(done_to)s, %(position)s::bytea) THEN 1 ELSE attempts END, error = NULL,
     state = CASE WHEN %(last)s THEN 'done' ELSE state END,
     finished_at = CASE WHEN %(last)s THEN clock_timestamp() END
 WHERE id = %(range)s
@@ -115,6 +120,20 @@ WHERE table_name = %(table)s AND run_id <> %(run)s AND token BETWEEN %(start)s A
 
 -- give_back: a worker stops in the middle of a range; the checkpoint stays
 UPDATE sync.range SET state = 'pending', lease_owner = NULL, lease_until = NULL, attempts = greatest(attempts - 1, 0)
+WHERE id = %(range)s AND lease_owner = %(owner)s AND state = 'running'
+
+-- take_back: what an owner held when it lost its connection
+UPDATE sync.range SET state = 'pending', lease_owner = NULL, lease_until = NULL, attempts = greatest(attempts - 1, 0)
+WHERE run_id = ANY (%(runs)s) AND lease_owner = %(owner)s AND state = 'running'
+
+-- forget_place: the source does not know the place within a partition any more; that is no attempt
+UPDATE sync.range
+SET state = 'pending', position = NULL, lease_owner = NULL, lease_until = NULL, attempts = greatest(attempts - 1, 0)
+WHERE id = %(range)s AND lease_owner = %(owner)s AND state = 'running'
+
+-- wait: a server cannot now, in its own words; that is no attempt
+UPDATE sync.range
+SET state = 'pending', lease_owner = NULL, lease_until = NULL, attempts = greatest(attempts - 1, 0), error = %(error)s
 WHERE id = %(range)s AND lease_owner = %(owner)s AND state = 'running'
 
 -- fail: an attempt failed; after the last one the range is failed
@@ -150,7 +169,9 @@ SELECT r.table_name, count(*), count(*) FILTER (WHERE r.state = 'done'), count(*
        count(*) FILTER (WHERE r.state = 'failed'), sum(r.rows_read), sum(r.rows_written), sum(r.rows_stale), sum(r.rows_rejected),
        sum(r.bytes_read),
        count(*) FILTER (WHERE r.state = 'running' AND r.lease_until < clock_timestamp()),
-       max(r.error) FILTER (WHERE r.state <> 'done'),
+       coalesce(max(r.error) FILTER (WHERE r.state <> 'done'),
+                CASE WHEN bool_or(r.state = 'pending') AND NOT bool_or(r.state = 'running' AND r.lease_until > clock_timestamp())
+                     THEN (SELECT run.error FROM sync.run WHERE run.id = r.run_id) END),
        extract(epoch FROM max(coalesce(r.finished_at, clock_timestamp())) - min(r.started_at))
 FROM sync.range AS r
 WHERE r.run_id = ANY (%(runs)s)

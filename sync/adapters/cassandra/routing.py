@@ -1,0 +1,35 @@
+"""Which node a read of a token range is sent to: a replica of the place where it begins, so that rows take no second way."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from cassandra.metadata import Murmur3Token
+from cassandra.policies import HostDistance, TokenAwarePolicy
+from cassandra.pool import Host
+from cassandra.query import BoundStatement
+
+_PLACE = "_sync_place"
+
+
+def send_to(query: BoundStatement, keyspace: str, token: int) -> None:
+    """Have a statement go to a replica of this token; the driver itself routes only what names a whole partition key."""
+    setattr(query, _PLACE, (keyspace, token))
+
+
+class RangeAwarePolicy(TokenAwarePolicy):  # type: ignore[misc]
+    """The driver's policy, and for reads of ranges the replicas of the range's place first: near ones."""
+
+    def make_query_plan(self, working_keyspace: str | None = None, query: Any = None) -> Iterator[Host]:
+        """Hosts in the order in which they are to be asked."""
+        place = getattr(query, _PLACE, None)
+        if place is None:
+            return iter(super().make_query_plan(working_keyspace, query))
+        first = [h for h in self._replicas(*place) if h.is_up and self._child_policy.distance(h) == HostDistance.LOCAL]
+        rest = self._child_policy.make_query_plan(working_keyspace, query)
+        return iter([*first, *(h for h in rest if h not in first)])
+
+    def _replicas(self, keyspace: str, token: int) -> list[Host]:
+        ring = self._cluster_metadata.token_map
+        return list(ring.get_replicas(keyspace, Murmur3Token(token))) if ring else []
