@@ -625,7 +625,7 @@ MUTANTS = (
     ),
     Mutant(
         "settings", "a worker settles by other settings than the writer's", "sync/wiring/reconciling.py",
-        "            check_writers(connection, tables, config.agreed)\n", "", AGREED, "whoever_works and strip",
+        "        check_writers(connection, tables, config.agreed)\n", "", AGREED, "whoever_works and strip",
     ),
     Mutant(
         "settings", "a worker copies by other settings than its command's", "sync/wiring/copying.py",
