@@ -290,7 +290,7 @@ MUTANTS = (
     ),
     Mutant(
         "21", "writes begin while the epoch is closing", JOURNAL,
-        """WHERE e.state = 'open' AND e."primary" = 'astra' AND %(clock)s""", """WHERE e."primary" = 'astra' AND %(clock)s""",
+        """WHERE me.registered AND e.state = 'open' AND e."primary" = 'astra' AND %(clock)s""", """WHERE me.registered AND e."primary" = 'astra' AND %(clock)s""",
         FLIPS, "rule_21_no_write",
     ),
     Mutant(
