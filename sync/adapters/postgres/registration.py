@@ -44,7 +44,7 @@ from sync.settings import DualWriteTuning
 
 log = logging.getLogger(__name__)
 _SQL = {name: text.encode() for name, text in queries("writers").items()}
-_RING_SECONDS, _SWITCHING_HEARTBEAT = 0.25, 0.25
+_RING_SECONDS = _SWITCHING_HEARTBEAT = 0.25
 _SOONEST_SECONDS, _LATEST_SECONDS, _SHARE_OF_WAIT = 0.01, 0.05, 0.1
 """How soon one looks again while writes wait: a tenth of the time that they have waited, within these bounds."""
 _AGAIN_SECONDS = 0.5
@@ -59,9 +59,9 @@ class Registration:
     ) -> None:
         self._pool, self._tuning = pool, tuning
         self._told = dict(told or {})
-        accepts = tuning.journal_away == "accept"
-        self._witness = Witness(folder_of(tuning.writers_folder) if accepts else None)
-        self.aside = Aside(accepts, ring, self._witness, tuning.most_unrecorded_mb * 1_000_000)
+        self._accepts = tuning.journal_away == "accept"
+        self._witness = Witness(folder_of(tuning.writers_folder) if self._accepts else None)
+        self.aside = Aside(self._accepts, ring, self._witness, tuning.most_unrecorded_mb * 1_000_000)
         self.breaker = Breaker(tuning.breaker_failures)
         self._end, self._wake, self._changed = Event(), Event(), Condition()
         self._due = self._sent = 0.0
@@ -82,8 +82,7 @@ class Registration:
     def _register(self, name: str) -> int:
         values: dict[str, Any] = {"id": name, "host": socket.gethostname(), "pid": os.getpid(), "slots": SLOTS, "step": STEP}
         values |= {"data_center": self._data_center, "settings": Jsonb(self._told) if self._told else None}
-        values |= {"accepts": self._tuning.journal_away == "accept"}
-        values |= {"lease": self._tuning.writer_lease_seconds, "witness": self._witness.token}
+        values |= {"accepts": self._accepts, "lease": self._tuning.writer_lease_seconds, "witness": self._witness.token}
         with connection_of(self._own) as connection:
             end_dead(connection, self._tuning.writers_folder)
             row = _with_slot(connection, values)
