@@ -70,6 +70,6 @@ def _sum(parts: Sequence[_Count | None], cells: Sequence[bytes | None]) -> int:
 
 
 def _decimal(cell: bytes) -> int:
-    (scale,) = INT32.unpack_from(cell, 0)
+    scale: int = INT32.unpack_from(cell, 0)[0]
     digits = int((len(cell) - 4) * 8 * 0.30103)  # at most; a few of them more or less are nothing here
     return max(-scale, 0) + max(scale - digits, 0) if any(cell[4:]) else max(scale, 0)
