@@ -102,7 +102,7 @@ class RangeReader:
                 result = _result(asked)
             except SourceTimeout as error:
                 if not self._size.too_much(query.fetch_size):
-                    raise self._named(tokens, error) from None
+                    raise named(self._session, self._table, tokens, error) from None
                 yield Page(b"", 0, 0)
                 asked = self._request(query, state, page_rows)
                 continue
@@ -127,14 +127,15 @@ class RangeReader:
         query.fetch_size = self._size.rows(most)
         return self._session.execute_async(query, paging_state=paging_state, execution_profile=RAW_PROFILE)
 
-    def _named(self, tokens: TokenRange, error: SourceTimeout) -> SourceTimeout:
-        """The error with the partition that it is about, where there is but one."""
-        if tokens.end - tokens.start > 1:
-            return error
-        return SourceTimeout(f"the partition {partition_at(self._session, self._table, tokens.end)} cannot be read: {error}")
+
+def named(raw_session: Session, table: SourceTable, tokens: TokenRange, error: SourceTimeout) -> SourceTimeout:
+    """The error with the partition that it is about, where the range has but one token."""
+    if tokens.end - tokens.start > 1:
+        return error
+    return SourceTimeout(f"the partition {_partition_at(raw_session, table, tokens.end)} cannot be read: {error}")
 
 
-def partition_at(raw_session: Session, table: SourceTable, token: int) -> str:
+def _partition_at(raw_session: Session, table: SourceTable, token: int) -> str:
     """The key of the partition with this token, for people; the token itself where that cannot be read either."""
     keys = ", ".join(quoted(c.name) for c in table.partition_key)
     name = f"{quoted(table.keyspace)}.{quoted(table.name)}"

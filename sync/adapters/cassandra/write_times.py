@@ -11,7 +11,7 @@ from cassandra.query import PreparedStatement
 from sync.adapters.cassandra.cell_times import times_of, untold
 from sync.adapters.cassandra.connect import Cassandra
 from sync.adapters.cassandra.faults import source_errors
-from sync.adapters.cassandra.pages import RAW_PROFILE, PageSize, quoted, token_of_partition
+from sync.adapters.cassandra.pages import RAW_PROFILE, PageSize, named, quoted, token_of_partition
 from sync.adapters.cassandra.routing import send_to
 from sync.core.encode.base import INT64, read_cells
 from sync.core.ring import MIN_TOKEN, WHOLE_RING, TokenRange
@@ -96,9 +96,11 @@ class WriteTimes:
             try:
                 with source_errors():
                     result = self._raw.execute(bound, execution_profile=RAW_PROFILE, paging_state=state)
-            except SourceTimeout:
-                if statement is not self._rows or not size.too_much(bound.fetch_size):
+            except SourceTimeout as error:
+                if statement is not self._rows:
                     raise
+                if not size.too_much(bound.fetch_size):
+                    raise named(self._raw, self._table, tokens, error) from None
                 yield Page(b"", 0, 0)
                 continue
             page, state = result.current_rows[0], result.paging_state
