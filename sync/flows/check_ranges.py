@@ -166,7 +166,7 @@ def _attempt(lane: CheckLane, lease: Lease) -> Literal["done", "failed", "stoppe
         _too_much(lane.ranges, lease, str(error))
         return "split"
     except (SourceUnavailable, TargetNotNow) as error:
-        log.warning("%s", waiting(lease.table, error))
+        log.warning("%s", waiting(lease.table, error, isinstance(error, TargetNotNow)))
         # Of a source that is away the report says in the end that nothing is known; the target has the report itself.
         (lane.ranges.wait if isinstance(error, TargetNotNow) else lane.ranges.fail)(lease, str(error))
         return "failed"

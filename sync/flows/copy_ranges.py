@@ -128,7 +128,7 @@ def copy_ranges(lane: Lane, runs: list[int], owner: str, stopped: Callable[[], b
             break  # the server hangs up on such a mark, and the driver does not connect again: the next job does
         except (SourceUnavailable, TargetNotNow) as error:
             failures += 1
-            log.warning("%s", waiting(lease.table, error))
+            log.warning("%s", waiting(lease.table, error, isinstance(error, NotNow)))
             (lane.ranges.wait if isinstance(error, NotNow) else lane.ranges.fail)(lease, str(error))
             _pause(failures, stopped)
     return done
@@ -191,10 +191,10 @@ def batches(pages: Iterator[Page], end: int, batch_bytes: int, batch_rows: int |
     yield Batch(tuple(held), end, last=True)
 
 
-def waiting(table: str, error: SyncError) -> str:
-    """What is said of a range that is tried again: the server's own words."""
+def waiting(table: str, error: SyncError, patiently: bool) -> str:
+    """What is said of a range that is tried again, `patiently` without an end: the server's own words."""
     where = "Postgres: " if isinstance(error, TargetNotNow) else ""
-    return f"{table}: {where}{error}; {'waiting until it can' if isinstance(error, NotNow) else 'trying again'}"
+    return f"{table}: {where}{error}; {'waiting until it can' if patiently else 'trying again'}"
 
 
 def pause_after(failures: int) -> float:
