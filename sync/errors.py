@@ -33,6 +33,10 @@ class WriteRefused(SyncError):
     """Nothing was or will be written on either side: bad input, or the primary said no."""
 
 
+class WriteRefusedNow(WriteRefused, NotNow):
+    """The primary took no write, because it is overloaded: nothing was or will be written."""
+
+
 class WriteUnsure(SyncError):
     """The write may have been done on the primary; it will settle on both sides alike."""
 

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 from sync.adapters.postgres.registration import Registration
 from sync.adapters.ringer import Ringer
 from sync.core.mutations import Mutation
-from sync.errors import WriteRefused
+from sync.errors import NotNow, WriteRefused
 from sync.flows.switching import Switching
 from sync.ports import Primary
 from sync.settings import Config, Settings, load_config, load_settings
@@ -173,7 +173,7 @@ class DualWriteStore:
         try:
             return call(flows)
         except WriteRefused as refused:  # nothing was written
-            changed = self._known.changed(flows)
+            changed = None if isinstance(refused, NotNow) else self._known.changed(flows)
             if changed is None:
                 raise
             if isinstance(changed, str):

@@ -13,7 +13,7 @@ from cassandra.metadata import TableMetadata, UserType
 
 from sync.adapters.cassandra.catalogue import keyspace_of, read_tables
 from sync.core.rows import SourceTable
-from sync.errors import PreflightError, SourceUnavailable, WriteRefused
+from sync.errors import NotNow, PreflightError, SourceUnavailable, WriteRefused
 from sync.stores.looked import Looked
 
 T = TypeVar("T")
@@ -32,8 +32,8 @@ def twice(tables: Looking, table: str, call: Callable[[], T]) -> T:
     since = tables.version
     try:
         return call()
-    except WriteRefused:  # nothing was written
-        if not tables.look_again(table, since):
+    except WriteRefused as refused:  # nothing was written
+        if isinstance(refused, NotNow) or not tables.look_again(table, since):
             raise
     except SourceUnavailable as error:
         if not (isinstance(error.__context__, InvalidRequest) and tables.look_again(table, since)):

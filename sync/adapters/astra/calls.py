@@ -8,7 +8,7 @@ from typing import TypeVar
 import stamina
 
 from sync.adapters.astra.faults import ERRORS, Fault, fault_of
-from sync.errors import SourceUnavailable, Unreachable, WriteRefused, WriteUnsure
+from sync.errors import SourceUnavailable, Unreachable, WriteRefused, WriteRefusedNow, WriteUnsure
 
 T = TypeVar("T")
 _FIRST_WAIT, _LONGEST_WAIT = 0.1, 5.0
@@ -40,7 +40,8 @@ class Calls:
         except ERRORS as error:
             faults.append(fault_of(error))
             if all(fault.certain for fault in faults):
-                raise WriteRefused(self._text(what, faults[-1])) from None
+                refused = WriteRefusedNow if faults[-1].passing else WriteRefused
+                raise refused(self._text(what, faults[-1])) from None
             raise WriteUnsure(f"{self._text(what, faults[-1])}; it may be written") from None
         return not all(fault.certain for fault in faults)
 
