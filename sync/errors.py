@@ -34,7 +34,7 @@ class WriteRefused(SyncError):
 
 
 class WriteRefusedNow(WriteRefused, NotNow):
-    """The primary took no write, because it is overloaded: nothing was or will be written."""
+    """No write is taken for now (overloaded, away, a cut-over): nothing was or will be written on either side."""
 
 
 class WriteUnsure(SyncError):

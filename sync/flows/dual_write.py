@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Literal, Protocol
 
 from sync.core.mutations import Key, Mutation
-from sync.errors import AnswerLost, TargetBusy, TargetUnavailable, WriteRefused, WriteUnsure
+from sync.errors import AnswerLost, TargetBusy, TargetUnavailable, WriteRefused, WriteRefusedNow, WriteUnsure
 from sync.failpoints import failpoint
 from sync.ports import Intent, Outcome, PrimaryRows, TableJournal
 
@@ -73,7 +73,7 @@ class ForwardWrite:
     def _without_journal(self, mutation: Mutation, away: TargetUnavailable) -> bool:
         """Postgres cannot be reached before the intent: refuse, or write the primary alone and remember it (rule 28)."""
         if not self.aside.begin_accepting():
-            raise WriteRefused(
+            raise WriteRefusedNow(
                 f"{mutation.key.table}: the journal in Postgres is away ({away}); nothing was written"
             ) from None
         return self._alone(mutation)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
 from sync.core.mutations import Key, Mutation
-from sync.errors import AnswerLost, TargetUnavailable, WriteRefused, WriteUnsure
+from sync.errors import AnswerLost, TargetUnavailable, WriteRefused, WriteRefusedNow, WriteUnsure
 from sync.failpoints import failpoint
 from sync.flows.dual_write import Aside, Mode
 from sync.ports import Intent, Outcome, SecondaryRows, TableJournal, TableReverse
@@ -56,7 +56,7 @@ class ReverseWrite:
         except AnswerLost as lost:
             raise WriteUnsure(f"{key.table}: {lost}; it may be written, and will settle on both sides") from None
         except TargetUnavailable as away:
-            raise WriteRefused(f"{key.table}: Postgres is primary and away ({away}); nothing was written") from None
+            raise WriteRefusedNow(f"{key.table}: Postgres is primary and away ({away}); nothing was written") from None
         except ValueError as error:
             raise WriteRefused(f"{key.table}: {error}") from None
 

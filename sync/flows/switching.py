@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
-from sync.errors import EpochChanged, WriteRefused
+from sync.errors import EpochChanged, WriteRefusedNow
 from sync.ports import Primary
 
 T = TypeVar("T")
@@ -56,4 +56,4 @@ class Switching:
             else:
                 self.epochs.waited(waited)
                 return result
-        raise WriteRefused(f"{changed}, and has been for {self.most_wait:g} s: nothing was written")
+        raise WriteRefusedNow(f"{changed}, and has been for {self.most_wait:g} s: nothing was written")

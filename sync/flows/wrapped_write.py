@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Literal, Protocol, TypeVar
 
 from sync.core.mutations import Key, Mutation
-from sync.errors import TargetUnavailable, WriteRefused
+from sync.errors import TargetUnavailable, WriteRefusedNow
 from sync.failpoints import failpoint
 from sync.flows.dual_write import Aside, Mode
 from sync.ports import Intent, TableJournal
@@ -45,7 +45,7 @@ class WrappedWrite:
             intent = self.announce(key)
         except TargetUnavailable as away:
             if not self.may_accept or not self.aside.begin_accepting():
-                raise WriteRefused(f"{key.table}: the journal in Postgres is away ({away}); nothing was written") from None
+                raise WriteRefusedNow(f"{key.table}: the journal in Postgres is away ({away}); nothing was written") from None
             return self._alone(key, call)
         failpoint("wrapped.announced")
         try:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from threading import Lock
 
 from sync.core.rows import SourceTable
-from sync.errors import PreflightError, SourceUnavailable, TargetUnavailable, WriteRefused
+from sync.errors import PreflightError, SourceUnavailable, TargetUnavailable, WriteRefused, WriteRefusedNow
 from sync.stores.looked import NOT_AGAIN_SECONDS
 from sync.stores.source import SourceSide
 from sync.stores.table_flows import FlowMaker, TableFlows
@@ -37,7 +37,7 @@ class KnownFlows:
         try:
             made = self._maker().make(table)
         except (SourceUnavailable, TargetUnavailable) as away:
-            raise WriteRefused(f"{table}: {away}; nothing was written") from None
+            raise WriteRefusedNow(f"{table}: {away}; nothing was written") from None
         except PreflightError as error:
             if known is None:
                 raise

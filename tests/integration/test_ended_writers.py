@@ -200,7 +200,7 @@ def test_a_slot_is_found_as_fast_with_100000_writers_gone(table: Table) -> None:
     )
     values = {
         "id": "x", "host": "h", "pid": 1, "slots": SLOTS, "step": STEP, "data_center": None, "accepts": True, "lease": 1.0,
-        "witness": None,
+        "witness": None, "settings": None,
     }  # fmt: skip
     touched = []
     with closing(connect(table.settings, autocommit=True)) as connection:
