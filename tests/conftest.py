@@ -12,12 +12,17 @@ from pathlib import Path
 
 import psycopg
 import pytest
+from hypothesis import HealthCheck
+from hypothesis import settings as hypothesis_settings
 
 from sync import local
 from sync.adapters.cassandra.connect import Cassandra, open_cassandra
 from sync.settings import Settings
 
 ROOT = Path(__file__).parent.parent
+# How long an example takes, or its making, is the machine's load's matter: no test fails for it.
+hypothesis_settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+hypothesis_settings.load_profile("untimed")
 
 
 @pytest.fixture(scope="session")

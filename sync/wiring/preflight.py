@@ -101,7 +101,7 @@ def _source(
         version, report.data_center = release_version(cassandra.session), cassandra.data_center
         report.servers.append(f"source: Cassandra {version}, {source_name(settings)}, keyspace {settings.astra_db_keyspace}")
         tables = chosen_tables(cassandra, settings, config, names)
-        report.identities = identities(cassandra.session, settings.astra_db_keyspace or "")
+        report.identities = identities(cassandra, settings.astra_db_keyspace or "")
         masked = masks(cassandra, settings.astra_db_keyspace or "")
         # Each table takes a dozen short questions; that for every row should not be asked of many tables at once.
         with ThreadPoolExecutor(1 if write_times else _TABLES_AT_ONCE) as executor:

@@ -26,7 +26,7 @@ def shapes(source: Mapping[str, str], connection: Connection, tables: Iterable[T
 
 def shapes_now(cassandra: Cassandra, connection: Connection, tables: Iterable[TableMap]) -> dict[str, str]:
     """The same, with the source's identities read now. Raises Unreachable."""
-    return shapes(identities(cassandra.session, cassandra.settings.astra_db_keyspace or ""), connection, tables)
+    return shapes(identities(cassandra, cassandra.settings.astra_db_keyspace or ""), connection, tables)
 
 
 def changed(

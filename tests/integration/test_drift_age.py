@@ -14,6 +14,7 @@ from support.drift import SILENT, drift, table_of
 from support.sources import make_corpus
 
 from sync.adapters.cassandra.connect import Cassandra
+from sync.adapters.cassandra.identity import identities
 from sync.adapters.postgres.gates import GateFacts
 from sync.core.ring import WHOLE_RING
 from sync.errors import WorkFailed
@@ -161,6 +162,17 @@ def drift_with(site: Site, ddl: Callable[[], Any]) -> dict[str, Any]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("support.drift.close_pass", lambda *given: (ddl(), real(*given))[1])
         return drift(site, ["songs"], ranges=FEW)
+
+
+@pytest.mark.parametrize(
+    ("microseconds", "told"), [(2**63 - 1, 2**63 // 1000), (-(10**18), -(10**15)), (1_700_000_000_123_456, 1_700_000_000_123)]
+)
+def test_a_column_may_have_been_dropped_at_any_time(site: Site, microseconds: int, told: int) -> None:
+    """Would break: of the year 10000 Python has no value, the driver closes the connection, and no command can begin."""
+    before = identities(site.cassandra, site.keyspace)["songs"]
+    site.cql(f"ALTER TABLE {{ks}}.songs DROP year USING TIMESTAMP {microseconds}")
+    assert identities(site.cassandra, site.keyspace)["songs"] == f"{before}; year dropped {told}"
+    assert drift(site, ["notes"], ranges=FEW)["clean"]
 
 
 def test_a_schema_that_changed_in_the_middle_of_a_copy_ends_it_with_an_error(

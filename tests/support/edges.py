@@ -51,10 +51,10 @@ _ADDRESSES = [
     bytes(4), b"\xff" * 4, b"\x7f\0\0\1", bytes(16), bytes(15) + b"\1", b"\xff" * 16, bytes(12) + b"\1\2\3\4",
     bytes(10) + b"\xff\xff\1\2\3\4", b" \1\r\xb8" + bytes(11) + b"\1", b"\xfe\x80" + bytes(7) + b"\1" + bytes(6), _EMPTY,
 ]  # fmt: skip
-_FLOATS = [0.0, -0.0, 1.5, 1e-45, 3.4028234663852886e38, NAN, INF, -INF, Raw(b"\xff\x80\0\1"), _EMPTY]
+_FLOATS = [0.0, -0.0, 1.5, 1e-45, 3.4028234663852886e38, NAN, INF, -INF, Raw(b"\xff\x80\0\1"), Raw(b"\x7f\xc0\0\7"), _EMPTY]
 _DOUBLES = [
     0.0, -0.0, 0.1, 1e300, 1e-300, 5e-324, 1.7976931348623157e308, 1e16, 1e22, 123456789012345680.0, NAN, INF, -INF,
-    Raw(b"\x7f\xf0\0\0\0\0\0\1"), _EMPTY,
+    Raw(b"\x7f\xf0\0\0\0\0\0\1"), Raw(b"\xff\xf8\0\0\0\0\1\7"), _EMPTY,
 ]  # fmt: skip
 _COMPONENTS = [
     0.0, -0.0, 1.0, 1 / 3, NAN, INF, -INF, 3.4028234663852886e38, 1e-45, 65_504.0, 65_519.0, 65_520.0, 6e-8, 2.9e-8,

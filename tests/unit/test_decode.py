@@ -9,7 +9,7 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from support.cells import Raw, cell
 from support.edges import INF, NAN, edges, huge
@@ -101,6 +101,40 @@ def test_any_value_of_every_pair_comes_back(data: st.DataObject, cql: str, pg: s
     """Would break: the inverse of an encoder is wrong for values that nobody picked by hand."""
     kind = parse_type(cql, UDTS)
     _check(kind, pg_type(pg), data.draw(strategy(kind)))
+
+
+@pytest.mark.parametrize(
+    ("cql", "pg"),
+    [
+        ("float", "float4"),
+        ("float", "float8"),
+        ("double", "float8"),
+        ("list<float>", "float8[]"),
+        ("list<double>", "float8[]"),
+        ("vector<float, 1>", "float4[]"),
+        ("vector<float, 1>", "float8[]"),
+    ],
+)
+@settings(PROFILE, max_examples=60)
+@given(sign=st.booleans(), payload=st.integers(1, 2**23 - 1))
+@example(sign=False, payload=1)
+@example(sign=True, payload=2**22)
+def test_a_nan_comes_back_to_the_bit(cql: str, pg: str, sign: bool, payload: int) -> None:
+    """Would break: a signalling NaN is another on another processor or Python, and differs in each digest for ever."""
+    bits, kind = sign << 31 | 0xFF << 23 | payload, parse_type(cql)
+    data = struct.pack(">I", bits)
+    wide = struct.pack(">Q", sign << 63 | 0x7FF << 52 | payload << 29)
+    single = wide if "double" in cql else data
+    held = single if kind.name in ("float", "double", "vector") else cell(kind, [Raw(single)])
+    assert held is not None
+    assert (encoded := encode_cell(encoder_for(kind, pg_type(pg)), held)).endswith(wide if "float8" in pg else data)
+    assert decoder_for(kind, pg_type(pg))(encoded) == held
+
+
+def test_a_nan_of_a_double_stays_one_in_a_float() -> None:
+    """Would break: what was written in Postgres has its payload where a float has no room, and becomes Infinity."""
+    decode = decoder_for(parse_type("float"), pg_type("float8"))
+    assert [decode(bytes.fromhex(d)).hex() for d in ("7ff0000000000001", "fff8000000000001")] == ["7fc00000", "ffc00000"]
 
 
 @pytest.mark.parametrize(("cql", "pg"), [("varint", "numeric"), ("decimal", "numeric"), ("frozen<list<varint>>", "jsonb")])

@@ -41,15 +41,24 @@ def integer_cell(value: int, source: str) -> bytes:
 
 
 def double_to_float(cell: bytes) -> bytes:
-    """float8 → float, where no digit is lost."""
+    """float8 → float, where no digit is lost; of a NaN's payload what a float has room for."""
     (value,) = _DOUBLE.unpack(cell)
+    if value != value:
+        return _narrow_nan(cell)
     try:
         packed = _FLOAT.pack(value)
     except OverflowError:
         raise Reject("a number beyond the range of float") from None
-    if value == value and _FLOAT.unpack(packed)[0] != value:
+    if _FLOAT.unpack(packed)[0] != value:
         raise Reject("a number finer than a float")
     return packed
+
+
+def _narrow_nan(cell: bytes) -> bytes:
+    """By its bits, as it was widened; with no payload left it would be Infinity, and is the usual NaN."""
+    bits = int.from_bytes(cell, "big")
+    payload = bits >> 29 & 0x7FFFFF or 0x400000
+    return (bits >> 63 << 31 | 0xFF << 23 | payload).to_bytes(4, "big")
 
 
 def decode_timeuuid(cell: bytes) -> bytes:

@@ -80,8 +80,15 @@ def encode_boolean(cell: bytes) -> bytes:
 
 
 def float_to_double(cell: bytes) -> bytes:
-    """float → float8: exact."""
-    return _DOUBLE.pack(_FLOAT.unpack(cell)[0])
+    """float → float8: exact, a NaN's payload too."""
+    (value,) = _FLOAT.unpack(cell)
+    return _DOUBLE.pack(value) if value == value else _wide_nan(cell)
+
+
+def _wide_nan(cell: bytes) -> bytes:
+    """By its bits: whether a conversion keeps a signalling NaN depends on the processor and on Python's version."""
+    bits = int.from_bytes(cell, "big")
+    return (bits >> 31 << 63 | 0x7FF << 52 | (bits & 0x7FFFFF) << 29).to_bytes(8, "big")
 
 
 def encode_inet(cell: bytes) -> bytes:
