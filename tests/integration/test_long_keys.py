@@ -17,6 +17,7 @@ from sync.adapters.postgres.connect import connect
 from sync.adapters.postgres.migrations import STATE, texts
 from sync.core.mutations import Mutation
 from sync.errors import WriteRefused
+from sync.ports import Written
 from sync.settings import load_config
 from sync.stores import DualWriteStore, PostgresStore
 
@@ -90,7 +91,7 @@ def test_a_long_key_that_was_written_while_postgres_was_away_holds_up_no_other(t
         mutation = Mutation("put", key, table.cells.row({"body": "x"}))
         version = writer.put(table.key(url=made(10 + at)), body="").version
         assert table.rows.write(mutation, version)[0] == "written"
-        writer.journal.record(mutation, version, "finished")
+        writer.journal.record([Written(mutation, version, "finished")])
     table.drained()
     assert table.target(short) == {"body": "x"} and table.target(long) is None
     assert len(rejected(table)) == 1
