@@ -4,12 +4,22 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from sync.errors import SyncError, WriteRefused, WriteUnsure
+from sync.errors import ForkedStore, StoreClosed, SyncError, ValueUnreadable, WriteRefused, WriteUnsure
 
 if TYPE_CHECKING:
     from sync.stores import AsyncDualWriteStore, DualWriteStore, open_store
 
-__all__ = ["AsyncDualWriteStore", "DualWriteStore", "SyncError", "WriteRefused", "WriteUnsure", "open_store"]
+__all__ = [
+    "AsyncDualWriteStore",
+    "DualWriteStore",
+    "ForkedStore",
+    "StoreClosed",
+    "SyncError",
+    "ValueUnreadable",
+    "WriteRefused",
+    "WriteUnsure",
+    "open_store",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -102,10 +102,12 @@ class AstraStore:
     @property
     def version(self) -> int:
         """Another number than before where a table has changed."""
+        self._process.check()
         return self._looked.version
 
     def look_again(self, table: str, since: int) -> bool:
         """Ask the API for its tables; whether any has changed since that version."""
+        self._process.check()
         return self._looked.again(since, self._ask)
 
     def _ask(self) -> bool:

@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from types import TracebackType
 from typing import Any, TypeVar
 
+from sync.errors import StoreClosed
 from sync.settings import Config, Settings, load_config, load_settings
 from sync.stores.dual import DualWriteStore
 from sync.stores.opening import Store, open_store
@@ -26,6 +27,7 @@ class AsyncDualWriteStore:
         self._config = config or load_config((settings or load_settings()).sync_config)
         self._threads = ThreadPoolExecutor(self._config.dual_write.connections, thread_name_prefix="sync-store")
         self._store: Store | None = None
+        self._closed = False
 
     async def __aenter__(self) -> AsyncDualWriteStore:
         self._store = await self._run(self._open)
@@ -43,7 +45,8 @@ class AsyncDualWriteStore:
         """Sign off and close the connections."""
         if self._store is not None:
             await self._run(self._store.close)
-            self._store = None
+        self._closed = True  # first: what waits for a thread finds it
+        self._store = None
         self._threads.shutdown(wait=False)
 
     async def put(self, table: str, row: Mapping[str, Any]) -> bool:
@@ -78,10 +81,16 @@ class AsyncDualWriteStore:
 
     @property
     def _opened(self) -> Store:
+        self._check()
         if self._store is None:
             raise RuntimeError("the store is not open: use it in `async with`")
         return self._store
 
+    def _check(self) -> None:
+        if self._closed:
+            raise StoreClosed("this store was closed: nothing was sent; open another")
+
     async def _run(self, call: Callable[[], T]) -> T:
+        self._check()
         # A cancelled caller does not cancel the write: it is in its thread, and finishes its protocol.
         return await asyncio.get_running_loop().run_in_executor(self._threads, call)

@@ -100,7 +100,7 @@ class CqlStore:
         return self._twice(table, read)
 
     def _twice(self, table: str, call: Callable[[], T]) -> T:
-        return twice(self._live, table, call)
+        return twice(self, table, call)
 
     def search(self, table: str, column: str, vector: Sequence[float], limit: int = 10) -> list[tuple[dict[str, Any], float]]:
         """The nearest rows with their similarity, nearest first, by the column's vector index."""
@@ -147,10 +147,12 @@ class CqlStore:
     @property
     def version(self) -> int:
         """Another number than before where a table has changed."""
+        self._process.check()
         return self._live.version
 
     def look_again(self, table: str, since: int) -> bool:
         """Ask the source for this table; whether any has changed since that version."""
+        self._process.check()
         return self._live.look_again(table, since)
 
     @property

@@ -235,9 +235,7 @@ def _table(connection: Connection, source: SourceTable, config: Config, facts: S
         report.problems.append(Problem("warning", source.name, text))
     if target is None:
         if other := no_table(connection, name):
-            report.error(
-                source.name, f"{name} is {other} in Postgres, and no table; rename it, or give the table another target"
-            )
+            report.error(source.name, other)
         if "." not in name and not facts.may_create_tables:
             advice = f"GRANT CREATE ON SCHEMA public TO {facts.user}"
             report.error(source.name, f"{facts.user} may not create tables in public: {advice}")

@@ -13,6 +13,7 @@ from sync.adapters.cassandra.connect import explain, open_cassandra
 from sync.adapters.postgres import migrations
 from sync.adapters.postgres.catalogue import read_target
 from sync.adapters.postgres.connect import Connection, connect
+from sync.adapters.postgres.sight import no_table
 from sync.core.encode import UnsupportedPair
 from sync.core.mapping import create_table, missing_columns, name_problems, vector_dimension
 from sync.core.rows import SourceTable
@@ -67,11 +68,18 @@ def apply_target(
         migrations.notes(connection) as notes,
     ):
         migrations.at_home(connection)
+        _check_names(connection, sources, config)
         texts = migrations.texts([source.name for source in sources], config.schema_files)
         done = _apply_files(connection, texts, _dimension(everything, dimension), dry_run)
         for source in sources:
             done += _complete(connection, source, config)
         return done + [f"note: {text}" for text in notes]
+
+
+def _check_names(connection: Connection, sources: list[SourceTable], config: Config) -> None:
+    for source in sources:
+        if other := no_table(connection, config.options(source.name).target or source.name):
+            raise PreflightError(f"{source.name}: {other}")
 
 
 def _dimension(sources: list[SourceTable], asked: int | None) -> int | None:

@@ -70,9 +70,26 @@ def test_a_policy_that_is_not_in_force_is_none(place: Place) -> None:
     run(place, "drift-report --workers 1")
 
 
-def test_a_view_in_the_place_of_a_table(place: Place) -> None:
-    place.sql("CREATE VIEW notes AS SELECT 1 AS id")
-    assert "notes is a view in Postgres, and no table" in run(place, "preflight", 1)
+@pytest.mark.parametrize(
+    ("statement", "kind"),
+    [
+        ("CREATE VIEW notes AS SELECT 1 AS id", "a view"),
+        ("CREATE MATERIALIZED VIEW notes AS SELECT 1 AS id", "a materialized view"),
+        ("CREATE SEQUENCE notes", "a sequence"),
+        ("CREATE FOREIGN DATA WRAPPER w; CREATE SERVER s FOREIGN DATA WRAPPER w; CREATE FOREIGN TABLE notes (id int) SERVER s",
+         "a foreign table"),
+        ("CREATE TYPE notes AS (id int)", "a type"),
+        ("CREATE TYPE notes AS ENUM ('a')", "a type"),
+        ("CREATE DOMAIN notes AS int", "a type"),
+        ("CREATE TABLE other (id int); CREATE INDEX notes ON other (id)", "an index"),
+    ],
+)  # fmt: skip
+def test_what_has_a_tables_name_and_is_none(place: Place, statement: str, kind: str) -> None:
+    """Would break: preflight has nothing against it, and `schema apply` ends with an error of Postgres."""
+    place.sql(*statement.split("; "))
+    said = f"notes is {kind} in Postgres, and no table; rename it, or give the table another target"
+    assert said in run(place, "preflight", 1)
+    assert place.commands.line("schema", "apply") == f"notes: {said}"
 
 
 def test_a_trigger_is_said(place: Place) -> None:

@@ -33,9 +33,11 @@ def _why(name: str, row_security: bool, children: list[str], rules: list[str]) -
 
 
 def no_table(connection: Connection, name: str) -> str:
-    """What bears the name of a table and is none; empty where there is nothing of that name, or a table."""
+    """That something bears the name of a table and is none; empty where there is nothing of that name, or a table."""
     row = connection.execute(_SQL["kind"], {"table": regclass(name)}).fetchone()
-    return str(row[0]) if row else ""
+    if row is None:
+        return ""
+    return f"{name} is {row[0]} in Postgres, and no table; rename it, or give the table another target"
 
 
 def in_front(connection: Connection, name: str) -> str:

@@ -74,6 +74,9 @@ WHERE t.tgrelid = to_regclass(%(table)s) AND NOT t.tgisinternal AND t.tgenabled 
 SELECT CASE c.relkind WHEN 'v' THEN 'a view' WHEN 'm' THEN 'a materialized view' WHEN 'f' THEN 'a foreign table'
                       WHEN 'S' THEN 'a sequence' WHEN 'c' THEN 'a type' ELSE 'an index' END
 FROM pg_class AS c WHERE c.oid = to_regclass(%(table)s) AND c.relkind NOT IN ('r', 'p')
+UNION ALL
+SELECT 'a type' FROM pg_type AS t JOIN pg_namespace AS n ON n.oid = t.typnamespace
+WHERE ARRAY[n.nspname, t.typname] = parse_ident(%(table)s)::name[] AND t.typrelid = 0 AND t.typcategory <> 'A'
 
 -- in_front: the table that a name without a schema means by this session's search path, where that is another schema's
 SELECT n.nspname || '.' || c.relname FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
