@@ -192,7 +192,7 @@ def test_what_was_acknowledged_survives_kill_9_and_a_stolen_port(folder: Path) -
 def test_valkey_asks_for_a_password_that_only_its_owner_can_read(folder: Path) -> None:
     """Would break: anybody on the machine puts a job into the queue, which a worker runs."""
     _, database, queue = servers(folder)
-    with redis.Redis(port=queue.port) as stranger, pytest.raises(redis.AuthenticationError, match="Authentication required"):
+    with redis.Redis(port=queue.port) as stranger, pytest.raises(redis.AuthenticationError):
         stranger.ping()
     with redis.Redis(port=queue.port, password="wrong") as stranger, pytest.raises(redis.AuthenticationError):
         stranger.ping()
