@@ -19,7 +19,7 @@ class Endpoints:
     postgres_port: int
     postgres_user: str
     postgres_password: str = field(repr=False)
-    redis_url: str
+    redis_url: str = field(repr=False)
     keyspace: str = KEYSPACE
     database: str = DATABASE
 

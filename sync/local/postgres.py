@@ -22,6 +22,7 @@ from sync.local import postgres_user, processes
 from sync.local.base import Report, Server, quiet
 from sync.local.ports import LOOPBACK
 from sync.local.processes import Mark
+from sync.local.secret import write_secret
 
 USER = "sync"
 _INSTALLS = {18: "pginstall18", 16: "pginstall"}
@@ -120,9 +121,8 @@ class PostgresServer(Server):
         new, secret = self._home / "data.new", self._home / "password.new"
         shutil.rmtree(new, ignore_errors=True)
         new.mkdir(mode=0o700)
-        secret.unlink(missing_ok=True)
         password = secrets.token_urlsafe(18)
-        _write_secret(secret, password)
+        write_secret(secret, password)
         if user is not None:
             user.own(new, secret)
         command = [str(self._bin / "initdb"), "-D", str(new), "-U", USER, f"--pwfile={secret}", "--auth=scram-sha-256"]
@@ -144,8 +144,7 @@ class PostgresServer(Server):
         if done.returncode != 0:
             said = [line for line in done.stderr.splitlines() if line.strip()] or ["no message"]
             raise LocalServerError(f"{self.name} could not initialise {self._home}: {said[-1]}")
-        (self.folder / "password").unlink(missing_ok=True)
-        _write_secret(self.folder / "password", password)
+        write_secret(self.folder / "password", password)
         new.replace(self._home / "data")
 
     def _clear_leftovers(self) -> None:
@@ -191,11 +190,6 @@ class PostgresServer(Server):
             "lc_messages": "C",
             **(self.options.settings or {}),
         }
-
-
-def _write_secret(path: Path, text: str) -> None:
-    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-        file.write(text)
 
 
 def _setting(name: str, value: str) -> str:

