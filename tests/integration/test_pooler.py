@@ -22,7 +22,7 @@ from support.running import until
 from sync.adapters.postgres import pooler as looking
 from sync.adapters.postgres.connect import connect, connection_string
 from sync.adapters.postgres.pooled import Pooled
-from sync.errors import WriteUnsure
+from sync.errors import WriteRefused
 from sync.settings import Settings, load_config
 from sync.stores import DualWriteStore
 from sync.stores.postgres import PostgresStore
@@ -145,7 +145,7 @@ def test_limits_hold(pooled: Place) -> None:
         assert isinstance(other, Pooled)
         with other.transaction():
             other.execute("UPDATE songs SET title = 'b'")
-            with pytest.raises(WriteUnsure, match="lock timeout"):
+            with pytest.raises(WriteRefused, match="lock timeout"):  # which Postgres itself says
                 store.update("songs", {"id": 1}, {"title": "c"})
         with pytest.raises(psycopg.errors.QueryCanceled, match="statement timeout"):
             other.execute("SELECT pg_sleep(30)")

@@ -131,11 +131,12 @@ def test_a_target_that_is_something_else(place: Place) -> None:
             f"DATABASE_URL is not a Postgres URL: invalid percent-encoded token: …{HOW}",
         ),
         (
-            "postgresql://u:x@127.0.0.1/d?hunter2=1",
-            f"DATABASE_URL is not a Postgres URL: invalid URI query parameter: …{HOW}",
+            "postgresql://u:hunter2@127.0.0.1/d?colour=1",
+            "DATABASE_URL has the parameter colour, which Postgres's clients do not know: take it out",
         ),
+        ("postgresql://127.0.0.1/d?user=u&password=x&hunter2=1", "DATABASE_URL has a parameter behind its password, which "),
         ("mysql://u:hunter2@127.0.0.1/d", "DATABASE_URL is not a Postgres URL: "),
-        ("postgresql+psycopg://u:hunter2@127.0.0.1/d", "DATABASE_URL is not a Postgres URL: "),
+        ("postgresql+psycopg://u:hunter2@127.0.0.1:1/d", "Postgres at 127.0.0.1:1/d: nothing listens there"),
         ("hunter2", "DATABASE_URL is not a Postgres URL: "),
         ("host=127.0.0.1 password='hunter2", "DATABASE_URL is not a Postgres URL: unterminated quoted string"),
         (
@@ -151,7 +152,7 @@ def test_a_url_that_is_none(place: Place, url: str, expected: str) -> None:
     assert line.startswith(expected)
     assert f"target: {line}" in commands.rows()
     unpooled = elsewhere(place, DATABASE_URL_UNPOOLED=url, **dict.fromkeys(POSTGRES)).line("status")
-    assert unpooled.startswith(expected.replace("DATABASE_URL is", "DATABASE_URL_UNPOOLED is"))
+    assert unpooled.startswith(re.sub("^DATABASE_URL ", "DATABASE_URL_UNPOOLED ", expected))
 
 
 # The source
@@ -227,7 +228,7 @@ def test_a_secure_connect_bundle_that_leads_nowhere(
 @pytest.mark.parametrize(
     ("url", "expected"),
     [
-        ("redis://:hunter2@127.0.0.1:1/0", "Redis at 127.0.0.1:1: Error 111 connecting to 127.0.0.1:1. Connection refused"),
+        ("redis://:hunter2@127.0.0.1:1/0", "Redis at 127.0.0.1:1: nothing listens there; check REDIS_URL"),
         (f"redis://:hunter2@{NOWHERE}/0", f"Redis at {NOWHERE}:"),
         ("http://:hunter2@127.0.0.1/0", "REDIS_URL: "),
         ("hunter2", "REDIS_URL: "),
@@ -602,7 +603,7 @@ def test_servers_that_say_nothing(silent: Any) -> None:
     assert done.code == 1
     found = {p["where"]: p["text"] for p in json.loads(done.out)["problems"]}
     assert found == {
-        "queue": f"Redis at 127.0.0.1:{ports[2]}: Timeout reading from socket; check REDIS_URL",
+        "queue": f"Redis at 127.0.0.1:{ports[2]}: no answer in time; check REDIS_URL",
         "source": f"Cassandra at 127.0.0.1:{ports[1]}: no answer in time; check the host, the port and the network",
         "target": f"Postgres at 127.0.0.1:{ports[0]}/d: no answer in time; check the host, the port and the network",
     }

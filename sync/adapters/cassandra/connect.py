@@ -216,8 +216,9 @@ def explain(error: BaseException) -> str:
     if isinstance(cause, InvalidRequest | Unavailable):
         return text
     if isinstance(cause, OperationTimedOut):  # of which the driver says `errors=None, last_host=…`
-        where = f" ({cause.last_host})" if cause.last_host else ""
-        return f"no answer in time{where}; the source is slow, or away: try again, and look at its load and its logs"
+        if cause.last_host is None:
+            return "no answer in time; check the host, the port and the network"
+        return f"no answer in time ({cause.last_host}); it is slow, or away: try again, and look at its load and its logs"
     if isinstance(cause, CoordinationFailure):
         return f"its replicas failed to do it, and their logs say why: {text}"
     for symptom, advice in _ADVICE:

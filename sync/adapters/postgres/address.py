@@ -64,7 +64,9 @@ def _plain(url: str, name: str) -> tuple[str, bool]:
         elif key in known:
             kept.append((key, value))
         elif lower not in _OTHERS:
-            raise SettingsError(f"{name} has the parameter {key}, which Postgres's clients do not know: take it out")
+            # Behind a password whose & is not written as %26, it is a piece of that.
+            what = "a parameter behind its password" if any(k == "password" for k, _ in kept) else f"the parameter {key}"
+            raise SettingsError(f"{name} has {what}, which Postgres's clients do not know: take it out")
     query = "&".join(f"{key}={quote(value, safe='')}" for key, value in kept)
     return url[:at] + (f"?{query}" if query else ""), is_pooler
 
