@@ -146,18 +146,26 @@ def close_pass(settings: Settings, config: Config, plan: Plan, runs: list[int], 
         connection = checks.connection
         with connection.transaction():
             closed = passes.hold_runs(connection, runs)
-            if not closed:
-                raise WorkFailed("another drift report has closed this pass meanwhile: `sync drift-report --history` has it")
-            report = {**_summed(connection, closed, tables, other), "search": search}
-            shapes = {run.table: run.shape for run in closed}
-            number, finished = passes.close_runs(connection, runs, report, _began(closed), shapes)
-            if asked.repair:
-                clear_writers(connection, config, plan.tables, report, _began(closed))
+            if closed:
+                report, began = {**_summed(connection, closed, tables, other), "search": search}, _began(closed)
+                shapes = {run.table: run.shape for run in closed}
+                number, finished = passes.close_runs(connection, runs, report, began, shapes)
+                if asked.repair:
+                    clear_writers(connection, config, plan.tables, report, began)
+            else:  # two that went on with one pass: whoever came later has the other's verdict
+                number, began, finished, report, closed = _of_another(connection, runs)
         for table, run in zip(report["tables"], closed, strict=True):
             table["findings"] = [shown_finding(found) for found in run.findings]
     if asked.show_values:
         add_values(settings, config, tables, closed, report)
-    return {"pass": number, **report, "started_at": _began(closed).isoformat(), "finished_at": finished.isoformat()}
+    return {"pass": number, **report, "started_at": began.isoformat(), "finished_at": finished.isoformat()}
+
+
+def _of_another(connection: Connection, runs: list[int]) -> tuple[int, datetime, datetime, dict[str, Any], list[ClosedRun]]:
+    found = passes.recorded(connection, runs)
+    if found is None:
+        raise WorkFailed("another drift report has closed a part of this pass: run it again; `--history` has the other's")
+    return found
 
 
 def _began(closed: list[ClosedRun]) -> datetime:

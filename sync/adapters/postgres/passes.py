@@ -79,6 +79,22 @@ def close_runs(
     return int(row[0]), row[1]
 
 
+def recorded(
+    connection: Connection, runs: list[int]
+) -> tuple[int, datetime, datetime, dict[str, Any], list[ClosedRun]] | None:
+    """The pass by which another report closed these runs: number, begin, end, figures and runs; None if there is none."""
+    with target_errors():
+        row = connection.execute(_SQL["recorded"], {"runs": runs}).fetchone()
+        if row is None:
+            return None
+        number, began, finished, report = row
+        closed = [
+            ClosedRun(table["run"], table["table"], began, None, 0.0, 0.0, [], _findings(connection, table["run"]))
+            for table in report["tables"]
+        ]
+    return int(number), began, finished, report, closed
+
+
 def _proof(table: dict[str, Any], shapes: Mapping[str, str | None]) -> dict[str, Any]:
     """What the gates look at of one table's part."""
     name, shape = table["table"], shapes.get(table["table"])

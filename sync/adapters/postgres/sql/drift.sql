@@ -164,6 +164,10 @@ VALUES (%(runs)s, %(clean)s, %(repaired)s, %(started_at)s, %(report)s, %(proof)s
         (SELECT max(data_center) FROM sync.run WHERE id = ANY(%(runs)s)))
 RETURNING id, finished_at
 
+-- recorded: the pass that closed these runs
+SELECT id, started_at, finished_at, report FROM sync.drift_pass
+WHERE runs @> %(runs)s::bigint[] AND runs <@ %(runs)s::bigint[]
+
 -- forget_disturbances: those that a later one of the same table stands for, and those from before this epoch
 DELETE FROM sync.disturbance AS d
 WHERE d.at < (SELECT since FROM sync.epoch ORDER BY epoch DESC LIMIT 1)
