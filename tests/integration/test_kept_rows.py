@@ -77,7 +77,7 @@ def test_what_nobody_copied_is_extra_and_a_lost_value_is_different(site: Site) -
     report = report_of(site)
     found = {kind: [key["id"] for key in keys] for kind, keys in kinds(table_of(report, "things")).items()}
     assert not report["clean"]
-    assert found == {"extra": ["4"], "different": found["different"]} and sorted(found["different"]) == ["1", "3"]
+    assert found == {"extra": [4], "different": found["different"]} and sorted(found["different"]) == [1, 3]
 
 
 def test_a_search_for_write_times_takes_nothing_away(site: Site) -> None:
