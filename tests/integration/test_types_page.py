@@ -1,4 +1,4 @@
-"""docs/types.md against the real Cassandra: what it takes no cell of length zero of, and where SELECT JSON has another form than ours."""
+"""docs/types.md against the real Cassandra: what it takes and refuses, and where SELECT JSON has another form than ours."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ REFUSED = {
 }  # fmt: skip
 NULL = {
     "int", "bigint", "varint", "decimal", "float", "double", "boolean", "uuid", "timeuuid", "timestamp", "inet",
-    "frozen<tuple<int, int>>", "tuple<int, int>",
+    "frozen<tuple<int, int>>", "tuple<int, int>", "frozen<plain>",
 }  # fmt: skip
 ITSELF = {"ascii": "", "text": "", "blob": b""}
 # Type, CQL literal, and the JSON of both sides.
@@ -36,7 +36,8 @@ SAME = [
     ("uuid", "550e8400-e29b-41d4-a716-446655440000", '"550e8400-e29b-41d4-a716-446655440000"'), ("inet", "'1.2.3.4'", '"1.2.3.4"'),
     ("timestamp", "'2011-02-03 04:05:06.789Z'", '"2011-02-03 04:05:06.789Z"'),
     ("timestamp", "253402300800000", '"+10000-01-01 00:00:00.000Z"'), ("timestamp", "-62135596800000", '"0001-01-01 00:00:00.000Z"'),
-    ("date", "'2011-02-03'", '"2011-02-03"'), ("date", "4294967295", '"+5881580-07-11"'), ("date", "'-0001-01-01'", '"-0001-01-01"'),
+    ("date", "'2011-02-03'", '"2011-02-03"'), ("date", "4294967295", '"+5881580-07-11"'), ("date", "'-0001-01-01'", '"-0001-01-01"'), ("date", "2146764485", '"0000-12-31"'), ("date", "0", '"-5877641-06-23"'),
+    ("timestamp", "'1200-02-29 00:00:00.000Z'", '"1200-02-29 00:00:00.000Z"'),
     ("time", "'04:05:06'", '"04:05:06.000000000"'), ("list<int>", "[2, 1]", "[2, 1]"), ("set<int>", "{2, 1}", "[1, 2]"),
     ("map<int, text>", "{1: 'a'}", '{"1": "a"}'), ("map<frozen<tuple<int, text>>, text>", "{(1, 'q'): 'z'}", r'{"[1, \"q\"]": "z"}'),
     ("map<boolean, int>", "{true: 1}", '{"true": 1}'), ("map<double, int>", "{-0.0: 1}", '{"-0.0": 1}'),
@@ -57,6 +58,7 @@ OTHER: list[tuple[str, str, str, str | None]] = [
     ("vector<float, 2>", "[1.1, 2]", "[1.1, 2.0]", "[1.100000023841858, 2.0]"),
     ("duration", "1mo2d3h4ns", '"1mo2d3h4ns"', '"1mo2d10800000000004ns"'),
     ("duration", "-1mo2d3h", '"-1mo2d3h"', '"-1mo2d10800000000000ns"'),
+    ("duration", "3d", '"3d"', '"0mo3d0ns"'),
     ("double", "NaN", "null", None),
     ("double", "Infinity", "null", None),
     ("timestamp", "-62135596800001", '"0001-12-31 23:59:59.999Z"', '"0000-12-31 23:59:59.999Z"'),
@@ -135,3 +137,37 @@ def test_select_json_writes_an_empty_cell_as_an_empty_text(lab: Lab) -> None:
     table = _table(lab, "empty_json", ["int", "uuid"])
     lab.session.execute(f"INSERT INTO {table} (k, c0, c1) VALUES (1, blobasint(0x), blobasuuid(0x))")
     assert lab.session.execute(f"SELECT JSON c0, c1 FROM {table}").one()[0] == '{"c0": "", "c1": ""}'
+
+
+def _takes(lab: Lab, table: str, **cells: bytes) -> bool:
+    """Whether Cassandra takes a row of these bytes."""
+    names = ", ".join(cells)
+    bound = BoundStatement(lab.session.prepare(f"INSERT INTO {table} ({names}) VALUES ({', '.join('?' * len(cells))})"))
+    bound.values = list(cells.values())
+    try:
+        lab.session.execute(bound)
+    except InvalidRequest:
+        return False
+    return True
+
+
+def test_what_cassandra_takes_as_a_key(lab: Lab) -> None:
+    """Would break: the page gives another limit than the server's, or speaks of keys that there cannot be."""
+    with pytest.raises(InvalidRequest, match="duration"):
+        lab.session.execute(f"CREATE TABLE {lab.keyspace}.durations (k duration PRIMARY KEY)")
+    table = _table(lab, "numbers", ["text"])
+    assert not _takes(lab, table, k=b"")
+    lab.session.execute(f"CREATE TABLE {lab.keyspace}.texts (k text PRIMARY KEY)")
+    texts = f"{lab.keyspace}.texts"
+    assert [_takes(lab, texts, k=b"x" * n) for n in (0, 1, 65_535, 65_536)] == [False, True, True, False]
+    lab.session.execute(f"CREATE TABLE {lab.keyspace}.several (k text, i int, c int, PRIMARY KEY ((k, i), c))")
+    assert _takes(lab, f"{lab.keyspace}.several", k=b"", i=b"", c=b"")
+
+
+def test_what_cassandra_takes_that_is_rejected(lab: Lab) -> None:
+    """Would break: the page tells of rejects that there cannot be."""
+    table = _table(lab, "odd", ["text", "time"])
+    assert [_takes(lab, table, k=bytes(4), c0=text) for text in (b"\0", b"\xc0\x80", b"\xff")] == [True, True, False]
+    assert all(
+        _takes(lab, table, k=bytes(4), c1=n.to_bytes(8, "big", signed=True)) for n in (-1, 86_400_000_000_000, 2**63 - 1)
+    )
