@@ -165,6 +165,23 @@ def test_tests_that_are_named_exist(name: str) -> None:
     assert {test for test in named if f"def {test}(" not in tests} == set()
 
 
+def _proofs(section: str) -> list[tuple[str, str]]:
+    """The tests, by file and name, that a section names in its `<!-- tests: … -->`."""
+    return re.findall(r"(\w+)::(\w+)", "".join(re.findall(r"<!-- tests:(.*?)-->", section, re.DOTALL)))
+
+
+TYPES = re.split(r"^##+ ", (ROOT / "docs/types.md").read_text(encoding="utf-8"), flags=re.MULTILINE)[1:]
+
+
+@pytest.mark.parametrize("section", TYPES, ids=[section.split("\n")[0] for section in TYPES])
+def test_every_section_on_types_is_tied_to_tests(section: str) -> None:
+    """Would break: a statement about values that no test holds, or one whose test has moved or gone."""
+    files = {path.stem: path.read_text(encoding="utf-8") for path in (ROOT / "tests").rglob("test_*.py")}
+    proofs = _proofs(section)
+    assert proofs, section.split("\n")[0]
+    assert [(file, test) for file, test in proofs if f"def {test}(" not in files.get(file, "")] == []
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_files_that_are_named_exist(name: str) -> None:
     """Would break: a reader sent to a module that has moved."""

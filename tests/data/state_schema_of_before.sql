@@ -1,0 +1,245 @@
+-- The state schema of before: what 003_sync_state.sql was when keys were told by themselves, not by their digests. Not to be changed.
+
+-- The state of a migration, in the target database: the truth that survives Redis and every process.
+-- Dropped by `sync finish`. Names as in the documentation; every timestamp of a row version is µs since 1970.
+
+CREATE SCHEMA IF NOT EXISTS sync;
+
+-- The authority on which store is primary is the row with the highest epoch (invariant 6).
+CREATE TABLE IF NOT EXISTS sync.epoch (
+    epoch    bigint PRIMARY KEY,
+    "primary" text NOT NULL CHECK ("primary" IN ('astra', 'postgres')),
+    floor    bigint NOT NULL,                 -- exceeds every version that was possible before (rule 3)
+    state    text NOT NULL DEFAULT 'open' CHECK (state IN ('open', 'closing')),
+    since    timestamptz NOT NULL DEFAULT clock_timestamp()
+);
+-- Before the intents' table: a write locks the epoch's first, and whoever upgrades the other way round would wait for it in a ring.
+ALTER TABLE sync.epoch DROP CONSTRAINT IF EXISTS epoch_state_check;
+ALTER TABLE sync.epoch ADD CONSTRAINT epoch_state_check CHECK (state IN ('open', 'closing', 'closed'));
+ALTER TABLE sync.epoch ADD COLUMN IF NOT EXISTS closing_until timestamptz; -- then whoever waits opens it again
+INSERT INTO sync.epoch (epoch, "primary", floor)
+VALUES (1, 'astra', (extract(epoch FROM clock_timestamp()) * 1000000)::bigint)
+ON CONFLICT DO NOTHING;
+
+-- One pass over the whole ring of one table.
+CREATE TABLE IF NOT EXISTS sync.run (
+    id          bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    kind        text NOT NULL CHECK (kind IN ('backfill', 'drift')),
+    table_name  text NOT NULL,
+    state       text NOT NULL DEFAULT 'open' CHECK (state IN ('open', 'done')),
+    floor       bigint NOT NULL,              -- the version of the rows that this run inserts
+    rows_per_second bigint,                   -- null: as fast as it goes
+    failures    int NOT NULL DEFAULT 0,       -- jobs that failed as a whole since the last start, and the last one's error
+    error       text,
+    stop_requested boolean NOT NULL DEFAULT false, -- workers let go of their ranges at the next batch
+    started_at  timestamptz NOT NULL DEFAULT clock_timestamp(),
+    finished_at timestamptz
+);
+ALTER TABLE sync.run ADD COLUMN IF NOT EXISTS data_center text; -- the source's, which its command reads; null: not known
+ALTER TABLE sync.run ADD COLUMN IF NOT EXISTS epoch bigint;   -- the one in which it began; null: begun by an older version
+ALTER TABLE sync.run ADD COLUMN IF NOT EXISTS shape text;     -- what the table was on both sides when it began
+-- Whether its workers look for cells that were written ahead of the clock, range by range (sync.ahead).
+ALTER TABLE sync.run ADD COLUMN IF NOT EXISTS write_times boolean NOT NULL DEFAULT false;
+-- One open run a table and kind: rule 9 finds the one range row that holds a token.
+CREATE UNIQUE INDEX IF NOT EXISTS run_open ON sync.run (table_name, kind) WHERE state = 'open';
+
+CREATE TABLE IF NOT EXISTS sync.range (
+    id            bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    run_id        bigint NOT NULL REFERENCES sync.run ON DELETE CASCADE,
+    table_name    text NOT NULL,
+    range_start   bigint NOT NULL,            -- (start, end]; the range that starts at the least token holds it too
+    range_end     bigint NOT NULL,
+    state         text NOT NULL DEFAULT 'pending' CHECK (state IN ('pending', 'running', 'done', 'failed')),
+    done_to       bigint,                     -- the checkpoint: every row up to and with this token is in the target
+    lease_owner   text,
+    lease_until   timestamptz,
+    attempts      int NOT NULL DEFAULT 0,
+    rows_read     bigint NOT NULL DEFAULT 0,
+    rows_written  bigint NOT NULL DEFAULT 0,
+    rows_stale    bigint NOT NULL DEFAULT 0,  -- skipped: already there, deleted, or being written
+    rows_rejected bigint NOT NULL DEFAULT 0,
+    bytes_read    bigint NOT NULL DEFAULT 0,
+    error         text,
+    started_at    timestamptz,
+    finished_at   timestamptz,
+    CHECK (range_start < range_end)
+);
+CREATE INDEX IF NOT EXISTS range_claim ON sync.range (run_id, state, range_start);
+CREATE INDEX IF NOT EXISTS range_token ON sync.range (table_name, range_start);
+
+-- The memory that a key was deleted. `key` is the key's canonical bytes: int32 length and `*_send` bytes of each column.
+CREATE TABLE IF NOT EXISTS sync.tombstone (
+    table_name text NOT NULL,
+    key        bytea NOT NULL,
+    token      bigint NOT NULL,
+    version    bigint NOT NULL,
+    PRIMARY KEY (table_name, key)
+);
+CREATE INDEX IF NOT EXISTS tombstone_token ON sync.tombstone (table_name, token);
+
+-- Rows of the source whose newest cell was written ahead of the clock: what is written from now on is stamped above it (rule 2).
+CREATE TABLE IF NOT EXISTS sync.ahead (
+    table_name text NOT NULL,
+    key        bytea NOT NULL,                -- canonical bytes
+    token      bigint NOT NULL,
+    version    bigint NOT NULL,               -- the newest cell's timestamp
+    shown      jsonb NOT NULL,                -- the key for people
+    rechecked  boolean NOT NULL DEFAULT false, -- a recheck intent was left, which gives the row this version
+    PRIMARY KEY (table_name, key)
+);
+ALTER TABLE sync.ahead ADD COLUMN IF NOT EXISTS source_key bytea; -- the source's own key, as in sync.intent
+
+-- "This key is about to be written", or "look at this key again": removed when both sides are known equal (rule 11).
+CREATE TABLE IF NOT EXISTS sync.intent (
+    id          bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    table_name  text NOT NULL,
+    key         bytea NOT NULL,
+    token       bigint NOT NULL,
+    kind        text NOT NULL CHECK (kind IN ('put', 'update', 'delete', 'recheck')),
+    state       text NOT NULL CHECK (state IN ('open', 'finished', 'unsure', 'claimed')),
+    version     bigint NOT NULL,
+    epoch       bigint NOT NULL,              -- no reference: each writer would lock the epoch's row (rule 20)
+    owner       text NOT NULL,
+    mutation    bytea,                        -- what to replay; null for a recheck
+    lease_owner text,
+    lease_until timestamptz,
+    attempts    int NOT NULL DEFAULT 0,
+    error       text,
+    created_at  timestamptz NOT NULL DEFAULT clock_timestamp()
+);
+DO $$ BEGIN  -- of an earlier form, with a foreign key
+    IF EXISTS (SELECT FROM pg_constraint WHERE conname = 'intent_epoch_fkey' AND conrelid = 'sync.intent'::regclass) THEN
+        ALTER TABLE sync.intent DROP CONSTRAINT intent_epoch_fkey;
+    END IF;
+END $$;
+ALTER TABLE sync.intent ADD COLUMN IF NOT EXISTS ended_at timestamptz;    -- when its call ended without an answer (rule 17)
+ALTER TABLE sync.intent ADD COLUMN IF NOT EXISTS replayed_at timestamptz; -- when its write was last sent again
+-- The source's own key, int32 length and bytes of each of its cells: Postgres may have one value for several of them.
+ALTER TABLE sync.intent ADD COLUMN IF NOT EXISTS source_key bytea;
+CREATE INDEX IF NOT EXISTS intent_key ON sync.intent (table_name, key);
+CREATE INDEX IF NOT EXISTS intent_token ON sync.intent (table_name, token);
+-- A key is looked at again once, however often a run skipped it. Writes that were announced have a version each, and must: an
+-- intent that a reconcile has picked already does not stand for the write that ends behind its read.
+DO $$ BEGIN  -- of an earlier form, without the version
+    IF to_regclass('sync.intent_recheck') IS NOT NULL THEN DROP INDEX sync.intent_recheck; END IF;
+END $$;
+CREATE UNIQUE INDEX IF NOT EXISTS intent_recheck_version ON sync.intent (table_name, key, version)
+    WHERE kind = 'recheck' AND state = 'finished';
+
+-- Every process that writes through DualWriteStore (rules 28 to 31).
+CREATE TABLE IF NOT EXISTS sync.writer (
+    id            text PRIMARY KEY,
+    slot          int NOT NULL,
+    host          text NOT NULL,
+    pid           int NOT NULL,
+    epoch         bigint NOT NULL,
+    state         text NOT NULL CHECK (state IN ('active', 'signed_off', 'unclean')),
+    unrecorded    bigint NOT NULL DEFAULT 0,
+    clock_skew_us bigint,                     -- this host's clock less Postgres's
+    failures      jsonb NOT NULL DEFAULT '{}', -- what Postgres failed this writer with, and how often
+    registered_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    heartbeat_at  timestamptz NOT NULL DEFAULT clock_timestamp()
+);
+ALTER TABLE sync.writer ADD COLUMN IF NOT EXISTS data_center text; -- the source's, in which it writes; null: not known
+
+-- A value the target cannot hold: recorded, never dropped. A key is its raw CQL bytes, since the key itself may be refused.
+CREATE TABLE IF NOT EXISTS sync.reject (
+    table_name  text NOT NULL,
+    source_key  bytea NOT NULL,
+    column_name text NOT NULL,                -- empty where Postgres refused the row as a whole
+    run_id      bigint NOT NULL,
+    token       bigint NOT NULL,
+    key         jsonb NOT NULL,
+    reason      text NOT NULL,
+    action      text NOT NULL CHECK (action IN ('reject', 'strip-nul', 'null')),
+    found_at    timestamptz NOT NULL DEFAULT clock_timestamp(),
+    PRIMARY KEY (table_name, source_key, column_name)
+);
+CREATE INDEX IF NOT EXISTS reject_token ON sync.reject (table_name, token);
+
+-- Indexes taken away for a load, to be built again after it; the row goes when the index is valid.
+CREATE TABLE IF NOT EXISTS sync.index (
+    index_name text PRIMARY KEY,              -- schema-qualified and quoted
+    table_name text NOT NULL,
+    definition text NOT NULL,
+    removed_at timestamptz NOT NULL DEFAULT clock_timestamp()
+);
+
+-- What could have made a difference between the sides that nothing else remembers: drift passes begun before prove nothing.
+CREATE TABLE IF NOT EXISTS sync.disturbance (
+    id         bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    at         timestamptz NOT NULL DEFAULT clock_timestamp(),
+    table_name text NOT NULL,
+    why        text NOT NULL
+);
+
+-- Who did what, when, with which figures.
+CREATE TABLE IF NOT EXISTS sync.audit (
+    id     bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    at     timestamptz NOT NULL DEFAULT clock_timestamp(),
+    who    text NOT NULL,
+    what   text NOT NULL,
+    detail jsonb NOT NULL DEFAULT '{}'
+);
+
+-- Proof: passes of `sync drift-report`, whose runs and ranges stand in sync.run and sync.range while they are under way.
+ALTER TABLE sync.run ADD COLUMN IF NOT EXISTS repair boolean NOT NULL DEFAULT false; -- findings are reconciled
+ALTER TABLE sync.range ADD COLUMN IF NOT EXISTS figures jsonb;  -- a checked range's verdict
+ALTER TABLE sync.range ADD COLUMN IF NOT EXISTS deaths int NOT NULL DEFAULT 0;  -- workers that ended in the middle of a check
+
+CREATE TABLE IF NOT EXISTS sync.drift_pass (
+    id          bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    runs        bigint[] NOT NULL,
+    clean       boolean NOT NULL,
+    repaired    bigint NOT NULL,
+    started_at  timestamptz NOT NULL,         -- of its oldest run: a pass that was interrupted began before that
+    finished_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    report      jsonb NOT NULL                -- the figures by table and range; no values of rows
+);
+ALTER TABLE sync.drift_pass ADD COLUMN IF NOT EXISTS data_center text; -- the source's, which it read
+
+-- Keys that differ, up to a number of them a run; all are counted in the figures.
+CREATE TABLE IF NOT EXISTS sync.drift_finding (
+    run_id         bigint NOT NULL REFERENCES sync.run ON DELETE CASCADE,
+    table_name     text NOT NULL,
+    key            bytea NOT NULL,            -- canonical bytes; empty where the target could not hold the key
+    source_key     bytea NOT NULL,            -- raw CQL cells; empty where the source could not be asked for the key
+    token          bigint NOT NULL,
+    kind           text NOT NULL CHECK (kind IN ('missing', 'extra', 'different', 'unknown')),
+    shown          jsonb NOT NULL,
+    columns        text[] NOT NULL,
+    source_version bigint NOT NULL,
+    target_version bigint,
+    repaired       boolean NOT NULL,
+    error          text NOT NULL,
+    PRIMARY KEY (run_id, key, source_key)
+);
+
+-- Cut-over and rollback: one at a time; the flip itself is one transaction, so what a crash leaves is undone by the next.
+CREATE TABLE IF NOT EXISTS sync.switch (
+    id          bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    kind        text NOT NULL CHECK (kind IN ('cutover', 'rollback')),
+    from_epoch  bigint NOT NULL REFERENCES sync.epoch,
+    who         text NOT NULL,
+    state       text NOT NULL DEFAULT 'announced' CHECK (state IN ('announced', 'closing', 'flipped', 'abandoned')),
+    lease_until timestamptz NOT NULL,         -- the command that runs it prolongs it; later, another takes it back
+    started_at  timestamptz NOT NULL DEFAULT clock_timestamp(),
+    closed_at   timestamptz,
+    finished_at timestamptz,
+    reason      text
+);
+CREATE UNIQUE INDEX IF NOT EXISTS switch_under_way ON sync.switch ((true)) WHERE finished_at IS NULL;
+
+ALTER TABLE sync.intent ADD COLUMN IF NOT EXISTS replays int NOT NULL DEFAULT 0; -- how often its write was sent again
+ALTER TABLE sync.writer ADD COLUMN IF NOT EXISTS acknowledged bigint;     -- the switch until whose end it accepts nothing (rule 30)
+ALTER TABLE sync.writer ADD COLUMN IF NOT EXISTS waits jsonb;             -- how long its writes waited for that switch, in ms
+ALTER TABLE sync.writer ADD COLUMN IF NOT EXISTS recorded_at timestamptz; -- when it last recorded a write made without intent
+ALTER TABLE sync.writer ADD COLUMN IF NOT EXISTS fenced_at timestamptz;
+-- What the source's tables looked like at the last switch: processes start while the source is away.
+CREATE TABLE IF NOT EXISTS sync.source_table (
+    name       text PRIMARY KEY,
+    definition jsonb NOT NULL
+);
+
+ALTER TABLE sync.drift_pass ADD COLUMN IF NOT EXISTS epoch bigint;         -- the epoch in which it ended
+ALTER TABLE sync.drift_pass ADD COLUMN IF NOT EXISTS schema_digest text;   -- what its tables looked like
