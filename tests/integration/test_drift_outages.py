@@ -77,7 +77,9 @@ def _check_next(site: Site) -> None:
 
 def test_what_cannot_be_read_is_unknown_and_the_next_report_reads_it(site: Site, stack: Stack) -> None:
     """Would break: invariant 5: ranges that nobody could read are left out, or are clean, or are called missing or extra."""
-    site.configure("lease_seconds = 5\nstreams = 6", GRACE)  # so that all tries are over before a worker has to connect again
+    site.configure(
+        "lease_seconds = 5\nstreams = 18", GRACE
+    )  # so that all tries are over before a worker has to connect again
     running = _begun(site, 0.7)
     stack.cassandra.kill()
     done = running.wait(280)

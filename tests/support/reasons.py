@@ -74,6 +74,11 @@ def _many_decimals(cql: CqlType, pg: PgType, value: Any) -> bool:
     return any(_places(n) > scale for n in numbers)
 
 
+def _zeros(cql: CqlType, _: PgType, value: Any) -> bool:
+    found = (leaf.as_tuple() for _, leaf in leaves(cql, value) if isinstance(leaf, Decimal))
+    return sum(max(int(n.exponent), -int(n.exponent) - len(n.digits), 0) for n in found) > 1 << 20
+
+
 def _places(number: Decimal) -> int:
     """Decimals but for trailing zeros; negative where the number ends on zeros before the point."""
     _, digits, exponent = number.as_tuple()
@@ -113,6 +118,7 @@ def _null_key(cql: CqlType, _pg: PgType, value: Any) -> bool:
 
 
 _REASONS: dict[str, Callable[[CqlType, PgType, Any], bool]] = {
+    "numbers in JSON that would be more than": _zeros,
     "NUL character": _any(lambda _n, leaf: isinstance(leaf, str) and "\0" in leaf),
     "NaN or Infinity": _any(lambda _n, leaf: isinstance(leaf, float) and not isfinite(leaf)),
     "finer than": _finer,
