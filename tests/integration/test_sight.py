@@ -199,7 +199,7 @@ def test_flows_that_a_guardrail_or_a_right_forbids_are_named(commands: Commands,
         assert found["dual writes"] == found["reconcile"] == found["cut-over and rollback"]
         assert found["copy"] == found["proof"] == []
     said = problems(commands)
-    assert "(not possible: dual writes, reconcile, cut-over and rollback)" in said["warning", "notes"]
+    assert "(not possible: dual writes, reconcile, cut-over and rollback)" in said["blocks", "notes"]
     text = commands.run("preflight").out
     assert "dual writes            not possible: notes: Error from server" in text
     assert admin.session.execute("SELECT count(*) FROM plain.notes").one()[0] == before

@@ -21,12 +21,14 @@ from switches.scene import TOML, Process, Scene, operator, scene
 
 pytest_plugins = ("support.fixtures",)
 FORWARD = ("write.before_intent", "write.after_intent", "write.after_primary", "write.before_commit")
+# No file says of the dead that they accepted nothing, as where a container's disk goes with it.
+NO_FILES = TOML.replace("[dual_write]", '[dual_write]\nwriters_folder = "/proc/none"')
 REVERSE = ("reverse.before_write", "reverse.before_commit", "reverse.committed")
 
 
 @pytest.fixture
 def home(new_place: NewPlace) -> Iterator[Scene]:
-    with new_place() as place, scene(place, rows=30) as made:
+    with new_place() as place, scene(place, rows=30, toml=NO_FILES) as made:
         made.start()
         yield made
 
@@ -127,7 +129,7 @@ def test_writers_that_are_killed_at_the_flip(home: Scene) -> None:
 
 def test_a_writer_that_dies_within_the_pause(new_place: NewPlace, tmp_path: Path) -> None:
     """Would break: the flip goes over a write that is under way; or the application waits until somebody fences the dead one."""
-    short = TOML.replace("most_pause_seconds = 2.0", "most_pause_seconds = 1.0")
+    short = NO_FILES.replace("most_pause_seconds = 2.0", "most_pause_seconds = 1.0")
     with new_place() as place, scene(place, rows=30, toml=short) as home, operator(home, tmp_path) as commands:
         home.start()
         dying = home.start(threads=3, failpoints="write.after_primary=sleep:0.5", own=2)
