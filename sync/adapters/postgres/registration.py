@@ -240,16 +240,16 @@ class Registration:
     def _heartbeat(self) -> None:
         self._witness.renew()
         state, switch = self._send_heartbeat() or ("gone", None)
-        if switch is not None:
-            self.aside.promise(True)  # before it is acknowledged (rule 30)
+        if switch is not None or state != "active":
+            self.aside.promise(True)  # before it is acknowledged (rule 30); who was fenced has missed the epoch
         self._switch = switch
+        self.breaker.reset()  # before it registers again: a write that asks is told to wait
         if state != "active":
             self._register_again(state)
         self._look()
         if switch is None:
             # Not before the epoch is known: where Postgres is primary, nothing is written without it.
             self.aside.promise(self._epoch.primary != "astra")
-        self.breaker.reset()
         self.aside.record(self._now_and_then)
         if switch is not None and self._acknowledged != switch:
             self._acknowledged = switch
