@@ -51,8 +51,13 @@ def of_table(settings: Mapping[str, Any], table: str) -> dict[str, Any]:
     return dict(settings["tables"].get(table, {}))
 
 
-def differences(mine: Mapping[str, Any], theirs: Mapping[str, Any], tables: Sequence[str] | None = None) -> list[str]:
-    """The settings that differ, as sync.toml names them; where `tables` are given, of these only, not which there are."""
+def differences(mine: Mapping[str, Any], theirs: Mapping[str, Any] | None, tables: Sequence[str] | None = None) -> list[str]:
+    """The settings that differ, as sync.toml names them; where `tables` are given, of these only, not which there are.
+
+    Nothing where they were not told.
+    """
+    if not theirs or "tables" not in theirs:
+        return []
     found = [] if tables is not None else [name for name in ("only", "exclude") if mine.get(name) != theirs.get(name)]
     names = tables if tables is not None else sorted({*mine["tables"], *theirs["tables"]})
     return found + [text for name in names for text in _of(name, of_table(mine, name), of_table(theirs, name))]

@@ -20,8 +20,8 @@ from sync.adapters.postgres.data_centres import check_data_center
 from sync.adapters.postgres.digests import TargetDigests
 from sync.adapters.postgres.epochs import read_epoch
 from sync.adapters.postgres.keys import TargetKeys
-from sync.adapters.postgres.ledger import target_errors
 from sync.adapters.postgres.pool import Pool, open_pool
+from sync.adapters.postgres.refusals import target_errors
 from sync.adapters.postgres.settling import Settling
 from sync.core.checked import Checked
 from sync.core.digest import Digest

@@ -95,7 +95,7 @@ def _other_settings(site: Site, kind: SwitchKind, told: Mapping[str, Mapping[str
     found = {}
     for writer, settings in told.items():
         said = []
-        if settings and "tables" in settings and (other := differences(site.config.agreed, settings)):
+        if other := differences(site.config.agreed, settings):
             said.append(f"was started with another {', '.join(other)} than here")
         if settings and kind == "cutover" and settings.get("wraps") == "astra":
             said.append("wraps a class for Astra, and none for Postgres (`new` is None)")

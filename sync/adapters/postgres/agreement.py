@@ -8,8 +8,8 @@ from typing import Any
 from psycopg.types.json import Jsonb
 
 from sync.adapters.postgres.connect import Connection
-from sync.adapters.postgres.ledger import target_errors
 from sync.adapters.postgres.queries import queries
+from sync.adapters.postgres.refusals import target_errors
 from sync.core.agreement import differences
 from sync.errors import SettingsError
 
@@ -52,7 +52,7 @@ def check_runs(connection: Connection, runs: Sequence[int], mine: Mapping[str, A
 def check_writers(connection: Connection, tables: Sequence[str], mine: Mapping[str, Any]) -> None:
     """Raise SettingsError where a writer writes these tables with other settings than this process."""
     for writer, settings in writers_settings(connection).items():
-        if settings and "tables" in settings and (other := differences(mine, settings, tables)):
+        if other := differences(mine, settings, tables):
             raise SettingsError(f"writer {writer} was started with another {', '.join(other)} than here: {_ADVICE}")
 
 

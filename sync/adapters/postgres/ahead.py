@@ -8,8 +8,8 @@ from psycopg.types.json import Json
 
 from sync.adapters.postgres.connect import Connection
 from sync.adapters.postgres.epoch_lock import SHARE
-from sync.adapters.postgres.ledger import target_errors
 from sync.adapters.postgres.queries import queries
+from sync.adapters.postgres.refusals import target_errors
 from sync.core.gates import AheadFact
 from sync.core.mutations import Key, pack_key
 from sync.core.rows import TableMap

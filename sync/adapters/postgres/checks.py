@@ -9,8 +9,9 @@ from typing import Any
 import psycopg
 from psycopg.types.json import Json, Jsonb
 
-from sync.adapters.postgres.ledger import Ledger, lease_of, target_errors
+from sync.adapters.postgres.ledger import Ledger, lease_of
 from sync.adapters.postgres.queries import queries
+from sync.adapters.postgres.refusals import target_errors
 from sync.core.checked import MOST_TRIES, Checked, Judged
 from sync.core.mutations import pack_cells
 from sync.core.ring import TokenRange

@@ -12,8 +12,8 @@ from sync.adapters import witness
 from sync.adapters.postgres.connect import Connection
 from sync.adapters.postgres.epoch_lock import changing_epoch
 from sync.adapters.postgres.epochs import audit
-from sync.adapters.postgres.ledger import target_errors
 from sync.adapters.postgres.queries import queries
+from sync.adapters.postgres.refusals import target_errors
 from sync.errors import TargetBusy
 
 log = logging.getLogger(__name__)

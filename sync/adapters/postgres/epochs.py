@@ -14,8 +14,8 @@ from psycopg.types.json import Jsonb
 
 from sync.adapters.postgres.connect import Connection
 from sync.adapters.postgres.epoch_lock import changing_epoch
-from sync.adapters.postgres.ledger import target_errors
 from sync.adapters.postgres.queries import queries
+from sync.adapters.postgres.refusals import target_errors
 from sync.errors import GateRefused, StillOpen, TargetBusy
 from sync.failpoints import failpoint
 from sync.ports import Epoch, SwitchKind, Unready

@@ -8,8 +8,8 @@ import psycopg
 
 from sync.adapters.postgres.connect import Connection
 from sync.adapters.postgres.epoch_lock import ALONE
-from sync.adapters.postgres.ledger import target_errors
 from sync.adapters.postgres.queries import queries
+from sync.adapters.postgres.refusals import target_errors
 from sync.errors import GateRefused, TargetBusy
 from sync.failpoints import failpoint
 

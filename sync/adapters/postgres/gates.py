@@ -7,8 +7,9 @@ from datetime import datetime
 from typing import Any
 
 from sync.adapters.postgres.connect import Connection
-from sync.adapters.postgres.ledger import Ledger, target_errors
+from sync.adapters.postgres.ledger import Ledger
 from sync.adapters.postgres.queries import queries
+from sync.adapters.postgres.refusals import target_errors
 from sync.adapters.postgres.writers import list_writers
 from sync.core.gates import Copied, IntentFacts, WriterFact
 from sync.core.proof import CLEAN_PASSES, Pass

@@ -14,10 +14,9 @@ from sync.adapters.postgres.cell import register
 from sync.adapters.postgres.connect import Connection
 from sync.adapters.postgres.digest import with_parameters
 from sync.adapters.postgres.epoch_lock import SHARE
-from sync.adapters.postgres.ledger import target_errors
 from sync.adapters.postgres.parameters import Parameters
 from sync.adapters.postgres.queries import queries
-from sync.adapters.postgres.refusals import refuses_row, words
+from sync.adapters.postgres.refusals import refuses_row, target_errors, words
 from sync.adapters.postgres.settling import lock_keys
 from sync.adapters.postgres.statements import Statements, column
 from sync.core.encode.rows import RowEncoder

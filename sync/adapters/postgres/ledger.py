@@ -11,7 +11,7 @@ import psycopg
 from sync.adapters.postgres.connect import Connection
 from sync.adapters.postgres.epoch_lock import changing_epoch
 from sync.adapters.postgres.queries import queries
-from sync.adapters.postgres.refusals import target_errors as target_errors  # where others look for it
+from sync.adapters.postgres.refusals import target_errors
 from sync.core.ring import TokenRange, check_whole_ring
 from sync.errors import LeaseLost, PreflightError
 from sync.ports import Lease, Progress

@@ -15,12 +15,11 @@ from sync.adapters.postgres.cell import Cell
 from sync.adapters.postgres.connect import Connection
 from sync.adapters.postgres.load import REFUSALS
 from sync.adapters.postgres.pool import Pool
-from sync.adapters.postgres.refusals import cannot_now, words
+from sync.adapters.postgres.refusals import unavailable
 from sync.adapters.postgres.statements import Statements
 from sync.core.encode.base import Reject
 from sync.core.encode.rows import Issue, RowEncoder, encode_cell
 from sync.core.mutations import Key
-from sync.errors import TargetNotNow, TargetUnavailable
 
 
 class Parameters:
@@ -80,8 +79,7 @@ def connection_of(pool: Pool) -> Iterator[Connection]:
     except REFUSALS:
         raise  # a row that it cannot hold: some of these count as operational errors
     except (psycopg.Error, PoolTimeout) as error:
-        not_now = isinstance(error, psycopg.Error) and cannot_now(error)
-        raise (TargetNotNow if not_now else TargetUnavailable)(words(error)) from None
+        raise unavailable(error) from None
 
 
 def lock_of(key: Key) -> int:

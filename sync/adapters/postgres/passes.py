@@ -11,8 +11,8 @@ from psycopg.rows import dict_row
 from psycopg.types.json import Jsonb
 
 from sync.adapters.postgres.connect import Connection
-from sync.adapters.postgres.ledger import target_errors
 from sync.adapters.postgres.queries import queries
+from sync.adapters.postgres.refusals import target_errors
 from sync.core.drift_report import CheckedRange
 from sync.core.ring import TokenRange
 

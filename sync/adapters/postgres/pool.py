@@ -6,7 +6,6 @@ import select
 import time
 from weakref import WeakKeyDictionary
 
-import psycopg
 from psycopg import IsolationLevel
 from psycopg_pool import ConnectionPool
 
@@ -15,13 +14,10 @@ from sync.adapters.postgres.connect import (
     Connection,
     connect,
     connection_string,
-    explain,
     kind_of,
     known_pooler,
     make_own,
-    target_name,
 )
-from sync.errors import Unreachable
 from sync.settings import Settings
 
 Pool = ConnectionPool[Connection]
@@ -58,10 +54,7 @@ def open_pool(settings: Settings, size: int, timeout: float = 30.0) -> Pool:
 
     Raises Unreachable where not even one can be had.
     """
-    try:
-        connect(settings, direct=False).close()  # one clear line now, rather than a pool that waits
-    except psycopg.OperationalError as error:
-        raise Unreachable(f"{target_name(settings)}: {explain(error)}") from None
+    connect(settings, direct=False).close()  # one clear line now, rather than a pool that waits
     dsn = connection_string(settings, direct=False)
     kind, kwargs = kind_of(known_pooler(settings, direct=False))
     # Not as start-up options, which a transaction pooler refuses.

@@ -53,11 +53,16 @@ def target_errors() -> Iterator[None]:
     try:
         yield
     except psycopg.Error as error:
-        if cannot_now(error):
-            raise TargetNotNow(f"{words(error)} (SQLSTATE {error.sqlstate})") from None
-        if isinstance(error, psycopg.OperationalError | psycopg.InterfaceError):
-            raise TargetUnavailable(words(error)) from None
+        if cannot_now(error) or isinstance(error, psycopg.OperationalError | psycopg.InterfaceError):
+            raise unavailable(error) from None
         raise
+
+
+def unavailable(error: Exception) -> TargetUnavailable:
+    """The error that says so in the server's words; TargetNotNow where it says that it cannot now."""
+    if isinstance(error, psycopg.Error) and cannot_now(error):
+        return TargetNotNow(f"{words(error)} (SQLSTATE {error.sqlstate})")
+    return TargetUnavailable(words(error))
 
 
 def words(error: BaseException) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from psycopg.types.json import Jsonb
 
 from sync.adapters.postgres.connect import Connection
-from sync.adapters.postgres.ledger import target_errors
+from sync.adapters.postgres.refusals import target_errors
 from sync.core.remembered import recalled, remembered
 from sync.core.rows import SourceTable
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from sync.adapters.postgres.connect import Connection
 from sync.adapters.postgres.epochs import audit
-from sync.adapters.postgres.ledger import target_errors
 from sync.adapters.postgres.queries import queries
+from sync.adapters.postgres.refusals import target_errors
 from sync.core.versions import UNREPEATABLE_WINDOW_SECONDS
 
 _SQL = {name: text.encode() for name, text in queries("resolving").items()}

@@ -9,8 +9,8 @@ from psycopg.rows import dict_row
 from sync.adapters.postgres.connect import Connection
 from sync.adapters.postgres.epoch_lock import changing_epoch
 from sync.adapters.postgres.epochs import audit
-from sync.adapters.postgres.ledger import target_errors
 from sync.adapters.postgres.queries import queries
+from sync.adapters.postgres.refusals import target_errors
 from sync.errors import PreflightError
 
 _SQL = {name: text.encode() for name, text in queries("writers").items()}
