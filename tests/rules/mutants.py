@@ -730,7 +730,7 @@ MUTANTS = (
     ),
     Mutant(
         "server", "a target that cannot now is one that broke", "sync/adapters/postgres/refusals.py",
-        'if cannot_now(error):\n            raise', 'if False:\n            raise', "tests/integration/test_waiting_for_room.py", "without_room",
+        'if isinstance(error, psycopg.Error) and cannot_now(error):', 'if False:', "tests/integration/test_waiting_for_room.py", "without_room",
     ),
     Mutant(
         "indexes", "everybody builds", "sync/adapters/postgres/sql/index_lease.sql",
