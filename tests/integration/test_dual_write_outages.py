@@ -158,7 +158,7 @@ def test_rule_29_a_writer_with_unrecorded_writes_cannot_sign_off(stack: Stack, t
         fence(connection, name)
         (left,) = [w for w in list_writers(connection) if w["id"] == name]
         assert left["state"] == "unclean", "and asks for a drift pass"
-    # The drift pass of rule 31 stands in the next issue; here its repair is made by hand.
+    # What the drift pass of rule 31 would repair is repaired by hand here.
     rows = table.cassandra.session.execute(f"SELECT id FROM {settings.astra_db_keyspace}.pairs")
     for row in rows:
         key = table.key(id=row.id)

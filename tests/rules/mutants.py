@@ -124,7 +124,7 @@ MUTANTS = (
         WRITES, "rule_10_",
     ),
     Mutant(
-        "11", "open intents of writers that live are taken", SETTLING,
+        "15a", "open intents of writers that live are taken", SETTLING,
         "(i.state <> 'open' OR %(open_too)s AND (NOT EXISTS (", "(%(open_too)s OR %(open_too)s AND (NOT EXISTS (",
         RECONCILES, "rule_15a",
     ),
@@ -721,11 +721,11 @@ MUTANTS = (
     ),
     # everything ends
     Mutant(
-        "18", "the place of the page that was read ahead is noted", "sync/flows/copy_ranges.py",
+        "invariant 4", "the place of the page that was read ahead is noted", "sync/flows/copy_ranges.py",
         "position=held[-1].after)", "position=page.after)", "tests/unit/test_copy_ranges.py", "behind_its_last_page",
     ),
     Mutant(
-        "18", "a range whose table changed goes on at its old place", "sync/adapters/postgres/sql/ranges.sql",
+        "invariant 4", "a range whose table changed goes on at its old place", "sync/adapters/postgres/sql/ranges.sql",
         "done_to = NULL, position = NULL,", "done_to = NULL,", "tests/integration/test_long_partitions.py", "begun_anew",
     ),
     Mutant(
