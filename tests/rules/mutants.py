@@ -737,4 +737,8 @@ MUTANTS = (
         "WHERE index_lease.owner = excluded.owner OR index_lease.until < clock_timestamp()", "WHERE true",
         "tests/integration/test_two_at_once.py", "died_is_followed",
     ),
+    Mutant(
+        "15c", "every table is read at a quorum alone", "sync/adapters/cassandra/rows.py",
+        "SERIAL_PROFILE if serial else RAW_PROFILE", "RAW_PROFILE", WRAPPED, "rule_17_tables_of",
+    ),
 )  # fmt: skip

@@ -16,9 +16,9 @@ ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "rules.md"
 CODE = ("sync/", "workers/", "migrations/", "tests/", "benchmarks/")
 _NUMBER = r"\d+[a-d]?(?![\w%])"
-_GAP = r"(?:[ \t]*\n[ \t]*(?:--|#|//[/!]?)?)?[ \t]*"  # a comment may be wrapped within a citation
+_GAP = r"(?:[ \t]+|[ \t]*\n[ \t]*(?:--|#|//[/!]?)?[ \t]*)"  # a text, or a comment, may be wrapped within a citation
 _CITED = re.compile(
-    rf"(?<![\w-])(rule|invariant)s?{_GAP}[ \t](?P<list>{_NUMBER}(?:(?:,{_GAP}|{_GAP}[ \t](?:and|to|or){_GAP}[ \t]){_NUMBER})*)",
+    rf"(?<![\w-])(rule|invariant)s?{_GAP}(?P<list>{_NUMBER}(?:(?:,{_GAP}|,?{_GAP}(?:and|to|or){_GAP}){_NUMBER})*)",
     re.IGNORECASE,
 )
 _IN_A_NAME = re.compile(r"\b(?:test_)?(rule|invariant)s?_(?P<list>\d+[a-d]?(?:_(?:and|to)_\d+[a-d]?)*)(?=_|\b)")
@@ -48,7 +48,7 @@ def entries(page: str) -> dict[str, Entry]:
 
 def cited(text: str) -> set[str]:
     """The anchors that a file's text leads to; of "rules 18 to 20" both ends, and what lies between is not counted."""
-    text = re.sub(r"\[([^\]\n]*)\]\([^)\s]*\)", r"\1", text)  # a link counts by its words
+    text = re.sub(r"\[([^\]]{0,80})\]\([^)\s]*\)", r"\1", text)  # a link counts by its words
     found = set()
     for match in (*_CITED.finditer(text), *_IN_A_NAME.finditer(text)):
         found |= {f"{match[1].lower()}-{number}" for number in re.findall(r"\d+[a-d]?", match["list"])}
@@ -153,6 +153,8 @@ PLANTED = (
     ('"""Kept (rules 9, 18 and {})."""', {"rule-99"}),
     ("-- hold: the row (rules 18\n-- and {})", {"rule-99"}),
     ("//! Rule {}: something.", {"rule-99"}),
+    ("see [rule\n{}](rules.md#rule-9)", {"rule-99"}),
+    ("# of rules 3, 4, and\n    # {}", {"rule-99"}),
     ("what rules 20 to {} say", {"rule-99"}),
     ("([rule {}](../rules.md#rule-9))", {"rule-99"}),
     ("[Rules 9](rules.md#rule-9) and [{}](rules.md#rule-18)", {"rule-99"}),
