@@ -213,11 +213,8 @@ def test_each_server_asks_for_a_password_that_only_its_owner_can_read(folder: Pa
     for host in hosts:
         with pytest.raises(psycopg.OperationalError, match="no password supplied"):
             psycopg.connect(host=host, port=database.port, user=database.user, dbname="postgres", sslmode="disable")
-    for provider in (
-        None,
-        *(PlainTextAuthProvider(user, word) for user in ("cassandra", "sync") for word in ("cassandra", "")),
-    ):
-        with pytest.raises(NoHostAvailable), cql(cassandra.port, auth_provider=provider):
+    for known in (None, PlainTextAuthProvider("cassandra", "cassandra"), PlainTextAuthProvider("sync", "wrong")):
+        with pytest.raises(NoHostAvailable), cql(cassandra.port, auth_provider=known):
             pass
     with source(endpoints(folder)) as session:
         assert [row.role for row in session.execute("SELECT role FROM system_auth.roles")] == ["sync"]
