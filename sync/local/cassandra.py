@@ -93,7 +93,9 @@ class CassandraServer(Server):
             self.ask()
         except (OSError, LocalServerError) as error:
             if self.password and isinstance(error.__cause__, CqlLoginRefused):
-                raise LocalServerError(f"{error}; put the right {self.folder / 'password'} back") from error
+                raise LocalServerError(
+                    f"{error}; put the right {self.folder / 'password'} back, or remove {self.folder} and start again"
+                ) from error
             return self._role.claim(self._login)
         return True
 

@@ -39,10 +39,12 @@ class Role:
 
     def prepare(self) -> None:
         """Generate a password where there is none. Raises LocalServerError where the one that the data hold was removed."""
-        if self.password or self._next.exists():
+        data, config = self._folder / "data", self._folder / "cassandra.yaml"  # of the last start
+        if self._file.exists() and not data.exists():
+            self._file.replace(self._next)  # the role went with the data
+        if self._file.exists() or self._next.exists():
             return
-        config = self._folder / "cassandra.yaml"  # of the last start
-        if config.exists() and _DEMANDS in config.read_text() and (self._folder / "data").exists():
+        if data.exists() and config.exists() and _DEMANDS in config.read_text():
             raise LocalServerError(f"Cassandra: {self._file} is gone; put it back, or remove {self._folder} and start again")
         write_secret(self._next, secrets.token_urlsafe(18))
 
