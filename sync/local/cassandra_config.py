@@ -156,6 +156,7 @@ def _security(folder: Path, options: CassandraOptions) -> dict[str, Any]:
         "authorizer": "CassandraAuthorizer" if password else "AllowAllAuthorizer",
         "role_manager": "CassandraRoleManager",
         "auth_cache_warming_enabled": False,
+        "credentials_validity": "0ms",  # a role that was dropped cannot log in, at once
     }
     if options.certificate:
         found["client_encryption_options"] = {

@@ -417,6 +417,8 @@ def test_cassandra_with_tls_and_passwords(tmp_path: Path) -> None:
     server = CassandraServer(tmp_path / "cassandra", options=options)
     try:
         server.start()
+        with pytest.raises(CqlRefused, match="incorrect"):  # at once, whatever the server remembers of it
+            server._login("cassandra", "cassandra")
         tls = {"ssl_context": ssl.create_default_context(cafile=str(root)), "ssl_options": {"server_hostname": "localhost"}}
         known = PlainTextAuthProvider(server.user, server.password)
         with cql(server.port, auth_provider=known, **tls) as session:
