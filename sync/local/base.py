@@ -71,6 +71,7 @@ class Server(ABC):
     program: ClassVar[str]
     port_names: ClassVar[tuple[str, ...]] = ("client",)
     ready_seconds: ClassVar[float] = 60.0
+    private: ClassVar[bool] = True  # nobody else may read the folder: it holds the data
     gentle_signal: ClassVar[int] = signal.SIGTERM
 
     def __init__(self, folder: Path, *, port: int | None = None, report: Report = quiet) -> None:
@@ -103,10 +104,19 @@ class Server(ABC):
     def _clear_leftovers(self) -> None:  # noqa: B027
         """End and remove what an earlier crash left and what would stop a start."""
 
+    def _is_ready(self) -> bool:
+        """Whether it answers a query now, after whatever has to be done first."""
+        return self.answers()
+
     @property
     def logs(self) -> tuple[Path, ...]:
         """Its log files, the most telling one last."""
         return (self.log,)
+
+    @property
+    @abstractmethod
+    def password(self) -> str:
+        """Its generated password; "" while it asks for none."""
 
     # What every server can do
 
@@ -144,7 +154,7 @@ class Server(ABC):
         limit = seconds or self.ready_seconds
         deadline = time.monotonic() + limit
         while True:
-            if self.answers():
+            if self._is_ready():
                 return
             self.check_cancelled()
             if self._process() is None:
@@ -249,6 +259,8 @@ class Server(ABC):
 
     def _make_folder(self) -> None:
         self.log.parent.mkdir(parents=True, exist_ok=True)
+        if self.private:
+            self.folder.chmod(0o700)
         free = shutil.disk_usage(self.folder).free
         if free < _NEEDED_BYTES:
             raise LocalServerError(

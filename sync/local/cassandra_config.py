@@ -69,7 +69,7 @@ class CassandraOptions:
     java: Path | None = None  # a program other than the packages'
     heap_mb: int = 512
     fast_start: bool = False  # half the CPU time to start, but slower once warm: for short tests
-    password_auth: bool = False
+    password_auth: bool = True  # with a generated one
     certificate: Path | None = None  # PEM; with `key`, clients must use TLS
     key: Path | None = None  # PEM
     yaml: Mapping[str, Any] | None = None
@@ -156,6 +156,7 @@ def _security(folder: Path, options: CassandraOptions) -> dict[str, Any]:
         "authorizer": "CassandraAuthorizer" if password else "AllowAllAuthorizer",
         "role_manager": "CassandraRoleManager",
         "auth_cache_warming_enabled": False,
+        "credentials_validity": "0ms",  # a role that was dropped cannot log in, at once
     }
     if options.certificate:
         found["client_encryption_options"] = {
@@ -215,6 +216,7 @@ def _properties(folder: Path, ports: Mapping[str, int]) -> dict[str, object]:
         "cassandra.ring_delay_ms": 100,
         "cassandra.skip_wait_for_gossip_to_settle": 0,
         "cassandra.superuser_setup_delay_ms": 0,
+        "cassandra.auth_bcrypt_gensalt_log2_rounds": 4,  # the least: our password is random, and each connection waits for it
         "cassandra.size_recorder_interval": 5,  # seconds; the default of 300 leaves a plan without estimates
         "file.encoding": "UTF-8",
     }

@@ -7,6 +7,7 @@ from contextlib import closing
 from uuid import uuid4
 
 import pytest
+from pydantic import SecretStr
 from support import old_cassandra
 from support.applications import running
 from support.commands import Zygote
@@ -46,7 +47,8 @@ def old(
     from support.fixtures import places_at  # behind pytest, which loads it as a plugin
 
     node = old_cassandra.start(tmp_path_factory.mktemp("old"), request.param)
-    yield places_at(base_settings.model_copy(update={"cassandra_port": node.port}), zygote, valkey, tmp_path_factory)
+    there = {"cassandra_port": node.port, "cassandra_password": SecretStr(node.password)}
+    yield places_at(base_settings.model_copy(update=there), zygote, valkey, tmp_path_factory)
     node.remove()
 
 

@@ -18,8 +18,6 @@ from sync.adapters.cassandra.connect import open_cassandra
 from sync.adapters.postgres.connect import connect
 from sync.settings import Settings
 
-QUICK = ("-Dcassandra.auth_bcrypt_gensalt_log2_rounds=4",)
-"""A password costs 100 ms of work at each connection otherwise."""
 SIMPLE = "{'class': 'SimpleStrategy', 'replication_factor': 1}"
 
 
@@ -67,9 +65,7 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
 @pytest.fixture(scope="session")
 def secure_cassandra(tmp_path_factory: pytest.TempPathFactory, certificates: Certificates) -> Iterator[local.CassandraServer]:
     """A Cassandra that takes only TLS and passwords."""
-    options = local.CassandraOptions(
-        password_auth=True, certificate=certificates.server, key=certificates.key, heap_mb=384, jvm=QUICK
-    )
+    options = local.CassandraOptions(certificate=certificates.server, key=certificates.key, heap_mb=384)
     server = local.CassandraServer(tmp_path_factory.mktemp("cassandra"), options=options)
     server.start()
     yield server

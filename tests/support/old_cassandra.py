@@ -36,6 +36,7 @@ _LATER = (
     "storage_compatibility_mode",
     "sstable",
     "auth_cache_warming_enabled",
+    "credentials_validity",
     "native_transport_timeout",
     "internode_timeout",
 )
