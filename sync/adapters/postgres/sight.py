@@ -35,7 +35,7 @@ def _why(name: str, row_security: bool, children: list[str], rules: list[str]) -
 def no_tables(connection: Connection, names: Sequence[str]) -> dict[str, str]:
     """Of these names those that something bears which is no table, each with what is to be said of it."""
     by_name = {name: regclass(name) for name in names}
-    found = dict(connection.execute(_SQL["kinds"], {"tables": sorted(set(by_name.values()))}).fetchall())
+    found: dict[str, str] = dict(connection.execute(_SQL["kinds"], {"tables": sorted(set(by_name.values()))}).fetchall())
     return {
         name: f"{name} is {found[table]} in Postgres, and no table; rename it, or give the table another target"
         for name, table in by_name.items()
