@@ -52,7 +52,6 @@ class PreflightReport:
     def add(self, part: PreflightReport) -> None:
         """Take over what was found of one table."""
         self.problems += part.problems
-        self.sizes |= part.sizes
         self.small |= part.small
         for flow, reasons in part.flows.items():
             for why in reasons:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
-from functools import partial
+from functools import cache, partial
 
 from sync.adapters.cassandra import trial
 from sync.adapters.cassandra.connect import Cassandra, explain
@@ -42,10 +42,11 @@ def _attempts(cassandra: Cassandra, table: SourceTable, config: Config) -> Mappi
     options = config.options(table.name)
     serial = table.is_collection or options.lightweight_transactions
     columns = tuple(c.name for c in table.columns if c.name not in options.ignore and c.kind != "static")
+    keys = cache(partial(trial.some_keys, cassandra, table))
     found: dict[str, Callable[[], object]] = {
         "ranges": partial(trial.try_ranges, cassandra, table, columns),
         "write times": lambda: WriteTimes(cassandra, table).newest(_SMALL),
-        "keys": lambda: trial.try_keys(cassandra, table, columns, trial.some_keys(cassandra, table), serial),
+        "keys": lambda: trial.try_keys(cassandra, table, columns, keys(), serial),
     }
     if table.is_collection:  # written through the Data API
         return found
@@ -54,7 +55,7 @@ def _attempts(cassandra: Cassandra, table: SourceTable, config: Config) -> Mappi
 
     def rows() -> None:
         reader = SourceRows(cassandra, table, config.dual_write.primary_timeout_seconds, serial)
-        trial.try_rows(reader, trial.some_keys(cassandra, table))
+        trial.try_rows(reader, keys())
 
     ahead = int(config.dual_write.most_skew_seconds * 1e6)
     return {**found, "rows": rows, "writes": partial(trial.try_writes, cassandra, table, ahead)}
@@ -89,9 +90,8 @@ def try_target(connection: Connection, settings: Settings, report: PreflightRepo
             report.impossible(flow, f"target: this role lacks {', '.join(lacking[:3])}{more}")
 
 
-def try_rights(connection: Connection, name: str, target: str, report: PreflightReport) -> None:
-    """Note which flows are not possible with a table of the target; `name` is the source's."""
-    missing = sight.lacking(connection, target)
+def try_rights(missing: Sequence[str], name: str, target: str, report: PreflightReport) -> None:
+    """Note which flows are not possible with a table of the target, of these rights; `name` is the source's."""
     for flow, needed in _RIGHTS.items():
         if found := [right for right in missing if right in needed]:
             report.impossible(flow, f"{name}: this role lacks {', '.join(found)} on {target}")

@@ -741,4 +741,20 @@ MUTANTS = (
         "15c", "every table is read at a quorum alone", "sync/adapters/cassandra/rows.py",
         "SERIAL_PROFILE if serial else RAW_PROFILE", "RAW_PROFILE", WRAPPED, "rule_17_tables_of",
     ),
+    # many tables
+    Mutant(
+        "scale", "the target's tables are asked for one by one", "sync/adapters/postgres/catalogue.py",
+        '    by_name = {name: regclass(name) for name in names}\n',
+        '    by_name = {name: regclass(name) for name in names}\n'
+        '    if len(by_name) > 1:\n        return {k: v for name in by_name for k, v in read_targets(connection, [name]).items()}\n',
+        "tests/integration/test_many_tables.py", "asks_nobody_by_table",
+    ),
+    Mutant(
+        "scale", "preflight prepares a statement as often as it is asked for", "sync/adapters/cassandra/preparing.py",
+        "if query not in self._known:", "if True:", "tests/integration/test_many_tables.py", "asks_postgres",
+    ),
+    Mutant(
+        "scale", "a schema that may not be used fails the look at all tables", "sync/adapters/postgres/standing.py",
+        "if schema in denied}", "if False}", "tests/integration/test_preflight.py", "rights_to_a_target_table",
+    ),
 )  # fmt: skip

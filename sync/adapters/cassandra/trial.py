@@ -28,8 +28,7 @@ def some_keys(cassandra: Cassandra, table: SourceTable) -> list[Key]:
     """The key of a row, where there is one. Raises the driver's errors."""
     names = [quoted(c.name) for c in table.primary_key]
     select = f"SELECT {', '.join(names)} FROM {quoted(table.keyspace)}.{quoted(table.name)} LIMIT 1"
-    bound = BoundStatement(prepared(cassandra.raw, select))
-    page = cassandra.raw.execute(bound, execution_profile=RAW_PROFILE).current_rows[0]
+    page = cassandra.raw.execute(select, execution_profile=RAW_PROFILE).current_rows[0]
     found, at = [], page.offset
     for _ in range(page.count):
         cells, at = read_cells(page.data, at, len(names))
