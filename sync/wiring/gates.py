@@ -25,7 +25,7 @@ from sync.core import gates
 from sync.core.agreement import differences, may_write
 from sync.core.gates import Gate
 from sync.core.proof import Since, TableProof, proof_gate, proofs, quiet_since_gate
-from sync.core.rows import TableMap, has_counters
+from sync.core.rows import TableMap, one_sided
 from sync.errors import PreflightError
 from sync.ports import Epoch, SwitchKind
 from sync.settings import Config, Settings
@@ -79,7 +79,7 @@ def _left_out(site: Site) -> list[str]:
     """Tables that are not migrated, and that a store writes to both sides, or did, unless `exclude` gives them up."""
     there = read_tables(site.cassandra.session, site.settings.astra_db_keyspace or "", site.config.kinds)
     chosen = {table.name for table in site.tables}
-    left_out = [name for name in there if name not in chosen and not has_counters(there[name])]  # which no store writes
+    left_out = [name for name in there if name not in chosen and not one_sided(there[name])]  # which no store writes
     targets = {regclass(site.config.options(name).target or name): name for name in left_out}
     started = started_with(site.connection)
 
@@ -117,15 +117,15 @@ def judge(
     if fast:
         found.append(_by_hand(site))
     why = "--dry-run" if dry else "" if all(gate.green for gate in found) else "other gates are red"
-    counters = _counters(site)
-    tables = [t for t in site.tables if t.name not in counters]
+    one_sided_ones = _one_sided(site)
+    tables = [t for t in site.tables if t.name not in one_sided_ones]
     return [*found, gates.canary_gate(fly(site.cassandra, site.connection, tables, site.config, not why), why)]
 
 
 def judge_facts(site: Site, kind: SwitchKind, epoch: Epoch, writers: int | None = None) -> list[Gate]:
     """The gates but for the proof and the canary: nothing of the rows is read."""
     facts, told = GateFacts(site.connection), writers_settings(site.connection)
-    found = [gates.reversible_gate(_counters(site), _left_out(site))]
+    found = [gates.reversible_gate(_one_sided(site), _left_out(site))]
     if kind == "cutover":
         found += _copy_gates(site, facts)
     return [
@@ -136,8 +136,8 @@ def judge_facts(site: Site, kind: SwitchKind, epoch: Epoch, writers: int | None 
     ]
 
 
-def _counters(site: Site) -> list[str]:
-    return [t.name for t in site.tables if has_counters(t.source)]
+def _one_sided(site: Site) -> list[str]:
+    return [t.name for t in site.tables if one_sided(t.source)]
 
 
 def _copy_gates(site: Site, facts: GateFacts) -> list[Gate]:

@@ -12,6 +12,7 @@ from cassandra import DriverException, Unauthorized
 from cassandra.cluster import NoHostAvailable
 from psycopg import errors
 
+from sync.adapters.cassandra.beside import beside
 from sync.adapters.cassandra.catalogue import (
     check_partitioner,
     has_few_rows,
@@ -22,7 +23,7 @@ from sync.adapters.cassandra.catalogue import (
 )
 from sync.adapters.cassandra.connect import Cassandra, explain, open_cassandra, source_name
 from sync.adapters.cassandra.identity import identities
-from sync.adapters.cassandra.ttl import expiring_columns
+from sync.adapters.cassandra.rows import FAILURES
 from sync.adapters.postgres import migrations
 from sync.adapters.postgres.catalogue import HOME, foreign_keys, obstacle, read_target, regclass, server_facts
 from sync.adapters.postgres.connect import Connection, connect, target_name
@@ -38,6 +39,7 @@ from sync.errors import PreflightError, SettingsError, SyncError, TargetUnavaila
 from sync.flows.preflight import PreflightReport, check_target
 from sync.ports import ServerFacts
 from sync.settings import Config, Settings
+from sync.wiring.expiry import look_at_expiry
 from sync.wiring.rights import missing_rights
 from sync.wiring.sight import masked_text, masks
 from sync.wiring.trials import try_rights, try_source, try_target
@@ -65,10 +67,11 @@ def preflight(
 def _guarded(report: PreflightReport, where: str, look: Callable[[], T]) -> T | None:
     try:
         return look()
-    except SyncError as error:
-        report.error(where, str(error))
+    except (SyncError, *FAILURES) as error:
+        text = str(error) if isinstance(error, SyncError) else explain(error)
+        report.error(where, text)
         if where != "queue":
-            report.impossible_all(f"{where}: {error}")
+            report.impossible_all(f"{where}: {text}")
         return None
 
 
@@ -117,7 +120,9 @@ def _look(
     """What is to be said of one of the source's tables."""
     found = PreflightReport(sizes={table.name: size_estimates(cassandra.session, table.keyspace, table.name)})
     if _is_readable(cassandra, table, masked, config, found):
-        _look_at_rows(cassandra, table, config, found)
+        found.problems += [Problem("warning", table.name, text) for text in beside(cassandra.session, table)]
+        if not config.options(table.name).keep_ttl:
+            look_at_expiry(cassandra, table, found)
         look_at_write_times(cassandra, table, config, found, whole=write_times)
         if has_few_rows(cassandra.session, table):
             found.small.add(table.name)
@@ -154,22 +159,7 @@ def _is_readable(
         report.error(table.name, f"could not be read: {explain(error)}")
         return False
     try_source(cassandra, table, config, report)
-    return True
-
-
-def _look_at_rows(cassandra: Cassandra, table: SourceTable, config: Config, report: PreflightReport) -> None:
-    """Whether its rows are to expire."""
-    try:
-        expiring = expiring_columns(cassandra, table)
-    except (DriverException, NoHostAvailable) as error:
-        report.problems.append(Problem("warning", table.name, f"could not look for TTLs: {explain(error)}"))
-        return
-    if expiring and not config.options(table.name).keep_ttl:
-        report.error(
-            table.name,
-            f"values of {', '.join(expiring)} were written with a TTL: they expire in Cassandra and would not in Postgres; "
-            f'set ttl = "keep" under [tables.{table.name}] in sync.toml to keep them for good',
-        )
+    return not report.flows["copy"]  # where it cannot be read, every look at its rows would say so once more
 
 
 def chosen_tables(cassandra: Cassandra, settings: Settings, config: Config, names: list[str] | None) -> list[SourceTable]:
