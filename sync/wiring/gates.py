@@ -18,7 +18,7 @@ from sync.adapters.postgres.digests import count_strays
 from sync.adapters.postgres.ending import end_dead
 from sync.adapters.postgres.epochs import Authority
 from sync.adapters.postgres.gates import GateFacts
-from sync.adapters.postgres.migrations import check_version, state_exists
+from sync.adapters.postgres.migrations import usable_state
 from sync.adapters.postgres.pooled import adjust
 from sync.adapters.postgres.rejects import count_rejects
 from sync.core import gates
@@ -54,9 +54,8 @@ class Site:
 def open_authority(settings: Settings, config: Config) -> Iterator[Authority]:
     """The authority. Raises PreflightError where there is no migration."""
     with closing(connect(settings, autocommit=True)) as connection:
-        if not state_exists(connection):
+        if not usable_state(connection):
             raise PreflightError("the target has no schema `sync`: nothing has begun, or it is finished")
-        check_version(connection)
         # A command whose host hangs within the flip holds the epoch, and every write waits for it: Postgres ends it.
         adjust(connection, {"idle_in_transaction_session_timeout": f"{config.cutover.most_pause_seconds:g}s"})
         yield Authority(connection, config.cutover.most_pause_seconds + _LEASE_MARGIN_SECONDS)

@@ -188,7 +188,7 @@ def _target(settings: Settings, config: Config, sources: list[SourceTable], repo
         )
         vectors = any(c.type.name == "vector" for s in sources for c in s.columns)
         report.problems += check_target(facts, vectors)
-        if migrations.state_exists(connection) and (other := elsewhere(connection, report.data_center)):
+        if migrations.usable_state(connection) and (other := elsewhere(connection, report.data_center)):
             report.error("source", other)
         if text := ends_builds(connection):
             report.error("target", f"no index can be built through the pooler: {text}")
