@@ -172,6 +172,7 @@ def test_what_is_asked_for_is_what_the_server_tells(old: NewPlace) -> None:
         with closing(Table(place.cassandra, place.settings, config, "many")) as table:
             assert times_of(place.cassandra.raw, table.mapped.source) == ['WRITETIME("f")']
             assert untold(place.cassandra.raw, table.mapped.source) == ["l", "m", "s", "u"]
+        assert "does not know vectors, which came with Cassandra 5.0" in place.commands.line("schema", "apply", "--source")
 
 
 # Every kind of table, and guardrails

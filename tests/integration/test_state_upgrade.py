@@ -251,5 +251,7 @@ def test_what_was_under_way_goes_on_behind_the_upgrade(new_place: NewPlace, olde
             done = place.commands.run("drift-report", "--workers", "1")
             assert done.code == 0, done
         assert place.sql("SELECT count(*), count(*) FILTER (WHERE v = 'written') FROM songs") == [(60, 1)]
-        done = place.commands.run("cutover", "--yes", "--no-writers")
-        assert done.code == 0, done
+        gates = place.commands.run("cutover", "--dry-run", "--json", "--no-writers").json["gates"]
+        red = {gate["name"] for gate in gates if gate["green"] is False}
+        # A writer has died; and the first version's backfill did not look at write times.
+        assert red - {"canary"} == ({"writers", "write times"} if older == EACH[0] else {"writers"})
