@@ -32,6 +32,8 @@ _SMALL = TokenRange(MIN_TOKEN, MIN_TOKEN + 1)
 def try_source(cassandra: Cassandra, table: SourceTable, config: Config, report: PreflightReport) -> None:
     """Note which flows are not possible with a source's table, and why."""
     failed = {name: why for name, attempt in _attempts(cassandra, table, config).items() if (why := _failure(attempt))}
+    if "writes" in failed:  # no write at all: not because it is old
+        failed.pop("old writes", None)
     for flow, needs in _NEEDS.items():
         for need in needs:
             if need in failed:
