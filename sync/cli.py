@@ -12,6 +12,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import NoReturn
 
+from sync.adapters.cassandra.guardrails import guardrail
 from sync.errors import GateRefused, Interrupted, SyncError
 
 DONE, ERROR, REFUSED = 0, 1, 2
@@ -189,7 +190,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise
         said = getattr(getattr(error, "diag", None), "message_primary", None)  # of Postgres: its other lines quote values
         text = " ".join(str(said or error).split())
-        console.say(f"sync {args.command}: {type(error).__name__}: {text} (SYNC_DEBUG=1 shows where)")
+        text = guardrail(text) or f"{type(error).__name__}: {text} (SYNC_DEBUG=1 shows where)"
+        console.say(f"sync {args.command}: {text}")
         return ERROR
 
 

@@ -11,6 +11,7 @@ import redis
 from cassandra import DriverException, Unauthorized
 from cassandra.cluster import NoHostAvailable
 
+from sync.adapters.cassandra.beside import beside
 from sync.adapters.cassandra.catalogue import (
     check_partitioner,
     has_few_rows,
@@ -21,7 +22,7 @@ from sync.adapters.cassandra.catalogue import (
 from sync.adapters.cassandra.connect import Cassandra, explain, open_cassandra, source_name
 from sync.adapters.cassandra.identity import identities
 from sync.adapters.cassandra.preparing import prepared_once
-from sync.adapters.cassandra.ttl import expiring_columns
+from sync.adapters.cassandra.rows import FAILURES
 from sync.adapters.postgres import migrations
 from sync.adapters.postgres.catalogue import HOME, regclass, server_facts
 from sync.adapters.postgres.connect import Connection, connect, target_name
@@ -37,6 +38,7 @@ from sync.errors import PreflightError, SettingsError, SyncError, TargetUnavaila
 from sync.flows.preflight import PreflightReport, check_target
 from sync.ports import ServerFacts
 from sync.settings import Config, Settings
+from sync.wiring.expiry import look_at_expiry
 from sync.wiring.rights import missing_rights
 from sync.wiring.sight import masked_text, masks
 from sync.wiring.trials import try_rights, try_source, try_target
@@ -64,10 +66,11 @@ def preflight(
 def _guarded(report: PreflightReport, where: str, look: Callable[[], T]) -> T | None:
     try:
         return look()
-    except SyncError as error:
-        report.error(where, str(error))
+    except (SyncError, *FAILURES) as error:
+        text = str(error) if isinstance(error, SyncError) else explain(error)
+        report.error(where, text)
         if where != "queue":
-            report.impossible_all(f"{where}: {error}")
+            report.impossible_all(f"{where}: {text}")
         return None
 
 
@@ -117,7 +120,9 @@ def _look(
     """What is to be said of one of the source's tables."""
     found = PreflightReport()
     if _is_readable(cassandra, table, masked, config, found):
-        _look_at_rows(cassandra, table, config, found)
+        found.problems += [Problem("warning", table.name, text) for text in beside(cassandra.session, table)]
+        if not config.options(table.name).keep_ttl:
+            look_at_expiry(cassandra, table, found)
         look_at_write_times(cassandra, table, config, found, whole=write_times)
     return found
 
@@ -153,22 +158,7 @@ def _is_readable(
         report.error(table.name, f"could not be read: {explain(error)}")
         return False
     try_source(cassandra, table, config, report)
-    return True
-
-
-def _look_at_rows(cassandra: Cassandra, table: SourceTable, config: Config, report: PreflightReport) -> None:
-    """Whether its rows are to expire."""
-    try:
-        expiring = expiring_columns(cassandra, table)
-    except (DriverException, NoHostAvailable) as error:
-        report.problems.append(Problem("warning", table.name, f"could not look for TTLs: {explain(error)}"))
-        return
-    if expiring and not config.options(table.name).keep_ttl:
-        report.error(
-            table.name,
-            f"values of {', '.join(expiring)} were written with a TTL: they expire in Cassandra and would not in Postgres; "
-            f'set ttl = "keep" under [tables.{table.name}] in sync.toml to keep them for good',
-        )
+    return not report.flows["copy"]  # where it cannot be read, every look at its rows would say so once more
 
 
 def chosen_tables(cassandra: Cassandra, settings: Settings, config: Config, names: list[str] | None) -> list[SourceTable]:
@@ -197,7 +187,7 @@ def _target(settings: Settings, config: Config, sources: list[SourceTable], repo
         )
         vectors = any(c.type.name == "vector" for s in sources for c in s.columns)
         report.problems += check_target(facts, vectors)
-        if migrations.state_exists(connection) and (other := elsewhere(connection, report.data_center)):
+        if migrations.usable_state(connection) and (other := elsewhere(connection, report.data_center)):
             report.error("source", other)
         if text := ends_builds(connection):
             report.error("target", f"no index can be built through the pooler: {text}")

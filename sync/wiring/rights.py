@@ -13,7 +13,7 @@ from sync.adapters.cassandra.rights import may_write
 from sync.adapters.postgres.connect import connect
 from sync.adapters.postgres.migrations import state_exists
 from sync.adapters.postgres.refusals import words
-from sync.core.rows import SourceTable
+from sync.core.rows import SourceTable, one_sided
 from sync.errors import TargetUnavailable
 from sync.settings import Settings
 
@@ -28,8 +28,8 @@ def missing_rights(settings: Settings, cassandra: Cassandra, tables: Iterable[So
     """
     if not _anybody_writes(settings):
         return ""
-    # Documents are written through the Data API, with a token of its own; counters are not written at all.
-    plain = [t for t in tables if not t.is_collection and not any(c.type.name == "counter" for c in t.columns)]
+    # Documents are written through the Data API, with a token of its own; what only one side can take is not written at all.
+    plain = [t for t in tables if not t.is_collection and not one_sided(t)]
     with ThreadPoolExecutor(_AT_ONCE) as executor:
         allowed = list(executor.map(lambda table: may_write(cassandra.session, table), plain))
     lacking = [table.name for table, may in zip(plain, allowed, strict=True) if not may]

@@ -7,6 +7,7 @@ from contextlib import closing
 
 from cassandra import DriverException
 from cassandra.cluster import NoHostAvailable, Session
+from cassandra.protocol import SyntaxException
 
 from sync.adapters.cassandra.catalogue import keyspace_of, read_tables
 from sync.adapters.cassandra.connect import explain, open_cassandra
@@ -47,6 +48,11 @@ def _run_cql(session: Session, keyspace: str, statements: list[str]) -> None:
         session.set_keyspace(keyspace)
         for statement in statements:
             session.execute(statement, timeout=60)
+    except SyntaxException:
+        raise PreflightError(
+            "001_astra_schema.cql: this server does not know vectors, which came with Cassandra 5.0; `--source` makes the "
+            "example's tables alone, and your own need none"
+        ) from None
     except (DriverException, NoHostAvailable) as error:
         raise PreflightError(f"001_astra_schema.cql: {explain(error)}") from None
 

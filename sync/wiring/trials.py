@@ -13,7 +13,7 @@ from sync.adapters.cassandra.write_times import WriteTimes
 from sync.adapters.postgres import sight
 from sync.adapters.postgres.connect import Connection, connect
 from sync.core.ring import MIN_TOKEN, TokenRange
-from sync.core.rows import SourceTable
+from sync.core.rows import SourceTable, one_sided
 from sync.errors import SyncError
 from sync.flows.preflight import PreflightReport
 from sync.settings import Config, Settings
@@ -23,7 +23,7 @@ _NEEDS = {
     "proof": ("ranges", "keys"),
     "dual writes": ("rows", "writes"),
     "reconcile": ("rows", "writes"),
-    "cut-over and rollback": ("rows", "writes"),
+    "cut-over and rollback": ("rows", "writes", "old writes"),
 }
 """What each flow does with the source."""
 _SMALL = TokenRange(MIN_TOKEN, MIN_TOKEN + 1)
@@ -32,6 +32,8 @@ _SMALL = TokenRange(MIN_TOKEN, MIN_TOKEN + 1)
 def try_source(cassandra: Cassandra, table: SourceTable, config: Config, report: PreflightReport) -> None:
     """Note which flows are not possible with a source's table, and why."""
     failed = {name: why for name, attempt in _attempts(cassandra, table, config).items() if (why := _failure(attempt))}
+    if "writes" in failed:  # no write at all: not because it is old
+        failed.pop("old writes", None)
     for flow, needs in _NEEDS.items():
         for need in needs:
             if need in failed:
@@ -50,20 +52,24 @@ def _attempts(cassandra: Cassandra, table: SourceTable, config: Config) -> Mappi
     }
     if table.is_collection:  # written through the Data API
         return found
-    if any(c.type.name == "counter" for c in table.columns):
-        return {**found, "writes": partial(_counters, table.name)}
+    if why := one_sided(table):
+        return {**found, "writes": partial(_refuse, f'{why}; exclude = ["{table.name}"] in sync.toml leaves the table out')}
 
     def rows() -> None:
         reader = SourceRows(cassandra, table, config.dual_write.primary_timeout_seconds, serial)
         trial.try_rows(reader, keys())
 
     ahead = int(config.dual_write.most_skew_seconds * 1e6)
-    return {**found, "rows": rows, "writes": partial(trial.try_writes, cassandra, table, ahead)}
+    return {
+        **found,
+        "rows": rows,
+        "writes": partial(trial.try_writes, cassandra, table, ahead),
+        "old writes": partial(trial.try_old_writes, cassandra, table),
+    }
 
 
-def _counters(name: str) -> None:
-    advice = f'exclude = ["{name}"] in sync.toml leaves the table out'
-    raise SyncError(f"counters cannot be written on both sides: an increment is not repeatable; {advice}")
+def _refuse(why: str) -> None:
+    raise SyncError(why)
 
 
 def _failure(attempt: Callable[[], object]) -> str:

@@ -201,5 +201,5 @@ def test_flows_that_a_guardrail_or_a_right_forbids_are_named(commands: Commands,
     said = problems(commands)
     assert "(not possible: dual writes, reconcile, cut-over and rollback)" in said["blocks", "notes"]
     text = commands.run("preflight").out
-    assert "dual writes            not possible: notes: Error from server" in text
+    assert "dual writes            not possible: notes: Guardrail user_timestamps violated" in text
     assert admin.session.execute("SELECT count(*) FROM plain.notes").one()[0] == before

@@ -637,7 +637,7 @@ MUTANTS = (
     ),
     Mutant(
         "settings", "the gates look at this host's tables alone", "sync/wiring/gates.py",
-        "gates.reversible_gate(_counters(site), _left_out(site))", "gates.reversible_gate(_counters(site))", AGREED, "every_table",
+        "gates.reversible_gate(_one_sided(site), _left_out(site))", "gates.reversible_gate(_one_sided(site))", AGREED, "every_table",
     ),
     Mutant(
         "settings", "a class without its successor is no matter", "sync/stores/dual.py",

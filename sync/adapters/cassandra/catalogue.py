@@ -44,7 +44,8 @@ def _table(keyspace: str, table: TableMetadata, udts: UdtFields, said: bool | No
     columns = tuple(_column(table.columns[name], partition, clustering, udts) for name in order)
     if is_collection(columns, said):
         return collection_table(keyspace, table.name, _dimension(columns))
-    return SourceTable(keyspace, table.name, columns, default_ttl=int(table.options.get("default_time_to_live") or 0))
+    ttl, is_compact = int(table.options.get("default_time_to_live") or 0), bool(table.is_compact_storage)
+    return SourceTable(keyspace, table.name, columns, default_ttl=ttl, is_compact=is_compact)
 
 
 def _dimension(columns: tuple[SourceColumn, ...]) -> int | None:

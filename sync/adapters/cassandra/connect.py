@@ -34,6 +34,7 @@ from cassandra.policies import (
 )
 
 from sync.adapters.cassandra.data_centres import local_data_center
+from sync.adapters.cassandra.guardrails import guardrail
 from sync.adapters.cassandra.pages import RAW_PROFILE, RawProtocolHandler, raw_row_factory
 from sync.adapters.cassandra.quiet import quiet_driver
 from sync.adapters.cassandra.routing import RangeAwarePolicy
@@ -214,7 +215,7 @@ def explain(error: BaseException) -> str:
     if isinstance(cause, Unauthorized):
         return f"not permitted: {text}"
     if isinstance(cause, InvalidRequest | Unavailable):
-        return text
+        return guardrail(text) or text
     if isinstance(cause, OperationTimedOut):  # of which the driver says `errors=None, last_host=…`
         if cause.last_host is None:
             return "no answer in time; check the host, the port and the network"

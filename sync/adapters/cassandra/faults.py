@@ -10,6 +10,7 @@ from cassandra.cluster import NoHostAvailable
 from cassandra.connection import ConnectionException
 from cassandra.protocol import ErrorMessage, IsBootstrappingErrorMessage, OverloadedErrorMessage
 
+from sync.adapters.cassandra.guardrails import guardrail
 from sync.errors import SourceAway, SourceTimeout, SourceUnavailable
 
 _NOT_NOW = (Unavailable, OverloadedErrorMessage, IsBootstrappingErrorMessage, ConnectionException)
@@ -41,4 +42,6 @@ def _is_away(error: Exception) -> bool:
 
 def _words(error: Exception) -> str:
     text = f"{type(error).__name__}: {' '.join(str(error).split())}"
+    if forbidden := guardrail(text):
+        return forbidden
     return f"{text}; {TOMBSTONES}" if "TOMBSTONES" in text else text
