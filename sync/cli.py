@@ -12,7 +12,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import NoReturn
 
-from sync.errors import GateRefused, Interrupted, SyncError
+from sync.errors import GateRefused, Interrupted, SyncError, TargetNotNow
 
 DONE, ERROR, REFUSED = 0, 1, 2
 
@@ -174,6 +174,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except GateRefused as error:
         console.say(f"sync {args.command}: {error}")
         return REFUSED
+    except TargetNotNow as error:
+        console.say(f"sync {args.command}: Postgres: {error}; nothing is lost, run it again when it can")
+        return ERROR
     except SyncError as error:
         for line in str(error).splitlines():
             console.say(f"sync {args.command}: {line}")
