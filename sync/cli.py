@@ -15,9 +15,9 @@ from typing import NoReturn
 from sync.errors import GateRefused, Interrupted, SyncError, TargetNotNow
 
 DONE, ERROR, REFUSED = 0, 1, 2
-_NO_SUCH = ("42P01", "3F000")
-"""SQLSTATEs of a relation and of a schema that are not there."""
-GONE = "the state of the migration is gone: `sync finish` has ended it, perhaps just now from another terminal"
+_NO_SUCH = ("42P01", "3F000", "42703")
+"""SQLSTATEs of a relation, a schema and a column that are not there."""
+GONE = "the migration's state is gone: `sync finish` has ended it, perhaps just now from another terminal"
 
 
 class Parser(argparse.ArgumentParser):
@@ -203,7 +203,7 @@ def _lines(error: SyncError) -> list[str]:
 def _unexpected(error: Exception) -> str:
     said = getattr(getattr(error, "diag", None), "message_primary", None)  # of Postgres: its other lines quote values
     text = " ".join(str(said or error).split())
-    if getattr(error, "sqlstate", None) in _NO_SUCH and '"sync' in text:
+    if getattr(error, "sqlstate", None) in _NO_SUCH and ('"sync' in text or '"_sync_' in text):
         return GONE
     return f"{type(error).__name__}: {text} (SYNC_DEBUG=1 shows where)"
 

@@ -31,6 +31,9 @@ from sync.settings import Settings
 SLOW = "backfill.read=sleep:0.2,drift.read=sleep:0.2"
 SWITCH = {"cutover": ("cutover", "--no-writers", "--yes"), "rollback": ("rollback", "--fast", "--no-writers", "--yes")}
 AFTER = {"cutover": "postgres", "rollback": "astra"}
+COPYING = "SELECT 1 FROM sync.run WHERE kind = 'backfill' AND state = 'open'"
+LOADING = b"LOCK TABLE songs IN SHARE MODE"
+"""Rows can be read, and none can be loaded."""
 WAITING = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
 TOML = """
 [drift]
@@ -38,7 +41,7 @@ grace_seconds = 0.05
 [dual_write]
 heartbeat_seconds = 0.3
 [cutover]
-most_pause_seconds = 8
+most_pause_seconds = 60
 """
 
 
@@ -171,17 +174,19 @@ def test_a_cutover_and_a_rollback(ready: Site) -> None:
 def test_a_backfill_and_a_cutover(ready: Site) -> None:
     """Would break: it flips while rows are copied that are older than the new primary's; or writers wait for nothing."""
     site = ready
-    copying = site.start("backfill", "--json", "--workers", "1", failpoints=SLOW)
-    until(lambda: site.sql("SELECT 1 FROM sync.run WHERE kind = 'backfill' AND state = 'open'"), what="it copies")
-    red = site.run(*SWITCH["cutover"])
-    check(red, 2, "refused by ")
-    assert "backfill" in red.err.splitlines()[-1]
+    with behind(site, LOADING):
+        copying = site.start("backfill", "--json", "--workers", "1")
+        until(lambda: site.sql(COPYING), what="it copies")
+        red = site.run(*SWITCH["cutover"])
+        check(red, 2, "refused by ")
+        assert "backfill" in red.err.splitlines()[-1]
     check(copying.wait(60), 0)
     one = held(site, "switch.before_begin", *SWITCH["cutover"])
-    copying = site.start("backfill", "--json", "--workers", "1", failpoints="backfill.read=sleep:2")
-    until(lambda: site.sql("SELECT 1 FROM sync.run WHERE kind = 'backfill' AND state = 'open'"), what="it copies")
-    check(woken(one), 2, "1 backfill")
-    assert site.sql("SELECT state FROM sync.epoch ORDER BY epoch DESC LIMIT 1") == [("open",)]
+    with behind(site, LOADING):
+        copying = site.start("backfill", "--json", "--workers", "1")
+        until(lambda: site.sql(COPYING), what="it copies")
+        check(woken(one), 2, "1 backfills are under way")
+        assert site.sql("SELECT state FROM sync.epoch ORDER BY epoch DESC LIMIT 1") == [("open",)]
     check(copying.wait(60), 0)
     check_state(site, "astra")
     one = held(site, "switch.closed", *SWITCH["cutover"])
