@@ -12,12 +12,14 @@ from sync.adapters.postgres.connect import Connection, connect
 from sync.adapters.postgres.data_centres import place_runs
 from sync.adapters.postgres.indexes import Build
 from sync.adapters.postgres.ledger import Ledger
+from sync.adapters.postgres.refusals import target_errors
 from sync.adapters.queue import Doorbell, redis_connection
 from sync.core.ring import TokenRange, least_ranges, plan_ranges
 from sync.core.rows import TableMap
-from sync.errors import PreflightError, WorkFailed
+from sync.errors import PreflightError, TargetUnavailable, Unreachable, WorkFailed
 from sync.flows.backfill import OwnWorkers, Supervisor
 from sync.flows.preflight import PreflightReport
+from sync.flows.waiting import waited
 from sync.ports import Progress
 from sync.settings import BackfillTuning, Config, Settings
 from sync.wiring.preflight import preflight
@@ -79,7 +81,31 @@ def run_backfill(
 ) -> list[Progress]:
     """Copy, build indexes, close the runs; the final figures. Raises KeyboardInterrupt after the workers have let go."""
     bell = Doorbell(redis_connection(settings))
-    with closing(connect(settings, autocommit=True)) as connection:
+    runs = waited(lambda: _begin(settings, config, plan, rate, show))
+
+    @contextmanager
+    def opened() -> Iterator[Ledger]:
+        with closing(connect(settings, autocommit=True)) as connection:
+            yield Ledger(connection, config.backfill.lease_seconds)
+
+    final = Supervisor(opened, bell, own, show.progress).watch(runs)
+    _check_shapes(settings, config, plan, runs)
+    look_again(settings, plan.tables)
+    if not any(p.failed for p in final):
+        build_indexes(settings, plan.tables, show.build)
+
+        def close() -> None:
+            with opened() as ledger:
+                for run in runs:
+                    ledger.finish(run)
+                ahead.recheck(ledger.connection, [table.name for table in plan.tables])
+
+        waited(close)
+    return final
+
+
+def _begin(settings: Settings, config: Config, plan: Plan, rate: int | None, show: Show) -> list[int]:
+    with closing(connect(settings, autocommit=True)) as connection, target_errors():
         ledger = Ledger(connection, config.backfill.lease_seconds)
         ledger.check_primary()  # before indexes are taken away; `begin` looks again, and holds the epoch
         for table in plan.tables:
@@ -91,22 +117,15 @@ def run_backfill(
         place_runs(connection, runs, plan.data_center)
         note_runs(connection, runs, config.agreed)
         ledger.set_rate(runs, rate)
+        return runs
 
-    @contextmanager
-    def opened() -> Iterator[Ledger]:
-        with closing(connect(settings, autocommit=True)) as connection:
-            yield Ledger(connection, config.backfill.lease_seconds)
 
-    final = Supervisor(opened, bell, own, show.progress).watch(runs)
-    _check_shapes(settings, config, plan, runs)
-    look_again(settings, plan.tables)
-    if not any(p.failed for p in final):
-        indexes.build_missing(settings, plan.tables, show.build)
-        with opened() as ledger:
-            for run in runs:
-                ledger.finish(run)
-            ahead.recheck(ledger.connection, [table.name for table in plan.tables])
-    return final
+def build_indexes(settings: Settings, tables: list[TableMap], report: Callable[[Build], None]) -> None:
+    """Build what is missing; a server that restarts meanwhile is waited for. Raises PreflightError where that cannot be."""
+    try:
+        waited(lambda: indexes.build_missing(settings, tables, report))
+    except (TargetUnavailable, Unreachable) as error:
+        raise PreflightError(f"the indexes could not be built: {error}; what is copied stays, run it again") from None
 
 
 def _check_shapes(settings: Settings, config: Config, plan: Plan, runs: list[int]) -> None:

@@ -109,6 +109,21 @@ def test_rule_21_no_write_begins_while_the_epoch_is_closing(table: Table, key: K
     be_primary(table, "postgres")
 
 
+def test_rule_21_nothing_flips_while_rows_are_copied(table: Table) -> None:
+    """Would break: a backfill writes over the new primary; or every writer waits for it until the pause is over."""
+    with authority(table) as flipping:
+        switch = flipping.begin("cutover")
+        acknowledge(table, switch)
+        table.sql("INSERT INTO sync.run (kind, table_name, floor) VALUES ('backfill', 'pairs', 0)")
+        flipping.close(switch, PAUSE)
+        with pytest.raises(GateRefused, match=r"^1 backfills are under way: nothing has changed") as refused:
+            flipping.flip(switch, {})
+        assert not isinstance(refused.value, StillOpen), "it is not tried again"
+        flipping.abandon(switch, "")
+        assert (flipping.current().primary, flipping.current().state) == ("astra", "open")
+    table.sql("DELETE FROM sync.run WHERE kind = 'backfill' AND state = 'open'")
+
+
 @pytest.mark.parametrize("state", ["open", "finished", "unsure", "claimed"])
 def test_rule_21_nothing_flips_while_an_intent_is_left(table: Table, key: Key, state: str) -> None:
     """Would break: the new primary lacks what the old one acknowledged."""

@@ -295,7 +295,7 @@ MUTANTS = (
     ),
     Mutant(
         "21", "it flips with intents left", "sync/adapters/postgres/epochs.py",
-        "        if intents or backfills:\n", "        if backfills:\n", FLIPS, "rule_21_nothing_flips",
+        "        if intents:\n", "        if False:\n", FLIPS, "rule_21_nothing_flips_while_an_intent",
     ),
     Mutant(
         "17", "the flip does not ask for the proof again", "sync/adapters/postgres/epochs.py",
@@ -756,5 +756,20 @@ MUTANTS = (
     Mutant(
         "scale", "a schema that may not be used fails the look at all tables", "sync/adapters/postgres/standing.py",
         "if schema in denied}", "if False}", "tests/integration/test_preflight.py", "rights_to_a_target_table",
+    ),
+    # any two commands, and servers that cannot now
+    Mutant(
+        "21", "it flips while rows are copied", "sync/adapters/postgres/epochs.py",
+        "        if backfills:", "        if False:", FLIPS, "rule_21_nothing_flips_while_rows_are_copied",
+    ),
+    Mutant(
+        "server", "a report does not wait for its source", "sync/flows/check_ranges.py",
+        "(lane.ranges.wait if isinstance(error, NotNow)", "(lane.ranges.wait if isinstance(error, TargetNotNow)",
+        "tests/unit/test_check_ranges.py", "as_by_a_backfill",
+    ),
+    Mutant(
+        "indexes", "what was begun of an index that has no room stays", "sync/adapters/postgres/indexes.py",
+        'connection.execute(f"DROP INDEX CONCURRENTLY IF EXISTS {name}".encode())\n    if has_no_room(error):', "if has_no_room(error):",
+        "tests/integration/test_full_disk.py", "takes_none",
     ),
 )  # fmt: skip

@@ -12,6 +12,7 @@ from cassandra.query import BoundStatement, PreparedStatement
 from sync.adapters.cassandra.cell_times import times_of
 from sync.adapters.cassandra.cells import token_of
 from sync.adapters.cassandra.connect import SERIAL_PROFILE, Cassandra, explain
+from sync.adapters.cassandra.faults import is_away
 from sync.adapters.cassandra.pages import RAW_PROFILE, quoted, token_of_partition
 from sync.adapters.cassandra.rows import FAILURES, asked, prepared
 from sync.adapters.cassandra.stamped import ABSENT, StampedRows
@@ -19,7 +20,7 @@ from sync.core.encode.base import INT64
 from sync.core.mutations import Key, Mutation
 from sync.core.ring import MIN_TOKEN
 from sync.core.rows import Page, SourceTable
-from sync.errors import SourceUnavailable
+from sync.errors import SourceAway, SourceUnavailable
 from sync.ports import Outcome, Read, Replay
 
 log = logging.getLogger(__name__)
@@ -48,8 +49,11 @@ class KeyRows:
         """The rows from one token to another: only many keys at once ask for it."""
         return prepared(self._raw, self._rows.select(f"{self._token} >= ? AND {self._token} <= ?"))
 
-    def read_each(self, keys: Sequence[Key]) -> list[Read | str]:
-        """The rows, with their newest timestamps; in place of one that could not be read, why."""
+    def read_each(self, keys: Sequence[Key], raises_away: bool = False) -> list[Read | str]:
+        """The rows, with their newest timestamps; in place of one that could not be read, why.
+
+        Raises SourceAway, if that is wanted, where the source cannot now.
+        """
         # A partition's row without clustering cannot be asked for; the range showed that it is there.
         found: dict[Key, Read | str] = {k: Read(dict(zip(self._keys, k.cells, strict=True)), 0) for k in keys if _is_null(k)}
         found |= self._scan([key for key in keys if key not in found])
@@ -58,6 +62,8 @@ class KeyRows:
             try:
                 found[key] = next(self._rows.reads(future.result().current_rows[0]), ABSENT)
             except FAILURES as error:
+                if raises_away and is_away(error):
+                    raise SourceAway(f"{type(error).__name__}: {explain(error)}") from None
                 found[key] = explain(error)
         return [found[key] for key in keys]
 
