@@ -18,6 +18,7 @@ REVERSES, FLIPS = "tests/integration/test_reverse_rules.py", "tests/integration/
 KEYS = "tests/integration/test_key_forms.py"
 POOLER = "tests/integration/test_pooler.py"
 OLD = "tests/integration/test_old_cassandra.py"
+SUSPENDED = "tests/integration/test_suspended_writers.py"
 EPOCHS, EPOCH_LOCK = "tests/integration/test_epoch_lock.py", "sync/adapters/postgres/epoch_lock.py"
 
 WITNESS, ENDED = "tests/unit/test_witness.py", "tests/integration/test_ended_writers.py"
@@ -736,5 +737,22 @@ MUTANTS = (
         "indexes", "everybody builds", "sync/adapters/postgres/sql/index_lease.sql",
         "WHERE index_lease.owner = excluded.owner OR index_lease.until < clock_timestamp()", "WHERE true",
         "tests/integration/test_two_at_once.py", "died_is_followed",
+    ),
+    # who was suspended
+    Mutant(
+        "30", "who was suspended accepts before it has asked", "sync/adapters/postgres/aside.py",
+        "        if not self._awake.knows:", "        if False:", SUSPENDED, "writes_to_the_new_primary",
+    ),
+    Mutant(
+        "30", "who was suspended within a write acknowledges it", "sync/flows/dual_write.py",
+        "        if self.aside.gaps() != gaps:", "        if False:", SUSPENDED, "is_unsure",
+    ),
+    Mutant(
+        "30", "an answer from before counts", "sync/adapters/awake.py",
+        "self._answered = max(self._answered, gaps)", "self._answered = self._gaps", "tests/unit/test_awake.py", "asked_since",
+    ),
+    Mutant(
+        "17", "who was suspended within a class's write forgets it", "sync/flows/wrapped_write.py",
+        'self._remember(key, "unsure")  #', 'pass  #', "tests/unit/test_awake.py", "unsure_and_recorded",
     ),
 )  # fmt: skip

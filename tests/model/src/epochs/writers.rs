@@ -128,7 +128,7 @@ impl Epochs {
                     });
                 }
             }
-            ACKNOWLEDGED if self.unrepeatable(i) && self.is_unsure(s) => step("was suspended: unsure, and to be recorded", &|t| {
+            ACKNOWLEDGED | TIMED_OUT if self.unrepeatable(i) && self.is_unsure(s) => step("was suspended: unsure, and to be recorded", &|t| {
                 self.mark(t, i, UNSURE);
                 t.at[i] = UNRECORDED_UNSURE;
             }),
