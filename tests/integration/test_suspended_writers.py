@@ -56,6 +56,8 @@ def store(table: Table) -> Iterator[DualWriteStore]:
 class CutOff:
     """A registration's connection, which breaks; `back` lets it through again."""
 
+    closed = True
+
     def __init__(self, one: Registration) -> None:
         self._one, self._own, self.tried = one, one._own, threading.Event()
         one._own = self  # type: ignore[assignment]

@@ -740,19 +740,19 @@ MUTANTS = (
     ),
     # who was suspended
     Mutant(
-        "30", "who was suspended accepts before it has asked", "sync/adapters/postgres/aside.py",
+        "suspended", "who was suspended accepts before it has asked", "sync/adapters/postgres/aside.py",
         "        if not self._awake.knows:", "        if False:", SUSPENDED, "writes_to_the_new_primary",
     ),
     Mutant(
-        "30", "who was suspended within a write acknowledges it", "sync/flows/dual_write.py",
+        "suspended", "who was suspended within a write acknowledges it", "sync/flows/dual_write.py",
         "        if self.aside.gaps() != gaps:", "        if False:", SUSPENDED, "is_unsure",
     ),
     Mutant(
-        "30", "an answer from before counts", "sync/adapters/awake.py",
+        "suspended", "an answer from before counts", "sync/adapters/awake.py",
         "self._answered = max(self._answered, gaps)", "self._answered = self._gaps", "tests/unit/test_awake.py", "asked_since",
     ),
     Mutant(
-        "17", "who was suspended within a class's write forgets it", "sync/flows/wrapped_write.py",
+        "suspended", "who was suspended within a class's write forgets it", "sync/flows/wrapped_write.py",
         'self._remember(key, "unsure")  #', 'pass  #', "tests/unit/test_awake.py", "unsure_and_recorded",
     ),
 )  # fmt: skip

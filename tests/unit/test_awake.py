@@ -47,6 +47,7 @@ def test_only_an_answer_to_what_was_asked_since_counts(awake: Awake, clock: Cloc
     """Would break: an answer that came before it was suspended is read when it wakes up, and says that all is well."""
     asked = awake.gaps()
     clock.now += 10
+    assert awake.gaps() == 1
     awake.answered(asked)
     assert not awake.knows
     assert awake.is_awaited
