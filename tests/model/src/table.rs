@@ -52,7 +52,7 @@ const LINES: &[Line] = &[
     ("without 17: a pass that was under way counts", "epochs proof=1 unrepeatable=1 flips=1 kinds=3 pass_begun_after=0", true),
     ("without 17: the flip does not ask the gate again", "epochs proof=1 unrepeatable=1 flips=1 kinds=3 proof_at_flip=0", true),
     ("… by one who is suspended within it", "epochs proof=1 unrepeatable=1 flips=1 kinds=2 sleep=1 crash=0", false),
-    ("without 30: and acknowledges it", "epochs proof=1 unrepeatable=1 flips=1 kinds=3 sleep=1 woken_is_unsure=0", true),
+    ("without 30: one who is suspended within it acknowledges it", "epochs proof=1 unrepeatable=1 flips=1 kinds=3 sleep=1 woken_is_unsure=0", true),
     ("… made without an intent", "epochs accept=1 strict=0 proof=1 unrepeatable=1 flips=1 kinds=3", false),
     ("without 17: what raised is recorded as finished", "epochs accept=1 strict=0 proof=1 unrepeatable=1 flips=1 kinds=3 raised_is_unsure=0", true),
     ("an operator gives intents up", "epochs proof=1 resolve=1 replay_refused=1 flips=1 kinds=3 refuse=0 postgres_fails=0", false),
