@@ -18,6 +18,7 @@ REVERSES, FLIPS = "tests/integration/test_reverse_rules.py", "tests/integration/
 KEYS = "tests/integration/test_key_forms.py"
 POOLER = "tests/integration/test_pooler.py"
 OLD = "tests/integration/test_old_cassandra.py"
+SUSPENDED = "tests/integration/test_suspended_writers.py"
 EPOCHS, EPOCH_LOCK = "tests/integration/test_epoch_lock.py", "sync/adapters/postgres/epoch_lock.py"
 
 WITNESS, ENDED = "tests/unit/test_witness.py", "tests/integration/test_ended_writers.py"
@@ -771,5 +772,22 @@ MUTANTS = (
         "indexes", "what was begun of an index that has no room stays", "sync/adapters/postgres/indexes.py",
         'connection.execute(f"DROP INDEX CONCURRENTLY IF EXISTS {name}".encode())\n    if has_no_room(error):', "if has_no_room(error):",
         "tests/integration/test_full_disk.py", "takes_none",
+    ),
+    # who was suspended
+    Mutant(
+        "suspended", "who was suspended accepts before it has asked", "sync/adapters/postgres/aside.py",
+        "        if not self._awake.knows:", "        if False:", SUSPENDED, "writes_to_the_new_primary",
+    ),
+    Mutant(
+        "suspended", "who was suspended within a write acknowledges it", "sync/flows/dual_write.py",
+        "        if self.aside.gaps() != gaps:", "        if False:", SUSPENDED, "is_unsure",
+    ),
+    Mutant(
+        "suspended", "an answer from before counts", "sync/adapters/awake.py",
+        "self._answered = max(self._answered, gaps)", "self._answered = self._gaps", "tests/unit/test_awake.py", "asked_since",
+    ),
+    Mutant(
+        "suspended", "who was suspended within a class's write forgets it", "sync/flows/wrapped_write.py",
+        'self._remember(key, "unsure")  #', 'pass  #', "tests/unit/test_awake.py", "unsure_and_recorded",
     ),
 )  # fmt: skip

@@ -385,6 +385,9 @@ class Aside:
     def end_accepting(self) -> None:
         self.accepting -= 1
 
+    def gaps(self) -> int:
+        return 0
+
     def accepted(self, _: Key) -> int:
         return 0
 

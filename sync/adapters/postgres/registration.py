@@ -23,11 +23,11 @@ import psycopg
 from psycopg.types.json import Jsonb
 from psycopg_pool import PoolTimeout
 
+from sync.adapters.awake import Awake
 from sync.adapters.postgres import agreement, data_centres
 from sync.adapters.postgres.aside import Aside
 from sync.adapters.postgres.breaker import Breaker
-from sync.adapters.postgres.connect import Connection
-from sync.adapters.postgres.ending import end_dead, forget_gone, take_slot
+from sync.adapters.postgres.ending import end_dead, forget_gone, with_slot
 from sync.adapters.postgres.epochs import read_epoch, reopen_late
 from sync.adapters.postgres.journal import Writer
 from sync.adapters.postgres.own_line import of_one
@@ -36,8 +36,8 @@ from sync.adapters.postgres.pool import Pool
 from sync.adapters.postgres.queries import queries
 from sync.adapters.postgres.refusals import words
 from sync.adapters.witness import Witness, folder_of
-from sync.core.versions import SLOTS, STEP
-from sync.errors import EpochChanged, NotRegistered, PreflightError, SyncError
+from sync.core.versions import SLOTS, STEP, UNREPEATABLE_WINDOW_SECONDS
+from sync.errors import EpochChanged, NotRegistered, SyncError
 from sync.failpoints import failpoint
 from sync.ports import Epoch, Primary
 from sync.settings import DualWriteTuning
@@ -61,7 +61,10 @@ class Registration:
         self._told = dict(told or {})
         self._accepts = tuning.journal_away == "accept"
         self._witness = Witness(folder_of(tuning.writers_folder) if self._accepts else None)
-        self.aside = Aside(self._accepts, ring, self._witness, tuning.most_unrecorded_mb * 1_000_000)
+        # Who is suspended for less cannot have been cleared meanwhile, nor its write given up (rules 17 and 31).
+        gap = min(tuning.writer_lease_seconds, tuning.primary_timeout_seconds, UNREPEATABLE_WINDOW_SECONDS)
+        self.awake = Awake(gap, tuning.most_wait_seconds)
+        self.aside = Aside(self._accepts, ring, self._witness, tuning.most_unrecorded_mb * 1_000_000, self.awake)
         self.breaker = Breaker(tuning.breaker_failures)
         self._end, self._wake, self._changed = Event(), Event(), Condition()
         self._due = self._sent = 0.0
@@ -76,6 +79,7 @@ class Registration:
             self._release()
             raise
         self.writer = Writer(name, slot, int(tuning.most_skew_seconds * 1_000_000), tuning.writer_lease_seconds)
+        self.awake.start()
         self._thread = Thread(target=self._beat, name="sync-heartbeat", daemon=True)
         self._thread.start()
 
@@ -85,7 +89,7 @@ class Registration:
         values |= {"accepts": self._accepts, "lease": self._tuning.writer_lease_seconds, "witness": self._witness.token}
         with connection_of(self._own) as connection:
             end_dead(connection, self._tuning.writers_folder)
-            row = _with_slot(connection, values)
+            row = with_slot(connection, values)
             self._epoch = read_epoch(connection)
             forget_gone(connection)
         slot, self._switch = row
@@ -129,11 +133,15 @@ class Registration:
 
     def wait_open(self, seconds: float) -> float:
         """Wait until writes may begin, or so long; how long it was, in seconds."""
-        if self._epoch.state == "open":
-            return 0.0
         begun = time.monotonic()
+        if self.awake.is_awaited:  # what this process knows of the epoch may be of long ago
+            self._due = 0.0
+            self._wake.set()
+            self.awake.wait(seconds)
+        elif self._epoch.state == "open":
+            return 0.0
         with self._changed:
-            self._changed.wait_for(lambda: self._epoch.state == "open", seconds)
+            self._changed.wait_for(lambda: self._epoch.state == "open", max(0.0, begun + seconds - time.monotonic()))
         return time.monotonic() - begun
 
     def waited(self, seconds: float) -> None:
@@ -152,6 +160,7 @@ class Registration:
         self._end.set()
         self._wake.set()
         self._thread.join()
+        self.awake.end()
         self.aside.close()
         if self._own.closed:  # it could not sign off before
             self._own = of_one(self._pool)
@@ -238,6 +247,7 @@ class Registration:
             self._changed.notify_all()
 
     def _heartbeat(self) -> None:
+        asked = self.awake.gaps()
         self._witness.renew()
         state, switch = self._send_heartbeat() or ("gone", None)
         if switch is not None or state != "active":
@@ -250,6 +260,7 @@ class Registration:
         if switch is None:
             # Not before the epoch is known: where Postgres is primary, nothing is written without it.
             self.aside.promise(self._epoch.primary != "astra")
+        self.awake.answered(asked)
         self.aside.record(self._now_and_then)
         if switch is not None and self._acknowledged != switch:
             self._acknowledged = switch
@@ -285,16 +296,3 @@ class Registration:
             name = f"{name.rsplit(':', 1)[0]}:{uuid.uuid4().hex[:6]}"
             log.warning("%s is %s; it goes on as %s", self.writer.id, state, name)
         self.writer.slot, self.writer.id = self._register(name), name
-
-
-def _with_slot(connection: Connection, values: dict[str, Any]) -> tuple[Any, ...]:
-    """Register with a free slot, or with one of a writer that is silent. Raises PreflightError where all are heard of."""
-    while True:
-        with connection.transaction():
-            # One at a time: two writers must never share a slot.
-            connection.execute("LOCK TABLE sync.writer IN SHARE ROW EXCLUSIVE MODE")
-            row = connection.execute(_SQL["register"], values).fetchone()
-        if row:
-            return row
-        if take_slot(connection) is None:
-            raise PreflightError(f"all {SLOTS // STEP} writer slots are taken: `sync writers` shows by whom")
