@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 from sync.adapters.postgres.registration import Registration
 from sync.adapters.ringer import Ringer
 from sync.core.mutations import Mutation
-from sync.errors import NotNow, WriteRefused
+from sync.errors import SyncError, WriteRefused
 from sync.flows.switching import Switching
 from sync.ports import Primary
 from sync.settings import Config, Settings, load_config, load_settings
@@ -20,6 +20,7 @@ from sync.stores.astra import AstraStore
 from sync.stores.calls import Calls
 from sync.stores.cql import CqlStore
 from sync.stores.known_flows import KnownFlows
+from sync.stores.looked import twice
 from sync.stores.postgres import PostgresStore
 from sync.stores.process import Process
 from sync.stores.source import SourceSide
@@ -169,19 +170,12 @@ class DualWriteStore:
 
     def _again(self, table: str, call: Callable[[TableFlows], T]) -> T:
         """What a call returns: once more, where it was refused and a table is not what it was. Within a call under way."""
-        flows = self._of(table)
-        try:
-            return call(flows)
-        except WriteRefused as refused:  # nothing was written
-            # Nor while Postgres is away: looking would wait for it.
-            passing = isinstance(refused, NotNow) or self._registration.breaker.is_open
-            changed = None if passing else self._known.changed(flows)
-            if changed is None:
-                raise
-            if isinstance(changed, str):
-                raise WriteRefused(f"{refused}; {changed}") from None
-            flows = changed
-        return call(flows)
+
+        def has_changed(flows: TableFlows, refusal: SyncError) -> bool:
+            # Not while Postgres is away: looking would wait for it.
+            return not self._registration.breaker.is_open and self._known.have_changed(flows, refusal)
+
+        return twice(lambda: self._of(table), call, has_changed)
 
     def get(self, table: str, key: Mapping[str, Any]) -> dict[str, Any] | None:
         """The primary's row, or None."""

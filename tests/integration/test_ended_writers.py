@@ -15,8 +15,9 @@ from uuid import uuid4
 import pytest
 from support.backfills import until
 from support.commands import ROOT, environment
-from support.dual import Table, prepare
-from support.places import NewPlace, Place
+from support.dual import Table
+from support.places import Place
+from support.prepared import home_of
 
 from sync.adapters.postgres.connect import connect
 from sync.adapters.postgres.ending import _MANY, end_dead, forget_gone
@@ -33,12 +34,7 @@ CONFIG = Config(schema_files=(), dual_write=DualWriteTuning(connections=4))
 SLOT_COUNT = SLOTS // STEP
 
 
-@pytest.fixture(scope="module")
-def home(new_place: NewPlace) -> Iterator[Place]:
-    with new_place() as place:
-        place.cql("CREATE TABLE KS.pairs (id uuid PRIMARY KEY, a text)")
-        prepare(place.settings, CONFIG, "pairs")
-        yield place
+home = home_of(CONFIG, pairs="id uuid PRIMARY KEY, a text")
 
 
 @pytest.fixture

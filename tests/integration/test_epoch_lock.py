@@ -10,8 +10,9 @@ from contextlib import closing, contextmanager
 from uuid import uuid4
 
 import pytest
-from support.dual import Table, holding, prepare, until_waiting
-from support.places import NewPlace, Place
+from support.dual import Table, holding, until_waiting
+from support.places import Place
+from support.prepared import home_of
 from support.reverse import authority, be_primary, both, reverse_writer
 
 from sync.adapters.postgres import epoch_lock
@@ -32,12 +33,7 @@ CONFIG = Config(schema_files=(), dual_write=DualWriteTuning(connections=4))
 PAUSE = 20.0
 
 
-@pytest.fixture(scope="module")
-def home(new_place: NewPlace) -> Iterator[Place]:
-    with new_place() as place:
-        place.cql("CREATE TABLE KS.pairs (id uuid PRIMARY KEY, a text, b text)")
-        prepare(place.settings, CONFIG, "pairs")
-        yield place
+home = home_of(CONFIG, pairs="id uuid PRIMARY KEY, a text, b text")
 
 
 @pytest.fixture

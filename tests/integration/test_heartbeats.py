@@ -12,8 +12,9 @@ from uuid import uuid4
 
 import pytest
 from support.backfills import until
-from support.dual import Table, holding, prepare
-from support.places import NewPlace, Place
+from support.dual import Table, holding
+from support.places import Place
+from support.prepared import home_of
 from support.reverse import authority, be_primary
 
 from sync.adapters.postgres import registration
@@ -30,12 +31,7 @@ pytest_plugins = ("support.fixtures",)
 CONFIG = Config(schema_files=(), dual_write=DualWriteTuning(connections=4, heartbeat_seconds=0.3, writer_lease_seconds=2))
 
 
-@pytest.fixture(scope="module")
-def home(new_place: NewPlace) -> Iterator[Place]:
-    with new_place() as place:
-        place.cql("CREATE TABLE KS.pairs (id uuid PRIMARY KEY, a text, b text)")
-        prepare(place.settings, CONFIG, "pairs")
-        yield place
+home = home_of(CONFIG, pairs="id uuid PRIMARY KEY, a text, b text")
 
 
 @pytest.fixture

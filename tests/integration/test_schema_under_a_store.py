@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from typing import Any
@@ -12,7 +12,8 @@ from uuid import uuid4
 import pytest
 from support.dataapi.server import data_api, settings_of
 from support.dual import Table, prepare
-from support.places import NewPlace, Place
+from support.places import Place
+from support.prepared import home_of
 from support.reverse import be_primary
 from support.running import until
 
@@ -29,12 +30,7 @@ OPEN: dict[str, Callable[[Place], Any]] = {
 }
 
 
-@pytest.fixture(scope="module")
-def home(new_place: NewPlace) -> Iterator[Place]:
-    with new_place() as place:
-        place.cql("CREATE TABLE KS.first (id int PRIMARY KEY)")
-        prepare(place.settings, CONFIG, "first")
-        yield place
+home = home_of(CONFIG, first="id int PRIMARY KEY")
 
 
 @pytest.fixture

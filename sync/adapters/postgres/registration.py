@@ -30,7 +30,6 @@ from sync.adapters.postgres.connect import Connection
 from sync.adapters.postgres.ending import end_dead, forget_gone, take_slot
 from sync.adapters.postgres.epochs import read_epoch, reopen_late
 from sync.adapters.postgres.journal import Writer
-from sync.adapters.postgres.own_line import of_one
 from sync.adapters.postgres.parameters import connection_of
 from sync.adapters.postgres.pool import Pool
 from sync.adapters.postgres.queries import queries
@@ -68,7 +67,7 @@ class Registration:
         self._waits: deque[float] = deque(maxlen=_MOST_WAITS)
         self._closed_since: float | None = None
         self._data_center: str | None = None
-        self._own = of_one(pool)
+        self._own = pool.of_one()
         name = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:6]}"
         try:
             slot = self._register(name)
@@ -154,7 +153,7 @@ class Registration:
         self._thread.join()
         self.aside.close()
         if self._own.closed:  # it could not sign off before
-            self._own = of_one(self._pool)
+            self._own = self._pool.of_one()
         try:
             self._heartbeat()
             self.aside.ring_for_left()
