@@ -192,7 +192,7 @@ class DualWriteStore:
     def _primary_of(self, table: str) -> CqlStore | AstraStore | PostgresStore:
         self._check_migrated(table)
         self._process.check()
-        return self._source.store if self._side.primary == "astra" else self._target
+        return self._source.store if self._side.primary_for_reads == "astra" else self._target
 
     def _write(self, flows: TableFlows, mutation: Mutation) -> bool:
         return self._switching.run(
@@ -217,9 +217,9 @@ class DualWriteStore:
 
     @property
     def primary(self) -> Primary:
-        """The store whose answers count, as this process knows it."""
+        """The store whose answers count; while a switch is under way Postgres is asked, if it answers."""
         self._process.check()
-        return self._side.primary
+        return self._side.primary_for_reads
 
     def call(self, table: str, key: Mapping[str, Any], astra: Callable[[], T], postgres: Callable[[], T]) -> T:
         """Write a key by somebody else's code, the one for the present primary; both sides are made equal afterwards."""

@@ -152,8 +152,11 @@ class PostgresStore:
         return twice(known, lambda found: call(found[1]), has_changed, (WriteRefused, TargetRefused))
 
     def _look(self, name: str, known: TargetTable) -> bool:
-        with self._away(), self.pool.connection() as connection:
-            found = read_target(connection, name)
+        try:
+            with self._away(), self.pool.connection() as connection:
+                found = read_target(connection, name)
+        except TargetUnavailable:
+            return False  # it is away: what was refused stays refused
         if found != known:
             self._tables.pop(name, None)
         return found != known

@@ -214,3 +214,12 @@ def test_the_data_api(home: Place, songs: str) -> None:
         assert store.update(songs, KEY, {"title": "d"})
         with pytest.raises(WriteRefused, match="junk"):
             store.put(songs, {**KEY, "junk": "x"})
+
+
+def test_a_refusal_stays_one_where_postgres_is_away_for_the_look(home: Place, songs: str) -> None:
+    """Would break: "Postgres is away" for a write that was refused, which says nothing of whether it was done."""
+    with PostgresStore(home.settings) as store:
+        store.count(songs)
+        store.pool.close()
+        with pytest.raises(WriteRefused, match="nothing is no column"):
+            store.update(songs, {"id": uuid4()}, {"nothing": 1})
