@@ -10,6 +10,7 @@ from contextlib import closing, contextmanager
 from uuid import uuid4
 
 import pytest
+from support.backfills import until
 from support.dual import Table, holding, until_waiting
 from support.places import Place
 from support.prepared import home_of
@@ -169,9 +170,10 @@ def test_rule_20_a_switch_is_not_starved_by_writers(table: Table) -> None:
     try:
         with authority(table) as closing_one, ThreadPoolExecutor(8) as executor:
             holders = [executor.submit(hold) for _ in range(8)]
-            time.sleep(0.3)
+            together = "SELECT count(*) > 1 FROM pg_stat_activity WHERE wait_event = 'PgSleep'"
+            until(lambda: table.sql(together) == [(True,)], 20, "several hold it at once")
             switch = closing_one.begin("cutover")
-            closing_one.close(switch, 3.0)
+            closing_one.close(switch, 10.0)
             stop.set()
             closing_one.abandon(switch, "")
             for holder in holders:
