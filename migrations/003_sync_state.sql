@@ -309,4 +309,8 @@ CREATE TABLE IF NOT EXISTS sync.source_table (
 );
 
 ALTER TABLE sync.drift_pass ADD COLUMN IF NOT EXISTS epoch bigint;         -- the epoch in which it ended
-ALTER TABLE sync.drift_pass ADD COLUMN IF NOT EXISTS schema_digest text;   -- what its tables looked like
+DO $$ BEGIN  -- of an earlier form, whose passes were of all tables together
+    IF EXISTS (SELECT FROM pg_attribute WHERE attrelid = 'sync.drift_pass'::regclass AND attname = 'schema_digest' AND NOT attisdropped) THEN
+        ALTER TABLE sync.drift_pass DROP COLUMN schema_digest;
+    END IF;
+END $$;

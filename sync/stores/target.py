@@ -163,6 +163,11 @@ class TargetSide:
         self._check()
         return self._primary or "astra"
 
+    @property
+    def primary_for_reads(self) -> Primary:
+        """The store that a read goes to. Raises as `primary` does."""
+        return self._registered.registration.primary_for_reads if self._registered else self.primary
+
     def _check(self) -> None:
         wrong = self._wrong
         if wrong:

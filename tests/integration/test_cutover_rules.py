@@ -13,8 +13,9 @@ from uuid import uuid4
 import pytest
 from support.backfills import until
 from support.commands import environment
-from support.dual import Table, prepare, stamping, until_waiting
-from support.places import NewPlace, Place
+from support.dual import Table, stamping, until_waiting
+from support.places import Place
+from support.prepared import home_of
 from support.reverse import authority, be_primary, both, reverse_writer
 
 from sync.adapters.postgres.registration import Registration
@@ -31,12 +32,7 @@ CONFIG = Config(schema_files=(), dual_write=DualWriteTuning(connections=4, heart
 PAUSE = 20.0
 
 
-@pytest.fixture(scope="module")
-def home(new_place: NewPlace) -> Iterator[Place]:
-    with new_place() as place:
-        place.cql("CREATE TABLE KS.pairs (id uuid PRIMARY KEY, a text, b text)")
-        prepare(place.settings, CONFIG, "pairs")
-        yield place
+home = home_of(CONFIG, pairs="id uuid PRIMARY KEY, a text, b text")
 
 
 @pytest.fixture

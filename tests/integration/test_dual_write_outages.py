@@ -20,6 +20,7 @@ from cassandra.cluster import NoHostAvailable
 from chaos.explain import Op, explained
 from support.backfills import until
 from support.dual import Table, prepare
+from support.reverse import authority
 
 from sync import failpoints
 from sync.adapters.cassandra.connect import Cassandra
@@ -113,6 +114,24 @@ def test_rule_28_refuse_while_postgres_is_away(stack: Stack, table: Table, setti
         until(lambda: works(store), 20, "writes go on")
         assert store.update("pairs", key, {"b": "after"})
     assert table.settled(table.key(**key)) == {"a": "before", "b": "after"}
+
+
+def test_reads_go_on_where_postgres_dies_within_a_switch(stack: Stack, table: Table, settings: Settings) -> None:
+    """Would break: each read asks a server that is away which store is primary, and waits for its time-out."""
+    key = {"id": uuid4()}
+    with DualWriteStore(settings, REFUSE) as store:
+        store.put("pairs", {**key, "a": "before"})
+        with authority(table) as flip:
+            switch = flip.begin("cutover")
+            until(lambda: not flip.unready(switch), 20, "the store has acknowledged")
+        stack.postgres.stop()
+        for _ in range(2):
+            assert store.get("pairs", key) == {**key, "a": "before", "b": None}
+            assert store._registration.breaker.is_open, "the next read does not ask"
+        stack.postgres.start()
+        until(lambda: works(store), 20, "writes go on")
+        with authority(table) as flip:
+            flip.abandon(switch, "a test")
 
 
 def test_rules_28_and_31_accept_while_postgres_is_away(stack: Stack, table: Table, settings: Settings) -> None:

@@ -710,7 +710,7 @@ MUTANTS = (
     ),
     Mutant(
         "schema", "the schema is not read again", "sync/stores/live_tables.py",
-        "or not tables.look_again(table, since):", "or True:", "tests/integration/test_schema_under_a_store.py", "goes_through and cql-put",
+        "return is_schema and tables.look_again(table, since)", "return False", "tests/integration/test_schema_under_a_store.py", "goes_through and cql-put",
     ),
     Mutant(
         "old", "a write time is asked for that Cassandra 4 does not know", "sync/adapters/cassandra/cell_times.py",
@@ -789,5 +789,16 @@ MUTANTS = (
     Mutant(
         "suspended", "who was suspended within a class's write forgets it", "sync/flows/wrapped_write.py",
         'self._remember(key, "unsure")  #', 'pass  #', "tests/unit/test_awake.py", "unsure_and_recorded",
+    ),
+    # reads at a flip
+    Mutant(
+        "6", "a read goes by what was heard last", "sync/adapters/postgres/registration.py",
+        "if self._is_switching and not self.breaker.is_open:", "if False:",
+        "tests/integration/test_reads_at_a_flip.py", "behind_the_flip and cutover",
+    ),
+    Mutant(
+        "6", "a switch is over before what came of it is known", "sync/adapters/postgres/registration.py",
+        "self._switch = switch or self._switch", "self._switch = switch",
+        "tests/integration/test_reads_at_a_flip.py", "a_switch_is_over",
     ),
 )  # fmt: skip

@@ -77,6 +77,19 @@ def take_slot(connection: Connection) -> str | None:
     return str(row[0]) if row else None
 
 
+def with_slot(connection: Connection, values: dict[str, Any]) -> tuple[Any, ...]:
+    """Register with a free slot, or with one of a writer that is silent. Raises PreflightError where all are heard of."""
+    while True:
+        with connection.transaction():
+            # One at a time: two writers must never share a slot.
+            connection.execute("LOCK TABLE sync.writer IN SHARE ROW EXCLUSIVE MODE")
+            row = connection.execute(_SQL["register"], values).fetchone()
+        if row:
+            return row
+        if take_slot(connection) is None:
+            raise PreflightError(f"all {SLOTS // STEP} writer slots are taken: `sync writers` shows by whom")
+
+
 def forget_gone(connection: Connection) -> None:
     """Remove the rows of writers that signed off long ago, many at a time. Raises TargetUnavailable."""
     with target_errors():

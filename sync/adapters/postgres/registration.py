@@ -15,6 +15,7 @@ import time
 import uuid
 from collections import deque
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from threading import Condition, Event, Thread
 from typing import Any
@@ -30,14 +31,14 @@ from sync.adapters.postgres.breaker import Breaker
 from sync.adapters.postgres.ending import end_dead, forget_gone, with_slot
 from sync.adapters.postgres.epochs import read_epoch, reopen_late
 from sync.adapters.postgres.journal import Writer
-from sync.adapters.postgres.own_line import of_one
 from sync.adapters.postgres.parameters import connection_of
 from sync.adapters.postgres.pool import Pool
 from sync.adapters.postgres.queries import queries
 from sync.adapters.postgres.refusals import words
+from sync.adapters.postgres.shared_look import Shared
 from sync.adapters.witness import Witness, folder_of
 from sync.core.versions import SLOTS, STEP, UNREPEATABLE_WINDOW_SECONDS
-from sync.errors import EpochChanged, NotRegistered, SyncError
+from sync.errors import EpochChanged, NotRegistered, SyncError, TargetUnavailable
 from sync.failpoints import failpoint
 from sync.ports import Epoch, Primary
 from sync.settings import DualWriteTuning
@@ -71,7 +72,8 @@ class Registration:
         self._waits: deque[float] = deque(maxlen=_MOST_WAITS)
         self._closed_since: float | None = None
         self._data_center: str | None = None
-        self._own = of_one(pool)
+        self._own = pool.of_one()
+        self._looking = Shared(self._ask)
         name = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:6]}"
         try:
             slot = self._register(name)
@@ -115,6 +117,14 @@ class Registration:
     @property
     def primary(self) -> Primary:
         """The store that was primary when this process last looked; a write finds out whether it still is."""
+        return self._epoch.primary
+
+    @property
+    def primary_for_reads(self) -> Primary:
+        """The store that a read goes to: while a switch is under way, as Postgres says now, if it says anything."""
+        if self._is_switching and not self.breaker.is_open:
+            with suppress(TargetUnavailable):  # a read does not fail for that (invariant 8)
+                self._looking.since_now()
         return self._epoch.primary
 
     @property
@@ -163,7 +173,7 @@ class Registration:
         self.awake.end()
         self.aside.close()
         if self._own.closed:  # it could not sign off before
-            self._own = of_one(self._pool)
+            self._own = self._pool.of_one()
         try:
             self._heartbeat()
             self.aside.ring_for_left()
@@ -231,7 +241,10 @@ class Registration:
 
     def _look(self) -> None:
         """See how the epoch stands, and open it again where the command that closed it has died."""
-        with connection_of(self._own) as connection:
+        self._looking.anew()
+
+    def _ask(self) -> None:
+        with self.breaker.connection(self._own) as connection:
             found = read_epoch(connection)
             if found.state == "closing" and (found.closing_seconds or 0.0) < 0:
                 reopen_late(connection, found.epoch)
@@ -252,13 +265,14 @@ class Registration:
         state, switch = self._send_heartbeat() or ("gone", None)
         if switch is not None or state != "active":
             self.aside.promise(True)  # before it is acknowledged (rule 30); who was fenced has missed the epoch
-        self._switch = switch
+        self._switch = switch or self._switch
         self.breaker.reset()  # before it registers again: a write that asks is told to wait
         if state != "active":
             self._register_again(state)
         self._look()
-        if switch is None:
-            # Not before the epoch is known: where Postgres is primary, nothing is written without it.
+        if switch is None and state == "active":
+            # Not before the epoch is known: where Postgres is primary, nothing is written without it, or read elsewhere.
+            self._switch = None
             self.aside.promise(self._epoch.primary != "astra")
         self.awake.answered(asked)
         self.aside.record(self._now_and_then)
