@@ -25,7 +25,7 @@ _STORAGE_SERVICE = "org.apache.cassandra.db:type=StorageService"
 
 
 class CassandraServer(Server):
-    """A lone Cassandra node; what it acknowledged survives `kill()` (every write waits for the commit log)."""
+    """A Cassandra node, alone unless its options say otherwise; what it acknowledged survives `kill()` (every write waits for the commit log)."""
 
     name = "Cassandra"
     program = "java"
@@ -35,8 +35,8 @@ class CassandraServer(Server):
     def __init__(
         self, folder: Path, *, port: int | None = None, options: CassandraOptions | None = None, report: Report = quiet
     ) -> None:
-        super().__init__(folder, port=port, report=report)
         self.options = options or CassandraOptions()
+        super().__init__(folder, port=port, report=report, host=self.options.address)
         self.console = self.folder / "log" / "console.log"
         # Cassandra's own first superuser; without authentication nobody is asked.
         self.user = self.password = "cassandra" if self.options.password_auth else ""
@@ -112,7 +112,10 @@ class CassandraServer(Server):
             tls = ssl.create_default_context()
             tls.check_hostname, tls.verify_mode = False, ssl.CERT_NONE
         try:
-            with CqlConnection(self.port, user=self.user, password=self.password, tls=tls, timeout=timeout) as connection:
+            with self._connection(tls, timeout) as connection:
                 connection.execute(statement)
         except CqlRefused as error:
             raise LocalServerError(f"{self.name} on port {self.port} refused: {error}") from error
+
+    def _connection(self, tls: ssl.SSLContext | None, timeout: float) -> CqlConnection:
+        return CqlConnection(self.port, host=self.host, user=self.user, password=self.password, tls=tls, timeout=timeout)

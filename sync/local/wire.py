@@ -28,12 +28,13 @@ class CqlConnection:
         self,
         port: int,
         *,
+        host: str = LOOPBACK,
         user: str = "",
         password: str = "",
         tls: ssl.SSLContext | None = None,
         timeout: float = 5.0,
     ) -> None:
-        plain = socket.create_connection((LOOPBACK, port), timeout=timeout)
+        plain = socket.create_connection((host, port), timeout=timeout)
         self._socket = plain if tls is None else tls.wrap_socket(plain, server_hostname="localhost")
         opcode, _ = self._ask(_STARTUP, struct.pack(">H", 1) + _string("CQL_VERSION") + _string("3.0.0"))
         if opcode == _AUTHENTICATE:

@@ -22,6 +22,7 @@ from sync.adapters.cassandra.catalogue import (
 )
 from sync.adapters.cassandra.connect import Cassandra, explain, open_cassandra, source_name
 from sync.adapters.cassandra.identity import identities
+from sync.adapters.cassandra.routing import seams
 from sync.adapters.cassandra.ttl import expiring_columns
 from sync.adapters.postgres import migrations
 from sync.adapters.postgres.catalogue import HOME, foreign_keys, obstacle, read_target, regclass, server_facts
@@ -101,6 +102,7 @@ def _source(
         version, report.data_center = release_version(cassandra.session), cassandra.data_center
         report.servers.append(f"source: Cassandra {version}, {source_name(settings)}, keyspace {settings.astra_db_keyspace}")
         tables = chosen_tables(cassandra, settings, config, names)
+        report.seams = seams(cassandra.session, settings.astra_db_keyspace or "", cassandra.data_center)
         report.identities = identities(cassandra, settings.astra_db_keyspace or "")
         masked = masks(cassandra, settings.astra_db_keyspace or "")
         # Each table takes a dozen short questions; that for every row should not be asked of many tables at once.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from cassandra.cluster import Session
 from cassandra.metadata import Murmur3Token
 from cassandra.policies import HostDistance, TokenAwarePolicy
 from cassandra.pool import Host
@@ -33,3 +34,18 @@ class RangeAwarePolicy(TokenAwarePolicy):  # type: ignore[misc]
     def _replicas(self, keyspace: str, token: int) -> list[Host]:
         ring = self._cluster_metadata.token_map
         return list(ring.get_replicas(keyspace, Murmur3Token(token))) if ring else []
+
+
+def seams(session: Session, keyspace: str, data_center: str) -> list[int]:
+    """The tokens up to which some nodes of a data centre have a keyspace's rows, and behind which others have them.
+
+    There are none where every node has all rows.
+    """
+    ring = session.cluster.metadata.token_map
+    if ring is None:
+        return []
+    owners = [
+        (token.value, {host for host in ring.get_replicas(keyspace, token) if host.datacenter == data_center})
+        for token in ring.ring
+    ]
+    return [token for (token, here), (_, behind) in zip(owners, owners[1:] + owners[:1], strict=True) if here != behind]
