@@ -73,9 +73,7 @@ class Server(ABC):
     ready_seconds: ClassVar[float] = 60.0
     gentle_signal: ClassVar[int] = signal.SIGTERM
 
-    def __init__(
-        self, folder: Path, *, port: int | None = None, report: Report = quiet, host: str = ports.LOOPBACK
-    ) -> None:
+    def __init__(self, folder: Path, *, port: int | None = None, report: Report = quiet, host: str = ports.LOOPBACK) -> None:
         self.folder = Path(folder).absolute().resolve()
         self.log = self.folder / "log" / "server.log"
         self.launched = False  # by this object

@@ -25,7 +25,10 @@ _STORAGE_SERVICE = "org.apache.cassandra.db:type=StorageService"
 
 
 class CassandraServer(Server):
-    """A Cassandra node, alone unless its options say otherwise; what it acknowledged survives `kill()` (every write waits for the commit log)."""
+    """A Cassandra node, alone unless its options say otherwise.
+
+    What it acknowledged survives `kill()`: every write waits for the commit log.
+    """
 
     name = "Cassandra"
     program = "java"

@@ -41,7 +41,8 @@ def choose(taken: set[int], *hosts: str) -> int:
     for port in random.sample(_RANGE, 200):
         if port not in taken and all(is_free(port, host) for host in hosts or (LOOPBACK,)):
             return port
-    raise LocalServerError(f"no free port found on {', '.join(hosts or (LOOPBACK,))} between {_RANGE.start} and {_RANGE.stop}; end some servers")
+    where = ", ".join(hosts or (LOOPBACK,))
+    raise LocalServerError(f"no free port found on {where} between {_RANGE.start} and {_RANGE.stop}; end some servers")
 
 
 def holder(port: int) -> str:

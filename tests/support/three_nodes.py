@@ -74,13 +74,13 @@ def node_certificates(folder: Path) -> Certificates:
 class ThreeNodes:
     """The nodes, in the order of their addresses. They can be killed and started again."""
 
-    def __init__(self, folder: Path, certificates: Certificates, heap_mb: int = 320) -> None:
+    def __init__(self, folder: Path, certificates: Certificates, heap_mb: int = 320, fast_start: bool = True) -> None:
         """Clients are given TLS where they want it, at the same port."""
         self.root = certificates.root
         self.port = ports.choose(set(), *ADDRESSES)
         storage = ports.choose({self.port}, *ADDRESSES)
         self.nodes = [
-            _node(folder / address, number, self.port, storage, certificates.nodes[number], heap_mb)
+            _node(folder / address, number, self.port, storage, certificates.nodes[number], heap_mb, fast_start)
             for number, address in enumerate(ADDRESSES)
         ]
 
@@ -115,13 +115,15 @@ class ThreeNodes:
 
 
 def _node(
-    folder: Path, number: int, port: int, storage: int, certificate: tuple[Path, Path], heap_mb: int
+    folder: Path, number: int, port: int, storage: int, certificate: tuple[Path, Path], heap_mb: int, fast_start: bool
 ) -> local.CassandraServer:
     seeds = ",".join(f"{address}:{storage}" for address in ADDRESSES)  # all, so that they can start at the same time
     yaml = {
         **_USUAL,
         "storage_port": storage,
-        "seed_provider": [{"class_name": "org.apache.cassandra.locator.SimpleSeedProvider", "parameters": [{"seeds": seeds}]}],
+        "seed_provider": [
+            {"class_name": "org.apache.cassandra.locator.SimpleSeedProvider", "parameters": [{"seeds": seeds}]}
+        ],
         "num_tokens": TOKENS,
         "initial_token": ",".join(str(token) for token, owner in RING if owner == number),
         "client_encryption_options": {
@@ -135,7 +137,7 @@ def _node(
     options = local.CassandraOptions(
         address=ADDRESSES[number],
         heap_mb=heap_mb,
-        fast_start=True,
+        fast_start=fast_start,
         certificate=certificate[0],
         key=certificate[1],
         yaml=yaml,

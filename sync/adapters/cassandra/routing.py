@@ -11,12 +11,20 @@ from cassandra.policies import HostDistance, TokenAwarePolicy
 from cassandra.pool import Host
 from cassandra.query import BoundStatement
 
-_PLACE = "_sync_place"
+_PLACE, _FIRST, _SILENT = "_sync_place", "_sync_first", "_sync_silent"
 
 
 def send_to(query: BoundStatement, keyspace: str, token: int) -> None:
     """Have a statement go to a replica of this token; the driver itself routes only what names a whole partition key."""
     setattr(query, _PLACE, (keyspace, token))
+
+
+def send_elsewhere(query: BoundStatement) -> None:
+    """Have a statement go to another node first: the one that it went to did not answer in time.
+
+    It may hang: neither the driver nor the other nodes take it for dead at once, and the same replica would be asked again.
+    """
+    setattr(query, _SILENT, {*getattr(query, _SILENT, ()), getattr(query, _FIRST, None)})
 
 
 class RangeAwarePolicy(TokenAwarePolicy):  # type: ignore[misc]
@@ -29,7 +37,10 @@ class RangeAwarePolicy(TokenAwarePolicy):  # type: ignore[misc]
             return iter(super().make_query_plan(working_keyspace, query))
         first = [h for h in self._replicas(*place) if h.is_up and self._child_policy.distance(h) == HostDistance.LOCAL]
         rest = self._child_policy.make_query_plan(working_keyspace, query)
-        return iter([*first, *(h for h in rest if h not in first)])
+        silent = getattr(query, _SILENT, ())
+        plan = sorted([*first, *(h for h in rest if h not in first)], key=lambda host: host in silent)  # else in this order
+        setattr(query, _FIRST, plan[0] if plan else None)
+        return iter(plan)
 
     def _replicas(self, keyspace: str, token: int) -> list[Host]:
         ring = self._cluster_metadata.token_map
