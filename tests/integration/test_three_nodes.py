@@ -165,14 +165,14 @@ def test_ranges_are_read_at_their_replicas(sites: dict[int, Site], copies: int, 
     site = sites[copies]
     with reads_of_ranges(monkeypatch) as copied:
         assert site.backfill()["songs"].rows_written == ROWS
+    site.check_done()
+    site.check_equal("songs")
     with reads_of_ranges(monkeypatch) as compared:
         assert table_of(drift(site), "songs")["clean"]
     for found in (copied, compared):
         reads, rows, nodes = found.shares(copies)
         assert (reads, rows) == (1, 1)
         assert min(nodes[node] for node in ADDRESSES) > len(found.asked) / 5, nodes
-    site.check_equal("songs")
-    site.check_done()
 
 
 def test_the_driver_s_own_policy_sends_two_of_three_reads_elsewhere(
@@ -256,7 +256,7 @@ def test_a_copy_goes_on_when_a_node_dies(sites: dict[int, Site], three: ThreeNod
 
 def test_writers_go_on_when_a_node_is_dead(three: ThreeNodes, base_settings: Settings, tmp_path: Path) -> None:
     """Would break: a quorum is there, and an application's writes are refused, unsure, or lost on one side."""
-    three.nodes[2].kill()
+    three.lose(2)
     config = Config(schema_files=())
     with (
         open_cassandra(three.settings(base_settings, "system")) as cassandra,
@@ -282,7 +282,7 @@ def test_a_copy_waits_for_a_quorum_and_goes_on(
     sites: dict[int, Site], three: ThreeNodes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Would break: two of three nodes die, and ranges are failed, or done without their rows, or nobody says what is the matter."""
-    three.nodes[2].kill()
+    three.lose(2)
     with sites[3].twin("two_dead") as twin, ThreadPoolExecutor(1) as executor:
         twin.apply()
         runs = twin.begin()

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import trustme
-from cassandra import ConsistencyLevel, DriverException
+from cassandra import ConsistencyLevel, DriverException, Unavailable
 from cassandra.cluster import EXEC_PROFILE_DEFAULT, Cluster, ExecutionProfile, NoHostAvailable, Session
 from cassandra.policies import RoundRobinPolicy
 from cassandra.query import SimpleStatement
@@ -40,6 +40,8 @@ _USUAL: dict[str, Any] = {  # what a lone node does without, and a cluster is ru
     "read_request_timeout": "3s",
     "range_request_timeout": "3s",
     "write_request_timeout": "2s",
+    "unlogged_batch_across_partitions_warn_threshold": 1000,  # tests are filled with such batches
+    "batch_size_warn_threshold": "64KiB",
     "networking_cache_size": "8MiB",
     "file_cache_size": "32MiB",
 }
@@ -90,6 +92,12 @@ class ThreeNodes:
             list(executor.map(lambda node: node.start(), self.nodes))
         with self.session() as session:
             until(lambda: _is_whole(session), 60, "each node has the others up")
+
+    def lose(self, number: int) -> None:
+        """Kill one, unless it is dead; the others know it when this returns."""
+        self.nodes[number].kill()
+        with self.session() as session:
+            until(lambda: _is_known_dead(session), 60, "the other nodes take it for dead")
 
     def end(self) -> None:
         """Kill them all, and remove what they had."""
@@ -144,6 +152,19 @@ def _node(
         jvm=("-XX:MaxDirectMemorySize=256m",),
     )
     return local.CassandraServer(folder, port=port, options=options)
+
+
+def _is_known_dead(session: Session) -> bool:
+    """Whether each that is left says at once that there are too few, instead of waiting for the one that is gone."""
+    said = []
+    for pool in session.get_pools():
+        try:
+            session.execute(_OF_ALL, host=pool.host)
+        except Unavailable:
+            said.append(pool.host)
+        except (DriverException, NoHostAvailable):
+            return False
+    return bool(said)
 
 
 def _is_whole(session: Session) -> bool:
