@@ -39,7 +39,6 @@ _USUAL: dict[str, Any] = {  # what a lone node does without, and a cluster is ru
     "dynamic_snitch": True,
     "read_request_timeout": "3s",
     "range_request_timeout": "3s",
-    "write_request_timeout": "2s",
     "unlogged_batch_across_partitions_warn_threshold": 1000,  # tests are filled with such batches
     "batch_size_warn_threshold": "64KiB",
     "networking_cache_size": "8MiB",
