@@ -74,14 +74,15 @@ class Server(ABC):
     private: ClassVar[bool] = True  # nobody else may read the folder: it holds the data
     gentle_signal: ClassVar[int] = signal.SIGTERM
 
-    def __init__(self, folder: Path, *, port: int | None = None, report: Report = quiet) -> None:
+    def __init__(self, folder: Path, *, port: int | None = None, report: Report = quiet, host: str = ports.LOOPBACK) -> None:
         self.folder = Path(folder).absolute().resolve()
         self.log = self.folder / "log" / "server.log"
         self.launched = False  # by this object
         self.cancelled = threading.Event()
         self._wanted_port = port
         self._report = report
-        self._memory = Memory(self.folder, self.name)
+        self.host = host
+        self._memory = Memory(self.folder, self.name, host)
         self._known: psutil.Process | None = None
 
     # What each server says about itself
@@ -212,7 +213,7 @@ class Server(ABC):
                 detail = f"runs, but does not answer: {error}"
         elif port is None:
             detail = "never started"
-        return ServerStatus(self.name, pid is not None, version is not None, pid, ports.LOOPBACK, port, version, detail)
+        return ServerStatus(self.name, pid is not None, version is not None, pid, self.host, port, version, detail)
 
     def last_words(self) -> str:
         """The last line of its logs that says something: an error if there is one."""
@@ -249,7 +250,7 @@ class Server(ABC):
         """Whether it died because somebody took a port between our choice and its use."""
         if self._process() is not None:
             return False
-        return not all(ports.is_free(port) for port in self._memory.ports(self.port_names).values())
+        return not all(ports.is_free(port, self.host) for port in self._memory.ports(self.port_names).values())
 
     def _process(self) -> psutil.Process | None:
         mark = self.mark()

@@ -26,7 +26,9 @@ _STORAGE_SERVICE = "org.apache.cassandra.db:type=StorageService"
 
 
 class CassandraServer(Server):
-    """A lone Cassandra node; what it acknowledged survives `kill()` (every write waits for the commit log).
+    """A Cassandra node, alone unless its options say otherwise.
+
+    What it acknowledged survives `kill()`: every write waits for the commit log.
 
     `sync` is its superuser, with a generated password.
     """
@@ -39,8 +41,8 @@ class CassandraServer(Server):
     def __init__(
         self, folder: Path, *, port: int | None = None, options: CassandraOptions | None = None, report: Report = quiet
     ) -> None:
-        super().__init__(folder, port=port, report=report)
         self.options = options or CassandraOptions()
+        super().__init__(folder, port=port, report=report, host=self.options.address)
         self.console = self.folder / "log" / "console.log"
         self._role = Role(self.folder)
 
@@ -146,4 +148,4 @@ class CassandraServer(Server):
             # Whether the server answers is the question here, not who it is: it is our own, on loopback.
             tls = ssl.create_default_context()
             tls.check_hostname, tls.verify_mode = False, ssl.CERT_NONE
-        return CqlConnection(self.port, user=user, password=password, tls=tls, timeout=timeout)
+        return CqlConnection(self.port, host=self.host, user=user, password=password, tls=tls, timeout=timeout)

@@ -67,6 +67,7 @@ class CassandraOptions:
 
     version: str = CASSANDRA_VERSION
     java: Path | None = None  # a program other than the packages'
+    address: str = LOOPBACK  # another one of loopback, where several nodes are to have the same port
     heap_mb: int = 512
     fast_start: bool = False  # half the CPU time to start, but slower once warm: for short tests
     password_auth: bool = True  # with a generated one
@@ -79,7 +80,7 @@ class CassandraOptions:
 def settings(folder: Path, ports: Mapping[str, int], options: CassandraOptions) -> dict[str, Any]:
     """cassandra.yaml as a dictionary."""
     found = {
-        **_places(folder / "data", ports),
+        **_places(folder / "data", ports, options.address),
         **_limits(),
         **_security(folder, options),
         **(options.yaml or {}),
@@ -87,8 +88,8 @@ def settings(folder: Path, ports: Mapping[str, int], options: CassandraOptions) 
     return {name: value for name, value in found.items() if value is not None}
 
 
-def _places(data: Path, ports: Mapping[str, int]) -> dict[str, Any]:
-    seed = f"{LOOPBACK}:{ports['storage']}"
+def _places(data: Path, ports: Mapping[str, int], address: str) -> dict[str, Any]:
+    seed = f"{address}:{ports['storage']}"
     return {
         "cluster_name": "sync local",
         "num_tokens": 16,
@@ -96,8 +97,8 @@ def _places(data: Path, ports: Mapping[str, int]) -> dict[str, Any]:
         "partitioner": "org.apache.cassandra.dht.Murmur3Partitioner",
         "seed_provider": [{"class_name": "org.apache.cassandra.locator.SimpleSeedProvider", "parameters": [{"seeds": seed}]}],
         "endpoint_snitch": "SimpleSnitch",
-        "listen_address": LOOPBACK,
-        "rpc_address": LOOPBACK,
+        "listen_address": address,
+        "rpc_address": address,
         "storage_port": ports["storage"],
         "native_transport_port": ports["client"],
         "start_native_transport": True,

@@ -32,12 +32,13 @@ class CqlConnection:
         self,
         port: int,
         *,
+        host: str = LOOPBACK,
         user: str = "",
         password: str = "",
         tls: ssl.SSLContext | None = None,
         timeout: float = 5.0,
     ) -> None:
-        plain = socket.create_connection((LOOPBACK, port), timeout=timeout)
+        plain = socket.create_connection((host, port), timeout=timeout)
         self._socket = plain if tls is None else tls.wrap_socket(plain, server_hostname="localhost")
         try:
             self._start(user, password)

@@ -21,7 +21,9 @@ from sync.adapters.cassandra.catalogue import (
 )
 from sync.adapters.cassandra.connect import Cassandra, explain, open_cassandra, source_name
 from sync.adapters.cassandra.identity import identities
+from sync.adapters.cassandra.nodes import unused_nodes
 from sync.adapters.cassandra.preparing import prepared_once
+from sync.adapters.cassandra.routing import seams
 from sync.adapters.cassandra.rows import FAILURES
 from sync.adapters.postgres import migrations
 from sync.adapters.postgres.catalogue import HOME, regclass, server_facts
@@ -46,6 +48,7 @@ from sync.wiring.write_times import look_at_write_times
 
 T = TypeVar("T")
 _TABLES_AT_ONCE = 8
+_NODES_NAMED = 5
 
 
 def preflight(
@@ -102,7 +105,9 @@ def _source(
         check_partitioner(cassandra.session)
         version, report.data_center = release_version(cassandra.session), cassandra.data_center
         report.servers.append(f"source: Cassandra {version}, {source_name(settings)}, keyspace {settings.astra_db_keyspace}")
+        _look_at_nodes(cassandra, report)
         tables = chosen_tables(cassandra, settings, config, names)
+        report.seams = seams(cassandra.session, settings.astra_db_keyspace or "", cassandra.data_center)
         report.identities = identities(cassandra, settings.astra_db_keyspace or "")
         masked = masks(cassandra, settings.astra_db_keyspace or "")
         report.sizes = size_estimates(cassandra.session, settings.astra_db_keyspace or "", [table.name for table in tables])
@@ -112,6 +117,18 @@ def _source(
                 report.add(part)
         _guarded(report, "source", lambda: _rights(settings, cassandra, tables, report))
     return tables
+
+
+def _look_at_nodes(cassandra: Cassandra, report: PreflightReport) -> None:
+    """Whether all of the source's nodes can be used from here; those that cannot, by reason."""
+    reasons: dict[str, list[str]] = {}
+    for address, why in unused_nodes(cassandra.session):
+        reasons.setdefault(explain(why), []).append(address)
+    for reason, nodes in reasons.items():
+        names = ", ".join(nodes[:_NODES_NAMED]) + (
+            f" and {len(nodes) - _NODES_NAMED} more" if len(nodes) > _NODES_NAMED else ""
+        )
+        report.problems.append(Problem("warning", "source", f"not used from here: {names}: {reason}"))
 
 
 def _look(

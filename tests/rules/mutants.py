@@ -801,4 +801,24 @@ MUTANTS = (
         "self._switch = switch or self._switch", "self._switch = switch",
         "tests/integration/test_reads_at_a_flip.py", "a_switch_is_over",
     ),
+    # several nodes
+    Mutant(
+        "nodes", "ranges are read wherever the driver likes", "sync/adapters/cassandra/routing.py",
+        "first = [h for h in self._replicas(*place) if h.is_up and", "first = [h for h in () if h.is_up and",
+        "tests/integration/test_three_nodes.py", "at_their_replicas and 1",
+    ),
+    Mutant(
+        "nodes", "ranges go across the nodes' parts", "sync/wiring/backfill.py",
+        "at_least, report.seams)", "at_least)", "tests/integration/test_three_nodes.py", "at_their_replicas and 1",
+    ),
+    Mutant(
+        "nodes", "one node's estimate is the table's", "sync/adapters/cassandra/catalogue.py",
+        "return whole_ring([estimate for future in asked for", "return list([estimate for future in asked[:1] for",
+        "tests/integration/test_three_nodes.py", "as_large_as",
+    ),
+    Mutant(
+        "nodes", "names of nodes that the first one leads to are not checked", "sync/adapters/cassandra/tls.py",
+        "self._names.get(found.address, found.address))", "self._names.get(found.address, next(iter(self._names.values()))))",
+        "tests/integration/test_three_nodes.py", "certificate",
+    ),
 )  # fmt: skip

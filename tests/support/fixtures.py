@@ -12,6 +12,7 @@ from psycopg import sql
 
 from support.commands import Commands, Zygote, environment
 from support.places import Certificates, NewPlace, Place
+from support.three_nodes import ThreeNodes, node_certificates
 from support.two_data_centres import TwoDataCentres, start
 from sync import local
 from sync.adapters.cassandra.connect import open_cassandra
@@ -78,6 +79,17 @@ def two_data_centres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TwoDa
     made = start(tmp_path_factory.mktemp("two"))
     yield made
     made.end()
+
+
+@pytest.fixture(scope="session")
+def three_nodes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ThreeNodes]:
+    """A cluster of three; whoever stops a node starts it again."""
+    made = ThreeNodes(tmp_path_factory.mktemp("three"), node_certificates(tmp_path_factory.mktemp("certificates")))
+    try:
+        made.start()
+        yield made
+    finally:
+        made.end()
 
 
 @pytest.fixture(scope="session")

@@ -83,6 +83,18 @@ def test_planned_ranges_hold_every_token_once(
         assert token in planned[at] and [token in r for r in planned[max(0, at - 2) : at + 3]].count(True) == 1
 
 
+@_PROFILE
+@given(st.integers(1, 200), st.lists(TOKENS, max_size=300))
+def test_ranges_end_where_other_nodes_rows_begin(at_least: int, seams: list[int]) -> None:
+    """Would break: half of each range's rows are fetched by a node from another one; or a small table has 4,096 ranges."""
+    planned = plan_ranges([], 1 << 26, at_least, seams)
+    check_whole_ring(planned)
+    assert at_least <= len(planned) <= 2 * at_least
+    within = {s for s in seams if MIN_TOKEN < s < MAX_TOKEN}
+    if len(within) <= at_least:
+        assert within <= {r.end for r in planned}
+
+
 @pytest.mark.parametrize(
     ("size", "few", "wanted"),
     [(0, True, 1), (10 << 20, True, 1), (0, False, 64), (1, False, 8), (20 << 20, False, 20), (1 << 40, False, 64)],

@@ -35,6 +35,7 @@ from cassandra.policies import (
 
 from sync.adapters.cassandra.data_centres import local_data_center
 from sync.adapters.cassandra.guardrails import guardrail
+from sync.adapters.cassandra.nodes import Remembering
 from sync.adapters.cassandra.pages import RAW_PROFILE, RawProtocolHandler, raw_row_factory
 from sync.adapters.cassandra.quiet import quiet_driver
 from sync.adapters.cassandra.routing import RangeAwarePolicy
@@ -98,6 +99,7 @@ def source_name(settings: Settings) -> str:
 def _cluster(settings: Settings, request_timeout: float) -> Cluster:
     common: dict[str, Any] = {
         "connection_class": WideConnection,
+        "conviction_policy_factory": lambda host: Remembering(host, explain),
         "execution_profiles": _profiles(settings, request_timeout),
         "connect_timeout": 10,
         "control_connection_timeout": 10,

@@ -14,6 +14,7 @@ from sync.adapters.cassandra.cells import token_of
 from sync.adapters.cassandra.connect import SERIAL_PROFILE, Cassandra, explain
 from sync.adapters.cassandra.faults import is_away
 from sync.adapters.cassandra.pages import RAW_PROFILE, quoted, token_of_partition
+from sync.adapters.cassandra.routing import send_to
 from sync.adapters.cassandra.rows import FAILURES, asked, prepared
 from sync.adapters.cassandra.stamped import ABSENT, StampedRows
 from sync.core.encode.base import INT64
@@ -41,7 +42,7 @@ class KeyRows:
         self._keys = [c.name for c in table.primary_key]
         self._rows = StampedRows(table, columns, asked(lambda: times_of(self._raw, table)))
         self._select = prepared(self._raw, self._rows.select(" AND ".join(f"{quoted(k)} = ?" for k in self._keys)))
-        self._partition = len(table.partition_key)
+        self._keyspace, self._partition = table.keyspace, len(table.partition_key)
         self._token = token_of_partition(table)
 
     @cached_property
@@ -92,6 +93,7 @@ class KeyRows:
         """The pages of the rows from one token to another, and whether each is the last."""
         bound = BoundStatement(self._between)
         bound.values, bound.fetch_size = [INT64.pack(first), INT64.pack(last)], rows
+        send_to(bound, self._keyspace, first)
         state = None
         while True:
             result = self._request(bound, state).result()

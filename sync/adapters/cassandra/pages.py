@@ -12,7 +12,7 @@ from cassandra.protocol import ProtocolHandler, ResultMessage, read_int
 from cassandra.query import BoundStatement, PreparedStatement
 
 from sync.adapters.cassandra.faults import source_errors
-from sync.adapters.cassandra.routing import send_to
+from sync.adapters.cassandra.routing import send_elsewhere, send_to
 from sync.core.documents import Unfolded
 from sync.core.encode.base import read_cells
 from sync.core.ring import MIN_TOKEN, TokenRange
@@ -110,6 +110,7 @@ class RangeReader:
             except SourceTimeout as error:
                 if not self._size.too_much(query.fetch_size):
                     raise named(self._session, self._table, tokens, error) from None
+                send_elsewhere(query)
                 yield Page(b"", 0, 0)
                 asked = self._request(query, state, page_rows)
                 continue

@@ -51,19 +51,6 @@ def end_dead(connection: Connection, stated: Path | None) -> list[str]:
     return ended
 
 
-def with_slot(connection: Connection, values: dict[str, Any]) -> tuple[Any, ...]:
-    """Register with a free slot, or with one of a writer that is silent. Raises PreflightError where all are heard of."""
-    while True:
-        with connection.transaction():
-            # One at a time: two writers must never share a slot.
-            connection.execute("LOCK TABLE sync.writer IN SHARE ROW EXCLUSIVE MODE")
-            row = connection.execute(_SQL["register"], values).fetchone()
-        if row:
-            return row
-        if take_slot(connection) is None:
-            raise PreflightError(f"all {SLOTS // STEP} writer slots are taken: `sync writers` shows by whom")
-
-
 def take_slot(connection: Connection) -> str | None:
     """Free the slot of the writer that was silent the longest, beyond its lease; its name, None where all are heard of.
 
