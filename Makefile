@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: setup demo test check check-oldest format bench-backfill bench-dual-write bench-drift bench-state bench-many rules model chaos switches clean
+.PHONY: setup demo test check check-oldest format bench-backfill bench-dual-write bench-drift bench-state bench-locks bench-many rules model chaos switches clean
 
 setup: $(STAMP)
 
@@ -51,6 +51,9 @@ bench-drift: $(STAMP)
 
 bench-state: $(STAMP)
 	$(BIN)/python -m benchmarks.state
+
+bench-locks: $(STAMP)
+	$(BIN)/python -m benchmarks.locks
 
 bench-many: $(STAMP)
 	$(BIN)/python -m benchmarks.many_tables

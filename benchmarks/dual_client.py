@@ -108,7 +108,8 @@ class Ways:
         flows = store._of(TABLE)
         flow = flows.forward
         journal, primary = Timed(flow.journal, _STEPS, kept), Timed(flow.primary, {"write": "primary"}, kept)
-        store._flows[TABLE] = replace(flows, forward=replace(flow, journal=journal, primary=primary))
+        known = store._known._flows
+        known[TABLE] = known[TABLE][0], replace(flows, forward=replace(flow, journal=journal, primary=primary))
         return lambda row: store.put(TABLE, row)
 
 

@@ -1,41 +1,59 @@
-"""What a migration of many small tables costs: seconds of each command.
+"""What a migration of many small tables costs: seconds of each command, the CPU of each side, and the machine's load.
 
     python -m benchmarks.many_tables [--tables 200] [--rows 10] [--keep] [--code FOLDER] [--only backfill,status]
 
-Starts servers of its own; `--keep` leaves them, and the source's tables, for the next call. `--code` is another checkout's
-folder, whose commands are run in the place of this one's: before and after.
+Prints one table, with the goals, which are those of 200 tables of 10 rows on two cores with nothing else to do: the load
+average before a command tells how far that was so. Starts servers of its own; `--keep` leaves them, and the source's tables,
+for the next call. `--code` is another checkout's folder, whose commands are run in the place of this one's: before and after.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import os
-import subprocess
 import sys
 import tempfile
-import time
 from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
 
 from cassandra.concurrent import execute_concurrent
 
+from benchmarks.meter import Cost, machine, measure, wait_until_calm
 from benchmarks.servers import Servers, own_servers, say
 from sync.adapters.cassandra.connect import open_cassandra
 from sync.adapters.postgres.connect import connect
 
 KEYSPACE = "bench_many"
 COMMANDS = {
-    "preflight": ["preflight"],
     "schema": ["schema", "apply"],
+    "preflight": ["preflight"],
     "backfill": ["backfill", "--workers", "2", "--json"],
     "drift-report": ["drift-report", "--workers", "2", "--json"],
     "status": ["status", "--json"],
 }
+GOALS = {"preflight": 5, "backfill": 60, "drift-report": 60, "status": 2}
+"""Seconds, at most."""
+_HEADER = "s | goal | client CPU s | Cassandra CPU s | Postgres CPU s | client's largest process, MB | load average before"
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One command."""
+
+    command: str
+    cost: Cost
+    load: float
+
+    def __str__(self) -> str:
+        cost, goal = self.cost, GOALS.get(self.command)
+        wanted = f"≤ {goal}: {'reached' if cost.seconds <= goal else '**not reached**'}" if goal else ""
+        spent = f"{cost.client_cpu:.1f} | {cost.cassandra_cpu:.1f} | {cost.postgres_cpu:.1f}"
+        return f"| {self.command} | {cost.seconds:.1f} | {wanted} | {spent} | {cost.rss_mb:.0f} | {self.load:.1f} |"
 
 
 def main(argv: list[str]) -> int:
-    """Run the commands; seconds by command as JSON."""
+    """Run the commands; a line for each."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.many_tables", description=__doc__)
     parser.add_argument("--tables", type=int, default=200)
     parser.add_argument("--rows", type=int, default=10)
@@ -47,8 +65,9 @@ def main(argv: list[str]) -> int:
         fill(servers, given.tables, given.rows)
         if "schema" in given.only:
             empty(servers)
-        found = {name: run(servers, given.code, COMMANDS[name]) for name in given.only.split(",")}
-    sys.stdout.write(json.dumps({"tables": given.tables, "rows": given.rows, "seconds": found}) + "\n")
+        found = [run(servers, given.code, name) for name in given.only.split(",")]
+    sys.stdout.write(f"{machine()}, {given.tables} tables of {given.rows} rows\n\n| command | {_HEADER} |\n")
+    sys.stdout.write("|" + " --- |" * 8 + "\n" + "".join(f"{line}\n" for line in found))
     return 0
 
 
@@ -77,18 +96,17 @@ def empty(servers: Servers) -> None:
         connection.execute(f"CREATE DATABASE {servers.database}".encode())
 
 
-def run(servers: Servers, code: Path, command: list[str]) -> float:
-    """Seconds of a command."""
+def run(servers: Servers, code: Path, name: str) -> Line:
+    """One command, begun when the servers have finished what came before."""
+    wait_until_calm(servers, limit=30)
+    load = os.getloadavg()[0]
     with tempfile.TemporaryDirectory() as folder:
-        (Path(folder) / "sync.toml").write_text("schema_files = []\n")
-        env = {**os.environ, **servers.env, "PYTHONPATH": str(code.resolve())}
-        begun = time.monotonic()
-        done = subprocess.run([sys.executable, "-m", "sync", *command], cwd=folder, env=env, capture_output=True, text=True)
-        seconds = round(time.monotonic() - begun, 2)
-    if done.returncode not in (0, 2):
-        say(done.stderr[-2000:] + done.stdout[-2000:])
-    say(f"{' '.join(command)}: {seconds} s, exit code {done.returncode}")
-    return seconds
+        config = Path(folder) / "sync.toml"
+        config.write_text("schema_files = []\n")
+        env = {**servers.env, "SYNC_CONFIG": str(config), "PYTHONPATH": str(code.resolve())}
+        line = Line(name, measure([sys.executable, "-m", "sync", *COMMANDS[name]], servers, env, Path(folder) / "log"), load)
+    say(str(line))
+    return line
 
 
 if __name__ == "__main__":

@@ -33,6 +33,10 @@ CREATE TABLE IF NOT EXISTS sync.run (
     started_at  timestamptz NOT NULL DEFAULT clock_timestamp(),
     finished_at timestamptz
 );
+ALTER TABLE sync.run ADD COLUMN IF NOT EXISTS rows_per_second bigint; -- of the first states of all
+ALTER TABLE sync.run ADD COLUMN IF NOT EXISTS failures int NOT NULL DEFAULT 0;
+ALTER TABLE sync.run ADD COLUMN IF NOT EXISTS error text;
+ALTER TABLE sync.run ADD COLUMN IF NOT EXISTS stop_requested boolean NOT NULL DEFAULT false;
 ALTER TABLE sync.run ADD COLUMN IF NOT EXISTS data_center text; -- the source's, which its command reads; null: not known
 ALTER TABLE sync.run ADD COLUMN IF NOT EXISTS epoch bigint;   -- the one in which it began; null: begun by an older version
 ALTER TABLE sync.run ADD COLUMN IF NOT EXISTS shape text;     -- what the table was on both sides when it began
@@ -168,6 +172,7 @@ CREATE TABLE IF NOT EXISTS sync.writer (
     registered_at timestamptz NOT NULL DEFAULT clock_timestamp(),
     heartbeat_at  timestamptz NOT NULL DEFAULT clock_timestamp()
 );
+ALTER TABLE sync.writer ADD COLUMN IF NOT EXISTS failures jsonb NOT NULL DEFAULT '{}';
 ALTER TABLE sync.writer ADD COLUMN IF NOT EXISTS data_center text; -- the source's, in which it writes; null: not known
 ALTER TABLE sync.writer ADD COLUMN IF NOT EXISTS settings jsonb;   -- what it was started with, as far as all must agree; null: not told
 ALTER TABLE sync.writer ALTER COLUMN slot DROP NOT NULL;             -- null: it was silent, and another one has the slot
@@ -304,4 +309,8 @@ CREATE TABLE IF NOT EXISTS sync.source_table (
 );
 
 ALTER TABLE sync.drift_pass ADD COLUMN IF NOT EXISTS epoch bigint;         -- the epoch in which it ended
-ALTER TABLE sync.drift_pass ADD COLUMN IF NOT EXISTS schema_digest text;   -- what its tables looked like
+DO $$ BEGIN  -- of an earlier form, whose passes were of all tables together
+    IF EXISTS (SELECT FROM pg_attribute WHERE attrelid = 'sync.drift_pass'::regclass AND attname = 'schema_digest' AND NOT attisdropped) THEN
+        ALTER TABLE sync.drift_pass DROP COLUMN schema_digest;
+    END IF;
+END $$;

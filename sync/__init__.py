@@ -1,4 +1,26 @@
-"""Moves a running application from Cassandra / DataStax Astra to Postgres + pgvector, without downtime or a lost write."""
+"""Moves a running application from Cassandra / DataStax Astra to Postgres + pgvector, without downtime or a lost write.
+
+What an application imports is in `__all__` below. docs/architecture.md walks through the packages.
+
+adapters/    what speaks to Cassandra, Astra, Postgres and Redis
+commands/    one module a command
+core/        pure logic: types, hashes, versions, gates, verdicts
+demo/        `sync demo`
+flows/       the order of the steps: dual write, backfill, drift, switch
+local/       embedded servers, from packages
+report/      drift reports as HTML
+stores/      what an application opens
+wiring/      builds adapters and hands them to flows
+workers/     what RQ runs
+__main__     `python -m sync`
+cli          the command line: parse, run one command, print
+console      output for people: results to stdout, progress and logs to stderr
+errors       every error, below one root
+failpoints   named places where a test ends or delays the process
+ports        what the flows need, as protocols named by role
+resources    files that come with the package
+settings     the environment and sync.toml, as frozen values
+"""
 
 from __future__ import annotations
 

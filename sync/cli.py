@@ -12,9 +12,13 @@ from pathlib import Path
 from types import ModuleType
 from typing import NoReturn
 
-from sync.errors import GateRefused, Interrupted, SyncError
+from sync.adapters.cassandra.guardrails import guardrail
+from sync.errors import GateRefused, Interrupted, SyncError, TargetNotNow
 
 DONE, ERROR, REFUSED = 0, 1, 2
+_NO_SUCH = ("42P01", "3F000", "42703")
+"""SQLSTATEs of a relation, a schema and a column that are not there."""
+GONE = "the migration's state is gone: `sync finish` has ended it, perhaps just now from another terminal"
 
 
 class Parser(argparse.ArgumentParser):
@@ -175,7 +179,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         console.say(f"sync {args.command}: {error}")
         return REFUSED
     except SyncError as error:
-        for line in str(error).splitlines():
+        for line in _lines(error):
             console.say(f"sync {args.command}: {line}")
         return ERROR
     except KeyboardInterrupt:
@@ -187,10 +191,22 @@ def main(argv: Sequence[str] | None = None) -> int:
     except Exception as error:
         if os.environ.get("SYNC_DEBUG"):
             raise
-        said = getattr(getattr(error, "diag", None), "message_primary", None)  # of Postgres: its other lines quote values
-        text = " ".join(str(said or error).split())
-        console.say(f"sync {args.command}: {type(error).__name__}: {text} (SYNC_DEBUG=1 shows where)")
+        console.say(f"sync {args.command}: {_unexpected(error)}")
         return ERROR
+
+
+def _lines(error: SyncError) -> list[str]:
+    if isinstance(error, TargetNotNow):
+        return [f"Postgres: {error}; nothing is lost, run it again when it can"]
+    return str(error).splitlines()
+
+
+def _unexpected(error: Exception) -> str:
+    said = getattr(getattr(error, "diag", None), "message_primary", None)  # of Postgres: its other lines quote values
+    text = " ".join(str(said or error).split())
+    if getattr(error, "sqlstate", None) in _NO_SUCH and ('"sync' in text or '"_sync_' in text):
+        return GONE
+    return guardrail(text) or f"{type(error).__name__}: {text} (SYNC_DEBUG=1 shows where)"
 
 
 if __name__ == "__main__":

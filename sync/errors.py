@@ -111,6 +111,14 @@ class NotRegistered(EpochChanged):
     """This writer was silent and was fenced, or its slot was given away: it registers anew, and the write begins again."""
 
 
+class Suspended(NotRegistered):
+    """This process was suspended, and may have been fenced meanwhile: Postgres is asked, and the write begins again."""
+
+    def __init__(self) -> None:
+        super().__init__(0, "astra", "closing")  # which epoch it is, it does not know
+        self.args = ("this process was suspended and waits for Postgres's answer",)
+
+
 class GateRefused(SyncError):
     """A gate of a cut-over, a rollback or the end of the migration is red; nothing has changed."""
 

@@ -5,6 +5,7 @@ Runs on its own, in the peers' environment: python dsbulk.py TABLE JAVA CLASS_PA
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -23,6 +24,10 @@ def unload(table: str, java: str, class_path: str, folder: Path) -> None:
     query = f"SELECT {COLUMNS[table]} FROM {table}"
     command = [java, "-cp", class_path, MAIN, "unload", "-query", query, "-k", env["ASTRA_DB_KEYSPACE"]]
     command += ["-h", env["CASSANDRA_CONTACT_POINTS"], "-port", env["CASSANDRA_PORT"], "-url", str(folder / "csv")]
+    login = folder / "login.conf"  # not an argument, which everybody may read
+    auth = {"class": "PlainTextAuthProvider", "username": env["CASSANDRA_USERNAME"], "password": env["CASSANDRA_PASSWORD"]}
+    login.write_text(json.dumps({"datastax-java-driver": {"advanced": {"auth-provider": auth}}}))
+    command += ["-f", str(login)]
     command += ["-logDir", str(folder / "logs"), "-header", "true", "-verbosity", "quiet"]
     if subprocess.run(command, check=False, stdout=sys.stderr).returncode:
         raise SystemExit("DSBulk failed: see above")

@@ -10,6 +10,7 @@ import sys
 from typing import Any
 
 import psycopg2
+from cassandra.auth import PlainTextAuthProvider
 from cassandra.cluster import Cluster, Session
 from pgvector import Vector
 from psycopg2.extras import Json, execute_values, register_uuid
@@ -40,7 +41,9 @@ CONVERT = {"songs": song, "embeddings": embedding}
 def source() -> Session:
     """A session in the source's keyspace."""
     env = os.environ
-    session = Cluster(env["CASSANDRA_CONTACT_POINTS"].split(","), port=int(env["CASSANDRA_PORT"])).connect()
+    known = PlainTextAuthProvider(env["CASSANDRA_USERNAME"], env["CASSANDRA_PASSWORD"])
+    points, port = env["CASSANDRA_CONTACT_POINTS"].split(","), int(env["CASSANDRA_PORT"])
+    session = Cluster(points, port=port, auth_provider=known).connect()
     session.set_keyspace(env["ASTRA_DB_KEYSPACE"])
     session.default_fetch_size, session.default_timeout = PAGE, 60
     return session

@@ -33,7 +33,10 @@ def start(jars: str) -> SparkSession:
     builder = SparkSession.builder.master("local[2]").appName("bench")
     for name, value in settings.items():
         builder = builder.config(name, value)
-    return builder.getOrCreate()
+    spark = builder.getOrCreate()
+    for name in ("username", "password"):  # the others become arguments of a process, which anybody may read
+        spark.conf.set(f"spark.cassandra.auth.{name}", env[f"CASSANDRA_{name.upper()}"])
+    return spark
 
 
 def frame(spark: SparkSession, table: str) -> DataFrame:

@@ -1,1 +1,21 @@
-"""One module a command: gather what it needs, run one flow, print."""
+"""One module a command: gather what it needs, run one flow, print.
+
+backfill          `sync backfill`
+context           what every command begins with
+cutover           `sync cutover`, and what it shares with `sync rollback`
+demo              `sync demo`
+demo_collections  `sync demo --source collections`
+drift_report      `sync drift-report`
+drift_text        a drift report as tables and CSV
+finish            `sync finish`
+intents           `sync intents`
+local             `sync local up|down|status|env`
+migrate           `sync migrate`
+preflight         `sync preflight`
+rejects           `sync rejects`
+rollback          `sync rollback`
+schema            `sync schema apply`
+status            `sync status`
+worker            `sync worker`
+writers           `sync writers`
+"""

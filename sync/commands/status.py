@@ -43,6 +43,8 @@ def run(args: argparse.Namespace) -> int:
         out.print(_last_pass(status["last_drift"]), markup=False)
     if status["writers"]:
         show_writers(status["writers"])
+    for check in status["drift_under_way"]:
+        out.print(_check(check), markup=False, soft_wrap=True)
     for gate in status["gates"]:
         if not gate["green"]:
             out.print(f"gate {gate['name']}: {gate['figure']}", markup=False, soft_wrap=True)
@@ -59,6 +61,11 @@ def _row(table: dict[str, Any]) -> tuple[object, ...]:
     speed = (round(table["rows_per_second"]), duration(table["eta_seconds"]))
     passes = "-" if table["clean_passes"] is None else f"{table['clean_passes']} of {CLEAN_PASSES}"
     return (table["table"], ranges["done"], ranges["total"], ranges["running"], ranges["failed"], *counts, *speed, passes)
+
+
+def _check(check: dict[str, Any]) -> str:
+    ranges, error = check["ranges"], f" ({check['error']})" if check["error"] else ""
+    return f"drift pass, not finished: {check['table']}: {ranges['done']}/{ranges['total']} ranges{error}"
 
 
 def _last_pass(last: dict[str, Any]) -> str:

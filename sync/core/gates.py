@@ -171,12 +171,12 @@ def canary_gate(canaries: Sequence[CanaryFact], not_flown: str = "") -> Gate:
     return Gate("canary", True, figure)
 
 
-def reversible_gate(counters: Sequence[str], left_out: Sequence[str] = ()) -> Gate:
+def reversible_gate(one_sided: Sequence[str], left_out: Sequence[str] = ()) -> Gate:
     """Every table can be written in both directions, and none is written to both sides that is not migrated (`left_out`)."""
     said, remedies = [], []
-    if counters:
-        said.append(f"tables of counters: {', '.join(counters)}")
-        remedies.append("name counters in `exclude` in sync.toml: an increment cannot be sent again")
+    if one_sided:
+        said.append(f"cannot be written on both sides: {', '.join(one_sided)}")
+        remedies.append("name tables of counters and of COMPACT STORAGE in `exclude` in sync.toml")
     if left_out:
         said.append(f"written to both sides, and not migrated here: {', '.join(left_out)}")
         remedies.append("migrate them, or name them in `exclude` in every sync.toml: stores refuse them then")

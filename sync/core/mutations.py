@@ -1,4 +1,4 @@
-"""A write as it was asked for, kept in its intent so that it can be sent again with its own timestamp (rule 15)."""
+"""A write as it was asked for, kept in its intent so that it can be sent again with its own timestamp (rule 15b)."""
 
 from __future__ import annotations
 

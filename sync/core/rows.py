@@ -39,6 +39,7 @@ class SourceTable:
     columns: tuple[SourceColumn, ...]
     default_ttl: int = 0
     is_collection: bool = False
+    is_compact: bool = False
 
     @property
     def stored(self) -> tuple[SourceColumn, ...]:
@@ -57,6 +58,18 @@ class SourceTable:
 def has_counters(table: SourceTable) -> bool:
     """Whether it is a table of counters, whose increments cannot be sent again."""
     return any(column.type.name == "counter" for column in table.columns)
+
+
+def one_sided(table: SourceTable) -> str:
+    """Why a table cannot be written on both sides; empty where it can."""
+    if has_counters(table):
+        return "counters cannot be written on both sides: an increment is not repeatable"
+    if table.is_compact and any(column.kind == "regular" for column in table.columns):
+        return (
+            "COMPACT STORAGE cannot be written on both sides: a row without a value is no row there, and is one in Postgres; "
+            "ALTER TABLE … DROP COMPACT STORAGE makes rows of its rows"
+        )
+    return ""
 
 
 @dataclass(frozen=True, slots=True)

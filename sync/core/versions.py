@@ -36,7 +36,7 @@ def has_room(attempt: int) -> bool:
 
 
 def reconciled(read: int, removed: int, bound: int) -> int:
-    """The version of a reconciled key: an upper bound of all that is known, and above what was there (rules 1 and 15).
+    """The version of a reconciled key: an upper bound of all that is known, and above what was there (rules 1 and 15d).
 
     Where that is as high as a timestamp can be, no write comes that it would have to be told from.
     """

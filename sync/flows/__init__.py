@@ -1,0 +1,29 @@
+"""The order of the steps, one module a path: they know ports and the core, no adapter and no driver (docs/architecture.md).
+
+Dual writes
+
+dual_write     a write while the source is primary (rules 11 to 14)
+reverse_write  a write while Postgres is primary (rules 23 to 25)
+wrapped_write  a write by an application's own class (rule 17)
+switching      the flow of the present primary; waits during a switch
+drain          takes the keys that are due, in batches
+reconcile      makes the target equal, key by key (rules 15 and 16)
+resend         makes the source equal, key by key (rules 26 and 27)
+apart          many keys at once, of which one may fail alone
+
+Backfill
+
+preflight      what maps to what, and what is missing
+backfill       plans, notifies workers and watches
+copy_ranges    a worker's part: claim a range, read pages, load batches
+verify         the comparison at the end of `sync migrate`
+
+Drift
+
+check_ranges   a worker's part: claim a range, hash it on both sides
+recheck        keys that seemed to differ, until each has a verdict
+
+Switch
+
+cutover        announce, close, drain, switch, open (rules 21 and 30)
+"""

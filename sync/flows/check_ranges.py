@@ -20,7 +20,7 @@ from sync.core.mutations import Key
 from sync.core.range_hashes import RangeHashes, Raw
 from sync.core.ring import TokenRange
 from sync.core.verdicts import FINDINGS, UNSETTLED
-from sync.errors import LeaseLost, SourceTimeout, SourceUnavailable, TargetNotNow, TargetUnavailable
+from sync.errors import LeaseLost, NotNow, SourceTimeout, SourceUnavailable, TargetNotNow, TargetUnavailable
 from sync.failpoints import failpoint
 from sync.flows.copy_ranges import pause_after, waiting
 from sync.flows.recheck import KeysOfBothSides, Patience, Recheck
@@ -166,9 +166,8 @@ def _attempt(lane: CheckLane, lease: Lease) -> Literal["done", "failed", "stoppe
         _too_much(lane.ranges, lease, str(error))
         return "split"
     except (SourceUnavailable, TargetNotNow) as error:
-        log.warning("%s", waiting(lease.table, error, isinstance(error, TargetNotNow)))
-        # Of a source that is away the report says in the end that nothing is known; the target has the report itself.
-        (lane.ranges.wait if isinstance(error, TargetNotNow) else lane.ranges.fail)(lease, str(error))
+        log.warning("%s", waiting(lease.table, error, isinstance(error, NotNow)))
+        (lane.ranges.wait if isinstance(error, NotNow) else lane.ranges.fail)(lease, str(error))
         return "failed"
     return "done"
 

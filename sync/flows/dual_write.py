@@ -27,6 +27,7 @@ class Aside(Protocol):
 
     def begin_accepting(self) -> bool: ...
     def end_accepting(self) -> None: ...
+    def gaps(self) -> int: ...
     def stamp(self, key: Key) -> int: ...
     def accepted(self, key: Key) -> int: ...
     def forget(self, key: Key) -> None: ...
@@ -72,16 +73,18 @@ class ForwardWrite:
 
     def _without_journal(self, mutation: Mutation, away: TargetUnavailable) -> bool:
         """Postgres cannot be reached before the intent: refuse, or write the primary alone and remember it (rule 28)."""
+        gaps = self.aside.gaps()
         if not self.aside.begin_accepting():
             raise WriteRefusedNow(
                 f"{mutation.key.table}: the journal in Postgres is away ({away}); nothing was written"
             ) from None
-        return self._alone(mutation)
+        return self._alone(mutation, gaps)
 
-    def _alone(self, mutation: Mutation) -> bool:
+    def _alone(self, mutation: Mutation, gaps: int) -> bool:
         version = self.aside.stamp(mutation.key)
         state: State | None = "unsure"  # until it is known: a signal's handler, or a task's time-out, may raise anywhere here
         try:
+            failpoint("write.accepted")
             outcome, error = self.primary.write(mutation, version)
             failpoint("write.unrecorded")
             state = _ALONE[outcome]
@@ -96,6 +99,8 @@ class ForwardWrite:
             raise WriteRefused(f"the primary refused the write: {error}") from None
         if outcome == "unsure":
             raise WriteUnsure(_unsure(mutation.key, error)) from None
+        if self.aside.gaps() != gaps:
+            raise WriteUnsure(too_late(mutation.key)) from None
         return True
 
     def _withdraw(self, intent: Intent, error: str) -> None:
@@ -136,6 +141,14 @@ class ForwardWrite:
             self.aside.left(self.journal.table)
         except TargetUnavailable as away:
             self.aside.later(self.journal, intent, state, f"{error} {away}".strip())
+
+
+def too_late(key: Key) -> str:
+    """Why a write is unsure that the store it was for has taken: that may not be the primary any more (rule 30)."""
+    return (
+        f"{key.table}: this process was suspended within the write, and may have been fenced and the primary changed: it "
+        "may be there, or not; both sides will agree"
+    )
 
 
 def _unsure(key: Key, error: str) -> str:

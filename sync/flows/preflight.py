@@ -18,7 +18,8 @@ class PreflightReport:
     """`servers` are lines on what was found; `tables` the mappings; `problems` what stands against it or is to be known.
 
     `sizes` are the source's own estimates, `identities` say which tables these are, both by table; `small` are tables of few
-    rows; `data_center` is the one of the source that is read; `flows` says of each flow why it is not possible.
+    rows; `data_center` is the one of the source that is read, `seams` the tokens behind which
+    other nodes have the rows; `flows` says of each flow why it is not possible.
     """
 
     servers: list[str] = field(default_factory=list)
@@ -28,6 +29,7 @@ class PreflightReport:
     identities: dict[str, str] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
     data_center: str = ""
+    seams: list[int] = field(default_factory=list)
     flows: dict[str, list[str]] = field(default_factory=lambda: {flow: [] for flow in FLOWS})
 
     @property
@@ -52,7 +54,6 @@ class PreflightReport:
     def add(self, part: PreflightReport) -> None:
         """Take over what was found of one table."""
         self.problems += part.problems
-        self.sizes |= part.sizes
         self.small |= part.small
         for flow, reasons in part.flows.items():
             for why in reasons:

@@ -1,6 +1,7 @@
 """Keys of which both sides seemed to differ, read again until each has a verdict; with repair, reconciled and read once more.
 
-Every key handed in comes out with exactly one verdict, whatever fails on the way (invariant 5).
+Every key handed in comes out with exactly one verdict, whatever fails on the way (invariant 5), or none does: a server that
+cannot now is waited for.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ CHUNK = 200
 
 
 class KeysOfBothSides(Protocol):
-    """Single keys of one table. Every method but `read` may raise TargetUnavailable."""
+    """Single keys of one table. `read` may raise SourceAway, every other method TargetUnavailable."""
 
     def look(self, keys: Sequence[Key]) -> list[TargetRow]: ...
     def read(self, keys: Sequence[Key]) -> list[Read | str]: ...

@@ -75,7 +75,7 @@ class Reconcile:
         return changed, errors
 
     def _read(self, picked: Mapping[Key, Picked]) -> Iterator[tuple[Key, Read | str]]:
-        """Every key's row, or why it could not be read; keys without a mutation to send again are read together."""
+        """Every key's row, read without a lock (rule 15c), or why it was not; those with nothing to send again together."""
         plain = [key for key in picked if not picked[key].replay]
         groups = [plain[i : i + READ_TOGETHER] for i in range(0, len(plain), READ_TOGETHER)]
         alone = [key for key in picked if picked[key].replay]
@@ -103,7 +103,7 @@ class Reconcile:
             return str(error)
 
     def _look(self, key: Key, picked: Picked) -> Read:
-        """Send claimed mutations again until each is acknowledged, so that a late first attempt changes nothing; read."""
+        """Send claimed mutations again until each is acknowledged (rule 15b): late first attempts change nothing. Read."""
         for replay in picked.replay:
             outcome, error = self.primary.write_again(replay)
             # A refusal now says nothing of the first attempt: it may be in a queue, in a hint, or on one replica.

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from typing import Literal, Protocol, TypeVar
 
 from sync.core.mutations import Key, Mutation
-from sync.errors import TargetUnavailable, WriteRefusedNow
+from sync.errors import TargetUnavailable, WriteRefusedNow, WriteUnsure
 from sync.failpoints import failpoint
-from sync.flows.dual_write import Aside, Mode
+from sync.flows.dual_write import Aside, Mode, too_late
 from sync.ports import Intent, TableJournal
 
 T = TypeVar("T")
@@ -39,19 +39,24 @@ class WrappedWrite:
     def write(self, key: Key, call: Callable[[], T]) -> T:
         """Announce the key, call, reconcile; what the call returned. An error of the call leaves the key unsure.
 
-        Raises WriteRefused and EpochChanged before anything is called.
+        Raises WriteRefused and EpochChanged before anything is called; WriteUnsure where this process was suspended in it.
         """
+        gaps = self.aside.gaps()
         try:
             intent = self.announce(key)
         except TargetUnavailable as away:
             if not self.may_accept or not self.aside.begin_accepting():
                 raise WriteRefusedNow(f"{key.table}: the journal in Postgres is away ({away}); nothing was written") from None
-            return self._alone(key, call)
+            return self._alone(key, call, gaps)
         failpoint("wrapped.announced")
         try:
             result = call()
+            if self.aside.gaps() != gaps:
+                raise WriteUnsure(too_late(key))
         except BaseException as error:
             self._mark(key, intent, "unsure", type(error).__name__)
+            if self.aside.gaps() != gaps:
+                self._remember(key, "unsure")  # the announcement may be given up, and forgotten (rule 17)
             raise
         failpoint("wrapped.called")
         self._mark(key, intent, "finished", "")
@@ -60,15 +65,22 @@ class WrappedWrite:
             self._reconcile(key)
         return result
 
-    def _alone(self, key: Key, call: Callable[[], T]) -> T:
+    def _alone(self, key: Key, call: Callable[[], T], gaps: int) -> T:
         state: State = "unsure"  # a call that raises may have written, or may yet: it is not read at once (rule 17)
         try:
+            failpoint("wrapped.accepted")
             result = call()
+            if self.aside.gaps() != gaps:
+                raise WriteUnsure(too_late(key))
             state = "finished"
             return result
         finally:
-            self.aside.unrecorded(self.journal, Mutation("recheck", key, {}), self.aside.stamp(key), state)
+            self._remember(key, state)
             self.aside.end_accepting()
+
+    def _remember(self, key: Key, state: State) -> None:
+        """It is recorded with a stamp of its end: its side of the write has a time of its own."""
+        self.aside.unrecorded(self.journal, Mutation("recheck", key, {}), self.aside.stamp(key), state)
 
     def _mark(self, key: Key, intent: Intent, state: State, error: str) -> None:
         try:

@@ -20,16 +20,20 @@ class Endpoints:
     postgres_user: str
     postgres_password: str = field(repr=False)
     redis_url: str = field(repr=False)
+    cassandra_user: str = ""
+    cassandra_password: str = field(default="", repr=False)
     keyspace: str = KEYSPACE
     database: str = DATABASE
 
     def env(self) -> dict[str, str]:
         """Environment variables."""
+        login = {"CASSANDRA_USERNAME": self.cassandra_user, "CASSANDRA_PASSWORD": self.cassandra_password}
         return {
             "STORAGE_BACKEND": "astra",
             "CASSANDRA_CONTACT_POINTS": LOOPBACK,
             "CASSANDRA_PORT": str(self.cassandra_port),
             "CASSANDRA_LOCAL_DC": DATACENTER,
+            **(login if self.cassandra_user else {}),
             "ASTRA_DB_KEYSPACE": self.keyspace,
             "POSTGRES_HOST": LOOPBACK,
             "POSTGRES_PORT": str(self.postgres_port),

@@ -71,16 +71,18 @@ class Server(ABC):
     program: ClassVar[str]
     port_names: ClassVar[tuple[str, ...]] = ("client",)
     ready_seconds: ClassVar[float] = 60.0
+    private: ClassVar[bool] = True  # nobody else may read the folder: it holds the data
     gentle_signal: ClassVar[int] = signal.SIGTERM
 
-    def __init__(self, folder: Path, *, port: int | None = None, report: Report = quiet) -> None:
+    def __init__(self, folder: Path, *, port: int | None = None, report: Report = quiet, host: str = ports.LOOPBACK) -> None:
         self.folder = Path(folder).absolute().resolve()
         self.log = self.folder / "log" / "server.log"
         self.launched = False  # by this object
         self.cancelled = threading.Event()
         self._wanted_port = port
         self._report = report
-        self._memory = Memory(self.folder, self.name)
+        self.host = host
+        self._memory = Memory(self.folder, self.name, host)
         self._known: psutil.Process | None = None
 
     # What each server says about itself
@@ -103,10 +105,19 @@ class Server(ABC):
     def _clear_leftovers(self) -> None:  # noqa: B027
         """End and remove what an earlier crash left and what would stop a start."""
 
+    def _is_ready(self) -> bool:
+        """Whether it answers a query now, after whatever has to be done first."""
+        return self.answers()
+
     @property
     def logs(self) -> tuple[Path, ...]:
         """Its log files, the most telling one last."""
         return (self.log,)
+
+    @property
+    @abstractmethod
+    def password(self) -> str:
+        """Its generated password; "" while it asks for none."""
 
     # What every server can do
 
@@ -144,7 +155,7 @@ class Server(ABC):
         limit = seconds or self.ready_seconds
         deadline = time.monotonic() + limit
         while True:
-            if self.answers():
+            if self._is_ready():
                 return
             self.check_cancelled()
             if self._process() is None:
@@ -202,7 +213,7 @@ class Server(ABC):
                 detail = f"runs, but does not answer: {error}"
         elif port is None:
             detail = "never started"
-        return ServerStatus(self.name, pid is not None, version is not None, pid, ports.LOOPBACK, port, version, detail)
+        return ServerStatus(self.name, pid is not None, version is not None, pid, self.host, port, version, detail)
 
     def last_words(self) -> str:
         """The last line of its logs that says something: an error if there is one."""
@@ -239,7 +250,7 @@ class Server(ABC):
         """Whether it died because somebody took a port between our choice and its use."""
         if self._process() is not None:
             return False
-        return not all(ports.is_free(port) for port in self._memory.ports(self.port_names).values())
+        return not all(ports.is_free(port, self.host) for port in self._memory.ports(self.port_names).values())
 
     def _process(self) -> psutil.Process | None:
         mark = self.mark()
@@ -249,6 +260,8 @@ class Server(ABC):
 
     def _make_folder(self) -> None:
         self.log.parent.mkdir(parents=True, exist_ok=True)
+        if self.private:
+            self.folder.chmod(0o700)
         free = shutil.disk_usage(self.folder).free
         if free < _NEEDED_BYTES:
             raise LocalServerError(

@@ -14,9 +14,10 @@ from sync.errors import LocalServerError
 from sync.local import cassandra_config, java, processes
 from sync.local.base import Report, Server, quiet
 from sync.local.cassandra_config import CassandraOptions
+from sync.local.cassandra_role import USER, Role
 from sync.local.processes import Mark
 from sync.local.tls import pkcs8
-from sync.local.wire import CqlConnection, CqlRefused
+from sync.local.wire import CqlConnection, CqlLoginRefused, CqlRefused
 
 DATACENTER = "datacenter1"
 _MAIN = "org.apache.cassandra.service.CassandraDaemon"
@@ -25,7 +26,12 @@ _STORAGE_SERVICE = "org.apache.cassandra.db:type=StorageService"
 
 
 class CassandraServer(Server):
-    """A lone Cassandra node; what it acknowledged survives `kill()` (every write waits for the commit log)."""
+    """A Cassandra node, alone unless its options say otherwise.
+
+    What it acknowledged survives `kill()`: every write waits for the commit log.
+
+    `sync` is its superuser, with a generated password.
+    """
 
     name = "Cassandra"
     program = "java"
@@ -35,11 +41,20 @@ class CassandraServer(Server):
     def __init__(
         self, folder: Path, *, port: int | None = None, options: CassandraOptions | None = None, report: Report = quiet
     ) -> None:
-        super().__init__(folder, port=port, report=report)
         self.options = options or CassandraOptions()
+        super().__init__(folder, port=port, report=report, host=self.options.address)
         self.console = self.folder / "log" / "console.log"
-        # Cassandra's own first superuser; without authentication nobody is asked.
-        self.user = self.password = "cassandra" if self.options.password_auth else ""
+        self._role = Role(self.folder)
+
+    @property
+    def password(self) -> str:
+        """The generated password, kept in the server's folder; "" while it asks for none."""
+        return self._role.password if self.options.password_auth else ""
+
+    @property
+    def user(self) -> str:
+        """Whose password it is; "" while it asks for none."""
+        return USER if self.password else ""
 
     @property
     def logs(self) -> tuple[Path, ...]:
@@ -70,6 +85,21 @@ class CassandraServer(Server):
     def mark(self) -> Mark:
         """A property that holds its folder."""
         return Mark(self.program, f"-Dsync.local={self.folder}")
+
+    def _prepare(self) -> None:
+        if self.options.password_auth:
+            self._role.prepare()
+
+    def _is_ready(self) -> bool:
+        try:
+            self.ask()
+        except (OSError, LocalServerError) as error:
+            if self.password and isinstance(error.__cause__, CqlLoginRefused):
+                raise LocalServerError(
+                    f"{error}; put the right {self.folder / 'password'} back, or remove {self.folder} and start again"
+                ) from error
+            return self._role.claim(self._login)
+        return True
 
     def _launch(self, port: Mapping[str, int]) -> psutil.Process:
         program = str(self.options.java or java.java_program())
@@ -106,13 +136,16 @@ class CassandraServer(Server):
             raise LocalServerError(f"{self.name}: {operation} failed: {said[-1].strip()}")
 
     def _cql(self, statement: str, timeout: float = 5.0) -> None:
+        try:
+            with self._login(self.user, self.password, timeout) as connection:
+                connection.execute(statement)
+        except CqlRefused as error:
+            raise LocalServerError(f"{self.name} on port {self.port} refused: {error}") from error
+
+    def _login(self, user: str, password: str, timeout: float = 5.0) -> CqlConnection:
         tls = None
         if self.options.certificate:
             # Whether the server answers is the question here, not who it is: it is our own, on loopback.
             tls = ssl.create_default_context()
             tls.check_hostname, tls.verify_mode = False, ssl.CERT_NONE
-        try:
-            with CqlConnection(self.port, user=self.user, password=self.password, tls=tls, timeout=timeout) as connection:
-                connection.execute(statement)
-        except CqlRefused as error:
-            raise LocalServerError(f"{self.name} on port {self.port} refused: {error}") from error
+        return CqlConnection(self.port, host=self.host, user=user, password=password, tls=tls, timeout=timeout)

@@ -67,9 +67,10 @@ class CassandraOptions:
 
     version: str = CASSANDRA_VERSION
     java: Path | None = None  # a program other than the packages'
+    address: str = LOOPBACK  # another one of loopback, where several nodes are to have the same port
     heap_mb: int = 512
     fast_start: bool = False  # half the CPU time to start, but slower once warm: for short tests
-    password_auth: bool = False
+    password_auth: bool = True  # with a generated one
     certificate: Path | None = None  # PEM; with `key`, clients must use TLS
     key: Path | None = None  # PEM
     yaml: Mapping[str, Any] | None = None
@@ -79,7 +80,7 @@ class CassandraOptions:
 def settings(folder: Path, ports: Mapping[str, int], options: CassandraOptions) -> dict[str, Any]:
     """cassandra.yaml as a dictionary."""
     found = {
-        **_places(folder / "data", ports),
+        **_places(folder / "data", ports, options.address),
         **_limits(),
         **_security(folder, options),
         **(options.yaml or {}),
@@ -87,8 +88,8 @@ def settings(folder: Path, ports: Mapping[str, int], options: CassandraOptions) 
     return {name: value for name, value in found.items() if value is not None}
 
 
-def _places(data: Path, ports: Mapping[str, int]) -> dict[str, Any]:
-    seed = f"{LOOPBACK}:{ports['storage']}"
+def _places(data: Path, ports: Mapping[str, int], address: str) -> dict[str, Any]:
+    seed = f"{address}:{ports['storage']}"
     return {
         "cluster_name": "sync local",
         "num_tokens": 16,
@@ -96,8 +97,8 @@ def _places(data: Path, ports: Mapping[str, int]) -> dict[str, Any]:
         "partitioner": "org.apache.cassandra.dht.Murmur3Partitioner",
         "seed_provider": [{"class_name": "org.apache.cassandra.locator.SimpleSeedProvider", "parameters": [{"seeds": seed}]}],
         "endpoint_snitch": "SimpleSnitch",
-        "listen_address": LOOPBACK,
-        "rpc_address": LOOPBACK,
+        "listen_address": address,
+        "rpc_address": address,
         "storage_port": ports["storage"],
         "native_transport_port": ports["client"],
         "start_native_transport": True,
@@ -156,6 +157,7 @@ def _security(folder: Path, options: CassandraOptions) -> dict[str, Any]:
         "authorizer": "CassandraAuthorizer" if password else "AllowAllAuthorizer",
         "role_manager": "CassandraRoleManager",
         "auth_cache_warming_enabled": False,
+        "credentials_validity": "0ms",  # a role that was dropped cannot log in, at once
     }
     if options.certificate:
         found["client_encryption_options"] = {
@@ -215,6 +217,7 @@ def _properties(folder: Path, ports: Mapping[str, int]) -> dict[str, object]:
         "cassandra.ring_delay_ms": 100,
         "cassandra.skip_wait_for_gossip_to_settle": 0,
         "cassandra.superuser_setup_delay_ms": 0,
+        "cassandra.auth_bcrypt_gensalt_log2_rounds": 4,  # the least: our password is random, and each connection waits for it
         "cassandra.size_recorder_interval": 5,  # seconds; the default of 300 leaves a plan without estimates
         "file.encoding": "UTF-8",
     }

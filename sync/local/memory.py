@@ -13,9 +13,10 @@ from sync.local import ports
 class Memory:
     """Numbers by name in `folder/state.json`."""
 
-    def __init__(self, folder: Path, owner: str) -> None:
+    def __init__(self, folder: Path, owner: str, host: str = ports.LOOPBACK) -> None:
         self._folder = folder
         self._owner = owner
+        self._host = host
 
     def read(self) -> dict[str, int]:
         """All of it; a file that a crash damaged counts as empty: a process is also found without it, a port chosen anew."""
@@ -40,7 +41,7 @@ class Memory:
 
     def choose_ports(self, names: Sequence[str], wanted: int | None) -> dict[str, int]:
         """The ports of last time where they are still free, others where not; an explicitly `wanted` one must be free."""
-        if wanted is not None and not ports.is_free(wanted):
+        if wanted is not None and not ports.is_free(wanted, self._host):
             raise LocalServerError(
                 f"{self._owner}: port {wanted} is taken by {ports.holder(wanted)}; end that or choose another port"
             )
@@ -48,8 +49,8 @@ class Memory:
         chosen: dict[str, int] = {}
         for name in names:
             port = known.get(name)
-            if port is None or port in chosen.values() or not ports.becomes_free(port):
-                port = ports.choose({*chosen.values(), *known.values()})
+            if port is None or port in chosen.values() or not ports.becomes_free(port, self._host):
+                port = ports.choose({*chosen.values(), *known.values()}, self._host)
             chosen[name] = port
         self.write(**chosen)
         return chosen

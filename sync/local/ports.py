@@ -15,33 +15,34 @@ LOOPBACK = "127.0.0.1"
 _RANGE = range(15000, 32000)
 
 
-def is_free(port: int) -> bool:
-    """Whether a server can listen on this port of loopback now."""
+def is_free(port: int, host: str = LOOPBACK) -> bool:
+    """Whether a server can listen on this port of an address of loopback now."""
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            probe.bind((LOOPBACK, port))
+            probe.bind((host, port))
         except OSError:
             return False
     return True
 
 
-def becomes_free(port: int, seconds: float = 1.5) -> bool:
+def becomes_free(port: int, host: str = LOOPBACK, seconds: float = 1.5) -> bool:
     """Like `is_free`, but a server that was killed just now gets a moment to let go of it."""
     deadline = time.monotonic() + seconds
-    while not is_free(port):
+    while not is_free(port, host):
         if time.monotonic() > deadline:
             return False
         time.sleep(0.05)
     return True
 
 
-def choose(taken: set[int]) -> int:
-    """A free port that is not in `taken`."""
+def choose(taken: set[int], *hosts: str) -> int:
+    """A port that is not in `taken`, and free at all of these addresses."""
     for port in random.sample(_RANGE, 200):
-        if port not in taken and is_free(port):
+        if port not in taken and all(is_free(port, host) for host in hosts or (LOOPBACK,)):
             return port
-    raise LocalServerError(f"no free port found on {LOOPBACK} between {_RANGE.start} and {_RANGE.stop}; end some servers")
+    where = ", ".join(hosts or (LOOPBACK,))
+    raise LocalServerError(f"no free port found on {where} between {_RANGE.start} and {_RANGE.stop}; end some servers")
 
 
 def holder(port: int) -> str:

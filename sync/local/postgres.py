@@ -43,6 +43,7 @@ class PostgresServer(Server):
 
     name = "Postgres"
     program = "postgres"
+    private = False  # it may run as another user; its data are private in any case
     gentle_signal = signal.SIGINT  # "fast": does not wait for clients to leave
 
     def __init__(

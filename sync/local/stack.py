@@ -15,6 +15,7 @@ from sync.errors import LocalServerError
 from sync.local.addresses import DATABASE, KEYSPACE, Endpoints
 from sync.local.base import Report, Server, ServerStatus, plain_errors, quiet
 from sync.local.cassandra import CassandraServer
+from sync.local.clients import write_client_files
 from sync.local.postgres import PostgresServer
 from sync.local.valkey import ValkeyServer
 
@@ -41,6 +42,8 @@ class Stack:
             postgres_user=self.postgres.user,
             postgres_password=self.postgres.password,
             redis_url=self.valkey.url,
+            cassandra_user=self.cassandra.user,
+            cassandra_password=self.cassandra.password,
         )
 
 
@@ -61,7 +64,10 @@ def up(folder: Path, report: Report = quiet) -> Endpoints:
                 if server.launched:
                     server.kill()
             raise
-        return stack.endpoints()
+        where = stack.endpoints()
+        with plain_errors("the embedded servers' folder", stack.folder):
+            write_client_files(stack.folder, where)
+        return where
 
 
 def down(folder: Path, report: Report = quiet) -> None:
@@ -91,7 +97,8 @@ def _bring_up(server: Server, report: Report) -> None:
     begin = time.monotonic()
     if server.pid is not None:
         if _comes_round(server):
-            report(f"{server.name}: already running on port {server.port}")
+            open_door = "" if server.password else ", without a password until its next start"
+            report(f"{server.name}: already running on port {server.port}{open_door}")
             return
         report(f"{server.name}: runs but does not answer; starting it anew")
         server.kill()

@@ -21,6 +21,10 @@ class CqlRefused(Exception):
     """Cassandra answered with an error."""
 
 
+class CqlLoginRefused(CqlRefused):
+    """It knows no such user, or another password."""
+
+
 class CqlConnection:
     """A connection over the CQL native protocol (v4) that can send statements; results are not decoded."""
 
@@ -28,25 +32,33 @@ class CqlConnection:
         self,
         port: int,
         *,
+        host: str = LOOPBACK,
         user: str = "",
         password: str = "",
         tls: ssl.SSLContext | None = None,
         timeout: float = 5.0,
     ) -> None:
-        plain = socket.create_connection((LOOPBACK, port), timeout=timeout)
+        plain = socket.create_connection((host, port), timeout=timeout)
         self._socket = plain if tls is None else tls.wrap_socket(plain, server_hostname="localhost")
-        opcode, _ = self._ask(_STARTUP, struct.pack(">H", 1) + _string("CQL_VERSION") + _string("3.0.0"))
-        if opcode == _AUTHENTICATE:
-            token = f"\0{user}\0{password}".encode()
-            opcode, _ = self._ask(_AUTH_RESPONSE, struct.pack(">i", len(token)) + token)
-        if opcode not in (_READY, _AUTH_SUCCESS):
-            raise CqlRefused(f"unexpected answer {opcode} to the start of the connection")
+        try:
+            self._start(user, password)
+        except BaseException:
+            self._socket.close()
+            raise
 
     def __enter__(self) -> CqlConnection:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self._socket.close()
+
+    def _start(self, user: str, password: str) -> None:
+        opcode, _ = self._ask(_STARTUP, struct.pack(">H", 1) + _string("CQL_VERSION") + _string("3.0.0"))
+        if opcode == _AUTHENTICATE:
+            token = f"\0{user}\0{password}".encode()
+            opcode, _ = self._ask(_AUTH_RESPONSE, struct.pack(">i", len(token)) + token)
+        if opcode not in (_READY, _AUTH_SUCCESS):
+            raise CqlRefused(f"unexpected answer {opcode} to the start of the connection")
 
     def execute(self, statement: str) -> bytes:
         """Run one statement; returns the raw body of the result."""
@@ -62,7 +74,8 @@ class CqlConnection:
         content = self._receive(length)
         if answer == _ERROR:
             size = struct.unpack(">H", content[4:6])[0]
-            raise CqlRefused(content[6 : 6 + size].decode(errors="replace"))
+            said = content[6 : 6 + size].decode(errors="replace")
+            raise (CqlLoginRefused if "are incorrect" in said else CqlRefused)(said)
         return answer, content
 
     def _receive(self, count: int) -> bytes:

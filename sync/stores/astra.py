@@ -13,7 +13,7 @@ from sync.adapters.astra.rows import ApiRows
 from sync.core.rows import SourceTable
 from sync.errors import SyncError, WriteRefused
 from sync.settings import Settings
-from sync.stores.live_tables import twice
+from sync.stores.live_tables import by_live
 from sync.stores.looked import Looked
 from sync.stores.process import Process
 
@@ -40,7 +40,7 @@ class AstraStore:
 
     def put(self, table: str, row: Mapping[str, Any]) -> bool:
         """Write a whole row, or a whole document: what is left out is null, or not there."""
-        twice(self, table, lambda: self.checked_put(table, row)())
+        by_live(self, table, lambda: self.checked_put(table, row)())
         return True
 
     def checked_put(self, table: str, row: Mapping[str, Any]) -> Callable[[], bool]:
@@ -52,12 +52,12 @@ class AstraStore:
     def put_many(self, table: str, rows: Iterable[Mapping[str, Any]]) -> bool:
         """Write whole rows, each on its own, after all of them were checked."""
         given = list(rows)
-        twice(self, table, lambda: [self.checked_put(table, row) for row in given])
+        by_live(self, table, lambda: [self.checked_put(table, row) for row in given])
         return all(self.put(table, row) for row in given)
 
     def update(self, table: str, key: Mapping[str, Any], changes: Mapping[str, Any]) -> bool:
         """Write some columns, or fields; the row is made where there is none."""
-        twice(self, table, lambda: self.checked_update(table, key, changes)())
+        by_live(self, table, lambda: self.checked_update(table, key, changes)())
         return True
 
     def checked_update(self, table: str, key: Mapping[str, Any], changes: Mapping[str, Any]) -> Callable[[], bool]:
@@ -68,7 +68,7 @@ class AstraStore:
 
     def delete(self, table: str, key: Mapping[str, Any]) -> bool:
         """Delete a row, if there is one."""
-        twice(self, table, lambda: self.checked_delete(table, key)())
+        by_live(self, table, lambda: self.checked_delete(table, key)())
         return True
 
     def checked_delete(self, table: str, key: Mapping[str, Any]) -> Callable[[], bool]:
@@ -79,15 +79,15 @@ class AstraStore:
 
     def get(self, table: str, key: Mapping[str, Any]) -> dict[str, Any] | None:
         """The row, or None. Raises SourceUnavailable."""
-        return twice(self, table, lambda: self._of(table).get(key))
+        return by_live(self, table, lambda: self._of(table).get(key))
 
     def search(self, table: str, column: str, vector: Sequence[float], limit: int = 10) -> list[tuple[dict[str, Any], float]]:
         """The nearest rows with their similarity, nearest first; the server says how many it gives at most."""
-        return twice(self, table, lambda: self._of(table).search(column, vector, int(limit)))
+        return by_live(self, table, lambda: self._of(table).search(column, vector, int(limit)))
 
     def count(self, table: str) -> int:
         """How many rows there are: where the API does not count, their keys are read."""
-        return twice(self, table, lambda: self._of(table).count())
+        return by_live(self, table, lambda: self._of(table).count())
 
     @property
     def tables(self) -> Mapping[str, SourceTable]:

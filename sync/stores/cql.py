@@ -20,7 +20,7 @@ from sync.core.ring import WHOLE_RING
 from sync.core.rows import SourceTable
 from sync.errors import SourceUnavailable, WriteRefused, WriteUnsure
 from sync.settings import Config, Settings
-from sync.stores.live_tables import LiveTables, twice
+from sync.stores.live_tables import LiveTables, by_live
 from sync.stores.process import Process
 
 T = TypeVar("T")
@@ -100,7 +100,7 @@ class CqlStore:
         return self._twice(table, read)
 
     def _twice(self, table: str, call: Callable[[], T]) -> T:
-        return twice(self, table, call)
+        return by_live(self, table, call)
 
     def search(self, table: str, column: str, vector: Sequence[float], limit: int = 10) -> list[tuple[dict[str, Any], float]]:
         """The nearest rows with their similarity, nearest first, by the column's vector index."""

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 from sync.adapters.postgres.registration import Registration
 from sync.adapters.ringer import Ringer
 from sync.core.mutations import Mutation
-from sync.errors import NotNow, WriteRefused
+from sync.errors import SyncError, WriteRefused
 from sync.flows.switching import Switching
 from sync.ports import Primary
 from sync.settings import Config, Settings, load_config, load_settings
@@ -20,6 +20,7 @@ from sync.stores.astra import AstraStore
 from sync.stores.calls import Calls
 from sync.stores.cql import CqlStore
 from sync.stores.known_flows import KnownFlows
+from sync.stores.looked import twice
 from sync.stores.postgres import PostgresStore
 from sync.stores.process import Process
 from sync.stores.source import SourceSide
@@ -169,19 +170,12 @@ class DualWriteStore:
 
     def _again(self, table: str, call: Callable[[TableFlows], T]) -> T:
         """What a call returns: once more, where it was refused and a table is not what it was. Within a call under way."""
-        flows = self._of(table)
-        try:
-            return call(flows)
-        except WriteRefused as refused:  # nothing was written
-            # Nor while Postgres is away: looking would wait for it.
-            passing = isinstance(refused, NotNow) or self._registration.breaker.is_open
-            changed = None if passing else self._known.changed(flows)
-            if changed is None:
-                raise
-            if isinstance(changed, str):
-                raise WriteRefused(f"{refused}; {changed}") from None
-            flows = changed
-        return call(flows)
+
+        def has_changed(flows: TableFlows, refusal: SyncError) -> bool:
+            # Not while Postgres is away: looking would wait for it.
+            return not self._registration.breaker.is_open and self._known.have_changed(flows, refusal)
+
+        return twice(lambda: self._of(table), call, has_changed)
 
     def get(self, table: str, key: Mapping[str, Any]) -> dict[str, Any] | None:
         """The primary's row, or None."""
@@ -198,7 +192,7 @@ class DualWriteStore:
     def _primary_of(self, table: str) -> CqlStore | AstraStore | PostgresStore:
         self._check_migrated(table)
         self._process.check()
-        return self._source.store if self._side.primary == "astra" else self._target
+        return self._source.store if self._side.primary_for_reads == "astra" else self._target
 
     def _write(self, flows: TableFlows, mutation: Mutation) -> bool:
         return self._switching.run(
@@ -223,9 +217,9 @@ class DualWriteStore:
 
     @property
     def primary(self) -> Primary:
-        """The store whose answers count, as this process knows it."""
+        """The store whose answers count; while a switch is under way Postgres is asked, if it answers."""
         self._process.check()
-        return self._side.primary
+        return self._side.primary_for_reads
 
     def call(self, table: str, key: Mapping[str, Any], astra: Callable[[], T], postgres: Callable[[], T]) -> T:
         """Write a key by somebody else's code, the one for the present primary; both sides are made equal afterwards."""

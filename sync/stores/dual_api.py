@@ -16,6 +16,7 @@ from sync.errors import TargetUnavailable, WriteRefused
 from sync.ports import Written
 from sync.settings import Config, Settings
 from sync.stores.dual import DualWriteStore
+from sync.stores.postgres import PostgresStore
 from sync.stores.source_api import ApiSide
 from sync.stores.table_flows import TableFlows
 from sync.stores.target_documents import TargetDocuments
@@ -105,20 +106,24 @@ class ApiDualWriteStore(DualWriteStore):
 
     def get(self, table: str, key: Mapping[str, Any]) -> dict[str, Any] | None:
         """The primary's row or document, or None."""
-        return super().get(table, key) if self._is_plain(table) else self._documents(table).get(key)
+        read = self._primary_of(table)
+        return self._documents(table).get(key) if self._holds_rows(read, table) else read.get(table, key)
 
     def search(self, table: str, column: str, vector: Sequence[float], limit: int = 10) -> list[tuple[dict[str, Any], float]]:
         """The primary's nearest rows or documents with their similarity, nearest first."""
-        if self._is_plain(table):
-            return super().search(table, column, vector, limit)
-        return self._documents(table).search(column, vector, limit)
+        read = self._primary_of(table)
+        if self._holds_rows(read, table):
+            return self._documents(table).search(column, vector, limit)
+        return read.search(table, column, vector, limit)
 
     def count(self, table: str) -> int:
         """How many rows or documents the primary has."""
-        return super().count(table) if self._is_plain(table) else self._documents(table).count()
+        read = self._primary_of(table)
+        return self._documents(table).count() if self._holds_rows(read, table) else read.count(table)
 
-    def _is_plain(self, table: str) -> bool:
-        return self.primary == "astra" or not self._table(table).is_collection
+    def _holds_rows(self, read: object, table: str) -> bool:
+        """Whether it has rows where the application thinks in documents."""
+        return isinstance(read, PostgresStore) and self._table(table).is_collection
 
     def _documents(self, table: str) -> TargetDocuments:
         return TargetDocuments(self._target, self._of(table))
@@ -137,7 +142,7 @@ class ApiDualWriteStore(DualWriteStore):
 
     def _checked(self, make: Callable[[], Write]) -> Write:
         """The write, checked at once where the API is going to be asked; it may be away while Postgres is primary."""
-        return make() if self.primary == "astra" else lambda: make()()
+        return make() if self._side.primary == "astra" else lambda: make()()
 
     def _announced(self, table: str, key: Mapping[str, Any], astra: Write, postgres: ToPostgres) -> bool:
         """Write a key under the present primary."""

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Callable
-from threading import Lock
 
 from sync.core.rows import SourceTable
-from sync.errors import PreflightError, SourceUnavailable, TargetUnavailable, WriteRefused, WriteRefusedNow
-from sync.stores.looked import NOT_AGAIN_SECONDS
+from sync.errors import PreflightError, SourceUnavailable, SyncError, TargetUnavailable, WriteRefused, WriteRefusedNow
+from sync.stores.looked import Looked
 from sync.stores.source import SourceSide
 from sync.stores.table_flows import FlowMaker, TableFlows
 
@@ -22,7 +20,7 @@ class KnownFlows:
     def __init__(self, source: SourceSide, maker: Callable[[], FlowMaker]) -> None:
         self._source, self._maker = source, maker
         self._flows: dict[str, tuple[SourceTable, TableFlows]] = {}
-        self._lock, self._looked = Lock(), dict[str, float]()
+        self._looked: dict[str, Looked] = {}
 
     def forget(self) -> None:
         """Make them all anew."""
@@ -47,31 +45,32 @@ class KnownFlows:
         self._flows[table] = source, made
         return made
 
-    def changed(self, flows: TableFlows) -> TableFlows | str | None:
-        """After a refusal: the flows of the table as it is now; None if it has not changed; or why none can be made.
+    def have_changed(self, flows: TableFlows, refusal: SyncError) -> bool:
+        """After a refusal: whether a table has other flows now; both sides are asked.
 
-        Both sides are asked, not more than once a second, and once for many who were refused at the same time.
+        Raises WriteRefused, with the refusal's words first, where none can be made any more.
         """
         table = flows.mapped.name
-        with self._lock:
-            known = self._flows.get(table)
-            if known is not None and known[1] is not flows:
-                return known[1]
-            if time.monotonic() < self._looked.get(table, 0.0) + NOT_AGAIN_SECONDS:
-                return None
-            self._looked[table] = time.monotonic()
-            return self._look(table, flows)
+        looked = self._looked.setdefault(table, Looked())
+        since = looked.version
+        return self._are_others(table, flows) or looked.again(since, lambda: self._look(table, flows, refusal))
 
-    def _look(self, table: str, flows: TableFlows) -> TableFlows | str | None:
+    def _are_others(self, table: str, flows: TableFlows) -> bool:
+        known = self._flows.get(table)
+        return known is not None and known[1] is not flows
+
+    def _look(self, table: str, flows: TableFlows, refusal: SyncError) -> bool:
+        if self._are_others(table, flows):
+            return True  # made anew at a write meanwhile
         self._source.look_again(table)
         try:
             source = self._source.table(table)
             made = self._maker().make(table)
         except (PreflightError, WriteRefused) as error:
-            return f"the table has changed: {error}"
+            raise WriteRefused(f"{refusal}; the table has changed: {error}") from None
         except (SourceUnavailable, TargetUnavailable):
-            return None
+            return False
         if made.mapped == flows.mapped:
-            return None
+            return False
         self._flows[table] = source, made
-        return made
+        return True

@@ -13,8 +13,8 @@ from cassandra.metadata import TableMetadata, UserType
 
 from sync.adapters.cassandra.catalogue import keyspace_of, read_tables
 from sync.core.rows import SourceTable
-from sync.errors import NotNow, PreflightError, SourceUnavailable, WriteRefused
-from sync.stores.looked import Looked
+from sync.errors import PreflightError, SourceUnavailable, SyncError, WriteRefused
+from sync.stores.looked import Looked, twice
 
 T = TypeVar("T")
 
@@ -27,18 +27,14 @@ class Looking(Protocol):
     def look_again(self, table: str, since: int) -> bool: ...
 
 
-def twice(tables: Looking, table: str, call: Callable[[], T]) -> T:
-    """What a call returns: once more, where it was refused and the table is not what it was any more."""
-    since = tables.version
-    try:
-        return call()
-    except WriteRefused as refused:  # nothing was written
-        if isinstance(refused, NotNow) or not tables.look_again(table, since):
-            raise
-    except SourceUnavailable as error:
-        if not (isinstance(error.__context__, InvalidRequest) and tables.look_again(table, since)):
-            raise
-    return call()
+def by_live(tables: Looking, table: str, call: Callable[[], T]) -> T:
+    """What a call that goes by this table returns: once more, where it was refused and the table has changed."""
+
+    def has_changed(since: int, refusal: SyncError) -> bool:
+        is_schema = isinstance(refusal, WriteRefused) or isinstance(refusal.__context__, InvalidRequest)
+        return is_schema and tables.look_again(table, since)
+
+    return twice(lambda: tables.version, lambda _: call(), has_changed, (WriteRefused, SourceUnavailable))
 
 
 class LiveTables:

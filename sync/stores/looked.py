@@ -1,13 +1,37 @@
-"""When to look at a schema again: after a refusal, once for many at the same time, and not more than once a second."""
+"""A schema is looked at again after a refusal, once for many at the same time, and not more than once a second."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
 from threading import Lock
+from typing import TypeVar
 
+from sync.errors import NotNow, SyncError, WriteRefused
+
+K = TypeVar("K")
+T = TypeVar("T")
 NOT_AGAIN_SECONDS = 1.0
 """An application that writes what is refused, again and again, does not ask for the schema each time."""
+
+
+def twice(
+    known: Callable[[], K],
+    call: Callable[[K], T],
+    has_changed: Callable[[K, SyncError], bool],
+    refusals: tuple[type[SyncError], ...] = (WriteRefused,),
+) -> T:
+    """What a call with what is known returns: once more, where it was refused and what it knew has changed.
+
+    `refusals` are the errors after which nothing was written. `has_changed` looks again, and may raise a better error.
+    """
+    before = known()
+    try:
+        return call(before)
+    except refusals as refusal:
+        if isinstance(refusal, NotNow) or not has_changed(before, refusal):
+            raise
+    return call(known())
 
 
 class Looked:

@@ -19,9 +19,9 @@ from sync.adapters.postgres.refusals import refuses_row, words
 from sync.adapters.postgres.search import similarity_sql
 from sync.adapters.postgres.statements import column as named
 from sync.core.rows import TargetColumn, TargetTable
-from sync.errors import TargetRefused, TargetUnavailable, ValueUnreadable, WriteRefused, WriteUnsure
+from sync.errors import SyncError, TargetRefused, TargetUnavailable, ValueUnreadable, WriteRefused, WriteUnsure
 from sync.settings import Settings
-from sync.stores.looked import Looked
+from sync.stores.looked import Looked, twice
 from sync.stores.process import Process
 from sync.stores.unreadable import tolerate, unreadable_in
 from sync.stores.values import VECTORS, adapted, plain
@@ -142,17 +142,21 @@ class PostgresStore:
 
     def _twice(self, name: str, call: Callable[[TargetTable], T]) -> T:
         """What a call returns: once more, where it was refused and the table is not what it was any more."""
-        since, known = self._looked.version, self._table(name)
-        try:
-            return call(known)
-        except (WriteRefused, TargetRefused):  # nothing was written
-            if not self._looked.again(since, lambda: self._look(name, known)):
-                raise
-        return call(self._table(name))
+
+        def has_changed(known: tuple[int, TargetTable], _: SyncError) -> bool:
+            return self._looked.again(known[0], lambda: self._look(name, known[1]))
+
+        def known() -> tuple[int, TargetTable]:
+            return self._looked.version, self._table(name)
+
+        return twice(known, lambda found: call(found[1]), has_changed, (WriteRefused, TargetRefused))
 
     def _look(self, name: str, known: TargetTable) -> bool:
-        with self._away(), self.pool.connection() as connection:
-            found = read_target(connection, name)
+        try:
+            with self._away(), self.pool.connection() as connection:
+                found = read_target(connection, name)
+        except TargetUnavailable:
+            return False  # it is away: what was refused stays refused
         if found != known:
             self._tables.pop(name, None)
         return found != known

@@ -16,7 +16,7 @@ from sync.adapters.postgres.registration import Registration
 from sync.adapters.postgres.reverse import ReverseJournal
 from sync.core.encode.rows import RowEncoder
 from sync.core.mutations import Key, Mutation
-from sync.core.rows import TableMap
+from sync.core.rows import TableMap, one_sided
 from sync.errors import PreflightError
 from sync.flows.dual_write import ForwardWrite
 from sync.flows.reverse_write import ReverseWrite
@@ -76,8 +76,8 @@ class FlowMaker:
 
     def _mapped(self, connection: Connection, name: str) -> TableMap:
         table = map_sources(self.source.tables, connection, self.config, [name])[name]
-        if any(c.type.name == "counter" for c in table.source.columns):
-            raise PreflightError(f"{name}: a counter cannot be written on both sides: an increment is not repeatable")
+        if why := one_sided(table.source):
+            raise PreflightError(f"{name}: {why}")
         check_target(connection, [table])
         self.source.check_sight(table)
         if connection.execute(_SYNC_COLUMNS, (regclass(self.config.options(name).target or name),)).fetchone() is None:

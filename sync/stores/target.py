@@ -19,7 +19,7 @@ from psycopg_pool import PoolTimeout
 
 from sync.adapters.postgres.connect import target_name
 from sync.adapters.postgres.epochs import read_epoch
-from sync.adapters.postgres.migrations import check_version, state_exists
+from sync.adapters.postgres.migrations import usable_state
 from sync.adapters.postgres.parameters import connection_of
 from sync.adapters.postgres.refusals import is_of_server, words
 from sync.adapters.postgres.registration import Registration
@@ -87,9 +87,8 @@ class TargetSide:
         with ExitStack() as undo:
             store = undo.enter_context(PostgresStore(settings, tuning.connections, tuning.secondary_timeout_seconds))
             with connection_of(store.pool) as connection:
-                if not state_exists(connection):
+                if not usable_state(connection):
                     raise PreflightError("Postgres has no state of a migration yet: run `sync schema apply`")
-                check_version(connection)
                 epoch = read_epoch(connection)
             check_backend(settings.expected_backend, epoch)
             self._primary = epoch.primary
@@ -163,6 +162,11 @@ class TargetSide:
             return self._registered.registration.primary
         self._check()
         return self._primary or "astra"
+
+    @property
+    def primary_for_reads(self) -> Primary:
+        """The store that a read goes to. Raises as `primary` does."""
+        return self._registered.registration.primary_for_reads if self._registered else self.primary
 
     def _check(self) -> None:
         wrong = self._wrong

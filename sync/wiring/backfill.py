@@ -12,12 +12,14 @@ from sync.adapters.postgres.connect import Connection, connect
 from sync.adapters.postgres.data_centres import place_runs
 from sync.adapters.postgres.indexes import Build
 from sync.adapters.postgres.ledger import Ledger
+from sync.adapters.postgres.refusals import target_errors
 from sync.adapters.queue import Doorbell, redis_connection
 from sync.core.ring import TokenRange, least_ranges, plan_ranges
 from sync.core.rows import TableMap
-from sync.errors import PreflightError, WorkFailed
+from sync.errors import PreflightError, TargetUnavailable, Unreachable, WorkFailed
 from sync.flows.backfill import OwnWorkers, Supervisor
 from sync.flows.preflight import PreflightReport
+from sync.flows.waiting import waited
 from sync.ports import Progress
 from sync.settings import BackfillTuning, Config, Settings
 from sync.wiring.preflight import preflight
@@ -48,9 +50,8 @@ def make_plan(settings: Settings, config: Config, names: list[str] | None) -> Pl
     sizes = {name: sum(e.bytes for e in estimates) for name, estimates in report.sizes.items()}
     ranges = {t.name: _planned(report, t.name, sizes[t.name], config.backfill) for t in report.tables}
     with closing(connect(settings, autocommit=True)) as connection:
-        if not migrations.state_exists(connection):
+        if not migrations.usable_state(connection):
             raise PreflightError("the target has no schema `sync`: run `sync schema apply` first")
-        migrations.check_version(connection)
         unfinished = Ledger(connection, config.backfill.lease_seconds).open_runs()
         now = shapes(report.identities, connection, report.tables)
         return Plan(report.tables, ranges, sizes, _writers(connection), unfinished, now, report.data_center)
@@ -58,7 +59,7 @@ def make_plan(settings: Settings, config: Config, names: list[str] | None) -> Pl
 
 def _planned(report: PreflightReport, table: str, size: int, tuning: BackfillTuning) -> list[TokenRange]:
     at_least = tuning.range_count or least_ranges(size, table in report.small)
-    return plan_ranges(report.sizes[table], tuning.range_mb * _MB, at_least)
+    return plan_ranges(report.sizes[table], tuning.range_mb * _MB, at_least, report.seams)
 
 
 def _writers(connection: Connection) -> list[str]:
@@ -80,7 +81,31 @@ def run_backfill(
 ) -> list[Progress]:
     """Copy, build indexes, close the runs; the final figures. Raises KeyboardInterrupt after the workers have let go."""
     bell = Doorbell(redis_connection(settings))
-    with closing(connect(settings, autocommit=True)) as connection:
+    runs = waited(lambda: _begin(settings, config, plan, rate, show))
+
+    @contextmanager
+    def opened() -> Iterator[Ledger]:
+        with closing(connect(settings, autocommit=True)) as connection:
+            yield Ledger(connection, config.backfill.lease_seconds)
+
+    final = Supervisor(opened, bell, own, show.progress).watch(runs)
+    _check_shapes(settings, config, plan, runs)
+    look_again(settings, plan.tables)
+    if not any(p.failed for p in final):
+        build_indexes(settings, plan.tables, show.build)
+
+        def close() -> None:
+            with opened() as ledger:
+                for run in runs:
+                    ledger.finish(run)
+                ahead.recheck(ledger.connection, [table.name for table in plan.tables])
+
+        waited(close)
+    return final
+
+
+def _begin(settings: Settings, config: Config, plan: Plan, rate: int | None, show: Show) -> list[int]:
+    with closing(connect(settings, autocommit=True)) as connection, target_errors():
         ledger = Ledger(connection, config.backfill.lease_seconds)
         ledger.check_primary()  # before indexes are taken away; `begin` looks again, and holds the epoch
         for table in plan.tables:
@@ -92,22 +117,15 @@ def run_backfill(
         place_runs(connection, runs, plan.data_center)
         note_runs(connection, runs, config.agreed)
         ledger.set_rate(runs, rate)
+        return runs
 
-    @contextmanager
-    def opened() -> Iterator[Ledger]:
-        with closing(connect(settings, autocommit=True)) as connection:
-            yield Ledger(connection, config.backfill.lease_seconds)
 
-    final = Supervisor(opened, bell, own, show.progress).watch(runs)
-    _check_shapes(settings, config, plan, runs)
-    look_again(settings, plan.tables)
-    if not any(p.failed for p in final):
-        indexes.build_missing(settings, plan.tables, show.build)
-        with opened() as ledger:
-            for run in runs:
-                ledger.finish(run)
-            ahead.recheck(ledger.connection, [table.name for table in plan.tables])
-    return final
+def build_indexes(settings: Settings, tables: list[TableMap], report: Callable[[Build], None]) -> None:
+    """Build what is missing; a server that restarts meanwhile is waited for. Raises PreflightError where that cannot be."""
+    try:
+        waited(lambda: indexes.build_missing(settings, tables, report))
+    except (TargetUnavailable, Unreachable) as error:
+        raise PreflightError(f"the indexes could not be built: {error}; what is copied stays, run it again") from None
 
 
 def _check_shapes(settings: Settings, config: Config, plan: Plan, runs: list[int]) -> None:
@@ -124,6 +142,6 @@ def _check_shapes(settings: Settings, config: Config, plan: Plan, runs: list[int
 def open_ledger(settings: Settings, config: Config) -> Iterator[tuple[Connection, Ledger]]:
     """A connection and its ledger. Raises PreflightError where there is no state schema."""
     with closing(connect(settings, autocommit=True)) as connection:
-        if not migrations.state_exists(connection):
+        if not migrations.usable_state(connection):
             raise PreflightError("the target has no schema `sync`: nothing has begun; `sync schema apply` comes first")
         yield connection, Ledger(connection, config.backfill.lease_seconds)

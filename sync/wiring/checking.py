@@ -79,8 +79,11 @@ class BothKeys:
         return self._target.look(keys)
 
     def read(self, keys: Sequence[Key]) -> list[Read | str]:
-        """What the source holds of each key, or why that could not be read."""
-        return self._rows.read_each(keys)
+        """What the source holds of each key, or why that could not be read.
+
+        Raises SourceAway, but for a repair: what was repaired before must stay a finding of this pass.
+        """
+        return self._rows.read_each(keys, raises_away=self._reconcile is None)
 
     def restamp(self, keys: Sequence[Key]) -> int:
         """Give rows their token."""

@@ -15,7 +15,7 @@ from sync.adapters.cassandra.connect import Cassandra, open_cassandra
 from sync.adapters.cassandra.pages import RangeReader
 from sync.adapters.cassandra.rows import SourceRows
 from sync.adapters.postgres.agreement import check_runs
-from sync.adapters.postgres.catalogue import read_target
+from sync.adapters.postgres.catalogue import read_targets
 from sync.adapters.postgres.connect import Connection, connect
 from sync.adapters.postgres.data_centres import check_data_center
 from sync.adapters.postgres.ledger import Ledger
@@ -60,13 +60,12 @@ def map_sources(
 ) -> dict[str, TableMap]:
     """The same, where the source's tables are known already."""
     found = {}
+    targets = read_targets(connection, [config.options(name).target or name for name in names])
     for name in names:
         if name not in sources:
             raise PreflightError(f"{name}: there is no such table in the source's keyspace")
         options = config.options(name)
-        table, problems = map_table(
-            with_fields(sources[name], options.fields), read_target(connection, options.target or name), options
-        )
+        table, problems = map_table(with_fields(sources[name], options.fields), targets.get(options.target or name), options)
         if table is None:
             raise PreflightError(f"{name}: {next(p.text for p in problems if p.level == 'error')}")
         found[name] = table

@@ -20,6 +20,7 @@ from sync.adapters.postgres.digests import count_strays
 from sync.adapters.postgres.keys import TargetKeys
 from sync.adapters.postgres.migrations import check_version
 from sync.adapters.postgres.passes import ClosedRun
+from sync.adapters.postgres.refusals import target_errors
 from sync.adapters.queue import CHECK_JOB, Doorbell, redis_connection
 from sync.core.drift_report import next_step, table_report, unproved
 from sync.core.encode.rows import RowEncoder
@@ -27,8 +28,9 @@ from sync.core.mutations import KnownKey
 from sync.core.rows import TableMap
 from sync.errors import PreflightError, Unreachable, WorkFailed, WriteRefused
 from sync.flows.backfill import OwnWorkers, Supervisor
+from sync.flows.waiting import waited
 from sync.settings import Config, Settings
-from sync.wiring.backfill import Plan, Show
+from sync.wiring.backfill import Plan, Show, build_indexes
 from sync.wiring.clearing import clear_writers
 from sync.wiring.drift_values import add_values, shown_finding
 from sync.wiring.shapes import changed
@@ -52,7 +54,7 @@ class Asked:
 def run_drift(settings: Settings, config: Config, plan: Plan, asked: Asked, own: OwnWorkers, show: Show) -> dict[str, Any]:
     """One pass over these tables; the report. Raises KeyboardInterrupt after the workers have let go."""
     bell = Doorbell(redis_connection(settings), CHECK_JOB)
-    runs = begin_pass(settings, config, plan, asked, show)
+    runs = waited(lambda: begin_pass(settings, config, plan, asked, show))
 
     @contextmanager
     def opened() -> Iterator[Checks]:
@@ -60,12 +62,12 @@ def run_drift(settings: Settings, config: Config, plan: Plan, asked: Asked, own:
             yield Checks(connection, config.backfill.lease_seconds)
 
     Supervisor(opened, bell, own, show.progress).watch(runs)
-    return close_pass(settings, config, plan, runs, asked)
+    return waited(lambda: close_pass(settings, config, plan, runs, asked))
 
 
 def begin_pass(settings: Settings, config: Config, plan: Plan, asked: Asked, show: Show) -> list[int]:
     """Give every row its token, see to the index on it, and begin: the runs."""
-    with open_checks(settings, config) as checks:
+    with open_checks(settings, config) as checks, target_errors():
         for table in plan.tables:
             indexes.add_sync_columns(checks.connection, table)
         strays = [table for table in plan.tables if count_strays(checks.connection, table)]
@@ -75,7 +77,7 @@ def begin_pass(settings: Settings, config: Config, plan: Plan, asked: Asked, sho
         copying = [table.name for table in plan.tables if table.name in plan.unfinished]
         if copying:
             show.step(f"{', '.join(copying)}: the backfill is not finished; what it has not copied yet is missing")
-        indexes.build_missing(settings, [t for t in plan.tables if t.name not in copying], show.build)
+        build_indexes(settings, [t for t in plan.tables if t.name not in copying], show.build)
         begun = checks.work_begun(plan.ranges)
         belief = Belief(config.drift.most_verdict_minutes, asked.restart)
         runs = checks.begin_pass(plan.ranges, asked.repair, plan.shapes, belief)

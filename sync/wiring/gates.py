@@ -18,14 +18,14 @@ from sync.adapters.postgres.digests import count_strays
 from sync.adapters.postgres.ending import end_dead
 from sync.adapters.postgres.epochs import Authority
 from sync.adapters.postgres.gates import GateFacts
-from sync.adapters.postgres.migrations import check_version, state_exists
+from sync.adapters.postgres.migrations import usable_state
 from sync.adapters.postgres.pooled import adjust
 from sync.adapters.postgres.rejects import count_rejects
 from sync.core import gates
 from sync.core.agreement import differences, may_write
 from sync.core.gates import Gate
 from sync.core.proof import Since, TableProof, proof_gate, proofs, quiet_since_gate
-from sync.core.rows import TableMap, has_counters
+from sync.core.rows import TableMap, one_sided
 from sync.errors import PreflightError
 from sync.ports import Epoch, SwitchKind
 from sync.settings import Config, Settings
@@ -54,9 +54,8 @@ class Site:
 def open_authority(settings: Settings, config: Config) -> Iterator[Authority]:
     """The authority. Raises PreflightError where there is no migration."""
     with closing(connect(settings, autocommit=True)) as connection:
-        if not state_exists(connection):
+        if not usable_state(connection):
             raise PreflightError("the target has no schema `sync`: nothing has begun, or it is finished")
-        check_version(connection)
         # A command whose host hangs within the flip holds the epoch, and every write waits for it: Postgres ends it.
         adjust(connection, {"idle_in_transaction_session_timeout": f"{config.cutover.most_pause_seconds:g}s"})
         yield Authority(connection, config.cutover.most_pause_seconds + _LEASE_MARGIN_SECONDS)
@@ -79,7 +78,7 @@ def _left_out(site: Site) -> list[str]:
     """Tables that are not migrated, and that a store writes to both sides, or did, unless `exclude` gives them up."""
     there = read_tables(site.cassandra.session, site.settings.astra_db_keyspace or "", site.config.kinds)
     chosen = {table.name for table in site.tables}
-    left_out = [name for name in there if name not in chosen and not has_counters(there[name])]  # which no store writes
+    left_out = [name for name in there if name not in chosen and not one_sided(there[name])]  # which no store writes
     targets = {regclass(site.config.options(name).target or name): name for name in left_out}
     started = started_with(site.connection)
 
@@ -117,15 +116,15 @@ def judge(
     if fast:
         found.append(_by_hand(site))
     why = "--dry-run" if dry else "" if all(gate.green for gate in found) else "other gates are red"
-    counters = _counters(site)
-    tables = [t for t in site.tables if t.name not in counters]
+    one_sided_ones = _one_sided(site)
+    tables = [t for t in site.tables if t.name not in one_sided_ones]
     return [*found, gates.canary_gate(fly(site.cassandra, site.connection, tables, site.config, not why), why)]
 
 
 def judge_facts(site: Site, kind: SwitchKind, epoch: Epoch, writers: int | None = None) -> list[Gate]:
     """The gates but for the proof and the canary: nothing of the rows is read."""
     facts, told = GateFacts(site.connection), writers_settings(site.connection)
-    found = [gates.reversible_gate(_counters(site), _left_out(site))]
+    found = [gates.reversible_gate(_one_sided(site), _left_out(site))]
     if kind == "cutover":
         found += _copy_gates(site, facts)
     return [
@@ -136,8 +135,8 @@ def judge_facts(site: Site, kind: SwitchKind, epoch: Epoch, writers: int | None 
     ]
 
 
-def _counters(site: Site) -> list[str]:
-    return [t.name for t in site.tables if has_counters(t.source)]
+def _one_sided(site: Site) -> list[str]:
+    return [t.name for t in site.tables if one_sided(t.source)]
 
 
 def _copy_gates(site: Site, facts: GateFacts) -> list[Gate]:

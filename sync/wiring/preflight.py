@@ -10,26 +10,28 @@ from typing import TypeVar
 import redis
 from cassandra import DriverException, Unauthorized
 from cassandra.cluster import NoHostAvailable
-from psycopg import errors
 
+from sync.adapters.cassandra.beside import beside
 from sync.adapters.cassandra.catalogue import (
     check_partitioner,
     has_few_rows,
-    read_one,
     read_tables,
     release_version,
     size_estimates,
 )
 from sync.adapters.cassandra.connect import Cassandra, explain, open_cassandra, source_name
 from sync.adapters.cassandra.identity import identities
-from sync.adapters.cassandra.ttl import expiring_columns
+from sync.adapters.cassandra.nodes import unused_nodes
+from sync.adapters.cassandra.preparing import prepared_once
+from sync.adapters.cassandra.routing import seams
+from sync.adapters.cassandra.rows import FAILURES
 from sync.adapters.postgres import migrations
-from sync.adapters.postgres.catalogue import HOME, foreign_keys, obstacle, read_target, regclass, server_facts
+from sync.adapters.postgres.catalogue import HOME, regclass, server_facts
 from sync.adapters.postgres.connect import Connection, connect, target_name
 from sync.adapters.postgres.data_centres import elsewhere
 from sync.adapters.postgres.hashing import no_hash
 from sync.adapters.postgres.session import ends_builds
-from sync.adapters.postgres.sight import hidden, in_front, no_table, triggers
+from sync.adapters.postgres.standing import Standing, Targets, look
 from sync.adapters.queue import Doorbell, redis_connection, redis_name, unanswered
 from sync.core.documents import with_fields
 from sync.core.mapping import Problem, map_table
@@ -38,6 +40,7 @@ from sync.errors import PreflightError, SettingsError, SyncError, TargetUnavaila
 from sync.flows.preflight import PreflightReport, check_target
 from sync.ports import ServerFacts
 from sync.settings import Config, Settings
+from sync.wiring.expiry import look_at_expiry
 from sync.wiring.rights import missing_rights
 from sync.wiring.sight import masked_text, masks
 from sync.wiring.trials import try_rights, try_source, try_target
@@ -45,6 +48,7 @@ from sync.wiring.write_times import look_at_write_times
 
 T = TypeVar("T")
 _TABLES_AT_ONCE = 8
+_NODES_NAMED = 5
 
 
 def preflight(
@@ -65,10 +69,11 @@ def preflight(
 def _guarded(report: PreflightReport, where: str, look: Callable[[], T]) -> T | None:
     try:
         return look()
-    except SyncError as error:
-        report.error(where, str(error))
+    except (SyncError, *FAILURES) as error:
+        text = str(error) if isinstance(error, SyncError) else explain(error)
+        report.error(where, text)
         if where != "queue":
-            report.impossible_all(f"{where}: {error}")
+            report.impossible_all(f"{where}: {text}")
         return None
 
 
@@ -100,27 +105,42 @@ def _source(
         check_partitioner(cassandra.session)
         version, report.data_center = release_version(cassandra.session), cassandra.data_center
         report.servers.append(f"source: Cassandra {version}, {source_name(settings)}, keyspace {settings.astra_db_keyspace}")
+        _look_at_nodes(cassandra, report)
         tables = chosen_tables(cassandra, settings, config, names)
+        report.seams = seams(cassandra.session, settings.astra_db_keyspace or "", cassandra.data_center)
         report.identities = identities(cassandra, settings.astra_db_keyspace or "")
         masked = masks(cassandra, settings.astra_db_keyspace or "")
+        report.sizes = size_estimates(cassandra.session, settings.astra_db_keyspace or "", [table.name for table in tables])
         # Each table takes a dozen short questions; that for every row should not be asked of many tables at once.
         with ThreadPoolExecutor(1 if write_times else _TABLES_AT_ONCE) as executor:
-            for part in executor.map(lambda table: _look(cassandra, table, masked, config, write_times), tables):
+            for part in executor.map(lambda t: _look(prepared_once(cassandra), t, masked, config, write_times), tables):
                 report.add(part)
         _guarded(report, "source", lambda: _rights(settings, cassandra, tables, report))
     return tables
+
+
+def _look_at_nodes(cassandra: Cassandra, report: PreflightReport) -> None:
+    """Whether all of the source's nodes can be used from here; those that cannot, by reason."""
+    reasons: dict[str, list[str]] = {}
+    for address, why in unused_nodes(cassandra.session):
+        reasons.setdefault(explain(why), []).append(address)
+    for reason, nodes in reasons.items():
+        names = ", ".join(nodes[:_NODES_NAMED]) + (
+            f" and {len(nodes) - _NODES_NAMED} more" if len(nodes) > _NODES_NAMED else ""
+        )
+        report.problems.append(Problem("warning", "source", f"not used from here: {names}: {reason}"))
 
 
 def _look(
     cassandra: Cassandra, table: SourceTable, masked: dict[str, set[str]], config: Config, write_times: bool
 ) -> PreflightReport:
     """What is to be said of one of the source's tables."""
-    found = PreflightReport(sizes={table.name: size_estimates(cassandra.session, table.keyspace, table.name)})
+    found = PreflightReport()
     if _is_readable(cassandra, table, masked, config, found):
-        _look_at_rows(cassandra, table, config, found)
+        found.problems += [Problem("warning", table.name, text) for text in beside(cassandra.session, table)]
+        if not config.options(table.name).keep_ttl:
+            look_at_expiry(cassandra, table, found)
         look_at_write_times(cassandra, table, config, found, whole=write_times)
-        if has_few_rows(cassandra.session, table):
-            found.small.add(table.name)
     return found
 
 
@@ -146,7 +166,8 @@ def _is_readable(
         report.impossible_all(hidden)
         return False
     try:
-        read_one(cassandra.session, table)
+        if has_few_rows(cassandra.raw, table):
+            report.small.add(table.name)
     except Unauthorized as error:
         report.impossible_all(f"{table.name}: {explain(error)}")
         return False
@@ -154,22 +175,7 @@ def _is_readable(
         report.error(table.name, f"could not be read: {explain(error)}")
         return False
     try_source(cassandra, table, config, report)
-    return True
-
-
-def _look_at_rows(cassandra: Cassandra, table: SourceTable, config: Config, report: PreflightReport) -> None:
-    """Whether its rows are to expire."""
-    try:
-        expiring = expiring_columns(cassandra, table)
-    except (DriverException, NoHostAvailable) as error:
-        report.problems.append(Problem("warning", table.name, f"could not look for TTLs: {explain(error)}"))
-        return
-    if expiring and not config.options(table.name).keep_ttl:
-        report.error(
-            table.name,
-            f"values of {', '.join(expiring)} were written with a TTL: they expire in Cassandra and would not in Postgres; "
-            f'set ttl = "keep" under [tables.{table.name}] in sync.toml to keep them for good',
-        )
+    return not report.flows["copy"]  # where it cannot be read, every look at its rows would say so once more
 
 
 def chosen_tables(cassandra: Cassandra, settings: Settings, config: Config, names: list[str] | None) -> list[SourceTable]:
@@ -198,7 +204,7 @@ def _target(settings: Settings, config: Config, sources: list[SourceTable], repo
         )
         vectors = any(c.type.name == "vector" for s in sources for c in s.columns)
         report.problems += check_target(facts, vectors)
-        if migrations.state_exists(connection) and (other := elsewhere(connection, report.data_center)):
+        if migrations.usable_state(connection) and (other := elsewhere(connection, report.data_center)):
             report.error("source", other)
         if text := ends_builds(connection):
             report.error("target", f"no index can be built through the pooler: {text}")
@@ -206,12 +212,9 @@ def _target(settings: Settings, config: Config, sources: list[SourceTable], repo
         if why := no_hash(connection):
             report.impossible("proof", f"target: {why}")
         _shared_targets(sources, config, report)
+        targets = look(connection, [config.options(source.name).target or source.name for source in sources])
         for source in sources:
-            try:
-                _table(connection, source, config, facts, report)
-            except errors.InsufficientPrivilege as error:
-                advice = f"GRANT USAGE, CREATE ON SCHEMA … TO {facts.user}"
-                report.error(source.name, f"{error.diag.message_primary}; {advice}")
+            _table(targets, source, config, facts, report)
 
 
 def _shared_targets(sources: list[SourceTable], config: Config, report: PreflightReport) -> None:
@@ -224,17 +227,20 @@ def _shared_targets(sources: list[SourceTable], config: Config, report: Prefligh
             report.error(source.name, f"{other} goes into {target}, too; give one of them another target")
 
 
-def _table(connection: Connection, source: SourceTable, config: Config, facts: ServerFacts, report: PreflightReport) -> None:
+def _table(targets: Targets, source: SourceTable, config: Config, facts: ServerFacts, report: PreflightReport) -> None:
     options = config.options(source.name)
     name = options.target or source.name
-    target = read_target(connection, name)
+    if name in targets.closed:
+        report.error(source.name, f"{targets.closed[name]}; GRANT USAGE, CREATE ON SCHEMA … TO {facts.user}")
+        return
+    target = targets.tables.get(name)
     table, problems = map_table(source, target, options)
     report.problems += problems
-    if "." not in name and (shadow := in_front(connection, name)):
+    if shadow := targets.in_front.get(name):
         text = f"the search path finds {shadow} before {HOME}.{name}, which is the target; set target for another one"
         report.problems.append(Problem("warning", source.name, text))
     if target is None:
-        if other := no_table(connection, name):
+        if other := targets.no_tables.get(name):
             report.error(source.name, other)
         if "." not in name and not facts.may_create_tables:
             advice = f"GRANT CREATE ON SCHEMA public TO {facts.user}"
@@ -242,23 +248,27 @@ def _table(connection: Connection, source: SourceTable, config: Config, facts: S
         return
     if table is not None:
         report.tables.append(table)
-    qualified = f"{target.schema}.{target.name}"
-    found = obstacle(connection, name) or hidden(connection, [qualified]).get(qualified, "")
-    if found:
-        report.error(source.name, found)
-        report.impossible_all(f"{source.name}: {found}")
+    _stands(targets.standing.get(name, Standing()), source.name, name, report)
+
+
+def _stands(found: Standing, source: str, target: str, report: PreflightReport) -> None:
+    """What is to be said of a target's table that is there."""
+    if found.obstacle:
+        report.error(source, found.obstacle)
+        report.impossible_all(f"{source}: {found.obstacle}")
     else:
-        try_rights(connection, source.name, name, report)
-    if fires := triggers(connection, name):
+        try_rights(found.lacking, source, target, report)
+    if found.triggers:
         text = (
-            f"triggers {', '.join(fires)} fire for every row that is copied, and may change it; disable them until it is over"
+            f"triggers {', '.join(found.triggers)} fire for every row that is copied, and may change it; "
+            "disable them until it is over"
         )
-        report.problems.append(Problem("warning", source.name, text))
-    for key in foreign_keys(connection, name):
+        report.problems.append(Problem("warning", source, text))
+    for key in found.foreign_keys:
         text = (
             f"{key}: rows arrive in any order, and those before what they refer to are rejected; add it after the migration"
         )
-        report.problems.append(Problem("warning", source.name, text))
+        report.problems.append(Problem("warning", source, text))
 
 
 def _tls(connection: Connection) -> str:

@@ -22,7 +22,7 @@ from sync.adapters.postgres.ending import end_dead
 from sync.adapters.postgres.epochs import read_epoch
 from sync.adapters.postgres.in_turn import InTurn
 from sync.adapters.postgres.journal import Journal, Writer
-from sync.adapters.postgres.migrations import check_version, state_exists
+from sync.adapters.postgres.migrations import check_version, usable_state
 from sync.adapters.postgres.pool import Pool, open_pool
 from sync.adapters.postgres.queries import queries
 from sync.adapters.postgres.refusals import words
@@ -57,7 +57,7 @@ def sweep(settings: Settings, writers_folder: Path | None = None) -> dict[str, i
     """
     try:
         with closing(connect(settings, direct=False, autocommit=True)) as connection:
-            exists = state_exists(connection)
+            exists = usable_state(connection)
             if exists:
                 end_dead(connection, writers_folder)
             tables = _open_by_table(connection) if exists else []

@@ -17,7 +17,7 @@ from sync.adapters.cassandra.connect import open_cassandra
 from sync.adapters.postgres.catalogue import read_target
 from sync.adapters.postgres.connect import Connection, connect
 from sync.adapters.postgres.epochs import read_epoch
-from sync.adapters.postgres.migrations import state_exists
+from sync.adapters.postgres.migrations import usable_state
 from sync.adapters.postgres.resolving import Stuck, drop, find, forget, reserve
 from sync.core.mutations import Key, KnownKey, Mutation
 from sync.core.own_key import own_key
@@ -42,7 +42,7 @@ def resolve(
     a side is away; and what `confirm` raises.
     """
     with closing(connect(settings, autocommit=True)) as connection:
-        if not state_exists(connection):
+        if not usable_state(connection):
             raise PreflightError("the target has no schema `sync`: nothing has begun, or it is finished")
         _checked(find(connection, intents), intents, table)
         with open_cassandra(settings) as cassandra:  # one that is away must not be taken for one that refuses

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 
 import psycopg
@@ -12,10 +13,11 @@ from sync.adapters.cassandra.rights import may_write
 from sync.adapters.postgres.connect import connect
 from sync.adapters.postgres.migrations import state_exists
 from sync.adapters.postgres.refusals import words
-from sync.core.rows import SourceTable
+from sync.core.rows import SourceTable, one_sided
 from sync.errors import TargetUnavailable
 from sync.settings import Settings
 
+_AT_ONCE = 8
 _WRITERS = "SELECT EXISTS (SELECT FROM sync.writer WHERE state = 'active') OR EXISTS (SELECT FROM sync.intent)"
 
 
@@ -26,9 +28,11 @@ def missing_rights(settings: Settings, cassandra: Cassandra, tables: Iterable[So
     """
     if not _anybody_writes(settings):
         return ""
-    # Documents are written through the Data API, with a token of its own; counters are not written at all.
-    plain = [t for t in tables if not t.is_collection and not any(c.type.name == "counter" for c in t.columns)]
-    lacking = [table.name for table in plain if not may_write(cassandra.session, table)]
+    # Documents are written through the Data API, with a token of its own; what only one side can take is not written at all.
+    plain = [t for t in tables if not t.is_collection and not one_sided(t)]
+    with ThreadPoolExecutor(_AT_ONCE) as executor:
+        allowed = list(executor.map(lambda table: may_write(cassandra.session, table), plain))
+    lacking = [table.name for table, may in zip(plain, allowed, strict=True) if not may]
     if not lacking:
         return ""
     return (

@@ -7,13 +7,14 @@ from contextlib import closing
 
 from cassandra import DriverException
 from cassandra.cluster import NoHostAvailable, Session
+from cassandra.protocol import SyntaxException
 
 from sync.adapters.cassandra.catalogue import keyspace_of, read_tables
 from sync.adapters.cassandra.connect import explain, open_cassandra
 from sync.adapters.postgres import migrations
 from sync.adapters.postgres.catalogue import read_target
 from sync.adapters.postgres.connect import Connection, connect
-from sync.adapters.postgres.sight import no_table
+from sync.adapters.postgres.sight import no_tables
 from sync.core.encode import UnsupportedPair
 from sync.core.mapping import create_table, missing_columns, name_problems, vector_dimension
 from sync.core.rows import SourceTable
@@ -47,6 +48,11 @@ def _run_cql(session: Session, keyspace: str, statements: list[str]) -> None:
         session.set_keyspace(keyspace)
         for statement in statements:
             session.execute(statement, timeout=60)
+    except SyntaxException:
+        raise PreflightError(
+            "001_astra_schema.cql: this server does not know vectors, which came with Cassandra 5.0; `--source` makes the "
+            "example's tables alone, and your own need none"
+        ) from None
     except (DriverException, NoHostAvailable) as error:
         raise PreflightError(f"001_astra_schema.cql: {explain(error)}") from None
 
@@ -77,9 +83,11 @@ def apply_target(
 
 
 def _check_names(connection: Connection, sources: list[SourceTable], config: Config) -> None:
-    for source in sources:
-        if other := no_table(connection, config.options(source.name).target or source.name):
-            raise PreflightError(f"{source.name}: {other}")
+    names = {source.name: config.options(source.name).target or source.name for source in sources}
+    others = no_tables(connection, list(names.values()))
+    for source, name in names.items():
+        if name in others:
+            raise PreflightError(f"{source}: {others[name]}")
 
 
 def _dimension(sources: list[SourceTable], asked: int | None) -> int | None:

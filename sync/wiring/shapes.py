@@ -8,7 +8,7 @@ from contextlib import closing
 from sync.adapters.cassandra.catalogue import read_tables
 from sync.adapters.cassandra.connect import Cassandra, open_cassandra
 from sync.adapters.cassandra.identity import identities
-from sync.adapters.postgres.catalogue import identity
+from sync.adapters.postgres import catalogue
 from sync.adapters.postgres.connect import Connection, connect
 from sync.core.gates import table_shape
 from sync.core.rows import TableMap
@@ -21,7 +21,11 @@ from sync.wiring.sight import check_sight
 
 def shapes(source: Mapping[str, str], connection: Connection, tables: Iterable[TableMap]) -> dict[str, str]:
     """By table: what it is; `source` are the source's identities."""
-    return {t.name: table_shape(t, source.get(t.name, ""), identity(connection, t.target)) for t in tables}
+    given = list(tables)
+    target = catalogue.identities(connection, [t.target for t in given])
+    return {
+        t.name: table_shape(t, source.get(t.name, ""), target.get(f"{t.target.schema}.{t.target.name}", "")) for t in given
+    }
 
 
 def shapes_now(cassandra: Cassandra, connection: Connection, tables: Iterable[TableMap]) -> dict[str, str]:

@@ -64,6 +64,7 @@ def read_status(settings: Settings, config: Config) -> dict[str, Any]:
             "workers": workers,
             "indexes_to_build": _row(connection, "SELECT count(*) FROM sync.index")[0],
             "last_drift": last_drift(connection),
+            "drift_under_way": [_check(p) for p in ledger.progress(ledger.open_checks())],
             "gates": judged.plain(),
             "gates_error": judged.why or None,
         }
@@ -114,6 +115,12 @@ def _row(connection: Connection, query: str) -> tuple[Any, ...]:
     row = connection.execute(query.encode()).fetchone()
     assert row is not None
     return row
+
+
+def _check(p: Progress) -> dict[str, Any]:
+    """A table's part of a pass that is under way, or was stopped."""
+    ranges = {"total": p.total, "done": p.done, "running": p.running, "failed": p.failed}
+    return {"table": p.table, "ranges": ranges, "error": p.error}
 
 
 def _table(p: Progress, passes: Mapping[str, int]) -> dict[str, Any]:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
-from functools import partial
+from functools import cache, partial
 
 from sync.adapters.cassandra import trial
 from sync.adapters.cassandra.connect import Cassandra, explain
@@ -13,7 +13,7 @@ from sync.adapters.cassandra.write_times import WriteTimes
 from sync.adapters.postgres import sight
 from sync.adapters.postgres.connect import Connection, connect
 from sync.core.ring import MIN_TOKEN, TokenRange
-from sync.core.rows import SourceTable
+from sync.core.rows import SourceTable, one_sided
 from sync.errors import SyncError
 from sync.flows.preflight import PreflightReport
 from sync.settings import Config, Settings
@@ -23,7 +23,7 @@ _NEEDS = {
     "proof": ("ranges", "keys"),
     "dual writes": ("rows", "writes"),
     "reconcile": ("rows", "writes"),
-    "cut-over and rollback": ("rows", "writes"),
+    "cut-over and rollback": ("rows", "writes", "old writes"),
 }
 """What each flow does with the source."""
 _SMALL = TokenRange(MIN_TOKEN, MIN_TOKEN + 1)
@@ -32,6 +32,8 @@ _SMALL = TokenRange(MIN_TOKEN, MIN_TOKEN + 1)
 def try_source(cassandra: Cassandra, table: SourceTable, config: Config, report: PreflightReport) -> None:
     """Note which flows are not possible with a source's table, and why."""
     failed = {name: why for name, attempt in _attempts(cassandra, table, config).items() if (why := _failure(attempt))}
+    if "writes" in failed:  # no write at all: not because it is old
+        failed.pop("old writes", None)
     for flow, needs in _NEEDS.items():
         for need in needs:
             if need in failed:
@@ -42,27 +44,32 @@ def _attempts(cassandra: Cassandra, table: SourceTable, config: Config) -> Mappi
     options = config.options(table.name)
     serial = table.is_collection or options.lightweight_transactions
     columns = tuple(c.name for c in table.columns if c.name not in options.ignore and c.kind != "static")
+    keys = cache(partial(trial.some_keys, cassandra, table))
     found: dict[str, Callable[[], object]] = {
         "ranges": partial(trial.try_ranges, cassandra, table, columns),
         "write times": lambda: WriteTimes(cassandra, table).newest(_SMALL),
-        "keys": lambda: trial.try_keys(cassandra, table, columns, trial.some_keys(cassandra, table), serial),
+        "keys": lambda: trial.try_keys(cassandra, table, columns, keys(), serial),
     }
     if table.is_collection:  # written through the Data API
         return found
-    if any(c.type.name == "counter" for c in table.columns):
-        return {**found, "writes": partial(_counters, table.name)}
+    if why := one_sided(table):
+        return {**found, "writes": partial(_refuse, f'{why}; exclude = ["{table.name}"] in sync.toml leaves the table out')}
 
     def rows() -> None:
         reader = SourceRows(cassandra, table, config.dual_write.primary_timeout_seconds, serial)
-        trial.try_rows(reader, trial.some_keys(cassandra, table))
+        trial.try_rows(reader, keys())
 
     ahead = int(config.dual_write.most_skew_seconds * 1e6)
-    return {**found, "rows": rows, "writes": partial(trial.try_writes, cassandra, table, ahead)}
+    return {
+        **found,
+        "rows": rows,
+        "writes": partial(trial.try_writes, cassandra, table, ahead),
+        "old writes": partial(trial.try_old_writes, cassandra, table),
+    }
 
 
-def _counters(name: str) -> None:
-    advice = f'exclude = ["{name}"] in sync.toml leaves the table out'
-    raise SyncError(f"counters cannot be written on both sides: an increment is not repeatable; {advice}")
+def _refuse(why: str) -> None:
+    raise SyncError(why)
 
 
 def _failure(attempt: Callable[[], object]) -> str:
@@ -89,9 +96,8 @@ def try_target(connection: Connection, settings: Settings, report: PreflightRepo
             report.impossible(flow, f"target: this role lacks {', '.join(lacking[:3])}{more}")
 
 
-def try_rights(connection: Connection, name: str, target: str, report: PreflightReport) -> None:
-    """Note which flows are not possible with a table of the target; `name` is the source's."""
-    missing = sight.lacking(connection, target)
+def try_rights(missing: Sequence[str], name: str, target: str, report: PreflightReport) -> None:
+    """Note which flows are not possible with a table of the target, of these rights; `name` is the source's."""
     for flow, needed in _RIGHTS.items():
         if found := [right for right in missing if right in needed]:
             report.impossible(flow, f"{name}: this role lacks {', '.join(found)} on {target}")

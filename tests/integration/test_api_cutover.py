@@ -14,7 +14,7 @@ from astrapy import Collection
 from astrapy.data_types import DataAPIVector
 from astrapy.ids import ObjectId
 from support.commands import Commands
-from support.dataapi.server import PASSWORD, USER, DataApi, cut, data_api, of, settings_of, status
+from support.dataapi.server import DataApi, cut, data_api, of, settings_of, status
 from support.places import NewPlace, Place
 from support.running import until
 
@@ -80,8 +80,7 @@ def docs(settings: Settings) -> Collection[Any]:
 
 @pytest.fixture
 def commands(home: Place, double: DataApi) -> Commands:
-    more = {"ASTRA_DB_API_ENDPOINT": double.endpoint, "CASSANDRA_USERNAME": USER, "CASSANDRA_PASSWORD": PASSWORD}
-    return home.commands.but(**more)
+    return home.commands.but(ASTRA_DB_API_ENDPOINT=double.endpoint)
 
 
 def run(commands: Commands, *argv: str) -> Any:

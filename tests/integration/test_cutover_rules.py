@@ -13,8 +13,9 @@ from uuid import uuid4
 import pytest
 from support.backfills import until
 from support.commands import environment
-from support.dual import Table, prepare, stamping, until_waiting
-from support.places import NewPlace, Place
+from support.dual import Table, stamping, until_waiting
+from support.places import Place
+from support.prepared import home_of
 from support.reverse import authority, be_primary, both, reverse_writer
 
 from sync.adapters.postgres.registration import Registration
@@ -31,12 +32,7 @@ CONFIG = Config(schema_files=(), dual_write=DualWriteTuning(connections=4, heart
 PAUSE = 20.0
 
 
-@pytest.fixture(scope="module")
-def home(new_place: NewPlace) -> Iterator[Place]:
-    with new_place() as place:
-        place.cql("CREATE TABLE KS.pairs (id uuid PRIMARY KEY, a text, b text)")
-        prepare(place.settings, CONFIG, "pairs")
-        yield place
+home = home_of(CONFIG, pairs="id uuid PRIMARY KEY, a text, b text")
 
 
 @pytest.fixture
@@ -107,6 +103,21 @@ def test_rule_21_no_write_begins_while_the_epoch_is_closing(table: Table, key: K
         flipping.flip(switch, {})
     assert both(table, key) == (None, None)
     be_primary(table, "postgres")
+
+
+def test_rule_21_nothing_flips_while_rows_are_copied(table: Table) -> None:
+    """Would break: a backfill writes over the new primary; or every writer waits for it until the pause is over."""
+    with authority(table) as flipping:
+        switch = flipping.begin("cutover")
+        acknowledge(table, switch)
+        table.sql("INSERT INTO sync.run (kind, table_name, floor) VALUES ('backfill', 'pairs', 0)")
+        flipping.close(switch, PAUSE)
+        with pytest.raises(GateRefused, match=r"^1 backfills are under way: nothing has changed") as refused:
+            flipping.flip(switch, {})
+        assert not isinstance(refused.value, StillOpen), "it is not tried again"
+        flipping.abandon(switch, "")
+        assert (flipping.current().primary, flipping.current().state) == ("astra", "open")
+    table.sql("DELETE FROM sync.run WHERE kind = 'backfill' AND state = 'open'")
 
 
 @pytest.mark.parametrize("state", ["open", "finished", "unsure", "claimed"])

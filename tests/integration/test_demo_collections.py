@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from support.dataapi.server import PASSWORD, USER, data_api
+from support.dataapi.server import data_api
 from support.places import NewPlace, Place
 
 pytest_plugins = ("support.fixtures",)
@@ -20,8 +20,7 @@ def place(new_place: NewPlace) -> Iterator[Place]:
 def test_the_demo_of_collections(place: Place) -> None:
     """Would break: the demo; collections of the demo's that stay; one that writes into somebody's own."""
     with data_api(place.cassandra.session) as double:
-        more = {"ASTRA_DB_API_ENDPOINT": double.endpoint, "CASSANDRA_USERNAME": USER, "CASSANDRA_PASSWORD": PASSWORD}
-        commands = place.commands.but(**more)
+        commands = place.commands.but(ASTRA_DB_API_ENDPOINT=double.endpoint)
         done = commands.fresh("demo", "--source", "collections", "--limit", "60", "--json", timeout=240)
         assert done.code == 0, done
         assert done.json["ok"] is True

@@ -86,7 +86,7 @@ def test_ctrl_c_and_the_next_run_goes_on(site: Site) -> None:
     assert done.code == 1
     assert done.err.rstrip().endswith("what is checked stays. Go on with: sync drift-report --table songs --workers 2")
     assert "Traceback" not in done.err
-    assert not psutil.wait_procs(workers, timeout=10)[1], "workers that stay"
+    assert not psutil.wait_procs(workers, timeout=40)[1], "workers that stay"
     states = dict(
         site.sql(
             "SELECT range.state, count(*) FROM sync.range JOIN sync.run ON run.id = run_id WHERE kind = 'drift' GROUP BY 1"

@@ -17,6 +17,7 @@ import pytest
 from chaos.explain import Op, explained
 from support.dual import Actor, Aside, Table, holding, now_us, prepare
 from support.places import NewPlace, Place
+from support.prepared import prepared
 
 from sync.adapters.cassandra.pages import quoted
 from sync.adapters.postgres.connect import connect
@@ -284,9 +285,7 @@ def test_rechecks_of_a_backfill_are_drained_whatever_their_key(new_place: NewPla
 
 def test_a_key_that_python_has_no_value_of_settles_like_any_other(new_place: NewPlace) -> None:
     """Would break: one intent with such a key fails for ever, or ends every drain of its table."""
-    with new_place() as place:
-        place.cql("CREATE TABLE KS.wide (ts timestamp PRIMARY KEY, x text)")
-        prepare(place.settings, CONFIG, "wide")
+    with prepared(new_place, CONFIG, wide="ts timestamp PRIMARY KEY, x text") as place:
         year_10000 = 253_402_300_800_000
         with opened(place, "wide") as table:
             for x in ("before", "after"):

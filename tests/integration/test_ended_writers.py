@@ -15,8 +15,9 @@ from uuid import uuid4
 import pytest
 from support.backfills import until
 from support.commands import ROOT, environment
-from support.dual import Table, prepare
-from support.places import NewPlace, Place
+from support.dual import Table
+from support.places import Place
+from support.prepared import home_of
 
 from sync.adapters.postgres.connect import connect
 from sync.adapters.postgres.ending import _MANY, end_dead, forget_gone
@@ -33,12 +34,7 @@ CONFIG = Config(schema_files=(), dual_write=DualWriteTuning(connections=4))
 SLOT_COUNT = SLOTS // STEP
 
 
-@pytest.fixture(scope="module")
-def home(new_place: NewPlace) -> Iterator[Place]:
-    with new_place() as place:
-        place.cql("CREATE TABLE KS.pairs (id uuid PRIMARY KEY, a text)")
-        prepare(place.settings, CONFIG, "pairs")
-        yield place
+home = home_of(CONFIG, pairs="id uuid PRIMARY KEY, a text")
 
 
 @pytest.fixture
@@ -86,8 +82,12 @@ def test_500_exits_cost_no_slot_and_no_cut_over(home: Place, table: Table, tunin
     assert table.sql("SELECT count(*) FROM sync.writer WHERE host <> 'test'") == [(500,)]
     one = registered(table, given)
     try:
-        until(lambda: gate(table, given).figure == "1 writers, all heard of", 5, "the lease is over")
-        assert gate(table, given).green
+
+        def is_green() -> bool:
+            found = gate(table, given)
+            return bool(found.green) and found.figure == "1 writers, all heard of"
+
+        until(is_green, 20, "the lease is over")
         left = [path.name for path in Path(given["writers_folder"]).iterdir()]
         assert left == ([f"{one._witness.token}.writer"] if journal_away == "accept" else [])
     finally:
@@ -129,7 +129,7 @@ def test_an_alive_writer_is_left_alone(table: Table, tuning: dict[str, Any]) -> 
     """Would break: a writer that was cut off from Postgres for some time is taken for dead, and accepts."""
     one = registered(table, {**tuning, "heartbeat_seconds": 60})
     try:
-        until(lambda: not gate(table, tuning).green, 5, "silent for longer than its lease")
+        until(lambda: not gate(table, tuning).green, 20, "silent for longer than its lease")
         assert table.sql("SELECT state FROM sync.writer") == [("active",)]
     finally:
         one.end()

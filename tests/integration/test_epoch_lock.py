@@ -10,8 +10,10 @@ from contextlib import closing, contextmanager
 from uuid import uuid4
 
 import pytest
-from support.dual import Table, holding, prepare, until_waiting
-from support.places import NewPlace, Place
+from support.backfills import until
+from support.dual import Actor, Table, holding, until_waiting
+from support.places import Place
+from support.prepared import home_of
 from support.reverse import authority, be_primary, both, reverse_writer
 
 from sync.adapters.postgres import epoch_lock
@@ -23,7 +25,7 @@ from sync.adapters.postgres.load import Loader
 from sync.adapters.postgres.writers import fence
 from sync.core.mutations import Key
 from sync.core.ring import WHOLE_RING
-from sync.errors import GateRefused, PreflightError, TargetBusy
+from sync.errors import EpochChanged, GateRefused, PreflightError, TargetBusy
 from sync.ports import Batch, Written
 from sync.settings import Config, DualWriteTuning
 
@@ -32,12 +34,7 @@ CONFIG = Config(schema_files=(), dual_write=DualWriteTuning(connections=4))
 PAUSE = 20.0
 
 
-@pytest.fixture(scope="module")
-def home(new_place: NewPlace) -> Iterator[Place]:
-    with new_place() as place:
-        place.cql("CREATE TABLE KS.pairs (id uuid PRIMARY KEY, a text, b text)")
-        prepare(place.settings, CONFIG, "pairs")
-        yield place
+home = home_of(CONFIG, pairs="id uuid PRIMARY KEY, a text, b text")
 
 
 @pytest.fixture
@@ -158,9 +155,9 @@ def test_rule_20_a_switch_is_not_starved_by_writers(table: Table) -> None:
     """Would break: with a writer at the epoch at every moment, no switch ever closes it."""
     stop = threading.Event()
 
-    def hold() -> None:
+    def hold(writer: Actor) -> None:
         """As a writer does, again and again; at each moment another one is at it."""
-        writer, n = table.writer(), 0
+        n = 0
         while not stop.is_set():
             n += 1
             writer.put(table.key(id=uuid4()), a=str(n)).withdraw()
@@ -172,16 +169,17 @@ def test_rule_20_a_switch_is_not_starved_by_writers(table: Table) -> None:
     )
     try:
         with authority(table) as closing_one, ThreadPoolExecutor(8) as executor:
-            holders = [executor.submit(hold) for _ in range(8)]
-            time.sleep(0.3)
-            switch = closing_one.begin("cutover")
-            closing_one.close(switch, 3.0)
-            stop.set()
+            holders = [executor.submit(hold, writer) for writer in [table.writer() for _ in range(8)]]
+            try:
+                together = "SELECT count(*) > 1 FROM pg_stat_activity WHERE wait_event = 'PgSleep'"
+                until(lambda: table.sql(together) == [(True,)], 20, "several hold it at once")
+                switch = closing_one.begin("cutover")
+                closing_one.close(switch, 10.0)
+            finally:
+                stop.set()  # they would not end
             closing_one.abandon(switch, "")
-            for holder in holders:
-                holder.cancel() or holder.exception(10)
+            assert {type(holder.exception(10)) for holder in holders} <= {type(None), EpochChanged}
     finally:
-        stop.set()
         table.sql("DROP TRIGGER slow ON sync.intent; DROP FUNCTION slow()")
         table.sql("DELETE FROM sync.intent")
 

@@ -8,12 +8,14 @@ import tracemalloc
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
+from itertools import pairwise
 from uuid import uuid4
 
 import pytest
 from support.backfills import until
-from support.dual import Table, holding, prepare
-from support.places import NewPlace, Place
+from support.dual import Table, holding
+from support.places import Place
+from support.prepared import home_of
 from support.reverse import authority, be_primary
 
 from sync.adapters.postgres import registration
@@ -30,12 +32,7 @@ pytest_plugins = ("support.fixtures",)
 CONFIG = Config(schema_files=(), dual_write=DualWriteTuning(connections=4, heartbeat_seconds=0.3, writer_lease_seconds=2))
 
 
-@pytest.fixture(scope="module")
-def home(new_place: NewPlace) -> Iterator[Place]:
-    with new_place() as place:
-        place.cql("CREATE TABLE KS.pairs (id uuid PRIMARY KEY, a text, b text)")
-        prepare(place.settings, CONFIG, "pairs")
-        yield place
+home = home_of(CONFIG, pairs="id uuid PRIMARY KEY, a text, b text")
 
 
 @pytest.fixture
@@ -75,7 +72,17 @@ def test_a_pool_that_is_taken_stops_no_heartbeat(table: Table, one: Registration
     with ExitStack() as taken:
         for _ in range(2):
             taken.enter_context(one._pool.connection())
-        assert oldest(table, 3) < CONFIG.dual_write.writer_lease_seconds
+        seen: set[object] = set()
+
+        def beats() -> bool:
+            seen.update(table.sql("SELECT heartbeat_at FROM sync.writer WHERE host <> 'test'"))
+            return len(seen) > 3
+
+        until(beats, 20, "its heartbeat goes on")
+
+
+def gaps(moments: list[float]) -> list[float]:
+    return [later - earlier for earlier, later in pairwise(moments)]
 
 
 def keys(table: Table, count: int) -> list[Key]:
@@ -180,21 +187,22 @@ def test_writers_do_not_ask_all_the_time(table: Table, one: Registration, monkey
         switch = flipping.begin("cutover")
         until(lambda: one._is_switching, 5, "it has heard of it")
         looks.clear()
-        time.sleep(2)
-        assert len(looks) <= 10, "announced: nobody waits"
-        flipping.close(switch, 10)
+        until(lambda: len(looks) > 5, 20, "it looks")
+        assert min(gaps(looks)) > 0.2, "announced: nobody waits"
+        flipping.close(switch, 30)
         with pytest.raises(EpochChanged) as turned_away:
             table.writer().put(keys(table, 1)[0], a="1")
         one.heard(turned_away.value)
+        until(lambda: one.epoch.state != "open", 5, "it knows")
         looks.clear()
-        waiting = threading.Thread(target=one.wait_open, args=(10,))
+        waiting = threading.Thread(target=one.wait_open, args=(30,))
         waiting.start()
-        time.sleep(1.5)
-        assert 20 < len(looks) < 75, "closed: less often, the longer it takes"
+        until(lambda: len(looks) > 45, 20, "closed: it looks often")
+        assert min(gaps(looks)[32:]) > 0.04, "and less often, the longer it takes"
         flipping.abandon(switch, "")
-        begun = time.monotonic()
+        before = len(looks)
         waiting.join()
-        assert time.monotonic() - begun < 0.5
+        assert one.epoch.state == "open" and len(looks) - before < 4, "the first look that finds it open ends the wait"
 
 
 def test_16_threads_take_turns(home: Place, table: Table) -> None:

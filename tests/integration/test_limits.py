@@ -114,7 +114,7 @@ def test_another_partitioner_is_refused(tmp_path_factory: pytest.TempPathFactory
     server = local.CassandraServer(tmp_path_factory.mktemp("random"), options=options)
     server.start()
     try:
-        commands = home.commands.but(CASSANDRA_PORT=str(server.port), CASSANDRA_CONTACT_POINTS="127.0.0.1")
+        commands = home.commands.but(CASSANDRA_PORT=str(server.port), CASSANDRA_PASSWORD=server.password)
         done = commands.run("preflight")
         assert done.code == 1 and "the cluster's partitioner is RandomPartitioner; only Murmur3Partitioner" in done.out, done
     finally:

@@ -11,7 +11,8 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,10 @@ from sync.local import (
     up,
 )
 from sync.local.postgres_user import User
+from sync.local.wire import CqlConnection, CqlRefused
+
+SIMPLE = "{'class': 'SimpleStrategy', 'replication_factor': 1}"
+FAST = CassandraOptions(heap_mb=384, fast_start=True)
 
 
 @pytest.fixture(scope="module")
@@ -79,6 +84,12 @@ def postgres(where: Endpoints) -> psycopg.Connection[Any]:
         password=env["POSTGRES_PASSWORD"],
         sslmode=env["POSTGRES_SSLMODE"],
     )
+
+
+def source(where: Endpoints) -> AbstractContextManager[Any]:
+    env = where.env()
+    known = PlainTextAuthProvider(env["CASSANDRA_USERNAME"], env["CASSANDRA_PASSWORD"])
+    return cql(int(env["CASSANDRA_PORT"]), auth_provider=known)
 
 
 @contextmanager
@@ -130,11 +141,13 @@ def test_status_says_what_runs(folder: Path) -> None:
 def test_endpoints_are_settings_that_work(folder: Path) -> None:
     where = endpoints(folder)
     assert dict(line.split("=", 1) for line in where.dotenv().splitlines()) == where.env()
-    assert where.postgres_password not in repr(where) and where.redis_url not in repr(where)
+    assert not [
+        secret for secret in (where.postgres_password, where.cassandra_password, where.redis_url) if secret in repr(where)
+    ]
     with postgres(where) as connection:
         connection.execute("CREATE EXTENSION IF NOT EXISTS vector")
         assert connection.execute("SELECT '[1,2]'::vector <=> '[1,2]', lower('É')").fetchone() == (0.0, "é")
-    with cql(where.cassandra_port) as session:
+    with source(where) as session:
         session.set_keyspace(where.env()["ASTRA_DB_KEYSPACE"])
         session.execute("CREATE TABLE IF NOT EXISTS near (id int PRIMARY KEY, v vector<float, 2>)")
         session.execute("CREATE INDEX IF NOT EXISTS ON near (v) USING 'sai'")
@@ -156,7 +169,7 @@ def test_what_was_acknowledged_survives_kill_9_and_a_stolen_port(folder: Path) -
     with postgres(where) as connection:
         connection.execute("CREATE TABLE kept (id int)")
         connection.execute("INSERT INTO kept VALUES (7)")
-    with cql(where.cassandra_port) as session:
+    with source(where) as session:
         session.execute("CREATE TABLE music.kept (id int PRIMARY KEY)")
         session.execute("INSERT INTO music.kept (id) VALUES (7)")
     redis.Redis.from_url(where.redis_url).set("kept", "7")
@@ -184,24 +197,115 @@ def test_what_was_acknowledged_survives_kill_9_and_a_stolen_port(folder: Path) -
     assert now.cassandra_port == where.cassandra_port
     with postgres(now) as connection:
         assert connection.execute("SELECT id FROM kept").fetchall() == [(7,)]
-    with cql(now.cassandra_port) as session:
+    with source(now) as session:
         assert [row.id for row in session.execute("SELECT id FROM music.kept")] == [7]
     assert redis.Redis.from_url(now.redis_url).get("kept") == b"7"
 
 
-def test_valkey_asks_for_a_password_that_only_its_owner_can_read(folder: Path) -> None:
-    """Would break: anybody on the machine puts a job into the queue, which a worker runs."""
-    _, database, queue = servers(folder)
-    with redis.Redis(port=queue.port) as stranger, pytest.raises(redis.AuthenticationError):
-        stranger.ping()
-    with redis.Redis(port=queue.port, password="wrong") as stranger, pytest.raises(redis.AuthenticationError):
-        stranger.ping()
-    secret = {queue.password, database.password}
+def test_each_server_asks_for_a_password_that_only_its_owner_can_read(folder: Path) -> None:
+    """Would break: anybody on the machine reads the data, or puts a job into the queue, which a worker runs."""
+    cassandra, database, queue = servers(folder)
+    for password in (None, "wrong"):
+        with redis.Redis(port=queue.port, password=password) as stranger, pytest.raises(redis.AuthenticationError):
+            stranger.ping()
+    socket_folder = next((path.parent for path in (database.folder / "elsewhere").resolve().rglob(".s.PGSQL.*")), None)
+    hosts = ["127.0.0.1", str(socket_folder or database.folder / "run")]
+    for host in hosts:
+        with pytest.raises(psycopg.OperationalError, match="no password supplied"):
+            psycopg.connect(host=host, port=database.port, user=database.user, dbname="postgres", sslmode="disable")
+    for known in (None, PlainTextAuthProvider("cassandra", "cassandra"), PlainTextAuthProvider("sync", "wrong")):
+        with pytest.raises(NoHostAvailable), cql(cassandra.port, auth_provider=known):
+            pass
+    with source(endpoints(folder)) as session:
+        assert [row.role for row in session.execute("SELECT role FROM system_auth.roles")] == ["sync"]
+    secret = {queue.password, database.password, cassandra.password}
     assert all(len(word) > 20 for word in secret)
-    holding = {queue.folder / "password", queue.folder / "valkey.conf", database.folder / "password"}
+    holding = {queue.folder / "valkey.conf", *(server.folder / "password" for server in (cassandra, database, queue))}
     assert {path.stat().st_mode & 0o777 for path in holding} == {0o600}
     for process in processes_of(folder):
         assert not [part for part in process.cmdline() if any(word in part for word in secret)]
+    readable = [path for path in folder.rglob("*") if path.is_file() and path.stat().st_mode & 0o077]
+    assert not [path for path in readable if any(word.encode() in path.read_bytes() for word in secret)]
+
+
+def test_a_cassandra_of_an_older_version_is_used_as_it_runs_and_has_a_password_from_its_next_start(tmp_path: Path) -> None:
+    """And then its password is neither made anew nor passed over: a changed or lost one is said."""
+    older = CassandraServer(tmp_path / "cassandra", options=replace(FAST, password_auth=False))
+    server = CassandraServer(older.folder, options=FAST)
+    try:
+        older.start()
+        older.execute(f"CREATE KEYSPACE kept WITH replication = {SIMPLE}")
+        assert not server.start() and server.status().detail == "ok" and (server.user, server.password) == ("", "")
+        older.stop()
+        assert server.start() and len(server.password) > 20
+        server.execute("CREATE TABLE kept.rows (id int PRIMARY KEY)")
+        with pytest.raises(NoHostAvailable), cql(server.port):
+            pass
+        kept = (server.folder / "password").rename(server.folder / "away")
+        (server.folder / "password").write_text("another")
+        with pytest.raises(LocalServerError, match=r"are incorrect; put the right .*password back") as error:
+            server.start()
+        one_line(error)
+        kept.rename(server.folder / "password")
+        assert server.answers()
+        server.stop()
+        (server.folder / "password").unlink()
+        with pytest.raises(LocalServerError, match=r"password is gone; put it back, or remove .* and start again"):
+            server.start()
+    finally:
+        server.remove()
+
+
+def test_whoever_logs_in_with_cassandras_own_password_while_it_is_new_keeps_nothing(tmp_path: Path) -> None:
+    """Would break: a program that waits for new ports on loopback is superuser of every new embedded Cassandra for good."""
+    server = CassandraServer(tmp_path / "cassandra", options=FAST)
+    try:
+        server.start(wait=False)
+        deadline = time.monotonic() + 120
+        while True:
+            try:
+                mallory = CqlConnection(server.port, user="cassandra", password="cassandra")
+                break
+            except (OSError, CqlRefused):
+                assert time.monotonic() < deadline
+                time.sleep(0.05)
+        mallory.execute("CREATE ROLE mallory WITH SUPERUSER = true AND LOGIN = true AND PASSWORD = 'm'")
+        with pytest.raises(
+            LocalServerError, match=r"made a role before it had a password; remove .* and start again"
+        ) as error:
+            server.wait_ready()
+        one_line(error)
+        with CqlConnection(server.port, user="sync", password=(server.folder / "password.next").read_text()) as ours:
+            ours.execute("DROP ROLE mallory")
+        with pytest.raises(LocalServerError, match="did not answer"):
+            server.wait_ready(1.0)
+        assert server.password == ""
+        mallory.__exit__(None, None, None)
+        server.wait_ready()
+        assert len(server.password) > 20 and not (server.folder / "password.next").exists()
+    finally:
+        server.remove()
+
+
+def test_clients_log_in_by_files(folder: Path) -> None:
+    """The commands of docs/guide.md, without a password typed, printed or among arguments."""
+    _, database, _ = servers(folder)
+    files = [folder / name for name in ("cqlshrc", "cqlsh.credentials", "pg_service.conf")]
+    assert {path.stat().st_mode & 0o777 for path in files} == {0o600}
+    asked = [
+        sys.executable,
+        "-m",
+        "cqlshlib",
+        "--cqlshrc",
+        str(folder / "cqlshrc"),
+        "-e",
+        "SELECT role FROM system_auth.roles",
+    ]
+    answer = subprocess.run(asked, capture_output=True, text=True, check=True)
+    assert " sync\n" in answer.stdout and not answer.stderr
+    psql = [str(database.program_path("psql")), "service=local", "-Atc", "SELECT current_user || ' ' || current_database()"]
+    environment = {**os.environ, "PGSERVICEFILE": str(folder / "pg_service.conf")}
+    assert subprocess.run(psql, env=environment, capture_output=True, text=True, check=True).stdout == "sync music\n"
 
 
 def test_a_valkey_of_an_older_version_is_used_as_it_runs_and_has_a_password_from_its_next_start(tmp_path: Path) -> None:
@@ -309,10 +413,12 @@ def test_postgres_behind_tls_takes_nobody_without(tmp_path: Path) -> None:
 
 def test_cassandra_with_tls_and_passwords(tmp_path: Path) -> None:
     certificate, key, root = certificates(tmp_path)
-    options = CassandraOptions(password_auth=True, certificate=certificate, key=key, heap_mb=384, fast_start=True)
+    options = CassandraOptions(certificate=certificate, key=key, heap_mb=384, fast_start=True)
     server = CassandraServer(tmp_path / "cassandra", options=options)
     try:
         server.start()
+        with pytest.raises(CqlRefused, match="incorrect"):  # at once, whatever the server remembers of it
+            server._login("cassandra", "cassandra")
         tls = {"ssl_context": ssl.create_default_context(cafile=str(root)), "ssl_options": {"server_hostname": "localhost"}}
         known = PlainTextAuthProvider(server.user, server.password)
         with cql(server.port, auth_provider=known, **tls) as session:

@@ -17,8 +17,9 @@ import redis
 from rq import Queue
 from rq.job import Job
 from rq.results import Result
-from support.dual import Table, prepare
+from support.dual import Table
 from support.places import NewPlace, Place
+from support.prepared import prepared
 from support.running import until
 
 from sync.adapters.job_forms import OWN_WORKERS
@@ -31,9 +32,7 @@ CONFIG = Config(schema_files=(), dual_write=DualWriteTuning(queued=frozenset({"s
 
 @pytest.fixture(scope="module")
 def home(new_place: NewPlace) -> Iterator[Place]:
-    with new_place() as place:
-        place.cql("CREATE TABLE KS.songs (id uuid PRIMARY KEY, title text)")
-        prepare(place.settings, CONFIG, "songs")
+    with prepared(new_place, CONFIG, songs="id uuid PRIMARY KEY, title text") as place:
         changes = {"redis_url": type(place.settings.postgres_password)(place.commands.env["REDIS_URL"])}
         yield Place(place.cassandra, place.settings.model_copy(update=changes), place.commands)
 

@@ -1,4 +1,5 @@
-"""Cassandra 4.0 and 4.1: the whole way, with values of which these servers do not tell when they were written."""
+"""Cassandra 4.0 and 4.1: the whole way, with values of which these servers do not tell when they were written; and every kind
+of table and guardrail there and on 5: carried, or named before the first write."""
 
 from __future__ import annotations
 
@@ -7,17 +8,21 @@ from contextlib import closing
 from uuid import uuid4
 
 import pytest
+from pydantic import SecretStr
 from support import old_cassandra
 from support.applications import running
 from support.commands import Zygote
 from support.dual import Table
+from support.kinds import KEPT, KINDS, NEAR, OF_FIVE, ONCE, PUTS
 from support.places import NewPlace, Place
 from support.running import until
 
 from sync import local
 from sync.adapters.cassandra.cell_times import times_of, untold
 from sync.core.versions import STEP, UNREPEATABLE_WINDOW_SECONDS
+from sync.errors import PreflightError, WriteRefused
 from sync.settings import Settings, load_config
+from sync.stores import DualWriteStore
 
 pytest_plugins = ("support.fixtures",)
 SONGS = "CREATE TABLE KS.songs (id uuid PRIMARY KEY, title text, plays int, tags map<text, text>)"
@@ -34,20 +39,30 @@ grace_seconds = 0.05
 """
 
 
-@pytest.fixture(scope="module", params=old_cassandra.VERSIONS)
+OLD = pytest.mark.parametrize("node", old_cassandra.VERSIONS, indirect=True, scope="module")
+
+
+@pytest.fixture(scope="module")
+def node(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[local.CassandraServer]:
+    """A node of the version, with passwords and guardrails."""
+    server = old_cassandra.start(tmp_path_factory.mktemp("old"), request.param)
+    yield server
+    server.remove()
+
+
+@pytest.fixture(scope="module")
 def old(
-    request: pytest.FixtureRequest,
+    node: local.CassandraServer,
     base_settings: Settings,
     zygote: Zygote,
     valkey: local.ValkeyServer,
     tmp_path_factory: pytest.TempPathFactory,
-) -> Iterator[NewPlace]:
-    """Places at a node of the version."""
+) -> NewPlace:
+    """Places there, as the superuser."""
     from support.fixtures import places_at  # behind pytest, which loads it as a plugin
 
-    node = old_cassandra.start(tmp_path_factory.mktemp("old"), request.param)
-    yield places_at(base_settings.model_copy(update={"cassandra_port": node.port}), zygote, valkey, tmp_path_factory)
-    node.remove()
+    there = {"cassandra_port": node.port, "cassandra_username": node.user, "cassandra_password": SecretStr(node.password)}
+    return places_at(base_settings.model_copy(update=there), zygote, valkey, tmp_path_factory)
 
 
 def made_ready(place: Place) -> None:
@@ -62,6 +77,7 @@ def proved(place: Place) -> None:
         assert done.code == 0, done
 
 
+@OLD
 def test_there_and_back(old: NewPlace) -> None:
     """Would break: a green preflight and a whole copy, and then every dual write is refused, and drift names no column."""
     with old() as place:
@@ -96,6 +112,7 @@ def test_there_and_back(old: NewPlace) -> None:
             assert table.check_equal() >= 50
 
 
+@OLD
 @pytest.mark.parametrize("arrives", ["at once", "never", "after the reconcile"])
 def test_what_a_writer_left_is_made_equal(old: NewPlace, arrives: str) -> None:
     """Would break: a reconcile cannot read a row; the elements of a list stand there twice; an old collection comes back."""
@@ -123,6 +140,7 @@ def test_what_a_writer_left_is_made_equal(old: NewPlace, arrives: str) -> None:
             assert (table.tombstone(key) or 0) > (first or 0)
 
 
+@OLD
 def test_a_list_that_is_sent_again_behind_its_last_timestamp_is_not_doubled(old: NewPlace) -> None:
     """Would break: behind the last timestamp of its own a list is sent at one that may have arrived: all stands there twice."""
     with old() as place:
@@ -143,6 +161,7 @@ def test_a_list_that_is_sent_again_behind_its_last_timestamp_is_not_doubled(old:
             assert table.settled(key) == {"l": [1, 2]}
 
 
+@OLD
 def test_what_is_asked_for_is_what_the_server_tells(old: NewPlace) -> None:
     """Would break: on a server that tells nothing of collections a version is taken from what it does not tell."""
     with old() as place:
@@ -153,3 +172,124 @@ def test_what_is_asked_for_is_what_the_server_tells(old: NewPlace) -> None:
         with closing(Table(place.cassandra, place.settings, config, "many")) as table:
             assert times_of(place.cassandra.raw, table.mapped.source) == ['WRITETIME("f")']
             assert untold(place.cassandra.raw, table.mapped.source) == ["l", "m", "s", "u"]
+        assert "does not know vectors, which came with Cassandra 5.0" in place.commands.line("schema", "apply", "--source")
+
+
+# Every kind of table, and guardrails
+
+EVERY = pytest.mark.parametrize("node", old_cassandra.EVERY, indirect=True, scope="module")
+
+
+def as_ordinary(place: Place) -> Place:
+    """The same as a role that guardrails bind."""
+    role = {"cassandra_username": old_cassandra.ROLE, "cassandra_password": SecretStr(old_cassandra.PASSWORD)}
+    env = {name.upper(): old_cassandra.ROLE if name.endswith("name") else old_cassandra.PASSWORD for name in role}
+    return Place(place.cassandra, place.settings.model_copy(update=role), place.commands.but(**env))
+
+
+def said(place: Place) -> dict[tuple[str, str], list[str]]:
+    """What preflight says, by level and table."""
+    found: dict[tuple[str, str], list[str]] = {}
+    for problem in place.commands.run("preflight", "--json").json["problems"]:
+        found.setdefault((problem["level"], problem["where"]), []).append(problem["text"])
+    return found
+
+
+@EVERY
+def test_every_kind_of_table_is_carried_or_named(old: NewPlace, node: local.CassandraServer) -> None:
+    """Would break: what cannot be carried, or not be written on both sides, is learnt at the first write, or by the proof."""
+    new, guarded = node.options.version == old_cassandra.EVERY[-1], node.options.version in old_cassandra.GUARDED
+    with old() as place:
+        place.cql(*KINDS, *(OF_FIVE if new else ()))
+        place.configure(TOML)
+        place = as_ordinary(place)
+        assert place.commands.run("schema", "apply").code == 0
+        found = said(place)
+        check_named(found, new)
+        with DualWriteStore(place.settings, load_config(place.commands.folder / "sync.toml")) as store:
+            with pytest.raises(PreflightError, match="dense: COMPACT STORAGE cannot be written on both sides"):
+                store.put("dense", {"id": 1, "n": 1, "v": None})
+            assert store.get("counts", {"id": 1}) == {"id": 1, "c": 3}
+        place.configure('exclude = ["counts", "dense"]\n' + TOML + '[tables.statics]\nignore = ["s"]\n' + ONCE + KEPT)
+        assert [key for key in said(place) if key[0] == "error"] == []
+        done = place.commands.run("backfill", "--workers", "1")
+        assert done.code == 0, done
+        with DualWriteStore(place.settings, load_config(place.commands.folder / "sync.toml")) as store:
+            for name, (key, values) in (PUTS | NEAR if new else PUTS).items():
+                check_written(store, name, key, values)
+            with pytest.raises(WriteRefused, match="exclude"):
+                store.put("counts", {"id": 1, "c": 1})
+        # More keys than one SELECT may name.
+        place.cql(*(f"INSERT INTO KS.seen (id, v, s) VALUES ({n}, 'later', {{'a', 'b'}})" for n in range(100, 140)))
+        assert place.commands.run("drift-report", "--workers", "1", "--repair").code == 2
+        done = place.commands.run("drift-report", "--workers", "1")
+        assert done.code == 0, done
+        assert guarded or not any("Guardrail" in text for texts in found.values() for text in texts)
+
+
+def check_written(store: DualWriteStore, name: str, key: dict[str, object], values: dict[str, object]) -> None:
+    """Put, changed, read and deleted, and put again."""
+    assert store.put(name, {**key, **values})
+    found = store.get(name, key) or {}
+    assert found.keys() >= key.keys() | values.keys()
+    for column in values:
+        assert store.update(name, key, {column: None})
+        assert (store.get(name, key) or {})[column] is None
+    assert store.delete(name, key) and store.get(name, key) is None
+    assert store.put(name, {**key, **values})
+
+
+def check_named(found: dict[tuple[str, str], list[str]], new: bool) -> None:
+    """What preflight says of each table, where sync.toml says nothing yet."""
+    errors = {name: texts for (level, name), texts in found.items() if level == "error"}
+    assert sorted(errors) == (["expire", "expires", "parts", "statics"] if new else ["expire", "expires", "statics"])
+    assert "static columns s" in errors["statics"][0]
+    assert "values of v were written with a TTL" in errors["expire"][0] and "default_time_to_live" in errors["expires"][0]
+    warned = {name: "\n".join(texts) for (level, name), texts in found.items() if level == "warning"}
+    if new:
+        assert "values of m were written with a TTL" in errors["parts"][0]
+    else:
+        assert "whether m was written with a TTL" in warned["parts"]
+    assert "whether a row of nothing but a key was written with a TTL" in warned["keys"]
+    assert "materialized views based_by_n are not carried" in warned["based"]
+    assert "indexes seen_by_v are not carried" in warned["seen"] and "near" not in warned
+    blocks = {name: "\n".join(texts) for (level, name), texts in found.items() if level == "blocks"}
+    assert "an increment is not repeatable" in blocks["counts"] and "DROP COMPACT STORAGE" in blocks["dense"]
+    for name in ("counts", "dense"):
+        assert "(not possible: dual writes, reconcile, cut-over and rollback)" in blocks[name]
+    if new:  # whose node has a least timestamp
+        assert (
+            "Guardrail minimum_timestamp violated" in blocks["based"]
+            and "minimum_timestamp_fail_threshold" in blocks["based"]
+        )
+        assert blocks["based"].endswith("(not possible: cut-over and rollback)")
+    else:
+        assert sorted(blocks) == ["counts", "dense"]
+
+
+@pytest.mark.parametrize("node", old_cassandra.GUARDED, indirect=True, scope="module")
+def test_guardrails_are_named_with_their_setting(old: NewPlace, node: local.CassandraServer) -> None:
+    """Would break: preflight ends with the server's words alone, or is green and the first write is refused."""
+    with old() as place:
+        place.cql(SONGS)
+        place.configure(TOML)
+        assert place.commands.run("schema", "apply").code == 0
+        place = as_ordinary(place)
+        for name, value, off, expected in (
+            ("UserTimestampsEnabled", "false", "true", "user_timestamps violated: User provided timestamps"),
+            ("WriteConsistencyLevelsDisallowedCSV", "LOCAL_QUORUM", "", "write_consistency_levels violated"),
+        ):
+            old_cassandra.guard(node, name, value)
+            (text,) = said(place)["blocks", "songs"]
+            assert text.startswith(f"this will block the cut-over: Guardrail {expected}"), text
+            assert "(not possible: dual writes, reconcile, cut-over and rollback)" in text and "on its nodes" in text
+            old_cassandra.guard(node, name, off)
+        old_cassandra.guard(node, "ReadConsistencyLevelsDisallowedCSV", "LOCAL_QUORUM")
+        (row,) = place.commands.rows()
+        assert row.startswith("source: Guardrail read_consistency_levels violated: Provided values [LOCAL_QUORUM]"), row
+        assert "change read_consistency_levels_disallowed on its nodes" in row
+        old_cassandra.guard(node, "ReadConsistencyLevelsDisallowedCSV", "")
+        old_cassandra.guard(node, "PageSize", "999", "1000")
+        (row,) = place.commands.rows()
+        assert "change page_size_fail_threshold (to 10000 or more) on its nodes" in row
+        old_cassandra.guard(node, "PageSize", "2147483646", "2147483647")

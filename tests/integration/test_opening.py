@@ -9,8 +9,9 @@ from uuid import uuid4
 import psycopg
 import pytest
 from support.commands import environment
-from support.dual import Table, prepare
-from support.places import NewPlace, Place
+from support.dual import Table
+from support.places import Place
+from support.prepared import home_of
 from support.reverse import be_primary
 
 from sync.errors import SettingsError, Unreachable
@@ -23,12 +24,7 @@ BACKFILL = "INSERT INTO sync.run (kind, table_name, floor) VALUES ('backfill', '
 ALLOWED = {"SYNC_ALLOW_ONE_SIDED": "true"}
 
 
-@pytest.fixture(scope="module")
-def home(new_place: NewPlace) -> Iterator[Place]:
-    with new_place() as place:
-        place.cql("CREATE TABLE KS.pairs (id uuid PRIMARY KEY, a text)")
-        prepare(place.settings, CONFIG, "pairs")
-        yield place
+home = home_of(CONFIG, pairs="id uuid PRIMARY KEY, a text")
 
 
 @pytest.fixture

@@ -7,8 +7,9 @@ from contextlib import closing, contextmanager
 from uuid import uuid4
 
 import pytest
-from support.dual import Table, prepare
-from support.places import NewPlace, Place
+from support.dual import Table
+from support.places import Place
+from support.prepared import home_of
 from support.running import until
 
 from sync.errors import WriteRefused
@@ -28,12 +29,7 @@ def tuned(away: str) -> Config:
     return Config(schema_files=(), dual_write=DualWriteTuning(connections=2, heartbeat_seconds=0.3, journal_away=away))
 
 
-@pytest.fixture(scope="module")
-def home(new_place: NewPlace) -> Iterator[Place]:
-    with new_place() as place:
-        place.cql("CREATE TABLE KS.songs (id uuid PRIMARY KEY, title text)")
-        prepare(place.settings, tuned("accept"), "songs")
-        yield place
+home = home_of(tuned("accept"), songs="id uuid PRIMARY KEY, title text")
 
 
 @pytest.fixture

@@ -10,9 +10,10 @@ from contextlib import contextmanager
 from uuid import uuid4
 
 import pytest
-from support.dual import Aside, Primary, Table, prepare, until_waiting
+from support.dual import Aside, Primary, Table, until_waiting
 from support.pairs import CONFIG
 from support.places import NewPlace
+from support.prepared import prepared
 
 from sync.adapters.cassandra.pages import quoted
 from sync.adapters.postgres import load
@@ -38,9 +39,7 @@ def key(table: Table) -> Iterator[Key]:
 @pytest.mark.parametrize("crash", [False, True])
 def test_rule_15b_a_list_that_is_sent_again_is_not_doubled(new_place: NewPlace, arrives: str, crash: bool) -> None:
     """Would break: elements of a list have no names; sent twice at one timestamp, all of them stand there twice."""
-    with new_place() as place:
-        place.cql("CREATE TABLE KS.pairs (id uuid PRIMARY KEY, l list<int>, a text)")
-        prepare(place.settings, CONFIG, "pairs")
+    with prepared(new_place, CONFIG, pairs="id uuid PRIMARY KEY, l list<int>, a text") as place:
         opened = Table(place.cassandra, place.settings, CONFIG, "pairs")
         key, row = opened.key(id=uuid4()), {"a": "x", "l": [1, 2]}
         write = opened.writer(alive=False).put(key, **row)
@@ -57,9 +56,7 @@ def test_rule_15b_a_list_that_is_sent_again_is_not_doubled(new_place: NewPlace, 
 
 def test_rule_15b_repetitions_of_a_list_that_share_a_timestamp_are_not_under_way_together(new_place: NewPlace) -> None:
     """Would break: from the fourth on they have one timestamp; two that time out and both arrive: each element stands twice."""
-    with new_place() as place:
-        place.cql("CREATE TABLE KS.pairs (id uuid PRIMARY KEY, l list<int>, a text)")
-        prepare(place.settings, CONFIG, "pairs")
+    with prepared(new_place, CONFIG, pairs="id uuid PRIMARY KEY, l list<int>, a text") as place:
         opened = Table(place.cassandra, place.settings, CONFIG, "pairs")
         key, row = opened.key(id=uuid4()), {"a": "x", "l": [1, 2]}
         opened.writer(alive=False).put(key, **row)

@@ -17,8 +17,9 @@ import pytest
 import redis
 from pydantic import SecretStr
 from support.backfills import until
-from support.dual import Table, prepare
+from support.dual import Table
 from support.places import NewPlace, Place
+from support.prepared import prepared
 
 from sync.settings import Config, DualWriteTuning
 from sync.stores import DualWriteStore
@@ -31,9 +32,7 @@ CONFIG = Config(
 
 @pytest.fixture
 def home(new_place: NewPlace) -> Iterator[Place]:
-    with new_place() as place:
-        place.cql("CREATE TABLE KS.songs (id uuid PRIMARY KEY, title text)")
-        prepare(place.settings, CONFIG, "songs")
+    with prepared(new_place, CONFIG, songs="id uuid PRIMARY KEY, title text") as place:
         queue = {"redis_url": SecretStr(place.commands.env["REDIS_URL"])}
         yield replace(place, settings=place.settings.model_copy(update=queue))
 

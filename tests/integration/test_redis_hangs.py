@@ -14,8 +14,9 @@ import pytest
 import redis
 from pydantic import SecretStr
 from support.commands import Commands
-from support.dual import Table, prepare
-from support.places import NewPlace, Place
+from support.dual import Table
+from support.places import Place
+from support.prepared import home_of
 from support.running import until
 
 from sync import local
@@ -66,12 +67,7 @@ def silent(server: Silent) -> Iterator[Silent]:
     server.go_on()
 
 
-@pytest.fixture(scope="module")
-def home(new_place: NewPlace) -> Iterator[Place]:
-    with new_place() as place:
-        place.cql(*(f"CREATE TABLE KS.{name} (id uuid PRIMARY KEY, title text)" for name in TABLES))
-        prepare(place.settings, CONFIG, *TABLES)
-        yield place
+home = home_of(CONFIG, **dict.fromkeys(TABLES, "id uuid PRIMARY KEY, title text"))
 
 
 @pytest.fixture

@@ -14,9 +14,10 @@ from uuid import uuid4
 
 import pytest
 from support.commands import environment
-from support.dual import WINDOW_PASSES, Aside, Table, disturbed, holding, now_us, prepare, until_waiting
+from support.dual import WINDOW_PASSES, Aside, Table, disturbed, holding, now_us, until_waiting
 from support.pairs import CONFIG
 from support.places import NewPlace
+from support.prepared import prepared
 from support.reverse import ReverseWriter, be_primary, both, resender, reverse_writer, write_time
 
 from sync.adapters.postgres.parameters import lock_of
@@ -262,9 +263,7 @@ def test_rule_27_a_repair_exceeds_what_the_source_holds(
 
 def test_a_list_that_is_sent_twice_is_not_doubled(new_place: NewPlace) -> None:
     """Would break: a list's elements have no names; the same list at the same timestamp stands there twice."""
-    with new_place() as place:
-        place.cql("CREATE TABLE KS.pairs (id uuid PRIMARY KEY, l list<int>)")
-        prepare(place.settings, CONFIG, "pairs")
+    with prepared(new_place, CONFIG, pairs="id uuid PRIMARY KEY, l list<int>") as place:
         table = Table(place.cassandra, place.settings, CONFIG, "pairs")
         be_primary(table, "postgres")
         key, writer = table.key(id=uuid4()), reverse_writer(table)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from typing import Any
@@ -12,7 +12,8 @@ from uuid import uuid4
 import pytest
 from support.dataapi.server import data_api, settings_of
 from support.dual import Table, prepare
-from support.places import NewPlace, Place
+from support.places import Place
+from support.prepared import home_of
 from support.reverse import be_primary
 from support.running import until
 
@@ -29,12 +30,7 @@ OPEN: dict[str, Callable[[Place], Any]] = {
 }
 
 
-@pytest.fixture(scope="module")
-def home(new_place: NewPlace) -> Iterator[Place]:
-    with new_place() as place:
-        place.cql("CREATE TABLE KS.first (id int PRIMARY KEY)")
-        prepare(place.settings, CONFIG, "first")
-        yield place
+home = home_of(CONFIG, first="id int PRIMARY KEY")
 
 
 @pytest.fixture
@@ -218,3 +214,12 @@ def test_the_data_api(home: Place, songs: str) -> None:
         assert store.update(songs, KEY, {"title": "d"})
         with pytest.raises(WriteRefused, match="junk"):
             store.put(songs, {**KEY, "junk": "x"})
+
+
+def test_a_refusal_stays_one_where_postgres_is_away_for_the_look(home: Place, songs: str) -> None:
+    """Would break: "Postgres is away" for a write that was refused, which says nothing of whether it was done."""
+    with PostgresStore(home.settings) as store:
+        store.count(songs)
+        store.pool.close()
+        with pytest.raises(WriteRefused, match="nothing is no column"):
+            store.update(songs, {"id": uuid4()}, {"nothing": 1})

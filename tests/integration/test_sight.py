@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from support.commands import Commands, Done, Zygote, environment
-from support.fixtures import QUICK, SIMPLE
+from support.fixtures import SIMPLE
 from support.running import until
 
 from sync import local
@@ -35,7 +35,7 @@ GUARDED = {
 @pytest.fixture(scope="module")
 def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[local.CassandraServer]:
     """A Cassandra with passwords, masks and guardrails."""
-    options = local.CassandraOptions(password_auth=True, heap_mb=384, fast_start=True, jvm=QUICK, yaml=GUARDED)
+    options = local.CassandraOptions(heap_mb=384, fast_start=True, yaml=GUARDED)
     server = local.CassandraServer(tmp_path_factory.mktemp("cassandra"), options=options)
     server.start()
     yield server
@@ -201,5 +201,5 @@ def test_flows_that_a_guardrail_or_a_right_forbids_are_named(commands: Commands,
     said = problems(commands)
     assert "(not possible: dual writes, reconcile, cut-over and rollback)" in said["blocks", "notes"]
     text = commands.run("preflight").out
-    assert "dual writes            not possible: notes: Error from server" in text
+    assert "dual writes            not possible: notes: Guardrail user_timestamps violated" in text
     assert admin.session.execute("SELECT count(*) FROM plain.notes").one()[0] == before

@@ -21,6 +21,7 @@ from support.commands import environment
 from support.dataapi.server import DataApi, data_api, settings_of
 from support.dual import Table, prepare
 from support.places import NewPlace, Place
+from support.prepared import home_of
 from support.proxies import Proxy
 from support.reverse import be_primary
 from support.running import until
@@ -35,12 +36,7 @@ NOT_YET = r"^songs: Postgres .*this process is not registered there yet.*nothing
 STARTING = b"SFATAL\0VFATAL\0C57P03\0Mthe database system is starting up\0\0"
 
 
-@pytest.fixture(scope="module")
-def home(new_place: NewPlace) -> Iterator[Place]:
-    with new_place() as place:
-        place.cql("CREATE TABLE KS.songs (id uuid PRIMARY KEY, title text)")
-        prepare(place.settings, CONFIG, "songs")
-        yield place
+home = home_of(CONFIG, songs="id uuid PRIMARY KEY, title text")
 
 
 @pytest.fixture

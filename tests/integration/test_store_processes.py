@@ -14,8 +14,9 @@ from uuid import uuid4
 import pytest
 from support.backfills import until
 from support.commands import environment
-from support.dual import Table, prepare
-from support.places import NewPlace, Place
+from support.dual import Table
+from support.places import Place
+from support.prepared import home_of
 from support.reverse import be_primary
 
 from sync.errors import ForkedStore, StoreClosed, WriteRefused
@@ -28,12 +29,7 @@ CONFIG = Config(schema_files=(), dual_write=DualWriteTuning(connections=CONNECTI
 OURS = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
 
 
-@pytest.fixture(scope="module")
-def home(new_place: NewPlace) -> Iterator[Place]:
-    with new_place() as place:
-        place.cql("CREATE TABLE KS.songs (id uuid PRIMARY KEY, title text, year int)")
-        prepare(place.settings, CONFIG, "songs")
-        yield place
+home = home_of(CONFIG, songs="id uuid PRIMARY KEY, title text, year int")
 
 
 @pytest.fixture

@@ -11,8 +11,9 @@ import pytest
 from cassandra import ConsistencyLevel
 from support.backfills import until
 from support.commands import environment
-from support.dual import LEASE, WINDOW_PASSES, Table, disturbed, prepare
-from support.places import NewPlace, Place
+from support.dual import LEASE, WINDOW_PASSES, Table, disturbed
+from support.places import Place
+from support.prepared import home_of
 
 from sync.core.mutations import Mutation
 from sync.errors import WriteRefused
@@ -56,12 +57,7 @@ WRITES: Any = {
 }
 
 
-@pytest.fixture(scope="module")
-def home(new_place: NewPlace) -> Iterator[Place]:
-    with new_place() as place:
-        place.cql("CREATE TABLE KS.songs (id uuid PRIMARY KEY, title text)")
-        prepare(place.settings, CONFIG, "songs")
-        yield place
+home = home_of(CONFIG, songs="id uuid PRIMARY KEY, title text")
 
 
 @pytest.fixture

@@ -18,6 +18,7 @@ REVERSES, FLIPS = "tests/integration/test_reverse_rules.py", "tests/integration/
 KEYS = "tests/integration/test_key_forms.py"
 POOLER = "tests/integration/test_pooler.py"
 OLD = "tests/integration/test_old_cassandra.py"
+SUSPENDED = "tests/integration/test_suspended_writers.py"
 EPOCHS, EPOCH_LOCK = "tests/integration/test_epoch_lock.py", "sync/adapters/postgres/epoch_lock.py"
 
 WITNESS, ENDED = "tests/unit/test_witness.py", "tests/integration/test_ended_writers.py"
@@ -124,7 +125,7 @@ MUTANTS = (
         WRITES, "rule_10_",
     ),
     Mutant(
-        "11", "open intents of writers that live are taken", SETTLING,
+        "15a", "open intents of writers that live are taken", SETTLING,
         "(i.state <> 'open' OR %(open_too)s AND (NOT EXISTS (", "(%(open_too)s OR %(open_too)s AND (NOT EXISTS (",
         RECONCILES, "rule_15a",
     ),
@@ -295,7 +296,7 @@ MUTANTS = (
     ),
     Mutant(
         "21", "it flips with intents left", "sync/adapters/postgres/epochs.py",
-        "        if intents or backfills:\n", "        if backfills:\n", FLIPS, "rule_21_nothing_flips",
+        "        if intents:\n", "        if False:\n", FLIPS, "rule_21_nothing_flips_while_an_intent",
     ),
     Mutant(
         "17", "the flip does not ask for the proof again", "sync/adapters/postgres/epochs.py",
@@ -637,7 +638,7 @@ MUTANTS = (
     ),
     Mutant(
         "settings", "the gates look at this host's tables alone", "sync/wiring/gates.py",
-        "gates.reversible_gate(_counters(site), _left_out(site))", "gates.reversible_gate(_counters(site))", AGREED, "every_table",
+        "gates.reversible_gate(_one_sided(site), _left_out(site))", "gates.reversible_gate(_one_sided(site))", AGREED, "every_table",
     ),
     Mutant(
         "settings", "a class without its successor is no matter", "sync/stores/dual.py",
@@ -709,7 +710,7 @@ MUTANTS = (
     ),
     Mutant(
         "schema", "the schema is not read again", "sync/stores/live_tables.py",
-        "or not tables.look_again(table, since):", "or True:", "tests/integration/test_schema_under_a_store.py", "goes_through and cql-put",
+        "return is_schema and tables.look_again(table, since)", "return False", "tests/integration/test_schema_under_a_store.py", "goes_through and cql-put",
     ),
     Mutant(
         "old", "a write time is asked for that Cassandra 4 does not know", "sync/adapters/cassandra/cell_times.py",
@@ -721,11 +722,11 @@ MUTANTS = (
     ),
     # everything ends
     Mutant(
-        "18", "the place of the page that was read ahead is noted", "sync/flows/copy_ranges.py",
+        "invariant 4", "the place of the page that was read ahead is noted", "sync/flows/copy_ranges.py",
         "position=held[-1].after)", "position=page.after)", "tests/unit/test_copy_ranges.py", "behind_its_last_page",
     ),
     Mutant(
-        "18", "a range whose table changed goes on at its old place", "sync/adapters/postgres/sql/ranges.sql",
+        "invariant 4", "a range whose table changed goes on at its old place", "sync/adapters/postgres/sql/ranges.sql",
         "done_to = NULL, position = NULL,", "done_to = NULL,", "tests/integration/test_long_partitions.py", "begun_anew",
     ),
     Mutant(
@@ -736,5 +737,88 @@ MUTANTS = (
         "indexes", "everybody builds", "sync/adapters/postgres/sql/index_lease.sql",
         "WHERE index_lease.owner = excluded.owner OR index_lease.until < clock_timestamp()", "WHERE true",
         "tests/integration/test_two_at_once.py", "died_is_followed",
+    ),
+    Mutant(
+        "15c", "every table is read at a quorum alone", "sync/adapters/cassandra/rows.py",
+        "SERIAL_PROFILE if serial else RAW_PROFILE", "RAW_PROFILE", WRAPPED, "rule_17_tables_of",
+    ),
+    # many tables
+    Mutant(
+        "scale", "the target's tables are asked for one by one", "sync/adapters/postgres/catalogue.py",
+        '    by_name = {name: regclass(name) for name in names}\n',
+        '    by_name = {name: regclass(name) for name in names}\n'
+        '    if len(by_name) > 1:\n        return {k: v for name in by_name for k, v in read_targets(connection, [name]).items()}\n',
+        "tests/integration/test_many_tables.py", "asks_nobody_by_table",
+    ),
+    Mutant(
+        "scale", "preflight prepares a statement as often as it is asked for", "sync/adapters/cassandra/preparing.py",
+        "if query not in self._known:", "if True:", "tests/integration/test_many_tables.py", "asks_postgres",
+    ),
+    Mutant(
+        "scale", "a schema that may not be used fails the look at all tables", "sync/adapters/postgres/standing.py",
+        "if schema in denied}", "if False}", "tests/integration/test_preflight.py", "rights_to_a_target_table",
+    ),
+    # any two commands, and servers that cannot now
+    Mutant(
+        "21", "it flips while rows are copied", "sync/adapters/postgres/epochs.py",
+        "        if backfills:", "        if False:", FLIPS, "rule_21_nothing_flips_while_rows_are_copied",
+    ),
+    Mutant(
+        "server", "a report does not wait for its source", "sync/flows/check_ranges.py",
+        "(lane.ranges.wait if isinstance(error, NotNow)", "(lane.ranges.wait if isinstance(error, TargetNotNow)",
+        "tests/unit/test_check_ranges.py", "as_by_a_backfill",
+    ),
+    Mutant(
+        "indexes", "what was begun of an index that has no room stays", "sync/adapters/postgres/indexes.py",
+        'connection.execute(f"DROP INDEX CONCURRENTLY IF EXISTS {name}".encode())\n    if has_no_room(error):', "if has_no_room(error):",
+        "tests/integration/test_full_disk.py", "takes_none",
+    ),
+    # who was suspended
+    Mutant(
+        "suspended", "who was suspended accepts before it has asked", "sync/adapters/postgres/aside.py",
+        "        if not self._awake.knows:", "        if False:", SUSPENDED, "writes_to_the_new_primary",
+    ),
+    Mutant(
+        "suspended", "who was suspended within a write acknowledges it", "sync/flows/dual_write.py",
+        "        if self.aside.gaps() != gaps:", "        if False:", SUSPENDED, "is_unsure",
+    ),
+    Mutant(
+        "suspended", "an answer from before counts", "sync/adapters/awake.py",
+        "self._answered = max(self._answered, gaps)", "self._answered = self._gaps", "tests/unit/test_awake.py", "asked_since",
+    ),
+    Mutant(
+        "suspended", "who was suspended within a class's write forgets it", "sync/flows/wrapped_write.py",
+        'self._remember(key, "unsure")  #', 'pass  #', "tests/unit/test_awake.py", "unsure_and_recorded",
+    ),
+    # reads at a flip
+    Mutant(
+        "6", "a read goes by what was heard last", "sync/adapters/postgres/registration.py",
+        "if self._is_switching and not self.breaker.is_open:", "if False:",
+        "tests/integration/test_reads_at_a_flip.py", "behind_the_flip and cutover",
+    ),
+    Mutant(
+        "6", "a switch is over before what came of it is known", "sync/adapters/postgres/registration.py",
+        "self._switch = switch or self._switch", "self._switch = switch",
+        "tests/integration/test_reads_at_a_flip.py", "a_switch_is_over",
+    ),
+    # several nodes
+    Mutant(
+        "nodes", "ranges are read wherever the driver likes", "sync/adapters/cassandra/routing.py",
+        "first = [h for h in self._replicas(*place) if h.is_up and", "first = [h for h in () if h.is_up and",
+        "tests/integration/test_three_nodes.py", "at_their_replicas and 1",
+    ),
+    Mutant(
+        "nodes", "ranges go across the nodes' parts", "sync/wiring/backfill.py",
+        "at_least, report.seams)", "at_least)", "tests/integration/test_three_nodes.py", "at_their_replicas and 1",
+    ),
+    Mutant(
+        "nodes", "one node's estimate is the table's", "sync/adapters/cassandra/catalogue.py",
+        "return whole_ring([estimate for future in asked for", "return list([estimate for future in asked[:1] for",
+        "tests/integration/test_three_nodes.py", "as_large_as",
+    ),
+    Mutant(
+        "nodes", "names of nodes that the first one leads to are not checked", "sync/adapters/cassandra/tls.py",
+        "self._names.get(found.address, found.address))", "self._names.get(found.address, next(iter(self._names.values()))))",
+        "tests/integration/test_three_nodes.py", "certificate",
     ),
 )  # fmt: skip

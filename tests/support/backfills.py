@@ -37,6 +37,7 @@ from sync.wiring.schema import apply_target
 _QUEUES = itertools.count(os.getpid())
 """Redis databases 1 to 15 in turn, so that no test's worker takes another's jobs."""
 slow = pytest.mark.skipif(not os.environ.get("SYNC_TEST_SLOW"), reason="covered by a broader test; SYNC_TEST_SLOW=1 runs it")
+SIMPLE = "{'class': 'SimpleStrategy', 'replication_factor': 1}"
 NEVER: Callable[[], bool] = lambda: False  # noqa: E731
 
 
@@ -258,11 +259,10 @@ def _hashable(value: Any) -> Any:
 
 
 @contextmanager
-def open_site(base: Settings, cassandra: Cassandra, folder: Path) -> Iterator[Site]:
+def open_site(base: Settings, cassandra: Cassandra, folder: Path, replication: str = SIMPLE) -> Iterator[Site]:
     """A site with a keyspace and a database made for it and dropped after it, for servers that a test started itself."""
     name = f"b_{uuid4().hex[:12]}"
-    simple = "{'class': 'SimpleStrategy', 'replication_factor': 1}"
-    cassandra.session.execute(f"CREATE KEYSPACE {name} WITH replication = {simple}")
+    cassandra.session.execute(f"CREATE KEYSPACE {name} WITH replication = {replication}")
     with connect(base, autocommit=True) as admin:
         admin.execute(f"CREATE DATABASE {name}".encode())
     site = Site(base.model_copy(update={"astra_db_keyspace": name, "postgres_database": name}), cassandra, folder)

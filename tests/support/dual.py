@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
+from threading import Lock
 from typing import Any, Literal
 from unittest.mock import patch
 from uuid import uuid4
@@ -78,6 +79,7 @@ class Table:
         self.cells = Cells(self.mapped.source, self.encoder)
         self.rows = SourceRows(cassandra, self.mapped.source, 10)
         self._slots, self.epoch = 0, 1
+        self._numbering = Lock()
 
     def close(self) -> None:
         self.pool.close()
@@ -86,15 +88,17 @@ class Table:
 
     def writer(self, *, alive: bool = True, clock: int | None = None, skew: float = 60) -> Actor:
         """A writer with a slot of its own; one that is not alive was not heard of for an hour: its open intents are free."""
-        self._slots += 1
-        name = f"test:{self._slots}"
+        with self._numbering:
+            self._slots += 1
+            slot = self._slots
+        name = f"test:{slot}"
         self.sql(
             "INSERT INTO sync.writer (id, slot, host, pid, epoch, state, heartbeat_at, accepts, lease_seconds) "
             "VALUES (%s, %s, 'test', 0, 1, 'active', clock_timestamp() - make_interval(hours => %s), %s, %s) ON CONFLICT (id) "
             "DO UPDATE SET state = 'active', slot = excluded.slot, heartbeat_at = excluded.heartbeat_at, accepts = excluded.accepts",
-            (name, self._slots, int(not alive), alive, LEASE),
+            (name, slot, int(not alive), alive, LEASE),
         )
-        made = Writer(name, self._slots, int(skew * 1e6), LEASE)
+        made = Writer(name, slot, int(skew * 1e6), LEASE)
         return Actor(self, name, Journal(self.pool, self.mapped, self.encoder, made, Breaker(NEVER_OPEN)), clock)
 
     def settling(self, lease: float = LEASE) -> Settling:
@@ -384,6 +388,9 @@ class Aside:
 
     def end_accepting(self) -> None:
         self.accepting -= 1
+
+    def gaps(self) -> int:
+        return 0
 
     def accepted(self, _: Key) -> int:
         return 0

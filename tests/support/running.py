@@ -79,7 +79,7 @@ class Running:
         self.process.wait(10)
 
 
-def until(true: Callable[[], Any], seconds: float = 30, what: str = "") -> Any:
+def until(true: Callable[[], Any], seconds: float = 60, what: str = "") -> Any:
     """Wait until it is true; its value."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:

@@ -18,6 +18,7 @@ from sync.settings import Settings
 
 NAMES = ("dc1", "dc2")
 RACK = "cassandra-rackdc.properties"
+NO_LOGIN = {"cassandra_username": None, "cassandra_password": None}
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,7 @@ class TwoDataCentres:
         self, given: Settings, local_dc: str | None = None, keyspace: str | None = None, at: str = "dc1"
     ) -> Settings:
         """Settings whose contact point is the node in `at`; `local_dc` is what CASSANDRA_LOCAL_DC says."""
-        changes = {"cassandra_port": self.nodes[at].port, "cassandra_local_dc": local_dc}
+        changes = {"cassandra_port": self.nodes[at].port, "cassandra_local_dc": local_dc, **NO_LOGIN}
         return given.model_copy(update=changes | ({"astra_db_keyspace": keyspace} if keyspace else {}))
 
     def execute(self, *statements: str) -> None:
@@ -92,5 +93,11 @@ def _node(folder: Path, name: str, first: local.CassandraServer | None, heap_mb:
             {"class_name": "org.apache.cassandra.locator.SimpleSeedProvider", "parameters": [{"seeds": seed}]}
         ]
         yaml["auto_bootstrap"] = False
-    options = local.CassandraOptions(heap_mb=heap_mb, fast_start=True, yaml=yaml, jvm=(f"-D{RACK}={rack.as_uri()}",))
+    options = local.CassandraOptions(
+        password_auth=False,  # roles would be on one node alone, and nobody could log in at the other while that is away
+        heap_mb=heap_mb,
+        fast_start=True,
+        yaml=yaml,
+        jvm=(f"-D{RACK}={rack.as_uri()}",),
+    )
     return local.CassandraServer(folder, options=options)

@@ -159,7 +159,7 @@ def test_a_table_of_counters_refuses(home: Scene) -> None:
             assert done.code == 0, done
         for _ in range(2):  # the passes of before were clean, and did not look at this table
             home.prove()
-        check(home, Red("tables", "tables of counters: hits", (), ()))
+        check(home, Red("tables", "cannot be written on both sides: hits", (), ()))
         home.place.configure('only = ["pairs"]\n' + TOML)
         for _ in range(2):
             home.prove()

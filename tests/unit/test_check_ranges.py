@@ -22,7 +22,7 @@ from sync.core.mutations import Key
 from sync.core.ring import MAX_TOKEN, MIN_TOKEN, TokenRange
 from sync.core.rows import ColumnPair, Page, PgType, SourceColumn, SourceTable, TableMap, TargetColumn, TargetTable
 from sync.core.verdicts import TargetRow
-from sync.errors import LeaseLost, SourceTimeout, SourceUnavailable
+from sync.errors import LeaseLost, SourceAway, SourceTimeout, SourceUnavailable
 from sync.flows import check_ranges as flow
 from sync.flows.check_ranges import CheckLane, Sides, check_ranges
 from sync.flows.recheck import Patience
@@ -68,6 +68,7 @@ class World:
     target: Rows = field(default_factory=dict)
     page_rows: int = 3
     read_error: Exception | None = None
+    goes_away: list[SourceAway] = field(default_factory=list)
     key_errors: Callable[[int], str | None] = lambda _: None
     digest_lie: Callable[[Digest], Digest] = lambda digest: digest
     page_lie: Callable[[Page], Page] = lambda page: page
@@ -87,6 +88,8 @@ class World:
         rows = sorted((n, v) for n, v in self.source.items() if self._token(n) in tokens)
         for at in range(0, len(rows), self.page_rows):
             yield self.page_lie(page_of(rows[at : at + self.page_rows], self.share))
+            if self.goes_away:
+                raise self.goes_away.pop()
         if self.read_error:
             raise self.read_error
 
@@ -400,6 +403,31 @@ def test_an_unreadable_range_is_tried_again_and_then_unknown(error: Exception) -
     assert ledger.done_with == []
     assert ledger.failed
     assert len(ledger.failed) <= 2 ** (flow.MOST_TRIES - 1)
+
+
+def test_a_source_that_cannot_now_is_waited_for_as_by_a_backfill() -> None:
+    """Would break: an outage of ten seconds near a pass's end costs the whole pass; or it is not said while it lasts."""
+    down = [SourceAway("NoHostAvailable: down")] * (3 * flow.MOST_TRIES)
+    world = World(dict(EQUAL), {**EQUAL, 4: "x"}, goes_away=down)
+    ledger = check(world)
+    assert ledger.waited == ["NoHostAvailable: down"] * (3 * flow.MOST_TRIES)
+    assert (ledger.failed, ledger.done_with[0].rows.different, len(ledger.done_with)) == ([], 1, 1)
+
+
+def test_a_source_that_goes_away_between_two_looks_at_a_key_is_waited_for() -> None:
+    """Would break: the keys that were being settled when it went away are unknown, and the pass proves nothing."""
+    world = World(dict(EQUAL), {**EQUAL, 4: "x"})
+    looks = iter(range(1000))
+
+    def away(_: int) -> str | None:
+        if next(looks) in (0, 2):
+            raise SourceAway("NoHostAvailable: down")
+        return None
+
+    world.key_errors = away
+    ledger = check(world)
+    assert ledger.waited == ["NoHostAvailable: down"] * 2
+    assert (ledger.failed, ledger.done_with[0].rows.unknown, ledger.done_with[0].rows.different) == ([], 0, 1)
 
 
 def test_a_lease_that_was_lost_records_nothing() -> None:

@@ -131,9 +131,10 @@ def test_toml_in_the_documents_loads(tmp_path: Path) -> None:
 
 
 def _anchors(text: str) -> set[str]:
-    """The anchors of a document's headings, as GitHub makes them."""
+    """The anchors of a document: those that it states, and those of its headings, as GitHub makes them."""
     headings = re.findall(r"^#+ (.*)$", re.sub(r"```.*?```", "", text, flags=re.DOTALL), re.MULTILINE)
-    return {re.sub(r"[^\w\- ]", "", h.lower()).strip().replace(" ", "-") for h in headings}
+    stated = set(re.findall(r'^<a id="([\w-]+)"></a>$', text, re.MULTILINE))
+    return stated | {re.sub(r"[^\w\- ]", "", h.lower()).strip().replace(" ", "-") for h in headings}
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -148,6 +149,12 @@ def test_links_lead_somewhere(name: str) -> None:
         there = path.parent / file if file else path
         assert there.exists(), f"{name}: {link}"
         assert not anchor or anchor in _anchors(there.read_text(encoding="utf-8")), f"{name}: {link}"
+
+
+def test_every_page_is_in_the_readme() -> None:
+    """Would break: a page that only those find who list the folder."""
+    linked = set(re.findall(r"\]\(docs/([\w-]+\.md)\)", _section("Where to read")))
+    assert linked == {path.name for path in (ROOT / "docs").glob("*.md")}
 
 
 def test_every_decision_is_in_their_index() -> None:

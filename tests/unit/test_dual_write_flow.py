@@ -91,6 +91,9 @@ class Fake:
     def end_accepting(self) -> None:
         self.accepting -= 1
 
+    def gaps(self) -> int:
+        return 0
+
     def accepted(self, key: Key) -> int:
         assert key is KEY
         return self.newest_accepted

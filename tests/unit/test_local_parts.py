@@ -15,6 +15,7 @@ import pytest
 
 from sync.errors import LocalServerError
 from sync.local import CassandraOptions, ValkeyServer, cassandra_config, java, ports
+from sync.local.cassandra_role import Role
 from sync.local.memory import Memory
 from sync.local.postgres_user import elsewhere
 from sync.local.processes import Mark, child_env, find
@@ -83,6 +84,28 @@ def test_cassandra_keeps_everything_in_its_folder_and_options_win(tmp_path: Path
     arguments = (tmp_path / cassandra_config.SERVER_ARGUMENTS).read_text().splitlines()
     assert r'"-Dquoted=\"a\\b\""' in arguments
     assert arguments[-1] == f'"{jars[0]}:{jars[1]}"'
+
+
+def test_cassandras_password_is_made_once_and_stays_with_the_data(tmp_path: Path) -> None:
+    """Would break: after a crash, or where the data were removed by hand, nobody can log in."""
+    role, kept, next_one = Role(tmp_path), tmp_path / "password", tmp_path / "password.next"
+    role.prepare()
+    made = next_one.read_text()
+    assert next_one.stat().st_mode & 0o777 == 0o600 and role.password == ""
+    role.prepare()  # after a crash before the role was made
+    assert next_one.read_text() == made
+    next_one.replace(kept)
+    (tmp_path / "data").mkdir()
+    (tmp_path / "cassandra.yaml").write_text('{"authenticator": "PasswordAuthenticator"}')
+    role.prepare()
+    assert role.password == made and not next_one.exists()
+    kept.rename(tmp_path / "away")
+    with pytest.raises(LocalServerError, match=r"password is gone; put it back, or remove .* and start again"):
+        role.prepare()
+    (tmp_path / "away").rename(kept)
+    (tmp_path / "data").rmdir()
+    role.prepare()
+    assert role.password == "" and next_one.read_text() == made
 
 
 def test_a_class_path_counts_only_while_every_jar_is_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

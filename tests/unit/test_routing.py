@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 from cassandra.metadata import Murmur3Token
@@ -11,7 +11,7 @@ from cassandra.policies import HostDistance, RoundRobinPolicy
 from cassandra.query import SimpleStatement
 
 from sync.adapters.cassandra.pages import PageSize
-from sync.adapters.cassandra.routing import RangeAwarePolicy, send_to
+from sync.adapters.cassandra.routing import RangeAwarePolicy, seams, send_elsewhere, send_to
 from sync.core.rows import Page
 
 
@@ -22,6 +22,13 @@ class _Nodes(RoundRobinPolicy):  # type: ignore[misc]
 
     def distance(self, host: Any) -> int:
         return int(HostDistance.REMOTE if host.name in self.far else HostDistance.LOCAL)
+
+
+class _Node(NamedTuple):
+    """A node of a data centre."""
+
+    name: str
+    datacenter: str
 
 
 class _Host(SimpleNamespace):
@@ -63,6 +70,31 @@ def test_a_node_that_is_down_or_far_is_not_asked_first() -> None:
     b.is_up = True
     policy._child_policy.far = ("b",)
     assert len({_first(policy, -1) for _ in range(6)}) > 1
+
+
+def test_a_node_that_did_not_answer_is_asked_last() -> None:
+    """Would break: a node that hangs is asked again and again, because it is the range's replica, until the range has failed."""
+    policy, _ = _ring("a", "b", "c")
+    query, asked = SimpleStatement("SELECT"), []
+    send_to(query, "ks", -1)
+    for _ in range(3):
+        plan = [host.name for host in policy.make_query_plan(None, query)]
+        assert sorted(plan) == ["a", "b", "c"]
+        asked.append(plan[0])
+        send_elsewhere(query)
+    assert asked[0] == "b"
+    assert sorted(asked) == ["a", "b", "c"]
+
+
+def test_rows_of_other_nodes_begin_at_seams() -> None:
+    """Would break: a range is cut where nothing changes, or not where it does."""
+    names = {0: "a", 10: "b", 20: "b", 30: "c"}
+    ring = SimpleNamespace(
+        ring=[Murmur3Token(t) for t in names], get_replicas=lambda _ks, t: [_Node(names[t.value], "dc1"), _Node("x", "dc2")]
+    )
+    session: Any = SimpleNamespace(cluster=SimpleNamespace(metadata=SimpleNamespace(token_map=ring)))
+    assert seams(session, "ks", "dc1") == [0, 20, 30]
+    assert seams(session, "ks", "dc2") == []
 
 
 def test_other_statements_are_sent_as_ever() -> None:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from types import SimpleNamespace
 
-from cassandra import OperationTimedOut
+import pytest
+from cassandra import InvalidRequest, OperationTimedOut
 from cassandra.cluster import NoHostAvailable
 from cassandra.policies import IdentityTranslator
 
 from sync.adapters.cassandra.connect import explain
+from sync.adapters.cassandra.faults import source_errors
 from sync.adapters.cassandra.tls import Names
+from sync.errors import SourceUnavailable
 
 
 def test_a_time_out_says_so() -> None:
@@ -29,3 +33,21 @@ def test_a_node_is_called_as_its_contact_point() -> None:
     assert [(f.address, f.ssl_options["server_hostname"]) for f in found] == [
         ("127.0.0.1", "localhost"), ("10.0.0.9", "10.0.0.9"), ("10.0.0.7", "10.0.0.7"),
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("said", "setting"),
+    [
+        ("Guardrail user_timestamps violated: (USING TIMESTAMP) is not allowed", "user_timestamps_enabled"),
+        ("Guardrail read_consistency_levels violated: [ONE] are not allowed", "read_consistency_levels_disallowed"),
+        ("Guardrail page_size violated: exceeds fail threshold of 20.", "page_size_fail_threshold (to 10000 or more)"),
+        ("Guardrail minimum_timestamp violated: before the least", "minimum_timestamp_fail_threshold"),
+    ],
+)
+def test_a_guardrail_comes_with_its_setting(said: str, setting: str) -> None:
+    """Would break: what a cluster forbids is said in its words alone, and nobody knows what to change."""
+    error = InvalidRequest(f'Error from server: code=2200 [Invalid query] message="{said}"')
+    expected = f"{said.rstrip('.')}; change {setting} on its nodes "
+    assert explain(error).startswith(expected) and explain(NoHostAvailable("none", {"a": error})).startswith(expected)
+    with pytest.raises(SourceUnavailable, match=f"^{re.escape(expected)}"), source_errors():
+        raise error

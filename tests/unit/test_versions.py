@@ -27,7 +27,7 @@ def test_stamps_of_different_slots_differ(need: int, one: int, other: int) -> No
 
 @given(versions, versions, versions)
 def test_a_reconciled_version_bounds_all_that_is_known_and_rises(read: int, removed: int, bound: int) -> None:
-    """Would break: a version below a timestamp of the key, or one that does not tell two reconciles apart (rules 1 and 15)."""
+    """Would break: a version below a timestamp of the key, or one that does not tell two reconciles apart (rules 1 and 15d)."""
     made = reconciled(read, removed, bound)
     assert made >= read
     assert made >= removed

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from sync.adapters.astra.api import open_api
-from sync.adapters.astra.documents import ApiDocuments
 from sync.adapters.cassandra.connect import Cassandra
 from sync.adapters.cassandra.rows import SourceRows
 from sync.core.documents import folded, plain_extended
@@ -15,6 +13,9 @@ from sync.core.mutations import Key, Mutation
 from sync.core.rows import SourceTable
 from sync.errors import SyncError, WriteRefused
 from sync.ports import Outcome, Replay
+
+if TYPE_CHECKING:
+    from sync.adapters.astra.documents import ApiDocuments
 
 
 class CollectionRows(SourceRows):
@@ -68,6 +69,10 @@ class CollectionRows(SourceRows):
                 raise WriteRefused(
                     f"{self._table.name}: a collection is written through the Data API; set ASTRA_DB_API_ENDPOINT"
                 )
+            # Not at the top: the Data API's client is a third of a command's start, and only writing documents needs it.
+            from sync.adapters.astra.api import open_api
+            from sync.adapters.astra.documents import ApiDocuments
+
             self._documents = ApiDocuments(open_api(settings, self._timeout), self._table)
         return self._documents
 

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Literal
 
-from cassandra import DriverException
+from cassandra import DriverException, Unauthorized
 from cassandra.cluster import NoHostAvailable, ResponseFuture, Session
 from cassandra.metadata import ColumnMetadata, KeyspaceMetadata, TableMetadata
+from cassandra.query import ValueSequence
 
-from sync.adapters.cassandra.pages import quoted, token_of_partition
+from sync.adapters.cassandra.pages import RAW_PROFILE, quoted, token_of_partition
 from sync.core.cql import UdtFields, parse_type
 from sync.core.documents import VECTOR_COLUMN, collection_table, is_collection
 from sync.core.ring import SizeEstimate, whole_ring
@@ -43,7 +44,8 @@ def _table(keyspace: str, table: TableMetadata, udts: UdtFields, said: bool | No
     columns = tuple(_column(table.columns[name], partition, clustering, udts) for name in order)
     if is_collection(columns, said):
         return collection_table(keyspace, table.name, _dimension(columns))
-    return SourceTable(keyspace, table.name, columns, default_ttl=int(table.options.get("default_time_to_live") or 0))
+    ttl, is_compact = int(table.options.get("default_time_to_live") or 0), bool(table.is_compact_storage)
+    return SourceTable(keyspace, table.name, columns, default_ttl=ttl, is_compact=is_compact)
 
 
 def _dimension(columns: tuple[SourceColumn, ...]) -> int | None:
@@ -61,26 +63,36 @@ def _column(column: ColumnMetadata, partition: list[str], clustering: list[str],
     return SourceColumn(column.name, parse_type(column.cql_type, udts), kind)
 
 
-def size_estimates(session: Session, keyspace: str, table: str) -> list[SizeEstimate]:
-    """What `system.size_estimates` says of the table: empty for a young table, and never exact.
+def size_estimates(session: Session, keyspace: str, tables: Sequence[str]) -> dict[str, list[SizeEstimate]]:
+    """By table what `system.size_estimates` says of it: empty for a young table, and never exact.
 
     Each node tells of its primary ranges only, so each that may be used is asked. What others would tell, which do not answer
     or are far away, is taken to be as dense: the partitioner spreads keys evenly.
     """
-    asked = [session.execute_async(_ESTIMATES, (keyspace, table), host=pool.host) for pool in session.get_pools()]
-    return whole_ring([estimate for future in asked for estimate in _estimates(future)])
+    parts = [tables[at : at + _TABLES_A_QUESTION] for at in range(0, len(tables), _TABLES_A_QUESTION)]
+    asked = [
+        session.execute_async(_ESTIMATES, (keyspace, ValueSequence(part)), host=pool.host)
+        for pool in session.get_pools()
+        for part in parts
+    ]
+    found: dict[str, list[SizeEstimate]] = {table: [] for table in tables}
+    for table, estimate in (one for future in asked for one in _estimates(future)):
+        found[table].append(estimate)
+    return {table: whole_ring(estimates) for table, estimates in found.items()}
 
 
+_TABLES_A_QUESTION = 20
+"""Managed servers limit the values that stand behind IN."""
 _ESTIMATES = (
-    "SELECT range_start, range_end, partitions_count, mean_partition_size FROM system.size_estimates "
-    "WHERE keyspace_name = %s AND table_name = %s"
+    "SELECT table_name, range_start, range_end, partitions_count, mean_partition_size FROM system.size_estimates "
+    "WHERE keyspace_name = %s AND table_name IN %s"
 )
 
 
-def _estimates(future: ResponseFuture) -> list[SizeEstimate]:
+def _estimates(future: ResponseFuture) -> list[tuple[str, SizeEstimate]]:
     """One node's; none where it does not answer."""
     try:
-        return [SizeEstimate(int(r[0]), int(r[1]), int(r[2]) * int(r[3])) for r in future.result()]
+        return [(str(name), SizeEstimate(int(a), int(z), int(n) * int(mean))) for name, a, z, n, mean in future.result()]
     except (DriverException, NoHostAvailable):
         return []
 
@@ -88,22 +100,24 @@ def _estimates(future: ResponseFuture) -> list[SizeEstimate]:
 FEW_ROWS = 1000
 
 
-def has_few_rows(session: Session, table: SourceTable) -> bool:
-    """Whether the table has no more than FEW_ROWS rows, whatever is estimated; False where that cannot be found out."""
-    statement = f"SELECT {token_of_partition(table)} FROM {quoted(table.keyspace)}.{quoted(table.name)} LIMIT {FEW_ROWS + 1}"
+def has_few_rows(raw: Session, table: SourceTable) -> bool:
+    """Whether the table has no more than FEW_ROWS rows, whatever is estimated; False where only its first can be read.
+
+    Their tokens alone are read: of some values, of a date of the year 10000 for one, Python has none. Raises the driver's
+    Unauthorized where this role may not read the table, and its other errors where nobody can.
+    """
+    select = f"SELECT {token_of_partition(table)} FROM {quoted(table.keyspace)}.{quoted(table.name)} LIMIT"
     try:
-        return len(session.execute(statement).all()) <= FEW_ROWS
-    except (DriverException, NoHostAvailable):
+        return _count(raw, f"{select} {FEW_ROWS + 1}") <= FEW_ROWS
+    except Unauthorized:
+        raise
+    except (DriverException, NoHostAvailable):  # too many tombstones before the next row, for one
+        _count(raw, f"{select} 1")
         return False
 
 
-def read_one(session: Session, table: SourceTable) -> None:
-    """Read one row, whatever it is: raises the driver's Unauthorized where this role may not.
-
-    Its token alone: of some values, of a date of the year 10000 for one, Python has none.
-    """
-    name = f"{quoted(table.keyspace)}.{quoted(table.name)}"
-    session.execute(f"SELECT {token_of_partition(table)} FROM {name} LIMIT 1")
+def _count(raw: Session, select: str) -> int:
+    return int(raw.execute(select, execution_profile=RAW_PROFILE).current_rows[0].count)
 
 
 def check_partitioner(session: Session) -> None:

@@ -44,6 +44,7 @@ class Cells:
         self.key_names = tuple(c.name for c in table.primary_key)
         self.given_names = self.key_names  # as an application names them
         self.names = tuple(self._types)
+        self._no_keys = tuple(n for n in self.names if n not in self.key_names)
         self._static = {c.name for c in table.columns if c.kind == "static"}
         self.checks: Mapping[str, Callable[[bytes], str]] = {}
         """By column: why the source will not take a cell, where its type allows what an index of it does not."""
@@ -114,8 +115,8 @@ class Cells:
     def row(self, values: Mapping[str, Any]) -> dict[str, bytes | None]:
         """Every column that is no key: what is left out is null; a static one stays, which is its whole partition's."""
         self._refuse_unknown({n: v for n, v in values.items() if n not in self._types}, "is no column")
-        given = {n for n in self._types if n in values or n not in self._static}
-        return {n: self._cell(n, values.get(n)) for n in self._types if n in given and n not in self.key_names}
+        names = [n for n in self._no_keys if n in values or n not in self._static] if self._static else self._no_keys
+        return {n: self._cell(n, values.get(n)) for n in names}
 
     def some(self, values: Mapping[str, Any]) -> dict[str, bytes | None]:
         """The given columns."""

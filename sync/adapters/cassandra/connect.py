@@ -34,6 +34,8 @@ from cassandra.policies import (
 )
 
 from sync.adapters.cassandra.data_centres import local_data_center
+from sync.adapters.cassandra.guardrails import guardrail
+from sync.adapters.cassandra.nodes import Remembering
 from sync.adapters.cassandra.pages import RAW_PROFILE, RawProtocolHandler, raw_row_factory
 from sync.adapters.cassandra.quiet import quiet_driver
 from sync.adapters.cassandra.routing import RangeAwarePolicy
@@ -97,6 +99,7 @@ def source_name(settings: Settings) -> str:
 def _cluster(settings: Settings, request_timeout: float) -> Cluster:
     common: dict[str, Any] = {
         "connection_class": WideConnection,
+        "conviction_policy_factory": lambda host: Remembering(host, explain),
         "execution_profiles": _profiles(settings, request_timeout),
         "connect_timeout": 10,
         "control_connection_timeout": 10,
@@ -214,7 +217,7 @@ def explain(error: BaseException) -> str:
     if isinstance(cause, Unauthorized):
         return f"not permitted: {text}"
     if isinstance(cause, InvalidRequest | Unavailable):
-        return text
+        return guardrail(text) or text
     if isinstance(cause, OperationTimedOut):  # of which the driver says `errors=None, last_host=…`
         if cause.last_host is None:
             return "no answer in time; check the host, the port and the network"

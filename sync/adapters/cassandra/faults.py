@@ -10,6 +10,7 @@ from cassandra.cluster import NoHostAvailable
 from cassandra.connection import ConnectionException
 from cassandra.protocol import ErrorMessage, IsBootstrappingErrorMessage, OverloadedErrorMessage
 
+from sync.adapters.cassandra.guardrails import guardrail
 from sync.errors import SourceAway, SourceTimeout, SourceUnavailable
 
 _NOT_NOW = (Unavailable, OverloadedErrorMessage, IsBootstrappingErrorMessage, ConnectionException)
@@ -28,10 +29,10 @@ def source_errors() -> Iterator[None]:
         # ReadFailure: a replica gave up, most often on tombstones or on a page too large for it.
         raise SourceTimeout(_words(error)) from None
     except (NoHostAvailable, ConnectionException, DriverException, ErrorMessage) as error:
-        raise (SourceAway if _is_away(error) else SourceUnavailable)(_words(error)) from None
+        raise (SourceAway if is_away(error) else SourceUnavailable)(_words(error)) from None
 
 
-def _is_away(error: Exception) -> bool:
+def is_away(error: Exception) -> bool:
     """Whether the same request may succeed later; what a node answers every time is no outage."""
     if isinstance(error, NoHostAvailable):
         causes = list(error.errors.values()) if isinstance(error.errors, dict) else []
@@ -41,4 +42,6 @@ def _is_away(error: Exception) -> bool:
 
 def _words(error: Exception) -> str:
     text = f"{type(error).__name__}: {' '.join(str(error).split())}"
+    if forbidden := guardrail(text):
+        return forbidden
     return f"{text}; {TOMBSTONES}" if "TOMBSTONES" in text else text

@@ -12,14 +12,16 @@ from cassandra.query import BoundStatement, PreparedStatement
 from sync.adapters.cassandra.cell_times import times_of
 from sync.adapters.cassandra.cells import token_of
 from sync.adapters.cassandra.connect import SERIAL_PROFILE, Cassandra, explain
+from sync.adapters.cassandra.faults import is_away
 from sync.adapters.cassandra.pages import RAW_PROFILE, quoted, token_of_partition
+from sync.adapters.cassandra.routing import send_to
 from sync.adapters.cassandra.rows import FAILURES, asked, prepared
 from sync.adapters.cassandra.stamped import ABSENT, StampedRows
 from sync.core.encode.base import INT64
 from sync.core.mutations import Key, Mutation
 from sync.core.ring import MIN_TOKEN
 from sync.core.rows import Page, SourceTable
-from sync.errors import SourceUnavailable
+from sync.errors import SourceAway, SourceUnavailable
 from sync.ports import Outcome, Read, Replay
 
 log = logging.getLogger(__name__)
@@ -40,7 +42,7 @@ class KeyRows:
         self._keys = [c.name for c in table.primary_key]
         self._rows = StampedRows(table, columns, asked(lambda: times_of(self._raw, table)))
         self._select = prepared(self._raw, self._rows.select(" AND ".join(f"{quoted(k)} = ?" for k in self._keys)))
-        self._partition = len(table.partition_key)
+        self._keyspace, self._partition = table.keyspace, len(table.partition_key)
         self._token = token_of_partition(table)
 
     @cached_property
@@ -48,8 +50,11 @@ class KeyRows:
         """The rows from one token to another: only many keys at once ask for it."""
         return prepared(self._raw, self._rows.select(f"{self._token} >= ? AND {self._token} <= ?"))
 
-    def read_each(self, keys: Sequence[Key]) -> list[Read | str]:
-        """The rows, with their newest timestamps; in place of one that could not be read, why."""
+    def read_each(self, keys: Sequence[Key], raises_away: bool = False) -> list[Read | str]:
+        """The rows, with their newest timestamps; in place of one that could not be read, why.
+
+        Raises SourceAway, if that is wanted, where the source cannot now.
+        """
         # A partition's row without clustering cannot be asked for; the range showed that it is there.
         found: dict[Key, Read | str] = {k: Read(dict(zip(self._keys, k.cells, strict=True)), 0) for k in keys if _is_null(k)}
         found |= self._scan([key for key in keys if key not in found])
@@ -58,6 +63,8 @@ class KeyRows:
             try:
                 found[key] = next(self._rows.reads(future.result().current_rows[0]), ABSENT)
             except FAILURES as error:
+                if raises_away and is_away(error):
+                    raise SourceAway(f"{type(error).__name__}: {explain(error)}") from None
                 found[key] = explain(error)
         return [found[key] for key in keys]
 
@@ -86,6 +93,7 @@ class KeyRows:
         """The pages of the rows from one token to another, and whether each is the last."""
         bound = BoundStatement(self._between)
         bound.values, bound.fetch_size = [INT64.pack(first), INT64.pack(last)], rows
+        send_to(bound, self._keyspace, first)
         state = None
         while True:
             result = self._request(bound, state).result()

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import cached_property
 from typing import Any, ClassVar
 
 from cassandra.cluster import ResponseFuture, ResultSet, Session
 from cassandra.protocol import ProtocolHandler, ResultMessage, read_int
-from cassandra.query import BoundStatement
+from cassandra.query import BoundStatement, PreparedStatement
 
 from sync.adapters.cassandra.faults import source_errors
-from sync.adapters.cassandra.routing import send_to
+from sync.adapters.cassandra.routing import send_elsewhere, send_to
 from sync.core.documents import Unfolded
 from sync.core.encode.base import read_cells
 from sync.core.ring import MIN_TOKEN, TokenRange
@@ -71,10 +72,7 @@ class PageSize:
 
 
 class RangeReader:
-    """Reads one table by token range, page after page, with the next page under way while one is worked on.
-
-    To make one raises SourceTimeout and SourceUnavailable, too.
-    """
+    """Reads one table by token range, page after page, with the next page under way while one is worked on."""
 
     def __init__(self, raw_session: Session, table: SourceTable, columns: tuple[str, ...], page_bytes: int) -> None:
         self._session, self._table, self._page_bytes = raw_session, table, page_bytes
@@ -82,11 +80,20 @@ class RangeReader:
         self._unfolded = Unfolded(table, columns)
         self._only = OnlyRows(table, self._unfolded.selected)
         selected = ", ".join([token, *map(quoted, self._unfolded.selected)])
-        select = f"SELECT {selected} FROM {quoted(table.keyspace)}.{quoted(table.name)}"
-        with source_errors():
-            self._first = raw_session.prepare(f"{select} WHERE {token} >= ? AND {token} <= ?")
-            self._rest = raw_session.prepare(f"{select} WHERE {token} > ? AND {token} <= ?")
+        self._select = f"SELECT {selected} FROM {quoted(table.keyspace)}.{quoted(table.name)} WHERE {token}"
+        self._until = f"? AND {token} <= ?"
         self._size = PageSize(_FIRST_PAGE_ROWS, _MAX_PAGE_ROWS)
+
+    @cached_property
+    def _first(self) -> PreparedStatement:
+        """For the one range that begins where the ring does; prepared, like the other, where it is needed."""
+        with source_errors():
+            return self._session.prepare(f"{self._select} >= {self._until}")
+
+    @cached_property
+    def _rest(self) -> PreparedStatement:
+        with source_errors():
+            return self._session.prepare(f"{self._select} > {self._until}")
 
     def pages(self, tokens: TokenRange, page_rows: int | None = None, position: bytes | None = None) -> Iterator[Page]:
         """The pages of a range, rows in token order, at most so many in each, behind that position if there is one.
@@ -103,6 +110,7 @@ class RangeReader:
             except SourceTimeout as error:
                 if not self._size.too_much(query.fetch_size):
                     raise named(self._session, self._table, tokens, error) from None
+                send_elsewhere(query)
                 yield Page(b"", 0, 0)
                 asked = self._request(query, state, page_rows)
                 continue

@@ -34,4 +34,5 @@ def quiet_driver() -> None:
     for name in _RAISED:
         # These log what the driver raises as well, with a traceback; the error that is made of it is one line.
         logging.getLogger(f"cassandra.{name}").setLevel(logging.CRITICAL)
-    logging.getLogger("cassandra.pool").addFilter(_ONCE)
+    for name in ("pool", "protocol"):  # the latter tells a server's warnings, a guardrail's with every page
+        logging.getLogger(f"cassandra.{name}").addFilter(_ONCE)

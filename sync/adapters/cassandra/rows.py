@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cached_property
 from threading import Condition
 from typing import TypeVar
 
@@ -32,7 +33,7 @@ FAILURES = (DriverException, NoHostAvailable, ConnectionException, ErrorMessage)
 
 
 _MOST_UNDER_WAY, _LONGEST_WAIT_SECONDS = 64, 0.1
-_OLDEST = 1
+OLDEST = 1
 """A timestamp before every other."""
 
 
@@ -74,7 +75,6 @@ class SourceRows:
         self._tells_lists = all(f"MAXWRITETIME({quoted(name)})" in times for name in self._lists)
         self._rows = StampedRows(table, [*self._keys, *(c.name for c in regular)], times)
         self._where = " AND ".join(f"{quoted(k)} = ?" for k in self._keys)
-        self._delete = prepared(self._session, f"DELETE FROM {self._name} USING TIMESTAMP ? WHERE {self._where}")
         self._select = prepared(cassandra.raw, self._rows.select(self._where))
         self._select_in: PreparedStatement | None = None
         self._inserts: dict[tuple[str, ...], PreparedStatement] = {}
@@ -83,6 +83,11 @@ class SourceRows:
     @property
     def _session(self) -> Session:
         return self._cassandra.session
+
+    @cached_property
+    def _delete(self) -> PreparedStatement:
+        # Not before it is needed: of a table of counters, or where timestamps are forbidden, rows can be read all the same.
+        return self._session.prepare(f"DELETE FROM {self._name} USING TIMESTAMP ? WHERE {self._where}")
 
     def write(self, mutation: Mutation, version: int) -> tuple[Outcome, str]:
         """Send a mutation with its version as timestamp, once: what came of it, and the error in words."""
@@ -100,7 +105,7 @@ class SourceRows:
         """
         batch = BatchStatement(BatchType.UNLOGGED)  # of one partition: one mutation, applied as a whole
         for mutation in (put, Mutation("delete", put.key, {})):
-            batch.add(self._bound(mutation, _OLDEST))
+            batch.add(self._bound(mutation, OLDEST))
         try:
             self._session.execute(batch, timeout=self._timeout, execution_profile=WRITE_PROFILE)
         except FAILURES as error:

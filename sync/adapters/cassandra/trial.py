@@ -7,7 +7,7 @@ held against the guardrails, like any other.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from cassandra.query import BoundStatement
 
@@ -15,7 +15,7 @@ from sync.adapters.cassandra.cells import token_of
 from sync.adapters.cassandra.connect import WRITE_PROFILE, Cassandra, explain
 from sync.adapters.cassandra.key_rows import KeyRows
 from sync.adapters.cassandra.pages import RAW_PROFILE, RangeReader, quoted
-from sync.adapters.cassandra.rows import FAILURES, SourceRows, prepared
+from sync.adapters.cassandra.rows import FAILURES, OLDEST, SourceRows, prepared
 from sync.core.encode.base import INT64, read_cells
 from sync.core.mutations import Key
 from sync.core.rows import SourceTable
@@ -28,8 +28,7 @@ def some_keys(cassandra: Cassandra, table: SourceTable) -> list[Key]:
     """The key of a row, where there is one. Raises the driver's errors."""
     names = [quoted(c.name) for c in table.primary_key]
     select = f"SELECT {', '.join(names)} FROM {quoted(table.keyspace)}.{quoted(table.name)} LIMIT 1"
-    bound = BoundStatement(prepared(cassandra.raw, select))
-    page = cassandra.raw.execute(bound, execution_profile=RAW_PROFILE).current_rows[0]
+    page = cassandra.raw.execute(select, execution_profile=RAW_PROFILE).current_rows[0]
     found, at = [], page.offset
     for _ in range(page.count):
         cells, at = read_cells(page.data, at, len(names))
@@ -65,10 +64,25 @@ def try_writes(cassandra: Cassandra, table: SourceTable, ahead_us: int) -> None:
         cassandra.session,
         f"INSERT INTO {name} ({', '.join(columns)}) VALUES ({', '.join('?' * len(columns))}) USING TIMESTAMP ?",
     )
-    where = " AND ".join(f"{quoted(c.name)} IN ()" for c in table.partition_key)
-    bound = BoundStatement(prepared(cassandra.session, f"DELETE FROM {name} USING TIMESTAMP ? WHERE {where}"))
     now = time.time_ns() // 1000
-    for version in (now, now + ahead_us):
+    _try_timestamps(cassandra, table, (now, now + ahead_us))
+
+
+def try_old_writes(cassandra: Cassandra, table: SourceTable) -> None:
+    """Write with the oldest timestamp, as the canary does. Raises SourceUnavailable."""
+    try:
+        _try_timestamps(cassandra, table, (OLDEST,))
+    except SourceUnavailable as error:
+        raise SourceUnavailable(
+            f"{error}; the canary writes at the oldest timestamp, and what is sent again keeps its own"
+        ) from None
+
+
+def _try_timestamps(cassandra: Cassandra, table: SourceTable, versions: Iterable[int]) -> None:
+    where = " AND ".join(f"{quoted(c.name)} IN ()" for c in table.partition_key)
+    name = f"{quoted(table.keyspace)}.{quoted(table.name)}"
+    bound = BoundStatement(prepared(cassandra.session, f"DELETE FROM {name} USING TIMESTAMP ? WHERE {where}"))
+    for version in versions:
         bound.values = [INT64.pack(version)]
         try:
             cassandra.session.execute(bound, timeout=_TIMEOUT, execution_profile=WRITE_PROFILE)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from cassandra import InvalidRequest
 from cassandra.cluster import Session
 
@@ -17,10 +19,28 @@ _MANY_CELLS = frozenset({"map", "list", "set", "udt"})
 def expiring_columns(cassandra: Cassandra, table: SourceTable, sample: int = SAMPLE) -> list[str]:
     """Columns of which some of the first `sample` rows have a TTL."""
     asked = [c for c in table.columns if c.kind == "regular" and c.type.name != "counter" and not c.path]
-    many = [c for c in asked if c.type.name in _MANY_CELLS and not c.type.frozen]
+    many = [c for c in asked if _has_many_cells(c)]
     one = [c for c in asked if c not in many]
-    found = _of_one_cell(cassandra.session, table, one, sample) | _of_many_cells(cassandra.raw, table, many, sample)
+    found = _of_one_cell(cassandra.raw, table, one, sample) | _of_many_cells(cassandra.raw, table, many, sample)
     return [c.name for c in asked if c.name in found]
+
+
+def untold(cassandra: Cassandra, table: SourceTable) -> list[str]:
+    """Columns of which this server does not tell whether their cells expire: those of many cells before Cassandra 5.
+
+    Raises the driver's errors.
+    """
+    many = [c for c in table.columns if c.kind == "regular" and not c.path and _has_many_cells(c)]
+    try:
+        if many:
+            cassandra.raw.prepare(_select(table, many, 1))
+    except InvalidRequest:
+        return [c.name for c in many]
+    return []
+
+
+def _has_many_cells(column: SourceColumn) -> bool:
+    return column.type.name in _MANY_CELLS and not column.type.frozen
 
 
 def _select(table: SourceTable, columns: list[SourceColumn], sample: int) -> str:
@@ -28,23 +48,24 @@ def _select(table: SourceTable, columns: list[SourceColumn], sample: int) -> str
     return f"SELECT {select} FROM {quoted(table.keyspace)}.{quoted(table.name)} LIMIT {sample}"
 
 
-def _of_one_cell(session: Session, table: SourceTable, columns: list[SourceColumn], sample: int) -> set[str]:
-    if not columns:
-        return set()
-    rows = session.execute(_select(table, columns, sample))
-    return {c.name for row in rows for c, ttl in zip(columns, row, strict=True) if ttl is not None}
+def _of_one_cell(raw: Session, table: SourceTable, columns: list[SourceColumn], sample: int) -> set[str]:
+    rows = _rows(raw, table, columns, sample) if columns else ()
+    return {c.name for cells in rows for c, cell in zip(columns, cells, strict=True) if cell is not None}
 
 
 def _of_many_cells(raw: Session, table: SourceTable, columns: list[SourceColumn], sample: int) -> set[str]:
-    """A TTL an element; read as bytes, since nulls among them break the driver's decoding. Cassandra before 5 tells none."""
-    if not columns:
-        return set()
+    """A TTL an element. Cassandra before 5 tells none."""
     try:
-        page = raw.execute(_select(table, columns, sample), execution_profile=RAW_PROFILE).current_rows[0]
+        rows = list(_rows(raw, table, columns, sample)) if columns else []
     except InvalidRequest:
         return set()
-    found, at = set(), page.offset
+    return {c.name for cells in rows for c, cell in zip(columns, cells, strict=True) if cell and set(elements(cell)) - {None}}
+
+
+def _rows(raw: Session, table: SourceTable, columns: list[SourceColumn], sample: int) -> Iterator[list[bytes | None]]:
+    """The sample as bytes: nulls among the elements break the driver's decoding, which costs more than it gives."""
+    page = raw.execute(_select(table, columns, sample), execution_profile=RAW_PROFILE).current_rows[0]
+    at = page.offset
     for _ in range(page.count):
         cells, at = read_cells(page.data, at, len(columns))
-        found |= {c.name for c, cell in zip(columns, cells, strict=True) if cell and set(elements(cell)) - {None}}
-    return found
+        yield cells

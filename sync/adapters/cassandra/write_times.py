@@ -12,7 +12,7 @@ from sync.adapters.cassandra.cell_times import times_of, untold
 from sync.adapters.cassandra.connect import Cassandra
 from sync.adapters.cassandra.faults import source_errors
 from sync.adapters.cassandra.pages import RAW_PROFILE, PageSize, named, quoted, token_of_partition
-from sync.adapters.cassandra.routing import send_to
+from sync.adapters.cassandra.routing import send_elsewhere, send_to
 from sync.core.encode.base import INT64, read_cells
 from sync.core.ring import MIN_TOKEN, WHOLE_RING, TokenRange
 from sync.core.rows import Page, SourceTable
@@ -101,6 +101,7 @@ class WriteTimes:
                     raise
                 if not size.too_much(bound.fetch_size):
                     raise named(self._raw, self._table, tokens, error) from None
+                send_elsewhere(bound)
                 yield Page(b"", 0, 0)
                 continue
             page, state = result.current_rows[0], result.paging_state

@@ -8,10 +8,12 @@ from collections.abc import Callable
 from threading import Lock
 from typing import Literal
 
+from sync.adapters.awake import Awake
 from sync.adapters.postgres.unrecorded import Unrecorded
 from sync.adapters.witness import Witness
 from sync.core.mutations import Key, Mutation
 from sync.core.versions import stamp
+from sync.errors import Suspended
 from sync.failpoints import failpoint
 from sync.ports import Intent, TableJournal, Written
 
@@ -27,9 +29,15 @@ class Aside:
     """Safe to use from many threads; `record` and `ring_for_left` are for the heartbeat's thread alone."""
 
     def __init__(
-        self, accepts: bool, ring: Callable[[str], object], witness: Witness | None = None, most_bytes: int = _MOST_BYTES
+        self,
+        accepts: bool,
+        ring: Callable[[str], object],
+        witness: Witness | None = None,
+        most_bytes: int = _MOST_BYTES,
+        awake: Awake | None = None,
     ) -> None:
         self._may_accept, self._ring, self._witness = accepts, ring, witness or Witness(None)
+        self._awake = awake or Awake()
         self.slot, self.floor = 0, 0
         self._promised = self._closed = False
         self._accepting = 0
@@ -62,12 +70,23 @@ class Aside:
             self._closed = True
 
     def begin_accepting(self) -> bool:
-        """Whether a write may be made without an intent, Postgres being away (rule 28); then `end_accepting` must follow."""
+        """Whether a write may be made without an intent, Postgres being away (rule 28); then `end_accepting` must follow.
+
+        Raises Suspended where this process was, and Postgres has not answered it since, but soon may.
+        """
+        if not self._awake.knows:  # before the promise is looked at: with an answer comes what it says of the epoch
+            if self._awake.is_awaited:
+                raise Suspended
+            return False
         with self._lock:
             allowed = self._may_accept and not self._promised and not self._closed and not self._unrecorded.is_full
             allowed = allowed and self._witness.accepts()
             self._accepting += allowed
             return allowed
+
+    def gaps(self) -> int:
+        """How often this process was suspended. Where it is more than before a write, that may be too late (rule 30)."""
+        return self._awake.gaps()
 
     def end_accepting(self) -> None:
         """A write without an intent is remembered, or was not made."""

@@ -20,6 +20,7 @@ class Breaker:
     threshold: int = 1
     failures: int = 0
     causes: dict[str, int] = field(default_factory=dict)
+    last: str = ""
     _lock: Lock = field(default_factory=Lock)
 
     @property
@@ -35,7 +36,7 @@ class Breaker:
     def connection(self, pool: Pool) -> Iterator[Connection]:
         """A connection of the pool. Raises TargetUnavailable, at once while the breaker is open."""
         if self.is_open:
-            raise TargetUnavailable("Postgres did not answer before; the breaker is open")
+            raise TargetUnavailable(f"before: {self.last}; Postgres is not asked again until it answers a heartbeat")
         try:
             with connection_of(pool) as connection:
                 yield connection
@@ -44,6 +45,7 @@ class Breaker:
         except TargetUnavailable as error:
             with self._lock:
                 self.failures += 1
+                self.last = str(error)
                 cause = str(error).split(":")[0][:80]
                 self.causes[cause] = self.causes.get(cause, 0) + 1
             raise

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from typing import Any
+
 from psycopg import sql
 
 from sync.adapters.postgres.connect import Connection
@@ -13,6 +16,8 @@ from sync.ports import ServerFacts
 _SQL = queries("catalogue")
 HOME = "public"
 """The schema of the tables whose names are given without one."""
+_OF_THE_MIGRATION = (TOKEN_COLUMN, VERSION_COLUMN)
+"""Columns that come and go with it."""
 
 
 def identifier(table: TargetTable) -> sql.Identifier:
@@ -31,22 +36,42 @@ def regclass(name: str) -> str:
 
 def read_target(connection: Connection, name: str) -> TargetTable | None:
     """The table of that name (`table` or `schema.table`), or None."""
-    table = {"table": regclass(name)}
-    found = connection.execute(_SQL["relation"], table).fetchone()
-    if found is None:
-        return None
-    columns = tuple(_column(row) for row in connection.execute(_SQL["columns"], table).fetchall())
-    own = tuple(c for c in columns if c.name not in (TOKEN_COLUMN, VERSION_COLUMN))
-    key = tuple(row[0] for row in connection.execute(_SQL["primary_key"], table).fetchall())
-    return TargetTable(found[0], found[1], own, key)
+    return read_targets(connection, [name]).get(name)
 
 
-def identity(connection: Connection, table: TargetTable) -> str:
-    """Which table this is: it changes where a table, or a column of it, was dropped and made again."""
-    own = [TOKEN_COLUMN, VERSION_COLUMN]  # which come and go with the migration
-    values = {"table": regclass(f"{table.schema}.{table.name}"), "not_of": own}
-    row = connection.execute(_SQL["identity"], values).fetchone()
-    return str(row[0]) if row else ""
+def read_targets(connection: Connection, names: Iterable[str]) -> dict[str, TargetTable]:
+    """By name those of these tables that are there, asked for together, however many they are."""
+    by_name = {name: regclass(name) for name in names}
+    asked = {"tables": sorted(set(by_name.values()))}
+    there = {row[0]: row[1:] for row in connection.execute(_SQL["relations"], asked).fetchall()} if by_name else {}
+    if not there:
+        return {}
+    columns, keys = _grouped(connection, "columns", asked), _grouped(connection, "primary_keys", asked)
+    made = {
+        table: TargetTable(schema, relation, _own(columns.get(table, [])), tuple(row[0] for row in keys.get(table, [])))
+        for table, (schema, relation) in there.items()
+    }
+    return {name: made[table] for name, table in by_name.items() if table in made}
+
+
+def _grouped(connection: Connection, query: str, values: dict[str, Any]) -> dict[str, list[tuple[Any, ...]]]:
+    """A query's rows by their first column."""
+    found: dict[str, list[tuple[Any, ...]]] = {}
+    for name, *row in connection.execute(_SQL[query], values).fetchall():
+        found.setdefault(name, []).append(tuple(row))
+    return found
+
+
+def _own(rows: list[tuple[Any, ...]]) -> tuple[TargetColumn, ...]:
+    """The columns that are the application's."""
+    return tuple(column for row in rows if (column := _column(row)).name not in _OF_THE_MIGRATION)
+
+
+def identities(connection: Connection, tables: Iterable[TargetTable]) -> dict[str, str]:
+    """By table (`schema.table`) which it is: that changes where it, or a column of it, was dropped and made again."""
+    names = {regclass(name): name for name in (f"{table.schema}.{table.name}" for table in tables)}
+    values = {"tables": list(names), "not_of": list(_OF_THE_MIGRATION)}
+    return {names[table]: str(text) for table, text in connection.execute(_SQL["identities"], values).fetchall()}
 
 
 def _column(row: tuple[object, ...]) -> TargetColumn:
@@ -61,28 +86,3 @@ def server_facts(connection: Connection) -> ServerFacts:
     row = connection.execute(_SQL["rights"]).fetchone()
     assert row is not None
     return ServerFacts(*row)
-
-
-def obstacle(connection: Connection, name: str) -> str:
-    """Why a migration cannot use a table although its columns may fit, and what to do about it; empty where it can."""
-    row = connection.execute(_SQL["table_rights"], {"table": regclass(name)}).fetchone()
-    if row is None:
-        return ""
-    inserts, selects, owns = row
-    if not inserts or not selects or not owns:
-        what = "does not own (and so may not add columns and indexes to)" if inserts and selects else "may not read and write"
-        return f"this role {what} {name}; make it the owner: ALTER TABLE {name} OWNER TO …"
-    query = "SELECT has_schema_privilege(relnamespace, 'CREATE'), relkind = 'p' FROM pg_class WHERE oid = to_regclass(%s)"
-    creates, partitioned = connection.execute(query, (regclass(name),)).fetchone() or (True, False)
-    if not creates:
-        user = connection.info.user
-        return f"this role may not create indexes in the schema of {name}; GRANT CREATE ON SCHEMA … TO {user}"
-    if partitioned:
-        return f"{name} is partitioned: its indexes cannot be built without blocking writes; partition it after the migration"
-    return ""
-
-
-def foreign_keys(connection: Connection, name: str) -> list[str]:
-    """The table's foreign keys, as they are defined."""
-    query = "SELECT conname, pg_get_constraintdef(oid) FROM pg_constraint WHERE conrelid = to_regclass(%s) AND contype = 'f'"
-    return [f"{key} ({text})" for key, text in connection.execute(query, (regclass(name),)).fetchall()]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
+from typing import Any
 
 from sync.adapters import witness
 from sync.adapters.postgres.connect import Connection
@@ -14,7 +15,8 @@ from sync.adapters.postgres.epoch_lock import changing_epoch
 from sync.adapters.postgres.epochs import audit
 from sync.adapters.postgres.queries import queries
 from sync.adapters.postgres.refusals import target_errors
-from sync.errors import TargetBusy
+from sync.core.versions import SLOTS, STEP
+from sync.errors import PreflightError, TargetBusy
 
 log = logging.getLogger(__name__)
 _SQL = {name: text.encode() for name, text in queries("writers").items()}
@@ -60,6 +62,19 @@ def take_slot(connection: Connection) -> str | None:
         if row:
             audit(connection, "slot taken", {"writer": row[0]})
     return str(row[0]) if row else None
+
+
+def with_slot(connection: Connection, values: dict[str, Any]) -> tuple[Any, ...]:
+    """Register with a free slot, or with one of a writer that is silent. Raises PreflightError where all are heard of."""
+    while True:
+        with connection.transaction():
+            # One at a time: two writers must never share a slot.
+            connection.execute("LOCK TABLE sync.writer IN SHARE ROW EXCLUSIVE MODE")
+            row = connection.execute(_SQL["register"], values).fetchone()
+        if row:
+            return row
+        if take_slot(connection) is None:
+            raise PreflightError(f"all {SLOTS // STEP} writer slots are taken: `sync writers` shows by whom")
 
 
 def forget_gone(connection: Connection) -> None:

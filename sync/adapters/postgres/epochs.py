@@ -123,7 +123,7 @@ class Authority:
         return int(row[0]) if row else 0
 
     def flip(self, switch: int, figures: dict[str, Any], unproved: Callable[[], str] = lambda: "") -> tuple[Epoch, float]:
-        """The other store is primary, in one exclusive transaction; the new epoch, and for how many seconds it was closed.
+        """The other store is primary, in one exclusive transaction; its epoch, and for how long the old one was closed (s).
 
         `unproved` is asked within it: what was settled since the gates were judged may have disturbed the proof (rule 17).
         Raises GateRefused, having changed nothing, where an intent or a writer came in between, or the epoch is open again.
@@ -137,16 +137,18 @@ class Authority:
                 raise GateRefused(f"{why}: nothing has changed")
             failpoint("switch.before_flip")
             self._row("end_epoch", epoch=held[0])
-            epoch, primary, _ = self._row("new_epoch", epoch=held[0]) or ()
+            epoch, primary, floor, since = self._row("new_epoch", epoch=held[0]) or ()
             (seconds,) = self._row("flipped", switch=switch) or (0.0,)
             self.audit("flip", {**figures, "switch": switch, "epoch": epoch, "primary": primary, "closed_seconds": seconds})
         failpoint("switch.flipped")
-        return self.current(), seconds
+        return Epoch(epoch, primary, "open", floor, since), seconds  # its own, whatever another command has done since
 
     def _check_nothing_open(self, switch: int) -> None:
         intents, backfills = self._row("unfinished") or (0, 0)
-        if intents or backfills:
-            raise StillOpen(f"{intents} intents and {backfills} backfills are open")
+        if backfills:  # which takes long: writers are not to wait for it
+            raise GateRefused(f"{backfills} backfills are under way: nothing has changed; run it again when they have ended")
+        if intents:
+            raise StillOpen(f"{intents} intents are open")
         for writer in self.unready(switch):
             raise StillOpen(f"{writer.writer} {writer.why}")
 

@@ -19,11 +19,11 @@ from sync.adapters.postgres.connect import Connection, connect
 from sync.adapters.postgres.index_lease import alone
 from sync.adapters.postgres.pooled import Pooled, adjust
 from sync.adapters.postgres.queries import queries
-from sync.adapters.postgres.refusals import words
+from sync.adapters.postgres.refusals import cannot_now, has_no_room, target_errors, unavailable, words
 from sync.adapters.postgres.session import ends_builds
 from sync.core.encode.rows import TOKEN_COLUMN, VERSION_COLUMN
 from sync.core.rows import TableMap
-from sync.errors import PreflightError
+from sync.errors import PreflightError, SyncError, TargetUnavailable
 from sync.settings import Settings
 
 _SQL = queries("indexes")
@@ -84,14 +84,12 @@ def _names(table: TableMap) -> dict[str, str]:
 
 
 def build_missing(settings: Settings, tables: list[TableMap], report: Callable[[Build], None]) -> list[str]:
-    """Build what was taken away, and each table's token index, without blocking writes; the names of what was built."""
-    with closing(connect(settings, autocommit=True)) as connection:
-        try:
-            return [name for table in tables for name in _build_alone(settings, connection, table, report)]
-        except psycopg.OperationalError as error:
-            raise PreflightError(
-                f"the indexes could not be built: {words(error)}; what is copied stays, run it again"
-            ) from None
+    """Build what was taken away, and each table's token index, without blocking writes; the names of what was built.
+
+    Raises PreflightError where an index cannot be built, or has no room; TargetUnavailable where it may be built later.
+    """
+    with closing(connect(settings, autocommit=True)) as connection, target_errors():
+        return [name for table in tables for name in _build_alone(settings, connection, table, report)]
 
 
 def _build_alone(settings: Settings, connection: Connection, table: TableMap, report: Callable[[Build], None]) -> list[str]:
@@ -136,10 +134,24 @@ def _build(settings: Settings, connection: Connection, name: str, definition: st
         try:
             connection.execute(definition.replace(" INDEX ", " INDEX CONCURRENTLY ", 1).encode())
         except psycopg.Error as error:
-            raise PreflightError(f"index {name} could not be built: {words(error)}") from None
+            raise _unbuilt(connection, name, error) from None
         finally:
             done.set()
             watcher.join()
+
+
+def _unbuilt(connection: Connection, name: str, error: psycopg.Error) -> SyncError:
+    """The error of a build that failed. What takes no room, or will do later, may be tried again without asking anybody."""
+    if connection.closed:
+        return TargetUnavailable(f"index {name}: {words(error)}")
+    # Not left for the next run: it takes room, perhaps the last, from the application, and each write keeps it up to date.
+    connection.execute(f"DROP INDEX CONCURRENTLY IF EXISTS {name}".encode())
+    if has_no_room(error):
+        advice = (
+            "what was begun of it is removed, what is copied stays; make room and run it again, it builds the indexes alone"
+        )
+        return PreflightError(f"index {name} could not be built: {words(error)} (SQLSTATE {error.sqlstate}); {advice}")
+    return unavailable(error) if cannot_now(error) else PreflightError(f"index {name} could not be built: {words(error)}")
 
 
 @contextmanager

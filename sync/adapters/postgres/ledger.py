@@ -196,6 +196,10 @@ class Ledger:
         with target_errors():
             return self._connection.execute(_SQL[query], values)
 
+    def open_checks(self) -> list[int]:
+        """The parts of drift passes that are under way, or were stopped."""
+        return [int(row[0]) for row in self._run("open_checks").fetchall()]
+
     def latest(self) -> list[int]:
         """The newest backfill of each table."""
         return [int(row[0]) for row in self._connection.execute(_SQL["latest_runs"]).fetchall()]

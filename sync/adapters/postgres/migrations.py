@@ -136,6 +136,12 @@ def state_exists(connection: Connection) -> bool:
     return bool(row and row[0])
 
 
+def usable_state(connection: Connection) -> bool:
+    """The same, and that it is this version's. Raises PreflightError for an older one."""
+    check_version(connection)
+    return state_exists(connection)
+
+
 def check_version(connection: Connection) -> None:
     """Raise PreflightError where the state schema is there, and lacks what this version has."""
     row = connection.execute(_OLDER).fetchone()

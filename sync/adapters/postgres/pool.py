@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import select
 import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
 from weakref import WeakKeyDictionary
 
 from psycopg import IsolationLevel
@@ -20,9 +23,19 @@ from sync.adapters.postgres.connect import (
 )
 from sync.settings import Settings
 
-Pool = ConnectionPool[Connection]
 _CHECK_AFTER_SECONDS = 1.0
 _TRANSACTION_TIMEOUT_SINCE = 170000
+
+
+@dataclass(frozen=True, slots=True)
+class Make:
+    """How a pool's connections are made, and for how many seconds one is waited for."""
+
+    dsn: str
+    kind: type[Connection]
+    kwargs: Mapping[str, Any]
+    configure: Callable[[Connection], None]
+    timeout: float
 
 
 class _Check:
@@ -49,6 +62,29 @@ def _has_word(connection: Connection) -> bool:
     return bool(socket.poll(0))
 
 
+class Pool(ConnectionPool[Connection]):
+    """Up to `size` connections, each made as `make` says."""
+
+    def __init__(self, size: int, make: Make) -> None:
+        self.make = make
+        super().__init__(
+            make.dsn,
+            min_size=1,
+            max_size=size,
+            num_workers=min(size, 3),
+            timeout=make.timeout,
+            connection_class=make.kind,
+            kwargs=dict(make.kwargs),
+            configure=make.configure,
+            check=_Check(),
+            open=True,
+        )
+
+    def of_one(self) -> Pool:
+        """A pool of one connection made as these are, for what must not wait for one of these. The caller closes it."""
+        return Pool(1, self.make)
+
+
 def open_pool(settings: Settings, size: int, timeout: float = 30.0) -> Pool:
     """A pool of up to `size` autocommit connections; no wait for one, and no statement, is longer than `timeout` seconds.
 
@@ -69,14 +105,4 @@ def open_pool(settings: Settings, size: int, timeout: float = 30.0) -> Pool:
         longest = {"transaction_timeout": str(int(timeout * 2000))} if has_longest else {}
         make_own(connection, {**limits, **longest})
 
-    return ConnectionPool(
-        dsn,
-        min_size=1,
-        max_size=size,
-        timeout=timeout,
-        connection_class=kind,
-        kwargs={**kwargs, "tcp_user_timeout": int(timeout * 1000)},
-        configure=configure,
-        check=_Check(),
-        open=True,
-    )
+    return Pool(size, Make(dsn, kind, {**kwargs, "tcp_user_timeout": int(timeout * 1000)}, configure, timeout))

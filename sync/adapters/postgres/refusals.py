@@ -18,6 +18,7 @@ NO_REFUSAL = r"^(08(?!P01)|25|26|3D|3F|40|42(?!501)|53|55P03|57|58|XX)"
 """Errors that say nothing of the row; Postgres and Python read this alike. 08P01 is a cell too short for its type."""
 _SERVER = re.compile(r"08(?!P01)|25|53|57|58")
 _NOT_NOW = re.compile(r"53|57P0[1-4]|25006|58030")
+_NO_ROOM = re.compile(r"53[124]00|58030")
 _PASSING = re.compile(r"40|55P03")
 
 
@@ -45,6 +46,11 @@ def is_of_server(error: psycopg.Error) -> bool:
 def cannot_now(error: psycopg.Error) -> bool:
     """Whether the server says that it has no room, takes no writes, or goes down: a repetition succeeds when it can again."""
     return error.sqlstate is not None and bool(_NOT_NOW.match(error.sqlstate))
+
+
+def has_no_room(error: psycopg.Error) -> bool:
+    """Whether disk, memory or a configured limit does not suffice: to try it again takes the last of it from others."""
+    return error.sqlstate is not None and bool(_NO_ROOM.match(error.sqlstate))
 
 
 @contextmanager

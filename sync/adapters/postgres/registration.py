@@ -15,6 +15,7 @@ import time
 import uuid
 from collections import deque
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from threading import Condition, Event, Thread
 from typing import Any
@@ -23,21 +24,21 @@ import psycopg
 from psycopg.types.json import Jsonb
 from psycopg_pool import PoolTimeout
 
+from sync.adapters.awake import Awake
 from sync.adapters.postgres import agreement, data_centres
 from sync.adapters.postgres.aside import Aside
 from sync.adapters.postgres.breaker import Breaker
-from sync.adapters.postgres.connect import Connection
-from sync.adapters.postgres.ending import end_dead, forget_gone, take_slot
+from sync.adapters.postgres.ending import end_dead, forget_gone, with_slot
 from sync.adapters.postgres.epochs import read_epoch, reopen_late
 from sync.adapters.postgres.journal import Writer
-from sync.adapters.postgres.own_line import of_one
 from sync.adapters.postgres.parameters import connection_of
 from sync.adapters.postgres.pool import Pool
 from sync.adapters.postgres.queries import queries
 from sync.adapters.postgres.refusals import words
+from sync.adapters.postgres.shared_look import Shared
 from sync.adapters.witness import Witness, folder_of
-from sync.core.versions import SLOTS, STEP
-from sync.errors import EpochChanged, NotRegistered, PreflightError, SyncError
+from sync.core.versions import SLOTS, STEP, UNREPEATABLE_WINDOW_SECONDS
+from sync.errors import EpochChanged, NotRegistered, SyncError, TargetUnavailable
 from sync.failpoints import failpoint
 from sync.ports import Epoch, Primary
 from sync.settings import DualWriteTuning
@@ -61,14 +62,18 @@ class Registration:
         self._told = dict(told or {})
         self._accepts = tuning.journal_away == "accept"
         self._witness = Witness(folder_of(tuning.writers_folder) if self._accepts else None)
-        self.aside = Aside(self._accepts, ring, self._witness, tuning.most_unrecorded_mb * 1_000_000)
+        # Who is suspended for less cannot have been cleared meanwhile, nor its write given up (rules 17 and 31).
+        gap = min(tuning.writer_lease_seconds, tuning.primary_timeout_seconds, UNREPEATABLE_WINDOW_SECONDS)
+        self.awake = Awake(gap, tuning.most_wait_seconds)
+        self.aside = Aside(self._accepts, ring, self._witness, tuning.most_unrecorded_mb * 1_000_000, self.awake)
         self.breaker = Breaker(tuning.breaker_failures)
         self._end, self._wake, self._changed = Event(), Event(), Condition()
         self._due = self._sent = 0.0
         self._waits: deque[float] = deque(maxlen=_MOST_WAITS)
         self._closed_since: float | None = None
         self._data_center: str | None = None
-        self._own = of_one(pool)
+        self._own = pool.of_one()
+        self._looking = Shared(self._ask)
         name = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:6]}"
         try:
             slot = self._register(name)
@@ -76,6 +81,7 @@ class Registration:
             self._release()
             raise
         self.writer = Writer(name, slot, int(tuning.most_skew_seconds * 1_000_000), tuning.writer_lease_seconds)
+        self.awake.start()
         self._thread = Thread(target=self._beat, name="sync-heartbeat", daemon=True)
         self._thread.start()
 
@@ -85,7 +91,7 @@ class Registration:
         values |= {"accepts": self._accepts, "lease": self._tuning.writer_lease_seconds, "witness": self._witness.token}
         with connection_of(self._own) as connection:
             end_dead(connection, self._tuning.writers_folder)
-            row = _with_slot(connection, values)
+            row = with_slot(connection, values)
             self._epoch = read_epoch(connection)
             forget_gone(connection)
         slot, self._switch = row
@@ -114,6 +120,14 @@ class Registration:
         return self._epoch.primary
 
     @property
+    def primary_for_reads(self) -> Primary:
+        """The store that a read goes to: while a switch is under way, as Postgres says now, if it says anything."""
+        if self._is_switching and not self.breaker.is_open:
+            with suppress(TargetUnavailable):  # a read does not fail for that (invariant 8)
+                self._looking.since_now()
+        return self._epoch.primary
+
+    @property
     def epoch(self) -> Epoch:
         """The epoch as it was when this process last looked."""
         return self._epoch
@@ -129,11 +143,15 @@ class Registration:
 
     def wait_open(self, seconds: float) -> float:
         """Wait until writes may begin, or so long; how long it was, in seconds."""
-        if self._epoch.state == "open":
-            return 0.0
         begun = time.monotonic()
+        if self.awake.is_awaited:  # what this process knows of the epoch may be of long ago
+            self._due = 0.0
+            self._wake.set()
+            self.awake.wait(seconds)
+        elif self._epoch.state == "open":
+            return 0.0
         with self._changed:
-            self._changed.wait_for(lambda: self._epoch.state == "open", seconds)
+            self._changed.wait_for(lambda: self._epoch.state == "open", max(0.0, begun + seconds - time.monotonic()))
         return time.monotonic() - begun
 
     def waited(self, seconds: float) -> None:
@@ -152,9 +170,10 @@ class Registration:
         self._end.set()
         self._wake.set()
         self._thread.join()
+        self.awake.end()
         self.aside.close()
         if self._own.closed:  # it could not sign off before
-            self._own = of_one(self._pool)
+            self._own = self._pool.of_one()
         try:
             self._heartbeat()
             self.aside.ring_for_left()
@@ -222,7 +241,10 @@ class Registration:
 
     def _look(self) -> None:
         """See how the epoch stands, and open it again where the command that closed it has died."""
-        with connection_of(self._own) as connection:
+        self._looking.anew()
+
+    def _ask(self) -> None:
+        with self.breaker.connection(self._own) as connection:
             found = read_epoch(connection)
             if found.state == "closing" and (found.closing_seconds or 0.0) < 0:
                 reopen_late(connection, found.epoch)
@@ -238,18 +260,21 @@ class Registration:
             self._changed.notify_all()
 
     def _heartbeat(self) -> None:
+        asked = self.awake.gaps()
         self._witness.renew()
         state, switch = self._send_heartbeat() or ("gone", None)
         if switch is not None or state != "active":
             self.aside.promise(True)  # before it is acknowledged (rule 30); who was fenced has missed the epoch
-        self._switch = switch
+        self._switch = switch or self._switch
         self.breaker.reset()  # before it registers again: a write that asks is told to wait
         if state != "active":
             self._register_again(state)
         self._look()
-        if switch is None:
-            # Not before the epoch is known: where Postgres is primary, nothing is written without it.
+        if switch is None and state == "active":
+            # Not before the epoch is known: where Postgres is primary, nothing is written without it, or read elsewhere.
+            self._switch = None
             self.aside.promise(self._epoch.primary != "astra")
+        self.awake.answered(asked)
         self.aside.record(self._now_and_then)
         if switch is not None and self._acknowledged != switch:
             self._acknowledged = switch
@@ -285,16 +310,3 @@ class Registration:
             name = f"{name.rsplit(':', 1)[0]}:{uuid.uuid4().hex[:6]}"
             log.warning("%s is %s; it goes on as %s", self.writer.id, state, name)
         self.writer.slot, self.writer.id = self._register(name), name
-
-
-def _with_slot(connection: Connection, values: dict[str, Any]) -> tuple[Any, ...]:
-    """Register with a free slot, or with one of a writer that is silent. Raises PreflightError where all are heard of."""
-    while True:
-        with connection.transaction():
-            # One at a time: two writers must never share a slot.
-            connection.execute("LOCK TABLE sync.writer IN SHARE ROW EXCLUSIVE MODE")
-            row = connection.execute(_SQL["register"], values).fetchone()
-        if row:
-            return row
-        if take_slot(connection) is None:
-            raise PreflightError(f"all {SLOTS // STEP} writer slots are taken: `sync writers` shows by whom")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sync.adapters.postgres.catalogue import HOME, regclass
+from sync.adapters.postgres.catalogue import regclass
 from sync.adapters.postgres.connect import Connection
 from sync.adapters.postgres.queries import queries
 
@@ -32,29 +32,15 @@ def _why(name: str, row_security: bool, children: list[str], rules: list[str]) -
     return ""
 
 
-def no_table(connection: Connection, name: str) -> str:
-    """That something bears the name of a table and is none; empty where there is nothing of that name, or a table."""
-    row = connection.execute(_SQL["kind"], {"table": regclass(name)}).fetchone()
-    if row is None:
-        return ""
-    return f"{name} is {row[0]} in Postgres, and no table; rename it, or give the table another target"
-
-
-def in_front(connection: Connection, name: str) -> str:
-    """What a statement of the application's that names a table without its schema finds in the place of the one in public."""
-    quoted = '"' + name.replace('"', '""') + '"'
-    row = connection.execute(_SQL["in_front"], {"name": quoted, "home": HOME}).fetchone()
-    return str(row[0]) if row else ""
-
-
-def triggers(connection: Connection, name: str) -> list[str]:
-    """The table's triggers that are in force."""
-    return [str(row[0]) for row in connection.execute(_SQL["triggers"], {"table": regclass(name)}).fetchall()]
-
-
-def lacking(connection: Connection, name: str) -> list[str]:
-    """What of SELECT, INSERT, UPDATE and DELETE this role may not do with a table's rows."""
-    return [str(row[0]) for row in connection.execute(_SQL["lacking"], {"table": regclass(name)}).fetchall()]
+def no_tables(connection: Connection, names: Sequence[str]) -> dict[str, str]:
+    """Of these names those that something bears which is no table, each with what is to be said of it."""
+    by_name = {name: regclass(name) for name in names}
+    found: dict[str, str] = dict(connection.execute(_SQL["kinds"], {"tables": sorted(set(by_name.values()))}).fetchall())
+    return {
+        name: f"{name} is {found[table]} in Postgres, and no table; rename it, or give the table another target"
+        for name, table in by_name.items()
+        if table in found
+    }
 
 
 def state_lacking(connection: Connection) -> list[str]:

@@ -3,6 +3,20 @@
 Once Postgres is primary, whole rows go back to Cassandra: what a type's `*_send` gives becomes the cell that Cassandra
 keeps. For every cell that the encoder takes, encoding what was decoded gives the same bytes again. A value that Postgres
 holds and the source cannot (finer, longer, of another form) is a Reject, never rounded.
+
+arrays     array to list, set or vector
+base       what a decoder is
+documents  a target's columns to a document's parts
+jsonb      jsonb to maps, lists, sets, tuples, user types and vectors
+kept       a cell as Cassandra keeps it: sorted, without duplicates
+numerics   numeric, and JSON's numbers, to varint, decimal and integers
+order      the order in which Cassandra keeps elements
+packed     lists, sets and maps as CQL cells
+rows       a row's canonical bytes to the cells of its columns
+scalars    texts, integers, floats, UUIDs, addresses, durations
+texts      text to decimal
+times      timestamps, dates and times of day
+vectors    vector and halfvec to vector<float, n>
 """
 
 from __future__ import annotations

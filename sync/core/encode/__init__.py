@@ -2,6 +2,21 @@
 
 The encoded cells are what binary COPY sends, and a row's hash is taken over exactly them; Postgres computes the same over
 `*_send()` of its columns.
+
+arrays        list, set and vector to an array
+base          what an encoder is
+document_ids  the `_id` of a document
+documents     documents of a collection to jsonb and columns
+fields        a field of a document as a column
+json_text     texts as Postgres's jsonb prints them
+jsonb         maps, lists, sets, tuples and user types to jsonb
+numerics      varint and decimal to numeric
+rows          a page of CQL rows to rows of binary COPY, by a generated function
+scalars       text, integers, floats, booleans, UUIDs, blobs, addresses, durations
+texts         decimal to text, digit for digit
+times         timestamps, dates and times of day
+vectors       vector<float, n> to vector and halfvec
+zeros         how many zeros a number takes in JSON
 """
 
 from __future__ import annotations

@@ -3,6 +3,7 @@
 mod accepting;
 mod proof;
 mod reconcile;
+mod sleep;
 mod switch;
 mod writers;
 
@@ -68,6 +69,13 @@ flags! {
         sign_off_waits: bool = true,
         sign_off_records: bool = true,
         sign_off_refuses: bool = true,
+        /// Writer 1's process may be suspended once, and be fenced meanwhile; or be fenced though it runs, cut off from Postgres.
+        sleep: bool = false,
+        cut_off: bool = false,
+        /// Who was suspended accepts nothing before Postgres has answered what was asked since; and what it wrote without an
+        /// intent, or cannot repeat, it acknowledges only where it was not suspended within that write.
+        woken_asks: bool = true,
+        woken_is_unsure: bool = true,
         /// Rule 17: writer 1's write cannot be repeated (a wrapped class, the Data API).
         unrepeatable: bool = false,
         /// Its window begins with the call's end, not with the intent.
@@ -150,6 +158,7 @@ pub struct State {
     pub reconcile: Reconcile,
     pub unclean: bool,
     pub signed_off: bool,
+    pub sleeper: sleep::Sleeper,
     /// A repair's statement that waits: 1 + the epoch it has read; `repaired`: it is over.
     pub repairing: u8,
     pub repaired: bool,
@@ -235,6 +244,7 @@ impl Model for Epochs {
             self.lands(state, writer, out);
         }
         self.sign_off(state, out);
+        self.sleep(state, out);
         self.reconcile(state, out);
         self.resolve(state, out);
         self.repair(state, out);
@@ -257,6 +267,9 @@ impl Model for Epochs {
         if s.incomplete {
             return Some("LOST AT THE FLIP: the new primary lacks what the old one has");
         }
+        if s.sleeper.lost {
+            return Some("ACKNOWLEDGED BY THE OLD PRIMARY: after the flip nobody carries it over");
+        }
         if self.flags.repair && self.flags.closed_is_bad && self.closed_epoch(s) {
             return Some("AN INTENT OF A CLOSED EPOCH (rule 22)");
         }
@@ -264,7 +277,7 @@ impl Model for Epochs {
             return None;
         }
         let now = s.cassandra.read();
-        if !s.postgres.same(&now) {
+        if !s.postgres.same(&now) && !self.dead_and_late(s) {
             return Some("DIVERGED: nothing is open, and the sides differ");
         }
         let (must, may) = (s.acknowledged, s.landed & !s.acknowledged);
@@ -275,6 +288,7 @@ impl Model for Epochs {
 
     fn show(&self, s: &State) -> String {
         let (cassandra, postgres) = (s.cassandra.show(), s.postgres.show());
-        format!("epoch={} cassandra={cassandra} postgres={postgres} intents={:?} stamps={:?}", s.epoch, s.intents, s.stamps)
+        let sleeper = s.sleeper.show();
+        format!("epoch={}{sleeper} cassandra={cassandra} postgres={postgres} intents={:?} stamps={:?}", s.epoch, s.intents, s.stamps)
     }
 }

@@ -14,7 +14,6 @@ from typing import Any
 
 from cassandra import InvalidRequest
 from cassandra.cluster import Session
-from pydantic import SecretStr
 
 from support.dataapi import jackson
 from support.dataapi.collections import Collections
@@ -22,10 +21,6 @@ from support.dataapi.errors import ApiError, unauthenticated, unknown_table
 from support.dataapi.forwarding import forwarded
 from support.dataapi.tables import Tables
 from sync.settings import Settings
-
-USER, PASSWORD = "music", "a-secret-of-the-double"
-TOKEN = ":".join(["Cassandra", *(base64.b64encode(part.encode()).decode() for part in (USER, PASSWORD))])
-
 
 _REAL = os.environ.get("SYNC_TEST_DATA_API")
 
@@ -44,7 +39,7 @@ class DataApi:
     """A running double: what was asked of it, and what is to go wrong."""
 
     endpoint: str
-    token: str = TOKEN
+    token: str
     asked: list[str] = field(default_factory=list)
     before: Fault = lambda command: None
     after: Fault = lambda command: None
@@ -52,14 +47,19 @@ class DataApi:
 
 def settings_of(settings: Settings, double: DataApi) -> Settings:
     """These settings with the double as the Data API."""
-    more = {"astra_db_api_endpoint": double.endpoint, "cassandra_username": USER, "cassandra_password": SecretStr(PASSWORD)}
-    return settings.model_copy(update=more)
+    return settings.model_copy(update={"astra_db_api_endpoint": double.endpoint})
+
+
+def token_of(session: Session) -> str:
+    """What a self-hosted Data API takes: the user and the password of the Cassandra below it."""
+    known = session.cluster.auth_provider
+    return ":".join(["Cassandra", *(base64.b64encode(part.encode()).decode() for part in (known.username, known.password))])
 
 
 @contextmanager
 def data_api(session: Session) -> Iterator[DataApi]:
     """The double over this Cassandra, at an address of its own."""
-    found = DataApi("")
+    found = DataApi("", token_of(session))
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version, wbufsize, disable_nagle_algorithm = "HTTP/1.1", 1 << 16, True
@@ -107,7 +107,7 @@ def _answer(double: DataApi, session: Session, path: str, token: str | None, bod
     double.before(name)
     try:
         if _REAL:
-            answer = forwarded(_REAL, session, path, body)
+            answer = forwarded(_REAL, session, path, body, double.token)
         else:
             answer = jackson.dumps(_run(session, str(keyspace), target, name, command)).encode()
     except InvalidRequest as error:

@@ -69,7 +69,7 @@ INSERT INTO sync.epoch (epoch, "primary", floor)
 SELECT epoch + 1, CASE "primary" WHEN 'astra' THEN 'postgres' ELSE 'astra' END,
        greatest(floor + 1, (extract(epoch FROM clock_timestamp()) * 1000000)::bigint
                            + greatest(0, (SELECT max(clock_skew_us) FROM sync.writer WHERE state = 'active')))
-FROM sync.epoch WHERE epoch = %(epoch)s RETURNING epoch, "primary", since
+FROM sync.epoch WHERE epoch = %(epoch)s RETURNING epoch, "primary", floor, since
 
 -- flipped: the switch has ended
 UPDATE sync.switch SET state = 'flipped', finished_at = clock_timestamp() WHERE id = %(switch)s

@@ -180,6 +180,9 @@ GROUP BY r.run_id, r.table_name ORDER BY r.run_id
 -- latest_runs: the newest backfill of each table
 SELECT DISTINCT ON (table_name) id FROM sync.run WHERE kind = 'backfill' ORDER BY table_name, id DESC
 
+-- open_checks: drift passes that are under way, or were stopped
+SELECT id FROM sync.run WHERE kind = 'drift' AND state = 'open' ORDER BY id
+
 -- work_left: whether a worker would find something to do
 SELECT EXISTS (SELECT FROM sync.range JOIN sync.run ON run.id = run_id AND run.state = 'open'
                WHERE run_id = ANY (%(runs)s) AND range.state = 'pending')

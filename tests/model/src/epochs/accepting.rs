@@ -1,7 +1,7 @@
 //! Writer 1 without an intent, and its sign-off (rules 28 to 31).
 
-use super::writers::{ACCEPTED, DONE, IDLE, NAMES, UNRECORDED, UNRECORDED_UNSURE};
-use super::{Epochs, State, FINISHED, UNSURE};
+use super::writers::{ACCEPTED, DONE, IDLE, LANDED, NAMES, UNRECORDED, UNRECORDED_UNSURE};
+use super::{forward, Epochs, State, FINISHED, UNSURE};
 use crate::search::Step;
 
 impl Epochs {
@@ -14,20 +14,33 @@ impl Epochs {
             out.push((next, (NAMES[i], what)));
         };
         if s.at[i] == ACCEPTED {
-            step("primary: done, its caller knows", &|t| {
-                self.apply(t, i);
-                t.acknowledged |= bit;
-                t.at[i] = UNRECORDED;
-            });
+            if self.may_be_gone() {
+                step("primary: done", &|t| {
+                    self.apply(t, i);
+                    t.at[i] = LANDED;
+                });
+            } else {
+                step("primary: done, its caller knows", &|t| {
+                    self.apply(t, i);
+                    t.acknowledged |= bit;
+                    t.at[i] = UNRECORDED;
+                });
+            }
             if self.flags.timeout {
                 step("primary: times out, still in flight", &|t| {
                     t.in_flight |= bit;
                     t.at[i] = UNRECORDED_UNSURE;
                 });
             }
-        } else if !s.signed_off {
+        } else if s.at[i] == LANDED {
+            step("its caller knows", &|t| {
+                self.acknowledge(t, i);
+                t.at[i] = UNRECORDED;
+            });
+        } else if !s.signed_off && !s.sleeper.fenced && s.knows[i] == s.epoch {
             step("records its write", &|t| {
-                let raised = s.at[i] == UNRECORDED_UNSURE && self.flags.raised_is_unsure;
+                // Where the source follows by now, its key is enough.
+                let raised = s.at[i] == UNRECORDED_UNSURE && self.flags.raised_is_unsure && forward(s.epoch);
                 t.intents[i] = if raised { UNSURE } else { FINISHED };
                 t.intent_epoch[i] = s.knows[i];
                 t.at[i] = DONE;
@@ -35,8 +48,8 @@ impl Epochs {
         }
         if s.signed_off || self.flags.crash {
             step(if s.signed_off { "its process ends" } else { "crashes" }, &|t| {
-                t.at[i] = DONE;
-                t.unclean |= !s.signed_off;
+                self.crashes(t, i);
+                t.unclean |= !s.signed_off && !s.sleeper.fenced;
                 t.forgotten |= s.in_flight & bit;
             });
         }
@@ -47,7 +60,7 @@ impl Epochs {
         let flags = &self.flags;
         let under_way = s.at[0] == ACCEPTED && flags.sign_off_waits;
         let unrecorded = s.at[0] > ACCEPTED && flags.sign_off_records;
-        if !flags.sign_off || s.signed_off || s.unclean || under_way || unrecorded {
+        if !flags.sign_off || s.signed_off || s.unclean || s.sleeper.asleep || s.sleeper.fenced || under_way || unrecorded {
             return;
         }
         let mut next = State { signed_off: true, ..*s };

@@ -58,6 +58,10 @@ impl Epochs {
     /// Rule 27.
     fn raise_version(&self, t: &mut State) {
         let ver = (t.postgres.bound() + 1).max(t.floor * 4);
+        self.raise_to(t, ver);
+    }
+
+    pub(super) fn raise_to(&self, t: &mut State, ver: u8) {
         if t.postgres.exists {
             t.postgres.ver = ver;
         } else {

@@ -48,7 +48,7 @@ impl Epochs {
             let unfinished = s.intents[i] != FINISHED;
             if s.intents[i] == RESOLVED || (unfinished && self.unrepeatable(i)) {
                 // Rule 17: after the call's end and the window; the window may be over at any moment.
-                if s.intents[i] != OPEN || s.at[i] == writers::DONE || !flags.window_from_end {
+                if s.intents[i] != OPEN || s.at[i] == writers::DONE || !flags.window_from_end || s.sleeper.asleep {
                     mine.picked |= bit;
                     mine.given_up |= bit;
                     mine.newest = mine.newest.max(stamp);
@@ -141,7 +141,8 @@ impl Epochs {
         let row = s.reconcile.read;
         match s.reconcile.at {
             12 => {
-                next.reconcile.read = writers::row_of(s);
+                self.raise_above_late(&mut next);
+                next.reconcile.read = writers::row_of(&next);
                 next.reconcile.at = 13;
                 out.push((next, (WHO, "reads Postgres")));
             }

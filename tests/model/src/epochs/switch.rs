@@ -32,7 +32,7 @@ impl Epochs {
         if to_clear && drained && forward(s.epoch) && s.reconcile.at == 0 {
             out.push((self.cleared(s), (WHO, "a pass with repair clears the unclean writer")));
         }
-        let busy = (writers::ACCEPTED..=writers::UNRECORDED_UNSURE).contains(&s.at[0]);
+        let busy = (writers::ACCEPTED..=writers::LANDED).contains(&s.at[0]) && !s.sleeper.fenced;
         let clean = !self.guards_writers() || (!s.unclean && (!busy || s.signed_off));
         let proved = !flags.proof || !flags.proof_at_flip || s.proved || self.fast(s);
         if drained && s.flips > 0 && clean && proved {
@@ -51,10 +51,14 @@ impl Epochs {
         if self.flags.floor_rises {
             next.floor = s.stamps.iter().max().unwrap() / 4 + 1;
         }
-        next.incomplete = !s.postgres.same(&s.cassandra.read());
+        let incomplete = !s.postgres.same(&s.cassandra.read());
+        // What comes of a sleeper's write behind the pass is not carried over, and may not be acknowledged any more.
+        let late = s.sleeper.spent && s.landed & !s.acknowledged & 1 != 0;
+        next.sleeper.late |= incomplete && late;
+        next.incomplete = incomplete && !late;
         if self.guards_writers() {
             // They have promised, and ask for the epoch before they write again.
-            for i in (0..self.writers()).filter(|i| s.at[*i] == 0) {
+            for i in (0..self.writers()).filter(|i| s.at[*i] == 0 && !(*i == 0 && s.sleeper.fenced)) {
                 next.knows[i] = next.epoch;
             }
         }

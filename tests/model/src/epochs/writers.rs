@@ -20,10 +20,15 @@ const SENT: u8 = 22;
 pub const ACCEPTED: u8 = 30;
 pub const UNRECORDED: u8 = 31;
 pub const UNRECORDED_UNSURE: u8 = 32;
+/// The primary has it, and its caller does not know yet (where that matters: see `sleep`).
+pub const LANDED: u8 = 33;
 pub const NAMES: [&str; 3] = ["W1", "W2", "W3"];
 
 impl Epochs {
     pub(super) fn writer(&self, s: &State, i: usize, out: &mut Vec<(State, Step)>) {
+        if i == 0 && s.sleeper.asleep {
+            return;
+        }
         match s.at[i] {
             IDLE => self.begin(s, i, out),
             ANNOUNCED..=REFUSED | POSTGRES_FAILED => self.forward_write(s, i, out),
@@ -39,7 +44,7 @@ impl Epochs {
                 out.push((next, (NAMES[i], what)));
             }
             COMMITTED | SENT => self.reverse_write(s, i, out),
-            ACCEPTED..=UNRECORDED_UNSURE => self.accepted_write(s, i, out),
+            ACCEPTED..=LANDED => self.accepted_write(s, i, out),
             _ => {}
         }
     }
@@ -47,12 +52,18 @@ impl Epochs {
     fn begin(&self, s: &State, i: usize, out: &mut Vec<(State, Step)>) {
         let flags = &self.flags;
         let mut next = *s;
-        if flags.accept && forward(s.knows[i]) && i == 0 {
+        if i == 0 {
+            next.sleeper.within = false;
+        }
+        if flags.accept && forward(s.knows[i]) && i == 0 && self.may_accept(s) {
             next.stamps[i] = self.stamp(s, i, false);
             next.before[i] = s.acknowledged;
             next.at[i] = ACCEPTED;
             out.push((next, (NAMES[i], "accepts without an intent")));
-            next = *s;
+            next = State { sleeper: next.sleeper, ..*s };
+        }
+        if i == 0 && s.sleeper.fenced {
+            return; // what it asks tells it so: see `sleep`
         }
         if s.knows[i] != s.epoch {
             next.knows[i] = s.epoch;
@@ -117,8 +128,12 @@ impl Epochs {
                     });
                 }
             }
+            ACKNOWLEDGED | TIMED_OUT if self.unrepeatable(i) && self.is_unsure(s) => step("was suspended: unsure, and to be recorded", &|t| {
+                self.mark(t, i, UNSURE);
+                t.at[i] = UNRECORDED_UNSURE;
+            }),
             ACKNOWLEDGED if self.unrepeatable(i) => step("marks its intent finished", &|t| {
-                t.acknowledged |= bit;
+                self.acknowledge(t, i);
                 self.mark(t, i, FINISHED);
             }),
             ACKNOWLEDGED => {
@@ -149,7 +164,7 @@ impl Epochs {
             _ => step("marks its intent finished", &|t| self.mark(t, i, FINISHED)),
         }
         if flags.crash || s.at[i] == REFUSED {
-            step("crashes", &|t| t.at[i] = DONE);
+            step("crashes", &|t| self.crashes(t, i));
         }
     }
 
@@ -204,6 +219,7 @@ impl Epochs {
     pub(super) fn apply(&self, t: &mut State, i: usize) {
         t.cassandra.apply(self.mix.writes[i], t.stamps[i]);
         t.landed |= 1 << i;
+        self.landed_late(t, i);
     }
 
     fn mark(&self, t: &mut State, i: usize, state: u8) {

@@ -1,0 +1,90 @@
+"""The password of an embedded Cassandra. A new one has a superuser with a well-known password: ours takes its place."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable
+from pathlib import Path
+
+from sync.errors import LocalServerError
+from sync.local.secret import write_secret
+from sync.local.wire import CqlConnection, CqlRefused
+
+USER = "sync"
+_FIRST = "cassandra"  # the name and the password of the superuser that Cassandra makes where there is no role
+_DEMANDS = '"PasswordAuthenticator"'
+
+Login = Callable[[str, str], CqlConnection]
+
+
+class Role:
+    """The superuser `sync` of the Cassandra in `folder`; its password is in a file that only its owner can read.
+
+    The file has its name only once nobody else can log in. Until then it is called `password.next`.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._file, self._next = folder / "password", folder / "password.next"
+
+    @property
+    def password(self) -> str:
+        """The generated password; "" while there is none, or while one runs that an older version started without."""
+        try:
+            return self._file.read_text()
+        except FileNotFoundError:
+            return ""
+        except OSError as error:
+            raise LocalServerError(f"Cassandra: its password in {self._folder} cannot be read: {error.strerror}") from error
+
+    def prepare(self) -> None:
+        """Generate a password where there is none. Raises LocalServerError where the one that the data hold was removed."""
+        data, config = self._folder / "data", self._folder / "cassandra.yaml"  # of the last start
+        if self._file.exists() and not data.exists():
+            self._file.replace(self._next)  # the role went with the data
+        if self._file.exists() or self._next.exists():
+            return
+        if data.exists() and config.exists() and _DEMANDS in config.read_text():
+            raise LocalServerError(f"Cassandra: {self._file} is gone; put it back, or remove {self._folder} and start again")
+        write_secret(self._next, secrets.token_urlsafe(18))
+
+    def claim(self, login: Login) -> bool:
+        """Make the role, and drop the one with the well-known password; False while the server is not ready for it.
+
+        Whoever knew the well-known one may have logged in first. A role of theirs raises LocalServerError; while a session of
+        theirs is open, which keeps its rights until the server's cache of roles forgets them, the server is not ready.
+        """
+        if not self._next.exists():
+            return False
+        try:
+            alone = self._replace(login, self._next.read_text())
+        except (OSError, CqlRefused):
+            return False
+        if alone:
+            self._next.replace(self._file)
+        return alone
+
+    def _replace(self, login: Login, password: str) -> bool:
+        try:
+            first = login(_FIRST, _FIRST)
+        except CqlRefused:  # it is not there yet, or we were interrupted after we had dropped it
+            return self._drop_first(login, password, sessions=0)
+        with first:
+            rights = f"SUPERUSER = true AND LOGIN = true AND PASSWORD = '{password}'"
+            first.execute(f"CREATE ROLE IF NOT EXISTS {USER} WITH {rights}")
+            return self._drop_first(login, password, sessions=1)
+
+    def _drop_first(self, login: Login, password: str, sessions: int) -> bool:
+        with login(USER, password) as ours:
+            ours.execute(f"DROP ROLE IF EXISTS {_FIRST}")
+            if _count(ours, "SELECT count(*) FROM system_auth.roles") != 1:
+                raise LocalServerError(
+                    f"Cassandra: somebody else made a role before it had a password; remove {self._folder} and start again"
+                )
+            logged_in = f"SELECT count(*) FROM system_views.clients WHERE username = '{_FIRST}' ALLOW FILTERING"
+            return _count(ours, logged_in) == sessions
+
+
+def _count(connection: CqlConnection, statement: str) -> int:
+    """The answer of one row with one number, which is the last thing in it."""
+    return int.from_bytes(connection.execute(statement)[-8:], "big")

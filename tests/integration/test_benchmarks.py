@@ -1,0 +1,35 @@
+"""Benchmarks reach into what they measure: each way still works, and is timed where it says."""
+
+from __future__ import annotations
+
+import sys
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+from support.places import Place
+
+sys.path.insert(0, str(Path(__file__).parents[2]))
+from benchmarks.dual_client import TABLE, Cell, Ways
+from benchmarks.dual_report import TITLES
+
+pytest_plugins = ("support.fixtures",)
+
+
+@pytest.fixture(scope="module")
+def home(place: Place) -> Place:
+    """The example's tables on both sides."""
+    assert place.commands.run("schema", "apply", "--source", "--dimension", "3").code == 0
+    place.sql("CREATE TABLE public.bench_commit (number int)")
+    return place
+
+
+def test_every_way_of_a_dual_write_is_measured(home: Place) -> None:
+    """Would break: `make bench-dual-write`, when the stores keep their flows elsewhere (as they did in issue after issue)."""
+    with ExitStack() as stack:
+        ways = Ways(home.settings, stack)
+        for way in TITLES:
+            assert Cell(ways.put(way), 1, 0, 2).run()["writes"] == 2, way
+        timed = {way: {step for step, took in steps.items() if took} for way, steps in ways.steps.items()}
+    assert timed == {"inline": {"intent", "primary", "second half"}, "queued": {"intent", "primary"}}
+    assert home.cql(f"SELECT count(*) FROM KS.{TABLE}")[0][0] == 2 * 4, "all ways but those to Postgres alone"

@@ -1,0 +1,40 @@
+"""How much a piece of code asks of the servers: requests to Cassandra, statements to Postgres."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import psycopg
+import pytest
+from cassandra.connection import Connection
+from cassandra.protocol import ExecuteMessage, PrepareMessage, QueryMessage
+
+
+@dataclass
+class Asked:
+    """So many."""
+
+    cassandra: int = 0
+    postgres: int = 0
+
+
+@contextmanager
+def counted() -> Iterator[Asked]:
+    """Count what this process sends meanwhile, the driver's own questions after a connect included, heartbeats not."""
+    asked, send, execute = Asked(), Connection.send_msg, psycopg.Cursor.execute
+
+    def sending(self: Any, message: Any, *rest: Any, **more: Any) -> Any:
+        asked.cassandra += isinstance(message, QueryMessage | PrepareMessage | ExecuteMessage)
+        return send(self, message, *rest, **more)
+
+    def executing(self: Any, *given: Any, **more: Any) -> Any:
+        asked.postgres += 1
+        return execute(self, *given, **more)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Connection, "send_msg", sending)
+        patch.setattr(psycopg.Cursor, "execute", executing)
+        yield asked
