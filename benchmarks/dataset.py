@@ -24,7 +24,7 @@ from cassandra.query import BatchStatement, BatchType, BoundStatement, PreparedS
 from psycopg import sql
 
 from benchmarks import rows
-from sync.adapters.cassandra.connect import open_cassandra
+from sync.adapters.cassandra.connection.connect import open_cassandra
 from sync.settings import Settings, load_settings
 
 KEYSPACE = DATABASE = "bench"

@@ -30,13 +30,13 @@ from benchmarks.meter import wait_until_calm
 from benchmarks.peers import PEERS, packages
 from benchmarks.peers.packages import NotHad
 from benchmarks.servers import Servers, make_folder, own_servers, say
-from sync.adapters.cassandra.connect import open_cassandra
-from sync.adapters.postgres.digest import digest
-from sync.adapters.postgres.digests import TargetDigests, within
+from sync.adapters.cassandra.connection.connect import open_cassandra
+from sync.adapters.postgres.drift.digests import TargetDigests, within
+from sync.adapters.postgres.schema.row_digest_sql import digest
 from sync.core.encode.rows import RowEncoder
 from sync.core.ring import WHOLE_RING
 from sync.settings import Config
-from sync.wiring.copying import map_tables
+from sync.wiring.backfill.worker import map_tables
 
 _DIFFERING = (0, 10, 100, 1000)
 _PAGE = 2000

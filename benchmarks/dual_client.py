@@ -189,7 +189,7 @@ def serve(settings: Settings) -> None:
 
 def drain(settings: Settings) -> None:
     """Drain all intents, connections and all."""
-    from sync.wiring.reconciling import drain_job
+    from sync.wiring.dual_write.worker import drain_job
 
     begin, cpu = time.monotonic(), time.process_time()
     keys = drain_job(settings, Config(), TABLE, lambda: False)

@@ -22,10 +22,10 @@ from typing import Any
 from benchmarks.dual_report import TITLES, Drained, Found, Run, as_json, as_text
 from benchmarks.meter import measure, wait_until_calm
 from benchmarks.servers import FOLDER, Servers, make_folder, own_servers, say
-from sync.adapters.cassandra.connect import open_cassandra
-from sync.adapters.postgres import indexes
+from sync.adapters.cassandra.connection.connect import open_cassandra
+from sync.adapters.postgres.schema import indexes
 from sync.settings import Config
-from sync.wiring.copying import map_tables
+from sync.wiring.backfill.worker import map_tables
 from sync.wiring.schema import apply_source, apply_target
 
 TABLE = "songs"

@@ -25,7 +25,7 @@ from benchmarks.peers import Peer
 from benchmarks.peers.packages import NotHad
 from benchmarks.rows import DIMENSION, Cells
 from benchmarks.servers import Servers, make_folder, own_servers, say
-from sync.adapters.cassandra.connect import open_cassandra
+from sync.adapters.cassandra.connection.connect import open_cassandra
 
 _ROWS, _ODD = 21, 10
 _KEYSPACE = "bench_hostile"

@@ -25,9 +25,9 @@ import psycopg
 from psycopg import sql
 
 from benchmarks.dataset import conninfo
-from sync.adapters.cassandra.catalogue import read_tables
-from sync.adapters.cassandra.connect import Cassandra, open_cassandra
-from sync.adapters.cassandra.pages import RangeReader
+from sync.adapters.cassandra.connection.connect import Cassandra, open_cassandra
+from sync.adapters.cassandra.connection.pages import RangeReader
+from sync.adapters.cassandra.schema.catalogue import read_tables
 from sync.core.ring import WHOLE_RING, TokenRange
 from sync.settings import Settings, load_settings
 

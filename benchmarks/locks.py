@@ -24,14 +24,14 @@ from uuid import uuid4
 
 from benchmarks.servers import say
 from sync import local
-from sync.adapters.cassandra.cells import Cells
-from sync.adapters.postgres import epoch_lock
-from sync.adapters.postgres.breaker import Breaker
-from sync.adapters.postgres.connect import Connection, connect
-from sync.adapters.postgres.epochs import Authority
-from sync.adapters.postgres.journal import Journal, Writer
-from sync.adapters.postgres.migrations import STATE, texts
-from sync.adapters.postgres.pool import Pool, open_pool
+from sync.adapters.cassandra.rows.cells import Cells
+from sync.adapters.postgres.connection import epoch_lock
+from sync.adapters.postgres.connection.connect import Connection, connect
+from sync.adapters.postgres.connection.pool import Pool, open_pool
+from sync.adapters.postgres.cutover.epochs import Authority
+from sync.adapters.postgres.dual_write.breaker import Breaker
+from sync.adapters.postgres.dual_write.journal import Journal, Writer
+from sync.adapters.postgres.schema.migrations import STATE, texts
 from sync.core.cql import CqlType
 from sync.core.encode.rows import RowEncoder
 from sync.core.mutations import Mutation

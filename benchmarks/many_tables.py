@@ -21,8 +21,8 @@ from cassandra.concurrent import execute_concurrent
 
 from benchmarks.meter import Cost, machine, measure, wait_until_calm
 from benchmarks.servers import Servers, own_servers, say
-from sync.adapters.cassandra.connect import open_cassandra
-from sync.adapters.postgres.connect import connect
+from sync.adapters.cassandra.connection.connect import open_cassandra
+from sync.adapters.postgres.connection.connect import connect
 
 KEYSPACE = "bench_many"
 COMMANDS = {

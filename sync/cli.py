@@ -12,7 +12,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import NoReturn
 
-from sync.adapters.cassandra.guardrails import guardrail
+from sync.adapters.cassandra.connection.guardrails import guardrail
 from sync.errors import GateRefused, Interrupted, SyncError, TargetNotNow
 
 DONE, ERROR, REFUSED = 0, 1, 2

@@ -10,8 +10,8 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from sync.core.agreement import agreed
-from sync.core.documents import DOC_COLUMN, KEY_COLUMN, VECTOR_COLUMN
+from sync.core.cutover.agreement import agreed
+from sync.core.documents.collections import DOC_COLUMN, KEY_COLUMN, VECTOR_COLUMN
 from sync.core.rows import OnReject, TableOptions
 from sync.errors import SettingsError
 

@@ -16,7 +16,7 @@ from hypothesis import HealthCheck
 from hypothesis import settings as hypothesis_settings
 
 from sync import local
-from sync.adapters.cassandra.connect import Cassandra, open_cassandra
+from sync.adapters.cassandra.connection.connect import Cassandra, open_cassandra
 from sync.settings import Settings
 
 ROOT = Path(__file__).parent.parent

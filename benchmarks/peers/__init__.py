@@ -15,7 +15,7 @@ from benchmarks.dataset import TABLES, Table
 from benchmarks.meter import CommandFailed
 from benchmarks.peers import packages
 from benchmarks.servers import Servers, make_folder
-from sync.local.java import java_program
+from sync.local.cassandra.java import java_program
 
 _HERE = Path(__file__).parent
 Command = Callable[[Table], list[str]]

@@ -3,6 +3,7 @@
 astra/        the Data API, by astrapy
 cassandra/    Cassandra and Astra over CQL, by the DataStax driver
 postgres/     Postgres, by psycopg
+awake         whether this process was suspended: who was asks Postgres before it accepts anything
 heap          gives memory back to the system
 job_forms     how jobs are serialised on the queue; nothing is unpickled here
 queue         notifies workers through RQ; Postgres knows what there is to do

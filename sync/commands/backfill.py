@@ -6,13 +6,13 @@ import argparse
 import sys
 import time
 
-from sync.adapters.postgres.indexes import Build
+from sync.adapters.postgres.schema.indexes import Build
 from sync.commands.context import load
 from sync.console import Rate, Status, duration, print_json, print_table, say, status
 from sync.errors import Interrupted, PreflightError
 from sync.ports import Progress
 from sync.settings import Config, Settings
-from sync.wiring.backfill import Plan, Show, make_plan, run_backfill
+from sync.wiring.backfill.command import Plan, Show, make_plan, run_backfill
 from sync.workers.pool import Pool
 
 

@@ -8,12 +8,12 @@ from typing import Any
 
 from sync.commands.context import load
 from sync.console import out, print_json, print_table, say
-from sync.core.gates import Gate
-from sync.core.proof import WAIVED
+from sync.core.cutover.gates import Gate
+from sync.core.cutover.proof import WAIVED
 from sync.errors import SettingsError
 from sync.ports import Epoch, SwitchKind
-from sync.wiring.cutover import Done, switch
-from sync.wiring.gates import judge, open_site
+from sync.wiring.cutover.command import Done, switch
+from sync.wiring.cutover.gates import judge, open_site
 
 PRIMARY_AFTER = {"cutover": "postgres", "rollback": "astra"}
 NAMES = {"astra": "Astra", "postgres": "Postgres"}

@@ -15,10 +15,10 @@ from sync.demo.searches import Neighbours, compare_neighbours
 from sync.demo.story import Story
 from sync.errors import LocalServerError
 from sync.settings import Config, Settings, load_settings
-from sync.stores.cql import CqlStore
-from sync.stores.postgres import PostgresStore
-from sync.wiring.backfill import make_plan
-from sync.wiring.verify import Verification, verify
+from sync.stores.one_side.cql import CqlStore
+from sync.stores.one_side.postgres import PostgresStore
+from sync.wiring.backfill.command import make_plan
+from sync.wiring.drift.verify import Verification, verify
 
 FOLDER = Path(".local-demo")
 DIMENSION = 64
@@ -86,7 +86,7 @@ def _there_and_back(story: Story) -> None:
 
 
 def _load(settings: Settings, tables: dict[str, Any]) -> None:
-    from sync.adapters.cassandra.connect import open_cassandra
+    from sync.adapters.cassandra.connection.connect import open_cassandra
     from sync.demo.load import insert_rows
     from sync.wiring.schema import apply_source
 

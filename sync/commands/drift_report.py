@@ -14,8 +14,8 @@ from sync.console import check_report, json_text, out, print_json, say, status, 
 from sync.errors import Interrupted
 from sync.report import html
 from sync.settings import Config, Settings
-from sync.wiring.backfill import Show, make_plan
-from sync.wiring.drift import Asked, list_passes, run_drift
+from sync.wiring.backfill.command import Show, make_plan
+from sync.wiring.drift.command import Asked, list_passes, run_drift
 from sync.workers.pool import Pool
 
 _MOST_PASSES = 50

@@ -8,8 +8,8 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from sync.console import duration, out, print_table
-from sync.core.drift import FIGURES
-from sync.core.verdicts import FINDINGS
+from sync.core.drift.compare import FIGURES
+from sync.core.drift.verdicts import FINDINGS
 from sync.core.visible import key_text
 
 _SHOWN = 20

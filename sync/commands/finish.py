@@ -9,9 +9,9 @@ from typing import Any
 from sync.commands.context import load
 from sync.commands.cutover import confirm, gates_json, show_gates
 from sync.console import out, print_json, say
-from sync.core.gates import Gate
-from sync.wiring.finishing import end, judge_finish, statements
-from sync.wiring.gates import open_authority
+from sync.core.cutover.gates import Gate
+from sync.wiring.cutover.finish import end, judge_finish, statements
+from sync.wiring.cutover.gates import open_authority
 
 
 def run(args: argparse.Namespace) -> int:

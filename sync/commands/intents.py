@@ -6,18 +6,18 @@ import argparse
 from functools import partial
 from typing import Any
 
-from sync.adapters.postgres.catalogue import read_target
-from sync.adapters.postgres.connect import Connection
-from sync.adapters.postgres.intents import list_intents, retry, shown_key
-from sync.adapters.postgres.remembering import recall
+from sync.adapters.postgres.connection.connect import Connection
+from sync.adapters.postgres.dual_write.intents import list_intents, retry, shown_key
+from sync.adapters.postgres.schema.catalogue import read_target
+from sync.adapters.postgres.schema.source_schema import recall
 from sync.commands.context import load
 from sync.commands.cutover import confirm
 from sync.console import duration, print_json, print_table, say
 from sync.core.visible import key_text
 from sync.settings import Config, Settings
-from sync.wiring.backfill import open_ledger
-from sync.wiring.reconciling import sweep
-from sync.wiring.resolving import resolve
+from sync.wiring.backfill.command import open_ledger
+from sync.wiring.dual_write.resolve import resolve
+from sync.wiring.dual_write.worker import sweep
 
 
 def run(args: argparse.Namespace) -> int:

@@ -14,9 +14,9 @@ from sync.core.visible import key_text
 from sync.flows.verify import TableVerdict
 from sync.ports import Progress
 from sync.settings import Config, Settings
-from sync.wiring.backfill import make_plan
+from sync.wiring.backfill.command import make_plan
+from sync.wiring.drift.verify import TOP, Verification, verify
 from sync.wiring.schema import apply_target
-from sync.wiring.verify import TOP, Verification, verify
 
 _FIGURES = ("source", "target", "same", "missing", "extra", "different", "kept", "rejected")
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import argparse
 from dataclasses import asdict
 
-from sync.adapters.postgres.rejects import list_rejects
+from sync.adapters.postgres.backfill.rejects import list_rejects
 from sync.commands.context import load
 from sync.console import print_json, print_table
 from sync.core.visible import key_text
-from sync.wiring.backfill import open_ledger
+from sync.wiring.backfill.command import open_ledger
 
 
 def run(args: argparse.Namespace) -> int:

@@ -8,7 +8,7 @@ from typing import Any
 from sync.commands.context import load
 from sync.commands.writers import show_writers
 from sync.console import duration, out, print_json, print_table
-from sync.core.proof import CLEAN_PASSES
+from sync.core.cutover.proof import CLEAN_PASSES
 from sync.wiring.status import read_status
 
 

@@ -10,7 +10,7 @@ from contextlib import suppress
 from sync.commands.context import load
 from sync.console import Rate, duration, say, status
 from sync.errors import SyncError
-from sync.wiring.reconciling import MOST_COUNTED, sweep
+from sync.wiring.dual_write.worker import MOST_COUNTED, sweep
 from sync.wiring.working import obstacle
 from sync.workers.pool import Pool
 

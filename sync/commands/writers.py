@@ -5,11 +5,11 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from sync.adapters.postgres.ending import end_dead
-from sync.adapters.postgres.writers import fence, list_writers
+from sync.adapters.postgres.cutover.writers import fence, list_writers
+from sync.adapters.postgres.dual_write.ending import end_dead
 from sync.commands.context import load
 from sync.console import duration, print_json, print_table, say
-from sync.wiring.backfill import open_ledger
+from sync.wiring.backfill.command import open_ledger
 
 _MOST_SKEW_US = 1_000_000
 

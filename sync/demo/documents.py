@@ -11,9 +11,9 @@ from astrapy.exceptions import DataAPIResponseException
 from cassandra.cluster import Session
 
 from sync.adapters.astra.api import Api
-from sync.adapters.cassandra.connect import open_cassandra
-from sync.adapters.cassandra.pages import quoted
-from sync.core.documents import VECTOR_COLUMN
+from sync.adapters.cassandra.connection.connect import open_cassandra
+from sync.adapters.cassandra.connection.pages import quoted
+from sync.core.documents.collections import VECTOR_COLUMN
 from sync.errors import PreflightError
 from sync.settings import Settings
 

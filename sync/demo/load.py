@@ -8,7 +8,7 @@ from typing import Any
 from cassandra.cluster import Session
 from cassandra.concurrent import execute_concurrent_with_args
 
-from sync.adapters.cassandra.pages import quoted
+from sync.adapters.cassandra.connection.pages import quoted
 
 _CONCURRENCY = 64
 

@@ -9,8 +9,8 @@ from uuid import UUID
 
 from cassandra.cluster import Session
 
-from sync.adapters.cassandra.connect import open_cassandra
-from sync.adapters.postgres.connect import Connection, connect
+from sync.adapters.cassandra.connection.connect import open_cassandra
+from sync.adapters.postgres.connection.connect import Connection, connect
 from sync.settings import Settings
 
 _TOP = 5

@@ -16,8 +16,8 @@ from uuid import UUID
 
 from sync.errors import SyncError
 from sync.settings import Settings
-from sync.stores.cql import CqlStore
-from sync.stores.postgres import PostgresStore
+from sync.stores.one_side.cql import CqlStore
+from sync.stores.one_side.postgres import PostgresStore
 
 _WHILE_SECONDS = 3.0
 """How long the application writes to each primary before the next command."""

@@ -26,4 +26,8 @@ recheck        keys that seemed to differ, until each has a verdict
 Switch
 
 cutover        announce, close, drain, switch, open (rules 21 and 30)
+
+All
+
+waiting        a server that cannot now is waited for, and said
 """

@@ -13,13 +13,13 @@ from threading import Semaphore
 from time import monotonic, sleep
 from typing import Literal, Protocol
 
-from sync.core.checked import MOST_TRIES, Checked, Judged
-from sync.core.drift import MOST_FINDINGS, Comparison
+from sync.core.drift.checked import MOST_TRIES, Checked, Judged
+from sync.core.drift.compare import MOST_FINDINGS, Comparison
+from sync.core.drift.range_hashes import RangeHashes, Raw
+from sync.core.drift.verdicts import FINDINGS, UNSETTLED
 from sync.core.encode.rows import RowEncoder
 from sync.core.mutations import Key
-from sync.core.range_hashes import RangeHashes, Raw
 from sync.core.ring import TokenRange
-from sync.core.verdicts import FINDINGS, UNSETTLED
 from sync.errors import LeaseLost, NotNow, SourceTimeout, SourceUnavailable, TargetNotNow, TargetUnavailable
 from sync.failpoints import failpoint
 from sync.flows.copy_ranges import pause_after, waiting

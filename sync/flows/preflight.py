@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
-from sync.core.mapping import Problem
 from sync.core.ring import SizeEstimate
 from sync.core.rows import TableMap
+from sync.core.schema.mapping import Problem
 from sync.ports import ServerFacts
 
 FLOWS = ("copy", "proof", "dual writes", "reconcile", "cut-over and rollback")

@@ -11,10 +11,10 @@ from dataclasses import dataclass, replace
 from time import monotonic
 from typing import Protocol
 
-from sync.core.checked import Judged
+from sync.core.drift.checked import Judged
+from sync.core.drift.verdicts import FINDINGS, STILL, UNSETTLED, SourceRow, TargetRow, judge
 from sync.core.encode.rows import RowEncoder
 from sync.core.mutations import Key
-from sync.core.verdicts import FINDINGS, STILL, UNSETTLED, SourceRow, TargetRow, judge
 from sync.ports import Read
 
 CHUNK = 200

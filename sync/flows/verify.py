@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from sync.core.digest import EMPTY, Digest, row_hash
-from sync.core.drift import Comparison, compare
+from sync.core.drift.compare import Comparison, compare
+from sync.core.drift.digest import EMPTY, Digest, row_hash
 from sync.core.encode.rows import ENCODE_ERRORS, RowEncoder
 from sync.core.ring import TokenRange
 from sync.errors import SourceTimeout, SourceUnavailable

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from sync.local.cassandra import DATACENTER
+from sync.local.cassandra.server import DATACENTER
 from sync.local.ports import LOOPBACK
 
 KEYSPACE = "music"

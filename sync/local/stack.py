@@ -14,7 +14,7 @@ from pathlib import Path
 from sync.errors import LocalServerError
 from sync.local.addresses import DATABASE, KEYSPACE, Endpoints
 from sync.local.base import Report, Server, ServerStatus, plain_errors, quiet
-from sync.local.cassandra import CassandraServer
+from sync.local.cassandra.server import CassandraServer
 from sync.local.clients import write_client_files
 from sync.local.postgres import PostgresServer
 from sync.local.valkey import ValkeyServer

@@ -10,8 +10,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from sync.core.drift.verdicts import FINDINGS
 from sync.core.ring import TokenRange, check_whole_ring
-from sync.core.verdicts import FINDINGS
 from sync.report.ring import Segment, merged
 from sync.report.text import counted, listed, number
 

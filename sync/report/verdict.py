@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sync.core.verdicts import FINDINGS
+from sync.core.drift.verdicts import FINDINGS
 from sync.report.figures import Report, Table
 from sync.report.text import counted, escape, listed, name, number, prose
 

@@ -7,18 +7,18 @@ from contextlib import closing
 
 import psycopg
 
-from sync.adapters.postgres.connect import connect
-from sync.adapters.postgres.epochs import read_epoch
-from sync.adapters.postgres.migrations import state_exists
+from sync.adapters.postgres.connection.connect import connect
+from sync.adapters.postgres.cutover.epochs import read_epoch
+from sync.adapters.postgres.schema.migrations import state_exists
 from sync.errors import SettingsError, SyncError, Unreachable
 from sync.ports import Epoch
 from sync.settings import Settings, load_config, load_settings
-from sync.stores.astra import AstraStore
-from sync.stores.cql import CqlStore
-from sync.stores.dual import DualWriteStore
-from sync.stores.dual_api import ApiDualWriteStore
-from sync.stores.expected import check_backend
-from sync.stores.postgres import PostgresStore
+from sync.stores.both_sides.dual import DualWriteStore
+from sync.stores.both_sides.dual_api import ApiDualWriteStore
+from sync.stores.both_sides.expected import check_backend
+from sync.stores.one_side.astra import AstraStore
+from sync.stores.one_side.cql import CqlStore
+from sync.stores.one_side.postgres import PostgresStore
 
 log = logging.getLogger(__name__)
 # A plain copy, which nobody ever wrote to on both sides, is nothing that a store of one side could harm. Nor is a trial of

@@ -5,10 +5,10 @@ from __future__ import annotations
 from cassandra import DriverException
 from cassandra.cluster import NoHostAvailable
 
-from sync.adapters.cassandra.connect import Cassandra, explain
-from sync.adapters.cassandra.ttl import expiring_columns, untold
-from sync.core.mapping import Problem
+from sync.adapters.cassandra.connection.connect import Cassandra, explain
+from sync.adapters.cassandra.schema.ttl import expiring_columns, untold
 from sync.core.rows import SourceTable
+from sync.core.schema.mapping import Problem
 from sync.flows.preflight import PreflightReport
 
 

@@ -11,31 +11,31 @@ import redis
 from cassandra import DriverException, Unauthorized
 from cassandra.cluster import NoHostAvailable
 
-from sync.adapters.cassandra.beside import beside
-from sync.adapters.cassandra.catalogue import (
+from sync.adapters.cassandra.connection.connect import Cassandra, explain, open_cassandra, source_name
+from sync.adapters.cassandra.connection.nodes import unused_nodes
+from sync.adapters.cassandra.connection.preparing import prepared_once
+from sync.adapters.cassandra.connection.routing import seams
+from sync.adapters.cassandra.rows.rows import FAILURES
+from sync.adapters.cassandra.schema.beside import beside
+from sync.adapters.cassandra.schema.catalogue import (
     check_partitioner,
     has_few_rows,
     read_tables,
     release_version,
     size_estimates,
 )
-from sync.adapters.cassandra.connect import Cassandra, explain, open_cassandra, source_name
-from sync.adapters.cassandra.identity import identities
-from sync.adapters.cassandra.nodes import unused_nodes
-from sync.adapters.cassandra.preparing import prepared_once
-from sync.adapters.cassandra.routing import seams
-from sync.adapters.cassandra.rows import FAILURES
-from sync.adapters.postgres import migrations
-from sync.adapters.postgres.catalogue import HOME, regclass, server_facts
-from sync.adapters.postgres.connect import Connection, connect, target_name
-from sync.adapters.postgres.data_centres import elsewhere
-from sync.adapters.postgres.hashing import no_hash
-from sync.adapters.postgres.session import ends_builds
-from sync.adapters.postgres.standing import Standing, Targets, look
+from sync.adapters.cassandra.schema.identity import identities
+from sync.adapters.postgres.connection.connect import Connection, connect, target_name
+from sync.adapters.postgres.connection.hashing import no_hash
+from sync.adapters.postgres.connection.session import ends_builds
+from sync.adapters.postgres.dual_write.data_centres import elsewhere
+from sync.adapters.postgres.schema import migrations
+from sync.adapters.postgres.schema.catalogue import HOME, regclass, server_facts
+from sync.adapters.postgres.schema.standing import Standing, Targets, look
 from sync.adapters.queue import Doorbell, redis_connection, redis_name, unanswered
-from sync.core.documents import with_fields
-from sync.core.mapping import Problem, map_table
+from sync.core.documents.collections import with_fields
 from sync.core.rows import SourceTable
+from sync.core.schema.mapping import Problem, map_table
 from sync.errors import PreflightError, SettingsError, SyncError, TargetUnavailable, Unreachable
 from sync.flows.preflight import PreflightReport, check_target
 from sync.ports import ServerFacts

@@ -8,11 +8,11 @@ from contextlib import closing
 
 import psycopg
 
-from sync.adapters.cassandra.connect import Cassandra
-from sync.adapters.cassandra.rights import may_write
-from sync.adapters.postgres.connect import connect
-from sync.adapters.postgres.migrations import state_exists
-from sync.adapters.postgres.refusals import words
+from sync.adapters.cassandra.connection.connect import Cassandra
+from sync.adapters.cassandra.schema.rights import may_write
+from sync.adapters.postgres.connection.connect import connect
+from sync.adapters.postgres.connection.refusals import words
+from sync.adapters.postgres.schema.migrations import state_exists
 from sync.core.rows import SourceTable, one_sided
 from sync.errors import TargetUnavailable
 from sync.settings import Settings

@@ -9,15 +9,15 @@ from cassandra import DriverException
 from cassandra.cluster import NoHostAvailable, Session
 from cassandra.protocol import SyntaxException
 
-from sync.adapters.cassandra.catalogue import keyspace_of, read_tables
-from sync.adapters.cassandra.connect import explain, open_cassandra
-from sync.adapters.postgres import migrations
-from sync.adapters.postgres.catalogue import read_target
-from sync.adapters.postgres.connect import Connection, connect
-from sync.adapters.postgres.sight import no_tables
+from sync.adapters.cassandra.connection.connect import explain, open_cassandra
+from sync.adapters.cassandra.schema.catalogue import keyspace_of, read_tables
+from sync.adapters.postgres.connection.connect import Connection, connect
+from sync.adapters.postgres.schema import migrations
+from sync.adapters.postgres.schema.catalogue import read_target
+from sync.adapters.postgres.schema.sight import no_tables
 from sync.core.encode import UnsupportedPair
-from sync.core.mapping import create_table, missing_columns, name_problems, vector_dimension
 from sync.core.rows import SourceTable
+from sync.core.schema.mapping import create_table, missing_columns, name_problems, vector_dimension
 from sync.errors import PreflightError
 from sync.resources import migration
 from sync.settings import Config, Settings

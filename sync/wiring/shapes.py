@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import closing
 
-from sync.adapters.cassandra.catalogue import read_tables
-from sync.adapters.cassandra.connect import Cassandra, open_cassandra
-from sync.adapters.cassandra.identity import identities
-from sync.adapters.postgres import catalogue
-from sync.adapters.postgres.connect import Connection, connect
-from sync.core.gates import table_shape
+from sync.adapters.cassandra.connection.connect import Cassandra, open_cassandra
+from sync.adapters.cassandra.schema.catalogue import read_tables
+from sync.adapters.cassandra.schema.identity import identities
+from sync.adapters.postgres.connection.connect import Connection, connect
+from sync.adapters.postgres.schema import catalogue
+from sync.core.cutover.gates import table_shape
 from sync.core.rows import TableMap
-from sync.core.shapes import changes
+from sync.core.schema.shapes import changes
 from sync.errors import PreflightError
 from sync.settings import Config, Settings
-from sync.wiring.copying import map_sources
+from sync.wiring.backfill.worker import map_sources
 from sync.wiring.sight import check_sight
 
 

@@ -11,10 +11,10 @@ from contextlib import closing
 from cassandra import DriverException
 from cassandra.cluster import NoHostAvailable
 
-from sync.adapters.cassandra.connect import Cassandra, explain, open_cassandra
-from sync.adapters.cassandra.sight import masked_columns
-from sync.adapters.postgres.connect import Connection, connect
-from sync.adapters.postgres.sight import hidden
+from sync.adapters.cassandra.connection.connect import Cassandra, explain, open_cassandra
+from sync.adapters.cassandra.schema.sight import masked_columns
+from sync.adapters.postgres.connection.connect import Connection, connect
+from sync.adapters.postgres.schema.sight import hidden
 from sync.core.rows import SourceTable, TableMap
 from sync.errors import PreflightError, SourceUnavailable
 from sync.settings import Settings

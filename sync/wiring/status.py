@@ -6,22 +6,22 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from sync.adapters.postgres.connect import Connection
-from sync.adapters.postgres.epochs import read_epoch
-from sync.adapters.postgres.passes import history
-from sync.adapters.postgres.rejects import count_rejects
-from sync.adapters.postgres.writers import list_writers
+from sync.adapters.postgres.backfill.rejects import count_rejects
+from sync.adapters.postgres.connection.connect import Connection
+from sync.adapters.postgres.cutover.epochs import read_epoch
+from sync.adapters.postgres.cutover.writers import list_writers
+from sync.adapters.postgres.drift.passes import history
 from sync.adapters.queue import Doorbell, redis_connection
-from sync.core.drift import FIGURES
-from sync.core.gates import Gate
-from sync.core.phases import Standing, next_step, phase
-from sync.core.proof import proof_gate
-from sync.core.verdicts import FINDINGS
+from sync.core.cutover.gates import Gate
+from sync.core.cutover.phases import Standing, next_step, phase
+from sync.core.cutover.proof import proof_gate
+from sync.core.drift.compare import FIGURES
+from sync.core.drift.verdicts import FINDINGS
 from sync.errors import SyncError
 from sync.ports import Progress, SwitchKind
 from sync.settings import Config, Settings
-from sync.wiring.backfill import open_ledger
-from sync.wiring.gates import judge_facts, open_site, table_proofs, table_shapes
+from sync.wiring.backfill.command import open_ledger
+from sync.wiring.cutover.gates import judge_facts, open_site, table_proofs, table_shapes
 
 _INTENTS = """
 SELECT count(*), extract(epoch FROM clock_timestamp() - min(created_at)), count(*) FILTER (WHERE attempts > 0),

@@ -6,12 +6,12 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from functools import cache, partial
 
-from sync.adapters.cassandra import trial
-from sync.adapters.cassandra.connect import Cassandra, explain
-from sync.adapters.cassandra.rows import FAILURES, SourceRows
-from sync.adapters.cassandra.write_times import WriteTimes
-from sync.adapters.postgres import sight
-from sync.adapters.postgres.connect import Connection, connect
+from sync.adapters.cassandra.connection.connect import Cassandra, explain
+from sync.adapters.cassandra.rows.rows import FAILURES, SourceRows
+from sync.adapters.cassandra.rows.write_times import WriteTimes
+from sync.adapters.cassandra.schema import trial
+from sync.adapters.postgres.connection.connect import Connection, connect
+from sync.adapters.postgres.schema import sight
 from sync.core.ring import MIN_TOKEN, TokenRange
 from sync.core.rows import SourceTable, one_sided
 from sync.errors import SyncError

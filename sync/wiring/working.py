@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sync.adapters.cassandra.connect import open_cassandra
+from sync.adapters.cassandra.connection.connect import open_cassandra
 from sync.settings import Config, Settings
 from sync.wiring.preflight import chosen_tables
 from sync.wiring.rights import missing_rights

@@ -6,18 +6,18 @@ import time
 from collections.abc import Callable, Mapping
 from functools import cache
 
-from sync.adapters.cassandra.cells import Cells
-from sync.adapters.cassandra.connect import Cassandra
-from sync.adapters.cassandra.write_times import RawKey, WriteTimes, rows_ahead
-from sync.adapters.postgres import ahead
-from sync.adapters.postgres.connect import Connection
+from sync.adapters.cassandra.connection.connect import Cassandra
+from sync.adapters.cassandra.rows.cells import Cells
+from sync.adapters.cassandra.rows.write_times import RawKey, WriteTimes, rows_ahead
+from sync.adapters.postgres.backfill import ahead
+from sync.adapters.postgres.connection.connect import Connection
 from sync.core.encode.base import Reject
 from sync.core.encode.rows import RowEncoder
-from sync.core.mapping import Problem
+from sync.core.keys.shown import key_json
 from sync.core.mutations import Key
 from sync.core.ring import WHOLE_RING, TokenRange
 from sync.core.rows import SourceTable, TableMap
-from sync.core.shown_keys import key_json
+from sync.core.schema.mapping import Problem
 from sync.core.visible import key_text
 from sync.errors import SourceTimeout, SourceUnavailable, WriteRefused
 from sync.flows.copy_ranges import Look

@@ -15,7 +15,7 @@ from rq.serializers import JSONSerializer
 from sync.adapters.job_forms import OWN_WORKERS
 from sync.adapters.queue import QUEUE, RECONCILE_JOB, redis_connection
 from sync.settings import Config, Settings
-from sync.wiring.kept_drains import KeptDrains
+from sync.wiring.dual_write.kept_drains import KeptDrains
 from sync.workers import tasks  # imported here for the forked jobs, too
 
 

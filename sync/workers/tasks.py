@@ -9,14 +9,14 @@ from collections.abc import Callable
 import psycopg
 
 from sync.adapters.heap import give_back_large_blocks
-from sync.adapters.postgres.refusals import words
+from sync.adapters.postgres.connection.refusals import words
 from sync.adapters.queue import CHECK_JOB, COPY_JOB
 from sync.errors import SyncError, Unreachable
 from sync.settings import Config, Settings, load_config, load_settings
-from sync.wiring.checking import check_job
-from sync.wiring.copying import copy_job, note_failure, ring_again
-from sync.wiring.kept_drains import KeptDrains
-from sync.wiring.reconciling import drain_job
+from sync.wiring.backfill.worker import copy_job, note_failure, ring_again
+from sync.wiring.drift.worker import check_job
+from sync.wiring.dual_write.kept_drains import KeptDrains
+from sync.wiring.dual_write.worker import drain_job
 
 log = logging.getLogger("sync.workers")
 BUDGET_SECONDS = 60

@@ -23,8 +23,8 @@ from uuid import UUID
 from sync import failpoints
 from sync.errors import PreflightError, StoreClosed, SyncError, WriteRefused
 from sync.settings import Settings, load_config
-from sync.stores.dual import DualWriteStore
-from sync.wiring.reconciling import drain_job, sweep
+from sync.stores.both_sides.dual import DualWriteStore
+from sync.wiring.dual_write.worker import drain_job, sweep
 
 TABLE = "pairs"
 

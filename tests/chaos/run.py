@@ -29,8 +29,8 @@ from support.two_data_centres import TwoDataCentres, start  # noqa: E402
 
 from chaos.trial import CUT, ENDS, FULL, JUMPS, POINTS, TWO, Arena, Verdict  # noqa: E402
 from sync import local  # noqa: E402
-from sync.adapters.cassandra.connect import open_cassandra  # noqa: E402
-from sync.adapters.postgres.connect import Connection, connect  # noqa: E402
+from sync.adapters.cassandra.connection.connect import open_cassandra  # noqa: E402
+from sync.adapters.postgres.connection.connect import Connection, connect  # noqa: E402
 from sync.settings import Settings  # noqa: E402
 
 TROUBLES = (CUT, *ENDS, JUMPS, FULL)

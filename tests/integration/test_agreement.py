@@ -11,18 +11,18 @@ from uuid import uuid4
 import pytest
 from support.places import NewPlace, Place
 
-from sync.adapters.postgres import indexes
-from sync.adapters.postgres.agreement import note_runs
-from sync.adapters.postgres.connect import connect
-from sync.adapters.postgres.ledger import Ledger
+from sync.adapters.postgres.backfill.range_ledger import Ledger
+from sync.adapters.postgres.connection.connect import connect
+from sync.adapters.postgres.dual_write.agreement import note_runs
+from sync.adapters.postgres.schema import indexes
 from sync.errors import SettingsError, WriteRefused
 from sync.settings import Config, load_config
 from sync.stores import DualWriteStore
-from sync.wiring.backfill import Show, make_plan
-from sync.wiring.checking import check_job
-from sync.wiring.copying import copy_job
-from sync.wiring.drift import Asked, begin_pass
-from sync.wiring.reconciling import drain_job
+from sync.wiring.backfill.command import Show, make_plan
+from sync.wiring.backfill.worker import copy_job
+from sync.wiring.drift.command import Asked, begin_pass
+from sync.wiring.drift.worker import check_job
+from sync.wiring.dual_write.worker import drain_job
 
 pytest_plugins = ("support.fixtures",)
 BASE = "schema_files = []\n[dual_write]\nheartbeat_seconds = 0.2\n"

@@ -14,8 +14,8 @@ import pytest
 from support.commands import Done
 from support.places import NewPlace, Place
 
-from sync.adapters.cassandra.catalogue import read_tables
-from sync.core.mapping import pg_quoted
+from sync.adapters.cassandra.schema.catalogue import read_tables
+from sync.core.schema.mapping import pg_quoted
 
 pytest_plugins = ("support.fixtures",)
 

@@ -22,7 +22,7 @@ from sync.adapters.astra.api import open_api
 from sync.errors import Unreachable, WriteRefused
 from sync.settings import Settings, load_config
 from sync.stores import ApiDualWriteStore
-from sync.wiring.reconciling import drain_job
+from sync.wiring.dual_write.worker import drain_job
 
 pytest_plugins = ("support.fixtures",)
 TOML = """

@@ -25,7 +25,7 @@ from sync.adapters.astra.api import open_api
 from sync.errors import WriteRefused, WriteUnsure
 from sync.settings import Config, DualWriteTuning, Settings
 from sync.stores import ApiDualWriteStore, AsyncDualWriteStore, DualWriteStore, open_store
-from sync.wiring.reconciling import drain_job
+from sync.wiring.dual_write.worker import drain_job
 
 pytest_plugins = ("support.fixtures",)
 CONFIG = Config(

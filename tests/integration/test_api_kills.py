@@ -18,7 +18,7 @@ from support.places import NewPlace, Place
 
 from sync.adapters.astra.api import open_api
 from sync.settings import Config, DualWriteTuning, Settings
-from sync.wiring.reconciling import drain_job
+from sync.wiring.dual_write.worker import drain_job
 
 pytest_plugins = ("support.fixtures",)
 CONFIG = Config(schema_files=(), dual_write=DualWriteTuning(connections=4, primary_timeout_seconds=5.0))

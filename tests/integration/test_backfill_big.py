@@ -16,8 +16,8 @@ from support.backfills import Site, worker_that_dies
 from support.running import Running
 from support.sources import NOTES, SONGS, song
 
-from sync.adapters.cassandra.connect import Cassandra
-from sync.adapters.cassandra.pages import RangeReader
+from sync.adapters.cassandra.connection.connect import Cassandra
+from sync.adapters.cassandra.connection.pages import RangeReader
 from sync.core.ring import WHOLE_RING, TokenRange
 from sync.core.rows import Page
 from sync.errors import SourceTimeout

@@ -13,7 +13,7 @@ import pytest
 from support.backfills import Site
 from support.running import until
 
-from sync.adapters.cassandra.connect import Cassandra
+from sync.adapters.cassandra.connection.connect import Cassandra
 from sync.settings import Settings
 
 TARGET = (

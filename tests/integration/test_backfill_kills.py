@@ -17,7 +17,7 @@ from support.backfills import NEVER, Site, slow, worker_that_dies
 from support.running import until
 from support.sources import make_corpus
 
-from sync.adapters.cassandra.connect import Cassandra
+from sync.adapters.cassandra.connection.connect import Cassandra
 from sync.core.ring import WHOLE_RING
 from sync.settings import Settings
 

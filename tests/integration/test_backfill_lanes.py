@@ -12,7 +12,7 @@ from uuid import UUID
 import pytest
 from support.backfills import Site
 
-from sync.adapters.cassandra.connect import Cassandra
+from sync.adapters.cassandra.connection.connect import Cassandra
 from sync.core.ring import WHOLE_RING
 from sync.settings import Settings
 

@@ -19,8 +19,8 @@ from support.backfills import Site, open_site, slow
 from support.running import Running, until
 from support.sources import make_corpus
 
-from sync.adapters.cassandra.connect import Cassandra
-from sync.adapters.cassandra.pages import RAW_PROFILE
+from sync.adapters.cassandra.connection.connect import Cassandra
+from sync.adapters.cassandra.connection.pages import RAW_PROFILE
 from sync.adapters.queue import QUEUE
 from sync.local.stack import Stack
 from sync.settings import Settings

@@ -14,9 +14,9 @@ from support.backfills import Site
 from support.running import until
 from support.sources import SONGS, song
 
-from sync.adapters.cassandra.connect import Cassandra
-from sync.adapters.postgres import load
-from sync.adapters.postgres.connect import Connection
+from sync.adapters.cassandra.connection.connect import Cassandra
+from sync.adapters.postgres.backfill import loader
+from sync.adapters.postgres.connection.connect import Connection
 from sync.core.ring import WHOLE_RING
 from sync.errors import PreflightError
 from sync.settings import Settings
@@ -159,7 +159,7 @@ def _copying(
             called.set()
             before_merge()
 
-    monkeypatch.setattr(load, "failpoint", failpoint)
+    monkeypatch.setattr(loader, "failpoint", failpoint)
     errors: list[BaseException] = []
 
     def work() -> None:

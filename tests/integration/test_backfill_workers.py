@@ -14,8 +14,8 @@ from support.backfills import Site
 from support.running import until
 from support.sources import SONGS, make_corpus, song
 
-from sync.adapters.cassandra.connect import Cassandra
-from sync.adapters.postgres import load
+from sync.adapters.cassandra.connection.connect import Cassandra
+from sync.adapters.postgres.backfill import loader
 from sync.core.ring import WHOLE_RING
 from sync.errors import LeaseLost
 from sync.settings import Settings
@@ -112,7 +112,7 @@ def test_a_worker_whose_range_was_taken_over_changes_nothing(
             site.expire_leases()
             another()
 
-    monkeypatch.setattr(load, "failpoint", failpoint)
+    monkeypatch.setattr(loader, "failpoint", failpoint)
     site.copy(runs)
     assert slept
     if not copies:

@@ -14,12 +14,12 @@ from support.backfills import Site
 from support.drift import drift
 from support.dual import Table, holding, until_waiting
 
-from sync.adapters.cassandra.connect import Cassandra
-from sync.adapters.postgres.connect import Connection, connect
-from sync.adapters.postgres.ledger import Ledger
+from sync.adapters.cassandra.connection.connect import Cassandra
+from sync.adapters.postgres.backfill.range_ledger import Ledger
+from sync.adapters.postgres.connection.connect import Connection, connect
 from sync.core.ring import WHOLE_RING
 from sync.settings import Settings
-from sync.wiring import checking
+from sync.wiring.drift import worker
 
 pytest_plugins = ("support.fixtures", "support.pairs")
 
@@ -68,7 +68,7 @@ class Counted:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.opened, self._lock = 0, Lock()
-        monkeypatch.setattr(checking, "connect", self._connect)
+        monkeypatch.setattr(worker, "connect", self._connect)
 
     def _connect(self, *given: Any, **more: Any) -> Connection:
         with self._lock:

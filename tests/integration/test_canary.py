@@ -14,8 +14,8 @@ from support.places import NewPlace, Place
 
 from sync.local.stack import Stack
 from sync.settings import load_config
-from sync.wiring.canary import fly
-from sync.wiring.gates import open_site
+from sync.wiring.cutover.canary import fly
+from sync.wiring.cutover.gates import open_site
 
 pytest_plugins = ("support.fixtures",)
 TOML = "schema_files = []\n[drift]\ngrace_seconds = 0.05\n"

@@ -18,7 +18,7 @@ from support.prepared import home_of
 from sync.errors import StoreClosed
 from sync.settings import Config, DualWriteTuning, Settings
 from sync.stores import ApiDualWriteStore, AsyncDualWriteStore, CqlStore, DualWriteStore, PostgresStore
-from sync.stores.astra import AstraStore
+from sync.stores.one_side.astra import AstraStore
 
 pytest_plugins = ("support.fixtures",)
 CONFIG = Config(schema_files=(), dual_write=DualWriteTuning(connections=2, heartbeat_seconds=0.3))

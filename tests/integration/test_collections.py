@@ -24,7 +24,7 @@ from support.dataapi.server import DataApi, data_api, settings_of
 from support.places import NewPlace, Place
 
 from sync.adapters.astra.api import open_api
-from sync.adapters.postgres.connect import Connection, connect
+from sync.adapters.postgres.connection.connect import Connection, connect
 from sync.core.encode.base import Reject
 from sync.core.encode.documents import careful_json, document
 

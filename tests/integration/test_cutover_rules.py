@@ -18,14 +18,15 @@ from support.places import Place
 from support.prepared import home_of
 from support.reverse import authority, be_primary, both, reverse_writer
 
-from sync.adapters.postgres.registration import Registration
-from sync.adapters.postgres.remembering import remember
-from sync.adapters.postgres.writers import fence
+from sync.adapters.postgres.cutover.writers import fence
+from sync.adapters.postgres.dual_write.registration import Registration
+from sync.adapters.postgres.schema.source_schema import remember
 from sync.core.mutations import Key, Mutation
 from sync.errors import EpochChanged, GateRefused, SettingsError, StillOpen, Unreachable, WriteRefused
 from sync.ports import Written
 from sync.settings import Config, DualWriteTuning
-from sync.stores import DualWriteStore, open_store, source
+from sync.stores import DualWriteStore, open_store
+from sync.stores.both_sides import source
 
 pytest_plugins = ("support.fixtures",)
 CONFIG = Config(schema_files=(), dual_write=DualWriteTuning(connections=4, heartbeat_seconds=0.2, most_wait_seconds=5))

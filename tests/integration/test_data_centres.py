@@ -14,15 +14,15 @@ from support.dual import prepare
 from support.two_data_centres import TwoDataCentres
 
 from sync import local
-from sync.adapters.cassandra.connect import open_cassandra
-from sync.adapters.postgres.connect import connect
-from sync.adapters.postgres.writers import fence, list_writers
+from sync.adapters.cassandra.connection.connect import open_cassandra
+from sync.adapters.postgres.connection.connect import connect
+from sync.adapters.postgres.cutover.writers import fence, list_writers
 from sync.errors import PreflightError, SettingsError
 from sync.settings import Config, Settings
 from sync.stores import CqlStore, DualWriteStore
-from sync.wiring.checking import check_job
-from sync.wiring.copying import copy_job
-from sync.wiring.reconciling import drain_job
+from sync.wiring.backfill.worker import copy_job
+from sync.wiring.drift.worker import check_job
+from sync.wiring.dual_write.worker import drain_job
 from workers.tasks import reconcile
 
 pytest_plugins = ("support.fixtures",)

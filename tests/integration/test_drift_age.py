@@ -13,16 +13,16 @@ from support.backfills import NEVER, Site
 from support.drift import SILENT, drift, table_of
 from support.sources import make_corpus
 
-from sync.adapters.cassandra.connect import Cassandra
-from sync.adapters.cassandra.identity import identities
-from sync.adapters.postgres.gates import GateFacts
+from sync.adapters.cassandra.connection.connect import Cassandra
+from sync.adapters.cassandra.schema.identity import identities
+from sync.adapters.postgres.cutover.gates import GateFacts
 from sync.core.ring import WHOLE_RING
 from sync.errors import WorkFailed
 from sync.ports import Progress
 from sync.settings import Settings
-from sync.wiring.backfill import make_plan, run_backfill
-from sync.wiring.checking import check_job
-from sync.wiring.drift import Asked, begin_pass
+from sync.wiring.backfill.command import make_plan, run_backfill
+from sync.wiring.drift.command import Asked, begin_pass
+from sync.wiring.drift.worker import check_job
 
 FEW = WHOLE_RING.split(4)
 DONE = "SELECT count(*) FROM sync.range JOIN sync.run ON run.id = run_id WHERE kind = 'drift' AND range.state = 'done'"
@@ -156,7 +156,7 @@ def test_a_source_that_changed_in_the_middle_of_a_pass_is_said(site: Site, ddl: 
 
 def drift_with(site: Site, ddl: Callable[[], Any]) -> dict[str, Any]:
     """A pass whose table changes when its ranges have their verdicts."""
-    from sync.wiring import drift as wiring
+    from sync.wiring.drift import command as wiring
 
     real = wiring.close_pass
     with pytest.MonkeyPatch.context() as patch:
@@ -194,7 +194,7 @@ def test_a_schema_that_changed_in_the_middle_of_a_copy_ends_it_with_an_error(
             return list(site.progress(runs).values())
 
     ddl = ["ALTER TABLE {ks}.songs DROP year"]
-    monkeypatch.setattr("sync.wiring.backfill.Supervisor", Copying)
+    monkeypatch.setattr("sync.wiring.backfill.command.Supervisor", Copying)
     site.sql("DELETE FROM songs")
     plan = replace(make_plan(site.settings, site.config, ["songs"]), ranges={"songs": FEW})
     with pytest.raises(

@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 from support.backfills import Site
 
-from sync.adapters.cassandra.connect import Cassandra
-from sync.adapters.postgres.checks import MOST_DEATHS, Checks
-from sync.core.checked import MOST_TRIES, Checked
+from sync.adapters.cassandra.connection.connect import Cassandra
+from sync.adapters.postgres.drift.check_ledger import MOST_DEATHS, Checks
+from sync.core.drift.checked import MOST_TRIES, Checked
 from sync.core.ring import WHOLE_RING
 from sync.ports import Lease
 from sync.settings import Settings
-from sync.wiring.backfill import make_plan
+from sync.wiring.backfill.command import make_plan
 
 
 @pytest.fixture

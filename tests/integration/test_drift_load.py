@@ -20,17 +20,17 @@ from support.backfills import Site
 from support.drift import drift, table_of
 from support.sources import make_corpus, song
 
-from sync.adapters.cassandra.connect import Cassandra
-from sync.adapters.cassandra.rows import SourceRows
-from sync.adapters.postgres.journal import Journal
+from sync.adapters.cassandra.connection.connect import Cassandra
+from sync.adapters.cassandra.rows.rows import SourceRows
+from sync.adapters.postgres.dual_write.journal import Journal
 from sync.core.mutations import Mutation
 from sync.core.ring import WHOLE_RING
 from sync.errors import SyncError, TargetUnavailable
 from sync.ports import Intent, Outcome
 from sync.settings import Settings
 from sync.stores import DualWriteStore
-from sync.wiring.drift import Asked
-from sync.wiring.reconciling import drain_job
+from sync.wiring.drift.command import Asked
+from sync.wiring.dual_write.worker import drain_job
 
 SECONDS = float(os.environ.get("SYNC_DRIFT_SECONDS", "15"))
 ROWS, HOT = 1000, 12

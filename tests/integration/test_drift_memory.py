@@ -21,12 +21,12 @@ from support.backfills import NEVER, Site
 from support.drift import SILENT, table_of
 from support.sources import fill_raw
 
-from sync.adapters.cassandra.connect import Cassandra
+from sync.adapters.cassandra.connection.connect import Cassandra
 from sync.core.ring import WHOLE_RING
 from sync.settings import DriftTuning, Settings
-from sync.wiring.backfill import make_plan
-from sync.wiring.checking import check_job
-from sync.wiring.drift import Asked, begin_pass, close_pass
+from sync.wiring.backfill.command import make_plan
+from sync.wiring.drift.command import Asked, begin_pass, close_pass
+from sync.wiring.drift.worker import check_job
 
 SLOW = bool(os.environ.get("SYNC_TEST_SLOW"))
 ROWS = int(os.environ.get("SYNC_DRIFT_ROWS", "1000000" if SLOW else "40000"))

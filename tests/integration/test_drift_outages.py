@@ -17,7 +17,7 @@ from support.drift import table_of
 from support.running import Running, until
 from support.sources import make_corpus
 
-from sync.adapters.cassandra.connect import Cassandra
+from sync.adapters.cassandra.connection.connect import Cassandra
 from sync.local.stack import Stack
 from sync.settings import Settings
 

@@ -17,13 +17,13 @@ from support.backfills import Site
 from support.drift import drift, kinds, table_of
 from support.sources import make_corpus, song
 
-from sync.adapters.cassandra import pages
-from sync.adapters.cassandra.connect import Cassandra
-from sync.adapters.postgres.checks import Checks
+from sync.adapters.cassandra.connection import pages
+from sync.adapters.cassandra.connection.connect import Cassandra
+from sync.adapters.postgres.drift.check_ledger import Checks
 from sync.core.ring import MAX_TOKEN, MIN_TOKEN, WHOLE_RING
 from sync.errors import SourceUnavailable
 from sync.settings import Settings
-from sync.wiring.drift import Asked
+from sync.wiring.drift.command import Asked
 
 FEW = WHOLE_RING.split(4)
 QUICK = "\n[drift]\ngrace_seconds = 0.05\ntries = 3"
@@ -296,7 +296,7 @@ def test_a_writer_may_delete_while_a_pass_is_open(site: Site) -> None:
             connection.execute("SELECT FROM sync.range WHERE id = %s FOR UPDATE", (lease.range_id,))
             plain = "SET lock_timeout = '1s'"
             with closing(site.connect()) as writer:
-                from sync.adapters.postgres.queries import queries
+                from sync.adapters.postgres.connection.queries import queries
 
                 writer.execute(plain)
                 for file, name in (("settling", "share_ranges"), ("journal", "share_range")):
@@ -306,7 +306,7 @@ def test_a_writer_may_delete_while_a_pass_is_open(site: Site) -> None:
 
 def test_many_differences_are_counted_and_some_kept(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     """Would break: invariant 7: every finding is kept however many there are; or those that are not kept are not counted."""
-    monkeypatch.setattr("sync.adapters.postgres.checks.MOST_KEPT", 50)
+    monkeypatch.setattr("sync.adapters.postgres.drift.check_ledger.MOST_KEPT", 50)
     site.sql("UPDATE songs SET year = -1")
     table = table_of(drift(site, ["songs"], ranges=FEW), "songs")
     assert table["rows"]["different"] == 300

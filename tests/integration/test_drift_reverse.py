@@ -10,9 +10,9 @@ from support.backfills import Site
 from support.drift import drift, kinds, table_of
 from support.sources import make_corpus
 
-from sync.adapters.cassandra.connect import Cassandra
+from sync.adapters.cassandra.connection.connect import Cassandra
 from sync.settings import Settings
-from sync.wiring.drift import Asked
+from sync.wiring.drift.command import Asked
 
 _FLIP = """
 WITH closed AS (UPDATE sync.epoch SET state = 'closed' RETURNING epoch)

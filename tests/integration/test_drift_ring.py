@@ -9,8 +9,8 @@ from support.drift import Checker, state_schema
 from support.lab import Lab, open_lab
 from support.murmur import key_for
 
-from sync.adapters.cassandra.catalogue import read_tables
-from sync.adapters.cassandra.connect import Cassandra
+from sync.adapters.cassandra.connection.connect import Cassandra
+from sync.adapters.cassandra.schema.catalogue import read_tables
 from sync.core.encode.rows import RowEncoder
 from sync.core.ring import MAX_TOKEN, MIN_TOKEN, plan_ranges
 from sync.settings import Settings

@@ -11,7 +11,7 @@ import pytest
 from support.backfills import Site
 from support.running import until
 
-from sync.adapters.cassandra.connect import Cassandra
+from sync.adapters.cassandra.connection.connect import Cassandra
 from sync.settings import Settings
 
 WIDTH, ROWS = 8, 300

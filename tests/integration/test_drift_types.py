@@ -22,8 +22,8 @@ from support.matrix import MATRIX, TYPES
 from support.murmur import hash_of
 from support.values import sample, strategy
 
-from sync.adapters.cassandra.connect import Cassandra
-from sync.adapters.postgres import rejects
+from sync.adapters.cassandra.connection.connect import Cassandra
+from sync.adapters.postgres.backfill import rejects
 from sync.core.cql import CqlType
 from sync.core.encode.rows import RowEncoder
 from sync.core.ring import plan_ranges
@@ -214,7 +214,7 @@ def wide(lab: Lab) -> Checker:
     lab.postgres.execute(
         "CREATE TABLE t (_sync_token bigint, k uuid PRIMARY KEY, a text, b text, x int, y int, v vector(3), _sync_version bigint)"
     )
-    from sync.adapters.cassandra.catalogue import read_tables
+    from sync.adapters.cassandra.schema.catalogue import read_tables
 
     table = lab.table_map(read_tables(lab.session, lab.keyspace)["t"], "t")
     encoder = RowEncoder(table, 5)

@@ -16,7 +16,7 @@ from support.drift import table_of
 from support.running import until
 from support.sources import make_corpus
 
-from sync.adapters.cassandra.connect import Cassandra
+from sync.adapters.cassandra.connection.connect import Cassandra
 from sync.settings import Settings
 
 SLOWLY = "drift.read=sleep:0.15"

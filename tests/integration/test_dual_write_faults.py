@@ -19,16 +19,16 @@ from support.dual import Actor, Aside, Table, holding, now_us, prepare
 from support.places import NewPlace, Place
 from support.prepared import prepared
 
-from sync.adapters.cassandra.pages import quoted
-from sync.adapters.postgres.connect import connect
-from sync.adapters.postgres.ledger import Ledger
-from sync.adapters.postgres.parameters import lock_of
+from sync.adapters.cassandra.connection.pages import quoted
+from sync.adapters.postgres.backfill.range_ledger import Ledger
+from sync.adapters.postgres.connection.connect import connect
+from sync.adapters.postgres.dual_write.parameters import lock_of
 from sync.core.ring import WHOLE_RING
 from sync.flows.dual_write import ForwardWrite
 from sync.settings import Config, DualWriteTuning, load_config
 from sync.stores import DualWriteStore
-from sync.wiring.backfill import make_plan
-from sync.wiring.copying import copy_job
+from sync.wiring.backfill.command import make_plan
+from sync.wiring.backfill.worker import copy_job
 
 pytest_plugins = ("support.fixtures",)
 SECOND = 1_000_000

@@ -21,11 +21,11 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule, run_state_machine_as_test
 from support.dual import Aside, Died, Primary, Reconciler, Table, Write, clock, now_us
 
-from sync.adapters.cassandra.pages import RangeReader, quoted
-from sync.adapters.postgres import settling
-from sync.adapters.postgres.connect import Connection, connect
-from sync.adapters.postgres.ledger import Ledger
-from sync.adapters.postgres.load import Loader
+from sync.adapters.cassandra.connection.pages import RangeReader, quoted
+from sync.adapters.postgres.backfill.loader import Loader
+from sync.adapters.postgres.backfill.range_ledger import Ledger
+from sync.adapters.postgres.connection.connect import Connection, connect
+from sync.adapters.postgres.dual_write import reconcile as settling
 from sync.core.encode.rows import RowEncoder
 from sync.core.ring import WHOLE_RING
 from sync.errors import AnswerLost, TargetUnavailable, WriteRefused, WriteUnsure

@@ -23,9 +23,9 @@ from support.dual import Table, prepare
 from support.reverse import authority
 
 from sync import failpoints
-from sync.adapters.cassandra.connect import Cassandra
-from sync.adapters.postgres.connect import connect
-from sync.adapters.postgres.writers import fence, list_writers
+from sync.adapters.cassandra.connection.connect import Cassandra
+from sync.adapters.postgres.connection.connect import connect
+from sync.adapters.postgres.cutover.writers import fence, list_writers
 from sync.errors import SourceUnavailable, StoreClosed, SyncError, Unreachable, WriteRefused, WriteUnsure
 from sync.local.stack import Stack
 from sync.settings import Config, DualWriteTuning, Settings

@@ -24,7 +24,7 @@ from support.dual import (
     until_waiting,
 )
 
-from sync.adapters.cassandra.pages import quoted
+from sync.adapters.cassandra.connection.pages import quoted
 from sync.core.mutations import Key
 from sync.errors import TargetUnavailable, WriteRefused, WriteUnsure
 from sync.flows.dual_write import ForwardWrite

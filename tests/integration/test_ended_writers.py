@@ -19,12 +19,12 @@ from support.dual import Table
 from support.places import Place
 from support.prepared import home_of
 
-from sync.adapters.postgres.connect import connect
-from sync.adapters.postgres.ending import _MANY, end_dead, forget_gone
-from sync.adapters.postgres.gates import GateFacts
-from sync.adapters.postgres.registration import Registration
-from sync.adapters.postgres.writers import fence
-from sync.core.gates import writers_gate
+from sync.adapters.postgres.connection.connect import connect
+from sync.adapters.postgres.cutover.gates import GateFacts
+from sync.adapters.postgres.cutover.writers import fence
+from sync.adapters.postgres.dual_write.ending import _MANY, end_dead, forget_gone
+from sync.adapters.postgres.dual_write.registration import Registration
+from sync.core.cutover.gates import writers_gate
 from sync.core.versions import SLOTS, STEP
 from sync.errors import NotRegistered, PreflightError
 from sync.settings import Config, DualWriteTuning
@@ -191,7 +191,7 @@ def test_a_writer_that_was_taken_for_dead_goes_on(home: Place, table: Table, tun
 
 def test_a_slot_is_found_as_fast_with_100000_writers_gone(table: Table) -> None:
     """Would break: each start looks through all writers there ever were, 250 times, under a lock that stops heartbeats."""
-    from sync.adapters.postgres.registration import _SQL
+    from sync.adapters.postgres.dual_write.registration import _SQL
 
     fill = (
         "INSERT INTO sync.writer (id, slot, host, pid, epoch, state, lease_seconds, registered_at, heartbeat_at) "

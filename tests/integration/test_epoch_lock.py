@@ -16,13 +16,13 @@ from support.places import Place
 from support.prepared import home_of
 from support.reverse import authority, be_primary, both, reverse_writer
 
-from sync.adapters.postgres import epoch_lock
-from sync.adapters.postgres.connect import connect
-from sync.adapters.postgres.epoch_lock import SHARE
-from sync.adapters.postgres.keys import TargetKeys
-from sync.adapters.postgres.ledger import Ledger
-from sync.adapters.postgres.load import Loader
-from sync.adapters.postgres.writers import fence
+from sync.adapters.postgres.backfill.loader import Loader
+from sync.adapters.postgres.backfill.range_ledger import Ledger
+from sync.adapters.postgres.connection import epoch_lock
+from sync.adapters.postgres.connection.connect import connect
+from sync.adapters.postgres.connection.epoch_lock import SHARE
+from sync.adapters.postgres.cutover.writers import fence
+from sync.adapters.postgres.drift.keys import TargetKeys
 from sync.core.mutations import Key
 from sync.core.ring import WHOLE_RING
 from sync.errors import EpochChanged, GateRefused, PreflightError, TargetBusy

@@ -11,12 +11,12 @@ import pytest
 from support.dual import Table, holding, until_waiting
 from support.reverse import be_primary, reverse_writer
 
-from sync.adapters.postgres.connect import connect
-from sync.adapters.postgres.keys import TargetKeys
-from sync.adapters.postgres.parameters import lock_of
+from sync.adapters.postgres.connection.connect import connect
+from sync.adapters.postgres.drift.keys import TargetKeys
+from sync.adapters.postgres.dual_write.parameters import lock_of
 from sync.core.mutations import Key
 from sync.flows.apart import apart
-from sync.wiring.drift import stamp_strays
+from sync.wiring.drift.command import stamp_strays
 
 pytest_plugins = ("support.fixtures", "support.pairs")
 MOST, KEYS = 64, 320

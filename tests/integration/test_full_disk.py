@@ -14,12 +14,12 @@ from support.backfills import Site
 from support.running import until
 from support.small_disk import SmallDisk, need_small_disk
 
-from sync.adapters.cassandra.connect import Cassandra
-from sync.adapters.postgres.connect import connect
+from sync.adapters.cassandra.connection.connect import Cassandra
+from sync.adapters.postgres.connection.connect import connect
 from sync.errors import WriteRefused
 from sync.settings import Settings
 from sync.stores import DualWriteStore
-from sync.wiring.reconciling import drain_job
+from sync.wiring.dual_write.worker import drain_job
 
 WORDS = "No space left on device"
 MB = 1 << 20

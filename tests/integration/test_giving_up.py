@@ -14,13 +14,13 @@ from support.dual import Table, disturbed, prepare
 from support.places import NewPlace, Place
 from support.reverse import be_primary, reverse_writer
 
-from sync.adapters.cassandra.rows import SourceRows
-from sync.adapters.postgres.resolving import find
-from sync.core.vector_index import not_indexable
+from sync.adapters.cassandra.rows.rows import SourceRows
+from sync.adapters.postgres.dual_write.resolving import find
+from sync.core.schema.vector_index import not_indexable
 from sync.errors import WriteRefused, WriteUnsure
 from sync.settings import Config, DualWriteTuning
 from sync.stores import CqlStore, DualWriteStore
-from sync.wiring import resolving
+from sync.wiring.dual_write import resolve as resolving
 
 pytest_plugins = ("support.fixtures",)
 CONFIG = Config(schema_files=(), dual_write=DualWriteTuning(connections=4, heartbeat_seconds=0.3))

@@ -18,11 +18,11 @@ from support.places import Place
 from support.prepared import home_of
 from support.reverse import authority, be_primary
 
-from sync.adapters.postgres import registration
-from sync.adapters.postgres.aside import Aside
-from sync.adapters.postgres.in_turn import InTurn
-from sync.adapters.postgres.pool import open_pool
-from sync.adapters.postgres.registration import Registration
+from sync.adapters.postgres.connection.pool import open_pool
+from sync.adapters.postgres.dual_write import registration
+from sync.adapters.postgres.dual_write.registration import Registration
+from sync.adapters.postgres.dual_write.resend_in_order import InTurn
+from sync.adapters.postgres.dual_write.write_behind import Aside
 from sync.core.mutations import Key, Mutation
 from sync.errors import EpochChanged, TargetBusy
 from sync.ports import Epoch
@@ -155,7 +155,7 @@ def test_one_that_cannot_be_recorded_holds_up_no_other(table: Table, one: Regist
 @pytest.mark.parametrize("step", ["mark", "withdraw", "remove", "record"])
 def test_an_intent_that_is_held_makes_postgres_no_sick_one(table: Table, one: Registration, step: str) -> None:
     """Would break: one busy key, and for seconds all writes go without a journal."""
-    from sync.adapters.postgres.journal import Journal
+    from sync.adapters.postgres.dual_write.journal import Journal
     from sync.ports import Written
 
     writer, (key,) = table.writer(), keys(table, 1)

@@ -17,7 +17,7 @@ from psycopg import sql
 from support.commands import Done
 from support.places import NewPlace, Place
 
-from sync.adapters.postgres.connect import connect
+from sync.adapters.postgres.connection.connect import connect
 from sync.settings import load_config
 from sync.stores import DualWriteStore
 

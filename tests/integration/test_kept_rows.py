@@ -14,18 +14,18 @@ from support.backfills import NEVER, Site
 from support.drift import drift, kinds, table_of
 from support.running import until
 
-from sync.adapters.cassandra.cells import cells_of
-from sync.adapters.cassandra.connect import Cassandra
-from sync.adapters.postgres import ahead
-from sync.adapters.postgres.keys import TargetKeys
+from sync.adapters.cassandra.connection.connect import Cassandra
+from sync.adapters.cassandra.rows.cells import cells_of
+from sync.adapters.postgres.backfill import ahead
+from sync.adapters.postgres.drift.keys import TargetKeys
 from sync.core.encode.rows import RowEncoder
 from sync.core.mutations import pack_key
 from sync.core.ring import WHOLE_RING
 from sync.settings import Settings
 from sync.stores import DualWriteStore
-from sync.wiring.backfill import make_plan
-from sync.wiring.drift import Asked
-from sync.wiring.reconciling import drain_job
+from sync.wiring.backfill.command import make_plan
+from sync.wiring.drift.command import Asked
+from sync.wiring.dual_write.worker import drain_job
 
 ROWS = "SELECT id, a, b FROM things ORDER BY id"
 WHOLE = [(1, "a1", "b1"), (2, "a2", "b2"), (3, "a3", "b3"), (5, "a5", "b5")]

@@ -17,16 +17,16 @@ from support.places import NewPlace
 from support.raw_keys import array, decimal, insert
 from support.reverse import be_primary, reverse_writer
 
-from sync.adapters.cassandra.cells import token_of
-from sync.adapters.cassandra.connect import Cassandra
-from sync.adapters.postgres import indexes
+from sync.adapters.cassandra.connection.connect import Cassandra
+from sync.adapters.cassandra.rows.cells import token_of
+from sync.adapters.postgres.schema import indexes
 from sync.core.mutations import Mutation, pack_key
 from sync.core.ring import WHOLE_RING
 from sync.ports import Written
 from sync.settings import Settings, load_config
 from sync.stores import DualWriteStore
-from sync.wiring.drift import Asked
-from sync.wiring.reconciling import drain_job
+from sync.wiring.drift.command import Asked
+from sync.wiring.dual_write.worker import drain_job
 
 pytest_plugins = ("support.fixtures",)
 

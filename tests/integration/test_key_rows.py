@@ -12,15 +12,15 @@ from cassandra.query import BoundStatement
 from support.backfills import Site
 from support.sources import make_corpus, song
 
-from sync.adapters.cassandra.cells import Cells
-from sync.adapters.cassandra.connect import Cassandra
-from sync.adapters.cassandra.key_rows import KeyRows
-from sync.adapters.cassandra.stamped import ABSENT
-from sync.adapters.postgres.keys import TargetKeys
+from sync.adapters.cassandra.connection.connect import Cassandra
+from sync.adapters.cassandra.rows.cells import Cells
+from sync.adapters.cassandra.rows.key_rows import KeyRows
+from sync.adapters.cassandra.rows.stamped import ABSENT
+from sync.adapters.postgres.drift.keys import TargetKeys
 from sync.core.encode.rows import RowEncoder
 from sync.core.mutations import Key
 from sync.settings import Settings
-from sync.wiring.copying import map_tables
+from sync.wiring.backfill.worker import map_tables
 
 
 @pytest.fixture

@@ -10,13 +10,13 @@ import pytest
 from support.places import NewPlace, Place
 
 from sync import local
-from sync.adapters.cassandra.catalogue import read_tables
-from sync.adapters.postgres.connect import connect
-from sync.adapters.postgres.hashing import no_hash
-from sync.core import limits
+from sync.adapters.cassandra.schema.catalogue import read_tables
+from sync.adapters.postgres.connection.connect import connect
+from sync.adapters.postgres.connection.hashing import no_hash
 from sync.core.cql import parse_type
-from sync.core.mapping import create_table, map_table
 from sync.core.rows import SourceColumn, SourceTable, TableOptions
+from sync.core.schema import limits
+from sync.core.schema.mapping import create_table, map_table
 
 pytest_plugins = ("support.fixtures",)
 

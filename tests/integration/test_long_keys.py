@@ -13,8 +13,8 @@ from support.dual import Table, prepare
 from support.places import NewPlace, Place
 from support.reverse import be_primary
 
-from sync.adapters.postgres.connect import connect
-from sync.adapters.postgres.migrations import STATE, texts
+from sync.adapters.postgres.connection.connect import connect
+from sync.adapters.postgres.schema.migrations import STATE, texts
 from sync.core.mutations import Mutation
 from sync.errors import WriteRefused
 from sync.ports import Written

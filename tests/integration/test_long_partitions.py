@@ -12,7 +12,7 @@ from cassandra.query import BatchStatement, BatchType
 from support.backfills import Site, worker_that_dies
 from support.sources import NOTES
 
-from sync.adapters.cassandra.connect import Cassandra
+from sync.adapters.cassandra.connection.connect import Cassandra
 from sync.core.ring import MAX_TOKEN, MIN_TOKEN, WHOLE_RING, TokenRange
 from sync.settings import Settings
 from sync.wiring import write_times

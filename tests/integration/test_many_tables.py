@@ -11,7 +11,7 @@ from support.places import NewPlace, Place
 
 from sync.settings import Config, Settings
 from sync.stores import DualWriteStore
-from sync.wiring.backfill import make_plan
+from sync.wiring.backfill.command import make_plan
 from sync.wiring.preflight import preflight
 from sync.wiring.status import read_status
 

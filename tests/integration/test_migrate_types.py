@@ -16,7 +16,7 @@ from support.matrix import MATRIX, TYPES
 from support.places import NewPlace, Place
 from support.values import sample, strategy
 
-from sync.adapters.cassandra.catalogue import read_tables
+from sync.adapters.cassandra.schema.catalogue import read_tables
 from sync.core.cql import CqlType
 from sync.core.rows import SourceTable
 

@@ -18,7 +18,7 @@ from support.places import NewPlace, Place
 from support.running import until
 
 from sync import local
-from sync.adapters.cassandra.cell_times import times_of, untold
+from sync.adapters.cassandra.rows.cell_times import times_of, untold
 from sync.core.versions import STEP, UNREPEATABLE_WINDOW_SECONDS
 from sync.errors import PreflightError, WriteRefused
 from sync.settings import Settings, load_config

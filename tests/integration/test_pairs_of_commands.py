@@ -23,8 +23,8 @@ from support.reverse import be_primary
 from support.running import Result, Running, until
 from support.sources import song
 
-from sync.adapters.cassandra.connect import Cassandra
-from sync.adapters.postgres.epoch_lock import ALONE
+from sync.adapters.cassandra.connection.connect import Cassandra
+from sync.adapters.postgres.connection.epoch_lock import ALONE
 from sync.cli import GONE, build_parser
 from sync.settings import Settings
 

@@ -15,12 +15,12 @@ from support.pairs import CONFIG
 from support.places import NewPlace
 from support.reverse import be_primary, reverse_writer
 
-from sync.adapters.postgres.breaker import Breaker
-from sync.adapters.postgres.connect import connect
-from sync.adapters.postgres.journal import Journal, Writer
-from sync.adapters.postgres.pool import open_pool
-from sync.adapters.postgres.refusals import is_of_server, is_passing, refuses_row
-from sync.adapters.postgres.settling import Settling
+from sync.adapters.postgres.connection.connect import connect
+from sync.adapters.postgres.connection.pool import open_pool
+from sync.adapters.postgres.connection.refusals import is_of_server, is_passing, refuses_row
+from sync.adapters.postgres.dual_write.breaker import Breaker
+from sync.adapters.postgres.dual_write.journal import Journal, Writer
+from sync.adapters.postgres.dual_write.reconcile import Settling
 from sync.core.mutations import Key
 from sync.errors import WriteRefused
 from sync.flows.reconcile import Reconcile
@@ -129,7 +129,7 @@ def test_a_row_that_somebody_holds_is_left_for_later_and_the_rest_settles(table:
 
 
 def lock(key: Key) -> int:
-    from sync.adapters.postgres.parameters import lock_of
+    from sync.adapters.postgres.dual_write.parameters import lock_of
 
     return lock_of(key)
 

@@ -19,13 +19,13 @@ from support.pgbouncer import Pooler, running
 from support.places import NewPlace, Place
 from support.running import until
 
-from sync.adapters.postgres import pooler as looking
-from sync.adapters.postgres.connect import connect, connection_string
-from sync.adapters.postgres.pooled import Pooled
+from sync.adapters.postgres.connection import pooler as looking
+from sync.adapters.postgres.connection.connect import connect, connection_string
+from sync.adapters.postgres.connection.pooled import Pooled
 from sync.errors import WriteRefused
 from sync.settings import Settings, load_config
 from sync.stores import DualWriteStore
-from sync.stores.postgres import PostgresStore
+from sync.stores.one_side.postgres import PostgresStore
 
 pytest_plugins = ("support.fixtures",)
 TOML = """

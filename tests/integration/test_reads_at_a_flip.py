@@ -17,9 +17,9 @@ from support.prepared import home_of
 from support.reverse import authority, be_primary
 
 from sync import DualWriteStore
-from sync.adapters.postgres import registration
-from sync.adapters.postgres.epochs import Authority
-from sync.adapters.postgres.registration import Registration
+from sync.adapters.postgres.cutover.epochs import Authority
+from sync.adapters.postgres.dual_write import registration
+from sync.adapters.postgres.dual_write.registration import Registration
 from sync.settings import Config, DualWriteTuning
 
 pytest_plugins = ("support.fixtures",)

@@ -15,15 +15,15 @@ from support.pairs import CONFIG
 from support.places import NewPlace
 from support.prepared import prepared
 
-from sync.adapters.cassandra.pages import quoted
-from sync.adapters.postgres import load
+from sync.adapters.cassandra.connection.pages import quoted
+from sync.adapters.postgres.backfill import loader
 from sync.core.mutations import Key, Mutation
 from sync.core.ring import WHOLE_RING
 from sync.core.versions import STEP, UNREPEATABLE_WINDOW_SECONDS
 from sync.errors import SourceUnavailable
 from sync.flows.dual_write import ForwardWrite
-from sync.wiring.backfill import make_plan
-from sync.wiring.copying import copy_job
+from sync.wiring.backfill.command import make_plan
+from sync.wiring.backfill.worker import copy_job
 
 pytest_plugins = ("support.fixtures", "support.pairs")
 NOTHING = None
@@ -95,8 +95,8 @@ def a_backfill_about_to_commit(table: Table, monkeypatch: pytest.MonkeyPatch) ->
     """A backfill whose rows are in the target and not yet committed; the function lets it go on to its end."""
     from contextlib import closing
 
-    from sync.adapters.postgres.connect import connect
-    from sync.adapters.postgres.ledger import Ledger
+    from sync.adapters.postgres.backfill.range_ledger import Ledger
+    from sync.adapters.postgres.connection.connect import connect
 
     reached, go = threading.Event(), threading.Event()
 
@@ -105,7 +105,7 @@ def a_backfill_about_to_commit(table: Table, monkeypatch: pytest.MonkeyPatch) ->
             reached.set()
             assert go.wait(60)
 
-    monkeypatch.setattr(load, "failpoint", pause)
+    monkeypatch.setattr(loader, "failpoint", pause)
     plan = make_plan(table.settings, CONFIG, ["pairs"])
     with closing(connect(table.settings, autocommit=True)) as connection, ThreadPoolExecutor(1) as pool:
         runs = Ledger(connection, 30).begin({t.name: WHOLE_RING.split(1) for t in plan.tables})

@@ -20,7 +20,7 @@ from support.places import NewPlace
 from support.prepared import prepared
 from support.reverse import ReverseWriter, be_primary, both, resender, reverse_writer, write_time
 
-from sync.adapters.postgres.parameters import lock_of
+from sync.adapters.postgres.dual_write.parameters import lock_of
 from sync.core.encode.base import Reject
 from sync.core.mutations import Key, Kind
 from sync.errors import EpochChanged, WriteRefused
@@ -65,7 +65,7 @@ def test_rule_22_a_reconcile_takes_the_intents_of_its_own_epoch_alone(table: Tab
     writer.begin("put", key, a="1", b="1")
     table.sql("UPDATE sync.intent SET state = 'finished'")
     assert table.epoch > 1
-    from sync.adapters.postgres.settling import Settling
+    from sync.adapters.postgres.dual_write.reconcile import Settling
 
     old = Settling(table.pool, table.mapped, table.encoder, 30, table.epoch - 1)
     assert old.pick([key]) == {}

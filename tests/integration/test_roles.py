@@ -14,11 +14,11 @@ from support.fixtures import SIMPLE
 from support.places import Certificates, admin
 from support.running import until
 
-from sync.adapters.cassandra.connect import open_cassandra
+from sync.adapters.cassandra.connection.connect import open_cassandra
 from sync.local import CassandraServer, PostgresServer, ValkeyServer
 from sync.settings import Settings, load_config
 from sync.stores import DualWriteStore
-from sync.stores.postgres import PostgresStore
+from sync.stores.one_side.postgres import PostgresStore
 
 pytest_plugins = ("support.fixtures",)
 PASSWORD = f"{SECRET}-role"

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 from support.places import NewPlace, Place
 
-from sync.adapters.postgres import migrations
-from sync.adapters.postgres.connect import connect, connection_string
+from sync.adapters.postgres.connection.connect import connect, connection_string
+from sync.adapters.postgres.schema import migrations
 from sync.local.postgres import PostgresServer
 
 pytest_plugins = ("support.fixtures",)

@@ -9,9 +9,9 @@ import psycopg
 import pytest
 from support.places import NewPlace, Place
 
-from sync.adapters.postgres.catalogue import read_target
-from sync.adapters.postgres.connect import connection_string
-from sync.stores.postgres import PostgresStore
+from sync.adapters.postgres.connection.connect import connection_string
+from sync.adapters.postgres.schema.catalogue import read_target
+from sync.stores.one_side.postgres import PostgresStore
 
 pytest_plugins = ("support.fixtures",)
 

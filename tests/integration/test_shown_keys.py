@@ -13,8 +13,8 @@ from support.commands import Done
 from support.places import NewPlace, Place
 
 from sync.core.cql import parse_type
+from sync.core.keys.shown import key_cells
 from sync.core.rows import SourceColumn
-from sync.core.shown_keys import key_cells
 
 pytest_plugins = ("support.fixtures",)
 

@@ -12,12 +12,12 @@ from support.fixtures import SIMPLE
 from support.running import until
 
 from sync import local
-from sync.adapters.cassandra.connect import Cassandra, open_cassandra
-from sync.adapters.postgres.connect import connect
+from sync.adapters.cassandra.connection.connect import Cassandra, open_cassandra
+from sync.adapters.postgres.connection.connect import connect
 from sync.errors import PreflightError
 from sync.settings import Settings, load_config
-from sync.stores.dual import DualWriteStore
-from sync.wiring.copying import map_tables
+from sync.stores.both_sides.dual import DualWriteStore
+from sync.wiring.backfill.worker import map_tables
 from sync.wiring.sight import look_again
 
 pytest_plugins = ("support.fixtures",)

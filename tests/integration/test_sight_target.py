@@ -9,7 +9,7 @@ from support.places import NewPlace, Place
 
 from sync.errors import PreflightError
 from sync.settings import load_config
-from sync.stores.dual import DualWriteStore
+from sync.stores.both_sides.dual import DualWriteStore
 
 pytest_plugins = ("support.fixtures",)
 

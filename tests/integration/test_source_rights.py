@@ -15,9 +15,9 @@ from support.dual import Primary, Table, prepare
 from support.fixtures import SIMPLE
 from support.places import Certificates, admin
 
-from sync.adapters.cassandra.connect import Cassandra, open_cassandra
-from sync.adapters.cassandra.rights import may_write
-from sync.adapters.cassandra.rows import SourceRows
+from sync.adapters.cassandra.connection.connect import Cassandra, open_cassandra
+from sync.adapters.cassandra.rows.rows import SourceRows
+from sync.adapters.cassandra.schema.rights import may_write
 from sync.local import CassandraServer, PostgresServer, ValkeyServer
 from sync.settings import Config, Settings
 

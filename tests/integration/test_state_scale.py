@@ -13,7 +13,7 @@ import pytest
 from support.places import NewPlace
 from support.state import STATEMENTS, fill, set_up, values_of
 
-from sync.adapters.postgres.connect import Connection, connect
+from sync.adapters.postgres.connection.connect import Connection, connect
 
 pytest_plugins = ("support.fixtures",)
 FEW, MANY = 1_000, 100_000

@@ -13,8 +13,8 @@ from support.dual import WINDOW_PASSES, Table
 from support.places import NewPlace, Place
 from support.running import until
 
-from sync.adapters.postgres.connect import Connection, connect
-from sync.adapters.postgres.migrations import STATE, check_version
+from sync.adapters.postgres.connection.connect import Connection, connect
+from sync.adapters.postgres.schema.migrations import STATE, check_version
 from sync.errors import PreflightError
 from sync.resources import migration
 from sync.settings import Settings, load_config

@@ -13,7 +13,7 @@ import pytest
 from support.dual import Table, prepare
 from support.places import NewPlace, Place
 
-from sync.adapters.postgres.keys import TargetKeys
+from sync.adapters.postgres.drift.keys import TargetKeys
 from sync.core.encode.rows import RowEncoder
 from sync.errors import WriteRefused
 from sync.settings import Config, DualWriteTuning

@@ -18,7 +18,7 @@ from support.dataapi.server import DataApi, data_api, settings_of
 from support.dual import Table, prepare
 from support.places import NewPlace, Place
 
-from sync.adapters.postgres.connect import connect
+from sync.adapters.postgres.connection.connect import connect
 from sync.errors import SyncError, WriteRefused
 from sync.settings import Config, DualWriteTuning
 from sync.stores import ApiDualWriteStore, AstraStore, CqlStore, DualWriteStore, PostgresStore

@@ -19,8 +19,8 @@ from support.places import NewPlace, Place
 from support.reverse import authority, be_primary
 
 from sync.adapters import awake
-from sync.adapters.postgres.registration import Registration
-from sync.adapters.postgres.writers import fence
+from sync.adapters.postgres.cutover.writers import fence
+from sync.adapters.postgres.dual_write.registration import Registration
 from sync.errors import TargetUnavailable, WriteRefusedNow, WriteUnsure
 from sync.flows import dual_write
 from sync.settings import Config, DualWriteTuning

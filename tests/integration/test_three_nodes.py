@@ -23,17 +23,17 @@ from support.dual import prepare
 from support.running import until
 from support.three_nodes import ADDRESSES, RING, THIRD_BY_NAME, ThreeNodes, replication
 
-from sync.adapters.cassandra import connect as connecting
-from sync.adapters.cassandra.catalogue import size_estimates
-from sync.adapters.cassandra.connect import open_cassandra
-from sync.adapters.cassandra.nodes import unused_nodes
+from sync.adapters.cassandra.connection import connect as connecting
+from sync.adapters.cassandra.connection.connect import open_cassandra
+from sync.adapters.cassandra.connection.nodes import unused_nodes
+from sync.adapters.cassandra.schema.catalogue import size_estimates
 from sync.core.encode.base import INT64, read_cells
 from sync.errors import Unreachable
 from sync.flows import copy_ranges
 from sync.settings import Config, Settings
 from sync.stores import DualWriteStore
+from sync.wiring.dual_write.worker import drain_job
 from sync.wiring.preflight import preflight
-from sync.wiring.reconciling import drain_job
 
 pytest_plugins = ("support.fixtures",)
 ROWS = 30_000
@@ -214,7 +214,7 @@ def test_a_node_found_by_gossip_whose_certificate_is_for_another_name(
     site = sites[1]
     settings = tls(site.settings, three, ADDRESSES[0], "full")
     assert nodes_in_use(settings) == set(ADDRESSES[:2])
-    (line,) = [r.getMessage() for r in caplog.records if r.name == "sync.adapters.cassandra.nodes"]
+    (line,) = [r.getMessage() for r in caplog.records if r.name == "sync.adapters.cassandra.connection.nodes"]
     assert line.startswith(
         f"Cassandra's node {ADDRESSES[2]} is not used: its certificate is for another name; give CASSANDRA_"
     )

@@ -11,8 +11,8 @@ from support.astra import astra, bundle
 from support.commands import Commands, Zygote
 from support.places import Certificates, admin
 
-from sync.adapters.cassandra.connect import open_cassandra
-from sync.adapters.postgres.connect import connect
+from sync.adapters.cassandra.connection.connect import open_cassandra
+from sync.adapters.postgres.connection.connect import connect
 from sync.errors import Unreachable
 from sync.local import CassandraServer, PostgresServer, TlsFront, ValkeyServer
 from sync.settings import Settings

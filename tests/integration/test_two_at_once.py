@@ -12,8 +12,8 @@ from support.backfills import Site
 from support.running import until
 from support.sources import make_corpus
 
-from sync.adapters.cassandra.connect import Cassandra
-from sync.adapters.postgres import index_lease
+from sync.adapters.cassandra.connection.connect import Cassandra
+from sync.adapters.postgres.schema import index_lease
 from sync.settings import Settings
 
 BUILDING = (

@@ -11,9 +11,9 @@ from cassandra.query import BoundStatement
 from support.cells import split
 from support.lab import Lab, open_lab
 
-from sync.adapters.cassandra.catalogue import read_tables
-from sync.adapters.cassandra.connect import Cassandra
-from sync.adapters.cassandra.pages import RAW_PROFILE
+from sync.adapters.cassandra.connection.connect import Cassandra
+from sync.adapters.cassandra.connection.pages import RAW_PROFILE
+from sync.adapters.cassandra.schema.catalogue import read_tables
 from sync.core.cql import CqlType
 from sync.core.encode import Reject
 from sync.core.encode.jsonb import json_text

@@ -9,9 +9,9 @@ from support.cells import split
 from support.lab import Lab, open_lab
 from support.murmur import key_for
 
-from sync.adapters.cassandra.catalogue import read_tables
-from sync.adapters.cassandra.connect import Cassandra
-from sync.adapters.cassandra.pages import RangeReader
+from sync.adapters.cassandra.connection.connect import Cassandra
+from sync.adapters.cassandra.connection.pages import RangeReader
+from sync.adapters.cassandra.schema.catalogue import read_tables
 from sync.core.ring import MAX_TOKEN, MIN_TOKEN, WHOLE_RING, TokenRange, plan_ranges
 from sync.core.rows import SourceTable
 from sync.settings import Settings

@@ -16,10 +16,10 @@ from support.lab import UNDECODABLE, VERSION, Lab, open_lab
 from support.pg_types import pg_type
 from support.values import keys, sample, strategy
 
-from sync.adapters.cassandra.catalogue import read_tables
-from sync.adapters.cassandra.connect import Cassandra
-from sync.adapters.cassandra.pages import RangeReader
-from sync.adapters.postgres.catalogue import read_target
+from sync.adapters.cassandra.connection.connect import Cassandra
+from sync.adapters.cassandra.connection.pages import RangeReader
+from sync.adapters.cassandra.schema.catalogue import read_tables
+from sync.adapters.postgres.schema.catalogue import read_target
 from sync.core.cql import CqlType, parse_type
 from sync.core.encode import Reject, encoder_for
 from sync.core.encode.rows import COPY_HEADER, COPY_TRAILER, RowEncoder, encode_cell

@@ -11,7 +11,7 @@ from support.backfills import Site
 from support.running import until
 from support.sources import make_corpus
 
-from sync.adapters.cassandra.connect import Cassandra
+from sync.adapters.cassandra.connection.connect import Cassandra
 from sync.settings import Settings
 
 WORDS = "could not extend file: No space left on device"

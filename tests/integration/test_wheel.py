@@ -34,7 +34,8 @@ def test_only_the_package_is_in_it(wheel: Path) -> None:
     """Would break: an installation brings packages with names that any other project may have."""
     with zipfile.ZipFile(wheel) as archive:
         names = archive.namelist()
-    assert {name.split("/")[0].partition("-")[0] for name in names} == {"sync"}
+    assert {name.split("/")[0].partition("-")[0] for name in names} == {"sync", "dual_write_sync"}
+    assert {"sync/py.typed"} < set(names)
     assert {f"sync/migrations/{name}" for name in MIGRATIONS} <= set(names)
 
 

@@ -12,8 +12,8 @@ from support.places import NewPlace, Place
 from sync.core.versions import MOST_VERSION
 from sync.errors import WriteRefused
 from sync.settings import Settings, load_config
-from sync.stores.dual import DualWriteStore
-from sync.wiring.reconciling import drain_job
+from sync.stores.both_sides.dual import DualWriteStore
+from sync.wiring.dual_write.worker import drain_job
 
 pytest_plugins = ("support.fixtures",)
 NANOSECONDS = time.time_ns()

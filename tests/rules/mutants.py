@@ -5,21 +5,21 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 LONG, SCALE = "tests/integration/test_long_keys.py", "tests/integration/test_state_scale.py"
-JOURNAL, SETTLING = "sync/adapters/postgres/sql/journal.sql", "sync/adapters/postgres/sql/settling.sql"
+JOURNAL, SETTLING = "sync/adapters/postgres/dual_write/sql/journal.sql", "sync/adapters/postgres/dual_write/sql/reconcile.sql"
 WRITES, RECONCILES = "tests/integration/test_dual_write_rules.py", "tests/integration/test_reconcile_rules.py"
 WRAPPED = "tests/integration/test_wrapped_store.py"
 RESOLVES, POISON = "tests/integration/test_giving_up.py", "tests/integration/test_poison_keys.py"
 SIGHT = "tests/integration/test_sight.py"
 AHEAD = "tests/integration/test_write_times.py"
 BACKFILLS = "tests/integration/test_backfill_rules.py"
-REVERSE = "sync/adapters/postgres/sql/reverse.sql"
+REVERSE = "sync/adapters/postgres/dual_write/sql/reverse.sql"
 API, API_FAULTS = "tests/integration/test_api_cutover.py", "tests/integration/test_api_faults.py"
 REVERSES, FLIPS = "tests/integration/test_reverse_rules.py", "tests/integration/test_cutover_rules.py"
 KEYS = "tests/integration/test_key_forms.py"
 POOLER = "tests/integration/test_pooler.py"
 OLD = "tests/integration/test_old_cassandra.py"
 SUSPENDED = "tests/integration/test_suspended_writers.py"
-EPOCHS, EPOCH_LOCK = "tests/integration/test_epoch_lock.py", "sync/adapters/postgres/epoch_lock.py"
+EPOCHS, EPOCH_LOCK = "tests/integration/test_epoch_lock.py", "sync/adapters/postgres/connection/epoch_lock.py"
 
 WITNESS, ENDED = "tests/unit/test_witness.py", "tests/integration/test_ended_writers.py"
 BEATS = "tests/integration/test_heartbeats.py"
@@ -27,7 +27,7 @@ PROCESSES = "tests/integration/test_store_processes.py"
 
 CANARY, DATA_CENTRES = "tests/integration/test_canary.py", "tests/integration/test_data_centres.py"
 
-DRIFT, AGE = "sync/adapters/postgres/sql/drift.sql", "tests/integration/test_drift_age.py"
+DRIFT, AGE = "sync/adapters/postgres/drift/sql/drift.sql", "tests/integration/test_drift_age.py"
 KEPT = "tests/integration/test_kept_rows.py"
 FAST, AGREED = "tests/switches/test_fast_rollback.py", "tests/integration/test_agreement.py"
 
@@ -73,13 +73,13 @@ MUTANTS = (
         AHEAD, "a_row_ahead_of_the_clock",
     ),
     Mutant(
-        "4", "an update that leaves its nulls out", "sync/adapters/cassandra/rows.py",
+        "4", "an update that leaves its nulls out", "sync/adapters/cassandra/rows/rows.py",
         "        # An update, too,", "        if any(cell is None for cell in mutation.cells.values()):\n"
         "            kept = {n: c for n, c in mutation.cells.items() if c is not None}\n"
         "            mutation = Mutation(mutation.kind, mutation.key, kept)\n        # An update, too,", WRITES, "rule_4_",
     ),
     Mutant(
-        "5", "no lock before the statement that reads", "sync/adapters/postgres/journal.py",
+        "5", "no lock before the statement that reads", "sync/adapters/postgres/dual_write/journal.py",
         '                connection.execute(_SQL["lock_key"], {"lock": lock_of(mutation.key)})\n', "", WRITES, "rule_5_",
     ),
     Mutant(
@@ -109,12 +109,12 @@ MUTANTS = (
         "    WHERE EXISTS (SELECT FROM {target} AS t WHERE {same_key})\n", WRITES, "rule_8_a_delete_is_remembered",
     ),
     Mutant(
-        "9", "a delete does not hold its range", "sync/adapters/postgres/journal.py",
+        "9", "a delete does not hold its range", "sync/adapters/postgres/dual_write/journal.py",
         '                    connection.execute(_SQL["share_range"], self._parameters.key(mutation.key))\n',
         "                    pass\n", RECONCILES, "rule_9_a_delete",
     ),
     Mutant(
-        "9", "a reconcile that finds no row does not hold its range", "sync/adapters/postgres/settling.py",
+        "9", "a reconcile that finds no row does not hold its range", "sync/adapters/postgres/dual_write/reconcile.py",
         '        connection.execute(_SQL["share_ranges"], tokens)\n', "", RECONCILES, "rule_9_a_reconcile",
     ),
     Mutant(
@@ -175,11 +175,11 @@ MUTANTS = (
         "outcome, error = self.primary.write(replay.mutation, replay.version + 10_000_000)", RECONCILES, "rule_15b_it_is_sent",
     ),
     Mutant(
-        "15b", "a list is sent again as it was", "sync/adapters/cassandra/rows.py",
+        "15b", "a list is sent again as it was", "sync/adapters/cassandra/rows/rows.py",
         "        if not lists:\n", "        if lists is not None:\n", RECONCILES, "rule_15b_a_list",
     ),
     Mutant(
-        "15b", "repetitions of a list that share a timestamp follow at once", "sync/adapters/cassandra/rows.py",
+        "15b", "repetitions of a list that share a timestamp follow at once", "sync/adapters/cassandra/rows/rows.py",
         " and replay.waited < UNREPEATABLE_WINDOW_SECONDS", " and replay.waited < 0", RECONCILES, "rule_15b_repetitions",
     ),
     Mutant(
@@ -224,17 +224,17 @@ MUTANTS = (
         'state: State = "unsure"', 'state: State = "finished"', WRAPPED, "rule_17_a_call_that_failed_without",
     ),
     Mutant(
-        "18", "the merge does not look at tombstones", "sync/adapters/postgres/merge.py",
+        "18", "the merge does not look at tombstones", "sync/adapters/postgres/backfill/merge.py",
         "WHERE NOT EXISTS (SELECT FROM sync.tombstone AS t WHERE t.table_name = {name} AND sha256(t.key) = {digest} AND t.key = {key})\n", "WHERE true\n",
         BACKFILLS, "rule_18_deleted",
     ),
     Mutant(
-        "18", "the merge does not look at intents", "sync/adapters/postgres/merge.py",
+        "18", "the merge does not look at intents", "sync/adapters/postgres/backfill/merge.py",
         "  AND NOT EXISTS (SELECT FROM sync.intent AS i WHERE i.table_name = {name} AND sha256(i.key) = {digest} AND i.key = {key})\n", "",
         BACKFILLS, "rule_18_keys",
     ),
     Mutant(
-        "18", "the merge overwrites", "sync/adapters/postgres/merge.py",
+        "18", "the merge overwrites", "sync/adapters/postgres/backfill/merge.py",
         '        return self._connection.execute(self._insert(sql.SQL("true"))).rowcount\n',
         '        there = sql.SQL("DELETE FROM {target} AS t USING {stage} AS s WHERE {same_key}").format(**self._parts)\n'
         "        self._connection.execute(there)\n"
@@ -242,7 +242,7 @@ MUTANTS = (
         BACKFILLS, "rule_18_rows",
     ),
     Mutant(
-        "19", "skipped keys are left alone", "sync/adapters/postgres/merge.py",
+        "19", "skipped keys are left alone", "sync/adapters/postgres/backfill/merge.py",
         "        return self._connection.execute(_RECHECK, values).rowcount\n", "        return 0 * len(values)\n",
         BACKFILLS, "rule_19_",
     ),
@@ -253,25 +253,25 @@ MUTANTS = (
         "rule_28_refuse",
     ),
     Mutant(
-        "29", "a writer signs off with what is not recorded", "sync/adapters/postgres/unrecorded.py",
+        "29", "a writer signs off with what is not recorded", "sync/adapters/postgres/dual_write/unrecorded.py",
         "        tables: set[str] = set()\n", "        tables: set[str] = set()\n        self._entries.clear()\n",
         "tests/integration/test_dual_write_outages.py", "rules_28_and_31",
     ),
     Mutant(
-        "29", "a writer signs off with a write under way", "sync/stores/dual.py",
+        "29", "a writer signs off with a write under way", "sync/stores/both_sides/dual.py",
         "        left = self._calls.end(self._longest_call)\n", "        left = 0\n", PROCESSES, "waits_for_the_calls",
     ),
     Mutant(
-        "29", "a writer signs off whatever is unrecorded", "sync/adapters/postgres/sql/writers.sql",
+        "29", "a writer signs off whatever is unrecorded", "sync/adapters/postgres/dual_write/sql/writers.sql",
         "AND state = 'active' AND %(unrecorded)s = 0", "AND state = 'active' AND %(unrecorded)s >= 0", FLIPS, "rule_29_",
     ),
     Mutant(
-        "30", "a fenced writer is taken for clean", "sync/adapters/postgres/sql/writers.sql",
+        "30", "a fenced writer is taken for clean", "sync/adapters/postgres/dual_write/sql/writers.sql",
         "SET state = 'unclean', fenced_at", "SET state = 'signed_off', fenced_at",
         "tests/integration/test_reconcile_workers.py", "fenced",
     ),
     Mutant(
-        "31", "what was written alone is not recorded on return", "sync/adapters/postgres/unrecorded.py",
+        "31", "what was written alone is not recorded on return", "sync/adapters/postgres/dual_write/unrecorded.py",
         "            journal.record([written for _, _, written in batch])\n", "            pass\n", "tests/integration/test_dual_write_outages.py",
         "rules_28_and_31",
     ),
@@ -280,7 +280,7 @@ MUTANTS = (
         'SHARE = f"SELECT pg_advisory_xact_lock_shared({_LOCK}, 0)".encode()', 'SHARE = b"SELECT"', FLIPS, "rule_20_",
     ),
     Mutant(
-        "20", "a repair does not hold the epoch", "sync/adapters/postgres/keys.py",
+        "20", "a repair does not hold the epoch", "sync/adapters/postgres/drift/keys.py",
         "            self._connection.execute(SHARE)\n", "", EPOCHS, "rule_20_a_recheck",
     ),
     Mutant(
@@ -295,19 +295,19 @@ MUTANTS = (
         FLIPS, "rule_21_no_write",
     ),
     Mutant(
-        "21", "it flips with intents left", "sync/adapters/postgres/epochs.py",
+        "21", "it flips with intents left", "sync/adapters/postgres/cutover/epochs.py",
         "        if intents:\n", "        if False:\n", FLIPS, "rule_21_nothing_flips_while_an_intent",
     ),
     Mutant(
-        "17", "the flip does not ask for the proof again", "sync/adapters/postgres/epochs.py",
+        "17", "the flip does not ask for the proof again", "sync/adapters/postgres/cutover/epochs.py",
         "            if why := unproved():\n", "            if why := \"\":\n", FLIPS, "rule_17_the_proof",
     ),
     Mutant(
-        "21", "the floor stays at the flip", "sync/adapters/postgres/sql/epochs.sql",
+        "21", "the floor stays at the flip", "sync/adapters/postgres/cutover/sql/epochs.sql",
         "       greatest(floor + 1, (extract", "       least(floor, (extract", FLIPS, "rule_21_the_floor",
     ),
     Mutant(
-        "21", "an epoch that was left closed stays closed", "sync/adapters/postgres/registration.py",
+        "21", "an epoch that was left closed stays closed", "sync/adapters/postgres/dual_write/registration.py",
         "                reopen_late(connection, found.epoch)\n", "                reopen_late(connection, -1)\n", FLIPS,
         "rule_21_too_slow",
     ),
@@ -334,7 +334,7 @@ MUTANTS = (
         "rule_23_a_write",
     ),
     Mutant(
-        "23", "no lock of the key before the statement that stamps", "sync/adapters/postgres/reverse.py",
+        "23", "no lock of the key before the statement that stamps", "sync/adapters/postgres/dual_write/reverse.py",
         '                connection.execute(_LOCK_KEY, {"lock": lock_of(key)})  # rule 5\n', "", REVERSES, "rule_23_writes",
     ),
     Mutant(
@@ -372,24 +372,24 @@ MUTANTS = (
         "rule_26_a_row",
     ),
     Mutant(
-        "27", "a row is sent again as old as it is", "sync/adapters/postgres/reverse.py",
+        "27", "a row is sent again as old as it is", "sync/adapters/postgres/dual_write/reverse.py",
         "                connection.execute(self._raise, values)\n", "", REVERSES, "rule_27_",
     ),
     Mutant(
-        "30", "the flip does not ask the writers", "sync/adapters/postgres/epochs.py",
+        "30", "the flip does not ask the writers", "sync/adapters/postgres/cutover/epochs.py",
         "        for writer in self.unready(switch):\n            raise", "        for writer in self.unready(switch)[:0]:\n            raise",
         FLIPS, "rule_30_a_flip",
     ),
     Mutant(
-        "30", "a promise that is not kept", "sync/adapters/postgres/aside.py",
+        "30", "a promise that is not kept", "sync/adapters/postgres/dual_write/write_behind.py",
         "allowed = self._may_accept and not self._promised", "allowed = self._may_accept", FLIPS, "rule_30_a_writer",
     ),
     Mutant(
-        "30", "a write that is being made counts as recorded", "sync/adapters/postgres/aside.py",
+        "30", "a write that is being made counts as recorded", "sync/adapters/postgres/dual_write/write_behind.py",
         "return len(self._unrecorded) + self._accepting", "return len(self._unrecorded)", FLIPS, "rule_30_a_writer_answers",
     ),
     Mutant(
-        "31", "a fenced writer does not matter", "sync/adapters/postgres/sql/epochs.sql",
+        "31", "a fenced writer does not matter", "sync/adapters/postgres/cutover/sql/epochs.sql",
         "WHERE state = 'unclean' OR state = 'active' AND (", "WHERE state = 'active' AND (", FLIPS, "rule_31_a_fenced",
     ),
     Mutant(
@@ -397,12 +397,12 @@ MUTANTS = (
         """SELECT epoch, "primary" = 'astra' AS forward""", "SELECT epoch, true AS forward", FLIPS, "rule_31_what_was_kept",
     ),
     Mutant(
-        "30", "a writer accepts again while Postgres is primary", "sync/adapters/postgres/registration.py",
+        "30", "a writer accepts again while Postgres is primary", "sync/adapters/postgres/dual_write/registration.py",
         "            self.aside.promise(self._epoch.primary != \"astra\")\n", "            self.aside.promise(False)\n", FLIPS,
         "rule_30_nothing_is_accepted",
     ),
     Mutant(
-        "17", "an attempt through the Data API that may come late is forgotten", "sync/stores/dual_api.py",
+        "17", "an attempt through the Data API that may come late is forgotten", "sync/stores/both_sides/dual_api.py",
         "            if astra():\n                self._may_come_late(table, key)\n", "            astra()\n",
         "tests/integration/test_api_dual.py", "may_come_late",
     ),
@@ -411,20 +411,20 @@ MUTANTS = (
         'error.timeout_type in ("connect", "pool"), True)', "True, True)", API_FAULTS, "does_not_pass or is_lost_after",
     ),
     Mutant(
-        "resolve", "an intent that was given up leaves the proof alone", "sync/adapters/postgres/resolving.py",
+        "resolve", "an intent that was given up leaves the proof alone", "sync/adapters/postgres/dual_write/resolving.py",
         '        connection.execute(_SQL["disturb"], {"table": stuck.table})\n', "", RESOLVES, "operators_word",
     ),
     Mutant(
-        "resolve", "an intent is taken from a writer that lives", "sync/wiring/resolving.py",
+        "resolve", "an intent is taken from a writer that lives", "sync/wiring/dual_write/resolve.py",
         "        if stuck.busy:", "        if stuck.busy and False:", RESOLVES, "may_not_be_resolved",
     ),
     Mutant(
-        "resolve", "a key's others are sent while one is given up", "sync/wiring/resolving.py",
+        "resolve", "a key's others are sent while one is given up", "sync/wiring/dual_write/resolve.py",
         "            if not gone[stuck.table] and not", "            if stuck is found[0] and not gone[stuck.table] and not", RESOLVES,
         "given_up_together",
     ),
     Mutant(
-        "resolve", "what may still arrive is given up at once", "sync/adapters/postgres/sql/resolving.sql",
+        "resolve", "what may still arrive is given up at once", "sync/adapters/postgres/dual_write/sql/resolving.sql",
         "greatest(0, %(window)s - extract", "greatest(0, 0 * %(window)s - extract", RESOLVES, "operators_word",
     ),
     Mutant(
@@ -432,12 +432,12 @@ MUTANTS = (
         "or len(some) == 1:", "or len(some) > 0:", POISON, "takes_no_other_with_it",
     ),
     Mutant(
-        "one key", "a refusal that is not foreseen is none", "sync/adapters/postgres/refusals.py",
+        "one key", "a refusal that is not foreseen is none", "sync/adapters/postgres/connection/refusals.py",
         "    return not re.match(NO_REFUSAL, error.sqlstate)\n", '    return error.sqlstate[:2] in ("22", "23", "54")\n', POISON,
         "a_backfill_rejects",
     ),
     Mutant(
-        "26", "documents are sent as they come", "sync/wiring/reconciling.py",
+        "26", "documents are sent as they come", "sync/wiring/dual_write/worker.py",
         "return InTurn(pool, resend) if table.source.is_collection else resend", "return resend", API, "in_turn",
     ),
     Mutant(
@@ -451,29 +451,29 @@ MUTANTS = (
         "tests/integration/test_collections.py", "collection_without_vectors",
     ),
     Mutant(
-        "proof", "a key that a page does not show by its bytes is not there", "sync/adapters/cassandra/key_rows.py",
+        "proof", "a key that a page does not show by its bytes is not there", "sync/adapters/cassandra/rows/key_rows.py",
         "        if len(self._keys) > self._partition:\n            return []", "        if False:\n            return []",
         "tests/integration/test_key_rows.py", "other_bytes",
     ),
     Mutant(
-        "proof", "a page that ended early has shown all keys", "sync/adapters/cassandra/key_rows.py",
+        "proof", "a page that ended early has shown all keys", "sync/adapters/cassandra/rows/key_rows.py",
         "if is_last or key.token < reached]", "if is_last or key.token < 1 << 63]",
         "tests/integration/test_key_rows.py", "stand",
     ),
     Mutant(
-        "canary", "the canary's row is not deleted with its own write", "sync/adapters/cassandra/rows.py",
+        "canary", "the canary's row is not deleted with its own write", "sync/adapters/cassandra/rows/rows.py",
         'for mutation in (put, Mutation("delete", put.key, {})):', "for mutation in (put,):", CANARY, "leaves_no_trace",
     ),
     Mutant(
-        "canary", "the canary takes a key of the application's", "sync/wiring/canary.py",
+        "canary", "the canary takes a key of the application's", "sync/wiring/cutover/canary.py",
         "cells = own_key(self._table.source, self._back.key.cells)", "cells = self._back.key.cells", CANARY, "leaves_no_trace",
     ),
     Mutant(
-        "canary", "a row that is not there has come back", "sync/wiring/canary.py",
+        "canary", "a row that is not there has come back", "sync/wiring/cutover/canary.py",
         'return "a row of Postgres is not in the source"', 'return ""', CANARY, "a_row_that_only",
     ),
     Mutant(
-        "writers", "a cut-over of which nobody would learn", "sync/core/gates.py",
+        "writers", "a cut-over of which nobody would learn", "sync/core/cutover/gates.py",
         "not bad and (bool(writers) if expected is None else len(writers) == expected)", "not bad",
         "tests/switches/test_gates.py", "no_writer or none",
     ),
@@ -488,12 +488,12 @@ MUTANTS = (
         "tests/integration/test_opening.py", "one_side_alone",
     ),
     Mutant(
-        "data centre", "a writer's data centre does not matter", "sync/adapters/postgres/sql/data_centres.sql",
+        "data centre", "a writer's data centre does not matter", "sync/adapters/postgres/dual_write/sql/data_centres.sql",
         "WHERE data_center <> %(data_center)s\n", "WHERE data_center = '' AND data_center <> %(data_center)s\n",
         DATA_CENTRES, "a_writer_in_another",
     ),
     Mutant(
-        "data centre", "any data centre will do", "sync/adapters/cassandra/data_centres.py",
+        "data centre", "any data centre will do", "sync/adapters/cassandra/connection/data_centres.py",
         "if len(there) > 1 and not stated", "if len(there) > 9 and not stated", DATA_CENTRES, "several_data_centres",
     ),
     Mutant(
@@ -515,15 +515,15 @@ MUTANTS = (
         "        if table.name in mapped and begun.get(table.name) not in (None, now[table.name]):\n", "        if False:\n", AGE, "in_the_middle",
     ),
     Mutant(
-        "keep", "what expired is extra", "sync/core/verdicts.py",
+        "keep", "what expired is extra", "sync/core/drift/verdicts.py",
         'return "kept" if keeps and target.version else "extra"', 'return "extra"', KEPT, "no_finding",
     ),
     Mutant(
-        "keep", "a reconcile deletes what expired", "sync/adapters/postgres/settling.py",
+        "keep", "a reconcile deletes what expired", "sync/adapters/postgres/dual_write/reconcile.py",
         "if read.cells is None and keeping and not picked.deletes:", "if False:", KEPT, "reconcile_keeps",
     ),
     Mutant(
-        "keep", "a delete keeps what is to go", "sync/adapters/postgres/settling.py",
+        "keep", "a delete keeps what is to go", "sync/adapters/postgres/dual_write/reconcile.py",
         "if read.cells is None and keeping and not picked.deletes:", "if read.cells is None and keeping:", KEPT, "delete_deletes",
     ),
     Mutant(
@@ -532,19 +532,19 @@ MUTANTS = (
         "SET {version_column} = {version} FROM same WHERE {same_key} AND %(version)s > 0\n), {settled}", KEPT, "reconcile_keeps",
     ),
     Mutant(
-        "session", "a role's settings are a session's", "sync/adapters/postgres/connect.py",
+        "session", "a role's settings are a session's", "sync/adapters/postgres/connection/connect.py",
         "        make_own(connection)\n    except", "        pass\n    except", "tests/integration/test_hostile_settings.py", "no_setting",
     ),
     Mutant(
-        "sight", "nobody looks for masks and policies", "sync/wiring/copying.py",
+        "sight", "nobody looks for masks and policies", "sync/wiring/backfill/worker.py",
         "    check_sight(cassandra, connection, found.values())\n", "", SIGHT, "added_in_the_middle",
     ),
     Mutant(
-        "names", "names are looked for on the search path", "sync/adapters/postgres/catalogue.py",
+        "names", "names are looked for on the search path", "sync/adapters/postgres/schema/catalogue.py",
         '    name = name if "." in name else f"{HOME}.{name}"\n', "", "tests/integration/test_search_path.py", "through_a_pooler",
     ),
     Mutant(
-        "keys", "a key on record is taken for what its value says", "sync/adapters/cassandra/cells.py",
+        "keys", "a key on record is taken for what its value says", "sync/adapters/cassandra/rows/cells.py",
         "known.token not in (None, key.token)", "False", KEYS, "does_not_prove",
     ),
     Mutant(
@@ -552,7 +552,7 @@ MUTANTS = (
         "AND i.token = k.token", "", KEYS, "does_not_prove",
     ),
     Mutant(
-        "keys", "a row is taken for its value's, whatever its token", "sync/wiring/checking.py",
+        "keys", "a row is taken for its value's, whatever its token", "sync/wiring/drift/worker.py",
         "if key.token not in tokens and not self._cells.one_form:", "if False:", KEYS, "does_not_prove",
     ),
     Mutant(
@@ -564,7 +564,7 @@ MUTANTS = (
         'if not equal(decode(made) or b"", cell):', "if False:", KEYS, "taken_for_another and boolean",
     ),
     Mutant(
-        "keys", "partitions of one value are read together", "sync/adapters/cassandra/rows.py",
+        "keys", "partitions of one value are read together", "sync/adapters/cassandra/rows/rows.py",
         "len(self._keys) == 1 and has_one_form(table.primary_key[0].type)", "len(self._keys) == 1", KEYS, "as_they_are_written",
     ),
     # the state's scale, and keys of any length
@@ -603,63 +603,63 @@ MUTANTS = (
         "tests/integration/test_few_locks.py", "takes_few_locks and drain",
     ),
     Mutant(
-        "locks", "all rows are stamped in one transaction", "sync/adapters/postgres/keys.py",
+        "locks", "all rows are stamped in one transaction", "sync/adapters/postgres/drift/keys.py",
         "parts = (keys[at : at + MOST_LOCKS] for at in range(0, len(keys), MOST_LOCKS))", "parts = [keys]",
         "tests/integration/test_few_locks.py", "few_locks and stamp",
     ),
     # gates, settings, the emergency exit
     Mutant(
-        "fast", "the way back without proof does not look for disturbances", "sync/core/proof.py",
+        "fast", "the way back without proof does not look for disturbances", "sync/core/cutover/proof.py",
         "if table in tables and at > since.begun]", "if table in tables and at < since.begun]", FAST, "recorded",
     ),
     Mutant(
-        "fast", "what disturbs between the gates and the flip is not seen", "sync/wiring/gates.py",
+        "fast", "what disturbs between the gates and the flip is not seen", "sync/wiring/cutover/gates.py",
         "        gate = _undisturbed(site, epoch) if fast else", '        gate = Gate("", True, "") if fast else', FAST, "between_the_gates",
     ),
     Mutant(
-        "fast", "rows that SQL inserted are forgotten", "sync/wiring/gates.py",
+        "fast", "rows that SQL inserted are forgotten", "sync/wiring/cutover/gates.py",
         "        found.append(_by_hand(site))\n", "        pass\n", FAST, "SQL",
     ),
     Mutant(
-        "proof", "what disturbs a table does not disturb its proof", "sync/core/proof.py",
+        "proof", "what disturbs a table does not disturb its proof", "sync/core/cutover/proof.py",
         "for name in (EVERYWHERE, table) if", "for name in (EVERYWHERE,) if", "tests/unit/test_proof.py", "leaves_the_others",
     ),
     Mutant(
-        "settings", "a worker settles by other settings than the writer's", "sync/wiring/reconciling.py",
+        "settings", "a worker settles by other settings than the writer's", "sync/wiring/dual_write/worker.py",
         "        check_writers(connection, tables, config.agreed)\n", "", AGREED, "whoever_works and strip",
     ),
     Mutant(
-        "settings", "a worker copies by other settings than its command's", "sync/wiring/copying.py",
+        "settings", "a worker copies by other settings than its command's", "sync/wiring/backfill/worker.py",
         "            check_runs(connection, runs, config.agreed)\n", "", AGREED, "does_not_copy",
     ),
     Mutant(
-        "settings", "a store writes a table that is left out", "sync/stores/dual.py",
+        "settings", "a store writes a table that is left out", "sync/stores/both_sides/dual.py",
         "        self._process.check()\n        self._check_migrated(table)\n", "        self._process.check()\n", AGREED, "refused_by_the_store",
     ),
     Mutant(
-        "settings", "the gates look at this host's tables alone", "sync/wiring/gates.py",
+        "settings", "the gates look at this host's tables alone", "sync/wiring/cutover/gates.py",
         "gates.reversible_gate(_one_sided(site), _left_out(site))", "gates.reversible_gate(_one_sided(site))", AGREED, "every_table",
     ),
     Mutant(
-        "settings", "a class without its successor is no matter", "sync/stores/dual.py",
+        "settings", "a class without its successor is no matter", "sync/stores/both_sides/dual.py",
         '            store._side.tell(wraps="astra")', "            pass", AGREED, "without_its_successor",
     ),
     Mutant(
-        "resolve", "a time-out of the source is a reason to drop", "sync/wiring/resolving.py",
+        "resolve", "a time-out of the source is a reason to drop", "sync/wiring/dual_write/resolve.py",
         "        if not for_good:\n", '        if not for_good and primary == "astra":\n', RESOLVES, "time_out",
     ),
     # through a transaction pooler
     Mutant(
-        "pooler", "a pooler is known by its name alone", "sync/adapters/postgres/pooler.py",
+        "pooler", "a pooler is known by its name alone", "sync/adapters/postgres/connection/pooler.py",
         "found = _process(connection) != connection.info.backend_pid and _is_shared(dsn, connection)", "found = False",
         POOLER, "found_by_looking and transaction",
     ),
     Mutant(
-        "pooler", "what sync needs is set for the pooler's session", "sync/adapters/postgres/pooled.py",
+        "pooler", "what sync needs is set for the pooler's session", "sync/adapters/postgres/connection/pooled.py",
         "pg_catalog.set_config({}, {}, true)", "pg_catalog.set_config({}, {}, false)", POOLER, "seven_hundred",
     ),
     Mutant(
-        "pooler", "a lone statement has no limits", "sync/adapters/postgres/pooled.py",
+        "pooler", "a lone statement has no limits", "sync/adapters/postgres/connection/pooled.py",
         "if connection.is_bare or not connection.is_idle:", "if True:", POOLER, "limits_hold",
     ),
     # Who ended without a word, and whose slot it is (docs/decisions/0020).
@@ -676,7 +676,7 @@ MUTANTS = (
         "        if os.pread(file, _MOST_BYTES, 1) != _identity(file):\n", "        if False:\n", WITNESS, "copy_proves",
     ),
     Mutant(
-        "29", "the end of a lease is enough for every writer", "sync/adapters/postgres/sql/writers.sql",
+        "29", "the end of a lease is enough for every writer", "sync/adapters/postgres/dual_write/sql/writers.sql",
         "WHERE id = ANY (%(ids)s::text[]) AND state = 'active' AND unrecorded = 0 AND (witness = ANY (%(witnesses)s::text[])\n      OR NOT accepts AND",
         "WHERE id = ANY (%(ids)s::text[]) AND state = 'active' AND unrecorded = 0 AND (witness = ANY (%(witnesses)s::text[])\n      OR", ENDED, "accepted_is_not_forgotten",
     ),
@@ -685,16 +685,16 @@ MUTANTS = (
         "    WHERE me.registered AND e.state = 'open' AND", "    WHERE e.state = 'open' AND", ENDED, "rule_2_",
     ),
     Mutant(
-        "28", "what is kept has no bound", "sync/adapters/postgres/unrecorded.py",
+        "28", "what is kept has no bound", "sync/adapters/postgres/dual_write/unrecorded.py",
         "return self._bytes >= self._most_bytes", "return False and self._bytes >= self._most_bytes", BEATS, "may_be",
     ),
     # A start without Postgres, Redis, a schema that changes
     Mutant(
-        "start", "a process that is not registered starts where Postgres may be primary", "sync/stores/target.py",
+        "start", "a process that is not registered starts where Postgres may be primary", "sync/stores/both_sides/target.py",
         "            self._check_start()\n", "", "tests/integration/test_start_without_postgres.py", "does_not_start and refused",
     ),
     Mutant(
-        "start", "what a start would have refused with is forgotten", "sync/stores/target.py",
+        "start", "what a start would have refused with is forgotten", "sync/stores/both_sides/target.py",
         "told, self._wrong = self._wrong, None if is_away(error) or not isinstance(error, SyncError) else error",
         "told, self._wrong = self._wrong, None",
         "tests/integration/test_start_without_postgres.py", "a_start_would_have_said",
@@ -709,15 +709,15 @@ MUTANTS = (
         "tests/integration/test_nothing_unpickled.py", "an_application",
     ),
     Mutant(
-        "schema", "the schema is not read again", "sync/stores/live_tables.py",
+        "schema", "the schema is not read again", "sync/stores/one_side/live_tables.py",
         "return is_schema and tables.look_again(table, since)", "return False", "tests/integration/test_schema_under_a_store.py", "goes_through and cql-put",
     ),
     Mutant(
-        "old", "a write time is asked for that Cassandra 4 does not know", "sync/adapters/cassandra/cell_times.py",
+        "old", "a write time is asked for that Cassandra 4 does not know", "sync/adapters/cassandra/rows/cell_times.py",
         "{'MAX' if _has_many_cells(column) else ''}WRITETIME", "MAXWRITETIME", OLD, "asked_for",
     ),
     Mutant(
-        "old", "a list whose time is not told has never arrived", "sync/adapters/cassandra/rows.py",
+        "old", "a list whose time is not told has never arrived", "sync/adapters/cassandra/rows/rows.py",
         "return not has_room(replay.attempt) and", "return False and", OLD, "behind_its_last_timestamp",
     ),
     # everything ends
@@ -726,41 +726,41 @@ MUTANTS = (
         "position=held[-1].after)", "position=page.after)", "tests/unit/test_copy_ranges.py", "behind_its_last_page",
     ),
     Mutant(
-        "invariant 4", "a range whose table changed goes on at its old place", "sync/adapters/postgres/sql/ranges.sql",
+        "invariant 4", "a range whose table changed goes on at its old place", "sync/adapters/postgres/backfill/sql/ranges.sql",
         "done_to = NULL, position = NULL,", "done_to = NULL,", "tests/integration/test_long_partitions.py", "begun_anew",
     ),
     Mutant(
-        "server", "a target that cannot now is one that broke", "sync/adapters/postgres/refusals.py",
+        "server", "a target that cannot now is one that broke", "sync/adapters/postgres/connection/refusals.py",
         'if isinstance(error, psycopg.Error) and cannot_now(error):', 'if False:', "tests/integration/test_waiting_for_room.py", "without_room",
     ),
     Mutant(
-        "indexes", "everybody builds", "sync/adapters/postgres/sql/index_lease.sql",
+        "indexes", "everybody builds", "sync/adapters/postgres/schema/sql/index_lease.sql",
         "WHERE index_lease.owner = excluded.owner OR index_lease.until < clock_timestamp()", "WHERE true",
         "tests/integration/test_two_at_once.py", "died_is_followed",
     ),
     Mutant(
-        "15c", "every table is read at a quorum alone", "sync/adapters/cassandra/rows.py",
+        "15c", "every table is read at a quorum alone", "sync/adapters/cassandra/rows/rows.py",
         "SERIAL_PROFILE if serial else RAW_PROFILE", "RAW_PROFILE", WRAPPED, "rule_17_tables_of",
     ),
     # many tables
     Mutant(
-        "scale", "the target's tables are asked for one by one", "sync/adapters/postgres/catalogue.py",
+        "scale", "the target's tables are asked for one by one", "sync/adapters/postgres/schema/catalogue.py",
         '    by_name = {name: regclass(name) for name in names}\n',
         '    by_name = {name: regclass(name) for name in names}\n'
         '    if len(by_name) > 1:\n        return {k: v for name in by_name for k, v in read_targets(connection, [name]).items()}\n',
         "tests/integration/test_many_tables.py", "asks_nobody_by_table",
     ),
     Mutant(
-        "scale", "preflight prepares a statement as often as it is asked for", "sync/adapters/cassandra/preparing.py",
+        "scale", "preflight prepares a statement as often as it is asked for", "sync/adapters/cassandra/connection/preparing.py",
         "if query not in self._known:", "if True:", "tests/integration/test_many_tables.py", "asks_postgres",
     ),
     Mutant(
-        "scale", "a schema that may not be used fails the look at all tables", "sync/adapters/postgres/standing.py",
+        "scale", "a schema that may not be used fails the look at all tables", "sync/adapters/postgres/schema/standing.py",
         "if schema in denied}", "if False}", "tests/integration/test_preflight.py", "rights_to_a_target_table",
     ),
     # any two commands, and servers that cannot now
     Mutant(
-        "21", "it flips while rows are copied", "sync/adapters/postgres/epochs.py",
+        "21", "it flips while rows are copied", "sync/adapters/postgres/cutover/epochs.py",
         "        if backfills:", "        if False:", FLIPS, "rule_21_nothing_flips_while_rows_are_copied",
     ),
     Mutant(
@@ -769,13 +769,13 @@ MUTANTS = (
         "tests/unit/test_check_ranges.py", "as_by_a_backfill",
     ),
     Mutant(
-        "indexes", "what was begun of an index that has no room stays", "sync/adapters/postgres/indexes.py",
+        "indexes", "what was begun of an index that has no room stays", "sync/adapters/postgres/schema/indexes.py",
         'connection.execute(f"DROP INDEX CONCURRENTLY IF EXISTS {name}".encode())\n    if has_no_room(error):', "if has_no_room(error):",
         "tests/integration/test_full_disk.py", "takes_none",
     ),
     # who was suspended
     Mutant(
-        "suspended", "who was suspended accepts before it has asked", "sync/adapters/postgres/aside.py",
+        "suspended", "who was suspended accepts before it has asked", "sync/adapters/postgres/dual_write/write_behind.py",
         "        if not self._awake.knows:", "        if False:", SUSPENDED, "writes_to_the_new_primary",
     ),
     Mutant(
@@ -792,32 +792,32 @@ MUTANTS = (
     ),
     # reads at a flip
     Mutant(
-        "6", "a read goes by what was heard last", "sync/adapters/postgres/registration.py",
+        "6", "a read goes by what was heard last", "sync/adapters/postgres/dual_write/registration.py",
         "if self._is_switching and not self.breaker.is_open:", "if False:",
         "tests/integration/test_reads_at_a_flip.py", "behind_the_flip and cutover",
     ),
     Mutant(
-        "6", "a switch is over before what came of it is known", "sync/adapters/postgres/registration.py",
+        "6", "a switch is over before what came of it is known", "sync/adapters/postgres/dual_write/registration.py",
         "self._switch = switch or self._switch", "self._switch = switch",
         "tests/integration/test_reads_at_a_flip.py", "a_switch_is_over",
     ),
     # several nodes
     Mutant(
-        "nodes", "ranges are read wherever the driver likes", "sync/adapters/cassandra/routing.py",
+        "nodes", "ranges are read wherever the driver likes", "sync/adapters/cassandra/connection/routing.py",
         "first = [h for h in self._replicas(*place) if h.is_up and", "first = [h for h in () if h.is_up and",
         "tests/integration/test_three_nodes.py", "at_their_replicas and 1",
     ),
     Mutant(
-        "nodes", "ranges go across the nodes' parts", "sync/wiring/backfill.py",
+        "nodes", "ranges go across the nodes' parts", "sync/wiring/backfill/command.py",
         "at_least, report.seams)", "at_least)", "tests/integration/test_three_nodes.py", "at_their_replicas and 1",
     ),
     Mutant(
-        "nodes", "one node's estimate is the table's", "sync/adapters/cassandra/catalogue.py",
-        "return whole_ring([estimate for future in asked for", "return list([estimate for future in asked[:1] for",
+        "nodes", "one node's estimate is the table's", "sync/adapters/cassandra/schema/catalogue.py",
+        "(one for future in asked for one", "(one for future in asked[:1] for one",
         "tests/integration/test_three_nodes.py", "as_large_as",
     ),
     Mutant(
-        "nodes", "names of nodes that the first one leads to are not checked", "sync/adapters/cassandra/tls.py",
+        "nodes", "names of nodes that the first one leads to are not checked", "sync/adapters/cassandra/connection/tls.py",
         "self._names.get(found.address, found.address))", "self._names.get(found.address, next(iter(self._names.values()))))",
         "tests/integration/test_three_nodes.py", "certificate",
     ),

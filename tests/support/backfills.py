@@ -22,16 +22,16 @@ from pydantic import SecretStr
 
 from support.running import Result, Running, until
 from sync import failpoints
-from sync.adapters.cassandra.connect import Cassandra
-from sync.adapters.cassandra.pages import quoted
-from sync.adapters.postgres import indexes
-from sync.adapters.postgres.connect import Connection, connect
-from sync.adapters.postgres.ledger import Ledger
+from sync.adapters.cassandra.connection.connect import Cassandra
+from sync.adapters.cassandra.connection.pages import quoted
+from sync.adapters.postgres.backfill.range_ledger import Ledger
+from sync.adapters.postgres.connection.connect import Connection, connect
+from sync.adapters.postgres.schema import indexes
 from sync.core.ring import TokenRange, check_whole_ring
 from sync.ports import Progress
 from sync.settings import Config, Settings, load_config
-from sync.wiring.backfill import Plan, make_plan
-from sync.wiring.copying import copy_job
+from sync.wiring.backfill.command import Plan, make_plan
+from sync.wiring.backfill.worker import copy_job
 from sync.wiring.schema import apply_target
 
 _QUEUES = itertools.count(os.getpid())

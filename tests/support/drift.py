@@ -11,13 +11,13 @@ from uuid import UUID
 
 from support.backfills import NEVER, Site
 from support.lab import Lab
-from sync.adapters.cassandra.cells import Cells
-from sync.adapters.cassandra.key_rows import KeyRows
-from sync.adapters.cassandra.pages import RangeReader
-from sync.adapters.postgres import migrations
-from sync.adapters.postgres.digests import TargetDigests
-from sync.adapters.postgres.keys import TargetKeys
-from sync.core.checked import Checked, Judged
+from sync.adapters.cassandra.connection.pages import RangeReader
+from sync.adapters.cassandra.rows.cells import Cells
+from sync.adapters.cassandra.rows.key_rows import KeyRows
+from sync.adapters.postgres.drift.digests import TargetDigests
+from sync.adapters.postgres.drift.keys import TargetKeys
+from sync.adapters.postgres.schema import migrations
+from sync.core.drift.checked import Checked, Judged
 from sync.core.encode.rows import RowEncoder
 from sync.core.ring import MAX_TOKEN, MIN_TOKEN, TokenRange
 from sync.core.rows import TableMap
@@ -25,9 +25,9 @@ from sync.errors import WorkFailed
 from sync.flows.check_ranges import CheckLane, Sides, check_ranges
 from sync.flows.recheck import Patience
 from sync.ports import Lease
-from sync.wiring.backfill import make_plan
-from sync.wiring.checking import BothKeys, check_job
-from sync.wiring.drift import Asked, Show, begin_pass, close_pass
+from sync.wiring.backfill.command import make_plan
+from sync.wiring.drift.command import Asked, Show, begin_pass, close_pass
+from sync.wiring.drift.worker import BothKeys, check_job
 
 SILENT = Show(lambda _: None, lambda _: None, lambda _: None)
 

@@ -17,18 +17,18 @@ import psycopg
 from psycopg import sql
 from psycopg.rows import dict_row
 
-from sync.adapters.cassandra.cells import Cells
-from sync.adapters.cassandra.connect import Cassandra
-from sync.adapters.cassandra.pages import quoted
-from sync.adapters.cassandra.rows import SourceRows
-from sync.adapters.postgres import indexes
-from sync.adapters.postgres.breaker import Breaker
-from sync.adapters.postgres.connect import Connection, connect
-from sync.adapters.postgres.epochs import read_epoch
-from sync.adapters.postgres.gates import GateFacts
-from sync.adapters.postgres.journal import Journal, Writer
-from sync.adapters.postgres.pool import open_pool
-from sync.adapters.postgres.settling import Settling
+from sync.adapters.cassandra.connection.connect import Cassandra
+from sync.adapters.cassandra.connection.pages import quoted
+from sync.adapters.cassandra.rows.cells import Cells
+from sync.adapters.cassandra.rows.rows import SourceRows
+from sync.adapters.postgres.connection.connect import Connection, connect
+from sync.adapters.postgres.connection.pool import open_pool
+from sync.adapters.postgres.cutover.epochs import read_epoch
+from sync.adapters.postgres.cutover.gates import GateFacts
+from sync.adapters.postgres.dual_write.breaker import Breaker
+from sync.adapters.postgres.dual_write.journal import Journal, Writer
+from sync.adapters.postgres.dual_write.reconcile import Settling
+from sync.adapters.postgres.schema import indexes
 from sync.core.encode.rows import RowEncoder
 from sync.core.mutations import Key, Kind, Mutation
 from sync.core.rows import TableMap
@@ -37,8 +37,8 @@ from sync.flows.drain import Drain
 from sync.flows.reconcile import Reconcile
 from sync.ports import Intent, Outcome, Picked, PrimaryRows, Read, Replay
 from sync.settings import Config, Settings
-from sync.wiring.copying import map_tables
-from sync.wiring.reconciling import reconciler
+from sync.wiring.backfill.worker import map_tables
+from sync.wiring.dual_write.worker import reconciler
 from sync.wiring.schema import apply_target
 
 LEASE = 30.0
@@ -61,7 +61,7 @@ def prepare(settings: Settings, config: Config, *tables: str) -> None:
 
 
 def _mapped(connection: Connection, settings: Settings, config: Config, table: str) -> TableMap:
-    from sync.adapters.cassandra.connect import open_cassandra
+    from sync.adapters.cassandra.connection.connect import open_cassandra
 
     with open_cassandra(settings) as cassandra:
         return map_tables(cassandra, connection, settings, config, [table])[table]

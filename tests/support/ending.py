@@ -16,8 +16,8 @@ from collections.abc import Callable
 from typing import Any
 from uuid import uuid4
 
-from sync.adapters.postgres.pool import open_pool
-from sync.adapters.postgres.registration import Registration
+from sync.adapters.postgres.connection.pool import open_pool
+from sync.adapters.postgres.dual_write.registration import Registration
 from sync.settings import DualWriteTuning, load_settings
 from sync.stores.opening import open_store
 

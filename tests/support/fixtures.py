@@ -15,8 +15,8 @@ from support.places import Certificates, NewPlace, Place
 from support.three_nodes import ThreeNodes, node_certificates
 from support.two_data_centres import TwoDataCentres, start
 from sync import local
-from sync.adapters.cassandra.connect import open_cassandra
-from sync.adapters.postgres.connect import connect
+from sync.adapters.cassandra.connection.connect import open_cassandra
+from sync.adapters.postgres.connection.connect import connect
 from sync.settings import Settings
 
 SIMPLE = "{'class': 'SimpleStrategy', 'replication_factor': 1}"

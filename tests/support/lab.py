@@ -22,12 +22,12 @@ from support.cells import cell, split
 from support.literals import literal
 from support.reasons import is_true
 from support.values import keys
-from sync.adapters.cassandra.catalogue import read_tables
-from sync.adapters.cassandra.connect import Cassandra
-from sync.adapters.cassandra.pages import RAW_PROFILE, RangeReader
-from sync.adapters.postgres.catalogue import read_target
-from sync.adapters.postgres.connect import connect
-from sync.adapters.postgres.digest import canonical
+from sync.adapters.cassandra.connection.connect import Cassandra
+from sync.adapters.cassandra.connection.pages import RAW_PROFILE, RangeReader
+from sync.adapters.cassandra.schema.catalogue import read_tables
+from sync.adapters.postgres.connection.connect import connect
+from sync.adapters.postgres.schema.catalogue import read_target
+from sync.adapters.postgres.schema.row_digest_sql import canonical
 from sync.core.cql import CqlType
 from sync.core.encode.rows import COPY_HEADER, COPY_TRAILER, ENCODE_ERRORS, CheckedRow, RowEncoder
 from sync.core.ring import plan_ranges

@@ -9,8 +9,8 @@ import sys
 from pathlib import Path
 
 from sync import local
-from sync.local.cassandra_config import TOOL_ARGUMENTS
-from sync.local.java import CASSANDRA_VERSION, java_program
+from sync.local.cassandra.config import TOOL_ARGUMENTS
+from sync.local.cassandra.java import CASSANDRA_VERSION, java_program
 
 VERSIONS = ("4.0.19", "4.1.10")
 EVERY = (*VERSIONS, CASSANDRA_VERSION)

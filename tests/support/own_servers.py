@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from sync import local
-from sync.adapters.cassandra.connect import Cassandra, open_cassandra
+from sync.adapters.cassandra.connection.connect import Cassandra, open_cassandra
 from sync.local.stack import Stack
 from sync.settings import Settings
 

@@ -18,7 +18,7 @@ import psycopg
 import pytest
 from psycopg import conninfo
 
-from sync.adapters.postgres.connect import connection_string
+from sync.adapters.postgres.connection.connect import connection_string
 from sync.local.postgres_user import other_user
 from sync.settings import Settings
 

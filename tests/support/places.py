@@ -12,8 +12,8 @@ import psycopg
 
 from support.commands import Commands
 from sync import local
-from sync.adapters.cassandra.connect import Cassandra
-from sync.adapters.postgres.connect import connect
+from sync.adapters.cassandra.connection.connect import Cassandra
+from sync.adapters.postgres.connection.connect import connect
 from sync.settings import Settings
 
 

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from support.dual import LEASE, Actor, Row, Table, clock
-from sync.adapters.postgres.connect import connect
-from sync.adapters.postgres.epochs import Authority
-from sync.adapters.postgres.journal import Writer
-from sync.adapters.postgres.reverse import Resending, ReverseJournal
+from sync.adapters.postgres.connection.connect import connect
+from sync.adapters.postgres.cutover.epochs import Authority
+from sync.adapters.postgres.dual_write.journal import Writer
+from sync.adapters.postgres.dual_write.reverse import Resending, ReverseJournal
 from sync.core.decode.rows import RowDecoder
 from sync.core.mutations import Key, Kind, Mutation
 from sync.ports import Intent, ToSend

@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from sync.adapters.postgres.connect import Connection
-from sync.adapters.postgres.journal import due_statement
-from sync.adapters.postgres.migrations import STATE, texts
-from sync.adapters.postgres.queries import queries
+from sync.adapters.postgres.connection.connect import Connection
+from sync.adapters.postgres.connection.queries import queries
+from sync.adapters.postgres.dual_write.journal import due_statement
+from sync.adapters.postgres.schema.migrations import STATE, texts
 
 WRITER = "host:1:abc"
-JOURNAL, SETTLING, RANGES, DRIFT = (queries(name) for name in ("journal", "settling", "ranges", "drift"))
+JOURNAL, SETTLING, RANGES, DRIFT = (
+    queries(name) for name in ("dual_write/journal", "dual_write/reconcile", "backfill/ranges", "drift/drift")
+)
 FILL = """
 INSERT INTO sync.writer (id, slot, host, pid, epoch, state) VALUES (%(writer)s, 1, 'h', 1, 1, 'active');
 INSERT INTO sync.run (kind, table_name, floor) SELECT k, 't' || n, 1

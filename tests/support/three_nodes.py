@@ -21,7 +21,7 @@ from cassandra.query import SimpleStatement
 from support.running import until
 from sync import local
 from sync.local import ports
-from sync.local.cassandra_config import KEYSTORE
+from sync.local.cassandra.config import KEYSTORE
 from sync.settings import Settings
 
 THIRD_BY_NAME = "127.3"  # which the system resolves as it does any name

@@ -11,7 +11,7 @@ from support.edges import edges
 from support.lab import Lab, open_lab
 from support.matrix import TYPES
 from support.values import sample, strategy
-from sync.adapters.cassandra.connect import Cassandra
+from sync.adapters.cassandra.connection.connect import Cassandra
 from sync.core.cql import CqlType
 from sync.settings import Settings
 

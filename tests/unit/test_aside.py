@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from sync.adapters.postgres.aside import Aside
+from sync.adapters.postgres.dual_write.write_behind import Aside
 from sync.core.mutations import Key
 from sync.ports import Intent
 

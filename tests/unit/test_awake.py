@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from sync.adapters.awake import Awake
-from sync.adapters.postgres.aside import Aside
+from sync.adapters.postgres.dual_write.write_behind import Aside
 from sync.core.mutations import Key
 from sync.errors import Suspended, TargetUnavailable, WriteUnsure
 from sync.flows.wrapped_write import WrappedWrite

@@ -14,14 +14,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support import cells
 
-from sync.core.checked import Checked
 from sync.core.cql import CqlType
-from sync.core.digest import EMPTY, Digest, digest_of_row
+from sync.core.drift.checked import Checked
+from sync.core.drift.digest import EMPTY, Digest, digest_of_row
+from sync.core.drift.verdicts import TargetRow
 from sync.core.encode.rows import RowEncoder
 from sync.core.mutations import Key
 from sync.core.ring import MAX_TOKEN, MIN_TOKEN, TokenRange
 from sync.core.rows import ColumnPair, Page, PgType, SourceColumn, SourceTable, TableMap, TargetColumn, TargetTable
-from sync.core.verdicts import TargetRow
 from sync.errors import LeaseLost, SourceAway, SourceTimeout, SourceUnavailable
 from sync.flows import check_ranges as flow
 from sync.flows.check_ranges import CheckLane, Sides, check_ranges

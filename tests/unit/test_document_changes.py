@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from sync.core.document_changes import changed
+from sync.core.documents.changes import changed
 
 DOCUMENT = {"_id": "x", "title": "a", "in": {"x": 1, "list": [{"n": 1}, 2]}, "a.b": 3, "none": None}
 

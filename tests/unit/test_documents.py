@@ -15,12 +15,12 @@ from hypothesis import strategies as st
 
 from sync.core.cql import FIELD, CqlType
 from sync.core.decode import decoder_for
-from sync.core.documents import Unfolded, collection_table, document_cells, folded, segments, with_fields
+from sync.core.documents.collections import Unfolded, collection_table, document_cells, folded, segments, with_fields
 from sync.core.encode import UnsupportedPair, encoder_for
 from sync.core.encode.base import Reject, join_cells
 from sync.core.encode.document_ids import cell_of, id_cell, id_form, id_parts, number_text
-from sync.core.remembered import recalled, remembered
 from sync.core.rows import Page, PgType
+from sync.core.schema.remembered import recalled, remembered
 from sync.settings import Config
 
 

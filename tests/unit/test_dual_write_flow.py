@@ -25,7 +25,7 @@ from cassandra.protocol import (
     TruncateError,
 )
 
-from sync.adapters.cassandra.rows import SourceRows
+from sync.adapters.cassandra.rows.rows import SourceRows
 from sync.core.cql import CqlType
 from sync.core.mutations import Key, Mutation
 from sync.core.rows import SourceColumn, SourceTable

@@ -14,8 +14,9 @@ import psutil
 import pytest
 
 from sync.errors import LocalServerError
-from sync.local import CassandraOptions, ValkeyServer, cassandra_config, java, ports
-from sync.local.cassandra_role import Role
+from sync.local import CassandraOptions, ValkeyServer, ports
+from sync.local.cassandra import config, java
+from sync.local.cassandra.role import Role
 from sync.local.memory import Memory
 from sync.local.postgres_user import elsewhere
 from sync.local.processes import Mark, child_env, find
@@ -75,13 +76,13 @@ def test_ports_stay_while_they_are_free(tmp_path: Path) -> None:
 def test_cassandra_keeps_everything_in_its_folder_and_options_win(tmp_path: Path) -> None:
     options = CassandraOptions(password_auth=True, yaml={"num_tokens": 4}, jvm=('-Dquoted="a\\b"',))
     jars = [tmp_path / "jamm-0.4.0.jar", tmp_path / "cassandra-all.jar"]
-    cassandra_config.write(tmp_path, {"client": 1, "storage": 2}, options, jars)
+    config.write(tmp_path, {"client": 1, "storage": 2}, options, jars)
     written = json.loads((tmp_path / "cassandra.yaml").read_text())
     places = [value for name, value in written.items() if name.endswith("_directory")] + written["data_file_directories"]
     assert len(places) == 5 and all(place.startswith(str(tmp_path)) for place in places)
     assert (written["num_tokens"], written["authenticator"]) == (4, "PasswordAuthenticator")
     assert written["listen_address"] == written["rpc_address"] == "127.0.0.1"
-    arguments = (tmp_path / cassandra_config.SERVER_ARGUMENTS).read_text().splitlines()
+    arguments = (tmp_path / config.SERVER_ARGUMENTS).read_text().splitlines()
     assert r'"-Dquoted=\"a\\b\""' in arguments
     assert arguments[-1] == f'"{jars[0]}:{jars[1]}"'
 

@@ -9,8 +9,8 @@ import pytest
 
 from sync.core.cql import parse_type
 from sync.core.encode import UnsupportedPair
-from sync.core.mapping import create_table, map_table, missing_columns, pg_quoted, vector_dimension
 from sync.core.rows import PgType, SourceColumn, SourceTable, TableOptions, TargetColumn, TargetTable
+from sync.core.schema.mapping import create_table, map_table, missing_columns, pg_quoted, vector_dimension
 
 KINDS = {"p": "partition_key", "c": "clustering", "s": "static", "r": "regular"}
 

@@ -7,10 +7,10 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from sync.core.agreement import agreed, differences, may_write
-from sync.core.gates import Gate
-from sync.core.phases import Standing, next_step, phase
-from sync.core.proof import Pass, Since, proof_gate, proofs, quiet_since_gate
+from sync.core.cutover.agreement import agreed, differences, may_write
+from sync.core.cutover.gates import Gate
+from sync.core.cutover.phases import Standing, next_step, phase
+from sync.core.cutover.proof import Pass, Since, proof_gate, proofs, quiet_since_gate
 from sync.core.rows import TableOptions
 
 T = datetime(2026, 1, 1, tzinfo=UTC)

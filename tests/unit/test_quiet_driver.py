@@ -8,7 +8,7 @@ import pytest
 from cassandra.policies import SimpleConvictionPolicy
 from cassandra.pool import Host, _HostReconnectionHandler
 
-from sync.adapters.cassandra.quiet import _ONCE, quiet_driver
+from sync.adapters.cassandra.connection.quiet import _ONCE, quiet_driver
 
 
 def test_a_line_a_node(caplog: pytest.LogCaptureFixture) -> None:

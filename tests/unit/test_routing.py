@@ -10,8 +10,8 @@ from cassandra.metadata import Murmur3Token
 from cassandra.policies import HostDistance, RoundRobinPolicy
 from cassandra.query import SimpleStatement
 
-from sync.adapters.cassandra.pages import PageSize
-from sync.adapters.cassandra.routing import RangeAwarePolicy, seams, send_elsewhere, send_to
+from sync.adapters.cassandra.connection.pages import PageSize
+from sync.adapters.cassandra.connection.routing import RangeAwarePolicy, seams, send_elsewhere, send_to
 from sync.core.rows import Page
 
 

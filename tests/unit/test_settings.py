@@ -9,10 +9,10 @@ import psycopg
 import pytest
 from psycopg import conninfo
 
-from sync.adapters.cassandra import connect as cassandra_connect
-from sync.adapters.postgres import connect as postgres_connect
-from sync.adapters.postgres.connect import connection_string, kind_of, known_pooler, target_name
-from sync.adapters.postgres.pooled import Pooled
+from sync.adapters.cassandra.connection import connect as cassandra_connect
+from sync.adapters.postgres.connection import connect as postgres_connect
+from sync.adapters.postgres.connection.connect import connection_string, kind_of, known_pooler, target_name
+from sync.adapters.postgres.connection.pooled import Pooled
 from sync.errors import SettingsError
 from sync.settings import Config, Settings, load_config, load_settings
 

@@ -15,7 +15,7 @@ from sync.core.cql import DOCUMENT, CqlType, parse_type
 from sync.core.encode import documents, encoder_for, numerics, zeros
 from sync.core.encode.base import INT32, Reject
 from sync.core.encode.rows import encode_cell
-from sync.core.shown_keys import cell_json
+from sync.core.keys.shown import cell_json
 
 LARGE = INT32.pack(-131_000) + varint(1)
 TINY = INT32.pack(16_383) + varint(1)

@@ -10,9 +10,9 @@ from cassandra import InvalidRequest, OperationTimedOut
 from cassandra.cluster import NoHostAvailable
 from cassandra.policies import IdentityTranslator
 
-from sync.adapters.cassandra.connect import explain
-from sync.adapters.cassandra.faults import source_errors
-from sync.adapters.cassandra.tls import Names
+from sync.adapters.cassandra.connection.connect import explain
+from sync.adapters.cassandra.connection.faults import source_errors
+from sync.adapters.cassandra.connection.tls import Names
 from sync.errors import SourceUnavailable
 
 

@@ -6,7 +6,7 @@ import itertools
 
 import pytest
 
-from sync.core.verdicts import SourceRow, TargetRow, Verdict, judge
+from sync.core.drift.verdicts import SourceRow, TargetRow, Verdict, judge
 
 A, B = b"row a", b"row b"
 

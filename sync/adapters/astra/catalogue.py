@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from sync.adapters.astra.api import Api
 from sync.core.cql import CqlType
-from sync.core.documents import collection_table
+from sync.core.documents.collections import collection_table
 from sync.core.rows import SourceColumn, SourceTable
 
 

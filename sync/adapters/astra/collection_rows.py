@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from sync.adapters.cassandra.connect import Cassandra
-from sync.adapters.cassandra.rows import SourceRows
-from sync.core.documents import folded, plain_extended
+from sync.adapters.cassandra.connection.connect import Cassandra
+from sync.adapters.cassandra.rows.rows import SourceRows
+from sync.core.documents.collections import folded, plain_extended
 from sync.core.encode.document_ids import identifier_of
 from sync.core.mutations import Key, Mutation
 from sync.core.rows import SourceTable

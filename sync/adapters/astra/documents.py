@@ -11,7 +11,7 @@ from astrapy.exceptions import TooManyDocumentsToCountException
 from sync.adapters.astra.api import Api
 from sync.adapters.astra.rows import SIMILARITY, check_vector
 from sync.adapters.astra.values import plain_document
-from sync.core.documents import VECTOR_COLUMN
+from sync.core.documents.collections import VECTOR_COLUMN
 from sync.core.rows import SourceTable
 from sync.errors import WriteRefused
 

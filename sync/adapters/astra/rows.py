@@ -10,7 +10,7 @@ from astrapy.data_types import DataAPIVector
 
 from sync.adapters.astra.api import Api
 from sync.adapters.astra.values import from_api, to_api
-from sync.adapters.cassandra.cells import Cells
+from sync.adapters.cassandra.rows.cells import Cells
 from sync.core.rows import SourceTable
 from sync.errors import WriteRefused
 

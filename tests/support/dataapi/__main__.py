@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 from support.dataapi.server import data_api
-from sync.adapters.cassandra.connect import open_cassandra
+from sync.adapters.cassandra.connection.connect import open_cassandra
 from sync.settings import load_settings
 
 with open_cassandra(load_settings()) as cassandra, data_api(cassandra.session) as opened:

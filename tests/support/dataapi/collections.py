@@ -13,8 +13,8 @@ from cassandra.cluster import Session
 from support.dataapi import jackson
 from support.dataapi.errors import ApiError
 from support.dataapi.shredding import check, key_of, shredded, vector_of
-from sync.adapters.cassandra.catalogue import read_tables
-from sync.adapters.cassandra.pages import quoted
+from sync.adapters.cassandra.connection.pages import quoted
+from sync.adapters.cassandra.schema.catalogue import read_tables
 
 PAGE, MOST_FOUND, MOST_COUNTED, TRIES = 20, 1000, 1000, 3
 Command = dict[str, Any]

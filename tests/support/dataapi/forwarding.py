@@ -11,7 +11,7 @@ from typing import Any
 import httpx
 from cassandra.cluster import Session
 
-from sync.core.documents import VECTOR_COLUMN
+from sync.core.documents.collections import VECTOR_COLUMN
 from sync.demo.documents import PLAIN_COLLECTION, index_vector_by
 
 _client = httpx.Client(timeout=60, headers={"Content-Type": "application/json"})

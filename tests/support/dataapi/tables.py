@@ -9,9 +9,9 @@ from cassandra.cluster import Session
 
 from support.dataapi.errors import ApiError
 from support.dataapi.types import cql_of, describe, from_json, is_supported, to_json
-from sync.adapters.cassandra.catalogue import read_tables
-from sync.adapters.cassandra.pages import quoted
-from sync.adapters.cassandra.search import vector_similarity
+from sync.adapters.cassandra.connection.pages import quoted
+from sync.adapters.cassandra.rows.search import vector_similarity
+from sync.adapters.cassandra.schema.catalogue import read_tables
 from sync.core.rows import SourceTable
 
 PAGE, MOST_FOUND = 20, 1000

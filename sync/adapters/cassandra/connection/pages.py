@@ -1,0 +1,172 @@
+"""Pages of rows as the bytes that came over the wire: the driver's own decoding is what makes reading slow."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from functools import cached_property
+from typing import Any, ClassVar
+
+from cassandra.cluster import ResponseFuture, ResultSet, Session
+from cassandra.protocol import ProtocolHandler, ResultMessage, read_int
+from cassandra.query import BoundStatement, PreparedStatement
+
+from sync.adapters.cassandra.connection.faults import source_errors
+from sync.adapters.cassandra.connection.routing import send_elsewhere, send_to
+from sync.core.documents.collections import Unfolded
+from sync.core.encode.base import read_cells
+from sync.core.keys.shown import key_json
+from sync.core.ring import MIN_TOKEN, TokenRange
+from sync.core.rows import Page, SourceTable
+from sync.core.schema.static_rows import OnlyRows
+from sync.core.visible import key_text
+from sync.errors import PlaceUnknown, SourceAway, SourceTimeout, SourceUnavailable
+
+RAW_PROFILE = "raw"
+_FIRST_PAGE_ROWS, _MAX_PAGE_ROWS = 200, 10_000
+_FEWER, _WELL = 8, 8  # a page that was too much is asked for with an eighth of its rows; after eight that came, with more
+
+
+class _RawResult(ResultMessage):  # type: ignore[misc]
+    def recv_results_rows(self, f: Any, *_decoding: Any) -> None:
+        # Column names are those of the prepared statement; a page need not repeat them (native protocol, NO_METADATA).
+        self.recv_results_metadata(f, {})
+        count = read_int(f)
+        self.column_names = self.column_types = ()
+        self.parsed_rows = [Page(f.getvalue(), f.tell(), count)]
+
+
+class RawProtocolHandler(ProtocolHandler):  # type: ignore[misc]
+    """Hands a page of rows over as one `Page`; for a session of its own."""
+
+    message_types_by_opcode: ClassVar = {**ProtocolHandler.message_types_by_opcode, _RawResult.opcode: _RawResult}
+
+
+def raw_row_factory(_names: Any, pages: list[Page]) -> list[Page]:
+    """The row factory of a raw session: leaves pages as they are."""
+    return pages
+
+
+class PageSize:
+    """How many rows a page is to have: by their bytes, and fewer for a while where a page was too much for the source."""
+
+    def __init__(self, rows: int, most: int) -> None:
+        self._rows, self._most, self._cap, self._well = rows, most, most, 0
+
+    def rows(self, most: int | None = None) -> int:
+        """For the next page."""
+        return max(1, min(self._rows, self._cap, most or self._most))
+
+    def enough(self, page: Page, wanted_bytes: int) -> None:
+        """A page came: the next ones are sized by its bytes. 5,000 rows are 1 MB of songs, or 31 MB of 1,536-d vectors."""
+        if page.count:
+            self._rows = min(int(wanted_bytes * page.count / max(page.size, 1)), self._most)
+        self._well += 1
+        if self._well >= _WELL and self._cap < self._most:
+            self._cap, self._well = min(2 * self._cap, self._most), 0
+
+    def too_much(self, rows: int) -> bool:
+        """A page of so many rows was too much; whether fewer can be asked for."""
+        self._cap, self._well = max(1, rows // _FEWER), 0
+        return rows > 1
+
+
+class RangeReader:
+    """Reads one table by token range, page after page, with the next page under way while one is worked on."""
+
+    def __init__(self, raw_session: Session, table: SourceTable, columns: tuple[str, ...], page_bytes: int) -> None:
+        self._session, self._table, self._page_bytes = raw_session, table, page_bytes
+        token = token_of_partition(table)
+        self._unfolded = Unfolded(table, columns)
+        self._only = OnlyRows(table, self._unfolded.selected)
+        selected = ", ".join([token, *map(quoted, self._unfolded.selected)])
+        self._select = f"SELECT {selected} FROM {quoted(table.keyspace)}.{quoted(table.name)} WHERE {token}"
+        self._until = f"? AND {token} <= ?"
+        self._size = PageSize(_FIRST_PAGE_ROWS, _MAX_PAGE_ROWS)
+
+    @cached_property
+    def _first(self) -> PreparedStatement:
+        """For the one range that begins where the ring does; prepared, like the other, where it is needed."""
+        with source_errors():
+            return self._session.prepare(f"{self._select} >= {self._until}")
+
+    @cached_property
+    def _rest(self) -> PreparedStatement:
+        with source_errors():
+            return self._session.prepare(f"{self._select} > {self._until}")
+
+    def pages(self, tokens: TokenRange, page_rows: int | None = None, position: bytes | None = None) -> Iterator[Page]:
+        """The pages of a range, rows in token order, at most so many in each, behind that position if there is one.
+
+        An empty page stands for one that is asked for again with fewer rows, because it was too much for the source.
+        Raises SourceTimeout, which names the partition where the range has but one token, PlaceUnknown and SourceUnavailable.
+        """
+        query = (self._first if tokens.start == MIN_TOKEN else self._rest).bind((tokens.start, tokens.end))
+        send_to(query, self._table.keyspace, tokens.start + 1)
+        state, asked = position, self._request(query, position, page_rows)
+        while asked is not None:
+            try:
+                result = _result(asked)
+            except SourceTimeout as error:
+                if not self._size.too_much(query.fetch_size):
+                    raise named(self._session, self._table, tokens, error) from None
+                send_elsewhere(query)
+                yield Page(b"", 0, 0)
+                asked = self._request(query, state, page_rows)
+                continue
+            except SourceAway:
+                raise
+            except SourceUnavailable as error:
+                raise (error if position is None else PlaceUnknown(str(error))) from None
+            page, state, position = result.current_rows[0], result.paging_state, None
+            self._size.enough(page, self._page_bytes)
+            if page.count:
+                send_to(query, self._table.keyspace, page.first_token)
+            asked = self._request(query, state, page_rows) if state else None
+            yield replace(self._unfolded.page(self._only.page(page)), after=state)
+
+    def try_out(self) -> None:
+        """Ask for the largest page, of a range that is as good as empty. Raises SourceTimeout and SourceUnavailable."""
+        self._size = PageSize(_MAX_PAGE_ROWS, _MAX_PAGE_ROWS)
+        for _ in self.pages(TokenRange(MIN_TOKEN, MIN_TOKEN + 1)):
+            pass
+
+    def _request(self, query: BoundStatement, paging_state: bytes | None, most: int | None) -> ResponseFuture:
+        query.fetch_size = self._size.rows(most)
+        return self._session.execute_async(query, paging_state=paging_state, execution_profile=RAW_PROFILE)
+
+
+def named(raw_session: Session, table: SourceTable, tokens: TokenRange, error: SourceTimeout) -> SourceTimeout:
+    """The error with the partition that it is about, where the range has but one token."""
+    if tokens.end - tokens.start > 1:
+        return error
+    return SourceTimeout(f"the partition {_partition_at(raw_session, table, tokens.end)} cannot be read: {error}")
+
+
+def _partition_at(raw_session: Session, table: SourceTable, token: int) -> str:
+    """The key of the partition with this token, for people; the token itself where that cannot be read either."""
+    keys = ", ".join(quoted(c.name) for c in table.partition_key)
+    name = f"{quoted(table.keyspace)}.{quoted(table.name)}"
+    select = f"SELECT DISTINCT {keys} FROM {name} WHERE {token_of_partition(table)} = {token}"
+    try:
+        with source_errors():
+            page = raw_session.execute(select, execution_profile=RAW_PROFILE).current_rows[0]
+    except (SourceTimeout, SourceUnavailable):
+        return f"of token {token}"
+    cells = tuple(read_cells(page.data, page.offset, len(table.partition_key))[0]) if page.count else ()
+    return key_text(key_json(table.partition_key, cells)) if cells else f"of token {token}"
+
+
+def _result(future: ResponseFuture) -> ResultSet:
+    with source_errors():
+        return future.result()
+
+
+def token_of_partition(table: SourceTable) -> str:
+    """CQL for the token of a row of this table."""
+    return f"token({', '.join(quoted(c.name) for c in table.partition_key)})"
+
+
+def quoted(name: str) -> str:
+    """A CQL identifier, quoted whatever its case."""
+    return '"' + name.replace('"', '""') + '"'

@@ -1,0 +1,49 @@
+"""How CQL is asked for the newest write time of a column, which servers before Cassandra 5 do not tell of every column."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from cassandra import InvalidRequest
+from cassandra.cluster import Session
+from cassandra.protocol import SyntaxException
+
+from sync.adapters.cassandra.connection.pages import quoted
+from sync.core.rows import SourceColumn, SourceTable
+
+_MANY_CELLS = frozenset({"map", "list", "set", "udt"})
+
+
+def times_of(raw: Session, table: SourceTable) -> list[str]:
+    """What to select for the write times of a table's columns, as far as this server tells them (decision 0022).
+
+    Raises the driver's errors.
+    """
+    silent = untold(raw, table)
+    stamped = [c for c in table.columns if c.kind == "regular" and c.type.name != "counter" and not c.path]
+    return [_time_of(c) for c in stamped if c.name not in silent]
+
+
+def untold(raw: Session, table: SourceTable) -> list[str]:
+    """The columns of whose write times this server says nothing. Raises the driver's errors."""
+    many = [c for c in table.columns if c.kind == "regular" and not c.path and _has_many_cells(c)]
+    return [c.name for c in many] if many and not _tells(raw, table, many) else []
+
+
+def _tells(raw: Session, table: SourceTable, many: Sequence[SourceColumn]) -> bool:
+    """Whether this server tells the write times of these columns of many cells: what it can do is asked, not its version."""
+    times = ", ".join(map(_time_of, many))
+    try:
+        raw.prepare(f"SELECT {times} FROM {quoted(table.keyspace)}.{quoted(table.name)} LIMIT 1")
+    except (InvalidRequest, SyntaxException):
+        return False
+    return True
+
+
+def _time_of(column: SourceColumn) -> str:
+    # The one is as old as CQL and refuses collections; the other came with Cassandra 5 (CASSANDRA-17425).
+    return f"{'MAX' if _has_many_cells(column) else ''}WRITETIME({quoted(column.name)})"
+
+
+def _has_many_cells(column: SourceColumn) -> bool:
+    return column.type.name in _MANY_CELLS and not column.type.frozen

@@ -1,0 +1,248 @@
+"""Single rows of one table over CQL, as raw cells: written with a timestamp of ours, read at quorum."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cached_property
+from threading import Condition
+from typing import TypeVar
+
+from cassandra import DriverException, InvalidRequest, Unauthorized, Unavailable
+from cassandra.cluster import NoHostAvailable, Session
+from cassandra.connection import ConnectionException
+from cassandra.protocol import ErrorMessage, SyntaxException
+from cassandra.query import BatchStatement, BatchType, BoundStatement, PreparedStatement
+
+from sync.adapters.cassandra.connection.connect import SERIAL_PROFILE, WRITE_PROFILE, Cassandra, explain
+from sync.adapters.cassandra.connection.pages import RAW_PROFILE, quoted
+from sync.adapters.cassandra.rows.cell_times import times_of
+from sync.adapters.cassandra.rows.stamped import ABSENT, StampedRows
+from sync.core.encode.base import INT32, INT64, read_cells
+from sync.core.key_forms import has_one_form
+from sync.core.mutations import Key, Mutation
+from sync.core.rows import SourceTable
+from sync.core.versions import UNREPEATABLE_WINDOW_SECONDS, again, has_room
+from sync.errors import SourceUnavailable
+from sync.ports import Outcome, Read, Replay
+
+T = TypeVar("T")
+_REFUSALS = (InvalidRequest, Unauthorized, SyntaxException, Unavailable)
+"""What a coordinator answers before it writes anything (native protocol, section 9); all else leaves the write unsure."""
+FAILURES = (DriverException, NoHostAvailable, ConnectionException, ErrorMessage)
+"""All that the driver raises: an overloaded server's and a cut connection's errors are no DriverException."""
+
+
+_MOST_UNDER_WAY, _LONGEST_WAIT_SECONDS = 64, 0.1
+OLDEST = 1
+"""A timestamp before every other."""
+
+
+class _Sending:
+    """How many writes are under way that nobody waits for."""
+
+    def __init__(self) -> None:
+        self._count, self._sick, self._changed = 0, False, Condition()
+
+    def begin(self) -> bool:
+        """Whether one more may be sent. A source that is well, and slower than its writers, slows them down."""
+        with self._changed:
+            allowed = self._changed.wait_for(self._is_free, 0 if self._sick else _LONGEST_WAIT_SECONDS)
+            self._count += allowed
+            return allowed
+
+    def _is_free(self) -> bool:
+        return self._count < (1 if self._sick else _MOST_UNDER_WAY)
+
+    def end(self, outcome: Outcome) -> None:
+        with self._changed:
+            self._count -= 1
+            self._sick = outcome == "unsure"
+            self._changed.notify()
+
+
+class SourceRows:
+    """Reads and writes rows of one table; `serial` reads see lightweight transactions that are under way (rule 17)."""
+
+    def __init__(self, cassandra: Cassandra, table: SourceTable, timeout: float, serial: bool = False) -> None:
+        self._cassandra, self._table, self._timeout = cassandra, table, timeout
+        self._read_profile = SERIAL_PROFILE if serial else RAW_PROFILE
+        self._name = f"{quoted(table.keyspace)}.{quoted(table.name)}"
+        self._keys = [c.name for c in table.primary_key]
+        self._in_one = len(self._keys) == 1 and has_one_form(table.primary_key[0].type)
+        self._lists = [c.name for c in table.columns if c.type.name == "list" and not c.type.frozen]
+        regular = [c for c in table.columns if c.kind == "regular"]
+        times = asked(lambda: times_of(cassandra.raw, table))
+        self._tells_lists = all(f"MAXWRITETIME({quoted(name)})" in times for name in self._lists)
+        self._rows = StampedRows(table, [*self._keys, *(c.name for c in regular)], times)
+        self._where = " AND ".join(f"{quoted(k)} = ?" for k in self._keys)
+        self._select = prepared(cassandra.raw, self._rows.select(self._where))
+        self._select_in: PreparedStatement | None = None
+        self._inserts: dict[tuple[str, ...], PreparedStatement] = {}
+        self._sending = _Sending()
+
+    @property
+    def _session(self) -> Session:
+        return self._cassandra.session
+
+    @cached_property
+    def _delete(self) -> PreparedStatement:
+        # Not before it is needed: of a table of counters, or where timestamps are forbidden, rows can be read all the same.
+        return self._session.prepare(f"DELETE FROM {self._name} USING TIMESTAMP ? WHERE {self._where}")
+
+    def write(self, mutation: Mutation, version: int) -> tuple[Outcome, str]:
+        """Send a mutation with its version as timestamp, once: what came of it, and the error in words."""
+        try:
+            self._session.execute(self._bound(mutation, version), timeout=self._timeout, execution_profile=WRITE_PROFILE)
+        except FAILURES as error:
+            return _outcome(error), explain(error)
+        return "written", ""
+
+    def try_write(self, put: Mutation) -> tuple[Outcome, str]:
+        """See whether the source takes a row like this one, without a row: what came of it, and the error in words.
+
+        It is written and deleted in one mutation, so nobody can read it at any moment; and that mutation is older than any
+        other, so it takes nothing away where there is such a row after all.
+        """
+        batch = BatchStatement(BatchType.UNLOGGED)  # of one partition: one mutation, applied as a whole
+        for mutation in (put, Mutation("delete", put.key, {})):
+            batch.add(self._bound(mutation, OLDEST))
+        try:
+            self._session.execute(batch, timeout=self._timeout, execution_profile=WRITE_PROFILE)
+        except FAILURES as error:
+            return _outcome(error), explain(error)
+        return "written", ""
+
+    def write_again(self, replay: Replay) -> tuple[Outcome, str]:
+        """Send a write again that may have arrived, or may yet: what it does is done once (rule 15b).
+
+        A list that has arrived is left alone, another is sent a little later than it was. Once there is no room for another
+        timestamp, the attempt before must be so old that it can no longer arrive (rule 17's window).
+        """
+        mutation, version = replay.mutation, replay.version
+        lists = [name for name in self._lists if mutation.cells.get(name) is not None]
+        if not lists:
+            return self.write(mutation, version)
+        try:
+            arrived = {name for name in lists if self._has_arrived(replay, name)}
+        except FAILURES as error:
+            return "unsure", explain(error)
+        except SourceUnavailable as error:
+            return "unsure", str(error)
+        if arrived != set(lists) and not has_room(replay.attempt) and replay.waited < UNREPEATABLE_WINDOW_SECONDS:
+            return "unsure", f"a list was sent {replay.attempt} times without an answer, the last time a moment ago; it waits"
+        cells = {name: cell for name, cell in mutation.cells.items() if name not in arrived}
+        at = version if arrived == set(lists) else again(version, replay.attempt)
+        return self.write(Mutation(mutation.kind, mutation.key, cells), at)
+
+    def _has_arrived(self, replay: Replay, name: str) -> bool:
+        """Whether a list of this write, or a later one, is there.
+
+        Where the source does not tell when lists were written, none has, as long as there is a timestamp that hides the
+        attempts before. The last timestamp is shared: then a list that reads the same is taken for it.
+        """
+        key = replay.mutation.key
+        if self._tells_lists:
+            return self._list_time(key, name) >= replay.version
+        return not has_room(replay.attempt) and (self.read(key).cells or {}).get(name) == replay.mutation.cells[name]
+
+    def _list_time(self, key: Key, name: str) -> int:
+        """The newest timestamp of a list's elements, 0 where there are none."""
+        table = f"SELECT MAXWRITETIME({quoted(name)}) FROM {self._name} WHERE {self._where}"
+        bound = BoundStatement(prepared(self._cassandra.raw, table))
+        bound.values = list(key.cells)
+        result = self._cassandra.raw.execute(bound, timeout=self._timeout, execution_profile=RAW_PROFILE)
+        page = result.current_rows[0]
+        cells = read_cells(page.data, page.offset, 1)[0] if page.count else [None]
+        return INT64.unpack(cells[0])[0] if cells[0] else 0
+
+    def send(self, mutation: Mutation, version: int, done: Callable[[Outcome, str], None]) -> bool:
+        """The same without waiting: `done` hears what came of it, in a thread of the driver.
+
+        False, and nothing is sent, where too many are under way: a source that is sick is asked one thing at a time.
+        """
+        if not self._sending.begin():
+            return False
+
+        def end(outcome: Outcome, error: str) -> None:
+            self._sending.end(outcome)
+            done(outcome, error)
+
+        try:
+            future = self._session.execute_async(
+                self._bound(mutation, version), timeout=self._timeout, execution_profile=WRITE_PROFILE
+            )
+        except FAILURES as error:
+            end("unsure", explain(error))
+            return True
+        future.add_callbacks(lambda _: end("written", ""), lambda error: end(_outcome(error), explain(error)))
+        return True
+
+    def read(self, key: Key) -> Read:
+        """The row at quorum, with its newest timestamp. Raises SourceUnavailable."""
+        bound = BoundStatement(self._select)
+        bound.values = list(key.cells)
+        return next(self._reads(bound), ABSENT)
+
+    def read_many(self, keys: Sequence[Key]) -> list[Read]:
+        """The rows of these keys, in their order, with one request where the table allows. Raises SourceUnavailable.
+
+        That is where a key is one column, and where reads are not serial, which takes one partition at a time. Of 1.0 and
+        1.00 in one IN Cassandra answers one alone (observed on 5.0.6), though they are two partitions.
+        """
+        if len(keys) == 1 or not self._in_one or self._read_profile == SERIAL_PROFILE:
+            return [self.read(key) for key in keys]
+        if self._select_in is None:
+            self._select_in = prepared(self._cassandra.raw, self._rows.select(f"{quoted(self._keys[0])} IN ?"))
+        bound = BoundStatement(self._select_in)
+        cells = [key.cells[0] or b"" for key in keys]
+        bound.values = [b"".join([INT32.pack(len(cells)), *(INT32.pack(len(c)) + c for c in cells)])]
+        bound.fetch_size = len(keys) + 1  # rows may be large, and all are wanted
+        found = {(read.cells or {})[self._keys[0]]: read for read in self._reads(bound)}
+        return [found.get(cell, ABSENT) for cell in cells]
+
+    def _reads(self, bound: BoundStatement) -> Iterator[Read]:
+        try:
+            result = self._cassandra.raw.execute(bound, timeout=self._timeout, execution_profile=self._read_profile)
+            yield from self._rows.reads(result.current_rows[0])
+            while result.has_more_pages:
+                result.fetch_next_page()
+                yield from self._rows.reads(result.current_rows[0])
+        except FAILURES as error:
+            raise SourceUnavailable(explain(error)) from None
+
+    def _bound(self, mutation: Mutation, version: int) -> BoundStatement:
+        stamp = INT64.pack(version)
+        if mutation.kind == "delete":
+            bound = BoundStatement(self._delete)
+            bound.values = [stamp, *mutation.key.cells]
+            return bound
+        # An update, too, goes as INSERT of the given columns: it sets the row marker (rule 4).
+        bound = BoundStatement(self._insert(mutation.cells))
+        bound.values = [*mutation.key.cells, *mutation.cells.values(), stamp]
+        return bound
+
+    def _insert(self, cells: Mapping[str, bytes | None]) -> PreparedStatement:
+        names = tuple(cells)
+        if names not in self._inserts:
+            columns = ", ".join(map(quoted, [*self._keys, *names]))
+            marks = ", ".join("?" * (len(self._keys) + len(names)))
+            text = f"INSERT INTO {self._name} ({columns}) VALUES ({marks}) USING TIMESTAMP ?"
+            self._inserts[names] = self._session.prepare(text)
+        return self._inserts[names]
+
+
+def _outcome(error: Exception) -> Outcome:
+    return "refused" if isinstance(error, _REFUSALS) else "unsure"
+
+
+def prepared(session: Session, text: str) -> PreparedStatement:
+    """A prepared statement. Raises SourceUnavailable."""
+    return asked(lambda: session.prepare(text))
+
+
+def asked(question: Callable[[], T]) -> T:
+    """The answer to what is asked of the source. Raises SourceUnavailable."""
+    try:
+        return question()
+    except FAILURES as error:
+        raise SourceUnavailable(explain(error)) from None

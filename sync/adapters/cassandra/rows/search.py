@@ -1,0 +1,87 @@
+"""Vector search and single rows in the source, for comparing them with the target's."""
+
+from __future__ import annotations
+
+import random
+import re
+import struct
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
+
+from cassandra.cluster import Session
+from cassandra.query import BoundStatement, PreparedStatement
+
+from sync.adapters.cassandra.connection.pages import RAW_PROFILE, quoted, token_of_partition
+from sync.core.cql import CqlType
+from sync.core.documents.collections import Unfolded
+from sync.core.encode.base import INT64, read_cells
+from sync.core.ring import MAX_TOKEN, MIN_TOKEN
+from sync.core.rows import SourceTable
+from sync.core.schema.vector_index import not_indexable
+
+Cells = Mapping[str, bytes | None]
+_FUNCTION = re.compile(r"similarity_function\W+(\w+)", re.IGNORECASE)
+
+
+def vector_similarity(session: Session, table: SourceTable, column: str) -> str | None:
+    """The similarity function of the column's vector index (`cosine`, `dot_product`, `euclidean`), None without one."""
+    metadata = session.cluster.metadata.keyspaces[table.keyspace].tables[table.name]
+    for index in metadata.indexes.values():
+        if str(index.index_options.get("target", "")).replace('"', "") == column:
+            found = _FUNCTION.search(str(index.index_options))
+            return found.group(1).lower() if found else "cosine"
+    return None
+
+
+def index_checks(session: Session, table: SourceTable) -> dict[str, Callable[[bytes], str]]:
+    """By column, what says why its vector index refuses a cell, as the table's indexes are now."""
+    vectors = [c.name for c in table.columns if c.type.name == "vector" and c.type.args == (CqlType("float"),)]
+    found = {name: vector_similarity(session, table, name) for name in vectors}
+    return {name: partial(not_indexable, similarity=similarity) for name, similarity in found.items() if similarity}
+
+
+def sample_rows(raw: Session, table: SourceTable, columns: Sequence[str], count: int, seed: int) -> list[Cells]:
+    """Up to `count` different rows from all over the ring, as raw cells by column, the same for the same seed."""
+    token, unfolded = token_of_partition(table), Unfolded(table, tuple(columns))
+    select = ", ".join(map(quoted, unfolded.selected))
+    query = raw.prepare(f"SELECT {select} FROM {quoted(table.keyspace)}.{quoted(table.name)} WHERE {token} >= ? LIMIT 1")
+    chosen = random.Random(seed)
+    found: dict[tuple[bytes | None, ...], Cells] = {}
+    for _ in range(count):
+        for cells in _rows(raw, query, [INT64.pack(chosen.randint(MIN_TOKEN + 1, MAX_TOKEN))], len(unfolded.selected)):
+            row = unfolded.cells(dict(zip(unfolded.selected, cells, strict=True)))
+            found[tuple(row[c.name] for c in table.primary_key)] = row
+    return list(found.values())
+
+
+def nearest(
+    raw: Session, table: SourceTable, column: str, vector: Sequence[float], limit: int, similarity: str
+) -> list[float]:
+    """The similarities of the nearest rows, nearest first (Cassandra's similarity: (1 + cosine) / 2 for cosine)."""
+    name = f"{quoted(table.keyspace)}.{quoted(table.name)}"
+    text = f"SELECT similarity_{similarity}({quoted(column)}, ?) FROM {name} ORDER BY {quoted(column)} ANN OF ? LIMIT {limit}"
+    asked = struct.pack(f">{len(vector)}f", *vector)
+    return [struct.unpack(">f", score or b"")[0] for (score,) in _rows(raw, raw.prepare(text), [asked, asked], 1)]
+
+
+def nearest_rows(
+    raw: Session, table: SourceTable, column: str, asked: bytes, limit: int, similarity: str
+) -> list[tuple[Cells, float]]:
+    """The nearest rows of a vector's cell as raw cells, each with its similarity; nearest first; the driver's errors."""
+    names = [c.name for c in table.columns]
+    selected = ", ".join([*map(quoted, names), f"similarity_{similarity}({quoted(column)}, ?)"])
+    name = f"{quoted(table.keyspace)}.{quoted(table.name)}"
+    query = raw.prepare(f"SELECT {selected} FROM {name} ORDER BY {quoted(column)} ANN OF ? LIMIT {limit}")
+    found = _rows(raw, query, [asked, asked], len(names) + 1)
+    return [(dict(zip(names, cells, strict=False)), struct.unpack(">f", cells[-1] or b"")[0]) for cells in found]
+
+
+def _rows(raw: Session, query: PreparedStatement, values: list[bytes], width: int) -> Iterator[list[bytes | None]]:
+    """The rows of one page as cells: what they hold need not be a value of Python's."""
+    bound = BoundStatement(query)
+    bound.values = values
+    page = raw.execute(bound, execution_profile=RAW_PROFILE).current_rows[0]
+    at = page.offset
+    for _ in range(page.count):
+        cells, at = read_cells(page.data, at, width)
+        yield cells

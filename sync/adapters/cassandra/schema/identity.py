@@ -1,0 +1,37 @@
+"""Which tables these are: a table that was made again, or a column that was dropped, looks as it did."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from cassandra import DriverException
+from cassandra.cluster import NoHostAvailable, Session
+
+from sync.adapters.cassandra.connection.connect import Cassandra, explain
+from sync.adapters.cassandra.connection.pages import RAW_PROFILE
+from sync.core.encode.base import read_cells
+from sync.errors import Unreachable
+
+_TABLES = "SELECT table_name, id FROM system_schema.tables WHERE keyspace_name = %s"
+_DROPPED = "SELECT table_name, column_name, dropped_time FROM system_schema.dropped_columns WHERE keyspace_name = %s"
+
+
+def identities(cassandra: Cassandra, keyspace: str) -> dict[str, str]:
+    """By table: its id, and the columns that it lost, each with when, in ms since 1970. Raises Unreachable."""
+    try:
+        found = {str(name): [str(made)] for name, made in cassandra.session.execute(_TABLES, (keyspace,))}
+        dropped = sorted(_dropped(cassandra.raw, keyspace))
+    except (DriverException, NoHostAvailable) as error:
+        raise Unreachable(f"the source's schema cannot be read: {explain(error)}") from None
+    for table, column, at in dropped:
+        found.setdefault(table, []).append(f"{column} dropped {at}")
+    return {name: "; ".join(parts) for name, parts in found.items()}
+
+
+def _dropped(raw: Session, keyspace: str) -> Iterator[tuple[str, str, int]]:
+    """As bytes: DROP … USING TIMESTAMP takes times beyond Python's, at which the driver's decoding closes the connection."""
+    for page in raw.execute(_DROPPED, (keyspace,), execution_profile=RAW_PROFILE):
+        at = page.offset
+        for _ in range(page.count):
+            (table, column, when), at = read_cells(page.data, at, 3)
+            yield (table or b"").decode(), (column or b"").decode(), int.from_bytes(when or b"", "big", signed=True)

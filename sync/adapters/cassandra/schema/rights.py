@@ -1,0 +1,29 @@
+"""What the role of a session may do in the source, found out with statements that change nothing."""
+
+from __future__ import annotations
+
+from cassandra import InvalidRequest, Unauthorized
+from cassandra.cluster import Session
+
+from sync.adapters.cassandra.connection.connect import explain
+from sync.adapters.cassandra.connection.pages import quoted
+from sync.adapters.cassandra.rows.rows import FAILURES
+from sync.core.rows import SourceTable
+from sync.errors import SourceUnavailable
+
+
+def may_write(session: Session, table: SourceTable) -> bool:
+    """Whether this role may write the table's rows. Raises SourceUnavailable where it does not say.
+
+    It is asked to delete the row whose key is null: rights come first, and the null is refused behind them.
+    """
+    nulls = " AND ".join(f"{quoted(c.name)} = null" for c in table.primary_key)
+    try:
+        session.execute(f"DELETE FROM {quoted(table.keyspace)}.{quoted(table.name)} WHERE {nulls}")
+    except Unauthorized:
+        return False
+    except InvalidRequest:
+        return True
+    except FAILURES as error:
+        raise SourceUnavailable(explain(error)) from None
+    raise AssertionError("a key of nulls was deleted")

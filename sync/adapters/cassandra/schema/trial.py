@@ -1,0 +1,90 @@
+"""Asks the source with the statements of each flow whether it would take them: rights, guardrails, functions it lacks.
+
+Nothing is written: the one statement that could names no row. `DELETE … USING TIMESTAMP … WHERE key IN ()` is authorized, and
+held against the guardrails, like any other.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Sequence
+
+from cassandra.query import BoundStatement
+
+from sync.adapters.cassandra.connection.connect import WRITE_PROFILE, Cassandra, explain
+from sync.adapters.cassandra.connection.pages import RAW_PROFILE, RangeReader, quoted
+from sync.adapters.cassandra.rows.cells import token_of
+from sync.adapters.cassandra.rows.key_rows import KeyRows
+from sync.adapters.cassandra.rows.rows import FAILURES, OLDEST, SourceRows, prepared
+from sync.core.encode.base import INT64, read_cells
+from sync.core.mutations import Key
+from sync.core.rows import SourceTable
+from sync.errors import SourceUnavailable
+
+_TIMEOUT = 10.0
+
+
+def some_keys(cassandra: Cassandra, table: SourceTable) -> list[Key]:
+    """The key of a row, where there is one. Raises the driver's errors."""
+    names = [quoted(c.name) for c in table.primary_key]
+    select = f"SELECT {', '.join(names)} FROM {quoted(table.keyspace)}.{quoted(table.name)} LIMIT 1"
+    page = cassandra.raw.execute(select, execution_profile=RAW_PROFILE).current_rows[0]
+    found, at = [], page.offset
+    for _ in range(page.count):
+        cells, at = read_cells(page.data, at, len(names))
+        raw = tuple(cell or b"" for cell in cells)
+        if None not in cells:  # a partition's row of static columns alone has no clustering key
+            found.append(Key(table.name, raw, b"", token_of(raw[: len(table.partition_key)])))
+    return found
+
+
+def try_ranges(cassandra: Cassandra, table: SourceTable, columns: tuple[str, ...]) -> None:
+    """Read by token, with the largest page. Raises SourceUnavailable and SourceTimeout."""
+    RangeReader(cassandra.raw, table, columns, 1).try_out()
+
+
+def try_keys(cassandra: Cassandra, table: SourceTable, columns: tuple[str, ...], keys: Sequence[Key], serial: bool) -> None:
+    """Read rows by key with their write times, as a proof does. Raises SourceUnavailable."""
+    for found in KeyRows(cassandra, table, columns, _TIMEOUT, serial).read_each(keys[:1]):
+        if isinstance(found, str):
+            raise SourceUnavailable(found)
+
+
+def try_rows(rows: SourceRows, keys: Sequence[Key]) -> None:
+    """Read rows by key, as a reconcile does that may not ask for many together. Raises SourceUnavailable."""
+    for key in keys[:1]:
+        rows.read(key)
+
+
+def try_writes(cassandra: Cassandra, table: SourceTable, ahead_us: int) -> None:
+    """Write with a timestamp, up to so far ahead of the clock. Raises SourceUnavailable."""
+    name = f"{quoted(table.keyspace)}.{quoted(table.name)}"
+    columns = [quoted(c.name) for c in table.stored if c.kind != "static"]
+    prepared(
+        cassandra.session,
+        f"INSERT INTO {name} ({', '.join(columns)}) VALUES ({', '.join('?' * len(columns))}) USING TIMESTAMP ?",
+    )
+    now = time.time_ns() // 1000
+    _try_timestamps(cassandra, table, (now, now + ahead_us))
+
+
+def try_old_writes(cassandra: Cassandra, table: SourceTable) -> None:
+    """Write with the oldest timestamp, as the canary does. Raises SourceUnavailable."""
+    try:
+        _try_timestamps(cassandra, table, (OLDEST,))
+    except SourceUnavailable as error:
+        raise SourceUnavailable(
+            f"{error}; the canary writes at the oldest timestamp, and what is sent again keeps its own"
+        ) from None
+
+
+def _try_timestamps(cassandra: Cassandra, table: SourceTable, versions: Iterable[int]) -> None:
+    where = " AND ".join(f"{quoted(c.name)} IN ()" for c in table.partition_key)
+    name = f"{quoted(table.keyspace)}.{quoted(table.name)}"
+    bound = BoundStatement(prepared(cassandra.session, f"DELETE FROM {name} USING TIMESTAMP ? WHERE {where}"))
+    for version in versions:
+        bound.values = [INT64.pack(version)]
+        try:
+            cassandra.session.execute(bound, timeout=_TIMEOUT, execution_profile=WRITE_PROFILE)
+        except FAILURES as error:
+            raise SourceUnavailable(explain(error)) from None

@@ -1,0 +1,230 @@
+"""The way of a batch into Postgres: encode, COPY, merge (rules 18 and 19), rejects and checkpoint, in one transaction.
+
+Three lanes, tried in this order:
+1. direct: COPY into the table itself. Right where the range holds no tombstone and no intent, and no key is there yet.
+2. merged: COPY into a temporary stage, then insert the keys that have no row, no tombstone and no intent.
+3. checked: after a value was refused: rows are encoded one by one, refused ones recorded, the others merged.
+docs/decisions/0003-direct-copy.md says why lane 1 is as safe as lane 2.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import psycopg
+from psycopg import errors, sql
+
+from sync.adapters.postgres.backfill import rejects
+from sync.adapters.postgres.backfill.merge import Merge
+from sync.adapters.postgres.connection.connect import Connection
+from sync.adapters.postgres.connection.epoch_lock import SHARE
+from sync.adapters.postgres.connection.queries import queries
+from sync.adapters.postgres.connection.refusals import refuses_row, target_errors, words
+from sync.adapters.postgres.schema.catalogue import identifier
+from sync.core.encode.rows import COPY_HEADER, COPY_TRAILER, ENCODE_ERRORS, CheckedRow, Issue, RowEncoder
+from sync.core.mutations import pack_key, unpack_key
+from sync.core.rows import TableMap
+from sync.errors import LeaseLost, PreflightError
+from sync.failpoints import failpoint
+from sync.ports import Batch, Lease
+
+_SQL = queries("backfill/ranges")
+_CHUNK = 1 << 17
+_FEW = 1000
+REFUSALS = (psycopg.DataError, psycopg.IntegrityError, errors.ProgramLimitExceeded, errors.ProtocolViolation)
+"""What Postgres raises for a row it cannot hold; ProtocolViolation is a cell too short for its type."""
+
+
+SourceKeys = Callable[[], Mapping[bytes, bytes]]
+
+
+@dataclass(slots=True)
+class Counts:
+    """What became of a batch's rows; read = written + stale + rejected."""
+
+    written: int = 0
+    stale: int = 0
+    rejected: int = 0
+
+
+class Loader:
+    """Loads batches of one table over one connection."""
+
+    def __init__(self, connection: Connection, table: TableMap, encoder: RowEncoder, lease_seconds: int) -> None:
+        self._connection, self._table, self._encoder = connection, table, encoder
+        self._lease_seconds = lease_seconds
+        self._merge = Merge(connection, table, encoder)
+        self._direct = self._copy_statement(identifier(table.target))
+        self._staged = self._copy_statement(sql.Identifier("pg_temp", self._merge.stage))
+
+    def load(self, lease: Lease, batch: Batch) -> bool:
+        """Load a batch and its checkpoint; whether to go on. Raises LeaseLost, PreflightError and TargetUnavailable."""
+        pieces = self._encode(batch)
+        failpoint("backfill.encoded")
+        try:
+            with self._connection.transaction():
+                counts, stop = self._load(lease, batch, pieces)
+                failpoint("backfill.before_commit")
+        except REFUSALS:
+            raise  # some of these count as operational errors
+        except psycopg.Error as error:
+            with target_errors():
+                raise error from None
+        failpoint("backfill.after_commit")
+        assert counts.written + counts.stale + counts.rejected == batch.rows, "rows of the batch do not add up"
+        return not stop
+
+    def _encode(self, batch: Batch) -> list[bytes] | None:
+        """The batch as COPY data, or None where a value needs a closer look."""
+        try:
+            return [b"".join(self._encoder.encode_page(p.data, p.offset, p.count)) for p in batch.pages]
+        except ENCODE_ERRORS:
+            return None
+
+    def _load(self, lease: Lease, batch: Batch, pieces: list[bytes] | None) -> tuple[Counts, bool]:
+        touched = self._hold(lease)
+        counts = self._fast(lease, batch, pieces, touched) if pieces is not None else None
+        if counts is None:
+            counts = self._checked(lease, batch)
+        failpoint("backfill.merged")
+        return counts, self._checkpoint(lease, batch, counts)
+
+    def _hold(self, lease: Lease) -> bool:
+        """Lock the range's row; whether the range holds tombstones or intents."""
+        self._connection.execute(SHARE)  # in an earlier statement: whoever waited for a switch sees what came of it (rule 20)
+        row = self._connection.execute(_SQL["hold"], {"range": lease.range_id, "owner": lease.owner}).fetchone()
+        if row is None:
+            raise LeaseLost(f"range {lease.range_id} of {lease.table} was taken over by another worker")
+        if row[0] != "astra":
+            raise PreflightError("Postgres is primary: a backfill would write over the authority; it stops")
+        # In a statement of its own: a tombstone whose writer held the range until now must be seen (rules 9 and 18).
+        span = {"table": lease.table, "start": lease.whole.start, "end": lease.whole.end}
+        return self._connection.execute(_SQL["touched"], span).fetchone() == (True,)
+
+    def _fast(self, lease: Lease, batch: Batch, pieces: list[bytes], touched: bool) -> Counts | None:
+        """Lanes 1 and 2; None where Postgres refuses a value."""
+        try:
+            if not touched:
+                try:
+                    with self._connection.transaction():
+                        self._copy(self._direct, pieces)
+                    failpoint("backfill.staged")
+                    return Counts(written=batch.rows)
+                except errors.UniqueViolation:
+                    pass  # a key is there already (or a unique index of the user's objects): the merge tells which
+            with self._connection.transaction():
+                return self._merged(lease, pieces, batch.rows, lambda: self._source_keys(batch))
+        except psycopg.Error as error:
+            if not refuses_row(error):
+                raise
+            return None
+
+    def _source_keys(self, batch: Batch) -> dict[bytes, bytes]:
+        """The raw keys of a batch in which nothing is wrong, packed, by their canonical bytes."""
+        found = (self._encoder.hash_page(p.data, p.offset, p.count)[1] for p in batch.pages)
+        return {self._encoder.canonical_key(unpack_key(key)): key for keys in found for key in keys}
+
+    def _merged(self, lease: Lease, pieces: Iterable[bytes], rows: int, source_keys: SourceKeys) -> Counts:
+        self._merge.clear_stage()
+        self._copy(self._staged, pieces)
+        failpoint("backfill.staged")
+        written = self._merge.insert()
+        if written < rows:
+            self._merge.recheck_skipped(lease, source_keys)
+        return Counts(written=written, stale=rows - written)
+
+    def _checked(self, lease: Lease, batch: Batch) -> Counts:
+        """Lane 3: row by row where the encoder finds fault, by the thousand where only Postgres does."""
+        counts, good = Counts(), []
+        for page in batch.pages:
+            for row in self._encoder.check_page(page.data, page.offset, page.count):
+                rejects.record(self._connection, self._table, lease.run_id, row)
+                if row.encoded is None:
+                    counts.rejected += 1
+                else:
+                    good.append(row)
+        for at in range(0, len(good), _FEW):
+            self._few(lease, good[at : at + _FEW], counts)
+        return counts
+
+    def _few(self, lease: Lease, rows: Sequence[CheckedRow], counts: Counts) -> None:
+        """Merge rows of which some may be refused: together, or else singly; by halves where a COPY refuses one."""
+        try:
+            with self._connection.transaction():
+                found = self._merged(lease, [row.encoded or b"" for row in rows], len(rows), lambda: self._keys_of(rows))
+        except psycopg.Error as error:
+            if not refuses_row(error):
+                raise
+            if len(rows) == 1:
+                self._refused(lease, rows[0], words(error), error.diag.column_name)
+                counts.rejected += 1
+            elif not self._singly(lease, rows, counts):
+                half = len(rows) // 2
+                self._few(lease, rows[:half], counts)
+                self._few(lease, rows[half:], counts)
+        else:
+            counts.written += found.written
+            counts.stale += found.stale
+
+    def _singly(self, lease: Lease, rows: Sequence[CheckedRow], counts: Counts) -> bool:
+        """Merge each row by itself, within the server; False, and nothing done, where already the COPY refuses one."""
+        try:
+            with self._connection.transaction():
+                self._merge.clear_stage()
+                self._copy(self._staged, [row.encoded or b"" for row in rows])
+                written, refused = self._merge.insert_singly()
+                self._merge.recheck_skipped(lease, lambda: self._keys_of(rows))
+        except psycopg.Error as error:
+            if not refuses_row(error):
+                raise
+            return False
+        for place, reason, column in refused:
+            self._refused(lease, rows[place], reason, column)
+        counts.written += written
+        counts.rejected += len(refused)
+        counts.stale += len(rows) - written - len(refused)
+        return True
+
+    def _keys_of(self, rows: Sequence[CheckedRow]) -> dict[bytes, bytes]:
+        return {self._encoder.canonical_key(row.key): pack_key(row.key) for row in rows}
+
+    def _refused(self, lease: Lease, row: CheckedRow, reason: str, column: str | None) -> None:
+        # Only the primary message: the detail may quote values.
+        issue = Issue(column or "", f"Postgres refuses it: {reason}", "reject")
+        rejects.record(self._connection, self._table, lease.run_id, CheckedRow(row.token, row.key, None, (issue,)))
+
+    def _checkpoint(self, lease: Lease, batch: Batch, counts: Counts) -> bool:
+        """Record how far the range is done; whether the workers were asked to stop."""
+        asked = self._connection.execute(
+            _SQL["checkpoint"],
+            {
+                "range": lease.range_id,
+                "done_to": batch.done_to,
+                "position": batch.position,
+                "read": batch.rows,
+                "written": counts.written,
+                "stale": counts.stale,
+                "rejected": counts.rejected,
+                "bytes": batch.bytes,
+                "lease": self._lease_seconds,
+                "last": batch.last,
+            },
+        ).fetchone()
+        if batch.last:
+            span = {"table": lease.table, "run": lease.run_id, "start": lease.whole.start, "end": lease.whole.end}
+            self._connection.execute(_SQL["clear_rejects"], span)
+        return asked == (True,)
+
+    def _copy(self, statement: sql.Composed, pieces: Iterable[bytes]) -> None:
+        with self._connection.cursor().copy(statement) as copy:
+            copy.write(COPY_HEADER)
+            for piece in pieces:
+                view = memoryview(piece)
+                for at in range(0, len(piece), _CHUNK):
+                    copy.write(view[at : at + _CHUNK])
+            copy.write(COPY_TRAILER)
+
+    def _copy_statement(self, into: sql.Identifier) -> sql.Composed:
+        columns = sql.SQL(", ").join(map(sql.Identifier, self._encoder.copy_columns))
+        return sql.SQL("COPY {} ({}) FROM STDIN (FORMAT BINARY)").format(into, columns)

@@ -1,0 +1,231 @@
+"""The ledger of runs and their ranges (`sync.run`, `sync.range`): planning, leases, progress."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import psycopg
+
+from sync.adapters.postgres.connection.connect import Connection
+from sync.adapters.postgres.connection.epoch_lock import changing_epoch
+from sync.adapters.postgres.connection.queries import queries
+from sync.adapters.postgres.connection.refusals import target_errors
+from sync.core.ring import TokenRange, check_whole_ring
+from sync.errors import LeaseLost, PreflightError
+from sync.ports import Lease, Progress
+
+_SQL = queries("backfill/ranges")
+MAX_ATTEMPTS = 8
+
+
+class Ledger:
+    """Runs and ranges over one autocommit connection."""
+
+    def __init__(self, connection: Connection, lease_seconds: int) -> None:
+        self._connection, self._lease_seconds = connection, lease_seconds
+
+    @property
+    def connection(self) -> Connection:
+        """The connection, for what belongs to the same moment."""
+        return self._connection
+
+    def primary(self) -> str:
+        """The store that is primary by the authority (invariant 6)."""
+        row = self._connection.execute(_SQL["epoch"]).fetchone()
+        assert row is not None, "sync.epoch is empty"
+        return str(row[1])
+
+    def check_primary(self) -> None:
+        """Raise PreflightError where the source is not primary."""
+        if self.primary() != "astra":
+            raise PreflightError("Postgres is primary: a backfill would write over the authority")
+
+    def begin(self, plans: dict[str, list[TokenRange]], shapes: Mapping[str, str] | None = None) -> list[int]:
+        """A run for each table: its unfinished one, or a new one with these ranges. The floor rises first (rule 3).
+
+        `shapes` are what the tables are now: what an unfinished run did of a table of another shape is done again.
+        """
+        with target_errors(), self._connection.transaction():
+            # Two starts at once: the second waits here, then finds the first one's runs. The runs before the epoch, as where
+            # a pass is closed and clears writers; and whoever waits for the runs holds up no writer.
+            self._connection.execute("LOCK TABLE sync.run IN SHARE ROW EXCLUSIVE MODE")
+            runs = self._start(plans, _SQL, {}, shapes or {})
+            self._connection.execute(_SQL["begin_anew"], {"runs": runs, **listed(shapes)})
+            self._connection.execute(_SQL["note_shapes"], {"runs": runs, **listed(shapes)})
+            with changing_epoch(self._connection):  # at the end: meanwhile no application writes
+                self.check_primary()
+                row = self._connection.execute(_SQL["raise_floor"]).fetchone()
+                assert row is not None
+                self._connection.execute(_SQL["set_floor"], {"runs": runs, "floor": row[0]})
+            return runs
+
+    def shapes(self, runs: list[int]) -> dict[str, str | None]:
+        """What the tables of these runs were when they began; None where nobody noted it."""
+        return dict(self._run("shapes", runs=runs).fetchall())
+
+    def _start(
+        self,
+        plans: dict[str, list[TokenRange]],
+        queries: Mapping[str, str],
+        values: Mapping[str, Any],
+        shapes: Mapping[str, str],
+    ) -> list[int]:
+        """Open the runs of a start, with its kind's `open_run` and `begin_run`, within the caller's transaction."""
+        with target_errors():
+            given = {table: {"table": table, "shape": shapes.get(table), **values} for table in plans}
+            runs = [self._open_run(ranges, queries, given[table]) for table, ranges in plans.items()]
+            self._connection.execute(_SQL["reopen"], {"runs": runs})
+            self.request_stop(runs, False)
+            self._connection.execute(_SQL["forget_failures"], {"runs": runs})
+        return runs
+
+    def _open_run(self, ranges: list[TokenRange], queries: Mapping[str, str], values: Mapping[str, Any]) -> int:
+        found = self._connection.execute(queries["open_run"], values).fetchone()
+        if found:
+            run = int(found[0])
+        else:
+            made = self._connection.execute(queries["begin_run"], values).fetchone()
+            assert made is not None
+            run = int(made[0])
+            with self._connection.cursor() as cursor:
+                cursor.executemany(_SQL["add_range"], [(run, values["table"], r.start, r.end) for r in ranges])
+        self.check(run)
+        return run
+
+    def check(self, run: int) -> None:
+        """Assert that the run's ranges are exactly the ring (invariant 4)."""
+        rows = self._connection.execute(_SQL["whole_ring"], {"run": run}).fetchall()
+        check_whole_ring(TokenRange(a, b) for a, b in rows)
+
+    def open_runs(self) -> dict[str, int]:
+        """Unfinished backfills by table."""
+        found = self._connection.execute("SELECT table_name, id FROM sync.run WHERE kind = 'backfill' AND state = 'open'")
+        return {str(t): int(i) for t, i in found.fetchall()}
+
+    def set_rate(self, runs: list[int], rate: int | None) -> None:
+        """How many rows a second these runs may read, all workers together."""
+        self._connection.execute(_SQL["set_rate"], {"runs": runs, "rate": rate})
+
+    def claim(self, run_ids: list[int], owner: str) -> Lease | None:
+        """The next range to copy, leased to this owner; None where there is none."""
+        row = self._run("claim", runs=run_ids, owner=owner, lease=self._lease_seconds).fetchone()
+        return lease_of(row, owner) if row else None
+
+    def renew(self, lease: Lease) -> Lease | None:
+        """Prolong the lease, with its present share of the rate; None where the run is to stop. Raises LeaseLost."""
+        row = self._run("renew", range=lease.range_id, owner=lease.owner, lease=self._lease_seconds).fetchone()
+        if row is None:
+            raise LeaseLost(f"range {lease.range_id} of {lease.table} was taken over by another worker")
+        stop, rate, sharers = row
+        return None if stop else replace(lease, rate=_share(rate, sharers))
+
+    def give_back(self, lease: Lease) -> None:
+        """Let go of a range in the middle; its checkpoint stays."""
+        self._run("give_back", range=lease.range_id, owner=lease.owner)
+
+    def forget_place(self, lease: Lease) -> None:
+        """Let go of a range whose place within a partition is not known to the source any more: it goes on at the start."""
+        self._run("forget_place", range=lease.range_id, owner=lease.owner)
+
+    def wait(self, lease: Lease, error: str) -> None:
+        """Let go of a range because a server cannot now, and say so; that is no attempt."""
+        self._run("wait", range=lease.range_id, owner=lease.owner, error=error[:2000])
+
+    def fail(self, lease: Lease, error: str) -> None:
+        """Record a failed attempt; after `MAX_ATTEMPTS` without progress the range is failed."""
+        self._run("fail", range=lease.range_id, owner=lease.owner, error=error[:2000], most=MAX_ATTEMPTS)
+
+    def fail_deadly(self, runs: list[int]) -> None:
+        """Fail the ranges whose workers died again and again without a checkpoint: the next one would, too."""
+        error = f"its worker died {MAX_ATTEMPTS} times without getting on: out of memory?"
+        self._run("fail_deadly", runs=runs, error=error, most=MAX_ATTEMPTS)
+
+    def split(self, lease: Lease, middle: int, error: str) -> None:
+        """Make two ranges of what is left, both pending."""
+        values = {"range": lease.range_id, "owner": lease.owner, "middle": middle, "error": error[:2000]}
+        with target_errors(), self._connection.transaction():
+            self._connection.execute(_SQL["split_off"], values)
+            self._connection.execute(_SQL["shorten"], values)
+
+    def finish(self, run: int) -> bool:
+        """Close the run if all its ranges are done, after asserting once more that they are the ring."""
+        self.check(run)
+        return self._run("finish_run", run=run).fetchone() is not None
+
+    def work_left(self, runs: list[int]) -> bool:
+        """Whether there is a range that a worker could claim now."""
+        return self._run("work_left", runs=runs).fetchone() == (True,)
+
+    def active_workers(self, runs: list[int]) -> int:
+        """How many processes hold a range at this moment."""
+        row = self._run("active_workers", runs=runs).fetchone()
+        return int(row[0]) if row else 0
+
+    def note_failure(self, runs: list[int], error: str, away: bool = False) -> None:
+        """Record that a job failed as a whole; `away`: for a server that did not answer.
+
+        That is no failure where something was copied already: the settings are right somewhere, and the others go on.
+        """
+        self._run("note_failure", runs=runs, error=error[:2000], away=away)
+
+    def take_back(self, runs: list[int], owner: str) -> None:
+        """Free what this very owner still holds, because it lost its connection: that is no attempt, and no death."""
+        self._run("take_back", runs=runs, owner=owner)
+
+    def release(self, runs: list[int], worker: str) -> None:
+        """Let go of the ranges of a worker that has stopped."""
+        self._run("release", runs=runs, worker=worker)
+
+    def failures(self, runs: list[int]) -> tuple[int, str]:
+        """How many jobs failed as a whole since the start, and the last one's error."""
+        row = self._run("failures", runs=runs).fetchone()
+        return (int(row[0] or 0), str(row[1] or "")) if row else (0, "")
+
+    def request_stop(self, runs: list[int], stop: bool) -> None:
+        """Ask the workers of these runs to let go at the next batch, or take that back."""
+        self._run("request_stop", runs=runs, stop=stop)
+
+    def progress(self, runs: list[int]) -> list[Progress]:
+        """Where these runs stand."""
+        rows = self._run("progress", runs=runs).fetchall()
+        return [_progress(row) for row in rows]
+
+    def _run(self, query: str, **values: Any) -> psycopg.Cursor[tuple[Any, ...]]:
+        with target_errors():
+            return self._connection.execute(_SQL[query], values)
+
+    def open_checks(self) -> list[int]:
+        """The parts of drift passes that are under way, or were stopped."""
+        return [int(row[0]) for row in self._run("open_checks").fetchall()]
+
+    def latest(self) -> list[int]:
+        """The newest backfill of each table."""
+        return [int(row[0]) for row in self._connection.execute(_SQL["latest_runs"]).fetchall()]
+
+
+def listed(shapes: Mapping[str, str] | None) -> dict[str, list[str]]:
+    """Shapes by table as two lists, as the statements take them."""
+    return {"tables": list(shapes or {}), "shapes": list((shapes or {}).values())}
+
+
+def lease_of(row: tuple[Any, ...], owner: str) -> Lease:
+    """The lease that a claim returns."""
+    range_id, run, table, start, end, done_to, floor, attempts, rate, sharers, *position = row
+    whole = TokenRange(start, end)
+    left = start if done_to is None else max(start, done_to)
+    todo = None if left >= end else TokenRange(left, end)
+    return Lease(range_id, run, table, whole, todo, floor, attempts, _share(rate, sharers), owner, *position)
+
+
+def _share(rate: int | None, sharers: int) -> float | None:
+    return rate / max(1, sharers) if rate else None
+
+
+def _progress(row: tuple[Any, ...]) -> Progress:
+    table, total, done, running, failed, read, written, stale, rejected, size, abandoned, error, seconds = row
+    return Progress(
+        table, total, done, running, failed, int(read), int(written), int(stale), int(rejected), int(size),
+        abandoned, error, float(seconds or 0),
+    )  # fmt: skip

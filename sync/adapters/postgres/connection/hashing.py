@@ -1,0 +1,24 @@
+"""Whether both sides of a comparison can make the hash that it goes by: not in FIPS mode."""
+
+from __future__ import annotations
+
+import hashlib
+
+import psycopg
+
+from sync.adapters.postgres.connection.connect import Connection
+
+_ADVICE = "FIPS mode forbids MD5, by which drift reports compare; run them where it is off"
+
+
+def no_hash(connection: Connection) -> str:
+    """Why rows cannot be compared; empty where they can."""
+    try:
+        hashlib.md5(b"", usedforsecurity=True)
+    except ValueError as error:
+        return f"Python makes no MD5 here ({error}): {_ADVICE}"
+    try:
+        connection.execute("SELECT md5('')")
+    except psycopg.Error as error:
+        return f"Postgres makes no MD5 ({error.diag.message_primary}): {_ADVICE}"
+    return ""

@@ -1,0 +1,108 @@
+"""A pool of connections that survives a restart, a suspended compute and a fork."""
+
+from __future__ import annotations
+
+import select
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+from weakref import WeakKeyDictionary
+
+from psycopg import IsolationLevel
+from psycopg_pool import ConnectionPool
+
+from sync.adapters.postgres.connection.cell import register
+from sync.adapters.postgres.connection.connect import (
+    Connection,
+    connect,
+    connection_string,
+    kind_of,
+    known_pooler,
+    make_own,
+)
+from sync.settings import Settings
+
+_CHECK_AFTER_SECONDS = 1.0
+_TRANSACTION_TIMEOUT_SINCE = 170000
+
+
+@dataclass(frozen=True, slots=True)
+class Make:
+    """How a pool's connections are made, and for how many seconds one is waited for."""
+
+    dsn: str
+    kind: type[Connection]
+    kwargs: Mapping[str, Any]
+    configure: Callable[[Connection], None]
+    timeout: float
+
+
+class _Check:
+    """Finds out whether a connection still lives before it is handed out; the pool takes another for one that does not.
+
+    Asking costs a round trip for every write. One that was in use a moment ago is not asked, unless there is something to
+    read from its socket: a server that ends or goes away says so there.
+    """
+
+    def __init__(self) -> None:
+        self._used: WeakKeyDictionary[Connection, float] = WeakKeyDictionary()
+
+    def __call__(self, connection: Connection) -> None:
+        now = time.monotonic()
+        idle = now - self._used.get(connection, 0.0)
+        self._used[connection] = now
+        if idle > _CHECK_AFTER_SECONDS or _has_word(connection):
+            ConnectionPool.check_connection(connection)
+
+
+def _has_word(connection: Connection) -> bool:
+    socket = select.poll()
+    socket.register(connection.fileno(), select.POLLIN)
+    return bool(socket.poll(0))
+
+
+class Pool(ConnectionPool[Connection]):
+    """Up to `size` connections, each made as `make` says."""
+
+    def __init__(self, size: int, make: Make) -> None:
+        self.make = make
+        super().__init__(
+            make.dsn,
+            min_size=1,
+            max_size=size,
+            num_workers=min(size, 3),
+            timeout=make.timeout,
+            connection_class=make.kind,
+            kwargs=dict(make.kwargs),
+            configure=make.configure,
+            check=_Check(),
+            open=True,
+        )
+
+    def of_one(self) -> Pool:
+        """A pool of one connection made as these are, for what must not wait for one of these. The caller closes it."""
+        return Pool(1, self.make)
+
+
+def open_pool(settings: Settings, size: int, timeout: float = 30.0) -> Pool:
+    """A pool of up to `size` autocommit connections; no wait for one, and no statement, is longer than `timeout` seconds.
+
+    Raises Unreachable where not even one can be had.
+    """
+    connect(settings, direct=False).close()  # one clear line now, rather than a pool that waits
+    dsn = connection_string(settings, direct=False)
+    kind, kwargs = kind_of(known_pooler(settings, direct=False))
+    # Not as start-up options, which a transaction pooler refuses.
+    # A lock is waited for half as long, so that a row that is held can be told from a server that is slow.
+    limits = {"statement_timeout": str(int(timeout * 1000)), "lock_timeout": str(int(timeout * 500))}
+
+    def configure(connection: Connection) -> None:
+        register(connection)
+        connection.isolation_level = IsolationLevel.READ_COMMITTED
+        # A process that is suspended within a pipeline holds the key and the epoch, and no other limit ends that.
+        has_longest = connection.info.server_version >= _TRANSACTION_TIMEOUT_SINCE
+        longest = {"transaction_timeout": str(int(timeout * 2000))} if has_longest else {}
+        make_own(connection, {**limits, **longest})
+
+    return Pool(size, Make(dsn, kind, {**kwargs, "tcp_user_timeout": int(timeout * 1000)}, configure, timeout))

@@ -1,0 +1,23 @@
+"""Settings that a session of ours cannot set for itself: where no transaction may hold a statement, through a pooler."""
+
+from __future__ import annotations
+
+from sync.adapters.postgres.connection.connect import Connection
+from sync.adapters.postgres.connection.pooled import Pooled
+from sync.adapters.postgres.connection.queries import queries
+
+_ENDS_BUILDS = queries("connection/session")["ends_builds"]
+
+
+def ends_builds(connection: Connection) -> str:
+    """Which settings end the build of an index through a transaction pooler, and what to do; empty where nothing does."""
+    if not isinstance(connection, Pooled):
+        return ""
+    with connection.bare():
+        found = [str(row[0]) for row in connection.execute(_ENDS_BUILDS).fetchall()]
+    if not found:
+        return ""
+    return (
+        f"its sessions have {', '.join(found)}, which ends it; set DATABASE_URL_UNPOOLED to the direct endpoint, or "
+        f"ALTER ROLE {connection.info.user} … RESET for the time of the migration"
+    )

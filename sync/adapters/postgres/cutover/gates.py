@@ -1,0 +1,71 @@
+"""What the gates of a cut-over look at in Postgres."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+from sync.adapters.postgres.backfill.range_ledger import Ledger
+from sync.adapters.postgres.connection.connect import Connection
+from sync.adapters.postgres.connection.queries import queries
+from sync.adapters.postgres.connection.refusals import target_errors
+from sync.adapters.postgres.cutover.writers import list_writers
+from sync.core.cutover.gates import Copied, IntentFacts, WriterFact
+from sync.core.cutover.proof import CLEAN_PASSES, Pass
+
+_SQL = {name: text.encode() for name, text in queries("cutover/gates").items()}
+
+
+class GateFacts:
+    """Facts over one autocommit connection. Every method raises TargetUnavailable where that breaks."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def intents(self) -> IntentFacts:
+        """What is not settled."""
+        count, failing, oldest, error = self._rows("intents")[0]
+        return IntentFacts(count, failing, oldest, " ".join(error.split()))
+
+    def retry(self) -> None:
+        """Intents that failed before may be tried again at once."""
+        with target_errors():
+            self._connection.execute(_SQL["retry"])
+
+    def copied(self, tables: Sequence[str]) -> list[Copied]:
+        """Where the newest backfill of each of these tables stands."""
+        ledger = Ledger(self._connection, 1)  # which leases nothing here
+        with target_errors():
+            progress = ledger.progress(ledger.latest())
+        found = {p.table: Copied(p.table, p.done, p.total, p.failed) for p in progress}
+        return [found.get(table, Copied(table, 0, 0, 0)) for table in tables]
+
+    def passes(self) -> list[Pass]:
+        """The last drift passes over each table, the newest first: as many as prove it."""
+        return [Pass(*row) for row in self._rows("passes", most=CLEAN_PASSES)]
+
+    def disturbed(self) -> dict[str, tuple[datetime, str]]:
+        """By table when something last could have made a difference that no intent tells of, and what it was; "": of any.
+
+        A write that was recorded late, a fenced writer, a write that could not be repeated, an intent that was given up.
+        """
+        return {str(table): (at, str(why)) for table, at, why in self._rows("disturbed")}
+
+    def writers(self) -> list[WriterFact]:
+        """Writers that have not signed off."""
+        with target_errors():
+            found = list_writers(self._connection)
+        return [WriterFact(w["id"], w["state"], w["epoch"], w["unrecorded"], w["heartbeat_age_seconds"]) for w in found]
+
+    def bad_indexes(self, tables: Sequence[str]) -> list[str]:
+        """Indexes that are to be built, or are invalid."""
+        return [str(row[0]) for row in self._rows("bad_indexes", tables=list(tables))]
+
+    def open_runs(self) -> int:
+        """Copies and checks that are not finished."""
+        return int(self._rows("open_runs")[0][0])
+
+    def _rows(self, query: str, **values: Any) -> list[tuple[Any, ...]]:
+        with target_errors():
+            return self._connection.execute(_SQL[query], values).fetchall()

@@ -1,0 +1,148 @@
+"""Single keys of one table in the target: looked at, marked for a reconcile, stamped with their token, shown."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from typing import Any
+
+import psycopg
+from psycopg import sql
+
+from sync.adapters.postgres.backfill import rejects
+from sync.adapters.postgres.connection.cell import register
+from sync.adapters.postgres.connection.connect import Connection
+from sync.adapters.postgres.connection.epoch_lock import SHARE
+from sync.adapters.postgres.connection.queries import queries
+from sync.adapters.postgres.connection.refusals import refuses_row, target_errors, words
+from sync.adapters.postgres.dual_write.parameters import Parameters
+from sync.adapters.postgres.dual_write.reconcile import lock_keys
+from sync.adapters.postgres.dual_write.statements import Statements, column
+from sync.adapters.postgres.schema.row_digest_sql import with_parameters
+from sync.core.drift.verdicts import TargetRow
+from sync.core.encode.rows import RowEncoder
+from sync.core.mutations import Key
+from sync.core.rows import TableMap
+from sync.ports import MOST_LOCKS
+
+_SQL = queries("drift/drift")
+log = logging.getLogger(__name__)
+
+
+class TargetKeys:
+    """Keys of one table over one connection. Every method raises TargetUnavailable where that breaks."""
+
+    def __init__(self, connection: Connection, table: TableMap, encoder: RowEncoder) -> None:
+        register(connection)
+        self._connection, self._table = connection, table
+        statements = Statements(table, encoder)
+        self._keys, self._parameters = statements.keys, Parameters(statements, encoder)
+        self._statements, self._row = statements, with_parameters(encoder.pairs)
+        self._names = ("key", "source_key", *map(statements.parameter, self._keys))
+        self._looks: dict[int, bytes] = {}
+        self._on_record = _refused("%(source_key)s").as_bytes()
+        self._stamp = statements.made(_SQL["stamp"])
+        self._show = statements.made(_SQL["show"])
+        self._sample = statements.made(_SQL["sample"], key=with_parameters(self._keys))
+        self._without = statements.made(_SQL["without_token"], key=with_parameters(self._keys))
+
+    def look(self, keys: Sequence[Key]) -> list[TargetRow]:
+        """What the target holds of each of these keys: row, version, tombstone and intents of all of them in one snapshot."""
+        able = list(dict.fromkeys(key for key in keys if key.canonical))
+        with target_errors():
+            found = self._held(able) if able else {}
+            # What cannot be in the target may be on record.
+            return [found[key.canonical] if key.canonical else self._refused(key) for key in keys]
+
+    def _held(self, keys: Sequence[Key]) -> dict[bytes, TargetRow]:
+        values: dict[str, Any] = {"table": self._table.name}
+        for i, key in enumerate(keys):
+            own = self._parameters.key(key)
+            values |= {f"{name}_{i}": own[name] for name in self._names}
+        rows = self._connection.execute(self._look(len(keys)), values, binary=True).fetchall()
+        return {bytes(key): _target_row(*held) for key, *held in rows}
+
+    def _look(self, count: int) -> bytes:
+        """The statement that looks at so many keys."""
+        if count not in self._looks:
+            keys = (f"({', '.join(f'%({name}_{i})s' for name in self._names)})" for i in range(count))
+            same = (
+                sql.SQL("t.{} = k.{}").format(column(pair.target.name), sql.SQL(self._statements.parameter(pair)))
+                for pair in self._keys
+            )
+            self._looks[count] = self._statements.made(
+                _SQL["look"],
+                keys=sql.SQL(", ".join(keys)),
+                names=sql.SQL(", ".join(self._names)),
+                row=self._row,
+                refused=_refused("k.source_key"),
+                is_key=sql.SQL(" AND ").join(same),
+            )
+        return self._looks[count]
+
+    def _refused(self, key: Key) -> TargetRow:
+        packed = {"table": self._table.name, "source_key": rejects.packed(key.cells)}
+        (refused,) = self._connection.execute(self._on_record, packed).fetchone() or (None,)
+        return TargetRow(refused=refused)
+
+    def request_recheck(self, keys: Sequence[Key]) -> None:
+        """Leave a finished intent for each key, so that a reconcile takes it up whatever becomes of this process."""
+        values = {
+            "table": self._table.name,
+            "keys": [k.canonical for k in keys],
+            "tokens": [k.token for k in keys],
+            "source_keys": [rejects.packed(k.cells) for k in keys],
+        }
+        with target_errors(), self._connection.transaction():
+            self._connection.execute(SHARE)
+            self._connection.execute(_SQL["recheck"].encode(), values)
+
+    def without_token(self, limit: int, offset: int) -> list[bytes]:
+        """Canonical keys of rows that have no token."""
+        with target_errors():
+            found = self._connection.execute(self._without, {"limit": limit, "offset": offset}, binary=True)
+            return [bytes(row[0]) for row in found.fetchall()]
+
+    def sample(self, token: int, limit: int) -> list[bytes]:
+        """Canonical keys of rows behind a token."""
+        with target_errors():
+            found = self._connection.execute(self._sample, {"after": token, "limit": limit}, binary=True)
+            return [bytes(row[0]) for row in found.fetchall()]
+
+    def stamp(self, keys: Sequence[Key]) -> int:
+        """Give rows the token that their key has; how many changed. A row that Postgres refuses stays as it is."""
+        parts = (keys[at : at + MOST_LOCKS] for at in range(0, len(keys), MOST_LOCKS))
+        with target_errors():
+            return sum(self._stamped(part) for part in parts)
+
+    def _stamped(self, keys: Sequence[Key]) -> int:
+        try:
+            with self._connection.transaction():
+                lock_keys(self._connection, keys)
+                return sum(self._connection.execute(self._stamp, self._parameters.key(key)).rowcount for key in keys)
+        except psycopg.Error as error:
+            if not refuses_row(error):  # a trigger, for one
+                raise
+            if len(keys) > 1:
+                return sum(self._stamped([key]) for key in keys)
+            log.warning(
+                "%s: a row keeps its token, or has none: Postgres refuses to change it: %s", self._table.name, words(error)
+            )
+            return 0
+
+    def show(self, key: Key) -> dict[str, Any] | None:
+        """The target's row as JSON, None where there is none."""
+        with target_errors():
+            row = self._connection.execute(self._show, self._parameters.key(key)).fetchone()
+        return dict(row[0]) if row else None
+
+
+def _refused(source_key: str) -> sql.Composed:
+    """What is on record of this key."""
+    return sql.SQL(_SQL["refused"]).format(source_key=sql.SQL(source_key))
+
+
+def _target_row(
+    data: bytes | None, version: int | None, tombstone: int | None, intents: bool, refused: bool | None
+) -> TargetRow:
+    return TargetRow(None if data is None else bytes(data), version, tombstone, intents, refused)

@@ -1,0 +1,262 @@
+"""Intents and guarded writes of one table in Postgres: each method is one transaction (rules 1 to 15)."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cache
+from threading import Lock
+from typing import Any, Literal
+
+import psycopg
+from psycopg import sql
+
+from sync.adapters.postgres.backfill.loader import REFUSALS
+from sync.adapters.postgres.connection.connect import Connection
+from sync.adapters.postgres.connection.epoch_lock import SHARE, one_transaction, sharing_epoch
+from sync.adapters.postgres.connection.pool import Pool
+from sync.adapters.postgres.connection.queries import queries
+from sync.adapters.postgres.connection.refusals import is_of_server, is_passing, refuses_row, words
+from sync.adapters.postgres.dual_write.breaker import Breaker
+from sync.adapters.postgres.dual_write.parameters import Parameters, lock_of
+from sync.adapters.postgres.dual_write.statements import Statements
+from sync.core.encode.base import Reject
+from sync.core.encode.rows import RowEncoder
+from sync.core.keys.shown import show_key
+from sync.core.mutations import Key, KnownKey, Mutation, pack_cells
+from sync.core.rows import TableMap
+from sync.core.versions import UNREPEATABLE_WINDOW_SECONDS
+from sync.core.visible import key_text
+from sync.errors import AnswerLost, EpochChanged, NotRegistered, TargetBusy, WriteRefused
+from sync.failpoints import failpoint
+from sync.ports import Intent, Written
+
+_SQL = {name: text.encode() for name, text in queries("dual_write/journal").items()}
+
+
+@cache
+def due_statement(limit: int) -> bytes:
+    """What takes up to so many intents that are due."""
+    parts = {"limit": sql.Literal(limit), "half": sql.Literal((limit + 1) // 2)}
+    texts = queries("dual_write/journal")
+    return sql.SQL(texts["due"]).format(is_due=sql.SQL(texts["is_due"]), **parts).as_bytes()
+
+
+_TURNS = 1024
+
+
+@dataclass(slots=True)
+class Writer:
+    """Who stamps: its id, its slot in the versions' low digits, and how far ahead of Postgres's clock it may stamp."""
+
+    id: str
+    slot: int
+    skew_us: int
+    lease_seconds: float
+    turns: tuple[Lock, ...] = field(default_factory=lambda: tuple(Lock() for _ in range(_TURNS)), repr=False, compare=False)
+
+    def turn(self, key: Key) -> Lock:
+        """Threads stamp a key one after the other: they share the slot, and must see each other's intents."""
+        return self.turns[lock_of(key) % _TURNS]
+
+
+class Journal:
+    """The journal of one table. Every method raises TargetUnavailable where Postgres cannot be reached in time."""
+
+    def __init__(self, pool: Pool, table: TableMap, encoder: RowEncoder, writer: Writer, breaker: Breaker) -> None:
+        self._pool, self._table, self._writer, self._breaker = pool, table, writer, breaker
+        self._statements = Statements(table, encoder)
+        self._parameters = Parameters(self._statements, encoder)
+
+    @property
+    def table(self) -> str:
+        """The table's name."""
+        return self._table.name
+
+    def open(self, mutation: Mutation, above: int = 0) -> Intent:
+        """Stamp a write, with more than `above`, and commit its intent.
+
+        Raises EpochChanged where the source is not primary, or is closing; NotRegistered where the slot is not this writer's
+        any more: another one may stamp with it; WriteRefused where the clock is too far ahead;
+        AnswerLost where the intent may be there.
+        """
+        values = {
+            **self._parameters.key(mutation.key),
+            **stamping(self._writer, above),
+            "kind": mutation.kind,
+            "mutation": _packed(mutation),
+        }
+        with (
+            self._writer.turn(mutation.key),
+            self._refusing(),
+            self._breaker.connection(self._pool) as connection,
+            answered(),
+        ):
+            with sharing_epoch(connection):
+                found = connection.execute(self._statements.open, values)
+            row = found.fetchone()
+        assert row is not None, "sync.epoch is empty"
+        made, version, epoch, primary, state, beyond, ahead, is_registered = row
+        if made is None:
+            if not is_registered:
+                raise NotRegistered(epoch, primary, "closing")
+            if primary == "astra" and state == "open":
+                # Not "unavailable", for which a writer may go on with its own clock (rules 3 and 28).
+                raise refused(self._table, mutation.key, beyond, ahead)
+            raise EpochChanged(epoch, primary, state)
+        return Intent(made, version, epoch)
+
+    @contextmanager
+    def _refusing(self) -> Iterator[None]:
+        try:
+            yield
+        except REFUSALS as error:
+            raise WriteRefused(f"{self._table.name}: the journal refuses it: {words(error)}; nothing was written") from None
+
+    def record(self, written: Sequence[Written]) -> None:
+        """Record writes that were made while Postgres was away, all or none (rule 31)."""
+        rows = [
+            {
+                **self._parameters.key(each.mutation.key),
+                "kind": each.mutation.kind,
+                "state": each.state,
+                "version": each.version,
+                "owner": self._writer.id,
+                "mutation": _packed(each.mutation),
+            }
+            for each in written
+        ]
+        with self._intents() as connection, one_transaction(connection):
+            connection.execute(SHARE)
+            connection.execute(_SQL["noted"], {"owner": self._writer.id})
+            for row in rows:
+                connection.execute(_SQL["record"], row)
+
+    def write(self, mutation: Mutation, intent: Intent) -> bool:
+        """The target's half of a write, guarded, together with the end of its intent; whether it was accepted.
+
+        Raises Reject for a value that the target cannot hold.
+        """
+        statement, cells = self._guarded(mutation)
+        values = {**self._parameters.key(mutation.key), **cells, "intent": intent.id, "version": intent.version}
+        with self._breaker.connection(self._pool) as connection, rejecting():
+            with one_transaction(connection):
+                connection.execute(_SQL["lock_key"], {"lock": lock_of(mutation.key)})
+                if mutation.kind == "delete":
+                    connection.execute(_SQL["share_range"], self._parameters.key(mutation.key))
+                found = connection.execute(statement, values)
+                failpoint("write.before_commit")
+            accepted: bool = found.fetchone() == (True,)
+            return accepted
+
+    def _guarded(self, mutation: Mutation) -> tuple[Any, dict[str, Any]]:
+        if mutation.kind == "put":
+            return self._statements.put, self._parameters.row(mutation.key, mutation.cells)
+        if mutation.kind == "delete":
+            return self._statements.delete, {}
+        given = [p for p in self._statements.others if p.source.name in mutation.cells]
+        return self._statements.update(given), self._parameters.given(mutation.key, mutation.cells)
+
+    def mark(self, intents: Sequence[Intent], state: Literal["finished", "unsure"], error: str) -> None:
+        """Record that the second half of these writes is left to reconciliation."""
+        values = {"intents": [i.id for i in intents], "state": state, "error": error[:1000]}
+        with self._intents() as connection:
+            connection.execute(_SQL["mark"], values)
+
+    def withdraw(self, intent: Intent) -> bool:
+        """Take back the intent of a write that the primary refused; False where a reconcile has claimed it meanwhile."""
+        with self._intents() as connection:
+            found = connection.execute(_SQL["withdraw"], {"intent": intent.id})
+            return bool(found.rowcount == 1)
+
+    def remove(self, intents: Sequence[Intent]) -> None:
+        """Both sides have these writes: their intents go."""
+        with self._intents() as connection:
+            connection.execute(_SQL["remove"], {"intents": [i.id for i in intents]})
+
+    def due(self, epoch: int, owner: str, limit: int, lease_seconds: float) -> list[KnownKey]:
+        """Keys with intents of this epoch to work on, now leased to this owner."""
+        values = {
+            "table": self._table.name,
+            "epoch": epoch,
+            "owner": owner,
+            "lease": lease_seconds,
+            "writer_lease": self._writer.lease_seconds,
+            "window": UNREPEATABLE_WINDOW_SECONDS,
+        }
+        with self._intents() as connection:
+            with one_transaction(connection):
+                connection.execute(_SQL["in_order"])
+                found = connection.execute(due_statement(limit), values)
+            rows = found.fetchall()
+        keys: dict[tuple[bytes, int], KnownKey] = {}
+        for key, token, source_key, mutation in rows:
+            known = KnownKey.on_record(key, source_key, mutation, token)
+            if known.source_key is not None or (known.canonical, token) not in keys:
+                keys[known.canonical, token] = known
+        return list(keys.values())
+
+    def failed(self, key: bytes, error: str) -> None:
+        """Record that a key could not be reconciled; it is tried again, later each time."""
+        with self._intents() as connection:
+            connection.execute(_SQL["failed"], {"table": self._table.name, "key": key, "error": error[:1000]})
+
+    @contextmanager
+    def _intents(self) -> Iterator[Connection]:
+        """A connection for intents that are there. Raises TargetBusy where somebody holds one: that is no sick Postgres."""
+        with self._breaker.connection(self._pool) as connection:
+            try:
+                yield connection
+            except psycopg.Error as error:
+                if is_passing(error):
+                    raise TargetBusy(words(error)) from None
+                raise
+
+
+def stamping(writer: Writer, above: int = 0) -> dict[str, Any]:
+    """The parameters of a stamp that is more than `above`."""
+    clock = time.time_ns() // 1000
+    return {"clock": clock, "above": above + 1, "slot": writer.slot, "skew": writer.skew_us, "owner": writer.id}
+
+
+def refused(table: TableMap, key: Key, beyond: bool, ahead_us: int) -> WriteRefused:
+    """Why there is no stamp for a write: the row's newest cell cannot be exceeded, or this host's clock is wrong (rule 3)."""
+    if beyond:
+        shown = key_text(show_key(table.keys, key.cells))
+        return WriteRefused(
+            f"{table.name}: {shown}: the row was written in the source with the highest timestamp there is; no write can "
+            "follow it"
+        )
+    return WriteRefused(f"this host's clock is {ahead_us / 1e6:.1f} s ahead of Postgres's; correct it")
+
+
+@contextmanager
+def answered() -> Iterator[None]:
+    """An error that Postgres itself tells undoes the statement; a connection that breaks, or is ended, tells nothing."""
+    try:
+        yield
+    except (psycopg.OperationalError, psycopg.InterfaceError) as error:
+        if error.sqlstate is None or error.sqlstate.startswith(("57P", "08")):
+            raise AnswerLost(words(error)) from None
+        raise
+
+
+def _packed(mutation: Mutation) -> bytes | None:
+    return None if mutation.kind == "recheck" else pack_cells(mutation.key.cells, mutation.cells)
+
+
+@contextmanager
+def rejecting() -> Iterator[None]:
+    try:
+        yield
+    except psycopg.Error as error:
+        if refuses_row(error):
+            raise Reject(f"Postgres refuses it: {words(error)}") from None
+        if is_passing(error):
+            raise TargetBusy(words(error)) from None
+        if is_of_server(error):
+            raise
+        # A column that was renamed, a table that is gone: the primary has the write all the same.
+        raise Reject(f"Postgres cannot do it: {words(error)}") from None

@@ -1,0 +1,219 @@
+"""The two transactions of a reconcile (rules 15a and 15d), for many keys at once.
+
+What is one message a key goes in a pipeline. Locks are taken in the order of their numbers, so that two workers with the
+same keys wait for each other and do not block.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import psycopg
+
+from sync.adapters.postgres.backfill import rejects
+from sync.adapters.postgres.connection.connect import Connection
+from sync.adapters.postgres.connection.pool import Pool
+from sync.adapters.postgres.connection.queries import queries
+from sync.adapters.postgres.connection.refusals import is_of_server, is_passing, refuses_row, words
+from sync.adapters.postgres.dual_write.parameters import Parameters, connection_of, lock_of
+from sync.adapters.postgres.dual_write.statements import Statements
+from sync.core.encode.rows import CheckedRow, Issue, RowEncoder
+from sync.core.mutations import Key, Mutation, unpack_cells
+from sync.core.rows import TableMap
+from sync.core.versions import UNREPEATABLE_WINDOW_SECONDS, reconciled
+from sync.errors import TargetBusy, TargetRefused
+from sync.failpoints import failpoint
+from sync.ports import MOST_LOCKS, Picked, Read, Replay
+
+_SQL = {name: text.encode() for name, text in queries("dual_write/reconcile").items()}
+Known = tuple[int | None, int | None]
+Settled = tuple[Key, Picked, Read]
+
+
+class Settling:
+    """Picks and settles keys of one table.
+
+    All methods raise TargetUnavailable; of that kind TargetBusy and TargetRefused, for which one key may be to blame.
+    """
+
+    def __init__(self, pool: Pool, table: TableMap, encoder: RowEncoder, writer_lease: float, epoch: int) -> None:
+        self._pool, self._table, self._writer_lease, self._epoch = pool, table, writer_lease, epoch
+        self._statements = Statements(table, encoder)
+        self._parameters = Parameters(self._statements, encoder)
+
+    def pick(self, keys: Sequence[Key], quickly: bool = False) -> dict[Key, Picked]:
+        """Claim the keys' intents and remember what the target knows (rule 15a); keys with nothing to do are left out."""
+        with connection_for_keys(self._pool) as connection, connection.transaction():
+            wait_for_locks(connection, quickly)
+            return self._pick(connection, keys)
+
+    def settle_locked(self, key: Key, look: Callable[[Key, Picked], Read]) -> None:
+        """Pick, look and settle one key under its lock, so that nothing can change in between (rule 16).
+
+        The key's writers wait meanwhile, so `look` must be quick; what it raises ends the transaction, and changes nothing.
+        """
+        with connection_for_keys(self._pool) as connection:
+            with connection.transaction():
+                # Committed before anything is sent again: a claim that is undone could be withdrawn by its writer (rule 13).
+                self._pick(connection, [key])
+            try:
+                self._settle_locked(connection, key, look)
+            except psycopg.Error as error:
+                if not refuses_row(error):
+                    raise
+                self._settle_locked(connection, key, look, error)
+
+    def _settle_locked(
+        self, connection: Connection, key: Key, look: Callable[[Key, Picked], Read], refused: psycopg.Error | None = None
+    ) -> None:
+        with connection.transaction():
+            picked = self._pick(connection, [key], open_too=False).get(key)
+            if picked is not None:
+                self._settle(connection, [(key, picked, look(key, picked))], refused)
+
+    def _pick(self, connection: Connection, keys: Sequence[Key], open_too: bool = True) -> dict[Key, Picked]:
+        lock_keys(connection, keys)
+        found = pick_intents(connection, self._table.name, keys, self._epoch, self._writer_lease, open_too)
+        picked = [key for key in keys if key.canonical in found]
+        unfinished = [row[0] for rows in found.values() for row in rows if row[1] != "finished"]
+        if unfinished:
+            connection.execute(_SQL["claim"], {"intents": unfinished})
+        known = self._known(connection, picked)
+        return {key: _picked(key, found[key.canonical], known[key]) for key in picked}
+
+    def settle(self, settled: Sequence[Settled], quickly: bool = False) -> list[Key]:
+        """Make the target equal to what was read and remove the intents (rule 15d); the keys that changed meanwhile.
+
+        A row that the target refuses is known by being alone: then it is a reject.
+        """
+        with connection_for_keys(self._pool) as connection:
+            try:
+                return self._settle_once(connection, settled, quickly)
+            except psycopg.Error as error:
+                if len(settled) > 1 or not refuses_row(error):
+                    raise
+                return self._settle_once(connection, settled, quickly, error)
+
+    def _settle_once(
+        self, connection: Connection, settled: Sequence[Settled], quickly: bool, refused: psycopg.Error | None = None
+    ) -> list[Key]:
+        with connection.transaction():
+            wait_for_locks(connection, quickly)
+            return self._settle(connection, settled, refused)
+
+    def _settle(self, connection: Connection, settled: Sequence[Settled], refused: psycopg.Error | None = None) -> list[Key]:
+        keys = [key for key, _, _ in settled]
+        lock_keys(connection, keys)
+        tokens = {"table": self._table.name, "tokens": [key.token for key in keys]}
+        connection.execute(_SQL["share_ranges"], tokens)
+        made = [self._outcome(key, picked, read, refused) for key, picked, read in settled]
+        with connection.pipeline():
+            asked = [connection.execute(statement, values) for statement, values, _ in made]
+        same = [cursor.fetchone() == (True,) for cursor in asked]
+        for key, (_, _, issues), settled_now in zip(keys, made, same, strict=True):
+            if settled_now and issues:
+                rejects.record(connection, self._table, 0, CheckedRow(key.token, key.cells, None, tuple(issues)))
+        failpoint("reconcile.before_commit")
+        return [key for key, settled_now in zip(keys, same, strict=True) if not settled_now]
+
+    def _outcome(
+        self, key: Key, picked: Picked, read: Read, refused: psycopg.Error | None
+    ) -> tuple[bytes, dict[str, Any], list[Issue]]:
+        """The statement that makes the target equal to what was read, with its values, and what is wrong with the row."""
+        bound = max(picked.row_version or 0, picked.tombstone or 0)
+        values = {
+            "version": reconciled(read.version, picked.newest, bound),
+            "row_version": picked.row_version,
+            "tombstone": picked.tombstone,
+            "intents": f"{{{','.join(map(str, picked.intents))}}}",
+        }
+        absent, keeping = self._statements.set_absent, self._table.keeps
+        if read.cells is None and keeping and not picked.deletes:
+            # It expired: the last write of it is the target's row, if that is known, and else the row stays as it is.
+            read = Read(self._last_put(key, picked), 0)
+            absent = self._statements.set_absent if picked.row_version is None else self._statements.set_kept
+        row, issues = (None, []) if read.cells is None else self._parameters.checked_row(key, read.cells)
+        if refused is not None and row is not None:
+            row, issues = None, [Issue(refused.diag.column_name or "", _reason(refused), "reject")]
+        # What the primary has and the target cannot hold is a reject; the target keeps no older row in its place.
+        if row is None:
+            return absent if not issues else self._statements.set_absent, {**self._parameters.key(key), **values}, issues
+        return (
+            self._statements.set_row_keeping if keeping and picked.looks else self._statements.set_row,
+            {**row, **values},
+            issues,
+        )
+
+    def _last_put(self, key: Key, picked: Picked) -> dict[str, bytes | None] | None:
+        if picked.put is None:
+            return None
+        return {**picked.put, **{p.source.name: cell for p, cell in zip(self._statements.keys, key.cells, strict=True)}}
+
+    def _known(self, connection: Connection, keys: Sequence[Key]) -> dict[Key, Known]:
+        with connection.pipeline():
+            asked = [(key, connection.execute(self._statements.known, self._parameters.key(key))) for key in keys]
+        return {key: cursor.fetchone() or (None, None) for key, cursor in asked}
+
+
+@contextmanager
+def connection_for_keys(pool: Pool) -> Iterator[Connection]:
+    """A connection of the pool. Raises TargetBusy and TargetRefused where one key may be to blame, else TargetUnavailable."""
+    with connection_of(pool) as connection:
+        try:
+            yield connection
+        except psycopg.Error as error:
+            if is_passing(error):
+                raise TargetBusy(words(error)) from None
+            if is_of_server(error):
+                raise
+            raise TargetRefused(words(error)) from None
+
+
+def wait_for_locks(connection: Connection, quickly: bool) -> None:
+    """For as long as is usual, or, for one key among many that are asked for singly, hardly at all."""
+    if quickly:
+        connection.execute("SELECT set_config('lock_timeout', '200ms', true)")
+
+
+def lock_keys(connection: Connection, keys: Sequence[Key]) -> None:
+    """Take the keys' locks, MOST_LOCKS at most, until the transaction ends (rule 5)."""
+    assert len(keys) <= MOST_LOCKS, f"{len(keys)} locks in one transaction"
+    connection.execute(_SQL["lock_keys"], {"locks": sorted({lock_of(key) for key in keys})})
+
+
+def pick_intents(
+    connection: Connection, table: str, keys: Sequence[Key], epoch: int, writer_lease: float, open_too: bool = True
+) -> dict[bytes, list[tuple[Any, ...]]]:
+    """Intents of an epoch that may be worked on, by key: id, state, version, kind, mutation, replays, seconds since."""
+    values = {
+        "table": table,
+        "epoch": epoch,
+        "keys": [k.canonical for k in keys],
+        "tokens": [k.token for k in keys],
+        "writer_lease": writer_lease,
+        "window": UNREPEATABLE_WINDOW_SECONDS,
+        "open_too": open_too,
+    }
+    found: dict[bytes, list[tuple[Any, ...]]] = {}
+    for key, *row in connection.execute(_SQL["pick"], values).fetchall():
+        found.setdefault(bytes(key), []).append(tuple(row))
+    return found
+
+
+def _picked(key: Key, rows: list[tuple[Any, ...]], known: Known) -> Picked:
+    replay = tuple(
+        Replay(Mutation(kind, key, unpack_cells(bytes(mutation))[1]), version, replays + 1, waited)
+        for _, state, version, kind, mutation, replays, waited in rows
+        if state != "finished" and mutation is not None
+    )
+    kinds, newest = {row[3] for row in rows}, max(rows, key=lambda row: row[2])
+    put = unpack_cells(bytes(newest[4]))[1] if newest[3] == "put" and newest[4] is not None else None
+    whole = [row for row in rows if row[3] in ("put", "delete", "recheck")]
+    deletes = bool(whole) and max(whole, key=lambda row: row[2])[3] != "put"
+    return Picked(tuple(row[0] for row in rows), replay, newest[2], *known, deletes, kinds == {"look"}, put)
+
+
+def _reason(error: psycopg.Error) -> str:
+    return f"Postgres refuses it: {words(error)}"

@@ -1,0 +1,181 @@
+"""Writes to one table where Postgres is primary, and what is to be sent to the source (rules 23 to 27)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from psycopg import sql
+
+from sync.adapters.postgres.connection.connect import Connection
+from sync.adapters.postgres.connection.epoch_lock import SHARE, share_epoch, sharing_epoch
+from sync.adapters.postgres.connection.pool import Pool
+from sync.adapters.postgres.connection.queries import queries
+from sync.adapters.postgres.dual_write.journal import Writer, answered, refused, rejecting, stamping
+from sync.adapters.postgres.dual_write.parameters import Parameters, connection_of, lock_of
+from sync.adapters.postgres.dual_write.reconcile import connection_for_keys, lock_keys, pick_intents, wait_for_locks
+from sync.adapters.postgres.dual_write.statements import Statements
+from sync.adapters.postgres.schema.row_digest_sql import with_parameters
+from sync.core.encode.base import Reject
+from sync.core.encode.rows import RowEncoder
+from sync.core.mutations import Key, Mutation, pack_cells
+from sync.core.rows import TableMap
+from sync.core.versions import MOST_STAMPED
+from sync.errors import EpochChanged
+from sync.failpoints import failpoint
+from sync.ports import Intent, ToSend
+
+_SQL = queries("dual_write/reverse")
+_LOCK_KEY = queries("dual_write/journal")["lock_key"].encode()
+_NO_MUTATION: dict[str, Any] = {"kind": "recheck", "mutation": None}
+_REMOVE = _SQL["remove"].replace("{late}", queries("dual_write/journal")["late"]).encode()
+
+
+class ReverseJournal:
+    """The primary's side of a write, with its intent: each method is one transaction."""
+
+    def __init__(self, pool: Pool, table: TableMap, encoder: RowEncoder, writer: Writer) -> None:
+        self._pool, self._table, self._writer = pool, table, writer
+        self._statements = Statements(table, encoder)
+        self._parameters = Parameters(self._statements, encoder)
+        self._row = with_parameters(encoder.pairs)
+        self._made: dict[str | tuple[str, ...], bytes] = {}
+
+    @property
+    def table(self) -> str:
+        """The table's name."""
+        return self._table.name
+
+    def write(self, mutation: Mutation) -> Intent | None:
+        """Write the row with a version of its own and commit its intent; None for an update of a row that is not there.
+
+        Raises EpochChanged where Postgres is not primary, or is closing; Reject for a value that Postgres refuses;
+        WriteRefused where the clock is too far ahead; AnswerLost where it may be written; TargetUnavailable where it is not.
+        """
+        statement, values = self._asked(mutation)
+        return self._stamped(statement, mutation.key, values)
+
+    def change(self, key: Key, make: Callable[[bytes], Mutation]) -> tuple[Mutation, Intent] | None:
+        """Write what `make` makes of the row's canonical bytes, with nobody's write in between; None where there is no row.
+
+        Raises as `write`, and what `make` raises: then nothing is written.
+        """
+        with connection_of(self._pool) as connection, answered(), rejecting(), connection.transaction():
+            share_epoch(connection)
+            connection.execute(_LOCK_KEY, {"lock": lock_of(key)})  # rule 5
+            held = connection.execute(self._named("held"), self._parameters.key(key), binary=True).fetchone()
+            mutation = make(bytes(held[0])) if held else None
+            statement, values = self._asked(mutation) if mutation else (self._named("unwritten"), _NO_MUTATION)
+            found = connection.execute(statement, self._values(key, values)).fetchone()
+            failpoint("reverse.before_commit")
+        intent = self._intent(key, found)
+        return (mutation, intent) if mutation and intent else None
+
+    def announce(self, key: Key) -> Intent:
+        """Commit the intent of a write that somebody else's code makes. Raises as `write`."""
+        intent = self._stamped(self._named("announce"), key, _NO_MUTATION)
+        assert intent is not None, "an announcement needs no row"
+        return intent
+
+    def _stamped(self, statement: bytes, key: Key, values: dict[str, Any]) -> Intent | None:
+        with connection_of(self._pool) as connection, answered(), rejecting():
+            with sharing_epoch(connection):
+                connection.execute(_LOCK_KEY, {"lock": lock_of(key)})  # rule 5
+                found = connection.execute(statement, self._values(key, values))
+                failpoint("reverse.before_commit")
+            return self._intent(key, found.fetchone())
+
+    def _values(self, key: Key, values: dict[str, Any]) -> dict[str, Any]:
+        return {**self._parameters.key(key), **values, **stamping(self._writer)}
+
+    def _asked(self, mutation: Mutation) -> tuple[bytes, dict[str, Any]]:
+        statement, cells = self._statement(mutation)
+        return statement, {**cells, "kind": mutation.kind, "mutation": pack_cells(mutation.key.cells, {})}
+
+    def _statement(self, mutation: Mutation) -> tuple[bytes, dict[str, Any]]:
+        if mutation.kind == "delete":
+            return self._named("delete"), {}
+        if mutation.kind == "put":
+            key_cells = zip(self._key_names, mutation.key.cells, strict=True)
+            cells, issues = self._parameters.checked_row(mutation.key, {**dict(key_cells), **mutation.cells})
+            if cells is None:
+                raise Reject("; ".join(f"{i.column}: {i.reason}" for i in issues if i.action == "reject"))
+            return self._named("put"), cells
+        given = [p for p in self._statements.others if p.source.name in mutation.cells]
+        if not given:
+            raise Reject("none of these columns is in Postgres")
+        names = tuple(p.source.name for p in given)
+        if names not in self._made:
+            self._made[names] = self._make("update", set_given=self._statements.assignments(given))
+        return self._made[names], self._parameters.given(mutation.key, mutation.cells)
+
+    @property
+    def _key_names(self) -> list[str]:
+        return [p.source.name for p in self._statements.keys]
+
+    def _named(self, name: str) -> bytes:
+        if name not in self._made:
+            self._made[name] = self._make(name)
+        return self._made[name]
+
+    def _intent(self, key: Key, answer: tuple[Any, ...] | None) -> Intent | None:
+        """What a statement says became of its write; None where there was no row to update."""
+        assert answer is not None, "sync.epoch is empty"
+        made, version, epoch, primary, state, beyond, ahead = answer
+        if made is not None:
+            return Intent(made, version, epoch)
+        if primary != "postgres" or state != "open":
+            raise EpochChanged(epoch, primary, state)
+        if beyond or ahead > self._writer.skew_us:
+            raise refused(self._table, key, beyond, ahead)
+        return None
+
+    def _make(self, name: str, **more: sql.Composable) -> bytes:
+        most = sql.Literal(MOST_STAMPED)
+        allowed, made = (sql.SQL(_SQL[part]).format(most=most) for part in ("allowed", "made"))
+        parts = {"allowed": allowed, "made": made, "row": self._row, **more}
+        return self._statements.made(_SQL[name], **parts)
+
+
+class Resending:
+    """The two transactions of a reconcile towards the source (rule 26), for many keys. Both raise TargetUnavailable."""
+
+    def __init__(self, pool: Pool, table: TableMap, encoder: RowEncoder, writer_lease: float, epoch: int) -> None:
+        self._pool, self._table, self._writer_lease, self._epoch = pool, table, writer_lease, epoch
+        statements = Statements(table, encoder)
+        self._parameters = Parameters(statements, encoder)
+        self._raise = statements.made(_SQL["raise"])
+        self._look = statements.made(_SQL["look"], row=with_parameters(encoder.pairs))
+
+    def pick(self, keys: Sequence[Key], quickly: bool = False) -> dict[Key, ToSend]:
+        """The keys' intents, and their rows with versions raised above all that was sent before (rule 27).
+
+        Keys with nothing to do are left out.
+        """
+        with connection_for_keys(self._pool) as connection, connection.transaction():
+            wait_for_locks(connection, quickly)
+            connection.execute(SHARE)  # before the keys' locks
+            lock_keys(connection, keys)
+            found = pick_intents(connection, self._table.name, keys, self._epoch, self._writer_lease)
+            picked = [key for key in keys if key.canonical in found]
+            rows = self._raised(connection, picked)
+        return {key: ToSend(tuple(r[0] for r in found[key.canonical]), *rows[key]) for key in picked}
+
+    def _raised(self, connection: Connection, keys: Sequence[Key]) -> dict[Key, tuple[int, bytes | None]]:
+        asked = {}
+        with connection.pipeline():
+            for key in keys:
+                values = {**self._parameters.key(key), "clock": 0, "above": 0, "epoch": self._epoch}
+                connection.execute(self._raise, values)
+                asked[key] = connection.execute(self._look, values, binary=True)
+        return {key: _row(cursor.fetchone() or ()) for key, cursor in asked.items()}
+
+    def remove(self, intents: Sequence[int]) -> None:
+        """The source has these rows: exactly the intents that were picked go."""
+        with connection_of(self._pool) as connection:
+            connection.execute(_REMOVE, {"intents": list(intents)})
+
+
+def _row(found: tuple[Any, ...]) -> tuple[int, bytes | None]:
+    version, data = found
+    return int(version), None if data is None else bytes(data)

@@ -1,0 +1,112 @@
+"""Writes that Postgres does not know of yet: bounded, one for each key where nothing is to be sent again (rule 31)."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from itertools import groupby, islice
+from threading import Lock
+
+from sync.adapters.postgres.backfill.loader import REFUSALS
+from sync.adapters.postgres.connection.refusals import words
+from sync.core.mutations import Kind, Mutation
+from sync.failpoints import failpoint
+from sync.ports import TableJournal, Written
+
+log = logging.getLogger(__name__)
+_BATCH = 200
+_ENTRY_BYTES = 1000
+"""What an entry takes beside its bytes; a test measures it."""
+_Handle = tuple[str, bytes, int, str] | int
+_Entry = tuple[TableJournal, Written]
+_Listed = tuple[_Handle, TableJournal, Written]
+
+
+class Unrecorded:
+    """What is to be recorded. A write that the primary acknowledged is in the primary: its key is enough. One that may still
+    come is sent again, with its values. `gone` hears of each that is kept no more.
+
+    Safe to use from many threads; `record` is for one.
+    """
+
+    def __init__(self, most_bytes: int, gone: Callable[[Written], None]) -> None:
+        self._most_bytes, self._gone = most_bytes, gone
+        self._entries: dict[_Handle, _Entry] = {}
+        self._number = self._bytes = 0
+        self._lock = Lock()
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    @property
+    def is_full(self) -> bool:
+        """Whether no more may be kept."""
+        return self._bytes >= self._most_bytes
+
+    def add(self, journal: TableJournal, written: Written) -> None:
+        """Keep a write; of two acknowledged ones of a key the newer."""
+        if written.state == "finished":
+            kind: Kind = "delete" if written.mutation.kind == "delete" else "recheck"
+            written = Written(Mutation(kind, written.mutation.key, {}), written.version, "finished")
+        with self._lock:
+            was_full, handle = self.is_full, self._handle(written)
+            if known := self._entries.get(handle):
+                older, written = sorted((known[1], written), key=lambda each: each.version)
+                self._gone(older)
+            else:
+                self._bytes += _size(written.mutation)
+            self._entries[handle] = journal, written
+            if self.is_full and not was_full:
+                log.error("%d writes are not recorded: until Postgres takes them, what comes is refused", len(self))
+
+    def _handle(self, written: Written) -> _Handle:
+        if written.state == "finished":
+            key = written.mutation.key
+            return key.table, key.canonical, key.token, written.mutation.kind
+        self._number += 1
+        return self._number
+
+    def record(self, between: Callable[[], object]) -> set[str]:
+        """Record all that is there now, in batches, with a call of `between` after each; their tables.
+
+        One that Postgres refuses is left to the next call, and holds up no other. Raises TargetUnavailable.
+        """
+        tables: set[str] = set()
+        with self._lock:
+            found = [(handle, journal, written) for handle, (journal, written) in self._entries.items()]
+        found.sort(key=lambda each: each[1].table)
+        for journal, listed in groupby(found, key=lambda each: each[1]):
+            tables.add(journal.table)
+            while batch := list(islice(listed, _BATCH)):
+                self._record(journal, batch)
+                between()
+        return tables
+
+    def _record(self, journal: TableJournal, batch: list[_Listed]) -> None:
+        """Record a batch, by halves where one of it is refused."""
+        failpoint("aside.before_record")
+        try:
+            journal.record([written for _, _, written in batch])
+        except REFUSALS as error:
+            if len(batch) == 1:
+                log.error(
+                    "%s: a write cannot be recorded: %s; this writer cannot sign off, and blocks a cut-over",
+                    journal.table, words(error),
+                )  # fmt: skip
+                return
+            half = len(batch) // 2
+            self._record(journal, batch[:half])
+            self._record(journal, batch[half:])
+            return
+        failpoint("aside.recorded")
+        with self._lock:
+            for handle, _, written in batch:
+                if self._entries[handle][1] is written:  # else a newer one of the key has come meanwhile
+                    del self._entries[handle]
+                    self._bytes -= _size(written.mutation)
+                    self._gone(written)
+
+
+def _size(mutation: Mutation) -> int:
+    key, cells = mutation.key, mutation.cells
+    return _ENTRY_BYTES + len(key.canonical) + sum(map(len, key.cells)) + sum(len(cell or b"") for cell in cells.values())

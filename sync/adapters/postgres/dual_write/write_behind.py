@@ -1,0 +1,207 @@
+"""What a writer keeps for a moment: ends and marks of intents, writes that have no intent yet, tables to ring for."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable
+from threading import Lock
+from typing import Literal
+
+from sync.adapters.awake import Awake
+from sync.adapters.postgres.dual_write.unrecorded import Unrecorded
+from sync.adapters.witness import Witness
+from sync.core.mutations import Key, Mutation
+from sync.core.versions import stamp
+from sync.errors import Suspended
+from sync.failpoints import failpoint
+from sync.ports import Intent, TableJournal, Written
+
+_MOST_MARKS = 1000
+_MOST_BYTES = 128_000_000
+_FAR_US, _MOST_FAR = 60_000_000, 1000
+State = Literal["finished", "unsure"]
+_End = Literal["finished", "unsure", "settled"]
+_Mark = tuple[TableJournal, Intent, _End, str]
+
+
+class Aside:
+    """Safe to use from many threads; `record` and `ring_for_left` are for the heartbeat's thread alone."""
+
+    def __init__(
+        self,
+        accepts: bool,
+        ring: Callable[[str], object],
+        witness: Witness | None = None,
+        most_bytes: int = _MOST_BYTES,
+        awake: Awake | None = None,
+    ) -> None:
+        self._may_accept, self._ring, self._witness = accepts, ring, witness or Witness(None)
+        self._awake = awake or Awake()
+        self.slot, self.floor = 0, 0
+        self._promised = self._closed = False
+        self._accepting = 0
+        self._to_ring: set[str] = set()
+        self._marks: deque[_Mark] = deque()
+        self._unrecorded = Unrecorded(most_bytes, self._forget)
+        self._accepted: dict[tuple[str, bytes], tuple[int, int]] = {}  # the newest stamp of a key, and how many there are
+        self._seen = 0
+        self._far: dict[tuple[str, bytes], int] = {}
+        self._most_far = _MOST_FAR
+        self._lock = Lock()
+
+    def left(self, table: str) -> None:
+        """An intent of this table is left to reconciliation: ring for it, soon and once for many."""
+        with self._lock:
+            self._to_ring.add(table)
+
+    def promise(self, to_wait: bool) -> None:
+        """Accept nothing without an intent from now on, or accept again (rule 30).
+
+        While the primary may change, only Postgres knows which it is: a writer that promised holds to it until Postgres tells
+        it that the switch is over; cut off, it cannot know.
+        """
+        with self._lock:
+            self._promised = to_wait
+
+    def close(self) -> None:
+        """Accept nothing without an intent any more: nobody will record it (rule 29)."""
+        with self._lock:
+            self._closed = True
+
+    def begin_accepting(self) -> bool:
+        """Whether a write may be made without an intent, Postgres being away (rule 28); then `end_accepting` must follow.
+
+        Raises Suspended where this process was, and Postgres has not answered it since, but soon may.
+        """
+        if not self._awake.knows:  # before the promise is looked at: with an answer comes what it says of the epoch
+            if self._awake.is_awaited:
+                raise Suspended
+            return False
+        with self._lock:
+            allowed = self._may_accept and not self._promised and not self._closed and not self._unrecorded.is_full
+            allowed = allowed and self._witness.accepts()
+            self._accepting += allowed
+            return allowed
+
+    def gaps(self) -> int:
+        """How often this process was suspended. Where it is more than before a write, that may be too late (rule 30)."""
+        return self._awake.gaps()
+
+    def end_accepting(self) -> None:
+        """A write without an intent is remembered, or was not made."""
+        with self._lock:
+            self._accepting -= 1
+
+    @property
+    def unrecorded_count(self) -> int:
+        """Writes that Postgres does not know of: made, or being made."""
+        with self._lock:
+            return len(self._unrecorded) + self._accepting
+
+    def stamp(self, key: Key) -> int:
+        """A version made without Postgres: above all that this process knows of the key, and above the floor it last saw."""
+        with self._lock:
+            name = (key.table, key.canonical)
+            newest, count = self._accepted.get(name, (0, 0))
+            known = max(self._seen, newest, self._far.get(name, 0))
+            made = stamp(max(time.time_ns() // 1000, self.floor, known + 1), self.slot)
+            self._accepted[name] = made, count + 1
+            return made
+
+    def forget(self, key: Key) -> None:
+        """A stamp of the key was not used, or is on record elsewhere."""
+        with self._lock:
+            self._let_go(key)
+
+    def _forget(self, written: Written) -> None:
+        self.forget(written.mutation.key)
+
+    def _let_go(self, key: Key) -> None:
+        newest, count = self._accepted.pop((key.table, key.canonical), (0, 0))
+        if count > 1:
+            self._accepted[key.table, key.canonical] = newest, count - 1
+
+    def accepted(self, key: Key) -> int:
+        """The newest stamp of the key that is not recorded yet, or 0: the journal does not know of it."""
+        return self._accepted.get((key.table, key.canonical), (0, 0))[0] if self._accepted else 0
+
+    def seen(self, version: int, key: Key) -> None:
+        """The journal gave this version: what is stamped without it must exceed it (rule 2).
+
+        One that is far ahead of the clock is above a cell of its key that was; it is for that key alone.
+        """
+        with self._lock:
+            now = time.time_ns() // 1000
+            if version > now + _FAR_US:
+                self._far[key.table, key.canonical] = max(version, self._far.get((key.table, key.canonical), 0))
+                if len(self._far) > self._most_far:  # those that the clock has long overtaken bind nothing
+                    self._far = {name: known for name, known in self._far.items() if known > now - _FAR_US}
+                    self._most_far = max(_MOST_FAR, 2 * len(self._far))
+            else:
+                self._seen = max(self._seen, version)
+
+    def unrecorded(self, journal: TableJournal, mutation: Mutation, version: int, state: State) -> None:
+        """Remember a write that has no intent: lost with this process, it makes the writer unclean (rule 29)."""
+        self._unrecorded.add(journal, Written(mutation, version, state))
+
+    def later(self, journal: TableJournal, intent: Intent, state: State, error: str) -> None:
+        """Keep a mark for the next quarter of a second, or until Postgres takes it.
+
+        Lost with the process it is no loss: the intent stays, and is claimed.
+        """
+        self._marks.append((journal, intent, state, error))
+
+    def settled(self, journal: TableJournal, intent: Intent) -> None:
+        """Both sides have the write: its intent goes soon."""
+        self._marks.append((journal, intent, "settled", ""))
+
+    @property
+    def has_marks(self) -> bool:
+        """Whether there is something for `mark` to do."""
+        return bool(self._marks)
+
+    def ring_for_left(self) -> None:
+        """Ring once for each table that has something left."""
+        with self._lock:
+            tables, self._to_ring = self._to_ring, set()
+        for table in tables:
+            self._ring(table)
+
+    def record(self, between: Callable[[], object] = lambda: None) -> None:
+        """Record what was kept while Postgres was away, the writes without intent first; `between` is called now and then.
+
+        Raises TargetUnavailable.
+        """
+        for table in self._unrecorded.record(between) if self._unrecorded else ():
+            self.left(table)
+        with self._lock:
+            if not self._unrecorded and not self._accepting:
+                self._witness.recorded()
+        self.mark()
+
+    def mark(self) -> None:
+        """Tell the journal what became of writes, many at once. Raises TargetUnavailable."""
+        left = len(
+            self._marks
+        )  # what comes in meanwhile is the next call's: under load this would not end, and no heart beat
+        while left > 0:
+            # By number: while a copy of the whole is made, other threads add to it.
+            marks = [self._marks[i] for i in range(min(left, _MOST_MARKS))]
+            left -= len(marks)
+            alike: dict[tuple[TableJournal, _End, str], list[Intent]] = {}
+            for journal, intent, state, error in marks:
+                alike.setdefault((journal, state, error), []).append(intent)
+            failpoint("aside.before_mark")
+            for (journal, end, error), intents in alike.items():
+                self._end(journal, end, error, intents)
+            failpoint("aside.marked")
+            for _ in marks:
+                self._marks.popleft()
+
+    def _end(self, journal: TableJournal, end: _End, error: str, intents: list[Intent]) -> None:
+        if end == "settled":
+            journal.remove(intents)
+            return
+        journal.mark(intents, end, error)
+        self.left(journal.table)

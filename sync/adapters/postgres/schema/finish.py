@@ -1,0 +1,58 @@
+"""The end of a migration: its columns and its state go, in one transaction."""
+
+from __future__ import annotations
+
+import time
+
+import psycopg
+
+from sync.adapters.postgres.connection.connect import Connection
+from sync.adapters.postgres.connection.epoch_lock import ALONE
+from sync.adapters.postgres.connection.queries import queries
+from sync.adapters.postgres.connection.refusals import target_errors
+from sync.errors import GateRefused, TargetBusy
+from sync.failpoints import failpoint
+
+_SQL = queries("schema/finish")
+_LOCK_MS, _TRIES, _PAUSE_SECONDS = 500, 40, 0.5
+
+
+def migrated_tables(connection: Connection) -> list[str]:
+    """Tables that have a migration's columns, as SQL names them."""
+    with target_errors():
+        return [str(row[0]) for row in connection.execute(_SQL["tables"]).fetchall()]
+
+
+def copied_tables(connection: Connection) -> list[tuple[str, str | None]]:
+    """The source's tables that were copied, and the keyspace of each where it was noted at a switch."""
+    with target_errors():
+        return connection.execute(_SQL["copied"]).fetchall()
+
+
+def finish(connection: Connection, epoch: int) -> list[str]:
+    """Drop the bookkeeping; the tables that had columns of it. All of it goes, or nothing.
+
+    Raises GateRefused where the epoch has changed meanwhile; TargetBusy where a table is held for too long.
+    """
+    for _ in range(_TRIES):
+        with target_errors():
+            try:
+                with connection.transaction():
+                    return _finish(connection, epoch)
+            except psycopg.errors.LockNotAvailable:
+                time.sleep(_PAUSE_SECONDS)
+    raise TargetBusy("somebody holds one of the tables for longer than a moment; nothing has changed, run it again")
+
+
+def _finish(connection: Connection, epoch: int) -> list[str]:
+    connection.execute(_SQL["patience"], {"ms": str(_LOCK_MS)})
+    connection.execute(ALONE)  # nobody begins a switch or a write of the protocol meanwhile
+    if connection.execute(_SQL["hold"]).fetchone() != (epoch, "postgres", "open"):
+        raise GateRefused("the epoch has changed meanwhile: look at `sync status`")
+    tables = migrated_tables(connection)
+    for table in tables:
+        connection.execute(_SQL["drop_columns"].format(table=table).encode())
+    failpoint("finish.columns_dropped")
+    connection.execute(_SQL["drop_state"])
+    failpoint("finish.before_commit")
+    return tables

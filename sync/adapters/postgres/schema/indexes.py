@@ -1,0 +1,189 @@
+"""Indexes during a load: taken away before it, built again after it, valid at the end (docs/decisions/0004-indexes.md).
+
+What is taken away is recorded in `sync.index` in the transaction that drops it, and is forgotten only when the index is
+valid again: an interrupted build is taken up by the next run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from threading import Event, Thread
+
+import psycopg
+from psycopg import sql
+
+from sync.adapters.postgres.connection.connect import Connection, connect
+from sync.adapters.postgres.connection.pooled import Pooled, adjust
+from sync.adapters.postgres.connection.queries import queries
+from sync.adapters.postgres.connection.refusals import cannot_now, has_no_room, target_errors, unavailable, words
+from sync.adapters.postgres.connection.session import ends_builds
+from sync.adapters.postgres.schema.catalogue import identifier, regclass
+from sync.adapters.postgres.schema.index_lease import alone
+from sync.core.encode.rows import TOKEN_COLUMN, VERSION_COLUMN
+from sync.core.rows import TableMap
+from sync.errors import PreflightError, SyncError, TargetUnavailable
+from sync.settings import Settings
+
+_SQL = queries("schema/indexes")
+_PARALLEL_HNSW_SINCE = (0, 8, 2)
+
+
+@dataclass(frozen=True, slots=True)
+class Build:
+    """How far the build of an index is; `total` is 0 where Postgres does not say."""
+
+    index: str
+    phase: str
+    done: int
+    total: int
+
+
+def add_sync_columns(connection: Connection, table: TableMap) -> None:
+    """Give the target the token and version columns that a migration needs; `sync finish` drops them.
+
+    Where they are there nothing is locked: a lock that waits, for an index's build maybe, holds up every write behind it.
+    """
+    if connection.execute(_SQL["has_columns"], _names(table)).fetchone() == (True,):
+        return
+    statement = "ALTER TABLE {} ADD COLUMN IF NOT EXISTS {} bigint, ADD COLUMN IF NOT EXISTS {} bigint"
+    try:
+        connection.execute(
+            sql.SQL(statement).format(identifier(table.target), sql.Identifier(TOKEN_COLUMN), sql.Identifier(VERSION_COLUMN))
+        )
+    except psycopg.errors.InsufficientPrivilege as error:
+        raise PreflightError(f"{table.name}: {error.diag.message_primary}; the role must own the target tables") from None
+
+
+def remove_for_load(connection: Connection, table: TableMap) -> list[str]:
+    """Take away the secondary indexes of an empty target, and record them; their names. A table with rows keeps its own."""
+    if _is_filled(connection, table):  # before the lock, for which writers would wait
+        return []
+    with connection.transaction():
+        connection.execute(sql.SQL("LOCK TABLE {} IN SHARE ROW EXCLUSIVE MODE").format(identifier(table.target)))
+        if _is_filled(connection, table):
+            return []
+        values = {"table": table.name, "target": regclass(f"{table.target.schema}.{table.target.name}")}
+        # A definition names whatever is not on the path by its schema: the session that builds it may have another path.
+        connection.execute("SELECT pg_catalog.set_config('search_path', '', true)")
+        names = [str(row[0]) for row in connection.execute(_SQL["record"], values).fetchall()]
+        for name in names:
+            connection.execute(f"DROP INDEX {name}".encode())
+    return names
+
+
+def _is_filled(connection: Connection, table: TableMap) -> bool:
+    statement = sql.SQL("SELECT EXISTS (SELECT FROM {})").format(identifier(table.target))
+    return connection.execute(statement).fetchone() == (True,)
+
+
+def _names(table: TableMap) -> dict[str, str]:
+    target = regclass(f"{table.target.schema}.{table.target.name}")
+    return {"target": target, "token": TOKEN_COLUMN, "version": VERSION_COLUMN}
+
+
+def build_missing(settings: Settings, tables: list[TableMap], report: Callable[[Build], None]) -> list[str]:
+    """Build what was taken away, and each table's token index, without blocking writes; the names of what was built.
+
+    Raises PreflightError where an index cannot be built, or has no room; TargetUnavailable where it may be built later.
+    """
+    with closing(connect(settings, autocommit=True)) as connection, target_errors():
+        return [name for table in tables for name in _build_alone(settings, connection, table, report)]
+
+
+def _build_alone(settings: Settings, connection: Connection, table: TableMap, report: Callable[[Build], None]) -> list[str]:
+    waiting = Build(f"of {table.name}", "waiting: another command builds it", 0, 0)
+    with alone(settings, connection, table.name, lambda: report(waiting)):
+        return _build_table(settings, connection, table, report)
+
+
+def _build_table(settings: Settings, connection: Connection, table: TableMap, report: Callable[[Build], None]) -> list[str]:
+    built = []
+    _want_token_index(connection, table)
+    for name, definition in connection.execute(_SQL["wanted"], {"table": table.name}).fetchall():
+        if not _is_valid(connection, name):
+            _build(settings, connection, name, definition, report)
+            built.append(name)
+        connection.execute("DELETE FROM sync.index WHERE index_name = %s", (name,))
+    connection.execute(sql.SQL("ANALYZE {}").format(identifier(table.target)))
+    return built
+
+
+def _want_token_index(connection: Connection, table: TableMap) -> None:
+    name = sql.Identifier(table.target.schema, f"_sync_token_{table.target.name}"[:63]).as_string(connection)
+    definition = sql.SQL("CREATE INDEX {} ON {} USING btree ({})").format(
+        sql.Identifier(f"_sync_token_{table.target.name}"[:63]), identifier(table.target), sql.Identifier(TOKEN_COLUMN)
+    )
+    if not _is_valid(connection, name):
+        connection.execute(_SQL["want"], (name, table.name, definition.as_string(connection)))
+
+
+def _is_valid(connection: Connection, name: str) -> bool:
+    return connection.execute(_SQL["valid"], {"index": name}).fetchone() == (True,)
+
+
+def _build(settings: Settings, connection: Connection, name: str, definition: str, report: Callable[[Build], None]) -> None:
+    workers = _workers(connection, definition)
+    with _ready(connection, name, workers):
+        # What an interrupted concurrent build leaves behind is an invalid index of that name.
+        connection.execute(f"DROP INDEX CONCURRENTLY IF EXISTS {name}".encode())
+        done = Event()
+        watcher = Thread(target=_watch, args=(settings, connection.info.backend_pid, name, report, done), daemon=True)
+        watcher.start()
+        try:
+            connection.execute(definition.replace(" INDEX ", " INDEX CONCURRENTLY ", 1).encode())
+        except psycopg.Error as error:
+            raise _unbuilt(connection, name, error) from None
+        finally:
+            done.set()
+            watcher.join()
+
+
+def _unbuilt(connection: Connection, name: str, error: psycopg.Error) -> SyncError:
+    """The error of a build that failed. What takes no room, or will do later, may be tried again without asking anybody."""
+    if connection.closed:
+        return TargetUnavailable(f"index {name}: {words(error)}")
+    # Not left for the next run: it takes room, perhaps the last, from the application, and each write keeps it up to date.
+    connection.execute(f"DROP INDEX CONCURRENTLY IF EXISTS {name}".encode())
+    if has_no_room(error):
+        advice = (
+            "what was begun of it is removed, what is copied stays; make room and run it again, it builds the indexes alone"
+        )
+        return PreflightError(f"index {name} could not be built: {words(error)} (SQLSTATE {error.sqlstate}); {advice}")
+    return unavailable(error) if cannot_now(error) else PreflightError(f"index {name} could not be built: {words(error)}")
+
+
+@contextmanager
+def _ready(connection: Connection, name: str, workers: str) -> Iterator[None]:
+    """What a build needs that no transaction may hold. Raises PreflightError where the pooler's sessions would end it."""
+    if isinstance(connection, Pooled):
+        why = ends_builds(connection) or ("no parallel workers may be forbidden there" if workers == "0" else "")
+        if why:
+            raise PreflightError(f"index {name} cannot be built through the pooler: {why}")
+        with connection.bare():
+            yield
+        return
+    adjust(connection, {"max_parallel_maintenance_workers": workers})
+    connection.execute(_SQL["more_memory"])
+    connection.execute(_SQL["end_with_client"])
+    yield
+
+
+def _workers(connection: Connection, definition: str) -> str:
+    row = connection.execute("SELECT extversion FROM pg_extension WHERE extname = 'vector'").fetchone()
+    version = tuple(int(part) for part in str(row[0]).split(".")) if row else ()
+    if " hnsw " in definition and version < _PARALLEL_HNSW_SINCE:
+        return "0"
+    asked = connection.execute("SELECT least(8, greatest(2, current_setting('max_parallel_workers')::int / 2))").fetchone()
+    return str(asked[0]) if asked else "2"
+
+
+def _watch(settings: Settings, backend: int, name: str, report: Callable[[Build], None], done: Event) -> None:
+    if done.wait(0.5):
+        return
+    with closing(connect(settings, autocommit=True)) as connection:
+        while not done.wait(0.5):
+            row = connection.execute(_SQL["progress"], {"backend": backend, "index": name}).fetchone()
+            if row:
+                report(Build(name, str(row[0]), int(row[1]), int(row[2])))

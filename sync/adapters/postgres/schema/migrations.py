@@ -1,0 +1,163 @@
+"""`sync schema apply`: the SQL files of `migrations/`, each in a transaction, recorded, safe to run twice at once."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psycopg
+from psycopg import sql
+
+from sync.adapters.postgres.connection.connect import Connection
+from sync.adapters.postgres.connection.refusals import words
+from sync.adapters.postgres.schema.catalogue import HOME
+from sync.errors import PreflightError, SettingsError
+from sync.resources import migration
+
+APPLICATION, STATE = "002_postgres_schema.sql", "003_sync_state.sql"
+_CREATES = re.compile(r"CREATE TABLE IF NOT EXISTS (\w+)")
+_QUOTED = re.compile(r"\$(\w*)\$.*?\$\1\$|--[^\n]*", re.DOTALL)
+_ENDS_TRANSACTION = re.compile(r"(^|;)\s*(BEGIN|START|COMMIT|END|ROLLBACK)(\s+(TRANSACTION|WORK))?\s*;", re.IGNORECASE)
+_LOCK = 0x73796E63  # "sync": one schema change at a time
+_RECORD = """
+CREATE SCHEMA IF NOT EXISTS sync;
+CREATE TABLE IF NOT EXISTS sync.migration (
+    name text PRIMARY KEY, checksum text NOT NULL, applied_at timestamptz NOT NULL DEFAULT clock_timestamp())
+"""
+
+
+def texts(tables: Collection[str], application: tuple[Path, ...] | None = None) -> dict[str, str]:
+    """The files to apply in turn, by name: the application's, then the state's.
+
+    The application's are sync.toml's `schema_files`, or 002 where it makes one of the source's `tables`.
+    """
+    packaged = {n: migration(n) for n in (APPLICATION, STATE)}
+    if application is None:
+        made = set(_CREATES.findall(packaged[APPLICATION]))
+        return packaged if made & set(tables) or not tables else {STATE: packaged[STATE]}
+    try:
+        own = {str(path): path.read_text(encoding="utf-8") for path in application}
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(f"sync.toml: schema_files: {error}") from None
+    for name, text in own.items():
+        if _ENDS_TRANSACTION.search(_QUOTED.sub("", text)):
+            raise SettingsError(
+                f"sync.toml: schema_files: take BEGIN, COMMIT and ROLLBACK out of {name}: all of it is one transaction"
+            )
+    return {**own, STATE: packaged[STATE]}
+
+
+def apply(connection: Connection, name: str, text: str, dimension: int | None = None) -> bool:
+    """Apply one file unless it is recorded with this very text; whether anything was run.
+
+    Every file is idempotent, so a changed file is run again. Raises PreflightError with Postgres's reason.
+    """
+    checksum = hashlib.sha256(f"{text}{dimension}".encode()).hexdigest()
+    with connection.transaction():
+        connection.execute("SELECT pg_advisory_xact_lock(%s)", (_LOCK,))
+        run(connection, _RECORD, name)
+        known = connection.execute("SELECT checksum FROM sync.migration WHERE name = %s", (name,)).fetchone()
+        if known == (checksum,):
+            return False
+        connection.execute("SELECT set_config('sync.dimension', %s, true)", (str(dimension or ""),))
+        run(connection, text, name)
+        connection.execute(
+            "INSERT INTO sync.migration (name, checksum) VALUES (%s, %s) ON CONFLICT (name) "
+            "DO UPDATE SET checksum = excluded.checksum, applied_at = clock_timestamp()",
+            (name, checksum),
+        )
+    return True
+
+
+def run(connection: Connection, text: str, name: str) -> None:
+    """Run statements on behalf of `name`. Raises PreflightError with Postgres's reason and what to do."""
+    try:
+        connection.execute(text.encode())
+    except psycopg.DatabaseError as error:
+        message = words(error)
+        advice = next((f"; {a}" for symptom, a in _ADVICE if symptom in message), "")
+        raise PreflightError(f"{name}: {message}{advice}") from None
+
+
+_ADVICE = (
+    ("create extension", "have an administrator run CREATE EXTENSION vector in this database"),
+    ("is not available", "install pgvector on the server"),
+    ("extension control file", "install pgvector on the server"),
+    ("must be owner", "make this role the owner: ALTER TABLE … OWNER TO …"),
+    ("permission denied for", "grant this role CREATE on the database and on its schema"),
+)
+
+
+def at_home(connection: Connection) -> None:
+    """Let names without a schema mean public until the transaction ends, whatever the search path is; and find pgvector."""
+    connection.execute(_HOME, (HOME, HOME))
+
+
+_HOME = """
+SELECT set_config('search_path', concat_ws(', ', %s::text, (
+    SELECT quote_ident(n.nspname) FROM pg_extension AS e JOIN pg_namespace AS n ON n.oid = e.extnamespace
+    WHERE e.extname = 'vector' AND n.nspname <> %s)), true)
+"""
+
+
+def needed_first(connection: Connection, table: str, vectors: bool) -> list[str]:
+    """What is missing for a table to be made: its schema where the name has one, and pgvector."""
+    schema = sql.Identifier(table.split(".", 1)[0]).as_string(connection) if "." in table else HOME
+    row = connection.execute(
+        "SELECT to_regnamespace(%s) IS NULL, NOT EXISTS (SELECT FROM pg_extension WHERE extname = 'vector')", (schema,)
+    ).fetchone()
+    no_schema, no_vector = row or (False, False)
+    found = [f"CREATE SCHEMA {schema}"] if no_schema else []
+    return [*found, "CREATE EXTENSION vector"] if vectors and no_vector else found
+
+
+@contextmanager
+def notes(connection: Connection) -> Iterator[list[str]]:
+    """What the files say with RAISE NOTICE meanwhile; Postgres's own notices (`… exists, skipping`) carry other codes."""
+    found: list[str] = []
+
+    def note(diagnostic: psycopg.errors.Diagnostic) -> None:
+        if diagnostic.sqlstate == "00000":
+            found.append(diagnostic.message_primary or "")
+
+    connection.add_notice_handler(note)
+    try:
+        yield found
+    finally:
+        connection.remove_notice_handler(note)
+
+
+def state_exists(connection: Connection) -> bool:
+    """Whether the state schema is there."""
+    row = connection.execute("SELECT to_regclass('sync.range') IS NOT NULL").fetchone()
+    return bool(row and row[0])
+
+
+def usable_state(connection: Connection) -> bool:
+    """The same, and that it is this version's. Raises PreflightError for an older one."""
+    check_version(connection)
+    return state_exists(connection)
+
+
+def check_version(connection: Connection) -> None:
+    """Raise PreflightError where the state schema is there, and lacks what this version has."""
+    row = connection.execute(_OLDER).fetchone()
+    if row and row[0]:
+        raise PreflightError("the target's schema `sync` is of an older version: run `sync schema apply`")
+
+
+# A file is applied as a whole: the newest things in it stand for all.
+_OLDER = """
+SELECT to_regclass('sync.range') IS NOT NULL AND (to_regclass('sync.intent_of_key') IS NULL OR EXISTS (
+    SELECT FROM (VALUES
+        ('sync.ahead', 'source_key'),
+        ('sync.run', 'settings'),
+        ('sync.writer', 'witness'),
+        ('sync.range', 'position')
+    ) AS newest (relation, name)
+    WHERE NOT EXISTS (
+        SELECT FROM pg_attribute WHERE attrelid = to_regclass(relation) AND attname = name AND NOT attisdropped)))
+"""

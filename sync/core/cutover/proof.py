@@ -1,0 +1,152 @@
+"""What proves both sides equal: drift passes, table by table, and what disturbs them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from sync.core.cutover.gates import Gate
+
+CLEAN_PASSES = 2
+"""How many drift passes in a row must be clean: one alone may have been lucky with its moment."""
+EVERYWHERE = ""
+"""The table of what may have disturbed any of them."""
+WAIVED = (
+    f"{CLEAN_PASSES} clean full passes of this epoch: what has changed since the cut-over past the application's stores "
+    "(a row that SQL updated or deleted in Postgres, one that somebody wrote in Astra) is not looked for"
+)
+"""What a rollback without proof does not know. Every write of a store has an intent until Astra has acknowledged it."""
+_SHOWN = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Pass:
+    """A recorded drift pass over one table; `shape` is what the table looked like when it was made, `data_center` the one it
+    read.
+    """
+
+    number: int
+    table: str
+    clean: bool
+    repaired: int
+    epoch: int | None
+    shape: str
+    started_at: datetime
+    data_center: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Since:
+    """What passes must be younger than: the epoch, and by table what last could have made a difference, and what that was."""
+
+    epoch: int
+    begun: datetime
+    disturbed: Mapping[str, tuple[datetime, str]]
+
+    def of(self, table: str) -> tuple[datetime, str]:
+        """The last thing that a pass over this table must have begun after."""
+        found = [self.begun_by, *(self.disturbed[name] for name in (EVERYWHERE, table) if name in self.disturbed)]
+        return max(found, key=lambda one: one[0])
+
+    @property
+    def begun_by(self) -> tuple[datetime, str]:
+        """The epoch's begin, in the same form."""
+        return self.begun, "this epoch"
+
+
+@dataclass(frozen=True, slots=True)
+class TableProof:
+    """How many clean passes in a row prove a table, and why there are not more."""
+
+    table: str
+    passes: int
+    why: str
+
+    @property
+    def green(self) -> bool:
+        """Whether there are enough."""
+        return self.passes >= CLEAN_PASSES
+
+
+def proofs(passes: Sequence[Pass], shapes: Mapping[str, str | None], since: Since, data_center: str = "") -> list[TableProof]:
+    """How each of these tables is proved; `shapes` says what they are today (None: that is not known, and not compared).
+
+    `passes`: the newest first. One that found something, or repaired, disturbs as well: a table's others must follow it.
+    """
+    return [
+        _proof(table, [one for one in passes if one.table == table], shape, since, data_center)
+        for table, shape in shapes.items()
+    ]
+
+
+def _proof(table: str, passes: Sequence[Pass], shape: str | None, since: Since, data_center: str) -> TableProof:
+    good = 0
+    for one in passes:
+        if why := _against(one, shape, since, data_center):
+            return TableProof(table, good, f"pass {one.number} {why}")
+        good += 1
+    return TableProof(table, good, "none before it" if good else "no pass yet")
+
+
+def _against(one: Pass, shape: str | None, since: Since, data_center: str) -> str:
+    """Why a pass proves nothing."""
+    if not one.clean or one.repaired:
+        return "repaired" if one.repaired else "was not clean"
+    if one.epoch != since.epoch:
+        return "was in another epoch"
+    if shape is not None and one.shape != shape:
+        return "was made before the schema has changed, or sync.toml"
+    if one.data_center not in ("", data_center):
+        return f"read data centre {one.data_center}"
+    disturbed, what = since.of(one.table)
+    return f"began before {what}" if one.started_at <= disturbed else ""
+
+
+def proof_gate(found: Sequence[TableProof]) -> Gate:
+    """Of every table the last full passes of this epoch are clean, and begun after the last thing that could have made a
+    difference.
+    """
+    red = [proof for proof in found if not proof.green]
+    least = min((proof.passes for proof in found), default=0)
+    if red:
+        figure = (
+            f"{len(found) - len(red)} of {len(found)} tables have {CLEAN_PASSES} clean full passes in a row; {_reasons(red)}"
+        )
+    else:
+        figure = f"{least} clean full passes in a row of {len(found)} tables (at least {CLEAN_PASSES})"
+    remedy = "sync drift-report, twice; --repair first where it finds something; --table for one table"
+    return Gate("proof", bool(found) and not red, figure, remedy)
+
+
+def _reasons(red: Sequence[TableProof]) -> str:
+    """Why tables are not proved, those together that have one reason."""
+    counted = Counter((proof.passes, proof.why) for proof in red)
+    said = []
+    for (passes, why), _ in counted.most_common(_SHOWN):
+        names = [proof.table for proof in red if (proof.passes, proof.why) == (passes, why)]
+        more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+        said.append(f"{', '.join(names[:_SHOWN])}{more}: {passes} clean, {why}")
+    return "; ".join([*said, *(["…"] if len(counted) > _SHOWN else [])])
+
+
+def quiet_since_gate(passes: Sequence[Pass], tables: Iterable[str], since: Since) -> Gate:
+    """Nothing in this epoch tells that both sides may differ: what an emergency goes by instead of a proof.
+
+    No write was recorded late, no writer fenced, no intent given up, and the last pass of each table, where there was one,
+    was clean.
+    """
+    newest: dict[str, Pass] = {}
+    for one in passes:
+        if one.epoch == since.epoch:
+            newest.setdefault(one.table, one)
+    bad = [
+        f"pass {one.number} of {one.table} {'repaired' if one.repaired else 'was not clean'}"
+        for one in newest.values()
+        if one.repaired or not one.clean
+    ]
+    tables = {*tables, EVERYWHERE}
+    bad += [what for table, (at, what) in since.disturbed.items() if table in tables and at > since.begun]
+    figure = "; ".join(bad[:_SHOWN]) or f"nothing since {since.begun.isoformat(timespec='seconds')}"
+    return Gate("undisturbed", not bad, figure, "only a full proof tells: `sync drift-report` twice, without --fast")

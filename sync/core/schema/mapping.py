@@ -1,0 +1,245 @@
+"""How a source table maps onto its target, and everything that stands against it, found before anything is written."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from sync.core.cql import CqlType
+from sync.core.documents.collections import VECTOR_COLUMN
+from sync.core.encode import UnsupportedPair, default_target, encoder_for
+from sync.core.key_forms import key_encoder, key_note, key_target
+from sync.core.rows import ColumnPair, SourceColumn, SourceTable, TableMap, TableOptions, TargetColumn, TargetTable
+from sync.core.schema import limits
+from sync.core.schema.limits import MAX_NAME_BYTES
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One thing to know about a table: an error forbids the migration, what `blocks` only its cut-over, which comes days
+    later; a warning is to be read.
+    """
+
+    level: Literal["error", "blocks", "warning"]
+    table: str
+    text: str
+
+
+def map_table(
+    source: SourceTable, target: TargetTable | None, options: TableOptions
+) -> tuple[TableMap | None, list[Problem]]:
+    """The mapping and what is to be said about it; no mapping where there is an error."""
+    problems = [*_source_problems(source, options), *_option_problems(source, options), *name_problems(source, options)]
+    if target is None:
+        problems.append(_error(source, _no_target(source, options)))
+        return None, problems
+    pairs: list[ColumnPair] = []
+    for column in source.columns:
+        if column.name not in options.ignore:
+            problems += _pair(source, column, target, options, pairs)
+    names = {c.name: options.target_name(c) for c in source.columns if c.name not in options.ignore}
+    problems += _key_problems(source, target, names)
+    problems += _target_problems(source, target, names, pairs)
+    if any(p.level == "error" for p in problems):
+        return None, problems
+    return TableMap(source, target, tuple(pairs), options.keep_ttl), problems
+
+
+def _error(source: SourceTable, text: str) -> Problem:
+    return Problem("error", source.name, text)
+
+
+def _warning(source: SourceTable, text: str) -> Problem:
+    return Problem("warning", source.name, text)
+
+
+def _source_problems(source: SourceTable, options: TableOptions) -> Iterator[Problem]:
+    static = [c.name for c in source.columns if c.kind == "static" and c.name not in options.ignore]
+    if static:
+        yield _error(
+            source,
+            f"static columns {_list(static)}: one value a partition has no place in a table of rows; to leave them behind, "
+            f"ignore = {json.dumps(static)} under [tables.{source.name}] in sync.toml",
+        )
+    if source.default_ttl and not options.keep_ttl:
+        yield _error(
+            source,
+            f"rows expire after {source.default_ttl} s (default_time_to_live) and would not in Postgres; "
+            f'set ttl = "keep" under [tables.{source.name}] in sync.toml to keep them for good',
+        )
+    if any(c.type.name == "counter" for c in source.columns):
+        yield _warning(source, "counters are copied as the number they show")
+
+
+def _option_problems(source: SourceTable, options: TableOptions) -> Iterator[Problem]:
+    if options.collection != source.is_collection and (options.collection or options != TableOptions()):
+        kind, other = ("collections", "tables") if source.is_collection else ("tables", "collections")
+        yield _error(source, f"sync.toml names it under [{other}.{source.name}]; it belongs under [{kind}.{source.name}]")
+    known = {c.name for c in source.columns} | ({VECTOR_COLUMN} if source.is_collection else set())
+    for name in sorted((options.ignore | options.rename.keys() | options.on_reject.keys()) - known):
+        yield _error(source, f"sync.toml names a column {name!r} that the source has not")
+    keys = {c.name for c in source.primary_key}
+    for name in sorted(options.ignore & keys):
+        yield _error(source, f"sync.toml ignores {name!r}, which is part of the key")
+    for name in sorted(options.on_reject.keys() & keys):
+        if options.on_reject[name] != "reject":
+            yield _error(
+                source, f"{name!r} is part of the key: a changed key could overwrite another row; only 'reject' fits"
+            )
+    if wide := limits.too_wide(source, options):
+        yield _warning(source, wide)
+    if options.ignore:
+        yield _warning(source, f"not carried, as sync.toml says: {_list(sorted(options.ignore))}")
+
+
+def name_problems(source: SourceTable, options: TableOptions) -> Iterator[Problem]:
+    """Names that Postgres cannot give a column or a table, and what else it can have no table for."""
+    yield from (_error(source, text) for text in limits.impossible(source, options))
+    for column in limits.carried(source, options):
+        name = options.target_name(column)
+        if limits.reserved(name):
+            yield _error(source, f"Postgres or this migration has its own column {name}; {_rename(source, column.name)}")
+        elif limits.too_long(name):
+            yield _error(source, f"{name} is longer than Postgres's {MAX_NAME_BYTES} bytes; {_rename(source, column.name)}")
+    yield from _one_name(source, options)
+    *schema, target = (options.target or source.name).split(".", 1)
+    if schema == [limits.STATE_SCHEMA]:
+        yield _error(source, "the schema sync is the migration's own and goes with it; give the table another target")
+    for name in filter(limits.too_long, (*schema, target)):
+        yield _error(source, f"{name} is longer than Postgres's {MAX_NAME_BYTES} bytes; give the table another target")
+
+
+def _one_name(source: SourceTable, options: TableOptions) -> Iterator[Problem]:
+    filled = Counter(options.target_name(c) for c in limits.carried(source, options))
+    yield from (_error(source, f"two source columns go into {name}") for name, count in sorted(filled.items()) if count > 1)
+
+
+def _rename(source: SourceTable, column: str) -> str:
+    return f"give {column!r} another name with rename under [tables.{source.name}] in sync.toml"
+
+
+def _no_target(source: SourceTable, options: TableOptions) -> str:
+    name = options.target or source.name
+    if any(limits.impossible(source, options)):
+        return f"Postgres has no table {name}, and can have none"
+    other = limits.other_names(source, options)
+    named = limits.said(source, options, other)
+    try:
+        ddl = create_table(source, other.target or source.name, other)
+        makes = f"with {named} `sync schema apply` makes it" if named else "`sync schema apply` makes it"
+        return f"Postgres has no table {name}; {makes}, or you do: {ddl}"
+    except UnsupportedPair as error:
+        return f"Postgres has no table {name}, and {error}"
+
+
+def _pair(
+    source: SourceTable, column: SourceColumn, target: TargetTable, options: TableOptions, pairs: list[ColumnPair]
+) -> Iterator[Problem]:
+    name = options.target_name(column)
+    into = target.column(name)
+    if into is None:
+        yield _error(source, _missing_column(source, column, target, name))
+    elif into.generated:
+        yield _error(source, f"{name} is generated in Postgres and cannot take the source's {column.name}")
+    else:
+        try:
+            if column.is_key:
+                yield from _key_column(source, column, into)
+            else:
+                encoder_for(column.type, into.type)
+        except UnsupportedPair as error:
+            yield _error(source, f"{column.name}: {error}")
+            return
+        pairs.append(ColumnPair(column, into, options.on_reject.get(column.name, "reject")))
+
+
+def _key_column(source: SourceTable, column: SourceColumn, into: TargetColumn) -> Iterator[Problem]:
+    """What stands against a key column, or is to be known of it. Raises UnsupportedPair."""
+    key_encoder(column, into.type)
+    if not into.exact:
+        yield _error(
+            source,
+            f"{into.name} is part of the key, and its collation is nondeterministic: to it texts are equal that the source "
+            f'tells apart; ALTER TABLE … ALTER COLUMN {pg_quoted(into.name)} TYPE {into.type} COLLATE "C"',
+        )
+    note = key_note(column, into.type)
+    if note:
+        yield _warning(source, note)
+
+
+def _missing_column(source: SourceTable, column: SourceColumn, target: TargetTable, name: str) -> str:
+    fix = f'name another with rename, or ignore = ["{column.name}"] under [tables.{source.name}] in sync.toml'
+    try:
+        kind = default_target(column.type)
+    except UnsupportedPair as error:
+        return f"{column.name}: {error}; {fix}"
+    return f"{column.name} ({column.type}) has no column {name} in Postgres; `sync schema apply` adds it as {kind}; or {fix}"
+
+
+def _key_problems(source: SourceTable, target: TargetTable, names: Mapping[str, str]) -> Iterator[Problem]:
+    wanted = [names.get(c.name, c.name) for c in source.primary_key]
+    if set(wanted) != set(target.primary_key):
+        there = _list(target.primary_key) if target.primary_key else "none"
+        yield _error(source, f"the primary key must be the source's ({_list(wanted)}); Postgres has {there}")
+
+
+def _target_problems(
+    source: SourceTable, target: TargetTable, names: Mapping[str, str], pairs: list[ColumnPair]
+) -> Iterator[Problem]:
+    filled = set(names.values())
+    for column in target.columns:
+        if column.name in filled or column.generated:
+            continue
+        if column.required:
+            yield _error(source, f"{column.name} takes no null, has no default, and the source has no such column")
+        else:
+            yield _warning(source, f"{column.name} is only in Postgres; it gets its default")
+    for pair in pairs:
+        if _may_be_null(pair):
+            yield _warning(source, f"{pair.target.name} takes no null; rows whose {pair.source.name} is null are rejected")
+
+
+def _may_be_null(pair: ColumnPair) -> bool:
+    return pair.target.not_null and pair.source.kind == "regular"
+
+
+def create_table(source: SourceTable, name: str, options: TableOptions) -> str:
+    """CREATE TABLE for a target that holds the source table. Raises UnsupportedPair."""
+    columns = [_column_ddl(c, options) for c in source.columns if c.name not in options.ignore]
+    key = ", ".join(pg_quoted(options.target_name(c)) for c in source.primary_key)
+    table = ".".join(pg_quoted(part) for part in name.split(".", 1))
+    return f"CREATE TABLE {table} ({', '.join(columns)}, PRIMARY KEY ({key}))"
+
+
+def missing_columns(source: SourceTable, target: TargetTable, options: TableOptions) -> list[str]:
+    """ALTER TABLE for every column that the source has and the target lacks; never for a part of the key."""
+    table = f"{pg_quoted(target.schema)}.{pg_quoted(target.name)}"
+    lacking = [
+        c
+        for c in source.columns
+        if c not in source.primary_key and c.name not in options.ignore and target.column(options.target_name(c)) is None
+    ]
+    return [f"ALTER TABLE {table} ADD COLUMN {_column_ddl(c, options)}" for c in lacking]
+
+
+def _column_ddl(column: SourceColumn, options: TableOptions) -> str:
+    kind = key_target(column) if column.is_key else default_target(column.type)
+    return f"{pg_quoted(options.target_name(column))} {kind}"
+
+
+def pg_quoted(name: str) -> str:
+    """A Postgres identifier, quoted: a source may name a column `order`."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+def vector_dimension(tables: list[SourceTable], name: str = "embeddings") -> int | None:
+    """The dimension of the vector column of the source's table `name`, for migrations/002."""
+    types: list[CqlType] = [c.type for t in tables if t.name == name for c in t.columns if c.type.name == "vector"]
+    return types[0].dimension if types else None
+
+
+def _list(names: Iterable[str]) -> str:
+    return ", ".join(names)

@@ -1,0 +1,15 @@
+"""The store over both sides: every write goes to both, and what one side missed is reconciled.
+
+asynchronous      over both sides, for asyncio
+dual              over both sides
+dual_api          over both sides, where Astra is written through the Data API
+expected          STORAGE_BACKEND must not contradict the epoch
+known_flows       the flows of tables that were used
+read_back         the Data API with CQL beside it
+source            the source, connected or away for now
+source_api        the same, written through the Data API
+table_flows       what one table needs, in either direction
+target            Postgres, and this process as a writer there
+target_documents  documents out of Postgres's rows
+wrapped           `DualWriteStore.wrap`
+"""

@@ -1,0 +1,96 @@
+"""The same store for asyncio: its methods run in threads of its own (docs/decisions/0010-async-by-threads.md)."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from types import TracebackType
+from typing import Any, TypeVar
+
+from sync.errors import StoreClosed
+from sync.settings import Config, Settings, load_config, load_settings
+from sync.stores.both_sides.dual import DualWriteStore
+from sync.stores.opening import Store, open_store
+
+T = TypeVar("T")
+
+
+class AsyncDualWriteStore:
+    """The store that `open_store()` gives, with every method awaited; as many calls at once as it has connections.
+
+    With settings of one's own it is a `DualWriteStore` of these, whatever the environment says.
+    """
+
+    def __init__(self, settings: Settings | None = None, config: Config | None = None) -> None:
+        self._settings = settings
+        self._config = config or load_config((settings or load_settings()).sync_config)
+        self._threads = ThreadPoolExecutor(self._config.dual_write.connections, thread_name_prefix="sync-store")
+        self._store: Store | None = None
+        self._closed = False
+
+    async def __aenter__(self) -> AsyncDualWriteStore:
+        self._store = await self._run(self._open)
+        return self
+
+    def _open(self) -> Store:
+        return DualWriteStore(self._settings, self._config) if self._settings else open_store()
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Sign off and close the connections."""
+        if self._store is not None:
+            await self._run(self._store.close)
+        self._closed = True  # first: what waits for a thread finds it
+        self._store = None
+        self._threads.shutdown(wait=False)
+
+    async def put(self, table: str, row: Mapping[str, Any]) -> bool:
+        """As DualWriteStore.put."""
+        return await self._run(lambda: self._opened.put(table, row))
+
+    async def put_many(self, table: str, rows: Iterable[Mapping[str, Any]]) -> bool:
+        """As DualWriteStore.put_many: all rows are checked first, and those of a key are written in their order."""
+        return await self._run(lambda: self._opened.put_many(table, rows))
+
+    async def update(self, table: str, key: Mapping[str, Any], changes: Mapping[str, Any]) -> bool:
+        """As DualWriteStore.update."""
+        return await self._run(lambda: self._opened.update(table, key, changes))
+
+    async def delete(self, table: str, key: Mapping[str, Any]) -> bool:
+        """As DualWriteStore.delete."""
+        return await self._run(lambda: self._opened.delete(table, key))
+
+    async def get(self, table: str, key: Mapping[str, Any]) -> dict[str, Any] | None:
+        """As DualWriteStore.get."""
+        return await self._run(lambda: self._opened.get(table, key))
+
+    async def search(
+        self, table: str, column: str, vector: Sequence[float], limit: int = 10
+    ) -> list[tuple[dict[str, Any], float]]:
+        """As DualWriteStore.search."""
+        return await self._run(lambda: self._opened.search(table, column, vector, limit))
+
+    async def count(self, table: str) -> int:
+        """As DualWriteStore.count."""
+        return await self._run(lambda: self._opened.count(table))
+
+    @property
+    def _opened(self) -> Store:
+        self._check()
+        if self._store is None:
+            raise RuntimeError("the store is not open: use it in `async with`")
+        return self._store
+
+    def _check(self) -> None:
+        if self._closed:
+            raise StoreClosed("this store was closed: nothing was sent; open another")
+
+    async def _run(self, call: Callable[[], T]) -> T:
+        self._check()
+        # A cancelled caller does not cancel the write: it is in its thread, and finishes its protocol.
+        return await asyncio.get_running_loop().run_in_executor(self._threads, call)

@@ -1,0 +1,249 @@
+"""The store interface over both sides: every write goes to both, and what one side missed is reconciled."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import ExitStack
+from types import TracebackType
+from typing import Any, TypeVar
+
+from sync.adapters.postgres.dual_write.registration import Registration
+from sync.adapters.ringer import Ringer
+from sync.core.mutations import Mutation
+from sync.errors import SyncError, WriteRefused
+from sync.flows.switching import Switching
+from sync.ports import Primary
+from sync.settings import Config, Settings, load_config, load_settings
+from sync.stores.both_sides.known_flows import KnownFlows
+from sync.stores.both_sides.source import SourceSide
+from sync.stores.both_sides.table_flows import FlowMaker, TableFlows
+from sync.stores.both_sides.target import TargetSide
+from sync.stores.both_sides.wrapped import Describe, WrappedStore
+from sync.stores.calls import Calls
+from sync.stores.looked import twice
+from sync.stores.one_side.astra import AstraStore
+from sync.stores.one_side.cql import CqlStore
+from sync.stores.one_side.postgres import PostgresStore
+from sync.stores.process import Process
+
+log = logging.getLogger(__name__)
+T = TypeVar("T")
+_MANY_AT_ONCE = 8
+
+
+class DualWriteStore:
+    """Writes go to both sides, reads to the primary. Safe to use from many threads."""
+
+    def __init__(self, settings: Settings, config: Config) -> None:
+        self._process, self._config = Process(), config
+        tuning = config.dual_write
+        with ExitStack() as undo:  # what is open when something fails is closed
+            self._ringer = Ringer(settings)
+            undo.callback(self._ringer.close)
+            self._side = TargetSide(settings, tuning, self._ringer.ring, config.agreed)
+            undo.callback(self._side.close)
+            undo.callback(self._side.end)
+            self._source = self._open_source(settings, config, self._side.primary == "astra")
+            undo.callback(self._source.close)
+            self._config = self._flow_config(config)
+            self._known = KnownFlows(self._source, lambda: self._maker)
+            if self._side.is_registered:
+                self._tell_data_center(self._registration)
+            undo.pop_all()
+        self._process.close_at_exit(self.close)
+        self._source.come_back(self._found_source)
+        self._side.come_back(self._tell_data_center)
+        self._calls = Calls(self._process.check)
+        # As long as a write may take: it waits for a switch, then for both sides.
+        self._longest_call = tuning.most_wait_seconds + tuning.primary_timeout_seconds + 2 * tuning.secondary_timeout_seconds
+        self._executor = ThreadPoolExecutor(2, thread_name_prefix="sync-reconcile")
+        self._many = ThreadPoolExecutor(min(_MANY_AT_ONCE, tuning.connections), thread_name_prefix="sync-put-many")
+
+    def _open_source(self, settings: Settings, config: Config, is_primary: bool) -> SourceSide:
+        """The side whose place Postgres is going to take."""
+        return SourceSide(settings, config, None if is_primary else self._target.pool)
+
+    def _tell_data_center(self, registration: Registration) -> None:
+        """Record it. Raises SettingsError where other writers have another one."""
+        if self._source.data_center:
+            registration.writes_in(self._source.data_center)
+
+    def _found_source(self) -> None:
+        self._tell_data_center(self._registration)
+        self._known.forget()
+
+    @property
+    def _registration(self) -> Registration:
+        """This process as a writer. Raises TargetUnavailable while it is none."""
+        return self._side.registration
+
+    @property
+    def _target(self) -> PostgresStore:
+        """Raises TargetUnavailable while it is away."""
+        return self._side.store
+
+    @property
+    def _maker(self) -> FlowMaker:
+        return FlowMaker(self._config, self._source, self._target.pool, self._registration)
+
+    @property
+    def _switching(self) -> Switching:
+        return Switching(self._registration, self._config.dual_write.most_wait_seconds)
+
+    def _flow_config(self, config: Config) -> Config:
+        return config
+
+    def __enter__(self) -> DualWriteStore:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Refuse new calls, wait for those under way, sign off and close the connections.
+
+        Where a call does not end, or what was written without Postgres cannot be recorded, the writer stays registered: a
+        cut-over waits for it (rule 29). In a forked process nothing happens: the connections are its parent's.
+        """
+        if not self._process.is_own:
+            return
+        left = self._calls.end(self._longest_call)
+        if left:
+            log.warning("%d calls have not ended: this writer stays registered; see `sync writers`", left)
+        self._side.end(sign_off=not left)
+        self._ringer.close()
+        self._executor.shutdown(wait=not left)
+        self._many.shutdown(wait=not left)
+        self._process.close()
+        self._side.close()
+        self._source.close()
+
+    def put(self, table: str, row: Mapping[str, Any]) -> bool:
+        """Write a whole row: a column left out becomes null on both sides."""
+        return self._twice(table, lambda flows: self._write(flows, _put(flows, row)))
+
+    def put_many(self, table: str, rows: Iterable[Mapping[str, Any]]) -> bool:
+        """Write whole rows, each on its own and several at once, after all of them were checked; those of a key in order.
+
+        Raises the first row's error when all have been tried.
+        """
+        given = list(rows)
+        by_key: dict[bytes, list[Mapping[str, Any]]] = {}
+        checked = self._twice(table, lambda flows: [_put(flows, each) for each in given])
+        for row, put in zip(given, checked, strict=True):
+            by_key.setdefault(put.key.canonical, []).append(row)
+        with self._calls:
+            self._write_all(
+                by_key.values(), lambda row: self._again(table, lambda flows: self._write(flows, _put(flows, row)))
+            )
+        return True
+
+    def _write_all(self, groups: Iterable[list[T]], write: Callable[[T], object]) -> None:
+        """Several groups at once, each in its order. Raises the first group's error when all have been tried."""
+
+        def in_order(group: list[T]) -> None:
+            for each in group:
+                write(each)
+
+        written = [self._many.submit(in_order, group) for group in groups]
+        wait(written)
+        for group_written in written:
+            group_written.result()
+
+    def update(self, table: str, key: Mapping[str, Any], changes: Mapping[str, Any]) -> bool:
+        """Write some columns. A row that is not there is made; where Postgres is primary not: False, and nothing written."""
+
+        def write(flows: TableFlows) -> bool:
+            return self._write(flows, Mutation("update", flows.cells.only_key(key), flows.cells.some(changes)))
+
+        return self._twice(table, write)
+
+    def delete(self, table: str, key: Mapping[str, Any]) -> bool:
+        """Delete a row, if there is one."""
+        return self._twice(table, lambda flows: self._write(flows, Mutation("delete", flows.cells.only_key(key), {})))
+
+    def _twice(self, table: str, call: Callable[[TableFlows], T]) -> T:
+        with self._calls:
+            return self._again(table, call)
+
+    def _again(self, table: str, call: Callable[[TableFlows], T]) -> T:
+        """What a call returns: once more, where it was refused and a table is not what it was. Within a call under way."""
+
+        def has_changed(flows: TableFlows, refusal: SyncError) -> bool:
+            # Not while Postgres is away: looking would wait for it.
+            return not self._registration.breaker.is_open and self._known.have_changed(flows, refusal)
+
+        return twice(lambda: self._of(table), call, has_changed)
+
+    def get(self, table: str, key: Mapping[str, Any]) -> dict[str, Any] | None:
+        """The primary's row, or None."""
+        return self._primary_of(table).get(table, key)
+
+    def search(self, table: str, column: str, vector: Sequence[float], limit: int = 10) -> list[tuple[dict[str, Any], float]]:
+        """The primary's nearest rows with their similarity, nearest first."""
+        return self._primary_of(table).search(table, column, vector, limit)
+
+    def count(self, table: str) -> int:
+        """How many rows the primary has."""
+        return self._primary_of(table).count(table)
+
+    def _primary_of(self, table: str) -> CqlStore | AstraStore | PostgresStore:
+        self._check_migrated(table)
+        self._process.check()
+        return self._source.store if self._side.primary_for_reads == "astra" else self._target
+
+    def _write(self, flows: TableFlows, mutation: Mutation) -> bool:
+        return self._switching.run(
+            {"astra": lambda: flows.forward.write(mutation), "postgres": lambda: flows.reverse.write(mutation)}
+        )
+
+    @classmethod
+    def wrap(cls, old: Any, new: Any, writes: Mapping[str, Describe]) -> WrappedStore:
+        """An application's own store `old`, with Postgres kept equal; settings come from the environment.
+
+        `writes` names its writing methods, each with a function from the method's arguments to the table and the key that
+        it writes: `{"save_song": lambda song: ("songs", {"id": song.id})}`: one key a call. A method that writes several
+        rows, or deletes a partition or a range, cannot be announced (docs/dual-writes.md says what to do with it).
+        `new` takes its place after the cut-over; while it is None, no cut-over begins.
+        """
+        settings = load_settings()
+        store = cls(settings, load_config(settings.sync_config))
+        wrapped = WrappedStore({"astra": old, "postgres": new}, writes, store)
+        if new is None:
+            store._side.tell(wraps="astra")  # so that no cut-over begins
+        return wrapped
+
+    @property
+    def primary(self) -> Primary:
+        """The store whose answers count; while a switch is under way Postgres is asked, if it answers."""
+        self._process.check()
+        return self._side.primary_for_reads
+
+    def call(self, table: str, key: Mapping[str, Any], astra: Callable[[], T], postgres: Callable[[], T]) -> T:
+        """Write a key by somebody else's code, the one for the present primary; both sides are made equal afterwards."""
+        with self._calls:
+            flows = self._of(table)
+            cells = flows.cells.only_key(key)
+
+            def under(primary: Any, call: Callable[[], T]) -> Callable[[], T]:
+                return lambda: self._maker.wrapped(flows, primary, self._executor).write(cells, call)
+
+            return self._switching.run({"astra": under("astra", astra), "postgres": under("postgres", postgres)})
+
+    def _check_migrated(self, table: str) -> None:
+        """Raise WriteRefused for a table that stays where it is: after a cut-over one side would have half of its rows."""
+        if setting := self._config.left_out_by(table):
+            raise WriteRefused(
+                f"{table} is not migrated: `{setting}` in sync.toml leaves it out; write and read it through your own client"
+            )
+
+    def _of(self, table: str) -> TableFlows:
+        self._process.check()
+        self._check_migrated(table)
+        return self._known.of(table)
+
+
+def _put(flows: TableFlows, row: Mapping[str, Any]) -> Mutation:
+    return Mutation("put", flows.cells.key(row), flows.cells.row(row))

@@ -1,0 +1,178 @@
+"""The store of both sides for an application that writes to Astra through the Data API.
+
+The API takes no timestamp, so its writes are announced, and Postgres is made equal by reading the key back over CQL: by this
+process where it has CQL settings, by workers where it has not (docs/decisions/0015-a-source-without-timestamps.md).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+from sync.adapters.cassandra.rows.cells import DocumentCells
+from sync.core.mutations import Mutation
+from sync.core.rows import SourceTable
+from sync.errors import TargetUnavailable, WriteRefused
+from sync.ports import Written
+from sync.settings import Config, Settings
+from sync.stores.both_sides.dual import DualWriteStore
+from sync.stores.both_sides.source_api import ApiSide
+from sync.stores.both_sides.table_flows import TableFlows
+from sync.stores.both_sides.target_documents import TargetDocuments
+from sync.stores.one_side.postgres import PostgresStore
+
+Write = Callable[[], bool]
+ToPostgres = Callable[[TableFlows], bool]
+
+
+class _ComesLate(Exception):
+    """The write is done, an attempt of it may still arrive, and its announcement alone can tell."""
+
+
+class ApiDualWriteStore(DualWriteStore):
+    """Writes go to the Data API and to Postgres, reads to the primary. Safe to use from many threads."""
+
+    _source: ApiSide
+
+    def _open_source(self, settings: Settings, config: Config, is_primary: bool) -> ApiSide:
+        return ApiSide(settings, config, None if is_primary else self._target.pool)
+
+    def _flow_config(self, config: Config) -> Config:
+        """Without CQL the other half of every write is left to workers."""
+        if self._source.has_cql:
+            return config
+        queued = config.dual_write.model_copy(update={"queued": frozenset(self._source.tables)})
+        return config.model_copy(update={"dual_write": queued})
+
+    def put(self, table: str, row: Mapping[str, Any]) -> bool:
+        """Write a whole row, or a whole document: what is left out is null, or not there."""
+        return self._twice(table, lambda _: self._checked_put(table, row)())
+
+    def _checked_put(self, table: str, row: Mapping[str, Any]) -> Write:
+        key = self._key(table, row)
+        astra = self._checked(lambda: self._source.store.checked_put(table, row))
+
+        def to_postgres(flows: TableFlows) -> bool:
+            cells = flows.cells
+            made = cells.document(row) if isinstance(cells, DocumentCells) else cells.row(row)
+            return flows.reverse.write(Mutation("put", cells.key(row), made))
+
+        return lambda: self._announced(table, key, astra, to_postgres)
+
+    def put_many(self, table: str, rows: Iterable[Mapping[str, Any]]) -> bool:
+        """Write whole rows, each on its own and several at once, after all of them were checked; those of a key in order.
+
+        Raises the first row's error when all have been tried.
+        """
+        given = list(rows)
+        by_key: dict[bytes, list[Mapping[str, Any]]] = {}
+        keys = self._twice(table, lambda flows: self._checked_keys(flows, table, given))
+        for row, key in zip(given, keys, strict=True):
+            by_key.setdefault(key, []).append(row)
+        with self._calls:
+            self._write_all(by_key.values(), lambda row: self._again(table, lambda _: self._checked_put(table, row)()))
+        return True
+
+    def _checked_keys(self, flows: TableFlows, table: str, rows: Sequence[Mapping[str, Any]]) -> list[bytes]:
+        for row in rows:
+            self._checked_put(table, row)
+        return [flows.cells.only_key(self._key(table, row)).canonical for row in rows]
+
+    def update(self, table: str, key: Mapping[str, Any], changes: Mapping[str, Any]) -> bool:
+        """Write some columns, or fields. What is not there is made; where Postgres is primary not: False, nothing written."""
+
+        def to_postgres(flows: TableFlows) -> bool:
+            if flows.mapped.source.is_collection:
+                return TargetDocuments(self._target, flows).update(key, changes)
+            return flows.reverse.write(Mutation("update", flows.cells.only_key(key), flows.cells.some(changes)))
+
+        def write(_: TableFlows) -> bool:
+            astra = self._checked(lambda: self._source.store.checked_update(table, key, changes))
+            return self._announced(table, key, astra, to_postgres)
+
+        return self._twice(table, write)
+
+    def delete(self, table: str, key: Mapping[str, Any]) -> bool:
+        """Delete a row, if there is one."""
+
+        def to_postgres(flows: TableFlows) -> bool:
+            return flows.reverse.write(Mutation("delete", flows.cells.only_key(key), {}))
+
+        def write(_: TableFlows) -> bool:
+            astra = self._checked(lambda: self._source.store.checked_delete(table, key))
+            return self._announced(table, key, astra, to_postgres)
+
+        return self._twice(table, write)
+
+    def get(self, table: str, key: Mapping[str, Any]) -> dict[str, Any] | None:
+        """The primary's row or document, or None."""
+        read = self._primary_of(table)
+        return self._documents(table).get(key) if self._holds_rows(read, table) else read.get(table, key)
+
+    def search(self, table: str, column: str, vector: Sequence[float], limit: int = 10) -> list[tuple[dict[str, Any], float]]:
+        """The primary's nearest rows or documents with their similarity, nearest first."""
+        read = self._primary_of(table)
+        if self._holds_rows(read, table):
+            return self._documents(table).search(column, vector, limit)
+        return read.search(table, column, vector, limit)
+
+    def count(self, table: str) -> int:
+        """How many rows or documents the primary has."""
+        read = self._primary_of(table)
+        return self._documents(table).count() if self._holds_rows(read, table) else read.count(table)
+
+    def _holds_rows(self, read: object, table: str) -> bool:
+        """Whether it has rows where the application thinks in documents."""
+        return isinstance(read, PostgresStore) and self._table(table).is_collection
+
+    def _documents(self, table: str) -> TargetDocuments:
+        return TargetDocuments(self._target, self._of(table))
+
+    def _key(self, table: str, row: Mapping[str, Any]) -> dict[str, Any]:
+        source = self._table(table)
+        names = ["_id"] if source.is_collection else [c.name for c in source.primary_key]
+        for name in names:
+            if name not in row:
+                raise WriteRefused(f"{table}: the key column {name} is missing")
+        return {name: row[name] for name in names}
+
+    def _table(self, name: str) -> SourceTable:
+        self._process.check()
+        return self._source.table(name)
+
+    def _checked(self, make: Callable[[], Write]) -> Write:
+        """The write, checked at once where the API is going to be asked; it may be away while Postgres is primary."""
+        return make() if self._side.primary == "astra" else lambda: make()()
+
+    def _announced(self, table: str, key: Mapping[str, Any], astra: Write, postgres: ToPostgres) -> bool:
+        """Write a key under the present primary."""
+        flows = self._of(table)
+        cells = flows.cells.only_key(key)
+
+        def by_api() -> bool:
+            if astra():
+                self._may_come_late(table, key)
+            return True
+
+        def to_astra() -> bool:
+            try:
+                return bool(self._maker.wrapped(flows, "astra", self._executor).write(cells, by_api))
+            except _ComesLate:
+                return True
+
+        return self._switching.run({"astra": to_astra, "postgres": lambda: postgres(flows)})
+
+    def _may_come_late(self, table: str, key: Mapping[str, Any]) -> None:
+        """An attempt that was given up may arrive behind the one that was done: the key is read once more (rule 17).
+
+        Raises _ComesLate where Postgres is away: the call's own announcement is then left as that of one that may come late.
+        """
+        flows, aside = self._of(table), self._registration.aside
+        mutation = Mutation("recheck", flows.cells.only_key(key), {})
+        version = aside.stamp(mutation.key)
+        try:
+            flows.journal.record([Written(mutation, version, "unsure")])
+        except TargetUnavailable:
+            raise _ComesLate from None
+        finally:
+            aside.forget(mutation.key)

@@ -1,0 +1,57 @@
+"""The Data API with CQL beside it: what one writes, the other reads back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import ExitStack
+
+from sync.adapters.cassandra.connection.connect import Cassandra, open_cassandra
+from sync.core.rows import SourceTable
+from sync.errors import WriteRefused
+from sync.settings import Config, Settings
+from sync.stores.one_side.astra import AstraStore
+from sync.stores.one_side.live_tables import LiveTables
+
+
+class ReadBackStore(AstraStore):
+    """The Data API's store, and a CQL session where there are settings for one."""
+
+    def __init__(self, settings: Settings, timeout: float, config: Config) -> None:
+        super().__init__(settings, timeout)
+        self._cql = ExitStack()
+        self.cassandra: Cassandra | None = None
+        if settings.has_cql:
+            self.cassandra = self._cql.enter_context(open_cassandra(settings, timeout))
+            self._live = LiveTables(self.cassandra.session, settings.astra_db_keyspace or "", config.kinds)
+
+    @property
+    def tables(self) -> Mapping[str, SourceTable]:
+        """Its tables and collections: as CQL has them, with columns that the API does not know, where that is there."""
+        return self._live.all() if self.cassandra else super().tables
+
+    def described(self, table: str) -> SourceTable:
+        """A table as CQL has it, or as the API has where there is no CQL. Raises WriteRefused for one that is not there."""
+        if not self.cassandra:
+            return super().described(table)
+        self._process.check()
+        found = self._live.get(table)
+        if found is None:
+            raise WriteRefused(f"there is no table or collection {table!r}; there are: {', '.join(sorted(self.tables))}")
+        return found
+
+    @property
+    def version(self) -> int:
+        """Another number than before where a table has changed, for either."""
+        return super().version + (self._live.version if self.cassandra else 0)
+
+    def look_again(self, table: str, since: int) -> bool:
+        """Ask both for the table; whether any has changed since that version."""
+        if self.cassandra:
+            self._live.look_again(table, self._live.version)
+        super().look_again(table, super().version)
+        return self.version != since
+
+    def close(self) -> None:
+        """Close the connections."""
+        super().close()
+        self._cql.close()

@@ -1,0 +1,98 @@
+"""What a store of both sides needs for one table, in either direction."""
+
+from __future__ import annotations
+
+from concurrent.futures import Executor
+from dataclasses import dataclass
+
+from sync.adapters.cassandra.rows.cells import Cells, cells_of
+from sync.adapters.postgres.connection.connect import Connection
+from sync.adapters.postgres.connection.pool import Pool
+from sync.adapters.postgres.dual_write.journal import Journal
+from sync.adapters.postgres.dual_write.parameters import connection_of
+from sync.adapters.postgres.dual_write.registration import Registration
+from sync.adapters.postgres.dual_write.reverse import ReverseJournal
+from sync.adapters.postgres.schema import indexes
+from sync.adapters.postgres.schema.catalogue import regclass
+from sync.core.encode.rows import RowEncoder
+from sync.core.mutations import Key, Mutation
+from sync.core.rows import TableMap, one_sided
+from sync.errors import PreflightError
+from sync.flows.dual_write import ForwardWrite
+from sync.flows.reverse_write import ReverseWrite
+from sync.flows.wrapped_write import WrappedWrite
+from sync.ports import AnyRows, Intent, Primary, TableJournal
+from sync.settings import Config
+from sync.stores.both_sides.source import SourceSide
+from sync.wiring.backfill.worker import map_sources
+from sync.wiring.dual_write.worker import reconciler
+from sync.wiring.sight import check_target
+
+_SYNC_COLUMNS = "SELECT FROM pg_attribute WHERE attrelid = to_regclass(%s) AND attname = '_sync_version' AND NOT attisdropped"
+
+
+@dataclass(frozen=True, slots=True)
+class TableFlows:
+    """One table's values as cells, and its writes under either primary."""
+
+    mapped: TableMap
+    encoder: RowEncoder
+    cells: Cells
+    rows: AnyRows
+    forward: ForwardWrite
+    reverse: ReverseWrite
+
+    @property
+    def journal(self) -> TableJournal:
+        """The journal of the source's writes."""
+        return self.forward.journal
+
+
+@dataclass(frozen=True, slots=True)
+class FlowMaker:
+    """Makes the flows of tables; `registration` is this process as a writer."""
+
+    config: Config
+    source: SourceSide
+    pool: Pool
+    registration: Registration
+
+    def make(self, name: str) -> TableFlows:
+        """The flows of a table. Raises PreflightError, SourceUnavailable, TargetUnavailable."""
+        with connection_of(self.pool) as connection:
+            table = self._mapped(connection, name)
+        encoder, one = RowEncoder(table, 0), self.registration
+        cells = cells_of(table.source, encoder)
+        cells.checks = self.source.checks(table.source)
+        journal = Journal(self.pool, table, encoder, one.writer, one.breaker)
+        reverse = ReverseJournal(self.pool, table, encoder, one.writer)
+        rows, mode = self.source.rows(table.source), self.config.mode(name)
+        columns = frozenset(p.source.name for p in encoder.pairs)
+        return TableFlows(
+            table, encoder, cells, rows,
+            ForwardWrite(journal, rows, one.aside, mode),
+            ReverseWrite(reverse, journal, rows, one.aside, columns, mode),
+        )  # fmt: skip
+
+    def _mapped(self, connection: Connection, name: str) -> TableMap:
+        table = map_sources(self.source.tables, connection, self.config, [name])[name]
+        if why := one_sided(table.source):
+            raise PreflightError(f"{name}: {why}")
+        check_target(connection, [table])
+        self.source.check_sight(table)
+        if connection.execute(_SYNC_COLUMNS, (regclass(self.config.options(name).target or name),)).fetchone() is None:
+            indexes.add_sync_columns(connection, table)  # writers come before the first backfill (rule 3)
+        return table
+
+    def wrapped(self, flows: TableFlows, primary: Primary, executor: Executor) -> WrappedWrite:
+        """The flow of a write that an application's own class makes, under this primary."""
+        lease, epoch = self.config.dual_write.writer_lease_seconds, self.registration.epoch
+        forward = flows.forward
+        reconcile = reconciler(self.pool, flows.mapped, flows.encoder, flows.rows, executor, epoch, lease)
+
+        def announce(key: Key) -> Intent:
+            if primary == "postgres":
+                return flows.reverse.reverse.announce(key)
+            return forward.journal.open(Mutation("recheck", key, {}))
+
+        return WrappedWrite(announce, forward.journal, reconcile, forward.aside, forward.mode, primary == "astra")

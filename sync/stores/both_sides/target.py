@@ -1,0 +1,214 @@
+"""Postgres as a store of both sides has it: this process is registered there as a writer, or will be when it answers.
+
+Only a registered writer may write (rule 28). What it reads does not wait for that, where Astra is primary (invariant 8):
+as the epoch says, and before anybody could read that, as STORAGE_BACKEND states.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from threading import Event, Lock, Thread
+from typing import Any
+
+import psycopg
+from psycopg_pool import PoolTimeout
+
+from sync.adapters.postgres.connection.connect import target_name
+from sync.adapters.postgres.connection.refusals import is_of_server, words
+from sync.adapters.postgres.cutover.epochs import read_epoch
+from sync.adapters.postgres.dual_write.parameters import connection_of
+from sync.adapters.postgres.dual_write.registration import Registration
+from sync.adapters.postgres.schema.migrations import usable_state
+from sync.errors import PreflightError, SyncError, TargetUnavailable, Unreachable
+from sync.ports import Primary
+from sync.settings import DualWriteTuning, Settings
+from sync.stores.both_sides.expected import check_backend
+from sync.stores.one_side.postgres import PostgresStore
+
+log = logging.getLogger(__name__)
+_FIRST_SECONDS, _MOST_SECONDS = 0.25, 5.0
+_LAST_SECONDS = 1.0
+# What libpq says of a connection that will not be had by waiting; it has no SQLSTATE.
+_MISTAKE = re.compile(
+    r"password|authentication|pg_hba|role .* (does not exist|is not permitted)|database .* does not exist|permission denied|"
+    r"SSL|TLS|certificate",
+    re.IGNORECASE,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Registered:
+    """The open pool, and this process as a writer."""
+
+    store: PostgresStore
+    registration: Registration
+    told: Mapping[str, Any]
+
+
+class TargetSide:
+    """Raises what is wrong with Postgres; where it is away and Astra is primary, it is tried again until it is there."""
+
+    def __init__(
+        self, settings: Settings, tuning: DualWriteTuning, ring: Callable[[str], object], told: Mapping[str, Any]
+    ) -> None:
+        self._settings, self._tuning, self._ring, self._told = settings, tuning, ring, dict(told)
+        self._ended, self._handing = Event(), Lock()
+        self._thread: Thread | None = None
+        self._registered: Registered | None = None
+        self._wrong: SyncError | None = None
+        self._primary = settings.expected_backend
+        self._away = ""
+        try:
+            self._registered = self._register()
+        except (Unreachable, TargetUnavailable) as error:
+            if not is_away(error):
+                raise
+            self._say(error)
+            self._check_start()
+            log.warning("%s; reads go on, and writes are refused until this process is registered there", self._away)
+
+    def _say(self, error: Exception) -> None:
+        text, name = words(error), target_name(self._settings)
+        self._away = text if text.startswith(name) else f"{name}: {text}"
+
+    def _check_start(self) -> None:
+        if self._primary == "postgres":
+            raise Unreachable(f"{self._away}; Postgres is primary")
+        if self._primary is None:
+            advice = "set STORAGE_BACKEND=astra, if Astra is, to start without it"
+            raise Unreachable(f"{self._away}; nobody else can say which store is primary: {advice}")
+
+    def _register(self, then: Callable[[Registration], None] | None = None) -> Registered:
+        settings, tuning, told = self._settings, self._tuning, dict(self._told)
+        with ExitStack() as undo:
+            store = undo.enter_context(PostgresStore(settings, tuning.connections, tuning.secondary_timeout_seconds))
+            with connection_of(store.pool) as connection:
+                if not usable_state(connection):
+                    raise PreflightError("Postgres has no state of a migration yet: run `sync schema apply`")
+                epoch = read_epoch(connection)
+            check_backend(settings.expected_backend, epoch)
+            self._primary = epoch.primary
+            registration = Registration(store.pool, tuning, self._ring, told)
+            undo.callback(registration.end)
+            check_backend(settings.expected_backend, registration.epoch)  # it may be another by now
+            if then:
+                then(registration)
+            undo.pop_all()
+        return Registered(store, registration, told)
+
+    def come_back(self, then: Callable[[Registration], None]) -> None:
+        """Where Postgres is away: try to register from now on, and call `then` before anything is written.
+
+        What a start would have refused with, `then` included, every call is refused with, until it is put right.
+        """
+        if self._registered is None:
+            self._thread = Thread(target=self._try, args=(then,), name="sync-target", daemon=True)
+            self._thread.start()
+
+    def _try(self, then: Callable[[Registration], None]) -> None:
+        wait = _FIRST_SECONDS
+        while not self._ended.wait(wait):
+            wait = min(_MOST_SECONDS, 2 * wait)
+            try:
+                registered = self._register(then)
+            except (SyncError, psycopg.Error, PoolTimeout) as error:
+                self._heard(error)
+                continue
+            except Exception:  # nobody else would try again
+                log.exception("this process is not registered in Postgres")
+                continue
+            if self._hand_over(registered):
+                return
+
+    def _heard(self, error: Exception) -> None:
+        self._say(error)
+        told, self._wrong = self._wrong, None if is_away(error) or not isinstance(error, SyncError) else error
+        if self._wrong and str(told) != str(self._wrong):
+            log.error("%s; until then every call is refused", self._wrong)
+
+    def _hand_over(self, registered: Registered) -> bool:
+        """Whether it is used; not where the store ended meanwhile, or had more to tell of itself than was told."""
+        with self._handing:
+            self._wrong = None
+            if not self._ended.is_set() and registered.told == self._told:
+                self._registered = registered
+                log.warning("Postgres is there: this process writes to both sides as %s", registered.registration.writer.id)
+                return True
+        registered.registration.end()
+        registered.store.close()
+        return False
+
+    def tell(self, **more: Any) -> None:
+        """Record more of what this writer was started with: now, or when it is registered. Raises TargetUnavailable."""
+        with self._handing:
+            self._told |= more
+            registered = self._registered
+        if registered:
+            registered.registration.tell(**more)
+
+    @property
+    def is_registered(self) -> bool:
+        """Whether this process may write."""
+        return self._registered is not None
+
+    @property
+    def primary(self) -> Primary:
+        """The primary as this process knows it. Raises what a start would have raised."""
+        if self._registered:
+            return self._registered.registration.primary
+        self._check()
+        return self._primary or "astra"
+
+    @property
+    def primary_for_reads(self) -> Primary:
+        """The store that a read goes to. Raises as `primary` does."""
+        return self._registered.registration.primary_for_reads if self._registered else self.primary
+
+    def _check(self) -> None:
+        wrong = self._wrong
+        if wrong:
+            raise type(wrong)(str(wrong))
+
+    @property
+    def store(self) -> PostgresStore:
+        """Its own store. Raises TargetUnavailable while it is away, or what a start would have raised."""
+        return self._there().store
+
+    @property
+    def registration(self) -> Registration:
+        """This process as a writer. Raises as `store` does."""
+        return self._there().registration
+
+    def _there(self) -> Registered:
+        if self._registered is None:
+            self._check()
+            raise TargetUnavailable(f"{self._away}; this process is not registered there yet, and tries again")
+        return self._registered
+
+    def end(self, sign_off: bool = True) -> None:
+        """End the heartbeat and sign off, or give up registering."""
+        with self._handing:
+            self._ended.set()
+        if self._thread:
+            self._thread.join(_LAST_SECONDS)  # it may be waiting for an answer; if one comes, it takes its place back
+        if self._registered:
+            self._registered.registration.end(sign_off=sign_off)
+
+    def close(self) -> None:
+        """Close the connections."""
+        if self._registered:
+            self._registered.store.close()
+
+
+def is_away(error: BaseException) -> bool:
+    """Whether an error of Postgres will pass: it does not answer, or takes nothing for now. Mistakes of ours do not pass."""
+    cause = error.__context__
+    if isinstance(cause, PoolTimeout):
+        return True
+    if not isinstance(error, Unreachable | TargetUnavailable) or not isinstance(cause, psycopg.Error):
+        return False
+    return is_of_server(cause) and not (cause.sqlstate is None and _MISTAKE.search(str(cause)))

@@ -1,0 +1,9 @@
+"""Stores over one side: before a migration and after it.
+
+astra        over the Data API
+cql          over CQL
+live_tables  the source's tables as they are now
+postgres     over Postgres
+unreadable   values that Python has none of
+values       an application's values as Postgres takes them, and back
+"""

@@ -1,0 +1,134 @@
+"""The store interface over a Data API: Astra's, or a self-hosted one, by astrapy."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from types import TracebackType
+from typing import Any
+
+from sync.adapters.astra.api import open_api
+from sync.adapters.astra.catalogue import read_api
+from sync.adapters.astra.documents import ApiDocuments
+from sync.adapters.astra.rows import ApiRows
+from sync.core.rows import SourceTable
+from sync.errors import SyncError, WriteRefused
+from sync.settings import Settings
+from sync.stores.looked import Looked
+from sync.stores.one_side.live_tables import by_live
+from sync.stores.process import Process
+
+
+class AstraStore:
+    """Rows of a keyspace's tables, and documents of its collections, as dictionaries. Safe to use from many threads."""
+
+    def __init__(self, settings: Settings, timeout: float = 10.0) -> None:
+        self._process = Process()
+        self._api = open_api(settings, timeout)
+        self._sources = read_api(self._api)
+        self._opened: dict[str, ApiRows | ApiDocuments] = {}
+        self._looked = Looked()
+
+    def __enter__(self) -> AstraStore:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Nothing is held open but idle connections, which end with the process."""
+        self._process.close()
+
+    def put(self, table: str, row: Mapping[str, Any]) -> bool:
+        """Write a whole row, or a whole document: what is left out is null, or not there."""
+        by_live(self, table, lambda: self.checked_put(table, row)())
+        return True
+
+    def checked_put(self, table: str, row: Mapping[str, Any]) -> Callable[[], bool]:
+        """What puts this row, which was checked, and tells whether an earlier attempt of it may still arrive."""
+        rows = self._of(table)
+        checked = rows.checked_put(row)
+        return lambda: rows.write(checked)
+
+    def put_many(self, table: str, rows: Iterable[Mapping[str, Any]]) -> bool:
+        """Write whole rows, each on its own, after all of them were checked."""
+        given = list(rows)
+        by_live(self, table, lambda: [self.checked_put(table, row) for row in given])
+        return all(self.put(table, row) for row in given)
+
+    def update(self, table: str, key: Mapping[str, Any], changes: Mapping[str, Any]) -> bool:
+        """Write some columns, or fields; the row is made where there is none."""
+        by_live(self, table, lambda: self.checked_update(table, key, changes)())
+        return True
+
+    def checked_update(self, table: str, key: Mapping[str, Any], changes: Mapping[str, Any]) -> Callable[[], bool]:
+        """What makes these changes, as for `checked_put`."""
+        rows = self._of(table)
+        checked = rows.checked_update(key, changes)
+        return lambda: rows.write(checked)
+
+    def delete(self, table: str, key: Mapping[str, Any]) -> bool:
+        """Delete a row, if there is one."""
+        by_live(self, table, lambda: self.checked_delete(table, key)())
+        return True
+
+    def checked_delete(self, table: str, key: Mapping[str, Any]) -> Callable[[], bool]:
+        """What deletes the row, as for `checked_put`."""
+        rows = self._of(table)
+        rows.check_key(key)
+        return lambda: rows.delete(key)
+
+    def get(self, table: str, key: Mapping[str, Any]) -> dict[str, Any] | None:
+        """The row, or None. Raises SourceUnavailable."""
+        return by_live(self, table, lambda: self._of(table).get(key))
+
+    def search(self, table: str, column: str, vector: Sequence[float], limit: int = 10) -> list[tuple[dict[str, Any], float]]:
+        """The nearest rows with their similarity, nearest first; the server says how many it gives at most."""
+        return by_live(self, table, lambda: self._of(table).search(column, vector, int(limit)))
+
+    def count(self, table: str) -> int:
+        """How many rows there are: where the API does not count, their keys are read."""
+        return by_live(self, table, lambda: self._of(table).count())
+
+    @property
+    def tables(self) -> Mapping[str, SourceTable]:
+        """Its tables and collections, by name."""
+        self._process.check()
+        return self._sources
+
+    def described(self, table: str) -> SourceTable:
+        """The table's description, as whoever compares both sides needs it."""
+        return self.source(table)
+
+    @property
+    def version(self) -> int:
+        """Another number than before where a table has changed."""
+        self._process.check()
+        return self._looked.version
+
+    def look_again(self, table: str, since: int) -> bool:
+        """Ask the API for its tables; whether any has changed since that version."""
+        self._process.check()
+        return self._looked.again(since, self._ask)
+
+    def _ask(self) -> bool:
+        try:
+            found = read_api(self._api)
+        except SyncError:
+            return False  # it is away: what was refused stays refused
+        changed, self._sources = found != self._sources, found
+        if changed:
+            self._opened = {}
+        return changed
+
+    def source(self, table: str) -> SourceTable:
+        """The table's description. Raises WriteRefused for one that is not there, ForkedStore in a forked process."""
+        self._process.check()
+        if table not in self._sources:
+            raise WriteRefused(f"there is no table or collection {table!r}; there are: {', '.join(sorted(self._sources))}")
+        return self._sources[table]
+
+    def _of(self, table: str) -> ApiRows | ApiDocuments:
+        source = self.source(table)
+        if table not in self._opened:
+            self._opened[table] = (ApiDocuments if source.is_collection else ApiRows)(self._api, source)
+        return self._opened[table]

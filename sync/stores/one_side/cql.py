@@ -1,0 +1,194 @@
+"""The store interface over CQL alone."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from types import TracebackType
+from typing import Any, TypeVar
+
+from cassandra.cluster import Session
+
+from sync.adapters.cassandra.connection.connect import Cassandra, explain, open_cassandra
+from sync.adapters.cassandra.connection.pages import quoted, token_of_partition
+from sync.adapters.cassandra.rows.cells import Cells
+from sync.adapters.cassandra.rows.rows import FAILURES, SourceRows
+from sync.adapters.cassandra.rows.search import index_checks, nearest_rows, vector_similarity
+from sync.core.mutations import Mutation
+from sync.core.ring import WHOLE_RING
+from sync.core.rows import SourceTable
+from sync.errors import SourceUnavailable, WriteRefused, WriteUnsure
+from sync.settings import Config, Settings
+from sync.stores.one_side.live_tables import LiveTables, by_live
+from sync.stores.process import Process
+
+T = TypeVar("T")
+_COUNT_RANGES = 32
+
+
+class CqlStore:
+    """Rows of a keyspace as dictionaries."""
+
+    def __init__(self, settings: Settings, timeout: float = 10.0, config: Config | None = None) -> None:
+        settings.require("astra_db_keyspace")
+        self._process = Process()
+        self._opened: AbstractContextManager[Cassandra] = open_cassandra(settings, timeout)
+        self._timeout = timeout
+        self.cassandra = self._opened.__enter__()
+        try:
+            kinds = config.kinds if config else {}
+            self._live = LiveTables(self.cassandra.session, settings.astra_db_keyspace or "", kinds)
+        except BaseException:
+            self.close()
+            raise
+        self._rows: dict[str, tuple[SourceTable, Cells, SourceRows]] = {}
+
+    def __enter__(self) -> CqlStore:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connections; in a forked process nothing, they are its parent's."""
+        if not self._process.is_own:
+            return
+        self._process.close()
+        self._opened.__exit__(None, None, None)
+
+    def put(self, table: str, row: Mapping[str, Any]) -> bool:
+        """Write a whole row: a column left out becomes null."""
+        return self._twice(table, lambda: self._write(self._put(table, row)))
+
+    def _put(self, table: str, row: Mapping[str, Any]) -> Mutation:
+        cells, _ = self._of(table)
+        return Mutation("put", cells.key(row), cells.row(row))
+
+    def put_many(self, table: str, rows: Iterable[Mapping[str, Any]]) -> bool:
+        """Write whole rows, each on its own, after all of them were checked."""
+        given = list(rows)
+        self._twice(table, lambda: [self._put(table, row) for row in given])
+        return all(self.put(table, row) for row in given)
+
+    def update(self, table: str, key: Mapping[str, Any], changes: Mapping[str, Any]) -> bool:
+        """Write some columns; the row is made where there is none."""
+
+        def write() -> bool:
+            cells, _ = self._of(table)
+            return self._write(Mutation("update", cells.only_key(key), cells.some(changes)))
+
+        return self._twice(table, write)
+
+    def delete(self, table: str, key: Mapping[str, Any]) -> bool:
+        """Delete a row, if there is one."""
+
+        def write() -> bool:
+            cells, _ = self._of(table)
+            return self._write(Mutation("delete", cells.only_key(key), {}))
+
+        return self._twice(table, write)
+
+    def get(self, table: str, key: Mapping[str, Any]) -> dict[str, Any] | None:
+        """The row, or None. Raises SourceUnavailable."""
+
+        def read() -> dict[str, Any] | None:
+            cells, rows = self._of(table)
+            found = rows.read(cells.only_key(key))
+            return None if found.cells is None else cells.values(found.cells)
+
+        return self._twice(table, read)
+
+    def _twice(self, table: str, call: Callable[[], T]) -> T:
+        return by_live(self, table, call)
+
+    def search(self, table: str, column: str, vector: Sequence[float], limit: int = 10) -> list[tuple[dict[str, Any], float]]:
+        """The nearest rows with their similarity, nearest first, by the column's vector index."""
+        return self._twice(table, lambda: self._search(table, column, vector, int(limit)))
+
+    def _search(self, table: str, column: str, vector: Sequence[float], limit: int) -> list[tuple[dict[str, Any], float]]:
+        cells, _ = self._of(table)
+        source = self.source(table)
+        _check_vector(source, column, vector)
+        similarity = vector_similarity(self._session, source, column) or "cosine"
+        asked = cells.some({column: list(vector)})[column]
+        with _reads():
+            found = nearest_rows(self.cassandra.raw, source, column, asked or b"", limit, similarity)
+        return [(cells.values(row), score) for row, score in found]
+
+    def count(self, table: str) -> int:
+        """How many rows there are, counted range by range."""
+        return self._twice(table, lambda: self._count(self.source(table)))
+
+    def _count(self, source: SourceTable) -> int:
+        token = token_of_partition(source)
+        name = f"{quoted(source.keyspace)}.{quoted(source.name)}"
+        query = f"SELECT count(*) FROM {name} WHERE {token} >= %s AND {token} <= %s"
+        with _reads():
+            spans = [(r.start + (i > 0), r.end) for i, r in enumerate(WHOLE_RING.split(_COUNT_RANGES))]
+            return sum(self._session.execute(query, span, timeout=60).one()[0] for span in spans)
+
+    def source(self, table: str) -> SourceTable:
+        """The table's description. Raises WriteRefused for one that is not there, ForkedStore in a forked process."""
+        self._process.check()
+        found = self._live.get(table)
+        if found is None:
+            raise WriteRefused(f"there is no table {table!r}; there are: {', '.join(sorted(self._live.all()))}")
+        return found
+
+    described = source
+
+    @property
+    def tables(self) -> Mapping[str, SourceTable]:
+        """The keyspace's tables, by name."""
+        self._process.check()
+        return self._live.all()
+
+    @property
+    def version(self) -> int:
+        """Another number than before where a table has changed."""
+        self._process.check()
+        return self._live.version
+
+    def look_again(self, table: str, since: int) -> bool:
+        """Ask the source for this table; whether any has changed since that version."""
+        self._process.check()
+        return self._live.look_again(table, since)
+
+    @property
+    def _session(self) -> Session:
+        return self.cassandra.session
+
+    def _of(self, table: str) -> tuple[Cells, SourceRows]:
+        source = self.source(table)
+        made, cells, rows = self._rows.get(table) or (None, None, None)
+        if cells is None or rows is None or made is not source:
+            cells = Cells(source, None)
+            cells.checks = index_checks(self._session, source)
+            rows = SourceRows(self.cassandra, source, self._timeout)
+            self._rows[table] = (source, cells, rows)
+        return cells, rows
+
+    def _write(self, mutation: Mutation) -> bool:
+        outcome, error = self._of(mutation.key.table)[1].write(mutation, time.time_ns() // 1000)
+        if outcome == "refused":
+            raise WriteRefused(f"{mutation.key.table}: {error}")
+        if outcome == "unsure":
+            raise WriteUnsure(f"{mutation.key.table}: {error}")
+        return True
+
+
+def _check_vector(source: SourceTable, column: str, vector: Sequence[float]) -> None:
+    dimension = next((c.type.dimension for c in source.columns if c.name == column), None)
+    if dimension is None:
+        raise WriteRefused(f"{source.name}: {column} is no vector column")
+    if len(vector) != dimension:
+        raise WriteRefused(f"{source.name}: {column} takes {dimension} numbers, not {len(vector)}")
+
+
+@contextmanager
+def _reads() -> Iterator[None]:
+    try:
+        yield
+    except FAILURES as error:
+        raise SourceUnavailable(explain(error)) from None

@@ -1,0 +1,92 @@
+"""The source's tables as they are now: the driver hears of changes within seconds, and is asked again when a call fails."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from threading import Lock
+from types import MappingProxyType
+from typing import Protocol, TypeVar
+
+from cassandra import DriverException, InvalidRequest
+from cassandra.cluster import NoHostAvailable, Session
+from cassandra.metadata import TableMetadata, UserType
+
+from sync.adapters.cassandra.schema.catalogue import keyspace_of, read_tables
+from sync.core.rows import SourceTable
+from sync.errors import PreflightError, SourceUnavailable, SyncError, WriteRefused
+from sync.stores.looked import Looked, twice
+
+T = TypeVar("T")
+
+
+class Looking(Protocol):
+    """What knows tables, and can look again."""
+
+    @property
+    def version(self) -> int: ...
+    def look_again(self, table: str, since: int) -> bool: ...
+
+
+def by_live(tables: Looking, table: str, call: Callable[[], T]) -> T:
+    """What a call that goes by this table returns: once more, where it was refused and the table has changed."""
+
+    def has_changed(since: int, refusal: SyncError) -> bool:
+        is_schema = isinstance(refusal, WriteRefused) or isinstance(refusal.__context__, InvalidRequest)
+        return is_schema and tables.look_again(table, since)
+
+    return twice(lambda: tables.version, lambda _: call(), has_changed, (WriteRefused, SourceUnavailable))
+
+
+class LiveTables:
+    """A keyspace's tables by name; one that has not changed is the same object as before."""
+
+    def __init__(self, session: Session, keyspace: str, kinds: Mapping[str, bool]) -> None:
+        self._session, self._keyspace, self._kinds = session, keyspace, kinds
+        self._looked, self._reading = Looked(), Lock()
+        self._seen: dict[str, TableMetadata] = {}
+        self._types: dict[str, UserType] = {}
+        self._tables: Mapping[str, SourceTable] = {}
+        self._read()
+
+    def _read(self) -> bool:
+        with self._reading:
+            keyspace = keyspace_of(self._session, self._keyspace)
+            seen, types = dict(keyspace.tables), dict(keyspace.user_types)
+            found, before = read_tables(self._session, self._keyspace, self._kinds), self._tables
+            kept = {name: old for name, old in before.items() if found.get(name) == old}
+            self._tables, self._seen = MappingProxyType({**found, **kept}), seen
+            self._types = types
+            return self._tables != before
+
+    def all(self) -> Mapping[str, SourceTable]:
+        """All tables."""
+        return self._tables
+
+    def get(self, name: str) -> SourceTable | None:
+        """One table, as the driver knows it now."""
+        keyspace = self._session.cluster.metadata.keyspaces.get(self._keyspace)
+        # The driver puts another object in the place of what has changed.
+        if keyspace is not None and (
+            keyspace.tables.get(name) is not self._seen.get(name) or keyspace.user_types != self._types
+        ):
+            self._looked.version += self._read()
+        return self._tables.get(name)
+
+    @property
+    def version(self) -> int:
+        """Another number than before where a table has changed."""
+        return self._looked.version
+
+    def look_again(self, table: str, since: int) -> bool:
+        """Ask the source for this table and the types; whether anything has changed since that version."""
+        return self._looked.again(since, lambda: self._ask(table))
+
+    def _ask(self, table: str) -> bool:
+        cluster = self._session.cluster
+        try:
+            for name in list(keyspace_of(self._session, self._keyspace).user_types):
+                cluster.refresh_user_type_metadata(self._keyspace, name)
+            cluster.refresh_table_metadata(self._keyspace, table)
+            return self._read()
+        except (DriverException, NoHostAvailable, PreflightError):
+            return False  # it is away, or being changed: what was refused stays refused

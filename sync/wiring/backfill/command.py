@@ -1,0 +1,148 @@
+"""`sync backfill`: preflight, plan, watch, indexes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+
+from sync.adapters.postgres.backfill import ahead
+from sync.adapters.postgres.backfill.range_ledger import Ledger
+from sync.adapters.postgres.connection.connect import Connection, connect
+from sync.adapters.postgres.connection.refusals import target_errors
+from sync.adapters.postgres.dual_write.agreement import note_runs
+from sync.adapters.postgres.dual_write.data_centres import place_runs
+from sync.adapters.postgres.schema import indexes, migrations
+from sync.adapters.postgres.schema.indexes import Build
+from sync.adapters.queue import Doorbell, redis_connection
+from sync.core.ring import TokenRange, least_ranges, plan_ranges
+from sync.core.rows import TableMap
+from sync.errors import PreflightError, TargetUnavailable, Unreachable, WorkFailed
+from sync.flows.backfill import OwnWorkers, Supervisor
+from sync.flows.preflight import PreflightReport
+from sync.flows.waiting import waited
+from sync.ports import Progress
+from sync.settings import BackfillTuning, Config, Settings
+from sync.wiring.preflight import preflight
+from sync.wiring.shapes import changed, shapes
+from sync.wiring.sight import look_again
+
+_MB = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a backfill is going to do: the tables, what they are, their ranges, the registered writers, the data centre."""
+
+    tables: list[TableMap]
+    ranges: dict[str, list[TokenRange]]
+    estimated_bytes: dict[str, int]
+    writers: list[str]
+    unfinished: dict[str, int]
+    shapes: dict[str, str]
+    data_center: str = ""
+
+
+def make_plan(settings: Settings, config: Config, names: list[str] | None) -> Plan:
+    """Look at everything, write nothing. Raises PreflightError with every error, a line each."""
+    report = preflight(settings, config, names)
+    if not report.ok:
+        raise PreflightError("\n".join(f"{p.table}: {p.text}" for p in report.problems if p.level == "error"))
+    sizes = {name: sum(e.bytes for e in estimates) for name, estimates in report.sizes.items()}
+    ranges = {t.name: _planned(report, t.name, sizes[t.name], config.backfill) for t in report.tables}
+    with closing(connect(settings, autocommit=True)) as connection:
+        if not migrations.usable_state(connection):
+            raise PreflightError("the target has no schema `sync`: run `sync schema apply` first")
+        unfinished = Ledger(connection, config.backfill.lease_seconds).open_runs()
+        now = shapes(report.identities, connection, report.tables)
+        return Plan(report.tables, ranges, sizes, _writers(connection), unfinished, now, report.data_center)
+
+
+def _planned(report: PreflightReport, table: str, size: int, tuning: BackfillTuning) -> list[TokenRange]:
+    at_least = tuning.range_count or least_ranges(size, table in report.small)
+    return plan_ranges(report.sizes[table], tuning.range_mb * _MB, at_least, report.seams)
+
+
+def _writers(connection: Connection) -> list[str]:
+    found = connection.execute("SELECT id FROM sync.writer WHERE state = 'active' ORDER BY id").fetchall()
+    return [str(row[0]) for row in found]
+
+
+@dataclass(frozen=True, slots=True)
+class Show:
+    """How the progress reaches the user."""
+
+    progress: Callable[[list[Progress]], None]
+    build: Callable[[Build], None]
+    step: Callable[[str], None]
+
+
+def run_backfill(
+    settings: Settings, config: Config, plan: Plan, rate: int | None, own: OwnWorkers, show: Show
+) -> list[Progress]:
+    """Copy, build indexes, close the runs; the final figures. Raises KeyboardInterrupt after the workers have let go."""
+    bell = Doorbell(redis_connection(settings))
+    runs = waited(lambda: _begin(settings, config, plan, rate, show))
+
+    @contextmanager
+    def opened() -> Iterator[Ledger]:
+        with closing(connect(settings, autocommit=True)) as connection:
+            yield Ledger(connection, config.backfill.lease_seconds)
+
+    final = Supervisor(opened, bell, own, show.progress).watch(runs)
+    _check_shapes(settings, config, plan, runs)
+    look_again(settings, plan.tables)
+    if not any(p.failed for p in final):
+        build_indexes(settings, plan.tables, show.build)
+
+        def close() -> None:
+            with opened() as ledger:
+                for run in runs:
+                    ledger.finish(run)
+                ahead.recheck(ledger.connection, [table.name for table in plan.tables])
+
+        waited(close)
+    return final
+
+
+def _begin(settings: Settings, config: Config, plan: Plan, rate: int | None, show: Show) -> list[int]:
+    with closing(connect(settings, autocommit=True)) as connection, target_errors():
+        ledger = Ledger(connection, config.backfill.lease_seconds)
+        ledger.check_primary()  # before indexes are taken away; `begin` looks again, and holds the epoch
+        for table in plan.tables:
+            indexes.add_sync_columns(connection, table)
+            removed = indexes.remove_for_load(connection, table)
+            if removed:
+                show.step(f"{table.name}: {', '.join(removed)} will be built after the load")
+        runs = ledger.begin(plan.ranges, plan.shapes)
+        place_runs(connection, runs, plan.data_center)
+        note_runs(connection, runs, config.agreed)
+        ledger.set_rate(runs, rate)
+        return runs
+
+
+def build_indexes(settings: Settings, tables: list[TableMap], report: Callable[[Build], None]) -> None:
+    """Build what is missing; a server that restarts meanwhile is waited for. Raises PreflightError where that cannot be."""
+    try:
+        waited(lambda: indexes.build_missing(settings, tables, report))
+    except (TargetUnavailable, Unreachable) as error:
+        raise PreflightError(f"the indexes could not be built: {error}; what is copied stays, run it again") from None
+
+
+def _check_shapes(settings: Settings, config: Config, plan: Plan, runs: list[int]) -> None:
+    """Raise WorkFailed where a table is not what it was: some of its rows were copied as it was, and some as it is."""
+    with closing(connect(settings, autocommit=True)) as connection:
+        begun = Ledger(connection, config.backfill.lease_seconds).shapes(runs)
+    found = changed(settings, config, plan.tables, begun)
+    if found:
+        text = "; ".join(f"{table}: {why}" for table, why in found.items())
+        raise WorkFailed(f"{text}; run `sync backfill` again: it copies what is there now")
+
+
+@contextmanager
+def open_ledger(settings: Settings, config: Config) -> Iterator[tuple[Connection, Ledger]]:
+    """A connection and its ledger. Raises PreflightError where there is no state schema."""
+    with closing(connect(settings, autocommit=True)) as connection:
+        if not migrations.usable_state(connection):
+            raise PreflightError("the target has no schema `sync`: nothing has begun; `sync schema apply` comes first")
+        yield connection, Ledger(connection, config.backfill.lease_seconds)

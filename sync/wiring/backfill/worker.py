@@ -1,0 +1,146 @@
+"""What a worker process does: copy token ranges."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import socket
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, closing, contextmanager
+from functools import cache
+
+from sync.adapters.astra.collection_rows import CollectionRows
+from sync.adapters.cassandra.connection.connect import Cassandra, open_cassandra
+from sync.adapters.cassandra.connection.pages import RangeReader
+from sync.adapters.cassandra.rows.rows import SourceRows
+from sync.adapters.cassandra.schema.catalogue import read_tables
+from sync.adapters.postgres.backfill.loader import Loader
+from sync.adapters.postgres.backfill.range_ledger import Ledger
+from sync.adapters.postgres.connection.connect import Connection, connect
+from sync.adapters.postgres.connection.refusals import words
+from sync.adapters.postgres.dual_write.agreement import check_runs
+from sync.adapters.postgres.dual_write.data_centres import check_data_center
+from sync.adapters.postgres.schema.catalogue import read_targets
+from sync.adapters.queue import Doorbell, redis_connection
+from sync.core.documents.collections import with_fields
+from sync.core.encode.rows import RowEncoder
+from sync.core.rows import SourceTable, TableMap
+from sync.core.schema.mapping import map_table
+from sync.errors import PreflightError, SyncError, Unreachable
+from sync.flows.copy_ranges import Lane, copy_in_lanes, patiently
+from sync.ports import Lease
+from sync.settings import Config, Settings
+from sync.wiring.sight import check_sight
+from sync.wiring.write_times import looking
+
+_MB = 1 << 20
+_INSTANCE = secrets.token_hex(3)  # containers may share a host name and number their processes alike
+
+
+def worker_name() -> str:
+    """What this process signs its leases with."""
+    return f"{socket.gethostname()}:{os.getpid()}:{_INSTANCE}"
+
+
+def map_tables(
+    cassandra: Cassandra, connection: Connection, settings: Settings, config: Config, names: list[str]
+) -> dict[str, TableMap]:
+    """The mappings of these tables. Raises PreflightError with the first thing that stands against one, SourceUnavailable.
+
+    Whoever reads their values sees them as they are, on both sides, or this raises.
+    """
+    sources = read_tables(cassandra.session, settings.astra_db_keyspace or "", config.kinds)
+    found = map_sources(sources, connection, config, names)
+    check_sight(cassandra, connection, found.values())
+    return found
+
+
+def map_sources(
+    sources: Mapping[str, SourceTable], connection: Connection, config: Config, names: list[str]
+) -> dict[str, TableMap]:
+    """The same, where the source's tables are known already."""
+    found = {}
+    targets = read_targets(connection, [config.options(name).target or name for name in names])
+    for name in names:
+        if name not in sources:
+            raise PreflightError(f"{name}: there is no such table in the source's keyspace")
+        options = config.options(name)
+        table, problems = map_table(with_fields(sources[name], options.fields), targets.get(options.target or name), options)
+        if table is None:
+            raise PreflightError(f"{name}: {next(p.text for p in problems if p.level == 'error')}")
+        found[name] = table
+    return found
+
+
+def rows_by_key(cassandra: Cassandra, table: SourceTable, config: Config) -> SourceRows:
+    """Single rows of the source, read and written as sync.toml says."""
+    if table.is_collection:
+        return CollectionRows(cassandra, table, config.dual_write.primary_timeout_seconds)
+    serial = config.options(table.name).lightweight_transactions
+    return SourceRows(cassandra, table, config.dual_write.primary_timeout_seconds, serial)
+
+
+def copy_job(settings: Settings, config: Config, runs: list[int], stopped: Callable[[], bool]) -> int:
+    """What one worker process does for these runs; how many ranges it finished. Opens and closes all its connections."""
+    return patiently(lambda: _copy_job(settings, config, runs, stopped), stopped)
+
+
+def _copy_job(settings: Settings, config: Config, runs: list[int], stopped: Callable[[], bool]) -> int:
+    tuning = config.backfill
+    with ExitStack() as stack:
+        with closing(connect(settings, autocommit=True)) as connection:
+            ledger = Ledger(connection, tuning.lease_seconds)
+            names = [name for name, run in ledger.open_runs().items() if run in runs]
+            if not ledger.work_left(runs):  # rung for once too often: the last ranges are in other hands
+                return 0
+            cassandra = stack.enter_context(open_cassandra(settings, tuning.request_timeout_seconds))
+            check_data_center(connection, cassandra.data_center, runs)
+            check_runs(connection, runs, config.agreed)
+            tables = map_tables(cassandra, connection, settings, config, names)
+
+        @contextmanager
+        def lane() -> Iterator[Lane]:
+            with closing(connect(settings, autocommit=True)) as own:
+                yield _lane(cassandra, own, tables, config)
+
+        return copy_in_lanes(lane, tuning.streams, runs, worker_name(), stopped)
+
+
+def _lane(cassandra: Cassandra, connection: Connection, tables: dict[str, TableMap], config: Config) -> Lane:
+    tuning = config.backfill
+
+    @cache
+    def encoder(name: str, floor: int) -> RowEncoder:
+        return RowEncoder(tables[name], floor)
+
+    @cache
+    def reader(name: str) -> RangeReader:
+        return RangeReader(cassandra.raw, tables[name].source, encoder(name, 0).columns, int(tuning.page_mb * _MB))
+
+    @cache
+    def loader(name: str, floor: int) -> Loader:
+        return Loader(connection, tables[name], encoder(name, floor), tuning.lease_seconds)
+
+    def target(lease: Lease) -> Loader:
+        return loader(lease.table, lease.floor)
+
+    looks = looking(cassandra, connection, tables, config)
+    batch = int(tuning.batch_mb * _MB)
+    return Lane(Ledger(connection, tuning.lease_seconds), reader, target, batch, tuning.lease_seconds, looks)
+
+
+def note_failure(settings: Settings, runs: list[int], error: BaseException) -> None:
+    """Tell whoever watches these runs that this process's job failed, and let go of its ranges."""
+    text = str(error) if isinstance(error, SyncError) else f"{type(error).__name__}: {words(error)}"
+    with closing(connect(settings, autocommit=True)) as connection:
+        ledger = Ledger(connection, 1)
+        ledger.note_failure(runs, " ".join(text.split()), isinstance(error, Unreachable))
+        ledger.release(runs, worker_name())
+
+
+def ring_again(settings: Settings, runs: list[int], job: str) -> None:
+    """Ring for what is left of these runs, if anything is."""
+    with closing(connect(settings, autocommit=True)) as connection:
+        left = Ledger(connection, 1).work_left(runs)
+    if left:
+        Doorbell(redis_connection(settings), job).ring(runs, 1)

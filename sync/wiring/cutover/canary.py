@@ -1,0 +1,137 @@
+"""The canary: is the way from Postgres back to the source open? Nothing that can be read is written (decision 0017)."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+
+from psycopg.errors import UndefinedColumn
+
+from sync.adapters.cassandra.connection.connect import Cassandra
+from sync.adapters.cassandra.rows.cells import cells_of
+from sync.adapters.postgres.connection.connect import Connection
+from sync.adapters.postgres.connection.refusals import words
+from sync.adapters.postgres.drift.keys import TargetKeys
+from sync.core.cutover.gates import CanaryFact
+from sync.core.decode.rows import RowDecoder
+from sync.core.encode.rows import RowEncoder
+from sync.core.keys.own_key import own_key
+from sync.core.mutations import Key, Mutation
+from sync.core.rows import TableMap
+from sync.errors import SyncError
+from sync.settings import Config
+from sync.wiring.backfill.worker import rows_by_key
+
+_ROWS, _TRIES, _PAUSE_SECONDS = 5, 4, 0.05
+_KEYS_TRIED = 5
+
+
+def fly(
+    cassandra: Cassandra, connection: Connection, tables: Sequence[TableMap], config: Config, send: bool
+) -> list[CanaryFact]:
+    """Rows of each table are compared; where all of them are well, and with `send`, the source is asked to take such rows."""
+    ways = [_Way(cassandra, connection, table, config) for table in tables]
+    facts = [_guarded(way, way.compare) for way in ways]
+    if not send or any(fact.error for fact in facts):
+        return facts
+    sent = [_guarded(way, way.send) for way in ways]
+    return [replace(after, rows=fact.rows) for fact, after in zip(facts, sent, strict=True)]
+
+
+def _guarded(way: _Way, step: Callable[[], CanaryFact]) -> CanaryFact:
+    try:
+        return step()
+    except UndefinedColumn as error:  # before the first backfill
+        return CanaryFact(way.name, 0, f"{words(error)}: sync backfill adds the migration's columns")
+    except (SyncError, ValueError) as error:
+        return CanaryFact(way.name, 0, " ".join(str(error).split()))
+
+
+class _Way:
+    """One table's way from Postgres to the source and back."""
+
+    def __init__(self, cassandra: Cassandra, connection: Connection, table: TableMap, config: Config) -> None:
+        self.name = table.name
+        self._table = table
+        self._encoder = RowEncoder(table, 0)
+        self._decoder = RowDecoder(table, self._encoder.pairs)
+        self._cells = cells_of(table.source, self._encoder)
+        self._rows = rows_by_key(cassandra, table.source, config)
+        self._target = TargetKeys(connection, table, self._encoder)
+        self._expires = config.options(table.name).keep_ttl  # what has expired there is kept here, and proves nothing
+        self._back: Mutation | None = None
+
+    def compare(self) -> CanaryFact:
+        """Some rows, as both sides have them. Raises ValueError for one that stands still, and is another there."""
+        keys = list(self._sample())
+        back = sum(map(self._is_back, keys))
+        if keys and not back and not self._expires:
+            raise ValueError(f"none of {len(keys)} rows stood still for long enough: run it again")
+        return CanaryFact(self.name, back)
+
+    def send(self) -> CanaryFact:
+        """Have the source take a row of the canary's own. Raises ValueError where it does not."""
+        own = self._own()
+        if own is None:
+            return CanaryFact(self.name, 0)
+        outcome, error = self._rows.try_write(own)
+        if outcome != "written":
+            raise ValueError(f"the source did not take a row: {error}")
+        return CanaryFact(self.name, 0, sent=True)
+
+    def _own(self) -> Mutation | None:
+        """A row that came back, under a key that nobody has; None where there is none, or no such key."""
+        for _ in range(_KEYS_TRIED if self._back else 0):
+            assert self._back is not None
+            cells = own_key(self._table.source, self._back.key.cells)
+            if cells is None:
+                return None
+            key = self._cells.key_without_target(cells)
+            if self._rows.read(key).cells is None:
+                return Mutation("put", key, self._back.cells)
+        return None
+
+    def _sample(self) -> Iterator[Key]:
+        """Some keys of the target, from a random place of the ring on, and round it."""
+        found = self._target.sample(random.randint(-(2**63), 2**63 - 1), _ROWS)
+        if len(found) < _ROWS:
+            found = list(dict.fromkeys([*found, *self._target.sample(-(2**63), _ROWS)]))[:_ROWS]
+        yield from (self._cells.key_of(self._decoder.key(canonical)) for canonical in found)
+
+    def _is_back(self, key: Key) -> bool:
+        """Whether the row is the same on both sides; False for one that is gone, or written all the while."""
+        for attempt in range(_TRIES):
+            held = self._target.look([key])[0]
+            if held.row is None:
+                return False
+            problem = "" if held.intents else self._round_trip(key, held.row)
+            if not problem and not held.intents:
+                return True
+            if problem and self._target.look([key])[0] == held:
+                if self._expires:
+                    return False
+                raise ValueError(problem)
+            time.sleep(_PAUSE_SECONDS * 2**attempt)
+        return False
+
+    def _round_trip(self, key: Key, row: bytes) -> str:
+        cells = self._decoder.cells(row)
+        if not self._table.source.is_collection:  # whose documents the API makes cells of
+            lost = self._different(cells, row)
+            if lost:
+                return f"a row cannot be turned back: {lost}"
+        read = self._rows.read(key)
+        if read.cells is None:
+            return "a row of Postgres is not in the source"
+        self._back = Mutation("put", key, self._decoder.others(row))
+        different = self._different(read.cells, row)
+        return f"a row came back with another {different}" if different else ""
+
+    def _different(self, cells: Mapping[str, bytes | None], row: bytes) -> str:
+        """The columns in which the source's cells and a row of Postgres differ."""
+        made = self._encoder.canonical_row(cells)
+        return (
+            "value, one that Postgres cannot hold" if made is None else ", ".join(self._encoder.different_columns(made, row))
+        )

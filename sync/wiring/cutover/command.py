@@ -1,0 +1,68 @@
+"""`sync cutover` and `sync rollback`: gates, then the switch, then how long writes waited."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from sync.adapters.postgres.cutover.gates import GateFacts
+from sync.adapters.postgres.schema.source_schema import remember
+from sync.core.cutover.gates import Gate
+from sync.errors import SyncError
+from sync.flows.cutover import Flipped, Limits, Switch
+from sync.ports import SwitchKind
+from sync.wiring.backfill.worker import worker_name
+from sync.wiring.cutover.gates import Site, unproved
+from sync.wiring.dual_write.worker import open_drains
+
+_TELL_SECONDS = 1.0
+"""How long writers have to tell how long their writes waited."""
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """What a switch came to, and how long writes waited for it, in milliseconds."""
+
+    flipped: Flipped
+    waits: list[float]
+
+
+def switch(
+    site: Site, kind: SwitchKind, judged: int, passed: list[Gate], say: Callable[[str], None], waived: str = ""
+) -> Done:
+    """Switch from the epoch that was judged; all gates are green. `waived` says what is not proved, and goes into the audit.
+
+    Raises GateRefused, nothing being changed, where a writer or an intent is in the way.
+    """
+    tuning = site.config.cutover
+    GateFacts(site.connection).retry()
+    remember(site.connection, (table.source for table in site.tables))
+    # A writer answers with its next heartbeat; one that was just late has another one's time.
+    ready = 2 * site.config.dual_write.heartbeat_seconds + 1
+    limits = Limits(ready, tuning.most_settle_seconds, tuning.most_pause_seconds)
+    names, still = [table.name for table in site.tables], unproved(site, site.authority.current(), bool(waived))
+    figures = {**_figures(passed), **({"waived": waived} if waived else {})}
+    site.authority.audit(f"{kind} begun", figures)
+    try:
+        with open_drains(site.settings, site.config, names) as drains:
+
+            def drain() -> int:
+                return sum(each.run(worker_name(), lambda: False) for each in drains.values())
+
+            flipped = Switch(site.authority, drain, limits, say, still).run(kind, judged, figures)
+    except SyncError as error:
+        site.authority.audit(f"{kind} abandoned", {"reason": str(error)})
+        raise
+    return Done(flipped, _waits(site, flipped.switch))
+
+
+def _figures(passed: list[Gate]) -> dict[str, Any]:
+    return {"gates": {gate.name: gate.figure for gate in passed}}
+
+
+def _waits(site: Site, number: int) -> list[float]:
+    """How long writes waited, by the writers that tell in time."""
+    time.sleep(_TELL_SECONDS)
+    return sorted(ms for told in site.authority.waits(number).values() for ms in told)

@@ -1,0 +1,63 @@
+"""`sync finish`: what must be over, and the end of the bookkeeping. The source is not asked: it may be gone by now."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sync.adapters.postgres.backfill.rejects import count_rejects
+from sync.adapters.postgres.cutover.epochs import Authority, audits
+from sync.adapters.postgres.cutover.gates import GateFacts
+from sync.adapters.postgres.schema.finish import copied_tables, finish, migrated_tables
+from sync.core.cutover import gates
+from sync.core.cutover.gates import Gate
+from sync.core.schema.mapping import pg_quoted
+from sync.ports import Epoch
+from sync.settings import Settings
+
+_PLAIN = "set SYNC_DUAL_WRITE=false, STORAGE_BACKEND=postgres and SYNC_ALLOW_ONE_SIDED=true, and restart them"
+
+
+def judge_finish(authority: Authority, epoch: Epoch) -> list[Gate]:
+    """Nothing may be open, and nobody may write to both sides any more."""
+    connection = authority.connection
+    facts = GateFacts(connection)
+    since = epoch.since.isoformat(timespec="seconds")
+    writers = facts.writers()
+    active = [w.name for w in writers if w.state == "active"]
+    other = authority.under_way()
+    switch = f"a {other.kind} by {other.who} is under way" if other else "none is under way"
+    return [
+        Gate("primary", epoch.primary == "postgres", f"{epoch.primary} since {since} (epoch {epoch.epoch})", "sync cutover"),
+        Gate("switch", other is None, switch, "wait for its end"),
+        gates.quiet_gate("writers", len(active), f"processes write to both sides: {', '.join(active[:5]) or '-'}", _PLAIN),
+        gates.quiet_gate("fenced", len(writers) - len(active), "writers are not cleared", "sync drift-report --repair"),
+        gates.intents_gate(facts.intents(), 0),
+        gates.quiet_gate("runs", facts.open_runs(), "copies or checks are not finished", "run them to their end"),
+        gates.rejects_gate(count_rejects(connection)),
+        gates.indexes_gate(facts.bad_indexes(migrated_tables(connection))),
+    ]
+
+
+def end(authority: Authority, settings: Settings, epoch: Epoch) -> dict[str, Any]:
+    """Drop the bookkeeping; the tables, the audit that goes with it, and how to delete the source.
+
+    Raises GateRefused, TargetBusy; nothing has changed then.
+    """
+    trail = audits(authority.connection)
+    # Nobody runs these but the user.
+    delete = [_drop(table, settings) for table in copied_tables(authority.connection)]
+    return {"tables": finish(authority.connection, epoch.epoch), "audit": trail, "delete_source": delete}
+
+
+def _drop(table: tuple[str, str | None], settings: Settings) -> str:
+    """CQL; in the keyspace that was noted at the cut-over, or the environment's; without one where neither is known."""
+    name, noted = table
+    keyspace = noted or settings.astra_db_keyspace
+    return f"DROP TABLE {pg_quoted(keyspace) + '.' if keyspace else ''}{pg_quoted(name)};"  # CQL quotes alike
+
+
+def statements(authority: Authority) -> list[str]:
+    """What the end would run, for a dry run."""
+    tables = migrated_tables(authority.connection)
+    columns = [f"ALTER TABLE {table} DROP COLUMN _sync_token, DROP COLUMN _sync_version" for table in tables]
+    return [*columns, "DROP SCHEMA sync CASCADE"]

@@ -1,0 +1,199 @@
+"""The gates of a cut-over and a rollback, with the facts behind them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from sync.adapters.cassandra.connection.connect import Cassandra, open_cassandra
+from sync.adapters.cassandra.schema.catalogue import read_tables
+from sync.adapters.postgres.backfill import ahead
+from sync.adapters.postgres.backfill.rejects import count_rejects
+from sync.adapters.postgres.connection.connect import Connection, connect
+from sync.adapters.postgres.connection.pooled import adjust
+from sync.adapters.postgres.cutover.epochs import Authority
+from sync.adapters.postgres.cutover.gates import GateFacts
+from sync.adapters.postgres.drift.digests import count_strays
+from sync.adapters.postgres.dual_write.agreement import carrying, started_with, writers_settings
+from sync.adapters.postgres.dual_write.data_centres import check_data_center
+from sync.adapters.postgres.dual_write.ending import end_dead
+from sync.adapters.postgres.schema.catalogue import regclass
+from sync.adapters.postgres.schema.migrations import usable_state
+from sync.core.cutover import gates
+from sync.core.cutover.agreement import differences, may_write
+from sync.core.cutover.gates import Gate
+from sync.core.cutover.proof import Since, TableProof, proof_gate, proofs, quiet_since_gate
+from sync.core.rows import TableMap, one_sided
+from sync.errors import PreflightError
+from sync.ports import Epoch, SwitchKind
+from sync.settings import Config, Settings
+from sync.wiring.backfill.worker import map_tables
+from sync.wiring.cutover.canary import fly
+from sync.wiring.preflight import chosen_tables
+from sync.wiring.shapes import shapes_now
+
+_LEASE_MARGIN_SECONDS = 10.0
+"""A switch is taken back when its command has been silent for the longest pause and so much more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """What the commands of the flip work with."""
+
+    settings: Settings
+    config: Config
+    cassandra: Cassandra
+    connection: Connection
+    authority: Authority
+    tables: Sequence[TableMap]
+
+
+@contextmanager
+def open_authority(settings: Settings, config: Config) -> Iterator[Authority]:
+    """The authority. Raises PreflightError where there is no migration."""
+    with closing(connect(settings, autocommit=True)) as connection:
+        if not usable_state(connection):
+            raise PreflightError("the target has no schema `sync`: nothing has begun, or it is finished")
+        # A command whose host hangs within the flip holds the epoch, and every write waits for it: Postgres ends it.
+        adjust(connection, {"idle_in_transaction_session_timeout": f"{config.cutover.most_pause_seconds:g}s"})
+        yield Authority(connection, config.cutover.most_pause_seconds + _LEASE_MARGIN_SECONDS)
+
+
+@contextmanager
+def open_site(settings: Settings, config: Config) -> Iterator[Site]:
+    """Both sides, and the tables of the migration. Raises PreflightError where none has begun."""
+    with (
+        open_authority(settings, config) as authority,
+        open_cassandra(settings, config.dual_write.primary_timeout_seconds) as cassandra,
+    ):
+        check_data_center(authority.connection, cassandra.data_center)
+        names = [source.name for source in chosen_tables(cassandra, settings, config, None)]
+        tables = map_tables(cassandra, authority.connection, settings, config, names)
+        yield Site(settings, config, cassandra, authority.connection, authority, list(tables.values()))
+
+
+def _left_out(site: Site) -> list[str]:
+    """Tables that are not migrated, and that a store writes to both sides, or did, unless `exclude` gives them up."""
+    there = read_tables(site.cassandra.session, site.settings.astra_db_keyspace or "", site.config.kinds)
+    chosen = {table.name for table in site.tables}
+    left_out = [name for name in there if name not in chosen and not one_sided(there[name])]  # which no store writes
+    targets = {regclass(site.config.options(name).target or name): name for name in left_out}
+    started = started_with(site.connection)
+
+    def written(table: str) -> bool:
+        given_up = site.config.left_out_by(table) == "exclude"
+        return any(may_write(settings, table) for alive, settings in started if alive or not given_up)
+
+    return sorted(name for target in carrying(site.connection, targets) if written(name := targets[target]))
+
+
+def _other_settings(site: Site, kind: SwitchKind, told: Mapping[str, Mapping[str, Any] | None]) -> dict[str, str]:
+    """By writer what keeps it from writing the same rows as this host's workers, before the switch and after it."""
+    found = {}
+    for writer, settings in told.items():
+        said = []
+        if other := differences(site.config.agreed, settings):
+            said.append(f"was started with another {', '.join(other)} than here")
+        if settings and kind == "cutover" and settings.get("wraps") == "astra":
+            said.append("wraps a class for Astra, and none for Postgres (`new` is None)")
+        if said:
+            found[writer] = " and ".join(said)
+    return found
+
+
+def judge(
+    site: Site, kind: SwitchKind, epoch: Epoch, dry: bool, writers: int | None = None, fast: bool = False
+) -> list[Gate]:
+    """Every gate of a cut-over or rollback, in the order in which they are turned green.
+
+    `writers` is how many there must be; None: one at least. `fast`: an emergency, which goes without the proof. The last gate
+    is the canary, which flies only where the others are green and the run is not `dry`: a refusal has sent nothing.
+    """
+    end_dead(site.connection, site.config.dual_write.writers_folder)
+    found = [*judge_facts(site, kind, epoch, writers), _undisturbed(site, epoch) if fast else _proof(site, epoch)]
+    if fast:
+        found.append(_by_hand(site))
+    why = "--dry-run" if dry else "" if all(gate.green for gate in found) else "other gates are red"
+    one_sided_ones = _one_sided(site)
+    tables = [t for t in site.tables if t.name not in one_sided_ones]
+    return [*found, gates.canary_gate(fly(site.cassandra, site.connection, tables, site.config, not why), why)]
+
+
+def judge_facts(site: Site, kind: SwitchKind, epoch: Epoch, writers: int | None = None) -> list[Gate]:
+    """The gates but for the proof and the canary: nothing of the rows is read."""
+    facts, told = GateFacts(site.connection), writers_settings(site.connection)
+    found = [gates.reversible_gate(_one_sided(site), _left_out(site))]
+    if kind == "cutover":
+        found += _copy_gates(site, facts)
+    return [
+        *found,
+        gates.writers_gate(facts.writers(), epoch.epoch, site.config.dual_write.writer_lease_seconds, writers),
+        gates.settings_gate(_other_settings(site, kind, told)),
+        gates.intents_gate(facts.intents(), site.config.cutover.most_intents),
+    ]
+
+
+def _one_sided(site: Site) -> list[str]:
+    return [t.name for t in site.tables if one_sided(t.source)]
+
+
+def _copy_gates(site: Site, facts: GateFacts) -> list[Gate]:
+    names = [regclass(f"{t.target.schema}.{t.target.name}") for t in site.tables]
+    return [
+        gates.backfill_gate(facts.copied([t.name for t in site.tables])),
+        _write_times(site),
+        gates.rejects_gate(count_rejects(site.connection)),
+        gates.indexes_gate(facts.bad_indexes(names)),
+    ]
+
+
+def _write_times(site: Site) -> Gate:
+    tables = [t.name for t in site.tables if not t.source.is_collection]  # whose writes have no timestamps of ours
+    return gates.write_times_gate(ahead.unseen(site.connection, tables), ahead.facts(site.connection, tables))
+
+
+def unproved(site: Site, epoch: Epoch, fast: bool = False) -> Callable[[], str]:
+    """What says why both sides are not proved equal any more, or nothing; the tables are those of this moment.
+
+    It is asked within the flip, while every write waits, and asks Postgres alone.
+    """
+    shapes = {} if fast else table_shapes(site)
+
+    def why() -> str:
+        gate = _undisturbed(site, epoch) if fast else proof_gate(table_proofs(site, epoch, shapes))
+        return "" if gate.green else f"the proof was disturbed meanwhile: {gate.figure}"
+
+    return why
+
+
+def table_shapes(site: Site) -> dict[str, str]:
+    """What the tables are now. Raises Unreachable."""
+    return shapes_now(site.cassandra, site.connection, site.tables)
+
+
+def table_proofs(site: Site, epoch: Epoch, shapes: Mapping[str, str]) -> list[TableProof]:
+    """How each table is proved; the tables are of these shapes."""
+    facts = GateFacts(site.connection)
+    return proofs(facts.passes(), shapes, _since(facts, epoch), site.cassandra.data_center)
+
+
+def _since(facts: GateFacts, epoch: Epoch) -> Since:
+    return Since(epoch.epoch, epoch.since, facts.disturbed())
+
+
+def _proof(site: Site, epoch: Epoch) -> Gate:
+    return proof_gate(table_proofs(site, epoch, table_shapes(site)))
+
+
+def _undisturbed(site: Site, epoch: Epoch) -> Gate:
+    facts = GateFacts(site.connection)
+    return quiet_since_gate(facts.passes(), [t.name for t in site.tables], _since(facts, epoch))
+
+
+def _by_hand(site: Site) -> Gate:
+    """No row was inserted past the stores: of those that were, nobody sends anything to Astra."""
+    found = {t.name: count for t in site.tables if (count := count_strays(site.connection, t))}
+    figure = ", ".join(f"{name} {count:,}" for name, count in found.items()) or "no row was inserted past the stores"
+    return Gate("rows by hand", not found, figure, "`sync drift-report --repair` sends them, without --fast")

@@ -1,0 +1,218 @@
+"""`sync drift-report`: plan, stamp, watch, search, report."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sync.adapters.cassandra.connection.connect import open_cassandra
+from sync.adapters.cassandra.rows import search as source_search
+from sync.adapters.cassandra.rows.cells import cells_of
+from sync.adapters.postgres.connection.connect import Connection, connect
+from sync.adapters.postgres.connection.refusals import target_errors
+from sync.adapters.postgres.drift import passes
+from sync.adapters.postgres.drift.check_ledger import Belief, Checks
+from sync.adapters.postgres.drift.digests import count_strays
+from sync.adapters.postgres.drift.keys import TargetKeys
+from sync.adapters.postgres.drift.passes import ClosedRun
+from sync.adapters.postgres.dual_write.agreement import note_runs
+from sync.adapters.postgres.dual_write.data_centres import place_runs
+from sync.adapters.postgres.schema import indexes
+from sync.adapters.postgres.schema.migrations import check_version
+from sync.adapters.queue import CHECK_JOB, Doorbell, redis_connection
+from sync.core.drift.report import next_step, table_report, unproved
+from sync.core.encode.rows import RowEncoder
+from sync.core.mutations import KnownKey
+from sync.core.rows import TableMap
+from sync.errors import PreflightError, Unreachable, WorkFailed, WriteRefused
+from sync.flows.backfill import OwnWorkers, Supervisor
+from sync.flows.waiting import waited
+from sync.settings import Config, Settings
+from sync.wiring.backfill.command import Plan, Show, build_indexes
+from sync.wiring.drift.clearing import clear_writers
+from sync.wiring.drift.values import add_values, shown_finding
+from sync.wiring.drift.verify import SEED, TOP, compare_searches
+from sync.wiring.shapes import changed
+from sync.wiring.sight import look_again
+
+_STAMPED_AT_ONCE = 1000
+_SCHEMA = "SELECT to_regclass('sync.drift_pass') IS NOT NULL"
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What the report is to do besides looking."""
+
+    repair: bool = False
+    searches: int = 0
+    show_values: bool = False
+    restart: bool = False
+
+
+def run_drift(settings: Settings, config: Config, plan: Plan, asked: Asked, own: OwnWorkers, show: Show) -> dict[str, Any]:
+    """One pass over these tables; the report. Raises KeyboardInterrupt after the workers have let go."""
+    bell = Doorbell(redis_connection(settings), CHECK_JOB)
+    runs = waited(lambda: begin_pass(settings, config, plan, asked, show))
+
+    @contextmanager
+    def opened() -> Iterator[Checks]:
+        with closing(connect(settings, autocommit=True)) as connection:
+            yield Checks(connection, config.backfill.lease_seconds)
+
+    Supervisor(opened, bell, own, show.progress).watch(runs)
+    return waited(lambda: close_pass(settings, config, plan, runs, asked))
+
+
+def begin_pass(settings: Settings, config: Config, plan: Plan, asked: Asked, show: Show) -> list[int]:
+    """Give every row its token, see to the index on it, and begin: the runs."""
+    with open_checks(settings, config) as checks, target_errors():
+        for table in plan.tables:
+            indexes.add_sync_columns(checks.connection, table)
+        strays = [table for table in plan.tables if count_strays(checks.connection, table)]
+        for table in strays:
+            stamped = stamp_strays(checks.connection, table)
+            show.step(f"{table.name}: {stamped:,} rows had no token; they got theirs, and are checked")
+        copying = [table.name for table in plan.tables if table.name in plan.unfinished]
+        if copying:
+            show.step(f"{', '.join(copying)}: the backfill is not finished; what it has not copied yet is missing")
+        build_indexes(settings, [t for t in plan.tables if t.name not in copying], show.build)
+        begun = checks.work_begun(plan.ranges)
+        belief = Belief(config.drift.most_verdict_minutes, asked.restart)
+        runs = checks.begin_pass(plan.ranges, asked.repair, plan.shapes, belief)
+        if begun:
+            show.step(_going_on(begun, checks.work_begun(plan.ranges)))
+        place_runs(checks.connection, runs, plan.data_center)
+        note_runs(checks.connection, runs, config.agreed)
+        return runs
+
+
+def _going_on(before: int, kept: int) -> str:
+    again = f"; {before - kept} have one that is too old, or of another epoch or schema, and are checked again"
+    return (
+        f"going on with the pass that was stopped: {kept} ranges have their verdict already{again if kept < before else ''}"
+    )
+
+
+@contextmanager
+def open_checks(settings: Settings, config: Config) -> Iterator[Checks]:
+    """The ledger. Raises PreflightError where the state schema has no place for drift reports."""
+    with closing(connect(settings, autocommit=True)) as connection:
+        if connection.execute(_SCHEMA).fetchone() != (True,):
+            raise PreflightError("the target's schema `sync` is missing or older: run `sync schema apply` first")
+        check_version(connection)
+        yield Checks(connection, config.backfill.lease_seconds)
+
+
+def stamp_strays(connection: Connection, table: TableMap) -> int:
+    """Give rows that somebody wrote by hand the token that their key has; how many."""
+    encoder = RowEncoder(table, 0)
+    target = TargetKeys(connection, table, encoder)
+    cells = cells_of(table.source, encoder)
+    stamped = left = 0
+    while found := target.without_token(_STAMPED_AT_ONCE, left):
+        able = []
+        for canonical in found:
+            try:
+                able.append(cells.known_key(KnownKey(canonical)))
+            except (ValueError, WriteRefused):
+                left += 1  # it stays without a token, and the report says so
+        changed = target.stamp(able)
+        stamped, left = stamped + changed, left + len(able) - changed  # nor does one that Postgres refuses to change
+    return stamped
+
+
+def _seen_at_the_end(settings: Settings, config: Config, plan: Plan, runs: list[int]) -> dict[str, str]:
+    """Tables of which nothing is proved, each with the reason: it is another one now, or that cannot be seen.
+
+    Raises PreflightError where this role is not shown what is there.
+    """
+    with open_checks(settings, config) as checks:
+        begun, unread = checks.shapes(runs), any(found.failed for found in checks.progress(runs))
+    try:
+        look_again(settings, plan.tables)
+        return changed(settings, config, plan.tables, begun)
+    except Unreachable as away:
+        # Where ranges could not be read the pass proves nothing anyway, and says so by range.
+        why = f"whether it is still what it was could not be seen: {away}"
+        return {} if unread else {table.name: why for table in plan.tables}
+
+
+def close_pass(settings: Settings, config: Config, plan: Plan, runs: list[int], asked: Asked) -> dict[str, Any]:
+    """The report. Its figures are summed, checked, and recorded in the transaction that closes its runs."""
+    tables = {table.name: table for table in plan.tables}
+    search = _searches(settings, plan.tables, asked.searches) if asked.searches else []
+    other = _seen_at_the_end(settings, config, plan, runs)
+    with open_checks(settings, config) as checks:
+        connection = checks.connection
+        with connection.transaction():
+            closed = passes.hold_runs(connection, runs)
+            if closed:
+                report, began = {**_summed(connection, closed, tables, other), "search": search}, _began(closed)
+                shapes = {run.table: run.shape for run in closed}
+                number, finished = passes.close_runs(connection, runs, report, began, shapes)
+                if asked.repair:
+                    clear_writers(connection, config, plan.tables, report, began)
+            else:  # two that went on with one pass: whoever came later has the other's verdict
+                number, began, finished, report, closed = _of_another(connection, runs)
+        for table, run in zip(report["tables"], closed, strict=True):
+            table["findings"] = [shown_finding(found) for found in run.findings]
+    if asked.show_values:
+        add_values(settings, config, tables, closed, report)
+    return {"pass": number, **report, "started_at": began.isoformat(), "finished_at": finished.isoformat()}
+
+
+def _of_another(connection: Connection, runs: list[int]) -> tuple[int, datetime, datetime, dict[str, Any], list[ClosedRun]]:
+    found = passes.recorded(connection, runs)
+    if found is None:
+        raise WorkFailed("another drift report has closed a part of this pass: run it again; `--history` has the other's")
+    return found
+
+
+def _began(closed: list[ClosedRun]) -> datetime:
+    return min(run.started_at for run in closed)
+
+
+def _summed(
+    connection: Connection, closed: list[ClosedRun], tables: dict[str, TableMap], other: dict[str, str]
+) -> dict[str, Any]:
+    """The report's figures; `other` are tables that are not what they were, of which nothing is proved."""
+    found = []
+    for run in closed:
+        why = other.get(run.table, "")
+        strays = 0 if why else count_strays(connection, tables[run.table])  # the table may be gone
+        ranges = [unproved(r, why) for r in run.ranges] if why else run.ranges
+        table = table_report(run.table, ranges, strays, run.seconds)
+        table["errors"] = [*filter(None, [why]), *(e for e in table["errors"] if e != why)]
+        found.append({**table, "checking_seconds": round(run.checking_seconds, 3), "run": run.run})
+    return {"clean": all(t["clean"] for t in found), "tables": found, "search": [], "next_step": next_step(found)}
+
+
+def _searches(settings: Settings, tables: list[TableMap], count: int) -> list[dict[str, Any]]:
+    found = []
+    with open_cassandra(settings) as cassandra, closing(connect(settings, autocommit=True)) as connection:
+        for table in tables:
+            rows = source_search.sample_rows(cassandra.raw, table.source, RowEncoder(table, 0).columns, count, SEED)
+            for verdict in compare_searches(cassandra, connection, table, rows):
+                found.append({**verdict.figures(), "k": TOP})
+    return found
+
+
+def list_passes(settings: Settings, config: Config, limit: int) -> list[dict[str, Any]]:
+    """The recorded passes, the newest first."""
+    with open_checks(settings, config) as checks:
+        return [_pass(row) for row in passes.history(checks.connection, limit)]
+
+
+def _pass(row: dict[str, Any]) -> dict[str, Any]:
+    tables = [{n: t[n] for n in ("table", "clean", "ranges", "rows", "repaired")} for t in row["report"]["tables"]]
+    return {
+        "pass": row["id"],
+        "clean": row["clean"],
+        "repaired": row["repaired"],
+        "started_at": row["started_at"].isoformat(),
+        "finished_at": row["finished_at"].isoformat(),
+        "tables": tables,
+    }

@@ -1,0 +1,142 @@
+"""`sync intents --resolve`: an intent whose write can never be repeated ends by an operator's word.
+
+Its write is forgotten, the present primary is read, and the other side is made equal; what the other side will not take
+stays a difference, which drift reports name, so that nothing is proved that is not so.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from typing import Any
+
+from sync.adapters.cassandra.connection.connect import open_cassandra
+from sync.adapters.cassandra.rows.cells import cells_of
+from sync.adapters.cassandra.schema.catalogue import read_tables
+from sync.adapters.postgres.connection.connect import Connection, connect
+from sync.adapters.postgres.cutover.epochs import read_epoch
+from sync.adapters.postgres.dual_write.resolving import Stuck, drop, find, forget, reserve
+from sync.adapters.postgres.schema.catalogue import read_target
+from sync.adapters.postgres.schema.migrations import usable_state
+from sync.core.keys.own_key import own_key
+from sync.core.mutations import Key, KnownKey, Mutation
+from sync.errors import PreflightError, SettingsError, SyncError
+from sync.ports import Primary
+from sync.settings import Config, Settings
+from sync.wiring.backfill.worker import rows_by_key, worker_name
+from sync.wiring.dual_write.worker import open_drains
+
+_SPARE_SECONDS = 60.0
+_TRIES = 2
+"""So often a row is sent to Astra, which takes others, before it is one that Astra never takes."""
+
+
+def resolve(
+    settings: Settings, config: Config, intents: Sequence[int], table: str | None,
+    confirm: Callable[[str], None], say: Callable[[str], None],
+) -> list[dict[str, Any]]:  # fmt: skip
+    """Give up these intents; what became of each: settled, dropped, or left to workers, with the error.
+
+    Raises SettingsError, nothing being changed, where one of them is not there, or is still being written; Unreachable where
+    a side is away; and what `confirm` raises.
+    """
+    with closing(connect(settings, autocommit=True)) as connection:
+        if not usable_state(connection):
+            raise PreflightError("the target has no schema `sync`: nothing has begun, or it is finished")
+        _checked(find(connection, intents), intents, table)
+        with open_cassandra(settings) as cassandra:  # one that is away must not be taken for one that refuses
+            there = read_tables(cassandra.session, settings.astra_db_keyspace or "")
+        confirm(f"{_count(intents)}: what each was to write is not sent again, and the primary's row counts")
+        waits = max((_waits(stuck, config) for stuck in find(connection, intents)), default=0.0)
+        reserve(connection, intents, worker_name(), waits + _SPARE_SECONDS)
+        if waits > 0:
+            say(f"what was last sent may still arrive: waiting for {waits:.0f} s")
+            time.sleep(waits)
+        primary = read_epoch(connection).primary
+        found = _checked(find(connection, intents), intents, table)
+        gone = {stuck.table: _gone(connection, config, stuck.table, set(there)) for stuck in found}
+        for stuck in found:
+            # Each, before the first one's key is looked at: a key's others would be sent again.
+            if not gone[stuck.table] and not forget(connection, stuck):
+                raise SettingsError(f"intent {stuck.id}: it was sent again meanwhile, or has settled; look at `sync intents`")
+        return [_resolved(settings, config, connection, stuck, gone[stuck.table], primary) for stuck in found]
+
+
+def _waits(stuck: Stuck, config: Config) -> float:
+    """For how long something that was sent before may still arrive, in seconds: the writer's attempt, or a worker's."""
+    return max(stuck.waits, config.dual_write.primary_timeout_seconds if stuck.leased else 0.0)
+
+
+def _count(intents: Sequence[int]) -> str:
+    return f"intents {', '.join(map(str, intents))}" if len(intents) > 1 else f"intent {intents[0]}"
+
+
+def _checked(found: list[Stuck], intents: Sequence[int], table: str | None) -> list[Stuck]:
+    known = {stuck.id: stuck for stuck in found if table in (None, stuck.table)}
+    for number in intents:
+        if number not in known:
+            where = f" of {table}" if table else ""
+            raise SettingsError(f"there is no intent {number}{where}: it has settled, or `sync intents` lists it otherwise")
+        stuck = known[number]
+        if stuck.busy:  # what it writes after this, no intent would tell of
+            advice = f"wait, or end that process and `sync writers --fence {stuck.owner}`"
+            raise SettingsError(f"intent {number}: its writer may still be at it; {advice}")
+        if stuck.others:  # a comparison may find both sides equal for a moment, and an older write of the key arrive after it
+            others = ", ".join(map(str, stuck.others))
+            raise SettingsError(f"intent {number}: its key has others ({others}); wait until they settle, or add them")
+    return found
+
+
+def _resolved(
+    settings: Settings, config: Config, connection: Connection, stuck: Stuck, gone: str, primary: Primary
+) -> dict[str, Any]:
+    said: dict[str, Any] = {"id": stuck.id, "table": stuck.table, "outcome": "settled", "error": ""}
+    for _ in range(0 if gone else _TRIES):
+        error, for_good = _reconciled(settings, config, stuck, primary)
+        if not error:
+            return said
+        if not for_good:
+            return {**said, "outcome": "left to workers", "error": error}
+        gone = error
+    drop(connection, stuck, gone)
+    return {**said, "outcome": "dropped", "error": gone}
+
+
+def _gone(connection: Connection, config: Config, table: str, there: set[str]) -> str:
+    if table not in there:
+        return "the source has no such table any more"
+    if read_target(connection, config.options(table).target or table) is None:
+        return "the target has no such table any more"
+    return ""
+
+
+def _reconciled(settings: Settings, config: Config, stuck: Stuck, primary: Primary) -> tuple[str, bool]:
+    """Why the key could not be reconciled, or nothing; whether that is for good: nobody can tell the key, or Astra, which
+    follows, does not take its row and takes another. A time-out of a source that takes nothing says nothing of the row.
+    """
+    failed: list[str] = []
+    try:
+        with open_drains(settings, config, [stuck.table]) as drains:
+            drain = drains[stuck.table]
+            try:
+                key = drain.key(KnownKey.on_record(stuck.key, stuck.source_key, stuck.mutation, stuck.token))
+            except (SyncError, ValueError) as error:
+                return f"its key cannot be told: {error}", True
+            drain.reconcile.keys([key], lambda _, error: failed.append(error))
+        return "; ".join(failed), bool(failed) and primary == "postgres" and _takes(settings, config, key)
+    except SyncError as error:
+        return str(error), False
+
+
+def _takes(settings: Settings, config: Config, key: Key) -> bool:
+    """Whether the source takes another row than this key's, as the canary sends it. Raises Unreachable, SourceUnavailable."""
+    with open_cassandra(settings, config.dual_write.primary_timeout_seconds) as cassandra:
+        source = read_tables(cassandra.session, settings.astra_db_keyspace or "", config.kinds)[key.table]
+        rows, cells = rows_by_key(cassandra, source, config), own_key(source, key.cells)
+        if cells:
+            key = cells_of(source, None).key_without_target(cells)
+            if rows.read(key).cells is not None:
+                return False
+        # Where no type has a value to spare, this very key does: a trial is older than any row, and takes nothing away.
+        return rows.try_write(Mutation("put", key, {}))[0] == "written"

@@ -1,0 +1,149 @@
+"""What a worker process does: drain intents."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Callable, Iterator
+from concurrent.futures import Executor, ThreadPoolExecutor
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import psycopg
+
+from sync.adapters.cassandra.connection.connect import Cassandra, open_cassandra
+from sync.adapters.cassandra.rows.cells import cells_of
+from sync.adapters.postgres.connection.connect import Connection, connect
+from sync.adapters.postgres.connection.pool import Pool, open_pool
+from sync.adapters.postgres.connection.queries import queries
+from sync.adapters.postgres.connection.refusals import words
+from sync.adapters.postgres.cutover.epochs import read_epoch
+from sync.adapters.postgres.dual_write.agreement import check_writers
+from sync.adapters.postgres.dual_write.breaker import Breaker
+from sync.adapters.postgres.dual_write.data_centres import check_data_center
+from sync.adapters.postgres.dual_write.ending import end_dead
+from sync.adapters.postgres.dual_write.journal import Journal, Writer
+from sync.adapters.postgres.dual_write.reconcile import Settling
+from sync.adapters.postgres.dual_write.resend_in_order import InTurn
+from sync.adapters.postgres.dual_write.reverse import Resending
+from sync.adapters.postgres.schema.migrations import check_version, usable_state
+from sync.adapters.queue import Doorbell, redis_connection
+from sync.core.decode.rows import RowDecoder
+from sync.core.encode.rows import RowEncoder
+from sync.core.rows import TableMap
+from sync.errors import SyncError
+from sync.failpoints import failpoint
+from sync.flows.copy_ranges import while_it_can
+from sync.flows.drain import Drain
+from sync.flows.reconcile import Reconcile
+from sync.flows.resend import Resend
+from sync.ports import AnyRows, Epoch
+from sync.settings import Config, Settings
+from sync.wiring.backfill.worker import map_tables, rows_by_key, worker_name
+
+log = logging.getLogger(__name__)
+_READS_AT_ONCE = 16
+MOST_COUNTED = 100_000
+"""More intents of a table are not counted: it is asked every two seconds."""
+_SQL = {name: text.encode() for name, text in queries("dual_write/journal").items()}
+
+
+def sweep(settings: Settings, writers_folder: Path | None = None) -> dict[str, int]:
+    """Ring for every table with intents that nobody is working on; what is away is tried later.
+
+    Open intents by table: beyond MOST_COUNTED one more than that. Writers of this host that ended without a word are signed
+    off, where they accepted nothing.
+    """
+    try:
+        with closing(connect(settings, direct=False, autocommit=True)) as connection:
+            exists = usable_state(connection)
+            if exists:
+                end_dead(connection, writers_folder)
+            tables = _open_by_table(connection) if exists else []
+        due = [name for name, _, due in tables if due]
+        if due:
+            doorbell = Doorbell(redis_connection(settings))
+            failpoint("sweep.before_ring")
+            for table in due:
+                doorbell.ring_reconcile(table)
+    except (SyncError, psycopg.Error) as error:
+        log.warning("sweep: %s", words(error))
+        return {}
+    return {name: count for name, count, _ in tables}
+
+
+def _open_by_table(connection: Connection) -> list[tuple[str, int, bool]]:
+    with connection.transaction():
+        connection.execute(_SQL["in_order"])
+        rows = connection.execute(_SQL["open_by_table"], {"most": MOST_COUNTED + 1}).fetchall()
+    return [(str(name), int(count), bool(due)) for name, count, due in rows]
+
+
+def drain_job(settings: Settings, config: Config, table: str, stopped: Callable[[], bool]) -> int:
+    """Drain one table's intents; how many keys. Opens and closes all its connections."""
+
+    def drain() -> int:
+        with open_drains(settings, config, [table]) as drains:
+            return drains[table].run(worker_name(), stopped)
+
+    return while_it_can(drain, stopped)
+
+
+@dataclass(frozen=True, slots=True)
+class Connections:
+    """What drains work with."""
+
+    cassandra: Cassandra
+    pool: Pool
+    executor: Executor
+
+
+@contextmanager
+def open_connections(settings: Settings, config: Config) -> Iterator[Connections]:
+    """One set, closed at the end. Raises SettingsError and Unreachable."""
+    with (
+        open_cassandra(settings, config.dual_write.primary_timeout_seconds) as cassandra,
+        closing(open_pool(settings, 2)) as pool,
+        ThreadPoolExecutor(_READS_AT_ONCE) as executor,
+    ):
+        yield Connections(cassandra, pool, executor)
+
+
+def make_drains(by: Connections, settings: Settings, config: Config, tables: list[str]) -> dict[str, Drain]:
+    """What drains these tables' intents, in the direction of the present epoch, and as the tables are now."""
+    with by.pool.connection() as connection:
+        check_version(connection)
+        check_data_center(connection, by.cassandra.data_center)
+        check_writers(connection, tables, config.agreed)
+        epoch = read_epoch(connection)
+        mapped = map_tables(by.cassandra, connection, settings, config, tables)
+    return {name: _drain(by.cassandra, by.pool, table, config, by.executor, epoch) for name, table in mapped.items()}
+
+
+@contextmanager
+def open_drains(settings: Settings, config: Config, tables: list[str]) -> Iterator[dict[str, Drain]]:
+    """The same, with connections of their own."""
+    with open_connections(settings, config) as by:
+        yield make_drains(by, settings, config, tables)
+
+
+def _drain(cassandra: Cassandra, pool: Pool, table: TableMap, config: Config, executor: Executor, epoch: Epoch) -> Drain:
+    encoder, lease = RowEncoder(table, 0), config.dual_write.writer_lease_seconds
+    cells = cells_of(table.source, encoder)
+    # A reconcile stamps nothing of its own, so it needs no slot.
+    journal = Journal(pool, table, encoder, Writer(worker_name(), 0, 0, lease), Breaker(threshold=sys.maxsize))
+    rows = rows_by_key(cassandra, table.source, config)
+
+    return Drain(journal, reconciler(pool, table, encoder, rows, executor, epoch, lease), cells.known_key, lease, epoch.epoch)
+
+
+def reconciler(
+    pool: Pool, table: TableMap, encoder: RowEncoder, rows: AnyRows, executor: Executor, epoch: Epoch, lease: float
+) -> Reconcile | Resend | InTurn:
+    """What makes the side that follows equal in this epoch (rule 22)."""
+    if epoch.primary == "astra":
+        return Reconcile(Settling(pool, table, encoder, lease, epoch.epoch), rows, executor)
+    decoder = RowDecoder(table, encoder.pairs)
+    resend = Resend(Resending(pool, table, encoder, lease, epoch.epoch), rows, decoder.others, executor)
+    return InTurn(pool, resend) if table.source.is_collection else resend
