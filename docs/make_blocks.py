@@ -1,0 +1,399 @@
+"""Writes into the pages what commands print in a real run: a block below `<!-- block: NAME -->` is what the run printed.
+
+    python docs/make_blocks.py                  # every story, on servers of its own (some minutes), and the pages are written
+    python docs/make_blocks.py guide tutorial   # these stories only
+    python docs/make_blocks.py --check          # writes nothing; ends with 1 where a page shows other lines than the run
+
+Figures, times and ports are as they were in the run. A check compares everything else. SYNC_TEST_SERVERS=FOLDER uses servers
+that run there (`sync local up`).
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+ROOT = Path(__file__).parents[1]
+PAGES = ("README.md", "docs/guide.md", "docs/tutorial.md")
+_BLOCK = re.compile(r"(<!-- block: ([\w-]+) -->\n```\w+\n)(.*?)(^```$)", re.DOTALL | re.MULTILINE)
+_PROGRESS = re.compile(r"^(\w+): (\d+)/(\d+) ranges, .* left")
+_WIDEST = 150
+Blocks = dict[str, str]
+
+
+@dataclass(frozen=True)
+class Scene:
+    """A keyspace, an empty database and a folder; commands run there as a user runs them."""
+
+    session: Any
+    keyspace: str
+    folder: Path
+    env: dict[str, str]
+
+    def cql(self, *statements: str) -> None:
+        """Run CQL in the keyspace: `KS.` stands for it."""
+        for statement in statements:
+            self.session.execute(statement.replace("KS.", f'"{self.keyspace}".'), timeout=60)
+
+    def fill(self, table: str, columns: str, rows: Sequence[tuple[Any, ...]]) -> None:
+        """Insert rows."""
+        marks = ", ".join("?" * len(columns.split(",")))
+        insert = self.session.prepare(f'INSERT INTO "{self.keyspace}".{table} ({columns}) VALUES ({marks})')
+        for future in [self.session.execute_async(insert, row) for row in rows]:
+            future.result()
+
+    def configure(self, toml: str) -> None:
+        """Write sync.toml."""
+        (self.folder / "sync.toml").write_text(toml, encoding="utf-8")
+
+    def start(self, *command: str, **env: str) -> subprocess.Popen[str]:
+        """Start a program of this Python's, both outputs in one; Ctrl-C reaches it wherever this script runs."""
+        return subprocess.Popen(
+            [sys.executable, *command], cwd=self.folder, env={**os.environ, **self.env, **env}, text=True,
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler) and None,
+        )  # fmt: skip
+
+    def run(self, *arguments: str, code: int = 0, seconds: float = 240) -> str:
+        """What a command prints. Raises AssertionError where it ends with another exit code."""
+        process = self.start("-m", "sync", *arguments)
+        said, _ = process.communicate(timeout=seconds)
+        assert process.returncode == code, f"sync {' '.join(arguments)}: {process.returncode}\n{said}"
+        return self._clean(said)
+
+    def shown(self, *arguments: str, code: int = 0) -> str:
+        """The same below its command line."""
+        return f"$ sync {' '.join(arguments)}\n{self.run(*arguments, code=code)}"
+
+    def ended(self, process: subprocess.Popen[str]) -> str:
+        """Ctrl-C to a program, and what it has printed."""
+        process.send_signal(signal.SIGINT)
+        said, _ = process.communicate(timeout=120)
+        return self._clean(said)
+
+    @contextmanager
+    def worker(self, count: int = 1) -> Iterator[None]:
+        """`sync worker`, for the time of a `with` block."""
+        process = self.start("-m", "sync", "worker", "-n", str(count))
+        try:
+            yield
+        finally:
+            self.ended(process)
+
+    def _clean(self, text: str) -> str:
+        """The names of this run's places as a reader's own, and of progress the last state alone."""
+        for name, own in (("ASTRA_DB_KEYSPACE", "music"), ("POSTGRES_DATABASE", "music"), ("POSTGRES_USER", "migrator")):
+            text = text.replace(self.env[name], own)
+        lines, seen = [], set()
+        for line in reversed(text.splitlines()):
+            match = _PROGRESS.match(line)
+            if not match or match[1] not in seen:
+                lines.append(line if len(line) <= _WIDEST else line[: _WIDEST - 2] + " …")
+            seen |= {match[1]} if match else set()
+        return "\n".join(reversed(lines)) + "\n"
+
+
+def until(true: Callable[[], Any], what: str) -> None:
+    """Wait for it. Raises AssertionError after two minutes."""
+    end = time.monotonic() + 120
+    while not true():
+        assert time.monotonic() < end, what
+        time.sleep(0.3)
+
+
+def lines_of(text: str, *parts: str) -> str:
+    """The lines that hold one of these."""
+    return "".join(line for line in text.splitlines(keepends=True) if any(part in line for part in parts))
+
+
+def after(text: str, start: str) -> str:
+    """From the line that begins so to the end."""
+    return text[text.index(f"\n{start}") + 1 :] if not text.startswith(start) else text
+
+
+EXAMPLE = (
+    "CREATE TABLE KS.songs (id uuid PRIMARY KEY, title text, artist text, album text, genre text, year int, duration double, "
+    "created_at timestamp, updated_at timestamp)",
+    "CREATE TABLE KS.metadata (song_id uuid PRIMARY KEY, data map<text, text>)",
+    "CREATE TABLE KS.genres (name text PRIMARY KEY, description text, song_count int)",
+    "CREATE TABLE KS.embeddings (song_id uuid PRIMARY KEY, model text, embedding vector<float, 8>, created_at timestamp)",
+    "CREATE CUSTOM INDEX ON KS.embeddings (embedding) USING 'StorageAttachedIndex' "
+    "WITH OPTIONS = {'similarity_function': 'cosine'}",
+)
+NUL = UUID(int=1)
+"""The song whose title Postgres cannot hold."""
+
+
+def key(i: int) -> UUID:
+    """The i-th song's."""
+    return UUID(int=i * 0x9E3779B97F4A7C15F39CC0605CEDC835 % 2**128, version=4)
+
+
+def vector(i: int) -> list[float]:
+    """A direction of its own."""
+    return [((i * 7919 * (n + 3)) % 1000 - 500) / 500 or 0.1 for n in range(8)]
+
+
+def example(scene: Scene, songs: int) -> None:
+    """The example's tables and so many songs, and one more."""
+    scene.cql(*EXAMPLE)
+    keys = [key(i) for i in range(1, songs + 1)]
+    titles = [*((k, f"Tune No. {i}", "Anon.", 1700 + i % 300) for i, k in enumerate(keys, 1)), (NUL, "a\0b", "Anon.", 1900)]
+    scene.fill("songs", "id, title, artist, year", titles)
+    scene.fill("metadata", "song_id, data", [(k, {"no": str(i), "key": "D"}) for i, k in enumerate(keys)])
+    scene.fill("embeddings", "song_id, model, embedding", [(k, "letters", vector(i)) for i, k in enumerate(keys)])
+    scene.fill("genres", "name, song_count", [(name, 600) for name in ("jig", "reel", "hornpipe", "polka", "waltz")])
+
+
+def tell_guide(scene: Scene, songs: int = 3000) -> Blocks:
+    """docs/guide.md's steps 1 to 5: the plain copy and its proof."""
+    example(scene, songs)
+    told = {
+        "guide-preflight": scene.run("preflight", code=1),
+        "guide-schema": scene.run("schema", "apply"),
+        "guide-schema-again": scene.run("schema", "apply"),
+    }
+    mapping = after(scene.run("preflight"), "embeddings →").split("\n\n")
+    told["guide-mapping"] = f"{mapping[0]}\n\n{mapping[2]}\n…\n{mapping[-1].splitlines()[-1]}\n"
+    told["guide-plan"] = scene.run("backfill", "--dry-run")
+    told["guide-backfill"] = scene.run("backfill")
+    told["guide-status"] = scene.run("status")
+    told["guide-rejects"] = scene.run("rejects")
+    told["guide-migrate"] = after(scene.run("migrate"), "Rows, by digest")
+    return told
+
+
+def tell_again(scene: Scene) -> Blocks:
+    """docs/guide.md: stopping, workers elsewhere, rejects, running it again."""
+    songs = 3000
+    example(scene, songs)
+    scene.run("schema", "apply")
+    copy = scene.start("-m", "sync", "backfill", "--table", "songs", "--table", "metadata", "--workers", "1", "--rate", "200")
+    until(lambda: " 0/" not in (said := scene.run("status")) and lines_of(said, "songs"), "the backfill has not begun")
+    time.sleep(6)
+    told = {
+        "guide-stopped": scene.ended(copy),
+        "guide-stopped-status": lines_of(scene.run("status"), "ranges done", "songs ", "metadata ", "next:"),
+    }
+    with scene.worker(3):
+        until(lambda: "RQ workers: 3" in scene.run("status"), "three workers")
+        told["guide-workers"] = lines_of(scene.run("status"), "RQ workers")
+    scene.run("backfill")
+    scene.configure('[tables.songs.on_reject]\ntitle = "strip-nul"\n')
+    told["guide-strip"] = after(scene.run("backfill", "--table", "songs"), "table ")
+    told["guide-strip-rejects"] = scene.run("rejects")
+    scene.cql(
+        f"UPDATE KS.songs SET title = 'changed' WHERE id = {key(2)}", f"DELETE FROM KS.songs WHERE id = {key(3)}",
+    )  # fmt: skip
+    found = scene.run("migrate", "--table", "songs", code=2)
+    told["guide-again"] = f"{after(found, 'Rows, by digest').split(chr(10) * 2)[0]}\n…\n{found.splitlines()[-1]}\n"
+    told["guide-again-intents"] = scene.run("intents")
+    with scene.worker():
+        until(lambda: "0 open" in scene.run("status"), "no intent is open")
+    found = scene.run("migrate", "--table", "songs", code=2)
+    told["guide-again-worker"] = after(found, "Rows, by digest").split("\n\n")[0] + "\n"
+    return told
+
+
+def tell_tables(scene: Scene) -> Blocks:
+    """docs/guide.md: any other table; and what preflight says of TTL, static columns and counters."""
+    scene.cql(
+        'CREATE TABLE KS."Order" (region text, "when" timestamp, id timeuuid, "select" text, amount decimal, '
+        'lines list<frozen<tuple<text, int>>>, tags set<text>, place inet, took duration, PRIMARY KEY ((region, id), "when"))'
+    )
+    order = 'target = "orders"\nrename = { when = "placed_at", select = "choice" }\nignore = ["took"]\n'
+    scene.configure(f"schema_files = []\n[tables.Order]\n{order}")
+    scene.run("schema", "apply")
+    told = {"guide-order": after(scene.run("preflight"), "Order →")}
+    scene.cql(
+        "CREATE TABLE KS.sessions (id uuid PRIMARY KEY, user text) WITH default_time_to_live = 86400",
+        "CREATE TABLE KS.albums (artist text, title text, shelf text static, PRIMARY KEY (artist, title))",
+        "CREATE TABLE KS.plays (song uuid PRIMARY KEY, times counter)",
+    )
+    scene.configure('schema_files = []\nexclude = ["Order"]\n')
+    told["guide-special"] = lines_of(scene.run("preflight", code=1), "rows expire", "static column", "counters")
+    return told
+
+
+TUNES = "CREATE TABLE KS.tunes (id uuid PRIMARY KEY, title text, plays int, tags map<text, text>, mood vector<float, 8>)"
+DUAL = {"STORAGE_BACKEND": "astra", "SYNC_DUAL_WRITE": "true"}
+ALONE = {"STORAGE_BACKEND": "postgres", "SYNC_DUAL_WRITE": "false", "SYNC_ALLOW_ONE_SIDED": "true"}
+
+
+def tell_tutorial(scene: Scene, tunes: int = 20_000) -> Blocks:
+    """docs/tutorial.md: a live migration from start to end, there, back and there again."""
+    scene.cql(TUNES)
+    rows = [(key(i), f"Tune No. {i}", 0, {"no": str(i)}, vector(i)) for i in range(1, tunes + 1)]
+    scene.fill("tunes", "id, title, plays, tags, mood", rows)
+    scene.configure("schema_files = []\n")
+    told = {
+        "tutorial-preflight": scene.shown("preflight", code=1),
+        "tutorial-schema": scene.shown("schema", "apply"),
+    }
+    application = playing(scene, **DUAL)
+    told["tutorial-writers"] = scene.shown("writers")
+    with scene.worker():
+        told["tutorial-backfill"] = scene.shown("backfill", "--writers", "1")
+        told["tutorial-drift"] = scene.shown("drift-report") + scene.shown("drift-report")
+        told["tutorial-gates"] = scene.shown("cutover", "--writers", "1", "--dry-run")
+        told["tutorial-cutover"] = switched(scene, "cutover")
+        told["tutorial-status"] = scene.shown("status")
+        scene.run("drift-report")
+        scene.run("drift-report")
+        told["tutorial-rollback"] = switched(scene, "rollback")
+        scene.run("drift-report")
+        scene.run("drift-report")
+        told["tutorial-again"] = switched(scene, "cutover")
+        told["tutorial-application"] = scene.ended(application)
+        application = playing(scene, **ALONE)
+        told["tutorial-finish"] = scene.shown("finish", "--yes")
+        time.sleep(1)
+    told["tutorial-alone"] = scene.ended(application)
+    return told
+
+
+def playing(scene: Scene, **env: str) -> subprocess.Popen[str]:
+    """The tutorial's application, running."""
+    process = scene.start(str(ROOT / "docs" / "tutorial_app.py"), **env)
+    assert process.stdout
+    while "is running" not in (line := process.stdout.readline()):
+        assert line, "the application has not started"
+    return process
+
+
+def switched(scene: Scene, command: str) -> str:
+    """A cut-over or rollback, below its gates; the application has three seconds before the next command."""
+    said = scene.run(command, "--writers", "1", "--yes")
+    time.sleep(3)
+    return f"$ sync {command} --writers 1 --yes\n…\n" + said.split("\n\n")[-1]
+
+
+def tell_demo(scene: Scene) -> Blocks:
+    """README.md: what `make demo` prints, shortened; on servers of its own."""
+    said = scene.run("demo", seconds=1200)
+    story, _, tables = said[said.index("inserted") :].partition("\nTunes most like")
+    steps = story[: story.index("Rows, by digest")] if "Rows, by digest" in story else story
+    first = ("\nTunes most like" + tables).split("\n\n")[0].strip("\n").splitlines()[:4]
+    return {"demo": steps.rstrip() + "\n…\n" + "\n".join(first) + "\n…\n" + "\n".join(said.splitlines()[-2:]) + "\n"}
+
+
+STORIES: dict[str, Callable[[Scene], Blocks]] = {
+    "guide": tell_guide,
+    "again": tell_again,
+    "tables": tell_tables,
+    "tutorial": tell_tutorial,
+    "demo": tell_demo,
+}
+
+
+def shape(text: str) -> list[str]:
+    """A block's lines without what changes from run to run: figures, times, the width of columns."""
+    text = re.sub(r"\b[0-9a-f]{8}-[0-9a-f-]{27}\b|\b\d[\w.,:+-]*|(?<= )-(?= |$)", "0", text, flags=re.MULTILINE)
+    return [" ".join(line.split()) for line in text.splitlines()]
+
+
+def blocks_of(page: Path) -> Blocks:
+    """The blocks of a page by their names."""
+    return {name: text for _, name, text, _ in _BLOCK.findall(page.read_text(encoding="utf-8"))}
+
+
+def differing(told: Blocks) -> list[str]:
+    """The blocks whose page shows other lines than these, each with its first such line."""
+    shown = {name: text for page in PAGES for name, text in blocks_of(ROOT / page).items()}
+    found = []
+    for name, text in told.items():
+        pairs = zip([*shape(shown.get(name, "")), "(end)"], [*shape(text), "(end)"], strict=False)
+        found += [f"{name}: the page has {a!r}, the run {b!r}" for a, b in pairs if a != b][:1]
+    return found
+
+
+def copied() -> Blocks:
+    """Blocks that are files, not a run."""
+    return {"tutorial-app": (ROOT / "docs" / "tutorial_app.py").read_text(encoding="utf-8")}
+
+
+def write(told: Blocks) -> None:
+    """Put the blocks into their pages."""
+    for page in (ROOT / name for name in PAGES):
+        text = page.read_text(encoding="utf-8")
+        page.write_text(_BLOCK.sub(lambda m: m[1] + told.get(m[2], m[3]) + m[4], text), encoding="utf-8")
+
+
+@contextmanager
+def servers() -> Iterator[dict[str, str]]:
+    """The embedded servers' settings; they end with the block unless they were given."""
+    from sync import local
+
+    given = os.environ.get("SYNC_TEST_SERVERS")
+    folder = Path(given or ROOT / ".local-docs").resolve()
+    try:
+        yield local.up(folder, lambda text: None).env()
+    finally:
+        if not given:
+            local.down(folder)
+
+
+@contextmanager
+def scene_of(env: dict[str, str], name: str) -> Iterator[Scene]:
+    """A new keyspace and database, dropped at the end."""
+    import psycopg
+
+    from sync.adapters.cassandra.connect import open_cassandra
+    from sync.settings import Settings
+
+    place = f"docs_{name}_{os.getpid()}"
+    settings = Settings(_env_file=None, **{k.lower(): v for k, v in env.items() if k.lower() in Settings.model_fields})
+    names = {"host": "HOST", "port": "PORT", "dbname": "DATABASE", "user": "USER", "password": "PASSWORD"}
+    address = {option: env[f"POSTGRES_{name}"] for option, name in names.items()}
+    with (
+        open_cassandra(settings) as cassandra,
+        psycopg.connect(**address, sslmode="disable", autocommit=True) as admin,
+        tempfile.TemporaryDirectory() as folder,
+    ):
+        cassandra.session.execute(
+            f"CREATE KEYSPACE {place} WITH replication = {{'class': 'SimpleStrategy', 'replication_factor': 1}}"
+        )
+        admin.execute(f"CREATE DATABASE {place}".encode())
+        try:
+            yield Scene(
+                cassandra.session, place, Path(folder), {**env, "ASTRA_DB_KEYSPACE": place, "POSTGRES_DATABASE": place}
+            )
+        finally:
+            admin.execute(f"DROP DATABASE {place} WITH (FORCE)".encode())
+            cassandra.session.execute(f"DROP KEYSPACE {place}")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run stories; write the pages, or compare them."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("stories", nargs="*", metavar="STORY", help=f"of {', '.join(STORIES)} (all)")
+    parser.add_argument("--check", action="store_true", help="compare, and write nothing")
+    args = parser.parse_args(arguments)
+    told = copied()
+    with servers() as env:
+        for name in args.stories or STORIES:
+            with scene_of(env, name) as scene:
+                told |= STORIES[name](scene)
+            sys.stdout.write(f"{name}: told\n")
+            sys.stdout.flush()
+            if not args.check:
+                write(told)
+    wrong = differing(told) if args.check else []
+    sys.stdout.write("".join(f"{line}\n" for line in wrong))
+    return 1 if wrong else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
