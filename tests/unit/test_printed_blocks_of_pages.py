@@ -50,9 +50,12 @@ def test_figures_do_not_count_and_lines_do() -> None:
     page = "songs: 64/64 ranges, 3,001 rows, 1,925 rows/s, 0s left\ntable  rows   left\nsongs  3,000     -\nReady.\n"
     run = "songs: 1/1 ranges, 301 rows, 88.5 rows/s, 1m02s left\ntable  rows  left\nsongs   300    4s\nReady.\n"
     assert SHAPE(page) == SHAPE(run)
+    assert SHAPE(page) == SHAPE("epoch 2: postgres is primary now\n" + run)
     assert SHAPE(page) != SHAPE(run.replace("left\n", "to go\n", 1))
     assert SHAPE(page) != SHAPE(run.replace("Ready.\n", ""))
     assert SHAPE(page) != SHAPE(run.replace("songs   300", "genres  300"))
+    assert SHAPE("intents  0 open (at most 0)") == SHAPE("intents  3 open (at most 0), the oldest 2 s")
+    assert SHAPE("intents: 0 open; 1") == SHAPE("intents: 8 open, the oldest 1m02s old; 2")
 
 
 def test_a_difference_names_the_block_and_both_lines() -> None:
