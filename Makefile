@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: setup demo test check check-oldest format bench-backfill bench-dual-write bench-drift bench-state bench-locks bench-many rules model chaos switches clean
+.PHONY: setup demo test check check-oldest format bench-backfill bench-dual-write bench-drift bench-state bench-locks bench-many rules model chaos switches docs blocks clean
 
 setup: $(STAMP)
 
@@ -72,6 +72,17 @@ chaos: $(STAMP)
 switches: $(STAMP)
 	$(BIN)/python -m tests.switches.run --switches 50
 
+# The site, in .site/html. Links that lead nowhere end it.
+docs: $(STAMP)
+	$(BIN)/uv pip install --quiet --python $(BIN)/python -e '.[docs]'
+	$(BIN)/python docs/make_reference.py
+	$(BIN)/python docs/make_site.py
+	$(BIN)/zensical build --strict --clean
+
+# The printed blocks of README.md, the guide and the tutorial, from a run on servers of its own.
+blocks: $(STAMP)
+	$(BIN)/python docs/make_blocks.py
+
 clean:
 	-$(BIN)/sync local down
-	rm -rf .venv .venv-oldest .local .local-demo .local-test .local-bench tests/model/target
+	rm -rf .venv .venv-oldest .local .local-demo .local-test .local-bench .local-docs .site .cache tests/model/target

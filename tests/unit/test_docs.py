@@ -6,7 +6,9 @@ import argparse
 import re
 import shlex
 import subprocess
+import tomllib
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pydantic import BaseModel
@@ -16,6 +18,7 @@ from sync.settings import BackfillTuning, Config, Settings, load_config
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+SETTINGS = (ROOT / "docs" / "reference" / "settings.md").read_text(encoding="utf-8")
 EXAMPLE = ROOT / "sync.toml.example"
 
 
@@ -81,16 +84,17 @@ def _read_by_the_program() -> set[str]:
     return {name for name in re.findall(r'environ(?:\.get\(|\[)"(\w+)"', text) if name.startswith("SYNC_")}
 
 
-def test_every_variable_is_in_the_readme_and_no_other() -> None:
+def test_every_variable_is_in_the_reference_and_no_other() -> None:
     """Would break: a setting nobody can know of, or one that does nothing."""
-    documented = set(re.findall(r"^\| `([A-Z_]+)`", _section("Environment"), re.MULTILINE))
+    documented = set(re.findall(r"^\| `([A-Z_]+)`", SETTINGS, re.MULTILINE))
     settings = {name.upper() for name in Settings.model_fields}
     assert documented == settings | _read_by_the_program() | {"NO_COLOR"}
 
 
-def test_defaults_in_the_readme_are_the_programs() -> None:
+def test_defaults_in_the_reference_are_the_programs() -> None:
     """Would break: a port or a TLS mode that is not what the reader was told."""
-    rows = re.findall(r"^\| `([A-Z_]+)` \|[^|]*\| ([^|]*) ?\|$", _section("Environment"), re.MULTILINE)
+    rows = re.findall(r"^\| `([A-Z_]+)` \|[^|]*\| ([^|]*) ?\| [^|]*\|$", SETTINGS, re.MULTILINE)
+    assert {name for name, _ in rows} == {name.upper() for name in Settings.model_fields}
     for name, told in rows:
         default = Settings.model_fields[name.lower()].default
         assert told.strip().strip("`").lower() == ("" if default is None else str(default).lower()), name
@@ -153,8 +157,21 @@ def test_links_lead_somewhere(name: str) -> None:
 
 def test_every_page_is_in_the_readme() -> None:
     """Would break: a page that only those find who list the folder."""
-    linked = set(re.findall(r"\]\(docs/([\w-]+\.md)\)", _section("Where to read")))
-    assert linked == {path.name for path in (ROOT / "docs").glob("*.md")}
+    linked = set(re.findall(r"\]\(docs/((?:reference/)?[\w-]+\.md)\)", _section("Where to read")))
+    pages = [*(ROOT / "docs").glob("*.md"), *(ROOT / "docs" / "reference").glob("*.md")]
+    assert linked == {str(path.relative_to(ROOT / "docs")) for path in pages}
+
+
+def _in_the_menu(entries: list[Any]) -> set[str]:
+    return {p for each in entries for v in each.values() for p in ([v] if isinstance(v, str) else _in_the_menu(v))}
+
+
+def test_every_page_is_in_the_sites_menu() -> None:
+    """Would break: a page of the site that only a search finds, or an entry of the menu that leads nowhere."""
+    menu = _in_the_menu(tomllib.loads((ROOT / "zensical.toml").read_text(encoding="utf-8"))["project"]["nav"])
+    pages = [*(ROOT / "docs").glob("*.md"), *(ROOT / "docs" / "reference").glob("*.md")]
+    own = {str(path.relative_to(ROOT / "docs")) for path in pages} | {"decisions/README.md"}
+    assert menu == own | {"index.md", "changelog.md", "security.md"}
 
 
 def test_every_decision_is_in_their_index() -> None:

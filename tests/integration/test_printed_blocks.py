@@ -1,0 +1,21 @@
+"""What docs/guide.md shows is what the program prints: its plain copy, run again, on fewer rows."""
+
+from __future__ import annotations
+
+import runpy
+from pathlib import Path
+from typing import Any
+
+from support.places import Place
+
+pytest_plugins = ("support.fixtures",)
+
+MAKER: dict[str, Any] = runpy.run_path(str(Path(__file__).parents[2] / "docs" / "make_blocks.py"))
+
+
+def test_the_guide_shows_what_the_program_prints(place: Place) -> None:
+    """Would break: a page with another version's output (`make blocks` writes it anew)."""
+    scene = MAKER["Scene"](place.cassandra.session, place.keyspace, place.commands.folder, place.commands.env)
+    told = dict(MAKER["tell_guide"](scene, songs=200))
+    assert len(told) == 9
+    assert MAKER["differing"](told) == []
