@@ -216,12 +216,12 @@ def test_a_refused_write_is_on_neither_side(
     inline: ApiDualWriteStore, double: DataApi, seen: Seen, table: str, name: str
 ) -> None:
     """Would break: the secondary has what the primary refused; the intent of a call that failed is lost, or never ends."""
-    key = TABLES[table]()
+    key, token = TABLES[table](), double.token
     REFUSED[name](double)
     with pytest.raises(WriteRefused):
         inline.put(table, {**key, "title": "a"})
     assert held(seen, table, key) is None
-    double.before, double.token = (lambda _: None), DataApi("").token
+    double.before, double.token = (lambda _: None), token
     seen.settle(later=True)
     assert held(seen, table, key) is None
     assert inline.put(table, {**key, "title": "b"})
