@@ -17,7 +17,7 @@ from sync.core.visible import key_text
 from sync.settings import Config, Settings
 from sync.wiring.backfill.command import open_ledger
 from sync.wiring.dual_write.resolve import resolve
-from sync.wiring.dual_write.worker import sweep
+from sync.wiring.dual_write.worker import Sweeper
 
 
 def run(args: argparse.Namespace) -> int:
@@ -30,7 +30,7 @@ def run(args: argparse.Namespace) -> int:
         found = list_intents(connection, args.table, args.limit)
         _show_keys(connection, config, found)
     if args.retry:
-        sweep(settings)
+        Sweeper(settings).sweep()
     if args.json:
         print_json({"resolved": resolved, "intents": found} if args.resolve else {"intents": found})
         return 0

@@ -10,7 +10,7 @@ from contextlib import suppress
 from sync.commands.context import load
 from sync.console import Rate, duration, say, status
 from sync.errors import SyncError
-from sync.wiring.dual_write.worker import MOST_COUNTED, sweep
+from sync.wiring.dual_write.worker import MOST_COUNTED, Sweeper
 from sync.wiring.working import obstacle
 from sync.workers.pool import Pool
 
@@ -28,12 +28,12 @@ def run(args: argparse.Namespace) -> int:
             say(f"source: {found}")
     try:
         with status() as block:
-            progress = Draining()
+            progress, sweeper = Draining(), Sweeper(settings, config.dual_write.writers_folder)
             while True:
                 time.sleep(SWEEP_SECONDS)
                 if pool.heal():
                     say("a worker had died and was replaced")
-                block.update(progress.lines(sweep(settings, config.dual_write.writers_folder)))
+                block.update(progress.lines(sweeper.sweep()))
     except KeyboardInterrupt:
         return 0
     finally:

@@ -24,7 +24,7 @@ from sync import failpoints
 from sync.errors import PreflightError, StoreClosed, SyncError, WriteRefused
 from sync.settings import Settings, load_config
 from sync.stores.both_sides.dual import DualWriteStore
-from sync.wiring.dual_write.worker import drain_job, sweep
+from sync.wiring.dual_write.worker import Sweeper, drain_job
 
 TABLE = "pairs"
 
@@ -158,7 +158,7 @@ def ring(order: dict[str, Any], settings: Settings) -> None:
     """Sweep until killed, or the time is over."""
     end = time.monotonic() + order["seconds"]
     while time.monotonic() < end:
-        sweep(settings)
+        Sweeper(settings).sweep()
         time.sleep(0.05)
 
 

@@ -6,6 +6,7 @@ import bisect
 import itertools
 from collections import Counter
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -154,7 +155,7 @@ def test_a_table_is_as_large_as_its_parts_on_all_nodes(sites: dict[int, Site], t
     truth = sum(count * size for count, size in parts())
     for at in ADDRESSES:
         with open_cassandra(three.settings(site.settings, site.keyspace, at)) as cassandra:
-            planned = sum(e.bytes for e in size_estimates(cassandra.session, site.keyspace, "songs"))
+            planned = sum(e.bytes for e in size_estimates(cassandra.session, site.keyspace, ["songs"])["songs"])
             assert 0.7 * truth < planned < 1.4 * truth, f"seen from {at}"
 
 
@@ -275,3 +276,29 @@ def test_writers_go_on_when_a_node_is_dead(three: ThreeNodes, base_settings: Set
         found = table_of(drift(site), "pairs")
         assert (found["clean"], found["rows"]["same"]) == (True, 180), found
         site.check_equal("pairs")
+
+
+def test_a_copy_waits_for_a_quorum_and_goes_on(
+    sites: dict[int, Site], three: ThreeNodes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Would break: two of three nodes die, and ranges are failed, or done without their rows, or nobody says what is the matter."""
+    three.lose(2)
+    with sites[3].twin("two_dead") as twin, ThreadPoolExecutor(1) as executor:
+        twin.apply()
+        runs = twin.begin()
+        at_passage(monkeypatch, 12, three.nodes[1].kill)
+        copying = executor.submit(twin.copy, runs)
+        try:
+            words = "SELECT count(*) FROM sync.range WHERE error LIKE '%LOCAL_QUORUM%' AND state <> 'failed'"
+            until(lambda: twin.sql(words) != [(0,)], 60, "a range waits, and says for what")
+            assert not copying.done()
+            refused = twin.run("backfill", "--workers", "0")
+            assert refused.code == 1
+            assert refused.err.count("\n") == 1 and "LOCAL_QUORUM" in refused.err, refused
+        finally:
+            three.start()
+        copying.result(120)
+        twin.copy(runs)
+        twin.finish(runs)
+        twin.check_done(runs)
+        twin.check_equal("songs")

@@ -274,7 +274,8 @@ _SENT: dict[tuple[str, str], st.SearchStrategy[bytes]] = {
     ("duration", "interval"): st.builds(
         struct.Struct(">qii").pack, st.integers(-(2**63), _FAR), *[st.integers(-(2**31), 2**31 - 1)] * 2
     ),
-    ("float", "float8"): st.one_of(st.floats(), st.floats(width=32)).map(lambda n: struct.pack(">d", n)),
+    # Of a NaN's payload there is what a float has room for: the test above has the others.
+    ("float", "float8"): st.one_of(st.floats(allow_nan=False), st.floats(width=32)).map(lambda n: struct.pack(">d", n)),
     ("int", "int8"): st.one_of(st.integers(-(2**63), _FAR), st.integers(-(2**32), 2**32)).map(lambda n: struct.pack(">q", n)),
     ("timeuuid", "uuid"): st.uuids().map(lambda u: u.bytes),
     ("vector<float, 2>", "halfvec"): st.lists(st.floats(width=16, allow_nan=False, allow_infinity=False), min_size=2, max_size=2)

@@ -49,28 +49,38 @@ MOST_COUNTED = 100_000
 _SQL = {name: text.encode() for name, text in queries("dual_write/journal").items()}
 
 
-def sweep(settings: Settings, writers_folder: Path | None = None) -> dict[str, int]:
-    """Ring for every table with intents that nobody is working on; what is away is tried later.
+class Sweeper:
+    """Rings for every table with intents that nobody is working on; what is away is tried later, and said once."""
 
-    Open intents by table: beyond MOST_COUNTED one more than that. Writers of this host that ended without a word are signed
-    off, where they accepted nothing.
-    """
-    try:
-        with closing(connect(settings, direct=False, autocommit=True)) as connection:
-            exists = usable_state(connection)
-            if exists:
-                end_dead(connection, writers_folder)
-            tables = _open_by_table(connection) if exists else []
-        due = [name for name, _, due in tables if due]
-        if due:
-            doorbell = Doorbell(redis_connection(settings))
-            failpoint("sweep.before_ring")
-            for table in due:
-                doorbell.ring_reconcile(table)
-    except (SyncError, psycopg.Error) as error:
-        log.warning("sweep: %s", words(error))
-        return {}
-    return {name: count for name, count, _ in tables}
+    def __init__(self, settings: Settings, writers_folder: Path | None = None) -> None:
+        self._settings, self._writers_folder = settings, writers_folder
+        self._said = ""
+
+    def sweep(self) -> dict[str, int]:
+        """Open intents by table: beyond MOST_COUNTED one more than that.
+
+        Writers of this host that ended without a word are signed off, where they accepted nothing.
+        """
+        try:
+            with closing(connect(self._settings, direct=False, autocommit=True)) as connection:
+                exists = usable_state(connection)
+                if exists:
+                    end_dead(connection, self._writers_folder)
+                tables = _open_by_table(connection) if exists else []
+            due = [name for name, _, due in tables if due]
+            if due:
+                doorbell = Doorbell(redis_connection(self._settings))
+                failpoint("sweep.before_ring")
+                for table in due:
+                    doorbell.ring_reconcile(table)
+        except (SyncError, psycopg.Error) as error:
+            text = words(error)
+            if text != self._said:
+                log.warning("sweep: %s", text)
+            self._said = text
+            return {}
+        self._said = ""
+        return {name: count for name, count, _ in tables}
 
 
 def _open_by_table(connection: Connection) -> list[tuple[str, int, bool]]:
