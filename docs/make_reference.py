@@ -173,7 +173,7 @@ def commands_page(meanings: Meanings) -> str:
         "# Commands",
         "",
         "`python -m sync` is the same program. Results go to stdout, progress and errors to stderr.",
-        "`sync COMMAND --help` prints the options that this page lists.",
+        "`sync COMMAND --help` prints the options that this page lists; `sync --version` the version.",
         "",
         "| command | what it does |",
         "| --- | --- |",

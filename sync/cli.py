@@ -28,9 +28,20 @@ class Parser(argparse.ArgumentParser):
         self.exit(ERROR, f"{self.prog}: {message}; `{self.prog} --help` tells more\n")
 
 
+class _Version(argparse.Action):
+    """Asks for the version when it is wanted: the look through what is installed costs every other command time."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> NoReturn:
+        from importlib.metadata import version
+
+        sys.stdout.write(f"sync {version('dual-write-sync')}\n")
+        parser.exit(DONE)
+
+
 def build_parser() -> argparse.ArgumentParser:
     """The parser of all commands; `run` names the module of `sync.commands` that does the work."""
     parser = Parser(prog="sync", description="Moves a running application from Cassandra / Astra to Postgres + pgvector.")
+    parser.add_argument("--version", action=_Version, nargs=0, help="print the version, and exit")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     _local(commands)
     demo = _command(commands, "demo", "migrate the real music corpus on embedded servers, and look at the result")

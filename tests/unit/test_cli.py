@@ -9,6 +9,7 @@ import pty
 import re
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -58,6 +59,13 @@ def test_the_parser_needs_no_driver() -> None:
     code = f"import sys; from sync.cli import build_parser; build_parser(); print([m for m in {DRIVERS} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"
+
+
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+    """Would break: nobody can say which version a host runs."""
+    with pytest.raises(SystemExit) as ended:
+        main(["--version"])
+    assert (ended.value.code, capsys.readouterr().out) == (0, f"sync {version('dual-write-sync')}\n")
 
 
 @pytest.mark.parametrize("command", ["", *subcommands()])
