@@ -26,19 +26,43 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from sync.errors import ForkedStore, StoreClosed, SyncError, ValueUnreadable, WriteRefused, WriteUnsure
+from sync.errors import (
+    ForkedStore,
+    NotNow,
+    PreflightError,
+    SettingsError,
+    SourceTimeout,
+    SourceUnavailable,
+    StoreClosed,
+    SyncError,
+    TargetUnavailable,
+    Unreachable,
+    ValueUnreadable,
+    WriteRefused,
+    WriteRefusedNow,
+    WriteUnsure,
+)
 
 if TYPE_CHECKING:
-    from sync.stores import AsyncDualWriteStore, DualWriteStore, open_store
+    from sync.stores import AsyncDualWriteStore, DualWriteStore, Store, open_store
 
 __all__ = [
     "AsyncDualWriteStore",
     "DualWriteStore",
     "ForkedStore",
+    "NotNow",
+    "PreflightError",
+    "SettingsError",
+    "SourceTimeout",
+    "SourceUnavailable",
+    "Store",
     "StoreClosed",
     "SyncError",
+    "TargetUnavailable",
+    "Unreachable",
     "ValueUnreadable",
     "WriteRefused",
+    "WriteRefusedNow",
     "WriteUnsure",
     "open_store",
 ]
@@ -46,7 +70,7 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     # The drivers are imported when a store is asked for, not by `sync --help`.
-    if name in ("AsyncDualWriteStore", "DualWriteStore", "open_store"):
+    if name in ("AsyncDualWriteStore", "DualWriteStore", "Store", "open_store"):
         from sync import stores
 
         return getattr(stores, name)

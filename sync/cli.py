@@ -174,7 +174,11 @@ def _imported(command: str) -> ModuleType:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; its exit code."""
     args = build_parser().parse_args(argv)
-    from sync import console  # not at the top: `sync --help` needs none of it
+    try:
+        from sync import console  # not at the top: `sync --help` needs none of it
+    except ModuleNotFoundError as error:
+        sys.stderr.write(f"sync: {str(error.name).partition('.')[0]} is not installed: pip install 'dual-write-sync[cli]'\n")
+        return ERROR
 
     console.set_up_output()
     console.set_up_logging()

@@ -20,7 +20,7 @@ from uuid import UUID
 
 from sync.errors import SyncError, WriteUnsure
 from sync.stores import open_store
-from sync.stores.opening import Store
+from sync.stores.protocol import Store
 
 _THREADS, _PAUSE_SECONDS, _DIMENSION = 2, 0.004, 64
 Row = dict[str, Any]

@@ -6,17 +6,23 @@ calls        calls under way: a store ends only after them
 looked       when to read a schema again
 opening      `open_store()`
 process      a store belongs to the process that opened it
+protocol     `Store`: what all stores have in common
 """
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 from sync.stores.both_sides.asynchronous import AsyncDualWriteStore
 from sync.stores.both_sides.dual import DualWriteStore
-from sync.stores.both_sides.dual_api import ApiDualWriteStore
-from sync.stores.one_side.astra import AstraStore
 from sync.stores.one_side.cql import CqlStore
 from sync.stores.one_side.postgres import PostgresStore
 from sync.stores.opening import open_store
+from sync.stores.protocol import Store
+
+if TYPE_CHECKING:
+    from sync.stores.both_sides.dual_api import ApiDualWriteStore
+    from sync.stores.one_side.astra import AstraStore
 
 __all__ = [
     "ApiDualWriteStore",
@@ -25,5 +31,19 @@ __all__ = [
     "CqlStore",
     "DualWriteStore",
     "PostgresStore",
+    "Store",
     "open_store",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    # Those over the Data API need astrapy, which an application over CQL has not.
+    if name == "ApiDualWriteStore":
+        from sync.stores.both_sides.dual_api import ApiDualWriteStore
+
+        return ApiDualWriteStore
+    if name == "AstraStore":
+        from sync.stores.one_side.astra import AstraStore
+
+        return AstraStore
+    raise AttributeError(f"module 'sync.stores' has no attribute {name!r}")

@@ -12,13 +12,12 @@ from sync.adapters.postgres.cutover.epochs import read_epoch
 from sync.adapters.postgres.schema.migrations import state_exists
 from sync.errors import SettingsError, SyncError, Unreachable
 from sync.ports import Epoch
-from sync.settings import Settings, load_config, load_settings
+from sync.settings import Config, Settings, load_config, load_settings
 from sync.stores.both_sides.dual import DualWriteStore
-from sync.stores.both_sides.dual_api import ApiDualWriteStore
 from sync.stores.both_sides.expected import check_backend
-from sync.stores.one_side.astra import AstraStore
 from sync.stores.one_side.cql import CqlStore
 from sync.stores.one_side.postgres import PostgresStore
+from sync.stores.protocol import Store
 
 log = logging.getLogger(__name__)
 # A plain copy, which nobody ever wrote to on both sides, is nothing that a store of one side could harm. Nor is a trial of
@@ -29,7 +28,6 @@ SELECT (SELECT max(epoch) FROM sync.epoch) > 1 OR EXISTS (SELECT FROM sync.write
        OR EXISTS (SELECT FROM sync.writer) AND EXISTS (SELECT FROM sync.run WHERE kind = 'backfill')
 """
 _ALLOW = "SYNC_ALLOW_ONE_SIDED=true"
-Store = AstraStore | CqlStore | PostgresStore | DualWriteStore
 
 
 def open_store() -> Store:
@@ -42,15 +40,22 @@ def open_store() -> Store:
     settings = load_settings()
     if settings.sync_dual_write:
         config = load_config(settings.sync_config)
-        return ApiDualWriteStore(settings, config) if settings.astra_db_api_endpoint else DualWriteStore(settings, config)
+        return _over_the_api(settings, config) if settings.astra_db_api_endpoint else DualWriteStore(settings, config)
     _check_plain(settings)
     if settings.storage_backend == "postgres":
         return PostgresStore(settings)
-    return (
-        AstraStore(settings)
-        if settings.astra_db_api_endpoint
-        else CqlStore(settings, config=load_config(settings.sync_config))
-    )
+    config = load_config(settings.sync_config)
+    return _over_the_api(settings, config) if settings.astra_db_api_endpoint else CqlStore(settings, config=config)
+
+
+def _over_the_api(settings: Settings, config: Config) -> Store:
+    try:
+        from sync.stores.both_sides.dual_api import ApiDualWriteStore
+        from sync.stores.one_side.astra import AstraStore
+    except ModuleNotFoundError as error:
+        what = f"ASTRA_DB_API_ENDPOINT is set, and {str(error.name).partition('.')[0]} is not installed"
+        raise SettingsError(f"{what}: pip install 'dual-write-sync[data-api]'") from None
+    return ApiDualWriteStore(settings, config) if settings.sync_dual_write else AstraStore(settings)
 
 
 def _check_plain(settings: Settings) -> None:

@@ -82,7 +82,7 @@ def test_workers_that_read_json_can_do_the_jobs_too(site: Site, others: list[str
 
 def test_workers_of_equal_host_names_and_process_numbers_are_told_apart() -> None:
     """Would break: containers that share a host name each have a process 7, and one writes under the other's lease."""
-    code = "import os; os.getpid = lambda: 7; from sync.wiring.copying import worker_name; print(worker_name())"
+    code = "import os; os.getpid = lambda: 7; from sync.wiring.backfill.worker import worker_name; print(worker_name())"
     names = [
         subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout for _ in range(2)
     ]

@@ -54,3 +54,53 @@ def test_it_works_among_packages_of_the_same_names(wheel: Path, tmp_path: Path) 
         )
         assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == str(installed / "sync" / "__init__.py")
+
+
+WITHOUT = "import sys; sys.modules |= dict.fromkeys(('astrapy', 'httpx', 'stamina', 'rich', 'psutil', 'jgo', 'music21'));"
+"""As where no extra was asked for: these cannot be imported."""
+
+
+def test_an_application_needs_no_extra() -> None:
+    """Would break: a web application that opens a store brings a console, the Data API's client and embedded servers."""
+    code = f"{WITHOUT} from sync import AsyncDualWriteStore, DualWriteStore, Store, open_store; import sync.workers.tasks"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize(("code", "said"), [
+    ("from sync.cli import main; sys.exit(main(['status']))", "sync: rich is not installed: pip install 'dual-write-sync[cli]'\n"),
+    ("from sync import open_store; open_store()", "astrapy is not installed: pip install 'dual-write-sync[data-api]'\n"),
+], ids=["cli", "data-api"])  # fmt: skip
+def test_what_an_extra_is_missing_for_is_said(code: str, said: str, tmp_path: Path) -> None:
+    """Would break: a ModuleNotFoundError that says nothing of what to install."""
+    env = {**os.environ, "ASTRA_DB_API_ENDPOINT": "http://127.0.0.1:1", "SYNC_DUAL_WRITE": "true"}
+    done = subprocess.run(
+        [sys.executable, "-c", f"{WITHOUT} {code}"], cwd=tmp_path, env=env, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1
+    assert done.stderr.endswith(said), done.stderr
+
+
+USERS = """
+from sync import Store, SyncError, WriteRefused, WriteUnsure, open_store
+
+def save(store: Store, song: dict[str, object]) -> bool:
+    try:
+        return store.put("songs", song)
+    except (WriteRefused, WriteUnsure) as error:
+        raise SyncError(str(error)) from error
+
+with open_store() as store:
+    save(store, {"id": 1})
+    row = store.get("songs", {"id": 1})
+    title: str = row["title"] if row else ""
+    nearest: list[tuple[dict[str, object], float]] = list(store.search("songs", "v", [0.0], limit=1))
+"""
+
+
+def test_an_applications_code_is_checked_by_its_types(tmp_path: Path) -> None:
+    """Would break: `py.typed` is missing, or names are not exported: mypy --strict fails in everybody's application."""
+    (tmp_path / "application.py").write_text(USERS)
+    command = [sys.executable, "-m", "mypy", "--strict", "--config-file=", "application.py"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout

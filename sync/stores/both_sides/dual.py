@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import ExitStack
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from sync.adapters.postgres.dual_write.registration import Registration
 from sync.adapters.ringer import Ringer
@@ -23,10 +23,12 @@ from sync.stores.both_sides.target import TargetSide
 from sync.stores.both_sides.wrapped import Describe, WrappedStore
 from sync.stores.calls import Calls
 from sync.stores.looked import twice
-from sync.stores.one_side.astra import AstraStore
 from sync.stores.one_side.cql import CqlStore
 from sync.stores.one_side.postgres import PostgresStore
 from sync.stores.process import Process
+
+if TYPE_CHECKING:
+    from sync.stores.one_side.astra import AstraStore
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -95,7 +97,7 @@ class DualWriteStore:
     def _flow_config(self, config: Config) -> Config:
         return config
 
-    def __enter__(self) -> DualWriteStore:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:

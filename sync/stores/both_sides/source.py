@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from threading import Event, Thread
+from typing import TYPE_CHECKING
 
 from sync.adapters.cassandra.rows.search import index_checks
 from sync.adapters.postgres.connection.pool import Pool
@@ -15,10 +16,12 @@ from sync.core.rows import SourceTable, TableMap
 from sync.errors import SourceUnavailable, SyncError, Unreachable, WriteRefused
 from sync.ports import AnyRows, Outcome, Read, Replay
 from sync.settings import Config, Settings
-from sync.stores.both_sides.read_back import ReadBackStore
 from sync.stores.one_side.cql import CqlStore
 from sync.wiring.backfill.worker import rows_by_key
 from sync.wiring.sight import check_source
+
+if TYPE_CHECKING:
+    from sync.stores.both_sides.read_back import ReadBackStore
 
 log = logging.getLogger(__name__)
 _AGAIN_SECONDS = 5.0

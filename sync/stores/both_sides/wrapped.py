@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, Self, TypeVar
 
 T = TypeVar("T")
 Describe = Callable[..., tuple[str, Mapping[str, Any]]]
@@ -46,7 +46,7 @@ class WrappedStore:
 
         return write
 
-    def __enter__(self) -> WrappedStore:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_error: object) -> None:

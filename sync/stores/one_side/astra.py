@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import TracebackType
-from typing import Any
+from typing import Any, Self
 
 from sync.adapters.astra.api import open_api
 from sync.adapters.astra.catalogue import read_api
@@ -28,7 +28,7 @@ class AstraStore:
         self._opened: dict[str, ApiRows | ApiDocuments] = {}
         self._looked = Looked()
 
-    def __enter__(self) -> AstraStore:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 from cassandra.cluster import Session
 
@@ -44,7 +44,7 @@ class CqlStore:
             raise
         self._rows: dict[str, tuple[SourceTable, Cells, SourceRows]] = {}
 
-    def __enter__(self) -> CqlStore:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
