@@ -299,7 +299,7 @@ def test_a_writer_may_delete_while_a_pass_is_open(site: Site) -> None:
                 from sync.adapters.postgres.connection.queries import queries
 
                 writer.execute(plain)
-                for file, name in (("settling", "share_ranges"), ("journal", "share_range")):
+                for file, name in (("dual_write/reconcile", "share_ranges"), ("dual_write/journal", "share_range")):
                     values = {"table": "songs", "token": lease.whole.end, "tokens": [lease.whole.end]}
                     writer.execute(queries(file)[name].encode(), values)
 
