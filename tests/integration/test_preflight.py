@@ -553,7 +553,7 @@ def test_a_server_without_pgvector(shapes: Place, own_postgres: PostgresServer) 
 
 def test_before_any_schema(fresh: Place) -> None:
     """Every command says what comes first."""
-    nothing = "the target has no schema `sync`: nothing has begun; `sync schema apply` comes first"
+    nothing = "the target has no schema `sync`: nothing has begun, or it is finished; `sync schema apply` comes first"
     assert fresh.commands.line("status") == nothing
     assert fresh.commands.line("rejects") == nothing
     assert "Postgres has no table things; `sync schema apply` makes it" in fresh.commands.line("backfill", "--workers", "0")

@@ -61,6 +61,9 @@ class CutOff:
     def __init__(self, one: Registration) -> None:
         self._one, self._own, self.tried = one, one._own, threading.Event()
         one._own = self  # type: ignore[assignment]
+        one._due = 0.0
+        one._wake.set()
+        assert self.tried.wait(10), "a heartbeat that was on its way would close the breaker, and record what was accepted"
         one.breaker.failures = one.breaker.threshold
 
     def connection(self) -> object:

@@ -144,5 +144,7 @@ def open_ledger(settings: Settings, config: Config) -> Iterator[tuple[Connection
     """A connection and its ledger. Raises PreflightError where there is no state schema."""
     with closing(connect(settings, autocommit=True)) as connection:
         if not migrations.usable_state(connection):
-            raise PreflightError("the target has no schema `sync`: nothing has begun; `sync schema apply` comes first")
+            raise PreflightError(
+                "the target has no schema `sync`: nothing has begun, or it is finished; `sync schema apply` comes first"
+            )
         yield connection, Ledger(connection, config.backfill.lease_seconds)
