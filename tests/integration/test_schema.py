@@ -18,7 +18,7 @@ from sync.local.postgres import PostgresServer
 
 pytest_plugins = ("support.fixtures",)
 
-APPLICATION = Path(migrations.__file__).parents[3] / "migrations" / migrations.APPLICATION
+APPLICATION = Path(__file__).parents[2] / "migrations" / migrations.APPLICATION
 NOTHING = "nothing to do: the schema is as it should be\n"
 BOTH = ["applied 002_postgres_schema.sql", "applied 003_sync_state.sql"]
 GUIDE = {"songs", "metadata", "genres", "embeddings"}
