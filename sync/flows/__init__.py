@@ -29,5 +29,5 @@ cutover        announce, close, drain, switch, open (rules 21 and 30)
 
 All
 
-waiting        a server that cannot now is waited for, and said
+waiting        what is done again while a server cannot now, or is away
 """

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from sync.core.ring import TokenRange
-from sync.errors import NotNow, TargetUnavailable, Unreachable, WorkFailed
-from sync.flows.copy_ranges import MOST_RECONNECTS, pause_after
+from sync.errors import TargetUnavailable, Unreachable, WorkFailed
+from sync.flows.waiting import try_again
 from sync.ports import Progress
 
 log = logging.getLogger(__name__)
@@ -99,10 +99,7 @@ class Supervisor:
                         time.sleep(max(POLL_SECONDS if left else LAST_POLL_SECONDS, _LEFT_ALONE * spent))
             except (TargetUnavailable, Unreachable) as error:
                 failures += 1
-                if failures > MOST_RECONNECTS and not isinstance(error, NotNow):
-                    raise
-                log.warning("%s; connecting again", error if isinstance(error, Unreachable) else f"Postgres: {error}")
-                time.sleep(pause_after(failures))
+                try_again(error, failures)
 
     def _wake(self, ledger: RunLedger, runs: list[int], failed: _Failures, done: int) -> bool:
         """Ring for workers; whether ranges wait for one."""

@@ -22,9 +22,10 @@ from sync.core.mutations import Key
 from sync.core.ring import TokenRange
 from sync.errors import LeaseLost, NotNow, SourceTimeout, SourceUnavailable, TargetNotNow, TargetUnavailable
 from sync.failpoints import failpoint
-from sync.flows.copy_ranges import pause_after, waiting
+from sync.flows.copy_ranges import waiting
 from sync.flows.recheck import KeysOfBothSides, Patience, Recheck
 from sync.flows.verify import Digests
+from sync.flows.waiting import pause_after
 from sync.ports import Lease, Source
 
 log = logging.getLogger(__name__)

@@ -7,7 +7,6 @@ may go on in the next batch, and the source's own mark of the place in that part
 
 from __future__ import annotations
 
-import itertools
 import logging
 import threading
 import time
@@ -26,15 +25,12 @@ from sync.errors import (
     SourceUnavailable,
     SyncError,
     TargetNotNow,
-    TargetUnavailable,
-    Unreachable,
 )
 from sync.failpoints import failpoint
+from sync.flows.waiting import patiently, pause
 from sync.ports import Batch, Lease, Ranges, Source, Target
 
 log = logging.getLogger(__name__)
-_LONGEST_PAUSE = 15.0
-MOST_RECONNECTS = 12  # about two minutes: a restart, or a suspended compute that wakes
 
 
 Look = Callable[[str, TokenRange, Callable[[], object]], None]
@@ -130,7 +126,7 @@ def copy_ranges(lane: Lane, runs: list[int], owner: str, stopped: Callable[[], b
             failures += 1
             log.warning("%s", waiting(lease.table, error, isinstance(error, NotNow)))
             (lane.ranges.wait if isinstance(error, NotNow) else lane.ranges.fail)(lease, str(error))
-            _pause(failures, stopped)
+            pause(failures, stopped)
     return done
 
 
@@ -197,17 +193,6 @@ def waiting(table: str, error: SyncError, patiently: bool) -> str:
     return f"{table}: {where}{error}; {'waiting until it can' if patiently else 'trying again'}"
 
 
-def pause_after(failures: int) -> float:
-    """Longer after each failure in a row: what is overloaded or restarting needs time, not questions."""
-    return min(2.0**failures / 2, _LONGEST_PAUSE)
-
-
-def _pause(failures: int, stopped: Callable[[], bool]) -> None:
-    until = time.monotonic() + pause_after(failures)
-    while time.monotonic() < until and not stopped():
-        time.sleep(0.1)
-
-
 def _timed_out(ranges: Ranges, lease: Lease, left: TokenRange, error: SourceTimeout) -> None:
     """A range that is too much for one request becomes two; one of a single token is tried again as it is."""
     if left.end - left.start < 2:
@@ -253,34 +238,3 @@ def in_lanes(work: Callable[[str, Callable[[], bool]], int], lanes: int, worker:
 
     with ThreadPoolExecutor(lanes, thread_name_prefix="lane") as pool:
         return sum(pool.map(run, range(lanes)))
-
-
-def patiently(act: Callable[[], int], stopped: Callable[[], bool]) -> int:
-    """Do it again while a server is away, for about two minutes or until `stopped()`; while it cannot now until `stopped()`.
-
-    0 where it was stopped while it waited for a server that cannot now: that is nobody's failure.
-    """
-    for failures in itertools.count(1):
-        try:
-            return act()
-        except (TargetUnavailable, Unreachable) as error:
-            if not isinstance(error, NotNow) and (stopped() or failures > MOST_RECONNECTS):
-                raise
-            if stopped():
-                return 0
-            log.warning("%s; connecting again", error if isinstance(error, Unreachable) else f"Postgres: {error}")
-            _pause(failures, stopped)
-    raise AssertionError("unreachable")
-
-
-def while_it_can(act: Callable[[], int], stopped: Callable[[], bool]) -> int:
-    """Do it, and again while a server cannot now, until `stopped()`; what is away otherwise is raised."""
-    for failures in itertools.count(1):
-        try:
-            return act()
-        except NotNow as error:
-            if stopped():
-                return 0
-            log.warning("%s; waiting until it can", error)
-            _pause(failures, stopped)
-    raise AssertionError("unreachable")

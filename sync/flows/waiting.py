@@ -1,4 +1,4 @@
-"""What a command does itself, while a server that it needs cannot now, or is away."""
+"""What is done again while a server cannot now, or is away: how often, and how long the pauses are."""
 
 from __future__ import annotations
 
@@ -8,25 +8,75 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
-from sync.errors import NotNow, TargetUnavailable, Unreachable
-from sync.flows.copy_ranges import MOST_RECONNECTS, pause_after
+from sync.errors import NotNow, SyncError, TargetUnavailable, Unreachable
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
+MOST_RECONNECTS = 12  # about two minutes: a restart, or a suspended compute that wakes
+_LONGEST_PAUSE = 15.0
+
+
+def pause_after(failures: int) -> float:
+    """Longer after each failure in a row: what is overloaded or restarting needs time, not questions."""
+    return min(2.0**failures / 2, _LONGEST_PAUSE)
+
+
+def pause(failures: int, stopped: Callable[[], bool]) -> None:
+    """So long, or until `stopped()`."""
+    until = time.monotonic() + pause_after(failures)
+    while time.monotonic() < until and not stopped():
+        time.sleep(0.1)
+
+
+def try_again(error: SyncError, failures: int, stopped: Callable[[], bool] = lambda: False) -> bool:
+    """After so many failures in a row: say the server's words, and pause; False where it was stopped.
+
+    Raises the error where the server is away and it was stopped, or that was for about two minutes.
+    """
+    is_away = not isinstance(error, NotNow)
+    if is_away and (stopped() or failures > MOST_RECONNECTS):
+        raise error
+    if stopped():
+        return False
+    told = f"Postgres: {error}" if isinstance(error, TargetUnavailable) else error
+    log.warning("%s; %s", told, "connecting again" if is_away else "waiting until it can")
+    pause(failures, stopped)
+    return True
 
 
 def waited(act: Callable[[], T]) -> T:
-    """What `act` returns, which may be done again: without end while a server cannot now, for two minutes while it is away.
+    """What a command's step returns, which may be done again: without end while a server cannot now.
 
-    Its words are told each time. Raises what `act` raises otherwise.
+    Raises what `act` raises otherwise, and that a server is away after about two minutes.
     """
     for failures in itertools.count(1):
         try:
             return act()
         except (TargetUnavailable, Unreachable) as error:
-            if failures > MOST_RECONNECTS and not isinstance(error, NotNow):
-                raise
-            told = error if isinstance(error, Unreachable) else f"Postgres: {error}"
-            log.warning("%s; %s", told, "waiting until it can" if isinstance(error, NotNow) else "connecting again")
-            time.sleep(pause_after(failures))
+            try_again(error, failures)
+    raise AssertionError("unreachable")
+
+
+def patiently(act: Callable[[], int], stopped: Callable[[], bool]) -> int:
+    """Do it again while a server is away, for about two minutes or until `stopped()`; while it cannot now until `stopped()`.
+
+    0 where it was stopped while it waited for a server that cannot now: that is nobody's failure.
+    """
+    for failures in itertools.count(1):
+        try:
+            return act()
+        except (TargetUnavailable, Unreachable) as error:
+            if not try_again(error, failures, stopped):
+                return 0
+    raise AssertionError("unreachable")
+
+
+def while_it_can(act: Callable[[], int], stopped: Callable[[], bool]) -> int:
+    """Do it, and again while a server cannot now, until `stopped()`; what is away otherwise is raised."""
+    for failures in itertools.count(1):
+        try:
+            return act()
+        except NotNow as error:
+            if not try_again(error, failures, stopped):
+                return 0
     raise AssertionError("unreachable")

@@ -192,7 +192,7 @@ def test_what_cannot_be_read_is_named_by_its_key_and_the_others_go_on(site: Site
         "INSERT INTO {ks}.logs (k, at, v) VALUES (?, ?, ?)", [("full", 200_000, 1), *((f"k{i}", i, i) for i in range(50))]
     )
     site.apply()
-    monkeypatch.setattr("sync.flows.copy_ranges._pause", lambda *_: None)
+    monkeypatch.setattr("sync.flows.copy_ranges.pause", lambda *_: None)
     ((token,),) = site.cql("SELECT token(k) FROM {ks}.logs WHERE k = 'full' AND at = 200000")
     cuts = [MIN_TOKEN, token - 4, token + 4, MAX_TOKEN]  # near it, for the sake of time
     runs = site.begin(["logs"], [TokenRange(a, b) for a, b in pairwise(cuts)])

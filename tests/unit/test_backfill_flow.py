@@ -11,6 +11,7 @@ import pytest
 from sync.core.ring import TokenRange
 from sync.errors import TargetUnavailable, Unreachable, UnreachableNow, WorkFailed
 from sync.flows import backfill as flow
+from sync.flows import waiting
 from sync.flows.backfill import Supervisor
 from sync.ports import Progress
 
@@ -101,7 +102,8 @@ class World:
         yield self
 
     def watch(self, monkeypatch: pytest.MonkeyPatch) -> list[Progress]:
-        monkeypatch.setattr(flow, "time", self)
+        for module in (flow, waiting):
+            monkeypatch.setattr(module, "time", self)
         shown: list[list[Progress]] = []
         try:
             return Supervisor(self.open_ledger, self, self, shown.append).watch(RUNS)

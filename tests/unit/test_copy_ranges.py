@@ -24,7 +24,9 @@ from sync.errors import (
     UnreachableNow,
 )
 from sync.flows import copy_ranges as flow
-from sync.flows.copy_ranges import Lane, Pace, batches, copy_in_lanes, patiently
+from sync.flows import waiting
+from sync.flows.copy_ranges import Lane, Pace, batches, copy_in_lanes
+from sync.flows.waiting import patiently, while_it_can
 from sync.ports import Batch, Lease
 
 RANGE = TokenRange(0, 1000)
@@ -62,7 +64,8 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     made = Clock()
-    monkeypatch.setattr(flow, "time", made)
+    for module in (flow, waiting):
+        monkeypatch.setattr(module, "time", made)
     return made
 
 
@@ -350,9 +353,9 @@ def test_whoever_waits_for_a_server_that_cannot_now_has_not_failed(clock: Clock)
     begun = clock.now
     assert patiently(lambda: _raise(TargetNotNow("no room")), lambda: clock.now > begun + 3600) == 0
     assert patiently(lambda: _raise(UnreachableNow("it starts")), lambda: clock.now > begun + 7200) == 0
-    assert flow.while_it_can(lambda: _raise(TargetNotNow("no room")), lambda: clock.now > begun + 9000) == 0
+    assert while_it_can(lambda: _raise(TargetNotNow("no room")), lambda: clock.now > begun + 9000) == 0
     with pytest.raises(TargetUnavailable):
-        flow.while_it_can(lambda: _raise(TargetUnavailable("cut")), _never)
+        while_it_can(lambda: _raise(TargetUnavailable("cut")), _never)
 
 
 def test_a_lane_frees_what_it_held_before_it_lost_its_connection() -> None:

@@ -27,7 +27,8 @@ from sync.core.encode.rows import RowEncoder
 from sync.core.rows import SourceTable, TableMap
 from sync.core.schema.mapping import map_table
 from sync.errors import PreflightError, SyncError, Unreachable
-from sync.flows.copy_ranges import Lane, copy_in_lanes, patiently
+from sync.flows.copy_ranges import Lane, copy_in_lanes
+from sync.flows.waiting import patiently
 from sync.ports import Lease
 from sync.settings import Config, Settings
 from sync.wiring.sight import check_sight

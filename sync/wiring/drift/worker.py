@@ -34,9 +34,10 @@ from sync.core.ring import TokenRange
 from sync.core.rows import TableMap
 from sync.errors import WriteRefused
 from sync.flows.check_ranges import CheckLane, Sides, check_ranges
-from sync.flows.copy_ranges import in_lanes, patiently
+from sync.flows.copy_ranges import in_lanes
 from sync.flows.recheck import Patience
 from sync.flows.reconcile import Reconcile
+from sync.flows.waiting import patiently
 from sync.flows.wrapped_write import Reconciles
 from sync.ports import Epoch, Lease, Read
 from sync.settings import Config, Settings

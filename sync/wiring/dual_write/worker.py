@@ -34,10 +34,10 @@ from sync.core.encode.rows import RowEncoder
 from sync.core.rows import TableMap
 from sync.errors import SyncError
 from sync.failpoints import failpoint
-from sync.flows.copy_ranges import while_it_can
 from sync.flows.drain import Drain
 from sync.flows.reconcile import Reconcile
 from sync.flows.resend import Resend
+from sync.flows.waiting import while_it_can
 from sync.ports import AnyRows, Epoch
 from sync.settings import Config, Settings
 from sync.wiring.backfill.worker import map_tables, rows_by_key, worker_name
