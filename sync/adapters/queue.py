@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import logging
+from contextlib import suppress
 from typing import Any
 
 import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 from rq import Queue, Worker
+from rq.exceptions import InvalidJobOperation
 from rq.job import Job
 from rq.serializers import JSONSerializer
 
@@ -161,7 +163,8 @@ class Doorbell:
             for job, what in self._waiting().items():
                 found = self._queue.fetch_job(job) if what.startswith(self._what) else None
                 if found:
-                    found.delete()
+                    with suppress(InvalidJobOperation):  # another command has just deleted it
+                        found.delete()
         except redis.RedisError as error:
             log.warning("Redis: %s; leftover jobs will find nothing to do", explain(error))
 

@@ -111,9 +111,8 @@ class Switch:
             except StillOpen:
                 pass  # a worker was quicker than the count
             if time.monotonic() > until:
-                raise GateRefused(
-                    f"{self.authority.left():,} intents were left after {self.limits.pause:g} s: nothing has changed"
-                )
+                left = f"{self.authority.left():,} intents were left after {self.limits.pause:g} s"
+                raise GateRefused(f"it took too long: {left}, nothing has changed")
             time.sleep(_DRAIN_POLL_SECONDS)
 
     def _pause(self, switch: int, seconds: float) -> None:

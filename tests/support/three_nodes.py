@@ -157,7 +157,7 @@ def _node(
 def _is_known_dead(session: Session) -> bool:
     """Whether each that is left says at once that there are too few, instead of waiting for the one that is gone."""
     said = []
-    for pool in session.get_pools():
+    for pool in list(session.get_pools()):
         try:
             session.execute(_OF_ALL, host=pool.host)
         except Unavailable:

@@ -72,7 +72,7 @@ def size_estimates(session: Session, keyspace: str, tables: Sequence[str]) -> di
     parts = [tables[at : at + _TABLES_A_QUESTION] for at in range(0, len(tables), _TABLES_A_QUESTION)]
     asked = [
         session.execute_async(_ESTIMATES, (keyspace, ValueSequence(part)), host=pool.host)
-        for pool in session.get_pools()
+        for pool in list(session.get_pools())
         for part in parts
     ]
     found: dict[str, list[SizeEstimate]] = {table: [] for table in tables}

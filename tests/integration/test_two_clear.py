@@ -1,0 +1,36 @@
+"""Two commands that clear what they put on the queue, at once."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import redis
+from rq import Queue
+from rq.job import Job
+
+from sync import local
+from sync.adapters.queue import QUEUE, Doorbell
+
+pytest_plugins = ("support.fixtures",)
+
+
+def test_a_job_that_another_command_deletes_at_the_same_moment_is_cleared(
+    valkey: local.ValkeyServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Would break: RQ finds no status of the job that it is to delete, and one of two migrations ends with RQ's error."""
+    with redis.Redis.from_url(valkey.url) as connection:
+        bell = Doorbell(connection)
+        bell.ring([1], 3)
+        fetch_job = Queue.fetch_job
+
+        def fetch_and_lose(queue: Queue, job_id: str) -> Any:
+            job = fetch_job(queue, job_id)
+            connection.delete(Job.key_for(job_id))
+            return job
+
+        with monkeypatch.context() as lost:
+            lost.setattr(Queue, "fetch_job", fetch_and_lose)
+            bell.clear()
+        bell.clear()
+        assert Queue(QUEUE, connection=connection).count == 0
