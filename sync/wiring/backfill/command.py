@@ -51,8 +51,7 @@ def make_plan(settings: Settings, config: Config, names: list[str] | None) -> Pl
     sizes = {name: sum(e.bytes for e in estimates) for name, estimates in report.sizes.items()}
     ranges = {t.name: _planned(report, t.name, sizes[t.name], config.backfill) for t in report.tables}
     with closing(connect(settings, autocommit=True)) as connection:
-        if not migrations.usable_state(connection):
-            raise PreflightError("the target has no schema `sync`: run `sync schema apply` first")
+        migrations.require_state(connection)
         unfinished = Ledger(connection, config.backfill.lease_seconds).open_runs()
         now = shapes(report.identities, connection, report.tables)
         return Plan(report.tables, ranges, sizes, _writers(connection), unfinished, now, report.data_center)
@@ -143,8 +142,5 @@ def _check_shapes(settings: Settings, config: Config, plan: Plan, runs: list[int
 def open_ledger(settings: Settings, config: Config) -> Iterator[tuple[Connection, Ledger]]:
     """A connection and its ledger. Raises PreflightError where there is no state schema."""
     with closing(connect(settings, autocommit=True)) as connection:
-        if not migrations.usable_state(connection):
-            raise PreflightError(
-                "the target has no schema `sync`: nothing has begun, or it is finished; `sync schema apply` comes first"
-            )
+        migrations.require_state(connection)
         yield connection, Ledger(connection, config.backfill.lease_seconds)

@@ -20,13 +20,12 @@ from sync.adapters.postgres.dual_write.agreement import carrying, started_with, 
 from sync.adapters.postgres.dual_write.data_centres import check_data_center
 from sync.adapters.postgres.dual_write.ending import end_dead
 from sync.adapters.postgres.schema.catalogue import regclass
-from sync.adapters.postgres.schema.migrations import usable_state
+from sync.adapters.postgres.schema.migrations import require_state
 from sync.core.cutover import gates
 from sync.core.cutover.agreement import differences, may_write
 from sync.core.cutover.gates import Gate
 from sync.core.cutover.proof import Since, TableProof, proof_gate, proofs, quiet_since_gate
 from sync.core.rows import TableMap, one_sided
-from sync.errors import PreflightError
 from sync.ports import Epoch, SwitchKind
 from sync.settings import Config, Settings
 from sync.wiring.backfill.worker import map_tables
@@ -54,8 +53,7 @@ class Site:
 def open_authority(settings: Settings, config: Config) -> Iterator[Authority]:
     """The authority. Raises PreflightError where there is no migration."""
     with closing(connect(settings, autocommit=True)) as connection:
-        if not usable_state(connection):
-            raise PreflightError("the target has no schema `sync`: nothing has begun, or it is finished")
+        require_state(connection)
         # A command whose host hangs within the flip holds the epoch, and every write waits for it: Postgres ends it.
         adjust(connection, {"idle_in_transaction_session_timeout": f"{config.cutover.most_pause_seconds:g}s"})
         yield Authority(connection, config.cutover.most_pause_seconds + _LEASE_MARGIN_SECONDS)

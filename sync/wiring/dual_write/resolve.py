@@ -18,10 +18,10 @@ from sync.adapters.postgres.connection.connect import Connection, connect
 from sync.adapters.postgres.cutover.epochs import read_epoch
 from sync.adapters.postgres.dual_write.resolving import Stuck, drop, find, forget, reserve
 from sync.adapters.postgres.schema.catalogue import read_target
-from sync.adapters.postgres.schema.migrations import usable_state
+from sync.adapters.postgres.schema.migrations import require_state
 from sync.core.keys.own_key import own_key
 from sync.core.mutations import Key, KnownKey, Mutation
-from sync.errors import PreflightError, SettingsError, SyncError
+from sync.errors import SettingsError, SyncError
 from sync.ports import Primary
 from sync.settings import Config, Settings
 from sync.wiring.backfill.worker import rows_by_key, worker_name
@@ -42,8 +42,7 @@ def resolve(
     a side is away; and what `confirm` raises.
     """
     with closing(connect(settings, autocommit=True)) as connection:
-        if not usable_state(connection):
-            raise PreflightError("the target has no schema `sync`: nothing has begun, or it is finished")
+        require_state(connection)
         _checked(find(connection, intents), intents, table)
         with open_cassandra(settings) as cassandra:  # one that is away must not be taken for one that refuses
             there = read_tables(cassandra.session, settings.astra_db_keyspace or "")

@@ -142,6 +142,14 @@ def usable_state(connection: Connection) -> bool:
     return state_exists(connection)
 
 
+def require_state(connection: Connection) -> None:
+    """Raise PreflightError where the state schema is not there, or of an older version."""
+    if not usable_state(connection):
+        raise PreflightError(
+            "the target has no schema `sync`: nothing has begun, or it is finished; `sync schema apply` comes first"
+        )
+
+
 def check_version(connection: Connection) -> None:
     """Raise PreflightError where the state schema is there, and lacks what this version has."""
     row = connection.execute(_OLDER).fetchone()
