@@ -12,8 +12,9 @@ from typing import Any, Literal
 
 from sync.core.drift.verdicts import FINDINGS
 from sync.core.ring import TokenRange, check_whole_ring
+from sync.core.words import counted, listed
 from sync.report.ring import Segment, merged
-from sync.report.text import counted, listed, number
+from sync.report.text import number
 
 State = Literal["clean", "different", "unknown", "repaired"]
 
