@@ -132,8 +132,7 @@ def _steps(report: Report) -> Sequence[str]:
         "`sync rejects` lists the values that the target cannot hold. They need a decision before a cut-over."
         if report.total("rejected") else "",
         "Run `sync drift-report` again: only a pass without repairs proves it." if report.state == "repaired" else "",
-        "`sync cutover` asks for two clean passes in a row, begun after the last repair; `sync status` says what is open."
-        if report.state == "clean" else "",
+        "`sync status` says what else stands in the way of the switch." if report.state == "clean" else "",
     ]  # fmt: skip
 
 

@@ -151,9 +151,8 @@ def _equal(proved: Proved) -> str:
     """What follows a clean pass."""
     switch = "cutover" if proved.primary == "astra" else "rollback"
     if proved.passes >= proved.needed:
-        return f"both sides are equal, in {proved.passes} passes in a row: `sync {switch} --dry-run` shows the other gates"
+        said = f"{proved.passes} clean passes in a row prove both sides equal"
+        return f"`sync {switch} --dry-run` shows the other gates: {said}"
     if proved.passes:
-        return (
-            f"both sides are equal; run it once more: {switch} takes {proved.needed} clean passes in a row, this is the first"
-        )
-    return f"both sides are equal, but {proved.why}: that does not count for the {switch}; run it again"
+        return f"run `sync drift-report` once more: a {switch} requires {proved.needed} clean passes in a row"
+    return f"run `sync drift-report` again: this pass does not count for a {switch}, {proved.why}"

@@ -63,7 +63,8 @@ def apply(connection: Connection, name: str, text: str, dimension: int | None = 
         if _known(connection, name) == checksum:
             return ""
         note = _NOTE.format(*(sql.Literal(value).as_string(connection) for value in (name, checksum)))
-        script = "\n".join([_RECORD, *([_DIMENSION.format(dimension)] if dimension else []), text.strip(), note])
+        own = text.strip() if text.rstrip().endswith(";") else f"{text.strip()}\n;"
+        script = "\n".join([_RECORD, *([_DIMENSION.format(dimension)] if dimension else []), own, note])
         run(connection, script, name)
     return script
 
