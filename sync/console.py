@@ -128,7 +128,7 @@ def print_table(title: str, header: Sequence[str], rows: Iterable[Sequence[objec
     """
     shown = [[_cell(v) for v in row] for row in rows]
     if title:
-        out.file.write(f"{title}\n")
+        out.file.write(f"{visible_lines(title)}\n")
     if not shown:
         return
     widths = _widths([list(column) for column in zip(header, *shown, strict=True)], out.width if out.is_terminal else None)
@@ -139,13 +139,14 @@ def print_table(title: str, header: Sequence[str], rows: Iterable[Sequence[objec
             table = _table(header, shown, widths)
             out.print(table, width=sum(widths) + _GAP * (len(widths) - 1), crop=False)
     out.file.write("".join(f"{line.rstrip()}\n" for line in captured.get().splitlines()))
+    out.file.flush()  # what is said of it on stderr comes after it
 
 
 def _table(header: Sequence[str], rows: Sequence[Sequence[str]], widths: Sequence[int]) -> Table:
     table = Table(box=None, pad_edge=False, padding=(0, _GAP, 0, 0), header_style="bold")
     for i, (name, width) in enumerate(zip(header, widths, strict=True)):
         numeric = all(row[i][:1].isdigit() or row[i] in ("-", "") for row in rows)
-        table.add_column(name, justify="right" if numeric else "left", width=width, vertical="bottom" if not i else "top")
+        table.add_column(name, justify="right" if numeric else "left", width=width)
     for row in rows:
         table.add_row(*map(Text, row))  # not as markup: a key may hold [brackets]
     return table

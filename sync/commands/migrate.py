@@ -33,12 +33,12 @@ def run(args: argparse.Namespace) -> int:
         print_json({"ok": found.ok, "tables": [table_json(p) for p in final], "verification": to_json(found)})
     else:
         show_result(final, time.monotonic() - started)
-        show(found)
     advise(final)
     verdict = f"{_verdict(found)} ({duration(time.monotonic() - started)})"
     if args.json:
         say(verdict)
     else:
+        show(found)
         out.print(f"\n{verdict}", markup=False)
     if any(p.failed for p in final):
         return 1

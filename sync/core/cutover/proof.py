@@ -113,7 +113,7 @@ def proof_gate(found: Sequence[TableProof]) -> Gate:
     least = min((proof.passes for proof in found), default=0)
     if red:
         green, all_of = len(found) - len(red), counted(len(found), "table")
-        have = "has" if green == 1 else "have"
+        have = "has" if 1 in (green, len(found)) else "have"
         figure = f"{green} of {all_of} {have} {CLEAN_PASSES} clean full passes in a row; {_reasons(red)}"
     else:
         passes, all_of = counted(least, "clean full pass", "clean full passes"), counted(len(found), "table")
