@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import argparse
 import signal
+import sys
 import time
 from contextlib import suppress
-from typing import NoReturn
 
 from sync.commands.context import load
 from sync.console import Line, Rate, duration, say, status, steps
@@ -22,14 +22,14 @@ SWEEP_SECONDS = 2
 def run(args: argparse.Namespace) -> int:
     """Work and sweep until Ctrl-C or SIGTERM; workers that die are replaced."""
     settings, config = load("source", "target", "redis_url")
-    signal.signal(signal.SIGTERM, _terminated)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # a service manager's way to end it is no error
     pool = Pool(settings, args.n)
     them = "it" if args.n == 1 else "them"
-    steps(args.quiet)(f"{counted(args.n, 'worker')} on the queue `sync`; Ctrl-C ends {them} after the present job")
-    with suppress(SyncError):  # a server that is away is tried again by the workers
-        if found := obstacle(settings, config):
-            say(f"source: {found}")
     try:
+        steps(args.quiet)(f"{counted(args.n, 'worker')} on the queue `sync`; Ctrl-C ends {them} after the present job")
+        with suppress(SyncError):  # a server that is away is tried again by the workers
+            if found := obstacle(settings, config):
+                say(f"source: {found}")
         with status(args.quiet) as block:
             progress, sweeper = Draining(), Sweeper(settings, config.dual_write.writers_folder)
             while True:
@@ -39,18 +39,8 @@ def run(args: argparse.Namespace) -> int:
                 block.update(progress.lines(sweeper.sweep()))
     except KeyboardInterrupt:
         raise Interrupted("what the workers held is free for others") from None
-    except _Terminated:
-        return 0
     finally:
         pool.stop(grace_seconds=90)
-
-
-class _Terminated(BaseException):
-    """SIGTERM: the way in which a service manager ends a worker, and no error."""
-
-
-def _terminated(*_: object) -> NoReturn:
-    raise _Terminated
 
 
 class Draining:
