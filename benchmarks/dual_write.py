@@ -129,7 +129,7 @@ def prepare(servers: Servers) -> None:
         source.session.execute(f"CREATE KEYSPACE IF NOT EXISTS {servers.keyspace} WITH replication = {replication}")
     servers.stack.postgres.create_database(servers.database)
     apply_source(servers.settings, None)
-    apply_target(servers.settings, Config(), None, None)
+    apply_target(servers.settings, Config(), None, None, example=True)
     with open_cassandra(servers.settings, 60) as source, servers.postgres() as connection:
         mapped = list(map_tables(source, connection, servers.settings, Config(), [TABLE]).values())
         indexes.add_sync_columns(connection, mapped[0])

@@ -87,7 +87,7 @@ def _measure(server: local.PostgresServer, lock: str, connections: int, seconds:
         postgres_password=server.password, postgres_database=name, postgres_sslmode="disable",
     )  # fmt: skip
     with closing(connect(settings, autocommit=True)) as connection:
-        connection.execute(texts(set())[STATE].encode())
+        connection.execute(texts()[STATE].encode())
         connection.execute(_ITEM.encode())
         before = _multixacts(connection)
         times = _load(settings, connection, lock, connections, seconds)

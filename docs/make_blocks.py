@@ -29,7 +29,7 @@ from uuid import UUID
 ROOT = Path(__file__).parents[1]
 PAGES = ("README.md", "docs/guide.md", "docs/tutorial.md")
 _BLOCK = re.compile(r"(<!-- block: ([\w-]+) -->\n```\w+\n)(.*?)(^```$)", re.DOTALL | re.MULTILINE)
-_PROGRESS = re.compile(r"^(\w+): (\d+)/(\d+) ranges, .* left")
+_PROGRESS = re.compile(r"^[\d-]+ [\d:]+ (\w+): (\d+)/(\d+) ranges, .* left")
 _WIDEST = 130
 Blocks = dict[str, str]
 Told = Iterator[tuple[str, str]]
@@ -179,8 +179,8 @@ def tell_guide(scene: Scene, songs: int = 3000) -> Told:
     """docs/guide.md's steps 1 to 5: the plain copy and its proof."""
     example(scene, songs)
     yield "guide-preflight", short(scene.run("preflight", code=1))
-    yield "guide-schema", scene.run("schema", "apply")
-    yield "guide-schema-again", scene.run("schema", "apply")
+    yield "guide-schema", scene.run("schema", "apply", "--example")
+    yield "guide-schema-again", scene.run("schema", "apply", "--example")
     mapping = after(scene.run("preflight"), "embeddings →").split("\n\n")
     yield "guide-mapping", f"{mapping[0]}\n\n{mapping[2]}\n…\n{mapping[-1].splitlines()[-1]}\n"
     yield "guide-plan", scene.run("backfill", "--dry-run")
@@ -193,7 +193,7 @@ def tell_guide(scene: Scene, songs: int = 3000) -> Told:
 def tell_stopping(scene: Scene) -> Told:
     """docs/guide.md: a copy that is stopped, and workers on other hosts."""
     example(scene, 3000)
-    scene.run("schema", "apply")
+    scene.run("schema", "apply", "--example")
     tables = ("--table", "songs", "--table", "metadata")
     copy = scene.start("-m", "sync", "backfill", *tables, "--workers", "1", "--rate", "100")
     until(lambda: re.search(r"^songs +[1-9]", scene.run("status"), re.MULTILINE), "the backfill has copied nothing")
@@ -209,7 +209,7 @@ def tell_again(scene: Scene) -> Told:
     """docs/guide.md: what becomes of a reject, and a copy that is run again."""
     example(scene, 3000)
     songs = ("--table", "songs")
-    scene.run("schema", "apply")
+    scene.run("schema", "apply", "--example")
     scene.run("backfill", *songs)
     scene.configure('[tables.songs.on_reject]\ntitle = "strip-nul"\n')
     yield "guide-strip", after(scene.run("backfill", *songs), "table ")
@@ -231,7 +231,7 @@ def tell_tables(scene: Scene) -> Told:
         'lines list<frozen<tuple<text, int>>>, tags set<text>, place inet, took duration, PRIMARY KEY ((region, id), "when"))'
     )
     order = 'target = "orders"\nrename = { when = "placed_at", select = "choice" }\nignore = ["took"]\n'
-    scene.configure(f"schema_files = []\n[tables.Order]\n{order}")
+    scene.configure(f"[tables.Order]\n{order}")
     scene.run("schema", "apply")
     said = after(scene.run("preflight"), "Order →").split("\n\n")
     yield "guide-order", f"{said[0]}\n\n{said[2].strip()}\n"
@@ -240,7 +240,7 @@ def tell_tables(scene: Scene) -> Told:
         "CREATE TABLE KS.albums (artist text, title text, shelf text static, PRIMARY KEY (artist, title))",
         "CREATE TABLE KS.plays (song uuid PRIMARY KEY, times counter)",
     )
-    scene.configure('schema_files = []\nexclude = ["Order"]\n')
+    scene.configure('exclude = ["Order"]\n')
     said = lines_of(scene.run("preflight", code=1), "error  ", "blocks  ", "warning  ")
     yield "guide-special", "".join(line for line in said.splitlines(keepends=True) if "has no table" not in line)
 
@@ -251,7 +251,6 @@ ALONE = {"STORAGE_BACKEND": "postgres", "SYNC_DUAL_WRITE": "false", "SYNC_ALLOW_
 
 def tell_tutorial(scene: Scene) -> Told:
     """docs/tutorial.md: a live migration from start to end, there, back and there again."""
-    scene.configure("schema_files = []\n")
     source, _ = scene.start(str(ROOT / "docs" / "tutorial_source.py")).communicate(timeout=240)
     assert "20,000 tunes" in source, source
     yield "tutorial-preflight", short(scene.shown("preflight", code=1))

@@ -6,6 +6,7 @@ import argparse
 import gc
 import importlib
 import os
+import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,7 +16,7 @@ from typing import NoReturn
 from sync.adapters.cassandra.connection.guardrails import guardrail
 from sync.errors import GateRefused, Interrupted, SyncError, TargetNotNow
 
-DONE, ERROR, REFUSED = 0, 1, 2
+DONE, ERROR, REFUSED, INTERRUPTED = 0, 1, 2, 130
 _NO_SUCH = ("42P01", "3F000", "42703")
 """SQLSTATEs of a relation, a schema and a column that are not there."""
 GONE = "the migration's state is gone: `sync finish` has ended it, perhaps just now from another terminal"
@@ -76,6 +77,7 @@ def build_parser() -> argparse.ArgumentParser:
     _switches(commands)
     worker = _command(commands, "worker", "run RQ workers for the queue `sync`, and ring for what is due", json=False)
     worker.add_argument("-n", type=_positive, default=1, help="how many (1)")
+    _quiet(worker)
     return parser
 
 
@@ -96,9 +98,10 @@ def _local(commands: argparse._SubParsersAction) -> None:  # type: ignore[type-a
 def _schema(commands: argparse._SubParsersAction) -> None:  # type: ignore[type-arg]
     parser = _command(commands, "schema", "apply: make the target's schema and the state of the migration")
     parser.add_argument("action", choices=["apply"])
-    parser.add_argument("--source", action="store_true", help="make migrations/001's tables in the source keyspace, too")
+    parser.add_argument("--example", action="store_true", help="make the example's tables with their indexes (002)")
+    parser.add_argument("--source", action="store_true", help="make the example's tables in the source keyspace, too (001)")
     parser.add_argument("--dimension", type=_positive, help="the vectors' dimension, where the source has none yet")
-    parser.add_argument("--dry-run", action="store_true", help="only print what would be done")
+    parser.add_argument("--dry-run", action="store_true", help="only print every statement that would be run")
 
 
 def _switches(commands: argparse._SubParsersAction) -> None:  # type: ignore[type-arg]
@@ -139,6 +142,11 @@ def _drift(commands: argparse._SubParsersAction) -> None:  # type: ignore[type-a
 def _table_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--table", action="append", metavar="NAME", help="only this table (may be repeated)")
     parser.add_argument("--workers", type=_natural, default=os.cpu_count() or 1, help="worker processes of its own (cores)")
+    _quiet(parser)
+
+
+def _quiet(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--quiet", action="store_true", help="print no progress; errors and the result remain")
 
 
 def _run_options(parser: argparse.ArgumentParser) -> None:
@@ -149,16 +157,20 @@ def _run_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _natural(text: str) -> int:
-    value = int(text)
-    if value < 0:
-        raise argparse.ArgumentTypeError("must not be negative")
-    return value
+    return _whole(text, 0)
 
 
 def _positive(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError("must be at least 1")
+    return _whole(text, 1)
+
+
+def _whole(text: str, least: int) -> int:
+    try:
+        value = int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number") from None
+    if value < least:
+        raise argparse.ArgumentTypeError(f"{value} is too small: it must be at least {least}")
     return value
 
 
@@ -188,8 +200,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stdout.flush()  # here, where a reader that went away is no error
         return code
     except Interrupted as error:
-        console.say(str(error))
-        return ERROR
+        console.say(_stopped(str(error), argv))
+        return INTERRUPTED
     except GateRefused as error:
         console.say(f"sync {args.command}: {error}")
         return REFUSED
@@ -198,8 +210,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             console.say(f"sync {args.command}: {line}")
         return ERROR
     except KeyboardInterrupt:
-        console.say(f"sync {args.command}: stopped; nothing is lost, run it again to go on")
-        return ERROR
+        console.say(_stopped("nothing is lost", argv))
+        return INTERRUPTED
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return ERROR
@@ -208,6 +220,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise
         console.say(f"sync {args.command}: {_unexpected(error)}")
         return ERROR
+
+
+def _stopped(what_stays: str, argv: Sequence[str] | None) -> str:
+    return f"stopped; {what_stays}. Go on with: sync {shlex.join(sys.argv[1:] if argv is None else argv)}"
 
 
 def _lines(error: SyncError) -> list[str]:

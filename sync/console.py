@@ -8,12 +8,13 @@ import logging
 import os
 import sys
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from rich.cells import cell_len
 from rich.console import Console
 from rich.live import Live
 from rich.logging import RichHandler
@@ -23,7 +24,9 @@ from rich.text import Text
 from sync.core.visible import visible, visible_json, visible_lines
 from sync.errors import SettingsError
 
-_WIDE = 200  # off a terminal nothing is folded for a width that nobody has
+_WIDE = 100_000  # off a terminal nothing is folded for a width that nobody has
+_GAP = 2
+_PRINT_SECONDS = 5.0
 
 
 class _Shown(Console):
@@ -119,21 +122,65 @@ def _file_errors(path: Path) -> Iterator[None]:
 
 
 def print_table(title: str, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """A result for people: numbers to the right, everything else to the left; of no rows only the title."""
-    rows = list(rows)
-    if not rows:
-        out.file.write(f"{title}\n" if title else "")
-        return
-    table = Table(title=title, title_justify="left", box=None, pad_edge=False, header_style="bold")
+    """A result for people: numbers to the right, everything else to the left; of no rows only the title.
+
+    No word is cut: a terminal that is too narrow for the table even with cells of several lines gets each row as a list.
+    """
     shown = [[_cell(v) for v in row] for row in rows]
-    for i, name in enumerate(header):
-        numeric = all(row[i][:1].isdigit() or row[i] in ("-", "") for row in shown)
-        table.add_column(name, justify="right" if numeric else "left", overflow="fold")
-    for row in shown:
-        table.add_row(*map(Text, row))  # not as markup: a key may hold [brackets]
+    if title:
+        out.file.write(f"{visible_lines(title)}\n")
+    if not shown:
+        return
+    widths = _widths([list(column) for column in zip(header, *shown, strict=True)], out.width if out.is_terminal else None)
     with out.capture() as captured:
-        out.print(table)
+        if widths is None:
+            _print_lists(header, shown)
+        else:
+            table = _table(header, shown, widths)
+            out.print(table, width=sum(widths) + _GAP * (len(widths) - 1), crop=False)
     out.file.write("".join(f"{line.rstrip()}\n" for line in captured.get().splitlines()))
+    out.file.flush()  # what is said of it on stderr comes after it
+
+
+def _table(header: Sequence[str], rows: Sequence[Sequence[str]], widths: Sequence[int]) -> Table:
+    table = Table(box=None, pad_edge=False, padding=(0, _GAP, 0, 0), header_style="bold")
+    for i, (name, width) in enumerate(zip(header, widths, strict=True)):
+        numeric = all(row[i][:1].isdigit() or row[i] in ("-", "") for row in rows)
+        table.add_column(name, justify="right" if numeric else "left", width=width)
+    for row in rows:
+        table.add_row(*map(Text, row))  # not as markup: a key may hold [brackets]
+    return table
+
+
+def _widths(columns: Sequence[Sequence[str]], room: int | None) -> list[int] | None:
+    """How wide each column is, no word of it being cut; None where there is no room for that. `room` None: any width."""
+    widths = [max(map(cell_len, column)) for column in columns]
+    least = [max(cell_len(word) for text in column for word in (text.split() or [""])) for column in columns]
+    if room is None:
+        return widths
+    room -= _GAP * (len(columns) - 1)
+    if sum(least) > room:
+        return None
+    while sum(widths) > room:
+        widest = max((i for i in range(len(widths)) if widths[i] > least[i]), key=lambda i: widths[i])
+        widths[widest] -= 1
+    return widths
+
+
+def _print_lists(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Each row as `name value` lines; what is empty has none."""
+    names = [name or "-" for name in header]
+    label = max(map(cell_len, names))
+    for i, row in enumerate(rows):
+        table = Table(box=None, pad_edge=False, padding=(0, _GAP, 0, 0), show_header=False)
+        table.add_column(width=label)
+        table.add_column(overflow="fold")
+        for name, text in zip(names, row, strict=True):
+            if text:
+                table.add_row(Text(name), Text(text))
+        if i:
+            out.print()
+        out.print(table)
 
 
 def _cell(value: object) -> str:
@@ -166,27 +213,43 @@ def duration(seconds: float | None) -> str:
     return f"{hours}h{minutes:02}m" if hours else f"{minutes}m{rest:02}s" if minutes else f"{rest}s"
 
 
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A line of progress; `state` is what of it counts as a change, if that is not all: not its rate, nor the time left."""
+
+    text: str
+    state: str = ""
+
+
 class Status:
-    """A block of lines that is drawn again on a terminal, and printed every few seconds elsewhere."""
+    """A block of lines that is drawn again on a terminal; elsewhere those that have changed are printed, with the time."""
 
-    def __init__(self, live: Live | None) -> None:
-        self._live, self._last = live, 0.0
+    def __init__(self, live: Live | None = None, quiet: bool = False) -> None:
+        self._live, self._quiet = live, quiet
+        self._last, self._printed = -_PRINT_SECONDS, set[str]()
 
-    def update(self, lines: list[str], final: bool = False) -> None:
-        """Show these lines."""
+    def update(self, lines: Sequence[Line], final: bool = False) -> None:
+        """Show these lines; off a terminal at most every few seconds, but for the final ones."""
         if self._live:
-            self._live.update(Text("\n".join(map(visible, lines))))
-        elif final or time.monotonic() - self._last >= 5:
+            self._live.update(Text("\n".join(visible(line.text) for line in lines)))
+        elif not self._quiet and (final or time.monotonic() - self._last >= _PRINT_SECONDS):
             self._last = time.monotonic()
             for line in lines:
-                say(line)
+                if (line.state or line.text) not in self._printed:
+                    say(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {line.text}")
+            self._printed = {line.state or line.text for line in lines}
 
 
 @contextmanager
-def status() -> Iterator[Status]:
-    """A status block for the time of a long work."""
-    if not err.is_terminal:
-        yield Status(None)
+def status(quiet: bool = False) -> Iterator[Status]:
+    """A status block for the time of a long work; a quiet one shows nothing."""
+    if quiet or not err.is_terminal:
+        yield Status(quiet=quiet)
         return
     with Live(console=err, refresh_per_second=4, transient=True) as live:
         yield Status(live)
+
+
+def steps(quiet: bool) -> Callable[[str], None]:
+    """What says a step of a long work: nothing, if it is to be quiet."""
+    return (lambda _: None) if quiet else say

@@ -132,4 +132,4 @@ class LeaseLost(SyncError):
 
 
 class Interrupted(SyncError):
-    """Stopped by the user; the message says how to go on."""
+    """Stopped by the user; the message says what stays."""

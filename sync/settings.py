@@ -13,6 +13,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from sync.core.cutover.agreement import agreed
 from sync.core.documents.collections import DOC_COLUMN, KEY_COLUMN, VECTOR_COLUMN
 from sync.core.rows import OnReject, TableOptions
+from sync.core.words import listed
 from sync.errors import SettingsError
 
 DEFAULT_CONFIG = Path("sync.toml")
@@ -66,10 +67,25 @@ class Settings(BaseSettings):
         return self.astra_db_secure_bundle_path is not None or self.cassandra_contact_points is not None
 
     def require(self, *names: str) -> None:
-        """Raise SettingsError naming every one of these settings that is missing."""
-        missing = [n.upper() for n in names if getattr(self, n) is None]
+        """Raise SettingsError naming every one of these settings that is missing; `source` and `target`: all to reach one."""
+        missing = [text for name in names for text in self._missing(name)]
         if missing:
-            raise SettingsError(f"{' and '.join(missing)} not set: put it into the environment or into .env")
+            them = "it" if len(missing) == 1 else "them"
+            raise SettingsError(f"{listed(missing)} not set: put {them} into the environment or into .env")
+
+    def _missing(self, name: str) -> list[str]:
+        if name == "target":
+            given = self.database_url or self.database_url_unpooled
+            parts = [p.upper() for p in ("postgres_host", "postgres_database", "postgres_user") if getattr(self, p) is None]
+            ways = f"DATABASE_URL (or {listed(parts)})" if len(parts) == 3 else f"{listed(parts)} (or DATABASE_URL)"
+            return [ways] if parts and not given else []
+        if name == "source":
+            astra, by_name = self.astra_db_secure_bundle_path, self.cassandra_username
+            needed = ["astra_db_application_token"] if astra else ["cassandra_contact_points"]
+            needed += ["cassandra_password"] if by_name and not astra else []
+            return [text for each in (*needed, "astra_db_keyspace") for text in self._missing(each)]
+        other = " (or ASTRA_DB_SECURE_BUNDLE_PATH)" if name == "cassandra_contact_points" else ""
+        return [name.upper() + other] if getattr(self, name) is None else []
 
 
 def load_settings(env_file: Path | None = Path(".env")) -> Settings:
@@ -214,7 +230,7 @@ class Config(BaseModel):
 
     only: tuple[str, ...] | None = None
     exclude: tuple[str, ...] = ()
-    schema_files: tuple[Path, ...] | None = None
+    schema_files: tuple[Path, ...] = ()
     tables: dict[str, _TableSection] = Field(default_factory=dict)
     collections: dict[str, _CollectionSection] = Field(default_factory=dict)
     backfill: BackfillTuning = BackfillTuning()

@@ -8,7 +8,8 @@ import time
 
 from sync.adapters.postgres.schema.indexes import Build
 from sync.commands.context import load
-from sync.console import Rate, Status, duration, print_json, print_table, say, status
+from sync.console import Line, Rate, Status, duration, print_json, print_table, say, status, steps
+from sync.core.words import counted
 from sync.errors import Interrupted, PreflightError
 from sync.ports import Progress
 from sync.settings import Config, Settings
@@ -18,7 +19,7 @@ from sync.workers.pool import Pool
 
 def run(args: argparse.Namespace) -> int:
     """Plan, copy, and print what became of every row."""
-    settings, config = load()
+    settings, config = load("source", "target", "redis_url")
     if args.dry_run:
         show_plan(make_plan(settings, config, args.table), args)
         return 0
@@ -26,8 +27,10 @@ def run(args: argparse.Namespace) -> int:
     final = backfill(args, settings, config)
     if args.json:
         print_json({"tables": [table_json(p) for p in final]})
+        say(summary(final, time.monotonic() - started))
     else:
         show_result(final, time.monotonic() - started)
+    advise(final)
     return 1 if any(p.failed for p in final) else 0
 
 
@@ -37,11 +40,11 @@ def backfill(args: argparse.Namespace, settings: Settings, config: Config) -> li
     try:
         plan = make_plan(settings, config, args.table)
         check_writers(plan, args.writers)
-        with status() as block:
-            show = Show(Progressing(block).show, lambda b: block.update([_build_line(b)]), say)
+        with status(args.quiet) as block:
+            show = Show(Progressing(block).show, lambda b: block.update([build_line(b)]), steps(args.quiet))
             return run_backfill(settings, config, plan, args.rate, pool, show)
     except KeyboardInterrupt:
-        raise Interrupted("stopped; what is copied stays. Go on with: sync " + " ".join(sys.argv[1:])) from None
+        raise Interrupted("what is copied stays") from None
     finally:
         pool.stop()
 
@@ -72,18 +75,20 @@ class Progressing:
         """Draw the present state."""
         self._block.update([self._line(p) for p in progress], final=all(p.done == p.total for p in progress))
 
-    def _line(self, p: Progress) -> str:
+    def _line(self, p: Progress) -> Line:
         rate = self._rates.setdefault(p.table, Rate()).add(p.rows_read)
         left = p.rows_read / p.done * (p.total - p.done) / rate if p.done and rate else None
-        text = f"{p.table}: {p.done}/{p.total} ranges, {p.rows_read:,} rows, {rate:,.0f} rows/s, {duration(left)} left"
+        done, besides = f"{p.table}: {p.done}/{p.total} ranges, {counted(p.rows_read, 'row')}", ""
         for count, what in zip((p.rows_stale, p.rows_rejected, p.failed), self._words, strict=True):
-            text += f", {count:,} {what}" if count else ""
-        return text + (f" ({p.error})" if p.error else "")
+            besides += f", {count:,} {what}" if count else ""
+        besides += f" ({p.error})" if p.error else ""
+        return Line(f"{done}, {rate:,.0f} rows/s, {duration(left)} left{besides}", done + besides)
 
 
-def _build_line(build: Build) -> str:
+def build_line(build: Build) -> Line:
+    """How far an index is."""
     share = f", {100 * build.done / build.total:.0f} %" if build.total else ""
-    return f"index {build.index}: {build.phase}{share}"
+    return Line(f"index {build.index}: {build.phase}{share}")
 
 
 def show_plan(plan: Plan, args: argparse.Namespace) -> None:
@@ -116,7 +121,7 @@ def table_json(p: Progress) -> dict[str, object]:
 
 
 def show_result(final: list[Progress], seconds: float) -> None:
-    """The figures as a table, and what to do about what is not well."""
+    """The figures as a table."""
     header = ("table", "ranges", "read", "written", "already there", "rejected", "failed ranges", "seconds", "rows/s")
     rows = [
         (p.table, p.done, p.rows_read, p.rows_written, p.rows_stale, p.rows_rejected, p.failed, p.seconds,
@@ -124,8 +129,21 @@ def show_result(final: list[Progress], seconds: float) -> None:
         for p in final
     ]  # fmt: skip
     print_table(f"Backfill, {duration(seconds)}", header, rows)
+
+
+def summary(final: list[Progress], seconds: float) -> str:
+    """The figures in a line, for a terminal whose stdout is a program's."""
+    figures = (("written", "rows_written"), ("already there", "rows_stale"), ("rejected", "rows_rejected"))
+    sums = [f"{sum(getattr(p, name) for p in final):,} {what}" for what, name in figures]
+    failed = sum(p.failed for p in final)
+    rows = counted(sum(p.rows_read for p in final), "row")
+    return f"Backfill, {duration(seconds)}: {rows} read, {', '.join(sums)}; {counted(failed, 'range')} failed"
+
+
+def advise(final: list[Progress]) -> None:
+    """What to do about what is not well, on stderr."""
     if any(p.rows_rejected for p in final):
         say("rejected rows: `sync rejects` lists them with key, column and reason")
     for p in final:
         if p.failed:
-            say(f"{p.table}: {p.failed} ranges failed: {p.error}; run `sync backfill` again for another try")
+            say(f"{p.table}: {counted(p.failed, 'range')} failed: {p.error}; run `sync backfill` again for another try")

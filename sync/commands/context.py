@@ -14,7 +14,8 @@ if "numpy" not in sys.modules:
 from sync.settings import Config, Settings, load_config, load_settings
 
 
-def load() -> tuple[Settings, Config]:
-    """The settings and sync.toml. Raises SettingsError."""
+def load(*required: str) -> tuple[Settings, Config]:
+    """The settings and sync.toml. Raises SettingsError, naming all of these that are missing (`Settings.require`)."""
     settings = load_settings()
+    settings.require(*required)
     return settings, load_config(settings.sync_config)

@@ -10,7 +10,8 @@ from sync.commands.context import load
 from sync.console import out, print_json, print_table, say
 from sync.core.cutover.gates import Gate
 from sync.core.cutover.proof import WAIVED
-from sync.errors import SettingsError
+from sync.core.words import counted
+from sync.errors import Interrupted, SettingsError
 from sync.ports import Epoch, SwitchKind
 from sync.wiring.cutover.command import Done, switch
 from sync.wiring.cutover.gates import judge, open_site
@@ -22,7 +23,7 @@ NAMES = {"astra": "Astra", "postgres": "Postgres"}
 def run(args: argparse.Namespace) -> int:
     """Print the gates; 2 where one is red, else switch, if that is wanted."""
     kind: SwitchKind = args.command
-    settings, config = load()
+    settings, config = load("source", "target")
     with open_site(settings, config) as site:
         site.authority.take_back()
         epoch = site.authority.current()
@@ -36,8 +37,11 @@ def run(args: argparse.Namespace) -> int:
             return _stays(args, epoch, passed, waived)
         if not args.json:
             show_gates(passed)
-        confirm(args, f"{kind}: {NAMES[PRIMARY_AFTER[kind]]} becomes primary{', without proof' if waived else ''}")
-        done = switch(site, kind, epoch.epoch, passed, say, waived)
+        confirm(args, f"{NAMES[PRIMARY_AFTER[kind]]} becomes primary{', without proof' if waived else ''}")
+        try:
+            done = switch(site, kind, epoch.epoch, passed, say, waived)
+        except KeyboardInterrupt:
+            raise Interrupted("`sync status` says which side is primary: the switch happened as a whole, or not") from None
     _summary(args, kind, passed, done, waived)
     return 0
 
@@ -54,7 +58,7 @@ def confirm(args: argparse.Namespace, what: str) -> None:
     if args.yes:
         return
     if not sys.stdin.isatty():
-        raise SettingsError(f"{what}: nobody is there to confirm it; say --yes")
+        raise SettingsError(f"{what}: stdin is not a terminal, nobody can confirm it; pass --yes")
     if input(f"{what}. Go on? [y/N] ").strip().lower() not in ("y", "yes"):
         raise SettingsError("nothing was changed")
 
@@ -90,7 +94,7 @@ def _already(args: argparse.Namespace, epoch: Epoch) -> int:
 
 def _refused(kind: str, passed: list[Gate]) -> int:
     red = [gate.name for gate in passed if not gate.green]
-    say(f"sync {kind}: refused by {len(red)} gates: {', '.join(red)}; nothing has changed")
+    say(f"sync {kind}: refused by {counted(len(red), 'gate')}: {', '.join(red)}; nothing has changed")
     return 2
 
 
@@ -102,6 +106,7 @@ def _dry(kind: str) -> int:
 def _summary(args: argparse.Namespace, kind: str, passed: list[Gate], done: Done, waived: str) -> None:
     epoch, closed = done.flipped.epoch, done.flipped.closed_seconds * 1000
     waits = {"count": len(done.waits), "p99_ms": _p99(done.waits), "max_ms": done.waits[-1] if done.waits else 0.0}
+    name = NAMES[epoch.primary]
     if args.json:
         more: dict[str, Any] = {
             "switched": True,
@@ -111,13 +116,11 @@ def _summary(args: argparse.Namespace, kind: str, passed: list[Gate], done: Done
         }
         more |= {"waived": waived} if waived else {}
         print_json({**more, "waits": waits, "gates": gates_json(passed)})
+        say(f"{name} is primary (epoch {epoch.epoch})")
         return
-    name = NAMES[epoch.primary]
     out.print(f"\n{name} is primary (epoch {epoch.epoch}). No write could begin for {closed:.0f} ms;", markup=False)
-    out.print(
-        f"{waits['count']} writes waited, p99 {waits['p99_ms']:.0f} ms, at most {waits['max_ms']:.0f} ms; none was refused.",
-        markup=False,
-    )
+    waited, longest = counted(len(done.waits), "write"), f"at most {waits['max_ms']:.0f} ms"
+    out.print(f"{waited} waited, p99 {waits['p99_ms']:.0f} ms, {longest}; none was refused.", markup=False)
     back = {"cutover": "sync rollback takes it back; sync finish ends the migration", "rollback": "sync cutover, again"}
     out.print(
         f"set STORAGE_BACKEND={epoch.primary} when convenient: running writers have switched. Next: {back[kind]}",

@@ -11,6 +11,7 @@ from typing import Any
 from sync.commands import demo_collections
 from sync.commands.migrate import show
 from sync.console import duration, out, print_json, print_table, say
+from sync.core.words import counted
 from sync.demo.searches import Neighbours, compare_neighbours
 from sync.demo.story import Story
 from sync.errors import LocalServerError
@@ -57,7 +58,7 @@ def _tell(args: argparse.Namespace, tables: dict[str, Any], folder: Path, starte
     settings = load_settings(env_file=None)
     _load(settings, tables)
     story = Story(folder, say)
-    story.sync("schema", "apply")
+    story.sync("schema", "apply", "--example")
     with story.worker():
         with story.application(**_DUAL):
             _there_and_back(story)
@@ -79,7 +80,7 @@ def _tell(args: argparse.Namespace, tables: dict[str, Any], folder: Path, starte
 def _there_and_back(story: Story) -> None:
     copied = story.sync("backfill", "--writers", "1")
     rows = sum(table["rows_written"] for table in copied["tables"])
-    say(f"  {rows:,} rows copied while the application wrote")
+    say(f"  {counted(rows, 'row')} copied while the application wrote")
     for command in ("cutover", "rollback", "cutover"):
         story.prove()
         story.switch(command)

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Callable
 from typing import Any
 
-from sync.commands.backfill import Progressing
+from sync.commands.backfill import Progressing, build_line
 from sync.commands.context import load
-from sync.commands.drift_text import as_csv, show_history, show_report
-from sync.console import check_report, json_text, out, print_json, say, status, write_report
+from sync.commands.drift_text import as_csv, show_history, show_report, verdict
+from sync.console import check_report, json_text, out, print_json, say, status, steps, write_report
 from sync.errors import Interrupted
 from sync.report import html
 from sync.settings import Config, Settings
@@ -24,7 +23,7 @@ _WORDS = ("differ", "rejected", "ranges unknown")
 
 def run(args: argparse.Namespace) -> int:
     """One pass over both sides; 0 where they are equal, 2 where that is not proved."""
-    settings, config = load()
+    settings, config = load("target") if args.history else load("source", "target", "redis_url")
     form = "json" if args.json else args.format
     if args.history:
         return _history(settings, config, form)
@@ -41,6 +40,8 @@ def run(args: argparse.Namespace) -> int:
     else:
         out.file.write(text)
         out.file.flush()
+    if args.output or text is not None:  # what is printed is a program's, or nothing: people read it here
+        say(f"{verdict(report)}; next: {report['next_step']}")
     return 0 if report["clean"] else 2
 
 
@@ -50,11 +51,11 @@ def drift_report(args: argparse.Namespace, settings: Settings, config: Config) -
     try:
         plan = make_plan(settings, config, args.table)
         asked = Asked(args.repair, args.sample_search, args.show_values, args.restart)
-        with status() as block:
-            show = Show(Progressing(block, _WORDS).show, lambda b: block.update([f"index {b.index}: {b.phase}"]), say)
+        with status(args.quiet) as block:
+            show = Show(Progressing(block, _WORDS).show, lambda b: block.update([build_line(b)]), steps(args.quiet))
             return run_drift(settings, config, plan, asked, pool, show)
     except KeyboardInterrupt:
-        raise Interrupted("stopped; what is checked stays. Go on with: sync " + " ".join(sys.argv[1:])) from None
+        raise Interrupted("what is checked stays") from None
     finally:
         pool.stop()
 

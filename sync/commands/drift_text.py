@@ -11,6 +11,7 @@ from sync.console import duration, out, print_table
 from sync.core.drift.compare import FIGURES
 from sync.core.drift.verdicts import FINDINGS
 from sync.core.visible import key_text
+from sync.core.words import counted, listed
 
 _SHOWN = 20
 _COLUMNS = ("table", "kind", "key", "columns", "source_version", "target_version", "repaired", "error")
@@ -18,9 +19,7 @@ _COLUMNS = ("table", "kind", "key", "columns", "source_version", "target_version
 
 def show_report(report: dict[str, Any]) -> None:
     """The verdict first, then the figures, then the first findings, then what to do."""
-    seconds = max((t["seconds"] for t in report["tables"]), default=0.0)
-    verdict = "Equal" if report["clean"] else "NOT proved equal"
-    out.print(f"{verdict} (pass {report['pass']}, {duration(seconds)})", markup=False)
+    out.print(verdict(report), markup=False)
     names = [n for n in FIGURES if n != "kept" or any(t["rows"][n] for t in report["tables"])]
     header = ("table", *(n.replace("_", " ") for n in names), "ranges equal", "rows/s")
     print_table("\nRows", header, [_row(t, names) for t in report["tables"]])
@@ -31,6 +30,19 @@ def show_report(report: dict[str, Any]) -> None:
         for error in table["errors"][:3]:
             out.print(f"{table['table']}: {error}", markup=False)
     out.print(f"\nnext: {report['next_step']}", markup=False)
+
+
+def verdict(report: dict[str, Any]) -> str:
+    """In a line whether both sides are equal, and what was found if they are not."""
+    seconds = max((t["seconds"] for t in report["tables"]), default=0.0)
+    said = f"{'Equal' if report['clean'] else 'NOT proved equal'} (pass {report['pass']}, {duration(seconds)})"
+    findings = sum(t["rows"][kind] for t in report["tables"] for kind in FINDINGS)
+    unknown = sum(t["ranges"]["unknown"] for t in report["tables"])
+    repaired = sum(t["repaired"] for t in report["tables"])
+    parts = [counted(findings, "finding")] if findings else []
+    parts += [f"{counted(unknown, 'range')} unknown"] if unknown else []
+    parts += [f"{repaired:,} repaired"] if repaired else []
+    return f"{said}: {listed(parts)}" if parts else said
 
 
 def _show_search(found: list[dict[str, Any]]) -> None:
@@ -50,12 +62,16 @@ def _show_findings(report: dict[str, Any]) -> None:
     found = list(_findings(report))
     if not found:
         return
-    counted = sum(t["rows"][n] for t in report["tables"] for n in FINDINGS)
-    print_table(f"\n{counted:,} findings, the first of them", _COLUMNS, found[:_SHOWN])
+    total = sum(t["rows"][n] for t in report["tables"] for n in FINDINGS)
+    print_table(_findings_title(total, min(len(found), _SHOWN)), _COLUMNS, found[:_SHOWN])
     for table in report["tables"]:
         for finding in table["findings"][:_SHOWN]:
             if finding.get("values"):
                 out.print(f"{_key(finding)}: {finding['values']}", markup=False)
+
+
+def _findings_title(total: int, shown: int) -> str:
+    return f"\n{counted(total, 'finding')}" + (", the first of them" if total > shown else "")
 
 
 def _findings(report: dict[str, Any]) -> Iterator[tuple[object, ...]]:
@@ -97,4 +113,4 @@ def show_history(passes: list[dict[str, Any]]) -> None:
         tables = " ".join(t["table"] for t in p["tables"])
         verdict = "equal" if p["clean"] else "not equal"
         rows.append((str(p["pass"]), p["finished_at"][:19], verdict, *sums, p["repaired"], tables))
-    print_table(f"{len(passes)} passes", header, rows)
+    print_table(counted(len(passes), "pass", "passes"), header, rows)

@@ -10,13 +10,14 @@ from sync.commands.context import load
 from sync.commands.cutover import confirm, gates_json, show_gates
 from sync.console import out, print_json, say
 from sync.core.cutover.gates import Gate
+from sync.core.words import counted
 from sync.wiring.cutover.finish import end, judge_finish, statements
 from sync.wiring.cutover.gates import open_authority
 
 
 def run(args: argparse.Namespace) -> int:
     """Print what must be over; 2 where something is not, else drop the bookkeeping."""
-    settings, config = load()
+    settings, config = load("target")
     with open_authority(settings, config) as authority:
         authority.take_back()
         epoch = authority.current()
@@ -28,10 +29,11 @@ def run(args: argparse.Namespace) -> int:
         if args.dry_run:
             return _dry(args, statements(authority), passed)
         if sys.stdin.isatty():
-            confirm(args, "finish: after this there is no way back to Astra")
+            confirm(args, "after this there is no way back to Astra")
         done = end(authority, settings, epoch)
     if args.json:
         print_json({"finished": True, **done, "gates": gates_json(passed)})
+        say("The migration is over")
     else:
         _show(done)
     return 0
@@ -41,7 +43,7 @@ def _refused(args: argparse.Namespace, passed: list[Gate]) -> int:
     if args.json:
         print_json({"finished": False, "gates": gates_json(passed)})
     red = [gate.name for gate in passed if not gate.green]
-    say(f"sync finish: refused by {len(red)} gates: {', '.join(red)}; nothing has changed")
+    say(f"sync finish: refused by {counted(len(red), 'gate')}: {', '.join(red)}; nothing has changed")
     return 2
 
 

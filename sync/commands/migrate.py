@@ -7,10 +7,11 @@ import time
 from dataclasses import asdict
 from statistics import mean
 
-from sync.commands.backfill import backfill, show_plan, show_result, table_json
+from sync.commands.backfill import advise, backfill, show_plan, show_result, table_json
 from sync.commands.context import load
-from sync.console import duration, out, print_json, print_table, say, status
+from sync.console import Line, duration, out, print_json, print_table, say, status, steps
 from sync.core.visible import key_text
+from sync.core.words import counted
 from sync.flows.verify import TableVerdict
 from sync.ports import Progress
 from sync.settings import Config, Settings
@@ -23,7 +24,7 @@ _FIGURES = ("source", "target", "same", "missing", "extra", "different", "kept",
 
 def run(args: argparse.Namespace) -> int:
     """The whole plain migration; 0 only when both sides are equal, 2 when they are not."""
-    settings, config = load()
+    settings, config = load("source", "target", "redis_url")
     if args.dry_run:
         return _dry_run(args, settings, config)
     started = time.monotonic()
@@ -32,8 +33,13 @@ def run(args: argparse.Namespace) -> int:
         print_json({"ok": found.ok, "tables": [table_json(p) for p in final], "verification": to_json(found)})
     else:
         show_result(final, time.monotonic() - started)
+    advise(final)
+    verdict = f"{_verdict(found)} ({duration(time.monotonic() - started)})"
+    if args.json:
+        say(verdict)
+    else:
         show(found)
-        out.print(f"\n{_verdict(found)} ({duration(time.monotonic() - started)})", markup=False)
+        out.print(f"\n{verdict}", markup=False)
     if any(p.failed for p in final):
         return 1
     return 0 if found.ok else 2
@@ -48,25 +54,25 @@ def _dry_run(args: argparse.Namespace, settings: Settings, config: Config) -> in
         print_json({"dry_run": True, "schema": changes})
     else:
         for line in changes:
-            out.print(line, markup=False)
+            out.print(line, markup=False, soft_wrap=True)
         out.print("then the backfill, its indexes and the verification; nothing was written (--dry-run)", markup=False)
     return 0
 
 
 def migrate(args: argparse.Namespace, settings: Settings, config: Config) -> tuple[list[Progress], Verification]:
     """Make the schema, copy, build indexes, compare."""
+    tell = steps(args.quiet)
     for line in apply_target(settings, config, args.table, None):
-        say(line)
+        tell(line)
     final = backfill(args, settings, config)
-    say("verifying: every range's digest on both sides, searches, retrieval")
+    tell("verifying: every range's digest on both sides, searches, retrieval")
     plan = make_plan(settings, config, args.table)
-    with status() as block:
-        lines: dict[str, str] = {}
+    with status(args.quiet) as block:
+        lines: dict[str, Line] = {}
 
         def progress(name: str, verdict: TableVerdict) -> None:
-            lines[name] = (
-                f"{name}: {verdict.same_ranges} of {len(plan.ranges[name])} ranges equal, {verdict.rows.source:,} rows"
-            )
+            equal = f"{name}: {verdict.same_ranges} of {counted(len(plan.ranges[name]), 'range')} equal"
+            lines[name] = Line(f"{equal}, {counted(verdict.rows.source, 'row')}")
             block.update(list(lines.values()))
 
         found = verify(settings, config, plan.tables, plan.ranges, args.sample, progress)
@@ -88,7 +94,7 @@ def show(found: Verification) -> None:
         print_table("\nThe first that differ", ("table", "", "key"), findings)
     for name, verdict in found.tables.items():
         if verdict.strays:
-            out.print(f"{name}: {verdict.strays:,} rows are only in Postgres and have no token", markup=False)
+            out.print(f"{name}: {counted(verdict.strays, 'row')} without a token, only in Postgres", markup=False)
     searches = [
         (s.table, s.column, s.searches, _share(s.overlaps), _share(s.source_recalls), _share(s.target_recalls), s.note)
         for s in found.searches
@@ -110,7 +116,9 @@ def _share(values: list[float]) -> str:
 def _verdict(found: Verification) -> str:
     if found.ok:
         rejected = sum(v.rows.rejected for v in found.tables.values())
-        return "Equal" + (f", but for {rejected} rows that Postgres cannot hold: `sync rejects`" if rejected else "")
+        return "Equal" + (
+            f", but for {counted(rejected, 'row')} that Postgres cannot hold: `sync rejects`" if rejected else ""
+        )
     errors = [e for v in found.tables.values() for e in v.errors]
     if errors:
         return f"Not proved equal: some ranges could not be read ({errors[0]}); run it again"

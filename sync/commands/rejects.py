@@ -9,16 +9,17 @@ from sync.adapters.postgres.backfill.rejects import list_rejects
 from sync.commands.context import load
 from sync.console import print_json, print_table
 from sync.core.visible import key_text
+from sync.core.words import counted
 from sync.wiring.backfill.command import open_ledger
 
 
 def run(args: argparse.Namespace) -> int:
     """List what Postgres could not hold."""
-    with open_ledger(*load()) as (connection, _ledger):
+    with open_ledger(*load("target")) as (connection, _ledger):
         found = list_rejects(connection, args.table, args.limit)
     if args.json:
         print_json({"rejects": [asdict(r) for r in found]})
     else:
         rows = [(r.table, key_text(r.key), r.column, r.reason, r.action) for r in found]
-        print_table(f"{len(found)} rejects", ("table", "key", "column", "reason", "action"), rows)
+        print_table(counted(len(found), "reject"), ("table", "key", "column", "reason", "action"), rows)
     return 0

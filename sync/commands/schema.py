@@ -11,12 +11,12 @@ from sync.wiring.schema import apply_source, apply_target
 
 def run(args: argparse.Namespace) -> int:
     """Make the schema and print what was done."""
-    settings, config = load()
+    settings, config = load("source", "target")
     done = apply_source(settings, args.dimension, args.dry_run) if args.source else []
     if args.dry_run and done:
-        done.append("then the target's schema, by what the source has then")
+        done.append("-- then the target's schema, by what the source has then")
     else:
-        done += apply_target(settings, config, None, args.dimension, args.dry_run)
+        done += apply_target(settings, config, None, args.dimension, args.dry_run, args.example)
     if args.json:
         print_json({"dry_run": args.dry_run, "done": done})
         return 0

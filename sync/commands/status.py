@@ -9,12 +9,13 @@ from sync.commands.context import load
 from sync.commands.writers import show_writers
 from sync.console import duration, out, print_json, print_table
 from sync.core.cutover.proof import CLEAN_PASSES
+from sync.core.words import counted
 from sync.wiring.status import read_status
 
 
 def run(args: argparse.Namespace) -> int:
     """Print where the migration stands and what comes next."""
-    status = read_status(*load())
+    status = read_status(*load("target"))
     if args.json:
         print_json(status)
         return 0
@@ -70,6 +71,8 @@ def _check(check: dict[str, Any]) -> str:
 
 def _last_pass(last: dict[str, Any]) -> str:
     verdict = (
-        "clean" if last["clean"] and not last["repaired"] else f"{last['findings']:,} findings, {last['repaired']:,} repaired"
+        "clean"
+        if last["clean"] and not last["repaired"]
+        else f"{counted(last['findings'], 'finding')}, {last['repaired']:,} repaired"
     )
     return f"last drift pass: {last['pass']}, {verdict}, at {last['finished_at'][:19]}"

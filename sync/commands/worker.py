@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import argparse
 import signal
+import sys
 import time
 from contextlib import suppress
 
 from sync.commands.context import load
-from sync.console import Rate, duration, say, status
-from sync.errors import SyncError
+from sync.console import Line, Rate, duration, say, status, steps
+from sync.core.words import counted
+from sync.errors import Interrupted, SyncError
 from sync.wiring.dual_write.worker import MOST_COUNTED, Sweeper
 from sync.wiring.working import obstacle
 from sync.workers.pool import Pool
@@ -19,15 +21,16 @@ SWEEP_SECONDS = 2
 
 def run(args: argparse.Namespace) -> int:
     """Work and sweep until Ctrl-C or SIGTERM; workers that die are replaced."""
-    settings, config = load()
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    settings, config = load("source", "target", "redis_url")
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # a service manager's way to end it is no error
     pool = Pool(settings, args.n)
-    say(f"{args.n} workers on the queue `sync`; Ctrl-C ends them after their job")
-    with suppress(SyncError):  # a server that is away is tried again by the workers
-        if found := obstacle(settings, config):
-            say(f"source: {found}")
+    them = "it" if args.n == 1 else "them"
     try:
-        with status() as block:
+        steps(args.quiet)(f"{counted(args.n, 'worker')} on the queue `sync`; Ctrl-C ends {them} after the present job")
+        with suppress(SyncError):  # a server that is away is tried again by the workers
+            if found := obstacle(settings, config):
+                say(f"source: {found}")
+        with status(args.quiet) as block:
             progress, sweeper = Draining(), Sweeper(settings, config.dual_write.writers_folder)
             while True:
                 time.sleep(SWEEP_SECONDS)
@@ -35,7 +38,7 @@ def run(args: argparse.Namespace) -> int:
                     say("a worker had died and was replaced")
                 block.update(progress.lines(sweeper.sweep()))
     except KeyboardInterrupt:
-        return 0
+        raise Interrupted("what the workers held is free for others") from None
     finally:
         pool.stop(grace_seconds=90)
 
@@ -46,14 +49,15 @@ class Draining:
     def __init__(self) -> None:
         self._rates = dict[str, Rate]()
 
-    def lines(self, left: dict[str, int]) -> list[str]:
+    def lines(self, left: dict[str, int]) -> list[Line]:
         """A line a table that has open intents."""
         self._rates = {table: self._rates.get(table, Rate()) for table in left}
         return [self._line(table, count) for table, count in left.items()]
 
-    def _line(self, table: str, count: int) -> str:
+    def _line(self, table: str, count: int) -> Line:
         rate = self._rates[table].add(-count)
         ends = f", {rate:,.0f}/s, {duration(count / rate)} left" if rate > 0 else ""
         if count > MOST_COUNTED:
-            return f"{table}: more than {MOST_COUNTED:,} intents open"
-        return f"{table}: {count:,} intents open{ends}"
+            return Line(f"{table}: more than {MOST_COUNTED:,} intents open")
+        open_ones = f"{table}: {counted(count, 'intent')} open"
+        return Line(open_ones + ends, open_ones)

@@ -14,4 +14,5 @@ ring        the token ring and its ranges `(start, end]`
 rows        tables, columns and mappings as values
 versions    versions: microseconds, unique among writers (rule 2)
 visible     text made safe for a terminal
+words       numbers and names in sentences
 """

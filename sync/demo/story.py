@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+from sync.core.words import counted
 from sync.errors import SyncError
 from sync.settings import Settings
 from sync.stores.one_side.cql import CqlStore
@@ -52,7 +53,7 @@ class Story:
         for _ in range(2):
             found = self.sync("drift-report")
             rows = sum(table["rows"]["source"] for table in found["tables"])
-            self._say(f"  {rows:,} rows compared: {'clean' if found['clean'] else 'DRIFT'}")
+            self._say(f"  {counted(rows, 'row')} compared: {'clean' if found['clean'] else 'DRIFT'}")
 
     def switch(self, command: str) -> None:
         """Cut over, or roll back."""
@@ -60,7 +61,7 @@ class Story:
         self.switches.append(done)
         self._say(
             f"  {done['primary']} is primary (epoch {done['epoch']}); closed for {done['closed_ms']:.0f} ms, "
-            f"{done['waits']['count']} writes waited, at most {done['waits']['max_ms']:.0f} ms"
+            f"{counted(done['waits']['count'], 'write')} waited, at most {done['waits']['max_ms']:.0f} ms"
         )
         time.sleep(_WHILE_SECONDS)
 

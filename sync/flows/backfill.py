@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from sync.core.ring import TokenRange
+from sync.core.words import counted
 from sync.errors import TargetUnavailable, Unreachable, WorkFailed
 from sync.flows.waiting import try_again
 from sync.ports import Progress
@@ -108,7 +109,9 @@ class Supervisor:
         failures, error = ledger.failures(runs)
         active = ledger.active_workers(runs)
         if failed.too_many(done, failures, others=active > 0):
-            raise WorkFailed(f"{failures} jobs failed, the last one with: {error}; what is done stays, run it again to go on")
+            raise WorkFailed(
+                f"{counted(failures, 'job')} failed, the last one with: {error}; what is done stays, run it again to go on"
+            )
         left = ledger.work_left(runs)
         if left:
             # Idle workers are rung for; after a FLUSHALL no worker is registered, but this command's own ones still listen.

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from sync.core.words import counted
 from sync.errors import GateRefused, StillOpen, TargetUnavailable
 from sync.failpoints import failpoint
 from sync.ports import Epoch, SwitchKind, Unready
@@ -111,7 +112,7 @@ class Switch:
             except StillOpen:
                 pass  # a worker was quicker than the count
             if time.monotonic() > until:
-                left = f"{self.authority.left():,} intents were left after {self.limits.pause:g} s"
+                left = f"{counted(self.authority.left(), 'open intent')} left after {self.limits.pause:g} s"
                 raise GateRefused(f"it took too long: {left}, nothing has changed")
             time.sleep(_DRAIN_POLL_SECONDS)
 

@@ -18,8 +18,8 @@ class PreflightReport:
     """`servers` are lines on what was found; `tables` the mappings; `problems` what stands against it or is to be known.
 
     `sizes` are the source's own estimates, `identities` say which tables these are, both by table; `small` are tables of few
-    rows; `data_center` is the one of the source that is read, `seams` the tokens behind which
-    other nodes have the rows; `flows` says of each flow why it is not possible.
+    rows; `data_center` is the one of the source that is read, `seams` the tokens behind which other nodes have the rows;
+    `to_make` is what `sync schema apply` would make, by kind and name; `flows` says of each flow why it is not possible.
     """
 
     servers: list[str] = field(default_factory=list)
@@ -30,6 +30,7 @@ class PreflightReport:
     problems: list[Problem] = field(default_factory=list)
     data_center: str = ""
     seams: list[int] = field(default_factory=list)
+    to_make: list[tuple[str, str]] = field(default_factory=list)
     flows: dict[str, list[str]] = field(default_factory=lambda: {flow: [] for flow in FLOWS})
 
     @property
@@ -93,6 +94,7 @@ class PreflightReport:
             "tables": [
                 {"table": t.name, "target": f"{t.target.schema}.{t.target.name}", "columns": _columns(t)} for t in self.tables
             ],
+            "to_make": [{"kind": kind, "name": name} for kind, name in self.to_make],
             "flows": {flow: {"possible": not why, "why": why} for flow, why in self.flows.items()},
             "problems": [{"level": p.level, "where": p.table, "text": p.text} for p in self.problems],
         }

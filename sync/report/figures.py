@@ -12,8 +12,9 @@ from typing import Any, Literal
 
 from sync.core.drift.verdicts import FINDINGS
 from sync.core.ring import TokenRange, check_whole_ring
+from sync.core.words import counted, listed
 from sync.report.ring import Segment, merged
-from sync.report.text import counted, listed, number
+from sync.report.text import number
 
 State = Literal["clean", "different", "unknown", "repaired"]
 
@@ -82,6 +83,8 @@ class Report:
     next_step: str
     tables: Sequence[Table]
     search: Sequence[Mapping[str, Any]]
+    number: int | None
+    about: Mapping[str, str]
 
     @property
     def state(self) -> State:
@@ -102,7 +105,10 @@ def read(report: Mapping[str, Any]) -> Report:
     tables = [_table(i, _mapping(t)) for i, t in enumerate(_list(report.get("tables")))]
     texts = {key: str(report.get(key) or "") for key in ("started_at", "finished_at", "next_step")}
     search = [_mapping(s) for s in _list(report.get("search"))]
-    return Report(report.get("clean") is True, **texts, tables=tables, search=search)
+    about = {str(key): str(text) for key, text in _mapping(report.get("about")).items() if text not in (None, "")}
+    return Report(
+        report.get("clean") is True, **texts, tables=tables, search=search, number=whole(report.get("pass")), about=about
+    )
 
 
 def whole(found: Any) -> int | None:

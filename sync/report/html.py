@@ -19,7 +19,7 @@ from sync.report.findings import findings
 from sync.report.markup import section
 from sync.report.search import searches
 from sync.report.tables import latency, one
-from sync.report.text import moment, prose
+from sync.report.text import moment, number, prose, value
 
 _SHARED = (
     '<svg class="shared" width="0" height="0" aria-hidden="true"><defs><pattern id="hatch" width="5" height="5" '
@@ -37,8 +37,8 @@ def render(report: Mapping[str, Any]) -> str:
         _head(found),
         f"<body>{_SHARED}<main>",
         _header(found),
-        *(one(table) for table in found.tables),
         findings(found),
+        *(one(table) for table in found.tables),
         latency(found),
         searches(found),
         section("next", "What to do next", f"<ol>{verdict.next_steps(found)}</ol>"),
@@ -70,11 +70,32 @@ def _hashed(text: str) -> str:
 
 
 def _header(report: Report) -> str:
-    """The verdict first, the next step with it."""
+    """What was compared, then the verdict, and the next step with it."""
     times = [f"{word} {moment(at)}" for word, at in (("begun", report.started_at), ("ended", report.finished_at)) if at]
     step = f'<p class="step"><b>Next</b> {prose(report.next_step)}</p>' if report.next_step else ""
     return (
         f'<header class="{report.state}"><p class="kicker">{", ".join(["sync drift report", *times])}</p>'
-        f"<h1>{verdict.sign(report.state)}<span>{verdict.headline(report)}</span></h1>"
+        f"{_about(report)}<h1>{verdict.sign(report.state)}<span>{verdict.headline(report)}</span></h1>"
         f'<p class="lead">{verdict.lead(report)}</p>{step}{verdict.contents(report)}</header>'
     )
+
+
+_NAMES = {"astra": "Astra", "postgres": "Postgres"}
+
+
+def _about(report: Report) -> str:
+    """Which databases, when in the migration, and by which version: a reader may have several such files."""
+    about = report.about
+    epoch = about.get("epoch", "")
+    primary = _NAMES.get(about.get("primary", ""), "")
+    facts = (
+        ("Source", about.get("source", "")),
+        ("Keyspace", about.get("keyspace", "")),
+        ("Target", about.get("target", "")),
+        ("Database", about.get("database", "")),
+        ("Pass", "" if report.number is None else number(report.number)),
+        ("Epoch", f"{epoch}, {primary} is primary" if epoch and primary else epoch),
+        ("Version", f"sync {about['version']}" if "version" in about else ""),
+    )
+    shown = "".join(f"<div><dt>{name}</dt> <dd>{value(text)}</dd></div> " for name, text in facts if text)
+    return f'<dl class="about">{shown}</dl>' if shown else ""

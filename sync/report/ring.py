@@ -12,7 +12,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from sync.core.ring import MAX_TOKEN, MIN_TOKEN, RING_SIZE
-from sync.report.text import counted, number
+from sync.core.words import counted
+from sync.report.text import number
 
 MOST_SEGMENTS = 360
 """A degree each; where there are more they are drawn together, each as its worst."""

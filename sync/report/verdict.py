@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from sync.core.drift.verdicts import FINDINGS
+from sync.core.words import counted, listed
 from sync.report.figures import Report, Table
-from sync.report.text import counted, escape, listed, name, number, prose
+from sync.report.text import escape, name, number, prose
 
 _SIGNS = {
     "clean": '<path d="M-9 1l6 7L9-8"/>',
@@ -131,8 +132,7 @@ def _steps(report: Report) -> Sequence[str]:
         "`sync rejects` lists the values that the target cannot hold. They need a decision before a cut-over."
         if report.total("rejected") else "",
         "Run `sync drift-report` again: only a pass without repairs proves it." if report.state == "repaired" else "",
-        "`sync cutover` asks for two clean passes in a row, begun after the last repair; `sync status` says what is open."
-        if report.state == "clean" else "",
+        "`sync status` says what else stands in the way of the switch." if report.state == "clean" else "",
     ]  # fmt: skip
 
 

@@ -36,6 +36,7 @@ from sync.adapters.queue import Doorbell, redis_connection, redis_name, unanswer
 from sync.core.documents.collections import with_fields
 from sync.core.rows import SourceTable
 from sync.core.schema.mapping import Problem, map_table
+from sync.core.words import counted, first_of
 from sync.errors import PreflightError, SettingsError, SyncError, TargetUnavailable, Unreachable
 from sync.flows.preflight import PreflightReport, check_target
 from sync.ports import ServerFacts
@@ -84,7 +85,7 @@ def _queue(settings: Settings, report: PreflightReport) -> None:
         workers = Doorbell(connection).workers()
     except redis.RedisError as error:
         raise unanswered(connection, error) from None
-    report.servers.append(f"queue: {server}, {redis_name(connection)}, {workers} RQ workers")
+    report.servers.append(f"queue: {server}, {redis_name(connection)}, {counted(workers, 'RQ worker')}")
 
 
 def _queue_server(connection: redis.Redis) -> str:
@@ -100,7 +101,7 @@ def _queue_server(connection: redis.Redis) -> str:
 def _source(
     settings: Settings, config: Config, names: list[str] | None, report: PreflightReport, write_times: bool
 ) -> list[SourceTable]:
-    settings.require("astra_db_keyspace")
+    settings.require("source")
     with open_cassandra(settings) as cassandra:
         check_partitioner(cassandra.session)
         version, report.data_center = release_version(cassandra.session), cassandra.data_center
@@ -125,9 +126,7 @@ def _look_at_nodes(cassandra: Cassandra, report: PreflightReport) -> None:
     for address, why in unused_nodes(cassandra.session):
         reasons.setdefault(explain(why), []).append(address)
     for reason, nodes in reasons.items():
-        names = ", ".join(nodes[:_NODES_NAMED]) + (
-            f" and {len(nodes) - _NODES_NAMED} more" if len(nodes) > _NODES_NAMED else ""
-        )
+        names = first_of(nodes, _NODES_NAMED)
         report.problems.append(Problem("warning", "source", f"not used from here: {names}: {reason}"))
 
 
@@ -213,6 +212,11 @@ def _target(settings: Settings, config: Config, sources: list[SourceTable], repo
             report.impossible("proof", f"target: {why}")
         _shared_targets(sources, config, report)
         targets = look(connection, [config.options(source.name).target or source.name for source in sources])
+        report.to_make += [("file", f"{path}, as sync.toml says") for path in config.schema_files]
+        if not migrations.state_exists(connection):
+            report.to_make.append(("schema", "sync, the state of the migration"))
+        if vectors and facts.vector_version is None:
+            report.to_make.append(("extension", "vector"))
         for source in sources:
             _table(targets, source, config, facts, report)
 
@@ -242,6 +246,8 @@ def _table(targets: Targets, source: SourceTable, config: Config, facts: ServerF
     if target is None:
         if other := targets.no_tables.get(name):
             report.error(source.name, other)
+        else:
+            report.to_make.append(("table", name))
         if "." not in name and not facts.may_create_tables:
             advice = f"GRANT CREATE ON SCHEMA public TO {facts.user}"
             report.error(source.name, f"{facts.user} may not create tables in public: {advice}")

@@ -27,12 +27,14 @@ _DIMENSION = re.compile(r"vector<float, *\d+>")
 
 
 def apply_source(settings: Settings, dimension: int | None, dry_run: bool = False) -> list[str]:
-    """Make those of migrations/001's tables that the source keyspace lacks; the statements run, a line each."""
+    """Make those of migrations/001's tables that the source keyspace lacks; a line each, or for a dry run
+    every statement.
+    """
     text = migration("001_astra_schema.cql")
     if dimension:
         text = _DIMENSION.sub(f"vector<float, {dimension}>", text)
     statements = [s.strip() for s in re.sub(r"--.*", "", text).split(";") if s.strip()]
-    settings.require("astra_db_keyspace")
+    settings.require("source")
     name = settings.astra_db_keyspace or ""
     with open_cassandra(settings) as cassandra:
         keyspace = keyspace_of(cassandra.session, name)
@@ -40,6 +42,8 @@ def apply_source(settings: Settings, dimension: int | None, dry_run: bool = Fals
         lacking = [s for s in statements if s.split("IF NOT EXISTS")[1].split()[0] not in there]
         if not dry_run:
             _run_cql(cassandra.session, name, lacking)
+    if dry_run:
+        return [f"-- source\n{statement};" for statement in lacking]
     return [f"source: {s.split('(')[0].strip()}" for s in lacking]
 
 
@@ -58,13 +62,19 @@ def _run_cql(session: Session, keyspace: str, statements: list[str]) -> None:
 
 
 def apply_target(
-    settings: Settings, config: Config, names: list[str] | None, dimension: int | None, dry_run: bool = False
+    settings: Settings,
+    config: Config,
+    names: list[str] | None,
+    dimension: int | None,
+    dry_run: bool = False,
+    example: bool = False,
 ) -> list[str]:
-    """Make the target's schema; what was done, a line each. Raises PreflightError.
+    """Make the target's schema; what was done, a line each, or for a dry run every statement. Raises PreflightError.
 
-    It is one transaction: where a statement fails nothing stays, and a dry run is the same run taken back.
+    It is one transaction: where a statement fails nothing stays, and a dry run is the same run taken back. `example`: with
+    the example's tables and indexes.
     """
-    settings.require("astra_db_keyspace")
+    settings.require("source")
     with open_cassandra(settings) as cassandra:
         sources = chosen_tables(cassandra, settings, config, names)
         everything = list(read_tables(cassandra.session, settings.astra_db_keyspace or "", config.kinds).values())
@@ -75,11 +85,11 @@ def apply_target(
     ):
         migrations.at_home(connection)
         _check_names(connection, sources, config)
-        texts = migrations.texts([source.name for source in sources], config.schema_files)
+        texts = migrations.texts(config.schema_files, example)
         done = _apply_files(connection, texts, _dimension(everything, dimension), dry_run)
         for source in sources:
-            done += _complete(connection, source, config)
-        return done + [f"note: {text}" for text in notes]
+            done += [f"{text};" if dry_run else text for text in _complete(connection, source, config)]
+        return done + [f"-- note: {text}" if dry_run else f"note: {text}" for text in notes]
 
 
 def _check_names(connection: Connection, sources: list[SourceTable], config: Config) -> None:
@@ -98,8 +108,8 @@ def _dimension(sources: list[SourceTable], asked: int | None) -> int | None:
 
 
 def _apply_files(connection: Connection, texts: dict[str, str], dimension: int | None, dry_run: bool) -> list[str]:
-    applied = [name for name, text in texts.items() if migrations.apply(connection, name, text, dimension)]
-    return [f"would apply {name}" if dry_run else f"applied {name}" for name in applied]
+    ran = {name: migrations.apply(connection, name, text, dimension) for name, text in texts.items()}
+    return [f"-- {name}\n{script}" if dry_run else f"applied {name}" for name, script in ran.items() if script]
 
 
 def _complete(connection: Connection, source: SourceTable, config: Config) -> list[str]:

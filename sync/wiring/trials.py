@@ -14,6 +14,7 @@ from sync.adapters.postgres.connection.connect import Connection, connect
 from sync.adapters.postgres.schema import sight
 from sync.core.ring import MIN_TOKEN, TokenRange
 from sync.core.rows import SourceTable, one_sided
+from sync.core.words import first_of
 from sync.errors import SyncError
 from sync.flows.preflight import PreflightReport
 from sync.settings import Config, Settings
@@ -26,6 +27,7 @@ _NEEDS = {
     "cut-over and rollback": ("rows", "writes", "old writes"),
 }
 """What each flow does with the source."""
+_RIGHTS_NAMED = 3
 _SMALL = TokenRange(MIN_TOKEN, MIN_TOKEN + 1)
 
 
@@ -91,9 +93,8 @@ def try_target(connection: Connection, settings: Settings, report: PreflightRepo
         if why := sight.unwritable(pooled):
             report.impossible("dual writes", f"target: {why}")
     if lacking := sight.state_lacking(connection):
-        more = f" and {len(lacking) - 3} more" if len(lacking) > 3 else ""
         for flow in _NEEDS:
-            report.impossible(flow, f"target: this role lacks {', '.join(lacking[:3])}{more}")
+            report.impossible(flow, f"target: this role lacks {first_of(lacking, _RIGHTS_NAMED)}")
 
 
 def try_rights(missing: Sequence[str], name: str, target: str, report: PreflightReport) -> None:

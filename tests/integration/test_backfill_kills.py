@@ -119,7 +119,7 @@ def test_ctrl_c_gives_ranges_back_and_the_next_run_goes_on(site: Site) -> None:
     workers = running.children()
     running.interrupt()
     result = running.wait(30)
-    assert result.code == 1
+    assert result.code == 130
     assert result.err.rstrip().endswith("stopped; what is copied stays. Go on with: sync backfill --workers 2")
     assert "Traceback" not in result.err
     assert not psutil.wait_procs(workers, timeout=40)[1], "workers that stay"

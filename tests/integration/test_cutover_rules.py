@@ -84,7 +84,7 @@ def test_rule_20_the_epoch_is_held_until_the_intent_is_committed(table: Table, k
             assert not closing.done(), "the epoch closed under a writer's hands"
         closing.result()
         writing.result()
-        with pytest.raises(StillOpen, match="1 intents"):
+        with pytest.raises(StillOpen, match="1 intent is open"):
             flipping.flip(switch, {})
         flipping.abandon(switch, "")
     assert table.settled(key) == {"a": "1", "b": "1"}

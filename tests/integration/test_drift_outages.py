@@ -82,7 +82,7 @@ def test_a_source_that_stays_away_is_waited_for_in_words_and_nothing_is_clean(si
     assert site.sql("SELECT count(*) FROM sync.range WHERE state = 'failed'") == [(0,)]
     running.interrupt()
     stopped = running.wait(60)
-    assert (stopped.code, stopped.out, "Traceback" in stopped.err) == (1, "", False), stopped
+    assert (stopped.code, stopped.out, "Traceback" in stopped.err) == (130, "", False), stopped
     assert stopped.err.splitlines()[-1].startswith("stopped; what is checked stays. Go on with: sync drift-report")
     checked = site.sql("SELECT range_start FROM sync.range WHERE figures IS NOT NULL")
     stack.cassandra.start()

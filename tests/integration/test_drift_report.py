@@ -66,7 +66,13 @@ def test_equal_sides_are_clean(site: Site) -> None:
         assert table["findings"] == []
         assert (table["rows"]["source"], table["rows"]["target"], table["rows"]["same"]) == (count, count, count)
         assert table["ranges"]["same"] == table["ranges"]["total"] >= 64
-    assert report["next_step"] == "both sides are equal"
+    once_more = "run `sync drift-report` once more: a cutover requires 2 clean passes in a row"
+    assert (report["next_step"], report["about"]["epoch"], report["about"]["primary"]) == (once_more, 1, "astra")
+    assert done.err.splitlines()[-1].startswith("Equal (pass 1, ")
+    assert done.err.splitlines()[-1].endswith(f"; next: {once_more}")
+    again = site.run("drift-report", "--json", "--quiet", "--workers", "1")
+    assert again.err.splitlines()[0].startswith("Equal (pass 2, "), "no progress, and the verdict"
+    assert json.loads(again.out)["next_step"].startswith("`sync cutover --dry-run` shows the other gates: 2 clean passes")
 
 
 def test_the_report_for_programs(site: Site) -> None:
@@ -120,6 +126,8 @@ def test_for_people_as_csv_and_into_a_file(site: Site) -> None:
     assert "\nnext: look at the findings, then run `sync drift-report --repair`" in shown.out
     done = site.run("drift-report", "--table", "songs", "--format", "csv", "--output", "found.csv", "--workers", "1")
     assert (done.code, done.out) == (2, "")
+    assert "\nNOT proved equal (pass 2, " in done.err
+    assert "): 3 findings; next: look at the findings" in done.err.splitlines()[-1]
     rows = list(csv.DictReader(io.StringIO((site.folder / "found.csv").read_text())))
     assert {row["kind"] for row in rows} == {"missing", "extra", "different"}
     assert {row["key"] for row in rows} == {f"id={key_of(1)}", f"id={key_of(2)}", f"id={UUID(int=77)}"}
@@ -243,7 +251,7 @@ def test_open_intents_are_in_flight_and_not_clean(site: Site) -> None:
     report = drift(site, ["songs"], ranges=FEW)
     table = table_of(report, "songs")
     assert (table["rows"]["in_flight"], table["findings"], table["clean"]) == (1, [], False)
-    assert report["next_step"].startswith("1 keys were being written")
+    assert report["next_step"].startswith("1 key in flight")
 
 
 def test_an_unreadable_range_is_unknown_and_said(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -263,7 +271,7 @@ def test_an_unreadable_range_is_unknown_and_said(site: Site, monkeypatch: pytest
     assert [r["verdict"] for r in table["ring"]] == ["same", "same", "unknown", "same"]
     assert not report["clean"]
     assert "too few replicas" in table["errors"][0]
-    assert report["next_step"].startswith("1 ranges and 0 rows could not be proved equal")
+    assert report["next_step"].startswith("1 range and 0 rows could not be proved equal")
     monkeypatch.setattr(pages.RangeReader, "pages", real)
     assert drift(site, ["songs"], ranges=FEW)["clean"]
 

@@ -142,7 +142,7 @@ def test_a_write_that_its_replicas_fail_is_unsure_and_ends_by_an_operators_word(
         number = stuck(table)
         ((error,),) = table.sql("SELECT error FROM sync.intent")
         assert error.startswith("a write could not be repeated: its replicas failed to do it")
-        assert resolve(home, "--resolve", number).err.endswith("nobody is there to confirm it; say --yes\n")
+        assert resolve(home, "--resolve", number).err.endswith("stdin is not a terminal, nobody can confirm it; pass --yes\n")
         assert table.intents(key) == [("put", "claimed")]
         with table.pool.connection() as connection:
             (found,) = find(connection, [number])

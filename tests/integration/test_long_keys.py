@@ -146,13 +146,13 @@ def test_copy_proof_and_gates_say_each_of_them(home: Place, table: Table) -> Non
 def test_a_state_of_before_takes_them_after_an_upgrade(home: Place, table: Table, new_place: NewPlace) -> None:
     """Would break: who began with an older version keeps indexes over the keys themselves."""
     with new_place() as other, closing(connect(other.settings, autocommit=True)) as connection:
-        connection.execute(texts(set())[STATE].encode())
+        connection.execute(texts()[STATE].encode())
         connection.execute(OLDER)
         connection.execute(
             "INSERT INTO sync.tombstone VALUES ('pages', 'a', 1, 5), ('pages', 'b', 2, 6);"
             "INSERT INTO sync.reject VALUES ('pages', 'a', '', 1, 1, '{}', 'r', 'reject')"
         )
-        connection.execute(texts(set())[STATE].encode())
+        connection.execute(texts()[STATE].encode())
         key = made(60_000).encode()
         for _ in range(2):  # still one of each
             connection.execute(

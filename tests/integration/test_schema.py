@@ -18,7 +18,7 @@ from sync.local.postgres import PostgresServer
 
 pytest_plugins = ("support.fixtures",)
 
-APPLICATION = Path(__file__).parents[2] / "migrations" / migrations.APPLICATION
+EXAMPLE = Path(__file__).parents[2] / "migrations" / migrations.EXAMPLE
 NOTHING = "nothing to do: the schema is as it should be\n"
 BOTH = ["applied 002_postgres_schema.sql", "applied 003_sync_state.sql"]
 GUIDE = {"songs", "metadata", "genres", "embeddings"}
@@ -64,17 +64,17 @@ def vector_of(place: Place) -> tuple[str, str | None]:
 
 def test_the_second_time_there_is_nothing_to_do(fresh: Place) -> None:
     """An `apply` that runs again what is there would take locks, or fail, at each deployment."""
-    first = fresh.commands.run("schema", "apply", "--json")
+    first = fresh.commands.run("schema", "apply", "--example", "--json")
     assert first.json == {"dry_run": False, "done": BOTH}
-    assert fresh.commands.run("schema", "apply", "--json").json == {"dry_run": False, "done": []}
-    again = fresh.commands.run("schema", "apply", "--source")
+    assert fresh.commands.run("schema", "apply", "--example", "--json").json == {"dry_run": False, "done": []}
+    again = fresh.commands.run("schema", "apply", "--example", "--source")
     assert (again.code, again.out, again.err) == (0, NOTHING, "")
     assert fresh.sql("SELECT name FROM sync.migration ORDER BY name") == [(n.split()[1],) for n in BOTH]
 
 
 def test_several_at_once(fresh: Place) -> None:
     """Two deployments at the same moment must neither fail nor apply anything twice."""
-    running = [fresh.commands.start("schema", "apply") for _ in range(3)]
+    running = [fresh.commands.start("schema", "apply", "--example") for _ in range(3)]
     ended = [process.communicate(timeout=60) for process in running]
     assert [process.returncode for process in running] == [0, 0, 0], ended
     assert sorted(out for out, _ in ended) == sorted(["\n".join(BOTH) + "\n", NOTHING, NOTHING])
@@ -82,12 +82,12 @@ def test_several_at_once(fresh: Place) -> None:
 
 def test_a_fresh_schema_is_all_migrations_in_turn(fresh: Place, new_place: NewPlace) -> None:
     """Whoever applies file by file, or again, or with psql, must get the very schema that a newcomer gets."""
-    assert fresh.commands.run("schema", "apply").code == 0
+    assert fresh.commands.run("schema", "apply", "--example").code == 0
     with new_place() as other:
-        for text in migrations.texts(GUIDE).values():
+        for text in migrations.texts(example=True).values():
             psql(other, text, "-c sync.dimension=8")
         with closing(connect(other.settings, autocommit=True)) as connection:
-            for name, text in migrations.texts(GUIDE).items():
+            for name, text in migrations.texts(example=True).items():
                 assert migrations.apply(connection, name, text, 8)
                 assert not migrations.apply(connection, name, text, 8)
                 assert migrations.apply(connection, name, f"{text}-- changed\n", 8)
@@ -109,7 +109,7 @@ def test_a_state_of_an_older_version_is_said(fresh: Place) -> None:
 def test_the_applications_tables_are_not_among_the_states(fresh: Place) -> None:
     """A role named like the state's schema has it in front of its search path: `sync finish` would drop the application."""
     assert fresh.settings.postgres_user == "sync"
-    assert fresh.commands.run("schema", "apply").code == 0
+    assert fresh.commands.run("schema", "apply", "--example").code == 0
     homes = fresh.sql("SELECT schemaname FROM pg_tables WHERE tablename IN ('songs', 'metadata', 'genres', 'embeddings')")
     assert homes == [("public",)] * 4
     home = "SELECT nspname FROM pg_extension JOIN pg_namespace AS n ON n.oid = extnamespace WHERE extname = 'vector'"
@@ -131,7 +131,7 @@ def test_the_applications_tables_are_not_among_the_states(fresh: Place) -> None:
 )
 def test_the_guides_schema_alone_through_psql(fresh: Place, options: str, kind: str, index: str | None) -> None:
     """`psql < 002` must do by itself, twice, for every dimension: where no index is possible it says so and goes on."""
-    said = psql(fresh, APPLICATION.read_text(), options) + psql(fresh, APPLICATION.read_text(), options)
+    said = psql(fresh, EXAMPLE.read_text(), options) + psql(fresh, EXAMPLE.read_text(), options)
     found, definition = vector_of(fresh)
     assert found == kind
     assert definition is None if index is None else definition and definition.endswith(index)
@@ -149,9 +149,9 @@ def test_the_guides_schema_alone_through_psql(fresh: Place, options: str, kind: 
 
 def test_the_dimension_is_the_sources(fresh: Place) -> None:
     """A target of 1,536 dimensions takes no row of a source with 8; and a contradicting --dimension is no way there."""
-    assert fresh.commands.run("schema", "apply").code == 0
+    assert fresh.commands.run("schema", "apply", "--example").code == 0
     assert vector_of(fresh)[0] == "vector(8)"
-    line = fresh.commands.line("schema", "apply", "--dimension", "9")
+    line = fresh.commands.line("schema", "apply", "--example", "--dimension", "9")
     assert line == "--dimension 9, but the source's embeddings have 8: leave it out"
 
 
@@ -159,7 +159,7 @@ def test_a_dimension_without_an_index_is_said(new_place: NewPlace) -> None:
     """A search that is slow for want of an index must not come as a surprise."""
     with new_place() as made:
         made.cql("CREATE TABLE KS.genres (name text PRIMARY KEY)")
-        done = made.commands.run("schema", "apply", "--dimension", "5000", "--json").json["done"]
+        done = made.commands.run("schema", "apply", "--example", "--dimension", "5000", "--json").json["done"]
     note = "note: embeddings.embedding has 5000 dimensions: pgvector indexes up to 4,000; searches will be exact"
     assert done == [*BOTH, note]
 
@@ -181,16 +181,22 @@ def test_a_dry_run_writes_nothing(fresh: Place, new_place: NewPlace) -> None:
     before = dump(fresh)
     fresh.cql("ALTER TABLE KS.genres ADD extra int")
     try:
-        done = fresh.commands.run("schema", "apply", "--dry-run", "--json").json
+        done = fresh.commands.run("schema", "apply", "--example", "--dry-run", "--json").json
         assert done["dry_run"] is True
-        assert done["done"] == [*(line.replace("applied", "would apply") for line in BOTH), ADD_EXTRA]
+        scripts, extra = done["done"][:-1], done["done"][-1]
+        assert [script.splitlines()[0] for script in scripts] == [f"-- {line.split()[1]}" for line in BOTH]
+        for name, script in zip(migrations.texts(example=True), scripts, strict=True):
+            assert migrations.texts(example=True)[name].strip() in script
+            assert f"INSERT INTO sync.migration (name, checksum) VALUES ('{name}', " in script
+        assert "SELECT set_config('sync.dimension', '8', true);" in scripts[0]
+        assert extra == f"{ADD_EXTRA};"
         assert dump(fresh) == before
-        assert fresh.commands.run("schema", "apply", "--json").json["done"] == [*BOTH, ADD_EXTRA]
+        assert fresh.commands.run("schema", "apply", "--example", "--json").json["done"] == [*BOTH, ADD_EXTRA]
     finally:
         fresh.cql("ALTER TABLE KS.genres DROP extra")
     with new_place() as empty:
-        done = empty.commands.run("schema", "apply", "--source", "--dry-run", "--json").json["done"]
-        assert [line.startswith("source: CREATE ") for line in done] == [True] * 5 + [False]
+        done = empty.commands.run("schema", "apply", "--example", "--source", "--dry-run", "--json").json["done"]
+        assert [text.startswith("-- source\nCREATE ") and text.endswith(";") for text in done] == [True] * 5 + [False]
         assert not empty.cql(f"SELECT table_name FROM system_schema.tables WHERE keyspace_name = '{empty.keyspace}'")
 
 
@@ -199,26 +205,66 @@ ADD_EXTRA = 'ALTER TABLE "public"."genres" ADD COLUMN "extra" integer'
 
 def test_what_the_target_lacks_is_made(fresh: Place) -> None:
     """A table or column that somebody dropped, or that the source got later, comes back with the next `apply`."""
-    assert fresh.commands.run("schema", "apply").code == 0
+    assert fresh.commands.run("schema", "apply", "--example").code == 0
     fresh.sql("ALTER TABLE songs DROP COLUMN year", "DROP TABLE genres")
-    done = fresh.commands.run("schema", "apply", "--json").json["done"]
+    done = fresh.commands.run("schema", "apply", "--example", "--json").json["done"]
     assert done == [
         'CREATE TABLE "genres" ("name" text, "description" text, "song_count" integer, PRIMARY KEY ("name"))',
         'ALTER TABLE "public"."songs" ADD COLUMN "year" integer',
     ]
-    assert fresh.commands.run("schema", "apply").out == NOTHING
+    assert fresh.commands.run("schema", "apply", "--example").out == NOTHING
 
 
-def test_the_guides_schema_is_for_the_guides_tables(new_place: NewPlace) -> None:
-    """Another application gets its own tables, not four empty ones of the example and an extension it has no use for."""
+def test_the_examples_schema_is_for_who_asks_for_it(fresh: Place, new_place: NewPlace) -> None:
+    """Would break: whoever has a table `songs` gets the example's columns and indexes, and three tables of its own beside it."""
+    assert fresh.commands.run("schema", "apply", "--json").json["done"][:2] == [BOTH[1], "CREATE EXTENSION vector"]
+    indexes = fresh.sql("SELECT indexname FROM pg_indexes WHERE schemaname = 'public'")
+    assert sorted(name for (name,) in indexes) == sorted(f"{table}_pkey" for table in GUIDE)
     with new_place() as made:
-        made.cql("CREATE TABLE KS.t (k int PRIMARY KEY)")
+        made.cql("CREATE TABLE KS.songs (id uuid PRIMARY KEY, title text)")
         done = made.commands.run("schema", "apply", "--json").json["done"]
-        assert done == [BOTH[1], 'CREATE TABLE "t" ("k" integer, PRIMARY KEY ("k"))']
+        assert done == [BOTH[1], 'CREATE TABLE "songs" ("id" uuid, "title" text, PRIMARY KEY ("id"))']
         assert made.sql("SELECT extname FROM pg_extension WHERE extname = 'vector'") == []
 
 
-def test_own_files_take_the_place_of_the_guides(fresh: Place) -> None:
+def test_what_a_dry_run_prints_can_be_run(fresh: Place, new_place: NewPlace) -> None:
+    """Would break: a DBA who reads a dry run has seen other statements than those that are run, or not all of them."""
+    printed = fresh.commands.run("schema", "apply", "--dry-run").out
+    with new_place() as other:
+        psql(other, printed)
+        assert fresh.commands.run("schema", "apply").code == 0
+        assert dump(other) == dump(fresh)
+
+
+def test_the_example_and_own_files_are_one_too_many(fresh: Place) -> None:
+    """Would break: one of both is applied, and nobody knows which."""
+    fresh.configure('schema_files = ["own.sql"]\n')
+    line = fresh.commands.line("schema", "apply", "--example")
+    assert line == "--example makes the example's tables, and sync.toml has schema_files: leave one of them out"
+
+
+def test_preflight_announces_what_would_be_made(fresh: Place) -> None:
+    """Would break: preflight names other tables than `schema apply` makes, or not the extension and the state."""
+    told = fresh.commands.run("preflight", "--json").json["to_make"]
+    assert told == [
+        {"kind": "schema", "name": "sync, the state of the migration"},
+        {"kind": "extension", "name": "vector"},
+        *({"kind": "table", "name": name} for name in sorted(GUIDE)),
+    ]
+    assert (
+        "schema     sync, the state of the migration\nextension  vector\ntable      " in fresh.commands.run("preflight").out
+    )
+    fresh.configure('schema_files = ["own.sql"]\n')
+    assert fresh.commands.run("preflight", "--json").json["to_make"][0] == {
+        "kind": "file",
+        "name": "own.sql, as sync.toml says",
+    }
+    fresh.configure("")
+    assert fresh.commands.run("schema", "apply").code == 0
+    assert fresh.commands.run("preflight", "--json").json["to_make"] == []
+
+
+def test_own_files_are_applied_first(fresh: Place) -> None:
     """An application's own schema is applied as it stands; what it lacks is added, pgvector and schemas included."""
     folder = fresh.commands.folder
     for name in ("one", "two"):

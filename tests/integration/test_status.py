@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
 from uuid import uuid4
 
@@ -90,17 +91,38 @@ def test_a_source_that_is_away_is_said(home: Place) -> None:
     assert done.json["next_step"].startswith("the gates could not be judged: Cassandra at 127.0.0.1:1")
 
 
+@pytest.mark.parametrize(
+    ("sign", "code", "said"),
+    [
+        (signal.SIGINT, 130, "stopped; what the workers held is free for others. Go on with: sync worker -n 1\n"),
+        (signal.SIGTERM, 0, ""),
+    ],
+)
+def test_how_a_worker_ends(home: Place, sign: signal.Signals, code: int, said: str) -> None:
+    """Would break: a script that cannot tell Ctrl-C from an end that was wanted, or a service manager that sees a failure."""
+    worker = home.commands.start("worker", "-n", "1")
+    try:
+        assert worker.stderr
+        assert worker.stderr.readline() == "1 worker on the queue `sync`; Ctrl-C ends it after the present job\n"
+        until(lambda: home.commands.run("status", "--json").json["workers"] == 1, 20, "the worker is there")
+        worker.send_signal(sign)
+        out, err = worker.communicate(timeout=60)
+    finally:
+        worker.kill()
+    assert (worker.returncode, out, err) == (code, "", said)
+
+
 def test_nobody_is_told_to_run_a_worker_that_runs(home: Place) -> None:
     """Would break: "next: run sync worker" while one runs, and what it cannot settle is not named."""
     home.sql(
         "INSERT INTO sync.intent (table_name, key, token, kind, state, version, epoch, owner, attempts, error, lease_until) "
         "VALUES ('songs', '', 0, 'put', 'finished', 1, 1, 'w', 3, 'refused', 'infinity')"
     )
-    assert agree(home)[1] == "1 keys are to be reconciled: run `sync worker`"
+    assert agree(home)[1] == "1 key is to be reconciled: run `sync worker`"
     worker = home.commands.start("worker")
     try:
         until(lambda: home.commands.run("status", "--json").json["workers"] == 1, 20, "the worker is there")
-        assert agree(home)[1].startswith("1 keys are being reconciled by 1 workers; `sync intents` shows")
+        assert agree(home)[1].startswith("1 key is being reconciled by 1 worker; `sync intents` shows")
     finally:
         worker.terminate()
         worker.wait(20)

@@ -34,7 +34,7 @@ SILENT = Show(lambda _: None, lambda _: None, lambda _: None)
 
 def state_schema(lab: Lab) -> None:
     """The state of a migration in the lab's database."""
-    lab.postgres.execute(migrations.texts(set())[migrations.STATE].encode())
+    lab.postgres.execute(migrations.texts()[migrations.STATE].encode())
 
 
 @dataclass

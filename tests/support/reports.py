@@ -43,13 +43,19 @@ def finding(kind: str = "different", key: dict[str, str] | None = None, **more: 
     return {"kind": kind, "key": key or {"id": "42"}, "columns": columns, **versions, **more}
 
 
+ABOUT = {
+    "version": "0.1.0", "source": "Cassandra at 10.0.0.11,10.0.0.12:9042", "keyspace": "music",
+    "target": "Postgres at ep-example-1.eu-central-1.aws.neon.tech:5432", "database": "tunes", "epoch": 1, "primary": "astra",
+}  # fmt: skip
+
+
 def report(*tables: dict[str, Any], **changes: Any) -> dict[str, Any]:
     """A report of these tables; clean where nothing in their figures speaks against it."""
     dirty = any(t["rows"][k] for t in tables for k in ("missing", "extra", "different", "unknown"))
     step = "Run `sync drift-report --repair`, then `sync drift-report` again." if dirty else "Run `sync drift-report` again."
     made = {
         "clean": not dirty, "started_at": "2025-11-23T06:40:00+00:00", "finished_at": "2025-11-23T06:44:12.5+00:00",
-        "next_step": step, "tables": list(tables), "search": [],
+        "next_step": step, "tables": list(tables), "search": [], "pass": 7, "about": dict(ABOUT),
     }  # fmt: skip
     return {**made, **changes}
 

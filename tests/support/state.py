@@ -35,7 +35,7 @@ INSERT INTO sync.tombstone SELECT 't1', int4send(n), n, n FROM generate_series(1
 
 def fill(connection: Connection, size: int) -> None:
     """The state's schema, with so many intents, a table for each 5,000 of them, and a range for each of them, about."""
-    connection.execute(texts(set())[STATE].encode())
+    connection.execute(texts()[STATE].encode())
     for statement in FILL.split(";\n"):
         connection.execute(statement.encode(), {"size": size, "tables": min(200, max(2, size // 500)), "writer": WRITER})
 

@@ -16,6 +16,8 @@ import pytest
 from support.commands import Commands, Done
 
 from sync.cli import build_parser, main
+from sync.commands import rejects
+from sync.errors import Interrupted
 
 NO_SERVER = {"POSTGRES_HOST": "127.0.0.1", "POSTGRES_PORT": "1", "POSTGRES_DATABASE": "d", "POSTGRES_USER": "u"}
 HERE = {name: os.environ[name] for name in ("PATH", "PYTHONPATH") if name in os.environ}
@@ -97,6 +99,52 @@ def test_wrong_arguments_are_an_error_of_one_line(arguments: list[str], capsys: 
     assert (end.value.code, shown.out) == (1, "")
     assert shown.err.startswith("sync")
     assert shown.err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["backfill", "--workers", "abc"], "argument --workers: 'abc' is not a whole number"),
+        (["backfill", "--workers", "-1"], "argument --workers: -1 is too small: it must be at least 0"),
+        (["worker", "-n", "0"], "argument -n: 0 is too small: it must be at least 1"),
+        (["intents", "--limit", "2.5"], "argument --limit: '2.5' is not a whole number"),
+    ],
+)
+def test_a_wrong_number_is_said_in_plain_words(arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Would break: `invalid _natural value: 'abc'`."""
+    with pytest.raises(SystemExit):
+        main(arguments)
+    assert said in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (KeyboardInterrupt(), "stopped; nothing is lost. Go on with: sync rejects --table 'Order Lines'\n"),
+        (
+            Interrupted("what is copied stays"),
+            "stopped; what is copied stays. Go on with: sync rejects --table 'Order Lines'\n",
+        ),
+    ],
+)
+def test_ctrl_c_is_130_and_says_how_to_go_on(
+    error: BaseException, said: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Would break: a script takes Ctrl-C for an error, and its user does not know what to type."""
+
+    def interrupted(_: argparse.Namespace) -> int:
+        raise error
+
+    monkeypatch.setattr(rejects, "run", interrupted)
+    assert main(["rejects", "--table", "Order Lines"]) == 130
+    shown = capsys.readouterr()
+    assert (shown.out, shown.err) == ("", said)
+
+
+def test_what_is_long_can_be_quiet() -> None:
+    """Would break: a cron job that mails its progress."""
+    quiet = {name for name, parser in subcommands().items() if "--quiet" in parser._option_string_actions}
+    assert quiet == {"backfill", "migrate", "drift-report", "worker"}
 
 
 def test_python_m_and_the_script_are_one(commands: Commands) -> None:

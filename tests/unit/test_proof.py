@@ -51,7 +51,7 @@ def test_what_disturbs_one_table_leaves_the_others() -> None:
     gate = proof_gate(list(found.values()))
     assert not gate.green
     assert gate.figure == (
-        "1 of 3 tables have 2 clean full passes in a row; a: 1 clean, pass 3 began before x in a; c: 0 clean, no pass yet"
+        "1 of 3 tables has 2 clean full passes in a row; a: 1 clean, pass 3 began before x in a; c: 0 clean, no pass yet"
     )
     assert not proof_gate([]).green, "of no table there is no proof"
 

@@ -386,6 +386,22 @@ def test_the_next_step_comes_with_the_verdict() -> None:
     assert "<code>sync drift-report --repair</code>" in text
 
 
+def test_it_says_what_was_compared_and_when_in_the_migration() -> None:
+    """Would break: of three reports in a mail nobody knows which database each is of."""
+    said = page(reports.clean()).text()
+    for part in ("10.0.0.11,10.0.0.12:9042", "music", "ep-example-1.eu-central-1.aws.neon.tech:5432", "tunes", "sync 0.1.0"):
+        assert part in said
+    assert "Pass 7" in " ".join(said.split())
+    assert "1, Astra is primary" in said
+    assert 'class="about"' not in render(reports.report(reports.table(), about=None, **{"pass": None}))
+
+
+def test_findings_come_before_what_was_well() -> None:
+    """Would break: forty drawings of rings before the one row that is lost."""
+    text = render(reports.dirty())
+    assert text.index('id="findings"') < text.index('id="t0"')
+
+
 def test_versions_are_moments_and_say_which_is_older() -> None:
     """A second is a race, an hour is a lost write: the reader has to see which."""
     said = page(reports.report(reports.table(findings=[reports.finding()], rows={"different": 1, "same": 199_999}))).text()

@@ -183,8 +183,30 @@ def test_errors_name_the_place_and_no_secret() -> None:
 def test_only_what_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     """All of it at once; an empty variable is a missing one."""
     monkeypatch.setenv("POSTGRES_HOST", "")
-    with pytest.raises(SettingsError, match=r"^POSTGRES_HOST and POSTGRES_DATABASE and POSTGRES_USER not set: "):
+    with pytest.raises(
+        SettingsError, match=r"^DATABASE_URL \(or POSTGRES_HOST, POSTGRES_DATABASE and POSTGRES_USER\) not set: "
+    ):
         connection_string(load_settings(None))
+    monkeypatch.setenv("POSTGRES_USER", "u")
+    with pytest.raises(SettingsError, match=r"^POSTGRES_HOST and POSTGRES_DATABASE \(or DATABASE_URL\) not set: "):
+        connection_string(load_settings(None))
+
+
+def test_what_is_missing_of_all_servers_is_named_at_once() -> None:
+    """Would break: a new user sets one variable, and is told of the next one."""
+    with pytest.raises(SettingsError) as found:
+        load_settings(None).require("source", "target", "redis_url")
+    assert str(found.value) == (
+        "CASSANDRA_CONTACT_POINTS (or ASTRA_DB_SECURE_BUNDLE_PATH), ASTRA_DB_KEYSPACE, "
+        "DATABASE_URL (or POSTGRES_HOST, POSTGRES_DATABASE and POSTGRES_USER) and REDIS_URL not set: "
+        "put them into the environment or into .env"
+    )
+    named = Settings(_env_file=None, cassandra_contact_points="a", cassandra_username="u", database_url="postgresql://b/c")
+    with pytest.raises(SettingsError, match=r"^CASSANDRA_PASSWORD and ASTRA_DB_KEYSPACE not set: put them "):
+        named.require("source", "target")
+    bundle = Settings(_env_file=None, astra_db_secure_bundle_path=Path("b.zip"), astra_db_keyspace="k")
+    with pytest.raises(SettingsError, match=r"^ASTRA_DB_APPLICATION_TOKEN not set: put it "):
+        bundle.require("source")
 
 
 def test_the_environment_goes_before_the_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from sync.core.rows import TableMap
+from sync.core.words import counted
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +82,7 @@ def backfill_gate(copied: Sequence[Copied]) -> Gate:
     done, total = sum(c.done for c in copied), sum(c.total for c in copied)
     never = [c.table for c in copied if not c.total]
     failed = sum(c.failed for c in copied)
-    figure = f"{done:,} of {total:,} ranges of {len(copied)} tables" + (f", {failed} failed" if failed else "")
+    figure = f"{done:,} of {total:,} ranges of {counted(len(copied), 'table')}" + (f", {failed} failed" if failed else "")
     if never:
         figure += f"; never begun: {', '.join(never)}"
     return Gate("backfill", bool(copied) and done == total and not never, figure, "finish the copy: sync backfill")
@@ -113,7 +114,7 @@ def write_times_gate(unseen: Sequence[str], ahead: Sequence[AheadFact]) -> Gate:
 
 def _ahead(fact: AheadFact) -> str:
     more = " …" if fact.rows > len(fact.shown) else ""
-    text = f"{fact.table}: {fact.rows:,} rows written ahead of the clock ({'; '.join(fact.shown)}{more})"
+    text = f"{fact.table}: {counted(fact.rows, 'row')} written ahead of the clock ({'; '.join(fact.shown)}{more})"
     if fact.beyond:
         return f"{text}, {fact.beyond:,} of them beyond what a write can follow"
     return f"{text}, {fact.waiting:,} not reconciled yet" if fact.waiting else f"{text}, written above that from now on"
@@ -122,7 +123,7 @@ def _ahead(fact: AheadFact) -> str:
 def rejects_gate(rejects: dict[str, int]) -> Gate:
     """Postgres holds every row."""
     count = sum(rejects.values())
-    return Gate("rejects", not count, f"{count:,} rows that Postgres cannot hold", "change the values: sync rejects")
+    return Gate("rejects", not count, f"{counted(count, 'row')} that Postgres cannot hold", "change the values: sync rejects")
 
 
 def indexes_gate(missing: Sequence[str]) -> Gate:
@@ -137,7 +138,9 @@ def writers_gate(writers: Sequence[WriterFact], epoch: int, lease: float, expect
     There is one at least, or as many as are `expected`: nobody else learns of the switch.
     """
     bad = [text for w in writers if (text := _fault(w, epoch, lease))]
-    figure = "; ".join(bad) if bad else f"{len(writers)} writers, all heard of" if writers else "none is registered"
+    figure = (
+        "; ".join(bad) if bad else f"{counted(len(writers), 'writer')}, all heard of" if writers else "none is registered"
+    )
     remedy = "end it, or, where it is dead, sync writers --fence ID; then sync drift-report --repair clears it"
     if expected is not None and len(writers) != expected:
         figure += f"; --writers {expected} are expected"
@@ -155,7 +158,7 @@ def _fault(writer: WriterFact, epoch: int, lease: float) -> str:
         return f"{writer.name} was last heard of {writer.heartbeat_age:.0f} s ago"
     if writer.epoch != epoch:
         return f"{writer.name} is in epoch {writer.epoch}"
-    return f"{writer.name} has {writer.unrecorded} unrecorded writes" if writer.unrecorded else ""
+    return f"{writer.name} has {counted(writer.unrecorded, 'unrecorded write')}" if writer.unrecorded else ""
 
 
 def canary_gate(canaries: Sequence[CanaryFact], not_flown: str = "") -> Gate:
@@ -164,8 +167,10 @@ def canary_gate(canaries: Sequence[CanaryFact], not_flown: str = "") -> Gate:
     if bad:
         return Gate("canary", False, "; ".join(bad), "see the error")
     sent, unsent = sum(c.sent for c in canaries), [c.table for c in canaries if c.rows and not c.sent]
-    figure = f"{sum(c.rows for c in canaries)} rows of {len(canaries)} tables are the same on both sides; "
-    figure += f"not flown: {not_flown}" if not_flown else f"Astra takes rows of {sent} tables"
+    rows = sum(c.rows for c in canaries)
+    said = f"{counted(rows, 'row')} of {counted(len(canaries), 'table')} {'is' if rows == 1 else 'are'}"
+    figure = f"{said} the same on both sides; "
+    figure += f"not flown: {not_flown}" if not_flown else f"Astra takes rows of {counted(sent, 'table')}"
     if unsent and not not_flown:
         figure += f" (not tried: {', '.join(unsent)}, where every key may be the application's)"
     return Gate("canary", True, figure)
@@ -190,9 +195,9 @@ def settings_gate(faults: Mapping[str, str]) -> Gate:
     return Gate("settings", not faults, figure, "give all of them one sync.toml, and restart the application with it")
 
 
-def quiet_gate(name: str, count: int, what: str, remedy: str) -> Gate:
-    """Nothing of a kind is open."""
-    return Gate(name, not count, f"{count} {what}", remedy)
+def quiet_gate(name: str, count: int, one: str, several: str, remedy: str) -> Gate:
+    """Nothing of a kind is open; what is said of one, and of several."""
+    return Gate(name, not count, counted(count, one, several), remedy)
 
 
 def table_shape(table: TableMap, *identities: str) -> str:

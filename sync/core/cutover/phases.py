@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from sync.core.cutover.gates import Gate
+from sync.core.words import counted
 
 _UNDER_WAY = "the backfill is under way; `sync backfill` goes on with it where it was stopped"
 _FAILED = "look at the failed ranges' error, then run `sync backfill` again"
@@ -61,7 +62,7 @@ def next_step(standing: Standing) -> str:
     if standing.intents and (settle := _settle(standing)):
         return settle
     if standing.rejected and standing.primary == "astra":
-        return f"look at the {standing.rejected} rejected rows: sync rejects"
+        return f"look at the {counted(standing.rejected, 'rejected row')}: sync rejects"
     if standing.not_judged:
         return f"the gates could not be judged: {standing.not_judged}"
     red = [gate for gate in standing.red if gate.name not in ("proof", "intents")]
@@ -86,12 +87,13 @@ def _copy(standing: Standing) -> str:
 def _settle(standing: Standing) -> str:
     """What to do about keys that are not settled; nothing where workers are at it, and they are few."""
     what = "sent to Astra" if standing.primary == "postgres" else "reconciled"
+    keys = f"{counted(standing.intents, 'key')} {'is' if standing.intents == 1 else 'are'}"
     gate = standing.gates.get("intents")
     if not standing.workers:
-        return f"{standing.intents} keys are to be {what}: run `sync worker`"
+        return f"{keys} to be {what}: run `sync worker`"
     if gate is None or gate.green:
         return ""
-    return f"{standing.intents} keys are being {what} by {standing.workers} workers; `sync intents` shows those that fail"
+    return f"{keys} being {what} by {counted(standing.workers, 'worker')}; `sync intents` shows those that fail"
 
 
 def _turn_green(gate: Gate, standing: Standing) -> str:

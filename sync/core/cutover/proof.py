@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from sync.core.cutover.gates import Gate
+from sync.core.words import counted, first_of
 
 CLEAN_PASSES = 2
 """How many drift passes in a row must be clean: one alone may have been lucky with its moment."""
@@ -111,24 +112,24 @@ def proof_gate(found: Sequence[TableProof]) -> Gate:
     red = [proof for proof in found if not proof.green]
     least = min((proof.passes for proof in found), default=0)
     if red:
-        figure = (
-            f"{len(found) - len(red)} of {len(found)} tables have {CLEAN_PASSES} clean full passes in a row; {_reasons(red)}"
-        )
+        green, all_of = len(found) - len(red), counted(len(found), "table")
+        have = "has" if 1 in (green, len(found)) else "have"
+        figure = f"{green} of {all_of} {have} {CLEAN_PASSES} clean full passes in a row; {_reasons(red)}"
     else:
-        figure = f"{least} clean full passes in a row of {len(found)} tables (at least {CLEAN_PASSES})"
+        passes, all_of = counted(least, "clean full pass", "clean full passes"), counted(len(found), "table")
+        figure = f"{passes} in a row of {all_of} (at least {CLEAN_PASSES})"
     remedy = "sync drift-report, twice; --repair first where it finds something; --table for one table"
     return Gate("proof", bool(found) and not red, figure, remedy)
 
 
 def _reasons(red: Sequence[TableProof]) -> str:
     """Why tables are not proved, those together that have one reason."""
-    counted = Counter((proof.passes, proof.why) for proof in red)
+    reasons = Counter((proof.passes, proof.why) for proof in red)
     said = []
-    for (passes, why), _ in counted.most_common(_SHOWN):
+    for (passes, why), _ in reasons.most_common(_SHOWN):
         names = [proof.table for proof in red if (proof.passes, proof.why) == (passes, why)]
-        more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-        said.append(f"{', '.join(names[:_SHOWN])}{more}: {passes} clean, {why}")
-    return "; ".join([*said, *(["…"] if len(counted) > _SHOWN else [])])
+        said.append(f"{first_of(names, _SHOWN)}: {passes} clean, {why}")
+    return "; ".join([*said, *(["…"] if len(reasons) > _SHOWN else [])])
 
 
 def quiet_since_gate(passes: Sequence[Pass], tables: Iterable[str], since: Since) -> Gate:

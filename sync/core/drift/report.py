@@ -8,6 +8,7 @@ from typing import Any
 
 from sync.core.drift.compare import FIGURES, Comparison
 from sync.core.ring import TokenRange, check_whole_ring
+from sync.core.words import counted
 
 VERDICTS = ("same", "different", "unknown")
 
@@ -108,7 +109,19 @@ def _quantile(ordered: Sequence[float], share: float) -> float | None:
     return ordered[min(len(ordered) - 1, int(share * len(ordered)))] if ordered else None
 
 
-def next_step(tables: Iterable[dict[str, Any]]) -> str:
+@dataclass(frozen=True, slots=True)
+class Proved:
+    """What the recorded passes say of a report's tables: how many in a row are clean, of how many that it takes, and why
+    there are not more; and which store is primary.
+    """
+
+    passes: int
+    needed: int
+    why: str
+    primary: str
+
+
+def next_step(tables: Iterable[dict[str, Any]], proved: Proved) -> str:
     """What to do after this report, the most urgent first."""
     total = Comparison()
     ranges = repaired = 0
@@ -118,15 +131,28 @@ def next_step(tables: Iterable[dict[str, Any]]) -> str:
         repaired += table["repaired"]
     left = total.differing - repaired
     if left and repaired:
-        return f"{left} keys still differ after the repair: `sync intents` and `sync rejects` say why"
+        still = f"{counted(left, 'key')} still {'differs' if left == 1 else 'differ'}"
+        return f"{still} after the repair: `sync intents` and `sync rejects` say why"
     if left:
         return "look at the findings, then run `sync drift-report --repair`, and once more without it"
     if total.in_flight:
-        return f"{total.in_flight} keys were being written: let `sync worker` settle them, then run it again"
+        return f"{counted(total.in_flight, 'key')} in flight: let `sync worker` reconcile what is open, then run it again"
     if total.unknown or ranges:
-        return f"{ranges} ranges and {total.unknown} rows could not be proved equal: look at the errors, and run it again"
+        what = f"{counted(ranges, 'range')} and {counted(total.unknown, 'row')}"
+        return f"{what} could not be proved equal: look at the errors, and run it again"
     if repaired:
         return "everything that differed was repaired; run it again for a clean pass"
     if total.rejected:
-        return f"equal, but for {total.rejected} rows that Postgres cannot hold: `sync rejects`"
-    return "both sides are equal"
+        return f"equal, but for {counted(total.rejected, 'row')} that Postgres cannot hold: `sync rejects`"
+    return _equal(proved)
+
+
+def _equal(proved: Proved) -> str:
+    """What follows a clean pass."""
+    switch = "cutover" if proved.primary == "astra" else "rollback"
+    if proved.passes >= proved.needed:
+        said = f"{proved.passes} clean passes in a row prove both sides equal"
+        return f"`sync {switch} --dry-run` shows the other gates: {said}"
+    if proved.passes:
+        return f"run `sync drift-report` once more: a {switch} requires {proved.needed} clean passes in a row"
+    return f"run `sync drift-report` again: this pass does not count for a {switch}, {proved.why}"

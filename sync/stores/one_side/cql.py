@@ -31,7 +31,7 @@ class CqlStore:
     """Rows of a keyspace as dictionaries."""
 
     def __init__(self, settings: Settings, timeout: float = 10.0, config: Config | None = None) -> None:
-        settings.require("astra_db_keyspace")
+        settings.require("source")
         self._process = Process()
         self._opened: AbstractContextManager[Cassandra] = open_cassandra(settings, timeout)
         self._timeout = timeout

@@ -11,10 +11,12 @@ from sync.adapters.postgres.schema.finish import copied_tables, finish, migrated
 from sync.core.cutover import gates
 from sync.core.cutover.gates import Gate
 from sync.core.schema.mapping import pg_quoted
+from sync.core.words import first_of
 from sync.ports import Epoch
 from sync.settings import Settings
 
 _PLAIN = "set SYNC_DUAL_WRITE=false, STORAGE_BACKEND=postgres and SYNC_ALLOW_ONE_SIDED=true, and restart them"
+_WRITERS_NAMED = 5
 
 
 def judge_finish(authority: Authority, epoch: Epoch) -> list[Gate]:
@@ -29,13 +31,31 @@ def judge_finish(authority: Authority, epoch: Epoch) -> list[Gate]:
     return [
         Gate("primary", epoch.primary == "postgres", f"{epoch.primary} since {since} (epoch {epoch.epoch})", "sync cutover"),
         Gate("switch", other is None, switch, "wait for its end"),
-        gates.quiet_gate("writers", len(active), f"processes write to both sides: {', '.join(active[:5]) or '-'}", _PLAIN),
-        gates.quiet_gate("fenced", len(writers) - len(active), "writers are not cleared", "sync drift-report --repair"),
+        _writers_gate(active),
+        gates.quiet_gate(
+            "fenced",
+            len(writers) - len(active),
+            "writer is not cleared",
+            "writers are not cleared",
+            "sync drift-report --repair",
+        ),
         gates.intents_gate(facts.intents(), 0),
-        gates.quiet_gate("runs", facts.open_runs(), "copies or checks are not finished", "run them to their end"),
+        gates.quiet_gate(
+            "runs",
+            facts.open_runs(),
+            "copy or check is not finished",
+            "copies or checks are not finished",
+            "run them to their end",
+        ),
         gates.rejects_gate(count_rejects(connection)),
         gates.indexes_gate(facts.bad_indexes(migrated_tables(connection))),
     ]
+
+
+def _writers_gate(active: list[str]) -> Gate:
+    names = f": {first_of(active, _WRITERS_NAMED)}" if active else ""
+    one, several = f"process writes to both sides{names}", f"processes write to both sides{names}"
+    return gates.quiet_gate("writers", len(active), one, several, _PLAIN)
 
 
 def end(authority: Authority, settings: Settings, epoch: Epoch) -> dict[str, Any]:

@@ -6,13 +6,16 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import datetime
+from importlib.metadata import version
 from typing import Any
 
-from sync.adapters.cassandra.connection.connect import open_cassandra
+from sync.adapters.cassandra.connection.connect import open_cassandra, source_name
 from sync.adapters.cassandra.rows import search as source_search
 from sync.adapters.cassandra.rows.cells import cells_of
 from sync.adapters.postgres.connection.connect import Connection, connect
 from sync.adapters.postgres.connection.refusals import target_errors
+from sync.adapters.postgres.cutover.epochs import read_epoch
+from sync.adapters.postgres.cutover.gates import GateFacts
 from sync.adapters.postgres.drift import passes
 from sync.adapters.postgres.drift.check_ledger import Belief, Checks
 from sync.adapters.postgres.drift.digests import count_strays
@@ -23,10 +26,12 @@ from sync.adapters.postgres.dual_write.data_centres import place_runs
 from sync.adapters.postgres.schema import indexes
 from sync.adapters.postgres.schema.migrations import check_version
 from sync.adapters.queue import CHECK_JOB, Doorbell, redis_connection
-from sync.core.drift.report import next_step, table_report, unproved
+from sync.core.cutover.proof import CLEAN_PASSES, Since, proofs
+from sync.core.drift.report import Proved, next_step, table_report, unproved
 from sync.core.encode.rows import RowEncoder
 from sync.core.mutations import KnownKey
 from sync.core.rows import TableMap
+from sync.core.words import counted
 from sync.errors import PreflightError, Unreachable, WorkFailed, WriteRefused
 from sync.flows.backfill import OwnWorkers, Supervisor
 from sync.flows.waiting import waited
@@ -74,7 +79,7 @@ def begin_pass(settings: Settings, config: Config, plan: Plan, asked: Asked, sho
         strays = [table for table in plan.tables if count_strays(checks.connection, table)]
         for table in strays:
             stamped = stamp_strays(checks.connection, table)
-            show.step(f"{table.name}: {stamped:,} rows had no token; they got theirs, and are checked")
+            show.step(_stamped(table.name, stamped))
         copying = [table.name for table in plan.tables if table.name in plan.unfinished]
         if copying:
             show.step(f"{', '.join(copying)}: the backfill is not finished; what it has not copied yet is missing")
@@ -89,11 +94,17 @@ def begin_pass(settings: Settings, config: Config, plan: Plan, asked: Asked, sho
         return runs
 
 
+def _stamped(table: str, rows: int) -> str:
+    are = "it has one now, and is" if rows == 1 else "they have one now, and are"
+    return f"{table}: {counted(rows, 'row')} had no token; {are} checked"
+
+
 def _going_on(before: int, kept: int) -> str:
-    again = f"; {before - kept} have one that is too old, or of another epoch or schema, and are checked again"
-    return (
-        f"going on with the pass that was stopped: {kept} ranges have their verdict already{again if kept < before else ''}"
-    )
+    old = before - kept
+    have, are = ("has", "is") if old == 1 else ("have", "are")
+    again = f"; {old:,} {have} one that is too old, or of another epoch or schema, and {are} checked again" if old else ""
+    done = f"{counted(kept, 'range')} {'has' if kept == 1 else 'have'} a verdict already"
+    return f"going on with the pass that was stopped: {done}{again}"
 
 
 @contextmanager
@@ -159,9 +170,34 @@ def close_pass(settings: Settings, config: Config, plan: Plan, runs: list[int], 
                 number, began, finished, report, closed = _of_another(connection, runs)
         for table, run in zip(report["tables"], closed, strict=True):
             table["findings"] = [shown_finding(found) for found in run.findings]
+        report = {"pass": number, **report, "next_step": next_step(report["tables"], _proved(connection, plan))}
+        report["about"] = _about(settings, connection)
     if asked.show_values:
         add_values(settings, config, tables, closed, report)
-    return {"pass": number, **report, "started_at": began.isoformat(), "finished_at": finished.isoformat()}
+    return {**report, "started_at": began.isoformat(), "finished_at": finished.isoformat()}
+
+
+def _proved(connection: Connection, plan: Plan) -> Proved:
+    """How the recorded passes prove the plan's tables, by the one that is proved least."""
+    facts, epoch = GateFacts(connection), read_epoch(connection)
+    since = Since(epoch.epoch, epoch.since, facts.disturbed())
+    found = proofs(facts.passes(), plan.shapes, since, plan.data_center)
+    least = min(found, key=lambda proof: proof.passes)
+    return Proved(least.passes, CLEAN_PASSES, least.why, epoch.primary)
+
+
+def _about(settings: Settings, connection: Connection) -> dict[str, Any]:
+    """What a reader of the report has to know who was not there: what was compared with what, and under which epoch."""
+    epoch = read_epoch(connection)
+    return {
+        "version": version("dual-write-sync"),
+        "source": source_name(settings),
+        "keyspace": settings.astra_db_keyspace,
+        "target": f"Postgres at {connection.info.host}:{connection.info.port}",
+        "database": connection.info.dbname,
+        "epoch": epoch.epoch,
+        "primary": epoch.primary,
+    }
 
 
 def _of_another(connection: Connection, runs: list[int]) -> tuple[int, datetime, datetime, dict[str, Any], list[ClosedRun]]:
@@ -187,7 +223,7 @@ def _summed(
         table = table_report(run.table, ranges, strays, run.seconds)
         table["errors"] = [*filter(None, [why]), *(e for e in table["errors"] if e != why)]
         found.append({**table, "checking_seconds": round(run.checking_seconds, 3), "run": run.run})
-    return {"clean": all(t["clean"] for t in found), "tables": found, "search": [], "next_step": next_step(found)}
+    return {"clean": all(t["clean"] for t in found), "tables": found, "search": []}
 
 
 def _searches(settings: Settings, tables: list[TableMap], count: int) -> list[dict[str, Any]]:

@@ -44,7 +44,7 @@ def _target(settings: Settings, direct: bool) -> tuple[str, str]:
     unpooled = direct and settings.database_url_unpooled is not None
     url = settings.database_url_unpooled if unpooled else settings.database_url
     if url is None:
-        settings.require("postgres_host", "postgres_database", "postgres_user")
+        settings.require("target")
         address = Address(_from_parts(settings))
     else:
         address = address_of(url.get_secret_value(), "DATABASE_URL_UNPOOLED" if unpooled else "DATABASE_URL")

@@ -16,6 +16,7 @@ from sync.adapters.postgres.connection.connect import Connection
 from sync.adapters.postgres.connection.epoch_lock import changing_epoch
 from sync.adapters.postgres.connection.queries import queries
 from sync.adapters.postgres.connection.refusals import target_errors
+from sync.core.words import counted
 from sync.errors import GateRefused, StillOpen, TargetBusy
 from sync.failpoints import failpoint
 from sync.ports import Epoch, SwitchKind, Unready
@@ -148,7 +149,7 @@ class Authority:
         if backfills:  # which takes long: writers are not to wait for it
             raise GateRefused(f"{backfills} backfills are under way: nothing has changed; run it again when they have ended")
         if intents:
-            raise StillOpen(f"{intents} intents are open")
+            raise StillOpen(f"{counted(intents, 'intent')} {'is' if intents == 1 else 'are'} open")
         for writer in self.unready(switch):
             raise StillOpen(f"{writer.writer} {writer.why}")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -17,27 +17,29 @@ from sync.adapters.postgres.schema.catalogue import HOME
 from sync.errors import PreflightError, SettingsError
 from sync.resources import migration
 
-APPLICATION, STATE = "002_postgres_schema.sql", "003_sync_state.sql"
-_CREATES = re.compile(r"CREATE TABLE IF NOT EXISTS (\w+)")
+EXAMPLE, STATE = "002_postgres_schema.sql", "003_sync_state.sql"
 _QUOTED = re.compile(r"\$(\w*)\$.*?\$\1\$|--[^\n]*", re.DOTALL)
 _ENDS_TRANSACTION = re.compile(r"(^|;)\s*(BEGIN|START|COMMIT|END|ROLLBACK)(\s+(TRANSACTION|WORK))?\s*;", re.IGNORECASE)
 _LOCK = 0x73796E63  # "sync": one schema change at a time
-_RECORD = """
+_RECORD = """\
 CREATE SCHEMA IF NOT EXISTS sync;
 CREATE TABLE IF NOT EXISTS sync.migration (
-    name text PRIMARY KEY, checksum text NOT NULL, applied_at timestamptz NOT NULL DEFAULT clock_timestamp())
-"""
+    name text PRIMARY KEY, checksum text NOT NULL, applied_at timestamptz NOT NULL DEFAULT clock_timestamp());"""
+_DIMENSION = "SELECT set_config('sync.dimension', '{}', true);"
+_NOTE = """\
+INSERT INTO sync.migration (name, checksum) VALUES ({}, {})
+ON CONFLICT (name) DO UPDATE SET checksum = excluded.checksum, applied_at = clock_timestamp();"""
 
 
-def texts(tables: Collection[str], application: tuple[Path, ...] | None = None) -> dict[str, str]:
+def texts(application: tuple[Path, ...] = (), example: bool = False) -> dict[str, str]:
     """The files to apply in turn, by name: the application's, then the state's.
 
-    The application's are sync.toml's `schema_files`, or 002 where it makes one of the source's `tables`.
+    The application's are sync.toml's `schema_files`; or the example's, for who wants that one.
     """
-    packaged = {n: migration(n) for n in (APPLICATION, STATE)}
-    if application is None:
-        made = set(_CREATES.findall(packaged[APPLICATION]))
-        return packaged if made & set(tables) or not tables else {STATE: packaged[STATE]}
+    if example and application:
+        raise SettingsError("--example makes the example's tables, and sync.toml has schema_files: leave one of them out")
+    if example:
+        return {name: migration(name) for name in (EXAMPLE, STATE)}
     try:
         own = {str(path): path.read_text(encoding="utf-8") for path in application}
     except (OSError, UnicodeDecodeError) as error:
@@ -47,29 +49,32 @@ def texts(tables: Collection[str], application: tuple[Path, ...] | None = None) 
             raise SettingsError(
                 f"sync.toml: schema_files: take BEGIN, COMMIT and ROLLBACK out of {name}: all of it is one transaction"
             )
-    return {**own, STATE: packaged[STATE]}
+    return {**own, STATE: migration(STATE)}
 
 
-def apply(connection: Connection, name: str, text: str, dimension: int | None = None) -> bool:
-    """Apply one file unless it is recorded with this very text; whether anything was run.
+def apply(connection: Connection, name: str, text: str, dimension: int | None = None) -> str:
+    """Apply one file unless it is recorded with this very text; the statements that were run.
 
     Every file is idempotent, so a changed file is run again. Raises PreflightError with Postgres's reason.
     """
     checksum = hashlib.sha256(f"{text}{dimension}".encode()).hexdigest()
     with connection.transaction():
         connection.execute("SELECT pg_advisory_xact_lock(%s)", (_LOCK,))
-        run(connection, _RECORD, name)
-        known = connection.execute("SELECT checksum FROM sync.migration WHERE name = %s", (name,)).fetchone()
-        if known == (checksum,):
-            return False
-        connection.execute("SELECT set_config('sync.dimension', %s, true)", (str(dimension or ""),))
-        run(connection, text, name)
-        connection.execute(
-            "INSERT INTO sync.migration (name, checksum) VALUES (%s, %s) ON CONFLICT (name) "
-            "DO UPDATE SET checksum = excluded.checksum, applied_at = clock_timestamp()",
-            (name, checksum),
-        )
-    return True
+        if _known(connection, name) == checksum:
+            return ""
+        note = _NOTE.format(*(sql.Literal(value).as_string(connection) for value in (name, checksum)))
+        own = text.strip() if text.rstrip().endswith(";") else f"{text.strip()}\n;"
+        script = "\n".join([_RECORD, *([_DIMENSION.format(dimension)] if dimension else []), own, note])
+        run(connection, script, name)
+    return script
+
+
+def _known(connection: Connection, name: str) -> str:
+    """The checksum of a file as it was applied last; empty where it was not."""
+    if connection.execute("SELECT to_regclass('sync.migration') IS NULL").fetchone() == (True,):
+        return ""
+    row = connection.execute("SELECT checksum FROM sync.migration WHERE name = %s", (name,)).fetchone()
+    return str(row[0]) if row else ""
 
 
 def run(connection: Connection, text: str, name: str) -> None:
