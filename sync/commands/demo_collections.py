@@ -97,7 +97,7 @@ def _migrate(music: Corpus) -> dict[str, Any]:
     from sync.stores import open_store
 
     story = Story(FOLDER, say)
-    story.sync("schema", "apply")
+    story.sync("schema", "apply", "--example")
     with open_store() as store:
         before = _write(store, music.songs[0]["id"])
         copied = story.sync("backfill", "--writers", "1")

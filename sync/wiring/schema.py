@@ -89,6 +89,8 @@ def apply_target(
         done = _apply_files(connection, texts, _dimension(everything, dimension), dry_run)
         for source in sources:
             done += [f"{text};" if dry_run else text for text in _complete(connection, source, config)]
+        if dry_run and done:
+            done = [f"SET search_path TO {migrations.search_path(connection)};", *done]
         return done + [f"-- note: {text}" if dry_run else f"note: {text}" for text in notes]
 
 

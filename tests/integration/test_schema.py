@@ -183,7 +183,8 @@ def test_a_dry_run_writes_nothing(fresh: Place, new_place: NewPlace) -> None:
     try:
         done = fresh.commands.run("schema", "apply", "--example", "--dry-run", "--json").json
         assert done["dry_run"] is True
-        scripts, extra = done["done"][:-1], done["done"][-1]
+        home, *scripts, extra = done["done"]
+        assert home == "SET search_path TO public;"
         assert [script.splitlines()[0] for script in scripts] == [f"-- {line.split()[1]}" for line in BOTH]
         for name, script in zip(migrations.texts(example=True), scripts, strict=True):
             assert migrations.texts(example=True)[name].strip() in script

@@ -101,6 +101,12 @@ def at_home(connection: Connection) -> None:
     connection.execute(_HOME, (HOME, HOME))
 
 
+def search_path(connection: Connection) -> str:
+    """The search path of this transaction, as SQL has it."""
+    row = connection.execute("SELECT current_setting('search_path')").fetchone()
+    return str(row[0]) if row else HOME
+
+
 _HOME = """
 SELECT set_config('search_path', concat_ws(', ', %s::text, (
     SELECT quote_ident(n.nspname) FROM pg_extension AS e JOIN pg_namespace AS n ON n.oid = e.extnamespace
