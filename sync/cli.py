@@ -25,7 +25,7 @@ class Parser(argparse.ArgumentParser):
     """Bad arguments are an error like any other: one line, and exit code 1 (2 means drift, or a refused gate)."""
 
     def error(self, message: str) -> NoReturn:
-        self.exit(ERROR, f"{self.prog}: {message}; `{self.prog} --help` tells more\n")
+        self.exit(ERROR, f"{self.prog}: {message}; see `{self.prog} --help`\n")
 
 
 class _Version(argparse.Action):

@@ -69,7 +69,7 @@ class Settings(BaseSettings):
         """Raise SettingsError naming every one of these settings that is missing."""
         missing = [n.upper() for n in names if getattr(self, n) is None]
         if missing:
-            raise SettingsError(f"{' and '.join(missing)} not set: put it into the environment or into .env")
+            raise SettingsError(f"{' and '.join(missing)} not set: set it in the environment or in .env")
 
 
 def load_settings(env_file: Path | None = Path(".env")) -> Settings:

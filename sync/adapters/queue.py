@@ -85,7 +85,7 @@ class Doorbell:
         try:
             self._ring(runs, times)
         except redis.RedisError as error:
-            log.warning("Redis: %s; whoever watches the runs rings again", explain(error))
+            log.warning("Redis: %s; the command that watches the runs notifies workers again", explain(error))
 
     def _ring(self, runs: list[int], times: int) -> None:
         self._enqueue(self._job, ",".join(map(str, runs)), f"{self._what} {runs}", times)
@@ -95,7 +95,7 @@ class Doorbell:
         try:
             return self.ring_for(table)
         except redis.RedisError as error:
-            log.warning("Redis: %s; the sweeper will ring", explain(error))
+            log.warning("Redis: %s; the sweeper will notify workers", explain(error))
             return False
 
     def ring_for(self, table: str) -> bool:
@@ -149,7 +149,7 @@ class Doorbell:
             self._ring(runs, times)
         except redis.RedisError as error:
             if not self._silent:  # this is called several times a second
-                log.warning("Redis: %s; ringing again later", explain(error))
+                log.warning("Redis: %s; workers are notified again later", explain(error))
             self._silent = True
             return 0
         self._silent = False

@@ -41,7 +41,7 @@ def backfill(args: argparse.Namespace, settings: Settings, config: Config) -> li
             show = Show(Progressing(block).show, lambda b: block.update([_build_line(b)]), say)
             return run_backfill(settings, config, plan, args.rate, pool, show)
     except KeyboardInterrupt:
-        raise Interrupted("stopped; what is copied stays. Go on with: sync " + " ".join(sys.argv[1:])) from None
+        raise Interrupted("stopped; the copied rows stay. Resume with: sync " + " ".join(sys.argv[1:])) from None
     finally:
         pool.stop()
 
@@ -52,10 +52,10 @@ def check_writers(plan: Plan, expected: int | None) -> None:
     if expected is not None and count != expected:
         raise PreflightError(f"--writers {expected}, but {count} are registered: {', '.join(plan.writers) or 'none'}")
     if not count:
-        say("no writer is registered: this is the offline copy; what is written from now on must be backfilled again")
+        say("no writer is registered: this is an offline copy; rows written from now on must be backfilled again")
     elif expected is None and sys.stdin.isatty():
         say(f"registered writers: {', '.join(plan.writers)}")
-        if input("Are these all that write to the source? [y/N] ").strip().lower() not in ("y", "yes"):
+        if input("Are these all the processes that write to the source? [y/N] ").strip().lower() not in ("y", "yes"):
             raise PreflightError("start every writer with SYNC_DUAL_WRITE=true first, then run the backfill")
 
 
@@ -95,7 +95,7 @@ def show_plan(plan: Plan, args: argparse.Namespace) -> None:
         print_json({"dry_run": True, "tables": tables, "writers": plan.writers, "unfinished": plan.unfinished})
         return
     rows = [
-        (t.name, len(plan.ranges[t.name]), plan.estimated_bytes[t.name], "goes on" if t.name in plan.unfinished else "begins")
+        (t.name, len(plan.ranges[t.name]), plan.estimated_bytes[t.name], "resumes" if t.name in plan.unfinished else "begins")
         for t in plan.tables
     ]
     print_table("Nothing is written (--dry-run)", ("table", "ranges", "estimated bytes", "run"), rows)
@@ -128,4 +128,4 @@ def show_result(final: list[Progress], seconds: float) -> None:
         say("rejected rows: `sync rejects` lists them with key, column and reason")
     for p in final:
         if p.failed:
-            say(f"{p.table}: {p.failed} ranges failed: {p.error}; run `sync backfill` again for another try")
+            say(f"{p.table}: {p.failed} ranges failed: {p.error}; run `sync backfill` again to retry them")

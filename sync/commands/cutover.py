@@ -30,7 +30,7 @@ def run(args: argparse.Namespace) -> int:
             return _already(args, epoch)
         waived = WAIVED if kind == "rollback" and args.fast else ""
         if waived:
-            say(f"sync rollback --fast: waived are {waived}")
+            say(f"sync rollback --fast waives: {waived}")
         passed = judge(site, kind, epoch, args.dry_run, 0 if args.no_writers else args.writers, bool(waived))
         if args.dry_run or not all(gate.green for gate in passed):
             return _stays(args, epoch, passed, waived)
@@ -54,8 +54,8 @@ def confirm(args: argparse.Namespace, what: str) -> None:
     if args.yes:
         return
     if not sys.stdin.isatty():
-        raise SettingsError(f"{what}: nobody is there to confirm it; say --yes")
-    if input(f"{what}. Go on? [y/N] ").strip().lower() not in ("y", "yes"):
+        raise SettingsError(f"{what}: not a terminal; pass --yes")
+    if input(f"{what}. Continue? [y/N] ").strip().lower() not in ("y", "yes"):
         raise SettingsError("nothing was changed")
 
 
@@ -118,7 +118,7 @@ def _summary(args: argparse.Namespace, kind: str, passed: list[Gate], done: Done
         f"{waits['count']} writes waited, p99 {waits['p99_ms']:.0f} ms, at most {waits['max_ms']:.0f} ms; none was refused.",
         markup=False,
     )
-    back = {"cutover": "sync rollback takes it back; sync finish ends the migration", "rollback": "sync cutover, again"}
+    back = {"cutover": "sync rollback goes back; sync finish ends the migration", "rollback": "sync cutover again"}
     out.print(
         f"set STORAGE_BACKEND={epoch.primary} when convenient: running writers have switched. Next: {back[kind]}",
         markup=False,

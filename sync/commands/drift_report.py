@@ -54,7 +54,7 @@ def drift_report(args: argparse.Namespace, settings: Settings, config: Config) -
             show = Show(Progressing(block, _WORDS).show, lambda b: block.update([f"index {b.index}: {b.phase}"]), say)
             return run_drift(settings, config, plan, asked, pool, show)
     except KeyboardInterrupt:
-        raise Interrupted("stopped; what is checked stays. Go on with: sync " + " ".join(sys.argv[1:])) from None
+        raise Interrupted("stopped; the verdicts stay. Resume with: sync " + " ".join(sys.argv[1:])) from None
     finally:
         pool.stop()
 

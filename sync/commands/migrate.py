@@ -85,7 +85,7 @@ def show(found: Verification) -> None:
     print_table("\nRows, by digest of every range", header, rows)
     findings = [(name, kind, key_text(key)) for name, v in found.tables.items() for kind, key in v.shown]
     if findings:
-        print_table("\nThe first that differ", ("table", "", "key"), findings)
+        print_table("\nThe first differences", ("table", "", "key"), findings)
     for name, verdict in found.tables.items():
         if verdict.strays:
             out.print(f"{name}: {verdict.strays:,} rows are only in Postgres and have no token", markup=False)
@@ -110,7 +110,7 @@ def _share(values: list[float]) -> str:
 def _verdict(found: Verification) -> str:
     if found.ok:
         rejected = sum(v.rows.rejected for v in found.tables.values())
-        return "Equal" + (f", but for {rejected} rows that Postgres cannot hold: `sync rejects`" if rejected else "")
+        return "Equal" + (f", except for {rejected} rows that Postgres cannot hold: `sync rejects`" if rejected else "")
     errors = [e for v in found.tables.values() for e in v.errors]
     if errors:
         return f"Not proved equal: some ranges could not be read ({errors[0]}); run it again"

@@ -34,8 +34,8 @@ def show(report: PreflightReport) -> None:
         said = "possible" if not why else f"not possible: {'; '.join(why)}"
         out.print(f"{flow:21}  {said}", markup=False, soft_wrap=True)
     if report.problems:
-        out.print("\nTo know")
+        out.print("\nProblems")
     for problem in report.problems:  # a line each, whatever its length: people search for them
         out.print(f"{problem.level:7}  {problem.table}: {problem.text}", markup=False, soft_wrap=True)
-    ready = "Ready to copy; what blocks the cut-over stands above." if report.blocked else "Ready."
-    out.print(f"\n{ready}" if report.ok else "\nNot ready: the errors above come first.", markup=False)
+    ready = "Ready to copy; the problems above block the cut-over." if report.blocked else "Ready."
+    out.print(f"\n{ready}" if report.ok else "\nNot ready: fix the errors above first.", markup=False)

@@ -22,7 +22,7 @@ def run(args: argparse.Namespace) -> int:
     settings, config = load()
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     pool = Pool(settings, args.n)
-    say(f"{args.n} workers on the queue `sync`; Ctrl-C ends them after their job")
+    say(f"{args.n} workers on the queue `sync`; Ctrl-C stops them after their current job")
     with suppress(SyncError):  # a server that is away is tried again by the workers
         if found := obstacle(settings, config):
             say(f"source: {found}")

@@ -108,7 +108,7 @@ class Supervisor:
         failures, error = ledger.failures(runs)
         active = ledger.active_workers(runs)
         if failed.too_many(done, failures, others=active > 0):
-            raise WorkFailed(f"{failures} jobs failed, the last one with: {error}; what is done stays, run it again to go on")
+            raise WorkFailed(f"{failures} jobs failed, the last one with: {error}; what is done stays, run it again")
         left = ledger.work_left(runs)
         if left:
             # Idle workers are rung for; after a FLUSHALL no worker is registered, but this command's own ones still listen.
@@ -125,4 +125,4 @@ class Supervisor:
                 while ledger.active_workers(runs) and time.monotonic() < until:
                     time.sleep(POLL_SECONDS)
         except (TargetUnavailable, Unreachable) as error:
-            log.warning("Postgres: %s; the workers' leases run out", error)
+            log.warning("Postgres: %s; the workers' leases will expire", error)

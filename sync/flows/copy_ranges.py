@@ -119,7 +119,7 @@ def copy_ranges(lane: Lane, runs: list[int], owner: str, stopped: Callable[[], b
         except LeaseLost as error:
             log.warning("%s", error)
         except PlaceUnknown as error:
-            log.warning("%s: it goes on at a partition's start: %s", lease.table, error)
+            log.warning("%s: it resumes at a partition's start: %s", lease.table, error)
             lane.ranges.forget_place(lease)
             break  # the server hangs up on such a mark, and the driver does not connect again: the next job does
         except (SourceUnavailable, TargetNotNow) as error:
@@ -190,7 +190,7 @@ def batches(pages: Iterator[Page], end: int, batch_bytes: int, batch_rows: int |
 def waiting(table: str, error: SyncError, patiently: bool) -> str:
     """What is said of a range that is tried again, `patiently` without an end: the server's own words."""
     where = "Postgres: " if isinstance(error, TargetNotNow) else ""
-    return f"{table}: {where}{error}; {'waiting until it can' if patiently else 'trying again'}"
+    return f"{table}: {where}{error}; {'retrying until it can' if patiently else 'retrying'}"
 
 
 def _timed_out(ranges: Ranges, lease: Lease, left: TokenRange, error: SourceTimeout) -> None:

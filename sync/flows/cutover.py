@@ -83,7 +83,9 @@ class Switch:
         try:
             self.authority.abandon(switch, reason)
         except TargetUnavailable:  # the reason of the end is what counts
-            self.say("Postgres is away: whoever waits opens the epoch again, if it has not flipped; `sync status` says so")
+            self.say(
+                "Postgres is unreachable: waiting writers open the epoch again, unless it has changed; see `sync status`"
+            )
 
     def _await_writers(self, switch: int) -> None:
         """Every writer promises to wait, and has nothing unrecorded (rule 30)."""
@@ -91,7 +93,7 @@ class Switch:
         until = time.monotonic() + self.limits.ready
         while unready := self.authority.unready(switch):
             if time.monotonic() > until or any(w.why == "unclean" for w in unready):
-                raise GateRefused("; ".join(f"{w.writer} {w.why}, heard of {w.heartbeat_age:.0f} s ago" for w in unready))
+                raise GateRefused("; ".join(f"{w.writer} {w.why}, heartbeat {w.heartbeat_age:.0f} s ago" for w in unready))
             self._pause(switch, _POLL_SECONDS)
 
     def _settle_most(self, switch: int) -> None:

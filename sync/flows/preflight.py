@@ -118,7 +118,7 @@ def check_target(facts: ServerFacts, needs_vector: bool) -> Iterator[Problem]:
         yield Problem("error", "target", f"{facts.user} may not create a schema: GRANT CREATE ON DATABASE … TO {facts.user}")
     if not facts.may_create_temporary:
         yield Problem(
-            "error", "target", f"{facts.user} may make no temporary tables: GRANT TEMPORARY ON DATABASE … TO {facts.user}"
+            "error", "target", f"{facts.user} may not create temporary tables: GRANT TEMPORARY ON DATABASE … TO {facts.user}"
         )
     if needs_vector and facts.vector_version is None:
         yield from _vector(facts)

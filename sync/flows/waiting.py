@@ -39,7 +39,7 @@ def try_again(error: SyncError, failures: int, stopped: Callable[[], bool] = lam
     if stopped():
         return False
     told = f"Postgres: {error}" if isinstance(error, TargetUnavailable) else error
-    log.warning("%s; %s", told, "connecting again" if is_away else "waiting until it can")
+    log.warning("%s; %s", told, "reconnecting" if is_away else "retrying until it can")
     pause(failures, stopped)
     return True
 

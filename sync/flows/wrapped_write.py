@@ -46,7 +46,8 @@ class WrappedWrite:
             intent = self.announce(key)
         except TargetUnavailable as away:
             if not self.may_accept or not self.aside.begin_accepting():
-                raise WriteRefusedNow(f"{key.table}: the journal in Postgres is away ({away}); nothing was written") from None
+                text = f"{key.table}: the journal in Postgres is unreachable ({away}); nothing was written"
+                raise WriteRefusedNow(text) from None
             return self._alone(key, call, gaps)
         failpoint("wrapped.announced")
         try:

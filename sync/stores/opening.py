@@ -68,15 +68,15 @@ def _check_plain(settings: Settings) -> None:
     try:
         epoch, under_way = _ask(settings)
     except (SyncError, psycopg.Error) as error:
-        text = f"whether a migration is under way cannot be asked: {' '.join(str(error).split())}"
+        text = f"cannot find out whether a migration is under way: {' '.join(str(error).split())}"
         if not settings.sync_allow_one_sided:
-            raise Unreachable(f"{text}; {_ALLOW} starts all the same; one side will then lack what it writes") from None
+            raise Unreachable(f"{text}; {_ALLOW} starts all the same; one side will then miss what it writes") from None
         log.warning("%s", text)
         return
     if epoch is not None:
         check_backend(settings.storage_backend, epoch)
     if epoch is not None and under_way:
-        text = f"a migration is under way (epoch {epoch.epoch}), and what this process writes, one side will lack"
+        text = f"a migration is under way (epoch {epoch.epoch}), and one side would miss what this process writes"
         if not settings.sync_allow_one_sided:
             raise SettingsError(f"{text}: set SYNC_DUAL_WRITE=true; or {_ALLOW}, to end the migration or to give it up")
         log.warning("%s", text)

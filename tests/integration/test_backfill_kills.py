@@ -120,7 +120,7 @@ def test_ctrl_c_gives_ranges_back_and_the_next_run_goes_on(site: Site) -> None:
     running.interrupt()
     result = running.wait(30)
     assert result.code == 1
-    assert result.err.rstrip().endswith("stopped; what is copied stays. Go on with: sync backfill --workers 2")
+    assert result.err.rstrip().endswith("stopped; the copied rows stay. Resume with: sync backfill --workers 2")
     assert "Traceback" not in result.err
     assert not psutil.wait_procs(workers, timeout=40)[1], "workers that stay"
     states = dict(site.sql("SELECT state, count(*) FROM sync.range GROUP BY state"))

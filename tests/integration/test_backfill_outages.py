@@ -147,7 +147,7 @@ def test_postgres_is_killed_while_an_index_is_built(site: Site, stack: Stack) ->
             lambda: site.sql("SELECT 1 FROM pg_stat_activity WHERE query LIKE 'CREATE INDEX CONCURRENTLY%'"), what="a build"
         )
         stack.postgres.kill()
-    until(lambda: "connecting again" in running.err, 30, "it says so")
+    until(lambda: "reconnecting" in running.err, 30, "it says so")
     stack.postgres.start()
     result = running.wait(100)
     assert (result.code, "Traceback" in result.err) == (0, False), result.err
@@ -162,7 +162,7 @@ def test_a_target_that_stays_away_is_said_in_one_line_and_the_next_run_goes_on(
     """Would break: a traceback instead of what to do; a Ctrl-C that is not heard while the target is away."""
     running = _begun(site)
     stack.postgres.kill()
-    until(lambda: "connecting again" in running.err, what="it says so")
+    until(lambda: "reconnecting" in running.err, what="it says so")
     processes = running.children()
     running.interrupt()
     result = running.wait(60)

@@ -95,7 +95,7 @@ def test_ctrl_c_and_the_next_run_goes_on(site: Site) -> None:
     assert set(states) == {"done", "pending"}
     again = site.run("drift-report", "--json", "--table", "songs", "--workers", "2")
     assert again.code == 2
-    assert f"{states['done']} ranges have their verdict already" in again.err
+    assert f"{states['done']} ranges already have their verdict" in again.err
     _check(again.out)
     assert site.sql("SELECT count(*) FROM sync.run WHERE kind = 'drift' AND table_name = 'songs'") == [(1,)]
 

@@ -85,7 +85,7 @@ def test_500_exits_cost_no_slot_and_no_cut_over(home: Place, table: Table, tunin
 
         def is_green() -> bool:
             found = gate(table, given)
-            return bool(found.green) and found.figure == "1 writers, all heard of"
+            return bool(found.green) and found.figure == "1 writers, all alive"
 
         until(is_green, 20, "the lease is over")
         left = [path.name for path in Path(given["writers_folder"]).iterdir()]

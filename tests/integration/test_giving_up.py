@@ -142,7 +142,7 @@ def test_a_write_that_its_replicas_fail_is_unsure_and_ends_by_an_operators_word(
         number = stuck(table)
         ((error,),) = table.sql("SELECT error FROM sync.intent")
         assert error.startswith("a write could not be repeated: its replicas failed to do it")
-        assert resolve(home, "--resolve", number).err.endswith("nobody is there to confirm it; say --yes\n")
+        assert resolve(home, "--resolve", number).err.endswith("not a terminal; pass --yes\n")
         assert table.intents(key) == [("put", "claimed")]
         with table.pool.connection() as connection:
             (found,) = find(connection, [number])
@@ -244,7 +244,7 @@ def test_what_may_not_be_resolved_is_said(home: Place) -> None:
         for arguments, said in (
             (
                 (number, "--yes"),
-                f"intent {number}: its writer may still be at it; wait, or end that process and `sync writers",
+                f"intent {number}: its writer may still be working on it; wait, or end that process and `sync writers",
             ),
             ((number + 1, "--yes"), f"there is no intent {number + 1}: it has settled, or"),
             ((number, "--table", "songs", "--yes"), f"there is no intent {number} of songs"),
@@ -255,7 +255,9 @@ def test_what_may_not_be_resolved_is_said(home: Place) -> None:
         assert table.intents(key) == [("put", "open")]
         table.sql("UPDATE sync.intent SET created_at = created_at - interval '1 hour'")
         table.reconciler().claim(key)
-        assert "its writer may still be at it" in resolve(home, "--resolve", number, "--yes").err, "a claim hides it, no more"
+        assert "its writer may still be working on it" in resolve(home, "--resolve", number, "--yes").err, (
+            "a claim hides it, no more"
+        )
         table.sql("UPDATE sync.writer SET state = 'unclean'")
         table.writer(alive=False).put(key, a="y").mark("unsure")
         assert f"intent {number}: its key has others (" in resolve(home, "--resolve", number, "--yes").err

@@ -142,7 +142,7 @@ def test_two_switches_of_one_kind(ready: Site, first: str, second: str) -> None:
             check(site.run(*command), 2, f"a {kind} by ")
         else:
             check(site.run(*command), 0)
-        check(woken(one), *((0,) if place == "begun" else (2, "has changed meanwhile: look at `sync status`")))
+        check(woken(one), *((0,) if place == "begun" else (2, "has changed in the meantime: see `sync status`")))
         check_state(site, AFTER[kind])
         again = site.run(*command)
         check(again, 0)
@@ -194,7 +194,7 @@ def test_a_backfill_and_a_cutover(ready: Site) -> None:
     for looking in [site.start(*command) for command in read_only]:
         check(looking.wait(60), 0)
     check(woken(one), 0)
-    check(site.run("backfill", "--workers", "1"), 1, "Postgres is primary: a backfill would write over the authority")
+    check(site.run("backfill", "--workers", "1"), 1, "Postgres is primary: a backfill would overwrite the primary")
     check(site.run(*SWITCH["rollback"]), 0)
     check_state(site, "astra")
 

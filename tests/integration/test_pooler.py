@@ -248,7 +248,7 @@ def test_an_index_that_the_roles_limits_would_end(pooled: Place, base_settings: 
     pooled.cql("CREATE TABLE KS.songs (id int PRIMARY KEY, title text)")
     pooled.sql(f'ALTER DATABASE "{pooled.keyspace}" SET statement_timeout = 1234')
     begin_anew(base_settings, pooled)
-    said = "statement_timeout = 1234ms, which ends it; set DATABASE_URL_UNPOOLED"
+    said = "statement_timeout = 1234ms, which would end the build; set DATABASE_URL_UNPOOLED"
     assert any(said in row for row in pooled.commands.rows())
     assert said in pooled.commands.run("migrate", "--workers", "1").err
     assert pooled.sql("SELECT count(*) FROM pg_index WHERE NOT indisvalid") == [(0,)]

@@ -73,7 +73,9 @@ def test_refused_writes_leave_nothing(home: Place, table: Table, state: str) -> 
     with DualWriteStore(home.settings, tuned("refuse")) as store:
         store.put("songs", {**key, "title": "before"})
         with raising(home, state, "sync.intent"):
-            with pytest.raises(WriteRefused, match=r"^songs: the journal in Postgres is away \(.*\); nothing was written$"):
+            with pytest.raises(
+                WriteRefused, match=r"^songs: the journal in Postgres is unreachable \(.*\); nothing was written$"
+            ):
                 store.put("songs", {**key, "title": "full"})
             assert store.get("songs", key) == {**key, "title": "before"}
         until(lambda: works(store), 20, "writes go on")

@@ -103,7 +103,7 @@ def problems(commands: Commands, code: int = 0) -> dict[tuple[str, str], str]:
     return {(p["level"], p["where"]): p["text"] for p in found}
 
 
-MASKED = "name: masked for the role reader, which would read masks in the place of values; GRANT UNMASK ON TABLE hide.people"
+MASKED = "name: masked for the role reader, which would read masks in place of values; GRANT UNMASK ON TABLE hide.people"
 
 
 def test_masked_columns_are_not_copied(commands: Commands, admin: Cassandra) -> None:

@@ -230,7 +230,7 @@ def writers(table: Table) -> list[str]:
 @pytest.mark.parametrize("backend", ["postgres", None])
 @pytest.mark.parametrize("sick", [refused, cut], ids=lambda make: make.__name__)
 def test_it_does_not_start_where_astra_is_not_said_to_be_primary(home: Place, sick: Any, backend: str | None) -> None:
-    """Would break: Postgres is primary and away, and a process reads what Astra had before the last writes."""
+    """Would break: Postgres is primary and unreachable, and a process reads what Astra had before the last writes."""
     with sick(home) as away:
         settings = through(home, away.settings.postgres_port, backend)
         with pytest.raises(Unreachable, match=r"^Postgres at 127\.0\.0\.1:.*" + ("" if backend else "STORAGE_BACKEND=astra")):

@@ -47,7 +47,7 @@ def test_proved_is_what_the_gates_call_proved(home: Place) -> None:
     """Would break: status says "proved" by a pass of last week while the cut-over refuses, and the other way round."""
     assert agree(home) == ("backfilled", "verify with `sync migrate`, or begin to write to both sides", ["writers"])
     with DualWriteStore(home.settings, load_config(home.commands.folder / "sync.toml")):
-        assert agree(home) == ("proved", "sync cutover --dry-run shows the gates; sync cutover flips", [])
+        assert agree(home) == ("proved", "sync cutover --dry-run shows the gates; sync cutover makes Postgres primary", [])
         home.sql("INSERT INTO sync.disturbance (table_name, why) VALUES ('songs', 'an intent was resolved by hand')")
         assert agree(home) == ("backfilled", "compare both sides: sync drift-report", ["proof"])
         home.sql("DELETE FROM sync.disturbance")
@@ -87,7 +87,7 @@ def test_a_source_that_is_away_is_said(home: Place) -> None:
     commands = home.commands.but(CASSANDRA_CONTACT_POINTS="127.0.0.1", CASSANDRA_PORT="1")
     done = commands.run("status", "--json")
     assert done.code == 0 and done.json["phase"] == "backfilled" and done.json["gates"] == []
-    assert done.json["next_step"].startswith("the gates could not be judged: Cassandra at 127.0.0.1:1")
+    assert done.json["next_step"].startswith("the gates could not be evaluated: Cassandra at 127.0.0.1:1")
 
 
 def test_nobody_is_told_to_run_a_worker_that_runs(home: Place) -> None:

@@ -126,7 +126,7 @@ class Commands:
         """What preflight says stands against the migration, a line `where: what` each; exit code 1."""
         done = self.run("preflight")
         assert (done.code, done.err) == (1, ""), done
-        assert done.out.endswith("Not ready: the errors above come first.\n")
+        assert done.out.endswith("Not ready: fix the errors above first.\n")
         return [line.removeprefix(_ERROR) for line in done.out.splitlines() if line.startswith(_ERROR)]
 
     def _whole(self) -> dict[str, str]:

@@ -66,7 +66,7 @@ def test_what_disturbs_the_proof_behind_the_gates_stops_the_flip(home: Scene, ki
     try:
         done = home.run(kind, "--yes", "--json")
         assert done.code == 2, done
-        assert "the proof was disturbed meanwhile" in done.err
+        assert "the proof was invalidated meanwhile" in done.err
         assert home.epoch == (epoch, before, "open")
     finally:
         home.place.sql("DROP TRIGGER disturb ON sync.switch", "DROP FUNCTION disturb()")

@@ -42,7 +42,7 @@ def test_fields_are_set(changes: dict[str, Any], made: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("changes", "why"),
     [
-        ({}, "an update of no column"),
+        ({}, "an update without columns"),
         ({"_id": "y"}, "part of the key"),
         ({"title.x": 1}, "only objects have fields"),
         ({"none.x": 1}, "only objects have fields"),

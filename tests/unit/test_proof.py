@@ -32,7 +32,7 @@ def a_pass(number: int, table: str = "a", **changes: object) -> Pass:
         ([a_pass(2), a_pass(1, repaired=4)], 1, "pass 1 repaired"),
         ([a_pass(2), a_pass(1, epoch=2)], 1, "pass 1 was in another epoch"),
         ([a_pass(2), a_pass(1, epoch=None)], 1, "pass 1 was in another epoch"),
-        ([a_pass(2, shape="other")], 0, "pass 2 was made before the schema has changed, or sync.toml"),
+        ([a_pass(2, shape="other")], 0, "pass 2 was made before the schema or sync.toml changed"),
         ([a_pass(2, data_center="dc2")], 0, "pass 2 read data centre dc2"),
         ([a_pass(0)], 0, "pass 0 began before this epoch"),
         ([a_pass(2, "b"), a_pass(1, "b")], 0, "no pass yet"),
@@ -109,7 +109,7 @@ def stands(red: str = "", **changes: object) -> Standing:
         (stands(), "proved", "sync cutover"),
         (stands(gates={}, not_judged="away"), "backfilled", "could not be judged: away"),
         (stands("proof", primary="postgres"), "cut over", "opens the way back (sync rollback --fast"),
-        (stands(primary="postgres"), "cut over", "sync rollback takes it back"),
+        (stands(primary="postgres"), "cut over", "sync rollback goes back"),
         (stands(primary="postgres", intents=2, workers=0), "cut over", "2 keys are to be sent to Astra"),
     ],
 )

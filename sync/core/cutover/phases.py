@@ -8,7 +8,7 @@ from typing import Literal
 
 from sync.core.cutover.gates import Gate
 
-_UNDER_WAY = "the backfill is under way; `sync backfill` goes on with it where it was stopped"
+_UNDER_WAY = "the backfill is under way; `sync backfill` resumes it"
 _FAILED = "look at the failed ranges' error, then run `sync backfill` again"
 
 
@@ -63,17 +63,17 @@ def next_step(standing: Standing) -> str:
     if standing.rejected and standing.primary == "astra":
         return f"look at the {standing.rejected} rejected rows: sync rejects"
     if standing.not_judged:
-        return f"the gates could not be judged: {standing.not_judged}"
+        return f"the gates could not be evaluated: {standing.not_judged}"
     red = [gate for gate in standing.red if gate.name not in ("proof", "intents")]
     if red:
         return _turn_green(red[0], standing)
     if standing.primary == "postgres":
-        back = "sync rollback takes it back" if not standing.red else "sync drift-report, twice, opens the way back"
+        back = "sync rollback goes back" if not standing.red else "sync drift-report, twice, allows a rollback"
         return f"{back} (sync rollback --fast in an emergency); sync finish ends the migration"
     return (
         "compare both sides: sync drift-report"
         if standing.red
-        else "sync cutover --dry-run shows the gates; sync cutover flips"
+        else "sync cutover --dry-run shows the gates; sync cutover makes Postgres primary"
     )
 
 

@@ -97,7 +97,7 @@ def _against(one: Pass, shape: str | None, since: Since, data_center: str) -> st
     if one.epoch != since.epoch:
         return "was in another epoch"
     if shape is not None and one.shape != shape:
-        return "was made before the schema has changed, or sync.toml"
+        return "was made before the schema or sync.toml changed"
     if one.data_center not in ("", data_center):
         return f"read data centre {one.data_center}"
     disturbed, what = since.of(one.table)
@@ -149,4 +149,4 @@ def quiet_since_gate(passes: Sequence[Pass], tables: Iterable[str], since: Since
     tables = {*tables, EVERYWHERE}
     bad += [what for table, (at, what) in since.disturbed.items() if table in tables and at > since.begun]
     figure = "; ".join(bad[:_SHOWN]) or f"nothing since {since.begun.isoformat(timespec='seconds')}"
-    return Gate("undisturbed", not bad, figure, "only a full proof tells: `sync drift-report` twice, without --fast")
+    return Gate("undisturbed", not bad, figure, "only a full proof shows it: `sync drift-report` twice, without --fast")

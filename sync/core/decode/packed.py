@@ -35,7 +35,7 @@ def collection(cql: CqlType, place: Place) -> Pack:
     def packed(found: list[bytes | None]) -> bytes:
         cells = sorted([fill(cell) for cell in found], key=order)
         if any(a == b for a, b in pairwise(map(order, cells))):
-            raise Reject("an element that stands twice, where the source has a set")
+            raise Reject("a duplicate element, where the source has a set")
         return _packed(cells)
 
     return packed

@@ -122,11 +122,11 @@ def next_step(tables: Iterable[dict[str, Any]]) -> str:
     if left:
         return "look at the findings, then run `sync drift-report --repair`, and once more without it"
     if total.in_flight:
-        return f"{total.in_flight} keys were being written: let `sync worker` settle them, then run it again"
+        return f"{total.in_flight} keys were being written: let `sync worker` reconcile them, then run it again"
     if total.unknown or ranges:
         return f"{ranges} ranges and {total.unknown} rows could not be proved equal: look at the errors, and run it again"
     if repaired:
         return "everything that differed was repaired; run it again for a clean pass"
     if total.rejected:
-        return f"equal, but for {total.rejected} rows that Postgres cannot hold: `sync rejects`"
+        return f"equal, except for {total.rejected} rows that Postgres cannot hold: `sync rejects`"
     return "both sides are equal"

@@ -89,7 +89,7 @@ class AsyncDualWriteStore:
 
     def _check(self) -> None:
         if self._closed:
-            raise StoreClosed("this store was closed: nothing was sent; open another")
+            raise StoreClosed("this store was closed: nothing was sent; open a new one")
 
     async def _run(self, call: Callable[[], T]) -> T:
         self._check()

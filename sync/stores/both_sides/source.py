@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 _AGAIN_SECONDS = 5.0
-_AWAY = "the source was away when this process started, and is asked again every few seconds"
+_AWAY = "the source was unreachable when this process started; it is retried every few seconds"
 
 
 class SourceSide:

@@ -80,7 +80,7 @@ class TargetSide:
             raise Unreachable(f"{self._away}; Postgres is primary")
         if self._primary is None:
             advice = "set STORAGE_BACKEND=astra, if Astra is, to start without it"
-            raise Unreachable(f"{self._away}; nobody else can say which store is primary: {advice}")
+            raise Unreachable(f"{self._away}; only Postgres knows which store is primary: {advice}")
 
     def _register(self, then: Callable[[Registration], None] | None = None) -> Registered:
         settings, tuning, told = self._settings, self._tuning, dict(self._told)
@@ -186,7 +186,7 @@ class TargetSide:
     def _there(self) -> Registered:
         if self._registered is None:
             self._check()
-            raise TargetUnavailable(f"{self._away}; this process is not registered there yet, and tries again")
+            raise TargetUnavailable(f"{self._away}; this process is not registered there yet, and keeps retrying")
         return self._registered
 
     def end(self, sign_off: bool = True) -> None:

@@ -126,7 +126,7 @@ def build_indexes(settings: Settings, tables: list[TableMap], report: Callable[[
     try:
         waited(lambda: indexes.build_missing(settings, tables, report))
     except (TargetUnavailable, Unreachable) as error:
-        raise PreflightError(f"the indexes could not be built: {error}; what is copied stays, run it again") from None
+        raise PreflightError(f"the indexes could not be built: {error}; the copied rows stay, run it again") from None
 
 
 def _check_shapes(settings: Settings, config: Config, plan: Plan, runs: list[int]) -> None:
@@ -145,6 +145,6 @@ def open_ledger(settings: Settings, config: Config) -> Iterator[tuple[Connection
     with closing(connect(settings, autocommit=True)) as connection:
         if not migrations.usable_state(connection):
             raise PreflightError(
-                "the target has no schema `sync`: nothing has begun, or it is finished; `sync schema apply` comes first"
+                "the target has no schema `sync`: no migration has begun, or it is finished; run `sync schema apply` first"
             )
         yield connection, Ledger(connection, config.backfill.lease_seconds)

@@ -55,7 +55,7 @@ def open_authority(settings: Settings, config: Config) -> Iterator[Authority]:
     """The authority. Raises PreflightError where there is no migration."""
     with closing(connect(settings, autocommit=True)) as connection:
         if not usable_state(connection):
-            raise PreflightError("the target has no schema `sync`: nothing has begun, or it is finished")
+            raise PreflightError("the target has no schema `sync`: no migration has begun, or it is finished")
         # A command whose host hangs within the flip holds the epoch, and every write waits for it: Postgres ends it.
         adjust(connection, {"idle_in_transaction_session_timeout": f"{config.cutover.most_pause_seconds:g}s"})
         yield Authority(connection, config.cutover.most_pause_seconds + _LEASE_MARGIN_SECONDS)
@@ -163,7 +163,7 @@ def unproved(site: Site, epoch: Epoch, fast: bool = False) -> Callable[[], str]:
 
     def why() -> str:
         gate = _undisturbed(site, epoch) if fast else proof_gate(table_proofs(site, epoch, shapes))
-        return "" if gate.green else f"the proof was disturbed meanwhile: {gate.figure}"
+        return "" if gate.green else f"the proof was invalidated meanwhile: {gate.figure}"
 
     return why
 
@@ -193,7 +193,7 @@ def _undisturbed(site: Site, epoch: Epoch) -> Gate:
 
 
 def _by_hand(site: Site) -> Gate:
-    """No row was inserted past the stores: of those that were, nobody sends anything to Astra."""
+    """No row was inserted outside the stores: of those that were, nobody sends anything to Astra."""
     found = {t.name: count for t in site.tables if (count := count_strays(site.connection, t))}
-    figure = ", ".join(f"{name} {count:,}" for name, count in found.items()) or "no row was inserted past the stores"
+    figure = ", ".join(f"{name} {count:,}" for name, count in found.items()) or "no row was inserted outside the stores"
     return Gate("rows by hand", not found, figure, "`sync drift-report --repair` sends them, without --fast")

@@ -91,9 +91,7 @@ def begin_pass(settings: Settings, config: Config, plan: Plan, asked: Asked, sho
 
 def _going_on(before: int, kept: int) -> str:
     again = f"; {before - kept} have one that is too old, or of another epoch or schema, and are checked again"
-    return (
-        f"going on with the pass that was stopped: {kept} ranges have their verdict already{again if kept < before else ''}"
-    )
+    return f"resuming the pass that was stopped: {kept} ranges already have their verdict{again if kept < before else ''}"
 
 
 @contextmanager
@@ -136,7 +134,7 @@ def _seen_at_the_end(settings: Settings, config: Config, plan: Plan, runs: list[
         return changed(settings, config, plan.tables, begun)
     except Unreachable as away:
         # Where ranges could not be read the pass proves nothing anyway, and says so by range.
-        why = f"whether it is still what it was could not be seen: {away}"
+        why = f"whether it has changed could not be checked: {away}"
         return {} if unread else {table.name: why for table in plan.tables}
 
 

@@ -43,11 +43,11 @@ def resolve(
     """
     with closing(connect(settings, autocommit=True)) as connection:
         if not usable_state(connection):
-            raise PreflightError("the target has no schema `sync`: nothing has begun, or it is finished")
+            raise PreflightError("the target has no schema `sync`: no migration has begun, or it is finished")
         _checked(find(connection, intents), intents, table)
         with open_cassandra(settings) as cassandra:  # one that is away must not be taken for one that refuses
             there = read_tables(cassandra.session, settings.astra_db_keyspace or "")
-        confirm(f"{_count(intents)}: what each was to write is not sent again, and the primary's row counts")
+        confirm(f"{_count(intents)}: what each was to write is not sent again, and the primary's row takes precedence")
         waits = max((_waits(stuck, config) for stuck in find(connection, intents)), default=0.0)
         reserve(connection, intents, worker_name(), waits + _SPARE_SECONDS)
         if waits > 0:
@@ -59,7 +59,7 @@ def resolve(
         for stuck in found:
             # Each, before the first one's key is looked at: a key's others would be sent again.
             if not gone[stuck.table] and not forget(connection, stuck):
-                raise SettingsError(f"intent {stuck.id}: it was sent again meanwhile, or has settled; look at `sync intents`")
+                raise SettingsError(f"intent {stuck.id}: it was sent again meanwhile, or is settled; see `sync intents`")
         return [_resolved(settings, config, connection, stuck, gone[stuck.table], primary) for stuck in found]
 
 
@@ -81,7 +81,7 @@ def _checked(found: list[Stuck], intents: Sequence[int], table: str | None) -> l
         stuck = known[number]
         if stuck.busy:  # what it writes after this, no intent would tell of
             advice = f"wait, or end that process and `sync writers --fence {stuck.owner}`"
-            raise SettingsError(f"intent {number}: its writer may still be at it; {advice}")
+            raise SettingsError(f"intent {number}: its writer may still be working on it; {advice}")
         if stuck.others:  # a comparison may find both sides equal for a moment, and an older write of the key arrive after it
             others = ", ".join(map(str, stuck.others))
             raise SettingsError(f"intent {number}: its key has others ({others}); wait until they settle, or add them")
@@ -122,7 +122,7 @@ def _reconciled(settings: Settings, config: Config, stuck: Stuck, primary: Prima
             try:
                 key = drain.key(KnownKey.on_record(stuck.key, stuck.source_key, stuck.mutation, stuck.token))
             except (SyncError, ValueError) as error:
-                return f"its key cannot be told: {error}", True
+                return f"its key cannot be determined: {error}", True
             drain.reconcile.keys([key], lambda _, error: failed.append(error))
         return "; ".join(failed), bool(failed) and primary == "postgres" and _takes(settings, config, key)
     except SyncError as error:

@@ -74,7 +74,7 @@ def try_old_writes(cassandra: Cassandra, table: SourceTable) -> None:
         _try_timestamps(cassandra, table, (OLDEST,))
     except SourceUnavailable as error:
         raise SourceUnavailable(
-            f"{error}; the canary writes at the oldest timestamp, and what is sent again keeps its own"
+            f"{error}; the canary writes at the oldest timestamp, and a repeated write keeps its own timestamp"
         ) from None
 
 

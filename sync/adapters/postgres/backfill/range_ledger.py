@@ -40,7 +40,7 @@ class Ledger:
     def check_primary(self) -> None:
         """Raise PreflightError where the source is not primary."""
         if self.primary() != "astra":
-            raise PreflightError("Postgres is primary: a backfill would write over the authority")
+            raise PreflightError("Postgres is primary: a backfill would overwrite the primary")
 
     def begin(self, plans: dict[str, list[TokenRange]], shapes: Mapping[str, str] | None = None) -> list[int]:
         """A run for each table: its unfinished one, or a new one with these ranges. The floor rises first (rule 3).
@@ -139,7 +139,7 @@ class Ledger:
 
     def fail_deadly(self, runs: list[int]) -> None:
         """Fail the ranges whose workers died again and again without a checkpoint: the next one would, too."""
-        error = f"its worker died {MAX_ATTEMPTS} times without getting on: out of memory?"
+        error = f"its worker died {MAX_ATTEMPTS} times without progress: out of memory?"
         self._run("fail_deadly", runs=runs, error=error, most=MAX_ATTEMPTS)
 
     def split(self, lease: Lease, middle: int, error: str) -> None:

@@ -82,7 +82,7 @@ class Authority:
         other = self.under_way()
         if other:
             raise GateRefused(f"a {other.kind} by {other.who} is under way")
-        raise GateRefused(f"epoch {self.current().epoch} has changed meanwhile: look at `sync status`")
+        raise GateRefused(f"epoch {self.current().epoch} has changed in the meantime: see `sync status`")
 
     def take_back(self) -> None:
         """Undo what a command left that died: its switch is abandoned, its epoch open again."""
@@ -92,12 +92,12 @@ class Authority:
                 switch, epoch, kind, owner = row
                 failpoint("switch.taken_back")
                 self._row("reopen", epoch=epoch)
-                self.audit(f"{kind} taken back", {"switch": switch, "epoch": epoch, "of": owner})
+                self.audit(f"{kind} undone", {"switch": switch, "epoch": epoch, "of": owner})
 
     def renew(self, switch: int) -> None:
         """Prolong the switch. Raises GateRefused where another command took it back."""
         if not self._row("renew", switch=switch, lease=self._lease):
-            raise GateRefused("another command took this switch back: it was thought dead; run it again")
+            raise GateRefused("another command undid this switch, which seemed dead; run it again")
 
     def unready(self, switch: int) -> list[Unready]:
         """Writers that have not promised to wait for this switch, or still hold writes that are not recorded (rule 30)."""
@@ -112,7 +112,7 @@ class Authority:
         except TargetBusy as busy:
             raise GateRefused(str(busy)) from None
         if not row:
-            raise GateRefused("the epoch could not be closed: another command took this switch back")
+            raise GateRefused("the epoch could not be closed: another command undid this switch")
         failpoint("switch.closed")
         self._row("closed", switch=switch)
         return int(row[0])

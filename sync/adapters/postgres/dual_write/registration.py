@@ -296,5 +296,5 @@ class Registration:
         name = self.writer.id
         if state != "silent":
             name = f"{name.rsplit(':', 1)[0]}:{uuid.uuid4().hex[:6]}"
-            log.warning("%s is %s; it goes on as %s", self.writer.id, state, name)
+            log.warning("%s is %s; it continues as %s", self.writer.id, state, name)
         self.writer.slot, self.writer.id = self._register(name), name

@@ -18,8 +18,8 @@ _SQL = {name: text.encode() for name, text in queries("dual_write/resolving").it
 class Stuck:
     """An intent that is to be given up.
 
-    `busy`: its writer may still be at it; `waits`: so many seconds may its last attempt still arrive; `leased`: a worker may
-    be sending it; `others`: further intents of its key.
+    `busy`: its writer may still be working on it; `waits`: for so many seconds its last attempt may still arrive; `leased`: a
+    worker may be sending it; `others`: further intents of its key.
     """
 
     id: int

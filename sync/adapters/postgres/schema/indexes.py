@@ -93,7 +93,7 @@ def build_missing(settings: Settings, tables: list[TableMap], report: Callable[[
 
 
 def _build_alone(settings: Settings, connection: Connection, table: TableMap, report: Callable[[Build], None]) -> list[str]:
-    waiting = Build(f"of {table.name}", "waiting: another command builds it", 0, 0)
+    waiting = Build(f"of {table.name}", "waiting: another command is building it", 0, 0)
     with alone(settings, connection, table.name, lambda: report(waiting)):
         return _build_table(settings, connection, table, report)
 
@@ -147,9 +147,7 @@ def _unbuilt(connection: Connection, name: str, error: psycopg.Error) -> SyncErr
     # Not left for the next run: it takes room, perhaps the last, from the application, and each write keeps it up to date.
     connection.execute(f"DROP INDEX CONCURRENTLY IF EXISTS {name}".encode())
     if has_no_room(error):
-        advice = (
-            "what was begun of it is removed, what is copied stays; make room and run it again, it builds the indexes alone"
-        )
+        advice = "the unfinished index is removed, the copied rows stay; make room and run it again to build the indexes"
         return PreflightError(f"index {name} could not be built: {words(error)} (SQLSTATE {error.sqlstate}); {advice}")
     return unavailable(error) if cannot_now(error) else PreflightError(f"index {name} could not be built: {words(error)}")
 

@@ -45,7 +45,7 @@ def texts(tables: Collection[str], application: tuple[Path, ...] | None = None) 
     for name, text in own.items():
         if _ENDS_TRANSACTION.search(_QUOTED.sub("", text)):
             raise SettingsError(
-                f"sync.toml: schema_files: take BEGIN, COMMIT and ROLLBACK out of {name}: all of it is one transaction"
+                f"sync.toml: schema_files: remove BEGIN, COMMIT and ROLLBACK from {name}: the whole file is one transaction"
             )
     return {**own, STATE: packaged[STATE]}
 
