@@ -9,6 +9,7 @@ import time
 from sync.adapters.postgres.schema.indexes import Build
 from sync.commands.context import load
 from sync.console import Rate, Status, duration, print_json, print_table, say, status
+from sync.core.plurals import counted
 from sync.errors import Interrupted, PreflightError
 from sync.ports import Progress
 from sync.settings import Config, Settings
@@ -128,4 +129,4 @@ def show_result(final: list[Progress], seconds: float) -> None:
         say("rejected rows: `sync rejects` lists them with key, column and reason")
     for p in final:
         if p.failed:
-            say(f"{p.table}: {p.failed} ranges failed: {p.error}; run `sync backfill` again to retry them")
+            say(f"{p.table}: {counted(p.failed, 'range')} failed: {p.error}; run `sync backfill` again to retry them")

@@ -10,6 +10,7 @@ from sync.commands.context import load
 from sync.console import out, print_json, print_table, say
 from sync.core.cutover.gates import Gate
 from sync.core.cutover.proof import WAIVED
+from sync.core.plurals import counted
 from sync.errors import SettingsError
 from sync.ports import Epoch, SwitchKind
 from sync.wiring.cutover.command import Done, switch
@@ -90,7 +91,7 @@ def _already(args: argparse.Namespace, epoch: Epoch) -> int:
 
 def _refused(kind: str, passed: list[Gate]) -> int:
     red = [gate.name for gate in passed if not gate.green]
-    say(f"sync {kind}: refused by {len(red)} gates: {', '.join(red)}; nothing has changed")
+    say(f"sync {kind}: refused by {counted(len(red), 'gate')}: {', '.join(red)}; nothing has changed")
     return 2
 
 
@@ -115,7 +116,8 @@ def _summary(args: argparse.Namespace, kind: str, passed: list[Gate], done: Done
     name = NAMES[epoch.primary]
     out.print(f"\n{name} is primary (epoch {epoch.epoch}). No write could begin for {closed:.0f} ms;", markup=False)
     out.print(
-        f"{waits['count']} writes waited, p99 {waits['p99_ms']:.0f} ms, at most {waits['max_ms']:.0f} ms; none was refused.",
+        f"{counted(len(done.waits), 'write')} waited, p99 {waits['p99_ms']:.0f} ms, at most {waits['max_ms']:.0f} ms; "
+        "none was refused.",
         markup=False,
     )
     back = {"cutover": "sync rollback goes back; sync finish ends the migration", "rollback": "sync cutover again"}

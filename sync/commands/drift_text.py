@@ -10,6 +10,7 @@ from typing import Any
 from sync.console import duration, out, print_table
 from sync.core.drift.compare import FIGURES
 from sync.core.drift.verdicts import FINDINGS
+from sync.core.plurals import counted
 from sync.core.visible import key_text
 
 _SHOWN = 20
@@ -50,8 +51,8 @@ def _show_findings(report: dict[str, Any]) -> None:
     found = list(_findings(report))
     if not found:
         return
-    counted = sum(t["rows"][n] for t in report["tables"] for n in FINDINGS)
-    print_table(f"\n{counted:,} findings, the first of them", _COLUMNS, found[:_SHOWN])
+    count = sum(t["rows"][n] for t in report["tables"] for n in FINDINGS)
+    print_table(f"\n{counted(count, 'finding')}, the first of them", _COLUMNS, found[:_SHOWN])
     for table in report["tables"]:
         for finding in table["findings"][:_SHOWN]:
             if finding.get("values"):
@@ -97,4 +98,4 @@ def show_history(passes: list[dict[str, Any]]) -> None:
         tables = " ".join(t["table"] for t in p["tables"])
         verdict = "equal" if p["clean"] else "not equal"
         rows.append((str(p["pass"]), p["finished_at"][:19], verdict, *sums, p["repaired"], tables))
-    print_table(f"{len(passes)} passes", header, rows)
+    print_table(counted(len(passes), "pass", "passes"), header, rows)

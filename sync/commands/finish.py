@@ -10,6 +10,7 @@ from sync.commands.context import load
 from sync.commands.cutover import confirm, gates_json, show_gates
 from sync.console import out, print_json, say
 from sync.core.cutover.gates import Gate
+from sync.core.plurals import counted
 from sync.wiring.cutover.finish import end, judge_finish, statements
 from sync.wiring.cutover.gates import open_authority
 
@@ -41,7 +42,7 @@ def _refused(args: argparse.Namespace, passed: list[Gate]) -> int:
     if args.json:
         print_json({"finished": False, "gates": gates_json(passed)})
     red = [gate.name for gate in passed if not gate.green]
-    say(f"sync finish: refused by {len(red)} gates: {', '.join(red)}; nothing has changed")
+    say(f"sync finish: refused by {counted(len(red), 'gate')}: {', '.join(red)}; nothing has changed")
     return 2
 
 

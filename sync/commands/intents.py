@@ -13,6 +13,7 @@ from sync.adapters.postgres.schema.source_schema import recall
 from sync.commands.context import load
 from sync.commands.cutover import confirm
 from sync.console import duration, print_json, print_table, say
+from sync.core.plurals import counted
 from sync.core.visible import key_text
 from sync.settings import Config, Settings
 from sync.wiring.backfill.command import open_ledger
@@ -26,7 +27,7 @@ def run(args: argparse.Namespace) -> int:
     resolved = _resolve(args, settings, config) if args.resolve else []
     with open_ledger(settings, config) as (connection, _ledger):
         if args.retry:
-            say(f"{retry(connection, args.table)} intents are due again")
+            say(f"due again: {counted(retry(connection, args.table), 'intent')}")
         found = list_intents(connection, args.table, args.limit)
         _show_keys(connection, config, found)
     if args.retry:
@@ -40,7 +41,7 @@ def run(args: argparse.Namespace) -> int:
          i["error"] or "")
         for i in found
     ]  # fmt: skip
-    print_table(f"{len(found)} intents", header, rows)
+    print_table(counted(len(found), "intent"), header, rows)
     if any(i["attempts"] for i in found):
         say("`sync intents --resolve ID` gives up an intent that can never be reconciled")
     return 0

@@ -10,6 +10,7 @@ from statistics import mean
 from sync.commands.backfill import backfill, show_plan, show_result, table_json
 from sync.commands.context import load
 from sync.console import duration, out, print_json, print_table, say, status
+from sync.core.plurals import counted
 from sync.core.visible import key_text
 from sync.flows.verify import TableVerdict
 from sync.ports import Progress
@@ -88,7 +89,7 @@ def show(found: Verification) -> None:
         print_table("\nThe first differences", ("table", "", "key"), findings)
     for name, verdict in found.tables.items():
         if verdict.strays:
-            out.print(f"{name}: {verdict.strays:,} rows are only in Postgres and have no token", markup=False)
+            out.print(f"{name}: {counted(verdict.strays, 'row')} only in Postgres, without a token", markup=False)
     searches = [
         (s.table, s.column, s.searches, _share(s.overlaps), _share(s.source_recalls), _share(s.target_recalls), s.note)
         for s in found.searches
@@ -110,7 +111,9 @@ def _share(values: list[float]) -> str:
 def _verdict(found: Verification) -> str:
     if found.ok:
         rejected = sum(v.rows.rejected for v in found.tables.values())
-        return "Equal" + (f", except for {rejected} rows that Postgres cannot hold: `sync rejects`" if rejected else "")
+        return "Equal" + (
+            f", except for {counted(rejected, 'row')} that Postgres cannot hold: `sync rejects`" if rejected else ""
+        )
     errors = [e for v in found.tables.values() for e in v.errors]
     if errors:
         return f"Not proved equal: some ranges could not be read ({errors[0]}); run it again"

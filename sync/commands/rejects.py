@@ -8,6 +8,7 @@ from dataclasses import asdict
 from sync.adapters.postgres.backfill.rejects import list_rejects
 from sync.commands.context import load
 from sync.console import print_json, print_table
+from sync.core.plurals import counted
 from sync.core.visible import key_text
 from sync.wiring.backfill.command import open_ledger
 
@@ -20,5 +21,5 @@ def run(args: argparse.Namespace) -> int:
         print_json({"rejects": [asdict(r) for r in found]})
     else:
         rows = [(r.table, key_text(r.key), r.column, r.reason, r.action) for r in found]
-        print_table(f"{len(found)} rejects", ("table", "key", "column", "reason", "action"), rows)
+        print_table(counted(len(found), "reject"), ("table", "key", "column", "reason", "action"), rows)
     return 0

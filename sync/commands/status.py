@@ -9,6 +9,7 @@ from sync.commands.context import load
 from sync.commands.writers import show_writers
 from sync.console import duration, out, print_json, print_table
 from sync.core.cutover.proof import CLEAN_PASSES
+from sync.core.plurals import counted
 from sync.wiring.status import read_status
 
 
@@ -70,6 +71,8 @@ def _check(check: dict[str, Any]) -> str:
 
 def _last_pass(last: dict[str, Any]) -> str:
     verdict = (
-        "clean" if last["clean"] and not last["repaired"] else f"{last['findings']:,} findings, {last['repaired']:,} repaired"
+        "clean"
+        if last["clean"] and not last["repaired"]
+        else f"{counted(last['findings'], 'finding')}, {last['repaired']:,} repaired"
     )
     return f"last drift pass: {last['pass']}, {verdict}, at {last['finished_at'][:19]}"

@@ -9,6 +9,7 @@ from contextlib import suppress
 
 from sync.commands.context import load
 from sync.console import Rate, duration, say, status
+from sync.core.plurals import counted
 from sync.errors import SyncError
 from sync.wiring.dual_write.worker import MOST_COUNTED, Sweeper
 from sync.wiring.working import obstacle
@@ -22,7 +23,7 @@ def run(args: argparse.Namespace) -> int:
     settings, config = load()
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     pool = Pool(settings, args.n)
-    say(f"{args.n} workers on the queue `sync`; Ctrl-C stops them after their current job")
+    say(f"{counted(args.n, 'worker')} on the queue `sync`; Ctrl-C stops them after their current job")
     with suppress(SyncError):  # a server that is away is tried again by the workers
         if found := obstacle(settings, config):
             say(f"source: {found}")
@@ -56,4 +57,4 @@ class Draining:
         ends = f", {rate:,.0f}/s, {duration(count / rate)} left" if rate > 0 else ""
         if count > MOST_COUNTED:
             return f"{table}: more than {MOST_COUNTED:,} intents open"
-        return f"{table}: {count:,} intents open{ends}"
+        return f"{table}: {counted(count, 'intent')} open{ends}"

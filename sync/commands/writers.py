@@ -9,6 +9,7 @@ from sync.adapters.postgres.cutover.writers import fence, list_writers
 from sync.adapters.postgres.dual_write.ending import end_dead
 from sync.commands.context import load
 from sync.console import duration, print_json, print_table, say
+from sync.core.plurals import counted
 from sync.wiring.backfill.command import open_ledger
 
 _MOST_SKEW_US = 1_000_000
@@ -38,7 +39,7 @@ def show_writers(found: list[dict[str, Any]]) -> None:
          _skew(w["clock_skew_us"]), w["unrecorded"], ", ".join(f"{n} × {cause}" for cause, n in w["failures"].items()))
         for w in found
     ]  # fmt: skip
-    print_table(f"{len(found)} writers", header, rows)
+    print_table(counted(len(found), "writer"), header, rows)
     for writer in found:
         if abs(writer["clock_skew_us"] or 0) > _MOST_SKEW_US:
             say(f"{writer['id']}: its clock is {_skew(writer['clock_skew_us'])} off Postgres's; correct it")

@@ -10,6 +10,7 @@ schema/     how a source table maps onto its target
 cql         CQL types as values
 key_forms   one form of each key value, for both sides
 mutations   a write as it was asked for, kept in its intent
+plurals     counts with their nouns
 ring        the token ring and its ranges `(start, end]`
 rows        tables, columns and mappings as values
 versions    versions: microseconds, unique among writers (rule 2)

@@ -83,7 +83,7 @@ def key_note(column: SourceColumn, pg: PgType) -> str:
             f"not: Postgres holds it as {pg}, digit for digit"
         )
     if column.type.name == "decimal":
-        return f"{column.name} is in the partition key: only rows with exactly the decimals of {pg} are accepted"
+        return f"{column.name} is in the partition key: rows without exactly the decimals of {pg} are rejected"
     return (
         f"{column.name} is in the partition key: a row whose key holds a decimal with zeros at its end, or with an exponent, "
         f"is rejected, since {pg} does not tell 1.0 from 1.00"

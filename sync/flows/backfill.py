@@ -9,6 +9,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Protocol
 
+from sync.core.plurals import counted
 from sync.core.ring import TokenRange
 from sync.errors import TargetUnavailable, Unreachable, WorkFailed
 from sync.flows.waiting import try_again
@@ -108,7 +109,9 @@ class Supervisor:
         failures, error = ledger.failures(runs)
         active = ledger.active_workers(runs)
         if failed.too_many(done, failures, others=active > 0):
-            raise WorkFailed(f"{failures} jobs failed, the last one with: {error}; what is done stays, run it again")
+            raise WorkFailed(
+                f"{counted(failures, 'job')} failed, the last one with: {error}; what is done stays, run it again"
+            )
         left = ledger.work_left(runs)
         if left:
             # Idle workers are rung for; after a FLUSHALL no worker is registered, but this command's own ones still listen.

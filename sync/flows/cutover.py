@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from sync.core.plurals import counted
 from sync.errors import GateRefused, StillOpen, TargetUnavailable
 from sync.failpoints import failpoint
 from sync.ports import Epoch, SwitchKind, Unready
@@ -114,7 +115,7 @@ class Switch:
                 pass  # a worker was quicker than the count
             if time.monotonic() > until:
                 raise GateRefused(
-                    f"{self.authority.left():,} intents were left after {self.limits.pause:g} s: nothing has changed"
+                    f"{counted(self.authority.left(), 'intent')} left after {self.limits.pause:g} s: nothing has changed"
                 )
             time.sleep(_DRAIN_POLL_SECONDS)
 

@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from sync.core.drift.verdicts import FINDINGS
+from sync.core.plurals import counted
 from sync.core.ring import TokenRange, check_whole_ring
 from sync.report.ring import Segment, merged
-from sync.report.text import counted, listed, number
+from sync.report.text import listed, number
 
 State = Literal["clean", "different", "unknown", "repaired"]
 

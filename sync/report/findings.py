@@ -7,9 +7,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import repeat, zip_longest
 from typing import Any
 
+from sync.core.plurals import counted
 from sync.report.figures import Report, Table, whole
 from sync.report.markup import cell, group, section, table
-from sync.report.text import counted, escape, listed, name, number, seconds, two_values, value, version
+from sync.report.text import escape, listed, name, number, seconds, two_values, value, version
 
 MOST_FINDINGS = 500
 """So many findings are printed, shared among the tables."""

@@ -11,8 +11,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from sync.core.plurals import counted
 from sync.core.ring import MAX_TOKEN, MIN_TOKEN, RING_SIZE
-from sync.report.text import counted, number
+from sync.report.text import number
 
 MOST_SEGMENTS = 360
 """A degree each; where there are more they are drawn together, each as its worst."""

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 
+from sync.core.plurals import counted
 from sync.report import ring
 from sync.report.figures import TERMS, TIMES, Report, Table
 from sync.report.findings import KINDS
 from sync.report.markup import bar, group, row, section, table
-from sync.report.text import counted, escape, name, number, seconds
+from sync.report.text import escape, name, number, seconds
 from sync.report.verdict import in_words, sign
 
 

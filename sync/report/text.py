@@ -115,11 +115,6 @@ def number(count: int | None) -> str:
     return "–" if count is None else f"{count:,}"
 
 
-def counted(count: int, noun: str, plural: str = "") -> str:
-    """`1 row`, `2 rows`."""
-    return f"{count:,} {noun if count == 1 else plural or noun + 's'}"
-
-
 def listed(parts: list[str]) -> str:
     """`a, b and c`."""
     return " and ".join([", ".join(parts[:-1]), parts[-1]] if len(parts) > 1 else parts)

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from sync.core.drift.verdicts import FINDINGS
+from sync.core.plurals import counted
 from sync.report.figures import Report, Table
-from sync.report.text import counted, escape, listed, name, number, prose
+from sync.report.text import escape, listed, name, number, prose
 
 _SIGNS = {
     "clean": '<path d="M-9 1l6 7L9-8"/>',

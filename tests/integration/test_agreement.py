@@ -156,7 +156,7 @@ def test_proof_is_by_table(home: Place) -> None:
     assert home.commands.run("drift-report", "--workers", "1", "--table", "genres").code == 2
     gate = gates(home)["proof"]
     assert not gate["green"] and gate["figure"].startswith(
-        "1 of 2 tables have 2 clean full passes in a row; genres: 0 clean, pass 3"
+        "1 of 2 tables with 2 clean full passes in a row; genres: 0 clean, pass 3"
     )
     home.sql("UPDATE genres SET name = 'old'")
     for passes in (1, 2):

@@ -101,7 +101,7 @@ def test_redis_goes_away_with_the_workers_jobs_and_comes_back_empty(site: Site, 
     assert not running.ended
     stack.valkey.start()
     _check_end(site, running)
-    assert "ringing again later" in running.err
+    assert "workers are notified again later" in running.err
 
 
 @pytest.mark.parametrize("how", ["stop", pytest.param("kill", marks=slow)])

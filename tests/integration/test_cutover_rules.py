@@ -84,7 +84,7 @@ def test_rule_20_the_epoch_is_held_until_the_intent_is_committed(table: Table, k
             assert not closing.done(), "the epoch closed under a writer's hands"
         closing.result()
         writing.result()
-        with pytest.raises(StillOpen, match="1 intents"):
+        with pytest.raises(StillOpen, match="1 open intent"):
             flipping.flip(switch, {})
         flipping.abandon(switch, "")
     assert table.settled(key) == {"a": "1", "b": "1"}
@@ -113,7 +113,7 @@ def test_rule_21_nothing_flips_while_rows_are_copied(table: Table) -> None:
         acknowledge(table, switch)
         table.sql("INSERT INTO sync.run (kind, table_name, floor) VALUES ('backfill', 'pairs', 0)")
         flipping.close(switch, PAUSE)
-        with pytest.raises(GateRefused, match=r"^1 backfills are under way: nothing has changed") as refused:
+        with pytest.raises(GateRefused, match=r"^1 backfill under way: nothing has changed") as refused:
             flipping.flip(switch, {})
         assert not isinstance(refused.value, StillOpen), "it is not tried again"
         flipping.abandon(switch, "")

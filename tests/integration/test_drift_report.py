@@ -243,7 +243,7 @@ def test_open_intents_are_in_flight_and_not_clean(site: Site) -> None:
     report = drift(site, ["songs"], ranges=FEW)
     table = table_of(report, "songs")
     assert (table["rows"]["in_flight"], table["findings"], table["clean"]) == (1, [], False)
-    assert report["next_step"].startswith("1 keys were being written")
+    assert report["next_step"].startswith("1 key in flight")
 
 
 def test_an_unreadable_range_is_unknown_and_said(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -263,7 +263,7 @@ def test_an_unreadable_range_is_unknown_and_said(site: Site, monkeypatch: pytest
     assert [r["verdict"] for r in table["ring"]] == ["same", "same", "unknown", "same"]
     assert not report["clean"]
     assert "too few replicas" in table["errors"][0]
-    assert report["next_step"].startswith("1 ranges and 0 rows could not be proved equal")
+    assert report["next_step"].startswith("1 range and 0 rows not proved equal")
     monkeypatch.setattr(pages.RangeReader, "pages", real)
     assert drift(site, ["songs"], ranges=FEW)["clean"]
 

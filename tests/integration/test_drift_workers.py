@@ -109,7 +109,7 @@ def test_a_killed_command_takes_its_workers_along_and_the_next_goes_on(site: Sit
     assert not psutil.wait_procs(workers, timeout=40)[1], "workers that stay"
     done = site.run("drift-report", "--json", "--table", "songs", "--workers", "1")
     assert done.code == 2, done.err
-    assert "have their verdict already" in done.err
+    assert "already have their verdict" in done.err
     _check(done.out)
 
 

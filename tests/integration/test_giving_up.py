@@ -132,7 +132,7 @@ def test_a_write_that_its_replicas_fail_is_unsure_and_ends_by_an_operators_word(
         raise WriteFailure("1 replica failed", consistency=6, required_responses=1, received_responses=0, failures=1)
 
     monkeypatch.setattr(SourceRows, "_bound", failing)
-    with pytest.raises(WriteUnsure, match="replicas failed to do it") as said:
+    with pytest.raises(WriteUnsure, match="its replicas failed") as said:
         store.put("late", {"id": key_id, "v": [0.0, 1.0], "a": "never"})
     assert "check the host" not in str(said.value)
     with table_of(home, "late") as table:
@@ -141,7 +141,7 @@ def test_a_write_that_its_replicas_fail_is_unsure_and_ends_by_an_operators_word(
         assert table.drain() == 0
         number = stuck(table)
         ((error,),) = table.sql("SELECT error FROM sync.intent")
-        assert error.startswith("a write could not be repeated: its replicas failed to do it")
+        assert error.startswith("a write could not be repeated: its its replicas failed")
         assert resolve(home, "--resolve", number).err.endswith("not a terminal; pass --yes\n")
         assert table.intents(key) == [("put", "claimed")]
         with table.pool.connection() as connection:

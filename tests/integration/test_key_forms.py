@@ -214,7 +214,7 @@ REFUSED = {
     "tags": (
         "word text, n int, PRIMARY KEY (n, word)",
         "n int, word text COLLATE loose, PRIMARY KEY (n, word)",
-        "to it texts",
+        "it treats as equal",
     ),
     "codes": ("code text PRIMARY KEY", "code char(5) PRIMARY KEY", "text does not go into character(5)"),
 }

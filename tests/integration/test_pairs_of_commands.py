@@ -185,7 +185,7 @@ def test_a_backfill_and_a_cutover(ready: Site) -> None:
     with behind(site, LOADING):
         copying = site.start("backfill", "--json", "--workers", "1")
         until(lambda: site.sql(COPYING), what="it copies")
-        check(woken(one), 2, "1 backfills are under way")
+        check(woken(one), 2, "1 backfill under way")
         assert site.sql("SELECT state FROM sync.epoch ORDER BY epoch DESC LIMIT 1") == [("open",)]
     check(copying.wait(60), 0)
     check_state(site, "astra")
@@ -246,7 +246,7 @@ def test_two_that_give_up_one_intent(ready: Site) -> None:
         until(lambda: site.sql(WAITING) == [(2,)], 60, "both are about to take it")
     for each in running:
         result = each.wait(60)  # both look at the key, or one is too late for it
-        check(result, result.code, f"intent {number}: it " if result.code else "this disturbs the proof")
+        check(result, result.code, f"intent {number}: it " if result.code else "this invalidates the proof")
         assert result.code or f"intent {number} of songs: settled" in result.err
     assert site.sql("SELECT count(*) FROM sync.intent") == [(0,)]
     check(site.run("intents", "--resolve", str(number), "--yes"), 1, f"there is no intent {number}: it has settled")

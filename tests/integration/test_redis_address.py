@@ -90,7 +90,7 @@ def test_tls_that_does_not_fit_says_tls(secure: int, valkey: ValkeyServer, certi
     private = "its TLS certificate is not trusted; add ?ssl_ca_certs=/path/ca.pem to REDIS_URL"
     assert private in said(f"rediss://127.0.0.1:{secure}/0")
     assert private in said(f"rediss://127.0.0.1:{secure}/0?ssl_ca_certs={certificates.stranger}")
-    assert "ssl_ca_certs in REDIS_URL is not there" in said(f"rediss://127.0.0.1:{secure}/0?ssl_ca_certs=/nowhere/ca.pem")
+    assert "ssl_ca_certs in REDIS_URL does not exist" in said(f"rediss://127.0.0.1:{secure}/0?ssl_ca_certs=/nowhere/ca.pem")
 
 
 def test_a_private_authority(secure: int, valkey: ValkeyServer, certificates: Certificates) -> None:

@@ -96,11 +96,11 @@ def test_nobody_is_told_to_run_a_worker_that_runs(home: Place) -> None:
         "INSERT INTO sync.intent (table_name, key, token, kind, state, version, epoch, owner, attempts, error, lease_until) "
         "VALUES ('songs', '', 0, 'put', 'finished', 1, 1, 'w', 3, 'refused', 'infinity')"
     )
-    assert agree(home)[1] == "1 keys are to be reconciled: run `sync worker`"
+    assert agree(home)[1] == "1 key to be reconciled: run `sync worker`"
     worker = home.commands.start("worker")
     try:
         until(lambda: home.commands.run("status", "--json").json["workers"] == 1, 20, "the worker is there")
-        assert agree(home)[1].startswith("1 keys are being reconciled by 1 workers; `sync intents` shows")
+        assert agree(home)[1].startswith("1 key being reconciled by 1 worker; `sync intents` shows")
     finally:
         worker.terminate()
         worker.wait(20)

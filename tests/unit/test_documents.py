@@ -49,7 +49,7 @@ def test_ids_of_other_columns() -> None:
         text(id_cell(1, "a")[:5])
     with pytest.raises(UnsupportedPair, match="uuid or bigint"):
         encoder_for(CqlType("document id"), PgType("bool"))
-    with pytest.raises(ValueError, match="no type of an _id"):
+    with pytest.raises(ValueError, match="not a type of an _id"):
         cell_of('{"$other": 1}')
 
 
@@ -156,7 +156,7 @@ def test_a_document_comes_together_again() -> None:
         folded(table, {**cells, "doc_json": None})
     with pytest.raises(ValueError, match="more digits"):
         folded(table, {**cells, "doc_json": b'{"n": 0.12345678901234567890123}'})
-    with pytest.raises(ValueError, match="no object"):
+    with pytest.raises(ValueError, match="not an object"):
         folded(table, {**cells, "doc_json": b'{"a": 5}'})
 
 

@@ -159,7 +159,7 @@ def test_names_are_measured_in_bytes(name: str, fits: bool) -> None:
 def test_the_states_schema_is_no_place_for_a_table() -> None:
     """`sync finish` drops it with all that is in it; and `sync.range` is not the application's."""
     (text,) = problems(SOURCE, TARGET, target="sync.songs")
-    assert text.startswith("the schema sync is the migration's own")
+    assert text.startswith("the schema sync belongs to the migration")
     assert problems(SOURCE, TARGET, target="Sync.songs") == []
 
 

@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from sync.core.plurals import counted
 from sync.core.rows import TableMap
 
 
@@ -81,7 +82,9 @@ def backfill_gate(copied: Sequence[Copied]) -> Gate:
     done, total = sum(c.done for c in copied), sum(c.total for c in copied)
     never = [c.table for c in copied if not c.total]
     failed = sum(c.failed for c in copied)
-    figure = f"{done:,} of {total:,} ranges of {len(copied)} tables" + (f", {failed} failed" if failed else "")
+    figure = f"{done:,} of {counted(total, 'range')} of {counted(len(copied), 'table')}" + (
+        f", {failed} failed" if failed else ""
+    )
     if never:
         figure += f"; never begun: {', '.join(never)}"
     return Gate("backfill", bool(copied) and done == total and not never, figure, "finish the copy: sync backfill")
@@ -113,7 +116,7 @@ def write_times_gate(unseen: Sequence[str], ahead: Sequence[AheadFact]) -> Gate:
 
 def _ahead(fact: AheadFact) -> str:
     more = " …" if fact.rows > len(fact.shown) else ""
-    text = f"{fact.table}: {fact.rows:,} rows written ahead of the clock ({'; '.join(fact.shown)}{more})"
+    text = f"{fact.table}: {counted(fact.rows, 'row')} written ahead of the clock ({'; '.join(fact.shown)}{more})"
     if fact.beyond:
         return f"{text}, {fact.beyond:,} of them beyond what a write can follow"
     return f"{text}, {fact.waiting:,} not reconciled yet" if fact.waiting else f"{text}, written above that from now on"
@@ -122,7 +125,7 @@ def _ahead(fact: AheadFact) -> str:
 def rejects_gate(rejects: dict[str, int]) -> Gate:
     """Postgres holds every row."""
     count = sum(rejects.values())
-    return Gate("rejects", not count, f"{count:,} rows that Postgres cannot hold", "change the values: sync rejects")
+    return Gate("rejects", not count, f"{counted(count, 'row')} that Postgres cannot hold", "change the values: sync rejects")
 
 
 def indexes_gate(missing: Sequence[str]) -> Gate:
@@ -137,7 +140,7 @@ def writers_gate(writers: Sequence[WriterFact], epoch: int, lease: float, expect
     There is one at least, or as many as are `expected`: nobody else learns of the switch.
     """
     bad = [text for w in writers if (text := _fault(w, epoch, lease))]
-    figure = "; ".join(bad) if bad else f"{len(writers)} writers, all alive" if writers else "none is registered"
+    figure = "; ".join(bad) if bad else f"{counted(len(writers), 'writer')}, all alive" if writers else "none is registered"
     remedy = "stop it, or, if it is dead, sync writers --fence ID; then sync drift-report --repair clears it"
     if expected is not None and len(writers) != expected:
         figure += f"; --writers {expected} are expected"
@@ -164,8 +167,8 @@ def canary_gate(canaries: Sequence[CanaryFact], not_flown: str = "") -> Gate:
     if bad:
         return Gate("canary", False, "; ".join(bad), "see the error")
     sent, unsent = sum(c.sent for c in canaries), [c.table for c in canaries if c.rows and not c.sent]
-    figure = f"{sum(c.rows for c in canaries)} rows of {len(canaries)} tables are the same on both sides; "
-    figure += f"not run: {not_flown}" if not_flown else f"Astra accepts rows of {sent} tables"
+    figure = f"{counted(sum(c.rows for c in canaries), 'row')} of {counted(len(canaries), 'table')} equal on both sides; "
+    figure += f"not run: {not_flown}" if not_flown else f"Astra accepts rows of {counted(sent, 'table')}"
     if unsent and not not_flown:
         figure += f" (not tried: {', '.join(unsent)}, where every key may be the application's)"
     return Gate("canary", True, figure)
@@ -190,9 +193,9 @@ def settings_gate(faults: Mapping[str, str]) -> Gate:
     return Gate("settings", not faults, figure, "give all of them one sync.toml, and restart the application with it")
 
 
-def quiet_gate(name: str, count: int, what: str, remedy: str) -> Gate:
-    """Nothing of a kind is open."""
-    return Gate(name, not count, f"{count} {what}", remedy)
+def quiet_gate(name: str, count: int, what: tuple[str, str], remedy: str) -> Gate:
+    """Nothing of a kind is open; `what` says it of one and of many."""
+    return Gate(name, not count, counted(count, *what), remedy)
 
 
 def table_shape(table: TableMap, *identities: str) -> str:

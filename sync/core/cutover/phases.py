@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from sync.core.cutover.gates import Gate
+from sync.core.plurals import counted
 
 _UNDER_WAY = "the backfill is under way; `sync backfill` resumes it"
 _FAILED = "look at the failed ranges' error, then run `sync backfill` again"
@@ -61,7 +62,7 @@ def next_step(standing: Standing) -> str:
     if standing.intents and (settle := _settle(standing)):
         return settle
     if standing.rejected and standing.primary == "astra":
-        return f"look at the {standing.rejected} rejected rows: sync rejects"
+        return f"look at {counted(standing.rejected, 'rejected row')}: sync rejects"
     if standing.not_judged:
         return f"the gates could not be evaluated: {standing.not_judged}"
     red = [gate for gate in standing.red if gate.name not in ("proof", "intents")]
@@ -88,10 +89,11 @@ def _settle(standing: Standing) -> str:
     what = "sent to Astra" if standing.primary == "postgres" else "reconciled"
     gate = standing.gates.get("intents")
     if not standing.workers:
-        return f"{standing.intents} keys are to be {what}: run `sync worker`"
+        return f"{counted(standing.intents, 'key')} to be {what}: run `sync worker`"
     if gate is None or gate.green:
         return ""
-    return f"{standing.intents} keys are being {what} by {standing.workers} workers; `sync intents` shows those that fail"
+    keys, workers = counted(standing.intents, "key"), counted(standing.workers, "worker")
+    return f"{keys} being {what} by {workers}; `sync intents` shows those that fail"
 
 
 def _turn_green(gate: Gate, standing: Standing) -> str:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from sync.core.cutover.gates import Gate
+from sync.core.plurals import counted
 
 CLEAN_PASSES = 2
 """How many drift passes in a row must be clean: one alone may have been lucky with its moment."""
@@ -110,12 +111,12 @@ def proof_gate(found: Sequence[TableProof]) -> Gate:
     """
     red = [proof for proof in found if not proof.green]
     least = min((proof.passes for proof in found), default=0)
+    tables = counted(len(found), "table")
     if red:
-        figure = (
-            f"{len(found) - len(red)} of {len(found)} tables have {CLEAN_PASSES} clean full passes in a row; {_reasons(red)}"
-        )
+        figure = f"{len(found) - len(red)} of {tables} with {CLEAN_PASSES} clean full passes in a row; {_reasons(red)}"
     else:
-        figure = f"{least} clean full passes in a row of {len(found)} tables (at least {CLEAN_PASSES})"
+        passes = counted(least, "clean full pass", "clean full passes")
+        figure = f"{passes} in a row of {tables} (at least {CLEAN_PASSES})"
     remedy = "sync drift-report, twice; --repair first where it finds something; --table for one table"
     return Gate("proof", bool(found) and not red, figure, remedy)
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from sync.core.drift.compare import FIGURES, Comparison
+from sync.core.plurals import counted
 from sync.core.ring import TokenRange, check_whole_ring
 
 VERDICTS = ("same", "different", "unknown")
@@ -118,15 +119,16 @@ def next_step(tables: Iterable[dict[str, Any]]) -> str:
         repaired += table["repaired"]
     left = total.differing - repaired
     if left and repaired:
-        return f"{left} keys still differ after the repair: `sync intents` and `sync rejects` say why"
+        return f"{counted(left, 'key')} left after the repair: `sync intents` and `sync rejects` say why"
     if left:
         return "look at the findings, then run `sync drift-report --repair`, and once more without it"
     if total.in_flight:
-        return f"{total.in_flight} keys were being written: let `sync worker` reconcile them, then run it again"
+        return f"{counted(total.in_flight, 'key')} in flight: let `sync worker` reconcile them, then run it again"
     if total.unknown or ranges:
-        return f"{ranges} ranges and {total.unknown} rows could not be proved equal: look at the errors, and run it again"
+        what = f"{counted(ranges, 'range')} and {counted(total.unknown, 'row')}"
+        return f"{what} not proved equal: look at the errors, and run it again"
     if repaired:
         return "everything that differed was repaired; run it again for a clean pass"
     if total.rejected:
-        return f"equal, except for {total.rejected} rows that Postgres cannot hold: `sync rejects`"
+        return f"equal, except for {counted(total.rejected, 'row')} that Postgres cannot hold: `sync rejects`"
     return "both sides are equal"

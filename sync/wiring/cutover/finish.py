@@ -26,13 +26,21 @@ def judge_finish(authority: Authority, epoch: Epoch) -> list[Gate]:
     active = [w.name for w in writers if w.state == "active"]
     other = authority.under_way()
     switch = f"a {other.kind} by {other.who} is under way" if other else "none is under way"
+    named = f"to both sides: {', '.join(active[:5]) or '-'}"
     return [
         Gate("primary", epoch.primary == "postgres", f"{epoch.primary} since {since} (epoch {epoch.epoch})", "sync cutover"),
         Gate("switch", other is None, switch, "wait until it ends"),
-        gates.quiet_gate("writers", len(active), f"processes write to both sides: {', '.join(active[:5]) or '-'}", _PLAIN),
-        gates.quiet_gate("fenced", len(writers) - len(active), "writers are not cleared", "sync drift-report --repair"),
+        gates.quiet_gate("writers", len(active), (f"process writes {named}", f"processes write {named}"), _PLAIN),
+        gates.quiet_gate(
+            "fenced",
+            len(writers) - len(active),
+            ("writer is not cleared", "writers are not cleared"),
+            "sync drift-report --repair",
+        ),
         gates.intents_gate(facts.intents(), 0),
-        gates.quiet_gate("runs", facts.open_runs(), "copies or checks are not finished", "finish them"),
+        gates.quiet_gate(
+            "runs", facts.open_runs(), ("copy or check is not finished", "copies or checks are not finished"), "finish them"
+        ),
         gates.rejects_gate(count_rejects(connection)),
         gates.indexes_gate(facts.bad_indexes(migrated_tables(connection))),
     ]

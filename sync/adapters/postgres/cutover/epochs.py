@@ -16,6 +16,7 @@ from sync.adapters.postgres.connection.connect import Connection
 from sync.adapters.postgres.connection.epoch_lock import changing_epoch
 from sync.adapters.postgres.connection.queries import queries
 from sync.adapters.postgres.connection.refusals import target_errors
+from sync.core.plurals import counted
 from sync.errors import GateRefused, StillOpen, TargetBusy
 from sync.failpoints import failpoint
 from sync.ports import Epoch, SwitchKind, Unready
@@ -146,9 +147,11 @@ class Authority:
     def _check_nothing_open(self, switch: int) -> None:
         intents, backfills = self._row("unfinished") or (0, 0)
         if backfills:  # which takes long: writers are not to wait for it
-            raise GateRefused(f"{backfills} backfills are under way: nothing has changed; run it again when they have ended")
+            raise GateRefused(
+                f"{counted(backfills, 'backfill')} under way: nothing has changed; run it again when that has ended"
+            )
         if intents:
-            raise StillOpen(f"{intents} intents are open")
+            raise StillOpen(f"{counted(intents, 'open intent')}")
         for writer in self.unready(switch):
             raise StillOpen(f"{writer.writer} {writer.why}")
 
