@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+from sync.core.plurals import counted
 from sync.errors import SyncError
 from sync.settings import Settings
 from sync.stores.one_side.cql import CqlStore
@@ -60,7 +61,7 @@ class Story:
         self.switches.append(done)
         self._say(
             f"  {done['primary']} is primary (epoch {done['epoch']}); closed for {done['closed_ms']:.0f} ms, "
-            f"{done['waits']['count']} writes waited, at most {done['waits']['max_ms']:.0f} ms"
+            f"{counted(done['waits']['count'], 'write')} waited, at most {done['waits']['max_ms']:.0f} ms"
         )
         time.sleep(_WHILE_SECONDS)
 
