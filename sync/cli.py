@@ -113,7 +113,7 @@ def _schema(commands: argparse._SubParsersAction) -> None:  # type: ignore[type-
 
 def _switches(commands: argparse._SubParsersAction) -> None:  # type: ignore[type-arg]
     texts = {
-        "cutover": "make Postgres primary after checks; running writers follow without a restart; exit code 2 if a check fails",
+        "cutover": "make Postgres primary after checks; running writers follow without a restart; exit code 2 if one fails",
         "rollback": "make Astra primary again, after the same checks; nothing that was written since is lost",
         "finish": "end the migration: drop its bookkeeping; Astra is not changed",
     }
