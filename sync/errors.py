@@ -98,7 +98,7 @@ class WorkFailed(SyncError):
 
 
 class EpochChanged(SyncError):
-    """The other store is primary now, or a cut-over is under way: the write begins anew under the present epoch."""
+    """The other store is primary now, or a cut-over is under way: the write begins again under the present epoch."""
 
     def __init__(
         self, epoch: int, primary: Literal["astra", "postgres"], state: Literal["open", "closing", "closed"]
@@ -108,7 +108,7 @@ class EpochChanged(SyncError):
 
 
 class NotRegistered(EpochChanged):
-    """This writer was silent and was fenced, or its slot was given away: it registers anew, and the write begins again."""
+    """This writer was silent and was fenced, or its slot was given away: it registers again, and the write begins again."""
 
 
 class Suspended(NotRegistered):
@@ -124,7 +124,7 @@ class GateRefused(SyncError):
 
 
 class StillOpen(GateRefused):
-    """An intent or a writer came in between; the flip has changed nothing, and may succeed a moment later."""
+    """An intent or a writer came in between; the cut-over has changed nothing, and may succeed a moment later."""
 
 
 class LeaseLost(SyncError):

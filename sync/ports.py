@@ -173,7 +173,7 @@ class Intent:
 
 @dataclass(frozen=True, slots=True)
 class Replay:
-    """A write that is sent again, because nobody knows whether it arrived: for the how manieth time.
+    """A write that is sent again, because nobody knows whether it arrived, with the number of the attempt.
 
     `waited`: how many seconds after the last time.
     """

@@ -1,4 +1,4 @@
-"""RQ as the doorbell: Postgres knows what is to be done, RQ wakes workers. Losing Redis costs time only (invariant 6)."""
+"""RQ wakes workers; Postgres knows what is to be done. Losing Redis costs time only (invariant 6)."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def redis_name(connection: Any) -> str:
 
 
 class Doorbell:
-    """Rings for workers on the queue `sync`, to do `job` for runs. Errors of Redis are reported and survived."""
+    """Notifies workers on the queue `sync` to do `job` for runs. Errors of Redis are reported and survived."""
 
     def __init__(self, connection: Any, job: str = COPY_JOB) -> None:
         self._job, self._what = job, _WHAT[job]
@@ -91,7 +91,7 @@ class Doorbell:
         self._enqueue(self._job, ",".join(map(str, runs)), f"{self._what} {runs}", times)
 
     def ring_reconcile(self, table: str) -> bool:
-        """Put a job for a table's intents on the queue, unless one waits there already; whether it rang."""
+        """Put a job for a table's intents on the queue, unless one waits there already; whether it was put there."""
         try:
             return self.ring_for(table)
         except redis.RedisError as error:
@@ -136,7 +136,7 @@ class Doorbell:
         return [self._queue] * as_json + [self._pickled] * as_pickle
 
     def ring_idle(self, runs: list[int], at_least: int) -> int:
-        """Ring once for each idle worker, newcomers included, or `at_least` times; how often it rang.
+        """Put one job on the queue for each idle worker, newcomers included, or `at_least` as many; how many.
 
         Never less than once: after a FLUSHALL a worker still listens, but is registered no more. Nothing is added while jobs
         wait: they would only find the work done.

@@ -1,4 +1,4 @@
-"""`sync cutover` and `sync rollback`: the gates as a checklist; when all are green, the flip."""
+"""`sync cutover` and `sync rollback`: the gates as a checklist; when all are green, the cut-over."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def show(report: PreflightReport) -> None:
-    """Print the report: servers, columns, what stands against it."""
+    """Print the report: servers, columns, what blocks it."""
     for line in report.servers:
         out.print(line, markup=False, soft_wrap=True)
     for table in report.tables:

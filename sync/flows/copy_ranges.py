@@ -222,7 +222,7 @@ def copy_in_lanes(
 def in_lanes(work: Callable[[str, Callable[[], bool]], int], lanes: int, worker: str, stopped: Callable[[], bool]) -> int:
     """Do this work in several threads at once, each an owner by itself; the sum of what they return.
 
-    Where the target's connection breaks a lane begins anew. The first error that is not cured by that is raised at the end.
+    Where the target's connection breaks a lane begins again. The first error that is not cured by that is raised at the end.
     """
     failed = threading.Event()
 

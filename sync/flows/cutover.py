@@ -1,6 +1,6 @@
 """Cut-over and rollback: announce, wait for every writer's promise, close, drain, flip, open (rules 21 and 30).
 
-The flip is one transaction: what fails before it leaves the old epoch, open again; what fails after it, the new one.
+The cut-over is one transaction: what fails before it leaves the old epoch, open again; what fails after it, the new one.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class Flipped:
 class Switch:
     """One cut-over or rollback. `drain` settles what is due, in the direction of the old epoch, and says how many keys.
 
-    `unproved` says why both sides are not proved equal any more, or nothing: it is asked within the flip.
+    `unproved` says why both sides are not proved equal any more, or nothing: it is asked within the cut-over.
     """
 
     authority: Switches

@@ -23,7 +23,7 @@ _ALONE: dict[Outcome, State | None] = {"written": "finished", "unsure": "unsure"
 
 
 class Aside(Protocol):
-    """Rings for what is left to reconciliation; keeps what Postgres could not take until it is back."""
+    """Notifies workers of what is left to reconciliation; keeps what Postgres could not take until it is back."""
 
     def begin_accepting(self) -> bool: ...
     def end_accepting(self) -> None: ...
@@ -82,7 +82,7 @@ class ForwardWrite:
 
     def _alone(self, mutation: Mutation, gaps: int) -> bool:
         version = self.aside.stamp(mutation.key)
-        state: State | None = "unsure"  # until it is known: a signal's handler, or a task's time-out, may raise anywhere here
+        state: State | None = "unsure"  # until it is known: a signal's handler, or a task's timeout, may raise anywhere here
         try:
             failpoint("write.accepted")
             outcome, error = self.primary.write(mutation, version)

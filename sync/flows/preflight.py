@@ -15,7 +15,7 @@ FLOWS = ("copy", "proof", "dual writes", "reconcile", "cut-over and rollback")
 
 @dataclass(slots=True)
 class PreflightReport:
-    """`servers` are lines on what was found; `tables` the mappings; `problems` what stands against it or is to be known.
+    """`servers` are lines on what was found; `tables` the mappings; `problems` what blocks it or is to be known.
 
     `sizes` are the source's own estimates, `identities` say which tables these are, both by table; `small` are tables of few
     rows; `data_center` is the one of the source that is read, `seams` the tokens behind which
@@ -34,7 +34,7 @@ class PreflightReport:
 
     @property
     def ok(self) -> bool:
-        """Whether nothing stands against the migration."""
+        """Whether nothing blocks the migration."""
         return not any(p.level == "error" for p in self.problems)
 
     def error(self, where: str, text: str) -> None:

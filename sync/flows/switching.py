@@ -32,7 +32,7 @@ class Switching:
 
     def run(self, by_primary: Mapping[Primary, Callable[[], T]]) -> T:
         """What the present primary's flow returns. Raises WriteRefused, nothing being written, if it takes too long."""
-        # Where it is known that writes wait, asking Postgres would take a connection, and wait for the flip's own lock.
+        # Where it is known that writes wait, asking Postgres would take a connection, and wait for the cut-over's own lock.
         waited = self.epochs.wait_open(self.most_wait)
         try:
             result = by_primary[self.epochs.primary]()

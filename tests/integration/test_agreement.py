@@ -77,7 +77,7 @@ def test_a_table_that_is_left_out_is_refused_by_the_store(home: Place) -> None:
 
 
 def test_the_gates_look_at_every_table_that_writers_write(home: Place) -> None:
-    """Would break: `genres` is written to both sides while only `songs` is copied; after the flip its history is gone."""
+    """Would break: `genres` is written to both sides while only `songs` is copied; after the cut-over its history is gone."""
     everything = config(home)
     home.configure('only = ["songs"]\n' + BASE)
     with DualWriteStore(home.settings, everything) as store:

@@ -282,7 +282,7 @@ def test_three_hundred_columns(rows: Rows) -> None:
 
 
 def test_again_changes_nothing(migrated: tuple[Place, Done], rows: Rows) -> None:
-    """Running it all again is always safe: no row twice, no default drawn again, nothing left to be looked at again."""
+    """Running it all again is always safe: no row twice, no default drawn again, nothing left to be read again."""
     made, _ = migrated
     before = rows("SELECT id, number, serial FROM narrower ORDER BY id")
     applied = made.commands.run("schema", "apply")

@@ -82,7 +82,7 @@ def test_a_backfill_survives_workers_killed_at_each_step(site: Site) -> None:
 
 
 def test_a_killed_command_takes_its_workers_along_and_the_next_goes_on(site: Site) -> None:
-    """Would break: workers of a command that is gone stay for ever; the next run begins anew or waits for ever."""
+    """Would break: workers of a command that is gone stay for ever; the next run begins again or waits for ever."""
     running = site.start("backfill", "--workers", "2", failpoints=SLOWLY)
     until(lambda: site.sql(SOME_DONE), what="some ranges done")
     workers = running.children()

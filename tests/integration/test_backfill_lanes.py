@@ -113,7 +113,7 @@ def test_a_reject_is_gone_when_its_source_is_clean_and_was_copied_again(site: Si
 
 
 def test_policies_of_sync_toml_change_the_value_and_say_so(site: Site) -> None:
-    """Would break: a policy that is not obeyed, or that changes values without a record."""
+    """Would break: a policy that is not followed, or that changes values without a record."""
     site.configure(more='[tables.things.on_reject]\nwords = "strip-nul"\ndirection = "null"\nyear = "null"')
     site.fill(
         INSERT, [_thing(0), _thing(1, words=NUL), _thing(2, direction=NAN), _thing(3, words="\0"), _thing(4, tags={"\0": ""})]

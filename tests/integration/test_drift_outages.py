@@ -76,7 +76,7 @@ def test_a_source_that_stays_away_is_waited_for_in_words_and_nothing_is_clean(si
     until(lambda: "NoHostAvailable" in running.err and "retrying until it can" in running.err, what="it says so")
     _check_status(site)
     for process in running.children():
-        process.kill()  # those that come after them have to connect anew
+        process.kill()  # those that come after them have to reconnect
     until(lambda: "nothing listens there" in running.err, 60, "it says so again")
     _check_status(site)
     assert site.sql("SELECT count(*) FROM sync.range WHERE state = 'failed'") == [(0,)]

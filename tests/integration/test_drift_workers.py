@@ -101,7 +101,7 @@ def test_ctrl_c_and_the_next_run_goes_on(site: Site) -> None:
 
 
 def test_a_killed_command_takes_its_workers_along_and_the_next_goes_on(site: Site) -> None:
-    """Would break: workers of a command that is gone stay for ever, or the next one begins anew."""
+    """Would break: workers of a command that is gone stay for ever, or the next one begins again."""
     running = site.start("drift-report", "--table", "songs", "--workers", "1", failpoints=SLOWLY)
     until(lambda: site.sql(CHECKED), what="some ranges checked")
     workers = running.children()

@@ -265,7 +265,7 @@ VALUES: list[dict[str, Any]] = [
 
 
 def test_rechecks_of_a_backfill_are_drained_whatever_their_key(new_place: NewPlace) -> None:
-    """Would break: a key that a backfill left to be looked at again and that cannot be read back from its bytes: stuck."""
+    """Would break: a key that a backfill left to be read again and that cannot be read back from its bytes: stuck."""
     with new_place() as place:
         place.cql(COMPOSITE)
         prepare(place.settings, CONFIG, "wide")

@@ -78,7 +78,7 @@ def flipping(table: Table) -> Iterator[None]:
 
 
 def behind_the_flip(table: Table, act: Callable[[], object]) -> None:
-    """Run this while a flip is being committed: it waits for it."""
+    """Run this while a cut-over is being committed: it waits for it."""
     with ThreadPoolExecutor(1) as executor:
         with flipping(table):
             acting = executor.submit(act)
@@ -96,7 +96,7 @@ def test_rule_20_a_recheck_that_waited_is_of_the_new_epoch(table: Table, key: Ke
 
 
 def test_rule_20_a_late_record_that_waited_is_of_the_new_epoch(table: Table, key: Key) -> None:
-    """Would break: a fenced writer that wakes at the flip leaves a forward write in a closed epoch."""
+    """Would break: a fenced writer that wakes at the cut-over leaves a forward write in a closed epoch."""
     late = table.writer(alive=False)
     mutation = late.mutation("put", key, a="1", b="1")
     behind_the_flip(table, lambda: late.journal.record([Written(mutation, 1, "finished")]))
@@ -122,7 +122,7 @@ def test_rule_20_a_merge_that_waited_loads_nothing_into_the_primary(table: Table
         (run,) = ledger.begin({"pairs": [WHOLE_RING]})
         lease = ledger.claim([run], "worker/1")
         assert lease is not None
-        table.sql("UPDATE sync.run SET state = 'done'")  # a flip does not look at what somebody closed by hand
+        table.sql("UPDATE sync.run SET state = 'done'")  # a cut-over does not look at what somebody closed by hand
 
         def load() -> None:
             with pytest.raises(PreflightError, match="primary"):

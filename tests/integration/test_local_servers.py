@@ -229,7 +229,7 @@ def test_each_server_asks_for_a_password_that_only_its_owner_can_read(folder: Pa
 
 
 def test_a_cassandra_of_an_older_version_is_used_as_it_runs_and_has_a_password_from_its_next_start(tmp_path: Path) -> None:
-    """And then its password is neither made anew nor passed over: a changed or lost one is said."""
+    """And then its password is neither made again nor passed over: a changed or lost one is said."""
     older = CassandraServer(tmp_path / "cassandra", options=replace(FAST, password_auth=False))
     server = CassandraServer(older.folder, options=FAST)
     try:

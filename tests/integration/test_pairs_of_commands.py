@@ -133,7 +133,7 @@ def test_two_migrations(site: Site) -> None:
 
 @pytest.mark.parametrize(("first", "second"), [("begun", "before_begin"), ("before_begin", "begun")])
 def test_two_switches_of_one_kind(ready: Site, first: str, second: str) -> None:
-    """Would break: the second flips what the first has just flipped, by gates that were judged before."""
+    """Would break: the second switches what the first has just switched, by gates that were judged before."""
     site = ready
     for kind, place in (("cutover", first), ("rollback", second)):
         command = SWITCH[kind]
@@ -172,7 +172,7 @@ def test_a_cutover_and_a_rollback(ready: Site) -> None:
 
 
 def test_a_backfill_and_a_cutover(ready: Site) -> None:
-    """Would break: it flips while rows are copied that are older than the new primary's; or writers wait for nothing."""
+    """Would break: it switches while rows are copied that are older than the new primary's; or writers wait for nothing."""
     site = ready
     with behind(site, LOADING):
         copying = site.start("backfill", "--json", "--workers", "1")

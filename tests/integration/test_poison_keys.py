@@ -75,7 +75,7 @@ def test_a_row_that_the_target_refuses_is_a_reject_and_takes_no_other_with_it(ta
 
 
 def test_a_key_for_which_nothing_can_be_done_stays_alone(table: Table) -> None:
-    """Would break: the same, where the row cannot even be taken away; or a reconcile that ends with Postgres's own error."""
+    """Would break: the same, where the row cannot even be deleted; or a reconcile that ends with Postgres's own error."""
     poison = table.key(id=uuid4())
     table.writer().put(poison, a="poison").done()
     with refusing(table, when="DELETE"):

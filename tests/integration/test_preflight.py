@@ -519,7 +519,7 @@ def test_a_role_that_may_not_create_tables(rights: dict[str, Commands]) -> None:
 def test_rights_to_a_target_table(
     rights: dict[str, Commands], own_postgres: PostgresServer, grants: tuple[str, ...], expected: str
 ) -> None:
-    """A backfill adds columns and indexes: it needs the owner's rights, and must not find that out half way."""
+    """A backfill adds columns and indexes: it needs the owner's privileges, and must not find that out half way."""
     with admin(own_postgres, "rights") as connection:
         connection.execute("DROP SCHEMA IF EXISTS there CASCADE")
         connection.execute("CREATE SCHEMA there")

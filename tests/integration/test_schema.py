@@ -219,7 +219,7 @@ def test_the_guides_schema_is_for_the_guides_tables(new_place: NewPlace) -> None
 
 
 def test_own_files_take_the_place_of_the_guides(fresh: Place) -> None:
-    """An application's own schema is applied as it stands; what it lacks is added, pgvector and schemas included."""
+    """An application's own schema is applied as it is; what it lacks is added, pgvector and schemas included."""
     folder = fresh.commands.folder
     for name in ("one", "two"):
         (folder / name).mkdir(exist_ok=True)

@@ -1,4 +1,4 @@
-"""What is copied is what is there: masks, policies, guardrails and missing rights are said before anything is written."""
+"""What is copied is what is there: masks, policies, guardrails and missing privileges are said before anything is written."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What stands in the way of a target's rows: policies, children, rules, views; rights that a flow lacks."""
+"""What stands in the way of a target's rows: policies, children, rules, views; privileges that a flow lacks."""
 
 from __future__ import annotations
 

@@ -123,7 +123,7 @@ class Commands:
         return done.err.removeprefix(prefix).strip()
 
     def rows(self) -> list[str]:
-        """What preflight says stands against the migration, a line `where: what` each; exit code 1."""
+        """What preflight says blocks the migration, a line `where: what` each; exit code 1."""
         done = self.run("preflight")
         assert (done.code, done.err) == (1, ""), done
         assert done.out.endswith("Not ready: fix the errors above first.\n")

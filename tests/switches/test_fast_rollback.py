@@ -76,7 +76,7 @@ def test_nothing_is_lost_on_the_fast_way_back(new_place: NewPlace) -> None:
         for process in made.processes:
             process.await_writes()
         audits = made.place.sql(
-            "SELECT detail ->> 'waived' FROM sync.audit WHERE what IN ('rollback begun', 'flip') ORDER BY id"
+            "SELECT detail ->> 'waived' FROM sync.audit WHERE what IN ('rollback begun', 'primary changed') ORDER BY id"
         )
         assert [bool(waived) for (waived,) in audits] == [False, True, True]
         verdict = made.finish()
@@ -109,7 +109,7 @@ def test_it_asks_and_tells_what_it_waives(still: Scene) -> None:
 
 
 def test_what_disturbs_between_the_gates_and_the_flip_is_seen(still: Scene) -> None:
-    """Would break: an intent that is given up while the writers answer; the flip goes on without looking again."""
+    """Would break: an intent that is given up while the writers answer; the cut-over goes on without looking again."""
     function = f"BEGIN {DISTURBANCE.format(TABLE)}; RETURN NEW; END"
     still.place.sql(
         f"CREATE FUNCTION disturb() RETURNS trigger LANGUAGE plpgsql AS $${function}$$",

@@ -140,7 +140,7 @@ def test_a_red_gate_refuses_alone(home: Scene, what: str) -> None:
 
 
 def test_a_canary_that_does_not_come_back_refuses(home: Scene) -> None:
-    """Would break: the way to Astra is broken, and that is found out after the flip."""
+    """Would break: the way to Astra is broken, and that is found out after the cut-over."""
     rows = home.place.cql("SELECT id, a FROM KS.pairs")
     for row in rows:
         home.place.cql(f"UPDATE KS.pairs SET a = 'other' WHERE id = {row.id}")

@@ -194,7 +194,7 @@ def test_a_refusal_that_cannot_be_withdrawn_is_unsure(fake: Fake) -> None:
 
 @pytest.mark.parametrize("fail", [{}, {"mark unsure": AWAY}])
 def test_an_unsure_write_is_marked_and_is_unsure(fail: dict[str, Exception]) -> None:
-    """Would break: a time-out is taken for success or for failure."""
+    """Would break: a timeout is taken for success or for failure."""
     fake = Fake("unsure", fail=fail)
     with pytest.raises(WriteUnsure):
         fake.flow().write(PUT)

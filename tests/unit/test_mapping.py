@@ -1,4 +1,4 @@
-"""How a source table maps onto its target, and what stands against it."""
+"""How a source table maps onto its target, and what blocks it."""
 
 from __future__ import annotations
 

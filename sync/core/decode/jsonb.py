@@ -78,7 +78,7 @@ def _text(cql: CqlType) -> Read:
 
 
 def _string(cql: CqlType) -> Read:
-    """A value that stands in JSON as a text, written as the encoder writes it."""
+    """A value that is in JSON as a text, written as the encoder writes it."""
     parse, write = _STRINGS[cql.name], renderer(cql, bytes)
 
     def read(value: Any) -> bytes:

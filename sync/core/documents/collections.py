@@ -169,7 +169,7 @@ def folded(table: SourceTable, cells: Mapping[str, bytes | None]) -> dict[str, A
 
 
 def _packed(vector: Any) -> bytes | None:
-    """The bytes of a vector that stands in its document as such."""
+    """The bytes of a vector that is in its document as such."""
     return base64.b64decode(vector["$binary"]) if isinstance(vector, dict) and list(vector) == ["$binary"] else None
 
 

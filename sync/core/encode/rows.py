@@ -195,7 +195,7 @@ def _generate_digest(encoders: tuple[Encoder, ...]) -> PageDigest:
 
 
 def _generate_hashes(encoders: tuple[Encoder, ...], keys: int) -> PageHashes:
-    """The hashes of a page's rows, each with its key as it stands in the page: what a comparison keeps of a row."""
+    """The hashes of a page's rows, each with its key as it is in the page: what a comparison keeps of a row."""
     names: dict[str, object] = {"md5": md5}
     before = [
         "def make(data, at, rows):",

@@ -1,4 +1,4 @@
-"""How a source table maps onto its target, and everything that stands against it, found before anything is written."""
+"""How a source table maps onto its target, and everything that blocks it, found before anything is written."""
 
 from __future__ import annotations
 
@@ -157,7 +157,7 @@ def _pair(
 
 
 def _key_column(source: SourceTable, column: SourceColumn, into: TargetColumn) -> Iterator[Problem]:
-    """What stands against a key column, or is to be known of it. Raises UnsupportedPair."""
+    """What blocks a key column, or is to be known of it. Raises UnsupportedPair."""
     key_encoder(column, into.type)
     if not into.exact:
         yield _error(

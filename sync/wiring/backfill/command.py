@@ -108,7 +108,7 @@ def run_backfill(
 def _begin(settings: Settings, config: Config, plan: Plan, rate: int | None, show: Show) -> list[int]:
     with closing(connect(settings, autocommit=True)) as connection, target_errors():
         ledger = Ledger(connection, config.backfill.lease_seconds)
-        ledger.check_primary()  # before indexes are taken away; `begin` looks again, and holds the epoch
+        ledger.check_primary()  # before indexes are dropped; `begin` looks again, and holds the epoch
         for table in plan.tables:
             indexes.add_sync_columns(connection, table)
             removed = indexes.remove_for_load(connection, table)

@@ -40,7 +40,7 @@ _LEASE_MARGIN_SECONDS = 10.0
 
 @dataclass(frozen=True, slots=True)
 class Site:
-    """What the commands of the flip work with."""
+    """What the commands of the cut-over work with."""
 
     settings: Settings
     config: Config
@@ -56,7 +56,7 @@ def open_authority(settings: Settings, config: Config) -> Iterator[Authority]:
     with closing(connect(settings, autocommit=True)) as connection:
         if not usable_state(connection):
             raise PreflightError("the target has no schema `sync`: no migration has begun, or it is finished")
-        # A command whose host hangs within the flip holds the epoch, and every write waits for it: Postgres ends it.
+        # A command whose host hangs within the cut-over holds the epoch, and every write waits for it: Postgres ends it.
         adjust(connection, {"idle_in_transaction_session_timeout": f"{config.cutover.most_pause_seconds:g}s"})
         yield Authority(connection, config.cutover.most_pause_seconds + _LEASE_MARGIN_SECONDS)
 
@@ -157,7 +157,7 @@ def _write_times(site: Site) -> Gate:
 def unproved(site: Site, epoch: Epoch, fast: bool = False) -> Callable[[], str]:
     """What says why both sides are not proved equal any more, or nothing; the tables are those of this moment.
 
-    It is asked within the flip, while every write waits, and asks Postgres alone.
+    It is asked within the cut-over, while every write waits, and asks Postgres alone.
     """
     shapes = {} if fast else table_shapes(site)
 

@@ -113,7 +113,7 @@ def _gone(connection: Connection, config: Config, table: str, there: set[str]) -
 
 def _reconciled(settings: Settings, config: Config, stuck: Stuck, primary: Primary) -> tuple[str, bool]:
     """Why the key could not be reconciled, or nothing; whether that is for good: nobody can tell the key, or Astra, which
-    follows, does not take its row and takes another. A time-out of a source that takes nothing says nothing of the row.
+    follows, does not take its row and takes another. A timeout of a source that takes nothing says nothing of the row.
     """
     failed: list[str] = []
     try:

@@ -50,7 +50,7 @@ _SQL = {name: text.encode() for name, text in queries("dual_write/journal").item
 
 
 class Sweeper:
-    """Rings for every table with intents that nobody is working on; what is away is tried later, and said once."""
+    """Notifies workers of every table with intents that nobody is working on; retries later, and logs that once."""
 
     def __init__(self, settings: Settings, writers_folder: Path | None = None) -> None:
         self._settings, self._writers_folder = settings, writers_folder

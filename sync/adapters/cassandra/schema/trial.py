@@ -1,4 +1,4 @@
-"""Asks the source with the statements of each flow whether it would take them: rights, guardrails, functions it lacks.
+"""Asks the source with the statements of each flow whether it would take them: privileges, guardrails, functions it lacks.
 
 Nothing is written: the one statement that could names no row. `DELETE … USING TIMESTAMP … WHERE key IN ()` is authorized, and
 held against the guardrails, like any other.

@@ -126,7 +126,7 @@ class Authority:
     def flip(self, switch: int, figures: dict[str, Any], unproved: Callable[[], str] = lambda: "") -> tuple[Epoch, float]:
         """The other store is primary, in one exclusive transaction; its epoch, and for how long the old one was closed (s).
 
-        `unproved` is asked within it: what was settled since the gates were judged may have disturbed the proof (rule 17).
+        `unproved` is asked within it: what was settled since the gates were judged may have invalidated the proof (rule 17).
         Raises GateRefused, having changed nothing, where an intent or a writer came in between, or the epoch is open again.
         """
         with target_errors(), changing_epoch(self.connection):
@@ -140,7 +140,8 @@ class Authority:
             self._row("end_epoch", epoch=held[0])
             epoch, primary, floor, since = self._row("new_epoch", epoch=held[0]) or ()
             (seconds,) = self._row("flipped", switch=switch) or (0.0,)
-            self.audit("flip", {**figures, "switch": switch, "epoch": epoch, "primary": primary, "closed_seconds": seconds})
+            told = {**figures, "switch": switch, "epoch": epoch, "primary": primary, "closed_seconds": seconds}
+            self.audit("primary changed", told)
         failpoint("switch.flipped")
         return Epoch(epoch, primary, "open", floor, since), seconds  # its own, whatever another command has done since
 
@@ -156,7 +157,7 @@ class Authority:
             raise StillOpen(f"{writer.writer} {writer.why}")
 
     def abandon(self, switch: int, reason: str) -> None:
-        """End a switch without a flip: the same epoch is open."""
+        """End a switch without a cut-over: the same epoch is open."""
         with target_errors(), self.connection.transaction():
             row = self._row("abandon", switch=switch, reason=reason)
             if row:

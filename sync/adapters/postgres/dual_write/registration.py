@@ -161,7 +161,7 @@ class Registration:
     # the heartbeat
 
     def end(self, sign_off: bool = True) -> None:
-        """End the heartbeat, record what is kept aside, and sign off, if nothing is under way or unrecorded (rule 29).
+        """End the heartbeat, record what is buffered, and sign off, if nothing is under way or unrecorded (rule 29).
 
         A writer that does not sign off stays registered: its intents are claimed, and a cut-over waits for it.
         """

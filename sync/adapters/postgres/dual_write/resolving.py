@@ -1,4 +1,4 @@
-"""Intents that an operator gives up: each step is one transaction, stands in the audit, and disturbs the proof."""
+"""Intents that an operator gives up: each step is one transaction, is in the audit, and invalidates the proof."""
 
 from __future__ import annotations
 

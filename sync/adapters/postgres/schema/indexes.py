@@ -1,6 +1,6 @@
-"""Indexes during a load: taken away before it, built again after it, valid at the end (docs/decisions/0004-indexes.md).
+"""Indexes during a load: dropped before it, built again after it, valid at the end (docs/decisions/0004-indexes.md).
 
-What is taken away is recorded in `sync.index` in the transaction that drops it, and is forgotten only when the index is
+What is dropped is recorded in `sync.index` in the transaction that drops it, and is forgotten only when the index is
 valid again: an interrupted build is taken up by the next run.
 """
 
@@ -84,7 +84,7 @@ def _names(table: TableMap) -> dict[str, str]:
 
 
 def build_missing(settings: Settings, tables: list[TableMap], report: Callable[[Build], None]) -> list[str]:
-    """Build what was taken away, and each table's token index, without blocking writes; the names of what was built.
+    """Build what was dropped, and each table's token index, without blocking writes; the names of what was built.
 
     Raises PreflightError where an index cannot be built, or has no room; TargetUnavailable where it may be built later.
     """

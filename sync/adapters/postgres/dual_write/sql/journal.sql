@@ -158,7 +158,7 @@ mended AS (
 ), {late}
 SELECT EXISTS (SELECT FROM same)
 
--- late: what could not be sent again may have been read too early, if the window was too short: it disturbs the proof (rule 17)
+-- late: what could not be sent again may have been read too early, if the window was too short: it invalidates the proof (rule 17)
 late AS (
     INSERT INTO sync.disturbance (table_name, why)
     SELECT table_name, 'a write that could not be repeated was settled' FROM removed
