@@ -31,9 +31,9 @@ _ALLOW = "SYNC_ALLOW_ONE_SIDED=true"
 
 
 def open_store() -> Store:
-    """The store that the environment asks for: STORAGE_BACKEND's own, or both with SYNC_DUAL_WRITE=true.
+    """The store that the environment selects: that of STORAGE_BACKEND, or both sides with SYNC_DUAL_WRITE=true.
 
-    Astra's own is its Data API where ASTRA_DB_API_ENDPOINT is set, and CQL else.
+    For Astra that is the Data API if ASTRA_DB_API_ENDPOINT is set, otherwise CQL.
     Raises SettingsError where STORAGE_BACKEND contradicts the epoch of a migration that is under way; and for a store of one
     side while one is under way, Unreachable where nobody can say whether one is, unless SYNC_ALLOW_ONE_SIDED=true.
     """

@@ -133,7 +133,7 @@ def test_a_worker_with_other_settings_does_not_copy_or_check(home: Place) -> Non
         indexes.add_sync_columns(connection, plan.tables[0])
         runs = Ledger(connection, 30).begin(plan.ranges, plan.shapes)
         note_runs(connection, runs, mine.agreed)
-    said = "of songs was begun with another tables.songs.rename than here"
+    said = "of songs was started with a different tables.songs.rename than here"
     with pytest.raises(SettingsError, match=f"the backfill {said}"):
         copy_job(home.settings, other, runs, NEVER)
     assert copy_job(home.settings, mine, runs, NEVER) > 0

@@ -94,7 +94,7 @@ def test_what_an_index_is_known_to_refuse_is_refused_at_once(home: Place, store:
         assert table.intents() == []
     assert store.put("cosine", {"id": good, "v": [1.0, 0.0], "w": [0.0, 0.0]})
     assert store.put("dot_product", {"id": good, "v": [0.0, 0.0]})
-    with pytest.raises(WriteRefused, match="v: its index takes finite"):
+    with pytest.raises(WriteRefused, match="v: its index takes only finite"):
         store.put("dot_product", {"id": good, "v": [INF, 0.0]})
 
 
@@ -141,7 +141,7 @@ def test_a_write_that_its_replicas_fail_is_unsure_and_ends_by_an_operators_word(
         assert table.drain() == 0
         number = stuck(table)
         ((error,),) = table.sql("SELECT error FROM sync.intent")
-        assert error.startswith("a write could not be repeated: its its replicas failed")
+        assert error.startswith("a write could not be repeated: its replicas failed")
         assert resolve(home, "--resolve", number).err.endswith("not a terminal; pass --yes\n")
         assert table.intents(key) == [("put", "claimed")]
         with table.pool.connection() as connection:

@@ -333,7 +333,7 @@ def test_names_in_sync_toml_that_the_source_has_not(fresh: Place) -> None:
     """A rule for a table that is not there does nothing: its author thinks otherwise."""
     fresh.sql("CREATE TABLE things (id int PRIMARY KEY, v text)")
     fresh.configure("[tables.thing]\nttl = 'keep'\n")
-    assert fresh.commands.rows() == [f"source: sync.toml names thing, which keyspace {fresh.keyspace} has not"]
+    assert fresh.commands.rows() == [f"source: sync.toml names thing, which keyspace {fresh.keyspace} does not have"]
     fresh.configure("only = ['gone']\n")
     assert fresh.commands.rows() == [f"source: keyspace {fresh.keyspace} has no table 'gone'; it has: things"]
     fresh.configure("[tables.things]\nignore = ['w']\n")
@@ -416,8 +416,8 @@ def test_what_is_only_to_be_known(shapes: Place) -> None:
     assert warnings >= {
         "wants_more: seen is only in Postgres; it gets its default",
         "no_null: v takes no null; rows whose v is null are rejected",
-        "refers: refers_v_fkey (FOREIGN KEY (v) REFERENCES no_null(id)): rows arrive in any order, and those before what "
-        "they refer to are rejected; add it after the migration",
+        "refers: refers_v_fkey (FOREIGN KEY (v) REFERENCES no_null(id)): rows arrive in any order, and one that arrives before "
+        "the row it refers to is rejected; add it after the migration",
     }
     assert {t["table"] for t in report["tables"]} == {"no_null", "brackets", "parts", "refers"}
 

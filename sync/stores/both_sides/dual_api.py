@@ -60,7 +60,7 @@ class ApiDualWriteStore(DualWriteStore):
         return lambda: self._announced(table, key, astra, to_postgres)
 
     def put_many(self, table: str, rows: Iterable[Mapping[str, Any]]) -> bool:
-        """Write whole rows, each on its own and several at once, after all of them were checked; those of a key in order.
+        """Write whole rows, several at once, after checking all of them; rows with the same key are written in order.
 
         Raises the first row's error when all have been tried.
         """

@@ -95,7 +95,7 @@ def _other_settings(site: Site, kind: SwitchKind, told: Mapping[str, Mapping[str
     for writer, settings in told.items():
         said = []
         if other := differences(site.config.agreed, settings):
-            said.append(f"was started with another {', '.join(other)} than here")
+            said.append(f"was started with a different {', '.join(other)} than here")
         if settings and kind == "cutover" and settings.get("wraps") == "astra":
             said.append("wraps a class for Astra, and none for Postgres (`new` is None)")
         if said:
