@@ -302,7 +302,7 @@ ALTER TABLE sync.writer ADD COLUMN IF NOT EXISTS acknowledged bigint;     -- the
 ALTER TABLE sync.writer ADD COLUMN IF NOT EXISTS waits jsonb;             -- how long its writes waited for that switch, in ms
 ALTER TABLE sync.writer ADD COLUMN IF NOT EXISTS recorded_at timestamptz; -- when it last recorded a write made without intent
 ALTER TABLE sync.writer ADD COLUMN IF NOT EXISTS fenced_at timestamptz;
--- What the source's tables looked like at the last switch: processes start while the source is away.
+-- What the source's tables looked like at the last switch: processes start while the source is unreachable.
 CREATE TABLE IF NOT EXISTS sync.source_table (
     name       text PRIMARY KEY,
     definition jsonb NOT NULL

@@ -23,7 +23,7 @@ class Ringer:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._tables: set[str] = set()  # as many as there are tables at most, however long Redis is away
+        self._tables: set[str] = set()  # as many as there are tables at most, however long Redis is unreachable
         self._changed, self._ended = Condition(), False
         self._bell: Doorbell | None = None
         self._told = ""

@@ -24,7 +24,7 @@ def run(args: argparse.Namespace) -> int:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     pool = Pool(settings, args.n)
     say(f"{counted(args.n, 'worker')} on the queue `sync`; Ctrl-C stops them after their current job")
-    with suppress(SyncError):  # a server that is away is tried again by the workers
+    with suppress(SyncError):  # a server that is unreachable is retried by the workers
         if found := obstacle(settings, config):
             say(f"source: {found}")
     try:

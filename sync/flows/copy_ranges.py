@@ -188,13 +188,13 @@ def batches(pages: Iterator[Page], end: int, batch_bytes: int, batch_rows: int |
 
 
 def waiting(table: str, error: SyncError, patiently: bool) -> str:
-    """What is said of a range that is tried again, `patiently` without an end: the server's own words."""
+    """What is said of a range that is retried, `patiently` without an end: the server's own words."""
     where = "Postgres: " if isinstance(error, TargetNotNow) else ""
     return f"{table}: {where}{error}; {'retrying until it can' if patiently else 'retrying'}"
 
 
 def _timed_out(ranges: Ranges, lease: Lease, left: TokenRange, error: SourceTimeout) -> None:
-    """A range that is too much for one request becomes two; one of a single token is tried again as it is."""
+    """A range that is too much for one request becomes two; one of a single token is retried as it is."""
     if left.end - left.start < 2:
         ranges.fail(lease, str(error))
         return

@@ -1,4 +1,4 @@
-"""A write while Postgres is primary: one transaction there, then the source, behind the caller's back.
+"""A write while Postgres is primary: one transaction there, then the source, in the background.
 
 The caller's answer is Postgres's. The source is sent the write with the row's version as its timestamp; whatever fails there
 leaves the intent, and reconciliation sends the row again: a sick source is not noticed (invariant 8).

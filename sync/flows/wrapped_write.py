@@ -27,7 +27,7 @@ class Reconciles(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class WrappedWrite:
-    """Calls that write a key of one table; `may_accept`: also without an intent, while Postgres is away (rule 28)."""
+    """Calls that write a key of one table; `may_accept`: also without an intent, while Postgres is unreachable (rule 28)."""
 
     announce: Callable[[Key], Intent]
     journal: TableJournal

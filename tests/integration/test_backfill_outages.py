@@ -120,7 +120,7 @@ def test_a_lost_node_is_tried_every_few_seconds(own_cassandra: Cassandra) -> Non
 
 
 def test_everything_is_killed_at_once(site: Site, stack: Stack) -> None:
-    """Would break: ranges failed for good because Cassandra was away for longer than a few attempts."""
+    """Would break: ranges failed for good because Cassandra was unreachable for longer than a few attempts."""
     running = _begun(site)
     site.redis().flushall()
     for server in stack.servers:
@@ -159,7 +159,7 @@ def test_postgres_is_killed_while_an_index_is_built(site: Site, stack: Stack) ->
 def test_a_target_that_stays_away_is_said_in_one_line_and_the_next_run_goes_on(
     site: Site, stack: Stack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Would break: a traceback instead of what to do; a Ctrl-C that is not heard while the target is away."""
+    """Would break: a traceback instead of what to do; a Ctrl-C that is not heard while the target is unreachable."""
     running = _begun(site)
     stack.postgres.kill()
     until(lambda: "reconnecting" in running.err, what="it says so")

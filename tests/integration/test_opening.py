@@ -82,7 +82,7 @@ def test_dual_writes_can_be_given_up_before_history_is_copied(
 
 
 def test_where_nobody_can_say_one_side_alone_is_refused(home: Place, table: Table, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Would break: Postgres has been primary for a week and is away for a moment: what a process writes to Astra is lost."""
+    """Would break: Postgres has been primary for a week and is unreachable for a moment: what a process writes to Astra is lost."""
     away = {"POSTGRES_PORT": "1"}
     with pytest.raises(
         Unreachable,

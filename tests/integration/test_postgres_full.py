@@ -1,4 +1,4 @@
-"""A Postgres that can be read and takes nothing (no room, no memory, read-only after a failover): like one that is away."""
+"""A Postgres that can be read and takes nothing (no room, no memory, read-only after a failover): like one that is unreachable."""
 
 from __future__ import annotations
 

@@ -610,7 +610,7 @@ def test_servers_that_say_nothing(silent: Any) -> None:
 
 
 def test_a_waiting_worker_says_why_in_a_line(waiting: tuple[Commands, subprocess.Popen[str]]) -> None:
-    """A worker outlives a database that is away, and says so; a log is searched line by line."""
+    """A worker outlives a database that is unreachable, and says so; a log is searched line by line."""
     commands, process = waiting
     process.terminate()
     done = commands.ended(process)

@@ -217,7 +217,7 @@ def test_the_data_api(home: Place, songs: str) -> None:
 
 
 def test_a_refusal_stays_one_where_postgres_is_away_for_the_look(home: Place, songs: str) -> None:
-    """Would break: "Postgres is away" for a write that was refused, which says nothing of whether it was done."""
+    """Would break: "Postgres is unreachable" for a write that was refused, which says nothing of whether it was done."""
     with PostgresStore(home.settings) as store:
         store.count(songs)
         store.pool.close()

@@ -1,4 +1,4 @@
-"""A process that starts while Postgres is away, and Astra is primary: it reads, refuses writes, and is well when Postgres is.
+"""A process that starts while Postgres is unreachable, and Astra is primary: it reads, refuses writes, and is well when Postgres is.
 
 A store may write only as a registered writer (rule 28), and nothing but Postgres can register it; reads need neither.
 """
@@ -51,7 +51,7 @@ def table(home: Place) -> Iterator[Table]:
 
 @dataclass
 class Sick:
-    """A Postgres that is away: where it would be, and what makes it well."""
+    """A Postgres that is unreachable: where it would be, and what makes it well."""
 
     settings: Settings
     heal: Callable[[], None]

@@ -1,6 +1,6 @@
 """A writer that was suspended through a whole cut-over, fenced and cleared, wakes up at each step of a write (rules 30, 31).
 
-Postgres is away for it when it does: nothing tells it what has happened. That it was suspended is simulated: its clock jumps.
+Postgres is unreachable for it when it does: nothing tells it what has happened. That it was suspended is simulated: its clock jumps.
 """
 
 from __future__ import annotations

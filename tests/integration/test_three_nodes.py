@@ -1,4 +1,4 @@
-"""A cluster of three nodes: what a table's size is, where its ranges are read, and what goes on while nodes are away."""
+"""A cluster of three nodes: what a table's size is, where its ranges are read, and what goes on while nodes are unreachable."""
 
 from __future__ import annotations
 

@@ -203,7 +203,7 @@ def test_a_collection_in_sync_toml() -> None:
 
 
 def test_a_collection_is_remembered() -> None:
-    """Would break: a process that starts while the source is away takes a collection for a table of odd columns."""
+    """Would break: a process that starts while the source is unreachable takes a collection for a table of odd columns."""
     table = with_fields(collection_table("ks", "docs", 3), {"a.b": "text"})
     assert recalled(json.loads(json.dumps(remembered(table)))) == table
     assert with_fields(table, {"a.b": "text"}) == table, "asked for twice, there once"

@@ -228,7 +228,7 @@ def test_rule_28_refuse_writes_nothing_without_a_journal() -> None:
 
 @pytest.mark.parametrize(("outcome", "state"), [("written", "finished"), ("unsure", "unsure")])
 def test_rule_28_accept_writes_the_primary_and_remembers_it(outcome: str, state: str) -> None:
-    """Would break: the application stands still while Postgres is away, or the write is not recorded when it is back."""
+    """Would break: the application stands still while Postgres is unreachable, or the write is not recorded when it is back."""
     fake = Fake(outcome, accepts=True, fail={"open": AWAY})
     if outcome == "unsure":
         with pytest.raises(WriteUnsure):

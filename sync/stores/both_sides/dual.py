@@ -83,7 +83,7 @@ class DualWriteStore:
 
     @property
     def _target(self) -> PostgresStore:
-        """Raises TargetUnavailable while it is away."""
+        """Raises TargetUnavailable while it is unreachable."""
         return self._side.store
 
     @property
@@ -174,7 +174,7 @@ class DualWriteStore:
         """What a call returns: once more, where it was refused and a table is not what it was. Within a call under way."""
 
         def has_changed(flows: TableFlows, refusal: SyncError) -> bool:
-            # Not while Postgres is away: looking would wait for it.
+            # Not while Postgres is unreachable: looking would wait for it.
             return not self._registration.breaker.is_open and self._known.have_changed(flows, refusal)
 
         return twice(lambda: self._of(table), call, has_changed)

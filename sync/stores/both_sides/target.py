@@ -50,7 +50,7 @@ class Registered:
 
 
 class TargetSide:
-    """Raises what is wrong with Postgres; where it is away and Astra is primary, it is tried again until it is there."""
+    """Raises what is wrong with Postgres; where it is unreachable and Astra is primary, it is retried until it is there."""
 
     def __init__(
         self, settings: Settings, tuning: DualWriteTuning, ring: Callable[[str], object], told: Mapping[str, Any]
@@ -101,7 +101,7 @@ class TargetSide:
         return Registered(store, registration, told)
 
     def come_back(self, then: Callable[[Registration], None]) -> None:
-        """Where Postgres is away: try to register from now on, and call `then` before anything is written.
+        """Where Postgres is unreachable: try to register from now on, and call `then` before anything is written.
 
         What a start would have refused with, `then` included, every call is refused with, until it is put right.
         """
@@ -175,7 +175,7 @@ class TargetSide:
 
     @property
     def store(self) -> PostgresStore:
-        """Its own store. Raises TargetUnavailable while it is away, or what a start would have raised."""
+        """Its own store. Raises TargetUnavailable while it is unreachable, or what a start would have raised."""
         return self._there().store
 
     @property

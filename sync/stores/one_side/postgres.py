@@ -156,7 +156,7 @@ class PostgresStore:
             with self._away(), self.pool.connection() as connection:
                 found = read_target(connection, name)
         except TargetUnavailable:
-            return False  # it is away: what was refused stays refused
+            return False  # it is unreachable: what was refused stays refused
         if found != known:
             self._tables.pop(name, None)
         return found != known

@@ -1,6 +1,6 @@
 """`sync intents --resolve`: an intent whose write can never be repeated ends by an operator's word.
 
-Its write is forgotten, the present primary is read, and the other side is made equal; what the other side will not take
+Its write is forgotten, the current primary is read, and the other side is made equal; what the other side will not take
 stays a difference, which drift reports name, so that nothing is proved that is not so.
 """
 
@@ -39,13 +39,13 @@ def resolve(
     """Give up these intents; what became of each: settled, dropped, or left to workers, with the error.
 
     Raises SettingsError, nothing being changed, where one of them is not there, or is still being written; Unreachable where
-    a side is away; and what `confirm` raises.
+    a side is unreachable; and what `confirm` raises.
     """
     with closing(connect(settings, autocommit=True)) as connection:
         if not usable_state(connection):
             raise PreflightError("the target has no schema `sync`: no migration has begun, or it is finished")
         _checked(find(connection, intents), intents, table)
-        with open_cassandra(settings) as cassandra:  # one that is away must not be taken for one that refuses
+        with open_cassandra(settings) as cassandra:  # one that is unreachable must not be taken for one that refuses
             there = read_tables(cassandra.session, settings.astra_db_keyspace or "")
         confirm(f"{_count(intents)}: what each was to write is not sent again, and the primary's row takes precedence")
         waits = max((_waits(stuck, config) for stuck in find(connection, intents)), default=0.0)

@@ -121,7 +121,7 @@ def open_connections(settings: Settings, config: Config) -> Iterator[Connections
 
 
 def make_drains(by: Connections, settings: Settings, config: Config, tables: list[str]) -> dict[str, Drain]:
-    """What drains these tables' intents, in the direction of the present epoch, and as the tables are now."""
+    """What drains these tables' intents, in the direction of the current epoch, and as the tables are now."""
     with by.pool.connection() as connection:
         check_version(connection)
         check_data_center(connection, by.cassandra.data_center)

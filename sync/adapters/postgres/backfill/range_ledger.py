@@ -122,15 +122,15 @@ class Ledger:
         return None if stop else replace(lease, rate=_share(rate, sharers))
 
     def give_back(self, lease: Lease) -> None:
-        """Let go of a range in the middle; its checkpoint stays."""
+        """Release a range in the middle; its checkpoint stays."""
         self._run("give_back", range=lease.range_id, owner=lease.owner)
 
     def forget_place(self, lease: Lease) -> None:
-        """Let go of a range whose place within a partition is not known to the source any more: it goes on at the start."""
+        """Release a range whose place within a partition is not known to the source any more: it goes on at the start."""
         self._run("forget_place", range=lease.range_id, owner=lease.owner)
 
     def wait(self, lease: Lease, error: str) -> None:
-        """Let go of a range because a server cannot now, and say so; that is no attempt."""
+        """Release a range because a server is temporarily unavailable, and say so; that is no attempt."""
         self._run("wait", range=lease.range_id, owner=lease.owner, error=error[:2000])
 
     def fail(self, lease: Lease, error: str) -> None:

@@ -25,7 +25,7 @@ _SQL = {name: text.encode() for name, text in queries("cutover/epochs").items()}
 
 
 def read_epoch(connection: Connection) -> Epoch:
-    """The present epoch. Raises TargetUnavailable."""
+    """The current epoch. Raises TargetUnavailable."""
     with target_errors():
         row = connection.execute(_SQL["current"]).fetchone()
     assert row is not None, "sync.epoch is empty"
@@ -62,7 +62,7 @@ class Authority:
         self.connection, self._lease = connection, lease_seconds
 
     def current(self) -> Epoch:
-        """The present epoch."""
+        """The current epoch."""
         return read_epoch(self.connection)
 
     def under_way(self) -> UnderWay | None:

@@ -1,6 +1,6 @@
 """A process that writes to both sides is registered in Postgres, with a heartbeat (rules 28 to 30).
 
-The heartbeat also records what could not be recorded when Postgres was away, and learns of cut-overs: while writes wait for
+The heartbeat also records what an outage of Postgres kept from it, and learns of cut-overs: while writes wait for
 one it looks many times a second, so that they wait no longer than they must. It has a connection of its own: where all others
 are taken, the writer is not to look dead, and workers are not to send again what it is sending.
 """
