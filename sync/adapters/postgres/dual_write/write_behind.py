@@ -169,7 +169,7 @@ class Aside:
             self._ring(table)
 
     def record(self, between: Callable[[], object] = lambda: None) -> None:
-        """Record what was buffered during an outage of Postgres, those without intent first; `between` is called now and then.
+        """Record what was buffered during an outage of Postgres, those without intent first; calls `between` now and then.
 
         Raises TargetUnavailable.
         """
