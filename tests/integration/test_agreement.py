@@ -85,7 +85,7 @@ def test_the_gates_look_at_every_table_that_writers_write(home: Place) -> None:
         found = gates(home)
         (writer,) = (row[0] for row in home.sql("SELECT id FROM sync.writer WHERE state = 'active'"))
         assert found["tables"]["figure"] == "written to both sides, and not migrated here: genres"
-        assert found["settings"]["figure"] == f"{writer} was started with another only, exclude than here"
+        assert found["settings"]["figure"] == f"{writer} was started with a different only, exclude than here"
     assert not gates(home)["tables"]["green"], "it was written, though nobody writes it now"
     home.configure('exclude = ["hits", "genres"]\n' + BASE)
     assert gates(home)["tables"]["green"], "stores refuse it from now on"

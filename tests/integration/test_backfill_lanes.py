@@ -29,7 +29,7 @@ BAD: dict[str, tuple[dict[str, Any], str, str]] = {
     "a NUL in a text": ({"words": NUL}, "words", "NUL"),
     "a NUL in a map": ({"tags": {"a": NUL}}, "tags", "NUL"),
     "a NaN in a vector": ({"direction": NAN}, "direction", "NaN"),
-    "null where none may be": ({"must": None}, "must", "null, and must takes none"),
+    "null where none may be": ({"must": None}, "must", "null, which must does not accept"),
     "a check constraint": ({"year": -1}, "", "check constraint"),
     "a text too long": ({"short": "123456"}, "short", "varying(5)"),
     "a unique value twice": ({"isbn": "isbn 2"}, "", "unique constraint"),

@@ -209,7 +209,7 @@ def test_every_intent_has_the_source_s_own_key(site: Site) -> None:
 
 
 REFUSED = {
-    "prices": ("price decimal PRIMARY KEY", "price numeric PRIMARY KEY", "Cassandra tells 1.0 from 1.00 there"),
+    "prices": ("price decimal PRIMARY KEY", "price numeric PRIMARY KEY", "Cassandra distinguishes 1.0 from 1.00 there"),
     "words": ("word text PRIMARY KEY", "word text COLLATE loose PRIMARY KEY", "its collation is nondeterministic"),
     "tags": (
         "word text, n int, PRIMARY KEY (n, word)",

@@ -109,7 +109,7 @@ def test_a_target_that_is_something_else(place: Place) -> None:
     with served(ThreadingTCPServer(("127.0.0.1", 0), Web)) as web:
         for mode in ("disable", "require"):
             commands = elsewhere(place, POSTGRES_PORT=str(web.server_address[1]), POSTGRES_SSLMODE=mode)
-            expected = "what answers there is not Postgres; check POSTGRES_HOST and POSTGRES_PORT"
+            expected = "the server there is not Postgres; check POSTGRES_HOST and POSTGRES_PORT"
             assert commands.line("status").endswith(expected)
 
 
@@ -396,7 +396,7 @@ def test_targets_that_do_not_fit(shapes: Place) -> None:
         'rename, or ignore = ["w"] under [tables.lacks_column] in sync.toml',
         "lacks_table: Postgres has no table lacks_table; `sync schema apply` makes it, or make it yourself: "
         'CREATE TABLE "lacks_table" ("id" integer, "v" jsonb, PRIMARY KEY ("id"))',
-        "wants_more: owner takes no null, has no default, and the source has no such column",
+        "wants_more: owner does not accept null, has no default, and the source has no such column",
         "generates: v is generated in Postgres and cannot take the source's v",
         "generates: w is generated in Postgres and cannot take the source's w",
         "other_key: the primary key must be the source's (id, at); Postgres has id",
@@ -415,7 +415,7 @@ def test_what_is_only_to_be_known(shapes: Place) -> None:
     warnings = {f"{p['where']}: {p['text']}" for p in report["problems"] if p["level"] == "warning"}
     assert warnings >= {
         "wants_more: seen is only in Postgres; it gets its default",
-        "no_null: v takes no null; rows whose v is null are rejected",
+        "no_null: v does not accept null; rows whose v is null are rejected",
         "refers: refers_v_fkey (FOREIGN KEY (v) REFERENCES no_null(id)): rows arrive in any order, and one that arrives before "
         "the row it refers to is rejected; add it after the migration",
     }

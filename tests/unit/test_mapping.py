@@ -107,14 +107,14 @@ def test_columns_that_only_the_target_has() -> None:
     generated = target(wider, "a,b", x={"generated": True, "not_null": True})
     assert problems(SOURCE, generated) + problems(SOURCE, generated, "warning") == []
     required = target(wider, "a,b", x={"not_null": True, "required": True})
-    assert problems(SOURCE, required) == ["x takes no null, has no default, and the source has no such column"]
+    assert problems(SOURCE, required) == ["x does not accept null, has no default, and the source has no such column"]
 
 
 def test_a_column_that_takes_no_null() -> None:
     """Keys are never null in the source; other columns may be."""
     strict = {name: {"not_null": True, "required": True} for name in ("a", "b", "v")}
     found = problems(SOURCE, target("a:int4; b:text; v:text; n:int8", "a,b", **strict), "warning")
-    assert found == ["v takes no null; rows whose v is null are rejected"]
+    assert found == ["v does not accept null; rows whose v is null are rejected"]
 
 
 def test_what_a_source_table_may_not_be() -> None:

@@ -62,7 +62,7 @@ def _filling(cql: CqlType, element: CqlType, place: Place) -> Callable[[bytes | 
 
     def fill(cell: bytes | None) -> bytes | None:
         if cell is None and not has_null:
-            raise Reject(f"a null within a {cql}, which holds none")
+            raise Reject(f"a null within a {cql}, which does not accept null")
         return cell or b""
 
     return fill

@@ -151,7 +151,7 @@ def _check_cell(pair: ColumnPair, encoder: Encoder, cell: bytes | None, issues: 
 
 def _null(pair: ColumnPair, issues: list[Issue]) -> bytes:
     if pair.target.not_null:
-        issues.append(Issue(pair.source.name, f"null, and {pair.target.name} takes none", "reject"))
+        issues.append(Issue(pair.source.name, f"null, which {pair.target.name} does not accept", "reject"))
     return NULL
 
 

@@ -194,12 +194,13 @@ def _target_problems(
         if column.name in filled or column.generated:
             continue
         if column.required:
-            yield _error(source, f"{column.name} takes no null, has no default, and the source has no such column")
+            yield _error(source, f"{column.name} does not accept null, has no default, and the source has no such column")
         else:
             yield _warning(source, f"{column.name} is only in Postgres; it gets its default")
     for pair in pairs:
         if _may_be_null(pair):
-            yield _warning(source, f"{pair.target.name} takes no null; rows whose {pair.source.name} is null are rejected")
+            text = f"{pair.target.name} does not accept null; rows whose {pair.source.name} is null are rejected"
+            yield _warning(source, text)
 
 
 def _may_be_null(pair: ColumnPair) -> bool:

@@ -136,7 +136,7 @@ class TargetSide:
             self._wrong = None
             if not self._ended.is_set() and registered.told == self._told:
                 self._registered = registered
-                log.warning("Postgres is there: this process writes to both sides as %s", registered.registration.writer.id)
+                log.warning("Postgres answers: this process writes to both sides as %s", registered.registration.writer.id)
                 return True
         registered.registration.end()
         registered.store.close()

@@ -152,8 +152,8 @@ _ADVICE = (
     ("failed to resolve host", "there is no such host; check POSTGRES_HOST"),
     ("connection refused", "nothing listens there; check POSTGRES_HOST and POSTGRES_PORT, and that the server runs"),
     ("on socket", "no host is named, and no server runs on this machine; check POSTGRES_HOST"),
-    ("but received", "what answers there is not Postgres; check POSTGRES_HOST and POSTGRES_PORT"),
-    ("invalid response to ssl", "what answers there is not Postgres; check POSTGRES_HOST and POSTGRES_PORT"),
+    ("but received", "the server there is not Postgres; check POSTGRES_HOST and POSTGRES_PORT"),
+    ("invalid response to ssl", "the server there is not Postgres; check POSTGRES_HOST and POSTGRES_PORT"),
     ("timeout expired", "no answer in time; check the host, the port and the network"),
     (
         "unsupported startup parameter",
