@@ -88,7 +88,7 @@ class PgType:
 
 @dataclass(frozen=True, slots=True)
 class TargetColumn:
-    """A column of the target; `required` where it takes no null and has no default.
+    """A column of the target; `required` where it does not accept null and has no default.
 
     `exact` is False where its collation holds texts of other bytes for equal.
     """
