@@ -54,9 +54,9 @@ class Red:
 
 NOTHING, ONE = ("SELECT 1",), ("--writers", "1")
 REDS = {
-    "a range is not copied": Red("backfill", "ranges of 1 table", (RANGE.format("pending"),), (RANGE.format("done"),)),
+    "a range is not copied": Red("backfill", "of 1 range of 1 table", (RANGE.format("pending"),), (RANGE.format("done"),)),
     "a range has failed": Red("backfill", "1 failed", (RANGE.format("failed"),), (RANGE.format("done"),)),
-    "rejects": Red("rejects", "1 rows", (REJECT,), ("DELETE FROM sync.reject",)),
+    "rejects": Red("rejects", "1 row that", (REJECT,), ("DELETE FROM sync.reject",)),
     "an invalid index": Red(
         "indexes", "pairs_a",
         ("CREATE INDEX pairs_a ON pairs (a)", "UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'pairs_a'::regclass"),
