@@ -84,7 +84,7 @@ def test_ctrl_c_and_the_next_run_goes_on(site: Site) -> None:
     running.interrupt()
     done = running.wait(40)
     assert done.code == 1
-    assert done.err.rstrip().endswith("what is checked stays. Go on with: sync drift-report --table songs --workers 2")
+    assert done.err.rstrip().endswith("the verdicts stay. Resume with: sync drift-report --table songs --workers 2")
     assert "Traceback" not in done.err
     assert not psutil.wait_procs(workers, timeout=40)[1], "workers that stay"
     states = dict(
