@@ -71,7 +71,7 @@ TABLES = {table.name: table for table in (SONGS, EMBEDDINGS)}
 
 
 def load(settings: Settings, table: Table, count: int, *, dirty: bool = False, keyspace: str = KEYSPACE) -> float:
-    """Make the source table anew with `count` rows, by a process per core; returns seconds."""
+    """Make the source table again with `count` rows, by a process per core; returns seconds."""
     begin = time.monotonic()
     with open_cassandra(settings, 120) as source:
         make_source(source.session, table, keyspace)

@@ -323,6 +323,7 @@ STORIES: dict[str, Callable[[Scene], Told]] = {
 def shape(text: str) -> list[str]:
     """A block's lines without what changes from run to run: figures, times, the width of columns, an application's log."""
     text = re.sub(r"\b[0-9a-f]{8}-[0-9a-f-]{27}\b|\b\d[\w.,:+-]*|(?<= )-(?= |$)", "0", text, flags=re.MULTILINE)
+    text = re.sub(r"\b0 (gate|intent|key|range|reject|row|table|worker|write|writer)s\b", r"0 \1", text)
     text = re.sub(r", the oldest 0(?: s| old)?", "", text)  # of intents, where there are some
     return [" ".join(line.split()) for line in text.splitlines() if not re.match(r"epoch 0 \w+ is primary now$", line)]
 

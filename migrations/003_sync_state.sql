@@ -29,7 +29,7 @@ CREATE TABLE IF NOT EXISTS sync.run (
     rows_per_second bigint,                   -- null: as fast as it goes
     failures    int NOT NULL DEFAULT 0,       -- jobs that failed as a whole since the last start, and the last one's error
     error       text,
-    stop_requested boolean NOT NULL DEFAULT false, -- workers let go of their ranges at the next batch
+    stop_requested boolean NOT NULL DEFAULT false, -- workers release their ranges at the next batch
     started_at  timestamptz NOT NULL DEFAULT clock_timestamp(),
     finished_at timestamptz
 );
@@ -149,7 +149,7 @@ CREATE INDEX IF NOT EXISTS intent_token ON sync.intent (table_name, token);
 -- at once are never in the first of these.
 CREATE INDEX IF NOT EXISTS intent_due ON sync.intent (table_name, lease_until NULLS FIRST, id) WHERE state <> 'open';
 CREATE INDEX IF NOT EXISTS intent_open ON sync.intent (table_name, id) WHERE state = 'open';
--- A key is looked at again once, however often a run skipped it. Writes that were announced have a version each, and must: an
+-- A key is read again once, however often a run skipped it. Writes that were announced have a version each, and must: an
 -- intent that a reconcile has picked already does not stand for the write that ends behind its read.
 DO $$ BEGIN  -- of earlier forms, without the version, and over the key itself
     IF to_regclass('sync.intent_recheck') IS NOT NULL THEN DROP INDEX sync.intent_recheck; END IF;
@@ -207,7 +207,7 @@ DO $$ BEGIN  -- of an earlier form, which does not keep the order of a key's col
 END $$;
 CREATE INDEX IF NOT EXISTS reject_token ON sync.reject (table_name, token);
 
--- Indexes taken away for a load, to be built again after it; the row goes when the index is valid.
+-- Indexes dropped for a load, to be built again after it; the row goes when the index is valid.
 CREATE TABLE IF NOT EXISTS sync.index (
     index_name text PRIMARY KEY,              -- schema-qualified and quoted
     table_name text NOT NULL,
@@ -239,7 +239,7 @@ CREATE TABLE IF NOT EXISTS sync.audit (
     detail jsonb NOT NULL DEFAULT '{}'
 );
 
--- Proof: passes of `sync drift-report`, whose runs and ranges stand in sync.run and sync.range while they are under way.
+-- Proof: passes of `sync drift-report`, whose runs and ranges are in sync.run and sync.range while they are under way.
 ALTER TABLE sync.run ADD COLUMN IF NOT EXISTS repair boolean NOT NULL DEFAULT false; -- findings are reconciled
 ALTER TABLE sync.range ADD COLUMN IF NOT EXISTS figures jsonb;  -- a checked range's verdict
 ALTER TABLE sync.range ADD COLUMN IF NOT EXISTS deaths int NOT NULL DEFAULT 0;  -- workers that ended in the middle of a check
@@ -282,7 +282,7 @@ DO $$ BEGIN  -- of an earlier form, which does not keep the order of a key's col
     END IF;
 END $$;
 
--- Cut-over and rollback: one at a time; the flip itself is one transaction, so what a crash leaves is undone by the next.
+-- Cut-over and rollback: one at a time; the cut-over itself is one transaction, so what a crash leaves is undone by the next.
 CREATE TABLE IF NOT EXISTS sync.switch (
     id          bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     kind        text NOT NULL CHECK (kind IN ('cutover', 'rollback')),
@@ -302,7 +302,7 @@ ALTER TABLE sync.writer ADD COLUMN IF NOT EXISTS acknowledged bigint;     -- the
 ALTER TABLE sync.writer ADD COLUMN IF NOT EXISTS waits jsonb;             -- how long its writes waited for that switch, in ms
 ALTER TABLE sync.writer ADD COLUMN IF NOT EXISTS recorded_at timestamptz; -- when it last recorded a write made without intent
 ALTER TABLE sync.writer ADD COLUMN IF NOT EXISTS fenced_at timestamptz;
--- What the source's tables looked like at the last switch: processes start while the source is away.
+-- What the source's tables looked like at the last switch: processes start while the source is unreachable.
 CREATE TABLE IF NOT EXISTS sync.source_table (
     name       text PRIMARY KEY,
     definition jsonb NOT NULL

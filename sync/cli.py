@@ -26,7 +26,7 @@ class Parser(argparse.ArgumentParser):
     """Bad arguments are an error like any other: one line, and exit code 1 (2 means drift, or a refused gate)."""
 
     def error(self, message: str) -> NoReturn:
-        self.exit(ERROR, f"{self.prog}: {message}; `{self.prog} --help` tells more\n")
+        self.exit(ERROR, f"{self.prog}: {message}; see `{self.prog} --help`\n")
 
 
 class _Version(argparse.Action):
@@ -42,41 +42,51 @@ class _Version(argparse.Action):
 def build_parser() -> argparse.ArgumentParser:
     """The parser of all commands; `run` names the module of `sync.commands` that does the work."""
     parser = Parser(prog="sync", description="Moves a running application from Cassandra / Astra to Postgres + pgvector.")
-    parser.add_argument("--version", action=_Version, nargs=0, help="print the version, and exit")
+    parser.add_argument("--version", action=_Version, nargs=0, help="print the version and exit")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     _local(commands)
-    demo = _command(commands, "demo", "migrate the real music corpus on embedded servers, and look at the result")
-    demo.add_argument("--limit", type=_positive, help="only so many pieces (default: all)")
-    demo.add_argument("--source", choices=("tables", "collections"), default="tables", help="what the tunes are at first")
-    demo.add_argument("--keep", action="store_true", help="leave the servers running")
-    preflight = _command(
-        commands, "preflight", "connect to all three servers and say what maps to what, before anything is written"
+    demo = _command(commands, "demo", "migrate a real music corpus on embedded servers and show the result")
+    demo.add_argument("--limit", type=_positive, help="number of pieces (default: all)")
+    demo.add_argument(
+        "--source", choices=("tables", "collections"), default="tables", help="what the tunes are stored in at the start"
     )
+    demo.add_argument("--keep", action="store_true", help="leave the servers running")
+    preflight = _command(commands, "preflight", "check all three servers and show what maps to what; writes nothing")
     preflight.add_argument("--write-times", action="store_true", help="count every row that was written ahead of the clock")
     _schema(commands)
-    _run_options(_command(commands, "backfill", "copy history by token range, through RQ workers; run again to go on"))
-    migrate = _command(commands, "migrate", "the whole plain migration: schema, backfill, indexes, verification")
+    _run_options(
+        _command(commands, "backfill", "copy existing rows by token range, through RQ workers; run it again to resume")
+    )
+    migrate = _command(
+        commands, "migrate", "a migration without live traffic in one command: schema, backfill, indexes, verification"
+    )
     _run_options(migrate)
-    migrate.add_argument("--sample", type=_positive, default=200, help="rows and searches to compare one by one (200)")
+    migrate.add_argument(
+        "--sample", type=_positive, default=200, help="number of rows and searches to compare one by one (200)"
+    )
     _drift(commands)
-    _command(commands, "status", "where the migration stands")
-    rejects = _command(commands, "rejects", "values that Postgres cannot hold, with key, column and reason")
+    _command(commands, "status", "show the state of the migration and the next step")
+    rejects = _command(commands, "rejects", "list values that Postgres cannot hold, with key, column and reason")
     rejects.add_argument("--table")
     rejects.add_argument("--limit", type=_positive)
-    intents = _command(commands, "intents", "keys that are not yet known equal on both sides, with the last error")
+    intents = _command(commands, "intents", "list keys that are not yet known to be equal on both sides, with the last error")
     intents.add_argument("--table")
-    intents.add_argument("--limit", type=_positive, default=50, help="list at most so many (50)")
-    intents.add_argument("--retry", action="store_true", help="try the waiting ones again now")
+    intents.add_argument("--limit", type=_positive, default=50, help="maximum number to list (50)")
+    intents.add_argument("--retry", action="store_true", help="retry waiting intents now")
     intents.add_argument(
         "--resolve", action="append", type=_positive, metavar="ID",
-        help="give up an intent that can never settle: the primary's row counts (several: --resolve again)",
+        help="give up an intent that can never be reconciled: the primary's row takes precedence (may be repeated)",
     )  # fmt: skip
-    intents.add_argument("--yes", action="store_true", help="do not ask")
-    writers = _command(commands, "writers", "processes that write to both sides")
-    writers.add_argument("--fence", metavar="ID", help="declare a writer dead, which it must be: its intents are taken over")
+    intents.add_argument("--yes", action="store_true", help="do not ask for confirmation")
+    writers = _command(commands, "writers", "list processes that write to both sides")
+    writers.add_argument(
+        "--fence", metavar="ID", help="declare a writer dead, so that workers take over its intents; be sure that it is"
+    )
     _switches(commands)
-    worker = _command(commands, "worker", "run RQ workers for the queue `sync`, and ring for what is due", json=False)
-    worker.add_argument("-n", type=_positive, default=1, help="how many (1)")
+    worker = _command(
+        commands, "worker", "run RQ workers for the queue `sync`, and notify them of work that is due", json=False
+    )
+    worker.add_argument("-n", type=_positive, default=1, help="number of workers (1)")
     _quiet(worker)
     return parser
 
@@ -85,63 +95,69 @@ def _command(commands: argparse._SubParsersAction, name: str, text: str, json: b
     parser: argparse.ArgumentParser = commands.add_parser(name, help=text, description=text)
     parser.set_defaults(run=name)
     if json:
-        parser.add_argument("--json", action="store_true", help="print the result for programs")
+        parser.add_argument("--json", action="store_true", help="print the result as JSON")
     return parser
 
 
 def _local(commands: argparse._SubParsersAction) -> None:  # type: ignore[type-arg]
     parser = _command(commands, "local", "embedded servers for development: Cassandra, Postgres with pgvector, Valkey")
     parser.add_argument("action", choices=["up", "down", "status", "env"])
-    parser.add_argument("--folder", default=os.environ.get("SYNC_LOCAL_DIR", ".local"), help="where they live (.local)")
+    parser.add_argument("--folder", default=os.environ.get("SYNC_LOCAL_DIR", ".local"), help="their folder (.local)")
 
 
 def _schema(commands: argparse._SubParsersAction) -> None:  # type: ignore[type-arg]
     parser = _command(commands, "schema", "apply: make the target's schema and the state of the migration")
     parser.add_argument("action", choices=["apply"])
     parser.add_argument("--example", action="store_true", help="make the example's tables with their indexes (002)")
-    parser.add_argument("--source", action="store_true", help="make the example's tables in the source keyspace, too (001)")
+    parser.add_argument("--source", action="store_true", help="also make the example's tables in the source keyspace (001)")
     parser.add_argument("--dimension", type=_positive, help="the vectors' dimension, where the source has none yet")
     parser.add_argument("--dry-run", action="store_true", help="only print every statement that would be run")
 
 
 def _switches(commands: argparse._SubParsersAction) -> None:  # type: ignore[type-arg]
     texts = {
-        "cutover": "make Postgres primary, behind gates; running writers follow without a restart; exit code 2 if one is red",
-        "rollback": "make Astra primary again, behind gates; nothing that was written since is lost",
-        "finish": "end the migration: drop its bookkeeping; Astra is left as it is",
+        "cutover": "make Postgres primary after checks; running writers follow without a restart; exit code 2 if one fails",
+        "rollback": "make Astra primary again, after the same checks; nothing that was written since is lost",
+        "finish": "end the migration: drop its bookkeeping; Astra is not changed",
     }
     for name, text in texts.items():
         parser = _command(commands, name, text)
-        parser.add_argument("--dry-run", action="store_true", help="only show the gates; nothing is changed")
-        parser.add_argument("--yes", action="store_true", help="do not ask")
+        parser.add_argument("--dry-run", action="store_true", help="show the gates, and change nothing")
+        parser.add_argument("--yes", action="store_true", help="do not ask for confirmation")
         if name != "finish":
             many = parser.add_mutually_exclusive_group()
-            many.add_argument("--writers", type=_natural, help="how many writers must be registered; refuses otherwise")
-            many.add_argument("--no-writers", action="store_true", help="no writer may be registered; refuses otherwise")
+            many.add_argument("--writers", type=_natural, help="require this number of registered writers")
+            many.add_argument("--no-writers", action="store_true", help="require that no writer is registered")
         if name == "rollback":
             parser.add_argument(
                 "--fast",
                 action="store_true",
-                help="an emergency: in seconds, without the drift passes; says what it waives",
+                help="for emergencies: takes seconds, skips the drift passes, and says what it waives",
             )
 
 
 def _drift(commands: argparse._SubParsersAction) -> None:  # type: ignore[type-arg]
-    parser = _command(commands, "drift-report", "compare every row of both sides, under live traffic; exit code 2 on drift")
+    parser = _command(commands, "drift-report", "compare every row of both sides under live traffic; exit code 2 on drift")
     parser.set_defaults(run="drift_report")
     _table_options(parser)
-    parser.add_argument("--restart", action="store_true", help="begin a pass that was stopped anew, without its verdicts")
-    parser.add_argument("--repair", action="store_true", help="reconcile what differs, and check it again")
+    parser.add_argument(
+        "--restart", action="store_true", help="restart a stopped pass from the beginning, without its verdicts"
+    )
+    parser.add_argument("--repair", action="store_true", help="reconcile rows that differ, and check them again")
     parser.add_argument("--sample-search", type=_natural, default=0, metavar="N", help="also search both sides N times")
-    parser.add_argument("--show-values", action="store_true", help="show what both sides hold (it may be private)")
-    parser.add_argument("--history", action="store_true", help="list the passes that were made; nothing is compared")
-    parser.add_argument("--format", choices=["table", "json", "html", "csv"], default="table", help="of the report (table)")
-    parser.add_argument("--output", type=Path, metavar="FILE", help="write the report there")
+    parser.add_argument("--show-values", action="store_true", help="show the values of both sides (they may be private)")
+    parser.add_argument("--history", action="store_true", help="list earlier passes; compares nothing")
+    parser.add_argument(
+        "--format", choices=["table", "json", "html", "csv"], default="table", help="format of the report (table)"
+    )
+    parser.add_argument("--output", type=Path, metavar="FILE", help="write the report to this file")
 
 
 def _table_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--table", action="append", metavar="NAME", help="only this table (may be repeated)")
-    parser.add_argument("--workers", type=_natural, default=os.cpu_count() or 1, help="worker processes of its own (cores)")
+    parser.add_argument(
+        "--workers", type=_natural, default=os.cpu_count() or 1, help="number of worker processes to start (cores)"
+    )
     _quiet(parser)
 
 
@@ -151,9 +167,9 @@ def _quiet(parser: argparse.ArgumentParser) -> None:
 
 def _run_options(parser: argparse.ArgumentParser) -> None:
     _table_options(parser)
-    parser.add_argument("--writers", type=_natural, help="how many writers must be registered; refuses otherwise")
-    parser.add_argument("--rate", type=_positive, metavar="ROWS", help="at most so many rows a second, all workers together")
-    parser.add_argument("--dry-run", action="store_true", help="plan only; nothing is written")
+    parser.add_argument("--writers", type=_natural, help="require this number of registered writers")
+    parser.add_argument("--rate", type=_positive, metavar="ROWS", help="maximum rows per second, all workers together")
+    parser.add_argument("--dry-run", action="store_true", help="show the plan, and write nothing")
 
 
 def _natural(text: str) -> int:
@@ -223,7 +239,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _stopped(what_stays: str, argv: Sequence[str] | None) -> str:
-    return f"stopped; {what_stays}. Go on with: sync {shlex.join(sys.argv[1:] if argv is None else argv)}"
+    return f"stopped; {what_stays}. Resume with: sync {shlex.join(sys.argv[1:] if argv is None else argv)}"
 
 
 def _lines(error: SyncError) -> list[str]:

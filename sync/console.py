@@ -1,4 +1,4 @@
-"""What people see: results to stdout, progress and logs to stderr; no animation off a terminal; NO_COLOR is obeyed."""
+"""What people see: results to stdout, progress and logs to stderr; no animation off a terminal; NO_COLOR is respected."""
 
 from __future__ import annotations
 

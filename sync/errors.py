@@ -6,11 +6,11 @@ from typing import Literal
 
 
 class SyncError(Exception):
-    """Something a person can act on: `str(error)` is one line that says what, where and what to do."""
+    """The root of all errors: `str(error)` is one line that says what failed, where, and what to do."""
 
 
 class SettingsError(SyncError):
-    """A setting is missing, contradictory or not of its type."""
+    """A setting is missing, contradictory or has the wrong type."""
 
 
 class Unreachable(SyncError):
@@ -18,11 +18,11 @@ class Unreachable(SyncError):
 
 
 class NotNow(SyncError):
-    """A server cannot now, and will when it has room again, or is up: it is waited for, however long that takes."""
+    """A server is temporarily unavailable (out of space, starting, overloaded): commands and workers wait for it."""
 
 
 class UnreachableNow(Unreachable, NotNow):
-    """A server answers, and takes no connection now: it starts, or has too many."""
+    """A server answers, but accepts no connection now: it is starting, or has too many."""
 
 
 class PreflightError(SyncError):
@@ -30,27 +30,27 @@ class PreflightError(SyncError):
 
 
 class WriteRefused(SyncError):
-    """Nothing was or will be written on either side: bad input, or the primary said no."""
+    """Nothing was or will be written on either side: bad input, or the primary refused it."""
 
 
 class WriteRefusedNow(WriteRefused, NotNow):
-    """No write is taken for now (overloaded, away, a cut-over): nothing was or will be written on either side."""
+    """No write is accepted at the moment (overload, an outage, a cut-over): nothing was or will be written on either side."""
 
 
 class WriteUnsure(SyncError):
-    """The write may have been done on the primary; it will settle on both sides alike."""
+    """The write may have been done on the primary; both sides will be reconciled to the same result."""
 
 
 class ValueUnreadable(SyncError):
-    """A row holds a value that Python has none of (a date after the year 9999, a text that is not UTF-8)."""
+    """A row holds a value that Python cannot represent (a date after the year 9999, a text that is not UTF-8)."""
 
 
 class StoreClosed(SyncError):
-    """A store is used after it was closed: nothing was sent."""
+    """A store was used after it was closed: nothing was sent."""
 
 
 class ForkedStore(SyncError):
-    """A store is used in a process that was forked after it was opened."""
+    """A store was used in a process that was forked after it was opened."""
 
 
 class SourceTimeout(SyncError):
@@ -58,15 +58,15 @@ class SourceTimeout(SyncError):
 
 
 class SourceUnavailable(SyncError):
-    """The source is overloaded, has too few replicas, or is gone for now: the same request may succeed later."""
+    """The source is overloaded, has too few replicas, or is unreachable: a retry may succeed later."""
 
 
 class SourceAway(SourceUnavailable, NotNow):
-    """The source cannot now, whatever it is asked: overloaded, too few replicas, nothing answers."""
+    """The source accepts no request at the moment: overloaded, too few replicas, no answer."""
 
 
 class PlaceUnknown(SourceUnavailable):
-    """The source does not take its own mark of a place in a partition any more: another version of it made the mark."""
+    """The source no longer accepts its own mark of a place in a partition: another version of it made the mark."""
 
 
 class TargetUnavailable(SyncError):
@@ -74,15 +74,15 @@ class TargetUnavailable(SyncError):
 
 
 class TargetNotNow(TargetUnavailable, NotNow):
-    """The target has no room, no memory or no connection left, takes no writes, or goes down: nothing has changed."""
+    """The target is out of space, memory or connections, refuses writes, or is shutting down: nothing has changed."""
 
 
 class TargetBusy(TargetUnavailable):
-    """The target is well, but somebody holds the row for too long: the transaction changed nothing."""
+    """The target works, but another transaction held the row for too long: the transaction changed nothing."""
 
 
 class TargetRefused(TargetUnavailable):
-    """The target is well, and refuses something of one key, or of its table: the transaction changed nothing."""
+    """The target works, but refuses something about one key, or its table: the transaction changed nothing."""
 
 
 class AnswerLost(TargetUnavailable):
@@ -90,15 +90,15 @@ class AnswerLost(TargetUnavailable):
 
 
 class LocalServerError(SyncError):
-    """An embedded server could not be started, found or ended."""
+    """An embedded server could not be started, found or stopped."""
 
 
 class WorkFailed(SyncError):
-    """Workers fail again and again for a reason that a repetition does not cure."""
+    """Workers fail repeatedly for a reason that retries do not fix."""
 
 
 class EpochChanged(SyncError):
-    """The other store is primary now, or a cut-over is under way: the write begins anew under the present epoch."""
+    """The other store is primary now, or a cut-over is under way: the write starts again under the current epoch."""
 
     def __init__(
         self, epoch: int, primary: Literal["astra", "postgres"], state: Literal["open", "closing", "closed"]
@@ -108,11 +108,11 @@ class EpochChanged(SyncError):
 
 
 class NotRegistered(EpochChanged):
-    """This writer was silent and was fenced, or its slot was given away: it registers anew, and the write begins again."""
+    """This writer was silent and was fenced, or its slot was given away: it registers again, and the write starts again."""
 
 
 class Suspended(NotRegistered):
-    """This process was suspended, and may have been fenced meanwhile: Postgres is asked, and the write begins again."""
+    """This process was suspended, and may have been fenced meanwhile: Postgres is asked, and the write starts again."""
 
     def __init__(self) -> None:
         super().__init__(0, "astra", "closing")  # which epoch it is, it does not know
@@ -124,7 +124,7 @@ class GateRefused(SyncError):
 
 
 class StillOpen(GateRefused):
-    """An intent or a writer came in between; the flip has changed nothing, and may succeed a moment later."""
+    """An intent or a writer came in between; the cut-over has changed nothing, and may succeed a moment later."""
 
 
 class LeaseLost(SyncError):

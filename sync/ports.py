@@ -66,13 +66,13 @@ class Ranges(Protocol):
         """Prolong the lease, with its present share of the rate; None where the run is to stop. Raises LeaseLost."""
 
     def give_back(self, lease: Lease) -> None:
-        """Let go of a range in the middle; its checkpoint stays."""
+        """Release a range in the middle; its checkpoint stays."""
 
     def forget_place(self, lease: Lease) -> None:
-        """Let go of a range whose place within a partition is not known to the source any more: it goes on at the start."""
+        """Release a range whose place within a partition is not known to the source any more: it goes on at the start."""
 
     def wait(self, lease: Lease, error: str) -> None:
-        """Let go of a range because a server cannot now, and say so; that is no attempt."""
+        """Release a range because a server is temporarily unavailable, and say so; that is no attempt."""
 
     def fail(self, lease: Lease, error: str) -> None:
         """Record a failed attempt; after the last one the range is failed."""
@@ -173,7 +173,7 @@ class Intent:
 
 @dataclass(frozen=True, slots=True)
 class Replay:
-    """A write that is sent again, because nobody knows whether it arrived: for the how manieth time.
+    """A write that is sent again, because nobody knows whether it arrived, with the number of the attempt.
 
     `waited`: how many seconds after the last time.
     """

@@ -2,7 +2,7 @@
 
 A writer that is silent is fenced, what it wrote alone is looked for, and the primary changes. If it was not dead but
 suspended (SIGSTOP, a frozen container, a laptop's lid), it goes on in the middle of a step as if nothing had been. So it
-looks at a clock that goes on meanwhile, often: where that has jumped, it asks Postgres before it writes without it.
+looks at a clock that goes on meanwhile, often: where that has jumped, it asks Postgres before it accepts a write.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class Awake:
             if now - self._ran_at >= self._most_gap:
                 self._gaps, self._woken_at = self._gaps + 1, now
                 log.warning(
-                    "this process did not run for %.1f s: it asks Postgres before it writes without it", now - self._ran_at
+                    "this process did not run for %.1f s: it asks Postgres before it accepts a write", now - self._ran_at
                 )
             self._ran_at = now
             return self._gaps

@@ -22,7 +22,7 @@ _MOST_BYTES = 1 << 16  # of a text that anybody may have written there
 def unread_forms(queue: Queue) -> set[Form]:
     """The forms of the newest jobs that a worker could not read. Raises RedisError.
 
-    Their results' text is read as it stands: RQ itself would unpickle a result, whoever wrote it.
+    Their results' text is read as it is: RQ itself would unpickle a result, whoever wrote it.
     """
     failed = queue.failed_job_registry.get_job_ids(0, _LOOKED_AT - 1, desc=True, cleanup=False)
     return {form for job in failed if (form := _unread(queue.connection, job))}

@@ -1,4 +1,4 @@
-"""RQ as the doorbell: Postgres knows what is to be done, RQ wakes workers. Losing Redis costs time only (invariant 6)."""
+"""RQ wakes workers; Postgres knows what is to be done. Losing Redis costs time only (invariant 6)."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def redis_name(connection: Any) -> str:
 
 
 class Doorbell:
-    """Rings for workers on the queue `sync`, to do `job` for runs. Errors of Redis are reported and survived."""
+    """Notifies workers on the queue `sync` to do `job` for runs. Errors of Redis are reported and survived."""
 
     def __init__(self, connection: Any, job: str = COPY_JOB) -> None:
         self._job, self._what = job, _WHAT[job]
@@ -87,17 +87,17 @@ class Doorbell:
         try:
             self._ring(runs, times)
         except redis.RedisError as error:
-            log.warning("Redis: %s; whoever watches the runs rings again", explain(error))
+            log.warning("Redis: %s; the command that watches the runs notifies workers again", explain(error))
 
     def _ring(self, runs: list[int], times: int) -> None:
         self._enqueue(self._job, ",".join(map(str, runs)), f"{self._what} {runs}", times)
 
     def ring_reconcile(self, table: str) -> bool:
-        """Put a job for a table's intents on the queue, unless one waits there already; whether it rang."""
+        """Put a job for a table's intents on the queue, unless one waits there already; whether it was put there."""
         try:
             return self.ring_for(table)
         except redis.RedisError as error:
-            log.warning("Redis: %s; the sweeper will ring", explain(error))
+            log.warning("Redis: %s; the sweeper will notify workers", explain(error))
             return False
 
     def ring_for(self, table: str) -> bool:
@@ -138,7 +138,7 @@ class Doorbell:
         return [self._queue] * as_json + [self._pickled] * as_pickle
 
     def ring_idle(self, runs: list[int], at_least: int) -> int:
-        """Ring once for each idle worker, newcomers included, or `at_least` times; how often it rang.
+        """Put one job on the queue for each idle worker, newcomers included, or `at_least` as many; how many.
 
         Never less than once: after a FLUSHALL a worker still listens, but is registered no more. Nothing is added while jobs
         wait: they would only find the work done.
@@ -151,7 +151,7 @@ class Doorbell:
             self._ring(runs, times)
         except redis.RedisError as error:
             if not self._silent:  # this is called several times a second
-                log.warning("Redis: %s; ringing again later", explain(error))
+                log.warning("Redis: %s; workers are notified again later", explain(error))
             self._silent = True
             return 0
         self._silent = False

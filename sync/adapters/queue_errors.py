@@ -9,28 +9,28 @@ import redis
 from sync.errors import SettingsError
 
 NO_URL = (
-    "REDIS_URL: it is not a Redis URL; it must read redis://user:password@host:port/0 (rediss:// for TLS), with "
+    "REDIS_URL: it is not a Redis URL; it must look like redis://user:password@host:port/0 (rediss:// for TLS), with "
     "@ : / ? # % in the password as %40 %3A %2F %3F %23 %25"
 )
 _ADVICE = (
-    ("wrong version number", "it does not speak TLS; write redis://, not rediss://, if that is meant"),
-    ("record layer failure", "it does not speak TLS; write redis://, not rediss://, if that is meant"),
-    ("unexpected_eof", "it does not speak TLS; write redis://, not rediss://, if that is meant"),
+    ("wrong version number", "it does not speak TLS; write redis://, not rediss://, if that is intended"),
+    ("record layer failure", "it does not speak TLS; write redis://, not rediss://, if that is intended"),
+    ("unexpected_eof", "it does not speak TLS; write redis://, not rediss://, if that is intended"),
     (
         "hostname mismatch",
-        "its TLS certificate is for another host name; connect by the name that is in it",
+        "its TLS certificate is for another host name; connect by the name in the certificate",
     ),
     (
         "ip address mismatch",
-        "its TLS certificate is for another host name; connect by the name that is in it",
+        "its TLS certificate is for another host name; connect by the name in the certificate",
     ),
     (
         "certificate verify failed",
-        "its TLS certificate is not trusted; add ?ssl_ca_certs=/path/ca.pem to REDIS_URL for an authority of your own",
+        "its TLS certificate is not trusted; add ?ssl_ca_certs=/path/ca.pem to REDIS_URL for your own authority",
     ),
-    ("no such file", "the file of ssl_ca_certs in REDIS_URL is not there"),
-    ("connection closed by server", "it hung up; if it wants TLS, write rediss:// in REDIS_URL"),
-    ("reset by peer", "it hung up; if it wants TLS, write rediss:// in REDIS_URL"),
+    ("no such file", "the file named by ssl_ca_certs in REDIS_URL does not exist"),
+    ("connection closed by server", "it closed the connection; if it requires TLS, write rediss:// in REDIS_URL"),
+    ("reset by peer", "it closed the connection; if it requires TLS, write rediss:// in REDIS_URL"),
     ("connection refused", "nothing listens there; check REDIS_URL, and that the server runs"),
 )
 

@@ -1,4 +1,4 @@
-"""Rings from a thread of its own: whoever asks for it waits for nothing, whatever Redis does (invariant 6)."""
+"""Notifies workers from its own thread, so that no caller waits for Redis (invariant 6)."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ _ANSWER_SECONDS, _AGAIN_SECONDS, _LAST_SECONDS = 1.0, 5.0, 1.0
 
 
 class Ringer:
-    """Rings for tables' intents. While Redis is away or silent it keeps their names, and tries again every few seconds;
+    """Notifies workers of tables' intents. While Redis is unreachable or silent it keeps their names, and retries;
 
     the sweeper of `sync worker` finds the intents all the same.
     """
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._tables: set[str] = set()  # as many as there are tables at most, however long Redis is away
+        self._tables: set[str] = set()  # as many as there are tables at most, however long Redis is unreachable
         self._changed, self._ended = Condition(), False
         self._bell: Doorbell | None = None
         self._told = ""
@@ -31,13 +31,13 @@ class Ringer:
         self._thread.start()
 
     def ring(self, table: str) -> None:
-        """Ring for this table soon."""
+        """Notify workers of this table soon."""
         with self._changed:
             self._tables.add(table)
             self._changed.notify()
 
     def close(self) -> None:
-        """Ring for what is left, and end; a Redis that does not answer is not waited for."""
+        """Notify workers of what is left, and end; a Redis that does not answer is not waited for."""
         with self._changed:
             self._ended = True
             self._changed.notify()

@@ -44,7 +44,7 @@ def backfill(args: argparse.Namespace, settings: Settings, config: Config) -> li
             show = Show(Progressing(block).show, lambda b: block.update([build_line(b)]), steps(args.quiet))
             return run_backfill(settings, config, plan, args.rate, pool, show)
     except KeyboardInterrupt:
-        raise Interrupted("what is copied stays") from None
+        raise Interrupted("the copied rows stay") from None
     finally:
         pool.stop()
 
@@ -55,10 +55,10 @@ def check_writers(plan: Plan, expected: int | None) -> None:
     if expected is not None and count != expected:
         raise PreflightError(f"--writers {expected}, but {count} are registered: {', '.join(plan.writers) or 'none'}")
     if not count:
-        say("no writer is registered: this is the offline copy; what is written from now on must be backfilled again")
+        say("no writer is registered: this is an offline copy; rows written from now on must be backfilled again")
     elif expected is None and sys.stdin.isatty():
         say(f"registered writers: {', '.join(plan.writers)}")
-        if input("Are these all that write to the source? [y/N] ").strip().lower() not in ("y", "yes"):
+        if input("Are these all the processes that write to the source? [y/N] ").strip().lower() not in ("y", "yes"):
             raise PreflightError("start every writer with SYNC_DUAL_WRITE=true first, then run the backfill")
 
 
@@ -100,7 +100,7 @@ def show_plan(plan: Plan, args: argparse.Namespace) -> None:
         print_json({"dry_run": True, "tables": tables, "writers": plan.writers, "unfinished": plan.unfinished})
         return
     rows = [
-        (t.name, len(plan.ranges[t.name]), plan.estimated_bytes[t.name], "goes on" if t.name in plan.unfinished else "begins")
+        (t.name, len(plan.ranges[t.name]), plan.estimated_bytes[t.name], "resumes" if t.name in plan.unfinished else "begins")
         for t in plan.tables
     ]
     print_table("Nothing is written (--dry-run)", ("table", "ranges", "estimated bytes", "run"), rows)
@@ -146,4 +146,4 @@ def advise(final: list[Progress]) -> None:
         say("rejected rows: `sync rejects` lists them with key, column and reason")
     for p in final:
         if p.failed:
-            say(f"{p.table}: {counted(p.failed, 'range')} failed: {p.error}; run `sync backfill` again for another try")
+            say(f"{p.table}: {counted(p.failed, 'range')} failed: {p.error}; run `sync backfill` again to retry them")

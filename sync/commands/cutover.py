@@ -1,4 +1,4 @@
-"""`sync cutover` and `sync rollback`: the gates as a checklist; when all are green, the flip."""
+"""`sync cutover` and `sync rollback`: the gates as a checklist; when all are green, the cut-over."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def run(args: argparse.Namespace) -> int:
             return _already(args, epoch)
         waived = WAIVED if kind == "rollback" and args.fast else ""
         if waived:
-            say(f"sync rollback --fast: waived are {waived}")
+            say(f"sync rollback --fast waives: {waived}")
         passed = judge(site, kind, epoch, args.dry_run, 0 if args.no_writers else args.writers, bool(waived))
         if args.dry_run or not all(gate.green for gate in passed):
             return _stays(args, epoch, passed, waived)
@@ -58,8 +58,8 @@ def confirm(args: argparse.Namespace, what: str) -> None:
     if args.yes:
         return
     if not sys.stdin.isatty():
-        raise SettingsError(f"{what}: stdin is not a terminal, nobody can confirm it; pass --yes")
-    if input(f"{what}. Go on? [y/N] ").strip().lower() not in ("y", "yes"):
+        raise SettingsError(f"{what}: not a terminal; pass --yes")
+    if input(f"{what}. Continue? [y/N] ").strip().lower() not in ("y", "yes"):
         raise SettingsError("nothing was changed")
 
 
@@ -119,9 +119,12 @@ def _summary(args: argparse.Namespace, kind: str, passed: list[Gate], done: Done
         say(f"{name} is primary (epoch {epoch.epoch})")
         return
     out.print(f"\n{name} is primary (epoch {epoch.epoch}). No write could begin for {closed:.0f} ms;", markup=False)
-    waited, longest = counted(len(done.waits), "write"), f"at most {waits['max_ms']:.0f} ms"
-    out.print(f"{waited} waited, p99 {waits['p99_ms']:.0f} ms, {longest}; none was refused.", markup=False)
-    back = {"cutover": "sync rollback takes it back; sync finish ends the migration", "rollback": "sync cutover, again"}
+    out.print(
+        f"{counted(len(done.waits), 'write')} waited, p99 {waits['p99_ms']:.0f} ms, at most {waits['max_ms']:.0f} ms; "
+        "none was refused.",
+        markup=False,
+    )
+    back = {"cutover": "sync rollback goes back; sync finish ends the migration", "rollback": "sync cutover again"}
     out.print(
         f"set STORAGE_BACKEND={epoch.primary} when convenient: running writers have switched. Next: {back[kind]}",
         markup=False,

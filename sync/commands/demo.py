@@ -67,7 +67,7 @@ def _tell(args: argparse.Namespace, tables: dict[str, Any], folder: Path, starte
         found = verify(settings, Config(), plan.tables, plan.ranges, 100, lambda *_: None)
         neighbours = compare_neighbours(settings, TUNES)
         wrong = story.check(settings, (CqlStore, PostgresStore))
-        say(f"the application was started anew, with {' '.join(f'{n}={v}' for n, v in _PLAIN.items())}")
+        say(f"the application was restarted with {' '.join(f'{n}={v}' for n, v in _PLAIN.items())}")
         with story.application(**_PLAIN):
             story.sync("finish")
             time.sleep(1)

@@ -45,8 +45,8 @@ def _check(settings: Settings) -> None:
     """Raise SettingsError naming what is missing."""
     if settings.astra_db_api_endpoint is None:
         raise SettingsError(
-            "sync demo --source collections needs a Data API, and ASTRA_DB_API_ENDPOINT is not set; the settings and how to "
-            "start one of your own stand in docs/data-api.md"
+            "sync demo --source collections needs a Data API, and ASTRA_DB_API_ENDPOINT is not set; "
+            "see docs/data-api.md for the settings, and how to start a self-hosted one"
         )
     settings.require("astra_db_keyspace")
     if not settings.has_cql:

@@ -55,7 +55,7 @@ def drift_report(args: argparse.Namespace, settings: Settings, config: Config) -
             show = Show(Progressing(block, _WORDS).show, lambda b: block.update([build_line(b)]), steps(args.quiet))
             return run_drift(settings, config, plan, asked, pool, show)
     except KeyboardInterrupt:
-        raise Interrupted("what is checked stays") from None
+        raise Interrupted("the verdicts stay") from None
     finally:
         pool.stop()
 

@@ -61,8 +61,8 @@ def _show(done: dict[str, Any]) -> None:
     for step in done["audit"]:
         out.print(f"{step['at'][:19]}  {step['who']}  {step['what']}", markup=False)
     out.print(
-        f"\nThe migration is over: {', '.join(done['tables'])} hold what they held, and nothing of it is left.", markup=False
+        f"\nThe migration is over: {', '.join(done['tables'])} keep their rows, and nothing else of it is left.", markup=False
     )
-    out.print("Astra is as it was. When you no longer want it, run there:", markup=False)
+    out.print("Astra is unchanged. When you no longer need it, run there:", markup=False)
     for statement in done["delete_source"]:
         out.print(f"    {statement}", markup=False)

@@ -43,7 +43,7 @@ def run(args: argparse.Namespace) -> int:
     ]  # fmt: skip
     print_table(counted(len(found), "intent"), header, rows)
     if any(i["attempts"] for i in found):
-        say("one that can never settle is given up with `sync intents --resolve ID`")
+        say("`sync intents --resolve ID` gives up an intent that can never be reconciled")
     return 0
 
 
@@ -63,5 +63,5 @@ def _resolve(args: argparse.Namespace, settings: Settings, config: Config) -> li
     for one in resolved:
         error = f": {one['error']}" if one["error"] else ""
         say(f"intent {one['id']} of {one['table']}: {one['outcome']}{error}")
-    say("this disturbs the proof: the next cut-over or rollback wants two drift passes that begin after it")
+    say("this invalidates the proof: the next cut-over or rollback requires two new drift passes")
     return resolved

@@ -36,7 +36,7 @@ def run(args: argparse.Namespace) -> int:
         raise LocalServerError("the embedded servers are not running: sync local up")
     endpoints = local.up(folder, say)
     if args.action == "up" and not args.json:
-        say("up: Cassandra, Postgres and Valkey answer; `sync local env > .env` gives their settings")
+        say("up: Cassandra, Postgres and Valkey answer; `sync local env > .env` writes their settings")
     elif args.json:
         print_json(endpoints.env())
     else:

@@ -91,10 +91,10 @@ def show(found: Verification) -> None:
     print_table("\nRows, by digest of every range", header, rows)
     findings = [(name, kind, key_text(key)) for name, v in found.tables.items() for kind, key in v.shown]
     if findings:
-        print_table("\nThe first that differ", ("table", "", "key"), findings)
+        print_table("\nThe first differences", ("table", "", "key"), findings)
     for name, verdict in found.tables.items():
         if verdict.strays:
-            out.print(f"{name}: {counted(verdict.strays, 'row')} without a token, only in Postgres", markup=False)
+            out.print(f"{name}: {counted(verdict.strays, 'row')} only in Postgres, without a token", markup=False)
     searches = [
         (s.table, s.column, s.searches, _share(s.overlaps), _share(s.source_recalls), _share(s.target_recalls), s.note)
         for s in found.searches
@@ -117,7 +117,7 @@ def _verdict(found: Verification) -> str:
     if found.ok:
         rejected = sum(v.rows.rejected for v in found.tables.values())
         return "Equal" + (
-            f", but for {counted(rejected, 'row')} that Postgres cannot hold: `sync rejects`" if rejected else ""
+            f", except for {counted(rejected, 'row')} that Postgres cannot hold: `sync rejects`" if rejected else ""
         )
     errors = [e for v in found.tables.values() for e in v.errors]
     if errors:

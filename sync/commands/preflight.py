@@ -24,7 +24,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def show(report: PreflightReport) -> None:
-    """Print the report: servers, columns, what stands against it."""
+    """Print the report: servers, columns, what blocks it."""
     for line in report.servers:
         out.print(line, markup=False, soft_wrap=True)
     for table in report.tables:
@@ -50,7 +50,7 @@ def show(report: PreflightReport) -> None:
 def _verdict(report: PreflightReport) -> str:
     levels = Counter(problem.level for problem in report.problems)
     if not report.ok:
-        return f"Not ready: {counted(levels['error'], 'error')} to cure first."
+        return f"Not ready: {counted(levels['error'], 'error')} to fix first."
     if report.blocked:
         return f"Ready to copy; {counted(levels['blocks'], 'problem')} will block the cut-over."
     return "Ready."

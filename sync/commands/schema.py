@@ -14,12 +14,12 @@ def run(args: argparse.Namespace) -> int:
     settings, config = load("source", "target")
     done = apply_source(settings, args.dimension, args.dry_run) if args.source else []
     if args.dry_run and done:
-        done.append("-- then the target's schema, by what the source has then")
+        done.append("-- then the target's schema, as the source requires")
     else:
         done += apply_target(settings, config, None, args.dimension, args.dry_run, args.example)
     if args.json:
         print_json({"dry_run": args.dry_run, "done": done})
         return 0
-    for line in done or ["nothing to do: the schema is as it should be"]:
+    for line in done or ["nothing to do: the schema is up to date"]:
         out.print(line, markup=False, soft_wrap=True)
     return 0

@@ -1,4 +1,4 @@
-"""`sync worker`: RQ workers for the queue `sync`, and the sweeper that rings for whatever is due."""
+"""`sync worker`: RQ workers for the queue `sync`, and the sweeper that notifies them of whatever is due."""
 
 from __future__ import annotations
 

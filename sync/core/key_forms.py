@@ -79,11 +79,11 @@ def key_note(column: SourceColumn, pg: PgType) -> str:
         return ""
     if _is_text(column, pg):
         return (
-            f"{column.name} ({column.type}) is in the partition key, where Cassandra tells 1.0 from 1.00 and numeric does "
-            f"not: Postgres holds it as {pg}, digit for digit"
+            f"{column.name} ({column.type}) is in the partition key, where Cassandra distinguishes 1.0 from 1.00 and numeric "
+            f"does not: Postgres holds it as {pg}, digit for digit"
         )
     if column.type.name == "decimal":
-        return f"{column.name} is in the partition key: a row whose key has not just the decimals of {pg} is rejected"
+        return f"{column.name} is in the partition key: rows without exactly the decimals of {pg} are rejected"
     return (
         f"{column.name} is in the partition key: a row whose key holds a decimal with zeros at its end, or with an exponent, "
         f"is rejected, since {pg} does not tell 1.0 from 1.00"
@@ -95,8 +95,8 @@ def _encoder(column: SourceColumn, pg: PgType) -> Encoder:
         return Encoder(column.type, pg, decimal_text)
     if _tells_forms_apart(column) and pg.name == "numeric" and pg.typmod < 4:
         raise UnsupportedPair(
-            f"a {column.type} of the partition key does not go into {pg}: Cassandra tells 1.0 from 1.00 there, and {pg} does "
-            "not; give it text, which does, or numeric(p, s) where every key has s decimals"
+            f"a {column.type} of the partition key does not go into {pg}: Cassandra distinguishes 1.0 from 1.00 there, and "
+            f"{pg} does not; use text, which does, or numeric(p, s) where every key has s decimals"
         )
     return encoder_for(column.type, pg)
 

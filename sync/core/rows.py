@@ -14,8 +14,8 @@ OnReject = Literal["reject", "strip-nul", "null"]
 class SourceColumn:
     """A column of the source: `kind` is partition_key, clustering, regular or static.
 
-    `alias` is what the target calls it where nobody says otherwise. A column with a `path` is no column of the source's, but
-    a field of its document.
+    `alias` is what the target calls it where nobody says otherwise. A column with a `path` is not a column of the source's,
+    but a field of its document.
     """
 
     name: str
@@ -66,8 +66,8 @@ def one_sided(table: SourceTable) -> str:
         return "counters cannot be written on both sides: an increment is not repeatable"
     if table.is_compact and any(column.kind == "regular" for column in table.columns):
         return (
-            "COMPACT STORAGE cannot be written on both sides: a row without a value is no row there, and is one in Postgres; "
-            "ALTER TABLE … DROP COMPACT STORAGE makes rows of its rows"
+            "COMPACT STORAGE cannot be written on both sides: a row without a value is no row there, but is one in Postgres; "
+            "ALTER TABLE … DROP COMPACT STORAGE makes them rows"
         )
     return ""
 
@@ -88,7 +88,7 @@ class PgType:
 
 @dataclass(frozen=True, slots=True)
 class TargetColumn:
-    """A column of the target; `required` where it takes no null and has no default.
+    """A column of the target; `required` where it does not accept null and has no default.
 
     `exact` is False where its collation holds texts of other bytes for equal.
     """

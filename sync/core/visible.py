@@ -1,4 +1,4 @@
-"""Text that may hold anything, for a terminal: what it would obey, or show as nothing, is written as an escape.
+"""Text that may hold anything, for a terminal: what it would interpret, or show as nothing, is written as an escape.
 
 Keys and server errors quote what an application's users typed. Printable is what Python's `repr` prints as it is: no control
 character (C0 and C1), no direction override, no invisible character, no space but the usual one.

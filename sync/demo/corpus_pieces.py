@@ -47,7 +47,7 @@ class Piece:
         return _id(self.path, self.number)
 
     def first(self, *names: str) -> str | None:
-        """The first known of these facts, as it stands: an empty string is a value."""
+        """The first known of these facts, as it is: an empty string is a value."""
         return next((str(self.facts[name][0]) for name in names if self.facts.get(name)), None)
 
 

@@ -1,4 +1,4 @@
-"""The backfill as a whole: plan ranges, ring for workers, watch, build indexes, close the runs."""
+"""The backfill as a whole: plan ranges, notify workers, watch, build indexes, close the runs."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class RunLedger(Protocol):
 
 
 class Bell(Protocol):
-    """Rings for workers."""
+    """Notifies workers."""
 
     def ring_idle(self, runs: list[int], at_least: int) -> int: ...
     def clear(self) -> None: ...
@@ -73,7 +73,7 @@ class Supervisor:
     show: Callable[[list[Progress]], None]
 
     def watch(self, runs: list[int]) -> list[Progress]:
-        """Ring and watch until nothing is left to do; the last figures. KeyboardInterrupt stops the workers first."""
+        """Notify workers and watch until nothing is left to do; the last figures. Ctrl-C stops the workers first."""
         try:
             return self._watch(runs)
         except KeyboardInterrupt:
@@ -103,24 +103,24 @@ class Supervisor:
                 try_again(error, failures)
 
     def _wake(self, ledger: RunLedger, runs: list[int], failed: _Failures, done: int) -> bool:
-        """Ring for workers; whether ranges wait for one."""
+        """Notify workers; whether ranges wait for one."""
         self.own.heal()
         ledger.fail_deadly(runs)
         failures, error = ledger.failures(runs)
         active = ledger.active_workers(runs)
         if failed.too_many(done, failures, others=active > 0):
             raise WorkFailed(
-                f"{counted(failures, 'job')} failed, the last one with: {error}; what is done stays, run it again to go on"
+                f"{counted(failures, 'job')} failed, the last one with: {error}; what is done stays, run it again"
             )
         left = ledger.work_left(runs)
         if left:
-            # Idle workers are rung for; after a FLUSHALL no worker is registered, but this command's own ones still listen.
+            # Idle workers are notified; after a FLUSHALL no worker is registered, but this command's own ones still listen.
             missing = max(0, len(self.own) - active)
             self.bell.ring_idle(runs, missing)
         return left
 
     def _stop(self, runs: list[int]) -> None:
-        """Have the workers let go of their ranges at the next batch, and wait for that."""
+        """Have the workers release their ranges at the next batch, and wait for that."""
         try:
             with self.open_ledger() as ledger:
                 ledger.request_stop(runs, True)
@@ -128,4 +128,4 @@ class Supervisor:
                 while ledger.active_workers(runs) and time.monotonic() < until:
                     time.sleep(POLL_SECONDS)
         except (TargetUnavailable, Unreachable) as error:
-            log.warning("Postgres: %s; the workers' leases run out", error)
+            log.warning("Postgres: %s; the workers' leases will expire", error)

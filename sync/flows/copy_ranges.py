@@ -119,7 +119,7 @@ def copy_ranges(lane: Lane, runs: list[int], owner: str, stopped: Callable[[], b
         except LeaseLost as error:
             log.warning("%s", error)
         except PlaceUnknown as error:
-            log.warning("%s: it goes on at a partition's start: %s", lease.table, error)
+            log.warning("%s: it resumes at a partition's start: %s", lease.table, error)
             lane.ranges.forget_place(lease)
             break  # the server hangs up on such a mark, and the driver does not connect again: the next job does
         except (SourceUnavailable, TargetNotNow) as error:
@@ -188,13 +188,13 @@ def batches(pages: Iterator[Page], end: int, batch_bytes: int, batch_rows: int |
 
 
 def waiting(table: str, error: SyncError, patiently: bool) -> str:
-    """What is said of a range that is tried again, `patiently` without an end: the server's own words."""
+    """What is said of a range that is retried, `patiently` without an end: the server's own words."""
     where = "Postgres: " if isinstance(error, TargetNotNow) else ""
-    return f"{table}: {where}{error}; {'waiting until it can' if patiently else 'trying again'}"
+    return f"{table}: {where}{error}; {'retrying until it can' if patiently else 'retrying'}"
 
 
 def _timed_out(ranges: Ranges, lease: Lease, left: TokenRange, error: SourceTimeout) -> None:
-    """A range that is too much for one request becomes two; one of a single token is tried again as it is."""
+    """A range that is too much for one request becomes two; one of a single token is retried as it is."""
     if left.end - left.start < 2:
         ranges.fail(lease, str(error))
         return
@@ -222,7 +222,7 @@ def copy_in_lanes(
 def in_lanes(work: Callable[[str, Callable[[], bool]], int], lanes: int, worker: str, stopped: Callable[[], bool]) -> int:
     """Do this work in several threads at once, each an owner by itself; the sum of what they return.
 
-    Where the target's connection breaks a lane begins anew. The first error that is not cured by that is raised at the end.
+    Where the target's connection breaks a lane begins again. The first error that is not cured by that is raised at the end.
     """
     failed = threading.Event()
 

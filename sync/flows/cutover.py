@@ -1,6 +1,6 @@
 """Cut-over and rollback: announce, wait for every writer's promise, close, drain, flip, open (rules 21 and 30).
 
-The flip is one transaction: what fails before it leaves the old epoch, open again; what fails after it, the new one.
+The cut-over is one transaction: what fails before it leaves the old epoch, open again; what fails after it, the new one.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class Flipped:
 class Switch:
     """One cut-over or rollback. `drain` settles what is due, in the direction of the old epoch, and says how many keys.
 
-    `unproved` says why both sides are not proved equal any more, or nothing: it is asked within the flip.
+    `unproved` says why both sides are not proved equal any more, or nothing: it is asked within the cut-over.
     """
 
     authority: Switches
@@ -84,7 +84,9 @@ class Switch:
         try:
             self.authority.abandon(switch, reason)
         except TargetUnavailable:  # the reason of the end is what counts
-            self.say("Postgres is away: whoever waits opens the epoch again, if it has not flipped; `sync status` says so")
+            self.say(
+                "Postgres is unreachable: waiting writers open the epoch again, unless it has changed; see `sync status`"
+            )
 
     def _await_writers(self, switch: int) -> None:
         """Every writer promises to wait, and has nothing unrecorded (rule 30)."""
@@ -92,7 +94,7 @@ class Switch:
         until = time.monotonic() + self.limits.ready
         while unready := self.authority.unready(switch):
             if time.monotonic() > until or any(w.why == "unclean" for w in unready):
-                raise GateRefused("; ".join(f"{w.writer} {w.why}, heard of {w.heartbeat_age:.0f} s ago" for w in unready))
+                raise GateRefused("; ".join(f"{w.writer} {w.why}, heartbeat {w.heartbeat_age:.0f} s ago" for w in unready))
             self._pause(switch, _POLL_SECONDS)
 
     def _settle_most(self, switch: int) -> None:

@@ -44,7 +44,7 @@ class Drain:
             try:
                 done += self.reconcile.keys(keys, lambda key, error: self.journal.failed(key.canonical, error))
             except TargetUnavailable as error:
-                for key in keys:  # raises the same where Postgres is away; else people see what it cannot do
+                for key in keys:  # raises the same where Postgres is unreachable; else people see what it cannot do
                     self.journal.failed(key.canonical, str(error))
                 raise
         return done

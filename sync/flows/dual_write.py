@@ -23,7 +23,7 @@ _ALONE: dict[Outcome, State | None] = {"written": "finished", "unsure": "unsure"
 
 
 class Aside(Protocol):
-    """Rings for what is left to reconciliation; keeps what Postgres could not take until it is back."""
+    """Notifies workers of what is left to reconciliation; keeps what Postgres could not take until it is back."""
 
     def begin_accepting(self) -> bool: ...
     def end_accepting(self) -> None: ...
@@ -56,7 +56,7 @@ class ForwardWrite:
             intent = self.journal.open(mutation, self.aside.accepted(mutation.key))
         except AnswerLost as lost:
             # The intent may be there, and would be sent to the primary by a reconcile.
-            raise WriteUnsure(f"{mutation.key.table}: {lost}; it may be written, and will settle on both sides") from None
+            raise WriteUnsure(f"{mutation.key.table}: {lost}; it may have been written, and will be reconciled") from None
         except TargetUnavailable as away:
             return self._without_journal(mutation, away)
         self.aside.seen(intent.version, mutation.key)
@@ -76,13 +76,13 @@ class ForwardWrite:
         gaps = self.aside.gaps()
         if not self.aside.begin_accepting():
             raise WriteRefusedNow(
-                f"{mutation.key.table}: the journal in Postgres is away ({away}); nothing was written"
+                f"{mutation.key.table}: the journal in Postgres is unreachable ({away}); nothing was written"
             ) from None
         return self._alone(mutation, gaps)
 
     def _alone(self, mutation: Mutation, gaps: int) -> bool:
         version = self.aside.stamp(mutation.key)
-        state: State | None = "unsure"  # until it is known: a signal's handler, or a task's time-out, may raise anywhere here
+        state: State | None = "unsure"  # until it is known: a signal's handler, or a task's timeout, may raise anywhere here
         try:
             failpoint("write.accepted")
             outcome, error = self.primary.write(mutation, version)
@@ -111,7 +111,7 @@ class ForwardWrite:
             # The refused write stays as an intent that was never acknowledged: a reconcile would replay it.
             log.warning("the intent of a refused write could not be withdrawn: %s", away)
             raise WriteUnsure(
-                f"the primary refused the write ({error}), and the journal is away: it may still be tried"
+                f"the primary refused the write ({error}), and the journal is unreachable: it may still be repeated"
             ) from None
         if not withdrawn:
             raise WriteUnsure(f"the primary refused the write ({error}), but a reconcile had begun to repeat it")
@@ -153,6 +153,6 @@ def too_late(key: Key) -> str:
 
 def _unsure(key: Key, error: str) -> str:
     return (
-        f"{key.table}: the primary did not acknowledge the write ({error}); it may be there, or come; "
+        f"{key.table}: the primary did not acknowledge the write ({error}); it may be there, or still arrive; "
         "`sync intents` lists it until both sides agree"
     )

@@ -15,7 +15,7 @@ FLOWS = ("copy", "proof", "dual writes", "reconcile", "cut-over and rollback")
 
 @dataclass(slots=True)
 class PreflightReport:
-    """`servers` are lines on what was found; `tables` the mappings; `problems` what stands against it or is to be known.
+    """`servers` are lines on what was found; `tables` the mappings; `problems` what blocks it or is to be known.
 
     `sizes` are the source's own estimates, `identities` say which tables these are, both by table; `small` are tables of few
     rows; `data_center` is the one of the source that is read, `seams` the tokens behind which other nodes have the rows;
@@ -35,7 +35,7 @@ class PreflightReport:
 
     @property
     def ok(self) -> bool:
-        """Whether nothing stands against the migration."""
+        """Whether nothing blocks the migration."""
         return not any(p.level == "error" for p in self.problems)
 
     def error(self, where: str, text: str) -> None:
@@ -120,7 +120,7 @@ def check_target(facts: ServerFacts, needs_vector: bool) -> Iterator[Problem]:
         yield Problem("error", "target", f"{facts.user} may not create a schema: GRANT CREATE ON DATABASE … TO {facts.user}")
     if not facts.may_create_temporary:
         yield Problem(
-            "error", "target", f"{facts.user} may make no temporary tables: GRANT TEMPORARY ON DATABASE … TO {facts.user}"
+            "error", "target", f"{facts.user} may not create temporary tables: GRANT TEMPORARY ON DATABASE … TO {facts.user}"
         )
     if needs_vector and facts.vector_version is None:
         yield from _vector(facts)

@@ -1,4 +1,4 @@
-"""A write while Postgres is primary: one transaction there, then the source, behind the caller's back.
+"""A write while Postgres is primary: one transaction there, then the source, in the background.
 
 The caller's answer is Postgres's. The source is sent the write with the row's version as its timestamp; whatever fails there
 leaves the intent, and reconciliation sends the row again: a sick source is not noticed (invariant 8).
@@ -54,9 +54,9 @@ class ReverseWrite:
         try:
             return ask()
         except AnswerLost as lost:
-            raise WriteUnsure(f"{key.table}: {lost}; it may be written, and will settle on both sides") from None
+            raise WriteUnsure(f"{key.table}: {lost}; it may have been written, and will be reconciled") from None
         except TargetUnavailable as away:
-            raise WriteRefusedNow(f"{key.table}: Postgres is primary and away ({away}); nothing was written") from None
+            raise WriteRefusedNow(f"{key.table}: Postgres is primary and unreachable ({away}); nothing was written") from None
         except ValueError as error:
             raise WriteRefused(f"{key.table}: {error}") from None
 

@@ -25,14 +25,14 @@ class Epochs(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Switching:
-    """Runs writes under the present epoch; `most_wait` seconds is as long as one waits for a cut-over."""
+    """Runs writes under the current epoch; `most_wait` seconds is as long as one waits for a cut-over."""
 
     epochs: Epochs
     most_wait: float
 
     def run(self, by_primary: Mapping[Primary, Callable[[], T]]) -> T:
-        """What the present primary's flow returns. Raises WriteRefused, nothing being written, if it takes too long."""
-        # Where it is known that writes wait, asking Postgres would take a connection, and wait for the flip's own lock.
+        """What the current primary's flow returns. Raises WriteRefused, nothing being written, if it takes too long."""
+        # Where it is known that writes wait, asking Postgres would take a connection, and wait for the cut-over's own lock.
         waited = self.epochs.wait_open(self.most_wait)
         try:
             result = by_primary[self.epochs.primary]()

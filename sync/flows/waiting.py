@@ -1,4 +1,4 @@
-"""What is done again while a server cannot now, or is away: how often, and how long the pauses are."""
+"""What is done again while a server is temporarily unavailable, or is unreachable: how often, and how long the pauses are."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def pause(failures: int, stopped: Callable[[], bool]) -> None:
 def try_again(error: SyncError, failures: int, stopped: Callable[[], bool] = lambda: False) -> bool:
     """After so many failures in a row: say the server's words, and pause; False where it was stopped.
 
-    Raises the error where the server is away and it was stopped, or that was for about two minutes.
+    Raises the error where the server is unreachable and it was stopped, or that was for about two minutes.
     """
     is_away = not isinstance(error, NotNow)
     if is_away and (stopped() or failures > MOST_RECONNECTS):
@@ -39,15 +39,15 @@ def try_again(error: SyncError, failures: int, stopped: Callable[[], bool] = lam
     if stopped():
         return False
     told = f"Postgres: {error}" if isinstance(error, TargetUnavailable) else error
-    log.warning("%s; %s", told, "connecting again" if is_away else "waiting until it can")
+    log.warning("%s; %s", told, "reconnecting" if is_away else "retrying until it can")
     pause(failures, stopped)
     return True
 
 
 def waited(act: Callable[[], T]) -> T:
-    """What a command's step returns, which may be done again: without end while a server cannot now.
+    """What a command's step returns, which may be done again: without end while a server is temporarily unavailable.
 
-    Raises what `act` raises otherwise, and that a server is away after about two minutes.
+    Raises what `act` raises otherwise, and that a server is unreachable after about two minutes.
     """
     for failures in itertools.count(1):
         try:
@@ -58,7 +58,7 @@ def waited(act: Callable[[], T]) -> T:
 
 
 def patiently(act: Callable[[], int], stopped: Callable[[], bool]) -> int:
-    """Do it again while a server is away, for about two minutes or until `stopped()`; while it cannot now until `stopped()`.
+    """Retry while a server is unreachable, for two minutes or until `stopped()`; while it cannot now, until `stopped()`.
 
     0 where it was stopped while it waited for a server that cannot now: that is nobody's failure.
     """
@@ -72,7 +72,7 @@ def patiently(act: Callable[[], int], stopped: Callable[[], bool]) -> int:
 
 
 def while_it_can(act: Callable[[], int], stopped: Callable[[], bool]) -> int:
-    """Do it, and again while a server cannot now, until `stopped()`; what is away otherwise is raised."""
+    """Do it, and retry while a server is temporarily unavailable, until `stopped()`; other outages are raised."""
     for failures in itertools.count(1):
         try:
             return act()

@@ -27,7 +27,7 @@ class Reconciles(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class WrappedWrite:
-    """Calls that write a key of one table; `may_accept`: also without an intent, while Postgres is away (rule 28)."""
+    """Calls that write a key of one table; `may_accept`: also without an intent, while Postgres is unreachable (rule 28)."""
 
     announce: Callable[[Key], Intent]
     journal: TableJournal
@@ -46,7 +46,8 @@ class WrappedWrite:
             intent = self.announce(key)
         except TargetUnavailable as away:
             if not self.may_accept or not self.aside.begin_accepting():
-                raise WriteRefusedNow(f"{key.table}: the journal in Postgres is away ({away}); nothing was written") from None
+                text = f"{key.table}: the journal in Postgres is unreachable ({away}); nothing was written"
+                raise WriteRefusedNow(text) from None
             return self._alone(key, call, gaps)
         failpoint("wrapped.announced")
         try:

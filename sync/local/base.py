@@ -160,7 +160,7 @@ class Server(ABC):
             self.check_cancelled()
             if self._process() is None:
                 raise LocalServerError(
-                    f"{self.name} died at its start: {self.last_words()} (log: {self.logs[-1]}); "
+                    f"{self.name} died during startup: {self.last_words()} (log: {self.logs[-1]}); "
                     f"if its data are damaged, remove {self.folder} and start again"
                 )
             if time.monotonic() > deadline:

@@ -19,7 +19,7 @@ class Memory:
         self._host = host
 
     def read(self) -> dict[str, int]:
-        """All of it; a file that a crash damaged counts as empty: a process is also found without it, a port chosen anew."""
+        """All of it; a file that a crash damaged counts as empty: a process is also found without it, a port chosen again."""
         try:
             content = json.loads((self._folder / "state.json").read_text())
         except (OSError, ValueError):

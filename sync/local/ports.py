@@ -27,7 +27,7 @@ def is_free(port: int, host: str = LOOPBACK) -> bool:
 
 
 def becomes_free(port: int, host: str = LOOPBACK, seconds: float = 1.5) -> bool:
-    """Like `is_free`, but a server that was killed just now gets a moment to let go of it."""
+    """Like `is_free`, but a server that was killed just now gets a moment to release it."""
     deadline = time.monotonic() + seconds
     while not is_free(port, host):
         if time.monotonic() > deadline:

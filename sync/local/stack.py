@@ -20,7 +20,7 @@ from sync.local.postgres import PostgresServer
 from sync.local.valkey import ValkeyServer
 
 _SIGN = ".sync-local"
-_SIGN_TEXT = "The embedded servers of sync live here; `sync local down` ends them and removes this folder.\n"
+_SIGN_TEXT = "The embedded servers of sync live here; `sync local down` stops them and removes this folder.\n"
 _STUCK_SECONDS = 20.0
 
 
@@ -100,7 +100,7 @@ def _bring_up(server: Server, report: Report) -> None:
             open_door = "" if server.password else ", without a password until its next start"
             report(f"{server.name}: already running on port {server.port}{open_door}")
             return
-        report(f"{server.name}: runs but does not answer; starting it anew")
+        report(f"{server.name}: runs but does not answer; restarting it")
         server.kill()
     server.start()
     report(f"{server.name} {server.ask()}: ready on port {server.port} ({time.monotonic() - begin:.1f} s)")

@@ -50,7 +50,7 @@ def render(report: Mapping[str, Any]) -> str:
 
 @cache
 def _asset(file: str) -> str:
-    """The style or the script, as it stands in this package."""
+    """The style or the script, as it is in this package."""
     return (files(__package__) / file).read_text(encoding="utf-8").strip()
 
 

@@ -29,7 +29,7 @@ def escape(text: object) -> str:
 
 
 def _seen(char: str, strict: bool) -> tuple[str, int]:
-    """One character as HTML and the places it takes: what has no picture is named, lest it forge what it stands beside."""
+    """One character as HTML and the places it takes: what has no glyph is named, so that it cannot forge its neighbours."""
     if char == " " or unicodedata.category(char) not in _HIDDEN or (char in _JOINERS and not strict):
         return html.escape(char), 1
     named = _CONTROLS[ord(char)] if ord(char) < len(_CONTROLS) else f"U+{ord(char):04X}"
@@ -127,7 +127,7 @@ def seconds(value: float) -> str:
 
 
 def version(micros: int | None) -> str:
-    """A version, µs since 1970, as the moment that it is; one outside the calendar as it stands."""
+    """A version, µs since 1970, as the moment that it is; one outside the calendar as it is."""
     if micros is None:
         return "none"
     try:
@@ -138,7 +138,7 @@ def version(micros: int | None) -> str:
 
 
 def moment(text: str) -> str:
-    """An ISO time, shorter; text that is none as it stands."""
+    """An ISO time, shorter; text that is none as it is."""
     try:
         parsed = datetime.fromisoformat(text)
     except ValueError:

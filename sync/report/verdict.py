@@ -121,13 +121,13 @@ def _steps(report: Report) -> Sequence[str]:
     return [
         "Do not cut over on these figures. Run `sync drift-report` again; if they still contradict themselves, that is a "
         "defect of sync, and this file is what its report needs." if any(t.problems for t in report.tables) else "",
-        "What could not be read may be anything. See that both databases answer, then run `sync drift-report` again."
+        "What could not be read may be anything. Make sure that both databases answer, then run `sync drift-report` again."
         if unread else "",
         "`sync drift-report --repair` reads every finding's key from the primary again, makes the other side equal, and "
         "checks it once more. Then run `sync drift-report`: a pass with repairs is not a clean one." if wrong else "",
-        "`sync drift-report --show-values` adds both values to every finding. They may be private: mind where the file goes."
+        "`sync drift-report --show-values` adds both values to every finding. They may be private, and so is the file then."
         if wrong and not any("values" in f for t in report.tables for f in t.findings) else "",
-        "`sync intents` shows the writes that had not settled; rows in flight are asked again in the next pass."
+        "`sync intents` shows the writes that were not reconciled; rows in flight are read again in the next pass."
         if report.total("in_flight") else "",
         "`sync rejects` lists the values that the target cannot hold. They need a decision before a cut-over."
         if report.total("rejected") else "",

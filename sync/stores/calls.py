@@ -21,7 +21,7 @@ class Calls:
         self._check()  # before the lock: at a fork another thread may have had it, and nobody gives it back
         with self._ended:
             if self._closed:
-                raise StoreClosed("this store was closed: nothing was sent; open another")
+                raise StoreClosed("this store was closed: nothing was sent; open a new one")
             self._under_way[get_ident()] += 1
 
     def __exit__(self, *_error: object) -> None:

@@ -1,4 +1,4 @@
-"""A schema is looked at again after a refusal, once for many at the same time, and not more than once a second."""
+"""A schema is read again after a refusal, once for many at the same time, and not more than once a second."""
 
 from __future__ import annotations
 

@@ -31,9 +31,9 @@ _ALLOW = "SYNC_ALLOW_ONE_SIDED=true"
 
 
 def open_store() -> Store:
-    """The store that the environment asks for: STORAGE_BACKEND's own, or both with SYNC_DUAL_WRITE=true.
+    """The store that the environment selects: that of STORAGE_BACKEND, or both sides with SYNC_DUAL_WRITE=true.
 
-    Astra's own is its Data API where ASTRA_DB_API_ENDPOINT is set, and CQL else.
+    For Astra that is the Data API if ASTRA_DB_API_ENDPOINT is set, otherwise CQL.
     Raises SettingsError where STORAGE_BACKEND contradicts the epoch of a migration that is under way; and for a store of one
     side while one is under way, Unreachable where nobody can say whether one is, unless SYNC_ALLOW_ONE_SIDED=true.
     """
@@ -68,15 +68,15 @@ def _check_plain(settings: Settings) -> None:
     try:
         epoch, under_way = _ask(settings)
     except (SyncError, psycopg.Error) as error:
-        text = f"whether a migration is under way cannot be asked: {' '.join(str(error).split())}"
+        text = f"cannot find out whether a migration is under way: {' '.join(str(error).split())}"
         if not settings.sync_allow_one_sided:
-            raise Unreachable(f"{text}; {_ALLOW} starts all the same; one side will then lack what it writes") from None
+            raise Unreachable(f"{text}; {_ALLOW} starts all the same; one side will then miss what it writes") from None
         log.warning("%s", text)
         return
     if epoch is not None:
         check_backend(settings.storage_backend, epoch)
     if epoch is not None and under_way:
-        text = f"a migration is under way (epoch {epoch.epoch}), and what this process writes, one side will lack"
+        text = f"a migration is under way (epoch {epoch.epoch}), and one side would miss what this process writes"
         if not settings.sync_allow_one_sided:
             raise SettingsError(f"{text}: set SYNC_DUAL_WRITE=true; or {_ALLOW}, to end the migration or to give it up")
         log.warning("%s", text)

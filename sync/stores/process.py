@@ -41,7 +41,7 @@ class Process:
     def check(self) -> None:
         """Raise ForkedStore in another process than the one that opened the store, StoreClosed after its end."""
         if self._closed:
-            raise StoreClosed("this store was closed: nothing was sent; open another")
+            raise StoreClosed("this store was closed: nothing was sent; open a new one")
         if not self.is_own:
             raise ForkedStore(
                 "this store was opened before the process was forked: open it in each worker process "

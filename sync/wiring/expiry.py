@@ -30,7 +30,7 @@ def look_at_expiry(cassandra: Cassandra, table: SourceTable, report: PreflightRe
         silent = ["a row of nothing but a key"]
     if silent and not table.default_ttl:
         text = (
-            f"this server does not tell whether {', '.join(silent)} was written with a TTL: what expires in Cassandra stays"
+            f"this server does not report whether {', '.join(silent)} was written with a TTL: what expires in Cassandra stays"
         )
-        problem = f"{text} in Postgres until a drift report finds it; {keep} says that is meant"
+        problem = f"{text} in Postgres until a drift report finds it; {keep} says that this is intended"
         report.problems.append(Problem("warning", table.name, problem))

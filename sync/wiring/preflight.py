@@ -183,7 +183,7 @@ def chosen_tables(cassandra: Cassandra, settings: Settings, config: Config, name
     there = read_tables(cassandra.session, keyspace, config.kinds)
     unknown = [name for name in (*config.tables, *config.collections, *config.exclude) if name not in there]
     if unknown:
-        raise SettingsError(f"sync.toml names {', '.join(unknown)}, which keyspace {keyspace} has not")
+        raise SettingsError(f"sync.toml names {', '.join(unknown)}, which keyspace {keyspace} does not have")
     wanted = names or [name for name in (config.only or there) if name not in config.exclude]
     for name in wanted:
         if name not in there:
@@ -267,12 +267,13 @@ def _stands(found: Standing, source: str, target: str, report: PreflightReport) 
     if found.triggers:
         text = (
             f"triggers {', '.join(found.triggers)} fire for every row that is copied, and may change it; "
-            "disable them until it is over"
+            "disable them until the migration is over"
         )
         report.problems.append(Problem("warning", source, text))
     for key in found.foreign_keys:
         text = (
-            f"{key}: rows arrive in any order, and those before what they refer to are rejected; add it after the migration"
+            f"{key}: rows arrive in any order, and one that arrives before the row it refers to is rejected; add it after "
+            "the migration"
         )
         report.problems.append(Problem("warning", source, text))
 

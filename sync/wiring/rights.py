@@ -36,8 +36,8 @@ def missing_rights(settings: Settings, cassandra: Cassandra, tables: Iterable[So
     if not lacking:
         return ""
     return (
-        f"this role may not write {', '.join(lacking)}: while applications write to both sides, what got no answer is sent "
-        f'again by workers, and would never settle; GRANT MODIFY ON KEYSPACE "{plain[0].keyspace}" TO it'
+        f"this role may not write {', '.join(lacking)}: while applications write to both sides, workers repeat writes "
+        f'that got no answer, which would never succeed; GRANT MODIFY ON KEYSPACE "{plain[0].keyspace}" TO it'
     )
 
 

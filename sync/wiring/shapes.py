@@ -53,7 +53,7 @@ def changed(
 def _mapped_now(
     cassandra: Cassandra, connection: Connection, settings: Settings, config: Config, tables: Sequence[TableMap]
 ) -> tuple[dict[str, TableMap], dict[str, str]]:
-    """The tables as they are mapped now, all at once; where something stands against that, singly, with what it is."""
+    """The tables as they are mapped now, all at once; where something blocks that, singly, with what it is."""
     sources = read_tables(cassandra.session, settings.astra_db_keyspace or "", config.kinds)
 
     def mapped(names: list[str]) -> dict[str, TableMap]:

@@ -49,7 +49,7 @@ def masked_text(cassandra: Cassandra, table: SourceTable, masked: dict[str, set[
     keys = {c.name for c in table.primary_key}
     other = "" if keys & set(columns) else f", or leave them out with ignore under [tables.{table.name}] in sync.toml"
     return (
-        f"{table.name}: {', '.join(columns)}: masked for the role {user}, which would read masks in the place of values; "
+        f"{table.name}: {', '.join(columns)}: masked for the role {user}, which would read masks in place of values; "
         f"GRANT UNMASK ON TABLE {table.keyspace}.{table.name} TO {user}{other}"
     )
 

@@ -98,7 +98,7 @@ def try_target(connection: Connection, settings: Settings, report: PreflightRepo
 
 
 def try_rights(missing: Sequence[str], name: str, target: str, report: PreflightReport) -> None:
-    """Note which flows are not possible with a table of the target, of these rights; `name` is the source's."""
+    """Note which flows are not possible with a table of the target, of these privileges; `name` is the source's."""
     for flow, needed in _RIGHTS.items():
         if found := [right for right in missing if right in needed]:
             report.impossible(flow, f"{name}: this role lacks {', '.join(found)} on {target}")

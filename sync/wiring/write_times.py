@@ -63,8 +63,8 @@ def _key(cells: Cells, raw: RawKey) -> Key | None:
 
 
 _NAMED = 3
-_EFFECT = "writes of today have no effect on such cells in Cassandra"
-_THEN = "sync backfill notes these rows, and writes through the store go above their time (docs/reliability.md)"
+_EFFECT = "writes with the present time have no effect on such cells in Cassandra"
+_THEN = "sync backfill records these rows, and writes through the store get later timestamps (docs/reliability.md)"
 _UNTOLD = "a value there that was written ahead of the clock is not found (docs/reliability.md)"
 
 
@@ -83,7 +83,7 @@ def look_at_write_times(
         report.problems.append(Problem("warning", table.name, f"could not look at write times: {error}"))
         return
     if times.untold:
-        text = f"this server does not tell when {', '.join(times.untold)} was written: {_UNTOLD}"
+        text = f"this server does not report when {', '.join(times.untold)} was written: {_UNTOLD}"
         report.problems.append(Problem("warning", table.name, text))
     if found:
         how = f"{len(found):,}" if whole else f"{len(found):,} of {len(looked):,} rows looked at"

@@ -1,4 +1,4 @@
-"""An RQ worker of this project's own: it reads its jobs as JSON, and unpickles nothing that stands in Redis."""
+"""An RQ worker of this project's own: it reads its jobs as JSON, and unpickles nothing that is in Redis."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ Work = Callable[[Settings, Config, list[int], Callable[[], bool]], int]
 
 
 def copy_ranges(runs: str) -> int:
-    """Copy ranges of these runs (ids, comma-separated) for about a minute, ring again if there is more; ranges done."""
+    """Copy ranges of these runs (ids, comma-separated) for about a minute; queue another job if more is left; ranges done."""
     return _ranges(runs, copy_job, COPY_JOB)
 
 
@@ -50,7 +50,9 @@ def _ranges(runs: str, work: Work, job: str) -> int:
     if time.monotonic() > until:
         try:
             ring_again(settings, ids, job)
-        except Unreachable as away:  # the ranges are done all the same, and whoever watches the runs rings, too
+        except (
+            Unreachable
+        ) as away:  # the ranges are done all the same, and the command that watches the runs notifies workers, too
             log.warning("%s", away)
     return done
 

@@ -258,7 +258,7 @@ class Arena:
             time.sleep(0.1)
 
     def _repair(self, keys: list[str]) -> None:
-        """As `sync drift-report --repair` does: each key that differs is looked at again."""
+        """As `sync drift-report --repair` does: each key that differs is read again."""
         for key in (self.table.key(id=UUID(name)) for name in keys):
             if self.table.source(key) != self.table.target(key):
                 self.table.sql(

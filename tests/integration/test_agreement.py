@@ -77,7 +77,7 @@ def test_a_table_that_is_left_out_is_refused_by_the_store(home: Place) -> None:
 
 
 def test_the_gates_look_at_every_table_that_writers_write(home: Place) -> None:
-    """Would break: `genres` is written to both sides while only `songs` is copied; after the flip its history is gone."""
+    """Would break: `genres` is written to both sides while only `songs` is copied; after the cut-over its history is gone."""
     everything = config(home)
     home.configure('only = ["songs"]\n' + BASE)
     with DualWriteStore(home.settings, everything) as store:
@@ -85,7 +85,7 @@ def test_the_gates_look_at_every_table_that_writers_write(home: Place) -> None:
         found = gates(home)
         (writer,) = (row[0] for row in home.sql("SELECT id FROM sync.writer WHERE state = 'active'"))
         assert found["tables"]["figure"] == "written to both sides, and not migrated here: genres"
-        assert found["settings"]["figure"] == f"{writer} was started with another only, exclude than here"
+        assert found["settings"]["figure"] == f"{writer} was started with a different only, exclude than here"
     assert not gates(home)["tables"]["green"], "it was written, though nobody writes it now"
     home.configure('exclude = ["hits", "genres"]\n' + BASE)
     assert gates(home)["tables"]["green"], "stores refuse it from now on"
@@ -115,8 +115,8 @@ def test_whoever_works_with_other_settings_is_named(home: Place, section: str, n
         home.configure('exclude = ["hits"]\n' + BASE + section)
         other = config(home)
         gate = gates(home)["settings"]
-        assert not gate["green"] and gate["figure"] == f"{writer} was started with another {names} than here"
-        with pytest.raises(SettingsError, match=f"writer {writer} was started with another {names} than here"):
+        assert not gate["green"] and gate["figure"] == f"{writer} was started with a different {names} than here"
+        with pytest.raises(SettingsError, match=f"writer {writer} was started with a different {names} than here"):
             drain_job(home.settings, other, "songs", NEVER)
         assert drain_job(home.settings, other, "genres", NEVER) == 0, "of this table they say the same"
         assert drain_job(home.settings, mine, "songs", NEVER) == 0
@@ -133,7 +133,7 @@ def test_a_worker_with_other_settings_does_not_copy_or_check(home: Place) -> Non
         indexes.add_sync_columns(connection, plan.tables[0])
         runs = Ledger(connection, 30).begin(plan.ranges, plan.shapes)
         note_runs(connection, runs, mine.agreed)
-    said = "of songs was begun with another tables.songs.rename than here"
+    said = "of songs was started with a different tables.songs.rename than here"
     with pytest.raises(SettingsError, match=f"the backfill {said}"):
         copy_job(home.settings, other, runs, NEVER)
     assert copy_job(home.settings, mine, runs, NEVER) > 0
@@ -156,7 +156,7 @@ def test_proof_is_by_table(home: Place) -> None:
     assert home.commands.run("drift-report", "--workers", "1", "--table", "genres").code == 2
     gate = gates(home)["proof"]
     assert not gate["green"] and gate["figure"].startswith(
-        "1 of 2 tables have 2 clean full passes in a row; genres: 0 clean, pass 3"
+        "1 of 2 tables with 2 clean full passes in a row; genres: 0 clean, pass 3"
     )
     home.sql("UPDATE genres SET name = 'old'")
     for passes in (1, 2):
@@ -168,7 +168,7 @@ def test_proof_is_by_table(home: Place) -> None:
     assert "1 of 2 tables" in gates(home)["proof"]["figure"], "what disturbs one table's proof leaves the others'"
     home.sql("ALTER TABLE songs ADD COLUMN made int")
     home.configure('exclude = ["hits"]\n' + BASE + '[tables.songs]\nrename = { year = "made" }\n')
-    assert "songs: 0 clean, pass 2 was made before the schema has changed, or sync.toml" in gates(home)["proof"]["figure"]
+    assert "songs: 0 clean, pass 2 was made before the schema or sync.toml changed" in gates(home)["proof"]["figure"]
 
 
 def test_what_will_block_the_cut_over_is_said_before_anything_is_copied(home: Place) -> None:

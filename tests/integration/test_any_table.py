@@ -282,11 +282,11 @@ def test_three_hundred_columns(rows: Rows) -> None:
 
 
 def test_again_changes_nothing(migrated: tuple[Place, Done], rows: Rows) -> None:
-    """Running it all again is always safe: no row twice, no default drawn again, nothing left to be looked at again."""
+    """Running it all again is always safe: no row twice, no default drawn again, nothing left to be read again."""
     made, _ = migrated
     before = rows("SELECT id, number, serial FROM narrower ORDER BY id")
     applied = made.commands.run("schema", "apply")
-    assert (applied.code, applied.out) == (0, "nothing to do: the schema is as it should be\n")
+    assert (applied.code, applied.out) == (0, "nothing to do: the schema is up to date\n")
     some = ("--table", "narrower", "--table", "Order", "--table", "nested", "--table", "hits")
     again = made.commands.run("backfill", "--workers", "1", "--json", *some, timeout=120)
     assert again.code == 0
@@ -329,7 +329,7 @@ def test_collections_that_expire_are_refused_by_name(refused: dict[str, list[str
 
 def test_types_and_names_without_a_place_are_refused_by_name(refused: dict[str, list[str]]) -> None:
     """Postgres would cut a long name or refuse its own; a vector of another element than float has no type there."""
-    assert any("vector<int, 2>: only vectors of float are carried" in text for text in refused["ints"])
+    assert any("vector<int, 2>: only vectors of float are supported" in text for text in refused["ints"])
     for name in ("xmin", "_sync_token", LONG):
         assert any(name in text and "rename under [tables.named]" in text for text in refused["named"]), name
 
@@ -337,8 +337,8 @@ def test_types_and_names_without_a_place_are_refused_by_name(refused: dict[str, 
 def test_what_sync_toml_gets_wrong_is_named(refused: dict[str, list[str]]) -> None:
     """A rule for a column that is not there, or that drops a key, does not do what its author thinks."""
     for text in (
-        "sync.toml names a column 'gone' that the source has not",
-        "sync.toml names a column 'nope' that the source has not",
+        "sync.toml names a column 'gone' that the source does not have",
+        "sync.toml names a column 'nope' that the source does not have",
         "sync.toml ignores 'k', which is part of the key",
     ):
         assert text in refused["mapped"]

@@ -141,7 +141,7 @@ def plain(row: Any) -> Any:
 
 
 def reported(home: Place) -> None:
-    """The writer has said what became of its writes (it does so behind the caller's back), and they are due."""
+    """The writer has said what became of its writes (it does so in the background), and they are due."""
     until(lambda: home.sql("SELECT count(*) FROM sync.intent WHERE state = 'open'") == [(0,)])
     home.sql("UPDATE sync.intent SET lease_until = NULL")
 

@@ -178,10 +178,10 @@ def test_nobody_listens(settings: Settings) -> None:
 @pytest.mark.parametrize(
     ("endpoint", "text"),
     [
-        ("nonsense", "no URL"),
-        ("https://", "no URL"),
+        ("nonsense", "not a URL"),
+        ("https://", "not a URL"),
         ("https://me:secret@host", "user or a password"),
-        ("ftp://host", "no URL"),
+        ("ftp://host", "not a URL"),
     ],
 )
 def test_an_endpoint_that_is_none(settings: Settings, endpoint: str, text: str) -> None:

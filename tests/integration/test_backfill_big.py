@@ -109,7 +109,7 @@ def _high_water(pid: int) -> int:
 
 
 def _peak_rss(running: Running) -> int:
-    """The largest resident set of the command, its workers and their jobs, looked at again and again until it ends.
+    """The largest resident set of the command, its workers and their jobs, measured again and again until it ends.
 
     Not `ru_maxrss`: that of a process begins with what its parent had, and the tests' own process is large.
     """

@@ -82,7 +82,7 @@ def test_a_backfill_survives_workers_killed_at_each_step(site: Site) -> None:
 
 
 def test_a_killed_command_takes_its_workers_along_and_the_next_goes_on(site: Site) -> None:
-    """Would break: workers of a command that is gone stay for ever; the next run begins anew or waits for ever."""
+    """Would break: workers of a command that is gone stay for ever; the next run begins again or waits for ever."""
     running = site.start("backfill", "--workers", "2", failpoints=SLOWLY)
     until(lambda: site.sql(SOME_DONE), what="some ranges done")
     workers = running.children()
@@ -120,7 +120,7 @@ def test_ctrl_c_gives_ranges_back_and_the_next_run_goes_on(site: Site) -> None:
     running.interrupt()
     result = running.wait(30)
     assert result.code == 130
-    assert result.err.rstrip().endswith("stopped; what is copied stays. Go on with: sync backfill --workers 2")
+    assert result.err.rstrip().endswith("stopped; the copied rows stay. Resume with: sync backfill --workers 2")
     assert "Traceback" not in result.err
     assert not psutil.wait_procs(workers, timeout=40)[1], "workers that stay"
     states = dict(site.sql("SELECT state, count(*) FROM sync.range GROUP BY state"))

@@ -29,7 +29,7 @@ BAD: dict[str, tuple[dict[str, Any], str, str]] = {
     "a NUL in a text": ({"words": NUL}, "words", "NUL"),
     "a NUL in a map": ({"tags": {"a": NUL}}, "tags", "NUL"),
     "a NaN in a vector": ({"direction": NAN}, "direction", "NaN"),
-    "null where none may be": ({"must": None}, "must", "null, and must takes none"),
+    "null where none may be": ({"must": None}, "must", "null, which must does not accept"),
     "a check constraint": ({"year": -1}, "", "check constraint"),
     "a text too long": ({"short": "123456"}, "short", "varying(5)"),
     "a unique value twice": ({"isbn": "isbn 2"}, "", "unique constraint"),
@@ -113,7 +113,7 @@ def test_a_reject_is_gone_when_its_source_is_clean_and_was_copied_again(site: Si
 
 
 def test_policies_of_sync_toml_change_the_value_and_say_so(site: Site) -> None:
-    """Would break: a policy that is not obeyed, or that changes values without a record."""
+    """Would break: a policy that is not followed, or that changes values without a record."""
     site.configure(more='[tables.things.on_reject]\nwords = "strip-nul"\ndirection = "null"\nyear = "null"')
     site.fill(
         INSERT, [_thing(0), _thing(1, words=NUL), _thing(2, direction=NAN), _thing(3, words="\0"), _thing(4, tags={"\0": ""})]

@@ -101,7 +101,7 @@ def test_redis_goes_away_with_the_workers_jobs_and_comes_back_empty(site: Site, 
     assert not running.ended
     stack.valkey.start()
     _check_end(site, running)
-    assert "ringing again later" in running.err
+    assert "workers are notified again later" in running.err
 
 
 @pytest.mark.parametrize("how", ["stop", pytest.param("kill", marks=slow)])
@@ -120,7 +120,7 @@ def test_a_lost_node_is_tried_every_few_seconds(own_cassandra: Cassandra) -> Non
 
 
 def test_everything_is_killed_at_once(site: Site, stack: Stack) -> None:
-    """Would break: ranges failed for good because Cassandra was away for longer than a few attempts."""
+    """Would break: ranges failed for good because Cassandra was unreachable for longer than a few attempts."""
     running = _begun(site)
     site.redis().flushall()
     for server in stack.servers:
@@ -147,7 +147,7 @@ def test_postgres_is_killed_while_an_index_is_built(site: Site, stack: Stack) ->
             lambda: site.sql("SELECT 1 FROM pg_stat_activity WHERE query LIKE 'CREATE INDEX CONCURRENTLY%'"), what="a build"
         )
         stack.postgres.kill()
-    until(lambda: "connecting again" in running.err, 30, "it says so")
+    until(lambda: "reconnecting" in running.err, 30, "it says so")
     stack.postgres.start()
     result = running.wait(100)
     assert (result.code, "Traceback" in result.err) == (0, False), result.err
@@ -159,16 +159,16 @@ def test_postgres_is_killed_while_an_index_is_built(site: Site, stack: Stack) ->
 def test_a_target_that_stays_away_is_said_in_one_line_and_the_next_run_goes_on(
     site: Site, stack: Stack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Would break: a traceback instead of what to do; a Ctrl-C that is not heard while the target is away."""
+    """Would break: a traceback instead of what to do; a Ctrl-C that is not heard while the target is unreachable."""
     running = _begun(site)
     stack.postgres.kill()
-    until(lambda: "connecting again" in running.err, what="it says so")
+    until(lambda: "reconnecting" in running.err, what="it says so")
     processes = running.children()
     running.interrupt()
     result = running.wait(60)
     assert result.code == 130
     assert not psutil.wait_procs(processes, timeout=5)[1], "a job goes on after its command"
-    assert "Go on with: sync backfill" in result.err.splitlines()[-1]
+    assert "Resume with: sync backfill" in result.err.splitlines()[-1]
     assert "Traceback" not in result.err
     stack.postgres.start()
     again = site.run("backfill", "--json", "--workers", "2")

@@ -1,4 +1,4 @@
-"""Rules 18 and 19 against real servers: a backfill writes over nothing, and what it skips and finds different is looked at again."""
+"""Rules 18 and 19 against real servers: a backfill writes over nothing, and what it skips and finds different is read again."""
 
 from __future__ import annotations
 
@@ -116,7 +116,7 @@ def test_rule_18_keys_with_an_intent_are_left_alone(site: Site, state: str) -> N
 
 
 def test_rule_19_skipped_keys_that_differ_or_lack_a_row_get_one_recheck_intent(site: Site) -> None:
-    """Would break: a key skipped though it differs is never looked at again, or is looked at for each time it was skipped."""
+    """Would break: a key skipped though it differs is never read again, or is looked at for each time it was skipped."""
     runs = _begin(site)
     tokens = {i: _token(site, i) for i in range(1, 5)}
     with closing(site.connect()) as connection:

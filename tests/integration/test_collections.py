@@ -251,8 +251,8 @@ def test_a_field_of_another_form_is_recorded(place: Place, database: Database) -
     migrated(place)
     found = place.commands.run("rejects", "--json").json["rejects"]
     assert {(r["column"], r["reason"]) for r in found} == {
-        ("meta.year", "a field that is no whole number"), ("key", "an _id that is not a uuid in its usual form"),
-        ("title", "a field that is no string"),
+        ("meta.year", "a field that is not a whole number"), ("key", "an _id that is not a uuid in its usual form"),
+        ("title", "a field that is not a string"),
     }  # fmt: skip
     assert place.sql("SELECT title FROM songs") == [("good",)]
 

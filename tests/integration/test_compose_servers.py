@@ -59,7 +59,7 @@ def test_valkey_asks_for_the_password_which_is_no_argument(tmp_path: Path) -> No
     env = at_home(tmp_path, valkey_server=f'exec {valkey._binary()} "$@" --port {port} --bind 127.0.0.1 --save ""')
     with subprocess.Popen(service["command"], env=env, cwd=tmp_path, stdout=subprocess.DEVNULL) as server:
         try:
-            until(lambda: asks(port), 20, "it asks for a password")
+            until(lambda: asks(port), 20, "it requires a password")
             with redis.Redis(port=port, password=ENV["REDIS_PASSWORD"]) as client:
                 assert client.ping()
             assert ENV["REDIS_PASSWORD"] not in Path(f"/proc/{server.pid}/cmdline").read_text()
@@ -86,7 +86,7 @@ def test_cassandra_has_one_role_with_the_password_of_the_environment(
     here = f'args=("${{@/#cassandra/127.0.0.1}}"); exec {sys.executable} -m cqlshlib "${{args[@]}}"'
     env = {**at_home(tmp_path, cqlsh=here), "CQLSH_PORT": str(port)}
     health = services["cassandra"]["healthcheck"]["test"][1:]
-    until(lambda: refusal(port), 120, "it asks for a password")
+    until(lambda: refusal(port), 120, "it requires a password")
     assert subprocess.run(health, env=env, capture_output=True, check=False).returncode != 0
     for _ in range(2):  # the service runs at each `up`
         subprocess.run(services["keyspace"]["entrypoint"], env=env, capture_output=True, check=True, timeout=120)

@@ -1,4 +1,4 @@
-"""Rules 20, 21, 30 and 31 against real servers: the flip, one step at a time, and a writer between every two."""
+"""Rules 20, 21, 30 and 31 against real servers: the cut-over, one step at a time, and a writer between every two."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def registered(table: Table, **tuning: object) -> Iterator[Registration]:
 
 @pytest.mark.parametrize("primary", ["astra", "postgres"])
 def test_rule_20_the_epoch_is_held_until_the_intent_is_committed(table: Table, key: Key, primary: str) -> None:
-    """Would break: the epoch flips between a writer's look at it and its intent: the intent is of an epoch that is over."""
+    """Would break: the epoch switches between a writer's look at it and its intent: the intent is of an epoch that is over."""
     be_primary(table, primary)
     forward, reverse = table.writer(), reverse_writer(table, alive=False)
     with authority(table) as flipping, ThreadPoolExecutor(2) as executor:
@@ -84,7 +84,7 @@ def test_rule_20_the_epoch_is_held_until_the_intent_is_committed(table: Table, k
             assert not closing.done(), "the epoch closed under a writer's hands"
         closing.result()
         writing.result()
-        with pytest.raises(StillOpen, match="1 intent is open"):
+        with pytest.raises(StillOpen, match="1 open intent"):
             flipping.flip(switch, {})
         flipping.abandon(switch, "")
     assert table.settled(key) == {"a": "1", "b": "1"}
@@ -113,7 +113,7 @@ def test_rule_21_nothing_flips_while_rows_are_copied(table: Table) -> None:
         acknowledge(table, switch)
         table.sql("INSERT INTO sync.run (kind, table_name, floor) VALUES ('backfill', 'pairs', 0)")
         flipping.close(switch, PAUSE)
-        with pytest.raises(GateRefused, match=r"^1 backfills are under way: nothing has changed") as refused:
+        with pytest.raises(GateRefused, match=r"^1 backfill under way: nothing has changed") as refused:
             flipping.flip(switch, {})
         assert not isinstance(refused.value, StillOpen), "it is not tried again"
         flipping.abandon(switch, "")
@@ -141,7 +141,7 @@ def test_rule_21_nothing_flips_while_an_intent_is_left(table: Table, key: Key, s
 
 
 def test_rule_17_the_proof_is_asked_for_again_within_the_flip(table: Table) -> None:
-    """Would break: an unsure write that was settled while the epoch closed lands after the flip, on a proof from before it."""
+    """Would break: an unsure write that was settled while the epoch closed lands after the cut-over, on a proof from before it."""
     with authority(table) as flipping:
         switch = flipping.begin("cutover")
         flipping.close(switch, PAUSE)
@@ -152,7 +152,7 @@ def test_rule_17_the_proof_is_asked_for_again_within_the_flip(table: Table) -> N
 
 
 def test_rule_21_the_floor_rises_with_the_flip(table: Table) -> None:
-    """Would break: a write after the flip is stamped older than one that nobody recorded before it."""
+    """Would break: a write after the cut-over is stamped older than one that nobody recorded before it."""
     with authority(table) as flipping:
         before = flipping.current().floor
         table.sql("UPDATE sync.epoch SET floor = floor + 3600000000 WHERE epoch = %s", (table.epoch,))
@@ -181,7 +181,7 @@ def test_rule_21_too_slow_opens_the_same_epoch_again(table: Table, key: Key) -> 
 
 
 def test_rule_21_writes_that_waited_go_to_the_new_primary(table: Table, key: Key) -> None:
-    """Would break: a write that waited for the flip is refused, or goes to the old primary alone."""
+    """Would break: a write that waited for the cut-over is refused, or goes to the old primary alone."""
     with DualWriteStore(table.settings, CONFIG) as store, authority(table) as flipping, ThreadPoolExecutor(1) as executor:
         store.put("pairs", {"id": uuid4(), "a": "0"})
         switch = flipping.begin("cutover")
@@ -240,7 +240,7 @@ def test_rule_30_a_flip_needs_every_writer_s_answer(table: Table) -> None:
 
 
 def test_rule_30_a_writer_answers_only_what_it_can_keep(table: Table, key: Key) -> None:
-    """Would break: a writer that has promised writes the old primary without an intent, behind the flip's back."""
+    """Would break: a writer that has promised writes the old primary without an intent, behind the cut-over's back."""
     with registered(table) as one, authority(table) as flipping:
         assert one.aside.begin_accepting(), "before anything is announced"
         switch = flipping.begin("cutover")
@@ -292,7 +292,7 @@ def test_rule_30_nothing_is_accepted_where_postgres_is_primary(table: Table) -> 
 
 
 def test_rule_30_a_writer_that_comes_during_a_switch_has_promised(table: Table) -> None:
-    """Would break: a process that starts between the answers and the flip holds the flip up, or does not wait for it."""
+    """Would break: a process that starts between the answers and the cut-over holds the cut-over up, or does not wait for it."""
     with authority(table) as flipping:
         switch = flipping.begin("cutover")
         with registered(table) as one:
@@ -339,7 +339,7 @@ def test_rule_31_what_was_kept_until_after_the_flip_settles_by_the_new_primary(t
 
 
 def test_one_switch_at_a_time(table: Table) -> None:
-    """Would break: two operators flip at once, and one of them flips back what the other has just done."""
+    """Would break: two operators switch at once, and one of them switches back what the other has just done."""
     with authority(table) as first, authority(table) as second:
         switch = first.begin("cutover")
         with pytest.raises(GateRefused, match="a cutover by"):

@@ -57,7 +57,7 @@ def ranges(site: Site) -> Iterator[Pass]:
 
 
 def test_a_worker_that_died_is_no_try_of_its_range(ranges: Pass) -> None:
-    """Would break: a range whose worker was killed from outside is unknown at its first time-out."""
+    """Would break: a range whose worker was killed from outside is unknown at its first timeout."""
     for number in range(MOST_DEATHS - 1):
         assert ranges.claim(f"{number}/0")
         ranges.die()

@@ -57,7 +57,7 @@ def test_cassandra_comes_back_while_the_report_runs(site: Site, stack: Stack) ->
     """Would break: a command that never finds its way back; or an outage of ten seconds costs the whole pass."""
     running = _begun(site, 0.2)
     stack.cassandra.kill()
-    until(lambda: "waiting until it can" in running.err, what="it says so")
+    until(lambda: "retrying until it can" in running.err, what="it says so")
     ((before,),) = site.sql("SELECT count(*) FROM sync.range WHERE figures IS NOT NULL")
     stack.cassandra.start()
     done = running.wait(150)
@@ -73,22 +73,22 @@ def test_a_source_that_stays_away_is_waited_for_in_words_and_nothing_is_clean(si
     """
     running = _begun(site, 0.2)
     stack.cassandra.kill()
-    until(lambda: "NoHostAvailable" in running.err and "waiting until it can" in running.err, what="it says so")
+    until(lambda: "NoHostAvailable" in running.err and "retrying until it can" in running.err, what="it says so")
     _check_status(site)
     for process in running.children():
-        process.kill()  # those that come after them have to connect anew
+        process.kill()  # those that come after them have to reconnect
     until(lambda: "nothing listens there" in running.err, 60, "it says so again")
     _check_status(site)
     assert site.sql("SELECT count(*) FROM sync.range WHERE state = 'failed'") == [(0,)]
     running.interrupt()
     stopped = running.wait(60)
     assert (stopped.code, stopped.out, "Traceback" in stopped.err) == (130, "", False), stopped
-    assert stopped.err.splitlines()[-1].startswith("stopped; what is checked stays. Go on with: sync drift-report")
+    assert stopped.err.splitlines()[-1].startswith("stopped; the verdicts stay. Resume with: sync drift-report")
     checked = site.sql("SELECT range_start FROM sync.range WHERE figures IS NOT NULL")
     stack.cassandra.start()
     again = site.run("drift-report", "--json", "--table", "songs", "--workers", "1")
     assert again.code == 0, again.err
-    assert f"{len(checked)} ranges have their verdict already" in again.err
+    assert f"{len(checked)} ranges already have their verdict" in again.err
     table = table_of(json.loads(again.out), "songs")
     assert (table["clean"], table["rows"]["same"]) == (True, 300)
 

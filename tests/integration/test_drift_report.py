@@ -271,7 +271,7 @@ def test_an_unreadable_range_is_unknown_and_said(site: Site, monkeypatch: pytest
     assert [r["verdict"] for r in table["ring"]] == ["same", "same", "unknown", "same"]
     assert not report["clean"]
     assert "too few replicas" in table["errors"][0]
-    assert report["next_step"].startswith("1 range and 0 rows could not be proved equal")
+    assert report["next_step"].startswith("1 range and 0 rows not proved equal")
     monkeypatch.setattr(pages.RangeReader, "pages", real)
     assert drift(site, ["songs"], ranges=FEW)["clean"]
 

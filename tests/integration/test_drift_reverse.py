@@ -39,7 +39,7 @@ def test_findings_are_repaired_towards_the_source(site: Site) -> None:
     site.sql("UPDATE songs SET title = 'by hand' WHERE id = %s", (changed,))
     site.sql("DELETE FROM songs WHERE id = %s", (deleted,))
     ((written,),) = site.cql(f"SELECT writetime(made) FROM {{ks}}.songs WHERE id = {stray}")
-    site.cql(f"DELETE FROM {{ks}}.songs USING TIMESTAMP {written + 1} WHERE id = {stray}")  # before the flip
+    site.cql(f"DELETE FROM {{ks}}.songs USING TIMESTAMP {written + 1} WHERE id = {stray}")  # before the cut-over
     found = kinds(table_of(drift(site, ["songs"]), "songs"))
     assert found == {"different": [{"id": str(changed)}], "missing": [{"id": str(deleted)}], "extra": [{"id": str(stray)}]}
     repaired = table_of(drift(site, ["songs"], asked=Asked(repair=True)), "songs")

@@ -84,7 +84,7 @@ def test_ctrl_c_and_the_next_run_goes_on(site: Site) -> None:
     running.interrupt()
     done = running.wait(40)
     assert done.code == 130
-    assert done.err.rstrip().endswith("what is checked stays. Go on with: sync drift-report --table songs --workers 2")
+    assert done.err.rstrip().endswith("the verdicts stay. Resume with: sync drift-report --table songs --workers 2")
     assert "Traceback" not in done.err
     assert not psutil.wait_procs(workers, timeout=40)[1], "workers that stay"
     states = dict(
@@ -95,13 +95,13 @@ def test_ctrl_c_and_the_next_run_goes_on(site: Site) -> None:
     assert set(states) == {"done", "pending"}
     again = site.run("drift-report", "--json", "--table", "songs", "--workers", "2")
     assert again.code == 2
-    assert f"{states['done']} ranges have their verdict already" in again.err
+    assert f"{states['done']} ranges already have their verdict" in again.err
     _check(again.out)
     assert site.sql("SELECT count(*) FROM sync.run WHERE kind = 'drift' AND table_name = 'songs'") == [(1,)]
 
 
 def test_a_killed_command_takes_its_workers_along_and_the_next_goes_on(site: Site) -> None:
-    """Would break: workers of a command that is gone stay for ever, or the next one begins anew."""
+    """Would break: workers of a command that is gone stay for ever, or the next one begins again."""
     running = site.start("drift-report", "--table", "songs", "--workers", "1", failpoints=SLOWLY)
     until(lambda: site.sql(CHECKED), what="some ranges checked")
     workers = running.children()
@@ -109,7 +109,7 @@ def test_a_killed_command_takes_its_workers_along_and_the_next_goes_on(site: Sit
     assert not psutil.wait_procs(workers, timeout=40)[1], "workers that stay"
     done = site.run("drift-report", "--json", "--table", "songs", "--workers", "1")
     assert done.code == 2, done.err
-    assert "have their verdict already" in done.err
+    assert "already have their verdict" in done.err
     _check(done.out)
 
 

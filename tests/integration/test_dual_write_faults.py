@@ -265,7 +265,7 @@ VALUES: list[dict[str, Any]] = [
 
 
 def test_rechecks_of_a_backfill_are_drained_whatever_their_key(new_place: NewPlace) -> None:
-    """Would break: a key that a backfill left to be looked at again and that cannot be read back from its bytes: stuck."""
+    """Would break: a key that a backfill left to be read again and that cannot be read back from its bytes: stuck."""
     with new_place() as place:
         place.cql(COMPOSITE)
         prepare(place.settings, CONFIG, "wide")
@@ -386,7 +386,7 @@ def test_a_postgres_that_does_not_answer_in_time_delays_few_writes(home: Place) 
 
 
 def test_more_threads_than_connections(home: Place) -> None:
-    """Would break: a full pool is taken for a Postgres that is away."""
+    """Would break: a full pool is taken for a Postgres that is unreachable."""
     config = Config(schema_files=(), dual_write=DualWriteTuning(connections=1, journal_away="refuse"))
     with DualWriteStore(home.settings, config) as store, opened(home, "texts", config) as table:
         keys = [{"id": uuid4()} for _ in range(64)]

@@ -117,7 +117,7 @@ def test_rule_28_refuse_while_postgres_is_away(stack: Stack, table: Table, setti
 
 
 def test_reads_go_on_where_postgres_dies_within_a_switch(stack: Stack, table: Table, settings: Settings) -> None:
-    """Would break: each read asks a server that is away which store is primary, and waits for its time-out."""
+    """Would break: each read asks a server that is unreachable which store is primary, and waits for its timeout."""
     key = {"id": uuid4()}
     with DualWriteStore(settings, REFUSE) as store:
         store.put("pairs", {**key, "a": "before"})

@@ -85,7 +85,7 @@ def test_500_exits_cost_no_slot_and_no_cut_over(home: Place, table: Table, tunin
 
         def is_green() -> bool:
             found = gate(table, given)
-            return bool(found.green) and found.figure == "1 writer, all heard of"
+            return bool(found.green) and found.figure == "1 writer, all alive"
 
         until(is_green, 20, "the lease is over")
         left = [path.name for path in Path(given["writers_folder"]).iterdir()]
@@ -122,7 +122,7 @@ def test_what_an_ended_writer_accepted_is_not_forgotten(table: Table, tuning: di
     table.sql(
         "UPDATE sync.writer SET unrecorded = 0, heartbeat_at = clock_timestamp() - interval '1 hour'"
     )  # it could not tell
-    assert "last heard of" in gate(table, tuning).figure, "and the end of its lease does not make it clean"
+    assert "sent its last heartbeat" in gate(table, tuning).figure, "and the end of its lease does not make it clean"
 
 
 def test_an_alive_writer_is_left_alone(table: Table, tuning: dict[str, Any]) -> None:
@@ -149,7 +149,7 @@ def test_a_slot_of_the_silent_is_given_away_and_they_stay_on_record(table: Table
         assert table.sql("SELECT id, state, slot FROM sync.writer WHERE id IN ('old:0', 'old:1') ORDER BY id") == [
             ("old:0", "active", None), ("old:1", "active", None)
         ]  # fmt: skip
-        assert "old:0 was last heard of" in gate(table, tuning).figure
+        assert "old:0 sent its last heartbeat" in gate(table, tuning).figure
         table.sql("UPDATE sync.writer SET heartbeat_at = clock_timestamp() WHERE state = 'active'")
         with pytest.raises(PreflightError, match="all 250 writer slots are taken"):
             registered(table, tuning)

@@ -78,7 +78,7 @@ def flipping(table: Table) -> Iterator[None]:
 
 
 def behind_the_flip(table: Table, act: Callable[[], object]) -> None:
-    """Run this while a flip is being committed: it waits for it."""
+    """Run this while a cut-over is being committed: it waits for it."""
     with ThreadPoolExecutor(1) as executor:
         with flipping(table):
             acting = executor.submit(act)
@@ -96,7 +96,7 @@ def test_rule_20_a_recheck_that_waited_is_of_the_new_epoch(table: Table, key: Ke
 
 
 def test_rule_20_a_late_record_that_waited_is_of_the_new_epoch(table: Table, key: Key) -> None:
-    """Would break: a fenced writer that wakes at the flip leaves a forward write in a closed epoch."""
+    """Would break: a fenced writer that wakes at the cut-over leaves a forward write in a closed epoch."""
     late = table.writer(alive=False)
     mutation = late.mutation("put", key, a="1", b="1")
     behind_the_flip(table, lambda: late.journal.record([Written(mutation, 1, "finished")]))
@@ -122,7 +122,7 @@ def test_rule_20_a_merge_that_waited_loads_nothing_into_the_primary(table: Table
         (run,) = ledger.begin({"pairs": [WHOLE_RING]})
         lease = ledger.claim([run], "worker/1")
         assert lease is not None
-        table.sql("UPDATE sync.run SET state = 'done'")  # a flip does not look at what somebody closed by hand
+        table.sql("UPDATE sync.run SET state = 'done'")  # a cut-over does not look at what somebody closed by hand
 
         def load() -> None:
             with pytest.raises(PreflightError, match="primary"):
@@ -205,7 +205,7 @@ def test_a_switch_does_not_wait_for_ever_for_a_writer_that_hangs(table: Table) -
         switch = closing_one.begin("cutover")
         with holding(table, SHARE.decode()):
             begun = time.monotonic()
-            with pytest.raises(GateRefused, match="a writer holds the epoch"):
+            with pytest.raises(GateRefused, match="a writer has held the epoch"):
                 closing_one.close(switch, 0.5)
             assert time.monotonic() - begun < 5
         assert closing_one.current().state == "open"
@@ -217,8 +217,8 @@ def test_the_floor_and_a_fence_do_not_wait_for_ever(table: Table, monkeypatch: p
     writer = table.writer()
     monkeypatch.setattr(epoch_lock, "CHANGE_SECONDS", 0.3)
     with closing(connect(table.settings, autocommit=True)) as connection, holding(table, SHARE.decode()):
-        with pytest.raises(TargetBusy, match="a writer holds the epoch"):
+        with pytest.raises(TargetBusy, match="a writer has held the epoch"):
             Ledger(connection, 60).begin({"pairs": [WHOLE_RING]})
-        with pytest.raises(TargetBusy, match="a writer holds the epoch"):
+        with pytest.raises(TargetBusy, match="a writer has held the epoch"):
             fence(connection, writer.name)
         assert connection.execute("SHOW lock_timeout").fetchone() == ("0",)

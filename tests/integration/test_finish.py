@@ -65,7 +65,7 @@ def test_what_is_left_is_the_applications_schema(home: Place, new_place: NewPlac
         song = {"id": uuid4(), "title": "after"}
         assert store.put("songs", song) and store.update("songs", {"id": song["id"]}, {"title": "later"})
         assert (store.get("songs", {"id": song["id"]}) or {})["title"] == "later"
-    assert "nothing has begun, or it is finished" in home.commands.line("finish")
+    assert "no migration has begun, or it is finished" in home.commands.line("finish")
 
 
 @pytest.mark.parametrize(

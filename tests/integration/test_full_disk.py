@@ -129,7 +129,7 @@ def test_an_application_writes_and_reads_as_configured(site: Site, disk: SmallDi
             assert store.get("songs", {"id": before["id"]}) == before
             assert (store.get("songs", key) is None) == bool(refused) == (away == "refuse")
             if refused:
-                assert refused.startswith("songs: the journal in Postgres is away (") and refused.endswith(
+                assert refused.startswith("songs: the journal in Postgres is unreachable (") and refused.endswith(
                     "nothing was written"
                 )
                 assert WORDS in refused

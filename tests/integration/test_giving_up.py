@@ -94,7 +94,7 @@ def test_what_an_index_is_known_to_refuse_is_refused_at_once(home: Place, store:
         assert table.intents() == []
     assert store.put("cosine", {"id": good, "v": [1.0, 0.0], "w": [0.0, 0.0]})
     assert store.put("dot_product", {"id": good, "v": [0.0, 0.0]})
-    with pytest.raises(WriteRefused, match="v: its index takes finite"):
+    with pytest.raises(WriteRefused, match="v: its index takes only finite"):
         store.put("dot_product", {"id": good, "v": [INF, 0.0]})
 
 
@@ -132,7 +132,7 @@ def test_a_write_that_its_replicas_fail_is_unsure_and_ends_by_an_operators_word(
         raise WriteFailure("1 replica failed", consistency=6, required_responses=1, received_responses=0, failures=1)
 
     monkeypatch.setattr(SourceRows, "_bound", failing)
-    with pytest.raises(WriteUnsure, match="replicas failed to do it") as said:
+    with pytest.raises(WriteUnsure, match="its replicas failed") as said:
         store.put("late", {"id": key_id, "v": [0.0, 1.0], "a": "never"})
     assert "check the host" not in str(said.value)
     with table_of(home, "late") as table:
@@ -141,8 +141,8 @@ def test_a_write_that_its_replicas_fail_is_unsure_and_ends_by_an_operators_word(
         assert table.drain() == 0
         number = stuck(table)
         ((error,),) = table.sql("SELECT error FROM sync.intent")
-        assert error.startswith("a write could not be repeated: its replicas failed to do it")
-        assert resolve(home, "--resolve", number).err.endswith("stdin is not a terminal, nobody can confirm it; pass --yes\n")
+        assert error.startswith("a write could not be repeated: its replicas failed")
+        assert resolve(home, "--resolve", number).err.endswith("not a terminal; pass --yes\n")
         assert table.intents(key) == [("put", "claimed")]
         with table.pool.connection() as connection:
             (found,) = find(connection, [number])
@@ -161,7 +161,7 @@ def test_a_write_that_its_replicas_fail_is_unsure_and_ends_by_an_operators_word(
 
 
 def test_what_astra_can_never_hold_is_dropped_and_stays_a_difference(home: Place) -> None:
-    """Would break: after the flip, a value that Astra cannot hold forbids the end of the migration for good."""
+    """Would break: after the cut-over, a value that Astra cannot hold forbids the end of the migration for good."""
     with table_of(home, "times") as table:
         be_primary(table, "postgres")
         try:
@@ -244,7 +244,7 @@ def test_what_may_not_be_resolved_is_said(home: Place) -> None:
         for arguments, said in (
             (
                 (number, "--yes"),
-                f"intent {number}: its writer may still be at it; wait, or end that process and `sync writers",
+                f"intent {number}: its writer may still be working on it; wait, or end that process and `sync writers",
             ),
             ((number + 1, "--yes"), f"there is no intent {number + 1}: it has settled, or"),
             ((number, "--table", "songs", "--yes"), f"there is no intent {number} of songs"),
@@ -255,7 +255,9 @@ def test_what_may_not_be_resolved_is_said(home: Place) -> None:
         assert table.intents(key) == [("put", "open")]
         table.sql("UPDATE sync.intent SET created_at = created_at - interval '1 hour'")
         table.reconciler().claim(key)
-        assert "its writer may still be at it" in resolve(home, "--resolve", number, "--yes").err, "a claim hides it, no more"
+        assert "its writer may still be working on it" in resolve(home, "--resolve", number, "--yes").err, (
+            "a claim hides it, no more"
+        )
         table.sql("UPDATE sync.writer SET state = 'unclean'")
         table.writer(alive=False).put(key, a="y").mark("unsure")
         assert f"intent {number}: its key has others (" in resolve(home, "--resolve", number, "--yes").err

@@ -105,7 +105,7 @@ def look_again(site: Site, *ids: int) -> None:
 
 
 def test_a_reconcile_keeps_what_expired(site: Site) -> None:
-    """Would break: a key that is only looked at again is deleted, or loses its column, since the source let it expire."""
+    """Would break: a key that is only read again is deleted, or loses its column, since the source let it expire."""
     before = dict(site.sql("SELECT id, _sync_version FROM things"))
     site.cql("UPDATE {ks}.things SET a = 'new' WHERE id = 3")
     look_again(site, 1, 2, 3, 5)

@@ -87,7 +87,7 @@ def write(site: Site, cql: str, table: str, v: bytes) -> None:
 
 @pytest.mark.parametrize("cql", FORMS)
 def test_no_key_is_taken_for_another(site: Site, cql: str) -> None:
-    """Would break: a row that a worker deletes since its key was made anew of Postgres's value, or that overwrites another."""
+    """Would break: a row that a worker deletes since its key was made again of Postgres's value, or that overwrites another."""
     carried, refused = FORMS[cql]
     rows, unequal = CLUSTERING[cql]
     wanted = {"apart": (len(carried), len(refused)), "within": (rows - len(unequal), len(unequal))}
@@ -188,7 +188,7 @@ def test_what_does_not_prove_its_key_is_left_and_said(site: Site) -> None:
 
 
 def test_every_intent_has_the_source_s_own_key(site: Site) -> None:
-    """Would break: one of the places that make intents leaves the key to be made anew."""
+    """Would break: one of the places that make intents leaves the key to be made again."""
     site.cql("CREATE TABLE {ks}.prices (k decimal PRIMARY KEY, v text)")
     site.apply()
     with closing(Table(site.cassandra, site.settings, site.config, "prices")) as table:
@@ -209,12 +209,12 @@ def test_every_intent_has_the_source_s_own_key(site: Site) -> None:
 
 
 REFUSED = {
-    "prices": ("price decimal PRIMARY KEY", "price numeric PRIMARY KEY", "Cassandra tells 1.0 from 1.00 there"),
+    "prices": ("price decimal PRIMARY KEY", "price numeric PRIMARY KEY", "Cassandra distinguishes 1.0 from 1.00 there"),
     "words": ("word text PRIMARY KEY", "word text COLLATE loose PRIMARY KEY", "its collation is nondeterministic"),
     "tags": (
         "word text, n int, PRIMARY KEY (n, word)",
         "n int, word text COLLATE loose, PRIMARY KEY (n, word)",
-        "to it texts",
+        "it treats as equal",
     ),
     "codes": ("code text PRIMARY KEY", "code char(5) PRIMARY KEY", "text does not go into character(5)"),
 }

@@ -103,7 +103,7 @@ def test_a_server_that_makes_no_md5_is_told(fresh: Place) -> None:
     assert fresh.commands.run("preflight").code == 0
     fresh.sql(*(f"ALTER FUNCTION pg_catalog.md5({kind}) RENAME TO md5_of_old" for kind in ("text", "bytea")))
     (row,) = fresh.commands.rows()
-    assert row.startswith("target: Postgres makes no MD5 (function md5(unknown)") and "FIPS" in row
+    assert row.startswith("target: Postgres has no MD5 (function md5(unknown)") and "FIPS" in row
 
 
 def test_another_partitioner_is_refused(tmp_path_factory: pytest.TempPathFactory, home: Place) -> None:
@@ -129,4 +129,4 @@ def test_python_without_md5(home: Place, monkeypatch: pytest.MonkeyPatch) -> Non
 
     monkeypatch.setattr(hashlib, "md5", forbidden)
     with connect(home.settings, autocommit=True) as connection:
-        assert no_hash(connection).startswith("Python makes no MD5 here (disabled for FIPS)")
+        assert no_hash(connection).startswith("Python has no MD5 here (disabled for FIPS)")

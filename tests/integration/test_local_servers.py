@@ -229,7 +229,7 @@ def test_each_server_asks_for_a_password_that_only_its_owner_can_read(folder: Pa
 
 
 def test_a_cassandra_of_an_older_version_is_used_as_it_runs_and_has_a_password_from_its_next_start(tmp_path: Path) -> None:
-    """And then its password is neither made anew nor passed over: a changed or lost one is said."""
+    """And then its password is neither made again nor passed over: a changed or lost one is said."""
     older = CassandraServer(tmp_path / "cassandra", options=replace(FAST, password_auth=False))
     server = CassandraServer(older.folder, options=FAST)
     try:
@@ -450,7 +450,7 @@ def test_damaged_data_are_said_with_the_servers_own_words(tmp_path: Path) -> Non
         (data / "global" / "pg_control").write_bytes(b"\0" * 8192)
         with pytest.raises(LocalServerError) as error:
             server.start()
-        assert "Postgres died at its start" in one_line(error)
+        assert "Postgres died during startup" in one_line(error)
         assert "FATAL" in one_line(error) or "PANIC" in one_line(error)
         assert str(server.log) in one_line(error)
     finally:
@@ -460,7 +460,7 @@ def test_damaged_data_are_said_with_the_servers_own_words(tmp_path: Path) -> Non
 def test_a_setting_cassandra_does_not_know_is_said(tmp_path: Path) -> None:
     server = CassandraServer(tmp_path / "cassandra", options=CassandraOptions(yaml={"no_such_setting": 1}))
     try:
-        with pytest.raises(LocalServerError, match=r"Cassandra died at its start:.*no_such_setting") as error:
+        with pytest.raises(LocalServerError, match=r"Cassandra died during startup:.*no_such_setting") as error:
             server.start()
         one_line(error)
     finally:
@@ -470,7 +470,7 @@ def test_a_setting_cassandra_does_not_know_is_said(tmp_path: Path) -> None:
 def test_an_option_java_does_not_know_is_said(tmp_path: Path) -> None:
     server = CassandraServer(tmp_path / "cassandra", options=CassandraOptions(jvm=("-XX:+NoSuchOption",)))
     try:
-        with pytest.raises(LocalServerError, match=r"Cassandra died at its start:.*NoSuchOption"):
+        with pytest.raises(LocalServerError, match=r"Cassandra died during startup:.*NoSuchOption"):
             server.start()
     finally:
         server.remove()

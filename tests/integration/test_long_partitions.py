@@ -62,7 +62,7 @@ def _check(site: Site, table: str) -> None:
 
 
 def test_a_partition_longer_than_a_job_is_copied_once(site: Site) -> None:
-    """Would break: each job begins the partition anew, reads and counts it again, and the backfill never ends."""
+    """Would break: each job begins the partition again, reads and counts it again, and the backfill never ends."""
     site.cql(NOTES)
     _partition(site, "notes", "piece, at, pitch, words", lambda at: ("wide", at, at % 88, "la"))
     site.apply()
@@ -114,7 +114,7 @@ def test_a_place_that_the_source_does_not_know_costs_the_beginning_only(site: Si
     assert site.sql("UPDATE sync.range SET position = '\\xdeadbeef' WHERE position IS NOT NULL RETURNING 1") == [(1,)]
     ((before,),) = site.sql("SELECT count(*) FROM notes")
     site.copy(runs)
-    site.copy(runs)  # a job that connects anew
+    site.copy(runs)  # a job that reconnects
     site.finish(runs)
     _check(site, "notes")
     assert site.totals()["notes"] == (ROWS + before, ROWS, before, 0)
@@ -138,7 +138,7 @@ def test_a_range_that_is_begun_anew_begins_at_its_start(site: Site) -> None:
 
 
 def test_write_times_of_a_long_partition_are_looked_at_once(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Would break: a look that takes longer than a job is begun anew by every job, and nothing is ever copied."""
+    """Would break: a look that takes longer than a job is restarted by every job, and nothing is ever copied."""
     site.cql(NOTES)
     _partition(site, "notes", "piece, at, pitch, words", lambda at: ("wide", at, at % 88, "la"))
     site.apply()

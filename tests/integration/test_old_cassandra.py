@@ -251,8 +251,8 @@ def check_named(found: dict[tuple[str, str], list[str]], new: bool) -> None:
     else:
         assert "whether m was written with a TTL" in warned["parts"]
     assert "whether a row of nothing but a key was written with a TTL" in warned["keys"]
-    assert "materialized views based_by_n are not carried" in warned["based"]
-    assert "indexes seen_by_v are not carried" in warned["seen"] and "near" not in warned
+    assert "materialized views based_by_n are not migrated" in warned["based"]
+    assert "indexes seen_by_v are not migrated" in warned["seen"] and "near" not in warned
     blocks = {name: "\n".join(texts) for (level, name), texts in found.items() if level == "blocks"}
     assert "an increment is not repeatable" in blocks["counts"] and "DROP COMPACT STORAGE" in blocks["dense"]
     for name in ("counts", "dense"):

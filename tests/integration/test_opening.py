@@ -82,9 +82,12 @@ def test_dual_writes_can_be_given_up_before_history_is_copied(
 
 
 def test_where_nobody_can_say_one_side_alone_is_refused(home: Place, table: Table, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Would break: Postgres has been primary for a week and is away for a moment: what a process writes to Astra is lost."""
+    """Would break: Postgres has been primary for a week and is unreachable for a moment: what a process writes to Astra is lost."""
     away = {"POSTGRES_PORT": "1"}
-    with pytest.raises(Unreachable, match=r"cannot be asked: .*; SYNC_ALLOW_ONE_SIDED=true starts all the same"):
+    with pytest.raises(
+        Unreachable,
+        match=r"cannot find out whether a migration is under way: .*; SYNC_ALLOW_ONE_SIDED=true starts all the same",
+    ):
         opened(home, monkeypatch, "astra", **away)
     assert opened(home, monkeypatch, "astra", **away, **ALLOWED)
 
@@ -96,7 +99,7 @@ def test_a_role_that_may_not_look_is_refused(home: Place, table: Table, monkeypa
     with closing(psycopg.connect(table.pool.conninfo, autocommit=True)) as admin:
         admin.execute(f"CREATE ROLE {name} LOGIN PASSWORD 'hunter2'".encode())
         try:
-            with pytest.raises(Unreachable, match=r"cannot be asked: .*permission denied"):
+            with pytest.raises(Unreachable, match=r"cannot find out whether a migration is under way: .*permission denied"):
                 opened(home, monkeypatch, "astra", POSTGRES_USER=name, POSTGRES_PASSWORD="hunter2")
         finally:
             admin.execute(f"DROP ROLE {name}".encode())

@@ -133,7 +133,7 @@ def test_two_migrations(site: Site) -> None:
 
 @pytest.mark.parametrize(("first", "second"), [("begun", "before_begin"), ("before_begin", "begun")])
 def test_two_switches_of_one_kind(ready: Site, first: str, second: str) -> None:
-    """Would break: the second flips what the first has just flipped, by gates that were judged before."""
+    """Would break: the second switches what the first has just switched, by gates that were judged before."""
     site = ready
     for kind, place in (("cutover", first), ("rollback", second)):
         command = SWITCH[kind]
@@ -142,7 +142,7 @@ def test_two_switches_of_one_kind(ready: Site, first: str, second: str) -> None:
             check(site.run(*command), 2, f"a {kind} by ")
         else:
             check(site.run(*command), 0)
-        check(woken(one), *((0,) if place == "begun" else (2, "has changed meanwhile: look at `sync status`")))
+        check(woken(one), *((0,) if place == "begun" else (2, "has changed in the meantime: see `sync status`")))
         check_state(site, AFTER[kind])
         again = site.run(*command)
         check(again, 0)
@@ -172,7 +172,7 @@ def test_a_cutover_and_a_rollback(ready: Site) -> None:
 
 
 def test_a_backfill_and_a_cutover(ready: Site) -> None:
-    """Would break: it flips while rows are copied that are older than the new primary's; or writers wait for nothing."""
+    """Would break: it switches while rows are copied that are older than the new primary's; or writers wait for nothing."""
     site = ready
     with behind(site, LOADING):
         copying = site.start("backfill", "--json", "--workers", "1")
@@ -185,7 +185,7 @@ def test_a_backfill_and_a_cutover(ready: Site) -> None:
     with behind(site, LOADING):
         copying = site.start("backfill", "--json", "--workers", "1")
         until(lambda: site.sql(COPYING), what="it copies")
-        check(woken(one), 2, "1 backfills are under way")
+        check(woken(one), 2, "1 backfill under way")
         assert site.sql("SELECT state FROM sync.epoch ORDER BY epoch DESC LIMIT 1") == [("open",)]
     check(copying.wait(60), 0)
     check_state(site, "astra")
@@ -194,7 +194,7 @@ def test_a_backfill_and_a_cutover(ready: Site) -> None:
     for looking in [site.start(*command) for command in read_only]:
         check(looking.wait(60), 0)
     check(woken(one), 0)
-    check(site.run("backfill", "--workers", "1"), 1, "Postgres is primary: a backfill would write over the authority")
+    check(site.run("backfill", "--workers", "1"), 1, "Postgres is primary: a backfill would overwrite the primary")
     check(site.run(*SWITCH["rollback"]), 0)
     check_state(site, "astra")
 
@@ -246,7 +246,7 @@ def test_two_that_give_up_one_intent(ready: Site) -> None:
         until(lambda: site.sql(WAITING) == [(2,)], 60, "both are about to take it")
     for each in running:
         result = each.wait(60)  # both look at the key, or one is too late for it
-        check(result, result.code, f"intent {number}: it " if result.code else "this disturbs the proof")
+        check(result, result.code, f"intent {number}: it " if result.code else "this invalidates the proof")
         assert result.code or f"intent {number} of songs: settled" in result.err
     assert site.sql("SELECT count(*) FROM sync.intent") == [(0,)]
     check(site.run("intents", "--resolve", str(number), "--yes"), 1, f"there is no intent {number}: it has settled")

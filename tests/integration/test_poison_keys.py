@@ -75,7 +75,7 @@ def test_a_row_that_the_target_refuses_is_a_reject_and_takes_no_other_with_it(ta
 
 
 def test_a_key_for_which_nothing_can_be_done_stays_alone(table: Table) -> None:
-    """Would break: the same, where the row cannot even be taken away; or a reconcile that ends with Postgres's own error."""
+    """Would break: the same, where the row cannot even be deleted; or a reconcile that ends with Postgres's own error."""
     poison = table.key(id=uuid4())
     table.writer().put(poison, a="poison").done()
     with refusing(table, when="DELETE"):
@@ -199,7 +199,7 @@ class Said(Exception):
 
 
 def test_what_an_error_is_about() -> None:
-    """Would break: a server that is away makes rejects of good rows, or one row's refusal makes the server sick."""
+    """Would break: a server that is unreachable makes rejects of good rows, or one row's refusal makes the server sick."""
     server = ["08006", "25006", "53100", "53200", "53300", "57014", "57P01", "57P03", "58030"]
     rows = ["22001", "23505", "54000", "08P01", "P0001", "42501", "0A000", "44000", "U0001"]
     passing, neither = ["40001", "40P01", "55P03"], ["42703", "42P01", "3F000", "XX000", "26000"]

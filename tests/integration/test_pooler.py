@@ -94,7 +94,7 @@ def run(place: Place, command: str) -> str:
 
 
 def test_the_whole_way_and_nothing_leaks(pooled: Place, pooler: Pooler) -> None:
-    """Would break: prepared statements that collide, time-outs that another client's queries get, temporary tables that stay."""
+    """Would break: prepared statements that collide, timeouts that another client's queries get, temporary tables that stay."""
     pooled.cql(
         "CREATE TABLE KS.songs (id uuid PRIMARY KEY, title text, plays int, tags map<text, text>)",
         "CREATE TABLE KS.shapes (id int PRIMARY KEY, v vector<float, 3>)", "INSERT INTO KS.shapes (id, v) VALUES (1, [1, 2, 3])",
@@ -244,11 +244,11 @@ def test_hostile_settings_of_the_role_do_not_matter(pooled: Place, base_settings
 
 
 def test_an_index_that_the_roles_limits_would_end(pooled: Place, base_settings: Settings) -> None:
-    """Would break: the build ends after the role's time-out, and leaves an index that is not valid."""
+    """Would break: the build ends after the role's timeout, and leaves an index that is not valid."""
     pooled.cql("CREATE TABLE KS.songs (id int PRIMARY KEY, title text)")
     pooled.sql(f'ALTER DATABASE "{pooled.keyspace}" SET statement_timeout = 1234')
     begin_anew(base_settings, pooled)
-    said = "statement_timeout = 1234ms, which ends it; set DATABASE_URL_UNPOOLED"
+    said = "statement_timeout = 1234ms, which would end the build; set DATABASE_URL_UNPOOLED"
     assert any(said in row for row in pooled.commands.rows())
     assert said in pooled.commands.run("migrate", "--workers", "1").err
     assert pooled.sql("SELECT count(*) FROM pg_index WHERE NOT indisvalid") == [(0,)]

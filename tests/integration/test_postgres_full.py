@@ -1,4 +1,4 @@
-"""A Postgres that can be read and takes nothing (no room, no memory, read-only after a failover): like one that is away."""
+"""A Postgres that can be read and takes nothing (no room, no memory, read-only after a failover): like one that is unreachable."""
 
 from __future__ import annotations
 
@@ -73,7 +73,9 @@ def test_refused_writes_leave_nothing(home: Place, table: Table, state: str) -> 
     with DualWriteStore(home.settings, tuned("refuse")) as store:
         store.put("songs", {**key, "title": "before"})
         with raising(home, state, "sync.intent"):
-            with pytest.raises(WriteRefused, match=r"^songs: the journal in Postgres is away \(.*\); nothing was written$"):
+            with pytest.raises(
+                WriteRefused, match=r"^songs: the journal in Postgres is unreachable \(.*\); nothing was written$"
+            ):
                 store.put("songs", {**key, "title": "full"})
             assert store.get("songs", key) == {**key, "title": "before"}
         until(lambda: works(store), 20, "writes go on")

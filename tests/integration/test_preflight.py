@@ -23,11 +23,11 @@ from sync.local import PostgresServer, ValkeyServer
 pytest_plugins = ("support.fixtures",)
 
 NOWHERE = "no.such.host.invalid"
-HOW = "; it must read postgresql://user:password@host:port/database, with @ : / % in the password as %40 %3A %2F %25"
-UNTELLABLE = f"DATABASE_URL is not a Postgres URL: its host, port or database cannot be told{HOW}"
-IN_ENV = "not set: put it into the environment or into .env"
+HOW = "; it must look like postgresql://user:password@host:port/database, with @ : / % in the password as %40 %3A %2F %25"
+UNTELLABLE = f"DATABASE_URL is not a Postgres URL: its host, port or database cannot be determined{HOW}"
+IN_ENV = "not set: set it in the environment or in .env"
 REFUSED = "the user name or password was refused; check"
-NO_TLS = "it does not speak TLS; set POSTGRES_SSLMODE=disable (or sslmode=disable in the URL) if that is meant"
+NO_TLS = "it does not speak TLS; set POSTGRES_SSLMODE=disable (or sslmode=disable in the URL) if that is intended"
 POSTGRES = ("POSTGRES_HOST", "POSTGRES_PORT", "POSTGRES_DATABASE", "POSTGRES_USER", "POSTGRES_PASSWORD")
 
 
@@ -74,7 +74,7 @@ def elsewhere(place: Place, **changes: str | None) -> Commands:
     [
         ({"POSTGRES_PASSWORD": "hunter2"}, f"{{}}: {REFUSED} POSTGRES_USER and POSTGRES_PASSWORD"),
         ({"POSTGRES_USER": "nobody"}, f"{{}}: {REFUSED} POSTGRES_USER and POSTGRES_PASSWORD"),
-        ({"POSTGRES_PASSWORD": None}, "{}: it asks for a password; check POSTGRES_PASSWORD"),
+        ({"POSTGRES_PASSWORD": None}, "{}: it requires a password; check POSTGRES_PASSWORD"),
         (
             {"POSTGRES_PORT": "1"},
             "{}: nothing listens there; check POSTGRES_HOST and POSTGRES_PORT, and that the server runs",
@@ -109,7 +109,7 @@ def test_a_target_that_is_something_else(place: Place) -> None:
     with served(ThreadingTCPServer(("127.0.0.1", 0), Web)) as web:
         for mode in ("disable", "require"):
             commands = elsewhere(place, POSTGRES_PORT=str(web.server_address[1]), POSTGRES_SSLMODE=mode)
-            expected = "what answers there is not Postgres; check POSTGRES_HOST and POSTGRES_PORT"
+            expected = "the server there is not Postgres; check POSTGRES_HOST and POSTGRES_PORT"
             assert commands.line("status").endswith(expected)
 
 
@@ -132,9 +132,9 @@ def test_a_target_that_is_something_else(place: Place) -> None:
         ),
         (
             "postgresql://u:hunter2@127.0.0.1/d?colour=1",
-            "DATABASE_URL has the parameter colour, which Postgres's clients do not know: take it out",
+            "DATABASE_URL has the parameter colour, which Postgres clients do not know: remove it",
         ),
-        ("postgresql://127.0.0.1/d?user=u&password=x&hunter2=1", "DATABASE_URL has a parameter behind its password, which "),
+        ("postgresql://127.0.0.1/d?user=u&password=x&hunter2=1", "DATABASE_URL has a parameter after its password, which "),
         ("mysql://u:hunter2@127.0.0.1/d", "DATABASE_URL is not a Postgres URL: "),
         ("postgresql+psycopg://u:hunter2@127.0.0.1:1/d", "Postgres at 127.0.0.1:1/d: nothing listens there"),
         ("hunter2", "DATABASE_URL is not a Postgres URL: "),
@@ -172,7 +172,7 @@ def test_a_url_that_is_none(place: Place, url: str, expected: str) -> None:
         ),
         ({"CASSANDRA_CONTACT_POINTS": " , "}, "CASSANDRA_CONTACT_POINTS names no host: give names or addresses, separated "),
         ({"CASSANDRA_CONTACT_POINTS": None}, f"CASSANDRA_CONTACT_POINTS (or ASTRA_DB_SECURE_BUNDLE_PATH) {IN_ENV}"),
-        ({"CASSANDRA_LOCAL_DC": "elsewhere"}, "it answers, but none of its nodes may be used; check CASSANDRA_LOCAL_DC"),
+        ({"CASSANDRA_LOCAL_DC": "elsewhere"}, "it answers, but none of its nodes can be used; check CASSANDRA_LOCAL_DC"),
         ({"ASTRA_DB_KEYSPACE": None}, f"ASTRA_DB_KEYSPACE {IN_ENV}"),
         ({"ASTRA_DB_KEYSPACE": "gone"}, "ASTRA_DB_KEYSPACE: there is no keyspace 'gone' in the source; there are: "),
     ],
@@ -333,11 +333,11 @@ def test_names_in_sync_toml_that_the_source_has_not(fresh: Place) -> None:
     """A rule for a table that is not there does nothing: its author thinks otherwise."""
     fresh.sql("CREATE TABLE things (id int PRIMARY KEY, v text)")
     fresh.configure("[tables.thing]\nttl = 'keep'\n")
-    assert fresh.commands.rows() == [f"source: sync.toml names thing, which keyspace {fresh.keyspace} has not"]
+    assert fresh.commands.rows() == [f"source: sync.toml names thing, which keyspace {fresh.keyspace} does not have"]
     fresh.configure("only = ['gone']\n")
     assert fresh.commands.rows() == [f"source: keyspace {fresh.keyspace} has no table 'gone'; it has: things"]
     fresh.configure("[tables.things]\nignore = ['w']\n")
-    assert fresh.commands.rows() == ["things: sync.toml names a column 'w' that the source has not"]
+    assert fresh.commands.rows() == ["things: sync.toml names a column 'w' that the source does not have"]
     line = fresh.commands.line("backfill", "--workers", "0", "--table", "gone")
     assert f"keyspace {fresh.keyspace} has no table 'gone'" in line
 
@@ -394,9 +394,9 @@ def test_targets_that_do_not_fit(shapes: Place) -> None:
         "wrong_dimension: v: vector<float, 3> has 3 dimensions, vector(4) has 4",
         "lacks_column: w (text) has no column w in Postgres; `sync schema apply` adds it as text; or name another with "
         'rename, or ignore = ["w"] under [tables.lacks_column] in sync.toml',
-        "lacks_table: Postgres has no table lacks_table; `sync schema apply` makes it, or you do: "
+        "lacks_table: Postgres has no table lacks_table; `sync schema apply` makes it, or make it yourself: "
         'CREATE TABLE "lacks_table" ("id" integer, "v" jsonb, PRIMARY KEY ("id"))',
-        "wants_more: owner takes no null, has no default, and the source has no such column",
+        "wants_more: owner does not accept null, has no default, and the source has no such column",
         "generates: v is generated in Postgres and cannot take the source's v",
         "generates: w is generated in Postgres and cannot take the source's w",
         "other_key: the primary key must be the source's (id, at); Postgres has id",
@@ -415,9 +415,9 @@ def test_what_is_only_to_be_known(shapes: Place) -> None:
     warnings = {f"{p['where']}: {p['text']}" for p in report["problems"] if p["level"] == "warning"}
     assert warnings >= {
         "wants_more: seen is only in Postgres; it gets its default",
-        "no_null: v takes no null; rows whose v is null are rejected",
-        "refers: refers_v_fkey (FOREIGN KEY (v) REFERENCES no_null(id)): rows arrive in any order, and those before what "
-        "they refer to are rejected; add it after the migration",
+        "no_null: v does not accept null; rows whose v is null are rejected",
+        "refers: refers_v_fkey (FOREIGN KEY (v) REFERENCES no_null(id)): rows arrive in any order, and one that arrives before "
+        "the row it refers to is rejected; add it after the migration",
     }
     assert {t["table"] for t in report["tables"]} == {"no_null", "brackets", "parts", "refers"}
 
@@ -519,7 +519,7 @@ def test_a_role_that_may_not_create_tables(rights: dict[str, Commands]) -> None:
 def test_rights_to_a_target_table(
     rights: dict[str, Commands], own_postgres: PostgresServer, grants: tuple[str, ...], expected: str
 ) -> None:
-    """A backfill adds columns and indexes: it needs the owner's rights, and must not find that out half way."""
+    """A backfill adds columns and indexes: it needs the owner's privileges, and must not find that out half way."""
     with admin(own_postgres, "rights") as connection:
         connection.execute("DROP SCHEMA IF EXISTS there CASCADE")
         connection.execute("CREATE SCHEMA there")
@@ -553,7 +553,7 @@ def test_a_server_without_pgvector(shapes: Place, own_postgres: PostgresServer) 
 
 def test_before_any_schema(fresh: Place) -> None:
     """Every command says what comes first."""
-    nothing = "the target has no schema `sync`: nothing has begun, or it is finished; `sync schema apply` comes first"
+    nothing = "the target has no schema `sync`: no migration has begun, or it is finished; run `sync schema apply` first"
     assert fresh.commands.line("status") == nothing
     assert fresh.commands.line("rejects") == nothing
     assert "Postgres has no table things; `sync schema apply` makes it" in fresh.commands.line("backfill", "--workers", "0")
@@ -609,7 +609,7 @@ def test_servers_that_say_nothing(silent: Any) -> None:
 
 
 def test_a_waiting_worker_says_why_in_a_line(waiting: tuple[Commands, subprocess.Popen[str]]) -> None:
-    """A worker outlives a database that is away, and says so; a log is searched line by line."""
+    """A worker outlives a database that is unreachable, and says so; a log is searched line by line."""
     commands, process = waiting
     process.terminate()
     done = commands.ended(process)

@@ -14,7 +14,7 @@ MAKER: dict[str, Any] = runpy.run_path(str(Path(__file__).parents[2] / "docs" / 
 
 
 def test_the_guide_shows_what_the_program_prints(place: Place) -> None:
-    """Would break: a page with another version's output (`make blocks` writes it anew)."""
+    """Would break: a page with another version's output (`make blocks` regenerates it)."""
     scene = MAKER["Scene"](place.cassandra.session, place.keyspace, place.commands.folder, place.commands.env)
     told = dict(MAKER["tell_guide"](scene, songs=200))
     assert len(told) == 9

@@ -1,4 +1,4 @@
-"""Invariant 6: who reads behind a flip reads the new primary, though nobody has told this process of it yet."""
+"""Invariant 6: who reads behind a cut-over reads the new primary, though nobody has told this process of it yet."""
 
 from __future__ import annotations
 

@@ -114,7 +114,7 @@ def test_a_worker_keeps_its_connections_from_job_to_job(home: Place, table: Tabl
             until(lambda: table.intents() == [], 40, "it is done")
             until(lambda: clients(home) - others, 10, "they are kept")
             seen.append(clients(home) - others)
-        table.sql("ALTER TABLE public.songs ADD COLUMN IF NOT EXISTS other int")  # each job looks at the table anew
+        table.sql("ALTER TABLE public.songs ADD COLUMN IF NOT EXISTS other int")  # each job looks at the table again
         with DualWriteStore(home.settings, CONFIG) as store:
             store.put("songs", {"id": uuid4(), "title": "as it is now"})
         until(lambda: table.intents() == [], 40, "it is done")

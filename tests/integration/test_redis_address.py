@@ -76,19 +76,21 @@ def secure(certificates: Certificates, valkey: ValkeyServer) -> Iterator[int]:
 )  # fmt: skip
 def test_a_password_that_is_not_written_for_a_url(url: str) -> None:
     """Would break: an error about localhost:6379, where nobody meant to connect."""
-    assert said(url).startswith("REDIS_URL: it is not a Redis URL; it must read redis://user:password@host:port/0")
+    assert said(url).startswith("REDIS_URL: it is not a Redis URL; it must look like redis://user:password@host:port/0")
 
 
 def test_tls_that_does_not_fit_says_tls(secure: int, valkey: ValkeyServer, certificates: Certificates) -> None:
     """Would break: "Connection closed by server", or OpenSSL's words."""
-    assert said(f"redis://127.0.0.1:{secure}/0").endswith("it hung up; if it wants TLS, write rediss:// in REDIS_URL")
+    assert said(f"redis://127.0.0.1:{secure}/0").endswith(
+        "it closed the connection; if it requires TLS, write rediss:// in REDIS_URL"
+    )
     assert said(f"rediss://127.0.0.1:{valkey.port}/0").endswith(
         "if it does not speak TLS, write redis://, not rediss://, in REDIS_URL"
     )
     private = "its TLS certificate is not trusted; add ?ssl_ca_certs=/path/ca.pem to REDIS_URL"
     assert private in said(f"rediss://127.0.0.1:{secure}/0")
     assert private in said(f"rediss://127.0.0.1:{secure}/0?ssl_ca_certs={certificates.stranger}")
-    assert "ssl_ca_certs in REDIS_URL is not there" in said(f"rediss://127.0.0.1:{secure}/0?ssl_ca_certs=/nowhere/ca.pem")
+    assert "ssl_ca_certs in REDIS_URL does not exist" in said(f"rediss://127.0.0.1:{secure}/0?ssl_ca_certs=/nowhere/ca.pem")
 
 
 def test_a_private_authority(secure: int, valkey: ValkeyServer, certificates: Certificates) -> None:
@@ -100,4 +102,4 @@ def test_a_private_authority(secure: int, valkey: ValkeyServer, certificates: Ce
 def test_a_certificate_of_another_host(certificates: Certificates, valkey: ValkeyServer) -> None:
     with TlsRedis(valkey.port, certificates.elsewhere, certificates.elsewhere_key) as server:
         url = f"rediss://127.0.0.1:{server.port}/0?ssl_ca_certs={certificates.root}"
-        assert said(url).endswith("its TLS certificate is for another host name; connect by the name that is in it")
+        assert said(url).endswith("its TLS certificate is for another host name; connect by the name in the certificate")

@@ -73,7 +73,7 @@ def test_rule_22_a_reconcile_takes_the_intents_of_its_own_epoch_alone(table: Tab
 
 
 def test_rule_22_a_forward_write_is_told_that_the_epoch_has_changed(table: Table, key: Key, writer: ReverseWriter) -> None:
-    """Would break: a writer that slept through the flip writes the old primary, and calls it done."""
+    """Would break: a writer that slept through the cut-over writes the old primary, and calls it done."""
     with pytest.raises(EpochChanged) as told:
         writer.actor.put(key, a="old", b="old")
     assert (told.value.primary, told.value.state) == ("postgres", "open")
@@ -228,7 +228,7 @@ def test_rule_26_nulls_are_sent(table: Table, key: Key, writer: ReverseWriter) -
 
 
 def test_rule_26_a_row_that_is_gone_is_deleted(table: Table, key: Key, writer: ReverseWriter) -> None:
-    """Would break: what was deleted stands in the source, and comes back with a rollback."""
+    """Would break: what was deleted is in the source, and comes back with a rollback."""
     writer.begin("put", key, a="1", b="1").done()
     gone = writer.begin("delete", key)
     writer.actor.journal.mark([gone.intent], "finished", "")  # type: ignore[list-item]
@@ -238,7 +238,7 @@ def test_rule_26_a_row_that_is_gone_is_deleted(table: Table, key: Key, writer: R
 # rule 27
 
 
-@pytest.mark.parametrize("since", ["before the flip", "after the flip"])
+@pytest.mark.parametrize("since", ["before the cut-over", "after the cut-over"])
 @pytest.mark.parametrize("held", ["another row", "a row that is not there", "nothing where a row is"])
 def test_rule_27_a_repair_exceeds_what_the_source_holds(
     table: Table, key: Key, writer: ReverseWriter, held: str, since: str
@@ -250,7 +250,7 @@ def test_rule_27_a_repair_exceeds_what_the_source_holds(
     kind: Any = "delete" if held == "nothing where a row is" else "put"
     values = {} if kind == "delete" else {"a": "stray", "b": None}
     assert table.rows.write(writer.mutation(kind, key, **values), stray) == ("written", "")
-    if since == "before the flip":
+    if since == "before the cut-over":
         table.sql("UPDATE sync.epoch SET floor = %s WHERE epoch = %s", (stray + 1, table.epoch))  # as at every flip (rule 3)
     table.sql(
         "INSERT INTO sync.intent (table_name, key, token, kind, state, version, epoch, owner) "

@@ -19,7 +19,7 @@ from sync.local.postgres import PostgresServer
 pytest_plugins = ("support.fixtures",)
 
 EXAMPLE = Path(__file__).parents[2] / "migrations" / migrations.EXAMPLE
-NOTHING = "nothing to do: the schema is as it should be\n"
+NOTHING = "nothing to do: the schema is up to date\n"
 BOTH = ["applied 002_postgres_schema.sql", "applied 003_sync_state.sql"]
 GUIDE = {"songs", "metadata", "genres", "embeddings"}
 
@@ -297,7 +297,7 @@ def test_own_files_are_applied_first(fresh: Place) -> None:
         (
             ("CREATE VIEW public.songs AS SELECT 1",),
             "SELECT 1",
-            "songs: songs is a view in Postgres, and no table; rename it",
+            "songs: songs is a view in Postgres, not a table; rename it",
         ),
     ],
 )
@@ -320,7 +320,9 @@ def test_an_own_file_with_a_transaction_of_its_own_is_refused(fresh: Place, text
     (fresh.commands.folder / "own.sql").write_text(text)
     fresh.configure('schema_files = ["own.sql"]\n')
     line = fresh.commands.line("schema", "apply")
-    assert line == "sync.toml: schema_files: take BEGIN, COMMIT and ROLLBACK out of own.sql: all of it is one transaction"
+    assert (
+        line == "sync.toml: schema_files: remove BEGIN, COMMIT and ROLLBACK from own.sql: the whole file is one transaction"
+    )
     block = "DO $$ BEGIN\n PERFORM 1; END; $$; -- commit;\nDO $x$\nBEGIN PERFORM 2;\nEND;\n$x$;"
     (fresh.commands.folder / "own.sql").write_text(block)
     assert fresh.commands.run("schema", "apply").code == 0

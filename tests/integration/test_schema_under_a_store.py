@@ -61,7 +61,7 @@ def test_a_column_dropped_from_the_source(home: Place, songs: str, kind: str) ->
         assert found == {**KEY, "title": "e", "v": [1.0, 0.0]}
         assert store.delete(songs, {"id": 5})
         assert store.count(songs) == 4
-        with pytest.raises(WriteRefused, match=f"{songs}: junk is no column"):
+        with pytest.raises(WriteRefused, match=f"{songs}: junk is not a column"):
             store.put(songs, {**KEY, "junk": "x"})
 
 
@@ -107,7 +107,7 @@ def test_a_column_added_to_the_source(home: Place, songs: str) -> None:
         assert plain.get(songs, KEY) == {**KEY, "title": "a", "junk": None, "v": None, "more": 1}
         until(lambda: "more" in (store.get(songs, KEY) or {}), 20, "it has heard of it")
         assert store.put(songs, {"id": 2, "title": "without it"}), "Postgres has no such column yet"
-        with pytest.raises(WriteRefused, match=rf"{songs}: more is no column; the table has changed: {songs}: .*more"):
+        with pytest.raises(WriteRefused, match=rf"{songs}: more is not a column; the table has changed: {songs}: .*more"):
             store.put(songs, {**KEY, "title": "a", "more": 2})
         home.sql(f'ALTER TABLE public."{songs}" ADD more int')
         until(lambda: puts(store, songs, {**KEY, "title": "a", "more": 2}), 20, "both have it")
@@ -144,7 +144,7 @@ def test_postgres_alone(home: Place, songs: str) -> None:
         home.sql(f'ALTER TABLE public."{songs}" DROP junk')
         assert store.get(songs, KEY) == {**KEY, "title": "7", "v": None} | sync_columns(store, songs)
         assert store.put(songs, {**KEY, "title": "a"})
-        with pytest.raises(WriteRefused, match="junk is no column"):
+        with pytest.raises(WriteRefused, match="junk is not a column"):
             store.put(songs, {**KEY, "junk": "x"})
         home.sql(f'ALTER TABLE public."{songs}" ADD more int')
         until(lambda: puts(store, songs, {**KEY, "title": "a", "more": 1}), 10, "a look a second")
@@ -169,7 +169,7 @@ def sync_columns(store: PostgresStore, table: str) -> dict[str, Any]:
 
 
 def test_postgres_where_it_is_primary(home: Place, songs: str) -> None:
-    """Would break: every write is refused with "Postgres is primary and away", for a column that is gone."""
+    """Would break: every write is refused with "Postgres is primary and unreachable", for a column that is gone."""
     with closing(Table(home.cassandra, home.settings, CONFIG, songs)) as table:
         be_primary(table, "postgres")
         try:
@@ -217,9 +217,9 @@ def test_the_data_api(home: Place, songs: str) -> None:
 
 
 def test_a_refusal_stays_one_where_postgres_is_away_for_the_look(home: Place, songs: str) -> None:
-    """Would break: "Postgres is away" for a write that was refused, which says nothing of whether it was done."""
+    """Would break: "Postgres is unreachable" for a write that was refused, which says nothing of whether it was done."""
     with PostgresStore(home.settings) as store:
         store.count(songs)
         store.pool.close()
-        with pytest.raises(WriteRefused, match="nothing is no column"):
+        with pytest.raises(WriteRefused, match="nothing is not a column"):
             store.update(songs, {"id": uuid4()}, {"nothing": 1})

@@ -1,4 +1,4 @@
-"""Keys and what errors quote, as commands show them: one form for programs, nothing that a terminal would obey."""
+"""Keys and what errors quote, as commands show them: one form for programs, nothing that a terminal would interpret."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ ESCAPED = "\\x1b]0;owned\\x07"
 
 
 def is_shown(done: Done) -> bool:
-    """Whether a terminal would obey nothing of it."""
+    """Whether a terminal would interpret nothing of it."""
     return all(line.isprintable() for text in (done.out, done.err) for line in text.split("\n"))
 
 

@@ -1,4 +1,4 @@
-"""What is copied is what is there: masks, policies, guardrails and missing rights are said before anything is written."""
+"""What is copied is what is there: masks, policies, guardrails and missing privileges are said before anything is written."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ def _by_place(found: Done) -> dict[tuple[str, str], str]:
     return {(p["level"], p["where"]): p["text"] for p in found.json["problems"]}
 
 
-MASKED = "name: masked for the role reader, which would read masks in the place of values; GRANT UNMASK ON TABLE hide.people"
+MASKED = "name: masked for the role reader, which would read masks in place of values; GRANT UNMASK ON TABLE hide.people"
 
 
 def test_masked_columns_are_not_copied(commands: Commands, admin: Cassandra) -> None:

@@ -1,4 +1,4 @@
-"""What stands in the way of a target's rows: policies, children, rules, views; rights that a flow lacks."""
+"""What stands in the way of a target's rows: policies, children, rules, views; privileges that a flow lacks."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def test_a_policy_that_is_not_in_force_is_none(place: Place) -> None:
 def test_what_has_a_tables_name_and_is_none(place: Place, statement: str, kind: str) -> None:
     """Would break: preflight has nothing against it, and `schema apply` ends with an error of Postgres."""
     place.sql(*statement.split("; "))
-    said = f"notes is {kind} in Postgres, and no table; rename it, or give the table another target"
+    said = f"notes is {kind} in Postgres, not a table; rename it, or give the table another target"
     assert said in run(place, "preflight", 1)
     assert place.commands.line("schema", "apply") == f"notes: {said}"
 

@@ -120,7 +120,7 @@ def test_worker_and_preflight_say_what_right_is_missing(
     as_role: dict[str, Settings], tmp_path: Path, zygote: Zygote, valkey: ValkeyServer
 ) -> None:
     """Would break: intents that never settle, and nobody knows why."""
-    said = "this role may not write songs: while applications write to both sides, what got no answer is sent again"
+    said = "this role may not write songs: while applications write to both sides, workers repeat writes"
     settings = prepared(as_role["reads"])
     (tmp_path / "sync.toml").write_text('schema_files = []\nonly = ["songs"]\n')
     commands = Commands(tmp_path, {**environment(settings), "REDIS_URL": valkey.url}, zygote)

@@ -1,4 +1,4 @@
-"""A process that starts while Postgres is away, and Astra is primary: it reads, refuses writes, and is well when Postgres is.
+"""A process that starts while Postgres is unreachable, and Astra is primary: it reads, refuses writes, and is well when Postgres is.
 
 A store may write only as a registered writer (rule 28), and nothing but Postgres can register it; reads need neither.
 """
@@ -51,7 +51,7 @@ def table(home: Place) -> Iterator[Table]:
 
 @dataclass
 class Sick:
-    """A Postgres that is away: where it would be, and what makes it well."""
+    """A Postgres that is unreachable: where it would be, and what makes it well."""
 
     settings: Settings
     heal: Callable[[], None]
@@ -230,7 +230,7 @@ def writers(table: Table) -> list[str]:
 @pytest.mark.parametrize("backend", ["postgres", None])
 @pytest.mark.parametrize("sick", [refused, cut], ids=lambda make: make.__name__)
 def test_it_does_not_start_where_astra_is_not_said_to_be_primary(home: Place, sick: Any, backend: str | None) -> None:
-    """Would break: Postgres is primary and away, and a process reads what Astra had before the last writes."""
+    """Would break: Postgres is primary and unreachable, and a process reads what Astra had before the last writes."""
     with sick(home) as away:
         settings = through(home, away.settings.postgres_port, backend)
         with pytest.raises(Unreachable, match=r"^Postgres at 127\.0\.0\.1:.*" + ("" if backend else "STORAGE_BACKEND=astra")):

@@ -48,7 +48,7 @@ def test_proved_is_what_the_gates_call_proved(home: Place) -> None:
     """Would break: status says "proved" by a pass of last week while the cut-over refuses, and the other way round."""
     assert agree(home) == ("backfilled", "verify with `sync migrate`, or begin to write to both sides", ["writers"])
     with DualWriteStore(home.settings, load_config(home.commands.folder / "sync.toml")):
-        assert agree(home) == ("proved", "sync cutover --dry-run shows the gates; sync cutover flips", [])
+        assert agree(home) == ("proved", "sync cutover --dry-run shows the gates; sync cutover makes Postgres primary", [])
         home.sql("INSERT INTO sync.disturbance (table_name, why) VALUES ('songs', 'an intent was resolved by hand')")
         assert agree(home) == ("backfilled", "compare both sides: sync drift-report", ["proof"])
         home.sql("DELETE FROM sync.disturbance")
@@ -88,13 +88,13 @@ def test_a_source_that_is_away_is_said(home: Place) -> None:
     commands = home.commands.but(CASSANDRA_CONTACT_POINTS="127.0.0.1", CASSANDRA_PORT="1")
     done = commands.run("status", "--json")
     assert done.code == 0 and done.json["phase"] == "backfilled" and done.json["gates"] == []
-    assert done.json["next_step"].startswith("the gates could not be judged: Cassandra at 127.0.0.1:1")
+    assert done.json["next_step"].startswith("the gates could not be evaluated: Cassandra at 127.0.0.1:1")
 
 
 @pytest.mark.parametrize(
     ("sign", "code", "said"),
     [
-        (signal.SIGINT, 130, "stopped; what the workers held is free for others. Go on with: sync worker -n 1\n"),
+        (signal.SIGINT, 130, "stopped; what the workers held is free for others. Resume with: sync worker -n 1\n"),
         (signal.SIGTERM, 0, ""),
     ],
 )
@@ -118,11 +118,11 @@ def test_nobody_is_told_to_run_a_worker_that_runs(home: Place) -> None:
         "INSERT INTO sync.intent (table_name, key, token, kind, state, version, epoch, owner, attempts, error, lease_until) "
         "VALUES ('songs', '', 0, 'put', 'finished', 1, 1, 'w', 3, 'refused', 'infinity')"
     )
-    assert agree(home)[1] == "1 key is to be reconciled: run `sync worker`"
+    assert agree(home)[1] == "1 key to be reconciled: run `sync worker`"
     worker = home.commands.start("worker")
     try:
         until(lambda: home.commands.run("status", "--json").json["workers"] == 1, 20, "the worker is there")
-        assert agree(home)[1].startswith("1 key is being reconciled by 1 worker; `sync intents` shows")
+        assert agree(home)[1].startswith("1 key being reconciled by 1 worker; `sync intents` shows")
     finally:
         worker.terminate()
         worker.wait(20)

@@ -1,6 +1,6 @@
 """A writer that was suspended through a whole cut-over, fenced and cleared, wakes up at each step of a write (rules 30, 31).
 
-Postgres is away for it when it does: nothing tells it what has happened. That it was suspended is simulated: its clock jumps.
+Postgres is unreachable for it when it does: nothing tells it what has happened. That it was suspended is simulated: its clock jumps.
 """
 
 from __future__ import annotations
@@ -134,7 +134,7 @@ def test_it_waits_and_writes_to_the_new_primary(
 def test_what_it_was_about_to_accept_is_unsure(
     table: Table, store: DualWriteStore, asleep_at: Callable[[str], threading.Event], place: str
 ) -> None:
-    """Would break: the write comes to the old primary after the flip, its caller is told that it is done, and it goes."""
+    """Would break: the write comes to the old primary after the cut-over, its caller is told that it is done, and it goes."""
     id, cut_off = uuid4(), CutOff(store._registration)
     asleep_at(place)
     with pytest.raises(WriteUnsure, match="suspended within the write"):

@@ -1,4 +1,4 @@
-"""A cluster of three nodes: what a table's size is, where its ranges are read, and what goes on while nodes are away."""
+"""A cluster of three nodes: what a table's size is, where its ranges are read, and what goes on while nodes are unreachable."""
 
 from __future__ import annotations
 
@@ -204,7 +204,7 @@ def test_each_node_has_its_own_certificate(sites: dict[int, Site], three: ThreeN
     settings = sites[3].settings
     assert nodes_in_use(tls(settings, three, f"{ADDRESSES[0]},{THIRD_BY_NAME}", "full")) == set(ADDRESSES)
     assert nodes_in_use(tls(settings, three, ADDRESSES[2], "ca")) == set(ADDRESSES), "names are not asked for"
-    with pytest.raises(Unreachable, match=r"its certificate is for another name; give CASSANDRA_CONTACT_POINTS as"):
+    with pytest.raises(Unreachable, match=r"its certificate is for another name; use the names of"):
         nodes_in_use(tls(settings, three, ADDRESSES[2], "full"))
 
 
@@ -217,10 +217,10 @@ def test_a_node_found_by_gossip_whose_certificate_is_for_another_name(
     assert nodes_in_use(settings) == set(ADDRESSES[:2])
     (line,) = [r.getMessage() for r in caplog.records if r.name == "sync.adapters.cassandra.connection.nodes"]
     assert line.startswith(
-        f"Cassandra's node {ADDRESSES[2]} is not used: its certificate is for another name; give CASSANDRA_"
+        f"Cassandra node {ADDRESSES[2]} is not used: its certificate is for another name; use the names of"
     )
     (warning,) = [p.text for p in preflight(settings, site.config).problems if p.table == "source"]
-    assert warning.startswith(f"not used from here: {ADDRESSES[2]}: its certificate is for another name; give CASSANDRA_CONT")
+    assert warning.startswith(f"not used from here: {ADDRESSES[2]}: its certificate is for another name; use the names of")
     with site.twin("tls") as twin:
         twin.settings = tls(twin.settings, three, ADDRESSES[0], "full")
         twin.apply()

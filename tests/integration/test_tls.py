@@ -145,9 +145,9 @@ def test_what_is_wrong_with_the_targets_tls(
     where = f"Postgres at 127.0.0.1:{commands.env['POSTGRES_PORT']}/{DATABASE}: "
     none = f"Postgres at 127.0.0.1:{own_postgres.port}/{DATABASE}: "
     untrusted = "its certificate is not trusted; set POSTGRES_SSLROOTCERT to the CA's file, or system"
-    plain = "it does not speak TLS; set POSTGRES_SSLMODE=disable (or sslmode=disable in the URL) if that is meant"
+    plain = "it does not speak TLS; set POSTGRES_SSLMODE=disable (or sslmode=disable in the URL) if that is intended"
     refuses = "it refuses connections without TLS; set POSTGRES_SSLMODE=require or verify-full"
-    no_file = "POSTGRES_SSLMODE asks to verify the certificate, but there is no such CA file; set POSTGRES_SSLROOTCERT"
+    no_file = "POSTGRES_SSLMODE requires a verified certificate, but there is no such CA file; set POSTGRES_SSLROOTCERT"
     for changes, expected in (
         ({"POSTGRES_SSLROOTCERT": str(certificates.stranger)}, where + untrusted),
         ({"POSTGRES_SSLROOTCERT": "/nowhere/root.crt"}, where + no_file),
@@ -196,15 +196,15 @@ def test_what_is_wrong_with_the_sources_tls_or_password(
     port, plain = commands.env["CASSANDRA_PORT"], str(base_settings.cassandra_port)
     where = f"Cassandra at 127.0.0.1:{port}: "
     refused = "the user name or password was refused; check CASSANDRA_USERNAME and CASSANDRA_PASSWORD (or the token)"
-    asks = "it asks for credentials; set CASSANDRA_USERNAME and CASSANDRA_PASSWORD"
-    hung_up = "it hung up; if it wants TLS, set CASSANDRA_SSL=true or CASSANDRA_SSL_CA_PATH"
+    asks = "it requires credentials; set CASSANDRA_USERNAME and CASSANDRA_PASSWORD"
+    hung_up = "it closed the connection; if it requires TLS, set CASSANDRA_SSL=true or CASSANDRA_SSL_CA_PATH"
     untrusted = "its certificate is not trusted; set CASSANDRA_SSL_CA_PATH to the CA's file"
     no_tls = "it does not speak TLS there; check CASSANDRA_PORT, CASSANDRA_SSL and CASSANDRA_SSL_CA_PATH"
     for changes, expected in (
         ({"CASSANDRA_PASSWORD": "hunter2-wrong"}, where + refused),
         ({"CASSANDRA_USERNAME": "nobody"}, where + refused),
         ({"CASSANDRA_USERNAME": None}, where + asks),
-        ({"CASSANDRA_PASSWORD": None}, "CASSANDRA_PASSWORD not set: put it into the environment or into .env"),
+        ({"CASSANDRA_PASSWORD": None}, "CASSANDRA_PASSWORD not set: set it in the environment or in .env"),
         ({"CASSANDRA_SSL_CA_PATH": None}, where + hung_up),
         (
             {"CASSANDRA_SSL_CA_PATH": None, "CASSANDRA_SSL": "true", "CASSANDRA_CONTACT_POINTS": "localhost"},
@@ -225,12 +225,14 @@ def test_a_public_authority_vouches_for_no_address(commands: Commands, certifica
     """Would break: whoever has a certificate of any public authority, for any name, is given the password."""
     public = commands.but(CASSANDRA_SSL="true", CASSANDRA_SSL_CA_PATH=None, SSL_CERT_FILE=str(certificates.root))
     line = public.line("schema", "apply")
-    assert line.startswith("CASSANDRA_SSL: any certificate of a public authority would do for 127.0.0.1, an address;")
+    assert line.startswith(
+        "CASSANDRA_SSL: a certificate of any public authority would be accepted for 127.0.0.1, an address;"
+    )
     assert public.but(CASSANDRA_CONTACT_POINTS="localhost").run("schema", "apply").code == 0
     port, another = commands.env["CASSANDRA_PORT"], "127.1"  # another name of the same server, which its certificate lacks
     wrong = (
-        f"Cassandra at {another}:{port}: its certificate is for another name; give CASSANDRA_CONTACT_POINTS as the nodes' "
-        "certificates have them, or the authority in CASSANDRA_SSL_CA_PATH"
+        f"Cassandra at {another}:{port}: its certificate is for another name; use the names of the nodes' "
+        "certificates in CASSANDRA_CONTACT_POINTS, or the authority in CASSANDRA_SSL_CA_PATH"
     )
     assert public.but(CASSANDRA_CONTACT_POINTS=another).line("schema", "apply") == wrong
     assert public.but(CASSANDRA_CONTACT_POINTS=another, CASSANDRA_SSL_VERIFY="ca").run("schema", "apply").code == 0

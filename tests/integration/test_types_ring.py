@@ -86,7 +86,7 @@ def test_a_range_reads_the_keys_whose_tokens_it_holds(lab: Lab, ring: SourceTabl
 
 
 def test_the_narrowest_ranges_read_every_key_once(lab: Lab, ring: SourceTable) -> None:
-    """Would break: a range split after time-outs, down to its last tokens, loses a row."""
+    """Would break: a range split after timeouts, down to its last tokens, loses a row."""
     for whole in (TokenRange(MIN_TOKEN, MIN_TOKEN + 3), TokenRange(MAX_TOKEN - 3, MAX_TOKEN)):
         found = [pair for tokens in whole.split(10) for pair in _read(lab, ring, tokens)]
         assert sorted(found) == sorted((k, t) for k, t in _keys().items() if t in whole)

@@ -183,7 +183,7 @@ def test_a_null_in_a_column_that_takes_none_rejects_its_row_alone(lab: Lab) -> N
     encoder = RowEncoder(lab.table_map(source.table, target, "null"), VERSION)
     outcomes = list(lab.outcomes(encoder, source.table))
     nulls = [o for o in outcomes if source.values[o.key] is None]
-    assert len(nulls) == 2 and all("takes none" in o.checked.issues[0].reason for o in nulls)
+    assert len(nulls) == 2 and all("does not accept" in o.checked.issues[0].reason for o in nulls)
     assert all(o.checked.encoded is None for o in nulls)
     lab.copy(target, encoder, [o.checked.encoded for o in outcomes if o.checked.encoded is not None])
     assert len(lab.shown(target, encoder.pairs[-1].target.type)) == len(outcomes) - 2

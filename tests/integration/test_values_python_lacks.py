@@ -58,7 +58,7 @@ def test_cassandra_names_the_value(home: Place, column: str) -> None:
         "INSERT INTO KS.far (id, v) VALUES (2, [0.9, 0.1])",
     )
     with CqlStore(home.settings) as store:
-        with pytest.raises(ValueUnreadable, match=rf"^far: id=1: {column}: Python has no value of this \S+.* \(.+\)$"):
+        with pytest.raises(ValueUnreadable, match=rf"^far: id=1: {column}: Python cannot represent this \S+.* \(.+\)$"):
             store.get("far", {"id": 1})
         with pytest.raises(ValueUnreadable, match=f"^far: id=1: {column}: "):
             store.search("far", "v", [1.0, 0.0], 2)
@@ -80,7 +80,7 @@ def test_postgres_names_the_value(home: Place, column: str, value: str) -> None:
     home.sql("DELETE FROM public.dates", f"INSERT INTO public.dates (id, {column}, v) VALUES (1, '{value}', '[1,0]')")
     home.sql("INSERT INTO public.dates (id, v) VALUES (2, '[0.9,0.1]')")
     with PostgresStore(home.settings) as store:
-        with pytest.raises(ValueUnreadable, match=rf"^dates: id=1: {column}: Python has no value of .+ \(.+\)$"):
+        with pytest.raises(ValueUnreadable, match=rf"^dates: id=1: {column}: Python cannot represent .+ \(.+\)$"):
             store.get("dates", {"id": 1})
         with pytest.raises(ValueUnreadable, match=f"^dates: id=1: {column}: "):
             store.search("dates", "v", [1.0, 0.0], 2)

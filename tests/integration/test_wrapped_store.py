@@ -181,7 +181,7 @@ def test_rule_17_a_call_may_have_run_for_as_long_as_its_writer_lived(table: Tabl
 
 
 def test_rule_17_the_end_of_what_could_not_be_repeated_disturbs_the_proof(table: Table) -> None:
-    """Would break: the window was too short, the call lands later, and passes made before it let a flip lose it."""
+    """Would break: the window was too short, the call lands later, and passes made before it let a cut-over lose it."""
     key, writer = table.key(id=uuid4()), table.writer()
     for state in ("finished", "unsure"):
         before = disturbed(table)

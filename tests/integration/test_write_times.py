@@ -105,7 +105,7 @@ def test_the_gate_names_them(place: Place) -> None:
     copied(place)
     place.sql("UPDATE sync.run SET write_times = false")  # as an earlier version left it
     assert not gate(place)["green"]
-    assert "not looked at: sess" in gate(place)["figure"]
+    assert "not checked: sess" in gate(place)["figure"]
     place.sql("UPDATE sync.run SET write_times = true")
     found = gate(place)
     assert not found["green"]

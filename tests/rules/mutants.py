@@ -151,7 +151,7 @@ MUTANTS = (
         WRITES, "rule_13_what_a_reconcile",
     ),
     Mutant(
-        "13", "a time-out is taken for refused", "sync/flows/dual_write.py",
+        "13", "a timeout is taken for refused", "sync/flows/dual_write.py",
         'if outcome == "refused":\n            self._withdraw', 'if outcome != "written":\n            self._withdraw',
         WRITES, "rule_13_a_time_out",
     ),
@@ -295,15 +295,15 @@ MUTANTS = (
         FLIPS, "rule_21_no_write",
     ),
     Mutant(
-        "21", "it flips with intents left", "sync/adapters/postgres/cutover/epochs.py",
+        "21", "it switches with intents left", "sync/adapters/postgres/cutover/epochs.py",
         "        if intents:\n", "        if False:\n", FLIPS, "rule_21_nothing_flips_while_an_intent",
     ),
     Mutant(
-        "17", "the flip does not ask for the proof again", "sync/adapters/postgres/cutover/epochs.py",
+        "17", "the cut-over does not ask for the proof again", "sync/adapters/postgres/cutover/epochs.py",
         "            if why := unproved():\n", "            if why := \"\":\n", FLIPS, "rule_17_the_proof",
     ),
     Mutant(
-        "21", "the floor stays at the flip", "sync/adapters/postgres/cutover/sql/epochs.sql",
+        "21", "the floor stays at the cut-over", "sync/adapters/postgres/cutover/sql/epochs.sql",
         "       greatest(floor + 1, (extract", "       least(floor, (extract", FLIPS, "rule_21_the_floor",
     ),
     Mutant(
@@ -376,7 +376,7 @@ MUTANTS = (
         "                connection.execute(self._raise, values)\n", "", REVERSES, "rule_27_",
     ),
     Mutant(
-        "30", "the flip does not ask the writers", "sync/adapters/postgres/cutover/epochs.py",
+        "30", "the cut-over does not ask the writers", "sync/adapters/postgres/cutover/epochs.py",
         "        for writer in self.unready(switch):\n            raise", "        for writer in self.unready(switch)[:0]:\n            raise",
         FLIPS, "rule_30_a_flip",
     ),
@@ -393,7 +393,7 @@ MUTANTS = (
         "WHERE state = 'unclean' OR state = 'active' AND (", "WHERE state = 'active' AND (", FLIPS, "rule_31_a_fenced",
     ),
     Mutant(
-        "31", "what was kept is recorded as a forward write after the flip", JOURNAL,
+        "31", "what was kept is recorded as a forward write after the cut-over", JOURNAL,
         """SELECT epoch, "primary" = 'astra' AS forward""", "SELECT epoch, true AS forward", FLIPS, "rule_31_what_was_kept",
     ),
     Mutant(
@@ -407,7 +407,7 @@ MUTANTS = (
         "tests/integration/test_api_dual.py", "may_come_late",
     ),
     Mutant(
-        "17", "a time-out of the Data API counts as refused", "sync/adapters/astra/faults.py",
+        "17", "a timeout of the Data API counts as refused", "sync/adapters/astra/faults.py",
         'error.timeout_type in ("connect", "pool"), True)', "True, True)", API_FAULTS, "does_not_pass or is_lost_after",
     ),
     Mutant(
@@ -613,7 +613,7 @@ MUTANTS = (
         "if table in tables and at > since.begun]", "if table in tables and at < since.begun]", FAST, "recorded",
     ),
     Mutant(
-        "fast", "what disturbs between the gates and the flip is not seen", "sync/wiring/cutover/gates.py",
+        "fast", "what disturbs between the gates and the cut-over is not seen", "sync/wiring/cutover/gates.py",
         "        gate = _undisturbed(site, epoch) if fast else", '        gate = Gate("", True, "") if fast else', FAST, "between_the_gates",
     ),
     Mutant(
@@ -645,7 +645,7 @@ MUTANTS = (
         '            store._side.tell(wraps="astra")', "            pass", AGREED, "without_its_successor",
     ),
     Mutant(
-        "resolve", "a time-out of the source is a reason to drop", "sync/wiring/dual_write/resolve.py",
+        "resolve", "a timeout of the source is a reason to drop", "sync/wiring/dual_write/resolve.py",
         "        if not for_good:\n", '        if not for_good and primary == "astra":\n', RESOLVES, "time_out",
     ),
     # through a transaction pooler
@@ -760,7 +760,7 @@ MUTANTS = (
     ),
     # any two commands, and servers that cannot now
     Mutant(
-        "21", "it flips while rows are copied", "sync/adapters/postgres/cutover/epochs.py",
+        "21", "it switches while rows are copied", "sync/adapters/postgres/cutover/epochs.py",
         "        if backfills:", "        if False:", FLIPS, "rule_21_nothing_flips_while_rows_are_copied",
     ),
     Mutant(
@@ -790,7 +790,7 @@ MUTANTS = (
         "suspended", "who was suspended within a class's write forgets it", "sync/flows/wrapped_write.py",
         'self._remember(key, "unsure")  #', 'pass  #', "tests/unit/test_awake.py", "unsure_and_recorded",
     ),
-    # reads at a flip
+    # reads at a cut-over
     Mutant(
         "6", "a read goes by what was heard last", "sync/adapters/postgres/dual_write/registration.py",
         "if self._is_switching and not self.breaker.is_open:", "if False:",

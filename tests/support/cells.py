@@ -2,7 +2,7 @@
 
 The plain form of a value: str, int, bool, float, bytes (blob), UUID; a decimal is (unscaled, scale), a duration (months,
 days, ns), a timestamp its ms since 1970, a date its days since 1970, a time its ns, an inet its 4 or 16 bytes; lists, sets,
-tuples and UDTs are lists, maps are lists of pairs. None is null; `Raw` is a cell as it stands.
+tuples and UDTs are lists, maps are lists of pairs. None is null; `Raw` is a cell as it is.
 """
 
 from __future__ import annotations

@@ -123,10 +123,10 @@ class Commands:
         return done.err.removeprefix(prefix).strip()
 
     def rows(self) -> list[str]:
-        """What preflight says stands against the migration, a line `where: what` each; exit code 1."""
+        """What preflight says blocks the migration, a line `where: what` each; exit code 1."""
         done = self.run("preflight")
         assert (done.code, done.err) == (1, ""), done
-        assert re.search(r"\nNot ready: [\d,]+ errors? to cure first\.\n$", done.out), done
+        assert re.search(r"\nNot ready: [\d,]+ errors? to fix first\.\n$", done.out), done
         return [line.removeprefix(_ERROR) for line in done.out.splitlines() if line.startswith(_ERROR)]
 
     def _whole(self) -> dict[str, str]:

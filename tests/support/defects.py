@@ -85,7 +85,7 @@ BY_TYPE: dict[str, dict[str, Change]] = {
                 "not a number": "'NaN'"},
     "float4": {**_FLOAT, "last bit": ulp32},
     "float8": {**_FLOAT, "last bit": ulp64},
-    "bool": {"flipped": "NOT c"},
+    "bool": {"inverted": "NOT c"},
     "uuid": {"last digit": "(left(c::text, 35) || translate(right(c::text, 1), '0123456789abcdef', '123456789abcdef0'))::uuid"},
     "timestamptz": _STAMP,
     "timestamp": _STAMP,

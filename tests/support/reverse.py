@@ -18,7 +18,7 @@ from sync.ports import Intent, ToSend
 
 
 def be_primary(table: Table, primary: str) -> None:
-    """A new epoch with this primary, whatever is open: what the commands do behind gates."""
+    """A new epoch with this primary, whatever is open: what the commands do after checks."""
     ((epoch, was),) = table.sql('SELECT epoch, "primary" FROM sync.epoch ORDER BY epoch DESC LIMIT 1')
     if was != primary:
         table.sql("UPDATE sync.epoch SET state = 'closed' WHERE epoch = %s", (epoch,))

@@ -149,7 +149,7 @@ def _node(
         key=certificate[1],
         yaml=yaml,
         jvm=("-XX:MaxDirectMemorySize=256m",),
-        password_auth=False,  # roles would be on one node alone, and nobody could log in at another while that is away
+        password_auth=False,  # roles would be on one node alone, and nobody could log in at another while that is unreachable
     )
     return local.CassandraServer(folder, port=port, options=options)
 

@@ -94,7 +94,7 @@ def _node(folder: Path, name: str, first: local.CassandraServer | None, heap_mb:
         ]
         yaml["auto_bootstrap"] = False
     options = local.CassandraOptions(
-        password_auth=False,  # roles would be on one node alone, and nobody could log in at the other while that is away
+        password_auth=False,  # roles would be on one node alone, and nobody could log in at the other while that is unreachable
         heap_mb=heap_mb,
         fast_start=True,
         yaml=yaml,

@@ -55,7 +55,7 @@ def be_due(home: Scene, kind: str) -> None:
 
 @pytest.mark.parametrize("kind", ["cutover", "rollback"])
 def test_what_disturbs_the_proof_behind_the_gates_stops_the_flip(home: Scene, kind: str) -> None:
-    """Would break: what could not be sent again is settled behind the gates, lands after the flip, and is lost."""
+    """Would break: what could not be sent again is settled after the gates, lands after the cut-over, and is lost."""
     be_due(home, kind)
     epoch, before, _ = home.epoch
     home.place.sql(
@@ -66,7 +66,7 @@ def test_what_disturbs_the_proof_behind_the_gates_stops_the_flip(home: Scene, ki
     try:
         done = home.run(kind, "--yes", "--json")
         assert done.code == 2, done
-        assert "the proof was disturbed meanwhile" in done.err
+        assert "the proof was invalidated meanwhile" in done.err
         assert home.epoch == (epoch, before, "open")
     finally:
         home.place.sql("DROP TRIGGER disturb ON sync.switch", "DROP FUNCTION disturb()")
@@ -121,7 +121,7 @@ def test_the_lease_of_a_command_that_died_is_respected_and_then_not(home: Scene)
 
 @pytest.mark.parametrize("point", ["switch.closed", "switch.before_flip"])
 def test_a_command_that_stops_within_the_pause_holds_nobody_up(home: Scene, tmp_path: Path, point: str) -> None:
-    """Would break: a command whose host hangs in the middle of the flip holds the epoch, and with it every write."""
+    """Would break: a command whose host hangs in the middle of the cut-over holds the epoch, and with it every write."""
     kind = due(home)
     epoch, before, _ = home.epoch
     with operator(home, tmp_path) as commands, ThreadPoolExecutor(1) as executor:

@@ -36,7 +36,7 @@ REDS = {
         ("DELETE FROM pairs WHERE a = 'by hand'",),
     ),
     "intents that fail": ("intents", "failed: refused", (INTENTS.format(attempts=2, count=1),), (NO_INTENT,)),
-    "a writer that is not heard of": ("writers", "last heard of", (a_writer(epoch=2, silent=100),), (NO_WRITER,)),
+    "a writer that is not heard of": ("writers", "sent its last heartbeat", (a_writer(epoch=2, silent=100),), (NO_WRITER,)),
     "a writer with unrecorded writes": ("writers", "3 unrecorded", (a_writer(epoch=2, unrecorded=3),), (NO_WRITER,)),
     "a writer that was fenced": ("writers", "not cleared", (a_writer(epoch=2, state="unclean"),), (NO_WRITER,)),
 }  # fmt: skip
@@ -72,11 +72,11 @@ def test_nothing_is_lost_on_the_fast_way_back(new_place: NewPlace) -> None:
         told = made.run("rollback", "--fast", "--yes", "--json")
         assert told.code == 0, told
         assert told.json["primary"] == "astra" and "2 clean full passes" in told.json["waived"]
-        assert "waived are 2 clean full passes" in told.err
+        assert "waives: 2 clean full passes" in told.err
         for process in made.processes:
             process.await_writes()
         audits = made.place.sql(
-            "SELECT detail ->> 'waived' FROM sync.audit WHERE what IN ('rollback begun', 'flip') ORDER BY id"
+            "SELECT detail ->> 'waived' FROM sync.audit WHERE what IN ('rollback begun', 'primary changed') ORDER BY id"
         )
         assert [bool(waived) for (waived,) in audits] == [False, True, True]
         verdict = made.finish()
@@ -103,13 +103,13 @@ def test_what_the_fast_way_back_does_not_go_without(still: Scene, what: str) -> 
 def test_it_asks_and_tells_what_it_waives(still: Scene) -> None:
     """Would break: somebody goes back without proof, and does not know it."""
     done = still.run("rollback", "--fast", "--no-writers")
-    assert done.code == 1 and "waived are 2 clean full passes" in done.err
+    assert done.code == 1 and "waives: 2 clean full passes" in done.err
     assert "without proof" in done.err and "--yes" in done.err
     assert still.run("cutover", "--fast").code == 1, "there is no cut-over without proof"
 
 
 def test_what_disturbs_between_the_gates_and_the_flip_is_seen(still: Scene) -> None:
-    """Would break: an intent that is given up while the writers answer; the flip goes on without looking again."""
+    """Would break: an intent that is given up while the writers answer; the cut-over goes on without looking again."""
     function = f"BEGIN {DISTURBANCE.format(TABLE)}; RETURN NEW; END"
     still.place.sql(
         f"CREATE FUNCTION disturb() RETURNS trigger LANGUAGE plpgsql AS $${function}$$",

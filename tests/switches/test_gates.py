@@ -54,7 +54,7 @@ class Red:
 
 NOTHING, ONE = ("SELECT 1",), ("--writers", "1")
 REDS = {
-    "a range is not copied": Red("backfill", "ranges of 1 table", (RANGE.format("pending"),), (RANGE.format("done"),)),
+    "a range is not copied": Red("backfill", "of 1 range of 1 table", (RANGE.format("pending"),), (RANGE.format("done"),)),
     "a range has failed": Red("backfill", "1 failed", (RANGE.format("failed"),), (RANGE.format("done"),)),
     "rejects": Red("rejects", "1 row that", (REJECT,), ("DELETE FROM sync.reject",)),
     "an invalid index": Red(
@@ -65,8 +65,8 @@ REDS = {
     "an index that is to be built": Red(
         "indexes", "public.pairs_b", ("INSERT INTO sync.index VALUES ('public.pairs_b', 'pairs', '')",), ("DELETE FROM sync.index",)
     ),
-    "an unclean writer": Red("writers", "fenced and is not cleared", (a_writer(state="unclean"),), (NO_WRITER,), ONE),
-    "a silent writer": Red("writers", "last heard of", (a_writer(silent=100),), (NO_WRITER,), ONE),
+    "an unclean writer": Red("writers", "fenced and has not been cleared", (a_writer(state="unclean"),), (NO_WRITER,), ONE),
+    "a silent writer": Red("writers", "sent its last heartbeat", (a_writer(silent=100),), (NO_WRITER,), ONE),
     "a writer with unrecorded writes": Red("writers", "3 unrecorded", (a_writer(unrecorded=3),), (NO_WRITER,), ONE),
     "a writer in another epoch": Red("writers", "in epoch 0", (a_writer(epoch=0),), (NO_WRITER,), ONE),
     "no writer": Red("writers", "none is registered", NOTHING, NOTHING, ()),
@@ -88,7 +88,7 @@ REDS = {
         (KEEP, "UPDATE sync.drift_pass SET proof = jsonb_set(proof, '{0,clean}', 'false') WHERE id = (SELECT max(id) FROM sync.drift_pass)"), GIVE_BACK,
     ),
     "passes before a change of the schema": Red(
-        "proof", "schema has changed", ("ALTER TABLE pairs ADD COLUMN extra text",), ("ALTER TABLE pairs DROP COLUMN extra",)
+        "proof", "schema or sync.toml changed", ("ALTER TABLE pairs ADD COLUMN extra text",), ("ALTER TABLE pairs DROP COLUMN extra",)
     ),
     "passes in another data centre": Red(
         "proof", "read data centre elsewhere",
@@ -140,7 +140,7 @@ def test_a_red_gate_refuses_alone(home: Scene, what: str) -> None:
 
 
 def test_a_canary_that_does_not_come_back_refuses(home: Scene) -> None:
-    """Would break: the way to Astra is broken, and that is found out after the flip."""
+    """Would break: the way to Astra is broken, and that is found out after the cut-over."""
     rows = home.place.cql("SELECT id, a FROM KS.pairs")
     for row in rows:
         home.place.cql(f"UPDATE KS.pairs SET a = 'other' WHERE id = {row.id}")

@@ -51,7 +51,7 @@ def own(new_place: NewPlace, own_postgres: local.PostgresServer) -> Iterator[Pla
 def test_postgres_is_restarted_within_a_cutover(
     own: Place, own_postgres: local.PostgresServer, tmp_path: Path, point: str
 ) -> None:
-    """Would break: half a flip, or writers that wait for a command which has lost its connection."""
+    """Would break: half a cut-over, or writers that wait for a command which has lost its connection."""
     with scene(own, rows=20) as home, operator(home, tmp_path) as commands, ThreadPoolExecutor(1) as executor:
         writer = home.start()
         home.begun()

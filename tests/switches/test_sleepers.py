@@ -87,7 +87,7 @@ def asleep_at(home: Scene, points: tuple[str, ...]) -> list[Process]:
 
 @pytest.mark.timeout(200)
 def test_split_brain_writers_that_slept_through_a_cutover_and_back(home: Scene) -> None:
-    """Would break: a write in flight at the flip is lost, or covers a newer one; a writer that was fenced writes the old primary."""
+    """Would break: a write in flight at the cut-over is lost, or covers a newer one; a writer that was fenced writes the old primary."""
     sleepers = asleep_at(home, FORWARD)
     home.begun()
     home.prove()
@@ -128,7 +128,7 @@ def test_writers_that_are_killed_at_the_flip(home: Scene) -> None:
 
 
 def test_a_writer_that_dies_within_the_pause(new_place: NewPlace, tmp_path: Path) -> None:
-    """Would break: the flip goes over a write that is under way; or the application waits until somebody fences the dead one."""
+    """Would break: the cut-over goes over a write that is under way; or the application waits until somebody fences the dead one."""
     short = NO_FILES.replace("most_pause_seconds = 2.0", "most_pause_seconds = 1.0")
     with new_place() as place, scene(place, rows=30, toml=short) as home, operator(home, tmp_path) as commands:
         home.start()

@@ -15,7 +15,7 @@ SWITCHES, MOST_MS = 4, 1000
 
 @pytest.mark.timeout(200)
 def test_switches_in_a_row_under_load_lose_nothing(new_place: NewPlace) -> None:
-    """Would break: a write acknowledged around a flip is lost, comes back or is on one side; or the application stands still."""
+    """Would break: a write acknowledged around a cut-over is lost, comes back or is on one side; or the application stands still."""
     with new_place() as place, scene(place) as made:
         found = row_of_switches(made, SWITCHES, processes=3)
         print("\n" + report(found))

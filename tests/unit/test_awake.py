@@ -57,7 +57,7 @@ def test_only_an_answer_to_what_was_asked_since_counts(awake: Awake, clock: Cloc
 
 
 def test_postgres_is_waited_for_once(awake: Awake, clock: Clock) -> None:
-    """Would break: Postgres is away as well, and every write of the application waits as long as one may."""
+    """Would break: Postgres is unreachable as well, and every write of the application waits as long as one may."""
     aside = Aside(True, lambda _: None, awake=awake)
     clock.now += 1000
     with pytest.raises(Suspended):

@@ -323,7 +323,7 @@ def test_a_key_that_cannot_be_read_is_unknown() -> None:
 
 
 def test_a_key_that_is_read_at_the_second_try_gets_its_verdict() -> None:
-    """Would break: one time-out of one key spoils a whole pass."""
+    """Would break: one timeout of one key spoils a whole pass."""
     tries: list[int] = []
 
     def once(n: int) -> str | None:

@@ -120,10 +120,10 @@ def test_a_wrong_number_is_said_in_plain_words(arguments: list[str], said: str, 
 @pytest.mark.parametrize(
     ("error", "said"),
     [
-        (KeyboardInterrupt(), "stopped; nothing is lost. Go on with: sync rejects --table 'Order Lines'\n"),
+        (KeyboardInterrupt(), "stopped; nothing is lost. Resume with: sync rejects --table 'Order Lines'\n"),
         (
-            Interrupted("what is copied stays"),
-            "stopped; what is copied stays. Go on with: sync rejects --table 'Order Lines'\n",
+            Interrupted("the copied rows stay"),
+            "stopped; the copied rows stay. Resume with: sync rejects --table 'Order Lines'\n",
         ),
     ],
 )

@@ -1,4 +1,4 @@
-"""The worker's loop with doubles: batches and checkpoints, leases, rates, time-outs, servers that go away."""
+"""The worker's loop with doubles: batches and checkpoints, leases, rates, timeouts, servers that go away."""
 
 from __future__ import annotations
 
@@ -366,7 +366,7 @@ def test_a_lane_frees_what_it_held_before_it_lost_its_connection() -> None:
 
 
 def test_a_range_goes_on_at_its_place_and_is_looked_at_once() -> None:
-    """Would break: a partition is begun anew by each job; or its write times are, which may take longer than a job."""
+    """Would break: a partition is restarted by each job; or its write times are, which may take longer than a job."""
     place, looks = b"place", list[TokenRange]()
     for position, todo in ((place, RANGE), (None, TokenRange(7, 1000)), (None, RANGE)):
         ranges, source = FakeRanges([replace(_lease(todo=todo), position=position)]), FakeSource([_page([9])])

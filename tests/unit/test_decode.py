@@ -251,7 +251,7 @@ _REFUSED: list[tuple[str, str, bytes, str]] = [
     ("list<int>", "int4[]", struct.pack(">iiIiiii", 1, 0, 23, 1, 0, 4, 7), "begin at 1"),
     ("list<int>", "int4[]", struct.pack(">iiIiii", 1, 1, 23, 1, 1, -1), "a null within"),
     ("set<text>", "text[]", struct.pack(">iiIiii", 1, 1, 25, 1, 1, -1), "a null within"),
-    ("set<int>", "int4[]", struct.pack(">iiIiiiiii", 1, 0, 23, 2, 1, 4, 7, 4, 7), "twice"),
+    ("set<int>", "int4[]", struct.pack(">iiIiiiiii", 1, 0, 23, 2, 1, 4, 7, 4, 7), "duplicate"),
 ]
 
 

@@ -49,7 +49,7 @@ def test_ids_of_other_columns() -> None:
         text(id_cell(1, "a")[:5])
     with pytest.raises(UnsupportedPair, match="uuid or bigint"):
         encoder_for(CqlType("document id"), PgType("bool"))
-    with pytest.raises(ValueError, match="no type of an _id"):
+    with pytest.raises(ValueError, match="not a type of an _id"):
         cell_of('{"$other": 1}')
 
 
@@ -156,7 +156,7 @@ def test_a_document_comes_together_again() -> None:
         folded(table, {**cells, "doc_json": None})
     with pytest.raises(ValueError, match="more digits"):
         folded(table, {**cells, "doc_json": b'{"n": 0.12345678901234567890123}'})
-    with pytest.raises(ValueError, match="no object"):
+    with pytest.raises(ValueError, match="not an object"):
         folded(table, {**cells, "doc_json": b'{"a": 5}'})
 
 
@@ -203,7 +203,7 @@ def test_a_collection_in_sync_toml() -> None:
 
 
 def test_a_collection_is_remembered() -> None:
-    """Would break: a process that starts while the source is away takes a collection for a table of odd columns."""
+    """Would break: a process that starts while the source is unreachable takes a collection for a table of odd columns."""
     table = with_fields(collection_table("ks", "docs", 3), {"a.b": "text"})
     assert recalled(json.loads(json.dumps(remembered(table)))) == table
     assert with_fields(table, {"a.b": "text"}) == table, "asked for twice, there once"

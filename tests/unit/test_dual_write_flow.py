@@ -194,7 +194,7 @@ def test_a_refusal_that_cannot_be_withdrawn_is_unsure(fake: Fake) -> None:
 
 @pytest.mark.parametrize("fail", [{}, {"mark unsure": AWAY}])
 def test_an_unsure_write_is_marked_and_is_unsure(fail: dict[str, Exception]) -> None:
-    """Would break: a time-out is taken for success or for failure."""
+    """Would break: a timeout is taken for success or for failure."""
     fake = Fake("unsure", fail=fail)
     with pytest.raises(WriteUnsure):
         fake.flow().write(PUT)
@@ -228,7 +228,7 @@ def test_rule_28_refuse_writes_nothing_without_a_journal() -> None:
 
 @pytest.mark.parametrize(("outcome", "state"), [("written", "finished"), ("unsure", "unsure")])
 def test_rule_28_accept_writes_the_primary_and_remembers_it(outcome: str, state: str) -> None:
-    """Would break: the application stands still while Postgres is away, or the write is not recorded when it is back."""
+    """Would break: the application stands still while Postgres is unreachable, or the write is not recorded when it is back."""
     fake = Fake(outcome, accepts=True, fail={"open": AWAY})
     if outcome == "unsure":
         with pytest.raises(WriteUnsure):

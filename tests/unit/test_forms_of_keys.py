@@ -156,7 +156,7 @@ def test_what_is_to_be_known_of_a_key_column() -> None:
     """Would break: a table whose keys are one in Postgres passes preflight, or nobody says what to do instead."""
     price = SourceColumn("price", CqlType("decimal"), "partition_key")
     assert key_target(price) == "text"
-    with pytest.raises(UnsupportedPair, match=r"Cassandra tells 1\.0 from 1\.00.*give it text.*numeric\(p, s\)"):
+    with pytest.raises(UnsupportedPair, match=r"Cassandra distinguishes 1\.0 from 1\.00.*use text.*numeric\(p, s\)"):
         key_encoder(price, pg_type("numeric"))
     assert "digit for digit" in key_note(price, pg_type("text"))
     assert "rejected" in key_note(price, pg_type("numeric(12,2)"))

@@ -1,4 +1,4 @@
-"""Keys as every command shows them: one JSON form for each, which gives the key's bytes back; nothing a terminal would obey."""
+"""Keys as every command shows them: one JSON form for each, which gives the key's bytes back; nothing a terminal would interpret."""
 
 from __future__ import annotations
 

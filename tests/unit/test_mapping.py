@@ -1,4 +1,4 @@
-"""How a source table maps onto its target, and what stands against it."""
+"""How a source table maps onto its target, and what blocks it."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def test_renamed_and_ignored_columns() -> None:
     )
     assert mapped
     assert {p.source.name: p.target.name for p in mapped.pairs} == {"a": "a", "v": "w", "w": "v"}
-    assert [(p.level, p.text) for p in found] == [("warning", "not carried, as sync.toml says: x")]
+    assert [(p.level, p.text) for p in found] == [("warning", "not migrated, as sync.toml says: x")]
 
 
 def test_a_renamed_key() -> None:
@@ -107,14 +107,14 @@ def test_columns_that_only_the_target_has() -> None:
     generated = target(wider, "a,b", x={"generated": True, "not_null": True})
     assert problems(SOURCE, generated) + problems(SOURCE, generated, "warning") == []
     required = target(wider, "a,b", x={"not_null": True, "required": True})
-    assert problems(SOURCE, required) == ["x takes no null, has no default, and the source has no such column"]
+    assert problems(SOURCE, required) == ["x does not accept null, has no default, and the source has no such column"]
 
 
 def test_a_column_that_takes_no_null() -> None:
     """Keys are never null in the source; other columns may be."""
     strict = {name: {"not_null": True, "required": True} for name in ("a", "b", "v")}
     found = problems(SOURCE, target("a:int4; b:text; v:text; n:int8", "a,b", **strict), "warning")
-    assert found == ["v takes no null; rows whose v is null are rejected"]
+    assert found == ["v does not accept null; rows whose v is null are rejected"]
 
 
 def test_what_a_source_table_may_not_be() -> None:
@@ -140,7 +140,7 @@ def test_rules_for_keys() -> None:
 def test_rules_for_columns_that_are_not_there() -> None:
     """Each is named; a typing error in sync.toml must not let a value through."""
     found = problems(SOURCE, TARGET, rename={"x": "a"}, ignore=frozenset("y"), on_reject={"z": "null"})
-    assert found == [f"sync.toml names a column {name!r} that the source has not" for name in "xyz"]
+    assert found == [f"sync.toml names a column {name!r} that the source does not have" for name in "xyz"]
 
 
 @pytest.mark.parametrize(("name", "fits"), [("n" * 63, True), ("n" * 64, False), ("ü" * 31, True), ("ü" * 32, False)])
@@ -159,7 +159,7 @@ def test_names_are_measured_in_bytes(name: str, fits: bool) -> None:
 def test_the_states_schema_is_no_place_for_a_table() -> None:
     """`sync finish` drops it with all that is in it; and `sync.range` is not the application's."""
     (text,) = problems(SOURCE, TARGET, target="sync.songs")
-    assert text.startswith("the schema sync is the migration's own")
+    assert text.startswith("the schema sync belongs to the migration")
     assert problems(SOURCE, TARGET, target="Sync.songs") == []
 
 
@@ -179,7 +179,7 @@ def test_what_postgres_cannot_make_is_refused_with_the_limit() -> None:
     assert found[0].startswith(
         "1,599 columns: a Postgres table has 1,600 at most, 2 of which the migration needs; ignore some"
     )
-    assert found[-1] == "Postgres has no table t, and can have none"
+    assert found[-1] == "Postgres has no table t, and cannot have one"
     (text,) = problems(many, None, ignore=frozenset({"c0"}))
     assert "`sync schema apply` makes it" in text
     keys = source("; ".join(["a:int:p", *(f"c{n}:int:c" for n in range(32))]))
@@ -220,7 +220,7 @@ def test_what_to_do_about_a_missing_table_or_column() -> None:
     (text,) = problems(SOURCE, None)
     assert text.endswith('CREATE TABLE "t" ("a" integer, "b" text, "v" text, "n" bigint, PRIMARY KEY ("a", "b"))')
     (text,) = problems(source("a:int:p; v:vector<int, 2>"), None)
-    assert text == "Postgres has no table t, and vector<int, 2>: only vectors of float are carried"
+    assert text == "Postgres has no table t, and vector<int, 2>: only vectors of float are supported"
     (text,) = problems(source("a:int:p; v:vector<int, 2>"), target("a:int4", "a"))
     assert 'ignore = ["v"]' in text
 

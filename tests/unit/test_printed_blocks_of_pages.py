@@ -55,6 +55,7 @@ def test_figures_do_not_count_and_lines_do() -> None:
     assert SHAPE(page) != SHAPE(run.replace("Ready.\n", ""))
     assert SHAPE(page) != SHAPE(run.replace("songs   300", "genres  300"))
     assert SHAPE("intents  0 open (at most 0)") == SHAPE("intents  3 open (at most 0), the oldest 2 s")
+    assert SHAPE("1 write waited; 1 table") == SHAPE("2 writes waited; 3 tables")
     assert SHAPE("intents: 0 open; 1") == SHAPE("intents: 8 open, the oldest 1m02s old; 2")
 
 

@@ -32,7 +32,7 @@ def a_pass(number: int, table: str = "a", **changes: object) -> Pass:
         ([a_pass(2), a_pass(1, repaired=4)], 1, "pass 1 repaired"),
         ([a_pass(2), a_pass(1, epoch=2)], 1, "pass 1 was in another epoch"),
         ([a_pass(2), a_pass(1, epoch=None)], 1, "pass 1 was in another epoch"),
-        ([a_pass(2, shape="other")], 0, "pass 2 was made before the schema has changed, or sync.toml"),
+        ([a_pass(2, shape="other")], 0, "pass 2 was made before the schema or sync.toml changed"),
         ([a_pass(2, data_center="dc2")], 0, "pass 2 read data centre dc2"),
         ([a_pass(0)], 0, "pass 0 began before this epoch"),
         ([a_pass(2, "b"), a_pass(1, "b")], 0, "no pass yet"),
@@ -51,7 +51,7 @@ def test_what_disturbs_one_table_leaves_the_others() -> None:
     gate = proof_gate(list(found.values()))
     assert not gate.green
     assert gate.figure == (
-        "1 of 3 tables has 2 clean full passes in a row; a: 1 clean, pass 3 began before x in a; c: 0 clean, no pass yet"
+        "1 of 3 tables with 2 clean full passes in a row; a: 1 clean, pass 3 began before x in a; c: 0 clean, no pass yet"
     )
     assert not proof_gate([]).green, "of no table there is no proof"
 
@@ -97,20 +97,20 @@ def stands(red: str = "", **changes: object) -> Standing:
         (stands(failed=True), "backfill", "failed ranges"),
         (stands(unfinished=True), "backfill", "under way"),
         (stands("backfill"), "backfill", "sync backfill"),
-        (stands(intents=3, workers=0), "proved", "3 keys are to be reconciled: run `sync worker`"),
+        (stands(intents=3, workers=0), "proved", "3 keys to be reconciled: run `sync worker`"),
         (stands(intents=3, workers=None), "proved", "run `sync worker`"),
         (stands(intents=3), "proved", "sync cutover"),
-        (stands("intents", intents=3, workers=2), "backfilled", "3 keys are being reconciled by 2 workers"),
+        (stands("intents", intents=3, workers=2), "backfilled", "3 keys being reconciled by 2 workers"),
         (stands("rejects", rejected=2), "backfilled", "2 rejected rows"),
         (stands("writers", writers=0), "backfilled", "begin to write to both sides"),
         (stands("writers", writers=2), "backfilled", "writers: it is red: mend it"),
         (stands("settings"), "backfilled", "settings: it is red: mend it"),
         (stands("proof"), "backfilled", "sync drift-report"),
         (stands(), "proved", "sync cutover"),
-        (stands(gates={}, not_judged="away"), "backfilled", "could not be judged: away"),
-        (stands("proof", primary="postgres"), "cut over", "opens the way back (sync rollback --fast"),
-        (stands(primary="postgres"), "cut over", "sync rollback takes it back"),
-        (stands(primary="postgres", intents=2, workers=0), "cut over", "2 keys are to be sent to Astra"),
+        (stands(gates={}, not_judged="away"), "backfilled", "could not be evaluated: away"),
+        (stands("proof", primary="postgres"), "cut over", "allows a rollback (sync rollback --fast"),
+        (stands(primary="postgres"), "cut over", "sync rollback goes back"),
+        (stands(primary="postgres", intents=2, workers=0), "cut over", "2 keys to be sent to Astra"),
     ],
 )
 def test_phase_and_next_step(standing: Standing, is_in: str, says: str) -> None:

@@ -1,4 +1,4 @@
-"""A node that is away is told once: the driver tells it at every try to reach it again."""
+"""A node that is unreachable is told once: the driver tells it at every try to reach it again."""
 
 from __future__ import annotations
 

@@ -33,7 +33,7 @@ RANGES = st.tuples(TOKENS, TOKENS).filter(lambda t: t[0] != t[1]).map(lambda t: 
 @_PROFILE
 @given(RANGES, st.integers(-2, 300), st.lists(TOKENS, max_size=20))
 def test_the_parts_of_a_range_hold_its_tokens_once(whole: TokenRange, parts: int, tokens: list[int]) -> None:
-    """Would break: a range that is split after a time-out loses the token at a cut, or reads it twice."""
+    """Would break: a range that is split after a timeout loses the token at a cut, or reads it twice."""
     split = whole.split(parts)
     assert (split[0].start, split[-1].end) == (whole.start, whole.end)
     assert all(left.end == right.start for left, right in pairwise(split))

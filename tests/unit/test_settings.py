@@ -153,9 +153,9 @@ def test_urls_as_other_programs_write_them(url: str, expected: dict[str, str]) -
     [
         ("mysql://u:hunter2@h/d", "DATABASE_URL is not a Postgres URL: it begins with mysql://"),
         ("postgresql://u:hunter2@h/d?sslaccept=strict", "DATABASE_URL has the parameter sslaccept, which"),
-        ("postgresql://u:hunter2@h/d?schema=app", 'DATABASE_URL has schema=app: take it out, and name the tables with their schema'),
-        ("postgresql://u:hun/ter2@h/d", "its host, port or database cannot be told"),
-        ("postgresql://u:hunter2@h:port/d", "DATABASE_URL is not a Postgres URL: its host, port or database cannot be told"),
+        ("postgresql://u:hunter2@h/d?schema=app", 'DATABASE_URL has schema=app: remove it, and name the tables with their schema'),
+        ("postgresql://u:hun/ter2@h/d", "its host, port or database cannot be determined"),
+        ("postgresql://u:hunter2@h:port/d", "DATABASE_URL is not a Postgres URL: its host, port or database cannot be determined"),
     ],
 )  # fmt: skip
 def test_what_of_a_url_is_not_understood_is_named(url: str, said: str) -> None:

@@ -27,7 +27,7 @@ def test_every_link_of_every_page_has_its_file() -> None:
 
 
 def test_what_belongs_to_an_item_stays_in_it() -> None:
-    """Would break: a numbered list that begins anew after a block of code, in the site alone."""
+    """Would break: a numbered list that begins again after a block of code, in the site alone."""
     given = "1. One:\n   ```sh\n   make docs\n     deeper\n   ```\n\n2. Two\n\n```text\n  as it is\n```\n"
     wanted = "1. One:\n    ```sh\n    make docs\n      deeper\n    ```\n\n2. Two\n\n```text\n  as it is\n```\n"
     assert MAKER["indented"](given) == wanted

@@ -19,7 +19,7 @@ from sync.errors import SourceUnavailable
 def test_a_time_out_says_so() -> None:
     """Would break: `schema apply --source` on a slow source ends with `errors=None, last_host=…`."""
     slow = OperationTimedOut(errors=None, last_host="10.0.0.1:9042")
-    said = "no answer in time (10.0.0.1:9042); it is slow, or away: try again, and look at its load and its logs"
+    said = "no answer in time (10.0.0.1:9042); it is slow or down: try again, and look at its load and its logs"
     assert explain(slow) == said
     assert explain(NoHostAvailable("none", {"10.0.0.1:9042": slow})) == said
     assert explain(OperationTimedOut()).startswith("no answer in time; ")

@@ -47,9 +47,9 @@ def _host(endpoint: str) -> str:
     """The endpoint as errors name it. Raises SettingsError where it is none."""
     parts = urlsplit(endpoint)
     if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise SettingsError("ASTRA_DB_API_ENDPOINT is no URL: it begins with https://, or http:// where it is self-hosted")
+        raise SettingsError("ASTRA_DB_API_ENDPOINT is not a URL: it must begin with https://, or http:// if self-hosted")
     if parts.username or parts.password:
-        raise SettingsError("ASTRA_DB_API_ENDPOINT holds a user or a password: give them by settings of their own")
+        raise SettingsError("ASTRA_DB_API_ENDPOINT contains a user or a password: put them into their own settings")
     return f"{parts.hostname}:{parts.port}" if parts.port else parts.hostname
 
 
@@ -67,7 +67,7 @@ def _token(settings: Settings, endpoint: str) -> TokenProvider:
         settings.require("astra_db_application_token")
     if settings.cassandra_username is None or settings.cassandra_password is None:
         raise SettingsError(
-            "the Data API asks for credentials: set CASSANDRA_USERNAME and CASSANDRA_PASSWORD, or ASTRA_DB_APPLICATION_TOKEN"
+            "the Data API requires credentials: set CASSANDRA_USERNAME and CASSANDRA_PASSWORD, or ASTRA_DB_APPLICATION_TOKEN"
         )
     return UsernamePasswordTokenProvider(settings.cassandra_username, settings.cassandra_password.get_secret_value())
 

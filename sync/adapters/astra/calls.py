@@ -42,7 +42,7 @@ class Calls:
             if all(fault.certain for fault in faults):
                 refused = WriteRefusedNow if faults[-1].passing else WriteRefused
                 raise refused(self._text(what, faults[-1])) from None
-            raise WriteUnsure(f"{self._text(what, faults[-1])}; it may be written") from None
+            raise WriteUnsure(f"{self._text(what, faults[-1])}; it may have been written") from None
         return not all(fault.certain for fault in faults)
 
     def _repeated(self, call: Callable[[], T], faults: list[Fault]) -> T:

@@ -58,7 +58,7 @@ class CollectionRows(SourceRows):
         return self.write(replay.mutation, replay.version)
 
     def send(self, mutation: Mutation, version: int, done: Callable[[Outcome, str], None]) -> bool:
-        """False: nothing is sent behind the caller's back, where order counts."""
+        """False: nothing is sent in the background, where order counts."""
         return False
 
     def _opened(self) -> ApiDocuments:

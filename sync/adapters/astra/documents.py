@@ -36,7 +36,7 @@ class ApiDocuments:
     def checked_update(self, key: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
         """The key and the changes, under the operator that makes them."""
         if not changes:
-            raise WriteRefused(f"{self._source.name}: an update of no column")
+            raise WriteRefused(f"{self._source.name}: an update without columns")
         if ID in changes:
             raise WriteRefused(f"{self._source.name}: {ID} is part of the key and cannot be updated")
         return {**self._where(key), "$set": dict(changes)}

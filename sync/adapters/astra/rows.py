@@ -101,6 +101,6 @@ def check_vector(source: SourceTable, column: str, vector: Sequence[float]) -> N
     """Raise WriteRefused unless the column is a vector of so many numbers."""
     dimension = next((c.type.dimension for c in source.columns if c.name == column), None)
     if dimension is None:
-        raise WriteRefused(f"{source.name}: {column} is no vector column")
+        raise WriteRefused(f"{source.name}: {column} is not a vector column")
     if len(vector) != dimension:
         raise WriteRefused(f"{source.name}: {column} takes {dimension} numbers, not {len(vector)}")

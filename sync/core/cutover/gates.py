@@ -82,7 +82,9 @@ def backfill_gate(copied: Sequence[Copied]) -> Gate:
     done, total = sum(c.done for c in copied), sum(c.total for c in copied)
     never = [c.table for c in copied if not c.total]
     failed = sum(c.failed for c in copied)
-    figure = f"{done:,} of {total:,} ranges of {counted(len(copied), 'table')}" + (f", {failed} failed" if failed else "")
+    figure = f"{done:,} of {counted(total, 'range')} of {counted(len(copied), 'table')}" + (
+        f", {failed} failed" if failed else ""
+    )
     if never:
         figure += f"; never begun: {', '.join(never)}"
     return Gate("backfill", bool(copied) and done == total and not never, figure, "finish the copy: sync backfill")
@@ -96,7 +98,7 @@ def intents_gate(facts: IntentFacts, most: int) -> Gate:
         figure += f", the oldest {facts.oldest_seconds:.0f} s"
     if facts.failing:
         figure += f"; {facts.failing:,} failed: {facts.error}"
-    remedy = "let workers settle them: sync worker; `sync intents` shows why they fail, and can give one up"
+    remedy = "let workers reconcile them: sync worker; `sync intents` shows why they fail, and can give one up"
     return Gate("intents", green, figure, remedy)
 
 
@@ -104,11 +106,11 @@ def write_times_gate(unseen: Sequence[str], ahead: Sequence[AheadFact]) -> Gate:
     """Every row that was written ahead of the clock is known, so that writes are stamped above it (rules 2 and 3)."""
     said = [_ahead(fact) for fact in ahead]
     if unseen:
-        said.append(f"not looked at: {', '.join(unseen)}")
+        said.append(f"not checked: {', '.join(unseen)}")
     green = not unseen and not any(fact.waiting or fact.beyond for fact in ahead)
-    remedy = "sync backfill looks at write times; sync worker reconciles what was found"
+    remedy = "sync backfill checks write times; sync worker reconciles what was found"
     if any(fact.beyond for fact in ahead):
-        remedy = "write these rows anew under other keys, and leave the old ones: nothing can follow their timestamp"
+        remedy = "write these rows again under other keys, and leave the old ones: no write can have a later timestamp"
     return Gate("write times", green, "; ".join(said) or "no row was written ahead of the clock", remedy)
 
 
@@ -138,10 +140,8 @@ def writers_gate(writers: Sequence[WriterFact], epoch: int, lease: float, expect
     There is one at least, or as many as are `expected`: nobody else learns of the switch.
     """
     bad = [text for w in writers if (text := _fault(w, epoch, lease))]
-    figure = (
-        "; ".join(bad) if bad else f"{counted(len(writers), 'writer')}, all heard of" if writers else "none is registered"
-    )
-    remedy = "end it, or, where it is dead, sync writers --fence ID; then sync drift-report --repair clears it"
+    figure = "; ".join(bad) if bad else f"{counted(len(writers), 'writer')}, all alive" if writers else "none is registered"
+    remedy = "stop it, or, if it is dead, sync writers --fence ID; then sync drift-report --repair clears it"
     if expected is not None and len(writers) != expected:
         figure += f"; --writers {expected} are expected"
         remedy = f"{remedy}; or say how many there are" if bad else "start those that are missing, or say how many there are"
@@ -153,9 +153,9 @@ def writers_gate(writers: Sequence[WriterFact], epoch: int, lease: float, expect
 
 def _fault(writer: WriterFact, epoch: int, lease: float) -> str:
     if writer.state == "unclean":
-        return f"{writer.name} was fenced and is not cleared"
+        return f"{writer.name} was fenced and has not been cleared"
     if writer.heartbeat_age > lease:
-        return f"{writer.name} was last heard of {writer.heartbeat_age:.0f} s ago"
+        return f"{writer.name} sent its last heartbeat {writer.heartbeat_age:.0f} s ago"
     if writer.epoch != epoch:
         return f"{writer.name} is in epoch {writer.epoch}"
     return f"{writer.name} has {counted(writer.unrecorded, 'unrecorded write')}" if writer.unrecorded else ""
@@ -167,10 +167,8 @@ def canary_gate(canaries: Sequence[CanaryFact], not_flown: str = "") -> Gate:
     if bad:
         return Gate("canary", False, "; ".join(bad), "see the error")
     sent, unsent = sum(c.sent for c in canaries), [c.table for c in canaries if c.rows and not c.sent]
-    rows = sum(c.rows for c in canaries)
-    said = f"{counted(rows, 'row')} of {counted(len(canaries), 'table')} {'is' if rows == 1 else 'are'}"
-    figure = f"{said} the same on both sides; "
-    figure += f"not flown: {not_flown}" if not_flown else f"Astra takes rows of {counted(sent, 'table')}"
+    figure = f"{counted(sum(c.rows for c in canaries), 'row')} of {counted(len(canaries), 'table')} equal on both sides; "
+    figure += f"not run: {not_flown}" if not_flown else f"Astra accepts rows of {counted(sent, 'table')}"
     if unsent and not not_flown:
         figure += f" (not tried: {', '.join(unsent)}, where every key may be the application's)"
     return Gate("canary", True, figure)

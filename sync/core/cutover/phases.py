@@ -9,7 +9,7 @@ from typing import Literal
 from sync.core.cutover.gates import Gate
 from sync.core.words import counted
 
-_UNDER_WAY = "the backfill is under way; `sync backfill` goes on with it where it was stopped"
+_UNDER_WAY = "the backfill is under way; `sync backfill` resumes it"
 _FAILED = "look at the failed ranges' error, then run `sync backfill` again"
 
 
@@ -62,19 +62,19 @@ def next_step(standing: Standing) -> str:
     if standing.intents and (settle := _settle(standing)):
         return settle
     if standing.rejected and standing.primary == "astra":
-        return f"look at the {counted(standing.rejected, 'rejected row')}: sync rejects"
+        return f"look at {counted(standing.rejected, 'rejected row')}: sync rejects"
     if standing.not_judged:
-        return f"the gates could not be judged: {standing.not_judged}"
+        return f"the gates could not be evaluated: {standing.not_judged}"
     red = [gate for gate in standing.red if gate.name not in ("proof", "intents")]
     if red:
         return _turn_green(red[0], standing)
     if standing.primary == "postgres":
-        back = "sync rollback takes it back" if not standing.red else "sync drift-report, twice, opens the way back"
+        back = "sync rollback goes back" if not standing.red else "sync drift-report, twice, allows a rollback"
         return f"{back} (sync rollback --fast in an emergency); sync finish ends the migration"
     return (
         "compare both sides: sync drift-report"
         if standing.red
-        else "sync cutover --dry-run shows the gates; sync cutover flips"
+        else "sync cutover --dry-run shows the gates; sync cutover makes Postgres primary"
     )
 
 
@@ -90,10 +90,11 @@ def _settle(standing: Standing) -> str:
     keys = f"{counted(standing.intents, 'key')} {'is' if standing.intents == 1 else 'are'}"
     gate = standing.gates.get("intents")
     if not standing.workers:
-        return f"{keys} to be {what}: run `sync worker`"
+        return f"{counted(standing.intents, 'key')} to be {what}: run `sync worker`"
     if gate is None or gate.green:
         return ""
-    return f"{keys} being {what} by {counted(standing.workers, 'worker')}; `sync intents` shows those that fail"
+    keys, workers = counted(standing.intents, "key"), counted(standing.workers, "worker")
+    return f"{keys} being {what} by {workers}; `sync intents` shows those that fail"
 
 
 def _turn_green(gate: Gate, standing: Standing) -> str:

@@ -98,7 +98,7 @@ def _against(one: Pass, shape: str | None, since: Since, data_center: str) -> st
     if one.epoch != since.epoch:
         return "was in another epoch"
     if shape is not None and one.shape != shape:
-        return "was made before the schema has changed, or sync.toml"
+        return "was made before the schema or sync.toml changed"
     if one.data_center not in ("", data_center):
         return f"read data centre {one.data_center}"
     disturbed, what = since.of(one.table)
@@ -111,13 +111,12 @@ def proof_gate(found: Sequence[TableProof]) -> Gate:
     """
     red = [proof for proof in found if not proof.green]
     least = min((proof.passes for proof in found), default=0)
+    tables = counted(len(found), "table")
     if red:
-        green, all_of = len(found) - len(red), counted(len(found), "table")
-        have = "has" if 1 in (green, len(found)) else "have"
-        figure = f"{green} of {all_of} {have} {CLEAN_PASSES} clean full passes in a row; {_reasons(red)}"
+        figure = f"{len(found) - len(red)} of {tables} with {CLEAN_PASSES} clean full passes in a row; {_reasons(red)}"
     else:
-        passes, all_of = counted(least, "clean full pass", "clean full passes"), counted(len(found), "table")
-        figure = f"{passes} in a row of {all_of} (at least {CLEAN_PASSES})"
+        passes = counted(least, "clean full pass", "clean full passes")
+        figure = f"{passes} in a row of {tables} (at least {CLEAN_PASSES})"
     remedy = "sync drift-report, twice; --repair first where it finds something; --table for one table"
     return Gate("proof", bool(found) and not red, figure, remedy)
 
@@ -150,4 +149,4 @@ def quiet_since_gate(passes: Sequence[Pass], tables: Iterable[str], since: Since
     tables = {*tables, EVERYWHERE}
     bad += [what for table, (at, what) in since.disturbed.items() if table in tables and at > since.begun]
     figure = "; ".join(bad[:_SHOWN]) or f"nothing since {since.begun.isoformat(timespec='seconds')}"
-    return Gate("undisturbed", not bad, figure, "only a full proof tells: `sync drift-report` twice, without --fast")
+    return Gate("undisturbed", not bad, figure, "only a full proof shows it: `sync drift-report` twice, without --fast")

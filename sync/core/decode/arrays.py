@@ -30,7 +30,7 @@ def _elements(cell: bytes) -> list[bytes | None]:
         raise Reject("an array that does not begin at 1")
     found, end = read_cells(cell, _HEADER.size + _DIMENSION.size, count)
     if end != len(cell):
-        raise ValueError("bytes behind an array")
+        raise ValueError("bytes after an array")
     return found
 
 
@@ -40,7 +40,7 @@ def _components(cql: CqlType) -> Callable[[list[bytes | None]], bytes]:
     def pack(found: list[bytes | None]) -> bytes:
         cells = [cell for cell in found if cell is not None]
         if not len(cells) == len(found) == cql.dimension:
-            raise Reject(f"an array that has not the {cql.dimension} numbers of the source's vector")
+            raise Reject(f"an array that does not have the {cql.dimension} numbers of the source's vector")
         return b"".join(cells)
 
     return pack

@@ -68,7 +68,7 @@ def _inner(cql: CqlType, place: Place) -> Read:
 
 def _shaped(cql: CqlType, value: Any, shape: type) -> Any:
     if type(value) is not shape:
-        raise Reject(f"JSON that has not the form of a {cql.name}")
+        raise Reject(f"JSON that does not have the form of a {cql.name}")
     return value
 
 
@@ -78,7 +78,7 @@ def _text(cql: CqlType) -> Read:
 
 
 def _string(cql: CqlType) -> Read:
-    """A value that stands in JSON as a text, written as the encoder writes it."""
+    """A value that is in JSON as a text, written as the encoder writes it."""
     parse, write = _STRINGS[cql.name], renderer(cql, bytes)
 
     def read(value: Any) -> bytes:
@@ -115,7 +115,7 @@ def _floating(cql: CqlType) -> Read:
         except OverflowError:
             held = float("inf")
         if Decimal(repr(held)) != Decimal(text):
-            raise Reject(f"a number in JSON that is no {cql.name}: beyond its range, or finer")
+            raise Reject(f"a number in JSON that is not a {cql.name}: beyond its range, or finer")
         return cell
 
     return read
@@ -169,7 +169,7 @@ def _tuple(cql: CqlType) -> Read:
 
     def read(value: Any) -> bytes:
         if len(_shaped(cql, value, list)) != len(parts):
-            raise Reject(f"JSON that has not the {len(parts)} fields of the source's tuple")
+            raise Reject(f"JSON that does not have the {len(parts)} fields of the source's tuple")
         return join_cells(part(v) for part, v in zip(parts, value, strict=True))
 
     return read
@@ -180,7 +180,7 @@ def _user_type(cql: CqlType) -> Read:
 
     def read(value: Any) -> bytes:
         if _shaped(cql, value, dict).keys() != parts.keys():
-            raise Reject("JSON that has not the fields of the source's user type")
+            raise Reject("JSON that does not have the fields of the source's user type")
         return join_cells(part(value[name]) for name, part in parts.items())
 
     return read
@@ -191,7 +191,7 @@ def _vector(cql: CqlType) -> Read:
 
     def read(value: Any) -> bytes:
         if len(_shaped(cql, value, list)) != cql.dimension:
-            raise Reject(f"JSON that has not the {cql.dimension} numbers of the source's vector")
+            raise Reject(f"JSON that does not have the {cql.dimension} numbers of the source's vector")
         return b"".join(map(component, value))
 
     return read
@@ -200,7 +200,7 @@ def _vector(cql: CqlType) -> Read:
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) < len(pairs):
-        raise Reject("an object in JSON with a key that stands twice")
+        raise Reject("an object in JSON with a duplicate key")
     return found
 
 

@@ -41,7 +41,7 @@ def _parts(cell: bytes) -> tuple[int, int]:
     power = 4 * (weight + 1 - count) + scale
     value, rest = (value * 10**power, 0) if power >= 0 else divmod(value, 10**-power)
     if rest:
-        raise ValueError("digits behind the scale of a numeric")
+        raise ValueError("digits beyond the scale of a numeric")
     return -value if sign else value, scale
 
 

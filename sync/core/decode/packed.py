@@ -35,7 +35,7 @@ def collection(cql: CqlType, place: Place) -> Pack:
     def packed(found: list[bytes | None]) -> bytes:
         cells = sorted([fill(cell) for cell in found], key=order)
         if any(a == b for a, b in pairwise(map(order, cells))):
-            raise Reject("an element that stands twice, where the source has a set")
+            raise Reject("a duplicate element, where the source has a set")
         return _packed(cells)
 
     return packed
@@ -62,7 +62,7 @@ def _filling(cql: CqlType, element: CqlType, place: Place) -> Callable[[bytes | 
 
     def fill(cell: bytes | None) -> bytes | None:
         if cell is None and not has_null:
-            raise Reject(f"a null within a {cql}, which holds none")
+            raise Reject(f"a null within a {cql}, which does not accept null")
         return cell or b""
 
     return fill

@@ -15,7 +15,7 @@ def decimal_of_text(cell: bytes) -> bytes:
     """The cell of a decimal's text, in the one form that `decimal_text` writes. Raises Reject."""
     found = _DECIMAL.fullmatch(cell.decode())
     if found is None:
-        raise Reject("a text that is no decimal")
+        raise Reject("a text that is not a decimal")
     behind = found[3] or ""
     unscaled, scale = parse_digits(found[2] + behind), len(behind) - int(found[4] or 0)
     if not -(2**31) <= scale < 2**31:

@@ -42,7 +42,7 @@ def decode_time(cell: bytes) -> bytes:
     """time (µs) → time (ns); Postgres has 24:00 as well."""
     (micros,) = INT64.unpack(cell)
     if not 0 <= micros < _DAY_US:
-        raise Reject("24:00, which is no time of day in the source")
+        raise Reject("24:00, which is not a time of day in the source")
     return INT64.pack(micros * 1000)
 
 

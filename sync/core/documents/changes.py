@@ -20,7 +20,7 @@ def changed(document: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str
     """The document with these fields set, by path; what leads to one is made where it is missing. Raises ValueError."""
     paths = {path: _checked(path) for path in changes}
     if not paths:
-        raise ValueError("an update of no column")
+        raise ValueError("an update without columns")
     for first, second in pairwise(sorted(paths.values())):
         if second[: len(first)] == first:
             raise ValueError(f"an update of {'.'.join(first)} and of a part of it")
@@ -37,11 +37,11 @@ def _checked(path: str) -> tuple[str, ...]:
     if path == "_id":
         raise ValueError("_id is part of the key and cannot be updated")
     if path == _TEXT_OF_VECTOR:
-        raise ValueError(f"{path} is for Astra to make a vector of: give {VECTOR_FIELD}")
+        raise ValueError(f"{path} asks Astra to compute a vector: give {VECTOR_FIELD}")
     if "" in names or "&" in _ESCAPED.sub("", path):
-        raise ValueError(f"{path!r} is no path of a document")
+        raise ValueError(f"{path!r} is not a path in a document")
     if path.startswith("$") and path != VECTOR_FIELD:
-        raise ValueError(f"{path} is no name of a field: it begins with $")
+        raise ValueError(f"{path} is not a field name: it begins with $")
     return names
 
 

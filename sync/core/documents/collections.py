@@ -134,7 +134,7 @@ def _extended(value: Any) -> dict[str, Any]:
         return {"$objectId": str(value)}
     if isinstance(value, bytes):
         return {"$binary": base64.b64encode(value).decode()}
-    raise TypeError(f"a document takes no {type(value).__name__}")
+    raise TypeError(f"a document does not take a {type(value).__name__}")
 
 
 def plain_extended(value: Any) -> Any:
@@ -156,7 +156,7 @@ def folded(table: SourceTable, cells: Mapping[str, bytes | None]) -> dict[str, A
     """The document of a row's cells, which `Unfolded` took apart. Raises ValueError where it cannot be told exactly."""
     text = cells.get(DOC_COLUMN)
     if text is None:
-        raise ValueError("what is not a column of the target is lost: the document cannot be made again")
+        raise ValueError("what is not a column of the target is lost: the document cannot be rebuilt")
     found = json.loads(text.removeprefix(VERSION), parse_float=_exact, parse_int=_whole)
     for column in table.columns:
         fragment = cells.get(column.name) if column.path else None
@@ -169,7 +169,7 @@ def folded(table: SourceTable, cells: Mapping[str, bytes | None]) -> dict[str, A
 
 
 def _packed(vector: Any) -> bytes | None:
-    """The bytes of a vector that stands in its document as such."""
+    """The bytes of a vector that is in its document as such."""
     return base64.b64decode(vector["$binary"]) if isinstance(vector, dict) and list(vector) == ["$binary"] else None
 
 
@@ -178,7 +178,7 @@ def _put(document: dict[str, Any], path: tuple[str, ...], value: Any) -> None:
     for name in path[:-1]:
         within = within.setdefault(name, {})
         if not isinstance(within, dict):
-            raise ValueError(f"{name} is no object in the document, and holds a field that is a column")
+            raise ValueError(f"{name} is not an object in the document, but contains a field that is a column")
     within[path[-1]] = value
 
 

@@ -131,19 +131,18 @@ def next_step(tables: Iterable[dict[str, Any]], proved: Proved) -> str:
         repaired += table["repaired"]
     left = total.differing - repaired
     if left and repaired:
-        still = f"{counted(left, 'key')} still {'differs' if left == 1 else 'differ'}"
-        return f"{still} after the repair: `sync intents` and `sync rejects` say why"
+        return f"{counted(left, 'key')} left after the repair: `sync intents` and `sync rejects` say why"
     if left:
         return "look at the findings, then run `sync drift-report --repair`, and once more without it"
     if total.in_flight:
-        return f"{counted(total.in_flight, 'key')} in flight: let `sync worker` reconcile what is open, then run it again"
+        return f"{counted(total.in_flight, 'key')} in flight: let `sync worker` reconcile them, then run it again"
     if total.unknown or ranges:
         what = f"{counted(ranges, 'range')} and {counted(total.unknown, 'row')}"
-        return f"{what} could not be proved equal: look at the errors, and run it again"
+        return f"{what} not proved equal: look at the errors, and run it again"
     if repaired:
         return "everything that differed was repaired; run it again for a clean pass"
     if total.rejected:
-        return f"equal, but for {counted(total.rejected, 'row')} that Postgres cannot hold: `sync rejects`"
+        return f"equal, except for {counted(total.rejected, 'row')} that Postgres cannot hold: `sync rejects`"
     return _equal(proved)
 
 

@@ -134,7 +134,7 @@ _DEFAULTS = {
 def default_target(cql: CqlType) -> str:
     """The Postgres type, as SQL, that holds this CQL type best. Raises UnsupportedPair where none does."""
     if cql.name == "vector" and cql.args[0].name != "float":
-        raise UnsupportedPair(f"{cql}: only vectors of float are carried")
+        raise UnsupportedPair(f"{cql}: only vectors of float are supported")
     if cql.name == "vector" and (cql.dimension or 0) <= MAX_DIMENSION:
         return f"vector({cql.dimension})"
     if cql.name == FIELD:

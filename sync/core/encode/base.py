@@ -53,7 +53,7 @@ def with_length(cell: bytes) -> bytes:
 
 
 def join_cells(cells: Iterable[bytes | None]) -> bytes:
-    """Cells one after the other, each behind its length, as they stand in a row."""
+    """Cells one after the other, each behind its length, as they are in a row."""
     return b"".join([NULL if cell is None else with_length(cell) for cell in cells])
 
 

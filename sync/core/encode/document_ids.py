@@ -51,7 +51,7 @@ def id_parts(cell: bytes) -> tuple[int, bytes]:
     """Type and text of a `key` cell. Raises Reject."""
     found = elements_of_tuple(cell)
     if len(found) != 2 or found[0] is None or found[1] is None or len(found[0]) != 1:
-        raise Reject("a key that is no _id's type and text")
+        raise Reject("a key that is not the type and text of an _id")
     return found[0][0], found[1]
 
 
@@ -78,7 +78,7 @@ def cell_of(value: Any) -> bytes:
     if form[1] == "$text":
         return id_cell(TEXT, json.loads(form[2]))
     if form[1] not in _KINDS:
-        raise ValueError(f"{form[1]} is no type of an _id")
+        raise ValueError(f"{form[1]} is not a type of an _id")
     return id_cell(_KINDS[form[1]], form[2])
 
 
@@ -124,7 +124,7 @@ def id_of(value: Any) -> bytes:
     # A UUID or an ObjectId, whose text is its key: what is neither has no business here.
     if isinstance(value, UUID) or type(value).__name__ == "ObjectId":
         return id_cell(TEXT, str(value).lower())
-    raise ValueError(f"_id takes no {type(value).__name__}")
+    raise ValueError(f"_id does not take a {type(value).__name__}")
 
 
 def identifier_of(cell: bytes) -> Any:

@@ -55,7 +55,7 @@ def _text(pg: PgType) -> Encode:
     def text(cell: bytes) -> bytes:
         value = _read(cell, "a string")
         if not isinstance(value, str):
-            raise Reject("a field that is no string")
+            raise Reject("a field that is not a string")
         return encode(value.encode())
 
     return text
@@ -67,7 +67,7 @@ def _integer(pg: PgType) -> Encode:
     def integer(cell: bytes) -> bytes:
         text = cell.decode()
         if not _WHOLE.fullmatch(text):
-            raise Reject("a field that is no whole number")
+            raise Reject("a field that is not a whole number")
         try:
             return int(text[:40]).to_bytes(width, "big", signed=True)
         except OverflowError:
@@ -92,7 +92,7 @@ def _numeric(pg: PgType) -> Encode:
 def _number(cell: bytes) -> str:
     text = cell.decode()
     if not _NUMBER.fullmatch(text):
-        raise Reject("a field that is no number")
+        raise Reject("a field that is not a number")
     if len(text) > _MOST_DIGITS:
         raise Reject("a number of too many digits")
     return text
@@ -145,7 +145,7 @@ def _tagged(tag: str, make: Callable[[PgType], Callable[[Any], bytes]]) -> Calla
         def encode(cell: bytes) -> bytes:
             value = _read(cell, tag)
             if not isinstance(value, dict) or list(value) != [tag]:
-                raise Reject(f'a field that is no {{"{tag}": …}}')
+                raise Reject(f'a field that is not a {{"{tag}": …}}')
             try:
                 return convert(value[tag])
             except Reject:

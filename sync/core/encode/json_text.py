@@ -75,7 +75,7 @@ def _split_text_map(cell: bytes) -> tuple[bytes, list[bytes]]:
 
 
 def _is_plain(texts: list[bytes]) -> bool:
-    """Whether these texts stand in JSON as they are: nothing to escape, and UTF-8 each."""
+    """Whether these texts are valid in JSON as they are: nothing to escape, and UTF-8 each."""
     joined = b"".join(texts)
     if _ESCAPE.search(joined):
         return False

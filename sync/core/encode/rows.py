@@ -151,7 +151,7 @@ def _check_cell(pair: ColumnPair, encoder: Encoder, cell: bytes | None, issues: 
 
 def _null(pair: ColumnPair, issues: list[Issue]) -> bytes:
     if pair.target.not_null:
-        issues.append(Issue(pair.source.name, f"null, and {pair.target.name} takes none", "reject"))
+        issues.append(Issue(pair.source.name, f"null, which {pair.target.name} does not accept", "reject"))
     return NULL
 
 
@@ -195,7 +195,7 @@ def _generate_digest(encoders: tuple[Encoder, ...]) -> PageDigest:
 
 
 def _generate_hashes(encoders: tuple[Encoder, ...], keys: int) -> PageHashes:
-    """The hashes of a page's rows, each with its key as it stands in the page: what a comparison keeps of a row."""
+    """The hashes of a page's rows, each with its key as it is in the page: what a comparison keeps of a row."""
     names: dict[str, object] = {"md5": md5}
     before = [
         "def make(data, at, rows):",

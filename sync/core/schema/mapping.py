@@ -1,4 +1,4 @@
-"""How a source table maps onto its target, and everything that stands against it, found before anything is written."""
+"""How a source table maps onto its target, and everything that blocks it, found before anything is written."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def _source_problems(source: SourceTable, options: TableOptions) -> Iterator[Pro
     if static:
         yield _error(
             source,
-            f"static columns {_list(static)}: one value a partition has no place in a table of rows; to leave them behind, "
+            f"static columns {_list(static)}: one value per partition has no place in a table of rows; to leave them out, "
             f"ignore = {json.dumps(static)} under [tables.{source.name}] in sync.toml",
         )
     if source.default_ttl and not options.keep_ttl:
@@ -80,19 +80,19 @@ def _option_problems(source: SourceTable, options: TableOptions) -> Iterator[Pro
         yield _error(source, f"sync.toml names it under [{other}.{source.name}]; it belongs under [{kind}.{source.name}]")
     known = {c.name for c in source.columns} | ({VECTOR_COLUMN} if source.is_collection else set())
     for name in sorted((options.ignore | options.rename.keys() | options.on_reject.keys()) - known):
-        yield _error(source, f"sync.toml names a column {name!r} that the source has not")
+        yield _error(source, f"sync.toml names a column {name!r} that the source does not have")
     keys = {c.name for c in source.primary_key}
     for name in sorted(options.ignore & keys):
         yield _error(source, f"sync.toml ignores {name!r}, which is part of the key")
     for name in sorted(options.on_reject.keys() & keys):
         if options.on_reject[name] != "reject":
             yield _error(
-                source, f"{name!r} is part of the key: a changed key could overwrite another row; only 'reject' fits"
+                source, f"{name!r} is part of the key: a changed key could overwrite another row; only 'reject' is allowed"
             )
     if wide := limits.too_wide(source, options):
         yield _warning(source, wide)
     if options.ignore:
-        yield _warning(source, f"not carried, as sync.toml says: {_list(sorted(options.ignore))}")
+        yield _warning(source, f"not migrated, as sync.toml says: {_list(sorted(options.ignore))}")
 
 
 def name_problems(source: SourceTable, options: TableOptions) -> Iterator[Problem]:
@@ -107,7 +107,7 @@ def name_problems(source: SourceTable, options: TableOptions) -> Iterator[Proble
     yield from _one_name(source, options)
     *schema, target = (options.target or source.name).split(".", 1)
     if schema == [limits.STATE_SCHEMA]:
-        yield _error(source, "the schema sync is the migration's own and goes with it; give the table another target")
+        yield _error(source, "the schema sync belongs to the migration and is dropped with it; give the table another target")
     for name in filter(limits.too_long, (*schema, target)):
         yield _error(source, f"{name} is longer than Postgres's {MAX_NAME_BYTES} bytes; give the table another target")
 
@@ -124,13 +124,13 @@ def _rename(source: SourceTable, column: str) -> str:
 def _no_target(source: SourceTable, options: TableOptions) -> str:
     name = options.target or source.name
     if any(limits.impossible(source, options)):
-        return f"Postgres has no table {name}, and can have none"
+        return f"Postgres has no table {name}, and cannot have one"
     other = limits.other_names(source, options)
     named = limits.said(source, options, other)
     try:
         ddl = create_table(source, other.target or source.name, other)
         makes = f"with {named} `sync schema apply` makes it" if named else "`sync schema apply` makes it"
-        return f"Postgres has no table {name}; {makes}, or you do: {ddl}"
+        return f"Postgres has no table {name}; {makes}, or make it yourself: {ddl}"
     except UnsupportedPair as error:
         return f"Postgres has no table {name}, and {error}"
 
@@ -157,13 +157,13 @@ def _pair(
 
 
 def _key_column(source: SourceTable, column: SourceColumn, into: TargetColumn) -> Iterator[Problem]:
-    """What stands against a key column, or is to be known of it. Raises UnsupportedPair."""
+    """What blocks a key column, or is to be known of it. Raises UnsupportedPair."""
     key_encoder(column, into.type)
     if not into.exact:
         yield _error(
             source,
-            f"{into.name} is part of the key, and its collation is nondeterministic: to it texts are equal that the source "
-            f'tells apart; ALTER TABLE … ALTER COLUMN {pg_quoted(into.name)} TYPE {into.type} COLLATE "C"',
+            f"{into.name} is part of the key, and its collation is nondeterministic: it treats as equal what the source "
+            f'distinguishes; ALTER TABLE … ALTER COLUMN {pg_quoted(into.name)} TYPE {into.type} COLLATE "C"',
         )
     note = key_note(column, into.type)
     if note:
@@ -194,12 +194,13 @@ def _target_problems(
         if column.name in filled or column.generated:
             continue
         if column.required:
-            yield _error(source, f"{column.name} takes no null, has no default, and the source has no such column")
+            yield _error(source, f"{column.name} does not accept null, has no default, and the source has no such column")
         else:
             yield _warning(source, f"{column.name} is only in Postgres; it gets its default")
     for pair in pairs:
         if _may_be_null(pair):
-            yield _warning(source, f"{pair.target.name} takes no null; rows whose {pair.source.name} is null are rejected")
+            text = f"{pair.target.name} does not accept null; rows whose {pair.source.name} is null are rejected"
+            yield _warning(source, text)
 
 
 def _may_be_null(pair: ColumnPair) -> bool:

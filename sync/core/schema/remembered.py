@@ -1,4 +1,4 @@
-"""A source table as JSON and back: what a process needs of the source's catalogue while the source is away."""
+"""A source table as JSON and back: what a process needs of the source's catalogue while the source is unreachable."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ def not_indexable(cell: bytes, similarity: str) -> str:
     if byteorder == "little":
         numbers.byteswap()
     if not all(-LARGEST <= number <= LARGEST for number in numbers):  # NaN compares with nothing
-        return "its index takes finite numbers alone, of at most 1E17"
+        return "its index takes only finite numbers, up to 1E17"
     if similarity == "cosine" and not any(numbers):
-        return "its index is by cosine, and takes no vector of zeros"
+        return "its index uses cosine similarity, and does not take a vector of zeros"
     return ""

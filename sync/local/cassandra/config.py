@@ -113,7 +113,7 @@ def _places(data: Path, ports: Mapping[str, int], address: str) -> dict[str, Any
 
 
 def _limits() -> dict[str, Any]:
-    """A small node on a small machine: little memory, no throttles, long time-outs; what it acknowledged is on disk."""
+    """A small node on a small machine: little memory, no throttles, long timeouts; what it acknowledged is on disk."""
     return {
         "commitlog_sync": "batch",
         "commitlog_segment_size": "32MiB",

@@ -52,7 +52,7 @@ class Role:
         """Make the role, and drop the one with the well-known password; False while the server is not ready for it.
 
         Whoever knew the well-known one may have logged in first. A role of theirs raises LocalServerError; while a session of
-        theirs is open, which keeps its rights until the server's cache of roles forgets them, the server is not ready.
+        theirs is open, which keeps its privileges until the server's cache of roles forgets them, the server is not ready.
         """
         if not self._next.exists():
             return False

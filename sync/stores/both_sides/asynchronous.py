@@ -18,9 +18,9 @@ T = TypeVar("T")
 
 
 class AsyncDualWriteStore:
-    """The store that `open_store()` gives, with every method awaited; as many calls at once as it has connections.
+    """The store that `open_store()` returns, with every method awaited; as many calls at once as it has connections.
 
-    With settings of one's own it is a `DualWriteStore` of these, whatever the environment says.
+    With your own settings it is a `DualWriteStore` with these, whatever the environment says.
     """
 
     def __init__(self, settings: Settings | None = None, config: Config | None = None) -> None:
@@ -89,7 +89,7 @@ class AsyncDualWriteStore:
 
     def _check(self) -> None:
         if self._closed:
-            raise StoreClosed("this store was closed: nothing was sent; open another")
+            raise StoreClosed("this store was closed: nothing was sent; open a new one")
 
     async def _run(self, call: Callable[[], T]) -> T:
         self._check()

@@ -83,7 +83,7 @@ class DualWriteStore:
 
     @property
     def _target(self) -> PostgresStore:
-        """Raises TargetUnavailable while it is away."""
+        """Raises TargetUnavailable while it is unreachable."""
         return self._side.store
 
     @property
@@ -104,7 +104,7 @@ class DualWriteStore:
         self.close()
 
     def close(self) -> None:
-        """Refuse new calls, wait for those under way, sign off and close the connections.
+        """Refuse new calls, wait for those in progress, sign off and close the connections.
 
         Where a call does not end, or what was written without Postgres cannot be recorded, the writer stays registered: a
         cut-over waits for it (rule 29). In a forked process nothing happens: the connections are its parent's.
@@ -127,7 +127,7 @@ class DualWriteStore:
         return self._twice(table, lambda flows: self._write(flows, _put(flows, row)))
 
     def put_many(self, table: str, rows: Iterable[Mapping[str, Any]]) -> bool:
-        """Write whole rows, each on its own and several at once, after all of them were checked; those of a key in order.
+        """Write whole rows, several at once, after checking all of them; rows with the same key are written in order.
 
         Raises the first row's error when all have been tried.
         """
@@ -155,7 +155,7 @@ class DualWriteStore:
             group_written.result()
 
     def update(self, table: str, key: Mapping[str, Any], changes: Mapping[str, Any]) -> bool:
-        """Write some columns. A row that is not there is made; where Postgres is primary not: False, and nothing written."""
+        """Write some columns. A row that does not exist is created; with Postgres as primary it is not (False)."""
 
         def write(flows: TableFlows) -> bool:
             return self._write(flows, Mutation("update", flows.cells.only_key(key), flows.cells.some(changes)))
@@ -174,7 +174,7 @@ class DualWriteStore:
         """What a call returns: once more, where it was refused and a table is not what it was. Within a call under way."""
 
         def has_changed(flows: TableFlows, refusal: SyncError) -> bool:
-            # Not while Postgres is away: looking would wait for it.
+            # Not while Postgres is unreachable: looking would wait for it.
             return not self._registration.breaker.is_open and self._known.have_changed(flows, refusal)
 
         return twice(lambda: self._of(table), call, has_changed)
@@ -188,7 +188,7 @@ class DualWriteStore:
         return self._primary_of(table).search(table, column, vector, limit)
 
     def count(self, table: str) -> int:
-        """How many rows the primary has."""
+        """The number of rows in the primary."""
         return self._primary_of(table).count(table)
 
     def _primary_of(self, table: str) -> CqlStore | AstraStore | PostgresStore:
@@ -206,7 +206,7 @@ class DualWriteStore:
         """An application's own store `old`, with Postgres kept equal; settings come from the environment.
 
         `writes` names its writing methods, each with a function from the method's arguments to the table and the key that
-        it writes: `{"save_song": lambda song: ("songs", {"id": song.id})}`: one key a call. A method that writes several
+        it writes: `{"save_song": lambda song: ("songs", {"id": song.id})}`: one key per call. A method that writes several
         rows, or deletes a partition or a range, cannot be announced (docs/dual-writes.md says what to do with it).
         `new` takes its place after the cut-over; while it is None, no cut-over begins.
         """
@@ -219,12 +219,12 @@ class DualWriteStore:
 
     @property
     def primary(self) -> Primary:
-        """The store whose answers count; while a switch is under way Postgres is asked, if it answers."""
+        """The primary; during a switch Postgres is asked, if it answers."""
         self._process.check()
         return self._side.primary_for_reads
 
     def call(self, table: str, key: Mapping[str, Any], astra: Callable[[], T], postgres: Callable[[], T]) -> T:
-        """Write a key by somebody else's code, the one for the present primary; both sides are made equal afterwards."""
+        """Write a key by the caller's code for the current primary; both sides are made equal afterwards."""
         with self._calls:
             flows = self._of(table)
             cells = flows.cells.only_key(key)

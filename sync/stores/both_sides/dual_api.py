@@ -60,7 +60,7 @@ class ApiDualWriteStore(DualWriteStore):
         return lambda: self._announced(table, key, astra, to_postgres)
 
     def put_many(self, table: str, rows: Iterable[Mapping[str, Any]]) -> bool:
-        """Write whole rows, each on its own and several at once, after all of them were checked; those of a key in order.
+        """Write whole rows, several at once, after checking all of them; rows with the same key are written in order.
 
         Raises the first row's error when all have been tried.
         """
@@ -145,7 +145,7 @@ class ApiDualWriteStore(DualWriteStore):
         return make() if self._side.primary == "astra" else lambda: make()()
 
     def _announced(self, table: str, key: Mapping[str, Any], astra: Write, postgres: ToPostgres) -> bool:
-        """Write a key under the present primary."""
+        """Write a key under the current primary."""
         flows = self._of(table)
         cells = flows.cells.only_key(key)
 
@@ -165,7 +165,7 @@ class ApiDualWriteStore(DualWriteStore):
     def _may_come_late(self, table: str, key: Mapping[str, Any]) -> None:
         """An attempt that was given up may arrive behind the one that was done: the key is read once more (rule 17).
 
-        Raises _ComesLate where Postgres is away: the call's own announcement is then left as that of one that may come late.
+        Raises _ComesLate in an outage of Postgres: the call's own announcement is then left as one that may come late.
         """
         flows, aside = self._of(table), self._registration.aside
         mutation = Mutation("recheck", flows.cells.only_key(key), {})

@@ -1,4 +1,4 @@
-"""The flows of tables, made at a table's first write, and anew where the table is not what it was."""
+"""The flows of tables, made at a table's first write, and again where the table is not what it was."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class KnownFlows:
         self._looked: dict[str, Looked] = {}
 
     def forget(self) -> None:
-        """Make them all anew."""
+        """Make them all again."""
         self._flows.clear()
 
     def of(self, table: str) -> TableFlows:
@@ -61,7 +61,7 @@ class KnownFlows:
 
     def _look(self, table: str, flows: TableFlows, refusal: SyncError) -> bool:
         if self._are_others(table, flows):
-            return True  # made anew at a write meanwhile
+            return True  # made again at a write meanwhile
         self._source.look_again(table)
         try:
             source = self._source.table(table)

@@ -25,11 +25,11 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 _AGAIN_SECONDS = 5.0
-_AWAY = "the source was away when this process started, and is asked again every few seconds"
+_AWAY = "the source was unreachable when this process started; it is retried every few seconds"
 
 
 class SourceSide:
-    """Raises Unreachable where the source is away and is primary; else it is tried again until it is there.
+    """Raises Unreachable where the source is unreachable and is primary; else it is retried until it is there.
 
     `pool` is Postgres where that is primary.
     """
@@ -61,7 +61,7 @@ class SourceSide:
         return cassandra.data_center if cassandra else ""
 
     def come_back(self, then: Callable[[], None]) -> None:
-        """Where the source is away: look for it from now on, and call `then` when it is there.
+        """Where the source is unreachable: look for it from now on, and call `then` when it is there.
 
         Where that raises SettingsError, or the source is not as it must be, it stays away, and that is said.
         """
@@ -88,7 +88,7 @@ class SourceSide:
 
     @property
     def store(self) -> CqlStore | ReadBackStore:
-        """Its own store. Raises SourceUnavailable while it is away."""
+        """Its own store. Raises SourceUnavailable while it is unreachable."""
         if self._store is None:
             raise SourceUnavailable(_AWAY)
         return self._store
@@ -99,7 +99,7 @@ class SourceSide:
         return self._store.tables if self._store else self._known
 
     def check_sight(self, table: TableMap) -> None:
-        """Raise PreflightError where this process would read masks as values. What is away is looked at by workers."""
+        """Raise PreflightError where this process would read masks as values. What is unreachable is looked at by workers."""
         cassandra = self._store.cassandra if self._store else None
         if cassandra is not None:
             try:
@@ -126,7 +126,7 @@ class SourceSide:
         return rows_by_key(cassandra, table, self._config) if cassandra else AwayRows()
 
     def checks(self, table: SourceTable) -> Mapping[str, Callable[[bytes], str]]:
-        """By column, why an index of the source will not take a cell; what is not known while it is away."""
+        """By column, why an index of the source will not take a cell; what is not known while it is unreachable."""
         cassandra = self._store.cassandra if self._store else None
         return index_checks(cassandra.session, table) if cassandra else {}
 
@@ -140,7 +140,7 @@ class SourceSide:
 
 
 class AwayRows:
-    """Rows of a source that is away: nothing is written, so nothing is unsure."""
+    """Rows of a source that is unreachable: nothing is written, so nothing is unsure."""
 
     def write(self, mutation: Mutation, version: int) -> tuple[Outcome, str]:
         """Nothing."""

@@ -18,7 +18,7 @@ class ApiSide(SourceSide):
 
     @property
     def store(self) -> ReadBackStore:
-        """Its own store. Raises SourceUnavailable while it is away."""
+        """Its own store. Raises SourceUnavailable while it is unreachable."""
         found = super().store
         assert isinstance(found, ReadBackStore)
         return found

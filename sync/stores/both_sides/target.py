@@ -50,7 +50,7 @@ class Registered:
 
 
 class TargetSide:
-    """Raises what is wrong with Postgres; where it is away and Astra is primary, it is tried again until it is there."""
+    """Raises what is wrong with Postgres; where it is unreachable and Astra is primary, it is retried until it is there."""
 
     def __init__(
         self, settings: Settings, tuning: DualWriteTuning, ring: Callable[[str], object], told: Mapping[str, Any]
@@ -80,7 +80,7 @@ class TargetSide:
             raise Unreachable(f"{self._away}; Postgres is primary")
         if self._primary is None:
             advice = "set STORAGE_BACKEND=astra, if Astra is, to start without it"
-            raise Unreachable(f"{self._away}; nobody else can say which store is primary: {advice}")
+            raise Unreachable(f"{self._away}; only Postgres knows which store is primary: {advice}")
 
     def _register(self, then: Callable[[Registration], None] | None = None) -> Registered:
         settings, tuning, told = self._settings, self._tuning, dict(self._told)
@@ -101,7 +101,7 @@ class TargetSide:
         return Registered(store, registration, told)
 
     def come_back(self, then: Callable[[Registration], None]) -> None:
-        """Where Postgres is away: try to register from now on, and call `then` before anything is written.
+        """Where Postgres is unreachable: try to register from now on, and call `then` before anything is written.
 
         What a start would have refused with, `then` included, every call is refused with, until it is put right.
         """
@@ -136,7 +136,7 @@ class TargetSide:
             self._wrong = None
             if not self._ended.is_set() and registered.told == self._told:
                 self._registered = registered
-                log.warning("Postgres is there: this process writes to both sides as %s", registered.registration.writer.id)
+                log.warning("Postgres answers: this process writes to both sides as %s", registered.registration.writer.id)
                 return True
         registered.registration.end()
         registered.store.close()
@@ -175,7 +175,7 @@ class TargetSide:
 
     @property
     def store(self) -> PostgresStore:
-        """Its own store. Raises TargetUnavailable while it is away, or what a start would have raised."""
+        """Its own store. Raises TargetUnavailable while it is unreachable, or what a start would have raised."""
         return self._there().store
 
     @property
@@ -186,7 +186,7 @@ class TargetSide:
     def _there(self) -> Registered:
         if self._registered is None:
             self._check()
-            raise TargetUnavailable(f"{self._away}; this process is not registered there yet, and tries again")
+            raise TargetUnavailable(f"{self._away}; this process is not registered there yet, and keeps retrying")
         return self._registered
 
     def end(self, sign_off: bool = True) -> None:

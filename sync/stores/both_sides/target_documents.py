@@ -55,7 +55,7 @@ class TargetDocuments:
         """The nearest documents with their similarity, nearest first."""
         name = next((p.target.name for p in self._flows.mapped.pairs if p.source.name == VECTOR_COLUMN), None)
         if column != "$vector" or name is None:
-            raise WriteRefused(f"{self._flows.mapped.name}: {column} is no vector column")
+            raise WriteRefused(f"{self._flows.mapped.name}: {column} is not a vector column")
         (key,) = self._flows.mapped.keys
         found = []
         for row, similarity in self._target.search(self._name, name, vector, limit):

@@ -11,7 +11,7 @@ Describe = Callable[..., tuple[str, Mapping[str, Any]]]
 
 
 class Calls(Protocol):
-    """What runs a write under the present primary."""
+    """What runs a write under the current primary."""
 
     @property
     def primary(self) -> str: ...

@@ -114,7 +114,7 @@ class AstraStore:
         try:
             found = read_api(self._api)
         except SyncError:
-            return False  # it is away: what was refused stays refused
+            return False  # it is unreachable: what was refused stays refused
         changed, self._sources = found != self._sources, found
         if changed:
             self._opened = {}

@@ -181,7 +181,7 @@ class CqlStore:
 def _check_vector(source: SourceTable, column: str, vector: Sequence[float]) -> None:
     dimension = next((c.type.dimension for c in source.columns if c.name == column), None)
     if dimension is None:
-        raise WriteRefused(f"{source.name}: {column} is no vector column")
+        raise WriteRefused(f"{source.name}: {column} is not a vector column")
     if len(vector) != dimension:
         raise WriteRefused(f"{source.name}: {column} takes {dimension} numbers, not {len(vector)}")
 

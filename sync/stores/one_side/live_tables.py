@@ -89,4 +89,4 @@ class LiveTables:
             cluster.refresh_table_metadata(self._keyspace, table)
             return self._read()
         except (DriverException, NoHostAvailable, PreflightError):
-            return False  # it is away, or being changed: what was refused stays refused
+            return False  # it is unreachable, or being changed: what was refused stays refused

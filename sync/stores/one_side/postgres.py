@@ -88,7 +88,7 @@ class PostgresStore:
     def _update(self, found: TargetTable, key: Mapping[str, Any], changes: Mapping[str, Any]) -> bool:
         given = self._known(found, changes)
         if not given:
-            raise WriteRefused(f"{found.name}: an update of no column")
+            raise WriteRefused(f"{found.name}: an update without columns")
         for name in found.primary_key:
             if name in changes:
                 raise WriteRefused(f"{found.name}: {name} is part of the key and cannot be updated")
@@ -126,7 +126,7 @@ class PostgresStore:
     ) -> list[tuple[dict[str, Any], float]]:
         kind = found.column(column)
         if kind is None or kind.type.name not in VECTORS:
-            raise WriteRefused(f"{found.name}: {column} is no vector column")
+            raise WriteRefused(f"{found.name}: {column} is not a vector column")
         adapted(found.name, kind, vector)
         distance, similarity = similarity_sql(kind, "cosine", vector)
         statement = sql.SQL("SELECT {}, {} AS _similarity FROM {} WHERE {} IS NOT NULL ORDER BY {} LIMIT {}").format(
@@ -156,7 +156,7 @@ class PostgresStore:
             with self._away(), self.pool.connection() as connection:
                 found = read_target(connection, name)
         except TargetUnavailable:
-            return False  # it is away: what was refused stays refused
+            return False  # it is unreachable: what was refused stays refused
         if found != known:
             self._tables.pop(name, None)
         return found != known
@@ -176,7 +176,7 @@ class PostgresStore:
         for name in values:
             column = table.column(name)
             if column is None:
-                raise WriteRefused(f"{table.name}: {name} is no column")
+                raise WriteRefused(f"{table.name}: {name} is not a column")
             columns.append(column)
         return columns
 
@@ -249,5 +249,5 @@ def _value(table: TargetTable, column: TargetColumn, row: Mapping[str, Any]) -> 
     found = unreadable_in(row[column.name])
     if found is not None:
         key = ", ".join(f"{name}={getattr(row[name], 'text', row[name])}" for name in table.primary_key)
-        raise ValueUnreadable(f"{table.name}: {key}: {column.name}: Python has no value of {found.text} ({found.why})")
+        raise ValueUnreadable(f"{table.name}: {key}: {column.name}: Python cannot represent {found.text} ({found.why})")
     return plain(column.type, row[column.name])

@@ -98,7 +98,7 @@ def _json(_: PgType, value: Any) -> Any:
 def _sorted(value: Any) -> Any:
     if isinstance(value, set | frozenset):
         return sorted(value)
-    raise TypeError(f"{type(value).__name__} is no JSON")
+    raise TypeError(f"{type(value).__name__} is not JSON")
 
 
 def _vector(kind: PgType, value: Any) -> Any:

@@ -107,7 +107,7 @@ def run_backfill(
 def _begin(settings: Settings, config: Config, plan: Plan, rate: int | None, show: Show) -> list[int]:
     with closing(connect(settings, autocommit=True)) as connection, target_errors():
         ledger = Ledger(connection, config.backfill.lease_seconds)
-        ledger.check_primary()  # before indexes are taken away; `begin` looks again, and holds the epoch
+        ledger.check_primary()  # before indexes are dropped; `begin` looks again, and holds the epoch
         for table in plan.tables:
             indexes.add_sync_columns(connection, table)
             removed = indexes.remove_for_load(connection, table)
@@ -125,7 +125,7 @@ def build_indexes(settings: Settings, tables: list[TableMap], report: Callable[[
     try:
         waited(lambda: indexes.build_missing(settings, tables, report))
     except (TargetUnavailable, Unreachable) as error:
-        raise PreflightError(f"the indexes could not be built: {error}; what is copied stays, run it again") from None
+        raise PreflightError(f"the indexes could not be built: {error}; the copied rows stay, run it again") from None
 
 
 def _check_shapes(settings: Settings, config: Config, plan: Plan, runs: list[int]) -> None:

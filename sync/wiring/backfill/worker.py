@@ -46,7 +46,7 @@ def worker_name() -> str:
 def map_tables(
     cassandra: Cassandra, connection: Connection, settings: Settings, config: Config, names: list[str]
 ) -> dict[str, TableMap]:
-    """The mappings of these tables. Raises PreflightError with the first thing that stands against one, SourceUnavailable.
+    """The mappings of these tables. Raises PreflightError with the first thing that blocks one, SourceUnavailable.
 
     Whoever reads their values sees them as they are, on both sides, or this raises.
     """
@@ -92,7 +92,7 @@ def _copy_job(settings: Settings, config: Config, runs: list[int], stopped: Call
         with closing(connect(settings, autocommit=True)) as connection:
             ledger = Ledger(connection, tuning.lease_seconds)
             names = [name for name, run in ledger.open_runs().items() if run in runs]
-            if not ledger.work_left(runs):  # rung for once too often: the last ranges are in other hands
+            if not ledger.work_left(runs):  # one notification too many: other workers have the last ranges
                 return 0
             cassandra = stack.enter_context(open_cassandra(settings, tuning.request_timeout_seconds))
             check_data_center(connection, cassandra.data_center, runs)
@@ -131,7 +131,7 @@ def _lane(cassandra: Cassandra, connection: Connection, tables: dict[str, TableM
 
 
 def note_failure(settings: Settings, runs: list[int], error: BaseException) -> None:
-    """Tell whoever watches these runs that this process's job failed, and let go of its ranges."""
+    """Tell whoever watches these runs that this process's job failed, and release its ranges."""
     text = str(error) if isinstance(error, SyncError) else f"{type(error).__name__}: {words(error)}"
     with closing(connect(settings, autocommit=True)) as connection:
         ledger = Ledger(connection, 1)
@@ -140,7 +140,7 @@ def note_failure(settings: Settings, runs: list[int], error: BaseException) -> N
 
 
 def ring_again(settings: Settings, runs: list[int], job: str) -> None:
-    """Ring for what is left of these runs, if anything is."""
+    """Notify workers of what is left of these runs, if anything is."""
     with closing(connect(settings, autocommit=True)) as connection:
         left = Ledger(connection, 1).work_left(runs)
     if left:

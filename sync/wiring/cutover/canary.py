@@ -68,7 +68,7 @@ class _Way:
         keys = list(self._sample())
         back = sum(map(self._is_back, keys))
         if keys and not back and not self._expires:
-            raise ValueError(f"none of {len(keys)} rows stood still for long enough: run it again")
+            raise ValueError(f"none of {len(keys)} rows stayed unchanged for long enough: run it again")
         return CanaryFact(self.name, back)
 
     def send(self) -> CanaryFact:
@@ -121,7 +121,7 @@ class _Way:
         if not self._table.source.is_collection:  # whose documents the API makes cells of
             lost = self._different(cells, row)
             if lost:
-                return f"a row cannot be turned back: {lost}"
+                return f"a row cannot be converted back: {lost}"
         read = self._rows.read(key)
         if read.cells is None:
             return "a row of Postgres is not in the source"

@@ -30,7 +30,7 @@ def judge_finish(authority: Authority, epoch: Epoch) -> list[Gate]:
     switch = f"a {other.kind} by {other.who} is under way" if other else "none is under way"
     return [
         Gate("primary", epoch.primary == "postgres", f"{epoch.primary} since {since} (epoch {epoch.epoch})", "sync cutover"),
-        Gate("switch", other is None, switch, "wait for its end"),
+        Gate("switch", other is None, switch, "wait until it ends"),
         _writers_gate(active),
         gates.quiet_gate(
             "fenced",

@@ -39,7 +39,7 @@ _LEASE_MARGIN_SECONDS = 10.0
 
 @dataclass(frozen=True, slots=True)
 class Site:
-    """What the commands of the flip work with."""
+    """What the commands of the cut-over work with."""
 
     settings: Settings
     config: Config
@@ -54,7 +54,7 @@ def open_authority(settings: Settings, config: Config) -> Iterator[Authority]:
     """The authority. Raises PreflightError where there is no migration."""
     with closing(connect(settings, autocommit=True)) as connection:
         require_state(connection)
-        # A command whose host hangs within the flip holds the epoch, and every write waits for it: Postgres ends it.
+        # A command whose host hangs within the cut-over holds the epoch, and every write waits for it: Postgres ends it.
         adjust(connection, {"idle_in_transaction_session_timeout": f"{config.cutover.most_pause_seconds:g}s"})
         yield Authority(connection, config.cutover.most_pause_seconds + _LEASE_MARGIN_SECONDS)
 
@@ -93,7 +93,7 @@ def _other_settings(site: Site, kind: SwitchKind, told: Mapping[str, Mapping[str
     for writer, settings in told.items():
         said = []
         if other := differences(site.config.agreed, settings):
-            said.append(f"was started with another {', '.join(other)} than here")
+            said.append(f"was started with a different {', '.join(other)} than here")
         if settings and kind == "cutover" and settings.get("wraps") == "astra":
             said.append("wraps a class for Astra, and none for Postgres (`new` is None)")
         if said:
@@ -155,13 +155,13 @@ def _write_times(site: Site) -> Gate:
 def unproved(site: Site, epoch: Epoch, fast: bool = False) -> Callable[[], str]:
     """What says why both sides are not proved equal any more, or nothing; the tables are those of this moment.
 
-    It is asked within the flip, while every write waits, and asks Postgres alone.
+    It is asked within the cut-over, while every write waits, and asks Postgres alone.
     """
     shapes = {} if fast else table_shapes(site)
 
     def why() -> str:
         gate = _undisturbed(site, epoch) if fast else proof_gate(table_proofs(site, epoch, shapes))
-        return "" if gate.green else f"the proof was disturbed meanwhile: {gate.figure}"
+        return "" if gate.green else f"the proof was invalidated meanwhile: {gate.figure}"
 
     return why
 
@@ -191,7 +191,7 @@ def _undisturbed(site: Site, epoch: Epoch) -> Gate:
 
 
 def _by_hand(site: Site) -> Gate:
-    """No row was inserted past the stores: of those that were, nobody sends anything to Astra."""
+    """No row was inserted outside the stores: of those that were, nobody sends anything to Astra."""
     found = {t.name: count for t in site.tables if (count := count_strays(site.connection, t))}
-    figure = ", ".join(f"{name} {count:,}" for name, count in found.items()) or "no row was inserted past the stores"
+    figure = ", ".join(f"{name} {count:,}" for name, count in found.items()) or "no row was inserted outside the stores"
     return Gate("rows by hand", not found, figure, "`sync drift-report --repair` sends them, without --fast")

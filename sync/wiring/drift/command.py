@@ -104,7 +104,7 @@ def _going_on(before: int, kept: int) -> str:
     have, are = ("has", "is") if old == 1 else ("have", "are")
     again = f"; {old:,} {have} one that is too old, or of another epoch or schema, and {are} checked again" if old else ""
     done = f"{counted(kept, 'range')} {'has' if kept == 1 else 'have'} a verdict already"
-    return f"going on with the pass that was stopped: {done}{again}"
+    return f"resuming the pass that was stopped: {done}{again}"
 
 
 @contextmanager
@@ -147,7 +147,7 @@ def _seen_at_the_end(settings: Settings, config: Config, plan: Plan, runs: list[
         return changed(settings, config, plan.tables, begun)
     except Unreachable as away:
         # Where ranges could not be read the pass proves nothing anyway, and says so by range.
-        why = f"whether it is still what it was could not be seen: {away}"
+        why = f"whether it has changed could not be checked: {away}"
         return {} if unread else {table.name: why for table in plan.tables}
 
 

@@ -63,7 +63,7 @@ class BothKeys:
             return self._cells.key_without_target(cells)
 
     def of_target(self, canonical: bytes, tokens: TokenRange) -> Key:
-        """The key of canonical bytes that stand in this range. Raises ValueError where it is not proved to be that."""
+        """The key of canonical bytes that is in this range. Raises ValueError where it is not proved to be that."""
         try:
             key = self._cells.known_key(KnownKey(canonical))
         except WriteRefused as error:

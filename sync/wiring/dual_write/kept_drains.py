@@ -11,7 +11,7 @@ from sync.wiring.dual_write.worker import Connections, make_drains, open_connect
 
 
 class KeptDrains:
-    """Opened at the first job, and after one that failed. Each job looks at epoch and tables anew."""
+    """Opened at the first job, and after one that failed. Each job looks at epoch and tables again."""
 
     def __init__(self, settings: Settings, config: Config) -> None:
         self._settings, self._config = settings, config
@@ -25,7 +25,7 @@ class KeptDrains:
                 self._open = self._stack.enter_context(open_connections(self._settings, self._config))
             drains = make_drains(self._open, self._settings, self._config, [table])
             return drains[table].run(worker_name(), stopped)
-        except BaseException:  # RQ's time-out, too: what is broken off in the middle is not used again
+        except BaseException:  # RQ's timeout, too: what is broken off in the middle is not used again
             self.close()
             raise
 

@@ -1,6 +1,6 @@
 """`sync intents --resolve`: an intent whose write can never be repeated ends by an operator's word.
 
-Its write is forgotten, the present primary is read, and the other side is made equal; what the other side will not take
+Its write is forgotten, the current primary is read, and the other side is made equal; what the other side will not take
 stays a difference, which drift reports name, so that nothing is proved that is not so.
 """
 
@@ -39,14 +39,14 @@ def resolve(
     """Give up these intents; what became of each: settled, dropped, or left to workers, with the error.
 
     Raises SettingsError, nothing being changed, where one of them is not there, or is still being written; Unreachable where
-    a side is away; and what `confirm` raises.
+    a side is unreachable; and what `confirm` raises.
     """
     with closing(connect(settings, autocommit=True)) as connection:
         require_state(connection)
         _checked(find(connection, intents), intents, table)
-        with open_cassandra(settings) as cassandra:  # one that is away must not be taken for one that refuses
+        with open_cassandra(settings) as cassandra:  # one that is unreachable must not be taken for one that refuses
             there = read_tables(cassandra.session, settings.astra_db_keyspace or "")
-        confirm(f"{_count(intents)}: what each was to write is not sent again, and the primary's row counts")
+        confirm(f"{_count(intents)}: what each was to write is not sent again, and the primary's row takes precedence")
         waits = max((_waits(stuck, config) for stuck in find(connection, intents)), default=0.0)
         reserve(connection, intents, worker_name(), waits + _SPARE_SECONDS)
         if waits > 0:
@@ -58,7 +58,7 @@ def resolve(
         for stuck in found:
             # Each, before the first one's key is looked at: a key's others would be sent again.
             if not gone[stuck.table] and not forget(connection, stuck):
-                raise SettingsError(f"intent {stuck.id}: it was sent again meanwhile, or has settled; look at `sync intents`")
+                raise SettingsError(f"intent {stuck.id}: it was sent again meanwhile, or is settled; see `sync intents`")
         return [_resolved(settings, config, connection, stuck, gone[stuck.table], primary) for stuck in found]
 
 
@@ -80,7 +80,7 @@ def _checked(found: list[Stuck], intents: Sequence[int], table: str | None) -> l
         stuck = known[number]
         if stuck.busy:  # what it writes after this, no intent would tell of
             advice = f"wait, or end that process and `sync writers --fence {stuck.owner}`"
-            raise SettingsError(f"intent {number}: its writer may still be at it; {advice}")
+            raise SettingsError(f"intent {number}: its writer may still be working on it; {advice}")
         if stuck.others:  # a comparison may find both sides equal for a moment, and an older write of the key arrive after it
             others = ", ".join(map(str, stuck.others))
             raise SettingsError(f"intent {number}: its key has others ({others}); wait until they settle, or add them")
@@ -112,7 +112,7 @@ def _gone(connection: Connection, config: Config, table: str, there: set[str]) -
 
 def _reconciled(settings: Settings, config: Config, stuck: Stuck, primary: Primary) -> tuple[str, bool]:
     """Why the key could not be reconciled, or nothing; whether that is for good: nobody can tell the key, or Astra, which
-    follows, does not take its row and takes another. A time-out of a source that takes nothing says nothing of the row.
+    follows, does not take its row and takes another. A timeout of a source that takes nothing says nothing of the row.
     """
     failed: list[str] = []
     try:
@@ -121,7 +121,7 @@ def _reconciled(settings: Settings, config: Config, stuck: Stuck, primary: Prima
             try:
                 key = drain.key(KnownKey.on_record(stuck.key, stuck.source_key, stuck.mutation, stuck.token))
             except (SyncError, ValueError) as error:
-                return f"its key cannot be told: {error}", True
+                return f"its key cannot be determined: {error}", True
             drain.reconcile.keys([key], lambda _, error: failed.append(error))
         return "; ".join(failed), bool(failed) and primary == "postgres" and _takes(settings, config, key)
     except SyncError as error:

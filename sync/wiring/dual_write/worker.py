@@ -50,7 +50,7 @@ _SQL = {name: text.encode() for name, text in queries("dual_write/journal").item
 
 
 class Sweeper:
-    """Rings for every table with intents that nobody is working on; what is away is tried later, and said once."""
+    """Notifies workers of every table with intents that nobody is working on; retries later, and logs that once."""
 
     def __init__(self, settings: Settings, writers_folder: Path | None = None) -> None:
         self._settings, self._writers_folder = settings, writers_folder
@@ -121,7 +121,7 @@ def open_connections(settings: Settings, config: Config) -> Iterator[Connections
 
 
 def make_drains(by: Connections, settings: Settings, config: Config, tables: list[str]) -> dict[str, Drain]:
-    """What drains these tables' intents, in the direction of the present epoch, and as the tables are now."""
+    """What drains these tables' intents, in the direction of the current epoch, and as the tables are now."""
     with by.pool.connection() as connection:
         check_version(connection)
         check_data_center(connection, by.cassandra.data_center)

@@ -182,7 +182,7 @@ def _profiles(settings: Settings, request_timeout: float) -> dict[Any, Execution
 
 
 _ADVICE = (
-    ("requires authentication", "it asks for credentials; set CASSANDRA_USERNAME and CASSANDRA_PASSWORD"),
+    ("requires authentication", "it requires credentials; set CASSANDRA_USERNAME and CASSANDRA_PASSWORD"),
     (
         "credentials",
         "the user name or password was refused; check CASSANDRA_USERNAME and CASSANDRA_PASSWORD (or the token)",
@@ -191,10 +191,10 @@ _ADVICE = (
         "connection refused",
         "nothing listens there; check CASSANDRA_CONTACT_POINTS and CASSANDRA_PORT, and that the server runs",
     ),
-    ("reset by peer", "it hung up; if it wants TLS, set CASSANDRA_SSL=true or CASSANDRA_SSL_CA_PATH"),
+    ("reset by peer", "it closed the connection; if it requires TLS, set CASSANDRA_SSL=true or CASSANDRA_SSL_CA_PATH"),
     (
         "mismatch, certificate is not valid",
-        "its certificate is for another name; give CASSANDRA_CONTACT_POINTS as the nodes' certificates have them, or the "
+        "its certificate is for another name; use the names of the nodes' certificates in CASSANDRA_CONTACT_POINTS, or the "
         "authority in CASSANDRA_SSL_CA_PATH",
     ),
     ("certificate verify failed", "its certificate is not trusted; set CASSANDRA_SSL_CA_PATH to the CA's file"),
@@ -210,7 +210,7 @@ _ADVICE = (
 def explain(error: BaseException) -> str:
     """What went wrong and what to do, in one line, from a driver's error."""
     if isinstance(error, NoHostAvailable) and isinstance(error.errors, list):  # the driver's, where no node suits the policy
-        return "it answers, but none of its nodes may be used; check CASSANDRA_LOCAL_DC"
+        return "it answers, but none of its nodes can be used; check CASSANDRA_LOCAL_DC"
     causes = list(error.errors.values()) if isinstance(error, NoHostAvailable) else [error]
     cause = causes[0] if causes else error
     text = " ".join(str(cause).split())
@@ -221,9 +221,9 @@ def explain(error: BaseException) -> str:
     if isinstance(cause, OperationTimedOut):  # of which the driver says `errors=None, last_host=…`
         if cause.last_host is None:
             return "no answer in time; check the host, the port and the network"
-        return f"no answer in time ({cause.last_host}); it is slow, or away: try again, and look at its load and its logs"
+        return f"no answer in time ({cause.last_host}); it is slow or down: try again, and look at its load and its logs"
     if isinstance(cause, CoordinationFailure):
-        return f"its replicas failed to do it, and their logs say why: {text}"
+        return f"its replicas failed, and their logs say why: {text}"
     for symptom, advice in _ADVICE:
         if symptom in text.lower():
             return advice

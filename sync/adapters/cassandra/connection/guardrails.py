@@ -15,7 +15,7 @@ def guardrail(text: str) -> str | None:
         return None
     return (
         f"{found[0].rstrip('. ')}; change {_setting(found[1])} on its nodes for as long as the migration takes, "
-        "for its roles and the application's (superusers alone are exempt)"
+        "for its roles and the application's (only superusers are exempt)"
     )
 
 

@@ -30,7 +30,7 @@ class Remembering(SimpleConvictionPolicy):  # type: ignore[misc]
         """Whether the node is down now."""
         is_new, self.why = self.why is None, connection_exc
         if is_new and self.host.datacenter and is_about_certificate(connection_exc):  # a contact point's error is raised
-            log.warning("Cassandra's node %s is not used: %s", self.host.address, self._explain(connection_exc))
+            log.warning("Cassandra node %s is not used: %s", self.host.address, self._explain(connection_exc))
         return bool(super().add_failure(connection_exc))
 
     def reset(self) -> None:

@@ -1,4 +1,4 @@
-"""The driver's log: what is raised as well is not told twice, and a node that is away is told once, not at every try."""
+"""The driver's log: what is raised is not logged as well, and an unreachable node is logged once, not at every retry."""
 
 from __future__ import annotations
 

@@ -26,9 +26,9 @@ def tls_context(settings: Settings, points: Sequence[str]) -> ssl.SSLContext | N
     verify = settings.cassandra_ssl_verify or ("ca" if ca else "full")
     if not ca and verify == "full" and (addresses := [p for p in points if _is_address(p)]):
         raise SettingsError(
-            f"CASSANDRA_SSL: any certificate of a public authority would do for {addresses[0]}, an address; set "
+            f"CASSANDRA_SSL: a certificate of any public authority would be accepted for {addresses[0]}, an address; set "
             "CASSANDRA_SSL_CA_PATH to your own authority's file, or give host names in CASSANDRA_CONTACT_POINTS "
-            "(CASSANDRA_SSL_VERIFY=ca checks no names)"
+            "(CASSANDRA_SSL_VERIFY=ca does not check names)"
         )
     try:
         context = ssl.create_default_context(cafile=str(ca) if ca else None)

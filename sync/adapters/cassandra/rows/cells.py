@@ -92,7 +92,7 @@ class Cells:
         key = self.key_of(cells)
         if key.canonical != known.canonical or known.token not in (None, key.token):
             raise ValueError(
-                "this key is not proved to be the source's: another gives the same value in Postgres; it is left as it is"
+                "this key is not proved to be the source's: another key has the same value in Postgres; it is left alone"
             )
         return key
 
@@ -114,18 +114,18 @@ class Cells:
 
     def row(self, values: Mapping[str, Any]) -> dict[str, bytes | None]:
         """Every column that is no key: what is left out is null; a static one stays, which is its whole partition's."""
-        self._refuse_unknown({n: v for n, v in values.items() if n not in self._types}, "is no column")
+        self._refuse_unknown({n: v for n, v in values.items() if n not in self._types}, "is not a column")
         names = [n for n in self._no_keys if n in values or n not in self._static] if self._static else self._no_keys
         return {n: self._cell(n, values.get(n)) for n in names}
 
     def some(self, values: Mapping[str, Any]) -> dict[str, bytes | None]:
         """The given columns."""
-        self._refuse_unknown({n: v for n, v in values.items() if n not in self._types}, "is no column")
+        self._refuse_unknown({n: v for n, v in values.items() if n not in self._types}, "is not a column")
         self._refuse_unknown(
             {n: v for n, v in values.items() if n in self.key_names}, "is part of the key and cannot be updated"
         )
         if not values:
-            raise WriteRefused(f"{self._table.name}: an update of no column")
+            raise WriteRefused(f"{self._table.name}: an update without columns")
         return {n: self._cell(n, v) for n, v in values.items()}
 
     def values(self, cells: Mapping[str, bytes | None]) -> dict[str, Any]:
@@ -144,7 +144,7 @@ class Cells:
     def _unreadable(self, name: str, cells: Mapping[str, bytes | None], error: Exception) -> str:
         key = key_text(key_json(self._table.primary_key, [cells.get(n) for n in self.key_names]))
         why = " ".join(str(error).split())
-        return f"{self._table.name}: {key}: {name}: Python has no value of this {self._cql[name]} ({why})"
+        return f"{self._table.name}: {key}: {name}: Python cannot represent this {self._cql[name]} ({why})"
 
     def _refuse_unknown(self, values: Mapping[str, Any], why: str) -> None:
         for name in values:

@@ -86,7 +86,7 @@ class KeyRows:
                 if not left or len(hits) * _WORTH < page.count:
                     break
         except (*FAILURES, SourceUnavailable) as error:
-            log.info("%s: keys are asked for one by one: %s", keys[0].table, explain(error))
+            log.info("%s: keys are read one by one: %s", keys[0].table, explain(error))
         return found
 
     def _pages(self, first: int, last: int, rows: int) -> Iterator[tuple[Page, bool]]:
@@ -127,7 +127,7 @@ class KeyRows:
 
     def write(self, mutation: Mutation, version: int) -> tuple[Outcome, str]:
         """Nothing: an increment cannot be sent again."""
-        return "unsure", f"{mutation.key.table}: a write of version {version} to a table of counters cannot be repeated"
+        return "unsure", f"{mutation.key.table}: a write of version {version} to a counter table cannot be repeated"
 
     def write_again(self, replay: Replay) -> tuple[Outcome, str]:
         """The same."""

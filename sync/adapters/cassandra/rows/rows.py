@@ -129,7 +129,7 @@ class SourceRows:
         except SourceUnavailable as error:
             return "unsure", str(error)
         if arrived != set(lists) and not has_room(replay.attempt) and replay.waited < UNREPEATABLE_WINDOW_SECONDS:
-            return "unsure", f"a list was sent {replay.attempt} times without an answer, the last time a moment ago; it waits"
+            return "unsure", f"a list was sent {replay.attempt} times without an answer, last a moment ago; it waits"
         cells = {name: cell for name, cell in mutation.cells.items() if name not in arrived}
         at = version if arrived == set(lists) else again(version, replay.attempt)
         return self.write(Mutation(mutation.kind, mutation.key, cells), at)

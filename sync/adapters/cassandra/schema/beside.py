@@ -16,14 +16,14 @@ def beside(session: Session, table: SourceTable) -> Iterator[str]:
         return
     if views := sorted(known.views):
         yield (
-            f"materialized views {', '.join(views)} are not carried: Postgres has none of them; read the table instead, or "
+            f"materialized views {', '.join(views)} are not migrated: Postgres has none of them; read the table instead, or "
             "CREATE VIEW there"
         )
     vectors = [c.name for c in table.columns if c.type.name == "vector"]
     by_value = sorted(name for name, index in known.indexes.items() if not _is_of(index.index_options.get("target"), vectors))
     if by_value:
         yield (
-            f"indexes {', '.join(by_value)} are not carried: CREATE INDEX in Postgres for what the application searches by"
+            f"indexes {', '.join(by_value)} are not migrated: CREATE INDEX in Postgres for what the application searches by"
         )
 
 

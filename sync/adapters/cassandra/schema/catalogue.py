@@ -23,7 +23,7 @@ def keyspace_of(session: Session, name: str) -> KeyspaceMetadata:
     """The keyspace's metadata. Raises PreflightError where there is no such keyspace, with those that there are."""
     keyspaces = session.cluster.metadata.keyspaces
     if name not in keyspaces:
-        there = ", ".join(sorted(k for k in keyspaces if not k.startswith("system"))) or "none but the system's"
+        there = ", ".join(sorted(k for k in keyspaces if not k.startswith("system"))) or "only the system's"
         raise PreflightError(f"ASTRA_DB_KEYSPACE: there is no keyspace {name!r} in the source; there are: {there}")
     return keyspaces[name]
 

@@ -15,7 +15,7 @@ from sync.errors import SourceUnavailable
 def may_write(session: Session, table: SourceTable) -> bool:
     """Whether this role may write the table's rows. Raises SourceUnavailable where it does not say.
 
-    It is asked to delete the row whose key is null: rights come first, and the null is refused behind them.
+    It is asked to delete the row whose key is null: privileges come first, and the null is refused behind them.
     """
     nulls = " AND ".join(f"{quoted(c.name)} = null" for c in table.primary_key)
     try:

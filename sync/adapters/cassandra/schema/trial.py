@@ -1,4 +1,4 @@
-"""Asks the source with the statements of each flow whether it would take them: rights, guardrails, functions it lacks.
+"""Asks the source with the statements of each flow whether it would take them: privileges, guardrails, functions it lacks.
 
 Nothing is written: the one statement that could names no row. `DELETE … USING TIMESTAMP … WHERE key IN ()` is authorized, and
 held against the guardrails, like any other.
@@ -74,7 +74,7 @@ def try_old_writes(cassandra: Cassandra, table: SourceTable) -> None:
         _try_timestamps(cassandra, table, (OLDEST,))
     except SourceUnavailable as error:
         raise SourceUnavailable(
-            f"{error}; the canary writes at the oldest timestamp, and what is sent again keeps its own"
+            f"{error}; the canary writes at the oldest timestamp, and a repeated write keeps its own timestamp"
         ) from None
 
 

@@ -26,7 +26,7 @@ def expiring_columns(cassandra: Cassandra, table: SourceTable, sample: int = SAM
 
 
 def untold(cassandra: Cassandra, table: SourceTable) -> list[str]:
-    """Columns of which this server does not tell whether their cells expire: those of many cells before Cassandra 5.
+    """Columns of which this server does not report whether their cells expire: those of many cells before Cassandra 5.
 
     Raises the driver's errors.
     """

@@ -97,7 +97,7 @@ class Loader:
         if row is None:
             raise LeaseLost(f"range {lease.range_id} of {lease.table} was taken over by another worker")
         if row[0] != "astra":
-            raise PreflightError("Postgres is primary: a backfill would write over the authority; it stops")
+            raise PreflightError("Postgres is primary: a backfill would overwrite the primary; it stops")
         # In a statement of its own: a tombstone whose writer held the range until now must be seen (rules 9 and 18).
         span = {"table": lease.table, "start": lease.whole.start, "end": lease.whole.end}
         return self._connection.execute(_SQL["touched"], span).fetchone() == (True,)

@@ -56,11 +56,11 @@ _SINGLY_FUNCTION = """
 CREATE OR REPLACE FUNCTION pg_temp.sync_insert_singly()
 RETURNS TABLE (_sync_place bigint, _sync_written bigint, _sync_reason text, _sync_column text) LANGUAGE plpgsql AS {body}
 """
-# A skipped key that has no row, or whose content differs, is to be looked at again.
+# A skipped key that has no row, or whose content differs, is to be read again.
 _DIFFER = """
 SELECT {key}, s.{token} FROM {stage} AS s LEFT JOIN {target} AS t ON ({same_key})
 WHERE (({same_key}) IS NOT TRUE OR {staged} <> {there})
-  AND NOT EXISTS (  -- a key is looked at again once, however often it was skipped
+  AND NOT EXISTS (  -- a key is read again once, however often it was skipped
       SELECT FROM sync.intent AS i
       WHERE i.table_name = {name} AND sha256(i.key) = {digest} AND i.key = {key}
         AND i.kind = 'recheck' AND i.state = 'finished')

@@ -40,7 +40,7 @@ class Ledger:
     def check_primary(self) -> None:
         """Raise PreflightError where the source is not primary."""
         if self.primary() != "astra":
-            raise PreflightError("Postgres is primary: a backfill would write over the authority")
+            raise PreflightError("Postgres is primary: a backfill would overwrite the primary")
 
     def begin(self, plans: dict[str, list[TokenRange]], shapes: Mapping[str, str] | None = None) -> list[int]:
         """A run for each table: its unfinished one, or a new one with these ranges. The floor rises first (rule 3).
@@ -122,15 +122,15 @@ class Ledger:
         return None if stop else replace(lease, rate=_share(rate, sharers))
 
     def give_back(self, lease: Lease) -> None:
-        """Let go of a range in the middle; its checkpoint stays."""
+        """Release a range in the middle; its checkpoint stays."""
         self._run("give_back", range=lease.range_id, owner=lease.owner)
 
     def forget_place(self, lease: Lease) -> None:
-        """Let go of a range whose place within a partition is not known to the source any more: it goes on at the start."""
+        """Release a range whose place within a partition is not known to the source any more: it goes on at the start."""
         self._run("forget_place", range=lease.range_id, owner=lease.owner)
 
     def wait(self, lease: Lease, error: str) -> None:
-        """Let go of a range because a server cannot now, and say so; that is no attempt."""
+        """Release a range because a server is temporarily unavailable, and say so; that is no attempt."""
         self._run("wait", range=lease.range_id, owner=lease.owner, error=error[:2000])
 
     def fail(self, lease: Lease, error: str) -> None:
@@ -139,7 +139,7 @@ class Ledger:
 
     def fail_deadly(self, runs: list[int]) -> None:
         """Fail the ranges whose workers died again and again without a checkpoint: the next one would, too."""
-        error = f"its worker died {MAX_ATTEMPTS} times without getting on: out of memory?"
+        error = f"its worker died {MAX_ATTEMPTS} times without progress: out of memory?"
         self._run("fail_deadly", runs=runs, error=error, most=MAX_ATTEMPTS)
 
     def split(self, lease: Lease, middle: int, error: str) -> None:

@@ -12,7 +12,7 @@ from psycopg import conninfo, pq
 
 from sync.errors import SettingsError
 
-_HOW = "; it must read postgresql://user:password@host:port/database, with @ : / % in the password as %40 %3A %2F %25"
+_HOW = "; it must look like postgresql://user:password@host:port/database, with @ : / % in the password as %40 %3A %2F %25"
 _SCHEME = re.compile(r"(?:jdbc:)?(postgres(?:ql)?)(?:\+\w+)?://", re.IGNORECASE)
 _ANY_SCHEME = re.compile(r"([\w+.:-]+)://")
 _OTHERS = frozenset((
@@ -65,8 +65,8 @@ def _plain(url: str, name: str) -> tuple[str, bool]:
             kept.append((key, value))
         elif lower not in _OTHERS:
             # Behind a password whose & is not written as %26, it is a piece of that.
-            what = "a parameter behind its password" if any(k == "password" for k, _ in kept) else f"the parameter {key}"
-            raise SettingsError(f"{name} has {what}, which Postgres's clients do not know: take it out")
+            what = "a parameter after its password" if any(k == "password" for k, _ in kept) else f"the parameter {key}"
+            raise SettingsError(f"{name} has {what}, which Postgres clients do not know: remove it")
     query = "&".join(f"{key}={quote(value, safe='')}" for key, value in kept)
     return url[:at] + (f"?{query}" if query else ""), is_pooler
 
@@ -74,8 +74,7 @@ def _plain(url: str, name: str) -> tuple[str, bool]:
 def _check_schema(key: str, value: str, name: str) -> None:
     if value != "public":
         raise SettingsError(
-            f"{name} has {key}={value}: take it out, and name the tables with their schema in sync.toml "
-            f'(target = "{value}.…")'
+            f'{name} has {key}={value}: remove it, and name the tables with their schema in sync.toml (target = "{value}.…")'
         )
 
 
@@ -87,7 +86,7 @@ def _parsed(url: str, name: str) -> dict[str, Any]:
     # An @ or / in a password that is not written as %40 or %2F makes libpq take a piece of it for one of these.
     host, port, database = (str(given.get(part, "")) for part in ("host", "port", "dbname"))
     if "@" in host or not re.fullmatch(r"[\d,]*", port) or ("@" in database and "%40" not in url):
-        raise SettingsError(f"{name} is not a Postgres URL: its host, port or database cannot be told{_HOW}")
+        raise SettingsError(f"{name} is not a Postgres URL: its host, port or database cannot be determined{_HOW}")
     return given
 
 

@@ -135,15 +135,15 @@ _NAME = r"POSTGRES_(?:HOST|PORT|USER|PASSWORD|DATABASE)"
 _OWN_NAMES = re.compile(rf"{_NAME}(?: and {_NAME})?")
 _ADVICE = (
     ("password authentication failed", "the user name or password was refused; check POSTGRES_USER and POSTGRES_PASSWORD"),
-    ("no password supplied", "it asks for a password; check POSTGRES_PASSWORD"),
+    ("no password supplied", "it requires a password; check POSTGRES_PASSWORD"),
     (
         "server does not support ssl",
-        "it does not speak TLS; set POSTGRES_SSLMODE=disable (or sslmode=disable in the URL) if that is meant",
+        "it does not speak TLS; set POSTGRES_SSLMODE=disable (or sslmode=disable in the URL) if that is intended",
     ),
     ("certificate verify failed", "its certificate is not trusted; set POSTGRES_SSLROOTCERT to the CA's file, or system"),
     (
         "root certificate file",
-        "POSTGRES_SSLMODE asks to verify the certificate, but there is no such CA file; set POSTGRES_SSLROOTCERT",
+        "POSTGRES_SSLMODE requires a verified certificate, but there is no such CA file; set POSTGRES_SSLROOTCERT",
     ),
     ("no pg_hba.conf entry", "it refuses this host, user or connection without TLS; check POSTGRES_SSLMODE and pg_hba.conf"),
     ("insecure", "it refuses connections without TLS; set POSTGRES_SSLMODE=require or verify-full"),
@@ -152,14 +152,14 @@ _ADVICE = (
     ("failed to resolve host", "there is no such host; check POSTGRES_HOST"),
     ("connection refused", "nothing listens there; check POSTGRES_HOST and POSTGRES_PORT, and that the server runs"),
     ("on socket", "no host is named, and no server runs on this machine; check POSTGRES_HOST"),
-    ("but received", "what answers there is not Postgres; check POSTGRES_HOST and POSTGRES_PORT"),
-    ("invalid response to ssl", "what answers there is not Postgres; check POSTGRES_HOST and POSTGRES_PORT"),
+    ("but received", "the server there is not Postgres; check POSTGRES_HOST and POSTGRES_PORT"),
+    ("invalid response to ssl", "the server there is not Postgres; check POSTGRES_HOST and POSTGRES_PORT"),
     ("timeout expired", "no answer in time; check the host, the port and the network"),
     (
         "unsupported startup parameter",
-        "the pooler takes no start-up options: none in the URL, and PGOPTIONS unset",
+        "the pooler takes no start-up options: remove them from the URL, and unset PGOPTIONS",
     ),
-    ("statement pooling mode", "the pooler is in statement mode, which knows no transactions; let it be in transaction mode"),
+    ("statement pooling mode", "the pooler is in statement mode, which has no transactions; set it to transaction mode"),
 )
 
 

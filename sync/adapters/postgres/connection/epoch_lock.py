@@ -73,7 +73,7 @@ def changing_epoch(connection: Connection, wait_seconds: float | None = None) ->
     with connection.transaction():
         while not _alone(connection, min(wait_seconds, _TRY_MS / 1000)):
             if time.monotonic() > until:
-                raise TargetBusy(f"a writer holds the epoch for more than {wait_seconds:g} s: nothing has changed")
+                raise TargetBusy(f"a writer has held the epoch for more than {wait_seconds:g} s: nothing has changed")
         yield
 
 

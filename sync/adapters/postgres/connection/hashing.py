@@ -8,7 +8,7 @@ import psycopg
 
 from sync.adapters.postgres.connection.connect import Connection
 
-_ADVICE = "FIPS mode forbids MD5, by which drift reports compare; run them where it is off"
+_ADVICE = "FIPS mode forbids MD5, which drift reports need; run them where it is off"
 
 
 def no_hash(connection: Connection) -> str:
@@ -16,9 +16,9 @@ def no_hash(connection: Connection) -> str:
     try:
         hashlib.md5(b"", usedforsecurity=True)
     except ValueError as error:
-        return f"Python makes no MD5 here ({error}): {_ADVICE}"
+        return f"Python has no MD5 here ({error}): {_ADVICE}"
     try:
         connection.execute("SELECT md5('')")
     except psycopg.Error as error:
-        return f"Postgres makes no MD5 ({error.diag.message_primary}): {_ADVICE}"
+        return f"Postgres has no MD5 ({error.diag.message_primary}): {_ADVICE}"
     return ""

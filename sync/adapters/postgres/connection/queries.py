@@ -1,4 +1,4 @@
-"""Named SQL: every statement of more than a line stands in `sql/*.sql`, below a line `-- name: purpose`."""
+"""Named SQL: every statement of more than a line is in `sql/*.sql`, below a line `-- name: purpose`."""
 
 from __future__ import annotations
 

@@ -37,7 +37,7 @@ def is_passing(error: psycopg.Error) -> bool:
 
 
 def is_of_server(error: psycopg.Error) -> bool:
-    """Whether the server is away, takes no writes, has no room, or ends what it is asked: no other row would fare better."""
+    """Whether the server is unreachable, read-only, full, or ends requests: no other row would fare better."""
     if error.sqlstate is None:
         return isinstance(error, psycopg.OperationalError | psycopg.InterfaceError)
     return bool(_SERVER.match(error.sqlstate))

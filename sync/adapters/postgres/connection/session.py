@@ -18,6 +18,6 @@ def ends_builds(connection: Connection) -> str:
     if not found:
         return ""
     return (
-        f"its sessions have {', '.join(found)}, which ends it; set DATABASE_URL_UNPOOLED to the direct endpoint, or "
-        f"ALTER ROLE {connection.info.user} … RESET for the time of the migration"
+        f"its sessions have {', '.join(found)}, which would end the build; set DATABASE_URL_UNPOOLED to the direct endpoint, "
+        f"or ALTER ROLE {connection.info.user} … RESET for the duration of the migration"
     )

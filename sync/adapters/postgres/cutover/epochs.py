@@ -25,7 +25,7 @@ _SQL = {name: text.encode() for name, text in queries("cutover/epochs").items()}
 
 
 def read_epoch(connection: Connection) -> Epoch:
-    """The present epoch. Raises TargetUnavailable."""
+    """The current epoch. Raises TargetUnavailable."""
     with target_errors():
         row = connection.execute(_SQL["current"]).fetchone()
     assert row is not None, "sync.epoch is empty"
@@ -62,7 +62,7 @@ class Authority:
         self.connection, self._lease = connection, lease_seconds
 
     def current(self) -> Epoch:
-        """The present epoch."""
+        """The current epoch."""
         return read_epoch(self.connection)
 
     def under_way(self) -> UnderWay | None:
@@ -83,7 +83,7 @@ class Authority:
         other = self.under_way()
         if other:
             raise GateRefused(f"a {other.kind} by {other.who} is under way")
-        raise GateRefused(f"epoch {self.current().epoch} has changed meanwhile: look at `sync status`")
+        raise GateRefused(f"epoch {self.current().epoch} has changed in the meantime: see `sync status`")
 
     def take_back(self) -> None:
         """Undo what a command left that died: its switch is abandoned, its epoch open again."""
@@ -93,12 +93,12 @@ class Authority:
                 switch, epoch, kind, owner = row
                 failpoint("switch.taken_back")
                 self._row("reopen", epoch=epoch)
-                self.audit(f"{kind} taken back", {"switch": switch, "epoch": epoch, "of": owner})
+                self.audit(f"{kind} undone", {"switch": switch, "epoch": epoch, "of": owner})
 
     def renew(self, switch: int) -> None:
         """Prolong the switch. Raises GateRefused where another command took it back."""
         if not self._row("renew", switch=switch, lease=self._lease):
-            raise GateRefused("another command took this switch back: it was thought dead; run it again")
+            raise GateRefused("another command undid this switch, which seemed dead; run it again")
 
     def unready(self, switch: int) -> list[Unready]:
         """Writers that have not promised to wait for this switch, or still hold writes that are not recorded (rule 30)."""
@@ -113,7 +113,7 @@ class Authority:
         except TargetBusy as busy:
             raise GateRefused(str(busy)) from None
         if not row:
-            raise GateRefused("the epoch could not be closed: another command took this switch back")
+            raise GateRefused("the epoch could not be closed: another command undid this switch")
         failpoint("switch.closed")
         self._row("closed", switch=switch)
         return int(row[0])
@@ -126,7 +126,7 @@ class Authority:
     def flip(self, switch: int, figures: dict[str, Any], unproved: Callable[[], str] = lambda: "") -> tuple[Epoch, float]:
         """The other store is primary, in one exclusive transaction; its epoch, and for how long the old one was closed (s).
 
-        `unproved` is asked within it: what was settled since the gates were judged may have disturbed the proof (rule 17).
+        `unproved` is asked within it: what was settled since the gates were judged may have invalidated the proof (rule 17).
         Raises GateRefused, having changed nothing, where an intent or a writer came in between, or the epoch is open again.
         """
         with target_errors(), changing_epoch(self.connection):
@@ -140,21 +140,24 @@ class Authority:
             self._row("end_epoch", epoch=held[0])
             epoch, primary, floor, since = self._row("new_epoch", epoch=held[0]) or ()
             (seconds,) = self._row("flipped", switch=switch) or (0.0,)
-            self.audit("flip", {**figures, "switch": switch, "epoch": epoch, "primary": primary, "closed_seconds": seconds})
+            told = {**figures, "switch": switch, "epoch": epoch, "primary": primary, "closed_seconds": seconds}
+            self.audit("primary changed", told)
         failpoint("switch.flipped")
         return Epoch(epoch, primary, "open", floor, since), seconds  # its own, whatever another command has done since
 
     def _check_nothing_open(self, switch: int) -> None:
         intents, backfills = self._row("unfinished") or (0, 0)
         if backfills:  # which takes long: writers are not to wait for it
-            raise GateRefused(f"{backfills} backfills are under way: nothing has changed; run it again when they have ended")
+            raise GateRefused(
+                f"{counted(backfills, 'backfill')} under way: nothing has changed; run it again when that has ended"
+            )
         if intents:
-            raise StillOpen(f"{counted(intents, 'intent')} {'is' if intents == 1 else 'are'} open")
+            raise StillOpen(f"{counted(intents, 'open intent')}")
         for writer in self.unready(switch):
             raise StillOpen(f"{writer.writer} {writer.why}")
 
     def abandon(self, switch: int, reason: str) -> None:
-        """End a switch without a flip: the same epoch is open."""
+        """End a switch without a cut-over: the same epoch is open."""
         with target_errors(), self.connection.transaction():
             row = self._row("abandon", switch=switch, reason=reason)
             if row:

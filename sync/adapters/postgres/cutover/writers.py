@@ -29,6 +29,6 @@ def fence(connection: Connection, writer: str) -> None:
     """
     with target_errors(), changing_epoch(connection):
         if not connection.execute(_SQL["fence"], {"id": writer}).fetchone():
-            raise PreflightError(f"no active writer {writer!r}; `sync writers` lists them")
+            raise PreflightError(f"there is no active writer {writer!r}; `sync writers` lists them")
         connection.execute(_SQL["risen"], {"id": writer})
         audit(connection, "writer fenced", {"writer": writer})

@@ -46,14 +46,14 @@ def check_runs(connection: Connection, runs: Sequence[int], mine: Mapping[str, A
         rows = connection.execute(_SQL["runs"], {"runs": list(runs)}).fetchall()
     for kind, table, settings in rows:
         if other := differences(mine, {"tables": {table: settings}}, [table]):
-            raise SettingsError(f"the {kind} of {table} was begun with another {', '.join(other)} than here: {_ADVICE}")
+            raise SettingsError(f"the {kind} of {table} was started with a different {', '.join(other)} than here: {_ADVICE}")
 
 
 def check_writers(connection: Connection, tables: Sequence[str], mine: Mapping[str, Any]) -> None:
     """Raise SettingsError where a writer writes these tables with other settings than this process."""
     for writer, settings in writers_settings(connection).items():
         if other := differences(mine, settings, tables):
-            raise SettingsError(f"writer {writer} was started with another {', '.join(other)} than here: {_ADVICE}")
+            raise SettingsError(f"writer {writer} was started with a different {', '.join(other)} than here: {_ADVICE}")
 
 
 def carrying(connection: Connection, names: Collection[str]) -> set[str]:

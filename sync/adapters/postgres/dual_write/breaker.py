@@ -36,7 +36,7 @@ class Breaker:
     def connection(self, pool: Pool) -> Iterator[Connection]:
         """A connection of the pool. Raises TargetUnavailable, at once while the breaker is open."""
         if self.is_open:
-            raise TargetUnavailable(f"before: {self.last}; Postgres is not asked again until it answers a heartbeat")
+            raise TargetUnavailable(f"earlier: {self.last}; Postgres is not tried again until it answers a heartbeat")
         try:
             with connection_of(pool) as connection:
                 yield connection

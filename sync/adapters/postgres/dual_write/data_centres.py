@@ -46,4 +46,4 @@ def place_runs(connection: Connection, runs: Sequence[int], data_center: str) ->
 
 
 def _text(who: str, there: str, here: str) -> str:
-    return f"{who} {there}, this process reads {here}: set CASSANDRA_LOCAL_DC={there}, or take its bundle"
+    return f"{who} {there}, this process reads {here}: set CASSANDRA_LOCAL_DC={there}, or use its bundle"

@@ -47,7 +47,7 @@ def end_dead(connection: Connection, stated: Path | None) -> list[str]:
     if folder:
         witness.forget(folder, [token for name, token in found if token in proved and name in ended])
     for name in ended:
-        log.info("%s ended without signing off, and had nothing unrecorded: it is signed off", name)
+        log.info("%s ended without signing off, with nothing unrecorded: it is signed off", name)
     return ended
 
 

@@ -116,7 +116,7 @@ class Journal:
             raise WriteRefused(f"{self._table.name}: the journal refuses it: {words(error)}; nothing was written") from None
 
     def record(self, written: Sequence[Written]) -> None:
-        """Record writes that were made while Postgres was away, all or none (rule 31)."""
+        """Record writes that were made while Postgres was unreachable, all or none (rule 31)."""
         rows = [
             {
                 **self._parameters.key(each.mutation.key),
@@ -199,7 +199,7 @@ class Journal:
         return list(keys.values())
 
     def failed(self, key: bytes, error: str) -> None:
-        """Record that a key could not be reconciled; it is tried again, later each time."""
+        """Record that a key could not be reconciled; it is retried, later each time."""
         with self._intents() as connection:
             connection.execute(_SQL["failed"], {"table": self._table.name, "key": key, "error": error[:1000]})
 

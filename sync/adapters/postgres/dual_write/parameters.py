@@ -65,7 +65,7 @@ class Parameters:
         pair, encoder = self._by_name[name]
         if cell is None or (not cell and encoder.empty_is_null):
             if pair.target.not_null:
-                raise Reject(f"null, and {pair.target.name} takes none")
+                raise Reject(f"null, which {pair.target.name} does not accept")
             return Cell(None, pair.target.type.oid)
         return Cell(encode_cell(encoder, cell), pair.target.type.oid)
 

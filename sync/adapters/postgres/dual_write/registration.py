@@ -1,6 +1,6 @@
 """A process that writes to both sides is registered in Postgres, with a heartbeat (rules 28 to 30).
 
-The heartbeat also records what could not be recorded when Postgres was away, and learns of cut-overs: while writes wait for
+The heartbeat also records what an outage of Postgres kept from it, and learns of cut-overs: while writes wait for
 one it looks many times a second, so that they wait no longer than they must. It has a connection of its own: where all others
 are taken, the writer is not to look dead, and workers are not to send again what it is sending.
 """
@@ -161,7 +161,7 @@ class Registration:
     # the heartbeat
 
     def end(self, sign_off: bool = True) -> None:
-        """End the heartbeat, record what is kept aside, and sign off, if nothing is under way or unrecorded (rule 29).
+        """End the heartbeat, record what is buffered, and sign off, if nothing is under way or unrecorded (rule 29).
 
         A writer that does not sign off stays registered: its intents are claimed, and a cut-over waits for it.
         """
@@ -296,5 +296,5 @@ class Registration:
         name = self.writer.id
         if state != "silent":
             name = f"{name.rsplit(':', 1)[0]}:{uuid.uuid4().hex[:6]}"
-            log.warning("%s is %s; it goes on as %s", self.writer.id, state, name)
+            log.warning("%s is %s; it continues as %s", self.writer.id, state, name)
         self.writer.slot, self.writer.id = self._register(name), name

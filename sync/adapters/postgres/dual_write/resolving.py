@@ -1,4 +1,4 @@
-"""Intents that an operator gives up: each step is one transaction, stands in the audit, and disturbs the proof."""
+"""Intents that an operator gives up: each step is one transaction, is in the audit, and invalidates the proof."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ _SQL = {name: text.encode() for name, text in queries("dual_write/resolving").it
 class Stuck:
     """An intent that is to be given up.
 
-    `busy`: its writer may still be at it; `waits`: so many seconds may its last attempt still arrive; `leased`: a worker may
-    be sending it; `others`: further intents of its key.
+    `busy`: its writer may still be working on it; `waits`: for so many seconds its last attempt may still arrive; `leased`: a
+    worker may be sending it; `others`: further intents of its key.
     """
 
     id: int

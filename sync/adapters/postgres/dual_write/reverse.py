@@ -50,7 +50,7 @@ class ReverseJournal:
         """Write the row with a version of its own and commit its intent; None for an update of a row that is not there.
 
         Raises EpochChanged where Postgres is not primary, or is closing; Reject for a value that Postgres refuses;
-        WriteRefused where the clock is too far ahead; AnswerLost where it may be written; TargetUnavailable where it is not.
+        WriteRefused where the clock is too far ahead; AnswerLost where it may have been written; TargetUnavailable where not.
         """
         statement, values = self._asked(mutation)
         return self._stamped(statement, mutation.key, values)

@@ -19,7 +19,7 @@ _SQL = queries("dual_write/journal")
 class Statements:
     """Parameters are named: `c_<i>` the i-th column's cell, the key's first, and those of the SQL file.
 
-    They are bytes, not `sql.Composed`, which psycopg would put together anew at every execution.
+    They are bytes, not `sql.Composed`, which psycopg would put together again at every execution.
     """
 
     def __init__(self, table: TableMap, encoder: RowEncoder) -> None:

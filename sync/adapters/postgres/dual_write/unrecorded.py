@@ -57,7 +57,7 @@ class Unrecorded:
                 self._bytes += _size(written.mutation)
             self._entries[handle] = journal, written
             if self.is_full and not was_full:
-                log.error("%d writes are not recorded: until Postgres takes them, what comes is refused", len(self))
+                log.error("%d writes are not recorded: until Postgres takes them, new writes are refused", len(self))
 
     def _handle(self, written: Written) -> _Handle:
         if written.state == "finished":

@@ -1,4 +1,4 @@
-"""What a writer keeps for a moment: ends and marks of intents, writes that have no intent yet, tables to ring for."""
+"""What a writer keeps for a moment: ends and marks of intents, writes that have no intent yet, tables with work."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class Aside:
         self._lock = Lock()
 
     def left(self, table: str) -> None:
-        """An intent of this table is left to reconciliation: ring for it, soon and once for many."""
+        """An intent of this table is left to reconciliation: workers are notified of it, soon and once for many."""
         with self._lock:
             self._to_ring.add(table)
 
@@ -162,14 +162,14 @@ class Aside:
         return bool(self._marks)
 
     def ring_for_left(self) -> None:
-        """Ring once for each table that has something left."""
+        """Notify workers once of each table that has something left."""
         with self._lock:
             tables, self._to_ring = self._to_ring, set()
         for table in tables:
             self._ring(table)
 
     def record(self, between: Callable[[], object] = lambda: None) -> None:
-        """Record what was kept while Postgres was away, the writes without intent first; `between` is called now and then.
+        """Record what was buffered during an outage of Postgres, those without intent first; calls `between` now and then.
 
         Raises TargetUnavailable.
         """

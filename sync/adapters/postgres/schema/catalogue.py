@@ -1,4 +1,4 @@
-"""What the target holds: tables, columns, types, rights."""
+"""What the target holds: tables, columns, types, privileges."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def identifier(table: TargetTable) -> sql.Identifier:
 
 
 def regclass(name: str) -> str:
-    """A table's name as `to_regclass` takes it: `schema.table`, or `table` in public, each part quoted as it stands.
+    """A table's name as `to_regclass` takes it: `schema.table`, or `table` in public, each part quoted as it is.
 
     No search path has a say in it: those of roles, databases and poolers' other clients differ, and change.
     """

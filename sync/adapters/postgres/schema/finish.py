@@ -41,14 +41,14 @@ def finish(connection: Connection, epoch: int) -> list[str]:
                     return _finish(connection, epoch)
             except psycopg.errors.LockNotAvailable:
                 time.sleep(_PAUSE_SECONDS)
-    raise TargetBusy("somebody holds one of the tables for longer than a moment; nothing has changed, run it again")
+    raise TargetBusy("another session has locked one of the tables; nothing has changed, run it again")
 
 
 def _finish(connection: Connection, epoch: int) -> list[str]:
     connection.execute(_SQL["patience"], {"ms": str(_LOCK_MS)})
     connection.execute(ALONE)  # nobody begins a switch or a write of the protocol meanwhile
     if connection.execute(_SQL["hold"]).fetchone() != (epoch, "postgres", "open"):
-        raise GateRefused("the epoch has changed meanwhile: look at `sync status`")
+        raise GateRefused("the epoch has changed in the meantime: see `sync status`")
     tables = migrated_tables(connection)
     for table in tables:
         connection.execute(_SQL["drop_columns"].format(table=table).encode())

@@ -40,7 +40,7 @@ def alone(settings: Settings, connection: Connection, table: str, waiting: Calla
     """Hold the lease, renewed by a thread with a connection of its own; wait for whoever has it, and say so by `waiting`."""
     owner, done = secrets.token_hex(8), Event()
     if not claim(connection, table, owner, _SECONDS):
-        log.warning("%s: waiting: another command builds an index of this table", table)
+        log.warning("%s: waiting: another command is building an index of this table", table)
         while not claim(connection, table, owner, _SECONDS):
             waiting()
             done.wait(_POLL_SECONDS)

@@ -1,6 +1,6 @@
-"""Indexes during a load: taken away before it, built again after it, valid at the end (docs/decisions/0004-indexes.md).
+"""Indexes during a load: dropped before it, built again after it, valid at the end (docs/decisions/0004-indexes.md).
 
-What is taken away is recorded in `sync.index` in the transaction that drops it, and is forgotten only when the index is
+What is dropped is recorded in `sync.index` in the transaction that drops it, and is forgotten only when the index is
 valid again: an interrupted build is taken up by the next run.
 """
 
@@ -84,7 +84,7 @@ def _names(table: TableMap) -> dict[str, str]:
 
 
 def build_missing(settings: Settings, tables: list[TableMap], report: Callable[[Build], None]) -> list[str]:
-    """Build what was taken away, and each table's token index, without blocking writes; the names of what was built.
+    """Build what was dropped, and each table's token index, without blocking writes; the names of what was built.
 
     Raises PreflightError where an index cannot be built, or has no room; TargetUnavailable where it may be built later.
     """
@@ -93,7 +93,7 @@ def build_missing(settings: Settings, tables: list[TableMap], report: Callable[[
 
 
 def _build_alone(settings: Settings, connection: Connection, table: TableMap, report: Callable[[Build], None]) -> list[str]:
-    waiting = Build(f"of {table.name}", "waiting: another command builds it", 0, 0)
+    waiting = Build(f"of {table.name}", "waiting: another command is building it", 0, 0)
     with alone(settings, connection, table.name, lambda: report(waiting)):
         return _build_table(settings, connection, table, report)
 
@@ -147,9 +147,7 @@ def _unbuilt(connection: Connection, name: str, error: psycopg.Error) -> SyncErr
     # Not left for the next run: it takes room, perhaps the last, from the application, and each write keeps it up to date.
     connection.execute(f"DROP INDEX CONCURRENTLY IF EXISTS {name}".encode())
     if has_no_room(error):
-        advice = (
-            "what was begun of it is removed, what is copied stays; make room and run it again, it builds the indexes alone"
-        )
+        advice = "the unfinished index is removed, the copied rows stay; make room and run it again to build the indexes"
         return PreflightError(f"index {name} could not be built: {words(error)} (SQLSTATE {error.sqlstate}); {advice}")
     return unavailable(error) if cannot_now(error) else PreflightError(f"index {name} could not be built: {words(error)}")
 

@@ -47,7 +47,7 @@ def texts(application: tuple[Path, ...] = (), example: bool = False) -> dict[str
     for name, text in own.items():
         if _ENDS_TRANSACTION.search(_QUOTED.sub("", text)):
             raise SettingsError(
-                f"sync.toml: schema_files: take BEGIN, COMMIT and ROLLBACK out of {name}: all of it is one transaction"
+                f"sync.toml: schema_files: remove BEGIN, COMMIT and ROLLBACK from {name}: the whole file is one transaction"
             )
     return {**own, STATE: migration(STATE)}
 
@@ -157,7 +157,7 @@ def require_state(connection: Connection) -> None:
     """Raise PreflightError where the state schema is not there, or of an older version."""
     if not usable_state(connection):
         raise PreflightError(
-            "the target has no schema `sync`: nothing has begun, or it is finished; `sync schema apply` comes first"
+            "the target has no schema `sync`: no migration has begun, or it is finished; run `sync schema apply` first"
         )
 
 

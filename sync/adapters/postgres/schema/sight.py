@@ -37,7 +37,7 @@ def no_tables(connection: Connection, names: Sequence[str]) -> dict[str, str]:
     by_name = {name: regclass(name) for name in names}
     found: dict[str, str] = dict(connection.execute(_SQL["kinds"], {"tables": sorted(set(by_name.values()))}).fetchall())
     return {
-        name: f"{name} is {found[table]} in Postgres, and no table; rename it, or give the table another target"
+        name: f"{name} is {found[table]} in Postgres, not a table; rename it, or give the table another target"
         for name, table in by_name.items()
         if table in found
     }

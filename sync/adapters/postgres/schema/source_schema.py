@@ -1,4 +1,4 @@
-"""What the source's tables look like, kept in Postgres: a process can start while the source is away."""
+"""What the source's tables look like, kept in Postgres: a process can start while the source is unreachable."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How the target's tables stand for a migration: rights, kinds, what fires or refuses; asked of all of them together."""
+"""How the target's tables stand for a migration: privileges, kinds, what fires or refuses; asked of all of them together."""
 
 from __future__ import annotations
 

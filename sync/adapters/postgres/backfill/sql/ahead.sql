@@ -1,4 +1,4 @@
--- note: rows of the source that were written ahead of the clock; one that was written again since is to be looked at again
+-- note: rows of the source that were written ahead of the clock; one that was written again since is to be read again
 INSERT INTO sync.ahead AS a (table_name, key, source_key, token, version, shown)
 SELECT %(table)s, k.key, k.source_key, k.token, k.version, k.shown
 FROM unnest(%(keys)s::bytea[], %(source_keys)s::bytea[], %(tokens)s::bigint[], %(versions)s::bigint[], %(shown)s::json[])

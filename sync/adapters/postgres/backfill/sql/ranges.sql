@@ -131,7 +131,7 @@ UPDATE sync.range
 SET state = 'pending', position = NULL, lease_owner = NULL, lease_until = NULL, attempts = greatest(attempts - 1, 0)
 WHERE id = %(range)s AND lease_owner = %(owner)s AND state = 'running'
 
--- wait: a server cannot now, in its own words; that is no attempt
+-- wait: a server is temporarily unavailable, in its own words; that is no attempt
 UPDATE sync.range
 SET state = 'pending', lease_owner = NULL, lease_until = NULL, attempts = greatest(attempts - 1, 0), error = %(error)s
 WHERE id = %(range)s AND lease_owner = %(owner)s AND state = 'running'

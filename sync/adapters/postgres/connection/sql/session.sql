@@ -1,4 +1,4 @@
--- lift: the first of the statements that a session of ours begins with; in one message each has its own time-out, so that this one
+-- lift: the first of the statements that a session of ours begins with; in one message each has its own timeout, so that this one
 -- lifts that of the others
 SELECT pg_catalog.set_config('statement_timeout', '0', false) WHERE pg_catalog.current_setting('statement_timeout') <> '0'
 

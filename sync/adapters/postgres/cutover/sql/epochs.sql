@@ -38,14 +38,14 @@ UPDATE sync.switch SET state = 'closing', closed_at = clock_timestamp() WHERE id
 -- left: intents that are not settled; of more than so many it does not matter how many
 SELECT count(*) FROM (SELECT FROM sync.intent LIMIT 100000) AS counted
 
--- reopen: the same epoch again, where nobody flipped it: too slow, or crashed (rule 21)
+-- reopen: the same epoch again, where nobody switched it: too slow, or crashed (rule 21)
 UPDATE sync.epoch SET state = 'open', closing_until = NULL WHERE epoch = %(epoch)s AND state = 'closing' RETURNING epoch
 
 -- reopen_late: the same, by whoever waits, after the time that the closing was given
 UPDATE sync.epoch SET state = 'open', closing_until = NULL
 WHERE epoch = %(epoch)s AND state = 'closing' AND closing_until < clock_timestamp() RETURNING epoch
 
--- abandon: the switch has ended without a flip
+-- abandon: the switch has ended without a cut-over
 UPDATE sync.switch SET state = 'abandoned', finished_at = clock_timestamp(), reason = %(reason)s
 WHERE id = %(switch)s AND finished_at IS NULL RETURNING from_epoch
 
@@ -53,15 +53,15 @@ WHERE id = %(switch)s AND finished_at IS NULL RETURNING from_epoch
 UPDATE sync.switch SET state = 'abandoned', finished_at = clock_timestamp(), reason = 'its command did not end it'
 WHERE finished_at IS NULL AND lease_until < clock_timestamp() RETURNING id, from_epoch, kind, who
 
--- hold: the epoch and the switch, exclusively, before the flip (rules 20 and 21)
+-- hold: the epoch and the switch, exclusively, before the cut-over (rules 20 and 21)
 SELECT e.epoch FROM sync.epoch AS e JOIN sync.switch AS s ON s.from_epoch = e.epoch
 WHERE s.id = %(switch)s AND s.finished_at IS NULL AND e.state = 'closing' AND e.epoch = (SELECT max(epoch) FROM sync.epoch)
 FOR UPDATE
 
--- unfinished: what must not be open at a flip
+-- unfinished: what must not be open at a cut-over
 SELECT (SELECT count(*) FROM sync.intent), (SELECT count(*) FROM sync.run WHERE kind = 'backfill' AND state = 'open')
 
--- end_epoch: the first half of the flip
+-- end_epoch: the first half of the cut-over
 UPDATE sync.epoch SET state = 'closed', closing_until = NULL WHERE epoch = %(epoch)s
 
 -- new_epoch: the second; its floor exceeds what a writer may have stamped by its own clock (rule 3)

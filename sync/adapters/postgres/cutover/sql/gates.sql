@@ -27,5 +27,5 @@ WHERE NOT indisvalid AND indrelid = ANY (SELECT to_regclass(name) FROM unnest(%(
 -- open_runs: copies and checks that are not finished
 SELECT count(*) FROM sync.run WHERE state = 'open'
 
--- retry: what failed before is tried again at once
+-- retry: what failed before is retried at once
 UPDATE sync.intent SET lease_until = NULL WHERE attempts > 0

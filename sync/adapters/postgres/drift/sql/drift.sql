@@ -40,7 +40,7 @@ WHERE run.table_name = ANY (%(tables)s) AND r.state = 'done'
 INSERT INTO sync.run (kind, table_name, floor, repair, epoch, shape)
 VALUES ('drift', %(table)s, 0, %(repair)s, (SELECT max(epoch) FROM sync.epoch), %(shape)s) RETURNING id
 
--- void: verdicts of a pass that was stopped which prove nothing any more: all of them where it is to begin anew, or began in
+-- void: verdicts of a pass that was stopped which prove nothing any more: all of them where it is to begin again, or began in
 -- another epoch or with tables of another shape; else those of checks that began too long ago
 UPDATE sync.range AS r
 SET state = 'pending', done_to = NULL, figures = NULL, attempts = 0, deaths = 0, error = NULL, lease_owner = NULL,

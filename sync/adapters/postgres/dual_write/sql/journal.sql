@@ -34,7 +34,7 @@ FROM e CROSS JOIN need CROSS JOIN clock CROSS JOIN me LEFT JOIN made ON true
 -- noted: proofs begun before that did not see what is recorded now
 UPDATE sync.writer SET recorded_at = clock_timestamp() WHERE id = %(owner)s
 
--- record: a write that was made without an intent, while Postgres was away (rule 31); the key alone where the source follows now
+-- record: a write that was made without an intent, while Postgres was unreachable (rule 31); the key alone where the source follows now
 WITH e AS (
     SELECT epoch, "primary" = 'astra' AS forward FROM sync.epoch ORDER BY epoch DESC LIMIT 1
 )
@@ -158,7 +158,7 @@ mended AS (
 ), {late}
 SELECT EXISTS (SELECT FROM same)
 
--- late: what could not be sent again may have been read too early, if the window was too short: it disturbs the proof (rule 17)
+-- late: what could not be sent again may have been read too early, if the window was too short: it invalidates the proof (rule 17)
 late AS (
     INSERT INTO sync.disturbance (table_name, why)
     SELECT table_name, 'a write that could not be repeated was settled' FROM removed
@@ -200,7 +200,7 @@ SELECT set_config('enable_bitmapscan', 'off', true)
           coalesce(i.ended_at, i.created_at),
           (SELECT w.heartbeat_at FROM sync.writer AS w WHERE w.id = i.owner AND i.state = 'open'))))
 
--- failed: a reconcile did not succeed; it is tried again, later each time, and not with those that failed beside it
+-- failed: a reconcile did not succeed; it is retried, later each time, and not with those that failed beside it
 WITH chance AS MATERIALIZED (SELECT 0.75 + random() / 2 AS factor)
 UPDATE sync.intent SET attempts = attempts + 1, error = %(error)s,
     lease_until = clock_timestamp() + make_interval(secs => chance.factor * least(300, 2 ^ least(attempts, 8)))
