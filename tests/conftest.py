@@ -14,6 +14,7 @@ import psycopg
 import pytest
 from hypothesis import HealthCheck
 from hypothesis import settings as hypothesis_settings
+from support.servers import up
 
 from sync import local
 from sync.adapters.cassandra.connection.connect import Cassandra, open_cassandra
@@ -30,7 +31,7 @@ def endpoints() -> Iterator[local.Endpoints]:
     """The three embedded servers."""
     given = os.environ.get("SYNC_TEST_SERVERS")
     folder = Path(given) if given else ROOT / ".local-test"
-    yield local.up(folder)
+    yield local.up(folder) if given else up(folder)
     if not given:
         local.down(folder)
 

@@ -32,6 +32,8 @@ from sync.stores import DualWriteStore
 from sync.wiring.drift.command import Asked
 from sync.wiring.dual_write.worker import drain_job
 
+pytestmark = pytest.mark.slow
+
 SECONDS = float(os.environ.get("SYNC_DRIFT_SECONDS", "15"))
 ROWS, HOT = 1000, 12
 FEW = WHOLE_RING.split(8)

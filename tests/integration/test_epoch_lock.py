@@ -172,7 +172,7 @@ def test_rule_20_a_switch_is_not_starved_by_writers(table: Table) -> None:
             holders = [executor.submit(hold, writer) for writer in [table.writer() for _ in range(8)]]
             try:
                 together = "SELECT count(*) > 1 FROM pg_stat_activity WHERE wait_event = 'PgSleep'"
-                until(lambda: table.sql(together) == [(True,)], 20, "several hold it at once")
+                until(lambda: table.sql(together) == [(True,)], what="several hold it at once")
                 switch = closing_one.begin("cutover")
                 closing_one.close(switch, 10.0)
             finally:

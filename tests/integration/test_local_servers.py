@@ -43,6 +43,8 @@ from sync.local import (
 from sync.local.postgres_user import User
 from sync.local.wire import CqlConnection, CqlRefused
 
+pytestmark = pytest.mark.slow
+
 SIMPLE = "{'class': 'SimpleStrategy', 'replication_factor': 1}"
 FAST = CassandraOptions(heap_mb=384, fast_start=True)
 

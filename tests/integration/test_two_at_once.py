@@ -106,7 +106,7 @@ def test_a_builder_that_died_is_followed(site: Site) -> None:
     with closing(site.connect()) as connection:
         assert index_lease.claim(connection, "songs", "somebody", 0.5)
         assert not index_lease.claim(connection, "songs", "another", 30)
-        until(lambda: index_lease.claim(connection, "songs", "another", 30), 10, what="the lease ends")
+        until(lambda: index_lease.claim(connection, "songs", "another", 30), what="the lease ends")
         assert not index_lease.claim(connection, "songs", "somebody", 30)
         index_lease.release(connection, "songs", "another")
         assert index_lease.claim(connection, "songs", "somebody", 30)

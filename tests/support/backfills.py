@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-import pytest
 import redis
 from cassandra.concurrent import execute_concurrent_with_args
 from pydantic import SecretStr
@@ -36,7 +35,6 @@ from sync.wiring.schema import apply_target
 
 _QUEUES = itertools.count(os.getpid())
 """Redis databases 1 to 15 in turn, so that no test's worker takes another's jobs."""
-slow = pytest.mark.skipif(not os.environ.get("SYNC_TEST_SLOW"), reason="covered by a broader test; SYNC_TEST_SLOW=1 runs it")
 SIMPLE = "{'class': 'SimpleStrategy', 'replication_factor': 1}"
 NEVER: Callable[[], bool] = lambda: False  # noqa: E731
 

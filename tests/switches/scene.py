@@ -186,7 +186,7 @@ class Scene:
         with closing(Table(self.place.cassandra, self.place.settings, self.config, TABLE)) as table:
             table.epoch = self.epoch[0]
             table.sql("UPDATE sync.writer SET state = 'unclean' WHERE state = 'active'")
-            until(lambda: self._settled(table), 30, "all is settled")
+            until(lambda: self._settled(table), what="all is settled")
             verdict = judge(table, self.told())
         done = self.run("drift-report", "--workers", "1", "--format", "json")
         if done.code:

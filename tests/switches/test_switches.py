@@ -9,6 +9,7 @@ from switches.run import report, row_of_switches
 from switches.scene import scene
 
 pytest_plugins = ("support.fixtures",)
+pytestmark = pytest.mark.slow
 SWITCHES, MOST_MS = 4, 1000
 """On a machine where other tests run as well, a pause is longer than the 250 ms that `make switches` is held to."""
 
