@@ -18,6 +18,7 @@ from uuid import UUID
 import pytest
 from support.backfills import Site
 from support.drift import drift, table_of
+from support.running import until
 from support.sources import make_corpus, song
 
 from sync.adapters.cassandra.connection.connect import Cassandra
@@ -113,7 +114,7 @@ class Traffic:
     def __enter__(self) -> Traffic:
         for thread in self._threads:
             thread.start()
-        time.sleep(1)
+        until(lambda: self.writes > 20, what="they write")
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
@@ -203,11 +202,8 @@ def test_a_switch_does_not_wait_for_ever_for_a_writer_that_hangs(table: Table) -
     """Would break: a suspended writer holds the epoch, and the switch that waits for it holds up everybody else."""
     with authority(table) as closing_one:
         switch = closing_one.begin("cutover")
-        with holding(table, SHARE.decode()):
-            begun = time.monotonic()
-            with pytest.raises(GateRefused, match="a writer holds the epoch"):
-                closing_one.close(switch, 0.5)
-            assert time.monotonic() - begun < 5
+        with holding(table, SHARE.decode()), pytest.raises(GateRefused, match="a writer holds the epoch"):
+            closing_one.close(switch, 0.5)
         assert closing_one.current().state == "open"
         closing_one.abandon(switch, "")
 

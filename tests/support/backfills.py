@@ -156,7 +156,7 @@ class Site:
             until(lambda: int(queue.scard("rq:workers:sync")) > int(before), what="the worker registers")  # type: ignore[arg-type]
         return self._running[-1]
 
-    def run(self, *arguments: str, seconds: float = 120, **more: str) -> Result:
+    def run(self, *arguments: str, seconds: float = 300, **more: str) -> Result:
         """Run `python -m sync …` to its end."""
         return self.start(*arguments, **more).wait(seconds)
 

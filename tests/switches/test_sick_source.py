@@ -36,7 +36,6 @@ def left(home: Scene) -> int:
     return int(home.place.sql("SELECT count(*) FROM sync.intent")[0][0])
 
 
-@pytest.mark.timeout(200)
 @pytest.mark.parametrize("how", ["stall", "cut"])
 def test_a_source_that_is_sick_after_the_cutover(new_place: NewPlace, proxy: Proxy, how: str) -> None:
     """Would break: the application waits for a store that is not primary any more; or a rollback loses what that has not got."""

@@ -86,7 +86,6 @@ def asleep_at(home: Scene, points: tuple[str, ...]) -> list[Process]:
     return made
 
 
-@pytest.mark.timeout(200)
 def test_split_brain_writers_that_slept_through_a_cutover_and_back(home: Scene) -> None:
     """Would break: a write in flight at the flip is lost, or covers a newer one; a writer that was fenced writes the old primary."""
     sleepers = asleep_at(home, FORWARD)
@@ -107,7 +106,6 @@ def test_split_brain_writers_that_slept_through_a_cutover_and_back(home: Scene) 
     assert [error for told in home.told() for error in told.refused] == []
 
 
-@pytest.mark.timeout(200)
 def test_writers_that_are_killed_at_the_flip(home: Scene) -> None:
     """Would break: a cut-over goes over the intents of a writer that died in it, or never comes about any more."""
     dying = [home.start(failpoints=f"{point}=kill:12", own=2) for point in (*FORWARD, "write.after_secondary")]
