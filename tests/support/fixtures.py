@@ -67,7 +67,7 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
 @pytest.fixture(scope="session")
 def secure_cassandra(tmp_path_factory: pytest.TempPathFactory, certificates: Certificates) -> Iterator[local.CassandraServer]:
     """A Cassandra that takes only TLS and passwords."""
-    options = local.CassandraOptions(certificate=certificates.server, key=certificates.key, heap_mb=384)
+    options = local.CassandraOptions(certificate=certificates.server, key=certificates.key, heap_mb=384, fast_start=True)
     server = local.CassandraServer(tmp_path_factory.mktemp("cassandra"), options=options)
     server.start()
     yield server

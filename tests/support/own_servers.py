@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from support.servers import up
+from support.servers import stack_in, up
 from sync import local
 from sync.adapters.cassandra.connection.connect import Cassandra, open_cassandra
 from sync.local.stack import Stack
@@ -18,7 +18,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """The servers; ended with the module, whatever state they are in."""
     folder = tmp_path_factory.mktemp("own") / "servers"
     up(folder)
-    yield Stack(folder)
+    yield stack_in(folder)
     local.down(folder)
 
 
