@@ -18,6 +18,8 @@ from support.sources import make_corpus
 from sync.adapters.cassandra.connection.connect import Cassandra
 from sync.settings import Settings
 
+pytestmark = pytest.mark.slow
+
 SLOWLY = "drift.read=sleep:0.15"
 CHECKED = "SELECT 1 FROM sync.range JOIN sync.run ON run.id = run_id WHERE kind = 'drift' AND range.state = 'done' OFFSET 8"
 OWNERS = "SELECT count(DISTINCT split_part(lease_owner, '/', 1)) FROM sync.range JOIN sync.run ON run.id = run_id WHERE kind = 'drift'"

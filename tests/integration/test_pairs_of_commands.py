@@ -28,6 +28,8 @@ from sync.adapters.postgres.connection.epoch_lock import ALONE
 from sync.cli import GONE, build_parser
 from sync.settings import Settings
 
+pytestmark = pytest.mark.slow
+
 SLOW = "backfill.read=sleep:0.2,drift.read=sleep:0.2"
 SWITCH = {"cutover": ("cutover", "--no-writers", "--yes"), "rollback": ("rollback", "--fast", "--no-writers", "--yes")}
 AFTER = {"cutover": "postgres", "rollback": "astra"}

@@ -16,6 +16,8 @@ from sync.adapters.cassandra.connection.connect import Cassandra
 from sync.adapters.postgres.schema import index_lease
 from sync.settings import Settings
 
+pytestmark = pytest.mark.slow
+
 BUILDING = (
     "SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'CREATE INDEX CONCURRENTLY%' AND datname = current_database()"
 )
