@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: setup demo test check check-oldest format bench-backfill bench-dual-write bench-drift bench-state bench-locks bench-many rules model chaos switches docs blocks clean
+.PHONY: setup demo check test test-slow check-oldest format bench-backfill bench-dual-write bench-drift bench-state bench-locks bench-many rules model chaos switches docs blocks clean
 
 setup: $(STAMP)
 
@@ -17,15 +17,19 @@ $(STAMP): pyproject.toml
 demo: $(STAMP)
 	$(BIN)/sync demo
 
-test: $(STAMP)
-	$(BIN)/pytest
-
+# Each test is in one of the three: without servers, with servers, and what takes long by nature, which is marked `slow`.
 check: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/pytest -q tests/unit
+	$(BIN)/pytest -q -m "not slow" tests/unit
+
+test: $(STAMP)
+	$(BIN)/pytest -m "not slow" --ignore=tests/unit
+
+test-slow: $(STAMP)
+	$(BIN)/pytest -m slow
 
 # The lowest version of every dependency that pyproject.toml allows, in an environment of their own. Settings of uv's that not all
 # its versions know are stated as variables, which the others pass over.

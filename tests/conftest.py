@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +15,7 @@ import psycopg
 import pytest
 from hypothesis import HealthCheck
 from hypothesis import settings as hypothesis_settings
+from support.servers import up
 
 from sync import local
 from sync.adapters.cassandra.connection.connect import Cassandra, open_cassandra
@@ -23,6 +25,8 @@ ROOT = Path(__file__).parent.parent
 # How long an example takes, or its making, is the machine's load's matter: no test fails for it.
 hypothesis_settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 hypothesis_settings.load_profile("untimed")
+# Whatever a shell starts in the background ignores Ctrl-C, and so would the commands that tests interrupt.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
@@ -30,7 +34,7 @@ def endpoints() -> Iterator[local.Endpoints]:
     """The three embedded servers."""
     given = os.environ.get("SYNC_TEST_SERVERS")
     folder = Path(given) if given else ROOT / ".local-test"
-    yield local.up(folder)
+    yield local.up(folder) if given else up(folder)
     if not given:
         local.down(folder)
 

@@ -22,6 +22,7 @@ def arena(new_place: NewPlace) -> Iterator[Arena]:
         made.close()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("point", [*POINTS, CUT, *ENDS, JUMPS])
 def test_invariants_1_and_2_hold_wherever_a_process_ends(arena: Arena, point: str) -> None:
     """Would break: a process that dies at this step loses a write, or leaves the sides different for ever."""

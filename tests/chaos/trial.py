@@ -248,7 +248,7 @@ class Arena:
                 continue
 
     def _drain_all(self) -> None:
-        end = time.monotonic() + 30
+        end = time.monotonic() + 120
         while True:
             self.table.sql("UPDATE sync.intent SET lease_until = NULL")
             self.table.drain(lease=LEASE)

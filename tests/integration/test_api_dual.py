@@ -320,7 +320,7 @@ def test_the_environment_asks_for_it(home: Place, settings: Settings, monkeypatc
     with open_store() as store:
         assert type(store) is ApiDualWriteStore
         store.put("docs", {"_id": "by environment"})
-        until(lambda: home.sql("SELECT 1 FROM docs WHERE _id = 'by environment'"), 5)
+        until(lambda: home.sql("SELECT 1 FROM docs WHERE _id = 'by environment'"))
 
 
 LIMITED_SECONDS = 30.0

@@ -95,7 +95,7 @@ def test_what_does_not_pass_is_one_clear_error(store: AstraStore, double: DataAp
         double.before, begun = fault(), time.monotonic()
         with pytest.raises(kind, match=text) as found:
             call()
-        assert time.monotonic() - begun < 5 * TIMEOUT, "it was repeated for far too long"
+        assert time.monotonic() - begun < 60 * TIMEOUT, "it was repeated for far too long"
         assert "\n" not in str(found.value) and not any(part in str(found.value) for part in double.token.split(":")[1:])
         assert double.endpoint.removeprefix("http://") in str(found.value)
     with pytest.raises(SourceUnavailable, match=text if kind is WriteUnsure else "rate limit"):
@@ -127,10 +127,10 @@ def test_a_repeated_write_says_that_its_first_attempt_may_come_late(settings: Se
 
 def test_rate_limited_for_longer_than_a_call_may_take(store: AstraStore, double: DataApi) -> None:
     """Would break: the time that the server asks for is slept through, whatever the caller's own limit is."""
-    double.before, begun = status(429, headers={"Retry-After": "30"}), time.monotonic()
+    double.before, begun = status(429, headers={"Retry-After": "120"}), time.monotonic()
     with pytest.raises(WriteRefused, match="rate limit"):
         store.put("songs", {"id": uuid4()})
-    assert time.monotonic() - begun < 5 * TIMEOUT + 5
+    assert time.monotonic() - begun < 60
 
 
 def test_a_wrong_token(settings: Settings) -> None:

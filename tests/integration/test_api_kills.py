@@ -21,6 +21,7 @@ from sync.settings import Config, DualWriteTuning, Settings
 from sync.wiring.dual_write.worker import drain_job
 
 pytest_plugins = ("support.fixtures",)
+pytestmark = pytest.mark.slow
 CONFIG = Config(schema_files=(), dual_write=DualWriteTuning(connections=4, primary_timeout_seconds=5.0))
 POINTS = (
     "wrapped.announced",

@@ -23,6 +23,8 @@ from sync.core.rows import Page
 from sync.errors import SourceTimeout
 from sync.settings import Settings
 
+pytestmark = pytest.mark.slow
+
 WIDE = 200_000
 MOST_RSS = 200 << 20
 

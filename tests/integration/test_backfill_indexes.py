@@ -98,7 +98,7 @@ def test_an_interrupted_build_is_taken_up_without_copying_again(site: Site, sign
             result = running.wait(30)
             assert (result.code, "Traceback" in result.err) == (130, False)
             assert "Resume with: sync backfill" in result.err
-        until(lambda: not site.sql(BUILDING), 15, what="the build ends with its command")
+        until(lambda: not site.sql(BUILDING), what="the build ends with its command")
         assert not all(valid for *_, valid in site.sql(INDEXES)), "the build left its index behind"
     copied = site.sql("SELECT id, rows_read, finished_at FROM sync.range ORDER BY id")
     again = site.run("backfill", "--json", "--workers", "1")

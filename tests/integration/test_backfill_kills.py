@@ -13,13 +13,15 @@ from pathlib import Path
 
 import psutil
 import pytest
-from support.backfills import NEVER, Site, slow, worker_that_dies
+from support.backfills import NEVER, Site, worker_that_dies
 from support.running import until
 from support.sources import make_corpus
 
 from sync.adapters.cassandra.connection.connect import Cassandra
 from sync.core.ring import WHOLE_RING
 from sync.settings import Settings
+
+pytestmark = pytest.mark.slow
 
 POINTS = ["read", "encoded", "staged", "merged", "before_commit", "after_commit"]
 SMALL = "lease_seconds = 5\npage_mb = 0.005\nbatch_mb = 0.005"
@@ -98,7 +100,6 @@ def test_a_killed_command_takes_its_workers_along_and_the_next_goes_on(site: Sit
     site.check_equal("songs", "notes")
 
 
-@slow
 def test_workers_killed_from_outside_are_replaced(site: Site) -> None:
     """Would break: the out-of-memory killer takes a worker process, and the command waits for it for ever."""
     running = site.start("backfill", "--json", "--workers", "1", failpoints=SLOWLY)

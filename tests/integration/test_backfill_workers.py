@@ -20,6 +20,8 @@ from sync.core.ring import WHOLE_RING
 from sync.errors import LeaseLost
 from sync.settings import Settings
 
+pytestmark = pytest.mark.slow
+
 SMALL = "lease_seconds = 5\npage_mb = 0.005\nbatch_mb = 0.005"
 SLOWLY = {"SYNC_FAILPOINTS": "backfill.encoded=sleep:0.05"}
 OWNERS = "SELECT count(DISTINCT split_part(lease_owner, '/', 1)) FROM sync.range"

@@ -14,6 +14,7 @@ from benchmarks.dual_client import TABLE, Cell, Ways
 from benchmarks.dual_report import TITLES
 
 pytest_plugins = ("support.fixtures",)
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")

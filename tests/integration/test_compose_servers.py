@@ -18,6 +18,8 @@ from sync.local import valkey
 from sync.local.ports import choose
 from sync.local.wire import CqlConnection, CqlRefused
 
+pytestmark = pytest.mark.slow
+
 ENV = {"CASSANDRA_PASSWORD": 'it\'s $HOME "so"', "POSTGRES_PASSWORD": "p", "REDIS_PASSWORD": "hunter2-queue"}
 
 
@@ -59,7 +61,7 @@ def test_valkey_asks_for_the_password_which_is_no_argument(tmp_path: Path) -> No
     env = at_home(tmp_path, valkey_server=f'exec {valkey._binary()} "$@" --port {port} --bind 127.0.0.1 --save ""')
     with subprocess.Popen(service["command"], env=env, cwd=tmp_path, stdout=subprocess.DEVNULL) as server:
         try:
-            until(lambda: asks(port), 20, "it requires a password")
+            until(lambda: asks(port), what="it requires a password")
             with redis.Redis(port=port, password=ENV["REDIS_PASSWORD"]) as client:
                 assert client.ping()
             assert ENV["REDIS_PASSWORD"] not in Path(f"/proc/{server.pid}/cmdline").read_text()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from contextlib import closing
 from uuid import uuid4
@@ -12,6 +11,7 @@ from support.applications import running
 from support.commands import Commands
 from support.dual import Table
 from support.places import NewPlace, Place
+from support.running import until
 
 from sync.settings import load_config
 
@@ -55,8 +55,7 @@ def test_there_and_back_under_load(home: Place) -> None:
                 assert done.code == 0, done
                 print(done.json["closed_ms"], done.json["waits"])
                 assert done.json["switched"] and done.json["primary"] == primary, done.json
-                time.sleep(0.5)
-                assert all(a.store.primary == primary for a in applications)
+                until(lambda: {a.store.primary for a in applications} == {primary}, what="all know")  # noqa: B023
         table.epoch = 4
         for application in applications:
             application.check(table)

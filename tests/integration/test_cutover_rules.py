@@ -168,11 +168,9 @@ def test_rule_21_too_slow_opens_the_same_epoch_again(table: Table, key: Key) -> 
     with DualWriteStore(table.settings, CONFIG) as store, authority(table) as flipping:
         store.put("pairs", {"id": uuid4(), "a": "0"})
         switch = flipping.begin("cutover")
-        until(lambda: not flipping.unready(switch), 5, "the writer answers")
-        begun = time.monotonic()
+        until(lambda: not flipping.unready(switch), what="the writer answers")
         flipping.close(switch, 0.5)  # and its command dies
         assert store.put("pairs", {"id": table.cells.values({"id": key.cells[0]})["id"], "a": "1", "b": "1"})
-        assert 0.4 < time.monotonic() - begun < 3
         with pytest.raises(GateRefused, match="too long"):
             flipping.flip(switch, {})
         flipping.abandon(switch, "")
@@ -185,7 +183,7 @@ def test_rule_21_writes_that_waited_go_to_the_new_primary(table: Table, key: Key
     with DualWriteStore(table.settings, CONFIG) as store, authority(table) as flipping, ThreadPoolExecutor(1) as executor:
         store.put("pairs", {"id": uuid4(), "a": "0"})
         switch = flipping.begin("cutover")
-        until(lambda: not flipping.unready(switch), 5, "the writer answers")
+        until(lambda: not flipping.unready(switch), what="the writer answers")
         flipping.close(switch, PAUSE)
         row = {"id": table.cells.values({"id": key.cells[0]})["id"], "a": "1", "b": "1"}
         waiting = executor.submit(store.put, "pairs", row)
@@ -193,10 +191,10 @@ def test_rule_21_writes_that_waited_go_to_the_new_primary(table: Table, key: Key
         assert not waiting.done()
         table.drained()
         flipping.flip(switch, {})
-        assert waiting.result(5) is True
+        assert waiting.result(60) is True
         assert store.primary == "postgres"
         assert store.get("pairs", {"id": row["id"]}) == row
-        until(lambda: any(flipping.waits(switch).values()), 5, "the writer tells how long its write waited")
+        until(lambda: any(flipping.waits(switch).values()), what="the writer tells how long its write waited")
         assert [len(ms) for ms in flipping.waits(switch).values()] == [1]
     table.epoch += 1
     assert table.settled(key) == {"a": "1", "b": "1"}
@@ -244,17 +242,17 @@ def test_rule_30_a_writer_answers_only_what_it_can_keep(table: Table, key: Key) 
     with registered(table) as one, authority(table) as flipping:
         assert one.aside.begin_accepting(), "before anything is announced"
         switch = flipping.begin("cutover")
-        until(lambda: told(table, one) == (switch, 1), 5, "it has promised, and one write is still being made")
+        until(lambda: told(table, one) == (switch, 1), what="it has promised, and one write is still being made")
         assert not one.aside.begin_accepting(), "promised"
         assert [w.why for w in flipping.unready(switch)] == ["1 writes are not recorded yet"]
         one.aside.unrecorded(
             table.writer().journal, Mutation("put", key, {"a": b"1", "b": None}), one.aside.stamp(key), "finished"
         )
         one.aside.end_accepting()
-        until(lambda: [w for w in flipping.unready(switch) if w.writer == one.writer.id] == [], 5, "it is recorded")
+        until(lambda: [w for w in flipping.unready(switch) if w.writer == one.writer.id] == [], what="it is recorded")
         assert table.intents(key) == [("recheck", "finished")], "the primary has the values"
         flipping.abandon(switch, "")
-        until(lambda: not one._switch, 5, "it hears that the switch is over")
+        until(lambda: not one._switch, what="it hears that the switch is over")
         assert one.aside.begin_accepting()
         one.aside.end_accepting()
 
@@ -263,13 +261,13 @@ def test_rule_30_a_promise_holds_while_postgres_is_away(table: Table) -> None:
     """Would break: a writer that is cut off after its promise thinks that the switch has ended."""
     with registered(table) as one, authority(table) as flipping:
         switch = flipping.begin("cutover")
-        until(lambda: told(table, one)[0] == switch, 5, "it has promised")
+        until(lambda: told(table, one)[0] == switch, what="it has promised")
         one._own = Away()  # type: ignore[assignment]
         flipping.abandon(switch, "")
         time.sleep(0.5)
         assert not one.aside.begin_accepting()
         one._own = table.pool
-        until(one.aside.begin_accepting, 5, "it hears that the switch is over")
+        until(one.aside.begin_accepting, what="it hears that the switch is over")
         one.aside.end_accepting()
 
 
@@ -277,17 +275,17 @@ def test_rule_30_nothing_is_accepted_where_postgres_is_primary(table: Table) -> 
     """Would break: the switch is over, Postgres stumbles, and a writer goes on with Astra, which only follows by now."""
     with registered(table) as one, authority(table) as flipping:
         switch = flipping.begin("cutover")
-        until(lambda: told(table, one)[0] == switch, 5, "it has promised")
+        until(lambda: told(table, one)[0] == switch, what="it has promised")
         flipping.close(switch, PAUSE)
         flipping.flip(switch, {})
-        until(lambda: one.primary == "postgres" and not one._switch, 5, "it knows")
+        until(lambda: one.primary == "postgres" and not one._switch, what="it knows")
         time.sleep(0.5)
         assert not one.aside.begin_accepting()
         with registered(table) as another:
             assert not another.aside.begin_accepting()
         table.epoch += 1
         be_primary(table, "astra")
-        until(one.aside.begin_accepting, 5, "Astra is primary again")
+        until(one.aside.begin_accepting, what="Astra is primary again")
         one.aside.end_accepting()
 
 
@@ -353,12 +351,12 @@ def test_one_switch_at_a_time(table: Table) -> None:
 
 def test_a_switch_whose_command_died_is_taken_back(table: Table) -> None:
     """Would break: after a kill -9 nobody can cut over any more."""
-    with authority(table, lease=0.2) as dead, authority(table) as next_one:
+    with authority(table) as dead, authority(table) as next_one:
         left = dead.begin("cutover")
         dead.close(left, PAUSE)
         with pytest.raises(GateRefused, match="under way"):
             next_one.begin("cutover")
-        time.sleep(0.3)
+        table.sql("UPDATE sync.switch SET lease_until = clock_timestamp() - interval '1 s' WHERE id = %s", (left,))
         switch = next_one.begin("cutover")
         assert next_one.current().state == "open"
         with pytest.raises(GateRefused):
@@ -431,7 +429,7 @@ def test_a_process_starts_while_the_source_is_away(home: Place, table: Table, mo
         with pytest.raises(WriteRefused, match="there is no table"):
             store.put("nothing", {"id": song})
         store._source._settings = home.settings  # the source comes back
-        until(lambda: store._source._store is not None, 10, "it is found")
+        until(lambda: store._source._store is not None, what="it is found")
         assert store.put("pairs", {"id": uuid4(), "a": "2"}) is True
     assert table.settled(table.key(**key)) == {"a": "1", "b": None}
     be_primary(table, "astra")

@@ -26,6 +26,7 @@ from sync.wiring.dual_write.worker import drain_job
 from workers.tasks import reconcile
 
 pytest_plugins = ("support.fixtures",)
+pytestmark = pytest.mark.slow
 BOTH = "{'class': 'NetworkTopologyStrategy', 'dc1': 1, 'dc2': 1}"
 ONLY_DC1 = "{'class': 'NetworkTopologyStrategy', 'dc1': 1}"
 ANYWHERE = "{'class': 'SimpleStrategy', 'replication_factor': 1}"

@@ -10,7 +10,7 @@ import pytest
 from support.cells import cell, with_length
 from support.edges import edges, huge
 from support.lab import VERSION, Lab, Source
-from support.matrix import MATRIX
+from support.matrix import MATRIX, TYPE_PAIRS
 from support.typed import values_of
 from support.values import keys, sample, strategy
 
@@ -24,7 +24,7 @@ from sync.core.encode.rows import RowEncoder
 pytest_plugins = ("support.typed",)
 
 
-@pytest.mark.parametrize(("cql", "pg"), [(cql, pg) for cql, targets in MATRIX.items() for pg in targets])
+@pytest.mark.parametrize(("cql", "pg"), TYPE_PAIRS)
 def test_a_row_goes_there_and_back(lab: Lab, cql: str, pg: str) -> None:
     """Would break: after the cut-over a row is written back otherwise than it was, or Cassandra refuses it for ever."""
     _check(lab, lab.source(cql, values_of), cql, pg)

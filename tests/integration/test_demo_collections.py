@@ -9,6 +9,7 @@ from support.dataapi.server import data_api
 from support.places import NewPlace, Place
 
 pytest_plugins = ("support.fixtures",)
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture

@@ -18,6 +18,7 @@ from uuid import UUID
 import pytest
 from support.backfills import Site
 from support.drift import drift, table_of
+from support.running import until
 from support.sources import make_corpus, song
 
 from sync.adapters.cassandra.connection.connect import Cassandra
@@ -31,6 +32,8 @@ from sync.settings import Settings
 from sync.stores import DualWriteStore
 from sync.wiring.drift.command import Asked
 from sync.wiring.dual_write.worker import drain_job
+
+pytestmark = pytest.mark.slow
 
 SECONDS = float(os.environ.get("SYNC_DRIFT_SECONDS", "15"))
 ROWS, HOT = 1000, 12
@@ -111,7 +114,7 @@ class Traffic:
     def __enter__(self) -> Traffic:
         for thread in self._threads:
             thread.start()
-        time.sleep(1)
+        until(lambda: self.writes > 20, what="they write")
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -1,7 +1,6 @@
 """Bounded memory (invariant 7): one range of many rows, equal and all different.
 
-40,000 rows, cut at 5,000; with SYNC_TEST_SLOW=1 a million rows, cut where they are cut by default: that takes long, and `-s` shows
-how far it is. `SYNC_DRIFT_ROWS` says another number.
+40,000 rows, cut at 5,000; and a million, cut where they are cut by default: that takes long, and `-s` shows how far it is.
 """
 
 from __future__ import annotations
@@ -12,7 +11,7 @@ import sys
 import time
 import traceback
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import psutil
@@ -28,10 +27,20 @@ from sync.wiring.backfill.command import make_plan
 from sync.wiring.drift.command import Asked, begin_pass, close_pass
 from sync.wiring.drift.worker import check_job
 
-SLOW = bool(os.environ.get("SYNC_TEST_SLOW"))
-ROWS = int(os.environ.get("SYNC_DRIFT_ROWS", "1000000" if SLOW else "40000"))
-RANGE_ROWS = DriftTuning().range_rows if SLOW else 5000
-MOST_MB = 200 if SLOW else 120
+
+@dataclass(frozen=True)
+class Size:
+    """A table, where its ranges are cut, and how much a worker may grow by."""
+
+    rows: int
+    range_rows: int
+    most_mb: int
+
+
+SIZES = [
+    pytest.param(Size(40_000, 5000, 120), id="40,000"),
+    pytest.param(Size(1_000_000, DriftTuning().range_rows, 200), id="1,000,000", marks=pytest.mark.slow),
+]
 _CHECKED = "SELECT coalesce(sum(rows_read), 0) FROM sync.range WHERE run_id = ANY (%s)"
 
 
@@ -40,13 +49,19 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("memory")
 
 
+@pytest.fixture(params=SIZES)
+def size(request: pytest.FixtureRequest) -> Size:
+    found: Size = request.param
+    return found
+
+
 @pytest.fixture
-def site(settings: Settings, cassandra: Cassandra, folder: Path) -> Iterator[Site]:
+def site(settings: Settings, cassandra: Cassandra, folder: Path, size: Size) -> Iterator[Site]:
     """One table, filled on both sides."""
     opened = Site(settings, cassandra, folder)
-    opened.configure("lease_seconds = 60\nstreams = 1", f"\n[drift]\ngrace_seconds = 0.05\nrange_rows = {RANGE_ROWS}")
+    opened.configure("lease_seconds = 60\nstreams = 1", f"\n[drift]\ngrace_seconds = 0.05\nrange_rows = {size.range_rows}")
     opened.cql("CREATE TABLE {ks}.many (id int PRIMARY KEY, text text)")
-    fill_raw(opened, "INSERT INTO {ks}.many (id, text) VALUES (?, ?)", (_cells(i) for i in range(ROWS)))
+    fill_raw(opened, "INSERT INTO {ks}.many (id, text) VALUES (?, ?)", (_cells(i) for i in range(size.rows)))
     opened.apply()
     opened.backfill()
     yield opened
@@ -90,14 +105,14 @@ def _watch(site: Site, runs: list[int], child: int) -> None:
 
 
 @pytest.mark.timeout(14_400)
-def test_one_range_of_many_rows_is_cut(site: Site) -> None:
+def test_one_range_of_many_rows_is_cut(site: Site, size: Size) -> None:
     """Would break: invariant 7: hashes and keys of a whole table in memory; or, where all differ, its rows."""
     equal, table = _growth(site)
     assert table["clean"]
-    assert table["ranges"]["total"] >= ROWS / (RANGE_ROWS + 10_000), "pages may be larger than a range is to be"
+    assert table["ranges"]["total"] >= size.rows / (size.range_rows + 10_000), "pages may be larger than a range is to be"
     site.sql("UPDATE many SET text = text || '!'")
     different, table = _growth(site)
-    assert table["rows"]["different"] == ROWS
+    assert table["rows"]["different"] == size.rows
     assert len(table["findings"]) <= 10_000 + 1000
-    print(f"\n{ROWS:,} rows in one range: {equal:.0f} MB more where all are equal, {different:.0f} MB where all differ")
-    assert max(equal, different) < MOST_MB
+    print(f"\n{size.rows:,} rows in one range: {equal:.0f} MB more where all are equal, {different:.0f} MB where all differ")
+    assert max(equal, different) < size.most_mb

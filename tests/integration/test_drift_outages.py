@@ -22,6 +22,7 @@ from sync.local.stack import Stack
 from sync.settings import Settings
 
 pytest_plugins = ("support.own_servers",)
+pytestmark = pytest.mark.slow
 GRACE = "\n[drift]\ngrace_seconds = 0.05"
 CHECKED = "SELECT 1 FROM sync.range JOIN sync.run ON run.id = run_id WHERE kind = 'drift' AND range.state = 'done' OFFSET 20"
 

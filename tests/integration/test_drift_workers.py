@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,6 +17,8 @@ from support.sources import make_corpus
 
 from sync.adapters.cassandra.connection.connect import Cassandra
 from sync.settings import Settings
+
+pytestmark = pytest.mark.slow
 
 SLOWLY = "drift.read=sleep:0.15"
 CHECKED = "SELECT 1 FROM sync.range JOIN sync.run ON run.id = run_id WHERE kind = 'drift' AND range.state = 'done' OFFSET 8"
@@ -130,7 +131,6 @@ def test_redis_that_forgets_everything_costs_time_only(site: Site) -> None:
     until(lambda: site.sql(CHECKED), what="some ranges checked")
     with site.redis() as queue:
         queue.flushdb()
-    time.sleep(0.1)
     done = running.wait()
     assert done.code == 2, done.err
     _check(done.out)

@@ -18,6 +18,7 @@ from chaos.explain import Op, explained
 from support.dual import Actor, Aside, Table, holding, now_us, prepare
 from support.places import NewPlace, Place
 from support.prepared import prepared
+from support.running import until
 
 from sync.adapters.cassandra.connection.pages import quoted
 from sync.adapters.postgres.backfill.range_ledger import Ledger
@@ -33,6 +34,7 @@ from sync.wiring.backfill.worker import copy_job
 pytest_plugins = ("support.fixtures",)
 SECOND = 1_000_000
 CONFIG = Config(schema_files=(), dual_write=DualWriteTuning(connections=4, heartbeat_seconds=0.2))
+OF_THE_LAST = "SELECT {} FROM sync.writer WHERE id = (SELECT id FROM sync.writer ORDER BY registered_at DESC LIMIT 1) AND {}"
 
 
 @pytest.fixture(scope="module")
@@ -234,10 +236,8 @@ def test_a_skewed_writer_is_shown(home: Place) -> None:
     """Would break: nobody sees that a clock is wrong."""
     with DualWriteStore(home.settings, CONFIG) as store:
         store.put("texts", {"id": uuid4()})
-        time.sleep(0.6)
-        ((skew,),) = home.sql(
-            "SELECT clock_skew_us FROM sync.writer WHERE state = 'active' ORDER BY registered_at DESC LIMIT 1"
-        )
+        measured = OF_THE_LAST.format("clock_skew_us", "clock_skew_us IS NOT NULL")
+        ((skew,),) = until(lambda: home.sql(measured), what="it is measured")
         assert abs(skew) < SECOND
 
 
@@ -324,11 +324,8 @@ def test_many_stuck_intents_are_drained(home: Place) -> None:
         for mutation in mutations:
             flow.write(mutation)
         assert len(table.intents()) == len(mutations)
-        begin = time.monotonic()
         table.drained()
-        seconds = time.monotonic() - begin
         assert table.target(mutations[-1].key) == {"t": "599", "n": None}
-        assert seconds < 60, f"{len(mutations) / seconds:.0f} keys/s"
 
 
 def test_a_write_after_an_outage_exceeds_those_that_are_not_recorded_yet(home: Place) -> None:
@@ -336,7 +333,8 @@ def test_a_write_after_an_outage_exceeds_those_that_are_not_recorded_yet(home: P
     config = Config(schema_files=(), dual_write=DualWriteTuning(connections=2, heartbeat_seconds=600))
     key = {"id": uuid4()}
     with opened(home, "texts") as table, DualWriteStore(home.settings, config) as store:
-        time.sleep(0.5)  # its first heartbeat
+        beaten = OF_THE_LAST.format("id", "heartbeat_at > registered_at")
+        until(lambda: home.sql(beaten), what="its first heartbeat")
         table.writer(clock=now_us() + 30 * SECOND).put(table.key(**key), t="ahead").done()
         store.put("texts", {**key, "t": "1"})
         store._registration.breaker.failures = 1

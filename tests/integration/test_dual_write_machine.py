@@ -14,6 +14,7 @@ from typing import Any
 from unittest.mock import patch
 from uuid import uuid4
 
+import pytest
 from chaos.explain import FOREVER, Op, explained
 from chaos.trial import state_of
 from hypothesis import HealthCheck, settings
@@ -34,6 +35,7 @@ from sync.flows.dual_write import ForwardWrite
 from sync.ports import Batch, Lease
 
 pytest_plugins = ("support.fixtures", "support.pairs")
+pytestmark = pytest.mark.slow
 EXAMPLES = int(os.environ.get("SYNC_EXAMPLES", "40"))
 SKEWS = (5, -5)
 WRITERS = st.sampled_from([0, 1])

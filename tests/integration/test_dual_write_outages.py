@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from datetime import datetime
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -32,6 +33,7 @@ from sync.settings import Config, DualWriteTuning, Settings
 from sync.stores import DualWriteStore
 
 pytest_plugins = ("support.own_servers",)
+pytestmark = pytest.mark.slow
 
 
 def tuned(**more: Any) -> Config:
@@ -111,7 +113,7 @@ def test_rule_28_refuse_while_postgres_is_away(stack: Stack, table: Table, setti
         assert slowest[-1] < 4
         assert store.get("pairs", key) == {**key, "a": "before", "b": None}
         stack.postgres.start()
-        until(lambda: works(store), 20, "writes go on")
+        until(lambda: works(store), what="writes go on")
         assert store.update("pairs", key, {"b": "after"})
     assert table.settled(table.key(**key)) == {"a": "before", "b": "after"}
 
@@ -123,13 +125,13 @@ def test_reads_go_on_where_postgres_dies_within_a_switch(stack: Stack, table: Ta
         store.put("pairs", {**key, "a": "before"})
         with authority(table) as flip:
             switch = flip.begin("cutover")
-            until(lambda: not flip.unready(switch), 20, "the store has acknowledged")
+            until(lambda: not flip.unready(switch), what="the store has acknowledged")
         stack.postgres.stop()
         for _ in range(2):
             assert store.get("pairs", key) == {**key, "a": "before", "b": None}
             assert store._registration.breaker.is_open, "the next read does not ask"
         stack.postgres.start()
-        until(lambda: works(store), 20, "writes go on")
+        until(lambda: works(store), what="writes go on")
         with authority(table) as flip:
             flip.abandon(switch, "a test")
 
@@ -148,8 +150,8 @@ def test_rules_28_and_31_accept_while_postgres_is_away(stack: Stack, table: Tabl
         assert store.get("pairs", deleted) is None
         assert outage[10] < max(0.1, 3 * usual[10]), f"p50 {outage[10]:.3f} s, usually {usual[10]:.3f} s"
         stack.postgres.start()
-        until(lambda: not store._registration.aside._unrecorded, 20, "what was unrecorded is recorded")
-        until(lambda: ours(table, store)["unrecorded"] == 0, 5, "and it says so")
+        until(lambda: not store._registration.aside._unrecorded, what="what was unrecorded is recorded")
+        until(lambda: ours(table, store)["unrecorded"] == 0, what="and it says so")
         assert ("delete", "finished") in table.intents(table.key(**deleted))
         table.drained()
         assert table.settled(table.key(**changed)) == {"a": "before", "b": "away"}
@@ -162,12 +164,18 @@ def ours(table: Table, store: DualWriteStore) -> dict[str, Any]:
         return next(w for w in list_writers(connection) if w["id"] == store._registration.writer.id)
 
 
+def last_heartbeat(table: Table, store: DualWriteStore) -> datetime:
+    ((at,),) = table.sql("SELECT heartbeat_at FROM sync.writer WHERE id = %s", (store._registration.writer.id,))
+    found: datetime = at
+    return found
+
+
 def test_rule_29_a_writer_with_unrecorded_writes_cannot_sign_off(stack: Stack, table: Table, settings: Settings) -> None:
     """Would break: a process ends with writes that only it knew, and the gate takes it for clean."""
     with DualWriteStore(settings, ACCEPT) as store:
         works(store)
         stack.postgres.stop()
-        until(lambda: works(store), 10)
+        until(lambda: works(store))
         assert store._registration.aside._unrecorded
         name = store._registration.writer.id
     stack.postgres.start()
@@ -200,7 +208,7 @@ def test_rule_29_a_store_that_closes_under_load_leaves_nothing_unrecorded(
     monkeypatch.setitem(failpoints._PLAN, "write.unrecorded", "sleep:4")
     with ThreadPoolExecutor(1) as pool:
         writing = pool.submit(store.put, "pairs", {**key, "a": "last"})
-        until(lambda: table.source(table.key(**key)) is not None, 10, "the primary has it, and nobody else knows of it")
+        until(lambda: table.source(table.key(**key)) is not None, what="the primary has it, and nobody else knows of it")
         stack.postgres.start()
         store.close()
         assert writing.result(20) is True
@@ -223,7 +231,7 @@ def test_postgres_away_from_the_beginning(stack: Stack, table: Table, settings: 
                 late.put("pairs", {"id": uuid4()})
             assert late.count("others") == 0
             stack.postgres.start()
-            until(lambda: works(late), 30, "it is registered")
+            until(lambda: works(late), what="it is registered")
         assert store.count("others") == 0
 
 
@@ -262,12 +270,11 @@ def test_invariant_1_postgres_restarted_under_load(stack: Stack, table: Table, s
             time.sleep(0.6)
             getattr(stack.postgres, end)()
             stack.postgres.start()
-        until(lambda: works(store), 20, "writes go on")
-        time.sleep(0.3)
+        until(lambda: works(store), what="writes go on")
+        until(lambda: sum(op.fate == "must" for _, op in list(ops)) > 20, what="enough writes to judge")
         stop.set()
         for done in loads:
             done.result(30)
-    assert sum(op.fate == "must" for _, op in ops) > 20
     for key in keys:
         row = table.settled(table.key(id=key))
         mine = [op for k, op in ops if k == key]
@@ -280,9 +287,8 @@ def test_redis_away(stack: Stack, table: Table, settings: Settings) -> None:
     with DualWriteStore(settings, REFUSE) as store:
         stack.valkey.kill()
         store.update("pairs", key, {"a": "1"})  # there is no row: it is left to a worker, and somebody is rung
-        beat = ours(table, store)["heartbeat_age_seconds"]
-        time.sleep(1)
-        assert ours(table, store)["heartbeat_age_seconds"] < beat + 0.9, "the heart goes on beating"
+        beat = last_heartbeat(table, store)
+        until(lambda: last_heartbeat(table, store) > beat, what="the heart goes on beating")
         assert store.update("pairs", key, {"b": "2"})
     with DualWriteStore(settings, REFUSE) as store:
         assert store.put("pairs", {"id": uuid4()})

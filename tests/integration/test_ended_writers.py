@@ -87,7 +87,7 @@ def test_500_exits_cost_no_slot_and_no_cut_over(home: Place, table: Table, tunin
             found = gate(table, given)
             return bool(found.green) and found.figure == "1 writer, all alive"
 
-        until(is_green, 20, "the lease is over")
+        until(is_green, what="the lease is over")
         left = [path.name for path in Path(given["writers_folder"]).iterdir()]
         assert left == ([f"{one._witness.token}.writer"] if journal_away == "accept" else [])
     finally:
@@ -129,7 +129,7 @@ def test_an_alive_writer_is_left_alone(table: Table, tuning: dict[str, Any]) -> 
     """Would break: a writer that was cut off from Postgres for some time is taken for dead, and accepts."""
     one = registered(table, {**tuning, "heartbeat_seconds": 60})
     try:
-        until(lambda: not gate(table, tuning).green, 20, "silent for longer than its lease")
+        until(lambda: not gate(table, tuning).green, what="silent for longer than its lease")
         assert table.sql("SELECT state FROM sync.writer") == [("active",)]
     finally:
         one.end()

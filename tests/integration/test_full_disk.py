@@ -21,6 +21,8 @@ from sync.settings import Settings
 from sync.stores import DualWriteStore
 from sync.wiring.dual_write.worker import drain_job
 
+pytestmark = pytest.mark.slow
+
 WORDS = "No space left on device"
 MB = 1 << 20
 ROWS = 600
@@ -64,14 +66,14 @@ def test_what_has_no_room_says_so_at_once_and_goes_on_by_itself(site: Site, disk
     for command in ("backfill", "drift-report"):
         with disk.full():
             running = site.start(command, "--json", "--workers", "1", failpoints=slowly)
-            until(lambda: WORDS in running.err, 30, "it cannot begin, and says why")  # noqa: B023
+            until(lambda: WORDS in running.err, what="it cannot begin, and says why")  # noqa: B023
             assert site.sql("SELECT count(*) FROM sync.run WHERE state = 'open'") == [(0,)]
         until(lambda: site.sql(SOME), what="some ranges")
         site.sql("VACUUM FULL sync.range")  # no page of it has room for another version of a row
         said = len(running.err)
         with disk.full():
-            until(lambda: WORDS in running.err[said:], 30, "its words on stderr")  # noqa: B023
-            until(lambda: WORDS in site.run("status").out, 30, "its words in the status")
+            until(lambda: WORDS in running.err[said:], what="its words on stderr")  # noqa: B023
+            until(lambda: WORDS in site.run("status").out, what="its words in the status")
             assert not running.ended
         result = running.wait(60)
         assert (result.code, "Traceback" in result.err) == (0, False), result.err
@@ -133,8 +135,8 @@ def test_an_application_writes_and_reads_as_configured(site: Site, disk: SmallDi
                     "nothing was written"
                 )
                 assert WORDS in refused
-        until(lambda: store._registration.aside.unrecorded_count == 0, 20, "it is recorded")
-        until(lambda: works(store), 20, "writes go on")
+        until(lambda: store._registration.aside.unrecorded_count == 0, what="it is recorded")
+        until(lambda: works(store), what="writes go on")
     drain_job(site.settings, site.config, "songs", lambda: False)
     assert site.sql("SELECT count(*) FROM sync.intent") == [(0,)]
     report = site.run("drift-report", "--json", "--workers", "1")

@@ -78,7 +78,7 @@ def test_a_pool_that_is_taken_stops_no_heartbeat(table: Table, one: Registration
             seen.update(table.sql("SELECT heartbeat_at FROM sync.writer WHERE host <> 'test'"))
             return len(seen) > 3
 
-        until(beats, 20, "its heartbeat goes on")
+        until(beats, what="its heartbeat goes on")
 
 
 def gaps(moments: list[float]) -> list[float]:
@@ -144,12 +144,12 @@ def test_one_that_cannot_be_recorded_holds_up_no_other(table: Table, one: Regist
         for n, key in enumerate(made):
             one.aside.stamp(key)
             one.aside.unrecorded(journal, Mutation("recheck", key, {}), 1_000_000 * n + (7 if n == 500 else 8), "finished")
-        until(lambda: table.sql("SELECT count(*) FROM sync.intent") == [(1000,)], 10, "all others")
+        until(lambda: table.sql("SELECT count(*) FROM sync.intent") == [(1000,)], what="all others")
         assert one.aside.unrecorded_count == 1
-        until(lambda: table.sql("SELECT unrecorded FROM sync.writer WHERE id = %s", (one.writer.id,)) == [(1,)], 5)
+        until(lambda: table.sql("SELECT unrecorded FROM sync.writer WHERE id = %s", (one.writer.id,)) == [(1,)])
     finally:
         table.sql("ALTER TABLE sync.intent DROP CONSTRAINT poison")
-    until(lambda: one.aside.unrecorded_count == 0, 5, "it is tried again")
+    until(lambda: one.aside.unrecorded_count == 0, what="it is tried again")
 
 
 @pytest.mark.parametrize("step", ["mark", "withdraw", "remove", "record"])
@@ -185,19 +185,19 @@ def test_writers_do_not_ask_all_the_time(table: Table, one: Registration, monkey
     monkeypatch.setattr(registration, "read_epoch", counted)
     with authority(table) as flipping:
         switch = flipping.begin("cutover")
-        until(lambda: one._is_switching, 5, "it has heard of it")
+        until(lambda: one._is_switching, what="it has heard of it")
         looks.clear()
-        until(lambda: len(looks) > 5, 20, "it looks")
+        until(lambda: len(looks) > 5, what="it looks")
         assert min(gaps(looks)) > 0.2, "announced: nobody waits"
         flipping.close(switch, 30)
         with pytest.raises(EpochChanged) as turned_away:
             table.writer().put(keys(table, 1)[0], a="1")
         one.heard(turned_away.value)
-        until(lambda: one.epoch.state != "open", 5, "it knows")
+        until(lambda: one.epoch.state != "open", what="it knows")
         looks.clear()
         waiting = threading.Thread(target=one.wait_open, args=(30,))
         waiting.start()
-        until(lambda: len(looks) > 45, 20, "closed: it looks often")
+        until(lambda: len(looks) > 45, what="closed: it looks often")
         assert min(gaps(looks)[32:]) > 0.04, "and less often, the longer it takes"
         flipping.abandon(switch, "")
         before = len(looks)

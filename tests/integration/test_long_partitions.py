@@ -17,6 +17,8 @@ from sync.core.ring import MAX_TOKEN, MIN_TOKEN, WHOLE_RING, TokenRange
 from sync.settings import Settings
 from sync.wiring import write_times
 
+pytestmark = pytest.mark.slow
+
 ROWS = 6000
 SMALL = "lease_seconds = 5\npage_mb = 0.01\nbatch_mb = 0.01\nstreams = 1\nrequest_timeout_seconds = 3"
 

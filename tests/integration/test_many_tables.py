@@ -16,6 +16,7 @@ from sync.wiring.preflight import preflight
 from sync.wiring.status import read_status
 
 pytest_plugins = ("support.fixtures",)
+pytestmark = pytest.mark.slow
 FEW, MANY = 2, 12
 A_TABLE = 17
 """Requests to Cassandra for one table of a preflight: eight statements prepared, nine tried out."""

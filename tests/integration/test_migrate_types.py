@@ -21,6 +21,7 @@ from sync.core.cql import CqlType
 from sync.core.rows import SourceTable
 
 pytest_plugins = ("support.fixtures",)
+pytestmark = pytest.mark.slow
 
 _SHORT = 120
 """Bytes of a cell that goes into a key: an entry of Postgres's index holds 2,704 in all."""

@@ -90,7 +90,7 @@ def test_an_application_and_commands_execute_nothing(home: Place, queue: redis.R
     queue.xadd(Result.get_key("broken"), {"exc_string": "no base64 at all!"})
     with DualWriteStore(home.settings, CONFIG) as store:
         store.put("songs", {"id": uuid4(), "title": "rings"})
-        until(lambda: "reconcile songs" in descriptions(queue), 20, "it rang")
+        until(lambda: "reconcile songs" in descriptions(queue), what="it rang")
     forms = {bytes(zlib.decompress(data))[:1] for data in jobs(queue, "songs")}
     assert forms == {b"["}, "a pickle is what could not be read"
     for command in ("status", "preflight", "intents"):
@@ -109,8 +109,8 @@ def test_sync_worker_executes_nothing_and_works(home: Place, queue: redis.Redis,
         planted = plant(queue, flag, waits=True)
         worker = home.commands.start("worker", "-n", "1")
         try:
-            until(lambda: table.intents() == [], 40, "it drains")
-            until(lambda: queue.zscore("rq:failed:sync", planted), 20, "it has met what was planted")
+            until(lambda: table.intents() == [], what="it drains")
+            until(lambda: queue.zscore("rq:failed:sync", planted), what="it has met what was planted")
             (name,) = [key.decode() for key in queue.smembers("rq:workers:sync")]
             assert name.removeprefix("rq:worker:").startswith(OWN_WORKERS)
         finally:
@@ -129,7 +129,7 @@ def test_every_worker_gets_what_it_reads(home: Place, queue: redis.Redis, listen
         queue.sadd("rq:workers:sync", f"rq:worker:{name}{uuid4().hex}")
     with DualWriteStore(home.settings, CONFIG) as store:
         store.put("songs", {"id": uuid4(), "title": "rings"})
-        until(lambda: jobs(queue, "songs"), 20, "it rang")
+        until(lambda: jobs(queue, "songs"), what="it rang")
     assert {bytes(zlib.decompress(data))[:1] for data in jobs(queue, "songs")} == forms
 
 

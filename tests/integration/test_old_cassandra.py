@@ -25,6 +25,7 @@ from sync.settings import Settings, load_config
 from sync.stores import DualWriteStore
 
 pytest_plugins = ("support.fixtures",)
+pytestmark = pytest.mark.slow
 SONGS = "CREATE TABLE KS.songs (id uuid PRIMARY KEY, title text, plays int, tags map<text, text>)"
 MANY = (
     "CREATE TYPE KS.place (street text, number int)",
@@ -92,7 +93,7 @@ def test_there_and_back(old: NewPlace) -> None:
         config = load_config(place.commands.folder / "sync.toml")
         with closing(Table(place.cassandra, place.settings, config, "songs")) as table:
             with running(place.settings, config, 2) as applications:
-                until(lambda: sum(a.writes for a in applications) > 100, 30, "a hundred writes were made")
+                until(lambda: sum(a.writes for a in applications) > 100, what="a hundred writes were made")
             place.cql(f"UPDATE KS.songs SET tags['c'] = 'd', plays = 2 WHERE id = {rows[0]}")
             found = place.commands.run("drift-report", "--workers", "1", "--json")
             assert found.code == 2, found
@@ -105,7 +106,7 @@ def test_there_and_back(old: NewPlace) -> None:
                     before = sum(a.writes for a in more)
                     done = place.commands.run(command, "--yes")
                     assert done.code == 0, done
-                    until(lambda before=before: sum(a.writes for a in more) > before + 30, 30, "writes went on")
+                    until(lambda before=before: sum(a.writes for a in more) > before + 30, what="writes went on")
             table.epoch = 3
             for application in [*applications, *more]:
                 application.check(table)

@@ -28,6 +28,8 @@ from sync.adapters.postgres.connection.epoch_lock import ALONE
 from sync.cli import GONE, build_parser
 from sync.settings import Settings
 
+pytestmark = pytest.mark.slow
+
 SLOW = "backfill.read=sleep:0.2,drift.read=sleep:0.2"
 SWITCH = {"cutover": ("cutover", "--no-writers", "--yes"), "rollback": ("rollback", "--fast", "--no-writers", "--yes")}
 AFTER = {"cutover": "postgres", "rollback": "astra"}
@@ -297,7 +299,7 @@ def test_the_end_and_whatever_else(ready: Site) -> None:
     back = held(site, "switch.before_begin", *SWITCH["rollback"])
     ending = held(site, "finish.columns_dropped", "finish")
     others = [site.start("finish"), site.start(*SWITCH["rollback"]), site.start("writers")]
-    until(lambda: site.sql(WAITING) >= [(1,)], 30, "somebody waits for it")
+    until(lambda: site.sql(WAITING) >= [(1,)], what="somebody waits for it")
     check(woken(ending), 0)
     check(woken(back), 1, GONE)
     for each in others:
@@ -318,7 +320,7 @@ def test_two_that_start_the_same_servers(tmp_path: Path) -> None:
         fcntl.flock(lock, fcntl.LOCK_EX)
         running = [Running(command, tmp_path, os.environ) for _ in range(2)]
         for each in running:
-            until(lambda: "another `sync local` is at work" in each.err, 30, "it waits, and says so")  # noqa: B023
+            until(lambda: "another `sync local` is at work" in each.err, what="it waits, and says so")  # noqa: B023
     for each in running:
         result = each.wait(60)
         check(result, 0)

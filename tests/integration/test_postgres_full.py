@@ -62,7 +62,7 @@ def test_accepted_writes_are_recorded_when_there_is_room(home: Place, table: Tab
             assert store.put("songs", {**key, "title": "full"})
             assert store.get("songs", key) == {**key, "title": "full"}
             assert store._registration.aside.unrecorded_count == 1
-        until(lambda: store._registration.aside.unrecorded_count == 0, 20, "it is recorded")
+        until(lambda: store._registration.aside.unrecorded_count == 0, what="it is recorded")
     assert table.settled(table.key(**key)) == {"title": "full"}
 
 
@@ -78,7 +78,7 @@ def test_refused_writes_leave_nothing(home: Place, table: Table, state: str) -> 
             ):
                 store.put("songs", {**key, "title": "full"})
             assert store.get("songs", key) == {**key, "title": "before"}
-        until(lambda: works(store), 20, "writes go on")
+        until(lambda: works(store), what="writes go on")
     assert table.settled(table.key(**key)) == {"title": "before"}
 
 

@@ -6,9 +6,11 @@ import runpy
 from pathlib import Path
 from typing import Any
 
+import pytest
 from support.places import Place
 
 pytest_plugins = ("support.fixtures",)
+pytestmark = pytest.mark.slow
 
 MAKER: dict[str, Any] = runpy.run_path(str(Path(__file__).parents[2] / "docs" / "make_blocks.py"))
 

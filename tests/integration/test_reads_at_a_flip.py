@@ -43,7 +43,7 @@ def announced(table: Table, store: DualWriteStore, kind: Any) -> Iterator[tuple[
     """A switch to which this process has agreed; its heartbeat has stopped, and tells it nothing any more."""
     with authority(table) as flip:
         switch = flip.begin(kind)
-        until(lambda: not flip.unready(switch), 10, "it has acknowledged")
+        until(lambda: not flip.unready(switch), what="it has acknowledged")
         stop_heartbeat(store)
         yield flip, switch
 

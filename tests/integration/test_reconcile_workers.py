@@ -81,7 +81,7 @@ def test_plain_rq_workers_drain(home: Place, table: Table, serializer: list[str]
             return table.intents() == []
 
         store.put_many("songs", [{"id": uuid4(), "title": str(n)} for n in range(30)])
-        until(drained, 40, "the worker drains")
+        until(drained, what="the worker drains")
     assert table.check_equal() > 30
 
 
@@ -92,7 +92,7 @@ def test_sync_worker_finds_what_nobody_rang_for(home: Place, table: Table) -> No
         queue.flushdb()
     assert len(table.intents()) == 30
     with working(home, sys.executable, "-m", "sync", "worker", "-n", "2") as process:
-        until(lambda: table.intents() == [], 40, "the sweeper rings")
+        until(lambda: table.intents() == [], what="the sweeper rings")
         assert process.poll() is None
     assert process.returncode == 0
     assert table.check_equal() == 30
@@ -111,13 +111,13 @@ def test_a_worker_keeps_its_connections_from_job_to_job(home: Place, table: Tabl
         for _ in range(3):
             with DualWriteStore(home.settings, CONFIG) as store:
                 store.put("songs", {"id": uuid4(), "title": "a job"})
-            until(lambda: table.intents() == [], 40, "it is done")
-            until(lambda: clients(home) - others, 10, "they are kept")
+            until(lambda: table.intents() == [], what="it is done")
+            until(lambda: clients(home) - others, what="they are kept")
             seen.append(clients(home) - others)
         table.sql("ALTER TABLE public.songs ADD COLUMN IF NOT EXISTS other int")  # each job looks at the table again
         with DualWriteStore(home.settings, CONFIG) as store:
             store.put("songs", {"id": uuid4(), "title": "as it is now"})
-        until(lambda: table.intents() == [], 40, "it is done")
+        until(lambda: table.intents() == [], what="it is done")
     assert set.intersection(*seen), seen
 
 

@@ -25,6 +25,7 @@ from sync.settings import Config, DualWriteTuning, Settings
 from sync.stores import DualWriteStore
 
 pytest_plugins = ("support.fixtures",)
+pytestmark = pytest.mark.slow
 TABLES = tuple(f"songs_{n}" for n in range(6))
 CONFIG = Config(schema_files=(), dual_write=DualWriteTuning(connections=2, heartbeat_seconds=0.3, queued=frozenset(TABLES)))
 HANGS = 60  # seconds after which a call counts as one that does not return
@@ -93,11 +94,11 @@ def test_a_store_opens_writes_beats_and_closes(home: Place, settings: Settings, 
             assert pool.submit(store.put, name, {"id": uuid4(), "title": "left to workers"}).result(HANGS)
         for _ in range(6):  # one of them would have waited for each table's bell
             seen = beats(table)
-            until(lambda seen=seen: beats(table) != seen, 3, "the heart goes on beating")  # type: ignore[misc]
+            until(lambda seen=seen: beats(table) != seen, what="the heart goes on beating")  # type: ignore[misc]
         assert store._ringer._tables <= set(TABLES), "what waits for Redis is bounded"
         silent.go_on()
         with closing(redis.Redis.from_url(silent.url)) as queue:
-            until(lambda: queue.llen("rq:queue:sync") >= len(TABLES), 30, "the bells ring when it answers")
+            until(lambda: queue.llen("rq:queue:sync") >= len(TABLES), what="the bells ring when it answers")
             silent.stop()
             store.put(TABLES[0], {"id": uuid4(), "title": "and again"})
             pool.submit(store.close).result(HANGS)

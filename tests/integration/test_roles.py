@@ -148,7 +148,7 @@ def settle(roles: Roles) -> None:
     """A worker, until nothing is open."""
     worker = roles.commands["migrator"].start("worker")
     try:
-        until(lambda: roles.sql("reader", "SELECT count(*) FROM sync.intent") == [(0,)], 40, "intents settle")
+        until(lambda: roles.sql("reader", "SELECT count(*) FROM sync.intent") == [(0,)], what="intents settle")
     finally:
         worker.terminate()
         worker.communicate(timeout=20)

@@ -105,12 +105,12 @@ def test_a_column_added_to_the_source(home: Place, songs: str) -> None:
         home.cql(f"ALTER TABLE KS.{songs} ADD more int")
         assert plain.put(songs, {**KEY, "title": "a", "more": 1})
         assert plain.get(songs, KEY) == {**KEY, "title": "a", "junk": None, "v": None, "more": 1}
-        until(lambda: "more" in (store.get(songs, KEY) or {}), 20, "it has heard of it")
+        until(lambda: "more" in (store.get(songs, KEY) or {}), what="it has heard of it")
         assert store.put(songs, {"id": 2, "title": "without it"}), "Postgres has no such column yet"
         with pytest.raises(WriteRefused, match=rf"{songs}: more is not a column; the table has changed: {songs}: .*more"):
             store.put(songs, {**KEY, "title": "a", "more": 2})
         home.sql(f'ALTER TABLE public."{songs}" ADD more int')
-        until(lambda: puts(store, songs, {**KEY, "title": "a", "more": 2}), 20, "both have it")
+        until(lambda: puts(store, songs, {**KEY, "title": "a", "more": 2}), what="both have it")
         with PostgresStore(home.settings) as target:
             assert (target.get(songs, KEY) or {})["more"] == 2
 
@@ -131,7 +131,7 @@ def test_a_table_made_again(home: Place, songs: str) -> None:
         with pytest.raises(SyncError, match=f"there is no table '{songs}'"):
             store.get(songs, KEY)
         home.cql(f"CREATE TABLE KS.{songs} (id int PRIMARY KEY, title int)")
-        until(lambda: puts(store, songs, {**KEY, "title": 7}), 20, "it has heard of it")
+        until(lambda: puts(store, songs, {**KEY, "title": 7}), what="it has heard of it")
         assert store.get(songs, KEY) == {**KEY, "title": 7}
 
 
@@ -147,14 +147,14 @@ def test_postgres_alone(home: Place, songs: str) -> None:
         with pytest.raises(WriteRefused, match="junk is not a column"):
             store.put(songs, {**KEY, "junk": "x"})
         home.sql(f'ALTER TABLE public."{songs}" ADD more int')
-        until(lambda: puts(store, songs, {**KEY, "title": "a", "more": 1}), 10, "a look a second")
+        until(lambda: puts(store, songs, {**KEY, "title": "a", "more": 1}), what="a look a second")
         for n in range(8):
             assert (store.get(songs, KEY) or {})["more"] == 1, n
         home.sql(f'ALTER TABLE public."{songs}" ALTER more TYPE text, ALTER title TYPE varchar(20)')
         assert (store.get(songs, KEY) or {})["more"] == "1"
         home.sql(f'DROP TABLE public."{songs}"')
         until(
-            lambda: f"there is no table '{songs}' in Postgres" in says(lambda: store.get(songs, KEY)), 10, "a look a second"
+            lambda: f"there is no table '{songs}' in Postgres" in says(lambda: store.get(songs, KEY)), what="a look a second"
         )
 
 
@@ -182,9 +182,9 @@ def test_postgres_where_it_is_primary(home: Place, songs: str) -> None:
                 with pytest.raises(WriteRefused, match=rf"the table has changed: {songs}: .*junk"):
                     store.put(songs, {**KEY, "title": "c"})
                 home.cql(f"ALTER TABLE KS.{songs} DROP junk")
-                until(lambda: puts(store, songs, {**KEY, "title": "c"}), 20, "both sides are without it")
+                until(lambda: puts(store, songs, {**KEY, "title": "c"}), what="both sides are without it")
                 assert store.update(songs, KEY, {"title": "d"})
-                until(lambda: table.intents() == [], 20, "Cassandra has it")
+                until(lambda: table.intents() == [], what="Cassandra has it")
         finally:
             be_primary(table, "astra")
 

@@ -140,7 +140,7 @@ def worker_says(commands: Commands, wanted: str) -> str:
     lines: list[str] = []
     try:
         assert process.stderr
-        until(lambda: lines.append(process.stderr.readline()) or wanted in lines[-1] or len(lines) > 2, 30)  # type: ignore[union-attr, func-returns-value]
+        until(lambda: lines.append(process.stderr.readline()) or wanted in lines[-1] or len(lines) > 2)  # type: ignore[union-attr, func-returns-value]
     finally:
         process.terminate()
         with suppress(Exception):

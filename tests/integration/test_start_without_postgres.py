@@ -208,7 +208,7 @@ def test_it_reads_and_refuses_and_then_writes(home: Place, table: Table, sick: A
                 call()
         assert store.get("songs", {"id": new["id"]}) is None, "it is no writer yet (rule 28)"
         away.heal()
-        until(lambda: works(store, new), 30, "it registers by itself")
+        until(lambda: works(store, new), what="it registers by itself")
         assert store.update("songs", {"id": known["id"]}, {"title": "other"})
         assert len(writers(table)) == 2
     assert writers(table) == ["signed_off", "signed_off"]
@@ -272,7 +272,7 @@ def test_what_a_start_would_have_said_is_said_by_every_call(home: Place, table: 
         assert store.count("songs") >= 0
         be_primary(table, "postgres")
         away.heal()
-        until(lambda: raises(SettingsError, lambda: store.count("songs")), 20, "it has heard")
+        until(lambda: raises(SettingsError, lambda: store.count("songs")), what="it has heard")
         for call in (
             lambda: store.get("songs", {"id": uuid4()}),
             lambda: store.put("songs", {"id": uuid4()}),
@@ -282,7 +282,7 @@ def test_what_a_start_would_have_said_is_said_by_every_call(home: Place, table: 
                 call()
         assert "active" not in writers(table)
         be_primary(table, "astra")
-        until(lambda: works_or_wrong(store), 20, "what was wrong is right again")
+        until(lambda: works_or_wrong(store), what="what was wrong is right again")
 
 
 def works_or_wrong(store: DualWriteStore) -> bool:
@@ -306,9 +306,11 @@ def test_without_the_state_schema(new_place: NewPlace) -> None:
         bare.cql("CREATE TABLE KS.songs (id uuid PRIMARY KEY, title text)")
         with refused(bare) as away, DualWriteStore(away.settings, CONFIG) as store:
             away.heal()
-            until(lambda: raises(PreflightError, lambda: store.put("songs", {"id": uuid4()})), 20)
+            until(lambda: raises(PreflightError, lambda: store.put("songs", {"id": uuid4()})))
             prepare(bare.settings, CONFIG, "songs")
-            until(lambda: not raises(SyncError, lambda: store.put("songs", {"id": uuid4()})), 20, "what was missing is there")
+            until(
+                lambda: not raises(SyncError, lambda: store.put("songs", {"id": uuid4()})), what="what was missing is there"
+            )
 
 
 @pytest.fixture(scope="module")
@@ -332,7 +334,7 @@ def test_through_the_data_api(home: Place, table: Table, api: DataApi) -> None:
             with pytest.raises(WriteRefused, match=NOT_YET):
                 call()
         away.heal()
-        until(lambda: works(store, new), 20, "it registers by itself")
+        until(lambda: works(store, new), what="it registers by itself")
         assert store.get("songs", {"id": new["id"]}) == new
     assert table.settled(table.key(id=new["id"])) == {"title": "new"}
 

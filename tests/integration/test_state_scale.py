@@ -16,6 +16,7 @@ from support.state import STATEMENTS, fill, set_up, values_of
 from sync.adapters.postgres.connection.connect import Connection, connect
 
 pytest_plugins = ("support.fixtures",)
+pytestmark = pytest.mark.slow
 FEW, MANY = 1_000, 100_000
 MOST_GROWTH = 3
 """So many times as many buffers for a hundred times as much: a level more of an index, and what hangs on chance."""

@@ -246,7 +246,7 @@ def test_what_was_under_way_goes_on_behind_the_upgrade(new_place: NewPlace, olde
             assert done.code == 0, done
         worker = place.commands.start("worker")
         try:
-            until(lambda: place.sql("SELECT count(*) FROM sync.intent") == [(0,)], 30, "the write of before has settled")
+            until(lambda: place.sql("SELECT count(*) FROM sync.intent") == [(0,)], what="the write of before has settled")
         finally:
             worker.terminate()
             place.commands.ended(worker)

@@ -121,7 +121,7 @@ def test_nobody_is_told_to_run_a_worker_that_runs(home: Place) -> None:
     assert agree(home)[1] == "1 key to be reconciled: run `sync worker`"
     worker = home.commands.start("worker")
     try:
-        until(lambda: home.commands.run("status", "--json").json["workers"] == 1, 20, "the worker is there")
+        until(lambda: home.commands.run("status", "--json").json["workers"] == 1, what="the worker is there")
         assert agree(home)[1].startswith("1 key being reconciled by 1 worker; `sync intents` shows")
     finally:
         worker.terminate()

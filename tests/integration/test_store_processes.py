@@ -69,7 +69,7 @@ def test_200_tasks_share_one_store(home: Place, table: Table) -> None:
 
     most = asyncio.run(run())
     assert most - before <= CONNECTIONS + 2, "the heartbeat's, and the last look's, which may not be gone yet"
-    until(lambda: home.sql(OURS)[0][0] <= before, 10, "every connection is gone")
+    until(lambda: home.sql(OURS)[0][0] <= before, what="every connection is gone")
     for key in keys:
         found = table.settled(table.key(**key))
         assert found is not None and found["title"] == str(found["year"]), "a row that nobody has put"
@@ -145,7 +145,7 @@ def test_a_store_that_closes_waits_for_the_calls_under_way(home: Place, table: T
         calling = executor.submit(store.call, "songs", key, slow, slow)
         begun.wait(20)
         ending = executor.submit(store.close)
-        until(lambda: store._calls._closed, 10, "it is being closed")
+        until(lambda: store._calls._closed, what="it is being closed")
         with pytest.raises(StoreClosed):
             store.put("songs", {"id": uuid4()})
         assert table.sql("SELECT state FROM sync.writer WHERE id = %s", (writer,)) == [("active",)]

@@ -27,6 +27,7 @@ from sync.settings import Config, DualWriteTuning
 from sync.stores import DualWriteStore
 
 pytest_plugins = ("support.fixtures",)
+pytestmark = pytest.mark.slow
 CONFIG = Config(schema_files=(), dual_write=DualWriteTuning(connections=4, heartbeat_seconds=0.2, most_wait_seconds=20))
 
 
@@ -107,8 +108,8 @@ def asleep_at(table: Table, store: DualWriteStore, monkeypatch: pytest.MonkeyPat
 
 def settled(table: Table, id: object) -> object:
     """What both sides hold when the sleeper has told what it held."""
-    until(lambda: not table.sql("SELECT FROM sync.writer WHERE state = 'active' AND unrecorded > 0"), 10, "all is recorded")
-    until(lambda: not table.drain() and not table.intents(), 10, "all is settled")
+    until(lambda: not table.sql("SELECT FROM sync.writer WHERE state = 'active' AND unrecorded > 0"), what="all is recorded")
+    until(lambda: not table.drain() and not table.intents(), what="all is settled")
     return table.settled(table.key(id=id))
 
 
@@ -140,7 +141,7 @@ def test_what_it_was_about_to_accept_is_unsure(
     with pytest.raises(WriteUnsure, match="suspended within the write"):
         store.put("pairs", {"id": id, "a": "late"})
     cut_off.back()
-    until(lambda: store.primary == "postgres", 10, "it asks")
+    until(lambda: store.primary == "postgres", what="it asks")
     assert settled(table, id) is None
     assert store.put("pairs", {"id": id, "a": "again"}) is True
     assert settled(table, id) == {"a": "again", "b": None}
@@ -157,6 +158,6 @@ def test_where_postgres_stays_away_it_refuses(table: Table, store: DualWriteStor
             store.put("pairs", {"id": uuid4(), "a": "late"})
     assert not one.awake.is_awaited
     cut_off.back()
-    until(lambda: store.primary == "postgres", 10, "it asks")
+    until(lambda: store.primary == "postgres", what="it asks")
     assert store.put("pairs", {"id": id, "a": "after"}) is True
     assert settled(table, id) == {"a": "after", "b": None}

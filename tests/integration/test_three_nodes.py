@@ -37,6 +37,7 @@ from sync.wiring.dual_write.worker import drain_job
 from sync.wiring.preflight import preflight
 
 pytest_plugins = ("support.fixtures",)
+pytestmark = pytest.mark.slow
 ROWS = 30_000
 COPIES = (1, 3)
 TABLE = (

@@ -16,6 +16,8 @@ from sync.adapters.cassandra.connection.connect import Cassandra
 from sync.adapters.postgres.schema import index_lease
 from sync.settings import Settings
 
+pytestmark = pytest.mark.slow
+
 BUILDING = (
     "SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'CREATE INDEX CONCURRENTLY%' AND datname = current_database()"
 )
@@ -106,7 +108,7 @@ def test_a_builder_that_died_is_followed(site: Site) -> None:
     with closing(site.connect()) as connection:
         assert index_lease.claim(connection, "songs", "somebody", 0.5)
         assert not index_lease.claim(connection, "songs", "another", 30)
-        until(lambda: index_lease.claim(connection, "songs", "another", 30), 10, what="the lease ends")
+        until(lambda: index_lease.claim(connection, "songs", "another", 30), what="the lease ends")
         assert not index_lease.claim(connection, "songs", "somebody", 30)
         index_lease.release(connection, "songs", "another")
         assert index_lease.claim(connection, "songs", "somebody", 30)

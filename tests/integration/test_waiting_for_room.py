@@ -35,8 +35,8 @@ def test_a_target_without_room_is_waited_for(site: Site, state: str) -> None:
     """Would break: "its worker died 8 times: out of memory?" after eight minutes, and no error in `sync status` meanwhile."""
     site.sql(FULL % state)
     running = site.start("backfill", "--json", "--table", "songs", "--workers", "1")
-    until(lambda: WORDS in running.err, 30, "its words on stderr")
-    until(lambda: WORDS in site.run("status", "--json").out, 30, "its words in the status")
+    until(lambda: WORDS in running.err, what="its words on stderr")
+    until(lambda: WORDS in site.run("status", "--json").out, what="its words in the status")
     assert not running.ended
     ((attempts,),) = site.sql("SELECT max(attempts) FROM sync.range")
     assert attempts <= 1, "to wait is no attempt"

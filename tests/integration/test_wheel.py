@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parent.parent.parent
 MIGRATIONS = ("001_astra_schema.cql", "002_postgres_schema.sql", "003_sync_state.sql")
 LOOK = (

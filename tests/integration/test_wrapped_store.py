@@ -207,7 +207,7 @@ def test_without_a_journal(wrapped: Any, table: Table, away: str) -> None:
             assert store.title(song) == "before"
             return
         assert store.save({"id": song, "title": "after"}) == "saved"
-        until(lambda: table.intents(table.key(id=song)) or table.target(table.key(id=song)) == {"title": "after"}, 5)
+        until(lambda: table.intents(table.key(id=song)) or table.target(table.key(id=song)) == {"title": "after"})
     assert table.settled(table.key(id=song)) == {"title": "after"}
 
 
@@ -220,7 +220,7 @@ def test_rule_17_a_call_that_failed_without_a_journal_is_unsure(wrapped: Any, ta
         breaker.failures = breaker.threshold  # as after a statement that did not come back
         with pytest.raises(TimeoutError):
             store.rename(song, "landed all the same")
-        until(lambda: table.intents(table.key(id=song)), 5)
+        until(lambda: table.intents(table.key(id=song)))
         assert table.intents(table.key(id=song)) == [("recheck", "unsure")]
         table.sql(WINDOW_PASSES)
     assert table.settled(table.key(id=song)) == {"title": "landed all the same"}

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import atexit
 import itertools
 import json
 import os
 import signal
 import sys
+import time
 import traceback
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager
@@ -15,11 +17,11 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-import pytest
 import redis
 from cassandra.concurrent import execute_concurrent_with_args
 from pydantic import SecretStr
 
+from support.commands import Zygote
 from support.running import Result, Running, until
 from sync import failpoints
 from sync.adapters.cassandra.connection.connect import Cassandra
@@ -36,8 +38,9 @@ from sync.wiring.schema import apply_target
 
 _QUEUES = itertools.count(os.getpid())
 """Redis databases 1 to 15 in turn, so that no test's worker takes another's jobs."""
-slow = pytest.mark.skipif(not os.environ.get("SYNC_TEST_SLOW"), reason="covered by a broader test; SYNC_TEST_SLOW=1 runs it")
 SIMPLE = "{'class': 'SimpleStrategy', 'replication_factor': 1}"
+_ZYGOTE = Zygote()
+atexit.register(_ZYGOTE.end)
 NEVER: Callable[[], bool] = lambda: False  # noqa: E731
 
 
@@ -158,9 +161,14 @@ class Site:
             until(lambda: int(queue.scard("rq:workers:sync")) > int(before), what="the worker registers")  # type: ignore[arg-type]
         return self._running[-1]
 
-    def run(self, *arguments: str, seconds: float = 120, **more: str) -> Result:
-        """Run `python -m sync …` to its end."""
-        return self.start(*arguments, **more).wait(seconds)
+    def run(self, *arguments: str, seconds: float = 300, **more: str) -> Result:
+        """Run `sync …` to its end, forked from a process that has everything imported."""
+        files = {name: self.folder / f"{name}-{time.monotonic_ns()}" for name in ("out", "err")}
+        for file in files.values():
+            file.touch()
+        paths = {name: str(file) for name, file in files.items()}
+        code = _ZYGOTE.run({"argv": arguments, "env": {**self.env, **more}, "cwd": str(self.folder), **paths}, seconds)
+        return Result(code, files["out"].read_text(), files["err"].read_text())
 
     def close(self) -> None:
         """Leave no process behind."""

@@ -83,7 +83,7 @@ class Commands:
         env = {k: v for k, v in {**self.env, **changes}.items() if v is not None}
         return Commands(self.folder, env, self.zygote)
 
-    def run(self, *argv: str, timeout: float = 60) -> Done:
+    def run(self, *argv: str, timeout: float = 240) -> Done:
         """Run `sync <argv>` to its end; whatever it is, it prints no secret, no traceback and no colours."""
         out, err = self.folder / "stdout.txt", self.folder / "stderr.txt"
         out.write_text("")
@@ -92,7 +92,7 @@ class Commands:
         code = self.zygote.run(order, timeout)
         return self._checked(Done(code, out.read_text(), err.read_text()))
 
-    def fresh(self, *argv: str, timeout: float = 60) -> Done:
+    def fresh(self, *argv: str, timeout: float = 240) -> Done:
         """The same in a Python of its own, as `python -m sync`."""
         return self.ended(self.start(*argv), timeout)
 
@@ -103,7 +103,7 @@ class Commands:
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
         )  # fmt: skip
 
-    def ended(self, process: subprocess.Popen[str], timeout: float = 60) -> Done:
+    def ended(self, process: subprocess.Popen[str], timeout: float = 240) -> Done:
         """What a started command did."""
         try:
             out, err = process.communicate(timeout=timeout)

@@ -456,7 +456,7 @@ def stamping(table: Table) -> Iterator[None]:
         table.sql("DROP TRIGGER slow ON sync.intent; DROP FUNCTION slow()")
 
 
-def until_waiting(table: Table, count: int = 1, seconds: float = 10) -> None:
+def until_waiting(table: Table, count: int = 1, seconds: float = 60) -> None:
     """Wait until so many connections wait for a lock."""
     end = time.monotonic() + seconds
     statement = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"

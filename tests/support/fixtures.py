@@ -12,6 +12,7 @@ from psycopg import sql
 
 from support.commands import Commands, Zygote, environment
 from support.places import Certificates, NewPlace, Place
+from support.servers import QUICK
 from support.three_nodes import ThreeNodes, node_certificates
 from support.two_data_centres import TwoDataCentres, start
 from sync import local
@@ -42,7 +43,7 @@ def valkey(tmp_path_factory: pytest.TempPathFactory) -> Iterator[local.ValkeySer
 @pytest.fixture(scope="session")
 def own_postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[local.PostgresServer]:
     """A Postgres whose roles and databases tests may change."""
-    server = local.PostgresServer(tmp_path_factory.mktemp("postgres"))
+    server = local.PostgresServer(tmp_path_factory.mktemp("postgres"), options=QUICK)
     server.start()
     yield server
     server.remove()
@@ -66,7 +67,7 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
 @pytest.fixture(scope="session")
 def secure_cassandra(tmp_path_factory: pytest.TempPathFactory, certificates: Certificates) -> Iterator[local.CassandraServer]:
     """A Cassandra that takes only TLS and passwords."""
-    options = local.CassandraOptions(certificate=certificates.server, key=certificates.key, heap_mb=384)
+    options = local.CassandraOptions(certificate=certificates.server, key=certificates.key, heap_mb=384, fast_start=True)
     server = local.CassandraServer(tmp_path_factory.mktemp("cassandra"), options=options)
     server.start()
     yield server

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 _TIMESTAMPS = ["timestamptz", "timestamp", *(f"timestamptz({p})" for p in range(7)), "timestamp(0)", "timestamp(3)"]
 _EVERY_SCALAR = ["ascii", "text", "tinyint", "smallint", "int", "bigint", "varint", "decimal", "float", "double", "boolean"]
 _EVERY_SCALAR += ["uuid", "timeuuid", "timestamp", "date", "time", "duration", "inet", "blob"]
@@ -68,3 +70,10 @@ MATRIX: dict[str, list[str]] = {
     "vector<float, 4096>": ["vector(4096)", "halfvec(4096)"],
     "vector<float, 16000>": ["vector(16000)"],
 }
+
+TYPE_PAIRS = [
+    pytest.param(cql, pg, marks=() if pg == targets[0] else pytest.mark.slow)
+    for cql, targets in MATRIX.items()
+    for pg in targets
+]
+"""All of it, for tests that make a table on both sides for each: every type into one other, and the slow ones into every other."""

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from support.servers import stack_in, up
 from sync import local
 from sync.adapters.cassandra.connection.connect import Cassandra, open_cassandra
 from sync.local.stack import Stack
@@ -16,8 +17,8 @@ from sync.settings import Settings
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """The servers; ended with the module, whatever state they are in."""
     folder = tmp_path_factory.mktemp("own") / "servers"
-    local.up(folder)
-    yield Stack(folder)
+    up(folder)
+    yield stack_in(folder)
     local.down(folder)
 
 

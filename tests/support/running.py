@@ -60,7 +60,7 @@ class Running:
         """Ctrl-C: SIGINT to the whole group."""
         os.killpg(self.pid, signal.SIGINT)
 
-    def wait(self, seconds: float = 120) -> Result:
+    def wait(self, seconds: float = 300) -> Result:
         """Its end; a command that hangs is killed with all its processes and fails the test."""
         try:
             code = self.process.wait(seconds)

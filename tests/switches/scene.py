@@ -70,7 +70,7 @@ class Process:
         """Until its failpoint has put it to sleep."""
         until(lambda: self.stopped, 60, f"the writer sleeps; {self.err.read_text()[-500:]}")
 
-    def await_writes(self, more: int = 5, seconds: float = 15) -> None:
+    def await_writes(self, more: int = 5, seconds: float = 60) -> None:
         """Until it has written on."""
         before = self.told.answered
         until(lambda: self.told.answered >= before + more, seconds, f"it writes; {self.err.read_text()[-500:]}")
@@ -186,7 +186,7 @@ class Scene:
         with closing(Table(self.place.cassandra, self.place.settings, self.config, TABLE)) as table:
             table.epoch = self.epoch[0]
             table.sql("UPDATE sync.writer SET state = 'unclean' WHERE state = 'active'")
-            until(lambda: self._settled(table), 30, "all is settled")
+            until(lambda: self._settled(table), what="all is settled")
             verdict = judge(table, self.told())
         done = self.run("drift-report", "--workers", "1", "--format", "json")
         if done.code:

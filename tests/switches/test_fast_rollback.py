@@ -16,6 +16,7 @@ from switches.test_gates import INTENTS, NO_INTENT, NO_WRITER, a_writer
 from switches.writer import TABLE
 
 pytest_plugins = ("support.fixtures",)
+pytestmark = pytest.mark.slow
 DISTURBANCE = "INSERT INTO sync.disturbance (table_name, why) VALUES ('{}', 'an intent was resolved by hand')"
 CALM = ("DELETE FROM sync.disturbance",)
 A_PASS = (
@@ -61,12 +62,11 @@ def still(new_place: NewPlace) -> Iterator[Scene]:
         yield made
 
 
-@pytest.mark.timeout(120)
 def test_nothing_is_lost_on_the_fast_way_back(new_place: NewPlace) -> None:
     """Would break: the only way back leads through two passes over every row, for hours, while the application is down."""
     with cut_over(new_place, 2) as made:
         for process in made.processes:
-            until(lambda p=process: p.told.answered > 100, 30, "it writes to Postgres")
+            until(lambda p=process: p.told.answered > 100, what="it writes to Postgres")
         refused = made.run("rollback", "--yes", "--json")
         assert refused.code == 2 and "proof" in refused.err, "without --fast the proof stays a gate"
         told = made.run("rollback", "--fast", "--yes", "--json")

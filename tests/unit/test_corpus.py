@@ -207,6 +207,7 @@ def corpus() -> Corpus:
     return load()
 
 
+@pytest.mark.slow
 def test_every_piece_has_its_rows(corpus: Corpus) -> None:
     """Nothing is dropped: a piece without notes keeps its song, and is counted."""
     ids = [song["id"] for song in corpus.songs]
@@ -217,22 +218,26 @@ def test_every_piece_has_its_rows(corpus: Corpus) -> None:
     assert {row["song_id"] for row in corpus.embeddings} <= set(ids)
 
 
+@pytest.mark.slow
 def test_genres_add_up(corpus: Corpus) -> None:
     assert Counter(song["genre"] for song in corpus.songs) == {g["name"]: g["song_count"] for g in corpus.genres}
 
 
+@pytest.mark.slow
 def test_vectors_are_finite_and_of_length_one(corpus: Corpus) -> None:
     matrix = np.array([row["embedding"] for row in corpus.embeddings])
     assert matrix.shape == (len(corpus.embeddings), melody.DIMENSIONS)
     assert np.abs(np.linalg.norm(matrix, axis=1) - 1).max() < 1e-6
 
 
+@pytest.mark.slow
 def test_times_are_what_cassandra_can_keep(corpus: Corpus) -> None:
     for song in corpus.songs:
         assert song["created_at"] <= song["updated_at"]
         assert song["created_at"].microsecond % 1000 == song["updated_at"].microsecond % 1000 == 0
 
 
+@pytest.mark.slow
 def test_oddities_stay(corpus: Corpus) -> None:
     titles = [song["title"] for song in corpus.songs]
     assert titles.count(None) == corpus.without_embedding["a book of tunes, not a tune"]
@@ -240,6 +245,7 @@ def test_oddities_stay(corpus: Corpus) -> None:
     assert any(song["artist"] == "" for song in corpus.songs)
 
 
+@pytest.mark.slow
 def test_a_part_is_the_beginning_of_the_whole(corpus: Corpus) -> None:
     part = load(150)
     assert part.songs == corpus.songs[:150]
@@ -247,6 +253,7 @@ def test_a_part_is_the_beginning_of_the_whole(corpus: Corpus) -> None:
     assert part.embeddings == corpus.embeddings[: len(part.embeddings)]
 
 
+@pytest.mark.slow
 def test_the_nearest_tune_is_the_same_tune_under_another_name(corpus: Corpus) -> None:
     """Aird's "Rural Felicity" (1780s) is what O'Neill and Ryan call "Haste to the Wedding"."""
     title = {song["id"]: (song["title"] or "").lower() for song in corpus.songs}

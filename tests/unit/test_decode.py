@@ -94,7 +94,9 @@ def test_the_edges_of_every_pair_come_back(cql: str, pg: str) -> None:
         _check(kind, pg_type(pg), value)
 
 
-@pytest.mark.parametrize(("cql", "pg"), PAIRS)
+@pytest.mark.parametrize(
+    ("cql", "pg"), [pytest.param(cql, pg, marks=pytest.mark.slow if "16000" in cql else ()) for cql, pg in PAIRS]
+)
 @settings(PROFILE, max_examples=15)
 @given(data=st.data())
 def test_any_value_of_every_pair_comes_back(data: st.DataObject, cql: str, pg: str) -> None:

@@ -71,17 +71,20 @@ def test_a_process_that_lives_is_not_judged(folder: Path) -> None:
 def test_a_child_does_not_keep_its_parent_s_file(folder: Path) -> None:
     """Would break: a forked worker that outlives its master makes the master look alive for as long."""
     read, write = os.pipe()
+    there, here = os.pipe()
 
     def fork(_: Witness) -> None:
         if os.fork() == 0:
             os.close(write)
+            os.write(here, b".")
             os.read(read, 1)
             os._exit(0)
+        os.read(there, 1)  # a child that did not come to run yet has the file still
 
     token = in_child(folder, fork)
     assert accepted_nothing(folder, [token]) == [token]
-    os.close(write)
-    os.close(read)
+    for end in (write, read, there, here):
+        os.close(end)
 
 
 def test_a_copy_proves_nothing(folder: Path, tmp_path: Path) -> None:
@@ -89,9 +92,8 @@ def test_a_copy_proves_nothing(folder: Path, tmp_path: Path) -> None:
     copy = tmp_path / "copy"
     shutil.copytree(folder, copy)
     assert accepted_nothing(copy, [token]) == []
-    shutil.rmtree(folder)
+    folder.rename(tmp_path / "before")  # not removed: the copy might get the inode
     folder.mkdir()
-    (folder / "other").touch()  # it may have the inode
     shutil.copy2(copy / f"{token}.writer", folder)
     assert accepted_nothing(folder, [token]) == []
 

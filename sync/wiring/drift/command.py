@@ -103,7 +103,7 @@ def _going_on(before: int, kept: int) -> str:
     old = before - kept
     have, are = ("has", "is") if old == 1 else ("have", "are")
     again = f"; {old:,} {have} one that is too old, or of another epoch or schema, and {are} checked again" if old else ""
-    done = f"{counted(kept, 'range')} {'has its' if kept == 1 else 'have their'} verdict already"
+    done = f"{counted(kept, 'range')} already {'has its' if kept == 1 else 'have their'} verdict"
     return f"resuming the pass that was stopped: {done}{again}"
 
 
