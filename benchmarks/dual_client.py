@@ -99,8 +99,8 @@ class Ways:
     def _inline(self) -> Put:
         return self._dual("inline", Config())
 
-    def _queued(self) -> Put:
-        return self._dual("queued", Config(dual_write=DualWriteTuning(queued=frozenset({TABLE}))))
+    def _async(self) -> Put:
+        return self._dual("async", Config(dual_write=DualWriteTuning(async_secondary=frozenset({TABLE}))))
 
     def _dual(self, way: str, config: Config) -> Put:
         store = self._store(way, lambda: DualWriteStore(self._settings, config))

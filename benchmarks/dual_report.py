@@ -17,7 +17,7 @@ TITLES = {
     "postgres": "Postgres store alone",
     "both": "the two one after the other, no protocol",
     "inline": "DualWriteStore, inline",
-    "queued": "DualWriteStore, queued",
+    "async": "DualWriteStore, secondary by workers",
 }
 STEPS = ("intent", "primary", "second half", "mark")
 
@@ -86,11 +86,11 @@ def goals(found: Found) -> list[Goal]:
     out = []
     for n in threads:
         inline = found.ratio(n, lambda w: w["inline"].p50 / (w["both"].p50 + w["commit"].p50))
-        queued = found.ratio(n, lambda w: w["queued"].p50 / (w["cassandra"].p50 + w["commit"].p50))
+        queued = found.ratio(n, lambda w: w["async"].p50 / (w["cassandra"].p50 + w["commit"].p50))
         slower = found.ratio(n, lambda w: w["inline"].rate / min(w["cassandra"].rate, w["postgres"].rate))
         name = f"{n} thread{'s' * (n > 1)}"
         out.append(Goal(name, "inline p50 of (both, one after the other, + one commit)", inline, 1, False))
-        out.append(Goal(name, "queued p50 of (primary alone + one commit)", queued, 1, False))
+        out.append(Goal(name, "async p50 of (primary alone + one commit)", queued, 1, False))
         if n == threads[-1]:
             out.append(Goal(name, "inline writes/s of the slower store alone", slower, 0.6, True))
     if own := [d for d in found.drains if d.code == "this"]:

@@ -71,7 +71,7 @@ class Bench:
 
     def __init__(self, servers: Servers, clients: dict[str, Client], threads: list[int], seconds: float) -> None:
         self._servers, self._clients, self._threads, self._seconds = servers, clients, threads, seconds
-        self._ways = [*TITLES, *(f"{way}@{code}" for code in clients if code != "this" for way in ("inline", "queued"))]
+        self._ways = [*TITLES, *(f"{way}@{code}" for code in clients if code != "this" for way in ("inline", "async"))]
         self.found = Found()
 
     def round(self, number: int) -> None:
@@ -108,7 +108,7 @@ class Bench:
             self._clear()
             with open_cassandra(self._servers.settings) as source:
                 source.session.execute(f"TRUNCATE {self._servers.keyspace}.{TABLE}", timeout=60)
-            written = client.ask("queued", 8, 0, keys)["writes"]
+            written = client.ask("async", 8, 0, keys)["writes"]
             wait_until_calm(self._servers, limit=20)
             command = [sys.executable, "-m", "benchmarks.dual_client", "drain"]
             cost = measure(command, self._servers, client.env, make_folder() / "drain.log", own_clock=True)

@@ -164,7 +164,7 @@ class BackfillTuning(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     range_mb: int = Field(64, gt=0)
-    range_count: int | None = Field(None, gt=0, le=1_000_000)
+    min_ranges: int | None = Field(None, gt=0, le=1_000_000)
     page_mb: float = Field(1.0, gt=0, le=64)
     batch_mb: float = Field(4.0, gt=0, le=256)
     streams: int = Field(2, gt=0, le=64)
@@ -191,14 +191,14 @@ class DualWriteTuning(BaseModel):
     connections: int = Field(16, gt=0)
     heartbeat_seconds: float = Field(5.0, gt=0)
     writer_lease_seconds: float = Field(30.0, gt=0)
-    most_skew_seconds: float = Field(60.0, gt=0)
+    max_clock_skew_seconds: float = Field(60.0, gt=0)
     secondary_timeout_seconds: float = Field(3.0, gt=0)
-    most_wait_seconds: float = Field(30.0, gt=0)
+    max_wait_seconds: float = Field(30.0, gt=0)
     breaker_failures: int = Field(1, gt=0)
-    journal_away: Literal["accept", "refuse"] = "accept"
-    most_unrecorded_mb: int = Field(128, gt=0)
+    on_postgres_down: Literal["accept", "refuse"] = "accept"
+    max_unrecorded_mb: int = Field(128, gt=0)
     writers_folder: Path | None = None
-    queued: frozenset[str] = frozenset()
+    async_secondary: frozenset[str] = frozenset()
 
 
 class DriftTuning(BaseModel):
@@ -207,10 +207,10 @@ class DriftTuning(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     range_rows: int = Field(100_000, gt=0)
-    waiting: int = Field(2, ge=0, le=16)
+    max_waiting_ranges: int = Field(2, ge=0, le=16)
     grace_seconds: float = Field(0.5, ge=0)
     tries: int = Field(6, gt=1, le=50)
-    most_verdict_minutes: float = Field(60.0, ge=0)
+    max_verdict_age_minutes: float = Field(60.0, ge=0)
 
 
 class CutoverTuning(BaseModel):
@@ -218,9 +218,9 @@ class CutoverTuning(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    most_pause_seconds: float = Field(5.0, gt=0, le=60)
-    most_settle_seconds: float = Field(60.0, ge=0)
-    most_intents: int = Field(1000, ge=0)
+    max_pause_seconds: float = Field(5.0, gt=0, le=60)
+    max_drain_seconds: float = Field(60.0, ge=0)
+    max_intents: int = Field(1000, ge=0)
 
 
 class Config(BaseModel):
@@ -257,9 +257,9 @@ class Config(BaseModel):
         options = {name: self.options(name) for name in (*self.tables, *self.collections)}
         return agreed(self.only, self.exclude, options, [name for name, is_one in self.kinds.items() if not is_one])
 
-    def mode(self, table: str) -> Literal["inline", "queued"]:
+    def mode(self, table: str) -> Literal["inline", "async"]:
         """Whether a table's target half is written by the writer itself or by workers."""
-        return "queued" if table in self.dual_write.queued else "inline"
+        return "async" if table in self.dual_write.async_secondary else "inline"
 
     @property
     def kinds(self) -> dict[str, bool]:

@@ -24,13 +24,13 @@ def _now() -> float:
 
 
 class Awake:
-    """Counts gaps: times of `most_gap` seconds or more in which nobody looked. Safe to use from many threads.
+    """Counts gaps: times of `max_gap` seconds or more in which nobody looked. Safe to use from many threads.
 
-    `most_wait` is for how long Postgres is waited for after one.
+    `max_wait` is for how long Postgres is waited for after one.
     """
 
-    def __init__(self, most_gap: float = math.inf, most_wait: float = 0.0, now: Callable[[], float] = _now) -> None:
-        self._most_gap, self._most_wait, self._now = most_gap, most_wait, now
+    def __init__(self, max_gap: float = math.inf, max_wait: float = 0.0, now: Callable[[], float] = _now) -> None:
+        self._max_gap, self._max_wait, self._now = max_gap, max_wait, now
         self._gaps = self._answered = 0
         self._ran_at = self._woken_at = now()
         self._changed, self._ended = Condition(), Event()
@@ -46,14 +46,14 @@ class Awake:
         self._thread.join()
 
     def _look(self) -> None:
-        while not self._ended.wait(self._most_gap / _LOOKS):
+        while not self._ended.wait(self._max_gap / _LOOKS):
             self.gaps()
 
     def gaps(self) -> int:
         """How many there were until now. Two answers that are the same: between them this process ran."""
         with self._changed:
             now = self._now()
-            if now - self._ran_at >= self._most_gap:
+            if now - self._ran_at >= self._max_gap:
                 self._gaps, self._woken_at = self._gaps + 1, now
                 log.warning(
                     "this process did not run for %.1f s: it asks Postgres before it accepts a write", now - self._ran_at
@@ -83,4 +83,4 @@ class Awake:
             self._changed.wait_for(lambda: self._gaps == self._answered, max(0.0, min(seconds, self._left())))
 
     def _left(self) -> float:
-        return self._woken_at + self._most_wait - self._now()
+        return self._woken_at + self._max_wait - self._now()

@@ -16,7 +16,7 @@ from sync.failpoints import failpoint
 from sync.ports import Intent, Outcome, PrimaryRows, TableJournal
 
 log = logging.getLogger(__name__)
-Mode = Literal["inline", "queued"]
+Mode = Literal["inline", "async"]
 State = Literal["finished", "unsure"]
 _ALONE: dict[Outcome, State | None] = {"written": "finished", "unsure": "unsure", "refused": None}
 """What is to be remembered of a write that was made without an intent."""
@@ -118,7 +118,7 @@ class ForwardWrite:
         raise WriteRefused(f"the primary refused the write: {error}")
 
     def _second_half(self, mutation: Mutation, intent: Intent) -> None:
-        if self.mode == "queued":
+        if self.mode == "async":
             failpoint("write.before_mark")
             # Nobody waits for the mark: lost with the process, it leaves an open intent, which is claimed all the same.
             self.aside.later(self.journal, intent, "finished", "")

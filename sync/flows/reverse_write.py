@@ -74,7 +74,7 @@ class ReverseWrite:
                 self.aside.later(self.journal, intent, "finished", error)
 
         sent = Mutation(mutation.kind, mutation.key, self._mapped(mutation.cells))
-        if self.mode == "queued" or not self.secondary.send(sent, intent.version, done):
+        if self.mode == "async" or not self.secondary.send(sent, intent.version, done):
             self.aside.later(self.journal, intent, "finished", "")
 
     def _mapped(self, cells: Mapping[str, bytes | None]) -> dict[str, bytes | None]:

@@ -25,15 +25,15 @@ class Epochs(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Switching:
-    """Runs writes under the current epoch; `most_wait` seconds is as long as one waits for a cut-over."""
+    """Runs writes under the current epoch; `max_wait` seconds is as long as one waits for a cut-over."""
 
     epochs: Epochs
-    most_wait: float
+    max_wait: float
 
     def run(self, by_primary: Mapping[Primary, Callable[[], T]]) -> T:
         """What the current primary's flow returns. Raises WriteRefused, nothing being written, if it takes too long."""
         # Where it is known that writes wait, asking Postgres would take a connection, and wait for the cut-over's own lock.
-        waited = self.epochs.wait_open(self.most_wait)
+        waited = self.epochs.wait_open(self.max_wait)
         try:
             result = by_primary[self.epochs.primary]()
         except EpochChanged as changed:
@@ -44,7 +44,7 @@ class Switching:
 
     def _again(self, by_primary: Mapping[Primary, Callable[[], T]], changed: EpochChanged, waited: float) -> T:
         begun = time.monotonic() - waited
-        while (left := begun + self.most_wait - time.monotonic()) > 0:
+        while (left := begun + self.max_wait - time.monotonic()) > 0:
             self.epochs.heard(changed)
             if changed.state != "open":
                 self.epochs.wait_open(left)
@@ -56,4 +56,4 @@ class Switching:
             else:
                 self.epochs.waited(waited)
                 return result
-        raise WriteRefusedNow(f"{changed}, and has been for {self.most_wait:g} s: nothing was written")
+        raise WriteRefusedNow(f"{changed}, and has been for {self.max_wait:g} s: nothing was written")

@@ -61,7 +61,7 @@ def _attempts(cassandra: Cassandra, table: SourceTable, config: Config) -> Mappi
         reader = SourceRows(cassandra, table, config.dual_write.primary_timeout_seconds, serial)
         trial.try_rows(reader, keys())
 
-    ahead = int(config.dual_write.most_skew_seconds * 1e6)
+    ahead = int(config.dual_write.max_clock_skew_seconds * 1e6)
     return {
         **found,
         "rows": rows,

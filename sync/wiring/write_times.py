@@ -29,7 +29,7 @@ _PARTS = 64
 
 def limit(config: Config) -> int:
     """The write time above which a cell lies ahead of the clock: further than a writer's own clock may, in µs since 1970."""
-    return time.time_ns() // 1000 + int(config.dual_write.most_skew_seconds * 1e6)
+    return time.time_ns() // 1000 + int(config.dual_write.max_clock_skew_seconds * 1e6)
 
 
 def looking(cassandra: Cassandra, connection: Connection, tables: Mapping[str, TableMap], config: Config) -> Look:

@@ -36,7 +36,7 @@ schema_files = []
 [dual_write]
 writer_lease_seconds = 0.5
 heartbeat_seconds = 0.1
-journal_away = "refuse"
+on_postgres_down = "refuse"
 secondary_timeout_seconds = 1
 """
 WRITER = (
@@ -71,7 +71,7 @@ CLOSED, SIGTERM = "closed under load", "SIGTERM"
 ENDS = (CLOSED, SIGTERM)
 """A process that ends as a deployment ends it, while its threads write and take Postgres for away now and then."""
 JUMPS = "the clock jumps"
-"""Hours back, and up to a minute ahead, before each write. Further ahead than `most_skew_seconds`, writes are refused."""
+"""Hours back, and up to a minute ahead, before each write. Further ahead than `max_clock_skew_seconds`, writes are refused."""
 FULL = "disk full"
 """The disk of the target's tables fills up, again and again; needs a root that may mount one."""
 TWO = "two data centres"
@@ -114,7 +114,7 @@ class Arena:
             "heartbeat_seconds = 0.1", "heartbeat_seconds = 0.3"
         )
         (self.folder / "ends.toml").write_text(ends)
-        (self.folder / "queued.toml").write_text(f'{TOML}queued = ["{TABLE}"]\n')
+        (self.folder / "queued.toml").write_text(f'{TOML}async_secondary = ["{TABLE}"]\n')
         prepare(place.settings, self.config, TABLE)
         self.table = Table(place.cassandra, place.settings, self.config, TABLE)
         self._zygote = subprocess.Popen(

@@ -54,7 +54,7 @@ def test_writers_go_on_while_ranges_are_recorded(table: Table) -> None:
 @pytest.fixture
 def site(settings: Settings, cassandra: Cassandra, tmp_path: Path) -> Iterator[Site]:
     opened = Site(settings, cassandra, tmp_path)
-    opened.configure("range_count = 40\nstreams = 2", "[drift]\ngrace_seconds = 0.2\ntries = 2\n")
+    opened.configure("min_ranges = 40\nstreams = 2", "[drift]\ngrace_seconds = 0.2\ntries = 2\n")
     opened.cql("CREATE TABLE {ks}.songs (id int PRIMARY KEY, title text)")
     opened.fill("INSERT INTO {ks}.songs (id, title) VALUES (?, ?)", [(n, "x") for n in range(200)])
     opened.apply()
@@ -89,7 +89,7 @@ def test_more_are_opened_while_keys_wait(site: Site, monkeypatch: pytest.MonkeyP
     counted = Counted(monkeypatch)
     assert not drift(site)["clean"]
     assert 1 + 2 < counted.opened <= 1 + 3 * 2
-    site.configure("range_count = 40\nstreams = 2", "[drift]\ngrace_seconds = 0.05\ntries = 2\nwaiting = 0\n")
+    site.configure("min_ranges = 40\nstreams = 2", "[drift]\ngrace_seconds = 0.05\ntries = 2\nmax_waiting_ranges = 0\n")
     counted = Counted(monkeypatch)
     assert not drift(site)["clean"]
     assert counted.opened == 1 + 2

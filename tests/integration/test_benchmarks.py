@@ -32,5 +32,5 @@ def test_every_way_of_a_dual_write_is_measured(home: Place) -> None:
         for way in TITLES:
             assert Cell(ways.put(way), 1, 0, 2).run()["writes"] == 2, way
         timed = {way: {step for step, took in steps.items() if took} for way, steps in ways.steps.items()}
-    assert timed == {"inline": {"intent", "primary", "second half"}, "queued": {"intent", "primary"}}
+    assert timed == {"inline": {"intent", "primary", "second half"}, "async": {"intent", "primary"}}
     assert home.cql(f"SELECT count(*) FROM KS.{TABLE}")[0][0] == 2 * 4, "all ways but those to Postgres alone"

@@ -29,7 +29,7 @@ from sync.stores import DualWriteStore, open_store
 from sync.stores.both_sides import source
 
 pytest_plugins = ("support.fixtures",)
-CONFIG = Config(schema_files=(), dual_write=DualWriteTuning(connections=4, heartbeat_seconds=0.2, most_wait_seconds=5))
+CONFIG = Config(schema_files=(), dual_write=DualWriteTuning(connections=4, heartbeat_seconds=0.2, max_wait_seconds=5))
 PAUSE = 20.0
 
 
@@ -202,7 +202,7 @@ def test_rule_21_writes_that_waited_go_to_the_new_primary(table: Table, key: Key
 
 def test_a_write_does_not_wait_for_ever(table: Table, key: Key) -> None:
     """Would break: an epoch that stays closed hangs every request of the application."""
-    config = CONFIG.model_copy(update={"dual_write": CONFIG.dual_write.model_copy(update={"most_wait_seconds": 0.5})})
+    config = CONFIG.model_copy(update={"dual_write": CONFIG.dual_write.model_copy(update={"max_wait_seconds": 0.5})})
     with DualWriteStore(table.settings, config) as store, authority(table) as flipping:
         store.put("pairs", {"id": uuid4(), "a": "0"})
         flipping.close(flipping.begin("cutover"), PAUSE)

@@ -121,7 +121,9 @@ def test_intents_of_a_writer_that_has_gone_are_settled_in_its_data_centre(
     home: Settings, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Would break: a worker elsewhere reads the old row, sets it, and removes the intent: an acknowledged write is lost."""
-    queued = Config(schema_files=(), dual_write=CONFIG.dual_write.model_copy(update={"queued": frozenset({"pairs"})}))
+    queued = Config(
+        schema_files=(), dual_write=CONFIG.dual_write.model_copy(update={"async_secondary": frozenset({"pairs"})})
+    )
     with DualWriteStore(home, queued) as store:
         store.put("pairs", {"id": uuid4(), "a": "1"})
     rows(home, "UPDATE sync.intent SET lease_until = NULL")
@@ -184,7 +186,9 @@ def test_a_fenced_writer_s_data_centre_may_be_left(home: Settings) -> None:
 
 def test_intents_in_a_data_centre_that_is_lost_have_a_way_out(home: Settings) -> None:
     """Would break: a writer signs off, its data centre burns down, and its open intents forbid everything elsewhere for good."""
-    queued = Config(schema_files=(), dual_write=CONFIG.dual_write.model_copy(update={"queued": frozenset({"pairs"})}))
+    queued = Config(
+        schema_files=(), dual_write=CONFIG.dual_write.model_copy(update={"async_secondary": frozenset({"pairs"})})
+    )
     with DualWriteStore(home, queued) as store:
         store.put("pairs", {"id": uuid4(), "a": "1"})
         name = store._registration.writer.id

@@ -34,7 +34,7 @@ class Size:
 
     rows: int
     range_rows: int
-    most_mb: int
+    max_mb: int
 
 
 SIZES = [
@@ -115,4 +115,4 @@ def test_one_range_of_many_rows_is_cut(site: Site, size: Size) -> None:
     assert table["rows"]["different"] == size.rows
     assert len(table["findings"]) <= 10_000 + 1000
     print(f"\n{size.rows:,} rows in one range: {equal:.0f} MB more where all are equal, {different:.0f} MB where all differ")
-    assert max(equal, different) < size.most_mb
+    assert max(equal, different) < size.max_mb

@@ -320,7 +320,7 @@ def test_many_stuck_intents_are_drained(home: Place) -> None:
     with opened(home, "texts") as table:
         writer = table.writer()
         mutations = [writer.mutation("put", table.key(id=uuid4()), t=f"{i}") for i in range(600)]
-        flow = ForwardWrite(writer.journal, table.rows, Aside(), "queued")
+        flow = ForwardWrite(writer.journal, table.rows, Aside(), "async")
         for mutation in mutations:
             flow.write(mutation)
         assert len(table.intents()) == len(mutations)
@@ -385,7 +385,7 @@ def test_a_postgres_that_does_not_answer_in_time_delays_few_writes(home: Place) 
 
 def test_more_threads_than_connections(home: Place) -> None:
     """Would break: a full pool is taken for a Postgres that is unreachable."""
-    config = Config(schema_files=(), dual_write=DualWriteTuning(connections=1, journal_away="refuse"))
+    config = Config(schema_files=(), dual_write=DualWriteTuning(connections=1, on_postgres_down="refuse"))
     with DualWriteStore(home.settings, config) as store, opened(home, "texts", config) as table:
         keys = [{"id": uuid4()} for _ in range(64)]
         with ThreadPoolExecutor(32) as pool:
@@ -396,7 +396,7 @@ def test_more_threads_than_connections(home: Place) -> None:
 
 def test_a_key_that_is_held_makes_postgres_no_sick_one(home: Place) -> None:
     """Would break: one hot key under reconcile (rule 16) opens the breaker, and all other writes go without a journal."""
-    tuning = DualWriteTuning(connections=4, heartbeat_seconds=600, secondary_timeout_seconds=1, journal_away="refuse")
+    tuning = DualWriteTuning(connections=4, heartbeat_seconds=600, secondary_timeout_seconds=1, on_postgres_down="refuse")
     config = Config(schema_files=(), dual_write=tuning)
     hot, cold = {"id": uuid4()}, {"id": uuid4()}
     with DualWriteStore(home.settings, config) as store, opened(home, "texts", config) as table:

@@ -41,7 +41,7 @@ def tuned(**more: Any) -> Config:
     return Config(schema_files=(), dual_write=DualWriteTuning(**{**quick, "primary_timeout_seconds": 2.0, **more}))
 
 
-REFUSE, ACCEPT = tuned(journal_away="refuse"), tuned(journal_away="accept")
+REFUSE, ACCEPT = tuned(on_postgres_down="refuse"), tuned(on_postgres_down="accept")
 
 
 @pytest.fixture(scope="module")

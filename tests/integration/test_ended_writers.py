@@ -74,10 +74,12 @@ def registered(table: Table, tuning: dict[str, Any]) -> Registration:
     return Registration(table.pool, DualWriteTuning(**tuning), lambda _: None)
 
 
-@pytest.mark.parametrize("journal_away", ["accept", "refuse"])
-def test_500_exits_cost_no_slot_and_no_cut_over(home: Place, table: Table, tuning: dict[str, Any], journal_away: str) -> None:
+@pytest.mark.parametrize("on_postgres_down", ["accept", "refuse"])
+def test_500_exits_cost_no_slot_and_no_cut_over(
+    home: Place, table: Table, tuning: dict[str, Any], on_postgres_down: str
+) -> None:
     """A thousand in both. Would break: the 251st start is refused; each dead writer blocks the cut-over until a drift pass."""
-    given = {**tuning, "journal_away": journal_away}
+    given = {**tuning, "on_postgres_down": on_postgres_down}
     ending(home, forks=20, writers=25, ends=["kill", "exit", "return", "raise"], tuning=given)
     assert table.sql("SELECT count(*) FROM sync.writer WHERE host <> 'test'") == [(500,)]
     one = registered(table, given)
@@ -89,7 +91,7 @@ def test_500_exits_cost_no_slot_and_no_cut_over(home: Place, table: Table, tunin
 
         until(is_green, what="the lease is over")
         left = [path.name for path in Path(given["writers_folder"]).iterdir()]
-        assert left == ([f"{one._witness.token}.writer"] if journal_away == "accept" else [])
+        assert left == ([f"{one._witness.token}.writer"] if on_postgres_down == "accept" else [])
     finally:
         one.end()
 

@@ -49,7 +49,7 @@ def site(disk: SmallDisk, settings: Settings, cassandra: Cassandra, tmp_path: Pa
     there = {"postgres_port": disk.port, "postgres_password": SecretStr(disk.password), "postgres_database": name}
     opened = Site(settings.model_copy(update=there), cassandra, tmp_path)
     there_too = opened.settings.model_copy(update={"postgres_database": "postgres"})
-    opened.configure("lease_seconds = 5\nrange_count = 24\nstreams = 1", "[drift]\ngrace_seconds = 0.05")
+    opened.configure("lease_seconds = 5\nmin_ranges = 24\nstreams = 1", "[drift]\ngrace_seconds = 0.05")
     opened.cql("CREATE TABLE {ks}.songs (id uuid PRIMARY KEY, words text, meaning vector<float, 8>)")
     rows = ((uuid4(), str(i) * 900, [float(i), 1, 2, 3, 4, 5, 6, 7]) for i in range(ROWS))
     opened.fill("INSERT INTO {ks}.songs (id, words, meaning) VALUES (?, ?, ?)", rows)
@@ -113,7 +113,7 @@ def test_an_index_without_room_is_said_and_takes_none(site: Site, disk: SmallDis
 def test_an_application_writes_and_reads_as_configured(site: Site, disk: SmallDisk, away: str) -> None:
     """Would break: it stands still with a full secondary; or a write of that time is on one side alone in the end."""
     assert site.run("backfill", "--json", "--workers", "1").code == 0
-    site.configure("range_count = 32", f'[dual_write]\njournal_away = "{away}"\nheartbeat_seconds = 0.3\nconnections = 2')
+    site.configure("min_ranges = 32", f'[dual_write]\non_postgres_down = "{away}"\nheartbeat_seconds = 0.3\nconnections = 2')
     keys = [{"id": uuid4()} for _ in range(200)]
     with DualWriteStore(site.settings, site.config) as store:
         before = {"id": uuid4(), "words": "before", "meaning": None}

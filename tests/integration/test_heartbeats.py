@@ -113,7 +113,7 @@ def test_100000_unrecorded_writes(table: Table, one: Registration) -> None:
 
 def test_no_more_is_kept_than_may_be(home: Place, table: Table) -> None:
     """Would break: a long outage of Postgres ends the application for want of memory, and all of it is lost to the journal."""
-    tuning = CONFIG.dual_write.model_copy(update={"most_unrecorded_mb": 1})
+    tuning = CONFIG.dual_write.model_copy(update={"max_unrecorded_mb": 1})
     with closing(open_pool(home.settings, 2, 1.0)) as pool:
         small = Registration(pool, tuning, lambda _: None)
         small._end.set()

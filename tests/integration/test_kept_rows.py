@@ -133,7 +133,7 @@ def test_a_delete_deletes(site: Site) -> None:
 
 def test_the_last_write_of_a_row_that_expired_arrives(site: Site) -> None:
     """Would break: a row that expires before a worker wrote it to the target stays there as it was before."""
-    site.configure(more=TOML + '\n[dual_write]\nqueued = ["things"]')
+    site.configure(more=TOML + '\n[dual_write]\nasync_secondary = ["things"]')
     with closing(DualWriteStore(site.settings, site.config)) as store:
         store.put("things", {"id": 2, "a": "last", "b": None})
     site.cql("DELETE FROM {ks}.things WHERE id = 2")  # as good as expired, and no intent says otherwise

@@ -27,7 +27,7 @@ from sync.settings import Config, DualWriteTuning
 from sync.stores import DualWriteStore
 
 pytest_plugins = ("support.fixtures",)
-CONFIG = Config(schema_files=(), dual_write=DualWriteTuning(queued=frozenset({"songs"})))
+CONFIG = Config(schema_files=(), dual_write=DualWriteTuning(async_secondary=frozenset({"songs"})))
 
 
 @pytest.fixture(scope="module")

@@ -43,7 +43,7 @@ grace_seconds = 0.05
 [dual_write]
 heartbeat_seconds = 0.3
 [cutover]
-most_pause_seconds = 60
+max_pause_seconds = 60
 """
 
 
@@ -51,7 +51,7 @@ most_pause_seconds = 60
 def site(base_settings: Settings, cassandra: Cassandra, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     """One table in the source; the target has nothing yet."""
     with open_site(base_settings, cassandra, tmp_path_factory.mktemp("pairs")) as opened:
-        opened.configure("lease_seconds = 5\nrange_count = 8\nstreams = 1", TOML)
+        opened.configure("lease_seconds = 5\nmin_ranges = 8\nstreams = 1", TOML)
         opened.cql(
             "CREATE TABLE {ks}.songs (id uuid PRIMARY KEY, title text, year int, made timestamp, tags map<text, text>)"
         )

@@ -26,7 +26,7 @@ STATES = {
 
 
 def tuned(away: str) -> Config:
-    return Config(schema_files=(), dual_write=DualWriteTuning(connections=2, heartbeat_seconds=0.3, journal_away=away))
+    return Config(schema_files=(), dual_write=DualWriteTuning(connections=2, heartbeat_seconds=0.3, on_postgres_down=away))
 
 
 home = home_of(tuned("accept"), songs="id uuid PRIMARY KEY, title text")

@@ -26,7 +26,7 @@ from sync.stores import DualWriteStore
 
 pytest_plugins = ("support.fixtures",)
 CONFIG = Config(
-    schema_files=(), dual_write=DualWriteTuning(connections=4, heartbeat_seconds=0.3, queued=frozenset({"songs"}))
+    schema_files=(), dual_write=DualWriteTuning(connections=4, heartbeat_seconds=0.3, async_secondary=frozenset({"songs"}))
 )
 
 

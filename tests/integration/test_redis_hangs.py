@@ -27,7 +27,9 @@ from sync.stores import DualWriteStore
 pytest_plugins = ("support.fixtures",)
 pytestmark = pytest.mark.slow
 TABLES = tuple(f"songs_{n}" for n in range(6))
-CONFIG = Config(schema_files=(), dual_write=DualWriteTuning(connections=2, heartbeat_seconds=0.3, queued=frozenset(TABLES)))
+CONFIG = Config(
+    schema_files=(), dual_write=DualWriteTuning(connections=2, heartbeat_seconds=0.3, async_secondary=frozenset(TABLES))
+)
 HANGS = 60  # seconds after which a call counts as one that does not return
 
 

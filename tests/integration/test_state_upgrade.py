@@ -187,7 +187,7 @@ def test_each_older_state_becomes_todays(connection: Connection, older: Path) ->
 TOML = """
 schema_files = []
 [backfill]
-range_count = 8
+min_ranges = 8
 [dual_write]
 heartbeat_seconds = 0.3
 [drift]

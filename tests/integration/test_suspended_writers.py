@@ -28,7 +28,7 @@ from sync.stores import DualWriteStore
 
 pytest_plugins = ("support.fixtures",)
 pytestmark = pytest.mark.slow
-CONFIG = Config(schema_files=(), dual_write=DualWriteTuning(connections=4, heartbeat_seconds=0.2, most_wait_seconds=20))
+CONFIG = Config(schema_files=(), dual_write=DualWriteTuning(connections=4, heartbeat_seconds=0.2, max_wait_seconds=20))
 
 
 @pytest.fixture(scope="module")
@@ -151,7 +151,7 @@ def test_where_postgres_stays_away_it_refuses(table: Table, store: DualWriteStor
     """Would break: it waits for ever; or it takes the wait for an answer."""
     one, id, cut_off = store._registration, uuid4(), CutOff(store._registration)
     assert store.put("pairs", {"id": uuid4(), "a": "alone"}) is True, "it has run all the time"
-    one.awake._most_wait = 0.5
+    one.awake._max_wait = 0.5
     sleep_through_a_cutover(table, one)
     for _ in range(2):
         with pytest.raises(WriteRefusedNow):

@@ -103,9 +103,9 @@ def test_a_method_that_is_not_there_is_refused_at_once(home: Place, wrapped: Any
 
 
 def test_queued_leaves_the_key_to_workers(wrapped: Any, table: Table) -> None:
-    """Would break: `queued` does not hold for wrapped classes."""
+    """Would break: `async_secondary` does not hold for wrapped classes."""
     song = uuid4()
-    with wrapped('queued = ["songs"]') as store:
+    with wrapped('async_secondary = ["songs"]') as store:
         store.save({"id": song, "title": "a"})
         assert table.intents(table.key(id=song)) == [("recheck", "finished")]
     assert table.settled(table.key(id=song)) == {"title": "a"}
@@ -114,7 +114,7 @@ def test_queued_leaves_the_key_to_workers(wrapped: Any, table: Table) -> None:
 def test_two_calls_of_one_key_end_one_behind_the_other(wrapped: Any, table: Table) -> None:
     """Would break: the second call's intent is no second one: a database error for the caller, or a key that is read too early."""
     song = uuid4()
-    with wrapped('queued = ["songs"]') as store:
+    with wrapped('async_secondary = ["songs"]') as store:
 
         def both() -> None:
             store.save({"id": song, "title": "a"})
@@ -197,7 +197,7 @@ def test_rule_17_the_end_of_what_could_not_be_repeated_disturbs_the_proof(table:
 def test_without_a_journal(wrapped: Any, table: Table, away: str) -> None:
     """Would break: a wrapped class writes although nobody can remember it (rules 28 and 31)."""
     song = uuid4()
-    with wrapped(f'journal_away = "{away}"') as store:
+    with wrapped(f'on_postgres_down = "{away}"') as store:
         store.save({"id": song, "title": "before"})
         breaker = store._calls._registration.breaker
         breaker.failures = breaker.threshold  # as after a statement that did not come back
@@ -214,7 +214,7 @@ def test_without_a_journal(wrapped: Any, table: Table, away: str) -> None:
 def test_rule_17_a_call_that_failed_without_a_journal_is_unsure(wrapped: Any, table: Table) -> None:
     """Would break: a call that raised is taken for done, and its key is read at once, before it lands."""
     song = uuid4()
-    with wrapped('journal_away = "accept"') as store:
+    with wrapped('on_postgres_down = "accept"') as store:
         store.save({"id": song, "title": "before"})
         breaker = store._calls._registration.breaker
         breaker.failures = breaker.threshold  # as after a statement that did not come back

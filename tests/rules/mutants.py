@@ -686,7 +686,7 @@ MUTANTS = (
     ),
     Mutant(
         "28", "what is kept has no bound", "sync/adapters/postgres/dual_write/unrecorded.py",
-        "return self._bytes >= self._most_bytes", "return False and self._bytes >= self._most_bytes", BEATS, "may_be",
+        "return self._bytes >= self._max_bytes", "return False and self._bytes >= self._max_bytes", BEATS, "may_be",
     ),
     # A start without Postgres, Redis, a schema that changes
     Mutant(

@@ -61,7 +61,7 @@ class Site:
 
     def configure(self, backfill: str = "lease_seconds = 5", more: str = "") -> None:
         """Write sync.toml: no example tables, and what is given; of a table many ranges, however small it is."""
-        backfill += "" if "range_count" in backfill else "\nrange_count = 64"
+        backfill += "" if "min_ranges" in backfill else "\nmin_ranges = 64"
         (self.folder / "sync.toml").write_text(f"schema_files = []\n[backfill]\n{backfill}\n{more}")
 
     @property

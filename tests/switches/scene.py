@@ -31,13 +31,13 @@ heartbeat_seconds = 0.3
 writer_lease_seconds = 2.0
 primary_timeout_seconds = 1.0
 secondary_timeout_seconds = 3.0
-most_wait_seconds = 10
+max_wait_seconds = 10
 connections = 8
 [drift]
 grace_seconds = 0.1
 tries = 8
 [cutover]
-most_pause_seconds = 2.0
+max_pause_seconds = 2.0
 """
 AFTER = {"cutover": "postgres", "rollback": "astra"}
 OTHER = {"cutover": "rollback", "rollback": "cutover"}

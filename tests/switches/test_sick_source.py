@@ -39,7 +39,7 @@ def left(home: Scene) -> int:
 @pytest.mark.parametrize("how", ["stall", "cut"])
 def test_a_source_that_is_sick_after_the_cutover(new_place: NewPlace, proxy: Proxy, how: str) -> None:
     """Would break: the application waits for a store that is not primary any more; or a rollback loses what that has not got."""
-    with new_place() as place, scene(place, rows=30, toml=TOML + "most_intents = 60\n") as home:
+    with new_place() as place, scene(place, rows=30, toml=TOML + "max_intents = 60\n") as home:
         near = {"CASSANDRA_PORT": str(proxy.port)}
         writer = home.start(threads=2, **near)
         home.begun()

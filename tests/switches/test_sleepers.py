@@ -128,7 +128,7 @@ def test_writers_that_are_killed_at_the_flip(home: Scene) -> None:
 
 def test_a_writer_that_dies_within_the_pause(new_place: NewPlace, tmp_path: Path) -> None:
     """Would break: the cut-over goes over a write that is under way; or the application waits until somebody fences the dead one."""
-    short = NO_FILES.replace("most_pause_seconds = 2.0", "most_pause_seconds = 1.0")
+    short = NO_FILES.replace("max_pause_seconds = 2.0", "max_pause_seconds = 1.0")
     with new_place() as place, scene(place, rows=30, toml=short) as home, operator(home, tmp_path) as commands:
         home.start()
         dying = home.start(threads=3, failpoints="write.after_primary=sleep:0.5", own=2)

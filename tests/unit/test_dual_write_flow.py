@@ -147,10 +147,10 @@ def test_a_write_that_nobody_could_remember_keeps_its_writer_registered() -> Non
     assert fake.accepting == 1
 
 
-def test_a_queued_write_leaves_the_second_half_to_workers() -> None:
-    """Would break: the caller of a queued write waits for a second transaction."""
+def test_an_async_write_leaves_the_second_half_to_workers() -> None:
+    """Would break: the caller of such a write waits for a second transaction."""
     fake = Fake()
-    assert fake.flow("queued").write(PUT) is True
+    assert fake.flow("async").write(PUT) is True
     assert fake.steps == ["open", "primary 100", "later finished"]
 
 

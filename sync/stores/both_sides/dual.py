@@ -59,7 +59,7 @@ class DualWriteStore:
         self._side.come_back(self._tell_data_center)
         self._calls = Calls(self._process.check)
         # As long as a write may take: it waits for a switch, then for both sides.
-        self._longest_call = tuning.most_wait_seconds + tuning.primary_timeout_seconds + 2 * tuning.secondary_timeout_seconds
+        self._longest_call = tuning.max_wait_seconds + tuning.primary_timeout_seconds + 2 * tuning.secondary_timeout_seconds
         self._executor = ThreadPoolExecutor(2, thread_name_prefix="sync-reconcile")
         self._many = ThreadPoolExecutor(min(_MANY_AT_ONCE, tuning.connections), thread_name_prefix="sync-put-many")
 
@@ -92,7 +92,7 @@ class DualWriteStore:
 
     @property
     def _switching(self) -> Switching:
-        return Switching(self._registration, self._config.dual_write.most_wait_seconds)
+        return Switching(self._registration, self._config.dual_write.max_wait_seconds)
 
     def _flow_config(self, config: Config) -> Config:
         return config

@@ -41,7 +41,7 @@ class ApiDualWriteStore(DualWriteStore):
         """Without CQL the other half of every write is left to workers."""
         if self._source.has_cql:
             return config
-        queued = config.dual_write.model_copy(update={"queued": frozenset(self._source.tables)})
+        queued = config.dual_write.model_copy(update={"async_secondary": frozenset(self._source.tables)})
         return config.model_copy(update={"dual_write": queued})
 
     def put(self, table: str, row: Mapping[str, Any]) -> bool:

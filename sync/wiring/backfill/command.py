@@ -58,7 +58,7 @@ def make_plan(settings: Settings, config: Config, names: list[str] | None) -> Pl
 
 
 def _planned(report: PreflightReport, table: str, size: int, tuning: BackfillTuning) -> list[TokenRange]:
-    at_least = tuning.range_count or least_ranges(size, table in report.small)
+    at_least = tuning.min_ranges or least_ranges(size, table in report.small)
     return plan_ranges(report.sizes[table], tuning.range_mb * _MB, at_least, report.seams)
 
 

@@ -55,8 +55,8 @@ def open_authority(settings: Settings, config: Config) -> Iterator[Authority]:
     with closing(connect(settings, autocommit=True)) as connection:
         require_state(connection)
         # A command whose host hangs within the cut-over holds the epoch, and every write waits for it: Postgres ends it.
-        adjust(connection, {"idle_in_transaction_session_timeout": f"{config.cutover.most_pause_seconds:g}s"})
-        yield Authority(connection, config.cutover.most_pause_seconds + _LEASE_MARGIN_SECONDS)
+        adjust(connection, {"idle_in_transaction_session_timeout": f"{config.cutover.max_pause_seconds:g}s"})
+        yield Authority(connection, config.cutover.max_pause_seconds + _LEASE_MARGIN_SECONDS)
 
 
 @contextmanager
@@ -129,7 +129,7 @@ def judge_facts(site: Site, kind: SwitchKind, epoch: Epoch, writers: int | None 
         *found,
         gates.writers_gate(facts.writers(), epoch.epoch, site.config.dual_write.writer_lease_seconds, writers),
         gates.settings_gate(_other_settings(site, kind, told)),
-        gates.intents_gate(facts.intents(), site.config.cutover.most_intents),
+        gates.intents_gate(facts.intents(), site.config.cutover.max_intents),
     ]
 
 

@@ -30,7 +30,9 @@ def clear_writers(
     if unsure or not written <= checked:
         return []
     tuning = config.dual_write
-    cleared = Authority(connection, 0).clear(begun, tuning.primary_timeout_seconds, int(tuning.most_skew_seconds * 1_000_000))
+    cleared = Authority(connection, 0).clear(
+        begun, tuning.primary_timeout_seconds, int(tuning.max_clock_skew_seconds * 1_000_000)
+    )
     if cleared:
         audit(connection, "writers cleared", {"writers": cleared})
     for name in cleared:

@@ -85,7 +85,7 @@ def begin_pass(settings: Settings, config: Config, plan: Plan, asked: Asked, sho
             show.step(f"{', '.join(copying)}: the backfill is not finished; what it has not copied yet is missing")
         build_indexes(settings, [t for t in plan.tables if t.name not in copying], show.build)
         begun = checks.work_begun(plan.ranges)
-        belief = Belief(config.drift.most_verdict_minutes, asked.restart)
+        belief = Belief(config.drift.max_verdict_age_minutes, asked.restart)
         runs = checks.begin_pass(plan.ranges, asked.repair, plan.shapes, belief)
         if begun:
             show.step(_going_on(begun, checks.work_begun(plan.ranges)))

@@ -203,7 +203,7 @@ def _check_job(settings: Settings, config: Config, runs: list[int], stopped: Cal
             needed.end()
             return done
 
-        return in_lanes(work, (1 + config.drift.waiting) * streams, worker_name(), stopped)
+        return in_lanes(work, (1 + config.drift.max_waiting_ranges) * streams, worker_name(), stopped)
 
 
 @contextmanager

@@ -52,7 +52,7 @@ class Ledger:
             # a pass is closed and clears writers; and whoever waits for the runs holds up no writer.
             self._connection.execute("LOCK TABLE sync.run IN SHARE ROW EXCLUSIVE MODE")
             runs = self._start(plans, _SQL, {}, shapes or {})
-            self._connection.execute(_SQL["begin_anew"], {"runs": runs, **listed(shapes)})
+            self._connection.execute(_SQL["reset_ranges"], {"runs": runs, **listed(shapes)})
             self._connection.execute(_SQL["note_shapes"], {"runs": runs, **listed(shapes)})
             with changing_epoch(self._connection):  # at the end: meanwhile no application writes
                 self.check_primary()
@@ -123,11 +123,11 @@ class Ledger:
 
     def give_back(self, lease: Lease) -> None:
         """Release a range in the middle; its checkpoint stays."""
-        self._run("give_back", range=lease.range_id, owner=lease.owner)
+        self._run("release", range=lease.range_id, owner=lease.owner)
 
     def forget_place(self, lease: Lease) -> None:
         """Release a range whose place within a partition is not known to the source any more: it goes on at the start."""
-        self._run("forget_place", range=lease.range_id, owner=lease.owner)
+        self._run("forget_position", range=lease.range_id, owner=lease.owner)
 
     def wait(self, lease: Lease, error: str) -> None:
         """Release a range because a server is temporarily unavailable, and say so; that is no attempt."""
@@ -140,7 +140,7 @@ class Ledger:
     def fail_deadly(self, runs: list[int]) -> None:
         """Fail the ranges whose workers died again and again without a checkpoint: the next one would, too."""
         error = f"its worker died {MAX_ATTEMPTS} times without progress: out of memory?"
-        self._run("fail_deadly", runs=runs, error=error, most=MAX_ATTEMPTS)
+        self._run("fail_crashed", runs=runs, error=error, most=MAX_ATTEMPTS)
 
     def split(self, lease: Lease, middle: int, error: str) -> None:
         """Make two ranges of what is left, both pending."""
@@ -172,11 +172,11 @@ class Ledger:
 
     def take_back(self, runs: list[int], owner: str) -> None:
         """Free what this very owner still holds, because it lost its connection: that is no attempt, and no death."""
-        self._run("take_back", runs=runs, owner=owner)
+        self._run("release_owner", runs=runs, owner=owner)
 
     def release(self, runs: list[int], worker: str) -> None:
         """Let go of the ranges of a worker that has stopped."""
-        self._run("release", runs=runs, worker=worker)
+        self._run("release_worker", runs=runs, worker=worker)
 
     def failures(self, runs: list[int]) -> tuple[int, str]:
         """How many jobs failed as a whole since the start, and the last one's error."""
@@ -198,7 +198,7 @@ class Ledger:
 
     def open_checks(self) -> list[int]:
         """The parts of drift passes that are under way, or were stopped."""
-        return [int(row[0]) for row in self._run("open_checks").fetchall()]
+        return [int(row[0]) for row in self._run("open_drift_runs").fetchall()]
 
     def latest(self) -> list[int]:
         """The newest backfill of each table."""

@@ -88,7 +88,7 @@ class Authority:
     def take_back(self) -> None:
         """Undo what a command left that died: its switch is abandoned, its epoch open again."""
         with target_errors(), self.connection.transaction():
-            row = self._row("take_back")
+            row = self._row("abandon_expired")
             if row:
                 switch, epoch, kind, owner = row
                 failpoint("switch.taken_back")
@@ -103,7 +103,7 @@ class Authority:
     def unready(self, switch: int) -> list[Unready]:
         """Writers that have not promised to wait for this switch, or still hold writes that are not recorded (rule 30)."""
         with target_errors():
-            return [Unready(*row) for row in self.connection.execute(_SQL["unready"], {"switch": switch}).fetchall()]
+            return [Unready(*row) for row in self.connection.execute(_SQL["not_ready"], {"switch": switch}).fetchall()]
 
     def close(self, switch: int, pause: float) -> int:
         """No new write begins, for `pause` seconds at most; the epoch."""
@@ -120,7 +120,7 @@ class Authority:
 
     def left(self) -> int:
         """How many intents are not settled."""
-        row = self._row("left")
+        row = self._row("open_intents")
         return int(row[0]) if row else 0
 
     def flip(self, switch: int, figures: dict[str, Any], unproved: Callable[[], str] = lambda: "") -> tuple[Epoch, float]:
@@ -139,7 +139,7 @@ class Authority:
             failpoint("switch.before_flip")
             self._row("end_epoch", epoch=held[0])
             epoch, primary, floor, since = self._row("new_epoch", epoch=held[0]) or ()
-            (seconds,) = self._row("flipped", switch=switch) or (0.0,)
+            (seconds,) = self._row("finish", switch=switch) or (0.0,)
             told = {**figures, "switch": switch, "epoch": epoch, "primary": primary, "closed_seconds": seconds}
             self.audit("primary changed", told)
         failpoint("switch.flipped")

@@ -30,7 +30,7 @@ MOST_KEPT = 10_000
 class Belief:
     """How old the verdicts of a pass that was stopped may be when it goes on; `anew`: none is to be believed."""
 
-    most_minutes: float = 60.0
+    max_minutes: float = 60.0
     anew: bool = False
 
 
@@ -61,13 +61,13 @@ class Checks(Ledger):
             self._connection.execute("LOCK TABLE sync.run IN SHARE ROW EXCLUSIVE MODE")
             runs = self._start(plans, _SQL, {"repair": repair}, shapes or {})
             self._void(runs, {table: (shapes or {}).get(table) for table in plans}, belief)
-            self._ask("forget_deaths", runs=runs)
+            self._ask("reset_deaths", runs=runs)
             return runs
 
     def _void(self, runs: list[int], shapes: Mapping[str, str | None], belief: Belief) -> None:
         """Have what proves nothing any more checked again."""
         now = {"runs": runs, "tables": list(shapes), "shapes": list(shapes.values())}
-        void = self._ask("void", **now, anew=belief.anew, age=60 * belief.most_minutes).fetchall()
+        void = self._ask("void", **now, anew=belief.anew, age=60 * belief.max_minutes).fetchall()
         self._ask("forget_findings", ranges=[row[0] for row in void])
         self._ask("note_begin", **now)
 
@@ -87,7 +87,7 @@ class Checks(Ledger):
     def fail_deadly(self, runs: list[int]) -> None:
         """Leave the ranges unknown whose workers died again and again: the next one would, too."""
         error = f"its worker died {MOST_DEATHS} times: out of memory?"
-        self._ask("fail_deadly", runs=runs, error=error, most=MOST_DEATHS)
+        self._ask("fail_crashed", runs=runs, error=error, most=MOST_DEATHS)
 
     def split(self, lease: Lease, middle: int, error: str) -> None:
         """Make two ranges of one, both pending."""

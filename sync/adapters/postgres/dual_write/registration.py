@@ -58,12 +58,12 @@ class Registration:
     ) -> None:
         self._pool, self._tuning = pool, tuning
         self._told = dict(told or {})
-        self._accepts = tuning.journal_away == "accept"
+        self._accepts = tuning.on_postgres_down == "accept"
         self._witness = Witness(folder_of(tuning.writers_folder) if self._accepts else None)
         # Who is suspended for less cannot have been cleared meanwhile, nor its write given up (rules 17 and 31).
         gap = min(tuning.writer_lease_seconds, tuning.primary_timeout_seconds, UNREPEATABLE_WINDOW_SECONDS)
-        self.awake = Awake(gap, tuning.most_wait_seconds)
-        self.aside = Aside(self._accepts, ring, self._witness, tuning.most_unrecorded_mb * 1_000_000, self.awake)
+        self.awake = Awake(gap, tuning.max_wait_seconds)
+        self.aside = Aside(self._accepts, ring, self._witness, tuning.max_unrecorded_mb * 1_000_000, self.awake)
         self.breaker = Breaker(tuning.breaker_failures)
         self._end, self._wake, self._changed = Event(), Event(), Condition()
         self._due = self._sent = 0.0
@@ -78,7 +78,7 @@ class Registration:
         except BaseException:
             self._release()
             raise
-        self.writer = Writer(name, slot, int(tuning.most_skew_seconds * 1_000_000), tuning.writer_lease_seconds)
+        self.writer = Writer(name, slot, int(tuning.max_clock_skew_seconds * 1_000_000), tuning.writer_lease_seconds)
         self.awake.start()
         self._thread = Thread(target=self._beat, name="sync-heartbeat", daemon=True)
         self._thread.start()

@@ -29,8 +29,8 @@ class Unrecorded:
     Safe to use from many threads; `record` is for one.
     """
 
-    def __init__(self, most_bytes: int, gone: Callable[[Written], None]) -> None:
-        self._most_bytes, self._gone = most_bytes, gone
+    def __init__(self, max_bytes: int, gone: Callable[[Written], None]) -> None:
+        self._max_bytes, self._gone = max_bytes, gone
         self._entries: dict[_Handle, _Entry] = {}
         self._number = self._bytes = 0
         self._lock = Lock()
@@ -41,7 +41,7 @@ class Unrecorded:
     @property
     def is_full(self) -> bool:
         """Whether no more may be kept."""
-        return self._bytes >= self._most_bytes
+        return self._bytes >= self._max_bytes
 
     def add(self, journal: TableJournal, written: Written) -> None:
         """Keep a write; of two acknowledged ones of a key the newer."""

@@ -33,7 +33,7 @@ class Aside:
         accepts: bool,
         ring: Callable[[str], object],
         witness: Witness | None = None,
-        most_bytes: int = _MOST_BYTES,
+        max_bytes: int = _MOST_BYTES,
         awake: Awake | None = None,
     ) -> None:
         self._may_accept, self._ring, self._witness = accepts, ring, witness or Witness(None)
@@ -43,11 +43,11 @@ class Aside:
         self._accepting = 0
         self._to_ring: set[str] = set()
         self._marks: deque[_Mark] = deque()
-        self._unrecorded = Unrecorded(most_bytes, self._forget)
+        self._unrecorded = Unrecorded(max_bytes, self._forget)
         self._accepted: dict[tuple[str, bytes], tuple[int, int]] = {}  # the newest stamp of a key, and how many there are
         self._seen = 0
         self._far: dict[tuple[str, bytes], int] = {}
-        self._most_far = _MOST_FAR
+        self._max_far = _MOST_FAR
         self._lock = Lock()
 
     def left(self, table: str) -> None:
@@ -135,9 +135,9 @@ class Aside:
             now = time.time_ns() // 1000
             if version > now + _FAR_US:
                 self._far[key.table, key.canonical] = max(version, self._far.get((key.table, key.canonical), 0))
-                if len(self._far) > self._most_far:  # those that the clock has long overtaken bind nothing
+                if len(self._far) > self._max_far:  # those that the clock has long overtaken bind nothing
                     self._far = {name: known for name, known in self._far.items() if known > now - _FAR_US}
-                    self._most_far = max(_MOST_FAR, 2 * len(self._far))
+                    self._max_far = max(_MOST_FAR, 2 * len(self._far))
             else:
                 self._seen = max(self._seen, version)
 

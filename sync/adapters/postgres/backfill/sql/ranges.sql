@@ -16,7 +16,7 @@ RETURNING id
 -- set_floor: what these runs insert from now on gets the floor of this start (rule 18)
 UPDATE sync.run SET floor = %(floor)s WHERE id = ANY (%(runs)s)
 
--- begin_anew: the ranges of runs that began with tables of another shape; what was done of them is of that shape
+-- reset_ranges: the ranges of runs that began with tables of another shape; what was done of them is of that shape
 UPDATE sync.range AS r
 SET state = 'pending', done_to = NULL, position = NULL, attempts = 0, error = NULL, lease_owner = NULL, lease_until = NULL,
     started_at = NULL, finished_at = NULL
@@ -50,7 +50,7 @@ SELECT max(failures), max(error) FROM sync.run WHERE id = ANY (%(runs)s)
 SELECT count(DISTINCT split_part(lease_owner, '/', 1)) FROM sync.range
 WHERE run_id = ANY (%(runs)s) AND state = 'running' AND lease_until > clock_timestamp()
 
--- release: ranges of a worker that has stopped are free at once
+-- release_worker: ranges of a worker that has stopped are free at once
 UPDATE sync.range SET state = 'pending', lease_owner = NULL, lease_until = NULL
 WHERE run_id = ANY (%(runs)s) AND state = 'running' AND split_part(lease_owner, '/', 1) = %(worker)s
 
@@ -118,15 +118,15 @@ DELETE FROM sync.reject
 WHERE table_name = %(table)s AND run_id <> %(run)s AND token BETWEEN %(start)s AND %(end)s
   AND (token > %(start)s OR %(start)s = (-9223372036854775808)::bigint)
 
--- give_back: a worker stops in the middle of a range; the checkpoint stays
+-- release: a worker stops in the middle of a range; the checkpoint stays
 UPDATE sync.range SET state = 'pending', lease_owner = NULL, lease_until = NULL, attempts = greatest(attempts - 1, 0)
 WHERE id = %(range)s AND lease_owner = %(owner)s AND state = 'running'
 
--- take_back: what an owner held when it lost its connection
+-- release_owner: what an owner held when it lost its connection
 UPDATE sync.range SET state = 'pending', lease_owner = NULL, lease_until = NULL, attempts = greatest(attempts - 1, 0)
 WHERE run_id = ANY (%(runs)s) AND lease_owner = %(owner)s AND state = 'running'
 
--- forget_place: the source does not know the place within a partition any more; that is no attempt
+-- forget_position: the source does not know the place within a partition any more; that is no attempt
 UPDATE sync.range
 SET state = 'pending', position = NULL, lease_owner = NULL, lease_until = NULL, attempts = greatest(attempts - 1, 0)
 WHERE id = %(range)s AND lease_owner = %(owner)s AND state = 'running'
@@ -142,7 +142,7 @@ SET state = CASE WHEN attempts >= %(most)s THEN 'failed' ELSE 'pending' END, err
     lease_owner = NULL, lease_until = NULL
 WHERE id = %(range)s AND lease_owner = %(owner)s AND state = 'running'
 
--- fail_deadly: ranges that were claimed again and again, and whose workers died each time before the first checkpoint
+-- fail_crashed: ranges that were claimed again and again, and whose workers died each time before the first checkpoint
 UPDATE sync.range SET state = 'failed', error = %(error)s, lease_owner = NULL, lease_until = NULL
 WHERE run_id = ANY (%(runs)s) AND state = 'running' AND attempts >= %(most)s AND lease_until < clock_timestamp()
 
@@ -180,7 +180,7 @@ GROUP BY r.run_id, r.table_name ORDER BY r.run_id
 -- latest_runs: the newest backfill of each table
 SELECT DISTINCT ON (table_name) id FROM sync.run WHERE kind = 'backfill' ORDER BY table_name, id DESC
 
--- open_checks: drift passes that are under way, or were stopped
+-- open_drift_runs: drift passes that are under way, or were stopped
 SELECT id FROM sync.run WHERE kind = 'drift' AND state = 'open' ORDER BY id
 
 -- work_left: whether a worker would find something to do

@@ -16,7 +16,7 @@ ON CONFLICT DO NOTHING RETURNING id
 UPDATE sync.switch SET lease_until = clock_timestamp() + make_interval(secs => %(lease)s)
 WHERE id = %(switch)s AND finished_at IS NULL RETURNING id
 
--- unready: writers whose acknowledgement is missing (rule 30), and why
+-- not_ready: writers whose acknowledgement is missing (rule 30), and why
 SELECT id, CASE WHEN state = 'unclean' THEN 'unclean'
                 WHEN acknowledged IS DISTINCT FROM %(switch)s THEN 'has not acknowledged'
                 ELSE unrecorded || ' writes are not recorded yet' END,
@@ -35,7 +35,7 @@ WHERE s.id = %(switch)s AND s.finished_at IS NULL AND e.epoch = s.from_epoch AND
 -- closed: when it was closed, of a switch
 UPDATE sync.switch SET state = 'closing', closed_at = clock_timestamp() WHERE id = %(switch)s AND finished_at IS NULL
 
--- left: intents that are not settled; of more than so many it does not matter how many
+-- open_intents: intents that are not settled; of more than so many it does not matter how many
 SELECT count(*) FROM (SELECT FROM sync.intent LIMIT 100000) AS counted
 
 -- reopen: the same epoch again, where nobody switched it: too slow, or crashed (rule 21)
@@ -49,7 +49,7 @@ WHERE epoch = %(epoch)s AND state = 'closing' AND closing_until < clock_timestam
 UPDATE sync.switch SET state = 'abandoned', finished_at = clock_timestamp(), reason = %(reason)s
 WHERE id = %(switch)s AND finished_at IS NULL RETURNING from_epoch
 
--- take_back: a switch whose command has died
+-- abandon_expired: a switch whose command has died
 UPDATE sync.switch SET state = 'abandoned', finished_at = clock_timestamp(), reason = 'its command did not end it'
 WHERE finished_at IS NULL AND lease_until < clock_timestamp() RETURNING id, from_epoch, kind, who
 
@@ -71,7 +71,7 @@ SELECT epoch + 1, CASE "primary" WHEN 'astra' THEN 'postgres' ELSE 'astra' END,
                            + greatest(0, (SELECT max(clock_skew_us) FROM sync.writer WHERE state = 'active')))
 FROM sync.epoch WHERE epoch = %(epoch)s RETURNING epoch, "primary", floor, since
 
--- flipped: the switch has ended
+-- finish: the switch has ended
 UPDATE sync.switch SET state = 'flipped', finished_at = clock_timestamp() WHERE id = %(switch)s
 RETURNING extract(epoch FROM clock_timestamp() - closed_at)::float8
 

@@ -98,11 +98,11 @@ WHERE run.id = r.run_id AND NOT (SELECT deadly FROM mine) AND r.id = coalesce((
 RETURNING r.id, r.run_id, r.table_name, r.range_start, r.range_end, r.done_to, run.floor, r.attempts,
           run.rows_per_second, 1::bigint
 
--- fail_deadly: ranges whose workers died each time
+-- fail_crashed: ranges whose workers died each time
 UPDATE sync.range SET state = 'failed', deaths = deaths + 1, error = %(error)s, lease_owner = NULL, lease_until = NULL
 WHERE run_id = ANY (%(runs)s) AND state = 'running' AND deaths + 1 >= %(most)s AND lease_until < clock_timestamp()
 
--- forget_deaths: what a range went through counts for one start only
+-- reset_deaths: what a range went through counts for one start only
 UPDATE sync.range SET deaths = 0 WHERE run_id = ANY (%(runs)s) AND deaths > 0 AND state = 'pending'
 
 -- split_off: what is left of a range behind a token, as a range of its own; it has been tried as often
