@@ -18,6 +18,7 @@ console      output for people: results to stdout, progress and logs to stderr
 errors       every error, below one root
 failpoints   named places where a test ends or delays the process
 ports        what the flows need, as protocols named by role
+renamed      old names of settings, and the new ones
 resources    files that come with the package
 settings     the environment and sync.toml, as frozen values
 """

@@ -5,7 +5,7 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -15,6 +15,7 @@ from sync.core.documents.collections import DOC_COLUMN, KEY_COLUMN, VECTOR_COLUM
 from sync.core.rows import OnReject, TableOptions
 from sync.core.words import listed
 from sync.errors import SettingsError
+from sync.renamed import refuse_old_names
 
 DEFAULT_CONFIG = Path("sync.toml")
 
@@ -158,10 +159,23 @@ class _CollectionSection(BaseModel):
         )
 
 
-class BackfillTuning(BaseModel):
-    """How a backfill reads and loads; the defaults are what the benchmark found best."""
+class _Tuning(BaseModel):
+    """A section of numbers that may be changed."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+    section: ClassVar[str]
+
+    @model_validator(mode="before")
+    @classmethod
+    def _has_no_old_names(cls, given: Any) -> Any:
+        refuse_old_names({cls.section: given})
+        return given
+
+
+class BackfillTuning(_Tuning):
+    """How a backfill reads and loads; the defaults are what the benchmark found best."""
+
+    section = "backfill"
 
     range_mb: int = Field(64, gt=0)
     min_ranges: int | None = Field(None, gt=0, le=1_000_000)
@@ -182,10 +196,10 @@ class BackfillTuning(BaseModel):
         return self
 
 
-class DualWriteTuning(BaseModel):
+class DualWriteTuning(_Tuning):
     """How writes to both sides behave."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    section = "dual_write"
 
     primary_timeout_seconds: float = Field(10.0, gt=0)
     connections: int = Field(16, gt=0)
@@ -201,10 +215,10 @@ class DualWriteTuning(BaseModel):
     async_secondary: frozenset[str] = frozenset()
 
 
-class DriftTuning(BaseModel):
+class DriftTuning(_Tuning):
     """How a drift report checks; the rest is as for a backfill."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    section = "drift"
 
     range_rows: int = Field(100_000, gt=0)
     max_waiting_ranges: int = Field(2, ge=0, le=16)
@@ -213,10 +227,10 @@ class DriftTuning(BaseModel):
     max_verdict_age_minutes: float = Field(60.0, ge=0)
 
 
-class CutoverTuning(BaseModel):
+class CutoverTuning(_Tuning):
     """How long a cut-over or rollback may take, and with how many intents it begins."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    section = "cutover"
 
     max_pause_seconds: float = Field(5.0, gt=0, le=60)
     max_drain_seconds: float = Field(60.0, ge=0)
@@ -237,6 +251,12 @@ class Config(BaseModel):
     dual_write: DualWriteTuning = DualWriteTuning()
     drift: DriftTuning = DriftTuning()
     cutover: CutoverTuning = CutoverTuning()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _has_no_old_names(cls, given: Any) -> Any:
+        refuse_old_names(given)  # of all sections at once
+        return given
 
     @model_validator(mode="after")
     def _chosen_once(self) -> Config:
@@ -287,5 +307,7 @@ def load_config(path: Path) -> Config:
         raise SettingsError(f"{path} is not TOML: {error}") from None
     except ValidationError as error:
         raise SettingsError(f"{path}: {_summary(error)}") from None
+    except SettingsError as error:
+        raise SettingsError(f"{path}: {error}") from None
     except (OSError, UnicodeDecodeError) as error:
         raise SettingsError(f"{path} cannot be read: {error}") from None
