@@ -113,7 +113,7 @@ DO $$ BEGIN  -- of an earlier form, which does not keep the order of a key's col
     END IF;
 END $$;
 
--- "This key is about to be written", or "look at this key again": removed when both sides are known equal (rule 11).
+-- "This key is about to be written", or "recheck this key": removed when both sides are known equal (rule 11).
 CREATE TABLE IF NOT EXISTS sync.intent (
     id          bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     table_name  text NOT NULL,
@@ -149,7 +149,7 @@ CREATE INDEX IF NOT EXISTS intent_token ON sync.intent (table_name, token);
 -- at once are never in the first of these.
 CREATE INDEX IF NOT EXISTS intent_due ON sync.intent (table_name, lease_until NULLS FIRST, id) WHERE state <> 'open';
 CREATE INDEX IF NOT EXISTS intent_open ON sync.intent (table_name, id) WHERE state = 'open';
--- A key is read again once, however often a run skipped it. Writes that were announced have a version each, and must: an
+-- A key is rechecked once, however often a run skipped it. Writes that were announced have a version each, and must: an
 -- intent that a reconcile has picked already does not stand for the write that ends behind its read.
 DO $$ BEGIN  -- of earlier forms, without the version, and over the key itself
     IF to_regclass('sync.intent_recheck') IS NOT NULL THEN DROP INDEX sync.intent_recheck; END IF;
@@ -212,8 +212,16 @@ CREATE TABLE IF NOT EXISTS sync.index (
     index_name text PRIMARY KEY,              -- schema-qualified and quoted
     table_name text NOT NULL,
     definition text NOT NULL,
-    removed_at timestamptz NOT NULL DEFAULT clock_timestamp()
+    dropped_at timestamptz NOT NULL DEFAULT clock_timestamp()
 );
+DO $$ BEGIN  -- of an earlier form
+    IF EXISTS (SELECT FROM pg_attribute WHERE attrelid = 'sync.index'::regclass AND attname = 'removed_at' AND NOT attisdropped) THEN
+        ALTER TABLE sync.index RENAME COLUMN removed_at TO dropped_at;
+    END IF;
+    IF EXISTS (SELECT FROM pg_constraint WHERE conrelid = 'sync.index'::regclass AND conname = 'index_removed_at_not_null') THEN
+        ALTER TABLE sync.index RENAME CONSTRAINT index_removed_at_not_null TO index_dropped_at_not_null; -- Postgres 18 on
+    END IF;
+END $$;
 
 -- Which command builds a table's indexes at this moment.
 CREATE TABLE IF NOT EXISTS sync.index_lease (
@@ -282,19 +290,23 @@ DO $$ BEGIN  -- of an earlier form, which does not keep the order of a key's col
     END IF;
 END $$;
 
--- Cut-over and rollback: one at a time; the cut-over itself is one transaction, so what a crash leaves is undone by the next.
+-- Cut-over and rollback: one at a time; the primary changes in one transaction, so what a crash leaves is undone by the next.
 CREATE TABLE IF NOT EXISTS sync.switch (
     id          bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     kind        text NOT NULL CHECK (kind IN ('cutover', 'rollback')),
     from_epoch  bigint NOT NULL REFERENCES sync.epoch,
     who         text NOT NULL,
-    state       text NOT NULL DEFAULT 'announced' CHECK (state IN ('announced', 'closing', 'flipped', 'abandoned')),
-    lease_until timestamptz NOT NULL,         -- the command that runs it prolongs it; later, another takes it back
+    state       text NOT NULL DEFAULT 'announced',
+    lease_until timestamptz NOT NULL,         -- renewed by the command that runs it; after it, another one abandons the switch
     started_at  timestamptz NOT NULL DEFAULT clock_timestamp(),
     closed_at   timestamptz,
     finished_at timestamptz,
     reason      text
 );
+ALTER TABLE sync.switch DROP CONSTRAINT IF EXISTS switch_state_check;
+UPDATE sync.switch SET state = 'done' WHERE state = 'flipped'; -- what older versions write, whose commands may still run
+ALTER TABLE sync.switch ADD CONSTRAINT switch_state_check
+    CHECK (state IN ('announced', 'closing', 'done', 'abandoned') OR state = 'flipped');
 CREATE UNIQUE INDEX IF NOT EXISTS switch_under_way ON sync.switch ((true)) WHERE finished_at IS NULL;
 
 ALTER TABLE sync.intent ADD COLUMN IF NOT EXISTS replays int NOT NULL DEFAULT 0; -- how often its write was sent again

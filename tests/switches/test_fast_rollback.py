@@ -76,7 +76,7 @@ def test_nothing_is_lost_on_the_fast_way_back(new_place: NewPlace) -> None:
         for process in made.processes:
             process.await_writes()
         audits = made.place.sql(
-            "SELECT detail ->> 'waived' FROM sync.audit WHERE what IN ('rollback begun', 'primary changed') ORDER BY id"
+            "SELECT detail ->> 'waived' FROM sync.audit WHERE what IN ('cutover done', 'rollback begun', 'rollback done') ORDER BY id"
         )
         assert [bool(waived) for (waived,) in audits] == [False, True, True]
         verdict = made.finish()

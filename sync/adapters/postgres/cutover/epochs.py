@@ -93,7 +93,7 @@ class Authority:
                 switch, epoch, kind, owner = row
                 failpoint("switch.taken_back")
                 self._row("reopen", epoch=epoch)
-                self.audit(f"{kind} undone", {"switch": switch, "epoch": epoch, "of": owner})
+                self.audit(f"{kind} abandoned", {"switch": switch, "epoch": epoch, "of": owner})
 
     def renew(self, switch: int) -> None:
         """Prolong the switch. Raises GateRefused where another command took it back."""
@@ -139,9 +139,10 @@ class Authority:
             failpoint("switch.before_flip")
             self._row("end_epoch", epoch=held[0])
             epoch, primary, floor, since = self._row("new_epoch", epoch=held[0]) or ()
-            (seconds,) = self._row("finish", switch=switch) or (0.0,)
-            told = {**figures, "switch": switch, "epoch": epoch, "primary": primary, "closed_seconds": seconds}
-            self.audit("primary changed", told)
+            kind, seconds = self._row("finish", switch=switch) or ()
+            self.audit(
+                f"{kind} done", {**figures, "switch": switch, "epoch": epoch, "primary": primary, "closed_seconds": seconds}
+            )
         failpoint("switch.flipped")
         return Epoch(epoch, primary, "open", floor, since), seconds  # its own, whatever another command has done since
 

@@ -175,7 +175,8 @@ SELECT to_regclass('sync.range') IS NOT NULL AND (to_regclass('sync.intent_of_ke
         ('sync.ahead', 'source_key'),
         ('sync.run', 'settings'),
         ('sync.writer', 'witness'),
-        ('sync.range', 'position')
+        ('sync.range', 'position'),
+        ('sync.index', 'dropped_at')
     ) AS newest (relation, name)
     WHERE NOT EXISTS (
         SELECT FROM pg_attribute WHERE attrelid = to_regclass(relation) AND attname = name AND NOT attisdropped)))

@@ -38,14 +38,14 @@ UPDATE sync.switch SET state = 'closing', closed_at = clock_timestamp() WHERE id
 -- open_intents: intents that are not settled; of more than so many it does not matter how many
 SELECT count(*) FROM (SELECT FROM sync.intent LIMIT 100000) AS counted
 
--- reopen: the same epoch again, where nobody switched it: too slow, or crashed (rule 21)
+-- reopen: the same epoch again, where no switch closed it for good: too slow, or crashed (rule 21)
 UPDATE sync.epoch SET state = 'open', closing_until = NULL WHERE epoch = %(epoch)s AND state = 'closing' RETURNING epoch
 
 -- reopen_late: the same, by whoever waits, after the time that the closing was given
 UPDATE sync.epoch SET state = 'open', closing_until = NULL
 WHERE epoch = %(epoch)s AND state = 'closing' AND closing_until < clock_timestamp() RETURNING epoch
 
--- abandon: the switch has ended without a cut-over
+-- abandon: the switch has ended, and the primary is the same
 UPDATE sync.switch SET state = 'abandoned', finished_at = clock_timestamp(), reason = %(reason)s
 WHERE id = %(switch)s AND finished_at IS NULL RETURNING from_epoch
 
@@ -53,15 +53,15 @@ WHERE id = %(switch)s AND finished_at IS NULL RETURNING from_epoch
 UPDATE sync.switch SET state = 'abandoned', finished_at = clock_timestamp(), reason = 'its command did not end it'
 WHERE finished_at IS NULL AND lease_until < clock_timestamp() RETURNING id, from_epoch, kind, who
 
--- hold: the epoch and the switch, exclusively, before the cut-over (rules 20 and 21)
+-- hold: the epoch and the switch, exclusively, before the primary changes (rules 20 and 21)
 SELECT e.epoch FROM sync.epoch AS e JOIN sync.switch AS s ON s.from_epoch = e.epoch
 WHERE s.id = %(switch)s AND s.finished_at IS NULL AND e.state = 'closing' AND e.epoch = (SELECT max(epoch) FROM sync.epoch)
 FOR UPDATE
 
--- unfinished: what must not be open at a cut-over
+-- unfinished: what must not be open when the primary changes
 SELECT (SELECT count(*) FROM sync.intent), (SELECT count(*) FROM sync.run WHERE kind = 'backfill' AND state = 'open')
 
--- end_epoch: the first half of the cut-over
+-- end_epoch: the first half of that change
 UPDATE sync.epoch SET state = 'closed', closing_until = NULL WHERE epoch = %(epoch)s
 
 -- new_epoch: the second; its floor exceeds what a writer may have stamped by its own clock (rule 3)
@@ -71,9 +71,9 @@ SELECT epoch + 1, CASE "primary" WHEN 'astra' THEN 'postgres' ELSE 'astra' END,
                            + greatest(0, (SELECT max(clock_skew_us) FROM sync.writer WHERE state = 'active')))
 FROM sync.epoch WHERE epoch = %(epoch)s RETURNING epoch, "primary", floor, since
 
--- finish: the switch has ended
-UPDATE sync.switch SET state = 'flipped', finished_at = clock_timestamp() WHERE id = %(switch)s
-RETURNING extract(epoch FROM clock_timestamp() - closed_at)::float8
+-- finish: the switch is done: its kind, and for how long the epoch was closed
+UPDATE sync.switch SET state = 'done', finished_at = clock_timestamp() WHERE id = %(switch)s
+RETURNING kind, extract(epoch FROM clock_timestamp() - closed_at)::float8
 
 -- waits: how long writes waited for a switch, in milliseconds, by writer
 SELECT id, waits -> 'ms' FROM sync.writer WHERE (waits ->> 'switch')::bigint = %(switch)s
