@@ -305,8 +305,7 @@ CREATE TABLE IF NOT EXISTS sync.switch (
 );
 ALTER TABLE sync.switch DROP CONSTRAINT IF EXISTS switch_state_check;
 UPDATE sync.switch SET state = 'done' WHERE state = 'flipped'; -- what older versions write, whose commands may still run
-ALTER TABLE sync.switch ADD CONSTRAINT switch_state_check
-    CHECK (state IN ('announced', 'closing', 'done', 'abandoned') OR state = 'flipped');
+ALTER TABLE sync.switch ADD CONSTRAINT switch_state_check CHECK (state IN ('announced', 'closing', 'done', 'abandoned') OR state = 'flipped');
 CREATE UNIQUE INDEX IF NOT EXISTS switch_under_way ON sync.switch ((true)) WHERE finished_at IS NULL;
 
 ALTER TABLE sync.intent ADD COLUMN IF NOT EXISTS replays int NOT NULL DEFAULT 0; -- how often its write was sent again

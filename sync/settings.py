@@ -278,7 +278,7 @@ class Config(BaseModel):
         return agreed(self.only, self.exclude, options, [name for name, is_one in self.kinds.items() if not is_one])
 
     def mode(self, table: str) -> Literal["inline", "async"]:
-        """Whether a table's target half is written by the writer itself or by workers."""
+        """Whether a table's secondary is written by the writer itself or by workers."""
         return "async" if table in self.dual_write.async_secondary else "inline"
 
     @property

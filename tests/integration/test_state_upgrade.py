@@ -209,6 +209,9 @@ def test_what_an_older_process_names_is_still_there(connection: Connection) -> N
     for (table, column), words in SAID.items():
         for word in words:
             assert connection.execute(f"UPDATE sync.{table} SET {column} = %s".encode(), (word,)).rowcount == 1
+    today = _catalogue(connection)
+    connection.execute(EACH[-1].read_bytes())  # `sync schema apply` of that version, behind this one's
+    assert _catalogue(connection) == today
 
 
 # With the commands
