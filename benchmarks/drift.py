@@ -31,7 +31,7 @@ from benchmarks.peers import PEERS, packages
 from benchmarks.peers.packages import NotHad
 from benchmarks.servers import Servers, make_folder, own_servers, say
 from sync.adapters.cassandra.connection.connect import open_cassandra
-from sync.adapters.postgres.drift.digests import TargetDigests, within
+from sync.adapters.postgres.drift.target_digests import TargetDigests, within
 from sync.adapters.postgres.schema.row_digest_sql import digest
 from sync.core.encode.rows import RowEncoder
 from sync.core.ring import WHOLE_RING

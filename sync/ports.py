@@ -59,16 +59,16 @@ class Ranges(Protocol):
     def claim(self, run_ids: list[int], owner: str) -> Lease | None:
         """The next range to copy, leased to this owner; None where there is none."""
 
-    def take_back(self, runs: list[int], owner: str) -> None:
+    def reclaim(self, runs: list[int], owner: str) -> None:
         """Free what this very owner still holds, because it lost its connection: that is no attempt, and no death."""
 
     def renew(self, lease: Lease) -> Lease | None:
         """Prolong the lease, with its present share of the rate; None where the run is to stop. Raises LeaseLost."""
 
-    def give_back(self, lease: Lease) -> None:
+    def release_range(self, lease: Lease) -> None:
         """Release a range in the middle; its checkpoint stays."""
 
-    def forget_place(self, lease: Lease) -> None:
+    def discard_position(self, lease: Lease) -> None:
         """Release a range whose place within a partition is not known to the source any more: it goes on at the start."""
 
     def wait(self, lease: Lease, error: str) -> None:
@@ -133,7 +133,7 @@ class Progress:
     seconds: float
 
 
-MOST_LOCKS = 64
+MAX_LOCKS = 64
 """So many keys' locks are held by one transaction: Postgres's table of locks is one for all sessions, and has some 6,400."""
 
 Primary = Literal["astra", "postgres"]
@@ -154,7 +154,7 @@ class Epoch:
 
 
 @dataclass(frozen=True, slots=True)
-class Unready:
+class NotReady:
     """A writer that stands in the way of a switch, and how many seconds ago it was heard of."""
 
     writer: str
@@ -185,7 +185,7 @@ class Replay:
 
 
 @dataclass(frozen=True, slots=True)
-class Picked:
+class PendingKey:
     """What a reconcile begins with: the intents it may remove, those it must replay, and what the target knew then.
 
     `deletes`: the last of the intents that write the whole row may be a delete; `looks`: none of them is a write; `put`: the
@@ -203,7 +203,7 @@ class Picked:
 
 
 @dataclass(frozen=True, slots=True)
-class ToSend:
+class PendingResend:
     """What a reconcile towards the source begins with: the intents it may remove, the version, the row's canonical bytes."""
 
     intents: tuple[int, ...]
@@ -254,22 +254,22 @@ class TableReverse(Protocol):
     def announce(self, key: Key) -> Intent: ...
 
 
-class TableResending(Protocol):
+class TableResendSteps(Protocol):
     """The two transactions of a reconcile towards the source. Both may raise TargetUnavailable."""
 
-    def pick(self, keys: Sequence[Key], /, *, quickly: bool = False) -> dict[Key, ToSend]: ...
+    def pick(self, keys: Sequence[Key], /, *, quickly: bool = False) -> dict[Key, PendingResend]: ...
     def remove(self, intents: Sequence[int]) -> None: ...
 
 
-class TableSettling(Protocol):
+class TableReconcileSteps(Protocol):
     """The two transactions of a reconcile, for many keys at once. All may raise TargetUnavailable.
 
     TargetBusy or TargetRefused are for one key's sake; `quickly`: a lock that is held is not waited for.
     """
 
-    def pick(self, keys: Sequence[Key], /, *, quickly: bool = False) -> dict[Key, Picked]: ...
-    def settle(self, settled: Sequence[tuple[Key, Picked, Read]], /, *, quickly: bool = False) -> list[Key]: ...
-    def settle_locked(self, key: Key, look: Callable[[Key, Picked], Read]) -> None: ...
+    def pick(self, keys: Sequence[Key], /, *, quickly: bool = False) -> dict[Key, PendingKey]: ...
+    def apply(self, settled: Sequence[tuple[Key, PendingKey, Read]], /, *, quickly: bool = False) -> list[Key]: ...
+    def apply_locked(self, key: Key, look: Callable[[Key, PendingKey], Read]) -> None: ...
 
 
 class PrimaryRows(Protocol):

@@ -15,6 +15,7 @@ from sync.core.documents.collections import DOC_COLUMN, KEY_COLUMN, VECTOR_COLUM
 from sync.core.rows import OnReject, TableOptions
 from sync.core.words import listed
 from sync.errors import SettingsError
+from sync.missing import missing_of
 from sync.renamed import refuse_old_names
 
 DEFAULT_CONFIG = Path("sync.toml")
@@ -69,24 +70,10 @@ class Settings(BaseSettings):
 
     def require(self, *names: str) -> None:
         """Raise SettingsError naming every one of these settings that is missing; `source` and `target`: all to reach one."""
-        missing = [text for name in names for text in self._missing(name)]
+        missing = [text for name in names for text in missing_of(self, name)]
         if missing:
             them = "it" if len(missing) == 1 else "them"
             raise SettingsError(f"{listed(missing)} not set: put {them} into the environment or into .env")
-
-    def _missing(self, name: str) -> list[str]:
-        if name == "target":
-            given = self.database_url or self.database_url_unpooled
-            parts = [p.upper() for p in ("postgres_host", "postgres_database", "postgres_user") if getattr(self, p) is None]
-            ways = f"DATABASE_URL (or {listed(parts)})" if len(parts) == 3 else f"{listed(parts)} (or DATABASE_URL)"
-            return [ways] if parts and not given else []
-        if name == "source":
-            astra, by_name = self.astra_db_secure_bundle_path, self.cassandra_username
-            needed = ["astra_db_application_token"] if astra else ["cassandra_contact_points"]
-            needed += ["cassandra_password"] if by_name and not astra else []
-            return [text for each in (*needed, "astra_db_keyspace") for text in self._missing(each)]
-        other = " (or ASTRA_DB_SECURE_BUNDLE_PATH)" if name == "cassandra_contact_points" else ""
-        return [name.upper() + other] if getattr(self, name) is None else []
 
 
 def load_settings(env_file: Path | None = Path(".env")) -> Settings:

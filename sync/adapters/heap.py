@@ -9,7 +9,7 @@ _M_MMAP_THRESHOLD = -3  # malloc.h
 _LARGE = 1 << 19
 
 
-def give_back_large_blocks() -> None:
+def release_large_blocks() -> None:
     """Have blocks of half a megabyte and more, which pages are, returned to the system when they are free.
 
     glibc raises that size to that of the largest block it has seen, and keeps everything below: a worker that copies for

@@ -14,7 +14,7 @@ from rq.exceptions import InvalidJobOperation
 from rq.job import Job
 from rq.serializers import JSONSerializer
 
-from sync.adapters.job_forms import OWN_WORKERS, unread_forms
+from sync.adapters.job_serializers import JSON_WORKERS, unread_serializers
 from sync.adapters.queue_errors import NO_URL, check_url, explain
 from sync.errors import SettingsError, Unreachable
 from sync.settings import Settings
@@ -72,7 +72,7 @@ def redis_name(connection: Any) -> str:
     return f"Redis at {options.get('host', options.get('path', '?'))}:{options.get('port', '')}"
 
 
-class Doorbell:
+class QueueNotifier:
     """Notifies workers on the queue `sync` to do `job` for runs. Errors of Redis are reported and survived."""
 
     def __init__(self, connection: Any, job: str = COPY_JOB) -> None:
@@ -82,25 +82,25 @@ class Doorbell:
         self._pickled = Queue(QUEUE, connection=connection)  # only ever written to
         self._silent = False
 
-    def ring(self, runs: list[int], times: int) -> None:
+    def notify(self, runs: list[int], times: int) -> None:
         """Put `times` jobs for these runs on the queue."""
         try:
-            self._ring(runs, times)
+            self._notify(runs, times)
         except redis.RedisError as error:
             log.warning("Redis: %s; the command that watches the runs notifies workers again", explain(error))
 
-    def _ring(self, runs: list[int], times: int) -> None:
+    def _notify(self, runs: list[int], times: int) -> None:
         self._enqueue(self._job, ",".join(map(str, runs)), f"{self._what} {runs}", times)
 
-    def ring_reconcile(self, table: str) -> bool:
+    def notify_reconcile(self, table: str) -> bool:
         """Put a job for a table's intents on the queue, unless one waits there already; whether it was put there."""
         try:
-            return self.ring_for(table)
+            return self.notify_table(table)
         except redis.RedisError as error:
             log.warning("Redis: %s; the sweeper will notify workers", explain(error))
             return False
 
-    def ring_for(self, table: str) -> bool:
+    def notify_table(self, table: str) -> bool:
         """The same. Raises RedisError."""
         description = f"reconcile {table}"
         waiting = description in self._waiting().values()
@@ -109,7 +109,7 @@ class Doorbell:
         return not waiting
 
     def _enqueue(self, function: str, argument: str, description: str, times: int = 1) -> None:
-        for queue in self._forms():
+        for queue in self._serializers():
             for _ in range(times):
                 queue.enqueue_call(
                     function, args=(argument,), timeout=_JOB_TIMEOUT, result_ttl=60, failure_ttl=3600, description=description
@@ -124,20 +124,20 @@ class Doorbell:
             found = asked.execute()
         return {job: (text or b"").decode(errors="replace") for job, text in zip(ids, found, strict=True)}
 
-    def _forms(self) -> list[Queue]:
+    def _serializers(self) -> list[Queue]:
         """The queue in the forms that its workers read: JSON is `sync worker`'s, and a plain `rq worker` unpickles.
 
         A worker does not say which it reads: one that is not of ours gets pickled jobs; and what a worker could not read of
         late, it gets in the other form as well.
         """
         names = [worker.rsplit(":", 1)[-1] for worker in Worker.all_keys(queue=self._queue)]
-        others = [name for name in names if not name.startswith(OWN_WORKERS)]
-        unread = unread_forms(self._queue)
+        others = [name for name in names if not name.startswith(JSON_WORKERS)]
+        unread = unread_serializers(self._queue)
         as_json = len(others) < len(names) or not names or "pickle" in unread
         as_pickle = bool(others) or "json" in unread
         return [self._queue] * as_json + [self._pickled] * as_pickle
 
-    def ring_idle(self, runs: list[int], at_least: int) -> int:
+    def notify_idle(self, runs: list[int], at_least: int) -> int:
         """Put one job on the queue for each idle worker, newcomers included, or `at_least` as many; how many.
 
         Never less than once: after a FLUSHALL a worker still listens, but is registered no more. Nothing is added while jobs
@@ -148,7 +148,7 @@ class Doorbell:
                 return 0
             idle = sum(w.get_state() == "idle" for w in Worker.all(queue=self._queue, serializer=JSONSerializer))
             times = max(idle, at_least, 1)
-            self._ring(runs, times)
+            self._notify(runs, times)
         except redis.RedisError as error:
             if not self._silent:  # this is called several times a second
                 log.warning("Redis: %s; workers are notified again later", explain(error))

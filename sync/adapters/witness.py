@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 _ALIVE, _JUDGED = ".writer", ".ended"
 _BOOT = Path("/proc/sys/kernel/random/boot_id")
 _OLD_SECONDS = 30 * 86400
-_MOST_BYTES = 1000
+_MAX_BYTES = 1000
 
 
 def folder_of(stated: Path | None) -> Path | None:
@@ -187,7 +187,7 @@ def _judged(path: Path, moved: Path | None) -> bool | None:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             return None
-        if os.pread(file, _MOST_BYTES, 1) != _identity(file):
+        if os.pread(file, _MAX_BYTES, 1) != _identity(file):
             return False
         if moved:
             path.rename(moved)

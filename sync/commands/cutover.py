@@ -13,7 +13,7 @@ from sync.core.cutover.proof import WAIVED
 from sync.core.words import counted
 from sync.errors import Interrupted, SettingsError
 from sync.ports import Epoch, SwitchKind
-from sync.wiring.cutover.command import Done, switch
+from sync.wiring.cutover.command import CutoverSummary, switch
 from sync.wiring.cutover.gates import judge, open_site
 
 PRIMARY_AFTER = {"cutover": "postgres", "rollback": "astra"}
@@ -25,7 +25,7 @@ def run(args: argparse.Namespace) -> int:
     kind: SwitchKind = args.command
     settings, config = load("source", "target")
     with open_site(settings, config) as site:
-        site.authority.take_back()
+        site.authority.recover()
         epoch = site.authority.current()
         if epoch.primary == PRIMARY_AFTER[kind]:
             return _already(args, epoch)
@@ -103,8 +103,8 @@ def _dry(kind: str) -> int:
     return 0
 
 
-def _summary(args: argparse.Namespace, kind: str, passed: list[Gate], done: Done, waived: str) -> None:
-    epoch, closed = done.flipped.epoch, done.flipped.closed_seconds * 1000
+def _summary(args: argparse.Namespace, kind: str, passed: list[Gate], done: CutoverSummary, waived: str) -> None:
+    epoch, closed = done.result.epoch, done.result.closed_seconds * 1000
     waits = {"count": len(done.waits), "p99_ms": _p99(done.waits), "max_ms": done.waits[-1] if done.waits else 0.0}
     name = NAMES[epoch.primary]
     if args.json:

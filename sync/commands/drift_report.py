@@ -14,10 +14,10 @@ from sync.errors import Interrupted
 from sync.report import html
 from sync.settings import Config, Settings
 from sync.wiring.backfill.command import Show, make_plan
-from sync.wiring.drift.command import Asked, list_passes, run_drift
+from sync.wiring.drift.command import DriftRequest, list_passes, run_drift
 from sync.workers.pool import Pool
 
-_MOST_PASSES = 50
+_MAX_PASSES = 50
 _WORDS = ("differ", "rejected", "ranges unknown")
 
 
@@ -50,10 +50,10 @@ def drift_report(args: argparse.Namespace, settings: Settings, config: Config) -
     pool = Pool(settings, args.workers)  # before any connection is opened: it forks
     try:
         plan = make_plan(settings, config, args.table)
-        asked = Asked(args.repair, args.sample_search, args.show_values, args.restart)
+        request = DriftRequest(args.repair, args.sample_search, args.show_values, args.restart)
         with status(args.quiet) as block:
             show = Show(Progressing(block, _WORDS).show, lambda b: block.update([build_line(b)]), steps(args.quiet))
-            return run_drift(settings, config, plan, asked, pool, show)
+            return run_drift(settings, config, plan, request, pool, show)
     except KeyboardInterrupt:
         raise Interrupted("the verdicts stay") from None
     finally:
@@ -76,7 +76,7 @@ def _table_text(report: dict[str, Any]) -> str:
 
 
 def _history(settings: Settings, config: Config, form: str) -> int:
-    found = list_passes(settings, config, _MOST_PASSES)
+    found = list_passes(settings, config, _MAX_PASSES)
     if form == "json":
         print_json({"passes": found})
     else:

@@ -19,7 +19,7 @@ def run(args: argparse.Namespace) -> int:
     """Print what must be over; 2 where something is not, else drop the bookkeeping."""
     settings, config = load("target")
     with open_authority(settings, config) as authority:
-        authority.take_back()
+        authority.recover()
         epoch = authority.current()
         passed = judge_finish(authority, epoch)
         if not args.json:

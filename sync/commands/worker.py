@@ -12,8 +12,8 @@ from sync.commands.context import load
 from sync.console import Line, Rate, duration, say, status, steps
 from sync.core.words import counted
 from sync.errors import Interrupted, SyncError
-from sync.wiring.dual_write.worker import MOST_COUNTED, Sweeper
-from sync.wiring.working import obstacle
+from sync.wiring.dual_write.worker import MAX_COUNTED, Sweeper
+from sync.wiring.worker_check import worker_blocker
 from sync.workers.pool import Pool
 
 SWEEP_SECONDS = 2
@@ -28,7 +28,7 @@ def run(args: argparse.Namespace) -> int:
     try:
         steps(args.quiet)(f"{counted(args.n, 'worker')} on the queue `sync`; Ctrl-C ends {them} after the present job")
         with suppress(SyncError):  # a server that is away is tried again by the workers
-            if found := obstacle(settings, config):
+            if found := worker_blocker(settings, config):
                 say(f"source: {found}")
         with status(args.quiet) as block:
             progress, sweeper = Draining(), Sweeper(settings, config.dual_write.writers_folder)
@@ -57,7 +57,7 @@ class Draining:
     def _line(self, table: str, count: int) -> Line:
         rate = self._rates[table].add(-count)
         ends = f", {rate:,.0f}/s, {duration(count / rate)} left" if rate > 0 else ""
-        if count > MOST_COUNTED:
-            return Line(f"{table}: more than {MOST_COUNTED:,} intents open")
+        if count > MAX_COUNTED:
+            return Line(f"{table}: more than {MAX_COUNTED:,} intents open")
         open_ones = f"{table}: {counted(count, 'intent')} open"
         return Line(open_ones + ends, open_ones)

@@ -6,20 +6,20 @@ import argparse
 from typing import Any
 
 from sync.adapters.postgres.cutover.writers import fence, list_writers
-from sync.adapters.postgres.dual_write.ending import end_dead
+from sync.adapters.postgres.dual_write.dead_writers import sign_off_dead
 from sync.commands.context import load
 from sync.console import duration, print_json, print_table, say
 from sync.core.words import counted
 from sync.wiring.backfill.command import open_ledger
 
-_MOST_SKEW_US = 1_000_000
+_MAX_SKEW_US = 1_000_000
 
 
 def run(args: argparse.Namespace) -> int:
     """List the writers; with --fence, take one's intents over."""
     settings, config = load("target")
     with open_ledger(settings, config) as (connection, _ledger):
-        end_dead(connection, config.dual_write.writers_folder)
+        sign_off_dead(connection, config.dual_write.writers_folder)
         if args.fence:
             fence(connection, args.fence)
             say(f"{args.fence} is fenced: its intents are taken over; sync drift-report --repair clears it before a cut-over")
@@ -41,7 +41,7 @@ def show_writers(found: list[dict[str, Any]]) -> None:
     ]  # fmt: skip
     print_table(counted(len(found), "writer"), header, rows)
     for writer in found:
-        if abs(writer["clock_skew_us"] or 0) > _MOST_SKEW_US:
+        if abs(writer["clock_skew_us"] or 0) > _MAX_SKEW_US:
             say(f"{writer['id']}: its clock is {_skew(writer['clock_skew_us'])} off Postgres's; correct it")
 
 

@@ -38,7 +38,7 @@ _ONE_FORM = frozenset({
     "text", "ascii", "blob", "tinyint", "smallint", "int", "bigint", "uuid", "timeuuid", "timestamp", "date", "time", "inet",
 })  # fmt: skip
 """Every value has one cell, in every target that takes it, and Postgres holds no two of them for equal."""
-_Tidy = Callable[[bytes], bytes]
+_Canonicalize = Callable[[bytes], bytes]
 
 
 def has_one_form(cql: CqlType) -> bool:
@@ -52,10 +52,10 @@ def key_encoder(column: SourceColumn, pg: PgType) -> Encoder:
     if column.type.name in _ONE_FORM:
         return replace(base, encode=_never_empty(base.encode)) if base.empty_is_null else base
     decode, equal = key_decoder(column, pg), _equal(column)
-    tidy = None if _is_text(column, pg) else tidying(column.type)
+    canonical = None if _is_text(column, pg) else canonicalizer(column.type)
 
     def encode(cell: bytes) -> bytes:
-        made = base.encode(tidy(cell) if tidy else cell)
+        made = base.encode(canonical(cell) if canonical else cell)
         if not equal(decode(made) or b"", cell):
             raise Reject(f"not the form of a {column.type} that {pg} gives back: as a key it would be taken for another")
         return made
@@ -130,20 +130,20 @@ def _equal(column: SourceColumn) -> Callable[[bytes, bytes], bool]:
     return lambda a, b: bool(order(a) == order(b))
 
 
-def tidying(cql: CqlType) -> _Tidy | None:
+def canonicalizer(cql: CqlType) -> _Canonicalize | None:
     """What gives values that Postgres holds for equal one form; None where each has but one.
 
     Where Cassandra holds them apart (0.0 and -0.0), the form is that of another value, and shows on the way back.
     """
-    if cql.name in _TIDY:
-        return _TIDY[cql.name]
-    inner = [tidying(arg) for arg in cql.args]
+    if cql.name in _CANONICALIZERS:
+        return _CANONICALIZERS[cql.name]
+    inner = [canonicalizer(arg) for arg in cql.args]
     if not any(inner):
         return None
     if cql.name == "vector":
-        single = _TIDY["float"]
+        single = _CANONICALIZERS["float"]
         return lambda cell: b"".join([single(cell[at : at + 4]) for at in range(0, len(cell), 4)])
-    parts = [_unless_null(tidy) for tidy in inner]
+    parts = [_unless_null(canonical) for canonical in inner]
     if cql.name in ("list", "set"):
         return lambda cell: cell[:4] + join_cells(map(parts[0], elements(cell)))
     if cql.name == "map":
@@ -151,8 +151,8 @@ def tidying(cql: CqlType) -> _Tidy | None:
     return lambda cell: join_cells(part(c) for part, c in zip(parts, elements_of_tuple(cell), strict=False))
 
 
-def _unless_null(tidy: _Tidy | None) -> Callable[[bytes | None], bytes | None]:
-    return lambda cell: tidy(cell) if tidy and cell else cell
+def _unless_null(canonical: _Canonicalize | None) -> Callable[[bytes | None], bytes | None]:
+    return lambda cell: canonical(cell) if canonical and cell else cell
 
 
 def _decimal(cell: bytes) -> bytes:
@@ -165,19 +165,19 @@ def _decimal(cell: bytes) -> bytes:
     return INT32.pack(scale if unscaled else 0) + varint_cell(unscaled)
 
 
-def _floating(layout: struct.Struct, nan: bytes) -> _Tidy:
+def _floating(layout: struct.Struct, nan: bytes) -> _Canonicalize:
     """One NaN, and one zero."""
 
-    def tidy(cell: bytes) -> bytes:
+    def canonical(cell: bytes) -> bytes:
         (value,) = layout.unpack(cell)
         if value != value:
             return nan
         return cell if value else bytes(layout.size)
 
-    return tidy
+    return canonical
 
 
-_TIDY: dict[str, _Tidy] = {
+_CANONICALIZERS: dict[str, _Canonicalize] = {
     "decimal": _decimal,
     "varint": lambda cell: varint_cell(int.from_bytes(cell, "big", signed=True)),
     "boolean": lambda cell: b"\x01" if len(cell) == 1 and cell != b"\x00" else cell,

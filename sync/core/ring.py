@@ -89,23 +89,23 @@ def least_ranges(estimated_bytes: int, few_rows: bool) -> int:
 
 
 def plan_ranges(
-    estimates: Iterable[SizeEstimate], target_bytes: int, at_least: int = _MANY, seams: Iterable[int] = ()
+    estimates: Iterable[SizeEstimate], target_bytes: int, at_least: int = _MANY, replica_boundaries: Iterable[int] = ()
 ) -> list[TokenRange]:
     """Cut the whole ring into ranges of about `target_bytes`, and into `at_least` this many.
 
     The estimates say only how many ranges there are to be: the partitioner spreads keys evenly, so equal widths are equal
     sizes, whichever node holds them, and an estimate that is stale or missing costs balance, never coverage. A range that
-    proves too big is split when it is copied. They are cut at the `seams`, too, where other nodes' rows begin, unless that
+    proves too big is split when it is copied. They are cut at the `replica_boundaries`, too, unless that
     more than doubled their number: then rows are few for so many parts, and it does not matter who reads them.
     """
     total = sum(e.bytes for e in estimates)
-    ranges = _cut(WHOLE_RING.split(max(at_least, -(-total // target_bytes))), seams)
+    ranges = _cut(WHOLE_RING.split(max(at_least, -(-total // target_bytes))), replica_boundaries)
     check_whole_ring(ranges)
     return ranges
 
 
-def _cut(ranges: list[TokenRange], seams: Iterable[int]) -> list[TokenRange]:
-    ends = sorted({r.end for r in ranges} | {s for s in seams if MIN_TOKEN < s < MAX_TOKEN})
+def _cut(ranges: list[TokenRange], replica_boundaries: Iterable[int]) -> list[TokenRange]:
+    ends = sorted({r.end for r in ranges} | {s for s in replica_boundaries if MIN_TOKEN < s < MAX_TOKEN})
     if len(ends) > 2 * len(ranges):
         return ranges
     return [TokenRange(a, b) for a, b in pairwise([MIN_TOKEN, *ends])]

@@ -11,8 +11,8 @@ UNREPEATABLE_WINDOW_SECONDS = 60
 SLOTS, STEP = 1000, 4
 """A version modulo SLOTS is its writer's slot. Slots are STEP apart; what lies between is for a write that is sent again."""
 
-MOST_VERSION = 2**63 - 1
-MOST_STAMPED = MOST_VERSION - 2 * SLOTS
+MAX_VERSION = 2**63 - 1
+MAX_STAMPED = MAX_VERSION - 2 * SLOTS
 """What a stamp may exceed no more: behind it there is no room for a slot and what lies between two of them."""
 
 
@@ -40,4 +40,4 @@ def reconciled(read: int, removed: int, bound: int) -> int:
 
     Where that is as high as a timestamp can be, no write comes that it would have to be told from.
     """
-    return min(max(read, removed, bound + 1), MOST_VERSION)
+    return min(max(read, removed, bound + 1), MAX_VERSION)

@@ -30,7 +30,7 @@ def visible_json(value: Any, ascii_only: bool = False) -> str:
 
 
 def key_text(key: Mapping[str, Any]) -> str:
-    """A key in its JSON form (`core.shown_keys`) for people: `id=7, title=Air`; texts that are not plain words are quoted."""
+    """A key in its JSON form for people: `id=7, title=Air`; texts that are not plain words are quoted."""
     return ", ".join(f"{visible(name)}={_value_text(value)}" for name, value in key.items())
 
 

@@ -5,11 +5,11 @@ Dual writes
 dual_write     a write while the source is primary (rules 11 to 14)
 reverse_write  a write while Postgres is primary (rules 23 to 25)
 wrapped_write  a write by an application's own class (rule 17)
-switching      the flow of the current primary; waits during a switch
+write_router   the flow of the present primary; waits during a switch
 drain          takes the keys that are due, in batches
 reconcile      makes the target equal, key by key (rules 15 and 16)
 resend         makes the source equal, key by key (rules 26 and 27)
-apart          many keys at once, of which one may fail alone
+isolation      many keys in one transaction; where that fails, each by itself
 
 Backfill
 
@@ -29,5 +29,5 @@ cutover        announce, close, drain, switch, open (rules 21 and 30)
 
 All
 
-waiting        what is done again while a server is temporarily unavailable, or is unreachable
+retry          what is tried again while a server is busy or away, and the pauses between
 """

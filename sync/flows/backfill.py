@@ -12,13 +12,13 @@ from typing import Protocol
 from sync.core.ring import TokenRange
 from sync.core.words import counted
 from sync.errors import TargetUnavailable, Unreachable, WorkFailed
-from sync.flows.waiting import try_again
+from sync.flows.retry import pause_or_raise
 from sync.ports import Progress
 
 log = logging.getLogger(__name__)
 POLL_SECONDS = 0.25
 LAST_POLL_SECONDS = 0.05  # while the last ranges are copied: their end is not to be waited for
-MOST_FAILURES = 5
+MAX_FAILURES = 5
 _LEFT_ALONE = 9  # times as long as a look took
 
 
@@ -35,10 +35,10 @@ class RunLedger(Protocol):
     def finish(self, run: int) -> bool: ...
 
 
-class Bell(Protocol):
+class Notifier(Protocol):
     """Notifies workers."""
 
-    def ring_idle(self, runs: list[int], at_least: int) -> int: ...
+    def notify_idle(self, runs: list[int], at_least: int) -> int: ...
     def clear(self) -> None: ...
 
 
@@ -60,7 +60,7 @@ class _Failures:
     def too_many(self, progress: int, failures: int, others: bool) -> bool:
         if progress != self.progress or others:
             self.progress, self.forgiven = progress, failures
-        return failures - self.forgiven >= MOST_FAILURES
+        return failures - self.forgiven >= MAX_FAILURES
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,8 +68,8 @@ class Supervisor:
     """Watches runs until every range is done or failed. A ledger that breaks is opened again."""
 
     open_ledger: Callable[[], AbstractContextManager[RunLedger]]
-    bell: Bell
-    own: OwnWorkers
+    notifier: Notifier
+    own_workers: OwnWorkers
     show: Callable[[list[Progress]], None]
 
     def watch(self, runs: list[int]) -> list[Progress]:
@@ -80,8 +80,8 @@ class Supervisor:
             self._stop(runs)
             raise
         finally:
-            self.bell.clear()
-            self.own.dismiss()  # they end while indexes are built
+            self.notifier.clear()
+            self.own_workers.dismiss()  # they end while indexes are built
 
     def _watch(self, runs: list[int]) -> list[Progress]:
         failures, failed = 0, _Failures()
@@ -94,17 +94,17 @@ class Supervisor:
                         self.show(progress)
                         if all(p.done + p.failed == p.total for p in progress):
                             return progress
-                        left = self._wake(ledger, runs, failed, sum(p.done + p.rows_read for p in progress))
+                        left = self._notify(ledger, runs, failed, sum(p.done + p.rows_read for p in progress))
                         # Looking at many ranges takes a while: most of the time Postgres is left alone.
                         spent = time.monotonic() - begun
                         time.sleep(max(POLL_SECONDS if left else LAST_POLL_SECONDS, _LEFT_ALONE * spent))
             except (TargetUnavailable, Unreachable) as error:
                 failures += 1
-                try_again(error, failures)
+                pause_or_raise(error, failures)
 
-    def _wake(self, ledger: RunLedger, runs: list[int], failed: _Failures, done: int) -> bool:
+    def _notify(self, ledger: RunLedger, runs: list[int], failed: _Failures, done: int) -> bool:
         """Notify workers; whether ranges wait for one."""
-        self.own.heal()
+        self.own_workers.heal()
         ledger.fail_deadly(runs)
         failures, error = ledger.failures(runs)
         active = ledger.active_workers(runs)
@@ -115,8 +115,8 @@ class Supervisor:
         left = ledger.work_left(runs)
         if left:
             # Idle workers are notified; after a FLUSHALL no worker is registered, but this command's own ones still listen.
-            missing = max(0, len(self.own) - active)
-            self.bell.ring_idle(runs, missing)
+            missing = max(0, len(self.own_workers) - active)
+            self.notifier.notify_idle(runs, missing)
         return left
 
     def _stop(self, runs: list[int]) -> None:

@@ -13,19 +13,19 @@ from threading import Semaphore
 from time import monotonic, sleep
 from typing import Literal, Protocol
 
-from sync.core.drift.checked import MOST_TRIES, Checked, Judged
-from sync.core.drift.compare import MOST_FINDINGS, Comparison
+from sync.core.drift.compare import MAX_FINDINGS, Comparison
 from sync.core.drift.range_hashes import RangeHashes, Raw
+from sync.core.drift.results import MAX_TRIES, KeyVerdict, RangeResult
 from sync.core.drift.verdicts import FINDINGS, UNSETTLED
 from sync.core.encode.rows import RowEncoder
 from sync.core.mutations import Key
 from sync.core.ring import TokenRange
 from sync.errors import LeaseLost, NotNow, SourceTimeout, SourceUnavailable, TargetNotNow, TargetUnavailable
 from sync.failpoints import failpoint
-from sync.flows.copy_ranges import waiting
-from sync.flows.recheck import KeysOfBothSides, Patience, Recheck
+from sync.flows.copy_ranges import retry_message
+from sync.flows.recheck import KeysOfBothSides, Recheck, RecheckPolicy
+from sync.flows.retry import pause_after
 from sync.flows.verify import Digests
-from sync.flows.waiting import pause_after
 from sync.ports import Lease, Source
 
 log = logging.getLogger(__name__)
@@ -38,14 +38,14 @@ class CheckLedger(Protocol):
     """The ledger as a check needs it."""
 
     def claim(self, run_ids: list[int], owner: str) -> Lease | None: ...
-    def take_back(self, runs: list[int], owner: str) -> None: ...
+    def reclaim(self, runs: list[int], owner: str) -> None: ...
     def wait(self, lease: Lease, error: str) -> None: ...
     def renew(self, lease: Lease) -> Lease | None: ...
-    def give_back(self, lease: Lease) -> None: ...
+    def release_range(self, lease: Lease) -> None: ...
     def fail(self, lease: Lease, error: str) -> None: ...
     def split(self, lease: Lease, middle: int, error: str) -> None: ...
     def cut(self, lease: Lease, end: int) -> Lease: ...
-    def done(self, lease: Lease, checked: Checked) -> None: ...
+    def done(self, lease: Lease, checked: RangeResult) -> None: ...
 
 
 class TableKeys(KeysOfBothSides, Protocol):
@@ -68,17 +68,17 @@ class Sides:
 
 
 @dataclass(frozen=True, slots=True)
-class CheckLane:
+class CheckStream:
     """One stream of a worker; `sides` opens a table, `repairs` says whether its findings are to be reconciled.
 
-    There are more lanes than turns: a lane that waits for keys to settle lets another one read meanwhile; `waits` is
+    There are more streams than turns: a stream that waits for keys to settle lets another one read meanwhile; `waits` is
     called when one does.
     """
 
     ranges: CheckLedger
     sides: Callable[[str], Sides]
     repairs: Callable[[str], bool]
-    patience: Patience
+    policy: RecheckPolicy
     range_rows: int
     turn: Semaphore
     lease_seconds: float = 60
@@ -93,15 +93,15 @@ class _TooManyRows(Exception):
     """The target holds far more rows of the range than the source."""
 
 
-class _Kept:
+class _HeldLease:
     """A lease that is renewed while its worker reads or waits."""
 
-    def __init__(self, lane: CheckLane, lease: Lease) -> None:
-        self._ranges, self._turn, self._lease, self._at = lane.ranges, lane.turn, lease, monotonic()
-        self._waits = lane.waits
-        self._every = min(lane.lease_seconds / 3, _RENEW_SECONDS)
+    def __init__(self, stream: CheckStream, lease: Lease) -> None:
+        self._ranges, self._turn, self._lease, self._at = stream.ranges, stream.turn, lease, monotonic()
+        self._waits = stream.waits
+        self._every = min(stream.lease_seconds / 3, _RENEW_SECONDS)
 
-    def tick(self) -> None:
+    def renew_if_due(self) -> None:
         """Renew if it is time. Raises LeaseLost, and _StopRequested where the run is to stop."""
         if monotonic() - self._at >= self._every:
             self._at = monotonic()
@@ -109,8 +109,8 @@ class _Kept:
                 raise _StopRequested
 
     def wait(self, seconds: float) -> None:
-        """Sleep, tick, and let another lane have the turn meanwhile."""
-        self.tick()
+        """Sleep, tick, and let another stream have the turn meanwhile."""
+        self.renew_if_due()
         until = monotonic() + seconds
         if seconds <= 0:
             return
@@ -119,32 +119,32 @@ class _Kept:
         try:
             while (left := until - monotonic()) > 0:
                 sleep(min(left, 0.1))
-                self.tick()
+                self.renew_if_due()
         finally:
-            self._come_back()
+            self._retake_turn()
 
-    def _come_back(self) -> None:
+    def _retake_turn(self) -> None:
         """Get the turn again; the others may take long, and the lease must not end meanwhile."""
         lost: Exception | None = None
         while not self._turn.acquire(timeout=1):
             try:
-                self.tick()
+                self.renew_if_due()
             except (LeaseLost, TargetUnavailable, _StopRequested) as error:
                 lost = error
         if lost:
             raise lost
 
 
-def check_ranges(lane: CheckLane, runs: list[int], owner: str, stopped: Callable[[], bool]) -> int:
+def check_ranges(stream: CheckStream, runs: list[int], owner: str, stopped: Callable[[], bool]) -> int:
     """Check ranges until there are none left or `stopped()`; how many were done. Raises TargetUnavailable."""
     done, failures = 0, 0
-    lane.ranges.take_back(runs, owner)
+    stream.ranges.reclaim(runs, owner)
     while not stopped():
-        with lane.turn:
-            lease = lane.ranges.claim(runs, owner)
+        with stream.turn:
+            lease = stream.ranges.claim(runs, owner)
             if lease is None:
                 break
-            outcome = _attempt(lane, lease)
+            outcome = _attempt(stream, lease)
         if outcome == "stopped":
             break
         done += outcome == "done"
@@ -154,21 +154,21 @@ def check_ranges(lane: CheckLane, runs: list[int], owner: str, stopped: Callable
     return done
 
 
-def _attempt(lane: CheckLane, lease: Lease) -> Literal["done", "failed", "stopped", "lost", "split"]:
+def _attempt(stream: CheckStream, lease: Lease) -> Literal["done", "failed", "stopped", "lost", "split"]:
     try:
-        _check(lane, lease)
+        _check(stream, lease)
     except _StopRequested:
-        lane.ranges.give_back(lease)
+        stream.ranges.release_range(lease)
         return "stopped"
     except LeaseLost as error:
         log.warning("%s", error)
         return "lost"
     except SourceTimeout as error:
-        _too_much(lane.ranges, lease, str(error))
+        _too_much(stream.ranges, lease, str(error))
         return "split"
     except (SourceUnavailable, TargetNotNow) as error:
-        log.warning("%s", waiting(lease.table, error, isinstance(error, NotNow)))
-        (lane.ranges.wait if isinstance(error, NotNow) else lane.ranges.fail)(lease, str(error))
+        log.warning("%s", retry_message(lease.table, error, isinstance(error, NotNow)))
+        (stream.ranges.wait if isinstance(error, NotNow) else stream.ranges.fail)(lease, str(error))
         return "failed"
     return "done"
 
@@ -176,7 +176,7 @@ def _attempt(lane: CheckLane, lease: Lease) -> Literal["done", "failed", "stoppe
 def _too_much(ranges: CheckLedger, lease: Lease, error: str) -> None:
     """What is too much for one request becomes two, but not for ever: a source that hangs is no matter of size."""
     whole = lease.whole
-    if whole.end - whole.start < 2 or lease.attempts >= MOST_TRIES:
+    if whole.end - whole.start < 2 or lease.attempts >= MAX_TRIES:
         ranges.fail(lease, error)
     else:
         log.warning("%s: %s; the range is split in two", lease.table, error)
@@ -187,46 +187,48 @@ def _middle(tokens: TokenRange) -> int:
     return tokens.start + (tokens.end - tokens.start) // 2
 
 
-def _check(lane: CheckLane, lease: Lease) -> None:
+def _check(stream: CheckStream, lease: Lease) -> None:
     begun = monotonic()
-    sides, kept = lane.sides(lease.table), _Kept(lane, lease)
+    sides, held_lease = stream.sides(lease.table), _HeldLease(stream, lease)
     found = RangeHashes(sides.encoder)
     try:
-        lease = _read(lane, lease, sides, kept, found)
+        lease = _read(stream, lease, sides, held_lease, found)
         failpoint("drift.read")
-        checked = Checked(lease.whole)
-        _compare(lane, lease, sides, kept, found, checked)
+        checked = RangeResult(lease.whole)
+        _compare(stream, lease, sides, held_lease, found, checked)
         checked.rows.check()
     except _TooManyRows as error:
-        lane.ranges.split(replace(lease, attempts=0), _middle(lease.whole), str(error))
+        stream.ranges.split(replace(lease, attempts=0), _middle(lease.whole), str(error))
         return
     except AssertionError as error:  # of a side that says what cannot be: nothing of the range is proved (invariant 5)
-        checked = Checked(lease.whole, Comparison(source=found.count, unknown=found.count), error=str(error))
+        checked = RangeResult(lease.whole, Comparison(source=found.count, unknown=found.count), error=str(error))
     checked.seconds = monotonic() - begun
     failpoint("drift.before_done")
-    lane.ranges.done(lease, checked)
+    stream.ranges.done(lease, checked)
 
 
-def _read(lane: CheckLane, lease: Lease, sides: Sides, kept: _Kept, found: RangeHashes) -> Lease:
+def _read(stream: CheckStream, lease: Lease, sides: Sides, held_lease: _HeldLease, found: RangeHashes) -> Lease:
     """Stream the source; where there are too many rows the range ends at the last partition that was read whole."""
     for page in sides.source.pages(lease.whole):
-        kept.tick()
+        held_lease.renew_if_due()
         if not page.count:
             continue
-        if found.count >= lane.range_rows and (end := found.cut_before(page.first_token)) is not None:
-            return lane.ranges.cut(lease, end)
+        if found.count >= stream.range_rows and (end := found.cut_before(page.first_token)) is not None:
+            return stream.ranges.cut(lease, end)
         found.add(page)
     return lease
 
 
-def _compare(lane: CheckLane, lease: Lease, sides: Sides, kept: _Kept, found: RangeHashes, checked: Checked) -> None:
+def _compare(
+    stream: CheckStream, lease: Lease, sides: Sides, held_lease: _HeldLease, found: RangeHashes, checked: RangeResult
+) -> None:
     target = sides.target.digest(lease.whole)
     rows = checked.rows
     if target == found.digest():
         rows.source = rows.target = rows.same = found.count
         assert target.count == found.count, "rows of equal digests do not add up"
         return
-    if target.count > found.count + 2 * lane.range_rows and lease.whole.end - lease.whole.start >= 2:
+    if target.count > found.count + 2 * stream.range_rows and lease.whole.end - lease.whole.start >= 2:
         raise _TooManyRows(f"the target holds {target.count} rows of a range in which the source has {found.count}")
     held = dict(sides.target.hashes(lease.whole))
     same, raw = found.compare(held)
@@ -237,11 +239,11 @@ def _compare(lane: CheckLane, lease: Lease, sides: Sides, kept: _Kept, found: Ra
     only_there = sorted(held.keys() - {keys.of_source(cells).canonical for cells in raw})
     del held
     found.clear()
-    recheck = Recheck(keys, sides.encoder, lane.patience, lane.repairs(lease.table), kept.wait, sides.keeps)
+    recheck = Recheck(keys, sides.encoder, stream.policy, stream.repairs(lease.table), held_lease.wait, sides.keeps)
     for suspects in _parts([*raw, *only_there]):
-        here = [keys.of_source(s) for s in suspects if isinstance(s, tuple)]
-        there = _only_in_target(lease, keys, [s for s in suspects if isinstance(s, bytes)], checked)
-        _tally(recheck, here, there, checked)
+        source_keys = [keys.of_source(s) for s in suspects if isinstance(s, tuple)]
+        target_only = _only_in_target(lease, keys, [s for s in suspects if isinstance(s, bytes)], checked)
+        _tally(recheck, source_keys, target_only, checked)
 
 
 def _parts(suspects: list[Raw | bytes]) -> Iterator[list[Raw | bytes]]:
@@ -250,16 +252,16 @@ def _parts(suspects: list[Raw | bytes]) -> Iterator[list[Raw | bytes]]:
         yield suspects[at : at + _SETTLED_TOGETHER]
 
 
-def _only_in_target(lease: Lease, keys: TableKeys, there: list[bytes], checked: Checked) -> list[Key]:
+def _only_in_target(lease: Lease, keys: TableKeys, target_only: list[bytes], checked: RangeResult) -> list[Key]:
     """Keys of the target that the source's range did not show; those of another range get their right token."""
     found: list[Key] = []
     strangers: list[Key] = []
-    for canonical in there:
+    for canonical in target_only:
         try:
             key = keys.of_target(canonical, lease.whole)
         except ValueError as error:
             # A key that cannot be asked for in the source is not proved to be extra.
-            judged = Judged(Key(lease.table, (), canonical, 0), "unknown", error=str(error), held=True)
+            judged = KeyVerdict(Key(lease.table, (), canonical, 0), "unknown", error=str(error), held=True)
             _count(checked, judged, False)
             continue
         (found if key.token in lease.whole else strangers).append(key)
@@ -268,19 +270,19 @@ def _only_in_target(lease: Lease, keys: TableKeys, there: list[bytes], checked: 
     return found
 
 
-def _tally(recheck: Recheck, here: list[Key], there: list[Key], checked: Checked) -> None:
+def _tally(recheck: Recheck, source_keys: list[Key], target_only: list[Key], checked: RangeResult) -> None:
     """Count the verdicts of the keys that the source's stream had, and of those that only the target had."""
-    in_source = dict.fromkeys(there, False) | dict.fromkeys(here, True)
+    in_source = dict.fromkeys(target_only, False) | dict.fromkeys(source_keys, True)
     count = 0
-    for judged in recheck.verdicts([*here, *there]):
+    for judged in recheck.verdicts([*source_keys, *target_only]):
         assert judged.key in in_source, "a verdict on a key that was not asked for"
         count += 1
         _count(checked, judged, in_source[judged.key])
-    asked = len(here) + len(there)
+    asked = len(source_keys) + len(target_only)
     assert count == asked, f"{asked} keys to settle, {count} settled"
 
 
-def _count(checked: Checked, judged: Judged, in_source: bool) -> None:
+def _count(checked: RangeResult, judged: KeyVerdict, in_source: bool) -> None:
     rows, verdict = checked.rows, judged.verdict
     if verdict != "gone":
         name = verdict.replace(" ", "_")
@@ -293,5 +295,5 @@ def _count(checked: Checked, judged: Judged, in_source: bool) -> None:
     if verdict in ("same", "gone"):
         checked.settled += 1
         checked.slowest_settled = max(checked.slowest_settled, judged.settled_after)
-    if verdict in (*FINDINGS, "unknown") and len(checked.kept) < MOST_FINDINGS:
+    if verdict in (*FINDINGS, "unknown") and len(checked.kept) < MAX_FINDINGS:
         checked.kept.append(judged)

@@ -27,21 +27,21 @@ from sync.errors import (
     TargetNotNow,
 )
 from sync.failpoints import failpoint
-from sync.flows.waiting import patiently, pause
+from sync.flows.retry import pause, retry_until_stopped
 from sync.ports import Batch, Lease, Ranges, Source, Target
 
 log = logging.getLogger(__name__)
 
 
-Look = Callable[[str, TokenRange, Callable[[], object]], None]
+NoteRowsAhead = Callable[[str, TokenRange, Callable[[], object]], None]
 """Looks at write times: table, range, and what is to be called now and then, so that the lease is renewed."""
 
 
 @dataclass(frozen=True, slots=True)
-class Lane:
+class CopyStream:
     """One stream of a worker: its own connection to the ledger, and the tables it may be asked to copy.
 
-    `look` notes the rows of a range that were written ahead of the clock, before the range is copied.
+    `note_rows_ahead` notes the rows of a range that were written ahead of the clock, before the range is copied.
     """
 
     ranges: Ranges
@@ -49,12 +49,12 @@ class Lane:
     target: Callable[[Lease], Target]
     batch_bytes: int
     lease_seconds: float = 60
-    look: Look | None = None
+    note_rows_ahead: NoteRowsAhead | None = None
 
 
 @dataclass(slots=True)
-class Pace:
-    """Keeps a lane, over all of its ranges, to its share of the rows per second."""
+class RateLimiter:
+    """Keeps a stream, over all of its ranges, to its share of the rows per second."""
 
     due: float = 0.0
 
@@ -63,25 +63,25 @@ class Pace:
         if rows_per_second:
             self.due = max(self.due, time.monotonic()) + rows / rows_per_second
 
-    def wait(self, go_on: Callable[[], bool]) -> bool:
-        """Sleep until the next rows are due; False as soon as `go_on` says so."""
+    def wait(self, keep_going: Callable[[], bool]) -> bool:
+        """Sleep until the next rows are due; False as soon as `keep_going` says so."""
         while (left := self.due - time.monotonic()) > 0:
-            if not go_on():
+            if not keep_going():
                 return False
             time.sleep(min(left, 0.1))
         return True
 
 
-class _Held:
+class _HeldLease:
     """A lease, renewed while its worker reads or waits, and what of its range is left."""
 
-    def __init__(self, lane: Lane, lease: Lease, left: TokenRange) -> None:
-        self._ranges, self.lease, self.left = lane.ranges, lease, left
+    def __init__(self, stream: CopyStream, lease: Lease, left: TokenRange) -> None:
+        self._ranges, self.lease, self.left = stream.ranges, lease, left
         # The share of a rate changes with the number of workers, so it is asked for often.
-        self._every = min(lane.lease_seconds / 3, 1.0 if lease.rate else lane.lease_seconds)
+        self._every = min(stream.lease_seconds / 3, 1.0 if lease.rate else stream.lease_seconds)
         self._at = time.monotonic()
 
-    def go_on(self) -> bool:
+    def keep_going(self) -> bool:
         """Renew the lease if it is time; False where the run is to stop. Raises LeaseLost."""
         if time.monotonic() - self._at < self._every:
             return True
@@ -90,10 +90,10 @@ class _Held:
         self.lease = renewed or self.lease
         return renewed is not None
 
-    def during(self, pages: Iterator[Page]) -> Iterator[Page]:
+    def renewing(self, pages: Iterator[Page]) -> Iterator[Page]:
         """The pages, with the lease renewed between them: a slow source must not cost it."""
         for page in pages:
-            self.go_on()
+            self.keep_going()
             yield page
 
     def loaded(self, batch: Batch) -> None:
@@ -102,69 +102,69 @@ class _Held:
             self.left = TokenRange(batch.done_to, self.left.end)
 
 
-def copy_ranges(lane: Lane, runs: list[int], owner: str, stopped: Callable[[], bool]) -> int:
+def copy_ranges(stream: CopyStream, runs: list[int], owner: str, stopped: Callable[[], bool]) -> int:
     """Copy ranges until there are none left or `stopped()`; how many were done.
 
     Raises TargetUnavailable: without the target there is neither ledger nor load, so the caller opens new connections.
     """
-    done, failures, pace = 0, 0, Pace()
-    lane.ranges.take_back(runs, owner)
+    done, failures, limiter = 0, 0, RateLimiter()
+    stream.ranges.reclaim(runs, owner)
     while not stopped():
-        lease = lane.ranges.claim(runs, owner)
+        lease = stream.ranges.claim(runs, owner)
         if lease is None:
             break
         try:
-            done += _copy(lane, lease, pace, stopped)
+            done += _copy(stream, lease, limiter, stopped)
             failures = 0
         except LeaseLost as error:
             log.warning("%s", error)
         except PlaceUnknown as error:
             log.warning("%s: it resumes at a partition's start: %s", lease.table, error)
-            lane.ranges.forget_place(lease)
+            stream.ranges.discard_position(lease)
             break  # the server hangs up on such a mark, and the driver does not connect again: the next job does
         except (SourceUnavailable, TargetNotNow) as error:
             failures += 1
-            log.warning("%s", waiting(lease.table, error, isinstance(error, NotNow)))
-            (lane.ranges.wait if isinstance(error, NotNow) else lane.ranges.fail)(lease, str(error))
+            log.warning("%s", retry_message(lease.table, error, isinstance(error, NotNow)))
+            (stream.ranges.wait if isinstance(error, NotNow) else stream.ranges.fail)(lease, str(error))
             pause(failures, stopped)
     return done
 
 
-def _copy(lane: Lane, lease: Lease, pace: Pace, stopped: Callable[[], bool]) -> int:
+def _copy(stream: CopyStream, lease: Lease, limiter: RateLimiter, stopped: Callable[[], bool]) -> int:
     if lease.todo is None:
-        lane.target(lease).load(lease, Batch((), lease.whole.end, last=True))
+        stream.target(lease).load(lease, Batch((), lease.whole.end, last=True))
         return 1
-    held = _Held(lane, lease, lease.todo)
+    held = _HeldLease(stream, lease, lease.todo)
     try:
-        return _copy_pages(lane, held, pace, stopped)
+        return _copy_pages(stream, held, limiter, stopped)
     except SourceTimeout as error:
-        _timed_out(lane.ranges, lease, held.left, error)
+        _timed_out(stream.ranges, lease, held.left, error)
         return 0
 
 
-def _copy_pages(lane: Lane, held: _Held, pace: Pace, stopped: Callable[[], bool]) -> int:
+def _copy_pages(stream: CopyStream, held: _HeldLease, limiter: RateLimiter, stopped: Callable[[], bool]) -> int:
     lease = held.lease
     a_second = max(1, int(lease.rate)) if lease.rate else None  # with a rate, reading must not come in bursts
-    target = lane.target(lease)
+    target = stream.target(lease)
 
     def paced() -> bool:
         # With the lease in hand: whoever waits has a share of the rate, too.
-        return pace.wait(lambda: not stopped() and held.go_on()) and not stopped()
+        return limiter.wait(lambda: not stopped() and held.keep_going()) and not stopped()
 
     if not paced():
-        lane.ranges.give_back(lease)
+        stream.ranges.release_range(lease)
         return 0
-    if lane.look is not None and not _is_begun(lease):
+    if stream.note_rows_ahead is not None and not _is_begun(lease):
         # However long that takes, a batch is loaded behind it, whose checkpoint says that it was done.
-        lane.look(lease.table, held.left, held.go_on)
-    pages = held.during(lane.source(lease.table).pages(held.left, a_second, lease.position))
-    for batch in batches(pages, lease.whole.end, lane.batch_bytes, a_second):
+        stream.note_rows_ahead(lease.table, held.left, held.keep_going)
+    pages = held.renewing(stream.source(lease.table).pages(held.left, a_second, lease.position))
+    for batch in batches(pages, lease.whole.end, stream.batch_bytes, a_second):
         failpoint("backfill.read")
-        go_on = target.load(lease, batch)
+        keep_going = target.load(lease, batch)
         held.loaded(batch)
-        pace.spend(batch.rows, held.lease.rate)
-        if not batch.last and not (go_on and paced()):
-            lane.ranges.give_back(lease)
+        limiter.spend(batch.rows, held.lease.rate)
+        if not batch.last and not (keep_going and paced()):
+            stream.ranges.release_range(lease)
             return 0
     return 1
 
@@ -187,10 +187,10 @@ def batches(pages: Iterator[Page], end: int, batch_bytes: int, batch_rows: int |
     yield Batch(tuple(held), end, last=True)
 
 
-def waiting(table: str, error: SyncError, patiently: bool) -> str:
-    """What is said of a range that is retried, `patiently` without an end: the server's own words."""
+def retry_message(table: str, error: SyncError, endless: bool) -> str:
+    """What is said of a range that is retried, `retry_until_stopped` without an end: the server's own words."""
     where = "Postgres: " if isinstance(error, TargetNotNow) else ""
-    return f"{table}: {where}{error}; {'retrying until it can' if patiently else 'retrying'}"
+    return f"{table}: {where}{error}; {'retrying until it can' if endless else 'retrying'}"
 
 
 def _timed_out(ranges: Ranges, lease: Lease, left: TokenRange, error: SourceTimeout) -> None:
@@ -203,26 +203,26 @@ def _timed_out(ranges: Ranges, lease: Lease, left: TokenRange, error: SourceTime
     ranges.split(lease, middle, str(error))
 
 
-def copy_in_lanes(
-    open_lane: Callable[[], AbstractContextManager[Lane]],
-    lanes: int,
+def copy_in_streams(
+    open_stream: Callable[[], AbstractContextManager[CopyStream]],
+    streams: int,
     runs: list[int],
     worker: str,
     stopped: Callable[[], bool],
 ) -> int:
-    """Copy with several lanes at once, so that reading, encoding and loading overlap; how many ranges were done."""
+    """Copy with several streams at once, so that reading, encoding and loading overlap; how many ranges were done."""
 
     def work(owner: str, stop: Callable[[], bool]) -> int:
-        with open_lane() as lane:
-            return copy_ranges(lane, runs, owner, stop)
+        with open_stream() as stream:
+            return copy_ranges(stream, runs, owner, stop)
 
-    return in_lanes(work, lanes, worker, stopped)
+    return in_streams(work, streams, worker, stopped)
 
 
-def in_lanes(work: Callable[[str, Callable[[], bool]], int], lanes: int, worker: str, stopped: Callable[[], bool]) -> int:
+def in_streams(work: Callable[[str, Callable[[], bool]], int], streams: int, worker: str, stopped: Callable[[], bool]) -> int:
     """Do this work in several threads at once, each an owner by itself; the sum of what they return.
 
-    Where the target's connection breaks a lane begins again. The first error that is not cured by that is raised at the end.
+    If the target's connection breaks, a stream starts again. The first error that this does not cure is raised at the end.
     """
     failed = threading.Event()
 
@@ -231,10 +231,10 @@ def in_lanes(work: Callable[[str, Callable[[], bool]], int], lanes: int, worker:
 
     def run(number: int) -> int:
         try:
-            return patiently(lambda: work(f"{worker}/{number}", stop), stop)
+            return retry_until_stopped(lambda: work(f"{worker}/{number}", stop), stop)
         except BaseException:
             failed.set()
             raise
 
-    with ThreadPoolExecutor(lanes, thread_name_prefix="lane") as pool:
-        return sum(pool.map(run, range(lanes)))
+    with ThreadPoolExecutor(streams, thread_name_prefix="stream") as pool:
+        return sum(pool.map(run, range(streams)))

@@ -13,20 +13,20 @@ from typing import Any, Protocol
 from sync.core.words import counted
 from sync.errors import GateRefused, StillOpen, TargetUnavailable
 from sync.failpoints import failpoint
-from sync.ports import Epoch, SwitchKind, Unready
+from sync.ports import Epoch, NotReady, SwitchKind
 
 _POLL_SECONDS, _DRAIN_POLL_SECONDS = 0.05, 0.003
 
 
-class Switches(Protocol):
+class SwitchAuthority(Protocol):
     """The authority."""
 
     def begin(self, kind: SwitchKind, judged: int) -> int: ...
     def renew(self, switch: int) -> None: ...
-    def unready(self, switch: int) -> Sequence[Unready]: ...
+    def not_ready(self, switch: int) -> Sequence[NotReady]: ...
     def close(self, switch: int, pause: float) -> int: ...
-    def left(self) -> int: ...
-    def flip(self, switch: int, figures: dict[str, Any], unproved: Callable[[], str]) -> tuple[Epoch, float]: ...
+    def open_intents(self) -> int: ...
+    def switch_primary(self, switch: int, figures: dict[str, Any], unproved: Callable[[], str]) -> tuple[Epoch, float]: ...
     def abandon(self, switch: int, reason: str) -> None: ...
 
 
@@ -40,7 +40,7 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True)
-class Flipped:
+class CutoverResult:
     """What a switch came to: the new epoch, and for how many seconds no write could begin."""
 
     switch: int
@@ -55,13 +55,13 @@ class Switch:
     `unproved` says why both sides are not proved equal any more, or nothing: it is asked within the cut-over.
     """
 
-    authority: Switches
+    authority: SwitchAuthority
     drain: Callable[[], int]
     limits: Limits
     say: Callable[[str], None]
     unproved: Callable[[], str]
 
-    def run(self, kind: SwitchKind, judged: int, figures: dict[str, Any]) -> Flipped:
+    def run(self, kind: SwitchKind, judged: int, figures: dict[str, Any]) -> CutoverResult:
         """Switch from the epoch whose gates were judged.
 
         Raises GateRefused, with that epoch open again, where somebody or something does not let it.
@@ -71,14 +71,14 @@ class Switch:
         failpoint("switch.begun")
         try:
             self._await_writers(switch)
-            self._settle_most(switch)
+            self._drain_most(switch)
             self.say("closing: writes wait now")
             self.authority.close(switch, self.limits.pause)
-            epoch, seconds = self._drain_and_flip(switch, figures)
+            epoch, seconds = self._drain_and_switch(switch, figures)
         except BaseException as error:
             self._abandon(switch, str(error) or type(error).__name__)
             raise
-        return Flipped(switch, epoch, seconds)
+        return CutoverResult(switch, epoch, seconds)
 
     def _abandon(self, switch: int, reason: str) -> None:
         try:
@@ -92,29 +92,29 @@ class Switch:
         """Every writer promises to wait, and has nothing unrecorded (rule 30)."""
         self.say("announced: waiting for every writer's answer")
         until = time.monotonic() + self.limits.ready
-        while unready := self.authority.unready(switch):
-            if time.monotonic() > until or any(w.why == "unclean" for w in unready):
-                raise GateRefused("; ".join(f"{w.writer} {w.why}, heartbeat {w.heartbeat_age:.0f} s ago" for w in unready))
+        while not_ready := self.authority.not_ready(switch):
+            if time.monotonic() > until or any(w.why == "unclean" for w in not_ready):
+                raise GateRefused("; ".join(f"{w.writer} {w.why}, heartbeat {w.heartbeat_age:.0f} s ago" for w in not_ready))
             self._pause(switch, _POLL_SECONDS)
 
-    def _settle_most(self, switch: int) -> None:
+    def _drain_most(self, switch: int) -> None:
         """Settle what has gathered while writes go on: the pause is for what comes in last."""
         until = time.monotonic() + self.limits.settle
         while self.drain() and time.monotonic() < until:
             self.authority.renew(switch)
 
-    def _drain_and_flip(self, switch: int, figures: dict[str, Any]) -> tuple[Epoch, float]:
+    def _drain_and_switch(self, switch: int, figures: dict[str, Any]) -> tuple[Epoch, float]:
         until = time.monotonic() + self.limits.pause
         while True:
             self.drain()
             failpoint("switch.drained")
             try:
-                if not self.authority.left():
-                    return self.authority.flip(switch, figures, self.unproved)
+                if not self.authority.open_intents():
+                    return self.authority.switch_primary(switch, figures, self.unproved)
             except StillOpen:
                 pass  # a worker was quicker than the count
             if time.monotonic() > until:
-                left = f"{counted(self.authority.left(), 'open intent')} left after {self.limits.pause:g} s"
+                left = f"{counted(self.authority.open_intents(), 'open intent')} left after {self.limits.pause:g} s"
                 raise GateRefused(f"it took too long: {left}, nothing has changed")
             time.sleep(_DRAIN_POLL_SECONDS)
 

@@ -10,9 +10,9 @@ from sync.core.mutations import Key, KnownKey
 from sync.errors import SyncError, TargetUnavailable
 from sync.failpoints import failpoint
 from sync.flows.wrapped_write import Reconciles
-from sync.ports import MOST_LOCKS
+from sync.ports import MAX_LOCKS
 
-BATCH = MOST_LOCKS
+BATCH = MAX_LOCKS
 
 
 class DueKeys(Protocol):

@@ -22,7 +22,7 @@ _ALONE: dict[Outcome, State | None] = {"written": "finished", "unsure": "unsure"
 """What is to be remembered of a write that was made without an intent."""
 
 
-class Aside(Protocol):
+class WriteBehind(Protocol):
     """Notifies workers of what is left to reconciliation; keeps what Postgres could not take until it is back."""
 
     def begin_accepting(self) -> bool: ...
@@ -31,13 +31,13 @@ class Aside(Protocol):
     def stamp(self, key: Key) -> int: ...
     def accepted(self, key: Key) -> int: ...
     def forget(self, key: Key) -> None: ...
-    def seen(self, version: int, key: Key) -> None: ...
-    def unrecorded(
+    def observe(self, version: int, key: Key) -> None: ...
+    def add_unrecorded(
         self, journal: TableJournal, mutation: Mutation, version: int, state: Literal["finished", "unsure"]
     ) -> None: ...
 
-    def left(self, table: str) -> None: ...
-    def later(self, journal: TableJournal, intent: Intent, state: Literal["finished", "unsure"], error: str) -> None: ...
+    def needs_reconcile(self, table: str) -> None: ...
+    def mark_later(self, journal: TableJournal, intent: Intent, state: Literal["finished", "unsure"], error: str) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,20 +46,20 @@ class ForwardWrite:
 
     journal: TableJournal
     primary: PrimaryRows
-    aside: Aside
+    write_behind: WriteBehind
     mode: Mode = "inline"
 
     def write(self, mutation: Mutation) -> bool:
         """Write to both sides; True. Raises WriteRefused, WriteUnsure; EpochChanged before anything."""
         failpoint("write.before_intent")
         try:
-            intent = self.journal.open(mutation, self.aside.accepted(mutation.key))
+            intent = self.journal.open(mutation, self.write_behind.accepted(mutation.key))
         except AnswerLost as lost:
             # The intent may be there, and would be sent to the primary by a reconcile.
             raise WriteUnsure(f"{mutation.key.table}: {lost}; it may have been written, and will be reconciled") from None
         except TargetUnavailable as away:
             return self._without_journal(mutation, away)
-        self.aside.seen(intent.version, mutation.key)
+        self.write_behind.observe(intent.version, mutation.key)
         failpoint("write.after_intent")
         outcome, error = self.primary.write(mutation, intent.version)
         failpoint("write.after_primary")
@@ -73,15 +73,15 @@ class ForwardWrite:
 
     def _without_journal(self, mutation: Mutation, away: TargetUnavailable) -> bool:
         """Postgres cannot be reached before the intent: refuse, or write the primary alone and remember it (rule 28)."""
-        gaps = self.aside.gaps()
-        if not self.aside.begin_accepting():
+        gaps = self.write_behind.gaps()
+        if not self.write_behind.begin_accepting():
             raise WriteRefusedNow(
                 f"{mutation.key.table}: the journal in Postgres is unreachable ({away}); nothing was written"
             ) from None
-        return self._alone(mutation, gaps)
+        return self._without_intent(mutation, gaps)
 
-    def _alone(self, mutation: Mutation, gaps: int) -> bool:
-        version = self.aside.stamp(mutation.key)
+    def _without_intent(self, mutation: Mutation, gaps: int) -> bool:
+        version = self.write_behind.stamp(mutation.key)
         state: State | None = "unsure"  # until it is known: a signal's handler, or a task's timeout, may raise anywhere here
         try:
             failpoint("write.accepted")
@@ -91,16 +91,16 @@ class ForwardWrite:
         finally:
             # In this order: what is broken off between the two keeps the writer from signing off (rule 29).
             if state:
-                self.aside.unrecorded(self.journal, mutation, version, state)
+                self.write_behind.add_unrecorded(self.journal, mutation, version, state)
             else:
-                self.aside.forget(mutation.key)
-            self.aside.end_accepting()
+                self.write_behind.forget(mutation.key)
+            self.write_behind.end_accepting()
         if outcome == "refused":
             raise WriteRefused(f"the primary refused the write: {error}") from None
         if outcome == "unsure":
             raise WriteUnsure(_unsure(mutation.key, error)) from None
-        if self.aside.gaps() != gaps:
-            raise WriteUnsure(too_late(mutation.key)) from None
+        if self.write_behind.gaps() != gaps:
+            raise WriteUnsure(late_write_reason(mutation.key)) from None
         return True
 
     def _withdraw(self, intent: Intent, error: str) -> None:
@@ -121,16 +121,16 @@ class ForwardWrite:
         if self.mode == "async":
             failpoint("write.before_mark")
             # Nobody waits for the mark: lost with the process, it leaves an open intent, which is claimed all the same.
-            self.aside.later(self.journal, intent, "finished", "")
+            self.write_behind.mark_later(self.journal, intent, "finished", "")
             return
         try:
             if not self.journal.write(mutation, intent):
-                self.aside.left(self.journal.table)  # refused by the guard: something newer is there
+                self.write_behind.needs_reconcile(self.journal.table)  # refused by the guard: something newer is there
             failpoint("write.after_secondary")
         except TargetBusy as error:
             self._mark(intent, "finished", str(error))
         except TargetUnavailable as error:
-            self.aside.later(self.journal, intent, "finished", str(error))
+            self.write_behind.mark_later(self.journal, intent, "finished", str(error))
         except ValueError as error:  # a value that the target cannot hold: the reconcile records the reject
             self._mark(intent, "finished", str(error))
 
@@ -138,12 +138,12 @@ class ForwardWrite:
         failpoint("write.before_mark")
         try:
             self.journal.mark([intent], state, error)
-            self.aside.left(self.journal.table)
+            self.write_behind.needs_reconcile(self.journal.table)
         except TargetUnavailable as away:
-            self.aside.later(self.journal, intent, state, f"{error} {away}".strip())
+            self.write_behind.mark_later(self.journal, intent, state, f"{error} {away}".strip())
 
 
-def too_late(key: Key) -> str:
+def late_write_reason(key: Key) -> str:
     """Why a write is unsure that the store it was for has taken: that may not be the primary any more (rule 30)."""
     return (
         f"{key.table}: this process was suspended within the write, and may have been fenced and the primary changed: it "

@@ -18,8 +18,9 @@ class PreflightReport:
     """`servers` are lines on what was found; `tables` the mappings; `problems` what blocks it or is to be known.
 
     `sizes` are the source's own estimates, `identities` say which tables these are, both by table; `small` are tables of few
-    rows; `data_center` is the one of the source that is read, `seams` the tokens behind which other nodes have the rows;
-    `to_make` is what `sync schema apply` would make, by kind and name; `flows` says of each flow why it is not possible.
+    rows; `data_center` is the one of the source that is read, `replica_boundaries` the tokens behind which other nodes have
+    the rows; `to_make` is what `sync schema apply` would make, by kind and name; `flows` says of each flow why it is not
+    possible.
     """
 
     servers: list[str] = field(default_factory=list)
@@ -29,7 +30,7 @@ class PreflightReport:
     identities: dict[str, str] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
     data_center: str = ""
-    seams: list[int] = field(default_factory=list)
+    replica_boundaries: list[int] = field(default_factory=list)
     to_make: list[tuple[str, str]] = field(default_factory=list)
     flows: dict[str, list[str]] = field(default_factory=lambda: {flow: [] for flow in FLOWS})
 

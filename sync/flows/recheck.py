@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from time import monotonic
 from typing import Protocol
 
-from sync.core.drift.checked import Judged
+from sync.core.drift.results import KeyVerdict
 from sync.core.drift.verdicts import FINDINGS, STILL, UNSETTLED, SourceRow, TargetRow, judge
 from sync.core.encode.rows import RowEncoder
 from sync.core.mutations import Key
@@ -29,7 +29,7 @@ class KeysOfBothSides(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Patience:
+class RecheckPolicy:
     """How often a key is looked at that differs or is being written; the pause after the first look, which doubles."""
 
     tries: int
@@ -49,16 +49,16 @@ class Recheck:
 
     keys: KeysOfBothSides
     encoder: RowEncoder
-    patience: Patience
+    policy: RecheckPolicy
     repair: bool
     wait: Callable[[float], None]
     keeps: bool = False
 
-    def verdicts(self, suspects: Sequence[Key]) -> Iterator[Judged]:
+    def verdicts(self, suspects: Sequence[Key]) -> Iterator[KeyVerdict]:
         """The verdicts on all of these keys, in no order. What differs must differ in the same way at two looks in a row."""
         left, seen, begun = list(suspects), dict[Key, tuple[object, ...]](), monotonic()
-        unsettled: list[Judged] = []
-        for pause in self.patience.pauses():
+        unsettled: list[KeyVerdict] = []
+        for pause in self.policy.pauses():
             if not left:
                 return
             self.wait(pause)
@@ -70,9 +70,9 @@ class Recheck:
                 unsettled += [j for j in judged if not _is_settled(j, seen)]
                 yield from self._repaired(settled) if self.repair else settled
             left, seen = [j.key for j in unsettled], {j.key: j.evidence for j in unsettled}
-        yield from (replace(j, verdict="in flight") if _must_stand_still(j) else j for j in unsettled)
+        yield from (replace(j, verdict="in flight") if _must_be_stable(j) else j for j in unsettled)
 
-    def _judge(self, keys: Sequence[Key], since: float) -> list[Judged]:
+    def _judge(self, keys: Sequence[Key], since: float) -> list[KeyVerdict]:
         before = self.keys.look(keys)
         read = [self._source(found) for found in self.keys.read(keys)]
         after = self.keys.look(keys)
@@ -86,19 +86,19 @@ class Recheck:
             return SourceRow()
         return SourceRow(True, self.encoder.canonical_row(found.cells), found.version)
 
-    def _judged(self, key: Key, before: TargetRow, source: SourceRow, after: TargetRow, since: float) -> Judged:
+    def _judged(self, key: Key, before: TargetRow, source: SourceRow, after: TargetRow, since: float) -> KeyVerdict:
         verdict = judge(before, source, after, self.keeps)
         columns: tuple[str, ...] = ()
         if verdict == "different" and source.row is not None and after.row is not None:
             columns = tuple(self.encoder.different_columns(source.row, after.row))
             if self.keeps and after.version and self.encoder.lacks(source.row, after.row):
                 verdict = "same"  # what the source still has of it is
-        return Judged(
+        return KeyVerdict(
             key, verdict, columns, source.version, after.version, source.error,
             held=after.row is not None, settled_after=monotonic() - since,
         )  # fmt: skip
 
-    def _repaired(self, judged: list[Judged]) -> list[Judged]:
+    def _repaired(self, judged: list[KeyVerdict]) -> list[KeyVerdict]:
         """The same with the findings reconciled; each stays a finding, and says whether both sides are equal by now."""
         findings = {j.key: j for j in judged if j.verdict in FINDINGS}
         if not findings:
@@ -113,11 +113,11 @@ class Recheck:
         return made
 
 
-def _must_stand_still(judged: Judged) -> bool:
+def _must_be_stable(judged: KeyVerdict) -> bool:
     return judged.verdict in STILL or bool(judged.columns)
 
 
-def _is_settled(judged: Judged, seen: dict[Key, tuple[object, ...]]) -> bool:
-    if _must_stand_still(judged):
+def _is_settled(judged: KeyVerdict, seen: dict[Key, tuple[object, ...]]) -> bool:
+    if _must_be_stable(judged):
         return seen.get(judged.key) == judged.evidence
     return judged.verdict not in UNSETTLED

@@ -10,18 +10,18 @@ from dataclasses import dataclass
 from sync.core.mutations import Key
 from sync.errors import SourceUnavailable, TargetBusy, TargetRefused
 from sync.failpoints import failpoint
-from sync.flows.apart import apart
-from sync.ports import Picked, PrimaryRows, Read, TableSettling
+from sync.flows.isolation import isolate
+from sync.ports import PendingKey, PrimaryRows, Read, TableReconcileSteps
 
 log = logging.getLogger(__name__)
-MOST_TRIES, READ_TOGETHER = 5, 16
+MAX_TRIES, READ_TOGETHER = 5, 16
 
 
 @dataclass(frozen=True, slots=True)
 class Reconcile:
     """Reconciles keys of one table; the primary is asked for many keys at once through `executor`."""
 
-    settling: TableSettling
+    reconcile_steps: TableReconcileSteps
     primary: PrimaryRows
     executor: Executor
 
@@ -29,7 +29,7 @@ class Reconcile:
         """Reconcile these keys; how many. `failed` hears of those that could not be. Raises TargetUnavailable."""
         left = list(dict.fromkeys(keys))
         done = 0
-        for _ in range(MOST_TRIES):
+        for _ in range(MAX_TRIES):
             if not left:
                 return done
             changed, errors = self._once(left)
@@ -44,7 +44,7 @@ class Reconcile:
     def _hot(self, key: Key, failed: Callable[[Key, str], None]) -> bool:
         """A key that changed under every try is held still for one (rule 16)."""
         try:
-            self.settling.settle_locked(key, self._look)
+            self.reconcile_steps.apply_locked(key, self._look)
         except (SourceUnavailable, TargetBusy, TargetRefused) as error:
             failed(key, str(error))
             return False
@@ -52,9 +52,9 @@ class Reconcile:
 
     def _once(self, keys: Sequence[Key]) -> tuple[list[Key], list[tuple[Key, str]]]:
         """One try: the keys that changed under it, and those that failed on one side, with the error."""
-        picked: dict[Key, Picked] = {}
+        picked: dict[Key, PendingKey] = {}
         settled, changed, errors = [], [], []
-        for some, claimed in apart(self.settling.pick, keys):
+        for some, claimed in isolate(self.reconcile_steps.pick, keys):
             if isinstance(claimed, str):
                 errors += [(key, claimed) for key in some]
             else:
@@ -66,7 +66,7 @@ class Reconcile:
             else:
                 settled.append((key, picked[key], found))
         failpoint("reconcile.read")
-        for these, again in apart(self.settling.settle, settled):
+        for these, again in isolate(self.reconcile_steps.apply, settled):
             if isinstance(again, str):
                 errors += [(key, again) for key, _, _ in these]
             else:
@@ -74,7 +74,7 @@ class Reconcile:
         failpoint("reconcile.applied")
         return changed, errors
 
-    def _read(self, picked: Mapping[Key, Picked]) -> Iterator[tuple[Key, Read | str]]:
+    def _read(self, picked: Mapping[Key, PendingKey]) -> Iterator[tuple[Key, Read | str]]:
         """Every key's row, read without a lock (rule 15c), or why it was not; those with nothing to send again together."""
         plain = [key for key in picked if not picked[key].replay]
         groups = [plain[i : i + READ_TOGETHER] for i in range(0, len(plain), READ_TOGETHER)]
@@ -94,7 +94,7 @@ class Reconcile:
         except SourceUnavailable:
             return None
 
-    def _try(self, key: Key, picked: Picked) -> Read | str:
+    def _try(self, key: Key, picked: PendingKey) -> Read | str:
         """The row, or why it could not be read."""
         try:
             return self._look(key, picked)
@@ -102,7 +102,7 @@ class Reconcile:
             log.warning("%s: %s", key.table, error)
             return str(error)
 
-    def _look(self, key: Key, picked: Picked) -> Read:
+    def _look(self, key: Key, picked: PendingKey) -> Read:
         """Send claimed mutations again until each is acknowledged (rule 15b): late first attempts change nothing. Read."""
         for replay in picked.replay:
             outcome, error = self.primary.write_again(replay)

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 from sync.core.mutations import Key, Mutation
 from sync.failpoints import failpoint
-from sync.flows.apart import apart
-from sync.ports import SecondaryRows, TableResending, ToSend
+from sync.flows.isolation import isolate
+from sync.ports import PendingResend, SecondaryRows, TableResendSteps
 
 log = logging.getLogger(__name__)
 Cells = Mapping[str, bytes | None]
@@ -20,15 +20,15 @@ Cells = Mapping[str, bytes | None]
 class Resend:
     """Reconciles keys of one table towards the source; `decode` makes raw CQL cells of a row's canonical bytes."""
 
-    resending: TableResending
+    resend_steps: TableResendSteps
     secondary: SecondaryRows
     decode: Callable[[bytes], Cells]
     executor: Executor
 
     def keys(self, keys: Iterable[Key], failed: Callable[[Key, str], None]) -> int:
         """Reconcile these keys; how many. `failed` hears of those that could not be. Raises TargetUnavailable."""
-        picked: dict[Key, ToSend] = {}
-        for some, found in apart(self.resending.pick, list(dict.fromkeys(keys))):
+        picked: dict[Key, PendingResend] = {}
+        for some, found in isolate(self.resend_steps.pick, list(dict.fromkeys(keys))):
             if isinstance(found, str):
                 for key in some:
                     failed(key, found)
@@ -43,11 +43,11 @@ class Resend:
             else:
                 done.append(key)
         failpoint("resend.sent")
-        self.resending.remove(_intents(picked, done))
+        self.resend_steps.remove(_intents(picked, done))
         failpoint("resend.removed")
         return len(done)
 
-    def _send(self, key: Key, found: ToSend) -> str:
+    def _send(self, key: Key, found: PendingResend) -> str:
         """Write the row as it was read, every column of it; the error in words, or nothing."""
         try:
             mutation = self._mutation(key, found.row)
@@ -62,5 +62,5 @@ class Resend:
         return Mutation("put", key, self.decode(row))
 
 
-def _intents(picked: Mapping[Key, ToSend], keys: Sequence[Key]) -> list[int]:
+def _intents(picked: Mapping[Key, PendingResend], keys: Sequence[Key]) -> list[int]:
     return [intent for key in keys for intent in picked[key].intents]

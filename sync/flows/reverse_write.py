@@ -13,16 +13,16 @@ from typing import Protocol, TypeVar
 from sync.core.mutations import Key, Mutation
 from sync.errors import AnswerLost, TargetUnavailable, WriteRefused, WriteRefusedNow, WriteUnsure
 from sync.failpoints import failpoint
-from sync.flows.dual_write import Aside, Mode
+from sync.flows.dual_write import Mode, WriteBehind
 from sync.ports import Intent, Outcome, SecondaryRows, TableJournal, TableReverse
 
 T = TypeVar("T")
 
 
-class ReverseAside(Aside, Protocol):
+class ReverseWriteBehind(WriteBehind, Protocol):
     """What is left for later, and intents that have done their duty."""
 
-    def settled(self, journal: TableJournal, intent: Intent) -> None: ...
+    def remove_later(self, journal: TableJournal, intent: Intent) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +32,7 @@ class ReverseWrite:
     reverse: TableReverse
     journal: TableJournal
     secondary: SecondaryRows
-    aside: ReverseAside
+    write_behind: ReverseWriteBehind
     columns: frozenset[str]
     mode: Mode = "inline"
 
@@ -62,20 +62,20 @@ class ReverseWrite:
 
     def _written(self, mutation: Mutation, intent: Intent) -> bool:
         failpoint("reverse.committed")
-        self.aside.seen(intent.version, mutation.key)
+        self.write_behind.observe(intent.version, mutation.key)
         self._send(mutation, intent)
         return True
 
     def _send(self, mutation: Mutation, intent: Intent) -> None:
         def done(outcome: Outcome, error: str) -> None:
             if outcome == "written":
-                self.aside.settled(self.journal, intent)
+                self.write_behind.remove_later(self.journal, intent)
             else:
-                self.aside.later(self.journal, intent, "finished", error)
+                self.write_behind.mark_later(self.journal, intent, "finished", error)
 
         sent = Mutation(mutation.kind, mutation.key, self._mapped(mutation.cells))
         if self.mode == "async" or not self.secondary.send(sent, intent.version, done):
-            self.aside.later(self.journal, intent, "finished", "")
+            self.write_behind.mark_later(self.journal, intent, "finished", "")
 
     def _mapped(self, cells: Mapping[str, bytes | None]) -> dict[str, bytes | None]:
         # A column that Postgres does not have could not be sent again.

@@ -12,7 +12,7 @@ from typing import Literal, Protocol, TypeVar
 from sync.core.mutations import Key, Mutation
 from sync.errors import TargetUnavailable, WriteRefusedNow, WriteUnsure
 from sync.failpoints import failpoint
-from sync.flows.dual_write import Aside, Mode, too_late
+from sync.flows.dual_write import Mode, WriteBehind, late_write_reason
 from sync.ports import Intent, TableJournal
 
 T = TypeVar("T")
@@ -32,7 +32,7 @@ class WrappedWrite:
     announce: Callable[[Key], Intent]
     journal: TableJournal
     reconcile: Reconciles
-    aside: Aside
+    write_behind: WriteBehind
     mode: Mode
     may_accept: bool
 
@@ -41,22 +41,22 @@ class WrappedWrite:
 
         Raises WriteRefused and EpochChanged before anything is called; WriteUnsure where this process was suspended in it.
         """
-        gaps = self.aside.gaps()
+        gaps = self.write_behind.gaps()
         try:
             intent = self.announce(key)
         except TargetUnavailable as away:
-            if not self.may_accept or not self.aside.begin_accepting():
+            if not self.may_accept or not self.write_behind.begin_accepting():
                 text = f"{key.table}: the journal in Postgres is unreachable ({away}); nothing was written"
                 raise WriteRefusedNow(text) from None
-            return self._alone(key, call, gaps)
+            return self._without_intent(key, call, gaps)
         failpoint("wrapped.announced")
         try:
             result = call()
-            if self.aside.gaps() != gaps:
-                raise WriteUnsure(too_late(key))
+            if self.write_behind.gaps() != gaps:
+                raise WriteUnsure(late_write_reason(key))
         except BaseException as error:
             self._mark(key, intent, "unsure", type(error).__name__)
-            if self.aside.gaps() != gaps:
+            if self.write_behind.gaps() != gaps:
                 self._remember(key, "unsure")  # the announcement may be given up, and forgotten (rule 17)
             raise
         failpoint("wrapped.called")
@@ -66,32 +66,32 @@ class WrappedWrite:
             self._reconcile(key)
         return result
 
-    def _alone(self, key: Key, call: Callable[[], T], gaps: int) -> T:
+    def _without_intent(self, key: Key, call: Callable[[], T], gaps: int) -> T:
         state: State = "unsure"  # a call that raises may have written, or may yet: it is not read at once (rule 17)
         try:
             failpoint("wrapped.accepted")
             result = call()
-            if self.aside.gaps() != gaps:
-                raise WriteUnsure(too_late(key))
+            if self.write_behind.gaps() != gaps:
+                raise WriteUnsure(late_write_reason(key))
             state = "finished"
             return result
         finally:
             self._remember(key, state)
-            self.aside.end_accepting()
+            self.write_behind.end_accepting()
 
     def _remember(self, key: Key, state: State) -> None:
         """It is recorded with a stamp of its end: its side of the write has a time of its own."""
-        self.aside.unrecorded(self.journal, Mutation("recheck", key, {}), self.aside.stamp(key), state)
+        self.write_behind.add_unrecorded(self.journal, Mutation("recheck", key, {}), self.write_behind.stamp(key), state)
 
     def _mark(self, key: Key, intent: Intent, state: State, error: str) -> None:
         try:
             self.journal.mark([intent], state, error)
-            self.aside.left(key.table)
+            self.write_behind.needs_reconcile(key.table)
         except TargetUnavailable as away:
-            self.aside.later(self.journal, intent, state, str(away))
+            self.write_behind.mark_later(self.journal, intent, state, str(away))
 
     def _reconcile(self, key: Key) -> None:
         try:
-            self.reconcile.keys([key], lambda key, error: self.aside.left(key.table))
+            self.reconcile.keys([key], lambda key, error: self.write_behind.needs_reconcile(key.table))
         except TargetUnavailable:
-            self.aside.left(key.table)  # the intent stays, and workers drain it
+            self.write_behind.needs_reconcile(key.table)  # the intent stays, and workers drain it

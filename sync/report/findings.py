@@ -12,11 +12,11 @@ from sync.report.figures import Report, Table, whole
 from sync.report.markup import cell, group, section, table
 from sync.report.text import escape, name, number, seconds, two_values, value, version
 
-MOST_FINDINGS = 500
+MAX_FINDINGS = 500
 """So many findings are printed, shared among the tables."""
-MOST_CHARACTERS = 2_000_000
+MAX_CHARACTERS = 2_000_000
 """And findings of so many characters in all: the file has to open from a mail."""
-MOST_COLUMNS = 16
+MAX_COLUMNS = 16
 KINDS = {"missing": "−", "extra": "+", "different": "≠", "unknown": "?"}
 """Each kind with the sign that says it without colour."""
 _MEANING = {
@@ -55,7 +55,7 @@ def _rows(tables: Sequence[Table]) -> dict[int, list[str]]:
     rows: dict[int, list[str]] = {t.index: [] for t in tables}
     shown = size = 0
     for of, finding in _turns(tables):
-        if shown == MOST_FINDINGS or size > MOST_CHARACTERS:
+        if shown == MAX_FINDINGS or size > MAX_CHARACTERS:
             break
         rows[of.index].append(row := _row(of, finding))
         shown, size = shown + 1, size + len(row)
@@ -109,7 +109,7 @@ def _key(finding: Mapping[str, Any]) -> str:
     key = finding.get("key")
     if not isinstance(key, Mapping) or not key:
         return value(key) if key else "–"
-    parts = [f"<span><b>{name(column)}</b> {_cell(held)}</span>" for column, held in list(key.items())[:MOST_COLUMNS]]
+    parts = [f"<span><b>{name(column)}</b> {_cell(held)}</span>" for column, held in list(key.items())[:MAX_COLUMNS]]
     return f'<div class="key">{"".join(parts)}</div>'
 
 
@@ -129,11 +129,11 @@ def _columns(finding: Mapping[str, Any], kind: str) -> str:
     if not columns:
         return {"missing": "the whole row", "extra": "the whole row"}.get(kind, "–")
     if source or target:
-        parts = [_values(column, source, target) for column in columns[:MOST_COLUMNS]]
+        parts = [_values(column, source, target) for column in columns[:MAX_COLUMNS]]
         shown = f'<dl class="values">{"".join(parts)}</dl>'
     else:
-        shown = listed([name(column) for column in columns[:MOST_COLUMNS]])
-    left = len(columns) - MOST_COLUMNS
+        shown = listed([name(column) for column in columns[:MAX_COLUMNS]])
+    left = len(columns) - MAX_COLUMNS
     return shown + (f' <small class="cut">and {counted(left, "column")} more</small>' if left > 0 else "")
 
 

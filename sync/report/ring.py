@@ -15,9 +15,9 @@ from sync.core.ring import MAX_TOKEN, MIN_TOKEN, RING_SIZE
 from sync.core.words import counted
 from sync.report.text import number
 
-MOST_SEGMENTS = 360
+MAX_SEGMENTS = 360
 """A degree each; where there are more they are drawn together, each as its worst."""
-MOST_LISTED = 40
+MAX_LISTED = 40
 _WORSE = {"same": 0, "unknown": 1, "different": 2}
 WORDS = {"same": "the same", "different": "different", "unknown": "not known"}
 _LEAST_ANGLE = math.radians(2.4)  # a range of a ten-thousandth of the ring is still seen
@@ -104,7 +104,7 @@ def _worsen(segments: list[Segment], part: Segment) -> None:
         segments[i] = replace(segments[i], verdict=_worse(segments[i], part), in_part=mixed)
 
 
-def drawn(segments: Sequence[Segment], most: int = MOST_SEGMENTS) -> list[Segment]:
+def drawn(segments: Sequence[Segment], most: int = MAX_SEGMENTS) -> list[Segment]:
     """At most about `most` segments: those that begin in one cell of the ring become one, with the worst verdict."""
     if len(segments) <= most:
         return list(segments)

@@ -93,8 +93,8 @@ def _ring(of: Table) -> str:
             entries.append(f"<li>{ring.swatch(verdict)} {number(ranges[verdict])} {words}</li>")
     said = ", ".join(f"{number(ranges[verdict])} {words}" for verdict, words in ring.WORDS.items())
     label = f"The token ring: of {counted(ranges['total'], 'range')}, {said}."
-    coarse = len(of.ring) > ring.MOST_SEGMENTS
-    note = f" Drawn in {ring.MOST_SEGMENTS} parts, each as its worst range." if coarse else ""
+    coarse = len(of.ring) > ring.MAX_SEGMENTS
+    note = f" Drawn in {ring.MAX_SEGMENTS} parts, each as its worst range." if coarse else ""
     return (
         f"<figure>{ring.figure(of.ring, ranges['same'], ranges['total'], label)}"
         f'<figcaption><ul class="legend">{"".join(entries)}</ul>Token ranges, clockwise from the top.{note}</figcaption>'
@@ -107,8 +107,8 @@ def _stretches(of: Table) -> str:
     wrong = [segment for segment in of.ring if segment.verdict != "same"]
     if not wrong:
         return ""
-    entries = "".join(f"<li>{ring.swatch(s.verdict)} {s.text}</li>" for s in wrong[: ring.MOST_LISTED])
-    left = len(wrong) - ring.MOST_LISTED
+    entries = "".join(f"<li>{ring.swatch(s.verdict)} {s.text}</li>" for s in wrong[: ring.MAX_LISTED])
+    left = len(wrong) - ring.MAX_LISTED
     more = f'<p class="more">And {counted(left, "stretch", "stretches")} more.</p>' if left > 0 else ""
     return (
         f"<details><summary>Where on the ring: {counted(len(wrong), 'stretch', 'stretches')} not the same</summary>"

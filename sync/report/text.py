@@ -11,7 +11,7 @@ import re
 import unicodedata
 from datetime import UTC, datetime, timedelta
 
-MOST_TEXT = 200
+MAX_TEXT = 200
 """So many characters of one value are printed."""
 _AROUND = 32  # characters that lead up to a difference, and follow it
 _HIDDEN = {"Cc", "Cf", "Cs", "Co", "Zl", "Zp", "Zs"}
@@ -36,7 +36,7 @@ def _seen(char: str, strict: bool) -> tuple[str, int]:
     return f"<u>{named}</u>", 6
 
 
-def visible(text: str, limit: int = MOST_TEXT, strict: bool = False) -> tuple[str, bool]:
+def visible(text: str, limit: int = MAX_TEXT, strict: bool = False) -> tuple[str, bool]:
     """The first `limit` places of a text as HTML, and whether that was all of it."""
     parts: list[str] = []
     used = 0
@@ -49,7 +49,7 @@ def visible(text: str, limit: int = MOST_TEXT, strict: bool = False) -> tuple[st
     return "".join(parts), len(text) <= limit
 
 
-def value(text: object, limit: int = MOST_TEXT) -> str:
+def value(text: object, limit: int = MAX_TEXT) -> str:
     """One value: set apart from the direction of the text around it, cut with a note."""
     if text is None:
         return '<i class="none">null</i>'
@@ -89,7 +89,7 @@ def two_values(left: object, right: object) -> tuple[str, str]:
 def _marked(text: str, begin: int, end: int) -> str:
     """The text around `begin:end`; a difference that is nothing but absence is an empty mark, which has a width."""
     before, _ = visible(text[max(0, begin - _AROUND) : begin], 3 * _AROUND)
-    between, whole = visible(text[begin:end], MOST_TEXT - 2 * _AROUND, strict=True)
+    between, whole = visible(text[begin:end], MAX_TEXT - 2 * _AROUND, strict=True)
     after, _ = visible(text[end : end + _AROUND], 3 * _AROUND)
     lead, dots = "…" if begin > _AROUND else "", "" if whole else "…"
     trail = "…" if end + _AROUND < len(text) else ""

@@ -1,12 +1,12 @@
 """The stores as an application sees them: one interface over Cassandra, a Data API, Postgres, and both sides at once.
 
-both_sides/  over both sides: `DualWriteStore` and what it needs
-one_side/    over Cassandra, the Data API, or Postgres alone
-calls        calls under way: a store ends only after them
-looked       when to read a schema again
-opening      `open_store()`
-process      a store belongs to the process that opened it
-protocol     `Store`: what all stores have in common
+both_sides/     over both sides: `DualWriteStore` and what it needs
+one_side/       over Cassandra, the Data API, or Postgres alone
+calls           calls under way: a store ends only after them
+factory         `open_store()`
+process         a store belongs to the process that opened it
+protocol        `Store`: what all stores have in common
+schema_refresh  when to read a schema again
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any
 
 from sync.stores.both_sides.asynchronous import AsyncDualWriteStore
 from sync.stores.both_sides.dual import DualWriteStore
+from sync.stores.factory import open_store
 from sync.stores.one_side.cql import CqlStore
 from sync.stores.one_side.postgres import PostgresStore
-from sync.stores.opening import open_store
 from sync.stores.protocol import Store
 
 if TYPE_CHECKING:

@@ -6,17 +6,17 @@ from cassandra import DriverException
 from cassandra.cluster import NoHostAvailable
 
 from sync.adapters.cassandra.connection.connect import Cassandra, explain
-from sync.adapters.cassandra.schema.ttl import expiring_columns, untold
+from sync.adapters.cassandra.schema.ttl import columns_without_ttl, expiring_columns
 from sync.core.rows import SourceTable
 from sync.core.schema.mapping import Problem
 from sync.flows.preflight import PreflightReport
 
 
-def look_at_expiry(cassandra: Cassandra, table: SourceTable, report: PreflightReport) -> None:
+def check_expiry(cassandra: Cassandra, table: SourceTable, report: PreflightReport) -> None:
     """Note values that were written with a TTL, and where the server does not tell of one."""
     keep = f'ttl = "keep" under [tables.{table.name}] in sync.toml'
     try:
-        expiring, silent = expiring_columns(cassandra, table), untold(cassandra, table)
+        expiring, silent = expiring_columns(cassandra, table), columns_without_ttl(cassandra, table)
     except (DriverException, NoHostAvailable) as error:
         report.problems.append(Problem("warning", table.name, f"could not look for TTLs: {explain(error)}"))
         return

@@ -13,10 +13,9 @@ from cassandra.cluster import NoHostAvailable
 
 from sync.adapters.cassandra.connection.connect import Cassandra, explain, open_cassandra, source_name
 from sync.adapters.cassandra.connection.nodes import unused_nodes
-from sync.adapters.cassandra.connection.preparing import prepared_once
-from sync.adapters.cassandra.connection.routing import seams
+from sync.adapters.cassandra.connection.routing import replica_boundaries
+from sync.adapters.cassandra.connection.statement_cache import with_statement_cache
 from sync.adapters.cassandra.rows.rows import FAILURES
-from sync.adapters.cassandra.schema.beside import beside
 from sync.adapters.cassandra.schema.catalogue import (
     check_partitioner,
     has_few_rows,
@@ -25,14 +24,15 @@ from sync.adapters.cassandra.schema.catalogue import (
     size_estimates,
 )
 from sync.adapters.cassandra.schema.identity import identities
+from sync.adapters.cassandra.schema.views_and_indexes import views_and_indexes
 from sync.adapters.postgres.connection.connect import Connection, connect, target_name
 from sync.adapters.postgres.connection.hashing import no_hash
 from sync.adapters.postgres.connection.session import ends_builds
 from sync.adapters.postgres.dual_write.data_centres import elsewhere
 from sync.adapters.postgres.schema import migrations
 from sync.adapters.postgres.schema.catalogue import HOME, regclass, server_facts
-from sync.adapters.postgres.schema.standing import Standing, Targets, look
-from sync.adapters.queue import Doorbell, redis_connection, redis_name, unanswered
+from sync.adapters.postgres.schema.inspection import TableFacts, TargetFacts, inspect
+from sync.adapters.queue import QueueNotifier, redis_connection, redis_name, unanswered
 from sync.core.documents.collections import with_fields
 from sync.core.rows import SourceTable
 from sync.core.schema.mapping import Problem, map_table
@@ -41,11 +41,11 @@ from sync.errors import PreflightError, SettingsError, SyncError, TargetUnavaila
 from sync.flows.preflight import PreflightReport, check_target
 from sync.ports import ServerFacts
 from sync.settings import Config, Settings
-from sync.wiring.expiry import look_at_expiry
-from sync.wiring.rights import missing_rights
-from sync.wiring.sight import masked_text, masks
-from sync.wiring.trials import try_rights, try_source, try_target
-from sync.wiring.write_times import look_at_write_times
+from sync.wiring.expiry import check_expiry
+from sync.wiring.privileges import missing_privileges
+from sync.wiring.probes import try_privileges, try_source, try_target
+from sync.wiring.visibility import masked_text, masks
+from sync.wiring.write_times import check_write_times
 
 T = TypeVar("T")
 _TABLES_AT_ONCE = 8
@@ -82,7 +82,7 @@ def _queue(settings: Settings, report: PreflightReport) -> None:
     connection = redis_connection(settings)
     try:
         server = _queue_server(connection)
-        workers = Doorbell(connection).workers()
+        workers = QueueNotifier(connection).workers()
     except redis.RedisError as error:
         raise unanswered(connection, error) from None
     report.servers.append(f"queue: {server}, {redis_name(connection)}, {counted(workers, 'RQ worker')}")
@@ -106,21 +106,25 @@ def _source(
         check_partitioner(cassandra.session)
         version, report.data_center = release_version(cassandra.session), cassandra.data_center
         report.servers.append(f"source: Cassandra {version}, {source_name(settings)}, keyspace {settings.astra_db_keyspace}")
-        _look_at_nodes(cassandra, report)
+        _check_nodes(cassandra, report)
         tables = chosen_tables(cassandra, settings, config, names)
-        report.seams = seams(cassandra.session, settings.astra_db_keyspace or "", cassandra.data_center)
+        report.replica_boundaries = replica_boundaries(
+            cassandra.session, settings.astra_db_keyspace or "", cassandra.data_center
+        )
         report.identities = identities(cassandra, settings.astra_db_keyspace or "")
         masked = masks(cassandra, settings.astra_db_keyspace or "")
         report.sizes = size_estimates(cassandra.session, settings.astra_db_keyspace or "", [table.name for table in tables])
         # Each table takes a dozen short questions; that for every row should not be asked of many tables at once.
         with ThreadPoolExecutor(1 if write_times else _TABLES_AT_ONCE) as executor:
-            for part in executor.map(lambda t: _look(prepared_once(cassandra), t, masked, config, write_times), tables):
+            for part in executor.map(
+                lambda t: _inspect(with_statement_cache(cassandra), t, masked, config, write_times), tables
+            ):
                 report.add(part)
-        _guarded(report, "source", lambda: _rights(settings, cassandra, tables, report))
+        _guarded(report, "source", lambda: _privileges(settings, cassandra, tables, report))
     return tables
 
 
-def _look_at_nodes(cassandra: Cassandra, report: PreflightReport) -> None:
+def _check_nodes(cassandra: Cassandra, report: PreflightReport) -> None:
     """Whether all of the source's nodes can be used from here; those that cannot, by reason."""
     reasons: dict[str, list[str]] = {}
     for address, why in unused_nodes(cassandra.session):
@@ -130,23 +134,23 @@ def _look_at_nodes(cassandra: Cassandra, report: PreflightReport) -> None:
         report.problems.append(Problem("warning", "source", f"not used from here: {names}: {reason}"))
 
 
-def _look(
+def _inspect(
     cassandra: Cassandra, table: SourceTable, masked: dict[str, set[str]], config: Config, write_times: bool
 ) -> PreflightReport:
     """What is to be said of one of the source's tables."""
     found = PreflightReport()
     if _is_readable(cassandra, table, masked, config, found):
-        found.problems += [Problem("warning", table.name, text) for text in beside(cassandra.session, table)]
+        found.problems += [Problem("warning", table.name, text) for text in views_and_indexes(cassandra.session, table)]
         if not config.options(table.name).keep_ttl:
-            look_at_expiry(cassandra, table, found)
-        look_at_write_times(cassandra, table, config, found, whole=write_times)
+            check_expiry(cassandra, table, found)
+        check_write_times(cassandra, table, config, found, whole=write_times)
     return found
 
 
-def _rights(settings: Settings, cassandra: Cassandra, tables: list[SourceTable], report: PreflightReport) -> None:
+def _privileges(settings: Settings, cassandra: Cassandra, tables: list[SourceTable], report: PreflightReport) -> None:
     """Whether what applications write meanwhile can be settled from here."""
     try:
-        missing = missing_rights(settings, cassandra, tables)
+        missing = missing_privileges(settings, cassandra, tables)
     except (SettingsError, Unreachable, TargetUnavailable):
         return  # the look at the target says it
     if missing:
@@ -211,7 +215,7 @@ def _target(settings: Settings, config: Config, sources: list[SourceTable], repo
         if why := no_hash(connection):
             report.impossible("proof", f"target: {why}")
         _shared_targets(sources, config, report)
-        targets = look(connection, [config.options(source.name).target or source.name for source in sources])
+        targets = inspect(connection, [config.options(source.name).target or source.name for source in sources])
         report.to_make += [("file", f"{path}, as sync.toml says") for path in config.schema_files]
         if not migrations.state_exists(connection):
             report.to_make.append(("schema", "sync, the state of the migration"))
@@ -231,7 +235,7 @@ def _shared_targets(sources: list[SourceTable], config: Config, report: Prefligh
             report.error(source.name, f"{other} goes into {target}, too; give one of them another target")
 
 
-def _table(targets: Targets, source: SourceTable, config: Config, facts: ServerFacts, report: PreflightReport) -> None:
+def _table(targets: TargetFacts, source: SourceTable, config: Config, facts: ServerFacts, report: PreflightReport) -> None:
     options = config.options(source.name)
     name = options.target or source.name
     if name in targets.closed:
@@ -254,16 +258,16 @@ def _table(targets: Targets, source: SourceTable, config: Config, facts: ServerF
         return
     if table is not None:
         report.tables.append(table)
-    _stands(targets.standing.get(name, Standing()), source.name, name, report)
+    _target_notes(targets.facts.get(name, TableFacts()), source.name, name, report)
 
 
-def _stands(found: Standing, source: str, target: str, report: PreflightReport) -> None:
+def _target_notes(found: TableFacts, source: str, target: str, report: PreflightReport) -> None:
     """What is to be said of a target's table that is there."""
-    if found.obstacle:
-        report.error(source, found.obstacle)
-        report.impossible_all(f"{source}: {found.obstacle}")
+    if found.blocker:
+        report.error(source, found.blocker)
+        report.impossible_all(f"{source}: {found.blocker}")
     else:
-        try_rights(found.lacking, source, target, report)
+        try_privileges(found.lacking, source, target, report)
     if found.triggers:
         text = (
             f"triggers {', '.join(found.triggers)} fire for every row that is copied, and may change it; "

@@ -14,7 +14,7 @@ from sync.adapters.cassandra.schema.catalogue import keyspace_of, read_tables
 from sync.adapters.postgres.connection.connect import Connection, connect
 from sync.adapters.postgres.schema import migrations
 from sync.adapters.postgres.schema.catalogue import read_target
-from sync.adapters.postgres.schema.sight import no_tables
+from sync.adapters.postgres.schema.visibility import no_tables
 from sync.core.encode import UnsupportedPair
 from sync.core.rows import SourceTable
 from sync.core.schema.mapping import create_table, missing_columns, name_problems, vector_dimension

@@ -16,7 +16,7 @@ from sync.core.schema.shapes import changes
 from sync.errors import PreflightError
 from sync.settings import Config, Settings
 from sync.wiring.backfill.worker import map_sources
-from sync.wiring.sight import check_sight
+from sync.wiring.visibility import check_visibility
 
 
 def shapes(source: Mapping[str, str], connection: Connection, tables: Iterable[TableMap]) -> dict[str, str]:
@@ -58,7 +58,7 @@ def _mapped_now(
 
     def mapped(names: list[str]) -> dict[str, TableMap]:
         found = map_sources(sources, connection, config, names)
-        check_sight(cassandra, connection, found.values())
+        check_visibility(cassandra, connection, found.values())
         return found
 
     try:

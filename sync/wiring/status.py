@@ -10,10 +10,10 @@ from sync.adapters.postgres.backfill.rejects import count_rejects
 from sync.adapters.postgres.connection.connect import Connection
 from sync.adapters.postgres.cutover.epochs import read_epoch
 from sync.adapters.postgres.cutover.writers import list_writers
-from sync.adapters.postgres.drift.passes import history
-from sync.adapters.queue import Doorbell, redis_connection
+from sync.adapters.postgres.drift.pass_ledger import history
+from sync.adapters.queue import QueueNotifier, redis_connection
 from sync.core.cutover.gates import Gate
-from sync.core.cutover.phases import Standing, next_step, phase
+from sync.core.cutover.phases import MigrationState, next_step, phase
 from sync.core.cutover.proof import proof_gate
 from sync.core.drift.compare import FIGURES
 from sync.core.drift.verdicts import FINDINGS
@@ -41,7 +41,7 @@ def read_status(settings: Settings, config: Config) -> dict[str, Any]:
         rejected, writers = count_rejects(connection), list_writers(connection)
         unfinished = any(not config.left_out_by(table) for table in ledger.open_runs())
         workers = _workers(settings)
-        standing = Standing(
+        migration = MigrationState(
             epoch.primary, {gate.name: gate for gate in judged.gates}, bool(progress), any(p.failed for p in progress),
             unfinished, int(count), sum(rejected.values()), len(writers), workers, judged.why,
         )  # fmt: skip
@@ -49,8 +49,8 @@ def read_status(settings: Settings, config: Config) -> dict[str, Any]:
             "epoch": epoch.epoch,
             "primary": epoch.primary,
             "since": epoch.since.isoformat(),
-            "phase": "closing" if epoch.state == "closing" else phase(standing),
-            "next_step": next_step(standing),
+            "phase": "closing" if epoch.state == "closing" else phase(migration),
+            "next_step": next_step(migration),
             "tables": [_table(p, judged.passes) for p in progress],
             "intents": {
                 "open": count,
@@ -71,7 +71,7 @@ def read_status(settings: Settings, config: Config) -> dict[str, Any]:
 
 
 @dataclass(frozen=True, slots=True)
-class _Judged:
+class _GateResults:
     """The gates of the next switch but for its canary, and by table how many clean passes prove it; or why there are none."""
 
     gates: Sequence[Gate] = ()
@@ -82,7 +82,7 @@ class _Judged:
         return [{"name": g.name, "green": g.green, "figure": g.figure, "remedy": g.remedy} for g in self.gates]
 
 
-def _judged(settings: Settings, config: Config) -> _Judged:
+def _judged(settings: Settings, config: Config) -> _GateResults:
     """As `sync cutover` and `sync rollback` judge; both sides are asked, and either may be away."""
     try:
         with open_site(settings, config) as site:
@@ -91,8 +91,8 @@ def _judged(settings: Settings, config: Config) -> _Judged:
             kind: SwitchKind = "cutover" if epoch.primary == "astra" else "rollback"
             gates = [*judge_facts(site, kind, epoch), proof_gate(proved)]
     except SyncError as error:
-        return _Judged(why=" ".join(str(error).split()))
-    return _Judged(gates, {proof.table: proof.passes for proof in proved})
+        return _GateResults(why=" ".join(str(error).split()))
+    return _GateResults(gates, {proof.table: proof.passes for proof in proved})
 
 
 def last_drift(connection: Connection) -> dict[str, Any] | None:
@@ -144,6 +144,6 @@ def _table(p: Progress, passes: Mapping[str, int]) -> dict[str, Any]:
 def _workers(settings: Settings) -> int | None:
     """RQ workers on the queue; None where Redis cannot be asked."""
     try:
-        return Doorbell(redis_connection(settings)).workers()
+        return QueueNotifier(redis_connection(settings)).workers()
     except SyncError:
         return None

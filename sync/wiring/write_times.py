@@ -13,14 +13,14 @@ from sync.adapters.postgres.backfill import ahead
 from sync.adapters.postgres.connection.connect import Connection
 from sync.core.encode.base import Reject
 from sync.core.encode.rows import RowEncoder
-from sync.core.keys.shown import key_json
+from sync.core.keys.json_form import key_json
 from sync.core.mutations import Key
 from sync.core.ring import WHOLE_RING, TokenRange
 from sync.core.rows import SourceTable, TableMap
 from sync.core.schema.mapping import Problem
 from sync.core.visible import key_text
 from sync.errors import SourceTimeout, SourceUnavailable, WriteRefused
-from sync.flows.copy_ranges import Look
+from sync.flows.copy_ranges import NoteRowsAhead
 from sync.flows.preflight import PreflightReport
 from sync.settings import Config
 
@@ -32,7 +32,9 @@ def limit(config: Config) -> int:
     return time.time_ns() // 1000 + int(config.dual_write.max_clock_skew_seconds * 1e6)
 
 
-def looking(cassandra: Cassandra, connection: Connection, tables: Mapping[str, TableMap], config: Config) -> Look:
+def rows_ahead_noter(
+    cassandra: Cassandra, connection: Connection, tables: Mapping[str, TableMap], config: Config
+) -> NoteRowsAhead:
     """What notes a range's rows in Postgres. It raises SourceTimeout, SourceUnavailable, TargetUnavailable."""
 
     @cache
@@ -68,9 +70,7 @@ _THEN = "sync backfill records these rows, and writes through the store get late
 _UNTOLD = "a value there that was written ahead of the clock is not found (docs/reliability.md)"
 
 
-def look_at_write_times(
-    cassandra: Cassandra, table: SourceTable, config: Config, report: PreflightReport, whole: bool
-) -> None:
+def check_write_times(cassandra: Cassandra, table: SourceTable, config: Config, report: PreflightReport, whole: bool) -> None:
     """Warn of rows that were written ahead of the clock: of a sample, or, exactly, of the whole table."""
     most = limit(config)
     try:
@@ -82,8 +82,8 @@ def look_at_write_times(
     except (SourceTimeout, SourceUnavailable) as error:
         report.problems.append(Problem("warning", table.name, f"could not look at write times: {error}"))
         return
-    if times.untold:
-        text = f"this server does not report when {', '.join(times.untold)} was written: {_UNTOLD}"
+    if times.unknown_columns:
+        text = f"this server does not report when {', '.join(times.unknown_columns)} was written: {_UNTOLD}"
         report.problems.append(Problem("warning", table.name, text))
     if found:
         how = f"{len(found):,}" if whole else f"{len(found):,} of {len(looked):,} rows looked at"

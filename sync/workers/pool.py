@@ -19,7 +19,7 @@ import redis
 from sync.adapters.queue import redis_connection
 from sync.errors import Unreachable
 from sync.settings import Settings
-from sync.workers.own import run_worker
+from sync.workers.json_worker import run_worker
 
 _FORK = multiprocessing.get_context("fork")
 

@@ -8,19 +8,19 @@ from collections.abc import Callable
 
 import psycopg
 
-from sync.adapters.heap import give_back_large_blocks
-from sync.adapters.postgres.connection.refusals import words
+from sync.adapters.heap import release_large_blocks
+from sync.adapters.postgres.connection.refusals import error_text
 from sync.adapters.queue import CHECK_JOB, COPY_JOB
 from sync.errors import SyncError, Unreachable
 from sync.settings import Config, Settings, load_config, load_settings
-from sync.wiring.backfill.worker import copy_job, note_failure, ring_again
+from sync.wiring.backfill.worker import copy_job, note_failure, notify_again
 from sync.wiring.drift.worker import check_job
-from sync.wiring.dual_write.kept_drains import KeptDrains
+from sync.wiring.dual_write.drain_session import DrainSession
 from sync.wiring.dual_write.worker import drain_job
 
 log = logging.getLogger("sync.workers")
 BUDGET_SECONDS = 60
-kept: Callable[[Settings, Config], KeptDrains] | None = None
+drain_session: Callable[[Settings, Config], DrainSession] | None = None
 """Where the worker does reconcile jobs in its own process: its connections."""
 Work = Callable[[Settings, Config, list[int], Callable[[], bool]], int]
 
@@ -36,7 +36,7 @@ def check_ranges(runs: str) -> int:
 
 
 def _ranges(runs: str, work: Work, job: str) -> int:
-    give_back_large_blocks()
+    release_large_blocks()
     settings = load_settings()
     ids = [int(run) for run in runs.split(",")]
     until = time.monotonic() + BUDGET_SECONDS
@@ -45,11 +45,11 @@ def _ranges(runs: str, work: Work, job: str) -> int:
     except Exception as error:
         note_failure(settings, ids, error)
         if isinstance(error, psycopg.Error):  # RQ keeps what it prints, and that quotes values
-            raise SyncError(f"{type(error).__name__}: {words(error)}") from None
+            raise SyncError(f"{type(error).__name__}: {error_text(error)}") from None
         raise
     if time.monotonic() > until:
         try:
-            ring_again(settings, ids, job)
+            notify_again(settings, ids, job)
         except (
             Unreachable
         ) as away:  # the ranges are done all the same, and the command that watches the runs notifies workers, too
@@ -63,9 +63,9 @@ def reconcile(table: str) -> int:
     until = time.monotonic() + BUDGET_SECONDS
     try:
         config, stopped = load_config(settings.sync_config), lambda: time.monotonic() > until
-        if kept is None:
+        if drain_session is None:
             return drain_job(settings, config, table, stopped)
-        return kept(settings, config).run(table, stopped)
+        return drain_session(settings, config).run(table, stopped)
     except SyncError as error:  # of which no ledger tells: the intents only wait
         log.error("%s: %s", table, error)
         raise

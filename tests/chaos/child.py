@@ -154,7 +154,7 @@ def drain(order: dict[str, Any], settings: Settings) -> None:
         time.sleep(0.02)
 
 
-def ring(order: dict[str, Any], settings: Settings) -> None:
+def notify(order: dict[str, Any], settings: Settings) -> None:
     """Sweep until killed, or the time is over."""
     end = time.monotonic() + order["seconds"]
     while time.monotonic() < end:
@@ -162,7 +162,7 @@ def ring(order: dict[str, Any], settings: Settings) -> None:
         time.sleep(0.05)
 
 
-ROLES = {"write": write, "close": close, "drain": drain, "sweep": ring}
+ROLES = {"write": write, "close": close, "drain": drain, "sweep": notify}
 
 
 def main() -> None:

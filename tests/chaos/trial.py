@@ -21,7 +21,7 @@ from uuid import UUID, uuid4
 
 import psycopg
 from support.commands import ROOT, environment
-from support.dual import Aside, Primary, Table, prepare
+from support.dual import Primary, Table, WriteBehind, prepare
 from support.places import Place
 
 from chaos.child import TABLE, choose
@@ -46,10 +46,10 @@ WRITER = (
     "write.before_commit",
     "write.after_secondary",
     "write.before_mark",
-    "aside.before_mark",
-    "aside.marked",
-    "aside.before_record",
-    "aside.recorded",
+    "write_behind.before_mark",
+    "write_behind.marked",
+    "write_behind.before_record",
+    "write_behind.recorded",
 )
 WORKER = (
     "drain.leased",
@@ -58,10 +58,10 @@ WORKER = (
     "reconcile.read",
     "reconcile.before_commit",
     "reconcile.applied",
-    "sweep.before_ring",
+    "sweep.before_notify",
 )
-ASIDE = ("aside.before_mark", "aside.marked")
-RECORD = ("aside.before_record", "aside.recorded")
+WRITE_BEHIND = ("write_behind.before_mark", "write_behind.marked")
+RECORD = ("write_behind.before_record", "write_behind.recorded")
 """Where a writer that accepts writes without a journal records them. What dies with it is found by a full comparison (rule 31)."""
 SLOT_SECONDS = 0.002
 """A stamp made without the journal may be so far ahead of the clock, and another writer's stamp does not know of it."""
@@ -177,7 +177,7 @@ class Arena:
         return verdict
 
     def _child(self, point: str, rng: random.Random, keys: list[str], record: Path) -> Any:
-        if point == "sweep.before_ring":
+        if point == "sweep.before_notify":
             return self.child("sweep", {point: f"kill:{rng.randint(1, 2)}"}, seconds=1.5)
         if point in WORKER:
             return self.child("drain", {point: f"kill:{rng.randint(1, 3)}"}, seconds=1.5)
@@ -188,12 +188,12 @@ class Arena:
         if point in (JUMPS, FULL):
             extra = {"jumps": CLOCKS} if point == JUMPS else {"pad": 3000}
             return self.child("write", {}, **more, **extra, config=rng.choice(["sync.toml", "queued.toml"]))
-        aside = point in (*ASIDE, *RECORD)
-        plan = {} if point == CUT else {point: f"kill:{1 if aside else rng.randint(1, 12)}"}
-        if aside:
+        write_behind = point in (*WRITE_BEHIND, *RECORD)
+        plan = {} if point == CUT else {point: f"kill:{1 if write_behind else rng.randint(1, 12)}"}
+        if write_behind:
             plan["write.before_commit"] = "sleep:0.05"  # where the connection is cut most often
-        more |= {"writes": 60} if aside else {}
-        queued = point == "write.before_mark" or (point in ASIDE and rng.random() < 0.5)
+        more |= {"writes": 60} if write_behind else {}
+        queued = point == "write.before_mark" or (point in WRITE_BEHIND and rng.random() < 0.5)
         config = "accept.toml" if point in RECORD else "queued.toml" if queued else "sync.toml"
         return self.child("write", plan, **more, config=config)
 
@@ -208,7 +208,7 @@ class Arena:
         """What happens to the servers meanwhile."""
         if point == TWO:
             return pool.submit(self._stop_other, stop, rng)
-        if point in (CUT, *ASIDE, *RECORD):
+        if point in (CUT, *WRITE_BEHIND, *RECORD):
             return pool.submit(self._cut, stop, rng)
         return pool.submit(self._fill, stop, rng) if point == FULL else None
 
@@ -288,7 +288,7 @@ class Own:
         self._rng, self._keys, self._table = rng, keys, table
         self._actor = table.writer()
         self.primary = Primary(table.rows)
-        self._flow = ForwardWrite(Flaky(self._actor.journal, rng), self.primary, Aside())  # type: ignore[arg-type]
+        self._flow = ForwardWrite(Flaky(self._actor.journal, rng), self.primary, WriteBehind())  # type: ignore[arg-type]
         self.ops: list[tuple[str, Op]] = []
 
     def run(self, writes: int) -> None:

@@ -11,7 +11,7 @@ from uuid import uuid4
 import pytest
 from support.places import NewPlace, Place
 
-from sync.adapters.postgres.backfill.range_ledger import Ledger
+from sync.adapters.postgres.backfill.range_ledger import RangeLedger
 from sync.adapters.postgres.connection.connect import connect
 from sync.adapters.postgres.dual_write.agreement import note_runs
 from sync.adapters.postgres.schema import indexes
@@ -20,7 +20,7 @@ from sync.settings import Config, load_config
 from sync.stores import DualWriteStore
 from sync.wiring.backfill.command import Show, make_plan
 from sync.wiring.backfill.worker import copy_job
-from sync.wiring.drift.command import Asked, begin_pass
+from sync.wiring.drift.command import DriftRequest, begin_pass
 from sync.wiring.drift.worker import check_job
 from sync.wiring.dual_write.worker import drain_job
 
@@ -131,14 +131,14 @@ def test_a_worker_with_other_settings_does_not_copy_or_check(home: Place) -> Non
     plan = make_plan(home.settings, mine, ["songs"])
     with closing(connect(home.settings, autocommit=True)) as connection:
         indexes.add_sync_columns(connection, plan.tables[0])
-        runs = Ledger(connection, 30).begin(plan.ranges, plan.shapes)
+        runs = RangeLedger(connection, 30).begin(plan.ranges, plan.shapes)
         note_runs(connection, runs, mine.agreed)
     said = "of songs was started with a different tables.songs.rename than here"
     with pytest.raises(SettingsError, match=f"the backfill {said}"):
         copy_job(home.settings, other, runs, NEVER)
     assert copy_job(home.settings, mine, runs, NEVER) > 0
     quiet = Show(lambda _: None, lambda _: None, lambda _: None)
-    runs = begin_pass(home.settings, mine, plan, Asked(), quiet)
+    runs = begin_pass(home.settings, mine, plan, DriftRequest(), quiet)
     with pytest.raises(SettingsError, match=f"the drift {said}"):
         check_job(home.settings, other, runs, NEVER)
 

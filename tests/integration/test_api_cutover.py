@@ -16,7 +16,7 @@ from astrapy.ids import ObjectId
 from support.commands import Commands
 from support.dataapi.server import DataApi, cut, data_api, of, settings_of, status
 from support.places import NewPlace, Place
-from support.running import until
+from support.running_commands import until
 
 from sync.adapters.astra.api import open_api
 from sync.errors import Unreachable, WriteRefused

@@ -13,7 +13,7 @@ import psutil
 import pytest
 from cassandra.query import BatchStatement, BatchType
 from support.backfills import Site, worker_that_dies
-from support.running import Running
+from support.running_commands import Running
 from support.sources import NOTES, SONGS, song
 
 from sync.adapters.cassandra.connection.connect import Cassandra
@@ -26,7 +26,7 @@ from sync.settings import Settings
 pytestmark = pytest.mark.slow
 
 WIDE = 200_000
-MOST_RSS = 200 << 20
+MAX_RSS = 200 << 20
 
 
 @pytest.fixture
@@ -147,7 +147,7 @@ def test_a_worker_of_wide_vectors_stays_small(site: Site) -> None:
     site.fill("INSERT INTO {ks}.embeddings (song_id, embedding) VALUES (?, ?)", rows)
     peak = _copy_vectors(site)
     assert site.sql("SELECT count(*) FROM embeddings") == [(5000,)]
-    assert peak < MOST_RSS, f"{peak >> 20} MB"
+    assert peak < MAX_RSS, f"{peak >> 20} MB"
 
 
 def test_a_worker_of_60000_vectors_stays_small(site: Site) -> None:
@@ -164,4 +164,4 @@ def test_a_worker_of_60000_vectors_stays_small(site: Site) -> None:
     peak = _copy_vectors(bench)
     ((rows,),) = bench.sql("SELECT count(*) FROM embeddings")
     assert rows == bench.totals()["embeddings"][1] > 50_000
-    assert peak < MOST_RSS, f"{peak >> 20} MB"
+    assert peak < MAX_RSS, f"{peak >> 20} MB"

@@ -14,7 +14,7 @@ from pathlib import Path
 import psutil
 import pytest
 from support.backfills import NEVER, Site, worker_that_dies
-from support.running import until
+from support.running_commands import until
 from support.sources import make_corpus
 
 from sync.adapters.cassandra.connection.connect import Cassandra

@@ -16,7 +16,7 @@ import psutil
 import pytest
 from cassandra.cluster import NoHostAvailable
 from support.backfills import Site, open_site
-from support.running import Running, until
+from support.running_commands import Running, until
 from support.sources import make_corpus
 
 from sync.adapters.cassandra.connection.connect import Cassandra

@@ -11,7 +11,7 @@ from uuid import UUID
 
 import pytest
 from support.backfills import Site
-from support.running import until
+from support.running_commands import until
 from support.sources import SONGS, song
 
 from sync.adapters.cassandra.connection.connect import Cassandra

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from support.backfills import Site
-from support.running import until
+from support.running_commands import until
 from support.sources import SONGS, make_corpus, song
 
 from sync.adapters.cassandra.connection.connect import Cassandra
@@ -174,7 +174,7 @@ def test_a_rate_is_what_all_lanes_together_read(site: Site) -> None:
         assert [lease and lease.rate for lease in renewed] == [25] * 4
         for lease in leases:
             assert lease
-            ledger.give_back(lease)
+            ledger.release_range(lease)
     begun = time.monotonic()
     site.copy(runs)
     seconds = time.monotonic() - begun

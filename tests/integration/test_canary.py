@@ -14,7 +14,7 @@ from support.places import NewPlace, Place
 
 from sync.local.stack import Stack
 from sync.settings import load_config
-from sync.wiring.cutover.canary import fly
+from sync.wiring.cutover.canary import run_canary
 from sync.wiring.cutover.gates import open_site
 
 pytest_plugins = ("support.fixtures",)
@@ -127,7 +127,7 @@ def test_a_canary_that_flies_leaves_no_trace(home: Place) -> None:
     before = {name: everything(home, name) for name in TABLES}
     config = load_config(home.commands.folder / "sync.toml")
     with open_site(home.settings, config) as site:
-        facts = {fact.table: fact for fact in fly(site.cassandra, site.connection, site.tables, config, True)}
+        facts = {fact.table: fact for fact in run_canary(site.cassandra, site.connection, site.tables, config, True)}
     assert {name: fact.error for name, fact in facts.items()} == dict.fromkeys(TABLES, "")
     assert {name: fact.rows for name, fact in facts.items()} == {"songs": 3, "parts": 2, "yes": 2, "none": 0}
     # Of two keys that there can be at all none is the canary's own.

@@ -13,7 +13,7 @@ import pytest
 from support.commands import environment
 from support.dataapi.server import data_api, settings_of
 from support.places import Place
-from support.prepared import home_of
+from support.prepared_places import home_of
 
 from sync.errors import StoreClosed
 from sync.settings import Config, DualWriteTuning, Settings

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import redis
 from support import compose
-from support.running import until
+from support.running_commands import until
 
 from sync import local
 from sync.local import valkey

@@ -11,7 +11,7 @@ from support.applications import running
 from support.commands import Commands
 from support.dual import Table
 from support.places import NewPlace, Place
-from support.running import until
+from support.running_commands import until
 
 from sync.settings import load_config
 

@@ -15,7 +15,7 @@ from support.backfills import until
 from support.commands import environment
 from support.dual import Table, stamping, until_waiting
 from support.places import Place
-from support.prepared import home_of
+from support.prepared_places import home_of
 from support.reverse import authority, be_primary, both, reverse_writer
 
 from sync.adapters.postgres.cutover.writers import fence
@@ -85,7 +85,7 @@ def test_rule_20_the_epoch_is_held_until_the_intent_is_committed(table: Table, k
         closing.result()
         writing.result()
         with pytest.raises(StillOpen, match="1 open intent"):
-            flipping.flip(switch, {})
+            flipping.switch_primary(switch, {})
         flipping.abandon(switch, "")
     assert table.settled(key) == {"a": "1", "b": "1"}
 
@@ -101,7 +101,7 @@ def test_rule_21_no_write_begins_while_the_epoch_is_closing(table: Table, key: K
         with pytest.raises(EpochChanged) as told:
             table.writer(alive=False).put(key, a="1", b="1")
         assert told.value.state == "closing"
-        flipping.flip(switch, {})
+        flipping.switch_primary(switch, {})
     assert both(table, key) == (None, None)
     be_primary(table, "postgres")
 
@@ -114,7 +114,7 @@ def test_rule_21_nothing_flips_while_rows_are_copied(table: Table) -> None:
         table.sql("INSERT INTO sync.run (kind, table_name, floor) VALUES ('backfill', 'pairs', 0)")
         flipping.close(switch, PAUSE)
         with pytest.raises(GateRefused, match=r"^1 backfill under way: nothing has changed") as refused:
-            flipping.flip(switch, {})
+            flipping.switch_primary(switch, {})
         assert not isinstance(refused.value, StillOpen), "it is not tried again"
         flipping.abandon(switch, "")
         assert (flipping.current().primary, flipping.current().state) == ("astra", "open")
@@ -131,11 +131,11 @@ def test_rule_21_nothing_flips_while_an_intent_is_left(table: Table, key: Key, s
         acknowledge(table, switch)
         flipping.close(switch, PAUSE)
         with pytest.raises(StillOpen):
-            flipping.flip(switch, {})
+            flipping.switch_primary(switch, {})
         assert flipping.current().primary == "astra"
         write.target()
         table.drained()
-        epoch, _ = flipping.flip(switch, {})
+        epoch, _ = flipping.switch_primary(switch, {})
     assert (epoch.primary, epoch.state) == ("postgres", "open")
     assert both(table, key) == ({"a": "1", "b": "1"}, {"a": "1", "b": "1"})
 
@@ -146,7 +146,7 @@ def test_rule_17_the_proof_is_asked_for_again_within_the_flip(table: Table) -> N
         switch = flipping.begin("cutover")
         flipping.close(switch, PAUSE)
         with pytest.raises(GateRefused, match="the proof is old: nothing has changed"):
-            flipping.flip(switch, {}, lambda: "the proof is old")
+            flipping.switch_primary(switch, {}, lambda: "the proof is old")
         flipping.abandon(switch, "")
         assert (flipping.current().epoch, flipping.current().state) == (table.epoch, "open")
 
@@ -158,7 +158,7 @@ def test_rule_21_the_floor_rises_with_the_flip(table: Table) -> None:
         table.sql("UPDATE sync.epoch SET floor = floor + 3600000000 WHERE epoch = %s", (table.epoch,))
         switch = flipping.begin("cutover")
         flipping.close(switch, PAUSE)
-        after, _ = flipping.flip(switch, {})
+        after, _ = flipping.switch_primary(switch, {})
     assert after.floor > before + 3_600_000_000
     table.sql("UPDATE sync.epoch SET floor = %s WHERE epoch = %s", (before, after.epoch))
 
@@ -168,11 +168,11 @@ def test_rule_21_too_slow_opens_the_same_epoch_again(table: Table, key: Key) -> 
     with DualWriteStore(table.settings, CONFIG) as store, authority(table) as flipping:
         store.put("pairs", {"id": uuid4(), "a": "0"})
         switch = flipping.begin("cutover")
-        until(lambda: not flipping.unready(switch), what="the writer answers")
+        until(lambda: not flipping.not_ready(switch), what="the writer answers")
         flipping.close(switch, 0.5)  # and its command dies
         assert store.put("pairs", {"id": table.cells.values({"id": key.cells[0]})["id"], "a": "1", "b": "1"})
         with pytest.raises(GateRefused, match="too long"):
-            flipping.flip(switch, {})
+            flipping.switch_primary(switch, {})
         flipping.abandon(switch, "")
         assert flipping.current().epoch == table.epoch
     assert table.settled(key) == {"a": "1", "b": "1"}
@@ -183,14 +183,14 @@ def test_rule_21_writes_that_waited_go_to_the_new_primary(table: Table, key: Key
     with DualWriteStore(table.settings, CONFIG) as store, authority(table) as flipping, ThreadPoolExecutor(1) as executor:
         store.put("pairs", {"id": uuid4(), "a": "0"})
         switch = flipping.begin("cutover")
-        until(lambda: not flipping.unready(switch), what="the writer answers")
+        until(lambda: not flipping.not_ready(switch), what="the writer answers")
         flipping.close(switch, PAUSE)
         row = {"id": table.cells.values({"id": key.cells[0]})["id"], "a": "1", "b": "1"}
         waiting = executor.submit(store.put, "pairs", row)
         time.sleep(0.2)
         assert not waiting.done()
         table.drained()
-        flipping.flip(switch, {})
+        flipping.switch_primary(switch, {})
         assert waiting.result(60) is True
         assert store.primary == "postgres"
         assert store.get("pairs", {"id": row["id"]}) == row
@@ -216,11 +216,11 @@ def test_a_write_does_not_wait_for_ever(table: Table, key: Key) -> None:
 def test_rule_29_a_writer_with_a_write_under_way_does_not_sign_off(table: Table, key: Key) -> None:
     """Would break: what it is about to write without an intent nobody will record, and it counts as clean."""
     with registered(table) as one:
-        assert one.aside.begin_accepting()
+        assert one.write_behind.begin_accepting()
         one.end()
-        assert not one.aside.begin_accepting(), "who would record it?"
+        assert not one.write_behind.begin_accepting(), "who would record it?"
         assert table.sql("SELECT state FROM sync.writer WHERE id = %s", (one.writer.id,)) == [("active",)]
-        one.aside.end_accepting()
+        one.write_behind.end_accepting()
     assert table.sql("SELECT state FROM sync.writer WHERE id = %s", (one.writer.id,)) == [("signed_off",)]
 
 
@@ -229,32 +229,32 @@ def test_rule_30_a_flip_needs_every_writer_s_answer(table: Table) -> None:
     silent = table.writer()
     with authority(table) as flipping:
         switch = flipping.begin("cutover")
-        assert [w.writer for w in flipping.unready(switch)] == [silent.name]
+        assert [w.writer for w in flipping.not_ready(switch)] == [silent.name]
         flipping.close(switch, PAUSE)
         with pytest.raises(StillOpen, match=silent.name):
-            flipping.flip(switch, {})
+            flipping.switch_primary(switch, {})
         acknowledge(table, switch)
-        flipping.flip(switch, {})
+        flipping.switch_primary(switch, {})
 
 
 def test_rule_30_a_writer_answers_only_what_it_can_keep(table: Table, key: Key) -> None:
     """Would break: a writer that has promised writes the old primary without an intent, behind the cut-over's back."""
     with registered(table) as one, authority(table) as flipping:
-        assert one.aside.begin_accepting(), "before anything is announced"
+        assert one.write_behind.begin_accepting(), "before anything is announced"
         switch = flipping.begin("cutover")
         until(lambda: told(table, one) == (switch, 1), what="it has promised, and one write is still being made")
-        assert not one.aside.begin_accepting(), "promised"
-        assert [w.why for w in flipping.unready(switch)] == ["1 writes are not recorded yet"]
-        one.aside.unrecorded(
-            table.writer().journal, Mutation("put", key, {"a": b"1", "b": None}), one.aside.stamp(key), "finished"
+        assert not one.write_behind.begin_accepting(), "promised"
+        assert [w.why for w in flipping.not_ready(switch)] == ["1 writes are not recorded yet"]
+        one.write_behind.add_unrecorded(
+            table.writer().journal, Mutation("put", key, {"a": b"1", "b": None}), one.write_behind.stamp(key), "finished"
         )
-        one.aside.end_accepting()
-        until(lambda: [w for w in flipping.unready(switch) if w.writer == one.writer.id] == [], what="it is recorded")
+        one.write_behind.end_accepting()
+        until(lambda: [w for w in flipping.not_ready(switch) if w.writer == one.writer.id] == [], what="it is recorded")
         assert table.intents(key) == [("recheck", "finished")], "the primary has the values"
         flipping.abandon(switch, "")
         until(lambda: not one._switch, what="it hears that the switch is over")
-        assert one.aside.begin_accepting()
-        one.aside.end_accepting()
+        assert one.write_behind.begin_accepting()
+        one.write_behind.end_accepting()
 
 
 def test_rule_30_a_promise_holds_while_postgres_is_away(table: Table) -> None:
@@ -265,10 +265,10 @@ def test_rule_30_a_promise_holds_while_postgres_is_away(table: Table) -> None:
         one._own = Away()  # type: ignore[assignment]
         flipping.abandon(switch, "")
         time.sleep(0.5)
-        assert not one.aside.begin_accepting()
+        assert not one.write_behind.begin_accepting()
         one._own = table.pool
-        until(one.aside.begin_accepting, what="it hears that the switch is over")
-        one.aside.end_accepting()
+        until(one.write_behind.begin_accepting, what="it hears that the switch is over")
+        one.write_behind.end_accepting()
 
 
 def test_rule_30_nothing_is_accepted_where_postgres_is_primary(table: Table) -> None:
@@ -277,16 +277,16 @@ def test_rule_30_nothing_is_accepted_where_postgres_is_primary(table: Table) -> 
         switch = flipping.begin("cutover")
         until(lambda: told(table, one)[0] == switch, what="it has promised")
         flipping.close(switch, PAUSE)
-        flipping.flip(switch, {})
+        flipping.switch_primary(switch, {})
         until(lambda: one.primary == "postgres" and not one._switch, what="it knows")
         time.sleep(0.5)
-        assert not one.aside.begin_accepting()
+        assert not one.write_behind.begin_accepting()
         with registered(table) as another:
-            assert not another.aside.begin_accepting()
+            assert not another.write_behind.begin_accepting()
         table.epoch += 1
         be_primary(table, "astra")
-        until(one.aside.begin_accepting, what="Astra is primary again")
-        one.aside.end_accepting()
+        until(one.write_behind.begin_accepting, what="Astra is primary again")
+        one.write_behind.end_accepting()
 
 
 def test_rule_30_a_writer_that_comes_during_a_switch_has_promised(table: Table) -> None:
@@ -294,8 +294,8 @@ def test_rule_30_a_writer_that_comes_during_a_switch_has_promised(table: Table) 
     with authority(table) as flipping:
         switch = flipping.begin("cutover")
         with registered(table) as one:
-            assert flipping.unready(switch) == []
-            assert not one.aside.begin_accepting()
+            assert flipping.not_ready(switch) == []
+            assert not one.write_behind.begin_accepting()
 
 
 # rule 31
@@ -309,14 +309,14 @@ def test_rule_31_a_fenced_writer_stops_the_flip_until_a_pass_has_looked(table: T
         fence(flipping.connection, silent.name)
         assert flipping.current().floor > before
         switch = flipping.begin("cutover")
-        assert [w.why for w in flipping.unready(switch)] == ["unclean"]
+        assert [w.why for w in flipping.not_ready(switch)] == ["unclean"]
         begun = datetime.now(UTC)
         assert flipping.clear(begun, 10, 0) == [], "a pass that began so soon may have missed a late write"
         floor = flipping.current().floor
         table.sql("UPDATE sync.writer SET fenced_at = fenced_at - interval '1 minute'")
         assert flipping.clear(begun, 10, 60_000_000) == [silent.name]
         assert flipping.current().floor >= floor + 50_000_000
-        assert flipping.unready(switch) == []
+        assert flipping.not_ready(switch) == []
         table.sql("UPDATE sync.epoch SET floor = %s WHERE epoch = %s", (before + 1, table.epoch))
 
 
@@ -343,7 +343,7 @@ def test_one_switch_at_a_time(table: Table) -> None:
         with pytest.raises(GateRefused, match="a cutover by"):
             second.begin("cutover")
         first.close(switch, PAUSE)
-        first.flip(switch, {})
+        first.switch_primary(switch, {})
         with pytest.raises(GateRefused, match="changed"):
             second.begin("cutover")
         second.abandon(second.begin("rollback"), "")
@@ -362,7 +362,7 @@ def test_a_switch_whose_command_died_is_taken_back(table: Table) -> None:
         with pytest.raises(GateRefused):
             dead.renew(left)
         with pytest.raises(GateRefused):
-            dead.flip(left, {})
+            dead.switch_primary(left, {})
         next_one.abandon(switch, "")
 
 

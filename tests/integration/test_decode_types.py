@@ -15,7 +15,7 @@ from support.typed import values_of
 from support.values import keys, sample, strategy
 
 from sync.core.cql import CqlType
-from sync.core.decode.kept import keeping
+from sync.core.decode.normal_form import normalizer
 from sync.core.decode.order import order_of
 from sync.core.decode.rows import RowDecoder
 from sync.core.encode.base import elements
@@ -79,7 +79,7 @@ def test_the_order_of_a_set_is_cassandras(lab: Lab, name: str) -> None:
         shuffled = {key: Random(seed).sample(kept, len(kept)) for seed, key in zip(range(3), keys(), strict=False)}
         assert not lab.write(table, {key: _set_of(cells) for key, cells in shuffled.items()})
         held = lab.raw_cells(table)
-        keep = keeping(table.columns[-1].type)
+        keep = normalizer(table.columns[-1].type)
         for key, cells in shuffled.items():
             assert keep and held[key] == keep(_set_of(cells))
             _check_order([order_of(element)(e) for e in elements(held[key] or b"")], [order_of(element)(e) for e in kept])
@@ -109,7 +109,7 @@ def test_what_cassandra_keeps_of_a_collection(lab: Lab, name: str, value: Any) -
     """Would break: the inline half of a dual write holds a duplicate or an order that the source has not."""
     with lab.another(name) as table:
         cql, key = table.columns[-1].type, next(iter(keys()))
-        bound, keep = cell(cql, value) or b"", keeping(cql)
+        bound, keep = cell(cql, value) or b"", normalizer(cql)
         assert not lab.write(table, {key: bound})
         assert lab.raw_cells(table) == {key: keep(bound) if keep else bound}
 

@@ -21,7 +21,7 @@ from sync.errors import WorkFailed
 from sync.ports import Progress
 from sync.settings import Settings
 from sync.wiring.backfill.command import make_plan, run_backfill
-from sync.wiring.drift.command import Asked, begin_pass
+from sync.wiring.drift.command import DriftRequest, begin_pass
 from sync.wiring.drift.worker import check_job
 
 FEW = WHOLE_RING.split(4)
@@ -42,7 +42,7 @@ def site(settings: Settings, cassandra: Cassandra, tmp_path: Path) -> Iterator[S
 def stopped(site: Site) -> None:
     """A pass that is stopped when all its ranges but one have their verdict: equal."""
     plan = replace(make_plan(site.settings, site.config, ["songs"]), ranges={"songs": FEW})
-    runs = begin_pass(site.settings, site.config, plan, Asked(), SILENT)
+    runs = begin_pass(site.settings, site.config, plan, DriftRequest(), SILENT)
     check_job(site.settings, site.config, runs, NEVER)
     site.sql(
         "UPDATE sync.range SET state = 'pending', figures = NULL WHERE id = "
@@ -58,7 +58,7 @@ def change(site: Site) -> None:
 
 def went_on(site: Site, **asked: Any) -> int:
     """How many rows the same command finds when it goes on; a range that keeps its verdict finds nothing."""
-    report = drift(site, ["songs"], asked=Asked(**asked), ranges=FEW)
+    report = drift(site, ["songs"], asked=DriftRequest(**asked), ranges=FEW)
     return int(table_of(report, "songs")["rows"]["different"])
 
 
@@ -101,11 +101,11 @@ def test_findings_of_ranges_that_are_checked_again_are_forgotten(site: Site) -> 
     change(site)
     stopped_at = "UPDATE sync.range SET state = 'pending' WHERE id = (SELECT max(id) FROM sync.range)"
     plan = replace(make_plan(site.settings, site.config, ["songs"]), ranges={"songs": FEW})
-    runs = begin_pass(site.settings, site.config, plan, Asked(), SILENT)
+    runs = begin_pass(site.settings, site.config, plan, DriftRequest(), SILENT)
     check_job(site.settings, site.config, runs, NEVER)
     site.sql(stopped_at)
     site.sql("UPDATE songs SET title = nullif(left(title, -1), '')")
-    report = drift(site, ["songs"], asked=Asked(restart=True), ranges=FEW)
+    report = drift(site, ["songs"], asked=DriftRequest(restart=True), ranges=FEW)
     assert report["clean"] and table_of(report, "songs")["findings"] == []
 
 

@@ -10,8 +10,8 @@ import pytest
 from support.backfills import Site
 
 from sync.adapters.cassandra.connection.connect import Cassandra
-from sync.adapters.postgres.drift.check_ledger import MOST_DEATHS, Checks
-from sync.core.drift.checked import MOST_TRIES, Checked
+from sync.adapters.postgres.drift.check_ledger import MAX_DEATHS, DriftLedger
+from sync.core.drift.results import MAX_TRIES, RangeResult
 from sync.core.ring import WHOLE_RING
 from sync.ports import Lease
 from sync.settings import Settings
@@ -30,7 +30,7 @@ def site(settings: Settings, cassandra: Cassandra, tmp_path: Path) -> Iterator[S
 class Pass:
     """A pass over two ranges whose workers die as the test says."""
 
-    def __init__(self, site: Site, checks: Checks) -> None:
+    def __init__(self, site: Site, checks: DriftLedger) -> None:
         self.site, self.checks = site, checks
         self.table = make_plan(site.settings, site.config, ["songs"]).tables[0]
         self.runs = checks.begin_pass({"songs": WHOLE_RING.split(2)}, False)
@@ -44,7 +44,7 @@ class Pass:
         self.checks.fail_deadly(self.runs)
 
     def done(self, lease: Lease) -> None:
-        self.checks.done(lease, Checked(lease.whole), self.table)
+        self.checks.done(lease, RangeResult(lease.whole), self.table)
 
     def states(self) -> list[str]:
         return [state for (state,) in self.site.sql("SELECT state FROM sync.range ORDER BY range_start")]
@@ -53,12 +53,12 @@ class Pass:
 @pytest.fixture
 def ranges(site: Site) -> Iterator[Pass]:
     with closing(site.connect()) as connection:
-        yield Pass(site, Checks(connection, 60))
+        yield Pass(site, DriftLedger(connection, 60))
 
 
 def test_a_worker_that_died_is_no_try_of_its_range(ranges: Pass) -> None:
     """Would break: a range whose worker was killed from outside is unknown at its first timeout."""
-    for number in range(MOST_DEATHS - 1):
+    for number in range(MAX_DEATHS - 1):
         assert ranges.claim(f"{number}/0")
         ranges.die()
     tries = []
@@ -66,7 +66,7 @@ def test_a_worker_that_died_is_no_try_of_its_range(ranges: Pass) -> None:
         tries.append((lease.range_id, lease.attempts))
         ranges.checks.fail(lease, "timed out")
     one, two = sorted({range_id for range_id, _ in tries})
-    assert sorted(tries) == [(r, n) for r in (one, two) for n in range(1, MOST_TRIES + 1)]
+    assert sorted(tries) == [(r, n) for r in (one, two) for n in range(1, MAX_TRIES + 1)]
     assert ranges.states() == ["failed", "failed"]
 
 
@@ -74,8 +74,8 @@ def test_a_worker_that_died_is_no_try_of_its_range(ranges: Pass) -> None:
 def test_only_the_range_that_kills_its_workers_is_unknown(ranges: Pass, deadly: int) -> None:
     """Would break: a range that a worker held beside the deadly one dies with it again and again, and is unknown, too."""
     (start,) = [r.start for i, r in enumerate(WHOLE_RING.split(2)) if i == deadly]
-    for number in range(3 * MOST_DEATHS):
-        held = [lease for lane in range(6) if (lease := ranges.claim(f"{number}/{lane}"))]
+    for number in range(3 * MAX_DEATHS):
+        held = [lease for stream in range(6) if (lease := ranges.claim(f"{number}/{stream}"))]
         if any(lease.whole.start == start for lease in held):
             ranges.die()  # before the other one has its verdict
         else:
@@ -83,8 +83,8 @@ def test_only_the_range_that_kills_its_workers_is_unknown(ranges: Pass, deadly: 
                 ranges.done(lease)
     assert ranges.states() == ["failed" if i == deadly else "done" for i in range(2)]
     ((error,),) = ranges.site.sql("SELECT error FROM sync.range WHERE state = 'failed'")
-    assert f"died {MOST_DEATHS} times" in error
-    assert ranges.site.sql("SELECT count(*) FROM sync.range WHERE deaths >= %s", (MOST_DEATHS,)) == [(1,)]
+    assert f"died {MAX_DEATHS} times" in error
+    assert ranges.site.sql("SELECT count(*) FROM sync.range WHERE deaths >= %s", (MAX_DEATHS,)) == [(1,)]
 
 
 def test_another_worker_goes_on_meanwhile(ranges: Pass) -> None:

@@ -18,7 +18,7 @@ from uuid import UUID
 import pytest
 from support.backfills import Site
 from support.drift import drift, table_of
-from support.running import until
+from support.running_commands import until
 from support.sources import make_corpus, song
 
 from sync.adapters.cassandra.connection.connect import Cassandra
@@ -30,7 +30,7 @@ from sync.errors import SyncError, TargetUnavailable
 from sync.ports import Intent, Outcome
 from sync.settings import Settings
 from sync.stores import DualWriteStore
-from sync.wiring.drift.command import Asked
+from sync.wiring.drift.command import DriftRequest
 from sync.wiring.dual_write.worker import drain_job
 
 pytestmark = pytest.mark.slow
@@ -146,7 +146,7 @@ def test_no_false_alarm_under_load_and_a_planted_difference_is_found(site: Site,
         assert [(f["kind"], f["key"], f["columns"]) for f in table["findings"]] == [
             ("different", {"id": str(song(planted)[0])}, ["year"])
         ]
-        repaired = table_of(drift(site, ["songs"], ranges=FEW, asked=Asked(repair=True)), "songs")
+        repaired = table_of(drift(site, ["songs"], ranges=FEW, asked=DriftRequest(repair=True)), "songs")
         assert repaired["repaired"] == 1
         written, faults = traffic.writes, traffic.faults
     print(

@@ -24,7 +24,7 @@ from sync.adapters.cassandra.connection.connect import Cassandra
 from sync.core.ring import WHOLE_RING
 from sync.settings import DriftTuning, Settings
 from sync.wiring.backfill.command import make_plan
-from sync.wiring.drift.command import Asked, begin_pass, close_pass
+from sync.wiring.drift.command import DriftRequest, begin_pass, close_pass
 from sync.wiring.drift.worker import check_job
 
 
@@ -75,7 +75,7 @@ def _cells(number: int) -> tuple[bytes, bytes]:
 def _growth(site: Site) -> tuple[float, dict[str, object]]:
     """How many MB a worker grows by in a pass over one range, and its report's part."""
     plan = make_plan(site.settings, site.config, ["many"])
-    runs = begin_pass(site.settings, site.config, replace(plan, ranges={"many": WHOLE_RING.split(1)}), Asked(), SILENT)
+    runs = begin_pass(site.settings, site.config, replace(plan, ranges={"many": WHOLE_RING.split(1)}), DriftRequest(), SILENT)
     reading, writing = os.pipe()
     begin, child = time.monotonic(), os.fork()
     if not child:
@@ -89,7 +89,7 @@ def _growth(site: Site) -> tuple[float, dict[str, object]]:
             os._exit(1)
     _watch(site, runs, child)
     print(f"{time.monotonic() - begin:.0f} s")
-    return float(os.read(reading, 100)), table_of(close_pass(site.settings, site.config, plan, runs, Asked()), "many")
+    return float(os.read(reading, 100)), table_of(close_pass(site.settings, site.config, plan, runs, DriftRequest()), "many")
 
 
 def _watch(site: Site, runs: list[int], child: int) -> None:

@@ -14,7 +14,7 @@ from cassandra import DriverException
 from cassandra.cluster import NoHostAvailable
 from support.backfills import Site, open_site
 from support.drift import table_of
-from support.running import Running, until
+from support.running_commands import Running, until
 from support.sources import make_corpus
 
 from sync.adapters.cassandra.connection.connect import Cassandra

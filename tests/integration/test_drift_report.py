@@ -19,11 +19,11 @@ from support.sources import make_corpus, song
 
 from sync.adapters.cassandra.connection import pages
 from sync.adapters.cassandra.connection.connect import Cassandra
-from sync.adapters.postgres.drift.check_ledger import Checks
+from sync.adapters.postgres.drift.check_ledger import DriftLedger
 from sync.core.ring import MAX_TOKEN, MIN_TOKEN, WHOLE_RING
 from sync.errors import SourceUnavailable
 from sync.settings import Settings
-from sync.wiring.drift.command import Asked
+from sync.wiring.drift.command import DriftRequest
 
 FEW = WHOLE_RING.split(4)
 QUICK = "\n[drift]\ngrace_seconds = 0.05\ntries = 3"
@@ -234,7 +234,7 @@ def test_rejected_rows_are_counted_by_their_record(site: Site) -> None:
     assert kinds(table) == {"missing": [{"id": str(UUID(int=950))}]}
     # The value was mended by somebody who does not write to both sides: what is on record is of the past.
     site.fill("INSERT INTO {ks}.songs (id, title) VALUES (?, ?)", [(UUID(int=900), "mended")])
-    table = table_of(drift(site, ["songs"], ranges=FEW, asked=Asked(repair=True)), "songs")
+    table = table_of(drift(site, ["songs"], ranges=FEW, asked=DriftRequest(repair=True)), "songs")
     assert (table["rows"]["rejected"], table["rows"]["missing"], table["repaired"]) == (2, 2, 2)
     table = table_of(drift(site, ["songs"], ranges=FEW), "songs")
     assert (table["clean"], table["rows"]["rejected"]) == (True, 3)
@@ -282,14 +282,14 @@ def test_a_report_does_not_sum_up_what_is_not_the_ring(site: Site) -> None:
     with pytest.raises(ValueError, match="do not reach both ends"):
         drift(site, ["songs"], ranges=FEW, between=lambda: site.sql(lose) and None)
     site.sql("DELETE FROM sync.run WHERE kind = 'drift'")
-    real = Checks.done
+    real = DriftLedger.done
 
-    def wrong(self: Checks, lease: Any, checked: Any, table: Any) -> None:
+    def wrong(self: DriftLedger, lease: Any, checked: Any, table: Any) -> None:
         checked.rows.same -= 1
         real(self, lease, checked, table)
 
     with pytest.MonkeyPatch.context() as patch, pytest.raises(AssertionError, match="accounted for"):
-        patch.setattr(Checks, "done", wrong)
+        patch.setattr(DriftLedger, "done", wrong)
         drift(site, ["songs"], ranges=FEW)
     site.sql("DELETE FROM sync.run WHERE kind = 'drift'")
 
@@ -297,8 +297,8 @@ def test_a_report_does_not_sum_up_what_is_not_the_ring(site: Site) -> None:
 def test_a_writer_may_delete_while_a_pass_is_open(site: Site) -> None:
     """Would break: rule 9's locks: a tombstone waits for ranges of a drift report, which are none of a backfill's."""
     with closing(site.connect()) as connection:
-        runs = Checks(connection, 60).begin_pass({"songs": FEW}, False)
-        lease = Checks(connection, 60).claim(runs, "me")
+        runs = DriftLedger(connection, 60).begin_pass({"songs": FEW}, False)
+        lease = DriftLedger(connection, 60).claim(runs, "me")
         assert lease
         with connection.transaction():
             connection.execute("SELECT FROM sync.range WHERE id = %s FOR UPDATE", (lease.range_id,))
@@ -314,7 +314,7 @@ def test_a_writer_may_delete_while_a_pass_is_open(site: Site) -> None:
 
 def test_many_differences_are_counted_and_some_kept(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     """Would break: invariant 7: every finding is kept however many there are; or those that are not kept are not counted."""
-    monkeypatch.setattr("sync.adapters.postgres.drift.check_ledger.MOST_KEPT", 50)
+    monkeypatch.setattr("sync.adapters.postgres.drift.check_ledger.MAX_KEPT", 50)
     site.sql("UPDATE songs SET year = -1")
     table = table_of(drift(site, ["songs"], ranges=FEW), "songs")
     assert table["rows"]["different"] == 300

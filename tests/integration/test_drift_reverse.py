@@ -12,7 +12,7 @@ from support.sources import make_corpus
 
 from sync.adapters.cassandra.connection.connect import Cassandra
 from sync.settings import Settings
-from sync.wiring.drift.command import Asked
+from sync.wiring.drift.command import DriftRequest
 
 _FLIP = """
 WITH closed AS (UPDATE sync.epoch SET state = 'closed' RETURNING epoch)
@@ -42,7 +42,7 @@ def test_findings_are_repaired_towards_the_source(site: Site) -> None:
     site.cql(f"DELETE FROM {{ks}}.songs USING TIMESTAMP {written + 1} WHERE id = {stray}")  # before the cut-over
     found = kinds(table_of(drift(site, ["songs"]), "songs"))
     assert found == {"different": [{"id": str(changed)}], "missing": [{"id": str(deleted)}], "extra": [{"id": str(stray)}]}
-    repaired = table_of(drift(site, ["songs"], asked=Asked(repair=True)), "songs")
+    repaired = table_of(drift(site, ["songs"], asked=DriftRequest(repair=True)), "songs")
     assert repaired["repaired"] == 3 and not repaired["clean"]
     assert table_of(drift(site, ["songs"]), "songs")["clean"]
     held = {row.id: row.title for row in site.cql("SELECT id, title FROM {ks}.songs")}

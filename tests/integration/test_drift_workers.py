@@ -12,7 +12,7 @@ import psutil
 import pytest
 from support.backfills import Site
 from support.drift import table_of
-from support.running import until
+from support.running_commands import until
 from support.sources import make_corpus
 
 from sync.adapters.cassandra.connection.connect import Cassandra

@@ -15,13 +15,13 @@ from uuid import UUID, uuid1, uuid4
 
 import pytest
 from chaos.explain import Op, explained
-from support.dual import Actor, Aside, Table, holding, now_us, prepare
+from support.dual import Actor, Table, WriteBehind, holding, now_us, prepare
 from support.places import NewPlace, Place
-from support.prepared import prepared
-from support.running import until
+from support.prepared_places import prepared
+from support.running_commands import until
 
 from sync.adapters.cassandra.connection.pages import quoted
-from sync.adapters.postgres.backfill.range_ledger import Ledger
+from sync.adapters.postgres.backfill.range_ledger import RangeLedger
 from sync.adapters.postgres.connection.connect import connect
 from sync.adapters.postgres.dual_write.parameters import lock_of
 from sync.core.ring import WHOLE_RING
@@ -309,7 +309,7 @@ def put_by_cql(place: Place, values: dict[str, Any], x: str) -> None:
 def backfill(place: Place) -> None:
     plan = make_plan(place.settings, CONFIG, None)
     with closing(connect(place.settings, autocommit=True)) as connection:
-        ledger = Ledger(connection, 30)
+        ledger = RangeLedger(connection, 30)
         runs = ledger.begin({t.name: WHOLE_RING.split(2) for t in plan.tables})
         copy_job(place.settings, CONFIG, runs, lambda: False)
         assert all(ledger.finish(run) for run in runs)
@@ -320,7 +320,7 @@ def test_many_stuck_intents_are_drained(home: Place) -> None:
     with opened(home, "texts") as table:
         writer = table.writer()
         mutations = [writer.mutation("put", table.key(id=uuid4()), t=f"{i}") for i in range(600)]
-        flow = ForwardWrite(writer.journal, table.rows, Aside(), "async")
+        flow = ForwardWrite(writer.journal, table.rows, WriteBehind(), "async")
         for mutation in mutations:
             flow.write(mutation)
         assert len(table.intents()) == len(mutations)
@@ -344,7 +344,7 @@ def test_a_write_after_an_outage_exceeds_those_that_are_not_recorded_yet(home: P
         store._registration.breaker.reset()
         store.put("texts", {**key, "t": "4"})
         assert (store.get("texts", key) or {})["t"] == "4"
-        store._registration.aside.record()
+        store._registration.write_behind.record()
         assert table.settled(table.key(**key)) == {"t": "4", "n": None}
 
 
@@ -353,9 +353,9 @@ def test_accepted_stamps_do_not_run_ahead_of_the_clock(home: Place) -> None:
     config = Config(schema_files=(), dual_write=DualWriteTuning(connections=2, heartbeat_seconds=600))
     with opened(home, "texts") as table, DualWriteStore(home.settings, config) as store:
         keys = [table.key(id=uuid4()) for _ in range(2000)]
-        stamps = [store._registration.aside.stamp(key) for key in keys]
+        stamps = [store._registration.write_behind.stamp(key) for key in keys]
         assert max(stamps) < now_us() + SECOND
-        assert store._registration.aside.stamp(keys[0]) > stamps[0]
+        assert store._registration.write_behind.stamp(keys[0]) > stamps[0]
 
 
 # a sick Postgres
@@ -378,7 +378,7 @@ def test_a_postgres_that_does_not_answer_in_time_delays_few_writes(home: Place) 
         assert seconds[0] < 3
         assert sorted(seconds)[5] < 0.3, "after the first the breaker is open"
         store._registration._heartbeat()
-        assert not store._registration.aside._unrecorded
+        assert not store._registration.write_behind._unrecorded
         for key in keys:
             assert table.settled(table.key(**key)) == {"t": "meanwhile", "n": None}
 

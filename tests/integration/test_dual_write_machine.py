@@ -20,13 +20,13 @@ from chaos.trial import state_of
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule, run_state_machine_as_test
-from support.dual import Aside, Died, Primary, Reconciler, Table, Write, clock, now_us
+from support.dual import Died, Primary, Reconciler, Table, Write, WriteBehind, clock, now_us
 
 from sync.adapters.cassandra.connection.pages import RangeReader, quoted
 from sync.adapters.postgres.backfill.loader import Loader
-from sync.adapters.postgres.backfill.range_ledger import Ledger
+from sync.adapters.postgres.backfill.range_ledger import RangeLedger
 from sync.adapters.postgres.connection.connect import Connection, connect
-from sync.adapters.postgres.dual_write import reconcile as settling
+from sync.adapters.postgres.dual_write import reconcile as reconcile_steps
 from sync.core.encode.rows import RowEncoder
 from sync.core.ring import WHOLE_RING
 from sync.errors import AnswerLost, TargetUnavailable, WriteRefused, WriteUnsure
@@ -34,7 +34,7 @@ from sync.flows import reconcile
 from sync.flows.dual_write import ForwardWrite
 from sync.ports import Batch, Lease
 
-pytest_plugins = ("support.fixtures", "support.pairs")
+pytest_plugins = ("support.fixtures", "support.pair_table")
 pytestmark = pytest.mark.slow
 EXAMPLES = int(os.environ.get("SYNC_EXAMPLES", "40"))
 SKEWS = (5, -5)
@@ -75,7 +75,7 @@ def dying_at(point: str) -> Iterator[None]:
         if name == point:
             raise Died
 
-    with patch.object(reconcile, "failpoint", failpoint), patch.object(settling, "failpoint", failpoint):
+    with patch.object(reconcile, "failpoint", failpoint), patch.object(reconcile_steps, "failpoint", failpoint):
         yield
 
 
@@ -91,7 +91,7 @@ class Histories(RuleBasedStateMachine):
         self.ops: list[tuple[int, Op]] = []
         self.held: list[tuple[Write, int]] = []
         self.steps: Reconciler | None = None
-        self.copying: tuple[Ledger, Lease, Batch, list[int]] | None = None
+        self.copying: tuple[RangeLedger, Lease, Batch, list[int]] | None = None
         self.first: list[Any] = [None, None]
         self.now = 0
         self.touched: set[int] = set()
@@ -130,7 +130,7 @@ class Histories(RuleBasedStateMachine):
         name, values = self.values(kind, a, b)
         writer = self.writers[who]
         self.primary.plan[:] = [fate]
-        flow = ForwardWrite(Faulty(writer.journal, fault), self.primary, Aside())  # type: ignore[arg-type]
+        flow = ForwardWrite(Faulty(writer.journal, fault), self.primary, WriteBehind())  # type: ignore[arg-type]
         answer = "must"
         with clock(now_us() + SKEWS[who] * 1_000_000):
             try:
@@ -203,7 +203,7 @@ class Histories(RuleBasedStateMachine):
     def reconcile_begins(self, which: int) -> None:
         """Another worker claims, sends again and reads; and is slow."""
         steps = self.table.reconciler()
-        steps.key, steps.picked = self.keys[which], steps.settling.pick([self.keys[which]]).get(self.keys[which])
+        steps.key, steps.picked = self.keys[which], steps.reconcile_steps.pick([self.keys[which]]).get(self.keys[which])
         if steps.picked is not None:
             self.steps = steps.replay().read()
 
@@ -221,7 +221,7 @@ class Histories(RuleBasedStateMachine):
     @rule()
     def copy_reads(self) -> None:
         """A backfill of the whole ring reads."""
-        ledger = Ledger(self.connection, 600)
+        ledger = RangeLedger(self.connection, 600)
         runs = ledger.begin({"pairs": WHOLE_RING.split(1)})
         lease = ledger.claim(runs, "machine")
         assert lease is not None

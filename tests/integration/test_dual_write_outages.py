@@ -125,7 +125,7 @@ def test_reads_go_on_where_postgres_dies_within_a_switch(stack: Stack, table: Ta
         store.put("pairs", {**key, "a": "before"})
         with authority(table) as flip:
             switch = flip.begin("cutover")
-            until(lambda: not flip.unready(switch), what="the store has acknowledged")
+            until(lambda: not flip.not_ready(switch), what="the store has acknowledged")
         stack.postgres.stop()
         for _ in range(2):
             assert store.get("pairs", key) == {**key, "a": "before", "b": None}
@@ -150,7 +150,7 @@ def test_rules_28_and_31_accept_while_postgres_is_away(stack: Stack, table: Tabl
         assert store.get("pairs", deleted) is None
         assert outage[10] < max(0.1, 3 * usual[10]), f"p50 {outage[10]:.3f} s, usually {usual[10]:.3f} s"
         stack.postgres.start()
-        until(lambda: not store._registration.aside._unrecorded, what="what was unrecorded is recorded")
+        until(lambda: not store._registration.write_behind._unrecorded, what="what was unrecorded is recorded")
         until(lambda: ours(table, store)["unrecorded"] == 0, what="and it says so")
         assert ("delete", "finished") in table.intents(table.key(**deleted))
         table.drained()
@@ -176,7 +176,7 @@ def test_rule_29_a_writer_with_unrecorded_writes_cannot_sign_off(stack: Stack, t
         works(store)
         stack.postgres.stop()
         until(lambda: works(store))
-        assert store._registration.aside._unrecorded
+        assert store._registration.write_behind._unrecorded
         name = store._registration.writer.id
     stack.postgres.start()
     with closing(connect(settings, autocommit=True)) as connection:

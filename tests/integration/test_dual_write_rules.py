@@ -12,11 +12,11 @@ from uuid import uuid4
 
 import pytest
 from support.dual import (
-    Aside,
     Died,
     Primary,
     Table,
     Write,
+    WriteBehind,
     clock,
     holding,
     now_us,
@@ -30,7 +30,7 @@ from sync.errors import TargetUnavailable, WriteRefused, WriteUnsure
 from sync.flows.dual_write import ForwardWrite
 from sync.ports import Written
 
-pytest_plugins = ("support.fixtures", "support.pairs")
+pytest_plugins = ("support.fixtures", "support.pair_table")
 SECOND = 1_000_000
 NOTHING = None
 
@@ -149,11 +149,11 @@ def key_id(table: Table, key: Key) -> object:
 
 def test_rule_3_a_clock_too_far_ahead_stamps_nothing(table: Table, key: Key) -> None:
     """Would break: one broken clock gives a key a version that no other write exceeds for minutes, floors included."""
-    writer, aside = table.writer(skew=60), Aside(accepts=True)
-    flow = ForwardWrite(writer.journal, table.rows, aside)
+    writer, write_behind = table.writer(skew=60), WriteBehind(accepts=True)
+    flow = ForwardWrite(writer.journal, table.rows, write_behind)
     with clock(now_us() + 120 * SECOND), pytest.raises(WriteRefused, match="clock"):
         flow.write(writer.mutation("put", key, a="1"))
-    assert (table.source(key), table.target(key), table.intents(key), aside.unrecorded_writes) == (None, None, [], [])
+    assert (table.source(key), table.target(key), table.intents(key), write_behind.unrecorded_writes) == (None, None, [], [])
     with clock(now_us() + 50 * SECOND):
         assert flow.write(writer.mutation("put", key, a="1"))
 
@@ -282,7 +282,7 @@ def test_rule_10_a_put_leaves_the_tombstone(table: Table, key: Key) -> None:
 def test_rule_11_the_intent_is_committed_before_the_primary_is_written(table: Table, key: Key) -> None:
     """Would break: a process that dies behind the primary's acknowledgement leaves a write that nobody knows of."""
     writer = table.writer()
-    flow = ForwardWrite(writer.journal, Primary(table.rows, ["dies"]), Aside())
+    flow = ForwardWrite(writer.journal, Primary(table.rows, ["dies"]), WriteBehind())
     with pytest.raises(Died):
         flow.write(writer.mutation("put", key, a="1"))
     assert table.intents(key) == [("put", "open")]
@@ -336,11 +336,11 @@ def tombstones(table: Table, key: Key) -> object:
 
 def test_rule_12_a_sick_secondary_costs_the_caller_nothing(table: Table, key: Key) -> None:
     """Would break: a failure of the secondary is an error of the application, or the write is forgotten (invariant 8)."""
-    writer, aside = table.writer(), Aside()
-    flow = ForwardWrite(Sick(writer.journal, fails=("write",)), table.rows, aside)
+    writer, write_behind = table.writer(), WriteBehind()
+    flow = ForwardWrite(Sick(writer.journal, fails=("write",)), table.rows, write_behind)
     assert flow.write(writer.mutation("put", key, a="1"))
-    assert [(state, type(intent).__name__) for _, intent, state, _ in aside.kept] == [("finished", "Intent")]
-    _, intent, *outcome = aside.kept[0]
+    assert [(state, type(intent).__name__) for _, intent, state, _ in write_behind.kept] == [("finished", "Intent")]
+    _, intent, *outcome = write_behind.kept[0]
     writer.journal.mark([intent], *outcome)
     assert table.intents(key) == [("put", "finished")]
     assert table.settled(key) == {"a": "1", "b": None}
@@ -363,8 +363,8 @@ class Sick:
 
 def test_rule_13_a_refused_write_leaves_nothing(table: Table, key: Key) -> None:
     """Would break: a write that the application was told is not done is done later by a reconcile."""
-    writer, aside = table.writer(), Aside()
-    flow = ForwardWrite(writer.journal, Primary(table.rows, ["refused"]), aside)
+    writer, write_behind = table.writer(), WriteBehind()
+    flow = ForwardWrite(writer.journal, Primary(table.rows, ["refused"]), write_behind)
     with pytest.raises(WriteRefused, match="the primary says no"):
         flow.write(writer.mutation("put", key, a="1"))
     assert table.intents(key) == []
@@ -391,18 +391,18 @@ def test_rule_13_a_refused_write_that_was_claimed_is_unsure(table: Table, key: K
             return "refused", "no"
 
     with pytest.raises(WriteUnsure, match="a reconcile had begun"):
-        ForwardWrite(writer.journal, Claims(table.rows), Aside()).write(writer.mutation("put", key, a="1"))
+        ForwardWrite(writer.journal, Claims(table.rows), WriteBehind()).write(writer.mutation("put", key, a="1"))
     assert table.settled(key) == {"a": "1", "b": None}
 
 
 @pytest.mark.parametrize("fate", ["landed", "lost", "late"])
 def test_rule_13_a_time_out_is_unsure_whatever_becomes_of_the_write(table: Table, key: Key, fate: str) -> None:
     """Would break: a write that timed out is taken for refused; applied after all, the source alone has it."""
-    writer, aside, primary = table.writer(), Aside(), Primary(table.rows, [fate])
+    writer, write_behind, primary = table.writer(), WriteBehind(), Primary(table.rows, [fate])
     with pytest.raises(WriteUnsure):
-        ForwardWrite(writer.journal, primary, aside).write(writer.mutation("put", key, a="1"))
+        ForwardWrite(writer.journal, primary, write_behind).write(writer.mutation("put", key, a="1"))
     assert table.intents(key) == [("put", "unsure")]
-    assert aside.rung == ["pairs"]
+    assert write_behind.notified == ["pairs"]
     assert table.settled(key) == {"a": "1", "b": None}
     primary.land()
     assert table.settled(key) == {"a": "1", "b": None}
@@ -410,11 +410,11 @@ def test_rule_13_a_time_out_is_unsure_whatever_becomes_of_the_write(table: Table
 
 def test_rule_14_a_mark_kept_in_memory_is_no_record(table: Table, key: Key) -> None:
     """Would break: what only a process or Redis remembers is lost with it, and the write is on one side for ever."""
-    writer, aside = table.writer(), Aside()
-    flow = ForwardWrite(Sick(writer.journal, fails=("write", "mark")), table.rows, aside)
+    writer, write_behind = table.writer(), WriteBehind()
+    flow = ForwardWrite(Sick(writer.journal, fails=("write", "mark")), table.rows, write_behind)
     assert flow.write(writer.mutation("put", key, a="1"))
-    aside.kept.clear()  # the process ends, and Redis with it
-    aside.rung.clear()
+    write_behind.kept.clear()  # the process ends, and Redis with it
+    write_behind.notified.clear()
     assert table.intents(key) == [("put", "open")]
     writer.dies()
     assert table.drain() == 1
@@ -423,11 +423,11 @@ def test_rule_14_a_mark_kept_in_memory_is_no_record(table: Table, key: Key) -> N
 
 def test_rule_14_a_write_without_intent_counts_as_unrecorded(table: Table, key: Key) -> None:
     """Would break: a write that only memory knows is taken for recorded."""
-    writer, aside = table.writer(), Aside(accepts=True)
-    flow = ForwardWrite(Sick(writer.journal, fails=("open",)), table.rows, aside)
+    writer, write_behind = table.writer(), WriteBehind(accepts=True)
+    flow = ForwardWrite(Sick(writer.journal, fails=("open",)), table.rows, write_behind)
     assert flow.write(writer.mutation("put", key, a="1"))
     assert table.intents(key) == []
-    ((_, mutation, version, state),) = aside.unrecorded_writes
+    ((_, mutation, version, state),) = write_behind.unrecorded_writes
     assert state == "finished"
     assert table.target(key) is NOTHING
     writer.journal.record([Written(mutation, version, state)])

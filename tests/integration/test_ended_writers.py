@@ -17,12 +17,12 @@ from support.backfills import until
 from support.commands import ROOT, environment
 from support.dual import Table
 from support.places import Place
-from support.prepared import home_of
+from support.prepared_places import home_of
 
 from sync.adapters.postgres.connection.connect import connect
 from sync.adapters.postgres.cutover.gates import GateFacts
 from sync.adapters.postgres.cutover.writers import fence
-from sync.adapters.postgres.dual_write.ending import _MANY, end_dead, forget_gone
+from sync.adapters.postgres.dual_write.dead_writers import _MANY, delete_signed_off, sign_off_dead
 from sync.adapters.postgres.dual_write.registration import Registration
 from sync.core.cutover.gates import writers_gate
 from sync.core.versions import SLOTS, STEP
@@ -56,7 +56,7 @@ def tuning(tmp_path: Path) -> dict[str, Any]:
 
 
 def ending(home: Place, **order: Any) -> None:
-    """Run processes that end in some way (support/ending.py)."""
+    """Run processes that end in some way (support/ended_writers.py)."""
     env = {**os.environ, **environment(home.settings), "SYNC_CONFIG": str(home.commands.folder / "sync.toml")}
     env |= {"SYNC_DUAL_WRITE": "true", "PYTHONPATH": str(ROOT)}
     script = Path(__file__).parent.parent / "support" / "ending.py"
@@ -66,7 +66,7 @@ def ending(home: Place, **order: Any) -> None:
 def gate(table: Table, tuning: dict[str, Any]) -> Any:
     """The gate of the writers, as `sync cutover` judges it."""
     with table.pool.connection() as connection:
-        end_dead(connection, Path(tuning["writers_folder"]))
+        sign_off_dead(connection, Path(tuning["writers_folder"]))
         return writers_gate(GateFacts(connection).writers(), 1, tuning["writer_lease_seconds"])
 
 
@@ -113,7 +113,7 @@ def test_a_store_that_nobody_closes_signs_off_at_exit(home: Place, table: Table,
 def test_what_an_ended_writer_accepted_is_not_forgotten(table: Table, tuning: dict[str, Any]) -> None:
     """Would break: the gate takes a writer for clean whose last writes only the source has."""
     one = registered(table, tuning)
-    assert one.aside.begin_accepting()
+    assert one.write_behind.begin_accepting()
     one._end.set()
     one._thread.join()
     one._own.close()
@@ -224,7 +224,7 @@ def test_a_slot_is_found_as_fast_with_100000_writers_gone(table: Table) -> None:
         connection.execute(
             "UPDATE sync.writer SET registered_at = registered_at - interval '1 day' WHERE slot <> 0 OR id < 'gone:5'"
         )
-        forget_gone(connection)
+        delete_signed_off(connection)
         left = {row[0] for row in connection.execute("SELECT id FROM sync.writer").fetchall()}
         assert {"gone:7", "gone:8"} <= left and len(left) < 2 * _MANY
         connection.execute("DELETE FROM sync.intent")

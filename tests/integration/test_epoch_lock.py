@@ -12,11 +12,11 @@ import pytest
 from support.backfills import until
 from support.dual import Actor, Table, holding, until_waiting
 from support.places import Place
-from support.prepared import home_of
+from support.prepared_places import home_of
 from support.reverse import authority, be_primary, both, reverse_writer
 
 from sync.adapters.postgres.backfill.loader import Loader
-from sync.adapters.postgres.backfill.range_ledger import Ledger
+from sync.adapters.postgres.backfill.range_ledger import RangeLedger
 from sync.adapters.postgres.connection import epoch_lock
 from sync.adapters.postgres.connection.connect import connect
 from sync.adapters.postgres.connection.epoch_lock import SHARE
@@ -67,7 +67,7 @@ def flipping(table: Table) -> Iterator[None]:
             switch = flip.begin("cutover")
             flip.close(switch, PAUSE)
             with holding(table, "SELECT pg_advisory_xact_lock(42)"):
-                flipped = executor.submit(flip.flip, switch, {})
+                flipped = executor.submit(flip.switch_primary, switch, {})
                 until_waiting(table, 1)
                 yield
             flipped.result(10)
@@ -108,7 +108,7 @@ def test_rule_20_a_backfill_that_waited_does_not_begin_under_postgres(table: Tab
 
     def begin() -> None:
         with closing(connect(table.settings, autocommit=True)) as connection, pytest.raises(PreflightError, match="primary"):
-            Ledger(connection, 60).begin({"pairs": list(WHOLE_RING.split(2))})
+            RangeLedger(connection, 60).begin({"pairs": list(WHOLE_RING.split(2))})
 
     behind_the_flip(table, begin)
     assert table.sql("SELECT count(*) FROM sync.run") == [(0,)]
@@ -117,7 +117,7 @@ def test_rule_20_a_backfill_that_waited_does_not_begin_under_postgres(table: Tab
 def test_rule_20_a_merge_that_waited_loads_nothing_into_the_primary(table: Table) -> None:
     """Would break: a worker's batch lands in Postgres behind the cut-over, over the application's rows."""
     with closing(connect(table.settings, autocommit=True)) as connection:
-        ledger = Ledger(connection, 60)
+        ledger = RangeLedger(connection, 60)
         (run,) = ledger.begin({"pairs": [WHOLE_RING]})
         lease = ledger.claim([run], "worker/1")
         assert lease is not None
@@ -214,7 +214,7 @@ def test_the_floor_and_a_fence_do_not_wait_for_ever(table: Table, monkeypatch: p
     monkeypatch.setattr(epoch_lock, "CHANGE_SECONDS", 0.3)
     with closing(connect(table.settings, autocommit=True)) as connection, holding(table, SHARE.decode()):
         with pytest.raises(TargetBusy, match="a writer has held the epoch"):
-            Ledger(connection, 60).begin({"pairs": [WHOLE_RING]})
+            RangeLedger(connection, 60).begin({"pairs": [WHOLE_RING]})
         with pytest.raises(TargetBusy, match="a writer has held the epoch"):
             fence(connection, writer.name)
         assert connection.execute("SHOW lock_timeout").fetchone() == ("0",)

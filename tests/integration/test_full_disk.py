@@ -11,7 +11,7 @@ from uuid import uuid4
 import pytest
 from pydantic import SecretStr
 from support.backfills import Site
-from support.running import until
+from support.running_commands import until
 from support.small_disk import SmallDisk, need_small_disk
 
 from sync.adapters.cassandra.connection.connect import Cassandra
@@ -126,7 +126,7 @@ def test_an_application_writes_and_reads_as_configured(site: Site, disk: SmallDi
                 except WriteRefused as error:
                     refused = str(error)
                     break
-                if store._registration.aside.unrecorded_count:
+                if store._registration.write_behind.unrecorded_count:
                     break
             assert store.get("songs", {"id": before["id"]}) == before
             assert (store.get("songs", key) is None) == bool(refused) == (away == "refuse")
@@ -135,7 +135,7 @@ def test_an_application_writes_and_reads_as_configured(site: Site, disk: SmallDi
                     "nothing was written"
                 )
                 assert WORDS in refused
-        until(lambda: store._registration.aside.unrecorded_count == 0, what="it is recorded")
+        until(lambda: store._registration.write_behind.unrecorded_count == 0, what="it is recorded")
         until(lambda: works(store), what="writes go on")
     drain_job(site.settings, site.config, "songs", lambda: False)
     assert site.sql("SELECT count(*) FROM sync.intent") == [(0,)]

@@ -15,14 +15,14 @@ import pytest
 from support.backfills import until
 from support.dual import Table, holding
 from support.places import Place
-from support.prepared import home_of
+from support.prepared_places import home_of
 from support.reverse import authority, be_primary
 
 from sync.adapters.postgres.connection.pool import open_pool
 from sync.adapters.postgres.dual_write import registration
 from sync.adapters.postgres.dual_write.registration import Registration
-from sync.adapters.postgres.dual_write.resend_in_order import InTurn
-from sync.adapters.postgres.dual_write.write_behind import Aside
+from sync.adapters.postgres.dual_write.resend_in_order import OrderedResends
+from sync.adapters.postgres.dual_write.write_behind import WriteBehind
 from sync.core.mutations import Key, Mutation
 from sync.errors import EpochChanged, TargetBusy
 from sync.ports import Epoch
@@ -92,23 +92,27 @@ def keys(table: Table, count: int) -> list[Key]:
 def test_100000_unrecorded_writes(table: Table, one: Registration) -> None:
     """Would break: out of memory in the application; or, when Postgres is back, a writer that looks dead for minutes."""
     journal, made = table.writer().journal, keys(table, 100_000)
-    aside = Aside(True, lambda _: None)
+    write_behind = WriteBehind(True, lambda _: None)
     tracemalloc.start()
     for key in made[:5000]:
-        aside.unrecorded(journal, Mutation("put", key, {"a": b"x" * 6000, "b": None}), aside.stamp(key), "finished")
+        write_behind.add_unrecorded(
+            journal, Mutation("put", key, {"a": b"x" * 6000, "b": None}), write_behind.stamp(key), "finished"
+        )
     held, _ = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    assert held < aside._unrecorded._bytes < 5000 * 2000, "what is counted is what is taken, and values are not kept"
+    assert held < write_behind._unrecorded._bytes < 5000 * 2000, "what is counted is what is taken, and values are not kept"
     for key in made:
-        one.aside.unrecorded(journal, Mutation("put", key, {"a": b"x", "b": None}), one.aside.stamp(key), "finished")
-    assert not one.aside._unrecorded.is_full
+        one.write_behind.add_unrecorded(
+            journal, Mutation("put", key, {"a": b"x", "b": None}), one.write_behind.stamp(key), "finished"
+        )
+    assert not one.write_behind._unrecorded.is_full
     begun, greatest = time.monotonic(), 0.0
-    while one.aside.unrecorded_count:
+    while one.write_behind.unrecorded_count:
         greatest = max(greatest, oldest(table, 0.5))
     seconds = time.monotonic() - begun
     assert greatest < seconds / 3, f"{greatest:.1f} s without a heartbeat, of {seconds:.1f}"
     assert table.sql("SELECT count(*), count(DISTINCT key) FROM sync.intent") == [(100_000, 100_000)]
-    assert not one.aside._accepted and one.aside._unrecorded._bytes == 0
+    assert not one.write_behind._accepted and one.write_behind._unrecorded._bytes == 0
 
 
 def test_no_more_is_kept_than_may_be(home: Place, table: Table) -> None:
@@ -119,18 +123,20 @@ def test_no_more_is_kept_than_may_be(home: Place, table: Table) -> None:
         small._end.set()
         small._thread.join()
         journal, count = table.writer().journal, 0
-        while small.aside.begin_accepting():
+        while small.write_behind.begin_accepting():
             (key,) = keys(table, 1)
-            small.aside.unrecorded(
-                journal, Mutation("put", key, {"a": b"x" * 6000, "b": None}), small.aside.stamp(key), "unsure"
+            small.write_behind.add_unrecorded(
+                journal, Mutation("put", key, {"a": b"x" * 6000, "b": None}), small.write_behind.stamp(key), "unsure"
             )
-            small.aside.end_accepting()
+            small.write_behind.end_accepting()
             count += 1
         assert 100 < count < 200
         again = keys(table, 1) * 500
         for key in again:
-            small.aside.unrecorded(journal, Mutation("put", key, {"a": b"x"}), small.aside.stamp(key), "finished")
-        assert small.aside.unrecorded_count == count + 1, "one for a key"
+            small.write_behind.add_unrecorded(
+                journal, Mutation("put", key, {"a": b"x"}), small.write_behind.stamp(key), "finished"
+            )
+        assert small.write_behind.unrecorded_count == count + 1, "one for a key"
         small.end()
     assert sorted(table.intents()) == [("put", "unsure")] * count + [("recheck", "finished")]
     assert table.sql("SELECT state FROM sync.writer WHERE host <> 'test'") == [("signed_off",)]
@@ -142,14 +148,16 @@ def test_one_that_cannot_be_recorded_holds_up_no_other(table: Table, one: Regist
     journal, made = table.writer().journal, keys(table, 1001)
     try:
         for n, key in enumerate(made):
-            one.aside.stamp(key)
-            one.aside.unrecorded(journal, Mutation("recheck", key, {}), 1_000_000 * n + (7 if n == 500 else 8), "finished")
+            one.write_behind.stamp(key)
+            one.write_behind.add_unrecorded(
+                journal, Mutation("recheck", key, {}), 1_000_000 * n + (7 if n == 500 else 8), "finished"
+            )
         until(lambda: table.sql("SELECT count(*) FROM sync.intent") == [(1000,)], what="all others")
-        assert one.aside.unrecorded_count == 1
+        assert one.write_behind.unrecorded_count == 1
         until(lambda: table.sql("SELECT unrecorded FROM sync.writer WHERE id = %s", (one.writer.id,)) == [(1,)])
     finally:
         table.sql("ALTER TABLE sync.intent DROP CONSTRAINT poison")
-    until(lambda: one.aside.unrecorded_count == 0, what="it is tried again")
+    until(lambda: one.write_behind.unrecorded_count == 0, what="it is tried again")
 
 
 @pytest.mark.parametrize("step", ["mark", "withdraw", "remove", "record"])
@@ -192,7 +200,7 @@ def test_writers_do_not_ask_all_the_time(table: Table, one: Registration, monkey
         flipping.close(switch, 30)
         with pytest.raises(EpochChanged) as turned_away:
             table.writer().put(keys(table, 1)[0], a="1")
-        one.heard(turned_away.value)
+        one.epoch_changed(turned_away.value)
         until(lambda: one.epoch.state != "open", what="it knows")
         looks.clear()
         waiting = threading.Thread(target=one.wait_open, args=(30,))
@@ -218,6 +226,6 @@ def test_16_threads_take_turns(home: Place, table: Table) -> None:
             return len(wanted)
 
     with closing(open_pool(home.settings, 4, 3.0)) as pool, ThreadPoolExecutor(16) as threads:
-        turns = InTurn(pool, Resend())  # type: ignore[arg-type]
+        turns = OrderedResends(pool, Resend())  # type: ignore[arg-type]
         done = list(threads.map(lambda key: turns.keys([key], lambda *_: None), keys(table, 64)))
     assert done == [1] * 64

@@ -25,7 +25,7 @@ from sync.core.ring import WHOLE_RING
 from sync.ports import Written
 from sync.settings import Settings, load_config
 from sync.stores import DualWriteStore
-from sync.wiring.drift.command import Asked
+from sync.wiring.drift.command import DriftRequest
 from sync.wiring.dual_write.worker import drain_job
 
 pytest_plugins = ("support.fixtures",)
@@ -104,7 +104,7 @@ def test_no_key_is_taken_for_another(site: Site, cql: str) -> None:
         assert site.sql(f"SELECT v, count(*)::int FROM {table} GROUP BY v") == [("new", there)]
         assert site.sql("SELECT count(*)::int FROM sync.reject WHERE table_name = %s", (table,)) == [(rejects,)]
     for _ in range(2):  # twice: a verdict that depends on an order would change
-        report = drift(site, list(wanted), ranges=FEW, asked=Asked(repair=True))
+        report = drift(site, list(wanted), ranges=FEW, asked=DriftRequest(repair=True))
         for table, (there, rejects) in wanted.items():
             found = table_of(report, table)
             assert (found["clean"], found["findings"], found["repaired"]) == (True, [], 0)
@@ -127,7 +127,7 @@ def test_rows_that_only_the_target_has_go_whatever_their_key(site: Site, cql: st
     insert(site, "far", ("k", "v"), [(cells[-1], b"x")])
     found = table_of(drift(site, ["far"], ranges=FEW), "far")["rows"]
     assert (found["source"], found["extra"], found["unknown"]) == (1, 3, 0)
-    found = table_of(drift(site, ["far"], ranges=FEW, asked=Asked(repair=True, show_values=True)), "far")
+    found = table_of(drift(site, ["far"], ranges=FEW, asked=DriftRequest(repair=True, show_values=True)), "far")
     assert (found["repaired"], found["rows"]["unknown"]) == (3, 0)
     assert site.sql("SELECT count(*)::int FROM far") == [(1,)]
     assert drift(site, ["far"], ranges=FEW)["clean"]
@@ -135,7 +135,7 @@ def test_rows_that_only_the_target_has_go_whatever_their_key(site: Site, cql: st
         connection.execute(
             f"INSERT INTO far (k, v) SELECT '{'0044-03-15 BC' if cql == 'date' else '0044-03-15 BC UTC'}', 'y'"
         )
-    found = table_of(drift(site, ["far"], ranges=FEW, asked=Asked(repair=True)), "far")
+    found = table_of(drift(site, ["far"], ranges=FEW, asked=DriftRequest(repair=True)), "far")
     assert (found["repaired"], found["rows"]["unknown"]) == (1, 0)
 
 
@@ -180,7 +180,7 @@ def test_what_does_not_prove_its_key_is_left_and_said(site: Site) -> None:
     site.sql("DELETE FROM sync.intent")
     site.sql("UPDATE flags SET _sync_token = %s WHERE k", (two,))
     site.cql("DELETE FROM {ks}.flags WHERE p = 1 AND k = true")
-    found = table_of(drift(site, ["flags"], ranges=FEW, asked=Asked(repair=True)), "flags")
+    found = table_of(drift(site, ["flags"], ranges=FEW, asked=DriftRequest(repair=True)), "flags")
     assert (found["clean"], found["repaired"], found["rows"]["unknown"]) == (False, 0, 1)
     assert [f["kind"] for f in found["findings"]] == ["unknown"]
     assert "_sync_token is that of another key" in found["findings"][0]["error"]

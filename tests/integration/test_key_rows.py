@@ -15,7 +15,7 @@ from support.sources import make_corpus, song
 from sync.adapters.cassandra.connection.connect import Cassandra
 from sync.adapters.cassandra.rows.cells import Cells
 from sync.adapters.cassandra.rows.key_rows import KeyRows
-from sync.adapters.cassandra.rows.stamped import ABSENT
+from sync.adapters.cassandra.rows.timestamped_rows import ABSENT
 from sync.adapters.postgres.drift.keys import TargetKeys
 from sync.core.encode.rows import RowEncoder
 from sync.core.mutations import Key

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 from pydantic import SecretStr
-from support.counting import Asked, counted
+from support.counting import RequestCounts, counted
 from support.places import NewPlace, Place
 
 from sync.settings import Config, Settings
@@ -42,7 +42,7 @@ def only(count: int) -> Config:
     return Config(only=tuple(f"t{n}" for n in range(count)))
 
 
-def asked_by(act: Callable[[Settings, Config], object], home: Place) -> tuple[Asked, Asked]:
+def asked_by(act: Callable[[Settings, Config], object], home: Place) -> tuple[RequestCounts, RequestCounts]:
     """What it asks of the servers for few tables, and for many."""
     settings = home.settings.model_copy(update={"redis_url": SecretStr(home.commands.env["REDIS_URL"])})
     found = []

@@ -19,10 +19,10 @@ from rq.job import Job
 from rq.results import Result
 from support.dual import Table
 from support.places import NewPlace, Place
-from support.prepared import prepared
-from support.running import until
+from support.prepared_places import prepared
+from support.running_commands import until
 
-from sync.adapters.job_forms import OWN_WORKERS
+from sync.adapters.job_serializers import JSON_WORKERS
 from sync.settings import Config, DualWriteTuning
 from sync.stores import DualWriteStore
 
@@ -112,7 +112,7 @@ def test_sync_worker_executes_nothing_and_works(home: Place, queue: redis.Redis,
             until(lambda: table.intents() == [], what="it drains")
             until(lambda: queue.zscore("rq:failed:sync", planted), what="it has met what was planted")
             (name,) = [key.decode() for key in queue.smembers("rq:workers:sync")]
-            assert name.removeprefix("rq:worker:").startswith(OWN_WORKERS)
+            assert name.removeprefix("rq:worker:").startswith(JSON_WORKERS)
         finally:
             worker.terminate()
             worker.communicate(timeout=60)
@@ -121,7 +121,7 @@ def test_sync_worker_executes_nothing_and_works(home: Place, queue: redis.Redis,
 
 @pytest.mark.parametrize(
     ("listening", "forms"),
-    [([], {b"["}), ([OWN_WORKERS], {b"["}), (["someone"], {b"\x80"}), (["someone", OWN_WORKERS], {b"[", b"\x80"})],
+    [([], {b"["}), ([JSON_WORKERS], {b"["}), (["someone"], {b"\x80"}), (["someone", JSON_WORKERS], {b"[", b"\x80"})],
 )
 def test_every_worker_gets_what_it_reads(home: Place, queue: redis.Redis, listening: list[str], forms: set[bytes]) -> None:
     """Would break: the first bell is one that the only worker cannot read; or our own workers fail every second job."""

@@ -13,12 +13,12 @@ from support import old_cassandra
 from support.applications import running
 from support.commands import Zygote
 from support.dual import Table
-from support.kinds import KEPT, KINDS, NEAR, OF_FIVE, ONCE, PUTS
 from support.places import NewPlace, Place
-from support.running import until
+from support.running_commands import until
+from support.table_kinds import KEPT, KINDS, NEAR, OF_FIVE, ONCE, PUTS
 
 from sync import local
-from sync.adapters.cassandra.rows.cell_times import times_of, untold
+from sync.adapters.cassandra.rows.cell_times import columns_without_write_time, times_of
 from sync.core.versions import STEP, UNREPEATABLE_WINDOW_SECONDS
 from sync.errors import PreflightError, WriteRefused
 from sync.settings import Settings, load_config
@@ -172,7 +172,7 @@ def test_what_is_asked_for_is_what_the_server_tells(old: NewPlace) -> None:
         config = load_config(place.commands.folder / "sync.toml")
         with closing(Table(place.cassandra, place.settings, config, "many")) as table:
             assert times_of(place.cassandra.raw, table.mapped.source) == ['WRITETIME("f")']
-            assert untold(place.cassandra.raw, table.mapped.source) == ["l", "m", "s", "u"]
+            assert columns_without_write_time(place.cassandra.raw, table.mapped.source) == ["l", "m", "s", "u"]
         assert "does not know vectors, which came with Cassandra 5.0" in place.commands.line("schema", "apply", "--source")
 
 

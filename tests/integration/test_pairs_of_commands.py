@@ -20,7 +20,7 @@ import pytest
 from support.backfills import Site, open_site
 from support.dual import Table
 from support.reverse import be_primary
-from support.running import Result, Running, until
+from support.running_commands import Result, Running, until
 from support.sources import song
 
 from sync.adapters.cassandra.connection.connect import Cassandra

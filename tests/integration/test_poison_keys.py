@@ -11,22 +11,22 @@ from uuid import uuid4
 import psycopg
 import pytest
 from support.dual import LEASE, NEVER_OPEN, Table, holding, prepare
-from support.pairs import CONFIG
+from support.pair_table import CONFIG
 from support.places import NewPlace
 from support.reverse import be_primary, reverse_writer
 
 from sync.adapters.postgres.connection.connect import connect
 from sync.adapters.postgres.connection.pool import open_pool
-from sync.adapters.postgres.connection.refusals import is_of_server, is_passing, refuses_row
+from sync.adapters.postgres.connection.refusals import is_lock_conflict, is_server_wide, refuses_row
 from sync.adapters.postgres.dual_write.breaker import Breaker
 from sync.adapters.postgres.dual_write.journal import Journal, Writer
-from sync.adapters.postgres.dual_write.reconcile import Settling
+from sync.adapters.postgres.dual_write.reconcile import ReconcileSteps
 from sync.core.mutations import Key
 from sync.errors import WriteRefused
 from sync.flows.reconcile import Reconcile
 from sync.stores import PostgresStore
 
-pytest_plugins = ("support.fixtures", "support.pairs")
+pytest_plugins = ("support.fixtures", "support.pair_table")
 STATES = ["P0001", "42501", "0A000", "55000", "44000", "38000", "U0001", "P0004"]
 """Of a trigger's RAISE, a policy, a view, a function in another language, and one that nobody knows."""
 
@@ -119,8 +119,8 @@ def test_a_row_that_somebody_holds_is_left_for_later_and_the_rest_settles(table:
     with (
         closing(open_pool(table.settings, 2, 1.0)) as pool, ThreadPoolExecutor(4) as executor, holding(table, hold, (value,)),
     ):  # fmt: skip
-        settling = Settling(pool, table.mapped, table.encoder, LEASE, 1)
-        assert Reconcile(settling, table.rows, executor).keys(keys, failed.__setitem__) == 5
+        reconcile_steps = ReconcileSteps(pool, table.mapped, table.encoder, LEASE, 1)
+        assert Reconcile(reconcile_steps, table.rows, executor).keys(keys, failed.__setitem__) == 5
     assert list(failed) == [keys[2]]
     assert "lock timeout" in failed[keys[2]]
     assert [table.target(key)["a"] for key in keys] == [*"22122", "2"]  # type: ignore[index]
@@ -204,7 +204,8 @@ def test_what_an_error_is_about() -> None:
     rows = ["22001", "23505", "54000", "08P01", "P0001", "42501", "0A000", "44000", "U0001"]
     passing, neither = ["40001", "40P01", "55P03"], ["42703", "42P01", "3F000", "XX000", "26000"]
     judged = {
-        s: (is_of_server(Said(s)), is_passing(Said(s)), refuses_row(Said(s))) for s in [*server, *rows, *passing, *neither]
+        s: (is_server_wide(Said(s)), is_lock_conflict(Said(s)), refuses_row(Said(s)))
+        for s in [*server, *rows, *passing, *neither]
     }  # type: ignore[arg-type]
     assert judged == {
         **dict.fromkeys(server, (True, False, False)), **dict.fromkeys(rows, (False, False, True)),

@@ -17,7 +17,7 @@ from support.applications import running as writing
 from support.dual import Table
 from support.pgbouncer import Pooler, running
 from support.places import NewPlace, Place
-from support.running import until
+from support.running_commands import until
 
 from sync.adapters.postgres.connection import pooler as looking
 from sync.adapters.postgres.connection.connect import connect, connection_string
@@ -166,7 +166,7 @@ def test_a_lone_statement_is_one_round_trip(pooled: Place, tmp_path: Path) -> No
         with _traced(connection, trace):
             connection.execute("SELECT 1")
         assert trace.read_text().count("ReadyForQuery") == 1
-        with _traced(connection, trace), connection.at_once():
+        with _traced(connection, trace), connection.one_round_trip():
             for _ in range(5):
                 connection.execute("SELECT 1")
         assert trace.read_text().count("ReadyForQuery") == 1
@@ -204,7 +204,7 @@ def test_it_is_found_by_looking(
         with closing(connect(made.settings(base_settings), direct=False)) as connection:
             assert isinstance(connection, Pooled) is expected
         assert looking.known(dsn) is expected
-    assert looking.look(connection_string(base_settings), connect(base_settings)) is False
+    assert looking.detect(connection_string(base_settings), connect(base_settings)) is False
 
 
 def test_what_is_said_counts(base_settings: Settings) -> None:

@@ -9,8 +9,8 @@ from uuid import uuid4
 import pytest
 from support.dual import Table
 from support.places import Place
-from support.prepared import home_of
-from support.running import until
+from support.prepared_places import home_of
+from support.running_commands import until
 
 from sync.errors import WriteRefused
 from sync.settings import Config, DualWriteTuning
@@ -61,8 +61,8 @@ def test_accepted_writes_are_recorded_when_there_is_room(home: Place, table: Tab
         with raising(home, state, "sync.intent"):
             assert store.put("songs", {**key, "title": "full"})
             assert store.get("songs", key) == {**key, "title": "full"}
-            assert store._registration.aside.unrecorded_count == 1
-        until(lambda: store._registration.aside.unrecorded_count == 0, what="it is recorded")
+            assert store._registration.write_behind.unrecorded_count == 1
+        until(lambda: store._registration.write_behind.unrecorded_count == 0, what="it is recorded")
     assert table.settled(table.key(**key)) == {"title": "full"}
 
 

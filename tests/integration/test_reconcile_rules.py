@@ -10,11 +10,11 @@ from contextlib import contextmanager
 from uuid import uuid4
 
 import pytest
-from support.dual import Aside, Primary, Table, until_waiting
-from support.pairs import CONFIG
+from support.dual import Primary, Table, WriteBehind, until_waiting
+from support.pair_table import CONFIG
 from support.places import NewPlace
-from support.prepared import prepared
-from support.running import until
+from support.prepared_places import prepared
+from support.running_commands import until
 
 from sync.adapters.cassandra.connection.pages import quoted
 from sync.adapters.postgres.backfill import loader
@@ -26,7 +26,7 @@ from sync.flows.dual_write import ForwardWrite
 from sync.wiring.backfill.command import make_plan
 from sync.wiring.backfill.worker import copy_job
 
-pytest_plugins = ("support.fixtures", "support.pairs")
+pytest_plugins = ("support.fixtures", "support.pair_table")
 NOTHING = None
 
 
@@ -96,7 +96,7 @@ def a_backfill_about_to_commit(table: Table, monkeypatch: pytest.MonkeyPatch) ->
     """A backfill whose rows are in the target and not yet committed; the function lets it go on to its end."""
     from contextlib import closing
 
-    from sync.adapters.postgres.backfill.range_ledger import Ledger
+    from sync.adapters.postgres.backfill.range_ledger import RangeLedger
     from sync.adapters.postgres.connection.connect import connect
 
     reached, go = threading.Event(), threading.Event()
@@ -109,7 +109,7 @@ def a_backfill_about_to_commit(table: Table, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(loader, "failpoint", pause)
     plan = make_plan(table.settings, CONFIG, ["pairs"])
     with closing(connect(table.settings, autocommit=True)) as connection, ThreadPoolExecutor(1) as pool:
-        runs = Ledger(connection, 30).begin({t.name: WHOLE_RING.split(1) for t in plan.tables})
+        runs = RangeLedger(connection, 30).begin({t.name: WHOLE_RING.split(1) for t in plan.tables})
         copying = pool.submit(copy_job, table.settings, CONFIG, runs, lambda: False)
         assert reached.wait(60), copying.exception(1)
 
@@ -151,10 +151,10 @@ def test_rule_9_a_reconcile_that_finds_no_row_waits_for_the_backfill_of_its_rang
     with a_backfill_about_to_commit(table, monkeypatch) as finish, ThreadPoolExecutor(1) as pool:
         table.writer(alive=False).delete(key)
         reconcile = table.reconciler().claim(key).replay().read()
-        settling = pool.submit(reconcile.settle)
-        waits(table, settling)
+        reconcile_steps = pool.submit(reconcile.settle)
+        waits(table, reconcile_steps)
         finish()
-        assert not settling.result(20), "the backfill has brought a row"
+        assert not reconcile_steps.result(20), "the backfill has brought a row"
     assert table.settled(key) is NOTHING
 
 
@@ -239,7 +239,7 @@ def test_rule_15b_a_repetition_that_is_refused_is_not_done(table: Table, key: Ke
     refusing = Primary(table.rows, ["refused"])
     if key_is_hot:
         with ThreadPoolExecutor(1) as executor, pytest.raises(SourceUnavailable, match="refuses to repeat"):
-            table.settling().settle_locked(key, table.reconcile(executor, refusing)._look)
+            table.reconcile_steps().apply_locked(key, table.reconcile(executor, refusing)._look)
     else:
         assert table.drain(refusing) == 0
         ((attempts, error),) = table.sql("SELECT attempts, error FROM sync.intent WHERE key = %s", (key.canonical,))
@@ -351,7 +351,7 @@ def test_rule_15_the_open_intent_of_a_live_writer_is_not_kept_for_ever(table: Ta
 def test_rule_16_a_key_that_is_written_all_the_time_is_reconciled(table: Table, key: Key) -> None:
     """Would break: a reconcile that finds the key changed each time never ends, or starves."""
     writer, stop = table.writer(), threading.Event()
-    flow = ForwardWrite(writer.journal, table.rows, Aside())
+    flow = ForwardWrite(writer.journal, table.rows, WriteBehind())
     table.writer().update(key, b="missed").primary().mark("finished")
 
     written: list[int] = []
@@ -391,7 +391,7 @@ def test_rule_16_a_claim_is_committed_before_its_write_is_sent_again(table: Tabl
         raise SourceUnavailable("and then the read fails")
 
     with pytest.raises(SourceUnavailable):
-        table.settling().settle_locked(key, look)  # type: ignore[arg-type]
+        table.reconcile_steps().apply_locked(key, look)  # type: ignore[arg-type]
     refused.withdraw()
     assert table.settled(key) == table.source(key)
     assert table.target(key) == table.source(key)

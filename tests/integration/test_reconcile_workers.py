@@ -19,7 +19,7 @@ from pydantic import SecretStr
 from support.backfills import until
 from support.dual import Table
 from support.places import NewPlace, Place
-from support.prepared import prepared
+from support.prepared_places import prepared
 
 from sync.settings import Config, DualWriteTuning
 from sync.stores import DualWriteStore

@@ -16,8 +16,8 @@ from pydantic import SecretStr
 from support.commands import Commands
 from support.dual import Table
 from support.places import Place
-from support.prepared import home_of
-from support.running import until
+from support.prepared_places import home_of
+from support.running_commands import until
 
 from sync import local
 from sync.local import processes
@@ -97,7 +97,7 @@ def test_a_store_opens_writes_beats_and_closes(home: Place, settings: Settings, 
         for _ in range(6):  # one of them would have waited for each table's bell
             seen = beats(table)
             until(lambda seen=seen: beats(table) != seen, what="the heart goes on beating")  # type: ignore[misc]
-        assert store._ringer._tables <= set(TABLES), "what waits for Redis is bounded"
+        assert store._notifier._tables <= set(TABLES), "what waits for Redis is bounded"
         silent.go_on()
         with closing(redis.Redis.from_url(silent.url)) as queue:
             until(lambda: queue.llen("rq:queue:sync") >= len(TABLES), what="the bells ring when it answers")

@@ -14,10 +14,10 @@ from uuid import uuid4
 
 import pytest
 from support.commands import environment
-from support.dual import WINDOW_PASSES, Aside, Table, disturbed, holding, now_us, until_waiting
-from support.pairs import CONFIG
+from support.dual import WINDOW_PASSES, Table, WriteBehind, disturbed, holding, now_us, until_waiting
+from support.pair_table import CONFIG
 from support.places import NewPlace
-from support.prepared import prepared
+from support.prepared_places import prepared
 from support.reverse import ReverseWriter, be_primary, both, resender, reverse_writer, write_time
 
 from sync.adapters.postgres.dual_write.parameters import lock_of
@@ -26,7 +26,7 @@ from sync.core.mutations import Key, Kind
 from sync.errors import EpochChanged, WriteRefused
 from sync.flows.reverse_write import ReverseWrite
 
-pytest_plugins = ("support.fixtures", "support.pairs")
+pytest_plugins = ("support.fixtures", "support.pair_table")
 NOTHING = None
 
 
@@ -65,9 +65,9 @@ def test_rule_22_a_reconcile_takes_the_intents_of_its_own_epoch_alone(table: Tab
     writer.begin("put", key, a="1", b="1")
     table.sql("UPDATE sync.intent SET state = 'finished'")
     assert table.epoch > 1
-    from sync.adapters.postgres.dual_write.reconcile import Settling
+    from sync.adapters.postgres.dual_write.reconcile import ReconcileSteps
 
-    old = Settling(table.pool, table.mapped, table.encoder, 30, table.epoch - 1)
+    old = ReconcileSteps(table.pool, table.mapped, table.encoder, 30, table.epoch - 1)
     assert old.pick([key]) == {}
     assert table.settled(key) == {"a": "1", "b": "1"}
 
@@ -157,10 +157,10 @@ def test_rule_24_an_update_of_an_absent_row_writes_nothing(table: Table, key: Ke
     assert writer.begin("update", key, a="1").intent is None
     assert table.intents(key) == []
     assert both(table, key) == (NOTHING, NOTHING)
-    flow, aside = flow_of(table, writer)
+    flow, write_behind = flow_of(table, writer)
     assert flow.write(writer.mutation("update", key, a="1")) is False
     assert table.settled(key) is NOTHING
-    assert aside.kept == []
+    assert write_behind.kept == []
 
 
 # rule 25
@@ -188,9 +188,9 @@ def test_rule_25_a_source_that_does_not_answer_is_not_noticed(
     table: Table, key: Key, writer: ReverseWriter, landed: bool
 ) -> None:
     """Would break: a sick secondary costs the application an error, or the source a write (invariant 8)."""
-    flow, aside = flow_of(table, writer, Slow(table, landed))
+    flow, write_behind = flow_of(table, writer, Slow(table, landed))
     assert flow.write(writer.mutation("put", key, a="1", b="1")) is True
-    assert [state for _, _, state, _ in aside.kept] == ["finished"]
+    assert [state for _, _, state, _ in write_behind.kept] == ["finished"]
     assert table.intents(key) == [("put", "open")]
     assert table.settled(key) == {"a": "1", "b": "1"}
 
@@ -307,10 +307,10 @@ class Now:
         return True
 
 
-def flow_of(table: Table, writer: ReverseWriter, secondary: Any = None) -> tuple[ReverseWrite, Aside]:
-    aside = Aside()
+def flow_of(table: Table, writer: ReverseWriter, secondary: Any = None) -> tuple[ReverseWrite, WriteBehind]:
+    write_behind = WriteBehind()
     columns = frozenset(p.source.name for p in table.encoder.pairs)
-    return ReverseWrite(writer.journal, writer.actor.journal, secondary or Now(table), aside, columns), aside
+    return ReverseWrite(writer.journal, writer.actor.journal, secondary or Now(table), write_behind, columns), write_behind
 
 
 def key_uuid(table: Table, key: Key) -> Any:

@@ -12,7 +12,7 @@ import pytest
 from support.commands import ROOT, SECRET, Commands, Zygote
 from support.fixtures import SIMPLE
 from support.places import Certificates, admin
-from support.running import until
+from support.running_commands import until
 
 from sync.adapters.cassandra.connection.connect import open_cassandra
 from sync.local import CassandraServer, PostgresServer, ValkeyServer

@@ -13,9 +13,9 @@ import pytest
 from support.dataapi.server import data_api, settings_of
 from support.dual import Table, prepare
 from support.places import Place
-from support.prepared import home_of
+from support.prepared_places import home_of
 from support.reverse import be_primary
-from support.running import until
+from support.running_commands import until
 
 from sync.errors import SyncError, WriteRefused
 from sync.settings import Config, DualWriteTuning

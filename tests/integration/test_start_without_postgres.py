@@ -21,10 +21,10 @@ from support.commands import environment
 from support.dataapi.server import DataApi, data_api, settings_of
 from support.dual import Table, prepare
 from support.places import NewPlace, Place
-from support.prepared import home_of
+from support.prepared_places import home_of
 from support.proxies import Proxy
 from support.reverse import be_primary
-from support.running import until
+from support.running_commands import until
 
 from sync.errors import PreflightError, SettingsError, SyncError, Unreachable, WriteRefused
 from sync.settings import Config, DualWriteTuning, Settings

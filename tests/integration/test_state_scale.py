@@ -18,7 +18,7 @@ from sync.adapters.postgres.connection.connect import Connection, connect
 pytest_plugins = ("support.fixtures",)
 pytestmark = pytest.mark.slow
 FEW, MANY = 1_000, 100_000
-MOST_GROWTH = 3
+MAX_GROWTH = 3
 """So many times as many buffers for a hundred times as much: a level more of an index, and what hangs on chance."""
 
 
@@ -57,4 +57,4 @@ def test_the_cost_of_a_statement_is_flat(states: dict[int, Connection], name: st
     for size, connection in states.items():
         costs[size], plan = cost(connection, name, plans)
         assert size == FEW or not set(re.findall(r"'Seq Scan'[^{}]*'Relation Name': '(intent|tombstone|range)'", plan)), plan
-    assert costs[MANY] <= MOST_GROWTH * max(costs[FEW], 20), costs
+    assert costs[MANY] <= MAX_GROWTH * max(costs[FEW], 20), costs

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from support.dual import WINDOW_PASSES, Table
 from support.places import NewPlace, Place
-from support.running import until
+from support.running_commands import until
 
 from sync.adapters.postgres.connection.connect import Connection, connect
 from sync.adapters.postgres.schema.migrations import STATE, check_version

@@ -8,7 +8,7 @@ from uuid import uuid4
 
 import pytest
 from support.places import NewPlace, Place
-from support.running import until
+from support.running_commands import until
 
 from sync.settings import load_config
 from sync.stores import DualWriteStore

@@ -16,7 +16,7 @@ from support.backfills import until
 from support.commands import environment
 from support.dual import Table
 from support.places import Place
-from support.prepared import home_of
+from support.prepared_places import home_of
 from support.reverse import be_primary
 
 from sync.errors import ForkedStore, StoreClosed, WriteRefused

@@ -18,7 +18,7 @@ from support.dual import Table, prepare
 from support.places import NewPlace, Place
 from support.reverse import authority, be_primary
 
-from sync.adapters import awake
+from sync.adapters import suspension
 from sync.adapters.postgres.cutover.writers import fence
 from sync.adapters.postgres.dual_write.registration import Registration
 from sync.errors import TargetUnavailable, WriteRefusedNow, WriteUnsure
@@ -81,11 +81,11 @@ def sleep_through_a_cutover(table: Table, one: Registration) -> None:
         assert flipping.clear(datetime.now(UTC), 10, 0) == [one.writer.id]
         switch = flipping.begin("cutover")
         flipping.close(switch, 20)
-        flipping.flip(switch, {})
+        flipping.switch_primary(switch, {})
     table.epoch += 1
-    late = one.awake._now() + 100
-    one.awake._now = lambda: late + awake._now() - begun
-    begun = awake._now()
+    late = one.suspension._now() + 100
+    one.suspension._now = lambda: late + suspension._now() - begun
+    begun = suspension._now()
 
 
 @pytest.fixture
@@ -151,12 +151,12 @@ def test_where_postgres_stays_away_it_refuses(table: Table, store: DualWriteStor
     """Would break: it waits for ever; or it takes the wait for an answer."""
     one, id, cut_off = store._registration, uuid4(), CutOff(store._registration)
     assert store.put("pairs", {"id": uuid4(), "a": "alone"}) is True, "it has run all the time"
-    one.awake._max_wait = 0.5
+    one.suspension._max_wait = 0.5
     sleep_through_a_cutover(table, one)
     for _ in range(2):
         with pytest.raises(WriteRefusedNow):
             store.put("pairs", {"id": uuid4(), "a": "late"})
-    assert not one.awake.is_awaited
+    assert not one.suspension.awaits_answer
     cut_off.back()
     until(lambda: store.primary == "postgres", what="it asks")
     assert store.put("pairs", {"id": id, "a": "after"}) is True

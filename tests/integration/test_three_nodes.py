@@ -21,7 +21,7 @@ from cassandra.query import BatchStatement, BatchType, BoundStatement
 from support.backfills import Site, open_site
 from support.drift import drift, table_of
 from support.dual import prepare
-from support.running import until
+from support.running_commands import until
 from support.three_nodes import ADDRESSES, RING, THIRD_BY_NAME, ThreeNodes, replication
 
 from sync.adapters.cassandra.connection import connect as connecting

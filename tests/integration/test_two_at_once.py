@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from support.backfills import Site
-from support.running import until
+from support.running_commands import until
 from support.sources import make_corpus
 
 from sync.adapters.cassandra.connection.connect import Cassandra

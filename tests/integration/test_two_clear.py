@@ -10,7 +10,7 @@ from rq import Queue
 from rq.job import Job
 
 from sync import local
-from sync.adapters.queue import QUEUE, Doorbell
+from sync.adapters.queue import QUEUE, QueueNotifier
 
 pytest_plugins = ("support.fixtures",)
 
@@ -20,8 +20,8 @@ def test_a_job_that_another_command_deletes_at_the_same_moment_is_cleared(
 ) -> None:
     """Would break: RQ finds no status of the job that it is to delete, and one of two migrations ends with RQ's error."""
     with redis.Redis.from_url(valkey.url) as connection:
-        bell = Doorbell(connection)
-        bell.ring([1], 3)
+        notifier = QueueNotifier(connection)
+        notifier.notify([1], 3)
         fetch_job = Queue.fetch_job
 
         def fetch_and_lose(queue: Queue, job_id: str) -> Any:
@@ -31,6 +31,6 @@ def test_a_job_that_another_command_deletes_at_the_same_moment_is_cleared(
 
         with monkeypatch.context() as lost:
             lost.setattr(Queue, "fetch_job", fetch_and_lose)
-            bell.clear()
-        bell.clear()
+            notifier.clear()
+        notifier.clear()
         assert Queue(QUEUE, connection=connection).count == 0

@@ -13,7 +13,7 @@ from support.backfills import until
 from support.commands import environment
 from support.dual import LEASE, WINDOW_PASSES, Table, disturbed
 from support.places import Place
-from support.prepared import home_of
+from support.prepared_places import home_of
 
 from sync.core.mutations import Mutation
 from sync.errors import WriteRefused
@@ -161,7 +161,7 @@ def test_rule_17_the_window_begins_with_the_end_of_the_call(wrapped: Any, table:
             store.rename(song, "landed all the same")
         table.sql("UPDATE sync.intent SET created_at = created_at - interval '1 hour'")
         assert table.drain() == 0
-        assert table.settling().pick([table.key(id=song)]) == {}
+        assert table.reconcile_steps().pick([table.key(id=song)]) == {}
         assert table.intents(table.key(id=song)) == [("recheck", "unsure")]
         table.sql(WINDOW_PASSES)
     assert table.settled(table.key(id=song)) == {"title": "landed all the same"}
@@ -175,7 +175,7 @@ def test_rule_17_a_call_may_have_run_for_as_long_as_its_writer_lived(table: Tabl
     table.sql("UPDATE sync.intent SET created_at = created_at - interval '1 hour'")
     table.sql(f"UPDATE sync.writer SET heartbeat_at = heartbeat_at - interval '{LEASE + 5} s' WHERE id = %s", (writer.name,))
     assert table.drain() == 0
-    assert table.settling().pick([key]) == {}
+    assert table.reconcile_steps().pick([key]) == {}
     assert table.intents(key) == [("recheck", "open")]
     assert table.settled(key) is None
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from support.places import NewPlace, Place
 
-from sync.core.versions import MOST_VERSION
+from sync.core.versions import MAX_VERSION
 from sync.errors import WriteRefused
 from sync.settings import Settings, load_config
 from sync.stores.both_sides.dual import DualWriteStore
@@ -135,7 +135,7 @@ def test_they_can_be_written_behind_a_cut_over(place: Place) -> None:
 
 def test_what_no_write_can_follow_is_refused_by_name(place: Place) -> None:
     """The highest timestamp there is: the message is about the row, not about a clock, and the gate is red for good."""
-    place.cql(f"INSERT INTO KS.sess (id, v) VALUES (3, 'last') USING TIMESTAMP {MOST_VERSION}")
+    place.cql(f"INSERT INTO KS.sess (id, v) VALUES (3, 'last') USING TIMESTAMP {MAX_VERSION}")
     copied(place)
     drained(place)
     with (

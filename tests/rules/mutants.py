@@ -8,8 +8,8 @@ LONG, SCALE = "tests/integration/test_long_keys.py", "tests/integration/test_sta
 JOURNAL, SETTLING = "sync/adapters/postgres/dual_write/sql/journal.sql", "sync/adapters/postgres/dual_write/sql/reconcile.sql"
 WRITES, RECONCILES = "tests/integration/test_dual_write_rules.py", "tests/integration/test_reconcile_rules.py"
 WRAPPED = "tests/integration/test_wrapped_store.py"
-RESOLVES, POISON = "tests/integration/test_giving_up.py", "tests/integration/test_poison_keys.py"
-SIGHT = "tests/integration/test_sight.py"
+RESOLVES, POISON = "tests/integration/test_intent_resolution.py", "tests/integration/test_poison_keys.py"
+SIGHT = "tests/integration/test_source_visibility.py"
 AHEAD = "tests/integration/test_write_times.py"
 BACKFILLS = "tests/integration/test_backfill_rules.py"
 REVERSE = "sync/adapters/postgres/dual_write/sql/reverse.sql"
@@ -28,7 +28,7 @@ PROCESSES = "tests/integration/test_store_processes.py"
 CANARY, DATA_CENTRES = "tests/integration/test_canary.py", "tests/integration/test_data_centres.py"
 
 DRIFT, AGE = "sync/adapters/postgres/drift/sql/drift.sql", "tests/integration/test_drift_age.py"
-KEPT = "tests/integration/test_kept_rows.py"
+KEPT = "tests/integration/test_expired_rows.py"
 FAST, AGREED = "tests/switches/test_fast_rollback.py", "tests/integration/test_agreement.py"
 
 
@@ -48,7 +48,7 @@ class Mutant:
 MUTANTS = (
     Mutant(
         "1", "the version of a reconciled key is what was read", "sync/core/versions.py",
-        "return min(max(read, removed, bound + 1), MOST_VERSION)", "return read", WRITES, "rule_1_",
+        "return min(max(read, removed, bound + 1), MAX_VERSION)", "return read", WRITES, "rule_1_",
     ),
     Mutant(
         "2", "a stamp is the clock alone", JOURNAL,
@@ -131,9 +131,9 @@ MUTANTS = (
     ),
     Mutant(
         "11", "the primary is written before the intent", "sync/flows/dual_write.py",
-        "            intent = self.journal.open(mutation, self.aside.accepted(mutation.key))\n",
-        "            self.primary.write(mutation, self.aside.stamp(mutation.key))\n"
-        "            intent = self.journal.open(mutation, self.aside.accepted(mutation.key))\n", WRITES, "rule_11_the_intent",
+        "            intent = self.journal.open(mutation, self.write_behind.accepted(mutation.key))\n",
+        "            self.primary.write(mutation, self.write_behind.stamp(mutation.key))\n"
+        "            intent = self.journal.open(mutation, self.write_behind.accepted(mutation.key))\n", WRITES, "rule_11_the_intent",
     ),
     Mutant(
         "12", "a write whose intent is gone is done", JOURNAL,
@@ -157,7 +157,7 @@ MUTANTS = (
     ),
     Mutant(
         "14", "a write without intent is not remembered", "sync/flows/dual_write.py",
-        "                self.aside.unrecorded(self.journal, mutation, version, state)\n", "                pass\n", WRITES,
+        "                self.write_behind.add_unrecorded(self.journal, mutation, version, state)\n", "                pass\n", WRITES,
         "rule_14_a_write_without",
     ),
     Mutant(
@@ -248,7 +248,7 @@ MUTANTS = (
     ),
     Mutant(
         "28", "the secondary's absence is nobody's concern", "sync/flows/dual_write.py",
-        "        if not self.aside.begin_accepting():\n            raise", "        if not self.aside.begin_accepting() and False:\n            raise",
+        "        if not self.write_behind.begin_accepting():\n            raise", "        if not self.write_behind.begin_accepting() and False:\n            raise",
         "tests/integration/test_dual_write_outages.py",
         "rule_28_refuse",
     ),
@@ -377,7 +377,7 @@ MUTANTS = (
     ),
     Mutant(
         "30", "the cut-over does not ask the writers", "sync/adapters/postgres/cutover/epochs.py",
-        "        for writer in self.unready(switch):\n            raise", "        for writer in self.unready(switch)[:0]:\n            raise",
+        "        for writer in self.not_ready(switch):\n            raise", "        for writer in self.not_ready(switch)[:0]:\n            raise",
         FLIPS, "rule_30_a_flip",
     ),
     Mutant(
@@ -398,7 +398,7 @@ MUTANTS = (
     ),
     Mutant(
         "30", "a writer accepts again while Postgres is primary", "sync/adapters/postgres/dual_write/registration.py",
-        "            self.aside.promise(self._epoch.primary != \"astra\")\n", "            self.aside.promise(False)\n", FLIPS,
+        "            self.write_behind.promise(self._epoch.primary != \"astra\")\n", "            self.write_behind.promise(False)\n", FLIPS,
         "rule_30_nothing_is_accepted",
     ),
     Mutant(
@@ -411,7 +411,7 @@ MUTANTS = (
         'error.timeout_type in ("connect", "pool"), True)', "True, True)", API_FAULTS, "does_not_pass or is_lost_after",
     ),
     Mutant(
-        "resolve", "an intent that was given up leaves the proof alone", "sync/adapters/postgres/dual_write/resolving.py",
+        "resolve", "an intent that was given up leaves the proof alone", "sync/adapters/postgres/dual_write/resolution.py",
         '        connection.execute(_SQL["disturb"], {"table": stuck.table})\n', "", RESOLVES, "operators_word",
     ),
     Mutant(
@@ -424,11 +424,11 @@ MUTANTS = (
         "given_up_together",
     ),
     Mutant(
-        "resolve", "what may still arrive is given up at once", "sync/adapters/postgres/dual_write/sql/resolving.sql",
+        "resolve", "what may still arrive is given up at once", "sync/adapters/postgres/dual_write/sql/resolution.sql",
         "greatest(0, %(window)s - extract", "greatest(0, 0 * %(window)s - extract", RESOLVES, "operators_word",
     ),
     Mutant(
-        "one key", "what one key fails, all fail", "sync/flows/apart.py",
+        "one key", "what one key fails, all fail", "sync/flows/isolation.py",
         "or len(some) == 1:", "or len(some) > 0:", POISON, "takes_no_other_with_it",
     ),
     Mutant(
@@ -438,7 +438,7 @@ MUTANTS = (
     ),
     Mutant(
         "26", "documents are sent as they come", "sync/wiring/dual_write/worker.py",
-        "return InTurn(pool, resend) if table.source.is_collection else resend", "return resend", API, "in_turn",
+        "return OrderedResends(pool, resend) if table.source.is_collection else resend", "return resend", API, "in_turn",
     ),
     Mutant(
         "26", "a repeated sending of a document is done with", "sync/adapters/astra/collection_rows.py",
@@ -466,7 +466,7 @@ MUTANTS = (
     ),
     Mutant(
         "canary", "the canary takes a key of the application's", "sync/wiring/cutover/canary.py",
-        "cells = own_key(self._table.source, self._back.key.cells)", "cells = self._back.key.cells", CANARY, "leaves_no_trace",
+        "cells = unused_key(self._table.source, self._back.key.cells)", "cells = self._back.key.cells", CANARY, "leaves_no_trace",
     ),
     Mutant(
         "canary", "a row that is not there has come back", "sync/wiring/cutover/canary.py",
@@ -478,14 +478,14 @@ MUTANTS = (
         "tests/switches/test_gates.py", "no_writer or none",
     ),
     Mutant(
-        "one side", "whoever cannot ask goes on", "sync/stores/opening.py",
+        "one side", "whoever cannot ask goes on", "sync/stores/factory.py",
         "        if not settings.sync_allow_one_sided:\n            raise Unreachable", "        if False:\n            raise Unreachable",
-        "tests/integration/test_opening.py", "nobody_can_say",
+        "tests/integration/test_store_factory.py", "nobody_can_say",
     ),
     Mutant(
-        "one side", "one side alone is written while a migration is under way", "sync/stores/opening.py",
+        "one side", "one side alone is written while a migration is under way", "sync/stores/factory.py",
         "    if epoch is not None and under_way:", "    if epoch is not None and under_way is None:",
-        "tests/integration/test_opening.py", "one_side_alone",
+        "tests/integration/test_store_factory.py", "one_side_alone",
     ),
     Mutant(
         "data centre", "a writer's data centre does not matter", "sync/adapters/postgres/dual_write/sql/data_centres.sql",
@@ -533,11 +533,11 @@ MUTANTS = (
     ),
     Mutant(
         "session", "a role's settings are a session's", "sync/adapters/postgres/connection/connect.py",
-        "        make_own(connection)\n    except", "        pass\n    except", "tests/integration/test_hostile_settings.py", "no_setting",
+        "        configure_session(connection)\n    except", "        pass\n    except", "tests/integration/test_hostile_settings.py", "no_setting",
     ),
     Mutant(
         "sight", "nobody looks for masks and policies", "sync/wiring/backfill/worker.py",
-        "    check_sight(cassandra, connection, found.values())\n", "", SIGHT, "added_in_the_middle",
+        "    check_visibility(cassandra, connection, found.values())\n", "", SIGHT, "added_in_the_middle",
     ),
     Mutant(
         "names", "names are looked for on the search path", "sync/adapters/postgres/schema/catalogue.py",
@@ -594,18 +594,18 @@ MUTANTS = (
         "ORDER BY r.range_start DESC LIMIT 1 FOR SHARE\n", "AND r.range_end >= %(token)s FOR SHARE\n", SCALE, "flat and share_range",
     ),
     Mutant(
-        "locks", "all keys' locks in one transaction", "sync/flows/apart.py",
-        "for at in range(0, len(items), MOST_LOCKS):\n        some = items[at : at + MOST_LOCKS]",
-        "for at in range(0, min(1, len(items))):\n        some = items", "tests/integration/test_few_locks.py", "is_cut",
+        "locks", "all keys' locks in one transaction", "sync/flows/isolation.py",
+        "for at in range(0, len(items), MAX_LOCKS):\n        some = items[at : at + MAX_LOCKS]",
+        "for at in range(0, min(1, len(items))):\n        some = items", "tests/integration/test_lock_limit.py", "is_cut",
     ),
     Mutant(
-        "locks", "as many locks as it likes", "sync/ports.py", "MOST_LOCKS = 64", "MOST_LOCKS = 640",
-        "tests/integration/test_few_locks.py", "takes_few_locks and drain",
+        "locks", "as many locks as it likes", "sync/ports.py", "MAX_LOCKS = 64", "MAX_LOCKS = 640",
+        "tests/integration/test_lock_limit.py", "takes_few_locks and drain",
     ),
     Mutant(
         "locks", "all rows are stamped in one transaction", "sync/adapters/postgres/drift/keys.py",
-        "parts = (keys[at : at + MOST_LOCKS] for at in range(0, len(keys), MOST_LOCKS))", "parts = [keys]",
-        "tests/integration/test_few_locks.py", "few_locks and stamp",
+        "parts = (keys[at : at + MAX_LOCKS] for at in range(0, len(keys), MAX_LOCKS))", "parts = [keys]",
+        "tests/integration/test_lock_limit.py", "few_locks and stamp",
     ),
     # gates, settings, the emergency exit
     Mutant(
@@ -642,7 +642,7 @@ MUTANTS = (
     ),
     Mutant(
         "settings", "a class without its successor is no matter", "sync/stores/both_sides/dual.py",
-        '            store._side.tell(wraps="astra")', "            pass", AGREED, "without_its_successor",
+        '            store._side.update_settings(wraps="astra")', "            pass", AGREED, "without_its_successor",
     ),
     Mutant(
         "resolve", "a timeout of the source is a reason to drop", "sync/wiring/dual_write/resolve.py",
@@ -673,7 +673,7 @@ MUTANTS = (
     ),
     Mutant(
         "29", "a copy is as good as the file", "sync/adapters/witness.py",
-        "        if os.pread(file, _MOST_BYTES, 1) != _identity(file):\n", "        if False:\n", WITNESS, "copy_proves",
+        "        if os.pread(file, _MAX_BYTES, 1) != _identity(file):\n", "        if False:\n", WITNESS, "copy_proves",
     ),
     Mutant(
         "29", "the end of a lease is enough for every writer", "sync/adapters/postgres/dual_write/sql/writers.sql",
@@ -704,13 +704,13 @@ MUTANTS = (
         "socket_timeout=answer_seconds", "socket_timeout=None", "tests/integration/test_redis_hangs.py", "status",
     ),
     Mutant(
-        "redis", "what waits on the queue is read as RQ does", "sync/adapters/job_forms.py",
+        "redis", "what waits on the queue is read as RQ does", "sync/adapters/job_serializers.py",
         "    newest = connection.xrevrange(", "    Job.fetch(job, connection=connection).latest_result()\n    newest = connection.xrevrange(",
         "tests/integration/test_nothing_unpickled.py", "an_application",
     ),
     Mutant(
         "schema", "the schema is not read again", "sync/stores/one_side/live_tables.py",
-        "return is_schema and tables.look_again(table, since)", "return False", "tests/integration/test_schema_under_a_store.py", "goes_through and cql-put",
+        "return is_schema and tables.refresh(table, since)", "return False", "tests/integration/test_schema_under_a_store.py", "goes_through and cql-put",
     ),
     Mutant(
         "old", "a write time is asked for that Cassandra 4 does not know", "sync/adapters/cassandra/rows/cell_times.py",
@@ -731,7 +731,7 @@ MUTANTS = (
     ),
     Mutant(
         "server", "a target that cannot now is one that broke", "sync/adapters/postgres/connection/refusals.py",
-        'if isinstance(error, psycopg.Error) and cannot_now(error):', 'if False:', "tests/integration/test_waiting_for_room.py", "without_room",
+        'if isinstance(error, psycopg.Error) and is_temporary(error):', 'if False:', "tests/integration/test_waiting_for_room.py", "without_room",
     ),
     Mutant(
         "indexes", "everybody builds", "sync/adapters/postgres/schema/sql/index_lease.sql",
@@ -751,11 +751,11 @@ MUTANTS = (
         "tests/integration/test_many_tables.py", "asks_nobody_by_table",
     ),
     Mutant(
-        "scale", "preflight prepares a statement as often as it is asked for", "sync/adapters/cassandra/connection/preparing.py",
+        "scale", "preflight prepares a statement as often as it is asked for", "sync/adapters/cassandra/connection/statement_cache.py",
         "if query not in self._known:", "if True:", "tests/integration/test_many_tables.py", "asks_postgres",
     ),
     Mutant(
-        "scale", "a schema that may not be used fails the look at all tables", "sync/adapters/postgres/schema/standing.py",
+        "scale", "a schema that may not be used fails the look at all tables", "sync/adapters/postgres/schema/inspection.py",
         "if schema in denied}", "if False}", "tests/integration/test_preflight.py", "rights_to_a_target_table",
     ),
     # any two commands, and servers that cannot now
@@ -765,41 +765,41 @@ MUTANTS = (
     ),
     Mutant(
         "server", "a report does not wait for its source", "sync/flows/check_ranges.py",
-        "(lane.ranges.wait if isinstance(error, NotNow)", "(lane.ranges.wait if isinstance(error, TargetNotNow)",
+        "(stream.ranges.wait if isinstance(error, NotNow)", "(stream.ranges.wait if isinstance(error, TargetNotNow)",
         "tests/unit/test_check_ranges.py", "as_by_a_backfill",
     ),
     Mutant(
         "indexes", "what was begun of an index that has no room stays", "sync/adapters/postgres/schema/indexes.py",
-        'connection.execute(f"DROP INDEX CONCURRENTLY IF EXISTS {name}".encode())\n    if has_no_room(error):', "if has_no_room(error):",
+        'connection.execute(f"DROP INDEX CONCURRENTLY IF EXISTS {name}".encode())\n    if is_out_of_resources(error):', "if is_out_of_resources(error):",
         "tests/integration/test_full_disk.py", "takes_none",
     ),
     # who was suspended
     Mutant(
         "suspended", "who was suspended accepts before it has asked", "sync/adapters/postgres/dual_write/write_behind.py",
-        "        if not self._awake.knows:", "        if False:", SUSPENDED, "writes_to_the_new_primary",
+        "        if not self._suspension.is_confirmed:", "        if False:", SUSPENDED, "writes_to_the_new_primary",
     ),
     Mutant(
         "suspended", "who was suspended within a write acknowledges it", "sync/flows/dual_write.py",
-        "        if self.aside.gaps() != gaps:", "        if False:", SUSPENDED, "is_unsure",
+        "        if self.write_behind.gaps() != gaps:", "        if False:", SUSPENDED, "is_unsure",
     ),
     Mutant(
-        "suspended", "an answer from before counts", "sync/adapters/awake.py",
-        "self._answered = max(self._answered, gaps)", "self._answered = self._gaps", "tests/unit/test_awake.py", "asked_since",
+        "suspended", "an answer from before counts", "sync/adapters/suspension.py",
+        "self._answered = max(self._answered, gaps)", "self._answered = self._gaps", "tests/unit/test_suspension.py", "asked_since",
     ),
     Mutant(
         "suspended", "who was suspended within a class's write forgets it", "sync/flows/wrapped_write.py",
-        'self._remember(key, "unsure")  #', 'pass  #', "tests/unit/test_awake.py", "unsure_and_recorded",
+        'self._remember(key, "unsure")  #', 'pass  #', "tests/unit/test_suspension.py", "unsure_and_recorded",
     ),
     # reads at a cut-over
     Mutant(
         "6", "a read goes by what was heard last", "sync/adapters/postgres/dual_write/registration.py",
         "if self._is_switching and not self.breaker.is_open:", "if False:",
-        "tests/integration/test_reads_at_a_flip.py", "behind_the_flip and cutover",
+        "tests/integration/test_reads_at_a_cutover.py", "behind_the_flip and cutover",
     ),
     Mutant(
         "6", "a switch is over before what came of it is known", "sync/adapters/postgres/dual_write/registration.py",
         "self._switch = switch or self._switch", "self._switch = switch",
-        "tests/integration/test_reads_at_a_flip.py", "a_switch_is_over",
+        "tests/integration/test_reads_at_a_cutover.py", "a_switch_is_over",
     ),
     # several nodes
     Mutant(
@@ -809,7 +809,7 @@ MUTANTS = (
     ),
     Mutant(
         "nodes", "ranges go across the nodes' parts", "sync/wiring/backfill/command.py",
-        "at_least, report.seams)", "at_least)", "tests/integration/test_three_nodes.py", "at_their_replicas and 1",
+        "at_least, report.replica_boundaries)", "at_least)", "tests/integration/test_three_nodes.py", "at_their_replicas and 1",
     ),
     Mutant(
         "nodes", "one node's estimate is the table's", "sync/adapters/cassandra/schema/catalogue.py",

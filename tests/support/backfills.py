@@ -22,11 +22,11 @@ from cassandra.concurrent import execute_concurrent_with_args
 from pydantic import SecretStr
 
 from support.commands import Zygote
-from support.running import Result, Running, until
+from support.running_commands import Result, Running, until
 from sync import failpoints
 from sync.adapters.cassandra.connection.connect import Cassandra
 from sync.adapters.cassandra.connection.pages import quoted
-from sync.adapters.postgres.backfill.range_ledger import Ledger
+from sync.adapters.postgres.backfill.range_ledger import RangeLedger
 from sync.adapters.postgres.connection.connect import Connection, connect
 from sync.adapters.postgres.schema import indexes
 from sync.core.ring import TokenRange, check_whole_ring
@@ -120,8 +120,8 @@ class Site:
                 indexes.add_sync_columns(connection, table)
             return self.ledger(connection).begin(ranges)
 
-    def ledger(self, connection: Connection) -> Ledger:
-        return Ledger(connection, self.config.backfill.lease_seconds)
+    def ledger(self, connection: Connection) -> RangeLedger:
+        return RangeLedger(connection, self.config.backfill.lease_seconds)
 
     def copy(self, runs: list[int], stopped: Callable[[], bool] = NEVER) -> int:
         """What a worker does for these runs, here."""

@@ -15,7 +15,7 @@ from cassandra.protocol import ExecuteMessage, PrepareMessage, QueryMessage
 
 
 @dataclass
-class Asked:
+class RequestCounts:
     """So many."""
 
     cassandra: int = 0
@@ -23,9 +23,9 @@ class Asked:
 
 
 @contextmanager
-def counted() -> Iterator[Asked]:
+def counted() -> Iterator[RequestCounts]:
     """Count what this process sends meanwhile, the driver's own questions after a connect included, heartbeats not."""
-    asked, send, execute = Asked(), Connection.send_msg, psycopg.Cursor.execute
+    asked, send, execute = RequestCounts(), Connection.send_msg, psycopg.Cursor.execute
     others = set(threading.enumerate()) - {threading.current_thread()}  # a store's heartbeat, which comes when it likes
 
     def sending(self: Any, message: Any, *rest: Any, **more: Any) -> Any:

@@ -14,19 +14,19 @@ from support.lab import Lab
 from sync.adapters.cassandra.connection.pages import RangeReader
 from sync.adapters.cassandra.rows.cells import Cells
 from sync.adapters.cassandra.rows.key_rows import KeyRows
-from sync.adapters.postgres.drift.digests import TargetDigests
 from sync.adapters.postgres.drift.keys import TargetKeys
+from sync.adapters.postgres.drift.target_digests import TargetDigests
 from sync.adapters.postgres.schema import migrations
-from sync.core.drift.checked import Checked, Judged
+from sync.core.drift.results import KeyVerdict, RangeResult
 from sync.core.encode.rows import RowEncoder
 from sync.core.ring import MAX_TOKEN, MIN_TOKEN, TokenRange
 from sync.core.rows import TableMap
 from sync.errors import WorkFailed
-from sync.flows.check_ranges import CheckLane, Sides, check_ranges
-from sync.flows.recheck import Patience
+from sync.flows.check_ranges import CheckStream, Sides, check_ranges
+from sync.flows.recheck import RecheckPolicy
 from sync.ports import Lease
 from sync.wiring.backfill.command import make_plan
-from sync.wiring.drift.command import Asked, Show, begin_pass, close_pass
+from sync.wiring.drift.command import DriftRequest, Show, begin_pass, close_pass
 from sync.wiring.drift.worker import BothKeys, check_job
 
 SILENT = Show(lambda _: None, lambda _: None, lambda _: None)
@@ -42,7 +42,7 @@ class Leases:
     """A ledger in memory."""
 
     leases: list[Lease]
-    done_with: list[Checked] = field(default_factory=list)
+    done_with: list[RangeResult] = field(default_factory=list)
 
     def claim(self, _runs: list[int], _owner: str) -> Lease | None:
         return self.leases.pop(0) if self.leases else None
@@ -50,13 +50,13 @@ class Leases:
     def renew(self, lease: Lease) -> Lease:
         return lease
 
-    def take_back(self, _runs: list[int], _owner: str) -> None:
+    def reclaim(self, _runs: list[int], _owner: str) -> None:
         pass
 
     def wait(self, lease: Lease, error: str) -> None:
         raise AssertionError(f"{lease} waits: {error}")
 
-    def give_back(self, lease: Lease) -> None:
+    def release_range(self, lease: Lease) -> None:
         raise AssertionError(f"{lease} was given back")
 
     def fail(self, lease: Lease, error: str) -> None:
@@ -70,7 +70,7 @@ class Leases:
         self.leases.insert(0, replace(lease, whole=rest, todo=rest))
         return replace(lease, whole=whole, todo=whole)
 
-    def done(self, _lease: Lease, checked: Checked) -> None:
+    def done(self, _lease: Lease, checked: RangeResult) -> None:
         self.done_with.append(checked)
 
 
@@ -87,16 +87,16 @@ class Checker:
         reader = RangeReader(lab.cassandra.raw, table.source, columns, 1 << 18)
         self.sides = Sides(reader, digests, lambda: self.keys, self.encoder)
 
-    def check(self, ranges: Iterable[TokenRange], range_rows: int = 1000) -> list[Checked]:
+    def check(self, ranges: Iterable[TokenRange], range_rows: int = 1000) -> list[RangeResult]:
         """The verdicts on these ranges."""
         leases = Leases([Lease(i, 1, self.table.name, r, r, 0, 1, None, "me") for i, r in enumerate(ranges)])
-        lane = CheckLane(leases, lambda _: self.sides, lambda _: False, Patience(2, 0.0), range_rows, Semaphore(1))
-        check_ranges(lane, [1], "me", NEVER)
+        stream = CheckStream(leases, lambda _: self.sides, lambda _: False, RecheckPolicy(2, 0.0), range_rows, Semaphore(1))
+        check_ranges(stream, [1], "me", NEVER)
         for checked in leases.done_with:
             checked.rows.check()
         return leases.done_with
 
-    def findings(self, ranges: Iterable[TokenRange]) -> dict[UUID, Judged]:
+    def findings(self, ranges: Iterable[TokenRange]) -> dict[UUID, KeyVerdict]:
         """What these checks find, by key (one uuid); the verdicts on the ranges agree with it."""
         found = {}
         for checked in self.check(ranges):
@@ -115,7 +115,7 @@ def drift(
     site: Site,
     tables: list[str] | None = None,
     *,
-    asked: Asked | None = None,
+    asked: DriftRequest | None = None,
     ranges: list[TokenRange] | None = None,
     between: Callable[[], None] = lambda: None,
 ) -> dict[str, Any]:
@@ -123,7 +123,7 @@ def drift(
     plan = make_plan(site.settings, site.config, tables)
     if ranges:
         plan = replace(plan, ranges=dict.fromkeys(plan.ranges, ranges))
-    wanted = asked or Asked()
+    wanted = asked or DriftRequest()
     runs = begin_pass(site.settings, site.config, plan, wanted, SILENT)
     between()
     for _ in range(10):

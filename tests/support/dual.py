@@ -27,7 +27,7 @@ from sync.adapters.postgres.cutover.epochs import read_epoch
 from sync.adapters.postgres.cutover.gates import GateFacts
 from sync.adapters.postgres.dual_write.breaker import Breaker
 from sync.adapters.postgres.dual_write.journal import Journal, Writer
-from sync.adapters.postgres.dual_write.reconcile import Settling
+from sync.adapters.postgres.dual_write.reconcile import ReconcileSteps
 from sync.adapters.postgres.schema import indexes
 from sync.core.encode.rows import RowEncoder
 from sync.core.mutations import Key, Kind, Mutation
@@ -35,7 +35,7 @@ from sync.core.rows import TableMap
 from sync.core.versions import UNREPEATABLE_WINDOW_SECONDS
 from sync.flows.drain import Drain
 from sync.flows.reconcile import Reconcile
-from sync.ports import Intent, Outcome, Picked, PrimaryRows, Read, Replay
+from sync.ports import Intent, Outcome, PendingKey, PrimaryRows, Read, Replay
 from sync.settings import Config, Settings
 from sync.wiring.backfill.worker import map_tables
 from sync.wiring.dual_write.worker import reconciler
@@ -101,15 +101,15 @@ class Table:
         made = Writer(name, slot, int(skew * 1e6), LEASE)
         return Actor(self, name, Journal(self.pool, self.mapped, self.encoder, made, Breaker(NEVER_OPEN)), clock)
 
-    def settling(self, lease: float = LEASE) -> Settling:
-        return Settling(self.pool, self.mapped, self.encoder, lease, self.epoch)
+    def reconcile_steps(self, lease: float = LEASE) -> ReconcileSteps:
+        return ReconcileSteps(self.pool, self.mapped, self.encoder, lease, self.epoch)
 
     def reconciler(self) -> Reconciler:
         """A reconcile that takes one step at a time."""
-        return Reconciler(self, self.settling())
+        return Reconciler(self, self.reconcile_steps())
 
     def reconcile(self, executor: ThreadPoolExecutor, primary: PrimaryRows | None = None, lease: float = LEASE) -> Reconcile:
-        return Reconcile(self.settling(lease), primary or self.rows, executor)
+        return Reconcile(self.reconcile_steps(lease), primary or self.rows, executor)
 
     def drain(self, primary: PrimaryRows | None = None, lease: float = LEASE) -> int:
         """What a worker does, until nothing is due; how many keys."""
@@ -291,14 +291,14 @@ class Reconciler:
     """A reconcile of one key whose steps the test takes."""
 
     table: Table
-    settling: Settling
-    picked: Picked | None = None
+    reconcile_steps: ReconcileSteps
+    picked: PendingKey | None = None
     found: Read = field(default_factory=lambda: Read(None, 0))
 
     def claim(self, key: Key) -> Reconciler:
         """Step a."""
         self.key = key
-        self.picked = self.settling.pick([key]).get(key)
+        self.picked = self.reconcile_steps.pick([key]).get(key)
         assert self.picked is not None, "there is nothing to reconcile"
         return self
 
@@ -317,7 +317,7 @@ class Reconciler:
     def settle(self) -> bool:
         """Step d; False where the key has changed."""
         assert self.picked is not None
-        return self.settling.settle([(self.key, self.picked, self.found)]) == []
+        return self.reconcile_steps.apply([(self.key, self.picked, self.found)]) == []
 
 
 @dataclass
@@ -372,12 +372,12 @@ class Died(BaseException):
 
 
 @dataclass
-class Aside:
+class WriteBehind:
     """What a flow hands to its registration."""
 
     accepts: bool = False
     accepting: int = 0
-    rung: list[str] = field(default_factory=list)
+    notified: list[str] = field(default_factory=list)
     kept: list[tuple[Any, ...]] = field(default_factory=list)
     unrecorded_writes: list[tuple[Any, ...]] = field(default_factory=list)
     newest: int = 0
@@ -402,19 +402,19 @@ class Aside:
     def forget(self, _: Key) -> None:
         pass
 
-    def seen(self, version: int, _: object) -> None:
+    def observe(self, version: int, _: object) -> None:
         self.newest = max(self.newest, version)
 
-    def unrecorded(self, *what: Any) -> None:
+    def add_unrecorded(self, *what: Any) -> None:
         self.unrecorded_writes.append(what)
 
-    def left(self, table: str) -> None:
-        self.rung.append(table)
+    def needs_reconcile(self, table: str) -> None:
+        self.notified.append(table)
 
-    def later(self, *what: Any) -> None:
+    def mark_later(self, *what: Any) -> None:
         self.kept.append(what)
 
-    def settled(self, journal: Any, intent: Intent) -> None:
+    def remove_later(self, journal: Any, intent: Intent) -> None:
         journal.remove([intent])
 
 

@@ -20,7 +20,7 @@ from cassandra.util import OrderedMapSerializedKey
 from support import oracle
 from support.cells import cell, split
 from support.literals import literal
-from support.reasons import is_true
+from support.reject_reasons import is_true
 from support.values import keys
 from sync.adapters.cassandra.connection.connect import Cassandra
 from sync.adapters.cassandra.connection.pages import RAW_PROFILE, RangeReader

@@ -11,10 +11,10 @@ from support.dual import LEASE, Actor, Row, Table, clock
 from sync.adapters.postgres.connection.connect import connect
 from sync.adapters.postgres.cutover.epochs import Authority
 from sync.adapters.postgres.dual_write.journal import Writer
-from sync.adapters.postgres.dual_write.reverse import Resending, ReverseJournal
+from sync.adapters.postgres.dual_write.reverse import ResendSteps, ReverseJournal
 from sync.core.decode.rows import RowDecoder
 from sync.core.mutations import Key, Kind, Mutation
-from sync.ports import Intent, ToSend
+from sync.ports import Intent, PendingResend
 
 
 def be_primary(table: Table, primary: str) -> None:
@@ -90,12 +90,12 @@ class Resender:
     """A reconcile towards the source whose steps the test takes."""
 
     table: Table
-    resending: Resending
-    picked: ToSend | None = None
+    resend_steps: ResendSteps
+    picked: PendingResend | None = None
 
     def pick(self, key: Key) -> Resender:
         self.key = key
-        self.picked = self.resending.pick([key]).get(key)
+        self.picked = self.resend_steps.pick([key]).get(key)
         assert self.picked is not None, "there is nothing to send"
         return self
 
@@ -111,7 +111,7 @@ class Resender:
 
     def remove(self) -> None:
         assert self.picked is not None
-        self.resending.remove(self.picked.intents)
+        self.resend_steps.remove(self.picked.intents)
 
 
 def reverse_writer(table: Table, *, alive: bool = True, skew: float = 60) -> ReverseWriter:
@@ -123,7 +123,7 @@ def reverse_writer(table: Table, *, alive: bool = True, skew: float = 60) -> Rev
 
 def resender(table: Table) -> Resender:
     """A reconcile towards the source."""
-    return Resender(table, Resending(table.pool, table.mapped, table.encoder, LEASE, table.epoch))
+    return Resender(table, ResendSteps(table.pool, table.mapped, table.encoder, LEASE, table.epoch))
 
 
 def write_time(table: Table, key: Key, column: str) -> int | None:

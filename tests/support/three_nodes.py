@@ -18,7 +18,7 @@ from cassandra.cluster import EXEC_PROFILE_DEFAULT, Cluster, ExecutionProfile, N
 from cassandra.policies import RoundRobinPolicy
 from cassandra.query import SimpleStatement
 
-from support.running import until
+from support.running_commands import until
 from sync import local
 from sync.local import ports
 from sync.local.cassandra.config import KEYSTORE

@@ -10,7 +10,7 @@ from pathlib import Path
 from cassandra.cluster import EXEC_PROFILE_DEFAULT, Cluster, ExecutionProfile, Session
 from cassandra.policies import DCAwareRoundRobinPolicy
 
-from support.running import until
+from support.running_commands import until
 from sync import local
 from sync.errors import LocalServerError
 from sync.local.ports import LOOPBACK

@@ -18,7 +18,7 @@ import psutil
 from support.commands import ROOT, Commands, Done, Zygote
 from support.dual import Table
 from support.places import Place
-from support.running import until
+from support.running_commands import until
 
 from switches.judge import Told, Verdict, judge, read
 from switches.writer import TABLE

@@ -13,7 +13,7 @@ from typing import Any
 import psutil
 import pytest
 from support.places import NewPlace
-from support.running import until
+from support.running_commands import until
 
 from switches.scene import AFTER, OTHER, Scene, operator, scene
 

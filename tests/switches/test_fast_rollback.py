@@ -9,7 +9,7 @@ from uuid import uuid4
 
 import pytest
 from support.places import NewPlace
-from support.running import until
+from support.running_commands import until
 
 from switches.scene import Scene, scene
 from switches.test_gates import INTENTS, NO_INTENT, NO_WRITER, a_writer

@@ -11,7 +11,7 @@ from uuid import uuid4
 import pytest
 from support.commands import Commands
 from support.places import NewPlace, Place, admin
-from support.running import until
+from support.running_commands import until
 
 from switches.scene import Scene, operator, scene
 from sync import local

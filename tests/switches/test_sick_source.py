@@ -9,7 +9,7 @@ import pytest
 from support.dual import Table
 from support.places import NewPlace
 from support.proxies import Proxy
-from support.running import until
+from support.running_commands import until
 
 from switches.scene import TOML, Process, Scene, scene
 from switches.writer import TABLE

@@ -132,13 +132,13 @@ def main(order: dict[str, Any]) -> None:
     store = open_store()
     assert isinstance(store, DualWriteStore)
     with store:
-        told, waited = store._registration, store._registration.waited
+        told, waited = store._registration, store._registration.record_wait
 
         def note_wait(seconds: float) -> None:
             log.note(waited=seconds * 1000)
             waited(seconds)
 
-        told.waited = note_wait  # type: ignore[method-assign]
+        told.record_wait = note_wait  # type: ignore[method-assign]
         log.note(writer=told.writer.id)
         hands = [
             Hand(store, log, f"{order['name']}{i}", own, order["shared"], order["pause"])

@@ -11,7 +11,7 @@ import pytest
 from sync.core.ring import TokenRange
 from sync.errors import TargetUnavailable, Unreachable, UnreachableNow, WorkFailed
 from sync.flows import backfill as flow
-from sync.flows import waiting
+from sync.flows import retry
 from sync.flows.backfill import Supervisor
 from sync.ports import Progress
 
@@ -30,7 +30,7 @@ class World:
     left: int = 1
     active: int = 0
     failed: Callable[[int], int] = lambda _look: 0
-    own: int = 2
+    own_workers: int = 2
     log: list[object] = field(default_factory=list)
     seen: int = 0
     opened: int = 0
@@ -67,17 +67,17 @@ class World:
     def failures(self, _runs: list[int]) -> tuple[int, str]:
         return self.failed(self.seen), "boom"
 
-    # bell and workers
+    # notifier and workers
 
-    def ring_idle(self, runs: list[int], at_least: int) -> int:
-        self.log.append(("ring", runs, at_least))
+    def notify_idle(self, runs: list[int], at_least: int) -> int:
+        self.log.append(("notify", runs, at_least))
         return at_least
 
     def clear(self) -> None:
         self.log.append("clear")
 
     def __len__(self) -> int:
-        return self.own
+        return self.own_workers
 
     def heal(self) -> int:
         self.log.append("heal")
@@ -102,7 +102,7 @@ class World:
         yield self
 
     def watch(self, monkeypatch: pytest.MonkeyPatch) -> list[Progress]:
-        for module in (flow, waiting):
+        for module in (flow, retry):
             monkeypatch.setattr(module, "time", self)
         shown: list[list[Progress]] = []
         try:
@@ -110,8 +110,8 @@ class World:
         finally:
             self.log.append(("shown", len(shown)))
 
-    def rung(self) -> list[int]:
-        return [entry[2] for entry in self.log if isinstance(entry, tuple) and entry[0] == "ring"]
+    def notified(self) -> list[int]:
+        return [entry[2] for entry in self.log if isinstance(entry, tuple) and entry[0] == "notify"]
 
 
 def test_it_ends_when_every_range_is_done_or_failed(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -139,13 +139,13 @@ def test_it_rings_for_idle_workers_while_there_is_work(monkeypatch: pytest.Monke
     """Would break: own workers that wait for a job nobody rings for (after a FLUSHALL), or jobs rung for nothing."""
     world = World([_progress(), _progress(1), _progress(2)])
     world.watch(monkeypatch)
-    assert world.rung() == [2, 2]
+    assert world.notified() == [2, 2]
     busy = World([_progress(), _progress(2)], active=3)
     busy.watch(monkeypatch)
-    assert busy.rung() == [0]
+    assert busy.notified() == [0]
     nothing = World([_progress(), _progress(2)], left=0)
     nothing.watch(monkeypatch)
-    assert nothing.rung() == []
+    assert nothing.notified() == []
     assert nothing.log.count("heal") == nothing.log.count("fail deadly") == 1
 
 

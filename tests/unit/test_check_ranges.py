@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from support import cells
 
 from sync.core.cql import CqlType
-from sync.core.drift.checked import Checked
 from sync.core.drift.digest import EMPTY, Digest, digest_of_row
+from sync.core.drift.results import RangeResult
 from sync.core.drift.verdicts import TargetRow
 from sync.core.encode.rows import RowEncoder
 from sync.core.mutations import Key
@@ -24,8 +24,8 @@ from sync.core.ring import MAX_TOKEN, MIN_TOKEN, TokenRange
 from sync.core.rows import ColumnPair, Page, PgType, SourceColumn, SourceTable, TableMap, TargetColumn, TargetTable
 from sync.errors import LeaseLost, SourceAway, SourceTimeout, SourceUnavailable
 from sync.flows import check_ranges as flow
-from sync.flows.check_ranges import CheckLane, Sides, check_ranges
-from sync.flows.recheck import Patience
+from sync.flows.check_ranges import CheckStream, Sides, check_ranges
+from sync.flows.recheck import RecheckPolicy
 from sync.ports import Lease, Read
 
 UUID_TYPE, TEXT = CqlType("uuid"), CqlType("text")
@@ -145,7 +145,7 @@ class Ledger:
     """Leases to hand out, and what became of them."""
 
     leases: list[Lease]
-    done_with: list[Checked] = field(default_factory=list)
+    done_with: list[RangeResult] = field(default_factory=list)
     failed: list[str] = field(default_factory=list)
     lost: bool = False
     stop: bool = False
@@ -158,18 +158,18 @@ class Ledger:
     def renew(self, lease: Lease) -> Lease | None:
         return None if self.stop else lease
 
-    def take_back(self, runs: list[int], owner: str) -> None:
+    def reclaim(self, runs: list[int], owner: str) -> None:
         pass
 
     def wait(self, lease: Lease, error: str) -> None:
         self.waited.append(error)
         self.leases.append(lease)
 
-    def give_back(self, _lease: Lease) -> None:
+    def release_range(self, _lease: Lease) -> None:
         self.given_back += 1
 
     def fail(self, lease: Lease, error: str) -> None:
-        if lease.attempts >= flow.MOST_TRIES:
+        if lease.attempts >= flow.MAX_TRIES:
             self.failed.append(error)
         else:
             self.leases.append(replace(lease, attempts=lease.attempts + 1))
@@ -184,7 +184,7 @@ class Ledger:
         whole = TokenRange(lease.whole.start, end)
         return replace(lease, whole=whole, todo=whole)
 
-    def done(self, lease: Lease, checked: Checked) -> None:
+    def done(self, lease: Lease, checked: RangeResult) -> None:
         if self.lost:
             raise LeaseLost("taken over")
         self.done_with.append(checked)
@@ -200,14 +200,14 @@ def check(world: World, whole: TokenRange | None = None, range_rows: int = 1000,
     given = whole or TokenRange(MIN_TOKEN, MAX_TOKEN)
     made = Ledger([Lease(1, 7, "songs", given, given, 0, 1, None, "me")], **ledger)
     sides = Sides(world, world, lambda: world, ENCODER)
-    lane = CheckLane(made, lambda _: sides, lambda _: world.repairs, Patience(3, 0.0), range_rows, Semaphore(1))
-    check_ranges(lane, [7], "me", lambda: False)
+    stream = CheckStream(made, lambda _: sides, lambda _: world.repairs, RecheckPolicy(3, 0.0), range_rows, Semaphore(1))
+    check_ranges(stream, [7], "me", lambda: False)
     for checked in made.done_with:
         checked.rows.check()
     return made
 
 
-def only(world: World) -> Checked:
+def only(world: World) -> RangeResult:
     (checked,) = check(world).done_with
     return checked
 
@@ -385,10 +385,10 @@ def test_a_lane_that_waits_lets_another_one_read() -> None:
     whole = TokenRange(MIN_TOKEN, MAX_TOKEN)
     ledger = Ledger([Lease(1, 7, "songs", whole, whole, 0, 1, None, "me")])
     sides = Sides(world, world, lambda: world, ENCODER)
-    lane = CheckLane(ledger, lambda _: sides, lambda _: False, Patience(2, 0.01), 1000, turn)
+    stream = CheckStream(ledger, lambda _: sides, lambda _: False, RecheckPolicy(2, 0.01), 1000, turn)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(flow, "sleep", slept)
-        check_ranges(lane, [7], "me", lambda: False)
+        check_ranges(stream, [7], "me", lambda: False)
     assert ledger.done_with[0].rows.different == 1
     assert free[:2] == free[-2:] == [False, False], "whoever looks has the turn"
     assert free[2:-2], "it has waited"
@@ -402,15 +402,15 @@ def test_an_unreadable_range_is_tried_again_and_then_unknown(error: Exception) -
     ledger = check(World(dict(EQUAL), dict(EQUAL), read_error=error))
     assert ledger.done_with == []
     assert ledger.failed
-    assert len(ledger.failed) <= 2 ** (flow.MOST_TRIES - 1)
+    assert len(ledger.failed) <= 2 ** (flow.MAX_TRIES - 1)
 
 
 def test_a_source_that_cannot_now_is_waited_for_as_by_a_backfill() -> None:
     """Would break: an outage of ten seconds near a pass's end costs the whole pass; or it is not said while it lasts."""
-    down = [SourceAway("NoHostAvailable: down")] * (3 * flow.MOST_TRIES)
+    down = [SourceAway("NoHostAvailable: down")] * (3 * flow.MAX_TRIES)
     world = World(dict(EQUAL), {**EQUAL, 4: "x"}, goes_away=down)
     ledger = check(world)
-    assert ledger.waited == ["NoHostAvailable: down"] * (3 * flow.MOST_TRIES)
+    assert ledger.waited == ["NoHostAvailable: down"] * (3 * flow.MAX_TRIES)
     assert (ledger.failed, ledger.done_with[0].rows.different, len(ledger.done_with)) == ([], 1, 1)
 
 

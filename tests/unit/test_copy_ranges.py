@@ -24,9 +24,9 @@ from sync.errors import (
     UnreachableNow,
 )
 from sync.flows import copy_ranges as flow
-from sync.flows import waiting
-from sync.flows.copy_ranges import Lane, Pace, batches, copy_in_lanes
-from sync.flows.waiting import patiently, while_it_can
+from sync.flows import retry
+from sync.flows.copy_ranges import CopyStream, RateLimiter, batches, copy_in_streams
+from sync.flows.retry import retry_until_stopped, retry_while_not_now
 from sync.ports import Batch, Lease
 
 RANGE = TokenRange(0, 1000)
@@ -64,7 +64,7 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     made = Clock()
-    for module in (flow, waiting):
+    for module in (flow, retry):
         monkeypatch.setattr(module, "time", made)
     return made
 
@@ -85,16 +85,16 @@ class FakeRanges:
         self.log.append("renew")
         return self.renewed(lease)
 
-    def take_back(self, _runs: list[int], _owner: str) -> None:
+    def reclaim(self, _runs: list[int], _owner: str) -> None:
         self.taken_back += 1
 
     def wait(self, lease: Lease, error: str) -> None:
         self.log.append(("wait", lease.range_id, error))
 
-    def forget_place(self, lease: Lease) -> None:
+    def discard_position(self, lease: Lease) -> None:
         self.log.append(("forget", lease.range_id))
 
-    def give_back(self, lease: Lease) -> None:
+    def release_range(self, lease: Lease) -> None:
         self.log.append(("back", lease.range_id))
 
     def fail(self, lease: Lease, error: str) -> None:
@@ -126,25 +126,25 @@ class FakeSource:
 
 @dataclass
 class FakeTarget:
-    """Remembers batches; `go_on` is what it answers."""
+    """Remembers batches; `keep_going` is what it answers."""
 
     loaded: list[Batch] = field(default_factory=list)
-    go_on: bool = True
+    keep_going: bool = True
     error: Exception | None = None
 
     def load(self, _lease: Lease, batch: Batch) -> bool:
         if self.error:
             raise self.error
         self.loaded.append(batch)
-        return self.go_on
+        return self.keep_going
 
 
 def _lease(number: int = 1, todo: TokenRange | None = RANGE, rate: float | None = None, attempts: int = 1) -> Lease:
     return Lease(number, 7, "songs", RANGE, todo, 5, attempts, rate, "")
 
 
-def _lane(ranges: FakeRanges, source: FakeSource, target: FakeTarget, batch_bytes: int = 1) -> Lane:
-    return Lane(ranges, lambda _table: source, lambda _lease: target, batch_bytes, lease_seconds=60)
+def _stream(ranges: FakeRanges, source: FakeSource, target: FakeTarget, batch_bytes: int = 1) -> CopyStream:
+    return CopyStream(ranges, lambda _table: source, lambda _lease: target, batch_bytes, lease_seconds=60)
 
 
 def _never() -> bool:
@@ -190,7 +190,7 @@ def test_an_empty_range_is_one_empty_batch() -> None:
 def test_ranges_are_copied_until_there_are_none() -> None:
     """Would break: a worker that stops after its first range, or counts what it gave back."""
     ranges, target = FakeRanges([_lease(1), _lease(2, todo=None)]), FakeTarget()
-    assert flow.copy_ranges(_lane(ranges, FakeSource([_page([1, 2]), _page([2, 3])]), target), [7], "me", _never) == 2
+    assert flow.copy_ranges(_stream(ranges, FakeSource([_page([1, 2]), _page([2, 3])]), target), [7], "me", _never) == 2
     assert [(b.done_to, b.last, b.rows) for b in target.loaded] == [(1, False, 2), (1000, True, 2), (1000, True, 0)]
     assert ranges.log == []
 
@@ -199,18 +199,18 @@ def test_a_stop_gives_the_range_back_after_the_batch() -> None:
     """Would break: Ctrl-C has to wait for the lease's end, or throws away a range that is all but done."""
     ranges, target = FakeRanges([_lease(1), _lease(2)]), FakeTarget()
     source = FakeSource([_page([1]), _page([2]), _page([3])])
-    assert flow.copy_ranges(_lane(ranges, source, target), [7], "me", lambda: bool(target.loaded)) == 0
+    assert flow.copy_ranges(_stream(ranges, source, target), [7], "me", lambda: bool(target.loaded)) == 0
     assert [b.done_to for b in target.loaded] == [1]
     assert ranges.log == [("back", 1)]
-    one, last = FakeRanges([_lease(1)]), FakeTarget(go_on=False)
-    assert flow.copy_ranges(_lane(one, FakeSource([_page([1])]), last), [7], "me", _never) == 1
+    one, last = FakeRanges([_lease(1)]), FakeTarget(keep_going=False)
+    assert flow.copy_ranges(_stream(one, FakeSource([_page([1])]), last), [7], "me", _never) == 1
     assert one.log == [], "the last batch is done, whoever asked to stop"
 
 
 def test_the_next_lease_is_taken_when_one_is_lost() -> None:
     """Would break: a lease taken over by another worker ends the whole job."""
     ranges, target = FakeRanges([_lease(1)]), FakeTarget(error=LeaseLost("gone"))
-    assert flow.copy_ranges(_lane(ranges, FakeSource([]), target), [7], "me", _never) == 0
+    assert flow.copy_ranges(_stream(ranges, FakeSource([]), target), [7], "me", _never) == 0
     assert ranges.log == []
 
 
@@ -218,7 +218,7 @@ def test_an_unavailable_source_is_asked_again_after_longer_and_longer_pauses(clo
     """Would break: a restart of Cassandra costs all attempts within a second."""
     ranges = FakeRanges([_lease(i) for i in range(6)])
     source = FakeSource([], SourceUnavailable("away"))
-    assert flow.copy_ranges(_lane(ranges, source, FakeTarget()), [7], "me", _never) == 0
+    assert flow.copy_ranges(_stream(ranges, source, FakeTarget()), [7], "me", _never) == 0
     assert ranges.log == [("fail", i, "away") for i in range(6)]
     assert 1 + 2 + 4 + 8 + 15 + 15 <= clock.now - 100 < 46
 
@@ -237,7 +237,7 @@ def test_an_unavailable_source_is_asked_again_after_longer_and_longer_pauses(clo
 def test_a_range_that_times_out_is_split_or_fails_where_it_is_one_token(whole: TokenRange, middle: int | None) -> None:
     """Would break: a split at an end makes an empty range, which the ledger refuses, and the job dies."""
     ranges = FakeRanges([replace(_lease(), whole=whole, todo=whole)])
-    flow.copy_ranges(_lane(ranges, FakeSource([], SourceTimeout("too much")), FakeTarget()), [7], "me", _never)
+    flow.copy_ranges(_stream(ranges, FakeSource([], SourceTimeout("too much")), FakeTarget()), [7], "me", _never)
     assert ranges.log == [("split", 1, middle) if middle is not None else ("fail", 1, "too much")]
     if middle is not None:
         assert whole.start < middle < whole.end
@@ -247,14 +247,14 @@ def test_a_time_out_splits_what_is_left() -> None:
     """Would break: the half that is already copied is split off, again and again, and the hard half never."""
     ranges = FakeRanges([_lease()])
     source = FakeSource([_page([100]), _page([801]), _page([900])], SourceTimeout("too much"))
-    flow.copy_ranges(_lane(ranges, source, FakeTarget()), [7], "me", _never)
+    flow.copy_ranges(_stream(ranges, source, FakeTarget()), [7], "me", _never)
     assert ranges.log == [("split", 1, 949)], "899 and 1000 are the ends of what is left"
 
 
 def test_reading_keeps_to_its_share_over_all_ranges(clock: Clock) -> None:
     """Would break: the first page of every range is free, so that many small ranges are read at full speed."""
     ranges, source = FakeRanges([_lease(i, rate=10.0) for i in range(5)]), FakeSource([_page([1] * 20)])
-    assert flow.copy_ranges(_lane(ranges, source, FakeTarget(), 1 << 20), [7], "me", _never) == 5
+    assert flow.copy_ranges(_stream(ranges, source, FakeTarget(), 1 << 20), [7], "me", _never) == 5
     assert 8 <= clock.now - 100 < 8.5
     assert {rows for _, rows in source.asked} == {10}, "a page is no more than a second's rows"
 
@@ -263,7 +263,7 @@ def test_a_lease_is_renewed_while_its_worker_waits_and_the_rate_follows(clock: C
     """Would break: at a low rate the lease ends before the batch does, and the range is never done."""
     ranges = FakeRanges([_lease(rate=1.0)], renewed=lambda lease: replace(lease, rate=100.0))
     source = FakeSource([_page([1] * 10), _page([2] * 10), _page([3] * 10)])
-    flow.copy_ranges(_lane(ranges, source, FakeTarget()), [7], "me", _never)
+    flow.copy_ranges(_stream(ranges, source, FakeTarget()), [7], "me", _never)
     assert 10 <= clock.now - 100 < 11, "ten rows at one a second, then ten at a hundred"
     assert len(ranges.log) >= 9
 
@@ -272,7 +272,7 @@ def test_a_lease_is_renewed_while_a_slow_source_sends_pages(clock: Clock) -> Non
     """Would break: a batch of pages that take long is read for nothing, since its lease is gone."""
     ranges, target = FakeRanges([_lease()]), FakeTarget()
     source = FakeSource([_page([i]) for i in range(1, 9)], between=lambda: clock.sleep(15))
-    flow.copy_ranges(_lane(ranges, source, target, 1 << 20), [7], "me", _never)
+    flow.copy_ranges(_stream(ranges, source, target, 1 << 20), [7], "me", _never)
     assert ranges.log == ["renew"] * 4
     assert len(target.loaded) == 1
 
@@ -282,34 +282,34 @@ def test_a_stop_is_heard_while_waiting(clock: Clock, asked: str) -> None:
     """Would break: Ctrl-C during a pause of minutes."""
     ranges = FakeRanges([_lease(rate=1.0)], renewed=lambda lease: None if asked == "the run" else lease)
     source = FakeSource([_page([1] * 1000), _page([2])])
-    flow.copy_ranges(_lane(ranges, source, FakeTarget()), [7], "me", lambda: asked == "the job" and clock.now > 102)
+    flow.copy_ranges(_stream(ranges, source, FakeTarget()), [7], "me", lambda: asked == "the job" and clock.now > 102)
     assert clock.now < 105
     assert ranges.log[-1] == ("back", 1)
 
 
 def test_pace_does_not_save_up(clock: Clock) -> None:
     """Would break: after a pause, a burst as large as the pause was long."""
-    pace = Pace()
-    pace.spend(100, 10)
+    limiter = RateLimiter()
+    limiter.spend(100, 10)
     clock.now += 1000
-    assert pace.wait(lambda: True)
-    pace.spend(100, 10)
-    assert pace.wait(lambda: True)
+    assert limiter.wait(lambda: True)
+    limiter.spend(100, 10)
+    assert limiter.wait(lambda: True)
     assert 10 <= clock.now - 1100 < 10.5
-    pace.spend(100, None)
-    assert pace.wait(_never)
+    limiter.spend(100, None)
+    assert limiter.wait(_never)
 
 
 def test_what_is_away_is_tried_again_for_about_two_minutes(clock: Clock) -> None:
     """Would break: a restart ends the job; or a target that is gone keeps it for ever."""
     errors: list[Exception] = [TargetUnavailable("cut"), Unreachable("Cassandra at x: nothing listens there")]
-    assert patiently(lambda: _raise(errors.pop()) if errors else 3, _never) == 3
+    assert retry_until_stopped(lambda: _raise(errors.pop()) if errors else 3, _never) == 3
     begun = clock.now
     with pytest.raises(Unreachable):
-        patiently(lambda: _raise(Unreachable("gone")), _never)
+        retry_until_stopped(lambda: _raise(Unreachable("gone")), _never)
     assert 100 < clock.now - begun < 180
     with pytest.raises(TargetUnavailable):
-        patiently(lambda: _raise(TargetUnavailable("cut")), lambda: True)
+        retry_until_stopped(lambda: _raise(TargetUnavailable("cut")), lambda: True)
 
 
 def _raise(error: Exception) -> int:
@@ -321,19 +321,19 @@ def test_lanes_share_the_work_and_a_broken_one_stops_the_others() -> None:
     ranges, target = FakeRanges([_lease(i) for i in range(20)]), FakeTarget()
 
     @contextmanager
-    def opened() -> Iterator[Lane]:
-        yield _lane(ranges, FakeSource([_page([1])]), target)
+    def opened() -> Iterator[CopyStream]:
+        yield _stream(ranges, FakeSource([_page([1])]), target)
 
-    assert copy_in_lanes(opened, 3, [7], "me", _never) == 20
+    assert copy_in_streams(opened, 3, [7], "me", _never) == 20
     endless, broken = FakeRanges([_lease(i) for i in range(100_000)]), FakeTarget(error=RuntimeError("bug"))
     targets = iter([broken, FakeTarget()])
 
     @contextmanager
-    def half() -> Iterator[Lane]:
-        yield _lane(endless, FakeSource([_page([1])]), next(targets))
+    def half() -> Iterator[CopyStream]:
+        yield _stream(endless, FakeSource([_page([1])]), next(targets))
 
     with pytest.raises(RuntimeError, match="bug"):
-        copy_in_lanes(half, 2, [7], "me", _never)
+        copy_in_streams(half, 2, [7], "me", _never)
     assert endless.leases, "the other lane went on to the end"
 
 
@@ -343,7 +343,7 @@ def test_a_server_that_cannot_now_is_waited_for_and_costs_no_attempt(clock: Cloc
         ranges, begun = FakeRanges([_lease(i) for i in range(6)]), clock.now
         source = FakeSource([], error if isinstance(error, SourceAway) else None)
         target = FakeTarget(error=error if isinstance(error, TargetNotNow) else None)
-        assert flow.copy_ranges(_lane(ranges, source, target), [7], "me", _never) == 0
+        assert flow.copy_ranges(_stream(ranges, source, target), [7], "me", _never) == 0
         assert ranges.log == [("wait", i, str(error)) for i in range(6)]
         assert 1 + 2 + 4 + 8 + 15 + 15 <= clock.now - begun < 46
 
@@ -351,17 +351,17 @@ def test_a_server_that_cannot_now_is_waited_for_and_costs_no_attempt(clock: Cloc
 def test_whoever_waits_for_a_server_that_cannot_now_has_not_failed(clock: Clock) -> None:
     """Would break: after five minutes of a full disk the jobs that waited count as failed, and the whole run ends."""
     begun = clock.now
-    assert patiently(lambda: _raise(TargetNotNow("no room")), lambda: clock.now > begun + 3600) == 0
-    assert patiently(lambda: _raise(UnreachableNow("it starts")), lambda: clock.now > begun + 7200) == 0
-    assert while_it_can(lambda: _raise(TargetNotNow("no room")), lambda: clock.now > begun + 9000) == 0
+    assert retry_until_stopped(lambda: _raise(TargetNotNow("no room")), lambda: clock.now > begun + 3600) == 0
+    assert retry_until_stopped(lambda: _raise(UnreachableNow("it starts")), lambda: clock.now > begun + 7200) == 0
+    assert retry_while_not_now(lambda: _raise(TargetNotNow("no room")), lambda: clock.now > begun + 9000) == 0
     with pytest.raises(TargetUnavailable):
-        while_it_can(lambda: _raise(TargetUnavailable("cut")), _never)
+        retry_while_not_now(lambda: _raise(TargetUnavailable("cut")), _never)
 
 
 def test_a_lane_frees_what_it_held_before_it_lost_its_connection() -> None:
     """Would break: its ranges wait for their leases' end, and count as those of a worker that died."""
     ranges = FakeRanges([])
-    flow.copy_ranges(_lane(ranges, FakeSource([]), FakeTarget()), [7], "me", _never)
+    flow.copy_ranges(_stream(ranges, FakeSource([]), FakeTarget()), [7], "me", _never)
     assert ranges.taken_back == 1
 
 
@@ -370,8 +370,8 @@ def test_a_range_goes_on_at_its_place_and_is_looked_at_once() -> None:
     place, looks = b"place", list[TokenRange]()
     for position, todo in ((place, RANGE), (None, TokenRange(7, 1000)), (None, RANGE)):
         ranges, source = FakeRanges([replace(_lease(todo=todo), position=position)]), FakeSource([_page([9])])
-        lane = replace(_lane(ranges, source, FakeTarget()), look=lambda _t, tokens, _a: looks.append(tokens))
-        assert flow.copy_ranges(lane, [7], "me", _never) == 1
+        stream = replace(_stream(ranges, source, FakeTarget()), note_rows_ahead=lambda _t, tokens, _a: looks.append(tokens))
+        assert flow.copy_ranges(stream, [7], "me", _never) == 1
         assert source.places == [position]
     assert looks == [RANGE]
 
@@ -379,10 +379,11 @@ def test_a_range_goes_on_at_its_place_and_is_looked_at_once() -> None:
 def test_a_batch_is_loaded_behind_a_look_however_long_that_takes(clock: Clock) -> None:
     """Would break: a look that takes longer than a job gives the range back as it was, for ever."""
     begun, target = clock.now, FakeTarget()
-    lane = replace(
-        _lane(FakeRanges([_lease()]), FakeSource([_page([1]), _page([2])]), target), look=lambda *_: clock.sleep(100)
+    stream = replace(
+        _stream(FakeRanges([_lease()]), FakeSource([_page([1]), _page([2])]), target),
+        note_rows_ahead=lambda *_: clock.sleep(100),
     )
-    flow.copy_ranges(lane, [7], "me", lambda: clock.now > begun + 60)
+    flow.copy_ranges(stream, [7], "me", lambda: clock.now > begun + 60)
     assert len(target.loaded) == 1
 
 

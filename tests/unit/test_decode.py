@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from support.cells import Raw, cell
 from support.edges import INF, NAN, edges, huge
 from support.encoding import PROFILE, SCALARS, STRUCTURED, UDTS
-from support.held import back, held
 from support.matrix import MATRIX
 from support.pg_types import OIDS, pg_type
+from support.stored_forms import back, held
 from support.values import strategy
 
 from sync.core.cql import CqlType, parse_type

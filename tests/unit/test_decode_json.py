@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.cells import Raw, cell
 from support.encoding import PROFILE, STRUCTURED, UDTS
-from support.held import held
 from support.pg_types import pg_type
+from support.stored_forms import held
 from support.values import strategy
 
 from sync.core.cql import CqlType, parse_type

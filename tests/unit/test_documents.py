@@ -15,12 +15,19 @@ from hypothesis import strategies as st
 
 from sync.core.cql import FIELD, CqlType
 from sync.core.decode import decoder_for
-from sync.core.documents.collections import Unfolded, collection_table, document_cells, folded, segments, with_fields
+from sync.core.documents.collections import (
+    FieldExtractor,
+    collection_table,
+    document_cells,
+    document_from_cells,
+    segments,
+    with_fields,
+)
 from sync.core.encode import UnsupportedPair, encoder_for
 from sync.core.encode.base import Reject, join_cells
 from sync.core.encode.document_ids import cell_of, id_cell, id_form, id_parts, number_text
 from sync.core.rows import Page, PgType
-from sync.core.schema.remembered import recalled, remembered
+from sync.core.schema.table_json import table_from_json, table_to_json
 from sync.settings import Config
 
 
@@ -73,30 +80,30 @@ def test_paths(path: str, names: tuple[str, ...]) -> None:
     assert segments(path) == names
 
 
-def unfolded(doc: str | None) -> dict[str, bytes | None]:
+def extractor(doc: str | None) -> dict[str, bytes | None]:
     table = with_fields(collection_table("ks", "docs", 2), {"a.b": "text", "c": "jsonb"})
-    return Unfolded(table, ("key", "doc_json", "a.b", "c")).cells({"key": b"k", "doc_json": doc and doc.encode()})
+    return FieldExtractor(table, ("key", "doc_json", "a.b", "c")).cells({"key": b"k", "doc_json": doc and doc.encode()})
 
 
 def test_fields_are_taken_out_of_the_document() -> None:
     """Would break: a field that stands twice, or is gone; a null that becomes none."""
-    found = unfolded('{"_id":1,"a":{"b":"x","d":1.50},"c":[1],"$vector":[1]}')
+    found = extractor('{"_id":1,"a":{"b":"x","d":1.50},"c":[1],"$vector":[1]}')
     assert (found["a.b"], found["c"], found["doc_json"]) == (b'"x"', b"[1]", b'\x01{"a": {"d": 1.50}, "_id": 1}')
-    found = unfolded('{"a":{"b":null},"c":null}')
+    found = extractor('{"a":{"b":null},"c":null}')
     assert (found["a.b"], found["c"], found["doc_json"]) == (None, None, b'\x01{"a": {"b": null}, "c": null}')
-    assert unfolded('{"a":5}')["a.b"] is None
-    assert unfolded(None) == {"key": b"k", "doc_json": None, "a.b": None, "c": None}
-    assert unfolded("nope")["c"] == b"nope"
+    assert extractor('{"a":5}')["a.b"] is None
+    assert extractor(None) == {"key": b"k", "doc_json": None, "a.b": None, "c": None}
+    assert extractor("nope")["c"] == b"nope"
 
 
 def test_a_page_gets_a_cell_for_each_column() -> None:
     """Would break: columns that shift."""
     table = with_fields(collection_table("ks", "docs", None), {"n": "integer"})
     rows = [join_cells([bytes(8), b"k%d" % n, b'{"n":%d}' % n]) for n in range(3)]
-    assert Unfolded(table, ("key", "n")).selected == ("key", "doc_json")
-    page = Unfolded(table, ("key", "doc_json", "n")).page(Page(b"xx" + b"".join(rows), 2, 3))
+    assert FieldExtractor(table, ("key", "n")).selected == ("key", "doc_json")
+    page = FieldExtractor(table, ("key", "doc_json", "n")).page(Page(b"xx" + b"".join(rows), 2, 3))
     assert page.data[page.offset :] == b"".join(join_cells([bytes(8), b"k%d" % n, b"\x01{}", b"%d" % n]) for n in range(3))
-    page = Unfolded(table, ("key", "n")).page(Page(b"".join(rows), 0, 3))
+    page = FieldExtractor(table, ("key", "n")).page(Page(b"".join(rows), 0, 3))
     assert page.data == b"".join(join_cells([bytes(8), b"k%d" % n, b"%d" % n]) for n in range(3))
 
 
@@ -147,17 +154,17 @@ def test_a_document_comes_together_again() -> None:
     text = '{"_id":1,"a":{"b":"x","d":1.50},"c":[1,null],"e":null,"large":1E+300,"many":12345678901234567890}'
     table = with_fields(collection_table("ks", "docs", 2), {"a.b": "text", "c": "jsonb", "e": "text"})
     columns = tuple(c.name for c in table.columns)
-    cells = Unfolded(table, columns).cells(
+    cells = FieldExtractor(table, columns).cells(
         {"key": b"", "doc_json": text.encode(), "query_vector_value": struct.pack(">2f", 1, 2)}
     )
-    found = folded(table, cells)
+    found = document_from_cells(table, cells)
     assert found == {**json.loads(text), "$vector": [1.0, 2.0]}
     with pytest.raises(ValueError, match="lost"):
-        folded(table, {**cells, "doc_json": None})
+        document_from_cells(table, {**cells, "doc_json": None})
     with pytest.raises(ValueError, match="more digits"):
-        folded(table, {**cells, "doc_json": b'{"n": 0.12345678901234567890123}'})
+        document_from_cells(table, {**cells, "doc_json": b'{"n": 0.12345678901234567890123}'})
     with pytest.raises(ValueError, match="not an object"):
-        folded(table, {**cells, "doc_json": b'{"a": 5}'})
+        document_from_cells(table, {**cells, "doc_json": b'{"a": 5}'})
 
 
 def test_an_applications_document_is_what_the_server_would_keep() -> None:
@@ -205,7 +212,7 @@ def test_a_collection_in_sync_toml() -> None:
 def test_a_collection_is_remembered() -> None:
     """Would break: a process that starts while the source is unreachable takes a collection for a table of odd columns."""
     table = with_fields(collection_table("ks", "docs", 3), {"a.b": "text"})
-    assert recalled(json.loads(json.dumps(remembered(table)))) == table
+    assert table_from_json(json.loads(json.dumps(table_to_json(table)))) == table
     assert with_fields(table, {"a.b": "text"}) == table, "asked for twice, there once"
 
 
@@ -218,9 +225,9 @@ def test_a_vector_without_a_column_stays_in_its_document(form: str) -> None:
     encode = encoder_for(table.columns[1].type, PgType("jsonb")).encode
     kept = json.loads(encode(text)[1:])
     assert kept == json.loads(text)
-    assert folded(table, {"doc_json": text}) == {"a": "x", "_id": 1, "$vector": [1, 2]}
-    cells = Unfolded(lifted, ("key", "doc_json", "a")).cells({"key": b"", "doc_json": text})
-    assert folded(lifted, cells) == {"a": "x", "_id": 1, "$vector": [1, 2]}
+    assert document_from_cells(table, {"doc_json": text}) == {"a": "x", "_id": 1, "$vector": [1, 2]}
+    cells = FieldExtractor(lifted, ("key", "doc_json", "a")).cells({"key": b"", "doc_json": text})
+    assert document_from_cells(lifted, cells) == {"a": "x", "_id": 1, "$vector": [1, 2]}
     made = document_cells(table, {"a": "x", "_id": 1, "$vector": [1.0, 2.0]})
     assert json.loads(made["doc_json"] or b"") == {"a": "x", "_id": 1, "$vector": {"$binary": "P4AAAEAAAAA="}}
     assert made["query_vector_value"] is None

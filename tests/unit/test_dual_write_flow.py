@@ -78,10 +78,10 @@ class Fake:
         self._step("withdraw")
         return self.withdrawn
 
-    def left(self, _: str) -> None:
+    def needs_reconcile(self, _: str) -> None:
         self._step("ring")
 
-    def later(self, _: object, __: Intent, state: str, ___: str) -> None:
+    def mark_later(self, _: object, __: Intent, state: str, ___: str) -> None:
         self._step(f"later {state}")
 
     def begin_accepting(self) -> bool:
@@ -106,10 +106,10 @@ class Fake:
     def forget(self, key: Key) -> None:
         assert key is KEY
 
-    def seen(self, version: int, _: object) -> None:
+    def observe(self, version: int, _: object) -> None:
         self.newest = max(self.newest, version)
 
-    def unrecorded(self, _: object, __: Mutation, version: int, state: str) -> None:
+    def add_unrecorded(self, _: object, __: Mutation, version: int, state: str) -> None:
         self._step(f"unrecorded {state}")
 
     def flow(self, mode: Any = "inline") -> ForwardWrite:

@@ -17,7 +17,7 @@ from support.values import strategy
 from sync.console import check_report, write_report
 from sync.core.cql import parse_type
 from sync.core.encode.base import INT32
-from sync.core.keys.shown import cell_json, key_cells, key_json
+from sync.core.keys.json_form import cell_json, key_cells, key_json
 from sync.core.rows import SourceColumn
 from sync.core.visible import key_text, visible, visible_json, visible_lines
 from sync.errors import SettingsError

@@ -30,9 +30,9 @@ def test_after_a_clean_pass_there_is_a_step(proved: Proved, said: str) -> None:
 @pytest.mark.parametrize(
     ("rows", "said"),
     [
-        ({"in_flight": 1}, "1 key in flight: let `sync worker` reconcile what is open, then run it again"),
-        ({"unknown": 1}, "0 ranges and 1 row could not be proved equal: look at the errors, and run it again"),
-        ({"rejected": 2}, "equal, but for 2 rows that Postgres cannot hold: `sync rejects`"),
+        ({"in_flight": 1}, "1 key in flight: let `sync worker` reconcile them, then run it again"),
+        ({"unknown": 1}, "0 ranges and 1 row not proved equal: look at the errors, and run it again"),
+        ({"rejected": 2}, "equal, except for 2 rows that Postgres cannot hold: `sync rejects`"),
         ({"different": 3}, "look at the findings, then run `sync drift-report --repair`, and once more without it"),
     ],
 )

@@ -9,13 +9,13 @@ import pytest
 
 from sync.core.cutover.agreement import agreed, differences, may_write
 from sync.core.cutover.gates import Gate
-from sync.core.cutover.phases import Standing, next_step, phase
-from sync.core.cutover.proof import Pass, Since, proof_gate, proofs, quiet_since_gate
+from sync.core.cutover.phases import MigrationState, next_step, phase
+from sync.core.cutover.proof import Pass, ProofBounds, proof_gate, proofs, undisturbed_gate
 from sync.core.rows import TableOptions
 
 T = datetime(2026, 1, 1, tzinfo=UTC)
 HOUR = timedelta(hours=1)
-SINCE = Since(3, T, {})
+SINCE = ProofBounds(3, T, {})
 
 
 def a_pass(number: int, table: str = "a", **changes: object) -> Pass:
@@ -63,7 +63,7 @@ def test_a_gate_of_many_tables_stays_readable() -> None:
 
 def test_what_an_emergency_goes_by() -> None:
     def gate(passes: list[Pass], **disturbed: tuple[datetime, str]) -> Gate:
-        return quiet_since_gate(passes, ["a"], replace(SINCE, disturbed={n.strip("_"): d for n, d in disturbed.items()}))
+        return undisturbed_gate(passes, ["a"], replace(SINCE, disturbed={n.strip("_"): d for n, d in disturbed.items()}))
 
     assert gate([]).green and gate([a_pass(2), a_pass(1, clean=False)]).green
     assert not gate([a_pass(2, repaired=1)]).green and not gate([a_pass(2, clean=False)]).green
@@ -85,13 +85,13 @@ def test_settings_that_must_agree() -> None:
 GREEN = {name: Gate(name, True, "") for name in ("backfill", "writers", "intents", "proof")}
 
 
-def stands(red: str = "", **changes: object) -> Standing:
+def stands(red: str = "", **changes: object) -> MigrationState:
     gates = {**GREEN, **({red: Gate(red, False, "it is red", "mend it")} if red else {})}
-    return replace(Standing("astra", gates, True, False, False, 0, 0, 1, 1), **changes)  # type: ignore[arg-type]
+    return replace(MigrationState("astra", gates, True, False, False, 0, 0, 1, 1), **changes)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
-    ("standing", "is_in", "says"),
+    ("migration", "is_in", "says"),
     [
         (stands(begun=False), "schema", "sync backfill"),
         (stands(failed=True), "backfill", "failed ranges"),
@@ -113,6 +113,6 @@ def stands(red: str = "", **changes: object) -> Standing:
         (stands(primary="postgres", intents=2, workers=0), "cut over", "2 keys to be sent to Astra"),
     ],
 )
-def test_phase_and_next_step(standing: Standing, is_in: str, says: str) -> None:
-    assert phase(standing) == is_in
-    assert says in next_step(standing)
+def test_phase_and_next_step(migration: MigrationState, is_in: str, says: str) -> None:
+    assert phase(migration) == is_in
+    assert says in next_step(migration)

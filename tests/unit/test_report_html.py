@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 from support import reports
 
 from sync.core.ring import MAX_TOKEN, MIN_TOKEN, RING_SIZE
-from sync.report.findings import MOST_CHARACTERS, MOST_FINDINGS
+from sync.report.findings import MAX_CHARACTERS, MAX_FINDINGS
 from sync.report.html import render
-from sync.report.ring import MOST_SEGMENTS, drawn, merged
+from sync.report.ring import MAX_SEGMENTS, drawn, merged
 from sync.report.text import moment, prose, seconds, two_values, value, version
 
 VOID = {"meta", "wbr", "input", "br", "link", "img", "hr"}
@@ -290,10 +290,10 @@ def test_thousands_of_ranges_stay_small() -> None:
     """Would break: a page of megabytes for a table whose ranges alternate."""
     text = render(reports.many())
     titles = re.findall(r"<title>(\(-?\d+, -?\d+\] [^<]*)</title>", text)
-    assert 100 < len(titles) <= MOST_SEGMENTS
+    assert 100 < len(titles) <= MAX_SEGMENTS
     assert all("in part" in title for title in titles)
     assert titles[0].startswith(f"({MIN_TOKEN}, ") or any(t.startswith(f"({MIN_TOKEN}, ") for t in titles)
-    assert f"Drawn in {MOST_SEGMENTS} parts" in text
+    assert f"Drawn in {MAX_SEGMENTS} parts" in text
     assert len(text) < 500_000
 
 
@@ -305,8 +305,8 @@ def test_the_first_findings_of_every_table_are_shown_and_the_rest_is_counted() -
     ]  # fmt: skip
     found = page(reports.report(*tables, clean=False))
     shown = [a["data-table"] for a in found.attributes("tr") if "data-table" in a]
-    assert (len(shown), shown.count("1"), shown.count("2")) == (MOST_FINDINGS, 3, 200)
-    assert f"The first {MOST_FINDINGS} of 1,103 are shown." in found.text()
+    assert (len(shown), shown.count("1"), shown.count("2")) == (MAX_FINDINGS, 3, 200)
+    assert f"The first {MAX_FINDINGS} of 1,103 are shown." in found.text()
     assert "--format csv" in found.text()
 
 
@@ -324,7 +324,7 @@ def test_size_is_bounded_whatever_the_values_are() -> None:
     findings = [reports.finding(key=hostile, columns=list(hostile), source=hostile, target=wrong) for _ in range(600)]
     table = reports.table(rows={"different": 600, "same": 199_400}, findings=findings)
     text = render(reports.report(table))
-    assert len(text) < MOST_CHARACTERS + 200_000
+    assert len(text) < MAX_CHARACTERS + 200_000
     assert "of 600 are shown" in text
 
 

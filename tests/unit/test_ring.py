@@ -85,12 +85,12 @@ def test_planned_ranges_hold_every_token_once(
 
 @_PROFILE
 @given(st.integers(1, 200), st.lists(TOKENS, max_size=300))
-def test_ranges_end_where_other_nodes_rows_begin(at_least: int, seams: list[int]) -> None:
+def test_ranges_end_where_other_nodes_rows_begin(at_least: int, replica_boundaries: list[int]) -> None:
     """Would break: half of each range's rows are fetched by a node from another one; or a small table has 4,096 ranges."""
-    planned = plan_ranges([], 1 << 26, at_least, seams)
+    planned = plan_ranges([], 1 << 26, at_least, replica_boundaries)
     check_whole_ring(planned)
     assert at_least <= len(planned) <= 2 * at_least
-    within = {s for s in seams if MIN_TOKEN < s < MAX_TOKEN}
+    within = {s for s in replica_boundaries if MIN_TOKEN < s < MAX_TOKEN}
     if len(within) <= at_least:
         assert within <= {r.end for r in planned}
 

@@ -11,7 +11,7 @@ from cassandra.policies import HostDistance, RoundRobinPolicy
 from cassandra.query import SimpleStatement
 
 from sync.adapters.cassandra.connection.pages import PageSize
-from sync.adapters.cassandra.connection.routing import RangeAwarePolicy, seams, send_elsewhere, send_to
+from sync.adapters.cassandra.connection.routing import RangeAwarePolicy, replica_boundaries, send_elsewhere, send_to
 from sync.core.rows import Page
 
 
@@ -93,8 +93,8 @@ def test_rows_of_other_nodes_begin_at_seams() -> None:
         ring=[Murmur3Token(t) for t in names], get_replicas=lambda _ks, t: [_Node(names[t.value], "dc1"), _Node("x", "dc2")]
     )
     session: Any = SimpleNamespace(cluster=SimpleNamespace(metadata=SimpleNamespace(token_map=ring)))
-    assert seams(session, "ks", "dc1") == [0, 20, 30]
-    assert seams(session, "ks", "dc2") == []
+    assert replica_boundaries(session, "ks", "dc1") == [0, 20, 30]
+    assert replica_boundaries(session, "ks", "dc2") == []
 
 
 def test_other_statements_are_sent_as_ever() -> None:

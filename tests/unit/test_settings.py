@@ -11,7 +11,7 @@ from psycopg import conninfo
 
 from sync.adapters.cassandra.connection import connect as cassandra_connect
 from sync.adapters.postgres.connection import connect as postgres_connect
-from sync.adapters.postgres.connection.connect import connection_string, kind_of, known_pooler, target_name
+from sync.adapters.postgres.connection.connect import connection_class, connection_string, known_pooler, target_name
 from sync.adapters.postgres.connection.pooled import Pooled
 from sync.errors import SettingsError
 from sync.settings import Config, Settings, load_config, load_settings
@@ -113,9 +113,9 @@ def test_what_names_and_settings_say_of_a_pooler(values: dict[str, str], direct:
 
 def test_no_prepared_statements_through_a_pooler() -> None:
     """A statement prepared on one of the pooler's connections is unknown on the next one."""
-    kind, given = kind_of(True)
+    kind, given = connection_class(True)
     assert (kind, given["prepare_threshold"]) == (Pooled, None)
-    assert "prepare_threshold" not in kind_of(False)[1]
+    assert "prepare_threshold" not in connection_class(False)[1]
 
 
 @pytest.mark.parametrize(

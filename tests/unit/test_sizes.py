@@ -15,7 +15,7 @@ from sync.core.cql import DOCUMENT, CqlType, parse_type
 from sync.core.encode import documents, encoder_for, numerics, zeros
 from sync.core.encode.base import INT32, Reject
 from sync.core.encode.rows import encode_cell
-from sync.core.keys.shown import cell_json
+from sync.core.keys.json_form import cell_json
 
 LARGE = INT32.pack(-131_000) + varint(1)
 TINY = INT32.pack(16_383) + varint(1)
@@ -130,4 +130,4 @@ def test_a_reports_values_are_bounded_too() -> None:
     assert cell_json(parse_type("decimal"), INT32.pack(0) + b"\x7f" * 70_000).keys() == {"$cell"}
     assert cell_json(parse_type("varint"), b"\x7f" * (1 << 20)).keys() == {"$cell"}
     assert Decimal(cell_json(parse_type("decimal"), cell(parse_type("decimal"), (150, 2)))) == Decimal("1.50")
-    assert zeros.MOST_ZEROS == 1 << 20 and documents.MOST_LEVELS == 128
+    assert zeros.MAX_ZEROS == 1 << 20 and documents.MAX_LEVELS == 128

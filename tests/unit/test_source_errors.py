@@ -12,7 +12,7 @@ from cassandra.policies import IdentityTranslator
 
 from sync.adapters.cassandra.connection.connect import explain
 from sync.adapters.cassandra.connection.faults import source_errors
-from sync.adapters.cassandra.connection.tls import Names
+from sync.adapters.cassandra.connection.tls import NamedEndPoints
 from sync.errors import SourceUnavailable
 
 
@@ -27,7 +27,7 @@ def test_a_time_out_says_so() -> None:
 
 def test_a_node_is_called_as_its_contact_point() -> None:
     """Would break: a certificate that names hosts is compared with the addresses that nodes find each other by."""
-    names = Names(["localhost", "10.0.0.9", "nowhere.invalid"], 9042)
+    names = NamedEndPoints(["localhost", "10.0.0.9", "nowhere.invalid"], 9042)
     names.configure(SimpleNamespace(address_translator=IdentityTranslator()))
     found = [names.create({"rpc_address": a, "peer": a}) for a in ("127.0.0.1", "10.0.0.9", "10.0.0.7")]
     assert [(f.address, f.ssl_options["server_hostname"]) for f in found] == [

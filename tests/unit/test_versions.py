@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sync.core.versions import MOST_STAMPED, MOST_VERSION, SLOTS, reconciled, stamp
+from sync.core.versions import MAX_STAMPED, MAX_VERSION, SLOTS, reconciled, stamp
 
 versions = st.integers(min_value=-(2**40), max_value=2**62)
 slots = st.integers(min_value=0, max_value=SLOTS - 1)
@@ -37,5 +37,5 @@ def test_a_reconciled_version_bounds_all_that_is_known_and_rises(read: int, remo
 
 def test_the_highest_version_is_not_exceeded() -> None:
     """Would break: a row with the highest timestamp there is cannot be reconciled a second time."""
-    assert reconciled(MOST_VERSION, 0, MOST_VERSION) == MOST_VERSION
-    assert stamp(MOST_STAMPED, 0) <= MOST_VERSION - SLOTS
+    assert reconciled(MAX_VERSION, 0, MAX_VERSION) == MAX_VERSION
+    assert stamp(MAX_STAMPED, 0) <= MAX_VERSION - SLOTS

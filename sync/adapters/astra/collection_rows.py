@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from sync.adapters.cassandra.connection.connect import Cassandra
 from sync.adapters.cassandra.rows.rows import SourceRows
-from sync.core.documents.collections import folded, plain_extended
+from sync.core.documents.collections import document_from_cells, plain_extended
 from sync.core.encode.document_ids import identifier_of
 from sync.core.mutations import Key, Mutation
 from sync.core.rows import SourceTable
@@ -28,7 +28,7 @@ class CollectionRows(SourceRows):
     def write(self, mutation: Mutation, version: int) -> tuple[Outcome, str]:
         """Replace or delete the document: what came of it, and the error in words.
 
-        The API takes no version: whoever sends a key twice does so in turn (`InTurn`).
+        The API takes no version: whoever sends a key twice does so in turn (`OrderedResends`).
         """
         try:
             return self._outcome(self._write(self._opened(), mutation))
@@ -46,7 +46,7 @@ class CollectionRows(SourceRows):
             return documents.delete({"_id": identifier_of(mutation.key.cells[0])})
         if mutation.kind != "put":
             raise ValueError("a part of a document cannot be sent")
-        return documents.write(documents.checked_put(_named(mutation.key, folded(self._table, mutation.cells))))
+        return documents.write(documents.checked_put(_named(mutation.key, document_from_cells(self._table, mutation.cells))))
 
     @staticmethod
     def _outcome(may_come_late: bool) -> tuple[Outcome, str]:

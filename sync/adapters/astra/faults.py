@@ -23,7 +23,7 @@ _NOTHING_DONE = frozenset({"UNAVAILABLE_DATABASE", "FAILED_CONCURRENT_OPERATIONS
 _CREDENTIALS = frozenset({"UNAUTHENTICATED_REQUEST", "UNAUTHORIZED_ACCESS", "MISSING_AUTHENTICATION_TOKEN"})
 _NEVER = frozenset({"UNSUPPORTED_DATABASE_QUERY"})
 """Its database does not understand what the API makes of the command, and never will."""
-_MOST_TEXT = 500
+_MAX_TEXT = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,8 +90,8 @@ def _of_answer(found: list[DataAPIErrorDescriptor]) -> Fault:
 
 def _message(found: list[DataAPIErrorDescriptor]) -> str:
     lines = [f"{' '.join((e.message or e.title or '').split())} ({e.error_code})" for e in found]
-    return "; ".join(lines)[:_MOST_TEXT]
+    return "; ".join(lines)[:_MAX_TEXT]
 
 
 def _line(error: BaseException) -> str:
-    return (" ".join(str(error).split()) or type(error).__name__)[:_MOST_TEXT]
+    return (" ".join(str(error).split()) or type(error).__name__)[:_MAX_TEXT]

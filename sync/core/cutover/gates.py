@@ -21,7 +21,7 @@ class Gate:
 
 
 @dataclass(frozen=True, slots=True)
-class Copied:
+class BackfillFact:
     """Where the newest backfill of a table stands; `total` 0: it was never begun."""
 
     table: str
@@ -77,7 +77,7 @@ class AheadFact:
     shown: tuple[str, ...]
 
 
-def backfill_gate(copied: Sequence[Copied]) -> Gate:
+def backfill_gate(copied: Sequence[BackfillFact]) -> Gate:
     """Every range of every table is done, none failed."""
     done, total = sum(c.done for c in copied), sum(c.total for c in copied)
     never = [c.table for c in copied if not c.total]
@@ -161,15 +161,15 @@ def _fault(writer: WriterFact, epoch: int, lease: float) -> str:
     return f"{writer.name} has {counted(writer.unrecorded, 'unrecorded write')}" if writer.unrecorded else ""
 
 
-def canary_gate(canaries: Sequence[CanaryFact], not_flown: str = "") -> Gate:
-    """Rows of Postgres are in Astra as they are, and Astra takes such rows; `not_flown` says why that was not tried."""
+def canary_gate(canaries: Sequence[CanaryFact], not_run: str = "") -> Gate:
+    """Rows of Postgres are in Astra as they are, and Astra takes such rows; `not_run` says why that was not tried."""
     bad = [f"{c.table}: {c.error}" for c in canaries if c.error]
     if bad:
         return Gate("canary", False, "; ".join(bad), "see the error")
     sent, unsent = sum(c.sent for c in canaries), [c.table for c in canaries if c.rows and not c.sent]
     figure = f"{counted(sum(c.rows for c in canaries), 'row')} of {counted(len(canaries), 'table')} equal on both sides; "
-    figure += f"not run: {not_flown}" if not_flown else f"Astra accepts rows of {counted(sent, 'table')}"
-    if unsent and not not_flown:
+    figure += f"not run: {not_run}" if not_run else f"Astra accepts rows of {counted(sent, 'table')}"
+    if unsent and not not_run:
         figure += f" (not tried: {', '.join(unsent)}, where every key may be the application's)"
     return Gate("canary", True, figure)
 
@@ -193,7 +193,7 @@ def settings_gate(faults: Mapping[str, str]) -> Gate:
     return Gate("settings", not faults, figure, "give all of them one sync.toml, and restart the application with it")
 
 
-def quiet_gate(name: str, count: int, one: str, several: str, remedy: str) -> Gate:
+def nothing_open_gate(name: str, count: int, one: str, several: str, remedy: str) -> Gate:
     """Nothing of a kind is open; what is said of one, and of several."""
     return Gate(name, not count, counted(count, one, several), remedy)
 

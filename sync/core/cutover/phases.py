@@ -14,7 +14,7 @@ _FAILED = "look at the failed ranges' error, then run `sync backfill` again"
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class MigrationState:
     """What is known. `gates`: those of the next switch but for its canary, by name; `not_judged` says why they are missing.
 
     `begun`: there is a backfill; `failed`: ranges of it have failed; `unfinished`: one is open. `workers`: RQ workers that
@@ -44,60 +44,60 @@ class Standing:
         return self.begun and not self.failed and not self.unfinished and (gate is None or gate.green)
 
 
-def phase(standing: Standing) -> str:
+def phase(migration: MigrationState) -> str:
     """One word or two. `proved`: every gate of the cut-over is green; its canary only flies with the cut-over itself."""
-    if standing.primary == "postgres":
+    if migration.primary == "postgres":
         return "cut over"
-    if not standing.begun:
+    if not migration.begun:
         return "schema"
-    if not standing.copied:
+    if not migration.copied:
         return "backfill"
-    return "backfilled" if standing.red or standing.not_judged else "proved"
+    return "backfilled" if migration.red or migration.not_judged else "proved"
 
 
-def next_step(standing: Standing) -> str:
+def next_step(migration: MigrationState) -> str:
     """What to do now."""
-    if standing.primary == "astra" and not standing.copied:
-        return _copy(standing)
-    if standing.intents and (settle := _settle(standing)):
+    if migration.primary == "astra" and not migration.copied:
+        return _copy_step(migration)
+    if migration.intents and (settle := _drain_step(migration)):
         return settle
-    if standing.rejected and standing.primary == "astra":
-        return f"look at {counted(standing.rejected, 'rejected row')}: sync rejects"
-    if standing.not_judged:
-        return f"the gates could not be evaluated: {standing.not_judged}"
-    red = [gate for gate in standing.red if gate.name not in ("proof", "intents")]
+    if migration.rejected and migration.primary == "astra":
+        return f"look at {counted(migration.rejected, 'rejected row')}: sync rejects"
+    if migration.not_judged:
+        return f"the gates could not be evaluated: {migration.not_judged}"
+    red = [gate for gate in migration.red if gate.name not in ("proof", "intents")]
     if red:
-        return _turn_green(red[0], standing)
-    if standing.primary == "postgres":
-        back = "sync rollback goes back" if not standing.red else "sync drift-report, twice, allows a rollback"
+        return _turn_green(red[0], migration)
+    if migration.primary == "postgres":
+        back = "sync rollback goes back" if not migration.red else "sync drift-report, twice, allows a rollback"
         return f"{back} (sync rollback --fast in an emergency); sync finish ends the migration"
     return (
         "compare both sides: sync drift-report"
-        if standing.red
+        if migration.red
         else "sync cutover --dry-run shows the gates; sync cutover makes Postgres primary"
     )
 
 
-def _copy(standing: Standing) -> str:
-    if standing.failed:
+def _copy_step(migration: MigrationState) -> str:
+    if migration.failed:
         return _FAILED
-    return _UNDER_WAY if standing.unfinished else "sync backfill"
+    return _UNDER_WAY if migration.unfinished else "sync backfill"
 
 
-def _settle(standing: Standing) -> str:
+def _drain_step(migration: MigrationState) -> str:
     """What to do about keys that are not settled; nothing where workers are at it, and they are few."""
-    what = "sent to Astra" if standing.primary == "postgres" else "reconciled"
-    keys = f"{counted(standing.intents, 'key')} {'is' if standing.intents == 1 else 'are'}"
-    gate = standing.gates.get("intents")
-    if not standing.workers:
-        return f"{counted(standing.intents, 'key')} to be {what}: run `sync worker`"
+    what = "sent to Astra" if migration.primary == "postgres" else "reconciled"
+    keys = f"{counted(migration.intents, 'key')} {'is' if migration.intents == 1 else 'are'}"
+    gate = migration.gates.get("intents")
+    if not migration.workers:
+        return f"{counted(migration.intents, 'key')} to be {what}: run `sync worker`"
     if gate is None or gate.green:
         return ""
-    keys, workers = counted(standing.intents, "key"), counted(standing.workers, "worker")
+    keys, workers = counted(migration.intents, "key"), counted(migration.workers, "worker")
     return f"{keys} being {what} by {workers}; `sync intents` shows those that fail"
 
 
-def _turn_green(gate: Gate, standing: Standing) -> str:
-    if gate.name == "writers" and not standing.writers:
+def _turn_green(gate: Gate, migration: MigrationState) -> str:
+    if gate.name == "writers" and not migration.writers:
         return "verify with `sync migrate`, or begin to write to both sides"
     return f"{gate.name}: {gate.figure}: {gate.remedy}"

@@ -39,7 +39,7 @@ class Pass:
 
 
 @dataclass(frozen=True, slots=True)
-class Since:
+class ProofBounds:
     """What passes must be younger than: the epoch, and by table what last could have made a difference, and what that was."""
 
     epoch: int
@@ -71,7 +71,9 @@ class TableProof:
         return self.passes >= CLEAN_PASSES
 
 
-def proofs(passes: Sequence[Pass], shapes: Mapping[str, str | None], since: Since, data_center: str = "") -> list[TableProof]:
+def proofs(
+    passes: Sequence[Pass], shapes: Mapping[str, str | None], since: ProofBounds, data_center: str = ""
+) -> list[TableProof]:
     """How each of these tables is proved; `shapes` says what they are today (None: that is not known, and not compared).
 
     `passes`: the newest first. One that found something, or repaired, disturbs as well: a table's others must follow it.
@@ -82,16 +84,16 @@ def proofs(passes: Sequence[Pass], shapes: Mapping[str, str | None], since: Sinc
     ]
 
 
-def _proof(table: str, passes: Sequence[Pass], shape: str | None, since: Since, data_center: str) -> TableProof:
+def _proof(table: str, passes: Sequence[Pass], shape: str | None, since: ProofBounds, data_center: str) -> TableProof:
     good = 0
     for one in passes:
-        if why := _against(one, shape, since, data_center):
+        if why := _objection(one, shape, since, data_center):
             return TableProof(table, good, f"pass {one.number} {why}")
         good += 1
     return TableProof(table, good, "none before it" if good else "no pass yet")
 
 
-def _against(one: Pass, shape: str | None, since: Since, data_center: str) -> str:
+def _objection(one: Pass, shape: str | None, since: ProofBounds, data_center: str) -> str:
     """Why a pass proves nothing."""
     if not one.clean or one.repaired:
         return "repaired" if one.repaired else "was not clean"
@@ -131,7 +133,7 @@ def _reasons(red: Sequence[TableProof]) -> str:
     return "; ".join([*said, *(["…"] if len(reasons) > _SHOWN else [])])
 
 
-def quiet_since_gate(passes: Sequence[Pass], tables: Iterable[str], since: Since) -> Gate:
+def undisturbed_gate(passes: Sequence[Pass], tables: Iterable[str], since: ProofBounds) -> Gate:
     """Nothing in this epoch tells that both sides may differ: what an emergency goes by instead of a proof.
 
     No write was recorded late, no writer fenced, no intent given up, and the last pass of each table, where there was one,

@@ -4,19 +4,19 @@ Once Postgres is primary, whole rows go back to Cassandra: what a type's `*_send
 keeps. For every cell that the encoder takes, encoding what was decoded gives the same bytes again. A value that Postgres
 holds and the source cannot (finer, longer, of another form) is a Reject, never rounded.
 
-arrays     array to list, set or vector
-base       what a decoder is
-documents  a target's columns to a document's parts
-jsonb      jsonb to maps, lists, sets, tuples, user types and vectors
-kept       a cell as Cassandra keeps it: sorted, without duplicates
-numerics   numeric, and JSON's numbers, to varint, decimal and integers
-order      the order in which Cassandra keeps elements
-packed     lists, sets and maps as CQL cells
-rows       a row's canonical bytes to the cells of its columns
-scalars    texts, integers, floats, UUIDs, addresses, durations
-texts      text to decimal
-times      timestamps, dates and times of day
-vectors    vector and halfvec to vector<float, n>
+arrays            array to list, set or vector
+base              what a decoder is
+collection_cells  lists, sets and maps as CQL cells
+documents         a target's columns to a document's parts
+jsonb             jsonb to maps, lists, sets, tuples, user types and vectors
+normal_form       a cell as Cassandra stores it: sets and maps sorted, without duplicates
+numerics          numeric, and JSON's numbers, to varint, decimal and integers
+order             the order in which Cassandra keeps elements
+rows              a row's canonical bytes to the cells of its columns
+scalars           texts, integers, floats, UUIDs, addresses, durations
+texts             text to decimal
+times             timestamps, dates and times of day
+vectors           vector and halfvec to vector<float, n>
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ from sync.core.cql import COLLECTIONS, DOCUMENT, DOCUMENT_ID, FIELD, CqlType
 from sync.core.decode import scalars, times
 from sync.core.decode.arrays import array
 from sync.core.decode.base import DECODE_ERRORS, Decode, fixed
+from sync.core.decode.collection_cells import Place
 from sync.core.decode.documents import document_part
 from sync.core.decode.jsonb import jsonb
 from sync.core.decode.numerics import numeric
-from sync.core.decode.packed import Place
 from sync.core.decode.vectors import vector
 from sync.core.encode import encoder_for
 from sync.core.encode.base import Reject, UnsupportedPair

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from sync.core.cql import CqlType
 from sync.core.decode.base import Decode
-from sync.core.decode.packed import collection
+from sync.core.decode.collection_cells import collection
 from sync.core.encode.base import Reject, read_cells
 
 _HEADER, _DIMENSION = struct.Struct(">iiI"), struct.Struct(">ii")

@@ -16,8 +16,8 @@ from uuid import UUID
 
 from sync.core.cql import CqlType
 from sync.core.decode.base import DECODE_ERRORS, Decode
+from sync.core.decode.collection_cells import Pack, Place, collection, mapping
 from sync.core.decode.numerics import number_cell, parse_number
-from sync.core.decode.packed import Pack, Place, collection, mapping
 from sync.core.decode.scalars import decode_ascii, decode_timeuuid, parse_duration
 from sync.core.decode.times import parse_date, parse_time, parse_timestamp
 from sync.core.encode.base import Reject, join_cells

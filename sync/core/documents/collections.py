@@ -25,7 +25,7 @@ from sync.core.encode.jsonb import VERSION
 from sync.core.rows import Page, SourceColumn, SourceTable
 
 KEY_COLUMN, DOC_COLUMN, VECTOR_COLUMN = "key", "doc_json", "query_vector_value"
-_MOST_DIGITS = 100
+_MAX_DIGITS = 100
 _SPECIAL = frozenset({VECTOR_FIELD, "$vectorize", "$lexical"})
 _EXTENDED = frozenset({"$date", "$uuid", "$objectId", "$binary"})
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -152,8 +152,8 @@ def plain_extended(value: Any) -> Any:
     return {name: plain_extended(v) for name, v in value.items()}
 
 
-def folded(table: SourceTable, cells: Mapping[str, bytes | None]) -> dict[str, Any]:
-    """The document of a row's cells, which `Unfolded` took apart. Raises ValueError where it cannot be told exactly."""
+def document_from_cells(table: SourceTable, cells: Mapping[str, bytes | None]) -> dict[str, Any]:
+    """The document of a row's cells, which `FieldExtractor` took apart. Raises ValueError where it cannot be told exactly."""
     text = cells.get(DOC_COLUMN)
     if text is None:
         raise ValueError("what is not a column of the target is lost: the document cannot be rebuilt")
@@ -184,7 +184,7 @@ def _put(document: dict[str, Any], path: tuple[str, ...], value: Any) -> None:
 
 def _whole(text: str) -> int | float:
     """A number without a point; one of more digits than the API takes was written with an exponent, and goes so again."""
-    return int(text) if len(text) <= _MOST_DIGITS else _exact(text)
+    return int(text) if len(text) <= _MAX_DIGITS else _exact(text)
 
 
 def _exact(text: str) -> float:
@@ -195,7 +195,7 @@ def _exact(text: str) -> float:
     return value
 
 
-class Unfolded:
+class FieldExtractor:
     """Rows as they are read, with the fields that are columns taken out of the document: `selected` are to be read.
 
     For a table without such fields nothing changes.

@@ -1,10 +1,10 @@
 """Comparing two sides of a range by key and hash: digests, verdicts, the report of a pass.
 
-checked       what a check of a range found
 compare       comparing two sides by key and hash; that the numbers add up
 digest        row hashes and digests, as both sides compute them
 range_hashes  hashes and raw keys of a range, packed
 report        the report of a pass, from its ranges' verdicts
+results       the result of a range's check: figures, and the keys that differ
 search        how well two rankings agree
 verdicts      the verdict on one key
 """

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-MOST_FINDINGS = 1000
+MAX_FINDINGS = 1000
 """So many keys are kept by name; all are counted (invariant 7)."""
 FIGURES = ("source", "target", "same", "missing", "extra", "different", "kept", "in_flight", "rejected", "unknown")
 Kind = Literal["missing", "extra", "different", "unknown"]
@@ -58,7 +58,7 @@ class Comparison:
         """Add another range's figures to these."""
         for name in FIGURES:
             setattr(self, name, getattr(self, name) + getattr(other, name))
-        self.findings += other.findings[: max(0, MOST_FINDINGS - len(self.findings))]
+        self.findings += other.findings[: max(0, MAX_FINDINGS - len(self.findings))]
 
     def check(self) -> None:
         """Raise AssertionError unless every row read is accounted for."""

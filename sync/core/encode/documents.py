@@ -23,9 +23,9 @@ VECTOR_FIELD = "$vector"
 # An unescaped quote behind a brace or a comma begins a name: within a text it would be escaped.
 _VECTOR = re.compile(rb'(?<=[{,])"\$vector":(?:\[[^\]]*\]|\{"\$binary":"[^"]*"\})')
 _NO_VECTOR = b'"$vector":null'
-MOST_LEVELS = 128
+MAX_LEVELS = 128
 _MARKS = re.compile(rb'"(?:[^"\\]|\\.)*"?|[\[\]{}]', re.DOTALL)
-_MOST_SHAPES = 4096
+_MAX_SHAPES = 4096
 _PLAIN_FLOAT = re.compile(r"-?\d+\.\d+\Z")
 
 
@@ -86,14 +86,14 @@ def whole(text: bytes) -> Any:
 
 def check_depth(text: bytes) -> None:
     """Raise Reject for a document that nests deeper than every reader on its way takes, wherever it is called from."""
-    if text.count(b"[") + text.count(b"{") <= MOST_LEVELS:
+    if text.count(b"[") + text.count(b"{") <= MAX_LEVELS:
         return
     depth = 0
     for mark in _MARKS.finditer(text):
         char = mark[0][:1]
         depth += (char in b"[{") - (char in b"]}")
-        if depth > MOST_LEVELS:
-            raise Reject(f"a document that nests deeper than {MOST_LEVELS} levels")
+        if depth > MAX_LEVELS:
+            raise Reject(f"a document that nests deeper than {MAX_LEVELS} levels")
 
 
 def _kept(text: str) -> Any:
@@ -142,7 +142,7 @@ def _ordered(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         return dict(pairs)
     names = tuple([name for name, _ in pairs])
     if names not in _orders:
-        if len(_orders) >= _MOST_SHAPES:
+        if len(_orders) >= _MAX_SHAPES:
             _orders.clear()
         _orders[names] = _order(names)
     order = _orders[names]

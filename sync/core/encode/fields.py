@@ -29,7 +29,7 @@ _DOUBLE, _FLOAT = struct.Struct(">d"), struct.Struct(">f")
 _WHOLE = re.compile(r"-?\d+")
 _NUMBER = re.compile(r"-?\d+(\.\d+)?")
 _WIDTHS = {"int2": 2, "int4": 4, "int8": 8}
-_MOST_DIGITS = 4000
+_MAX_DIGITS = 4000
 
 
 def field(pg: PgType, strip_nul: bool = False) -> Encode:
@@ -93,7 +93,7 @@ def _number(cell: bytes) -> str:
     text = cell.decode()
     if not _NUMBER.fullmatch(text):
         raise Reject("a field that is not a number")
-    if len(text) > _MOST_DIGITS:
+    if len(text) > _MAX_DIGITS:
         raise Reject("a number of too many digits")
     return text
 

@@ -12,7 +12,7 @@ from sync.core.encode.base import INT32
 Render = Callable[[bytes], bytes]
 """From a cell to the text of its JSON; raises Reject."""
 Shape = tuple[bytes, Callable[[list[bytes]], object]]
-_MOST_SHAPES = 4096
+_MAX_SHAPES = 4096
 _ESCAPE = re.compile(rb'[\x00-\x1f"\\]')
 _SHORT = {0x08: b"\\b", 0x09: b"\\t", 0x0A: b"\\n", 0x0C: b"\\f", 0x0D: b"\\r", 0x22: b'\\"', 0x5C: b"\\\\"}
 _UNESCAPE = re.compile(rb"\\(u00..|.)")
@@ -47,7 +47,7 @@ def text_map(careful: Render) -> Render:
         except (IndexError, struct.error):
             return careful(cell)
         if keys not in shapes:
-            if len(shapes) >= _MOST_SHAPES:
+            if len(shapes) >= _MAX_SHAPES:
                 shapes.clear()
             shapes[keys] = _shape(keys)
         shape = shapes[keys]

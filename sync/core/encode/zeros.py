@@ -11,7 +11,7 @@ from decimal import Decimal
 from sync.core.cql import CqlType
 from sync.core.encode.base import INT32, Reject, elements, elements_of_tuple, map_elements
 
-MOST_ZEROS = 1 << 20
+MAX_ZEROS = 1 << 20
 """So many zeros the numbers of one value may take. (A double has at most 324, whatever it is: those are not counted.)"""
 _Count = Callable[[bytes], int]
 
@@ -33,8 +33,8 @@ class Budget:
 
 def check(zeros: int) -> None:
     """Raise Reject for too many."""
-    if zeros > MOST_ZEROS:
-        raise Reject(f"numbers in JSON that would be more than {MOST_ZEROS:,} bytes longer without their exponents")
+    if zeros > MAX_ZEROS:
+        raise Reject(f"numbers in JSON that would be more than {MAX_ZEROS:,} bytes longer without their exponents")
 
 
 def checking(cql: CqlType) -> Callable[[bytes], None] | None:

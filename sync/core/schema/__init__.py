@@ -2,8 +2,8 @@
 
 limits        what Postgres cannot make of a table, whatever it holds
 mapping       how a source table maps onto its target, and every blocker
-remembered    a source table as JSON and back
 shapes        what has changed between two mappings, in words
 static_rows   partitions with nothing but static columns
+table_json    a source table as JSON, for a start while the source is away
 vector_index  what a vector index of the source takes
 """

@@ -21,7 +21,7 @@ _FIXED_BYTES = {
 }  # fmt: skip
 
 
-def carried(source: SourceTable, options: TableOptions) -> list[SourceColumn]:
+def migrated_columns(source: SourceTable, options: TableOptions) -> list[SourceColumn]:
     """The columns that the target gets."""
     return [c for c in source.columns if c.name not in options.ignore]
 
@@ -38,7 +38,7 @@ def too_long(name: str) -> bool:
 
 def impossible(source: SourceTable, options: TableOptions) -> Iterator[str]:
     """Why Postgres can have no such table, with the limit."""
-    columns = carried(source, options)
+    columns = migrated_columns(source, options)
     fix = f"ignore some of them under [tables.{source.name}] in sync.toml, or leave the table out with exclude"
     if len(columns) > MAX_COLUMNS - OWN_COLUMNS:
         yield (
@@ -61,7 +61,7 @@ def _vector_bytes(column: SourceColumn) -> int:
 
 def widest_row(source: SourceTable, options: TableOptions) -> int:
     """How many bytes a row takes at least of which every column is filled, however much Postgres stores elsewhere."""
-    columns = carried(source, options)
+    columns = migrated_columns(source, options)
     return _ROW_HEAD_BYTES + len(columns) // 8 + sum(map(_least_bytes, columns))
 
 
@@ -86,9 +86,9 @@ def too_wide(source: SourceTable, options: TableOptions) -> str:
 
 def other_names(source: SourceTable, options: TableOptions) -> TableOptions:
     """The options with another name for every column and table whose name Postgres cannot give."""
-    taken = {options.target_name(c) for c in carried(source, options)}
+    taken = {options.target_name(c) for c in migrated_columns(source, options)}
     rename = dict(options.rename)
-    for column in carried(source, options):
+    for column in migrated_columns(source, options):
         name = options.target_name(column)
         if reserved(name) or too_long(name):
             rename[column.name] = _other(name, taken)

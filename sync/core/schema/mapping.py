@@ -98,7 +98,7 @@ def _option_problems(source: SourceTable, options: TableOptions) -> Iterator[Pro
 def name_problems(source: SourceTable, options: TableOptions) -> Iterator[Problem]:
     """Names that Postgres cannot give a column or a table, and what else it can have no table for."""
     yield from (_error(source, text) for text in limits.impossible(source, options))
-    for column in limits.carried(source, options):
+    for column in limits.migrated_columns(source, options):
         name = options.target_name(column)
         if limits.reserved(name):
             yield _error(source, f"Postgres or this migration has its own column {name}; {_rename(source, column.name)}")
@@ -113,7 +113,7 @@ def name_problems(source: SourceTable, options: TableOptions) -> Iterator[Proble
 
 
 def _one_name(source: SourceTable, options: TableOptions) -> Iterator[Problem]:
-    filled = Counter(options.target_name(c) for c in limits.carried(source, options))
+    filled = Counter(options.target_name(c) for c in limits.migrated_columns(source, options))
     yield from (_error(source, f"two source columns go into {name}") for name, count in sorted(filled.items()) if count > 1)
 
 

@@ -6,7 +6,7 @@ from sync.core.encode.base import join_cells, read_cells
 from sync.core.rows import Page, SourceTable
 
 
-class OnlyRows:
+class RowFilter:
     """Leaves such partitions out of pages; `selected` are the columns that are read, behind the token."""
 
     def __init__(self, table: SourceTable, selected: tuple[str, ...]) -> None:

@@ -3,8 +3,8 @@
 asynchronous      over both sides, for asyncio
 dual              over both sides
 dual_api          over both sides, where Astra is written through the Data API
-expected          STORAGE_BACKEND must not contradict the epoch
-known_flows       the flows of tables that were used
+expected_backend  STORAGE_BACKEND must not contradict the authority (invariant 6)
+flow_cache        the flows of tables, made at the first write and again when a table has changed
 read_back         the Data API with CQL beside it
 source            the source, connected or away for now
 source_api        the same, written through the Data API

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from sync.errors import StoreClosed
 from sync.settings import Config, Settings, load_config, load_settings
 from sync.stores.both_sides.dual import DualWriteStore
-from sync.stores.opening import open_store
+from sync.stores.factory import open_store
 from sync.stores.protocol import Store
 
 T = TypeVar("T")

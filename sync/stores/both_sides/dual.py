@@ -9,23 +9,23 @@ from contextlib import ExitStack
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
+from sync.adapters.notifier_thread import NotifierThread
 from sync.adapters.postgres.dual_write.registration import Registration
-from sync.adapters.ringer import Ringer
 from sync.core.mutations import Mutation
 from sync.errors import SyncError, WriteRefused
-from sync.flows.switching import Switching
+from sync.flows.write_router import WriteRouter
 from sync.ports import Primary
 from sync.settings import Config, Settings, load_config, load_settings
-from sync.stores.both_sides.known_flows import KnownFlows
+from sync.stores.both_sides.flow_cache import FlowCache
 from sync.stores.both_sides.source import SourceSide
 from sync.stores.both_sides.table_flows import FlowMaker, TableFlows
 from sync.stores.both_sides.target import TargetSide
 from sync.stores.both_sides.wrapped import Describe, WrappedStore
 from sync.stores.calls import Calls
-from sync.stores.looked import twice
 from sync.stores.one_side.cql import CqlStore
 from sync.stores.one_side.postgres import PostgresStore
 from sync.stores.process import Process
+from sync.stores.schema_refresh import retry_on_change
 
 if TYPE_CHECKING:
     from sync.stores.one_side.astra import AstraStore
@@ -42,21 +42,21 @@ class DualWriteStore:
         self._process, self._config = Process(), config
         tuning = config.dual_write
         with ExitStack() as undo:  # what is open when something fails is closed
-            self._ringer = Ringer(settings)
-            undo.callback(self._ringer.close)
-            self._side = TargetSide(settings, tuning, self._ringer.ring, config.agreed)
+            self._notifier = NotifierThread(settings)
+            undo.callback(self._notifier.close)
+            self._side = TargetSide(settings, tuning, self._notifier.notify, config.agreed)
             undo.callback(self._side.close)
             undo.callback(self._side.end)
             self._source = self._open_source(settings, config, self._side.primary == "astra")
             undo.callback(self._source.close)
             self._config = self._flow_config(config)
-            self._known = KnownFlows(self._source, lambda: self._maker)
+            self._known = FlowCache(self._source, lambda: self._maker)
             if self._side.is_registered:
-                self._tell_data_center(self._registration)
+                self._record_data_center(self._registration)
             undo.pop_all()
         self._process.close_at_exit(self.close)
-        self._source.come_back(self._found_source)
-        self._side.come_back(self._tell_data_center)
+        self._source.reconnect_later(self._source_found)
+        self._side.reconnect_later(self._record_data_center)
         self._calls = Calls(self._process.check)
         # As long as a write may take: it waits for a switch, then for both sides.
         self._longest_call = tuning.max_wait_seconds + tuning.primary_timeout_seconds + 2 * tuning.secondary_timeout_seconds
@@ -67,13 +67,13 @@ class DualWriteStore:
         """The side whose place Postgres is going to take."""
         return SourceSide(settings, config, None if is_primary else self._target.pool)
 
-    def _tell_data_center(self, registration: Registration) -> None:
+    def _record_data_center(self, registration: Registration) -> None:
         """Record it. Raises SettingsError where other writers have another one."""
         if self._source.data_center:
             registration.writes_in(self._source.data_center)
 
-    def _found_source(self) -> None:
-        self._tell_data_center(self._registration)
+    def _source_found(self) -> None:
+        self._record_data_center(self._registration)
         self._known.forget()
 
     @property
@@ -91,8 +91,8 @@ class DualWriteStore:
         return FlowMaker(self._config, self._source, self._target.pool, self._registration)
 
     @property
-    def _switching(self) -> Switching:
-        return Switching(self._registration, self._config.dual_write.max_wait_seconds)
+    def _router(self) -> WriteRouter:
+        return WriteRouter(self._registration, self._config.dual_write.max_wait_seconds)
 
     def _flow_config(self, config: Config) -> Config:
         return config
@@ -115,7 +115,7 @@ class DualWriteStore:
         if left:
             log.warning("%d calls have not ended: this writer stays registered; see `sync writers`", left)
         self._side.end(sign_off=not left)
-        self._ringer.close()
+        self._notifier.close()
         self._executor.shutdown(wait=not left)
         self._many.shutdown(wait=not left)
         self._process.close()
@@ -124,7 +124,7 @@ class DualWriteStore:
 
     def put(self, table: str, row: Mapping[str, Any]) -> bool:
         """Write a whole row: a column left out becomes null on both sides."""
-        return self._twice(table, lambda flows: self._write(flows, _put(flows, row)))
+        return self._retry_on_change(table, lambda flows: self._write(flows, _put(flows, row)))
 
     def put_many(self, table: str, rows: Iterable[Mapping[str, Any]]) -> bool:
         """Write whole rows, several at once, after checking all of them; rows with the same key are written in order.
@@ -133,7 +133,7 @@ class DualWriteStore:
         """
         given = list(rows)
         by_key: dict[bytes, list[Mapping[str, Any]]] = {}
-        checked = self._twice(table, lambda flows: [_put(flows, each) for each in given])
+        checked = self._retry_on_change(table, lambda flows: [_put(flows, each) for each in given])
         for row, put in zip(given, checked, strict=True):
             by_key.setdefault(put.key.canonical, []).append(row)
         with self._calls:
@@ -160,13 +160,15 @@ class DualWriteStore:
         def write(flows: TableFlows) -> bool:
             return self._write(flows, Mutation("update", flows.cells.only_key(key), flows.cells.some(changes)))
 
-        return self._twice(table, write)
+        return self._retry_on_change(table, write)
 
     def delete(self, table: str, key: Mapping[str, Any]) -> bool:
         """Delete a row, if there is one."""
-        return self._twice(table, lambda flows: self._write(flows, Mutation("delete", flows.cells.only_key(key), {})))
+        return self._retry_on_change(
+            table, lambda flows: self._write(flows, Mutation("delete", flows.cells.only_key(key), {}))
+        )
 
-    def _twice(self, table: str, call: Callable[[TableFlows], T]) -> T:
+    def _retry_on_change(self, table: str, call: Callable[[TableFlows], T]) -> T:
         with self._calls:
             return self._again(table, call)
 
@@ -177,7 +179,7 @@ class DualWriteStore:
             # Not while Postgres is unreachable: looking would wait for it.
             return not self._registration.breaker.is_open and self._known.have_changed(flows, refusal)
 
-        return twice(lambda: self._of(table), call, has_changed)
+        return retry_on_change(lambda: self._of(table), call, has_changed)
 
     def get(self, table: str, key: Mapping[str, Any]) -> dict[str, Any] | None:
         """The primary's row, or None."""
@@ -197,7 +199,7 @@ class DualWriteStore:
         return self._source.store if self._side.primary_for_reads == "astra" else self._target
 
     def _write(self, flows: TableFlows, mutation: Mutation) -> bool:
-        return self._switching.run(
+        return self._router.run(
             {"astra": lambda: flows.forward.write(mutation), "postgres": lambda: flows.reverse.write(mutation)}
         )
 
@@ -214,7 +216,7 @@ class DualWriteStore:
         store = cls(settings, load_config(settings.sync_config))
         wrapped = WrappedStore({"astra": old, "postgres": new}, writes, store)
         if new is None:
-            store._side.tell(wraps="astra")  # so that no cut-over begins
+            store._side.update_settings(wraps="astra")  # so that no cut-over begins
         return wrapped
 
     @property
@@ -232,7 +234,7 @@ class DualWriteStore:
             def under(primary: Any, call: Callable[[], T]) -> Callable[[], T]:
                 return lambda: self._maker.wrapped(flows, primary, self._executor).write(cells, call)
 
-            return self._switching.run({"astra": under("astra", astra), "postgres": under("postgres", postgres)})
+            return self._router.run({"astra": under("astra", astra), "postgres": under("postgres", postgres)})
 
     def _check_migrated(self, table: str) -> None:
         """Raise WriteRefused for a table that stays where it is: after a cut-over one side would have half of its rows."""

@@ -46,7 +46,7 @@ class ApiDualWriteStore(DualWriteStore):
 
     def put(self, table: str, row: Mapping[str, Any]) -> bool:
         """Write a whole row, or a whole document: what is left out is null, or not there."""
-        return self._twice(table, lambda _: self._checked_put(table, row)())
+        return self._retry_on_change(table, lambda _: self._checked_put(table, row)())
 
     def _checked_put(self, table: str, row: Mapping[str, Any]) -> Write:
         key = self._key(table, row)
@@ -66,7 +66,7 @@ class ApiDualWriteStore(DualWriteStore):
         """
         given = list(rows)
         by_key: dict[bytes, list[Mapping[str, Any]]] = {}
-        keys = self._twice(table, lambda flows: self._checked_keys(flows, table, given))
+        keys = self._retry_on_change(table, lambda flows: self._checked_keys(flows, table, given))
         for row, key in zip(given, keys, strict=True):
             by_key.setdefault(key, []).append(row)
         with self._calls:
@@ -90,7 +90,7 @@ class ApiDualWriteStore(DualWriteStore):
             astra = self._checked(lambda: self._source.store.checked_update(table, key, changes))
             return self._announced(table, key, astra, to_postgres)
 
-        return self._twice(table, write)
+        return self._retry_on_change(table, write)
 
     def delete(self, table: str, key: Mapping[str, Any]) -> bool:
         """Delete a row, if there is one."""
@@ -102,7 +102,7 @@ class ApiDualWriteStore(DualWriteStore):
             astra = self._checked(lambda: self._source.store.checked_delete(table, key))
             return self._announced(table, key, astra, to_postgres)
 
-        return self._twice(table, write)
+        return self._retry_on_change(table, write)
 
     def get(self, table: str, key: Mapping[str, Any]) -> dict[str, Any] | None:
         """The primary's row or document, or None."""
@@ -160,19 +160,19 @@ class ApiDualWriteStore(DualWriteStore):
             except _ComesLate:
                 return True
 
-        return self._switching.run({"astra": to_astra, "postgres": lambda: postgres(flows)})
+        return self._router.run({"astra": to_astra, "postgres": lambda: postgres(flows)})
 
     def _may_come_late(self, table: str, key: Mapping[str, Any]) -> None:
         """An attempt that was given up may arrive behind the one that was done: the key is read once more (rule 17).
 
         Raises _ComesLate in an outage of Postgres: the call's own announcement is then left as one that may come late.
         """
-        flows, aside = self._of(table), self._registration.aside
+        flows, write_behind = self._of(table), self._registration.write_behind
         mutation = Mutation("recheck", flows.cells.only_key(key), {})
-        version = aside.stamp(mutation.key)
+        version = write_behind.stamp(mutation.key)
         try:
             flows.journal.record([Written(mutation, version, "unsure")])
         except TargetUnavailable:
             raise _ComesLate from None
         finally:
-            aside.forget(mutation.key)
+            write_behind.forget(mutation.key)

@@ -44,11 +44,11 @@ class ReadBackStore(AstraStore):
         """Another number than before where a table has changed, for either."""
         return super().version + (self._live.version if self.cassandra else 0)
 
-    def look_again(self, table: str, since: int) -> bool:
+    def refresh(self, table: str, since: int) -> bool:
         """Ask both for the table; whether any has changed since that version."""
         if self.cassandra:
-            self._live.look_again(table, self._live.version)
-        super().look_again(table, super().version)
+            self._live.refresh(table, self._live.version)
+        super().refresh(table, super().version)
         return self.version != since
 
     def close(self) -> None:

@@ -18,7 +18,7 @@ from sync.ports import AnyRows, Outcome, Read, Replay
 from sync.settings import Config, Settings
 from sync.stores.one_side.cql import CqlStore
 from sync.wiring.backfill.worker import rows_by_key
-from sync.wiring.sight import check_source
+from sync.wiring.visibility import check_source
 
 if TYPE_CHECKING:
     from sync.stores.both_sides.read_back import ReadBackStore
@@ -60,16 +60,16 @@ class SourceSide:
         cassandra = self._store.cassandra if self._store else None
         return cassandra.data_center if cassandra else ""
 
-    def come_back(self, then: Callable[[], None]) -> None:
+    def reconnect_later(self, then: Callable[[], None]) -> None:
         """Where the source is unreachable: look for it from now on, and call `then` when it is there.
 
         Where that raises SettingsError, or the source is not as it must be, it stays away, and that is said.
         """
         if self._store is None:
-            self._thread = Thread(target=self._look, args=(then,), name="sync-source", daemon=True)
+            self._thread = Thread(target=self._reconnect, args=(then,), name="sync-source", daemon=True)
             self._thread.start()
 
-    def _look(self, then: Callable[[], None]) -> None:
+    def _reconnect(self, then: Callable[[], None]) -> None:
         told = ""
         while not self._ended.wait(_AGAIN_SECONDS):
             store = None
@@ -98,7 +98,7 @@ class SourceSide:
         """Its tables: as they are, or as they were at the last switch."""
         return self._store.tables if self._store else self._known
 
-    def check_sight(self, table: TableMap) -> None:
+    def check_visibility(self, table: TableMap) -> None:
         """Raise PreflightError where this process would read masks as values. What is unreachable is looked at by workers."""
         cassandra = self._store.cassandra if self._store else None
         if cassandra is not None:
@@ -115,15 +115,15 @@ class SourceSide:
             raise WriteRefused(f"there is no table {name!r}; there are: {', '.join(sorted(self._known))}")
         return self._known[name]
 
-    def look_again(self, table: str) -> None:
+    def refresh(self, table: str) -> None:
         """Ask the source for a table, if it is there."""
         if self._store:
-            self._store.look_again(table, self._store.version)
+            self._store.refresh(table, self._store.version)
 
     def rows(self, table: SourceTable) -> AnyRows:
         """Single rows of one of its tables."""
         cassandra = self._store.cassandra if self._store else None
-        return rows_by_key(cassandra, table, self._config) if cassandra else AwayRows()
+        return rows_by_key(cassandra, table, self._config) if cassandra else UnavailableRows()
 
     def checks(self, table: SourceTable) -> Mapping[str, Callable[[bytes], str]]:
         """By column, why an index of the source will not take a cell; what is not known while it is unreachable."""
@@ -139,7 +139,7 @@ class SourceSide:
             self._store.close()
 
 
-class AwayRows:
+class UnavailableRows:
     """Rows of a source that is unreachable: nothing is written, so nothing is unsure."""
 
     def write(self, mutation: Mutation, version: int) -> tuple[Outcome, str]:

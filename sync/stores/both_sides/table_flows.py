@@ -26,7 +26,7 @@ from sync.settings import Config
 from sync.stores.both_sides.source import SourceSide
 from sync.wiring.backfill.worker import map_sources
 from sync.wiring.dual_write.worker import reconciler
-from sync.wiring.sight import check_target
+from sync.wiring.visibility import check_target
 
 _SYNC_COLUMNS = "SELECT FROM pg_attribute WHERE attrelid = to_regclass(%s) AND attname = '_sync_version' AND NOT attisdropped"
 
@@ -70,8 +70,8 @@ class FlowMaker:
         columns = frozenset(p.source.name for p in encoder.pairs)
         return TableFlows(
             table, encoder, cells, rows,
-            ForwardWrite(journal, rows, one.aside, mode),
-            ReverseWrite(reverse, journal, rows, one.aside, columns, mode),
+            ForwardWrite(journal, rows, one.write_behind, mode),
+            ReverseWrite(reverse, journal, rows, one.write_behind, columns, mode),
         )  # fmt: skip
 
     def _mapped(self, connection: Connection, name: str) -> TableMap:
@@ -79,7 +79,7 @@ class FlowMaker:
         if why := one_sided(table.source):
             raise PreflightError(f"{name}: {why}")
         check_target(connection, [table])
-        self.source.check_sight(table)
+        self.source.check_visibility(table)
         if connection.execute(_SYNC_COLUMNS, (regclass(self.config.options(name).target or name),)).fetchone() is None:
             indexes.add_sync_columns(connection, table)  # writers come before the first backfill (rule 3)
         return table
@@ -95,4 +95,4 @@ class FlowMaker:
                 return flows.reverse.reverse.announce(key)
             return forward.journal.open(Mutation("recheck", key, {}))
 
-        return WrappedWrite(announce, forward.journal, reconcile, forward.aside, forward.mode, primary == "astra")
+        return WrappedWrite(announce, forward.journal, reconcile, forward.write_behind, forward.mode, primary == "astra")

@@ -18,7 +18,7 @@ import psycopg
 from psycopg_pool import PoolTimeout
 
 from sync.adapters.postgres.connection.connect import target_name
-from sync.adapters.postgres.connection.refusals import is_of_server, words
+from sync.adapters.postgres.connection.refusals import error_text, is_server_wide
 from sync.adapters.postgres.cutover.epochs import read_epoch
 from sync.adapters.postgres.dual_write.parameters import connection_of
 from sync.adapters.postgres.dual_write.registration import Registration
@@ -26,11 +26,11 @@ from sync.adapters.postgres.schema.migrations import usable_state
 from sync.errors import PreflightError, SyncError, TargetUnavailable, Unreachable
 from sync.ports import Primary
 from sync.settings import DualWriteTuning, Settings
-from sync.stores.both_sides.expected import check_backend
+from sync.stores.both_sides.expected_backend import check_backend
 from sync.stores.one_side.postgres import PostgresStore
 
 log = logging.getLogger(__name__)
-_FIRST_SECONDS, _MOST_SECONDS = 0.25, 5.0
+_FIRST_SECONDS, _MAX_SECONDS = 0.25, 5.0
 _LAST_SECONDS = 1.0
 # What libpq says of a connection that will not be had by waiting; it has no SQLSTATE.
 _MISTAKE = re.compile(
@@ -53,9 +53,9 @@ class TargetSide:
     """Raises what is wrong with Postgres; where it is unreachable and Astra is primary, it is retried until it is there."""
 
     def __init__(
-        self, settings: Settings, tuning: DualWriteTuning, ring: Callable[[str], object], told: Mapping[str, Any]
+        self, settings: Settings, tuning: DualWriteTuning, notify: Callable[[str], object], told: Mapping[str, Any]
     ) -> None:
-        self._settings, self._tuning, self._ring, self._told = settings, tuning, ring, dict(told)
+        self._settings, self._tuning, self._notify, self._told = settings, tuning, notify, dict(told)
         self._ended, self._handing = Event(), Lock()
         self._thread: Thread | None = None
         self._registered: Registered | None = None
@@ -72,7 +72,7 @@ class TargetSide:
             log.warning("%s; reads go on, and writes are refused until this process is registered there", self._away)
 
     def _say(self, error: Exception) -> None:
-        text, name = words(error), target_name(self._settings)
+        text, name = error_text(error), target_name(self._settings)
         self._away = text if text.startswith(name) else f"{name}: {text}"
 
     def _check_start(self) -> None:
@@ -92,7 +92,7 @@ class TargetSide:
                 epoch = read_epoch(connection)
             check_backend(settings.expected_backend, epoch)
             self._primary = epoch.primary
-            registration = Registration(store.pool, tuning, self._ring, told)
+            registration = Registration(store.pool, tuning, self._notify, told)
             undo.callback(registration.end)
             check_backend(settings.expected_backend, registration.epoch)  # it may be another by now
             if then:
@@ -100,7 +100,7 @@ class TargetSide:
             undo.pop_all()
         return Registered(store, registration, told)
 
-    def come_back(self, then: Callable[[Registration], None]) -> None:
+    def reconnect_later(self, then: Callable[[Registration], None]) -> None:
         """Where Postgres is unreachable: try to register from now on, and call `then` before anything is written.
 
         What a start would have refused with, `then` included, every call is refused with, until it is put right.
@@ -112,7 +112,7 @@ class TargetSide:
     def _try(self, then: Callable[[Registration], None]) -> None:
         wait = _FIRST_SECONDS
         while not self._ended.wait(wait):
-            wait = min(_MOST_SECONDS, 2 * wait)
+            wait = min(_MAX_SECONDS, 2 * wait)
             try:
                 registered = self._register(then)
             except (SyncError, psycopg.Error, PoolTimeout) as error:
@@ -142,13 +142,13 @@ class TargetSide:
         registered.store.close()
         return False
 
-    def tell(self, **more: Any) -> None:
+    def update_settings(self, **more: Any) -> None:
         """Record more of what this writer was started with: now, or when it is registered. Raises TargetUnavailable."""
         with self._handing:
             self._told |= more
             registered = self._registered
         if registered:
-            registered.registration.tell(**more)
+            registered.registration.update_settings(**more)
 
     @property
     def is_registered(self) -> bool:
@@ -211,4 +211,4 @@ def is_away(error: BaseException) -> bool:
         return True
     if not isinstance(error, Unreachable | TargetUnavailable) or not isinstance(cause, psycopg.Error):
         return False
-    return is_of_server(cause) and not (cause.sqlstate is None and _MISTAKE.search(str(cause)))
+    return is_server_wide(cause) and not (cause.sqlstate is None and _MISTAKE.search(str(cause)))

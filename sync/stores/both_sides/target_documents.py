@@ -10,7 +10,7 @@ from sync.adapters.postgres.drift.keys import TargetKeys
 from sync.adapters.postgres.dual_write.parameters import connection_of
 from sync.core.decode.rows import RowDecoder
 from sync.core.documents.changes import changed
-from sync.core.documents.collections import VECTOR_COLUMN, folded, plain_extended
+from sync.core.documents.collections import VECTOR_COLUMN, document_from_cells, plain_extended
 from sync.core.encode.document_ids import cell_of, identifier_of
 from sync.core.mutations import Mutation
 from sync.errors import WriteRefused
@@ -39,7 +39,7 @@ class TargetDocuments:
     def _document(self, row: bytes) -> dict[str, Any]:
         """The document of a row's canonical bytes. Raises ValueError where it cannot be told exactly."""
         flows = self._flows
-        return folded(flows.mapped.source, RowDecoder(flows.mapped, flows.encoder.pairs).cells(row))
+        return document_from_cells(flows.mapped.source, RowDecoder(flows.mapped, flows.encoder.pairs).cells(row))
 
     def update(self, key: Mapping[str, Any], changes: Mapping[str, Any]) -> bool:
         """Set fields of a document; False where there is none. Raises WriteRefused, WriteUnsure, EpochChanged."""

@@ -10,7 +10,7 @@ Describe = Callable[..., tuple[str, Mapping[str, Any]]]
 """From a method's arguments to the table and the key that it writes."""
 
 
-class Calls(Protocol):
+class PrimaryCalls(Protocol):
     """What runs a write under the current primary."""
 
     @property
@@ -25,7 +25,7 @@ class WrappedStore:
     That key is then made equal on the other side, whichever store is primary.
     """
 
-    def __init__(self, stores: Mapping[str, Any], writes: Mapping[str, Describe], calls: Calls) -> None:
+    def __init__(self, stores: Mapping[str, Any], writes: Mapping[str, Describe], calls: PrimaryCalls) -> None:
         for name in writes:
             for store in filter(None, stores.values()):  # the new one may be written later, before the cut-over
                 if not callable(getattr(store, name, None)):

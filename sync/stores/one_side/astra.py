@@ -13,9 +13,9 @@ from sync.adapters.astra.rows import ApiRows
 from sync.core.rows import SourceTable
 from sync.errors import SyncError, WriteRefused
 from sync.settings import Settings
-from sync.stores.looked import Looked
-from sync.stores.one_side.live_tables import by_live
+from sync.stores.one_side.live_tables import with_live_table
 from sync.stores.process import Process
+from sync.stores.schema_refresh import SchemaRefresh
 
 
 class AstraStore:
@@ -26,7 +26,7 @@ class AstraStore:
         self._api = open_api(settings, timeout)
         self._sources = read_api(self._api)
         self._opened: dict[str, ApiRows | ApiDocuments] = {}
-        self._looked = Looked()
+        self._schema = SchemaRefresh()
 
     def __enter__(self) -> Self:
         return self
@@ -40,7 +40,7 @@ class AstraStore:
 
     def put(self, table: str, row: Mapping[str, Any]) -> bool:
         """Write a whole row, or a whole document: what is left out is null, or not there."""
-        by_live(self, table, lambda: self.checked_put(table, row)())
+        with_live_table(self, table, lambda: self.checked_put(table, row)())
         return True
 
     def checked_put(self, table: str, row: Mapping[str, Any]) -> Callable[[], bool]:
@@ -52,12 +52,12 @@ class AstraStore:
     def put_many(self, table: str, rows: Iterable[Mapping[str, Any]]) -> bool:
         """Write whole rows, each on its own, after all of them were checked."""
         given = list(rows)
-        by_live(self, table, lambda: [self.checked_put(table, row) for row in given])
+        with_live_table(self, table, lambda: [self.checked_put(table, row) for row in given])
         return all(self.put(table, row) for row in given)
 
     def update(self, table: str, key: Mapping[str, Any], changes: Mapping[str, Any]) -> bool:
         """Write some columns, or fields; the row is made where there is none."""
-        by_live(self, table, lambda: self.checked_update(table, key, changes)())
+        with_live_table(self, table, lambda: self.checked_update(table, key, changes)())
         return True
 
     def checked_update(self, table: str, key: Mapping[str, Any], changes: Mapping[str, Any]) -> Callable[[], bool]:
@@ -68,7 +68,7 @@ class AstraStore:
 
     def delete(self, table: str, key: Mapping[str, Any]) -> bool:
         """Delete a row, if there is one."""
-        by_live(self, table, lambda: self.checked_delete(table, key)())
+        with_live_table(self, table, lambda: self.checked_delete(table, key)())
         return True
 
     def checked_delete(self, table: str, key: Mapping[str, Any]) -> Callable[[], bool]:
@@ -79,15 +79,15 @@ class AstraStore:
 
     def get(self, table: str, key: Mapping[str, Any]) -> dict[str, Any] | None:
         """The row, or None. Raises SourceUnavailable."""
-        return by_live(self, table, lambda: self._of(table).get(key))
+        return with_live_table(self, table, lambda: self._of(table).get(key))
 
     def search(self, table: str, column: str, vector: Sequence[float], limit: int = 10) -> list[tuple[dict[str, Any], float]]:
         """The nearest rows with their similarity, nearest first; the server says how many it gives at most."""
-        return by_live(self, table, lambda: self._of(table).search(column, vector, int(limit)))
+        return with_live_table(self, table, lambda: self._of(table).search(column, vector, int(limit)))
 
     def count(self, table: str) -> int:
         """How many rows there are: where the API does not count, their keys are read."""
-        return by_live(self, table, lambda: self._of(table).count())
+        return with_live_table(self, table, lambda: self._of(table).count())
 
     @property
     def tables(self) -> Mapping[str, SourceTable]:
@@ -103,12 +103,12 @@ class AstraStore:
     def version(self) -> int:
         """Another number than before where a table has changed."""
         self._process.check()
-        return self._looked.version
+        return self._schema.version
 
-    def look_again(self, table: str, since: int) -> bool:
+    def refresh(self, table: str, since: int) -> bool:
         """Ask the API for its tables; whether any has changed since that version."""
         self._process.check()
-        return self._looked.again(since, self._ask)
+        return self._schema.refresh(since, self._ask)
 
     def _ask(self) -> bool:
         try:

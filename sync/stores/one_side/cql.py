@@ -20,7 +20,7 @@ from sync.core.ring import WHOLE_RING
 from sync.core.rows import SourceTable
 from sync.errors import SourceUnavailable, WriteRefused, WriteUnsure
 from sync.settings import Config, Settings
-from sync.stores.one_side.live_tables import LiveTables, by_live
+from sync.stores.one_side.live_tables import LiveTables, with_live_table
 from sync.stores.process import Process
 
 T = TypeVar("T")
@@ -59,7 +59,7 @@ class CqlStore:
 
     def put(self, table: str, row: Mapping[str, Any]) -> bool:
         """Write a whole row: a column left out becomes null."""
-        return self._twice(table, lambda: self._write(self._put(table, row)))
+        return self._retry_on_change(table, lambda: self._write(self._put(table, row)))
 
     def _put(self, table: str, row: Mapping[str, Any]) -> Mutation:
         cells, _ = self._of(table)
@@ -68,7 +68,7 @@ class CqlStore:
     def put_many(self, table: str, rows: Iterable[Mapping[str, Any]]) -> bool:
         """Write whole rows, each on its own, after all of them were checked."""
         given = list(rows)
-        self._twice(table, lambda: [self._put(table, row) for row in given])
+        self._retry_on_change(table, lambda: [self._put(table, row) for row in given])
         return all(self.put(table, row) for row in given)
 
     def update(self, table: str, key: Mapping[str, Any], changes: Mapping[str, Any]) -> bool:
@@ -78,7 +78,7 @@ class CqlStore:
             cells, _ = self._of(table)
             return self._write(Mutation("update", cells.only_key(key), cells.some(changes)))
 
-        return self._twice(table, write)
+        return self._retry_on_change(table, write)
 
     def delete(self, table: str, key: Mapping[str, Any]) -> bool:
         """Delete a row, if there is one."""
@@ -87,7 +87,7 @@ class CqlStore:
             cells, _ = self._of(table)
             return self._write(Mutation("delete", cells.only_key(key), {}))
 
-        return self._twice(table, write)
+        return self._retry_on_change(table, write)
 
     def get(self, table: str, key: Mapping[str, Any]) -> dict[str, Any] | None:
         """The row, or None. Raises SourceUnavailable."""
@@ -97,14 +97,14 @@ class CqlStore:
             found = rows.read(cells.only_key(key))
             return None if found.cells is None else cells.values(found.cells)
 
-        return self._twice(table, read)
+        return self._retry_on_change(table, read)
 
-    def _twice(self, table: str, call: Callable[[], T]) -> T:
-        return by_live(self, table, call)
+    def _retry_on_change(self, table: str, call: Callable[[], T]) -> T:
+        return with_live_table(self, table, call)
 
     def search(self, table: str, column: str, vector: Sequence[float], limit: int = 10) -> list[tuple[dict[str, Any], float]]:
         """The nearest rows with their similarity, nearest first, by the column's vector index."""
-        return self._twice(table, lambda: self._search(table, column, vector, int(limit)))
+        return self._retry_on_change(table, lambda: self._search(table, column, vector, int(limit)))
 
     def _search(self, table: str, column: str, vector: Sequence[float], limit: int) -> list[tuple[dict[str, Any], float]]:
         cells, _ = self._of(table)
@@ -118,7 +118,7 @@ class CqlStore:
 
     def count(self, table: str) -> int:
         """How many rows there are, counted range by range."""
-        return self._twice(table, lambda: self._count(self.source(table)))
+        return self._retry_on_change(table, lambda: self._count(self.source(table)))
 
     def _count(self, source: SourceTable) -> int:
         token = token_of_partition(source)
@@ -150,10 +150,10 @@ class CqlStore:
         self._process.check()
         return self._live.version
 
-    def look_again(self, table: str, since: int) -> bool:
+    def refresh(self, table: str, since: int) -> bool:
         """Ask the source for this table; whether any has changed since that version."""
         self._process.check()
-        return self._live.look_again(table, since)
+        return self._live.refresh(table, since)
 
     @property
     def _session(self) -> Session:

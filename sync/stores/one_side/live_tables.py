@@ -14,27 +14,27 @@ from cassandra.metadata import TableMetadata, UserType
 from sync.adapters.cassandra.schema.catalogue import keyspace_of, read_tables
 from sync.core.rows import SourceTable
 from sync.errors import PreflightError, SourceUnavailable, SyncError, WriteRefused
-from sync.stores.looked import Looked, twice
+from sync.stores.schema_refresh import SchemaRefresh, retry_on_change
 
 T = TypeVar("T")
 
 
-class Looking(Protocol):
+class RefreshableSchema(Protocol):
     """What knows tables, and can look again."""
 
     @property
     def version(self) -> int: ...
-    def look_again(self, table: str, since: int) -> bool: ...
+    def refresh(self, table: str, since: int) -> bool: ...
 
 
-def by_live(tables: Looking, table: str, call: Callable[[], T]) -> T:
+def with_live_table(tables: RefreshableSchema, table: str, call: Callable[[], T]) -> T:
     """What a call that goes by this table returns: once more, where it was refused and the table has changed."""
 
     def has_changed(since: int, refusal: SyncError) -> bool:
         is_schema = isinstance(refusal, WriteRefused) or isinstance(refusal.__context__, InvalidRequest)
-        return is_schema and tables.look_again(table, since)
+        return is_schema and tables.refresh(table, since)
 
-    return twice(lambda: tables.version, lambda _: call(), has_changed, (WriteRefused, SourceUnavailable))
+    return retry_on_change(lambda: tables.version, lambda _: call(), has_changed, (WriteRefused, SourceUnavailable))
 
 
 class LiveTables:
@@ -42,7 +42,7 @@ class LiveTables:
 
     def __init__(self, session: Session, keyspace: str, kinds: Mapping[str, bool]) -> None:
         self._session, self._keyspace, self._kinds = session, keyspace, kinds
-        self._looked, self._reading = Looked(), Lock()
+        self._schema, self._reading = SchemaRefresh(), Lock()
         self._seen: dict[str, TableMetadata] = {}
         self._types: dict[str, UserType] = {}
         self._tables: Mapping[str, SourceTable] = {}
@@ -69,17 +69,17 @@ class LiveTables:
         if keyspace is not None and (
             keyspace.tables.get(name) is not self._seen.get(name) or keyspace.user_types != self._types
         ):
-            self._looked.version += self._read()
+            self._schema.version += self._read()
         return self._tables.get(name)
 
     @property
     def version(self) -> int:
         """Another number than before where a table has changed."""
-        return self._looked.version
+        return self._schema.version
 
-    def look_again(self, table: str, since: int) -> bool:
+    def refresh(self, table: str, since: int) -> bool:
         """Ask the source for this table and the types; whether anything has changed since that version."""
-        return self._looked.again(since, lambda: self._ask(table))
+        return self._schema.refresh(since, lambda: self._ask(table))
 
     def _ask(self, table: str) -> bool:
         cluster = self._session.cluster

@@ -14,17 +14,17 @@ from psycopg.rows import dict_row
 from psycopg_pool import PoolTimeout
 
 from sync.adapters.postgres.connection.pool import open_pool
-from sync.adapters.postgres.connection.refusals import refuses_row, words
+from sync.adapters.postgres.connection.refusals import error_text, refuses_row
 from sync.adapters.postgres.drift.search import similarity_sql
 from sync.adapters.postgres.dual_write.statements import column as named
 from sync.adapters.postgres.schema.catalogue import identifier, read_target
 from sync.core.rows import TargetColumn, TargetTable
 from sync.errors import SyncError, TargetRefused, TargetUnavailable, ValueUnreadable, WriteRefused, WriteUnsure
 from sync.settings import Settings
-from sync.stores.looked import Looked, twice
 from sync.stores.one_side.unreadable import tolerate, unreadable_in
 from sync.stores.one_side.values import VECTORS, adapted, plain
 from sync.stores.process import Process
+from sync.stores.schema_refresh import SchemaRefresh, retry_on_change
 
 T = TypeVar("T")
 _AWAY = (psycopg.OperationalError, psycopg.InterfaceError, PoolTimeout)
@@ -39,7 +39,7 @@ class PostgresStore:
         self._process = Process()
         self.pool = open_pool(settings, size, timeout)
         self._tables: dict[str, TargetTable] = {}
-        self._looked = Looked()
+        self._schema = SchemaRefresh()
 
     def __enter__(self) -> Self:
         return self
@@ -56,7 +56,7 @@ class PostgresStore:
 
     def put(self, table: str, row: Mapping[str, Any]) -> bool:
         """Write a whole row: a column left out becomes null."""
-        return self._twice(table, lambda found: self._execute(*self._put(found, row)) >= 0)
+        return self._retry_on_change(table, lambda found: self._execute(*self._put(found, row)) >= 0)
 
     def _put(self, found: TargetTable, row: Mapping[str, Any]) -> tuple[sql.Composed, list[Any]]:
         columns = [c for c in found.columns if not c.generated]
@@ -78,12 +78,12 @@ class PostgresStore:
     def put_many(self, table: str, rows: Iterable[Mapping[str, Any]]) -> bool:
         """Write whole rows, each on its own, after all of them were checked."""
         given = list(rows)
-        self._twice(table, lambda found: [self._put(found, row) for row in given])
+        self._retry_on_change(table, lambda found: [self._put(found, row) for row in given])
         return all(self.put(table, row) for row in given)
 
     def update(self, table: str, key: Mapping[str, Any], changes: Mapping[str, Any]) -> bool:
         """Write some columns; False, and nothing written, where there is no such row."""
-        return self._twice(table, lambda found: self._update(found, key, changes))
+        return self._retry_on_change(table, lambda found: self._update(found, key, changes))
 
     def _update(self, found: TargetTable, key: Mapping[str, Any], changes: Mapping[str, Any]) -> bool:
         given = self._known(found, changes)
@@ -104,7 +104,7 @@ class PostgresStore:
             where, values = self._where(found, key)
             return self._execute(sql.SQL("DELETE FROM {} WHERE {}").format(identifier(found), where), values) >= 0
 
-        return self._twice(table, delete)
+        return self._retry_on_change(table, delete)
 
     def get(self, table: str, key: Mapping[str, Any]) -> dict[str, Any] | None:
         """The row, or None. Raises TargetUnavailable; ValueUnreadable where Python has none of a value."""
@@ -115,11 +115,11 @@ class PostgresStore:
             rows = self._query(select, values)
             return _plain(found, rows[0]) if rows else None
 
-        return self._twice(table, read)
+        return self._retry_on_change(table, read)
 
     def search(self, table: str, column: str, vector: Sequence[float], limit: int = 10) -> list[tuple[dict[str, Any], float]]:
         """The nearest rows by cosine with Cassandra's similarity, (1 + cosine) / 2; nearest first. Raises as `get`."""
-        return self._twice(table, lambda found: self._search(found, column, vector, int(limit)))
+        return self._retry_on_change(table, lambda found: self._search(found, column, vector, int(limit)))
 
     def _search(
         self, found: TargetTable, column: str, vector: Sequence[float], limit: int
@@ -138,18 +138,18 @@ class PostgresStore:
     def count(self, table: str) -> int:
         """How many rows there are."""
         count = sql.SQL("SELECT count(*) AS n FROM {}")
-        return self._twice(table, lambda found: int(self._query(count.format(identifier(found)), [])[0]["n"]))
+        return self._retry_on_change(table, lambda found: int(self._query(count.format(identifier(found)), [])[0]["n"]))
 
-    def _twice(self, name: str, call: Callable[[TargetTable], T]) -> T:
+    def _retry_on_change(self, name: str, call: Callable[[TargetTable], T]) -> T:
         """What a call returns: once more, where it was refused and the table is not what it was any more."""
 
         def has_changed(known: tuple[int, TargetTable], _: SyncError) -> bool:
-            return self._looked.again(known[0], lambda: self._look(name, known[1]))
+            return self._schema.refresh(known[0], lambda: self._look(name, known[1]))
 
         def known() -> tuple[int, TargetTable]:
-            return self._looked.version, self._table(name)
+            return self._schema.version, self._table(name)
 
-        return twice(known, lambda found: call(found[1]), has_changed, (WriteRefused, TargetRefused))
+        return retry_on_change(known, lambda found: call(found[1]), has_changed, (WriteRefused, TargetRefused))
 
     def _look(self, name: str, known: TargetTable) -> bool:
         try:
@@ -198,8 +198,8 @@ class PostgresStore:
             raise TargetUnavailable(str(error)) from None
         except psycopg.Error as error:
             if isinstance(error, psycopg.DataError) or refuses_row(error) or _is_told(error):
-                raise WriteRefused(words(error)) from None
-            raise WriteUnsure(words(error)) from None
+                raise WriteRefused(error_text(error)) from None
+            raise WriteUnsure(error_text(error)) from None
 
     def _query(self, statement: sql.Composed, values: list[Any]) -> list[dict[str, Any]]:
         with self._away(), self.pool.connection() as connection, connection.cursor(row_factory=dict_row) as cursor:
@@ -215,9 +215,9 @@ class PostgresStore:
         try:
             yield
         except _AWAY as error:
-            raise TargetUnavailable(words(error)) from None
+            raise TargetUnavailable(error_text(error)) from None
         except psycopg.Error as error:
-            raise TargetRefused(words(error)) from None
+            raise TargetRefused(error_text(error)) from None
 
 
 def _is_told(error: psycopg.Error) -> bool:

@@ -7,25 +7,25 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 
 from sync.adapters.postgres.backfill import ahead
-from sync.adapters.postgres.backfill.range_ledger import Ledger
+from sync.adapters.postgres.backfill.range_ledger import RangeLedger
 from sync.adapters.postgres.connection.connect import Connection, connect
 from sync.adapters.postgres.connection.refusals import target_errors
 from sync.adapters.postgres.dual_write.agreement import note_runs
 from sync.adapters.postgres.dual_write.data_centres import place_runs
 from sync.adapters.postgres.schema import indexes, migrations
 from sync.adapters.postgres.schema.indexes import Build
-from sync.adapters.queue import Doorbell, redis_connection
+from sync.adapters.queue import QueueNotifier, redis_connection
 from sync.core.ring import TokenRange, least_ranges, plan_ranges
 from sync.core.rows import TableMap
 from sync.errors import PreflightError, TargetUnavailable, Unreachable, WorkFailed
 from sync.flows.backfill import OwnWorkers, Supervisor
 from sync.flows.preflight import PreflightReport
-from sync.flows.waiting import waited
+from sync.flows.retry import retry
 from sync.ports import Progress
 from sync.settings import BackfillTuning, Config, Settings
 from sync.wiring.preflight import preflight
 from sync.wiring.shapes import changed, shapes
-from sync.wiring.sight import look_again
+from sync.wiring.visibility import check_again
 
 _MB = 1 << 20
 
@@ -52,14 +52,14 @@ def make_plan(settings: Settings, config: Config, names: list[str] | None) -> Pl
     ranges = {t.name: _planned(report, t.name, sizes[t.name], config.backfill) for t in report.tables}
     with closing(connect(settings, autocommit=True)) as connection:
         migrations.require_state(connection)
-        unfinished = Ledger(connection, config.backfill.lease_seconds).open_runs()
+        unfinished = RangeLedger(connection, config.backfill.lease_seconds).open_runs()
         now = shapes(report.identities, connection, report.tables)
         return Plan(report.tables, ranges, sizes, _writers(connection), unfinished, now, report.data_center)
 
 
 def _planned(report: PreflightReport, table: str, size: int, tuning: BackfillTuning) -> list[TokenRange]:
     at_least = tuning.min_ranges or least_ranges(size, table in report.small)
-    return plan_ranges(report.sizes[table], tuning.range_mb * _MB, at_least, report.seams)
+    return plan_ranges(report.sizes[table], tuning.range_mb * _MB, at_least, report.replica_boundaries)
 
 
 def _writers(connection: Connection) -> list[str]:
@@ -80,17 +80,17 @@ def run_backfill(
     settings: Settings, config: Config, plan: Plan, rate: int | None, own: OwnWorkers, show: Show
 ) -> list[Progress]:
     """Copy, build indexes, close the runs; the final figures. Raises KeyboardInterrupt after the workers have let go."""
-    bell = Doorbell(redis_connection(settings))
-    runs = waited(lambda: _begin(settings, config, plan, rate, show))
+    notifier = QueueNotifier(redis_connection(settings))
+    runs = retry(lambda: _begin(settings, config, plan, rate, show))
 
     @contextmanager
-    def opened() -> Iterator[Ledger]:
+    def opened() -> Iterator[RangeLedger]:
         with closing(connect(settings, autocommit=True)) as connection:
-            yield Ledger(connection, config.backfill.lease_seconds)
+            yield RangeLedger(connection, config.backfill.lease_seconds)
 
-    final = Supervisor(opened, bell, own, show.progress).watch(runs)
+    final = Supervisor(opened, notifier, own, show.progress).watch(runs)
     _check_shapes(settings, config, plan, runs)
-    look_again(settings, plan.tables)
+    check_again(settings, plan.tables)
     if not any(p.failed for p in final):
         build_indexes(settings, plan.tables, show.build)
 
@@ -100,13 +100,13 @@ def run_backfill(
                     ledger.finish(run)
                 ahead.recheck(ledger.connection, [table.name for table in plan.tables])
 
-        waited(close)
+        retry(close)
     return final
 
 
 def _begin(settings: Settings, config: Config, plan: Plan, rate: int | None, show: Show) -> list[int]:
     with closing(connect(settings, autocommit=True)) as connection, target_errors():
-        ledger = Ledger(connection, config.backfill.lease_seconds)
+        ledger = RangeLedger(connection, config.backfill.lease_seconds)
         ledger.check_primary()  # before indexes are dropped; `begin` looks again, and holds the epoch
         for table in plan.tables:
             indexes.add_sync_columns(connection, table)
@@ -123,7 +123,7 @@ def _begin(settings: Settings, config: Config, plan: Plan, rate: int | None, sho
 def build_indexes(settings: Settings, tables: list[TableMap], report: Callable[[Build], None]) -> None:
     """Build what is missing; a server that restarts meanwhile is waited for. Raises PreflightError where that cannot be."""
     try:
-        waited(lambda: indexes.build_missing(settings, tables, report))
+        retry(lambda: indexes.build_missing(settings, tables, report))
     except (TargetUnavailable, Unreachable) as error:
         raise PreflightError(f"the indexes could not be built: {error}; the copied rows stay, run it again") from None
 
@@ -131,7 +131,7 @@ def build_indexes(settings: Settings, tables: list[TableMap], report: Callable[[
 def _check_shapes(settings: Settings, config: Config, plan: Plan, runs: list[int]) -> None:
     """Raise WorkFailed where a table is not what it was: some of its rows were copied as it was, and some as it is."""
     with closing(connect(settings, autocommit=True)) as connection:
-        begun = Ledger(connection, config.backfill.lease_seconds).shapes(runs)
+        begun = RangeLedger(connection, config.backfill.lease_seconds).shapes(runs)
     found = changed(settings, config, plan.tables, begun)
     if found:
         text = "; ".join(f"{table}: {why}" for table, why in found.items())
@@ -139,8 +139,8 @@ def _check_shapes(settings: Settings, config: Config, plan: Plan, runs: list[int
 
 
 @contextmanager
-def open_ledger(settings: Settings, config: Config) -> Iterator[tuple[Connection, Ledger]]:
+def open_ledger(settings: Settings, config: Config) -> Iterator[tuple[Connection, RangeLedger]]:
     """A connection and its ledger. Raises PreflightError where there is no state schema."""
     with closing(connect(settings, autocommit=True)) as connection:
         migrations.require_state(connection)
-        yield connection, Ledger(connection, config.backfill.lease_seconds)
+        yield connection, RangeLedger(connection, config.backfill.lease_seconds)

@@ -15,24 +15,24 @@ from sync.adapters.cassandra.connection.pages import RangeReader
 from sync.adapters.cassandra.rows.rows import SourceRows
 from sync.adapters.cassandra.schema.catalogue import read_tables
 from sync.adapters.postgres.backfill.loader import Loader
-from sync.adapters.postgres.backfill.range_ledger import Ledger
+from sync.adapters.postgres.backfill.range_ledger import RangeLedger
 from sync.adapters.postgres.connection.connect import Connection, connect
-from sync.adapters.postgres.connection.refusals import words
+from sync.adapters.postgres.connection.refusals import error_text
 from sync.adapters.postgres.dual_write.agreement import check_runs
 from sync.adapters.postgres.dual_write.data_centres import check_data_center
 from sync.adapters.postgres.schema.catalogue import read_targets
-from sync.adapters.queue import Doorbell, redis_connection
+from sync.adapters.queue import QueueNotifier, redis_connection
 from sync.core.documents.collections import with_fields
 from sync.core.encode.rows import RowEncoder
 from sync.core.rows import SourceTable, TableMap
 from sync.core.schema.mapping import map_table
 from sync.errors import PreflightError, SyncError, Unreachable
-from sync.flows.copy_ranges import Lane, copy_in_lanes
-from sync.flows.waiting import patiently
+from sync.flows.copy_ranges import CopyStream, copy_in_streams
+from sync.flows.retry import retry_until_stopped
 from sync.ports import Lease
 from sync.settings import Config, Settings
-from sync.wiring.sight import check_sight
-from sync.wiring.write_times import looking
+from sync.wiring.visibility import check_visibility
+from sync.wiring.write_times import rows_ahead_noter
 
 _MB = 1 << 20
 _INSTANCE = secrets.token_hex(3)  # containers may share a host name and number their processes alike
@@ -52,7 +52,7 @@ def map_tables(
     """
     sources = read_tables(cassandra.session, settings.astra_db_keyspace or "", config.kinds)
     found = map_sources(sources, connection, config, names)
-    check_sight(cassandra, connection, found.values())
+    check_visibility(cassandra, connection, found.values())
     return found
 
 
@@ -83,14 +83,14 @@ def rows_by_key(cassandra: Cassandra, table: SourceTable, config: Config) -> Sou
 
 def copy_job(settings: Settings, config: Config, runs: list[int], stopped: Callable[[], bool]) -> int:
     """What one worker process does for these runs; how many ranges it finished. Opens and closes all its connections."""
-    return patiently(lambda: _copy_job(settings, config, runs, stopped), stopped)
+    return retry_until_stopped(lambda: _copy_job(settings, config, runs, stopped), stopped)
 
 
 def _copy_job(settings: Settings, config: Config, runs: list[int], stopped: Callable[[], bool]) -> int:
     tuning = config.backfill
     with ExitStack() as stack:
         with closing(connect(settings, autocommit=True)) as connection:
-            ledger = Ledger(connection, tuning.lease_seconds)
+            ledger = RangeLedger(connection, tuning.lease_seconds)
             names = [name for name, run in ledger.open_runs().items() if run in runs]
             if not ledger.work_left(runs):  # one notification too many: other workers have the last ranges
                 return 0
@@ -100,14 +100,14 @@ def _copy_job(settings: Settings, config: Config, runs: list[int], stopped: Call
             tables = map_tables(cassandra, connection, settings, config, names)
 
         @contextmanager
-        def lane() -> Iterator[Lane]:
+        def stream() -> Iterator[CopyStream]:
             with closing(connect(settings, autocommit=True)) as own:
-                yield _lane(cassandra, own, tables, config)
+                yield _stream(cassandra, own, tables, config)
 
-        return copy_in_lanes(lane, tuning.streams, runs, worker_name(), stopped)
+        return copy_in_streams(stream, tuning.streams, runs, worker_name(), stopped)
 
 
-def _lane(cassandra: Cassandra, connection: Connection, tables: dict[str, TableMap], config: Config) -> Lane:
+def _stream(cassandra: Cassandra, connection: Connection, tables: dict[str, TableMap], config: Config) -> CopyStream:
     tuning = config.backfill
 
     @cache
@@ -125,23 +125,25 @@ def _lane(cassandra: Cassandra, connection: Connection, tables: dict[str, TableM
     def target(lease: Lease) -> Loader:
         return loader(lease.table, lease.floor)
 
-    looks = looking(cassandra, connection, tables, config)
+    note_rows_ahead = rows_ahead_noter(cassandra, connection, tables, config)
     batch = int(tuning.batch_mb * _MB)
-    return Lane(Ledger(connection, tuning.lease_seconds), reader, target, batch, tuning.lease_seconds, looks)
+    return CopyStream(
+        RangeLedger(connection, tuning.lease_seconds), reader, target, batch, tuning.lease_seconds, note_rows_ahead
+    )
 
 
 def note_failure(settings: Settings, runs: list[int], error: BaseException) -> None:
     """Tell whoever watches these runs that this process's job failed, and release its ranges."""
-    text = str(error) if isinstance(error, SyncError) else f"{type(error).__name__}: {words(error)}"
+    text = str(error) if isinstance(error, SyncError) else f"{type(error).__name__}: {error_text(error)}"
     with closing(connect(settings, autocommit=True)) as connection:
-        ledger = Ledger(connection, 1)
+        ledger = RangeLedger(connection, 1)
         ledger.note_failure(runs, " ".join(text.split()), isinstance(error, Unreachable))
         ledger.release(runs, worker_name())
 
 
-def ring_again(settings: Settings, runs: list[int], job: str) -> None:
+def notify_again(settings: Settings, runs: list[int], job: str) -> None:
     """Notify workers of what is left of these runs, if anything is."""
     with closing(connect(settings, autocommit=True)) as connection:
-        left = Ledger(connection, 1).work_left(runs)
+        left = RangeLedger(connection, 1).work_left(runs)
     if left:
-        Doorbell(redis_connection(settings), job).ring(runs, 1)
+        QueueNotifier(redis_connection(settings), job).notify(runs, 1)

@@ -12,12 +12,12 @@ from psycopg.errors import UndefinedColumn
 from sync.adapters.cassandra.connection.connect import Cassandra
 from sync.adapters.cassandra.rows.cells import cells_of
 from sync.adapters.postgres.connection.connect import Connection
-from sync.adapters.postgres.connection.refusals import words
+from sync.adapters.postgres.connection.refusals import error_text
 from sync.adapters.postgres.drift.keys import TargetKeys
 from sync.core.cutover.gates import CanaryFact
 from sync.core.decode.rows import RowDecoder
 from sync.core.encode.rows import RowEncoder
-from sync.core.keys.own_key import own_key
+from sync.core.keys.unused_key import unused_key
 from sync.core.mutations import Key, Mutation
 from sync.core.rows import TableMap
 from sync.errors import SyncError
@@ -28,7 +28,7 @@ _ROWS, _TRIES, _PAUSE_SECONDS = 5, 4, 0.05
 _KEYS_TRIED = 5
 
 
-def fly(
+def run_canary(
     cassandra: Cassandra, connection: Connection, tables: Sequence[TableMap], config: Config, send: bool
 ) -> list[CanaryFact]:
     """Rows of each table are compared; where all of them are well, and with `send`, the source is asked to take such rows."""
@@ -44,7 +44,7 @@ def _guarded(way: _Way, step: Callable[[], CanaryFact]) -> CanaryFact:
     try:
         return step()
     except UndefinedColumn as error:  # before the first backfill
-        return CanaryFact(way.name, 0, f"{words(error)}: sync backfill adds the migration's columns")
+        return CanaryFact(way.name, 0, f"{error_text(error)}: sync backfill adds the migration's columns")
     except (SyncError, ValueError) as error:
         return CanaryFact(way.name, 0, " ".join(str(error).split()))
 
@@ -85,7 +85,7 @@ class _Way:
         """A row that came back, under a key that nobody has; None where there is none, or no such key."""
         for _ in range(_KEYS_TRIED if self._back else 0):
             assert self._back is not None
-            cells = own_key(self._table.source, self._back.key.cells)
+            cells = unused_key(self._table.source, self._back.key.cells)
             if cells is None:
                 return None
             key = self._cells.key_without_target(cells)

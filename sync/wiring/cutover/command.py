@@ -11,7 +11,7 @@ from sync.adapters.postgres.cutover.gates import GateFacts
 from sync.adapters.postgres.schema.source_schema import remember
 from sync.core.cutover.gates import Gate
 from sync.errors import SyncError
-from sync.flows.cutover import Flipped, Limits, Switch
+from sync.flows.cutover import CutoverResult, Limits, Switch
 from sync.ports import SwitchKind
 from sync.wiring.backfill.worker import worker_name
 from sync.wiring.cutover.gates import Site, unproved
@@ -22,16 +22,16 @@ _TELL_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True)
-class Done:
+class CutoverSummary:
     """What a switch came to, and how long writes waited for it, in milliseconds."""
 
-    flipped: Flipped
+    result: CutoverResult
     waits: list[float]
 
 
 def switch(
     site: Site, kind: SwitchKind, judged: int, passed: list[Gate], say: Callable[[str], None], waived: str = ""
-) -> Done:
+) -> CutoverSummary:
     """Switch from the epoch that was judged; all gates are green. `waived` says what is not proved, and goes into the audit.
 
     Raises GateRefused, nothing being changed, where a writer or an intent is in the way.
@@ -51,11 +51,11 @@ def switch(
             def drain() -> int:
                 return sum(each.run(worker_name(), lambda: False) for each in drains.values())
 
-            flipped = Switch(site.authority, drain, limits, say, still).run(kind, judged, figures)
+            result = Switch(site.authority, drain, limits, say, still).run(kind, judged, figures)
     except SyncError as error:
         site.authority.audit(f"{kind} abandoned", {"reason": str(error)})
         raise
-    return Done(flipped, _waits(site, flipped.switch))
+    return CutoverSummary(result, _waits(site, result.switch))
 
 
 def _figures(passed: list[Gate]) -> dict[str, Any]:

@@ -26,13 +26,13 @@ def judge_finish(authority: Authority, epoch: Epoch) -> list[Gate]:
     since = epoch.since.isoformat(timespec="seconds")
     writers = facts.writers()
     active = [w.name for w in writers if w.state == "active"]
-    other = authority.under_way()
+    other = authority.in_progress()
     switch = f"a {other.kind} by {other.who} is under way" if other else "none is under way"
     return [
         Gate("primary", epoch.primary == "postgres", f"{epoch.primary} since {since} (epoch {epoch.epoch})", "sync cutover"),
         Gate("switch", other is None, switch, "wait until it ends"),
         _writers_gate(active),
-        gates.quiet_gate(
+        gates.nothing_open_gate(
             "fenced",
             len(writers) - len(active),
             "writer is not cleared",
@@ -40,7 +40,7 @@ def judge_finish(authority: Authority, epoch: Epoch) -> list[Gate]:
             "sync drift-report --repair",
         ),
         gates.intents_gate(facts.intents(), 0),
-        gates.quiet_gate(
+        gates.nothing_open_gate(
             "runs",
             facts.open_runs(),
             "copy or check is not finished",
@@ -55,7 +55,7 @@ def judge_finish(authority: Authority, epoch: Epoch) -> list[Gate]:
 def _writers_gate(active: list[str]) -> Gate:
     names = f": {first_of(active, _WRITERS_NAMED)}" if active else ""
     one, several = f"process writes to both sides{names}", f"processes write to both sides{names}"
-    return gates.quiet_gate("writers", len(active), one, several, _PLAIN)
+    return gates.nothing_open_gate("writers", len(active), one, several, _PLAIN)
 
 
 def end(authority: Authority, settings: Settings, epoch: Epoch) -> dict[str, Any]:

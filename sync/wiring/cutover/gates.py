@@ -15,21 +15,21 @@ from sync.adapters.postgres.connection.connect import Connection, connect
 from sync.adapters.postgres.connection.pooled import adjust
 from sync.adapters.postgres.cutover.epochs import Authority
 from sync.adapters.postgres.cutover.gates import GateFacts
-from sync.adapters.postgres.drift.digests import count_strays
+from sync.adapters.postgres.drift.target_digests import count_strays
 from sync.adapters.postgres.dual_write.agreement import carrying, started_with, writers_settings
 from sync.adapters.postgres.dual_write.data_centres import check_data_center
-from sync.adapters.postgres.dual_write.ending import end_dead
+from sync.adapters.postgres.dual_write.dead_writers import sign_off_dead
 from sync.adapters.postgres.schema.catalogue import regclass
 from sync.adapters.postgres.schema.migrations import require_state
 from sync.core.cutover import gates
 from sync.core.cutover.agreement import differences, may_write
 from sync.core.cutover.gates import Gate
-from sync.core.cutover.proof import Since, TableProof, proof_gate, proofs, quiet_since_gate
+from sync.core.cutover.proof import ProofBounds, TableProof, proof_gate, proofs, undisturbed_gate
 from sync.core.rows import TableMap, one_sided
 from sync.ports import Epoch, SwitchKind
 from sync.settings import Config, Settings
 from sync.wiring.backfill.worker import map_tables
-from sync.wiring.cutover.canary import fly
+from sync.wiring.cutover.canary import run_canary
 from sync.wiring.preflight import chosen_tables
 from sync.wiring.shapes import shapes_now
 
@@ -109,14 +109,14 @@ def judge(
     `writers` is how many there must be; None: one at least. `fast`: an emergency, which goes without the proof. The last gate
     is the canary, which flies only where the others are green and the run is not `dry`: a refusal has sent nothing.
     """
-    end_dead(site.connection, site.config.dual_write.writers_folder)
+    sign_off_dead(site.connection, site.config.dual_write.writers_folder)
     found = [*judge_facts(site, kind, epoch, writers), _undisturbed(site, epoch) if fast else _proof(site, epoch)]
     if fast:
         found.append(_by_hand(site))
     why = "--dry-run" if dry else "" if all(gate.green for gate in found) else "other gates are red"
     one_sided_ones = _one_sided(site)
     tables = [t for t in site.tables if t.name not in one_sided_ones]
-    return [*found, gates.canary_gate(fly(site.cassandra, site.connection, tables, site.config, not why), why)]
+    return [*found, gates.canary_gate(run_canary(site.cassandra, site.connection, tables, site.config, not why), why)]
 
 
 def judge_facts(site: Site, kind: SwitchKind, epoch: Epoch, writers: int | None = None) -> list[Gate]:
@@ -177,8 +177,8 @@ def table_proofs(site: Site, epoch: Epoch, shapes: Mapping[str, str]) -> list[Ta
     return proofs(facts.passes(), shapes, _since(facts, epoch), site.cassandra.data_center)
 
 
-def _since(facts: GateFacts, epoch: Epoch) -> Since:
-    return Since(epoch.epoch, epoch.since, facts.disturbed())
+def _since(facts: GateFacts, epoch: Epoch) -> ProofBounds:
+    return ProofBounds(epoch.epoch, epoch.since, facts.disturbed())
 
 
 def _proof(site: Site, epoch: Epoch) -> Gate:
@@ -187,7 +187,7 @@ def _proof(site: Site, epoch: Epoch) -> Gate:
 
 def _undisturbed(site: Site, epoch: Epoch) -> Gate:
     facts = GateFacts(site.connection)
-    return quiet_since_gate(facts.passes(), [t.name for t in site.tables], _since(facts, epoch))
+    return undisturbed_gate(facts.passes(), [t.name for t in site.tables], _since(facts, epoch))
 
 
 def _by_hand(site: Site) -> Gate:

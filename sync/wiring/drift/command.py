@@ -16,17 +16,17 @@ from sync.adapters.postgres.connection.connect import Connection, connect
 from sync.adapters.postgres.connection.refusals import target_errors
 from sync.adapters.postgres.cutover.epochs import read_epoch
 from sync.adapters.postgres.cutover.gates import GateFacts
-from sync.adapters.postgres.drift import passes
-from sync.adapters.postgres.drift.check_ledger import Belief, Checks
-from sync.adapters.postgres.drift.digests import count_strays
+from sync.adapters.postgres.drift import pass_ledger
+from sync.adapters.postgres.drift.check_ledger import DriftLedger, ResumePolicy
 from sync.adapters.postgres.drift.keys import TargetKeys
-from sync.adapters.postgres.drift.passes import ClosedRun
+from sync.adapters.postgres.drift.pass_ledger import ClosedRun
+from sync.adapters.postgres.drift.target_digests import count_strays
 from sync.adapters.postgres.dual_write.agreement import note_runs
 from sync.adapters.postgres.dual_write.data_centres import place_runs
 from sync.adapters.postgres.schema import indexes
 from sync.adapters.postgres.schema.migrations import check_version
-from sync.adapters.queue import CHECK_JOB, Doorbell, redis_connection
-from sync.core.cutover.proof import CLEAN_PASSES, Since, proofs
+from sync.adapters.queue import CHECK_JOB, QueueNotifier, redis_connection
+from sync.core.cutover.proof import CLEAN_PASSES, ProofBounds, proofs
 from sync.core.drift.report import Proved, next_step, table_report, unproved
 from sync.core.encode.rows import RowEncoder
 from sync.core.mutations import KnownKey
@@ -34,21 +34,21 @@ from sync.core.rows import TableMap
 from sync.core.words import counted
 from sync.errors import PreflightError, Unreachable, WorkFailed, WriteRefused
 from sync.flows.backfill import OwnWorkers, Supervisor
-from sync.flows.waiting import waited
+from sync.flows.retry import retry
 from sync.settings import Config, Settings
 from sync.wiring.backfill.command import Plan, Show, build_indexes
-from sync.wiring.drift.clearing import clear_writers
+from sync.wiring.drift.clear_writers import clear_writers
 from sync.wiring.drift.values import add_values, shown_finding
 from sync.wiring.drift.verify import SEED, TOP, compare_searches
 from sync.wiring.shapes import changed
-from sync.wiring.sight import look_again
+from sync.wiring.visibility import check_again
 
 _STAMPED_AT_ONCE = 1000
 _SCHEMA = "SELECT to_regclass('sync.drift_pass') IS NOT NULL"
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class DriftRequest:
     """What the report is to do besides looking."""
 
     repair: bool = False
@@ -57,21 +57,23 @@ class Asked:
     restart: bool = False
 
 
-def run_drift(settings: Settings, config: Config, plan: Plan, asked: Asked, own: OwnWorkers, show: Show) -> dict[str, Any]:
+def run_drift(
+    settings: Settings, config: Config, plan: Plan, request: DriftRequest, own: OwnWorkers, show: Show
+) -> dict[str, Any]:
     """One pass over these tables; the report. Raises KeyboardInterrupt after the workers have let go."""
-    bell = Doorbell(redis_connection(settings), CHECK_JOB)
-    runs = waited(lambda: begin_pass(settings, config, plan, asked, show))
+    notifier = QueueNotifier(redis_connection(settings), CHECK_JOB)
+    runs = retry(lambda: begin_pass(settings, config, plan, request, show))
 
     @contextmanager
-    def opened() -> Iterator[Checks]:
+    def opened() -> Iterator[DriftLedger]:
         with closing(connect(settings, autocommit=True)) as connection:
-            yield Checks(connection, config.backfill.lease_seconds)
+            yield DriftLedger(connection, config.backfill.lease_seconds)
 
-    Supervisor(opened, bell, own, show.progress).watch(runs)
-    return waited(lambda: close_pass(settings, config, plan, runs, asked))
+    Supervisor(opened, notifier, own, show.progress).watch(runs)
+    return retry(lambda: close_pass(settings, config, plan, runs, request))
 
 
-def begin_pass(settings: Settings, config: Config, plan: Plan, asked: Asked, show: Show) -> list[int]:
+def begin_pass(settings: Settings, config: Config, plan: Plan, request: DriftRequest, show: Show) -> list[int]:
     """Give every row its token, see to the index on it, and begin: the runs."""
     with open_checks(settings, config) as checks, target_errors():
         for table in plan.tables:
@@ -84,11 +86,11 @@ def begin_pass(settings: Settings, config: Config, plan: Plan, asked: Asked, sho
         if copying:
             show.step(f"{', '.join(copying)}: the backfill is not finished; what it has not copied yet is missing")
         build_indexes(settings, [t for t in plan.tables if t.name not in copying], show.build)
-        begun = checks.work_begun(plan.ranges)
-        belief = Belief(config.drift.max_verdict_age_minutes, asked.restart)
-        runs = checks.begin_pass(plan.ranges, asked.repair, plan.shapes, belief)
+        begun = checks.ranges_checked(plan.ranges)
+        resume_policy = ResumePolicy(config.drift.max_verdict_age_minutes, request.restart)
+        runs = checks.begin_pass(plan.ranges, request.repair, plan.shapes, resume_policy)
         if begun:
-            show.step(_going_on(begun, checks.work_begun(plan.ranges)))
+            show.step(_resuming(begun, checks.ranges_checked(plan.ranges)))
         place_runs(checks.connection, runs, plan.data_center)
         note_runs(checks.connection, runs, config.agreed)
         return runs
@@ -99,7 +101,7 @@ def _stamped(table: str, rows: int) -> str:
     return f"{table}: {counted(rows, 'row')} had no token; {are} checked"
 
 
-def _going_on(before: int, kept: int) -> str:
+def _resuming(before: int, kept: int) -> str:
     old = before - kept
     have, are = ("has", "is") if old == 1 else ("have", "are")
     again = f"; {old:,} {have} one that is too old, or of another epoch or schema, and {are} checked again" if old else ""
@@ -108,13 +110,13 @@ def _going_on(before: int, kept: int) -> str:
 
 
 @contextmanager
-def open_checks(settings: Settings, config: Config) -> Iterator[Checks]:
+def open_checks(settings: Settings, config: Config) -> Iterator[DriftLedger]:
     """The ledger. Raises PreflightError where the state schema has no place for drift reports."""
     with closing(connect(settings, autocommit=True)) as connection:
         if connection.execute(_SCHEMA).fetchone() != (True,):
             raise PreflightError("the target's schema `sync` is missing or older: run `sync schema apply` first")
         check_version(connection)
-        yield Checks(connection, config.backfill.lease_seconds)
+        yield DriftLedger(connection, config.backfill.lease_seconds)
 
 
 def stamp_strays(connection: Connection, table: TableMap) -> int:
@@ -135,7 +137,7 @@ def stamp_strays(connection: Connection, table: TableMap) -> int:
     return stamped
 
 
-def _seen_at_the_end(settings: Settings, config: Config, plan: Plan, runs: list[int]) -> dict[str, str]:
+def _changed_tables(settings: Settings, config: Config, plan: Plan, runs: list[int]) -> dict[str, str]:
     """Tables of which nothing is proved, each with the reason: it is another one now, or that cannot be seen.
 
     Raises PreflightError where this role is not shown what is there.
@@ -143,7 +145,7 @@ def _seen_at_the_end(settings: Settings, config: Config, plan: Plan, runs: list[
     with open_checks(settings, config) as checks:
         begun, unread = checks.shapes(runs), any(found.failed for found in checks.progress(runs))
     try:
-        look_again(settings, plan.tables)
+        check_again(settings, plan.tables)
         return changed(settings, config, plan.tables, begun)
     except Unreachable as away:
         # Where ranges could not be read the pass proves nothing anyway, and says so by range.
@@ -151,28 +153,28 @@ def _seen_at_the_end(settings: Settings, config: Config, plan: Plan, runs: list[
         return {} if unread else {table.name: why for table in plan.tables}
 
 
-def close_pass(settings: Settings, config: Config, plan: Plan, runs: list[int], asked: Asked) -> dict[str, Any]:
+def close_pass(settings: Settings, config: Config, plan: Plan, runs: list[int], request: DriftRequest) -> dict[str, Any]:
     """The report. Its figures are summed, checked, and recorded in the transaction that closes its runs."""
     tables = {table.name: table for table in plan.tables}
-    search = _searches(settings, plan.tables, asked.searches) if asked.searches else []
-    other = _seen_at_the_end(settings, config, plan, runs)
+    search = _searches(settings, plan.tables, request.searches) if request.searches else []
+    other = _changed_tables(settings, config, plan, runs)
     with open_checks(settings, config) as checks:
         connection = checks.connection
         with connection.transaction():
-            closed = passes.hold_runs(connection, runs)
+            closed = pass_ledger.lock_runs(connection, runs)
             if closed:
                 report, began = {**_summed(connection, closed, tables, other), "search": search}, _began(closed)
                 shapes = {run.table: run.shape for run in closed}
-                number, finished = passes.close_runs(connection, runs, report, began, shapes)
-                if asked.repair:
+                number, finished = pass_ledger.close_runs(connection, runs, report, began, shapes)
+                if request.repair:
                     clear_writers(connection, config, plan.tables, report, began)
             else:  # two that went on with one pass: whoever came later has the other's verdict
-                number, began, finished, report, closed = _of_another(connection, runs)
+                number, began, finished, report, closed = _closed_elsewhere(connection, runs)
         for table, run in zip(report["tables"], closed, strict=True):
             table["findings"] = [shown_finding(found) for found in run.findings]
         report = {"pass": number, **report, "next_step": next_step(report["tables"], _proved(connection, plan))}
         report["about"] = _about(settings, connection)
-    if asked.show_values:
+    if request.show_values:
         add_values(settings, config, tables, closed, report)
     return {**report, "started_at": began.isoformat(), "finished_at": finished.isoformat()}
 
@@ -180,7 +182,7 @@ def close_pass(settings: Settings, config: Config, plan: Plan, runs: list[int], 
 def _proved(connection: Connection, plan: Plan) -> Proved:
     """How the recorded passes prove the plan's tables, by the one that is proved least."""
     facts, epoch = GateFacts(connection), read_epoch(connection)
-    since = Since(epoch.epoch, epoch.since, facts.disturbed())
+    since = ProofBounds(epoch.epoch, epoch.since, facts.disturbed())
     found = proofs(facts.passes(), plan.shapes, since, plan.data_center)
     least = min(found, key=lambda proof: proof.passes)
     return Proved(least.passes, CLEAN_PASSES, least.why, epoch.primary)
@@ -200,8 +202,10 @@ def _about(settings: Settings, connection: Connection) -> dict[str, Any]:
     }
 
 
-def _of_another(connection: Connection, runs: list[int]) -> tuple[int, datetime, datetime, dict[str, Any], list[ClosedRun]]:
-    found = passes.recorded(connection, runs)
+def _closed_elsewhere(
+    connection: Connection, runs: list[int]
+) -> tuple[int, datetime, datetime, dict[str, Any], list[ClosedRun]]:
+    found = pass_ledger.recorded(connection, runs)
     if found is None:
         raise WorkFailed("another drift report has closed a part of this pass: run it again; `--history` has the other's")
     return found
@@ -239,7 +243,7 @@ def _searches(settings: Settings, tables: list[TableMap], count: int) -> list[di
 def list_passes(settings: Settings, config: Config, limit: int) -> list[dict[str, Any]]:
     """The recorded passes, the newest first."""
     with open_checks(settings, config) as checks:
-        return [_pass(row) for row in passes.history(checks.connection, limit)]
+        return [_pass(row) for row in pass_ledger.history(checks.connection, limit)]
 
 
 def _pass(row: dict[str, Any]) -> dict[str, Any]:

@@ -8,10 +8,10 @@ from typing import Any
 from sync.adapters.cassandra.connection.connect import Cassandra, open_cassandra
 from sync.adapters.postgres.connection.connect import Connection, connect
 from sync.adapters.postgres.drift.keys import TargetKeys
-from sync.adapters.postgres.drift.passes import ClosedRun
+from sync.adapters.postgres.drift.pass_ledger import ClosedRun
 from sync.core.encode.base import Reject
 from sync.core.encode.rows import RowEncoder
-from sync.core.keys.shown import show_key
+from sync.core.keys.json_form import show_key
 from sync.core.mutations import Key, unpack_cells
 from sync.core.rows import TableMap
 from sync.settings import Config, Settings

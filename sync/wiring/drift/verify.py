@@ -17,17 +17,17 @@ from sync.adapters.cassandra.rows import search as source_search
 from sync.adapters.cassandra.rows.cells import cells_of
 from sync.adapters.postgres.connection.connect import Connection, connect
 from sync.adapters.postgres.drift import search as target_search
-from sync.adapters.postgres.drift.digests import TargetDigests, count_strays
+from sync.adapters.postgres.drift.target_digests import TargetDigests, count_strays
 from sync.core.drift.search import overlap, recall
 from sync.core.encode.rows import RowEncoder
 from sync.core.ring import TokenRange
 from sync.core.rows import TableMap
 from sync.flows.verify import Checker, RangeCheck, TableVerdict
 from sync.settings import Config, Settings
-from sync.wiring.sight import check_sight, check_source
+from sync.wiring.visibility import check_source, check_visibility
 
 _MB = 1 << 20
-_LANES = 3
+_STREAMS = 3
 TOP, SEED, SHOWN = 5, 20, 20
 ENOUGH_RECALL = 0.9
 
@@ -117,7 +117,7 @@ def verify(
                 rows = source_search.sample_rows(cassandra.raw, table.source, encoder.columns, sample, SEED)
                 found.retrievals.append(_retrieve(connection, table, encoder, rows))
                 found.searches += compare_searches(cassandra, connection, table, rows[: max(1, sample // 10)])
-            check_sight(cassandra, connection, tables)
+            check_visibility(cassandra, connection, tables)
     return found
 
 
@@ -145,7 +145,7 @@ def _table(
         return found
 
     try:
-        with ThreadPoolExecutor(_LANES) as pool:
+        with ThreadPoolExecutor(_STREAMS) as pool:
             for result in pool.map(check, ranges):
                 verdict.add(result)
                 show(table.name, verdict)

@@ -17,15 +17,15 @@ from sync.adapters.postgres.connection.connect import Connection, connect
 from sync.adapters.postgres.connection.pool import Pool, open_pool
 from sync.adapters.postgres.connection.refusals import target_errors
 from sync.adapters.postgres.cutover.epochs import read_epoch
-from sync.adapters.postgres.drift.check_ledger import Checks
-from sync.adapters.postgres.drift.digests import TargetDigests
+from sync.adapters.postgres.drift.check_ledger import DriftLedger
 from sync.adapters.postgres.drift.keys import TargetKeys
+from sync.adapters.postgres.drift.target_digests import TargetDigests
 from sync.adapters.postgres.dual_write.agreement import check_runs
 from sync.adapters.postgres.dual_write.data_centres import check_data_center
-from sync.adapters.postgres.dual_write.reconcile import Settling
-from sync.core.drift.checked import Checked
+from sync.adapters.postgres.dual_write.reconcile import ReconcileSteps
 from sync.core.drift.digest import Digest
 from sync.core.drift.range_hashes import Raw
+from sync.core.drift.results import RangeResult
 from sync.core.drift.verdicts import TargetRow
 from sync.core.encode.base import Reject
 from sync.core.encode.rows import TOKEN_COLUMN, RowEncoder
@@ -33,11 +33,11 @@ from sync.core.mutations import Key, KnownKey
 from sync.core.ring import TokenRange
 from sync.core.rows import TableMap
 from sync.errors import WriteRefused
-from sync.flows.check_ranges import CheckLane, Sides, check_ranges
-from sync.flows.copy_ranges import in_lanes
-from sync.flows.recheck import Patience
+from sync.flows.check_ranges import CheckStream, Sides, check_ranges
+from sync.flows.copy_ranges import in_streams
+from sync.flows.recheck import RecheckPolicy
 from sync.flows.reconcile import Reconcile
-from sync.flows.waiting import patiently
+from sync.flows.retry import retry_until_stopped
 from sync.flows.wrapped_write import Reconciles
 from sync.ports import Epoch, Lease, Read
 from sync.settings import Config, Settings
@@ -116,30 +116,30 @@ class _Digests:
 
 
 class _Ranges:
-    """The ledger as a lane has it: it knows the tables."""
+    """The ledger as a stream has it: it knows the tables."""
 
-    def __init__(self, checks: Checks, tables: dict[str, TableMap], claiming: Lock) -> None:
+    def __init__(self, checks: DriftLedger, tables: dict[str, TableMap], claiming: Lock) -> None:
         self._checks, self._tables, self._claiming = checks, tables, claiming
-        self.renew, self.give_back = checks.renew, checks.give_back
-        self.take_back, self.wait = checks.take_back, checks.wait
+        self.renew, self.release_range = checks.renew, checks.release_range
+        self.reclaim, self.wait = checks.reclaim, checks.wait
         self.fail, self.split, self.cut = checks.fail, checks.split, checks.cut
 
     def claim(self, run_ids: list[int], owner: str) -> Lease | None:
         with self._claiming:
             return self._checks.claim(run_ids, owner)
 
-    def done(self, lease: Lease, checked: Checked) -> None:
+    def done(self, lease: Lease, checked: RangeResult) -> None:
         self._checks.done(lease, checked, self._tables[lease.table])
 
 
-class Needed:
-    """Whether more lanes are needed than there are turns: only then do they open connections."""
+class StreamDemand:
+    """Whether more streams are needed than there are turns: only then do they open connections."""
 
     def __init__(self) -> None:
         self._told, self._over = Event(), False
 
     def begin(self) -> None:
-        """A lane waits for keys: another one may read meanwhile."""
+        """A stream waits for keys: another one may read meanwhile."""
         self._told.set()
 
     def end(self) -> None:
@@ -157,7 +157,7 @@ class Needed:
 
 @dataclass(frozen=True, slots=True)
 class _Job:
-    """What all lanes of a worker share."""
+    """What all streams of a worker share."""
 
     settings: Settings
     config: Config
@@ -169,18 +169,18 @@ class _Job:
     executor: Executor
     turn: Semaphore
     claiming: Lock
-    needed: Needed
+    demand: StreamDemand
 
 
 def check_job(settings: Settings, config: Config, runs: list[int], stopped: Callable[[], bool]) -> int:
     """What one worker process does for these runs; how many ranges it finished. Opens and closes all its connections."""
-    return patiently(lambda: _check_job(settings, config, runs, stopped), stopped)
+    return retry_until_stopped(lambda: _check_job(settings, config, runs, stopped), stopped)
 
 
 def _check_job(settings: Settings, config: Config, runs: list[int], stopped: Callable[[], bool]) -> int:
     with ExitStack() as stack:
         with closing(connect(settings, autocommit=True)) as connection:
-            checks = Checks(connection, config.backfill.lease_seconds)
+            checks = DriftLedger(connection, config.backfill.lease_seconds)
             repairs = checks.open_passes(runs)
             if not checks.work_left(runs):
                 return 0
@@ -192,40 +192,40 @@ def _check_job(settings: Settings, config: Config, runs: list[int], stopped: Cal
         pool = stack.enter_context(closing(open_pool(settings, config.backfill.streams))) if any(repairs.values()) else None
         executor = stack.enter_context(ThreadPoolExecutor(_READS_AT_ONCE))
         streams = config.backfill.streams
-        needed = Needed()
-        job = _Job(settings, config, cassandra, tables, repairs, pool, epoch, executor, Semaphore(streams), Lock(), needed)
+        demand = StreamDemand()
+        job = _Job(settings, config, cassandra, tables, repairs, pool, epoch, executor, Semaphore(streams), Lock(), demand)
 
         def work(owner: str, stop: Callable[[], bool]) -> int:
-            if int(owner.rpartition("/")[2]) >= streams and not needed.wait(stop):
+            if int(owner.rpartition("/")[2]) >= streams and not demand.wait(stop):
                 return 0
-            with _open_lane(job) as lane:
-                done = check_ranges(lane, runs, owner, stop)
-            needed.end()
+            with _open_stream(job) as stream:
+                done = check_ranges(stream, runs, owner, stop)
+            demand.end()
             return done
 
-        return in_lanes(work, (1 + config.drift.max_waiting_ranges) * streams, worker_name(), stopped)
+        return in_streams(work, (1 + config.drift.max_waiting_ranges) * streams, worker_name(), stopped)
 
 
 @contextmanager
-def _open_lane(job: _Job) -> Iterator[CheckLane]:
+def _open_stream(job: _Job) -> Iterator[CheckStream]:
     tuning, drift = job.config.backfill, job.config.drift
     with closing(connect(job.settings, autocommit=True)) as connection:
-        ranges = _Ranges(Checks(connection, tuning.lease_seconds), job.tables, job.claiming)
-        patience = Patience(drift.tries, drift.grace_seconds)
+        ranges = _Ranges(DriftLedger(connection, tuning.lease_seconds), job.tables, job.claiming)
+        policy = RecheckPolicy(drift.tries, drift.grace_seconds)
 
         @cache
         def sides(name: str) -> Sides:
             return _sides(job, connection, job.tables[name])
 
-        yield CheckLane(
+        yield CheckStream(
             ranges,
             sides,
             job.repairs.__getitem__,
-            patience,
+            policy,
             drift.range_rows,
             job.turn,
             tuning.lease_seconds,
-            job.needed.begin,
+            job.demand.begin,
         )
 
 
@@ -249,7 +249,7 @@ def _reconcile(job: _Job, table: TableMap, encoder: RowEncoder, rows: KeyRows) -
     assert job.pool is not None
     lease = job.config.dual_write.writer_lease_seconds
     if any(c.type.name == "counter" for c in table.source.columns):
-        return Reconcile(Settling(job.pool, table, encoder, lease, job.epoch.epoch), rows, job.executor)
+        return Reconcile(ReconcileSteps(job.pool, table, encoder, lease, job.epoch.epoch), rows, job.executor)
     by_key = rows_by_key(job.cassandra, table.source, job.config)
     return reconciler(job.pool, table, encoder, by_key, job.executor, job.epoch, lease)
 

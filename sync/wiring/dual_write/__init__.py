@@ -1,6 +1,6 @@
 """Wires the workers' part of dual writes.
 
-kept_drains  one set of connections for a worker's reconcile jobs
-resolve      `sync intents --resolve`
-worker       a worker's part of dual writes, and the sweeper
+drain_session  the connections that a worker process keeps from one reconcile job to the next
+resolve        `sync intents --resolve`
+worker         a worker's part of dual writes, and the sweeper
 """

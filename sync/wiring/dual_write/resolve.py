@@ -16,10 +16,10 @@ from sync.adapters.cassandra.rows.cells import cells_of
 from sync.adapters.cassandra.schema.catalogue import read_tables
 from sync.adapters.postgres.connection.connect import Connection, connect
 from sync.adapters.postgres.cutover.epochs import read_epoch
-from sync.adapters.postgres.dual_write.resolving import Stuck, drop, find, forget, reserve
+from sync.adapters.postgres.dual_write.resolution import StuckIntent, cancel_replay, drop, find, reserve
 from sync.adapters.postgres.schema.catalogue import read_target
 from sync.adapters.postgres.schema.migrations import require_state
-from sync.core.keys.own_key import own_key
+from sync.core.keys.unused_key import unused_key
 from sync.core.mutations import Key, KnownKey, Mutation
 from sync.errors import SettingsError, SyncError
 from sync.ports import Primary
@@ -57,12 +57,12 @@ def resolve(
         gone = {stuck.table: _gone(connection, config, stuck.table, set(there)) for stuck in found}
         for stuck in found:
             # Each, before the first one's key is looked at: a key's others would be sent again.
-            if not gone[stuck.table] and not forget(connection, stuck):
+            if not gone[stuck.table] and not cancel_replay(connection, stuck):
                 raise SettingsError(f"intent {stuck.id}: it was sent again meanwhile, or is settled; see `sync intents`")
         return [_resolved(settings, config, connection, stuck, gone[stuck.table], primary) for stuck in found]
 
 
-def _waits(stuck: Stuck, config: Config) -> float:
+def _waits(stuck: StuckIntent, config: Config) -> float:
     """For how long something that was sent before may still arrive, in seconds: the writer's attempt, or a worker's."""
     return max(stuck.waits, config.dual_write.primary_timeout_seconds if stuck.leased else 0.0)
 
@@ -71,7 +71,7 @@ def _count(intents: Sequence[int]) -> str:
     return f"intents {', '.join(map(str, intents))}" if len(intents) > 1 else f"intent {intents[0]}"
 
 
-def _checked(found: list[Stuck], intents: Sequence[int], table: str | None) -> list[Stuck]:
+def _checked(found: list[StuckIntent], intents: Sequence[int], table: str | None) -> list[StuckIntent]:
     known = {stuck.id: stuck for stuck in found if table in (None, stuck.table)}
     for number in intents:
         if number not in known:
@@ -88,7 +88,7 @@ def _checked(found: list[Stuck], intents: Sequence[int], table: str | None) -> l
 
 
 def _resolved(
-    settings: Settings, config: Config, connection: Connection, stuck: Stuck, gone: str, primary: Primary
+    settings: Settings, config: Config, connection: Connection, stuck: StuckIntent, gone: str, primary: Primary
 ) -> dict[str, Any]:
     said: dict[str, Any] = {"id": stuck.id, "table": stuck.table, "outcome": "settled", "error": ""}
     for _ in range(0 if gone else _TRIES):
@@ -110,7 +110,7 @@ def _gone(connection: Connection, config: Config, table: str, there: set[str]) -
     return ""
 
 
-def _reconciled(settings: Settings, config: Config, stuck: Stuck, primary: Primary) -> tuple[str, bool]:
+def _reconciled(settings: Settings, config: Config, stuck: StuckIntent, primary: Primary) -> tuple[str, bool]:
     """Why the key could not be reconciled, or nothing; whether that is for good: nobody can tell the key, or Astra, which
     follows, does not take its row and takes another. A timeout of a source that takes nothing says nothing of the row.
     """
@@ -132,7 +132,7 @@ def _takes(settings: Settings, config: Config, key: Key) -> bool:
     """Whether the source takes another row than this key's, as the canary sends it. Raises Unreachable, SourceUnavailable."""
     with open_cassandra(settings, config.dual_write.primary_timeout_seconds) as cassandra:
         source = read_tables(cassandra.session, settings.astra_db_keyspace or "", config.kinds)[key.table]
-        rows, cells = rows_by_key(cassandra, source, config), own_key(source, key.cells)
+        rows, cells = rows_by_key(cassandra, source, config), unused_key(source, key.cells)
         if cells:
             key = cells_of(source, None).key_without_target(cells)
             if rows.read(key).cells is not None:

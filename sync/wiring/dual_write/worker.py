@@ -17,18 +17,18 @@ from sync.adapters.cassandra.rows.cells import cells_of
 from sync.adapters.postgres.connection.connect import Connection, connect
 from sync.adapters.postgres.connection.pool import Pool, open_pool
 from sync.adapters.postgres.connection.queries import queries
-from sync.adapters.postgres.connection.refusals import words
+from sync.adapters.postgres.connection.refusals import error_text
 from sync.adapters.postgres.cutover.epochs import read_epoch
 from sync.adapters.postgres.dual_write.agreement import check_writers
 from sync.adapters.postgres.dual_write.breaker import Breaker
 from sync.adapters.postgres.dual_write.data_centres import check_data_center
-from sync.adapters.postgres.dual_write.ending import end_dead
+from sync.adapters.postgres.dual_write.dead_writers import sign_off_dead
 from sync.adapters.postgres.dual_write.journal import Journal, Writer
-from sync.adapters.postgres.dual_write.reconcile import Settling
-from sync.adapters.postgres.dual_write.resend_in_order import InTurn
-from sync.adapters.postgres.dual_write.reverse import Resending
+from sync.adapters.postgres.dual_write.reconcile import ReconcileSteps
+from sync.adapters.postgres.dual_write.resend_in_order import OrderedResends
+from sync.adapters.postgres.dual_write.reverse import ResendSteps
 from sync.adapters.postgres.schema.migrations import check_version, usable_state
-from sync.adapters.queue import Doorbell, redis_connection
+from sync.adapters.queue import QueueNotifier, redis_connection
 from sync.core.decode.rows import RowDecoder
 from sync.core.encode.rows import RowEncoder
 from sync.core.rows import TableMap
@@ -37,14 +37,14 @@ from sync.failpoints import failpoint
 from sync.flows.drain import Drain
 from sync.flows.reconcile import Reconcile
 from sync.flows.resend import Resend
-from sync.flows.waiting import while_it_can
+from sync.flows.retry import retry_while_not_now
 from sync.ports import AnyRows, Epoch
 from sync.settings import Config, Settings
 from sync.wiring.backfill.worker import map_tables, rows_by_key, worker_name
 
 log = logging.getLogger(__name__)
 _READS_AT_ONCE = 16
-MOST_COUNTED = 100_000
+MAX_COUNTED = 100_000
 """More intents of a table are not counted: it is asked every two seconds."""
 _SQL = {name: text.encode() for name, text in queries("dual_write/journal").items()}
 
@@ -65,16 +65,16 @@ class Sweeper:
             with closing(connect(self._settings, direct=False, autocommit=True)) as connection:
                 exists = usable_state(connection)
                 if exists:
-                    end_dead(connection, self._writers_folder)
+                    sign_off_dead(connection, self._writers_folder)
                 tables = _open_by_table(connection) if exists else []
             due = [name for name, _, due in tables if due]
             if due:
-                doorbell = Doorbell(redis_connection(self._settings))
-                failpoint("sweep.before_ring")
+                notifier = QueueNotifier(redis_connection(self._settings))
+                failpoint("sweep.before_notify")
                 for table in due:
-                    doorbell.ring_reconcile(table)
+                    notifier.notify_reconcile(table)
         except (SyncError, psycopg.Error) as error:
-            text = words(error)
+            text = error_text(error)
             if text != self._said:
                 log.warning("sweep: %s", text)
             self._said = text
@@ -86,7 +86,7 @@ class Sweeper:
 def _open_by_table(connection: Connection) -> list[tuple[str, int, bool]]:
     with connection.transaction():
         connection.execute(_SQL["in_order"])
-        rows = connection.execute(_SQL["open_by_table"], {"most": MOST_COUNTED + 1}).fetchall()
+        rows = connection.execute(_SQL["open_by_table"], {"most": MAX_COUNTED + 1}).fetchall()
     return [(str(name), int(count), bool(due)) for name, count, due in rows]
 
 
@@ -97,7 +97,7 @@ def drain_job(settings: Settings, config: Config, table: str, stopped: Callable[
         with open_drains(settings, config, [table]) as drains:
             return drains[table].run(worker_name(), stopped)
 
-    return while_it_can(drain, stopped)
+    return retry_while_not_now(drain, stopped)
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,10 +150,10 @@ def _drain(cassandra: Cassandra, pool: Pool, table: TableMap, config: Config, ex
 
 def reconciler(
     pool: Pool, table: TableMap, encoder: RowEncoder, rows: AnyRows, executor: Executor, epoch: Epoch, lease: float
-) -> Reconcile | Resend | InTurn:
+) -> Reconcile | Resend | OrderedResends:
     """What makes the side that follows equal in this epoch (rule 22)."""
     if epoch.primary == "astra":
-        return Reconcile(Settling(pool, table, encoder, lease, epoch.epoch), rows, executor)
+        return Reconcile(ReconcileSteps(pool, table, encoder, lease, epoch.epoch), rows, executor)
     decoder = RowDecoder(table, encoder.pairs)
-    resend = Resend(Resending(pool, table, encoder, lease, epoch.epoch), rows, decoder.others, executor)
-    return InTurn(pool, resend) if table.source.is_collection else resend
+    resend = Resend(ResendSteps(pool, table, encoder, lease, epoch.epoch), rows, decoder.others, executor)
+    return OrderedResends(pool, resend) if table.source.is_collection else resend

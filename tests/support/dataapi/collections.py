@@ -16,7 +16,7 @@ from support.dataapi.shredding import check, key_of, shredded, vector_of
 from sync.adapters.cassandra.connection.pages import quoted
 from sync.adapters.cassandra.schema.catalogue import read_tables
 
-PAGE, MOST_FOUND, MOST_COUNTED, TRIES = 20, 1000, 1000, 3
+PAGE, MAX_FOUND, MAX_COUNTED, TRIES = 20, 1000, 1000, 3
 Command = dict[str, Any]
 _COLUMNS = (
     "tx_id timeuuid, doc_json text, exist_keys set<text>, array_size map<text, int>, array_contains set<text>, "
@@ -201,8 +201,8 @@ class _Collection:
     # reads
 
     def _count(self, body: Command) -> dict[str, Any]:
-        found = len(self._matching(body.get("filter") or {}, MOST_COUNTED + 1))
-        return {"status": {"count": min(found, MOST_COUNTED), **({"moreData": True} if found > MOST_COUNTED else {})}}
+        found = len(self._matching(body.get("filter") or {}, MAX_COUNTED + 1))
+        return {"status": {"count": min(found, MAX_COUNTED), **({"moreData": True} if found > MAX_COUNTED else {})}}
 
     def _find_one(self, body: Command) -> dict[str, Any]:
         found = self._matching(body.get("filter") or {}, 1)
@@ -234,8 +234,8 @@ class _Collection:
         return documents, base64.b64encode(following).decode() if following else None
 
     def _nearest(self, body: Command, options: Any, vector: Any) -> dict[str, Any]:
-        limit = int(options.get("limit") or MOST_FOUND)
-        if limit > MOST_FOUND:
+        limit = int(options.get("limit") or MAX_FOUND)
+        if limit > MAX_FOUND:
             raise ApiError("COMMAND_FIELD_VALUE_INVALID", "limit options should not be greater than 1000 for vector search")
         if not self._dimension:
             raise ApiError("UNSUPPORTED_VECTOR_SORT_FOR_COLLECTION", "vector sort", "SORT")

@@ -12,7 +12,7 @@ from typing import Any
 from support.dataapi import jackson
 from support.dataapi.errors import ApiError
 
-MOST_CHARACTERS, MOST_DEPTH, MOST_STRING_BYTES, MOST_ITEMS = 4_000_000, 16, 8_000, 1_000
+MAX_CHARACTERS, MAX_DEPTH, MAX_STRING_BYTES, MAX_ITEMS = 4_000_000, 16, 8_000, 1_000
 _SPECIAL = ("$vector", "$vectorize", "$lexical")
 _EXTENDED = ("$date", "$uuid", "$objectId", "$binary")
 
@@ -49,8 +49,8 @@ def vector_of(document: dict[str, Any]) -> list[float] | None:
 
 def check(document: dict[str, Any], dimension: int | None, new: bool) -> None:
     """Raise ApiError for what the server refuses, of a document that is inserted as `new`, or replaced or upserted."""
-    if len(jackson.dumps(document)) > MOST_CHARACTERS:
-        raise _limit(f"document size exceeds maximum allowed ({MOST_CHARACTERS})")
+    if len(jackson.dumps(document)) > MAX_CHARACTERS:
+        raise _limit(f"document size exceeds maximum allowed ({MAX_CHARACTERS})")
     _check(document, 1, "")
     vector = vector_of(document)
     if vector is not None and dimension is None and new:  # a replacement is not looked at: its vector stays in the document
@@ -64,8 +64,8 @@ def _limit(text: str) -> ApiError:
 
 
 def _check(value: Any, depth: int, name: str) -> None:
-    if depth > MOST_DEPTH:
-        raise _limit(f"document depth exceeds maximum allowed ({MOST_DEPTH})")
+    if depth > MAX_DEPTH:
+        raise _limit(f"document depth exceeds maximum allowed ({MAX_DEPTH})")
     if isinstance(value, dict):
         if len(value) == 1 and next(iter(value)) in _EXTENDED:
             return
@@ -77,12 +77,12 @@ def _check(value: Any, depth: int, name: str) -> None:
             if not (depth == 1 and field in ("_id", *_SPECIAL)):
                 _check(within, depth + 1, field)
     elif isinstance(value, list):
-        if len(value) > MOST_ITEMS:
-            raise _limit(f"number of elements (field '{name}') exceeds maximum allowed ({MOST_ITEMS})")
+        if len(value) > MAX_ITEMS:
+            raise _limit(f"number of elements (field '{name}') exceeds maximum allowed ({MAX_ITEMS})")
         for within in value:
             _check(within, depth + 1, name)
-    elif isinstance(value, str) and len(value.encode()) > MOST_STRING_BYTES:
-        raise _limit(f"indexed String value (field '{name}') length exceeds maximum allowed ({MOST_STRING_BYTES} bytes)")
+    elif isinstance(value, str) and len(value.encode()) > MAX_STRING_BYTES:
+        raise _limit(f"indexed String value (field '{name}') length exceeds maximum allowed ({MAX_STRING_BYTES} bytes)")
 
 
 def shredded(document: dict[str, Any]) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from sync.adapters.cassandra.rows.search import vector_similarity
 from sync.adapters.cassandra.schema.catalogue import read_tables
 from sync.core.rows import SourceTable
 
-PAGE, MOST_FOUND = 20, 1000
+PAGE, MAX_FOUND = 20, 1000
 Command = dict[str, Any]
 
 
@@ -150,13 +150,13 @@ class Tables:
         if sort:
             ((column, vector),) = sort.items()
             value = self._sort_vector(table, column, vector)
-            order, limit = f" ORDER BY {quoted(column)} ANN OF ?", limit or MOST_FOUND
+            order, limit = f" ORDER BY {quoted(column)} ANN OF ?", limit or MAX_FOUND
             function = vector_similarity(self.session, table, column) or "cosine"
             select, values = f"{select}, similarity_{function}({quoted(column)}, ?)", [value, *values, value]
         text = f"SELECT {select} FROM {self._name(table.name)}"
         text += (f" WHERE {where}" if where else "") + order + (f" LIMIT {limit}" if limit else "")
         text += "" if set(command.get("filter") or {}) <= {c.name for c in table.primary_key} else " ALLOW FILTERING"
-        rows, state = self._page(text, values, None if sort else options.get("pageState"), MOST_FOUND if sort else PAGE)
+        rows, state = self._page(text, values, None if sort else options.get("pageState"), MAX_FOUND if sort else PAGE)
         documents = [
             {c.name: to_json(c.type, v) for c, v in zip(columns, row, strict=False) if v is not None} for row in rows
         ]

@@ -1,13 +1,13 @@
 """A cluster from settings: nodes, data centres, TLS, pages as bytes, what the driver's errors mean.
 
-connect       a cluster from settings: contact points or a secure bundle, TLS, credentials
-data_centres  which data centre this process reads and writes
-faults        the driver's errors, sorted: too much for one request, not now, or neither
-guardrails    what a refusal is about, and what to do, in one line
-nodes         the driver goes on with the others, and says nothing
-pages         pages of a token range as the bytes that came over the wire
-preparing     looks at one table that know nothing of each other ask with the same text
-quiet         the driver's log, without repetition
-routing       a read of a range goes to a replica of it
-tls           certificates: by authority, and by name or address
+connect          a cluster from settings: contact points or a secure bundle, TLS, credentials
+data_centres     which data centre this process reads and writes
+driver_log       the driver's log, without repetition
+faults           the driver's errors, sorted: too much for one request, not now, or neither
+guardrails       Cassandra's guardrails: which limit a refusal is about, and what to do
+nodes            which nodes cannot be used, and why: the driver itself uses the others without a word
+pages            pages of a token range as the bytes that came over the wire
+routing          a read of a range goes to a replica of it
+statement_cache  a session that prepares each statement once
+tls              certificates: by authority, and by name or address
 """

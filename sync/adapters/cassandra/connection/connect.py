@@ -34,12 +34,12 @@ from cassandra.policies import (
 )
 
 from sync.adapters.cassandra.connection.data_centres import local_data_center
+from sync.adapters.cassandra.connection.driver_log import quiet_driver
 from sync.adapters.cassandra.connection.guardrails import guardrail
-from sync.adapters.cassandra.connection.nodes import Remembering
+from sync.adapters.cassandra.connection.nodes import RecordingConvictionPolicy
 from sync.adapters.cassandra.connection.pages import RAW_PROFILE, RawProtocolHandler, raw_row_factory
-from sync.adapters.cassandra.connection.quiet import quiet_driver
 from sync.adapters.cassandra.connection.routing import RangeAwarePolicy
-from sync.adapters.cassandra.connection.tls import Names, tls_context
+from sync.adapters.cassandra.connection.tls import NamedEndPoints, tls_context
 from sync.errors import SettingsError, Unreachable
 from sync.settings import Settings
 
@@ -99,7 +99,7 @@ def source_name(settings: Settings) -> str:
 def _cluster(settings: Settings, request_timeout: float) -> Cluster:
     common: dict[str, Any] = {
         "connection_class": WideConnection,
-        "conviction_policy_factory": lambda host: Remembering(host, explain),
+        "conviction_policy_factory": lambda host: RecordingConvictionPolicy(host, explain),
         "execution_profiles": _profiles(settings, request_timeout),
         "connect_timeout": 10,
         "control_connection_timeout": 10,
@@ -120,7 +120,7 @@ def _cluster(settings: Settings, request_timeout: float) -> Cluster:
     }
     context, nodes = access["ssl_context"], list[Any](points)
     if context is not None and context.check_hostname:
-        common["endpoint_factory"] = names = Names(points, settings.cassandra_port)
+        common["endpoint_factory"] = names = NamedEndPoints(points, settings.cassandra_port)
         nodes = names.contact_points or points
     try:
         return Cluster(nodes, **access, **common)

@@ -15,7 +15,7 @@ log = logging.getLogger(__name__)
 _ALL_TRIED_SECONDS = 3.0  # longer than a handshake takes; a node that hangs is not waited for
 
 
-class Remembering(SimpleConvictionPolicy):  # type: ignore[misc]
+class RecordingConvictionPolicy(SimpleConvictionPolicy):  # type: ignore[misc]
     """The driver's policy, which also remembers why a node could not be connected to.
 
     A node that the cluster names, and whose certificate is not good, is said at once: somebody may be in its place.

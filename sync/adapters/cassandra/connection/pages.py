@@ -13,12 +13,12 @@ from cassandra.query import BoundStatement, PreparedStatement
 
 from sync.adapters.cassandra.connection.faults import source_errors
 from sync.adapters.cassandra.connection.routing import send_elsewhere, send_to
-from sync.core.documents.collections import Unfolded
+from sync.core.documents.collections import FieldExtractor
 from sync.core.encode.base import read_cells
-from sync.core.keys.shown import key_json
+from sync.core.keys.json_form import key_json
 from sync.core.ring import MIN_TOKEN, TokenRange
 from sync.core.rows import Page, SourceTable
-from sync.core.schema.static_rows import OnlyRows
+from sync.core.schema.static_rows import RowFilter
 from sync.core.visible import key_text
 from sync.errors import PlaceUnknown, SourceAway, SourceTimeout, SourceUnavailable
 
@@ -77,9 +77,9 @@ class RangeReader:
     def __init__(self, raw_session: Session, table: SourceTable, columns: tuple[str, ...], page_bytes: int) -> None:
         self._session, self._table, self._page_bytes = raw_session, table, page_bytes
         token = token_of_partition(table)
-        self._unfolded = Unfolded(table, columns)
-        self._only = OnlyRows(table, self._unfolded.selected)
-        selected = ", ".join([token, *map(quoted, self._unfolded.selected)])
+        self._extractor = FieldExtractor(table, columns)
+        self._filter = RowFilter(table, self._extractor.selected)
+        selected = ", ".join([token, *map(quoted, self._extractor.selected)])
         self._select = f"SELECT {selected} FROM {quoted(table.keyspace)}.{quoted(table.name)} WHERE {token}"
         self._until = f"? AND {token} <= ?"
         self._size = PageSize(_FIRST_PAGE_ROWS, _MAX_PAGE_ROWS)
@@ -109,7 +109,7 @@ class RangeReader:
                 result = _result(asked)
             except SourceTimeout as error:
                 if not self._size.too_much(query.fetch_size):
-                    raise named(self._session, self._table, tokens, error) from None
+                    raise naming_partition(self._session, self._table, tokens, error) from None
                 send_elsewhere(query)
                 yield Page(b"", 0, 0)
                 asked = self._request(query, state, page_rows)
@@ -123,7 +123,7 @@ class RangeReader:
             if page.count:
                 send_to(query, self._table.keyspace, page.first_token)
             asked = self._request(query, state, page_rows) if state else None
-            yield replace(self._unfolded.page(self._only.page(page)), after=state)
+            yield replace(self._extractor.page(self._filter.page(page)), after=state)
 
     def try_out(self) -> None:
         """Ask for the largest page, of a range that is as good as empty. Raises SourceTimeout and SourceUnavailable."""
@@ -136,7 +136,7 @@ class RangeReader:
         return self._session.execute_async(query, paging_state=paging_state, execution_profile=RAW_PROFILE)
 
 
-def named(raw_session: Session, table: SourceTable, tokens: TokenRange, error: SourceTimeout) -> SourceTimeout:
+def naming_partition(raw_session: Session, table: SourceTable, tokens: TokenRange, error: SourceTimeout) -> SourceTimeout:
     """The error with the partition that it is about, where the range has but one token."""
     if tokens.end - tokens.start > 1:
         return error

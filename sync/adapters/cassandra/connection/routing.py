@@ -47,7 +47,7 @@ class RangeAwarePolicy(TokenAwarePolicy):  # type: ignore[misc]
         return list(ring.get_replicas(keyspace, Murmur3Token(token))) if ring else []
 
 
-def seams(session: Session, keyspace: str, data_center: str) -> list[int]:
+def replica_boundaries(session: Session, keyspace: str, data_center: str) -> list[int]:
     """The tokens up to which some nodes of a data centre have a keyspace's rows, and behind which others have them.
 
     There are none where every node has all rows.

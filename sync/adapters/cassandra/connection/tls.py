@@ -51,7 +51,7 @@ class NamedEndPoint(DefaultEndPoint):  # type: ignore[misc]
         return {"server_hostname": self.name}
 
 
-class Names(DefaultEndPointFactory):  # type: ignore[misc]
+class NamedEndPoints(DefaultEndPointFactory):  # type: ignore[misc]
     """The nodes' endpoints: contact points by their names, and nodes that these lead to.
 
     Nodes find each other by address. One that a contact point resolves to has that name; every other node's certificate has

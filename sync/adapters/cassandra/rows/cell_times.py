@@ -19,18 +19,18 @@ def times_of(raw: Session, table: SourceTable) -> list[str]:
 
     Raises the driver's errors.
     """
-    silent = untold(raw, table)
+    silent = columns_without_write_time(raw, table)
     stamped = [c for c in table.columns if c.kind == "regular" and c.type.name != "counter" and not c.path]
     return [_time_of(c) for c in stamped if c.name not in silent]
 
 
-def untold(raw: Session, table: SourceTable) -> list[str]:
+def columns_without_write_time(raw: Session, table: SourceTable) -> list[str]:
     """The columns of whose write times this server says nothing. Raises the driver's errors."""
     many = [c for c in table.columns if c.kind == "regular" and not c.path and _has_many_cells(c)]
-    return [c.name for c in many] if many and not _tells(raw, table, many) else []
+    return [c.name for c in many] if many and not _supports(raw, table, many) else []
 
 
-def _tells(raw: Session, table: SourceTable, many: Sequence[SourceColumn]) -> bool:
+def _supports(raw: Session, table: SourceTable, many: Sequence[SourceColumn]) -> bool:
     """Whether this server tells the write times of these columns of many cells: what it can do is asked, not its version."""
     times = ", ".join(map(_time_of, many))
     try:

@@ -12,13 +12,13 @@ from cassandra.util import Date, SortedSet, Time
 
 from sync.adapters.cassandra.rows.cell_types import PROTOCOL, cell_type
 from sync.core.cql import COLLECTIONS, CqlType
-from sync.core.decode.kept import keeping
-from sync.core.documents.collections import Unfolded, document_cells
+from sync.core.decode.normal_form import normalizer
+from sync.core.documents.collections import FieldExtractor, document_cells
 from sync.core.encode.base import NULL, Encoder, Reject
 from sync.core.encode.document_ids import id_of
 from sync.core.encode.rows import RowEncoder, encode_cell
 from sync.core.key_forms import has_one_form, key_decoder
-from sync.core.keys.shown import key_json
+from sync.core.keys.json_form import key_json
 from sync.core.mutations import Key, KnownKey, unpack_key
 from sync.core.rows import SourceTable
 from sync.core.visible import key_text
@@ -40,7 +40,7 @@ class Cells:
         self._with_fields = {c.name for c in table.columns if _has_fields(c.type)}
         self._no_fields = {c.name: NULL * len(c.type.fields) for c in table.columns if c.type.fields and not c.type.frozen}
         # The target gets these bytes, and must hold what the source will make of them.
-        self._keep = {c.name: keeping(c.type) for c in table.columns}
+        self._keep = {c.name: normalizer(c.type) for c in table.columns}
         self.key_names = tuple(c.name for c in table.primary_key)
         self.given_names = self.key_names  # as an application names them
         self.names = tuple(self._types)
@@ -198,7 +198,7 @@ class DocumentCells(Cells):
         except (TypeError, ValueError, struct.error) as error:
             raise WriteRefused(f"{self._table.name}: {error}") from None
         names = tuple(c.name for c in self._table.columns if c not in self._table.primary_key)
-        return {name: cell for name, cell in Unfolded(self._table, names).cells(made).items() if name in names}
+        return {name: cell for name, cell in FieldExtractor(self._table, names).cells(made).items() if name in names}
 
 
 def cells_of(table: SourceTable, encoder: RowEncoder | None) -> Cells:

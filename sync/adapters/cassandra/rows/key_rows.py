@@ -15,8 +15,8 @@ from sync.adapters.cassandra.connection.pages import RAW_PROFILE, quoted, token_
 from sync.adapters.cassandra.connection.routing import send_to
 from sync.adapters.cassandra.rows.cell_times import times_of
 from sync.adapters.cassandra.rows.cells import token_of
-from sync.adapters.cassandra.rows.rows import FAILURES, asked, prepared
-from sync.adapters.cassandra.rows.stamped import ABSENT, StampedRows
+from sync.adapters.cassandra.rows.rows import FAILURES, ask_source, prepared
+from sync.adapters.cassandra.rows.timestamped_rows import ABSENT, TimestampedRows
 from sync.core.encode.base import INT64
 from sync.core.mutations import Key, Mutation
 from sync.core.ring import MIN_TOKEN
@@ -40,7 +40,7 @@ class KeyRows:
         self._raw, self._timeout = cassandra.raw, timeout
         self._profile = SERIAL_PROFILE if serial else RAW_PROFILE
         self._keys = [c.name for c in table.primary_key]
-        self._rows = StampedRows(table, columns, asked(lambda: times_of(self._raw, table)))
+        self._rows = TimestampedRows(table, columns, ask_source(lambda: times_of(self._raw, table)))
         self._select = prepared(self._raw, self._rows.select(" AND ".join(f"{quoted(k)} = ?" for k in self._keys)))
         self._keyspace, self._partition = table.keyspace, len(table.partition_key)
         self._token = token_of_partition(table)

@@ -16,7 +16,7 @@ from cassandra.query import BatchStatement, BatchType, BoundStatement, PreparedS
 from sync.adapters.cassandra.connection.connect import SERIAL_PROFILE, WRITE_PROFILE, Cassandra, explain
 from sync.adapters.cassandra.connection.pages import RAW_PROFILE, quoted
 from sync.adapters.cassandra.rows.cell_times import times_of
-from sync.adapters.cassandra.rows.stamped import ABSENT, StampedRows
+from sync.adapters.cassandra.rows.timestamped_rows import ABSENT, TimestampedRows
 from sync.core.encode.base import INT32, INT64, read_cells
 from sync.core.key_forms import has_one_form
 from sync.core.mutations import Key, Mutation
@@ -32,12 +32,12 @@ FAILURES = (DriverException, NoHostAvailable, ConnectionException, ErrorMessage)
 """All that the driver raises: an overloaded server's and a cut connection's errors are no DriverException."""
 
 
-_MOST_UNDER_WAY, _LONGEST_WAIT_SECONDS = 64, 0.1
+_MAX_UNDER_WAY, _LONGEST_WAIT_SECONDS = 64, 0.1
 OLDEST = 1
 """A timestamp before every other."""
 
 
-class _Sending:
+class _WritesInFlight:
     """How many writes are under way that nobody waits for."""
 
     def __init__(self) -> None:
@@ -51,7 +51,7 @@ class _Sending:
             return allowed
 
     def _is_free(self) -> bool:
-        return self._count < (1 if self._sick else _MOST_UNDER_WAY)
+        return self._count < (1 if self._sick else _MAX_UNDER_WAY)
 
     def end(self, outcome: Outcome) -> None:
         with self._changed:
@@ -71,14 +71,14 @@ class SourceRows:
         self._in_one = len(self._keys) == 1 and has_one_form(table.primary_key[0].type)
         self._lists = [c.name for c in table.columns if c.type.name == "list" and not c.type.frozen]
         regular = [c for c in table.columns if c.kind == "regular"]
-        times = asked(lambda: times_of(cassandra.raw, table))
+        times = ask_source(lambda: times_of(cassandra.raw, table))
         self._tells_lists = all(f"MAXWRITETIME({quoted(name)})" in times for name in self._lists)
-        self._rows = StampedRows(table, [*self._keys, *(c.name for c in regular)], times)
+        self._rows = TimestampedRows(table, [*self._keys, *(c.name for c in regular)], times)
         self._where = " AND ".join(f"{quoted(k)} = ?" for k in self._keys)
         self._select = prepared(cassandra.raw, self._rows.select(self._where))
         self._select_in: PreparedStatement | None = None
         self._inserts: dict[tuple[str, ...], PreparedStatement] = {}
-        self._sending = _Sending()
+        self._in_flight = _WritesInFlight()
 
     @property
     def _session(self) -> Session:
@@ -160,11 +160,11 @@ class SourceRows:
 
         False, and nothing is sent, where too many are under way: a source that is sick is asked one thing at a time.
         """
-        if not self._sending.begin():
+        if not self._in_flight.begin():
             return False
 
         def end(outcome: Outcome, error: str) -> None:
-            self._sending.end(outcome)
+            self._in_flight.end(outcome)
             done(outcome, error)
 
         try:
@@ -237,10 +237,10 @@ def _outcome(error: Exception) -> Outcome:
 
 def prepared(session: Session, text: str) -> PreparedStatement:
     """A prepared statement. Raises SourceUnavailable."""
-    return asked(lambda: session.prepare(text))
+    return ask_source(lambda: session.prepare(text))
 
 
-def asked(question: Callable[[], T]) -> T:
+def ask_source(question: Callable[[], T]) -> T:
     """The answer to what is asked of the source. Raises SourceUnavailable."""
     try:
         return question()

@@ -13,7 +13,7 @@ from cassandra.query import BoundStatement, PreparedStatement
 
 from sync.adapters.cassandra.connection.pages import RAW_PROFILE, quoted, token_of_partition
 from sync.core.cql import CqlType
-from sync.core.documents.collections import Unfolded
+from sync.core.documents.collections import FieldExtractor
 from sync.core.encode.base import INT64, read_cells
 from sync.core.ring import MAX_TOKEN, MIN_TOKEN
 from sync.core.rows import SourceTable
@@ -42,14 +42,14 @@ def index_checks(session: Session, table: SourceTable) -> dict[str, Callable[[by
 
 def sample_rows(raw: Session, table: SourceTable, columns: Sequence[str], count: int, seed: int) -> list[Cells]:
     """Up to `count` different rows from all over the ring, as raw cells by column, the same for the same seed."""
-    token, unfolded = token_of_partition(table), Unfolded(table, tuple(columns))
-    select = ", ".join(map(quoted, unfolded.selected))
+    token, extractor = token_of_partition(table), FieldExtractor(table, tuple(columns))
+    select = ", ".join(map(quoted, extractor.selected))
     query = raw.prepare(f"SELECT {select} FROM {quoted(table.keyspace)}.{quoted(table.name)} WHERE {token} >= ? LIMIT 1")
     chosen = random.Random(seed)
     found: dict[tuple[bytes | None, ...], Cells] = {}
     for _ in range(count):
-        for cells in _rows(raw, query, [INT64.pack(chosen.randint(MIN_TOKEN + 1, MAX_TOKEN))], len(unfolded.selected)):
-            row = unfolded.cells(dict(zip(unfolded.selected, cells, strict=True)))
+        for cells in _rows(raw, query, [INT64.pack(chosen.randint(MIN_TOKEN + 1, MAX_TOKEN))], len(extractor.selected)):
+            row = extractor.cells(dict(zip(extractor.selected, cells, strict=True)))
             found[tuple(row[c.name] for c in table.primary_key)] = row
     return list(found.values())
 

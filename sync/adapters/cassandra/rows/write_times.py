@@ -10,9 +10,9 @@ from cassandra.query import PreparedStatement
 
 from sync.adapters.cassandra.connection.connect import Cassandra
 from sync.adapters.cassandra.connection.faults import source_errors
-from sync.adapters.cassandra.connection.pages import RAW_PROFILE, PageSize, named, quoted, token_of_partition
+from sync.adapters.cassandra.connection.pages import RAW_PROFILE, PageSize, naming_partition, quoted, token_of_partition
 from sync.adapters.cassandra.connection.routing import send_elsewhere, send_to
-from sync.adapters.cassandra.rows.cell_times import times_of, untold
+from sync.adapters.cassandra.rows.cell_times import columns_without_write_time, times_of
 from sync.core.encode.base import INT64, read_cells
 from sync.core.ring import MIN_TOKEN, WHOLE_RING, TokenRange
 from sync.core.rows import Page, SourceTable
@@ -23,7 +23,7 @@ _PAGE_ROWS, _PAGE_BYTES = 5000, 1 << 20
 _PLACES, _ROWS_A_PLACE = 16, 64
 
 
-class _NotForPeople(logging.Filter):
+class _AggregateWarnings(logging.Filter):
     """Takes out Cassandra's advice against an aggregate of more than one partition, which is meant here."""
 
     def filter(self, record: logging.LogRecord) -> bool:
@@ -37,14 +37,14 @@ class WriteTimes:
     """
 
     def __init__(self, cassandra: Cassandra, table: SourceTable) -> None:
-        logging.getLogger("cassandra.protocol").addFilter(_NotForPeople())
+        logging.getLogger("cassandra.protocol").addFilter(_AggregateWarnings())
         self._raw, self._table, self._keys = cassandra.raw, table, [quoted(c.name) for c in table.primary_key]
         self._token = token_of_partition(table)
         self._size = PageSize(_PAGE_ROWS, _PAGE_ROWS)
         self._from = f"FROM {quoted(table.keyspace)}.{quoted(table.name)}"
         with source_errors():
             self._times = times_of(self._raw, table)
-            self.untold = untold(self._raw, table)
+            self.unknown_columns = columns_without_write_time(self._raw, table)
             if self._times:
                 newest = ", ".join(f"max({t})" for t in self._times)
                 self._newest = self._raw.prepare(f"SELECT {newest} {self._from} WHERE {self._within}")
@@ -100,7 +100,7 @@ class WriteTimes:
                 if statement is not self._rows:
                     raise
                 if not size.too_much(bound.fetch_size):
-                    raise named(self._raw, self._table, tokens, error) from None
+                    raise naming_partition(self._raw, self._table, tokens, error) from None
                 send_elsewhere(bound)
                 yield Page(b"", 0, 0)
                 continue

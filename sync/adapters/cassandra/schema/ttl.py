@@ -25,7 +25,7 @@ def expiring_columns(cassandra: Cassandra, table: SourceTable, sample: int = SAM
     return [c.name for c in asked if c.name in found]
 
 
-def untold(cassandra: Cassandra, table: SourceTable) -> list[str]:
+def columns_without_ttl(cassandra: Cassandra, table: SourceTable) -> list[str]:
     """Columns of which this server does not report whether their cells expire: those of many cells before Cassandra 5.
 
     Raises the driver's errors.

@@ -11,10 +11,10 @@ from sync.adapters.postgres.connection.epoch_lock import SHARE
 from sync.adapters.postgres.connection.queries import queries
 from sync.adapters.postgres.connection.refusals import target_errors
 from sync.core.cutover.gates import AheadFact
-from sync.core.keys.shown import show_key
+from sync.core.keys.json_form import show_key
 from sync.core.mutations import Key, pack_key
 from sync.core.rows import TableMap
-from sync.core.versions import MOST_STAMPED
+from sync.core.versions import MAX_STAMPED
 from sync.core.visible import key_text
 
 _SQL = {name: text.encode() for name, text in queries("backfill/ahead").items()}
@@ -49,7 +49,7 @@ def unseen(connection: Connection, tables: Sequence[str]) -> list[str]:
 
 def facts(connection: Connection, tables: Sequence[str]) -> list[AheadFact]:
     """What is known of these tables' rows that lie ahead of Postgres's clock. Raises TargetUnavailable."""
-    values = {"tables": list(tables), "most": MOST_STAMPED}
+    values = {"tables": list(tables), "most": MAX_STAMPED}
     with target_errors():
         found = connection.execute(_SQL["facts"], values).fetchall()
     return [

@@ -1,10 +1,10 @@
 """The way of a batch into Postgres: encode, COPY, merge (rules 18 and 19), rejects and checkpoint, in one transaction.
 
-Three lanes, tried in this order:
+Three paths, tried in this order:
 1. direct: COPY into the table itself. Right where the range holds no tombstone and no intent, and no key is there yet.
 2. merged: COPY into a temporary stage, then insert the keys that have no row, no tombstone and no intent.
 3. checked: after a value was refused: rows are encoded one by one, refused ones recorded, the others merged.
-docs/decisions/0003-direct-copy.md says why lane 1 is as safe as lane 2.
+docs/decisions/0003-direct-copy.md says why path 1 is as safe as path 2.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from sync.adapters.postgres.backfill.merge import Merge
 from sync.adapters.postgres.connection.connect import Connection
 from sync.adapters.postgres.connection.epoch_lock import SHARE
 from sync.adapters.postgres.connection.queries import queries
-from sync.adapters.postgres.connection.refusals import refuses_row, target_errors, words
+from sync.adapters.postgres.connection.refusals import error_text, refuses_row, target_errors
 from sync.adapters.postgres.schema.catalogue import identifier
 from sync.core.encode.rows import COPY_HEADER, COPY_TRAILER, ENCODE_ERRORS, CheckedRow, Issue, RowEncoder
 from sync.core.mutations import pack_key, unpack_key
@@ -83,14 +83,14 @@ class Loader:
             return None
 
     def _load(self, lease: Lease, batch: Batch, pieces: list[bytes] | None) -> tuple[Counts, bool]:
-        touched = self._hold(lease)
-        counts = self._fast(lease, batch, pieces, touched) if pieces is not None else None
+        touched = self._lock_range(lease)
+        counts = self._load_fast(lease, batch, pieces, touched) if pieces is not None else None
         if counts is None:
-            counts = self._checked(lease, batch)
+            counts = self._load_checked(lease, batch)
         failpoint("backfill.merged")
         return counts, self._checkpoint(lease, batch, counts)
 
-    def _hold(self, lease: Lease) -> bool:
+    def _lock_range(self, lease: Lease) -> bool:
         """Lock the range's row; whether the range holds tombstones or intents."""
         self._connection.execute(SHARE)  # in an earlier statement: whoever waited for a switch sees what came of it (rule 20)
         row = self._connection.execute(_SQL["hold"], {"range": lease.range_id, "owner": lease.owner}).fetchone()
@@ -102,8 +102,8 @@ class Loader:
         span = {"table": lease.table, "start": lease.whole.start, "end": lease.whole.end}
         return self._connection.execute(_SQL["touched"], span).fetchone() == (True,)
 
-    def _fast(self, lease: Lease, batch: Batch, pieces: list[bytes], touched: bool) -> Counts | None:
-        """Lanes 1 and 2; None where Postgres refuses a value."""
+    def _load_fast(self, lease: Lease, batch: Batch, pieces: list[bytes], touched: bool) -> Counts | None:
+        """Paths 1 and 2; None where Postgres refuses a value."""
         try:
             if not touched:
                 try:
@@ -114,7 +114,7 @@ class Loader:
                 except errors.UniqueViolation:
                     pass  # a key is there already (or a unique index of the user's objects): the merge tells which
             with self._connection.transaction():
-                return self._merged(lease, pieces, batch.rows, lambda: self._source_keys(batch))
+                return self._load_merged(lease, pieces, batch.rows, lambda: self._source_keys(batch))
         except psycopg.Error as error:
             if not refuses_row(error):
                 raise
@@ -125,7 +125,7 @@ class Loader:
         found = (self._encoder.hash_page(p.data, p.offset, p.count)[1] for p in batch.pages)
         return {self._encoder.canonical_key(unpack_key(key)): key for keys in found for key in keys}
 
-    def _merged(self, lease: Lease, pieces: Iterable[bytes], rows: int, source_keys: SourceKeys) -> Counts:
+    def _load_merged(self, lease: Lease, pieces: Iterable[bytes], rows: int, source_keys: SourceKeys) -> Counts:
         self._merge.clear_stage()
         self._copy(self._staged, pieces)
         failpoint("backfill.staged")
@@ -134,8 +134,8 @@ class Loader:
             self._merge.recheck_skipped(lease, source_keys)
         return Counts(written=written, stale=rows - written)
 
-    def _checked(self, lease: Lease, batch: Batch) -> Counts:
-        """Lane 3: row by row where the encoder finds fault, by the thousand where only Postgres does."""
+    def _load_checked(self, lease: Lease, batch: Batch) -> Counts:
+        """Path 3: row by row where the encoder finds fault, by the thousand where only Postgres does."""
         counts, good = Counts(), []
         for page in batch.pages:
             for row in self._encoder.check_page(page.data, page.offset, page.count):
@@ -145,29 +145,29 @@ class Loader:
                 else:
                     good.append(row)
         for at in range(0, len(good), _FEW):
-            self._few(lease, good[at : at + _FEW], counts)
+            self._merge_few(lease, good[at : at + _FEW], counts)
         return counts
 
-    def _few(self, lease: Lease, rows: Sequence[CheckedRow], counts: Counts) -> None:
+    def _merge_few(self, lease: Lease, rows: Sequence[CheckedRow], counts: Counts) -> None:
         """Merge rows of which some may be refused: together, or else singly; by halves where a COPY refuses one."""
         try:
             with self._connection.transaction():
-                found = self._merged(lease, [row.encoded or b"" for row in rows], len(rows), lambda: self._keys_of(rows))
+                found = self._load_merged(lease, [row.encoded or b"" for row in rows], len(rows), lambda: self._keys_of(rows))
         except psycopg.Error as error:
             if not refuses_row(error):
                 raise
             if len(rows) == 1:
-                self._refused(lease, rows[0], words(error), error.diag.column_name)
+                self._refused(lease, rows[0], error_text(error), error.diag.column_name)
                 counts.rejected += 1
-            elif not self._singly(lease, rows, counts):
+            elif not self._merge_singly(lease, rows, counts):
                 half = len(rows) // 2
-                self._few(lease, rows[:half], counts)
-                self._few(lease, rows[half:], counts)
+                self._merge_few(lease, rows[:half], counts)
+                self._merge_few(lease, rows[half:], counts)
         else:
             counts.written += found.written
             counts.stale += found.stale
 
-    def _singly(self, lease: Lease, rows: Sequence[CheckedRow], counts: Counts) -> bool:
+    def _merge_singly(self, lease: Lease, rows: Sequence[CheckedRow], counts: Counts) -> bool:
         """Merge each row by itself, within the server; False, and nothing done, where already the COPY refuses one."""
         try:
             with self._connection.transaction():

@@ -20,7 +20,7 @@ _SQL = queries("backfill/ranges")
 MAX_ATTEMPTS = 8
 
 
-class Ledger:
+class RangeLedger:
     """Runs and ranges over one autocommit connection."""
 
     def __init__(self, connection: Connection, lease_seconds: int) -> None:
@@ -121,11 +121,11 @@ class Ledger:
         stop, rate, sharers = row
         return None if stop else replace(lease, rate=_share(rate, sharers))
 
-    def give_back(self, lease: Lease) -> None:
+    def release_range(self, lease: Lease) -> None:
         """Release a range in the middle; its checkpoint stays."""
         self._run("release", range=lease.range_id, owner=lease.owner)
 
-    def forget_place(self, lease: Lease) -> None:
+    def discard_position(self, lease: Lease) -> None:
         """Release a range whose place within a partition is not known to the source any more: it goes on at the start."""
         self._run("forget_position", range=lease.range_id, owner=lease.owner)
 
@@ -170,7 +170,7 @@ class Ledger:
         """
         self._run("note_failure", runs=runs, error=error[:2000], away=away)
 
-    def take_back(self, runs: list[int], owner: str) -> None:
+    def reclaim(self, runs: list[int], owner: str) -> None:
         """Free what this very owner still holds, because it lost its connection: that is no attempt, and no death."""
         self._run("release_owner", runs=runs, owner=owner)
 

@@ -9,7 +9,7 @@ from psycopg.types.json import Json
 
 from sync.adapters.postgres.connection.connect import Connection
 from sync.core.encode.rows import CheckedRow
-from sync.core.keys.shown import show_key
+from sync.core.keys.json_form import show_key
 from sync.core.mutations import pack_key
 from sync.core.rows import TableMap
 

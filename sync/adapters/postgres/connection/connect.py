@@ -80,7 +80,7 @@ def connect(settings: Settings, *, direct: bool = True, autocommit: bool = False
     dsn, said = _target(settings, direct)
     try:
         connection = _connected(dsn, said)
-        make_own(connection)
+        configure_session(connection)
     except psycopg.OperationalError as error:
         advice = explain(error)
         if settings.database_url or settings.database_url_unpooled:
@@ -96,27 +96,27 @@ def connect(settings: Settings, *, direct: bool = True, autocommit: bool = False
 
 def _connected(dsn: str, said: str) -> Connection:
     pooled = pooler.known(dsn, said)
-    connection = kind_of(pooled)[0].connect(dsn, **kind_of(pooled)[1])
-    if pooled is None and pooler.look(dsn, connection):
+    connection = connection_class(pooled)[0].connect(dsn, **connection_class(pooled)[1])
+    if pooled is None and pooler.detect(dsn, connection):
         connection.close()
-        connection = Pooled.connect(dsn, **kind_of(True)[1])
+        connection = Pooled.connect(dsn, **connection_class(True)[1])
     return connection
 
 
-def kind_of(pooled: bool | None) -> tuple[type[Connection], dict[str, Any]]:
+def connection_class(pooled: bool | None) -> tuple[type[Connection], dict[str, Any]]:
     """The class of connections to such an address, and what they are made with."""
     kind: dict[str, Any] = {"autocommit": True, "application_name": "sync"}
     # A statement that is prepared in one server session is unknown in the next one, or is another one there.
     return (Pooled, {**kind, "prepare_threshold": None, "client_encoding": "utf8"}) if pooled else (psycopg.Connection, kind)
 
 
-def make_own(connection: Connection, limits: Mapping[str, str] | None = None) -> None:
+def configure_session(connection: Connection, limits: Mapping[str, str] | None = None) -> None:
     """Give an autocommit session the settings that our statements need, whatever its role's, database's or environment's are.
 
     `limits` are further ones, by their names. Through a transaction pooler each transaction has them, and nobody else.
     """
     if isinstance(connection, Pooled):
-        with connection.at_once():
+        with connection.one_round_trip():
             asked = [connection.execute(_SESSION[part]) for part in ("wanted", "path")]
         connection.adjust({name: value for cursor in asked for name, value, _ in cursor.fetchall()})
     else:

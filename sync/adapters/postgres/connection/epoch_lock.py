@@ -96,7 +96,7 @@ def one_transaction(connection: Connection) -> Iterator[None]:
     a transaction pooler BEGIN says the isolation level, and the settings come with it.
     """
     if isinstance(connection, Pooled):
-        with connection.at_once():
+        with connection.one_round_trip():
             yield
         return
     with connection.pipeline():

@@ -15,11 +15,11 @@ from psycopg_pool import ConnectionPool
 from sync.adapters.postgres.connection.cell import register
 from sync.adapters.postgres.connection.connect import (
     Connection,
+    configure_session,
     connect,
+    connection_class,
     connection_string,
-    kind_of,
     known_pooler,
-    make_own,
 )
 from sync.settings import Settings
 
@@ -28,7 +28,7 @@ _TRANSACTION_TIMEOUT_SINCE = 170000
 
 
 @dataclass(frozen=True, slots=True)
-class Make:
+class ConnectionFactory:
     """How a pool's connections are made, and for how many seconds one is waited for."""
 
     dsn: str
@@ -65,7 +65,7 @@ def _has_word(connection: Connection) -> bool:
 class Pool(ConnectionPool[Connection]):
     """Up to `size` connections, each made as `make` says."""
 
-    def __init__(self, size: int, make: Make) -> None:
+    def __init__(self, size: int, make: ConnectionFactory) -> None:
         self.make = make
         super().__init__(
             make.dsn,
@@ -80,7 +80,7 @@ class Pool(ConnectionPool[Connection]):
             open=True,
         )
 
-    def of_one(self) -> Pool:
+    def single(self) -> Pool:
         """A pool of one connection made as these are, for what must not wait for one of these. The caller closes it."""
         return Pool(1, self.make)
 
@@ -92,7 +92,7 @@ def open_pool(settings: Settings, size: int, timeout: float = 30.0) -> Pool:
     """
     connect(settings, direct=False).close()  # one clear line now, rather than a pool that waits
     dsn = connection_string(settings, direct=False)
-    kind, kwargs = kind_of(known_pooler(settings, direct=False))
+    kind, kwargs = connection_class(known_pooler(settings, direct=False))
     # Not as start-up options, which a transaction pooler refuses.
     # A lock is waited for half as long, so that a row that is held can be told from a server that is slow.
     limits = {"statement_timeout": str(int(timeout * 1000)), "lock_timeout": str(int(timeout * 500))}
@@ -103,6 +103,6 @@ def open_pool(settings: Settings, size: int, timeout: float = 30.0) -> Pool:
         # A process that is suspended within a pipeline holds the key and the epoch, and no other limit ends that.
         has_longest = connection.info.server_version >= _TRANSACTION_TIMEOUT_SINCE
         longest = {"transaction_timeout": str(int(timeout * 2000))} if has_longest else {}
-        make_own(connection, {**limits, **longest})
+        configure_session(connection, {**limits, **longest})
 
-    return Pool(size, Make(dsn, kind, {**kwargs, "tcp_user_timeout": int(timeout * 1000)}, configure, timeout))
+    return Pool(size, ConnectionFactory(dsn, kind, {**kwargs, "tcp_user_timeout": int(timeout * 1000)}, configure, timeout))

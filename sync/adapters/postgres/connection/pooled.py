@@ -69,7 +69,7 @@ class Pooled(psycopg.Connection[TupleRow]):
             yield outer
 
     @contextmanager
-    def at_once(self) -> Iterator[None]:
+    def one_round_trip(self) -> Iterator[None]:
         """What is executed here is one transaction, and goes in one round trip."""
         try:
             with self.pipeline():
@@ -109,7 +109,7 @@ def _alone(connection: Any) -> Any:
     """What a statement needs around itself."""
     if connection.is_bare or not connection.is_idle:
         return nullcontext()
-    return connection.at_once() if connection.autocommit else _implicit(connection)
+    return connection.one_round_trip() if connection.autocommit else _implicit(connection)
 
 
 def adjust(connection: psycopg.Connection[Any], settings: Mapping[str, str]) -> None:

@@ -27,7 +27,7 @@ def known(dsn: str, said: str = "auto") -> bool | None:
     return True if _NEON in str(given.get("host", "")) else _looked.get(_address(given))
 
 
-def look(dsn: str, connection: psycopg.Connection[Any]) -> bool:
+def detect(dsn: str, connection: psycopg.Connection[Any]) -> bool:
     """Find out over a connection to it, which is idle, once a process and address. Raises psycopg's errors."""
     found = _process(connection) != connection.info.backend_pid and _is_shared(dsn, connection)
     _looked[_address(conninfo.conninfo_to_dict(dsn))] = found

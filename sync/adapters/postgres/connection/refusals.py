@@ -31,24 +31,24 @@ def refuses_row(error: psycopg.Error) -> bool:
     return not re.match(NO_REFUSAL, error.sqlstate)
 
 
-def is_passing(error: psycopg.Error) -> bool:
+def is_lock_conflict(error: psycopg.Error) -> bool:
     """Whether somebody else stands in the way: a row is held, or two wait for each other."""
     return error.sqlstate is not None and bool(_PASSING.match(error.sqlstate))
 
 
-def is_of_server(error: psycopg.Error) -> bool:
+def is_server_wide(error: psycopg.Error) -> bool:
     """Whether the server is unreachable, read-only, full, or ends requests: no other row would fare better."""
     if error.sqlstate is None:
         return isinstance(error, psycopg.OperationalError | psycopg.InterfaceError)
     return bool(_SERVER.match(error.sqlstate))
 
 
-def cannot_now(error: psycopg.Error) -> bool:
+def is_temporary(error: psycopg.Error) -> bool:
     """Whether the server says that it has no room, takes no writes, or goes down: a repetition succeeds when it can again."""
     return error.sqlstate is not None and bool(_NOT_NOW.match(error.sqlstate))
 
 
-def has_no_room(error: psycopg.Error) -> bool:
+def is_out_of_resources(error: psycopg.Error) -> bool:
     """Whether disk, memory or a configured limit does not suffice: to try it again takes the last of it from others."""
     return error.sqlstate is not None and bool(_NO_ROOM.match(error.sqlstate))
 
@@ -59,19 +59,19 @@ def target_errors() -> Iterator[None]:
     try:
         yield
     except psycopg.Error as error:
-        if cannot_now(error) or isinstance(error, psycopg.OperationalError | psycopg.InterfaceError):
+        if is_temporary(error) or isinstance(error, psycopg.OperationalError | psycopg.InterfaceError):
             raise unavailable(error) from None
         raise
 
 
 def unavailable(error: Exception) -> TargetUnavailable:
     """The error that says so in the server's words; TargetNotNow where it says that it cannot now."""
-    if isinstance(error, psycopg.Error) and cannot_now(error):
-        return TargetNotNow(f"{words(error)} (SQLSTATE {error.sqlstate})")
-    return TargetUnavailable(words(error))
+    if isinstance(error, psycopg.Error) and is_temporary(error):
+        return TargetNotNow(f"{error_text(error)} (SQLSTATE {error.sqlstate})")
+    return TargetUnavailable(error_text(error))
 
 
-def words(error: BaseException) -> str:
+def error_text(error: BaseException) -> str:
     """The error in one line; of Postgres's own the main line alone: the others may quote values."""
     primary = error.diag.message_primary if isinstance(error, psycopg.Error) else None
     return primary or " ".join(str(error).split()) or type(error).__name__

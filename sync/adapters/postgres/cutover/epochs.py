@@ -19,7 +19,7 @@ from sync.adapters.postgres.connection.refusals import target_errors
 from sync.core.words import counted
 from sync.errors import GateRefused, StillOpen, TargetBusy
 from sync.failpoints import failpoint
-from sync.ports import Epoch, SwitchKind, Unready
+from sync.ports import Epoch, NotReady, SwitchKind
 
 _SQL = {name: text.encode() for name, text in queries("cutover/epochs").items()}
 
@@ -38,7 +38,7 @@ def reopen_late(connection: Connection, epoch: int) -> bool:
         return connection.execute(_SQL["reopen_late"], {"epoch": epoch}).fetchone() is not None
 
 
-def who() -> str:
+def audit_actor() -> str:
     """How the audit names whoever runs this command."""
     try:
         user = getpass.getuser()
@@ -48,7 +48,7 @@ def who() -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class UnderWay:
+class SwitchInProgress:
     """A switch that has not ended, and whose it is."""
 
     kind: str
@@ -65,33 +65,33 @@ class Authority:
         """The current epoch."""
         return read_epoch(self.connection)
 
-    def under_way(self) -> UnderWay | None:
+    def in_progress(self) -> SwitchInProgress | None:
         """The switch that has not ended, if there is one."""
-        row = self._row("under_way")
-        return UnderWay(*row) if row else None
+        row = self._row("in_progress")
+        return SwitchInProgress(*row) if row else None
 
     def begin(self, kind: SwitchKind, judged: int | None = None) -> int:
         """Announce a switch; its number. Raises GateRefused while another is under way, or where that store is primary.
 
         `judged` is the epoch of the gates: there and back again, the store is the same, and what was proved is of the past.
         """
-        self.take_back()
+        self.recover()
         primary = "astra" if kind == "cutover" else "postgres"
-        row = self._row("begin", kind=kind, who=who(), lease=self._lease, primary=primary, judged=judged)
+        row = self._row("begin", kind=kind, who=audit_actor(), lease=self._lease, primary=primary, judged=judged)
         if row:
             return int(row[0])
-        other = self.under_way()
+        other = self.in_progress()
         if other:
             raise GateRefused(f"a {other.kind} by {other.who} is under way")
         raise GateRefused(f"epoch {self.current().epoch} has changed in the meantime: see `sync status`")
 
-    def take_back(self) -> None:
+    def recover(self) -> None:
         """Undo what a command left that died: its switch is abandoned, its epoch open again."""
         with target_errors(), self.connection.transaction():
             row = self._row("abandon_expired")
             if row:
                 switch, epoch, kind, owner = row
-                failpoint("switch.taken_back")
+                failpoint("switch.recovered")
                 self._row("reopen", epoch=epoch)
                 self.audit(f"{kind} abandoned", {"switch": switch, "epoch": epoch, "of": owner})
 
@@ -100,10 +100,10 @@ class Authority:
         if not self._row("renew", switch=switch, lease=self._lease):
             raise GateRefused("another command undid this switch, which seemed dead; run it again")
 
-    def unready(self, switch: int) -> list[Unready]:
+    def not_ready(self, switch: int) -> list[NotReady]:
         """Writers that have not promised to wait for this switch, or still hold writes that are not recorded (rule 30)."""
         with target_errors():
-            return [Unready(*row) for row in self.connection.execute(_SQL["not_ready"], {"switch": switch}).fetchall()]
+            return [NotReady(*row) for row in self.connection.execute(_SQL["not_ready"], {"switch": switch}).fetchall()]
 
     def close(self, switch: int, pause: float) -> int:
         """No new write begins, for `pause` seconds at most; the epoch."""
@@ -118,12 +118,14 @@ class Authority:
         self._row("closed", switch=switch)
         return int(row[0])
 
-    def left(self) -> int:
+    def open_intents(self) -> int:
         """How many intents are not settled."""
         row = self._row("open_intents")
         return int(row[0]) if row else 0
 
-    def flip(self, switch: int, figures: dict[str, Any], unproved: Callable[[], str] = lambda: "") -> tuple[Epoch, float]:
+    def switch_primary(
+        self, switch: int, figures: dict[str, Any], unproved: Callable[[], str] = lambda: ""
+    ) -> tuple[Epoch, float]:
         """The other store is primary, in one exclusive transaction; its epoch, and for how long the old one was closed (s).
 
         `unproved` is asked within it: what was settled since the gates were judged may have invalidated the proof (rule 17).
@@ -154,7 +156,7 @@ class Authority:
             )
         if intents:
             raise StillOpen(f"{counted(intents, 'open intent')}")
-        for writer in self.unready(switch):
+        for writer in self.not_ready(switch):
             raise StillOpen(f"{writer.writer} {writer.why}")
 
     def abandon(self, switch: int, reason: str) -> None:
@@ -195,7 +197,7 @@ class Authority:
 def audit(connection: Connection, what: str, detail: dict[str, Any]) -> None:
     """Record who did what, with which figures."""
     with target_errors():
-        connection.execute(_SQL["audit"], {"who": who(), "what": what, "detail": Jsonb(detail)})
+        connection.execute(_SQL["audit"], {"who": audit_actor(), "what": what, "detail": Jsonb(detail)})
 
 
 def audits(connection: Connection) -> list[dict[str, Any]]:

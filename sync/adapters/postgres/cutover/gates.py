@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from sync.adapters.postgres.backfill.range_ledger import Ledger
+from sync.adapters.postgres.backfill.range_ledger import RangeLedger
 from sync.adapters.postgres.connection.connect import Connection
 from sync.adapters.postgres.connection.queries import queries
 from sync.adapters.postgres.connection.refusals import target_errors
 from sync.adapters.postgres.cutover.writers import list_writers
-from sync.core.cutover.gates import Copied, IntentFacts, WriterFact
+from sync.core.cutover.gates import BackfillFact, IntentFacts, WriterFact
 from sync.core.cutover.proof import CLEAN_PASSES, Pass
 
 _SQL = {name: text.encode() for name, text in queries("cutover/gates").items()}
@@ -33,13 +33,13 @@ class GateFacts:
         with target_errors():
             self._connection.execute(_SQL["retry"])
 
-    def copied(self, tables: Sequence[str]) -> list[Copied]:
+    def copied(self, tables: Sequence[str]) -> list[BackfillFact]:
         """Where the newest backfill of each of these tables stands."""
-        ledger = Ledger(self._connection, 1)  # which leases nothing here
+        ledger = RangeLedger(self._connection, 1)  # which leases nothing here
         with target_errors():
             progress = ledger.progress(ledger.latest())
-        found = {p.table: Copied(p.table, p.done, p.total, p.failed) for p in progress}
-        return [found.get(table, Copied(table, 0, 0, 0)) for table in tables]
+        found = {p.table: BackfillFact(p.table, p.done, p.total, p.failed) for p in progress}
+        return [found.get(table, BackfillFact(table, 0, 0, 0)) for table in tables]
 
     def passes(self) -> list[Pass]:
         """The last drift passes over each table, the newest first: as many as prove it."""

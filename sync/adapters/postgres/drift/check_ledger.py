@@ -9,11 +9,11 @@ from typing import Any
 import psycopg
 from psycopg.types.json import Json, Jsonb
 
-from sync.adapters.postgres.backfill.range_ledger import Ledger, lease_of
+from sync.adapters.postgres.backfill.range_ledger import RangeLedger, lease_of
 from sync.adapters.postgres.connection.queries import queries
 from sync.adapters.postgres.connection.refusals import target_errors
-from sync.core.drift.checked import MOST_TRIES, Checked, Judged
-from sync.core.keys.shown import show_key, unknown_key
+from sync.core.drift.results import MAX_TRIES, KeyVerdict, RangeResult
+from sync.core.keys.json_form import show_key, unknown_key
 from sync.core.mutations import pack_cells
 from sync.core.ring import TokenRange
 from sync.core.rows import TableMap
@@ -21,28 +21,28 @@ from sync.errors import LeaseLost
 from sync.ports import Lease
 
 _SQL = queries("drift/drift")
-MOST_DEATHS = 5
-MOST_KEPT = 10_000
+MAX_DEATHS = 5
+MAX_KEPT = 10_000
 """So many findings of a run are kept by key; all are counted."""
 
 
 @dataclass(frozen=True, slots=True)
-class Belief:
-    """How old the verdicts of a pass that was stopped may be when it goes on; `anew`: none is to be believed."""
+class ResumePolicy:
+    """How old the verdicts of a pass that was stopped may be when it goes on; `restart`: none is to be believed."""
 
     max_minutes: float = 60.0
-    anew: bool = False
+    restart: bool = False
 
 
-BELIEF = Belief()
+RESUME_POLICY = ResumePolicy()
 
 
-class Checks(Ledger):
+class DriftLedger(RangeLedger):
     """Runs and ranges of kind `drift` over one autocommit connection."""
 
-    def work_begun(self, tables: Iterable[str]) -> int:
+    def ranges_checked(self, tables: Iterable[str]) -> int:
         """How many ranges of these tables have a verdict in a pass that was stopped."""
-        row = self._ask("work_begun", tables=list(tables)).fetchone()
+        row = self._ask("ranges_checked", tables=list(tables)).fetchone()
         return int(row[0]) if row else 0
 
     def begin_pass(
@@ -50,7 +50,7 @@ class Checks(Ledger):
         plans: dict[str, list[TokenRange]],
         repair: bool,
         shapes: Mapping[str, str] | None = None,
-        belief: Belief = BELIEF,
+        resume_policy: ResumePolicy = RESUME_POLICY,
     ) -> list[int]:
         """A run for each table: its unfinished one, as far as its verdicts are believed, or a new one with these ranges.
 
@@ -60,14 +60,14 @@ class Checks(Ledger):
             # Two starts at once: the second waits here, then finds the first one's runs.
             self._connection.execute("LOCK TABLE sync.run IN SHARE ROW EXCLUSIVE MODE")
             runs = self._start(plans, _SQL, {"repair": repair}, shapes or {})
-            self._void(runs, {table: (shapes or {}).get(table) for table in plans}, belief)
+            self._invalidate(runs, {table: (shapes or {}).get(table) for table in plans}, resume_policy)
             self._ask("reset_deaths", runs=runs)
             return runs
 
-    def _void(self, runs: list[int], shapes: Mapping[str, str | None], belief: Belief) -> None:
+    def _invalidate(self, runs: list[int], shapes: Mapping[str, str | None], resume_policy: ResumePolicy) -> None:
         """Have what proves nothing any more checked again."""
         now = {"runs": runs, "tables": list(shapes), "shapes": list(shapes.values())}
-        void = self._ask("void", **now, anew=belief.anew, age=60 * belief.max_minutes).fetchall()
+        void = self._ask("invalidate", **now, restart=resume_policy.restart, age=60 * resume_policy.max_minutes).fetchall()
         self._ask("forget_findings", ranges=[row[0] for row in void])
         self._ask("note_begin", **now)
 
@@ -81,13 +81,13 @@ class Checks(Ledger):
         return lease_of(row, owner) if row else None
 
     def fail(self, lease: Lease, error: str) -> None:
-        """Record a failed attempt; after `MOST_TRIES` the range is unknown."""
-        self._run("fail", range=lease.range_id, owner=lease.owner, error=error[:2000], most=MOST_TRIES)
+        """Record a failed attempt; after `MAX_TRIES` the range is unknown."""
+        self._run("fail", range=lease.range_id, owner=lease.owner, error=error[:2000], most=MAX_TRIES)
 
     def fail_deadly(self, runs: list[int]) -> None:
         """Leave the ranges unknown whose workers died again and again: the next one would, too."""
-        error = f"its worker died {MOST_DEATHS} times: out of memory?"
-        self._ask("fail_crashed", runs=runs, error=error, most=MOST_DEATHS)
+        error = f"its worker died {MAX_DEATHS} times: out of memory?"
+        self._ask("fail_crashed", runs=runs, error=error, most=MAX_DEATHS)
 
     def split(self, lease: Lease, middle: int, error: str) -> None:
         """Make two ranges of one, both pending."""
@@ -111,7 +111,7 @@ class Checks(Ledger):
     def _split_off(self, lease: Lease, middle: int, attempts: int) -> None:
         self._ask("split_off", range=lease.range_id, owner=lease.owner, middle=middle, attempts=attempts)
 
-    def done(self, lease: Lease, checked: Checked, table: TableMap) -> None:
+    def done(self, lease: Lease, checked: RangeResult, table: TableMap) -> None:
         """Record a range's verdict and its findings, in one transaction. Raises LeaseLost."""
         rows = checked.rows
         values = {
@@ -127,11 +127,11 @@ class Checks(Ledger):
             if self._ask("done", **values).fetchone() is None:
                 raise LeaseLost(f"range {lease.range_id} of {lease.table} was taken over by another worker")
             if checked.kept:
-                self._keep(lease.run_id, table, checked.kept)
+                self._keep_findings(lease.run_id, table, checked.kept)
 
-    def _keep(self, run: int, table: TableMap, findings: list[Judged]) -> None:
+    def _keep_findings(self, run: int, table: TableMap, findings: list[KeyVerdict]) -> None:
         row = self._ask("kept", run=run).fetchone()
-        room = MOST_KEPT - (int(row[0]) if row else 0)
+        room = MAX_KEPT - (int(row[0]) if row else 0)
         with self._connection.cursor() as cursor:
             cursor.executemany(_SQL["keep"], [_finding(run, table, f) for f in findings[: max(0, room)]])
 
@@ -140,7 +140,7 @@ class Checks(Ledger):
             return self._connection.execute(_SQL[query], values)
 
 
-def _figures(checked: Checked) -> dict[str, Any]:
+def _figures(checked: RangeResult) -> dict[str, Any]:
     return {
         "rows": checked.rows.figures(),
         "verdict": checked.verdict,
@@ -153,7 +153,7 @@ def _figures(checked: Checked) -> dict[str, Any]:
     }
 
 
-def _finding(run: int, table: TableMap, found: Judged) -> dict[str, Any]:
+def _finding(run: int, table: TableMap, found: KeyVerdict) -> dict[str, Any]:
     key = found.key
     shown = show_key(table.keys, key.cells) if key.cells else unknown_key(key.canonical)
     return {

@@ -14,7 +14,7 @@ from sync.adapters.postgres.connection.cell import register
 from sync.adapters.postgres.connection.connect import Connection
 from sync.adapters.postgres.connection.epoch_lock import SHARE
 from sync.adapters.postgres.connection.queries import queries
-from sync.adapters.postgres.connection.refusals import refuses_row, target_errors, words
+from sync.adapters.postgres.connection.refusals import error_text, refuses_row, target_errors
 from sync.adapters.postgres.dual_write.parameters import Parameters
 from sync.adapters.postgres.dual_write.reconcile import lock_keys
 from sync.adapters.postgres.dual_write.statements import Statements, column
@@ -23,7 +23,7 @@ from sync.core.drift.verdicts import TargetRow
 from sync.core.encode.rows import RowEncoder
 from sync.core.mutations import Key
 from sync.core.rows import TableMap
-from sync.ports import MOST_LOCKS
+from sync.ports import MAX_LOCKS
 
 _SQL = queries("drift/drift")
 log = logging.getLogger(__name__)
@@ -111,7 +111,7 @@ class TargetKeys:
 
     def stamp(self, keys: Sequence[Key]) -> int:
         """Give rows the token that their key has; how many changed. A row that Postgres refuses stays as it is."""
-        parts = (keys[at : at + MOST_LOCKS] for at in range(0, len(keys), MOST_LOCKS))
+        parts = (keys[at : at + MAX_LOCKS] for at in range(0, len(keys), MAX_LOCKS))
         with target_errors():
             return sum(self._stamped(part) for part in parts)
 
@@ -126,7 +126,9 @@ class TargetKeys:
             if len(keys) > 1:
                 return sum(self._stamped([key]) for key in keys)
             log.warning(
-                "%s: a row keeps its token, or has none: Postgres refuses to change it: %s", self._table.name, words(error)
+                "%s: a row keeps its token, or has none: Postgres refuses to change it: %s",
+                self._table.name,
+                error_text(error),
             )
             return 0
 

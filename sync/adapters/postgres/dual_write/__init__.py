@@ -3,7 +3,7 @@
 agreement        what writers and runs were started with: all must agree
 breaker          stops asking a Postgres that does not answer (invariant 8)
 data_centres     who reads and writes which data centre
-ending           dead writers that provably had nothing unrecorded (rule 29)
+dead_writers     dead writers that provably had nothing unrecorded (rule 29)
 intents          intents as an operator sees them
 journal          intents and guarded writes of one table (rules 1 to 15)
 pacing           how soon a writer looks at the epoch again
@@ -11,7 +11,7 @@ parameters       keys and rows as a statement's parameters
 reconcile        the two transactions of a reconcile (rules 15a and 15d)
 registration     this process as a writer, and its heartbeat (rules 28 to 30)
 resend_in_order  resends of one key, one after the other
-resolving        intents that an operator gives up
+resolution       intents that an operator gives up
 reverse          writes where Postgres is primary, and what is sent on (rules 23 to 27)
 statements       the statements of one table
 unrecorded       writes that Postgres does not know of yet (rule 31)

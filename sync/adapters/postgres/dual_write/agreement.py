@@ -29,9 +29,9 @@ def started_with(connection: Connection) -> list[tuple[bool, dict[str, Any] | No
         return connection.execute(_SQL["started"]).fetchall()
 
 
-def tell(connection: Connection, writer: str, settings: Mapping[str, Any]) -> None:
+def update_settings(connection: Connection, writer: str, settings: Mapping[str, Any]) -> None:
     """Record more of what a writer was started with."""
-    connection.execute(_SQL["tell"], {"id": writer, "settings": Jsonb(dict(settings))})
+    connection.execute(_SQL["update_settings"], {"id": writer, "settings": Jsonb(dict(settings))})
 
 
 def note_runs(connection: Connection, runs: Sequence[int], mine: Mapping[str, Any]) -> None:

@@ -11,7 +11,7 @@ from sync.adapters.postgres.connection.connect import Connection
 from sync.core.cql import CqlType
 from sync.core.decode import decoder_for
 from sync.core.encode import encoder_for
-from sync.core.keys.shown import cell_json, key_json, unknown_key
+from sync.core.keys.json_form import cell_json, key_json, unknown_key
 from sync.core.mutations import unpack_key
 from sync.core.rows import PgType, SourceTable, TargetTable
 

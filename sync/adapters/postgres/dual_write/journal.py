@@ -18,13 +18,13 @@ from sync.adapters.postgres.connection.connect import Connection
 from sync.adapters.postgres.connection.epoch_lock import SHARE, one_transaction, sharing_epoch
 from sync.adapters.postgres.connection.pool import Pool
 from sync.adapters.postgres.connection.queries import queries
-from sync.adapters.postgres.connection.refusals import is_of_server, is_passing, refuses_row, words
+from sync.adapters.postgres.connection.refusals import error_text, is_lock_conflict, is_server_wide, refuses_row
 from sync.adapters.postgres.dual_write.breaker import Breaker
 from sync.adapters.postgres.dual_write.parameters import Parameters, lock_of
 from sync.adapters.postgres.dual_write.statements import Statements
 from sync.core.encode.base import Reject
 from sync.core.encode.rows import RowEncoder
-from sync.core.keys.shown import show_key
+from sync.core.keys.json_form import show_key
 from sync.core.mutations import Key, KnownKey, Mutation, pack_cells
 from sync.core.rows import TableMap
 from sync.core.versions import UNREPEATABLE_WINDOW_SECONDS
@@ -113,7 +113,9 @@ class Journal:
         try:
             yield
         except REFUSALS as error:
-            raise WriteRefused(f"{self._table.name}: the journal refuses it: {words(error)}; nothing was written") from None
+            raise WriteRefused(
+                f"{self._table.name}: the journal refuses it: {error_text(error)}; nothing was written"
+            ) from None
 
     def record(self, written: Sequence[Written]) -> None:
         """Record writes that were made while Postgres was unreachable, all or none (rule 31)."""
@@ -210,8 +212,8 @@ class Journal:
             try:
                 yield connection
             except psycopg.Error as error:
-                if is_passing(error):
-                    raise TargetBusy(words(error)) from None
+                if is_lock_conflict(error):
+                    raise TargetBusy(error_text(error)) from None
                 raise
 
 
@@ -239,7 +241,7 @@ def answered() -> Iterator[None]:
         yield
     except (psycopg.OperationalError, psycopg.InterfaceError) as error:
         if error.sqlstate is None or error.sqlstate.startswith(("57P", "08")):
-            raise AnswerLost(words(error)) from None
+            raise AnswerLost(error_text(error)) from None
         raise
 
 
@@ -253,10 +255,10 @@ def rejecting() -> Iterator[None]:
         yield
     except psycopg.Error as error:
         if refuses_row(error):
-            raise Reject(f"Postgres refuses it: {words(error)}") from None
-        if is_passing(error):
-            raise TargetBusy(words(error)) from None
-        if is_of_server(error):
+            raise Reject(f"Postgres refuses it: {error_text(error)}") from None
+        if is_lock_conflict(error):
+            raise TargetBusy(error_text(error)) from None
+        if is_server_wide(error):
             raise
         # A column that was renamed, a table that is gone: the primary has the write all the same.
-        raise Reject(f"Postgres cannot do it: {words(error)}") from None
+        raise Reject(f"Postgres cannot do it: {error_text(error)}") from None

@@ -16,7 +16,7 @@ from sync.adapters.postgres.backfill import rejects
 from sync.adapters.postgres.connection.connect import Connection
 from sync.adapters.postgres.connection.pool import Pool
 from sync.adapters.postgres.connection.queries import queries
-from sync.adapters.postgres.connection.refusals import is_of_server, is_passing, refuses_row, words
+from sync.adapters.postgres.connection.refusals import error_text, is_lock_conflict, is_server_wide, refuses_row
 from sync.adapters.postgres.dual_write.parameters import Parameters, connection_of, lock_of
 from sync.adapters.postgres.dual_write.statements import Statements
 from sync.core.encode.rows import CheckedRow, Issue, RowEncoder
@@ -25,14 +25,14 @@ from sync.core.rows import TableMap
 from sync.core.versions import UNREPEATABLE_WINDOW_SECONDS, reconciled
 from sync.errors import TargetBusy, TargetRefused
 from sync.failpoints import failpoint
-from sync.ports import MOST_LOCKS, Picked, Read, Replay
+from sync.ports import MAX_LOCKS, PendingKey, Read, Replay
 
 _SQL = {name: text.encode() for name, text in queries("dual_write/reconcile").items()}
 Known = tuple[int | None, int | None]
-Settled = tuple[Key, Picked, Read]
+Reading = tuple[Key, PendingKey, Read]
 
 
-class Settling:
+class ReconcileSteps:
     """Picks and settles keys of one table.
 
     All methods raise TargetUnavailable; of that kind TargetBusy and TargetRefused, for which one key may be to blame.
@@ -43,13 +43,13 @@ class Settling:
         self._statements = Statements(table, encoder)
         self._parameters = Parameters(self._statements, encoder)
 
-    def pick(self, keys: Sequence[Key], quickly: bool = False) -> dict[Key, Picked]:
+    def pick(self, keys: Sequence[Key], quickly: bool = False) -> dict[Key, PendingKey]:
         """Claim the keys' intents and remember what the target knows (rule 15a); keys with nothing to do are left out."""
         with connection_for_keys(self._pool) as connection, connection.transaction():
             wait_for_locks(connection, quickly)
             return self._pick(connection, keys)
 
-    def settle_locked(self, key: Key, look: Callable[[Key, Picked], Read]) -> None:
+    def apply_locked(self, key: Key, look: Callable[[Key, PendingKey], Read]) -> None:
         """Pick, look and settle one key under its lock, so that nothing can change in between (rule 16).
 
         The key's writers wait meanwhile, so `look` must be quick; what it raises ends the transaction, and changes nothing.
@@ -59,21 +59,21 @@ class Settling:
                 # Committed before anything is sent again: a claim that is undone could be withdrawn by its writer (rule 13).
                 self._pick(connection, [key])
             try:
-                self._settle_locked(connection, key, look)
+                self._apply_locked(connection, key, look)
             except psycopg.Error as error:
                 if not refuses_row(error):
                     raise
-                self._settle_locked(connection, key, look, error)
+                self._apply_locked(connection, key, look, error)
 
-    def _settle_locked(
-        self, connection: Connection, key: Key, look: Callable[[Key, Picked], Read], refused: psycopg.Error | None = None
+    def _apply_locked(
+        self, connection: Connection, key: Key, look: Callable[[Key, PendingKey], Read], refused: psycopg.Error | None = None
     ) -> None:
         with connection.transaction():
             picked = self._pick(connection, [key], open_too=False).get(key)
             if picked is not None:
-                self._settle(connection, [(key, picked, look(key, picked))], refused)
+                self._apply(connection, [(key, picked, look(key, picked))], refused)
 
-    def _pick(self, connection: Connection, keys: Sequence[Key], open_too: bool = True) -> dict[Key, Picked]:
+    def _pick(self, connection: Connection, keys: Sequence[Key], open_too: bool = True) -> dict[Key, PendingKey]:
         lock_keys(connection, keys)
         found = pick_intents(connection, self._table.name, keys, self._epoch, self._writer_lease, open_too)
         picked = [key for key in keys if key.canonical in found]
@@ -81,45 +81,45 @@ class Settling:
         if unfinished:
             connection.execute(_SQL["claim"], {"intents": unfinished})
         known = self._known(connection, picked)
-        return {key: _picked(key, found[key.canonical], known[key]) for key in picked}
+        return {key: _pending_key(key, found[key.canonical], known[key]) for key in picked}
 
-    def settle(self, settled: Sequence[Settled], quickly: bool = False) -> list[Key]:
+    def apply(self, readings: Sequence[Reading], quickly: bool = False) -> list[Key]:
         """Make the target equal to what was read and remove the intents (rule 15d); the keys that changed meanwhile.
 
         A row that the target refuses is known by being alone: then it is a reject.
         """
         with connection_for_keys(self._pool) as connection:
             try:
-                return self._settle_once(connection, settled, quickly)
+                return self._apply_once(connection, readings, quickly)
             except psycopg.Error as error:
-                if len(settled) > 1 or not refuses_row(error):
+                if len(readings) > 1 or not refuses_row(error):
                     raise
-                return self._settle_once(connection, settled, quickly, error)
+                return self._apply_once(connection, readings, quickly, error)
 
-    def _settle_once(
-        self, connection: Connection, settled: Sequence[Settled], quickly: bool, refused: psycopg.Error | None = None
+    def _apply_once(
+        self, connection: Connection, readings: Sequence[Reading], quickly: bool, refused: psycopg.Error | None = None
     ) -> list[Key]:
         with connection.transaction():
             wait_for_locks(connection, quickly)
-            return self._settle(connection, settled, refused)
+            return self._apply(connection, readings, refused)
 
-    def _settle(self, connection: Connection, settled: Sequence[Settled], refused: psycopg.Error | None = None) -> list[Key]:
-        keys = [key for key, _, _ in settled]
+    def _apply(self, connection: Connection, readings: Sequence[Reading], refused: psycopg.Error | None = None) -> list[Key]:
+        keys = [key for key, _, _ in readings]
         lock_keys(connection, keys)
         tokens = {"table": self._table.name, "tokens": [key.token for key in keys]}
         connection.execute(_SQL["share_ranges"], tokens)
-        made = [self._outcome(key, picked, read, refused) for key, picked, read in settled]
+        made = [self._outcome(key, picked, read, refused) for key, picked, read in readings]
         with connection.pipeline():
             asked = [connection.execute(statement, values) for statement, values, _ in made]
         same = [cursor.fetchone() == (True,) for cursor in asked]
-        for key, (_, _, issues), settled_now in zip(keys, made, same, strict=True):
-            if settled_now and issues:
+        for key, (_, _, issues), applied in zip(keys, made, same, strict=True):
+            if applied and issues:
                 rejects.record(connection, self._table, 0, CheckedRow(key.token, key.cells, None, tuple(issues)))
         failpoint("reconcile.before_commit")
-        return [key for key, settled_now in zip(keys, same, strict=True) if not settled_now]
+        return [key for key, applied in zip(keys, same, strict=True) if not applied]
 
     def _outcome(
-        self, key: Key, picked: Picked, read: Read, refused: psycopg.Error | None
+        self, key: Key, picked: PendingKey, read: Read, refused: psycopg.Error | None
     ) -> tuple[bytes, dict[str, Any], list[Issue]]:
         """The statement that makes the target equal to what was read, with its values, and what is wrong with the row."""
         bound = max(picked.row_version or 0, picked.tombstone or 0)
@@ -146,7 +146,7 @@ class Settling:
             issues,
         )
 
-    def _last_put(self, key: Key, picked: Picked) -> dict[str, bytes | None] | None:
+    def _last_put(self, key: Key, picked: PendingKey) -> dict[str, bytes | None] | None:
         if picked.put is None:
             return None
         return {**picked.put, **{p.source.name: cell for p, cell in zip(self._statements.keys, key.cells, strict=True)}}
@@ -164,11 +164,11 @@ def connection_for_keys(pool: Pool) -> Iterator[Connection]:
         try:
             yield connection
         except psycopg.Error as error:
-            if is_passing(error):
-                raise TargetBusy(words(error)) from None
-            if is_of_server(error):
+            if is_lock_conflict(error):
+                raise TargetBusy(error_text(error)) from None
+            if is_server_wide(error):
                 raise
-            raise TargetRefused(words(error)) from None
+            raise TargetRefused(error_text(error)) from None
 
 
 def wait_for_locks(connection: Connection, quickly: bool) -> None:
@@ -179,7 +179,7 @@ def wait_for_locks(connection: Connection, quickly: bool) -> None:
 
 def lock_keys(connection: Connection, keys: Sequence[Key]) -> None:
     """Take the keys' locks, MOST_LOCKS at most, until the transaction ends (rule 5)."""
-    assert len(keys) <= MOST_LOCKS, f"{len(keys)} locks in one transaction"
+    assert len(keys) <= MAX_LOCKS, f"{len(keys)} locks in one transaction"
     connection.execute(_SQL["lock_keys"], {"locks": sorted({lock_of(key) for key in keys})})
 
 
@@ -202,7 +202,7 @@ def pick_intents(
     return found
 
 
-def _picked(key: Key, rows: list[tuple[Any, ...]], known: Known) -> Picked:
+def _pending_key(key: Key, rows: list[tuple[Any, ...]], known: Known) -> PendingKey:
     replay = tuple(
         Replay(Mutation(kind, key, unpack_cells(bytes(mutation))[1]), version, replays + 1, waited)
         for _, state, version, kind, mutation, replays, waited in rows
@@ -212,8 +212,8 @@ def _picked(key: Key, rows: list[tuple[Any, ...]], known: Known) -> Picked:
     put = unpack_cells(bytes(newest[4]))[1] if newest[3] == "put" and newest[4] is not None else None
     whole = [row for row in rows if row[3] in ("put", "delete", "recheck")]
     deletes = bool(whole) and max(whole, key=lambda row: row[2])[3] != "put"
-    return Picked(tuple(row[0] for row in rows), replay, newest[2], *known, deletes, kinds == {"look"}, put)
+    return PendingKey(tuple(row[0] for row in rows), replay, newest[2], *known, deletes, kinds == {"look"}, put)
 
 
 def _reason(error: psycopg.Error) -> str:
-    return f"Postgres refuses it: {words(error)}"
+    return f"Postgres refuses it: {error_text(error)}"

@@ -11,29 +11,29 @@ from weakref import WeakKeyDictionary
 from sync.adapters.postgres.connection.pool import Pool
 from sync.adapters.postgres.dual_write.parameters import connection_of
 from sync.core.mutations import Key
-from sync.ports import MOST_LOCKS
+from sync.ports import MAX_LOCKS
 
 _TURNS = WeakKeyDictionary[Pool, BoundedSemaphore]()
 _MAKING = Lock()
 _LOCK = b"SELECT pg_advisory_xact_lock(number) FROM unnest(%(locks)s::bigint[]) AS number"
 
 
-class Resends(Protocol):
+class KeyResender(Protocol):
     """Sends keys to the source."""
 
     def keys(self, keys: Iterable[Key], failed: Callable[[Key, str], None]) -> int: ...
 
 
-class InTurn:
+class OrderedResends:
     """Holds locks of its own while keys are sent, in every process: their writers, who have other locks, do not wait."""
 
-    def __init__(self, pool: Pool, resend: Resends) -> None:
+    def __init__(self, pool: Pool, resend: KeyResender) -> None:
         self._pool, self._resend = pool, resend
 
     def keys(self, keys: Iterable[Key], failed: Callable[[Key, str], None]) -> int:
         """Reconcile these keys; how many. Raises TargetUnavailable."""
         wanted = list(dict.fromkeys(keys))
-        return sum(self._some(wanted[at : at + MOST_LOCKS], failed) for at in range(0, len(wanted), MOST_LOCKS))
+        return sum(self._some(wanted[at : at + MAX_LOCKS], failed) for at in range(0, len(wanted), MAX_LOCKS))
 
     def _some(self, keys: Sequence[Key], failed: Callable[[Key, str], None]) -> int:
         with _turn_of(self._pool), connection_of(self._pool) as connection, connection.transaction():

@@ -20,10 +20,10 @@ from sync.core.encode.base import Reject
 from sync.core.encode.rows import RowEncoder
 from sync.core.mutations import Key, Mutation, pack_cells
 from sync.core.rows import TableMap
-from sync.core.versions import MOST_STAMPED
+from sync.core.versions import MAX_STAMPED
 from sync.errors import EpochChanged
 from sync.failpoints import failpoint
-from sync.ports import Intent, ToSend
+from sync.ports import Intent, PendingResend
 
 _SQL = queries("dual_write/reverse")
 _LOCK_KEY = queries("dual_write/journal")["lock_key"].encode()
@@ -131,13 +131,13 @@ class ReverseJournal:
         return None
 
     def _make(self, name: str, **more: sql.Composable) -> bytes:
-        most = sql.Literal(MOST_STAMPED)
+        most = sql.Literal(MAX_STAMPED)
         allowed, made = (sql.SQL(_SQL[part]).format(most=most) for part in ("allowed", "made"))
         parts = {"allowed": allowed, "made": made, "row": self._row, **more}
         return self._statements.made(_SQL[name], **parts)
 
 
-class Resending:
+class ResendSteps:
     """The two transactions of a reconcile towards the source (rule 26), for many keys. Both raise TargetUnavailable."""
 
     def __init__(self, pool: Pool, table: TableMap, encoder: RowEncoder, writer_lease: float, epoch: int) -> None:
@@ -147,7 +147,7 @@ class Resending:
         self._raise = statements.made(_SQL["raise"])
         self._look = statements.made(_SQL["look"], row=with_parameters(encoder.pairs))
 
-    def pick(self, keys: Sequence[Key], quickly: bool = False) -> dict[Key, ToSend]:
+    def pick(self, keys: Sequence[Key], quickly: bool = False) -> dict[Key, PendingResend]:
         """The keys' intents, and their rows with versions raised above all that was sent before (rule 27).
 
         Keys with nothing to do are left out.
@@ -159,7 +159,7 @@ class Resending:
             found = pick_intents(connection, self._table.name, keys, self._epoch, self._writer_lease)
             picked = [key for key in keys if key.canonical in found]
             rows = self._raised(connection, picked)
-        return {key: ToSend(tuple(r[0] for r in found[key.canonical]), *rows[key]) for key in picked}
+        return {key: PendingResend(tuple(r[0] for r in found[key.canonical]), *rows[key]) for key in picked}
 
     def _raised(self, connection: Connection, keys: Sequence[Key]) -> dict[Key, tuple[int, bytes | None]]:
         asked = {}

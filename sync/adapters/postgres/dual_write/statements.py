@@ -11,7 +11,7 @@ from sync.adapters.postgres.connection.queries import queries
 from sync.adapters.postgres.schema.catalogue import identifier
 from sync.core.encode.rows import TOKEN_COLUMN, VERSION_COLUMN, RowEncoder
 from sync.core.rows import ColumnPair, TableMap
-from sync.core.versions import MOST_STAMPED
+from sync.core.versions import MAX_STAMPED
 
 _SQL = queries("dual_write/journal")
 
@@ -32,7 +32,7 @@ class Statements:
         self._parts: dict[str, sql.Composable] = {
             "target": identifier(table.target),
             "version": version,
-            "most": sql.Literal(MOST_STAMPED),
+            "most": sql.Literal(MAX_STAMPED),
             "token": column(TOKEN_COLUMN),
             "version_column": column(VERSION_COLUMN),
             "columns": _list(column(p.target.name) for p in self.pairs),

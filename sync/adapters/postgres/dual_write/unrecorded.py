@@ -8,7 +8,7 @@ from itertools import groupby, islice
 from threading import Lock
 
 from sync.adapters.postgres.backfill.loader import REFUSALS
-from sync.adapters.postgres.connection.refusals import words
+from sync.adapters.postgres.connection.refusals import error_text
 from sync.core.mutations import Kind, Mutation
 from sync.failpoints import failpoint
 from sync.ports import TableJournal, Written
@@ -84,21 +84,21 @@ class Unrecorded:
 
     def _record(self, journal: TableJournal, batch: list[_Listed]) -> None:
         """Record a batch, by halves where one of it is refused."""
-        failpoint("aside.before_record")
+        failpoint("write_behind.before_record")
         try:
             journal.record([written for _, _, written in batch])
         except REFUSALS as error:
             if len(batch) == 1:
                 log.error(
                     "%s: a write cannot be recorded: %s; this writer cannot sign off, and blocks a cut-over",
-                    journal.table, words(error),
+                    journal.table, error_text(error),
                 )  # fmt: skip
                 return
             half = len(batch) // 2
             self._record(journal, batch[:half])
             self._record(journal, batch[half:])
             return
-        failpoint("aside.recorded")
+        failpoint("write_behind.recorded")
         with self._lock:
             for handle, _, written in batch:
                 if self._entries[handle][1] is written:  # else a newer one of the key has come meanwhile

@@ -1,4 +1,4 @@
-"""What a writer keeps for a moment: ends and marks of intents, writes that have no intent yet, tables with work."""
+"""What a writer buffers: ends and marks of intents, writes that have no intent yet, tables with work."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from collections.abc import Callable
 from threading import Lock
 from typing import Literal
 
-from sync.adapters.awake import Awake
 from sync.adapters.postgres.dual_write.unrecorded import Unrecorded
+from sync.adapters.suspension import SuspensionDetector
 from sync.adapters.witness import Witness
 from sync.core.mutations import Key, Mutation
 from sync.core.versions import stamp
@@ -17,43 +17,43 @@ from sync.errors import Suspended
 from sync.failpoints import failpoint
 from sync.ports import Intent, TableJournal, Written
 
-_MOST_MARKS = 1000
-_MOST_BYTES = 128_000_000
-_FAR_US, _MOST_FAR = 60_000_000, 1000
+_MAX_MARKS = 1000
+_MAX_BYTES = 128_000_000
+_FAR_US, _MAX_FAR = 60_000_000, 1000
 State = Literal["finished", "unsure"]
 _End = Literal["finished", "unsure", "settled"]
 _Mark = tuple[TableJournal, Intent, _End, str]
 
 
-class Aside:
+class WriteBehind:
     """Safe to use from many threads; `record` and `ring_for_left` are for the heartbeat's thread alone."""
 
     def __init__(
         self,
         accepts: bool,
-        ring: Callable[[str], object],
+        notify: Callable[[str], object],
         witness: Witness | None = None,
-        max_bytes: int = _MOST_BYTES,
-        awake: Awake | None = None,
+        max_bytes: int = _MAX_BYTES,
+        suspension: SuspensionDetector | None = None,
     ) -> None:
-        self._may_accept, self._ring, self._witness = accepts, ring, witness or Witness(None)
-        self._awake = awake or Awake()
+        self._may_accept, self._notify, self._witness = accepts, notify, witness or Witness(None)
+        self._suspension = suspension or SuspensionDetector()
         self.slot, self.floor = 0, 0
         self._promised = self._closed = False
         self._accepting = 0
-        self._to_ring: set[str] = set()
+        self._to_notify: set[str] = set()
         self._marks: deque[_Mark] = deque()
         self._unrecorded = Unrecorded(max_bytes, self._forget)
         self._accepted: dict[tuple[str, bytes], tuple[int, int]] = {}  # the newest stamp of a key, and how many there are
         self._seen = 0
         self._far: dict[tuple[str, bytes], int] = {}
-        self._max_far = _MOST_FAR
+        self._max_far = _MAX_FAR
         self._lock = Lock()
 
-    def left(self, table: str) -> None:
+    def needs_reconcile(self, table: str) -> None:
         """An intent of this table is left to reconciliation: workers are notified of it, soon and once for many."""
         with self._lock:
-            self._to_ring.add(table)
+            self._to_notify.add(table)
 
     def promise(self, to_wait: bool) -> None:
         """Accept nothing without an intent from now on, or accept again (rule 30).
@@ -74,8 +74,9 @@ class Aside:
 
         Raises Suspended where this process was, and Postgres has not answered it since, but soon may.
         """
-        if not self._awake.knows:  # before the promise is looked at: with an answer comes what it says of the epoch
-            if self._awake.is_awaited:
+        # Before the promise is looked at: with an answer comes what it says of the epoch.
+        if not self._suspension.is_confirmed:
+            if self._suspension.awaits_answer:
                 raise Suspended
             return False
         with self._lock:
@@ -86,7 +87,7 @@ class Aside:
 
     def gaps(self) -> int:
         """How often this process was suspended. Where it is more than before a write, that may be too late (rule 30)."""
-        return self._awake.gaps()
+        return self._suspension.gaps()
 
     def end_accepting(self) -> None:
         """A write without an intent is remembered, or was not made."""
@@ -112,12 +113,12 @@ class Aside:
     def forget(self, key: Key) -> None:
         """A stamp of the key was not used, or is on record elsewhere."""
         with self._lock:
-            self._let_go(key)
+            self._forget_stamp(key)
 
     def _forget(self, written: Written) -> None:
         self.forget(written.mutation.key)
 
-    def _let_go(self, key: Key) -> None:
+    def _forget_stamp(self, key: Key) -> None:
         newest, count = self._accepted.pop((key.table, key.canonical), (0, 0))
         if count > 1:
             self._accepted[key.table, key.canonical] = newest, count - 1
@@ -126,7 +127,7 @@ class Aside:
         """The newest stamp of the key that is not recorded yet, or 0: the journal does not know of it."""
         return self._accepted.get((key.table, key.canonical), (0, 0))[0] if self._accepted else 0
 
-    def seen(self, version: int, key: Key) -> None:
+    def observe(self, version: int, key: Key) -> None:
         """The journal gave this version: what is stamped without it must exceed it (rule 2).
 
         One that is far ahead of the clock is above a cell of its key that was; it is for that key alone.
@@ -137,22 +138,22 @@ class Aside:
                 self._far[key.table, key.canonical] = max(version, self._far.get((key.table, key.canonical), 0))
                 if len(self._far) > self._max_far:  # those that the clock has long overtaken bind nothing
                     self._far = {name: known for name, known in self._far.items() if known > now - _FAR_US}
-                    self._max_far = max(_MOST_FAR, 2 * len(self._far))
+                    self._max_far = max(_MAX_FAR, 2 * len(self._far))
             else:
                 self._seen = max(self._seen, version)
 
-    def unrecorded(self, journal: TableJournal, mutation: Mutation, version: int, state: State) -> None:
+    def add_unrecorded(self, journal: TableJournal, mutation: Mutation, version: int, state: State) -> None:
         """Remember a write that has no intent: lost with this process, it makes the writer unclean (rule 29)."""
         self._unrecorded.add(journal, Written(mutation, version, state))
 
-    def later(self, journal: TableJournal, intent: Intent, state: State, error: str) -> None:
+    def mark_later(self, journal: TableJournal, intent: Intent, state: State, error: str) -> None:
         """Keep a mark for the next quarter of a second, or until Postgres takes it.
 
         Lost with the process it is no loss: the intent stays, and is claimed.
         """
         self._marks.append((journal, intent, state, error))
 
-    def settled(self, journal: TableJournal, intent: Intent) -> None:
+    def remove_later(self, journal: TableJournal, intent: Intent) -> None:
         """Both sides have the write: its intent goes soon."""
         self._marks.append((journal, intent, "settled", ""))
 
@@ -161,12 +162,12 @@ class Aside:
         """Whether there is something for `mark` to do."""
         return bool(self._marks)
 
-    def ring_for_left(self) -> None:
+    def notify_left(self) -> None:
         """Notify workers once of each table that has something left."""
         with self._lock:
-            tables, self._to_ring = self._to_ring, set()
+            tables, self._to_notify = self._to_notify, set()
         for table in tables:
-            self._ring(table)
+            self._notify(table)
 
     def record(self, between: Callable[[], object] = lambda: None) -> None:
         """Record what was buffered during an outage of Postgres, those without intent first; calls `between` now and then.
@@ -174,7 +175,7 @@ class Aside:
         Raises TargetUnavailable.
         """
         for table in self._unrecorded.record(between) if self._unrecorded else ():
-            self.left(table)
+            self.needs_reconcile(table)
         with self._lock:
             if not self._unrecorded and not self._accepting:
                 self._witness.recorded()
@@ -187,15 +188,15 @@ class Aside:
         )  # what comes in meanwhile is the next call's: under load this would not end, and no heart beat
         while left > 0:
             # By number: while a copy of the whole is made, other threads add to it.
-            marks = [self._marks[i] for i in range(min(left, _MOST_MARKS))]
+            marks = [self._marks[i] for i in range(min(left, _MAX_MARKS))]
             left -= len(marks)
             alike: dict[tuple[TableJournal, _End, str], list[Intent]] = {}
             for journal, intent, state, error in marks:
                 alike.setdefault((journal, state, error), []).append(intent)
-            failpoint("aside.before_mark")
+            failpoint("write_behind.before_mark")
             for (journal, end, error), intents in alike.items():
                 self._end(journal, end, error, intents)
-            failpoint("aside.marked")
+            failpoint("write_behind.marked")
             for _ in marks:
                 self._marks.popleft()
 
@@ -204,4 +205,4 @@ class Aside:
             journal.remove(intents)
             return
         journal.mark(intents, end, error)
-        self.left(journal.table)
+        self.needs_reconcile(journal.table)

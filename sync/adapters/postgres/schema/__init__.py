@@ -4,9 +4,9 @@ catalogue       tables, columns, types and privileges of the target
 finish          the end of a migration: its columns and its state go
 index_lease     one command at a time builds a table's indexes
 indexes         dropped for a load, rebuilt after it
+inspection      all target tables in a few statements: privileges, triggers, foreign keys, blockers
 migrations      the SQL files of `migrations/`, applied and recorded
 row_digest_sql  SQL for a row's canonical bytes, and digests of ranges
-sight           whether this role sees and writes the rows themselves
 source_schema   the source's tables as they were at the last switch
-standing        asked of all of them together
+visibility      whether this role sees and writes all rows: row security, views, privileges
 """

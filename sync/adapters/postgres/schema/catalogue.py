@@ -83,6 +83,6 @@ def _column(row: tuple[object, ...]) -> TargetColumn:
 
 def server_facts(connection: Connection) -> ServerFacts:
     """What preflight reports of the target's server."""
-    row = connection.execute(_SQL["rights"]).fetchone()
+    row = connection.execute(_SQL["privileges"]).fetchone()
     assert row is not None
     return ServerFacts(*row)

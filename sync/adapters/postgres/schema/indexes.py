@@ -17,7 +17,13 @@ from psycopg import sql
 from sync.adapters.postgres.connection.connect import Connection, connect
 from sync.adapters.postgres.connection.pooled import Pooled, adjust
 from sync.adapters.postgres.connection.queries import queries
-from sync.adapters.postgres.connection.refusals import cannot_now, has_no_room, target_errors, unavailable, words
+from sync.adapters.postgres.connection.refusals import (
+    error_text,
+    is_out_of_resources,
+    is_temporary,
+    target_errors,
+    unavailable,
+)
 from sync.adapters.postgres.connection.session import ends_builds
 from sync.adapters.postgres.schema.catalogue import identifier, regclass
 from sync.adapters.postgres.schema.index_lease import alone
@@ -143,13 +149,15 @@ def _build(settings: Settings, connection: Connection, name: str, definition: st
 def _unbuilt(connection: Connection, name: str, error: psycopg.Error) -> SyncError:
     """The error of a build that failed. What takes no room, or will do later, may be tried again without asking anybody."""
     if connection.closed:
-        return TargetUnavailable(f"index {name}: {words(error)}")
+        return TargetUnavailable(f"index {name}: {error_text(error)}")
     # Not left for the next run: it takes room, perhaps the last, from the application, and each write keeps it up to date.
     connection.execute(f"DROP INDEX CONCURRENTLY IF EXISTS {name}".encode())
-    if has_no_room(error):
+    if is_out_of_resources(error):
         advice = "the unfinished index is removed, the copied rows stay; make room and run it again to build the indexes"
-        return PreflightError(f"index {name} could not be built: {words(error)} (SQLSTATE {error.sqlstate}); {advice}")
-    return unavailable(error) if cannot_now(error) else PreflightError(f"index {name} could not be built: {words(error)}")
+        return PreflightError(f"index {name} could not be built: {error_text(error)} (SQLSTATE {error.sqlstate}); {advice}")
+    return (
+        unavailable(error) if is_temporary(error) else PreflightError(f"index {name} could not be built: {error_text(error)}")
+    )
 
 
 @contextmanager

@@ -12,7 +12,7 @@ import psycopg
 from psycopg import sql
 
 from sync.adapters.postgres.connection.connect import Connection
-from sync.adapters.postgres.connection.refusals import words
+from sync.adapters.postgres.connection.refusals import error_text
 from sync.adapters.postgres.schema.catalogue import HOME
 from sync.errors import PreflightError, SettingsError
 from sync.resources import migration
@@ -82,7 +82,7 @@ def run(connection: Connection, text: str, name: str) -> None:
     try:
         connection.execute(text.encode())
     except psycopg.DatabaseError as error:
-        message = words(error)
+        message = error_text(error)
         advice = next((f"; {a}" for symptom, a in _ADVICE if symptom in message), "")
         raise PreflightError(f"{name}: {message}{advice}") from None
 

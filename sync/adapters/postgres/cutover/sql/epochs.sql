@@ -2,7 +2,7 @@
 SELECT epoch, "primary", state, floor, since, extract(epoch FROM closing_until - clock_timestamp())::float8
 FROM sync.epoch ORDER BY epoch DESC LIMIT 1
 
--- under_way: the switch that has not ended
+-- in_progress: the switch that has not ended
 SELECT kind, who FROM sync.switch WHERE finished_at IS NULL
 
 -- begin: announce a switch; the unique index lets one in

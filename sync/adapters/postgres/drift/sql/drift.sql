@@ -32,7 +32,7 @@ SELECT to_jsonb(t.*) FROM {target} AS t WHERE {same_key}
 -- open_run: the unfinished pass over a table
 UPDATE sync.run SET repair = %(repair)s WHERE table_name = %(table)s AND kind = 'drift' AND state = 'open' RETURNING id
 
--- work_begun: what is done of passes that were stopped
+-- ranges_checked: what is done of passes that were stopped
 SELECT count(*) FROM sync.range AS r JOIN sync.run ON run.id = r.run_id AND run.kind = 'drift' AND run.state = 'open'
 WHERE run.table_name = ANY (%(tables)s) AND r.state = 'done'
 
@@ -40,14 +40,14 @@ WHERE run.table_name = ANY (%(tables)s) AND r.state = 'done'
 INSERT INTO sync.run (kind, table_name, floor, repair, epoch, shape)
 VALUES ('drift', %(table)s, 0, %(repair)s, (SELECT max(epoch) FROM sync.epoch), %(shape)s) RETURNING id
 
--- void: verdicts of a pass that was stopped which prove nothing any more: all of them where it is to begin again, or began in
+-- invalidate: verdicts of a pass that was stopped which prove nothing any more: all of them where it is to begin again, or began in
 -- another epoch or with tables of another shape; else those of checks that began too long ago
 UPDATE sync.range AS r
 SET state = 'pending', done_to = NULL, figures = NULL, attempts = 0, deaths = 0, error = NULL, lease_owner = NULL,
     lease_until = NULL, started_at = NULL, finished_at = NULL, rows_read = 0, rows_written = 0, rows_stale = 0, rows_rejected = 0
 FROM sync.run, unnest(%(tables)s::text[], %(shapes)s::text[]) AS now (table_name, shape)
 WHERE run.id = r.run_id AND run.id = ANY (%(runs)s) AND run.table_name = now.table_name
-  AND (%(anew)s OR run.epoch IS DISTINCT FROM (SELECT max(epoch) FROM sync.epoch) OR now.shape IS NOT NULL AND run.shape IS DISTINCT FROM now.shape
+  AND (%(restart)s OR run.epoch IS DISTINCT FROM (SELECT max(epoch) FROM sync.epoch) OR now.shape IS NOT NULL AND run.shape IS DISTINCT FROM now.shape
        OR r.state = 'done' AND r.started_at < clock_timestamp() - make_interval(secs => %(age)s))
 RETURNING r.id
 
@@ -137,7 +137,7 @@ VALUES (%(run)s, %(table)s, %(key)s, %(source_key)s, %(token)s, %(kind)s, %(show
         %(target_version)s, %(repaired)s, %(error)s)
 ON CONFLICT DO NOTHING
 
--- hold_runs: the passes to be closed; whoever else closes them waits, and then finds them closed. A pass is as old as the check of
+-- lock_runs: the passes to be closed; whoever else closes them waits, and then finds them closed. A pass is as old as the check of
 -- the range whose verdict is the oldest
 SELECT id, table_name, (SELECT coalesce(min(r.started_at), run.started_at) FROM sync.range AS r WHERE r.run_id = run.id), shape,
        (SELECT extract(epoch FROM max(r.finished_at) - run.started_at)::float8 FROM sync.range AS r WHERE r.run_id = run.id),

@@ -4,7 +4,7 @@ SELECT id, settings FROM sync.writer WHERE state = 'active' ORDER BY id
 -- started: with what writers that live, and those of before, were started
 SELECT DISTINCT state = 'active', settings FROM sync.writer
 
--- tell: more of what a writer was started with
+-- update_settings: more of what a writer was started with
 UPDATE sync.writer SET settings = coalesce(settings, '{}') || %(settings)s WHERE id = %(id)s
 
 -- note_runs: what the command that begins these runs, or goes on with them, says of their tables

@@ -12,7 +12,7 @@ FROM (SELECT s AS slot FROM generate_series(0, %(slots)s - 1, %(step)s) AS s
 ON CONFLICT (id) DO UPDATE SET slot = excluded.slot, heartbeat_at = clock_timestamp() WHERE mine.state = 'active'
 RETURNING slot, acknowledged
 
--- take_slot: the slot of the writer that was silent the longest, beyond its lease; whether it is clean, is another question
+-- free_slot: the slot of the writer that was silent the longest, beyond its lease; whether it is clean, is another question
 UPDATE sync.writer SET slot = NULL WHERE id = (
     SELECT id FROM sync.writer
     WHERE state = 'active' AND slot IS NOT NULL AND heartbeat_at < clock_timestamp() - make_interval(secs => lease_seconds)
@@ -24,7 +24,7 @@ SELECT id, witness FROM sync.writer
 WHERE state = 'active' AND unrecorded = 0 AND (witness = ANY (%(witnesses)s::text[])
       OR NOT accepts AND heartbeat_at < clock_timestamp() - make_interval(secs => lease_seconds))
 
--- end_dead: sign them off, if they are as they were
+-- sign_off_dead: sign them off, if they are as they were
 UPDATE sync.writer SET state = 'signed_off'
 WHERE id = ANY (%(ids)s::text[]) AND state = 'active' AND unrecorded = 0 AND (witness = ANY (%(witnesses)s::text[])
       OR NOT accepts AND heartbeat_at < clock_timestamp() - make_interval(secs => lease_seconds))

@@ -32,7 +32,7 @@ FROM unnest(%(tables)s::text[]) AS g (name) JOIN pg_attribute ON attrelid = to_r
 WHERE attnum > 0 AND NOT attisdropped AND attname <> ALL (%(not_of)s)
 GROUP BY g.name, attrelid
 
--- rights: what this role may do, and what the server is
+-- privileges: what this role may do, and what the server is
 SELECT current_setting('server_version'), current_user, pg_encoding_to_char(d.encoding),
        has_database_privilege(current_database(), 'CREATE'), has_database_privilege(current_database(), 'TEMPORARY'),
        coalesce(has_schema_privilege(to_regnamespace('public'), 'CREATE'), false),
@@ -45,7 +45,7 @@ FROM pg_database d WHERE d.datname = current_database()
 -- closed: schemas that this role may not use: to look for a table there is refused
 SELECT nspname FROM pg_namespace WHERE nspname = ANY (%(schemas)s::name[]) AND NOT has_schema_privilege(oid, 'USAGE')
 
--- standing: by table what this role may do with it, what it is, what fires where its rows are written, what they must refer to
+-- table_facts: by table what this role may do with it, what it is, what fires where its rows are written, what they must refer to
 SELECT g.name, ARRAY(SELECT p.privilege FROM unnest(ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE']) WITH ORDINALITY AS p (privilege, nth)
                      WHERE NOT has_table_privilege(c.oid, p.privilege) ORDER BY p.nth),
        pg_has_role(c.relowner, 'USAGE'), has_schema_privilege(c.relnamespace, 'CREATE'), c.relkind = 'p',
@@ -55,7 +55,7 @@ SELECT g.name, ARRAY(SELECT p.privilege FROM unnest(ARRAY['SELECT', 'INSERT', 'U
              ORDER BY 1)
 FROM unnest(%(tables)s::text[]) AS g (name) JOIN pg_class AS c ON c.oid = to_regclass(g.name)
 
--- sight: what would be shown of a table or written into it in the place of its own rows: row security that is in force for this
+-- visibility: what would be shown of a table or written into it in the place of its own rows: row security that is in force for this
 -- role, children whose rows a SELECT shows, rules that rewrite statements
 SELECT n.nspname || '.' || c.relname, row_security_active(c.oid),
        ARRAY(SELECT h.inhrelid::regclass::text FROM pg_inherits AS h WHERE h.inhparent = c.oid AND c.relkind = 'r' ORDER BY 1),

@@ -1,0 +1,36 @@
+"""SELECT of rows with their newest timestamps, and its pages as `Read`s."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from sync.adapters.cassandra.connection.pages import quoted
+from sync.core.documents.collections import FieldExtractor
+from sync.core.encode.base import INT64, read_cells
+from sync.core.rows import Page, SourceTable
+from sync.ports import Read
+
+ABSENT = Read(None, 0)
+
+
+class TimestampedRows:
+    """Rows of these columns; `times` is what to select for their timestamps (`cell_times`)."""
+
+    def __init__(self, table: SourceTable, columns: Sequence[str], times: Sequence[str]) -> None:
+        self._extractor = FieldExtractor(table, tuple(columns))
+        self._columns = self._extractor.selected
+        self._cells = len(self._columns) + len(times)
+        selected = [*map(quoted, self._columns), *times]
+        self._select = f"SELECT {', '.join(selected)} FROM {quoted(table.keyspace)}.{quoted(table.name)}"
+
+    def select(self, where: str) -> str:
+        """The query."""
+        return f"{self._select} WHERE {where}"
+
+    def reads(self, page: Page) -> Iterator[Read]:
+        """The rows of a page of its answer."""
+        at = page.offset
+        for _ in range(page.count):
+            cells, at = read_cells(page.data, at, self._cells)
+            stamps = [INT64.unpack(c)[0] for c in cells[len(self._columns) :] if c is not None]
+            yield Read(self._extractor.cells(dict(zip(self._columns, cells, strict=False))), max(stamps, default=0))

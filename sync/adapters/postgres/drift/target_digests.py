@@ -1,0 +1,69 @@
+"""The target's side of a comparison: digests and hashes of token ranges, by the index on the token column."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from psycopg import sql
+
+from sync.adapters.postgres.connection.connect import Connection
+from sync.adapters.postgres.schema.catalogue import identifier
+from sync.adapters.postgres.schema.row_digest_sql import canonical, digest, source_of
+from sync.core.decode.rows import RowDecoder
+from sync.core.drift.digest import Digest
+from sync.core.encode.rows import TOKEN_COLUMN, RowEncoder
+from sync.core.keys.json_form import show_key, unknown_key
+from sync.core.mutations import unpack_key
+from sync.core.ring import MIN_TOKEN, TokenRange
+from sync.core.rows import TableMap
+
+
+class TargetDigests:
+    """Digests of one table over one connection."""
+
+    def __init__(self, connection: Connection, table: TableMap, encoder: RowEncoder) -> None:
+        self._connection, self.table = connection, identifier(table.target)
+        self._pairs, self._keys = encoder.pairs, encoder.pairs[: encoder.key_count]
+        self._name, self._decoder = table.name, RowDecoder(table, encoder.pairs)
+
+    def digest(self, tokens: TokenRange) -> Digest:
+        """The digest of the rows in a range, in one snapshot."""
+        row = self._connection.execute(digest(self._pairs, self.table, within(tokens))).fetchone()
+        assert row is not None
+        return Digest.of(*(int(value) for value in row))
+
+    def hashes(self, tokens: TokenRange) -> dict[bytes, bytes]:
+        """Canonical key and hash of each row in a range."""
+        row, rows = source_of(self._pairs, self.table, within(tokens))
+        statement = sql.SQL("SELECT {}, decode(md5({}), 'hex') FROM {}").format(canonical(self._keys, "t"), row, rows)
+        with self._connection.cursor(binary=True) as cursor:
+            return {bytes(key): bytes(hashed) for key, hashed in cursor.execute(statement)}
+
+    def show_key(self, canonical: bytes) -> dict[str, Any]:
+        """A key's canonical bytes in its JSON form, as the source's columns."""
+        try:
+            return show_key(self._keys, self._decoder.key(canonical))
+        except ValueError:  # written by hand, and no key of the source's
+            return unknown_key(canonical)
+
+    def refused(self) -> frozenset[tuple[bytes | None, ...]]:
+        """The raw keys of the table's recorded rejects."""
+        found = self._connection.execute(
+            "SELECT DISTINCT source_key FROM sync.reject WHERE table_name = %s AND action = 'reject'", (self._name,)
+        )
+        return frozenset(unpack_key(bytes(row[0])) for row in found.fetchall())
+
+
+def count_strays(connection: Connection, table: TableMap) -> int:
+    """How many of the target's rows have no token: written by hand, in no range."""
+    statement = sql.SQL("SELECT count(*) FROM {} WHERE {} IS NULL")
+    row = connection.execute(statement.format(identifier(table.target), sql.Identifier(TOKEN_COLUMN))).fetchone()
+    return int(row[0]) if row else 0
+
+
+def within(tokens: TokenRange) -> sql.Composed:
+    """The condition that a row's token lies in a range, as the index on it answers."""
+    above = ">=" if tokens.start == MIN_TOKEN else ">"
+    return sql.SQL("t.{0} " + above + " {1} AND t.{0} <= {2}").format(
+        sql.Identifier(TOKEN_COLUMN), sql.Literal(tokens.start), sql.Literal(tokens.end)
+    )

@@ -1,0 +1,91 @@
+"""Which store the environment asks for."""
+
+from __future__ import annotations
+
+import logging
+from contextlib import closing
+
+import psycopg
+
+from sync.adapters.postgres.connection.connect import connect
+from sync.adapters.postgres.cutover.epochs import read_epoch
+from sync.adapters.postgres.schema.migrations import state_exists
+from sync.errors import SettingsError, SyncError, Unreachable
+from sync.ports import Epoch
+from sync.settings import Config, Settings, load_config, load_settings
+from sync.stores.both_sides.dual import DualWriteStore
+from sync.stores.both_sides.expected_backend import check_backend
+from sync.stores.one_side.cql import CqlStore
+from sync.stores.one_side.postgres import PostgresStore
+from sync.stores.protocol import Store
+
+log = logging.getLogger(__name__)
+# A plain copy, which nobody ever wrote to on both sides, is nothing that a store of one side could harm. Nor is a trial of
+# dual writes that has ended before any history was copied: the copy will bring what was written meanwhile.
+_UNDER_WAY = """
+SELECT (SELECT max(epoch) FROM sync.epoch) > 1 OR EXISTS (SELECT FROM sync.writer),
+       (SELECT max(epoch) FROM sync.epoch) > 1 OR EXISTS (SELECT FROM sync.writer WHERE state = 'active')
+       OR EXISTS (SELECT FROM sync.writer) AND EXISTS (SELECT FROM sync.run WHERE kind = 'backfill')
+"""
+_ALLOW = "SYNC_ALLOW_ONE_SIDED=true"
+
+
+def open_store() -> Store:
+    """The store that the environment selects: that of STORAGE_BACKEND, or both sides with SYNC_DUAL_WRITE=true.
+
+    For Astra that is the Data API if ASTRA_DB_API_ENDPOINT is set, otherwise CQL.
+    Raises SettingsError where STORAGE_BACKEND contradicts the epoch of a migration that is under way; and for a store of one
+    side while one is under way, Unreachable where nobody can say whether one is, unless SYNC_ALLOW_ONE_SIDED=true.
+    """
+    settings = load_settings()
+    if settings.sync_dual_write:
+        config = load_config(settings.sync_config)
+        return _over_the_api(settings, config) if settings.astra_db_api_endpoint else DualWriteStore(settings, config)
+    _check_plain(settings)
+    if settings.storage_backend == "postgres":
+        return PostgresStore(settings)
+    config = load_config(settings.sync_config)
+    return _over_the_api(settings, config) if settings.astra_db_api_endpoint else CqlStore(settings, config=config)
+
+
+def _over_the_api(settings: Settings, config: Config) -> Store:
+    try:
+        from sync.stores.both_sides.dual_api import ApiDualWriteStore
+        from sync.stores.one_side.astra import AstraStore
+    except ModuleNotFoundError as error:
+        what = f"ASTRA_DB_API_ENDPOINT is set, and {str(error.name).partition('.')[0]} is not installed"
+        raise SettingsError(f"{what}: pip install 'dual-write-sync[data-api]'") from None
+    return ApiDualWriteStore(settings, config) if settings.sync_dual_write else AstraStore(settings)
+
+
+def _check_plain(settings: Settings) -> None:
+    """A store of one side alone must be the primary's; what it writes, the other side does not learn.
+
+    Where there are no settings of Postgres, nobody can be asked, and there is nothing to be asked about.
+    """
+    if settings.database_url is None and settings.postgres_host is None:
+        return
+    try:
+        epoch, under_way = _ask(settings)
+    except (SyncError, psycopg.Error) as error:
+        text = f"cannot find out whether a migration is under way: {' '.join(str(error).split())}"
+        if not settings.sync_allow_one_sided:
+            raise Unreachable(f"{text}; {_ALLOW} starts all the same; one side will then miss what it writes") from None
+        log.warning("%s", text)
+        return
+    if epoch is not None:
+        check_backend(settings.storage_backend, epoch)
+    if epoch is not None and under_way:
+        text = f"a migration is under way (epoch {epoch.epoch}), and one side would miss what this process writes"
+        if not settings.sync_allow_one_sided:
+            raise SettingsError(f"{text}: set SYNC_DUAL_WRITE=true; or {_ALLOW}, to end the migration or to give it up")
+        log.warning("%s", text)
+
+
+def _ask(settings: Settings) -> tuple[Epoch | None, bool]:
+    """The epoch, None where none is in force; and whether a migration is under way."""
+    with closing(connect(settings, direct=False, autocommit=True)) as connection:
+        if not state_exists(connection):
+            return None, False
+        in_force, under_way = connection.execute(_UNDER_WAY).fetchone() or (False, False)
+        return (read_epoch(connection) if in_force else None), bool(under_way)

@@ -1,0 +1,74 @@
+"""Before values are read to be copied, compared or reconciled: does this process see them as they are, on both sides?
+
+A mask or a policy may be put on a table at any time, so every job looks, and whoever ends a proof looks once more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from contextlib import closing
+
+from cassandra import DriverException
+from cassandra.cluster import NoHostAvailable
+
+from sync.adapters.cassandra.connection.connect import Cassandra, explain, open_cassandra
+from sync.adapters.cassandra.schema.visibility import masked_columns
+from sync.adapters.postgres.connection.connect import Connection, connect
+from sync.adapters.postgres.schema.visibility import hidden
+from sync.core.rows import SourceTable, TableMap
+from sync.errors import PreflightError, SourceUnavailable
+from sync.settings import Settings
+
+
+def check_source(cassandra: Cassandra, tables: Iterable[TableMap]) -> None:
+    """Raise PreflightError, naming tables and columns, where masks would be read as values; SourceUnavailable."""
+    given = list(tables)
+    found = {keyspace: masks(cassandra, keyspace) for keyspace in {t.source.keyspace for t in given}}
+    said = [
+        masked_text(cassandra, t.source, found[t.source.keyspace], [p.source.name for p in t.pairs if not p.source.path])
+        for t in given
+    ]
+    if any(said):
+        raise PreflightError("\n".join(text for text in said if text))
+
+
+def masks(cassandra: Cassandra, keyspace: str) -> dict[str, set[str]]:
+    """By table, the columns that are masked for this role. Raises SourceUnavailable."""
+    try:
+        return masked_columns(cassandra, keyspace)
+    except (DriverException, NoHostAvailable) as error:
+        raise SourceUnavailable(f"whether columns are masked is not known: {explain(error)}") from None
+
+
+def masked_text(cassandra: Cassandra, table: SourceTable, masked: dict[str, set[str]], carried: Iterable[str]) -> str:
+    """What is to be said of a table of which these columns are carried; empty where none of them is masked."""
+    columns = [name for name in carried if name in masked.get(table.name, ())]
+    if not columns:
+        return ""
+    user = cassandra.settings.cassandra_username
+    keys = {c.name for c in table.primary_key}
+    other = "" if keys & set(columns) else f", or leave them out with ignore under [tables.{table.name}] in sync.toml"
+    return (
+        f"{table.name}: {', '.join(columns)}: masked for the role {user}, which would read masks in place of values; "
+        f"GRANT UNMASK ON TABLE {table.keyspace}.{table.name} TO {user}{other}"
+    )
+
+
+def check_target(connection: Connection, tables: Iterable[TableMap]) -> None:
+    """Raise PreflightError, naming the table, where rows of the target would not be seen, or others in their place."""
+    found = hidden(connection, [f"{t.target.schema}.{t.target.name}" for t in tables])
+    if found:
+        raise PreflightError("\n".join(found.values()))
+
+
+def check_visibility(cassandra: Cassandra, connection: Connection, tables: Iterable[TableMap]) -> None:
+    """Both. Raises PreflightError and SourceUnavailable."""
+    given = list(tables)
+    check_source(cassandra, given)
+    check_target(connection, given)
+
+
+def check_again(settings: Settings, tables: Iterable[TableMap]) -> None:
+    """Both, at the end of a copy or a proof: as a mask may have come meanwhile. Raises as `check_visibility`."""
+    with open_cassandra(settings) as cassandra, closing(connect(settings, autocommit=True)) as connection:
+        check_visibility(cassandra, connection, tables)

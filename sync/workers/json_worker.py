@@ -1,0 +1,67 @@
+"""An RQ worker of this project's own: it reads its jobs as JSON, and unpickles nothing that is in Redis."""
+
+from __future__ import annotations
+
+import logging
+from contextlib import suppress
+from typing import Any
+from uuid import uuid4
+
+from rq import Queue, SimpleWorker, Worker
+from rq.exceptions import DeserializationError
+from rq.job import Job
+from rq.serializers import JSONSerializer
+
+from sync.adapters.job_serializers import JSON_WORKERS
+from sync.adapters.queue import QUEUE, RECONCILE_JOB, redis_connection
+from sync.settings import Config, Settings
+from sync.wiring.dual_write.drain_session import DrainSession
+from sync.workers import tasks  # imported here for the forked jobs, too
+
+
+class _JsonWorker(Worker):
+    """Reconcile jobs, often of a handful of keys, are done in this process, with connections that are kept.
+
+    For all others RQ forks; connections are closed before.
+    """
+
+    _session: DrainSession | None = None
+
+    def execute_job(self, job: Job, queue: Queue) -> None:
+        if _function(job) == RECONCILE_JOB:
+            tasks.drain_session = self._open_session
+            SimpleWorker.execute_job(self, job, queue)  # type: ignore[arg-type]  # it needs no more than a worker
+            return
+        if self._session:
+            self._session.close()
+        tasks.drain_session = None
+        super().execute_job(job, queue)
+
+    def _open_session(self, settings: Settings, config: Config) -> DrainSession:
+        if self._session is None:
+            self._session = DrainSession(settings, config)
+        return self._session
+
+    def kill_horse(self, *signals: Any) -> None:
+        """There is none while a job is done in this process: the group that RQ would kill then is the command's own."""
+        if self.horse_pid:
+            super().kill_horse(*signals)
+
+    def unsubscribe(self) -> None:
+        """RQ waits up to a second for the thread that hears its commands; this process ends, and the thread with it."""
+
+
+def _function(job: Job) -> str:
+    with suppress(DeserializationError):  # a pickle: RQ records that it failed
+        return str(job.func_name)
+    return ""
+
+
+def run_worker(settings: Settings) -> None:
+    """Work on the queue `sync` until SIGINT or SIGTERM, as `rq worker sync --serializer json` does."""
+    # A job's error is recorded in the ledger, and the command says it; RQ would print the traceback, too.
+    logging.getLogger("rq").setLevel(logging.CRITICAL)
+    connection = redis_connection(settings, None)
+    queue = Queue(QUEUE, connection=connection, serializer=JSONSerializer)
+    name = f"{JSON_WORKERS}{uuid4().hex}"
+    _JsonWorker([queue], name=name, connection=connection, serializer=JSONSerializer).work(logging_level="CRITICAL")

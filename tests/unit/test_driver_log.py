@@ -1,0 +1,35 @@
+"""A node that is unreachable is told once: the driver tells it at every try to reach it again."""
+
+from __future__ import annotations
+
+import logging
+
+import pytest
+from cassandra.policies import SimpleConvictionPolicy
+from cassandra.pool import Host, _HostReconnectionHandler
+
+from sync.adapters.cassandra.connection.driver_log import _THROTTLE, quiet_driver
+
+
+def test_a_line_a_node(caplog: pytest.LogCaptureFixture) -> None:
+    """Would break: 92 like warnings while two nodes are dead."""
+    caplog.set_level(logging.WARNING, "cassandra")  # a command that ran in this process before set another
+    _THROTTLE._said.clear()
+    for _ in range(3):
+        quiet_driver()
+    for _ in range(40):
+        for address in ("10.0.0.1", "10.0.0.2"):
+            host = Host(address, SimpleConvictionPolicy)
+            _HostReconnectionHandler(host, None, False, None, None, None, None, None).on_exception(OSError("refused"), 10.0)
+    assert [record.args[0].address for record in caplog.records if record.args] == ["10.0.0.1", "10.0.0.2"]
+
+
+def test_a_line_a_warning_of_the_server(caplog: pytest.LogCaptureFixture) -> None:
+    """Would break: a guardrail that only warns of large pages adds a line to every page of a copy."""
+    caplog.set_level(logging.WARNING, "cassandra")  # a command that ran in this process before set another
+    _THROTTLE._said.clear()
+    quiet_driver()
+    for _ in range(40):
+        for text in ("Guardrail page_size violated: …", "another"):
+            logging.getLogger("cassandra.protocol").warning("Server warning: %s", text)
+    assert [record.args for record in caplog.records] == [("Guardrail page_size violated: …",), ("another",)]

@@ -1,0 +1,118 @@
+"""Who was suspended knows it, and writes nothing alone before Postgres has answered."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+
+from sync.adapters.postgres.dual_write.write_behind import WriteBehind
+from sync.adapters.suspension import SuspensionDetector
+from sync.core.mutations import Key
+from sync.errors import Suspended, TargetUnavailable, WriteUnsure
+from sync.flows.wrapped_write import WrappedWrite
+from sync.ports import Intent
+
+KEY = Key("t", (b"k",), b"k", 0)
+
+
+@dataclass
+class Clock:
+    now: float = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def suspension(clock: Clock) -> SuspensionDetector:
+    return SuspensionDetector(10.0, 30.0, clock)
+
+
+def test_who_runs_all_the_time_knows_however_long_postgres_is_away(suspension: SuspensionDetector, clock: Clock) -> None:
+    """Would break: an outage that is longer than the lease stops the application (invariant 8)."""
+    for _ in range(1000):
+        clock.now += 9.9
+        assert suspension.gaps() == 0
+    assert suspension.is_confirmed
+
+
+def test_only_an_answer_to_what_was_asked_since_counts(suspension: SuspensionDetector, clock: Clock) -> None:
+    """Would break: an answer that came before it was suspended is read when it wakes up, and says that all is well."""
+    asked = suspension.gaps()
+    clock.now += 10
+    assert suspension.gaps() == 1
+    suspension.answered(asked)
+    assert not suspension.is_confirmed
+    assert suspension.awaits_answer
+    suspension.answered(suspension.gaps())
+    assert suspension.is_confirmed
+    assert not suspension.awaits_answer
+
+
+def test_postgres_is_waited_for_once(suspension: SuspensionDetector, clock: Clock) -> None:
+    """Would break: Postgres is unreachable as well, and every write of the application waits as long as one may."""
+    write_behind = WriteBehind(True, lambda _: None, suspension=suspension)
+    clock.now += 1000
+    with pytest.raises(Suspended):
+        write_behind.begin_accepting()
+    for _ in range(4):
+        clock.now += 7.5
+        suspension.gaps()
+    suspension.wait(60)  # ends at once
+    assert not write_behind.begin_accepting()
+    suspension.answered(suspension.gaps())
+    assert write_behind.begin_accepting()
+
+
+@dataclass
+class Wrapping:
+    """Everything that a wrapped write works with, one step after the other."""
+
+    clock: Clock
+    write_behind: WriteBehind
+    away: bool
+    steps: list[str] = field(default_factory=list)
+    table: str = "t"
+
+    def announce(self, _: Key) -> Intent:
+        if self.away:
+            raise TargetUnavailable("away")
+        return Intent(1, 100, 1)
+
+    def mark(self, _: object, state: str, __: str) -> None:
+        self.steps.append(state)
+
+    def keys(self, *_: Any) -> int:
+        self.steps.append("reconcile")
+        return 1
+
+    def flow(self) -> WrappedWrite:
+        return WrappedWrite(self.announce, self, self, self.write_behind, "inline", True)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("away", [False, True])
+@pytest.mark.parametrize("raises", [False, True])
+def test_a_class_s_write_within_which_one_was_suspended_is_unsure_and_recorded(
+    suspension: SuspensionDetector, clock: Clock, away: bool, raises: bool
+) -> None:
+    """Would break: its announcement is given up meanwhile, the primary changes, and the write comes to the old one."""
+    work = Wrapping(clock, WriteBehind(True, lambda _: None, suspension=suspension), away)
+
+    def call() -> None:
+        clock.now += 100
+        if raises:
+            raise ConnectionError
+
+    with pytest.raises(ConnectionError if raises else WriteUnsure):
+        work.flow().write(KEY, call)
+    assert work.steps == ([] if away else ["unsure"])
+    assert work.write_behind.unrecorded_count == 1
+    suspension.answered(suspension.gaps())
+    assert work.flow().write(KEY, lambda: 1) == 1
