@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal, Protocol
@@ -290,3 +290,9 @@ class SecondaryRows(Protocol):
 
 class AnyRows(PrimaryRows, SecondaryRows, Protocol):
     """Rows of the source, whichever side it is."""
+
+
+class KeyReconciler(Protocol):
+    """Makes the side that follows equal for some keys; how many. `failed` hears of those that could not be."""
+
+    def keys(self, keys: Iterable[Key], failed: Callable[[Key, str], None]) -> int: ...

@@ -9,8 +9,7 @@ from typing import Protocol
 from sync.core.mutations import Key, KnownKey
 from sync.errors import SyncError, TargetUnavailable
 from sync.failpoints import failpoint
-from sync.flows.wrapped_write import Reconciles
-from sync.ports import MAX_LOCKS
+from sync.ports import MAX_LOCKS, KeyReconciler
 
 BATCH = MAX_LOCKS
 
@@ -27,7 +26,7 @@ class Drain:
     """Drains one table's intents of one epoch; its end ends the drain, for whose intents there is another direction."""
 
     journal: DueKeys
-    reconcile: Reconciles
+    reconcile: KeyReconciler
     key: Callable[[KnownKey], Key]
     lease_seconds: float
     epoch: int

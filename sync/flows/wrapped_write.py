@@ -5,24 +5,18 @@ Such a class cannot be given a timestamp, so it is never trusted for a version: 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal, Protocol, TypeVar
+from typing import Literal, TypeVar
 
 from sync.core.mutations import Key, Mutation
 from sync.errors import TargetUnavailable, WriteRefusedNow, WriteUnsure
 from sync.failpoints import failpoint
 from sync.flows.dual_write import Mode, WriteBehind, late_write_reason
-from sync.ports import Intent, TableJournal
+from sync.ports import Intent, KeyReconciler, TableJournal
 
 T = TypeVar("T")
 State = Literal["finished", "unsure"]
-
-
-class Reconciles(Protocol):
-    """Makes the side that follows equal for some keys."""
-
-    def keys(self, keys: Iterable[Key], failed: Callable[[Key, str], None]) -> int: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +25,7 @@ class WrappedWrite:
 
     announce: Callable[[Key], Intent]
     journal: TableJournal
-    reconcile: Reconciles
+    reconcile: KeyReconciler
     write_behind: WriteBehind
     mode: Mode
     may_accept: bool

@@ -38,8 +38,7 @@ from sync.flows.copy_ranges import in_streams
 from sync.flows.recheck import RecheckPolicy
 from sync.flows.reconcile import Reconcile
 from sync.flows.retry import retry_until_stopped
-from sync.flows.wrapped_write import Reconciles
-from sync.ports import Epoch, Lease, Read
+from sync.ports import Epoch, KeyReconciler, Lease, Read
 from sync.settings import Config, Settings
 from sync.wiring.backfill.worker import map_tables, rows_by_key, worker_name
 from sync.wiring.dual_write.worker import reconciler
@@ -51,7 +50,7 @@ _READS_AT_ONCE = 8
 class BothKeys:
     """Single keys of one table on both sides; `reconcile` is None where nothing is to be repaired."""
 
-    def __init__(self, cells: Cells, rows: KeyRows, target: TargetKeys, reconcile: Reconciles | None) -> None:
+    def __init__(self, cells: Cells, rows: KeyRows, target: TargetKeys, reconcile: KeyReconciler | None) -> None:
         self._cells, self._rows, self._target, self._reconcile = cells, rows, target, reconcile
 
     def of_source(self, raw: Raw) -> Key:
@@ -244,7 +243,7 @@ def _both_keys(job: _Job, connection: Connection, table: TableMap, encoder: RowE
     return BothKeys(cells, rows, TargetKeys(connection, table, encoder), reconcile)
 
 
-def _reconcile(job: _Job, table: TableMap, encoder: RowEncoder, rows: KeyRows) -> Reconciles:
+def _reconcile(job: _Job, table: TableMap, encoder: RowEncoder, rows: KeyRows) -> KeyReconciler:
     """What repairs, in the direction of the epoch in which this job began; a pass ends with its epoch."""
     assert job.pool is not None
     lease = job.config.dual_write.writer_lease_seconds

@@ -5,29 +5,22 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from hashlib import blake2b
 from threading import BoundedSemaphore, Lock
-from typing import Protocol
 from weakref import WeakKeyDictionary
 
 from sync.adapters.postgres.connection.pool import Pool
 from sync.adapters.postgres.dual_write.parameters import connection_of
 from sync.core.mutations import Key
-from sync.ports import MAX_LOCKS
+from sync.ports import MAX_LOCKS, KeyReconciler
 
 _TURNS = WeakKeyDictionary[Pool, BoundedSemaphore]()
 _MAKING = Lock()
 _LOCK = b"SELECT pg_advisory_xact_lock(number) FROM unnest(%(locks)s::bigint[]) AS number"
 
 
-class KeyResender(Protocol):
-    """Sends keys to the source."""
-
-    def keys(self, keys: Iterable[Key], failed: Callable[[Key, str], None]) -> int: ...
-
-
 class OrderedResends:
     """Holds locks of its own while keys are sent, in every process: their writers, who have other locks, do not wait."""
 
-    def __init__(self, pool: Pool, resend: KeyResender) -> None:
+    def __init__(self, pool: Pool, resend: KeyReconciler) -> None:
         self._pool, self._resend = pool, resend
 
     def keys(self, keys: Iterable[Key], failed: Callable[[Key, str], None]) -> int:
