@@ -160,7 +160,7 @@ def test_a_worker_keeps_its_lease_however_slow_it_has_to_read(site: Site) -> Non
 
 
 def test_a_rate_is_what_all_lanes_together_read(site: Site) -> None:
-    """Would break: each range begins without a delay, so that many small ranges know no rate; each lane takes the whole rate."""
+    """Would break: each range begins without a delay, so that many small ranges know no rate; each stream takes the whole rate."""
     site.cql("DROP TABLE {ks}.songs")
     site.cql(SONGS)
     site.fill("INSERT INTO {ks}.songs (id, title, year, made, tags) VALUES (?, ?, ?, ?, ?)", map(song, range(400)))

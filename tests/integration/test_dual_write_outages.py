@@ -282,7 +282,7 @@ def test_invariant_1_postgres_restarted_under_load(stack: Stack, table: Table, s
 
 
 def test_redis_away(stack: Stack, table: Table, settings: Settings) -> None:
-    """Would break: the queue is more than a doorbell (invariant 6)."""
+    """Would break: the queue is more than what wakes workers (invariant 6)."""
     key = {"id": uuid4()}
     with DualWriteStore(settings, REFUSE) as store:
         stack.valkey.kill()

@@ -369,7 +369,7 @@ def test_what_differs_differently_each_time_is_in_flight() -> None:
 
 
 def test_a_lane_that_waits_lets_another_one_read() -> None:
-    """Would break: a few differences all over the ring hold up every lane, each for its grace period."""
+    """Would break: a few differences all over the ring hold up every stream, each for its grace period."""
     turn = Semaphore(1)
     free: list[bool] = []
 

@@ -317,7 +317,7 @@ def _raise(error: Exception) -> int:
 
 
 def test_lanes_share_the_work_and_a_broken_one_stops_the_others() -> None:
-    """Would break: an error in one lane is lost, or the job waits for the other lane's hours of work."""
+    """Would break: an error in one stream is lost, or the job waits for the other stream's hours of work."""
     ranges, target = FakeRanges([_lease(i) for i in range(20)]), FakeTarget()
 
     @contextmanager
@@ -334,7 +334,7 @@ def test_lanes_share_the_work_and_a_broken_one_stops_the_others() -> None:
 
     with pytest.raises(RuntimeError, match="bug"):
         copy_in_streams(half, 2, [7], "me", _never)
-    assert endless.leases, "the other lane went on to the end"
+    assert endless.leases, "the other stream went on to the end"
 
 
 def test_a_server_that_cannot_now_is_waited_for_and_costs_no_attempt(clock: Clock) -> None:
