@@ -155,7 +155,7 @@ def _bad_calls(store: AstraStore) -> dict[str, Any]:
         "_id   ": lambda: store.update(PLAIN, {}, {"a": 1}),
         "_id    ": lambda: store.update(PLAIN, key, {"_id": "x"}),
         "title": lambda: store.get(PLAIN, {**key, "title": "a"}),
-        "no column": lambda: store.update(PLAIN, key, {}),
+        "without columns": lambda: store.update(PLAIN, key, {}),
         r"\$odd": lambda: store.put(PLAIN, {**key, "$odd": 1}),
         "empty": lambda: store.put(PLAIN, {**key, "": 1}),
         "3": lambda: store.put(VECTORS, {**key, "$vector": [1.0]}),

@@ -401,7 +401,7 @@ def _calls(store: Store) -> dict[str, Callable[[], object]]:
         "title": lambda: store.delete("songs", {**key, "title": "a"}),
         "title ": lambda: store.get("songs", {"title": "a"}),
         "at": lambda: store.delete("notes", {"piece": "p"}),
-        "no column": lambda: store.update("songs", key, {}),
+        "without columns": lambda: store.update("songs", key, {}),
         "model": lambda: store.search("embeddings", "model", [1.0, 2.0, 3.0]),
         "embedding": lambda: store.search("embeddings", "embedding", [1.0]),
         "wrong": lambda: store.search("embeddings", "wrong", [1.0, 2.0, 3.0]),
