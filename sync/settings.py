@@ -73,7 +73,7 @@ class Settings(BaseSettings):
         missing = [text for name in names for text in missing_of(self, name)]
         if missing:
             them = "it" if len(missing) == 1 else "them"
-            raise SettingsError(f"{listed(missing)} not set: put {them} into the environment or into .env")
+            raise SettingsError(f"{listed(missing)} not set: set {them} in the environment or in .env")
 
 
 def load_settings(env_file: Path | None = Path(".env")) -> Settings:

@@ -59,7 +59,7 @@ def ending(home: Place, **order: Any) -> None:
     """Run processes that end in some way (support/ended_writers.py)."""
     env = {**os.environ, **environment(home.settings), "SYNC_CONFIG": str(home.commands.folder / "sync.toml")}
     env |= {"SYNC_DUAL_WRITE": "true", "PYTHONPATH": str(ROOT)}
-    script = Path(__file__).parent.parent / "support" / "ending.py"
+    script = Path(__file__).parent.parent / "support" / "ended_writers.py"
     subprocess.run([sys.executable, str(script), json.dumps(order)], env=env, check=True, timeout=120, stderr=subprocess.PIPE)
 
 

@@ -69,7 +69,7 @@ ENVIRONMENT = {
 _OWN = {"seconds", "checking_seconds", "started_at", "finished_at", "since", "at", "closed_ms", "waits", "latency", "pass", "run",
         "source_version", "target_version", "registered_at", "heartbeat_at", "heartbeat_age_seconds", "id", "pid",
         "oldest_age_seconds", "rows_per_second", "figure", "last_drift", "writers", "eta_seconds", "settled_max",
-        "servers", "workers"}  # fmt: skip
+        "servers", "workers", "about"}  # fmt: skip
 """What differs from run to run."""
 
 

@@ -1,6 +1,6 @@
 """Processes that register as writers and end without a word: forks of one that has everything imported, in its environment.
 
-`python ending.py '{"forks": 20, "writers": 25, "ends": ["kill", "exit"], "tuning": {…}}'`. Each fork registers so many writers.
+`python ended_writers.py '{"forks": 20, "writers": 25, "ends": ["kill", "exit"], "tuning": {…}}'`. Each fork registers so many writers.
 A fork that opens `stores` instead opens one as an application does, writes a row, and ends.
 """
 

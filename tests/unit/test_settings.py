@@ -199,7 +199,7 @@ def test_what_is_missing_of_all_servers_is_named_at_once() -> None:
     assert str(found.value) == (
         "CASSANDRA_CONTACT_POINTS (or ASTRA_DB_SECURE_BUNDLE_PATH), ASTRA_DB_KEYSPACE, "
         "DATABASE_URL (or POSTGRES_HOST, POSTGRES_DATABASE and POSTGRES_USER) and REDIS_URL not set: "
-        "put them into the environment or into .env"
+        "set them in the environment or in .env"
     )
     named = Settings(_env_file=None, cassandra_contact_points="a", cassandra_username="u", database_url="postgresql://b/c")
     with pytest.raises(SettingsError, match=r"^CASSANDRA_PASSWORD and ASTRA_DB_KEYSPACE not set: put them "):
