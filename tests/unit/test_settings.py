@@ -202,7 +202,7 @@ def test_what_is_missing_of_all_servers_is_named_at_once() -> None:
         "set them in the environment or in .env"
     )
     named = Settings(_env_file=None, cassandra_contact_points="a", cassandra_username="u", database_url="postgresql://b/c")
-    with pytest.raises(SettingsError, match=r"^CASSANDRA_PASSWORD and ASTRA_DB_KEYSPACE not set: put them "):
+    with pytest.raises(SettingsError, match=r"^CASSANDRA_PASSWORD and ASTRA_DB_KEYSPACE not set: set them "):
         named.require("source", "target")
     bundle = Settings(_env_file=None, astra_db_secure_bundle_path=Path("b.zip"), astra_db_keyspace="k")
     with pytest.raises(SettingsError, match=r"^ASTRA_DB_APPLICATION_TOKEN not set: put it "):
