@@ -205,7 +205,7 @@ def test_what_is_missing_of_all_servers_is_named_at_once() -> None:
     with pytest.raises(SettingsError, match=r"^CASSANDRA_PASSWORD and ASTRA_DB_KEYSPACE not set: set them "):
         named.require("source", "target")
     bundle = Settings(_env_file=None, astra_db_secure_bundle_path=Path("b.zip"), astra_db_keyspace="k")
-    with pytest.raises(SettingsError, match=r"^ASTRA_DB_APPLICATION_TOKEN not set: put it "):
+    with pytest.raises(SettingsError, match=r"^ASTRA_DB_APPLICATION_TOKEN not set: set it "):
         bundle.require("source")
 
 
