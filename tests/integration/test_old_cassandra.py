@@ -89,7 +89,7 @@ def test_there_and_back(old: NewPlace) -> None:
             place.cql(f"INSERT INTO KS.songs (id, title, plays, tags) VALUES ({row}, 'before', 1, {{'a': 'b'}})")
         made_ready(place)
         warned = place.commands.run("preflight")
-        assert (warned.code, "does not tell when tags was written" in warned.out) == (0, True), warned
+        assert (warned.code, "does not report when tags was written" in warned.out) == (0, True), warned
         config = load_config(place.commands.folder / "sync.toml")
         with closing(Table(place.cassandra, place.settings, config, "songs")) as table:
             with running(place.settings, config, 2) as applications:
