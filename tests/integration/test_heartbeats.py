@@ -213,6 +213,14 @@ def test_writers_do_not_ask_all_the_time(table: Table, one: Registration, monkey
         assert one.epoch.state == "open" and len(looks) - before < 4, "the first look that finds it open ends the wait"
 
 
+def test_a_new_epoch_is_logged_whoever_learns_it(table: Table, one: Registration, caplog: pytest.LogCaptureFixture) -> None:
+    """Would break: where a write that is turned away learns it before the heartbeat, the log never names the new primary."""
+    told = EpochChanged(one.epoch.epoch + 1, "postgres", "open")
+    one.epoch_changed(told)
+    lines = [record.getMessage() for record in caplog.records]  # the heartbeat finds the true one again, and says so
+    assert lines.count(f"epoch {told.epoch}: postgres is primary now") == 1
+
+
 def test_16_threads_take_turns(home: Place, table: Table) -> None:
     """Would break: each holds a connection and waits for a second one, until all of them give up."""
 

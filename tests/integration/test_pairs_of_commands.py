@@ -288,7 +288,7 @@ def test_two_workers(ready: Site) -> None:
     for each in running:
         each.interrupt()
     for each in running:
-        check(each.wait(100), 0)
+        check(each.wait(100), 130)
     check_state(site, "astra")
 
 

@@ -76,7 +76,8 @@ class Registration:
         try:
             slot = self._register(name)
         except BaseException:
-            self._release()
+            self._own.close()
+            self._witness.end()
             raise
         self.writer = Writer(name, slot, int(tuning.max_clock_skew_seconds * 1_000_000), tuning.writer_lease_seconds)
         self.suspension.start()
@@ -136,7 +137,7 @@ class Registration:
             if isinstance(changed, NotRegistered):
                 self._due = 0.0
             if changed.epoch >= self._epoch.epoch:
-                self._epoch = replace(self._epoch, epoch=changed.epoch, primary=changed.primary, state=changed.state)
+                self._adopt(replace(self._epoch, epoch=changed.epoch, primary=changed.primary, state=changed.state))
         self._wake.set()
 
     def wait_open(self, seconds: float) -> float:
@@ -190,10 +191,6 @@ class Registration:
         else:
             self._witness.end()
 
-    def _release(self) -> None:
-        self._own.close()
-        self._witness.end()
-
     @property
     def _heartbeat_seconds(self) -> float:
         return CALM_SECONDS if self._is_switching else self._tuning.heartbeat_seconds
@@ -241,11 +238,14 @@ class Registration:
 
     def _set_epoch(self, found: Epoch) -> None:
         with self._changed:
-            if found.epoch != self._epoch.epoch:
-                log.warning("epoch %d: %s is primary now", found.epoch, found.primary)
-            self._epoch = found
+            self._adopt(found)
             self.write_behind.floor = found.floor
             self._changed.notify_all()
+
+    def _adopt(self, epoch: Epoch) -> None:
+        if epoch.epoch != self._epoch.epoch:
+            log.warning("epoch %d: %s is primary now", epoch.epoch, epoch.primary)
+        self._epoch = epoch
 
     def _heartbeat(self) -> None:
         asked = self.suspension.gaps()
