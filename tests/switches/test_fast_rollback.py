@@ -39,7 +39,7 @@ REDS = {
     "intents that fail": ("intents", "failed: refused", (INTENTS.format(attempts=2, count=1),), (NO_INTENT,)),
     "a writer that is not heard of": ("writers", "sent its last heartbeat", (a_writer(epoch=2, silent=100),), (NO_WRITER,)),
     "a writer with unrecorded writes": ("writers", "3 unrecorded", (a_writer(epoch=2, unrecorded=3),), (NO_WRITER,)),
-    "a writer that was fenced": ("writers", "not cleared", (a_writer(epoch=2, state="unclean"),), (NO_WRITER,)),
+    "a writer that was fenced": ("writers", "has not been cleared", (a_writer(epoch=2, state="unclean"),), (NO_WRITER,)),
 }  # fmt: skip
 
 
