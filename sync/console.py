@@ -171,16 +171,16 @@ def _print_lists(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """Each row as `name value` lines; what is empty has none."""
     names = [name or "-" for name in header]
     label = max(map(cell_len, names))
+    table = Table(box=None, pad_edge=False, padding=(0, _GAP, 0, 0), show_header=False)
+    table.add_column(width=label)
+    table.add_column(overflow="fold")
     for i, row in enumerate(rows):
-        table = Table(box=None, pad_edge=False, padding=(0, _GAP, 0, 0), show_header=False)
-        table.add_column(width=label)
-        table.add_column(overflow="fold")
+        if i:
+            table.add_row()
         for name, text in zip(names, row, strict=True):
             if text:
                 table.add_row(Text(name), Text(text))
-        if i:
-            out.print()
-        out.print(table)
+    out.print(table)
 
 
 def _cell(value: object) -> str:

@@ -27,11 +27,12 @@ _RENAMED = {
 
 def refuse_old_names(sections: Any) -> None:
     """Raise SettingsError with every old name in these sections, and the new ones."""
+    given = sections if isinstance(sections, dict) else {}  # pydantic says what else is wrong
     found = [
         f"{section}.{old} to {new}"
         for section, names in _RENAMED.items()
         for old, new in names.items()
-        if isinstance(sections, dict) and isinstance(given := sections.get(section), dict) and old in given
+        if isinstance(given.get(section), dict) and old in given[section]
     ]
     if found:
         raise SettingsError(f"settings have new names: rename {', '.join(found)}")

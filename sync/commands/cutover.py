@@ -10,14 +10,13 @@ from sync.commands.context import load
 from sync.console import out, print_json, print_table, say
 from sync.core.cutover.gates import Gate
 from sync.core.cutover.proof import WAIVED
-from sync.core.words import counted
+from sync.core.words import STORES, counted
 from sync.errors import Interrupted, SettingsError
 from sync.ports import Epoch, SwitchKind
 from sync.wiring.cutover.command import CutoverSummary, switch
 from sync.wiring.cutover.gates import judge, open_site
 
 PRIMARY_AFTER = {"cutover": "postgres", "rollback": "astra"}
-NAMES = {"astra": "Astra", "postgres": "Postgres"}
 
 
 def run(args: argparse.Namespace) -> int:
@@ -37,7 +36,7 @@ def run(args: argparse.Namespace) -> int:
             return _stays(args, epoch, passed, waived)
         if not args.json:
             show_gates(passed)
-        confirm(args, f"{NAMES[PRIMARY_AFTER[kind]]} becomes primary{', without proof' if waived else ''}")
+        confirm(args, f"{STORES[PRIMARY_AFTER[kind]]} becomes primary{', without proof' if waived else ''}")
         try:
             done = switch(site, kind, epoch.epoch, passed, say, waived)
         except KeyboardInterrupt:
@@ -50,7 +49,7 @@ def _stays(args: argparse.Namespace, epoch: Epoch, passed: list[Gate], waived: s
     """Nothing is changed: a gate is red, or that was not wanted."""
     more = {"switched": False, "epoch": epoch.epoch, "primary": epoch.primary}
     _report(args, passed, {**more, **({"waived": waived} if waived else {})})
-    return _dry(args.command) if all(gate.green for gate in passed) else _refused(args.command, passed)
+    return _dry(args.command) if all(gate.green for gate in passed) else refused(args.command, passed)
 
 
 def confirm(args: argparse.Namespace, what: str) -> None:
@@ -83,7 +82,7 @@ def _report(args: argparse.Namespace, passed: list[Gate], more: dict[str, Any]) 
 
 def _already(args: argparse.Namespace, epoch: Epoch) -> int:
     text = (
-        f"{NAMES[epoch.primary]} is primary already, since {epoch.since.isoformat(timespec='seconds')} (epoch {epoch.epoch})"
+        f"{STORES[epoch.primary]} is primary already, since {epoch.since.isoformat(timespec='seconds')} (epoch {epoch.epoch})"
     )
     if args.json:
         print_json({"switched": False, "epoch": epoch.epoch, "primary": epoch.primary, "gates": []})
@@ -92,7 +91,8 @@ def _already(args: argparse.Namespace, epoch: Epoch) -> int:
     return 0
 
 
-def _refused(kind: str, passed: list[Gate]) -> int:
+def refused(kind: str, passed: list[Gate]) -> int:
+    """Name the gates that are red; the exit code."""
     red = [gate.name for gate in passed if not gate.green]
     say(f"sync {kind}: refused by {counted(len(red), 'gate')}: {', '.join(red)}; nothing has changed")
     return 2
@@ -106,7 +106,7 @@ def _dry(kind: str) -> int:
 def _summary(args: argparse.Namespace, kind: str, passed: list[Gate], done: CutoverSummary, waived: str) -> None:
     epoch, closed = done.result.epoch, done.result.closed_seconds * 1000
     waits = {"count": len(done.waits), "p99_ms": _p99(done.waits), "max_ms": done.waits[-1] if done.waits else 0.0}
-    name = NAMES[epoch.primary]
+    name = STORES[epoch.primary]
     if args.json:
         more: dict[str, Any] = {
             "switched": True,

@@ -36,7 +36,7 @@ def verdict(report: dict[str, Any]) -> str:
     """In a line whether both sides are equal, and what was found if they are not."""
     seconds = max((t["seconds"] for t in report["tables"]), default=0.0)
     said = f"{'Equal' if report['clean'] else 'NOT proved equal'} (pass {report['pass']}, {duration(seconds)})"
-    findings = sum(t["rows"][kind] for t in report["tables"] for kind in FINDINGS)
+    findings = _count(report)
     unknown = sum(t["ranges"]["unknown"] for t in report["tables"])
     repaired = sum(t["repaired"] for t in report["tables"])
     parts = [counted(findings, "finding")] if findings else []
@@ -62,12 +62,15 @@ def _show_findings(report: dict[str, Any]) -> None:
     found = list(_findings(report))
     if not found:
         return
-    total = sum(t["rows"][n] for t in report["tables"] for n in FINDINGS)
-    print_table(_findings_title(total, min(len(found), _SHOWN)), _COLUMNS, found[:_SHOWN])
+    print_table(_findings_title(_count(report), min(len(found), _SHOWN)), _COLUMNS, found[:_SHOWN])
     for table in report["tables"]:
         for finding in table["findings"][:_SHOWN]:
             if finding.get("values"):
                 out.print(f"{_key(finding)}: {finding['values']}", markup=False)
+
+
+def _count(report: dict[str, Any]) -> int:
+    return sum(table["rows"][kind] for table in report["tables"] for kind in FINDINGS)
 
 
 def _findings_title(total: int, shown: int) -> str:

@@ -7,10 +7,9 @@ import sys
 from typing import Any
 
 from sync.commands.context import load
-from sync.commands.cutover import confirm, gates_json, show_gates
+from sync.commands.cutover import confirm, gates_json, refused, show_gates
 from sync.console import out, print_json, say
 from sync.core.cutover.gates import Gate
-from sync.core.words import counted
 from sync.wiring.cutover.finish import end, judge_finish, statements
 from sync.wiring.cutover.gates import open_authority
 
@@ -42,9 +41,7 @@ def run(args: argparse.Namespace) -> int:
 def _refused(args: argparse.Namespace, passed: list[Gate]) -> int:
     if args.json:
         print_json({"finished": False, "gates": gates_json(passed)})
-    red = [gate.name for gate in passed if not gate.green]
-    say(f"sync finish: refused by {counted(len(red), 'gate')}: {', '.join(red)}; nothing has changed")
-    return 2
+    return refused(args.command, passed)
 
 
 def _dry(args: argparse.Namespace, would_run: list[str], passed: list[Gate]) -> int:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+STORES = {"astra": "Astra", "postgres": "Postgres"}
+
 
 def counted(count: int, noun: str, plural: str = "") -> str:
     """`1 row`, `2,000 rows`; `plural` where it is not the noun with an s."""

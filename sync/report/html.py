@@ -13,6 +13,7 @@ from functools import cache
 from importlib.resources import files
 from typing import Any
 
+from sync.core.words import STORES
 from sync.report import verdict
 from sync.report.figures import Report, read
 from sync.report.findings import findings
@@ -80,14 +81,11 @@ def _header(report: Report) -> str:
     )
 
 
-_NAMES = {"astra": "Astra", "postgres": "Postgres"}
-
-
 def _about(report: Report) -> str:
     """Which databases, when in the migration, and by which version: a reader may have several such files."""
     about = report.about
     epoch = about.get("epoch", "")
-    primary = _NAMES.get(about.get("primary", ""), "")
+    primary = STORES.get(about.get("primary", ""), "")
     facts = (
         ("Source", about.get("source", "")),
         ("Keyspace", about.get("keyspace", "")),

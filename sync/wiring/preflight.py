@@ -207,7 +207,8 @@ def _target(settings: Settings, config: Config, sources: list[SourceTable], repo
         )
         vectors = any(c.type.name == "vector" for s in sources for c in s.columns)
         report.problems += check_target(facts, vectors)
-        if migrations.usable_state(connection) and (other := elsewhere(connection, report.data_center)):
+        has_state = migrations.usable_state(connection)
+        if has_state and (other := elsewhere(connection, report.data_center)):
             report.error("source", other)
         if text := ends_builds(connection):
             report.error("target", f"no index can be built through the pooler: {text}")
@@ -217,7 +218,7 @@ def _target(settings: Settings, config: Config, sources: list[SourceTable], repo
         _shared_targets(sources, config, report)
         targets = inspect(connection, [config.options(source.name).target or source.name for source in sources])
         report.to_make += [("file", f"{path}, as sync.toml says") for path in config.schema_files]
-        if not migrations.state_exists(connection):
+        if not has_state:
             report.to_make.append(("schema", "sync, the state of the migration"))
         if vectors and facts.vector_version is None:
             report.to_make.append(("extension", "vector"))

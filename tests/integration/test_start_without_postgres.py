@@ -19,7 +19,7 @@ import pytest
 from pydantic import SecretStr
 from support.commands import environment
 from support.dataapi.server import DataApi, data_api, settings_of
-from support.dual import Table, prepare
+from support.dual import Table, forget_migration, prepare
 from support.places import NewPlace, Place
 from support.prepared_places import home_of
 from support.proxies import Proxy
@@ -42,10 +42,7 @@ home = home_of(CONFIG, songs="id uuid PRIMARY KEY, title text")
 @pytest.fixture
 def table(home: Place) -> Iterator[Table]:
     with closing(Table(home.cassandra, home.settings, CONFIG, "songs")) as opened:
-        opened.sql("DELETE FROM sync.intent")
-        opened.sql("DELETE FROM sync.writer")
-        opened.sql("DELETE FROM sync.epoch WHERE epoch > 1")
-        opened.sql("UPDATE sync.epoch SET state = 'open'")
+        forget_migration(opened)
         yield opened
 
 

@@ -9,7 +9,7 @@ from uuid import uuid4
 import psycopg
 import pytest
 from support.commands import environment
-from support.dual import Table
+from support.dual import Table, forget_migration
 from support.places import Place
 from support.prepared_places import home_of
 from support.reverse import be_primary
@@ -31,10 +31,7 @@ home = home_of(CONFIG, pairs="id uuid PRIMARY KEY, a text")
 def table(home: Place) -> Iterator[Table]:
     """Nobody has ever written to both sides, and nothing was copied."""
     with closing(Table(home.cassandra, home.settings, CONFIG, "pairs")) as opened:
-        opened.sql("DELETE FROM sync.intent")
-        opened.sql("DELETE FROM sync.writer")
-        opened.sql("DELETE FROM sync.run")
-        opened.sql("DELETE FROM sync.epoch WHERE epoch > 1")
+        forget_migration(opened)
         yield opened
 
 

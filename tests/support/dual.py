@@ -441,6 +441,13 @@ def holding(table: Table, statement: str, values: Any = None) -> Iterator[Connec
         connection.commit()
 
 
+def forget_migration(table: Table) -> None:
+    """As after `sync schema apply`: nobody has ever written to both sides, nothing was copied, and Astra is primary."""
+    for what in ("intent", "writer", "run", "epoch WHERE epoch > 1"):
+        table.sql(f"DELETE FROM sync.{what}")
+    table.sql("UPDATE sync.epoch SET state = 'open'")
+
+
 @contextmanager
 def stamping(table: Table) -> Iterator[None]:
     """Whoever writes an intent holds the epoch, and comes no further until this ends."""

@@ -24,7 +24,7 @@ from sync.adapters.postgres.schema.migrations import require_state
 from sync.core.cutover import gates
 from sync.core.cutover.agreement import differences, may_write
 from sync.core.cutover.gates import Gate
-from sync.core.cutover.proof import ProofBounds, TableProof, proof_gate, proofs, undisturbed_gate
+from sync.core.cutover.proof import TableProof, proof_gate, undisturbed_gate
 from sync.core.rows import TableMap, one_sided
 from sync.ports import Epoch, SwitchKind
 from sync.settings import Config, Settings
@@ -173,12 +173,7 @@ def table_shapes(site: Site) -> dict[str, str]:
 
 def table_proofs(site: Site, epoch: Epoch, shapes: Mapping[str, str]) -> list[TableProof]:
     """How each table is proved; the tables are of these shapes."""
-    facts = GateFacts(site.connection)
-    return proofs(facts.passes(), shapes, _since(facts, epoch), site.cassandra.data_center)
-
-
-def _since(facts: GateFacts, epoch: Epoch) -> ProofBounds:
-    return ProofBounds(epoch.epoch, epoch.since, facts.disturbed())
+    return GateFacts(site.connection).proofs(shapes, epoch, site.cassandra.data_center)
 
 
 def _proof(site: Site, epoch: Epoch) -> Gate:
@@ -187,7 +182,7 @@ def _proof(site: Site, epoch: Epoch) -> Gate:
 
 def _undisturbed(site: Site, epoch: Epoch) -> Gate:
     facts = GateFacts(site.connection)
-    return undisturbed_gate(facts.passes(), [t.name for t in site.tables], _since(facts, epoch))
+    return undisturbed_gate(facts.passes(), [t.name for t in site.tables], facts.bounds(epoch))
 
 
 def _by_hand(site: Site) -> Gate:

@@ -26,7 +26,7 @@ from sync.adapters.postgres.dual_write.data_centres import place_runs
 from sync.adapters.postgres.schema import indexes
 from sync.adapters.postgres.schema.migrations import check_version
 from sync.adapters.queue import CHECK_JOB, QueueNotifier, redis_connection
-from sync.core.cutover.proof import CLEAN_PASSES, ProofBounds, proofs
+from sync.core.cutover.proof import CLEAN_PASSES
 from sync.core.drift.report import Proved, next_step, table_report, unproved
 from sync.core.encode.rows import RowEncoder
 from sync.core.mutations import KnownKey
@@ -35,6 +35,7 @@ from sync.core.words import counted
 from sync.errors import PreflightError, Unreachable, WorkFailed, WriteRefused
 from sync.flows.backfill import OwnWorkers, Supervisor
 from sync.flows.retry import retry
+from sync.ports import Epoch
 from sync.settings import Config, Settings
 from sync.wiring.backfill.command import Plan, Show, build_indexes
 from sync.wiring.drift.clear_writers import clear_writers
@@ -172,25 +173,22 @@ def close_pass(settings: Settings, config: Config, plan: Plan, runs: list[int], 
                 number, began, finished, report, closed = _closed_elsewhere(connection, runs)
         for table, run in zip(report["tables"], closed, strict=True):
             table["findings"] = [shown_finding(found) for found in run.findings]
-        report = {"pass": number, **report, "next_step": next_step(report["tables"], _proved(connection, plan))}
-        report["about"] = _about(settings, connection)
+        epoch = read_epoch(connection)
+        report = {"pass": number, **report, "next_step": next_step(report["tables"], _proved(connection, plan, epoch))}
+        report["about"] = _about(settings, connection, epoch)
     if request.show_values:
         add_values(settings, config, tables, closed, report)
     return {**report, "started_at": began.isoformat(), "finished_at": finished.isoformat()}
 
 
-def _proved(connection: Connection, plan: Plan) -> Proved:
+def _proved(connection: Connection, plan: Plan, epoch: Epoch) -> Proved:
     """How the recorded passes prove the plan's tables, by the one that is proved least."""
-    facts, epoch = GateFacts(connection), read_epoch(connection)
-    since = ProofBounds(epoch.epoch, epoch.since, facts.disturbed())
-    found = proofs(facts.passes(), plan.shapes, since, plan.data_center)
-    least = min(found, key=lambda proof: proof.passes)
+    least = min(GateFacts(connection).proofs(plan.shapes, epoch, plan.data_center), key=lambda proof: proof.passes)
     return Proved(least.passes, CLEAN_PASSES, least.why, epoch.primary)
 
 
-def _about(settings: Settings, connection: Connection) -> dict[str, Any]:
+def _about(settings: Settings, connection: Connection, epoch: Epoch) -> dict[str, Any]:
     """What a reader of the report has to know who was not there: what was compared with what, and under which epoch."""
-    epoch = read_epoch(connection)
     return {
         "version": version("dual-write-sync"),
         "source": source_name(settings),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -12,7 +12,8 @@ from sync.adapters.postgres.connection.queries import queries
 from sync.adapters.postgres.connection.refusals import target_errors
 from sync.adapters.postgres.cutover.writers import list_writers
 from sync.core.cutover.gates import BackfillFact, IntentFacts, WriterFact
-from sync.core.cutover.proof import CLEAN_PASSES, Pass
+from sync.core.cutover.proof import CLEAN_PASSES, Pass, ProofBounds, TableProof, proofs
+from sync.ports import Epoch
 
 _SQL = {name: text.encode() for name, text in queries("cutover/gates").items()}
 
@@ -51,6 +52,14 @@ class GateFacts:
         A write that was recorded late, a fenced writer, a write that could not be repeated, an intent that was given up.
         """
         return {str(table): (at, str(why)) for table, at, why in self._rows("disturbed")}
+
+    def bounds(self, epoch: Epoch) -> ProofBounds:
+        """Since when a pass proves something."""
+        return ProofBounds(epoch.epoch, epoch.since, self.disturbed())
+
+    def proofs(self, shapes: Mapping[str, str], epoch: Epoch, data_center: str) -> list[TableProof]:
+        """How each table is proved; the tables are of these shapes."""
+        return proofs(self.passes(), shapes, self.bounds(epoch), data_center)
 
     def writers(self) -> list[WriterFact]:
         """Writers that have not signed off."""
