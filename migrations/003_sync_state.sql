@@ -297,19 +297,19 @@ CREATE TABLE IF NOT EXISTS sync.switch (
     from_epoch  bigint NOT NULL REFERENCES sync.epoch,
     who         text NOT NULL,
     state       text NOT NULL DEFAULT 'announced' CONSTRAINT switch_state_check
-                CHECK (state IN ('announced', 'closing', 'done', 'abandoned', 'flipped')),
+                CHECK (state IN ('announced', 'closing', 'done', 'abandoned') OR state = 'flipped'),
     lease_until timestamptz NOT NULL,         -- renewed by the command that runs it; after it, another one abandons the switch
     started_at  timestamptz NOT NULL DEFAULT clock_timestamp(),
     closed_at   timestamptz,
     finished_at timestamptz,
     reason      text
 );
-DO $$ BEGIN  -- of an earlier form
+DO $$ BEGIN
     IF NOT EXISTS (SELECT FROM pg_constraint WHERE conrelid = 'sync.switch'::regclass AND conname = 'switch_state_check'
                    AND pg_get_constraintdef(oid) LIKE '%''done''%') THEN
         ALTER TABLE sync.switch DROP CONSTRAINT switch_state_check;
         ALTER TABLE sync.switch ADD CONSTRAINT switch_state_check
-            CHECK (state IN ('announced', 'closing', 'done', 'abandoned', 'flipped'));
+            CHECK (state IN ('announced', 'closing', 'done', 'abandoned') OR state = 'flipped');
     END IF;
 END $$;
 UPDATE sync.switch SET state = 'done' WHERE state = 'flipped'; -- what older versions write, whose commands may still run
