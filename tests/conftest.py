@@ -15,7 +15,7 @@ import psycopg
 import pytest
 from hypothesis import HealthCheck
 from hypothesis import settings as hypothesis_settings
-from support.servers import up
+from support.servers import folder, up
 
 from sync import local
 from sync.adapters.cassandra.connection.connect import Cassandra, open_cassandra
@@ -32,11 +32,10 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 @pytest.fixture(scope="session")
 def endpoints() -> Iterator[local.Endpoints]:
     """The three embedded servers."""
-    given = os.environ.get("SYNC_TEST_SERVERS")
-    folder = Path(given) if given else ROOT / ".local-test"
-    yield local.up(folder) if given else up(folder)
+    given = "SYNC_TEST_SERVERS" in os.environ
+    yield local.up(folder()) if given else up(folder())
     if not given:
-        local.down(folder)
+        local.down(folder())
 
 
 @pytest.fixture(scope="session")

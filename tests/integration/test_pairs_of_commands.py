@@ -21,8 +21,10 @@ from support.backfills import Site, open_site
 from support.dual import Table
 from support.reverse import be_primary
 from support.running_commands import Result, Running, until
+from support.servers import folder
 from support.sources import song
 
+from sync import local
 from sync.adapters.cassandra.connection.connect import Cassandra
 from sync.adapters.postgres.connection.epoch_lock import ALONE
 from sync.cli import GONE, build_parser
@@ -311,12 +313,10 @@ def test_the_end_and_whatever_else(ready: Site) -> None:
     assert site.sql("SELECT count(*) FROM songs") == [(100,)]
 
 
-def test_two_that_start_the_same_servers(tmp_path: Path) -> None:
+def test_two_that_start_the_same_servers(endpoints: local.Endpoints, tmp_path: Path) -> None:
     """Would break: both start Cassandra in one folder, and one of them fails at its lock file."""
-    given = os.environ.get("SYNC_TEST_SERVERS")
-    folder = Path(given) if given else Path(__file__).parents[2] / ".local-test"
-    command = [sys.executable, "-m", "sync", "local", "up", "--folder", str(folder)]
-    with (folder / "lock").open("a") as lock:
+    command = [sys.executable, "-m", "sync", "local", "up", "--folder", str(folder())]
+    with (folder() / "lock").open("a") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         running = [Running(command, tmp_path, os.environ) for _ in range(2)]
         for each in running:

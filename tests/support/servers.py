@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from sync import local
 from sync.local.stack import Stack
 
+ROOT = Path(__file__).parents[2]
 QUICK = local.PostgresOptions(settings={"fsync": "off", "full_page_writes": "off"})
 """A process that is killed loses nothing by it, only a machine that stops does; a database is dropped in a tenth of the time."""
+
+
+def folder() -> Path:
+    """Where this process's servers are: those that were given, or a set of its own, one for each of the processes that `-n` makes."""
+    worker = os.environ.get("PYTEST_XDIST_WORKER", "")
+    return Path(os.environ.get("SYNC_TEST_SERVERS") or ROOT / f".local-test{worker}")
 
 
 def stack_in(folder: Path) -> Stack:

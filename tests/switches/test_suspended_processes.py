@@ -103,7 +103,10 @@ def test_split_brain_writers_that_slept_through_a_cutover_and_back(home: Scene) 
     awake(home, again, "astra")
     verdict = home.finish()
     assert verdict.all == []
-    assert [error for told in home.told() for error in told.refused] == []
+    # Who sleeps within its transaction holds the row until the server ends that: others are told so, and nothing else.
+    assert {
+        error for told in home.told() for error in told.refused if "another transaction holds a lock" not in error
+    } == set()
 
 
 def test_writers_that_are_killed_at_the_flip(home: Scene) -> None:

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from typing import Any
 from weakref import WeakKeyDictionary
 
+import psycopg
 from psycopg import IsolationLevel
-from psycopg_pool import ConnectionPool
+from psycopg_pool import ConnectionPool, PoolTimeout
 
 from sync.adapters.postgres.connection.cell import register
 from sync.adapters.postgres.connection.connect import (
@@ -38,7 +39,7 @@ class ConnectionFactory:
     timeout: float
 
 
-class _Check:
+class _Liveness:
     """Finds out whether a connection still lives before it is handed out; the pool takes another for one that does not.
 
     Asking costs a round trip for every write. One that was in use a moment ago is not asked, unless there is something to
@@ -48,12 +49,16 @@ class _Check:
     def __init__(self) -> None:
         self._used: WeakKeyDictionary[Connection, float] = WeakKeyDictionary()
 
-    def __call__(self, connection: Connection) -> None:
+    def holds(self, connection: Connection) -> bool:
         now = time.monotonic()
         idle = now - self._used.get(connection, 0.0)
         self._used[connection] = now
         if idle > _CHECK_AFTER_SECONDS or _has_word(connection):
-            ConnectionPool.check_connection(connection)
+            try:
+                ConnectionPool.check_connection(connection)
+            except psycopg.Error:
+                return False
+        return True
 
 
 def _has_word(connection: Connection) -> bool:
@@ -66,7 +71,7 @@ class Pool(ConnectionPool[Connection]):
     """Up to `size` connections, each made as `make` says."""
 
     def __init__(self, size: int, make: ConnectionFactory) -> None:
-        self.make = make
+        self.make, self._liveness = make, _Liveness()
         super().__init__(
             make.dsn,
             min_size=1,
@@ -76,9 +81,26 @@ class Pool(ConnectionPool[Connection]):
             connection_class=make.kind,
             kwargs=dict(make.kwargs),
             configure=make.configure,
-            check=_Check(),
             open=True,
         )
+
+    def getconn(self, timeout: float | None = None) -> Connection:
+        """A connection that lives. Raises PoolTimeout where there is none within `timeout` seconds (the pool's own if None).
+
+        The pool's own `check` waits 1, 2, 4 … seconds between connections that it finds dead, as between attempts to connect:
+        what an outage left behind would use up the time of the writes after it, with the server long back.
+        """
+        limit = self.timeout if timeout is None else timeout
+        deadline = time.monotonic() + limit
+        while True:
+            try:
+                connection = super().getconn(deadline - time.monotonic())
+            except PoolTimeout:
+                raise PoolTimeout(f"couldn't get a connection after {limit:.2f} sec") from None
+            if self._liveness.holds(connection):
+                return connection
+            connection.close()
+            self.putconn(connection)  # the pool makes another one for it
 
     def single(self) -> Pool:
         """A pool of one connection made as these are, for what must not wait for one of these. The caller closes it."""

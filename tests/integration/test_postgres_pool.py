@@ -1,0 +1,26 @@
+"""The pool after an outage: what is dead in it costs a write none of its time."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack, closing
+
+from support.places import NewPlace
+
+from sync.adapters.postgres.connection.pool import open_pool
+
+pytest_plugins = ("support.fixtures",)
+
+
+def test_a_pool_full_of_dead_connections_gives_a_live_one_at_once(new_place: NewPlace) -> None:
+    """Would break: writes are refused when Postgres is back, since looking through dead connections takes all of their time."""
+    with new_place() as place, closing(open_pool(place.settings, 8, timeout=1.5)) as pool:
+        with ExitStack() as stack:
+            held = [stack.enter_context(pool.connection()) for _ in range(8)]
+            ids = [connection.info.backend_pid for connection in held]
+        (ended,) = place.sql(
+            f"SELECT count(*) FILTER (WHERE pg_terminate_backend(pid, 5000)) FROM unnest(ARRAY{ids}) AS t (pid)"
+        )
+        assert ended == (8,)
+        with ExitStack() as stack:
+            fresh = {stack.enter_context(pool.connection()).info.backend_pid for _ in range(8)}
+        assert len(fresh) == 8 and not fresh & set(ids)
