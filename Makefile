@@ -25,11 +25,14 @@ check: $(STAMP)
 	$(BIN)/lint-imports
 	$(BIN)/pytest -q -m "not slow" tests/unit
 
+# By file, each process with servers of its own (2 GB); `make test PARALLEL=` runs all in one.
+test: PARALLEL ?= -n 3 --dist loadfile --no-loadscope-reorder
 test: $(STAMP)
-	$(BIN)/pytest -m "not slow" --ignore=tests/unit
+	$(BIN)/pytest $(PARALLEL) -m "not slow" --ignore=tests/unit
 
+test-slow: PARALLEL ?= -n 2 --dist loadfile --no-loadscope-reorder
 test-slow: $(STAMP)
-	$(BIN)/pytest -m slow
+	$(BIN)/pytest $(PARALLEL) -m slow
 
 # The lowest version of every dependency that pyproject.toml allows, in an environment of their own. Settings of uv's that not all
 # its versions know are stated as variables, which the others pass over.
@@ -90,4 +93,4 @@ blocks: $(STAMP)
 
 clean:
 	-$(BIN)/sync local down
-	rm -rf .venv .venv-oldest .local .local-demo .local-test .local-bench .local-docs .site .cache tests/model/target
+	rm -rf .venv .venv-oldest .local .local-demo .local-test* .local-bench .local-docs .site .cache tests/model/target

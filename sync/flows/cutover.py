@@ -1,4 +1,4 @@
-"""Cut-over and rollback: announce, wait for every writer's promise, close, drain, flip, open (rules 21 and 30).
+"""Cut-over and rollback: announce, wait for every writer's promise, close, drain, switch the primary, open (rules 21 and 30).
 
 The cut-over is one transaction: what fails before it leaves the old epoch, open again; what fails after it, the new one.
 """

@@ -143,6 +143,7 @@ def test_a_worker_with_other_settings_does_not_copy_or_check(home: Place) -> Non
         check_job(home.settings, other, runs, NEVER)
 
 
+@pytest.mark.slow
 def test_proof_is_by_table(home: Place) -> None:
     """Would break: `exclude` of one table, or a pass over another, voids hours of passes over all the others."""
     assert home.commands.run("backfill", "--workers", "1").code == 0
@@ -227,7 +228,7 @@ def test_what_a_writer_was_started_with_is_shown(home: Place) -> None:
 
 
 def test_disturbances_do_not_gather(home: Place) -> None:
-    """Would break: a row for each write that could not be repeated, for ever, and each flip reads them all."""
+    """Would break: a row for each write that could not be repeated, for ever, and each switch reads them all."""
     home.sql(
         "INSERT INTO sync.disturbance (table_name, why, at) SELECT t, 'w' || n, clock_timestamp() + make_interval(secs => n) "
         "FROM unnest(ARRAY['songs', 'genres']) AS t, generate_series(1, 50) AS n",

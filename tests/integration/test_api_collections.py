@@ -121,6 +121,7 @@ def test_an_identical_put_changes_nothing(store: AstraStore) -> None:
     assert store.get(PLAIN, {"_id": row["_id"]}) == row
 
 
+@pytest.mark.slow
 def test_many_documents_are_counted_page_by_page(store: AstraStore) -> None:
     """Would break: a count that ends with the first page, or at the 1,000 that the server counts to."""
     before = store.count(PLAIN)

@@ -326,6 +326,7 @@ def test_the_environment_asks_for_it(home: Place, settings: Settings, monkeypatc
 LIMITED_SECONDS = 30.0
 
 
+@pytest.mark.slow
 def test_rate_limited_for_thirty_seconds(inline: ApiDualWriteStore, double: DataApi, seen: Seen) -> None:
     """Would break: an intent or an acknowledged write is lost, or errors that nobody understands, while the API says "later"."""
     until_then = time.monotonic() + LIMITED_SECONDS

@@ -85,6 +85,7 @@ def _builds_wait(site: Site) -> Iterator[None]:
         writer.execute("ROLLBACK")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sign", [signal.SIGKILL, signal.SIGINT])
 def test_an_interrupted_build_is_taken_up_without_copying_again(site: Site, sign: signal.Signals) -> None:
     """Would break: an invalid index stays for ever; everything is copied again; the dead command's build blocks the next."""

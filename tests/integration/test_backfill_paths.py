@@ -146,6 +146,7 @@ def test_two_source_tables_of_one_target_name_do_not_share_a_stage(site: Site) -
     site.check_equal("things")
 
 
+@pytest.mark.slow
 def test_many_rejects_take_reasonable_time(site: Site) -> None:
     """Would break: a savepoint, a stage and a round trip for each of many bad rows make a backfill crawl."""
     rows = [_thing(i, **({"words": NUL} if i % 20 == 0 else {"year": -1} if i % 20 == 1 else {})) for i in range(20_000)]

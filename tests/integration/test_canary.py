@@ -17,6 +17,7 @@ from sync.wiring.cutover.canary import run_canary
 from sync.wiring.cutover.gates import open_site
 
 pytest_plugins = ("support.fixtures",)
+pytestmark = pytest.mark.slow
 TOML = "schema_files = []\n[drift]\ngrace_seconds = 0.05\n"
 TABLES = {
     "songs": "CREATE TABLE KS.songs (id uuid PRIMARY KEY, title text, plays int) WITH gc_grace_seconds = 0",

@@ -16,6 +16,7 @@ from support.running_commands import until
 from sync.settings import load_config
 
 pytest_plugins = ("support.fixtures",)
+pytestmark = pytest.mark.slow
 TOML = """
 schema_files = []
 [dual_write]
@@ -39,10 +40,15 @@ def home(new_place: NewPlace) -> Iterator[Place]:
 
 
 def prove(commands: Commands) -> None:
-    """Two clean passes."""
-    for _ in range(2):
+    """Two clean passes in a row; a key that is written all the time may make one of them unsure."""
+    clean = 0
+    for _ in range(8):
         done = commands.run("drift-report", "--workers", "1")
-        assert done.code == 0, done
+        assert done.code == 0 or "unknown" in done.out.splitlines()[0], done
+        clean = 0 if done.code else clean + 1
+        if clean == 2:
+            return
+    raise AssertionError(f"no two clean passes in a row: {done}")
 
 
 def test_there_and_back_under_load(home: Place) -> None:

@@ -72,21 +72,21 @@ def test_rule_20_the_epoch_is_held_until_the_intent_is_committed(table: Table, k
     """Would break: the epoch switches between a writer's look at it and its intent: the intent is of an epoch that is over."""
     be_primary(table, primary)
     forward, reverse = table.writer(), reverse_writer(table, alive=False)
-    with authority(table) as flipping, ThreadPoolExecutor(2) as executor:
-        switch = flipping.begin("cutover" if primary == "astra" else "rollback")
+    with authority(table) as epochs, ThreadPoolExecutor(2) as executor:
+        switch = epochs.begin("cutover" if primary == "astra" else "rollback")
         acknowledge(table, switch)
         with stamping(table):
             begin = forward.begin if primary == "astra" else reverse.begin
             writing = executor.submit(begin, "put", key, a="1", b="1")
             until_waiting(table, 1)
-            closing = executor.submit(flipping.close, switch, PAUSE)
+            closing = executor.submit(epochs.close, switch, PAUSE)
             until_waiting(table, 2)
             assert not closing.done(), "the epoch closed under a writer's hands"
         closing.result()
         writing.result()
         with pytest.raises(StillOpen, match="1 open intent"):
-            flipping.switch_primary(switch, {})
-        flipping.abandon(switch, "")
+            epochs.switch_primary(switch, {})
+        epochs.abandon(switch, "")
     assert table.settled(key) == {"a": "1", "b": "1"}
 
 
@@ -95,107 +95,107 @@ def test_rule_20_the_epoch_is_held_until_the_intent_is_committed(table: Table, k
 
 def test_rule_21_no_write_begins_while_the_epoch_is_closing(table: Table, key: Key) -> None:
     """Would break: intents come in faster than they are drained, or one is left of the old epoch."""
-    with authority(table) as flipping:
-        switch = flipping.begin("cutover")
-        flipping.close(switch, PAUSE)
+    with authority(table) as epochs:
+        switch = epochs.begin("cutover")
+        epochs.close(switch, PAUSE)
         with pytest.raises(EpochChanged) as told:
             table.writer(alive=False).put(key, a="1", b="1")
         assert told.value.state == "closing"
-        flipping.switch_primary(switch, {})
+        epochs.switch_primary(switch, {})
     assert both(table, key) == (None, None)
     be_primary(table, "postgres")
 
 
-def test_rule_21_nothing_flips_while_rows_are_copied(table: Table) -> None:
+def test_rule_21_nothing_switches_while_rows_are_copied(table: Table) -> None:
     """Would break: a backfill writes over the new primary; or every writer waits for it until the pause is over."""
-    with authority(table) as flipping:
-        switch = flipping.begin("cutover")
+    with authority(table) as epochs:
+        switch = epochs.begin("cutover")
         acknowledge(table, switch)
         table.sql("INSERT INTO sync.run (kind, table_name, floor) VALUES ('backfill', 'pairs', 0)")
-        flipping.close(switch, PAUSE)
+        epochs.close(switch, PAUSE)
         with pytest.raises(GateRefused, match=r"^1 backfill under way: nothing has changed") as refused:
-            flipping.switch_primary(switch, {})
+            epochs.switch_primary(switch, {})
         assert not isinstance(refused.value, StillOpen), "it is not tried again"
-        flipping.abandon(switch, "")
-        assert (flipping.current().primary, flipping.current().state) == ("astra", "open")
+        epochs.abandon(switch, "")
+        assert (epochs.current().primary, epochs.current().state) == ("astra", "open")
     table.sql("DELETE FROM sync.run WHERE kind = 'backfill' AND state = 'open'")
 
 
 @pytest.mark.parametrize("state", ["open", "finished", "unsure", "claimed"])
-def test_rule_21_nothing_flips_while_an_intent_is_left(table: Table, key: Key, state: str) -> None:
+def test_rule_21_nothing_switches_while_an_intent_is_left(table: Table, key: Key, state: str) -> None:
     """Would break: the new primary lacks what the old one acknowledged."""
     write = table.writer().put(key, a="1", b="1").primary()
     table.sql("UPDATE sync.intent SET state = %s", (state,))
-    with authority(table) as flipping:
-        switch = flipping.begin("cutover")
+    with authority(table) as epochs:
+        switch = epochs.begin("cutover")
         acknowledge(table, switch)
-        flipping.close(switch, PAUSE)
+        epochs.close(switch, PAUSE)
         with pytest.raises(StillOpen):
-            flipping.switch_primary(switch, {})
-        assert flipping.current().primary == "astra"
+            epochs.switch_primary(switch, {})
+        assert epochs.current().primary == "astra"
         write.target()
         table.drained()
-        epoch, _ = flipping.switch_primary(switch, {})
+        epoch, _ = epochs.switch_primary(switch, {})
     assert (epoch.primary, epoch.state) == ("postgres", "open")
     assert both(table, key) == ({"a": "1", "b": "1"}, {"a": "1", "b": "1"})
 
 
-def test_rule_17_the_proof_is_asked_for_again_within_the_flip(table: Table) -> None:
+def test_rule_17_the_proof_is_asked_for_again_within_the_switch(table: Table) -> None:
     """Would break: an unsure write that was settled while the epoch closed lands after the cut-over, on a proof from before it."""
-    with authority(table) as flipping:
-        switch = flipping.begin("cutover")
-        flipping.close(switch, PAUSE)
+    with authority(table) as epochs:
+        switch = epochs.begin("cutover")
+        epochs.close(switch, PAUSE)
         with pytest.raises(GateRefused, match="the proof is old: nothing has changed"):
-            flipping.switch_primary(switch, {}, lambda: "the proof is old")
-        flipping.abandon(switch, "")
-        assert (flipping.current().epoch, flipping.current().state) == (table.epoch, "open")
+            epochs.switch_primary(switch, {}, lambda: "the proof is old")
+        epochs.abandon(switch, "")
+        assert (epochs.current().epoch, epochs.current().state) == (table.epoch, "open")
 
 
-def test_rule_21_the_floor_rises_with_the_flip(table: Table) -> None:
+def test_rule_21_the_floor_rises_with_the_switch(table: Table) -> None:
     """Would break: a write after the cut-over is stamped older than one that nobody recorded before it."""
-    with authority(table) as flipping:
-        before = flipping.current().floor
+    with authority(table) as epochs:
+        before = epochs.current().floor
         table.sql("UPDATE sync.epoch SET floor = floor + 3600000000 WHERE epoch = %s", (table.epoch,))
-        switch = flipping.begin("cutover")
-        flipping.close(switch, PAUSE)
-        after, _ = flipping.switch_primary(switch, {})
+        switch = epochs.begin("cutover")
+        epochs.close(switch, PAUSE)
+        after, _ = epochs.switch_primary(switch, {})
     assert after.floor > before + 3_600_000_000
     table.sql("UPDATE sync.epoch SET floor = %s WHERE epoch = %s", (before, after.epoch))
 
 
 def test_rule_21_too_slow_opens_the_same_epoch_again(table: Table, key: Key) -> None:
     """Would break: a command that dies while the epoch is closed stops the application for good."""
-    with DualWriteStore(table.settings, CONFIG) as store, authority(table) as flipping:
+    with DualWriteStore(table.settings, CONFIG) as store, authority(table) as epochs:
         store.put("pairs", {"id": uuid4(), "a": "0"})
-        switch = flipping.begin("cutover")
-        until(lambda: not flipping.not_ready(switch), what="the writer answers")
-        flipping.close(switch, 0.5)  # and its command dies
+        switch = epochs.begin("cutover")
+        until(lambda: not epochs.not_ready(switch), what="the writer answers")
+        epochs.close(switch, 0.5)  # and its command dies
         assert store.put("pairs", {"id": table.cells.values({"id": key.cells[0]})["id"], "a": "1", "b": "1"})
         with pytest.raises(GateRefused, match="too long"):
-            flipping.switch_primary(switch, {})
-        flipping.abandon(switch, "")
-        assert flipping.current().epoch == table.epoch
+            epochs.switch_primary(switch, {})
+        epochs.abandon(switch, "")
+        assert epochs.current().epoch == table.epoch
     assert table.settled(key) == {"a": "1", "b": "1"}
 
 
 def test_rule_21_writes_that_waited_go_to_the_new_primary(table: Table, key: Key) -> None:
     """Would break: a write that waited for the cut-over is refused, or goes to the old primary alone."""
-    with DualWriteStore(table.settings, CONFIG) as store, authority(table) as flipping, ThreadPoolExecutor(1) as executor:
+    with DualWriteStore(table.settings, CONFIG) as store, authority(table) as epochs, ThreadPoolExecutor(1) as executor:
         store.put("pairs", {"id": uuid4(), "a": "0"})
-        switch = flipping.begin("cutover")
-        until(lambda: not flipping.not_ready(switch), what="the writer answers")
-        flipping.close(switch, PAUSE)
+        switch = epochs.begin("cutover")
+        until(lambda: not epochs.not_ready(switch), what="the writer answers")
+        epochs.close(switch, PAUSE)
         row = {"id": table.cells.values({"id": key.cells[0]})["id"], "a": "1", "b": "1"}
         waiting = executor.submit(store.put, "pairs", row)
         time.sleep(0.2)
         assert not waiting.done()
         table.drained()
-        flipping.switch_primary(switch, {})
+        epochs.switch_primary(switch, {})
         assert waiting.result(60) is True
         assert store.primary == "postgres"
         assert store.get("pairs", {"id": row["id"]}) == row
-        until(lambda: any(flipping.waits(switch).values()), what="the writer tells how long its write waited")
-        assert [len(ms) for ms in flipping.waits(switch).values()] == [1]
+        until(lambda: any(epochs.waits(switch).values()), what="the writer tells how long its write waited")
+        assert [len(ms) for ms in epochs.waits(switch).values()] == [1]
     table.epoch += 1
     assert table.settled(key) == {"a": "1", "b": "1"}
 
@@ -203,9 +203,9 @@ def test_rule_21_writes_that_waited_go_to_the_new_primary(table: Table, key: Key
 def test_a_write_does_not_wait_for_ever(table: Table, key: Key) -> None:
     """Would break: an epoch that stays closed hangs every request of the application."""
     config = CONFIG.model_copy(update={"dual_write": CONFIG.dual_write.model_copy(update={"max_wait_seconds": 0.5})})
-    with DualWriteStore(table.settings, config) as store, authority(table) as flipping:
+    with DualWriteStore(table.settings, config) as store, authority(table) as epochs:
         store.put("pairs", {"id": uuid4(), "a": "0"})
-        flipping.close(flipping.begin("cutover"), PAUSE)
+        epochs.close(epochs.begin("cutover"), PAUSE)
         with pytest.raises(WriteRefused, match="closing"):
             store.put("pairs", {"id": uuid4(), "a": "1"})
 
@@ -224,34 +224,34 @@ def test_rule_29_a_writer_with_a_write_under_way_does_not_sign_off(table: Table,
     assert table.sql("SELECT state FROM sync.writer WHERE id = %s", (one.writer.id,)) == [("signed_off",)]
 
 
-def test_rule_30_a_flip_needs_every_writer_s_answer(table: Table) -> None:
+def test_rule_30_a_switch_needs_every_writer_s_answer(table: Table) -> None:
     """Would break: a writer that is cut off from Postgres goes on writing the old primary, and nobody waits for it."""
     silent = table.writer()
-    with authority(table) as flipping:
-        switch = flipping.begin("cutover")
-        assert [w.writer for w in flipping.not_ready(switch)] == [silent.name]
-        flipping.close(switch, PAUSE)
+    with authority(table) as epochs:
+        switch = epochs.begin("cutover")
+        assert [w.writer for w in epochs.not_ready(switch)] == [silent.name]
+        epochs.close(switch, PAUSE)
         with pytest.raises(StillOpen, match=silent.name):
-            flipping.switch_primary(switch, {})
+            epochs.switch_primary(switch, {})
         acknowledge(table, switch)
-        flipping.switch_primary(switch, {})
+        epochs.switch_primary(switch, {})
 
 
 def test_rule_30_a_writer_answers_only_what_it_can_keep(table: Table, key: Key) -> None:
     """Would break: a writer that has promised writes the old primary without an intent, behind the cut-over's back."""
-    with registered(table) as one, authority(table) as flipping:
+    with registered(table) as one, authority(table) as epochs:
         assert one.write_behind.begin_accepting(), "before anything is announced"
-        switch = flipping.begin("cutover")
+        switch = epochs.begin("cutover")
         until(lambda: told(table, one) == (switch, 1), what="it has promised, and one write is still being made")
         assert not one.write_behind.begin_accepting(), "promised"
-        assert [w.why for w in flipping.not_ready(switch)] == ["1 writes are not recorded yet"]
+        assert [w.why for w in epochs.not_ready(switch)] == ["1 writes are not recorded yet"]
         one.write_behind.add_unrecorded(
             table.writer().journal, Mutation("put", key, {"a": b"1", "b": None}), one.write_behind.stamp(key), "finished"
         )
         one.write_behind.end_accepting()
-        until(lambda: [w for w in flipping.not_ready(switch) if w.writer == one.writer.id] == [], what="it is recorded")
+        until(lambda: [w for w in epochs.not_ready(switch) if w.writer == one.writer.id] == [], what="it is recorded")
         assert table.intents(key) == [("recheck", "finished")], "the primary has the values"
-        flipping.abandon(switch, "")
+        epochs.abandon(switch, "")
         until(lambda: not one._switch, what="it hears that the switch is over")
         assert one.write_behind.begin_accepting()
         one.write_behind.end_accepting()
@@ -259,11 +259,11 @@ def test_rule_30_a_writer_answers_only_what_it_can_keep(table: Table, key: Key) 
 
 def test_rule_30_a_promise_holds_while_postgres_is_away(table: Table) -> None:
     """Would break: a writer that is cut off after its promise thinks that the switch has ended."""
-    with registered(table) as one, authority(table) as flipping:
-        switch = flipping.begin("cutover")
+    with registered(table) as one, authority(table) as epochs:
+        switch = epochs.begin("cutover")
         until(lambda: told(table, one)[0] == switch, what="it has promised")
         one._own = Away()  # type: ignore[assignment]
-        flipping.abandon(switch, "")
+        epochs.abandon(switch, "")
         time.sleep(0.5)
         assert not one.write_behind.begin_accepting()
         one._own = table.pool
@@ -273,11 +273,11 @@ def test_rule_30_a_promise_holds_while_postgres_is_away(table: Table) -> None:
 
 def test_rule_30_nothing_is_accepted_where_postgres_is_primary(table: Table) -> None:
     """Would break: the switch is over, Postgres stumbles, and a writer goes on with Astra, which only follows by now."""
-    with registered(table) as one, authority(table) as flipping:
-        switch = flipping.begin("cutover")
+    with registered(table) as one, authority(table) as epochs:
+        switch = epochs.begin("cutover")
         until(lambda: told(table, one)[0] == switch, what="it has promised")
-        flipping.close(switch, PAUSE)
-        flipping.switch_primary(switch, {})
+        epochs.close(switch, PAUSE)
+        epochs.switch_primary(switch, {})
         until(lambda: one.primary == "postgres" and not one._switch, what="it knows")
         time.sleep(0.5)
         assert not one.write_behind.begin_accepting()
@@ -291,36 +291,36 @@ def test_rule_30_nothing_is_accepted_where_postgres_is_primary(table: Table) -> 
 
 def test_rule_30_a_writer_that_comes_during_a_switch_has_promised(table: Table) -> None:
     """Would break: a process that starts between the answers and the cut-over holds the cut-over up, or does not wait for it."""
-    with authority(table) as flipping:
-        switch = flipping.begin("cutover")
+    with authority(table) as epochs:
+        switch = epochs.begin("cutover")
         with registered(table) as one:
-            assert flipping.not_ready(switch) == []
+            assert epochs.not_ready(switch) == []
             assert not one.write_behind.begin_accepting()
 
 
 # rule 31
 
 
-def test_rule_31_a_fenced_writer_stops_the_flip_until_a_pass_has_looked(table: Table) -> None:
+def test_rule_31_a_fenced_writer_stops_the_switch_until_a_pass_has_looked(table: Table) -> None:
     """Would break: what a writer wrote alone before it died is in the old primary only."""
     silent = table.writer()
-    with authority(table) as flipping:
-        before = flipping.current().floor
-        fence(flipping.connection, silent.name)
-        assert flipping.current().floor > before
-        switch = flipping.begin("cutover")
-        assert [w.why for w in flipping.not_ready(switch)] == ["unclean"]
+    with authority(table) as epochs:
+        before = epochs.current().floor
+        fence(epochs.connection, silent.name)
+        assert epochs.current().floor > before
+        switch = epochs.begin("cutover")
+        assert [w.why for w in epochs.not_ready(switch)] == ["unclean"]
         begun = datetime.now(UTC)
-        assert flipping.clear(begun, 10, 0) == [], "a pass that began so soon may have missed a late write"
-        floor = flipping.current().floor
+        assert epochs.clear(begun, 10, 0) == [], "a pass that began so soon may have missed a late write"
+        floor = epochs.current().floor
         table.sql("UPDATE sync.writer SET fenced_at = fenced_at - interval '1 minute'")
-        assert flipping.clear(begun, 10, 60_000_000) == [silent.name]
-        assert flipping.current().floor >= floor + 50_000_000
-        assert flipping.not_ready(switch) == []
+        assert epochs.clear(begun, 10, 60_000_000) == [silent.name]
+        assert epochs.current().floor >= floor + 50_000_000
+        assert epochs.not_ready(switch) == []
         table.sql("UPDATE sync.epoch SET floor = %s WHERE epoch = %s", (before + 1, table.epoch))
 
 
-def test_rule_31_what_was_kept_until_after_the_flip_settles_by_the_new_primary(table: Table, key: Key) -> None:
+def test_rule_31_what_was_kept_until_after_the_switch_settles_by_the_new_primary(table: Table, key: Key) -> None:
     """Would break: a writer that was fenced, and lives, sends an old write over what the new primary holds."""
     be_primary(table, "postgres")
     held = reverse_writer(table).begin("put", key, a="new", b="new").done()
@@ -416,8 +416,8 @@ def test_a_process_that_expects_the_other_store_does_not_start(
 def test_a_process_starts_while_the_source_is_away(home: Place, table: Table, monkeypatch: pytest.MonkeyPatch) -> None:
     """Would break: with Astra down, the application on Postgres cannot be deployed (invariant 8)."""
     monkeypatch.setattr(source, "_AGAIN_SECONDS", 0.2)
-    with authority(table) as flipping:
-        remember(flipping.connection, [table.mapped.source])
+    with authority(table) as epochs:
+        remember(epochs.connection, [table.mapped.source])
     be_primary(table, "postgres")
     away = home.settings.model_copy(update={"cassandra_port": free_port(), "storage_backend": "postgres"})
     song, key = uuid4(), {}

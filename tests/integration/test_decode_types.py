@@ -30,6 +30,7 @@ def test_a_row_goes_there_and_back(lab: Lab, cql: str, pg: str) -> None:
     _check(lab, lab.source(cql, values_of), cql, pg)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("cql", "pg"), [("varint", "numeric"), ("decimal", "numeric"), ("frozen<list<varint>>", "jsonb")])
 def test_the_largest_numbers_go_there_and_back(lab: Lab, cql: str, pg: str) -> None:
     """Would break: a number of as many digits as numeric holds does not come back."""

@@ -32,7 +32,9 @@ DONE = "SELECT count(*) FROM sync.range JOIN sync.run ON run.id = run_id WHERE k
 def site(settings: Settings, cassandra: Cassandra, tmp_path: Path) -> Iterator[Site]:
     """A table on both sides, backfilled: equal."""
     opened = Site(settings, cassandra, tmp_path)
-    opened.configure(more="\n[drift]\ngrace_seconds = 0.05\ntries = 3\nmax_verdict_age_minutes = 30")
+    opened.configure(
+        "lease_seconds = 5\nmin_ranges = 16", "\n[drift]\ngrace_seconds = 0.05\ntries = 3\nmax_verdict_age_minutes = 30"
+    )
     make_corpus(opened, songs=60, notes=0)
     opened.backfill()
     yield opened

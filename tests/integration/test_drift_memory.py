@@ -27,6 +27,8 @@ from sync.wiring.backfill.command import make_plan
 from sync.wiring.drift.command import DriftRequest, begin_pass, close_pass
 from sync.wiring.drift.worker import check_job
 
+pytestmark = pytest.mark.slow
+
 
 @dataclass(frozen=True)
 class Size:

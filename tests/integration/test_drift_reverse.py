@@ -14,7 +14,7 @@ from sync.adapters.cassandra.connection.connect import Cassandra
 from sync.settings import Settings
 from sync.wiring.drift.command import DriftRequest
 
-_FLIP = """
+_SWITCH = """
 WITH closed AS (UPDATE sync.epoch SET state = 'closed' RETURNING epoch)
 INSERT INTO sync.epoch (epoch, "primary", floor)
 SELECT max(epoch) + 1, 'postgres', (extract(epoch FROM clock_timestamp()) * 1000000)::bigint + 1 FROM closed
@@ -25,10 +25,10 @@ SELECT max(epoch) + 1, 'postgres', (extract(epoch FROM clock_timestamp()) * 1000
 def site(settings: Settings, cassandra: Cassandra, tmp_path: Path) -> Iterator[Site]:
     """One table, backfilled; then Postgres became primary."""
     opened = Site(settings, cassandra, tmp_path)
-    opened.configure(more="\n[drift]\ngrace_seconds = 0.05")
+    opened.configure("lease_seconds = 5\nmin_ranges = 16", "\n[drift]\ngrace_seconds = 0.05")
     make_corpus(opened, songs=60, notes=3)
     opened.backfill()
-    opened.sql(_FLIP)
+    opened.sql(_SWITCH)
     yield opened
     opened.close()
 

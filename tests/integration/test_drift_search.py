@@ -21,7 +21,7 @@ WIDTH, ROWS = 8, 300
 def site(settings: Settings, cassandra: Cassandra, tmp_path: Path) -> Iterator[Site]:
     """Vectors on both sides, with an index on each."""
     opened = Site(settings, cassandra, tmp_path)
-    opened.configure(more="\n[drift]\ngrace_seconds = 0.05")
+    opened.configure("lease_seconds = 5\nmin_ranges = 16", "\n[drift]\ngrace_seconds = 0.05")
     opened.cql(f"CREATE TABLE {{ks}}.looks (id int PRIMARY KEY, v vector<float, {WIDTH}>)")
     opened.cql("CREATE CUSTOM INDEX ON {ks}.looks (v) USING 'StorageAttachedIndex'")
     chance = random.Random(1)

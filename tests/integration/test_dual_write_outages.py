@@ -123,17 +123,17 @@ def test_reads_go_on_where_postgres_dies_within_a_switch(stack: Stack, table: Ta
     key = {"id": uuid4()}
     with DualWriteStore(settings, REFUSE) as store:
         store.put("pairs", {**key, "a": "before"})
-        with authority(table) as flip:
-            switch = flip.begin("cutover")
-            until(lambda: not flip.not_ready(switch), what="the store has acknowledged")
+        with authority(table) as epochs:
+            switch = epochs.begin("cutover")
+            until(lambda: not epochs.not_ready(switch), what="the store has acknowledged")
         stack.postgres.stop()
         for _ in range(2):
             assert store.get("pairs", key) == {**key, "a": "before", "b": None}
             assert store._registration.breaker.is_open, "the next read does not ask"
         stack.postgres.start()
         until(lambda: works(store), what="writes go on")
-        with authority(table) as flip:
-            flip.abandon(switch, "a test")
+        with authority(table) as epochs:
+            epochs.abandon(switch, "a test")
 
 
 def test_rules_28_and_31_accept_while_postgres_is_away(stack: Stack, table: Table, settings: Settings) -> None:

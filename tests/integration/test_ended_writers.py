@@ -74,6 +74,7 @@ def registered(table: Table, tuning: dict[str, Any]) -> Registration:
     return Registration(table.pool, DualWriteTuning(**tuning), lambda _: None)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("on_postgres_down", ["accept", "refuse"])
 def test_500_exits_cost_no_slot_and_no_cut_over(
     home: Place, table: Table, tuning: dict[str, Any], on_postgres_down: str
@@ -96,6 +97,7 @@ def test_500_exits_cost_no_slot_and_no_cut_over(
         one.end()
 
 
+@pytest.mark.slow
 def test_a_store_that_nobody_closes_signs_off_at_exit(home: Place, table: Table, tuning: dict[str, Any]) -> None:
     """Would break: every deployment of an application with a global store leaves writers behind."""
     home.configure(
@@ -191,6 +193,7 @@ def test_a_writer_that_was_taken_for_dead_goes_on(home: Place, table: Table, tun
         assert active == [(store._registration.writer.id, store._registration.writer.slot)]
 
 
+@pytest.mark.slow
 def test_a_slot_is_found_as_fast_with_100000_writers_gone(table: Table) -> None:
     """Would break: each start looks through all writers there ever were, 250 times, under a lock that stops heartbeats."""
     from sync.adapters.postgres.dual_write.registration import _SQL

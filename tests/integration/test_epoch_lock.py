@@ -55,31 +55,31 @@ def key(table: Table) -> Key:
 
 
 @contextmanager
-def flipping(table: Table) -> Iterator[None]:
-    """A cut-over whose flip is not committed before the end of the block."""
+def switching(table: Table) -> Iterator[None]:
+    """A cut-over whose switch is not committed before the end of the block."""
     table.sql(
         "CREATE OR REPLACE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS "
         "$$ BEGIN PERFORM pg_advisory_xact_lock(42); RETURN NEW; END $$; "
         "CREATE TRIGGER slow BEFORE INSERT ON sync.audit FOR EACH ROW EXECUTE FUNCTION slow()"
     )
     try:
-        with authority(table) as flip, ThreadPoolExecutor(1) as executor:
-            switch = flip.begin("cutover")
-            flip.close(switch, PAUSE)
+        with authority(table) as epochs, ThreadPoolExecutor(1) as executor:
+            switch = epochs.begin("cutover")
+            epochs.close(switch, PAUSE)
             with holding(table, "SELECT pg_advisory_xact_lock(42)"):
-                flipped = executor.submit(flip.switch_primary, switch, {})
+                committed = executor.submit(epochs.switch_primary, switch, {})
                 until_waiting(table, 1)
                 yield
-            flipped.result(10)
+            committed.result(10)
         table.epoch += 1
     finally:
         table.sql("DROP TRIGGER slow ON sync.audit; DROP FUNCTION slow()")
 
 
-def behind_the_flip(table: Table, act: Callable[[], object]) -> None:
+def behind_the_switch(table: Table, act: Callable[[], object]) -> None:
     """Run this while a cut-over is being committed: it waits for it."""
     with ThreadPoolExecutor(1) as executor:
-        with flipping(table):
+        with switching(table):
             acting = executor.submit(act)
             until_waiting(table, 2)
         acting.result(10)
@@ -89,7 +89,7 @@ def test_rule_20_a_recheck_that_waited_is_of_the_new_epoch(table: Table, key: Ke
     """Would break: a repair's intent in a closed epoch, which nobody drains, and which refuses every later switch."""
     with closing(connect(table.settings, autocommit=True)) as connection:
         keys = TargetKeys(connection, table.mapped, table.encoder)
-        behind_the_flip(table, lambda: keys.request_recheck([key]))
+        behind_the_switch(table, lambda: keys.request_recheck([key]))
     assert table.sql("SELECT epoch FROM sync.intent") == [(table.epoch,)]
     table.drained()
 
@@ -98,7 +98,7 @@ def test_rule_20_a_late_record_that_waited_is_of_the_new_epoch(table: Table, key
     """Would break: a fenced writer that wakes at the cut-over leaves a forward write in a closed epoch."""
     late = table.writer(alive=False)
     mutation = late.mutation("put", key, a="1", b="1")
-    behind_the_flip(table, lambda: late.journal.record([Written(mutation, 1, "finished")]))
+    behind_the_switch(table, lambda: late.journal.record([Written(mutation, 1, "finished")]))
     assert table.sql("SELECT epoch, kind FROM sync.intent") == [(table.epoch, "recheck")]
     table.drained()
 
@@ -110,7 +110,7 @@ def test_rule_20_a_backfill_that_waited_does_not_begin_under_postgres(table: Tab
         with closing(connect(table.settings, autocommit=True)) as connection, pytest.raises(PreflightError, match="primary"):
             RangeLedger(connection, 60).begin({"pairs": list(WHOLE_RING.split(2))})
 
-    behind_the_flip(table, begin)
+    behind_the_switch(table, begin)
     assert table.sql("SELECT count(*) FROM sync.run") == [(0,)]
 
 
@@ -127,7 +127,7 @@ def test_rule_20_a_merge_that_waited_loads_nothing_into_the_primary(table: Table
             with pytest.raises(PreflightError, match="primary"):
                 Loader(connection, table.mapped, table.encoder, 60).load(lease, Batch((), 0, False))
 
-        behind_the_flip(table, load)
+        behind_the_switch(table, load)
 
 
 def test_rule_22_an_intent_of_a_closed_epoch_settles_as_the_present_one_says(table: Table, key: Key) -> None:

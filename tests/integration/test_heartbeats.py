@@ -89,6 +89,7 @@ def keys(table: Table, count: int) -> list[Key]:
     return [table.key(id=uuid4()) for _ in range(count)]
 
 
+@pytest.mark.slow
 def test_100000_unrecorded_writes(table: Table, one: Registration) -> None:
     """Would break: out of memory in the application; or, when Postgres is back, a writer that looks dead for minutes."""
     journal, made = table.writer().journal, keys(table, 100_000)
@@ -191,13 +192,13 @@ def test_writers_do_not_ask_all_the_time(table: Table, one: Registration, monkey
         return real(connection)
 
     monkeypatch.setattr(registration, "read_epoch", counted)
-    with authority(table) as flipping:
-        switch = flipping.begin("cutover")
+    with authority(table) as epochs:
+        switch = epochs.begin("cutover")
         until(lambda: one._is_switching, what="it has heard of it")
         looks.clear()
         until(lambda: len(looks) > 5, what="it looks")
         assert min(gaps(looks)) > 0.2, "announced: nobody waits"
-        flipping.close(switch, 30)
+        epochs.close(switch, 30)
         with pytest.raises(EpochChanged) as turned_away:
             table.writer().put(keys(table, 1)[0], a="1")
         one.epoch_changed(turned_away.value)
@@ -207,7 +208,7 @@ def test_writers_do_not_ask_all_the_time(table: Table, one: Registration, monkey
         waiting.start()
         until(lambda: len(looks) > 45, what="closed: it looks often")
         assert min(gaps(looks)[32:]) > 0.04, "and less often, the longer it takes"
-        flipping.abandon(switch, "")
+        epochs.abandon(switch, "")
         before = len(looks)
         waiting.join()
         assert one.epoch.state == "open" and len(looks) - before < 4, "the first look that finds it open ends the wait"

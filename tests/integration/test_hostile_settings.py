@@ -22,6 +22,7 @@ from sync.settings import load_config
 from sync.stores import DualWriteStore
 
 pytest_plugins = ("support.fixtures",)
+pytestmark = pytest.mark.slow
 TOML = """
 schema_files = []
 [dual_write]

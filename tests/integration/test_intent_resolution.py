@@ -160,6 +160,7 @@ def test_a_write_that_its_replicas_fail_is_unsure_and_ends_by_an_operators_word(
         assert now != before and now and now[1] == "an intent was resolved by hand in late"
 
 
+@pytest.mark.slow
 def test_what_astra_can_never_hold_is_dropped_and_stays_a_difference(home: Place) -> None:
     """Would break: after the cut-over, a value that Astra cannot hold forbids the end of the migration for good."""
     with table_of(home, "times") as table:

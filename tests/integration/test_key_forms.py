@@ -29,6 +29,7 @@ from sync.wiring.drift.command import DriftRequest
 from sync.wiring.dual_write.worker import drain_job
 
 pytest_plugins = ("support.fixtures",)
+pytestmark = pytest.mark.slow
 
 FEW = WHOLE_RING.split(2)
 QUICK = "\n[drift]\ngrace_seconds = 0.02\ntries = 3"

@@ -94,6 +94,7 @@ def test_an_error_of_the_server_does_not_speak_either(hostile: Place) -> None:
     assert is_shown(hostile.commands.run("status", "--json"))
 
 
+@pytest.mark.slow
 def test_one_form_in_every_command_that_can_be_read_back(fresh: Place) -> None:
     """Would break: a program that looks up what a report names finds nothing, since it is escaped twice or of another type."""
     place = fresh

@@ -106,6 +106,7 @@ def test_a_server_that_makes_no_md5_is_told(fresh: Place) -> None:
     assert row.startswith("target: Postgres has no MD5 (function md5(unknown)") and "FIPS" in row
 
 
+@pytest.mark.slow
 def test_another_partitioner_is_refused(tmp_path_factory: pytest.TempPathFactory, home: Place) -> None:
     """Would break: the token of every row would be wrong: ranges overlap, and what is proved is another part of the table."""
     options = local.CassandraOptions(

@@ -116,6 +116,7 @@ def test_the_target_as_primary_refuses_a_long_key(home: Place, table: Table, len
     assert table.tombstone(table.key(url=url))
 
 
+@pytest.mark.slow
 def test_copy_proof_and_gates_say_each_of_them(home: Place, table: Table) -> None:
     """Would break: no range of theirs is ever done, no table's; the reject itself cannot be recorded, nor the finding."""
     long = [made(length) for length in LENGTHS]

@@ -162,7 +162,7 @@ def test_a_cutover_and_a_rollback(ready: Site) -> None:
     assert "Astra is primary already" in early.out
     check(woken(one), 0)
     check_state(site, "postgres")
-    other = held(site, "switch.flipped", *SWITCH["rollback"], "--json")
+    other = held(site, "switch.committed", *SWITCH["rollback"], "--json")
     check_state(site, "astra")
     prove(site)
     late = site.run(*SWITCH["cutover"], "--json")

@@ -93,6 +93,7 @@ def run(place: Place, command: str) -> str:
     return done.out
 
 
+@pytest.mark.slow
 def test_the_whole_way_and_nothing_leaks(pooled: Place, pooler: Pooler) -> None:
     """Would break: prepared statements that collide, timeouts that another client's queries get, temporary tables that stay."""
     pooled.cql(
@@ -123,6 +124,7 @@ def test_the_whole_way_and_nothing_leaks(pooled: Place, pooler: Pooler) -> None:
         others.check()
 
 
+@pytest.mark.slow
 def test_seven_hundred_writes(pooled: Place, pooler: Pooler) -> None:
     """Would break: 46 of them unsure, with a direct endpoint beside the pooler (V3)."""
     pooled.cql("CREATE TABLE KS.songs (id int PRIMARY KEY, title text)")
@@ -215,6 +217,7 @@ def test_what_is_said_counts(base_settings: Settings) -> None:
         assert connection.execute("SHOW DateStyle").fetchone() == ("ISO, MDY",)
 
 
+@pytest.mark.slow
 def test_hostile_settings_of_the_role_do_not_matter(pooled: Place, base_settings: Settings) -> None:
     """Would break: what the role or the database sets for its sessions changes verdicts, writes, or what a name means (V8)."""
     pooled.cql(

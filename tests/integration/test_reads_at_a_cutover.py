@@ -41,11 +41,11 @@ def table(home: Place) -> Iterator[Table]:
 @contextmanager
 def announced(table: Table, store: DualWriteStore, kind: Any) -> Iterator[tuple[Authority, int]]:
     """A switch to which this process has agreed; its heartbeat has stopped, and tells it nothing any more."""
-    with authority(table) as flip:
-        switch = flip.begin(kind)
-        until(lambda: not flip.not_ready(switch), what="it has acknowledged")
+    with authority(table) as epochs:
+        switch = epochs.begin(kind)
+        until(lambda: not epochs.not_ready(switch), what="it has acknowledged")
         stop_heartbeat(store)
-        yield flip, switch
+        yield epochs, switch
 
 
 def stop_heartbeat(store: DualWriteStore) -> None:
@@ -54,15 +54,15 @@ def stop_heartbeat(store: DualWriteStore) -> None:
 
 
 @pytest.mark.parametrize(("kind", "old", "new"), [("cutover", "astra", "postgres"), ("rollback", "postgres", "astra")])
-def test_a_read_behind_the_flip_is_of_the_new_primary(home: Place, table: Table, kind: str, old: Any, new: str) -> None:
+def test_a_read_behind_the_switch_is_of_the_new_primary(home: Place, table: Table, kind: str, old: Any, new: str) -> None:
     """Would break: another process's acknowledged write is not there for whoever reads it, up to a heartbeat long."""
     be_primary(table, old)
     key = {"id": uuid4()}
     settings = table.settings.model_copy(update={"storage_backend": old})
-    with DualWriteStore(settings, CONFIG) as store, announced(table, store, kind) as (flip, switch):
+    with DualWriteStore(settings, CONFIG) as store, announced(table, store, kind) as (epochs, switch):
         assert store.get("pairs", key) is None
-        flip.close(switch, 10)
-        flip.switch_primary(switch, {})
+        epochs.close(switch, 10)
+        epochs.switch_primary(switch, {})
         if new == "postgres":
             table.sql("INSERT INTO pairs (id, a) VALUES (%s, 'written')", (key["id"],))
         else:
@@ -86,9 +86,9 @@ def test_a_switch_is_over_when_its_end_is_known(table: Table) -> None:
             look(self, *given)
             found.append((self._is_switching, self.epoch.epoch))
 
-        with patch.object(Registration, "_refresh_epoch", watched), announced(table, store, "cutover") as (flip, switch):
-            flip.close(switch, 10)
-            flip.switch_primary(switch, {})
+        with patch.object(Registration, "_refresh_epoch", watched), announced(table, store, "cutover") as (epochs, switch):
+            epochs.close(switch, 10)
+            epochs.switch_primary(switch, {})
             found.clear()
             table.epoch += 1
             one._heartbeat()
@@ -107,12 +107,12 @@ def test_reads_ask_for_no_epoch_where_no_switch_is_under_way(table: Table, monke
         return read_epoch(connection)
 
     with DualWriteStore(table.settings, CONFIG) as store:
-        with announced(table, store, "cutover") as (flip, switch):
+        with announced(table, store, "cutover") as (epochs, switch):
             monkeypatch.setattr(registration, "read_epoch", counted)
             with ThreadPoolExecutor(16) as threads:
                 list(threads.map(lambda _: store.get("pairs", {"id": uuid4()}), range(160)))
             assert 0 < len(asked) < 160, "those that come at once ask once"
-            flip.abandon(switch, "a test")
+            epochs.abandon(switch, "a test")
         store._registration._heartbeat()
         asked.clear()
         for _ in range(20):

@@ -21,6 +21,7 @@ from sync.stores import DualWriteStore
 from sync.stores.one_side.postgres import PostgresStore
 
 pytest_plugins = ("support.fixtures",)
+pytestmark = pytest.mark.slow
 PASSWORD = f"{SECRET}-role"
 DATABASE = "music"
 _ROLES = ("migrator", "app", "reader")

@@ -14,6 +14,7 @@ from sync.adapters.postgres.schema.catalogue import read_target
 from sync.stores.one_side.postgres import PostgresStore
 
 pytest_plugins = ("support.fixtures",)
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture

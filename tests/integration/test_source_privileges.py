@@ -22,6 +22,7 @@ from sync.local import CassandraServer, PostgresServer, ValkeyServer
 from sync.settings import Config, Settings
 
 pytest_plugins = ("support.fixtures",)
+pytestmark = pytest.mark.slow
 CONFIG = Config(schema_files=())
 KEYSPACE = "Rights"
 TABLES = (

@@ -21,6 +21,7 @@ from sync.wiring.backfill.worker import map_tables
 from sync.wiring.visibility import check_again
 
 pytest_plugins = ("support.fixtures",)
+pytestmark = pytest.mark.slow
 PASSWORD = "hunter2-role"
 ROLES = ("reader", "writer", "masked")
 NO_FILES = "schema_files = []\n"

@@ -256,6 +256,7 @@ def half_way(place: Place) -> None:
     )
 
 
+@pytest.mark.slow
 def test_proofs_and_intents_outlive_the_upgrade(new_place: NewPlace) -> None:
     """Would break: an upgrade costs the two passes of days, or a write that was under way; or a switch behind it ends otherwise."""
     with new_place() as place:
@@ -290,6 +291,7 @@ def test_proofs_and_intents_outlive_the_upgrade(new_place: NewPlace) -> None:
         ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("older", [EACH[0], EACH[-1]], ids=lambda path: path.stem)
 def test_what_was_under_way_goes_on_behind_the_upgrade(new_place: NewPlace, older: Path) -> None:
     """Would break: commands fail with Postgres's words on an older state; what was half-way cannot go on."""

@@ -299,7 +299,8 @@ def test_values_come_back_as_they_were(store: Store, same: Same, name: str, valu
         ("ts", datetime(2020, 1, 2, 3, 4, 5, 123456, UTC), datetime(2020, 1, 2, 3, 4, 5, 123000, UTC)),
         ("v", (1, 2, 3, 4), [1.0, 2.0, 3.0, 4.0]),
     ],
-    ids=str,
+    # The text of a set differs from process to process.
+    ids=lambda value: value if isinstance(value, str) else type(value).__name__,
 )
 def test_values_that_change_change_alike(store: Store, same: Same, name: str, given: Any, found: Any) -> None:
     """Would break: what Cassandra makes of a value (a set is sorted, milliseconds) differs from what Postgres makes of it."""
@@ -422,7 +423,7 @@ def test_what_cassandra_refuses_is_written_nowhere(home: Place, other: PostgresS
     with DualWriteStore(home.settings, CONFIG) as store, pytest.raises(WriteRefused, match="empty"):
         store.put("notes", {"piece": "", "at": 1})
     assert other.get("notes", {"piece": "", "at": 1}) is None
-    assert home.sql("SELECT * FROM sync.intent") == []
+    assert home.sql("SELECT * FROM sync.intent WHERE table_name = 'notes'") == []
 
 
 def test_a_key_that_postgres_cannot_hold_is_refused(home: Place) -> None:
@@ -441,6 +442,7 @@ def test_a_key_that_postgres_cannot_hold_is_refused(home: Place) -> None:
 # the store itself
 
 
+@pytest.mark.slow
 def test_32_threads_share_one_store(store: Store, same: Same, home: Place) -> None:
     """Would break: state that threads share; a connection that is lost for each error."""
     ids = [uuid4() for _ in range(8)]

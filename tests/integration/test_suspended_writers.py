@@ -75,13 +75,13 @@ class CutOff:
 
 def sleep_through_a_cutover(table: Table, one: Registration) -> None:
     """What others do while it is suspended; then it wakes up."""
-    with authority(table) as flipping:
-        fence(flipping.connection, one.writer.id)
+    with authority(table) as epochs:
+        fence(epochs.connection, one.writer.id)
         table.sql("UPDATE sync.writer SET fenced_at = fenced_at - interval '1 minute'")
-        assert flipping.clear(datetime.now(UTC), 10, 0) == [one.writer.id]
-        switch = flipping.begin("cutover")
-        flipping.close(switch, 20)
-        flipping.switch_primary(switch, {})
+        assert epochs.clear(datetime.now(UTC), 10, 0) == [one.writer.id]
+        switch = epochs.begin("cutover")
+        epochs.close(switch, 20)
+        epochs.switch_primary(switch, {})
     table.epoch += 1
     late = one.suspension._now() + 100
     one.suspension._now = lambda: late + suspension._now() - begun

@@ -12,6 +12,7 @@ from sync.settings import load_config
 from sync.stores.both_sides.dual import DualWriteStore
 
 pytest_plugins = ("support.fixtures",)
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture

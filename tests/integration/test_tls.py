@@ -18,6 +18,7 @@ from sync.local import CassandraServer, PostgresServer, TlsFront, ValkeyServer
 from sync.settings import Settings
 
 pytest_plugins = ("support.fixtures",)
+pytestmark = pytest.mark.slow
 
 SIMPLE = "{'class': 'SimpleStrategy', 'replication_factor': 1}"
 KEYSPACE = DATABASE = "guarded"

@@ -21,6 +21,7 @@ def test_a_value_arrives_unchanged_or_is_rejected_for_a_true_reason(lab: Lab, cq
     _check(lab, lab.source(cql, values_of), pg)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("cql", "pg"), [("varint", "numeric"), ("decimal", "numeric"), ("frozen<list<varint>>", "jsonb")])
 def test_the_largest_numbers_arrive(lab: Lab, cql: str, pg: str) -> None:
     """Would break: a number of as many digits as numeric holds (131,072 before the point) refused, or one more accepted."""

@@ -14,7 +14,7 @@ AHEAD = "tests/integration/test_write_times.py"
 BACKFILLS = "tests/integration/test_backfill_rules.py"
 REVERSE = "sync/adapters/postgres/dual_write/sql/reverse.sql"
 API, API_FAULTS = "tests/integration/test_api_cutover.py", "tests/integration/test_api_faults.py"
-REVERSES, FLIPS = "tests/integration/test_reverse_rules.py", "tests/integration/test_cutover_rules.py"
+REVERSES, SWITCHES = "tests/integration/test_reverse_rules.py", "tests/integration/test_cutover_rules.py"
 KEYS = "tests/integration/test_key_forms.py"
 POOLER = "tests/integration/test_pooler.py"
 OLD = "tests/integration/test_old_cassandra.py"
@@ -263,7 +263,7 @@ MUTANTS = (
     ),
     Mutant(
         "29", "a writer signs off whatever is unrecorded", "sync/adapters/postgres/dual_write/sql/writers.sql",
-        "AND state = 'active' AND %(unrecorded)s = 0", "AND state = 'active' AND %(unrecorded)s >= 0", FLIPS, "rule_29_",
+        "AND state = 'active' AND %(unrecorded)s = 0", "AND state = 'active' AND %(unrecorded)s >= 0", SWITCHES, "rule_29_",
     ),
     Mutant(
         "30", "a fenced writer is taken for clean", "sync/adapters/postgres/dual_write/sql/writers.sql",
@@ -277,7 +277,7 @@ MUTANTS = (
     ),
     Mutant(
         "20", "the epoch is looked at, and not held", EPOCH_LOCK,
-        'SHARE = f"SELECT pg_advisory_xact_lock_shared({_LOCK}, 0)".encode()', 'SHARE = b"SELECT"', FLIPS, "rule_20_",
+        'SHARE = f"SELECT pg_advisory_xact_lock_shared({_LOCK}, 0)".encode()', 'SHARE = b"SELECT"', SWITCHES, "rule_20_",
     ),
     Mutant(
         "20", "a repair does not hold the epoch", "sync/adapters/postgres/drift/keys.py",
@@ -292,23 +292,23 @@ MUTANTS = (
     Mutant(
         "21", "writes begin while the epoch is closing", JOURNAL,
         """WHERE me.registered AND e.state = 'open' AND e."primary" = 'astra' AND %(clock)s""", """WHERE me.registered AND e."primary" = 'astra' AND %(clock)s""",
-        FLIPS, "rule_21_no_write",
+        SWITCHES, "rule_21_no_write",
     ),
     Mutant(
         "21", "it switches with intents left", "sync/adapters/postgres/cutover/epochs.py",
-        "        if intents:\n", "        if False:\n", FLIPS, "rule_21_nothing_flips_while_an_intent",
+        "        if intents:\n", "        if False:\n", SWITCHES, "rule_21_nothing_switches_while_an_intent",
     ),
     Mutant(
         "17", "the cut-over does not ask for the proof again", "sync/adapters/postgres/cutover/epochs.py",
-        "            if why := unproved():\n", "            if why := \"\":\n", FLIPS, "rule_17_the_proof",
+        "            if why := unproved():\n", "            if why := \"\":\n", SWITCHES, "rule_17_the_proof",
     ),
     Mutant(
         "21", "the floor stays at the cut-over", "sync/adapters/postgres/cutover/sql/epochs.sql",
-        "       greatest(floor + 1, (extract", "       least(floor, (extract", FLIPS, "rule_21_the_floor",
+        "       greatest(floor + 1, (extract", "       least(floor, (extract", SWITCHES, "rule_21_the_floor",
     ),
     Mutant(
         "21", "an epoch that was left closed stays closed", "sync/adapters/postgres/dual_write/registration.py",
-        "                reopen_late(connection, found.epoch)\n", "                reopen_late(connection, -1)\n", FLIPS,
+        "                reopen_late(connection, found.epoch)\n", "                reopen_late(connection, -1)\n", SWITCHES,
         "rule_21_too_slow",
     ),
     Mutant(
@@ -378,27 +378,27 @@ MUTANTS = (
     Mutant(
         "30", "the cut-over does not ask the writers", "sync/adapters/postgres/cutover/epochs.py",
         "        for writer in self.not_ready(switch):\n            raise", "        for writer in self.not_ready(switch)[:0]:\n            raise",
-        FLIPS, "rule_30_a_flip",
+        SWITCHES, "rule_30_a_switch",
     ),
     Mutant(
         "30", "a promise that is not kept", "sync/adapters/postgres/dual_write/write_behind.py",
-        "allowed = self._may_accept and not self._promised", "allowed = self._may_accept", FLIPS, "rule_30_a_writer",
+        "allowed = self._may_accept and not self._promised", "allowed = self._may_accept", SWITCHES, "rule_30_a_writer",
     ),
     Mutant(
         "30", "a write that is being made counts as recorded", "sync/adapters/postgres/dual_write/write_behind.py",
-        "return len(self._unrecorded) + self._accepting", "return len(self._unrecorded)", FLIPS, "rule_30_a_writer_answers",
+        "return len(self._unrecorded) + self._accepting", "return len(self._unrecorded)", SWITCHES, "rule_30_a_writer_answers",
     ),
     Mutant(
         "31", "a fenced writer does not matter", "sync/adapters/postgres/cutover/sql/epochs.sql",
-        "WHERE state = 'unclean' OR state = 'active' AND (", "WHERE state = 'active' AND (", FLIPS, "rule_31_a_fenced",
+        "WHERE state = 'unclean' OR state = 'active' AND (", "WHERE state = 'active' AND (", SWITCHES, "rule_31_a_fenced",
     ),
     Mutant(
         "31", "what was kept is recorded as a forward write after the cut-over", JOURNAL,
-        """SELECT epoch, "primary" = 'astra' AS forward""", "SELECT epoch, true AS forward", FLIPS, "rule_31_what_was_kept",
+        """SELECT epoch, "primary" = 'astra' AS forward""", "SELECT epoch, true AS forward", SWITCHES, "rule_31_what_was_kept",
     ),
     Mutant(
         "30", "a writer accepts again while Postgres is primary", "sync/adapters/postgres/dual_write/registration.py",
-        "            self.write_behind.promise(self._epoch.primary != \"astra\")\n", "            self.write_behind.promise(False)\n", FLIPS,
+        "            self.write_behind.promise(self._epoch.primary != \"astra\")\n", "            self.write_behind.promise(False)\n", SWITCHES,
         "rule_30_nothing_is_accepted",
     ),
     Mutant(
@@ -761,7 +761,7 @@ MUTANTS = (
     # any two commands, and servers that cannot now
     Mutant(
         "21", "it switches while rows are copied", "sync/adapters/postgres/cutover/epochs.py",
-        "        if backfills:", "        if False:", FLIPS, "rule_21_nothing_flips_while_rows_are_copied",
+        "        if backfills:", "        if False:", SWITCHES, "rule_21_nothing_switches_while_rows_are_copied",
     ),
     Mutant(
         "server", "a report does not wait for its source", "sync/flows/check_ranges.py",
@@ -794,7 +794,7 @@ MUTANTS = (
     Mutant(
         "6", "a read goes by what was heard last", "sync/adapters/postgres/dual_write/registration.py",
         "if self._is_switching and not self.breaker.is_open:", "if False:",
-        "tests/integration/test_reads_at_a_cutover.py", "behind_the_flip and cutover",
+        "tests/integration/test_reads_at_a_cutover.py", "behind_the_switch and cutover",
     ),
     Mutant(
         "6", "a switch is over before what came of it is known", "sync/adapters/postgres/dual_write/registration.py",

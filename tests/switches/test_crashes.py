@@ -19,7 +19,7 @@ from switches.scene import AFTER, OTHER, Scene, operator, scene
 
 pytest_plugins = ("support.fixtures",)
 pytestmark = pytest.mark.slow
-POINTS = ("switch.begun", "switch.closed", "switch.drained", "switch.before_flip", "switch.flipped")
+POINTS = ("switch.begun", "switch.closed", "switch.drained", "switch.before_commit", "switch.committed")
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +51,7 @@ def be_due(home: Scene, kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", ["cutover", "rollback"])
-def test_what_disturbs_the_proof_behind_the_gates_stops_the_flip(home: Scene, kind: str) -> None:
+def test_what_disturbs_the_proof_behind_the_gates_stops_the_switch(home: Scene, kind: str) -> None:
     """Would break: what could not be sent again is settled after the gates, lands after the cut-over, and is lost."""
     be_due(home, kind)
     epoch, before, _ = home.epoch
@@ -85,12 +85,12 @@ def test_a_command_that_is_killed_is_completed_or_undone_by_the_next(home: Scene
     epoch, before, _ = home.epoch
     done = home.run(kind, "--yes", "--json", SYNC_FAILPOINTS=f"{point}=kill:1")
     assert done.code == -9, done
-    flipped = point == "switch.flipped"
+    committed = point == "switch.committed"
     until(lambda: home.epoch[2] == "open", what="the epoch is open again by itself")
-    in_one_epoch(home, AFTER[kind] if flipped else before)
+    in_one_epoch(home, AFTER[kind] if committed else before)
     home.expire()
     told = home.switch(kind)
-    assert told["switched"] is not flipped
+    assert told["switched"] is not committed
     assert home.epoch[0] == epoch + 1
     in_one_epoch(home, AFTER[kind])
 
@@ -109,7 +109,7 @@ def test_the_lease_of_a_command_that_died_is_respected_and_then_not(home: Scene)
     home.switch(kind)
 
 
-@pytest.mark.parametrize("point", ["switch.closed", "switch.before_flip"])
+@pytest.mark.parametrize("point", ["switch.closed", "switch.before_commit"])
 def test_a_command_that_stops_within_the_pause_holds_nobody_up(home: Scene, tmp_path: Path, point: str) -> None:
     """Would break: a command whose host hangs in the middle of the cut-over holds the epoch, and with it every write."""
     kind = due(home)

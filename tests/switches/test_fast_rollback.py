@@ -108,7 +108,7 @@ def test_it_asks_and_tells_what_it_waives(still: Scene) -> None:
     assert still.run("cutover", "--fast").code == 1, "there is no cut-over without proof"
 
 
-def test_what_disturbs_between_the_gates_and_the_flip_is_seen(still: Scene) -> None:
+def test_what_disturbs_between_the_gates_and_the_switch_is_seen(still: Scene) -> None:
     """Would break: an intent that is given up while the writers answer; the cut-over goes on without looking again."""
     function = f"BEGIN {DISTURBANCE.format(TABLE)}; RETURN NEW; END"
     still.place.sql(

@@ -44,7 +44,7 @@ def own(new_place: NewPlace, own_postgres: local.PostgresServer) -> Iterator[Pla
         )
 
 
-@pytest.mark.parametrize("point", ["switch.closed", "switch.before_flip", "switch.flipped"])
+@pytest.mark.parametrize("point", ["switch.closed", "switch.before_commit", "switch.committed"])
 def test_postgres_is_restarted_within_a_cutover(
     own: Place, own_postgres: local.PostgresServer, tmp_path: Path, point: str
 ) -> None:
@@ -55,15 +55,15 @@ def test_postgres_is_restarted_within_a_cutover(
         home.prove()
         switching = commands.but(SYNC_FAILPOINTS=f"{point}=sleep:1.5").run
         command = executor.submit(switching, "cutover", "--yes", "--json")
-        flipped = point == "switch.flipped"
-        until(lambda: home.epoch[0] == 2 if flipped else home.epoch[2] == "closing", what="the command is there")
+        committed = point == "switch.committed"
+        until(lambda: home.epoch[0] == 2 if committed else home.epoch[2] == "closing", what="the command is there")
         own_postgres.kill()
         own_postgres.start()
         done = command.result(60)
         assert done.code == 1, done
         assert done.err.splitlines()[-1].startswith("sync cutover: "), done
         until(lambda: home.epoch[2] == "open", what="the epoch is open again")
-        assert home.epoch[0] == (2 if flipped else 1)
+        assert home.epoch[0] == (2 if committed else 1)
         writer.await_writes()
         home.expire()
         home.as_if_proved()

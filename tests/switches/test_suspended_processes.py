@@ -109,7 +109,7 @@ def test_split_brain_writers_that_slept_through_a_cutover_and_back(home: Scene) 
     } == set()
 
 
-def test_writers_that_are_killed_at_the_flip(home: Scene) -> None:
+def test_writers_that_are_killed_at_the_switch(home: Scene) -> None:
     """Would break: a cut-over goes over the intents of a writer that died in it, or never comes about any more."""
     dying = [home.start(failpoints=f"{point}=kill:12", own=2) for point in (*FORWARD, "write.after_secondary")]
     for process in dying:

@@ -161,7 +161,7 @@ PLANTED = (
     ("Would break: invariant {}: nothing.", {"invariant-99"}),
     ("def test_rules_9_and_{}_hold() -> None:", {"rule-99"}),
     ("def test_invariant_{}_holds() -> None:", {"invariant-99"}),
-    ("| `cutover_rules`: rule_{}_nothing_flips |", {"rule-99"}),
+    ("| `cutover_rules`: rule_{}_nothing_switches |", {"rule-99"}),
     ('("without {}: no lock", "forward lock=0", True)', {"rule-99"}),
     ("| rule | without it |\n| --- | --- |\n| 9 | a |\n| {} | b |\n", {"rule-99"}),
     ("rule 15{}", {"rule-15z"}),

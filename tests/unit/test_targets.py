@@ -29,7 +29,7 @@ def arguments(target: str) -> list[str]:
     (found,) = re.findall(
         rf"^{target}:.*\n(?:\t.*\n)*?\t\$\(BIN\)/pytest (.*)\n", (ROOT / "Makefile").read_text(), re.MULTILINE
     )
-    return [word for word in shlex.split(found) if word != "-q"]
+    return [word for word in shlex.split(found) if word not in ("-q", "$(PARALLEL)")]
 
 
 @pytest.fixture(scope="module")

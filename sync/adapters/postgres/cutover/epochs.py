@@ -138,14 +138,14 @@ class Authority:
             self._check_nothing_open(switch)
             if why := unproved():
                 raise GateRefused(f"{why}: nothing has changed")
-            failpoint("switch.before_flip")
+            failpoint("switch.before_commit")
             self._row("end_epoch", epoch=held[0])
             epoch, primary, floor, since = self._row("new_epoch", epoch=held[0]) or ()
             kind, seconds = self._row("finish", switch=switch) or ()
             self.audit(
                 f"{kind} done", {**figures, "switch": switch, "epoch": epoch, "primary": primary, "closed_seconds": seconds}
             )
-        failpoint("switch.flipped")
+        failpoint("switch.committed")
         return Epoch(epoch, primary, "open", floor, since), seconds  # its own, whatever another command has done since
 
     def _check_nothing_open(self, switch: int) -> None:
