@@ -9,7 +9,7 @@ import itertools
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 import psutil
@@ -22,6 +22,7 @@ from support.sources import make_corpus
 from sync.adapters.cassandra.connection.connect import Cassandra
 from sync.adapters.cassandra.connection.pages import RAW_PROFILE
 from sync.adapters.queue import QUEUE
+from sync.local.base import Server
 from sync.local.stack import Stack
 from sync.settings import Settings
 
@@ -58,6 +59,21 @@ def _begun(site: Site) -> Running:
     running = site.start("backfill", "--json", "--workers", "2", failpoints=SLOWLY)
     until(lambda: site.sql("SELECT 1 FROM sync.range WHERE state = 'done' OFFSET 10"), what="some ranges done")
     return running
+
+
+@contextmanager
+def suspended(server: Server) -> Iterator[None]:
+    """It takes connections, and answers nobody."""
+    parent = psutil.Process(server.pid)
+    processes = [parent, *parent.children(recursive=True)]
+    for process in processes:
+        process.suspend()
+    try:
+        yield
+    finally:
+        for process in processes:
+            with suppress(psutil.NoSuchProcess):  # a backend whose client is gone ends as soon as its parent runs
+                process.resume()
 
 
 def _check_end(site: Site, running: Running) -> None:
@@ -132,6 +148,17 @@ def test_everything_is_killed_at_once(site: Site, stack: Stack) -> None:
         thread.start()
     for thread in starts:
         thread.join()
+    _check_end(site, running)
+
+
+@pytest.mark.parametrize("name", ["cassandra", "postgres", "valkey"])
+def test_a_server_hangs_and_comes_back(site: Site, stack: Stack, name: str) -> None:
+    """Would break: who takes connections and answers nothing ends the copy, or what it did not answer counts as copied."""
+    site.configure(f"{SMALL}\nrequest_timeout_seconds = 2")
+    running = _begun(site)
+    with suspended(getattr(stack, name)):
+        time.sleep(9)  # longer than leases and requests last
+        assert not running.ended, running.err
     _check_end(site, running)
 
 
