@@ -142,22 +142,26 @@ def reads_of_ranges(monkeypatch: pytest.MonkeyPatch) -> Iterator[Reads]:
 def test_a_table_is_as_large_as_its_parts_on_all_nodes(sites: dict[int, Site], three: ThreeNodes, copies: int) -> None:
     """Would break: ranges are planned for one node's part of a table, and are too large by the number of nodes."""
     site = sites[copies]
-    estimate = "SELECT partitions_count, mean_partition_size FROM system.size_estimates WHERE keyspace_name = %s AND table_name = 'songs'"
+    estimate = (
+        "SELECT range_start, range_end, partitions_count, mean_partition_size FROM system.size_estimates "
+        "WHERE keyspace_name = %s AND table_name = 'songs'"
+    )
 
-    def parts() -> list[tuple[int, int]]:
+    def parts() -> list[tuple[str, str, int, int]]:
         hosts = site.cassandra.session.cluster.metadata.all_hosts()
         return [tuple(r) for h in hosts for r in site.cassandra.session.execute(estimate, (site.keyspace,), host=h)]
 
     until(
-        lambda: 0.8 * ROWS < sum(count for count, _ in parts()) < 1.2 * ROWS,
+        lambda: 0.8 * ROWS < sum(count for _, _, count, _ in parts()) < 1.2 * ROWS,
         60,
         "the nodes have written what they hold to disk",
     )
-    truth = sum(count * size for count, size in parts())
+    truth, ranges = sum(count * size for _, _, count, size in parts()), {(int(a), int(z)) for a, z, _, _ in parts()}
     for at in ADDRESSES:
         with open_cassandra(three.settings(site.settings, site.keyspace, at)) as cassandra:
-            planned = sum(e.bytes for e in size_estimates(cassandra.session, site.keyspace, ["songs"])["songs"])
-            assert 0.7 * truth < planned < 1.4 * truth, f"seen from {at}"
+            planned = size_estimates(cassandra.session, site.keyspace, ["songs"])["songs"]
+            assert {(e.start, e.end) for e in planned} == ranges, f"some nodes' parts are not seen from {at}"
+            assert 0.7 * truth < sum(e.bytes for e in planned) < 1.4 * truth, f"seen from {at}"
 
 
 @pytest.mark.parametrize("copies", COPIES)
