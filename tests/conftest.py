@@ -15,7 +15,7 @@ import psycopg
 import pytest
 from hypothesis import HealthCheck
 from hypothesis import settings as hypothesis_settings
-from support.servers import folder, up
+from support.servers import VOLATILE, folder, up
 
 from sync import local
 from sync.adapters.cassandra.connection.connect import Cassandra, open_cassandra
@@ -31,9 +31,9 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 
 @pytest.fixture(scope="session")
 def endpoints() -> Iterator[local.Endpoints]:
-    """The three embedded servers."""
+    """The three embedded servers, which no test kills."""
     given = "SYNC_TEST_SERVERS" in os.environ
-    yield local.up(folder()) if given else up(folder())
+    yield local.up(folder()) if given else up(folder(), VOLATILE)
     if not given:
         local.down(folder())
 

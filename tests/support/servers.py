@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import os
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 from sync import local
 from sync.local.stack import Stack
 
 ROOT = Path(__file__).parents[2]
-QUICK_CASSANDRA = local.CassandraOptions(
-    fast_start=True,
-    yaml={"commitlog_sync": "periodic", "commitlog_sync_period": "10s"},
-    jvm=("-Dcassandra.unsafesystem=true",),
+DURABLE = local.CassandraOptions(fast_start=True)
+"""Java compiles once and lightly: the first hundred tables take a third of the processor's time."""
+VOLATILE = replace(
+    DURABLE, yaml={"commitlog_sync": "periodic", "commitlog_sync_period": "10s"}, jvm=("-Dcassandra.unsafesystem=true",)
 )
+"""Nothing waits for a disk: who is killed has lost his schema."""
 QUICK = local.PostgresOptions(settings={"fsync": "off", "full_page_writes": "off"})
 """A process that is killed loses nothing by it, only a machine that stops does; a database is dropped in a tenth of the time."""
 
@@ -25,21 +27,17 @@ def folder() -> Path:
     return Path(os.environ.get("SYNC_TEST_SERVERS") or ROOT / f".local-test{worker}")
 
 
-def stack_in(folder: Path) -> Stack:
-    """The three below a folder, quick to start and at what tests do most: tables and databases, made and dropped.
-
-    Java compiles once and lightly: the first hundred tables take a third of the processor's time. A change of the schema flushes
-    no system table, and the commit log is not synced at each write: it is in mapped memory, which a killed process leaves behind.
-    """
+def stack_in(folder: Path, cassandra: local.CassandraOptions = DURABLE) -> Stack:
+    """The three below a folder, quick to start and at what tests do most: tables and databases, made and dropped."""
     stack = Stack(folder)
-    stack.cassandra.options = QUICK_CASSANDRA
+    stack.cassandra.options = cassandra
     stack.postgres.options = QUICK
     return stack
 
 
-def up(folder: Path) -> local.Endpoints:
+def up(folder: Path, cassandra: local.CassandraOptions = DURABLE) -> local.Endpoints:
     """What `sync local up` does, with these servers."""
-    stack = stack_in(folder)
+    stack = stack_in(folder, cassandra)
     local.claim(stack.folder)
     with ThreadPoolExecutor() as pool:
         for started in [pool.submit(server.start) for server in stack.servers]:
