@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 COLLECTIONS = frozenset({"list", "set", "map"})
 DOCUMENT, DOCUMENT_ID, FIELD = "document", "document id", "field"
-"""Types of a Data API collection's columns: there is more in them than their CQL types (text, tuple, none) say."""
+"""Types of a Data API collection's columns: they hold more than their CQL types (text, tuple, none) say."""
 _ALIASES = {"varchar": "text"}
 _TOKEN = re.compile(r"""\s*("(?:[^"]|"")*"|'[^']*'|[<>,"]|[^\s<>,"]+)""")  # 'in.single.quotes(…)': a custom Java type
 _PUNCTUATION = frozenset({"", "<", ">", ",", '"'})
@@ -41,7 +41,7 @@ UdtFields = Mapping[str, tuple[tuple[str, str], ...]]
 
 
 def parse_type(text: str, udts: UdtFields | None = None) -> CqlType:
-    """The type a driver's type string names; `udts` resolves user types. Raises ValueError for what is not a type."""
+    """The type a driver's type string names; `udts` resolves user types. Raises ValueError for anything else."""
     stream = (m.group(1) for m in _TOKEN.finditer(text))
     parsed, following = _parse(stream, udts or {})
     if following:
@@ -50,7 +50,7 @@ def parse_type(text: str, udts: UdtFields | None = None) -> CqlType:
 
 
 def _parse(stream: Iterator[str], udts: UdtFields) -> tuple[CqlType, str]:
-    """A type and the token behind it; the token is empty at the end."""
+    """A type and the token after it; the token is empty at the end."""
     name = next(stream, "")
     if name in _PUNCTUATION:
         raise ValueError(f"a type is missing before {name!r}")
@@ -62,7 +62,7 @@ def _parse(stream: Iterator[str], udts: UdtFields) -> tuple[CqlType, str]:
 
 
 def _arguments(name: str, stream: Iterator[str], udts: UdtFields) -> tuple[tuple[CqlType, ...], int | None]:
-    """What stands within the brackets: types, and a vector's dimension."""
+    """What is within the brackets: types, and a vector's dimension."""
     args: list[CqlType] = []
     separator, dimension = ",", None
     while separator == ",":

@@ -1,9 +1,9 @@
-"""Keys that one side tells apart and the other does not: what goes into a key column, so that no key is taken for another.
+"""Keys that one side distinguishes and the other does not: what a key column takes, so that no key is taken for another.
 
-Cassandra tells partitions apart by their bytes (1.0 and 1.00 are two), rows within one by its types' order (there they are
-one). Postgres compares values. So a key column takes of the values that Postgres holds for equal one form alone. What was in
-the partition key must come back from it to the byte; what is a clustering column must come back equal to Cassandra. Whatever
-does not is a reject: which rows these are depends on no other row, and on no order.
+Cassandra distinguishes partitions by their bytes (1.0 and 1.00 are two), and rows within one by the order of their types
+(there they are one). Postgres compares values. So a key column takes only one form of the values that Postgres considers
+equal. A partition key's value must come back from it byte for byte; a clustering column's must come back equal to Cassandra.
+Whatever does not is a reject: which rows these are depends on no other row, and on no order.
 """
 
 from __future__ import annotations
@@ -37,12 +37,12 @@ from sync.core.rows import PgType, SourceColumn
 _ONE_FORM = frozenset({
     "text", "ascii", "blob", "tinyint", "smallint", "int", "bigint", "uuid", "timeuuid", "timestamp", "date", "time", "inet",
 })  # fmt: skip
-"""Every value has one cell, in every target that takes it, and Postgres holds no two of them for equal."""
+"""Each value of these has one cell, in every target that takes it, and Postgres considers no two of them equal."""
 _Canonicalize = Callable[[bytes], bytes]
 
 
 def has_one_form(cql: CqlType) -> bool:
-    """Whether every value of the type has one cell, so that a key of it is told from its value alone."""
+    """Whether every value of the type has one cell, so that its value alone identifies a key."""
     return cql.name in _ONE_FORM or cql.name == DOCUMENT_ID
 
 
@@ -74,7 +74,7 @@ def key_target(column: SourceColumn) -> str:
 
 
 def key_note(column: SourceColumn, pg: PgType) -> str:
-    """What is to be known of a key column's type, or nothing."""
+    """A warning about a key column's type, or nothing."""
     if column.kind != "partition_key" or not _holds_decimals(column.type):
         return ""
     if _is_text(column, pg):
@@ -131,9 +131,9 @@ def _equal(column: SourceColumn) -> Callable[[bytes, bytes], bool]:
 
 
 def canonicalizer(cql: CqlType) -> _Canonicalize | None:
-    """What gives values that Postgres holds for equal one form; None where each has but one.
+    """The function that gives values that Postgres considers equal one form; None if each has only one.
 
-    Where Cassandra holds them apart (0.0 and -0.0), the form is that of another value, and shows on the way back.
+    Where Cassandra distinguishes them (0.0 and -0.0), the form is that of another value, which `key_encoder` detects.
     """
     if cql.name in _CANONICALIZERS:
         return _CANONICALIZERS[cql.name]
@@ -156,7 +156,7 @@ def _unless_null(canonical: _Canonicalize | None) -> Callable[[bytes | None], by
 
 
 def _decimal(cell: bytes) -> bytes:
-    """Without zeros at the end of its decimals."""
+    """The cell without trailing zeros after the point."""
     unscaled, scale = decimal_parts(cell)
     if scale > 0:
         digits = decimal_digits(abs(unscaled))

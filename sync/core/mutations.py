@@ -21,7 +21,7 @@ class Key:
 
 @dataclass(frozen=True, slots=True)
 class KnownKey:
-    """What is on record of a key: its canonical bytes, the source's own cells, packed, its token; None is not on record."""
+    """What is recorded of a key: its canonical bytes, the source's own cells (packed), its token; None: not recorded."""
 
     canonical: bytes
     source_key: bytes | None = None
@@ -29,7 +29,7 @@ class KnownKey:
 
     @classmethod
     def on_record(cls, canonical: bytes, source_key: bytes | None, mutation: bytes | None, token: int) -> KnownKey:
-        """What an intent says; an older one has the source's own key in its mutation alone, if at all."""
+        """The key as an intent records it; an older intent has the source's own key only in its mutation, if at all."""
         if source_key is None and mutation is not None:
             source_key = pack_key(unpack_cells(bytes(mutation))[0])
         return cls(bytes(canonical), None if source_key is None else bytes(source_key), token)
@@ -53,7 +53,7 @@ def pack_key(cells: Sequence[bytes | None]) -> bytes:
 
 
 def unpack_key(data: bytes) -> tuple[bytes, ...]:
-    """What `pack_key` packed; so, too, the cells of canonical bytes."""
+    """The cells that `pack_key` packed; also those of canonical bytes."""
     cells, at = [], 0
     while at < len(data):
         length = int.from_bytes(data[at : at + 4], "big")

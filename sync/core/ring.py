@@ -67,7 +67,7 @@ class SizeEstimate:
 
 
 def whole_ring(estimates: list[SizeEstimate]) -> list[SizeEstimate]:
-    """Estimates of a part of the ring, enlarged so that together they are the whole ring's."""
+    """Estimates that cover only a part of the ring, scaled up to the whole ring."""
     covered = sum((e.end - e.start) % RING_SIZE or RING_SIZE for e in estimates)
     if not 0 < covered < RING_SIZE:
         return estimates
@@ -79,9 +79,9 @@ _EACH = 1 << 20
 
 
 def least_ranges(estimated_bytes: int, few_rows: bool) -> int:
-    """How many ranges a table is to have at least, so that several workers have something to do.
+    """How many ranges a table gets at least, so that several workers have something to do.
 
-    One where it is known to have few rows; more with its estimate, which lags behind; many where there is none.
+    One if it is known to have few rows; otherwise by its estimate, which lags behind; many if there is no estimate.
     """
     if few_rows:
         return 1
@@ -91,12 +91,12 @@ def least_ranges(estimated_bytes: int, few_rows: bool) -> int:
 def plan_ranges(
     estimates: Iterable[SizeEstimate], target_bytes: int, at_least: int = _MANY, replica_boundaries: Iterable[int] = ()
 ) -> list[TokenRange]:
-    """Cut the whole ring into ranges of about `target_bytes`, and into `at_least` this many.
+    """Cut the whole ring into ranges of about `target_bytes`, and into no fewer than `at_least`.
 
     The estimates say only how many ranges there are to be: the partitioner spreads keys evenly, so equal widths are equal
     sizes, whichever node holds them, and an estimate that is stale or missing costs balance, never coverage. A range that
-    proves too big is split when it is copied. They are cut at the `replica_boundaries`, too, unless that
-    more than doubled their number: then rows are few for so many parts, and it does not matter who reads them.
+    proves too big is split when it is copied. Ranges are also cut at the `replica_boundaries`, unless that would more than
+    double their number: then there are few rows for so many parts, and it does not matter which node reads them.
     """
     total = sum(e.bytes for e in estimates)
     ranges = _cut(WHOLE_RING.split(max(at_least, -(-total // target_bytes))), replica_boundaries)

@@ -14,8 +14,8 @@ OnReject = Literal["reject", "strip-nul", "null"]
 class SourceColumn:
     """A column of the source: `kind` is partition_key, clustering, regular or static.
 
-    `alias` is what the target calls it where nobody says otherwise. A column with a `path` is not a column of the source's,
-    but a field of its document.
+    `alias` is its default name in the target. A column with a `path` is not a column of the source, but a field of its
+    document.
     """
 
     name: str
@@ -90,7 +90,7 @@ class PgType:
 class TargetColumn:
     """A column of the target; `required` where it does not accept null and has no default.
 
-    `exact` is False where its collation holds texts of other bytes for equal.
+    `exact` is False if its collation considers texts of different bytes equal.
     """
 
     name: str
@@ -167,8 +167,8 @@ class TableMap:
 class Page:
     """`count` source rows, undecoded: from `offset` of `data`, cell after cell, each an int32 length and its bytes.
 
-    The first cell of a row is its token; rows come in token order. `after` is the source's own mark of the place behind the
-    last row, where a later reading may go on; None behind the last page.
+    The first cell of a row is its token; rows come in token order. `after` is the source's own mark of the place after the
+    last row, where a later read may resume; None on the last page.
     """
 
     data: bytes

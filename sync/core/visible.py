@@ -1,4 +1,4 @@
-"""Text that may hold anything, for a terminal: what it would interpret, or show as nothing, is written as an escape.
+"""Text that may hold anything, for a terminal: what that would interpret, or not show, is written as an escape.
 
 Keys and server errors quote what an application's users typed. Printable is what Python's `repr` prints as it is: no control
 character (C0 and C1), no direction override, no invisible character, no space but the usual one.
@@ -14,7 +14,7 @@ _MARKS = frozenset('",=[]{}\\')
 
 
 def visible(text: str) -> str:
-    r"""One line of it: `\x1b`, `\n`, `\u202e` for what is not printable."""
+    r"""The text in one line, with `\x1b`, `\n`, `\u202e` for what is not printable."""
     return text if text.isprintable() else "".join([c if c.isprintable() else repr(c)[1:-1] for c in text])
 
 
@@ -39,7 +39,7 @@ def _value_text(value: Any) -> str:
 
 
 def _is_plain(text: str) -> bool:
-    """Whether it is taken for nothing else where it stands without quotes."""
+    """Whether the text cannot be mistaken for anything else without quotes."""
     if not text or not text.isprintable() or text != text.strip() or not _MARKS.isdisjoint(text):
         return False
     try:

@@ -1,11 +1,11 @@
-"""The order of the steps, one module a path: they know ports and the core, no adapter and no driver (docs/architecture.md).
+"""The order of the steps, one module per path: they know ports and the core, no adapter and no driver (docs/architecture.md).
 
 Dual writes
 
 dual_write     a write while the source is primary (rules 11 to 14)
 reverse_write  a write while Postgres is primary (rules 23 to 25)
 wrapped_write  a write by an application's own class (rule 17)
-write_router   the flow of the present primary; waits during a switch
+write_router   the flow of the current primary; waits during a switch
 drain          takes the keys that are due, in batches
 reconcile      makes the target equal, key by key (rules 15 and 16)
 resend         makes the source equal, key by key (rules 26 and 27)
@@ -21,7 +21,7 @@ verify         the comparison at the end of `sync migrate`
 Drift
 
 check_ranges   a worker's part: claim a range, hash it on both sides
-recheck        keys that seemed to differ, until each has a verdict
+recheck        reads keys that seemed to differ until each has a verdict
 
 Switch
 
@@ -29,5 +29,5 @@ cutover        announce, close, drain, switch, open (rules 21 and 30)
 
 All
 
-retry          what is tried again while a server is busy or away, and the pauses between
+retry          retries while a server is busy or unreachable, and the pauses between
 """

@@ -17,9 +17,9 @@ from sync.ports import Progress
 
 log = logging.getLogger(__name__)
 POLL_SECONDS = 0.25
-LAST_POLL_SECONDS = 0.05  # while the last ranges are copied: their end is not to be waited for
+LAST_POLL_SECONDS = 0.05  # while the last ranges are copied, so that their end is noticed at once
 MAX_FAILURES = 5
-_LEFT_ALONE = 9  # times as long as a look took
+_LEFT_ALONE = 9  # times as long as one look at the ledger took
 
 
 class RunLedger(Protocol):
@@ -65,7 +65,7 @@ class _Failures:
 
 @dataclass(frozen=True, slots=True)
 class Supervisor:
-    """Watches runs until every range is done or failed. A ledger that breaks is opened again."""
+    """Watches runs until every range is done or failed. A ledger whose connection breaks is opened again."""
 
     open_ledger: Callable[[], AbstractContextManager[RunLedger]]
     notifier: Notifier
@@ -103,7 +103,7 @@ class Supervisor:
                 pause_or_raise(error, failures)
 
     def _notify(self, ledger: RunLedger, runs: list[int], failed: _Failures, done: int) -> bool:
-        """Notify workers; whether ranges wait for one."""
+        """Notify workers; whether any range is waiting for one."""
         self.own_workers.heal()
         ledger.fail_deadly(runs)
         failures, error = ledger.failures(runs)
@@ -114,7 +114,7 @@ class Supervisor:
             )
         left = ledger.work_left(runs)
         if left:
-            # Idle workers are notified; after a FLUSHALL no worker is registered, but this command's own ones still listen.
+            # Idle workers are notified; after a FLUSHALL no worker is registered, but this command's own still listen.
             missing = max(0, len(self.own_workers) - active)
             self.notifier.notify_idle(runs, missing)
         return left

@@ -1,7 +1,7 @@
 """What a worker does for a drift report: claim a range, hash it on both sides, and where the digests differ, settle each key.
 
-The source is streamed once. Of each row its hash and its raw key stay in memory until the range has its verdict; a range
-of too many rows is cut where it is then, so that this is bounded (invariant 7).
+The source is streamed once. The hash and the raw key of each row stay in memory until the range has its verdict; a range
+of too many rows is cut after those that were read, so that memory is bounded (invariant 7).
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ class CheckStream:
     """One stream of a worker; `sides` opens a table, `repairs` says whether its findings are to be reconciled.
 
     There are more streams than turns: a stream that waits for keys to settle lets another one read meanwhile; `waits` is
-    called when one does.
+    called when one starts to wait.
     """
 
     ranges: CheckLedger
@@ -86,7 +86,7 @@ class CheckStream:
 
 
 class _StopRequested(Exception):
-    """The run's owner asked for it."""
+    """The run is to stop."""
 
 
 class _TooManyRows(Exception):
@@ -102,14 +102,14 @@ class _HeldLease:
         self._every = min(stream.lease_seconds / 3, _RENEW_SECONDS)
 
     def renew_if_due(self) -> None:
-        """Renew if it is time. Raises LeaseLost, and _StopRequested where the run is to stop."""
+        """Renew if it is time. Raises LeaseLost, and _StopRequested if the run is to stop."""
         if monotonic() - self._at >= self._every:
             self._at = monotonic()
             if self._ranges.renew(self._lease) is None:
                 raise _StopRequested
 
     def wait(self, seconds: float) -> None:
-        """Sleep, tick, and let another stream have the turn meanwhile."""
+        """Sleep, renewing the lease, and let another stream have the turn meanwhile."""
         self.renew_if_due()
         until = monotonic() + seconds
         if seconds <= 0:
@@ -124,7 +124,7 @@ class _HeldLease:
             self._retake_turn()
 
     def _retake_turn(self) -> None:
-        """Get the turn again; the others may take long, and the lease must not end meanwhile."""
+        """Get the turn back; the others may take long, and the lease must not expire meanwhile."""
         lost: Exception | None = None
         while not self._turn.acquire(timeout=1):
             try:
@@ -174,7 +174,7 @@ def _attempt(stream: CheckStream, lease: Lease) -> Literal["done", "failed", "st
 
 
 def _too_much(ranges: CheckLedger, lease: Lease, error: str) -> None:
-    """What is too much for one request becomes two, but not for ever: a source that hangs is no matter of size."""
+    """Split a range that is too much for one request, but not endlessly: if the source hangs, size is not the reason."""
     whole = lease.whole
     if whole.end - whole.start < 2 or lease.attempts >= MAX_TRIES:
         ranges.fail(lease, error)
@@ -200,7 +200,7 @@ def _check(stream: CheckStream, lease: Lease) -> None:
     except _TooManyRows as error:
         stream.ranges.split(replace(lease, attempts=0), _middle(lease.whole), str(error))
         return
-    except AssertionError as error:  # of a side that says what cannot be: nothing of the range is proved (invariant 5)
+    except AssertionError as error:  # a side contradicts itself: nothing of the range is proved (invariant 5)
         checked = RangeResult(lease.whole, Comparison(source=found.count, unknown=found.count), error=str(error))
     checked.seconds = monotonic() - begun
     failpoint("drift.before_done")
@@ -208,7 +208,7 @@ def _check(stream: CheckStream, lease: Lease) -> None:
 
 
 def _read(stream: CheckStream, lease: Lease, sides: Sides, held_lease: _HeldLease, found: RangeHashes) -> Lease:
-    """Stream the source; where there are too many rows the range ends at the last partition that was read whole."""
+    """Stream the source; if there are too many rows, the range ends with the last partition that was read whole."""
     for page in sides.source.pages(lease.whole):
         held_lease.renew_if_due()
         if not page.count:
@@ -247,13 +247,13 @@ def _compare(
 
 
 def _parts(suspects: list[Raw | bytes]) -> Iterator[list[Raw | bytes]]:
-    """So many at a time as are settled together: what is known of each of them is far larger than its key."""
+    """The suspects in parts that are settled together: what is known of each is far larger than its key."""
     for at in range(0, len(suspects), _SETTLED_TOGETHER):
         yield suspects[at : at + _SETTLED_TOGETHER]
 
 
 def _only_in_target(lease: Lease, keys: TableKeys, target_only: list[bytes], checked: RangeResult) -> list[Key]:
-    """Keys of the target that the source's range did not show; those of another range get their right token."""
+    """Keys of the target that the source does not have in the range; those of another range get their right token."""
     found: list[Key] = []
     strangers: list[Key] = []
     for canonical in target_only:
@@ -287,7 +287,7 @@ def _count(checked: RangeResult, judged: KeyVerdict, in_source: bool) -> None:
     if verdict != "gone":
         name = verdict.replace(" ", "_")
         setattr(rows, name, getattr(rows, name) + 1)
-    # Rows come and go while a range is read: what the source has is what it had at the verdict.
+    # Rows come and go while a range is read: what counts is what the source had at the verdict.
     rows.source += (verdict not in ("gone", "extra", "kept")) - in_source
     rows.target += verdict in ("same", "extra", "different", "kept") or (verdict in UNSETTLED and judged.held)
     checked.repaired += judged.repaired

@@ -1,7 +1,7 @@
 """What a worker does: claim a range, read its pages, load them in batches, until there is nothing left.
 
-A batch ends where enough bytes have come together. Its checkpoint is the token before the next row's, because a partition
-may go on in the next batch, and the source's own mark of the place in that partition, from which whoever resumes goes on
+A batch ends once it has enough bytes. Its checkpoint is the token before the next row's, because a partition may continue
+in the next batch, and the source's own mark of the place in that partition, where a worker that resumes continues
 (docs/decisions/0021-a-checkpoint-within-a-partition.md).
 """
 
@@ -34,7 +34,7 @@ log = logging.getLogger(__name__)
 
 
 NoteRowsAhead = Callable[[str, TokenRange, Callable[[], object]], None]
-"""Looks at write times: table, range, and what is to be called now and then, so that the lease is renewed."""
+"""Looks at write times: table, range, and what to call now and then to renew the lease."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +59,7 @@ class RateLimiter:
     due: float = 0.0
 
     def spend(self, rows: int, rows_per_second: float | None) -> None:
-        """Note rows that were read: the next ones are due when the time of these is over."""
+        """Note rows that were read: the next ones are due when these have used up their time."""
         if rows_per_second:
             self.due = max(self.due, time.monotonic()) + rows / rows_per_second
 
@@ -73,7 +73,7 @@ class RateLimiter:
 
 
 class _HeldLease:
-    """A lease, renewed while its worker reads or waits, and what of its range is left."""
+    """A lease, renewed while its worker reads or waits, and what is left of its range."""
 
     def __init__(self, stream: CopyStream, lease: Lease, left: TokenRange) -> None:
         self._ranges, self.lease, self.left = stream.ranges, lease, left
@@ -82,7 +82,7 @@ class _HeldLease:
         self._at = time.monotonic()
 
     def keep_going(self) -> bool:
-        """Renew the lease if it is time; False where the run is to stop. Raises LeaseLost."""
+        """Renew the lease if it is time; False if the run is to stop. Raises LeaseLost."""
         if time.monotonic() - self._at < self._every:
             return True
         self._at = time.monotonic()
@@ -121,7 +121,7 @@ def copy_ranges(stream: CopyStream, runs: list[int], owner: str, stopped: Callab
         except PlaceUnknown as error:
             log.warning("%s: it resumes at a partition's start: %s", lease.table, error)
             stream.ranges.discard_position(lease)
-            break  # the server hangs up on such a mark, and the driver does not connect again: the next job does
+            break  # the server disconnects on such a mark, and the driver does not reconnect: the next job does
         except (SourceUnavailable, TargetNotNow) as error:
             failures += 1
             log.warning("%s", retry_message(lease.table, error, isinstance(error, NotNow)))
@@ -148,14 +148,14 @@ def _copy_pages(stream: CopyStream, held: _HeldLease, limiter: RateLimiter, stop
     target = stream.target(lease)
 
     def paced() -> bool:
-        # With the lease in hand: whoever waits has a share of the rate, too.
+        # While holding the lease: a stream that waits has a share of the rate, too.
         return limiter.wait(lambda: not stopped() and held.keep_going()) and not stopped()
 
     if not paced():
         stream.ranges.release_range(lease)
         return 0
     if stream.note_rows_ahead is not None and not _is_begun(lease):
-        # However long that takes, a batch is loaded behind it, whose checkpoint says that it was done.
+        # However long that takes, a batch is loaded after it, whose checkpoint says that it was done.
         stream.note_rows_ahead(lease.table, held.left, held.keep_going)
     pages = held.renewing(stream.source(lease.table).pages(held.left, a_second, lease.position))
     for batch in batches(pages, lease.whole.end, stream.batch_bytes, a_second):
@@ -175,7 +175,7 @@ def _is_begun(lease: Lease) -> bool:
 
 
 def batches(pages: Iterator[Page], end: int, batch_bytes: int, batch_rows: int | None = None) -> Iterator[Batch]:
-    """Pages put together to batches of about `batch_bytes` or `batch_rows`; the last one, possibly empty, ends the range."""
+    """Pages grouped into batches of about `batch_bytes` or `batch_rows`; the last one, possibly empty, ends the range."""
     held: list[Page] = []
     for page in pages:
         if not page.count:
@@ -188,7 +188,7 @@ def batches(pages: Iterator[Page], end: int, batch_bytes: int, batch_rows: int |
 
 
 def retry_message(table: str, error: SyncError, endless: bool) -> str:
-    """What is said of a range that is retried, `retry_until_stopped` without an end: the server's own words."""
+    """The message about a range that is retried (`endless`: without limit), with the server's own words."""
     where = "Postgres: " if isinstance(error, TargetNotNow) else ""
     return f"{table}: {where}{error}; {'retrying until it can' if endless else 'retrying'}"
 
@@ -220,7 +220,7 @@ def copy_in_streams(
 
 
 def in_streams(work: Callable[[str, Callable[[], bool]], int], streams: int, worker: str, stopped: Callable[[], bool]) -> int:
-    """Do this work in several threads at once, each an owner by itself; the sum of what they return.
+    """Do this work in several threads at once, each an owner of its own; the sum of what they return.
 
     If the target's connection breaks, a stream starts again. The first error that this does not cure is raised at the end.
     """

@@ -1,6 +1,6 @@
 """Cut-over and rollback: announce, wait for every writer's promise, close, drain, switch the primary, open (rules 21 and 30).
 
-The cut-over is one transaction: what fails before it leaves the old epoch, open again; what fails after it, the new one.
+The switch itself is one transaction: a failure before it leaves the old epoch, open again; a failure after it, the new one.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _POLL_SECONDS, _DRAIN_POLL_SECONDS = 0.05, 0.003
 
 
 class SwitchAuthority(Protocol):
-    """The authority."""
+    """What decides which store is primary (invariant 6), as a switch needs it."""
 
     def begin(self, kind: SwitchKind, judged: int) -> int: ...
     def renew(self, switch: int) -> None: ...
@@ -41,7 +41,7 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class CutoverResult:
-    """What a switch came to: the new epoch, and for how many seconds no write could begin."""
+    """The result of a switch: the new epoch, and for how many seconds no write could begin."""
 
     switch: int
     epoch: Epoch
@@ -50,9 +50,9 @@ class CutoverResult:
 
 @dataclass(frozen=True, slots=True)
 class Switch:
-    """One cut-over or rollback. `drain` settles what is due, in the direction of the old epoch, and says how many keys.
+    """One cut-over or rollback. `drain` reconciles what is due, in the direction of the old epoch, and returns how many keys.
 
-    `unproved` says why both sides are not proved equal any more, or nothing: it is asked within the cut-over.
+    `unproved` says why both sides are no longer proved equal, or nothing; it is called in the switch's transaction.
     """
 
     authority: SwitchAuthority
@@ -64,7 +64,7 @@ class Switch:
     def run(self, kind: SwitchKind, judged: int, figures: dict[str, Any]) -> CutoverResult:
         """Switch from the epoch whose gates were judged.
 
-        Raises GateRefused, with that epoch open again, where somebody or something does not let it.
+        Raises GateRefused, with that epoch open again, if anything stands in the way.
         """
         failpoint("switch.before_begin")
         switch = self.authority.begin(kind, judged)
@@ -83,7 +83,7 @@ class Switch:
     def _abandon(self, switch: int, reason: str) -> None:
         try:
             self.authority.abandon(switch, reason)
-        except TargetUnavailable:  # the reason of the end is what counts
+        except TargetUnavailable:  # the first error is what counts
             self.say(
                 "Postgres is unreachable: waiting writers open the epoch again, unless it has changed; see `sync status`"
             )
@@ -98,7 +98,7 @@ class Switch:
             self._pause(switch, _POLL_SECONDS)
 
     def _drain_most(self, switch: int) -> None:
-        """Settle what has gathered while writes go on: the pause is for what comes in last."""
+        """Reconcile the backlog while writes continue, so that the pause is only for what comes in last."""
         until = time.monotonic() + self.limits.settle
         while self.drain() and time.monotonic() < until:
             self.authority.renew(switch)
@@ -112,7 +112,7 @@ class Switch:
                 if not self.authority.open_intents():
                     return self.authority.switch_primary(switch, figures, self.unproved)
             except StillOpen:
-                pass  # a worker was quicker than the count
+                pass  # an intent or a writer came in between
             if time.monotonic() > until:
                 left = f"{counted(self.authority.open_intents(), 'open intent')} left after {self.limits.pause:g} s"
                 raise GateRefused(f"it took too long: {left}, nothing has changed")

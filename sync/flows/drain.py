@@ -23,7 +23,7 @@ class DueKeys(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Drain:
-    """Drains one table's intents of one epoch; its end ends the drain, for whose intents there is another direction."""
+    """Drains one table's intents, up to those of one epoch: later ones have another direction (rule 22)."""
 
     journal: DueKeys
     reconcile: KeyReconciler
@@ -43,7 +43,7 @@ class Drain:
             try:
                 done += self.reconcile.keys(keys, lambda key, error: self.journal.failed(key.canonical, error))
             except TargetUnavailable as error:
-                for key in keys:  # raises the same where Postgres is unreachable; else people see what it cannot do
+                for key in keys:  # raises the same if Postgres is unreachable; else `sync intents` shows the error
                     self.journal.failed(key.canonical, str(error))
                 raise
         return done

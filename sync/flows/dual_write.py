@@ -1,6 +1,6 @@
 """A write to both sides while the source is primary: intent, primary, then the target with the end of the intent.
 
-Whatever fails behind the intent leaves the intent, and reconciliation makes both sides equal. The caller's answer is the
+Whatever fails after the intent leaves the intent, and reconciliation makes both sides equal. The caller's answer is the
 primary's: a sick secondary costs the application nothing but the journal's commit (invariant 8).
 """
 
@@ -19,11 +19,11 @@ log = logging.getLogger(__name__)
 Mode = Literal["inline", "async"]
 State = Literal["finished", "unsure"]
 _ALONE: dict[Outcome, State | None] = {"written": "finished", "unsure": "unsure", "refused": None}
-"""What is to be remembered of a write that was made without an intent."""
+"""The state in which a write without an intent is remembered; None: it is not."""
 
 
 class WriteBehind(Protocol):
-    """Notifies workers of what is left to reconciliation; keeps what Postgres could not take until it is back."""
+    """Notifies workers of what is left to reconcile; buffers what Postgres could not take until it is back."""
 
     def begin_accepting(self) -> bool: ...
     def end_accepting(self) -> None: ...
@@ -50,12 +50,12 @@ class ForwardWrite:
     mode: Mode = "inline"
 
     def write(self, mutation: Mutation) -> bool:
-        """Write to both sides; True. Raises WriteRefused, WriteUnsure; EpochChanged before anything."""
+        """Write to both sides; True. Raises WriteRefused, WriteUnsure; EpochChanged before anything is written."""
         failpoint("write.before_intent")
         try:
             intent = self.journal.open(mutation, self.write_behind.accepted(mutation.key))
         except AnswerLost as lost:
-            # The intent may be there, and would be sent to the primary by a reconcile.
+            # The intent may be there; then a reconcile sends its write to the primary.
             raise WriteUnsure(f"{mutation.key.table}: {lost}; it may have been written, and will be reconciled") from None
         except TargetUnavailable as away:
             return self._without_journal(mutation, away)
@@ -89,7 +89,7 @@ class ForwardWrite:
             failpoint("write.unrecorded")
             state = _ALONE[outcome]
         finally:
-            # In this order: what is broken off between the two keeps the writer from signing off (rule 29).
+            # In this order: an interruption between the two keeps the writer from signing off (rule 29).
             if state:
                 self.write_behind.add_unrecorded(self.journal, mutation, version, state)
             else:
@@ -120,7 +120,7 @@ class ForwardWrite:
     def _second_half(self, mutation: Mutation, intent: Intent) -> None:
         if self.mode == "async":
             failpoint("write.before_mark")
-            # Nobody waits for the mark: lost with the process, it leaves an open intent, which is claimed all the same.
+            # Nobody waits for the mark: if it is lost with the process, the intent stays open, and is claimed all the same.
             self.write_behind.mark_later(self.journal, intent, "finished", "")
             return
         try:
@@ -144,7 +144,7 @@ class ForwardWrite:
 
 
 def late_write_reason(key: Key) -> str:
-    """Why a write is unsure that the store it was for has taken: that may not be the primary any more (rule 30)."""
+    """Why a write that its store has taken is unsure: that store may no longer be the primary (rule 30)."""
     return (
         f"{key.table}: this process was suspended within the write, and may have been fenced and the primary changed: it "
         "may be there, or not; both sides will agree"

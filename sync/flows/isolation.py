@@ -1,4 +1,4 @@
-"""Work for many keys at once, of which one may stand in the others' way."""
+"""Work for many keys at once, so that one that fails does not hold up the others."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ class Work(Protocol[_Given, _Made]):
 
 
 def isolate(work: Work[Item, Result], items: Sequence[Item]) -> Iterator[tuple[Sequence[Item], Result | str]]:
-    """What the work makes of all of them, MOST_LOCKS at a time.
+    """What the work returns for the items, MAX_LOCKS at a time.
 
-    Where the target refuses it, or a lock is held, of each by itself, or why not. Raises TargetUnavailable, which is nobody's
-    fault among them.
+    If the target refuses it, or a lock is held: for each item by itself, or the error. Raises any other TargetUnavailable,
+    which is not the fault of one item.
     """
     for at in range(0, len(items), MAX_LOCKS):
         some = items[at : at + MAX_LOCKS]

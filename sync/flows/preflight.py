@@ -1,4 +1,4 @@
-"""What is said before anything is written: what maps to what, what cannot be carried, what is missing."""
+"""The report before anything is written: what maps to what, what cannot be migrated, what is missing."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ FLOWS = ("copy", "proof", "dual writes", "reconcile", "cut-over and rollback")
 
 @dataclass(slots=True)
 class PreflightReport:
-    """`servers` are lines on what was found; `tables` the mappings; `problems` what blocks it or is to be known.
+    """`servers` are lines on what was found; `tables` the mappings; `problems` blockers and warnings.
 
     `sizes` are the source's own estimates, `identities` say which tables these are, both by table; `small` are tables of few
-    rows; `data_center` is the one of the source that is read, `replica_boundaries` the tokens behind which other nodes have
+    rows; `data_center` is the one of the source that is read, `replica_boundaries` the tokens after which other nodes have
     the rows; `to_make` is what `sync schema apply` would make, by kind and name; `flows` says of each flow why it is not
     possible.
     """
@@ -54,7 +54,7 @@ class PreflightReport:
             self.impossible(flow, why)
 
     def add(self, part: PreflightReport) -> None:
-        """Take over what was found of one table."""
+        """Add what was found for one table."""
         self.problems += part.problems
         self.small |= part.small
         for flow, reasons in part.flows.items():
@@ -62,8 +62,8 @@ class PreflightReport:
                 self.impossible(flow, why)
 
     def weigh(self) -> None:
-        """What forbids the copy or its proof forbids the migration; what forbids the cut-over will block it; what forbids
-        another flow is to be known.
+        """Turn flows that are not possible into problems: an error for the copy or its proof, `blocks` for the cut-over, a
+        warning for the others.
         """
         told = {f"{problem.table}: {problem.text}" for problem in self.problems}
         for flow, reasons in self.flows.items():
@@ -77,7 +77,7 @@ class PreflightReport:
 
     @staticmethod
     def _later(where: str, text: str, flows: list[str]) -> Problem:
-        """What is in the way of flows that come after the copy and its proof."""
+        """The problem that flows after the copy and its proof are not possible."""
         if FLOWS[-1] in flows:
             return Problem("blocks", where, f"this will block the cut-over: {text} (not possible: {', '.join(flows)})")
         return Problem("warning", where, f"{text} (not possible: {', '.join(flows)})")

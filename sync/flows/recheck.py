@@ -1,7 +1,7 @@
-"""Keys of which both sides seemed to differ, read again until each has a verdict; with repair, reconciled and read once more.
+"""Keys in which both sides seemed to differ, read again until each has a verdict; with repair, reconciled and read once more.
 
-Every key handed in comes out with exactly one verdict, whatever fails on the way (invariant 5), or none does: a server that
-cannot now is waited for.
+Every key handed in gets exactly one verdict, whatever fails on the way (invariant 5). If a server is temporarily
+unavailable, an error is raised instead, and the range is checked again later.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class KeysOfBothSides(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class RecheckPolicy:
-    """How often a key is looked at that differs or is being written; the pause after the first look, which doubles."""
+    """How often a key that differs or is being written is read; the pause after the first time, which then doubles."""
 
     tries: int
     grace_seconds: float
@@ -45,7 +45,7 @@ class RecheckPolicy:
 
 @dataclass(frozen=True, slots=True)
 class Recheck:
-    """Gives each of some keys its verdict; `wait` sleeps, and may raise to give everything up."""
+    """Gives each of some keys its verdict; `wait` sleeps, and may raise to abort."""
 
     keys: KeysOfBothSides
     encoder: RowEncoder
@@ -55,7 +55,7 @@ class Recheck:
     keeps: bool = False
 
     def verdicts(self, suspects: Sequence[Key]) -> Iterator[KeyVerdict]:
-        """The verdicts on all of these keys, in no order. What differs must differ in the same way at two looks in a row."""
+        """The verdicts on all of these keys, in any order. A difference must be found unchanged twice in a row."""
         left, seen, begun = list(suspects), dict[Key, tuple[object, ...]](), monotonic()
         unsettled: list[KeyVerdict] = []
         for pause in self.policy.pauses():
@@ -92,14 +92,14 @@ class Recheck:
         if verdict == "different" and source.row is not None and after.row is not None:
             columns = tuple(self.encoder.different_columns(source.row, after.row))
             if self.keeps and after.version and self.encoder.lacks(source.row, after.row):
-                verdict = "same"  # what the source still has of it is
+                verdict = "same"  # what the source still has of it is equal
         return KeyVerdict(
             key, verdict, columns, source.version, after.version, source.error,
             held=after.row is not None, settled_after=monotonic() - since,
         )  # fmt: skip
 
     def _repaired(self, judged: list[KeyVerdict]) -> list[KeyVerdict]:
-        """The same with the findings reconciled; each stays a finding, and says whether both sides are equal by now."""
+        """The same with the findings reconciled; each stays a finding, and says whether both sides are equal now."""
         findings = {j.key: j for j in judged if j.verdict in FINDINGS}
         if not findings:
             return judged

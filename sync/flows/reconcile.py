@@ -26,7 +26,7 @@ class Reconcile:
     executor: Executor
 
     def keys(self, keys: Iterable[Key], failed: Callable[[Key, str], None]) -> int:
-        """Reconcile these keys; how many. `failed` hears of those that could not be. Raises TargetUnavailable."""
+        """Reconcile these keys; how many. `failed` is called for those that could not be. Raises TargetUnavailable."""
         left = list(dict.fromkeys(keys))
         done = 0
         for _ in range(MAX_TRIES):
@@ -42,7 +42,7 @@ class Reconcile:
         return done
 
     def _hot(self, key: Key, failed: Callable[[Key, str], None]) -> bool:
-        """A key that changed under every try is held still for one (rule 16)."""
+        """Reconcile a key that changed during every try, with its lock held (rule 16)."""
         try:
             self.reconcile_steps.apply_locked(key, self._look)
         except (SourceUnavailable, TargetBusy, TargetRefused) as error:
@@ -51,7 +51,7 @@ class Reconcile:
         return True
 
     def _once(self, keys: Sequence[Key]) -> tuple[list[Key], list[tuple[Key, str]]]:
-        """One try: the keys that changed under it, and those that failed on one side, with the error."""
+        """One try: the keys that changed meanwhile, and those that failed on one side, with the error."""
         picked: dict[Key, PendingKey] = {}
         settled, changed, errors = [], [], []
         for some, claimed in isolate(self.reconcile_steps.pick, keys):
@@ -75,7 +75,7 @@ class Reconcile:
         return changed, errors
 
     def _read(self, picked: Mapping[Key, PendingKey]) -> Iterator[tuple[Key, Read | str]]:
-        """Every key's row, read without a lock (rule 15c), or why it was not; those with nothing to send again together."""
+        """Every key's row, read without a lock (rule 15c), or why not; keys with nothing to send again are read together."""
         plain = [key for key in picked if not picked[key].replay]
         groups = [plain[i : i + READ_TOGETHER] for i in range(0, len(plain), READ_TOGETHER)]
         alone = [key for key in picked if picked[key].replay]
@@ -87,7 +87,7 @@ class Reconcile:
         yield from zip(alone, self.executor.map(lambda k: self._try(k, picked[k]), alone), strict=True)
 
     def _together(self, keys: Sequence[Key]) -> list[Read] | None:
-        """The rows of these keys; None where one of them, at least, could not be read."""
+        """The rows of these keys; None if at least one of them could not be read."""
         failpoint("reconcile.replayed")
         try:
             return self.primary.read_many(keys)
@@ -103,10 +103,10 @@ class Reconcile:
             return str(error)
 
     def _look(self, key: Key, picked: PendingKey) -> Read:
-        """Send claimed mutations again until each is acknowledged (rule 15b): late first attempts change nothing. Read."""
+        """Send claimed writes again (rule 15b: late first attempts change nothing), then read. Raises SourceUnavailable."""
         for replay in picked.replay:
             outcome, error = self.primary.write_again(replay)
-            # A refusal now says nothing of the first attempt: it may be in a queue, in a hint, or on one replica.
+            # A refusal now says nothing about the first attempt: it may be in a queue, in a hint, or on one replica.
             if outcome == "refused":
                 raise SourceUnavailable(f"the source refuses to repeat a write: {error}")
             if outcome == "unsure":

@@ -1,4 +1,4 @@
-"""Making the source equal to Postgres where that is primary, key by key: pick, send the row, remove (rules 26 and 27)."""
+"""Making the source equal to Postgres while that is primary, key by key: pick, send the row, remove (rules 26 and 27)."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Resend:
     executor: Executor
 
     def keys(self, keys: Iterable[Key], failed: Callable[[Key, str], None]) -> int:
-        """Reconcile these keys; how many. `failed` hears of those that could not be. Raises TargetUnavailable."""
+        """Reconcile these keys; how many. `failed` is called for those that could not be. Raises TargetUnavailable."""
         picked: dict[Key, PendingResend] = {}
         for some, found in isolate(self.resend_steps.pick, list(dict.fromkeys(keys))):
             if isinstance(found, str):

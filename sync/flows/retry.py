@@ -1,4 +1,4 @@
-"""What is done again while a server is temporarily unavailable, or is unreachable: how often, and how long the pauses are."""
+"""Retries while a server is temporarily unavailable or unreachable: how often, and with what pauses."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ _LONGEST_PAUSE = 15.0
 
 
 def pause_after(failures: int) -> float:
-    """Longer after each failure in a row: what is overloaded or restarting needs time, not questions."""
+    """The pause in seconds, longer after each failure in a row: a server that is overloaded or restarting needs time."""
     return min(2.0**failures / 2, _LONGEST_PAUSE)
 
 
 def pause(failures: int, stopped: Callable[[], bool]) -> None:
-    """So long, or until `stopped()`."""
+    """Sleep that long, or until `stopped()`."""
     until = time.monotonic() + pause_after(failures)
     while time.monotonic() < until and not stopped():
         time.sleep(0.1)
 
 
 def pause_or_raise(error: SyncError, failures: int, stopped: Callable[[], bool] = lambda: False) -> bool:
-    """After so many failures in a row: say the server's words, and pause; False where it was stopped.
+    """After this many failures in a row, log the server's words and pause; False if it was stopped.
 
-    Raises the error where the server is unreachable and it was stopped, or that was for about two minutes.
+    Raises the error if the server is unreachable and it was stopped, or has been unreachable for about two minutes.
     """
     is_away = not isinstance(error, NotNow)
     if is_away and (stopped() or failures > MAX_RECONNECTS):
@@ -45,9 +45,9 @@ def pause_or_raise(error: SyncError, failures: int, stopped: Callable[[], bool] 
 
 
 def retry(act: Callable[[], T]) -> T:
-    """What a command's step returns, which may be done again: without end while a server is temporarily unavailable.
+    """What a repeatable step of a command returns, retried without limit while a server is temporarily unavailable.
 
-    Raises what `act` raises otherwise, and that a server is unreachable after about two minutes.
+    Raises any other error of `act` at once, and that a server is unreachable after about two minutes.
     """
     for failures in itertools.count(1):
         try:
@@ -58,9 +58,9 @@ def retry(act: Callable[[], T]) -> T:
 
 
 def retry_until_stopped(act: Callable[[], int], stopped: Callable[[], bool]) -> int:
-    """Retry while a server is unreachable, for two minutes or until `stopped()`; while it cannot now, until `stopped()`.
+    """Retry until `stopped()` while a server is temporarily unavailable; for two minutes at most while it is unreachable.
 
-    0 where it was stopped while it waited for a server that cannot now: that is nobody's failure.
+    0 if it was stopped while a server was temporarily unavailable: that is not a failure.
     """
     for failures in itertools.count(1):
         try:

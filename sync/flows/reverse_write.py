@@ -1,7 +1,7 @@
 """A write while Postgres is primary: one transaction there, then the source, in the background.
 
 The caller's answer is Postgres's. The source is sent the write with the row's version as its timestamp; whatever fails there
-leaves the intent, and reconciliation sends the row again: a sick source is not noticed (invariant 8).
+leaves the intent, and reconciliation sends the row again: the caller does not notice a sick source (invariant 8).
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ T = TypeVar("T")
 
 
 class ReverseWriteBehind(WriteBehind, Protocol):
-    """What is left for later, and intents that have done their duty."""
+    """What is left for later, and intents to remove because both sides have the write."""
 
     def remove_later(self, journal: TableJournal, intent: Intent) -> None: ...
 
@@ -44,7 +44,7 @@ class ReverseWrite:
     def change(self, key: Key, make: Callable[[bytes], Mutation]) -> bool:
         """Write what `make` makes of the row's canonical bytes; False where there is no row. Raises as `write`.
 
-        What `make` raises as a ValueError refuses the write.
+        A ValueError of `make` refuses the write.
         """
         made = self._answered(key, lambda: self.reverse.change(key, make))
         return made is not None and self._written(*made)

@@ -1,6 +1,6 @@
 """Verification after a migration: every range's digest on both sides; where they differ, every row by key.
 
-For a source that is written to meanwhile this shows what changed after the copy; `sync drift-report` tells the two apart.
+If the source is written to meanwhile, this also shows what changed after the copy; `sync drift-report` tells that from drift.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class Digests(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class RangeCheck:
-    """The verdict on one range: the rows' figures, and whether the digests alone agreed."""
+    """The verdict on one range: the rows' figures, and the error if it could not be read."""
 
     tokens: TokenRange
     rows: Comparison
@@ -58,7 +58,7 @@ class Checker:
             return RangeCheck(tokens, Comparison(), str(error))
 
     def _source_digest(self, tokens: TokenRange) -> Digest | None:
-        """None where a value needs a closer look."""
+        """None if a value needs a closer look."""
         total = EMPTY
         try:
             for page in self.source.pages(tokens):
@@ -74,7 +74,7 @@ class Checker:
         for page in self.source.pages(tokens):
             for row in self.encoder.check_page(page.data, page.offset, page.count):
                 key = None if row.encoded is None else self.encoder.canonical_key(row.key)
-                # A row that only Postgres refused (a constraint of the user's) is on record, and is not there.
+                # A row that only Postgres refused (a constraint of the user's) is a recorded reject, and is not there.
                 if key is None or (row.key in self.refused and key not in held):
                     rejected += 1
                 else:

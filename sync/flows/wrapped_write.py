@@ -33,7 +33,7 @@ class WrappedWrite:
     def write(self, key: Key, call: Callable[[], T]) -> T:
         """Announce the key, call, reconcile; what the call returned. An error of the call leaves the key unsure.
 
-        Raises WriteRefused and EpochChanged before anything is called; WriteUnsure where this process was suspended in it.
+        Raises WriteRefused and EpochChanged before anything is called; WriteUnsure if this process was suspended during it.
         """
         gaps = self.write_behind.gaps()
         try:
@@ -61,7 +61,7 @@ class WrappedWrite:
         return result
 
     def _without_intent(self, key: Key, call: Callable[[], T], gaps: int) -> T:
-        state: State = "unsure"  # a call that raises may have written, or may yet: it is not read at once (rule 17)
+        state: State = "unsure"  # a call that raises may have written, or may still: its key is not read at once (rule 17)
         try:
             failpoint("wrapped.accepted")
             result = call()
@@ -74,7 +74,7 @@ class WrappedWrite:
             self.write_behind.end_accepting()
 
     def _remember(self, key: Key, state: State) -> None:
-        """It is recorded with a stamp of its end: its side of the write has a time of its own."""
+        """Have the key recorded, stamped at the end of the call: the time that the primary gave the write is not known."""
         self.write_behind.add_unrecorded(self.journal, Mutation("recheck", key, {}), self.write_behind.stamp(key), state)
 
     def _mark(self, key: Key, intent: Intent, state: State, error: str) -> None:

@@ -25,14 +25,14 @@ class EpochView(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class WriteRouter:
-    """Runs writes under the current epoch; `max_wait` seconds is as long as one waits for a cut-over."""
+    """Runs writes under the current epoch; `max_wait` is how many seconds a write waits for a cut-over."""
 
     epochs: EpochView
     max_wait: float
 
     def run(self, by_primary: Mapping[Primary, Callable[[], T]]) -> T:
-        """What the current primary's flow returns. Raises WriteRefused, nothing being written, if it takes too long."""
-        # Where it is known that writes wait, asking Postgres would take a connection, and wait for the cut-over's own lock.
+        """What the current primary's flow returns. Raises WriteRefused, with nothing written, if it takes too long."""
+        # If writes are known to wait, asking Postgres would take up a connection, and wait for the cut-over's own lock.
         waited = self.epochs.wait_open(self.max_wait)
         try:
             result = by_primary[self.epochs.primary]()

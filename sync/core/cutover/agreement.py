@@ -8,15 +8,15 @@ from typing import Any
 from sync.core.rows import TableOptions
 
 _SAID = {"keep_ttl": "ttl"}
-"""What sync.toml calls an option, where it is not its name."""
+"""What sync.toml calls an option, if not by its name."""
 
 
 def agreed(
     only: Collection[str] | None, exclude: Collection[str], tables: Mapping[str, TableOptions], plain: Collection[str] = ()
 ) -> dict[str, Any]:
-    """The settings that must agree: which tables, and of each what is not the default.
+    """The settings that must agree: which tables, and the options of each that are not the default.
 
-    `plain`: tables that have a collection's layout and are none.
+    `plain`: tables that have a collection's layout, but are not collections.
     """
     told = {name: options for name, options in tables.items() if options != TableOptions() or name in plain}
     return {
@@ -40,21 +40,21 @@ def _plain(value: Any) -> Any:
 
 
 def may_write(settings: Mapping[str, Any] | None, table: str) -> bool:
-    """Whether a store that was started with this writes a table; one that did not tell may."""
+    """Whether a store that was started with these settings may write a table; so may one whose settings are unknown."""
     if settings is None or "only" not in settings:
         return True
     return table not in settings["exclude"] and (settings["only"] is None or table in settings["only"])
 
 
 def of_table(settings: Mapping[str, Any], table: str) -> dict[str, Any]:
-    """What is said of one table."""
+    """The settings of one table."""
     return dict(settings["tables"].get(table, {}))
 
 
 def differences(mine: Mapping[str, Any], theirs: Mapping[str, Any] | None, tables: Sequence[str] | None = None) -> list[str]:
-    """The settings that differ, as sync.toml names them; where `tables` are given, of these only, not which there are.
+    """The settings that differ, as sync.toml names them; with `tables`, only those of these, not which there are.
 
-    Nothing where they were not told.
+    Empty if theirs are unknown.
     """
     if not theirs or "tables" not in theirs:
         return []

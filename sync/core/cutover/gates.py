@@ -43,9 +43,9 @@ class WriterFact:
 
 @dataclass(frozen=True, slots=True)
 class CanaryFact:
-    """How many rows of a table are the same on both sides (0: it is empty), or what is amiss.
+    """How many rows of a table are the same on both sides (0: it is empty), or what is wrong.
 
-    `sent`: the source took a row of the canary's own as well.
+    `sent`: the source also accepted a row of the canary's own.
     """
 
     table: str
@@ -56,7 +56,7 @@ class CanaryFact:
 
 @dataclass(frozen=True, slots=True)
 class IntentFacts:
-    """Intents: all of them, those that failed before, how old the oldest is."""
+    """Intents: how many there are, how many of them have failed before, how old the oldest is."""
 
     count: int
     failing: int
@@ -91,7 +91,7 @@ def backfill_gate(copied: Sequence[BackfillFact]) -> Gate:
 
 
 def intents_gate(facts: IntentFacts, most: int) -> Gate:
-    """What is open can be settled while writers wait."""
+    """The open intents are few enough to be reconciled while writers wait, and none has failed."""
     green = facts.count <= most and not facts.failing
     figure = f"{facts.count:,} open (at most {most:,})"
     if facts.count:
@@ -135,9 +135,9 @@ def indexes_gate(missing: Sequence[str]) -> Gate:
 
 
 def writers_gate(writers: Sequence[WriterFact], epoch: int, lease: float, expected: int | None = None) -> Gate:
-    """Every writer is alive, knows this epoch, and keeps nothing that Postgres does not know of (rules 29 and 30).
+    """Every writer is alive, knows this epoch, and holds nothing unrecorded (rules 29 and 30).
 
-    There is one at least, or as many as are `expected`: nobody else learns of the switch.
+    There is at least one, or exactly `expected`: a process that is not registered does not learn of the switch.
     """
     bad = [text for w in writers if (text := _fault(w, epoch, lease))]
     figure = "; ".join(bad) if bad else f"{counted(len(writers), 'writer')}, all alive" if writers else "none is registered"
@@ -162,7 +162,7 @@ def _fault(writer: WriterFact, epoch: int, lease: float) -> str:
 
 
 def canary_gate(canaries: Sequence[CanaryFact], not_run: str = "") -> Gate:
-    """Rows of Postgres are in Astra as they are, and Astra takes such rows; `not_run` says why that was not tried."""
+    """The sampled rows are equal on both sides, and Astra accepts such rows; `not_run` says why the latter was not tried."""
     bad = [f"{c.table}: {c.error}" for c in canaries if c.error]
     if bad:
         return Gate("canary", False, "; ".join(bad), "see the error")
@@ -175,7 +175,7 @@ def canary_gate(canaries: Sequence[CanaryFact], not_run: str = "") -> Gate:
 
 
 def reversible_gate(one_sided: Sequence[str], left_out: Sequence[str] = ()) -> Gate:
-    """Every table can be written in both directions, and none is written to both sides that is not migrated (`left_out`)."""
+    """Every table can be written in both directions; all that are written to both sides are migrated (else `left_out`)."""
     said, remedies = [], []
     if one_sided:
         said.append(f"cannot be written on both sides: {', '.join(one_sided)}")
@@ -188,18 +188,18 @@ def reversible_gate(one_sided: Sequence[str], left_out: Sequence[str] = ()) -> G
 
 
 def settings_gate(faults: Mapping[str, str]) -> Gate:
-    """Every writer was started with this command's settings, as far as all must agree; `faults`: by writer what differs."""
+    """Every writer was started with this command's settings, as far as they must agree; `faults`: what differs, by writer."""
     figure = "; ".join(f"{writer} {text}" for writer, text in faults.items()) or "every writer has the same sync.toml"
     return Gate("settings", not faults, figure, "give all of them one sync.toml, and restart the application with it")
 
 
 def nothing_open_gate(name: str, count: int, one: str, several: str, remedy: str) -> Gate:
-    """Nothing of a kind is open; what is said of one, and of several."""
+    """Nothing of a kind is open; `one` and `several` name the kind in the singular and plural."""
     return Gate(name, not count, counted(count, one, several), remedy)
 
 
 def table_shape(table: TableMap, *identities: str) -> str:
-    """What a table is on both sides, as a short text: it changes with every column, type and key, with what sync.toml makes
+    """A short hash of what a table is on both sides: it changes with every column, type and key, with what sync.toml makes
     of them, and with an identity.
     """
     return _short("\n".join([_described(table), *identities, *_choices(table)]))
@@ -216,7 +216,7 @@ def _described(table: TableMap) -> str:
 
 
 def _choices(table: TableMap) -> list[str]:
-    """What sync.toml makes of the columns; nothing where it says nothing of them."""
+    """What sync.toml makes of the columns; empty if it says nothing about them."""
     carried = {pair.source.name for pair in table.pairs}
     found = [f"without {c.name}" for c in table.source.columns if c.name not in carried]
     found += [

@@ -1,4 +1,4 @@
-"""Where a migration stands and what comes next, from the gates of its next switch: one judgement for all who ask."""
+"""Where a migration stands and what comes next, from the gates of its next switch: one judgement for all callers."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ _FAILED = "look at the failed ranges' error, then run `sync backfill` again"
 class MigrationState:
     """What is known. `gates`: those of the next switch but for its canary, by name; `not_judged` says why they are missing.
 
-    `begun`: there is a backfill; `failed`: ranges of it have failed; `unfinished`: one is open. `workers`: RQ workers that
-    run; None: not known.
+    `begun`: there is a backfill; `failed`: ranges of it have failed; `unfinished`: one is open. `workers`: running RQ
+    workers; None: not known.
     """
 
     primary: Literal["astra", "postgres"]
@@ -34,7 +34,7 @@ class MigrationState:
 
     @property
     def red(self) -> list[Gate]:
-        """The gates that stand in the way, in the order in which they are turned green."""
+        """The red gates, in the order in which they are turned green."""
         return [gate for gate in self.gates.values() if not gate.green]
 
     @property
@@ -45,7 +45,7 @@ class MigrationState:
 
 
 def phase(migration: MigrationState) -> str:
-    """One word or two. `proved`: every gate of the cut-over is green; its canary only flies with the cut-over itself."""
+    """One word or two. `proved`: every gate of the cut-over is green but its canary, which runs only with the cut-over."""
     if migration.primary == "postgres":
         return "cut over"
     if not migration.begun:
@@ -85,7 +85,7 @@ def _copy_step(migration: MigrationState) -> str:
 
 
 def _drain_step(migration: MigrationState) -> str:
-    """What to do about keys that are not settled; nothing where workers are at it, and they are few."""
+    """What to do about keys that are not reconciled; empty if workers are at it and the keys are few."""
     what = "sent to Astra" if migration.primary == "postgres" else "reconciled"
     keys = f"{counted(migration.intents, 'key')} {'is' if migration.intents == 1 else 'are'}"
     gate = migration.gates.get("intents")

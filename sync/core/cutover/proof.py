@@ -11,14 +11,14 @@ from sync.core.cutover.gates import Gate
 from sync.core.words import counted, first_of
 
 CLEAN_PASSES = 2
-"""How many drift passes in a row must be clean: one alone may have been lucky with its moment."""
+"""How many drift passes in a row must be clean: a single one may have been lucky in its timing."""
 EVERYWHERE = ""
-"""The table of what may have disturbed any of them."""
+"""The table name of a disturbance that may concern any table."""
 WAIVED = (
     f"{CLEAN_PASSES} clean full passes of this epoch: what has changed since the cut-over past the application's stores "
     "(a row that SQL updated or deleted in Postgres, one that somebody wrote in Astra) is not looked for"
 )
-"""What a rollback without proof does not know. Every write of a store has an intent until Astra has acknowledged it."""
+"""What a rollback without proof cannot know. Every write of a store has an intent until Astra has acknowledged it."""
 _SHOWN = 5
 
 
@@ -40,20 +40,20 @@ class Pass:
 
 @dataclass(frozen=True, slots=True)
 class ProofBounds:
-    """What passes must be younger than: the epoch, and by table what last could have made a difference, and what that was."""
+    """What passes must be younger than: the epoch and, by table, the last event that could have made a difference."""
 
     epoch: int
     begun: datetime
     disturbed: Mapping[str, tuple[datetime, str]]
 
     def of(self, table: str) -> tuple[datetime, str]:
-        """The last thing that a pass over this table must have begun after."""
+        """The last event that a pass over this table must have begun after."""
         found = [self.begun_by, *(self.disturbed[name] for name in (EVERYWHERE, table) if name in self.disturbed)]
         return max(found, key=lambda one: one[0])
 
     @property
     def begun_by(self) -> tuple[datetime, str]:
-        """The epoch's begin, in the same form."""
+        """The epoch's beginning, in the same form."""
         return self.begun, "this epoch"
 
 
@@ -74,9 +74,9 @@ class TableProof:
 def proofs(
     passes: Sequence[Pass], shapes: Mapping[str, str | None], since: ProofBounds, data_center: str = ""
 ) -> list[TableProof]:
-    """How each of these tables is proved; `shapes` says what they are today (None: that is not known, and not compared).
+    """How each of these tables is proved; `shapes` are those of today (None: unknown, and not compared).
 
-    `passes`: the newest first. One that found something, or repaired, disturbs as well: a table's others must follow it.
+    `passes`: newest first. One that found or repaired something is a disturbance, too: only passes after it count.
     """
     return [
         _proof(table, [one for one in passes if one.table == table], shape, since, data_center)
@@ -108,7 +108,7 @@ def _objection(one: Pass, shape: str | None, since: ProofBounds, data_center: st
 
 
 def proof_gate(found: Sequence[TableProof]) -> Gate:
-    """Of every table the last full passes of this epoch are clean, and begun after the last thing that could have made a
+    """The last full passes over every table in this epoch are clean, and began after the last event that could have made a
     difference.
     """
     red = [proof for proof in found if not proof.green]
@@ -124,7 +124,7 @@ def proof_gate(found: Sequence[TableProof]) -> Gate:
 
 
 def _reasons(red: Sequence[TableProof]) -> str:
-    """Why tables are not proved, those together that have one reason."""
+    """Why tables are not proved, grouped by reason."""
     reasons = Counter((proof.passes, proof.why) for proof in red)
     said = []
     for (passes, why), _ in reasons.most_common(_SHOWN):
@@ -134,7 +134,7 @@ def _reasons(red: Sequence[TableProof]) -> str:
 
 
 def undisturbed_gate(passes: Sequence[Pass], tables: Iterable[str], since: ProofBounds) -> Gate:
-    """Nothing in this epoch tells that both sides may differ: what an emergency goes by instead of a proof.
+    """Nothing in this epoch suggests that both sides differ: what an emergency rollback relies on instead of a proof.
 
     No write was recorded late, no writer fenced, no intent given up, and the last pass of each table, where there was one,
     was clean.

@@ -43,8 +43,8 @@ _NO_ELEMENTS = bytes(4)
 def decoder_for(cql: CqlType, pg: PgType) -> Decode:
     """The decoder from `pg` into `cql`, for exactly the pairs that `encoder_for` takes. Raises UnsupportedPair.
 
-    It gives None, which is null, for what Cassandra does not tell from it: a collection that is not frozen and has no
-    elements, a user type that is not frozen and has no fields set.
+    It gives None, which is null, for what Cassandra cannot distinguish from null: a collection that is not frozen and has
+    no elements, a user type that is not frozen and has no fields set.
     """
     encoder_for(cql, pg)
     decode = _decoder(cql, pg, "column")

@@ -35,7 +35,7 @@ def _elements(cell: bytes) -> list[bytes | None]:
 
 
 def _components(cql: CqlType) -> Callable[[list[bytes | None]], bytes]:
-    """What makes the cell of a vector from its components."""
+    """The function that makes the cell of a vector from its components."""
 
     def pack(found: list[bytes | None]) -> bytes:
         cells = [cell for cell in found if cell is not None]

@@ -10,7 +10,7 @@ from sync.core.encode.base import Reject
 Decode = Callable[[bytes], bytes | None]
 """From a cell of the target (never null) to the source's; None is null. Raises Reject for what the source cannot hold."""
 DECODE_ERRORS = (struct.error, IndexError, OverflowError, ValueError, RecursionError)
-"""What bytes that are no value of the target's type, or JSON without an end, raise on their way."""
+"""What is raised for bytes that are not a value of the target's type, or for JSON that nests too deeply."""
 
 
 def fixed(width: int, what: str) -> Decode:

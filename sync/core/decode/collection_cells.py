@@ -1,8 +1,8 @@
 """Lists, sets and maps as CQL cells, with Cassandra's own rules for nulls and order within them.
 
-Observed on Cassandra 5.0.6: a set or map that is bound as bytes is sorted and rid of what stands in it twice, but one within
-a tuple or user type is kept as it comes. Only a frozen list that is a column itself takes a null. In a null's place most
-types have a cell of length zero, which reads as null; a list that is not frozen refuses those too, but for tuples.
+Observed on Cassandra 5.0.6: a set or map that is bound as bytes is sorted and loses its duplicates, but one within a tuple or
+user type is kept as it comes. Only a frozen list that is a column itself takes a null. In a null's place most types have a
+cell of length zero, which reads as null; a list that is not frozen refuses those too, except of tuples and user types.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from sync.core.decode.order import order_of
 from sync.core.encode.base import INT32, Reject, join_cells
 
 Pack = Callable[[list[bytes | None]], bytes]
-"""From elements to the cell of what they are the elements of; raises Reject."""
+"""From elements to the cell that holds them; raises Reject."""
 Place = Literal["column", "collection", "fields"]
 """What a value is: a column itself, within collections, or somewhere within a tuple or user type."""
 _FIELDS = frozenset({"tuple", "udt"})
@@ -26,7 +26,7 @@ _EMPTY_IS_NULL = _FIELDS | {
 
 
 def collection(cql: CqlType, place: Place) -> Pack:
-    """What makes the cell of a list or set from its elements."""
+    """The function that makes the cell of a list or set from its elements."""
     fill = _filling(cql, cql.args[0], place)
     if cql.name == "list" or place == "fields":
         return lambda found: _packed([fill(cell) for cell in found])
@@ -42,7 +42,7 @@ def collection(cql: CqlType, place: Place) -> Pack:
 
 
 def mapping(cql: CqlType, place: Place) -> Callable[[Iterable[tuple[bytes, bytes | None]]], bytes]:
-    """What makes the cell of a map from its pairs."""
+    """The function that makes the cell of a map from its pairs."""
     fill, order = _filling(cql, cql.args[1], place), order_of(cql.args[0])
 
     def packed(found: Iterable[tuple[bytes, bytes | None]]) -> bytes:
@@ -55,7 +55,7 @@ def mapping(cql: CqlType, place: Place) -> Callable[[Iterable[tuple[bytes, bytes
 
 
 def _filling(cql: CqlType, element: CqlType, place: Place) -> Callable[[bytes | None], bytes | None]:
-    """What puts the source's form of a null, as an element or value of `cql`, where there is a null."""
+    """The function that replaces a null by the source's form of it, as an element or value of `cql`."""
     if cql.name == "list" and cql.frozen and place == "column":
         return lambda cell: cell
     has_null = element.name in (_FIELDS if cql.name == "list" and place == "column" else _EMPTY_IS_NULL)

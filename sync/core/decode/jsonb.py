@@ -1,7 +1,7 @@
 """jsonb → maps, lists, sets, tuples, user types and vectors: the inverse of `core.encode.jsonb`.
 
-A number may be written otherwise than the encoder writes it, where Postgres says that it is equal (1 is 1.0); a text that
-stands for a value of another type (a timestamp, a UUID) must be the encoder's own, since to JSON any other is another value.
+A number may be written differently from how the encoder writes it, if Postgres considers it equal (1 is 1.0); a text that
+represents another type (a timestamp, a UUID) must be the encoder's own, since to JSON any other text is another value.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _LAYOUTS = {"float": struct.Struct(">f"), "double": struct.Struct(">d")}
 
 
 class Number(str):
-    """A number of JSON as it is written, so that no digit is lost; no text of JSON."""
+    """A number in JSON as it is written, so that no digit is lost; not a text in JSON."""
 
 
 def jsonb(cql: CqlType, place: Place) -> Decode:
@@ -46,7 +46,7 @@ def jsonb(cql: CqlType, place: Place) -> Decode:
 
 
 def reader(cql: CqlType, place: Place) -> Read:
-    """The function that reads a value of this type that stands there."""
+    """The function that reads a value of this type in this place."""
     if cql.name in ("text", "ascii"):
         return _text(cql)
     if cql.name == "map":
@@ -78,7 +78,7 @@ def _text(cql: CqlType) -> Read:
 
 
 def _string(cql: CqlType) -> Read:
-    """A value that is in JSON as a text, written as the encoder writes it."""
+    """A value that is a text in JSON, written as the encoder writes it."""
     parse, write = _STRINGS[cql.name], renderer(cql, bytes)
 
     def read(value: Any) -> bytes:
@@ -146,7 +146,7 @@ def _map(cql: CqlType, place: Place) -> Read:
 
 
 def _key(cql: CqlType, place: Place) -> Callable[[str], bytes]:
-    """A key that is no text is the text of its JSON."""
+    """A key that is not a text is the text of its JSON."""
     read = _inner(cql, place)
     if cql.name in ("text", "ascii") or cql.name in _STRINGS:
         return read

@@ -1,7 +1,7 @@
-"""A cell as Cassandra keeps it: it sorts what is bound as a set or map, and keeps once what stands there twice.
+"""A cell as Cassandra keeps it: it sorts what is bound as a set or map, and removes duplicates.
 
 Observed on Cassandra 5.0.6: of elements or keys that compare as equal (1.0 and 1.00) the first stays, with the last one's
-value. Within another collection that is so of equal bytes only. What is within a tuple or user type stays as it comes.
+value. Within another collection only equal bytes are duplicates. What is within a tuple or user type stays as it comes.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class _Pair(NamedTuple):
 
 
 def normalizer(cql: CqlType, within: bool = False) -> Normalize | None:
-    """What Cassandra makes of cells of this type, `within` a collection or not; None where it keeps them as they come."""
+    """What Cassandra makes of cells of this type, `within` a collection or not; None if it keeps them as they come."""
     if cql.name == "set":
         return _set(cql, within)
     if cql.name == "map":
@@ -60,7 +60,7 @@ def _map(cql: CqlType, within: bool) -> Normalize:
 
 
 def _deduplicated(found: list[_Pair], within: bool) -> Iterator[_Pair]:
-    """In their order, of equal ones the first with the last one's value."""
+    """The pairs in order; of equal ones the first, with the last one's value."""
     for _, equal in groupby(sorted(found, key=lambda pair: pair.place), lambda pair: pair.place):
         groups: dict[bytes | None, list[_Pair]] = {}
         for pair in equal:

@@ -22,7 +22,7 @@ def numeric(source: str) -> Decode:
 
 
 def number_cell(unscaled: int, scale: int, source: str) -> bytes:
-    """The cell of `unscaled × 10^-scale`. Raises Reject where `source` does not hold it."""
+    """The cell of `unscaled × 10^-scale`. Raises Reject if `source` cannot hold it."""
     if source == "decimal":
         return INT32.pack(scale) + varint_cell(unscaled)
     whole, rest = divmod(unscaled, 10**scale)
@@ -58,7 +58,7 @@ def parse_number(text: str) -> tuple[int, int]:
 
 
 def parse_digits(digits: str) -> int:
-    """The number of these decimal digits, as many as they are (Python's own limit guards web servers, not this)."""
+    """The number that these decimal digits are, however many (Python's own limit guards web servers, not this)."""
     if len(digits) <= _SHORT:
         return int(digits or "0")
     behind = len(digits) // 2

@@ -56,7 +56,7 @@ def _decimal(cell: bytes) -> Decimal:
 
 
 def _floating(layout: struct.Struct) -> Callable[[bytes], Any]:
-    """Java's Float.compare: −0.0 before 0.0, NaN behind all."""
+    """Java's Float.compare: −0.0 before 0.0, NaN last."""
 
     def order(cell: bytes) -> tuple[bool, float, float]:
         (value,) = layout.unpack(cell)

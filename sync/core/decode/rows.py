@@ -36,7 +36,7 @@ class RowDecoder:
         return cells
 
     def others(self, row: bytes) -> dict[str, bytes | None]:
-        """The same without the key's: what an INSERT takes beside it."""
+        """The same without the key's cells: what an INSERT takes besides the key."""
         return {name: cell for name, cell in self.cells(row).items() if name not in self._keys}
 
     def key(self, canonical: bytes) -> tuple[bytes, ...]:
@@ -58,7 +58,7 @@ class RowDecoder:
         return made
 
     def _check_key(self, cells: Mapping[str, bytes | None]) -> None:
-        """What Cassandra refuses in a key, though its type takes it."""
+        """Raise Reject for a key that Cassandra refuses although its types take it."""
         for name in self._keys:
             if cells[name] is None:
                 raise Reject(f"{name}: null, and it is part of the key")

@@ -41,7 +41,7 @@ def integer_cell(value: int, source: str) -> bytes:
 
 
 def double_to_float(cell: bytes) -> bytes:
-    """float8 → float, where no digit is lost; of a NaN's payload what a float has room for."""
+    """float8 → float, if no digit is lost; a NaN keeps as much of its payload as a float has room for."""
     (value,) = _DOUBLE.unpack(cell)
     if value != value:
         return _narrow_nan(cell)
@@ -55,14 +55,14 @@ def double_to_float(cell: bytes) -> bytes:
 
 
 def _narrow_nan(cell: bytes) -> bytes:
-    """By its bits, as it was widened; with no payload left it would be Infinity, and is the usual NaN."""
+    """Narrow it by its bits, as it was widened; with no payload left it would be Infinity, so it becomes the usual NaN."""
     bits = int.from_bytes(cell, "big")
     payload = bits >> 29 & 0x7FFFFF or 0x400000
     return (bits >> 63 << 31 | 0xFF << 23 | payload).to_bytes(4, "big")
 
 
 def decode_timeuuid(cell: bytes) -> bytes:
-    """timeuuid: Cassandra takes UUIDs of version 1 alone."""
+    """timeuuid: Cassandra takes only UUIDs of version 1."""
     if len(cell) != 16 or cell[6] >> 4 != 1:
         raise Reject("a UUID that is not of version 1, where the source has a timeuuid")
     return cell

@@ -47,7 +47,7 @@ def decode_time(cell: bytes) -> bytes:
 
 
 def parse_timestamp(text: str) -> bytes:
-    """The cell of a timestamp's text in JSON. Raises ValueError; whether the text is the usual one is not looked at."""
+    """The cell of a timestamp's text in JSON. Raises ValueError; whether the text is in the usual form is not checked."""
     found = _matched(_TIMESTAMP_TEXT, text)
     return INT64.pack(_days(found[:3]) * _DAY_MS + _nanoseconds(found[3:]) // 1_000_000)
 

@@ -17,7 +17,7 @@ _TEXT_OF_VECTOR = "$vectorize"
 
 
 def changed(document: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """The document with these fields set, by path; what leads to one is made where it is missing. Raises ValueError."""
+    """The document with these fields set, by path; what is missing on the way is created. Raises ValueError."""
     paths = {path: _checked(path) for path in changes}
     if not paths:
         raise ValueError("an update without columns")
@@ -28,7 +28,7 @@ def changed(document: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str
     for path, names in paths.items():
         _set(made, names, changes[path], path)
     if VECTOR_FIELD in changes:
-        made.pop(_TEXT_OF_VECTOR, None)  # it told what the vector was made of
+        made.pop(_TEXT_OF_VECTOR, None)  # the text from which the old vector was made
     return made
 
 
@@ -58,7 +58,7 @@ def _set(document: dict[str, Any], names: Sequence[str], value: Any, path: str) 
 
 
 def _entered(within: Any, name: str, path: str) -> Any:
-    """What stands at this name; a new object where nothing does."""
+    """What is at this name; a new object if nothing is."""
     if isinstance(within, dict):
         return within.setdefault(name, {})
     index = _index(within, name, path)

@@ -66,7 +66,7 @@ def collection_table(keyspace: str, name: str, dimension: int | None) -> SourceT
 def is_collection(columns: Sequence[SourceColumn], said: bool | None = None) -> bool:
     """Whether a table with these columns is a collection: the server's layout by names and types, and no column besides.
 
-    `said`: what sync.toml says of it. True admits columns that no known version of the server makes, and no other key.
+    `said`: what sync.toml says about it. True admits columns that no known version of the server makes, but no other key.
     """
     found = {c.name: (c.kind, str(c.type)) for c in columns}
     if said is False or any(found.get(name) != wanted for name, wanted in _LAYOUT.items()):
@@ -85,7 +85,7 @@ def with_fields(table: SourceTable, fields: Mapping[str, str]) -> SourceTable:
 
 
 def segments(path: str) -> tuple[str, ...]:
-    """The names in a path: `a.b` is b within a; `&.` and `&&` are a point and an ampersand, as in the Data API's paths."""
+    """The names in a path: `a.b` is b within a; `&.` and `&&` are a dot and an ampersand, as in the Data API's paths."""
     return tuple(re.sub(r"&([.&])", r"\1", name) for name in _NAMES.findall(path))
 
 
@@ -106,7 +106,7 @@ def _has_vector(table: SourceTable) -> bool:
 
 
 def _as_stored(value: Any) -> Any:
-    """The value with its numbers as the server keeps them: without zeros behind them, which jsonb would tell apart."""
+    """The value with its numbers as the server keeps them: without trailing zeros, which jsonb would print."""
     if isinstance(value, Mapping):
         if len(value) != 1 or next(iter(value)) not in _EXTENDED:
             _check_names(value)
@@ -117,7 +117,7 @@ def _as_stored(value: Any) -> Any:
 
 
 def _check_names(names: Iterable[str]) -> None:
-    """Raise ValueError for a name that the server takes nowhere: a document with it could never go back."""
+    """Raise ValueError for a name that the server accepts nowhere: a document with it could never be sent back."""
     for name in names:
         if not name or name.startswith("$"):
             raise ValueError(f"a field named {name!r}: a name is not empty and does not begin with $")
@@ -153,7 +153,7 @@ def plain_extended(value: Any) -> Any:
 
 
 def document_from_cells(table: SourceTable, cells: Mapping[str, bytes | None]) -> dict[str, Any]:
-    """The document of a row's cells, which `FieldExtractor` took apart. Raises ValueError where it cannot be told exactly."""
+    """The document of a row's cells, which `FieldExtractor` took apart. Raises ValueError if that cannot be exact."""
     text = cells.get(DOC_COLUMN)
     if text is None:
         raise ValueError("what is not a column of the target is lost: the document cannot be rebuilt")
@@ -169,7 +169,7 @@ def document_from_cells(table: SourceTable, cells: Mapping[str, bytes | None]) -
 
 
 def _packed(vector: Any) -> bytes | None:
-    """The bytes of a vector that is in its document as such."""
+    """The bytes of a vector that its document holds as `$binary`."""
     return base64.b64decode(vector["$binary"]) if isinstance(vector, dict) and list(vector) == ["$binary"] else None
 
 
@@ -183,7 +183,7 @@ def _put(document: dict[str, Any], path: tuple[str, ...], value: Any) -> None:
 
 
 def _whole(text: str) -> int | float:
-    """A number without a point; one of more digits than the API takes was written with an exponent, and goes so again."""
+    """A number without a point; one of more digits than the API takes was written with an exponent, and is sent so again."""
     return int(text) if len(text) <= _MAX_DIGITS else _exact(text)
 
 
@@ -196,7 +196,7 @@ def _exact(text: str) -> float:
 
 
 class FieldExtractor:
-    """Rows as they are read, with the fields that are columns taken out of the document: `selected` are to be read.
+    """Takes the fields that are columns out of the documents of rows; `selected` are the columns to read.
 
     For a table without such fields nothing changes.
     """
@@ -207,7 +207,7 @@ class FieldExtractor:
         self._fields = {name: paths[name] for name in columns if name in paths}
         self._parsed = without_vector if _has_vector(table) else whole
         own = [name for name in columns if name not in self._fields]
-        # The document is read for its fields even where it is not carried itself.
+        # The document is read for its fields even if it is not copied itself.
         self.selected = tuple(own if not self._fields or DOC_COLUMN in own else [*own, DOC_COLUMN])
 
     def page(self, page: Page) -> Page:
@@ -233,7 +233,7 @@ class FieldExtractor:
             taken = {name: _canonical(_taken(found, path)) for name, path in self._fields.items()}
             return {**cells, **taken, DOC_COLUMN: VERSION + canonical(found)}
         except Reject:
-            # As it is, it tells its own fault when it is encoded.
+            # Left as it is: encoding it raises its own error.
             return {**cells, **dict.fromkeys(self._fields, doc)}
 
 
@@ -242,7 +242,7 @@ def _canonical(value: Any) -> bytes | None:
 
 
 def _taken(document: Any, path: tuple[str, ...]) -> Any:
-    """The value there, taken out of the document; None where there is none. A null stays: it is not the same as none."""
+    """The value there, taken out of the document; None if there is none. A null stays: it is not the same as no value."""
     within = document
     for name in path[:-1]:
         within = within.get(name) if isinstance(within, dict) else None

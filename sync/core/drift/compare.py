@@ -7,14 +7,14 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 MAX_FINDINGS = 1000
-"""So many keys are kept by name; all are counted (invariant 7)."""
+"""How many findings are kept with their keys; all are counted (invariant 7)."""
 FIGURES = ("source", "target", "same", "missing", "extra", "different", "kept", "in_flight", "rejected", "unknown")
 Kind = Literal["missing", "extra", "different", "unknown"]
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One key that differs; `key` are its canonical bytes."""
+    """One key that differs; `key` is its canonical bytes."""
 
     kind: Kind
     key: bytes
@@ -24,8 +24,8 @@ class Finding:
 class Comparison:
     """Rows of a range or table: source = same + different + missing + in flight + rejected + unknown (invariant 5).
 
-    A key in flight or unknown counts as a row of the source, since nothing says that it is none. `kept` are rows of the
-    target alone: they expired in the source, and are to stay.
+    A key in flight or unknown counts as a row of the source, since nothing says that it is not one. `kept` are rows that
+    only the target has: they expired in the source, and are to stay.
     """
 
     source: int = 0

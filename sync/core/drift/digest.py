@@ -1,4 +1,4 @@
-"""Row hashes and digests, as both sides compute them. Against mistakes, not adversaries: md5 is what Postgres has fast."""
+"""Row hashes and digests, as both sides compute them. They detect mistakes, not adversaries: md5 is fast in Postgres."""
 
 from __future__ import annotations
 

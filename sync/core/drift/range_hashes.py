@@ -14,7 +14,7 @@ Raw = tuple[bytes | None, ...]
 
 
 class RangeHashes:
-    """Hashes, raw keys and tokens of the source's rows of a range, packed: a page of each at a time."""
+    """Hashes, raw keys and tokens of the source's rows of a range, packed page by page."""
 
     def __init__(self, encoder: RowEncoder) -> None:
         self._encoder = encoder
@@ -29,7 +29,7 @@ class RangeHashes:
         return _token(self._tokens[-1][-8:])
 
     def add(self, page: Page) -> None:
-        """Hash a page's rows. Raises AssertionError where it does not hold as many rows as it says."""
+        """Hash a page's rows. Raises AssertionError if it does not hold as many rows as it says."""
         try:
             hashes, keys, tokens, end = self._encoder.hash_page(page.data, page.offset, page.count)
         except ENCODE_ERRORS:
@@ -42,7 +42,7 @@ class RangeHashes:
         self.count += page.count
 
     def _one_by_one(self, page: Page) -> tuple[list[bytes], list[bytes], list[bytes], int]:
-        """The same for a page with a value that takes a closer look; a row that cannot be held has a hash of zeros."""
+        """The same for a page with a value that needs a closer look; a row that cannot be held has a hash of zeros."""
         hashes, keys, tokens, at = [], [], [], page.offset
         try:
             for row in self._encoder.check_page(page.data, page.offset, page.count):
@@ -55,9 +55,9 @@ class RangeHashes:
         return hashes, keys, tokens, at
 
     def cut_before(self, following: int) -> int | None:
-        """Let go of rows until they end where a partition does, given the next row's token; the last token that is whole.
+        """Drop rows so that they end with a partition, given the next row's token; the last token that is whole.
 
-        None where all that is held is the beginning of one partition, which is never cut.
+        None if all that is held is the beginning of one partition, which is never cut.
         """
         last = self.last_token
         if last < following:
@@ -91,11 +91,11 @@ class RangeHashes:
         return digest_of_rows(b"".join(self._hashes))
 
     def clear(self) -> None:
-        """Let go of what is not needed any more."""
+        """Release what is no longer needed."""
         self._hashes, self._keys, self._tokens = [], [], []
 
     def compare(self, held: dict[bytes, bytes]) -> tuple[int, list[Raw]]:
-        """How many rows are in `held` as they are, and the raw keys of the others; `held` keeps what was not the same."""
+        """How many rows are equal in `held`, and the raw keys of the others; equal rows are removed from `held`."""
         same, suspects = 0, []
         for hashes, keys in zip(self._hashes, self._keys, strict=True):
             at = 0

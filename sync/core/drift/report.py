@@ -15,7 +15,7 @@ VERDICTS = ("same", "different", "unknown")
 
 @dataclass(frozen=True, slots=True)
 class CheckedRange:
-    """One range of a run: its state, its figures where it has a verdict, the last error where it has none."""
+    """One range of a run: its state, its figures if it has a verdict, the last error if it has none."""
 
     tokens: TokenRange
     state: str
@@ -37,7 +37,7 @@ class CheckedRange:
 
 
 def unproved(checked: CheckedRange, why: str) -> CheckedRange:
-    """The range without its verdict, if that was the same: what it was found to be does not count any more."""
+    """The range without its verdict, unless that is `different`: it no longer proves anything."""
     return checked if checked.verdict == "different" else replace(checked, state="unproved", error=why)
 
 
@@ -52,7 +52,7 @@ def comparison(figures: Mapping[str, Any]) -> Comparison:
 def table_report(name: str, ranges: Sequence[CheckedRange], strays: int, seconds: float) -> dict[str, Any]:
     """One table's part of the report, without its findings; `strays` are rows that still have no token.
 
-    Raises ValueError where the ranges are not the ring, and AssertionError where the numbers do not add up.
+    Raises ValueError if the ranges are not the ring, and AssertionError if the numbers do not add up.
     """
     check_whole_ring(r.tokens for r in ranges)
     total = Comparison(source=strays, target=strays, unknown=strays)
@@ -111,8 +111,8 @@ def _quantile(ordered: Sequence[float], share: float) -> float | None:
 
 @dataclass(frozen=True, slots=True)
 class Proved:
-    """What the recorded passes say of a report's tables: how many in a row are clean, of how many that it takes, and why
-    there are not more; and which store is primary.
+    """What the recorded passes say about a report's tables: how many in a row are clean, how many are needed, and why there
+    are not more; and which store is primary.
     """
 
     passes: int

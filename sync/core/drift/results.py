@@ -10,14 +10,14 @@ from sync.core.mutations import Key
 from sync.core.ring import TokenRange
 
 MAX_TRIES = 3
-"""So often a range that cannot be read is tried before it is unknown."""
+"""How often a range that cannot be read is tried before it is unknown."""
 
 
 @dataclass(frozen=True, slots=True)
 class KeyVerdict:
     """A key's verdict, with the columns that differ and both versions.
 
-    Where it is the same although columns differ, the target has kept in these what the source let expire.
+    If it is `same` although columns differ, the target keeps values in these that have expired in the source.
     """
 
     key: Key
@@ -32,15 +32,15 @@ class KeyVerdict:
 
     @property
     def evidence(self) -> tuple[object, ...]:
-        """What must be found twice for a finding."""
+        """What must be found unchanged a second time to be a finding."""
         return self.verdict, self.columns, self.source_version, self.target_version
 
 
 @dataclass(slots=True)
 class RangeResult:
-    """The verdict on one range; `kept` are the first findings, and keys whose state could not be told.
+    """The verdict on one range; `kept` are the first findings, and keys whose state is unknown.
 
-    `kept_columns` are rows that are the same but for columns that expired in the source and that the target keeps.
+    `kept_columns` counts rows that are equal except for columns that expired in the source and that the target keeps.
     """
 
     tokens: TokenRange
@@ -55,7 +55,7 @@ class RangeResult:
 
     @property
     def verdict(self) -> str:
-        """`unknown` where anything is not proved, `different` where findings are, else `same`."""
+        """`different` if there are findings, else `unknown` if anything is not proved, else `same`."""
         if self.rows.unknown or self.rows.in_flight or self.error:
             return "different" if self.rows.differing else "unknown"
         return "same" if self.rows.clean else "different"

@@ -1,7 +1,7 @@
-"""The verdict on one key of which both sides seemed to differ: what was read of it, and what follows from that.
+"""The verdict on one key in which both sides seemed to differ: what was read of it, and what follows from that.
 
-A key is read three times: the target, the source, the target again. Where the target's version stands still and no intent is
-there at either end, no write through the wrapper happened in between: what differs then, differs.
+A key is read three times: the target, the source, the target again. If the target's state is unchanged and there is no intent
+at either end, no write through a store happened in between: then a difference is real.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Literal
 Verdict = Literal["same", "gone", "missing", "extra", "different", "kept", "rejected", "in flight", "unknown"]
 FINDINGS: tuple[Verdict, ...] = ("missing", "extra", "different")
 STILL: tuple[Verdict, ...] = (*FINDINGS, "kept")
-"""What must be found twice, while nothing moves."""
+"""What must be found twice in a row, with nothing changed in between."""
 UNSETTLED: tuple[Verdict, ...] = ("in flight", "unknown")
 
 
@@ -20,7 +20,7 @@ UNSETTLED: tuple[Verdict, ...] = ("in flight", "unknown")
 class TargetRow:
     """What the target holds of a key, in one snapshot: the row's canonical bytes, its version, its tombstone's version.
 
-    `refused`: None where no reject is recorded; True where Postgres itself refused the row, False where a value was.
+    `refused`: None if no reject is recorded; True if Postgres itself refused the row, False if its value was rejected before.
     """
 
     row: bytes | None = None
@@ -31,13 +31,13 @@ class TargetRow:
 
     @property
     def state(self) -> tuple[bytes | None, int | None, int | None]:
-        """What every write through the wrapper changes."""
+        """What every write through a store changes."""
         return self.row, self.version, self.tombstone
 
 
 @dataclass(frozen=True, slots=True)
 class SourceRow:
-    """What the source holds of a key; `row` is None where there is none, or where the target could not hold it."""
+    """What the source holds of a key; `row` is None if there is none, or if the target could not hold it."""
 
     there: bool = False
     row: bytes | None = None
@@ -48,12 +48,13 @@ class SourceRow:
 def judge(before: TargetRow, source: SourceRow, after: TargetRow, keeps: bool = False) -> Verdict:
     """The verdict on a key that was read in the target, in the source, and in the target again.
 
-    `keeps`: what expires in the source stays in the target. A row there without a version is nobody's copy, and is extra.
+    `keeps`: what expires in the source stays in the target. A row there without a version was not written by sync:
+    it is extra.
     """
     if source.error:
         return "unknown"
     if source.row is not None and source.row in (before.row, after.row):
-        return "same"  # both sides met at some moment; an intent that is there will see to what came later
+        return "same"  # both sides were equal at some moment; an intent covers what came later
     if not source.there and None in (before.row, after.row):
         return "gone"
     if before.intents or after.intents or before.state != after.state:
@@ -66,6 +67,6 @@ def _settled(source: SourceRow, target: TargetRow, keeps: bool) -> Verdict:
         return "kept" if keeps and target.version else "extra"
     if target.row is not None:
         return "different"
-    # A row that the target could hold by now is missing, whatever was recorded of its values once.
+    # A row that the target can hold by now is missing, whatever was recorded about its values before.
     on_record = target.refused is not None if source.row is None else bool(target.refused)
     return "rejected" if on_record else "missing"

@@ -98,7 +98,7 @@ def _scalar(cql: CqlType, pg: PgType) -> tuple[Encode, bool] | None:
 
 
 def _of_document(cql: CqlType, pg: PgType, strip_nul: bool) -> tuple[Encode, bool] | None:
-    """What stands in a Data API collection."""
+    """The same for the columns of a Data API collection."""
     if cql.name == DOCUMENT_ID:
         return document_id(pg), False
     if cql.name == DOCUMENT and pg.name == "jsonb":

@@ -11,7 +11,7 @@ from sync.core.rows import PgType
 
 NULL = b"\xff\xff\xff\xff"
 EMPTY_IS_A_VALUE = frozenset({"text", "ascii", "blob"})
-"""CQL types of which a cell of length zero is a value; of all others it is null, as the driver reads it."""
+"""CQL types for which a cell of length zero is a value; for all others it is null, as the driver reads it."""
 INT16, INT32, INT64 = struct.Struct(">h"), struct.Struct(">i"), struct.Struct(">q")
 
 
@@ -33,8 +33,8 @@ class Encoder:
 
     `same`: where Postgres accepts the cell at all, it takes these very bytes, so a run of such columns is copied whole and
     Postgres's own input functions check them; `encode` is then used only to find the row and column that were refused.
-    (Not so for a boolean byte beyond 1, so there the fast path looks.)
-    `prefix`: where a cell has `width` bytes, the target's cell is these bytes and then the cell; Postgres checks it likewise.
+    (Except for a boolean byte beyond 1, which the fast path checks.)
+    `prefix`: if a cell has `width` bytes, the target's cell is these bytes and then the cell; Postgres checks it likewise.
     `empty_is_null`: a cell of length zero, which Cassandra accepts for most types, is read as null, as the driver reads it.
     """
 
@@ -48,12 +48,12 @@ class Encoder:
 
 
 def with_length(cell: bytes) -> bytes:
-    """The cell behind its int32 length, as both wire formats have it."""
+    """The cell after its int32 length, as both wire formats have it."""
     return INT32.pack(len(cell)) + cell
 
 
 def join_cells(cells: Iterable[bytes | None]) -> bytes:
-    """Cells one after the other, each behind its length, as they are in a row."""
+    """Cells one after the other, each after its length, as in a row."""
     return b"".join([NULL if cell is None else with_length(cell) for cell in cells])
 
 
@@ -69,7 +69,7 @@ def read_cells(data: bytes, at: int, count: int) -> tuple[list[bytes | None], in
 
 
 def elements(cell: bytes) -> list[bytes | None]:
-    """The elements of a list, set or map cell (keys and values in turn): int32 count, then length and bytes each.
+    """The elements of a list or set cell: int32 count, then length and bytes each.
 
     Source: the native protocol's specification, v3 and later, section 6.
     """

@@ -1,8 +1,8 @@
 """The `_id` of a Data API document: its `key` cell, its text form, and what a target's column makes of it.
 
-A collection's key is a type and a text: 1 text (and uuid and objectId, which are told apart in the document alone), 2 number,
-3 boolean, 4 null, 5 date. The text form is the text itself, and for all others JSON that says the type: `{"$number": 42}`.
-A text that looks like one of these is said to be `{"$text": …}`, so that no two keys have one form.
+A collection's key is a type and a text: 1 text (also uuid and objectId, which only the document distinguishes), 2 number,
+3 boolean, 4 null, 5 date. The text form is the text itself, and for all others JSON that names the type: `{"$number": 42}`.
+A text that looks like one of these is written as `{"$text": …}`, so that no two keys have the same form.
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ def cell_of(value: Any) -> bytes:
 
 
 def number_text(value: int | float | Decimal) -> str:
-    """A number as the server writes it into a key: digits, or Java's exponent form, without zeros behind it."""
+    """A number as the server writes it into a key: digits, or Java's exponent form, without trailing zeros."""
     if isinstance(value, int):
         return str(value)
     exact = Decimal(repr(value)) if isinstance(value, float) else value
@@ -121,14 +121,14 @@ def id_of(value: Any) -> bytes:
     if isinstance(value, datetime):
         moment = value if value.tzinfo else value.astimezone()
         return id_cell(DATE, str((moment - _EPOCH) // timedelta(milliseconds=1)))
-    # A UUID or an ObjectId, whose text is its key: what is neither has no business here.
+    # The key of a UUID or an ObjectId is its text; no other type is left.
     if isinstance(value, UUID) or type(value).__name__ == "ObjectId":
         return id_cell(TEXT, str(value).lower())
     raise ValueError(f"_id does not take a {type(value).__name__}")
 
 
 def identifier_of(cell: bytes) -> Any:
-    """What the Data API calls the key; an id of uuid or objectId has the key of its text."""
+    """The `_id` in the Data API's terms; a uuid or an objectId is given as its text."""
     kind, raw = id_parts(cell)
     text = raw.decode()
     if kind == NUMBER:

@@ -1,7 +1,7 @@
 """Documents of a Data API collection → jsonb and columns: keys by their type, texts as jsonb prints them.
 
 The fast way lets the C parser and printer of `json` do the work, with the keys of each object put into jsonb's order. What it
-cannot do alike (numbers that are not printed as they were read, NUL, lone surrogates) goes the careful way, token by token.
+cannot do exactly (numbers that are not printed as they were read, NUL, lone surrogates) goes the careful way, token by token.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from sync.core.encode.scalars import encode_text
 from sync.core.encode.zeros import Budget
 
 VECTOR_FIELD = "$vector"
-# An unescaped quote behind a brace or a comma begins a name: within a text it would be escaped.
+# An unescaped quote after a brace or a comma begins a name: within a text it would be escaped.
 _VECTOR = re.compile(rb'(?<=[{,])"\$vector":(?:\[[^\]]*\]|\{"\$binary":"[^"]*"\})')
 _NO_VECTOR = b'"$vector":null'
 MAX_LEVELS = 128
@@ -30,7 +30,7 @@ _PLAIN_FLOAT = re.compile(r"-?\d+\.\d+\Z")
 
 
 class _Number:
-    """A number as it was written; no type that the printer knows, so that it is never printed as something else."""
+    """A number as it was written; not a type that the printer knows, so that it is never printed as something else."""
 
     __slots__ = ("text",)
 
@@ -39,11 +39,11 @@ class _Number:
 
 
 def document(has_vector: bool, strip_nul: bool = False) -> Encode:
-    """The encode function of a whole document into jsonb: without its `$vector`, where that is a column of its own."""
+    """The encode function of a whole document into jsonb: without its `$vector`, if that is a column of its own."""
     parsed = without_vector if has_vector else whole
 
     def encode(cell: bytes) -> bytes:
-        if cell[:1] == VERSION:  # taken apart already
+        if cell[:1] == VERSION:  # its fields are already taken out
             return cell
         return VERSION + (careful_json(cell, has_vector, strip_nul) if strip_nul else canonical(parsed(cell)))
 
@@ -58,7 +58,7 @@ def without_vector(cell: bytes) -> Any:
     text, cut = _VECTOR.subn(_NO_VECTOR, cell)
     found = whole(text)
     if cut and not (cut == 1 and isinstance(found, dict) and VECTOR_FIELD in found):
-        found = whole(cell)  # it is a field's name somewhere within
+        found = whole(cell)  # it is also, or only, a field's name further inside
     if isinstance(found, dict):
         found.pop(VECTOR_FIELD, None)
     return found
@@ -85,7 +85,7 @@ def whole(text: bytes) -> Any:
 
 
 def check_depth(text: bytes) -> None:
-    """Raise Reject for a document that nests deeper than every reader on its way takes, wherever it is called from."""
+    """Raise Reject for nesting deeper than MAX_LEVELS, which every reader on its way can take, wherever it is called from."""
     if text.count(b"[") + text.count(b"{") <= MAX_LEVELS:
         return
     depth = 0
@@ -97,7 +97,7 @@ def check_depth(text: bytes) -> None:
 
 
 def _kept(text: str) -> Any:
-    """The careful way: numbers as they are written."""
+    """The parsed text by the careful way: numbers stay as they are written."""
     try:
         return _CAREFUL.decode(text)
     except (ValueError, RecursionError) as error:

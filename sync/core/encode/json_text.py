@@ -20,7 +20,7 @@ _LONG = {v[1:]: bytes((k,)) for k, v in _SHORT.items()}
 
 
 def quote(text: bytes) -> bytes:
-    """A JSON string as Postgres's `escape_json` writes it: only `"`, `\\` and what is below a blank are escaped."""
+    """A JSON string as Postgres's `escape_json` writes it: only `"`, `\\` and characters below the space are escaped."""
     return b'"' + _ESCAPE.sub(_escape, text) + b'"'
 
 
@@ -96,7 +96,7 @@ def _length(cell: bytes, at: int) -> int:
 
 
 def _shape(keys: bytes) -> Shape | None:
-    """The JSON of these keys with gaps for their values, and what puts values into its order; None where keys need care."""
+    """The JSON of these keys with gaps for their values, and what puts values into its order; None if keys need care."""
     names: list[bytes] = []
     at = 0
     while at < len(keys):

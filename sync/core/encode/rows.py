@@ -1,4 +1,4 @@
-"""From a page of CQL rows to rows of binary COPY: a function generated for each table, and a slow one that explains.
+"""From a page of CQL rows to rows of binary COPY: a function generated for each table, and a slow one that explains errors.
 
 A source row is the token, then the columns in the order of `RowEncoder.pairs`; a target row is an int16 count of columns, the
 token, the same columns, and the version. Runs of cells whose bytes do not change are copied in one slice.
@@ -20,7 +20,7 @@ TOKEN_COLUMN, VERSION_COLUMN = "_sync_token", "_sync_version"
 COPY_HEADER = b"PGCOPY\n\xff\r\n\x00" + bytes(8)
 COPY_TRAILER = b"\xff\xff"
 ENCODE_ERRORS = (Reject, struct.error, IndexError, OverflowError, ValueError)
-"""What a cell that is not what it should be raises in the fast path; the slow path then says which and why."""
+"""What a bad cell raises in the fast path; the slow path then says which one, and why."""
 
 PageEncoder = Callable[[bytes, int, int], list[bytes]]
 """(data, offset, rows) → pieces of COPY data."""
@@ -50,7 +50,7 @@ class CheckedRow:
 
     @property
     def canonical(self) -> bytes:
-        """The row's canonical bytes: without the column count, the token before them and the version behind."""
+        """The row's canonical bytes: without the column count and the token before them, and the version after them."""
         return (self.encoded or b"")[2 + 12 : -12]
 
 
@@ -60,7 +60,7 @@ class RowEncoder:
     def __init__(self, table: TableMap, version: int) -> None:
         found = [(pair, _encoder(pair)) for pair in table.pairs]
         keys, rest = found[: len(table.keys)], found[len(table.keys) :]
-        # Columns that are copied as they are stand side by side, so that one slice takes them all.
+        # Columns that are copied as they are come side by side, so that one slice takes them all.
         rest.sort(key=lambda f: (not f[1].same, f[1].prefix is None))
         ordered = keys + rest
         self.pairs: tuple[ColumnPair, ...] = tuple(p for p, _ in ordered)
@@ -107,7 +107,7 @@ class RowEncoder:
         return [pair.source.name for pair, a, b in zip(self.pairs, *cells, strict=True) if a != b]
 
     def lacks(self, left: bytes, right: bytes) -> bool:
-        """Whether the left one of two rows differs by nothing but nulls where the right one has values."""
+        """Whether the left one of two rows differs only by nulls where the right one has values."""
         cells = (read_cells(row, 0, len(self.pairs))[0] for row in (left, right))
         return all(a is None or a == b for a, b in zip(*cells, strict=True))
 
@@ -214,7 +214,7 @@ def _generate_hashes(encoders: tuple[Encoder, ...], keys: int) -> PageHashes:
 def _columns(encoders: tuple[Encoder, ...], names: dict[str, object], behind: Mapping[int, str] | None = None) -> list[str]:
     """The lines that pass over a row's columns from `start` and `add` their encoded cells, and the names they use.
 
-    `behind` is what else is to be done behind some column.
+    `behind`: what else is to be done after a column, by its number.
     """
     lines: list[str] = []
     in_run = True

@@ -31,7 +31,7 @@ def without_nul(encode: Encode) -> Encode:
 
 
 def text(pg: PgType) -> tuple[Encode, bool]:
-    """The encode function for text into `pg`, and whether the bytes are the same without looking."""
+    """The encode function for text into `pg`, and whether the bytes are the same without a check."""
     limit = pg.typmod - 4 if pg.name == "varchar" and pg.typmod >= 4 else None
     if limit is None:
         return encode_text, True
@@ -86,7 +86,7 @@ def float_to_double(cell: bytes) -> bytes:
 
 
 def _wide_nan(cell: bytes) -> bytes:
-    """By its bits: whether a conversion keeps a signalling NaN depends on the processor and on Python's version."""
+    """Widen it by its bits: whether a conversion keeps a signalling NaN depends on the processor and on Python's version."""
     bits = int.from_bytes(cell, "big")
     return (bits >> 31 << 63 | 0x7FF << 52 | (bits & 0x7FFFFF) << 29).to_bytes(8, "big")
 

@@ -40,7 +40,7 @@ def encode_date(cell: bytes) -> bytes:
 
 
 def time(pg: PgType) -> Encode:
-    """time (ns) → time (µs); what µs cannot say is rejected."""
+    """time (ns) → time (µs); what µs cannot express is rejected."""
     step = 10 ** (9 - pg.typmod) if pg.typmod >= 0 else 1000
 
     def encode(cell: bytes) -> bytes:

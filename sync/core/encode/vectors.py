@@ -26,7 +26,7 @@ def vector(cql: CqlType, pg: PgType) -> Encode:
 
 
 def vector_prefix(cql: CqlType) -> bytes:
-    """What stands before the components: the dimension and two bytes of zero."""
+    """What precedes the components: the dimension and two bytes of zero."""
     return INT16.pack(cql.dimension or 0) + b"\x00\x00"
 
 

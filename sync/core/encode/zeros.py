@@ -1,6 +1,6 @@
-"""How many zeros the numbers of one value take in JSON, where nothing has an exponent: counted before they are written.
+"""How many zeros the numbers of one value take in jsonb, which has no exponents: counted before they are written.
 
-`1e131000` is 8 bytes of a document and 131,001 of jsonb; a hundred of them in one row would be the end of a worker's memory.
+`1e131000` is 8 bytes of a document and 131,001 of jsonb; many of them in one row would exhaust a worker's memory.
 """
 
 from __future__ import annotations
@@ -12,18 +12,18 @@ from sync.core.cql import CqlType
 from sync.core.encode.base import INT32, Reject, elements, elements_of_tuple, map_elements
 
 MAX_ZEROS = 1 << 20
-"""So many zeros the numbers of one value may take. (A double has at most 324, whatever it is: those are not counted.)"""
+"""The most zeros that the numbers of one value may take. (A double has at most 324: those are not counted.)"""
 _Count = Callable[[bytes], int]
 
 
 class Budget:
-    """What is left of them for one value."""
+    """Counts the zeros of one value."""
 
     def __init__(self) -> None:
         self._used = 0
 
     def spend(self, value: Decimal) -> Decimal:
-        """The number, when its zeros are counted. Raises Reject where there are too many."""
+        """The number, after its zeros are counted. Raises Reject if there are too many."""
         exponent = value.as_tuple().exponent
         if isinstance(exponent, int):
             self._used += _padding(value.adjusted(), exponent)
@@ -32,13 +32,13 @@ class Budget:
 
 
 def check(zeros: int) -> None:
-    """Raise Reject for too many."""
+    """Raise Reject for too many zeros."""
     if zeros > MAX_ZEROS:
         raise Reject(f"numbers in JSON that would be more than {MAX_ZEROS:,} bytes longer without their exponents")
 
 
 def checking(cql: CqlType) -> Callable[[bytes], None] | None:
-    """What raises Reject for a cell of this type with too many; None where a value of it cannot have any."""
+    """The function that raises Reject for a cell of this type with too many; None if its values cannot have any."""
     count = _counting(cql)
     return None if count is None else lambda cell: check(count(cell))
 
@@ -59,7 +59,7 @@ def _counting(cql: CqlType) -> _Count | None:
 
 
 def _sum(parts: Sequence[_Count | None], cells: Sequence[bytes | None]) -> int:
-    """Over cells whose types are these, again and again."""
+    """The zeros of cells whose types repeat in this order."""
     found = 0
     for i, cell in enumerate(cells):
         count = parts[i % len(parts)]

@@ -1,5 +1,5 @@
-"""Keys: as JSON for people and programs, and one that nobody has.
+"""Keys: as JSON for people and programs, and one that no row has.
 
 json_form   a key as JSON, for people and back
-unused_key  a key that no row has, for what is sent to try the source
+unused_key  a key that no row has, for a test write to the source
 """

@@ -1,8 +1,8 @@
 """A row's key as JSON: the one form that every command and report shows, and that can be read back to the key's bytes.
 
 A column's value has the JSON that Cassandra's `fromJson()` takes for its type: integers, varints, floats and booleans as they
-are, text as it is, everything else as text (a decimal digit for digit). What that cannot say to the byte is
-`{"$cell": "0x…"}`, the cell itself; a cell of no bytes is `""`. docs/types.md, "Keys in JSON", lists them.
+are, text as it is, everything else as text (a decimal digit for digit). A value that this form cannot give back byte for byte
+is `{"$cell": "0x…"}`, the cell itself; a cell of no bytes is `""`. docs/types.md, "Keys in JSON", lists them.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from sync.core.encode.texts import decimal_text
 from sync.core.rows import ColumnPair, SourceColumn
 
 CELL, WHOLE = "$cell", "$key"
-"""The names that stand where a cell, or a whole key, is shown by its bytes."""
+"""The names under which a cell, or a whole key, is shown by its bytes."""
 _LONGEST = 65_535  # bytes of a key; a report may show other columns, too, and digits take quadratic time
 _FLOATING = {"float": struct.Struct(">f"), "double": struct.Struct(">d")}
 _ERRORS = (*DECODE_ERRORS, Reject, UnsupportedPair, ArithmeticError, RecursionError)
@@ -45,12 +45,12 @@ def show_key(pairs: Sequence[ColumnPair], cells: Sequence[bytes | None]) -> dict
 
 
 def key_cells(columns: Sequence[SourceColumn], key: Mapping[str, Any]) -> tuple[bytes, ...]:
-    """The cells of a key from its JSON forms. Raises ValueError (Reject) and KeyError for what is none."""
+    """The cells of a key from its JSON forms. Raises ValueError (Reject) and KeyError for anything else."""
     return tuple(_cell(column.type, key[column.name]) for column in columns)
 
 
 def unknown_key(canonical: bytes) -> dict[str, Any]:
-    """A key of which nothing but the target's bytes is known."""
+    """The form of a key of which only the target's bytes are known."""
     return {WHOLE: f"0x{canonical.hex()}"}
 
 
@@ -91,7 +91,7 @@ def _value(cql: CqlType, cell: bytes) -> Any:
 
 
 def _inner(cql: CqlType, cell: bytes | None) -> Any:
-    """A value within another: what is shown by its bytes is so as a whole, and so is what has empty cells in it."""
+    """A value within another; if JSON cannot show it, or its cell is empty, the whole is shown by its bytes."""
     if cell is None:
         return None
     if not cell and cql.name not in EMPTY_IS_A_VALUE:

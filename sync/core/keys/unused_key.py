@@ -1,4 +1,4 @@
-"""A key that nobody has: what is sent to the source to see whether it takes it must not be a row of the application's."""
+"""A key that no row has: a test write to the source must not touch a row of the application."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ _FRESH: dict[str, Callable[[], bytes]] = {
     "int": lambda: secrets.token_bytes(4),
     "date": lambda: secrets.token_bytes(4),
 }
-"""Types with so many values that one of them can be nobody's, and a fresh value's raw cell."""
+"""Types with so many values that a random one is unused, and what makes the raw cell of such a value."""
 
 
 def unused_key(table: SourceTable, cells: tuple[bytes, ...]) -> tuple[bytes, ...] | None:
-    """The raw cells of a key like this one, with fresh values wherever their type has enough; None where no type has."""
+    """The raw cells of a key like this one, with fresh values wherever their type has enough; None if no type has."""
     if table.is_collection:
         return (id_cell(TEXT, f"sync-canary-{uuid4()}"),)
     types = [column.type.name for column in table.primary_key]

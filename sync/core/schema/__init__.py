@@ -1,6 +1,6 @@
 """How a source table maps onto its target, and what has changed since.
 
-limits        what Postgres cannot make of a table, whatever it holds
+limits        what makes a table impossible in Postgres, whatever it holds
 mapping       how a source table maps onto its target, and every blocker
 shapes        what has changed between two mappings, in words
 static_rows   partitions with nothing but static columns

@@ -1,4 +1,4 @@
-"""What Postgres cannot make of a table, whatever it holds: too many columns, too wide keys, and names; and other names."""
+"""What makes a table impossible in Postgres, whatever it holds: columns, key width and names; and names that are possible."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ MAX_COLUMNS, OWN_COLUMNS, MAX_KEY_COLUMNS = 1600, 2, 32
 _MAX_INDEX_BYTES, _MAX_ROW_BYTES, _ROW_HEAD_BYTES, _POINTER_BYTES = 2704, 8160, 24, 18
 STATE_SCHEMA = "sync"
 _RESERVED = frozenset({"ctid", "xmin", "xmax", "cmin", "cmax", "tableoid", "_sync_token", "_sync_version"})
-"""Columns that every Postgres table has, and those that it is given while a migration runs."""
+"""Columns that every Postgres table has, and those that a migration adds while it runs."""
 _FIXED_BYTES = {
     "smallint": 2, "integer": 4, "bigint": 8, "boolean": 1, "real": 4, "double precision": 8, "uuid": 16, "date": 4,
     "time": 8, "timestamptz": 8, "timestamp with time zone": 8, "interval": 16,
@@ -60,13 +60,13 @@ def _vector_bytes(column: SourceColumn) -> int:
 
 
 def widest_row(source: SourceTable, options: TableOptions) -> int:
-    """How many bytes a row takes at least of which every column is filled, however much Postgres stores elsewhere."""
+    """The least number of bytes of a row whose columns are all filled, however much Postgres stores elsewhere."""
     columns = migrated_columns(source, options)
     return _ROW_HEAD_BYTES + len(columns) // 8 + sum(map(_least_bytes, columns))
 
 
 def _least_bytes(column: SourceColumn) -> int:
-    """A value of any length is a pointer to elsewhere at worst, but its own length at least."""
+    """The bytes of a value within its row; one of variable length counts as a pointer, since it can be stored elsewhere."""
     try:
         return _FIXED_BYTES.get(default_target(column.type), _POINTER_BYTES)
     except UnsupportedPair:
@@ -74,7 +74,7 @@ def _least_bytes(column: SourceColumn) -> int:
 
 
 def too_wide(source: SourceTable, options: TableOptions) -> str:
-    """What is to be known of a table whose rows may be too wide; nothing where none can be."""
+    """A warning about a table whose rows may be too wide; empty if none can be."""
     width = widest_row(source, options)
     if width <= _MAX_ROW_BYTES:
         return ""
@@ -85,7 +85,7 @@ def too_wide(source: SourceTable, options: TableOptions) -> str:
 
 
 def other_names(source: SourceTable, options: TableOptions) -> TableOptions:
-    """The options with another name for every column and table whose name Postgres cannot give."""
+    """The options with another name for every column and table whose name Postgres cannot use."""
     taken = {options.target_name(c) for c in migrated_columns(source, options)}
     rename = dict(options.rename)
     for column in migrated_columns(source, options):
@@ -110,7 +110,7 @@ def _other(name: str, taken: Iterable[str]) -> str:
 
 
 def said(source: SourceTable, before: TableOptions, after: TableOptions) -> str:
-    """What sync.toml must say for the other names; nothing where nothing has changed."""
+    """What sync.toml must say for the other names; empty if nothing has changed."""
     lines = []
     if before.target != after.target:
         lines.append(f"target = {json.dumps(after.target)}")

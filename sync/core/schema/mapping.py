@@ -19,8 +19,8 @@ from sync.core.schema.limits import MAX_NAME_BYTES
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One thing to know about a table: an error forbids the migration, what `blocks` only its cut-over, which comes days
-    later; a warning is to be read.
+    """One thing to know about a table: an `error` forbids the migration, `blocks` forbids only its cut-over, which comes days
+    later; a `warning` forbids nothing.
     """
 
     level: Literal["error", "blocks", "warning"]
@@ -31,7 +31,7 @@ class Problem:
 def map_table(
     source: SourceTable, target: TargetTable | None, options: TableOptions
 ) -> tuple[TableMap | None, list[Problem]]:
-    """The mapping and what is to be said about it; no mapping where there is an error."""
+    """The mapping and its problems; no mapping if one of them is an error."""
     problems = [*_source_problems(source, options), *_option_problems(source, options), *name_problems(source, options)]
     if target is None:
         problems.append(_error(source, _no_target(source, options)))
@@ -96,7 +96,7 @@ def _option_problems(source: SourceTable, options: TableOptions) -> Iterator[Pro
 
 
 def name_problems(source: SourceTable, options: TableOptions) -> Iterator[Problem]:
-    """Names that Postgres cannot give a column or a table, and what else it can have no table for."""
+    """Names that Postgres cannot give a column or a table, and other reasons why it can have no such table."""
     yield from (_error(source, text) for text in limits.impossible(source, options))
     for column in limits.migrated_columns(source, options):
         name = options.target_name(column)
@@ -157,7 +157,7 @@ def _pair(
 
 
 def _key_column(source: SourceTable, column: SourceColumn, into: TargetColumn) -> Iterator[Problem]:
-    """What blocks a key column, or is to be known of it. Raises UnsupportedPair."""
+    """Errors and warnings about a key column. Raises UnsupportedPair."""
     key_encoder(column, into.type)
     if not into.exact:
         yield _error(

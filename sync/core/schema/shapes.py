@@ -8,7 +8,7 @@ from sync.core.rows import TableMap
 
 
 def changes(before: TableMap, now: TableMap) -> str:
-    """The columns that came, went or have another type, on either side; where there are none, what else it may be."""
+    """The columns that are new, gone or of another type, on either side; if there are none, what else may have changed."""
     found = [
         *_columns("the source", *({c.name: f"{c.type} {c.kind}" for c in t.source.columns} for t in (before, now))),
         *_columns("Postgres", *({c.name: str(c.type) for c in t.target.columns} for t in (before, now))),

@@ -16,7 +16,7 @@ class RowFilter:
         self._width = 1 + len(selected)
 
     def page(self, page: Page) -> Page:
-        """The page without them; the same one where the table can have none."""
+        """The page without them; the same page if the table can have none."""
         if not self._at:
             return page
         rows, at = [], page.offset

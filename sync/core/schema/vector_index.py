@@ -1,7 +1,7 @@
-"""What a vector index of the source takes: all else fails on its replicas, whose answer does not say why.
+"""What a vector index of the source accepts: anything else fails on its replicas, whose answer does not say why.
 
 Cassandra 5.0 (`OnHeapGraph.validateIndexable`): numbers are finite and at most 1E17 in size; by cosine, not all are zero.
-Tried by hand on 5.0.6; tests send what it takes, and nothing else.
+Tried by hand on 5.0.6; tests send only what it accepts.
 """
 
 from __future__ import annotations
