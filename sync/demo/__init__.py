@@ -1,4 +1,4 @@
-"""The demo: 15,112 real tunes, an application that writes them, and the migration there, back and to its end.
+"""The demo: 15,112 real tunes, an application that writes them, and the migration to Postgres, back, and to its end.
 
 application    writes, counts and deletes while the migration runs
 corpus         music21's entries as rows
@@ -6,7 +6,7 @@ corpus_abc     the notes of an ABC tune
 corpus_pieces  the pieces that music21 ships
 corpus_scores  the melody of a score
 documents      the corpus as documents of four collections
-load           the corpus into a Cassandra
+load           loads the corpus into a Cassandra
 melody         a melody as 64 numbers
 searches       tunes most like this one, on both sides
 story          the whole demo, step by step

@@ -1,7 +1,7 @@
 """The demo's application: it adds tunes, counts how often they are played, and forgets some, until its input ends.
 
-`python -m sync.demo.application LEDGER [BEFORE]` opens the store that the environment asks for. What it was told is in LEDGER
-at the end, as JSON; with BEFORE it goes on where another one's ledger ended.
+`python -m sync.demo.application LEDGER [BEFORE]` opens the store that the environment asks for. At its end it writes what its
+writes came to into LEDGER, as JSON; with BEFORE it continues from an earlier run's ledger.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ Row = dict[str, Any]
 
 @dataclass
 class Listener:
-    """One thread with songs of its own: `songs` holds what was acknowledged last, None for one that it deleted."""
+    """One thread with its own songs: `songs` holds what was last acknowledged, None for a song that it deleted."""
 
     store: Store
     songs: dict[str, Row | None]
@@ -37,7 +37,7 @@ class Listener:
     longest: float = 0.0
 
     def listen(self, ended: Event) -> None:
-        """Write until it is to end, one write after the other."""
+        """Write until `ended` is set, one write after the other."""
         dice = random.Random()
         while not ended.is_set():
             began = time.monotonic()

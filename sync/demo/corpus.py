@@ -1,6 +1,6 @@
 """Real input: the 15,112 entries of the music21 corpus as rows for songs, metadata, genres and embeddings.
 
-Nothing is tidied up: titles in a broken encoding, composers that are an empty string, entries that know nothing but their
+Nothing is tidied up: titles in a broken encoding, composers that are an empty string, entries without anything but their
 file are what a migration meets. Every value is the same in every run, so that two runs can be compared row by row.
 """
 
@@ -140,19 +140,19 @@ def _song(piece: Piece) -> Song:
 
 
 def _artist(piece: Piece, collection: _Collection) -> str | None:
-    """Who made it, or where it was sung; a book says neither."""
+    """Who composed it, or where it was sung; the entry of a book has neither."""
     known = piece.first("composer", "localeOfComposition")
     return known if known is not None or not piece.facts else collection.origin
 
 
 def _times(song_id: UUID) -> tuple[datetime, datetime]:
-    """When the row was made and last changed, to the millisecond; drawn from the id, since no source says it."""
+    """When the row was made and last changed, to the millisecond; derived from the id, since no source says it."""
     created = _EPOCH + timedelta(milliseconds=song_id.int % _FIVE_YEARS)
     return created, created + timedelta(milliseconds=(song_id.int >> 64) % _A_YEAR)
 
 
 def _genre(piece: Piece, collection: _Collection) -> str:
-    """The first word or two of what the source says, "Ballade, Habgier, Mord" a ballade; or what its collection holds."""
+    """The first word or two of what the source says ("Ballade, Habgier, Mord" is a ballade), or what its collection holds."""
     said = piece.first("rhythm", "humdrum:AGN") or ""
     return re.split(r"[,;:(/]", said)[0].strip(' "?.[]-').lower() or collection.genre
 

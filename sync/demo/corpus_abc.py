@@ -36,12 +36,12 @@ _SHARPS = {"F": -1, "C": 0, "G": 1, "D": 2, "A": 3, "E": 4, "B": 5, "HP": 0, "Hp
 _MODES = {"mix": -1, "dor": -2, "m": -3, "min": -3, "aeo": -3, "phr": -4, "lyd": 1}
 _KEY = re.compile(r"(HP|Hp|[A-Ga-g])([#b]?)[ \t]*([A-Za-z]{0,3})")
 _CLEFS = {"-8va": 1, "bass": 2}  # octaves that a part sounds below its notes
-# (p: p notes in the time of q, where the tune does not say q; 5, 7 and 9 depend on the metre.
+# (p: p notes in the time of q, if the tune does not give q; 5, 7 and 9 depend on the metre.
 _TUPLET_TIME = {1: 1, 2: 3, 3: 2, 4: 3, 6: 2, 8: 3}
 
 
 def tunes(text: str) -> dict[str, str]:
-    """The tunes of a book by number as the corpus counts them ("0001" is tune 1)."""
+    """The tunes of a book, by their numbers in the corpus ("0001" is tune 1)."""
     starts = list(_TUNE.finditer(text))
     ends = [start.start() for start in starts[1:]] + [len(text)]
     return {str(int(start[1])): text[start.start() : end] for start, end in zip(starts, ends, strict=True)}
@@ -92,7 +92,7 @@ class _Reader:
     def __init__(self) -> None:
         self.notes: list[Note] = []
         self._now = 0.0
-        self._unit = 0.0  # of a quarter note; 0: not said yet, the metre decides
+        self._unit = 0.0  # of a quarter note; 0: not given yet, the metre decides
         self._metre = 1.0
         self._compound = False
         self._key: dict[str, int] = {}

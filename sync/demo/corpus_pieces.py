@@ -1,4 +1,4 @@
-"""The pieces music21 ships: what its index says of each, and the notes, read from the files by tokenizers of our own."""
+"""The pieces music21 ships: what its index says about each, and the notes, read from the files by our own tokenizers."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class Piece:
 
 
 def pieces(limit: int | None = None) -> Iterator[Piece]:
-    """All pieces, or some: in the order of their ids, so that any number of them is a mixture of the collections."""
+    """All pieces, or some, in the order of their ids, so that any number of them is a mixture of the collections."""
     root, index = _index()
     books: dict[str, dict[str, str]] = {}
     for _, path, number, metadata in sorted(index, key=lambda entry: entry[0])[:limit]:
@@ -100,7 +100,7 @@ def _facts(metadata: Any) -> dict[str, list[Any]]:
 def _tune(root: Path, path: str, number: str | None, books: dict[str, dict[str, str]]) -> str:
     if path not in books:
         books[path] = corpus_abc.tunes((root / path).read_text("utf-8"))
-    # A book of one tune is indexed without a number, whatever it says itself.
+    # A book of one tune is indexed without a number, whatever the book itself says.
     return books[path][number] if number else next(iter(books[path].values()))
 
 

@@ -52,7 +52,7 @@ def _paths(cells: list[str], spines: list[int], ends: list[float]) -> tuple[list
 
 
 def _kern_cell(cell: str, onset: float, found: list[Note]) -> float:
-    """Append the notes of one cell; when the cell ends."""
+    """Append the notes of one cell; returns when the cell ends."""
     end = onset
     for part in cell.split(" "):
         length = _RECIP.search(part)
@@ -143,7 +143,7 @@ class _Part:
             self._onset = self._now
             self._now += length
         step = note.findtext("pitch/step")
-        if step and note.findtext("staff") in (None, "1"):  # of a keyboard part the right hand
+        if step and note.findtext("staff") in (None, "1"):  # the right hand of a keyboard part
             semitones = _SEMITONES[step] + round(float(note.findtext("pitch/alter") or 0))
             pitch = 12 * (int(note.findtext("pitch/octave") or 4) + 1) + semitones
             tied = any(tie.get("type") == "stop" for tie in note.findall("tie"))

@@ -1,4 +1,4 @@
-"""The corpus as documents of four collections, and what makes the guide's four tables of them."""
+"""The corpus as documents of four collections, and the mapping that turns them into the guide's four tables."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ KEYS = {"songs": "id", "metadata": "song_id", "genres": "name", "embeddings": "s
 _CHUNK = 50
 PLAIN_COLLECTION: Mapping[str, Any] = {"lexical": {"enabled": False}, "rerank": {"enabled": False}}
 _SCHEMA_SECONDS = 3.0
-"""After so long the API has heard of a change that it did not make itself."""
+"""How long it takes the API to learn of a change that it did not make itself."""
 MAPPING = """
 only = ["embeddings", "genres", "metadata", "songs"]
 
@@ -61,17 +61,17 @@ vector = "embedding"
 model = "text"
 created_at = "timestamptz"
 """
-"""sync.toml for it: every field of these documents is a column."""
+"""sync.toml for these documents: each of their fields is a column."""
 
 
 def document(table: str, row: Mapping[str, Any]) -> dict[str, Any]:
-    """A row as a document: its key is `_id`, its vector `$vector`, and what is null is not there."""
+    """A row as a document: its key is `_id`, its vector `$vector`, and nulls are left out."""
     names = {KEYS[table]: "_id", "embedding": "$vector"}
     return {names.get(name, name): value for name, value in row.items() if value is not None}
 
 
 def create_collections(api: Api, settings: Settings, dimension: int) -> None:
-    """Make the four collections. Raises PreflightError where one of their names is taken."""
+    """Make the four collections. Raises PreflightError if one of their names is taken."""
     database = api.database
     there = {*database.list_collection_names(), *database.list_table_names()}
     taken = sorted(there & KEYS.keys())
@@ -82,10 +82,10 @@ def create_collections(api: Api, settings: Settings, dimension: int) -> None:
 
 
 def create_collection(api: Api, settings: Settings, name: str, dimension: int = 0) -> None:
-    """Make a collection, with a vector index where it has a dimension. Raises PreflightError where the database takes none.
+    """Make a collection, with a vector index if it has a dimension. Raises PreflightError if the index cannot be made.
 
-    Cassandra's own indexes know neither the analyzers of `$lexical` nor the models of vectors, as DataStax's do: the first
-    is left out, and a vector index that the API could not make is made by CQL, where there are settings for that.
+    Unlike DataStax's, Cassandra's own indexes know neither the analyzers of `$lexical` nor the models of vectors: the first
+    is left out, and a vector index that the API could not make is made by CQL, if there are settings for that.
     """
     definition: dict[str, Any] = dict(PLAIN_COLLECTION)
     if dimension:
@@ -99,7 +99,7 @@ def create_collection(api: Api, settings: Settings, name: str, dimension: int = 
 
 
 def index_vector(settings: Settings, table: str, column: str) -> None:
-    """Make an index on a vector by CQL. Raises PreflightError where there are no settings for that."""
+    """Make an index on a vector by CQL. Raises PreflightError if there are no settings for that."""
     if not settings.has_cql:
         raise PreflightError(
             f"this Data API cannot make a vector index for {table} in its database, but CQL can: set CASSANDRA_CONTACT_POINTS"
@@ -109,7 +109,7 @@ def index_vector(settings: Settings, table: str, column: str) -> None:
 
 
 def index_vector_by(session: Session, keyspace: str, table: str, column: str) -> None:
-    """The same over this session."""
+    """Make it over this session."""
     where = f"{quoted(keyspace)}.{quoted(table)} ({quoted(column)})"
     what = "USING 'StorageAttachedIndex' WITH OPTIONS = {'similarity_function': 'cosine'}"
     session.execute(f"CREATE CUSTOM INDEX {quoted(f'{table}_{column}')} ON {where} {what}", timeout=60)
@@ -129,6 +129,6 @@ def insert_documents(api: Api, tables: Mapping[str, Sequence[Mapping[str, Any]]]
 
 
 def drop_collections(api: Api) -> None:
-    """Take the four away again."""
+    """Drop the four collections again."""
     for name in KEYS:
         api.database.drop_collection(name)

@@ -1,4 +1,4 @@
-"""The corpus into a Cassandra: as an application would have written it, by prepared inserts."""
+"""Loads the corpus into a Cassandra as an application would have written it, by prepared inserts."""
 
 from __future__ import annotations
 

@@ -2,7 +2,7 @@
 
 24 numbers say how the tune opens (its pitch, taken at even steps of time, above or below its mean), 32 which steps follow
 each other in it (a histogram of three intervals in a row, hashed), 8 its rhythm (how much longer or shorter each note is
-than the one before). None of them changes when a tune is transposed, or noted in halved or doubled values.
+than the one before). None of them changes if a tune is transposed, or written in halved or doubled note values.
 Weights and sizes were chosen by how often a tune's nearest neighbour carries its title.
 """
 
@@ -34,7 +34,7 @@ class Note(NamedTuple):
 
 
 def skyline(notes: Iterable[Note]) -> list[Note]:
-    """The topmost line: what a lower voice does under a sounding note is left out."""
+    """The topmost line: notes of a lower voice under a sounding note are left out."""
     top: list[Note] = []
     free = float("-inf")  # when the newest note of the line ends
     for note in sorted(notes, key=lambda note: (note.onset, -note.pitch)):

@@ -1,4 +1,4 @@
-"""The demo's story: an application writes all the while, and the migration goes there, back, there again and to its end."""
+"""The demo's story: an application writes throughout, and the migration goes there, back, there again and to its end."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Story:
         self._ledgers = 0
 
     def sync(self, *arguments: str) -> Any:
-        """Run a command; what it prints with --json. Raises SyncError where it fails."""
+        """Run a command; what it prints with --json. Raises SyncError if it fails."""
         self._say(f"$ sync {' '.join(arguments)}")
         return self._run(*arguments)
 
@@ -49,7 +49,7 @@ class Story:
         return json.loads(done.stdout)
 
     def prove(self) -> None:
-        """Two clean passes, as the gates want them."""
+        """Run two drift passes: the gates require two clean ones."""
         for _ in range(2):
             found = self.sync("drift-report")
             rows = sum(table["rows"]["source"] for table in found["tables"])
@@ -67,7 +67,7 @@ class Story:
 
     @contextmanager
     def application(self, **environment: str) -> Iterator[None]:
-        """An application that writes until the block ends; then what it was told is added up."""
+        """Run an application that writes until the block ends; then add up what its writes came to."""
         before = self._ledger() if self._ledgers else None
         self._ledgers += 1
         command = [sys.executable, "-m", "sync.demo.application", str(self._ledger()), *([str(before)] if before else [])]
@@ -85,7 +85,7 @@ class Story:
 
     @contextmanager
     def worker(self) -> Iterator[None]:
-        """`sync worker`, until the block ends."""
+        """Run `sync worker` until the block ends."""
         self._say("$ sync worker -n 1 &")
         process = subprocess.Popen(
             [sys.executable, "-m", "sync", "worker", "-n", "1"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
@@ -97,12 +97,12 @@ class Story:
             process.wait()
 
     def drain(self) -> None:
-        """Wait until the worker has settled everything."""
+        """Wait until the worker has left no intent."""
         while self._run("status")["intents"]["open"]:
             time.sleep(0.5)
 
     def check(self, settings: Settings, sides: tuple[type[CqlStore] | type[PostgresStore], ...]) -> int:
-        """Compare every song that the application was told of with these stores; how many were wrong."""
+        """Compare every song that was acknowledged to the application with these stores; how many were wrong."""
         wrong = 0
         for side in sides:
             with side(settings) as store:

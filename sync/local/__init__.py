@@ -6,10 +6,10 @@ cassandra/     Cassandra, from Maven Central's jars
 addresses      where the servers answer, as settings
 base           start, stop, kill, wait, status
 clients        files by which cqlsh and psql log in without a typed password
-memory         ports and pids that a folder remembers
+memory         ports and pids, remembered in a folder
 ports          free TCP ports on loopback
 postgres       Postgres with pgvector
-postgres_user  a user to run it as, where we are root
+postgres_user  a user to run it as, if we are root
 processes      processes: start, recognise, end
 secret         files that only their owner may read
 stack          all three together: up, down, status

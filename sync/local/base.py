@@ -1,4 +1,4 @@
-"""What the embedded servers have in common: start, stop, kill, wait until it answers, status."""
+"""What the embedded servers have in common: start, stop, kill, wait for an answer, status."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _TROUBLE = (
     "LOG:  invalid",
     "LOG:  parameter",
 )
-# True, but they only say that something else was said before.
+# True, but they only repeat that there was an error before.
 _HOLLOW = (
     "contains errors",
     "A fatal exception has occurred",
@@ -47,12 +47,12 @@ _HOLLOW = (
 
 
 def quiet(line: str) -> None:
-    """A report that nobody reads."""
+    """Report nothing."""
 
 
 @dataclass(frozen=True)
 class ServerStatus:
-    """What is known about one server; `detail` says in words what the other fields do not."""
+    """What is known about one server; `detail` puts into words what the other fields do not say."""
 
     name: str
     running: bool
@@ -100,10 +100,10 @@ class Server(ABC):
         """Write the configuration and start the process."""
 
     def _prepare(self) -> None:  # noqa: B027 (most servers need nothing)
-        """Get everything that does not depend on ports: packages, an initialised data directory."""
+        """Prepare everything that does not depend on ports: packages, an initialised data directory."""
 
     def _clear_leftovers(self) -> None:  # noqa: B027
-        """End and remove what an earlier crash left and what would stop a start."""
+        """End and remove what an earlier crash left behind and what would prevent a start."""
 
     def _is_ready(self) -> bool:
         """Whether it answers a query now, after whatever has to be done first."""
@@ -111,7 +111,7 @@ class Server(ABC):
 
     @property
     def logs(self) -> tuple[Path, ...]:
-        """Its log files, the most telling one last."""
+        """Its log files, the most informative one last."""
         return (self.log,)
 
     @property
@@ -133,7 +133,7 @@ class Server(ABC):
         return None if process is None else process.pid
 
     def start(self, wait: bool = True) -> bool:
-        """Start the server unless it runs; returns whether it was started now. The data of an earlier run are kept."""
+        """Start the server unless it is running; returns whether it was started now. Data of an earlier run are kept."""
         if self._process() is not None:
             if wait:
                 self.wait_ready()
@@ -178,7 +178,7 @@ class Server(ABC):
         return True
 
     def check_cancelled(self) -> None:
-        """Raise if somebody gave this start up."""
+        """Raise if this start was cancelled."""
         if self.cancelled.is_set():
             raise LocalServerError(f"{self.name}: the start was interrupted")
 
@@ -271,7 +271,7 @@ class Server(ABC):
 
 @contextmanager
 def plain_errors(name: str, folder: Path) -> Iterator[None]:
-    """Trouble with files in one line with what to do about it."""
+    """Report a file error in one line, with what to do about it."""
     try:
         yield
     except OSError as error:

@@ -1,4 +1,4 @@
-"""Files with which cqlsh and psql log in to the embedded servers: nobody types a password, and none is an argument."""
+"""Files with which cqlsh and psql log in to the embedded servers, so that no password is typed or is an argument."""
 
 from __future__ import annotations
 

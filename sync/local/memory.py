@@ -19,7 +19,7 @@ class Memory:
         self._host = host
 
     def read(self) -> dict[str, int]:
-        """All of it; a file that a crash damaged counts as empty: a process is also found without it, a port chosen again."""
+        """All numbers; a file damaged by a crash counts as empty: a process is found without it, and a port chosen again."""
         try:
             content = json.loads((self._folder / "state.json").read_text())
         except (OSError, ValueError):
@@ -27,7 +27,7 @@ class Memory:
         return {name: value for name, value in content.items() if isinstance(value, int)} if isinstance(content, dict) else {}
 
     def write(self, **values: int) -> None:
-        """Add or change some."""
+        """Add or change some numbers."""
         new = self._folder / "state.json.new"
         new.write_text(json.dumps({**self.read(), **values}))
         new.replace(self._folder / "state.json")
@@ -40,7 +40,7 @@ class Memory:
         return {name: known[name] for name in names}
 
     def choose_ports(self, names: Sequence[str], wanted: int | None) -> dict[str, int]:
-        """The ports of last time where they are still free, others where not; an explicitly `wanted` one must be free."""
+        """The ports of the last time if they are still free, else others; an explicitly `wanted` one must be free."""
         if wanted is not None and not ports.is_free(wanted, self._host):
             raise LocalServerError(
                 f"{self._owner}: port {wanted} is taken by {ports.holder(wanted)}; end that or choose another port"

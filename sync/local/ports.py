@@ -11,12 +11,12 @@ import psutil
 from sync.errors import LocalServerError
 
 LOOPBACK = "127.0.0.1"
-# Below the range that systems hand out for outgoing connections: such a port could be gone at the next start.
+# Below the range that systems use for outgoing connections: a port of that range could be taken at the next start.
 _RANGE = range(15000, 32000)
 
 
 def is_free(port: int, host: str = LOOPBACK) -> bool:
-    """Whether a server can listen on this port of an address of loopback now."""
+    """Whether a server can listen on this port of a loopback address now."""
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:

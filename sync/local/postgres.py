@@ -32,7 +32,7 @@ _PARALLEL_MEMORY = 1 << 30
 
 @dataclass(frozen=True)
 class PostgresOptions:
-    """What a test may want different; `settings` are added last and win."""
+    """What a test may want to change; `settings` are added last and win."""
 
     version: int = 18
     settings: Mapping[str, str] | None = None
@@ -91,7 +91,7 @@ class PostgresServer(Server):
         return Mark(self.program, f"sync.local={self.folder}")
 
     def remove(self) -> None:
-        """End the server and remove its folder, and what had to be kept outside of it."""
+        """End the server and remove its folder, and what had to be kept outside it."""
         self.stop(grace=10.0)
         outside = postgres_user.elsewhere(self.folder)
         if outside is not None:
@@ -100,7 +100,7 @@ class PostgresServer(Server):
 
     @contextmanager
     def _connect(self) -> Iterator[psycopg.Connection]:
-        """An autocommit connection; what goes wrong with it is one line."""
+        """An autocommit connection; its errors become one line."""
         try:
             with psycopg.connect(self.conninfo(), autocommit=True) as connection:
                 yield connection
@@ -118,7 +118,7 @@ class PostgresServer(Server):
             user.own_tree(self._home / "data")
 
     def _initialise(self, user: postgres_user.User | None) -> None:
-        """Make the data directory under another name first: a half-made one is never taken for a whole one."""
+        """Make the data directory, first under another name, so that a half-made one is never taken for a whole one."""
         new, secret = self._home / "data.new", self._home / "password.new"
         shutil.rmtree(new, ignore_errors=True)
         new.mkdir(mode=0o700)
@@ -149,7 +149,7 @@ class PostgresServer(Server):
         new.replace(self._home / "data")
 
     def _clear_leftovers(self) -> None:
-        """After a crash: children that outlived it, and lock files whose pid now belongs to somebody else."""
+        """After a crash: children that outlived it, and a lock file whose pid now belongs to another process."""
         home = postgres_user.elsewhere(self.folder) or self.folder
         for process in processes.working_in(home / "data", self.program):
             processes.kill_left_over(process)
@@ -199,13 +199,13 @@ def _setting(name: str, value: str) -> str:
 
 
 def _socket_folder(run: Path) -> str:
-    """Where the Unix socket goes: nowhere if the path is too long for one or is no plain item of Postgres's list."""
+    """The Unix socket's folder; none if its path is too long for one, or cannot be a plain item of Postgres's list."""
     plain = len(os.fsencode(run)) < _LONGEST_SOCKET_FOLDER and not set(str(run)) & set(',"')
     return str(run) if plain else ""
 
 
 def _is_stale(lock: Path) -> bool:
-    """Whether Postgres itself will see that the owner of this lock is dead (and free its shared memory)."""
+    """Whether Postgres itself will notice that the owner of this lock is dead (and free its shared memory)."""
     try:
         return not psutil.pid_exists(int(lock.read_text().splitlines()[0]))
     except (ValueError, IndexError):

@@ -1,7 +1,7 @@
 """Postgres refuses to run as root: find a user to run it as, and a place that this user can reach.
 
-No system user is created and no permission of anybody's folder is changed. Where the project lies below a private folder
-(/root is one), program and data go to a folder of their own below the system's temporary one.
+No system user is created, and the permissions of no existing folder are changed. If the project lies below a private folder
+(such as /root), program and data go to a folder of their own below the system's temporary one.
 """
 
 from __future__ import annotations
@@ -23,25 +23,25 @@ _OWNER = "belongs-to"
 
 @dataclass(frozen=True)
 class User:
-    """Whom the server runs as."""
+    """The user that the server runs as."""
 
     uid: int
     gid: int
 
     def own(self, *paths: Path) -> None:
-        """Make these files and folders theirs."""
+        """Give these files and folders to the user."""
         for path in paths:
             os.chown(path, self.uid, self.gid, follow_symlinks=False)
 
     def own_tree(self, folder: Path) -> None:
-        """Make a data directory theirs that was copied, or made when another user was the one to take."""
+        """Give a data directory to the user, if it was copied, or made while another user ran the server."""
         if folder.stat().st_uid == self.uid:
             return
         folder.chmod(0o700)  # Postgres refuses any other
         self.own(folder, *folder.rglob("*"))
 
     def reaches(self, path: Path) -> bool:
-        """Whether they can walk to `path` and read it."""
+        """Whether the user can get to `path` and read it."""
         steps = [*path.resolve().parents, path.resolve()]
         return all(self._may(step, stat.S_IXOTH if step.is_dir() else stat.S_IROTH) for step in steps)
 
@@ -55,7 +55,7 @@ class User:
 
 
 def other_user() -> User | None:
-    """None when the server can run as we do; otherwise an unprivileged user that exists."""
+    """None if the server can run as our user; otherwise an unprivileged user that exists."""
     if os.geteuid() != 0:
         return None
     for name in _CANDIDATES:

@@ -1,7 +1,7 @@
 """Operating-system processes: start one detached, recognise it again later, end it.
 
-A pid alone proves nothing: after a crash it may belong to somebody else. A process is ours if it runs our program and has
-our folder as one whole argument of its command line; this survives lost state files, copied folders and reused pids.
+A pid alone proves nothing: after a crash it may belong to another process. A process is ours if it runs our program and has
+our mark as one whole argument of its command line; this survives lost state files, copied folders and reused pids.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from sync.errors import LocalServerError
 
 GRACE_SECONDS = 25.0
 
-# Referenced for the life of this process: a dropped Popen of a running child warns, and the child must outlive us anyway.
+# Kept for the life of this process: dropping the Popen of a running child warns, and the child must outlive us anyway.
 _children: list[subprocess.Popen[bytes]] = []
 
 
 @dataclass(frozen=True)
 class Mark:
-    """How a process of ours is recognised: the name of its program and one argument that nobody else has."""
+    """How a process of ours is recognised: the name of its program and one argument that no other process has."""
 
     program: str
     argument: str
@@ -93,8 +93,8 @@ def spawn(
         )
     _children.append(child)
     process, until = psutil.Process(child.pid), time.monotonic() + 5
-    # The kernel lets the child go before its arguments can be read: until then nobody could tell that it is ours.
-    with suppress(psutil.Error):  # it has ended already: whoever waits for its answer will see
+    # The child runs before its arguments can be read: until then nobody could tell that it is ours.
+    with suppress(psutil.Error):  # it has ended already: whoever waits for its answer will notice
         while child.poll() is None and not process.cmdline() and time.monotonic() < until:
             time.sleep(0.002)
     return process
@@ -141,7 +141,7 @@ def kill_left_over(process: psutil.Process) -> None:
 
 
 def child_env(**more: str) -> dict[str, str]:
-    """The environment of a server: ours, with a locale that exists everywhere and nothing that changes its configuration."""
+    """A server's environment: ours, with a locale that exists everywhere and nothing that changes its configuration."""
     unwanted = ("PG", "JAVA_TOOL_OPTIONS", "JDK_JAVA_OPTIONS", "_JAVA_OPTIONS", "LANG", "LC_")
     kept = {name: value for name, value in os.environ.items() if not name.startswith(unwanted)}
     locale = "C.UTF-8" if sys.platform == "linux" else "C"

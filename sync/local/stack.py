@@ -35,7 +35,7 @@ class Stack:
         self.servers: tuple[Server, ...] = (self.cassandra, self.postgres, self.valkey)
 
     def endpoints(self) -> Endpoints:
-        """Where they answer; raises if they were never started."""
+        """Where the servers answer; raises if they were never started."""
         return Endpoints(
             cassandra_port=self.cassandra.port,
             postgres_port=self.postgres.port,
@@ -71,7 +71,7 @@ def up(folder: Path, report: Report = quiet) -> Endpoints:
 
 
 def down(folder: Path, report: Report = quiet) -> None:
-    """End all three and remove the folder; what is not ours is not touched."""
+    """End all three and remove the folder; a folder that is not ours is not touched."""
     stack = Stack(folder)
     if not stack.folder.exists():  # removed by hand: the servers may still run
         _together(stack.servers, lambda server: _bring_down(server, report))
@@ -109,7 +109,7 @@ def _bring_up(server: Server, report: Report) -> None:
 def _comes_round(server: Server) -> bool:
     """Whether a running server answers, now or, if it is just starting, soon."""
     if server.status().port is None:
-        return False  # its folder was removed under it: nobody knows its port
+        return False  # its folder was removed while it ran: nobody knows its port
     try:
         server.wait_ready(_STUCK_SECONDS)
     except LocalServerError:

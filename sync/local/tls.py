@@ -1,4 +1,4 @@
-"""TLS for the embedded servers: keys as Java wants them, and a front for Postgres, whose package is built without OpenSSL."""
+"""TLS for the embedded servers: keys in Java's form, and a front for Postgres, whose package is built without OpenSSL."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ class TlsFront:
                 server.close()
 
     async def _greet(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
-        """Answer what a client asks first, until TLS is on; False if the client does not want TLS."""
+        """Answer a client's first requests, until TLS is on; False if the client does not want TLS."""
         while True:
             _, code = struct.unpack(">ii", await reader.readexactly(8))
             if code == _SSL_REQUEST:
@@ -100,7 +100,7 @@ class TlsFront:
 
 
 async def _pump(source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
-    """Hand bytes on until the source ends, then end the target: neither side waits for the other."""
+    """Forward bytes until the source ends, then end the target: neither side waits for the other."""
     while data := await source.read(_CHUNK):
         target.write(data)
         await target.drain()

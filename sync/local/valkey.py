@@ -35,12 +35,12 @@ class ValkeyServer(Server):
         return fields.get("valkey_version") or fields.get("redis_version", "unknown")
 
     def mark(self) -> Mark:
-        """Its own configuration file, which it keeps as an argument."""
+        """Its own configuration file, which stays visible as an argument."""
         return Mark(self.program, str(self.folder / "valkey.conf"))
 
     @property
     def password(self) -> str:
-        """The generated password, kept in the server's folder; "" while one runs that an older version started without."""
+        """The generated password, kept in the server's folder; "" while a server runs that was started without one."""
         try:
             return (self.folder / "password").read_text()
         except FileNotFoundError:
@@ -50,7 +50,7 @@ class ValkeyServer(Server):
 
     @property
     def url(self) -> str:
-        """What REDIS_URL has to be; it holds the password."""
+        """The value for REDIS_URL, password included."""
         login = f":{self.password}@" if self.password else ""
         return f"redis://{login}{LOOPBACK}:{self.port}/0"
 

@@ -22,11 +22,11 @@ class CqlRefused(Exception):
 
 
 class CqlLoginRefused(CqlRefused):
-    """It knows no such user, or another password."""
+    """Cassandra does not know this user, or the password is wrong."""
 
 
 class CqlConnection:
-    """A connection over the CQL native protocol (v4) that can send statements; results are not decoded."""
+    """A connection with the CQL native protocol (v4) that can send statements; results are not decoded."""
 
     def __init__(
         self,

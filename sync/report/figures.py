@@ -1,7 +1,7 @@
 """The report of `sync drift-report --json` as values, and what its numbers say; an absent figure proves nothing.
 
-The document is read by people who decide on a cut-over by it, so it believes no summary: what the report calls clean is
-clean here only where the numbers say the same (invariant 5).
+People decide on a cut-over by this document, so it believes no summary: what the report calls clean is clean here only if
+the numbers say the same (invariant 5).
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from sync.report.text import number
 State = Literal["clean", "different", "unknown", "repaired"]
 
 TERMS = ("same", "different", "missing", "in_flight", "rejected", "unknown")
-"""What the rows read from the source add up from."""
+"""The counts that add up to the rows read from the source."""
 TIMES = ("p50_ms", "p99_ms", "max_ms")
-"""How long single checks took: half, and 99 in 100, within so many milliseconds, and the longest."""
+"""How long single checks took, in milliseconds: the median, the 99th percentile, and the longest."""
 _COUNTS = ("source", "target", "extra", *TERMS)
 
 
@@ -61,7 +61,7 @@ class Table:
 
     @property
     def not_known(self) -> bool:
-        """Whether something of this table was not read, or what is said of it contradicts itself."""
+        """Whether some of this table was not read, or its figures contradict each other."""
         named = any(finding.get("kind") not in FINDINGS for finding in self.findings)
         return bool(named or self.rows["unknown"] or self.ranges["unknown"] or self.problems)
 
@@ -88,7 +88,7 @@ class Report:
 
     @property
     def state(self) -> State:
-        """The verdict: the worst of the tables', and never better than the report's own word."""
+        """The verdict: the worst of the tables', and never better than the report's own."""
         states = {table.state for table in self.tables}
         for state in ("different", "unknown", "repaired"):
             if state in states:
@@ -96,7 +96,7 @@ class Report:
         return "clean" if self.says_clean and self.tables else "unknown"
 
     def total(self, figure: str) -> int:
-        """A figure of all tables' rows."""
+        """One count of rows, summed over all tables."""
         return sum(table.rows[figure] for table in self.tables)
 
 
@@ -112,12 +112,12 @@ def read(report: Mapping[str, Any]) -> Report:
 
 
 def whole(found: Any) -> int | None:
-    """A whole number, or None; a bool is none."""
+    """A whole number, or None; a bool is not one."""
     return found if isinstance(found, int) and not isinstance(found, bool) else None
 
 
 def real(found: Any) -> float | None:
-    """A number, or None for what is not one, nor finite."""
+    """A finite number, or None."""
     if isinstance(found, bool) or not isinstance(found, int | float) or not abs(found) < 1e300:
         return None
     return float(found)
@@ -133,7 +133,7 @@ def _list(found: Any) -> list[Any]:
 
 def _table(index: int, raw: Mapping[str, Any]) -> Table:
     given, ranges = _mapping(raw.get("rows")), _mapping(raw.get("ranges"))
-    rows = {name: whole(given.get(name)) or 0 for name in (*_COUNTS, "kept")}  # older reports know no rows that are kept
+    rows = {name: whole(given.get(name)) or 0 for name in (*_COUNTS, "kept")}  # older reports do not count kept rows
     counts = {name: whole(ranges.get(name)) or 0 for name in ("total", "same", "different", "unknown")}
     absent = [name.replace("_", " ") for name in _COUNTS if whole(given.get(name)) is None]
     absent += [f"{name} ranges" for name in counts if whole(ranges.get(name)) is None]
@@ -169,7 +169,7 @@ def _problems(rows: Mapping[str, int], ranges: Mapping[str, int], absent: Sequen
 
 
 def _not_whole(ring: Sequence[Any]) -> list[str]:
-    """Invariant 4, where the report has a ring at all."""
+    """Check invariant 4, if the report has a ring at all."""
     try:
         if ring:
             check_whole_ring(TokenRange(r["start"], r["end"]) for r in ring)

@@ -1,4 +1,4 @@
-"""The findings as one table: a row each, the first few hundred, with filters where there is JavaScript."""
+"""The findings as one table: a row each, the first few hundred, with filters if there is JavaScript."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from sync.report.markup import cell, group, section, table
 from sync.report.text import escape, name, number, seconds, two_values, value, version
 
 MAX_FINDINGS = 500
-"""So many findings are printed, shared among the tables."""
+"""At most so many findings are printed, shared among the tables."""
 MAX_CHARACTERS = 2_000_000
-"""And findings of so many characters in all: the file has to open from a mail."""
+"""No more findings are printed beyond so many characters in all: the file has to open from an e-mail."""
 MAX_COLUMNS = 16
 KINDS = {"missing": "−", "extra": "+", "different": "≠", "unknown": "?"}
-"""Each kind with the sign that says it without colour."""
+"""Each kind with a sign that shows it without colour."""
 _MEANING = {
     "missing": "the source has the row, the target does not",
     "extra": "the target has the row, the source does not",
@@ -28,7 +28,7 @@ _MEANING = {
 
 
 def findings(report: Report) -> str:
-    """The whole section; nothing where nothing was found."""
+    """The whole section; nothing if there are no findings."""
     total = sum(t.findings_total for t in report.tables)
     if not total:
         return ""
@@ -114,12 +114,12 @@ def _key(finding: Mapping[str, Any]) -> str:
 
 
 def _cell(held: object) -> str:
-    """A key's value: what is no text as its JSON."""
+    """A key's value; anything but text as JSON."""
     return value(held if held is None or isinstance(held, str) else json.dumps(held, default=str, ensure_ascii=False))
 
 
 def _columns(finding: Mapping[str, Any], kind: str) -> str:
-    """The columns that differ, with both values where the report has them."""
+    """The columns that differ, with both values if the report has them."""
     values = finding.get("values")
     sides = values if isinstance(values, Mapping) else {}
     source, target = (side if isinstance(side := sides.get(s), Mapping) else {} for s in ("source", "target"))

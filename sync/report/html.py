@@ -1,7 +1,7 @@
-"""A drift report as one HTML file that needs nothing else: it opens from a mail, in light and dark, and on paper.
+"""A drift report as one self-contained HTML file: it opens from an e-mail, in light and dark, and prints on paper.
 
-Nothing is loaded, and the page says so itself: its policy allows this style and this script, by their hashes, and nothing
-more. A value that were to slip through the escaping would still not run. Without JavaScript only the filters are missing.
+The page loads nothing, and enforces that: its policy allows this style and this script, by their hashes, and nothing else.
+Even a value that slipped through the escaping would not run. Without JavaScript only the filters are missing.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def render(report: Mapping[str, Any]) -> str:
 
 @cache
 def _asset(file: str) -> str:
-    """The style or the script, as it is in this package."""
+    """The style or the script, from this package's file."""
     return (files(__package__) / file).read_text(encoding="utf-8").strip()
 
 

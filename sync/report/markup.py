@@ -6,12 +6,12 @@ from collections.abc import Iterable, Sequence
 
 
 def section(anchor: str, title: str, body: str) -> str:
-    """A section with its heading, which is its name for a screen reader, too."""
+    """A section with its heading, which also names it for screen readers."""
     return f'<section aria-labelledby="{anchor}"><h2 id="{anchor}">{title}</h2>{body}</section>'
 
 
 def table(attributes: str, caption: str, heads: Sequence[str], groups: Iterable[str]) -> str:
-    """A table of groups of rows, with its roles: on a phone rows are blocks, and browsers then forget that it is a table."""
+    """A table of groups of rows, with roles: on a phone rows are blocks, and browsers then forget that it is a table."""
     head = "".join(f'<th role="columnheader" scope="col">{h}</th>' for h in heads)
     return (
         f'<table role="table" {attributes}><caption>{caption}</caption>'
@@ -31,10 +31,10 @@ def row(first: str, cells: Sequence[tuple[str, str]]) -> str:
 
 
 def cell(label: str, content: str) -> str:
-    """A cell; `label` stands beside it where the columns' heads have no room."""
+    """A cell; `label` is shown beside it where there is no room for the columns' heads."""
     return f'<td role="cell" data-label="{label}"><div>{content}</div></td>'
 
 
 def bar(*rects: str) -> str:
-    """A small drawing as wide as its place, 100 wide and 12 high in its own measure."""
+    """A small drawing as wide as its container; in its own units 100 wide and 12 high."""
     return f'<svg class="bar" viewBox="0 0 100 12" preserveAspectRatio="none" aria-hidden="true">{"".join(rects)}</svg>'

@@ -1,7 +1,7 @@
-"""The token ring as a drawing that is read without colour: what differs stands out of it, what is unknown stands in, hatched.
+"""The token ring as a drawing that needs no colour: what differs sticks out of it, what is unknown sticks in, hatched.
 
-Neighbours of one verdict are one segment. The segments are the whole ring exactly, whatever the report holds: a stretch that
-no range names is unknown, and where ranges overlap the worse verdict counts.
+Neighbours with the same verdict are one segment. The segments are exactly the whole ring, whatever the report holds: a
+stretch that is in no range is unknown, and where ranges overlap the worse verdict counts.
 """
 
 from __future__ import annotations
@@ -16,19 +16,19 @@ from sync.core.words import counted
 from sync.report.text import number
 
 MAX_SEGMENTS = 360
-"""A degree each; where there are more they are drawn together, each as its worst."""
+"""One per degree; if there are more, neighbours are drawn as one, with the worst verdict."""
 MAX_LISTED = 40
 _WORSE = {"same": 0, "unknown": 1, "different": 2}
 WORDS = {"same": "the same", "different": "different", "unknown": "not known"}
-_LEAST_ANGLE = math.radians(2.4)  # a range of a ten-thousandth of the ring is still seen
+_LEAST_ANGLE = math.radians(2.4)  # a range of a ten-thousandth of the ring is still visible
 _RADII = {"same": (88.0, 98.0), "different": (88.0, 114.0), "unknown": (72.0, 98.0)}
 
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """A stretch `(start, end]` of the ring with one verdict, of so many ranges; of none where the report has a gap.
+    """A stretch `(start, end]` of the ring with one verdict; `ranges` is 0 where the report has a gap.
 
-    `in_part`: some of it has a better verdict.
+    `in_part`: part of it has a better verdict.
     """
 
     start: int
@@ -40,7 +40,7 @@ class Segment:
 
     @property
     def text(self) -> str:
-        """What it is, in words."""
+        """The segment in words."""
         if not self.ranges:
             return f"({self.start}, {self.end}] not known: in no range of this report"
         what = f"{counted(self.ranges, 'range')}, {counted(self.rows, 'row')}"
@@ -49,7 +49,7 @@ class Segment:
 
 
 def merged(ranges: Iterable[Any]) -> list[Segment]:
-    """The whole ring as segments of alternating verdicts, in order; nothing where there are no ranges."""
+    """The whole ring as segments of alternating verdicts, in order; nothing if there are no ranges."""
     segments: list[Segment] = []
     for part in sorted(_parts(ranges), key=lambda p: (p.start, p.end)):
         reached = segments[-1].end if segments else MIN_TOKEN
@@ -65,7 +65,7 @@ def merged(ranges: Iterable[Any]) -> list[Segment]:
 
 
 def _parts(ranges: Iterable[Any]) -> Iterable[Segment]:
-    """The ranges that are ranges; a verdict that has no name is unknown."""
+    """The valid ranges; any other verdict counts as unknown."""
     for found in ranges:
         if not isinstance(found, Mapping):
             continue
@@ -77,7 +77,7 @@ def _parts(ranges: Iterable[Any]) -> Iterable[Segment]:
 
 
 def _append(segments: list[Segment], part: Segment) -> None:
-    """Add a neighbour; a gap is a segment of its own, so that it can be said."""
+    """Add a neighbour; a gap is a segment of its own, so that it can be reported."""
     last = segments[-1] if segments else None
     if last and last.verdict == part.verdict and bool(last.ranges) == bool(part.ranges):
         segments[-1] = _joined(last, part)
@@ -96,7 +96,7 @@ def _worse(left: Segment, right: Segment) -> str:
 
 
 def _worsen(segments: list[Segment], part: Segment) -> None:
-    """Give what `part` lies over its verdict, where that is the worse one."""
+    """Give the segments that `part` overlaps its verdict, if that is the worse one."""
     for i in range(len(segments) - 1, -1, -1):
         if segments[i].end <= part.start:
             return
@@ -116,7 +116,7 @@ def drawn(segments: Sequence[Segment], most: int = MAX_SEGMENTS) -> list[Segment
 
 
 def figure(segments: Sequence[Segment], same: int, total: int, label: str) -> str:
-    """The drawing; `label` is its text for those who do not see it."""
+    """The drawing; `label` is its text for those who cannot see it."""
     shown = drawn(segments)
     parts = [_path(s) for verdict in ("same", "unknown", "different") for s in shown if s.verdict == verdict]
     middle = (
@@ -160,7 +160,7 @@ def _arc(radius: float, angle: float, sweep: int) -> str:
 
 
 def swatch(verdict: str) -> str:
-    """The mark of a verdict for the legend: as tall, and as filled, as in the ring."""
+    """The mark of a verdict for the legend, with the height and the fill that it has in the ring."""
     top, height = {"same": (6, 6), "different": (0, 12), "unknown": (6, 12)}[verdict]
     return (
         '<svg class="swatch" viewBox="0 0 18 18" aria-hidden="true">'

@@ -1,4 +1,4 @@
-"""Sampled vector searches: whether both sides find the same, and whether each finds what is nearest."""
+"""Sampled vector searches: whether both sides find the same rows, and whether each finds the nearest ones."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _HEADS = ("Column", "Searches", "Overlap", "Recall, source", "Recall, target")
 
 
 def searches(report: Report) -> str:
-    """The whole section; nothing where no search was sampled."""
+    """The whole section; nothing if no search was sampled."""
     if not report.search:
         return ""
     caption = (

@@ -1,4 +1,4 @@
-"""What the report says of each table: the ring, the numbers that add up, how long the checks took."""
+"""What the report says about each table: the ring, the numbers that add up, how long the checks took."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from sync.report.verdict import in_words, sign
 
 
 def one(of: Table) -> str:
-    """One table."""
+    """One table's section."""
     return (
         f'<section class="table" aria-labelledby="t{of.index}"><h2 id="t{of.index}">{name(of.name)}</h2>'
         f'<p class="verdict {of.state}">{sign(of.state)}<span>{in_words(of)}</span></p>'
@@ -24,7 +24,7 @@ def one(of: Table) -> str:
 
 
 def _equation(of: Table) -> str:
-    """`source = same + different + …` as a sum on paper, a term a line."""
+    """`source = same + different + …` as a sum on paper, one term per line."""
     terms = "".join(_term(of, term, "=" if term == TERMS[0] else "+") for term in TERMS)
     return f'<table class="ledger"><caption>The rows of the source</caption>{_term(of, "source", "")}{terms}</table>'
 
@@ -65,7 +65,7 @@ def _target(of: Table) -> str:
 
 
 def _kept(of: Table) -> str:
-    """What expired in the source and stays in the target."""
+    """What has expired in the source and stays in the target."""
     said = ""
     if kept := of.rows["kept"]:
         said += f" {counted(kept, 'row')} <b>kept</b>: expired in the source, to stay in the target."
@@ -103,7 +103,7 @@ def _ring(of: Table) -> str:
 
 
 def _stretches(of: Table) -> str:
-    """Where the ring is not the same, in words: what the drawing says, for those who do not see it, and for a query."""
+    """Where the sides are not the same, in words: for those who cannot see the drawing, and for use in a query."""
     wrong = [segment for segment in of.ring if segment.verdict != "same"]
     if not wrong:
         return ""
@@ -117,7 +117,7 @@ def _stretches(of: Table) -> str:
 
 
 def latency(report: Report) -> str:
-    """How long single checks took, all tables on one scale."""
+    """How long single checks took, with all tables on one scale."""
     tables = [of for of in report.tables if of.latency]
     if not tables:
         return ""

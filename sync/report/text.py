@@ -1,7 +1,7 @@
-"""Text that may hold anything, as HTML: escaped, bounded, and with what cannot be seen made visible.
+"""Arbitrary text as HTML: escaped, bounded, and with invisible characters made visible.
 
 Keys and values are an application's data: markup, NUL, a right-to-left override, a book. Every text of a report goes through
-one of these functions, and nothing else makes HTML of a value.
+one of these functions, and nothing else turns a value into HTML.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ import unicodedata
 from datetime import UTC, datetime, timedelta
 
 MAX_TEXT = 200
-"""So many characters of one value are printed."""
-_AROUND = 32  # characters that lead up to a difference, and follow it
+"""At most so many characters of one value are printed."""
+_AROUND = 32  # characters shown before a difference, and after it
 _HIDDEN = {"Cc", "Cf", "Cs", "Co", "Zl", "Zp", "Zs"}
 _JOINERS = "\u200c\u200d"  # they hold Persian words and emoji together
 _CONTROLS = (
@@ -50,7 +50,7 @@ def visible(text: str, limit: int = MAX_TEXT, strict: bool = False) -> tuple[str
 
 
 def value(text: object, limit: int = MAX_TEXT) -> str:
-    """One value: set apart from the direction of the text around it, cut with a note."""
+    """One value: isolated from the writing direction of the text around it; a note says if it is cut."""
     if text is None:
         return '<i class="none">null</i>'
     plain = str(text)
@@ -62,13 +62,13 @@ def value(text: object, limit: int = MAX_TEXT) -> str:
 
 
 def name(text: object) -> str:
-    """A name of a table or column, short of any length that harms."""
+    """The name of a table or column, cut to a harmless length."""
     seen, whole = visible(str(text), 80)
     return f"<bdi>{seen}{'' if whole else '…'}</bdi>"
 
 
 def _common(left: str, right: str) -> int:
-    """The length of the common beginning, by halving: comparing slices is quick, however long a value is."""
+    """The length of the common beginning, by bisection: comparing slices is quick, however long a value is."""
     low, high = 0, min(len(left), len(right))
     while low < high:
         middle = (low + high + 1) // 2
@@ -77,7 +77,7 @@ def _common(left: str, right: str) -> int:
 
 
 def two_values(left: object, right: object) -> tuple[str, str]:
-    """Two values that differ, cut to where they do, the difference marked."""
+    """Two values that differ, cut to the part that does, with the difference marked."""
     if not isinstance(left, str) or not isinstance(right, str) or left == right or not left or not right:
         return value(left), value(right)
     begin = _common(left, right)
@@ -111,12 +111,12 @@ def prose(text: str) -> str:
 
 
 def number(count: int | None) -> str:
-    """A count for people."""
+    """A count for human readers."""
     return "–" if count is None else f"{count:,}"
 
 
 def seconds(value: float) -> str:
-    """A time span for people."""
+    """A time span for human readers."""
     if value < 1:
         return f"{value * 1000:,.0f} ms"
     if value < 120:
@@ -127,7 +127,7 @@ def seconds(value: float) -> str:
 
 
 def version(micros: int | None) -> str:
-    """A version, µs since 1970, as the moment that it is; one outside the calendar as it is."""
+    """A version, in µs since 1970, as a date and time; one outside the calendar as a number."""
     if micros is None:
         return "none"
     try:
@@ -138,7 +138,7 @@ def version(micros: int | None) -> str:
 
 
 def moment(text: str) -> str:
-    """An ISO time, shorter; text that is none as it is."""
+    """An ISO time, shortened; any other text unchanged."""
     try:
         parsed = datetime.fromisoformat(text)
     except ValueError:

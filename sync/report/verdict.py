@@ -1,4 +1,4 @@
-"""The verdict in words: what a reader has to know who reads one line, and what to do next."""
+"""The verdict in words: what somebody who reads only one line has to know, and what to do next."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def sign(state: str) -> str:
 
 
 def headline(report: Report) -> str:
-    """The verdict in two words or three."""
+    """The verdict in a few words."""
     if report.state == "different":
         return counted(sum(t.differences for t in report.tables), "difference")
     if report.state == "repaired":
@@ -32,7 +32,7 @@ def headline(report: Report) -> str:
 
 
 def lead(report: Report) -> str:
-    """The sentences under it."""
+    """The sentences under the headline."""
     said = {"clean": _clean, "different": _different, "unknown": _unknown, "repaired": _repaired}[report.state](report)
     if report.says_clean and report.state != "clean":
         said.append("The report calls itself clean; its figures do not.")
@@ -100,7 +100,7 @@ def in_words(table: Table) -> str:
 
 
 def contents(report: Report) -> str:
-    """The tables, each with its verdict, where there are several."""
+    """The tables, each with its verdict, if there are several."""
     if len(report.tables) < 2:
         return ""
     entries = (
@@ -110,7 +110,7 @@ def contents(report: Report) -> str:
 
 
 def next_steps(report: Report) -> str:
-    """What to do, in the order in which to do it."""
+    """What to do, in that order."""
     steps = [step for step in (report.next_step, *_steps(report)) if step]
     return "".join(f"<li>{prose(step)}</li>" for step in dict.fromkeys(steps))
 

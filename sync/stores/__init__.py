@@ -2,7 +2,7 @@
 
 both_sides/     over both sides: `DualWriteStore` and what it needs
 one_side/       over Cassandra, the Data API, or Postgres alone
-calls           calls under way: a store ends only after them
+calls           counts calls under way: a store closes only after them
 factory         `open_store()`
 process         a store belongs to the process that opened it
 protocol        `Store`: what all stores have in common
@@ -37,7 +37,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    # Those over the Data API need astrapy, which an application over CQL has not.
+    # The stores over the Data API need astrapy, which an application over CQL need not have.
     if name == "ApiDualWriteStore":
         from sync.stores.both_sides.dual_api import ApiDualWriteStore
 

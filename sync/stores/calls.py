@@ -1,4 +1,4 @@
-"""The calls that are under way in a store: it can end only after them."""
+"""Counts the calls under way in a store, which can close only after them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from sync.errors import StoreClosed
 
 
 class Calls:
-    """Counts calls, each a `with` block, by thread; `check` raises where none may begin."""
+    """Counts calls, each a `with` block, by thread; `check` raises if none may begin."""
 
     def __init__(self, check: Callable[[], None]) -> None:
         self._check = check
@@ -18,7 +18,7 @@ class Calls:
         self._closed, self._ended = False, Condition()
 
     def __enter__(self) -> None:
-        self._check()  # before the lock: at a fork another thread may have had it, and nobody gives it back
+        self._check()  # before the lock: another thread may have held it at a fork, and nobody releases it
         with self._ended:
             if self._closed:
                 raise StoreClosed("this store was closed: nothing was sent; open a new one")
@@ -30,10 +30,10 @@ class Calls:
             self._ended.notify_all()
 
     def end(self, seconds: float) -> int:
-        """Let no call begin any more, and wait for those under way, so many seconds at most; how many are left.
+        """Refuse new calls, and wait up to `seconds` for those under way; how many are left.
 
-        What a call did after this, nobody would hear of (rule 29). One of this very thread was broken off, by a signal's
-        handler that raised before the `with` block had begun.
+        What a call did after this would go unrecorded (rule 29). A call of this very thread is not waited for: a signal
+        handler interrupted it by raising before the `with` block began.
         """
         with self._ended:
             self._closed = True

@@ -20,8 +20,8 @@ from sync.stores.one_side.postgres import PostgresStore
 from sync.stores.protocol import Store
 
 log = logging.getLogger(__name__)
-# A plain copy, which nobody ever wrote to on both sides, is nothing that a store of one side could harm. Nor is a trial of
-# dual writes that has ended before any history was copied: the copy will bring what was written meanwhile.
+# A store of one side cannot harm a plain copy, during which nobody ever wrote to both sides. Nor can it harm a trial of dual
+# writes that ended before any history was copied: the copy will include what is written until then.
 _UNDER_WAY = """
 SELECT (SELECT max(epoch) FROM sync.epoch) > 1 OR EXISTS (SELECT FROM sync.writer),
        (SELECT max(epoch) FROM sync.epoch) > 1 OR EXISTS (SELECT FROM sync.writer WHERE state = 'active')
@@ -34,8 +34,8 @@ def open_store() -> Store:
     """The store that the environment selects: that of STORAGE_BACKEND, or both sides with SYNC_DUAL_WRITE=true.
 
     For Astra that is the Data API if ASTRA_DB_API_ENDPOINT is set, otherwise CQL.
-    Raises SettingsError where STORAGE_BACKEND contradicts the epoch of a migration that is under way; and for a store of one
-    side while one is under way, Unreachable where nobody can say whether one is, unless SYNC_ALLOW_ONE_SIDED=true.
+    Raises SettingsError if STORAGE_BACKEND contradicts the epoch of a migration. For a store of one side, unless
+    SYNC_ALLOW_ONE_SIDED=true, also SettingsError while a migration is under way, and Unreachable if that cannot be found out.
     """
     settings = load_settings()
     if settings.sync_dual_write:
@@ -59,9 +59,9 @@ def _over_the_api(settings: Settings, config: Config) -> Store:
 
 
 def _check_plain(settings: Settings) -> None:
-    """A store of one side alone must be the primary's; what it writes, the other side does not learn.
+    """Refuse a store of one side that is not the primary, or during a migration: the other side would miss its writes.
 
-    Where there are no settings of Postgres, nobody can be asked, and there is nothing to be asked about.
+    Without settings for Postgres there is no database to ask, and no migration to ask about.
     """
     if settings.database_url is None and settings.postgres_host is None:
         return

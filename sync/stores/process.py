@@ -21,15 +21,15 @@ class Process:
         self._pid, self._closed = os.getpid(), False
 
     def close(self) -> None:
-        """From now on the store is closed."""
+        """Mark the store as closed."""
         self._closed = True
         _OPEN.pop(self, None)
 
     def close_at_exit(self, close: Callable[[], None]) -> None:
-        """Call `close` when the interpreter ends, unless the store is closed before: it would not sign off."""
+        """Call `close` when the interpreter ends, unless the store is closed by then: it would not sign off otherwise."""
         _OPEN[self] = close
         if multiprocessing.process.parent_process() is not None and os.getpid() not in _CHILDREN:
-            # A child that multiprocessing forked ends with os._exit, and runs no handlers of atexit.
+            # A child that multiprocessing forked ends with os._exit, which runs no atexit handlers.
             _CHILDREN.add(os.getpid())
             Finalize(None, _close_all, exitpriority=0)
 
@@ -39,7 +39,7 @@ class Process:
         return os.getpid() == self._pid
 
     def check(self) -> None:
-        """Raise ForkedStore in another process than the one that opened the store, StoreClosed after its end."""
+        """Raise ForkedStore in any process but the one that opened the store, StoreClosed once it is closed."""
         if self._closed:
             raise StoreClosed("this store was closed: nothing was sent; open a new one")
         if not self.is_own:
@@ -58,9 +58,9 @@ def _close_all() -> None:
         if process.is_own:
             try:
                 close()
-            except Exception:  # the others are to be closed as well, and the interpreter ends
+            except Exception:  # the others must be closed as well, and the interpreter is ending
                 log.exception("a store could not be closed at exit")
 
 
-# With the import, before an application registers handlers of its own: they run in the opposite order, and may still write.
+# At import, before an application registers its own handlers: those then run first, and may still write.
 atexit.register(_close_all)

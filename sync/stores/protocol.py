@@ -9,12 +9,12 @@ from typing import Any, Protocol, Self, runtime_checkable
 
 @runtime_checkable
 class Store(Protocol):
-    """Rows by table and key; values are Python's of the column's type.
+    """Rows by table and key; a value has the Python type that corresponds to its column's type.
 
-    Every method may raise StoreClosed and ForkedStore. Writes raise WriteRefused where nothing was or will be written on
-    either side (WriteRefusedNow where a repetition may be taken), and WriteUnsure where it may have been written, and will
-    settle. Reads raise SourceUnavailable or TargetUnavailable where the primary does not answer, and ValueUnreadable where
-    Python has none of a value.
+    Every method may raise StoreClosed and ForkedStore. Writes raise WriteRefused if nothing was or will be written on either
+    side (WriteRefusedNow if a retry may succeed), and WriteUnsure if the row may have been written; a store of both sides
+    then makes them equal. Reads raise SourceUnavailable or TargetUnavailable if the primary does not answer, and
+    ValueUnreadable if Python cannot represent a value.
     """
 
     def put(self, table: str, row: Mapping[str, Any]) -> bool:
@@ -26,7 +26,7 @@ class Store(Protocol):
         ...
 
     def update(self, table: str, key: Mapping[str, Any], changes: Mapping[str, Any]) -> bool:
-        """Write some columns. A row that is not there is made in Astra; where Postgres is primary: False, nothing written."""
+        """Write some columns. A missing row is created in Astra; with Postgres as primary: False, nothing is written."""
         ...
 
     def delete(self, table: str, key: Mapping[str, Any]) -> bool:
@@ -38,7 +38,7 @@ class Store(Protocol):
         ...
 
     def search(self, table: str, column: str, vector: Sequence[float], limit: int = 10) -> list[tuple[dict[str, Any], float]]:
-        """The nearest rows with their similarity, (1 + cosine) / 2; nearest first."""
+        """The nearest rows with their similarity, (1 + cosine) / 2, nearest first."""
         ...
 
     def count(self, table: str) -> int:

@@ -1,4 +1,4 @@
-"""A schema is read again after a refusal, once for many at the same time, and not more than once a second."""
+"""A schema is read again after a refusal: once for many refusals at the same time, and at most once a second."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from sync.errors import NotNow, SyncError, WriteRefused
 K = TypeVar("K")
 T = TypeVar("T")
 MIN_REFRESH_SECONDS = 1.0
-"""An application that writes what is refused, again and again, does not ask for the schema each time."""
+"""An application whose writes are refused again and again does not read the schema each time."""
 
 
 def retry_on_change(
@@ -21,7 +21,7 @@ def retry_on_change(
     has_changed: Callable[[K, SyncError], bool],
     refusals: tuple[type[SyncError], ...] = (WriteRefused,),
 ) -> T:
-    """What a call with what is known returns: once more, where it was refused and what it knew has changed.
+    """Make a call with what is known; repeat it once if it was refused and that has changed.
 
     `refusals` are the errors after which nothing was written. `has_changed` looks again, and may raise a better error.
     """
@@ -35,13 +35,13 @@ def retry_on_change(
 
 
 class SchemaRefresh:
-    """Counts the changes that were found: `version`."""
+    """Counts the changes that were found, in `version`."""
 
     def __init__(self) -> None:
         self._lock, self._last, self.version = Lock(), -MIN_REFRESH_SECONDS, 0
 
     def refresh(self, since: int, look: Callable[[], bool]) -> bool:
-        """Whether anything has changed since that version; `look` says whether it has now."""
+        """Whether anything has changed since that version; `look` reads again and says whether something changed."""
         with self._lock:
             if self.version == since and time.monotonic() >= self._last + MIN_REFRESH_SECONDS:
                 self._last = time.monotonic()

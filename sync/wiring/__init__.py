@@ -3,13 +3,13 @@
 backfill/     `sync backfill`, and a worker's part of it
 cutover/      `sync cutover`, `sync rollback`, `sync finish`: gates, canary, switch
 drift/        `sync drift-report`, `sync migrate`'s comparison, and a worker's part
-dual_write/   a worker's part of dual writes; intents that are given up
-expiry        whether a table's rows have a TTL: Postgres would not expire them
+dual_write/   a worker's part of dual writes; giving up intents
+expiry        whether a table's rows have a TTL, which Postgres does not know
 preflight     `sync preflight`
 privileges    whether this host's role may send writes to the source again
-probes        which flows are possible with these servers and roles, asked with the flows' own statements
+probes        which flows are possible with these servers and roles, tried with the flows' own statements
 schema        `sync schema apply`
-shapes        what tables are at the beginning and at the end
+shapes        whether tables change between the beginning and the end of a run
 status        `sync status`
 visibility    whether this process sees values as they are, on both sides
 worker_check  what `sync worker` checks before it starts

@@ -1,4 +1,4 @@
-"""Whether a table's rows are to expire: they would not in Postgres."""
+"""Whether a table's rows are to expire, which they would not in Postgres."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from sync.flows.preflight import PreflightReport
 
 
 def check_expiry(cassandra: Cassandra, table: SourceTable, report: PreflightReport) -> None:
-    """Note values that were written with a TTL, and where the server does not tell of one."""
+    """Note values that were written with a TTL, and columns for which the server does not report one."""
     keep = f'ttl = "keep" under [tables.{table.name}] in sync.toml'
     try:
         expiring, silent = expiring_columns(cassandra, table), columns_without_ttl(cassandra, table)

@@ -55,9 +55,9 @@ _NODES_NAMED = 5
 def preflight(
     settings: Settings, config: Config, names: list[str] | None = None, *, write_times: bool = False
 ) -> PreflightReport:
-    """Connect to all three and look; nothing is written. What cannot be reached is an error of the report.
+    """Connect to all three and check; nothing is written. A server that cannot be reached is an error of the report.
 
-    `write_times`: every row is looked at for cells that were written ahead of the clock, instead of a sample.
+    `write_times`: look for cells that were written ahead of the clock in every row, instead of a sample.
     """
     report = PreflightReport()
     _guarded(report, "queue", lambda: _queue(settings, report))
@@ -89,7 +89,7 @@ def _queue(settings: Settings, report: PreflightReport) -> None:
 
 
 def _queue_server(connection: redis.Redis) -> str:
-    """What it is; a managed one may forbid the question."""
+    """The server's name and version; a managed one may forbid the question."""
     try:
         info = connection.info("server")
     except redis.ResponseError:  # NOPERM, or a command that was renamed
@@ -114,7 +114,7 @@ def _source(
         report.identities = identities(cassandra, settings.astra_db_keyspace or "")
         masked = masks(cassandra, settings.astra_db_keyspace or "")
         report.sizes = size_estimates(cassandra.session, settings.astra_db_keyspace or "", [table.name for table in tables])
-        # Each table takes a dozen short questions; that for every row should not be asked of many tables at once.
+        # Each table takes a dozen short queries; reading every row should not be done for many tables at once.
         with ThreadPoolExecutor(1 if write_times else _TABLES_AT_ONCE) as executor:
             for part in executor.map(
                 lambda t: _inspect(with_statement_cache(cassandra), t, masked, config, write_times), tables
@@ -125,7 +125,7 @@ def _source(
 
 
 def _check_nodes(cassandra: Cassandra, report: PreflightReport) -> None:
-    """Whether all of the source's nodes can be used from here; those that cannot, by reason."""
+    """Warn of the source's nodes that cannot be used from here, by reason."""
     reasons: dict[str, list[str]] = {}
     for address, why in unused_nodes(cassandra.session):
         reasons.setdefault(explain(why), []).append(address)
@@ -137,7 +137,7 @@ def _check_nodes(cassandra: Cassandra, report: PreflightReport) -> None:
 def _inspect(
     cassandra: Cassandra, table: SourceTable, masked: dict[str, set[str]], config: Config, write_times: bool
 ) -> PreflightReport:
-    """What is to be said of one of the source's tables."""
+    """What there is to report about one of the source's tables."""
     found = PreflightReport()
     if _is_readable(cassandra, table, masked, config, found):
         found.problems += [Problem("warning", table.name, text) for text in views_and_indexes(cassandra.session, table)]
@@ -148,11 +148,11 @@ def _inspect(
 
 
 def _privileges(settings: Settings, cassandra: Cassandra, tables: list[SourceTable], report: PreflightReport) -> None:
-    """Whether what applications write meanwhile can be settled from here."""
+    """Check whether what applications write meanwhile can be reconciled from here."""
     try:
         missing = missing_privileges(settings, cassandra, tables)
     except (SettingsError, Unreachable, TargetUnavailable):
-        return  # the look at the target says it
+        return  # the check of the target reports it
     if missing:
         report.error("source", missing)
 
@@ -160,7 +160,7 @@ def _privileges(settings: Settings, cassandra: Cassandra, tables: list[SourceTab
 def _is_readable(
     cassandra: Cassandra, table: SourceTable, masked: dict[str, set[str]], config: Config, report: PreflightReport
 ) -> bool:
-    """Whether this role sees the table, and its values as they are; and which flows are possible with it."""
+    """Whether this role sees the table, and its values as they are; notes which flows are possible with it."""
     ignored = config.options(table.name).ignore
     hidden = masked_text(cassandra, table, masked, [c.name for c in table.stored if c.name not in ignored])
     if hidden:
@@ -178,11 +178,11 @@ def _is_readable(
         report.error(table.name, f"could not be read: {explain(error)}")
         return False
     try_source(cassandra, table, config, report)
-    return not report.flows["copy"]  # where it cannot be read, every look at its rows would say so once more
+    return not report.flows["copy"]  # if it cannot be read, every further check of its rows would say so again
 
 
 def chosen_tables(cassandra: Cassandra, settings: Settings, config: Config, names: list[str] | None) -> list[SourceTable]:
-    """The tables to migrate: those asked for, sync.toml's `only`, or all but its `exclude`. Raises PreflightError."""
+    """The tables to migrate: those asked for, else sync.toml's `only` or all, less `exclude`. Raises PreflightError."""
     keyspace = settings.astra_db_keyspace or ""
     there = read_tables(cassandra.session, keyspace, config.kinds)
     unknown = [name for name in (*config.tables, *config.collections, *config.exclude) if name not in there]
@@ -227,7 +227,7 @@ def _target(settings: Settings, config: Config, sources: list[SourceTable], repo
 
 
 def _shared_targets(sources: list[SourceTable], config: Config, report: PreflightReport) -> None:
-    """Two tables in one would overwrite each other's rows."""
+    """Report tables with the same target: they would overwrite each other's rows."""
     into: dict[str, str] = {}
     for source in sources:
         target = regclass(config.options(source.name).target or source.name)
@@ -263,7 +263,7 @@ def _table(targets: TargetFacts, source: SourceTable, config: Config, facts: Ser
 
 
 def _target_notes(found: TableFacts, source: str, target: str, report: PreflightReport) -> None:
-    """What is to be said of a target's table that is there."""
+    """Report what was found about an existing table of the target."""
     if found.blocker:
         report.error(source, found.blocker)
         report.impossible_all(f"{source}: {found.blocker}")
@@ -284,7 +284,7 @@ def _target_notes(found: TableFacts, source: str, target: str, report: Preflight
 
 
 def _tls(connection: Connection) -> str:
-    """How the connection is protected: `require` asks nobody who they are."""
+    """How the connection is protected: `require` does not verify the server."""
     if not connection.pgconn.ssl_in_use:
         return "no TLS"
     verified = str(connection.info.get_parameters().get("sslmode", "")).startswith("verify-")

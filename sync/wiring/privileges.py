@@ -1,4 +1,4 @@
-"""Whether this host may do what reconciles need: while applications write, writes are sent to the source again."""
+"""Whether this host may do what reconciles need: they send writes to the source again while applications write."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ _WRITERS = "SELECT EXISTS (SELECT FROM sync.writer WHERE state = 'active') OR EX
 
 
 def missing_privileges(settings: Settings, cassandra: Cassandra, tables: Iterable[SourceTable]) -> str:
-    """What is wrong, in a line, where applications write to both sides and this role may not write the source; else "".
+    """What is missing, in a line, if applications write to both sides and this role may not write the source; else "".
 
-    Raises SettingsError, Unreachable, TargetUnavailable (the target) and SourceUnavailable (the source) where it cannot ask.
+    Raises SettingsError, Unreachable, TargetUnavailable (the target) and SourceUnavailable (the source) if it cannot ask.
     """
     if not _anybody_writes(settings):
         return ""
-    # Documents are written through the Data API, with a token of its own; what only one side can take is not written at all.
+    # Documents are written through the Data API, with its own token; what only one side can take is not written at all.
     plain = [t for t in tables if not t.is_collection and not one_sided(t)]
     with ThreadPoolExecutor(_AT_ONCE) as executor:
         allowed = list(executor.map(lambda table: may_write(cassandra.session, table), plain))

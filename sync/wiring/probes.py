@@ -1,4 +1,4 @@
-"""Which flows are possible with these servers and roles, asked with the flows' own statements; nothing is written."""
+"""Which flows are possible with these servers and roles, tried with the flows' own statements; nothing is written."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _SMALL = TokenRange(MIN_TOKEN, MIN_TOKEN + 1)
 def try_source(cassandra: Cassandra, table: SourceTable, config: Config, report: PreflightReport) -> None:
     """Note which flows are not possible with a source's table, and why."""
     failed = {name: why for name, attempt in _attempts(cassandra, table, config).items() if (why := _failure(attempt))}
-    if "writes" in failed:  # no write at all: not because it is old
+    if "writes" in failed:  # no write at all is possible, old or not
         failed.pop("old writes", None)
     for flow, needs in _NEEDS.items():
         for need in needs:
@@ -98,7 +98,7 @@ def try_target(connection: Connection, settings: Settings, report: PreflightRepo
 
 
 def try_privileges(missing: Sequence[str], name: str, target: str, report: PreflightReport) -> None:
-    """Note which flows are not possible with a table of the target, of these privileges; `name` is the source's."""
+    """Note which flows are not possible without these privileges on a table of the target; `name` is the source's."""
     for flow, needed in _PRIVILEGES.items():
         if found := [right for right in missing if right in needed]:
             report.impossible(flow, f"{name}: this role lacks {', '.join(found)} on {target}")

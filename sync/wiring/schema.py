@@ -27,9 +27,7 @@ _DIMENSION = re.compile(r"vector<float, *\d+>")
 
 
 def apply_source(settings: Settings, dimension: int | None, dry_run: bool = False) -> list[str]:
-    """Make those of migrations/001's tables that the source keyspace lacks; a line each, or for a dry run
-    every statement.
-    """
+    """Make those of migrations/001's tables that the source lacks; a line each, or for a dry run every statement."""
     text = migration("001_astra_schema.cql")
     if dimension:
         text = _DIMENSION.sub(f"vector<float, {dimension}>", text)
@@ -71,7 +69,7 @@ def apply_target(
 ) -> list[str]:
     """Make the target's schema; what was done, a line each, or for a dry run every statement. Raises PreflightError.
 
-    It is one transaction: where a statement fails nothing stays, and a dry run is the same run taken back. `example`: with
+    It is one transaction: if a statement fails nothing stays, and a dry run is the same run, rolled back. `example`: with
     the example's tables and indexes.
     """
     settings.require("source")

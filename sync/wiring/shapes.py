@@ -1,4 +1,4 @@
-"""What tables are on both sides, at the begin of a copy or a proof and at its end: what changed in between is said."""
+"""The shapes of tables on both sides at the beginning and the end of a copy or a proof, and what changed in between."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from sync.wiring.visibility import check_visibility
 
 
 def shapes(source: Mapping[str, str], connection: Connection, tables: Iterable[TableMap]) -> dict[str, str]:
-    """By table: what it is; `source` are the source's identities."""
+    """Each table's shape; `source` holds the identities of the source's tables."""
     given = list(tables)
     target = catalogue.identities(connection, [t.target for t in given])
     return {
@@ -36,9 +36,9 @@ def shapes_now(cassandra: Cassandra, connection: Connection, tables: Iterable[Ta
 def changed(
     settings: Settings, config: Config, tables: Sequence[TableMap], begun: Mapping[str, str | None]
 ) -> dict[str, str]:
-    """The tables that are not what they were when a run began, each with what has changed; `tables` as they were mapped then.
+    """The tables that have changed since a run began, each with what has changed; `tables` as they were mapped then.
 
-    A run of which nobody noted the shape (null) is not judged. Raises Unreachable.
+    A run without a recorded shape (null) is not judged. Raises Unreachable.
     """
     with open_cassandra(settings) as cassandra, closing(connect(settings, autocommit=True)) as connection:
         mapped, failed = _mapped_now(cassandra, connection, settings, config, tables)
@@ -53,7 +53,7 @@ def changed(
 def _mapped_now(
     cassandra: Cassandra, connection: Connection, settings: Settings, config: Config, tables: Sequence[TableMap]
 ) -> tuple[dict[str, TableMap], dict[str, str]]:
-    """The tables as they are mapped now, all at once; where something blocks that, singly, with what it is."""
+    """The tables as they are mapped now, and what blocks the others: mapped all at once or, if that fails, one by one."""
     sources = read_tables(cassandra.session, settings.astra_db_keyspace or "", config.kinds)
 
     def mapped(names: list[str]) -> dict[str, TableMap]:

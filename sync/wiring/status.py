@@ -1,4 +1,4 @@
-"""`sync status`: the state of everything, from Postgres; the source is asked for its schema, Redis for its workers."""
+"""`sync status`: the state of everything, from Postgres; it asks the source for its schema, and Redis for its workers."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def read_status(settings: Settings, config: Config) -> dict[str, Any]:
 
 @dataclass(frozen=True, slots=True)
 class _GateResults:
-    """The gates of the next switch but for its canary, and by table how many clean passes prove it; or why there are none."""
+    """The gates of the next switch without the canary, and each table's number of clean passes; or why there are none."""
 
     gates: Sequence[Gate] = ()
     passes: Mapping[str, int] = field(default_factory=dict)
@@ -83,7 +83,7 @@ class _GateResults:
 
 
 def _judged(settings: Settings, config: Config) -> _GateResults:
-    """As `sync cutover` and `sync rollback` judge; both sides are asked, and either may be away."""
+    """As `sync cutover` and `sync rollback` judge; asks both sides, either of which may be unreachable."""
     try:
         with open_site(settings, config) as site:
             epoch = site.authority.current()
@@ -96,7 +96,7 @@ def _judged(settings: Settings, config: Config) -> _GateResults:
 
 
 def last_drift(connection: Connection) -> dict[str, Any] | None:
-    """The last recorded pass in a few figures; None where there was none."""
+    """The last recorded pass in a few figures; None if there was none."""
     for row in history(connection, 1):
         rows = [table["rows"] for table in row["report"]["tables"]]
         sums = {name: sum(r.get(name, 0) for r in rows) for name in FIGURES}
@@ -142,7 +142,7 @@ def _table(p: Progress, passes: Mapping[str, int]) -> dict[str, Any]:
 
 
 def _workers(settings: Settings) -> int | None:
-    """RQ workers on the queue; None where Redis cannot be asked."""
+    """The number of RQ workers on the queue; None if Redis does not answer."""
     try:
         return QueueNotifier(redis_connection(settings)).workers()
     except SyncError:

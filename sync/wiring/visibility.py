@@ -1,6 +1,6 @@
-"""Before values are read to be copied, compared or reconciled: does this process see them as they are, on both sides?
+"""Whether this process sees values as they are, on both sides: checked before they are copied, compared or reconciled.
 
-A mask or a policy may be put on a table at any time, so every job looks, and whoever ends a proof looks once more.
+A mask or a policy may be put on a table at any time, so every job checks, and a copy or a proof checks again at its end.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from sync.settings import Settings
 
 
 def check_source(cassandra: Cassandra, tables: Iterable[TableMap]) -> None:
-    """Raise PreflightError, naming tables and columns, where masks would be read as values; SourceUnavailable."""
+    """Raise PreflightError, naming tables and columns, if masks would be read as values; SourceUnavailable."""
     given = list(tables)
     found = {keyspace: masks(cassandra, keyspace) for keyspace in {t.source.keyspace for t in given}}
     said = [
@@ -41,7 +41,7 @@ def masks(cassandra: Cassandra, keyspace: str) -> dict[str, set[str]]:
 
 
 def masked_text(cassandra: Cassandra, table: SourceTable, masked: dict[str, set[str]], carried: Iterable[str]) -> str:
-    """What is to be said of a table of which these columns are carried; empty where none of them is masked."""
+    """The error for a table whose columns `carried` are read; empty if none of them is masked."""
     columns = [name for name in carried if name in masked.get(table.name, ())]
     if not columns:
         return ""
@@ -55,20 +55,20 @@ def masked_text(cassandra: Cassandra, table: SourceTable, masked: dict[str, set[
 
 
 def check_target(connection: Connection, tables: Iterable[TableMap]) -> None:
-    """Raise PreflightError, naming the table, where rows of the target would not be seen, or others in their place."""
+    """Raise PreflightError, naming the table, if this role would not see rows of the target, or see others instead."""
     found = hidden(connection, [f"{t.target.schema}.{t.target.name}" for t in tables])
     if found:
         raise PreflightError("\n".join(found.values()))
 
 
 def check_visibility(cassandra: Cassandra, connection: Connection, tables: Iterable[TableMap]) -> None:
-    """Both. Raises PreflightError and SourceUnavailable."""
+    """Check both sides. Raises PreflightError and SourceUnavailable."""
     given = list(tables)
     check_source(cassandra, given)
     check_target(connection, given)
 
 
 def check_again(settings: Settings, tables: Iterable[TableMap]) -> None:
-    """Both, at the end of a copy or a proof: as a mask may have come meanwhile. Raises as `check_visibility`."""
+    """Check both sides at the end of a copy or a proof: a mask may have been added. Raises as `check_visibility`."""
     with open_cassandra(settings) as cassandra, closing(connect(settings, autocommit=True)) as connection:
         check_visibility(cassandra, connection, tables)

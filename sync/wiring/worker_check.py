@@ -1,4 +1,4 @@
-"""What `sync worker` looks at before it begins."""
+"""What `sync worker` checks before it starts."""
 
 from __future__ import annotations
 
@@ -9,6 +9,6 @@ from sync.wiring.privileges import missing_privileges
 
 
 def worker_blocker(settings: Settings, config: Config) -> str:
-    """What keeps this host's workers from settling what they are given, in a line; else "". Raises SyncError."""
+    """A line that says why this host's workers could not reconcile what they are given; else "". Raises SyncError."""
     with open_cassandra(settings) as cassandra:
         return missing_privileges(settings, cassandra, chosen_tables(cassandra, settings, config, None))

@@ -1,4 +1,4 @@
-"""Cells that were written ahead of the clock: what looks for them while ranges are copied."""
+"""Looks for cells that were written ahead of the clock, at a preflight and while ranges are copied."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ _PARTS = 64
 
 
 def limit(config: Config) -> int:
-    """The write time above which a cell lies ahead of the clock: further than a writer's own clock may, in µs since 1970."""
+    """The write time, in µs since 1970, above which a cell lies ahead of the clock: further than a writer's own clock may."""
     return time.time_ns() // 1000 + int(config.dual_write.max_clock_skew_seconds * 1e6)
 
 
 def rows_ahead_noter(
     cassandra: Cassandra, connection: Connection, tables: Mapping[str, TableMap], config: Config
 ) -> NoteRowsAhead:
-    """What notes a range's rows in Postgres. It raises SourceTimeout, SourceUnavailable, TargetUnavailable."""
+    """What records a range's rows ahead of the clock. It raises SourceTimeout, SourceUnavailable, TargetUnavailable."""
 
     @cache
     def times(name: str) -> WriteTimes:
@@ -46,7 +46,7 @@ def rows_ahead_noter(
         return Cells(tables[name].source, RowEncoder(tables[name], 0))
 
     def look(name: str, tokens: TokenRange, alive: Callable[[], object]) -> None:
-        if tables[name].source.is_collection:  # whose writes take no timestamp of ours
+        if tables[name].source.is_collection:  # its writes take no timestamp of ours
             return
         for found in rows_ahead(times(name), tokens, limit(config)):
             alive()
@@ -71,7 +71,7 @@ _UNTOLD = "a value there that was written ahead of the clock is not found (docs/
 
 
 def check_write_times(cassandra: Cassandra, table: SourceTable, config: Config, report: PreflightReport, whole: bool) -> None:
-    """Warn of rows that were written ahead of the clock: of a sample, or, exactly, of the whole table."""
+    """Warn of rows that were written ahead of the clock: in a sample or, exactly, in the whole table."""
     most = limit(config)
     try:
         times = WriteTimes(cassandra, table)

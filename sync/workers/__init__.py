@@ -1,4 +1,4 @@
-"""What RQ's workers run. It lives in the package: a folder with a package `workers` of its own hides nothing of it.
+"""What RQ's workers run. It is inside the package `sync`, so that another package named `workers` cannot hide it.
 
 json_worker  an RQ worker that reads JSON jobs only
 pool         worker processes of a command

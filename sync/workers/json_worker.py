@@ -1,4 +1,4 @@
-"""An RQ worker of this project's own: it reads its jobs as JSON, and unpickles nothing that is in Redis."""
+"""This project's own RQ worker: it reads its jobs as JSON, and unpickles nothing that is in Redis."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from sync.workers import tasks  # imported here for the forked jobs, too
 
 
 class _JsonWorker(Worker):
-    """Reconcile jobs, often of a handful of keys, are done in this process, with connections that are kept.
+    """Does reconcile jobs, often of a handful of keys, in this process, with connections that stay open.
 
-    For all others RQ forks; connections are closed before.
+    For all other jobs RQ forks; the connections are closed before.
     """
 
     _session: DrainSession | None = None
@@ -43,12 +43,12 @@ class _JsonWorker(Worker):
         return self._session
 
     def kill_horse(self, *signals: Any) -> None:
-        """There is none while a job is done in this process: the group that RQ would kill then is the command's own."""
+        """Kill the forked process, if there is one: without one, RQ would kill the command's own process group."""
         if self.horse_pid:
             super().kill_horse(*signals)
 
     def unsubscribe(self) -> None:
-        """RQ waits up to a second for the thread that hears its commands; this process ends, and the thread with it."""
+        """Do nothing: RQ would wait up to a second for the thread that listens for its commands, which ends anyway."""
 
 
 def _function(job: Job) -> str:
@@ -59,7 +59,7 @@ def _function(job: Job) -> str:
 
 def run_worker(settings: Settings) -> None:
     """Work on the queue `sync` until SIGINT or SIGTERM, as `rq worker sync --serializer json` does."""
-    # A job's error is recorded in the ledger, and the command says it; RQ would print the traceback, too.
+    # A job's error is recorded in the ledger, and the command reports it; RQ would print the traceback, too.
     logging.getLogger("rq").setLevel(logging.CRITICAL)
     connection = redis_connection(settings, None)
     queue = Queue(QUEUE, connection=connection, serializer=JSONSerializer)

@@ -1,4 +1,4 @@
-"""Worker processes of this command's own: `sync backfill --workers N` and `sync worker -n N` run plain RQ workers.
+"""A command's own worker processes: `sync backfill --workers N` and `sync worker -n N` run plain RQ workers.
 
 They are forked before the command opens a connection, with everything imported, so that neither they nor the processes that
 RQ forks for each job import it again.
@@ -29,7 +29,7 @@ class Pool:
 
     def __init__(self, settings: Settings, count: int) -> None:
         self._settings = settings
-        redis_connection(settings).close()  # what is wrong with it is said once and here, not by each process
+        redis_connection(settings).close()  # an error is raised once and here, not by each process
         self._processes: list[BaseProcess] = [self._start() for _ in range(count)]
 
     def _start(self) -> BaseProcess:
@@ -74,7 +74,7 @@ def _worker_process(settings: Settings) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
     _wait_for_redis(settings)
-    with suppress(redis.RedisError):  # it went away under the worker: `heal` starts another, which waits for it
+    with suppress(redis.RedisError):  # Redis became unreachable: `heal` starts another worker, which waits for it
         run_worker(settings)
 
 
@@ -88,7 +88,7 @@ def _wait_for_redis(settings: Settings) -> None:
 
 
 def _end_with(parent: int) -> None:
-    """A command that was killed cannot end its workers; they notice, finish their job and end."""
+    """End with the parent: a command that was killed cannot end its workers, so they notice, finish their job and end."""
     while os.getppid() == parent:
         time.sleep(1)
     os.kill(os.getpid(), signal.SIGTERM)

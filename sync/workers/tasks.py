@@ -21,12 +21,12 @@ from sync.wiring.dual_write.worker import drain_job
 log = logging.getLogger("sync.workers")
 BUDGET_SECONDS = 60
 drain_session: Callable[[Settings, Config], DrainSession] | None = None
-"""Where the worker does reconcile jobs in its own process: its connections."""
+"""Opens the worker's kept connections, if it does reconcile jobs in its own process; else None."""
 Work = Callable[[Settings, Config, list[int], Callable[[], bool]], int]
 
 
 def copy_ranges(runs: str) -> int:
-    """Copy ranges of these runs (ids, comma-separated) for about a minute; queue another job if more is left; ranges done."""
+    """Copy ranges of these runs (ids, comma-separated) for about a minute; queue another job if any are left; ranges done."""
     return _ranges(runs, copy_job, COPY_JOB)
 
 
@@ -66,6 +66,6 @@ def reconcile(table: str) -> int:
         if drain_session is None:
             return drain_job(settings, config, table, stopped)
         return drain_session(settings, config).run(table, stopped)
-    except SyncError as error:  # of which no ledger tells: the intents only wait
+    except SyncError as error:  # no ledger records it: the intents only wait
         log.error("%s: %s", table, error)
         raise

@@ -1,8 +1,8 @@
 """Cassandra as an embedded server.
 
 config  its cassandra.yaml, JVM arguments and log settings
-fetch   jars by Maven coordinates, as a process of its own
+fetch   jars by Maven coordinates, in a process of its own
 java    Java, and Cassandra's jars
-role    ours takes its place
+role    replaces the superuser with the well-known password
 server  Cassandra, from Maven Central's jars
 """

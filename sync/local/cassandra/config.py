@@ -63,13 +63,13 @@ _LOGBACK = """<configuration>
 
 @dataclass(frozen=True)
 class CassandraOptions:
-    """What a test may want different; `yaml` and `jvm` are added last and win, a None in `yaml` takes a setting away."""
+    """What a test may want to change; `yaml` and `jvm` are added last and win, a None in `yaml` removes a setting."""
 
     version: str = CASSANDRA_VERSION
     java: Path | None = None  # a program other than the packages'
-    address: str = LOOPBACK  # another one of loopback, where several nodes are to have the same port
+    address: str = LOOPBACK  # another loopback address, if several nodes are to have the same port
     heap_mb: int = 512
-    fast_start: bool = False  # half the CPU time to start, but slower once warm: for short tests
+    fast_start: bool = False  # starts with half the CPU time, but is slower once warm: for short tests
     password_auth: bool = True  # with a generated one
     certificate: Path | None = None  # PEM; with `key`, clients must use TLS
     key: Path | None = None  # PEM
@@ -113,7 +113,7 @@ def _places(data: Path, ports: Mapping[str, int], address: str) -> dict[str, Any
 
 
 def _limits() -> dict[str, Any]:
-    """A small node on a small machine: little memory, no throttles, long timeouts; what it acknowledged is on disk."""
+    """For a small node on a small machine: little memory, no throttles, long timeouts; what it acknowledges is on disk."""
     return {
         "commitlog_sync": "batch",
         "commitlog_segment_size": "32MiB",
@@ -224,7 +224,7 @@ def _properties(folder: Path, ports: Mapping[str, int]) -> dict[str, object]:
 
 
 def write(folder: Path, ports: Mapping[str, int], options: CassandraOptions, jars: Sequence[Path]) -> None:
-    """Write all of it into `folder`; JSON is YAML too."""
+    """Write all these files into `folder`; JSON is YAML too."""
     shutil.rmtree(folder / "tmp", ignore_errors=True)  # each start unpacks its native libraries there again
     for name in ("tmp", "triggers", "data"):
         (folder / name).mkdir(exist_ok=True)

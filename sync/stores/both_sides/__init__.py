@@ -4,12 +4,12 @@ asynchronous      over both sides, for asyncio
 dual              over both sides
 dual_api          over both sides, where Astra is written through the Data API
 expected_backend  STORAGE_BACKEND must not contradict the authority (invariant 6)
-flow_cache        the flows of tables, made at the first write and again when a table has changed
+flow_cache        the flows of tables, made at the first write and again after a table has changed
 read_back         the Data API with CQL beside it
-source            the source, connected or away for now
+source            the source, connected or temporarily unreachable
 source_api        the same, written through the Data API
 table_flows       what one table needs, in either direction
 target            Postgres, and this process as a writer there
-target_documents  documents out of Postgres's rows
+target_documents  documents made from Postgres's rows
 wrapped           `DualWriteStore.wrap`
 """

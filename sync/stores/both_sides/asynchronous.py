@@ -18,9 +18,9 @@ T = TypeVar("T")
 
 
 class AsyncDualWriteStore:
-    """The store that `open_store()` returns, with every method awaited; as many calls at once as it has connections.
+    """The store that `open_store()` returns, with every method awaited; it runs as many calls at once as it has connections.
 
-    With your own settings it is a `DualWriteStore` with these, whatever the environment says.
+    With `settings` it is a `DualWriteStore` that uses them, whatever the environment says.
     """
 
     def __init__(self, settings: Settings | None = None, config: Config | None = None) -> None:
@@ -46,7 +46,7 @@ class AsyncDualWriteStore:
         """Sign off and close the connections."""
         if self._store is not None:
             await self._run(self._store.close)
-        self._closed = True  # first: what waits for a thread finds it
+        self._closed = True  # before the shutdown: a call that waits for a thread sees it
         self._store = None
         self._threads.shutdown(wait=False)
 
@@ -93,5 +93,5 @@ class AsyncDualWriteStore:
 
     async def _run(self, call: Callable[[], T]) -> T:
         self._check()
-        # A cancelled caller does not cancel the write: it is in its thread, and finishes its protocol.
+        # Cancelling the caller does not cancel the write: it runs in a thread, and finishes its protocol.
         return await asyncio.get_running_loop().run_in_executor(self._threads, call)

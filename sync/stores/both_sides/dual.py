@@ -41,7 +41,7 @@ class DualWriteStore:
     def __init__(self, settings: Settings, config: Config) -> None:
         self._process, self._config = Process(), config
         tuning = config.dual_write
-        with ExitStack() as undo:  # what is open when something fails is closed
+        with ExitStack() as undo:  # closes what is open if something fails
             self._notifier = NotifierThread(settings)
             undo.callback(self._notifier.close)
             self._side = TargetSide(settings, tuning, self._notifier.notify, config.agreed)
@@ -58,17 +58,17 @@ class DualWriteStore:
         self._source.reconnect_later(self._source_found)
         self._side.reconnect_later(self._record_data_center)
         self._calls = Calls(self._process.check)
-        # As long as a write may take: it waits for a switch, then for both sides.
+        # The longest that a write may take: it waits for a switch, then for both sides.
         self._longest_call = tuning.max_wait_seconds + tuning.primary_timeout_seconds + 2 * tuning.secondary_timeout_seconds
         self._executor = ThreadPoolExecutor(2, thread_name_prefix="sync-reconcile")
         self._many = ThreadPoolExecutor(min(_MANY_AT_ONCE, tuning.connections), thread_name_prefix="sync-put-many")
 
     def _open_source(self, settings: Settings, config: Config, is_primary: bool) -> SourceSide:
-        """The side whose place Postgres is going to take."""
+        """Open the source, the side that Postgres is going to replace."""
         return SourceSide(settings, config, None if is_primary else self._target.pool)
 
     def _record_data_center(self, registration: Registration) -> None:
-        """Record it. Raises SettingsError where other writers have another one."""
+        """Record the source's data centre. Raises SettingsError if other writers use another one."""
         if self._source.data_center:
             registration.writes_in(self._source.data_center)
 
@@ -78,12 +78,12 @@ class DualWriteStore:
 
     @property
     def _registration(self) -> Registration:
-        """This process as a writer. Raises TargetUnavailable while it is none."""
+        """This process as a writer. Raises TargetUnavailable while it is not registered."""
         return self._side.registration
 
     @property
     def _target(self) -> PostgresStore:
-        """Raises TargetUnavailable while it is unreachable."""
+        """The store over Postgres. Raises TargetUnavailable while it is unreachable."""
         return self._side.store
 
     @property
@@ -106,8 +106,8 @@ class DualWriteStore:
     def close(self) -> None:
         """Refuse new calls, wait for those in progress, sign off and close the connections.
 
-        Where a call does not end, or what was written without Postgres cannot be recorded, the writer stays registered: a
-        cut-over waits for it (rule 29). In a forked process nothing happens: the connections are its parent's.
+        If a call does not end, or what was written without Postgres cannot be recorded, the writer stays registered, and a
+        cut-over waits for it (rule 29). In a forked process this does nothing: the connections are the parent's.
         """
         if not self._process.is_own:
             return
@@ -143,7 +143,7 @@ class DualWriteStore:
         return True
 
     def _write_all(self, groups: Iterable[list[T]], write: Callable[[T], object]) -> None:
-        """Several groups at once, each in its order. Raises the first group's error when all have been tried."""
+        """Write several groups at once, each in order. Raises the first group's error when all have been tried."""
 
         def in_order(group: list[T]) -> None:
             for each in group:
@@ -173,10 +173,10 @@ class DualWriteStore:
             return self._again(table, call)
 
     def _again(self, table: str, call: Callable[[TableFlows], T]) -> T:
-        """What a call returns: once more, where it was refused and a table is not what it was. Within a call under way."""
+        """Make the call; repeat it once if it was refused and its table has changed. Only within `self._calls`."""
 
         def has_changed(flows: TableFlows, refusal: SyncError) -> bool:
-            # Not while Postgres is unreachable: looking would wait for it.
+            # Not while Postgres is unreachable: reading the schema would wait for it.
             return not self._registration.breaker.is_open and self._known.have_changed(flows, refusal)
 
         return retry_on_change(lambda: self._of(table), call, has_changed)
@@ -205,12 +205,12 @@ class DualWriteStore:
 
     @classmethod
     def wrap(cls, old: Any, new: Any, writes: Mapping[str, Describe]) -> WrappedStore:
-        """An application's own store `old`, with Postgres kept equal; settings come from the environment.
+        """Wrap an application's own store `old` and keep Postgres equal to it; settings come from the environment.
 
         `writes` names its writing methods, each with a function from the method's arguments to the table and the key that
-        it writes: `{"save_song": lambda song: ("songs", {"id": song.id})}`: one key per call. A method that writes several
+        it writes, one key per call: `{"save_song": lambda song: ("songs", {"id": song.id})}`. A method that writes several
         rows, or deletes a partition or a range, cannot be announced (docs/dual-writes.md says what to do with it).
-        `new` takes its place after the cut-over; while it is None, no cut-over begins.
+        `new` replaces `old` after the cut-over; while it is None, no cut-over begins.
         """
         settings = load_settings()
         store = cls(settings, load_config(settings.sync_config))
@@ -221,12 +221,12 @@ class DualWriteStore:
 
     @property
     def primary(self) -> Primary:
-        """The primary; during a switch Postgres is asked, if it answers."""
+        """The primary; during a switch this asks Postgres, if it answers."""
         self._process.check()
         return self._side.primary_for_reads
 
     def call(self, table: str, key: Mapping[str, Any], astra: Callable[[], T], postgres: Callable[[], T]) -> T:
-        """Write a key by the caller's code for the current primary; both sides are made equal afterwards."""
+        """Write a key with the caller's code for the current primary; both sides are made equal afterwards."""
         with self._calls:
             flows = self._of(table)
             cells = flows.cells.only_key(key)
@@ -237,7 +237,7 @@ class DualWriteStore:
             return self._router.run({"astra": under("astra", astra), "postgres": under("postgres", postgres)})
 
     def _check_migrated(self, table: str) -> None:
-        """Raise WriteRefused for a table that stays where it is: after a cut-over one side would have half of its rows."""
+        """Raise WriteRefused for a table that is not migrated: after a cut-over each side would have half of its rows."""
         if setting := self._config.left_out_by(table):
             raise WriteRefused(
                 f"{table} is not migrated: `{setting}` in sync.toml leaves it out; write and read it through your own client"

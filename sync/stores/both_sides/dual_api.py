@@ -1,7 +1,7 @@
 """The store of both sides for an application that writes to Astra through the Data API.
 
 The API takes no timestamp, so its writes are announced, and Postgres is made equal by reading the key back over CQL: by this
-process where it has CQL settings, by workers where it has not (docs/decisions/0015-a-source-without-timestamps.md).
+process if it has CQL settings, otherwise by workers (docs/decisions/0015-a-source-without-timestamps.md).
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ ToPostgres = Callable[[TableFlows], bool]
 
 
 class _ComesLate(Exception):
-    """The write is done, an attempt of it may still arrive, and its announcement alone can tell."""
+    """The write is done, but an earlier attempt of it may still arrive, and only its own intent can record that."""
 
 
 class ApiDualWriteStore(DualWriteStore):
@@ -38,14 +38,14 @@ class ApiDualWriteStore(DualWriteStore):
         return ApiSide(settings, config, None if is_primary else self._target.pool)
 
     def _flow_config(self, config: Config) -> Config:
-        """Without CQL the other half of every write is left to workers."""
+        """The config for the flows: without CQL the second half of every write is left to workers."""
         if self._source.has_cql:
             return config
         queued = config.dual_write.model_copy(update={"async_secondary": frozenset(self._source.tables)})
         return config.model_copy(update={"dual_write": queued})
 
     def put(self, table: str, row: Mapping[str, Any]) -> bool:
-        """Write a whole row, or a whole document: what is left out is null, or not there."""
+        """Write a whole row or document: a column left out becomes null, a field left out is absent."""
         return self._retry_on_change(table, lambda _: self._checked_put(table, row)())
 
     def _checked_put(self, table: str, row: Mapping[str, Any]) -> Write:
@@ -79,7 +79,7 @@ class ApiDualWriteStore(DualWriteStore):
         return [flows.cells.only_key(self._key(table, row)).canonical for row in rows]
 
     def update(self, table: str, key: Mapping[str, Any], changes: Mapping[str, Any]) -> bool:
-        """Write some columns, or fields. What is not there is made; where Postgres is primary not: False, nothing written."""
+        """Write some columns or fields. A row that does not exist is created; with Postgres as primary it is not (False)."""
 
         def to_postgres(flows: TableFlows) -> bool:
             if flows.mapped.source.is_collection:
@@ -117,12 +117,12 @@ class ApiDualWriteStore(DualWriteStore):
         return read.search(table, column, vector, limit)
 
     def count(self, table: str) -> int:
-        """How many rows or documents the primary has."""
+        """The number of rows or documents in the primary."""
         read = self._primary_of(table)
         return self._documents(table).count() if self._holds_rows(read, table) else read.count(table)
 
     def _holds_rows(self, read: object, table: str) -> bool:
-        """Whether it has rows where the application thinks in documents."""
+        """Whether this store holds rows where the application uses documents."""
         return isinstance(read, PostgresStore) and self._table(table).is_collection
 
     def _documents(self, table: str) -> TargetDocuments:
@@ -141,7 +141,7 @@ class ApiDualWriteStore(DualWriteStore):
         return self._source.table(name)
 
     def _checked(self, make: Callable[[], Write]) -> Write:
-        """The write, checked at once where the API is going to be asked; it may be away while Postgres is primary."""
+        """The write, checked now if it goes to the API; while Postgres is primary the API may be unreachable."""
         return make() if self._side.primary == "astra" else lambda: make()()
 
     def _announced(self, table: str, key: Mapping[str, Any], astra: Write, postgres: ToPostgres) -> bool:
@@ -163,9 +163,9 @@ class ApiDualWriteStore(DualWriteStore):
         return self._router.run({"astra": to_astra, "postgres": lambda: postgres(flows)})
 
     def _may_come_late(self, table: str, key: Mapping[str, Any]) -> None:
-        """An attempt that was given up may arrive behind the one that was done: the key is read once more (rule 17).
+        """Have the key read once more: an attempt that was given up may arrive after the successful one (rule 17).
 
-        Raises _ComesLate in an outage of Postgres: the call's own announcement is then left as one that may come late.
+        Raises _ComesLate during an outage of Postgres: the call's own intent is then left unsure instead.
         """
         flows, write_behind = self._of(table), self._registration.write_behind
         mutation = Mutation("recheck", flows.cells.only_key(key), {})

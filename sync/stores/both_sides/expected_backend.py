@@ -9,7 +9,7 @@ _NAMES = {"astra": "Astra", "postgres": "Postgres"}
 
 
 def check_backend(expected: Primary | None, epoch: Epoch) -> None:
-    """Raise SettingsError where STORAGE_BACKEND is another store than the epoch's primary; None expects nothing."""
+    """Raise SettingsError if STORAGE_BACKEND is not the epoch's primary; None expects nothing."""
     if expected is None or expected == epoch.primary:
         return
     since = epoch.since.isoformat(timespec="seconds")

@@ -1,4 +1,4 @@
-"""The flows of tables, made at a table's first write, and again where the table is not what it was."""
+"""The flows of tables, made at a table's first write, and again after the table has changed."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ log = logging.getLogger(__name__)
 
 
 class FlowCache:
-    """By table. Safe to use from many threads: what two make at once is alike."""
+    """Flows by table. Safe to use from many threads: if two make the same flows at once, these are equal."""
 
     def __init__(self, source: SourceSide, maker: Callable[[], FlowMaker]) -> None:
         self._source, self._maker = source, maker
@@ -27,7 +27,7 @@ class FlowCache:
         self._flows.clear()
 
     def of(self, table: str) -> TableFlows:
-        """A table's flows. Raises WriteRefused where they cannot be made for now, and PreflightError."""
+        """A table's flows. Raises WriteRefused if there is no such table or a side is unreachable, and PreflightError."""
         source = self._source.table(table)
         known = self._flows.get(table)
         if known is not None and known[0] is source:
@@ -39,16 +39,16 @@ class FlowCache:
         except PreflightError as error:
             if known is None:
                 raise
-            # A column more in the source: what was known can still be written.
+            # The source has a new column, say: the columns known before can still be written.
             log.warning("%s; it is written as it was known before", error)
             made = known[1]
         self._flows[table] = source, made
         return made
 
     def have_changed(self, flows: TableFlows, refusal: SyncError) -> bool:
-        """After a refusal: whether a table has other flows now; both sides are asked.
+        """After a refusal: whether the table's flows have changed; asks both sides.
 
-        Raises WriteRefused, with the refusal's words first, where none can be made any more.
+        Raises WriteRefused, starting with the refusal's text, if no flows can be made any more.
         """
         table = flows.mapped.name
         looked = self._schema.setdefault(table, SchemaRefresh())
@@ -61,7 +61,7 @@ class FlowCache:
 
     def _look(self, table: str, flows: TableFlows, refusal: SyncError) -> bool:
         if self._are_others(table, flows):
-            return True  # made again at a write meanwhile
+            return True  # another write has made them again meanwhile
         self._source.refresh(table)
         try:
             source = self._source.table(table)

@@ -14,7 +14,7 @@ from sync.stores.one_side.live_tables import LiveTables
 
 
 class ReadBackStore(AstraStore):
-    """The Data API's store, and a CQL session where there are settings for one."""
+    """The Data API's store, and a CQL session if there are settings for one."""
 
     def __init__(self, settings: Settings, timeout: float, config: Config) -> None:
         super().__init__(settings, timeout)
@@ -26,11 +26,11 @@ class ReadBackStore(AstraStore):
 
     @property
     def tables(self) -> Mapping[str, SourceTable]:
-        """Its tables and collections: as CQL has them, with columns that the API does not know, where that is there."""
+        """Its tables and collections: as CQL shows them, with columns that the API does not know; without CQL the API's."""
         return self._live.all() if self.cassandra else super().tables
 
     def described(self, table: str) -> SourceTable:
-        """A table as CQL has it, or as the API has where there is no CQL. Raises WriteRefused for one that is not there."""
+        """A table as CQL shows it, or without CQL as the API does. Raises WriteRefused if there is no such table."""
         if not self.cassandra:
             return super().described(table)
         self._process.check()
@@ -41,11 +41,11 @@ class ReadBackStore(AstraStore):
 
     @property
     def version(self) -> int:
-        """Another number than before where a table has changed, for either."""
+        """A number that changes when a table changes, in CQL or in the API."""
         return super().version + (self._live.version if self.cassandra else 0)
 
     def refresh(self, table: str, since: int) -> bool:
-        """Ask both for the table; whether any has changed since that version."""
+        """Read the table again from both; whether any table has changed since that version."""
         if self.cassandra:
             self._live.refresh(table, self._live.version)
         super().refresh(table, super().version)

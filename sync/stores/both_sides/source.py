@@ -1,4 +1,4 @@
-"""The source as a store of both sides has it: connected, or, while Postgres is primary, away for now (invariant 8)."""
+"""The source in a store of both sides: connected or, while Postgres is primary, temporarily unreachable (invariant 8)."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ _AWAY = "the source was unreachable when this process started; it is retried eve
 
 
 class SourceSide:
-    """Raises Unreachable where the source is unreachable and is primary; else it is retried until it is there.
+    """The source. Raises Unreachable if it is unreachable and primary; if it is not primary, it is retried until it answers.
 
-    `pool` is Postgres where that is primary.
+    `pool` is that of Postgres if Postgres is primary, else None.
     """
 
     def __init__(self, settings: Settings, config: Config, pool: Pool | None) -> None:
@@ -51,19 +51,19 @@ class SourceSide:
             log.warning("%s; writes to Postgres go on, and are sent when it is back", away)
 
     def _connect(self) -> CqlStore | ReadBackStore:
-        """Its own store. Raises Unreachable."""
+        """Open its store. Raises Unreachable."""
         return CqlStore(self._settings, self._timeout, self._config)
 
     @property
     def data_center(self) -> str:
-        """The data centre that this process reads and writes; empty where that is not known."""
+        """The data centre that this process reads and writes; empty if it is not known."""
         cassandra = self._store.cassandra if self._store else None
         return cassandra.data_center if cassandra else ""
 
     def reconnect_later(self, then: Callable[[], None]) -> None:
-        """Where the source is unreachable: look for it from now on, and call `then` when it is there.
+        """If the source is unreachable: retry from now on, and call `then` once it is connected.
 
-        Where that raises SettingsError, or the source is not as it must be, it stays away, and that is said.
+        If `then` raises, or the source is not as it must be, this logs an error and keeps retrying.
         """
         if self._store is None:
             self._thread = Thread(target=self._reconnect, args=(then,), name="sync-source", daemon=True)
@@ -88,7 +88,7 @@ class SourceSide:
 
     @property
     def store(self) -> CqlStore | ReadBackStore:
-        """Its own store. Raises SourceUnavailable while it is unreachable."""
+        """The store over the source alone. Raises SourceUnavailable while it is unreachable."""
         if self._store is None:
             raise SourceUnavailable(_AWAY)
         return self._store
@@ -99,7 +99,7 @@ class SourceSide:
         return self._store.tables if self._store else self._known
 
     def check_visibility(self, table: TableMap) -> None:
-        """Raise PreflightError where this process would read masks as values. What is unreachable is looked at by workers."""
+        """Raise PreflightError if this process would read masks as values. While the source is unreachable, workers check."""
         cassandra = self._store.cassandra if self._store else None
         if cassandra is not None:
             try:
@@ -108,7 +108,7 @@ class SourceSide:
                 log.warning("%s: %s", table.name, away)
 
     def table(self, name: str) -> SourceTable:
-        """One of its tables, as it is now. Raises WriteRefused for one that is not there."""
+        """One of its tables, as it is now. Raises WriteRefused if there is no such table."""
         if self._store:
             return self._store.described(name)
         if name not in self._known:
@@ -116,7 +116,7 @@ class SourceSide:
         return self._known[name]
 
     def refresh(self, table: str) -> None:
-        """Ask the source for a table, if it is there."""
+        """Read a table's schema again, if the source is connected."""
         if self._store:
             self._store.refresh(table, self._store.version)
 
@@ -126,7 +126,7 @@ class SourceSide:
         return rows_by_key(cassandra, table, self._config) if cassandra else UnavailableRows()
 
     def checks(self, table: SourceTable) -> Mapping[str, Callable[[bytes], str]]:
-        """By column, why an index of the source will not take a cell; what is not known while it is unreachable."""
+        """By column, a check that says why an index of the source refuses a cell; none while the source is unreachable."""
         cassandra = self._store.cassandra if self._store else None
         return index_checks(cassandra.session, table) if cassandra else {}
 
@@ -143,15 +143,15 @@ class UnavailableRows:
     """Rows of a source that is unreachable: nothing is written, so nothing is unsure."""
 
     def write(self, mutation: Mutation, version: int) -> tuple[Outcome, str]:
-        """Nothing."""
+        """Write nothing, and refuse."""
         return "refused", _AWAY
 
     def write_again(self, replay: Replay) -> tuple[Outcome, str]:
-        """Nothing; what became of the first attempt is not known."""
+        """Write nothing; the outcome of the first attempt stays unknown."""
         return "unsure", _AWAY
 
     def send(self, mutation: Mutation, version: int, done: Callable[[Outcome, str], None]) -> bool:
-        """It is left to workers."""
+        """Leave it to workers."""
         return False
 
     def read(self, key: Key) -> Read:

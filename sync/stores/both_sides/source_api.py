@@ -1,4 +1,4 @@
-"""The source as a store of both sides has it, where its writes go through the Data API."""
+"""The source in a store of both sides whose writes go through the Data API."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from sync.stores.both_sides.source import SourceSide
 
 
 class ApiSide(SourceSide):
-    """The Data API, and CQL to read back with where there are settings for it; else workers do."""
+    """The Data API, and CQL to read back with if there are settings for it; otherwise workers read back."""
 
     def _connect(self) -> ReadBackStore:
         try:
@@ -18,7 +18,7 @@ class ApiSide(SourceSide):
 
     @property
     def store(self) -> ReadBackStore:
-        """Its own store. Raises SourceUnavailable while it is unreachable."""
+        """The store over the source alone. Raises SourceUnavailable while it is unreachable."""
         found = super().store
         assert isinstance(found, ReadBackStore)
         return found

@@ -33,7 +33,7 @@ _SYNC_COLUMNS = "SELECT FROM pg_attribute WHERE attrelid = to_regclass(%s) AND a
 
 @dataclass(frozen=True, slots=True)
 class TableFlows:
-    """One table's values as cells, and its writes under either primary."""
+    """How one table's values become cells, and its write flows under either primary."""
 
     mapped: TableMap
     encoder: RowEncoder
@@ -85,7 +85,7 @@ class FlowMaker:
         return table
 
     def wrapped(self, flows: TableFlows, primary: Primary, executor: Executor) -> WrappedWrite:
-        """The flow of a write that an application's own class makes, under this primary."""
+        """The flow of a write by an application's own class, under this primary."""
         lease, epoch = self.config.dual_write.writer_lease_seconds, self.registration.epoch
         forward = flows.forward
         reconcile = reconciler(self.pool, flows.mapped, flows.encoder, flows.rows, executor, epoch, lease)

@@ -1,7 +1,7 @@
-"""Postgres as a store of both sides has it: this process is registered there as a writer, or will be when it answers.
+"""Postgres in a store of both sides: this process is registered there as a writer, or will be when Postgres answers.
 
-Only a registered writer may write (rule 28). What it reads does not wait for that, where Astra is primary (invariant 8):
-as the epoch says, and before anybody could read that, as STORAGE_BACKEND states.
+Only a registered writer may write (rule 28). Reads do not wait for that while Astra is primary (invariant 8): by the epoch
+or, until that could be read, by STORAGE_BACKEND.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from sync.stores.one_side.postgres import PostgresStore
 log = logging.getLogger(__name__)
 _FIRST_SECONDS, _MAX_SECONDS = 0.25, 5.0
 _LAST_SECONDS = 1.0
-# What libpq says of a connection that will not be had by waiting; it has no SQLSTATE.
+# What libpq's errors say if waiting does not help; they have no SQLSTATE.
 _MISTAKE = re.compile(
     r"password|authentication|pg_hba|role .* (does not exist|is not permitted)|database .* does not exist|permission denied|"
     r"SSL|TLS|certificate",
@@ -50,7 +50,7 @@ class Registered:
 
 
 class TargetSide:
-    """Raises what is wrong with Postgres; where it is unreachable and Astra is primary, it is retried until it is there."""
+    """The target. Raises what is wrong with it; if it is unreachable and Astra is primary, it is retried until it answers."""
 
     def __init__(
         self, settings: Settings, tuning: DualWriteTuning, notify: Callable[[str], object], told: Mapping[str, Any]
@@ -94,16 +94,16 @@ class TargetSide:
             self._primary = epoch.primary
             registration = Registration(store.pool, tuning, self._notify, told)
             undo.callback(registration.end)
-            check_backend(settings.expected_backend, registration.epoch)  # it may be another by now
+            check_backend(settings.expected_backend, registration.epoch)  # the epoch may have changed by now
             if then:
                 then(registration)
             undo.pop_all()
         return Registered(store, registration, told)
 
     def reconnect_later(self, then: Callable[[Registration], None]) -> None:
-        """Where Postgres is unreachable: try to register from now on, and call `then` before anything is written.
+        """If Postgres is unreachable: try to register from now on, and call `then` before anything is written.
 
-        What a start would have refused with, `then` included, every call is refused with, until it is put right.
+        Every call raises the error with which a start would have been refused (`then` included), until the cause is fixed.
         """
         if self._registered is None:
             self._thread = Thread(target=self._try, args=(then,), name="sync-target", daemon=True)
@@ -131,7 +131,7 @@ class TargetSide:
             log.error("%s; until then every call is refused", self._wrong)
 
     def _hand_over(self, registered: Registered) -> bool:
-        """Whether it is used; not where the store ended meanwhile, or had more to tell of itself than was told."""
+        """Whether it is used: not if the store was closed meanwhile, or has settings that were not yet registered."""
         with self._handing:
             self._wrong = None
             if not self._ended.is_set() and registered.told == self._told:
@@ -143,7 +143,7 @@ class TargetSide:
         return False
 
     def update_settings(self, **more: Any) -> None:
-        """Record more of what this writer was started with: now, or when it is registered. Raises TargetUnavailable."""
+        """Record more settings that this writer was started with: now, or once registered. Raises TargetUnavailable."""
         with self._handing:
             self._told |= more
             registered = self._registered
@@ -175,7 +175,7 @@ class TargetSide:
 
     @property
     def store(self) -> PostgresStore:
-        """Its own store. Raises TargetUnavailable while it is unreachable, or what a start would have raised."""
+        """The store over Postgres alone. Raises TargetUnavailable while unreachable, or what a start would have raised."""
         return self._there().store
 
     @property
@@ -194,7 +194,7 @@ class TargetSide:
         with self._handing:
             self._ended.set()
         if self._thread:
-            self._thread.join(_LAST_SECONDS)  # it may be waiting for an answer; if one comes, it takes its place back
+            self._thread.join(_LAST_SECONDS)  # it may be waiting for Postgres: it then ends its own registration
         if self._registered:
             self._registered.registration.end(sign_off=sign_off)
 
@@ -205,7 +205,7 @@ class TargetSide:
 
 
 def is_away(error: BaseException) -> bool:
-    """Whether an error of Postgres will pass: it does not answer, or takes nothing for now. Mistakes of ours do not pass."""
+    """Whether an error of Postgres is temporary: no answer, or nothing accepted for now. Wrong settings are not temporary."""
     cause = error.__context__
     if isinstance(cause, PoolTimeout):
         return True

@@ -1,4 +1,4 @@
-"""Documents out of Postgres's rows, where Postgres is primary and the application still thinks in documents."""
+"""Documents made from Postgres's rows, while Postgres is primary and the application still uses documents."""
 
 from __future__ import annotations
 
@@ -37,12 +37,12 @@ class TargetDocuments:
         return {"_id": key["_id"], **found}
 
     def _document(self, row: bytes) -> dict[str, Any]:
-        """The document of a row's canonical bytes. Raises ValueError where it cannot be told exactly."""
+        """The document of a row's canonical bytes. Raises ValueError if it cannot be reproduced exactly."""
         flows = self._flows
         return document_from_cells(flows.mapped.source, RowDecoder(flows.mapped, flows.encoder.pairs).cells(row))
 
     def update(self, key: Mapping[str, Any], changes: Mapping[str, Any]) -> bool:
-        """Set fields of a document; False where there is none. Raises WriteRefused, WriteUnsure, EpochChanged."""
+        """Set fields of a document; False if there is none. Raises WriteRefused, WriteUnsure, EpochChanged."""
         cells, wanted = self._flows.cells, self._flows.cells.only_key(key)
         assert isinstance(cells, DocumentCells)
 
@@ -65,5 +65,5 @@ class TargetDocuments:
         return found
 
     def count(self) -> int:
-        """How many there are."""
+        """How many documents there are."""
         return self._target.count(self._name)

@@ -11,7 +11,7 @@ Describe = Callable[..., tuple[str, Mapping[str, Any]]]
 
 
 class PrimaryCalls(Protocol):
-    """What runs a write under the current primary."""
+    """Runs a write under the current primary."""
 
     @property
     def primary(self) -> str: ...
@@ -20,14 +20,14 @@ class PrimaryCalls(Protocol):
 
 
 class WrappedStore:
-    """Behaves as the primary's class, by its methods' names; those named in `writes` announce the key they write.
+    """Has the methods of the primary's class; those named in `writes` announce the key that they write.
 
     That key is then made equal on the other side, whichever store is primary.
     """
 
     def __init__(self, stores: Mapping[str, Any], writes: Mapping[str, Describe], calls: PrimaryCalls) -> None:
         for name in writes:
-            for store in filter(None, stores.values()):  # the new one may be written later, before the cut-over
+            for store in filter(None, stores.values()):  # `new` may be None until the cut-over
                 if not callable(getattr(store, name, None)):
                     calls.close()
                     raise TypeError(f"{type(store).__name__} has no method {name}")

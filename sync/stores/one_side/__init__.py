@@ -4,6 +4,6 @@ astra        over the Data API
 cql          over CQL
 live_tables  the source's tables as they are now
 postgres     over Postgres
-unreadable   values that Python has none of
-values       an application's values as Postgres takes them, and back
+unreadable   values that Python cannot represent
+values       converts an application's values for Postgres, and back
 """

@@ -1,4 +1,4 @@
-"""The store interface over a Data API: Astra's, or a self-hosted one, by astrapy."""
+"""The store interface over a Data API, Astra's or a self-hosted one, with astrapy."""
 
 from __future__ import annotations
 
@@ -35,16 +35,16 @@ class AstraStore:
         self.close()
 
     def close(self) -> None:
-        """Nothing is held open but idle connections, which end with the process."""
+        """Close the store; idle connections stay open until the process ends."""
         self._process.close()
 
     def put(self, table: str, row: Mapping[str, Any]) -> bool:
-        """Write a whole row, or a whole document: what is left out is null, or not there."""
+        """Write a whole row or document: a column left out becomes null, a field left out is absent."""
         with_live_table(self, table, lambda: self.checked_put(table, row)())
         return True
 
     def checked_put(self, table: str, row: Mapping[str, Any]) -> Callable[[], bool]:
-        """What puts this row, which was checked, and tells whether an earlier attempt of it may still arrive."""
+        """Check a row; a function that puts it, and returns whether an earlier attempt of that may still arrive."""
         rows = self._of(table)
         checked = rows.checked_put(row)
         return lambda: rows.write(checked)
@@ -56,12 +56,12 @@ class AstraStore:
         return all(self.put(table, row) for row in given)
 
     def update(self, table: str, key: Mapping[str, Any], changes: Mapping[str, Any]) -> bool:
-        """Write some columns, or fields; the row is made where there is none."""
+        """Write some columns or fields; a missing row is created."""
         with_live_table(self, table, lambda: self.checked_update(table, key, changes)())
         return True
 
     def checked_update(self, table: str, key: Mapping[str, Any], changes: Mapping[str, Any]) -> Callable[[], bool]:
-        """What makes these changes, as for `checked_put`."""
+        """Check changes; a function that makes them, like that of `checked_put`."""
         rows = self._of(table)
         checked = rows.checked_update(key, changes)
         return lambda: rows.write(checked)
@@ -72,7 +72,7 @@ class AstraStore:
         return True
 
     def checked_delete(self, table: str, key: Mapping[str, Any]) -> Callable[[], bool]:
-        """What deletes the row, as for `checked_put`."""
+        """Check a key; a function that deletes its row, like that of `checked_put`."""
         rows = self._of(table)
         rows.check_key(key)
         return lambda: rows.delete(key)
@@ -82,11 +82,11 @@ class AstraStore:
         return with_live_table(self, table, lambda: self._of(table).get(key))
 
     def search(self, table: str, column: str, vector: Sequence[float], limit: int = 10) -> list[tuple[dict[str, Any], float]]:
-        """The nearest rows with their similarity, nearest first; the server says how many it gives at most."""
+        """The nearest rows with their similarity, nearest first; the server limits their number."""
         return with_live_table(self, table, lambda: self._of(table).search(column, vector, int(limit)))
 
     def count(self, table: str) -> int:
-        """How many rows there are: where the API does not count, their keys are read."""
+        """How many rows there are: if the API does not count them, their keys are read."""
         return with_live_table(self, table, lambda: self._of(table).count())
 
     @property
@@ -96,17 +96,17 @@ class AstraStore:
         return self._sources
 
     def described(self, table: str) -> SourceTable:
-        """The table's description, as whoever compares both sides needs it."""
+        """The table's description, as a comparison of both sides needs it."""
         return self.source(table)
 
     @property
     def version(self) -> int:
-        """Another number than before where a table has changed."""
+        """A number that changes when a table changes."""
         self._process.check()
         return self._schema.version
 
     def refresh(self, table: str, since: int) -> bool:
-        """Ask the API for its tables; whether any has changed since that version."""
+        """Read the API's tables again; whether any has changed since that version."""
         self._process.check()
         return self._schema.refresh(since, self._ask)
 
@@ -121,7 +121,7 @@ class AstraStore:
         return changed
 
     def source(self, table: str) -> SourceTable:
-        """The table's description. Raises WriteRefused for one that is not there, ForkedStore in a forked process."""
+        """The table's description. Raises WriteRefused if there is no such table, ForkedStore in a forked process."""
         self._process.check()
         if table not in self._sources:
             raise WriteRefused(f"there is no table or collection {table!r}; there are: {', '.join(sorted(self._sources))}")

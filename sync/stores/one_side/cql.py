@@ -51,7 +51,7 @@ class CqlStore:
         self.close()
 
     def close(self) -> None:
-        """Close the connections; in a forked process nothing, they are its parent's."""
+        """Close the connections; in a forked process do nothing, as they are the parent's."""
         if not self._process.is_own:
             return
         self._process.close()
@@ -72,7 +72,7 @@ class CqlStore:
         return all(self.put(table, row) for row in given)
 
     def update(self, table: str, key: Mapping[str, Any], changes: Mapping[str, Any]) -> bool:
-        """Write some columns; the row is made where there is none."""
+        """Write some columns; a missing row is created."""
 
         def write() -> bool:
             cells, _ = self._of(table)
@@ -129,7 +129,7 @@ class CqlStore:
             return sum(self._session.execute(query, span, timeout=60).one()[0] for span in spans)
 
     def source(self, table: str) -> SourceTable:
-        """The table's description. Raises WriteRefused for one that is not there, ForkedStore in a forked process."""
+        """The table's description. Raises WriteRefused if there is no such table, ForkedStore in a forked process."""
         self._process.check()
         found = self._live.get(table)
         if found is None:
@@ -146,12 +146,12 @@ class CqlStore:
 
     @property
     def version(self) -> int:
-        """Another number than before where a table has changed."""
+        """A number that changes when a table changes."""
         self._process.check()
         return self._live.version
 
     def refresh(self, table: str, since: int) -> bool:
-        """Ask the source for this table; whether any has changed since that version."""
+        """Read this table's schema again; whether any table has changed since that version."""
         self._process.check()
         return self._live.refresh(table, since)
 

@@ -1,4 +1,4 @@
-"""The source's tables as they are now: the driver hears of changes within seconds, and is asked again when a call fails."""
+"""The source's tables as they are now: the driver learns of changes within seconds, and is asked again when a call fails."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ T = TypeVar("T")
 
 
 class RefreshableSchema(Protocol):
-    """What knows tables, and can look again."""
+    """Knows tables, and can read them again."""
 
     @property
     def version(self) -> int: ...
@@ -28,7 +28,7 @@ class RefreshableSchema(Protocol):
 
 
 def with_live_table(tables: RefreshableSchema, table: str, call: Callable[[], T]) -> T:
-    """What a call that goes by this table returns: once more, where it was refused and the table has changed."""
+    """Make a call that depends on this table; repeat it once if it was refused and the table has changed."""
 
     def has_changed(since: int, refusal: SyncError) -> bool:
         is_schema = isinstance(refusal, WriteRefused) or isinstance(refusal.__context__, InvalidRequest)
@@ -65,7 +65,7 @@ class LiveTables:
     def get(self, name: str) -> SourceTable | None:
         """One table, as the driver knows it now."""
         keyspace = self._session.cluster.metadata.keyspaces.get(self._keyspace)
-        # The driver puts another object in the place of what has changed.
+        # The driver replaces the object of a table that has changed.
         if keyspace is not None and (
             keyspace.tables.get(name) is not self._seen.get(name) or keyspace.user_types != self._types
         ):
@@ -74,11 +74,11 @@ class LiveTables:
 
     @property
     def version(self) -> int:
-        """Another number than before where a table has changed."""
+        """A number that changes when a table changes."""
         return self._schema.version
 
     def refresh(self, table: str, since: int) -> bool:
-        """Ask the source for this table and the types; whether anything has changed since that version."""
+        """Read this table and the types again; whether anything has changed since that version."""
         return self._schema.refresh(since, lambda: self._ask(table))
 
     def _ask(self, table: str) -> bool:

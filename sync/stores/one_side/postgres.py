@@ -29,7 +29,7 @@ from sync.stores.schema_refresh import SchemaRefresh, retry_on_change
 T = TypeVar("T")
 _AWAY = (psycopg.OperationalError, psycopg.InterfaceError, PoolTimeout)
 _TOLD_NOTHING = ("08", "57P")
-"""The beginnings of SQLSTATEs with which a server breaks off: what became of the statement it does not say."""
+"""Prefixes of the SQLSTATEs with which a server breaks off: they do not say what became of the statement."""
 
 
 class PostgresStore:
@@ -48,7 +48,7 @@ class PostgresStore:
         self.close()
 
     def close(self) -> None:
-        """Close the connections; in a forked process nothing, they are its parent's."""
+        """Close the connections; in a forked process do nothing, as they are the parent's."""
         if not self._process.is_own:
             return
         self._process.close()
@@ -82,7 +82,7 @@ class PostgresStore:
         return all(self.put(table, row) for row in given)
 
     def update(self, table: str, key: Mapping[str, Any], changes: Mapping[str, Any]) -> bool:
-        """Write some columns; False, and nothing written, where there is no such row."""
+        """Write some columns; False, and nothing is written, if there is no such row."""
         return self._retry_on_change(table, lambda found: self._update(found, key, changes))
 
     def _update(self, found: TargetTable, key: Mapping[str, Any], changes: Mapping[str, Any]) -> bool:
@@ -107,7 +107,7 @@ class PostgresStore:
         return self._retry_on_change(table, delete)
 
     def get(self, table: str, key: Mapping[str, Any]) -> dict[str, Any] | None:
-        """The row, or None. Raises TargetUnavailable; ValueUnreadable where Python has none of a value."""
+        """The row, or None. Raises TargetUnavailable; ValueUnreadable if Python cannot represent a value."""
 
         def read(found: TargetTable) -> dict[str, Any] | None:
             where, values = self._where(found, key)
@@ -118,7 +118,7 @@ class PostgresStore:
         return self._retry_on_change(table, read)
 
     def search(self, table: str, column: str, vector: Sequence[float], limit: int = 10) -> list[tuple[dict[str, Any], float]]:
-        """The nearest rows by cosine with Cassandra's similarity, (1 + cosine) / 2; nearest first. Raises as `get`."""
+        """The nearest rows by cosine, nearest first, with Cassandra's similarity, (1 + cosine) / 2. Raises as `get`."""
         return self._retry_on_change(table, lambda found: self._search(found, column, vector, int(limit)))
 
     def _search(
@@ -141,7 +141,7 @@ class PostgresStore:
         return self._retry_on_change(table, lambda found: int(self._query(count.format(identifier(found)), [])[0]["n"]))
 
     def _retry_on_change(self, name: str, call: Callable[[TargetTable], T]) -> T:
-        """What a call returns: once more, where it was refused and the table is not what it was any more."""
+        """Make the call; repeat it once if it was refused and the table has changed."""
 
         def has_changed(known: tuple[int, TargetTable], _: SyncError) -> bool:
             return self._schema.refresh(known[0], lambda: self._look(name, known[1]))
@@ -206,7 +206,7 @@ class PostgresStore:
             tolerate(cursor)
             try:
                 return cursor.execute(statement, values).fetchall()
-            except errors.FeatureNotSupported:  # it was prepared on this connection for a table of another shape
+            except errors.FeatureNotSupported:  # prepared on this connection before the table changed
                 connection.execute("DEALLOCATE ALL")
                 return cursor.execute(statement, values).fetchall()
 
@@ -221,7 +221,7 @@ class PostgresStore:
 
 
 def _is_told(error: psycopg.Error) -> bool:
-    """Whether Postgres itself says that it did not do it: its error has undone the statement."""
+    """Whether Postgres itself reports the failure: it has then rolled the statement back."""
     return error.sqlstate is not None and not error.sqlstate.startswith(_TOLD_NOTHING)
 
 

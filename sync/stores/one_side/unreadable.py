@@ -1,4 +1,4 @@
-"""Values of Postgres that Python has none of: the row's error names them, and no other row is touched."""
+"""Values of Postgres that Python cannot represent: the error of their row names them, and no other row is affected."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ _TYPES = ("date", "time", "timetz", "timestamp", "timestamptz", "interval")
 
 @dataclass(frozen=True, slots=True)
 class Unreadable:
-    """A value as Postgres wrote it, and why Python has none of it."""
+    """A value as Postgres wrote it, and why Python cannot represent it."""
 
     text: str
     why: str
 
 
 def tolerate(context: Any) -> None:
-    """Have a cursor give `Unreadable` for what Python cannot hold: psycopg's own loaders would raise for all rows."""
+    """Have a cursor return `Unreadable` for what Python cannot hold: psycopg's own loaders would raise for all rows."""
     for name in _TYPES:
         oid = psycopg.adapters.types[name].oid
         found = context.adapters.get_loader(oid, Format.TEXT)
@@ -46,7 +46,7 @@ def _tolerant(found: type[Loader]) -> type[Loader]:
 
 
 def unreadable_in(value: Any) -> Unreadable | None:
-    """The first such value in a value, which may be an array."""
+    """The first `Unreadable` in a value, which may be an array."""
     if isinstance(value, list):
         return next((found for each in value if (found := unreadable_in(each))), None)
     return value if isinstance(value, Unreadable) else None

@@ -1,4 +1,4 @@
-"""An application's values as Postgres takes them, checked by the column's type, and as the application gets them back."""
+"""Converts an application's values for Postgres, checked by the column's type, and back for the application."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _BITS = {"int2": 15, "int4": 31, "int8": 63}
 
 
 def adapted(table: str, column: TargetColumn, value: Any) -> Any:
-    """The value as a parameter. Raises WriteRefused, naming the column, for one that is not of its type."""
+    """The value as a parameter. Raises WriteRefused, naming the column, if it does not fit the column's type."""
     if value is None:
         return None
     try:
@@ -41,7 +41,7 @@ def _adapt(kind: PgType, value: Any) -> Any:
     if kind.element is not None:
         raise TypeError("a list is needed")
     check = _CHECKS.get(kind.name)
-    return check(kind, value) if check else value  # a type of the user's own: Postgres says what it takes
+    return check(kind, value) if check else value  # a user's own type: Postgres checks it
 
 
 def _of(*types: type) -> Callable[[PgType, Any], Any]:
@@ -73,7 +73,7 @@ def _text(kind: PgType, value: Any) -> Any:
 
 
 def _datetime(kind: PgType, value: Any) -> Any:
-    # Without a time zone UTC is meant, as in Cassandra; Postgres would take its session's.
+    # A value without a time zone is UTC, as in Cassandra; Postgres would take its session's.
     _of(datetime)(kind, value)
     return value.replace(tzinfo=UTC) if value.tzinfo is None and kind.name == "timestamptz" else value
 
@@ -130,7 +130,7 @@ _CHECKS: dict[str, Callable[[PgType, Any], Any]] = {
 
 
 def plain(kind: PgType, value: Any) -> Any:
-    """A value that psycopg read, as the stores over CQL give it: single floats widened exactly, addresses as text, UTC."""
+    """A value that psycopg read, as the stores over CQL return it: single floats widened exactly, addresses as text, UTC."""
     if value is None:
         return None
     if kind.element is not None:

@@ -32,7 +32,7 @@ _MB = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What a backfill is going to do: the tables, what they are, their ranges, the registered writers, the data centre."""
+    """What a backfill is going to do: the tables, their shapes and ranges, the registered writers, the data centre."""
 
     tables: list[TableMap]
     ranges: dict[str, list[TokenRange]]
@@ -44,7 +44,7 @@ class Plan:
 
 
 def make_plan(settings: Settings, config: Config, names: list[str] | None) -> Plan:
-    """Look at everything, write nothing. Raises PreflightError with every error, a line each."""
+    """Check everything, write nothing. Raises PreflightError with every error, one per line."""
     report = preflight(settings, config, names)
     if not report.ok:
         raise PreflightError("\n".join(f"{p.table}: {p.text}" for p in report.problems if p.level == "error"))
@@ -79,7 +79,7 @@ class Show:
 def run_backfill(
     settings: Settings, config: Config, plan: Plan, rate: int | None, own: OwnWorkers, show: Show
 ) -> list[Progress]:
-    """Copy, build indexes, close the runs; the final figures. Raises KeyboardInterrupt after the workers have let go."""
+    """Copy, build indexes, close the runs; the final figures. Raises KeyboardInterrupt once the workers have stopped."""
     notifier = QueueNotifier(redis_connection(settings))
     runs = retry(lambda: _begin(settings, config, plan, rate, show))
 
@@ -107,7 +107,7 @@ def run_backfill(
 def _begin(settings: Settings, config: Config, plan: Plan, rate: int | None, show: Show) -> list[int]:
     with closing(connect(settings, autocommit=True)) as connection, target_errors():
         ledger = RangeLedger(connection, config.backfill.lease_seconds)
-        ledger.check_primary()  # before indexes are dropped; `begin` looks again, and holds the epoch
+        ledger.check_primary()  # before indexes are dropped; `begin` checks again, and holds the epoch
         for table in plan.tables:
             indexes.add_sync_columns(connection, table)
             removed = indexes.remove_for_load(connection, table)
@@ -121,7 +121,7 @@ def _begin(settings: Settings, config: Config, plan: Plan, rate: int | None, sho
 
 
 def build_indexes(settings: Settings, tables: list[TableMap], report: Callable[[Build], None]) -> None:
-    """Build what is missing; a server that restarts meanwhile is waited for. Raises PreflightError where that cannot be."""
+    """Build missing indexes, waiting for a server that restarts meanwhile. Raises PreflightError if that fails."""
     try:
         retry(lambda: indexes.build_missing(settings, tables, report))
     except (TargetUnavailable, Unreachable) as error:
@@ -129,7 +129,7 @@ def build_indexes(settings: Settings, tables: list[TableMap], report: Callable[[
 
 
 def _check_shapes(settings: Settings, config: Config, plan: Plan, runs: list[int]) -> None:
-    """Raise WorkFailed where a table is not what it was: some of its rows were copied as it was, and some as it is."""
+    """Raise WorkFailed if a table has changed: some of its rows were copied before the change, and some after it."""
     with closing(connect(settings, autocommit=True)) as connection:
         begun = RangeLedger(connection, config.backfill.lease_seconds).shapes(runs)
     found = changed(settings, config, plan.tables, begun)
@@ -140,7 +140,7 @@ def _check_shapes(settings: Settings, config: Config, plan: Plan, runs: list[int
 
 @contextmanager
 def open_ledger(settings: Settings, config: Config) -> Iterator[tuple[Connection, RangeLedger]]:
-    """A connection and its ledger. Raises PreflightError where there is no state schema."""
+    """A connection and its ledger. Raises PreflightError if there is no state schema."""
     with closing(connect(settings, autocommit=True)) as connection:
         migrations.require_state(connection)
         yield connection, RangeLedger(connection, config.backfill.lease_seconds)

@@ -46,9 +46,9 @@ def worker_name() -> str:
 def map_tables(
     cassandra: Cassandra, connection: Connection, settings: Settings, config: Config, names: list[str]
 ) -> dict[str, TableMap]:
-    """The mappings of these tables. Raises PreflightError with the first thing that blocks one, SourceUnavailable.
+    """The mappings of these tables. Raises PreflightError with the first blocker, and SourceUnavailable.
 
-    Whoever reads their values sees them as they are, on both sides, or this raises.
+    It also raises if this process does not see their values as they are, on both sides.
     """
     sources = read_tables(cassandra.session, settings.astra_db_keyspace or "", config.kinds)
     found = map_sources(sources, connection, config, names)
@@ -59,7 +59,7 @@ def map_tables(
 def map_sources(
     sources: Mapping[str, SourceTable], connection: Connection, config: Config, names: list[str]
 ) -> dict[str, TableMap]:
-    """The same, where the source's tables are known already."""
+    """The same mappings if the source's tables are known already, without a look at what this process sees."""
     found = {}
     targets = read_targets(connection, [config.options(name).target or name for name in names])
     for name in names:
@@ -74,7 +74,7 @@ def map_sources(
 
 
 def rows_by_key(cassandra: Cassandra, table: SourceTable, config: Config) -> SourceRows:
-    """Single rows of the source, read and written as sync.toml says."""
+    """Reads and writes single rows of the source, as sync.toml says."""
     if table.is_collection:
         return CollectionRows(cassandra, table, config.dual_write.primary_timeout_seconds)
     serial = config.options(table.name).lightweight_transactions
@@ -133,7 +133,7 @@ def _stream(cassandra: Cassandra, connection: Connection, tables: dict[str, Tabl
 
 
 def note_failure(settings: Settings, runs: list[int], error: BaseException) -> None:
-    """Tell whoever watches these runs that this process's job failed, and release its ranges."""
+    """Record, for the command that watches these runs, that this process's job failed; release its ranges."""
     text = str(error) if isinstance(error, SyncError) else f"{type(error).__name__}: {error_text(error)}"
     with closing(connect(settings, autocommit=True)) as connection:
         ledger = RangeLedger(connection, 1)
@@ -142,7 +142,7 @@ def note_failure(settings: Settings, runs: list[int], error: BaseException) -> N
 
 
 def notify_again(settings: Settings, runs: list[int], job: str) -> None:
-    """Notify workers of what is left of these runs, if anything is."""
+    """Notify workers if anything is left of these runs."""
     with closing(connect(settings, autocommit=True)) as connection:
         left = RangeLedger(connection, 1).work_left(runs)
     if left:

@@ -1,4 +1,4 @@
-"""The canary: is the way from Postgres back to the source open? Nothing that can be read is written (decision 0017)."""
+"""The canary: can rows go from Postgres back to the source? It writes nothing that anybody can read (decision 0017)."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _KEYS_TRIED = 5
 def run_canary(
     cassandra: Cassandra, connection: Connection, tables: Sequence[TableMap], config: Config, send: bool
 ) -> list[CanaryFact]:
-    """Rows of each table are compared; where all of them are well, and with `send`, the source is asked to take such rows."""
+    """Compare some rows of each table; if no table fails, and with `send`, try whether the source takes such rows."""
     ways = [_Way(cassandra, connection, table, config) for table in tables]
     facts = [_guarded(way, way.compare) for way in ways]
     if not send or any(fact.error for fact in facts):
@@ -60,11 +60,11 @@ class _Way:
         self._cells = cells_of(table.source, self._encoder)
         self._rows = rows_by_key(cassandra, table.source, config)
         self._target = TargetKeys(connection, table, self._encoder)
-        self._expires = config.options(table.name).keep_ttl  # what has expired there is kept here, and proves nothing
+        self._expires = config.options(table.name).keep_ttl  # expired rows are kept here, and prove nothing
         self._back: Mutation | None = None
 
     def compare(self) -> CanaryFact:
-        """Some rows, as both sides have them. Raises ValueError for one that stands still, and is another there."""
+        """Compare some rows on both sides. Raises ValueError if an unchanged one differs, or if none stays unchanged."""
         keys = list(self._sample())
         back = sum(map(self._is_back, keys))
         if keys and not back and not self._expires:
@@ -72,7 +72,7 @@ class _Way:
         return CanaryFact(self.name, back)
 
     def send(self) -> CanaryFact:
-        """Have the source take a row of the canary's own. Raises ValueError where it does not."""
+        """Have the source take a row of the canary's own. Raises ValueError if it does not."""
         own = self._own()
         if own is None:
             return CanaryFact(self.name, 0)
@@ -82,7 +82,7 @@ class _Way:
         return CanaryFact(self.name, 0, sent=True)
 
     def _own(self) -> Mutation | None:
-        """A row that came back, under a key that nobody has; None where there is none, or no such key."""
+        """A row that came back, under an unused key; None if there is no such row or key."""
         for _ in range(_KEYS_TRIED if self._back else 0):
             assert self._back is not None
             cells = unused_key(self._table.source, self._back.key.cells)
@@ -94,14 +94,14 @@ class _Way:
         return None
 
     def _sample(self) -> Iterator[Key]:
-        """Some keys of the target, from a random place of the ring on, and round it."""
+        """Some keys of the target, from a random place on the ring onwards, wrapping around."""
         found = self._target.sample(random.randint(-(2**63), 2**63 - 1), _ROWS)
         if len(found) < _ROWS:
             found = list(dict.fromkeys([*found, *self._target.sample(-(2**63), _ROWS)]))[:_ROWS]
         yield from (self._cells.key_of(self._decoder.key(canonical)) for canonical in found)
 
     def _is_back(self, key: Key) -> bool:
-        """Whether the row is the same on both sides; False for one that is gone, or written all the while."""
+        """Whether the row is the same on both sides; False for one that is gone, or keeps being written."""
         for attempt in range(_TRIES):
             held = self._target.look([key])[0]
             if held.row is None:
@@ -118,7 +118,7 @@ class _Way:
 
     def _round_trip(self, key: Key, row: bytes) -> str:
         cells = self._decoder.cells(row)
-        if not self._table.source.is_collection:  # whose documents the API makes cells of
+        if not self._table.source.is_collection:  # the API makes the cells of documents
             lost = self._different(cells, row)
             if lost:
                 return f"a row cannot be converted back: {lost}"

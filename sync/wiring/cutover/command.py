@@ -18,12 +18,12 @@ from sync.wiring.cutover.gates import Site, unproved
 from sync.wiring.dual_write.worker import open_drains
 
 _TELL_SECONDS = 1.0
-"""How long writers have to tell how long their writes waited."""
+"""How much time writers have to report how long their writes waited."""
 
 
 @dataclass(frozen=True, slots=True)
 class CutoverSummary:
-    """What a switch came to, and how long writes waited for it, in milliseconds."""
+    """The result of a switch, and how long writes waited for it, in milliseconds."""
 
     result: CutoverResult
     waits: list[float]
@@ -34,12 +34,12 @@ def switch(
 ) -> CutoverSummary:
     """Switch from the epoch that was judged; all gates are green. `waived` says what is not proved, and goes into the audit.
 
-    Raises GateRefused, nothing being changed, where a writer or an intent is in the way.
+    Raises GateRefused, with nothing changed, if a writer or an intent is in the way.
     """
     tuning = site.config.cutover
     GateFacts(site.connection).retry()
     remember(site.connection, (table.source for table in site.tables))
-    # A writer answers with its next heartbeat; one that was just late has another one's time.
+    # A writer answers with its next heartbeat; one that was just too late has time for another one.
     ready = 2 * site.config.dual_write.heartbeat_seconds + 1
     limits = Limits(ready, tuning.max_drain_seconds, tuning.max_pause_seconds)
     names, still = [table.name for table in site.tables], unproved(site, site.authority.current(), bool(waived))
@@ -63,6 +63,6 @@ def _figures(passed: list[Gate]) -> dict[str, Any]:
 
 
 def _waits(site: Site, number: int) -> list[float]:
-    """How long writes waited, by the writers that tell in time."""
+    """How long writes waited, as far as writers report it in time."""
     time.sleep(_TELL_SECONDS)
     return sorted(ms for told in site.authority.waits(number).values() for ms in told)

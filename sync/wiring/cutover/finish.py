@@ -1,4 +1,4 @@
-"""`sync finish`: what must be over, and the end of the bookkeeping. The source is not asked: it may be gone by now."""
+"""`sync finish`: its gates, and the end of the bookkeeping. It does not ask the source, which may be gone by now."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _WRITERS_NAMED = 5
 
 
 def judge_finish(authority: Authority, epoch: Epoch) -> list[Gate]:
-    """Nothing may be open, and nobody may write to both sides any more."""
+    """The gates: nothing may be open, and nobody may still write to both sides."""
     connection = authority.connection
     facts = GateFacts(connection)
     since = epoch.since.isoformat(timespec="seconds")
@@ -59,25 +59,25 @@ def _writers_gate(active: list[str]) -> Gate:
 
 
 def end(authority: Authority, settings: Settings, epoch: Epoch) -> dict[str, Any]:
-    """Drop the bookkeeping; the tables, the audit that goes with it, and how to delete the source.
+    """Drop the bookkeeping; returns the tables, the dropped audit, and the statements that delete the source.
 
-    Raises GateRefused, TargetBusy; nothing has changed then.
+    Raises GateRefused or TargetBusy, with nothing changed.
     """
     trail = audits(authority.connection)
-    # Nobody runs these but the user.
+    # Only the user runs these.
     delete = [_drop(table, settings) for table in copied_tables(authority.connection)]
     return {"tables": finish(authority.connection, epoch.epoch), "audit": trail, "delete_source": delete}
 
 
 def _drop(table: tuple[str, str | None], settings: Settings) -> str:
-    """CQL; in the keyspace that was noted at the cut-over, or the environment's; without one where neither is known."""
+    """CQL, with the keyspace noted at the cut-over, else the environment's; without a keyspace if neither is known."""
     name, noted = table
     keyspace = noted or settings.astra_db_keyspace
-    return f"DROP TABLE {pg_quoted(keyspace) + '.' if keyspace else ''}{pg_quoted(name)};"  # CQL quotes alike
+    return f"DROP TABLE {pg_quoted(keyspace) + '.' if keyspace else ''}{pg_quoted(name)};"  # CQL quotes the same way
 
 
 def statements(authority: Authority) -> list[str]:
-    """What the end would run, for a dry run."""
+    """What `end` would run, for a dry run."""
     tables = migrated_tables(authority.connection)
     columns = [f"ALTER TABLE {table} DROP COLUMN _sync_token, DROP COLUMN _sync_version" for table in tables]
     return [*columns, "DROP SCHEMA sync CASCADE"]

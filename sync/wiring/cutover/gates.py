@@ -34,7 +34,7 @@ from sync.wiring.preflight import chosen_tables
 from sync.wiring.shapes import shapes_now
 
 _LEASE_MARGIN_SECONDS = 10.0
-"""A switch is taken back when its command has been silent for the longest pause and so much more."""
+"""A switch is undone when its command has been silent for the longest pause and this much longer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,17 +51,17 @@ class Site:
 
 @contextmanager
 def open_authority(settings: Settings, config: Config) -> Iterator[Authority]:
-    """The authority. Raises PreflightError where there is no migration."""
+    """The authority. Raises PreflightError if there is no migration."""
     with closing(connect(settings, autocommit=True)) as connection:
         require_state(connection)
-        # A command whose host hangs within the cut-over holds the epoch, and every write waits for it: Postgres ends it.
+        # If a command's host hangs within the cut-over, it holds the epoch and every write waits: Postgres ends its session.
         adjust(connection, {"idle_in_transaction_session_timeout": f"{config.cutover.max_pause_seconds:g}s"})
         yield Authority(connection, config.cutover.max_pause_seconds + _LEASE_MARGIN_SECONDS)
 
 
 @contextmanager
 def open_site(settings: Settings, config: Config) -> Iterator[Site]:
-    """Both sides, and the tables of the migration. Raises PreflightError where none has begun."""
+    """Both sides, and the tables of the migration. Raises PreflightError if none has begun."""
     with (
         open_authority(settings, config) as authority,
         open_cassandra(settings, config.dual_write.primary_timeout_seconds) as cassandra,
@@ -73,10 +73,10 @@ def open_site(settings: Settings, config: Config) -> Iterator[Site]:
 
 
 def _left_out(site: Site) -> list[str]:
-    """Tables that are not migrated, and that a store writes to both sides, or did, unless `exclude` gives them up."""
+    """Tables that are not migrated, but that a store writes to both sides, or did (unless `exclude` gives them up)."""
     there = read_tables(site.cassandra.session, site.settings.astra_db_keyspace or "", site.config.kinds)
     chosen = {table.name for table in site.tables}
-    left_out = [name for name in there if name not in chosen and not one_sided(there[name])]  # which no store writes
+    left_out = [name for name in there if name not in chosen and not one_sided(there[name])]  # no store writes the one-sided
     targets = {regclass(site.config.options(name).target or name): name for name in left_out}
     started = started_with(site.connection)
 
@@ -88,7 +88,7 @@ def _left_out(site: Site) -> list[str]:
 
 
 def _other_settings(site: Site, kind: SwitchKind, told: Mapping[str, Mapping[str, Any] | None]) -> dict[str, str]:
-    """By writer what keeps it from writing the same rows as this host's workers, before the switch and after it."""
+    """By writer, why it would not write the same rows as this host's workers, before the switch or after it."""
     found = {}
     for writer, settings in told.items():
         said = []
@@ -106,8 +106,8 @@ def judge(
 ) -> list[Gate]:
     """Every gate of a cut-over or rollback, in the order in which they are turned green.
 
-    `writers` is how many there must be; None: one at least. `fast`: an emergency, which goes without the proof. The last gate
-    is the canary, which flies only where the others are green and the run is not `dry`: a refusal has sent nothing.
+    `writers` is how many there must be; None: at least one. `fast`: an emergency, which does without the proof. The last gate
+    is the canary, which sends only if the others are green and the run is not `dry`: a refusal has sent nothing.
     """
     sign_off_dead(site.connection, site.config.dual_write.writers_folder)
     found = [*judge_facts(site, kind, epoch, writers), _undisturbed(site, epoch) if fast else _proof(site, epoch)]
@@ -120,7 +120,7 @@ def judge(
 
 
 def judge_facts(site: Site, kind: SwitchKind, epoch: Epoch, writers: int | None = None) -> list[Gate]:
-    """The gates but for the proof and the canary: nothing of the rows is read."""
+    """The gates without the proof and the canary: no rows are read."""
     facts, told = GateFacts(site.connection), writers_settings(site.connection)
     found = [gates.reversible_gate(_one_sided(site), _left_out(site))]
     if kind == "cutover":
@@ -148,14 +148,14 @@ def _copy_gates(site: Site, facts: GateFacts) -> list[Gate]:
 
 
 def _write_times(site: Site) -> Gate:
-    tables = [t.name for t in site.tables if not t.source.is_collection]  # whose writes have no timestamps of ours
+    tables = [t.name for t in site.tables if not t.source.is_collection]  # documents have no timestamps of ours
     return gates.write_times_gate(ahead.unseen(site.connection, tables), ahead.facts(site.connection, tables))
 
 
 def unproved(site: Site, epoch: Epoch, fast: bool = False) -> Callable[[], str]:
-    """What says why both sides are not proved equal any more, or nothing; the tables are those of this moment.
+    """A function that returns why both sides are no longer proved equal, or ""; the tables' shapes are read now.
 
-    It is asked within the cut-over, while every write waits, and asks Postgres alone.
+    It is called within the cut-over, while every write waits, and asks Postgres alone.
     """
     shapes = {} if fast else table_shapes(site)
 
@@ -167,12 +167,12 @@ def unproved(site: Site, epoch: Epoch, fast: bool = False) -> Callable[[], str]:
 
 
 def table_shapes(site: Site) -> dict[str, str]:
-    """What the tables are now. Raises Unreachable."""
+    """The tables' shapes now. Raises Unreachable."""
     return shapes_now(site.cassandra, site.connection, site.tables)
 
 
 def table_proofs(site: Site, epoch: Epoch, shapes: Mapping[str, str]) -> list[TableProof]:
-    """How each table is proved; the tables are of these shapes."""
+    """How each table is proved, given these shapes of the tables."""
     return GateFacts(site.connection).proofs(shapes, epoch, site.cassandra.data_center)
 
 
@@ -186,7 +186,7 @@ def _undisturbed(site: Site, epoch: Epoch) -> Gate:
 
 
 def _by_hand(site: Site) -> Gate:
-    """No row was inserted outside the stores: of those that were, nobody sends anything to Astra."""
+    """The gate that no row was inserted outside the stores: nobody sends such rows to Astra."""
     found = {t.name: count for t in site.tables if (count := count_strays(site.connection, t))}
     figure = ", ".join(f"{name} {count:,}" for name, count in found.items()) or "no row was inserted outside the stores"
     return Gate("rows by hand", not found, figure, "`sync drift-report --repair` sends them, without --fast")

@@ -1,4 +1,4 @@
-"""A fenced writer is cleared by a full drift pass with repair that began after it could write no more (rule 31)."""
+"""A fenced writer is cleared by a full drift pass with repair that began after its last possible write (rule 31)."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ WHERE a.attname = %s AND NOT a.attisdropped AND c.relkind IN ('r', 'p')
 def clear_writers(
     connection: Connection, config: Config, tables: Sequence[TableMap], report: Mapping[str, Any], begun: datetime
 ) -> list[str]:
-    """Clear what this pass allows, in the transaction that records it; the writers' names."""
+    """Clear the writers that this pass allows, in the transaction that records it; their names."""
     checked = {table.target.name for table in tables}
     written = {str(row[0]) for row in connection.execute(_DUAL, (VERSION_COLUMN,)).fetchall()}
     unsure = any(t["rows"]["unknown"] or t["rows"]["in_flight"] or t["ranges"]["unknown"] for t in report["tables"])

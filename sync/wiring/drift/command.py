@@ -1,4 +1,4 @@
-"""`sync drift-report`: plan, stamp, watch, search, report."""
+"""`sync drift-report`: give rows their tokens, watch the pass, search, report."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ _SCHEMA = "SELECT to_regclass('sync.drift_pass') IS NOT NULL"
 
 @dataclass(frozen=True, slots=True)
 class DriftRequest:
-    """What the report is to do besides looking."""
+    """What the report is to do besides comparing."""
 
     repair: bool = False
     searches: int = 0
@@ -61,7 +61,7 @@ class DriftRequest:
 def run_drift(
     settings: Settings, config: Config, plan: Plan, request: DriftRequest, own: OwnWorkers, show: Show
 ) -> dict[str, Any]:
-    """One pass over these tables; the report. Raises KeyboardInterrupt after the workers have let go."""
+    """Run one pass over these tables; its report. Raises KeyboardInterrupt once the workers have stopped."""
     notifier = QueueNotifier(redis_connection(settings), CHECK_JOB)
     runs = retry(lambda: begin_pass(settings, config, plan, request, show))
 
@@ -75,7 +75,7 @@ def run_drift(
 
 
 def begin_pass(settings: Settings, config: Config, plan: Plan, request: DriftRequest, show: Show) -> list[int]:
-    """Give every row its token, see to the index on it, and begin: the runs."""
+    """Give every row its token, build the index on it, and begin the pass; its runs."""
     with open_checks(settings, config) as checks, target_errors():
         for table in plan.tables:
             indexes.add_sync_columns(checks.connection, table)
@@ -112,7 +112,7 @@ def _resuming(before: int, kept: int) -> str:
 
 @contextmanager
 def open_checks(settings: Settings, config: Config) -> Iterator[DriftLedger]:
-    """The ledger. Raises PreflightError where the state schema has no place for drift reports."""
+    """The ledger. Raises PreflightError if the state schema has no place for drift reports."""
     with closing(connect(settings, autocommit=True)) as connection:
         if connection.execute(_SCHEMA).fetchone() != (True,):
             raise PreflightError("the target's schema `sync` is missing or older: run `sync schema apply` first")
@@ -121,7 +121,7 @@ def open_checks(settings: Settings, config: Config) -> Iterator[DriftLedger]:
 
 
 def stamp_strays(connection: Connection, table: TableMap) -> int:
-    """Give rows that somebody wrote by hand the token that their key has; how many."""
+    """Give rows without a token, which somebody inserted by hand, the token of their key; how many."""
     encoder = RowEncoder(table, 0)
     target = TargetKeys(connection, table, encoder)
     cells = cells_of(table.source, encoder)
@@ -139,9 +139,9 @@ def stamp_strays(connection: Connection, table: TableMap) -> int:
 
 
 def _changed_tables(settings: Settings, config: Config, plan: Plan, runs: list[int]) -> dict[str, str]:
-    """Tables of which nothing is proved, each with the reason: it is another one now, or that cannot be seen.
+    """Tables of which nothing is proved, each with the reason: it has changed, or that could not be checked.
 
-    Raises PreflightError where this role is not shown what is there.
+    Raises PreflightError if this role does not see values as they are.
     """
     with open_checks(settings, config) as checks:
         begun, unread = checks.shapes(runs), any(found.failed for found in checks.progress(runs))
@@ -149,13 +149,13 @@ def _changed_tables(settings: Settings, config: Config, plan: Plan, runs: list[i
         check_again(settings, plan.tables)
         return changed(settings, config, plan.tables, begun)
     except Unreachable as away:
-        # Where ranges could not be read the pass proves nothing anyway, and says so by range.
+        # If ranges could not be read, the pass proves nothing anyway, and says so for each range.
         why = f"whether it has changed could not be checked: {away}"
         return {} if unread else {table.name: why for table in plan.tables}
 
 
 def close_pass(settings: Settings, config: Config, plan: Plan, runs: list[int], request: DriftRequest) -> dict[str, Any]:
-    """The report. Its figures are summed, checked, and recorded in the transaction that closes its runs."""
+    """The report. Its figures are summed, checked and recorded in the transaction that closes its runs."""
     tables = {table.name: table for table in plan.tables}
     search = _searches(settings, plan.tables, request.searches) if request.searches else []
     other = _changed_tables(settings, config, plan, runs)
@@ -169,7 +169,7 @@ def close_pass(settings: Settings, config: Config, plan: Plan, runs: list[int], 
                 number, finished = pass_ledger.close_runs(connection, runs, report, began, shapes)
                 if request.repair:
                     clear_writers(connection, config, plan.tables, report, began)
-            else:  # two that went on with one pass: whoever came later has the other's verdict
+            else:  # two commands resumed one pass: the later one reports the other's verdict
                 number, began, finished, report, closed = _closed_elsewhere(connection, runs)
         for table, run in zip(report["tables"], closed, strict=True):
             table["findings"] = [shown_finding(found) for found in run.findings]
@@ -182,13 +182,13 @@ def close_pass(settings: Settings, config: Config, plan: Plan, runs: list[int], 
 
 
 def _proved(connection: Connection, plan: Plan, epoch: Epoch) -> Proved:
-    """How the recorded passes prove the plan's tables, by the one that is proved least."""
+    """How well the recorded passes prove the plan's tables: that of the least proved one."""
     least = min(GateFacts(connection).proofs(plan.shapes, epoch, plan.data_center), key=lambda proof: proof.passes)
     return Proved(least.passes, CLEAN_PASSES, least.why, epoch.primary)
 
 
 def _about(settings: Settings, connection: Connection, epoch: Epoch) -> dict[str, Any]:
-    """What a reader of the report has to know who was not there: what was compared with what, and under which epoch."""
+    """What a reader of the report has to know: what was compared with what, and in which epoch."""
     return {
         "version": version("dual-write-sync"),
         "source": source_name(settings),
@@ -216,7 +216,7 @@ def _began(closed: list[ClosedRun]) -> datetime:
 def _summed(
     connection: Connection, closed: list[ClosedRun], tables: dict[str, TableMap], other: dict[str, str]
 ) -> dict[str, Any]:
-    """The report's figures; `other` are tables that are not what they were, of which nothing is proved."""
+    """The report's figures; `other` holds the tables of which nothing is proved, each with the reason."""
     found = []
     for run in closed:
         why = other.get(run.table, "")

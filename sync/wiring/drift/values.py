@@ -1,4 +1,4 @@
-"""Findings as the report shows them; with both sides' values where somebody asks for these."""
+"""Findings as the report shows them, on request with both sides' values."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from sync.wiring.drift.worker import key_rows
 
 
 def shown_finding(found: dict[str, Any]) -> dict[str, Any]:
-    """A recorded finding, as the report has it."""
+    """A recorded finding in the report's form."""
     made = {
         "kind": found["kind"],
         "key": found["shown"],
@@ -34,7 +34,7 @@ def shown_finding(found: dict[str, Any]) -> dict[str, Any]:
 def add_values(
     settings: Settings, config: Config, tables: dict[str, TableMap], closed: list[ClosedRun], report: dict[str, Any]
 ) -> None:
-    """Give each finding of the report what both sides hold now: these values are recorded nowhere."""
+    """Add to each finding of the report what both sides hold now; these values are recorded nowhere."""
     with open_cassandra(settings) as cassandra, closing(connect(settings, autocommit=True)) as connection:
         for table, run in zip(report["tables"], closed, strict=True):
             look = _Values(cassandra, connection, tables[run.table], config)

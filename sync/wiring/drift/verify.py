@@ -1,4 +1,4 @@
-"""Verification at the end of `sync migrate`: digests of every range, searches and retrievals on both sides."""
+"""Verification at the end of `sync migrate`: digests of every range, vector searches and lookups of sampled rows."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def _mean(values: list[float]) -> float | None:
 
 @dataclass(slots=True)
 class SearchVerdict:
-    """Searches on both sides: how many, the overlap of the answers, and each side's recall of the exact answer."""
+    """Searches on both sides: their number, the overlap of the answers, and each side's recall of the exact answer."""
 
     table: str
     column: str
@@ -49,7 +49,7 @@ class SearchVerdict:
     note: str = ""
 
     def figures(self) -> dict[str, object]:
-        """The means, None where nothing was searched."""
+        """The means; None if nothing was searched."""
         return {
             "table": self.table,
             "column": self.column,
@@ -62,13 +62,13 @@ class SearchVerdict:
 
     @property
     def ok(self) -> bool:
-        """Whether the target finds what is to be found; approximate indexes may each miss a little."""
+        """Whether the target finds enough of the exact answer; an approximate index may miss a little."""
         return not self.target_recalls or mean(self.target_recalls) >= ENOUGH_RECALL
 
 
 @dataclass(slots=True)
 class Retrieval:
-    """Sampled source rows asked for in the target: by key, and by the content of their maps."""
+    """Sampled source rows looked up in the target: by key, and by the content of their maps."""
 
     table: str
     asked: int = 0
@@ -160,7 +160,7 @@ def _table(
 
 
 def _retrieve(connection: Connection, table: TableMap, encoder: RowEncoder, rows: list[source_search.Cells]) -> Retrieval:
-    """Every sampled row that the target holds by its encoder's word, unless it is on record as one that Postgres refused."""
+    """Look up each sampled row that the target can hold, by its encoder, unless Postgres is on record as refusing it."""
     maps = [p.source.name for p in table.pairs if p.target.type.name == "jsonb" and str(p.source.type) == "map<text, text>"]
     found, keys = Retrieval(table.name), cells_of(table.source, encoder)
     target = target_search.Retrieval(connection, table, encoder)
@@ -169,7 +169,7 @@ def _retrieve(connection: Connection, table: TableMap, encoder: RowEncoder, rows
         made, issues = encoder.check_cells(row)
         cells = tuple(row[name] for name in encoder.columns[: encoder.key_count])
         if any(issue.action == "reject" for issue in issues) or cells in refused:
-            continue  # which the digests count one by one
+            continue  # the digests count these one by one
         key = keys.key_of(tuple(cell or b"" for cell in cells))
         found.asked += 1
         found.by_key += target.by_key(key)

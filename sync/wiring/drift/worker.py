@@ -54,7 +54,7 @@ class BothKeys:
         self._cells, self._rows, self._target, self._reconcile = cells, rows, target, reconcile
 
     def of_source(self, raw: Raw) -> Key:
-        """The key of raw cells; without canonical bytes where the target cannot hold it."""
+        """The key of raw cells; without canonical bytes if the target cannot hold it."""
         cells = tuple(cell or b"" for cell in raw)
         try:
             return self._cells.key_of(cells)
@@ -62,7 +62,7 @@ class BothKeys:
             return self._cells.key_without_target(cells)
 
     def of_target(self, canonical: bytes, tokens: TokenRange) -> Key:
-        """The key of canonical bytes that is in this range. Raises ValueError where it is not proved to be that."""
+        """The key with these canonical bytes in this range. Raises ValueError if it is not proved to be in it."""
         try:
             key = self._cells.known_key(KnownKey(canonical))
         except WriteRefused as error:
@@ -81,16 +81,16 @@ class BothKeys:
     def read(self, keys: Sequence[Key]) -> list[Read | str]:
         """What the source holds of each key, or why that could not be read.
 
-        Raises SourceAway, but for a repair: what was repaired before must stay a finding of this pass.
+        Raises SourceAway, but not in a repair: what is repaired already must stay a finding of this pass.
         """
         return self._rows.read_each(keys, raises_away=self._reconcile is None)
 
     def restamp(self, keys: Sequence[Key]) -> int:
-        """Give rows their token."""
+        """Give rows their tokens."""
         return self._target.stamp(keys)
 
     def repair(self, keys: Sequence[Key]) -> dict[Key, str]:
-        """Reconcile keys as after a write that is not known to have arrived; why it failed, where it did."""
+        """Reconcile keys, with a recheck intent for each; the reason for those that failed."""
         assert self._reconcile is not None, "nobody asked for a repair"
         failed = {key: "the target cannot hold this key" for key in keys if not key.canonical}
         able = [key for key in keys if key.canonical]
@@ -100,7 +100,7 @@ class BothKeys:
 
 
 class _Digests:
-    """The target's digests; a connection that breaks raises TargetUnavailable."""
+    """The target's digests; they raise TargetUnavailable if the connection breaks."""
 
     def __init__(self, digests: TargetDigests) -> None:
         self._digests = digests
@@ -115,7 +115,7 @@ class _Digests:
 
 
 class _Ranges:
-    """The ledger as a stream has it: it knows the tables."""
+    """The ledger for a stream; it knows the tables, and lets one stream claim at a time."""
 
     def __init__(self, checks: DriftLedger, tables: dict[str, TableMap], claiming: Lock) -> None:
         self._checks, self._tables, self._claiming = checks, tables, claiming
@@ -132,7 +132,7 @@ class _Ranges:
 
 
 class StreamDemand:
-    """Whether more streams are needed than there are turns: only then do they open connections."""
+    """Whether more streams are needed than may read at once: only then do the others open connections."""
 
     def __init__(self) -> None:
         self._told, self._over = Event(), False
@@ -147,7 +147,7 @@ class StreamDemand:
         self._told.set()
 
     def wait(self, stopped: Callable[[], bool]) -> bool:
-        """Wait until one of them is told, or `stopped()`; whether to begin."""
+        """Wait for `begin`, `end` or `stopped()`; whether to begin."""
         while not self._told.wait(0.2):
             if stopped():
                 return False
@@ -244,7 +244,7 @@ def _both_keys(job: _Job, connection: Connection, table: TableMap, encoder: RowE
 
 
 def _reconcile(job: _Job, table: TableMap, encoder: RowEncoder, rows: KeyRows) -> KeyReconciler:
-    """What repairs, in the direction of the epoch in which this job began; a pass ends with its epoch."""
+    """What repairs keys, in the direction of the epoch in which this job began; a pass ends with its epoch."""
     assert job.pool is not None
     lease = job.config.dual_write.writer_lease_seconds
     if any(c.type.name == "counter" for c in table.source.columns):
@@ -254,6 +254,6 @@ def _reconcile(job: _Job, table: TableMap, encoder: RowEncoder, rows: KeyRows) -
 
 
 def key_rows(cassandra: Cassandra, table: TableMap, encoder: RowEncoder, config: Config) -> KeyRows:
-    """The source's rows of many keys, read as sync.toml says."""
+    """Reads the source's rows of many keys, as sync.toml says."""
     serial = table.source.is_collection or config.options(table.name).lightweight_transactions
     return KeyRows(cassandra, table.source, encoder.columns, config.dual_write.primary_timeout_seconds, serial)

@@ -1,4 +1,4 @@
-"""One set of connections for all the reconcile jobs of a worker process, rather than one a job."""
+"""One set of connections for all the reconcile jobs of a worker process, rather than one per job."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from sync.wiring.dual_write.worker import Connections, make_drains, open_connect
 
 
 class DrainSession:
-    """Opened at the first job, and after one that failed. Each job looks at epoch and tables again."""
+    """Opened at the first job, and again after a job that failed. Each job reads the epoch and the tables again."""
 
     def __init__(self, settings: Settings, config: Config) -> None:
         self._settings, self._config = settings, config
@@ -19,13 +19,13 @@ class DrainSession:
         self._open: Connections | None = None
 
     def run(self, table: str, stopped: Callable[[], bool]) -> int:
-        """Drain one table's intents; how many keys."""
+        """Drain one table's intents; the number of keys done."""
         try:
             if self._open is None:
                 self._open = self._stack.enter_context(open_connections(self._settings, self._config))
             drains = make_drains(self._open, self._settings, self._config, [table])
             return drains[table].run(worker_name(), stopped)
-        except BaseException:  # RQ's timeout, too: what is broken off in the middle is not used again
+        except BaseException:  # RQ's timeout, too: a connection that was interrupted in the middle is not used again
             self.close()
             raise
 

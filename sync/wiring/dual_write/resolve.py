@@ -1,7 +1,7 @@
-"""`sync intents --resolve`: an intent whose write can never be repeated ends by an operator's word.
+"""`sync intents --resolve`: an operator ends an intent whose write can never be repeated.
 
-Its write is forgotten, the current primary is read, and the other side is made equal; what the other side will not take
-stays a difference, which drift reports name, so that nothing is proved that is not so.
+Its write is forgotten, the current primary is read, and the other side is made equal. What the other side refuses stays a
+difference, which drift reports name, so that nothing false is proved.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from sync.wiring.dual_write.worker import open_drains
 
 _SPARE_SECONDS = 60.0
 _TRIES = 2
-"""So often a row is sent to Astra, which takes others, before it is one that Astra never takes."""
+"""How often a row is sent to Astra, which accepts another one, before it counts as a row that Astra never accepts."""
 
 
 def resolve(
@@ -38,8 +38,8 @@ def resolve(
 ) -> list[dict[str, Any]]:  # fmt: skip
     """Give up these intents; what became of each: settled, dropped, or left to workers, with the error.
 
-    Raises SettingsError, nothing being changed, where one of them is not there, or is still being written; Unreachable where
-    a side is unreachable; and what `confirm` raises.
+    Raises SettingsError if one of them is not there, is still being written, or was sent again while this waited (only then
+    may others of them have been given up); Unreachable if a side is unreachable; and what `confirm` raises.
     """
     with closing(connect(settings, autocommit=True)) as connection:
         require_state(connection)
@@ -56,14 +56,14 @@ def resolve(
         found = _checked(find(connection, intents), intents, table)
         gone = {stuck.table: _gone(connection, config, stuck.table, set(there)) for stuck in found}
         for stuck in found:
-            # Each, before the first one's key is looked at: a key's others would be sent again.
+            # All of them, before the first key is reconciled: that would send the key's other writes again.
             if not gone[stuck.table] and not cancel_replay(connection, stuck):
                 raise SettingsError(f"intent {stuck.id}: it was sent again meanwhile, or is settled; see `sync intents`")
         return [_resolved(settings, config, connection, stuck, gone[stuck.table], primary) for stuck in found]
 
 
 def _waits(stuck: StuckIntent, config: Config) -> float:
-    """For how long something that was sent before may still arrive, in seconds: the writer's attempt, or a worker's."""
+    """How long, in seconds, an earlier attempt of the writer or of a worker may still arrive."""
     return max(stuck.waits, config.dual_write.primary_timeout_seconds if stuck.leased else 0.0)
 
 
@@ -78,7 +78,7 @@ def _checked(found: list[StuckIntent], intents: Sequence[int], table: str | None
             where = f" of {table}" if table else ""
             raise SettingsError(f"there is no intent {number}{where}: it has settled, or `sync intents` lists it otherwise")
         stuck = known[number]
-        if stuck.busy:  # what it writes after this, no intent would tell of
+        if stuck.busy:  # no intent would record what it writes after this
             advice = f"wait, or end that process and `sync writers --fence {stuck.owner}`"
             raise SettingsError(f"intent {number}: its writer may still be working on it; {advice}")
         if stuck.others:  # a comparison may find both sides equal for a moment, and an older write of the key arrive after it
@@ -111,8 +111,10 @@ def _gone(connection: Connection, config: Config, table: str, there: set[str]) -
 
 
 def _reconciled(settings: Settings, config: Config, stuck: StuckIntent, primary: Primary) -> tuple[str, bool]:
-    """Why the key could not be reconciled, or nothing; whether that is for good: nobody can tell the key, or Astra, which
-    follows, does not take its row and takes another. A timeout of a source that takes nothing says nothing of the row.
+    """Why the key could not be reconciled, or ""; and whether that is permanent.
+
+    It is if the key cannot be determined, or if Astra, as the secondary, refuses this row and accepts another. A timeout of
+    a source that accepts nothing says nothing about the row.
     """
     failed: list[str] = []
     try:
@@ -129,7 +131,7 @@ def _reconciled(settings: Settings, config: Config, stuck: StuckIntent, primary:
 
 
 def _takes(settings: Settings, config: Config, key: Key) -> bool:
-    """Whether the source takes another row than this key's, as the canary sends it. Raises Unreachable, SourceUnavailable."""
+    """Whether the source accepts another row, sent as the canary's are. Raises Unreachable, SourceUnavailable."""
     with open_cassandra(settings, config.dual_write.primary_timeout_seconds) as cassandra:
         source = read_tables(cassandra.session, settings.astra_db_keyspace or "", config.kinds)[key.table]
         rows, cells = rows_by_key(cassandra, source, config), unused_key(source, key.cells)
@@ -137,5 +139,5 @@ def _takes(settings: Settings, config: Config, key: Key) -> bool:
             key = cells_of(source, None).key_without_target(cells)
             if rows.read(key).cells is not None:
                 return False
-        # Where no type has a value to spare, this very key does: a trial is older than any row, and takes nothing away.
+        # If the key's types have no unused value, this very key will do: a trial is older than any row and removes nothing.
         return rows.try_write(Mutation("put", key, {}))[0] == "written"

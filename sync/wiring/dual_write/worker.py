@@ -45,21 +45,21 @@ from sync.wiring.backfill.worker import map_tables, rows_by_key, worker_name
 log = logging.getLogger(__name__)
 _READS_AT_ONCE = 16
 MAX_COUNTED = 100_000
-"""More intents of a table are not counted: it is asked every two seconds."""
+"""No more intents of a table than these are counted: they are counted every two seconds."""
 _SQL = {name: text.encode() for name, text in queries("dual_write/journal").items()}
 
 
 class Sweeper:
-    """Notifies workers of every table with intents that nobody is working on; retries later, and logs that once."""
+    """Notifies workers of every table with intents that nobody is working on; logs an error once; the next sweep retries."""
 
     def __init__(self, settings: Settings, writers_folder: Path | None = None) -> None:
         self._settings, self._writers_folder = settings, writers_folder
         self._said = ""
 
     def sweep(self) -> dict[str, int]:
-        """Open intents by table: beyond MOST_COUNTED one more than that.
+        """Open intents by table, counted up to MAX_COUNTED + 1.
 
-        Writers of this host that ended without a word are signed off, where they accepted nothing.
+        Dead writers that this host can prove to have nothing unrecorded are signed off.
         """
         try:
             with closing(connect(self._settings, direct=False, autocommit=True)) as connection:
@@ -91,7 +91,7 @@ def _open_by_table(connection: Connection) -> list[tuple[str, int, bool]]:
 
 
 def drain_job(settings: Settings, config: Config, table: str, stopped: Callable[[], bool]) -> int:
-    """Drain one table's intents; how many keys. Opens and closes all its connections."""
+    """Drain one table's intents; the number of keys done. Opens and closes all its connections."""
 
     def drain() -> int:
         with open_drains(settings, config, [table]) as drains:
@@ -111,7 +111,7 @@ class Connections:
 
 @contextmanager
 def open_connections(settings: Settings, config: Config) -> Iterator[Connections]:
-    """One set, closed at the end. Raises SettingsError and Unreachable."""
+    """One set of connections, closed at the end. Raises SettingsError and Unreachable."""
     with (
         open_cassandra(settings, config.dual_write.primary_timeout_seconds) as cassandra,
         closing(open_pool(settings, 2)) as pool,
@@ -121,7 +121,7 @@ def open_connections(settings: Settings, config: Config) -> Iterator[Connections
 
 
 def make_drains(by: Connections, settings: Settings, config: Config, tables: list[str]) -> dict[str, Drain]:
-    """What drains these tables' intents, in the direction of the current epoch, and as the tables are now."""
+    """What drains these tables' intents, in the direction of the current epoch, with the tables as they are now."""
     with by.pool.connection() as connection:
         check_version(connection)
         check_data_center(connection, by.cassandra.data_center)
@@ -151,7 +151,7 @@ def _drain(cassandra: Cassandra, pool: Pool, table: TableMap, config: Config, ex
 def reconciler(
     pool: Pool, table: TableMap, encoder: RowEncoder, rows: AnyRows, executor: Executor, epoch: Epoch, lease: float
 ) -> Reconcile | Resend | OrderedResends:
-    """What makes the side that follows equal in this epoch (rule 22)."""
+    """What makes the secondary equal in this epoch (rule 22)."""
     if epoch.primary == "astra":
         return Reconcile(ReconcileSteps(pool, table, encoder, lease, epoch.epoch), rows, executor)
     decoder = RowDecoder(table, encoder.pairs)
