@@ -1,4 +1,4 @@
-"""What speaks to servers: each module fulfils a port (`sync.ports`) with a driver, and knows no flow.
+"""Everything that talks to servers: each module implements a port (`sync.ports`) with a driver, and knows no flow.
 
 astra/           the Data API, by astrapy
 cassandra/       Cassandra and Astra over CQL, by the DataStax driver

@@ -10,10 +10,10 @@ _LARGE = 1 << 19
 
 
 def release_large_blocks() -> None:
-    """Have blocks of half a megabyte and more, which pages are, returned to the system when they are free.
+    """Return blocks of half a megabyte and more, such as result pages, to the system when they are freed.
 
-    glibc raises that size to that of the largest block it has seen, and keeps everything below: a worker that copies for
-    a minute grows by a third (mallopt(3), "M_MMAP_THRESHOLD"). Other C libraries have no such call, or none of this name.
+    glibc raises that threshold to the largest block it has seen, and keeps everything below: a worker that copies for a
+    minute grows by a third (mallopt(3), "M_MMAP_THRESHOLD"). Other C libraries lack this call, or name it differently.
     """
     with suppress(OSError, AttributeError):
         ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, _LARGE)

@@ -1,4 +1,4 @@
-"""In which form jobs are put on the queue: JSON, or, for a plain `rq worker`, pickled. Nothing in Redis is unpickled here."""
+"""The form in which jobs are queued: JSON, or pickle for a plain `rq worker`. Nothing from Redis is unpickled here."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from rq.job import Job
 from rq.results import Result
 
 JSON_WORKERS = "sync-json-"
-"""How the names of our own workers begin, which read JSON alone."""
+"""The prefix of the names of our own workers, which read only JSON."""
 Serializer = Literal["json", "pickle"]
 _JOBS_CHECKED = 10
 _MAX_BYTES = 1 << 16  # of a text that anybody may have written there
 
 
 def unread_serializers(queue: Queue) -> set[Serializer]:
-    """The forms of the newest jobs that a worker could not read. Raises RedisError.
+    """The serializers of those newest failed jobs that a worker could not read. Raises RedisError.
 
-    Their results' text is read as it is: RQ itself would unpickle a result, whoever wrote it.
+    The raw text of their results is read: RQ itself would unpickle a result, whoever wrote it.
     """
     failed = queue.failed_job_registry.get_job_ids(0, _JOBS_CHECKED - 1, desc=True, cleanup=False)
     return {serializer for job in failed if (serializer := _unread(queue.connection, job))}

@@ -16,14 +16,14 @@ _ANSWER_SECONDS, _AGAIN_SECONDS, _LAST_SECONDS = 1.0, 5.0, 1.0
 
 
 class NotifierThread:
-    """Notifies workers of tables' intents. While Redis is unreachable or silent it keeps their names, and retries;
+    """Notifies workers of tables' intents. While Redis is unreachable or silent it keeps the tables' names and retries.
 
-    the sweeper of `sync worker` finds the intents all the same.
+    Even without it, the sweeper of `sync worker` finds the intents.
     """
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._tables: set[str] = set()  # as many as there are tables at most, however long Redis is unreachable
+        self._tables: set[str] = set()  # at most one entry per table, however long Redis is unreachable
         self._changed, self._ended = Condition(), False
         self._notifier: QueueNotifier | None = None
         self._told = ""
@@ -37,14 +37,14 @@ class NotifierThread:
             self._changed.notify()
 
     def close(self) -> None:
-        """Notify workers of what is left, and end; a Redis that does not answer is not waited for."""
+        """Notify workers of what is left, and end; wait a second at most for a Redis that does not answer."""
         with self._changed:
             self._ended = True
             self._changed.notify()
         self._thread.join(_LAST_SECONDS)
 
     def _run(self) -> None:
-        tables: set[str] = set()  # a first look, so that what is wrong is said when the process starts
+        tables: set[str] = set()  # at first only connect, so that an error is logged when the process starts
         while True:
             try:
                 self._notify(tables)

@@ -30,9 +30,9 @@ log = logging.getLogger(__name__)
 
 
 def redis_connection(settings: Settings, answer_seconds: float | None = _ANSWER_SECONDS) -> redis.Redis:
-    """A connection that was tried; no answer is waited for longer than that, and nothing is asked twice.
+    """A tested connection; it waits at most `answer_seconds` for each answer and never retries.
 
-    None is for a worker, which waits for jobs, for as long as RQ says. Raises SettingsError and Unreachable, one line each,
+    None is for a worker, which waits for jobs as long as RQ says. Raises SettingsError and Unreachable, one line each,
     without the URL's password.
     """
     settings.require("redis_url")
@@ -40,7 +40,7 @@ def redis_connection(settings: Settings, answer_seconds: float | None = _ANSWER_
     check_url(url)
     try:
         connection = _connection(url, _ANSWER_SECONDS if answer_seconds is None else answer_seconds)
-    except ValueError:  # its text may hold a piece of the password, taken for the port
+    except ValueError:  # its text may contain part of the password, taken for the port
         raise SettingsError(NO_URL) from None
     try:
         connection.ping()
@@ -50,7 +50,7 @@ def redis_connection(settings: Settings, answer_seconds: float | None = _ANSWER_
 
 
 def _connection(url: str, answer_seconds: float | None) -> redis.Redis:
-    # The client's own defaults differ by version: 6 and 7 wait for ever, 8 asks again and again.
+    # The client's own defaults differ by version: 6 and 7 wait forever, 8 retries again and again.
     made: redis.Redis = redis.Redis.from_url(
         url,
         socket_connect_timeout=min(_CONNECT_SECONDS, answer_seconds or _CONNECT_SECONDS),
@@ -62,7 +62,7 @@ def _connection(url: str, answer_seconds: float | None) -> redis.Redis:
 
 
 def unanswered(connection: Any, error: redis.RedisError | OSError) -> Unreachable:
-    """The error that says which Redis did not do what, in one line."""
+    """The error that names the Redis server and says what went wrong, in one line."""
     return Unreachable(f"{redis_name(connection)}: {explain(error, connection)}")
 
 
@@ -73,11 +73,11 @@ def redis_name(connection: Any) -> str:
 
 
 class QueueNotifier:
-    """Notifies workers on the queue `sync` to do `job` for runs. Errors of Redis are reported and survived."""
+    """Notifies workers on the queue `sync` to do `job` for runs. Errors of Redis are logged unless a method raises them."""
 
     def __init__(self, connection: Any, job: str = COPY_JOB) -> None:
         self._job, self._what = job, _WHAT[job]
-        # What is read here is read as JSON: a pickle in Redis would run whoever wrote it in this process.
+        # Jobs are read as JSON only: with pickle, anybody who can write to Redis could run code in this process.
         self._queue = Queue(QUEUE, connection=connection, serializer=JSONSerializer)
         self._pickled = Queue(QUEUE, connection=connection)  # only ever written to
         self._silent = False
@@ -93,7 +93,7 @@ class QueueNotifier:
         self._enqueue(self._job, ",".join(map(str, runs)), f"{self._what} {runs}", times)
 
     def notify_reconcile(self, table: str) -> bool:
-        """Put a job for a table's intents on the queue, unless one waits there already; whether it was put there."""
+        """Queue a job for a table's intents unless one is waiting already; returns whether it was queued."""
         try:
             return self.notify_table(table)
         except redis.RedisError as error:
@@ -101,7 +101,7 @@ class QueueNotifier:
             return False
 
     def notify_table(self, table: str) -> bool:
-        """The same. Raises RedisError."""
+        """As `notify_reconcile`, but raises RedisError."""
         description = f"reconcile {table}"
         waiting = description in self._waiting().values()
         if not waiting:
@@ -116,7 +116,7 @@ class QueueNotifier:
                 )
 
     def _waiting(self) -> dict[str, str]:
-        """What the jobs that wait are to do, by their ids."""
+        """The descriptions of the waiting jobs, by job id."""
         ids = self._queue.get_job_ids()
         with self._queue.connection.pipeline(transaction=False) as asked:
             for job in ids:
@@ -125,10 +125,10 @@ class QueueNotifier:
         return {job: (text or b"").decode(errors="replace") for job, text in zip(ids, found, strict=True)}
 
     def _serializers(self) -> list[Queue]:
-        """The queue in the forms that its workers read: JSON is `sync worker`'s, and a plain `rq worker` unpickles.
+        """The queue in the forms that its workers read: JSON for `sync worker`, pickle for a plain `rq worker`.
 
-        A worker does not say which it reads: one that is not of ours gets pickled jobs; and what a worker could not read of
-        late, it gets in the other form as well.
+        A worker does not say which form it reads: one that is not ours gets pickled jobs. If workers recently failed to read
+        one form, jobs are queued in the other form as well.
         """
         names = [worker.rsplit(":", 1)[-1] for worker in Worker.all_keys(queue=self._queue)]
         others = [name for name in names if not name.startswith(JSON_WORKERS)]
@@ -138,10 +138,10 @@ class QueueNotifier:
         return [self._queue] * as_json + [self._pickled] * as_pickle
 
     def notify_idle(self, runs: list[int], at_least: int) -> int:
-        """Put one job on the queue for each idle worker, newcomers included, or `at_least` as many; how many.
+        """Queue one job for each idle worker, newcomers included, but no fewer than `at_least`; returns how many.
 
-        Never less than once: after a FLUSHALL a worker still listens, but is registered no more. Nothing is added while jobs
-        wait: they would only find the work done.
+        At least one: after a FLUSHALL a worker still listens, but is no longer registered. Nothing is added while jobs are
+        waiting: the new ones would only find the work done.
         """
         try:
             if self._queue.count:
@@ -158,7 +158,7 @@ class QueueNotifier:
         return times
 
     def clear(self) -> None:
-        """Take back the jobs that nobody has begun: the work is done."""
+        """Remove the jobs that no worker has started: the work is done."""
         try:
             for job, what in self._waiting().items():
                 found = self._queue.fetch_job(job) if what.startswith(self._what) else None

@@ -1,4 +1,4 @@
-"""What is wrong with REDIS_URL, or with the way to the server, in one line."""
+"""What is wrong with REDIS_URL, or with the connection to the server, in one line."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _ADVICE = (
 
 
 def check_url(url: str) -> None:
-    """Raise SettingsError where a piece of the password would be taken for the host or the database."""
+    """Raise SettingsError if part of the password would be taken for the host or the database."""
     try:
         parts = urlsplit(url)
         host = parts.hostname

@@ -1,8 +1,8 @@
-"""Whether this process has run all the time: one that was suspended may have been taken for dead, and does not know it.
+"""Detects that this process was suspended: it may have been declared dead meanwhile, and does not know it.
 
-A writer that is silent is fenced, what it wrote alone is looked for, and the primary changes. If it was not dead but
-suspended (SIGSTOP, a frozen container, a laptop's lid), it goes on in the middle of a step as if nothing had been. So it
-looks at a clock that goes on meanwhile, often: where that has jumped, it asks Postgres before it accepts a write.
+A silent writer can be fenced, a drift pass then looks for writes that only it knew of, and the primary may change. If it was
+not dead but suspended (SIGSTOP, a frozen container, a closed laptop), it resumes in the middle of a step as if nothing had
+happened. So it often reads a clock that runs on meanwhile: if that has jumped, it asks Postgres before it accepts a write.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from collections.abc import Callable
 from threading import Condition, Event, Thread
 
 log = logging.getLogger(__name__)
-# Linux has a clock that counts a suspended machine's time, where the usual one stands still.
+# Linux has a clock that runs on while the machine is suspended; the usual one stands still.
 _CLOCK: int = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 _LOOKS_PER_GAP = 4
 
@@ -24,9 +24,9 @@ def _now() -> float:
 
 
 class SuspensionDetector:
-    """Counts gaps: times of `max_gap` seconds or more in which nobody looked. Safe to use from many threads.
+    """Counts gaps: periods of `max_gap` seconds or more in which nobody read the clock. Safe to use from many threads.
 
-    `max_wait` is for how long Postgres is waited for after one.
+    `max_wait` is how long callers wait for Postgres after a gap, in seconds.
     """
 
     def __init__(self, max_gap: float = math.inf, max_wait: float = 0.0, now: Callable[[], float] = _now) -> None:
@@ -37,11 +37,11 @@ class SuspensionDetector:
         self._thread = Thread(target=self._watch, name="sync-suspension", daemon=True)
 
     def start(self) -> None:
-        """Look from now on, whatever else this process does."""
+        """Read the clock regularly from now on, whatever else this process does."""
         self._thread.start()
 
     def end(self) -> None:
-        """Look no more."""
+        """Stop reading the clock."""
         self._ended.set()
         self._thread.join()
 
@@ -50,7 +50,7 @@ class SuspensionDetector:
             self.gaps()
 
     def gaps(self) -> int:
-        """How many there were until now. Two answers that are the same: between them this process ran."""
+        """The number of gaps so far. If two calls return the same number, this process ran all the time between them."""
         with self._changed:
             now = self._now()
             if now - self._ran_at >= self._max_gap:
@@ -62,7 +62,7 @@ class SuspensionDetector:
             return self._gaps
 
     def answered(self, gaps: int) -> None:
-        """Postgres has answered what it was asked after so many gaps: an answer to what was asked before says nothing."""
+        """Postgres has answered a request sent after `gaps` gaps; an answer to an earlier request proves nothing."""
         with self._changed:
             self._answered = max(self._answered, gaps)
             self._changed.notify_all()
@@ -74,11 +74,11 @@ class SuspensionDetector:
 
     @property
     def awaits_answer(self) -> bool:
-        """Whether it has not, and is waited for."""
+        """Whether Postgres has not answered since the last gap, and `max_wait` is not over."""
         return not self.is_confirmed and self._left() > 0
 
     def wait(self, seconds: float) -> None:
-        """Wait for its answer: so long at most, and not longer after the gap than one waits for it."""
+        """Wait for Postgres's answer for `seconds` at most, and no longer than `max_wait` after the gap."""
         with self._changed:
             self._changed.wait_for(lambda: self._gaps == self._answered, max(0.0, min(seconds, self._left())))
 

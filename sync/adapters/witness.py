@@ -1,12 +1,12 @@
 """A file that outlives its process and says whether it wrote anything that Postgres does not know of (rule 29).
 
-The first byte is 0, or 1 from before the first such write until all of them are recorded. The process holds the file's lock
-(flock) as long as it lives. Whoever finds a file that nobody holds, and a 0 in it, knows that its process has ended and
-accepted nothing. Everything else proves nothing, and the writer is judged as one without a file: no file, a copy of one
-(another inode), one of another host or of the time before a restart (a disk may have been set back meanwhile).
+The first byte is 0, and 1 from before the first such write until all of them are recorded. The process holds the file's lock
+(flock) as long as it lives. If the file is unlocked and its byte is 0, its process has ended and nothing is unrecorded.
+Anything else proves nothing, and the writer is judged as one without a file: no file, a copy of one (another inode), a file
+of another host or from before a reboot (the disk may have been restored meanwhile).
 
-A lock alone is not believed: some file systems lose one whose process lives. So whoever judges renames the file before it
-reads the byte, and the process looks for the file after it wrote the byte: one of the two sees the other.
+A free lock alone proves nothing: some file systems lose the lock of a live process. So the process that judges renames the
+file before it reads the byte, and the owner looks for the file after it wrote the byte: one of them sees the other.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ _MAX_BYTES = 1000
 
 
 def folder_of(stated: Path | None) -> Path | None:
-    """The folder of the files, made where it is not there; None where there can be none.
+    """The folder of the files, created if it is missing; None if no folder can be used.
 
-    Unless stated: `$XDG_STATE_HOME/sync/writers` (~/.local/state), or one of this user's own where temporary files are.
+    Unless stated: `$XDG_STATE_HOME/sync/writers` (~/.local/state), or else this user's own in the folder of temporary files.
     """
     if stated:
         return _made(stated)
@@ -46,7 +46,7 @@ def _made(folder: Path) -> Path | None:
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         found = folder.stat()
-        # What others could put there would speak for our writers.
+        # Nobody else may write there: their files would speak for our writers.
         is_own = found.st_uid == os.getuid() and not found.st_mode & 0o022
     except (OSError, RuntimeError):
         return None
@@ -70,7 +70,7 @@ class Witness:
         return self._folder / (self.token + _ALIVE)
 
     def renew(self) -> None:
-        """Make the file, where there is none or it is gone; a new one has a new token, and says 0."""
+        """Create the file if there is none or it is gone; a new one has a new token, and its byte is 0."""
         if self._folder is None or (self.token and self._is_there()):
             return
         self._release()
@@ -84,7 +84,7 @@ class Witness:
             self._release()
 
     def accepts(self) -> bool:
-        """Say so before a write is made that Postgres does not know of; False where it must not be made."""
+        """Set the byte to 1 before a write that Postgres does not know of; returns False if that write must not be made."""
         if self._flagged or self.token is None:
             return True
         try:
@@ -96,7 +96,7 @@ class Witness:
         return self._flagged
 
     def _forgo(self) -> bool:
-        """The disk takes no word: without its file the writer is as one that never had one."""
+        """Remove the file, which cannot be written: the writer then counts as one that never had a file."""
         with suppress(OSError):
             if self._is_there():
                 self._path.unlink()
@@ -105,14 +105,14 @@ class Witness:
         return False
 
     def recorded(self) -> None:
-        """Postgres knows of all writes again."""
+        """Set the byte back to 0: Postgres knows of all writes again."""
         if self._flagged:
             with suppress(OSError):  # it stays at 1, which claims less
                 os.pwrite(self._file, b"0", 0)
                 self._flagged = False
 
     def end(self) -> None:
-        """The writer has signed off: nobody needs the file."""
+        """Remove the file: the writer has signed off, so nobody needs it."""
         if self.token and self._is_there():
             with suppress(OSError):
                 self._path.unlink()
@@ -135,7 +135,7 @@ _HELD = WeakSet[Witness]()
 
 
 def _forked() -> None:
-    """A child that outlives its parent would hold the parent's lock, and has no use for it: the store is the parent's."""
+    """Close the files in a forked child: it could hold the parent's lock after the parent's end, and cannot use the store."""
     for each in list(_HELD):
         each._release()
 
@@ -144,13 +144,13 @@ os.register_at_fork(after_in_child=_forked)
 
 
 def _identity(file: int) -> bytes:
-    """This kernel since its start, and this very file. Raises OSError where there is no telling."""
+    """Identifies this host since its boot, and this very file. Raises OSError if that cannot be found out."""
     found = os.fstat(file)
     return json.dumps([_BOOT.read_text().strip(), found.st_dev, found.st_ino]).encode()
 
 
 def tokens(folder: Path | None) -> list[str]:
-    """Whose files are there, of the living and of the dead; very old ones that nobody holds are removed."""
+    """The tokens of the files that are there, of live and of dead processes; very old unlocked files are removed."""
     if folder is None:
         return []
     with suppress(OSError):
@@ -168,7 +168,7 @@ def _remove_old(path: Path) -> bool:
 
 
 def accepted_nothing(folder: Path, names: Iterable[str]) -> list[str]:
-    """Those of these tokens whose process has ended, and had nothing that Postgres did not know of."""
+    """Those of these tokens whose process has ended with nothing unrecorded."""
     return [name for name in names if _is_proved(folder, name)]
 
 
@@ -180,7 +180,7 @@ def _is_proved(folder: Path, name: str) -> bool:
 
 
 def _judged(path: Path, moved: Path | None) -> bool | None:
-    """Whether the file proves that its writer accepted nothing; None where its process lives. Raises OSError."""
+    """Whether the file proves that its writer has nothing unrecorded; None if its process is alive. Raises OSError."""
     file = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
     try:
         try:

@@ -33,7 +33,7 @@ class Api:
 def open_api(settings: Settings, timeout: float = 10.0) -> Api:
     """The database of ASTRA_DB_API_ENDPOINT; nothing is sent yet. Raises SettingsError.
 
-    `timeout` is how long a request may take, and how long one that failed for now is repeated.
+    `timeout` is how long a request may take, and how long a call is retried after temporary failures.
     """
     settings.require("astra_db_api_endpoint", "astra_db_keyspace")
     logging.getLogger("astrapy").setLevel(logging.ERROR)  # it logs every error that it raises
@@ -44,7 +44,7 @@ def open_api(settings: Settings, timeout: float = 10.0) -> Api:
 
 
 def _host(endpoint: str) -> str:
-    """The endpoint as errors name it. Raises SettingsError where it is none."""
+    """The endpoint as errors name it. Raises SettingsError if it is not a URL."""
     parts = urlsplit(endpoint)
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise SettingsError("ASTRA_DB_API_ENDPOINT is not a URL: it must begin with https://, or http:// if self-hosted")
@@ -55,7 +55,7 @@ def _host(endpoint: str) -> str:
 
 def _environment(endpoint: str) -> str:
     found = _ASTRA.search(_host(endpoint).split(":")[0])
-    # Of what astrapy knows as self-hosted (cassandra, hcd, dse) the addresses are the same.
+    # astrapy uses the same paths for all environments that it treats as self-hosted (cassandra, hcd, dse).
     return _ENVIRONMENTS[found.group(1)] if found else Environment.CASSANDRA
 
 

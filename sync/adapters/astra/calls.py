@@ -1,4 +1,4 @@
-"""Calls to the Data API: what fails for now is repeated with growing waits, all else becomes this project's errors."""
+"""Calls to the Data API: temporary failures are retried with growing waits, and errors become this project's."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _FIRST_WAIT, _LONGEST_WAIT = 0.1, 5.0
 
 
 class Calls:
-    """Calls one database; a call that fails for now is repeated until `seconds` have passed."""
+    """Calls one database; a call that fails temporarily is retried until `seconds` have passed."""
 
     def __init__(self, host: str, seconds: float) -> None:
         self._host, self._seconds = host, seconds
@@ -33,7 +33,7 @@ class Calls:
             raise SourceUnavailable(self._text(what, fault)) from None
 
     def write(self, what: str, call: Callable[[], object]) -> bool:
-        """Write; whether an earlier attempt may still arrive though a later one is done. Raises WriteRefused, WriteUnsure."""
+        """Write; returns whether an earlier attempt may still arrive after the last. Raises WriteRefused, WriteUnsure."""
         faults: list[Fault] = []
         try:
             self._repeated(call, faults)
@@ -51,7 +51,7 @@ class Calls:
             if fault is None or not fault.passing:
                 return False
             faults.append(fault)
-            # What the server asks for, but never past the end: stamina would sleep through it.
+            # The wait that the server asks for, but capped: stamina would sleep all of it, even beyond the time limit.
             return min(fault.after, _LONGEST_WAIT) if fault.after is not None else True
 
         attempts = stamina.retry_context(

@@ -1,4 +1,4 @@
-"""What a Data API keyspace holds: its tables, as their CQL stands behind them, and its collections."""
+"""What a Data API keyspace holds: its tables, as the CQL tables that they are, and its collections."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def read_api(api: Api) -> dict[str, SourceTable]:
 def _table(keyspace: str, name: str, definition: Mapping[str, Any]) -> SourceTable:
     key = definition["primaryKey"]
     partition, clustering = list(key["partitionBy"]), list(key.get("partitionSort") or {})
-    # Columns of types that the API does not know can be neither written nor read through it: they stay as they are.
+    # Columns whose types the API does not know can be neither written nor read through it: they are left as they are.
     columns = {n: d for n, d in definition["columns"].items() if d["type"] != "UNSUPPORTED"}
     order = partition + clustering + [n for n in columns if n not in {*partition, *clustering}]
     return SourceTable(

@@ -1,4 +1,4 @@
-"""Documents of a collection by key: read over CQL, written through the Data API, so that its filters stay true."""
+"""Documents of a collection by key: read over CQL, written through the Data API, so that its filters stay correct."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ if TYPE_CHECKING:
 
 
 class CollectionRows(SourceRows):
-    """Reads and writes documents; a read sees the API's lightweight transactions that are under way (rule 17)."""
+    """Reads and writes documents; a read sees the API's lightweight transactions in progress (rule 17)."""
 
     def __init__(self, cassandra: Cassandra, table: SourceTable, timeout: float) -> None:
         super().__init__(cassandra, table, timeout, serial=True)
         self._documents: ApiDocuments | None = None
 
     def write(self, mutation: Mutation, version: int) -> tuple[Outcome, str]:
-        """Replace or delete the document: what came of it, and the error in words.
+        """Replace or delete the document; returns the outcome, and the error's text.
 
-        The API takes no version: whoever sends a key twice does so in turn (`OrderedResends`).
+        The API takes no version, so a key must never be sent twice at the same time (`OrderedResends`).
         """
         try:
             return self._outcome(self._write(self._opened(), mutation))
@@ -38,7 +38,7 @@ class CollectionRows(SourceRows):
             return "unsure", str(error)
 
     def try_write(self, put: Mutation) -> tuple[Outcome, str]:
-        """Delete a document that is not there: the API takes no timestamp, and shows what it takes at once."""
+        """Delete a document that is not there: the API takes no timestamp, so a put would be visible at once."""
         return self.write(Mutation("delete", put.key, {}), 0)
 
     def _write(self, documents: ApiDocuments, mutation: Mutation) -> bool:
@@ -50,7 +50,7 @@ class CollectionRows(SourceRows):
 
     @staticmethod
     def _outcome(may_come_late: bool) -> tuple[Outcome, str]:
-        # A lost attempt could land behind what is sent next: the key is sent once more, later.
+        # A lost attempt could land after what is sent next, so the key is sent once more, later.
         return ("unsure", "an earlier attempt got no answer") if may_come_late else ("written", "")
 
     def write_again(self, replay: Replay) -> tuple[Outcome, str]:
@@ -58,18 +58,18 @@ class CollectionRows(SourceRows):
         return self.write(replay.mutation, replay.version)
 
     def send(self, mutation: Mutation, version: int, done: Callable[[Outcome, str], None]) -> bool:
-        """False: nothing is sent in the background, where order counts."""
+        """False: nothing is sent in the background, because order matters."""
         return False
 
     def _opened(self) -> ApiDocuments:
-        """The collection through the API. Raises SyncError where there is none."""
+        """The collection through the API. Raises SyncError if no API is configured."""
         if self._documents is None:
             settings = self._cassandra.settings
             if settings.astra_db_api_endpoint is None:
                 raise WriteRefused(
                     f"{self._table.name}: a collection is written through the Data API; set ASTRA_DB_API_ENDPOINT"
                 )
-            # Not at the top: the Data API's client is a third of a command's start, and only writing documents needs it.
+            # Not at the top: importing the Data API's client is a third of a command's start, and only writes need it.
             from sync.adapters.astra.api import open_api
             from sync.adapters.astra.documents import ApiDocuments
 
@@ -78,7 +78,7 @@ class CollectionRows(SourceRows):
 
 
 def _named(key: Key, document: dict[str, Any]) -> dict[str, Any]:
-    """The document with the key's own `_id`: jsonb writes 1E+2 as 100, and that is another key. Raises ValueError."""
+    """The document with the key's own `_id`: jsonb writes 1E+2 as 100, which is another key. Raises ValueError."""
     known: Any = identifier_of(key.cells[0])
     given = document.get("_id", known)
     same = known == plain_extended(given) and isinstance(known, bool) == isinstance(given, bool)

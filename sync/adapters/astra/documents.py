@@ -21,7 +21,7 @@ _NO_LIMIT = 2**31
 
 
 class ApiDocuments:
-    """Documents of one collection. A change's name is a path of the API's: `a.b` is the field b within a."""
+    """Documents of one collection. A change is named by a path in the API's notation: `a.b` is the field b within a."""
 
     def __init__(self, api: Api, source: SourceTable) -> None:
         self._api, self._source = api, source
@@ -34,7 +34,7 @@ class ApiDocuments:
         return dict(row)
 
     def checked_update(self, key: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-        """The key and the changes, under the operator that makes them."""
+        """The key, and the changes under `$set`. Raises WriteRefused."""
         if not changes:
             raise WriteRefused(f"{self._source.name}: an update without columns")
         if ID in changes:
@@ -42,7 +42,7 @@ class ApiDocuments:
         return {**self._where(key), "$set": dict(changes)}
 
     def write(self, checked: Mapping[str, Any]) -> bool:
-        """Replace the document, or change fields of it; it is made where there is none. Whether it may come twice."""
+        """Replace the document or set some of its fields, or create it; returns whether the write may arrive twice."""
         where = {ID: checked[ID]}
         if "$set" in checked:
             changes = {"$set": checked["$set"]}
@@ -54,7 +54,7 @@ class ApiDocuments:
         self._where(key)
 
     def delete(self, key: Mapping[str, Any]) -> bool:
-        """Delete the document, if there is one; whether the delete may come twice."""
+        """Delete the document, if there is one; returns whether the delete may arrive twice."""
         where = self._where(key)
         return self._write(lambda: self._collection.delete_one(where))
 
@@ -73,7 +73,7 @@ class ApiDocuments:
         return [({n: v for n, v in d.items() if n != SIMILARITY}, float(d[SIMILARITY])) for d in found]
 
     def count(self) -> int:
-        """How many documents there are: the API counts so far and no further, then their keys are read, page by page."""
+        """The number of documents: the API counts up to its limit; beyond that, the keys are read page by page."""
         counted: int | None = self._read(self._counted)
         if counted is not None:
             return counted

@@ -15,14 +15,14 @@ from astrapy.exceptions import (
 from astrapy.exceptions.error_descriptors import DataAPIErrorDescriptor
 
 ERRORS = (DataAPIException, httpx.HTTPError, ValueError)
-"""All that astrapy raises of a request: a cut connection is httpx's own error; a value that has no JSON is a ValueError."""
+"""All that astrapy raises for a request: a cut connection is httpx's own error, a value without JSON form a ValueError."""
 
 _NOT_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
 _PASSING = frozenset({408, 425, 429, 500, 502, 503, 504})
 _NOTHING_DONE = frozenset({"UNAVAILABLE_DATABASE", "FAILED_CONCURRENT_OPERATIONS", "FAILED_TO_CONNECT_TO_DATABASE"})
 _CREDENTIALS = frozenset({"UNAUTHENTICATED_REQUEST", "UNAUTHORIZED_ACCESS", "MISSING_AUTHENTICATION_TOKEN"})
 _NEVER = frozenset({"UNSUPPORTED_DATABASE_QUERY"})
-"""Its database does not understand what the API makes of the command, and never will."""
+"""The database does not support the query that the API makes of the command, and never will."""
 _MAX_TEXT = 500
 
 
@@ -75,11 +75,11 @@ def _credentials() -> Fault:
 
 
 def _of_answer(found: list[DataAPIErrorDescriptor]) -> Fault:
-    """An answer with errors in it: a request's own fault was written nowhere; a server's may have been written."""
+    """What an answer with errors means: a bad request wrote nothing; a server's error may come after a write."""
     if any(e.error_code in _CREDENTIALS for e in found):
         return _credentials()
     text = _message(found) or "an error without a message"
-    # A rate limit shows as Cassandra's own Overloaded, which comes before anything is done.
+    # A rate limit appears as Cassandra's own Overloaded, which is answered before anything is done.
     overloaded = any("overloaded" in f"{e.error_code} {e.message}".lower() for e in found)
     if overloaded:
         return Fault("it is overloaded: its rate limit is reached", True, True)

@@ -36,8 +36,8 @@ class ApiRows:
         return self._sent(self._key(key), self._cells.some(changes))
 
     def write(self, checked: Mapping[str, Any]) -> bool:
-        """Insert: it touches the given columns alone, and makes the row where there is none; whether it may come twice."""
-        # An update would not do: it sets no row marker, so a row of nulls would be gone.
+        """Insert, which sets only the given columns and creates the row if needed; returns whether it may arrive twice."""
+        # An update would not do: it sets no row marker, so a row of nulls would not exist.
         return self._api.calls.write(self._source.name, lambda: self._table.insert_one(dict(checked)))
 
     def check_key(self, key: Mapping[str, Any]) -> None:
@@ -45,7 +45,7 @@ class ApiRows:
         self._where(key)
 
     def delete(self, key: Mapping[str, Any]) -> bool:
-        """Delete the row, if there is one; whether the delete may come twice."""
+        """Delete the row, if there is one; returns whether the delete may arrive twice."""
         where = self._where(key)
         return self._api.calls.write(self._source.name, lambda: self._table.delete_one(where))
 
@@ -64,7 +64,7 @@ class ApiRows:
         return [(self._plain(row), float(row[SIMILARITY])) for row in found]
 
     def count(self) -> int:
-        """How many rows there are: the API counts none, so their keys are read, page by page."""
+        """The number of rows: the API cannot count rows, so their keys are read page by page."""
         count, state = self._count_page(None)
         while state is not None:
             more, state = self._count_page(state)
@@ -98,7 +98,7 @@ class ApiRows:
 
 
 def check_vector(source: SourceTable, column: str, vector: Sequence[float]) -> None:
-    """Raise WriteRefused unless the column is a vector of so many numbers."""
+    """Raise WriteRefused unless the column is a vector column of this vector's length."""
     dimension = next((c.type.dimension for c in source.columns if c.name == column), None)
     if dimension is None:
         raise WriteRefused(f"{source.name}: {column} is not a vector column")

@@ -1,4 +1,4 @@
-"""Values between an application's Python and the Data API's JSON, by their CQL types: as the store over CQL gives them."""
+"""Converts between Python values, in the form that the store over CQL gives, and the Data API's JSON, by CQL type."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _TEXTS = frozenset({"text", "ascii"})
 
 
 def to_api(kind: CqlType, value: Any) -> Any:
-    """A value that `Cells` has taken, for astrapy's tables. Raises ValueError for what it cannot send."""
+    """A value accepted by `Cells`, in the form for astrapy's tables. Raises ValueError for what astrapy cannot send."""
     if value is None:
         return None
     if kind.name in ("list", "set"):
@@ -42,7 +42,7 @@ def to_api(kind: CqlType, value: Any) -> Any:
 
 
 def from_api(kind: CqlType, value: Any) -> Any:
-    """A value that astrapy has read of a table, as plain Python."""
+    """A value that astrapy has read from a table, as plain Python."""
     if value is None or (kind.name in COLLECTIONS and not kind.frozen and not len(value)):
         return None  # astrapy fills columns without a value; an empty collection that is not frozen is null
     if kind.name in ("list", "set"):
@@ -56,7 +56,7 @@ def from_api(kind: CqlType, value: Any) -> Any:
 
 
 def plain_document(value: Any) -> Any:
-    """What astrapy has read of a collection, as plain Python; ObjectIds stay what they are."""
+    """What astrapy has read from a collection, as plain Python; ObjectIds stay as they are."""
     if isinstance(value, Mapping | DataAPIMap):
         return {k: plain_document(v) for k, v in value.items()}
     if isinstance(value, list | DataAPISet):
@@ -69,8 +69,8 @@ def plain_document(value: Any) -> Any:
 def _decimal(value: Decimal) -> Any:
     """A decimal as astrapy can send it.
 
-    astrapy (2.3) writes digits and points only; a sign or an exponent would leave it as a string of marks. A whole number
-    goes as int; another as float, where that has the very same digits.
+    astrapy (2.3) can write digits and points only; with a sign or an exponent it would send a string of its own markers. A
+    whole number goes as int; any other as float, if that has exactly the same digits.
     """
     text = str(value)
     if set(text) <= set("0123456789.") or not value.is_finite():
@@ -86,7 +86,7 @@ def _decimal(value: Decimal) -> Any:
 
 def _instant(value: datetime) -> str:
     moment = value.astimezone(UTC)
-    # The year is written out: strftime has three digits for the year 900, and Java takes none but four.
+    # The year is formatted by hand: strftime gives three digits for the year 900, and Java takes only four.
     return f"{moment.year:04}-{moment:%m-%dT%H:%M:%S}.{moment.microsecond // 1000:03}Z"
 
 

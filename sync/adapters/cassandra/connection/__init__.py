@@ -3,11 +3,11 @@
 connect          a cluster from settings: contact points or a secure bundle, TLS, credentials
 data_centres     which data centre this process reads and writes
 driver_log       the driver's log, without repetition
-faults           the driver's errors, sorted: too much for one request, not now, or neither
+faults           the driver's errors, sorted: too much for one request, source temporarily unavailable, or neither
 guardrails       Cassandra's guardrails: which limit a refusal is about, and what to do
-nodes            which nodes cannot be used, and why: the driver itself uses the others without a word
+nodes            which nodes cannot be used, and why: the driver itself silently uses the others
 pages            pages of a token range as the bytes that came over the wire
 routing          a read of a range goes to a replica of it
 statement_cache  a session that prepares each statement once
-tls              certificates: by authority, and by name or address
+tls              certificates, checked by authority, and by name or address
 """

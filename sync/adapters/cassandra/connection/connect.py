@@ -55,9 +55,9 @@ class WideConnection(Cluster.connection_class):  # type: ignore[misc]
 
 @dataclass(frozen=True, slots=True)
 class Cassandra:
-    """An open cluster: `session` decodes rows as the driver does, `raw` hands pages over as bytes; by these settings.
+    """An open cluster: `session` decodes rows as the driver does, `raw` returns pages as bytes.
 
-    `data_center` is the one that both read and write, by its name in the cluster.
+    `settings` are those that it was opened with; `data_center` is the name of the one that both sessions read and write.
     """
 
     session: Session
@@ -70,7 +70,7 @@ class Cassandra:
 def open_cassandra(settings: Settings, request_timeout: float = 30.0) -> Iterator[Cassandra]:
     """Both sessions, without keyspace, closed at the end. Raises SettingsError and Unreachable, one line each.
 
-    It is an error, too, where it is not clear which of several data centres is meant, or that one has no replicas.
+    SettingsError is also raised if it is unclear which of several data centres is meant, or if that one has no replicas.
     """
     quiet_driver()
     cluster = _cluster(settings, request_timeout)
@@ -137,7 +137,7 @@ def _astra_cluster(settings: Settings, common: dict[str, Any]) -> Cluster:
         raise SettingsError(f"ASTRA_DB_SECURE_BUNDLE_PATH: no file at {bundle}; download the bundle of your database")
     token = settings.astra_db_application_token
     auth = PlainTextAuthProvider("token", token.get_secret_value() if token else "")
-    # The driver unpacks the private key for a moment: not beside the bundle, where it may not write (a mounted secret).
+    # The driver unpacks the private key briefly: not next to the bundle, where it may be unable to write (a mounted secret).
     cloud = {"secure_connect_bundle": str(bundle), "use_default_tempdir": True}
     try:
         return Cluster(cloud=cloud, auth_provider=auth, **common)
@@ -164,7 +164,7 @@ def _credentials(settings: Settings) -> PlainTextAuthProvider | None:
 
 
 def _profiles(settings: Settings, request_timeout: float) -> dict[Any, ExecutionProfile]:
-    # Where none is stated, the one of the node that answers first: one that is added later is never used by chance.
+    # If none is stated, the data centre of the node that answers first: one that is added later is never used by chance.
     policy = RangeAwarePolicy(DCAwareRoundRobinPolicy(settings.cassandra_local_dc or ""))
     common = {"consistency_level": ConsistencyLevel.LOCAL_QUORUM, "request_timeout": request_timeout}
     return {
@@ -176,7 +176,7 @@ def _profiles(settings: Settings, request_timeout: float) -> dict[Any, Execution
             consistency_level=ConsistencyLevel.LOCAL_SERIAL,
             request_timeout=request_timeout,
         ),
-        # One attempt, no more: whoever may have written twice cannot say that a write was refused (rule 13).
+        # One attempt only: with two, the second's refusal would not say that the write was refused (rule 13).
         WRITE_PROFILE: ExecutionProfile(policy, retry_policy=FallthroughRetryPolicy(), **common),
     }
 
@@ -209,7 +209,7 @@ _ADVICE = (
 
 def explain(error: BaseException) -> str:
     """What went wrong and what to do, in one line, from a driver's error."""
-    if isinstance(error, NoHostAvailable) and isinstance(error.errors, list):  # the driver's, where no node suits the policy
+    if isinstance(error, NoHostAvailable) and isinstance(error.errors, list):  # the driver's form if no node suits the policy
         return "it answers, but none of its nodes can be used; check CASSANDRA_LOCAL_DC"
     causes = list(error.errors.values()) if isinstance(error, NoHostAvailable) else [error]
     cause = causes[0] if causes else error
@@ -218,7 +218,7 @@ def explain(error: BaseException) -> str:
         return f"not permitted: {text}"
     if isinstance(cause, InvalidRequest | Unavailable):
         return guardrail(text) or text
-    if isinstance(cause, OperationTimedOut):  # of which the driver says `errors=None, last_host=…`
+    if isinstance(cause, OperationTimedOut):  # its text from the driver is `errors=None, last_host=…`
         if cause.last_host is None:
             return "no answer in time; check the host, the port and the network"
         return f"no answer in time ({cause.last_host}); it is slow or down: try again, and look at its load and its logs"

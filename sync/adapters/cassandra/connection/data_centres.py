@@ -10,10 +10,10 @@ from sync.settings import Settings
 
 
 def local_data_center(cluster: Cluster, settings: Settings, source: str) -> str:
-    """The data centre of a connected cluster that requests go to, and whose replicas answer them.
+    """The data centre that requests to this cluster go to, and whose replicas answer them.
 
-    It is the one that CASSANDRA_LOCAL_DC says; else the bundle's, or the only one that there is. Raises SettingsError, naming
-    those that there are, where none of these tells it, or where it has no replicas of the keyspace.
+    It is the one in CASSANDRA_LOCAL_DC, else the bundle's, or the only one. Raises SettingsError, naming the existing ones,
+    if none of these determines it, or if it has no replicas of the keyspace.
     """
     there = sorted({host.datacenter for host in cluster.metadata.all_hosts() if host.datacenter})
     stated, is_bundle = settings.cassandra_local_dc, settings.astra_db_secure_bundle_path is not None
@@ -25,7 +25,7 @@ def local_data_center(cluster: Cluster, settings: Settings, source: str) -> str:
     host = cluster.get_control_connection_host()
     local = stated or (host.datacenter if host else None) or ""
     keyspace = cluster.metadata.keyspaces.get(settings.astra_db_keyspace or "")
-    if keyspace is not None and local and not is_bundle:  # Astra sees to its own replicas
+    if keyspace is not None and local and not is_bundle:  # Astra manages its own replicas
         _check_replicas(keyspace, local, there, source)
     return local
 

@@ -1,4 +1,4 @@
-"""The driver's log: what is raised is not logged as well, and an unreachable node is logged once, not at every retry."""
+"""The driver's log: errors that are raised are not also logged, nor is an unreachable node logged at every retry."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _AGAIN_SECONDS = 600.0
 
 
 class _Throttle(logging.Filter):
-    """One line in ten minutes for what the driver says of a node."""
+    """Passes the same message about the same node once in ten minutes."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -30,9 +30,9 @@ _THROTTLE = _Throttle()
 
 
 def quiet_driver() -> None:
-    """For this process; may be called again."""
+    """Quiet the driver's log in this process; may be called again."""
     for name in _RAISED:
-        # These log what the driver raises as well, with a traceback; the error that is made of it is one line.
+        # These also log what the driver raises, with a traceback; the error that we make of it is one line.
         logging.getLogger(f"cassandra.{name}").setLevel(logging.CRITICAL)
-    for name in ("pool", "protocol"):  # the latter tells a server's warnings, a guardrail's with every page
+    for name in ("pool", "protocol"):  # the latter logs a server's warnings, a guardrail's with every page
         logging.getLogger(f"cassandra.{name}").addFilter(_THROTTLE)

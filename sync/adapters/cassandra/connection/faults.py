@@ -1,4 +1,4 @@
-"""What the driver raises, sorted: too much for one request, the source cannot now, or neither."""
+"""Sorts what the driver raises: too much for one request, the source is temporarily unavailable, or neither."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ TOMBSTONES = (
 
 @contextmanager
 def source_errors() -> Iterator[None]:
-    """What the driver raises as SourceTimeout, SourceAway or SourceUnavailable."""
+    """Turn what the driver raises into SourceTimeout, SourceAway or SourceUnavailable."""
     try:
         yield
     except (ReadTimeout, OperationTimedOut, ReadFailure) as error:
@@ -33,7 +33,7 @@ def source_errors() -> Iterator[None]:
 
 
 def is_away(error: Exception) -> bool:
-    """Whether the same request may succeed later; what a node answers every time is no outage."""
+    """Whether the same request may succeed later; an error that a node would return every time is no outage."""
     if isinstance(error, NoHostAvailable):
         causes = list(error.errors.values()) if isinstance(error.errors, dict) else []
         return all(isinstance(c, _NOT_NOW) or not isinstance(c, ErrorMessage) for c in causes)

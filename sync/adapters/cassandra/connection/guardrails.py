@@ -9,7 +9,7 @@ _SWITCHES = frozenset({"user_timestamps", "read_before_write_list_operations", "
 
 
 def guardrail(text: str) -> str | None:
-    """What to say of a server's words where a guardrail forbids it; None for other words."""
+    """The message for a server's error if a guardrail is its cause; None for other errors."""
     found = _VIOLATED.search(text)
     if found is None:
         return None

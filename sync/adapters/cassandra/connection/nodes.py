@@ -1,4 +1,4 @@
-"""Nodes of a cluster that cannot be used from here, and why: the driver goes on with the others, and says nothing."""
+"""Nodes of a cluster that cannot be used from here, and why: the driver silently continues with the others."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _ALL_TRIED_SECONDS = 3.0  # longer than a handshake takes; a node that hangs is 
 class RecordingConvictionPolicy(SimpleConvictionPolicy):  # type: ignore[misc]
     """The driver's policy, which also remembers why a node could not be connected to.
 
-    A node that the cluster names, and whose certificate is not good, is said at once: somebody may be in its place.
+    A bad certificate of a node that the cluster names is logged at once: somebody may be impersonating the node.
     """
 
     def __init__(self, host: Host, explain: Callable[[BaseException], str]) -> None:
@@ -27,14 +27,14 @@ class RecordingConvictionPolicy(SimpleConvictionPolicy):  # type: ignore[misc]
         self._explain = explain
 
     def add_failure(self, connection_exc: Exception) -> bool:
-        """Whether the node is down now."""
+        """Record the failure; returns whether the node is down now."""
         is_new, self.why = self.why is None, connection_exc
         if is_new and self.host.datacenter and is_about_certificate(connection_exc):  # a contact point's error is raised
             log.warning("Cassandra node %s is not used: %s", self.host.address, self._explain(connection_exc))
         return bool(super().add_failure(connection_exc))
 
     def reset(self) -> None:
-        """It is up."""
+        """Forget the failure: the node is up."""
         self.why = None
 
 

@@ -24,7 +24,7 @@ from sync.errors import PlaceUnknown, SourceAway, SourceTimeout, SourceUnavailab
 
 RAW_PROFILE = "raw"
 _FIRST_PAGE_ROWS, _MAX_PAGE_ROWS = 200, 10_000
-_FEWER, _WELL = 8, 8  # a page that was too much is asked for with an eighth of its rows; after eight that came, with more
+_FEWER, _WELL = 8, 8  # after a page that was too much, an eighth of its rows is asked for; after eight good pages, more
 
 
 class _RawResult(ResultMessage):  # type: ignore[misc]
@@ -37,7 +37,7 @@ class _RawResult(ResultMessage):  # type: ignore[misc]
 
 
 class RawProtocolHandler(ProtocolHandler):  # type: ignore[misc]
-    """Hands a page of rows over as one `Page`; for a session of its own."""
+    """Returns a page of rows as one `Page`; for a session of its own."""
 
     message_types_by_opcode: ClassVar = {**ProtocolHandler.message_types_by_opcode, _RawResult.opcode: _RawResult}
 
@@ -48,17 +48,17 @@ def raw_row_factory(_names: Any, pages: list[Page]) -> list[Page]:
 
 
 class PageSize:
-    """How many rows a page is to have: by their bytes, and fewer for a while where a page was too much for the source."""
+    """How many rows to ask for in a page: by their bytes, and fewer for a while after one was too much for the source."""
 
     def __init__(self, rows: int, most: int) -> None:
         self._rows, self._most, self._cap, self._well = rows, most, most, 0
 
     def rows(self, most: int | None = None) -> int:
-        """For the next page."""
+        """The number of rows for the next page."""
         return max(1, min(self._rows, self._cap, most or self._most))
 
     def enough(self, page: Page, wanted_bytes: int) -> None:
-        """A page came: the next ones are sized by its bytes. 5,000 rows are 1 MB of songs, or 31 MB of 1,536-d vectors."""
+        """Size the next pages by the bytes of this one: 5,000 rows are 1 MB of songs, or 31 MB of 1,536-d vectors."""
         if page.count:
             self._rows = min(int(wanted_bytes * page.count / max(page.size, 1)), self._most)
         self._well += 1
@@ -66,13 +66,13 @@ class PageSize:
             self._cap, self._well = min(2 * self._cap, self._most), 0
 
     def too_much(self, rows: int) -> bool:
-        """A page of so many rows was too much; whether fewer can be asked for."""
+        """Ask for fewer rows, since a page of `rows` was too much; returns whether fewer are possible."""
         self._cap, self._well = max(1, rows // _FEWER), 0
         return rows > 1
 
 
 class RangeReader:
-    """Reads one table by token range, page after page, with the next page under way while one is worked on."""
+    """Reads one table by token range, page by page; the next page is requested while the caller works on one."""
 
     def __init__(self, raw_session: Session, table: SourceTable, columns: tuple[str, ...], page_bytes: int) -> None:
         self._session, self._table, self._page_bytes = raw_session, table, page_bytes
@@ -86,7 +86,7 @@ class RangeReader:
 
     @cached_property
     def _first(self) -> PreparedStatement:
-        """For the one range that begins where the ring does; prepared, like the other, where it is needed."""
+        """For the one range that begins at the start of the ring; prepared on first use, like `_rest`."""
         with source_errors():
             return self._session.prepare(f"{self._select} >= {self._until}")
 
@@ -96,10 +96,10 @@ class RangeReader:
             return self._session.prepare(f"{self._select} > {self._until}")
 
     def pages(self, tokens: TokenRange, page_rows: int | None = None, position: bytes | None = None) -> Iterator[Page]:
-        """The pages of a range, rows in token order, at most so many in each, behind that position if there is one.
+        """The pages of a range, rows in token order, at most `page_rows` in each, from after `position` if there is one.
 
-        An empty page stands for one that is asked for again with fewer rows, because it was too much for the source.
-        Raises SourceTimeout, which names the partition where the range has but one token, PlaceUnknown and SourceUnavailable.
+        An empty page stands for one that was too much for the source and is asked for again with fewer rows.
+        Raises SourceTimeout, which names the partition if the range has only one token, PlaceUnknown and SourceUnavailable.
         """
         query = (self._first if tokens.start == MIN_TOKEN else self._rest).bind((tokens.start, tokens.end))
         send_to(query, self._table.keyspace, tokens.start + 1)
@@ -126,7 +126,7 @@ class RangeReader:
             yield replace(self._extractor.page(self._filter.page(page)), after=state)
 
     def try_out(self) -> None:
-        """Ask for the largest page, of a range that is as good as empty. Raises SourceTimeout and SourceUnavailable."""
+        """Ask for the largest page of a practically empty range. Raises SourceTimeout and SourceUnavailable."""
         self._size = PageSize(_MAX_PAGE_ROWS, _MAX_PAGE_ROWS)
         for _ in self.pages(TokenRange(MIN_TOKEN, MIN_TOKEN + 1)):
             pass
@@ -137,14 +137,14 @@ class RangeReader:
 
 
 def naming_partition(raw_session: Session, table: SourceTable, tokens: TokenRange, error: SourceTimeout) -> SourceTimeout:
-    """The error with the partition that it is about, where the range has but one token."""
+    """The error, which names its partition if the range has only one token."""
     if tokens.end - tokens.start > 1:
         return error
     return SourceTimeout(f"the partition {_partition_at(raw_session, table, tokens.end)} cannot be read: {error}")
 
 
 def _partition_at(raw_session: Session, table: SourceTable, token: int) -> str:
-    """The key of the partition with this token, for people; the token itself where that cannot be read either."""
+    """The key of the partition with this token, for people; the token itself if the key cannot be read either."""
     keys = ", ".join(quoted(c.name) for c in table.partition_key)
     name = f"{quoted(table.keyspace)}.{quoted(table.name)}"
     select = f"SELECT DISTINCT {keys} FROM {name} WHERE {token_of_partition(table)} = {token}"

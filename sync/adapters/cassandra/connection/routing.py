@@ -1,4 +1,4 @@
-"""Which node a read of a token range is sent to: a replica of the place where it begins, so that rows take no second way."""
+"""Sends a read of a token range to a replica of the place where it begins, so that rows take no extra hop."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ _PLACE, _FIRST, _SILENT = "_sync_place", "_sync_first", "_sync_silent"
 
 
 def send_to(query: BoundStatement, keyspace: str, token: int) -> None:
-    """Have a statement go to a replica of this token; the driver itself routes only what names a whole partition key."""
+    """Send a statement to a replica of this token; the driver itself routes only statements with a whole partition key."""
     setattr(query, _PLACE, (keyspace, token))
 
 
 def send_elsewhere(query: BoundStatement) -> None:
-    """Have a statement go to another node first: the one that it went to did not answer in time.
+    """Send a statement to another node first: the one that it went to did not answer in time.
 
-    It may hang: neither the driver nor the other nodes take it for dead at once, and the same replica would be asked again.
+    That node may hang: neither the driver nor the other nodes notice it at once, and the same replica would be asked again.
     """
     setattr(query, _SILENT, {*getattr(query, _SILENT, ()), getattr(query, _FIRST, None)})
 
 
 class RangeAwarePolicy(TokenAwarePolicy):  # type: ignore[misc]
-    """The driver's policy, and for reads of ranges the replicas of the range's place first: near ones."""
+    """The driver's policy, except that reads of ranges go to local replicas of the range's place first."""
 
     def make_query_plan(self, working_keyspace: str | None = None, query: Any = None) -> Iterator[Host]:
-        """Hosts in the order in which they are to be asked."""
+        """The hosts, in the order in which to ask them."""
         place = getattr(query, _PLACE, None)
         if place is None:
             return iter(super().make_query_plan(working_keyspace, query))
@@ -48,9 +48,9 @@ class RangeAwarePolicy(TokenAwarePolicy):  # type: ignore[misc]
 
 
 def replica_boundaries(session: Session, keyspace: str, data_center: str) -> list[int]:
-    """The tokens up to which some nodes of a data centre have a keyspace's rows, and behind which others have them.
+    """The tokens after which a keyspace's rows are on other nodes of a data centre than before.
 
-    There are none where every node has all rows.
+    There are none if every node has all rows.
     """
     ring = session.cluster.metadata.token_map
     if ring is None:

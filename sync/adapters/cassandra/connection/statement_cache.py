@@ -1,4 +1,4 @@
-"""Sessions that prepare a statement once: looks at one table that know nothing of each other ask with the same text."""
+"""Sessions that prepare each statement once: independent checks of a table use the same texts."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from sync.adapters.cassandra.connection.connect import Cassandra
 
 
 class _CachingSession:
-    """A session, whose `prepare` sends a text that it knows no second time. For one thread."""
+    """A session whose `prepare` sends no text twice. For one thread."""
 
     def __init__(self, session: Session) -> None:
         self._session, self._known = session, dict[str, PreparedStatement]()
 
     def prepare(self, query: str) -> PreparedStatement:
-        """As the driver's; it raises what that raises."""
+        """As the driver's `prepare`, with the same errors."""
         if query not in self._known:
             self._known[query] = self._session.prepare(query)
         return self._known[query]
@@ -28,5 +28,5 @@ class _CachingSession:
 
 
 def with_statement_cache(cassandra: Cassandra) -> Cassandra:
-    """The same cluster, with such sessions."""
+    """The same cluster, with sessions that prepare each statement once."""
     return replace(cassandra, session=_CachingSession(cassandra.session), raw=_CachingSession(cassandra.raw))

@@ -1,4 +1,4 @@
-"""Who answers under TLS: a certificate is good by its authority, and by the name or address that it is for."""
+"""Who answers over TLS: a certificate is checked by its authority, and by the name or address that it is for."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from sync.settings import Settings
 def tls_context(settings: Settings, points: Sequence[str]) -> ssl.SSLContext | None:
     """The context to connect with, None without TLS. Raises SettingsError.
 
-    An authority of one's own vouches for the nodes by signing for nobody else: their names are checked where
-    CASSANDRA_SSL_VERIFY=full asks for it. A public one signs for everybody: without the name its word says nothing.
+    A private authority vouches for the nodes by signing for nobody else, so their names are checked only if
+    CASSANDRA_SSL_VERIFY=full. A public one signs for everybody: without a check of the name its signature proves nothing.
     """
     ca = settings.cassandra_ssl_ca_path
     if not (settings.cassandra_ssl or ca):
@@ -39,7 +39,7 @@ def tls_context(settings: Settings, points: Sequence[str]) -> ssl.SSLContext | N
 
 
 class NamedEndPoint(DefaultEndPoint):  # type: ignore[misc]
-    """A node by its address, whose certificate has to be for this name: the driver itself forgets names."""
+    """A node's address, and the name that its certificate must be for: the driver itself forgets names."""
 
     def __init__(self, address: str, port: int, name: str) -> None:
         super().__init__(address, port)
@@ -47,15 +47,15 @@ class NamedEndPoint(DefaultEndPoint):  # type: ignore[misc]
 
     @property
     def ssl_options(self) -> dict[str, str]:
-        """What the handshake is given."""
+        """The options of the TLS handshake."""
         return {"server_hostname": self.name}
 
 
 class NamedEndPoints(DefaultEndPointFactory):  # type: ignore[misc]
-    """The nodes' endpoints: contact points by their names, and nodes that these lead to.
+    """The nodes' endpoints: contact points by name, and the nodes found through them.
 
-    Nodes find each other by address. One that a contact point resolves to has that name; every other node's certificate has
-    to be for its address.
+    Nodes find each other by address. One that a contact point resolves to has that name; every other node's certificate must
+    be for its address.
     """
 
     def __init__(self, points: Sequence[str], port: int) -> None:
@@ -67,7 +67,7 @@ class NamedEndPoints(DefaultEndPointFactory):  # type: ignore[misc]
 
     @property
     def contact_points(self) -> list[NamedEndPoint]:
-        """What to connect to first; nothing where no name can be resolved."""
+        """What to connect to first; empty if no name can be resolved."""
         return [NamedEndPoint(address, self.port, name) for address, name in self._names.items()]
 
     def create(self, row: Any) -> NamedEndPoint:

@@ -1,10 +1,10 @@
 """Rows of the source: read and written by key, with the timestamps of their cells.
 
-cell_times        how CQL is asked for write times, by what the server knows
+cell_times        CQL that selects write times, as far as the server reports them
 cell_types        the driver's types, made from the catalogue
 cells             an application's values to raw CQL cells, keys and tokens, and back
 key_rows          many rows by key, at quorum, for a drift report's second look
-rows              single rows: written with a timestamp of ours, sent again, read at quorum
+rows              single rows: written with our own timestamp, sent again, read at quorum
 search            vector search and rows, to compare with the target's
 timestamped_rows  SELECT of rows with their newest write times
 write_times       rows that were written ahead of the clock

@@ -1,4 +1,4 @@
-"""How CQL is asked for the newest write time of a column, which servers before Cassandra 5 do not tell of every column."""
+"""CQL that selects the newest write time of a column, which servers before Cassandra 5 do not report for every column."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _MANY_CELLS = frozenset({"map", "list", "set", "udt"})
 
 
 def times_of(raw: Session, table: SourceTable) -> list[str]:
-    """What to select for the write times of a table's columns, as far as this server tells them (decision 0022).
+    """What to select for the write times of a table's columns, as far as this server reports them (decision 0022).
 
     Raises the driver's errors.
     """
@@ -25,13 +25,13 @@ def times_of(raw: Session, table: SourceTable) -> list[str]:
 
 
 def columns_without_write_time(raw: Session, table: SourceTable) -> list[str]:
-    """The columns of whose write times this server says nothing. Raises the driver's errors."""
+    """The columns whose write times this server does not report. Raises the driver's errors."""
     many = [c for c in table.columns if c.kind == "regular" and not c.path and _has_many_cells(c)]
     return [c.name for c in many] if many and not _supports(raw, table, many) else []
 
 
 def _supports(raw: Session, table: SourceTable, many: Sequence[SourceColumn]) -> bool:
-    """Whether this server tells the write times of these columns of many cells: what it can do is asked, not its version."""
+    """Whether this server reports the write times of these columns of many cells: this is tried, not judged by version."""
     times = ", ".join(map(_time_of, many))
     try:
         raw.prepare(f"SELECT {times} FROM {quoted(table.keyspace)}.{quoted(table.name)} LIMIT 1")
@@ -41,7 +41,7 @@ def _supports(raw: Session, table: SourceTable, many: Sequence[SourceColumn]) ->
 
 
 def _time_of(column: SourceColumn) -> str:
-    # The one is as old as CQL and refuses collections; the other came with Cassandra 5 (CASSANDRA-17425).
+    # WRITETIME is as old as CQL and refuses collections; MAXWRITETIME came with Cassandra 5 (CASSANDRA-17425).
     return f"{'MAX' if _has_many_cells(column) else ''}WRITETIME({quoted(column.name)})"
 
 

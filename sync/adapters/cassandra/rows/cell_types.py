@@ -11,16 +11,16 @@ from sync.core.cql import CqlType
 from sync.core.encode.base import INT64
 
 PROTOCOL = 5
-"""Cells are written alike from the third version of the native protocol on."""
+"""Cells have the same format from version 3 of the native protocol on."""
 _EPOCH, _MICROSECOND = datetime(1970, 1, 1, tzinfo=UTC), timedelta(microseconds=1)
 
 
 class _Timestamp(cqltypes.DateType):  # type: ignore[misc]
-    """The driver's goes through floats, and is a millisecond off for a good part of the values beyond the year 2255."""
+    """The driver's own type goes through floats, and is a millisecond off for many values beyond the year 2255."""
 
     @staticmethod
     def deserialize(cell: bytes, protocol_version: int) -> datetime:
-        """UTC, without saying so, as the driver's. Raises OverflowError beyond the years 1 to 9999."""
+        """UTC without a time zone, as the driver's own. Raises OverflowError beyond the years 1 to 9999."""
         return (_EPOCH + timedelta(milliseconds=INT64.unpack(cell)[0])).replace(tzinfo=None)
 
     @staticmethod
@@ -64,7 +64,7 @@ _PARAMETRIC: dict[str, Any] = {
 
 
 def cell_type(cql: CqlType) -> Any:
-    """The driver's type. A custom type's cells are its bytes."""
+    """The driver's type. The cells of a custom type stay bytes."""
     inner = [cell_type(arg) for arg in cql.args]
     if cql.name == "udt":
         # Its values are named tuples, so the name must be an identifier.

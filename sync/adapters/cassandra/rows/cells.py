@@ -1,4 +1,4 @@
-"""Between an application's Python values and raw CQL cells, by the driver's own types."""
+"""Converts between an application's Python values and raw CQL cells, with the driver's own types."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Cells:
         self._unfrozen = {c.name for c in table.columns if c.type.name in COLLECTIONS and not c.type.frozen}
         self._with_fields = {c.name for c in table.columns if _has_fields(c.type)}
         self._no_fields = {c.name: NULL * len(c.type.fields) for c in table.columns if c.type.fields and not c.type.frozen}
-        # The target gets these bytes, and must hold what the source will make of them.
+        # The target gets the same bytes, and must hold what the source will make of them.
         self._keep = {c.name: normalizer(c.type) for c in table.columns}
         self.key_names = tuple(c.name for c in table.primary_key)
         self.given_names = self.key_names  # as an application names them
@@ -47,7 +47,7 @@ class Cells:
         self._no_keys = tuple(n for n in self.names if n not in self.key_names)
         self._static = {c.name for c in table.columns if c.kind == "static"}
         self.checks: Mapping[str, Callable[[bytes], str]] = {}
-        """By column: why the source will not take a cell, where its type allows what an index of it does not."""
+        """By column: why the source refuses a cell that the type allows and an index does not; empty if it accepts it."""
 
     def key(self, values: Mapping[str, Any]) -> Key:
         """The key in these values."""
@@ -84,9 +84,9 @@ class Cells:
             raise WriteRefused(f"{self._table.name}: the key column {name}: {reject}") from None
 
     def known_key(self, known: KnownKey) -> Key:
-        """The key on record, from the source's own cells; where these are not there, from the one form that gives its bytes.
+        """A key on record, from the source's own cells; if these are missing, from the one form that gives its bytes.
 
-        Raises WriteRefused or ValueError where that is not proved: its bytes and its token must be the recorded ones.
+        Raises WriteRefused or ValueError if that is not proved: its bytes and its token must be the recorded ones.
         """
         cells = self._decoded(known.canonical) if known.source_key is None else unpack_key(known.source_key)
         key = self.key_of(cells)
@@ -104,16 +104,16 @@ class Cells:
 
     @property
     def one_form(self) -> bool:
-        """Whether no two cells of any key column have one value."""
+        """Whether no key column can hold the same value as two different cells."""
         return all(has_one_form(self._cql[name]) for name in self.key_names)
 
     def only_key(self, values: Mapping[str, Any]) -> Key:
-        """The key, where nothing else may be given."""
+        """The key; other columns are refused."""
         self._refuse_unknown({n: v for n, v in values.items() if n not in self.given_names}, "is not part of the key")
         return self.key(values)
 
     def row(self, values: Mapping[str, Any]) -> dict[str, bytes | None]:
-        """Every column that is no key: what is left out is null; a static one stays, which is its whole partition's."""
+        """Every non-key column: one left out is null, but a static one stays, since it belongs to the whole partition."""
         self._refuse_unknown({n: v for n, v in values.items() if n not in self._types}, "is not a column")
         names = [n for n in self._no_keys if n in values or n not in self._static] if self._static else self._no_keys
         return {n: self._cell(n, values.get(n)) for n in names}
@@ -129,7 +129,7 @@ class Cells:
         return {n: self._cell(n, v) for n, v in values.items()}
 
     def values(self, cells: Mapping[str, bytes | None]) -> dict[str, Any]:
-        """Cells as plain Python values. Raises ValueUnreadable where Python has none of one."""
+        """Cells as plain Python values. Raises ValueUnreadable if Python cannot represent one."""
         found = {}
         for name, cell in cells.items():
             try:
@@ -168,7 +168,7 @@ class Cells:
 
 
 class DocumentCells(Cells):
-    """The keys of a collection of the Data API; its documents are nobody's to write by CQL, for its filters' sake."""
+    """The keys of a Data API collection; its documents may not be written over CQL, which would break its filters."""
 
     def __init__(self, table: SourceTable, encoder: RowEncoder | None) -> None:
         super().__init__(table, encoder)
@@ -186,13 +186,13 @@ class DocumentCells(Cells):
             raise WriteRefused(f"{self._table.name}: {error}") from None
 
     def row(self, values: Mapping[str, Any]) -> dict[str, bytes | None]:
-        """None: raises WriteRefused."""
+        """Always raises WriteRefused."""
         raise WriteRefused(f"{self._table.name} is a collection: the Data API writes it; set ASTRA_DB_API_ENDPOINT")
 
     some = row
 
     def document(self, values: Mapping[str, Any]) -> dict[str, bytes | None]:
-        """The cells that the Data API would make of this document, fields that are columns taken out of it."""
+        """The cells that the Data API would make of this document, after fields that have columns are taken out of it."""
         try:
             made = document_cells(self._table, values)
         except (TypeError, ValueError, struct.error) as error:
@@ -202,7 +202,7 @@ class DocumentCells(Cells):
 
 
 def cells_of(table: SourceTable, encoder: RowEncoder | None) -> Cells:
-    """What makes cells of a table's values, or of a collection's."""
+    """The converter for a table's values, or for a collection's."""
     return (DocumentCells if table.is_collection else Cells)(table, encoder)
 
 
@@ -243,7 +243,7 @@ def _has_fields(kind: CqlType) -> bool:
 
 
 def _shaped(kind: CqlType, value: Any) -> Any:
-    """The value with the user types in it as tuples: the driver takes no dict for one, which is what `get` returns."""
+    """The value with its user types as tuples: `get` returns them as dicts, which the driver does not take."""
     if value is None or isinstance(value, str) or not _has_fields(kind):
         return value
     if kind.name == "udt":

@@ -26,9 +26,9 @@ from sync.ports import Outcome, Read, Replay
 
 log = logging.getLogger(__name__)
 _MANY = 50
-"""So many keys at once may stand so close together that pages are worth a try."""
+"""This many keys at once may be so close together that reading pages is worth a try."""
 _WORTH = 4
-"""A page of which fewer than one row in so many was wanted is the last one that is read."""
+"""After a page of which fewer than one row in this many was wanted, no more pages are read."""
 
 
 class KeyRows:
@@ -47,15 +47,15 @@ class KeyRows:
 
     @cached_property
     def _between(self) -> PreparedStatement:
-        """The rows from one token to another: only many keys at once ask for it."""
+        """The rows from one token to another; used only for many keys at once."""
         return prepared(self._raw, self._rows.select(f"{self._token} >= ? AND {self._token} <= ?"))
 
     def read_each(self, keys: Sequence[Key], raises_away: bool = False) -> list[Read | str]:
-        """The rows, with their newest timestamps; in place of one that could not be read, why.
+        """The rows, with their newest timestamps; in place of one that could not be read, the reason.
 
-        Raises SourceAway, if that is wanted, where the source cannot now.
+        Raises SourceAway, if `raises_away`, while the source is temporarily unavailable.
         """
-        # A partition's row without clustering cannot be asked for; the range showed that it is there.
+        # A partition's row without a clustering key cannot be asked for; reading the range showed that it is there.
         found: dict[Key, Read | str] = {k: Read(dict(zip(self._keys, k.cells, strict=True)), 0) for k in keys if _is_null(k)}
         found |= self._scan([key for key in keys if key not in found])
         asked = {key: self._ask(key) for key in keys if key not in found}
@@ -69,10 +69,10 @@ class KeyRows:
         return [found[key] for key in keys]
 
     def _scan(self, keys: Sequence[Key]) -> dict[Key, Read]:
-        """What the ring's pages between these keys tell of them, for as long as they are what the pages hold.
+        """What the ring's pages between these keys show of them; ends when too few rows of a page are wanted.
 
-        Where keys stand close together, as in a range that differs as a whole, that costs a fraction of asking for each.
-        A page has no more rows than there are keys: a scan in vain costs little, and no more memory than the keys' own rows.
+        If keys are close together, as in a range that differs as a whole, that costs a fraction of asking for each.
+        A page has no more rows than there are keys: a useless scan costs little, and no more memory than the keys' own rows.
         """
         found: dict[Key, Read] = {}
         if len(keys) < _MANY or self._profile == SERIAL_PROFILE:  # a serial read takes one partition
@@ -108,9 +108,9 @@ class KeyRows:
     def _passed(
         self, left: Mapping[tuple[bytes, ...], Key], reads: Iterable[tuple[bytes, ...]], is_last: bool
     ) -> list[tuple[bytes, ...]]:
-        """The keys that a page would have shown, were they there."""
+        """The keys that a page would have shown if they existed."""
         if len(self._keys) > self._partition:
-            return []  # 1.0 and 1.00 are one clustering key, and not the same bytes: asked for by itself
+            return []  # 1.0 and 1.00 are one clustering key with different bytes: each key is read by itself
         reached = max((token_of(cells) for cells in reads), default=MIN_TOKEN)
         return [cells for cells, key in left.items() if is_last or key.token < reached]
 
@@ -126,11 +126,11 @@ class KeyRows:
         return [self.read(key) for key in keys]
 
     def write(self, mutation: Mutation, version: int) -> tuple[Outcome, str]:
-        """Nothing: an increment cannot be sent again."""
+        """Writes nothing: an increment cannot be sent again."""
         return "unsure", f"{mutation.key.table}: a write of version {version} to a counter table cannot be repeated"
 
     def write_again(self, replay: Replay) -> tuple[Outcome, str]:
-        """The same."""
+        """As `write`."""
         return self.write(replay.mutation, replay.version)
 
     def _ask(self, key: Key) -> ResponseFuture:

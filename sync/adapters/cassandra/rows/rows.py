@@ -1,4 +1,4 @@
-"""Single rows of one table over CQL, as raw cells: written with a timestamp of ours, read at quorum."""
+"""Single rows of one table over CQL, as raw cells: written with our own timestamp, read at quorum."""
 
 from __future__ import annotations
 
@@ -38,13 +38,13 @@ OLDEST = 1
 
 
 class _WritesInFlight:
-    """How many writes are under way that nobody waits for."""
+    """Counts the writes in progress that nobody waits for."""
 
     def __init__(self) -> None:
         self._count, self._sick, self._changed = 0, False, Condition()
 
     def begin(self) -> bool:
-        """Whether one more may be sent. A source that is well, and slower than its writers, slows them down."""
+        """Whether one more may be sent. A healthy source that is slower than its writers slows them down."""
         with self._changed:
             allowed = self._changed.wait_for(self._is_free, 0 if self._sick else _LONGEST_WAIT_SECONDS)
             self._count += allowed
@@ -61,7 +61,7 @@ class _WritesInFlight:
 
 
 class SourceRows:
-    """Reads and writes rows of one table; `serial` reads see lightweight transactions that are under way (rule 17)."""
+    """Reads and writes rows of one table; `serial` reads see lightweight transactions in progress (rule 17)."""
 
     def __init__(self, cassandra: Cassandra, table: SourceTable, timeout: float, serial: bool = False) -> None:
         self._cassandra, self._table, self._timeout = cassandra, table, timeout
@@ -86,11 +86,11 @@ class SourceRows:
 
     @cached_property
     def _delete(self) -> PreparedStatement:
-        # Not before it is needed: of a table of counters, or where timestamps are forbidden, rows can be read all the same.
+        # Prepared on first use: it fails for a counter table, or where timestamps are forbidden, but rows can still be read.
         return self._session.prepare(f"DELETE FROM {self._name} USING TIMESTAMP ? WHERE {self._where}")
 
     def write(self, mutation: Mutation, version: int) -> tuple[Outcome, str]:
-        """Send a mutation with its version as timestamp, once: what came of it, and the error in words."""
+        """Send a mutation once, with its version as timestamp; returns the outcome, and the error's text."""
         try:
             self._session.execute(self._bound(mutation, version), timeout=self._timeout, execution_profile=WRITE_PROFILE)
         except FAILURES as error:
@@ -98,10 +98,10 @@ class SourceRows:
         return "written", ""
 
     def try_write(self, put: Mutation) -> tuple[Outcome, str]:
-        """See whether the source takes a row like this one, without a row: what came of it, and the error in words.
+        """Find out whether the source takes a row like this, leaving none; returns the outcome, and the error's text.
 
         It is written and deleted in one mutation, so nobody can read it at any moment; and that mutation is older than any
-        other, so it takes nothing away where there is such a row after all.
+        other, so it deletes nothing if there is such a row after all.
         """
         batch = BatchStatement(BatchType.UNLOGGED)  # of one partition: one mutation, applied as a whole
         for mutation in (put, Mutation("delete", put.key, {})):
@@ -113,10 +113,10 @@ class SourceRows:
         return "written", ""
 
     def write_again(self, replay: Replay) -> tuple[Outcome, str]:
-        """Send a write again that may have arrived, or may yet: what it does is done once (rule 15b).
+        """Send a write again that may have arrived, or may still arrive, so that it takes effect only once (rule 15b).
 
-        A list that has arrived is left alone, another is sent a little later than it was. Once there is no room for another
-        timestamp, the attempt before must be so old that it can no longer arrive (rule 17's window).
+        A list that has arrived is left alone; any other is sent with a slightly later timestamp. Once no later timestamp is
+        left, the attempt before must be so old that it can no longer arrive (rule 17's window).
         """
         mutation, version = replay.mutation, replay.version
         lists = [name for name in self._lists if mutation.cells.get(name) is not None]
@@ -137,8 +137,8 @@ class SourceRows:
     def _has_arrived(self, replay: Replay, name: str) -> bool:
         """Whether a list of this write, or a later one, is there.
 
-        Where the source does not tell when lists were written, none has, as long as there is a timestamp that hides the
-        attempts before. The last timestamp is shared: then a list that reads the same is taken for it.
+        If the source does not report when lists were written, none counts as arrived while a timestamp is left that hides
+        the attempts before. Attempts share the last timestamp: from then on, a list of equal content counts as arrived.
         """
         key = replay.mutation.key
         if self._tells_lists:
@@ -146,7 +146,7 @@ class SourceRows:
         return not has_room(replay.attempt) and (self.read(key).cells or {}).get(name) == replay.mutation.cells[name]
 
     def _list_time(self, key: Key, name: str) -> int:
-        """The newest timestamp of a list's elements, 0 where there are none."""
+        """The newest timestamp of a list's elements, 0 if there are none."""
         table = f"SELECT MAXWRITETIME({quoted(name)}) FROM {self._name} WHERE {self._where}"
         bound = BoundStatement(prepared(self._cassandra.raw, table))
         bound.values = list(key.cells)
@@ -156,9 +156,9 @@ class SourceRows:
         return INT64.unpack(cells[0])[0] if cells[0] else 0
 
     def send(self, mutation: Mutation, version: int, done: Callable[[Outcome, str], None]) -> bool:
-        """The same without waiting: `done` hears what came of it, in a thread of the driver.
+        """As `write`, without waiting: `done` gets the outcome, in a thread of the driver.
 
-        False, and nothing is sent, where too many are under way: a source that is sick is asked one thing at a time.
+        Returns False and sends nothing if too many writes are in progress; a sick source gets one at a time.
         """
         if not self._in_flight.begin():
             return False
@@ -184,10 +184,10 @@ class SourceRows:
         return next(self._reads(bound), ABSENT)
 
     def read_many(self, keys: Sequence[Key]) -> list[Read]:
-        """The rows of these keys, in their order, with one request where the table allows. Raises SourceUnavailable.
+        """The rows of these keys, in their order, with one request if the table allows. Raises SourceUnavailable.
 
-        That is where a key is one column, and where reads are not serial, which takes one partition at a time. Of 1.0 and
-        1.00 in one IN Cassandra answers one alone (observed on 5.0.6), though they are two partitions.
+        It does if the key is one column whose values have one form each, and reads are not serial, which take one partition
+        at a time. Of 1.0 and 1.00 in one IN, Cassandra returns only one (observed on 5.0.6), though they are two partitions.
         """
         if len(keys) == 1 or not self._in_one or self._read_profile == SERIAL_PROFILE:
             return [self.read(key) for key in keys]
@@ -241,7 +241,7 @@ def prepared(session: Session, text: str) -> PreparedStatement:
 
 
 def ask_source(question: Callable[[], T]) -> T:
-    """The answer to what is asked of the source. Raises SourceUnavailable."""
+    """What `question` returns, which asks the source. Raises SourceUnavailable."""
     try:
         return question()
     except FAILURES as error:

@@ -34,7 +34,7 @@ def vector_similarity(session: Session, table: SourceTable, column: str) -> str 
 
 
 def index_checks(session: Session, table: SourceTable) -> dict[str, Callable[[bytes], str]]:
-    """By column, what says why its vector index refuses a cell, as the table's indexes are now."""
+    """By column, a function that says why its vector index, as it is now, refuses a cell."""
     vectors = [c.name for c in table.columns if c.type.name == "vector" and c.type.args == (CqlType("float"),)]
     found = {name: vector_similarity(session, table, name) for name in vectors}
     return {name: partial(not_indexable, similarity=similarity) for name, similarity in found.items() if similarity}
@@ -67,7 +67,7 @@ def nearest(
 def nearest_rows(
     raw: Session, table: SourceTable, column: str, asked: bytes, limit: int, similarity: str
 ) -> list[tuple[Cells, float]]:
-    """The nearest rows of a vector's cell as raw cells, each with its similarity; nearest first; the driver's errors."""
+    """The rows nearest to a vector's cell, as raw cells with their similarity. Raises the driver's errors."""
     names = [c.name for c in table.columns]
     selected = ", ".join([*map(quoted, names), f"similarity_{similarity}({quoted(column)}, ?)"])
     name = f"{quoted(table.keyspace)}.{quoted(table.name)}"
@@ -77,7 +77,7 @@ def nearest_rows(
 
 
 def _rows(raw: Session, query: PreparedStatement, values: list[bytes], width: int) -> Iterator[list[bytes | None]]:
-    """The rows of one page as cells: what they hold need not be a value of Python's."""
+    """The rows of one page as cells: Python may be unable to represent their values."""
     bound = BoundStatement(query)
     bound.values = values
     page = raw.execute(bound, execution_profile=RAW_PROFILE).current_rows[0]

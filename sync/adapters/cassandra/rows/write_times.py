@@ -24,14 +24,14 @@ _PLACES, _ROWS_A_PLACE = 16, 64
 
 
 class _AggregateWarnings(logging.Filter):
-    """Takes out Cassandra's advice against an aggregate of more than one partition, which is meant here."""
+    """Drops Cassandra's warning about an aggregate over more than one partition, which is intended here."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         return "Aggregation query used" not in record.getMessage()
 
 
 class WriteTimes:
-    """Write times of one table's cells. What CQL does not tell is not seen: those of row markers and of deletions.
+    """Write times of one table's cells. CQL does not report those of row markers and of deletions.
 
     Every method raises SourceTimeout and SourceUnavailable.
     """
@@ -56,7 +56,7 @@ class WriteTimes:
         return f"{self._token} >= ? AND {self._token} <= ?"
 
     def newest(self, tokens: TokenRange) -> int:
-        """The newest write time in a range, µs since 1970; 0 where there is none. One row is sent for all of it."""
+        """The newest write time in a range, µs since 1970; 0 if there is none. The source sends one row for the range."""
         if not self._times:
             return 0
         pages = self._pages(self._newest, tokens)
@@ -74,7 +74,7 @@ class WriteTimes:
             yield found
 
     def sample(self) -> list[tuple[RawKey, int]]:
-        """Raw keys and newest write times of some rows behind random places of the ring: all rows of a small table."""
+        """Raw keys and newest write times of some rows after random places of the ring, or of all rows of a small table."""
         found = self._first(WHOLE_RING) if self._times else {}
         if len(found) >= _ROWS_A_PLACE:
             for part in WHOLE_RING.split(_PLACES):
@@ -112,7 +112,7 @@ class WriteTimes:
 
 
 def rows_ahead(times: WriteTimes, tokens: TokenRange, limit: int) -> Iterator[list[tuple[RawKey, int]]]:
-    """The rows of a range that were written later than `limit`; where there are none, the source alone does the work."""
+    """The rows of a range that were written later than `limit`; if there are none, only the source has to read the range."""
     try:
         if times.newest(tokens) <= limit:
             return

@@ -1,4 +1,4 @@
-"""What the source is: its tables, and what this role may see and do there.
+"""The source's schema: its tables, and what this role may see and do there.
 
 catalogue          tables with their columns, keys, types and sizes
 identity           whether a table is still the same one

@@ -20,7 +20,7 @@ from sync.errors import PreflightError
 
 
 def keyspace_of(session: Session, name: str) -> KeyspaceMetadata:
-    """The keyspace's metadata. Raises PreflightError where there is no such keyspace, with those that there are."""
+    """The keyspace's metadata. Raises PreflightError, naming the existing keyspaces, if there is no such keyspace."""
     keyspaces = session.cluster.metadata.keyspaces
     if name not in keyspaces:
         there = ", ".join(sorted(k for k in keyspaces if not k.startswith("system"))) or "only the system's"
@@ -31,7 +31,7 @@ def keyspace_of(session: Session, name: str) -> KeyspaceMetadata:
 def read_tables(
     session: Session, keyspace: str, collections: Mapping[str, bool] = MappingProxyType({})
 ) -> dict[str, SourceTable]:
-    """Every table of the keyspace, by name; `collections` says of some whether they are Data API collections."""
+    """Every table of the keyspace, by name; `collections` says for some whether they are Data API collections."""
     metadata = keyspace_of(session, keyspace)
     udts = {name: tuple(zip(udt.field_names, udt.field_types, strict=True)) for name, udt in metadata.user_types.items()}
     return {name: _table(keyspace, table, udts, collections.get(name)) for name, table in metadata.tables.items()}
@@ -64,10 +64,10 @@ def _column(column: ColumnMetadata, partition: list[str], clustering: list[str],
 
 
 def size_estimates(session: Session, keyspace: str, tables: Sequence[str]) -> dict[str, list[SizeEstimate]]:
-    """By table what `system.size_estimates` says of it: empty for a young table, and never exact.
+    """By table, the estimates in `system.size_estimates`: empty for a young table, and never exact.
 
-    Each node tells of its primary ranges only, so each that may be used is asked. What others would tell, which do not answer
-    or are far away, is taken to be as dense: the partitioner spreads keys evenly.
+    Each node knows its primary ranges only, so each usable node is asked. The ranges of nodes that do not answer or are far
+    away are assumed to be as dense: the partitioner spreads keys evenly.
     """
     parts = [tables[at : at + _TABLES_A_QUESTION] for at in range(0, len(tables), _TABLES_A_QUESTION)]
     asked = [
@@ -82,7 +82,7 @@ def size_estimates(session: Session, keyspace: str, tables: Sequence[str]) -> di
 
 
 _TABLES_A_QUESTION = 20
-"""Managed servers limit the values that stand behind IN."""
+"""Managed servers limit the number of values in an IN."""
 _ESTIMATES = (
     "SELECT table_name, range_start, range_end, partitions_count, mean_partition_size FROM system.size_estimates "
     "WHERE keyspace_name = %s AND table_name IN %s"
@@ -90,7 +90,7 @@ _ESTIMATES = (
 
 
 def _estimates(future: ResponseFuture) -> list[tuple[str, SizeEstimate]]:
-    """One node's; none where it does not answer."""
+    """One node's estimates; empty if it does not answer."""
     try:
         return [(str(name), SizeEstimate(int(a), int(z), int(n) * int(mean))) for name, a, z, n, mean in future.result()]
     except (DriverException, NoHostAvailable):
@@ -101,10 +101,10 @@ FEW_ROWS = 1000
 
 
 def has_few_rows(raw: Session, table: SourceTable) -> bool:
-    """Whether the table has no more than FEW_ROWS rows, whatever is estimated; False where only its first can be read.
+    """Whether the table has no more than FEW_ROWS rows, whatever is estimated; False if only its first can be read.
 
-    Their tokens alone are read: of some values, of a date of the year 10000 for one, Python has none. Raises the driver's
-    Unauthorized where this role may not read the table, and its other errors where nobody can.
+    Only their tokens are read: Python cannot represent some values, such as a date in the year 10000. Raises the driver's
+    Unauthorized if this role may not read the table, and its other errors if nobody can.
     """
     select = f"SELECT {token_of_partition(table)} FROM {quoted(table.keyspace)}.{quoted(table.name)} LIMIT"
     try:
@@ -121,7 +121,7 @@ def _count(raw: Session, select: str) -> int:
 
 
 def check_partitioner(session: Session) -> None:
-    """Raise PreflightError where tokens are not Murmur3's: every range and every token of ours would be wrong."""
+    """Raise PreflightError if tokens are not Murmur3's: all our ranges and tokens would be wrong."""
     name = str(session.execute("SELECT partitioner FROM system.local").one()[0]).rsplit(".", 1)[-1]
     if name != "Murmur3Partitioner":
         raise PreflightError(f"the cluster's partitioner is {name}; only Murmur3Partitioner, the default, is supported")

@@ -1,4 +1,4 @@
-"""Which tables these are: a table that was made again, or a column that was dropped, looks as it did."""
+"""Whether a table is still the same: one that was created again, or lost a column and got it back, looks as before."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _DROPPED = "SELECT table_name, column_name, dropped_time FROM system_schema.drop
 
 
 def identities(cassandra: Cassandra, keyspace: str) -> dict[str, str]:
-    """By table: its id, and the columns that it lost, each with when, in ms since 1970. Raises Unreachable."""
+    """By table: its id, and its dropped columns, each with the time of the drop in ms since 1970. Raises Unreachable."""
     try:
         found = {str(name): [str(made)] for name, made in cassandra.session.execute(_TABLES, (keyspace,))}
         dropped = sorted(_dropped(cassandra.raw, keyspace))
@@ -29,7 +29,7 @@ def identities(cassandra: Cassandra, keyspace: str) -> dict[str, str]:
 
 
 def _dropped(raw: Session, keyspace: str) -> Iterator[tuple[str, str, int]]:
-    """As bytes: DROP … USING TIMESTAMP takes times beyond Python's, at which the driver's decoding closes the connection."""
+    """Read as bytes: DROP … USING TIMESTAMP takes times beyond Python's, and decoding one closes the driver's connection."""
     for page in raw.execute(_DROPPED, (keyspace,), execution_profile=RAW_PROFILE):
         at = page.offset
         for _ in range(page.count):

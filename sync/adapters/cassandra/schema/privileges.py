@@ -13,9 +13,9 @@ from sync.errors import SourceUnavailable
 
 
 def may_write(session: Session, table: SourceTable) -> bool:
-    """Whether this role may write the table's rows. Raises SourceUnavailable where it does not say.
+    """Whether this role may write the table's rows. Raises SourceUnavailable if the source does not say.
 
-    It is asked to delete the row whose key is null: privileges come first, and the null is refused behind them.
+    It is asked to delete the row whose key is null: it checks privileges first, and refuses the null after that.
     """
     nulls = " AND ".join(f"{quoted(c.name)} = null" for c in table.primary_key)
     try:

@@ -1,7 +1,7 @@
-"""Asks the source with the statements of each flow whether it would take them: privileges, guardrails, functions it lacks.
+"""Tries on the source whether it would take the statements of each flow: privileges, guardrails, functions it lacks.
 
-Nothing is written: the one statement that could names no row. `DELETE … USING TIMESTAMP … WHERE key IN ()` is authorized, and
-held against the guardrails, like any other.
+Nothing is written: the only statement that could write names no row. `DELETE … USING TIMESTAMP … WHERE key IN ()` is
+authorized, and checked against the guardrails, like any other.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _TIMEOUT = 10.0
 
 
 def some_keys(cassandra: Cassandra, table: SourceTable) -> list[Key]:
-    """The key of a row, where there is one. Raises the driver's errors."""
+    """The key of a row, if there is one. Raises the driver's errors."""
     names = [quoted(c.name) for c in table.primary_key]
     select = f"SELECT {', '.join(names)} FROM {quoted(table.keyspace)}.{quoted(table.name)} LIMIT 1"
     page = cassandra.raw.execute(select, execution_profile=RAW_PROFILE).current_rows[0]
@@ -33,7 +33,7 @@ def some_keys(cassandra: Cassandra, table: SourceTable) -> list[Key]:
     for _ in range(page.count):
         cells, at = read_cells(page.data, at, len(names))
         raw = tuple(cell or b"" for cell in cells)
-        if None not in cells:  # a partition's row of static columns alone has no clustering key
+        if None not in cells:  # a partition's row of only static columns has no clustering key
             found.append(Key(table.name, raw, b"", token_of(raw[: len(table.partition_key)])))
     return found
 
@@ -51,13 +51,13 @@ def try_keys(cassandra: Cassandra, table: SourceTable, columns: tuple[str, ...],
 
 
 def try_rows(rows: SourceRows, keys: Sequence[Key]) -> None:
-    """Read rows by key, as a reconcile does that may not ask for many together. Raises SourceUnavailable."""
+    """Read rows by key, as a reconcile does that cannot read many at once. Raises SourceUnavailable."""
     for key in keys[:1]:
         rows.read(key)
 
 
 def try_writes(cassandra: Cassandra, table: SourceTable, ahead_us: int) -> None:
-    """Write with a timestamp, up to so far ahead of the clock. Raises SourceUnavailable."""
+    """Write with a timestamp, now and `ahead_us` ahead of the clock. Raises SourceUnavailable."""
     name = f"{quoted(table.keyspace)}.{quoted(table.name)}"
     columns = [quoted(c.name) for c in table.stored if c.kind != "static"]
     prepared(

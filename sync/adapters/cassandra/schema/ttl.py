@@ -1,4 +1,4 @@
-"""Rows that will expire: Cassandra's schema does not tell of a TTL given at the write, so a sample of rows does."""
+"""Rows that will expire: Cassandra's schema does not show a TTL given with a write, so a sample of rows is read."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _MANY_CELLS = frozenset({"map", "list", "set", "udt"})
 
 
 def expiring_columns(cassandra: Cassandra, table: SourceTable, sample: int = SAMPLE) -> list[str]:
-    """Columns of which some of the first `sample` rows have a TTL."""
+    """Columns that have a TTL in some of the first `sample` rows."""
     asked = [c for c in table.columns if c.kind == "regular" and c.type.name != "counter" and not c.path]
     many = [c for c in asked if _has_many_cells(c)]
     one = [c for c in asked if c not in many]
@@ -26,7 +26,7 @@ def expiring_columns(cassandra: Cassandra, table: SourceTable, sample: int = SAM
 
 
 def columns_without_ttl(cassandra: Cassandra, table: SourceTable) -> list[str]:
-    """Columns of which this server does not report whether their cells expire: those of many cells before Cassandra 5.
+    """Columns for which this server does not report whether cells expire: those of many cells, before Cassandra 5.
 
     Raises the driver's errors.
     """
@@ -54,7 +54,7 @@ def _of_one_cell(raw: Session, table: SourceTable, columns: list[SourceColumn], 
 
 
 def _of_many_cells(raw: Session, table: SourceTable, columns: list[SourceColumn], sample: int) -> set[str]:
-    """A TTL an element. Cassandra before 5 tells none."""
+    """Each element has its TTL. Cassandra before 5 reports none."""
     try:
         rows = list(_rows(raw, table, columns, sample)) if columns else []
     except InvalidRequest:
@@ -63,7 +63,7 @@ def _of_many_cells(raw: Session, table: SourceTable, columns: list[SourceColumn]
 
 
 def _rows(raw: Session, table: SourceTable, columns: list[SourceColumn], sample: int) -> Iterator[list[bytes | None]]:
-    """The sample as bytes: nulls among the elements break the driver's decoding, which costs more than it gives."""
+    """The sample as bytes: nulls among the elements break the driver's decoding, which is not worth its cost here."""
     page = raw.execute(_select(table, columns, sample), execution_profile=RAW_PROFILE).current_rows[0]
     at = page.offset
     for _ in range(page.count):

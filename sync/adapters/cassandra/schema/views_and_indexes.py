@@ -1,4 +1,4 @@
-"""What stands beside a table in the source and is not carried: views of it, and indexes that applications may search by."""
+"""What belongs to a table in the source and is not migrated: views of it, and indexes that applications may search by."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from sync.core.rows import SourceTable
 
 
 def views_and_indexes(session: Session, table: SourceTable) -> Iterator[str]:
-    """What is to be known of it, a line each."""
+    """What an operator must know about them: a line for views, a line for indexes."""
     known = session.cluster.metadata.keyspaces[table.keyspace].tables.get(table.name)
     if known is None or table.is_collection:
         return

@@ -12,9 +12,9 @@ _SWITCH = "SELECT value FROM system_views.settings WHERE name = 'dynamic_data_ma
 
 
 def masked_columns(cassandra: Cassandra, keyspace: str) -> dict[str, set[str]]:
-    """By table, the columns of which this role is shown masks in the place of values.
+    """By table, the columns of which this role is shown masks instead of values.
 
-    Raises the driver's errors where that cannot be asked.
+    Raises the driver's errors if that cannot be found out.
     """
     try:
         rows = cassandra.session.execute(_MASKS, (keyspace,))
@@ -23,7 +23,7 @@ def masked_columns(cassandra: Cassandra, keyspace: str) -> dict[str, set[str]]:
     there = cassandra.session.cluster.metadata.keyspaces[keyspace].tables
     known = [(table, column) for table, column in rows if table in there and column in there[table].columns]
     user = cassandra.settings.cassandra_username
-    # Who does not log in is not told from others, and who is above permissions sees everything.
+    # Clients that do not log in cannot be told apart, and superusers see everything.
     if not known or user is None or _switched_off(cassandra) or _is_superuser(cassandra, user):
         return {}
     found: dict[str, set[str]] = {}
@@ -34,8 +34,10 @@ def masked_columns(cassandra: Cassandra, keyspace: str) -> dict[str, set[str]]:
 
 
 def _is_masked(cassandra: Cassandra, user: str, table: str, column: str) -> bool:
-    """What the server does counts, where it can be asked: nodes remember permissions for a while after they were changed
-    (`permissions_validity`), and masks of a table that was dropped stay in the schema for one of the same name.
+    """Whether this role is shown a mask: by what the server does, if that can be tried, else by its permissions.
+
+    Nodes remember permissions for a while after they were changed (`permissions_validity`), and masks of a dropped table stay
+    in the schema for one of the same name.
     """
     refused = _is_refused(cassandra, table, column)
     if refused or _may(cassandra, user, "UNMASK", table):
@@ -44,9 +46,9 @@ def _is_masked(cassandra: Cassandra, user: str, table: str, column: str) -> bool
 
 
 def _is_refused(cassandra: Cassandra, table: str, column: str) -> bool | None:
-    """Whether this role may not ask for the column's value, as none may who sees its mask and has no SELECT_MASKED.
+    """Whether this role may not filter by the column, as is the case if it sees a mask and has no SELECT_MASKED.
 
-    None where the column cannot be asked for. The value that is asked for is null, which is noticed behind the permission.
+    None if nobody can filter by the column. The value filtered by is null, which is refused only after the permission check.
     """
     try:
         text = f"SELECT {quoted(column)} FROM {table} WHERE {quoted(column)} = ? ALLOW FILTERING"
@@ -59,7 +61,7 @@ def _is_refused(cassandra: Cassandra, table: str, column: str) -> bool | None:
 
 
 def _switched_off(cassandra: Cassandra) -> bool:
-    """Whether the server shows no masks at all. A role that may not ask takes it that it does."""
+    """Whether the server shows no masks at all. False if this role may not ask."""
     try:
         row = cassandra.session.execute(_SWITCH).one()
     except (InvalidRequest, Unauthorized):
@@ -72,7 +74,7 @@ def _is_superuser(cassandra: Cassandra, user: str) -> bool:
 
 
 def _may(cassandra: Cassandra, user: str, permission: str, table: str) -> bool:
-    """By a permission of its own or of a role that it has, on the table, its keyspace, or all."""
+    """Whether the role, or one granted to it, has the permission on the table, its keyspace, or all."""
     try:
         return any(
             True for _ in cassandra.session.execute(f"LIST {permission} PERMISSION ON TABLE {table} OF {quoted(user)}")

@@ -1,4 +1,4 @@
-"""History on its way in: ranges with their leases, batches, merges, rejects.
+"""Copies history into Postgres: ranges with their leases, batches, merges, rejects.
 
 ahead         rows of the source that were written ahead of the clock
 loader        a batch with its checkpoint, in one transaction

@@ -1,4 +1,4 @@
-"""Rows of the source that were written ahead of the clock, as Postgres remembers them (`sync.ahead`)."""
+"""Rows of the source that were written ahead of the clock, as recorded in Postgres (`sync.ahead`)."""
 
 from __future__ import annotations
 
@@ -35,9 +35,9 @@ def note(connection: Connection, table: TableMap, found: Sequence[tuple[Key, int
 
 
 def recheck(connection: Connection, tables: Sequence[str]) -> int:
-    """Leave a recheck intent for each of these tables' keys that has had none; how many. Raises TargetUnavailable."""
+    """Leave a recheck intent for each key of these tables that has had none; returns how many. Raises TargetUnavailable."""
     with target_errors(), connection.transaction():
-        connection.execute(SHARE)  # in an earlier statement: whoever waited for a switch sees what came of it
+        connection.execute(SHARE)  # in an earlier statement: the next one sees the outcome of a switch
         return connection.execute(_SQL["recheck"], {"tables": list(tables)}).rowcount
 
 

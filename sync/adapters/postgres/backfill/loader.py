@@ -1,9 +1,9 @@
-"""The way of a batch into Postgres: encode, COPY, merge (rules 18 and 19), rejects and checkpoint, in one transaction.
+"""Loads a batch into Postgres: encode, COPY, merge (rules 18 and 19), rejects and checkpoint, in one transaction.
 
 Three paths, tried in this order:
-1. direct: COPY into the table itself. Right where the range holds no tombstone and no intent, and no key is there yet.
+1. direct: COPY into the table itself. Correct if the range holds no tombstone and no intent, and no key is there yet.
 2. merged: COPY into a temporary stage, then insert the keys that have no row, no tombstone and no intent.
-3. checked: after a value was refused: rows are encoded one by one, refused ones recorded, the others merged.
+3. checked: after a value was refused, rows are encoded one by one, refused ones recorded, the others merged.
 docs/decisions/0003-direct-copy.md says why path 1 is as safe as path 2.
 """
 
@@ -59,7 +59,7 @@ class Loader:
         self._staged = self._copy_statement(sql.Identifier("pg_temp", self._merge.stage))
 
     def load(self, lease: Lease, batch: Batch) -> bool:
-        """Load a batch and its checkpoint; whether to go on. Raises LeaseLost, PreflightError and TargetUnavailable."""
+        """Load a batch and its checkpoint; returns whether to go on. Raises LeaseLost, PreflightError, TargetUnavailable."""
         pieces = self._encode(batch)
         failpoint("backfill.encoded")
         try:
@@ -76,7 +76,7 @@ class Loader:
         return not stop
 
     def _encode(self, batch: Batch) -> list[bytes] | None:
-        """The batch as COPY data, or None where a value needs a closer look."""
+        """The batch as COPY data, or None if a value needs a closer look."""
         try:
             return [b"".join(self._encoder.encode_page(p.data, p.offset, p.count)) for p in batch.pages]
         except ENCODE_ERRORS:
@@ -91,19 +91,19 @@ class Loader:
         return counts, self._checkpoint(lease, batch, counts)
 
     def _lock_range(self, lease: Lease) -> bool:
-        """Lock the range's row; whether the range holds tombstones or intents."""
-        self._connection.execute(SHARE)  # in an earlier statement: whoever waited for a switch sees what came of it (rule 20)
+        """Lock the range's row; returns whether the range holds tombstones or intents."""
+        self._connection.execute(SHARE)  # in an earlier statement: the next one sees the outcome of a switch (rule 20)
         row = self._connection.execute(_SQL["hold"], {"range": lease.range_id, "owner": lease.owner}).fetchone()
         if row is None:
             raise LeaseLost(f"range {lease.range_id} of {lease.table} was taken over by another worker")
         if row[0] != "astra":
             raise PreflightError("Postgres is primary: a backfill would overwrite the primary; it stops")
-        # In a statement of its own: a tombstone whose writer held the range until now must be seen (rules 9 and 18).
+        # In a statement of its own, which must see a tombstone whose writer held the range until now (rules 9 and 18).
         span = {"table": lease.table, "start": lease.whole.start, "end": lease.whole.end}
         return self._connection.execute(_SQL["touched"], span).fetchone() == (True,)
 
     def _load_fast(self, lease: Lease, batch: Batch, pieces: list[bytes], touched: bool) -> Counts | None:
-        """Paths 1 and 2; None where Postgres refuses a value."""
+        """Paths 1 and 2; None if Postgres refuses a value."""
         try:
             if not touched:
                 try:
@@ -112,7 +112,7 @@ class Loader:
                     failpoint("backfill.staged")
                     return Counts(written=batch.rows)
                 except errors.UniqueViolation:
-                    pass  # a key is there already (or a unique index of the user's objects): the merge tells which
+                    pass  # a key is there already (or a unique index of the user's is violated): the merge finds out which
             with self._connection.transaction():
                 return self._load_merged(lease, pieces, batch.rows, lambda: self._source_keys(batch))
         except psycopg.Error as error:
@@ -121,7 +121,7 @@ class Loader:
             return None
 
     def _source_keys(self, batch: Batch) -> dict[bytes, bytes]:
-        """The raw keys of a batch in which nothing is wrong, packed, by their canonical bytes."""
+        """The packed raw keys of a batch without errors, by their canonical bytes."""
         found = (self._encoder.hash_page(p.data, p.offset, p.count)[1] for p in batch.pages)
         return {self._encoder.canonical_key(unpack_key(key)): key for keys in found for key in keys}
 
@@ -135,7 +135,7 @@ class Loader:
         return Counts(written=written, stale=rows - written)
 
     def _load_checked(self, lease: Lease, batch: Batch) -> Counts:
-        """Path 3: row by row where the encoder finds fault, by the thousand where only Postgres does."""
+        """Path 3: rows that the encoder rejects are recorded singly, the others are merged by the thousand."""
         counts, good = Counts(), []
         for page in batch.pages:
             for row in self._encoder.check_page(page.data, page.offset, page.count):
@@ -149,7 +149,7 @@ class Loader:
         return counts
 
     def _merge_few(self, lease: Lease, rows: Sequence[CheckedRow], counts: Counts) -> None:
-        """Merge rows of which some may be refused: together, or else singly; by halves where a COPY refuses one."""
+        """Merge rows of which some may be refused: together, or else singly; by halves if COPY itself refuses one."""
         try:
             with self._connection.transaction():
                 found = self._load_merged(lease, [row.encoded or b"" for row in rows], len(rows), lambda: self._keys_of(rows))
@@ -168,7 +168,7 @@ class Loader:
             counts.stale += found.stale
 
     def _merge_singly(self, lease: Lease, rows: Sequence[CheckedRow], counts: Counts) -> bool:
-        """Merge each row by itself, within the server; False, and nothing done, where already the COPY refuses one."""
+        """Merge each row by itself, within the server; False, with nothing done, if COPY itself refuses one."""
         try:
             with self._connection.transaction():
                 self._merge.clear_stage()
@@ -195,7 +195,7 @@ class Loader:
         rejects.record(self._connection, self._table, lease.run_id, CheckedRow(row.token, row.key, None, (issue,)))
 
     def _checkpoint(self, lease: Lease, batch: Batch, counts: Counts) -> bool:
-        """Record how far the range is done; whether the workers were asked to stop."""
+        """Record how far the range is done; returns whether the workers were asked to stop."""
         asked = self._connection.execute(
             _SQL["checkpoint"],
             {

@@ -23,8 +23,8 @@ WHERE NOT EXISTS (SELECT FROM sync.tombstone AS t WHERE t.table_name = {name} AN
   AND {which}
 ON CONFLICT ({primary_key}) DO NOTHING
 """
-# Each staged row in a subtransaction of its own. What is refused comes back with its place and the reason, and leaves the
-# stage; the last line, without a place, says how many were inserted.
+# Each staged row in a subtransaction of its own. A refused row is returned with its place and the reason, and leaves the
+# stage; the last row, without a place, says how many were inserted.
 _SINGLY = """
 #variable_conflict use_column
 DECLARE
@@ -56,7 +56,7 @@ _SINGLY_FUNCTION = """
 CREATE OR REPLACE FUNCTION pg_temp.sync_insert_singly()
 RETURNS TABLE (_sync_place bigint, _sync_written bigint, _sync_reason text, _sync_column text) LANGUAGE plpgsql AS {body}
 """
-# A skipped key that has no row, or whose content differs, is to be read again.
+# A skipped key that has no row, or whose content differs, must be read again.
 _DIFFER = """
 SELECT {key}, s.{token} FROM {stage} AS s LEFT JOIN {target} AS t ON ({same_key})
 WHERE (({same_key}) IS NOT TRUE OR {staged} <> {there})
@@ -72,7 +72,7 @@ SELECT %(table)s, k.key, k.source_key, k.token, 'recheck', 'finished', %(floor)s
 FROM unnest(%(keys)s::bytea[], %(source_keys)s::bytea[], %(tokens)s::bigint[]) AS k (key, source_key, token)
 ON CONFLICT DO NOTHING
 """
-# Rows that were there before the migration have no token: they get one, so that their range's digest holds them.
+# Rows that were there before the migration have no token: they get one, so that their range's digest includes them.
 _ADOPT = """
 UPDATE {target} AS t SET {token} = s.{token}, {version} = coalesce(t.{version}, {floor})
 FROM {stage} AS s WHERE {same_key} AND t.{token} IS NULL
@@ -102,22 +102,22 @@ class Merge:
         }
 
     def clear_stage(self) -> None:
-        """An empty stage, made where this connection has none yet."""
+        """Empty the stage, or create it if this connection has none yet."""
         stage = self._parts["stage"]
-        # Of the columns alone: a target's defaults, checks and generated columns have no place here. Each time, since a
-        # transaction that was rolled back takes it along.
+        # With the columns alone: a target's defaults, checks and generated columns have no place here. Each time, since a
+        # rollback removes it.
         made = "CREATE TEMPORARY TABLE IF NOT EXISTS {} ON COMMIT {} AS SELECT {} FROM {} WITH NO DATA"
-        # Through a pooler the session is others' as well: nothing stays in it.
+        # Through a pooler, others use the session as well: nothing may stay in it.
         end = sql.SQL("DROP" if isinstance(self._connection, Pooled) else "DELETE ROWS")
         self._connection.execute(sql.SQL(made).format(stage, end, self._parts["columns"], self._parts["target"]))
         self._connection.execute(sql.SQL("DELETE FROM {}").format(stage))
 
     def insert(self) -> int:
-        """Insert what is missing; how many rows that were. Rows of another unique index raise UniqueViolation."""
+        """Insert what is missing; returns how many rows. A conflict on another unique index raises UniqueViolation."""
         return self._connection.execute(self._insert(sql.SQL("true"))).rowcount
 
     def insert_singly(self) -> tuple[int, list[tuple[int, str, str]]]:
-        """Insert what is missing, row by row: how many, and what was refused: place in the stage, reason, column."""
+        """Insert what is missing, row by row; returns how many, and the refused ones: place in the stage, reason, column."""
         one = self._insert(sql.SQL("s.ctid = _sync_row.id"))
         parts = {"stage": self._parts["stage"], "insert": one, "no_refusal": sql.Literal(NO_REFUSAL)}
         body = sql.SQL(_SINGLY).format(**parts).as_string(self._connection)
@@ -130,9 +130,9 @@ class Merge:
         return sql.SQL(_INSERT).format(**self._parts, which=which)
 
     def recheck_skipped(self, lease: Lease, source_keys: Callable[[], Mapping[bytes, bytes]]) -> int:
-        """Give tokens to rows without one; leave a recheck intent for each staged key that differs; how many are new.
+        """Give tokens to rows without one; leave a recheck intent for each staged key that differs; returns how many are new.
 
-        `source_keys` tells the source's own keys of what was staged, packed, by their canonical bytes.
+        `source_keys` returns the source's own keys of what was staged, packed, by their canonical bytes.
         """
         self._connection.execute(sql.SQL(_ADOPT).format(**self._parts, floor=sql.Literal(lease.floor)))
         differ = self._connection.execute(sql.SQL(_DIFFER).format(**self._parts)).fetchall()

@@ -28,33 +28,33 @@ class RangeLedger:
 
     @property
     def connection(self) -> Connection:
-        """The connection, for what belongs to the same moment."""
+        """The connection, for statements that belong to the same step."""
         return self._connection
 
     def primary(self) -> str:
-        """The store that is primary by the authority (invariant 6)."""
+        """The store that is primary according to `sync.epoch`, the authority (invariant 6)."""
         row = self._connection.execute(_SQL["epoch"]).fetchone()
         assert row is not None, "sync.epoch is empty"
         return str(row[1])
 
     def check_primary(self) -> None:
-        """Raise PreflightError where the source is not primary."""
+        """Raise PreflightError if the source is not primary."""
         if self.primary() != "astra":
             raise PreflightError("Postgres is primary: a backfill would overwrite the primary")
 
     def begin(self, plans: dict[str, list[TokenRange]], shapes: Mapping[str, str] | None = None) -> list[int]:
         """A run for each table: its unfinished one, or a new one with these ranges. The floor rises first (rule 3).
 
-        `shapes` are what the tables are now: what an unfinished run did of a table of another shape is done again.
+        `shapes` are the tables' present shapes: what an unfinished run did while a table had another shape is done again.
         """
         with target_errors(), self._connection.transaction():
-            # Two starts at once: the second waits here, then finds the first one's runs. The runs before the epoch, as where
-            # a pass is closed and clears writers; and whoever waits for the runs holds up no writer.
+            # Two starts at once: the second waits here, then finds the first one's runs. The runs are locked before the
+            # epoch, as when a pass is closed and clears writers; so a start that waits for the runs holds up no writer.
             self._connection.execute("LOCK TABLE sync.run IN SHARE ROW EXCLUSIVE MODE")
             runs = self._start(plans, _SQL, {}, shapes or {})
             self._connection.execute(_SQL["reset_ranges"], {"runs": runs, **listed(shapes)})
             self._connection.execute(_SQL["note_shapes"], {"runs": runs, **listed(shapes)})
-            with changing_epoch(self._connection):  # at the end: meanwhile no application writes
+            with changing_epoch(self._connection):  # at the end: while it is held, no application writes
                 self.check_primary()
                 row = self._connection.execute(_SQL["raise_floor"]).fetchone()
                 assert row is not None
@@ -62,7 +62,7 @@ class RangeLedger:
             return runs
 
     def shapes(self, runs: list[int]) -> dict[str, str | None]:
-        """What the tables of these runs were when they began; None where nobody noted it."""
+        """The shapes of these runs' tables when the runs began; None if that was not recorded."""
         return dict(self._run("shapes", runs=runs).fetchall())
 
     def _start(
@@ -72,7 +72,7 @@ class RangeLedger:
         values: Mapping[str, Any],
         shapes: Mapping[str, str],
     ) -> list[int]:
-        """Open the runs of a start, with its kind's `open_run` and `begin_run`, within the caller's transaction."""
+        """Open the runs of a start, with the `open_run` and `begin_run` of its kind, within the caller's transaction."""
         with target_errors():
             given = {table: {"table": table, "shape": shapes.get(table), **values} for table in plans}
             runs = [self._open_run(ranges, queries, given[table]) for table, ranges in plans.items()]
@@ -105,16 +105,16 @@ class RangeLedger:
         return {str(t): int(i) for t, i in found.fetchall()}
 
     def set_rate(self, runs: list[int], rate: int | None) -> None:
-        """How many rows a second these runs may read, all workers together."""
+        """Set how many rows a second these runs may read, all workers together."""
         self._connection.execute(_SQL["set_rate"], {"runs": runs, "rate": rate})
 
     def claim(self, run_ids: list[int], owner: str) -> Lease | None:
-        """The next range to copy, leased to this owner; None where there is none."""
+        """The next range to copy, leased to this owner; None if there is none."""
         row = self._run("claim", runs=run_ids, owner=owner, lease=self._lease_seconds).fetchone()
         return lease_of(row, owner) if row else None
 
     def renew(self, lease: Lease) -> Lease | None:
-        """Prolong the lease, with its present share of the rate; None where the run is to stop. Raises LeaseLost."""
+        """Prolong the lease, with its present share of the rate; None if the run should stop. Raises LeaseLost."""
         row = self._run("renew", range=lease.range_id, owner=lease.owner, lease=self._lease_seconds).fetchone()
         if row is None:
             raise LeaseLost(f"range {lease.range_id} of {lease.table} was taken over by another worker")
@@ -122,15 +122,15 @@ class RangeLedger:
         return None if stop else replace(lease, rate=_share(rate, sharers))
 
     def release_range(self, lease: Lease) -> None:
-        """Release a range in the middle; its checkpoint stays."""
+        """Release an unfinished range; its checkpoint stays."""
         self._run("release", range=lease.range_id, owner=lease.owner)
 
     def discard_position(self, lease: Lease) -> None:
-        """Release a range whose place within a partition is not known to the source any more: it goes on at the start."""
+        """Release a range whose place within a partition the source no longer knows: it resumes at its last token."""
         self._run("forget_position", range=lease.range_id, owner=lease.owner)
 
     def wait(self, lease: Lease, error: str) -> None:
-        """Release a range because a server is temporarily unavailable, and say so; that is no attempt."""
+        """Release a range because a server is temporarily unavailable, and record that; it does not count as an attempt."""
         self._run("wait", range=lease.range_id, owner=lease.owner, error=error[:2000])
 
     def fail(self, lease: Lease, error: str) -> None:
@@ -138,12 +138,12 @@ class RangeLedger:
         self._run("fail", range=lease.range_id, owner=lease.owner, error=error[:2000], most=MAX_ATTEMPTS)
 
     def fail_deadly(self, runs: list[int]) -> None:
-        """Fail the ranges whose workers died again and again without a checkpoint: the next one would, too."""
+        """Fail the ranges whose workers died again and again without a checkpoint: the next worker would, too."""
         error = f"its worker died {MAX_ATTEMPTS} times without progress: out of memory?"
         self._run("fail_crashed", runs=runs, error=error, most=MAX_ATTEMPTS)
 
     def split(self, lease: Lease, middle: int, error: str) -> None:
-        """Make two ranges of what is left, both pending."""
+        """Split what is left into two ranges, both pending."""
         values = {"range": lease.range_id, "owner": lease.owner, "middle": middle, "error": error[:2000]}
         with target_errors(), self._connection.transaction():
             self._connection.execute(_SQL["split_off"], values)
@@ -164,18 +164,18 @@ class RangeLedger:
         return int(row[0]) if row else 0
 
     def note_failure(self, runs: list[int], error: str, away: bool = False) -> None:
-        """Record that a job failed as a whole; `away`: for a server that did not answer.
+        """Record that a job failed as a whole; `away`: because a server did not answer.
 
-        That is no failure where something was copied already: the settings are right somewhere, and the others go on.
+        It is no failure if something was copied already: then the settings are right somewhere, and the others continue.
         """
         self._run("note_failure", runs=runs, error=error[:2000], away=away)
 
     def reclaim(self, runs: list[int], owner: str) -> None:
-        """Free what this very owner still holds, because it lost its connection: that is no attempt, and no death."""
+        """Free what this owner still holds after it lost its connection: that counts neither as an attempt nor as a death."""
         self._run("release_owner", runs=runs, owner=owner)
 
     def release(self, runs: list[int], worker: str) -> None:
-        """Let go of the ranges of a worker that has stopped."""
+        """Release the ranges of a worker that has stopped."""
         self._run("release_worker", runs=runs, worker=worker)
 
     def failures(self, runs: list[int]) -> tuple[int, str]:
@@ -184,11 +184,11 @@ class RangeLedger:
         return (int(row[0] or 0), str(row[1] or "")) if row else (0, "")
 
     def request_stop(self, runs: list[int], stop: bool) -> None:
-        """Ask the workers of these runs to let go at the next batch, or take that back."""
+        """Ask the workers of these runs to stop at the next batch, or take that back."""
         self._run("request_stop", runs=runs, stop=stop)
 
     def progress(self, runs: list[int]) -> list[Progress]:
-        """Where these runs stand."""
+        """The progress of these runs."""
         rows = self._run("progress", runs=runs).fetchall()
         return [_progress(row) for row in rows]
 
@@ -197,7 +197,7 @@ class RangeLedger:
             return self._connection.execute(_SQL[query], values)
 
     def open_checks(self) -> list[int]:
-        """The parts of drift passes that are under way, or were stopped."""
+        """The runs of drift passes that are in progress, or were stopped."""
         return [int(row[0]) for row in self._run("open_drift_runs").fetchall()]
 
     def latest(self) -> list[int]:

@@ -22,7 +22,7 @@ SET run_id = excluded.run_id, reason = excluded.reason, action = excluded.action
 
 
 def record(connection: Connection, table: TableMap, run_id: int, row: CheckedRow) -> None:
-    """Record what is wrong with a row, in the caller's transaction; run 0 is no backfill but a reconcile."""
+    """Record what is wrong with a row, in the caller's transaction; run 0 stands for a reconcile."""
     if not row.issues:
         return
     key = packed(row.key)

@@ -21,21 +21,21 @@ _OTHERS = frozenset((
     "preparethreshold", "rewritebatchedinserts", "command_timeout", "timeout", "sockettimeout", "connecttimeout",
     "logintimeout",
 ))  # fmt: skip
-"""Parameters of other programs, in lower case, that say how those use their connections: nothing to us."""
+"""Parameters of other programs, in lower case, that say how those use their connections: ignored here."""
 _SCHEMAS = ("schema", "currentschema", "search_path")
 _SSL = {"true": "require", "false": "disable"}
 
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """What a URL says: libpq's parameters, and whether it is a transaction pooler's (Prisma's `pgbouncer=true`)."""
+    """The contents of a URL: libpq's parameters, and whether it is a transaction pooler's (Prisma's `pgbouncer=true`)."""
 
     given: dict[str, Any]
     is_pooler: bool = False
 
 
 def address_of(url: str, name: str) -> Address:
-    """A URL's parts; `name` is the setting. Raises SettingsError, which says what cannot be told, and holds no secret."""
+    """A URL's parts; `name` is the setting. Raises SettingsError, which names what is not understood, and no secret."""
     scheme = _SCHEME.match(url)
     if scheme is None:
         other = _ANY_SCHEME.match(url)
@@ -47,7 +47,7 @@ def address_of(url: str, name: str) -> Address:
 
 
 def _plain(url: str, name: str) -> tuple[str, bool]:
-    """The URL with libpq's parameters alone."""
+    """The URL with only libpq's parameters, and whether it says that it is a pooler's. Raises SettingsError."""
     at = url.find("?", url.rfind("@") + 1)
     if at < 0:
         return url, False
@@ -64,7 +64,7 @@ def _plain(url: str, name: str) -> tuple[str, bool]:
         elif key in known:
             kept.append((key, value))
         elif lower not in _OTHERS:
-            # Behind a password whose & is not written as %26, it is a piece of that.
+            # After a password whose & is not written as %26, it is a part of the password.
             what = "a parameter after its password" if any(k == "password" for k, _ in kept) else f"the parameter {key}"
             raise SettingsError(f"{name} has {what}, which Postgres clients do not know: remove it")
     query = "&".join(f"{key}={quote(value, safe='')}" for key, value in kept)
@@ -83,7 +83,7 @@ def _parsed(url: str, name: str) -> dict[str, Any]:
         given = conninfo.conninfo_to_dict(url)
     except psycopg.ProgrammingError as error:
         raise SettingsError(f"{name} is not a Postgres URL: {_without_secret(str(error))}{_HOW}") from None
-    # An @ or / in a password that is not written as %40 or %2F makes libpq take a piece of it for one of these.
+    # An @ or / in a password that is not written as %40 or %2F makes libpq take part of the password for one of these.
     host, port, database = (str(given.get(part, "")) for part in ("host", "port", "dbname"))
     if "@" in host or not re.fullmatch(r"[\d,]*", port) or ("@" in database and "%40" not in url):
         raise SettingsError(f"{name} is not a Postgres URL: its host, port or database cannot be determined{_HOW}")

@@ -16,7 +16,7 @@ from sync.adapters.postgres.connection.connect import Connection
 class Cell:
     """The bytes of one value in the binary format of the type with this OID; None is a null.
 
-    A null has its type, too: a statement is prepared once for each list of its parameters' types.
+    A null has a type, too: a statement is prepared once per combination of its parameters' types.
     """
 
     data: bytes | None

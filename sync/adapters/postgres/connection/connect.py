@@ -28,19 +28,19 @@ _OWN = "; ".join(
 _NOT_NOW = re.compile(
     "the database system is|too many (?:clients|connections)|connection slots are reserved|out of memory|No space left"
 )
-"""What a server says that starts, ends or has no room; libpq hands no SQLSTATE over."""
+"""What a server says while it starts, shuts down or has no room; libpq passes on no SQLSTATE."""
 _POOLER = re.compile(r"-pooler(?=\.)")
 TRANSIENT = (psycopg.OperationalError, psycopg.InterfaceError, errors.SerializationFailure, errors.DeadlockDetected)
-"""What a repetition on a new connection may cure: a restart, a suspended compute, a cut connection."""
+"""Errors that a retry on a new connection may cure: a restart, a suspended compute, a cut connection."""
 
 
 def connection_string(settings: Settings, direct: bool = True) -> str:
-    """The conninfo of the target. `direct` avoids a transaction pooler where there is a way around it."""
+    """The conninfo of the target. `direct` avoids a transaction pooler if there is a way around it."""
     return _target(settings, direct)[0]
 
 
 def _target(settings: Settings, direct: bool) -> tuple[str, str]:
-    """The conninfo, and what is said of a pooler there: `auto`, `transaction`, `session` or `none`."""
+    """The conninfo, and the kind of pooler stated for it: `auto`, `transaction`, `session` or `none`."""
     unpooled = direct and settings.database_url_unpooled is not None
     url = settings.database_url_unpooled if unpooled else settings.database_url
     if url is None:
@@ -60,7 +60,7 @@ def _target(settings: Settings, direct: bool) -> tuple[str, str]:
 
 
 def known_pooler(settings: Settings, direct: bool) -> bool | None:
-    """Whether a transaction pooler is there, as far as that is known; None where nobody has looked yet."""
+    """Whether a transaction pooler is there, as far as that is known; None if it was not tested yet."""
     return pooler.known(*_target(settings, direct))
 
 
@@ -87,8 +87,8 @@ def connect(settings: Settings, *, direct: bool = True, autocommit: bool = False
             advice = _OWN_NAMES.sub("DATABASE_URL", advice)
         kind = UnreachableNow if _NOT_NOW.search(str(error)) else Unreachable
         raise kind(f"{target_name(settings)}: {advice}") from None
-    # The merge's look for tombstones must see what was committed while it waited for the range (rules 9 and 18), whatever
-    # the role's or the database's default is.
+    # The merge must see tombstones that were committed while it waited for the range (rules 9 and 18), whatever the role's
+    # or the database's default is.
     connection.isolation_level = psycopg.IsolationLevel.READ_COMMITTED
     connection.autocommit = autocommit
     return connection
@@ -106,14 +106,14 @@ def _connected(dsn: str, said: str) -> Connection:
 def connection_class(pooled: bool | None) -> tuple[type[Connection], dict[str, Any]]:
     """The class of connections to such an address, and what they are made with."""
     kind: dict[str, Any] = {"autocommit": True, "application_name": "sync"}
-    # A statement that is prepared in one server session is unknown in the next one, or is another one there.
+    # A statement prepared in one server session is unknown in the next one, or is a different one there.
     return (Pooled, {**kind, "prepare_threshold": None, "client_encoding": "utf8"}) if pooled else (psycopg.Connection, kind)
 
 
 def configure_session(connection: Connection, limits: Mapping[str, str] | None = None) -> None:
     """Give an autocommit session the settings that our statements need, whatever its role's, database's or environment's are.
 
-    `limits` are further ones, by their names. Through a transaction pooler each transaction has them, and nobody else.
+    `limits` are further settings by name. Through a transaction pooler they apply to each transaction, and to nobody else.
     """
     if isinstance(connection, Pooled):
         with connection.one_round_trip():

@@ -1,9 +1,9 @@
 """The epoch's lock (rule 20): whoever acts by the epoch shares it until commit, whoever changes the epoch has it alone.
 
-It is an advisory lock, not a lock of the epoch's row: Postgres queues those who ask for one in their order, so writers do not
-starve a switch; nothing of it is written to disk; and the row is read in a later statement, so that whoever waited for a
-switch sees what came of it. (`SELECT … ORDER BY epoch DESC LIMIT 1 FOR SHARE` goes on with the row that it found before it
-waited: "The Locking Clause" of SELECT in Postgres's documentation.)
+It is an advisory lock, not a lock of the epoch's row: Postgres queues the requests for one in order, so writers do not starve
+a switch; nothing of it is written to disk; and the row is read in a later statement, which sees the outcome of a switch that
+the lock waited for. (`SELECT … ORDER BY epoch DESC LIMIT 1 FOR SHARE` continues with the row that it found before it waited:
+"The Locking Clause" of SELECT in Postgres's documentation.)
 
 Take it before any key's lock: a writer that holds a key and asks for the epoch would wait behind a switch, which waits for a
 writer that asks for the key.
@@ -35,7 +35,7 @@ CHANGE_SECONDS = 10.0
 def share_epoch(connection: Connection) -> None:
     """Hold the epoch until the caller's transaction ends.
 
-    Raises EpochChanged where a switch has it for longer than a lock may take: that is no sick Postgres, and the write waits.
+    Raises EpochChanged if a switch holds it beyond the lock timeout: Postgres is not sick then, and the write waits.
     """
     try:
         connection.execute(SHARE)
@@ -45,7 +45,7 @@ def share_epoch(connection: Connection) -> None:
 
 @contextmanager
 def sharing_epoch(connection: Connection) -> Iterator[None]:
-    """The same in a pipeline, where an error comes up only at its end; the block is what is sent behind the lock."""
+    """The same in a pipeline, where an error appears only at its end; the block's statements are sent after the lock."""
     asked: psycopg.Cursor[tuple[object, ...]] | None = None
     try:
         with one_transaction(connection):
@@ -63,10 +63,10 @@ def _switching() -> EpochChanged:
 
 @contextmanager
 def changing_epoch(connection: Connection, wait_seconds: float | None = None) -> Iterator[None]:
-    """A transaction that has the epoch alone. Raises TargetBusy, nothing being changed, where a writer holds it for so long
-    (CHANGE_SECONDS where nothing is said).
+    """A transaction that has the epoch alone; it waits `wait_seconds` for that, CHANGE_SECONDS by default.
 
-    It asks for a second at a time: a writer that hangs must not hold up all others behind one who waits for it.
+    Raises TargetBusy, with nothing changed, if a writer holds the epoch for longer. It asks for a second at a time: a writer
+    that hangs must not hold up all others behind one that waits for it.
     """
     wait_seconds = CHANGE_SECONDS if wait_seconds is None else wait_seconds
     until = time.monotonic() + wait_seconds
@@ -92,8 +92,8 @@ def _alone(connection: Connection, seconds: float) -> bool:
 def one_transaction(connection: Connection) -> Iterator[None]:
     """What is executed here goes in one round trip, and is one transaction.
 
-    Between two Syncs that is so without BEGIN and COMMIT (libpq, "Pipeline Mode"), each as dear as a small statement. Through
-    a transaction pooler BEGIN says the isolation level, and the settings come with it.
+    Between two Syncs it is one without BEGIN and COMMIT (libpq, "Pipeline Mode"), each of which costs as much as a small
+    statement. Through a transaction pooler there is a BEGIN with the isolation level, and the settings come with it.
     """
     if isinstance(connection, Pooled):
         with connection.one_round_trip():

@@ -1,4 +1,4 @@
-"""Whether both sides of a comparison can make the hash that it goes by: not in FIPS mode."""
+"""Whether both sides of a comparison can compute the hash that it uses: they cannot in FIPS mode."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _ADVICE = "FIPS mode forbids MD5, which drift reports need; run them where it is
 
 
 def no_hash(connection: Connection) -> str:
-    """Why rows cannot be compared; empty where they can."""
+    """Why rows cannot be compared; empty if they can."""
     try:
         hashlib.md5(b"", usedforsecurity=True)
     except ValueError as error:

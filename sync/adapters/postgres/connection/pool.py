@@ -30,7 +30,7 @@ _TRANSACTION_TIMEOUT_SINCE = 170000
 
 @dataclass(frozen=True, slots=True)
 class ConnectionFactory:
-    """How a pool's connections are made, and for how many seconds one is waited for."""
+    """How a pool's connections are made, and how many seconds callers wait for one."""
 
     dsn: str
     kind: type[Connection]
@@ -40,10 +40,10 @@ class ConnectionFactory:
 
 
 class _Liveness:
-    """Finds out whether a connection still lives before it is handed out; the pool takes another for one that does not.
+    """Finds out whether a connection is alive before it is handed out; the pool replaces one that is not.
 
-    Asking costs a round trip for every write. One that was in use a moment ago is not asked, unless there is something to
-    read from its socket: a server that ends or goes away says so there.
+    A check costs a round trip for every write. A connection that was in use a moment ago is not checked unless there is
+    something to read from its socket: a server that ends or goes away says so there.
     """
 
     def __init__(self) -> None:
@@ -85,10 +85,10 @@ class Pool(ConnectionPool[Connection]):
         )
 
     def getconn(self, timeout: float | None = None) -> Connection:
-        """A connection that lives. Raises PoolTimeout where there is none within `timeout` seconds (the pool's own if None).
+        """A live connection. Raises PoolTimeout if there is none within `timeout` seconds (the pool's own if None).
 
         The pool's own `check` waits 1, 2, 4 … seconds between connections that it finds dead, as between attempts to connect:
-        what an outage left behind would use up the time of the writes after it, with the server long back.
+        the connections that died in an outage would use up the time of later writes, long after the server is back.
         """
         limit = self.timeout if timeout is None else timeout
         deadline = time.monotonic() + limit
@@ -103,20 +103,20 @@ class Pool(ConnectionPool[Connection]):
             self.putconn(connection)  # the pool makes another one for it
 
     def single(self) -> Pool:
-        """A pool of one connection made as these are, for what must not wait for one of these. The caller closes it."""
+        """A pool of one connection of the same kind, for what must not wait for one of these. The caller closes it."""
         return Pool(1, self.make)
 
 
 def open_pool(settings: Settings, size: int, timeout: float = 30.0) -> Pool:
-    """A pool of up to `size` autocommit connections; no wait for one, and no statement, is longer than `timeout` seconds.
+    """A pool of up to `size` autocommit connections; no wait for one, and no statement, takes longer than `timeout` seconds.
 
-    Raises Unreachable where not even one can be had.
+    Raises Unreachable if no connection can be made.
     """
     connect(settings, direct=False).close()  # one clear line now, rather than a pool that waits
     dsn = connection_string(settings, direct=False)
     kind, kwargs = connection_class(known_pooler(settings, direct=False))
     # Not as start-up options, which a transaction pooler refuses.
-    # A lock is waited for half as long, so that a row that is held can be told from a server that is slow.
+    # The lock timeout is half as long, so that a locked row can be told from a slow server.
     limits = {"statement_timeout": str(int(timeout * 1000)), "lock_timeout": str(int(timeout * 500))}
 
     def configure(connection: Connection) -> None:

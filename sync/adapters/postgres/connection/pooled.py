@@ -1,4 +1,4 @@
-"""A connection through a transaction pooler: each transaction may have another server session, which is others' as well.
+"""A connection through a transaction pooler: each transaction may have another server session, which others use as well.
 
 Nothing is set for the session and nothing stays in it. What our statements need is set with each transaction, in the round
 trip that begins it; a lone statement becomes a transaction, and is still one round trip.
@@ -28,7 +28,7 @@ class _Cursor(psycopg.Cursor[Any]):
 
 
 class Pooled(psycopg.Connection[TupleRow]):
-    """Transactions that bring their settings along: read committed, and what `adjust` was told."""
+    """Transactions that bring their settings along: read committed, and those given to `adjust`."""
 
     def __init__(self, *given: Any, **more: Any) -> None:
         super().__init__(*given, **more)
@@ -41,7 +41,7 @@ class Pooled(psycopg.Connection[TupleRow]):
         self.adjust(_LIFTED)
 
     def adjust(self, settings: Mapping[str, str]) -> None:
-        """Let transactions from now on have these settings, beside the earlier ones."""
+        """Give transactions from now on these settings, in addition to the earlier ones."""
         self._settings.update(settings)
         made = [
             sql.SQL("pg_catalog.set_config({}, {}, true)").format(sql.Literal(name), sql.Literal(value))
@@ -56,7 +56,7 @@ class Pooled(psycopg.Connection[TupleRow]):
 
     @contextmanager
     def transaction(self, savepoint_name: str | None = None, force_rollback: bool = False) -> Iterator[psycopg.Transaction]:
-        """As of any connection; the outermost one sets what `adjust` was told, in the round trip of its BEGIN."""
+        """As for any connection; the outermost one sets what `adjust` was given, in the round trip of its BEGIN."""
         if not self.is_idle:
             with super().transaction(savepoint_name, force_rollback) as inner:
                 yield inner
@@ -84,7 +84,7 @@ class Pooled(psycopg.Connection[TupleRow]):
 
     @contextmanager
     def bare(self) -> Iterator[None]:
-        """What is executed here is sent as it is, for statements that no transaction may hold: with the role's settings."""
+        """What is executed here is sent as it is, with the role's settings: for what cannot run in a transaction."""
         self.is_bare = True
         try:
             yield
@@ -92,7 +92,7 @@ class Pooled(psycopg.Connection[TupleRow]):
             self.is_bare = False
 
     def set_up(self) -> None:
-        """Give the transaction that has begun its settings."""
+        """Give its settings to the transaction that has begun."""
         self._send(self._set)
 
     def _send(self, statement: bytes) -> None:
@@ -106,14 +106,14 @@ def _implicit(connection: Pooled) -> Iterator[None]:
 
 
 def _alone(connection: Any) -> Any:
-    """What a statement needs around itself."""
+    """The context that a single statement needs."""
     if connection.is_bare or not connection.is_idle:
         return nullcontext()
     return connection.one_round_trip() if connection.autocommit else _implicit(connection)
 
 
 def adjust(connection: psycopg.Connection[Any], settings: Mapping[str, str]) -> None:
-    """Have these settings from now on, for the session or, through a pooler, in each transaction."""
+    """Apply these settings from now on, to the session or, through a pooler, in each transaction."""
     if isinstance(connection, Pooled):
         connection.adjust(settings)
         return

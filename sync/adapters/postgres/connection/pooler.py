@@ -1,8 +1,8 @@
-"""Whether an address is that of a transaction pooler: by its name or a setting, else by looking.
+"""Whether an address is that of a transaction pooler: by its name or a setting, else by a test.
 
-A pooler gives its clients cancel keys of its own: the process that it tells at the start is not the one that answers. One
-that gives each client a server session of its own (session mode) is as good as the server. In transaction mode two clients
-that are connected at the same time are answered by the same server process, or one client by several.
+A pooler gives its clients its own cancel keys: the process that it names at the start is not the one that answers. One
+that gives each client its own server session (session mode) is as good as the server. In transaction mode the same server
+process answers two clients that are connected at the same time, or several processes answer one client.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _looked: dict[tuple[str, ...], bool] = {}
 
 
 def known(dsn: str, said: str = "auto") -> bool | None:
-    """Whether a transaction pooler is there, by what is said (POSTGRES_POOLER), its name or an earlier look; else None."""
+    """Whether a transaction pooler is there, by a setting (POSTGRES_POOLER), its name or an earlier test; else None."""
     given = conninfo.conninfo_to_dict(dsn)
     if said != "auto":
         return said == "transaction"
@@ -28,7 +28,7 @@ def known(dsn: str, said: str = "auto") -> bool | None:
 
 
 def detect(dsn: str, connection: psycopg.Connection[Any]) -> bool:
-    """Find out over a connection to it, which is idle, once a process and address. Raises psycopg's errors."""
+    """Test an address over an idle connection to it, once per process and address. Raises psycopg's errors."""
     found = _process(connection) != connection.info.backend_pid and _is_shared(dsn, connection)
     _looked[_address(conninfo.conninfo_to_dict(dsn))] = found
     return found

@@ -1,4 +1,4 @@
-"""Named SQL: every statement of more than a line is in `sql/*.sql`, below a line `-- name: purpose`."""
+"""Named SQL: statements in `sql/*.sql`, each below a line `-- name: purpose`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Settings that a session of ours cannot set for itself: where no transaction may hold a statement, through a pooler."""
+"""Settings that we cannot make ourselves: those for a statement that cannot run in a transaction, through a pooler."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _ENDS_BUILDS = queries("connection/session")["ends_builds"]
 
 
 def ends_builds(connection: Connection) -> str:
-    """Which settings end the build of an index through a transaction pooler, and what to do; empty where nothing does."""
+    """Which settings end the build of an index through a transaction pooler, and what to do; empty if none does."""
     if not isinstance(connection, Pooled):
         return ""
     with connection.bare():

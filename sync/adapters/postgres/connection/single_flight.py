@@ -1,4 +1,4 @@
-"""A look that many share: whoever asks has what was seen by a look that began after they asked."""
+"""One query shared by many callers: each gets the result of one that began after its call."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from threading import Lock
 
 
 class SingleFlight:
-    """One look at a time, so that what is found last was seen last."""
+    """One look at a time, so that the last result is also the newest."""
 
     def __init__(self, look: Callable[[], None]) -> None:
         self._look, self._lock, self._begun = look, Lock(), 0.0
@@ -19,7 +19,7 @@ class SingleFlight:
             self._run()
 
     def run_or_join(self) -> None:
-        """Look, or wait for another's look that begins from now on. Where that fails, those who wait go without."""
+        """Look, or wait for another caller's look that begins from now on; if that fails, those who wait get no result."""
         asked = time.monotonic()
         with self._lock:
             if self._begun <= asked:

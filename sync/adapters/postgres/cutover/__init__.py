@@ -1,6 +1,6 @@
-"""Which store is primary, how that changes, and what the gates look at.
+"""Which store is primary, how that changes, and the facts for the gates.
 
-epochs   who is primary, and the switch (rules 21 and 30)
-gates    what the gates look at
+epochs   which store is primary, and the switch (rules 21 and 30)
+gates    the facts that the gates judge
 writers  writers as an operator sees them
 """

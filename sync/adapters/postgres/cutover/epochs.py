@@ -33,7 +33,7 @@ def read_epoch(connection: Connection) -> Epoch:
 
 
 def reopen_late(connection: Connection, epoch: int) -> bool:
-    """Open an epoch again whose closing took longer than it was given; whether this call did."""
+    """Reopen an epoch whose closing has passed its time limit; returns whether this call did."""
     with target_errors():
         return connection.execute(_SQL["reopen_late"], {"epoch": epoch}).fetchone() is not None
 
@@ -49,14 +49,14 @@ def audit_actor() -> str:
 
 @dataclass(frozen=True, slots=True)
 class SwitchInProgress:
-    """A switch that has not ended, and whose it is."""
+    """A switch that has not ended, and who began it."""
 
     kind: str
     who: str
 
 
 class Authority:
-    """Switches over one autocommit connection. Every method raises TargetUnavailable where that breaks."""
+    """Switches over one autocommit connection. Every method raises TargetUnavailable if that breaks."""
 
     def __init__(self, connection: Connection, lease_seconds: float) -> None:
         self.connection, self._lease = connection, lease_seconds
@@ -71,9 +71,9 @@ class Authority:
         return SwitchInProgress(*row) if row else None
 
     def begin(self, kind: SwitchKind, judged: int | None = None) -> int:
-        """Announce a switch; its number. Raises GateRefused while another is under way, or where that store is primary.
+        """Announce a switch; returns its number. Raises GateRefused while another is under way, or if the epoch has changed.
 
-        `judged` is the epoch of the gates: there and back again, the store is the same, and what was proved is of the past.
+        `judged` is the epoch of the gates: after a switch and one back the primary is the same, but the proof is outdated.
         """
         self.recover()
         primary = "astra" if kind == "cutover" else "postgres"
@@ -86,7 +86,7 @@ class Authority:
         raise GateRefused(f"epoch {self.current().epoch} has changed in the meantime: see `sync status`")
 
     def recover(self) -> None:
-        """Undo what a command left that died: its switch is abandoned, its epoch open again."""
+        """Undo what a dead command left: abandon its switch, and reopen its epoch."""
         with target_errors(), self.connection.transaction():
             row = self._row("abandon_expired")
             if row:
@@ -96,17 +96,17 @@ class Authority:
                 self.audit(f"{kind} abandoned", {"switch": switch, "epoch": epoch, "of": owner})
 
     def renew(self, switch: int) -> None:
-        """Prolong the switch. Raises GateRefused where another command took it back."""
+        """Prolong the switch. Raises GateRefused if another command undid it."""
         if not self._row("renew", switch=switch, lease=self._lease):
             raise GateRefused("another command undid this switch, which seemed dead; run it again")
 
     def not_ready(self, switch: int) -> list[NotReady]:
-        """Writers that have not promised to wait for this switch, or still hold writes that are not recorded (rule 30)."""
+        """Writers that have not promised to wait for this switch, or have unrecorded writes, or are unclean (rule 30)."""
         with target_errors():
             return [NotReady(*row) for row in self.connection.execute(_SQL["not_ready"], {"switch": switch}).fetchall()]
 
     def close(self, switch: int, pause: float) -> int:
-        """No new write begins, for `pause` seconds at most; the epoch."""
+        """Close the epoch: no new write begins, for `pause` seconds at most; returns its number. Raises GateRefused."""
         try:
             with target_errors(), changing_epoch(self.connection, pause):
                 row = self._row("close", switch=switch, pause=pause)
@@ -119,17 +119,17 @@ class Authority:
         return int(row[0])
 
     def open_intents(self) -> int:
-        """How many intents are not settled."""
+        """How many intents are left, counted up to 100,000."""
         row = self._row("open_intents")
         return int(row[0]) if row else 0
 
     def switch_primary(
         self, switch: int, figures: dict[str, Any], unproved: Callable[[], str] = lambda: ""
     ) -> tuple[Epoch, float]:
-        """The other store is primary, in one exclusive transaction; its epoch, and for how long the old one was closed (s).
+        """Make the other store primary, in one exclusive transaction; returns its epoch, and how long the old was closed (s).
 
-        `unproved` is asked within it: what was settled since the gates were judged may have invalidated the proof (rule 17).
-        Raises GateRefused, having changed nothing, where an intent or a writer came in between, or the epoch is open again.
+        `unproved` is asked within it: reconciles since the gates were judged may have invalidated the proof (rule 17).
+        Raises GateRefused, with nothing changed, if an intent or a writer came in between, or the epoch is open again.
         """
         with target_errors(), changing_epoch(self.connection):
             held = self._row("hold", switch=switch)
@@ -146,11 +146,11 @@ class Authority:
                 f"{kind} done", {**figures, "switch": switch, "epoch": epoch, "primary": primary, "closed_seconds": seconds}
             )
         failpoint("switch.committed")
-        return Epoch(epoch, primary, "open", floor, since), seconds  # its own, whatever another command has done since
+        return Epoch(epoch, primary, "open", floor, since), seconds  # this switch's, whatever another command has done since
 
     def _check_nothing_open(self, switch: int) -> None:
         intents, backfills = self._row("unfinished") or (0, 0)
-        if backfills:  # which takes long: writers are not to wait for it
+        if backfills:  # which takes long: writers must not wait for it
             raise GateRefused(
                 f"{counted(backfills, 'backfill')} under way: nothing has changed; run it again when that has ended"
             )
@@ -160,21 +160,21 @@ class Authority:
             raise StillOpen(f"{writer.writer} {writer.why}")
 
     def abandon(self, switch: int, reason: str) -> None:
-        """End a switch without a cut-over: the same epoch is open."""
+        """End a switch without a cut-over, and reopen the same epoch."""
         with target_errors(), self.connection.transaction():
             row = self._row("abandon", switch=switch, reason=reason)
             if row:
-                # Both or neither: of a switch that has ended, nobody would open the epoch again where no writer waits.
+                # Both or neither: once the switch has ended, only a writer that waits would reopen the epoch.
                 failpoint("switch.abandoned")
                 self._row("reopen", epoch=row[0])
 
     def waits(self, switch: int) -> dict[str, list[float]]:
-        """How long writes waited for a switch, in milliseconds, by the writers that have told."""
+        """How long writes waited for a switch, in milliseconds, by the writers that have reported it."""
         with target_errors():
             return dict(self.connection.execute(_SQL["waits"], {"switch": switch}).fetchall())
 
     def clear(self, begun: datetime, window_seconds: float, skew_us: int) -> list[str]:
-        """Clear unclean writers after a full pass with repair that began then; those that were fenced long enough before."""
+        """Clear the unclean writers that were fenced long enough before `begun`, when a full pass with repair began."""
         values = {"begun": begun, "window": window_seconds, "skew": skew_us}
         if self._row("unclean") != (True,):
             return []
@@ -185,7 +185,7 @@ class Authority:
             return []  # the next pass may
 
     def audit(self, what: str, detail: dict[str, Any]) -> None:
-        """Record a step."""
+        """Record a step in the audit."""
         audit(self.connection, what, detail)
 
     def _row(self, query: str, **values: Any) -> tuple[Any, ...] | None:
@@ -195,7 +195,7 @@ class Authority:
 
 
 def audit(connection: Connection, what: str, detail: dict[str, Any]) -> None:
-    """Record who did what, with which figures."""
+    """Record in the audit who did what, with which figures."""
     with target_errors():
         connection.execute(_SQL["audit"], {"who": audit_actor(), "what": what, "detail": Jsonb(detail)})
 

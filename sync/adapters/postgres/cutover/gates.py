@@ -1,4 +1,4 @@
-"""What the gates of a cut-over look at in Postgres."""
+"""The facts in Postgres that the gates of a cut-over judge."""
 
 from __future__ import annotations
 
@@ -19,46 +19,46 @@ _SQL = {name: text.encode() for name, text in queries("cutover/gates").items()}
 
 
 class GateFacts:
-    """Facts over one autocommit connection. Every method raises TargetUnavailable where that breaks."""
+    """Facts over one autocommit connection. Every method raises TargetUnavailable if that breaks."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
     def intents(self) -> IntentFacts:
-        """What is not settled."""
+        """The intents that are left: how many, how many failed, the oldest one's age, an error."""
         count, failing, oldest, error = self._rows("intents")[0]
         return IntentFacts(count, failing, oldest, " ".join(error.split()))
 
     def retry(self) -> None:
-        """Intents that failed before may be tried again at once."""
+        """Let intents that failed before be retried at once."""
         with target_errors():
             self._connection.execute(_SQL["retry"])
 
     def copied(self, tables: Sequence[str]) -> list[BackfillFact]:
-        """Where the newest backfill of each of these tables stands."""
-        ledger = RangeLedger(self._connection, 1)  # which leases nothing here
+        """The progress of the newest backfill of each of these tables."""
+        ledger = RangeLedger(self._connection, 1)  # it leases nothing here
         with target_errors():
             progress = ledger.progress(ledger.latest())
         found = {p.table: BackfillFact(p.table, p.done, p.total, p.failed) for p in progress}
         return [found.get(table, BackfillFact(table, 0, 0, 0)) for table in tables]
 
     def passes(self) -> list[Pass]:
-        """The last drift passes over each table, the newest first: as many as prove it."""
+        """The last drift passes over each table, the newest first: as many as a proof takes."""
         return [Pass(*row) for row in self._rows("passes", most=CLEAN_PASSES)]
 
     def disturbed(self) -> dict[str, tuple[datetime, str]]:
-        """By table when something last could have made a difference that no intent tells of, and what it was; "": of any.
+        """By table, when and how a difference without an intent could last have arisen; "" stands for any table.
 
-        A write that was recorded late, a fenced writer, a write that could not be repeated, an intent that was given up.
+        By a write that was recorded late, a fenced writer, a write that could not be repeated, an intent that was given up.
         """
         return {str(table): (at, str(why)) for table, at, why in self._rows("disturbed")}
 
     def bounds(self, epoch: Epoch) -> ProofBounds:
-        """Since when a pass proves something."""
+        """The epoch and the disturbances after which a pass must have begun to prove anything."""
         return ProofBounds(epoch.epoch, epoch.since, self.disturbed())
 
     def proofs(self, shapes: Mapping[str, str], epoch: Epoch, data_center: str) -> list[TableProof]:
-        """How each table is proved; the tables are of these shapes."""
+        """The proof of each table; `shapes` are the tables' present shapes."""
         return proofs(self.passes(), shapes, self.bounds(epoch), data_center)
 
     def writers(self) -> list[WriterFact]:
@@ -68,7 +68,7 @@ class GateFacts:
         return [WriterFact(w["id"], w["state"], w["epoch"], w["unrecorded"], w["heartbeat_age_seconds"]) for w in found]
 
     def bad_indexes(self, tables: Sequence[str]) -> list[str]:
-        """Indexes that are to be built, or are invalid."""
+        """Indexes that are still to be built, and invalid ones of these tables."""
         return [str(row[0]) for row in self._rows("bad_indexes", tables=list(tables))]
 
     def open_runs(self) -> int:

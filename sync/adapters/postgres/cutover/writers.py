@@ -25,7 +25,7 @@ def list_writers(connection: Connection) -> list[dict[str, Any]]:
 def fence(connection: Connection, writer: str) -> None:
     """Declare a silent writer unclean (rule 30): its open intents are free, and a drift pass must look for the rest.
 
-    So is one that has signed off, and whose open intents were written in a data centre that is lost.
+    The same goes for one that has signed off, if its open intents were written in a data centre that is lost.
     """
     with target_errors(), changing_epoch(connection):
         if not connection.execute(_SQL["fence"], {"id": writer}).fetchone():

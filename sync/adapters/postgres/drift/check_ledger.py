@@ -23,12 +23,12 @@ from sync.ports import Lease
 _SQL = queries("drift/drift")
 MAX_DEATHS = 5
 MAX_KEPT = 10_000
-"""So many findings of a run are kept by key; all are counted."""
+"""At most this many findings of a run are kept by key; all are counted."""
 
 
 @dataclass(frozen=True, slots=True)
 class ResumePolicy:
-    """How old the verdicts of a pass that was stopped may be when it goes on; `restart`: none is to be believed."""
+    """How old the verdicts of a stopped pass may be when it is resumed; `restart`: none of them counts."""
 
     max_minutes: float = 60.0
     restart: bool = False
@@ -41,7 +41,7 @@ class DriftLedger(RangeLedger):
     """Runs and ranges of kind `drift` over one autocommit connection."""
 
     def ranges_checked(self, tables: Iterable[str]) -> int:
-        """How many ranges of these tables have a verdict in a pass that was stopped."""
+        """How many ranges of these tables have a verdict from a pass that was stopped."""
         row = self._ask("ranges_checked", tables=list(tables)).fetchone()
         return int(row[0]) if row else 0
 
@@ -52,9 +52,9 @@ class DriftLedger(RangeLedger):
         shapes: Mapping[str, str] | None = None,
         resume_policy: ResumePolicy = RESUME_POLICY,
     ) -> list[int]:
-        """A run for each table: its unfinished one, as far as its verdicts are believed, or a new one with these ranges.
+        """A run for each table: its unfinished one, as far as its verdicts still count, or a new one with these ranges.
 
-        `shapes` are what the tables are now; a table without one is of no other shape than before.
+        `shapes` are the tables' present shapes; a table without one counts as unchanged.
         """
         with target_errors(), self._connection.transaction():
             # Two starts at once: the second waits here, then finds the first one's runs.
@@ -65,14 +65,14 @@ class DriftLedger(RangeLedger):
             return runs
 
     def _invalidate(self, runs: list[int], shapes: Mapping[str, str | None], resume_policy: ResumePolicy) -> None:
-        """Have what proves nothing any more checked again."""
+        """Have ranges checked again whose verdicts no longer count."""
         now = {"runs": runs, "tables": list(shapes), "shapes": list(shapes.values())}
         void = self._ask("invalidate", **now, restart=resume_policy.restart, age=60 * resume_policy.max_minutes).fetchall()
         self._ask("forget_findings", ranges=[row[0] for row in void])
         self._ask("note_begin", **now)
 
     def open_passes(self, runs: list[int]) -> dict[str, bool]:
-        """The tables of those of these runs that are under way, and whether their findings are repaired."""
+        """The tables of those of these runs that are unfinished, and whether their findings are repaired."""
         return {str(table): bool(repair) for table, _, repair in self._ask("open_runs", runs=runs).fetchall()}
 
     def claim(self, run_ids: list[int], owner: str) -> Lease | None:
@@ -85,12 +85,12 @@ class DriftLedger(RangeLedger):
         self._run("fail", range=lease.range_id, owner=lease.owner, error=error[:2000], most=MAX_TRIES)
 
     def fail_deadly(self, runs: list[int]) -> None:
-        """Leave the ranges unknown whose workers died again and again: the next one would, too."""
+        """Set ranges to unknown if their workers died again and again: the next worker would, too."""
         error = f"its worker died {MAX_DEATHS} times: out of memory?"
         self._ask("fail_crashed", runs=runs, error=error, most=MAX_DEATHS)
 
     def split(self, lease: Lease, middle: int, error: str) -> None:
-        """Make two ranges of one, both pending."""
+        """Split a range into two, both pending."""
         with target_errors(), self._connection.transaction():
             self._split_off(lease, middle, lease.attempts)
             self._ask(
@@ -98,7 +98,7 @@ class DriftLedger(RangeLedger):
             )
 
     def cut(self, lease: Lease, end: int) -> Lease:
-        """The lease of the range's first part; what is behind `end` becomes a range of its own. Raises LeaseLost."""
+        """The lease of the range's first part; the part after `end` becomes a range of its own. Raises LeaseLost."""
         with target_errors(), self._connection.transaction():
             self._split_off(lease, end, 0)
             if not self._ask("cut", range=lease.range_id, owner=lease.owner, middle=end).rowcount:

@@ -1,4 +1,4 @@
-"""Single keys of one table in the target: looked at, marked for a reconcile, stamped with their token, shown."""
+"""Single keys of one table in the target: read, marked for a reconcile, given their token, shown."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ log = logging.getLogger(__name__)
 
 
 class TargetKeys:
-    """Keys of one table over one connection. Every method raises TargetUnavailable where that breaks."""
+    """Keys of one table over one connection. Every method raises TargetUnavailable if that breaks."""
 
     def __init__(self, connection: Connection, table: TableMap, encoder: RowEncoder) -> None:
         register(connection)
@@ -51,7 +51,7 @@ class TargetKeys:
         able = list(dict.fromkeys(key for key in keys if key.canonical))
         with target_errors():
             found = self._held(able) if able else {}
-            # What cannot be in the target may be on record.
+            # A key that the target cannot hold may be a recorded reject.
             return [found[key.canonical] if key.canonical else self._refused(key) for key in keys]
 
     def _held(self, keys: Sequence[Key]) -> dict[bytes, TargetRow]:
@@ -63,7 +63,7 @@ class TargetKeys:
         return {bytes(key): _target_row(*held) for key, *held in rows}
 
     def _look(self, count: int) -> bytes:
-        """The statement that looks at so many keys."""
+        """The statement that reads `count` keys."""
         if count not in self._looks:
             keys = (f"({', '.join(f'%({name}_{i})s' for name in self._names)})" for i in range(count))
             same = (
@@ -86,7 +86,7 @@ class TargetKeys:
         return TargetRow(refused=refused)
 
     def request_recheck(self, keys: Sequence[Key]) -> None:
-        """Leave a finished intent for each key, so that a reconcile takes it up whatever becomes of this process."""
+        """Leave a finished intent for each key, so that it is reconciled whatever happens to this process."""
         values = {
             "table": self._table.name,
             "keys": [k.canonical for k in keys],
@@ -104,13 +104,13 @@ class TargetKeys:
             return [bytes(row[0]) for row in found.fetchall()]
 
     def sample(self, token: int, limit: int) -> list[bytes]:
-        """Canonical keys of rows behind a token."""
+        """Canonical keys of rows after a token."""
         with target_errors():
             found = self._connection.execute(self._sample, {"after": token, "limit": limit}, binary=True)
             return [bytes(row[0]) for row in found.fetchall()]
 
     def stamp(self, keys: Sequence[Key]) -> int:
-        """Give rows the token that their key has; how many changed. A row that Postgres refuses stays as it is."""
+        """Give rows the token of their key; returns how many changed. A row that Postgres refuses stays as it is."""
         parts = (keys[at : at + MAX_LOCKS] for at in range(0, len(keys), MAX_LOCKS))
         with target_errors():
             return sum(self._stamped(part) for part in parts)
@@ -133,14 +133,14 @@ class TargetKeys:
             return 0
 
     def show(self, key: Key) -> dict[str, Any] | None:
-        """The target's row as JSON, None where there is none."""
+        """The target's row as JSON, None if there is none."""
         with target_errors():
             row = self._connection.execute(self._show, self._parameters.key(key)).fetchone()
         return dict(row[0]) if row else None
 
 
 def _refused(source_key: str) -> sql.Composed:
-    """What is on record of this key."""
+    """SQL for what is recorded of this key: whether Postgres itself refused its row."""
     return sql.SQL(_SQL["refused"]).format(source_key=sql.SQL(source_key))
 
 

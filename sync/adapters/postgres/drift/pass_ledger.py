@@ -1,4 +1,4 @@
-"""Passes of a drift report when all their ranges have a verdict: read, closed, recorded, listed."""
+"""Passes of a drift report once all their ranges have a verdict: read, closed, recorded, listed."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ _SQL = queries("drift/drift")
 
 @dataclass(frozen=True, slots=True)
 class ClosedRun:
-    """One table's part of a pass, with what is kept of its findings.
+    """One table's part of a pass, with those of its findings that are kept.
 
-    It began when the check of the range began whose verdict is the oldest; `shape` is what the table was then.
+    It began with the check that gave the oldest verdict; `shape` is the table's shape then.
     """
 
     run: int
@@ -37,7 +37,7 @@ class ClosedRun:
 
 
 def lock_runs(connection: Connection, runs: list[int]) -> list[ClosedRun]:
-    """What is to be reported of these runs, held until the transaction ends; none where somebody else has closed one."""
+    """What to report of these runs, locked until the transaction ends; empty if another report has closed one of them."""
     with target_errors():
         held = connection.execute(_SQL["lock_runs"], {"runs": runs}).fetchall()
         if len(held) < len(runs):
@@ -63,9 +63,9 @@ def _findings(connection: Connection, run: int) -> list[dict[str, Any]]:
 def close_runs(
     connection: Connection, runs: list[int], report: dict[str, Any], started_at: datetime, shapes: Mapping[str, str | None]
 ) -> tuple[int, datetime]:
-    """Close the runs and record their pass, in the transaction that holds them; the pass's number and its end.
+    """Close the runs and record their pass, in the transaction that holds them; returns the pass's number and its end.
 
-    `shapes`: what each table was then.
+    `shapes`: each table's shape then.
     """
     repaired = sum(table["repaired"] for table in report["tables"])
     values: dict[str, Any] = {"runs": runs, "clean": report["clean"], "repaired": repaired, "started_at": started_at}
@@ -82,7 +82,7 @@ def close_runs(
 def recorded(
     connection: Connection, runs: list[int]
 ) -> tuple[int, datetime, datetime, dict[str, Any], list[ClosedRun]] | None:
-    """The pass by which another report closed these runs: number, begin, end, figures and runs; None if there is none."""
+    """The pass with which another report closed these runs: number, begin, end, figures and runs; None if there is none."""
     with target_errors():
         row = connection.execute(_SQL["recorded"], {"runs": runs}).fetchone()
         if row is None:
@@ -96,13 +96,13 @@ def recorded(
 
 
 def _proof(table: dict[str, Any], shapes: Mapping[str, str | None]) -> dict[str, Any]:
-    """What the gates look at of one table's part."""
+    """What the gates need of one table's part."""
     name, shape = table["table"], shapes.get(table["table"])
     return {"table_name": name, "clean": table["clean"], "repaired": table["repaired"], "shape": shape}
 
 
 def history(connection: Connection, limit: int) -> list[dict[str, Any]]:
-    """The last passes, the newest first; nothing where none was made yet."""
+    """The last passes, the newest first; empty if there is none yet."""
     there = connection.execute("SELECT to_regclass('sync.drift_pass') IS NOT NULL").fetchone()
     if there != (True,):
         return []

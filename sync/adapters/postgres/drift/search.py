@@ -43,13 +43,13 @@ _PLAN = """
 SELECT set_config('enable_indexscan', %s, true), set_config('enable_seqscan', 'on', true),
        set_config('hnsw.ef_search', greatest(coalesce(current_setting('hnsw.ef_search', true), '40')::int, 40)::text, true)
 """
-"""What decides how a search is answered; a role's own settings may turn the index off, or let it miss most of the rows."""
+"""Settings that decide how a search is done; a role's own may turn the index off, or let it miss most of the rows."""
 
 
 def nearest(
     connection: Connection, table: TableMap, column: str, vector: Sequence[float], limit: int, similarity: str, exact: bool
 ) -> list[float]:
-    """The similarities of the nearest rows, nearest first; `exact` looks at every row instead of an index."""
+    """The similarities of the nearest rows, nearest first; `exact` reads every row instead of using an index."""
     target = next(p.target for p in table.pairs if p.source.name == column)
     distance, asked = similarity_sql(target, similarity, vector)
     statement = sql.SQL("SELECT {} FROM {} WHERE {} IS NOT NULL ORDER BY {} LIMIT {}").format(
@@ -61,7 +61,7 @@ def nearest(
 
 
 class Retrieval:
-    """Rows of one table asked for as an application asks, with the bytes that their encoder makes of their cells."""
+    """Rows of one table, retrieved as an application would, with values as the encoder makes them of cells."""
 
     def __init__(self, connection: Connection, table: TableMap, encoder: RowEncoder) -> None:
         register(connection)
@@ -72,11 +72,11 @@ class Retrieval:
         self._by_key = self._statements.made(_SQL["by_key"])
 
     def by_key(self, key: Key) -> bool:
-        """Whether the row is there when asked for by its key."""
+        """Whether the row is found by its key."""
         return self._connection.execute(self._by_key, self._parameters.key(key)).fetchone() is not None
 
     def by_content(self, key: Key, name: str, content: bytes) -> bool:
-        """Whether asking for a map's content (`data @> …`, as GIN answers) finds the row; `content` is the encoded map."""
+        """Whether a search for a map's content (`data @> …`, by GIN) finds the row; `content` is the encoded map."""
         target = self._targets[name]
         parts = {"column": column(target.name), "content": sql.Placeholder("content")}
         values = {**self._parameters.key(key), "content": Cell(content, target.type.oid)}

@@ -40,10 +40,10 @@ class TargetDigests:
             return {bytes(key): bytes(hashed) for key, hashed in cursor.execute(statement)}
 
     def show_key(self, canonical: bytes) -> dict[str, Any]:
-        """A key's canonical bytes in its JSON form, as the source's columns."""
+        """A key's canonical bytes in JSON form, with the source's columns."""
         try:
             return show_key(self._keys, self._decoder.key(canonical))
-        except ValueError:  # written by hand, and no key of the source's
+        except ValueError:  # written by hand, and not a key of the source
             return unknown_key(canonical)
 
     def refused(self) -> frozenset[tuple[bytes | None, ...]]:
@@ -62,7 +62,7 @@ def count_strays(connection: Connection, table: TableMap) -> int:
 
 
 def within(tokens: TokenRange) -> sql.Composed:
-    """The condition that a row's token lies in a range, as the index on it answers."""
+    """The condition that a row's token lies in a range, in a form that the index on it serves."""
     above = ">=" if tokens.start == MIN_TOKEN else ">"
     return sql.SQL("t.{0} " + above + " {1} AND t.{0} <= {2}").format(
         sql.Identifier(TOKEN_COLUMN), sql.Literal(tokens.start), sql.Literal(tokens.end)

@@ -2,17 +2,17 @@
 
 agreement        what writers and runs were started with: all must agree
 breaker          stops asking a Postgres that does not answer (invariant 8)
-data_centres     who reads and writes which data centre
+data_centres     which process reads and writes which data centre
 dead_writers     dead writers that provably had nothing unrecorded (rule 29)
 intents          intents as an operator sees them
 journal          intents and guarded writes of one table (rules 1 to 15)
-pacing           how soon a writer looks at the epoch again
+pacing           how soon a writer reads the epoch again
 parameters       keys and rows as a statement's parameters
 reconcile        the two transactions of a reconcile (rules 15a and 15d)
 registration     this process as a writer, and its heartbeat (rules 28 to 30)
 resend_in_order  resends of one key, one after the other
 resolution       intents that an operator gives up
-reverse          writes where Postgres is primary, and what is sent on (rules 23 to 27)
+reverse          writes while Postgres is primary, and what is sent on (rules 23 to 27)
 statements       the statements of one table
 unrecorded       writes that Postgres does not know of yet (rule 31)
 write_behind     what a writer buffers: ends and marks of intents, unrecorded writes

@@ -1,4 +1,4 @@
-"""What writers and the commands of runs were started with: other settings make other rows."""
+"""The settings that writers and the commands of runs were started with: other settings make other rows."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ _ADVICE = "give all of them the same sync.toml"
 
 
 def writers_settings(connection: Connection) -> dict[str, dict[str, Any] | None]:
-    """What each writer that lives was started with; None: it did not tell."""
+    """The settings that each active writer was started with; None: it recorded none."""
     with target_errors():
         return dict(connection.execute(_SQL["writers"]).fetchall())
 
 
 def started_with(connection: Connection) -> list[tuple[bool, dict[str, Any] | None]]:
-    """With what writers were started, each once: whether one of them lives, and what it told."""
+    """The settings that writers were started with, each once: whether an active writer has them, and the settings."""
     with target_errors():
         return connection.execute(_SQL["started"]).fetchall()
 
@@ -35,13 +35,13 @@ def update_settings(connection: Connection, writer: str, settings: Mapping[str, 
 
 
 def note_runs(connection: Connection, runs: Sequence[int], mine: Mapping[str, Any]) -> None:
-    """Record what the command of these runs says of their tables."""
+    """Record the settings of these runs' command for their tables."""
     with target_errors():
         connection.execute(_SQL["note_runs"], {"runs": list(runs), "tables": Jsonb(mine["tables"])})
 
 
 def check_runs(connection: Connection, runs: Sequence[int], mine: Mapping[str, Any]) -> None:
-    """Raise SettingsError where the command of these runs says other things of their tables than this process does."""
+    """Raise SettingsError if the command of these runs has other settings for their tables than this process."""
     with target_errors():
         rows = connection.execute(_SQL["runs"], {"runs": list(runs)}).fetchall()
     for kind, table, settings in rows:
@@ -50,7 +50,7 @@ def check_runs(connection: Connection, runs: Sequence[int], mine: Mapping[str, A
 
 
 def check_writers(connection: Connection, tables: Sequence[str], mine: Mapping[str, Any]) -> None:
-    """Raise SettingsError where a writer writes these tables with other settings than this process."""
+    """Raise SettingsError if a writer writes these tables with other settings than this process."""
     for writer, settings in writers_settings(connection).items():
         if other := differences(mine, settings, tables):
             raise SettingsError(f"writer {writer} was started with a different {', '.join(other)} than here: {_ADVICE}")

@@ -1,4 +1,4 @@
-"""Stops hammering a Postgres that is sick: while it is open, nobody waits for what will not answer (invariant 8)."""
+"""A circuit breaker for a sick Postgres: while it is open, nobody waits for an answer that will not come (invariant 8)."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ class Breaker:
 
     @property
     def is_open(self) -> bool:
-        """Whether Postgres is not to be asked."""
+        """Whether Postgres must not be asked."""
         return self.failures >= self.threshold
 
     def reset(self) -> None:
-        """Postgres has answered."""
+        """Close the breaker: Postgres has answered."""
         self.failures = 0
 
     @contextmanager
@@ -41,7 +41,7 @@ class Breaker:
             with connection_of(pool) as connection:
                 yield connection
         except TargetBusy:
-            raise  # one row that is held says nothing of the others
+            raise  # one locked row says nothing about the others
         except TargetUnavailable as error:
             with self._lock:
                 self.failures += 1

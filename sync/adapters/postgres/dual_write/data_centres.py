@@ -1,6 +1,7 @@
-"""Who reads and writes which data centre of the source: what one has acknowledged may not have arrived in another.
+"""Which processes use which data centre of the source: what one data centre acknowledged may not have arrived in another.
 
-Who reads it there takes an old row for the newest one, sets it in the target, and takes it for equal. "" is not known.
+A process that reads the other one takes an old row for the newest, writes it into the target, and finds both sides equal.
+"" stands for an unknown data centre.
 """
 
 from __future__ import annotations
@@ -15,14 +16,14 @@ _SQL = {name: text.encode() for name, text in queries("dual_write/data_centres")
 
 
 def writes_in(connection: Connection, writer: str, data_center: str) -> None:
-    """Record a writer's data centre. Raises SettingsError where another writer has another one."""
-    # First told, then asked, each committed: of two that begin at once, one sees the other.
+    """Record a writer's data centre. Raises SettingsError if another writer has another one."""
+    # First recorded, then checked, each committed: of two that begin at once, one sees the other.
     connection.execute(_SQL["writer"], {"id": writer, "data_center": data_center})
     check_data_center(connection, data_center)
 
 
 def elsewhere(connection: Connection, data_center: str) -> str:
-    """Who writes in another data centre than this process reads, and what to do about it; empty where nobody does."""
+    """Who writes in another data centre than this process reads, and what to do about it; empty if nobody does."""
     found = connection.execute(_SQL["elsewhere"], {"data_center": data_center}).fetchone() if data_center else None
     if not found:
         return ""
@@ -31,7 +32,7 @@ def elsewhere(connection: Connection, data_center: str) -> str:
 
 
 def check_data_center(connection: Connection, data_center: str, runs: Sequence[int] = ()) -> None:
-    """Raise SettingsError where somebody writes in another data centre, or the command of these runs reads another one."""
+    """Raise SettingsError if somebody writes in another data centre, or the command of these runs reads another one."""
     text = elsewhere(connection, data_center)
     if not text and runs and data_center:
         found = connection.execute(_SQL["runs_elsewhere"], {"runs": list(runs), "data_center": data_center}).fetchone()
@@ -41,7 +42,7 @@ def check_data_center(connection: Connection, data_center: str, runs: Sequence[i
 
 
 def place_runs(connection: Connection, runs: Sequence[int], data_center: str) -> None:
-    """Record where the command of these runs reads: their workers must read there, too."""
+    """Record the data centre that the command of these runs reads: their workers must read it, too."""
     connection.execute(_SQL["place_runs"], {"runs": list(runs), "data_center": data_center})
 
 

@@ -1,6 +1,6 @@
-"""Writers that ended without a word, and provably have nothing that Postgres does not know of, are signed off (rule 29).
+"""Signs off writers that ended without doing so themselves and provably have nothing unrecorded (rule 29).
 
-Their slots are free then. Whoever of `sync` connects does it: a process that starts, and commands that look at writers.
+Their slots are free then. It is done by a writer that starts, `sync worker`'s sweeper, and commands that look at writers.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ _MANY = 1000
 
 
 def sign_off_dead(connection: Connection, stated: Path | None) -> list[str]:
-    """Sign off the dead that accepted nothing; their names. `stated` is the folder of the files, None the usual one.
+    """Sign off dead writers with nothing unrecorded; returns their ids. `stated` is the files' folder, None the usual one.
 
-    Raises TargetUnavailable. Where a writer holds the epoch it is left to the next one who comes by.
+    Raises TargetUnavailable. While a writer holds the epoch nothing is done: a later call will do it.
     """
     folder = witness.folder_of(stated)
     with target_errors():
@@ -37,7 +37,7 @@ def sign_off_dead(connection: Connection, stated: Path | None) -> list[str]:
     if not found:
         return []
     try:
-        # Alone: what the dead had sent is committed, or comes later and is refused, before another one has the slot.
+        # Alone: what dead writers had sent is committed, or comes later and is refused, before another one gets the slot.
         with target_errors(), changing_epoch(connection, _WAIT_SECONDS):
             ended = [str(row[0]) for row in connection.execute(_SQL["sign_off_dead"], values).fetchall()]
             if ended:
@@ -52,9 +52,9 @@ def sign_off_dead(connection: Connection, stated: Path | None) -> list[str]:
 
 
 def free_slot(connection: Connection) -> str | None:
-    """Free the slot of the writer that was silent the longest, beyond its lease; its name, None where all are heard of.
+    """Free the slot of the writer that has been silent the longest, beyond its lease; returns its id, None if there is none.
 
-    It stays registered: a cut-over waits for it as before. Where it lives, it gets another slot when it is back, and what it
+    It stays registered: a cut-over waits for it as before. If it is alive, it gets another slot when it is back, and what it
     stamps before that is refused. Raises TargetUnavailable.
     """
     with target_errors(), changing_epoch(connection, _WAIT_SECONDS):
@@ -65,7 +65,7 @@ def free_slot(connection: Connection) -> str | None:
 
 
 def register_with_slot(connection: Connection, values: dict[str, Any]) -> tuple[Any, ...]:
-    """Register with a free slot, or with one of a writer that is silent. Raises PreflightError where all are heard of."""
+    """Register with a free slot, or with that of a silent writer. Raises PreflightError if there is neither."""
     while True:
         with connection.transaction():
             # One at a time: two writers must never share a slot.
@@ -78,7 +78,7 @@ def register_with_slot(connection: Connection, values: dict[str, Any]) -> tuple[
 
 
 def delete_signed_off(connection: Connection) -> None:
-    """Remove the rows of writers that signed off long ago, many at a time. Raises TargetUnavailable."""
+    """Remove the rows of writers that signed off over a day ago, once there are many of them. Raises TargetUnavailable."""
     with target_errors():
         if connection.execute(_SQL["gone"], {"many": _MANY}).fetchone() == (_MANY,):
             connection.execute(_SQL["forget"])

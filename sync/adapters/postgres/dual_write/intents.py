@@ -25,7 +25,7 @@ _RETRY = """
 UPDATE sync.intent SET lease_until = NULL, lease_owner = NULL
 WHERE lease_until IS NOT NULL AND (%(table)s::text IS NULL OR table_name = %(table)s)
 """
-# What a column of the target is filled from: the widest type, or those that a value says which of.
+# The source types that fill a column of the target, the widest last; with several, the value shows which of them it is.
 _SOURCES = {
     "int2": ("smallint",), "int4": ("int",), "int8": ("bigint",), "numeric": ("varint", "decimal"),
     "float4": ("float",), "float8": ("float", "double"), "bool": ("boolean",), "text": ("text",), "varchar": ("text",),
@@ -35,7 +35,7 @@ _SOURCES = {
 
 
 def list_intents(connection: Connection, table: str | None, limit: int) -> list[dict[str, Any]]:
-    """Intents, those that failed most first; `key` are the canonical bytes, `source_key` the source's own, where known."""
+    """Intents, those that failed most first; `key` are the canonical bytes, `source_key` the source's own, if known."""
     with connection.cursor(row_factory=dict_row) as cursor:
         return cursor.execute(_LIST, {"table": table, "limit": limit}).fetchall()
 
@@ -47,16 +47,16 @@ def shown_key(
     canonical: bytes,
     source_key: bytes | None,
 ) -> dict[str, Any]:
-    """A key in its JSON form: by the source's types where they are remembered, else by those of the target's columns.
+    """A key in its JSON form: by the source's types if they are remembered, else by those of the target's columns.
 
-    `renamed`: the source's names of the target's columns, where they have others.
+    `renamed`: the source's names of the target's columns, if they differ.
     """
     if source is not None and source_key is not None:
         return key_json(source.primary_key, unpack_key(source_key))
     found = [target.column(name) for name in target.primary_key] if target else []
     columns, cells = [c for c in found if c], unpack_key(canonical)
     own = unpack_key(source_key) if source_key is not None else ()
-    if len(columns) != len(cells):  # another table than that of the intent has another key
+    if len(columns) != len(cells):  # this is not the intent's table: its key is another one
         return unknown_key(canonical)
     owns = own if len(own) == len(cells) else (None,) * len(cells)
     return {
@@ -65,7 +65,7 @@ def shown_key(
 
 
 def _by_target(pg: PgType, cell: bytes, raw: bytes | None) -> Any:
-    """A key's value by the type of its column in the target; its own cell in the source tells which type it has there."""
+    """A key's value by the type of its column in the target; its own cell in the source shows which type it has there."""
     names = _SOURCES.get(pg.name, ())
     for name in names:
         cql = CqlType(name)
@@ -78,5 +78,5 @@ def _by_target(pg: PgType, cell: bytes, raw: bytes | None) -> Any:
 
 
 def retry(connection: Connection, table: str | None) -> int:
-    """Let intents that wait for their next try be due at once; how many."""
+    """Let intents that wait for their next try be due at once; returns how many."""
     return connection.execute(_RETRY, {"table": table}).rowcount

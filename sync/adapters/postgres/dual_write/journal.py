@@ -38,7 +38,7 @@ _SQL = {name: text.encode() for name, text in queries("dual_write/journal").item
 
 @cache
 def due_statement(limit: int) -> bytes:
-    """What takes up to so many intents that are due."""
+    """The statement that takes up to `limit` due intents."""
     parts = {"limit": sql.Literal(limit), "half": sql.Literal((limit + 1) // 2)}
     texts = queries("dual_write/journal")
     return sql.SQL(texts["due"]).format(is_due=sql.SQL(texts["is_due"]), **parts).as_bytes()
@@ -49,7 +49,7 @@ _TURNS = 1024
 
 @dataclass(slots=True)
 class Writer:
-    """Who stamps: its id, its slot in the versions' low digits, and how far ahead of Postgres's clock it may stamp."""
+    """The writer that stamps: its id, its slot in the versions' low digits, and how far ahead its clock may be."""
 
     id: str
     slot: int
@@ -58,12 +58,12 @@ class Writer:
     turns: tuple[Lock, ...] = field(default_factory=lambda: tuple(Lock() for _ in range(_TURNS)), repr=False, compare=False)
 
     def turn(self, key: Key) -> Lock:
-        """Threads stamp a key one after the other: they share the slot, and must see each other's intents."""
+        """The lock with which threads stamp a key in turn: they share the slot, and must see each other's intents."""
         return self.turns[lock_of(key) % _TURNS]
 
 
 class Journal:
-    """The journal of one table. Every method raises TargetUnavailable where Postgres cannot be reached in time."""
+    """The journal of one table. Every method raises TargetUnavailable if Postgres cannot be reached in time."""
 
     def __init__(self, pool: Pool, table: TableMap, encoder: RowEncoder, writer: Writer, breaker: Breaker) -> None:
         self._pool, self._table, self._writer, self._breaker = pool, table, writer, breaker
@@ -76,11 +76,11 @@ class Journal:
         return self._table.name
 
     def open(self, mutation: Mutation, above: int = 0) -> Intent:
-        """Stamp a write, with more than `above`, and commit its intent.
+        """Stamp a write with a version greater than `above`, and commit its intent.
 
-        Raises EpochChanged where the source is not primary, or is closing; NotRegistered where the slot is not this writer's
-        any more: another one may stamp with it; WriteRefused where the clock is too far ahead;
-        AnswerLost where the intent may be there.
+        Raises EpochChanged if the source is not primary, or the epoch is closing; NotRegistered if the slot is no longer
+        this writer's, because another one may stamp with it; WriteRefused if the clock is too far ahead;
+        AnswerLost if the intent may be there.
         """
         values = {
             **self._parameters.key(mutation.key),
@@ -103,7 +103,7 @@ class Journal:
             if not is_registered:
                 raise NotRegistered(epoch, primary, "closing")
             if primary == "astra" and state == "open":
-                # Not "unavailable", for which a writer may go on with its own clock (rules 3 and 28).
+                # Not "unavailable", on which a writer may continue with its own clock (rules 3 and 28).
                 raise refused(self._table, mutation.key, beyond, ahead)
             raise EpochChanged(epoch, primary, state)
         return Intent(made, version, epoch)
@@ -137,7 +137,7 @@ class Journal:
                 connection.execute(_SQL["record"], row)
 
     def write(self, mutation: Mutation, intent: Intent) -> bool:
-        """The target's half of a write, guarded, together with the end of its intent; whether it was accepted.
+        """The target's half of a write, guarded, together with the end of its intent; returns whether it was accepted.
 
         Raises Reject for a value that the target cannot hold.
         """
@@ -168,13 +168,13 @@ class Journal:
             connection.execute(_SQL["mark"], values)
 
     def withdraw(self, intent: Intent) -> bool:
-        """Take back the intent of a write that the primary refused; False where a reconcile has claimed it meanwhile."""
+        """Withdraw the intent of a write that the primary refused; False if a reconcile has claimed it meanwhile."""
         with self._intents() as connection:
             found = connection.execute(_SQL["withdraw"], {"intent": intent.id})
             return bool(found.rowcount == 1)
 
     def remove(self, intents: Sequence[Intent]) -> None:
-        """Both sides have these writes: their intents go."""
+        """Remove the intents of these writes: both sides have them."""
         with self._intents() as connection:
             connection.execute(_SQL["remove"], {"intents": [i.id for i in intents]})
 
@@ -207,7 +207,7 @@ class Journal:
 
     @contextmanager
     def _intents(self) -> Iterator[Connection]:
-        """A connection for intents that are there. Raises TargetBusy where somebody holds one: that is no sick Postgres."""
+        """A connection for existing intents. Raises TargetBusy if somebody has locked one: Postgres is not sick then."""
         with self._breaker.connection(self._pool) as connection:
             try:
                 yield connection
@@ -218,13 +218,13 @@ class Journal:
 
 
 def stamping(writer: Writer, above: int = 0) -> dict[str, Any]:
-    """The parameters of a stamp that is more than `above`."""
+    """The parameters of a stamp greater than `above`."""
     clock = time.time_ns() // 1000
     return {"clock": clock, "above": above + 1, "slot": writer.slot, "skew": writer.skew_us, "owner": writer.id}
 
 
 def refused(table: TableMap, key: Key, beyond: bool, ahead_us: int) -> WriteRefused:
-    """Why there is no stamp for a write: the row's newest cell cannot be exceeded, or this host's clock is wrong (rule 3)."""
+    """Why a write gets no stamp: the row's newest cell cannot be exceeded, or this host's clock is wrong (rule 3)."""
     if beyond:
         shown = key_text(show_key(table.keys, key.cells))
         return WriteRefused(
@@ -236,7 +236,7 @@ def refused(table: TableMap, key: Key, beyond: bool, ahead_us: int) -> WriteRefu
 
 @contextmanager
 def answered() -> Iterator[None]:
-    """An error that Postgres itself tells undoes the statement; a connection that breaks, or is ended, tells nothing."""
+    """Raise AnswerLost if the connection breaks or is ended: only other errors of Postgres mean that nothing was done."""
     try:
         yield
     except (psycopg.OperationalError, psycopg.InterfaceError) as error:
@@ -260,5 +260,5 @@ def rejecting() -> Iterator[None]:
             raise TargetBusy(error_text(error)) from None
         if is_server_wide(error):
             raise
-        # A column that was renamed, a table that is gone: the primary has the write all the same.
+        # A column that was renamed, a table that is gone: the primary has the write nevertheless.
         raise Reject(f"Postgres cannot do it: {error_text(error)}") from None

@@ -1,4 +1,4 @@
-"""Keys and rows as the parameters of a table's statements, and connections as its journal takes them."""
+"""Keys and rows as the parameters of a table's statements, and connections as its journal needs them."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Parameters:
         self._by_name = {p.source.name: (p, e) for p, e in zip(encoder.pairs, encoder.encoders, strict=True)}
 
     def key(self, key: Key) -> dict[str, Any]:
-        """What names a key. Raises Reject for a key that the target cannot hold."""
+        """The parameters that name a key. Raises Reject for a key that the target cannot hold."""
         values: dict[str, Any] = {
             "table": key.table, "key": key.canonical, "token": key.token, "source_key": rejects.packed(key.cells),
         }  # fmt: skip
@@ -43,7 +43,7 @@ class Parameters:
         return self.given(key, {p.source.name: cells.get(p.source.name) for p in self._statements.others})
 
     def given(self, key: Key, cells: Mapping[str, bytes | None]) -> dict[str, Any]:
-        """The key and the given cells alone. Raises Reject."""
+        """The key and only the given cells. Raises Reject."""
         values = self.key(key)
         for name, cell in cells.items():
             if name in self._by_name:
@@ -51,7 +51,7 @@ class Parameters:
         return values
 
     def checked_row(self, key: Key, cells: Mapping[str, bytes | None]) -> tuple[dict[str, Any] | None, list[Issue]]:
-        """The same by the rules of sync.toml: None where the row is rejected, and what was found and done."""
+        """A row by the rules of sync.toml: None if it is rejected, and what was found and done."""
         made, issues = self._encoder.check_cells(cells)
         if any(issue.action == "reject" for issue in issues):
             return None, issues
@@ -72,17 +72,17 @@ class Parameters:
 
 @contextmanager
 def connection_of(pool: Pool) -> Iterator[Connection]:
-    """A connection of the pool. Raises TargetUnavailable where there is none in time, or it breaks."""
+    """A connection of the pool. Raises TargetUnavailable if there is none in time, or it breaks."""
     try:
         with pool.connection() as connection:
             yield connection
     except REFUSALS:
-        raise  # a row that it cannot hold: some of these count as operational errors
+        raise  # a row that Postgres cannot hold: some of these count as operational errors
     except (psycopg.Error, PoolTimeout) as error:
         raise unavailable(error) from None
 
 
 def lock_of(key: Key) -> int:
-    """The number of the key's advisory lock; two keys may share one, which costs a wait and no more."""
+    """The number of the key's advisory lock; two keys may share one, which only costs a wait."""
     digest = blake2b(key.table.encode() + b"\x00" + key.canonical, digest_size=8).digest()
     return int.from_bytes(digest, "big", signed=True)

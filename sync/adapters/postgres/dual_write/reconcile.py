@@ -1,7 +1,7 @@
 """The two transactions of a reconcile (rules 15a and 15d), for many keys at once.
 
-What is one message a key goes in a pipeline. Locks are taken in the order of their numbers, so that two workers with the
-same keys wait for each other and do not block.
+Statements that run once per key go in a pipeline. Locks are taken in the order of their numbers, so that two workers with
+the same keys wait for each other and do not deadlock.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ Reading = tuple[Key, PendingKey, Read]
 class ReconcileSteps:
     """Picks and settles keys of one table.
 
-    All methods raise TargetUnavailable; of that kind TargetBusy and TargetRefused, for which one key may be to blame.
+    All methods raise TargetUnavailable, and its subclasses TargetBusy and TargetRefused if one key may be to blame.
     """
 
     def __init__(self, pool: Pool, table: TableMap, encoder: RowEncoder, writer_lease: float, epoch: int) -> None:
@@ -50,13 +50,13 @@ class ReconcileSteps:
             return self._pick(connection, keys)
 
     def apply_locked(self, key: Key, look: Callable[[Key, PendingKey], Read]) -> None:
-        """Pick, look and settle one key under its lock, so that nothing can change in between (rule 16).
+        """Pick, read and settle one key under its lock, so that nothing can change in between (rule 16).
 
-        The key's writers wait meanwhile, so `look` must be quick; what it raises ends the transaction, and changes nothing.
+        The key's writers wait meanwhile, so `look` must be quick; an error in it undoes the transaction.
         """
         with connection_for_keys(self._pool) as connection:
             with connection.transaction():
-                # Committed before anything is sent again: a claim that is undone could be withdrawn by its writer (rule 13).
+                # Committed before anything is sent again: after a rollback the writer could withdraw the intent (rule 13).
                 self._pick(connection, [key])
             try:
                 self._apply_locked(connection, key, look)
@@ -84,9 +84,9 @@ class ReconcileSteps:
         return {key: _pending_key(key, found[key.canonical], known[key]) for key in picked}
 
     def apply(self, readings: Sequence[Reading], quickly: bool = False) -> list[Key]:
-        """Make the target equal to what was read and remove the intents (rule 15d); the keys that changed meanwhile.
+        """Make the target equal to what was read and remove the intents (rule 15d); returns the keys that changed meanwhile.
 
-        A row that the target refuses is known by being alone: then it is a reject.
+        Only a row that is alone is known to be the one that the target refuses: then it is a reject.
         """
         with connection_for_keys(self._pool) as connection:
             try:
@@ -121,7 +121,7 @@ class ReconcileSteps:
     def _outcome(
         self, key: Key, picked: PendingKey, read: Read, refused: psycopg.Error | None
     ) -> tuple[bytes, dict[str, Any], list[Issue]]:
-        """The statement that makes the target equal to what was read, with its values, and what is wrong with the row."""
+        """The statement that makes the target equal to what was read, its values, and what is wrong with the row."""
         bound = max(picked.row_version or 0, picked.tombstone or 0)
         values = {
             "version": reconciled(read.version, picked.newest, bound),
@@ -131,7 +131,7 @@ class ReconcileSteps:
         }
         absent, keeping = self._statements.set_absent, self._table.keeps
         if read.cells is None and keeping and not picked.deletes:
-            # It expired: the last write of it is the target's row, if that is known, and else the row stays as it is.
+            # It expired: its last write becomes the target's row, if that is known; else the row stays as it is.
             read = Read(self._last_put(key, picked), 0)
             absent = self._statements.set_absent if picked.row_version is None else self._statements.set_kept
         row, issues = (None, []) if read.cells is None else self._parameters.checked_row(key, read.cells)
@@ -159,7 +159,7 @@ class ReconcileSteps:
 
 @contextmanager
 def connection_for_keys(pool: Pool) -> Iterator[Connection]:
-    """A connection of the pool. Raises TargetBusy and TargetRefused where one key may be to blame, else TargetUnavailable."""
+    """A connection of the pool. Raises TargetBusy and TargetRefused if one key may be to blame, else TargetUnavailable."""
     with connection_of(pool) as connection:
         try:
             yield connection
@@ -172,13 +172,13 @@ def connection_for_keys(pool: Pool) -> Iterator[Connection]:
 
 
 def wait_for_locks(connection: Connection, quickly: bool) -> None:
-    """For as long as is usual, or, for one key among many that are asked for singly, hardly at all."""
+    """Keep the usual lock timeout, or, `quickly`, hardly wait: for one key among many that are tried singly."""
     if quickly:
         connection.execute("SELECT set_config('lock_timeout', '200ms', true)")
 
 
 def lock_keys(connection: Connection, keys: Sequence[Key]) -> None:
-    """Take the keys' locks, MOST_LOCKS at most, until the transaction ends (rule 5)."""
+    """Take the keys' locks, MAX_LOCKS at most, until the transaction ends (rule 5)."""
     assert len(keys) <= MAX_LOCKS, f"{len(keys)} locks in one transaction"
     connection.execute(_SQL["lock_keys"], {"locks": sorted({lock_of(key) for key in keys})})
 

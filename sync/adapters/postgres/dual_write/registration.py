@@ -1,8 +1,8 @@
 """A process that writes to both sides is registered in Postgres, with a heartbeat (rules 28 to 30).
 
-The heartbeat also records what an outage of Postgres kept from it, and learns of cut-overs: while writes wait for
-one it looks many times a second, so that they wait no longer than they must. It has a connection of its own: where all others
-are taken, the writer is not to look dead, and workers are not to send again what it is sending.
+The heartbeat also records what could not be recorded during an outage of Postgres, and learns of cut-overs: while writes
+wait for one it looks many times a second, so that they wait no longer than necessary. It has its own connection: if all
+others are taken, the writer must not look dead, nor must workers send again what it is sending.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ class Registration:
         self._told = dict(told or {})
         self._accepts = tuning.on_postgres_down == "accept"
         self._witness = Witness(folder_of(tuning.writers_folder) if self._accepts else None)
-        # Who is suspended for less cannot have been cleared meanwhile, nor its write given up (rules 17 and 31).
+        # A writer suspended for less cannot have been cleared meanwhile, nor its write given up (rules 17 and 31).
         gap = min(tuning.writer_lease_seconds, tuning.primary_timeout_seconds, UNREPEATABLE_WINDOW_SECONDS)
         self.suspension = SuspensionDetector(gap, tuning.max_wait_seconds)
         limit = tuning.max_unrecorded_mb * 1_000_000
@@ -106,7 +106,7 @@ class Registration:
             agreement.update_settings(connection, self.writer.id, more)
 
     def writes_in(self, data_center: str) -> None:
-        """Record the source's data centre. Raises SettingsError where another writer has another one."""
+        """Record the source's data centre. Raises SettingsError if another writer has another one."""
         self._data_center = data_center
         with connection_of(self._own) as connection:
             data_centres.writes_in(connection, self.writer.id, data_center)
@@ -120,9 +120,9 @@ class Registration:
 
     @property
     def primary_for_reads(self) -> Primary:
-        """The store that a read goes to: while a switch is under way, as Postgres says now, if it says anything."""
+        """The store that a read goes to: during a switch, as Postgres says at this moment, if it answers."""
         if self._is_switching and not self.breaker.is_open:
-            with suppress(TargetUnavailable):  # a read does not fail for that (invariant 8)
+            with suppress(TargetUnavailable):  # a read must not fail because of that (invariant 8)
                 self._epoch_lookup.run_or_join()
         return self._epoch.primary
 
@@ -132,7 +132,7 @@ class Registration:
         return self._epoch
 
     def epoch_changed(self, changed: EpochChanged) -> None:
-        """A write was turned away: look at once, and often; where this writer is fenced, register at once."""
+        """A write was turned away: look at the epoch at once, and often; if this writer is fenced, register at once."""
         with self._changed:
             if isinstance(changed, NotRegistered):
                 self._due = 0.0
@@ -141,9 +141,9 @@ class Registration:
         self._wake.set()
 
     def wait_open(self, seconds: float) -> float:
-        """Wait until writes may begin, or so long; how long it was, in seconds."""
+        """Wait until writes may begin, `seconds` at most; returns how long it was, in seconds."""
         begun = time.monotonic()
-        if self.suspension.awaits_answer:  # what this process knows of the epoch may be of long ago
+        if self.suspension.awaits_answer:  # what this process knows of the epoch may be outdated
             self._due = 0.0
             self._wake.set()
             self.suspension.wait(seconds)
@@ -162,7 +162,7 @@ class Registration:
     # the heartbeat
 
     def end(self, sign_off: bool = True) -> None:
-        """End the heartbeat, record what is buffered, and sign off, if nothing is under way or unrecorded (rule 29).
+        """End the heartbeat, record what is buffered, and sign off if no write is in progress or unrecorded (rule 29).
 
         A writer that does not sign off stays registered: its intents are claimed, and a cut-over waits for it.
         """
@@ -213,7 +213,7 @@ class Registration:
             except (SyncError, psycopg.Error, PoolTimeout) as error:
                 self._due = time.monotonic() + _AGAIN_SECONDS
                 log.warning("no heartbeat: %s", error_text(error))
-            except Exception:  # without its heartbeat a writer that lives is taken for dead
+            except Exception:  # without its heartbeat a live writer counts as dead
                 self._due = time.monotonic() + _AGAIN_SECONDS
                 log.exception("no heartbeat")
             self.write_behind.notify_left()
@@ -225,7 +225,7 @@ class Registration:
             self._refresh_epoch()
 
     def _refresh_epoch(self) -> None:
-        """See how the epoch stands, and open it again where the command that closed it has died."""
+        """Read the epoch, and reopen it if it was closed for longer than announced: the command has died."""
         self._epoch_lookup.run()
 
     def _ask(self) -> None:
@@ -252,14 +252,14 @@ class Registration:
         self._witness.renew()
         state, switch = self._send_heartbeat() or ("gone", None)
         if switch is not None or state != "active":
-            self.write_behind.promise(True)  # before it is acknowledged (rule 30); who was fenced has missed the epoch
+            self.write_behind.promise(True)  # before it is acknowledged (rule 30); a fenced writer has missed the epoch
         self._switch = switch or self._switch
-        self.breaker.reset()  # before it registers again: a write that asks is told to wait
+        self.breaker.reset()  # before it registers again: a write that asks must wait
         if state != "active":
             self._register_again(state)
         self._refresh_epoch()
         if switch is None and state == "active":
-            # Not before the epoch is known: where Postgres is primary, nothing is written without it, or read elsewhere.
+            # Not before the epoch is known: while Postgres is primary, nothing is written without it, or read elsewhere.
             self._switch = None
             self.write_behind.promise(self._epoch.primary != "astra")
         self.suspension.answered(asked)
@@ -271,7 +271,7 @@ class Registration:
             self._send_heartbeat()
 
     def _heartbeat_if_due(self) -> None:
-        """A heartbeat between batches: there may be many of them."""
+        """Send a heartbeat between batches, of which there may be many."""
         if time.monotonic() >= self._sent + min(1.0, self._tuning.heartbeat_seconds):
             self._send_heartbeat()
 
@@ -292,7 +292,7 @@ class Registration:
             return connection.execute(_SQL["heartbeat"], values).fetchone()
 
     def _register_again(self, state: str) -> None:
-        """This writer was fenced, or lost its slot, though it lives: it may go on as another one, or with another slot."""
+        """Register a live writer again that was fenced, under a new id, or that lost its slot, with another slot."""
         name = self.writer.id
         if state != "silent":
             name = f"{name.rsplit(':', 1)[0]}:{uuid.uuid4().hex[:6]}"

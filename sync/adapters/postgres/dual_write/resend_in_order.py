@@ -1,4 +1,4 @@
-"""Resends of one key, one after the other: where a write carries no timestamp, the last one to arrive counts."""
+"""Resends of one key, one after the other: if writes carry no timestamp, the last one to arrive counts."""
 
 from __future__ import annotations
 
@@ -18,25 +18,25 @@ _LOCK = b"SELECT pg_advisory_xact_lock(number) FROM unnest(%(locks)s::bigint[]) 
 
 
 class OrderedResends:
-    """Holds locks of its own while keys are sent, in every process: their writers, who have other locks, do not wait."""
+    """Holds separate locks across processes while keys are sent: their writers, which use other locks, do not wait."""
 
     def __init__(self, pool: Pool, resend: KeyReconciler) -> None:
         self._pool, self._resend = pool, resend
 
     def keys(self, keys: Iterable[Key], failed: Callable[[Key, str], None]) -> int:
-        """Reconcile these keys; how many. Raises TargetUnavailable."""
+        """Reconcile these keys; returns how many. Raises TargetUnavailable."""
         wanted = list(dict.fromkeys(keys))
         return sum(self._some(wanted[at : at + MAX_LOCKS], failed) for at in range(0, len(wanted), MAX_LOCKS))
 
     def _some(self, keys: Sequence[Key], failed: Callable[[Key, str], None]) -> int:
         with _turn_of(self._pool), connection_of(self._pool) as connection, connection.transaction():
-            # The row is read behind the lock, so that what is sent last is what was read last.
+            # The row is read under the lock, so that what is sent last is what was read last.
             connection.execute(_LOCK, {"locks": sorted({_lock(key) for key in keys})})
             return self._resend.keys(keys, failed)
 
 
 def _turn_of(pool: Pool) -> BoundedSemaphore:
-    """Lets as many go on as leave a second connection to each: what they resend with takes one more."""
+    """Admits half as many threads as there are connections: each needs a second one to resend with."""
     with _MAKING:
         return _TURNS.setdefault(pool, BoundedSemaphore(max(1, pool.max_size // 2)))
 

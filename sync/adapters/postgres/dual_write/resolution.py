@@ -16,10 +16,10 @@ _SQL = {name: text.encode() for name, text in queries("dual_write/resolution").i
 
 @dataclass(frozen=True, slots=True)
 class StuckIntent:
-    """An intent that is to be given up.
+    """An intent that an operator wants to give up.
 
-    `busy`: its writer may still be working on it; `waits`: for so many seconds its last attempt may still arrive; `leased`: a
-    worker may be sending it; `others`: further intents of its key.
+    `busy`: its writer may still be working on it; `waits`: for how many seconds its last attempt may still arrive; `leased`:
+    a worker may be sending it; `others`: further intents of its key.
     """
 
     id: int
@@ -41,25 +41,25 @@ class StuckIntent:
 
 
 def find(connection: Connection, intents: Sequence[int]) -> list[StuckIntent]:
-    """Those of these intents that there are."""
+    """Those of these intents that exist."""
     values = {"intents": list(intents), "window": UNREPEATABLE_WINDOW_SECONDS}
     with target_errors():
         return [StuckIntent(*row) for row in connection.execute(_SQL["find"], values).fetchall()]
 
 
 def reserve(connection: Connection, intents: Sequence[int], owner: str, seconds: float) -> None:
-    """Keep workers away from these intents for so long."""
+    """Keep workers away from these intents for `seconds`."""
     with target_errors():
         connection.execute(_SQL["reserve"], {"intents": list(intents), "owner": owner, "seconds": seconds})
 
 
 def cancel_replay(connection: Connection, stuck: StuckIntent) -> bool:
-    """Let its write never be sent again; False where the intent is gone meanwhile."""
+    """Let its write never be sent again; False if the intent is gone, or was sent again, meanwhile."""
     return _end(connection, stuck, "cancel_replay", "intent resolved: its write is not sent again")
 
 
 def drop(connection: Connection, stuck: StuckIntent, reason: str) -> bool:
-    """Let the intent go as it is; False where it is gone meanwhile."""
+    """Remove the intent as it is; False if it is gone meanwhile."""
     return _end(connection, stuck, "drop", f"intent dropped: {reason}")
 
 

@@ -1,4 +1,4 @@
-"""Writes to one table where Postgres is primary, and what is to be sent to the source (rules 23 to 27)."""
+"""Writes to one table while Postgres is primary, and what must be sent to the source (rules 23 to 27)."""
 
 from __future__ import annotations
 
@@ -47,18 +47,18 @@ class ReverseJournal:
         return self._table.name
 
     def write(self, mutation: Mutation) -> Intent | None:
-        """Write the row with a version of its own and commit its intent; None for an update of a row that is not there.
+        """Write the row with its own version and commit its intent; None for an update of a row that is not there.
 
-        Raises EpochChanged where Postgres is not primary, or is closing; Reject for a value that Postgres refuses;
-        WriteRefused where the clock is too far ahead; AnswerLost where it may have been written; TargetUnavailable where not.
+        Raises EpochChanged if Postgres is not primary, or the epoch is closing; Reject for a value that Postgres refuses;
+        WriteRefused if the clock is too far ahead; AnswerLost if it may have been written; TargetUnavailable if not.
         """
         statement, values = self._asked(mutation)
         return self._stamped(statement, mutation.key, values)
 
     def change(self, key: Key, make: Callable[[bytes], Mutation]) -> tuple[Mutation, Intent] | None:
-        """Write what `make` makes of the row's canonical bytes, with nobody's write in between; None where there is no row.
+        """Write what `make` makes of the row's canonical bytes, with no other write in between; None if there is no row.
 
-        Raises as `write`, and what `make` raises: then nothing is written.
+        Raises what `write` raises, and what `make` raises: then nothing is written.
         """
         with connection_of(self._pool) as connection, answered(), rejecting(), connection.transaction():
             share_epoch(connection)
@@ -72,7 +72,7 @@ class ReverseJournal:
         return (mutation, intent) if mutation and intent else None
 
     def announce(self, key: Key) -> Intent:
-        """Commit the intent of a write that somebody else's code makes. Raises as `write`."""
+        """Commit the intent of a write that the application's own class makes. Raises what `write` raises."""
         intent = self._stamped(self._named("announce"), key, _NO_MUTATION)
         assert intent is not None, "an announcement needs no row"
         return intent
@@ -119,7 +119,7 @@ class ReverseJournal:
         return self._made[name]
 
     def _intent(self, key: Key, answer: tuple[Any, ...] | None) -> Intent | None:
-        """What a statement says became of its write; None where there was no row to update."""
+        """The intent that a statement made; None if there was no row to update. Raises EpochChanged and WriteRefused."""
         assert answer is not None, "sync.epoch is empty"
         made, version, epoch, primary, state, beyond, ahead = answer
         if made is not None:
@@ -171,7 +171,7 @@ class ResendSteps:
         return {key: _row(cursor.fetchone() or ()) for key, cursor in asked.items()}
 
     def remove(self, intents: Sequence[int]) -> None:
-        """The source has these rows: exactly the intents that were picked go."""
+        """Remove exactly the intents that were picked: the source has these rows."""
         with connection_of(self._pool) as connection:
             connection.execute(_REMOVE, {"intents": list(intents)})
 

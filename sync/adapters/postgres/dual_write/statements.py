@@ -17,9 +17,9 @@ _SQL = queries("dual_write/journal")
 
 
 class Statements:
-    """Parameters are named: `c_<i>` the i-th column's cell, the key's first, and those of the SQL file.
+    """Statements with named parameters: `c_<i>` for the i-th column's cell, the key's first, and those of the SQL file.
 
-    They are bytes, not `sql.Composed`, which psycopg would put together again at every execution.
+    The statements are bytes, not `sql.Composed`, which psycopg would put together again at every execution.
     """
 
     def __init__(self, table: TableMap, encoder: RowEncoder) -> None:
@@ -86,26 +86,26 @@ class Statements:
 
     @cached_property
     def set_row(self) -> bytes:
-        """The row as the primary has it, if the key is as it was."""
+        """Set the row as the primary has it, if the key is unchanged."""
         return self._made("set_row")
 
     @cached_property
     def set_row_keeping(self) -> bytes:
-        """The same; a column of which the primary has nothing keeps what it holds."""
+        """The same, but columns that are null in the primary keep their value."""
         return sql.SQL(_SQL["set_row"]).format(**{**self._parts, "set_excluded": self._set_excluded(True)}).as_bytes()
 
     @cached_property
     def set_kept(self) -> bytes:
-        """The primary has no such row, and the target keeps its own, if the key is as it was."""
+        """Keep the target's row though the primary has none, if the key is unchanged."""
         return self._made("set_kept")
 
     @cached_property
     def set_absent(self) -> bytes:
-        """The primary has no such row, if the key is as it was."""
+        """Delete the row, which the primary does not have, if the key is unchanged."""
         return self._made("set_absent")
 
     def made(self, text: str, **more: sql.Composable) -> bytes:
-        """A statement of another file with this table's parts in it."""
+        """A statement of another file, filled in with this table's parts."""
         return sql.SQL(text).format(**self._parts, **more).as_bytes()
 
     def _made(self, name: str, **more: sql.Composable) -> bytes:

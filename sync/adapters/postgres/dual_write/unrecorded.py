@@ -1,4 +1,4 @@
-"""Writes that Postgres does not know of yet: bounded, one for each key where nothing is to be sent again (rule 31)."""
+"""Writes that Postgres does not know of yet: bounded, and one per key if nothing must be sent again (rule 31)."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from sync.ports import TableJournal, Written
 log = logging.getLogger(__name__)
 _BATCH = 200
 _ENTRY_BYTES = 1000
-"""What an entry takes beside its bytes; a test measures it."""
+"""The memory that an entry takes in addition to its bytes; a test measures it."""
 _Handle = tuple[str, bytes, int, str] | int
 _Entry = tuple[TableJournal, Written]
 _Listed = tuple[_Handle, TableJournal, Written]
 
 
 class Unrecorded:
-    """What is to be recorded. A write that the primary acknowledged is in the primary: its key is enough. One that may still
-    come is sent again, with its values. `gone` hears of each that is kept no more.
+    """Writes that are still to be recorded.
 
-    Safe to use from many threads; `record` is for one.
+    Of one that the primary acknowledged, the key is enough; one that may still arrive is sent again, so its values are kept.
+    `gone` is called for each that is no longer kept. Safe to use from many threads; `record` is for one.
     """
 
     def __init__(self, max_bytes: int, gone: Callable[[Written], None]) -> None:
@@ -44,7 +44,7 @@ class Unrecorded:
         return self._bytes >= self._max_bytes
 
     def add(self, journal: TableJournal, written: Written) -> None:
-        """Keep a write; of two acknowledged ones of a key the newer."""
+        """Keep a write; of two acknowledged ones of a key, only the newer."""
         if written.state == "finished":
             kind: Kind = "delete" if written.mutation.kind == "delete" else "recheck"
             written = Written(Mutation(kind, written.mutation.key, {}), written.version, "finished")
@@ -67,9 +67,9 @@ class Unrecorded:
         return self._number
 
     def record(self, between: Callable[[], object]) -> set[str]:
-        """Record all that is there now, in batches, with a call of `between` after each; their tables.
+        """Record all that is there now, in batches, with a call of `between` after each; returns their tables.
 
-        One that Postgres refuses is left to the next call, and holds up no other. Raises TargetUnavailable.
+        A write that Postgres refuses is left to the next call, and holds up no other. Raises TargetUnavailable.
         """
         tables: set[str] = set()
         with self._lock:
@@ -83,7 +83,7 @@ class Unrecorded:
         return tables
 
     def _record(self, journal: TableJournal, batch: list[_Listed]) -> None:
-        """Record a batch, by halves where one of it is refused."""
+        """Record a batch, by halves if one of its writes is refused."""
         failpoint("write_behind.before_record")
         try:
             journal.record([written for _, _, written in batch])
@@ -101,7 +101,7 @@ class Unrecorded:
         failpoint("write_behind.recorded")
         with self._lock:
             for handle, _, written in batch:
-                if self._entries[handle][1] is written:  # else a newer one of the key has come meanwhile
+                if self._entries[handle][1] is written:  # else a newer one of the key was added meanwhile
                     del self._entries[handle]
                     self._bytes -= _size(written.mutation)
                     self._gone(written)

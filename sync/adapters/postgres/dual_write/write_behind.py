@@ -1,4 +1,4 @@
-"""What a writer buffers: ends and marks of intents, writes that have no intent yet, tables with work."""
+"""What a writer buffers: ends and marks of intents, writes that have no intent yet, tables that need a reconcile."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _Mark = tuple[TableJournal, Intent, _End, str]
 
 
 class WriteBehind:
-    """Safe to use from many threads; `record` and `ring_for_left` are for the heartbeat's thread alone."""
+    """Safe to use from many threads; `record` and `notify_left` are for the heartbeat's thread alone."""
 
     def __init__(
         self,
@@ -51,30 +51,30 @@ class WriteBehind:
         self._lock = Lock()
 
     def needs_reconcile(self, table: str) -> None:
-        """An intent of this table is left to reconciliation: workers are notified of it, soon and once for many."""
+        """An intent of this table is left to reconciliation: workers are notified soon, once for many intents."""
         with self._lock:
             self._to_notify.add(table)
 
     def promise(self, to_wait: bool) -> None:
         """Accept nothing without an intent from now on, or accept again (rule 30).
 
-        While the primary may change, only Postgres knows which it is: a writer that promised holds to it until Postgres tells
-        it that the switch is over; cut off, it cannot know.
+        While the primary may change, only Postgres knows which it is: a writer that promised keeps the promise until Postgres
+        tells it that the switch is over; while it is cut off, it cannot know.
         """
         with self._lock:
             self._promised = to_wait
 
     def close(self) -> None:
-        """Accept nothing without an intent any more: nobody will record it (rule 29)."""
+        """Accept nothing more without an intent: nobody would record it (rule 29)."""
         with self._lock:
             self._closed = True
 
     def begin_accepting(self) -> bool:
-        """Whether a write may be made without an intent, Postgres being away (rule 28); then `end_accepting` must follow.
+        """Whether a write may be made without an intent while Postgres is away (rule 28); if so, `end_accepting` must follow.
 
-        Raises Suspended where this process was, and Postgres has not answered it since, but soon may.
+        Raises Suspended if this process was suspended, and Postgres has not answered it since, but soon may.
         """
-        # Before the promise is looked at: with an answer comes what it says of the epoch.
+        # Before the promise is checked: Postgres's answer also brings news of the epoch.
         if not self._suspension.is_confirmed:
             if self._suspension.awaits_answer:
                 raise Suspended
@@ -86,7 +86,7 @@ class WriteBehind:
             return allowed
 
     def gaps(self) -> int:
-        """How often this process was suspended. Where it is more than before a write, that may be too late (rule 30)."""
+        """How often this process was suspended. If that has risen during a write, the write may be too late (rule 30)."""
         return self._suspension.gaps()
 
     def end_accepting(self) -> None:
@@ -101,7 +101,7 @@ class WriteBehind:
             return len(self._unrecorded) + self._accepting
 
     def stamp(self, key: Key) -> int:
-        """A version made without Postgres: above all that this process knows of the key, and above the floor it last saw."""
+        """A version made without Postgres: above all that this process knows of the key, and no lower than its last floor."""
         with self._lock:
             name = (key.table, key.canonical)
             newest, count = self._accepted.get(name, (0, 0))
@@ -111,7 +111,7 @@ class WriteBehind:
             return made
 
     def forget(self, key: Key) -> None:
-        """A stamp of the key was not used, or is on record elsewhere."""
+        """Forget a stamp of the key that was not used, or is recorded elsewhere."""
         with self._lock:
             self._forget_stamp(key)
 
@@ -124,37 +124,37 @@ class WriteBehind:
             self._accepted[key.table, key.canonical] = newest, count - 1
 
     def accepted(self, key: Key) -> int:
-        """The newest stamp of the key that is not recorded yet, or 0: the journal does not know of it."""
+        """The newest stamp of the key that the journal does not know of yet, or 0."""
         return self._accepted.get((key.table, key.canonical), (0, 0))[0] if self._accepted else 0
 
     def observe(self, version: int, key: Key) -> None:
-        """The journal gave this version: what is stamped without it must exceed it (rule 2).
+        """The journal gave this version: what is stamped without the journal must exceed it (rule 2).
 
-        One that is far ahead of the clock is above a cell of its key that was; it is for that key alone.
+        One far ahead of the clock had to exceed a cell of its key that was; it counts for that key only.
         """
         with self._lock:
             now = time.time_ns() // 1000
             if version > now + _FAR_US:
                 self._far[key.table, key.canonical] = max(version, self._far.get((key.table, key.canonical), 0))
-                if len(self._far) > self._max_far:  # those that the clock has long overtaken bind nothing
+                if len(self._far) > self._max_far:  # those that the clock has long overtaken no longer matter
                     self._far = {name: known for name, known in self._far.items() if known > now - _FAR_US}
                     self._max_far = max(_MAX_FAR, 2 * len(self._far))
             else:
                 self._seen = max(self._seen, version)
 
     def add_unrecorded(self, journal: TableJournal, mutation: Mutation, version: int, state: State) -> None:
-        """Remember a write that has no intent: lost with this process, it makes the writer unclean (rule 29)."""
+        """Remember a write that has no intent: if it is lost with this process, the writer is unclean (rule 29)."""
         self._unrecorded.add(journal, Written(mutation, version, state))
 
     def mark_later(self, journal: TableJournal, intent: Intent, state: State, error: str) -> None:
         """Keep a mark for the next quarter of a second, or until Postgres takes it.
 
-        Lost with the process it is no loss: the intent stays, and is claimed.
+        If it is lost with the process, no harm is done: the intent stays, and is claimed.
         """
         self._marks.append((journal, intent, state, error))
 
     def remove_later(self, journal: TableJournal, intent: Intent) -> None:
-        """Both sides have the write: its intent goes soon."""
+        """Remove the intent soon: both sides have the write."""
         self._marks.append((journal, intent, "settled", ""))
 
     @property
@@ -170,7 +170,7 @@ class WriteBehind:
             self._notify(table)
 
     def record(self, between: Callable[[], object] = lambda: None) -> None:
-        """Record what was buffered during an outage of Postgres, those without intent first; calls `between` now and then.
+        """Record what was buffered during an outage of Postgres, writes without intent first; calls `between` after batches.
 
         Raises TargetUnavailable.
         """
@@ -185,9 +185,9 @@ class WriteBehind:
         """Tell the journal what became of writes, many at once. Raises TargetUnavailable."""
         left = len(
             self._marks
-        )  # what comes in meanwhile is the next call's: under load this would not end, and no heart beat
+        )  # what comes in meanwhile is left to the next call: under load this would not end, and there would be no heartbeat
         while left > 0:
-            # By number: while a copy of the whole is made, other threads add to it.
+            # By index: other threads add to the deque, which must not happen while it is copied as a whole.
             marks = [self._marks[i] for i in range(min(left, _MAX_MARKS))]
             left -= len(marks)
             alike: dict[tuple[TableJournal, _End, str], list[Intent]] = {}

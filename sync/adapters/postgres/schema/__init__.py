@@ -1,7 +1,7 @@
-"""What the target is: its tables, indexes, privileges, the state's migrations, the end of it all.
+"""The target's schema: its tables, indexes, privileges, the state's migrations, and the end of a migration.
 
 catalogue       tables, columns, types and privileges of the target
-finish          the end of a migration: its columns and its state go
+finish          the end of a migration: its columns and its state are dropped
 index_lease     one command at a time builds a table's indexes
 indexes         dropped for a load, rebuilt after it
 inspection      all target tables in a few statements: privileges, triggers, foreign keys, blockers

@@ -17,7 +17,7 @@ _SQL = queries("schema/catalogue")
 HOME = "public"
 """The schema of the tables whose names are given without one."""
 _OF_THE_MIGRATION = (TOKEN_COLUMN, VERSION_COLUMN)
-"""Columns that come and go with it."""
+"""Columns that a migration adds and `sync finish` drops."""
 
 
 def identifier(table: TargetTable) -> sql.Identifier:
@@ -28,7 +28,7 @@ def identifier(table: TargetTable) -> sql.Identifier:
 def regclass(name: str) -> str:
     """A table's name as `to_regclass` takes it: `schema.table`, or `table` in public, each part quoted as it is.
 
-    No search path has a say in it: those of roles, databases and poolers' other clients differ, and change.
+    It does not depend on a search path: those of roles, databases and poolers' other clients differ, and change.
     """
     name = name if "." in name else f"{HOME}.{name}"
     return ".".join('"' + part.replace('"', '""') + '"' for part in name.split(".", 1))
@@ -40,7 +40,7 @@ def read_target(connection: Connection, name: str) -> TargetTable | None:
 
 
 def read_targets(connection: Connection, names: Iterable[str]) -> dict[str, TargetTable]:
-    """By name those of these tables that are there, asked for together, however many they are."""
+    """Those of these tables that exist, by name, read together, however many they are."""
     by_name = {name: regclass(name) for name in names}
     asked = {"tables": sorted(set(by_name.values()))}
     there = {row[0]: row[1:] for row in connection.execute(_SQL["relations"], asked).fetchall()} if by_name else {}
@@ -68,7 +68,7 @@ def _own(rows: list[tuple[Any, ...]]) -> tuple[TargetColumn, ...]:
 
 
 def identities(connection: Connection, tables: Iterable[TargetTable]) -> dict[str, str]:
-    """By table (`schema.table`) which it is: that changes where it, or a column of it, was dropped and made again."""
+    """By table (`schema.table`), its identity, which changes if it, or a column of it, is dropped and created again."""
     names = {regclass(name): name for name in (f"{table.schema}.{table.name}" for table in tables)}
     values = {"tables": list(names), "not_of": list(_OF_THE_MIGRATION)}
     return {names[table]: str(text) for table, text in connection.execute(_SQL["identities"], values).fetchall()}

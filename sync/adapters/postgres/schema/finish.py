@@ -1,4 +1,4 @@
-"""The end of a migration: its columns and its state go, in one transaction."""
+"""The end of a migration: its columns and its state are dropped in one transaction."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ def migrated_tables(connection: Connection) -> list[str]:
 
 
 def copied_tables(connection: Connection) -> list[tuple[str, str | None]]:
-    """The source's tables that were copied, and the keyspace of each where it was noted at a switch."""
+    """The source's tables that were copied, and the keyspace of each if it was recorded at a switch."""
     with target_errors():
         return connection.execute(_SQL["copied"]).fetchall()
 
 
 def finish(connection: Connection, epoch: int) -> list[str]:
-    """Drop the bookkeeping; the tables that had columns of it. All of it goes, or nothing.
+    """Drop the bookkeeping, all or nothing; returns the tables that had columns of it.
 
-    Raises GateRefused where the epoch has changed meanwhile; TargetBusy where a table is held for too long.
+    Raises GateRefused if the epoch has changed meanwhile; TargetBusy if a table is locked for too long.
     """
     for _ in range(_TRIES):
         with target_errors():
@@ -46,7 +46,7 @@ def finish(connection: Connection, epoch: int) -> list[str]:
 
 def _finish(connection: Connection, epoch: int) -> list[str]:
     connection.execute(_SQL["patience"], {"ms": str(_LOCK_MS)})
-    connection.execute(ALONE)  # nobody begins a switch or a write of the protocol meanwhile
+    connection.execute(ALONE)  # no switch and no write of the protocol begins meanwhile
     if connection.execute(_SQL["hold"]).fetchone() != (epoch, "postgres", "open"):
         raise GateRefused("the epoch has changed in the meantime: see `sync status`")
     tables = migrated_tables(connection)

@@ -1,6 +1,6 @@
 """One command at a time builds a table's indexes: two concurrent builds of one table wait for each other, a deadlock.
 
-A lease, not an advisory lock: whoever waits in a statement has a snapshot, for whose end a concurrent build waits;
+A lease, not an advisory lock: a statement that waits for a lock has a snapshot, whose end a concurrent build waits for;
 and a session of a pooler belongs to nobody.
 """
 
@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 
 
 def claim(connection: Connection, table: str, owner: str, seconds: float) -> bool:
-    """Take or prolong the lease of a table's indexes for so many seconds; False where somebody else has it."""
+    """Take or prolong the lease of a table's indexes for `seconds`; False if somebody else has it."""
     values = {"table": table, "owner": owner, "seconds": seconds}
     with target_errors():
         return connection.execute(_SQL["claim"], values).fetchone() is not None
@@ -37,7 +37,7 @@ def release(connection: Connection, table: str, owner: str) -> None:
 
 @contextmanager
 def alone(settings: Settings, connection: Connection, table: str, waiting: Callable[[], None]) -> Iterator[None]:
-    """Hold the lease, renewed by a thread with a connection of its own; wait for whoever has it, and say so by `waiting`."""
+    """Hold the lease, renewed by a thread with its own connection; call `waiting` while another command has it."""
     owner, done = secrets.token_hex(8), Event()
     if not claim(connection, table, owner, _SECONDS):
         log.warning("%s: waiting: another command is building an index of this table", table)
@@ -60,5 +60,5 @@ def _keep(settings: Settings, table: str, owner: str, done: Event) -> None:
         try:
             with closing(connect(settings, autocommit=True)) as connection:
                 claim(connection, table, owner, _SECONDS)
-        except (TargetUnavailable, Unreachable) as error:  # the build itself hears of it
+        except (TargetUnavailable, Unreachable) as error:  # the build itself fails as well
             log.info("%s: the lease of its indexes was not renewed: %s", table, error)

@@ -1,7 +1,7 @@
 """Indexes during a load: dropped before it, built again after it, valid at the end (docs/decisions/0004-indexes.md).
 
-What is dropped is recorded in `sync.index` in the transaction that drops it, and is forgotten only when the index is
-valid again: an interrupted build is taken up by the next run.
+A dropped index is recorded in `sync.index` in the transaction that drops it, and that record is removed only when the index
+is valid again: the next run repeats an interrupted build.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _PARALLEL_HNSW_SINCE = (0, 8, 2)
 
 @dataclass(frozen=True, slots=True)
 class Build:
-    """How far the build of an index is; `total` is 0 where Postgres does not say."""
+    """How far the build of an index is; `total` is 0 if Postgres does not say."""
 
     index: str
     phase: str
@@ -49,7 +49,7 @@ class Build:
 def add_sync_columns(connection: Connection, table: TableMap) -> None:
     """Give the target the token and version columns that a migration needs; `sync finish` drops them.
 
-    Where they are there nothing is locked: a lock that waits, for an index's build maybe, holds up every write behind it.
+    If they are there, nothing is locked: a lock that waits, perhaps for an index build, holds up every write after it.
     """
     if connection.execute(_SQL["has_columns"], _names(table)).fetchone() == (True,):
         return
@@ -63,7 +63,7 @@ def add_sync_columns(connection: Connection, table: TableMap) -> None:
 
 
 def remove_for_load(connection: Connection, table: TableMap) -> list[str]:
-    """Take away the secondary indexes of an empty target, and record them; their names. A table with rows keeps its own."""
+    """Drop and record the secondary indexes of an empty target; returns their names. A table with rows keeps its indexes."""
     if _is_filled(connection, table):  # before the lock, for which writers would wait
         return []
     with connection.transaction():
@@ -71,7 +71,7 @@ def remove_for_load(connection: Connection, table: TableMap) -> list[str]:
         if _is_filled(connection, table):
             return []
         values = {"table": table.name, "target": regclass(f"{table.target.schema}.{table.target.name}")}
-        # A definition names whatever is not on the path by its schema: the session that builds it may have another path.
+        # With an empty path a definition qualifies every name: the session that builds the index may have another path.
         connection.execute("SELECT pg_catalog.set_config('search_path', '', true)")
         names = [str(row[0]) for row in connection.execute(_SQL["record"], values).fetchall()]
         for name in names:
@@ -90,9 +90,9 @@ def _names(table: TableMap) -> dict[str, str]:
 
 
 def build_missing(settings: Settings, tables: list[TableMap], report: Callable[[Build], None]) -> list[str]:
-    """Build what was dropped, and each table's token index, without blocking writes; the names of what was built.
+    """Build what was dropped, and each table's token index, without blocking writes; returns the names of what was built.
 
-    Raises PreflightError where an index cannot be built, or has no room; TargetUnavailable where it may be built later.
+    Raises PreflightError if an index cannot be built, or there is no room; TargetUnavailable if it may be built later.
     """
     with closing(connect(settings, autocommit=True)) as connection, target_errors():
         return [name for table in tables for name in _build_alone(settings, connection, table, report)]
@@ -132,7 +132,7 @@ def _is_valid(connection: Connection, name: str) -> bool:
 def _build(settings: Settings, connection: Connection, name: str, definition: str, report: Callable[[Build], None]) -> None:
     workers = _workers(connection, definition)
     with _ready(connection, name, workers):
-        # What an interrupted concurrent build leaves behind is an invalid index of that name.
+        # An interrupted concurrent build leaves an invalid index of that name.
         connection.execute(f"DROP INDEX CONCURRENTLY IF EXISTS {name}".encode())
         done = Event()
         watcher = Thread(target=_watch, args=(settings, connection.info.backend_pid, name, report, done), daemon=True)
@@ -147,10 +147,10 @@ def _build(settings: Settings, connection: Connection, name: str, definition: st
 
 
 def _unbuilt(connection: Connection, name: str, error: psycopg.Error) -> SyncError:
-    """The error of a build that failed. What takes no room, or will do later, may be tried again without asking anybody."""
+    """The error of a failed build: TargetUnavailable if it may simply be retried, which it may not for lack of room."""
     if connection.closed:
         return TargetUnavailable(f"index {name}: {error_text(error)}")
-    # Not left for the next run: it takes room, perhaps the last, from the application, and each write keeps it up to date.
+    # Not left for the next run: it takes room, perhaps the last, from the application, and each write has to update it.
     connection.execute(f"DROP INDEX CONCURRENTLY IF EXISTS {name}".encode())
     if is_out_of_resources(error):
         advice = "the unfinished index is removed, the copied rows stay; make room and run it again to build the indexes"
@@ -162,7 +162,7 @@ def _unbuilt(connection: Connection, name: str, error: psycopg.Error) -> SyncErr
 
 @contextmanager
 def _ready(connection: Connection, name: str, workers: str) -> Iterator[None]:
-    """What a build needs that no transaction may hold. Raises PreflightError where the pooler's sessions would end it."""
+    """Prepare the session for a build, which cannot run in a transaction. Raises PreflightError if a pooler would end it."""
     if isinstance(connection, Pooled):
         why = ends_builds(connection) or ("no parallel workers may be forbidden there" if workers == "0" else "")
         if why:

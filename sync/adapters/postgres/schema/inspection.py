@@ -1,4 +1,4 @@
-"""How the target's tables stand for a migration: privileges, kinds, what fires or refuses; asked of all of them together."""
+"""Whether the target's tables are fit for a migration: privileges, kinds, triggers, foreign keys; read for all together."""
 
 from __future__ import annotations
 
@@ -16,8 +16,10 @@ _SQL = queries("schema/catalogue")
 
 @dataclass(frozen=True, slots=True)
 class TableFacts:
-    """One table: why it cannot be used although its columns may fit, or nothing; what of SELECT, INSERT, UPDATE and DELETE
-    this role may not do; the triggers that are in force; the foreign keys, as they are defined.
+    """What preflight needs to know of one table.
+
+    `blocker`: why it cannot be used although its columns may fit, or nothing; `lacking`: which of SELECT, INSERT, UPDATE and
+    DELETE this role may not do; `triggers`: those in force; `foreign_keys`: their definitions.
     """
 
     blocker: str = ""
@@ -30,8 +32,8 @@ class TableFacts:
 class TargetFacts:
     """What is there, by the name of a table as it is given (`table` or `schema.table`).
 
-    `closed`: why this role may not even look; `tables` and `facts`: of those that are there; `no_tables`: what bears such
-    a name and is none; `in_front`: what a statement that names the table without its schema finds in the place of public's.
+    `closed`: why this role may not even look; `tables` and `facts`: of existing tables; `no_tables`: what has such a name and
+    is not a table; `in_front`: what a statement that names the table without its schema finds instead of public's.
     """
 
     tables: dict[str, TargetTable] = field(default_factory=dict)
@@ -42,7 +44,7 @@ class TargetFacts:
 
 
 def inspect(connection: Connection, names: Sequence[str]) -> TargetFacts:
-    """Ask for all of them: the number of statements does not grow with the number of tables."""
+    """Inspect all these tables: the number of statements does not grow with the number of tables."""
     closed = _closed(connection, names)
     open_names = [name for name in names if name not in closed]
     tables = read_targets(connection, open_names)
@@ -63,7 +65,7 @@ def _along_the_path(name: str) -> str:
 
 
 def _closed(connection: Connection, names: Sequence[str]) -> dict[str, str]:
-    """By name why this role may not look there, in Postgres's words: to ask for one such table fails for all."""
+    """By name, why this role may not look there, in Postgres's words: one such table would make the query for all fail."""
     schemas = {name: name.split(".", 1)[0] if "." in name else HOME for name in names}
     rows = connection.execute(_SQL["closed"], {"schemas": sorted(set(schemas.values()))}).fetchall()
     denied = {str(row[0]) for row in rows}

@@ -34,7 +34,7 @@ ON CONFLICT (name) DO UPDATE SET checksum = excluded.checksum, applied_at = cloc
 def texts(application: tuple[Path, ...] = (), example: bool = False) -> dict[str, str]:
     """The files to apply in turn, by name: the application's, then the state's.
 
-    The application's are sync.toml's `schema_files`; or the example's, for who wants that one.
+    The application's are sync.toml's `schema_files`, or, with `example`, the example's.
     """
     if example and application:
         raise SettingsError("--example makes the example's tables, and sync.toml has schema_files: leave one of them out")
@@ -53,7 +53,7 @@ def texts(application: tuple[Path, ...] = (), example: bool = False) -> dict[str
 
 
 def apply(connection: Connection, name: str, text: str, dimension: int | None = None) -> str:
-    """Apply one file unless it is recorded with this very text; the statements that were run.
+    """Apply one file unless it is recorded with this very text; returns the statements that were run.
 
     Every file is idempotent, so a changed file is run again. Raises PreflightError with Postgres's reason.
     """
@@ -70,7 +70,7 @@ def apply(connection: Connection, name: str, text: str, dimension: int | None = 
 
 
 def _known(connection: Connection, name: str) -> str:
-    """The checksum of a file as it was applied last; empty where it was not."""
+    """The checksum of a file as it was last applied; empty if it never was."""
     if connection.execute("SELECT to_regclass('sync.migration') IS NULL").fetchone() == (True,):
         return ""
     row = connection.execute("SELECT checksum FROM sync.migration WHERE name = %s", (name,)).fetchone()
@@ -97,7 +97,7 @@ _ADVICE = (
 
 
 def at_home(connection: Connection) -> None:
-    """Let names without a schema mean public until the transaction ends, whatever the search path is; and find pgvector."""
+    """Until the transaction ends, let names without a schema mean public, whatever the search path is, and find pgvector."""
     connection.execute(_HOME, (HOME, HOME))
 
 
@@ -115,7 +115,7 @@ SELECT set_config('search_path', concat_ws(', ', %s::text, (
 
 
 def needed_first(connection: Connection, table: str, vectors: bool) -> list[str]:
-    """What is missing for a table to be made: its schema where the name has one, and pgvector."""
+    """The statements that must run before a table can be created: for its schema, if that is missing, and for pgvector."""
     schema = sql.Identifier(table.split(".", 1)[0]).as_string(connection) if "." in table else HOME
     row = connection.execute(
         "SELECT to_regnamespace(%s) IS NULL, NOT EXISTS (SELECT FROM pg_extension WHERE extname = 'vector')", (schema,)
@@ -127,7 +127,7 @@ def needed_first(connection: Connection, table: str, vectors: bool) -> list[str]
 
 @contextmanager
 def notes(connection: Connection) -> Iterator[list[str]]:
-    """What the files say with RAISE NOTICE meanwhile; Postgres's own notices (`… exists, skipping`) carry other codes."""
+    """Collects what files say with RAISE NOTICE meanwhile; Postgres's own notices (`… exists, skipping`) have other codes."""
     found: list[str] = []
 
     def note(diagnostic: psycopg.errors.Diagnostic) -> None:
@@ -148,13 +148,13 @@ def state_exists(connection: Connection) -> bool:
 
 
 def usable_state(connection: Connection) -> bool:
-    """The same, and that it is this version's. Raises PreflightError for an older one."""
+    """Whether the state schema is there. Raises PreflightError if it is of an older version."""
     check_version(connection)
     return state_exists(connection)
 
 
 def require_state(connection: Connection) -> None:
-    """Raise PreflightError where the state schema is not there, or of an older version."""
+    """Raise PreflightError if the state schema is missing, or of an older version."""
     if not usable_state(connection):
         raise PreflightError(
             "the target has no schema `sync`: no migration has begun, or it is finished; run `sync schema apply` first"
@@ -162,13 +162,13 @@ def require_state(connection: Connection) -> None:
 
 
 def check_version(connection: Connection) -> None:
-    """Raise PreflightError where the state schema is there, and lacks what this version has."""
+    """Raise PreflightError if the state schema is there, but lacks something that this version has."""
     row = connection.execute(_OLDER).fetchone()
     if row and row[0]:
         raise PreflightError("the target's schema `sync` is of an older version: run `sync schema apply`")
 
 
-# A file is applied as a whole: the newest things in it stand for all.
+# A file is applied as a whole, so it is enough to look for the newest things in it.
 _OLDER = """
 SELECT to_regclass('sync.range') IS NOT NULL AND (to_regclass('sync.intent_of_key') IS NULL OR EXISTS (
     SELECT FROM (VALUES

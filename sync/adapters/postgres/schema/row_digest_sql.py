@@ -1,4 +1,4 @@
-"""SQL for a row's canonical bytes and for digests over a token range: the twin of what `core.encode.rows` makes.
+"""SQL for a row's canonical bytes and for digests over a token range: the counterpart of `core.encode.rows`.
 
 A row's canonical bytes are, for each column in the mapping's order, an int32 length and the bytes of the type's `*_send`
 function; a null is the length -1. The row's hash is their MD5; a digest is the count of rows and the sums of both halves of
@@ -19,7 +19,7 @@ _SEND = {"bool": "boolsend", "int2": "int2send", "int4": "int4send", "int8": "in
 
 
 _CHEAP = frozenset({"text", "varchar", "bytea"})
-"""Their length is had without sending them."""
+"""Types whose length is known without sending the value."""
 
 
 def send_function(pg: PgType) -> str:
@@ -33,7 +33,7 @@ def canonical(pairs: tuple[ColumnPair, ...], alias: str) -> sql.Composed:
 
 
 def with_parameters(pairs: tuple[ColumnPair, ...]) -> sql.SQL:
-    """The same of `t` in a statement with parameters, where a percent sign is written twice."""
+    """`canonical` for `t` in a statement with parameters, where a percent sign is written twice."""
     return sql.SQL(canonical(pairs, "t").as_string().replace("%", "%%"))
 
 
@@ -59,7 +59,7 @@ def _sent(pair: ColumnPair, alias: str) -> sql.Composed:
 
 
 def _width(pg: PgType) -> int | None:
-    """How many bytes every value of the type is sent as; None where that differs."""
+    """As how many bytes every value of the type is sent; None if that varies."""
     if pg.element:
         return None
     if pg.name in ("vector", "halfvec") and pg.typmod > 0:
@@ -68,7 +68,7 @@ def _width(pg: PgType) -> int | None:
 
 
 def _is_costly(pg: PgType) -> bool:
-    """Whether only sending a value tells its length."""
+    """Whether the length of a value is known only by sending it."""
     return _width(pg) is None and (pg.element is not None or pg.name not in _CHEAP)
 
 
@@ -77,7 +77,7 @@ def source_of(
 ) -> tuple[sql.Composed, sql.Composable]:
     """A row's canonical bytes, and the FROM clause they are computed from: the rows of `table` (`t`) that meet `where`.
 
-    What is sent in a length that only sending tells (jsonb, numeric, arrays) is sent once, not twice.
+    A value whose length is known only by sending it (jsonb, numeric, arrays) is sent once, not twice.
     """
     costly = [p for p in pairs if _is_costly(p.target.type)]
     if not costly:

@@ -12,7 +12,7 @@ _SQL = queries("schema/catalogue")
 
 
 def hidden(connection: Connection, tables: Sequence[str]) -> dict[str, str]:
-    """By table (`schema.table`), why its rows would not be seen, or others in their place, and what to do about it."""
+    """By table (`schema.table`), why its rows are not seen or written as they are, and what to do about it."""
     rows = connection.execute(_SQL["visibility"], {"tables": [regclass(name) for name in tables]}).fetchall()
     return {name: text for name, *facts in rows if (text := _why(name, *facts))}
 
@@ -33,7 +33,7 @@ def _why(name: str, row_security: bool, children: list[str], rules: list[str]) -
 
 
 def no_tables(connection: Connection, names: Sequence[str]) -> dict[str, str]:
-    """Of these names those that something bears which is no table, each with what is to be said of it."""
+    """Those of these names that belong to something other than a table, each with a message about it."""
     by_name = {name: regclass(name) for name in names}
     found: dict[str, str] = dict(connection.execute(_SQL["kinds"], {"tables": sorted(set(by_name.values()))}).fetchall())
     return {
@@ -44,12 +44,12 @@ def no_tables(connection: Connection, names: Sequence[str]) -> dict[str, str]:
 
 
 def state_lacking(connection: Connection) -> list[str]:
-    """What this role may not do with the migration's state; empty where there is none yet."""
+    """What this role may not do with the migration's state; empty if there is no state yet."""
     return [str(row[0]) for row in connection.execute(_SQL["state_lacking"]).fetchall()]
 
 
 def unwritable(connection: Connection) -> str:
-    """Why nothing can be written over this connection; empty where it can."""
+    """Why nothing can be written over this connection; empty if something can."""
     standby, read_only = connection.execute(_SQL["writable"]).fetchone() or (False, False)
     if standby:
         return "the server is a standby, which is read-only; give the primary's host"
