@@ -1,6 +1,6 @@
 -- The application's schema in Postgres. Usable alone:
 --   psql < migrations/002_postgres_schema.sql
--- for 1,536 dimensions; for another number, that of the source:
+-- for 1,536 dimensions; if the source has another number:
 --   PGOPTIONS='-c sync.dimension=512' psql < migrations/002_postgres_schema.sql
 -- `sync schema apply` sets the dimension itself. Idempotent.
 
@@ -17,7 +17,7 @@ CREATE TABLE IF NOT EXISTS songs (
     created_at timestamptz,
     updated_at timestamptz
 );
--- Hash, not btree: a text of any length fits (a btree entry ends at 2.7 kB), and these are looked up by equality.
+-- Hash, not btree: text of any length fits (a btree entry holds 2.7 kB at most), and these are looked up by equality.
 CREATE INDEX IF NOT EXISTS songs_title_idx ON songs USING hash (title);
 CREATE INDEX IF NOT EXISTS songs_artist_idx ON songs USING hash (artist);
 CREATE INDEX IF NOT EXISTS songs_genre_idx ON songs USING hash (genre);

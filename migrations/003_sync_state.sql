@@ -1,5 +1,5 @@
--- The state of a migration, in the target database: the truth that survives Redis and every process.
--- Dropped by `sync finish`. Names as in the documentation; every timestamp of a row version is µs since 1970.
+-- The state of a migration, in the target database, where it survives the loss of Redis and of any process.
+-- Dropped by `sync finish`. Names as in the documentation; every row version is a timestamp in µs since 1970.
 
 CREATE SCHEMA IF NOT EXISTS sync;
 
@@ -11,10 +11,10 @@ CREATE TABLE IF NOT EXISTS sync.epoch (
     state    text NOT NULL DEFAULT 'open' CHECK (state IN ('open', 'closing')),
     since    timestamptz NOT NULL DEFAULT clock_timestamp()
 );
--- Before the intents' table: a write locks the epoch's first, and whoever upgrades the other way round would wait for it in a ring.
+-- Before the intents' table: a write locks the epoch's table first, and an upgrade in the other order could deadlock with it.
 ALTER TABLE sync.epoch DROP CONSTRAINT IF EXISTS epoch_state_check;
 ALTER TABLE sync.epoch ADD CONSTRAINT epoch_state_check CHECK (state IN ('open', 'closing', 'closed'));
-ALTER TABLE sync.epoch ADD COLUMN IF NOT EXISTS closing_until timestamptz; -- then whoever waits opens it again
+ALTER TABLE sync.epoch ADD COLUMN IF NOT EXISTS closing_until timestamptz; -- after that a waiting writer reopens it
 INSERT INTO sync.epoch (epoch, "primary", floor)
 VALUES (1, 'astra', (extract(epoch FROM clock_timestamp()) * 1000000)::bigint)
 ON CONFLICT DO NOTHING;
@@ -26,24 +26,24 @@ CREATE TABLE IF NOT EXISTS sync.run (
     table_name  text NOT NULL,
     state       text NOT NULL DEFAULT 'open' CHECK (state IN ('open', 'done')),
     floor       bigint NOT NULL,              -- the version of the rows that this run inserts
-    rows_per_second bigint,                   -- null: as fast as it goes
+    rows_per_second bigint,                   -- null: no limit
     failures    int NOT NULL DEFAULT 0,       -- jobs that failed as a whole since the last start, and the last one's error
     error       text,
     stop_requested boolean NOT NULL DEFAULT false, -- workers release their ranges at the next batch
     started_at  timestamptz NOT NULL DEFAULT clock_timestamp(),
     finished_at timestamptz
 );
-ALTER TABLE sync.run ADD COLUMN IF NOT EXISTS rows_per_second bigint; -- of the first states of all
+ALTER TABLE sync.run ADD COLUMN IF NOT EXISTS rows_per_second bigint; -- missing in the earliest states
 ALTER TABLE sync.run ADD COLUMN IF NOT EXISTS failures int NOT NULL DEFAULT 0;
 ALTER TABLE sync.run ADD COLUMN IF NOT EXISTS error text;
 ALTER TABLE sync.run ADD COLUMN IF NOT EXISTS stop_requested boolean NOT NULL DEFAULT false;
-ALTER TABLE sync.run ADD COLUMN IF NOT EXISTS data_center text; -- the source's, which its command reads; null: not known
+ALTER TABLE sync.run ADD COLUMN IF NOT EXISTS data_center text; -- of the source, read by its command; null: unknown
 ALTER TABLE sync.run ADD COLUMN IF NOT EXISTS epoch bigint;   -- the one in which it began; null: begun by an older version
-ALTER TABLE sync.run ADD COLUMN IF NOT EXISTS shape text;     -- what the table was on both sides when it began
-ALTER TABLE sync.run ADD COLUMN IF NOT EXISTS settings jsonb; -- what its command's sync.toml says of the table; null: not noted
+ALTER TABLE sync.run ADD COLUMN IF NOT EXISTS shape text;     -- the table's shape on both sides when it began
+ALTER TABLE sync.run ADD COLUMN IF NOT EXISTS settings jsonb; -- its command's, for the table; null: not recorded
 -- Whether its workers look for cells that were written ahead of the clock, range by range (sync.ahead).
 ALTER TABLE sync.run ADD COLUMN IF NOT EXISTS write_times boolean NOT NULL DEFAULT false;
--- One open run a table and kind: rule 9 finds the one range row that holds a token.
+-- One open run per table and kind, so that rule 9 finds the one range row that holds a token.
 CREATE UNIQUE INDEX IF NOT EXISTS run_open ON sync.run (table_name, kind) WHERE state = 'open';
 
 CREATE TABLE IF NOT EXISTS sync.range (
@@ -53,7 +53,7 @@ CREATE TABLE IF NOT EXISTS sync.range (
     range_start   bigint NOT NULL,            -- (start, end]; the range that starts at the least token holds it too
     range_end     bigint NOT NULL,
     state         text NOT NULL DEFAULT 'pending' CHECK (state IN ('pending', 'running', 'done', 'failed')),
-    done_to       bigint,                     -- the checkpoint: every row up to and with this token is in the target
+    done_to       bigint,                     -- the checkpoint: every row up to and including this token is done
     lease_owner   text,
     lease_until   timestamptz,
     attempts      int NOT NULL DEFAULT 0,
@@ -67,53 +67,53 @@ CREATE TABLE IF NOT EXISTS sync.range (
     finished_at   timestamptz,
     CHECK (range_start < range_end)
 );
-DO $$ BEGIN  -- of an earlier form, whose cost grew with the number of ranges
+DO $$ BEGIN  -- indexes of an earlier form, whose cost grew with the number of ranges
     IF to_regclass('sync.range_claim') IS NOT NULL THEN DROP INDEX sync.range_claim, sync.range_token; END IF;
 END $$;
--- Behind which row of the partition after `done_to`: the source's own mark (a paging state). Null: at that partition's start.
+-- Where to resume within the partition after `done_to`: the source's own mark (a paging state). Null: at its start.
 ALTER TABLE sync.range ADD COLUMN IF NOT EXISTS position bytea;
 CREATE UNIQUE INDEX IF NOT EXISTS range_begin ON sync.range (run_id, range_start); -- the range that holds a token
 CREATE INDEX IF NOT EXISTS range_pending ON sync.range (run_id, attempts, range_start) WHERE state = 'pending'; -- the next one
-CREATE INDEX IF NOT EXISTS range_running ON sync.range (run_id) WHERE state = 'running'; -- few: not by lease, which is renewed
+CREATE INDEX IF NOT EXISTS range_running ON sync.range (run_id) WHERE state = 'running'; -- few; leases change too often
 
--- The memory that a key was deleted. `key` is the key's canonical bytes: int32 length and `*_send` bytes of each column.
+-- Remembers that a key was deleted. `key` is the key's canonical bytes: int32 length and `*_send` bytes of each column.
 CREATE TABLE IF NOT EXISTS sync.tombstone (
     table_name text NOT NULL,
     key        bytea NOT NULL,
     token      bigint NOT NULL,
     version    bigint NOT NULL
 );
-DO $$ BEGIN  -- of an earlier form, over the key itself
+DO $$ BEGIN  -- an index of an earlier form, on the key itself
     IF to_regclass('sync.tombstone_pkey') IS NOT NULL THEN ALTER TABLE sync.tombstone DROP CONSTRAINT tombstone_pkey; END IF;
 END $$;
--- A key is told by its digest: a source takes keys of 64 kB, an entry of a B-tree 2,704 bytes. There being no primary key, a
--- publication FOR ALL TABLES tells rows by all of their columns.
+-- A key is indexed by its digest: Cassandra takes keys of 64 kB, an entry of a B-tree 2,704 bytes. As there is no primary
+-- key, a publication FOR ALL TABLES identifies rows by all of their columns.
 CREATE UNIQUE INDEX IF NOT EXISTS tombstone_key ON sync.tombstone (table_name, sha256(key));
 ALTER TABLE sync.tombstone REPLICA IDENTITY FULL;
 CREATE INDEX IF NOT EXISTS tombstone_token ON sync.tombstone (table_name, token);
 
--- Rows of the source whose newest cell was written ahead of the clock: what is written from now on is stamped above it (rule 2).
+-- Rows of the source whose newest cell was written ahead of the clock: later writes of the key are stamped above it (rule 2).
 CREATE TABLE IF NOT EXISTS sync.ahead (
     table_name text NOT NULL,
     key        bytea NOT NULL,                -- canonical bytes
     token      bigint NOT NULL,
     version    bigint NOT NULL,               -- the newest cell's timestamp
-    shown      json NOT NULL,                 -- the key for people
-    rechecked  boolean NOT NULL DEFAULT false -- a recheck intent was left, which gives the row this version
+    shown      json NOT NULL,                 -- the key in readable form
+    rechecked  boolean NOT NULL DEFAULT false -- a recheck intent was left, to give the row this version
 );
-DO $$ BEGIN  -- of an earlier form, over the key itself
+DO $$ BEGIN  -- an index of an earlier form, on the key itself
     IF to_regclass('sync.ahead_pkey') IS NOT NULL THEN ALTER TABLE sync.ahead DROP CONSTRAINT ahead_pkey; END IF;
 END $$;
 CREATE UNIQUE INDEX IF NOT EXISTS ahead_key ON sync.ahead (table_name, sha256(key));
 ALTER TABLE sync.ahead REPLICA IDENTITY FULL;
 ALTER TABLE sync.ahead ADD COLUMN IF NOT EXISTS source_key bytea; -- the source's own key, as in sync.intent
-DO $$ BEGIN  -- of an earlier form, which does not keep the order of a key's columns
+DO $$ BEGIN  -- an earlier form was jsonb, which does not keep the order of a key's columns
     IF (SELECT atttypid = 'jsonb'::regtype FROM pg_attribute WHERE attrelid = 'sync.ahead'::regclass AND attname = 'shown') THEN
         ALTER TABLE sync.ahead ALTER COLUMN shown TYPE json;
     END IF;
 END $$;
 
--- "This key is about to be written", or "recheck this key": removed when both sides are known equal (rule 11).
+-- "This key is about to be written", or "recheck this key": removed when both sides are known to be equal (rule 11).
 CREATE TABLE IF NOT EXISTS sync.intent (
     id          bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     table_name  text NOT NULL,
@@ -122,7 +122,7 @@ CREATE TABLE IF NOT EXISTS sync.intent (
     kind        text NOT NULL CHECK (kind IN ('put', 'update', 'delete', 'recheck')),
     state       text NOT NULL CHECK (state IN ('open', 'finished', 'unsure', 'claimed')),
     version     bigint NOT NULL,
-    epoch       bigint NOT NULL,              -- no reference: each writer would lock the epoch's row (rule 20)
+    epoch       bigint NOT NULL,              -- no foreign key: each writer would lock the epoch's row (rule 20)
     owner       text NOT NULL,
     mutation    bytea,                        -- what to replay; null for a recheck
     lease_owner text,
@@ -131,27 +131,27 @@ CREATE TABLE IF NOT EXISTS sync.intent (
     error       text,
     created_at  timestamptz NOT NULL DEFAULT clock_timestamp()
 );
-DO $$ BEGIN  -- of an earlier form, with a foreign key
+DO $$ BEGIN  -- an earlier form had a foreign key
     IF EXISTS (SELECT FROM pg_constraint WHERE conname = 'intent_epoch_fkey' AND conrelid = 'sync.intent'::regclass) THEN
         ALTER TABLE sync.intent DROP CONSTRAINT intent_epoch_fkey;
     END IF;
 END $$;
-ALTER TABLE sync.intent ADD COLUMN IF NOT EXISTS ended_at timestamptz;    -- when its call ended without an answer (rule 17)
+ALTER TABLE sync.intent ADD COLUMN IF NOT EXISTS ended_at timestamptz;    -- when its call ended unsettled (rule 17)
 ALTER TABLE sync.intent ADD COLUMN IF NOT EXISTS replayed_at timestamptz; -- when its write was last sent again
--- The source's own key, int32 length and bytes of each of its cells: Postgres may have one value for several of them.
+-- The source's own key, int32 length and bytes of each of its cells: several such keys may be one value in Postgres.
 ALTER TABLE sync.intent ADD COLUMN IF NOT EXISTS source_key bytea;
-DO $$ BEGIN  -- of an earlier form, over the key itself
+DO $$ BEGIN  -- an index of an earlier form, on the key itself
     IF to_regclass('sync.intent_key') IS NOT NULL THEN DROP INDEX sync.intent_key; END IF;
 END $$;
 CREATE INDEX IF NOT EXISTS intent_of_key ON sync.intent (table_name, sha256(key));
 CREATE INDEX IF NOT EXISTS intent_token ON sync.intent (table_name, token);
--- What is due of a table, whatever other tables have and however many intents wait for another try. Writes that both sides have
--- at once are never in the first of these.
+-- The due intents of a table, at a cost that grows neither with other tables' intents nor with those that wait for another
+-- try. The intent of a write that both sides have at once is never in the first of these indexes.
 CREATE INDEX IF NOT EXISTS intent_due ON sync.intent (table_name, lease_until NULLS FIRST, id) WHERE state <> 'open';
 CREATE INDEX IF NOT EXISTS intent_open ON sync.intent (table_name, id) WHERE state = 'open';
--- A key is rechecked once, however often a run skipped it. Writes that were announced have a version each, and must: an
--- intent that a reconcile has picked already does not stand for the write that ends behind its read.
-DO $$ BEGIN  -- of earlier forms, without the version, and over the key itself
+-- A key is rechecked once, however often a run skipped it. Announced writes must have a version each: an intent that a
+-- reconcile has already picked does not cover a write that ends after its read.
+DO $$ BEGIN  -- indexes of earlier forms, without the version, or on the key itself
     IF to_regclass('sync.intent_recheck') IS NOT NULL THEN DROP INDEX sync.intent_recheck; END IF;
     IF to_regclass('sync.intent_recheck_version') IS NOT NULL THEN DROP INDEX sync.intent_recheck_version; END IF;
 END $$;
@@ -167,70 +167,70 @@ CREATE TABLE IF NOT EXISTS sync.writer (
     epoch         bigint NOT NULL,
     state         text NOT NULL CHECK (state IN ('active', 'signed_off', 'unclean')),
     unrecorded    bigint NOT NULL DEFAULT 0,
-    clock_skew_us bigint,                     -- this host's clock less Postgres's
-    failures      jsonb NOT NULL DEFAULT '{}', -- what Postgres failed this writer with, and how often
+    clock_skew_us bigint,                     -- this host's clock minus Postgres's
+    failures      jsonb NOT NULL DEFAULT '{}', -- with which errors Postgres failed it, and how often
     registered_at timestamptz NOT NULL DEFAULT clock_timestamp(),
     heartbeat_at  timestamptz NOT NULL DEFAULT clock_timestamp()
 );
 ALTER TABLE sync.writer ADD COLUMN IF NOT EXISTS failures jsonb NOT NULL DEFAULT '{}';
-ALTER TABLE sync.writer ADD COLUMN IF NOT EXISTS data_center text; -- the source's, in which it writes; null: not known
-ALTER TABLE sync.writer ADD COLUMN IF NOT EXISTS settings jsonb;   -- what it was started with, as far as all must agree; null: not told
-ALTER TABLE sync.writer ALTER COLUMN slot DROP NOT NULL;             -- null: it was silent, and another one has the slot
+ALTER TABLE sync.writer ADD COLUMN IF NOT EXISTS data_center text; -- of the source, in which it writes; null: unknown
+ALTER TABLE sync.writer ADD COLUMN IF NOT EXISTS settings jsonb;   -- those that all must share; null: not recorded
+ALTER TABLE sync.writer ALTER COLUMN slot DROP NOT NULL;             -- null: it was silent, and lost its slot to another one
 ALTER TABLE sync.writer ADD COLUMN IF NOT EXISTS lease_seconds float8; -- its own; null: registered by an older version
-ALTER TABLE sync.writer ADD COLUMN IF NOT EXISTS accepts boolean NOT NULL DEFAULT true; -- writes without an intent (rule 28)
-ALTER TABLE sync.writer ADD COLUMN IF NOT EXISTS witness text;       -- the file on its host that says whether it did
+ALTER TABLE sync.writer ADD COLUMN IF NOT EXISTS accepts boolean NOT NULL DEFAULT true; -- may write without intents (rule 28)
+ALTER TABLE sync.writer ADD COLUMN IF NOT EXISTS witness text;       -- names the file on its host that says whether it did
 CREATE INDEX IF NOT EXISTS writer_holds ON sync.writer (slot) WHERE state <> 'signed_off';
 CREATE INDEX IF NOT EXISTS writer_of_slot ON sync.writer (slot, registered_at); -- not heartbeat_at: a heartbeat changes no index
 CREATE INDEX IF NOT EXISTS writer_gone ON sync.writer (registered_at) WHERE state = 'signed_off';
 
--- A value the target cannot hold: recorded, never dropped. A key is its raw CQL bytes, since the key itself may be refused.
+-- A value that the target cannot hold: recorded, never dropped. The key is in raw CQL bytes, since Postgres may refuse it.
 CREATE TABLE IF NOT EXISTS sync.reject (
     table_name  text NOT NULL,
     source_key  bytea NOT NULL,
     column_name text NOT NULL,                -- empty where Postgres refused the row as a whole
     run_id      bigint NOT NULL,
     token       bigint NOT NULL,
-    key         json NOT NULL,                -- for people
+    key         json NOT NULL,                -- the key in readable form
     reason      text NOT NULL,
     action      text NOT NULL CHECK (action IN ('reject', 'strip-nul', 'null')),
     found_at    timestamptz NOT NULL DEFAULT clock_timestamp()
 );
-DO $$ BEGIN  -- of an earlier form, over the key itself
+DO $$ BEGIN  -- an index of an earlier form, on the key itself
     IF to_regclass('sync.reject_pkey') IS NOT NULL THEN ALTER TABLE sync.reject DROP CONSTRAINT reject_pkey; END IF;
 END $$;
 CREATE UNIQUE INDEX IF NOT EXISTS reject_key ON sync.reject (table_name, sha256(source_key), column_name);
 ALTER TABLE sync.reject REPLICA IDENTITY FULL;
-DO $$ BEGIN  -- of an earlier form, which does not keep the order of a key's columns
+DO $$ BEGIN  -- an earlier form was jsonb, which does not keep the order of a key's columns
     IF (SELECT atttypid = 'jsonb'::regtype FROM pg_attribute WHERE attrelid = 'sync.reject'::regclass AND attname = 'key') THEN
         ALTER TABLE sync.reject ALTER COLUMN key TYPE json;
     END IF;
 END $$;
 CREATE INDEX IF NOT EXISTS reject_token ON sync.reject (table_name, token);
 
--- Indexes dropped for a load, to be built again after it; the row goes when the index is valid.
+-- Indexes dropped for a load, to be built again after it; the row is removed when the index is valid.
 CREATE TABLE IF NOT EXISTS sync.index (
     index_name text PRIMARY KEY,              -- schema-qualified and quoted
     table_name text NOT NULL,
     definition text NOT NULL,
     dropped_at timestamptz NOT NULL DEFAULT clock_timestamp()
 );
-DO $$ BEGIN  -- of an earlier form
+DO $$ BEGIN  -- names of an earlier form
     IF EXISTS (SELECT FROM pg_attribute WHERE attrelid = 'sync.index'::regclass AND attname = 'removed_at' AND NOT attisdropped) THEN
         ALTER TABLE sync.index RENAME COLUMN removed_at TO dropped_at;
     END IF;
     IF EXISTS (SELECT FROM pg_constraint WHERE conrelid = 'sync.index'::regclass AND conname = 'index_removed_at_not_null') THEN
-        ALTER TABLE sync.index RENAME CONSTRAINT index_removed_at_not_null TO index_dropped_at_not_null; -- Postgres 18 on
+        ALTER TABLE sync.index RENAME CONSTRAINT index_removed_at_not_null TO index_dropped_at_not_null; -- since Postgres 18
     END IF;
 END $$;
 
--- Which command builds a table's indexes at this moment.
+-- Which command is building a table's indexes.
 CREATE TABLE IF NOT EXISTS sync.index_lease (
     table_name text PRIMARY KEY,
     owner      text NOT NULL,
     until      timestamptz NOT NULL
 );
 
--- What could have made a difference between the sides that nothing else remembers: drift passes begun before prove nothing.
+-- Events that may have made a difference of which there is no other record: drift passes begun before one prove nothing.
 CREATE TABLE IF NOT EXISTS sync.disturbance (
     id         bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     at         timestamptz NOT NULL DEFAULT clock_timestamp(),
@@ -250,21 +250,21 @@ CREATE TABLE IF NOT EXISTS sync.audit (
 -- Proof: passes of `sync drift-report`, whose runs and ranges are in sync.run and sync.range while they are under way.
 ALTER TABLE sync.run ADD COLUMN IF NOT EXISTS repair boolean NOT NULL DEFAULT false; -- findings are reconciled
 ALTER TABLE sync.range ADD COLUMN IF NOT EXISTS figures jsonb;  -- a checked range's verdict
-ALTER TABLE sync.range ADD COLUMN IF NOT EXISTS deaths int NOT NULL DEFAULT 0;  -- workers that ended in the middle of a check
+ALTER TABLE sync.range ADD COLUMN IF NOT EXISTS deaths int NOT NULL DEFAULT 0;  -- workers that died in the middle of a check
 
 CREATE TABLE IF NOT EXISTS sync.drift_pass (
     id          bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     runs        bigint[] NOT NULL,
     clean       boolean NOT NULL,
     repaired    bigint NOT NULL,
-    started_at  timestamptz NOT NULL,         -- of its oldest run: a pass that was interrupted began before that
+    started_at  timestamptz NOT NULL,         -- when the check with its oldest verdict began
     finished_at timestamptz NOT NULL DEFAULT clock_timestamp(),
     report      jsonb NOT NULL                -- the figures by table and range; no values of rows
 );
-ALTER TABLE sync.drift_pass ADD COLUMN IF NOT EXISTS data_center text; -- the source's, which it read
-ALTER TABLE sync.drift_pass ADD COLUMN IF NOT EXISTS proof jsonb; -- by table: whether clean, what was repaired, what the table was
+ALTER TABLE sync.drift_pass ADD COLUMN IF NOT EXISTS data_center text; -- of the source, which it read
+ALTER TABLE sync.drift_pass ADD COLUMN IF NOT EXISTS proof jsonb; -- by table: whether clean, how many repaired, its shape
 
--- Keys that differ, up to a number of them a run; all are counted in the figures.
+-- Keys that differ, up to a limit per run; the figures count all of them.
 CREATE TABLE IF NOT EXISTS sync.drift_finding (
     run_id         bigint NOT NULL REFERENCES sync.run ON DELETE CASCADE,
     table_name     text NOT NULL,
@@ -272,25 +272,25 @@ CREATE TABLE IF NOT EXISTS sync.drift_finding (
     source_key     bytea NOT NULL,            -- raw CQL cells; empty where the source could not be asked for the key
     token          bigint NOT NULL,
     kind           text NOT NULL CHECK (kind IN ('missing', 'extra', 'different', 'unknown')),
-    shown          json NOT NULL,             -- the key for people
+    shown          json NOT NULL,             -- the key in readable form
     columns        text[] NOT NULL,
     source_version bigint NOT NULL,
     target_version bigint,
     repaired       boolean NOT NULL,
     error          text NOT NULL
 );
-DO $$ BEGIN  -- of an earlier form, over the key itself
+DO $$ BEGIN  -- an index of an earlier form, on the key itself
     IF to_regclass('sync.drift_finding_pkey') IS NOT NULL THEN ALTER TABLE sync.drift_finding DROP CONSTRAINT drift_finding_pkey; END IF;
 END $$;
 CREATE UNIQUE INDEX IF NOT EXISTS drift_finding_key ON sync.drift_finding (run_id, sha256(key), sha256(source_key));
 ALTER TABLE sync.drift_finding REPLICA IDENTITY FULL;
-DO $$ BEGIN  -- of an earlier form, which does not keep the order of a key's columns
+DO $$ BEGIN  -- an earlier form was jsonb, which does not keep the order of a key's columns
     IF (SELECT atttypid = 'jsonb'::regtype FROM pg_attribute WHERE attrelid = 'sync.drift_finding'::regclass AND attname = 'shown') THEN
         ALTER TABLE sync.drift_finding ALTER COLUMN shown TYPE json;
     END IF;
 END $$;
 
--- Cut-over and rollback: one at a time; the primary changes in one transaction, so what a crash leaves is undone by the next.
+-- Cut-overs and rollbacks, one at a time. The primary changes in one transaction; the next command undoes what a crash left.
 CREATE TABLE IF NOT EXISTS sync.switch (
     id          bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     kind        text NOT NULL CHECK (kind IN ('cutover', 'rollback')),
@@ -298,7 +298,7 @@ CREATE TABLE IF NOT EXISTS sync.switch (
     who         text NOT NULL,
     state       text NOT NULL DEFAULT 'announced' CONSTRAINT switch_state_check
                 CHECK (state IN ('announced', 'closing', 'done', 'abandoned') OR state = 'flipped'),
-    lease_until timestamptz NOT NULL,         -- renewed by the command that runs it; after it, another one abandons the switch
+    lease_until timestamptz NOT NULL,         -- renewed by its command; when it has expired, another one abandons the switch
     started_at  timestamptz NOT NULL DEFAULT clock_timestamp(),
     closed_at   timestamptz,
     finished_at timestamptz,
@@ -312,22 +312,22 @@ DO $$ BEGIN
             CHECK (state IN ('announced', 'closing', 'done', 'abandoned') OR state = 'flipped');
     END IF;
 END $$;
-UPDATE sync.switch SET state = 'done' WHERE state = 'flipped'; -- what older versions write, whose commands may still run
+UPDATE sync.switch SET state = 'done' WHERE state = 'flipped'; -- written by older versions, whose commands may still run
 CREATE UNIQUE INDEX IF NOT EXISTS switch_under_way ON sync.switch ((true)) WHERE finished_at IS NULL;
 
 ALTER TABLE sync.intent ADD COLUMN IF NOT EXISTS replays int NOT NULL DEFAULT 0; -- how often its write was sent again
-ALTER TABLE sync.writer ADD COLUMN IF NOT EXISTS acknowledged bigint;     -- the switch until whose end it accepts nothing (rule 30)
+ALTER TABLE sync.writer ADD COLUMN IF NOT EXISTS acknowledged bigint;     -- accepts nothing until this switch ends (rule 30)
 ALTER TABLE sync.writer ADD COLUMN IF NOT EXISTS waits jsonb;             -- how long its writes waited for that switch, in ms
-ALTER TABLE sync.writer ADD COLUMN IF NOT EXISTS recorded_at timestamptz; -- when it last recorded a write made without intent
+ALTER TABLE sync.writer ADD COLUMN IF NOT EXISTS recorded_at timestamptz; -- when it last recorded a write late
 ALTER TABLE sync.writer ADD COLUMN IF NOT EXISTS fenced_at timestamptz;
--- What the source's tables looked like at the last switch: processes start while the source is unreachable.
+-- The source's tables as they were at the last switch, for processes that start while the source is unreachable.
 CREATE TABLE IF NOT EXISTS sync.source_table (
     name       text PRIMARY KEY,
     definition jsonb NOT NULL
 );
 
 ALTER TABLE sync.drift_pass ADD COLUMN IF NOT EXISTS epoch bigint;         -- the epoch in which it ended
-DO $$ BEGIN  -- of an earlier form, whose passes were of all tables together
+DO $$ BEGIN  -- an earlier form, whose passes were of all tables together
     IF EXISTS (SELECT FROM pg_attribute WHERE attrelid = 'sync.drift_pass'::regclass AND attname = 'schema_digest' AND NOT attisdropped) THEN
         ALTER TABLE sync.drift_pass DROP COLUMN schema_digest;
     END IF;

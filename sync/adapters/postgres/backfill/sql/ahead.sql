@@ -1,4 +1,4 @@
--- note: rows of the source that were written ahead of the clock; one that was written again since is to be read again
+-- note: record rows of the source that were written ahead of the clock; one that was written again since is rechecked again
 INSERT INTO sync.ahead AS a (table_name, key, source_key, token, version, shown)
 SELECT %(table)s, k.key, k.source_key, k.token, k.version, k.shown
 FROM unnest(%(keys)s::bytea[], %(source_keys)s::bytea[], %(tokens)s::bigint[], %(versions)s::bigint[], %(shown)s::json[])
@@ -7,7 +7,7 @@ ON CONFLICT (table_name, sha256(key)) DO UPDATE
 SET source_key = excluded.source_key, version = greatest(a.version, excluded.version),
     rechecked = a.rechecked AND a.version >= excluded.version
 
--- recheck: they are reconciled once, so that their rows get the version that they have in the source; the epoch is held (rule 20)
+-- recheck: leave one recheck intent for each, which gives its row the source's version; the epoch's lock is held (rule 20)
 WITH e AS (
     SELECT epoch, floor FROM sync.epoch
     WHERE "primary" = 'astra' AND state = 'open' AND epoch = (SELECT max(epoch) FROM sync.epoch)
@@ -19,7 +19,7 @@ INSERT INTO sync.intent (table_name, key, source_key, token, kind, state, versio
 SELECT due.table_name, due.key, due.source_key, due.token, 'recheck', 'finished', e.floor, e.epoch, 'write times' FROM due, e
 ON CONFLICT DO NOTHING
 
--- facts: by table, rows whose newest cell still lies ahead; those that are not reconciled yet, or can never be written; some keys
+-- facts: by table: rows whose newest cell is still ahead; those not reconciled yet; those that no write can exceed; some keys
 SELECT a.table_name, count(*), count(*) FILTER (WHERE NOT a.rechecked OR i.waits), count(*) FILTER (WHERE a.version > %(most)s),
        (array_agg(a.shown ORDER BY a.version DESC))[1:3]
 FROM sync.ahead AS a

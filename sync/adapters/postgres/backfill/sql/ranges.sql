@@ -1,7 +1,7 @@
--- epoch: the authority: the highest epoch
+-- epoch: the authority is the highest epoch
 SELECT epoch, "primary", floor, state FROM sync.epoch ORDER BY epoch DESC LIMIT 1
 
--- raise_floor: the floor goes beyond every version that was possible before this moment (rule 3)
+-- raise_floor: the floor rises above every version that was possible before this moment (rule 3)
 UPDATE sync.epoch SET floor = greatest(floor + 1, (extract(epoch FROM clock_timestamp()) * 1000000)::bigint)
 WHERE epoch = (SELECT max(epoch) FROM sync.epoch)
 RETURNING floor
@@ -13,27 +13,27 @@ SELECT id FROM sync.run WHERE table_name = %(table)s AND kind = 'backfill' AND s
 INSERT INTO sync.run (kind, table_name, floor, shape, write_times) VALUES ('backfill', %(table)s, 0, %(shape)s, true)
 RETURNING id
 
--- set_floor: what these runs insert from now on gets the floor of this start (rule 18)
+-- set_floor: rows that these runs insert from now on get the floor of this start (rule 18)
 UPDATE sync.run SET floor = %(floor)s WHERE id = ANY (%(runs)s)
 
--- reset_ranges: the ranges of runs that began with tables of another shape; what was done of them is of that shape
+-- reset_ranges: restart the ranges of runs whose tables have changed their shape since they began
 UPDATE sync.range AS r
 SET state = 'pending', done_to = NULL, position = NULL, attempts = 0, error = NULL, lease_owner = NULL, lease_until = NULL,
     started_at = NULL, finished_at = NULL
 FROM sync.run, unnest(%(tables)s::text[], %(shapes)s::text[]) AS now (table_name, shape)
 WHERE run.id = r.run_id AND run.id = ANY (%(runs)s) AND run.table_name = now.table_name AND run.shape <> now.shape
 
--- note_shapes: what these runs are compared with at their end
+-- note_shapes: the shapes with which the tables of these runs are compared at the end
 UPDATE sync.run SET shape = now.shape FROM unnest(%(tables)s::text[], %(shapes)s::text[]) AS now (table_name, shape)
 WHERE id = ANY (%(runs)s) AND run.table_name = now.table_name
 
--- shapes: what the tables of these runs were when they began; null where nobody has looked
+-- shapes: the shapes of these runs' tables when the runs began; null where not recorded
 SELECT table_name, shape FROM sync.run WHERE id = ANY (%(runs)s) ORDER BY id
 
 -- request_stop: ask the workers of these runs to stop at the next batch, or take that back
 UPDATE sync.run SET stop_requested = %(stop)s WHERE id = ANY (%(runs)s)
 
--- note_failure: a whole job failed, not only a range: the run's owner is to hear of it
+-- note_failure: record that a whole job failed, not only a range, for the command that started these runs
 UPDATE sync.run
 SET error = %(error)s,
     failures = failures + (NOT (%(away)s AND EXISTS (
@@ -50,21 +50,21 @@ SELECT max(failures), max(error) FROM sync.run WHERE id = ANY (%(runs)s)
 SELECT count(DISTINCT split_part(lease_owner, '/', 1)) FROM sync.range
 WHERE run_id = ANY (%(runs)s) AND state = 'running' AND lease_until > clock_timestamp()
 
--- release_worker: ranges of a worker that has stopped are free at once
+-- release_worker: ranges of a worker that has stopped are released at once
 UPDATE sync.range SET state = 'pending', lease_owner = NULL, lease_until = NULL
 WHERE run_id = ANY (%(runs)s) AND state = 'running' AND split_part(lease_owner, '/', 1) = %(worker)s
 
--- set_rate: how many rows a second the run may read in all; null is as fast as it goes
+-- set_rate: how many rows a second these runs may read, all workers together; null: no limit
 UPDATE sync.run SET rows_per_second = %(rate)s WHERE id = ANY (%(runs)s)
 
 -- add_range: one planned range
 INSERT INTO sync.range (run_id, table_name, range_start, range_end) VALUES (%s, %s, %s, %s)
 
--- reopen: failed ranges, and those whose worker is gone, get another chance in this start
+-- reopen: failed ranges, and those whose worker is gone, are tried again in this start
 UPDATE sync.range SET state = 'pending', attempts = 0, error = NULL, lease_owner = NULL, lease_until = NULL
 WHERE run_id = ANY (%(runs)s) AND (state = 'failed' OR state = 'running' AND lease_until < clock_timestamp())
 
--- claim: the next range to copy, under a lease; one whose lease ran out is taken over; one that failed comes last
+-- claim: the next range to copy, under a lease: pending ones first, by attempts; then one whose lease has expired
 UPDATE sync.range AS r
 SET state = 'running', lease_owner = %(owner)s, attempts = attempts + 1,
     lease_until = clock_timestamp() + make_interval(secs => %(lease)s), started_at = coalesce(r.started_at, clock_timestamp())
@@ -85,7 +85,7 @@ RETURNING r.id, r.run_id, r.table_name, r.range_start, r.range_end, r.done_to, r
                WHERE o.run_id = ANY (%(runs)s) AND o.state = 'running' AND o.lease_until > clock_timestamp()),
           r.position
 
--- renew: a lease goes on; whether the run is to stop, and who shares its rate by now
+-- renew: prolong a lease; whether the run is to stop, and how many now share its rate
 UPDATE sync.range AS r SET lease_until = clock_timestamp() + make_interval(secs => %(lease)s)
 FROM sync.run
 WHERE run.id = r.run_id AND r.id = %(range)s AND r.lease_owner = %(owner)s AND r.state = 'running'
@@ -93,12 +93,12 @@ RETURNING run.stop_requested, run.rows_per_second,
           (SELECT count(*) FROM sync.range AS o JOIN sync.run AS p ON p.id = o.run_id AND p.state = 'open'
            WHERE o.state = 'running' AND o.lease_until > clock_timestamp())
 
--- hold: the range row, locked before the statement that merges (rule 18), if it is still this worker's; and the primary
+-- hold: lock the range's row before the statement that merges (rule 18), if it is still this worker's; and the primary
 SELECT e."primary"
 FROM (SELECT FROM sync.range WHERE id = %(range)s AND lease_owner = %(owner)s AND state = 'running' FOR UPDATE) AS r
 CROSS JOIN (SELECT "primary" FROM sync.epoch ORDER BY epoch DESC LIMIT 1) AS e
 
--- touched: whether keys of the range were deleted or are being written
+-- touched: whether the range holds tombstones or intents
 SELECT EXISTS (SELECT FROM sync.tombstone WHERE table_name = %(table)s AND token BETWEEN %(start)s AND %(end)s)
     OR EXISTS (SELECT FROM sync.intent WHERE table_name = %(table)s AND token BETWEEN %(start)s AND %(end)s)
 
@@ -113,7 +113,7 @@ SET done_to = %(done_to)s, position = %(position)s, rows_read = rows_read + %(re
 WHERE id = %(range)s
 RETURNING (SELECT stop_requested FROM sync.run WHERE run.id = run_id)
 
--- clear_rejects: what an earlier run rejected in a range that is now read to its end
+-- clear_rejects: what other runs, or reconciles, rejected in a range that has now been read to its end
 DELETE FROM sync.reject
 WHERE table_name = %(table)s AND run_id <> %(run)s AND token BETWEEN %(start)s AND %(end)s
   AND (token > %(start)s OR %(start)s = (-9223372036854775808)::bigint)
@@ -122,16 +122,16 @@ WHERE table_name = %(table)s AND run_id <> %(run)s AND token BETWEEN %(start)s A
 UPDATE sync.range SET state = 'pending', lease_owner = NULL, lease_until = NULL, attempts = greatest(attempts - 1, 0)
 WHERE id = %(range)s AND lease_owner = %(owner)s AND state = 'running'
 
--- release_owner: what an owner held when it lost its connection
+-- release_owner: release what an owner held when it lost its connection
 UPDATE sync.range SET state = 'pending', lease_owner = NULL, lease_until = NULL, attempts = greatest(attempts - 1, 0)
 WHERE run_id = ANY (%(runs)s) AND lease_owner = %(owner)s AND state = 'running'
 
--- forget_position: the source does not know the place within a partition any more; that is no attempt
+-- forget_position: the source no longer knows the place within a partition; this does not count as an attempt
 UPDATE sync.range
 SET state = 'pending', position = NULL, lease_owner = NULL, lease_until = NULL, attempts = greatest(attempts - 1, 0)
 WHERE id = %(range)s AND lease_owner = %(owner)s AND state = 'running'
 
--- wait: a server is temporarily unavailable, in its own words; that is no attempt
+-- wait: a server is temporarily unavailable, for the reason in `error`; this does not count as an attempt
 UPDATE sync.range
 SET state = 'pending', lease_owner = NULL, lease_until = NULL, attempts = greatest(attempts - 1, 0), error = %(error)s
 WHERE id = %(range)s AND lease_owner = %(owner)s AND state = 'running'
@@ -142,7 +142,7 @@ SET state = CASE WHEN attempts >= %(most)s THEN 'failed' ELSE 'pending' END, err
     lease_owner = NULL, lease_until = NULL
 WHERE id = %(range)s AND lease_owner = %(owner)s AND state = 'running'
 
--- fail_crashed: ranges that were claimed again and again, and whose workers died each time before the first checkpoint
+-- fail_crashed: ranges that were claimed again and again, and whose workers died each time before the next checkpoint
 UPDATE sync.range SET state = 'failed', error = %(error)s, lease_owner = NULL, lease_until = NULL
 WHERE run_id = ANY (%(runs)s) AND state = 'running' AND attempts >= %(most)s AND lease_until < clock_timestamp()
 
@@ -156,15 +156,15 @@ UPDATE sync.range
 SET range_end = %(middle)s, state = 'pending', lease_owner = NULL, lease_until = NULL, error = %(error)s
 WHERE id = %(range)s AND lease_owner = %(owner)s AND state = 'running'
 
--- finish_run: a run is done when each of its ranges is
+-- finish_run: a run is done when all its ranges are
 UPDATE sync.run SET state = 'done', finished_at = clock_timestamp()
 WHERE id = %(run)s AND state = 'open' AND NOT EXISTS (SELECT FROM sync.range WHERE run_id = %(run)s AND state <> 'done')
 RETURNING id
 
--- whole_ring: the ranges of a run, to be asserted against the ring
+-- whole_ring: the ranges of a run, to check that they are exactly the ring (invariant 4)
 SELECT range_start, range_end FROM sync.range WHERE run_id = %(run)s
 
--- progress: where each of the runs stands
+-- progress: the progress of each run
 SELECT r.table_name, count(*), count(*) FILTER (WHERE r.state = 'done'), count(*) FILTER (WHERE r.state = 'running'),
        count(*) FILTER (WHERE r.state = 'failed'), sum(r.rows_read), sum(r.rows_written), sum(r.rows_stale), sum(r.rows_rejected),
        sum(r.bytes_read),
@@ -180,10 +180,10 @@ GROUP BY r.run_id, r.table_name ORDER BY r.run_id
 -- latest_runs: the newest backfill of each table
 SELECT DISTINCT ON (table_name) id FROM sync.run WHERE kind = 'backfill' ORDER BY table_name, id DESC
 
--- open_drift_runs: drift passes that are under way, or were stopped
+-- open_drift_runs: drift passes that are in progress, or were stopped
 SELECT id FROM sync.run WHERE kind = 'drift' AND state = 'open' ORDER BY id
 
--- work_left: whether a worker would find something to do
+-- work_left: whether there is a range that a worker could claim now
 SELECT EXISTS (SELECT FROM sync.range JOIN sync.run ON run.id = run_id AND run.state = 'open'
                WHERE run_id = ANY (%(runs)s) AND range.state = 'pending')
     OR EXISTS (SELECT FROM sync.range JOIN sync.run ON run.id = run_id AND run.state = 'open'

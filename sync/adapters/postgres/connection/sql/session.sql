@@ -1,10 +1,10 @@
--- lift: the first of the statements that a session of ours begins with; in one message each has its own timeout, so that this one
--- lifts that of the others
+-- lift: the first statement of a session of ours. Of several statements in one message each has its own timeout, so this one
+-- lifts it for those that follow
 SELECT pg_catalog.set_config('statement_timeout', '0', false) WHERE pg_catalog.current_setting('statement_timeout') <> '0'
 
--- wanted: what a session of ours needs, whatever the role's, the database's, the server's or the environment's settings are; and
--- whether it has it by itself. Each changes what a value looks like, what a statement means or finds, or how long it may take. A
--- version that lacks one needs none. Names of functions are qualified: the search path is not ours yet
+-- wanted: the settings that a session of ours needs, whatever those of the role, the database, the server or the environment
+-- are; and whether it already has them. Each changes how a value looks, what a statement means or finds, or how long it may
+-- take. A version that lacks a setting does not need it. Function names are qualified: the search path is not ours yet
 WITH present AS MATERIALIZED (SELECT name, setting, boot_val FROM pg_catalog.pg_settings), wanted (name, value) AS (
     VALUES
     ('TimeZone', 'UTC'), ('DateStyle', 'ISO, MDY'), ('IntervalStyle', 'postgres'), ('extra_float_digits', '1'),
@@ -17,14 +17,14 @@ WITH present AS MATERIALIZED (SELECT name, setting, boot_val FROM pg_catalog.pg_
     UNION ALL
     SELECT name, boot_val FROM present WHERE pg_catalog.starts_with(name, 'enable_') AND setting <> boot_val
     UNION ALL
-    -- an acknowledged write, or intent, is on disk; what waits for more than that is left as it is
+    -- an acknowledged write, or intent, must be on disk; a setting that ensures this stays as it is
     SELECT name, 'on' FROM present WHERE name = 'synchronous_commit' AND setting = 'off'
 )
 SELECT s.name, w.value, s.setting = w.value AS has FROM wanted AS w JOIN present AS s ON s.name = w.name
 
--- path: the schemas of the session's own that there are, the state's not among them: a role of that name has it in front, and the
--- application's tables would be made, or looked for, there. Built-in functions come first, whatever the path says; the schema of
--- pgvector comes last where it is not on the path
+-- path: the existing schemas of the session's own search path, or public, but not the state's: for a role of that name it
+-- comes first, and the application's tables would be created, or looked for, there. Built-in functions come first, whatever
+-- the path says; the schema of pgvector comes last if it is not on the path
 SELECT 'search_path' AS name, pg_catalog.array_to_string(ARRAY(
            SELECT pg_catalog.quote_ident(name) FROM pg_catalog.unnest(p.wanted) AS name), ', ') AS value,
        p.wanted = pg_catalog.current_schemas(false) AND current_user <> 'sync' AS has
@@ -33,7 +33,7 @@ FROM (SELECT CASE WHEN here = '{}' THEN '{public}' ELSE here || more END AS want
                    ARRAY(SELECT nspname FROM pg_catalog.pg_extension JOIN pg_catalog.pg_namespace AS n ON n.oid = extnamespace
                          WHERE extname = 'vector' AND nspname <> ALL (pg_catalog.current_schemas(true))) AS more) AS found) AS p
 
--- ends_builds: settings of a session that is left as it is which end the build of an index, or forbid it
+-- ends_builds: settings that would end or forbid the build of an index in a session whose settings we cannot change
 SELECT name || ' = ' || pg_catalog.current_setting(name) FROM pg_catalog.pg_settings
 WHERE name IN ('statement_timeout', 'lock_timeout', 'transaction_timeout', 'default_transaction_read_only')
   AND setting NOT IN ('0', 'off')

@@ -1,18 +1,18 @@
--- current: the epoch, and for how much longer it may be closing
+-- current: the epoch, and for how many seconds more it may be closing
 SELECT epoch, "primary", state, floor, since, extract(epoch FROM closing_until - clock_timestamp())::float8
 FROM sync.epoch ORDER BY epoch DESC LIMIT 1
 
 -- in_progress: the switch that has not ended
 SELECT kind, who FROM sync.switch WHERE finished_at IS NULL
 
--- begin: announce a switch; the unique index lets one in
+-- begin: announce a switch; the unique index admits one at a time
 INSERT INTO sync.switch (kind, from_epoch, who, lease_until)
 SELECT %(kind)s, epoch, %(who)s, clock_timestamp() + make_interval(secs => %(lease)s)
 FROM sync.epoch WHERE "primary" = %(primary)s AND state = 'open' AND epoch = (SELECT max(epoch) FROM sync.epoch)
   AND epoch = coalesce(%(judged)s, epoch)
 ON CONFLICT DO NOTHING RETURNING id
 
--- renew: the command lives
+-- renew: the command is alive
 UPDATE sync.switch SET lease_until = clock_timestamp() + make_interval(secs => %(lease)s)
 WHERE id = %(switch)s AND finished_at IS NULL RETURNING id
 
@@ -23,7 +23,7 @@ SELECT id, CASE WHEN state = 'unclean' THEN 'unclean'
        extract(epoch FROM clock_timestamp() - heartbeat_at)::float8
 FROM sync.writer
 WHERE state = 'unclean' OR state = 'active' AND (acknowledged IS DISTINCT FROM %(switch)s OR unrecorded > 0)
-  -- One that is silent and writes nothing without an intent may come back: what it then writes asks for the epoch first.
+  -- A silent writer that writes nothing without an intent does not block: if it comes back, its writes first check the epoch.
   AND NOT coalesce(NOT accepts AND heartbeat_at < clock_timestamp() - make_interval(secs => lease_seconds), false)
 ORDER BY id
 
@@ -32,20 +32,20 @@ UPDATE sync.epoch AS e SET state = 'closing', closing_until = clock_timestamp() 
 FROM sync.switch AS s
 WHERE s.id = %(switch)s AND s.finished_at IS NULL AND e.epoch = s.from_epoch AND e.state = 'open' RETURNING e.epoch
 
--- closed: when it was closed, of a switch
+-- closed: record when the switch closed the epoch
 UPDATE sync.switch SET state = 'closing', closed_at = clock_timestamp() WHERE id = %(switch)s AND finished_at IS NULL
 
--- open_intents: intents that are not settled; of more than so many it does not matter how many
+-- open_intents: how many intents are left, counted up to a limit
 SELECT count(*) FROM (SELECT FROM sync.intent LIMIT 100000) AS counted
 
--- reopen: the same epoch again, where no switch closed it for good: too slow, or crashed (rule 21)
+-- reopen: open the same epoch again after a switch that was too slow or crashed (rule 21)
 UPDATE sync.epoch SET state = 'open', closing_until = NULL WHERE epoch = %(epoch)s AND state = 'closing' RETURNING epoch
 
--- reopen_late: the same, by whoever waits, after the time that the closing was given
+-- reopen_late: the same, by a writer that waits, once the time limit of the closing has passed
 UPDATE sync.epoch SET state = 'open', closing_until = NULL
 WHERE epoch = %(epoch)s AND state = 'closing' AND closing_until < clock_timestamp() RETURNING epoch
 
--- abandon: the switch has ended, and the primary is the same
+-- abandon: the switch has ended without changing the primary
 UPDATE sync.switch SET state = 'abandoned', finished_at = clock_timestamp(), reason = %(reason)s
 WHERE id = %(switch)s AND finished_at IS NULL RETURNING from_epoch
 
@@ -53,18 +53,18 @@ WHERE id = %(switch)s AND finished_at IS NULL RETURNING from_epoch
 UPDATE sync.switch SET state = 'abandoned', finished_at = clock_timestamp(), reason = 'its command did not end it'
 WHERE finished_at IS NULL AND lease_until < clock_timestamp() RETURNING id, from_epoch, kind, who
 
--- hold: the epoch and the switch, exclusively, before the primary changes (rules 20 and 21)
+-- hold: the epoch and the switch, locked before the primary changes (rules 20 and 21)
 SELECT e.epoch FROM sync.epoch AS e JOIN sync.switch AS s ON s.from_epoch = e.epoch
 WHERE s.id = %(switch)s AND s.finished_at IS NULL AND e.state = 'closing' AND e.epoch = (SELECT max(epoch) FROM sync.epoch)
 FOR UPDATE
 
--- unfinished: what must not be open when the primary changes
+-- unfinished: intents and open backfills, of which none may be left when the primary changes
 SELECT (SELECT count(*) FROM sync.intent), (SELECT count(*) FROM sync.run WHERE kind = 'backfill' AND state = 'open')
 
--- end_epoch: the first half of that change
+-- end_epoch: end the old epoch
 UPDATE sync.epoch SET state = 'closed', closing_until = NULL WHERE epoch = %(epoch)s
 
--- new_epoch: the second; its floor exceeds what a writer may have stamped by its own clock (rule 3)
+-- new_epoch: begin the next one; its floor exceeds what a writer may have stamped by its own clock (rule 3)
 INSERT INTO sync.epoch (epoch, "primary", floor)
 SELECT epoch + 1, CASE "primary" WHEN 'astra' THEN 'postgres' ELSE 'astra' END,
        greatest(floor + 1, (extract(epoch FROM clock_timestamp()) * 1000000)::bigint
@@ -78,10 +78,10 @@ RETURNING kind, extract(epoch FROM clock_timestamp() - closed_at)::float8
 -- waits: how long writes waited for a switch, in milliseconds, by writer
 SELECT id, waits -> 'ms' FROM sync.writer WHERE (waits ->> 'switch')::bigint = %(switch)s
 
--- unclean: whether there are any; where not, nobody is held up
+-- unclean: whether there is an unclean writer; if not, the epoch is not locked, so no writer waits
 SELECT EXISTS (SELECT FROM sync.writer WHERE state = 'unclean')
 
--- clear: unclean writers whose traces a full pass with repair has removed; the floor rises with it (rules 3 and 31)
+-- clear: sign off writers that were fenced long enough before a full pass with repair began; the floor rises (rules 3 and 31)
 WITH cleared AS (
     UPDATE sync.writer SET state = 'signed_off'
     WHERE state = 'unclean' AND coalesce(fenced_at, heartbeat_at) + make_interval(secs => %(window)s) < %(begun)s RETURNING id

@@ -1,9 +1,9 @@
--- intents: how many, how many that failed before, the oldest one's age, a failed one's error
+-- intents: how many there are, how many have failed, the oldest one's age, the error of one that failed
 SELECT count(*), count(*) FILTER (WHERE attempts > 0), coalesce(extract(epoch FROM clock_timestamp() - min(created_at)), 0)::float8,
        coalesce(max(error) FILTER (WHERE attempts > 0), '')
 FROM sync.intent
 
--- passes: the newest drift passes over each table, the newest first: as many as are looked at
+-- passes: the newest drift passes over each table, the newest first, as many as a proof takes
 SELECT id, table_name, clean, repaired, epoch, coalesce(shape, ''), started_at, coalesce(data_center, '')
 FROM (SELECT p.id, t.table_name, t.clean, t.repaired, p.epoch, t.shape, p.started_at, p.data_center,
              row_number() OVER (PARTITION BY t.table_name ORDER BY p.id DESC) AS nth
@@ -12,14 +12,14 @@ FROM (SELECT p.id, t.table_name, t.clean, t.repaired, p.epoch, t.shape, p.starte
      ) AS found
 WHERE nth <= %(most)s ORDER BY id DESC, table_name
 
--- disturbed: by table what could last have made a difference that no intent tells of any more, and what that was; '' is any table
+-- disturbed: by table, the last event that may have made a difference without an intent, and what it was; '' is any table
 SELECT DISTINCT ON (table_name) table_name, at, why FROM (
     SELECT '', greatest(recorded_at, fenced_at), 'a writer recorded late what it had written, or was fenced' FROM sync.writer
     UNION ALL SELECT table_name, at, why || ' in ' || table_name FROM sync.disturbance
 ) AS found (table_name, at, why)
 WHERE at IS NOT NULL ORDER BY table_name, at DESC
 
--- bad_indexes: indexes that are to be built, and invalid ones of these tables
+-- bad_indexes: indexes that are still to be built, and invalid ones of these tables
 SELECT index_name FROM sync.index
 UNION SELECT indexrelid::regclass::text FROM pg_index
 WHERE NOT indisvalid AND indrelid = ANY (SELECT to_regclass(name) FROM unnest(%(tables)s::text[]) AS name)
@@ -27,5 +27,5 @@ WHERE NOT indisvalid AND indrelid = ANY (SELECT to_regclass(name) FROM unnest(%(
 -- open_runs: copies and checks that are not finished
 SELECT count(*) FROM sync.run WHERE state = 'open'
 
--- retry: what failed before is retried at once
+-- retry: let intents that failed before be retried at once
 UPDATE sync.intent SET lease_until = NULL WHERE attempts > 0

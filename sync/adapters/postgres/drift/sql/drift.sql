@@ -1,4 +1,4 @@
--- look: what the target holds of some keys, and whether somebody is about to change them, in one snapshot
+-- look: what the target holds of some keys, and whether there are intents of them, in one snapshot
 SELECT k.key, held.data, held.version,
        (SELECT version FROM sync.tombstone WHERE table_name = %(table)s AND sha256(key) = sha256(k.key) AND key = k.key),
        EXISTS (SELECT FROM sync.intent WHERE table_name = %(table)s AND sha256(key) = sha256(k.key) AND key = k.key),
@@ -6,42 +6,42 @@ SELECT k.key, held.data, held.version,
 FROM (VALUES {keys}) AS k ({names})
 LEFT JOIN LATERAL (SELECT {row} AS data, coalesce({version}, 0) AS version FROM {target} AS t WHERE {is_key}) AS held ON true
 
--- refused: what is on record of a key that the target could not hold: whether Postgres itself refused the row
+-- refused: of the recorded rejects of a key, whether Postgres itself refused the row; null if there are none
 SELECT bool_or(reason LIKE 'Postgres refuses%%') FROM sync.reject
 WHERE table_name = %(table)s AND sha256(source_key) = sha256({source_key}) AND source_key = {source_key} AND action = 'reject'
 
--- recheck: findings' keys are to be reconciled, in the direction of the epoch (rule 22), which is held (rule 20)
+-- recheck: leave a recheck intent for each finding's key, of the current epoch (rule 22), whose lock is held (rule 20)
 INSERT INTO sync.intent (table_name, key, source_key, token, kind, state, version, epoch, owner)
 SELECT %(table)s, k.key, k.source_key, k.token, 'recheck', 'finished', floor, epoch, 'drift report'
 FROM (SELECT epoch, floor FROM sync.epoch ORDER BY epoch DESC LIMIT 1) AS e,
      unnest(%(keys)s::bytea[], %(source_keys)s::bytea[], %(tokens)s::bigint[]) AS k (key, source_key, token)
 ON CONFLICT DO NOTHING
 
--- without_token: keys of rows that somebody wrote by hand: in no range
+-- without_token: keys of rows that have no token, because they were written by hand: they are in no range
 SELECT {key} FROM {target} AS t WHERE t.{token} IS NULL LIMIT %(limit)s OFFSET %(offset)s
 
--- sample: keys of some rows behind a token
+-- sample: keys of some rows after a token
 SELECT {key} FROM {target} AS t WHERE t.{token} > %(after)s ORDER BY t.{token} LIMIT %(limit)s
 
--- stamp: a row's token is what its key makes it
+-- stamp: give a row the token of its key
 UPDATE {target} AS t SET {token} = %(token)s WHERE {same_key} AND t.{token} IS DISTINCT FROM %(token)s
 
 -- show: a row as JSON, for people
 SELECT to_jsonb(t.*) FROM {target} AS t WHERE {same_key}
 
--- open_run: the unfinished pass over a table
+-- open_run: the unfinished pass over a table, which from now on repairs or does not
 UPDATE sync.run SET repair = %(repair)s WHERE table_name = %(table)s AND kind = 'drift' AND state = 'open' RETURNING id
 
--- ranges_checked: what is done of passes that were stopped
+-- ranges_checked: how many ranges have a verdict from passes that were stopped
 SELECT count(*) FROM sync.range AS r JOIN sync.run ON run.id = r.run_id AND run.kind = 'drift' AND run.state = 'open'
 WHERE run.table_name = ANY (%(tables)s) AND r.state = 'done'
 
--- begin_run: a new pass over a table; it inserts nothing, so its floor is of no meaning
+-- begin_run: a new pass over a table; it inserts nothing, so its floor means nothing
 INSERT INTO sync.run (kind, table_name, floor, repair, epoch, shape)
 VALUES ('drift', %(table)s, 0, %(repair)s, (SELECT max(epoch) FROM sync.epoch), %(shape)s) RETURNING id
 
--- invalidate: verdicts of a pass that was stopped which prove nothing any more: all of them where it is to begin again, or began in
--- another epoch or with tables of another shape; else those of checks that began too long ago
+-- invalidate: discard verdicts of a stopped pass that no longer count: all of them if it is to restart, or if the epoch or
+-- the table's shape has changed since it began; otherwise those whose check began too long ago
 UPDATE sync.range AS r
 SET state = 'pending', done_to = NULL, figures = NULL, attempts = 0, deaths = 0, error = NULL, lease_owner = NULL,
     lease_until = NULL, started_at = NULL, finished_at = NULL, rows_read = 0, rows_written = 0, rows_stale = 0, rows_rejected = 0
@@ -51,12 +51,12 @@ WHERE run.id = r.run_id AND run.id = ANY (%(runs)s) AND run.table_name = now.tab
        OR r.state = 'done' AND r.started_at < clock_timestamp() - make_interval(secs => %(age)s))
 RETURNING r.id
 
--- forget_findings: what was found in these ranges, which are checked again
+-- forget_findings: the findings in these ranges, which are checked again
 DELETE FROM sync.drift_finding AS f USING sync.range AS r
 WHERE r.id = ANY (%(ranges)s) AND f.run_id = r.run_id AND f.token BETWEEN r.range_start AND r.range_end
   AND (f.token > r.range_start OR r.range_start = (-9223372036854775808)::bigint)
 
--- note_begin: the epoch and the shapes of the tables to which all verdicts of these passes belong
+-- note_begin: the epoch, and the shapes of the tables, to which all verdicts of these passes now belong
 UPDATE sync.run
 SET epoch = (SELECT max(epoch) FROM sync.epoch), shape = coalesce(now.shape, run.shape),
     started_at = CASE WHEN EXISTS (SELECT FROM sync.range WHERE run_id = run.id AND state = 'done') THEN started_at
@@ -67,9 +67,9 @@ WHERE id = ANY (%(runs)s) AND run.table_name = now.table_name
 -- open_runs: unfinished passes, and whether they repair
 SELECT table_name, id, repair FROM sync.run WHERE kind = 'drift' AND state = 'open' AND id = ANY (%(runs)s)
 
--- claim: the next range to check; attempts are tries that ended by themselves, deaths are workers that did not come back.
--- A range whose worker died has a worker to itself, so that none dies with it that could have been checked. Those of which nothing
--- is known come first, found by index
+-- claim: the next range to check. `attempts` counts its tries, except those whose worker died, which `deaths` counts. A
+-- process that has a range whose worker died holds no other one, so that its death would cost no other range's check. Ranges
+-- that were never tried come first, found by an index
 WITH mine AS MATERIALIZED (
     SELECT count(*) > 0 AS holds, coalesce(bool_or(deaths > 0), false) AS deadly FROM sync.range
     WHERE run_id = ANY (%(runs)s) AND state = 'running' AND lease_until >= clock_timestamp()
@@ -98,25 +98,25 @@ WHERE run.id = r.run_id AND NOT (SELECT deadly FROM mine) AND r.id = coalesce((
 RETURNING r.id, r.run_id, r.table_name, r.range_start, r.range_end, r.done_to, run.floor, r.attempts,
           run.rows_per_second, 1::bigint
 
--- fail_crashed: ranges whose workers died each time
+-- fail_crashed: ranges whose workers died too often
 UPDATE sync.range SET state = 'failed', deaths = deaths + 1, error = %(error)s, lease_owner = NULL, lease_until = NULL
 WHERE run_id = ANY (%(runs)s) AND state = 'running' AND deaths + 1 >= %(most)s AND lease_until < clock_timestamp()
 
--- reset_deaths: what a range went through counts for one start only
+-- reset_deaths: deaths count for one start only
 UPDATE sync.range SET deaths = 0 WHERE run_id = ANY (%(runs)s) AND deaths > 0 AND state = 'pending'
 
--- split_off: what is left of a range behind a token, as a range of its own; it has been tried as often
+-- split_off: the part of a range after a token, as a range of its own with the given attempts
 INSERT INTO sync.range (run_id, table_name, range_start, range_end, attempts)
 SELECT run_id, table_name, %(middle)s, range_end, %(attempts)s FROM sync.range
 WHERE id = %(range)s AND lease_owner = %(owner)s AND state = 'running' FOR UPDATE
 
--- shorten: the first half of a range that was split; it has been tried as often
+-- shorten: the first half of a range that was split, with the given attempts
 UPDATE sync.range
 SET range_end = %(middle)s, state = 'pending', attempts = %(attempts)s, lease_owner = NULL, lease_until = NULL,
     error = %(error)s
 WHERE id = %(range)s AND lease_owner = %(owner)s AND state = 'running'
 
--- cut: a range ends earlier, and its worker goes on with it
+-- cut: a range ends earlier, and its worker keeps it
 UPDATE sync.range SET range_end = %(middle)s
 WHERE id = %(range)s AND lease_owner = %(owner)s AND state = 'running'
 
@@ -127,35 +127,35 @@ SET state = 'done', done_to = range_end, finished_at = clock_timestamp(), error 
 WHERE id = %(range)s AND lease_owner = %(owner)s AND state = 'running'
 RETURNING id
 
--- kept: how many findings of a run are kept by key
+-- kept: how many findings of a run are kept with their keys
 SELECT count(*) FROM sync.drift_finding WHERE run_id = %(run)s
 
--- keep: a finding by key
+-- keep: keep a finding with its key
 INSERT INTO sync.drift_finding (run_id, table_name, key, source_key, token, kind, shown, columns, source_version,
                                 target_version, repaired, error)
 VALUES (%(run)s, %(table)s, %(key)s, %(source_key)s, %(token)s, %(kind)s, %(shown)s, %(columns)s, %(source_version)s,
         %(target_version)s, %(repaired)s, %(error)s)
 ON CONFLICT DO NOTHING
 
--- lock_runs: the passes to be closed; whoever else closes them waits, and then finds them closed. A pass is as old as the check of
--- the range whose verdict is the oldest
+-- lock_runs: the passes to be closed; another command that wants to close them waits, and then finds them closed. A pass is
+-- as old as the check that gave its oldest verdict
 SELECT id, table_name, (SELECT coalesce(min(r.started_at), run.started_at) FROM sync.range AS r WHERE r.run_id = run.id), shape,
        (SELECT extract(epoch FROM max(r.finished_at) - run.started_at)::float8 FROM sync.range AS r WHERE r.run_id = run.id),
        (SELECT extract(epoch FROM max(r.finished_at) - min(r.started_at))::float8 FROM sync.range AS r WHERE r.run_id = run.id)
 FROM sync.run WHERE id = ANY (%(runs)s) AND state = 'open' ORDER BY id FOR UPDATE
 
--- ranges: the ring of a run
+-- ranges: the ranges of a run, in the order of the ring
 SELECT range_start, range_end, state, figures, error
 FROM sync.range WHERE run_id = %(run)s ORDER BY range_start
 
--- findings: what is kept of a run's findings
+-- findings: the findings of a run that were kept
 SELECT table_name, key, source_key, token, kind, shown, columns, source_version, target_version, repaired, error
 FROM sync.drift_finding WHERE run_id = %(run)s ORDER BY token, key
 
--- close_run: a pass is over; its ranges are in its report, and would only slow down those who look for a backfill's
+-- close_run: a pass is over
 UPDATE sync.run SET state = 'done', finished_at = clock_timestamp() WHERE id = ANY (%(runs)s)
 
--- drop_ranges: the same
+-- drop_ranges: a closed pass has its ranges in its report; here they would only slow down the search for a backfill's
 DELETE FROM sync.range WHERE run_id = ANY (%(runs)s)
 
 -- record: a pass with its figures
@@ -168,7 +168,7 @@ RETURNING id, finished_at
 SELECT id, started_at, finished_at, report FROM sync.drift_pass
 WHERE runs @> %(runs)s::bigint[] AND runs <@ %(runs)s::bigint[]
 
--- forget_disturbances: those that a later one of the same table stands for, and those from before this epoch
+-- forget_disturbances: those that a later one of the same table supersedes, and those from before this epoch
 DELETE FROM sync.disturbance AS d
 WHERE d.at < (SELECT since FROM sync.epoch ORDER BY epoch DESC LIMIT 1)
    OR EXISTS (SELECT FROM sync.disturbance AS n WHERE n.table_name = d.table_name AND (n.at, n.id) > (d.at, d.id))

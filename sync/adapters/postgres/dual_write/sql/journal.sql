@@ -1,4 +1,4 @@
--- stamped: the epoch, held in an earlier statement (rule 20), and what a stamp needs to exceed (rule 2)
+-- stamped: the epoch, whose lock an earlier statement took (rule 20), and the least version that a stamp may have (rule 2)
 e AS (
     SELECT epoch, "primary", floor, state FROM sync.epoch ORDER BY epoch DESC LIMIT 1
 ), known AS (
@@ -14,10 +14,10 @@ e AS (
     SELECT greatest(e.floor, (extract(epoch FROM clock_timestamp()) * 1000000)::bigint) AS now FROM e
 )
 
--- registered: whether the slot is the writer's (rule 2): one that was fenced while it slept may find another one there
+-- registered: whether the slot is still the writer's (rule 2): another one may have it if this one was silent or fenced
 EXISTS (SELECT FROM sync.writer WHERE id = %(owner)s AND state = 'active' AND slot = %(slot)s)
 
--- open: stamp a write and commit its intent in one statement (rule 2); no row of `made` where the epoch forbids it
+-- open: stamp a write and commit its intent in one statement (rule 2); `made` is empty if the write may not begin
 WITH {stamped}, me AS (
     SELECT {registered} AS registered
 ), made AS (
@@ -31,10 +31,10 @@ WITH {stamped}, me AS (
 SELECT made.id, made.version, e.epoch, e."primary", e.state, need.need > {most}, %(clock)s - clock.now, me.registered
 FROM e CROSS JOIN need CROSS JOIN clock CROSS JOIN me LEFT JOIN made ON true
 
--- noted: proofs begun before that did not see what is recorded now
+-- noted: record the time of a late record: passes begun before it prove nothing (rule 31)
 UPDATE sync.writer SET recorded_at = clock_timestamp() WHERE id = %(owner)s
 
--- record: a write that was made without an intent, while Postgres was unreachable (rule 31); the key alone where the source follows now
+-- record: a write made without an intent while Postgres was unreachable; once Postgres is primary, a recheck (rule 31)
 WITH e AS (
     SELECT epoch, "primary" = 'astra' AS forward FROM sync.epoch ORDER BY epoch DESC LIMIT 1
 )
@@ -45,10 +45,10 @@ SELECT %(table)s, %(key)s, %(source_key)s, %(token)s, CASE WHEN e.forward THEN %
 FROM e
 ON CONFLICT (table_name, sha256(key), version) WHERE kind = 'recheck' AND state = 'finished' DO NOTHING
 
--- lock_key: every transaction that changes a key holds its lock, taken in an earlier statement (rule 5)
+-- lock_key: every transaction that changes a key first takes its lock, in an earlier statement (rule 5)
 SELECT pg_advisory_xact_lock(%(lock)s)
 
--- share_range: whoever writes a tombstone holds the backfill's range row (rule 9)
+-- share_range: whoever writes a tombstone share-locks the backfill's range row (rule 9)
 SELECT FROM sync.range AS r
 WHERE r.run_id = (SELECT id FROM sync.run WHERE table_name = %(table)s AND kind = 'backfill' AND state = 'open')
   AND r.range_start < greatest(%(token)s, -9223372036854775807)
@@ -91,13 +91,13 @@ WITH mine AS (
     RETURNING 1
 ), {mended}, {settle}
 
--- mended: what was wrong with the row before is so no more
+-- mended: an accepted write removes the rejects of its key
 mended AS (
     DELETE FROM sync.reject
     WHERE table_name = %(table)s AND sha256(source_key) = sha256(%(source_key)s) AND source_key = %(source_key)s AND EXISTS (SELECT FROM written)
 )
 
--- settle: an accepted write needs its intent no more; a refused one is reconciled (rule 12)
+-- settle: the intent of an accepted write is removed; a refused write's becomes finished, to be reconciled (rule 12)
 removed AS (
     DELETE FROM sync.intent WHERE id IN (SELECT id FROM mine) AND EXISTS (SELECT FROM written)
 ), kept AS (
@@ -105,11 +105,11 @@ removed AS (
 )
 SELECT EXISTS (SELECT FROM written)
 
--- mark: what became of writes whose second half was not done: finished, or unsure (rule 11); not if a reconcile has it
+-- mark: the outcome of writes whose second half was not done: finished, or unsure (rule 11); unless a reconcile has them
 UPDATE sync.intent SET state = %(state)s, error = %(error)s, ended_at = clock_timestamp()
 WHERE id = ANY (%(intents)s::bigint[]) AND state = 'open'
 
--- remove: both sides have the write. Not flushed: an intent that a crash brings back is reconciled once more
+-- remove: both sides have the writes. Not flushed: an intent that a crash brings back is reconciled once more
 WITH quickly AS (SELECT set_config('synchronous_commit', 'off', true))
 DELETE FROM sync.intent USING quickly WHERE id = ANY (%(intents)s::bigint[])
 
@@ -120,14 +120,14 @@ DELETE FROM sync.intent WHERE id = %(intent)s AND state = 'open'
 SELECT (SELECT coalesce({version}, 0) FROM {target} AS t WHERE {same_key}),
        (SELECT version FROM sync.tombstone WHERE table_name = %(table)s AND sha256(key) = sha256(%(key)s) AND key = %(key)s)
 
--- set_row: the row as the primary has it, and the end of the intents that were picked, if the key is as it was (rule 15d)
+-- set_row: write the row as the primary has it, and remove the picked intents, if the key is unchanged (rule 15d)
 WITH {same}, written AS (
     INSERT INTO {target} AS t ({columns}, {token}, {version_column})
     SELECT {values}, %(token)s, %(version)s FROM same
     ON CONFLICT ({primary_key}) DO UPDATE SET {set_excluded}
 ), {settled}
 
--- set_absent: the primary has no such row; the same (rule 15d)
+-- set_absent: the same if the primary has no such row: delete it and leave a tombstone (rule 15d)
 WITH {same}, gone AS (
     DELETE FROM {target} AS t USING same WHERE {same_key}
 ), written AS (
@@ -136,12 +136,12 @@ WITH {same}, gone AS (
     ON CONFLICT (table_name, sha256(key)) DO UPDATE SET version = greatest(t.version, excluded.version)
 ), {settled}
 
--- set_kept: the row expired in the primary, and stays; the same (rule 15d). Its version rises (rule 1)
+-- set_kept: the same if the row expired in the primary and is kept (rule 15d); its version rises (rule 1)
 WITH {same}, written AS (
     UPDATE {target} AS t SET {version_column} = %(version)s FROM same WHERE {same_key}
 ), {settled}
 
--- same: whether the target knows what it knew when the intents were picked (rule 15d)
+-- same: whether the target knows the same of the key as when the intents were picked (rule 15d)
 same AS (
     SELECT 1 WHERE (SELECT coalesce({version}, 0) FROM {target} AS t WHERE {same_key})
             IS NOT DISTINCT FROM %(row_version)s::bigint
@@ -149,7 +149,7 @@ same AS (
             IS NOT DISTINCT FROM %(tombstone)s::bigint
 )
 
--- settled: exactly the intents that were picked, and what was wrong with the row before
+-- settled: remove exactly the intents that were picked, and the rejects of the key
 mended AS (
     DELETE FROM sync.reject WHERE table_name = %(table)s AND sha256(source_key) = sha256(%(source_key)s) AND source_key = %(source_key)s AND EXISTS (SELECT FROM same)
 ), removed AS (
@@ -158,16 +158,16 @@ mended AS (
 ), {late}
 SELECT EXISTS (SELECT FROM same)
 
--- late: what could not be sent again may have been read too early, if the window was too short: it invalidates the proof (rule 17)
+-- late: if the window was too short, an unrepeatable write may have arrived after the read: invalidate the proof (rule 17)
 late AS (
     INSERT INTO sync.disturbance (table_name, why)
     SELECT table_name, 'a write that could not be repeated was settled' FROM removed
     WHERE state <> 'finished' AND mutation IS NULL LIMIT 1
 )
 
--- due: keys of a table with intents to work on, taken for a while so that workers do not queue up behind each other. Those that
--- failed before are at most half, so that neither they nor new ones wait for the others to end; how many is a literal, of which
--- the planner knows how few they are
+-- due: keys of a table with intents to work on, leased for a while so that workers do not queue for the same ones. At most
+-- half are ones that were tried before, so that neither these nor new ones wait until the others are done. The limit is a
+-- literal, so that the planner knows how few are asked for
 UPDATE sync.intent SET lease_owner = %(owner)s, lease_until = clock_timestamp() + make_interval(secs => %(lease)s)
 WHERE id = ANY (ARRAY(
     SELECT id FROM (
@@ -186,8 +186,8 @@ WHERE id = ANY (ARRAY(
     LIMIT {limit}))
 RETURNING key, token, source_key, mutation
 
--- in_order: the next statements read as much as they need in the order of an index, and not first all that there is: where nothing has
--- been analyzed yet, all is thought to be little
+-- in_order: let the next statements read, in the order of an index, only as much as they need, and not everything first:
+-- before the first ANALYZE the planner takes every table to be small
 SELECT set_config('enable_bitmapscan', 'off', true)
 
 -- is_due: whether an intent may be worked on now
@@ -200,14 +200,14 @@ SELECT set_config('enable_bitmapscan', 'off', true)
           coalesce(i.ended_at, i.created_at),
           (SELECT w.heartbeat_at FROM sync.writer AS w WHERE w.id = i.owner AND i.state = 'open'))))
 
--- failed: a reconcile did not succeed; it is retried, later each time, and not with those that failed beside it
+-- failed: a reconcile failed; it is retried, later each time, and not at the same moment as others that failed with it
 WITH chance AS MATERIALIZED (SELECT 0.75 + random() / 2 AS factor)
 UPDATE sync.intent SET attempts = attempts + 1, error = %(error)s,
     lease_until = clock_timestamp() + make_interval(secs => chance.factor * least(300, 2 ^ least(attempts, 8)))
 FROM chance WHERE table_name = %(table)s AND sha256(key) = sha256(%(key)s) AND key = %(key)s
 
--- open_by_table: tables with intents, found from one to the next; how many, up to so many; whether there is one that nobody works on.
--- Each in the order of its index
+-- open_by_table: each table with intents, found one after the other by index; their number, counted up to a limit; whether
+-- there is one that nobody works on. Each part reads in the order of its index
 WITH RECURSIVE named (name) AS (
     (SELECT table_name FROM sync.intent ORDER BY table_name LIMIT 1)
     UNION ALL

@@ -1,17 +1,17 @@
 -- lock_keys: the locks of many keys, in the order of their numbers (rule 5)
 SELECT pg_advisory_xact_lock(number) FROM unnest(%(locks)s::bigint[]) AS number
 
--- share_ranges: whoever may write a tombstone holds the backfill's range rows (rule 9)
+-- share_ranges: whoever may write a tombstone share-locks the backfill's range rows (rule 9)
 SELECT FROM sync.run CROSS JOIN unnest(%(tokens)s::bigint[]) AS token CROSS JOIN LATERAL (
     SELECT r.id FROM sync.range AS r
     WHERE r.run_id = run.id AND r.range_start < greatest(token, -9223372036854775807)
     ORDER BY r.range_start DESC LIMIT 1 FOR SHARE) AS held
 WHERE run.table_name = %(table)s AND run.kind = 'backfill' AND run.state = 'open'
 
--- pick: intents that may be worked on: finished, unsure, left by a reconcile; open ones, where asked for, of a writer that is
--- gone, or whose lease is over though the writer lives (it may not know of them); unrepeatable ones later (rule 17). A recheck that
--- a copy, a comparison or a search for write times asked for is no write: a look. Whatever is left of a closed epoch is settled in
--- the present one's direction, and is not sent again (rule 22)
+-- pick: intents that may be worked on: finished, unsure, claimed by an earlier reconcile; if asked for, also open ones whose
+-- writer is gone, or that are older than a lease though their writer lives (it may not know of them); unrepeatable ones
+-- later (rule 17). A recheck requested by a copy, a comparison or a search for write times is not a write but a look.
+-- Whatever is left of a closed epoch is reconciled in the current direction, and is not sent again (rule 22)
 SELECT i.key, i.id, CASE WHEN i.epoch = %(epoch)s THEN i.state ELSE 'finished' END, i.version,
        CASE WHEN i.kind = 'recheck' AND (i.owner IN ('drift report', 'write times') OR i.owner LIKE 'backfill run %%') THEN 'look'
             ELSE i.kind END,
@@ -31,5 +31,5 @@ FROM unnest(%(keys)s::bytea[], %(tokens)s::bigint[]) AS k (key, token) CROSS JOI
   FOR UPDATE) AS i
 ORDER BY i.key, i.version
 
--- claim: these are going to be sent again, once more, whatever their first attempt does (rule 15a)
+-- claim: these may be sent again from now on, so their writers can no longer withdraw them (rule 15a)
 UPDATE sync.intent SET state = 'claimed', replays = replays + 1, replayed_at = clock_timestamp() WHERE id = ANY (%(intents)s) AND state <> 'finished'

@@ -1,5 +1,5 @@
--- find: intents by number; busy: its writer has not said what became of it, nor has anybody said that the writer is gone; waits: for
--- so long may its last attempt still arrive (rule 17); leased: a worker may be sending it; others: intents of the same key
+-- find: intents by number. Busy: its writer is active and has not said how the write ended; waits: for how many more seconds
+-- its last attempt may still arrive (rule 17); leased: a worker may be sending it; others: further intents of the same key
 SELECT i.id, i.table_name, i.key, i.kind, i.state, i.mutation, i.attempts, coalesce(i.error, ''),
        i.state <> 'finished' AND i.ended_at IS NULL AND i.epoch = (SELECT max(epoch) FROM sync.epoch)
            AND EXISTS (SELECT FROM sync.writer AS w WHERE w.id = i.owner AND w.state = 'active'),
@@ -11,17 +11,17 @@ SELECT i.id, i.table_name, i.key, i.kind, i.state, i.mutation, i.attempts, coale
        i.replays
 FROM sync.intent AS i WHERE i.id = ANY (%(intents)s::bigint[]) ORDER BY i.id
 
--- reserve: no worker takes them up meanwhile
+-- reserve: keep workers away from them for a while
 UPDATE sync.intent SET lease_owner = %(owner)s, lease_until = clock_timestamp() + make_interval(secs => %(seconds)s)
 WHERE id = ANY (%(intents)s::bigint[])
 
--- cancel_replay: its write is not sent again, and its key is looked at like one whose write was acknowledged; unless somebody sent it
--- meanwhile, whose attempt may arrive behind that look
+-- cancel_replay: its write is not sent again, and its key is reconciled as after an acknowledged write; not if a worker has
+-- sent it meanwhile, because that attempt may arrive after the read
 UPDATE sync.intent SET state = 'finished', error = %(error)s, lease_owner = NULL, lease_until = NULL
 WHERE id = %(intent)s AND replays = %(replays)s
 
--- drop: it goes as it is
+-- drop: remove the intent as it is
 DELETE FROM sync.intent WHERE id = %(intent)s
 
--- disturb: passes that were begun before prove nothing
+-- disturb: passes begun before this prove nothing
 INSERT INTO sync.disturbance (table_name, why) VALUES (%(table)s, 'an intent was resolved by hand')

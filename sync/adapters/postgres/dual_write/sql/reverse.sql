@@ -1,4 +1,4 @@
--- put: a whole row, its version, and the intent that it is to be sent, where Postgres is primary (rule 23)
+-- put: write a whole row, with its version and the intent to send it, while Postgres is primary (rule 23)
 WITH {stamped}, {allowed}, written AS (
     INSERT INTO {target} AS t ({columns}, {token}, {version_column})
     SELECT {values}, %(token)s, v.version FROM v
@@ -6,7 +6,7 @@ WITH {stamped}, {allowed}, written AS (
     RETURNING 1
 ), {mended}, {made}
 
--- update: some columns of a row that is there; neither row nor intent where there is none (rules 23 and 24)
+-- update: some columns of a row that is there; if there is none, neither a row nor an intent is written (rules 23 and 24)
 WITH {stamped}, {allowed}, written AS (
     UPDATE {target} AS t SET {set_given}, {version_column} = v.version FROM v WHERE {same_key}
     RETURNING 1
@@ -22,20 +22,20 @@ WITH {stamped}, {allowed}, gone AS (
     RETURNING 1
 ), {mended}, {made}
 
--- held: a row that is going to be changed; one that is written by hand meanwhile waits
+-- held: a row that is about to be changed, locked: a change of it by hand waits
 SELECT {row} FROM {target} AS t WHERE {same_key} FOR UPDATE
 
--- unwritten: there is no row to change; this tells whether Postgres may be asked at all
+-- unwritten: there is no row to change; this only tells whether writes go to Postgres now
 WITH {stamped}, {allowed}, written AS (
     SELECT WHERE false
 ), {made}
 
--- announce: a key that an application's own class is about to write
+-- announce: the intent of a key that an application's own class is about to write
 WITH {stamped}, {allowed}, written AS (
     SELECT 1
 ), {made}
 
--- allowed: the version, if writes go to Postgres now
+-- allowed: the version, if the write may be made in Postgres now
 v AS (
     SELECT need + ((%(slot)s - need) %% 1000 + 1000) %% 1000 AS version, e.epoch FROM e, need, clock
     WHERE e.state = 'open' AND e."primary" = 'postgres' AND %(clock)s <= clock.now + %(skew)s AND need <= {most}
@@ -51,7 +51,7 @@ made AS (
 SELECT made.id, made.version, e.epoch, e."primary", e.state, need.need > {most}, %(clock)s - clock.now
 FROM e CROSS JOIN need CROSS JOIN clock LEFT JOIN made ON true
 
--- raise: a key's version rises above all that was, before its row is sent again (rule 27); its cells then hide older attempts'
+-- raise: a key's version rises above all that is known of it, so that the row when sent again hides older cells (rule 27)
 WITH {stamped}, v AS (
     SELECT greatest(need, (extract(epoch FROM clock_timestamp()) * 1000000)::bigint) AS version
     FROM e, need WHERE e.epoch = %(epoch)s
@@ -63,7 +63,7 @@ INSERT INTO sync.tombstone AS t (table_name, key, token, version)
 SELECT %(table)s, %(key)s, %(token)s, v.version FROM v WHERE NOT EXISTS (SELECT FROM raised)
 ON CONFLICT (table_name, sha256(key)) DO UPDATE SET version = greatest(t.version, excluded.version)
 
--- look: the version of a key that was raised, and its row
+-- look: the raised version of a key, and its row
 SELECT coalesce((SELECT {version} FROM {target} AS t WHERE {same_key}),
                 (SELECT version FROM sync.tombstone WHERE table_name = %(table)s AND sha256(key) = sha256(%(key)s) AND key = %(key)s)),
        (SELECT {row} FROM {target} AS t WHERE {same_key})

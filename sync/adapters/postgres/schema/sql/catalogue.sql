@@ -1,4 +1,4 @@
--- columns: by table the columns with their base types, as TargetColumn needs them
+-- columns: by table, its columns with their types and their elements' types, as TargetColumn needs them
 SELECT g.name, a.attname, t.typname, t.oid, a.atttypmod, format_type(a.atttypid, a.atttypmod),
        e.typname, e.oid, a.attnotnull,
        a.attnotnull AND NOT a.atthasdef AND a.attidentity = '', a.attgenerated <> '' OR a.attidentity = 'a',
@@ -11,7 +11,7 @@ LEFT JOIN pg_collation c ON c.oid = a.attcollation
 WHERE a.attnum > 0 AND NOT a.attisdropped
 ORDER BY g.name, a.attnum
 
--- primary_keys: by table the primary key's columns, in key order
+-- primary_keys: by table, its primary key's columns, in key order
 SELECT g.name, a.attname
 FROM unnest(%(tables)s::text[]) AS g (name)
 JOIN pg_index i ON i.indrelid = to_regclass(g.name)
@@ -20,13 +20,13 @@ JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.attnum
 WHERE i.indisprimary
 ORDER BY g.name, k.position
 
--- relations: schema and name of ordinary and partitioned tables; of those that are not there, none
+-- relations: schema and name of those of these tables that exist, ordinary and partitioned ones
 SELECT g.name, n.nspname, c.relname
 FROM unnest(%(tables)s::text[]) AS g (name)
 JOIN pg_class c ON c.oid = to_regclass(g.name) AND c.relkind IN ('r', 'p')
 JOIN pg_namespace n ON n.oid = c.relnamespace
 
--- identities: by table: which it is, and its columns' numbers: one that was dropped and added again has another
+-- identities: by table, its OID and its columns' numbers: a column that was dropped and added again has another number
 SELECT g.name, attrelid::text || ' ' || string_agg(attnum::text, ' ' ORDER BY attnum)
 FROM unnest(%(tables)s::text[]) AS g (name) JOIN pg_attribute ON attrelid = to_regclass(g.name)
 WHERE attnum > 0 AND NOT attisdropped AND attname <> ALL (%(not_of)s)
@@ -42,10 +42,10 @@ SELECT current_setting('server_version'), current_user, pg_encoding_to_char(d.en
        coalesce((SELECT bool_or(trusted) FROM pg_available_extension_versions WHERE name = 'vector'), false)
 FROM pg_database d WHERE d.datname = current_database()
 
--- closed: schemas that this role may not use: to look for a table there is refused
+-- closed: schemas that this role may not use, so that even looking for a table there is refused
 SELECT nspname FROM pg_namespace WHERE nspname = ANY (%(schemas)s::name[]) AND NOT has_schema_privilege(oid, 'USAGE')
 
--- table_facts: by table what this role may do with it, what it is, what fires where its rows are written, what they must refer to
+-- table_facts: by table: privileges that this role lacks, whether it may alter and index it, its triggers and foreign keys
 SELECT g.name, ARRAY(SELECT p.privilege FROM unnest(ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE']) WITH ORDINALITY AS p (privilege, nth)
                      WHERE NOT has_table_privilege(c.oid, p.privilege) ORDER BY p.nth),
        pg_has_role(c.relowner, 'USAGE'), has_schema_privilege(c.relnamespace, 'CREATE'), c.relkind = 'p',
@@ -55,15 +55,15 @@ SELECT g.name, ARRAY(SELECT p.privilege FROM unnest(ARRAY['SELECT', 'INSERT', 'U
              ORDER BY 1)
 FROM unnest(%(tables)s::text[]) AS g (name) JOIN pg_class AS c ON c.oid = to_regclass(g.name)
 
--- visibility: what would be shown of a table or written into it in the place of its own rows: row security that is in force for this
--- role, children whose rows a SELECT shows, rules that rewrite statements
+-- visibility: what may show or write other rows than the table's own: row security that is in force for this role, children
+-- whose rows a SELECT includes, rules that rewrite statements
 SELECT n.nspname || '.' || c.relname, row_security_active(c.oid),
        ARRAY(SELECT h.inhrelid::regclass::text FROM pg_inherits AS h WHERE h.inhparent = c.oid AND c.relkind = 'r' ORDER BY 1),
        ARRAY(SELECT r.rulename::text FROM pg_rewrite AS r WHERE r.ev_class = c.oid AND r.ev_enabled <> 'D' ORDER BY 1)
 FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
 WHERE c.oid = ANY (SELECT to_regclass(name) FROM unnest(%(tables)s::text[]) AS name)
 
--- state_lacking: what this role may not do with the migration's state
+-- state_lacking: which privileges on the migration's state this role lacks
 SELECT 'USAGE of the schema sync' FROM pg_namespace AS n WHERE n.nspname = 'sync' AND NOT has_schema_privilege(n.oid, 'USAGE')
 UNION ALL
 SELECT p.privilege || ' on sync.' || c.relname
@@ -75,7 +75,7 @@ ORDER BY 1
 -- writable: whether this session may write at all
 SELECT pg_is_in_recovery(), current_setting('transaction_read_only') = 'on'
 
--- kinds: by table what bears its name and is no table
+-- kinds: by table, what has its name and is not a table
 SELECT g.name, CASE c.relkind WHEN 'v' THEN 'a view' WHEN 'm' THEN 'a materialized view' WHEN 'f' THEN 'a foreign table'
                               WHEN 'S' THEN 'a sequence' WHEN 'c' THEN 'a type' ELSE 'an index' END
 FROM unnest(%(tables)s::text[]) AS g (name) JOIN pg_class AS c ON c.oid = to_regclass(g.name) AND c.relkind NOT IN ('r', 'p')
@@ -85,7 +85,7 @@ JOIN pg_namespace AS n ON n.nspname = (parse_ident(g.name)::name[])[1]
 JOIN pg_type AS t ON t.typnamespace = n.oid AND t.typname = (parse_ident(g.name)::name[])[2]
 WHERE t.typrelid = 0 AND t.typcategory <> 'A'
 
--- in_front: the tables that names without a schema mean by this session's search path, where these are another schema's
+-- in_front: tables of other schemas that a name without a schema means on this session's search path
 SELECT g.name, n.nspname || '.' || c.relname
 FROM unnest(%(names)s::text[]) AS g (name)
 JOIN pg_class AS c ON c.oid = to_regclass(g.name) JOIN pg_namespace AS n ON n.oid = c.relnamespace

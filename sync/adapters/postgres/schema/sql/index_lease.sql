@@ -1,4 +1,4 @@
--- claim: who builds a table's indexes, for a while; whoever holds the lease prolongs it
+-- claim: take the lease on building a table's indexes, for a while; whoever holds it prolongs it
 INSERT INTO sync.index_lease (table_name, owner, until)
 VALUES (%(table)s, %(owner)s, clock_timestamp() + make_interval(secs => %(seconds)s))
 ON CONFLICT (table_name) DO UPDATE SET owner = excluded.owner, until = excluded.until

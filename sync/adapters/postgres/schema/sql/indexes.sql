@@ -1,8 +1,8 @@
--- has_columns: whether the columns of a migration are there
+-- has_columns: whether the table has a migration's columns
 SELECT count(*) = 2 FROM pg_attribute
 WHERE attrelid = to_regclass(%(target)s) AND attname IN (%(token)s, %(version)s) AND NOT attisdropped
 
--- record: remember the secondary indexes of a table: those that are no constraint and enforce nothing
+-- record: remember the secondary indexes of a table: those that neither belong to a constraint nor enforce anything
 INSERT INTO sync.index (index_name, table_name, definition)
 SELECT format('%%I.%%I', n.nspname, c.relname), %(table)s, pg_get_indexdef(i.indexrelid)
 FROM pg_index AS i JOIN pg_class AS c ON c.oid = i.indexrelid JOIN pg_namespace AS n ON n.oid = c.relnamespace
@@ -10,23 +10,23 @@ WHERE i.indrelid = to_regclass(%(target)s) AND NOT i.indisunique AND NOT i.indis
 ON CONFLICT (index_name) DO UPDATE SET definition = excluded.definition
 RETURNING index_name
 
--- wanted: indexes that are to be built, the token's first
+-- wanted: indexes that are still to be built, the token's first
 SELECT index_name, definition FROM sync.index WHERE table_name = %(table)s ORDER BY index_name NOT LIKE '%%\_sync\_token\_%%', 1
 
--- want: an index that is to be there after the load
+-- want: an index to be built after the load
 INSERT INTO sync.index (index_name, table_name, definition) VALUES (%s, %s, %s) ON CONFLICT DO NOTHING
 
 -- valid: whether the index is there and valid
 SELECT i.indisvalid FROM pg_index AS i WHERE i.indexrelid = to_regclass(%(index)s)
 
--- more_memory: a graph that fits into memory is built several times faster; only ever more than the server's own setting
+-- more_memory: a graph that fits into memory is built several times faster; a larger server setting stays
 SELECT set_config('maintenance_work_mem', '256MB', false)
 WHERE pg_size_bytes(current_setting('maintenance_work_mem')) < pg_size_bytes('256MB')
 
--- end_with_client: the build of a command that was killed ends, too, instead of holding up the next one's (Postgres 14 on)
+-- end_with_client: if a command is killed, its build ends, too, instead of holding up the next one's (Postgres 14 or later)
 SELECT set_config(name, '2000', false) FROM pg_settings WHERE name = 'client_connection_check_interval'
 
--- progress: how far a build is; through a pooler its process is not known
+-- progress: how far a build is; through a pooler its process is not known, so it is also found by its index
 SELECT phase, CASE WHEN tuples_total > 0 THEN tuples_done ELSE blocks_done END,
        CASE WHEN tuples_total > 0 THEN tuples_total ELSE blocks_total END
 FROM pg_stat_progress_create_index WHERE pid = %(backend)s OR index_relid = to_regclass(%(index)s)
