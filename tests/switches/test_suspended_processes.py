@@ -10,6 +10,7 @@ from __future__ import annotations
 import signal
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,7 @@ from support.places import NewPlace
 from support.running_commands import until
 
 from switches.scene import TOML, Process, Scene, operator, scene
+from sync.adapters.postgres.connection.connect import connect
 
 pytest_plugins = ("support.fixtures",)
 pytestmark = pytest.mark.slow
@@ -137,10 +139,12 @@ def test_a_writer_that_dies_within_the_pause(new_place: NewPlace, tmp_path: Path
         dying = home.start(threads=3, failpoints="write.after_primary=sleep:0.5", own=2)
         home.begun()
         home.prove()
-        with ThreadPoolExecutor(1) as executor:
+        # On one connection: it must be seen before the writes under way have ended.
+        with ThreadPoolExecutor(1) as executor, closing(connect(home.place.settings, autocommit=True)) as watching:
             switching = commands.but(SYNC_FAILPOINTS="switch.closed=sleep:0.2").run
             command = executor.submit(switching, "cutover", "--yes", "--json")
-            until(lambda: home.epoch[2] == "closing", what="the epoch is closing")
+            while watching.execute("SELECT 1 FROM sync.epoch WHERE state = 'closing'").fetchone() is None:
+                assert not command.done(), command.result()
             dying.signal(signal.SIGKILL)
             done = command.result(30)
         assert done.code == 2, done
