@@ -107,6 +107,7 @@ def seen(home: Place) -> Iterator[Seen]:
     yield Seen(home)
 
 
+@pytest.mark.slow
 def test_documents_on_both_sides(store: ApiDualWriteStore, seen: Seen) -> None:
     """Would break: a document's write, change or end that Postgres never hears of."""
     for identifier, form in (("a", "a"), (7, '{"$number": 7}'), (None, '{"$null": null}'), (ObjectId("5" * 24), "5" * 24)):

@@ -29,6 +29,7 @@ from sync.core.encode.base import Reject
 from sync.core.encode.documents import careful_json, document
 
 pytest_plugins = ("support.fixtures",)
+pytestmark = pytest.mark.slow
 NO_FILES = "schema_files = []\n"
 
 

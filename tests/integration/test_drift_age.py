@@ -24,6 +24,8 @@ from sync.wiring.backfill.command import make_plan, run_backfill
 from sync.wiring.drift.command import DriftRequest, begin_pass
 from sync.wiring.drift.worker import check_job
 
+pytestmark = pytest.mark.slow
+
 FEW = WHOLE_RING.split(4)
 DONE = "SELECT count(*) FROM sync.range JOIN sync.run ON run.id = run_id WHERE kind = 'drift' AND range.state = 'done'"
 

@@ -14,6 +14,8 @@ from support.running_commands import until
 from sync.adapters.cassandra.connection.connect import Cassandra
 from sync.settings import Settings
 
+pytestmark = pytest.mark.slow
+
 WIDTH, ROWS = 8, 300
 
 

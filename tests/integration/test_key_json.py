@@ -61,6 +61,7 @@ def hostile(fresh: Place) -> Place:
     return place
 
 
+@pytest.mark.slow
 def test_no_command_lets_a_key_speak_to_the_terminal(hostile: Place) -> None:
     """Would break: whoever may name an album clears the operator's screen, renames the window, hides what is shown."""
     key = {"album": HOSTILE, "n": 7}

@@ -25,6 +25,7 @@ from sync.settings import Config, DualWriteTuning
 from sync.stores import DualWriteStore
 
 pytest_plugins = ("support.fixtures",)
+pytestmark = pytest.mark.slow
 CONFIG = Config(
     schema_files=(), dual_write=DualWriteTuning(connections=4, heartbeat_seconds=0.3, async_secondary=frozenset({"songs"}))
 )

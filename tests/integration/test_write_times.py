@@ -16,6 +16,7 @@ from sync.stores.both_sides.dual import DualWriteStore
 from sync.wiring.dual_write.worker import drain_job
 
 pytest_plugins = ("support.fixtures",)
+pytestmark = pytest.mark.slow
 NANOSECONDS = time.time_ns()
 """What a client sends that takes nanoseconds for microseconds."""
 
@@ -100,7 +101,6 @@ def test_a_row_ahead_of_the_clock_can_be_written(place: Place) -> None:
     assert done(place, "drift-report --workers 1 --json").json["clean"]
 
 
-@pytest.mark.slow
 def test_the_gate_names_them(place: Place) -> None:
     """Would break: a cut-over with rows of which Postgres does not know how new they are."""
     copied(place)
@@ -121,7 +121,6 @@ def test_the_gate_names_them(place: Place) -> None:
     assert place.sql(f"SELECT count(*) FROM sess WHERE _sync_version >= {NANOSECONDS}") == [(2,)]
 
 
-@pytest.mark.slow
 def test_they_can_be_written_behind_a_cut_over(place: Place) -> None:
     copied(place)
     drained(place)
