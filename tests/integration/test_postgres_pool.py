@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from contextlib import ExitStack, closing
 
+import pytest
+from psycopg_pool import ConnectionPool
 from support.places import NewPlace
 
 from sync.adapters.postgres.connection.pool import open_pool
@@ -24,3 +26,20 @@ def test_a_pool_full_of_dead_connections_gives_a_live_one_at_once(new_place: New
         with ExitStack() as stack:
             fresh = {stack.enter_context(pool.connection()).info.backend_pid for _ in range(8)}
         assert len(fresh) == 8 and not fresh & set(ids)
+
+
+def test_a_check_that_is_broken_off_costs_the_pool_no_connection(
+    new_place: NewPlace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Would break: a Ctrl-C or a job's time limit within the check, and the pool is one connection smaller for good."""
+
+    def interrupted(connection: object) -> None:
+        raise KeyboardInterrupt
+
+    with new_place() as place, closing(open_pool(place.settings, 1, timeout=1.5)) as pool:
+        with monkeypatch.context() as patched:
+            patched.setattr(ConnectionPool, "check_connection", staticmethod(interrupted))
+            with pytest.raises(KeyboardInterrupt):
+                pool.getconn()
+        with pool.connection() as connection:
+            assert connection.execute("SELECT 1").fetchone() == (1,)

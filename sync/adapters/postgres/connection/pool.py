@@ -39,39 +39,12 @@ class ConnectionFactory:
     timeout: float
 
 
-class _Liveness:
-    """Finds out whether a connection is alive before it is handed out; the pool replaces one that is not.
-
-    A check costs a round trip for every write. A connection that was in use a moment ago is not checked unless there is
-    something to read from its socket: a server that ends or goes away says so there.
-    """
-
-    def __init__(self) -> None:
-        self._used: WeakKeyDictionary[Connection, float] = WeakKeyDictionary()
-
-    def holds(self, connection: Connection) -> bool:
-        now = time.monotonic()
-        idle = now - self._used.get(connection, 0.0)
-        self._used[connection] = now
-        if idle > _CHECK_AFTER_SECONDS or _has_word(connection):
-            try:
-                ConnectionPool.check_connection(connection)
-            except psycopg.Error:
-                return False
-        return True
-
-
-def _has_word(connection: Connection) -> bool:
-    socket = select.poll()
-    socket.register(connection.fileno(), select.POLLIN)
-    return bool(socket.poll(0))
-
-
 class Pool(ConnectionPool[Connection]):
     """Up to `size` connections, each made as `make` says."""
 
     def __init__(self, size: int, make: ConnectionFactory) -> None:
-        self.make, self._liveness = make, _Liveness()
+        self.make = make
+        self._last_used: WeakKeyDictionary[Connection, float] = WeakKeyDictionary()
         super().__init__(
             make.dsn,
             min_size=1,
@@ -97,14 +70,41 @@ class Pool(ConnectionPool[Connection]):
                 connection = super().getconn(deadline - time.monotonic())
             except PoolTimeout:
                 raise PoolTimeout(f"couldn't get a connection after {limit:.2f} sec") from None
-            if self._liveness.holds(connection):
+            lives = False
+            try:
+                lives = self._lives(connection)
+            finally:  # an interruption of the check must not cost the pool a connection
+                if not lives:
+                    connection.close()
+                    self.putconn(connection)  # the pool makes another one for it
+            if lives:
                 return connection
-            connection.close()
-            self.putconn(connection)  # the pool makes another one for it
+
+    def _lives(self, connection: Connection) -> bool:
+        """Whether the connection is alive.
+
+        A check costs a round trip for every write. A connection that was in use a moment ago is not checked unless there is
+        something to read from its socket: a server that ends or goes away says so there.
+        """
+        now = time.monotonic()
+        idle = now - self._last_used.get(connection, 0.0)
+        self._last_used[connection] = now
+        if idle > _CHECK_AFTER_SECONDS or _has_word(connection):
+            try:
+                self.check_connection(connection)
+            except psycopg.Error:
+                return False
+        return True
 
     def single(self) -> Pool:
         """A pool of one connection of the same kind, for what must not wait for one of these. The caller closes it."""
         return Pool(1, self.make)
+
+
+def _has_word(connection: Connection) -> bool:
+    socket = select.poll()
+    socket.register(connection.fileno(), select.POLLIN)
+    return bool(socket.poll(0))
 
 
 def open_pool(settings: Settings, size: int, timeout: float = 30.0) -> Pool:
