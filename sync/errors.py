@@ -72,6 +72,9 @@ class PlaceUnknown(SourceUnavailable):
 class TargetUnavailable(SyncError):
     """The connection to the target broke, or the target is restarting: the transaction changed nothing or everything."""
 
+    state = "unreachable"
+    """What the target is, in the message of a write that it did not take."""
+
 
 class TargetNotNow(TargetUnavailable, NotNow):
     """The target is out of space, memory or connections, refuses writes, or is shutting down: nothing has changed."""
@@ -79,6 +82,8 @@ class TargetNotNow(TargetUnavailable, NotNow):
 
 class TargetBusy(TargetUnavailable):
     """The target works, but another transaction held the row for too long: the transaction changed nothing."""
+
+    state = "locked by another transaction"
 
 
 class TargetRefused(TargetUnavailable):

@@ -76,7 +76,7 @@ class ForwardWrite:
         gaps = self.write_behind.gaps()
         if not self.write_behind.begin_accepting():
             raise WriteRefusedNow(
-                f"{mutation.key.table}: the journal in Postgres is unreachable ({away}); nothing was written"
+                f"{mutation.key.table}: the journal in Postgres is {away.state} ({away}); nothing was written"
             ) from None
         return self._without_intent(mutation, gaps)
 
@@ -111,7 +111,7 @@ class ForwardWrite:
             # The refused write stays as an intent that was never acknowledged: a reconcile would replay it.
             log.warning("the intent of a refused write could not be withdrawn: %s", away)
             raise WriteUnsure(
-                f"the primary refused the write ({error}), and the journal is unreachable: it may still be repeated"
+                f"the primary refused the write ({error}), and the journal is {away.state}: it may still be repeated"
             ) from None
         if not withdrawn:
             raise WriteUnsure(f"the primary refused the write ({error}), but a reconcile had begun to repeat it")

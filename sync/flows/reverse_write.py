@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
 from sync.core.mutations import Key, Mutation
-from sync.errors import AnswerLost, TargetBusy, TargetUnavailable, WriteRefused, WriteRefusedNow, WriteUnsure
+from sync.errors import AnswerLost, TargetUnavailable, WriteRefused, WriteRefusedNow, WriteUnsure
 from sync.failpoints import failpoint
 from sync.flows.dual_write import Mode, WriteBehind
 from sync.ports import Intent, Outcome, SecondaryRows, TableJournal, TableReverse
@@ -55,12 +55,10 @@ class ReverseWrite:
             return ask()
         except AnswerLost as lost:
             raise WriteUnsure(f"{key.table}: {lost}; it may have been written, and will be reconciled") from None
-        except TargetBusy as busy:
-            raise WriteRefusedNow(
-                f"{key.table}: another transaction holds a lock in Postgres that it needs ({busy}); nothing was written"
-            ) from None
         except TargetUnavailable as away:
-            raise WriteRefusedNow(f"{key.table}: Postgres is primary and unreachable ({away}); nothing was written") from None
+            raise WriteRefusedNow(
+                f"{key.table}: Postgres is primary and {away.state} ({away}); nothing was written"
+            ) from None
         except ValueError as error:
             raise WriteRefused(f"{key.table}: {error}") from None
 

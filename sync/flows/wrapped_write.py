@@ -40,7 +40,7 @@ class WrappedWrite:
             intent = self.announce(key)
         except TargetUnavailable as away:
             if not self.may_accept or not self.write_behind.begin_accepting():
-                text = f"{key.table}: the journal in Postgres is unreachable ({away}); nothing was written"
+                text = f"{key.table}: the journal in Postgres is {away.state} ({away}); nothing was written"
                 raise WriteRefusedNow(text) from None
             return self._without_intent(key, call, gaps)
         failpoint("wrapped.announced")

@@ -29,7 +29,7 @@ class Failing:
         (
             TargetBusy("lock timeout"),
             WriteRefusedNow,
-            "songs: another transaction holds a lock .*lock timeout.*nothing was written",
+            "songs: Postgres is primary and locked by another transaction .lock timeout.; nothing was written",
         ),
         (
             TargetUnavailable("gone"),
