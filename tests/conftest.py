@@ -5,23 +5,20 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import uuid
 from collections.abc import Iterator
-from pathlib import Path
 
 import psycopg
 import pytest
 from hypothesis import HealthCheck
 from hypothesis import settings as hypothesis_settings
-from support.servers import VOLATILE, folder, up
+from support.servers import VOLATILE, given, servers_folder, up
 
 from sync import local
 from sync.adapters.cassandra.connection.connect import Cassandra, open_cassandra
 from sync.settings import Settings
 
-ROOT = Path(__file__).parent.parent
 # How long an example takes, or its making, is the machine's load's matter: no test fails for it.
 hypothesis_settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 hypothesis_settings.load_profile("untimed")
@@ -32,10 +29,9 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 @pytest.fixture(scope="session")
 def endpoints() -> Iterator[local.Endpoints]:
     """The three embedded servers, which no test kills."""
-    given = "SYNC_TEST_SERVERS" in os.environ
-    yield local.up(folder()) if given else up(folder(), VOLATILE)
-    if not given:
-        local.down(folder())
+    yield local.up(servers_folder()) if given() else up(servers_folder(), VOLATILE)
+    if not given():
+        local.down(servers_folder())
 
 
 @pytest.fixture(scope="session")

@@ -25,7 +25,7 @@ sys.path.insert(0, str(ROOT / "tests"))
 from psycopg import sql  # noqa: E402
 from support.commands import Commands, environment  # noqa: E402
 from support.places import Place  # noqa: E402
-from support.servers import folder  # noqa: E402
+from support.servers import given, servers_folder  # noqa: E402
 from support.two_data_centres import TwoDataCentres, start  # noqa: E402
 
 from chaos.trial import CUT, ENDS, FULL, JUMPS, POINTS, TWO, Arena, Verdict  # noqa: E402
@@ -134,7 +134,7 @@ def small_disk() -> Iterator[Path | None]:
 @contextmanager
 def own_place(purpose: str, disk: Path | None = None, cluster: TwoDataCentres | None = None) -> Iterator[Place]:
     """A keyspace, a database and a queue of one's own, outside pytest; on that disk, in that cluster, if there is one."""
-    known = {k.lower(): v for k, v in local.up(folder()).env().items() if k.lower() in Settings.model_fields}
+    known = {k.lower(): v for k, v in local.up(servers_folder()).env().items() if k.lower() in Settings.model_fields}
     name = f"{purpose}_{os.getpid()}"
     base = Settings(_env_file=None, **known)  # type: ignore[call-arg,arg-type]
     base = cluster.settings(base, "dc1") if cluster else base
@@ -158,8 +158,8 @@ def own_place(purpose: str, disk: Path | None = None, cluster: TwoDataCentres | 
                 admin.execute(sql.SQL("DROP TABLESPACE {}").format(sql.Identifier(name)))
             cassandra.session.execute(f"DROP KEYSPACE {name}", timeout=60)
             valkey.remove()
-            if "SYNC_TEST_SERVERS" not in os.environ:
-                local.down(folder())
+            if not given():
+                local.down(servers_folder())
 
 
 def make_database(admin: Connection, name: str, disk: Path | None) -> None:

@@ -153,7 +153,9 @@ def drained(home: Place, settings: Settings, left: int = 0) -> None:
     def settled() -> bool:
         reported(home)
         drain_job(settings, load_config(home.commands.folder / "sync.toml"), "docs", lambda: False)
-        return home.sql("SELECT count(*) FROM sync.intent") == [(left,)]
+        rows = home.sql("SELECT coalesce(error, '') FROM sync.intent")
+        assert all(error for (error,) in rows), "what is left says why"
+        return len(rows) == left
 
     until(settled, what=f"{left} intents are left")
 

@@ -9,7 +9,7 @@ from uuid import UUID, uuid4
 
 import pytest
 from support.places import NewPlace, Place
-from support.servers import folder
+from support.servers import servers_folder
 
 from sync.local.stack import Stack
 from sync.settings import load_config
@@ -107,7 +107,7 @@ def test_a_cell_that_only_postgres_has_stays_there(home: Place) -> None:
 
 def test_what_was_deleted_and_purged_stays_deleted(home: Place) -> None:
     """Would break: a deleted row comes back in the store that the application reads (invariant 2)."""
-    node = Stack(folder()).cassandra
+    node = Stack(servers_folder()).cassandra
     gone = ids(home)[0]
     home.cql(f"DELETE FROM KS.songs WHERE id = {gone}")
     time.sleep(1.1)  # a tombstone's age is counted in whole seconds

@@ -21,7 +21,7 @@ from support.backfills import Site, open_site
 from support.dual import Table
 from support.reverse import be_primary
 from support.running_commands import Result, Running, until
-from support.servers import folder
+from support.servers import servers_folder
 from support.sources import song
 
 from sync import local
@@ -315,8 +315,8 @@ def test_the_end_and_whatever_else(ready: Site) -> None:
 
 def test_two_that_start_the_same_servers(endpoints: local.Endpoints, tmp_path: Path) -> None:
     """Would break: both start Cassandra in one folder, and one of them fails at its lock file."""
-    command = [sys.executable, "-m", "sync", "local", "up", "--folder", str(folder())]
-    with (folder() / "lock").open("a") as lock:
+    command = [sys.executable, "-m", "sync", "local", "up", "--folder", str(servers_folder())]
+    with (servers_folder() / "lock").open("a") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         running = [Running(command, tmp_path, os.environ) for _ in range(2)]
         for each in running:

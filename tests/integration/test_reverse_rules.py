@@ -251,9 +251,8 @@ def test_rule_27_a_repair_exceeds_what_the_source_holds(
     values = {} if kind == "delete" else {"a": "stray", "b": None}
     assert table.rows.write(writer.mutation(kind, key, **values), stray) == ("written", "")
     if since == "before the cut-over":
-        table.sql(
-            "UPDATE sync.epoch SET floor = %s WHERE epoch = %s", (stray + 1, table.epoch)
-        )  # as at every switch (rule 3)
+        # As at every switch (rule 3).
+        table.sql("UPDATE sync.epoch SET floor = %s WHERE epoch = %s", (stray + 1, table.epoch))
     table.sql(
         "INSERT INTO sync.intent (table_name, key, token, kind, state, version, epoch, owner) "
         "VALUES (%s, %s, %s, 'recheck', 'finished', 1, %s, 'drift report')",

@@ -16,6 +16,8 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT / "tests"))
 
+from support.servers import given  # noqa: E402
+
 from rules.mutants import MUTANTS, Mutant  # noqa: E402
 from sync import local  # noqa: E402
 
@@ -29,7 +31,7 @@ def main(argv: list[str]) -> int:
     wanted = parser.parse_args(argv).rule
     survived = 0
     with tempfile.TemporaryDirectory() as name:
-        servers = Path(os.environ.get("SYNC_TEST_SERVERS") or Path(name) / "servers")
+        servers = given() or Path(name) / "servers"
         local.up(servers)
         try:
             print("| rule | without it | test | the failure seen |\n| --- | --- | --- | --- |", flush=True)
@@ -38,7 +40,7 @@ def main(argv: list[str]) -> int:
                 survived += failure is None
                 print(f"| {mutant.rule} | {mutant.without} | {mutant.test} | {failure or '**none**'} |", flush=True)
         finally:
-            if "SYNC_TEST_SERVERS" not in os.environ:
+            if not given():
                 local.down(servers)
     return 2 if survived else 0
 

@@ -16,15 +16,20 @@ DURABLE = local.CassandraOptions(fast_start=True)
 VOLATILE = replace(
     DURABLE, yaml={"commitlog_sync": "periodic", "commitlog_sync_period": "10s"}, jvm=("-Dcassandra.unsafesystem=true",)
 )
-"""Nothing waits for a disk: who is killed has lost his schema."""
+"""Nothing waits for a disk: a node that is killed loses its schema."""
 QUICK = local.PostgresOptions(settings={"fsync": "off", "full_page_writes": "off"})
 """A process that is killed loses nothing by it, only a machine that stops does; a database is dropped in a tenth of the time."""
 
 
-def folder() -> Path:
-    """Where this process's servers are: those that were given, or a set of its own, one for each of the processes that `-n` makes."""
-    worker = os.environ.get("PYTEST_XDIST_WORKER", "")
-    return Path(os.environ.get("SYNC_TEST_SERVERS") or ROOT / f".local-test{worker}")
+def given() -> Path | None:
+    """The folder of servers that somebody else started, and ends."""
+    name = os.environ.get("SYNC_TEST_SERVERS")
+    return Path(name) if name else None
+
+
+def servers_folder() -> Path:
+    """Where this process's servers are: those that were given, or its own, a set for each of the processes that `-n` makes."""
+    return given() or ROOT / f".local-test{os.environ.get('PYTEST_XDIST_WORKER', '')}"
 
 
 def stack_in(folder: Path, cassandra: local.CassandraOptions = DURABLE) -> Stack:

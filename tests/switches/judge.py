@@ -45,7 +45,7 @@ def read(path: Path) -> Told:
             case {"fate": fate, "n": n}:
                 found[n] |= {"end": entry["at"], "fate": "never" if fate == "absent" else fate}
                 told.took.append((found[n]["at"], 1000 * (entry["at"] - found[n]["at"])))
-                told.refused += [entry["error"]] if fate == "never" else []
+                told.refused += [f"{found[n]['key']}: {entry['error']}"] if fate == "never" else []
                 told.unsure += [entry["error"]] if fate == "may" else []
             case {"waited": ms}:
                 told.waits.append(ms)

@@ -132,21 +132,7 @@ class Scene:
         return self.commands.but(**env).run(*argv)
 
     def prove(self) -> None:
-        """Two clean passes, as the operator makes them; a hot key may make one of them unsure."""
-        for _ in range(6):
-            done = self.run("drift-report", "--workers", "1", "--format", "json")
-            assert done.code in (0, 2), done
-            assert not any(t["findings"] for t in json.loads(done.out)["tables"]), done
-            if self.passes()[:2] == [True, True]:
-                return
-        raise AssertionError(f"no two clean passes in a row: {done}")
-
-    def passes(self) -> list[bool]:
-        """The passes of this epoch, the newest first: whether they were clean."""
-        rows = self.place.sql(
-            "SELECT clean FROM sync.drift_pass WHERE epoch = (SELECT max(epoch) FROM sync.epoch) ORDER BY id DESC"
-        )
-        return [clean for (clean,) in rows]
+        self.place.prove()
 
     def as_if_proved(self) -> None:
         """Two passes as they were made before, of this epoch: where the proof is not what is tested."""
