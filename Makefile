@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: setup demo check test test-slow check-oldest format bench-backfill bench-dual-write bench-drift bench-state bench-locks bench-many rules model chaos switches docs blocks clean
+.PHONY: setup demo check test test-slow check-oldest format bench-backfill bench-dual-write bench-drift bench-state bench-locks bench-many bench-reads rules model chaos switches docs blocks clean
 
 setup: $(STAMP)
 
@@ -65,6 +65,9 @@ bench-locks: $(STAMP)
 
 bench-many: $(STAMP)
 	$(BIN)/python -m benchmarks.many_tables
+
+bench-reads: $(STAMP)
+	$(BIN)/python -m benchmarks.reads
 
 rules: $(STAMP)
 	$(BIN)/python -m tests.rules.run

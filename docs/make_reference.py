@@ -23,6 +23,7 @@ import sync
 from sync import stores
 from sync.cli import build_parser
 from sync.settings import Config, Settings
+from sync.stores.rows import Rows
 
 FOLDER = Path(__file__).parent / "reference"
 NOTE = "<!-- Written by docs/make_reference.py: do not edit. `make docs` writes it again. -->\n"
@@ -225,16 +226,31 @@ def store_page() -> str:
         "# The store",
         "",
         "What an application imports: `from sync import open_store`. [Dual writes](../dual-writes.md) says how to use it and",
-        "what happens at a write. All stores are context managers, and have the methods",
-        "`put`, `put_many`, `update`, `delete`, `get`, `search`, `count` and `close`.",
+        "what happens at a write, [queries](../queries.md) what can be read. All stores are context managers, and have the methods",
+        "of `Store`.",
         "",
         *_function("open_store", sync.open_store),
+        "",
+        "## Store",
+        "",
+        inspect.getdoc(sync.Store) or "",
+        "",
+        *_methods(sync.Store),
+        "## Rows",
+        "",
+        inspect.getdoc(Rows) or "",
+        "",
+        "### cursor",
+        "",
+        inspect.getdoc(Rows.cursor) or "",
         "",
         "## DualWriteStore",
         "",
         inspect.getdoc(dual) or "",
         "",
-        *_methods(dual),
+        "Besides the methods of `Store` it has these:",
+        "",
+        *_methods(dual, without=sync.Store),
         "## AsyncDualWriteStore",
         "",
         inspect.getdoc(wrapped) or "",
@@ -274,8 +290,10 @@ def _public(cls: type) -> list[tuple[str, Any]]:
     return [(name, value) for name, value in vars(cls).items() if not name.startswith("_")]
 
 
-def _methods(cls: type) -> Iterator[str]:
+def _methods(cls: type, without: type = object) -> Iterator[str]:
     for name, value in _public(cls):
+        if name in vars(without):
+            continue
         if isinstance(value, property):
             yield from (f"### {name}", "", _linked(inspect.getdoc(value) or ""), "")
             continue

@@ -6,6 +6,7 @@ documents/  collections of the Data API as tables
 drift/      comparing two sides of a range; reports
 encode/     CQL cell to Postgres cell
 keys/       keys as people see them, and a key that no row has
+reads/      what an application may ask for, and where a read resumes
 schema/     how a source table maps onto its target
 cql         CQL types as values
 key_forms   one form of each key value, for both sides

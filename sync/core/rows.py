@@ -15,7 +15,7 @@ class SourceColumn:
     """A column of the source: `kind` is partition_key, clustering, regular or static.
 
     `alias` is its default name in the target. A column with a `path` is not a column of the source, but a field of its
-    document.
+    document. `descending`: a clustering column by which rows come from the highest value to the lowest.
     """
 
     name: str
@@ -23,6 +23,7 @@ class SourceColumn:
     kind: Literal["partition_key", "clustering", "regular", "static"]
     alias: str = ""
     path: tuple[str, ...] = ()
+    descending: bool = False
 
     @property
     def is_key(self) -> bool:

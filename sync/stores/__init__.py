@@ -6,6 +6,7 @@ calls           counts calls under way: a store closes only after them
 factory         `open_store()`
 process         a store belongs to the process that opened it
 protocol        `Store`: what all stores have in common
+rows            what `find` and `scan` return
 schema_refresh  when to read a schema again
 """
 

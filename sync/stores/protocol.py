@@ -6,6 +6,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Protocol, Self, runtime_checkable
 
+from sync.core.reads.query import OrderBy
+from sync.stores.rows import PAGE_ROWS, Rows
+
 
 @runtime_checkable
 class Store(Protocol):
@@ -14,7 +17,7 @@ class Store(Protocol):
     Every method may raise StoreClosed and ForkedStore. Writes raise WriteRefused if nothing was or will be written on either
     side (WriteRefusedNow if a retry may succeed), and WriteUnsure if the row may have been written; a store of both sides
     then makes them equal. Reads raise SourceUnavailable or TargetUnavailable if the primary does not answer, and
-    ValueUnreadable if Python cannot represent a value.
+    ValueUnreadable if Python cannot represent a value; `get_many`, `find` and `scan` also QueryNotSupported.
     """
 
     def put(self, table: str, row: Mapping[str, Any]) -> bool:
@@ -37,8 +40,40 @@ class Store(Protocol):
         """The row, or None."""
         ...
 
-    def search(self, table: str, column: str, vector: Sequence[float], limit: int = 10) -> list[tuple[dict[str, Any], float]]:
-        """The nearest rows with their similarity, (1 + cosine) / 2, nearest first."""
+    def get_many(self, table: str, keys: Iterable[Mapping[str, Any]]) -> list[dict[str, Any] | None]:
+        """The rows of these keys, in their order, None for one that does not exist."""
+        ...
+
+    def find(
+        self,
+        table: str,
+        where: Mapping[str, Any],
+        order_by: OrderBy | None = None,
+        limit: int | None = None,
+        after: str | None = None,
+        page_rows: int = PAGE_ROWS,
+    ) -> Rows:
+        """Rows, read `page_rows` at a time while they are iterated over.
+
+        `where` gives the whole partition key, and maybe clustering columns from the first on, or columns that have indexes:
+        `{"artist": "Bach", "year": {">=": 1720, "<": 1730}}`; a range only on the last column of a key. The rows of a
+        partition come in the table's order, or in its reverse: `order_by=[("year", "desc")]`; those of several partitions
+        in the order of tokens. `after` is the `cursor` of an earlier read of the same kind, from either side.
+        Raises QueryNotSupported, which names what is missing, if a side cannot answer it.
+        """
+        ...
+
+    def scan(self, table: str, after: str | None = None, page_rows: int = PAGE_ROWS) -> Rows:
+        """All rows, read `page_rows` at a time, in the order of tokens; by key after `sync finish`. As `find` otherwise."""
+        ...
+
+    def search(
+        self, table: str, column: str, vector: Sequence[float], limit: int = 10, where: Mapping[str, Any] | None = None
+    ) -> list[tuple[dict[str, Any], float]]:
+        """The nearest rows with their similarity, (1 + cosine) / 2, nearest first.
+
+        `where` leaves only rows whose columns, each with an index, meet the conditions, as in `find`.
+        """
         ...
 
     def count(self, table: str) -> int:

@@ -14,8 +14,10 @@ from sync.adapters.cassandra.schema.catalogue import keyspace_of, read_tables
 from sync.adapters.postgres.connection.connect import Connection, connect
 from sync.adapters.postgres.schema import migrations
 from sync.adapters.postgres.schema.catalogue import read_target
+from sync.adapters.postgres.schema.key_order import comment_statement
 from sync.adapters.postgres.schema.visibility import no_tables
 from sync.core.encode import UnsupportedPair
+from sync.core.reads.key_order import source_key_order
 from sync.core.rows import SourceTable
 from sync.core.schema.mapping import create_table, missing_columns, name_problems, vector_dimension
 from sync.errors import PreflightError
@@ -86,7 +88,7 @@ def apply_target(
         texts = migrations.texts(config.schema_files, example)
         done = _apply_files(connection, texts, _dimension(everything, dimension), dry_run)
         for source in sources:
-            done += [f"{text};" if dry_run else text for text in _complete(connection, source, config)]
+            done += [f"{text};" if dry_run else text for text in _complete(connection, source, config, dry_run)]
         if dry_run and done:
             done = [f"SET search_path TO {migrations.search_path(connection)};", *done]
         return done + [f"-- note: {text}" if dry_run else f"note: {text}" for text in notes]
@@ -112,8 +114,11 @@ def _apply_files(connection: Connection, texts: dict[str, str], dimension: int |
     return [f"-- {name}\n{script}" if dry_run else f"applied {name}" for name, script in ran.items() if script]
 
 
-def _complete(connection: Connection, source: SourceTable, config: Config) -> list[str]:
-    """Make what the source has and the target lacks: a table with its schema, or columns. Another run waits for this one."""
+def _complete(connection: Connection, source: SourceTable, config: Config, dry_run: bool) -> list[str]:
+    """Make what the source has and the target lacks: a table with its schema, or columns. Another run waits for this one.
+
+    Its primary key says how Cassandra orders its rows; only a dry run lists that statement.
+    """
     options = config.options(source.name)
     name = options.target or source.name
     for problem in name_problems(source, options):
@@ -127,4 +132,9 @@ def _complete(connection: Connection, source: SourceTable, config: Config) -> li
     statements = [*migrations.needed_first(connection, name, vectors), *found] if found else []
     for statement in statements:
         migrations.run(connection, statement, name)
-    return statements
+    made = read_target(connection, name)
+    order = comment_statement(connection, made, source_key_order(source, options)) if made else None
+    if order is None:
+        return statements
+    connection.execute(order)
+    return [*statements, order.as_string(connection)] if dry_run else statements

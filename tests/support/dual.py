@@ -29,6 +29,7 @@ from sync.adapters.postgres.dual_write.breaker import Breaker
 from sync.adapters.postgres.dual_write.journal import Journal, Writer
 from sync.adapters.postgres.dual_write.reconcile import ReconcileSteps
 from sync.adapters.postgres.schema import indexes
+from sync.adapters.postgres.schema.key_order import record_key_order
 from sync.core.encode.rows import RowEncoder
 from sync.core.mutations import Key, Kind, Mutation
 from sync.core.rows import TableMap
@@ -58,6 +59,7 @@ def prepare(settings: Settings, config: Config, *tables: str) -> None:
         for table in tables:
             target = _mapped(connection, settings, config, table)
             indexes.add_sync_columns(connection, target)
+            record_key_order(connection, target)
 
 
 def _mapped(connection: Connection, settings: Settings, config: Config, table: str) -> TableMap:

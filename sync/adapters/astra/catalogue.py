@@ -24,13 +24,16 @@ def read_api(api: Api) -> dict[str, SourceTable]:
 
 def _table(keyspace: str, name: str, definition: Mapping[str, Any]) -> SourceTable:
     key = definition["primaryKey"]
-    partition, clustering = list(key["partitionBy"]), list(key.get("partitionSort") or {})
+    partition, directions = list(key["partitionBy"]), dict(key.get("partitionSort") or {})
+    clustering = list(directions)
     # Columns whose types the API does not know can be neither written nor read through it: they are left as they are.
     columns = {n: d for n, d in definition["columns"].items() if d["type"] != "UNSUPPORTED"}
     order = partition + clustering + [n for n in columns if n not in {*partition, *clustering}]
-    return SourceTable(
-        keyspace, name, tuple(SourceColumn(n, cql_type(columns[n]), _kind(n, partition, clustering)) for n in order)
+    made = (
+        SourceColumn(n, cql_type(columns[n]), _kind(n, partition, clustering), descending=directions.get(n) == -1)
+        for n in order
     )
+    return SourceTable(keyspace, name, tuple(made))
 
 
 def _kind(

@@ -18,7 +18,8 @@ def table_to_json(table: SourceTable) -> dict[str, Any]:
 def table_from_json(values: Mapping[str, Any]) -> SourceTable:
     """The table of these values. Raises KeyError and TypeError for values that `table_to_json` did not make."""
     columns = tuple(
-        SourceColumn(c["name"], _type(c["type"]), c["kind"], c["alias"], tuple(c["path"])) for c in values["columns"]
+        SourceColumn(c["name"], _type(c["type"]), c["kind"], c["alias"], tuple(c["path"]), c.get("descending", False))
+        for c in values["columns"]
     )
     return SourceTable(**{**values, "columns": columns})
 

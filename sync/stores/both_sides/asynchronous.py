@@ -8,11 +8,13 @@ from concurrent.futures import ThreadPoolExecutor
 from types import TracebackType
 from typing import Any, TypeVar
 
+from sync.core.reads.query import OrderBy
 from sync.errors import StoreClosed
 from sync.settings import Config, Settings, load_config, load_settings
 from sync.stores.both_sides.dual import DualWriteStore
 from sync.stores.factory import open_store
 from sync.stores.protocol import Store
+from sync.stores.rows import PAGE_ROWS, AsyncRows
 
 T = TypeVar("T")
 
@@ -70,11 +72,32 @@ class AsyncDualWriteStore:
         """As DualWriteStore.get."""
         return await self._run(lambda: self._opened.get(table, key))
 
+    async def get_many(self, table: str, keys: Iterable[Mapping[str, Any]]) -> list[dict[str, Any] | None]:
+        """As DualWriteStore.get_many."""
+        return await self._run(lambda: self._opened.get_many(table, keys))
+
+    async def find(
+        self,
+        table: str,
+        where: Mapping[str, Any],
+        order_by: OrderBy | None = None,
+        limit: int | None = None,
+        after: str | None = None,
+        page_rows: int = PAGE_ROWS,
+    ) -> AsyncRows:
+        """As DualWriteStore.find, to iterate over with `async for`."""
+        rows = await self._run(lambda: self._opened.find(table, where, order_by, limit, after, page_rows))
+        return AsyncRows(rows, self._run, after)
+
+    async def scan(self, table: str, after: str | None = None, page_rows: int = PAGE_ROWS) -> AsyncRows:
+        """As DualWriteStore.scan, to iterate over with `async for`."""
+        return AsyncRows(await self._run(lambda: self._opened.scan(table, after, page_rows)), self._run, after)
+
     async def search(
-        self, table: str, column: str, vector: Sequence[float], limit: int = 10
+        self, table: str, column: str, vector: Sequence[float], limit: int = 10, where: Mapping[str, Any] | None = None
     ) -> list[tuple[dict[str, Any], float]]:
         """As DualWriteStore.search."""
-        return await self._run(lambda: self._opened.search(table, column, vector, limit))
+        return await self._run(lambda: self._opened.search(table, column, vector, limit, where))
 
     async def count(self, table: str) -> int:
         """As DualWriteStore.count."""

@@ -12,7 +12,7 @@ from typing import Any
 from sync.adapters.cassandra.rows.cells import DocumentCells
 from sync.core.mutations import Mutation
 from sync.core.rows import SourceTable
-from sync.errors import TargetUnavailable, WriteRefused
+from sync.errors import QueryNotSupported, TargetUnavailable, WriteRefused
 from sync.ports import Written
 from sync.settings import Config, Settings
 from sync.stores.both_sides.dual import DualWriteStore
@@ -109,12 +109,24 @@ class ApiDualWriteStore(DualWriteStore):
         read = self._primary_of(table)
         return self._documents(table).get(key) if self._holds_rows(read, table) else read.get(table, key)
 
-    def search(self, table: str, column: str, vector: Sequence[float], limit: int = 10) -> list[tuple[dict[str, Any], float]]:
+    def get_many(self, table: str, keys: Iterable[Mapping[str, Any]]) -> list[dict[str, Any] | None]:
+        """The primary's rows or documents of these keys, in their order, None for one that does not exist."""
+        read = self._primary_of(table)
+        if self._holds_rows(read, table):
+            documents = self._documents(table)
+            return [documents.get(key) for key in keys]
+        return read.get_many(table, keys)
+
+    def search(
+        self, table: str, column: str, vector: Sequence[float], limit: int = 10, where: Mapping[str, Any] | None = None
+    ) -> list[tuple[dict[str, Any], float]]:
         """The primary's nearest rows or documents with their similarity, nearest first."""
         read = self._primary_of(table)
         if self._holds_rows(read, table):
+            if where:
+                raise QueryNotSupported(f"{table}: a search in a collection takes no conditions")
             return self._documents(table).search(column, vector, limit)
-        return read.search(table, column, vector, limit)
+        return read.search(table, column, vector, limit, where)
 
     def count(self, table: str) -> int:
         """The number of rows or documents in the primary."""

@@ -14,6 +14,7 @@ from sync.adapters.postgres.dual_write.registration import Registration
 from sync.adapters.postgres.dual_write.reverse import ReverseJournal
 from sync.adapters.postgres.schema import indexes
 from sync.adapters.postgres.schema.catalogue import regclass
+from sync.adapters.postgres.schema.key_order import record_key_order
 from sync.core.encode.rows import RowEncoder
 from sync.core.mutations import Key, Mutation
 from sync.core.rows import TableMap, one_sided
@@ -82,6 +83,7 @@ class FlowMaker:
         self.source.check_visibility(table)
         if connection.execute(_SYNC_COLUMNS, (regclass(self.config.options(name).target or name),)).fetchone() is None:
             indexes.add_sync_columns(connection, table)  # writers come before the first backfill (rule 3)
+            record_key_order(connection, table)
         return table
 
     def wrapped(self, flows: TableFlows, primary: Primary, executor: Executor) -> WrappedWrite:

@@ -1,9 +1,11 @@
 """Stores over one side: before a migration and after it.
 
-astra        over the Data API
-cql          over CQL
-live_tables  the source's tables as they are now
-postgres     over Postgres
-unreadable   values that Python cannot represent
-values       converts an application's values for Postgres, and back
+astra             over the Data API
+cql               over CQL
+live_tables       the source's tables as they are now
+postgres          over Postgres: what it writes
+postgres_queries  partitions, indexes and whole tables of Postgres, page by page
+postgres_reads    over Postgres: what it reads
+unreadable        values that Python cannot represent
+values            converts an application's values for Postgres, and back
 """

@@ -10,12 +10,16 @@ from sync.adapters.astra.api import open_api
 from sync.adapters.astra.catalogue import read_api
 from sync.adapters.astra.documents import ApiDocuments
 from sync.adapters.astra.rows import ApiRows
+from sync.core.reads.query import OrderBy
 from sync.core.rows import SourceTable
-from sync.errors import SyncError, WriteRefused
+from sync.errors import QueryNotSupported, SyncError, WriteRefused
 from sync.settings import Settings
 from sync.stores.one_side.live_tables import with_live_table
 from sync.stores.process import Process
+from sync.stores.rows import PAGE_ROWS, Rows, reads
 from sync.stores.schema_refresh import SchemaRefresh
+
+_NEEDS_CQL = "the store over the Data API does not read it: open a store over CQL, without ASTRA_DB_API_ENDPOINT"
 
 
 class AstraStore:
@@ -81,8 +85,36 @@ class AstraStore:
         """The row, or None. Raises SourceUnavailable."""
         return with_live_table(self, table, lambda: self._of(table).get(key))
 
-    def search(self, table: str, column: str, vector: Sequence[float], limit: int = 10) -> list[tuple[dict[str, Any], float]]:
-        """The nearest rows with their similarity, nearest first; the server limits their number."""
+    def get_many(self, table: str, keys: Iterable[Mapping[str, Any]]) -> list[dict[str, Any] | None]:
+        """The rows of these keys, in their order, None for one that does not exist: a request each. Raises as `get`."""
+        with reads():
+            return [self.get(table, key) for key in keys]
+
+    def find(
+        self,
+        table: str,
+        where: Mapping[str, Any],
+        order_by: OrderBy | None = None,
+        limit: int | None = None,
+        after: str | None = None,
+        page_rows: int = PAGE_ROWS,
+    ) -> Rows:
+        """Always raises QueryNotSupported."""
+        raise QueryNotSupported(f"{table}: {_NEEDS_CQL}")
+
+    def scan(self, table: str, after: str | None = None, page_rows: int = PAGE_ROWS) -> Rows:
+        """Always raises QueryNotSupported."""
+        raise QueryNotSupported(f"{table}: {_NEEDS_CQL}")
+
+    def search(
+        self, table: str, column: str, vector: Sequence[float], limit: int = 10, where: Mapping[str, Any] | None = None
+    ) -> list[tuple[dict[str, Any], float]]:
+        """The nearest rows with their similarity, nearest first; the server limits their number.
+
+        Raises QueryNotSupported for conditions.
+        """
+        if where:
+            raise QueryNotSupported(f"{table}: a search with conditions: {_NEEDS_CQL}")
         return with_live_table(self, table, lambda: self._of(table).search(column, vector, int(limit)))
 
     def count(self, table: str) -> int:

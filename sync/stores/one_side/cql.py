@@ -13,15 +13,20 @@ from cassandra.cluster import Session
 from sync.adapters.cassandra.connection.connect import Cassandra, explain, open_cassandra
 from sync.adapters.cassandra.connection.pages import quoted, token_of_partition
 from sync.adapters.cassandra.rows.cells import Cells
+from sync.adapters.cassandra.rows.queries import TableQueries, search_terms
 from sync.adapters.cassandra.rows.rows import FAILURES, SourceRows
 from sync.adapters.cassandra.rows.search import index_checks, nearest_rows, vector_similarity
+from sync.adapters.cassandra.schema.read_indexes import read_indexes
 from sync.core.mutations import Mutation
+from sync.core.reads.cursor import Place, from_cursor
+from sync.core.reads.query import OrderBy, filters
 from sync.core.ring import WHOLE_RING
 from sync.core.rows import SourceTable
-from sync.errors import SourceUnavailable, WriteRefused, WriteUnsure
+from sync.errors import QueryNotSupported, SourceUnavailable, WriteRefused, WriteUnsure
 from sync.settings import Config, Settings
 from sync.stores.one_side.live_tables import LiveTables, with_live_table
 from sync.stores.process import Process
+from sync.stores.rows import PAGE_ROWS, Row, Rows, reads
 
 T = TypeVar("T")
 _COUNT_RANGES = 32
@@ -99,21 +104,87 @@ class CqlStore:
 
         return self._retry_on_change(table, read)
 
+    def get_many(self, table: str, keys: Iterable[Mapping[str, Any]]) -> list[dict[str, Any] | None]:
+        """The rows of these keys, in their order, None for one that does not exist. Raises SourceUnavailable."""
+        given = list(keys)
+
+        def read() -> list[dict[str, Any] | None]:
+            cells, _ = self._of(table)
+            return self._queries(table).get_many([cells.only_key(key).cells for key in given])
+
+        with reads():
+            return self._retry_on_change(table, read)
+
+    def find(
+        self,
+        table: str,
+        where: Mapping[str, Any],
+        order_by: OrderBy | None = None,
+        limit: int | None = None,
+        after: str | None = None,
+        page_rows: int = PAGE_ROWS,
+    ) -> Rows:
+        """The rows of a partition, or those that an index finds. Raises QueryNotSupported, SourceUnavailable."""
+
+        def begin(queries: TableQueries, place: Place | None) -> Iterator[Row]:
+            return queries.find(self._planned(table, lambda: queries.query(where, order_by, limit)), place, page_rows)
+
+        return self._begin(table, begin, after)
+
+    def scan(self, table: str, after: str | None = None, page_rows: int = PAGE_ROWS) -> Rows:
+        """All rows of a table, in the order of tokens. Raises QueryNotSupported, SourceUnavailable."""
+        return self._begin(table, lambda queries, place: queries.scan(place, page_rows), after)
+
+    def _begin(self, table: str, begin: Callable[[TableQueries, Place | None], Iterator[Row]], after: str | None) -> Rows:
+        place = from_cursor(after) if after is not None else None
+
+        def read() -> Rows:
+            queries = self._queries(table)
+            return Rows(begin(queries, place), [c.name for c in self.source(table).primary_key], after)
+
+        with reads():
+            return self._retry_on_change(table, read)
+
+    def _queries(self, table: str) -> TableQueries:
+        source, (cells, _) = self.source(table), self._of(table)
+        if source.is_collection:
+            raise QueryNotSupported(f"{table} is a collection of the Data API: over CQL its documents are read one by one")
+        return TableQueries(self.cassandra, source, cells)
+
+    def _planned(self, table: str, plan: Callable[[], T]) -> T:
+        """What `plan` returns; it looks again if an index is missing, which may just have been created."""
+        try:
+            return plan()
+        except QueryNotSupported:
+            self._live.refresh(table, self._live.version)
+            return plan()
+
     def _retry_on_change(self, table: str, call: Callable[[], T]) -> T:
         return with_live_table(self, table, call)
 
-    def search(self, table: str, column: str, vector: Sequence[float], limit: int = 10) -> list[tuple[dict[str, Any], float]]:
-        """The nearest rows with their similarity, nearest first, by the column's vector index."""
-        return self._retry_on_change(table, lambda: self._search(table, column, vector, int(limit)))
+    def search(
+        self,
+        table: str,
+        column: str,
+        vector: Sequence[float],
+        limit: int = 10,
+        where: Mapping[str, Any] | None = None,
+    ) -> list[tuple[dict[str, Any], float]]:
+        """The nearest rows, of those that meet the conditions, with their similarity, by the column's vector index."""
+        return self._retry_on_change(table, lambda: self._search(table, column, vector, int(limit), where or {}))
 
-    def _search(self, table: str, column: str, vector: Sequence[float], limit: int) -> list[tuple[dict[str, Any], float]]:
+    def _search(
+        self, table: str, column: str, vector: Sequence[float], limit: int, where: Mapping[str, Any]
+    ) -> list[tuple[dict[str, Any], float]]:
         cells, _ = self._of(table)
+        conditions = self._planned(table, lambda: filters(table, read_indexes(self._session, self.source(table)), where))
         source = self.source(table)
         _check_vector(source, column, vector)
         similarity = vector_similarity(self._session, source, column) or "cosine"
         asked = cells.some({column: list(vector)})[column]
         with _reads():
-            found = nearest_rows(self.cassandra.raw, source, column, asked or b"", limit, similarity)
+            terms = search_terms(cells, conditions)
+            found = nearest_rows(self.cassandra.raw, source, column, asked or b"", limit, similarity, terms)
         return [(cells.values(row), score) for row, score in found]
 
     def count(self, table: str) -> int:

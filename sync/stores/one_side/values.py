@@ -6,9 +6,10 @@ import json
 import math
 import struct
 from array import array
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
+from functools import partial
 from ipaddress import ip_address
 from typing import Any
 from uuid import UUID
@@ -16,7 +17,7 @@ from uuid import UUID
 from psycopg.types.json import Jsonb
 
 from sync.adapters.postgres.drift.search import vector_text
-from sync.core.rows import PgType, TargetColumn
+from sync.core.rows import PgType, TargetColumn, TargetTable
 from sync.errors import WriteRefused
 
 VECTORS = frozenset({"vector", "halfvec"})
@@ -32,6 +33,13 @@ def adapted(table: str, column: TargetColumn, value: Any) -> Any:
     except (TypeError, ValueError, ArithmeticError) as error:
         kind = type(value).__name__
         raise WriteRefused(f"{table}: {column.name} takes {column.type}, not this {kind} ({error})") from None
+
+
+def adapted_key(table: TargetTable, column: TargetColumn, value: Any) -> Any:
+    """The same, where a decimal of the key that is held as text is written digit for digit (docs/types.md)."""
+    if column.name in table.primary_key and isinstance(value, Decimal) and column.type.name in ("text", "varchar"):
+        value = str(value or abs(value))
+    return adapted(table.name, column, value)
 
 
 def _adapt(kind: PgType, value: Any) -> Any:
@@ -137,6 +145,16 @@ def plain(kind: PgType, value: Any) -> Any:
         return [plain(kind.element, v) for v in value]
     convert = _PLAIN.get(kind.name)
     return convert(value) if convert else value
+
+
+def converters(columns: Iterable[TargetColumn]) -> list[tuple[str, Callable[[Any], Any]]]:
+    """By name, the function that `plain` applies to a column's values; none for columns that need none."""
+    found = []
+    for column in columns:
+        convert = partial(plain, column.type) if column.type.element is not None else _PLAIN.get(column.type.name)
+        if convert:
+            found.append((column.name, convert))
+    return found
 
 
 def _widened(value: float) -> float:

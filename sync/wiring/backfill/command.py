@@ -14,6 +14,7 @@ from sync.adapters.postgres.dual_write.agreement import note_runs
 from sync.adapters.postgres.dual_write.data_centres import place_runs
 from sync.adapters.postgres.schema import indexes, migrations
 from sync.adapters.postgres.schema.indexes import Build
+from sync.adapters.postgres.schema.key_order import record_key_order
 from sync.adapters.queue import QueueNotifier, redis_connection
 from sync.core.ring import TokenRange, least_ranges, plan_ranges
 from sync.core.rows import TableMap
@@ -110,6 +111,7 @@ def _begin(settings: Settings, config: Config, plan: Plan, rate: int | None, sho
         ledger.check_primary()  # before indexes are dropped; `begin` checks again, and holds the epoch
         for table in plan.tables:
             indexes.add_sync_columns(connection, table)
+            record_key_order(connection, table)
             removed = indexes.remove_for_load(connection, table)
             if removed:
                 show.step(f"{table.name}: {', '.join(removed)} will be built after the load")

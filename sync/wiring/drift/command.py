@@ -24,6 +24,7 @@ from sync.adapters.postgres.drift.target_digests import count_strays
 from sync.adapters.postgres.dual_write.agreement import note_runs
 from sync.adapters.postgres.dual_write.data_centres import place_runs
 from sync.adapters.postgres.schema import indexes
+from sync.adapters.postgres.schema.key_order import record_key_order
 from sync.adapters.postgres.schema.migrations import check_version
 from sync.adapters.queue import CHECK_JOB, QueueNotifier, redis_connection
 from sync.core.cutover.proof import CLEAN_PASSES
@@ -79,6 +80,7 @@ def begin_pass(settings: Settings, config: Config, plan: Plan, request: DriftReq
     with open_checks(settings, config) as checks, target_errors():
         for table in plan.tables:
             indexes.add_sync_columns(checks.connection, table)
+            record_key_order(checks.connection, table)
         strays = [table for table in plan.tables if count_strays(checks.connection, table)]
         for table in strays:
             stamped = stamp_strays(checks.connection, table)

@@ -4,8 +4,10 @@ cell_times        CQL that selects write times, as far as the server reports the
 cell_types        the driver's types, made from the catalogue
 cells             an application's values to raw CQL cells, keys and tokens, and back
 key_rows          many rows by key, at quorum, for a drift report's second look
+queries           rows of a partition, by an index, or all of them, page by page
 rows              single rows: written with our own timestamp, sent again, read at quorum
 search            vector search and rows, to compare with the target's
 timestamped_rows  SELECT of rows with their newest write times
+values            rows of many cells as Python values
 write_times       rows that were written ahead of the clock
 """

@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable, Mapping, Sized
 from datetime import UTC, datetime
+from decimal import Decimal
 from typing import Any
 
 from cassandra.metadata import Murmur3Token
@@ -128,6 +129,12 @@ class Cells:
             raise WriteRefused(f"{self._table.name}: an update without columns")
         return {n: self._cell(n, v) for n, v in values.items()}
 
+    def cell(self, name: str, value: Any) -> bytes | None:
+        """A value of one column."""
+        if name not in self._types:
+            raise WriteRefused(f"{self._table.name}: {name} is not a column")
+        return self._cell(name, value)
+
     def values(self, cells: Mapping[str, bytes | None]) -> dict[str, Any]:
         """Cells as plain Python values. Raises ValueUnreadable if Python cannot represent one."""
         found = {}
@@ -154,7 +161,7 @@ class Cells:
         if value is None or (name in self._unfrozen and isinstance(value, Sized) and not len(value)):
             return None  # an empty collection that is not frozen is null (CQL, "Collections")
         try:
-            shaped = _shaped(self._cql[name], value) if name in self._with_fields else value
+            shaped = _shaped(self._cql[name], value) if name in self._with_fields else _whole(self._cql[name], value)
             cell: bytes = self._types[name].serialize(shaped, PROTOCOL)
             if keep := self._keep[name]:
                 cell = keep(cell)
@@ -252,6 +259,11 @@ def _shaped(kind: CqlType, value: Any) -> Any:
         return {k: _shaped(kind.args[1], v) for k, v in value.items()}
     kinds = kind.args if kind.name == "tuple" else kind.args * len(value)
     return tuple(_shaped(k, v) for k, v in zip(kinds, value, strict=False))
+
+
+def _whole(kind: CqlType, value: Any) -> Any:
+    """The value, a whole Decimal as an integer where the column takes only those: Postgres returns a varint as a Decimal."""
+    return int(value) if kind.name == "varint" and isinstance(value, Decimal) and value == int(value) else value
 
 
 def _field_values(kind: CqlType, value: Any) -> Any:

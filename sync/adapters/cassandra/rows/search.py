@@ -65,21 +65,30 @@ def nearest(
 
 
 def nearest_rows(
-    raw: Session, table: SourceTable, column: str, asked: bytes, limit: int, similarity: str
+    raw: Session,
+    table: SourceTable,
+    column: str,
+    asked: bytes,
+    limit: int,
+    similarity: str,
+    where: tuple[str, Sequence[bytes | None]] = ("", ()),
 ) -> list[tuple[Cells, float]]:
-    """The rows nearest to a vector's cell, as raw cells with their similarity. Raises the driver's errors."""
+    """The rows nearest to a vector's cell, as raw cells with their similarity. Raises the driver's errors.
+
+    `where` are conditions, as `search_terms` makes them.
+    """
     names = [c.name for c in table.columns]
     selected = ", ".join([*map(quoted, names), f"similarity_{similarity}({quoted(column)}, ?)"])
     name = f"{quoted(table.keyspace)}.{quoted(table.name)}"
-    query = raw.prepare(f"SELECT {selected} FROM {name} ORDER BY {quoted(column)} ANN OF ? LIMIT {limit}")
-    found = _rows(raw, query, [asked, asked], len(names) + 1)
+    query = raw.prepare(f"SELECT {selected} FROM {name}{where[0]} ORDER BY {quoted(column)} ANN OF ? LIMIT {limit}")
+    found = _rows(raw, query, [asked, *where[1], asked], len(names) + 1)
     return [(dict(zip(names, cells, strict=False)), struct.unpack(">f", cells[-1] or b"")[0]) for cells in found]
 
 
-def _rows(raw: Session, query: PreparedStatement, values: list[bytes], width: int) -> Iterator[list[bytes | None]]:
+def _rows(raw: Session, query: PreparedStatement, values: Sequence[bytes | None], width: int) -> Iterator[list[bytes | None]]:
     """The rows of one page as cells: Python may be unable to represent their values."""
     bound = BoundStatement(query)
-    bound.values = values
+    bound.values = list(values)
     page = raw.execute(bound, execution_profile=RAW_PROFILE).current_rows[0]
     at = page.offset
     for _ in range(page.count):

@@ -60,7 +60,7 @@ def _column(column: ColumnMetadata, partition: list[str], clustering: list[str],
         kind = "clustering"
     elif column.is_static:
         kind = "static"
-    return SourceColumn(column.name, parse_type(column.cql_type, udts), kind)
+    return SourceColumn(column.name, parse_type(column.cql_type, udts), kind, descending=bool(column.is_reversed))
 
 
 def size_estimates(session: Session, keyspace: str, tables: Sequence[str]) -> dict[str, list[SizeEstimate]]:

@@ -46,6 +46,14 @@ SELECT set_config('enable_indexscan', %s, true), set_config('enable_seqscan', 'o
 """Settings that decide how a search is done; a role's own may turn the index off, or let it miss most of the rows."""
 
 
+def search_widely(connection: Connection, limit: int) -> None:
+    """Until the transaction ends, have HNSW indexes find `limit` rows where there are so many.
+
+    By itself a scan ends after `hnsw.ef_search` rows, 40 by default, and a filter takes rows out of these.
+    """
+    connection.execute(_SQL["widely"], {"limit": limit})
+
+
 def nearest(
     connection: Connection, table: TableMap, column: str, vector: Sequence[float], limit: int, similarity: str, exact: bool
 ) -> list[float]:

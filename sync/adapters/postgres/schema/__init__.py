@@ -5,6 +5,7 @@ finish          the end of a migration: its columns and its state are dropped
 index_lease     one command at a time builds a table's indexes
 indexes         dropped for a load, rebuilt after it
 inspection      all target tables in a few statements: privileges, triggers, foreign keys, blockers
+key_order       the order of a key as Cassandra keeps it: recorded, and as SQL
 migrations      the SQL files of `migrations/`, applied and recorded
 row_digest_sql  SQL for a row's canonical bytes, and digests of ranges
 source_schema   the source's tables as they were at the last switch

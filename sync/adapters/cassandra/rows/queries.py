@@ -1,0 +1,178 @@
+"""What an application reads besides single rows: rows of a partition, by an index, or all of them, page by page."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
+from typing import Any
+
+from cassandra.cluster import ResponseFuture
+from cassandra.query import BoundStatement
+
+from sync.adapters.cassandra.connection.connect import Cassandra
+from sync.adapters.cassandra.connection.faults import source_errors
+from sync.adapters.cassandra.connection.pages import RAW_PROFILE, RangeReader, quoted, token_of_partition
+from sync.adapters.cassandra.rows.cells import Cells
+from sync.adapters.cassandra.rows.rows import prepared
+from sync.adapters.cassandra.rows.values import RowValues
+from sync.adapters.cassandra.schema.read_indexes import read_indexes
+from sync.core.decode.order import order_of
+from sync.core.encode.base import INT32, INT64, read_cells
+from sync.core.reads.cursor import Place
+from sync.core.reads.key_order import source_key_order
+from sync.core.reads.query import Condition, OrderBy, Query, query
+from sync.core.ring import MAX_TOKEN, MIN_TOKEN, TokenRange
+from sync.core.rows import Page, SourceTable
+
+Row = tuple[int | None, dict[str, Any]]
+"""A row's token and its values."""
+_PAGE_BYTES = 1 << 20
+_KEYS_IN_ONE, _AT_ONCE = 20, 32
+"""Managed servers limit the number of values in an IN; so many requests are under way at once."""
+
+
+class TableQueries:
+    """Queries of one table, at quorum. Every method may raise SourceUnavailable and SourceTimeout."""
+
+    def __init__(self, cassandra: Cassandra, table: SourceTable, cells: Cells) -> None:
+        self._cassandra, self._table, self._cells = cassandra, table, cells
+        self._columns = [c for c in table.columns if c.kind != "static"]
+        self._names = [c.name for c in self._columns]
+        self._values = RowValues(cells, [(c.name, c.type) for c in self._columns])
+        self._key = source_key_order(table)
+        self._orders = [(order_of(c.type), c.descending) for c in table.primary_key if c.kind == "clustering"]
+        self._parts = len(table.partition_key)
+        self._width = 1 + len(self._names)
+        selected = ", ".join([token_of_partition(table), *map(quoted, self._names)])
+        self._select = f"SELECT {selected} FROM {quoted(table.keyspace)}.{quoted(table.name)} WHERE "
+
+    def query(self, where: Mapping[str, Any], order_by: OrderBy | None, limit: int | None) -> Query:
+        """The checked query. Raises QueryNotSupported."""
+        indexes = read_indexes(self._cassandra.session, self._table)
+        return query(self._table.name, self._key, indexes, where, order_by, limit)
+
+    def find(self, query: Query, after: Place | None, page_rows: int) -> Iterator[Row]:
+        """The rows of a query, from after a place. Raises WriteRefused for a value that its column does not take."""
+        conditions = query.conditions if after is None else self._from(query, after)
+        terms = [f"{quoted(c.column)} {c.operator} ?" for c in conditions]
+        values = [self._cells.cell(c.column, c.value) for c in conditions]
+        if after is not None and after.token is not None and not query.in_partition:
+            terms.append(f"{token_of_partition(self._table)} >= ?")
+            values.append(INT64.pack(after.token))
+        limit = f" LIMIT {query.limit}" if query.limit and after is None else ""
+        bound = BoundStatement(prepared(self._cassandra.raw, self._select + " AND ".join(terms) + self._order(query) + limit))
+        bound.values, bound.fetch_size = values, min(page_rows, (query.limit or page_rows) + 1)
+        rows = self._rows(self._pages(bound))
+        return rows if after is None else islice(self._after(rows, after, query.reversed), query.limit)
+
+    def scan(self, after: Place | None, page_rows: int) -> Iterator[Row]:
+        """All rows, in the order of tokens, from after a place."""
+        reader = RangeReader(self._cassandra.raw, self._table, tuple(self._names), _PAGE_BYTES)
+        start = MIN_TOKEN if after is None or after.token is None else max(MIN_TOKEN, after.token - 1)
+        rows = self._rows(reader.pages(TokenRange(start, MAX_TOKEN), page_rows))
+        return rows if after is None else self._after(rows, after, False)
+
+    def get_many(self, keys: Sequence[tuple[bytes, ...]]) -> list[dict[str, Any] | None]:
+        """The rows of these keys, in their order, None for one that does not exist."""
+        distinct = list(dict.fromkeys(keys))
+        groups = [distinct[at : at + self._in_one] for at in range(0, len(distinct), self._in_one)]
+        found: dict[tuple[bytes | None, ...], dict[str, Any]] = {}
+        for at in range(0, len(groups), _AT_ONCE):
+            futures = [self._request(self._by_keys(group), None) for group in groups[at : at + _AT_ONCE]]
+            for future, group in zip(futures, groups[at : at + _AT_ONCE], strict=True):
+                for cells in self._all(future):
+                    key = group[0] if len(group) == 1 else tuple(cells[1 : 1 + len(group[0])])
+                    found[key] = self._values.values(cells[1:])
+        return [found.get(key) for key in keys]
+
+    @property
+    def _in_one(self) -> int:
+        """How many keys one request takes: of 1.0 and 1.00 in one IN, Cassandra returns only one."""
+        keys = self._table.primary_key
+        return _KEYS_IN_ONE if len(keys) == 1 and self._cells.one_form else 1
+
+    def _by_keys(self, keys: Sequence[tuple[bytes, ...]]) -> BoundStatement:
+        names = [quoted(c.name) for c in self._key.columns]
+        if len(keys) == 1:
+            bound = BoundStatement(prepared(self._cassandra.raw, self._select + " AND ".join(f"{n} = ?" for n in names)))
+            bound.values = list(keys[0])
+        else:
+            bound = BoundStatement(prepared(self._cassandra.raw, f"{self._select}{names[0]} IN ?"))
+            bound.values = [b"".join([INT32.pack(len(keys)), *(INT32.pack(len(k)) + k for (k,) in keys)])]
+        bound.fetch_size = len(keys) + 1
+        return bound
+
+    def _order(self, query: Query) -> str:
+        if not query.reversed:
+            return ""
+        return " ORDER BY " + ", ".join(f"{quoted(c.name)} {'ASC' if c.descending else 'DESC'}" for c in self._key.clustering)
+
+    def _from(self, query: Query, after: Place) -> tuple[Condition, ...]:
+        """The conditions, so that most of what comes before a place is not read; `_after` leaves out the rest."""
+        equal = {c.column for c in query.conditions if c.operator == "="}
+        free = next((c for c in self._key.clustering if c.name not in equal), None)
+        if not query.in_partition or free is None:
+            return query.conditions
+        operator = "<=" if free.descending != query.reversed else ">="
+        value = after.key[[c.name for c in self._key.columns].index(free.name)]
+        # The place lies within the range that was asked for: its end on this side is replaced.
+        kept = [c for c in query.conditions if c.column != free.name or c.operator[0] != operator[0]]
+        return (*kept, Condition(free.name, operator, value))
+
+    def _after(self, rows: Iterator[Row], after: Place, is_reversed: bool) -> Iterator[Row]:
+        """Leave out the rows of the place's partition up to the place; what follows needs no comparison."""
+        names = [c.name for c in self._key.columns]
+        place = self._cells.key(dict(zip(names, after.key, strict=True))).cells
+        for token, row in rows:
+            if not self._is_passed(self._cells.key({n: row[n] for n in names}).cells, place, is_reversed):
+                yield token, row
+
+    def _is_passed(self, key: tuple[bytes, ...], place: tuple[bytes, ...], is_reversed: bool) -> bool:
+        if key[: self._parts] != place[: self._parts]:
+            return False
+        for (order, descending), mine, its in zip(self._orders, key[self._parts :], place[self._parts :], strict=True):
+            a, b = order(mine), order(its)
+            if a != b:
+                return bool(a < b) != (descending != is_reversed)
+        return True
+
+    def _rows(self, pages: Iterator[Page]) -> Iterator[Row]:
+        values, width = self._values.values, self._width
+        for page in pages:
+            data, at = page.data, page.offset
+            for _ in range(page.count):
+                cells, at = read_cells(data, at, width)
+                if cells[self._parts + 1 if self._orders else 1] is not None:  # else a partition without rows, of statics
+                    yield INT64.unpack(cells[0] or b"")[0], values(cells[1:])
+
+    def _all(self, future: ResponseFuture) -> Iterator[list[bytes | None]]:
+        with source_errors():
+            result = future.result()
+        while True:
+            page, at = result.current_rows[0], result.current_rows[0].offset
+            for _ in range(page.count):
+                cells, at = read_cells(page.data, at, self._width)
+                yield cells
+            if not result.has_more_pages:
+                return
+            with source_errors():
+                result.fetch_next_page()
+
+    def _pages(self, bound: BoundStatement) -> Iterator[Page]:
+        """The pages of an answer; the next is requested while the caller works on one."""
+        asked: ResponseFuture | None = self._request(bound, None)
+        while asked is not None:
+            with source_errors():
+                result = asked.result()
+            page, state = result.current_rows[0], result.paging_state
+            asked = self._request(bound, state) if state else None
+            yield page
+
+    def _request(self, bound: BoundStatement, state: bytes | None) -> ResponseFuture:
+        return self._cassandra.raw.execute_async(bound, paging_state=state, execution_profile=RAW_PROFILE)
+
+
+def search_terms(cells: Cells, conditions: Sequence[Condition]) -> tuple[str, list[bytes | None]]:
+    """The WHERE of a search, and its values. Raises WriteRefused for a value that its column does not take."""
+    terms = " AND ".join(f"{quoted(c.column)} {c.operator} ?" for c in conditions)
+    return (f" WHERE {terms}" if terms else ""), [cells.cell(c.column, c.value) for c in conditions]

@@ -1,0 +1,6 @@
+"""What an application may ask of a store, the same of either side, and where a read can resume.
+
+cursor     the place after a row, as text
+key_order  a table's key: its partition, and the order of the rows within one
+query      what `find` and `search` are asked for, checked against the key and the indexes
+"""

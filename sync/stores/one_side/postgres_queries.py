@@ -1,0 +1,209 @@
+"""What an application reads of Postgres besides single rows: rows of a partition, by an index, or all, page by page.
+
+Each page is a statement of its own, which begins after the last row of the page before: no transaction stays open.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from psycopg import sql
+
+from sync.adapters.postgres.schema.catalogue import identifier
+from sync.adapters.postgres.schema.key_order import ANY_ORDER, ReadFacts, after_key, comparison, order_by
+from sync.core.encode.rows import TOKEN_COLUMN
+from sync.core.reads.cursor import Place
+from sync.core.reads.key_order import KeyColumn, KeyOrder
+from sync.core.reads.query import Condition, OrderBy, Query, filters, query
+from sync.core.rows import TargetColumn, TargetTable
+from sync.errors import QueryNotSupported
+from sync.stores.one_side.values import adapted_key
+from sync.stores.rows import Row
+
+Fetch = Callable[[sql.Composed, Mapping[str, Any]], list[dict[str, Any]]]
+"""Runs a statement; its rows as the store's own values, with `_sync_token` where it was selected."""
+_TOKEN = sql.Identifier(TOKEN_COLUMN)
+_KEYS_AT_ONCE = 1000
+_IN_ARRAYS = frozenset({
+    "uuid", "text", "varchar", "int2", "int4", "int8", "numeric", "float4", "float8", "bool", "bytea", "date", "time",
+    "timestamp", "timestamptz", "inet",
+})  # fmt: skip
+"""Types of keys that are looked up many at once; others are looked up one by one."""
+
+
+class TableReads:
+    """Reads of one table. `fetch` may raise TargetUnavailable and ValueUnreadable."""
+
+    def __init__(self, table: TargetTable, facts: ReadFacts, columns: sql.Composed, fetch: Fetch) -> None:
+        self._table, self._facts, self._fetch = table, facts, fetch
+        self._columns = columns
+
+    @property
+    def key(self) -> KeyOrder:
+        """The table's key. Raises QueryNotSupported if its order was never recorded."""
+        if self._facts.order is None:
+            raise QueryNotSupported(
+                f"{self._table.name}: its primary key does not say how Cassandra orders the rows: `sync schema "
+                "apply` records that, run by the table's owner while the source is there"
+            )
+        return self._facts.order
+
+    def _order(self, with_partition: bool) -> list[KeyColumn]:
+        """The columns to order by; partitions have no order in Cassandra but that of tokens."""
+        partition = [replace(c, type=ANY_ORDER) for c in self.key.partition] if with_partition else []
+        return [*partition, *self.key.clustering]
+
+    def query(self, where: Mapping[str, Any], order_by: OrderBy | None, limit: int | None) -> Query:
+        """The checked query. Raises QueryNotSupported."""
+        return query(self._table.name, self.key, self._facts.indexes, where, order_by, limit)
+
+    def filters(self, where: Mapping[str, Any]) -> tuple[list[sql.Composed], dict[str, Any]]:
+        """The terms of a search's conditions and their values. Raises QueryNotSupported, WriteRefused."""
+        return self._terms(filters(self._table.name, self._facts.indexes, where))
+
+    def get_many(self, keys: Sequence[Mapping[str, Any]]) -> list[dict[str, Any] | None]:
+        """The rows of these keys, whose values are parameters already, in their order."""
+        kinds = [self._column(name).type.name for name in self._table.primary_key]
+        size = _KEYS_AT_ONCE if all(kind in _IN_ARRAYS for kind in kinds) else 1
+        found: list[dict[str, Any] | None] = []
+        for at in range(0, len(keys), size):
+            part = keys[at : at + size]
+            rows = {row.pop("_nth"): row for row in self._fetch(*self._by_keys(part, kinds))}
+            found += [rows.get(nth) for nth in range(1, len(part) + 1)]
+        return found
+
+    def _by_keys(self, keys: Sequence[Mapping[str, Any]], kinds: Sequence[str]) -> tuple[sql.Composed, dict[str, Any]]:
+        """One statement for these keys, which also returns each row's place among them."""
+        names = self._table.primary_key
+        if len(keys) == 1:
+            terms = [sql.SQL("{} = {}").format(sql.Identifier(n), sql.Placeholder(f"k{at}")) for at, n in enumerate(names)]
+            values = {f"k{at}": keys[0][n] for at, n in enumerate(names)}
+            return sql.SQL("SELECT 1 AS _nth, {}").format(self._rows_where(terms)), values
+        arrays, given = [], {}
+        for at, (name, kind) in enumerate(zip(names, kinds, strict=True)):
+            arrays.append(sql.SQL("{}::{}[]").format(sql.Placeholder(f"k{at}"), sql.SQL(kind)))
+            given[f"k{at}"] = [str(key[name]) if kind == "inet" else key[name] for key in keys]
+        asked = sql.SQL(", ").join(sql.Identifier(f"_k{at}") for at in range(len(names)))
+        terms = [sql.SQL("{} = {}").format(sql.Identifier(n), sql.Identifier(f"_k{at}")) for at, n in enumerate(names)]
+        source = sql.SQL("unnest({}) WITH ORDINALITY AS _g ({}, _nth) CROSS JOIN LATERAL (SELECT {}) AS _r").format(
+            sql.SQL(", ").join(arrays), asked, self._rows_where(terms)
+        )
+        return sql.SQL("SELECT _nth, _r.* FROM {}").format(source), given
+
+    def _rows_where(self, terms: Sequence[sql.Composable]) -> sql.Composed:
+        return sql.SQL("{} FROM {} WHERE {}").format(self._columns, identifier(self._table), sql.SQL(" AND ").join(terms))
+
+    def find(self, query: Query, after: Place | None, page_rows: int) -> Iterator[Row]:
+        """The rows of a query, in Cassandra's order, from after a place."""
+        terms, values = self._terms(query.conditions)
+        order = self._order(with_partition=not query.in_partition)
+        with_token = self._facts.has_token and not query.in_partition
+        return self._pages(_Page(terms, values, order, query.reversed, with_token), after, page_rows, query.limit)
+
+    def scan(self, after: Place | None, page_rows: int) -> Iterator[Row]:
+        """All rows: those with a token in its order, as in Cassandra, then those without, by key."""
+        if after is not None and after.token is not None and not self._facts.has_token:
+            raise QueryNotSupported(
+                f"{self._table.name}: this cursor is a place in the order of tokens, which `sync finish` removed: begin again"
+            )
+        page = _Page([], {}, self._order(with_partition=True), False, self._facts.has_token)
+        return self._pages(page, after, page_rows, None)
+
+    def _terms(self, conditions: Sequence[Condition]) -> tuple[list[sql.Composed], dict[str, Any]]:
+        terms: list[sql.Composed] = []
+        values: dict[str, Any] = {}
+        key = {c.name: c for c in self.key.columns}
+        for at, condition in enumerate(conditions):
+            target = self._column(condition.column)
+            by = key[target.name] if condition.operator != "=" and target.name in key else target
+            terms.append(comparison(self._table, by, condition.operator, sql.Placeholder(f"w{at}")))
+            values[f"w{at}"] = adapted_key(self._table, target, condition.value)
+        return terms, values
+
+    def _column(self, name: str) -> TargetColumn:
+        found = self._table.column(name)
+        if found is None:
+            raise QueryNotSupported(f"{self._table.name}: {name} is not a column in Postgres")
+        return found
+
+    def _pages(self, page: _Page, after: Place | None, rows: int, limit: int | None) -> Iterator[Row]:
+        left, phases = limit, [True, False] if page.with_token else [False]
+        if after is not None and page.with_token and after.token is None:
+            phases = [False]
+        for with_token in phases:
+            for row in self._phase(page, with_token, after, rows, left):
+                yield row
+                left = None if left is None else left - 1
+            after = None  # the next phase begins at its start
+            if left == 0:
+                return
+
+    def _phase(self, page: _Page, with_token: bool, after: Place | None, rows: int, limit: int | None) -> Iterator[Row]:
+        """The rows with a token, in its order, or those without; all rows of a table that has none."""
+        given, left = after, limit
+        while left is None or left > 0:
+            size = rows if left is None else min(rows, left)
+            found = self._fetch(*self._statement(page, with_token, after, given, size))
+            for row in found:
+                token = row.pop(TOKEN_COLUMN, None)
+                yield token if page.with_token else None, row
+            if len(found) < size:
+                return
+            left = None if left is None else left - len(found)
+            after = Place(token, tuple(found[-1][c.name] for c in self.key.columns))
+
+    def _statement(
+        self, page: _Page, with_token: bool, after: Place | None, given: Place | None, size: int
+    ) -> tuple[sql.Composed, dict[str, Any]]:
+        terms, values, table = list(page.terms), dict(page.values), self._table
+        if page.with_token:
+            terms.append(sql.SQL("{} IS {}").format(_TOKEN, sql.SQL("NOT NULL" if with_token else "NULL")))
+        if after is not None:
+            terms += self._after(page, with_token, after, given, values)
+        order = order_by(table, page.order, page.reversed)
+        order = [sql.SQL("{}").format(_TOKEN), *order] if with_token else order
+        by = sql.SQL(" ORDER BY {}").format(sql.SQL(", ").join(order)) if order else sql.SQL("")
+        token = sql.SQL("{}, ").format(_TOKEN) if self._facts.has_token else sql.SQL("")
+        rows = self._rows_where(terms or [sql.SQL("true")])
+        return sql.SQL("SELECT {}{}{} LIMIT {}").format(token, rows, by, sql.Placeholder("n")), values | {"n": size}
+
+    def _after(
+        self, page: _Page, with_token: bool, after: Place, given: Place | None, values: dict[str, Any]
+    ) -> list[sql.Composed]:
+        if not with_token:
+            return [after_key(self._table, page.order, self._values(page.order, after, "a", values), page.reversed)]
+        values["t"] = after.token
+        strict = after_key(self._table, page.order, self._values(page.order, after, "a", values), page.reversed)
+        token = sql.Placeholder("t")
+        if after is not given:
+            return [sql.SQL("{0} >= {1} AND ({0} > {1} OR {2})").format(_TOKEN, token, strict)]
+        # Another side may have ordered partitions of one token otherwise: only the place's own partition is passed over.
+        partition, clustering = list(self.key.partition), list(self.key.clustering)
+        same = [
+            sql.SQL("{} = {}").format(sql.Identifier(c.name), v)
+            for c, v in zip(partition, self._values(partition, after, "a", values), strict=True)
+        ]
+        later = after_key(self._table, clustering, self._values(clustering, after, "a", values), page.reversed)
+        others = sql.SQL("NOT ({})").format(sql.SQL(" AND ").join(same))
+        return [sql.SQL("{0} >= {1} AND ({0} > {1} OR {2} OR {3})").format(_TOKEN, token, others, later)]
+
+    def _values(
+        self, columns: Sequence[KeyColumn], place: Place, prefix: str, values: dict[str, Any]
+    ) -> list[sql.Composable]:
+        """Placeholders for a place's values of these columns, which are added to `values`."""
+        names = [c.name for c in self.key.columns]
+        for name, value in zip(names, place.key, strict=True):
+            values[f"{prefix}{names.index(name)}"] = adapted_key(self._table, self._column(name), value)
+        return [sql.Placeholder(f"{prefix}{names.index(c.name)}") for c in columns]
+
+
+class _Page:
+    """What all pages of a read have in common: conditions, their values, the order, and whether that is by token first."""
+
+    def __init__(
+        self, terms: list[sql.Composed], values: dict[str, Any], order: list[KeyColumn], is_reversed: bool, with_token: bool
+    ) -> None:
+        self.terms, self.values, self.order = terms, values, order
+        self.reversed, self.with_token = is_reversed, with_token
