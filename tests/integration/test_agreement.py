@@ -1,4 +1,4 @@
-"""What sync.toml says must be the same for writers, workers and commands; and the tables that it leaves out."""
+"""Writers, workers and commands must agree on sync.toml; and the tables that it leaves out."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def gates(home: Place, *flags: str) -> dict[str, dict[str, Any]]:
 
 
 def test_a_table_that_is_left_out_is_refused_by_the_store(home: Place) -> None:
-    """Would break: after the cut-over Postgres has what the store wrote of it, and none of its history."""
+    """Would break: after the cut-over Postgres has only what the store wrote to the table, and none of its history."""
     home.configure('exclude = ["hits", "genres"]\n' + BASE)
     with DualWriteStore(home.settings, config(home)) as store:
         key = {"id": uuid4()}
@@ -91,7 +91,7 @@ def test_the_gates_look_at_every_table_that_writers_write(home: Place) -> None:
     assert gates(home)["tables"]["green"], "stores refuse it from now on"
     home.sql(
         "INSERT INTO sync.writer (id, slot, host, pid, epoch, state) VALUES ('older', 999, 'h', 0, 1, 'active')"
-    )  # which does not tell what it was started with
+    )  # a writer that does not say what it was started with
     assert not gates(home)["tables"]["green"]
 
 
@@ -123,7 +123,7 @@ def test_whoever_works_with_other_settings_is_named(home: Place, section: str, n
 
 
 def test_a_worker_with_other_settings_does_not_copy_or_check(home: Place) -> None:
-    """Would break: one of several hosts has another sync.toml, and copies other rows."""
+    """Would break: one of several hosts has a different sync.toml, and copies different rows."""
     mine = config(home)
     home.sql("ALTER TABLE songs ADD COLUMN made int")
     home.configure('exclude = ["hits"]\n' + BASE + '[tables.songs]\nrename = { year = "made" }\n')
@@ -145,7 +145,7 @@ def test_a_worker_with_other_settings_does_not_copy_or_check(home: Place) -> Non
 
 @pytest.mark.slow
 def test_proof_is_by_table(home: Place) -> None:
-    """Would break: `exclude` of one table, or a pass over another, voids hours of passes over all the others."""
+    """Would break: excluding one table, or a pass over another one, voids hours of passes over all the others."""
     assert home.commands.run("backfill", "--workers", "1").code == 0
     for _ in range(2):
         assert home.commands.run("drift-report", "--workers", "1").code == 0
@@ -173,7 +173,7 @@ def test_proof_is_by_table(home: Place) -> None:
 
 
 def test_what_will_block_the_cut_over_is_said_before_anything_is_copied(home: Place) -> None:
-    """Would break: counters are a warning among others, and stand in the way days later."""
+    """Would break: counters are one warning among many, and block the cut-over days later."""
     home.configure(BASE)
     assert home.commands.run("schema", "apply").code == 0
     done = home.commands.run("preflight", "--json")
@@ -221,14 +221,14 @@ def test_a_class_without_its_successor_blocks_the_cut_over(home: Place, monkeypa
 
 
 def test_what_a_writer_was_started_with_is_shown(home: Place) -> None:
-    """Would break: which of thirty writers has the wrong file is a search over thirty hosts."""
+    """Would break: to find which of thirty writers has the wrong file, one must search thirty hosts."""
     with DualWriteStore(home.settings, config(home)):
         (told,) = json.loads(home.commands.run("writers", "--json").out)["writers"]
         assert told["settings"]["exclude"] == ["hits"]
 
 
 def test_disturbances_do_not_gather(home: Place) -> None:
-    """Would break: a row for each write that could not be repeated, for ever, and each switch reads them all."""
+    """Would break: each write that could not be repeated leaves a row for ever, and each switch reads them all."""
     home.sql(
         "INSERT INTO sync.disturbance (table_name, why, at) SELECT t, 'w' || n, clock_timestamp() + make_interval(secs => n) "
         "FROM unnest(ARRAY['songs', 'genres']) AS t, generate_series(1, 50) AS n",

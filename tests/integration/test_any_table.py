@@ -141,7 +141,7 @@ def rows(migrated: tuple[Place, Done]) -> Rows:
 
 @pytest.fixture(scope="module")
 def figures(migrated: tuple[Place, Done]) -> dict[str, dict[str, Any]]:
-    """What the backfill said of each table."""
+    """The backfill's figures, by table."""
     return {t["table"]: t for t in migrated[1].json["tables"]}
 
 
@@ -157,7 +157,7 @@ def test_every_row_of_every_table_is_counted(migrated: tuple[Place, Done], figur
 
 
 def test_the_json_has_what_the_contract_names(migrated: tuple[Place, Done], figures: dict[str, dict[str, Any]]) -> None:
-    """Other programs read these names; progress and words to people go to stderr only."""
+    """Other programs read these names; progress and messages for people go to stderr only."""
     made, done = migrated
     fields = {"table", "rows_read", "rows_written", "rows_stale", "rows_rejected", "ranges_done", "ranges_failed", "seconds"}
     assert all(figure.keys() == fields for figure in figures.values())
@@ -181,7 +181,7 @@ def test_the_json_has_what_the_contract_names(migrated: tuple[Place, Done], figu
 
 
 def test_simple_and_composite_keys_with_clustering(rows: Rows) -> None:
-    """Composite partition keys, clustering in both directions and empty texts in keys would lose or merge rows."""
+    """Composite partition keys, clustering in both directions and empty texts in keys neither lose nor merge rows."""
     assert rows("SELECT id, v FROM single ORDER BY id") == [(1, "one"), (2, None)]
     expected = [(a, b, NOON, d, b + 0.5) for a in ("", "x") for b in (1, 2) for d in (A, B)]
     assert rows("SELECT a, b, c, d, v FROM composite ORDER BY a, b, c, d") == expected
@@ -189,7 +189,7 @@ def test_simple_and_composite_keys_with_clustering(rows: Rows) -> None:
 
 
 def test_names_that_need_quoting(rows: Rows) -> None:
-    """Upper case, blanks, quotes, reserved words, umlauts, format characters: a statement would break."""
+    """Upper case, blanks, quotes, reserved words, umlauts, format characters: no statement breaks."""
     names = (*ODD_NAMES, "Größe", "with blank", 'quo"te')
     listed = ", ".join(pg_quoted(name) for name in names)
     assert rows(f'SELECT {listed} FROM "Order"') == [("s", "%s", "{}", ";", ".", "?", ":", "'", "\\", "本", 1, "b", "q")]
@@ -197,7 +197,7 @@ def test_names_that_need_quoting(rows: Rows) -> None:
 
 
 def test_renamed_ignored_and_into_another_schema(rows: Rows) -> None:
-    """What sync.toml says must be done: a value it ignores never arrives, renamed ones arrive under the new name only."""
+    """Columns that sync.toml ignores never arrive; renamed ones arrive under the new name only."""
     assert rows("SELECT to_jsonb(p) - '_sync_token' - '_sync_version' FROM app.\"People\" AS p") == [
         ({"Key": str(A), "New Name": "old", "kept": 7},)
     ]
@@ -205,7 +205,7 @@ def test_renamed_ignored_and_into_another_schema(rows: Rows) -> None:
 
 
 def test_columns_that_the_target_lacked_are_added(rows: Rows) -> None:
-    """A source column without a place in an existing target would be dropped in silence."""
+    """A source column that an existing target lacks is added, not silently dropped."""
     assert rows('SELECT id, here, only_here, "Only Here" FROM wider') == [(1, "h", "o", {"a": 1})]
 
 
@@ -221,20 +221,20 @@ def test_columns_that_only_the_target_has(rows: Rows, migrated: tuple[Place, Don
 
 
 def test_counters_are_carried_as_their_sum(rows: Rows, migrated: tuple[Place, Done]) -> None:
-    """A counter is not a cell but a sum; and that it cannot be written on both sides must be said."""
+    """A counter is copied as its sum; and preflight says that it cannot be written on both sides."""
     assert rows("SELECT page, day::text, seen FROM hits ORDER BY page") == [("p", "2024-05-17", 42), ("q", "2024-05-17", -5)]
     shown = migrated[0].commands.run("preflight").out
     assert any("hits" in line and "cannot be written on both sides" in line for line in shown.splitlines())
 
 
 def test_expiring_rows_are_kept_where_sync_toml_says_so(rows: Rows) -> None:
-    """`ttl = "keep"` must let such tables through, whole."""
+    """`ttl = "keep"` lets tables with expiring rows through, whole."""
     assert rows("SELECT id, v FROM expiring") == [(1, "kept")]
     assert rows("SELECT id, v, w FROM some_expire ORDER BY id") == [(1, "stays", None), (2, "kept", [1, 2])]
 
 
 def test_nested_values_become_json(rows: Rows) -> None:
-    """UDTs, tuples and collections within collections would lose fields, order or nulls."""
+    """UDTs, tuples and collections within collections keep their fields, order and nulls."""
     assert rows("SELECT id, udt, loose, pair, deep, several, empty FROM nested ORDER BY id") == [
         (
             1,
@@ -250,7 +250,7 @@ def test_nested_values_become_json(rows: Rows) -> None:
 
 
 def test_an_empty_table_arrives_with_its_columns(rows: Rows, figures: dict[str, dict[str, Any]]) -> None:
-    """A table without rows must be made and be done, not be waited for."""
+    """A table without rows is created and its copy ends; nothing waits for rows."""
     assert rows("SELECT a, b, c, v FROM nothing") == []
     kind = "SELECT format_type(atttypid, atttypmod) FROM pg_attribute WHERE attrelid = 'nothing'::regclass AND attname = 'v'"
     assert rows(kind) == [("vector(3)",)]
@@ -282,7 +282,7 @@ def test_three_hundred_columns(rows: Rows) -> None:
 
 
 def test_again_changes_nothing(migrated: tuple[Place, Done], rows: Rows) -> None:
-    """Running it all again is always safe: no row twice, no default drawn again, nothing left to be read again."""
+    """Running it all again is always safe: no row comes twice, no default is drawn again, no intent is left."""
     made, _ = migrated
     before = rows("SELECT id, number, serial FROM narrower ORDER BY id")
     applied = made.commands.run("schema", "apply")
@@ -299,7 +299,7 @@ def test_again_changes_nothing(migrated: tuple[Place, Done], rows: Rows) -> None
 
 @pytest.fixture(scope="module")
 def refused(new_place: NewPlace) -> Iterator[dict[str, list[str]]]:
-    """What preflight says against tables that cannot be carried: by table."""
+    """Preflight's objections to tables that cannot be migrated, by table."""
     with new_place() as made:
         made.cql(*REFUSED)
         made.configure("schema_files = []\n[tables.mapped]\nrename = { a = 'c', gone = 'x' }\nignore = ['k', 'nope']\n")
@@ -311,12 +311,12 @@ def refused(new_place: NewPlace) -> Iterator[dict[str, list[str]]]:
 
 
 def test_static_columns_are_refused_by_name(refused: dict[str, list[str]]) -> None:
-    """One value a partition would be copied into every row, or dropped."""
+    """Their one value per partition would be copied into every row, or dropped."""
     assert any(text.startswith("static columns also, shared: ") for text in refused["stat"])
 
 
 def test_rows_that_expire_are_refused_by_name(refused: dict[str, list[str]]) -> None:
-    """They would live for ever in Postgres; whether the table says so or single writes did."""
+    """They would live for ever in Postgres, whether the TTL is the table's default or a single write's."""
     assert any("rows expire after 3600 s" in t and "[tables.expiring]" in t for t in refused["expiring"])
     assert any(t.startswith("values of Up, v were written with a TTL") for t in refused["written"])
     assert "keep" in refused["written"][-1] + refused["written"][0]
@@ -328,7 +328,7 @@ def test_collections_that_expire_are_refused_by_name(refused: dict[str, list[str
 
 
 def test_types_and_names_without_a_place_are_refused_by_name(refused: dict[str, list[str]]) -> None:
-    """Postgres would cut a long name or refuse its own; a vector of another element than float has no type there."""
+    """Postgres would cut a long name or refuse its own; it has a vector type for floats only."""
     assert any("vector<int, 2>: only vectors of float are supported" in text for text in refused["ints"])
     for name in ("xmin", "_sync_token", LONG):
         assert any(name in text and "rename under [tables.named]" in text for text in refused["named"]), name

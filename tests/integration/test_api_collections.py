@@ -1,6 +1,6 @@
-"""Collections through the store interface: by the double over the embedded Cassandra, and by a real Data API where there is one.
+"""Collections through the store interface: with a double over the embedded Cassandra, and a real Data API if there is one.
 
-Nothing here looks behind the API; what stands in CQL is tested in test_api_layout.py.
+Nothing here looks behind the API; what is stored in CQL is tested in test_api_layout.py.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ IDS = [
 
 @pytest.mark.parametrize("identifier", IDS, ids=[f"{type(i).__name__}-{n}" for n, i in enumerate(IDS)])
 def test_ids_of_every_type(store: AstraStore, identifier: Any) -> None:
-    """Would break: an _id that is written as one type and asked for as another."""
+    """Would break: an _id is written as one type and looked up as another."""
     key = {"_id": identifier}
     assert store.put(PLAIN, {**key, "title": "one"})
     assert store.get(PLAIN, key) == {**key, "title": "one"}
@@ -72,7 +72,7 @@ def test_ids_of_every_type(store: AstraStore, identifier: Any) -> None:
 
 
 def test_ids_that_look_alike_are_different_documents(store: AstraStore) -> None:
-    """Would break: the number 1, the text "1" and true under one key."""
+    """Would break: the number 1, the text "1" and true share one key."""
     for identifier in (1, "1", True, "true", None, "null"):
         store.put(PLAIN, {"_id": identifier, "is": repr(identifier)})
     for identifier in (1, "1", True, "true", None, "null"):
@@ -89,7 +89,7 @@ VALUES: list[Any] = [
 
 @pytest.mark.parametrize("value", VALUES, ids=[str(n) for n in range(len(VALUES))])
 def test_values_come_back_as_they_were(store: AstraStore, value: Any) -> None:
-    """Would break: a document that is another after it was stored."""
+    """Would break: a document comes back different from what was stored."""
     key = {"_id": uuid4().hex}
     store.put(PLAIN, {**key, "value": value, "in": {"list": [value]}})
     found = store.get(PLAIN, key)
@@ -98,7 +98,7 @@ def test_values_come_back_as_they_were(store: AstraStore, value: Any) -> None:
 
 
 def test_a_put_replaces_the_whole_document(store: AstraStore) -> None:
-    """Would break: fields of before that stay."""
+    """Would break: fields of the old document stay."""
     key = {"_id": uuid4().hex}
     store.put(PLAIN, {**key, "title": "a", "year": 1, "in": {"x": 1}})
     store.put(PLAIN, {**key, "title": "b"})
@@ -106,7 +106,7 @@ def test_a_put_replaces_the_whole_document(store: AstraStore) -> None:
 
 
 def test_an_update_changes_what_it_names(store: AstraStore) -> None:
-    """Would break: partial updates, nested ones, those of names with points, and of a document that is not there."""
+    """Would break: partial updates, nested ones, those of names with dots, and of a document that is absent."""
     key = {"_id": uuid4().hex}
     assert store.update(PLAIN, key, {"title": "a", "in.x": 1}) is True
     assert store.get(PLAIN, key) == {**key, "title": "a", "in": {"x": 1}}
@@ -115,7 +115,7 @@ def test_an_update_changes_what_it_names(store: AstraStore) -> None:
 
 
 def test_an_identical_put_changes_nothing(store: AstraStore) -> None:
-    """Would break: a store that takes "nothing modified" for a failure."""
+    """Would break: the store takes "nothing modified" for a failure."""
     row = {"_id": uuid4().hex, "title": "a"}
     assert [store.put(PLAIN, row) for _ in range(2)] == [True, True]
     assert store.get(PLAIN, {"_id": row["_id"]}) == row
@@ -123,7 +123,7 @@ def test_an_identical_put_changes_nothing(store: AstraStore) -> None:
 
 @pytest.mark.slow
 def test_many_documents_are_counted_page_by_page(store: AstraStore) -> None:
-    """Would break: a count that ends with the first page, or at the 1,000 that the server counts to."""
+    """Would break: a count stops after the first page, or at 1,000, the most that the server counts."""
     before = store.count(PLAIN)
     rows = [{"_id": f"many-{n}", "n": n} for n in range(1005)]
     assert store.put_many(PLAIN, rows) is True
@@ -134,7 +134,7 @@ def test_many_documents_are_counted_page_by_page(store: AstraStore) -> None:
 
 
 def test_search_gives_documents_with_their_vectors(store: AstraStore, request: pytest.FixtureRequest) -> None:
-    """Would break: `$vector` is left out unless it is asked for; similarity among the document's own fields."""
+    """Would break: `$vector` is left out, as it is unless asked for; or the similarity is among the document's own fields."""
     endpoint.need(request, endpoint.VECTORS)
     vectors = {"x": [1.0, 0.0, 0.0], "near": [0.75, 0.5, 0.0], "y": [0.0, 1.0, 0.0], "none": None}
     for name, vector in vectors.items():
@@ -173,7 +173,7 @@ def _bad_calls(store: AstraStore) -> dict[str, Any]:
 
 @pytest.mark.parametrize("name", list(_bad_calls(None)))  # type: ignore[arg-type]
 def test_bad_calls_are_refused_by_name(store: AstraStore, name: str) -> None:
-    """Would break: a traceback of a library, or half a write."""
+    """Would break: the caller gets a library's traceback, or half a write is made."""
     with pytest.raises(WriteRefused, match=f"(?i){name.strip()}") as found:
         _bad_calls(store)[name]()
     assert "\n" not in str(found.value)
@@ -181,7 +181,7 @@ def test_bad_calls_are_refused_by_name(store: AstraStore, name: str) -> None:
 
 
 def test_a_document_of_a_megabyte(store: AstraStore) -> None:
-    """Would break: limits that are assumed instead of the server's."""
+    """Would break: a limit of our own refuses what the server takes."""
     row = {"_id": "large", "parts": [{"text": "é" * 3500, "n": n} for n in range(150)]}
     store.put(PLAIN, row)
     assert store.get(PLAIN, {"_id": "large"}) == row
@@ -189,7 +189,7 @@ def test_a_document_of_a_megabyte(store: AstraStore) -> None:
 
 
 def test_a_document_above_the_servers_limit_is_refused(store: AstraStore) -> None:
-    """Would break: "too large" comes as an error that is repeated for ever, or as an unsure write."""
+    """Would break: "too large" is taken for an error to repeat for ever, or for an unsure write."""
     row = {"_id": "huge", "parts": [{"text": "x" * 7990, "n": n} for n in range(510)]}
     with pytest.raises(WriteRefused, match=r"(?i)size"):
         store.put(PLAIN, row)
@@ -197,7 +197,7 @@ def test_a_document_above_the_servers_limit_is_refused(store: AstraStore) -> Non
 
 
 def test_many_documents_of_one_call_are_cut_into_requests(settings: Settings) -> None:
-    """Would break: the hundred documents that one request takes are somebody's to count."""
+    """Would break: callers must themselves keep to the hundred documents that one request takes."""
     collection = open_api(settings, 30).database.get_collection(PLAIN)
     found = collection.insert_many([{"_id": f"cut-{n}"} for n in range(120)])
     assert len(found.inserted_ids) == 120

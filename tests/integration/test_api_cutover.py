@@ -91,7 +91,7 @@ def run(commands: Commands, *argv: str) -> Any:
 
 
 def backfilled(commands: Commands, docs: Collection[Any], *documents: Any) -> None:
-    """These documents in Astra, and in Postgres."""
+    """Insert these documents into Astra, and copy them to Postgres."""
     for each in documents:
         docs.insert_one(each)
     run(commands, "schema", "apply")
@@ -107,7 +107,7 @@ def switch(commands: Commands, command: str, *flags: str) -> None:
 def test_documents_there_and_back(
     home: Place, double: DataApi, settings: Settings, docs: Collection[Any], commands: Commands
 ) -> None:
-    """Would break: a rollback that restores other documents, or filters that go stale because somebody wrote by CQL."""
+    """Would break: a rollback restores other documents, or filters go stale because documents are written by CQL."""
     backfilled(commands, docs, *(document(identifier, n) for n, identifier in enumerate(IDS.values())))
     before = {name: docs.find_one({"_id": i}, projection={"*": True}) for name, i in IDS.items()}
     config = load_config(home.commands.folder / "sync.toml")
@@ -137,18 +137,18 @@ def test_documents_there_and_back(
 
 
 def plain(row: Any) -> Any:
-    """ObjectIds as JSON has them: the store tells them so where Postgres is primary."""
+    """The row with an ObjectId in its JSON form, as the store returns it while Postgres is primary."""
     return {**row, "_id": row["_id"] if not isinstance(row["_id"], ObjectId) else {"$objectId": str(row["_id"])}}
 
 
 def reported(home: Place) -> None:
-    """The writer has said what became of its writes (it does so in the background), and they are due."""
+    """Wait until the writer has reported, in the background, how its writes ended; then make their intents due."""
     until(lambda: home.sql("SELECT count(*) FROM sync.intent WHERE state = 'open'") == [(0,)])
     home.sql("UPDATE sync.intent SET lease_until = NULL")
 
 
 def drained(home: Place, settings: Settings, left: int = 0) -> None:
-    """What workers do, until no more than that is left: an API that is slow to answer is asked again."""
+    """Drain as workers do, until `left` intents remain: an API that is slow to answer is asked again."""
 
     def settled() -> bool:
         reported(home)
@@ -163,7 +163,7 @@ def drained(home: Place, settings: Settings, left: int = 0) -> None:
 def test_a_part_of_a_document_is_changed(
     home: Place, double: DataApi, settings: Settings, docs: Collection[Any], commands: Commands
 ) -> None:
-    """Would break: an update under Postgres that loses fields, misses its column, or loses what another one changed."""
+    """Would break: an update while Postgres is primary loses fields, misses its column, or loses another update's change."""
     backfilled(commands, docs, *(document(identifier, n) for n, identifier in enumerate(IDS.values())))
     before = {name: docs.find_one({"_id": i}, projection={"*": True}) for name, i in IDS.items()}
     changes = {"title": "new", "meta.year": 2001, "meta.list": [1, {"b": UUID(int=3)}], "added": None, "more.1": 2.0}
@@ -199,7 +199,7 @@ def test_a_part_of_a_document_is_changed(
 def test_a_sick_data_api_is_not_noticed_and_caught_up_with(
     home: Place, double: DataApi, settings: Settings, docs: Collection[Any], commands: Commands
 ) -> None:
-    """Would break: the application waits for the side that follows, or a document is lost on its way back."""
+    """Would break: the application waits for the secondary, or a document is lost on its way back."""
     backfilled(commands, docs, document("a", 1))
     with ApiDualWriteStore(settings, load_config(home.commands.folder / "sync.toml")) as store:
         switch(commands, "cutover")
@@ -208,7 +208,7 @@ def test_a_sick_data_api_is_not_noticed_and_caught_up_with(
             assert store.put("docs", {**document("a", 2), "title": "while it was sick"}) is True
             drained(home, settings, left=int(home.sql("SELECT count(*) FROM sync.intent")[0][0]))
             assert (docs.find_one({"_id": "a"}) or {})["title"] == "Tune 1"
-        double.before = of(WRITES, cut(1))  # one attempt more that may come late: it is not done with yet
+        double.before = of(WRITES, cut(1))  # one more attempt that may arrive late: the intent must stay
         drained(home, settings, left=int(home.sql("SELECT count(*) FROM sync.intent")[0][0]))
         double.before = lambda _: None
         drained(home, settings)
@@ -218,7 +218,7 @@ def test_a_sick_data_api_is_not_noticed_and_caught_up_with(
 def test_two_workers_send_one_document_in_turn(
     home: Place, double: DataApi, settings: Settings, docs: Collection[Any], commands: Commands
 ) -> None:
-    """Would break: the API takes no timestamp, and the older of two sendings that are under way at once arrives last."""
+    """Would break: the API takes no timestamp, so the older of two sends that are under way at once arrives last."""
     backfilled(commands, docs, document("a", 1))
     config, held, go_on = load_config(home.commands.folder / "sync.toml"), Event(), Event()
 
@@ -251,7 +251,7 @@ _WAITING = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT gr
 
 
 def test_without_a_data_api_there_is_no_cut_over(home: Place, docs: Collection[Any], commands: Commands) -> None:
-    """Would break: a cut-over behind which no change can go back into a collection."""
+    """Would break: a cut-over after which no change can go back into a collection."""
     backfilled(commands, docs, document("a", 1))
     for _ in range(2):
         run(commands, "drift-report", "--workers", "1")
@@ -264,7 +264,7 @@ def test_without_a_data_api_there_is_no_cut_over(home: Place, docs: Collection[A
 def test_a_process_starts_while_the_data_api_is_away(
     home: Place, settings: Settings, docs: Collection[Any], commands: Commands
 ) -> None:
-    """Would break: behind the cut-over, an application cannot be restarted while Astra is down (invariant 8)."""
+    """Would break: after the cut-over, an application cannot be restarted while Astra is down (invariant 8)."""
     backfilled(commands, docs, document("a", 1))
     config = load_config(home.commands.folder / "sync.toml")
     away = settings.model_copy(update={"astra_db_api_endpoint": "http://127.0.0.1:9"})

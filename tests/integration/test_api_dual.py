@@ -1,4 +1,4 @@
-"""Writes to both sides through the Data API: announced, made, read back over CQL, here or by a worker; and nothing is lost."""
+"""Writes to both sides through the Data API: recorded, made, read back over CQL by the store or a worker; nothing is lost."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def inline(settings: Settings) -> Iterator[ApiDualWriteStore]:
 
 
 class Seen:
-    """The target, and what is left to do."""
+    """The target's rows, and the intents that are left."""
 
     def __init__(self, place: Place) -> None:
         self.place = place
@@ -92,7 +92,7 @@ class Seen:
         return [(str(kind), str(state)) for kind, state in self.place.sql("SELECT kind, state FROM sync.intent ORDER BY id")]
 
     def settle(self, later: bool = False) -> None:
-        """What workers do; `later`: when calls that failed can no longer arrive."""
+        """Drain as workers do; with `later`, as if calls that failed could no longer arrive."""
         if later:
             self.place.sql(WINDOW_PASSES)
         self.place.sql("UPDATE sync.intent SET lease_until = NULL")
@@ -109,7 +109,7 @@ def seen(home: Place) -> Iterator[Seen]:
 
 @pytest.mark.slow
 def test_documents_on_both_sides(store: ApiDualWriteStore, seen: Seen) -> None:
-    """Would break: a document's write, change or end that Postgres never hears of."""
+    """Would break: a put, update or delete of a document never reaches Postgres."""
     for identifier, form in (("a", "a"), (7, '{"$number": 7}'), (None, '{"$null": null}'), (ObjectId("5" * 24), "5" * 24)):
         key = {"_id": identifier}
         assert store.put("docs", {**key, "n": 1, "$vector": [1.0, 2.0]}) is True
@@ -129,7 +129,7 @@ def test_documents_on_both_sides(store: ApiDualWriteStore, seen: Seen) -> None:
 
 
 def test_rows_on_both_sides(store: ApiDualWriteStore, seen: Seen) -> None:
-    """Would break: a table's writes through the API."""
+    """Would break: a table's writes through the API never reach Postgres."""
     key = {"id": uuid4()}
     store.put("songs", {**key, "title": "a", "tags": {"x": "y"}})
     _settled(store, seen)
@@ -150,7 +150,7 @@ def _settled(store: ApiDualWriteStore, seen: Seen) -> None:
 
 
 def test_an_identical_put_changes_nothing_and_settles(inline: ApiDualWriteStore, seen: Seen, home: Place) -> None:
-    """Would break: the API writes nothing, so no newer timestamp ever comes, and the key is waited for."""
+    """Would break: the API writes nothing, so no newer timestamp ever appears, and the key's intent stays."""
     row = {"_id": "same", "n": 1}
     inline.put("docs", row)
     stamps = home.cql("SELECT writetime(doc_json) FROM KS.docs WHERE key = (1, 'same')")
@@ -172,7 +172,7 @@ def held(seen: Seen, table: str, key: dict[str, Any]) -> Any:
 
 @pytest.mark.parametrize("table", TABLES)
 def test_an_answer_that_is_lost_settles(inline: ApiDualWriteStore, double: DataApi, seen: Seen, table: str) -> None:
-    """Would break: a write that the caller hears to be unsure, that is there, and that Postgres never gets."""
+    """Would break: a write that the caller was told is unsure has arrived, and Postgres never gets it."""
     key = TABLES[table]()
     inline.put(table, {**key, "title": "before"})
     double.after = of(WRITES, cut())
@@ -189,7 +189,7 @@ def test_an_answer_that_is_lost_settles(inline: ApiDualWriteStore, double: DataA
 def test_an_attempt_that_may_come_late_is_looked_at_once_more(
     inline: ApiDualWriteStore, settings: Settings, double: DataApi, seen: Seen, table: str
 ) -> None:
-    """Would break: the first attempt lands behind the reconcile of the second, and nobody looks again."""
+    """Would break: the first attempt lands after the reconcile of the second, and nobody reads the key again."""
     key = TABLES[table]()
     double.before = of(WRITES, cut(1))
     assert inline.put(table, {**key, "title": "a"}) is True
@@ -232,7 +232,7 @@ def test_a_refused_write_is_on_neither_side(
 def test_a_collection_that_is_dropped_leaves_intents_that_say_so(
     home: Place, settings: Settings, double: DataApi, seen: Seen
 ) -> None:
-    """Would break: a worker that dies of a missing collection, and takes other tables' intents with it."""
+    """Would break: a missing collection ends a worker, and other tables' intents are left undone."""
     other = database(home, double).create_collection("gone")
     prepare(home.settings, CONFIG, "gone")
     with ApiDualWriteStore(settings.model_copy(update=NO_CQL), CONFIG) as store:
@@ -312,7 +312,7 @@ def test_an_applications_own_calls_are_reconciled(
 
 
 def test_the_environment_asks_for_it(home: Place, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Would break: an endpoint that nobody uses."""
+    """Would break: an endpoint is set, and no store uses it."""
     home.configure("schema_files = []\n")
     for name, value in environment(settings).items():
         monkeypatch.setenv(name, value)

@@ -1,4 +1,4 @@
-"""A Data API that is slow, busy, cut off, or says no: what a store's caller sees of it."""
+"""A Data API that is slow, busy, cut off, or says no: what a store's caller sees."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ FOR_GOOD: dict[str, tuple[Callable[[], Fault], type[SyncError], str]] = {
 @pytest.mark.parametrize("table", ROWS)
 @pytest.mark.parametrize("name", FOR_A_WHILE)
 def test_what_passes_is_repeated(patient: AstraStore, double: DataApi, name: str, table: str) -> None:
-    """Would break: the application hears of every hiccup; astrapy itself repeats nothing."""
+    """Would break: the application gets an error at every hiccup, since astrapy itself repeats nothing."""
     key = ROWS[table]()
     double.before = FOR_A_WHILE[name]()
     assert patient.put(table, {**key, "title": "a"})
@@ -91,7 +91,7 @@ def test_what_passes_is_repeated(patient: AstraStore, double: DataApi, name: str
 @pytest.mark.parametrize("table", ROWS)
 @pytest.mark.parametrize("name", FOR_GOOD)
 def test_what_does_not_pass_is_one_clear_error(store: AstraStore, double: DataApi, name: str, table: str) -> None:
-    """Would break: a write that may be there is called refused, or one that cannot be is called unsure; waits without end."""
+    """Would break: a write that may be there is called refused, one that cannot be, unsure; or the call never ends."""
     fault, kind, text = FOR_GOOD[name]
     key = ROWS[table]()
     for call in (
@@ -121,7 +121,7 @@ def test_an_answer_that_is_lost_after_the_write(store: AstraStore, double: DataA
 
 
 def test_a_repeated_write_says_that_its_first_attempt_may_come_late(settings: Settings, double: DataApi) -> None:
-    """Would break: a reconcile right behind the write, and the first attempt behind the reconcile."""
+    """Would break: the key is reconciled right after the write, and the first attempt lands after that."""
     api = open_api(settings, TIMEOUT)
     table = api.database.get_table("songs")
     calls = {"cut": cut(1), "429": status(429, 1), "none": lambda _: None}
@@ -141,7 +141,7 @@ def test_rate_limited_for_longer_than_a_call_may_take(store: AstraStore, double:
 
 
 def test_a_wrong_token(settings: Settings) -> None:
-    """Would break: a traceback, the token in it, and no word on which setting is wrong."""
+    """Would break: a traceback that shows the token and does not say which setting is wrong."""
     for wrong in (
         settings.model_copy(update={"cassandra_password": SecretStr("wrong-secret")}),
         settings.model_copy(update={"astra_db_application_token": SecretStr("AstraCS:wrong-secret")}),
@@ -152,7 +152,7 @@ def test_a_wrong_token(settings: Settings) -> None:
 
 
 def test_a_token_that_expires(store: AstraStore, double: DataApi) -> None:
-    """Would break: it is repeated as if it would pass; a refused write is called unsure."""
+    """Would break: the call is repeated as if the error would pass; a refused write is called unsure."""
     key = {"id": uuid4()}
     store.put("songs", {**key, "title": "a"})
     token, asked = double.token, len(double.asked)
@@ -176,7 +176,7 @@ def test_a_collection_that_is_dropped(store: AstraStore, settings: Settings) -> 
 
 
 def test_nobody_listens(settings: Settings) -> None:
-    """Would break: a traceback of httpx."""
+    """Would break: an httpx traceback."""
     away = settings.model_copy(update={"astra_db_api_endpoint": "http://127.0.0.1:9"})
     with pytest.raises(SourceUnavailable, match=r"127\.0\.0\.1:9: the connection failed"):
         AstraStore(away, TIMEOUT)
@@ -192,7 +192,7 @@ def test_nobody_listens(settings: Settings) -> None:
     ],
 )
 def test_an_endpoint_that_is_none(settings: Settings, endpoint: str, text: str) -> None:
-    """Would break: an error of a library, or the password in one."""
+    """Would break: a library's error, perhaps with the password in it."""
     with pytest.raises(SettingsError, match=f"ASTRA_DB_API_ENDPOINT.*{text}") as found:
         AstraStore(settings.model_copy(update={"astra_db_api_endpoint": endpoint}))
     assert "secret" not in str(found.value)
@@ -208,7 +208,7 @@ def test_credentials_that_are_missing(settings: Settings) -> None:
 
 
 def test_a_document_of_which_an_indexed_text_is_too_long_is_written_nowhere(store: AstraStore) -> None:
-    """Would break: the server's own limits come as something else than a refusal."""
+    """Would break: the server's own limits are reported as something other than a refusal."""
     with pytest.raises(WriteRefused, match="8000 bytes"):
         store.put("docs", {"_id": "long", "text": "x" * 8001})
     assert store.get("docs", {"_id": "long"}) is None

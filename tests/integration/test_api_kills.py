@@ -76,7 +76,7 @@ def docs(home: Place, settings: Settings) -> Collection[Any]:
 def test_a_killed_application_loses_nothing(
     home: Place, settings: Settings, docs: Collection[Any], tmp_path: Path, point: str, passage: int
 ) -> None:
-    """Would break: a document whose writer died at this step is in Astra and never comes to Postgres, or comes back."""
+    """Would break: a document whose writer died at this step is only in Astra for ever, or a deleted one comes back."""
     (tmp_path / "sync.toml").write_text("schema_files = []\n")
     found = {
         **environment(settings), "SYNC_CONFIG": str(tmp_path / "sync.toml"), "SYNC_DUAL_WRITE": "true", "STORAGE_BACKEND": "astra",
@@ -90,7 +90,7 @@ def test_a_killed_application_loses_nothing(
 
 
 def _settle(home: Place, settings: Settings) -> None:
-    """The writer is known to be dead, its calls can no longer arrive, and workers do what is left."""
+    """Drain as workers do, once the writer is known to be dead and its calls can no longer arrive."""
     home.sql(WINDOW_PASSES, "UPDATE sync.intent SET lease_until = NULL")
     home.sql("UPDATE sync.writer SET heartbeat_at = heartbeat_at - interval '1 day'")
     drain_job(settings, CONFIG, "docs", lambda: False)

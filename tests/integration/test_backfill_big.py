@@ -1,4 +1,4 @@
-"""What is large: a partition of 200,000 rows, a range that is too much for one request, vectors by the ten thousand."""
+"""Large data: a partition of 200,000 rows, a range that is too much for one request, vectors by the ten thousand."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def site(settings: Settings, cassandra: Cassandra, tmp_path: Path) -> Iterator[S
 
 
 def _fill_partition(site: Site, rows: int) -> None:
-    """One partition, by batches of it."""
+    """Write one partition of this many rows, in batches."""
     insert = site.cassandra.session.prepare(
         f"INSERT INTO {site.keyspace}.notes (piece, at, pitch, words) VALUES (?, ?, ?, ?)"
     )

@@ -1,4 +1,4 @@
-"""Indexes of a table that is being filled: away during the load, there and valid after it, also after an interrupted build."""
+"""Indexes of a table that is being filled: dropped for the load, all valid after it, even after an interrupted build."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def _defined(site: Site) -> dict[str, str]:
 
 
 def test_indexes_of_an_empty_table_are_built_after_the_load_and_those_of_a_filled_one_stay(site: Site) -> None:
-    """Would break: rows go one by one into an HNSW graph; an index is not there again, invalid, or another one.
+    """Would break: rows go one by one into an HNSW graph; afterwards an index is missing, invalid, or a different one.
 
     And a second backfill slows down the searches of a target that is already in use.
     """

@@ -1,4 +1,4 @@
-"""Killed and interrupted backfills: whatever dies, and wherever, a run that goes on ends equal to the source.
+"""Killed and interrupted backfills: whatever dies, and wherever, a resumed run ends equal to the source.
 
 Invariants 1 and 4.
 """
@@ -44,7 +44,7 @@ def test_rows_and_checkpoint_are_one_transaction_wherever_a_worker_is_killed(sit
     """Would break: a checkpoint without its rows (lost), rows without their checkpoint (counted twice), a range forgotten."""
     runs, source = site.begin(["notes"], WHOLE_RING.split(2)), site.rows("notes")
     kills = 0
-    for passage in range(1, 100):  # further each time: a checkpoint never lies within a partition
+    for passage in range(1, 100):  # one passage later each time
         if not worker_that_dies(site, runs, point, passage):
             break
         kills += 1
@@ -138,7 +138,7 @@ def test_ctrl_c_gives_ranges_back_and_the_next_run_goes_on(site: Site) -> None:
 
 
 def test_a_range_that_kills_its_workers_fails_in_the_end(site: Site) -> None:
-    """Would break: a range that is too much for a worker's memory kills one worker after the other, without an end."""
+    """Would break: a range that is too much for a worker's memory kills one worker after another for ever."""
     site.configure(f"{SMALL}\nstreams = 1")
     runs = site.begin(["notes"], WHOLE_RING.split(1))
     for _ in range(8):  # before the first checkpoint

@@ -1,6 +1,6 @@
 """Servers that go away in the middle of a backfill: the same command goes on when they are back (invariants 1 and 6).
 
-These tests stop and kill servers, so they have a set of their own.
+These tests stop and kill servers, so they have servers of their own.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ def _answers(cassandra: Cassandra) -> bool:
 
 
 def _begun(site: Site) -> Running:
-    """A backfill in the middle."""
+    """A running backfill with some of its ranges done."""
     running = site.start("backfill", "--json", "--workers", "2", failpoints=SLOWLY)
     until(lambda: site.sql("SELECT 1 FROM sync.range WHERE state = 'done' OFFSET 10"), what="some ranges done")
     return running
@@ -63,7 +63,7 @@ def _begun(site: Site) -> Running:
 
 @contextmanager
 def suspended(server: Server) -> Iterator[None]:
-    """It takes connections, and answers nobody."""
+    """Let the server accept connections, and answer nothing."""
     parent = psutil.Process(server.pid)
     processes = [parent, *parent.children(recursive=True)]
     for process in processes:
@@ -88,7 +88,7 @@ def _check_end(site: Site, running: Running) -> None:
 
 
 def test_redis_is_flushed_in_the_middle(site: Site) -> None:
-    """Would break: jobs and registered workers that are gone from Redis are missed for ever."""
+    """Would break: jobs and worker registrations that are gone from Redis stay gone."""
     running = _begun(site)
     for _ in range(3):
         site.redis().flushall()
@@ -97,7 +97,7 @@ def test_redis_is_flushed_in_the_middle(site: Site) -> None:
 
 
 def test_redis_is_flushed_before_a_plain_worker_is_rung_for(site: Site, tmp_path: Path) -> None:
-    """Would break: after a FLUSHALL a worker listens but is registered no more, and a run of `--workers 0` waits for ever."""
+    """Would break: after a FLUSHALL a worker listens, but unregistered, and a run of `--workers 0` waits for ever."""
     worker = site.start_rq_worker()
     site.redis().flushall()
     result = site.run("backfill", "--json", "--workers", "0")
@@ -107,7 +107,7 @@ def test_redis_is_flushed_before_a_plain_worker_is_rung_for(site: Site, tmp_path
 
 
 def test_redis_goes_away_with_the_workers_jobs_and_comes_back_empty(site: Site, stack: Stack) -> None:
-    """Would break: workers that end when Redis is gone, in a loop and with tracebacks, and nobody who rings again."""
+    """Would break: workers end in a loop, with tracebacks, while Redis is gone, and nobody notifies them again."""
     running = _begun(site)
     site.redis().flushall()
     stack.valkey.kill()
@@ -122,7 +122,7 @@ def test_redis_goes_away_with_the_workers_jobs_and_comes_back_empty(site: Site, 
 
 @pytest.mark.parametrize("how", ["stop", "kill"])
 def test_postgres_is_restarted(site: Site, stack: Stack, how: str) -> None:
-    """Would break: a batch that is there twice or not at all; a command that ends when its connection does."""
+    """Would break: a batch is loaded twice or not at all; the command ends when its connection does."""
     running = _begun(site)
     getattr(stack.postgres, how)()
     stack.postgres.start()
@@ -130,7 +130,7 @@ def test_postgres_is_restarted(site: Site, stack: Stack, how: str) -> None:
 
 
 def test_a_lost_node_is_tried_every_few_seconds(own_cassandra: Cassandra) -> None:
-    """Would break: the driver's own policy, which after a long outage looks at a node only every ten minutes."""
+    """Would break: the driver's own policy, which after a long outage tries a node only every ten minutes."""
     delays = own_cassandra.session.cluster.reconnection_policy.new_schedule()
     assert max(itertools.islice(delays, 20)) < 15
 
@@ -153,7 +153,7 @@ def test_everything_is_killed_at_once(site: Site, stack: Stack) -> None:
 
 @pytest.mark.parametrize("name", ["cassandra", "postgres", "valkey"])
 def test_a_server_hangs_and_comes_back(site: Site, stack: Stack, name: str) -> None:
-    """Would break: who takes connections and answers nothing ends the copy, or what it did not answer counts as copied."""
+    """Would break: a server that accepts connections and never answers ends the copy, or unread rows count as copied."""
     site.configure(f"{SMALL}\nrequest_timeout_seconds = 2")
     running = _begun(site)
     with suspended(getattr(stack, name)):
@@ -163,7 +163,7 @@ def test_a_server_hangs_and_comes_back(site: Site, stack: Stack, name: str) -> N
 
 
 def test_postgres_is_killed_while_an_index_is_built(site: Site, stack: Stack) -> None:
-    """Would break: tracebacks of the thread that watches the build; or the end of a copy of hours, for a restart."""
+    """Would break: the thread that watches the build prints tracebacks; or a restart ends a copy of hours."""
     site.sql("CREATE INDEX songs_year ON songs (year)")
     with closing(site.connect()) as writer:
         writer.execute("BEGIN")
@@ -184,7 +184,7 @@ def test_postgres_is_killed_while_an_index_is_built(site: Site, stack: Stack) ->
 def test_a_target_that_stays_away_is_said_in_one_line_and_the_next_run_goes_on(
     site: Site, stack: Stack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Would break: a traceback instead of what to do; a Ctrl-C that is not heard while the target is unreachable."""
+    """Would break: a traceback instead of what to do; a Ctrl-C that is ignored while the target is unreachable."""
     running = _begun(site)
     stack.postgres.kill()
     until(lambda: "reconnecting" in running.err, what="it says so")

@@ -1,4 +1,4 @@
-"""What Postgres refuses: a reject with key, column and reason, and every other row of the batch is there, on every path."""
+"""What Postgres refuses becomes a reject with key, column and reason; the rest of its batch is loaded, on every path."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def _backfill(site: Site) -> Any:
 
 @pytest.mark.parametrize("path", ["direct", "merged"])
 def test_a_refused_row_is_a_reject_and_its_neighbours_are_all_there(site: Site, path: str) -> None:
-    """Would break: a COPY that fails takes good rows along, or a bad row is dropped without a word."""
+    """Would break: a COPY that fails takes good rows with it, or a bad row is silently dropped."""
     site.sql("CREATE INDEX things_indexed ON things (indexed)")
     bad = {UUID(int=1000 + n): entry for n, entry in enumerate(BAD.values())}
     site.fill(INSERT, [_thing(i) for i in range(100)])
@@ -132,7 +132,7 @@ def test_policies_of_sync_toml_change_the_value_and_say_so(site: Site) -> None:
 
 
 def test_two_source_tables_of_one_target_name_do_not_share_a_stage(site: Site) -> None:
-    """Would break: tables a.things and b.things merged through one stage with the columns of the first."""
+    """Would break: tables a.things and b.things are merged through one stage with the columns of the first."""
     site.cql("CREATE TABLE {ks}.others (id uuid PRIMARY KEY, n int)")
     site.configure(more='[tables.others]\ntarget = "apart.things"')
     site.sql("CREATE SCHEMA apart")

@@ -1,4 +1,4 @@
-"""Rules 18 and 19 against real servers: a backfill writes over nothing, and what it skips and finds different is read again."""
+"""Rules 18 and 19 against real servers: a backfill overwrites nothing, and skipped keys that differ are rechecked."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def _stale(site: Site, runs: list[int]) -> int:
 
 
 def test_rule_18_rows_that_are_there_survive_a_backfill(site: Site) -> None:
-    """Would break: a backfill that writes history over what a writer has put into the target since (invariant 2)."""
+    """Would break: a backfill writes history over what a writer has put into the target since (invariant 2)."""
     runs = _begin(site)
     with closing(site.connect()) as connection:
         _insert(connection, 1, _token(site, 1))
@@ -101,7 +101,7 @@ def test_rule_18_deleted_keys_stay_deleted(site: Site) -> None:
 
 @pytest.mark.parametrize("state", STATES)
 def test_rule_18_keys_with_an_intent_are_left_alone(site: Site, state: str) -> None:
-    """Would break: an old value inserted beside a write that is under way, and its intent lost."""
+    """Would break: an old value is inserted while a write of its key is under way, and the intent is lost."""
     runs = _begin(site)
     site.sql(
         "INSERT INTO sync.intent (table_name, key, token, kind, state, version, epoch, owner) "
@@ -116,7 +116,7 @@ def test_rule_18_keys_with_an_intent_are_left_alone(site: Site, state: str) -> N
 
 
 def test_rule_19_skipped_keys_that_differ_or_lack_a_row_get_one_recheck_intent(site: Site) -> None:
-    """Would break: a key skipped though it differs is never read again, or is looked at for each time it was skipped."""
+    """Would break: a skipped key that differs is never read again, or is read once for each time it was skipped."""
     runs = _begin(site)
     tokens = {i: _token(site, i) for i in range(1, 5)}
     with closing(site.connect()) as connection:
@@ -137,7 +137,7 @@ def test_rule_19_skipped_keys_that_differ_or_lack_a_row_get_one_recheck_intent(s
 
 
 def test_rule_19_a_second_backfill_finds_what_changed_behind_its_back(site: Site) -> None:
-    """Would break: writes of a writer outside the wrapper, made after the first backfill, are never found."""
+    """Would break: writes made outside the store after the first backfill are never found."""
     site.backfill(["songs"])
     site.cql(f"UPDATE {{ks}}.songs SET title = 'changed' WHERE id = {_id(7)}")
     site.cql(f"INSERT INTO {{ks}}.songs (id, title) VALUES ({_id(ROWS)}, 'new')")
@@ -184,7 +184,7 @@ def _waits_for_a_lock(site: Site) -> bool:
 def test_rules_9_and_18_a_tombstone_written_while_the_merge_waits_for_its_range_is_seen(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Would break: range lock and look at tombstones in one statement, whose snapshot is older than the lock it waits for."""
+    """Would break: one statement locks the range and reads tombstones, so its snapshot is older than its lock."""
     site.configure("streams = 1")
     runs, token = site.begin(["songs"], WHOLE_RING.split(1)), _token(site, 6)
     with closing(site.connect()) as deleter, deleter.transaction():
@@ -208,7 +208,7 @@ def test_rules_9_and_18_a_tombstone_written_while_the_merge_waits_for_its_range_
 def test_rule_18_a_row_that_another_transaction_is_inserting_is_waited_for(
     site: Site, monkeypatch: pytest.MonkeyPatch, title: str | None, ending: str, wanted: tuple[str, int, int]
 ) -> None:
-    """Would break: the straight COPY fails on a key that a live write inserts at the same moment, or loses that key's row."""
+    """Would break: the direct COPY fails on a key that a live write inserts at the same moment, or loses that key's row."""
     site.configure("streams = 1")
     runs, token = site.begin(["songs"], WHOLE_RING.split(1)), _token(site, 6)
     with closing(site.connect()) as writer:
@@ -223,7 +223,7 @@ def test_rule_18_a_row_that_another_transaction_is_inserting_is_waited_for(
 
 
 def test_rules_3_and_18_rows_get_the_floor_which_rises_with_each_start(site: Site) -> None:
-    """Would break: rows with a version below stamps that were possible before this start (rule 1: too low loses data)."""
+    """Would break: rows get a version below stamps that were possible before this start (rule 1: too low loses data)."""
     before = site.sql("SELECT floor, (extract(epoch FROM clock_timestamp()) * 1000000)::bigint FROM sync.epoch")[0]
     runs = _begin(site)
     ((first,),) = site.sql("SELECT floor FROM sync.epoch")
@@ -243,7 +243,7 @@ def test_rules_3_and_18_rows_get_the_floor_which_rises_with_each_start(site: Sit
 
 
 def test_invariant_6_nothing_is_copied_once_postgres_is_primary(site: Site) -> None:
-    """Would break: a worker that was asleep over a cut-over goes on writing history into what is now the authority."""
+    """Would break: a worker that slept through a cut-over goes on writing history into the new primary."""
     runs = _begin(site)
     site.sql("""INSERT INTO sync.epoch (epoch, "primary", floor) VALUES (2, 'postgres', 1)""")
     with pytest.raises(PreflightError, match="Postgres is primary"):

@@ -1,4 +1,4 @@
-"""Several workers at one run: a plain `rq worker sync` from anywhere takes part, nobody steps on anybody, rates are shared."""
+"""Several workers on one run: any plain `rq worker sync` takes part, none disturbs another, they share the rate."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def test_plain_rq_workers_do_a_run_that_has_no_workers_of_its_own(site: Site) ->
 
 
 def test_plain_rq_workers_help_the_commands_own(site: Site) -> None:
-    """Would break: a helper from another host is never rung for, or stays with a job that has ended."""
+    """Would break: a helper from another host is never notified, or stays with a job that has ended."""
     site.start_rq_worker(**SLOWLY)
     running = site.start("backfill", "--json", "--workers", "1", **SLOWLY)
     assert until(lambda: site.sql(OWNERS)[0][0] > 1, what="both take part")
@@ -95,7 +95,7 @@ def test_workers_of_equal_host_names_and_process_numbers_are_told_apart() -> Non
 def test_a_worker_whose_range_was_taken_over_changes_nothing(
     site: Site, monkeypatch: pytest.MonkeyPatch, copies: bool
 ) -> None:
-    """Would break: a worker that slept over the end of its lease loads, and counts, the range a second time."""
+    """Would break: a worker that slept past the end of its lease loads, and counts, the range a second time."""
     site.configure("streams = 1")
     runs = site.begin(["songs"], WHOLE_RING.split(3))
     slept: list[str] = []
@@ -146,7 +146,7 @@ def test_a_range_that_failed_does_not_hold_up_the_others(site: Site) -> None:
 
 
 def test_a_worker_keeps_its_lease_however_slow_it_has_to_read(site: Site) -> None:
-    """Would break: a rate so low that a lease ends within a batch; the range goes from worker to worker and is never done."""
+    """Would break: at so low a rate a lease ends within a batch; the range goes from worker to worker and is never done."""
     site.configure("lease_seconds = 5\npage_mb = 0.005")
     site.cql("TRUNCATE {ks}.notes")
     site.fill("INSERT INTO {ks}.notes (piece, at, pitch) VALUES ('one', ?, 1)", [(i,) for i in range(600)])
@@ -160,7 +160,7 @@ def test_a_worker_keeps_its_lease_however_slow_it_has_to_read(site: Site) -> Non
 
 
 def test_a_rate_is_what_all_lanes_together_read(site: Site) -> None:
-    """Would break: each range begins without a delay, so that many small ranges know no rate; each stream takes the whole rate."""
+    """Would break: each range begins without a delay, so many small ranges ignore the rate; each stream takes all of it."""
     site.cql("DROP TABLE {ks}.songs")
     site.cql(SONGS)
     site.fill("INSERT INTO {ks}.songs (id, title, year, made, tags) VALUES (?, ?, ?, ?, ?)", map(song, range(400)))

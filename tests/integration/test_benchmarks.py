@@ -1,4 +1,4 @@
-"""Benchmarks reach into what they measure: each way still works, and is timed where it says."""
+"""Benchmarks reach into the code they measure: each way still works, and times the steps that it names."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def home(place: Place) -> Place:
 
 
 def test_every_way_of_a_dual_write_is_measured(home: Place) -> None:
-    """Would break: `make bench-dual-write`, when the stores keep their flows elsewhere (as they did in issue after issue)."""
+    """Would break: `make bench-dual-write` fails when the stores keep their flows elsewhere (as in issue after issue)."""
     with ExitStack() as stack:
         ways = Ways(home.settings, stack)
         for way in TITLES:

@@ -41,7 +41,7 @@ def home(new_place: NewPlace) -> Iterator[Place]:
 
 
 def test_a_dry_run_before_any_backfill_names_what_is_missing(new_place: NewPlace) -> None:
-    """Would break: the command ends with an error of Postgres about a column of its own."""
+    """Would break: the command ends with a Postgres error about one of its own columns."""
     with new_place() as place:
         place.cql(TABLES["songs"])
         place.configure(TOML)
@@ -72,7 +72,7 @@ def everything(place: Place, table: str = "songs") -> list[Any]:
 
 
 def refused(place: Place, *gates: str) -> dict[str, str]:
-    """Two cut-overs that are refused by these gates; the figures."""
+    """Two cut-overs that exactly these gates refuse; the figures of all gates."""
     for _ in range(2):
         done = place.commands.run("cutover", "--yes", "--json", "--no-writers")
         assert done.code == 2, done
@@ -86,7 +86,7 @@ def drift(place: Place) -> int:
 
 
 def test_a_row_that_only_postgres_has_stays_there(home: Place) -> None:
-    """Would break: whoever looks which gates are red writes Postgres's rows into the store that the application reads."""
+    """Would break: checking which gates are red writes Postgres's rows into the store that the application reads."""
     home.sql("INSERT INTO songs (id, title) VALUES (gen_random_uuid(), 'never in the source')")
     assert drift(home) == 2
     before = everything(home)
@@ -118,7 +118,7 @@ def test_what_was_deleted_and_purged_stays_deleted(home: Place) -> None:
 
 
 def test_a_canary_that_flies_leaves_no_trace(home: Place) -> None:
-    """Would break: the proof of the way back changes what the application reads, or what it has written when."""
+    """Would break: the test of the way back changes what the application reads, or its write times."""
     home.cql(TABLES["parts"], TABLES["yes"], TABLES["none"])
     home.cql("INSERT INTO KS.parts (work, nr, notes, tags, mark, v) VALUES ('a', 1, [1, 1], {'k': 'v'}, {'m'}, [1, 2])")
     home.cql("INSERT INTO KS.parts (work, nr) VALUES ('a', 2)", "INSERT INTO KS.yes (id, a) VALUES (true, '1')")
@@ -130,6 +130,6 @@ def test_a_canary_that_flies_leaves_no_trace(home: Place) -> None:
         facts = {fact.table: fact for fact in run_canary(site.cassandra, site.connection, site.tables, config, True)}
     assert {name: fact.error for name, fact in facts.items()} == dict.fromkeys(TABLES, "")
     assert {name: fact.rows for name, fact in facts.items()} == {"songs": 3, "parts": 2, "yes": 2, "none": 0}
-    # Of two keys that there can be at all none is the canary's own.
+    # `yes` has a boolean key, so no value is sure to be unused; `none` has no row to send.
     assert {name: fact.sent for name, fact in facts.items()} == {"songs": True, "parts": True, "yes": False, "none": False}
     assert {name: everything(home, name) for name in TABLES} == before

@@ -1,4 +1,4 @@
-"""A store that was closed: each of its methods says so; nothing is sent, and nothing of a driver or an executor is raised."""
+"""A closed store: each of its methods says so, sends nothing, and raises no error of a driver or an executor."""
 
 from __future__ import annotations
 

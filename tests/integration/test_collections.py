@@ -83,7 +83,7 @@ HARD: dict[str, Any] = {
 
 
 def test_every_document_arrives_and_the_report_says_so(place: Place, docs: Collection[Any]) -> None:
-    """Would break: a document that is another in Postgres, an id that meets another's key, a proof that cannot read documents."""
+    """Would break: a document is different in Postgres, two ids share a key, or a drift pass cannot read documents."""
     identifiers: list[Any] = [
         "text", "1", 1, 1.5, 100.0, 1e300, -7, 2**70, True, "true", None, "null", datetime(2020, 1, 1, tzinfo=UTC), UUID(int=7),
         ObjectId("507f191e810c19729de860ea"), '{"$number": 1}', '{"$text": "x"}', "é𝄞",
@@ -136,7 +136,7 @@ def test_both_forms_of_a_vector_and_java_numbers(place: Place, docs: Collection[
 
 
 def test_what_postgres_cannot_hold_is_recorded(place: Place, docs: Collection[Any]) -> None:
-    """Would break: a document with U+0000, half a character or no JSON ends the backfill, or is dropped in silence."""
+    """Would break: a document with U+0000, half a character or no JSON ends the backfill, or is silently dropped."""
     bad = {"nul": '"a\\u0000b"', "half": '"\\ud800"', "long": f"1e{10**6}", "none": "}"}
     for name, value in bad.items():
         insert_by_cql(place, (1, name), f'{{"_id":"{name}","value":{value}}}')
@@ -201,7 +201,7 @@ def song(n: int) -> dict[str, Any]:
 
 
 def test_fields_become_columns_of_their_own(place: Place, database: Database) -> None:
-    """Would break: a collection that is to become the table that an application wants."""
+    """Would break: a collection cannot become the table that an application wants."""
     songs: Collection[Any] = database.create_collection("songs", definition={"vector": {"dimension": 3, "metric": "cosine"}})
     made = [song(n) for n in range(1, 20)]
     for each in made:
@@ -222,14 +222,14 @@ def test_fields_become_columns_of_their_own(place: Place, database: Database) ->
         "Tune 3", 1903, 0.375, three["added"], three["owner"], three["tags"], False, Decimal("3"),
         {"_id": three["_id"], "meta": {"other": True}, "more": {"x": [3]}}, "[1,3,0.5]",
     )]  # fmt: skip
-    # A null stays in the document, and what is no object has no fields: both can be put back as they were.
+    # A null stays in the document, and a value that is no object has no fields: both can be put back as they were.
     assert place.sql(f"SELECT title, year, rest FROM songs WHERE id = '{UUID(int=99)}'") == [
         (None, None, {"_id": str(UUID(int=99)), "title": None, "meta": 5})
     ]
 
 
 def test_a_vector_in_a_collection_without_vectors_stays(place: Place, database: Database) -> None:
-    """Would break: the API refuses to insert one there, and takes it by a replacement: it was lost on the way."""
+    """Would break: the API refuses to insert one there, but takes it in a replacement, and the copy loses it."""
     plain: Collection[Any] = database.create_collection("plain")
     with pytest.raises(DataAPIResponseException, match="VECTOR_SEARCH_NOT_SUPPORTED"):
         plain.insert_one({"_id": "new", "$vector": [1.0, 2.5]})
@@ -259,7 +259,7 @@ def test_a_field_of_another_form_is_recorded(place: Place, database: Database) -
 
 
 def test_a_section_of_the_wrong_kind_is_an_error(place: Place, docs: Collection[Any]) -> None:
-    """Would break: settings that change nothing."""
+    """Would break: settings that have no effect are accepted."""
     place.cql("CREATE TABLE KS.plain (id uuid PRIMARY KEY, title text)")
     place.configure(NO_FILES + '[tables.docs]\ntarget = "other"\n[collections.plain]\nid = "x"\n')
     said = place.commands.rows()
@@ -286,7 +286,7 @@ REFUSED = ['{"a":"x\\u0000y"}', '{"a":"\\ud800"}', '{"a":1e200000}', "nope", '{"
 
 
 def printed(connection: Connection, text: str) -> bytes:
-    """What Postgres prints of a document, without its vector."""
+    """Postgres's text of a document, without its vector."""
     row = connection.execute(
         "SELECT CASE WHEN jsonb_typeof(j) = 'object' THEN j - '$vector' ELSE j END::text FROM (SELECT %s::jsonb) AS t (j)",
         (text,),
@@ -295,7 +295,7 @@ def printed(connection: Connection, text: str) -> bytes:
 
 
 def test_a_document_is_what_jsonb_prints(place: Place) -> None:
-    """Would break: hashes that disagree for a number, an escape or an order of keys that nobody thought of."""
+    """Would break: hashes differ because of a number, an escape or an order of keys that nobody thought of."""
     with closing(connect(place.settings, autocommit=True)) as connection:
         encode = document(True)
 

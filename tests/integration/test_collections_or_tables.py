@@ -1,4 +1,4 @@
-"""What is taken for a collection of the Data API, and what is a plain table whose columns only bear the names."""
+"""What is taken for a collection of the Data API, and what is a plain table whose columns only have the same names."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def migrated(place: Place) -> None:
 
 
 def test_a_table_with_a_collections_names_is_a_table(place: Place) -> None:
-    """Its key is no document's: every column is carried, and is there."""
+    """Its key is not a document's: every column is copied."""
     place.cql(
         "CREATE TABLE KS.ledger (key text PRIMARY KEY, tx_id uuid, doc_json text, amount decimal)",
         f"INSERT INTO KS.ledger (key, tx_id, doc_json, amount) VALUES ('k1', {ONE}, '{{\"a\":1}}', 9.99)",
@@ -39,7 +39,7 @@ def test_a_table_with_a_collections_names_is_a_table(place: Place) -> None:
 
 @pytest.mark.parametrize("name", ["amount", "query_amount_values", "query_text_values"])
 def test_a_table_with_a_collections_types_and_more_is_a_table(place: Place, name: str) -> None:
-    """A column that no collection has is the application's; so is one with a collection's name and a type of its own."""
+    """A column that no collection has is the application's; so is one with a collection column's name and another type."""
     place.cql(
         f"CREATE TABLE KS.ledger ({LAYOUT}, {name} int)",
         f"INSERT INTO KS.ledger (key, tx_id, doc_json, {name}) VALUES ((1, 'k1'), {MOMENT}, '{{}}', 9)",
@@ -49,7 +49,7 @@ def test_a_table_with_a_collections_types_and_more_is_a_table(place: Place, name
 
 
 def test_sync_toml_says_which(place: Place) -> None:
-    """A collection whose layout has grown is one all the same, where it is said; and a table with the very layout is a table."""
+    """It can declare a collection that has more columns than the layout, and a table that has exactly the layout."""
     place.cql(
         f"CREATE TABLE KS.grown ({LAYOUT}, shiny int)",
         f"INSERT INTO KS.grown (key, tx_id, doc_json, shiny) VALUES ((1, 'k1'), {MOMENT}, '{{\"_id\":\"k1\"}}', 9)",

@@ -83,7 +83,7 @@ def cassandra(tmp_path_factory: pytest.TempPathFactory) -> Iterator[local.Cassan
 def test_cassandra_has_one_role_with_the_password_of_the_environment(
     cassandra: local.CassandraServer, tmp_path: Path
 ) -> None:
-    """Would break: the server is open, or its well-known superuser stays; the health check never passes, or before that."""
+    """Would break: the server is open, or its well-known superuser stays; the health check passes too early, or never."""
     port, services = cassandra.port, compose.services(ENV)
     here = f'args=("${{@/#cassandra/127.0.0.1}}"); exec {sys.executable} -m cqlshlib "${{args[@]}}"'
     env = {**at_home(tmp_path, cqlsh=here), "CQLSH_PORT": str(port)}

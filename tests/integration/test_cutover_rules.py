@@ -1,4 +1,4 @@
-"""Rules 20, 21, 30 and 31 against real servers: the cut-over, one step at a time, and a writer between every two."""
+"""Rules 20, 21, 30 and 31 against real servers: the cut-over, one step at a time, with a writer between the steps."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def registered(table: Table, **tuning: object) -> Iterator[Registration]:
 
 @pytest.mark.parametrize("primary", ["astra", "postgres"])
 def test_rule_20_the_epoch_is_held_until_the_intent_is_committed(table: Table, key: Key, primary: str) -> None:
-    """Would break: the epoch switches between a writer's look at it and its intent: the intent is of an epoch that is over."""
+    """Would break: the epoch switches between a writer's read of it and its intent, which is then of a past epoch."""
     be_primary(table, primary)
     forward, reverse = table.writer(), reverse_writer(table, alive=False)
     with authority(table) as epochs, ThreadPoolExecutor(2) as executor:
@@ -94,7 +94,7 @@ def test_rule_20_the_epoch_is_held_until_the_intent_is_committed(table: Table, k
 
 
 def test_rule_21_no_write_begins_while_the_epoch_is_closing(table: Table, key: Key) -> None:
-    """Would break: intents come in faster than they are drained, or one is left of the old epoch."""
+    """Would break: intents come in faster than they are drained, or one of the old epoch is left."""
     with authority(table) as epochs:
         switch = epochs.begin("cutover")
         epochs.close(switch, PAUSE)
@@ -141,7 +141,7 @@ def test_rule_21_nothing_switches_while_an_intent_is_left(table: Table, key: Key
 
 
 def test_rule_17_the_proof_is_asked_for_again_within_the_switch(table: Table) -> None:
-    """Would break: an unsure write that was settled while the epoch closed lands after the cut-over, on a proof from before it."""
+    """Would break: an unsure write is settled while the epoch closes, and lands after a cut-over on the older proof."""
     with authority(table) as epochs:
         switch = epochs.begin("cutover")
         epochs.close(switch, PAUSE)
@@ -152,7 +152,7 @@ def test_rule_17_the_proof_is_asked_for_again_within_the_switch(table: Table) ->
 
 
 def test_rule_21_the_floor_rises_with_the_switch(table: Table) -> None:
-    """Would break: a write after the cut-over is stamped older than one that nobody recorded before it."""
+    """Would break: a write after the cut-over gets a lower stamp than an unrecorded one before it."""
     with authority(table) as epochs:
         before = epochs.current().floor
         table.sql("UPDATE sync.epoch SET floor = floor + 3600000000 WHERE epoch = %s", (table.epoch,))
@@ -214,7 +214,7 @@ def test_a_write_does_not_wait_for_ever(table: Table, key: Key) -> None:
 
 
 def test_rule_29_a_writer_with_a_write_under_way_does_not_sign_off(table: Table, key: Key) -> None:
-    """Would break: what it is about to write without an intent nobody will record, and it counts as clean."""
+    """Would break: nobody will record what it is about to write without an intent, and it counts as clean."""
     with registered(table) as one:
         assert one.write_behind.begin_accepting()
         one.end()
@@ -225,7 +225,7 @@ def test_rule_29_a_writer_with_a_write_under_way_does_not_sign_off(table: Table,
 
 
 def test_rule_30_a_switch_needs_every_writer_s_answer(table: Table) -> None:
-    """Would break: a writer that is cut off from Postgres goes on writing the old primary, and nobody waits for it."""
+    """Would break: a writer that is cut off from Postgres goes on writing to the old primary, and nobody waits for it."""
     silent = table.writer()
     with authority(table) as epochs:
         switch = epochs.begin("cutover")
@@ -238,7 +238,7 @@ def test_rule_30_a_switch_needs_every_writer_s_answer(table: Table) -> None:
 
 
 def test_rule_30_a_writer_answers_only_what_it_can_keep(table: Table, key: Key) -> None:
-    """Would break: a writer that has promised writes the old primary without an intent, behind the cut-over's back."""
+    """Would break: a writer that has promised writes to the old primary without an intent, unknown to the cut-over."""
     with registered(table) as one, authority(table) as epochs:
         assert one.write_behind.begin_accepting(), "before anything is announced"
         switch = epochs.begin("cutover")
@@ -272,7 +272,7 @@ def test_rule_30_a_promise_holds_while_postgres_is_away(table: Table) -> None:
 
 
 def test_rule_30_nothing_is_accepted_where_postgres_is_primary(table: Table) -> None:
-    """Would break: the switch is over, Postgres stumbles, and a writer goes on with Astra, which only follows by now."""
+    """Would break: after the switch Postgres is away briefly, and a writer accepts writes on Astra, now the secondary."""
     with registered(table) as one, authority(table) as epochs:
         switch = epochs.begin("cutover")
         until(lambda: told(table, one)[0] == switch, what="it has promised")
@@ -302,7 +302,7 @@ def test_rule_30_a_writer_that_comes_during_a_switch_has_promised(table: Table) 
 
 
 def test_rule_31_a_fenced_writer_stops_the_switch_until_a_pass_has_looked(table: Table) -> None:
-    """Would break: what a writer wrote alone before it died is in the old primary only."""
+    """Would break: what a writer wrote without an intent before it died is in the old primary only."""
     silent = table.writer()
     with authority(table) as epochs:
         before = epochs.current().floor
@@ -321,7 +321,7 @@ def test_rule_31_a_fenced_writer_stops_the_switch_until_a_pass_has_looked(table:
 
 
 def test_rule_31_what_was_kept_until_after_the_switch_settles_by_the_new_primary(table: Table, key: Key) -> None:
-    """Would break: a writer that was fenced, and lives, sends an old write over what the new primary holds."""
+    """Would break: a fenced writer that is still alive sends an old write over what the new primary holds."""
     be_primary(table, "postgres")
     held = reverse_writer(table).begin("put", key, a="new", b="new").done()
     late = table.writer()
@@ -337,7 +337,7 @@ def test_rule_31_what_was_kept_until_after_the_switch_settles_by_the_new_primary
 
 
 def test_one_switch_at_a_time(table: Table) -> None:
-    """Would break: two operators switch at once, and one of them switches back what the other has just done."""
+    """Would break: two operators switch at once, and one of them undoes what the other has just done."""
     with authority(table) as first, authority(table) as second:
         switch = first.begin("cutover")
         with pytest.raises(GateRefused, match="a cutover by"):
@@ -376,12 +376,12 @@ class Away:
 
 
 def acknowledge(table: Table, switch: int) -> None:
-    """Every registered writer has promised."""
+    """Make every registered writer promise."""
     table.sql("UPDATE sync.writer SET acknowledged = %s", (switch,))
 
 
 def told(table: Table, one: Registration) -> tuple[int | None, int]:
-    """What a writer has promised, and what it says is not recorded."""
+    """The switch for which a writer has promised, and how many writes it says are not recorded."""
     return table.sql("SELECT acknowledged, unrecorded FROM sync.writer WHERE id = %s", (one.writer.id,))[0]  # type: ignore[return-value]
 
 
@@ -393,7 +393,7 @@ def told(table: Table, one: Registration) -> tuple[int | None, int]:
 def test_a_process_that_expects_the_other_store_does_not_start(
     home: Place, table: Table, monkeypatch: pytest.MonkeyPatch, primary: str, dual: str
 ) -> None:
-    """Would break: a process that was started with an old setting writes the store that follows."""
+    """Would break: a process that was started with an old setting writes to the secondary."""
     be_primary(table, primary)
     table.writer()  # somebody writes to both sides: the epoch is in force
     home.configure("schema_files = []")
@@ -445,5 +445,5 @@ def free_port() -> int:
 
 
 def toml(home: Place) -> str:
-    """The place's sync.toml."""
+    """The path of the place's sync.toml."""
     return str(home.commands.folder / "sync.toml")

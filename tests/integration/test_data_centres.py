@@ -36,7 +36,7 @@ CONFIG = Config(schema_files=())
 
 @pytest.fixture(scope="module")
 def keyspaces(two_data_centres: TwoDataCentres) -> dict[str, str]:
-    """A keyspace a way of replication, with a table."""
+    """A keyspace with a table, for each way of replication."""
     made = {}
     for replication in (BOTH, ONLY_DC1, ANYWHERE):
         name = made[replication] = f"k_{uuid4().hex[:8]}"
@@ -75,7 +75,7 @@ def rows(settings: Settings, statement: str) -> list[tuple[object, ...]]:
 def test_several_data_centres_want_one_that_is_stated(
     base_settings: Settings, two_data_centres: TwoDataCentres, keyspaces: dict[str, str]
 ) -> None:
-    """Would break: each request goes to whichever data centre comes next, and reads what has not arrived there yet."""
+    """Would break: each request goes to whichever data centre comes next, and misses what has not arrived there yet."""
     for at in ("dc1", "dc2"):
         unstated = two_data_centres.settings(base_settings, None, keyspaces[BOTH], at)
         with pytest.raises(SettingsError, match=r"several data centres \(dc1, dc2\): set CASSANDRA_LOCAL_DC"):
@@ -87,7 +87,7 @@ def test_several_data_centres_want_one_that_is_stated(
 
 
 def test_one_data_centre_need_not_be_stated(base_settings: Settings) -> None:
-    """Would break: whoever has one data centre, as most have, must learn its name."""
+    """Would break: people with one data centre, as most have, must find out its name."""
     with open_cassandra(base_settings.model_copy(update={"cassandra_local_dc": None})) as cassandra:
         assert cassandra.data_center == "datacenter1"
 
@@ -99,14 +99,14 @@ def test_one_data_centre_need_not_be_stated(base_settings: Settings) -> None:
 def test_a_data_centre_without_replicas_is_refused(
     base_settings: Settings, two_data_centres: TwoDataCentres, keyspaces: dict[str, str], replication: str, says: str
 ) -> None:
-    """Would break: preflight says "Ready.", and every request fails; or a quorum is one of nodes anywhere."""
+    """Would break: preflight says "Ready.", and every request fails; or a quorum may be of nodes anywhere."""
     settings = two_data_centres.settings(base_settings, "dc2", keyspaces[replication], "dc2")
     with pytest.raises(SettingsError, match=says):
         CqlStore(settings)
 
 
 def test_a_writer_in_another_data_centre_does_not_start(home: Settings) -> None:
-    """Would break: what one process has written is read where it has not arrived, and the old row is set."""
+    """Would break: what one process has written is read where it has not arrived yet, and the old row is copied."""
     with DualWriteStore(home, CONFIG) as store:
         store.put("pairs", {"id": uuid4(), "a": "1"})
         with pytest.raises(SettingsError, match=ELSEWHERE):
@@ -120,7 +120,7 @@ def test_a_writer_in_another_data_centre_does_not_start(home: Settings) -> None:
 def test_intents_of_a_writer_that_has_gone_are_settled_in_its_data_centre(
     home: Settings, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Would break: a worker elsewhere reads the old row, sets it, and removes the intent: an acknowledged write is lost."""
+    """Would break: a worker elsewhere reads the old row, copies it, and removes the intent: an acknowledged write is lost."""
     queued = Config(
         schema_files=(), dual_write=CONFIG.dual_write.model_copy(update={"async_secondary": frozenset({"pairs"})})
     )
@@ -138,7 +138,7 @@ def test_intents_of_a_writer_that_has_gone_are_settled_in_its_data_centre(
 
 
 def test_workers_of_another_data_centre_refuse(home: Settings) -> None:
-    """Would break: a worker beside Postgres, in another region, copies and compares what is old there."""
+    """Would break: a worker beside Postgres, in another region, copies and compares rows that are outdated there."""
     rows(home, "INSERT INTO sync.run (kind, table_name, floor) VALUES ('backfill', 'pairs', 1), ('drift', 'pairs', 1)")
     rows(
         home,
@@ -148,7 +148,7 @@ def test_workers_of_another_data_centre_refuse(home: Settings) -> None:
     for number, job in enumerate((copy_job, check_job), 1):
         with DualWriteStore(home, CONFIG), pytest.raises(SettingsError, match=ELSEWHERE):
             job(in_dc2(home), CONFIG, [number], lambda: False)
-        rows(home, "UPDATE sync.run SET data_center = 'dc1'")  # as the command that began it
+        rows(home, "UPDATE sync.run SET data_center = 'dc1'")  # as the command that began it does
         with pytest.raises(SettingsError, match=r"of pairs reads dc1, this process reads dc2"):
             job(in_dc2(home), CONFIG, [number], lambda: False)
 
@@ -156,7 +156,7 @@ def test_workers_of_another_data_centre_refuse(home: Settings) -> None:
 def test_commands_of_another_data_centre_refuse(
     home: Settings, zygote: Zygote, valkey: local.ValkeyServer, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    """Would break: a pass in another data centre is taken for a proof, and Postgres becomes primary without a row."""
+    """Would break: a pass in another data centre is taken for a proof, and Postgres becomes primary with a row missing."""
     folder = tmp_path_factory.mktemp("commands")
     (folder / "sync.toml").write_text("schema_files = []\n")
     commands = Commands(folder, {**environment(in_dc2(home)), "REDIS_URL": valkey.url}, zygote)
@@ -203,4 +203,4 @@ def test_intents_in_a_data_centre_that_is_lost_have_a_way_out(home: Settings) ->
     with closing(connect(home, autocommit=True)) as connection:
         connection.execute("UPDATE sync.writer SET state = 'signed_off'")
         with pytest.raises(PreflightError, match="no active writer"):
-            fence(connection, name)  # which has left nothing
+            fence(connection, name)  # it has left nothing

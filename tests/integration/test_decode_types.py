@@ -26,14 +26,14 @@ pytest_plugins = ("support.typed",)
 
 @pytest.mark.parametrize(("cql", "pg"), TYPE_PAIRS)
 def test_a_row_goes_there_and_back(lab: Lab, cql: str, pg: str) -> None:
-    """Would break: after the cut-over a row is written back otherwise than it was, or Cassandra refuses it for ever."""
+    """Would break: after the cut-over a row is written back changed, or Cassandra refuses it for ever."""
     _check(lab, lab.source(cql, values_of), cql, pg)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("cql", "pg"), [("varint", "numeric"), ("decimal", "numeric"), ("frozen<list<varint>>", "jsonb")])
 def test_the_largest_numbers_go_there_and_back(lab: Lab, cql: str, pg: str) -> None:
-    """Would break: a number of as many digits as numeric holds does not come back."""
+    """Would break: a number with as many digits as numeric holds does not come back."""
     _check(lab, lab.source(cql, huge), cql, pg)
 
 
@@ -48,7 +48,7 @@ def _check(lab: Lab, source: Source, cql: str, pg: str) -> None:
     decoder = RowDecoder(table, encoder.pairs)
     rows = {key: decoder.cells(row) for key, row in sent.items()}
     assert all(row["k"] == key.bytes for key, row in rows.items())
-    if cql == "place":  # an empty int in it, and no other field: the one thing that comes back as null
+    if cql == "place":  # with an empty int and no other field: the one value that comes back as null
         rows = {key: row for key, row in rows.items() if source.raw[key] is None or row["c"] is not None}
         sent = {key: sent[key] for key in rows}
     _check_what_cassandra_keeps(lab, cql, target, {key: row["c"] for key, row in rows.items()}, sent)
@@ -107,7 +107,7 @@ _NUMBERED = [(number, i) for i, number in enumerate(_NUMBERS)]
     ],
 )
 def test_what_cassandra_keeps_of_a_collection(lab: Lab, name: str, value: Any) -> None:
-    """Would break: the inline half of a dual write holds a duplicate or an order that the source has not."""
+    """Would break: the inline half of a dual write holds a duplicate or an order that the source does not have."""
     with lab.another(name) as table:
         cql, key = table.columns[-1].type, next(iter(keys()))
         bound, keep = cell(cql, value) or b"", normalizer(cql)
@@ -116,7 +116,7 @@ def test_what_cassandra_keeps_of_a_collection(lab: Lab, name: str, value: Any) -
 
 
 def _check_order(found: list[Any], wanted: list[Any]) -> None:
-    """Found are those wanted, each once, in order."""
+    """The found ones are the wanted ones, each once, in order."""
     wanted = sorted(wanted)
     assert found == [place for i, place in enumerate(wanted) if i == 0 or place != wanted[i - 1]] and len(found) > 1
 

@@ -19,7 +19,7 @@ def place(new_place: NewPlace) -> Iterator[Place]:
 
 
 def test_the_demo_of_collections(place: Place) -> None:
-    """Would break: the demo; collections of the demo's that stay; one that writes into somebody's own."""
+    """Would break: the demo fails, leaves its collections behind, or writes into somebody's own table."""
     with data_api(place.cassandra.session) as double:
         commands = place.commands.but(ASTRA_DB_API_ENDPOINT=double.endpoint)
         done = commands.fresh("demo", "--source", "collections", "--limit", "60", "--json", timeout=240)

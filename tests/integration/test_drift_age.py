@@ -61,7 +61,7 @@ def change(site: Site) -> None:
 
 
 def went_on(site: Site, **asked: Any) -> int:
-    """How many rows the same command finds when it goes on; a range that keeps its verdict finds nothing."""
+    """How many rows the same command finds when it resumes; a range that keeps its verdict finds nothing."""
     report = drift(site, ["songs"], asked=DriftRequest(**asked), ranges=FEW)
     return int(table_of(report, "songs")["rows"]["different"])
 
@@ -93,7 +93,7 @@ EPOCH = "INSERT INTO sync.epoch (epoch, \"primary\", floor) SELECT max(epoch) + 
 def test_what_proves_nothing_any_more_is_checked_again(
     site: Site, between: Callable[[Site], Any], asked: dict[str, Any]
 ) -> None:
-    """Would break: a pass that goes on says equal by a verdict of last night, of another epoch, or of another schema."""
+    """Would break: a resumed pass says equal because of a verdict from last night, another epoch, or another schema."""
     stopped(site)
     between(site)
     change(site)
@@ -101,7 +101,7 @@ def test_what_proves_nothing_any_more_is_checked_again(
 
 
 def test_findings_of_ranges_that_are_checked_again_are_forgotten(site: Site) -> None:
-    """Would break: a row that was mended since is still listed, and not counted."""
+    """Would break: a row that was repaired since is still listed, and not counted."""
     change(site)
     stopped_at = "UPDATE sync.range SET state = 'pending' WHERE id = (SELECT max(id) FROM sync.range)"
     plan = replace(make_plan(site.settings, site.config, ["songs"]), ranges={"songs": FEW})
@@ -114,7 +114,7 @@ def test_findings_of_ranges_that_are_checked_again_are_forgotten(site: Site) -> 
 
 
 def test_a_pass_is_as_old_as_its_oldest_verdict(site: Site) -> None:
-    """Would break: the gate takes a pass of which a part was checked before the last disturbance."""
+    """Would break: the gate accepts a pass that was partly checked before the last disturbance."""
     stopped(site)
     ((disturbed,),) = site.sql("SELECT clock_timestamp()")
     assert drift(site, ["songs"], ranges=FEW)["clean"]
@@ -133,7 +133,7 @@ def test_a_pass_is_as_old_as_its_oldest_verdict(site: Site) -> None:
     ],
 )
 def test_a_target_that_changed_in_the_middle_of_a_pass_is_said(site: Site, ddl: str, said: str) -> None:
-    """Would break: half of a pass is of one table and half of another, and the report calls it clean."""
+    """Would break: half of a pass is of the old table and half of the new one, and the report calls it clean."""
     report = drift_with(site, lambda: site.sql(ddl))
     table = table_of(report, "songs")
     assert not report["clean"] and not table["clean"] and table["ranges"]["same"] == 0
@@ -151,7 +151,7 @@ def test_a_target_that_changed_in_the_middle_of_a_pass_is_said(site: Site, ddl: 
     ],
 )
 def test_a_source_that_changed_in_the_middle_of_a_pass_is_said(site: Site, ddl: list[str], said: str) -> None:
-    """Would break: the same, of the source."""
+    """Would break: the same, for the source."""
     report = drift_with(site, lambda: [site.cql(statement) for statement in ddl])
     table = table_of(report, "songs")
     assert not report["clean"] and table["ranges"]["same"] == 0
@@ -172,7 +172,7 @@ def drift_with(site: Site, ddl: Callable[[], Any]) -> dict[str, Any]:
     ("microseconds", "told"), [(2**63 - 1, 2**63 // 1000), (-(10**18), -(10**15)), (1_700_000_000_123_456, 1_700_000_000_123)]
 )
 def test_a_column_may_have_been_dropped_at_any_time(site: Site, microseconds: int, told: int) -> None:
-    """Would break: of the year 10000 Python has no value, the driver closes the connection, and no command can begin."""
+    """Would break: Python has no value for the year 10000, the driver closes the connection, and no command can begin."""
     before = identities(site.cassandra, site.keyspace)["songs"]
     site.cql(f"ALTER TABLE {{ks}}.songs DROP year USING TIMESTAMP {microseconds}")
     assert identities(site.cassandra, site.keyspace)["songs"] == f"{before}; year dropped {told}"
@@ -182,7 +182,7 @@ def test_a_column_may_have_been_dropped_at_any_time(site: Site, microseconds: in
 def test_a_schema_that_changed_in_the_middle_of_a_copy_ends_it_with_an_error(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Would break: half of the rows have the column and half have not, and the backfill says done."""
+    """Would break: half of the rows have the column and half do not, and the backfill says done."""
 
     class Copying:
         """Watches a copy in this process, in the middle of which the source's table changes."""

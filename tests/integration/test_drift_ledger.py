@@ -1,4 +1,4 @@
-"""The ledger of drift reports: a range ends unknown for what happened to itself, not to the worker that held it."""
+"""The ledger of drift reports: a range ends unknown because of what happened to it, not to the worker that held it."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Pass:
         return self.checks.claim(self.runs, owner)
 
     def die(self) -> None:
-        """All leases end, as after a kill -9; then the command looks after its ranges."""
+        """Expire all leases, as after a kill -9; then the command checks its ranges."""
         self.site.expire_leases()
         self.checks.fail_deadly(self.runs)
 
@@ -96,7 +96,7 @@ def test_another_worker_goes_on_meanwhile(ranges: Pass) -> None:
 
 
 def test_the_next_start_forgets_how_often_workers_died(ranges: Pass) -> None:
-    """Would break: after five deaths a range is unknown for ever, whatever was mended."""
+    """Would break: after five deaths a range is unknown for ever, whatever was fixed."""
     while ranges.claim("me/0"):
         ranges.die()
     assert ranges.states() == ["failed", "failed"]

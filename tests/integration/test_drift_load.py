@@ -1,6 +1,6 @@
 """Reports while writers write at full speed through DualWriteStore, with faults: no false alarm, and nothing is hidden.
 
-`SYNC_DRIFT_SECONDS` says how long (15).
+`SYNC_DRIFT_SECONDS` says how long (15 by default).
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def site(settings: Settings, cassandra: Cassandra, tmp_path: Path) -> Iterator[S
 
 
 class Traffic:
-    """Writers in threads, and a worker that reconciles what they leave; now and then a half of a write fails."""
+    """Writers in threads, and a worker that reconciles what they leave; now and then one half of a write fails."""
 
     def __init__(self, site: Site, monkeypatch: pytest.MonkeyPatch, kept_out: set[int]) -> None:
         self.site, self.kept_out, self.ends = site, kept_out, threading.Event()

@@ -1,6 +1,6 @@
 """Bounded memory (invariant 7): one range of many rows, equal and all different.
 
-40,000 rows, cut at 5,000; and a million, cut where they are cut by default: that takes long, and `-s` shows how far it is.
+40,000 rows, cut at 5,000; and a million, cut at the default: that takes long, and `-s` shows its progress.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ def _cells(number: int) -> tuple[bytes, bytes]:
 
 
 def _growth(site: Site) -> tuple[float, dict[str, object]]:
-    """How many MB a worker grows by in a pass over one range, and its report's part."""
+    """How many MB a worker grows by in a pass over one range, and the table's part of the report."""
     plan = make_plan(site.settings, site.config, ["many"])
     runs = begin_pass(site.settings, site.config, replace(plan, ranges={"many": WHOLE_RING.split(1)}), DriftRequest(), SILENT)
     reading, writing = os.pipe()
@@ -95,7 +95,7 @@ def _growth(site: Site) -> tuple[float, dict[str, object]]:
 
 
 def _watch(site: Site, runs: list[int], child: int) -> None:
-    """Wait for the worker's end; now and then say how far it is."""
+    """Wait for the worker's end; now and then print its progress."""
     said = time.monotonic()
     while (ended := os.waitpid(child, os.WNOHANG)) == (0, 0):
         time.sleep(0.1)
@@ -108,7 +108,7 @@ def _watch(site: Site, runs: list[int], child: int) -> None:
 
 @pytest.mark.timeout(14_400)
 def test_one_range_of_many_rows_is_cut(site: Site, size: Size) -> None:
-    """Would break: invariant 7: hashes and keys of a whole table in memory; or, where all differ, its rows."""
+    """Would break: invariant 7: hashes and keys of a whole table are held in memory; or, where all differ, its rows."""
     equal, table = _growth(site)
     assert table["clean"]
     assert table["ranges"]["total"] >= size.rows / (size.range_rows + 10_000), "pages may be larger than a range is to be"

@@ -1,6 +1,6 @@
 """Cassandra goes away in the middle of a drift report: what could not be read is unknown, and the same command goes on.
 
-These tests stop servers, so they have a set of their own.
+These tests stop servers, so they have servers of their own.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def _answers(cassandra: Cassandra) -> bool:
 
 
 def _begun(site: Site, seconds: float) -> Running:
-    """A report in the middle, so many seconds for a range."""
+    """A running report with some ranges checked, which takes this many seconds for each."""
     slowly = f"drift.read=sleep:{seconds}"
     running = site.start("drift-report", "--json", "--table", "songs", "--workers", "1", failpoints=slowly)
     until(lambda: site.sql(CHECKED), what="some ranges checked")
@@ -55,7 +55,7 @@ def _begun(site: Site, seconds: float) -> Running:
 
 
 def test_cassandra_comes_back_while_the_report_runs(site: Site, stack: Stack) -> None:
-    """Would break: a command that never finds its way back; or an outage of ten seconds costs the whole pass."""
+    """Would break: the command never connects again; or an outage of ten seconds costs the whole pass."""
     running = _begun(site, 0.2)
     stack.cassandra.kill()
     until(lambda: "retrying until it can" in running.err, what="it says so")
@@ -69,9 +69,7 @@ def test_cassandra_comes_back_while_the_report_runs(site: Site, stack: Stack) ->
 
 
 def test_a_source_that_stays_away_is_waited_for_in_words_and_nothing_is_clean(site: Site, stack: Stack) -> None:
-    """Would break: invariant 5: ranges that nobody could read are left out, or clean, or missing; or it waits without a word,
-    and what was checked is lost with Ctrl-C.
-    """
+    """Would break: invariant 5: unread ranges are left out, clean, or missing; it waits silently; Ctrl-C loses verdicts."""
     running = _begun(site, 0.2)
     stack.cassandra.kill()
     until(lambda: "NoHostAvailable" in running.err and "retrying until it can" in running.err, what="it says so")

@@ -55,7 +55,7 @@ def plant(site: Site) -> dict[str, list[dict[str, str]]]:
 
 
 def test_equal_sides_are_clean(site: Site) -> None:
-    """Would break: a report that finds something where nothing is, or that is clean without having looked at every row."""
+    """Would break: a report finds a difference where there is none, or is clean without having read every row."""
     done = site.run("drift-report", "--json", "--workers", "2")
     assert done.code == 0, done.err
     report = json.loads(done.out)
@@ -76,7 +76,7 @@ def test_equal_sides_are_clean(site: Site) -> None:
 
 
 def test_the_report_for_programs(site: Site) -> None:
-    """Would break: a name of the contract that is missing or of another type; values of rows where nobody asked for them."""
+    """Would break: a name of the contract is missing or has another type; rows' values are shown unasked."""
     wanted = plant(site)
     done = site.run("drift-report", "--json", "--table", "songs", "--workers", "1")
     assert done.code == 2, done.err
@@ -104,7 +104,7 @@ def test_the_report_for_programs(site: Site) -> None:
 
 
 def test_values_only_where_they_are_asked_for(site: Site) -> None:
-    """Would break: --show-values that shows nothing; or values that are recorded in the state, where others may read them."""
+    """Would break: --show-values shows nothing; or values are recorded in the state, where others may read them."""
     plant(site)
     done = site.run("drift-report", "--json", "--table", "songs", "--show-values", "--workers", "1")
     found = {f["kind"]: f["values"] for f in json.loads(done.out)["tables"][0]["findings"]}
@@ -117,7 +117,7 @@ def test_values_only_where_they_are_asked_for(site: Site) -> None:
 
 
 def test_for_people_as_csv_and_into_a_file(site: Site) -> None:
-    """Would break: a form of the report that leaves findings out, or a file that cannot be written and is told of too late."""
+    """Would break: a form of the report leaves findings out, or a file that cannot be written is reported too late."""
     plant(site)
     shown = site.run("drift-report", "--table", "songs", "--workers", "1")
     assert shown.code == 2
@@ -137,7 +137,7 @@ def test_for_people_as_csv_and_into_a_file(site: Site) -> None:
 
 
 def test_the_page_shows_what_the_report_holds(site: Site) -> None:
-    """Would break: values that were asked for, or the time that checks took, stand in the report under names the page does not know."""
+    """Would break: the report has requested values, or the checks' times, under names that the page does not know."""
     plant(site)
     done = site.run("drift-report", "--table", "songs", "--show-values", "--format", "html", "--workers", "1")
     assert done.code == 2, done.err
@@ -192,7 +192,7 @@ def test_a_row_that_gets_no_token_in_time_is_unknown(site: Site) -> None:
 
 
 def test_repair_makes_equal_and_the_next_pass_is_clean(site: Site) -> None:
-    """Would break: a repair that writes past the reconciles, that is not checked, or whose pass counts as a clean one."""
+    """Would break: a repair bypasses the reconciles, is not checked, or its pass counts as a clean one."""
     wanted = plant(site)
     site.sql("UPDATE notes SET words = NULL, pitch = pitch + 1 WHERE at = 7")
     done = site.run("drift-report", "--repair", "--json", "--workers", "2")
@@ -232,7 +232,7 @@ def test_rejected_rows_are_counted_by_their_record(site: Site) -> None:
     table = table_of(drift(site, ["songs"], ranges=FEW), "songs")
     assert (table["rows"]["rejected"], table["rows"]["missing"], table["rows"]["source"]) == (3, 1, 304)
     assert kinds(table) == {"missing": [{"id": str(UUID(int=950))}]}
-    # The value was mended by somebody who does not write to both sides: what is on record is of the past.
+    # The value was fixed by somebody who does not write to both sides: its reject is outdated.
     site.fill("INSERT INTO {ks}.songs (id, title) VALUES (?, ?)", [(UUID(int=900), "mended")])
     table = table_of(drift(site, ["songs"], ranges=FEW, asked=DriftRequest(repair=True)), "songs")
     assert (table["rows"]["rejected"], table["rows"]["missing"], table["repaired"]) == (2, 2, 2)
@@ -241,7 +241,7 @@ def test_rejected_rows_are_counted_by_their_record(site: Site) -> None:
 
 
 def test_open_intents_are_in_flight_and_not_clean(site: Site) -> None:
-    """Would break: a key that a reconcile is to look at is called drift, or the pass is clean without it."""
+    """Would break: a key that waits for a reconcile is called drift, or the pass is clean without it."""
     site.sql("UPDATE songs SET title = 'old' WHERE id = %s", (key_of(3),))
     site.sql(
         "INSERT INTO sync.intent (table_name, key, token, kind, state, version, epoch, owner) "
@@ -295,7 +295,7 @@ def test_a_report_does_not_sum_up_what_is_not_the_ring(site: Site) -> None:
 
 
 def test_a_writer_may_delete_while_a_pass_is_open(site: Site) -> None:
-    """Would break: rule 9's locks: a tombstone waits for ranges of a drift report, which are none of a backfill's."""
+    """Would break: rule 9's locks: a tombstone waits for ranges of a drift report, not only for a backfill's."""
     with closing(site.connect()) as connection:
         runs = DriftLedger(connection, 60).begin_pass({"songs": FEW}, False)
         lease = DriftLedger(connection, 60).claim(runs, "me")
@@ -313,7 +313,7 @@ def test_a_writer_may_delete_while_a_pass_is_open(site: Site) -> None:
 
 
 def test_many_differences_are_counted_and_some_kept(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Would break: invariant 7: every finding is kept however many there are; or those that are not kept are not counted."""
+    """Would break: invariant 7: every finding is kept however many there are; or those not kept are not counted."""
     monkeypatch.setattr("sync.adapters.postgres.drift.check_ledger.MAX_KEPT", 50)
     site.sql("UPDATE songs SET year = -1")
     table = table_of(drift(site, ["songs"], ranges=FEW), "songs")

@@ -34,7 +34,7 @@ def site(settings: Settings, cassandra: Cassandra, tmp_path: Path) -> Iterator[S
 
 
 def test_findings_are_repaired_towards_the_source(site: Site) -> None:
-    """Would break: after the cut-over --repair refuses, or writes the old side's values over the authority's."""
+    """Would break: after the cut-over --repair refuses, or writes the old side's values over the primary's."""
     changed, deleted, stray, *_ = [key for (key,) in site.sql("SELECT id FROM songs ORDER BY id")]
     site.sql("UPDATE songs SET title = 'by hand' WHERE id = %s", (changed,))
     site.sql("DELETE FROM songs WHERE id = %s", (deleted,))

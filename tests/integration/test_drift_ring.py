@@ -1,4 +1,4 @@
-"""Defects at the borders of ranges and at the ring's ends: what no range holds is compared by nobody (invariant 4)."""
+"""Defects at the borders of ranges and at the ring's ends: a row that no range holds is never compared (invariant 4)."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def test_equal_sides_are_clean_however_the_ring_is_cut(checker: Checker, rows: i
 @pytest.mark.parametrize("rows", [1000, 2])
 @pytest.mark.parametrize(("sql", "kind"), [("UPDATE ring SET c = c || '!'", "different"), ("DELETE FROM ring", "missing")])
 def test_each_row_at_a_border_is_compared(checker: Checker, sql: str, kind: str, rows: int) -> None:
-    """Would break: the row at a range's end, or at an end of the ring, in no range or hidden by its neighbour."""
+    """Would break: the row at a range's end, or at an end of the ring, is in no range or hidden by its neighbour."""
     postgres = checker.lab.postgres
     for key in _KEYS:
         with postgres.transaction(force_rollback=True):
@@ -82,7 +82,7 @@ def test_all_of_them_at_once(checker: Checker) -> None:
 
 @pytest.mark.parametrize("token", [MIN_TOKEN, MIN_TOKEN + 1, *_CUTS, MAX_TOKEN])
 def test_an_extra_row_at_a_border_is_found(checker: Checker, token: int) -> None:
-    """Would break: a row that only Postgres has, at a token that the queries leave out."""
+    """Would break: a row that only Postgres has is at a token that the queries leave out."""
     postgres, key = checker.lab.postgres, key_for(token, 9)
     stands_at = MAX_TOKEN if token == MIN_TOKEN else token
     with postgres.transaction(force_rollback=True):
@@ -91,7 +91,7 @@ def test_an_extra_row_at_a_border_is_found(checker: Checker, token: int) -> None
 
 
 def test_a_row_under_a_token_that_is_not_its_own_gets_its_own(checker: Checker) -> None:
-    """Would break: a row whose token somebody changed counts twice or not at all; at the least token no key can stand."""
+    """Would break: a row whose token somebody changed counts twice or not at all; no key can have the least token."""
     postgres = checker.lab.postgres
     key, right = next((k, t) for k, t in _KEYS.items() if t == 0)
     for wrong in (MIN_TOKEN, MIN_TOKEN + 7, MAX_TOKEN):

@@ -1,4 +1,4 @@
-"""Sampled searches on both sides: that the search still finds the same is a number."""
+"""Sampled searches on both sides: the report gives figures for how far they find the same."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def site(settings: Settings, cassandra: Cassandra, tmp_path: Path) -> Iterator[S
 
 
 def test_searches_are_compared(site: Site) -> None:
-    """Would break: an index that finds nothing, or other rows, and a report that does not say so; or searches nobody asked for."""
+    """Would break: an index finds nothing, or other rows, and the report does not say so; or it searches unasked."""
     done = site.run("drift-report", "--json", "--sample-search", "15", "--workers", "1")
     assert done.code == 0, done.err
     (found,) = json.loads(done.out)["search"]

@@ -80,7 +80,7 @@ class Planting:
         return cursor.fetchall() if cursor.description else []
 
     def free(self, null: bool = False) -> list[UUID]:
-        """Keys in which nothing is planted, some of them."""
+        """Some of the keys in which nothing is planted."""
         return [k for k, sent in self.rows.items() if (sent is None) == null and k not in self.used][:_CANDIDATES]
 
     def change(self, change: Change, null: bool = False) -> UUID | None:
@@ -107,14 +107,14 @@ class Planting:
         return key
 
     def copy_to(self, new: UUID) -> UUID:
-        """A row under another key, with that key's token."""
+        """Copy a row to another key, with that key's token; the row's own key."""
         key = self.free()[0]
         self.sql(f"INSERT INTO {self.name} (_sync_token, k, c) SELECT %s, %s, c FROM {self.name} WHERE k = %s",
                  hash_of(new.bytes), new, key)  # fmt: skip
         return key
 
     def swap(self) -> list[UUID]:
-        """Two rows' values, one for the other; nothing where all are equal."""
+        """Swap the values of two rows; their keys, or none where all are equal."""
         keys = self.free()
         others = [k for k in keys if self.rows[k] != self.rows[keys[0]]]
         if not others:
@@ -166,7 +166,7 @@ def _defects(pg: PgType) -> list[tuple[str, Change | None, bool]]:
 
 @pytest.mark.parametrize(("cql", "pg"), TYPE_PAIRS)
 def test_every_defect_is_found(lab: Lab, cql: str, pg: str) -> None:
-    """Would break: a difference of this type that the hash, the comparison or the second look does not see."""
+    """Would break: the hash, the comparison or the second read does not see a difference of this type."""
     planting = Planting(lab, lab.source(cql, _values), pg)
     assert planting.checker.findings(_RANGES) == {}
     defects, together, specific = _defects(planting.type), {}, 0
@@ -179,7 +179,7 @@ def test_every_defect_is_found(lab: Lab, cql: str, pg: str) -> None:
             count[1] += len(alone.keys() & found.keys())
             planting.expect(label, alone, found)
         specific += bool(alone) and change is not None and change != "NULL"
-        if len(planting.free()) > 12:  # of a few huge vectors not all can be spoilt at once
+        if len(planting.free()) > 12:  # a few huge vectors cannot all be changed at once
             planted = planting.plant(label, change, null)
             together |= planted
             planting.used |= planted.keys()
@@ -227,7 +227,7 @@ def wide(lab: Lab) -> Checker:
 
 
 def _planted(checker: Checker, statement: str, *keys: UUID) -> dict[UUID, Any]:
-    """What is found while this is planted, in the ranges of these keys, and in the whole ring."""
+    """What is found while this is planted: the same in these keys' ranges as in the whole ring."""
     postgres = checker.lab.postgres
     with postgres.transaction(force_rollback=True):
         done = postgres.execute(statement.encode(), dict(zip("ko", keys, strict=False)))
@@ -239,7 +239,7 @@ def _planted(checker: Checker, statement: str, *keys: UUID) -> dict[UUID, Any]:
 
 @pytest.mark.parametrize("name", _PAIRS)
 def test_changes_that_cancel_within_a_row_are_found(wide: Checker, name: str) -> None:
-    """Would break: a hash that adds columns up, or that does not know where one ends: two changes cancel each other."""
+    """Would break: a hash adds columns up, or does not know where one ends: two changes cancel each other."""
     statement, columns = _PAIRS[name]
     key = UUID(int=7)
     found = _planted(wide, statement, key)
@@ -248,7 +248,7 @@ def test_changes_that_cancel_within_a_row_are_found(wide: Checker, name: str) ->
 
 @pytest.mark.parametrize("name", _TWO_ROWS)
 def test_changes_that_cancel_between_rows_are_found(wide: Checker, name: str) -> None:
-    """Would break: a digest that XORs rows, or adds columns: what one row lost another has won."""
+    """Would break: a digest XORs rows, or adds columns: one row's loss is another's gain."""
     keys = UUID(int=8), UUID(int=9)
     found = _planted(wide, _TWO_ROWS[name], *keys)
     assert {k: j.verdict for k, j in found.items()} == dict.fromkeys(keys, "different")
@@ -268,7 +268,7 @@ def test_the_same_rows_twice_are_found(wide: Checker) -> None:
 
 
 def test_a_float_is_what_its_bits_are() -> None:
-    """Would break: this file's own way to the next float: a defect that is none."""
+    """Would break: what the defects take for the next float is the same float: a defect that is none."""
     from support.defects import ulp32, ulp64
 
     assert struct.pack(">f", float(ulp32("1.5"))) == b"\x3f\xc0\x00\x01"

@@ -54,8 +54,8 @@ def test_a_worker_that_is_killed_costs_time_only(site: Site, point: str) -> None
 
 
 def test_a_range_that_kills_its_workers_is_unknown(site: Site) -> None:
-    """Would break: invariant 5: the one range that cannot be checked ends nowhere, or the report never ends."""
-    kills = "drift.suspects=kill:1"  # only a range with a difference comes there
+    """Would break: invariant 5: the one range that cannot be checked is left out of the report, or the report never ends."""
+    kills = "drift.suspects=kill:1"  # only a range with a difference gets there
     done = site.start("drift-report", "--json", "--table", "songs", "--workers", "1", failpoints=kills).wait(150)
     assert done.code == 2, done.err
     table = table_of(json.loads(done.out), "songs")
@@ -102,7 +102,7 @@ def test_ctrl_c_and_the_next_run_goes_on(site: Site) -> None:
 
 
 def test_a_killed_command_takes_its_workers_along_and_the_next_goes_on(site: Site) -> None:
-    """Would break: workers of a command that is gone stay for ever, or the next one begins again."""
+    """Would break: workers of a command that is gone stay for ever, or the next one starts over."""
     running = site.start("drift-report", "--table", "songs", "--workers", "1", failpoints=SLOWLY)
     until(lambda: site.sql(CHECKED), what="some ranges checked")
     workers = running.children()

@@ -72,7 +72,7 @@ def rejects(home: Place, table: str) -> list[tuple[Any, ...]]:
 
 
 def test_a_value_that_postgres_cannot_hold_is_recorded_and_leaves_no_older_row(home: Place, store: DualWriteStore) -> None:
-    """Would break: the application's write fails, or the target keeps the row of before as if it were this one."""
+    """Would break: the application's write fails, or the target keeps the older row as if it were this one."""
     key = {"id": uuid4()}
     with opened(home, "texts") as table:
         store.put("texts", {**key, "t": "good", "n": 1})
@@ -90,7 +90,7 @@ def test_a_value_that_postgres_cannot_hold_is_recorded_and_leaves_no_older_row(h
 
 
 def test_a_deleted_reject_is_no_reject(home: Place, store: DualWriteStore) -> None:
-    """Would break: a reject that stays for ever and forbids the cut-over."""
+    """Would break: a reject stays for ever and blocks the cut-over."""
     key = {"id": uuid4()}
     with opened(home, "texts") as table:
         store.put("texts", {**key, "t": "\0"})
@@ -113,7 +113,7 @@ def test_a_reject_that_a_new_put_mends_is_no_reject(home: Place, store: DualWrit
 
 
 def test_a_row_too_large_for_an_index_is_a_reject_and_stops_nobody(home: Place, store: DualWriteStore) -> None:
-    """Would break: one row that Postgres refuses with another class of error stops the drain of all, for ever."""
+    """Would break: one row that Postgres refuses with another class of error stops every drain for ever."""
     bad, good = {"id": uuid4()}, [{"id": uuid4()} for _ in range(3)]
     incompressible = "".join(random.Random(1).choices("abcdefghijklmnopqrstuvwxyz0123456789", k=20_000))
     with opened(home, "texts") as table:
@@ -201,7 +201,7 @@ def opened_before(home: Place) -> Any:
 
 @pytest.mark.parametrize("seed", range(4))
 def test_clocks_five_seconds_apart_converge_to_cassandras_answer(home: Place, seed: int) -> None:
-    """Would break: of two hosts the one that is behind loses its acknowledged writes, or the sides differ."""
+    """Would break: the host whose clock is behind loses its acknowledged writes, or the sides differ."""
     rng, key_id = random.Random(seed), uuid4()
     with opened(home, "texts") as table:
         key, ops = table.key(id=key_id), []
@@ -218,7 +218,7 @@ def test_clocks_five_seconds_apart_converge_to_cassandras_answer(home: Place, se
                 waiting.append((n, write))
             else:
                 write.target()
-            # Its answer comes with its last step: until then the others are at the same time.
+            # It is answered at its last step: until then the others are concurrent with it.
             ops.append([kind, values, begin, float("inf") if late else time.monotonic()])
             if waiting and rng.random() < 0.4:
                 late_n, held = waiting.pop(rng.randrange(len(waiting)))
@@ -265,7 +265,7 @@ VALUES: list[dict[str, Any]] = [
 
 
 def test_rechecks_of_a_backfill_are_drained_whatever_their_key(new_place: NewPlace) -> None:
-    """Would break: a key that a backfill left to be read again and that cannot be read back from its bytes: stuck."""
+    """Would break: a key that a backfill left for a recheck cannot be read from its bytes, and is stuck."""
     with new_place() as place:
         place.cql(COMPOSITE)
         prepare(place.settings, CONFIG, "wide")
@@ -316,7 +316,7 @@ def backfill(place: Place) -> None:
 
 
 def test_many_stuck_intents_are_drained(home: Place) -> None:
-    """Would break: after a long outage the drain takes as long again, or all of it in memory."""
+    """Would break: after a long outage the drain takes as long again, or holds everything in memory."""
     with opened(home, "texts") as table:
         writer = table.writer()
         mutations = [writer.mutation("put", table.key(id=uuid4()), t=f"{i}") for i in range(600)]
@@ -384,7 +384,7 @@ def test_a_postgres_that_does_not_answer_in_time_delays_few_writes(home: Place) 
 
 
 def test_more_threads_than_connections(home: Place) -> None:
-    """Would break: a full pool is taken for a Postgres that is unreachable."""
+    """Would break: a full pool is taken for an unreachable Postgres."""
     config = Config(schema_files=(), dual_write=DualWriteTuning(connections=1, on_postgres_down="refuse"))
     with DualWriteStore(home.settings, config) as store, opened(home, "texts", config) as table:
         keys = [{"id": uuid4()} for _ in range(64)]

@@ -1,6 +1,6 @@
 """Random histories of two keys: writers with wrong clocks, faults of either side, reconciles that die, a backfill in between.
 
-Everything is real but the faults, which stand in front of the servers. At the end all is drained; then both sides are equal,
+Everything is real but the faults, injected in front of the servers. At the end all is drained; then both sides are equal,
 and every key's row is explained by the writes that were acknowledged, in real-time order, and by some of those that were not.
 """
 
@@ -98,7 +98,7 @@ class Histories(RuleBasedStateMachine):
 
     @initialize(legacy=st.booleans())
     def begin(self, legacy: bool) -> None:
-        """Perhaps there is a row of before the migration, with a timestamp that is older than the floor."""
+        """Perhaps there is a row from before the migration, with a timestamp below the floor."""
         self.table.sql("UPDATE sync.epoch SET floor = (extract(epoch FROM clock_timestamp()) * 1000000)::bigint")
         if legacy:
             self.first[0] = ("legacy", "legacy")
@@ -144,7 +144,7 @@ class Histories(RuleBasedStateMachine):
 
     @rule(who=WRITERS, which=KEYS, kind=KINDS, a=LETTERS, b=LETTERS)
     def write_half(self, who: int, which: int, kind: str, a: str | None, b: str | None) -> None:
-        """A write that stands behind the primary's acknowledgement."""
+        """A write that pauses after the primary's acknowledgement."""
         begin = self.tick()
         name, values = self.values(kind, a, b)
         with clock(now_us() + SKEWS[who] * 1_000_000):
@@ -156,7 +156,7 @@ class Histories(RuleBasedStateMachine):
     @precondition(lambda self: self.held)
     @rule(which=st.integers(0, 20))
     def write_other_half(self, which: int) -> None:
-        """It goes on, and is acknowledged."""
+        """A paused write goes on, and is acknowledged."""
         write, number = self.held.pop(which % len(self.held))
         write.target()
         key, op = self.ops[number]
@@ -166,13 +166,13 @@ class Histories(RuleBasedStateMachine):
     @precondition(lambda self: len(self.held) > 1)
     @rule(which=st.integers(0, 20))
     def writer_dies(self, which: int) -> None:
-        """It never goes on; all that its writer left open is free."""
+        """A paused write never goes on; what its writer left open may be claimed."""
         write, _ = self.held.pop(which % len(self.held))
         write.actor.dies()
 
     @rule(who=WRITERS)
     def writer_is_silent(self, who: int) -> None:
-        """Its heartbeat stops, and it goes on all the same."""
+        """A writer's heartbeat stops, and it goes on writing."""
         self.writers[who].dies()
 
     @precondition(lambda self: self.primary.late)
@@ -185,7 +185,7 @@ class Histories(RuleBasedStateMachine):
 
     @rule(fate=FATES)
     def drain(self, fate: str) -> None:
-        """A worker, whose first write to the primary may fail."""
+        """A worker drains; its first write to the primary may fail."""
         self.primary.plan[:] = [fate if fate != "refused" else ""]
         self.table.sql("UPDATE sync.intent SET lease_until = NULL")
         self.table.drain(self.primary)
@@ -201,7 +201,7 @@ class Histories(RuleBasedStateMachine):
     @precondition(lambda self: self.steps is None)
     @rule(which=KEYS)
     def reconcile_begins(self, which: int) -> None:
-        """Another worker claims, sends again and reads; and is slow."""
+        """Another worker claims, sends again and reads; then it pauses."""
         steps = self.table.reconciler()
         steps.key, steps.picked = self.keys[which], steps.reconcile_steps.pick([self.keys[which]]).get(self.keys[which])
         if steps.picked is not None:
@@ -233,7 +233,7 @@ class Histories(RuleBasedStateMachine):
     @precondition(lambda self: self.copying is not None)
     @rule()
     def copy_merges(self) -> None:
-        """And merges what it has read."""
+        """The backfill merges what it has read."""
         assert self.copying is not None
         ledger, lease, batch, runs = self.copying
         encoder = RowEncoder(self.table.mapped, lease.floor)
@@ -246,7 +246,7 @@ class Histories(RuleBasedStateMachine):
 
     @invariant()
     def without_an_intent_both_sides_are_equal(self) -> None:
-        """Nobody looks at a key without an intent any more: what differs now would differ for ever."""
+        """Nobody reconciles a key without an intent: what differs now would differ for ever."""
         if self.copying is not None or not self.touched:
             return
         left = {bytes(key) for (key,) in self.table.sql("SELECT key FROM sync.intent")}

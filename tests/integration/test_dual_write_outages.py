@@ -1,6 +1,6 @@
 """Servers that go away while an application writes to both sides: what it sees, and that nothing is lost (invariants 1 and 8).
 
-These tests stop and kill servers, so they have a set of their own.
+These tests stop and kill servers, so they have servers of their own.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ def table(stack: Stack, settings: Settings, cassandra: Cassandra) -> Iterator[Ta
 
 
 def connected(cassandra: Cassandra) -> bool:
-    """Whether the driver has found its way back to a server that was restarted."""
+    """Whether the driver has connected again to a server that was restarted."""
     try:
         return bool(cassandra.session.execute("SELECT key FROM system.local"))
     except (DriverException, NoHostAvailable):
@@ -98,7 +98,7 @@ def timed(call: Callable[[], object], times: int) -> list[float]:
 
 
 def test_rule_28_refuse_while_postgres_is_away(stack: Stack, table: Table, settings: Settings) -> None:
-    """Would break: a write that nothing remembers; or an application that stands still when Postgres is back."""
+    """Would break: a write that nothing records is made; or writes are still refused when Postgres is back."""
     key = {"id": uuid4()}
     with DualWriteStore(settings, REFUSE) as store:
         store.put("pairs", {**key, "a": "before"})
@@ -171,7 +171,7 @@ def last_heartbeat(table: Table, store: DualWriteStore) -> datetime:
 
 
 def test_rule_29_a_writer_with_unrecorded_writes_cannot_sign_off(stack: Stack, table: Table, settings: Settings) -> None:
-    """Would break: a process ends with writes that only it knew, and the gate takes it for clean."""
+    """Would break: a process ends with writes that only it knew of, and the gate takes it for clean."""
     with DualWriteStore(settings, ACCEPT) as store:
         works(store)
         stack.postgres.stop()
@@ -221,7 +221,7 @@ def test_rule_29_a_store_that_closes_under_load_leaves_nothing_unrecorded(
 
 
 def test_postgres_away_from_the_beginning(stack: Stack, table: Table, settings: Settings) -> None:
-    """Would break: an error of the driver in the application, or a writer that accepts and is not registered (rule 28)."""
+    """Would break: the application gets a driver's error, or an unregistered writer accepts (rule 28)."""
     with DualWriteStore(settings, ACCEPT) as store:
         stack.postgres.stop()
         with pytest.raises(WriteRefused, match="others"):
@@ -282,11 +282,11 @@ def test_invariant_1_postgres_restarted_under_load(stack: Stack, table: Table, s
 
 
 def test_redis_away(stack: Stack, table: Table, settings: Settings) -> None:
-    """Would break: the queue is more than what wakes workers (invariant 6)."""
+    """Would break: the queue is needed for more than to wake workers (invariant 6)."""
     key = {"id": uuid4()}
     with DualWriteStore(settings, REFUSE) as store:
         stack.valkey.kill()
-        store.update("pairs", key, {"a": "1"})  # there is no row: it is left to a worker, and somebody is rung
+        store.update("pairs", key, {"a": "1"})  # there is no row: it is left to a worker, which is notified
         beat = last_heartbeat(table, store)
         until(lambda: last_heartbeat(table, store) > beat, what="the heart goes on beating")
         assert store.update("pairs", key, {"b": "2"})

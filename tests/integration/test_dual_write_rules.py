@@ -91,7 +91,7 @@ def test_rule_2_a_stamp_exceeds_all_that_is_known_of_the_key(table: Table, key: 
 
 
 def test_rule_2_stamps_of_two_writers_at_one_moment_differ(table: Table, key: Key) -> None:
-    """Would break: two rows of one timestamp are mixed cell by cell, and the row that results nobody has written."""
+    """Would break: two rows with one timestamp are mixed cell by cell into a row that nobody has written."""
     first, second = at_one_moment(table, key, table.writer(), table.writer())
     assert first.version != second.version
     assert {first.version % 1000, second.version % 1000} == {
@@ -125,7 +125,7 @@ def at_one_moment(table: Table, key: Key, one: object, other: object) -> tuple[W
 
 
 def first_or_both(table: Table) -> None:
-    """Both have made their stamps, unless the writer lets one of them wait for the other before it sends it."""
+    """Wait until both have made their stamps, or only one has, if the writer makes the other wait before sending."""
     try:
         until_waiting(table, 2, seconds=1)
     except AssertionError:
@@ -133,7 +133,7 @@ def first_or_both(table: Table) -> None:
 
 
 def test_rule_3_no_stamp_is_below_the_floor(table: Table, key: Key) -> None:
-    """Would break: a host an hour behind writes over a row of before the migration, is acknowledged, and is lost."""
+    """Would break: a host an hour behind overwrites a row from before the migration; the write is acknowledged, and lost."""
     table.cassandra.session.execute(
         f"INSERT INTO {quoted(table.mapped.source.keyspace)}.pairs (id, a, b) VALUES (%s, 'legacy', 'legacy')",
         (key_id(table, key),),
@@ -159,7 +159,7 @@ def test_rule_3_a_clock_too_far_ahead_stamps_nothing(table: Table, key: Key) -> 
 
 
 def test_rule_4_an_updated_row_exists_though_its_cells_are_null(table: Table, key: Key) -> None:
-    """Would break: a row of CQL's UPDATE has no row marker and vanishes with its last cell, in the source alone."""
+    """Would break: a row made by CQL's UPDATE has no row marker and vanishes with its last cell, in the source alone."""
     writer = table.writer()
     writer.update(key, a="1").done()
     assert table.settled(key) == {"a": "1", "b": None}
@@ -265,7 +265,7 @@ def test_rule_8_the_newest_delete_is_remembered(table: Table, key: Key) -> None:
 
 
 def test_rule_10_a_put_leaves_the_tombstone(table: Table, key: Key) -> None:
-    """Would break: what a delete has overtaken is forgotten with the next put, while older writes may still arrive."""
+    """Would break: the next put removes the tombstone, while writes older than the delete may still arrive."""
     old = table.writer().put(key, a="0").primary()
     deleted = table.writer().delete(key).done()
     table.writer().put(key, a="1").done()
@@ -280,7 +280,7 @@ def test_rule_10_a_put_leaves_the_tombstone(table: Table, key: Key) -> None:
 
 
 def test_rule_11_the_intent_is_committed_before_the_primary_is_written(table: Table, key: Key) -> None:
-    """Would break: a process that dies behind the primary's acknowledgement leaves a write that nobody knows of."""
+    """Would break: a process that dies after the primary's acknowledgement leaves a write that nobody knows of."""
     writer = table.writer()
     flow = ForwardWrite(writer.journal, Primary(table.rows, ["dies"]), WriteBehind())
     with pytest.raises(Died):
@@ -302,7 +302,7 @@ def test_rule_11_a_writer_that_is_alive_keeps_its_open_intents(table: Table, key
 
 
 def test_rule_12_a_refused_write_is_reconciled(table: Table, key: Key) -> None:
-    """Would break: the guard refuses an update of an absent row, its intent goes all the same, and the row never comes."""
+    """Would break: the guard refuses an update of an absent row, its intent goes all the same, and the row never arrives."""
     update = table.writer().update(key, a="1").primary()
     assert not update.target()
     assert table.intents(key) == [("update", "finished")]
@@ -310,7 +310,7 @@ def test_rule_12_a_refused_write_is_reconciled(table: Table, key: Key) -> None:
 
 
 def test_rule_12_an_accepted_write_ends_its_intent(table: Table, key: Key) -> None:
-    """Would break: every key is reconciled again."""
+    """Would break: every write's key is reconciled, too."""
     assert table.writer().put(key, a="1").primary().target()
     assert table.writer().update(key, a="2").primary().target()
     assert table.writer().delete(key).primary().target()
@@ -319,7 +319,7 @@ def test_rule_12_an_accepted_write_ends_its_intent(table: Table, key: Key) -> No
 
 @pytest.mark.parametrize("kind", ["put", "update", "delete"])
 def test_rule_12_a_write_whose_intent_is_gone_changes_nothing(table: Table, key: Key, kind: str) -> None:
-    """Would break: a writer that slept over a reconcile touches the row once more."""
+    """Would break: a writer that slept through a reconcile changes the row once more."""
     table.writer().put(key, a="0", b="0").done()
     write = table.writer(alive=False).begin(kind, key, **({} if kind == "delete" else {"a": "1"}))  # type: ignore[arg-type]
     assert table.drain() == 1
@@ -335,7 +335,7 @@ def tombstones(table: Table, key: Key) -> object:
 
 
 def test_rule_12_a_sick_secondary_costs_the_caller_nothing(table: Table, key: Key) -> None:
-    """Would break: a failure of the secondary is an error of the application, or the write is forgotten (invariant 8)."""
+    """Would break: a failure of the secondary is an error for the application, or the write is forgotten (invariant 8)."""
     writer, write_behind = table.writer(), WriteBehind()
     flow = ForwardWrite(Sick(writer.journal, fails=("write",)), table.rows, write_behind)
     assert flow.write(writer.mutation("put", key, a="1"))
@@ -362,7 +362,7 @@ class Sick:
 
 
 def test_rule_13_a_refused_write_leaves_nothing(table: Table, key: Key) -> None:
-    """Would break: a write that the application was told is not done is done later by a reconcile."""
+    """Would break: a write that the application was told is refused is made later by a reconcile."""
     writer, write_behind = table.writer(), WriteBehind()
     flow = ForwardWrite(writer.journal, Primary(table.rows, ["refused"]), write_behind)
     with pytest.raises(WriteRefused, match="the primary says no"):
@@ -372,7 +372,7 @@ def test_rule_13_a_refused_write_leaves_nothing(table: Table, key: Key) -> None:
 
 
 def test_rule_13_what_a_reconcile_has_claimed_is_not_withdrawn(table: Table, key: Key) -> None:
-    """Would break: the intent is taken back while a reconcile sends its write again: the source has it, the target never."""
+    """Would break: the intent is withdrawn while a reconcile sends its write again: the target never gets it."""
     refused = table.writer(alive=False).put(key, a="1")
     reconcile = table.reconciler().claim(key)
     assert not refused.withdraw()
@@ -397,7 +397,7 @@ def test_rule_13_a_refused_write_that_was_claimed_is_unsure(table: Table, key: K
 
 @pytest.mark.parametrize("fate", ["landed", "lost", "late"])
 def test_rule_13_a_time_out_is_unsure_whatever_becomes_of_the_write(table: Table, key: Key, fate: str) -> None:
-    """Would break: a write that timed out is taken for refused; applied after all, the source alone has it."""
+    """Would break: a write that timed out is taken for refused; it lands after all, and the source alone has it."""
     writer, write_behind, primary = table.writer(), WriteBehind(), Primary(table.rows, [fate])
     with pytest.raises(WriteUnsure):
         ForwardWrite(writer.journal, primary, write_behind).write(writer.mutation("put", key, a="1"))

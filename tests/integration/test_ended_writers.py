@@ -1,4 +1,4 @@
-"""Processes that end without `close()`: they cost no slot, and no cut-over where they accepted nothing (rule 29)."""
+"""Processes that end without `close()`: they keep no slot, and block no cut-over if they accepted nothing (rule 29)."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def registered(table: Table, tuning: dict[str, Any]) -> Registration:
 def test_500_exits_cost_no_slot_and_no_cut_over(
     home: Place, table: Table, tuning: dict[str, Any], on_postgres_down: str
 ) -> None:
-    """A thousand in both. Would break: the 251st start is refused; each dead writer blocks the cut-over until a drift pass."""
+    """Would break: the 251st start is refused; each dead writer blocks the cut-over until a drift pass."""
     given = {**tuning, "on_postgres_down": on_postgres_down}
     ending(home, forks=20, writers=25, ends=["kill", "exit", "return", "raise"], tuning=given)
     assert table.sql("SELECT count(*) FROM sync.writer WHERE host <> 'test'") == [(500,)]
@@ -113,7 +113,7 @@ def test_a_store_that_nobody_closes_signs_off_at_exit(home: Place, table: Table,
 
 
 def test_what_an_ended_writer_accepted_is_not_forgotten(table: Table, tuning: dict[str, Any]) -> None:
-    """Would break: the gate takes a writer for clean whose last writes only the source has."""
+    """Would break: a writer whose last writes only the source has is taken for clean."""
     one = registered(table, tuning)
     assert one.write_behind.begin_accepting()
     one._end.set()
@@ -130,7 +130,7 @@ def test_what_an_ended_writer_accepted_is_not_forgotten(table: Table, tuning: di
 
 
 def test_an_alive_writer_is_left_alone(table: Table, tuning: dict[str, Any]) -> None:
-    """Would break: a writer that was cut off from Postgres for some time is taken for dead, and accepts."""
+    """Would break: a writer that was cut off from Postgres for some time is signed off as dead, and still accepts."""
     one = registered(table, {**tuning, "heartbeat_seconds": 60})
     try:
         until(lambda: not gate(table, tuning).green, what="silent for longer than its lease")
@@ -140,7 +140,7 @@ def test_an_alive_writer_is_left_alone(table: Table, tuning: dict[str, Any]) -> 
 
 
 def test_a_slot_of_the_silent_is_given_away_and_they_stay_on_record(table: Table, tuning: dict[str, Any]) -> None:
-    """Would break: the application does not start, though both databases are well; or an unclean writer is forgotten."""
+    """Would break: the application does not start, though both databases are healthy; or an unclean writer is forgotten."""
     silent = "clock_timestamp() - make_interval(secs => 100 - n)"
     fill = (
         "INSERT INTO sync.writer (id, slot, host, pid, epoch, state, heartbeat_at, lease_seconds) "
@@ -163,7 +163,7 @@ def test_a_slot_of_the_silent_is_given_away_and_they_stay_on_record(table: Table
 
 
 def test_rule_2_who_lost_its_slot_stamps_nothing_with_it(table: Table, tuning: dict[str, Any]) -> None:
-    """Would break: a process that slept and another one stamp two writes of a key alike, and the sides differ."""
+    """Would break: a process that slept and the new holder of its slot stamp two writes of a key alike: the sides differ."""
     sleeper, fenced, key = table.writer(), table.writer(), table.key(id=uuid4())
     table.sql("UPDATE sync.writer SET slot = NULL WHERE id = %s", (sleeper.name,))
     with table.pool.connection() as connection:

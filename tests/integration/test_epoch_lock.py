@@ -1,4 +1,4 @@
-"""Rule 20: whoever waits for a switch acts by the epoch that comes of it, and a switch waits for nobody for long."""
+"""Rule 20: whoever waits for a switch acts by the epoch that it results in, and a switch waits for nobody for long."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def switching(table: Table) -> Iterator[None]:
 
 
 def behind_the_switch(table: Table, act: Callable[[], object]) -> None:
-    """Run this while a cut-over is being committed: it waits for it."""
+    """Run `act` while a cut-over is being committed, for which it waits."""
     with ThreadPoolExecutor(1) as executor:
         with switching(table):
             acting = executor.submit(act)
@@ -86,7 +86,7 @@ def behind_the_switch(table: Table, act: Callable[[], object]) -> None:
 
 
 def test_rule_20_a_recheck_that_waited_is_of_the_new_epoch(table: Table, key: Key) -> None:
-    """Would break: a repair's intent in a closed epoch, which nobody drains, and which refuses every later switch."""
+    """Would break: a repair leaves an intent in a closed epoch, which nobody drains, and which blocks every later switch."""
     with closing(connect(table.settings, autocommit=True)) as connection:
         keys = TargetKeys(connection, table.mapped, table.encoder)
         behind_the_switch(table, lambda: keys.request_recheck([key]))
@@ -104,7 +104,7 @@ def test_rule_20_a_late_record_that_waited_is_of_the_new_epoch(table: Table, key
 
 
 def test_rule_20_a_backfill_that_waited_does_not_begin_under_postgres(table: Table) -> None:
-    """Would break: an open run that can never finish refuses every later switch."""
+    """Would break: an open run that can never finish blocks every later switch."""
 
     def begin() -> None:
         with closing(connect(table.settings, autocommit=True)) as connection, pytest.raises(PreflightError, match="primary"):
@@ -115,7 +115,7 @@ def test_rule_20_a_backfill_that_waited_does_not_begin_under_postgres(table: Tab
 
 
 def test_rule_20_a_merge_that_waited_loads_nothing_into_the_primary(table: Table) -> None:
-    """Would break: a worker's batch lands in Postgres behind the cut-over, over the application's rows."""
+    """Would break: a worker's batch lands in Postgres after the cut-over, over the application's rows."""
     with closing(connect(table.settings, autocommit=True)) as connection:
         ledger = RangeLedger(connection, 60)
         (run,) = ledger.begin({"pairs": [WHOLE_RING]})
@@ -131,7 +131,7 @@ def test_rule_20_a_merge_that_waited_loads_nothing_into_the_primary(table: Table
 
 
 def test_rule_22_an_intent_of_a_closed_epoch_settles_as_the_present_one_says(table: Table, key: Key) -> None:
-    """Would break: what an older version left in a closed epoch stays for good, and refuses rollback and finish."""
+    """Would break: what an older version left in a closed epoch stays for good, and blocks rollback and finish."""
     left = table.writer(alive=False).put(key, a="1", b="1").primary()
     be_primary(table, "postgres")
     table.sql("UPDATE sync.intent SET state = 'unsure'")
@@ -142,7 +142,7 @@ def test_rule_22_an_intent_of_a_closed_epoch_settles_as_the_present_one_says(tab
 
 
 def test_rule_22_a_reverse_intent_of_a_closed_epoch_is_not_sent_again(table: Table, key: Key) -> None:
-    """Would break: an intent of Postgres's time holds no values: sent again under Astra it makes an empty row."""
+    """Would break: an intent of Postgres's time as primary holds no values: sent again under Astra, it makes an empty row."""
     be_primary(table, "postgres")
     reverse_writer(table, alive=False).begin("put", key, a="1", b="1")
     be_primary(table, "astra")
@@ -151,11 +151,11 @@ def test_rule_22_a_reverse_intent_of_a_closed_epoch_is_not_sent_again(table: Tab
 
 
 def test_rule_20_a_switch_is_not_starved_by_writers(table: Table) -> None:
-    """Would break: with a writer at the epoch at every moment, no switch ever closes it."""
+    """Would break: with a writer holding the epoch at every moment, no switch ever closes it."""
     stop = threading.Event()
 
     def hold(writer: Actor) -> None:
-        """As a writer does, again and again; at each moment another one is at it."""
+        """Hold the epoch as a writer does, again and again, so that at each moment some writer holds it."""
         n = 0
         while not stop.is_set():
             n += 1
@@ -175,7 +175,7 @@ def test_rule_20_a_switch_is_not_starved_by_writers(table: Table) -> None:
                 switch = closing_one.begin("cutover")
                 closing_one.close(switch, 10.0)
             finally:
-                stop.set()  # they would not end
+                stop.set()  # or they would not end
             closing_one.abandon(switch, "")
             assert {type(holder.exception(10)) for holder in holders} <= {type(None), EpochChanged}
     finally:

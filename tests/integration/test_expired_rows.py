@@ -1,4 +1,4 @@
-"""`ttl = "keep"`: what expires in the source stays in the target, is counted as kept, and is nobody's to take away."""
+"""`ttl = "keep"`: what expires in the source stays in the target, is counted as kept, and only a delete removes it."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def site(settings: Settings, cassandra: Cassandra, tmp_path: Path) -> Iterator[S
     opened.apply()
     opened.backfill()
     assert opened.sql(ROWS) == WHOLE
-    for i in (2, 5):  # the same once more: what was there before is gone with it
+    for i in (2, 5):  # again, with a TTL: nothing of the first write is left
         opened.cql(row.format(i) + " USING TTL 1")
     opened.cql("UPDATE {ks}.things USING TTL 1 SET b = 'b3' WHERE id = 3")
     gone = "SELECT id, b FROM {ks}.things"
@@ -81,7 +81,7 @@ def test_what_nobody_copied_is_extra_and_a_lost_value_is_different(site: Site) -
 
 
 def test_a_search_for_write_times_takes_nothing_away(site: Site) -> None:
-    """Would break: a row that was written ahead of the clock, and has expired since, goes from the target."""
+    """Would break: a row that was written ahead of the clock, and has expired since, is deleted from the target."""
     (table,) = make_plan(site.settings, site.config, ["things"]).tables
     key = cells_of(table.source, RowEncoder(table, 0)).key({"id": 2})
     with closing(site.connect()) as connection:
@@ -118,7 +118,7 @@ def test_a_reconcile_keeps_what_expired(site: Site) -> None:
 
 
 def test_a_delete_deletes(site: Site) -> None:
-    """Would break: a row that the application deletes stays, since the source has none of it either."""
+    """Would break: a row that the application deletes stays, since in the source it looks as if it had expired."""
     with closing(DualWriteStore(site.settings, site.config)) as store:
         assert store.delete("things", {"id": 2})
         assert site.sql("SELECT count(*) FROM things WHERE id = 2") == [(0,)]
@@ -132,7 +132,7 @@ def test_a_delete_deletes(site: Site) -> None:
 
 
 def test_the_last_write_of_a_row_that_expired_arrives(site: Site) -> None:
-    """Would break: a row that expires before a worker wrote it to the target stays there as it was before."""
+    """Would break: a row that expires before a worker writes it to the target stays there as it was before."""
     site.configure(more=TOML + '\n[dual_write]\nasync_secondary = ["things"]')
     with closing(DualWriteStore(site.settings, site.config)) as store:
         store.put("things", {"id": 2, "a": "last", "b": None})

@@ -38,7 +38,7 @@ def home(new_place: NewPlace) -> Iterator[Place]:
 
 
 def red(place: Place) -> list[str]:
-    """The gates that stand in the way of the end."""
+    """The gates that block `sync finish`."""
     done = place.commands.run("finish", "--json")
     assert (done.code, done.json["finished"]) == (2, False), done
     return [gate["name"] for gate in done.json["gates"] if not gate["green"]]
@@ -101,7 +101,7 @@ def test_what_is_left_is_the_applications_schema(home: Place, new_place: NewPlac
     ids=lambda value: value if " " not in value else "",
 )
 def test_it_refuses_while_something_is_open(finished: Place, statement: str, gate: str) -> None:
-    """Would break: the bookkeeping goes while somebody needs it, and a write is lost."""
+    """Would break: the bookkeeping is dropped while somebody needs it, and a write is lost."""
     finished.sql(statement)
     assert red(finished) == [gate]
     finished.sql(
@@ -112,7 +112,7 @@ def test_it_refuses_while_something_is_open(finished: Place, statement: str, gat
 
 @pytest.fixture(scope="module")
 def finished(new_place: NewPlace) -> Iterator[Place]:
-    """A place where nothing stands in the way of the end."""
+    """A place where nothing blocks `sync finish`."""
     with new_place() as place:
         place.cql("CREATE TABLE KS.songs (id uuid PRIMARY KEY, title text)")
         place.configure("schema_files = []")
@@ -124,7 +124,7 @@ def finished(new_place: NewPlace) -> Iterator[Place]:
 
 
 def test_a_process_that_still_writes_to_both_sides_is_named(finished: Place) -> None:
-    """Would break: its next write finds no journal, and fails in the application's face."""
+    """Would break: its next write finds no journal, and the application gets an error."""
     settings = finished.settings.model_copy(update={"storage_backend": "postgres"})
     with DualWriteStore(settings, Config(schema_files=())) as store:
         store.put("songs", {"id": uuid4(), "title": "x"})

@@ -61,7 +61,7 @@ def site(disk: SmallDisk, settings: Settings, cassandra: Cassandra, tmp_path: Pa
 
 
 def test_what_has_no_room_says_so_at_once_and_goes_on_by_itself(site: Site, disk: SmallDisk) -> None:
-    """Would break: it ends, or fails ranges, or does not say why it stands still, where hardly that can be stored."""
+    """Would break: a command ends, fails ranges, or does not say why it stands still, since there is no room to store it."""
     slowly = "backfill.read=sleep:0.1,drift.read=sleep:0.1"
     for command in ("backfill", "drift-report"):
         with disk.full():
@@ -85,7 +85,7 @@ def test_what_has_no_room_says_so_at_once_and_goes_on_by_itself(site: Site, disk
 
 
 def test_an_index_without_room_is_said_and_takes_none(site: Site, disk: SmallDisk) -> None:
-    """Would break: the user must guess what to do; or what was begun of an index keeps the last room from the application."""
+    """Would break: the user must guess what to do; or a half-built index takes the last room from the application."""
     site.sql("CREATE INDEX songs_words ON songs (words)")
     site.sql("CREATE INDEX songs_meaning ON songs USING hnsw (meaning vector_l2_ops)")
     with closing(site.connect()) as holder:
@@ -111,7 +111,7 @@ def test_an_index_without_room_is_said_and_takes_none(site: Site, disk: SmallDis
 
 @pytest.mark.parametrize("away", ["refuse", "accept"])
 def test_an_application_writes_and_reads_as_configured(site: Site, disk: SmallDisk, away: str) -> None:
-    """Would break: it stands still with a full secondary; or a write of that time is on one side alone in the end."""
+    """Would break: it stands still while the secondary is full; or a write made meanwhile ends up on one side only."""
     assert site.run("backfill", "--json", "--workers", "1").code == 0
     site.configure("min_ranges = 32", f'[dual_write]\non_postgres_down = "{away}"\nheartbeat_seconds = 0.3\nconnections = 2')
     keys = [{"id": uuid4()} for _ in range(200)]

@@ -1,4 +1,4 @@
-"""A writer that lives looks alive: under load, with much to record, and without asking all the time (rules 28 to 31)."""
+"""A live writer looks alive: under load, with much to record, and without constant polling (rules 28 to 31)."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def one(home: Place) -> Iterator[Registration]:
 
 
 def oldest(table: Table, seconds: float) -> float:
-    """The greatest age of a heartbeat in the next so many seconds."""
+    """The greatest age of a heartbeat within this many seconds."""
     end, found = time.monotonic() + seconds, 0.0
     while time.monotonic() < end:
         ((age,),) = table.sql(
@@ -68,7 +68,7 @@ def oldest(table: Table, seconds: float) -> float:
 
 
 def test_a_pool_that_is_taken_stops_no_heartbeat(table: Table, one: Registration) -> None:
-    """Would break: a writer under load looks dead, and workers send again what it is sending, which is more load."""
+    """Would break: a writer under load looks dead, and workers send again what it is sending, which adds to the load."""
     with ExitStack() as taken:
         for _ in range(2):
             taken.enter_context(one._pool.connection())
@@ -91,7 +91,7 @@ def keys(table: Table, count: int) -> list[Key]:
 
 @pytest.mark.slow
 def test_100000_unrecorded_writes(table: Table, one: Registration) -> None:
-    """Would break: out of memory in the application; or, when Postgres is back, a writer that looks dead for minutes."""
+    """Would break: the application runs out of memory; or, when Postgres is back, the writer looks dead for minutes."""
     journal, made = table.writer().journal, keys(table, 100_000)
     write_behind = WriteBehind(True, lambda _: None)
     tracemalloc.start()
@@ -117,7 +117,7 @@ def test_100000_unrecorded_writes(table: Table, one: Registration) -> None:
 
 
 def test_no_more_is_kept_than_may_be(home: Place, table: Table) -> None:
-    """Would break: a long outage of Postgres ends the application for want of memory, and all of it is lost to the journal."""
+    """Would break: in a long outage of Postgres the application runs out of memory, and all that it kept is lost."""
     tuning = CONFIG.dual_write.model_copy(update={"max_unrecorded_mb": 1})
     with closing(open_pool(home.settings, 2, 1.0)) as pool:
         small = Registration(pool, tuning, lambda _: None)
@@ -144,7 +144,7 @@ def test_no_more_is_kept_than_may_be(home: Place, table: Table) -> None:
 
 
 def test_one_that_cannot_be_recorded_holds_up_no_other(table: Table, one: Registration) -> None:
-    """Would break: one write that the journal refuses, and the writer is never clean, nor are all others recorded."""
+    """Would break: because the journal refuses one write, the writer is never clean, and the others are not recorded."""
     table.sql("ALTER TABLE sync.intent ADD CONSTRAINT poison CHECK (version % 1000 <> 7)")
     journal, made = table.writer().journal, keys(table, 1001)
     try:
@@ -163,7 +163,7 @@ def test_one_that_cannot_be_recorded_holds_up_no_other(table: Table, one: Regist
 
 @pytest.mark.parametrize("step", ["mark", "withdraw", "remove", "record"])
 def test_an_intent_that_is_held_makes_postgres_no_sick_one(table: Table, one: Registration, step: str) -> None:
-    """Would break: one busy key, and for seconds all writes go without a journal."""
+    """Would break: because of one busy key, all writes go without a journal for seconds."""
     from sync.adapters.postgres.dual_write.journal import Journal
     from sync.ports import Written
 
@@ -215,7 +215,7 @@ def test_writers_do_not_ask_all_the_time(table: Table, one: Registration, monkey
 
 
 def test_a_new_epoch_is_logged_whoever_learns_it(table: Table, one: Registration, caplog: pytest.LogCaptureFixture) -> None:
-    """Would break: where a write that is turned away learns it before the heartbeat, the log never names the new primary."""
+    """Would break: if a write that is turned away learns it before the heartbeat, the log never names the new primary."""
     told = EpochChanged(one.epoch.epoch + 1, "postgres", "open")
     one.epoch_changed(told)
     lines = [record.getMessage() for record in caplog.records]  # the heartbeat finds the true one again, and says so
@@ -223,7 +223,7 @@ def test_a_new_epoch_is_logged_whoever_learns_it(table: Table, one: Registration
 
 
 def test_16_threads_take_turns(home: Place, table: Table) -> None:
-    """Would break: each holds a connection and waits for a second one, until all of them give up."""
+    """Would break: each thread holds a connection and waits for a second one, until all of them give up."""
 
     class Resend:
         def __init__(self) -> None:

@@ -1,6 +1,6 @@
 """No setting of a role, of a database or of the client's environment changes a verdict, an exit code or a figure.
 
-The same story is told twice over the same source: into a database as it is made, and into one that comes with every setting
+The same story runs twice over the same source: into a database with the defaults, and into one that has every setting
 that changes how values are written, found or waited for.
 """
 
@@ -78,7 +78,7 @@ def _plain(found: Any) -> Any:
     if isinstance(found, dict):
         return {k: _plain(v) for k, v in found.items() if k not in _OWN}
     if isinstance(found, str):
-        return found.replace("hostile.events", "public.events")  # where the path says that tables are made
+        return found.replace("hostile.events", "public.events")  # where search_path makes it
     return [_plain(v) for v in found] if isinstance(found, list) else found
 
 
@@ -89,14 +89,14 @@ class Story:
         self.place, self.told, self._own_python = place, list[tuple[str, int, Any]](), own_python
 
     def run(self, *command: str) -> None:
-        """A command; one that shows values or judges in a Python of its own, which the whole environment reaches."""
+        """Run a command; one that shows values or judges gets a Python of its own, which the whole environment reaches."""
         judges = self._own_python and ("--sample" in command or "--show-values" in command or "--yes" in command)
         run = self.place.commands.fresh if judges else self.place.commands.run
         done: Done = run(*command, timeout=120)
         self.told.append((" ".join(command), done.code, _plain(done.json) if done.out else done.err))
 
     def tell(self) -> None:
-        """From the empty database to the way back."""
+        """From the empty database to the rollback."""
         self.run("migrate", "--workers", "1", "--sample", "40", "--json")
         with closing(connect(self.place.settings, autocommit=True)) as connection:
             events = [h for (h,) in connection.execute("SELECT oid::regclass::text FROM pg_class WHERE relname = 'events'")]
