@@ -1,4 +1,4 @@
-"""Writes that one side can never take: what is known is refused at once; what is not ends by an operator's word."""
+"""Writes that one side can never take: those known beforehand are refused at once, the others are ended by an operator."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def table_of(home: Place, name: str) -> Any:
 
 @pytest.mark.parametrize("function", FUNCTIONS)
 def test_what_an_index_is_sent_is_what_the_server_takes(home: Place, function: str) -> None:
-    """Would break: a vector that the source would take is refused. What it is known to fail at is sent to no server."""
+    """Would break: a vector that the source would take is refused. Vectors that make a server fail are sent to none."""
     with table_of(home, function) as table:
         for vector in TAKEN if function == "cosine" else [*TAKEN, *ZEROS]:
             key = table.key(id=uuid4())
@@ -78,7 +78,7 @@ def test_what_an_index_is_sent_is_what_the_server_takes(home: Place, function: s
 
 
 def test_what_an_index_is_known_to_refuse_is_refused_at_once(home: Place, store: DualWriteStore) -> None:
-    """Would break: a write that can never settle: unsure for the application, red for the cut-over, for good."""
+    """Would break: a write can never settle: the application gets WriteUnsure, and the cut-over's gate stays red for good."""
     good, bad = uuid4(), uuid4()
     for write in (
         lambda: store.put("cosine", {"id": bad, "v": [0.0, 0.0]}),
@@ -109,7 +109,7 @@ def stuck(table: Table) -> int:
 
 
 def long_ago(table: Table) -> None:
-    """What was sent can no longer arrive."""
+    """Age the intents until nothing that was sent can still arrive."""
     for column in ("created_at", "ended_at", "replayed_at", "lease_until"):
         table.sql(f"UPDATE sync.intent SET {column} = {column} - interval '1 hour'")
 
@@ -123,12 +123,12 @@ def audits(table: Table) -> list[tuple[Any, ...]]:
 def test_a_write_that_its_replicas_fail_is_unsure_and_ends_by_an_operators_word(
     home: Place, store: DualWriteStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Would break: no way out: the key's intent fails for ever, and no cut-over is possible; or the host is blamed."""
+    """Would break: the key's intent fails forever, so that no cut-over is possible; or the error blames the host."""
     key_id = uuid4()
     store.put("late", {"id": key_id, "v": [1.0, 0.0], "a": "before"})
 
     def failing(rows: SourceRows, mutation: Any, version: int) -> Any:
-        # What makes replicas fail for good may not be sent to a server: its commit log keeps it.
+        # A write that makes replicas fail for good must not be sent to a real server: its commit log keeps it.
         raise WriteFailure("1 replica failed", consistency=6, required_responses=1, received_responses=0, failures=1)
 
     monkeypatch.setattr(SourceRows, "_bound", failing)
@@ -162,7 +162,7 @@ def test_a_write_that_its_replicas_fail_is_unsure_and_ends_by_an_operators_word(
 
 @pytest.mark.slow
 def test_what_astra_can_never_hold_is_dropped_and_stays_a_difference(home: Place) -> None:
-    """Would break: after the cut-over, a value that Astra cannot hold forbids the end of the migration for good."""
+    """Would break: after the cut-over, a value that Astra cannot hold keeps the migration from ever ending."""
     with table_of(home, "times") as table:
         be_primary(table, "postgres")
         try:
@@ -222,7 +222,7 @@ def test_a_time_out_of_astra_is_no_reason_to_drop(home: Place, monkeypatch: pyte
 
 
 def test_an_intent_of_a_dropped_table_is_dropped(home: Place) -> None:
-    """Would break: nobody can settle it, nobody can end it, and no cut-over of the other tables is possible."""
+    """Would break: the intent can be neither reconciled nor dropped, and no cut-over of the other tables is possible."""
     with table_of(home, "gone") as table:
         be_primary(table, "astra")
         writer = table.writer()
@@ -236,7 +236,7 @@ def test_an_intent_of_a_dropped_table_is_dropped(home: Place) -> None:
 
 
 def test_what_may_not_be_resolved_is_said(home: Place) -> None:
-    """Would break: the intent of a write that is just being made is taken from its writer."""
+    """Would break: an intent is taken from its writer while the write is still being made."""
     with table_of(home, "late") as table:
         be_primary(table, "astra")
         key = table.key(id=UUID(int=1))
@@ -266,7 +266,7 @@ def test_what_may_not_be_resolved_is_said(home: Place) -> None:
 
 
 def test_a_keys_intents_are_given_up_together(home: Place) -> None:
-    """Would break: while the first one's key is looked at, the second one's write is sent after all."""
+    """Would break: the reconcile that gives up the first intent sends the second one's write after all."""
     with table_of(home, "late") as table:
         be_primary(table, "astra")
         key = table.key(id=UUID(int=2))

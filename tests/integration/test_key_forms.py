@@ -1,4 +1,4 @@
-"""No key is taken for another: values with several forms, forms with one value, and keys that Python has no value of."""
+"""No key is mistaken for another: values with several forms, forms with one value, and keys that Python cannot represent."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ QUICK = "\n[drift]\ngrace_seconds = 0.02\ntries = 3"
 ONE, NO = pack(">i", 1), b"\xff\xff\xff\xff"
 _NANS = ("7ff8000000000000", "7ff8000000000001", "fff8000000000000")
 FORMS: dict[str, tuple[tuple[bytes, ...], tuple[bytes, ...]]] = {
-    # What is carried as part of a partition key, and what is a reject there.
+    # The cells that are carried as part of a partition key, and those that are rejects there.
     "varint": ((b"\x05", b"\x80", b"\x00"), (b"\x00\x05", b"\xff\x80", b"\x00\x00", b"")),
     "boolean": ((b"\x00", b"\x01"), (b"\x02", b"\xff", b"")),
     "double": (
@@ -54,7 +54,7 @@ FORMS: dict[str, tuple[tuple[bytes, ...], tuple[bytes, ...]]] = {
     "timestamp": (tuple(pack(">q", ms) for ms in (-62_135_596_800_001, 253_402_300_800_000, -(2**47), 0)), ()),
 }  # fmt: skip
 CLUSTERING: dict[str, tuple[int, tuple[bytes, ...]]] = {
-    # How many rows Cassandra makes of all forms in one partition, and which of these Postgres cannot tell from others.
+    # How many rows Cassandra makes of all forms in one partition, and which of them Postgres cannot tell from others.
     "varint": (4, (b"",)),
     "boolean": (3, (b"",)),
     "double": (4, (pack(">d", -0.0),)),
@@ -76,7 +76,7 @@ def site(settings: Settings, cassandra: Cassandra, tmp_path: Path) -> Iterator[S
 
 
 def drained(site: Site, table: str) -> None:
-    """What a worker does; it leaves no intent."""
+    """Drain as a worker does; no intent is left."""
     drain_job(site.settings, site.config, table, NEVER)
     assert site.sql("SELECT key, error FROM sync.intent WHERE table_name = %s", (table,)) == []
 
@@ -88,7 +88,7 @@ def write(site: Site, cql: str, table: str, v: bytes) -> None:
 
 @pytest.mark.parametrize("cql", FORMS)
 def test_no_key_is_taken_for_another(site: Site, cql: str) -> None:
-    """Would break: a row that a worker deletes since its key was made again of Postgres's value, or that overwrites another."""
+    """Would break: a worker deletes a row because it rebuilt the key from Postgres's value; or one row overwrites another."""
     carried, refused = FORMS[cql]
     rows, unequal = CLUSTERING[cql]
     wanted = {"apart": (len(carried), len(refused)), "within": (rows - len(unequal), len(unequal))}
@@ -118,7 +118,7 @@ def test_no_key_is_taken_for_another(site: Site, cql: str) -> None:
 
 @pytest.mark.parametrize("cql", ["date", "timestamp"])
 def test_rows_that_only_the_target_has_go_whatever_their_key(site: Site, cql: str) -> None:
-    """Would break: a key without a value in Python is unknown for ever, its row stays, and `source` counts it."""
+    """Would break: a key that Python cannot represent is unknown forever: its extra row stays, and counts as a source row."""
     cells = FORMS[cql][0]
     site.cql(f"CREATE TABLE {{ks}}.far (k {cql} PRIMARY KEY, v text)")
     insert(site, "far", ("k", "v"), [(cell, b"x") for cell in cells])
@@ -160,7 +160,7 @@ def test_decimals_in_the_partition_key_go_as_they_are_written(site: Site) -> Non
 
 
 def test_what_does_not_prove_its_key_is_left_and_said(site: Site) -> None:
-    """Would break: an intent of an older state, which has only Postgres's value, is settled for another key's row."""
+    """Would break: an intent of an older state, with Postgres's value alone, is reconciled with another key's row."""
     site.cql("CREATE TABLE {ks}.flags (p int, k boolean, v text, PRIMARY KEY ((p, k)))")
     insert(site, "flags", ("p", "k", "v"), [(ONE, cell, b"x") for cell in (b"\x02", b"\x01", b"\x00")])
     site.apply()
@@ -189,7 +189,7 @@ def test_what_does_not_prove_its_key_is_left_and_said(site: Site) -> None:
 
 
 def test_every_intent_has_the_source_s_own_key(site: Site) -> None:
-    """Would break: one of the places that make intents leaves the key to be made again."""
+    """Would break: an intent is made without the source's key, which must then be rebuilt."""
     site.cql("CREATE TABLE {ks}.prices (k decimal PRIMARY KEY, v text)")
     site.apply()
     with closing(Table(site.cassandra, site.settings, site.config, "prices")) as table:
@@ -222,10 +222,10 @@ REFUSED = {
 
 
 def test_preflight_refuses_what_takes_keys_for_one(new_place: NewPlace) -> None:
-    """Would break: keys that are two in Cassandra and one in Postgres are found out by losing a row."""
+    """Would break: two keys of Cassandra that are one in Postgres are noticed only when a row is lost."""
     with new_place() as place:
         place.configure("schema_files = []\n")
-        # The servers of the tests are built without ICU, which alone has such collations; what the catalogue says is enough.
+        # Only ICU has such collations, and the tests' servers are built without it; what the catalogue says is enough.
         place.sql("CREATE COLLATION loose (locale = 'C')")
         for name, (source, target, _) in REFUSED.items():
             place.cql(f"CREATE TABLE KS.{name} ({source})")
@@ -240,7 +240,7 @@ def test_preflight_refuses_what_takes_keys_for_one(new_place: NewPlace) -> None:
 
 
 def test_decimal_keys_go_there_and_back(new_place: NewPlace) -> None:
-    """Would break: a key that goes to the source in another form is another partition, and the application's row is two."""
+    """Would break: a key sent to the source in another form is another partition, and the application's row becomes two."""
     with new_place() as place:
         place.configure("schema_files = []\n[dual_write]\nheartbeat_seconds = 0.3\n[drift]\ngrace_seconds = 0.05\n")
         place.cql(

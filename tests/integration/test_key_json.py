@@ -1,4 +1,4 @@
-"""Keys and what errors quote, as commands show them: one form for programs, nothing that a terminal would interpret."""
+"""How commands show keys and quoted errors: in one form for programs, with nothing that a terminal would interpret."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ ESCAPED = "\\x1b]0;owned\\x07"
 
 
 def is_shown(done: Done) -> bool:
-    """Whether a terminal would interpret nothing of it."""
+    """Whether the output has nothing that a terminal would interpret."""
     return all(line.isprintable() for text in (done.out, done.err) for line in text.split("\n"))
 
 
 def leave_intent(place: Place) -> None:
-    """One that waits, as a worker leaves it whose server quoted the key."""
+    """Insert an intent as a worker leaves it when the server's error quoted the key."""
     place.sql(
         "INSERT INTO sync.intent (table_name, key, token, kind, state, version, epoch, owner, attempts, error) "
         "SELECT 'songs', int4send(octet_length(album)) || convert_to(album, 'UTF8') || int4send(4) || int4send(n), "
@@ -47,7 +47,7 @@ def fresh(new_place: NewPlace) -> Iterator[Place]:
 
 @pytest.fixture
 def hostile(fresh: Place) -> Place:
-    """A table with a key and a text that somebody means badly with, copied."""
+    """A copied table with a hostile key, and with a text that Postgres cannot hold."""
     place = fresh
     place.cql("CREATE TABLE KS.songs (album text, n int, title text, PRIMARY KEY (album, n))")
     place.cassandra.session.execute(
@@ -63,7 +63,7 @@ def hostile(fresh: Place) -> Place:
 
 @pytest.mark.slow
 def test_no_command_lets_a_key_speak_to_the_terminal(hostile: Place) -> None:
-    """Would break: whoever may name an album clears the operator's screen, renames the window, hides what is shown."""
+    """Would break: anybody who can name an album can clear the operator's screen, rename the window or hide output."""
     key = {"album": HOSTILE, "n": 7}
     hostile.sql("UPDATE songs SET title = 'other'")
     commands = hostile.commands
@@ -89,7 +89,7 @@ def test_no_command_lets_a_key_speak_to_the_terminal(hostile: Place) -> None:
 
 
 def test_an_error_of_the_server_does_not_speak_either(hostile: Place) -> None:
-    """Would break: the same, by what Postgres quotes in an error."""
+    """Would break: the same, through text that Postgres quotes in an error."""
     hostile.sql(f"UPDATE sync.run SET error = 'quoted {HOSTILE.replace(chr(10), ' ')}'")
     assert is_shown(hostile.commands.run("status"))
     assert is_shown(hostile.commands.run("status", "--json"))
@@ -97,7 +97,7 @@ def test_an_error_of_the_server_does_not_speak_either(hostile: Place) -> None:
 
 @pytest.mark.slow
 def test_one_form_in_every_command_that_can_be_read_back(fresh: Place) -> None:
-    """Would break: a program that looks up what a report names finds nothing, since it is escaped twice or of another type."""
+    """Would break: a program that looks up a reported key finds nothing, because it is escaped twice or of another type."""
     place = fresh
     place.cql(
         "CREATE TABLE KS.odd (t text, i int, b bigint, v varint, d decimal, u uuid, x blob, f float, o boolean, "
@@ -134,7 +134,7 @@ def test_one_form_in_every_command_that_can_be_read_back(fresh: Place) -> None:
 
 
 def test_an_empty_int_is_no_zero(fresh: Place) -> None:
-    """Would break: `sync rejects` names another row, which has arrived."""
+    """Would break: `sync rejects` names another row, one that was copied."""
     place = fresh
     place.cql("CREATE TABLE KS.few (p text, n int, v text, PRIMARY KEY (p, n))")
     prepared = place.cassandra.session.prepare(f'INSERT INTO "{place.keyspace}".few (p, n, v) VALUES (?, blobAsInt(?), ?)')

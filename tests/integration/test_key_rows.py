@@ -1,4 +1,4 @@
-"""Many keys read at once are what each is by itself, wherever they stand: by pages of the ring, or one by one."""
+"""Reading many keys at once gives what reading each alone gives, whether by pages of the ring or one by one."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def opened(site: Site, name: str, serial: bool = False) -> tuple[Counting, Cells
 
 
 def test_keys_that_stand_together_are_read_together(site: Site) -> None:
-    """Would break: a row taken for absent because the page ended before it, or a deleted one for there."""
+    """Would break: a row is taken for absent because the page ended before it, or a deleted row for present."""
     site.cql(f"DELETE FROM {{ks}}.songs WHERE id IN ({', '.join(str(song(i)[0]) for i in range(0, 600, 3))})")
     rows, cells, _ = opened(site, "songs")
     near = sorted((cells.key({"id": song(i)[0]}) for i in range(600)), key=lambda key: key.token)
@@ -61,7 +61,7 @@ def test_keys_that_stand_together_are_read_together(site: Site) -> None:
 
 
 def test_keys_that_stand_far_apart_are_read_one_by_one(site: Site) -> None:
-    """Would break: the whole table read for the sake of a few keys."""
+    """Would break: the whole table is read for the sake of a few keys."""
     rows, cells, _ = opened(site, "songs")
     near = sorted((cells.key({"id": song(i)[0]}) for i in range(600)), key=lambda key: key.token)
     far = near[::10]
@@ -73,7 +73,7 @@ def test_keys_that_stand_far_apart_are_read_one_by_one(site: Site) -> None:
 
 
 def test_keys_of_few_partitions(site: Site) -> None:
-    """Would break: what stands behind a page's end within a partition is absent."""
+    """Would break: within a partition, the rows after a page's end are taken for absent."""
     rows, cells, _ = opened(site, "notes")
     keys = [cells.key({"piece": f"piece {i % 3}", "at": i}) for i in range(700)]
     for some in (keys[:60], keys[540:700], keys[::7]):
@@ -84,7 +84,7 @@ def test_keys_of_few_partitions(site: Site) -> None:
 
 
 def test_keys_that_are_equal_and_have_other_bytes(site: Site) -> None:
-    """Would break: 1.0 is there under the name of 1.00, and called absent because no row has those bytes."""
+    """Would break: 1.0 is asked for as 1.00, and is called absent because no row has those bytes."""
     site.cql("CREATE TABLE {ks}.sizes (piece text, size decimal, words text, PRIMARY KEY (piece, size))")
     site.fill(
         "INSERT INTO {ks}.sizes (piece, size, words) VALUES (?, ?, ?)", (("p", Decimal(i) / 2, "la") for i in range(100))
@@ -98,7 +98,7 @@ def test_keys_that_are_equal_and_have_other_bytes(site: Site) -> None:
 
 
 def test_the_target_is_looked_at_as_a_whole(site: Site) -> None:
-    """Would break: a key's row given to another key, or one key's intent seen at its neighbour."""
+    """Would break: a row is assigned to another key, or a key's intent to its neighbour."""
     site.backfill()
     _, cells, target = opened(site, "songs")
     keys = [cells.key({"id": song(i)[0]}) for i in range(590, 610)]

@@ -33,7 +33,7 @@ def table(name: str, *columns: tuple[str, str, str]) -> SourceTable:
 
 
 def makes(home: Place, source: SourceTable, options: TableOptions) -> bool:
-    """Whether Postgres makes the table, with the columns that the migration adds."""
+    """Whether Postgres creates the table, with the columns that the migration adds."""
     try:
         home.sql(create_table(source, source.name, options))
         home.sql(f"ALTER TABLE {source.name} ADD COLUMN _sync_token bigint, ADD COLUMN _sync_version bigint")
@@ -48,7 +48,7 @@ def makes(home: Place, source: SourceTable, options: TableOptions) -> bool:
     ("kind", "fit", "too_many"), [("regular", 1597, 1598), ("clustering", 31, 32)], ids=["columns", "key columns"]
 )
 def test_the_limits_are_postgress_own(home: Place, kind: str, fit: int, too_many: int) -> None:
-    """Would break: preflight promises a table that Postgres refuses, or refuses one that it makes."""
+    """Would break: preflight accepts a table that Postgres refuses, or refuses one that Postgres accepts."""
     for count in (fit, too_many):
         columns = [("a", "int", "partition_key"), *((f"c{n}", "int", kind) for n in range(count))]
         source = table("many", *columns)
@@ -57,7 +57,7 @@ def test_the_limits_are_postgress_own(home: Place, kind: str, fit: int, too_many
 
 
 def test_how_wide_a_row_may_be_is_postgress_own(home: Place) -> None:
-    """Would break: rows are rejected of which preflight said nothing."""
+    """Would break: rows are rejected without a warning from preflight."""
     for count in (503, 512):
         source = table("wide", ("a", "int", "partition_key"), *((f"c{n}", "uuid", "regular") for n in range(count)))
         home.sql(create_table(source, "wide", TableOptions()))
@@ -75,7 +75,7 @@ def test_how_wide_a_row_may_be_is_postgress_own(home: Place) -> None:
 
 
 def test_the_ddl_that_preflight_prints_is_one_that_postgres_takes(home: Place) -> None:
-    """Would break: what is printed to be run has the names that it has just forbidden."""
+    """Would break: the printed DDL uses the names that preflight has just forbidden."""
     home.cql("CREATE TABLE KS.odd (id int PRIMARY KEY, ctid text, xmin bigint)")
     source = read_tables(home.cassandra.session, home.keyspace)["odd"]
     (*_, problem) = map_table(source, None, TableOptions())[1]
@@ -108,7 +108,7 @@ def test_a_server_that_makes_no_md5_is_told(fresh: Place) -> None:
 
 @pytest.mark.slow
 def test_another_partitioner_is_refused(tmp_path_factory: pytest.TempPathFactory, home: Place) -> None:
-    """Would break: the token of every row would be wrong: ranges overlap, and what is proved is another part of the table."""
+    """Would break: the token of every row is wrong: ranges overlap, and the proof covers another part of the table."""
     options = local.CassandraOptions(
         heap_mb=384, fast_start=True, yaml={"partitioner": "org.apache.cassandra.dht.RandomPartitioner"}
     )

@@ -230,7 +230,7 @@ def test_each_server_asks_for_a_password_that_only_its_owner_can_read(folder: Pa
 
 
 def test_a_cassandra_of_an_older_version_is_used_as_it_runs_and_has_a_password_from_its_next_start(tmp_path: Path) -> None:
-    """And then its password is neither made again nor passed over: a changed or lost one is said."""
+    """From then on a changed or lost password is an error: it is neither made anew nor ignored."""
     older = CassandraServer(tmp_path / "cassandra", options=replace(FAST, password_auth=False))
     server = CassandraServer(older.folder, options=FAST)
     try:
@@ -258,7 +258,7 @@ def test_a_cassandra_of_an_older_version_is_used_as_it_runs_and_has_a_password_f
 
 
 def test_whoever_logs_in_with_cassandras_own_password_while_it_is_new_keeps_nothing(tmp_path: Path) -> None:
-    """Would break: a program that waits for new ports on loopback is superuser of every new embedded Cassandra for good."""
+    """Would break: a program that watches loopback for new ports is superuser of every new embedded Cassandra for good."""
     server = CassandraServer(tmp_path / "cassandra", options=FAST)
     try:
         server.start(wait=False)

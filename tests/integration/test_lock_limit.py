@@ -66,9 +66,9 @@ def stamp(table: Table, keys: list[Key]) -> Callable[[], object]:
 def test_a_transaction_takes_few_locks(
     table: Table, keys: list[Key], prepare: Callable[[Table, list[Key]], Callable[[], object]]
 ) -> None:
-    """Would break: some 30 of them fill the table of locks, and everybody gets 53200, the application's writers, too."""
+    """Would break: some 30 of them fill the lock table, and everybody gets 53200, including the application's writers."""
     act = prepare(table, keys)
-    last = max(map(lock_of, keys))  # whoever waits for it holds all that are before it
+    last = max(map(lock_of, keys))  # whoever waits for it holds all the locks before it
     with holding(table, "SELECT pg_advisory_xact_lock(%s)", (last,)):
         thread = Thread(target=act)
         thread.start()

@@ -1,4 +1,4 @@
-"""Keys that Cassandra takes and a B-tree does not: each is a reject, by name, and nothing else waits for it."""
+"""Keys that Cassandra accepts and a B-tree does not: each becomes a reject, by name, and nothing else waits for it."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from sync.stores import DualWriteStore, PostgresStore
 pytest_plugins = ("support.fixtures",)
 TOML = "schema_files = []\n[dual_write]\nheartbeat_seconds = 0.2\nconnections = 4\n[drift]\ngrace_seconds = 0.05\n"
 LENGTHS = (3_000, 60_000)
-"""Beyond an entry of a B-tree (2,704 bytes), and beyond a page of it."""
+"""Longer than an entry of a B-tree (2,704 bytes), and longer than a page of it."""
 
 
 def made(length: int) -> str:
@@ -99,7 +99,7 @@ def test_a_long_key_that_was_written_while_postgres_was_away_holds_up_no_other(t
 
 @pytest.mark.parametrize("length", LENGTHS)
 def test_the_target_as_primary_refuses_a_long_key(home: Place, table: Table, length: int) -> None:
-    """Would break: an error of psycopg, or a write that nobody can say what became of."""
+    """Would break: an error of psycopg, or a write whose outcome is unknown."""
     be_primary(table, "postgres")
     url, short = made(length), made(40)
     settings = home.settings.model_copy(update={"storage_backend": "postgres"})
@@ -118,7 +118,7 @@ def test_the_target_as_primary_refuses_a_long_key(home: Place, table: Table, len
 
 @pytest.mark.slow
 def test_copy_proof_and_gates_say_each_of_them(home: Place, table: Table) -> None:
-    """Would break: no range of theirs is ever done, no table's; the reject itself cannot be recorded, nor the finding."""
+    """Would break: their ranges and tables are never done; neither the reject nor the finding can be recorded."""
     long = [made(length) for length in LENGTHS]
     short = [made(40) for _ in range(20)]
     for url in long + short:
@@ -145,7 +145,7 @@ def test_copy_proof_and_gates_say_each_of_them(home: Place, table: Table) -> Non
 
 
 def test_a_state_of_before_takes_them_after_an_upgrade(home: Place, table: Table, new_place: NewPlace) -> None:
-    """Would break: who began with an older version keeps indexes over the keys themselves."""
+    """Would break: a migration begun with an older version keeps indexes over the keys themselves."""
     with new_place() as other, closing(connect(other.settings, autocommit=True)) as connection:
         connection.execute(texts()[STATE].encode())
         connection.execute(OLDER)

@@ -1,4 +1,4 @@
-"""A partition of any length is copied at any rate, whatever a job's time is and whoever dies; tombstones in plenty are no end."""
+"""A partition of any length is copied, whatever a job's time limit and whoever dies; many tombstones do not stop it."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def site(settings: Settings, cassandra: Cassandra, tmp_path: Path) -> Iterator[S
 
 
 def _partition(site: Site, table: str, columns: str, row: Callable[[int], tuple[object, ...]]) -> None:
-    """One partition, by batches of it."""
+    """Write one partition in batches."""
     marks = ", ".join("?" * len(columns.split(",")))
     insert = site.cassandra.session.prepare(f"INSERT INTO {site.keyspace}.{table} ({columns}) VALUES ({marks})")
     for first in range(0, ROWS, 500):
@@ -43,13 +43,13 @@ def _partition(site: Site, table: str, columns: str, row: Callable[[int], tuple[
 
 
 def _for_a_moment(batches: int) -> Callable[[], bool]:
-    """What ends a job after so many looks, as its minute does."""
+    """A condition that ends a job after so many checks, as its minute does."""
     asked = iter(range(batches))
     return lambda: next(asked, None) is None
 
 
 def _by_jobs(site: Site, runs: list[int], most: int) -> int:
-    """Copy by jobs that end after a batch or two; how many it took."""
+    """Copy by jobs that end after a batch or two; return how many it took."""
     for jobs in range(1, most):
         site.copy(runs, _for_a_moment(4))
         ((left,),) = site.sql("SELECT count(*) FROM sync.range WHERE state <> 'done'")
@@ -76,7 +76,7 @@ def test_a_partition_longer_than_a_job_is_copied_once(site: Site) -> None:
 
 
 def test_orders_of_both_kinds_are_resumed(site: Site) -> None:
-    """Would break: a place in a partition is taken for a value that is greater, where rows come the other way round."""
+    """Would break: resuming within a partition looks for greater values, although rows may come in descending order."""
     site.cql(
         "CREATE TABLE {ks}.steps (k text, a int, b text, v int, PRIMARY KEY (k, a, b)) "
         "WITH CLUSTERING ORDER BY (a DESC, b ASC)"
@@ -90,7 +90,7 @@ def test_orders_of_both_kinds_are_resumed(site: Site) -> None:
 
 
 def test_a_worker_killed_within_a_partition_costs_a_batch(site: Site) -> None:
-    """Would break: whoever takes over reads the partition from its start, or goes on behind rows that were not loaded."""
+    """Would break: the next worker reads the partition from its start, or resumes behind rows that were not loaded."""
     site.cql(NOTES)
     _partition(site, "notes", "piece, at, pitch, words", lambda at: ("wide", at, at % 88, "la"))
     site.apply()
@@ -106,7 +106,7 @@ def test_a_worker_killed_within_a_partition_costs_a_batch(site: Site) -> None:
 
 
 def test_a_place_that_the_source_does_not_know_costs_the_beginning_only(site: Site) -> None:
-    """Would break: after an upgrade of the source a range fails for good, for the mark of a place of the older version."""
+    """Would break: after an upgrade of the source a range fails for good, because the older version made its checkpoint."""
     site.cql(NOTES)
     _partition(site, "notes", "piece, at, pitch, words", lambda at: ("wide", at, at % 88, "la"))
     site.apply()
@@ -123,7 +123,7 @@ def test_a_place_that_the_source_does_not_know_costs_the_beginning_only(site: Si
 
 
 def test_a_range_that_is_begun_anew_begins_at_its_start(site: Site) -> None:
-    """Would break: after a change of the table its rows are copied again, without those before the old place."""
+    """Would break: after a change of the table its rows are copied again, but not those before the old checkpoint."""
     site.cql(NOTES)
     _partition(site, "notes", "piece, at, pitch, words", lambda at: ("wide", at, at % 88, "la"))
     site.apply()
@@ -140,7 +140,7 @@ def test_a_range_that_is_begun_anew_begins_at_its_start(site: Site) -> None:
 
 
 def test_write_times_of_a_long_partition_are_looked_at_once(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Would break: a look that takes longer than a job is restarted by every job, and nothing is ever copied."""
+    """Would break: a search for write times that outlasts a job is restarted by every job, and nothing is ever copied."""
     site.cql(NOTES)
     _partition(site, "notes", "piece, at, pitch, words", lambda at: ("wide", at, at % 88, "la"))
     site.apply()
@@ -181,7 +181,7 @@ def test_a_partition_of_many_null_cells_is_read_in_smaller_pages(site: Site) -> 
 
 
 def test_what_cannot_be_read_is_named_by_its_key_and_the_others_go_on(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Would break: "ReadFailure" of some token range, without the key and the cure; or one partition ends the whole table."""
+    """Would break: "ReadFailure" of some token range, without the key or the cure; or one partition stops the whole table."""
     site.cql("CREATE TABLE {ks}.logs (k text, at int, v int, PRIMARY KEY (k, at))")
     session = site.cassandra.session
     delete = session.prepare(f"DELETE FROM {site.keyspace}.logs WHERE k = 'full' AND at = ?")

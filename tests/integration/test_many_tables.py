@@ -1,4 +1,4 @@
-"""Many small tables: what the commands ask of the servers does not grow with them, or by a few requests a table (W13)."""
+"""Many small tables: the requests to the servers do not grow with their number, or only by a few a table (W13)."""
 
 from __future__ import annotations
 
@@ -38,12 +38,12 @@ def home(new_place: NewPlace) -> Iterator[Place]:
 
 
 def only(count: int) -> Config:
-    """The first so many tables."""
+    """A configuration with only the first `count` tables."""
     return Config(only=tuple(f"t{n}" for n in range(count)))
 
 
 def asked_by(act: Callable[[Settings, Config], object], home: Place) -> tuple[RequestCounts, RequestCounts]:
-    """What it asks of the servers for few tables, and for many."""
+    """The requests that it makes for few tables, and for many."""
     settings = home.settings.model_copy(update={"redis_url": SecretStr(home.commands.env["REDIS_URL"])})
     found = []
     for count in (FEW, MANY):
@@ -54,7 +54,7 @@ def asked_by(act: Callable[[Settings, Config], object], home: Place) -> tuple[Re
 
 
 def test_preflight_asks_postgres_for_all_tables_at_once(home: Place) -> None:
-    """Would break: ten statements for each table; 2,000 round trips for 200 tables, of which nothing is learnt until the last."""
+    """Would break: ten statements a table: 2,000 round trips for 200 tables before anything is known."""
 
     def look(settings: Settings, config: Config) -> None:
         report = preflight(settings, config)
@@ -68,7 +68,7 @@ def test_preflight_asks_postgres_for_all_tables_at_once(home: Place) -> None:
 
 
 def test_a_plan_asks_postgres_for_all_tables_at_once(home: Place) -> None:
-    """Of a backfill and a drift report, whose preflight it is, too: which tables they are is one question."""
+    """The plan of a backfill or a drift report, with its preflight, finds its tables with one query."""
 
     def plan(settings: Settings, config: Config) -> None:
         assert len(make_plan(settings, config, None).shapes) == len(config.only or ())
@@ -78,7 +78,7 @@ def test_a_plan_asks_postgres_for_all_tables_at_once(home: Place) -> None:
 
 
 def test_status_asks_nobody_by_table(home: Place) -> None:
-    """Would break: status maps each table by three statements, and asks which it is by a fourth."""
+    """Would break: status runs three statements a table to map it, and a fourth to find it."""
 
     def status(settings: Settings, config: Config) -> None:
         found = read_status(settings, config)
@@ -89,7 +89,7 @@ def test_status_asks_nobody_by_table(home: Place) -> None:
 
 
 def test_rights_are_asked_once_a_table(home: Place) -> None:
-    """While applications write, preflight looks whether their writes could be sent again: one more request a table."""
+    """While applications write, preflight checks whether their writes could be sent again: one more request a table."""
     with DualWriteStore(home.settings, only(MANY)):
         few, many = asked_by(preflight, home)
     assert many.postgres == few.postgres

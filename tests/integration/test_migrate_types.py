@@ -46,7 +46,7 @@ def _values(cql: CqlType, most: int | None = None) -> list[bytes | None]:
 
 
 class _Rows:
-    """Puts rows into one table that differ from an ordinary one in one column each."""
+    """Writes rows into one table, each different from an ordinary row in one column."""
 
     def __init__(self, place: Place, table: SourceTable) -> None:
         self._session, self._table = place.cassandra.session, table
@@ -62,7 +62,7 @@ class _Rows:
         return self._session.execute_async(bound)
 
     def fill(self) -> int:
-        """So many rows; each column's values in turn."""
+        """Write each column's values in turn; return how many rows Cassandra took."""
         keys = {c.name for c in self._table.primary_key}
         values = {c.name: _values(c.type, _SHORT if c.name in keys else None) for c in self._table.columns if c.name != "n"}
         usual = {c.name: _usual(c.type) if c.name in keys else None for c in self._table.columns}
@@ -71,7 +71,7 @@ class _Rows:
 
 
 def _is_taken(future: ResponseFuture) -> bool:
-    """Cassandra refuses some of the edges."""
+    """Whether Cassandra took the row; it refuses some of the edges."""
     try:
         future.result()
     except (InvalidRequest, NoHostAvailable, WriteFailure) as error:
@@ -96,7 +96,7 @@ _ORDINARY: dict[str, Any] = {
 
 @pytest.fixture(scope="module")
 def migrated(new_place: NewPlace) -> Iterator[tuple[dict[str, int], Any]]:
-    """Tables with all types, their rows, and what `sync migrate` says of them."""
+    """Rows by table, for tables with all types, and the result of `sync migrate`."""
     with new_place() as place:
         place.cql(*(t.format('"' + place.keyspace + '"') for t in TYPES))
         columns = [t for t in MATRIX if t != "counter"]
@@ -132,7 +132,7 @@ def test_every_type_goes_through_migrate(migrated: tuple[dict[str, int], Any]) -
 
 
 def test_every_sampled_row_is_found_by_its_key(migrated: tuple[dict[str, int], Any]) -> None:
-    """Would break: a look by key or content that is skipped, or that asks for something else than the row's own bytes."""
+    """Would break: a lookup by key or content is skipped, or asks for something other than the row's own bytes."""
     filled, done = migrated
     found = {r["table"]: r for r in done.json["verification"]["retrieval"]}
     for name in filled:

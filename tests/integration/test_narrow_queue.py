@@ -1,4 +1,4 @@
-"""A managed Redis that forbids what administers a server: INFO, CLIENT LIST, KEYS, CONFIG, FLUSHALL."""
+"""A managed Redis that forbids administrative commands: INFO, CLIENT LIST, KEYS, CONFIG, FLUSHALL."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whoever can write to Redis runs nothing in the application, nor in `sync`'s own commands and workers: they read JSON."""
+"""Somebody who can write to Redis can run no code in the application or in `sync`'s commands and workers: they read JSON."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def queue(home: Place) -> Iterator[redis.Redis]:
 
 
 class Touch:
-    """Whoever unpickles it makes the file."""
+    """Creates the file when it is unpickled."""
 
     def __init__(self, flag: Path) -> None:
         self._flag = flag
@@ -73,14 +73,14 @@ def plant(queue: redis.Redis, flag: Path, waits: bool) -> str:
 
 
 def test_the_plant_is_one(queue: redis.Redis, tmp_path: Path) -> None:
-    """The other tests would pass if it did nothing: RQ's own way executes it."""
+    """RQ's own reader executes the planted pickle; otherwise the other tests would prove nothing."""
     job = plant(queue, tmp_path / "flag", waits=False)
     Job.fetch(job, connection=queue).latest_result()
     assert (tmp_path / "flag").exists()
 
 
 def test_an_application_and_commands_execute_nothing(home: Place, queue: redis.Redis, tmp_path: Path) -> None:
-    """Would break: who can write to Redis can run code in every process of the application."""
+    """Would break: anybody who can write to Redis can run code in every process of the application."""
     flag = tmp_path / "flag"
     plant(queue, flag, waits=False)
     plant(queue, flag, waits=True)
@@ -99,7 +99,7 @@ def test_an_application_and_commands_execute_nothing(home: Place, queue: redis.R
 
 
 def test_sync_worker_executes_nothing_and_works(home: Place, queue: redis.Redis, tmp_path: Path) -> None:
-    """Would break: the same in `sync worker`, its supervisor and its jobs; or it cannot read the jobs that `sync` rings."""
+    """Would break: the same in `sync worker`, its supervisor and its jobs; or it cannot read the jobs that `sync` queues."""
     flag = tmp_path / "flag"
     with closing(Table(home.cassandra, home.settings, CONFIG, "songs")) as table:
         with DualWriteStore(home.settings, CONFIG) as store:
@@ -124,7 +124,7 @@ def test_sync_worker_executes_nothing_and_works(home: Place, queue: redis.Redis,
     [([], {b"["}), ([JSON_WORKERS], {b"["}), (["someone"], {b"\x80"}), (["someone", JSON_WORKERS], {b"[", b"\x80"})],
 )
 def test_every_worker_gets_what_it_reads(home: Place, queue: redis.Redis, listening: list[str], forms: set[bytes]) -> None:
-    """Would break: the first bell is one that the only worker cannot read; or our own workers fail every second job."""
+    """Would break: the first job is one that the only worker cannot read; or our own workers fail every second job."""
     for name in listening:
         queue.sadd("rq:workers:sync", f"rq:worker:{name}{uuid4().hex}")
     with DualWriteStore(home.settings, CONFIG) as store:
@@ -134,7 +134,7 @@ def test_every_worker_gets_what_it_reads(home: Place, queue: redis.Redis, listen
 
 
 def jobs(queue: redis.Redis, table: str) -> list[bytes]:
-    """What the waiting jobs of a table hold."""
+    """The data of a table's waiting jobs."""
     found = [queue.hmget(Job.key_for(job), "description", "data") for job in Queue("sync", connection=queue).get_job_ids()]
     return [data for description, data in found if description == f"reconcile {table}".encode()]
 

@@ -1,5 +1,4 @@
-"""Cassandra 4.0 and 4.1: the whole way, with values of which these servers do not tell when they were written; and every kind
-of table and guardrail there and on 5: carried, or named before the first write."""
+"""Whole migrations from Cassandra 4; every kind of table and guardrail, also on 5: carried, or named before any write."""
 
 from __future__ import annotations
 
@@ -59,8 +58,8 @@ def old(
     valkey: local.ValkeyServer,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> NewPlace:
-    """Places there, as the superuser."""
-    from support.fixtures import places_at  # behind pytest, which loads it as a plugin
+    """Make places on that node, as the superuser."""
+    from support.fixtures import places_at  # only after pytest has loaded it as a plugin
 
     there = {"cassandra_port": node.port, "cassandra_username": node.user, "cassandra_password": SecretStr(node.password)}
     return places_at(base_settings.model_copy(update=there), zygote, valkey, tmp_path_factory)
@@ -80,7 +79,7 @@ def proved(place: Place) -> None:
 
 @OLD
 def test_there_and_back(old: NewPlace) -> None:
-    """Would break: a green preflight and a whole copy, and then every dual write is refused, and drift names no column."""
+    """Would break: after a green preflight and a whole copy, every dual write is refused, and drift names no column."""
     with old() as place:
         place.cql(SONGS)
         place.configure(TOML)
@@ -116,7 +115,7 @@ def test_there_and_back(old: NewPlace) -> None:
 @OLD
 @pytest.mark.parametrize("arrives", ["at once", "never", "after the reconcile"])
 def test_what_a_writer_left_is_made_equal(old: NewPlace, arrives: str) -> None:
-    """Would break: a reconcile cannot read a row; the elements of a list stand there twice; an old collection comes back."""
+    """Would break: a reconcile cannot read a row, a list's elements are doubled, or an old collection comes back."""
     with old() as place:
         place.cql(*MANY)
         place.configure(TOML)
@@ -143,7 +142,7 @@ def test_what_a_writer_left_is_made_equal(old: NewPlace, arrives: str) -> None:
 
 @OLD
 def test_a_list_that_is_sent_again_behind_its_last_timestamp_is_not_doubled(old: NewPlace) -> None:
-    """Would break: behind the last timestamp of its own a list is sent at one that may have arrived: all stands there twice."""
+    """Would break: after its last own timestamp, a list is sent with one that may have arrived already, and is doubled."""
     with old() as place:
         place.cql("CREATE TABLE KS.lists (id uuid PRIMARY KEY, l list<int>)")
         place.configure(TOML)
@@ -164,7 +163,7 @@ def test_a_list_that_is_sent_again_behind_its_last_timestamp_is_not_doubled(old:
 
 @OLD
 def test_what_is_asked_for_is_what_the_server_tells(old: NewPlace) -> None:
-    """Would break: on a server that tells nothing of collections a version is taken from what it does not tell."""
+    """Would break: a version is taken from write times of collections, which such a server does not report."""
     with old() as place:
         place.cql(*MANY)
         place.configure(TOML)
@@ -182,7 +181,7 @@ EVERY = pytest.mark.parametrize("node", old_cassandra.EVERY, indirect=True, scop
 
 
 def as_ordinary(place: Place) -> Place:
-    """The same as a role that guardrails bind."""
+    """The same place, as a role to which guardrails apply."""
     role = {"cassandra_username": old_cassandra.ROLE, "cassandra_password": SecretStr(old_cassandra.PASSWORD)}
     env = {name.upper(): old_cassandra.ROLE if name.endswith("name") else old_cassandra.PASSWORD for name in role}
     return Place(place.cassandra, place.settings.model_copy(update=role), place.commands.but(**env))
@@ -198,7 +197,7 @@ def said(place: Place) -> dict[tuple[str, str], list[str]]:
 
 @EVERY
 def test_every_kind_of_table_is_carried_or_named(old: NewPlace, node: local.CassandraServer) -> None:
-    """Would break: what cannot be carried, or not be written on both sides, is learnt at the first write, or by the proof."""
+    """Would break: what cannot be carried, or not written on both sides, is noticed at the first write or by the proof."""
     new, guarded = node.options.version == old_cassandra.EVERY[-1], node.options.version in old_cassandra.GUARDED
     with old() as place:
         place.cql(*KINDS, *(OF_FIVE if new else ()))
@@ -229,7 +228,7 @@ def test_every_kind_of_table_is_carried_or_named(old: NewPlace, node: local.Cass
 
 
 def check_written(store: DualWriteStore, name: str, key: dict[str, object], values: dict[str, object]) -> None:
-    """Put, changed, read and deleted, and put again."""
+    """Put, read, update and delete a row, and put it again."""
     assert store.put(name, {**key, **values})
     found = store.get(name, key) or {}
     assert found.keys() >= key.keys() | values.keys()
@@ -241,7 +240,7 @@ def check_written(store: DualWriteStore, name: str, key: dict[str, object], valu
 
 
 def check_named(found: dict[tuple[str, str], list[str]], new: bool) -> None:
-    """What preflight says of each table, where sync.toml says nothing yet."""
+    """Check what preflight says of each table while sync.toml says nothing of it."""
     errors = {name: texts for (level, name), texts in found.items() if level == "error"}
     assert sorted(errors) == (["expire", "expires", "parts", "statics"] if new else ["expire", "expires", "statics"])
     assert "static columns s" in errors["statics"][0]
@@ -258,7 +257,7 @@ def check_named(found: dict[tuple[str, str], list[str]], new: bool) -> None:
     assert "an increment is not repeatable" in blocks["counts"] and "DROP COMPACT STORAGE" in blocks["dense"]
     for name in ("counts", "dense"):
         assert "(not possible: dual writes, reconcile, cut-over and rollback)" in blocks[name]
-    if new:  # whose node has a least timestamp
+    if new:  # whose node has a minimum timestamp
         assert (
             "Guardrail minimum_timestamp violated" in blocks["based"]
             and "minimum_timestamp_fail_threshold" in blocks["based"]

@@ -76,7 +76,7 @@ def woken(running: Running) -> Result:
 
 @contextmanager
 def behind(site: Site, *statements: bytes) -> Iterator[None]:
-    """Whoever needs what these lock waits until this block has ended."""
+    """Hold these locks until the block ends: whoever needs them waits."""
     with closing(site.connect()) as holder:
         holder.execute("BEGIN")
         for statement in statements:
@@ -86,13 +86,13 @@ def behind(site: Site, *statements: bytes) -> Iterator[None]:
 
 
 def check(result: Result, code: int, words: str = "") -> None:
-    """It ended so; if with an error, then it said in one line what it is."""
+    """Check the exit code, and that an error was reported in one line."""
     assert (result.code, "Traceback" in result.err, "SYNC_DEBUG" in result.err) == (code, False, False), result
     assert words in (result.err.splitlines() or [""])[-1], result
 
 
 def prove(site: Site) -> None:
-    """Two clean passes of this epoch: the first migration's, again."""
+    """Record two clean passes of this epoch, copied from the first migration's."""
     for _ in range(2):
         site.sql(
             "INSERT INTO sync.drift_pass (runs, clean, repaired, started_at, report, proof, epoch, data_center) "
@@ -137,7 +137,7 @@ def test_two_migrations(site: Site) -> None:
 
 @pytest.mark.parametrize(("first", "second"), [("begun", "before_begin"), ("before_begin", "begun")])
 def test_two_switches_of_one_kind(ready: Site, first: str, second: str) -> None:
-    """Would break: the second switches what the first has just switched, by gates that were judged before."""
+    """Would break: the second one switches what the first has just switched, by gates judged before that."""
     site = ready
     for kind, place in (("cutover", first), ("rollback", second)):
         command = SWITCH[kind]
@@ -154,7 +154,7 @@ def test_two_switches_of_one_kind(ready: Site, first: str, second: str) -> None:
 
 
 def test_a_cutover_and_a_rollback(ready: Site) -> None:
-    """Would break: the one reports the other's epoch as its own; or the one undoes what is not done yet."""
+    """Would break: one reports the other's epoch as its own, or undoes a switch that is not done yet."""
     site = ready
     one = held(site, "switch.begun", *SWITCH["cutover"], "--json")
     early = site.run(*SWITCH["rollback"])
@@ -176,7 +176,7 @@ def test_a_cutover_and_a_rollback(ready: Site) -> None:
 
 
 def test_a_backfill_and_a_cutover(ready: Site) -> None:
-    """Would break: it switches while rows are copied that are older than the new primary's; or writers wait for nothing."""
+    """Would break: it switches while rows older than the new primary's are copied, or makes writers wait for nothing."""
     site = ready
     with behind(site, LOADING):
         copying = site.start("backfill", "--json", "--workers", "1")
@@ -204,7 +204,7 @@ def test_a_backfill_and_a_cutover(ready: Site) -> None:
 
 
 def test_a_drift_report_and_a_cutover(ready: Site) -> None:
-    """Would break: what was compared while the other store was primary counts as proof under the new one."""
+    """Would break: a comparison made while the other store was primary counts as proof under the new one."""
     site = ready
     looking = site.start("drift-report", "--json", "--workers", "1", failpoints=SLOW)
     until(
@@ -235,7 +235,7 @@ def test_two_repairs(ready: Site) -> None:
 
 
 def test_two_that_give_up_one_intent(ready: Site) -> None:
-    """Would break: both write into the key, or a traceback where the intent is gone."""
+    """Would break: both write the key, or one ends with a traceback because the intent is gone."""
     site = ready
     key = UUID(int=7)
     with closing(Table(site.cassandra, site.settings, site.config, "songs")) as table:
@@ -258,7 +258,7 @@ def test_two_that_give_up_one_intent(ready: Site) -> None:
 
 
 def test_two_that_fence_one_writer(ready: Site) -> None:
-    """Would break: it is fenced twice, or the second one's error is Postgres's own."""
+    """Would break: the writer is fenced twice, or the second command fails with Postgres's own error."""
     site = ready
     site.sql(
         "INSERT INTO sync.writer (id, slot, host, pid, epoch, state, accepts, lease_seconds) "
@@ -275,7 +275,7 @@ def test_two_that_fence_one_writer(ready: Site) -> None:
 
 
 def test_two_workers(ready: Site) -> None:
-    """Would break: each sweeps, rings and reconciles what the other one has."""
+    """Would break: each sweeps, notifies and reconciles what the other one has."""
     site = ready
     with closing(Table(site.cassandra, site.settings, site.config, "songs")) as table:
         for _ in range(150):
@@ -295,7 +295,7 @@ def test_two_workers(ready: Site) -> None:
 
 
 def test_the_end_and_whatever_else(ready: Site) -> None:
-    """Would break: whoever comes a moment later fails with Postgres's own words of a schema that is gone."""
+    """Would break: a command a moment later fails with Postgres's own error about a missing schema."""
     site = ready
     check(site.run(*SWITCH["cutover"]), 0)
     back = held(site, "switch.before_begin", *SWITCH["rollback"])
@@ -328,7 +328,7 @@ def test_two_that_start_the_same_servers(endpoints: local.Endpoints, tmp_path: P
 
 
 def test_every_command_is_among_them() -> None:
-    """Would break: a new command, and nobody thinks of two of it."""
+    """Would break: a new command is added, and nobody tests two of it at once."""
     commands = build_parser()._subparsers._group_actions[0].choices  # type: ignore[union-attr]
     looking = {"preflight", "status", "rejects"}
     working = {

@@ -1,4 +1,4 @@
-"""One key that one side refuses, in whatever way, and its neighbours: they settle, and it says why it does not."""
+"""One key that one side refuses, in whatever way: its neighbours settle, and a record says why it does not."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ from sync.stores import PostgresStore
 
 pytest_plugins = ("support.fixtures", "support.pair_table")
 STATES = ["P0001", "42501", "0A000", "55000", "44000", "38000", "U0001", "P0004"]
-"""Of a trigger's RAISE, a policy, a view, a function in another language, and one that nobody knows."""
+"""Of a trigger's RAISE, a policy, a view, a function in another language, and unknown ones."""
 
 
 @contextmanager
 def refusing(table: Table, state: str = "P0001", when: str = "INSERT OR UPDATE") -> Iterator[None]:
-    """The target takes no row whose `a` is poison."""
+    """Make the target refuse rows whose `a` begins with poison."""
     row = "OLD" if when == "DELETE" else "NEW"
     table.sql(
         f"CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN IF {row}.a LIKE 'poison%' THEN "
@@ -47,7 +47,7 @@ def refusing(table: Table, state: str = "P0001", when: str = "INSERT OR UPDATE")
 
 
 def left_to_workers(table: Table, count: int = 12) -> tuple[Key, list[Key]]:
-    """Keys whose second half failed, the poison in their middle."""
+    """Write keys whose second half failed, with the poison in the middle."""
     keys, writer = [table.key(id=uuid4()) for _ in range(count)], table.writer()
     poison = keys[count // 2]
     for key in keys:
@@ -61,7 +61,7 @@ def reasons(table: Table) -> list[tuple[object, ...]]:
 
 @pytest.mark.parametrize("state", STATES)
 def test_a_row_that_the_target_refuses_is_a_reject_and_takes_no_other_with_it(table: Table, state: str) -> None:
-    """Would break: up to 199 keys fail with it, are due with it again, and never settle: no cut-over."""
+    """Would break: up to 199 keys fail with it, are retried with it and never settle, so that no cut-over is possible."""
     with refusing(table, state):
         poison, others = left_to_workers(table)
         assert table.drain() == len(others) + 1
@@ -75,7 +75,7 @@ def test_a_row_that_the_target_refuses_is_a_reject_and_takes_no_other_with_it(ta
 
 
 def test_a_key_for_which_nothing_can_be_done_stays_alone(table: Table) -> None:
-    """Would break: the same, where the row cannot even be deleted; or a reconcile that ends with Postgres's own error."""
+    """Would break: the same, where the row cannot even be deleted; or the reconcile ends with Postgres's own error."""
     poison = table.key(id=uuid4())
     table.writer().put(poison, a="poison").done()
     with refusing(table, when="DELETE"):
@@ -90,7 +90,7 @@ def test_a_key_for_which_nothing_can_be_done_stays_alone(table: Table) -> None:
 
 
 def test_a_right_that_was_taken_or_a_column_that_is_gone_deletes_nothing(table: Table) -> None:
-    """Would break: what is wrong with the table is taken for what is wrong with the row, and the target's row goes."""
+    """Would break: an error of the table is taken for one of the row, and the target's row is deleted."""
     key = table.key(id=uuid4())
     table.writer().put(key, a="kept").done()
     table.writer().put(key, a="new").primary().mark("finished")
@@ -107,7 +107,7 @@ def test_a_right_that_was_taken_or_a_column_that_is_gone_deletes_nothing(table: 
 
 @pytest.mark.parametrize("what", ["key", "row"])
 def test_a_row_that_somebody_holds_is_left_for_later_and_the_rest_settles(table: Table, what: str) -> None:
-    """Would break: one row that is held for long takes the others of its batch with it."""
+    """Would break: a row that is held for long makes the others of its batch fail, too."""
     keys, writer = [table.key(id=uuid4()) for _ in range(6)], table.writer()
     for key in keys:
         writer.put(key, a="1").done()
@@ -135,7 +135,7 @@ def lock(key: Key) -> int:
 
 
 def test_keys_that_failed_together_are_not_tried_together_for_ever(table: Table) -> None:
-    """Would break: what fails a whole batch does so again, with the same neighbours, each time."""
+    """Would break: keys that failed as a batch are retried as the same batch each time, and fail again."""
     journal = Journal(table.pool, table.mapped, table.encoder, Writer("drain", 0, 0, LEASE), Breaker(NEVER_OPEN))
     keys, writer = [table.key(id=uuid4()) for _ in range(30)], table.writer()
     for key in keys:
@@ -167,7 +167,7 @@ def test_one_row_that_cannot_be_raised_is_sent_alone_no_more(table: Table) -> No
 
 
 def test_a_backfill_rejects_the_row_that_a_trigger_refuses(new_place: NewPlace) -> None:
-    """Would break: the job ends five times, and then the command, for one row."""
+    """Would break: one row makes the job fail five times, and then the command."""
     with new_place() as place:
         place.cql("CREATE TABLE KS.pairs (id uuid PRIMARY KEY, a text, b text)")
         for a in ("x", "poison", "poison two", "y"):
@@ -183,7 +183,7 @@ def test_a_backfill_rejects_the_row_that_a_trigger_refuses(new_place: NewPlace) 
 
 
 def test_an_applications_store_is_told_of_a_refusal(table: Table) -> None:
-    """Would break: what Postgres refuses is taken for a lost connection: the write is said to be unsure."""
+    """Would break: a refusal by Postgres is taken for a lost connection, and the write is reported as unsure."""
     for state in STATES:
         with (
             refusing(table, state), PostgresStore(table.settings, 1) as store, pytest.raises(WriteRefused, match="not this one"),
@@ -199,7 +199,7 @@ class Said(Exception):
 
 
 def test_what_an_error_is_about() -> None:
-    """Would break: a server that is unreachable makes rejects of good rows, or one row's refusal makes the server sick."""
+    """Would break: an unreachable server turns good rows into rejects, or one refused row makes the server count as sick."""
     server = ["08006", "25006", "53100", "53200", "53300", "57014", "57P01", "57P03", "58030"]
     rows = ["22001", "23505", "54000", "08P01", "P0001", "42501", "0A000", "44000", "U0001"]
     passing, neither = ["40001", "40P01", "55P03"], ["42703", "42P01", "3F000", "XX000", "26000"]
@@ -215,7 +215,7 @@ def test_what_an_error_is_about() -> None:
 
 
 def test_a_right_that_the_role_lacks_is_no_reject(table: Table) -> None:
-    """Would break: a role that may not write makes a reject of every row of a copy."""
+    """Would break: if the role may not write, every row of a copy becomes a reject."""
     with closing(connect(table.settings, autocommit=True)) as connection, connection.transaction(force_rollback=True):
         connection.execute("CREATE ROLE nobody_at_all")
         connection.execute("SET LOCAL ROLE nobody_at_all")

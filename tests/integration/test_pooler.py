@@ -1,4 +1,4 @@
-"""Through a real PgBouncer in transaction mode, under a name that does not tell: everything works, nothing leaks, limits hold.
+"""Through a real PgBouncer in transaction mode, whose name does not give it away: all works, nothing leaks, limits hold.
 
 There is no way around it here, and its pool has two server connections. Another application uses the same pool.
 """
@@ -64,7 +64,7 @@ def pooled(new_place: NewPlace, pooler: Pooler) -> Iterator[Place]:
 
 
 class Others:
-    """Other clients of the same pool: what they see of their sessions, now and at first."""
+    """Other clients of the same pool, which check that their sessions stay as they were."""
 
     def __init__(self, pooler: Pooler, settings: Settings) -> None:
         self._clients = [pooler.client(settings) for _ in range(2)]
@@ -78,7 +78,7 @@ class Others:
         assert self._seen() == self._first
 
     def _seen(self) -> set[object]:
-        """Of both server sessions: one client holds the one, so that the other client has the other one."""
+        """What both server sessions show: one client holds one of them, so that the other client gets the other."""
         found: set[object] = set()
         one, two = self._clients
         for _ in range(10):
@@ -95,7 +95,7 @@ def run(place: Place, command: str) -> str:
 
 @pytest.mark.slow
 def test_the_whole_way_and_nothing_leaks(pooled: Place, pooler: Pooler) -> None:
-    """Would break: prepared statements that collide, timeouts that another client's queries get, temporary tables that stay."""
+    """Would break: prepared statements collide, timeouts apply to another client's queries, or temporary tables stay."""
     pooled.cql(
         "CREATE TABLE KS.songs (id uuid PRIMARY KEY, title text, plays int, tags map<text, text>)",
         "CREATE TABLE KS.shapes (id int PRIMARY KEY, v vector<float, 3>)", "INSERT INTO KS.shapes (id, v) VALUES (1, [1, 2, 3])",
@@ -141,7 +141,7 @@ def test_seven_hundred_writes(pooled: Place, pooler: Pooler) -> None:
 
 
 def test_limits_hold(pooled: Place) -> None:
-    """Would break: a row that is held, or a server that hangs, holds up an application's thread without end."""
+    """Would break: a locked row or a server that hangs blocks an application's thread forever."""
     pooled.sql("CREATE TABLE songs (id int PRIMARY KEY, title text)", "INSERT INTO songs VALUES (1, 'a')")
     with PostgresStore(pooled.settings, 4, 1.0) as store, store.pool.connection() as other:
         assert isinstance(other, Pooled)
@@ -199,7 +199,7 @@ def begin_anew(base_settings: Settings, place: Place) -> None:
 def test_it_is_found_by_looking(
     base_settings: Settings, tmp_path_factory: pytest.TempPathFactory, mode: str, expected: bool
 ) -> None:
-    """Would break: only names with `-pooler.` are taken for poolers; or a session pooler, which is as good as the server."""
+    """Would break: only names with `-pooler.` count as poolers, or a session pooler does, which behaves like the server."""
     with running(base_settings, tmp_path_factory.mktemp(mode), mode=mode) as made:
         dsn = connection_string(made.settings(base_settings))
         assert looking.known(dsn) is None
@@ -210,7 +210,7 @@ def test_it_is_found_by_looking(
 
 
 def test_what_is_said_counts(base_settings: Settings) -> None:
-    """Where looking cannot tell, POSTGRES_POOLER does."""
+    """POSTGRES_POOLER decides where detection cannot."""
     said = base_settings.model_copy(update={"postgres_pooler": "transaction"})
     with closing(connect(said, autocommit=True)) as connection:
         assert isinstance(connection, Pooled)
@@ -219,7 +219,7 @@ def test_what_is_said_counts(base_settings: Settings) -> None:
 
 @pytest.mark.slow
 def test_hostile_settings_of_the_role_do_not_matter(pooled: Place, base_settings: Settings) -> None:
-    """Would break: what the role or the database sets for its sessions changes verdicts, writes, or what a name means (V8)."""
+    """Would break: session settings of the role or the database change verdicts, writes, or what a name means (V8)."""
     pooled.cql(
         "CREATE TABLE KS.metadata (id int PRIMARY KEY, at timestamp, d date, v vector<float, 3>)",
         "INSERT INTO KS.metadata (id, at, d, v) VALUES (1, '2024-02-03 01:02:03+0000', '2024-02-03', [1, 2, 3])",
@@ -247,7 +247,7 @@ def test_hostile_settings_of_the_role_do_not_matter(pooled: Place, base_settings
 
 
 def test_an_index_that_the_roles_limits_would_end(pooled: Place, base_settings: Settings) -> None:
-    """Would break: the build ends after the role's timeout, and leaves an index that is not valid."""
+    """Would break: the role's timeout ends the build and leaves an invalid index."""
     pooled.cql("CREATE TABLE KS.songs (id int PRIMARY KEY, title text)")
     pooled.sql(f'ALTER DATABASE "{pooled.keyspace}" SET statement_timeout = 1234')
     begin_anew(base_settings, pooled)

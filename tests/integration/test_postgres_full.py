@@ -1,4 +1,4 @@
-"""A Postgres that can be read and takes nothing (no room, no memory, read-only after a failover): like one that is unreachable."""
+"""A Postgres that can be read but not written (no room, no memory, read-only after a failover) counts as unreachable."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def table(home: Place) -> Iterator[Table]:
 
 @contextmanager
 def raising(home: Place, state: str, where: str) -> Iterator[None]:
-    """Every insert into this table fails so."""
+    """Make every insert into this table fail with this state."""
     home.sql(
         f"CREATE OR REPLACE FUNCTION public.sick() RETURNS trigger LANGUAGE plpgsql AS "
         f"$$BEGIN RAISE EXCEPTION USING ERRCODE = '{state}', MESSAGE = '{STATES[state]}'; END$$",
@@ -54,7 +54,7 @@ def raising(home: Place, state: str, where: str) -> Iterator[None]:
 
 @pytest.mark.parametrize("state", STATES)
 def test_accepted_writes_are_recorded_when_there_is_room(home: Place, table: Table, state: str) -> None:
-    """Would break: the application stands still with a full secondary; or what it wrote meanwhile is never there."""
+    """Would break: a full secondary stops the application, or never receives what it wrote meanwhile."""
     key = {"id": uuid4()}
     with DualWriteStore(home.settings, tuned("accept")) as store:
         store.put("songs", {**key, "title": "before"})
@@ -68,7 +68,7 @@ def test_accepted_writes_are_recorded_when_there_is_room(home: Place, table: Tab
 
 @pytest.mark.parametrize("state", STATES)
 def test_refused_writes_leave_nothing(home: Place, table: Table, state: str) -> None:
-    """Would break: an error of the driver; or a write on the primary that nobody remembers."""
+    """Would break: the caller gets the driver's error, or the primary has a write that nobody remembers."""
     key = {"id": uuid4()}
     with DualWriteStore(home.settings, tuned("refuse")) as store:
         store.put("songs", {**key, "title": "before"})

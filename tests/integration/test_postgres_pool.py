@@ -1,4 +1,4 @@
-"""The pool after an outage: what is dead in it costs a write none of its time."""
+"""The pool after an outage: dead connections cost a write none of its time."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def test_a_pool_full_of_dead_connections_gives_a_live_one_at_once(new_place: New
 def test_a_check_that_is_broken_off_costs_the_pool_no_connection(
     new_place: NewPlace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Would break: a Ctrl-C or a job's time limit within the check, and the pool is one connection smaller for good."""
+    """Would break: a Ctrl-C or a job's time limit during the check makes the pool one connection smaller for good."""
 
     def interrupted(connection: object) -> None:
         raise KeyboardInterrupt

@@ -39,7 +39,7 @@ def source(place: Place) -> None:
 
 @pytest.fixture(scope="module", autouse=True)
 def silent(place: Place) -> Iterator[Any]:
-    """A preflight against servers that take connections and say nothing: under way while the other tests run."""
+    """A preflight against servers that accept connections and never answer; it runs while the other tests do."""
     with ExitStack() as stack:
         ports = [stack.enter_context(socket.create_server(("127.0.0.1", 0))).getsockname()[1] for _ in range(3)]
         commands = place.commands.but(
@@ -62,7 +62,7 @@ def waiting(place: Place) -> Iterator[tuple[Commands, subprocess.Popen[str]]]:
 
 
 def elsewhere(place: Place, **changes: str | None) -> Commands:
-    """Commands whose other servers refuse at once, for what concerns one server."""
+    """Commands whose other servers refuse at once, for tests of one server."""
     return place.commands.but(**{"CASSANDRA_PORT": "1", "REDIS_URL": "redis://127.0.0.1:1/0", **changes})
 
 
@@ -105,7 +105,7 @@ class Web(BaseRequestHandler):
 
 
 def test_a_target_that_is_something_else(place: Place) -> None:
-    """A port taken for another leads to words about a protocol."""
+    """The port of another server leads to an error about a protocol."""
     with served(ThreadingTCPServer(("127.0.0.1", 0), Web)) as web:
         for mode in ("disable", "require"):
             commands = elsewhere(place, POSTGRES_PORT=str(web.server_address[1]), POSTGRES_SSLMODE=mode)
@@ -146,7 +146,7 @@ def test_a_target_that_is_something_else(place: Place) -> None:
     ],
 )
 def test_a_url_that_is_none(place: Place, url: str, expected: str) -> None:
-    """A password with an unescaped character makes a piece of it a host or a port, which then would be printed."""
+    """An unescaped character in a password turns a piece of it into a host or a port, which would then be printed."""
     commands = elsewhere(place, DATABASE_URL=url, **dict.fromkeys(POSTGRES))
     line = commands.line("status")
     assert line.startswith(expected)
@@ -178,7 +178,7 @@ def test_a_url_that_is_none(place: Place, url: str, expected: str) -> None:
     ],
 )
 def test_a_source_that_cannot_be_reached(place: Place, changes: dict[str, str | None], expected: str) -> None:
-    """The driver logs a traceback for each of these, and raises what names neither host nor setting."""
+    """The driver logs a traceback for each of these, and its error names neither host nor setting."""
     if NOWHERE in changes.values():
         changes = {**changes, "CASSANDRA_PORT": "9"}
     commands = place.commands.but(**changes, POSTGRES_PORT="1", REDIS_URL="redis://127.0.0.1:1/0")
@@ -206,7 +206,7 @@ def test_a_source_that_cannot_be_reached(place: Place, changes: dict[str, str | 
 def test_a_secure_connect_bundle_that_leads_nowhere(
     place: Place, certificates: Certificates, tmp_path: Path, what: str, expected: str
 ) -> None:
-    """A half download, another zip, a database asleep: the driver logs tracebacks, or names files of its own."""
+    """A partial download, another zip, a sleeping database: the driver logs tracebacks, or names files of its own."""
     path = bundle(tmp_path / "b.zip", certificates, 1, NOWHERE if what == "no host" else "127.0.0.1", leave_out=what)
     if what == "no file":
         path.unlink()
@@ -261,7 +261,7 @@ def test_workers_of_ones_own_without_a_queue(place: Place, command: tuple[str, .
 
 
 def test_a_queue_with_a_password(place: Place, tmp_path: Path) -> None:
-    """Wrong, missing and right; and a user who may connect but not look."""
+    """A wrong, a missing and the right password; and a user who may connect but not look."""
     server = ValkeyServer(tmp_path / "valkey")
     server.start()
     try:
@@ -306,7 +306,7 @@ def test_a_queue_with_a_password(place: Place, tmp_path: Path) -> None:
 )
 @pytest.mark.parametrize("command", ["preflight", "status"])
 def test_a_value_that_is_none(place: Place, command: str, changes: dict[str, str], expected: str) -> None:
-    """The variable is named as one writes it, its value is not: it may be a secret in the wrong place."""
+    """The variable is named as it is written; its value is not shown: it may be a secret in the wrong place."""
     assert place.commands.but(**changes).line(command).startswith(expected)
 
 
@@ -330,7 +330,7 @@ def test_a_sync_toml_that_is_none(fresh: Place, command: str, toml: bytes, expec
 
 
 def test_names_in_sync_toml_that_the_source_has_not(fresh: Place) -> None:
-    """A rule for a table that is not there does nothing: its author thinks otherwise."""
+    """A rule for a table that does not exist has no effect, which its author does not expect."""
     fresh.sql("CREATE TABLE things (id int PRIMARY KEY, v text)")
     fresh.configure("[tables.thing]\nttl = 'keep'\n")
     assert fresh.commands.rows() == [f"source: sync.toml names thing, which keyspace {fresh.keyspace} does not have"]
@@ -387,7 +387,7 @@ def shapes(new_place: NewPlace) -> Iterator[Place]:
 
 
 def test_targets_that_do_not_fit(shapes: Place) -> None:
-    """Each names the table, the column, both types, and what would do; and nothing of it is found out while copying."""
+    """Each line names the table, the column, both types and what would fit; nothing is found out only while copying."""
     assert set(shapes.commands.rows()) == {
         "wrong_type: v: text does not go into date; it goes into text",
         "too_narrow: id: bigint does not go into integer; it goes into bigint",
@@ -436,7 +436,7 @@ CREATE ROLE nobody NOLOGIN;
 
 @pytest.fixture(scope="module")
 def rights(own_postgres: PostgresServer, shapes: Place) -> Iterator[dict[str, Commands]]:
-    """Commands of roles that may little: the target is a database of the superuser's."""
+    """Commands of roles with few rights: the target is a database of the superuser's."""
     with admin(own_postgres) as connection:
         connection.execute(ROLES)
         connection.execute("CREATE DATABASE rights")
@@ -465,7 +465,7 @@ def no_toml(shapes: Place) -> Iterator[None]:
 
 
 def test_a_role_that_may_create_nothing(rights: dict[str, Commands]) -> None:
-    """Said before anything is written, and by `schema apply` itself if it is run all the same."""
+    """Reported before anything is written, and by `schema apply` itself if it is run all the same."""
     commands = rights["narrow"]
     only(commands, "wrong_dimension")
     rows = commands.rows()
@@ -476,7 +476,7 @@ def test_a_role_that_may_create_nothing(rights: dict[str, Commands]) -> None:
 
 
 def test_a_role_that_may_not_create_the_extension(rights: dict[str, Commands]) -> None:
-    """The extension is not trusted here: a role that owns the database may not, either."""
+    """The extension is not trusted here: even a role that owns the database may not create it."""
     commands = rights["maker"]
     only(commands, "wrong_dimension", "own.vectors")
     expected = "target: maker may not CREATE EXTENSION vector; have an administrator run it in this database"
@@ -562,7 +562,7 @@ def test_before_any_schema(fresh: Place) -> None:
 
 
 def test_a_database_without_the_schema_public(fresh: Place) -> None:
-    """Some drop it; the target's tables are in a schema of their own then."""
+    """Some drop it; the target's tables are then in another schema."""
     fresh.sql("DROP SCHEMA public", "CREATE SCHEMA own", "CREATE TABLE own.things (id int PRIMARY KEY, v text)")
     fresh.configure("schema_files = []\n[tables.things]\ntarget = 'own.things'\n")
     done = fresh.commands.run("preflight", "--json")

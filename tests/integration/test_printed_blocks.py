@@ -1,4 +1,4 @@
-"""What docs/guide.md shows is what the program prints: its plain copy, run again, on fewer rows."""
+"""docs/guide.md shows what the program prints: its plain copy is run again, on fewer rows."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ MAKER: dict[str, Any] = runpy.run_path(str(Path(__file__).parents[2] / "docs" / 
 
 
 def test_the_guide_shows_what_the_program_prints(place: Place) -> None:
-    """Would break: a page with another version's output (`make blocks` regenerates it)."""
+    """Would break: the page shows another version's output (`make blocks` regenerates it)."""
     scene = MAKER["Scene"](place.cassandra.session, place.keyspace, place.commands.folder, place.commands.env)
     told = dict(MAKER["tell_guide"](scene, songs=200))
     assert len(told) == 9

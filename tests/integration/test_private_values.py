@@ -1,4 +1,4 @@
-"""No row's value in what is kept or shown of an error: Postgres quotes them in an error's further lines."""
+"""Nothing that is kept or shown of an error holds a row's values, which Postgres quotes in its further lines."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def place(new_place: NewPlace) -> Iterator[Place]:
 
 
 def errors_in(client: redis.Redis) -> str:
-    """What RQ keeps of jobs that failed: it packs them."""
+    """The errors that RQ keeps, compressed, of failed jobs."""
     entries = [fields for key in client.scan_iter("rq:results:*") for _, fields in client.xrange(key)]
     return "".join(zlib.decompress(b64decode(e[b"exc_string"])).decode() for e in entries if b"exc_string" in e)
 

@@ -1,4 +1,4 @@
-"""Invariant 6: who reads behind a cut-over reads the new primary, though nobody has told this process of it yet."""
+"""Invariant 6: a read after a cut-over goes to the new primary, even in a process that has not learned of it yet."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ home = home_of(CONFIG, pairs="id uuid PRIMARY KEY, a text")
 
 @pytest.fixture
 def table(home: Place) -> Iterator[Table]:
-    """Nothing is under way, nobody is registered."""
+    """The table, with no switch, intent or registered writer."""
     with closing(Table(home.cassandra, home.settings, CONFIG, "pairs")) as opened:
         opened.sql("UPDATE sync.switch SET finished_at = clock_timestamp(), state = 'abandoned' WHERE finished_at IS NULL")
         opened.sql("UPDATE sync.epoch SET state = 'open' WHERE epoch = (SELECT max(epoch) FROM sync.epoch)")
@@ -40,7 +40,7 @@ def table(home: Place) -> Iterator[Table]:
 
 @contextmanager
 def announced(table: Table, store: DualWriteStore, kind: Any) -> Iterator[tuple[Authority, int]]:
-    """A switch to which this process has agreed; its heartbeat has stopped, and tells it nothing any more."""
+    """A switch to which this process has agreed; its heartbeat has then stopped, so that it learns nothing more."""
     with authority(table) as epochs:
         switch = epochs.begin(kind)
         until(lambda: not epochs.not_ready(switch), what="it has acknowledged")
@@ -55,7 +55,7 @@ def stop_heartbeat(store: DualWriteStore) -> None:
 
 @pytest.mark.parametrize(("kind", "old", "new"), [("cutover", "astra", "postgres"), ("rollback", "postgres", "astra")])
 def test_a_read_behind_the_switch_is_of_the_new_primary(home: Place, table: Table, kind: str, old: Any, new: str) -> None:
-    """Would break: another process's acknowledged write is not there for whoever reads it, up to a heartbeat long."""
+    """Would break: for up to a heartbeat, a reader does not see another process's acknowledged write."""
     be_primary(table, old)
     key = {"id": uuid4()}
     settings = table.settings.model_copy(update={"storage_backend": old})
@@ -75,7 +75,7 @@ def test_a_read_behind_the_switch_is_of_the_new_primary(home: Place, table: Tabl
 
 
 def test_a_switch_is_over_when_its_end_is_known(table: Table) -> None:
-    """Would break: the heartbeat says that no switch is under way, and until it has looked the old primary is read."""
+    """Would break: the heartbeat calls the switch over before it has read the epoch; until then the old primary is read."""
     be_primary(table, "astra")
     found: list[tuple[bool, int]] = []
     with DualWriteStore(table.settings, CONFIG) as store:
@@ -97,7 +97,7 @@ def test_a_switch_is_over_when_its_end_is_known(table: Table) -> None:
 
 
 def test_reads_ask_for_no_epoch_where_no_switch_is_under_way(table: Table, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Would break: each read is two, one of them of the server that may be sick."""
+    """Would break: each read becomes two, one of them from the server that may be sick."""
     be_primary(table, "astra")
     asked: list[int] = []
     read_epoch = registration.read_epoch

@@ -1,4 +1,4 @@
-"""Rules 9, 15 and 16 against real servers: a reconcile takes its steps one at a time, and a writer comes in between."""
+"""Rules 9, 15 and 16 against real servers: a reconcile takes its steps one at a time, and a writer acts in between."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def key(table: Table) -> Iterator[Key]:
 @pytest.mark.parametrize("arrives", ["at once", "never", "after the reconcile"])
 @pytest.mark.parametrize("crash", [False, True])
 def test_rule_15b_a_list_that_is_sent_again_is_not_doubled(new_place: NewPlace, arrives: str, crash: bool) -> None:
-    """Would break: elements of a list have no names; sent twice at one timestamp, all of them stand there twice."""
+    """Would break: a list's elements have no names; sent twice with one timestamp, each of them is there twice."""
     with prepared(new_place, CONFIG, pairs="id uuid PRIMARY KEY, l list<int>, a text") as place:
         opened = Table(place.cassandra, place.settings, CONFIG, "pairs")
         key, row = opened.key(id=uuid4()), {"a": "x", "l": [1, 2]}
@@ -56,7 +56,7 @@ def test_rule_15b_a_list_that_is_sent_again_is_not_doubled(new_place: NewPlace, 
 
 
 def test_rule_15b_repetitions_of_a_list_that_share_a_timestamp_are_not_under_way_together(new_place: NewPlace) -> None:
-    """Would break: from the fourth on they have one timestamp; two that time out and both arrive: each element stands twice."""
+    """Would break: from the fourth on they share a timestamp; if two time out and both arrive, each element is doubled."""
     with prepared(new_place, CONFIG, pairs="id uuid PRIMARY KEY, l list<int>, a text") as place:
         opened = Table(place.cassandra, place.settings, CONFIG, "pairs")
         key, row = opened.key(id=uuid4()), {"a": "x", "l": [1, 2]}
@@ -81,7 +81,7 @@ def test_rule_15b_repetitions_of_a_list_that_share_a_timestamp_are_not_under_way
 
 @contextmanager
 def monkeypatched(table: Table, late: list[tuple[Mutation, int]]) -> Iterator[Callable[[Mutation, int], object]]:
-    """Writes time out, and are kept; what really sends one."""
+    """Make writes time out, and collect them; yield what really sends one."""
     with pytest.MonkeyPatch.context() as patch:
         really = table.rows.write
         patch.setattr(table.rows, "write", lambda m, v: (late.append((m, v)), ("unsure", "timed out"))[1])
@@ -125,14 +125,14 @@ def a_backfill_about_to_commit(table: Table, monkeypatch: pytest.MonkeyPatch) ->
 
 
 def legacy(table: Table, key: Key) -> None:
-    """A row of before the migration."""
+    """Write a row from before the migration."""
     keyspace = quoted(table.mapped.source.keyspace)
     uuid = table.cells.values({"id": key.cells[0]})["id"]
     table.cassandra.session.execute(f"INSERT INTO {keyspace}.pairs (id, a, b) VALUES (%s, 'legacy', 'legacy')", (uuid,))
 
 
 def test_rule_9_a_delete_waits_for_the_backfill_of_its_range(table: Table, key: Key, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Would break: row read, then deleted, then merged: the key is back."""
+    """Would break: a row is read, then deleted, then merged: the key is back."""
     legacy(table, key)
     with a_backfill_about_to_commit(table, monkeypatch) as finish, ThreadPoolExecutor(1) as pool:
         delete = table.writer().delete(key).primary()
@@ -146,7 +146,7 @@ def test_rule_9_a_delete_waits_for_the_backfill_of_its_range(table: Table, key: 
 def test_rule_9_a_reconcile_that_finds_no_row_waits_for_the_backfill_of_its_range(
     table: Table, key: Key, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Would break: the same, where the delete's writer has died and a reconcile ends its work."""
+    """Would break: the same, where the delete's writer has died and a reconcile finishes its work."""
     legacy(table, key)
     with a_backfill_about_to_commit(table, monkeypatch) as finish, ThreadPoolExecutor(1) as pool:
         table.writer(alive=False).delete(key)
@@ -231,7 +231,7 @@ def test_rule_15b_a_reconcile_whose_repetition_is_unsure_removes_nothing(table: 
 
 @pytest.mark.parametrize("key_is_hot", [False, True])
 def test_rule_15b_a_repetition_that_is_refused_is_not_done(table: Table, key: Key, key_is_hot: bool) -> None:
-    """Would break: what a server says now is taken for what became of the first attempt, which lands when nobody looks."""
+    """Would break: the repetition's refusal is taken for the outcome of the first attempt, which lands when nobody looks."""
     writer, primary = table.writer(), Primary(table.rows, ["late"])
     write = writer.put(key, a="1")
     assert primary.write(write.mutation, write.version)[0] == "unsure"
@@ -250,7 +250,7 @@ def test_rule_15b_a_repetition_that_is_refused_is_not_done(table: Table, key: Ke
 
 
 def test_rule_15d_what_changed_since_it_was_claimed_is_read_again(table: Table, key: Key) -> None:
-    """Would break: a reconcile that was slow puts the old row over one that was accepted since, and no intent is left."""
+    """Would break: a slow reconcile puts the old row over one that was accepted since, and no intent is left."""
     table.writer().put(key, a="old", b="old").primary().mark("finished")
     reconcile = table.reconciler().claim(key).replay().read()
     table.writer().put(key, a="new").done()
@@ -269,7 +269,7 @@ def test_rule_15d_a_delete_since_it_was_claimed_is_seen(table: Table, key: Key) 
 
 
 def test_rule_15d_only_what_was_picked_is_removed(table: Table, key: Key) -> None:
-    """Would break: an intent that came after the read goes with the others, and its write is on one side for ever."""
+    """Would break: an intent that came after the read is removed, too, and its write stays on one side for good."""
     table.writer().put(key, a="1").primary().mark("finished")
     reconcile = table.reconciler().claim(key).replay().read()
     assert not table.writer().update(key, b="2").primary().target(), "there is no row yet"
@@ -293,7 +293,7 @@ def test_rule_15d_a_reconciled_key_has_a_newer_version_than_before(table: Table,
 
 
 def test_rule_15d_a_row_that_is_gone_leaves_a_tombstone(table: Table, key: Key) -> None:
-    """Would break: an absent row is settled without memory, and a put that was overtaken by the delete brings it back."""
+    """Would break: an absent row leaves no tombstone, and a put that the delete overtook brings the row back."""
     put = table.writer().put(key, a="1").primary()
     table.writer().delete(key).primary().mark("finished")
     assert table.drain() == 1
@@ -302,7 +302,7 @@ def test_rule_15d_a_row_that_is_gone_leaves_a_tombstone(table: Table, key: Key) 
 
 
 def test_rule_15_two_drains_at_once_do_each_key_once(table: Table) -> None:
-    """Would break: workers queue up behind each other, or settle a key with what the other has read before."""
+    """Would break: workers wait for each other, or settle a key with an older read than the other's."""
     keys = [table.key(id=uuid4()) for _ in range(60)]
     writer = table.writer()
     for key in keys:
@@ -337,7 +337,7 @@ def test_rule_15_intents_that_cannot_be_worked_on_do_not_hold_up_the_others(tabl
 
 
 def test_rule_15_the_open_intent_of_a_live_writer_is_not_kept_for_ever(table: Table, key: Key) -> None:
-    """Would break: the answer to an intent's commit is lost: its writer lives, does not know of it, and it never goes."""
+    """Would break: an intent whose commit's answer was lost is unknown to its live writer, and is never removed."""
     table.writer().put(key, a="1")
     table.sql("UPDATE sync.intent SET created_at = clock_timestamp() - interval '1 hour'")
     assert table.drain() == 1
@@ -382,7 +382,7 @@ def test_rule_16_a_key_that_is_written_all_the_time_is_reconciled(table: Table, 
 
 
 def test_rule_16_a_claim_is_committed_before_its_write_is_sent_again(table: Table, key: Key) -> None:
-    """Would break: the write is sent again, the worker dies, its claim is undone, and the writer takes the intent back."""
+    """Would break: the write is sent again, the worker dies, its claim is rolled back, and the intent is withdrawn."""
     refused = table.writer(alive=False).put(key, a="1")
 
     def look(_: Key, picked: object) -> object:
@@ -401,7 +401,7 @@ def test_rule_16_a_claim_is_committed_before_its_write_is_sent_again(table: Tabl
 
 
 def test_rows_that_are_read_together_are_those_that_are_read_alone(table: Table) -> None:
-    """Would break: a row of one key is taken for another's; an absent one shifts those behind it; a row of nulls is absent."""
+    """Would break: a key gets another's row, an absent row shifts those after it, or a row of nulls counts as absent."""
     keys = [table.key(id=uuid4()) for _ in range(40)]
     for n, key in enumerate(keys):
         if n % 3 == 0:

@@ -87,7 +87,7 @@ def test_plain_rq_workers_drain(home: Place, table: Table, serializer: list[str]
 
 
 def test_sync_worker_finds_what_nobody_rang_for(home: Place, table: Table) -> None:
-    """Would break: Redis lost the bell, and the intents stay until somebody looks."""
+    """Would break: Redis has lost a notification, and the intents stay until somebody looks."""
     put_some(home, 30)
     with closing(redis.Redis.from_url(home.settings.redis_url.get_secret_value())) as queue:  # type: ignore[union-attr]
         queue.flushdb()
@@ -105,7 +105,7 @@ def clients(home: Place) -> set[int]:
 
 
 def test_a_worker_keeps_its_connections_from_job_to_job(home: Place, table: Table) -> None:
-    """Would break: each handful of keys costs two sessions with the schema, a pool, and on Astra its metadata service."""
+    """Would break: each handful of keys costs two sessions with the schema, a pool and, on Astra, a metadata request."""
     others = clients(home)
     with working(home, sys.executable, "-m", "sync", "worker", "-n", "1"):
         seen = []
@@ -123,7 +123,7 @@ def test_a_worker_keeps_its_connections_from_job_to_job(home: Place, table: Tabl
 
 
 def test_status_and_intents_say_what_is_stuck(home: Place, table: Table) -> None:
-    """Would break: an operator who cannot see what waits, since when, and why; or `--retry` that does not try."""
+    """Would break: an operator cannot see what waits, since when and why; or `--retry` does not try."""
     put_some(home, 3)
     with DualWriteStore(home.settings, CONFIG):
         status = home.commands.run("status", "--json").json

@@ -1,4 +1,4 @@
-"""REDIS_URL and TLS: each mistake has one line that names it, and no secret in it."""
+"""REDIS_URL and TLS: each mistake gets one line that names it and holds no secret."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def said(url: str) -> str:
 
 
 class TlsRedis:
-    """A real server behind TLS, as a managed one that takes nothing else."""
+    """A real server behind TLS, like a managed one that accepts nothing else."""
 
     def __init__(self, port: int, certificate: Path, key: Path) -> None:
         context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
@@ -75,12 +75,12 @@ def secure(certificates: Certificates, valkey: ValkeyServer) -> Iterator[int]:
     ],
 )  # fmt: skip
 def test_a_password_that_is_not_written_for_a_url(url: str) -> None:
-    """Would break: an error about localhost:6379, where nobody meant to connect."""
+    """Would break: the error is about localhost:6379, where nobody meant to connect."""
     assert said(url).startswith("REDIS_URL: it is not a Redis URL; it must look like redis://user:password@host:port/0")
 
 
 def test_tls_that_does_not_fit_says_tls(secure: int, valkey: ValkeyServer, certificates: Certificates) -> None:
-    """Would break: "Connection closed by server", or OpenSSL's words."""
+    """Would break: the error is "Connection closed by server", or OpenSSL's own."""
     assert said(f"redis://127.0.0.1:{secure}/0").endswith(
         "it closed the connection; if it requires TLS, write rediss:// in REDIS_URL"
     )
@@ -94,7 +94,7 @@ def test_tls_that_does_not_fit_says_tls(secure: int, valkey: ValkeyServer, certi
 
 
 def test_a_private_authority(secure: int, valkey: ValkeyServer, certificates: Certificates) -> None:
-    """As docs/operations.md has it."""
+    """As docs/operations.md describes it."""
     url = f"rediss://:{valkey.password}@127.0.0.1:{secure}/0?ssl_ca_certs={certificates.root}"
     assert redis_connection(Settings(_env_file=None, redis_url=url)).ping() is True
 

@@ -1,4 +1,4 @@
-"""A Redis that is not dead but silent (stopped, swapping, behind a network that drops): it costs time only (invariant 6)."""
+"""A Redis that is silent, not dead (stopped, swapping, behind a network that drops packets), costs only time: invariant 6."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def test_a_store_opens_writes_beats_and_closes(home: Place, settings: Settings, 
         store = pool.submit(DualWriteStore, settings, CONFIG).result(HANGS)
         for name in TABLES:
             assert pool.submit(store.put, name, {"id": uuid4(), "title": "left to workers"}).result(HANGS)
-        for _ in range(6):  # one of them would have waited for each table's bell
+        for _ in range(6):  # one of them would have waited for each table's notification
             seen = beats(table)
             until(lambda seen=seen: beats(table) != seen, what="the heart goes on beating")  # type: ignore[misc]
         assert store._notifier._tables <= set(TABLES), "what waits for Redis is bounded"
@@ -111,7 +111,7 @@ def test_a_store_opens_writes_beats_and_closes(home: Place, settings: Settings, 
 
 @pytest.mark.parametrize("command", ["preflight", "worker", "backfill", "drift-report"])
 def test_commands_say_so_in_a_line(commands: Commands, silent: Silent, command: str) -> None:
-    """Would break: a command that stands still, and does not say why."""
+    """Would break: a command hangs and does not say why."""
     silent.stop()
     done = commands.run(command, *(["--workers", "1"] if command in ("backfill", "drift-report") else []))
     assert done.code == 1, done
@@ -120,7 +120,7 @@ def test_commands_say_so_in_a_line(commands: Commands, silent: Silent, command: 
 
 
 def test_status_does_without(commands: Commands, silent: Silent) -> None:
-    """Would break: the command that is to show what is wrong waits for what is wrong."""
+    """Would break: the command that should show what is wrong hangs because of it."""
     silent.stop()
     done = commands.run("status", "--json")
     assert done.code == 0, done

@@ -1,4 +1,4 @@
-"""The drift report in a real browser: it fits a phone, says nothing on the console, filters, and is read in light and dark.
+"""The drift report in a real browser: it fits a phone, logs nothing, filters, and is readable in light and dark.
 
 A headless Chromium is used where the machine has one (Debian: `apt install chromium-headless-shell`).
 """
@@ -63,7 +63,7 @@ WIDE = """[...document.querySelectorAll("main *")].filter((e) => e.checkVisibili
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """One browser for all of them."""
+    """One browser for all tests."""
     with chromium(str(PROGRAM)) as opened:
         yield opened
 
@@ -86,7 +86,7 @@ def show(browser: Browser, tmp_path: Path) -> Any:
 @pytest.mark.parametrize("width", [PHONE, DESKTOP])
 @pytest.mark.parametrize("kind", REPORTS)
 def test_it_fits_is_silent_and_loads_nothing(show: Any, kind: str, width: int, dark: bool) -> None:
-    """Would break: a page that scrolls sideways, a refused script, a request to anywhere, text that is hard to read."""
+    """Would break: the page scrolls sideways, has a refused script, requests anything, or has text that is hard to read."""
     page = show(REPORTS[kind](), width, dark)
     page.run("document.querySelectorAll('details').forEach((d) => { d.open = true; })")
     assert page.run("document.documentElement.scrollWidth") == width
@@ -101,7 +101,7 @@ def test_it_fits_is_silent_and_loads_nothing(show: Any, kind: str, width: int, d
     "rule", ["html { font-size: 26px !important }", "* { font-family: 'DejaVu Serif', monospace !important }"]
 )
 def test_it_fits_with_larger_text_and_wider_letters(show: Any, rule: str) -> None:
-    """Would break: a layout that holds with one machine's fonts, at one size."""
+    """Would break: the layout fits only with one machine's fonts, at one size."""
     page = show(reports.dirty(), PHONE)
     page.run(f"document.styleSheets[0].insertRule({rule!r}, document.styleSheets[0].cssRules.length)")
     assert page.run("document.documentElement.scrollWidth") == PHONE
@@ -109,7 +109,7 @@ def test_it_fits_with_larger_text_and_wider_letters(show: Any, rule: str) -> Non
 
 
 def test_light_and_dark_differ(show: Any) -> None:
-    """Would break: a sheet of white light at night."""
+    """Would break: a white page in dark mode."""
     ground = "getComputedStyle(document.documentElement).backgroundColor.match(/\\d+/g).map(Number)"
     assert min(show(reports.clean(), dark=False).run(ground)) > 230
     assert max(show(reports.clean(), dark=True).run(ground)) < 40
@@ -124,7 +124,7 @@ def shown(page: Browser) -> list[str]:
 
 
 def choose(page: Browser, name: str, value: str) -> None:
-    """Fill a field as a hand does."""
+    """Fill a field as a user does."""
     page.run(f"""(() => {{
         const field = document.getElementById("filters").elements[{name!r}];
         field.value = {value!r};
@@ -165,7 +165,7 @@ def test_filters_by_table_kind_and_text(show: Any) -> None:
 
 
 def test_filters_by_keyboard(show: Any) -> None:
-    """Would break: a control that only a mouse reaches; Enter must not send the form anywhere."""
+    """Would break: a control is reachable only by mouse, or Enter sends the form somewhere."""
     page = show(reports.dirty())
     page.run("document.querySelector('input[type=search]').focus()")
     page.call("Input.insertText", text="essen/altdeu1/00003")
@@ -180,14 +180,14 @@ def test_filters_by_keyboard(show: Any) -> None:
 
 
 def test_everything_is_there_without_javascript(show: Any) -> None:
-    """Would break: a mail program's preview that shows an empty page, or a form that does nothing."""
+    """Would break: a mail program's preview shows an empty page, or a form that does nothing."""
     page = show(reports.dirty(), script=False)
     assert len(shown(page)) == 47
     assert not page.run("document.getElementById('filters').checkVisibility()")
 
 
 def test_nothing_of_a_hostile_value_runs(show: Any) -> None:
-    """Would break: a key that is a program."""
+    """Would break: a script in a key is run."""
     marks = "<script>window.ran=1</script><img src=x onerror=window.ran=1><svg onload=window.ran=1>"
     finding = reports.finding(key={marks: marks}, columns=[marks], source={marks: marks}, target={marks: f"'{marks}"})
     page = show(
@@ -198,7 +198,7 @@ def test_nothing_of_a_hostile_value_runs(show: Any) -> None:
 
 
 def test_a_difference_that_is_a_blank_is_seen(show: Any) -> None:
-    """Would break: a mark without width."""
+    """Would break: the mark of a blank has no width."""
     finding = reports.finding(source={"title": "Aria "}, target={"title": "Aria"})
     page = show(reports.report(reports.table(rows={"different": 1, "same": 199_999}, findings=[finding])))
     widths = page.run("[...document.querySelectorAll('mark')].map((m) => m.getBoundingClientRect().width)")
@@ -207,7 +207,7 @@ def test_a_difference_that_is_a_blank_is_seen(show: Any) -> None:
 
 
 def test_one_range_of_thousands_is_seen_on_the_ring(show: Any) -> None:
-    """Would break: one wrong range of 2,000, drawn thinner than a hair."""
+    """Would break: one wrong range of 2,000 is drawn too thin to be seen."""
     one = reports.table(parts=2000, rows={"different": 1, "same": 199_999}, ranges={"same": 1999, "different": 1},
                         ring=reports.ring(2000, {700: "different"}))  # fmt: skip
     page = show(reports.report(one), PHONE)
@@ -218,7 +218,7 @@ def test_one_range_of_thousands_is_seen_on_the_ring(show: Any) -> None:
 
 
 def test_it_prints(show: Any, tmp_path: Path) -> None:
-    """Would break: paper with a form on it, and without what was folded away."""
+    """Would break: the print shows a form, and lacks what is collapsed on the screen."""
     page = show(reports.dirty(), 720, media="print")
     assert not page.run("document.getElementById('filters').checkVisibility()")
     assert page.run("document.querySelector('.stretches').getBoundingClientRect().height") > 0

@@ -1,4 +1,4 @@
-"""Rules 22 to 27 against real servers: Postgres is primary, and somebody comes in between every two steps."""
+"""Rules 17 and 22 to 27 against real servers: Postgres is primary, and somebody else acts between any two steps."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def writer(table: Table, key: Key) -> ReverseWriter:
 def test_rule_17_the_end_of_what_could_not_be_repeated_disturbs_the_proof(
     table: Table, key: Key, writer: ReverseWriter, state: Literal["finished", "unsure"]
 ) -> None:
-    """Would break: a call that failed lands in Postgres behind the read, and passes made before it let a rollback lose it."""
+    """Would break: a failed call lands in Postgres after the read, and earlier passes allow a rollback that loses it."""
     before = disturbed(table)
     writer.actor.journal.mark([writer.journal.announce(key)], state, "")
     table.sql(WINDOW_PASSES)
@@ -61,7 +61,7 @@ def test_rule_17_the_end_of_what_could_not_be_repeated_disturbs_the_proof(
 
 
 def test_rule_22_a_reconcile_takes_the_intents_of_its_own_epoch_alone(table: Table, key: Key, writer: ReverseWriter) -> None:
-    """Would break: a reconcile of the old direction reads the old primary, and takes a newer write away from the new one."""
+    """Would break: a reconcile of the old direction reads the old primary, and overwrites a newer write in the new one."""
     writer.begin("put", key, a="1", b="1")
     table.sql("UPDATE sync.intent SET state = 'finished'")
     assert table.epoch > 1
@@ -73,7 +73,7 @@ def test_rule_22_a_reconcile_takes_the_intents_of_its_own_epoch_alone(table: Tab
 
 
 def test_rule_22_a_forward_write_is_told_that_the_epoch_has_changed(table: Table, key: Key, writer: ReverseWriter) -> None:
-    """Would break: a writer that slept through the cut-over writes the old primary, and calls it done."""
+    """Would break: a writer that slept through the cut-over writes to the old primary, and calls it done."""
     with pytest.raises(EpochChanged) as told:
         writer.actor.put(key, a="old", b="old")
     assert (told.value.primary, told.value.state) == ("postgres", "open")
@@ -92,7 +92,7 @@ def test_rule_22_a_forward_write_is_told_that_the_epoch_has_changed(table: Table
 def test_rule_23_a_write_exceeds_all_that_is_known_of_the_key(
     table: Table, key: Key, writer: ReverseWriter, known: str
 ) -> None:
-    """Would break: what is written now is older for the source than what it holds, and vanishes there."""
+    """Would break: a write is stamped older than what the source holds, and vanishes there."""
     ahead = now_us() + 30_000_000
     if known == "row":
         writer.begin("put", key, at=ahead, a="1", b="1").done()
@@ -108,12 +108,12 @@ def test_rule_23_a_write_exceeds_all_that_is_known_of_the_key(
 
 
 def test_rule_23_writes_of_a_key_are_stamped_one_after_the_other(table: Table, key: Key, writer: ReverseWriter) -> None:
-    """Would break: two writes of a key are stamped side by side, and the source keeps the other one."""
+    """Would break: two writes of a key are stamped at the same time, and the source keeps a different one than Postgres."""
     with ThreadPoolExecutor(1) as executor:
         with holding(table, "SELECT pg_advisory_xact_lock(%s)", (lock_of(key),)):
             waiting = executor.submit(writer.begin, "put", key, a="1", b="1")
             until_waiting(table)
-            # What the lock's holder commits is older, and must be seen by the stamp that waits for it.
+            # The stamp that waits for the lock must see what the lock's holder commits.
             values = (table.name, key.canonical, key.token, now_us() + 9_000_000)
             table.sql("INSERT INTO sync.tombstone VALUES (%s, %s, %s, %s)", values)
         assert waiting.result().version > (table.tombstone(key) or 0)
@@ -121,7 +121,7 @@ def test_rule_23_writes_of_a_key_are_stamped_one_after_the_other(table: Table, k
 
 
 def test_rule_23_row_and_intent_are_one_transaction(table: Table, key: Key, writer: ReverseWriter) -> None:
-    """Would break: a process that dies leaves a row that the source never hears of."""
+    """Would break: a process that dies leaves a row that the source never gets."""
     table.sql(
         "CREATE FUNCTION no() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'no room for an intent'; END $$; "
         "CREATE TRIGGER no BEFORE INSERT ON sync.intent EXECUTE FUNCTION no()"
@@ -153,7 +153,7 @@ def test_a_clock_that_is_far_ahead_may_not_write(table: Table, key: Key, writer:
 
 
 def test_rule_24_an_update_of_an_absent_row_writes_nothing(table: Table, key: Key, writer: ReverseWriter) -> None:
-    """Would break: the source makes a row of some columns, which Postgres does not have."""
+    """Would break: the source makes a row of the updated columns alone, which Postgres does not have."""
     assert writer.begin("update", key, a="1").intent is None
     assert table.intents(key) == []
     assert both(table, key) == (NOTHING, NOTHING)
@@ -167,7 +167,7 @@ def test_rule_24_an_update_of_an_absent_row_writes_nothing(table: Table, key: Ke
 
 
 def test_rule_25_the_source_gets_the_row_s_version_as_its_timestamp(table: Table, key: Key, writer: ReverseWriter) -> None:
-    """Would break: the source orders writes by another clock than Postgres, and keeps another one."""
+    """Would break: the source orders writes by another clock than Postgres, and keeps a different one."""
     flow, _ = flow_of(table, writer)
     assert flow.write(writer.mutation("put", key, a="1", b="1")) is True
     assert write_time(table, key, "a") == table.version(key)
@@ -210,7 +210,7 @@ def test_rule_26_only_the_intents_that_were_picked_go(table: Table, key: Key, wr
 
 
 def test_rule_26_an_old_reconcile_does_not_overwrite(table: Table, key: Key, writer: ReverseWriter) -> None:
-    """Would break: a reconcile that slept sends what Postgres held long ago, over what it holds now."""
+    """Would break: a reconcile that slept sends an old row of Postgres over the current one."""
     first = writer.begin("put", key, a="1", b="1")
     writer.actor.journal.mark([first.intent], "finished", "")  # type: ignore[list-item]
     asleep = resender(table).pick(key)
@@ -220,7 +220,7 @@ def test_rule_26_an_old_reconcile_does_not_overwrite(table: Table, key: Key, wri
 
 
 def test_rule_26_nulls_are_sent(table: Table, key: Key, writer: ReverseWriter) -> None:
-    """Would break: a column that Postgres has emptied keeps its value in the source."""
+    """Would break: a column that is null in Postgres keeps its old value in the source."""
     writer.begin("put", key, a="1", b="1").done()
     emptied = writer.begin("update", key, b=None)
     writer.actor.journal.mark([emptied.intent], "finished", "")  # type: ignore[list-item]
@@ -228,7 +228,7 @@ def test_rule_26_nulls_are_sent(table: Table, key: Key, writer: ReverseWriter) -
 
 
 def test_rule_26_a_row_that_is_gone_is_deleted(table: Table, key: Key, writer: ReverseWriter) -> None:
-    """Would break: what was deleted is in the source, and comes back with a rollback."""
+    """Would break: a deleted row stays in the source, and comes back with a rollback."""
     writer.begin("put", key, a="1", b="1").done()
     gone = writer.begin("delete", key)
     writer.actor.journal.mark([gone.intent], "finished", "")  # type: ignore[list-item]
@@ -243,7 +243,7 @@ def test_rule_26_a_row_that_is_gone_is_deleted(table: Table, key: Key, writer: R
 def test_rule_27_a_repair_exceeds_what_the_source_holds(
     table: Table, key: Key, writer: ReverseWriter, held: str, since: str
 ) -> None:
-    """Would break: what somebody wrote into the source with a newer timestamp than the row's survives every repair."""
+    """Would break: a value written into the source with a newer timestamp than the row's survives every repair."""
     if held != "a row that is not there":
         writer.begin("put", key, a="1", b="1").done()
     stray = now_us()
@@ -263,7 +263,7 @@ def test_rule_27_a_repair_exceeds_what_the_source_holds(
 
 
 def test_a_list_that_is_sent_twice_is_not_doubled(new_place: NewPlace) -> None:
-    """Would break: a list's elements have no names; the same list at the same timestamp stands there twice."""
+    """Would break: a list's elements have no names; sent twice with one timestamp, each of them is there twice."""
     with prepared(new_place, CONFIG, pairs="id uuid PRIMARY KEY, l list<int>") as place:
         table = Table(place.cassandra, place.settings, CONFIG, "pairs")
         be_primary(table, "postgres")
@@ -295,7 +295,7 @@ class Slow:
 
 
 class Now:
-    """The source, waited for: a test wants to see what it did."""
+    """The source, waited for, so that a test sees what it did."""
 
     def __init__(self, table: Table) -> None:
         self._table = table
@@ -323,7 +323,7 @@ def key_uuid(table: Table, key: Key) -> Any:
 def test_a_worker_that_dies_while_it_sends_a_row_costs_nothing(
     table: Table, key: Key, writer: ReverseWriter, tmp_path: Path, point: str, kind: Kind
 ) -> None:
-    """Would break: what the worker had in hand when it was killed is sent by nobody."""
+    """Would break: the row that a worker was sending when it was killed is never sent."""
     writer.begin("put", key, a="1", b="1").done()
     written = writer.begin(kind, key, **({"a": "2"} if kind == "put" else {}))
     writer.actor.journal.mark([written.intent], "finished", "")  # type: ignore[list-item]

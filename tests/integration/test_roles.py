@@ -1,4 +1,4 @@
-"""The whole way with the roles of docs/operations.md, and exactly the grants that stand there."""
+"""A whole migration with the roles of docs/operations.md, and exactly the grants given there."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def roles(
     secure_cassandra: CassandraServer, certificates: Certificates, own_postgres: PostgresServer, valkey: ValkeyServer,
     zygote: Zygote, tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Roles]:  # fmt: skip
-    """Both sides as the page has them made."""
+    """Both sides, set up as the page says."""
     source = {
         "CASSANDRA_CONTACT_POINTS": "127.0.0.1", "CASSANDRA_PORT": str(secure_cassandra.port),
         "CASSANDRA_SSL_CA_PATH": str(certificates.root), "ASTRA_DB_KEYSPACE": "music",
@@ -109,7 +109,7 @@ def roles(
 
 
 def test_the_whole_way_with_the_documented_grants(roles: Roles) -> None:
-    """Would break: a right that the page forgets, which is found out in the middle of a migration."""
+    """Would break: the page forgets a right, which is noticed in the middle of a migration."""
     roles.run("migrator", "schema apply")
     roles.run("migrator", "preflight")
     roles.sql("migrator", *documented("After `sync schema apply`, as `migrator`"))
@@ -146,7 +146,7 @@ def prove(roles: Roles) -> None:
 
 
 def settle(roles: Roles) -> None:
-    """A worker, until nothing is open."""
+    """Run a worker until no intent is left."""
     worker = roles.commands["migrator"].start("worker")
     try:
         until(lambda: roles.sql("reader", "SELECT count(*) FROM sync.intent") == [(0,)], what="intents settle")

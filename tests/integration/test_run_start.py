@@ -1,4 +1,4 @@
-"""What a copy or a proof takes of Postgres when it begins: no writer waits for it, and no connection is opened for nothing."""
+"""The start of a copy or a drift pass: no writer waits for it, and no connection is opened for nothing."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ pytest_plugins = ("support.fixtures", "support.pair_table")
 
 
 def test_writers_go_on_while_ranges_are_recorded(table: Table) -> None:
-    """Would break: a start that records 10⁵ ranges has the epoch alone meanwhile, and every write of the application waits."""
+    """Would break: a start that records 10⁵ ranges holds the epoch exclusively, and the application's writes wait."""
     table.sql(
         "CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_advisory_xact_lock(42); RETURN NEW; END $$; "
         "CREATE TRIGGER slow BEFORE INSERT ON sync.range FOR EACH ROW EXECUTE FUNCTION slow()"
@@ -64,7 +64,7 @@ def site(settings: Settings, cassandra: Cassandra, tmp_path: Path) -> Iterator[S
 
 
 class Counted:
-    """Connections that checks open, one after the other."""
+    """Counts the connections that check jobs open."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.opened, self._lock = 0, Lock()
@@ -77,14 +77,14 @@ class Counted:
 
 
 def test_a_quiet_proof_opens_a_connection_a_stream(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Would break: 16 workers hold 96 connections of a hundred that there are."""
+    """Would break: 16 workers hold 96 of the hundred connections that there are."""
     counted = Counted(monkeypatch)
     assert drift(site)["clean"]
     assert counted.opened == 1 + 2  # one looks at the runs before the streams begin
 
 
 def test_more_are_opened_while_keys_wait(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Would break: a stream that waits for a key holds up what could be read meanwhile; or any number of them are opened."""
+    """Would break: a stream that waits for a key holds up other ranges, or opens any number of connections."""
     site.sql("UPDATE songs SET title = 'y'")
     counted = Counted(monkeypatch)
     assert not drift(site)["clean"]

@@ -39,14 +39,14 @@ def program(name: str) -> str:
 
 
 def dump(place: Place) -> list[str]:
-    """The database's whole schema; which migrations are recorded is no part of it."""
+    """The database's whole schema, without the record of migrations."""
     command = [program("pg_dump"), "--schema-only", "--exclude-table=sync.migration", connection_string(place.settings)]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     return [line for line in done.stdout.splitlines() if "restrict" not in line]  # a random word a run
 
 
 def psql(place: Place, text: str, options: str = "") -> str:
-    """Run a file's text as `psql < file` does; what it said on stderr."""
+    """Run a file's text as `psql < file` does; return its stderr."""
     command = [program("psql"), "-X", "-q", "-v", "ON_ERROR_STOP=1", connection_string(place.settings)]
     env = {**os.environ, "PGOPTIONS": options}
     return subprocess.run(command, input=text, capture_output=True, text=True, check=True, env=env).stderr
@@ -63,7 +63,7 @@ def vector_of(place: Place) -> tuple[str, str | None]:
 
 
 def test_the_second_time_there_is_nothing_to_do(fresh: Place) -> None:
-    """An `apply` that runs again what is there would take locks, or fail, at each deployment."""
+    """An `apply` that repeated finished work would take locks, or fail, at each deployment."""
     first = fresh.commands.run("schema", "apply", "--example", "--json")
     assert first.json == {"dry_run": False, "done": BOTH}
     assert fresh.commands.run("schema", "apply", "--example", "--json").json == {"dry_run": False, "done": []}
@@ -81,7 +81,7 @@ def test_several_at_once(fresh: Place) -> None:
 
 
 def test_a_fresh_schema_is_all_migrations_in_turn(fresh: Place, new_place: NewPlace) -> None:
-    """Whoever applies file by file, or again, or with psql, must get the very schema that a newcomer gets."""
+    """Applying file by file, again, or with psql must give exactly the schema that a newcomer gets."""
     assert fresh.commands.run("schema", "apply", "--example").code == 0
     with new_place() as other:
         for text in migrations.texts(example=True).values():
@@ -95,7 +95,7 @@ def test_a_fresh_schema_is_all_migrations_in_turn(fresh: Place, new_place: NewPl
 
 
 def test_a_state_of_an_older_version_is_said(fresh: Place) -> None:
-    """Would break: applications and commands end with an error of Postgres about a column that they should have made."""
+    """Would break: on an older state, applications and commands fail with Postgres's error about a missing column."""
     assert fresh.commands.run("schema", "apply").code == 0
     fresh.sql("ALTER TABLE sync.ahead DROP COLUMN source_key")  # as in a state from before it
     for command in (("cutover", "--dry-run"), ("drift-report",), ("backfill",)):
@@ -107,7 +107,7 @@ def test_a_state_of_an_older_version_is_said(fresh: Place) -> None:
 
 
 def test_the_applications_tables_are_not_among_the_states(fresh: Place) -> None:
-    """A role named like the state's schema has it in front of its search path: `sync finish` would drop the application."""
+    """A role named like the state's schema has it first in its search path: `sync finish` would drop the application."""
     assert fresh.settings.postgres_user == "sync"
     assert fresh.commands.run("schema", "apply", "--example").code == 0
     homes = fresh.sql("SELECT schemaname FROM pg_tables WHERE tablename IN ('songs', 'metadata', 'genres', 'embeddings')")
@@ -130,7 +130,7 @@ def test_the_applications_tables_are_not_among_the_states(fresh: Place) -> None:
     ],
 )
 def test_the_guides_schema_alone_through_psql(fresh: Place, options: str, kind: str, index: str | None) -> None:
-    """`psql < 002` must do by itself, twice, for every dimension: where no index is possible it says so and goes on."""
+    """`psql < 002` must work alone, twice, for every dimension; where no index is possible it says so and goes on."""
     said = psql(fresh, EXAMPLE.read_text(), options) + psql(fresh, EXAMPLE.read_text(), options)
     found, definition = vector_of(fresh)
     assert found == kind
@@ -148,7 +148,7 @@ def test_the_guides_schema_alone_through_psql(fresh: Place, options: str, kind: 
 
 
 def test_the_dimension_is_the_sources(fresh: Place) -> None:
-    """A target of 1,536 dimensions takes no row of a source with 8; and a contradicting --dimension is no way there."""
+    """A target of 1,536 dimensions takes no row of a source with 8; a contradicting --dimension is refused."""
     assert fresh.commands.run("schema", "apply", "--example").code == 0
     assert vector_of(fresh)[0] == "vector(8)"
     line = fresh.commands.line("schema", "apply", "--example", "--dimension", "9")
@@ -177,7 +177,7 @@ def test_the_sources_tables_and_their_vector_index(place: Place) -> None:
 
 
 def test_a_dry_run_writes_nothing(fresh: Place, new_place: NewPlace) -> None:
-    """Who asks what would be done must be told, exactly, and nothing may happen on either side."""
+    """A dry run must print exactly what would be done, and change nothing on either side."""
     before = dump(fresh)
     fresh.cql("ALTER TABLE KS.genres ADD extra int")
     try:
@@ -217,7 +217,7 @@ def test_what_the_target_lacks_is_made(fresh: Place) -> None:
 
 
 def test_the_examples_schema_is_for_who_asks_for_it(fresh: Place, new_place: NewPlace) -> None:
-    """Would break: whoever has a table `songs` gets the example's columns and indexes, and three tables of its own beside it."""
+    """Would break: an application with a table `songs` gets the example's columns, indexes and three other tables."""
     assert fresh.commands.run("schema", "apply", "--json").json["done"][:2] == [BOTH[1], "CREATE EXTENSION vector"]
     indexes = fresh.sql("SELECT indexname FROM pg_indexes WHERE schemaname = 'public'")
     assert sorted(name for (name,) in indexes) == sorted(f"{table}_pkey" for table in GUIDE)
@@ -229,7 +229,7 @@ def test_the_examples_schema_is_for_who_asks_for_it(fresh: Place, new_place: New
 
 
 def test_what_a_dry_run_prints_can_be_run(fresh: Place, new_place: NewPlace) -> None:
-    """Would break: a DBA who reads a dry run has seen other statements than those that are run, or not all of them."""
+    """Would break: a dry run shows a DBA other statements than those that are run, or not all of them."""
     printed = fresh.commands.run("schema", "apply", "--dry-run").out
     with new_place() as other:
         psql(other, printed)
@@ -238,14 +238,14 @@ def test_what_a_dry_run_prints_can_be_run(fresh: Place, new_place: NewPlace) -> 
 
 
 def test_the_example_and_own_files_are_one_too_many(fresh: Place) -> None:
-    """Would break: one of both is applied, and nobody knows which."""
+    """Would break: one of the two is applied, and nobody knows which."""
     fresh.configure('schema_files = ["own.sql"]\n')
     line = fresh.commands.line("schema", "apply", "--example")
     assert line == "--example makes the example's tables, and sync.toml has schema_files: leave one of them out"
 
 
 def test_preflight_announces_what_would_be_made(fresh: Place) -> None:
-    """Would break: preflight names other tables than `schema apply` makes, or not the extension and the state."""
+    """Would break: preflight names other tables than `schema apply` makes, or omits the extension and the state."""
     told = fresh.commands.run("preflight", "--json").json["to_make"]
     assert told == [
         {"kind": "schema", "name": "sync, the state of the migration"},
@@ -316,7 +316,7 @@ def test_a_failure_leaves_nothing_half_done(fresh: Place, before: tuple[str, ...
     "text", ["BEGIN;\nCREATE TABLE half (k int);\nCOMMIT;", "CREATE TABLE half (k int); rollback work ;"]
 )
 def test_an_own_file_with_a_transaction_of_its_own_is_refused(fresh: Place, text: str) -> None:
-    """Its COMMIT would be the commit of everything before it, and what fails after it would stay half done."""
+    """Its COMMIT would commit everything before it, and a failure after it would leave things half done."""
     (fresh.commands.folder / "own.sql").write_text(text)
     fresh.configure('schema_files = ["own.sql"]\n')
     line = fresh.commands.line("schema", "apply")
@@ -329,6 +329,6 @@ def test_an_own_file_with_a_transaction_of_its_own_is_refused(fresh: Place, text
 
 
 def test_a_missing_own_file_is_named(fresh: Place) -> None:
-    """A typing error in sync.toml must not end in another schema."""
+    """A typo in sync.toml must not lead to another schema."""
     (fresh.commands.folder / "sync.toml").write_text('schema_files = ["gone.sql"]\n')
     assert "gone.sql" in fresh.commands.line("schema", "apply")

@@ -35,7 +35,7 @@ home = home_of(CONFIG, first="id int PRIMARY KEY")
 
 @pytest.fixture
 def songs(home: Place) -> str:
-    """A table with a column that goes."""
+    """A table with a column that will be dropped."""
     name = f"songs_{uuid4().hex[:8]}"
     home.cql(
         f"CREATE TABLE KS.{name} (id int PRIMARY KEY, title text, junk text, v vector<float, 2>)",
@@ -47,7 +47,7 @@ def songs(home: Place) -> str:
 
 @pytest.mark.parametrize("kind", OPEN)
 def test_a_column_dropped_from_the_source(home: Place, songs: str, kind: str) -> None:
-    """Would break: get fails for good, "can be tried again", and so do writes, until the process is started again."""
+    """Would break: reads and writes fail until the process is restarted, though the error says "can be tried again"."""
     with OPEN[kind](home) as store:
         store.put(songs, {**KEY, "title": "a", "junk": "b", "v": [1.0, 0.0]})
         store.update(songs, KEY, {"title": "c", "junk": "d"})
@@ -123,7 +123,7 @@ def puts(store: Any, table: str, row: dict[str, Any]) -> bool:
 
 
 def test_a_table_made_again(home: Place, songs: str) -> None:
-    """Would break: a table of another shape is written as the old one was."""
+    """Would break: a recreated table of another shape is written like the old one."""
     with CqlStore(home.settings) as store:
         store.put(songs, {**KEY, "title": "a"})
         store.get(songs, KEY)
@@ -217,7 +217,7 @@ def test_the_data_api(home: Place, songs: str) -> None:
 
 
 def test_a_refusal_stays_one_where_postgres_is_away_for_the_look(home: Place, songs: str) -> None:
-    """Would break: "Postgres is unreachable" for a write that was refused, which says nothing of whether it was done."""
+    """Would break: a refused write fails with "Postgres is unreachable", which leaves open whether it was done."""
     with PostgresStore(home.settings) as store:
         store.count(songs)
         store.pool.close()

@@ -57,7 +57,7 @@ def test_a_path_with_something_in_front(place: Place, path: str) -> None:
 
 
 def test_a_role_named_like_the_states_schema_through_a_pooler(place: Place) -> None:
-    """Its path begins with its own schema, and through a pooler no session may be told otherwise."""
+    """Its search path begins with its own schema, and through a pooler no session can change that."""
     run(place, "migrate")
     place.sql("CREATE TABLE sync.metadata (id int PRIMARY KEY)")
     with closing(psycopg.connect(connection_string(place.settings), autocommit=True)) as connection:

@@ -76,7 +76,7 @@ def environment_of(settings: Settings) -> dict[str, object]:
 
 
 def test_rights_are_found_out_and_nothing_is_written(owner: Cassandra, as_role: dict[str, Settings]) -> None:
-    """Would break: a probe that takes a right for granted, or that leaves something in the source."""
+    """Would break: the probe takes a right for granted, or leaves something in the source."""
     found = {}
     for role, settings in as_role.items():
         with open_cassandra(settings) as cassandra, closing(Table(cassandra, prepared(settings), CONFIG, "songs")) as table:
@@ -98,7 +98,7 @@ def prepared(settings: Settings) -> Settings:
 
 
 def test_rule_15b_a_worker_that_may_not_write_settles_nothing(owner: Cassandra, as_role: dict[str, Settings]) -> None:
-    """Would break: the documented role made every repetition refused, which counted as done: the key was settled as absent."""
+    """Would break: with the documented role repetitions are refused, which counts as done: the key is settled as absent."""
     settings = prepared(as_role["reads"])
     with open_cassandra(settings) as reads, closing(Table(reads, settings, CONFIG, "songs")) as table:
         key, writer = table.key(id=uuid4()), table.writer()
@@ -120,7 +120,7 @@ def test_rule_15b_a_worker_that_may_not_write_settles_nothing(owner: Cassandra, 
 def test_worker_and_preflight_say_what_right_is_missing(
     as_role: dict[str, Settings], tmp_path: Path, zygote: Zygote, valkey: ValkeyServer
 ) -> None:
-    """Would break: intents that never settle, and nobody knows why."""
+    """Would break: intents never settle, and nobody knows why."""
     said = "this role may not write songs: while applications write to both sides, workers repeat writes"
     settings = prepared(as_role["reads"])
     (tmp_path / "sync.toml").write_text('schema_files = []\nonly = ["songs"]\n')

@@ -1,4 +1,4 @@
-"""What is copied is what is there: masks, policies, guardrails and missing privileges are said before anything is written."""
+"""What is copied is what is there: masks, policies, guardrails and missing privileges are named before any write."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def commands(
     guarded: local.CassandraServer,
     admin: Cassandra,
 ) -> Commands:
-    """Into a database of the test's own, as the role `reader`."""
+    """Commands with a target database for each test, as the role `reader`."""
     assert admin
     (tmp_path / "sync.toml").write_text(NO_FILES)
     role = {"CASSANDRA_USERNAME": "reader", "CASSANDRA_PASSWORD": PASSWORD, "CASSANDRA_PORT": str(guarded.port)}
@@ -104,7 +104,7 @@ def problems(commands: Commands, code: int = 0) -> dict[tuple[str, str], str]:
 
 
 def asked(commands: Commands) -> dict[tuple[str, str], str]:
-    """The same, whether there are errors or none."""
+    """The same, with or without errors."""
     return _by_place(commands.run("preflight", "--json", timeout=120))
 
 
@@ -143,7 +143,7 @@ def test_masked_columns_are_not_copied(commands: Commands, admin: Cassandra) -> 
 
 
 def test_masks_that_nothing_bears_are_none(commands: Commands, admin: Cassandra) -> None:
-    """A table that was dropped leaves its masks in Cassandra's schema, for another of that name, which is not masked."""
+    """A dropped table leaves its masks in Cassandra's schema; a new table of that name is not masked."""
     for statement in (
         "CREATE TABLE plain.again (id int PRIMARY KEY, v text)",
         "ALTER TABLE plain.again ALTER v MASKED WITH DEFAULT",
@@ -167,7 +167,7 @@ def test_a_superuser_sees_through_masks(commands: Commands, guarded: local.Cassa
 
 
 def test_a_mask_that_is_added_in_the_middle_is_seen(commands: Commands, admin: Cassandra) -> None:
-    """Would break: the second pass of the proof reads masks; so does a worker that reconciles, and it writes them."""
+    """Would break: the second pass of the proof reads masks; a worker that reconciles does, too, and writes them."""
     admin.session.execute("CREATE TABLE plain.later (id int PRIMARY KEY, v text)")
     admin.session.execute("INSERT INTO plain.later (id, v) VALUES (1, 'seen')")
     commands = commands.but(ASTRA_DB_KEYSPACE="plain", CASSANDRA_USERNAME="masked")

@@ -1,4 +1,4 @@
-"""A process that starts while Postgres is unreachable, and Astra is primary: it reads, refuses writes, and is well when Postgres is.
+"""A process that starts while Postgres is unreachable and Astra is primary: it reads, and writes once Postgres is back.
 
 A store may write only as a registered writer (rule 28), and nothing but Postgres can register it; reads need neither.
 """
@@ -48,7 +48,7 @@ def table(home: Place) -> Iterator[Table]:
 
 @dataclass
 class Sick:
-    """A Postgres that is unreachable: where it would be, and what makes it well."""
+    """A Postgres that is unreachable: the settings that lead there, and what heals it."""
 
     settings: Settings
     heal: Callable[[], None]
@@ -72,7 +72,7 @@ def cut(home: Place) -> Iterator[Sick]:
 
 @contextmanager
 def refused(home: Place) -> Iterator[Sick]:
-    """Nothing listens; later something does."""
+    """Nothing listens there until it is healed."""
     with socket.socket() as held:
         held.bind(("127.0.0.1", 0))
         port = held.getsockname()[1]
@@ -82,7 +82,7 @@ def refused(home: Place) -> Iterator[Sick]:
 
 @contextmanager
 def silent(home: Place) -> Iterator[Sick]:
-    """It takes connections and says nothing."""
+    """It accepts connections and never answers."""
     with closing(Proxy("127.0.0.1", home.settings.postgres_port)) as proxy:
         proxy.stall()
         secret, there = home.settings.postgres_password, through(home, proxy.port)
@@ -95,7 +95,7 @@ def silent(home: Place) -> Iterator[Sick]:
 
 @contextmanager
 def starting(home: Place) -> Iterator[Sick]:
-    """It says so: 57P03."""
+    """It answers that it is starting up: 57P03."""
     with closing(Relay(0, home.settings.postgres_port, STARTING)) as relay:
         yield Sick(through(home, relay.port), relay.heal)
 
@@ -116,7 +116,7 @@ def too_many(home: Place) -> Iterator[Sick]:
 
 @contextmanager
 def raising(home: Place, state: str, words: str) -> Iterator[Sick]:
-    """It can be read, and takes nothing."""
+    """It can be read, but takes no writes."""
     home.sql(
         f"CREATE OR REPLACE FUNCTION public.sick() RETURNS trigger LANGUAGE plpgsql AS "
         f"$$BEGIN RAISE EXCEPTION USING ERRCODE = '{state}', MESSAGE = '{words}'; END$$",
@@ -187,7 +187,7 @@ SICK = [cut, refused, silent, starting, too_many, full, read_only]
 
 @pytest.mark.parametrize("sick", SICK, ids=lambda make: make.__name__)
 def test_it_reads_and_refuses_and_then_writes(home: Place, table: Table, sick: Any) -> None:
-    """Would break: an outage of the secondary is one of the application with the first process that starts in it."""
+    """Would break: an outage of the secondary becomes the application's as soon as a process starts during it."""
     known = {"id": uuid4(), "title": "known"}
     with DualWriteStore(home.settings, CONFIG) as before:
         before.put("songs", known)
@@ -237,7 +237,7 @@ def test_it_does_not_start_where_astra_is_not_said_to_be_primary(home: Place, si
 
 
 def test_where_it_can_be_read_nothing_needs_to_be_said(home: Place, table: Table) -> None:
-    """Would break: a full Postgres that says who is primary is asked for nothing but its own word."""
+    """Would break: a start needs STORAGE_BACKEND although a full Postgres can still say who is primary."""
     with full(home) as away:
         unsaid = through(home, away.settings.postgres_port, None)
         with DualWriteStore(unsaid, CONFIG) as store:
@@ -257,14 +257,14 @@ def test_where_it_can_be_read_nothing_needs_to_be_said(home: Place, table: Table
     ],
 )
 def test_a_mistake_in_the_settings_is_said_at_once(home: Place, changes: dict[str, Any], why: str) -> None:
-    """Would break: a deployment with a wrong password looks well, and never writes again."""
+    """Would break: a deployment with a wrong password looks healthy, and never writes again."""
     given = {k: SecretStr(v) if "password" in k else v for k, v in changes.items()}
     with pytest.raises(Unreachable, match=why):
         DualWriteStore(through(home, home.settings.postgres_port).model_copy(update=given), CONFIG)
 
 
 def test_what_a_start_would_have_said_is_said_by_every_call(home: Place, table: Table) -> None:
-    """Would break: it goes on reading Astra though Postgres has been primary for a week; or it writes there."""
+    """Would break: it goes on reading Astra, or writes there, though Postgres has been primary for a week."""
     with refused(home) as away, DualWriteStore(away.settings, CONFIG) as store:
         assert store.count("songs") >= 0
         be_primary(table, "postgres")
@@ -298,7 +298,7 @@ def raises(kind: type[SyncError], call: Callable[[], object]) -> bool:
 
 
 def test_without_the_state_schema(new_place: NewPlace) -> None:
-    """Would break: Postgres is back and empty, and the process waits without a word."""
+    """Would break: Postgres is back but empty, and the process waits without an error."""
     with new_place() as bare:
         bare.cql("CREATE TABLE KS.songs (id uuid PRIMARY KEY, title text)")
         with refused(bare) as away, DualWriteStore(away.settings, CONFIG) as store:
@@ -383,7 +383,7 @@ def test_asyncio_and_the_environment(home: Place, monkeypatch: pytest.MonkeyPatc
 
 
 def test_in_a_fork_it_says_so(home: Place) -> None:
-    """Would break: a child waits for its parent's thread, which is not there; or ends its parent's store."""
+    """Would break: a child waits for its parent's thread, which a fork does not copy; or ends its parent's store."""
     with refused(home) as away, DualWriteStore(away.settings, CONFIG) as store:
         child = os.fork()
         if child == 0:

@@ -1,4 +1,4 @@
-"""What the state's statements cost does not grow with how many ranges, tables and intents there are.
+"""The cost of the state's statements does not grow with the number of ranges, tables and intents.
 
 Buffers are counted, not seconds, and nothing was analyzed: a state that fills quickly has no statistics yet.
 """
@@ -19,7 +19,7 @@ pytest_plugins = ("support.fixtures",)
 pytestmark = pytest.mark.slow
 FEW, MANY = 1_000, 100_000
 MAX_GROWTH = 3
-"""So many times as many buffers for a hundred times as much: a level more of an index, and what hangs on chance."""
+"""Growth in buffers that is allowed for a hundred times the rows: one more level of an index, and chance."""
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +37,7 @@ def states(new_place: NewPlace) -> Iterator[dict[int, Connection]]:
 
 
 def cost(connection: Connection, name: str, plans: str) -> tuple[int, str]:
-    """Buffers that the statement touches, and its plan; nothing of it stays. `plans`: of given values, or of any."""
+    """Buffers that the statement touches, and its plan; it is rolled back. `plans`: the plan_cache_mode."""
     statement, values = values_of(connection, name)
     text = statement.encode() if isinstance(statement, str) else statement
     with connection.transaction(force_rollback=True):
@@ -52,7 +52,7 @@ def cost(connection: Connection, name: str, plans: str) -> tuple[int, str]:
 @pytest.mark.parametrize("plans", ["force_custom_plan", "force_generic_plan"])
 @pytest.mark.parametrize("name", STATEMENTS)
 def test_the_cost_of_a_statement_is_flat(states: dict[int, Connection], name: str, plans: str) -> None:
-    """Would break: with 10⁶ intents, 10⁵ ranges, 200 tables each look for work reads all of them."""
+    """Would break: with 10⁶ intents, 10⁵ ranges or 200 tables, each search for work reads all of them."""
     costs = {}
     for size, connection in states.items():
         costs[size], plan = cost(connection, name, plans)

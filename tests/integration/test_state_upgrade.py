@@ -1,4 +1,4 @@
-"""`migrations/003_sync_state.sql` on a state that an older version made, and used."""
+"""`migrations/003_sync_state.sql` on a state that an older version has made and used."""
 
 from __future__ import annotations
 
@@ -65,9 +65,9 @@ UPDATE sync.switch SET closed_at = now(), reason = 'r' WHERE id = 1
 GONE = {"drift_pass": {"schema_digest"}}
 """Columns that nothing reads any more."""
 RENAMED = {"index": {"removed_at": "dropped_at"}}
-"""Columns that have another name. No statement may have named them: processes of an older version go on behind the upgrade."""
+"""Renamed columns. No statement may have named them: processes of an older version keep running after the upgrade."""
 SAID = {("switch", "state"): {"flipped": "done"}}
-"""Values that are another word now; the older one is still allowed."""
+"""Renamed values; the older word is still allowed."""
 CATALOGUE = {
     "tables": "SELECT relname, relkind, relreplident FROM pg_class WHERE relnamespace = 'sync'::regnamespace",
     "columns": """
@@ -142,18 +142,18 @@ def test_an_older_state_becomes_todays_and_keeps_its_rows(connection: Connection
 
 
 def test_the_older_states_are_there() -> None:
-    """Would break: the tests of each of them are none."""
+    """Would break: the tests that run on each older state run on none."""
     assert len(EACH) == 6
 
 
 def becomes(connection: Connection, older: Path) -> None:
-    """Make today's state an older one, as an older version would have left it: what it does not know is left out."""
+    """Make today's state an older one, as its version would have left it: without what that version does not know."""
     connection.execute("ALTER SCHEMA sync RENAME TO known")
     connection.execute(older.read_bytes())
     connection.execute("TRUNCATE sync.epoch CASCADE")
     for table, columns in connection.execute(SHARED.encode()).fetchall():
         names = ", ".join(f'"{name}"' for name in columns)
-        # ON CONFLICT: what an older version would not have written twice.
+        # ON CONFLICT: rows that an older version would not have written twice.
         connection.execute(
             f'INSERT INTO sync."{table}" ({names}) OVERRIDING SYSTEM VALUE SELECT {names} FROM known."{table}" '
             "ORDER BY 1 ON CONFLICT DO NOTHING".encode()
@@ -198,7 +198,7 @@ def test_each_older_state_becomes_todays(connection: Connection, older: Path) ->
 
 
 def test_what_an_older_process_names_is_still_there(connection: Connection) -> None:
-    """Would break: writers and workers of the version before, which go on behind the upgrade, meet a column or word that is gone."""
+    """Would break: writers and workers of the previous version, still running after the upgrade, miss a column or word."""
     connection.execute(EACH[-1].read_bytes())
     named = {row[:3] for row in _catalogue(connection)["columns"]}
     connection.execute(migration(STATE).encode())
@@ -210,7 +210,7 @@ def test_what_an_older_process_names_is_still_there(connection: Connection) -> N
         for word in words:
             assert connection.execute(f"UPDATE sync.{table} SET {column} = %s".encode(), (word,)).rowcount == 1
     today = _catalogue(connection)
-    connection.execute(EACH[-1].read_bytes())  # `sync schema apply` of that version, behind this one's
+    connection.execute(EACH[-1].read_bytes())  # `sync schema apply` of that version, after this one's
     assert _catalogue(connection) == today
 
 
@@ -233,7 +233,7 @@ COMMANDS = (
 
 
 def half_way(place: Place) -> None:
-    """A backfill and a pass of a proof in the middle, and a write of a writer that has died."""
+    """A backfill and a drift pass that are half done, and a write whose writer has died."""
     place.cql("CREATE TABLE KS.songs (id int PRIMARY KEY, v text)")
     place.cql(*(f"INSERT INTO KS.songs (id, v) VALUES ({n}, 'v')" for n in range(60)))
     place.configure(TOML)
@@ -258,7 +258,7 @@ def half_way(place: Place) -> None:
 
 @pytest.mark.slow
 def test_proofs_and_intents_outlive_the_upgrade(new_place: NewPlace) -> None:
-    """Would break: an upgrade costs the two passes of days, or a write that was under way; or a switch behind it ends otherwise."""
+    """Would break: an upgrade costs days of drift passes, or a write under way; or a switch after it ends differently."""
     with new_place() as place:
         place.cql("CREATE TABLE KS.songs (id int PRIMARY KEY, v text)")
         place.cql(*(f"INSERT INTO KS.songs (id, v) VALUES ({n}, 'v')" for n in range(60)))
@@ -294,7 +294,7 @@ def test_proofs_and_intents_outlive_the_upgrade(new_place: NewPlace) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("older", [EACH[0], EACH[-1]], ids=lambda path: path.stem)
 def test_what_was_under_way_goes_on_behind_the_upgrade(new_place: NewPlace, older: Path) -> None:
-    """Would break: commands fail with Postgres's words on an older state; what was half-way cannot go on."""
+    """Would break: on an older state commands fail with Postgres's own errors; what was half done cannot go on."""
     with new_place() as place:
         half_way(place)
         with closing(connect(place.settings, autocommit=True)) as opened:

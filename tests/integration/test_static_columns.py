@@ -1,4 +1,4 @@
-"""A table with static columns, which are left behind where sync.toml says so."""
+"""A table with static columns, which are not migrated where sync.toml says so."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def home(new_place: NewPlace) -> Iterator[Place]:
 
 
 def test_the_rows_arrive_without_an_ignored_static_column(home: Place) -> None:
-    """Would break: a table whose owner is ready to lose its static column cannot be carried at all."""
+    """Would break: a table cannot be carried at all, though its owner is ready to lose its static column."""
     home.configure("schema_files = []\n")
     assert 'ignore = ["mtime"] under [tables.row_keys]' in home.commands.run("preflight").out
     home.configure(TOML)
@@ -46,7 +46,7 @@ def test_the_rows_arrive_without_an_ignored_static_column(home: Place) -> None:
 
 
 def test_it_is_written_to_both_sides(home: Place) -> None:
-    """Would break: what the copy carries, the application cannot write."""
+    """Would break: the application cannot write a table that the copy carries."""
     home.configure(TOML)
     assert home.commands.run("schema", "apply").code == 0
     with DualWriteStore(home.settings, load_config(home.commands.folder / "sync.toml")) as store:

@@ -1,4 +1,4 @@
-"""`sync status`, its next step and the gates are one judgement."""
+"""`sync status`, its next step and the gates agree."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ BASE = "schema_files = []\n[dual_write]\nheartbeat_seconds = 0.2\n"
 
 @pytest.fixture(scope="module")
 def home(new_place: NewPlace) -> Iterator[Place]:
-    """Two tables, one of them copied and proved, and left alone by every test."""
+    """Two tables, copied and proved, which every test leaves as they were."""
     with new_place() as place:
         place.cql(
             "CREATE TABLE KS.songs (id uuid PRIMARY KEY, title text)",
@@ -35,7 +35,7 @@ def home(new_place: NewPlace) -> Iterator[Place]:
 
 
 def agree(home: Place) -> tuple[str, str, list[str]]:
-    """Phase and next step of `sync status`, and the red gates, which are the cut-over's own."""
+    """Phase and next step of `sync status`, and the red gates, which the cut-over shows as well."""
     status = home.commands.run("status", "--json").json
     gates = home.commands.run("cutover", "--dry-run", "--json").json["gates"]
     red = [gate["name"] for gate in gates if not gate["green"]]
@@ -45,7 +45,7 @@ def agree(home: Place) -> tuple[str, str, list[str]]:
 
 
 def test_proved_is_what_the_gates_call_proved(home: Place) -> None:
-    """Would break: status says "proved" by a pass of last week while the cut-over refuses, and the other way round."""
+    """Would break: status says "proved" by last week's pass while the cut-over refuses, or the other way round."""
     assert agree(home) == ("backfilled", "verify with `sync migrate`, or begin to write to both sides", ["writers"])
     with DualWriteStore(home.settings, load_config(home.commands.folder / "sync.toml")):
         assert agree(home) == ("proved", "sync cutover --dry-run shows the gates; sync cutover makes Postgres primary", [])
@@ -59,7 +59,7 @@ def test_proved_is_what_the_gates_call_proved(home: Place) -> None:
 
 
 def test_passes_are_shown_and_tables_that_are_left_out_are_not(home: Place) -> None:
-    """Would break: a table that nobody migrates is to be done for ever; how often a table was proved is nowhere."""
+    """Would break: a table that is left out stays unfinished forever, or nothing says how often a table was proved."""
     tables = {t["table"]: t["clean_passes"] for t in home.commands.run("status", "--json").json["tables"]}
     assert tables == {"songs": 2, "genres": 2}
     home.configure('exclude = ["genres"]\n' + BASE)
@@ -71,7 +71,7 @@ def test_passes_are_shown_and_tables_that_are_left_out_are_not(home: Place) -> N
 
 
 def test_nothing_is_shown_of_what_there_is_none(fresh: Place) -> None:
-    """Would break: headers of empty tables, which look like an error."""
+    """Would break: empty tables are shown with headers, which look like an error."""
     fresh.cql("CREATE TABLE IF NOT EXISTS KS.alone (id uuid PRIMARY KEY)")
     fresh.configure('schema_files = []\nonly = ["alone"]\n')
     assert fresh.commands.run("schema", "apply").code == 0
@@ -99,7 +99,7 @@ def test_a_source_that_is_away_is_said(home: Place) -> None:
     ],
 )
 def test_how_a_worker_ends(home: Place, sign: signal.Signals, code: int, said: str) -> None:
-    """Would break: a script that cannot tell Ctrl-C from an end that was wanted, or a service manager that sees a failure."""
+    """Would break: a script cannot tell Ctrl-C from a requested end, or a service manager sees a failure."""
     worker = home.commands.start("worker", "-n", "1")
     try:
         assert worker.stderr
@@ -113,7 +113,7 @@ def test_how_a_worker_ends(home: Place, sign: signal.Signals, code: int, said: s
 
 
 def test_nobody_is_told_to_run_a_worker_that_runs(home: Place) -> None:
-    """Would break: "next: run sync worker" while one runs, and what it cannot settle is not named."""
+    """Would break: status says "run `sync worker`" while one runs, and does not name what it cannot settle."""
     home.sql(
         "INSERT INTO sync.intent (table_name, key, token, kind, state, version, epoch, owner, attempts, error, lease_until) "
         "VALUES ('songs', '', 0, 'put', 'finished', 1, 1, 'w', 3, 'refused', 'infinity')"

@@ -1,4 +1,4 @@
-"""What Cassandra makes of a collection on its way in, the inline half of a dual write must have made of it, too."""
+"""The inline half of a dual write gives a collection the form that Cassandra gives it."""
 
 from __future__ import annotations
 
@@ -110,7 +110,7 @@ def both(home: Place) -> Iterator[Both]:
 @pytest.mark.parametrize(("name", "value"), VALUES, ids=[f"{n}{i}" for i, (n, _) in enumerate(VALUES)])
 @pytest.mark.parametrize("how", ["put", "update"])
 def test_the_inline_half_is_what_cassandra_makes_of_it(both: Both, name: str, value: Any, how: str) -> None:
-    """Would break: the target holds an order, a duplicate or an empty value of Python's until a drift pass finds it."""
+    """Would break: the target holds Python's order, duplicates or empty values until a drift pass finds them."""
     key = uuid4()
     if how == "put":
         both.store.put("kinds", {"k": key, name: value})
@@ -124,7 +124,7 @@ def test_the_inline_half_is_what_cassandra_makes_of_it(both: Both, name: str, va
 
 
 def test_a_row_that_was_read_may_be_put_again(both: Both) -> None:
-    """Would break: a user type is read as a dict, and a dict is refused where a user type is written."""
+    """Would break: a user type is read as a dict, but cannot be written as one."""
     first, second = uuid4(), uuid4()
     spot = {"x": 1, "tags": ["a", "b"]}
     both.store.put("kinds", {"k": first, "at": spot, "fixed": {"tags": {"b", "a"}}, "spots": [spot, (0, None)]})

@@ -1,4 +1,4 @@
-"""One interface, three stores: the same calls with the same results over Cassandra, over Postgres, and over both at once."""
+"""One interface, every store: the same calls with the same results over Cassandra, the Data API, Postgres, and both sides."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def other(home: Place) -> Iterator[PostgresStore]:
 
 @pytest.fixture
 def same(store: Store, other: PostgresStore) -> Callable[[str, dict[str, Any]], dict[str, Any] | None]:
-    """What the store holds; where it is both, both sides hold it."""
+    """Read a row from the store; where it writes to both sides, check that they are equal."""
 
     def read(table: str, key: dict[str, Any]) -> dict[str, Any] | None:
         found = store.get(table, key)
@@ -102,7 +102,7 @@ EMPTY = {"title": None, "year": None, "length": None, "made": None, "tags": None
 
 
 def test_a_row_comes_back_as_it_was_put(store: Store, same: Same) -> None:
-    """Would break: the interface."""
+    """Would break: a row is not read as it was put."""
     row = {"id": uuid4(), "title": "One", "year": 1900, "length": 1.5, "made": datetime(2020, 1, 2, 3, 4, 5, 6000, UTC),
            "tags": {"a": "b"}}  # fmt: skip
     assert store.put("songs", row) is True
@@ -110,12 +110,12 @@ def test_a_row_comes_back_as_it_was_put(store: Store, same: Same) -> None:
 
 
 def test_a_row_that_is_not_there_is_none(store: Store, same: Same) -> None:
-    """Would break: absent and empty are one."""
+    """Would break: an absent row looks like an empty one."""
     assert same("songs", {"id": uuid4()}) is None
 
 
 def test_a_column_left_out_of_a_put_becomes_null(store: Store, same: Same) -> None:
-    """Would break: a put that leaves old values in place."""
+    """Would break: a put leaves old values in place."""
     key = {"id": uuid4()}
     store.put("songs", {**key, "title": "a", "year": 1, "tags": {"x": "y"}})
     store.put("songs", {**key, "title": "b"})
@@ -123,14 +123,14 @@ def test_a_column_left_out_of_a_put_becomes_null(store: Store, same: Same) -> No
 
 
 def test_a_row_of_its_key_alone_exists(store: Store, same: Same) -> None:
-    """Would break: a row with nothing but nulls is taken for none."""
+    """Would break: a row with nothing but nulls is taken for absent."""
     key = {"id": uuid4()}
     store.put("songs", key)
     assert same("songs", key) == {**EMPTY, **key}
 
 
 def test_an_update_changes_what_it_names(store: Store, same: Same) -> None:
-    """Would break: partial updates."""
+    """Would break: an update changes columns that it does not name, or leaves those that it names."""
     key = {"id": uuid4()}
     store.put("songs", {**key, "title": "a", "year": 1})
     assert store.update("songs", key, {"year": 2, "tags": {"a": "b"}}) is True
@@ -140,7 +140,7 @@ def test_an_update_changes_what_it_names(store: Store, same: Same) -> None:
 
 
 def test_an_update_of_an_absent_row(store: Store, home: Place) -> None:
-    """Would break: with Postgres primary nothing is written and the caller hears it; with Cassandra the row is made."""
+    """Would break: over Postgres a row is made or `update` returns True; over Cassandra no row is made."""
     key = {"id": uuid4()}
     made = store.update("songs", key, {"title": "a"})
     assert made is not isinstance(store, PostgresStore)
@@ -149,7 +149,7 @@ def test_an_update_of_an_absent_row(store: Store, home: Place) -> None:
 
 
 def test_a_deleted_row_is_gone_and_may_come_back(store: Store, same: Same) -> None:
-    """Would break: deletes, and rows that are put again after one."""
+    """Would break: a deleted row stays, or cannot be put again."""
     key = {"id": uuid4()}
     store.put("songs", {**key, "title": "a", "year": 1})
     assert store.delete("songs", key) is True
@@ -160,7 +160,7 @@ def test_a_deleted_row_is_gone_and_may_come_back(store: Store, same: Same) -> No
 
 
 def test_a_key_of_several_columns(store: Store, same: Same, request: pytest.FixtureRequest) -> None:
-    """Would break: clustering keys."""
+    """Would break: keys with clustering columns are mixed up."""
     endpoint.need(request, endpoint.WIDE_KEYS)
     for at in range(3):
         store.put("notes", {"piece": "p", "at": at, "pitch": at})
@@ -172,7 +172,7 @@ def test_a_key_of_several_columns(store: Store, same: Same, request: pytest.Fixt
 
 
 def test_put_many_and_count(store: Store, same: Same) -> None:
-    """Would break: a row of many is left out, or is counted twice."""
+    """Would break: one of many rows is left out or counted twice."""
     before = store.count("songs")
     rows = [{**EMPTY, "id": uuid4(), "title": f"{i}"} for i in range(25)]
     assert store.put_many("songs", (row for row in rows)) is True
@@ -185,7 +185,7 @@ def test_put_many_and_count(store: Store, same: Same) -> None:
 
 
 def test_a_table_of_nothing_but_its_key(store: Store, same: Same, request: pytest.FixtureRequest) -> None:
-    """Would break: statements without a column to set."""
+    """Would break: a statement without a column to set fails."""
     endpoint.need(request, endpoint.WIDE_KEYS)
     key = {"a": uuid4().hex, "b": 1}
     assert store.put("pairs", key) is True
@@ -203,7 +203,7 @@ def test_a_table_named_as_one_of_the_migrations_own(store: Store, same: Same) ->
 
 
 def test_odd_names(store: Store, same: Same) -> None:
-    """Would break: a name that is a word of SQL, has capitals, a blank, a quote or a percent sign."""
+    """Would break: a name fails that is a word of SQL, or has capitals, a blank, a quote or a percent sign."""
     _skip_unless_there(store, "Odd", "a b")
     key = {"Key": uuid4().hex}
     row = {**key, "select": "s", "a b": 1, "50%": 50, 'qu"ote': "q"}
@@ -216,7 +216,7 @@ def test_odd_names(store: Store, same: Same) -> None:
 
 
 def test_one_bad_row_of_many_is_refused_before_any_is_written(store: Store) -> None:
-    """Would break: WriteRefused, which says that nothing was written, after half of the rows."""
+    """Would break: WriteRefused, which means that nothing was written, is raised after half of the rows."""
     rows = [{"id": uuid4(), "year": year} for year in (1, 2, "x", 4)]
     with pytest.raises(WriteRefused, match="year"):
         store.put_many("songs", rows)
@@ -224,7 +224,7 @@ def test_one_bad_row_of_many_is_refused_before_any_is_written(store: Store) -> N
 
 
 def test_search_finds_the_nearest_first(store: Store, request: pytest.FixtureRequest) -> None:
-    """Would break: an order or a similarity that depends on the store."""
+    """Would break: the order or the similarity depends on the store."""
     endpoint.need(request, endpoint.VECTORS)
     model = uuid4().hex
     vectors = {(1.0, 0.0, 0.0): 1.0, (0.8, 0.6, 0.0): 0.9, (0.0, 1.0, 0.0): 0.5, (-1.0, 0.0, 0.0): 0.0}
@@ -268,7 +268,7 @@ CASES = [(name, value) for name, values in VALUES.items() for value in values]
 
 @pytest.mark.parametrize(("name", "value"), CASES, ids=[f"{n}{i}" for i, (n, _) in enumerate(CASES)])
 def test_values_come_back_as_they_were(store: Store, same: Same, name: str, value: Any) -> None:
-    """Would break: an application that reads something else after the cut-over than before."""
+    """Would break: an application reads something else after the cut-over than before."""
     key = {"k": uuid4()}
     _skip_unless_there(store, "kinds", name)
     if isinstance(store, AstraStore | ApiDualWriteStore) and name == "n" and value < 0:
@@ -303,7 +303,7 @@ def test_values_come_back_as_they_were(store: Store, same: Same, name: str, valu
     ids=lambda value: value if isinstance(value, str) else type(value).__name__,
 )
 def test_values_that_change_change_alike(store: Store, same: Same, name: str, given: Any, found: Any) -> None:
-    """Would break: what Cassandra makes of a value (a set is sorted, milliseconds) differs from what Postgres makes of it."""
+    """Would break: Cassandra changes a value (sorts a set, cuts to milliseconds), and Postgres holds another one."""
     if isinstance(store, PostgresStore) and (found is None or name == "ts" or isinstance(given, list)):
         pytest.skip("Postgres keeps empty collections and microseconds, and knows no sets")
     _skip_unless_there(store, "kinds", name)
@@ -324,7 +324,7 @@ def test_uuids_of_a_set_stand_in_cassandras_order(home: Place, other: PostgresSt
 
 
 def _skip_unless_there(store: Store, table: str, column: str) -> None:
-    """A Data API knows no collections within collections, and makes no odd names."""
+    """Skip what a Data API lacks: collections within collections, and odd names."""
     try:
         known = {AstraStore: lambda: store, ApiDualWriteStore: lambda: store._source.store}.get(type(store))
         if known is None or any(c.name == column for c in known().source(table).columns):
@@ -368,7 +368,7 @@ KEYS = {"songs": "id", "embeddings": "song_id", "kinds": "k"}
 def test_bad_values_are_refused_by_name(
     store: Store, other: PostgresStore, table: str, name: str, values: dict[str, Any]
 ) -> None:
-    """Would break: a value of the wrong type is written on one side, or nobody knows which field it was."""
+    """Would break: a value of the wrong type is written on one side, or the error does not name its field."""
     if isinstance(store, PostgresStore) and name in ("tags", "l", "li"):
         pytest.skip("any JSON is good for a jsonb column")
     key = {KEYS[table]: uuid4()}
@@ -419,7 +419,7 @@ def test_bad_calls_are_refused_by_name(store: Store, name: str) -> None:
 
 
 def test_what_cassandra_refuses_is_written_nowhere(home: Place, other: PostgresStore) -> None:
-    """Would break: the primary says no, and the secondary has the row (rule 13)."""
+    """Would break: the primary refuses a row, and the secondary has it (rule 13)."""
     with DualWriteStore(home.settings, CONFIG) as store, pytest.raises(WriteRefused, match="empty"):
         store.put("notes", {"piece": "", "at": 1})
     assert other.get("notes", {"piece": "", "at": 1}) is None
@@ -444,7 +444,7 @@ def test_a_key_that_postgres_cannot_hold_is_refused(home: Place) -> None:
 
 @pytest.mark.slow
 def test_32_threads_share_one_store(store: Store, same: Same, home: Place) -> None:
-    """Would break: state that threads share; a connection that is lost for each error."""
+    """Would break: threads share state, or each error costs a connection."""
     ids = [uuid4() for _ in range(8)]
 
     def work(n: int) -> None:
@@ -480,7 +480,7 @@ class _Drained:
 
 
 def test_a_closed_store_leaves_no_connection_and_signs_off(home: Place) -> None:
-    """Would break: connections that stay, and writers that a cut-over waits for."""
+    """Would break: connections stay open, or a cut-over waits for a writer that has ended."""
     before = home.sql("SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()")
     with DualWriteStore(home.settings, CONFIG) as store:
         store.put("songs", {"id": uuid4()})
@@ -492,7 +492,7 @@ def test_a_closed_store_leaves_no_connection_and_signs_off(home: Place) -> None:
 
 
 def test_dual_writes_begin_before_the_first_backfill(new_place: NewPlace) -> None:
-    """Would break: all writers must write to both sides before a backfill begins (rule 3): its columns cannot come with it."""
+    """Would break: writers, which must begin before a backfill (rule 3), need columns that only a backfill adds."""
     with new_place() as place:
         place.cql("CREATE TABLE KS.songs (id uuid PRIMARY KEY, title text)")
         prepare(place.settings, CONFIG)
@@ -505,7 +505,7 @@ def test_dual_writes_begin_before_the_first_backfill(new_place: NewPlace) -> Non
 
 
 def test_without_the_state_schema_the_store_says_what_to_do(new_place: NewPlace) -> None:
-    """Would break: a traceback of the driver where `sync schema apply` was forgotten."""
+    """Would break: the driver's own error is raised where `sync schema apply` was forgotten."""
     with new_place() as place:
         place.cql("CREATE TABLE KS.songs (id uuid PRIMARY KEY, title text)")
         with closing(connect(place.settings, autocommit=True)) as connection:
@@ -515,7 +515,7 @@ def test_without_the_state_schema_the_store_says_what_to_do(new_place: NewPlace)
 
 
 def test_null_does_not_mean_left_alone(store: Store, same: Same) -> None:
-    """Would break: an explicit null of an update that is dropped."""
+    """Would break: an explicit null in an update is dropped."""
     key = {"id": uuid4()}
     store.put("songs", {**key, "title": "a", "made": datetime.now(UTC) - timedelta(days=1)})
     store.update("songs", key, {"title": None})

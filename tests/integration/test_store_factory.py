@@ -1,4 +1,4 @@
-"""`open_store()` with one side only: not while a migration is under way, and not where nobody can say whether one is."""
+"""`open_store()` with one side only: refused while a migration is under way, or if nobody can say whether one is."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ home = home_of(CONFIG, pairs="id uuid PRIMARY KEY, a text")
 
 @pytest.fixture
 def table(home: Place) -> Iterator[Table]:
-    """Nobody has ever written to both sides, and nothing was copied."""
+    """The table, as if nobody had ever written to both sides or copied anything."""
     with closing(Table(home.cassandra, home.settings, CONFIG, "pairs")) as opened:
         forget_migration(opened)
         yield opened
 
 
 def opened(home: Place, monkeypatch: pytest.MonkeyPatch, backend: str, **env: str) -> bool:
-    """Open the store of this side alone, and write; True."""
+    """Open the store of this side alone, and write; True if that succeeds."""
     for name, value in {**environment(home.settings), "STORAGE_BACKEND": backend, **env}.items():
         monkeypatch.setenv(name, value)
     with open_store() as store:
@@ -54,7 +54,7 @@ def test_a_plain_copy_has_no_primary(home: Place, table: Table, monkeypatch: pyt
 def test_one_side_alone_is_refused_while_a_migration_is_under_way(
     home: Place, table: Table, monkeypatch: pytest.MonkeyPatch, what: str
 ) -> None:
-    """Would break: a process that was started with an old setting writes to one side, and nobody ever learns of it."""
+    """Would break: a process started with an old setting writes to one side, and nobody ever learns of it."""
     backend = "postgres" if "Postgres" in what else "astra"
     table.writer()
     if "did" in what:
@@ -73,13 +73,13 @@ def test_one_side_alone_is_refused_while_a_migration_is_under_way(
 def test_dual_writes_can_be_given_up_before_history_is_copied(
     home: Place, table: Table, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Would break: a deployment that is taken back cannot start, though nothing is at stake yet."""
+    """Would break: a deployment that is rolled back cannot start, though nothing is at stake yet."""
     DualWriteStore(home.settings, CONFIG).close()
     assert opened(home, monkeypatch, "astra")
 
 
 def test_where_nobody_can_say_one_side_alone_is_refused(home: Place, table: Table, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Would break: Postgres has been primary for a week and is unreachable for a moment: what a process writes to Astra is lost."""
+    """Would break: Postgres, primary for a week, is unreachable for a moment: what a process writes to Astra is lost."""
     away = {"POSTGRES_PORT": "1"}
     with pytest.raises(
         Unreachable,
@@ -90,7 +90,7 @@ def test_where_nobody_can_say_one_side_alone_is_refused(home: Place, table: Tabl
 
 
 def test_a_role_that_may_not_look_is_refused(home: Place, table: Table, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Would break: the application's own role may not read the schema `sync`, and what it says is taken for "no migration"."""
+    """Would break: a role that may not read the schema `sync` gets an error that is taken for "no migration"."""
     name = f"app_{uuid4().hex[:8]}"
     be_primary(table, "postgres")
     with closing(psycopg.connect(table.pool.conninfo, autocommit=True)) as admin:

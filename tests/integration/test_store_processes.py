@@ -1,4 +1,4 @@
-"""Stores in processes as applications have them: asyncio with many tasks, forked workers, many rows in one call."""
+"""Stores in processes like those of applications: asyncio with many tasks, forked workers, many rows in one call."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def table(home: Place) -> Iterator[Table]:
 
 
 def test_200_tasks_share_one_store(home: Place, table: Table) -> None:
-    """Would break: a task that waits holds up the loop; tasks share a connection, or each leaves one behind."""
+    """Would break: a task that waits blocks the loop; tasks share a connection, or each leaves one behind."""
     before = home.sql(OURS)[0][0]
     keys = [{"id": uuid4()} for _ in range(20)]
 
@@ -79,7 +79,7 @@ def test_200_tasks_share_one_store(home: Place, table: Table) -> None:
 def test_the_environment_says_which_store_is_awaited(
     home: Place, table: Table, monkeypatch: pytest.MonkeyPatch, backend: str
 ) -> None:
-    """Would break: an asyncio application that has to be changed before, during or after the migration."""
+    """Would break: an asyncio application has to be changed before, during or after the migration."""
     given = {**environment(home.settings), "STORAGE_BACKEND": "postgres" if backend == "postgres" else "astra"}
     given["SYNC_ALLOW_ONE_SIDED"] = str(backend != "both").lower()  # a migration is under way here
     for name, value in {**given, "SYNC_DUAL_WRITE": str(backend == "both").lower()}.items():
@@ -103,7 +103,7 @@ def test_the_environment_says_which_store_is_awaited(
 
 
 def test_many_rows_at_once_keep_the_order_of_a_key(home: Place, table: Table) -> None:
-    """Would break: an older row of a key is kept, where its thread was a little slower."""
+    """Would break: an older row of a key wins because its thread was a little slower."""
     keys = [{"id": uuid4()} for _ in range(3)]
 
     async def run() -> None:
@@ -116,7 +116,7 @@ def test_many_rows_at_once_keep_the_order_of_a_key(home: Place, table: Table) ->
 
 
 def test_many_rows_at_once_are_checked_before_any_is_written(home: Place, table: Table) -> None:
-    """Would break: `WriteRefused` of a call that has written half of its rows."""
+    """Would break: `WriteRefused` is raised by a call that has written half of its rows."""
     keys = [{"id": uuid4()} for _ in range(20)]
 
     async def run() -> None:
@@ -181,7 +181,7 @@ def test_a_call_that_does_not_end_keeps_its_writer_registered(home: Place, table
 
 @pytest.mark.parametrize("kind", [DualWriteStore, CqlStore, PostgresStore])
 def test_a_closed_store_says_so(home: Place, kind: type) -> None:
-    """Would break: "it will settle on both sides" of a write that was never sent."""
+    """Would break: the error says "it will settle on both sides" of a write that was never sent."""
     store = kind(home.settings, CONFIG) if kind is DualWriteStore else kind(home.settings)
     store.close()
     store.close()
@@ -198,13 +198,13 @@ def test_a_closed_store_says_so(home: Place, kind: type) -> None:
 
 
 def test_a_store_that_is_not_open_says_so(home: Place) -> None:
-    """Would break: an AttributeError of something inside."""
+    """Would break: an AttributeError from the inside."""
     with pytest.raises(RuntimeError, match="async with"):
         asyncio.run(AsyncDualWriteStore(home.settings, CONFIG).count("songs"))
 
 
 def in_a_fork(act: Callable[[], None]) -> int:
-    """Run this in a forked process, as gunicorn's workers are; its exit code."""
+    """Run this in a forked process, like gunicorn's workers; return its exit code."""
     child = os.fork()
     if not child:
         try:
@@ -217,7 +217,7 @@ def in_a_fork(act: Callable[[], None]) -> int:
 
 
 def test_forked_workers_open_stores_of_their_own(home: Place, table: Table) -> None:
-    """Would break: what was imported, or closed, before the fork is of no use after it."""
+    """Would break: what was imported or closed before the fork does not work after it."""
     with DualWriteStore(home.settings, CONFIG) as store:  # the master looked at something and closed it
         store.count("songs")
     ids = [uuid4() for _ in range(3)]
@@ -264,7 +264,7 @@ def test_a_store_from_before_the_fork_is_refused(home: Place, table: Table, make
 
 
 def test_of_many_rows_the_last_of_a_key_counts(home: Place, table: Table) -> None:
-    """Would break: rows of one key that are written at the same time, so that any of them may be the last."""
+    """Would break: rows of one key are written at the same time, and any of them may be the last."""
     ids = [uuid4() for _ in range(5)]
     with DualWriteStore(home.settings, CONFIG) as store:
         for _ in range(3):

@@ -1,6 +1,6 @@
 """A writer that was suspended through a whole cut-over, fenced and cleared, wakes up at each step of a write (rules 30, 31).
 
-Postgres is unreachable for it when it does: nothing tells it what has happened. That it was suspended is simulated: its clock jumps.
+It cannot reach Postgres then: nothing tells it what has happened. The suspension is simulated: its clock jumps.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ def store(table: Table) -> Iterator[DualWriteStore]:
 
 
 class CutOff:
-    """A registration's connection, which breaks; `back` lets it through again."""
+    """A registration's connection, broken; `back` restores it."""
 
     closed = True
 
@@ -90,7 +90,7 @@ def sleep_through_a_cutover(table: Table, one: Registration) -> None:
 
 @pytest.fixture
 def asleep_at(table: Table, store: DualWriteStore, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], threading.Event]:
-    """It sleeps there, the first time that it comes by; what is set when it wakes up."""
+    """Suspend the writer when it first comes to a failpoint; returns an event that is set when it wakes up."""
 
     def planned(place: str) -> threading.Event:
         woken = threading.Event()
@@ -107,7 +107,7 @@ def asleep_at(table: Table, store: DualWriteStore, monkeypatch: pytest.MonkeyPat
 
 
 def settled(table: Table, id: object) -> object:
-    """What both sides hold when the sleeper has told what it held."""
+    """What both sides hold after the sleeper has recorded what it held."""
     until(lambda: not table.sql("SELECT FROM sync.writer WHERE state = 'active' AND unrecorded > 0"), what="all is recorded")
     until(lambda: not table.drain() and not table.intents(), what="all is settled")
     return table.settled(table.key(id=id))
@@ -116,7 +116,7 @@ def settled(table: Table, id: object) -> object:
 def test_it_waits_and_writes_to_the_new_primary(
     table: Table, store: DualWriteStore, asleep_at: Callable[[str], threading.Event]
 ) -> None:
-    """Would break: it accepts a write into the old primary, says that it is done, and nobody carries it over."""
+    """Would break: it accepts a write into the old primary and reports success, and nobody carries the write over."""
     woken, id, cut_off = asleep_at("write.before_intent"), uuid4(), CutOff(store._registration)
     with ThreadPoolExecutor(1) as executor:
         writing = executor.submit(store.put, "pairs", {"id": id, "a": "new"})
@@ -135,7 +135,7 @@ def test_it_waits_and_writes_to_the_new_primary(
 def test_what_it_was_about_to_accept_is_unsure(
     table: Table, store: DualWriteStore, asleep_at: Callable[[str], threading.Event], place: str
 ) -> None:
-    """Would break: the write comes to the old primary after the cut-over, its caller is told that it is done, and it goes."""
+    """Would break: the write reaches the old primary after the cut-over, the caller gets success, and it is lost."""
     id, cut_off = uuid4(), CutOff(store._registration)
     asleep_at(place)
     with pytest.raises(WriteUnsure, match="suspended within the write"):

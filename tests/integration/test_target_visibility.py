@@ -1,4 +1,4 @@
-"""What stands in the way of a target's rows: policies, children, rules, views; privileges that a flow lacks."""
+"""What hides a target's rows or changes their writes: policies, children, rules, views; privileges that a flow lacks."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture
 def place(new_place: NewPlace) -> Iterator[Place]:
-    """A role of its own that owns its table, since a superuser is above policies."""
+    """A place whose role owns its table and is no superuser, to whom policies do not apply."""
     with new_place() as made:
         made.configure("schema_files = []\n")
         made.cql("CREATE TABLE KS.notes (id int PRIMARY KEY, v text)", "INSERT INTO KS.notes (id, v) VALUES (1, 'a')")
@@ -57,7 +57,7 @@ def migrated(place: Place) -> None:
     ],
 )  # fmt: skip
 def test_what_hides_rows_is_said_before_each_proof(place: Place, statements: tuple[str, ...], said: str) -> None:
-    """Would break: a digest of the rows that a policy lets through equals the source's, and nobody sees the others."""
+    """Would break: a digest of only the rows that a policy shows equals the source's, and the others go unnoticed."""
     migrated(place)
     place.sql(*statements)
     for command in ("preflight", "drift-report --workers 1", "cutover --dry-run", "backfill --workers 1"):
@@ -65,7 +65,7 @@ def test_what_hides_rows_is_said_before_each_proof(place: Place, statements: tup
 
 
 def test_a_policy_that_is_not_in_force_is_none(place: Place) -> None:
-    """The owner is above it: nothing is hidden from him."""
+    """It does not apply to the table's owner, from whom nothing is hidden."""
     migrated(place)
     place.sql("ALTER TABLE notes ENABLE ROW LEVEL SECURITY", "CREATE POLICY few ON notes USING (id < 0)")
     run(place, "drift-report --workers 1")
@@ -86,7 +86,7 @@ def test_a_policy_that_is_not_in_force_is_none(place: Place) -> None:
     ],
 )  # fmt: skip
 def test_what_has_a_tables_name_and_is_none(place: Place, statement: str, kind: str) -> None:
-    """Would break: preflight has nothing against it, and `schema apply` ends with an error of Postgres."""
+    """Would break: preflight does not object, and `schema apply` ends with Postgres's own error."""
     place.sql(*statement.split("; "))
     said = f"notes is {kind} in Postgres, not a table; rename it, or give the table another target"
     assert said in run(place, "preflight", 1)
@@ -103,7 +103,7 @@ def test_a_trigger_is_said(place: Place) -> None:
 
 
 def test_flows_that_the_targets_role_cannot_do(place: Place) -> None:
-    """Would break: the copy is made, and the first dual write meets a right that is missing."""
+    """Would break: the copy succeeds, and the first dual write fails for a missing right."""
     migrated(place)
     role = place.commands.env["POSTGRES_USER"]
     place.sql(f"REVOKE DELETE ON notes FROM {role}", f"REVOKE UPDATE ON sync.intent FROM {role}")

@@ -71,7 +71,7 @@ def sites(base_settings: Settings, three: ThreeNodes, tmp_path_factory: pytest.T
 
 
 def _fill(site: Site) -> None:
-    """In batches, which is the quicker way, though not Cassandra's own."""
+    """Fill it in batches, which is quicker, though not how Cassandra is meant to be used."""
     insert = site.cassandra.session.prepare(
         f"INSERT INTO {site.keyspace}.songs (id, title, artist, seconds) VALUES (?, ?, ?, ?)"
     )
@@ -89,12 +89,12 @@ def _fill(site: Site) -> None:
 
 @dataclass
 class Reads:
-    """The reads of ranges: what they asked for, of whom, and what they were given."""
+    """The reads of ranges: what was asked, of which node, and what it answered."""
 
     asked: list[tuple[BoundStatement, bool, ResponseFuture]] = field(default_factory=list)
 
     def shares(self, copies: int) -> tuple[float, float, Counter[str]]:
-        """Of the reads, and of the rows, the share that a replica answered; and how many reads each node answered."""
+        """The shares of the reads and of the rows that a replica answered, and how many reads each node answered."""
         reads, rows, last, coordinators = [], [], dict[int, int](), Counter[str]()
         for query, goes_on, future in self.asked:
             tokens, node = _tokens(future), future.coordinator_host.address
@@ -108,13 +108,13 @@ class Reads:
 
 
 def replicas(token: int, copies: int) -> set[str]:
-    """Who has the rows of a token, by the ring that the nodes were started with."""
+    """The nodes that have the rows of a token, by the ring that they were started with."""
     at = bisect.bisect_left(RING, (token,))
     return {ADDRESSES[RING[(at + i) % len(RING)][1]] for i in range(copies)}
 
 
 def _tokens(future: ResponseFuture) -> list[int]:
-    """Of the rows of a page, whose first cell is the token."""
+    """The tokens of a page's rows, whose first cell is the token."""
     page, found = future.result().current_rows[0], []
     at = page.offset
     for _ in range(page.count):
@@ -125,7 +125,7 @@ def _tokens(future: ResponseFuture) -> list[int]:
 
 @contextmanager
 def reads_of_ranges(monkeypatch: pytest.MonkeyPatch) -> Iterator[Reads]:
-    """All of this process's, as the driver sent them."""
+    """Record this process's reads of ranges, as the driver sends them."""
     found, really = Reads(), Session.execute_async
 
     def execute_async(session: Session, query: Any, *arguments: Any, **named: Any) -> ResponseFuture:
@@ -141,7 +141,7 @@ def reads_of_ranges(monkeypatch: pytest.MonkeyPatch) -> Iterator[Reads]:
 
 @pytest.mark.parametrize("copies", COPIES)
 def test_a_table_is_as_large_as_its_parts_on_all_nodes(sites: dict[int, Site], three: ThreeNodes, copies: int) -> None:
-    """Would break: ranges are planned for one node's part of a table, and are too large by the number of nodes."""
+    """Would break: ranges are planned for one node's part of a table, and are three times too large."""
     site = sites[copies]
     estimate = (
         "SELECT range_start, range_end, partitions_count, mean_partition_size FROM system.size_estimates "
@@ -171,7 +171,7 @@ def test_a_table_is_as_large_as_its_parts_on_all_nodes(sites: dict[int, Site], t
 
 @pytest.mark.parametrize("copies", COPIES)
 def test_ranges_are_read_at_their_replicas(sites: dict[int, Site], copies: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Would break: each row is fetched by one node from another, and sent twice: half as many a second."""
+    """Would break: one node fetches each row from another, so that it is sent twice: half as many a second."""
     site = sites[copies]
     with reads_of_ranges(monkeypatch) as copied:
         assert site.backfill()["songs"].rows_written == ROWS
@@ -203,7 +203,7 @@ def tls(settings: Settings, three: ThreeNodes, points: str, verify: str | None) 
 
 
 def nodes_in_use(settings: Settings) -> set[str]:
-    """Those that a process with these settings asks, once each has been tried."""
+    """The nodes that a process with these settings uses, once each has been tried."""
     with open_cassandra(settings) as cassandra:
         unused_nodes(cassandra.session)
         return {host.address for host in cassandra.session.get_pool_state()}
@@ -221,7 +221,7 @@ def test_each_node_has_its_own_certificate(sites: dict[int, Site], three: ThreeN
 def test_a_node_found_by_gossip_whose_certificate_is_for_another_name(
     sites: dict[int, Site], three: ThreeNodes, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Would break: whoever takes a node's address is given the password; or the copy is slow for a reason that nobody says."""
+    """Would break: whoever takes a node's address gets the password; or the copy is slow, and nothing says why."""
     site = sites[1]
     settings = tls(site.settings, three, ADDRESSES[0], "full")
     assert nodes_in_use(settings) == set(ADDRESSES[:2])
@@ -239,7 +239,7 @@ def test_a_node_found_by_gossip_whose_certificate_is_for_another_name(
 
 
 def at_passage(monkeypatch: pytest.MonkeyPatch, number: int, act: Callable[[], object]) -> None:
-    """Do something when a page has been read for the n-th time in this process."""
+    """Do something when this process has read its n-th page."""
     passages, really = itertools.count(1), copy_ranges.failpoint
 
     def failpoint(name: str) -> None:
@@ -251,7 +251,7 @@ def at_passage(monkeypatch: pytest.MonkeyPatch, number: int, act: Callable[[], o
 
 
 def test_a_copy_goes_on_when_a_node_dies(sites: dict[int, Site], three: ThreeNodes, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Would break: one node of three dies, and the ranges that it was read for fail, or lack rows."""
+    """Would break: one node of three dies, and the ranges that were read from it fail or lack rows."""
     three.start()
     with sites[3].twin("one_dead") as twin:
         twin.apply()
@@ -265,7 +265,7 @@ def test_a_copy_goes_on_when_a_node_dies(sites: dict[int, Site], three: ThreeNod
 
 
 def test_writers_go_on_when_a_node_is_dead(three: ThreeNodes, base_settings: Settings, tmp_path: Path) -> None:
-    """Would break: a quorum is there, and an application's writes are refused, unsure, or lost on one side."""
+    """Would break: despite a quorum, an application's writes are refused, unsure, or lost on one side."""
     three.lose(2)
     config = Config(schema_files=())
     with (
@@ -291,7 +291,7 @@ def test_writers_go_on_when_a_node_is_dead(three: ThreeNodes, base_settings: Set
 def test_a_copy_waits_for_a_quorum_and_goes_on(
     sites: dict[int, Site], three: ThreeNodes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Would break: two of three nodes die, and ranges are failed, or done without their rows, or nobody says what is the matter."""
+    """Would break: two of three nodes die, and ranges fail, are done without their rows, or nothing says why."""
     three.lose(2)
     with sites[3].twin("two_dead") as twin, ThreadPoolExecutor(1) as executor:
         twin.apply()

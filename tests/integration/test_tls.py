@@ -1,4 +1,4 @@
-"""TLS and passwords to both databases, and the way through a secure connect bundle, each to the last row."""
+"""TLS and passwords to both databases, and a secure connect bundle: each is used for a whole copy."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ MANY = 40
 
 @pytest.fixture(scope="module")
 def source(secure_cassandra: CassandraServer, certificates: Certificates) -> CassandraServer:
-    """A keyspace with rows, a role that may only read it, one that may nothing, and what Astra's token stands for."""
+    """A keyspace with rows, a role that may only read it, one without rights, and one for Astra's token."""
     settings = settings_of(secure_cassandra, certificates, secure_cassandra.user, secure_cassandra.password)
     statements = (
         f"CREATE KEYSPACE {KEYSPACE} WITH replication = {SIMPLE}",
@@ -115,21 +115,21 @@ def check_migrates(commands: Commands, server: PostgresServer) -> None:
 
 
 def test_both_ways_with_verified_certificates(commands: Commands, own_postgres: PostgresServer) -> None:
-    """The whole way under TLS, with a source role that may only read: nothing may need more, nothing may go around it."""
+    """A whole copy under TLS, with a source role that may only read: nothing may need more, or go around TLS."""
     check_migrates(commands, own_postgres)
     target = commands.run("preflight", "--json").json["servers"][2]
     assert target.startswith("target: Postgres") and ", TLS, " in target
 
 
 def test_require_needs_no_authority(commands: Commands) -> None:
-    """`require`, the default, encrypts without asking who it is."""
+    """`require`, the default, encrypts without verifying the server."""
     relaxed = commands.but(POSTGRES_SSLMODE=None, POSTGRES_SSLROOTCERT=None)
     assert relaxed.run("schema", "apply").code == 0
     assert ", TLS (encrypted, not verified), " in relaxed.run("preflight", "--json").json["servers"][2]
 
 
 def test_a_urls_tls_words_and_the_environments_authority(commands: Commands) -> None:
-    """A URL says sslmode but seldom where the authority's file is: POSTGRES_SSLROOTCERT must count beside it."""
+    """A URL sets sslmode, but seldom the CA file: POSTGRES_SSLROOTCERT must apply to it, too."""
     env = commands.env
     url = f"postgresql://{env['POSTGRES_USER']}:{env['POSTGRES_PASSWORD']}@127.0.0.1:{env['POSTGRES_PORT']}/{DATABASE}"
     names = ("POSTGRES_HOST", "POSTGRES_PORT", "POSTGRES_DATABASE", "POSTGRES_USER", "POSTGRES_PASSWORD", "POSTGRES_SSLMODE")
@@ -142,7 +142,7 @@ def test_a_urls_tls_words_and_the_environments_authority(commands: Commands) -> 
 def test_what_is_wrong_with_the_targets_tls(
     commands: Commands, own_postgres: PostgresServer, certificates: Certificates
 ) -> None:
-    """Each of these would otherwise end in OpenSSL's words, or in a connection that nobody has verified."""
+    """Each of these would otherwise end in OpenSSL's own error, or in an unverified connection."""
     where = f"Postgres at 127.0.0.1:{commands.env['POSTGRES_PORT']}/{DATABASE}: "
     none = f"Postgres at 127.0.0.1:{own_postgres.port}/{DATABASE}: "
     untrusted = "its certificate is not trusted; set POSTGRES_SSLROOTCERT to the CA's file, or system"
@@ -223,7 +223,7 @@ def test_what_is_wrong_with_the_sources_tls_or_password(
 
 
 def test_a_public_authority_vouches_for_no_address(commands: Commands, certificates: Certificates) -> None:
-    """Would break: whoever has a certificate of any public authority, for any name, is given the password."""
+    """Would break: anybody with a certificate of any public authority, for any name, gets the password."""
     public = commands.but(CASSANDRA_SSL="true", CASSANDRA_SSL_CA_PATH=None, SSL_CERT_FILE=str(certificates.root))
     line = public.line("schema", "apply")
     assert line.startswith(
@@ -240,7 +240,7 @@ def test_a_public_authority_vouches_for_no_address(commands: Commands, certifica
 
 
 def test_an_authority_of_ones_own_vouches_for_its_nodes(commands: Commands) -> None:
-    """Its names are checked where that is asked for: nodes are found by address, which certificates seldom name."""
+    """Names are checked only on request: nodes are found by address, which certificates seldom name."""
     assert commands.but(CASSANDRA_CONTACT_POINTS="127.1").run("schema", "apply").code == 0
     asked = commands.but(CASSANDRA_SSL_VERIFY="full")
     assert asked.run("schema", "apply").code == 0
@@ -258,7 +258,7 @@ def test_a_role_that_may_not_read_is_said_before_anything_is_written(commands: C
 
 
 def test_a_role_that_may_not_create_the_sources_tables(commands: Commands) -> None:
-    """`schema apply --source` needs more than reading: said in a line, and the target is not touched."""
+    """`schema apply --source` needs more than reading: one line says so, and the target is not touched."""
     line = commands.line("schema", "apply", "--source")
     assert line.startswith("001_astra_schema.cql: not permitted: ") and "CREATE" in line
     assert "has no schema `sync`" in commands.line("status")
@@ -266,7 +266,7 @@ def test_a_role_that_may_not_create_the_sources_tables(commands: Commands) -> No
 
 @pytest.fixture
 def host_id(source: CassandraServer, certificates: Certificates) -> str:
-    """What Astra's proxy knows the node by."""
+    """The id by which Astra's proxy knows the node."""
     with open_cassandra(settings_of(source, certificates, "reader", READER)) as cassandra:
         return str(cassandra.session.execute("SELECT host_id FROM system.local").one()[0])
 
@@ -279,7 +279,7 @@ def test_through_a_secure_connect_bundle(
     certificates: Certificates,
     tmp_path: Path,
 ) -> None:
-    """Astra's way: the bundle leads to the metadata service, that to the proxy, and the token lets in."""
+    """Astra's way: the bundle leads to the metadata service, which leads to the proxy, where the token gives access."""
     plain = dict.fromkeys(name for name in commands.env if name.startswith("CASSANDRA_"))
     with astra(source.port, host_id, certificates) as double:
         path = bundle(tmp_path / "bundle.zip", certificates, double.port)

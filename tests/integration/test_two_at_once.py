@@ -1,4 +1,4 @@
-"""Two of a command at once, from two terminals: one does what only one can do, the other waits and says so; both end well."""
+"""Two commands at once, from two terminals: one does what only one can do, the other waits and says so; both end well."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def test_a_start_while_an_index_is_built_holds_up_no_writer(site: Site, command:
     ],
 )
 def test_pairs_end_well(site: Site, one: tuple[str, ...], other: tuple[str, ...]) -> None:
-    """Would break: a deadlock, a duplicate name, or a traceback in one of two terminals."""
+    """Would break: one of two terminals shows a deadlock, a duplicate name or a traceback."""
     if one[0] == "drift-report":
         assert site.run("backfill", "--json", "--workers", "1").code == 0
     started = [site.start(*one), site.start(*other)]

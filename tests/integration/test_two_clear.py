@@ -1,4 +1,4 @@
-"""Two commands that clear what they put on the queue, at once."""
+"""Two commands clear their jobs from the queue at the same time."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ pytest_plugins = ("support.fixtures",)
 def test_a_job_that_another_command_deletes_at_the_same_moment_is_cleared(
     valkey: local.ValkeyServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Would break: RQ finds no status of the job that it is to delete, and one of two migrations ends with RQ's error."""
+    """Would break: RQ finds no status of the job that it should delete, and one of two migrations ends with RQ's error."""
     with redis.Redis.from_url(valkey.url) as connection:
         notifier = QueueNotifier(connection)
         notifier.notify([1], 3)

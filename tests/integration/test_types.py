@@ -17,14 +17,14 @@ pytest_plugins = ("support.typed",)
 
 @pytest.mark.parametrize(("cql", "pg"), [(cql, pg) for cql, targets in MATRIX.items() for pg in targets])
 def test_a_value_arrives_unchanged_or_is_rejected_for_a_true_reason(lab: Lab, cql: str, pg: str) -> None:
-    """Would break: a value altered on its way, refused in the middle of a COPY, or rejected though Postgres could hold it."""
+    """Would break: a value is altered on its way, refused within a COPY, or rejected though Postgres could hold it."""
     _check(lab, lab.source(cql, values_of), pg)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("cql", "pg"), [("varint", "numeric"), ("decimal", "numeric"), ("frozen<list<varint>>", "jsonb")])
 def test_the_largest_numbers_arrive(lab: Lab, cql: str, pg: str) -> None:
-    """Would break: a number of as many digits as numeric holds (131,072 before the point) refused, or one more accepted."""
+    """Would break: a number of as many digits as numeric holds (131,072 before the point) is refused, or one more taken."""
     _check(lab, lab.source(cql, huge), pg)
 
 

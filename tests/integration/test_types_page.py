@@ -76,14 +76,14 @@ def lab(cassandra: Cassandra, base_settings: Settings) -> Iterator[Lab]:
 
 
 def _table(lab: Lab, name: str, types: list[str]) -> str:
-    """A table with a column c0, c1, … of each type; its name with the keyspace."""
+    """Create a table with a column c0, c1, … of each type; return its name with the keyspace."""
     columns = ", ".join(f"c{n} {cql}" for n, cql in enumerate(types))
     lab.session.execute(f"CREATE TABLE {lab.keyspace}.{name} (k int PRIMARY KEY, {columns})")
     return f"{lab.keyspace}.{name}"
 
 
 def test_which_types_cassandra_takes_no_cell_of_length_zero_of(lab: Lab) -> None:
-    """Would break: the page says of a type that its empty cells arrive as null, and there are none; or the reverse."""
+    """Would break: the page says that a type's empty cells arrive as null, though Cassandra takes none; or the reverse."""
     types = [*REFUSED, *NULL, *ITSELF]
     table = _table(lab, "empties", types)
     for n, cql in enumerate(types):
@@ -127,13 +127,13 @@ def test_select_json_has_the_same_form(lab: Lab) -> None:
 
 
 def test_select_json_differs_in_what_the_page_lists(lab: Lab) -> None:
-    """Would break: the page tells of a difference that is none, or of another one."""
+    """Would break: the page lists a difference that does not exist, or gives a wrong one."""
     wanted = [(theirs, ours) for *_, theirs, ours in OTHER]
     assert list(_both(lab, "other", [(cql, value) for cql, value, *_ in OTHER])) == wanted
 
 
 def test_select_json_writes_an_empty_cell_as_an_empty_text(lab: Lab) -> None:
-    """Would break: the page says null of both sides."""
+    """Would break: the page says that both sides give null."""
     table = _table(lab, "empty_json", ["int", "uuid"])
     lab.session.execute(f"INSERT INTO {table} (k, c0, c1) VALUES (1, blobasint(0x), blobasuuid(0x))")
     assert lab.session.execute(f"SELECT JSON c0, c1 FROM {table}").one()[0] == '{"c0": "", "c1": ""}'
@@ -152,7 +152,7 @@ def _takes(lab: Lab, table: str, **cells: bytes) -> bool:
 
 
 def test_what_cassandra_takes_as_a_key(lab: Lab) -> None:
-    """Would break: the page gives another limit than the server's, or speaks of keys that there cannot be."""
+    """Would break: the page gives another limit than the server's, or mentions keys that cannot exist."""
     with pytest.raises(InvalidRequest, match="duration"):
         lab.session.execute(f"CREATE TABLE {lab.keyspace}.durations (k duration PRIMARY KEY)")
     table = _table(lab, "numbers", ["text"])
@@ -165,7 +165,7 @@ def test_what_cassandra_takes_as_a_key(lab: Lab) -> None:
 
 
 def test_what_cassandra_takes_that_is_rejected(lab: Lab) -> None:
-    """Would break: the page tells of rejects that there cannot be."""
+    """Would break: the page lists rejects that cannot occur."""
     table = _table(lab, "odd", ["text", "time"])
     assert [_takes(lab, table, k=bytes(4), c0=text) for text in (b"\0", b"\xc0\x80", b"\xff")] == [True, True, False]
     assert all(

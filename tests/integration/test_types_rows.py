@@ -87,7 +87,7 @@ def _holdable(cql: CqlType, target: str) -> list[bytes]:
 
 
 def test_rows_of_every_type_arrive_by_the_fast_path(lab: Lab) -> None:
-    """Would break: in a wide row, a null or a long cell shifts the columns behind it."""
+    """Would break: in a wide row, a null or a long cell shifts the columns after it."""
     source = _wide_source(lab)
     _fill(lab, source)
     columns = ", ".join(f'"C {i}" {pg}' for i, pg in enumerate(_COLUMNS.values()))
@@ -211,7 +211,7 @@ def test_a_field_added_to_a_user_type(lab: Lab) -> None:
 
 
 def _grown(lab: Lab, source: SourceTable) -> dict[UUID, Any]:
-    """By key: the encoded cells c and f of each row, or what of its reason is to be seen."""
+    """By key: the encoded cells c and f of each row, or the part of its reason that is tested."""
     target = read_target(lab.postgres, "grows")
     assert target
     pairs = tuple(ColumnPair(c, target.column(c.name) or target.columns[0]) for c in source.columns)
@@ -229,6 +229,6 @@ def _grown(lab: Lab, source: SourceTable) -> dict[UUID, Any]:
 
 
 def test_the_keys_of_the_tests_differ() -> None:
-    """Would break: the tests of types, of which some would overwrite each other's rows."""
+    """Would break: the tests of types overwrite each other's rows."""
     made = [key for _, key in zip(range(5000), keys(), strict=False)]
     assert len(set(made)) == 5000

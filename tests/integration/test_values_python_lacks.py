@@ -1,4 +1,4 @@
-"""Values that Python has none of, and values that the drivers round: one error that names them, and all others exact."""
+"""Values that Python cannot represent, and values that drivers round: the former are named in an error, all others exact."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def home(new_place: NewPlace) -> Iterator[Place]:
 
 @pytest.mark.parametrize("column", FAR)
 def test_cassandra_names_the_value(home: Place, column: str) -> None:
-    """Would break: OverflowError or UnicodeDecodeError in the application, that says neither row nor column."""
+    """Would break: OverflowError or UnicodeDecodeError in the application, which name neither row nor column."""
     home.cql(
         f"INSERT INTO KS.far (id, {column}, v) VALUES (1, {FAR[column][1]}, [1, 0])",
         "INSERT INTO KS.far (id, v) VALUES (2, [0.9, 0.1])",
@@ -90,7 +90,7 @@ def test_postgres_names_the_value(home: Place, column: str, value: str) -> None:
 
 
 def moments() -> list[datetime]:
-    """Milliseconds from all over the years, the ends included."""
+    """Moments in milliseconds from all years, the ends included."""
     chosen = random.Random(8)
     first, last = -62135596800000, FAR_MS - 1
     numbers = [first, last, -1, 0, 1, *(chosen.randint(first, last) for _ in range(300))]
@@ -99,7 +99,7 @@ def moments() -> list[datetime]:
 
 
 def test_moments_come_back_exactly(home: Place) -> None:
-    """Would break: a quarter of the moments of the year 2300 are a millisecond off, and are so written back."""
+    """Would break: a quarter of the moments of the year 2300 are a millisecond off, and are written back that way."""
     found = moments()
     with (
         DualWriteStore(home.settings, CONFIG) as dual,

@@ -1,4 +1,4 @@
-"""A server that cannot now is waited for: its words are in the status at once, no range fails, and the same command goes on."""
+"""A server that is temporarily unavailable is waited for: the status shows its error, no range fails, the command goes on."""
 
 from __future__ import annotations
 

@@ -42,7 +42,7 @@ def test_only_the_package_is_in_it(wheel: Path) -> None:
 
 
 def test_it_works_among_packages_of_the_same_names(wheel: Path, tmp_path: Path) -> None:
-    """Would break: `python -m sync` imports what the application has of that name; its migrations are looked for there."""
+    """Would break: `python -m sync` imports the application's packages of these names, or looks for its migrations there."""
     installed, hostile = tmp_path / "site", tmp_path / "application"
     with zipfile.ZipFile(wheel) as archive:
         archive.extractall(installed)
@@ -59,11 +59,11 @@ def test_it_works_among_packages_of_the_same_names(wheel: Path, tmp_path: Path) 
 
 
 WITHOUT = "import sys; sys.modules |= dict.fromkeys(('astrapy', 'httpx', 'stamina', 'rich', 'psutil', 'jgo', 'music21'));"
-"""As where no extra was asked for: these cannot be imported."""
+"""As if no extra was installed: these cannot be imported."""
 
 
 def test_an_application_needs_no_extra() -> None:
-    """Would break: a web application that opens a store brings a console, the Data API's client and embedded servers."""
+    """Would break: a web application must install a console, the Data API's client and embedded servers to open a store."""
     code = f"{WITHOUT} from sync import AsyncDualWriteStore, DualWriteStore, Store, open_store; import sync.workers.tasks"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
@@ -74,7 +74,7 @@ def test_an_application_needs_no_extra() -> None:
     ("from sync import open_store; open_store()", "astrapy is not installed: pip install 'dual-write-sync[data-api]'\n"),
 ], ids=["cli", "data-api"])  # fmt: skip
 def test_what_an_extra_is_missing_for_is_said(code: str, said: str, tmp_path: Path) -> None:
-    """Would break: a ModuleNotFoundError that says nothing of what to install."""
+    """Would break: a ModuleNotFoundError does not say what to install."""
     env = {**os.environ, "ASTRA_DB_API_ENDPOINT": "http://127.0.0.1:1", "SYNC_DUAL_WRITE": "true"}
     done = subprocess.run(
         [sys.executable, "-c", f"{WITHOUT} {code}"], cwd=tmp_path, env=env, capture_output=True, text=True, check=False

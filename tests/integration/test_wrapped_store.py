@@ -25,7 +25,7 @@ CONFIG = Config(schema_files=(), dual_write=DualWriteTuning(connections=4, heart
 
 
 class Songs:
-    """An application's store of before the migration: CQL of its own, timestamps of the server's."""
+    """An application's store from before the migration: its own CQL, the server's timestamps."""
 
     def __init__(self, place: Place) -> None:
         self._place = place
@@ -81,7 +81,7 @@ def wrapped(home: Place, monkeypatch: pytest.MonkeyPatch) -> Any:
 
 
 def test_both_sides_have_what_the_class_wrote(wrapped: Any, table: Table) -> None:
-    """Would break: calls that are not passed on as they are, or whose writes Postgres never hears of."""
+    """Would break: a call is not passed on unchanged, or Postgres never gets its write."""
     song = uuid4()
     with wrapped() as store:
         assert store.save({"id": song, "title": "a"}) == "saved"
@@ -96,14 +96,14 @@ def test_both_sides_have_what_the_class_wrote(wrapped: Any, table: Table) -> Non
 
 
 def test_a_method_that_is_not_there_is_refused_at_once(home: Place, wrapped: Any) -> None:
-    """Would break: a name with a spelling mistake writes to one side for months."""
+    """Would break: a misspelt name writes to one side for months."""
     wrapped().__exit__()
     with pytest.raises(TypeError, match="sav"):
         DualWriteStore.wrap(Songs(home), None, {"sav": WRITES["save"]})
 
 
 def test_queued_leaves_the_key_to_workers(wrapped: Any, table: Table) -> None:
-    """Would break: `async_secondary` does not hold for wrapped classes."""
+    """Would break: `async_secondary` does not apply to wrapped classes."""
     song = uuid4()
     with wrapped('async_secondary = ["songs"]') as store:
         store.save({"id": song, "title": "a"})
@@ -112,7 +112,7 @@ def test_queued_leaves_the_key_to_workers(wrapped: Any, table: Table) -> None:
 
 
 def test_two_calls_of_one_key_end_one_behind_the_other(wrapped: Any, table: Table) -> None:
-    """Would break: the second call's intent is no second one: a database error for the caller, or a key that is read too early."""
+    """Would break: the second call gets no intent of its own: its caller gets an error, or its key is read too early."""
     song = uuid4()
     with wrapped('async_secondary = ["songs"]') as store:
 
@@ -139,7 +139,7 @@ def test_rule_17_a_call_that_failed_is_looked_at_when_it_can_no_longer_land(wrap
 
 
 def test_rule_17_a_class_whose_process_died_is_looked_at_later(wrapped: Any, table: Table) -> None:
-    """Would break: the key of a call that nobody has seen the end of stays different for ever, or is read too early."""
+    """Would break: the key of a call whose end nobody has seen stays different forever, or is read too early."""
     key = table.key(id=uuid4())
     writer = table.writer(alive=False)
     table.sql(
@@ -181,7 +181,7 @@ def test_rule_17_a_call_may_have_run_for_as_long_as_its_writer_lived(table: Tabl
 
 
 def test_rule_17_the_end_of_what_could_not_be_repeated_disturbs_the_proof(table: Table) -> None:
-    """Would break: the window was too short, the call lands later, and passes made before it let a cut-over lose it."""
+    """Would break: the window was too short, the call lands later, and earlier passes allow a cut-over that loses it."""
     key, writer = table.key(id=uuid4()), table.writer()
     for state in ("finished", "unsure"):
         before = disturbed(table)
@@ -230,7 +230,7 @@ def test_rule_17_a_call_that_failed_without_a_journal_is_unsure(wrapped: Any, ta
 def test_rule_17_tables_of_lightweight_transactions_are_read_serially(
     home: Place, wrapped: Any, table: Table, serial: bool
 ) -> None:
-    """Would break: a reconcile reads past a transaction that was accepted and not yet written, and forgets the key."""
+    """Would break: a reconcile misses a transaction that was accepted but not yet written, and forgets the key."""
     song, seen = uuid4(), []
     home.cql(f"INSERT INTO KS.songs (id, title) VALUES ({song}, 'if') IF NOT EXISTS")
     with wrapped(f"[tables.songs]\nlightweight_transactions = {str(serial).lower()}\n") as store:

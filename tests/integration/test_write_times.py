@@ -18,7 +18,7 @@ from sync.wiring.dual_write.worker import drain_job
 pytest_plugins = ("support.fixtures",)
 pytestmark = pytest.mark.slow
 NANOSECONDS = time.time_ns()
-"""What a client sends that takes nanoseconds for microseconds."""
+"""The timestamp of a client that takes nanoseconds for microseconds."""
 
 
 @pytest.fixture
@@ -52,7 +52,7 @@ def store(place: Place) -> DualWriteStore:
 
 
 def drained(place: Place) -> None:
-    """What a worker does, until there is nothing to do."""
+    """Drain as a worker does; no intent is left."""
     drain_job(settings_of(place), load_config(place.commands.folder / "sync.toml"), "sess", lambda: False)
     assert place.sql("SELECT count(*) FROM sync.intent") == [(0,)]
 
@@ -74,7 +74,7 @@ def copied(place: Place) -> None:
 
 
 def test_preflight_counts_them(place: Place) -> None:
-    """Would break: nobody hears of them before an acknowledged write has had no effect."""
+    """Would break: nobody learns of them until an acknowledged write has no effect."""
     done(place, "schema apply")
     problems = {(p["level"], p["where"]): p["text"] for p in done(place, "preflight --json").json["problems"]}
     assert "2 of 4 rows looked at were written ahead of the clock" in problems["warning", "sess"]
@@ -102,7 +102,7 @@ def test_a_row_ahead_of_the_clock_can_be_written(place: Place) -> None:
 
 
 def test_the_gate_names_them(place: Place) -> None:
-    """Would break: a cut-over with rows of which Postgres does not know how new they are."""
+    """Would break: a cut-over goes ahead with rows whose write times Postgres does not know."""
     copied(place)
     place.sql("UPDATE sync.run SET write_times = false")  # as an earlier version left it
     assert not gate(place)["green"]
@@ -135,7 +135,7 @@ def test_they_can_be_written_behind_a_cut_over(place: Place) -> None:
 
 
 def test_what_no_write_can_follow_is_refused_by_name(place: Place) -> None:
-    """The highest timestamp there is: the message is about the row, not about a clock, and the gate is red for good."""
+    """The highest timestamp there is: the message is about the row, not a clock, and the gate stays red."""
     place.cql(f"INSERT INTO KS.sess (id, v) VALUES (3, 'last') USING TIMESTAMP {MAX_VERSION}")
     copied(place)
     drained(place)
