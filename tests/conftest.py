@@ -19,7 +19,7 @@ from sync import local
 from sync.adapters.cassandra.connection.connect import Cassandra, open_cassandra
 from sync.settings import Settings
 
-# How long an example takes, or its making, is the machine's load's matter: no test fails for it.
+# How long an example takes to make or to run depends on the load of the machine: no test fails because of it.
 hypothesis_settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 hypothesis_settings.load_profile("untimed")
 # Whatever a shell starts in the background ignores Ctrl-C, and so would the commands that tests interrupt.

@@ -1,8 +1,8 @@
-"""The processes that die: forked from one that has everything imported; orders come as lines of JSON on stdin.
+"""The processes that are killed: forked from one that has imported everything; orders arrive as lines of JSON on stdin.
 
 Roles: `write` (random writes through DualWriteStore, each recorded before and after; the clock may jump before each),
 `close` (threads that write while the store is closed, or the process is sent SIGTERM), `drain` (what a worker does), `sweep`.
-The failpoint is that of the order; the answer is the child's exit status.
+The order names the failpoints; the answer is the child's exit status.
 """
 
 from __future__ import annotations
@@ -45,14 +45,14 @@ class Hand:
 
     def __init__(self, order: dict[str, Any]) -> None:
         self._order, self._record = order, os.open(order["record"], os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-        self._pad = random.Random(order["seed"]).randbytes(order.get("pad", 0) // 2).hex()  # which does not compress
+        self._pad = random.Random(order["seed"]).randbytes(order.get("pad", 0) // 2).hex()  # random: does not compress
 
     def note(self, **what: Any) -> None:
         os.write(self._record, json.dumps({"at": time.monotonic(), **what}).encode() + b"\n")
         os.fsync(self._record)
 
     def write(self, store: DualWriteStore, rng: random.Random, n: int) -> str:
-        """One random write; what became of it."""
+        """Do one random write; returns its fate."""
         kind, key, made = choose(rng, self._order["keys"], n)
         values = {k: v and f"c{v}{self._pad}" for k, v in made.items()}
         self.note(n=n, kind=kind, key=key, values=values)
@@ -69,7 +69,7 @@ class Hand:
 
 
 def opened(order: dict[str, Any], settings: Settings) -> DualWriteStore | None:
-    """The store; None where its connections were cut while it opened them: it says so, and writes nothing."""
+    """The store; None if its connections were cut while it was opening, in which case nothing is written."""
     try:
         return DualWriteStore(settings, load_config(Path(order["config"])))
     except PreflightError:
@@ -79,7 +79,7 @@ def opened(order: dict[str, Any], settings: Settings) -> DualWriteStore | None:
 
 
 def write(order: dict[str, Any], settings: Settings) -> None:
-    """Write until killed, or all is written."""
+    """Write until killed, or until all is written."""
     rng, hand, store = random.Random(order["seed"]), Hand(order), opened(order, settings)
     if store is None:
         return
@@ -93,12 +93,12 @@ def write(order: dict[str, Any], settings: Settings) -> None:
 
 
 def close(order: dict[str, Any], settings: Settings) -> None:
-    """Threads write while the store is closed under them: by the end of its `with` block, which SIGTERM may bring about."""
+    """Threads write while the store is closed under them: at the end of its `with` block, or when SIGTERM leaves it."""
     rng, hand, store = random.Random(order["seed"]), Hand(order), opened(order, settings)
     if store is None:
         return
     hand.note(writer=store._registration.writer.id)
-    for n in range(100):  # the first write looks at the tables on both sides, which takes its time
+    for n in range(100):  # the first write inspects the tables on both sides, which takes a while
         if hand.write(store, rng, 9000 + n) == "must":
             break
     ended = Event()
@@ -110,7 +110,7 @@ def close(order: dict[str, Any], settings: Settings) -> None:
             if ended.is_set():
                 return
             if own.random() < 0.2:
-                store._registration.breaker.failures = 1  # Postgres counts as away, until the next heartbeat
+                store._registration.breaker.failures = 1  # Postgres counts as unreachable until the next heartbeat
             hand.write(store, own, n)
 
     hands = [Thread(target=load, args=(1000 * i,)) for i in range(1, 4)]
@@ -146,7 +146,7 @@ def call(store: DualWriteStore, kind: str, key: str, values: dict[str, str | Non
 
 
 def drain(order: dict[str, Any], settings: Settings) -> None:
-    """Drain until killed, or the time is over."""
+    """Drain until killed, or until time is up."""
     end = time.monotonic() + order["seconds"]
     config = load_config(Path(order["config"]))
     while time.monotonic() < end:
@@ -155,7 +155,7 @@ def drain(order: dict[str, Any], settings: Settings) -> None:
 
 
 def notify(order: dict[str, Any], settings: Settings) -> None:
-    """Sweep until killed, or the time is over."""
+    """Sweep until killed, or until time is up."""
     end = time.monotonic() + order["seconds"]
     while time.monotonic() < end:
         Sweeper(settings).sweep()

@@ -1,4 +1,4 @@
-"""Whether a row can be explained by what was asked for: some order of the writes, in agreement with real time, ends in it."""
+"""Whether a row can be explained by the writes: some order of them, consistent with real time, ends in it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ FOREVER = float("inf")
 
 @dataclass(frozen=True, slots=True)
 class Op:
-    """A write, from its call to its answer. `may`: it was not acknowledged, and may be done or not; `never`: it was refused."""
+    """A write, from its call to its answer. `may`: not acknowledged, it may or may not have been done; `never`: refused."""
 
     kind: Literal["put", "update", "delete"]
     values: dict[str, str | None]
@@ -32,9 +32,9 @@ class Op:
 
 
 def explained(first: State, ops: Sequence[Op], last: State) -> bool:
-    """Whether some order of all that must, and some that may, turns the first state into the last.
+    """Whether some order of all `must` writes, and any of the `may` writes, turns the first state into the last.
 
-    One write comes before another where its answer came before the other's call.
+    One write precedes another if its answer came before the other's call.
     """
     count = [op for op in ops if op.fate != "never"]
     must = sum(1 << i for i, op in enumerate(count) if op.fate == "must")
@@ -50,7 +50,7 @@ def explained(first: State, ops: Sequence[Op], last: State) -> bool:
             return True
         for i, op in enumerate(count):
             bit = 1 << i
-            # What comes before it must be done, if it must be; nothing that it comes before may be done already.
+            # Every `must` write that precedes this one has been done, and no write that this one precedes.
             late = any(used >> j & 1 and before[j] & bit for j in range(len(count)))
             if not used & bit and not before[i] & must & ~used and not late:
                 todo.append((used | bit, op.on(state)))

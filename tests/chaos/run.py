@@ -35,7 +35,7 @@ from sync.adapters.postgres.connection.connect import Connection, connect  # noq
 from sync.settings import Settings  # noqa: E402
 
 TROUBLES = (CUT, *ENDS, JUMPS, FULL)
-"""Trials in which nobody is killed."""
+"""Trials in which no process is killed."""
 DISK_MB = 48
 say = functools.partial(print, flush=True)
 SIMPLE = "{'class': 'SimpleStrategy', 'replication_factor': 1}"
@@ -43,7 +43,7 @@ BOTH = "{'class': 'NetworkTopologyStrategy', 'dc1': 1, 'dc2': 1}"
 
 
 def main(argv: list[str]) -> int:
-    """Run the trials; 0, or 2 where anything was lost."""
+    """Run the trials; 0, or 2 if anything was lost."""
     parser = argparse.ArgumentParser(prog="python -m tests.chaos.run", description=__doc__)
     parser.add_argument("--trials", type=int, default=50, help="of each crash point")
     parser.add_argument("--seed", default=str(int(time.time())))
@@ -80,7 +80,7 @@ def main(argv: list[str]) -> int:
 
 
 def run_point(made: Arena, point: str, seeds: list[str]) -> list[Verdict]:
-    """The trials of one crash point, and their line of the table."""
+    """Run the trials of one crash point, and print their line of the table."""
     began = time.monotonic()
     verdicts = [made.trial(point, seed) for seed in seeds]
     counts = [sum(bool(getattr(v, what)) for v in verdicts) for what in ("killed", "lost", "resurrected", "stale")]
@@ -133,7 +133,7 @@ def small_disk() -> Iterator[Path | None]:
 
 @contextmanager
 def own_place(purpose: str, disk: Path | None = None, cluster: TwoDataCentres | None = None) -> Iterator[Place]:
-    """A keyspace, a database and a queue of one's own, outside pytest; on that disk, in that cluster, if there is one."""
+    """A keyspace, a database and a queue for this run, outside pytest; on that disk and in that cluster, if given."""
     known = {k.lower(): v for k, v in local.up(servers_folder()).env().items() if k.lower() in Settings.model_fields}
     name = f"{purpose}_{os.getpid()}"
     base = Settings(_env_file=None, **known)  # type: ignore[call-arg,arg-type]
@@ -163,7 +163,7 @@ def own_place(purpose: str, disk: Path | None = None, cluster: TwoDataCentres | 
 
 
 def make_database(admin: Connection, name: str, disk: Path | None) -> None:
-    """A database, in a tablespace of its own where there is a disk for it."""
+    """A database; in a tablespace on the disk, if there is one."""
     if disk is None:
         admin.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
         return

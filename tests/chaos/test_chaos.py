@@ -25,7 +25,7 @@ def arena(new_place: NewPlace) -> Iterator[Arena]:
 @pytest.mark.slow
 @pytest.mark.parametrize("point", [*POINTS, CUT, *ENDS, JUMPS])
 def test_invariants_1_and_2_hold_wherever_a_process_ends(arena: Arena, point: str) -> None:
-    """Would break: a process that dies at this step loses a write, or leaves the sides different for ever."""
+    """Would break: a process that dies at this step loses a write, or leaves the sides different forever."""
     verdicts = [arena.trial(point, f"{SEED}:{point}:{i}") for i in range(TRIALS)]
     assert [v for v in verdicts if v.faults] == []
 
@@ -55,5 +55,5 @@ PUT, UPDATE, DELETE = (
     ],
 )  # fmt: skip
 def test_the_judge_tells_what_can_be_explained(ops: list[Op], last: State, answer: bool) -> None:
-    """Would break: the judge of every trial, and with it all that they show."""
+    """Would break: the judge of every trial, and with it everything that the trials show."""
     assert explained(None, ops, last) is answer

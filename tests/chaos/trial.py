@@ -62,28 +62,28 @@ WORKER = (
 )
 WRITE_BEHIND = ("write_behind.before_mark", "write_behind.marked")
 RECORD = ("write_behind.before_record", "write_behind.recorded")
-"""Where a writer that accepts writes without a journal records them. What dies with it is found by a full comparison (rule 31)."""
+"""A writer that accepts writes without a journal records them here. What dies with it, a full comparison finds (rule 31)."""
 SLOT_SECONDS = 0.002
-"""A stamp made without the journal may be so far ahead of the clock, and another writer's stamp does not know of it."""
+"""A stamp made without the journal may be this far ahead of the clock, and other writers' stamps do not know of it."""
 POINTS = (*WRITER, *WORKER)
 """Every step of the protocol at which a process may die."""
 CLOSED, SIGTERM = "closed under load", "SIGTERM"
 ENDS = (CLOSED, SIGTERM)
-"""A process that ends as a deployment ends it, while its threads write and take Postgres for away now and then."""
+"""A process ends as a deployment ends it, while its threads write and now and then take Postgres to be unreachable."""
 JUMPS = "the clock jumps"
-"""Hours back, and up to a minute ahead, before each write. Further ahead than `max_clock_skew_seconds`, writes are refused."""
+"""Before each write: up to a day back or two hours ahead. Further ahead than `max_clock_skew_seconds`, writes are refused."""
 FULL = "disk full"
-"""The disk of the target's tables fills up, again and again; needs a root that may mount one."""
+"""The disk of the target's tables fills up, again and again; needs root, to mount one."""
 TWO = "two data centres"
-"""A process is killed at some step, in one data centre, while the other one stops and goes on, again and again."""
+"""A process is killed at some step in one data centre, while the other data centre is stopped and resumed repeatedly."""
 CLOCKS = [-86400.0, -3600.0, -5.0, -0.5, 0.0, 0.0, 0.5, 5.0, 50.0, 7200.0]
 CUT = "connections cut"
-"""In place of a crash: the connections to Postgres are cut again and again, in the middle of whatever they do."""
+"""Instead of a crash, the connections to Postgres are cut repeatedly, in the middle of whatever they do."""
 
 
 @dataclass
 class Verdict:
-    """What became of a trial."""
+    """The outcome of a trial."""
 
     point: str
     seed: str
@@ -101,7 +101,7 @@ class Arena:
     """A table, and the process that others are forked from."""
 
     def __init__(self, place: Place, disk: Path | None = None, other: int = 0) -> None:
-        """`disk` is where the target's tables are, if that may be filled up; `other` the process of another data centre."""
+        """`disk` holds the target's tables, if it may be filled up; `other` is the PID of the other data centre's node."""
         self.disk, self.other = disk, other
         place.cql(f"CREATE TABLE KS.{TABLE} (id uuid PRIMARY KEY, a text, b text)")
         place.configure(TOML)
@@ -109,7 +109,7 @@ class Arena:
         self.config: Config = load_config(self.folder / "sync.toml")
         self.settings = {k.lower(): v for k, v in {**environment(place.settings), **redis_of(place)}.items()}
         (self.folder / "accept.toml").write_text(TOML.replace('"refuse"', '"accept"'))
-        # One failure, and writes are made without a journal until the next heartbeat: the close falls among them.
+        # After one failure, writes are made without a journal until the next heartbeat: the close happens among such writes.
         ends = TOML.replace('"refuse"', '"accept"\nbreaker_failures = 1').replace(
             "heartbeat_seconds = 0.1", "heartbeat_seconds = 0.3"
         )
@@ -132,7 +132,7 @@ class Arena:
 
     @contextmanager
     def child(self, role: str, failpoints: dict[str, str], **more: Any) -> Iterator[list[int]]:
-        """A child at work during the block; its exit code is in the list after it."""
+        """A child that works during the block; afterwards its exit code is in the list."""
         assert self._zygote.stdin and self._zygote.stdout
         config = str(self.folder / more.pop("config", "sync.toml"))
         order = {"role": role, "failpoints": failpoints, "settings": self.settings, "config": config, **more}
@@ -150,7 +150,7 @@ class Arena:
         """Kill a process at this point while this one writes the same keys; drain; compare and explain."""
         rng, verdict, named = random.Random(seed), Verdict(point, seed), point
         point = rng.choice(POINTS) if point == TWO else point
-        # What the end of a process loses is seen where no later write of the key mends it.
+        # What the end of a process loses shows only where no later write of the key covers it: hence many keys.
         keys = [str(uuid4()) for _ in range(60 if point in ENDS else rng.choice([1, 2, 3]))]
         record = self.folder / f"record-{uuid4().hex}"
         own = Own(self.table, random.Random(rng.random()), keys)
@@ -173,7 +173,7 @@ class Arena:
         for key in keys:
             self._judge(verdict, key, [op for k, op in ops if k == key])
         record.unlink(missing_ok=True)
-        self.table.sql("UPDATE sync.writer SET state = 'signed_off'")  # the dead hold their slots, of which there are so many
+        self.table.sql("UPDATE sync.writer SET state = 'signed_off'")  # dead writers keep their slots, and slots are limited
         return verdict
 
     def _child(self, point: str, rng: random.Random, keys: list[str], record: Path) -> Any:
@@ -191,7 +191,7 @@ class Arena:
         write_behind = point in (*WRITE_BEHIND, *RECORD)
         plan = {} if point == CUT else {point: f"kill:{1 if write_behind else rng.randint(1, 12)}"}
         if write_behind:
-            plan["write.before_commit"] = "sleep:0.05"  # where the connection is cut most often
+            plan["write.before_commit"] = "sleep:0.05"  # so that most cuts of the connection happen there
         more |= {"writes": 60} if write_behind else {}
         queued = point == "write.before_mark" or (point in WRITE_BEHIND and rng.random() < 0.5)
         config = "accept.toml" if point in RECORD else "queued.toml" if queued else "sync.toml"
@@ -205,7 +205,7 @@ class Arena:
                 continue
 
     def _trouble(self, pool: Executor, point: str, stop: threading.Event, rng: random.Random) -> Future[None] | None:
-        """What happens to the servers meanwhile."""
+        """Start what disturbs the servers during the trial."""
         if point == TWO:
             return pool.submit(self._stop_other, stop, rng)
         if point in (CUT, *WRITE_BEHIND, *RECORD):
@@ -213,19 +213,19 @@ class Arena:
         return pool.submit(self._fill, stop, rng) if point == FULL else None
 
     def _signed_off(self, record: Path) -> bool:
-        """Whether the child said that it leaves nothing behind: then nothing may be missing."""
+        """Whether the child signed off, and so said that it leaves nothing behind: then nothing may be missing."""
         names = [entry["writer"] for entry in entries(record) if "writer" in entry]
         return self.table.sql("SELECT state FROM sync.writer WHERE id = ANY (%s)", (names,)) == [("signed_off",)]
 
     def _stop_other(self, stop: threading.Event, rng: random.Random) -> None:
-        """Stop the other data centre, and let it go on."""
+        """Stop the other data centre and resume it, again and again."""
         while not stop.wait(rng.uniform(0.05, 0.5)):
             os.kill(self.other, signal.SIGSTOP)
             stop.wait(rng.uniform(0.1, 1.0))
             os.kill(self.other, signal.SIGCONT)
 
     def _fill(self, stop: threading.Event, rng: random.Random) -> None:
-        """Fill the disk of the tables, and make room again."""
+        """Fill the disk of the tables and make room again, over and over."""
         assert self.disk is not None, "a trial of a full disk needs a disk of its own"
         filler = self.disk / "filler"
         while not stop.wait(rng.uniform(0.05, 0.3)):
@@ -310,7 +310,7 @@ class Own:
 
 
 class Flaky:
-    """A journal some of whose calls find Postgres away, before or after their commit."""
+    """A journal that sometimes finds Postgres unreachable, before or after a commit."""
 
     def __init__(self, journal: Any, rng: random.Random) -> None:
         self._journal, self._rng = journal, rng
@@ -338,7 +338,7 @@ def entries(path: Path) -> list[dict[str, Any]]:
 
 
 def recorded(path: Path, slack: float = 0.0) -> list[tuple[str, Op]]:
-    """What the child wrote, from its record; `slack` seconds after an answer another write is not yet taken for a later one."""
+    """The child's writes, from its record; a write begun within `slack` seconds of an answer does not count as later."""
     found: dict[int, dict[str, Any]] = {}
     for entry in entries(path):
         if "kind" in entry:

@@ -1,6 +1,6 @@
 """`python -m tests.rules.run [--rule 9]`: take each rule of the protocol out, in a copy, and see its test fail.
 
-Prints a table: rule, what is there without it, the test, the failure seen. Exit code 2 where a test did not notice.
+Prints a table: the rule, what happens without it, the test, the failure seen. Exit code 2 if a test did not fail.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def main(argv: list[str]) -> int:
 
 
 def run(mutant: Mutant, folder: Path, servers: Path) -> str | None:
-    """The first failure of the mutant's test; None where all is well."""
+    """The first failure of the mutant's test; None if it passed."""
     folder.mkdir()
     for name in COPIED:
         source = ROOT / name

@@ -1,4 +1,4 @@
-"""Applications that write through a DualWriteStore all the while, and know what they were told."""
+"""Applications that keep writing through a DualWriteStore, and remember the answers."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _KEYS = 12
 
 @dataclass
 class Application:
-    """One writer of the table `songs` with keys of its own: what the last acknowledged write to each was."""
+    """One writer of the table `songs` with keys of its own; it remembers the last acknowledged write to each."""
 
     store: DualWriteStore
     seed: int
@@ -30,7 +30,7 @@ class Application:
     writes: int = 0
 
     def run(self, ended: Event) -> None:
-        """Write until it is to end, one write after the other."""
+        """Write until told to end, one write after the other."""
         dice = random.Random(self.seed)
         keys = [uuid4() for _ in range(_KEYS)]
         while not ended.is_set():
@@ -70,7 +70,7 @@ class Application:
 
 @contextmanager
 def running(settings: Settings, config: Config, count: int, threads_each: int = 1) -> Iterator[list[Application]]:
-    """Applications in threads, so many to a store; at the end they stop and sign off."""
+    """Applications in threads, `threads_each` to a store; at the end they stop and sign off."""
     stores = [DualWriteStore(settings, config) for _ in range(count)]
     applications = [Application(store, seed) for seed, store in enumerate(stores * threads_each)]
     ended = Event()

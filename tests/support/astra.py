@@ -1,4 +1,4 @@
-"""A double of what stands before a database of Astra: the metadata service, and the proxy that routes by server name."""
+"""A double of what is in front of an Astra database: the metadata service, and the proxy that routes by server name."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Served = TypeVar("Served", bound=ThreadingTCPServer)
 
 @dataclass
 class Astra:
-    """Where the metadata service answers, and what was asked of both."""
+    """The port of the metadata service, and what was asked of it and of the proxy."""
 
     port: int
     asked: list[str] = field(default_factory=list)
@@ -32,11 +32,11 @@ class Astra:
 
 @contextmanager
 def astra(node_port: int, host_id: str, certificates: Certificates) -> Iterator[Astra]:
-    """Both in front of one Cassandra node that speaks TLS."""
+    """The metadata service and the proxy, in front of one Cassandra node that speaks TLS."""
     found = Astra(0)
 
     class Proxy(BaseRequestHandler):
-        """Hands TLS on as it is; the name that the client asks for stands in its first message."""
+        """Forwards TLS unchanged; the name that the client asks for is in its first message."""
 
         def handle(self) -> None:
             hello = self.request.recv(1 << 16)
@@ -69,7 +69,7 @@ def astra(node_port: int, host_id: str, certificates: Certificates) -> Iterator[
 
     with served(ThreadingTCPServer((HOST, 0), Proxy)) as proxy, served(ThreadingHTTPServer((HOST, 0), Metadata)) as metadata:
         context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=str(certificates.root))
-        context.verify_mode = ssl.CERT_REQUIRED  # as Astra: the bundle's own certificate is what lets a client in
+        context.verify_mode = ssl.CERT_REQUIRED  # as with Astra, only the bundle's own certificate lets a client in
         context.load_cert_chain(certificates.server, certificates.key)
         metadata.socket = context.wrap_socket(metadata.socket, server_side=True)
         found.port = metadata.server_address[1]
@@ -78,7 +78,7 @@ def astra(node_port: int, host_id: str, certificates: Certificates) -> Iterator[
 
 @contextmanager
 def served(server: Served) -> Iterator[Served]:
-    """A server that answers meanwhile, in threads of its own."""
+    """A server that answers during the block, in threads of its own."""
     server.daemon_threads = True
     thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
     thread.start()
@@ -90,7 +90,7 @@ def served(server: Served) -> Iterator[Served]:
 
 
 def pump(source: socket.socket, target: socket.socket) -> None:
-    """Hand bytes on until either side goes away."""
+    """Forward bytes until either side closes."""
     try:
         while data := source.recv(1 << 16):
             target.sendall(data)
@@ -102,7 +102,7 @@ def pump(source: socket.socket, target: socket.socket) -> None:
 def bundle(
     path: Path, certificates: Certificates, port: int, host: str = HOST, leave_out: str = "", config: str = ""
 ) -> Path:
-    """A secure connect bundle, as Astra's console hands it out."""
+    """A secure connect bundle, as Astra's console provides it."""
     right = {"username": "u", "password": "hunter2-in-bundle", "host": host, "port": port, "localDC": "datacenter1"}
     parts = {
         "config.json": config or json.dumps(right),

@@ -60,7 +60,7 @@ class Site:
     # the settings
 
     def configure(self, backfill: str = "lease_seconds = 5", more: str = "") -> None:
-        """Write sync.toml: no example tables, and what is given; of a table many ranges, however small it is."""
+        """Write sync.toml: no example tables, what is given, and many ranges even for a small table."""
         backfill += "" if "min_ranges" in backfill else "\nmin_ranges = 64"
         (self.folder / "sync.toml").write_text(f"schema_files = []\n[backfill]\n{backfill}\n{more}")
 
@@ -70,7 +70,7 @@ class Site:
 
     @property
     def env(self) -> dict[str, str]:
-        """The environment of a command: this one's, and the settings."""
+        """The environment of a command: this process's, and the settings."""
         found = {k: v for k, v in os.environ.items() if k.lower() not in Settings.model_fields and k != "SYNC_FAILPOINTS"}
         for name, value in self.settings.model_dump(exclude_none=True, exclude={"sync_config"}).items():
             found[name.upper()] = value.get_secret_value() if isinstance(value, SecretStr) else str(value)
@@ -110,7 +110,7 @@ class Site:
         apply_target(self.settings, self.config, None, None)
 
     def begin(self, tables: list[str] | None = None, ranges: list[TokenRange] | None = None) -> list[int]:
-        """Plan and begin as `sync backfill` does, without taking indexes away; the runs."""
+        """Plan and begin as `sync backfill` does, without dropping indexes; the runs."""
         plan = make_plan(self.settings, self.config, tables)
         return self.begin_plan(plan, {t.name: ranges for t in plan.tables} if ranges else plan.ranges)
 
@@ -124,7 +124,7 @@ class Site:
         return RangeLedger(connection, self.config.backfill.lease_seconds)
 
     def copy(self, runs: list[int], stopped: Callable[[], bool] = NEVER) -> int:
-        """What a worker does for these runs, here."""
+        """Copy these runs as a worker does, in this process."""
         return copy_job(self.settings, self.config, runs, stopped)
 
     def finish(self, runs: list[int]) -> None:
@@ -252,7 +252,7 @@ class Site:
 
 
 def _plain(value: Any) -> Any:
-    """One form for what both drivers return."""
+    """One form for the values that the two drivers return."""
     if isinstance(value, datetime):
         return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
     if hasattr(value, "items"):

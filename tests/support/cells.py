@@ -22,7 +22,7 @@ _LAYOUTS = {
 
 @dataclass(frozen=True)
 class Raw:
-    """A cell's bytes, where no plain value has them."""
+    """A cell's bytes, where no plain value produces them."""
 
     data: bytes
 
@@ -50,7 +50,7 @@ def cell(cql: CqlType, value: Any) -> bytes | None:
 
 
 def with_length(data: bytes | None) -> bytes:
-    """A cell behind its length; −1 is null."""
+    """A cell with its length in front; −1 is null."""
     return b"\xff\xff\xff\xff" if data is None else struct.pack(">i", len(data)) + data
 
 
@@ -88,7 +88,7 @@ def row(token: int, cells: Iterable[bytes | None]) -> bytes:
 
 
 def split(data: bytes, at: int, count: int) -> tuple[list[bytes | None], int]:
-    """`count` length-prefixed cells from `at`, and the offset behind them."""
+    """`count` length-prefixed cells from `at`, and the offset after them."""
     found: list[bytes | None] = []
     for _ in range(count):
         length = int.from_bytes(data[at : at + 4], "big", signed=True)

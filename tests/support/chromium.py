@@ -88,7 +88,7 @@ class Browser:
             self._note(self._next())
 
     def look(self, width: int, dark: bool, height: int = 900, script: bool = True, media: str = "screen") -> None:
-        """Be a screen of this width and scheme, or paper."""
+        """Emulate a screen of this width and colour scheme, or paper."""
         self.call("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=False)
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
         self.call("Emulation.setEmulatedMedia", media=media, features=[scheme])
@@ -115,7 +115,7 @@ class Browser:
 
 
 def _as_3_and_4(commands: int, answers: int) -> None:
-    """In the child: the pipes as the descriptors that the browser reads and writes, whichever they were."""
+    """In the child: make the pipes the descriptors 3 and 4, which the browser reads and writes, whatever they were before."""
     high = [fcntl.fcntl(pipe, fcntl.F_DUPFD, 10) for pipe in (commands, answers)]
     os.dup2(high[0], 3)
     os.dup2(high[1], 4)

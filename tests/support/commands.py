@@ -1,4 +1,4 @@
-"""The command line as its users meet it: a process with an environment of its own, what it says, and its exit code."""
+"""The command line as its users see it: a process with an environment of its own, what it prints, and its exit code."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _SECRET_IN_URL = re.compile(r"://[^:@/]*:(.+)@|password=(\S+)")
 _ERROR = "error    "
 _ANSI = "\x1b["
 SECRET = "hunter2"
-"""Every made-up password holds it, so that no part of one is printed either."""
+"""Every made-up password contains it, so that printing even a part of one is noticed."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Done:
 
 
 class Zygote:
-    """The process that forks commands; started at the first one."""
+    """The process that forks commands; started with the first one."""
 
     def __init__(self) -> None:
         self._process: subprocess.Popen[str] | None = None
@@ -72,19 +72,19 @@ class Zygote:
 
 @dataclass
 class Commands:
-    """Runs commands in one folder with one environment: nothing of the caller's own reaches them."""
+    """Runs commands in one folder with one environment: nothing of the caller's environment reaches them."""
 
     folder: Path
     env: dict[str, str]
     zygote: Zygote = field(default_factory=Zygote)
 
     def but(self, **changes: str | None) -> Commands:
-        """The same with other variables; None takes one away."""
+        """The same with other variables; None removes one."""
         env = {k: v for k, v in {**self.env, **changes}.items() if v is not None}
         return Commands(self.folder, env, self.zygote)
 
     def run(self, *argv: str, timeout: float = 240) -> Done:
-        """Run `sync <argv>` to its end; whatever it is, it prints no secret, no traceback and no colours."""
+        """Run `sync <argv>` to its end; whatever the command, it prints no secret, no traceback and no colours."""
         out, err = self.folder / "stdout.txt", self.folder / "stderr.txt"
         out.write_text("")
         err.write_text("")
@@ -93,7 +93,7 @@ class Commands:
         return self._checked(Done(code, out.read_text(), err.read_text()))
 
     def fresh(self, *argv: str, timeout: float = 240) -> Done:
-        """The same in a Python of its own, as `python -m sync`."""
+        """The same in a new Python, as `python -m sync`."""
         return self.ended(self.start(*argv), timeout)
 
     def start(self, *argv: str) -> subprocess.Popen[str]:
@@ -113,7 +113,7 @@ class Commands:
         return self._checked(Done(process.returncode, out, err))
 
     def line(self, *argv: str) -> str:
-        """The one line that a command ends with which cannot do its work; exit code 1."""
+        """The single line with which a command ends that cannot do its work; exit code 1."""
         done = self.run(*argv)
         assert done.code == 1, done
         assert not done.out, done
@@ -123,7 +123,7 @@ class Commands:
         return done.err.removeprefix(prefix).strip()
 
     def rows(self) -> list[str]:
-        """What preflight says blocks the migration, a line `where: what` each; exit code 1."""
+        """What preflight says blocks the migration, one line `where: what` each; exit code 1."""
         done = self.run("preflight")
         assert (done.code, done.err) == (1, ""), done
         assert re.search(r"\nNot ready: [\d,]+ errors? to fix first\.\n$", done.out), done
@@ -143,7 +143,7 @@ class Commands:
 
 
 def secrets_of(env: Mapping[str, str]) -> set[str]:
-    """Every password and token that these variables hold, as written and as meant."""
+    """Every password and token that these variables hold, as written and percent-decoded."""
     found = {env[name] for name in _SECRET_NAMES if env.get(name)}
     for value in env.values():
         found |= {group for match in _SECRET_IN_URL.finditer(value) for group in match.groups() if group}

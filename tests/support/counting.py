@@ -16,7 +16,7 @@ from cassandra.protocol import ExecuteMessage, PrepareMessage, QueryMessage
 
 @dataclass
 class RequestCounts:
-    """So many."""
+    """How many were sent to each."""
 
     cassandra: int = 0
     postgres: int = 0
@@ -24,9 +24,9 @@ class RequestCounts:
 
 @contextmanager
 def counted() -> Iterator[RequestCounts]:
-    """Count what this process sends meanwhile, the driver's own questions after a connect included, heartbeats not."""
+    """Count what this process sends during the block, the driver's own queries after a connect included, heartbeats not."""
     asked, send, execute = RequestCounts(), Connection.send_msg, psycopg.Cursor.execute
-    others = set(threading.enumerate()) - {threading.current_thread()}  # a store's heartbeat, which comes when it likes
+    others = set(threading.enumerate()) - {threading.current_thread()}  # a store's heartbeat, which may come at any time
 
     def sending(self: Any, message: Any, *rest: Any, **more: Any) -> Any:
         asked.cassandra += isinstance(message, QueryMessage | PrepareMessage | ExecuteMessage)

@@ -23,12 +23,12 @@ def ulp32(text: str) -> str:
 
 
 def one_ulp(text: str) -> str:
-    """The vector with its middle component one float further."""
+    """The vector with its middle component moved to the next float."""
     return _component(text, np.float32)
 
 
 def one_ulp16(text: str) -> str:
-    """The same of half the width."""
+    """The same for half precision."""
     return _component(text, np.float16)
 
 
@@ -40,7 +40,7 @@ def _component(text: str, kind: type) -> str:
 
 
 def negated(text: str) -> str:
-    """The vector with its first component's sign turned."""
+    """The vector with its first component negated."""
     first, *rest = json.loads(text)
     return json.dumps([-first, *rest])
 
@@ -114,5 +114,5 @@ BY_TYPE: dict[str, dict[str, Change]] = {
 
 
 def changes_of(name: str, is_array: bool) -> dict[str, Change]:
-    """The defects of a type, by what they are called."""
+    """The defects of a type, by name."""
     return BY_TYPE["array"] if is_array else BY_TYPE[name]

@@ -107,7 +107,7 @@ class Checker:
 
 
 def around(token: int) -> TokenRange:
-    """A range that holds a token, and little else."""
+    """A range that contains a token, and little else."""
     return TokenRange(max(MIN_TOKEN, token - 2), min(MAX_TOKEN, token + 2))
 
 

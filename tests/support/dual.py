@@ -47,7 +47,7 @@ WINDOW_PASSES = (
     f"UPDATE sync.intent SET created_at = created_at - interval '{UNREPEATABLE_WINDOW_SECONDS} s', "
     f"ended_at = ended_at - interval '{UNREPEATABLE_WINDOW_SECONDS} s'"
 )
-"""What cannot be sent again can no longer arrive."""
+"""Afterwards, a write that cannot be sent again can no longer arrive."""
 NEVER_OPEN = sys.maxsize
 Row = dict[str, Any]
 
@@ -89,7 +89,7 @@ class Table:
     # the actors
 
     def writer(self, *, alive: bool = True, clock: int | None = None, skew: float = 60) -> Actor:
-        """A writer with a slot of its own; one that is not alive was not heard of for an hour: its open intents are free."""
+        """A writer with its own slot; if not `alive`, its last heartbeat is an hour old and its open intents may be taken."""
         with self._numbering:
             self._slots += 1
             slot = self._slots
@@ -114,7 +114,7 @@ class Table:
         return Reconcile(self.reconcile_steps(lease), primary or self.rows, executor)
 
     def drain(self, primary: PrimaryRows | None = None, lease: float = LEASE) -> int:
-        """What a worker does, until nothing is due; how many keys."""
+        """Drain as a worker does, until nothing is due; how many keys."""
         journal = Journal(self.pool, self.mapped, self.encoder, Writer("drain", 0, 0, lease), Breaker(NEVER_OPEN))
         with ThreadPoolExecutor(4) as executor:
             reconcile = self.reconcile(executor, primary, lease) if self._forward else self._resend(executor, lease)
@@ -131,7 +131,7 @@ class Table:
         return reconciler(self.pool, self.mapped, self.encoder, self.rows, executor, epoch, lease)
 
     def drained(self) -> None:
-        """Drain as if every writer had gone; nothing may be left."""
+        """Drain as if every writer were gone; nothing may be left."""
         self.sql("UPDATE sync.writer SET heartbeat_at = clock_timestamp() - interval '1 hour' WHERE id LIKE 'test:%%'")
         self.sql("UPDATE sync.intent SET lease_until = NULL")
         self.drain()
@@ -179,7 +179,7 @@ class Table:
         return source
 
     def check_equal(self) -> int:
-        """Both sides hold the same rows; how many."""
+        """Check that both sides hold the same rows; how many."""
         source, target = self._all_source(), self._all_target()
         assert target.keys() - source.keys() == set(), "rows that only the target has"
         assert source.keys() - target.keys() == set(), "rows that the target lacks"
@@ -188,7 +188,7 @@ class Table:
         return len(source)
 
     def check_count(self) -> int:
-        """Both sides hold as many rows; how many."""
+        """Check that both sides hold as many rows; how many."""
         source, target = len(self._all_source()), len(self._all_target())
         assert source == target, f"{source} rows in the source, {target} in the target"
         return source
@@ -220,7 +220,7 @@ class Table:
 
 @dataclass
 class Actor:
-    """A writer whose steps the test takes; `clock` is what its host believes the time is, in µs, None the true time."""
+    """A writer that the test moves step by step; `clock` is the time on its host in µs, None the true time."""
 
     table: Table
     name: str
@@ -255,7 +255,7 @@ class Actor:
 
 @dataclass
 class Write:
-    """A write whose intent is committed; the further steps, each by itself."""
+    """A write whose intent is committed; its further steps, one by one."""
 
     actor: Actor
     mutation: Mutation
@@ -290,7 +290,7 @@ class Write:
 
 @dataclass
 class Reconciler:
-    """A reconcile of one key whose steps the test takes."""
+    """A reconcile of one key that the test moves step by step."""
 
     table: Table
     reconcile_steps: ReconcileSteps
@@ -324,7 +324,7 @@ class Reconciler:
 
 @dataclass
 class Primary:
-    """The primary with faults in front of it: each write's outcome is taken from `plan`, then it is as it really is.
+    """The primary with faults in front of it: the outcome of each write is taken from `plan`; after that it is the real one.
 
     refused: nothing was written. lost: timed out, never applied. landed: timed out, applied. late: timed out, applied when
     `land` is called. dies: applied, then the process is gone.
@@ -349,7 +349,7 @@ class Primary:
         return ("unsure", "timed out") if step == "landed" else outcome
 
     def write_again(self, replay: Replay) -> tuple[Outcome, str]:
-        """With the same faults in front of it."""
+        """Send again, with the same faults in front of it."""
         if self.plan:
             return self.write(replay.mutation, replay.version)
         return self.rows.write_again(replay)
@@ -364,7 +364,7 @@ class Primary:
         return [self.read(key) for key in keys]
 
     def land(self) -> None:
-        """What was in flight arrives."""
+        """Let what was in flight arrive."""
         while self.late:
             self.rows.write(*self.late.pop(0))
 
@@ -375,7 +375,7 @@ class Died(BaseException):
 
 @dataclass
 class WriteBehind:
-    """What a flow hands to its registration."""
+    """Stands for a writer's registration: keeps what a flow hands to it."""
 
     accepts: bool = False
     accepting: int = 0
@@ -422,7 +422,7 @@ class WriteBehind:
 
 @contextmanager
 def clock(us: int | None) -> Iterator[None]:
-    """What this host's clock says; None leaves it alone."""
+    """Set this host's clock; None leaves it alone."""
     if us is None:
         yield
         return
@@ -436,7 +436,7 @@ def now_us() -> int:
 
 @contextmanager
 def holding(table: Table, statement: str, values: Any = None) -> Iterator[Connection]:
-    """A transaction of a stranger that ran this statement; it ends with the block."""
+    """A transaction of another session that has run this statement; it ends with the block."""
     with closing(psycopg.connect(table.pool.conninfo)) as connection:
         connection.execute(statement.encode(), values)
         yield connection
@@ -452,7 +452,7 @@ def forget_migration(table: Table) -> None:
 
 @contextmanager
 def stamping(table: Table) -> Iterator[None]:
-    """Whoever writes an intent holds the epoch, and comes no further until this ends."""
+    """Within the block, whoever writes an intent holds the epoch and waits until the block ends."""
     table.sql(
         "CREATE OR REPLACE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS "
         "$$ BEGIN PERFORM pg_advisory_xact_lock(42); RETURN NEW; END $$; "
@@ -466,7 +466,7 @@ def stamping(table: Table) -> Iterator[None]:
 
 
 def until_waiting(table: Table, count: int = 1, seconds: float = 60) -> None:
-    """Wait until so many connections wait for a lock."""
+    """Wait until this many connections wait for a lock."""
     end = time.monotonic() + seconds
     statement = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
     while table.sql(statement)[0][0] < count:
@@ -479,6 +479,6 @@ def name_of() -> str:
 
 
 def disturbed(table: Table) -> tuple[Any, str] | None:
-    """When something last disturbed the proof, and what it was."""
+    """When something last invalidated the proof, and what it was."""
     with table.pool.connection() as connection:
         return max(GateFacts(connection).disturbed().values(), default=None)

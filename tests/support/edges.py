@@ -94,7 +94,7 @@ _HUGE = {
 
 
 def huge(cql: CqlType) -> list[Any]:
-    """Numbers at the limits of numeric; apart, because they take long."""
+    """Numbers at the limits of numeric; separate, because they are slow."""
     return [[n] for n in _HUGE[cql.args[0].name]] if cql.args else _HUGE[cql.name]
 
 

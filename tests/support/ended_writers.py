@@ -1,7 +1,7 @@
-"""Processes that register as writers and end without a word: forks of one that has everything imported, in its environment.
+"""Processes that register as writers and end without signing off, forked from one that has imported everything.
 
-`python ended_writers.py '{"forks": 20, "writers": 25, "ends": ["kill", "exit"], "tuning": {…}}'`. Each fork registers so many writers.
-A fork that opens `stores` instead opens one as an application does, writes a row, and ends.
+`python ended_writers.py '{"forks": 20, "writers": 25, "ends": ["kill", "exit"], "tuning": {…}}'`: 25 writers in each fork.
+Without `writers`, each fork opens a store as an application does, writes a row, and ends.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ ENDS: dict[str, Callable[[], Any]] = {
 
 
 def register(order: dict[str, Any], end: str) -> None:
-    """So many writers in this process, then its end."""
+    """Register the writers in this process, then end it."""
     tuning = DualWriteTuning(**order["tuning"])
     pool = open_pool(load_settings(), 2, 10)
     kept = [Registration(pool, tuning, lambda _: None) for _ in range(order["writers"])]
@@ -47,7 +47,7 @@ def write(end: str) -> None:
     """An application that never closes its store."""
     store = open_store()
     store.put("pairs", {"id": uuid4(), "a": "x"})
-    if end == "thread":  # one that writes when the interpreter ends
+    if end == "thread":  # a thread that is still writing when the interpreter ends
         threading.Thread(target=_forever, args=(store,), daemon=True).start()
     ENDS.get(end, ENDS["return"])()
 
@@ -68,7 +68,7 @@ def main() -> None:
             continue
         pid = os.fork()
         if pid == 0:
-            # What follows is the interpreter's own end, with its handlers.
+            # What follows is the interpreter's own shutdown, with its handlers.
             if "writers" in order:
                 register(order, end)
             else:

@@ -1,6 +1,6 @@
 """A Data API for the contract suite: the one that the environment names, with a keyspace or names of the tests' own.
 
-`ASTRA_DB_API_ENDPOINT` and what belongs to it are the whole of the set-up; nothing that is there already is touched.
+`ASTRA_DB_API_ENDPOINT` and its related variables are all the set-up; nothing that already exists there is touched.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ TABLES: dict[str, dict[str, Any]] = {
 
 VECTORS, WIDE_KEYS = "vector indexes", "keys of several columns"
 _lacking: dict[str, str] = {}
-"""Why the environment's endpoint can do nothing with them."""
+"""By feature, why the environment's endpoint lacks it."""
 
 
 def given() -> Settings:
@@ -66,7 +66,7 @@ def given() -> Settings:
 
 @contextmanager
 def keyspace(settings: Settings) -> Iterator[Settings]:
-    """A keyspace of the tests' own; the given one where none may be made."""
+    """A keyspace of the tests' own; the given one if none can be made."""
     database = open_api(settings.model_copy(update={"astra_db_keyspace": settings.astra_db_keyspace or "x"}), 60).database
     name = f"sync_contract_{uuid4().hex[:8]}"
     try:
@@ -112,7 +112,7 @@ def _index(database: Database, settings: Settings) -> None:
 
 
 def _probe(database: Database) -> None:
-    """Cassandra's own CQL knows no condition in brackets, which the API writes where a key has several columns."""
+    """Probe for conditions in brackets, which the API writes for a key of several columns; Cassandra's own CQL has none."""
     try:
         database.get_table("pairs").find_one({"a": "x", "b": 1})
     except DataAPIException as error:
@@ -123,7 +123,7 @@ def _probe(database: Database) -> None:
 
 @contextmanager
 def vectors() -> Iterator[None]:
-    """Something with a vector index is made here; where the database takes none, what searches is skipped, and says so."""
+    """A block that makes a vector index; if the database refuses it, tests that search are skipped with its reason."""
     try:
         yield
     except PreflightError as error:
@@ -131,6 +131,6 @@ def vectors() -> Iterator[None]:
 
 
 def need(request: pytest.FixtureRequest, what: str) -> None:
-    """Skip a test of what the database of the environment's endpoint lacks, and say why."""
+    """Skip a test that needs what the database of the environment's endpoint lacks, and say why."""
     if "endpoint" in request.node.callspec.params.values() and what in _lacking:
         pytest.skip(_lacking[what])

@@ -25,7 +25,7 @@ SIMPLE = "{'class': 'SimpleStrategy', 'replication_factor': 1}"
 
 @pytest.fixture(scope="session")
 def zygote() -> Iterator[Zygote]:
-    """Where commands are forked from."""
+    """The process that commands are forked from."""
     made = Zygote()
     yield made
     made.end()
@@ -51,7 +51,7 @@ def own_postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[local.Pos
 
 @pytest.fixture(scope="session")
 def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
-    """Made for this session."""
+    """Certificates made for this session."""
     folder = tmp_path_factory.mktemp("certificates")
     authority = trustme.CA()
     authority.cert_pem.write_to_path(folder / "root.crt")
@@ -104,7 +104,7 @@ def new_place(
 def places_at(
     base_settings: Settings, zygote: Zygote, valkey: local.ValkeyServer, tmp_path_factory: pytest.TempPathFactory
 ) -> NewPlace:
-    """The same at these servers."""
+    """The same on these servers."""
 
     @contextmanager
     def made() -> Iterator[Place]:

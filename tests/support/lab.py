@@ -1,4 +1,4 @@
-"""The way of values through both real servers: bound as bytes, read raw, encoded, COPYed, read back and compared."""
+"""The path of values through both real servers: bound as bytes, read raw, encoded, COPYed, read back and compared."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ class Lab:
         return self.cassandra.session
 
     def source(self, sql: str, make_values: Callable[[CqlType], list[Any]]) -> Source:
-        """The table of a CQL type, filled with values; the same for every target type."""
+        """A table of a CQL type, filled with values; the same one for every target type."""
         if (sql, make_values) not in self._sources:
             source = self._create_source(sql)
             wanted = dict(zip(keys(), make_values(source.type), strict=False))
@@ -129,7 +129,7 @@ class Lab:
         return accepted
 
     def _read(self, source: Source) -> None:
-        """Each row's raw cell by a plain query, and its value by the driver's session, or by its types where that breaks."""
+        """Each row's raw cell by a plain query, and its value by the driver's session, or by its types where that fails."""
         name = f"{self.keyspace}.{source.table.name}"
         source.raw = self.raw_cells(source.table)
         one = self.session.prepare(f"SELECT c FROM {name} WHERE k = ?")
@@ -153,7 +153,7 @@ class Lab:
 
     @contextmanager
     def another(self, sql: str) -> Iterator[SourceTable]:
-        """A table of a CQL type for a while: a thousand of them are more than a small server holds."""
+        """A temporary table of a CQL type: a thousand of them are more than a small server holds."""
         table = self._create_source(sql).table
         yield table
         self.session.execute(f"DROP TABLE {self.keyspace}.{table.name}")
@@ -236,9 +236,9 @@ class Lab:
 
 
 def _decoded(driver_type: Any, data: bytes | None) -> Any:
-    """None where the driver's session can decode the cell, which is asked then; else what its types make of it.
+    """None where the driver's session can decode the cell, and so is used; else what the driver's types make of it.
 
-    A session's decoding dies of nulls within collections, and of timestamps that datetime cannot hold: these stay ms.
+    A session fails on nulls within collections, and on timestamps that datetime cannot hold: these stay ms.
     """
     name = driver_type.cass_parameterized_type(full=True)
     lenient = [lookup_casstype(re.sub(r"\bDateType\b", "LongType", name))] if "DateType" in name else []
@@ -266,7 +266,7 @@ def _fast(encoder: RowEncoder, data: bytes, at: int, count: int = 1) -> bytes | 
 
 
 def _check_whole_page(encoder: RowEncoder, data: bytes, offset: int, single: list[bytes | None]) -> None:
-    """A page at once is its rows one by one, and where one raises, the page raises."""
+    """A page encoded at once equals its rows encoded one by one; if one of them raises, the page raises."""
     whole = None if None in single else b"".join(s for s in single if s is not None)
     assert _fast(encoder, data, offset, len(single)) == whole
 

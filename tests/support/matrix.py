@@ -1,4 +1,4 @@
-"""Every CQL type and the Postgres types that it goes into, as SQL."""
+"""Every CQL type and the Postgres types that it can be copied into, as SQL."""
 
 from __future__ import annotations
 

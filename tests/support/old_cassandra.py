@@ -1,4 +1,4 @@
-"""Cassandra 4.0 and 4.1, which applications still run on, and 5; the Java of the old, 11, comes from a package of its own."""
+"""Cassandra 4.0 and 4.1, which applications still run on, and 5; the old ones' Java, 11, comes from its own package."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ _LATER = (
 
 
 ROLE, PASSWORD = "ordinary", "hunter2-role"
-"""A role that may read and write all, and that guardrails bind; the superuser they do not."""
+"""A role that may read and write everything; guardrails apply to it, but not to the superuser."""
 _QUICK = ("-Dcassandra.auth_bcrypt_gensalt_log2_rounds=4",)
 _GUARDS = {
     "partition_keys_in_select_fail_threshold": 3,
@@ -91,7 +91,7 @@ def _guards(version: str) -> dict[str, object]:
 
 
 def guard(server: local.CassandraServer, name: str, *values: str) -> None:
-    """Change a guardrail of a node that runs: an attribute of one value, or a threshold's two, to warn and to fail at."""
+    """Change a guardrail of a running node: an attribute's one value, or a threshold's two, for warnings and for failures."""
     change = ["-ms", "-f", name, "-v", *values] if len(values) == 1 else ["-mc", "-op", f"set{name}Threshold", "-a", *values]
     program = str(server.options.java or java_program())
     command = [program, f"@{server.folder / TOOL_ARGUMENTS}", "org.gridkit.jvmtool.SJK", "mx", "-p", str(server.pid)]
@@ -102,7 +102,7 @@ def guard(server: local.CassandraServer, name: str, *values: str) -> None:
 
 
 def _settings() -> dict[str, object]:
-    """The settings of 5.0's form in their old one, which 4.1 takes as well."""
+    """5.0's settings in their old form, which 4.1 accepts as well."""
     found: dict[str, object] = dict.fromkeys((*_MEGABYTES, *_MILLISECONDS, *_LATER))
     found |= dict(_MEGABYTES.values())
     return found | {f"{name}_in_ms": milliseconds for name, milliseconds in _MILLISECONDS.items()}

@@ -51,7 +51,7 @@ def plain(cql: CqlType, value: Any) -> Any:
     if cql.name in ("list", "set", "vector"):
         return [plain(cql.args[0], v) for v in value]
     if cql.name == "map":
-        # A look-up by key, as items() does it, fails for the null that the driver reads a key of length zero as.
+        # items() looks keys up, which fails for a key of length zero, because the driver reads it as null.
         return [(plain(cql.args[0], k), plain(cql.args[1], v)) for k, v in value._items]
     if cql.name in ("tuple", "udt"):
         return [plain(a, v) for a, v in zip(cql.args, value, strict=True)]
@@ -76,7 +76,7 @@ def without_nul(value: Any) -> Any:
 
 
 def held(pg: PgType, value: Any) -> Any:
-    """What Postgres must hold of a value: itself, but for the half precision that halfvec is about."""
+    """What Postgres must hold of a value: the value itself, but in half precision for halfvec."""
     if value is not None and pg.element:
         return [held(pg.element, v) for v in value]
     if value is not None and pg.name == "halfvec":
@@ -125,7 +125,7 @@ def _comparable_number(pg: PgType, value: Any) -> str:
     if number == 0 and pg.typmod != -1:
         return "0"
     if places > 20_000 or (number and number.adjusted() > 200_000):
-        return str(number)  # nothing in Postgres is like it
+        return str(number)  # Postgres has nothing like it
     text = f"{number:f}" if number else f"{Decimal(0):.{places}f}"
     if pg.typmod == -1 or "." not in text:
         return text

@@ -24,7 +24,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
 
 @pytest.fixture(scope="module")
 def own_settings(stack: Stack) -> Settings:
-    """Where they are."""
+    """Settings of these servers."""
     given = stack.endpoints().env().items()
     return Settings(_env_file=None, **{k.lower(): v for k, v in given if k.lower() in Settings.model_fields})
 

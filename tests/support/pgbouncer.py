@@ -23,14 +23,14 @@ from sync.local.postgres_user import other_user
 from sync.settings import Settings
 
 _FOLDER = Path("/var/tmp/sync-tests-pgbouncer")
-"""Outside a private folder: it runs as an unprivileged user. Kept, so that it is fetched once a machine."""
+"""Not in a private folder: PgBouncer runs as an unprivileged user. Kept, so that it is fetched once per machine."""
 _PACKAGES = ("pgbouncer", "libevent-2.1-7", "libc-ares2")
 _START_SECONDS = 10.0
 
 
 @dataclass(frozen=True)
 class Program:
-    """PgBouncer, and where the libraries lie that came with it."""
+    """PgBouncer, and the folder of the libraries that came with it."""
 
     path: str
     libraries: str = ""
@@ -42,7 +42,7 @@ class Program:
 
 @cache
 def program() -> Program:
-    """Skips the test where there is none, and none can be had from Debian's packages."""
+    """The program. Skips the test if it is neither installed nor available from Debian's packages."""
     if found := shutil.which("pgbouncer", path=f"{os.environ.get('PATH', '')}:/usr/sbin"):
         return Program(found)
     unpacked = _FOLDER / "usr/sbin/pgbouncer"
@@ -69,14 +69,14 @@ def _unpack() -> None:
 
 @dataclass(frozen=True)
 class Pooler:
-    """A pooler in front of a server, under a name that does not tell what it is."""
+    """A pooler in front of a server, under a name that does not reveal what it is."""
 
     host: str
     port: int
     log: Path
 
     def settings(self, settings: Settings) -> Settings:
-        """The same database through the pooler, without a way around it."""
+        """The same database through the pooler, with no direct address beside it."""
         return settings.model_copy(
             update={"postgres_host": self.host, "postgres_port": self.port, "postgres_sslmode": "disable"}
         )

@@ -1,4 +1,4 @@
-"""A keyspace and a database of one's own with commands to run on them, and what else the fixtures hand out."""
+"""A keyspace and a database of a test's own with commands to run on them, and what else the fixtures provide."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from sync.settings import Settings
 
 @dataclass(frozen=True)
 class Place:
-    """A keyspace, a database and a folder of one's own."""
+    """A keyspace, a database and a folder of a test's own."""
 
     cassandra: Cassandra
     settings: Settings
@@ -44,7 +44,7 @@ class Place:
             return cursor.fetchall() if cursor.description else []
 
     def prove(self) -> None:
-        """Two clean passes in a row, as the operator makes them; a hot key may make one of them unsure."""
+        """Make two clean passes in a row, as the operator does; a hot key may leave one of them not clean."""
         for _ in range(6):
             done = self.commands.run("drift-report", "--workers", "1", "--format", "json")
             assert done.code in (0, 2), done
@@ -67,7 +67,7 @@ NewPlace = Callable[[], AbstractContextManager[Place]]
 
 @dataclass(frozen=True)
 class Certificates:
-    """Files of an authority, of a server's certificate that it signed, and of one for another host; and of a stranger."""
+    """Files of an authority, of a server certificate that it signed, of one for another host; and of an unknown one."""
 
     root: Path
     server: Path

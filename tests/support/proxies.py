@@ -1,4 +1,4 @@
-"""What stands between a client and a server: it hands on, or keeps everything to itself, or cuts the line."""
+"""A proxy between a client and a server that forwards, withholds everything, or cuts the connections."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _CHUNK = 1 << 16
 
 
 class Proxy:
-    """A TCP proxy on a port of its own. `stall` makes the server silent, `cut` makes it away; `heal` makes it well."""
+    """A TCP proxy on its own port. `stall` makes the server silent, `cut` makes it unreachable; `heal` undoes both."""
 
     def __init__(self, host: str, port: int) -> None:
         self._well, self._away, self._lock = Event(), False, Lock()
@@ -48,7 +48,7 @@ class Proxy:
                 end.shutdown(socket.SHUT_RDWR)
 
     def stall(self) -> None:
-        """Nothing comes through any more, and nobody is told."""
+        """Nothing gets through any more, but connections stay open."""
         self._well.clear()
 
     def cut(self) -> None:
@@ -61,12 +61,12 @@ class Proxy:
                 line.shutdown(socket.SHUT_RDWR)
 
     def heal(self) -> None:
-        """As it should be; what was kept arrives late."""
+        """Forward again; what was withheld arrives late."""
         self._away = False
         self._well.set()
 
     def close(self) -> None:
-        """The end."""
+        """Close the proxy."""
         self.heal()
         self.cut()
         self._server.shutdown()

@@ -1,4 +1,4 @@
-"""Tables whose keys are raw cells, in forms that no driver would write: what a source may hold all the same."""
+"""Tables whose keys are raw cells, in forms that no driver would write but a source may hold."""
 
 from __future__ import annotations
 

@@ -80,7 +80,7 @@ def _zeros(cql: CqlType, _: PgType, value: Any) -> bool:
 
 
 def _places(number: Decimal) -> int:
-    """Decimals but for trailing zeros; negative where the number ends on zeros before the point."""
+    """Decimal places without trailing zeros; negative where the number ends in zeros before the point."""
     _, digits, exponent = number.as_tuple()
     kept = len("".join(map(str, digits)).rstrip("0"))
     return -int(exponent) - (len(digits) - kept) if number else -(10**9)

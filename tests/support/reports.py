@@ -9,14 +9,14 @@ BEGAN = 1_763_880_000_000_000
 
 
 def ring(count: int, verdicts: dict[int, str] | None = None, rows: int = 130) -> list[dict[str, Any]]:
-    """The ring in `count` ranges, all the same but for some."""
+    """The ring in `count` ranges, all the same except those in `verdicts`."""
     cuts = [MIN_TOKEN + (2**64 - 1) * i // count for i in range(count + 1)]
     chosen = verdicts or {}
     return [{"start": cuts[i], "end": cuts[i + 1], "verdict": chosen.get(i, "same"), "rows": rows} for i in range(count)]
 
 
 def table(name: str = "songs", size: int = 200_000, parts: int = 256, **changes: Any) -> dict[str, Any]:
-    """A table without a difference, but for what is changed."""
+    """A table without a difference, except for the changes."""
     made: dict[str, Any] = {
         "table": name,
         "ranges": {"total": parts, "same": parts, "different": 0, "unknown": 0},
@@ -31,7 +31,7 @@ def table(name: str = "songs", size: int = 200_000, parts: int = 256, **changes:
 
 
 def finding(kind: str = "different", key: dict[str, str] | None = None, **more: Any) -> dict[str, Any]:
-    """One finding; `source` and `target` are what `--show-values` adds of a side."""
+    """One finding; `source` and `target` are what `--show-values` adds for a side."""
     sides = {side: more.pop(side) for side in ("source", "target") if side in more}
     if sides:
         more["values"] = {"source": None, "target": None, **sides}
@@ -50,7 +50,7 @@ ABOUT = {
 
 
 def report(*tables: dict[str, Any], **changes: Any) -> dict[str, Any]:
-    """A report of these tables; clean where nothing in their figures speaks against it."""
+    """A report of these tables; clean unless their figures say otherwise."""
     dirty = any(t["rows"][k] for t in tables for k in ("missing", "extra", "different", "unknown"))
     step = "Run `sync drift-report --repair`, then `sync drift-report` again." if dirty else "Run `sync drift-report` again."
     made = {

@@ -50,7 +50,7 @@ class ReverseWriter:
         return self.actor.mutation(kind, key, **values)
 
     def begin(self, kind: Kind, key: Key, at: int | None = None, **values: Any) -> ReverseStep:
-        """The first step: row and intent are committed; `at` is what its host believes the time is."""
+        """The first step: row and intent are committed; `at` is the time on the writer's host."""
         mutation = self.mutation(kind, key, **values)
         with clock(at):
             return ReverseStep(self, mutation, self.journal.write(mutation))
@@ -70,12 +70,12 @@ class ReverseStep:
         return self.intent.version
 
     def source(self) -> ReverseStep:
-        """The source takes it."""
+        """The source acknowledges it."""
         assert self.writer.table.rows.write(self.mutation, self.version) == ("written", "")
         return self
 
     def remove(self) -> None:
-        """Its intent goes."""
+        """Its intent is removed."""
         assert self.intent is not None
         self.writer.actor.journal.remove([self.intent])
 
@@ -87,7 +87,7 @@ class ReverseStep:
 
 @dataclass
 class Resender:
-    """A reconcile towards the source whose steps the test takes."""
+    """A reconcile towards the source that the test moves step by step."""
 
     table: Table
     resend_steps: ResendSteps

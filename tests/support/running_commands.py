@@ -46,7 +46,7 @@ class Running:
 
     @property
     def err(self) -> str:
-        """What it has said so far."""
+        """What it has printed to stderr so far."""
         return self._files[1].read_text()
 
     def children(self) -> list[psutil.Process]:
@@ -80,7 +80,7 @@ class Running:
 
 
 def until(true: Callable[[], Any], seconds: float = 60, what: str = "") -> Any:
-    """Wait until it is true; its value."""
+    """Wait until this is true; its value."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         found = true()

@@ -18,7 +18,7 @@ VOLATILE = replace(
 )
 """Nothing waits for a disk: a node that is killed loses its schema."""
 QUICK = local.PostgresOptions(settings={"fsync": "off", "full_page_writes": "off"})
-"""A process that is killed loses nothing by it, only a machine that stops does; a database is dropped in a tenth of the time."""
+"""Killing a process loses nothing, only stopping the machine does; a database is dropped in a tenth of the time."""
 
 
 def given() -> Path | None:
@@ -28,12 +28,12 @@ def given() -> Path | None:
 
 
 def servers_folder() -> Path:
-    """Where this process's servers are: those that were given, or its own, a set for each of the processes that `-n` makes."""
+    """Where this process's servers are: those that were given, or its own, a set for each process of pytest's `-n`."""
     return given() or ROOT / f".local-test{os.environ.get('PYTEST_XDIST_WORKER', '')}"
 
 
 def stack_in(folder: Path, cassandra: local.CassandraOptions = DURABLE) -> Stack:
-    """The three below a folder, quick to start and at what tests do most: tables and databases, made and dropped."""
+    """The three servers below a folder, quick to start and at what tests do most: make and drop tables and databases."""
     stack = Stack(folder)
     stack.cassandra.options = cassandra
     stack.postgres.options = QUICK

@@ -1,6 +1,6 @@
-"""A Postgres one of whose tablespaces is a small filesystem of its own, which a test fills to the last byte, and empties again.
+"""A Postgres with a tablespace on a small filesystem of its own, which a test fills to the last byte and empties again.
 
-The filesystem is mounted in a namespace of the server's own (user and mount), which needs no root, and ends with the server.
+The filesystem is mounted in the server's own namespaces (user and mount), which needs no root, and ends with the server.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ exec {space} sh -c 'mount -t tmpfs -o size={size},mode=0700 small "$1" && shift 
 
 
 class SmallDisk(local.PostgresServer):
-    """A server with a tablespace `small` of so many bytes."""
+    """A server with a tablespace `small` of limited size."""
 
     def __init__(self, folder: Path, size: int) -> None:
         super().__init__(folder)
@@ -48,7 +48,7 @@ class SmallDisk(local.PostgresServer):
         return super()._launch(port)
 
     def create_small(self, database: str) -> None:
-        """A database all of whose tables and indexes lie on the small disk."""
+        """A database all of whose tables and indexes are on the small disk."""
         with admin(self) as connection:
             if not connection.execute("SELECT 1 FROM pg_tablespace WHERE spcname = 'small'").fetchone():
                 place = sql.Literal(str(self._small))
@@ -57,12 +57,12 @@ class SmallDisk(local.PostgresServer):
 
     @property
     def _ballast(self) -> Path:
-        """As the server's processes see it: the mount is in their namespace alone."""
+        """Its path as the server's processes see it: the mount exists in their namespace only."""
         return Path(f"/proc/{self.pid}/root{self._small}") / "ballast"
 
     def fill(self) -> None:
         """Leave no room at all on the small disk."""
-        # By the server's user: no other one is known in that namespace.
+        # As the server's user: no other user exists in that namespace.
         done = _as_server(["dd", "if=/dev/zero", f"of={self._ballast}", "bs=4096"])
         assert "No space left on device" in done.stderr, done
 
@@ -81,7 +81,7 @@ class SmallDisk(local.PostgresServer):
 
 
 def need_small_disk() -> None:
-    """Skip, with the reason, where this machine lets nobody mount a filesystem in a namespace of his own."""
+    """Skip, with the reason, if this machine does not allow mounting a filesystem in a private namespace."""
     if shutil.which("unshare") is None:
         pytest.skip("there is no `unshare` (util-linux) to mount a small filesystem with")
     done = _as_server([*_OWN_SPACE, "sh", "-c", "mount -t tmpfs -o size=1m small /mnt"])

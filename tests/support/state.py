@@ -1,4 +1,4 @@
-"""A state with as many ranges, tables and intents as one likes, and the statements that look for work in it."""
+"""A state schema with any number of ranges, tables and intents, and the statements that look for work in it."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ INSERT INTO sync.tombstone SELECT 't1', int4send(n), n, n FROM generate_series(1
 
 
 def fill(connection: Connection, size: int) -> None:
-    """The state's schema, with so many intents, a table for each 5,000 of them, and a range for each of them, about."""
+    """Make the state schema, with `size` intents, one table per 500 of them (2 to 200), and 500 ranges per run."""
     connection.execute(texts()[STATE].encode())
     for statement in FILL.split(";\n"):
         connection.execute(statement.encode(), {"size": size, "tables": min(200, max(2, size // 500)), "writer": WRITER})
@@ -74,6 +74,6 @@ def values_of(connection: Connection, name: str) -> tuple[str | bytes, dict[str,
 
 
 def set_up(connection: Connection, name: str) -> None:
-    """What is asked for before the statement, in its transaction."""
+    """Run what precedes the statement in its transaction."""
     if name.startswith("due") or name == "sweep":
         connection.execute(JOURNAL["in_order"].encode())

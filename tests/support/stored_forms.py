@@ -16,7 +16,7 @@ Change = Callable[[CqlType, Any], Any]
 
 
 def held(cql: CqlType, value: Any, change: Change = lambda _cql, value: value, kept: bool = False) -> Any:
-    """The value with sets and maps in Cassandra's order and `change` made to what they consist of.
+    """The value with sets and maps in Cassandra's order, and `change` applied to their scalars.
 
     Sets within tuples and user types are `kept` as they come.
     """
@@ -47,7 +47,7 @@ def _number_only(change: Change) -> Change:
 
 
 def back(cql: CqlType, pg: PgType, value: Any) -> Any:
-    """The value after its way through `pg`: all that is lost on it is said here."""
+    """The value after its way through `pg`: everything that is lost on the way is stated here."""
     value = held(cql, value, lambda kind, leaf: _leaf(kind, pg, leaf))
     is_null = (cql.name in COLLECTIONS and value == []) or (cql.name == "udt" and not any(v is not None for v in value))
     return None if is_null and not cql.frozen else value
@@ -63,7 +63,7 @@ def _leaf(cql: CqlType, pg: PgType, value: Any) -> Any:
 
 
 def _decimal(unscaled: int, scale: int, pg: PgType) -> tuple[int, int]:
-    """The same number with as many digits behind the point as numeric(p, s) shows, or with none if they were fewer."""
+    """The number with the decimals that Postgres shows: the column's, or its own (none if its scale is negative)."""
     shown = max(0, ((pg.typmod - 4 & 0x7FF) ^ 1024) - 1024) if pg.typmod != -1 else max(scale, 0)
     if unscaled == 0:
         return 0, shown

@@ -1,4 +1,4 @@
-"""A cluster of three nodes on one machine, each at an address of loopback of its own and all at one port, as clusters are.
+"""A cluster of three nodes on one machine, each at its own loopback address and all at one port, as in real clusters.
 
 Linux has all of 127.0.0.0/8; elsewhere such addresses have to be made first.
 """
@@ -27,10 +27,10 @@ from sync.settings import Settings
 THIRD_BY_NAME = "127.3"  # which the system resolves as it does any name
 ADDRESSES = ("127.0.0.1", "127.0.0.2", "127.0.0.3")
 TOKENS = 4
-"""Of each node: the ring is cut into twelve parts, whose nodes take turns."""
+"""Per node: the ring is cut into twelve parts, which belong to the nodes in turn."""
 RING = [(-(2**63) + i * 2**64 // (3 * TOKENS), i % 3) for i in range(3 * TOKENS)]
-"""Tokens, and whose they are."""
-_USUAL: dict[str, Any] = {  # what a lone node does without, and a cluster is run with
+"""Tokens, each with the number of the node that owns it."""
+_USUAL: dict[str, Any] = {  # what a lone node does without, and a cluster runs with
     "auto_bootstrap": False,
     "commitlog_sync": "periodic",  # what was acknowledged survives a process that is killed, too
     "commitlog_sync_period": "10s",
@@ -39,7 +39,7 @@ _USUAL: dict[str, Any] = {  # what a lone node does without, and a cluster is ru
     "dynamic_snitch": True,
     "read_request_timeout": "3s",
     "range_request_timeout": "3s",
-    "unlogged_batch_across_partitions_warn_threshold": 1000,  # tests are filled with such batches
+    "unlogged_batch_across_partitions_warn_threshold": 1000,  # tests fill tables with such batches
     "batch_size_warn_threshold": "64KiB",
     "networking_cache_size": "8MiB",
     "file_cache_size": "32MiB",
@@ -48,7 +48,7 @@ _OF_ALL = SimpleStatement("SELECT * FROM whole.nothing WHERE id = 1", consistenc
 
 
 def replication(copies: int) -> str:
-    """How a keyspace says that it has so many replicas."""
+    """The replication of a keyspace with this many replicas."""
     return f"{{'class': 'NetworkTopologyStrategy', 'datacenter1': {copies}}}"
 
 
@@ -61,7 +61,7 @@ class Certificates:
 
 
 def node_certificates(folder: Path) -> Certificates:
-    """Certificates for the nodes' addresses; but the third one's is for another name of its host only."""
+    """Certificates for the nodes' addresses; the third node's names another form of its address only."""
     authority, nodes = trustme.CA(), []
     authority.cert_pem.write_to_path(folder / "root.crt")
     for names in (("localhost", ADDRESSES[0]), (ADDRESSES[1],), (THIRD_BY_NAME,)):
@@ -76,7 +76,7 @@ class ThreeNodes:
     """The nodes, in the order of their addresses. They can be killed and started again."""
 
     def __init__(self, folder: Path, certificates: Certificates, heap_mb: int = 320, fast_start: bool = True) -> None:
-        """Clients are given TLS where they want it, at the same port."""
+        """Clients may use TLS or not, at the same port."""
         self.root = certificates.root
         self.port = ports.choose(set(), *ADDRESSES)
         storage = ports.choose({self.port}, *ADDRESSES)
@@ -86,7 +86,7 @@ class ThreeNodes:
         ]
 
     def start(self) -> None:
-        """Start those that do not run, at once; each knows the others when this returns, and that they are up."""
+        """Start those that do not run, all at once; when this returns, each knows that the others are up."""
         with ThreadPoolExecutor(len(ADDRESSES)) as executor:
             list(executor.map(lambda node: node.start(), self.nodes))
         with self.session() as session:
@@ -99,14 +99,14 @@ class ThreeNodes:
             until(lambda: _is_known_dead(session), 60, "the other nodes take it for dead")
 
     def end(self) -> None:
-        """Kill them all, and remove what they had."""
+        """Kill them all, and remove their data."""
         for node in self.nodes:
             node.kill()
         for node in self.nodes:
             node.remove()
 
     def settings(self, given: Settings, keyspace: str, at: str = ADDRESSES[0]) -> Settings:
-        """Settings whose contact points are these."""
+        """Settings with these contact points."""
         changes = {"cassandra_contact_points": at, "cassandra_port": self.port, "astra_db_keyspace": keyspace}
         return given.model_copy(update=changes)
 
@@ -149,13 +149,13 @@ def _node(
         key=certificate[1],
         yaml=yaml,
         jvm=("-XX:MaxDirectMemorySize=256m",),
-        password_auth=False,  # roles would be on one node alone, and nobody could log in at another while that is unreachable
+        password_auth=False,  # roles would be on one node only, and nobody could log in at another while that is unreachable
     )
     return local.CassandraServer(folder, port=port, options=options)
 
 
 def _is_known_dead(session: Session) -> bool:
-    """Whether each that is left says at once that there are too few, instead of waiting for the one that is gone."""
+    """Whether each remaining node reports at once that too few are up, instead of waiting for the dead one."""
     said = []
     for pool in list(session.get_pools()):
         try:

@@ -63,7 +63,7 @@ def start(folder: Path, heap_mb: int = 256) -> TwoDataCentres:
 
 
 def _knows_both(node: local.CassandraServer) -> bool:
-    """Whether it lets a keyspace have replicas in both; the keyspace stays, and is nobody's."""
+    """Whether it lets a keyspace have replicas in both; the keyspace stays, unused."""
     try:
         node.execute(
             "CREATE KEYSPACE IF NOT EXISTS both WITH replication = {'class': 'NetworkTopologyStrategy', 'dc1': 1, 'dc2': 1}"
@@ -75,7 +75,7 @@ def _knows_both(node: local.CassandraServer) -> bool:
 
 @contextmanager
 def closing_cluster(cluster: Cluster) -> Iterator[Session]:
-    """Its session."""
+    """The cluster's session; the cluster is shut down at the end."""
     try:
         yield cluster.connect()
     finally:
@@ -94,7 +94,7 @@ def _node(folder: Path, name: str, first: local.CassandraServer | None, heap_mb:
         ]
         yaml["auto_bootstrap"] = False
     options = local.CassandraOptions(
-        password_auth=False,  # roles would be on one node alone, and nobody could log in at the other while that is unreachable
+        password_auth=False,  # roles would be on one node only, and nobody could log in at the other while that is down
         heap_mb=heap_mb,
         fast_start=True,
         yaml=yaml,

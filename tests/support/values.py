@@ -108,5 +108,5 @@ def _is_sortable(value: Any) -> bool:
 
 
 def keys() -> Iterator[UUID]:
-    """Keys that differ, always the same ones."""
+    """Distinct keys, the same ones in every run."""
     return (UUID(int=i * 0x9E3779B97F4A7C15F39CC0605CEDC835 % 2**128) for i in counter(1))

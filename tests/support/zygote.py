@@ -49,7 +49,7 @@ def command(order: dict[str, Any]) -> None:
     finally:
         if sys.exception():
             traceback.print_exc()
-        # Without the interpreter's own end, which takes ten times as long as most commands.
+        # Skips the interpreter's own shutdown, which takes ten times as long as most commands.
         atexit._run_exitfuncs()
         sys.stdout.flush()
         sys.stderr.flush()

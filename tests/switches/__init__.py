@@ -1,1 +1,1 @@
-"""Cut-overs and rollbacks under load from several processes: by hand, one after the other, and with everything that dies."""
+"""Cut-overs and rollbacks under load from several processes: by hand, one after the other, and while processes die."""

@@ -12,7 +12,7 @@ from chaos.explain import FOREVER, Op, State, explained
 from support.dual import Table
 
 _MOST = 18
-"""So many writes at the end of a key's history can be put in every order that time allows; more are a fault of the test."""
+"""At most this many writes at the end of a key's history are tried in every possible order; more are a fault of the test."""
 
 
 @dataclass
@@ -35,7 +35,7 @@ class Told:
 
 
 def read(path: Path) -> Told:
-    """A log as it is now; its last line may be half a one."""
+    """A log as it is now; its last line may be incomplete."""
     told, found = Told(), {}
     for line in path.read_text().split("\n")[:-1] if path.exists() else []:
         entry: dict[str, Any] = json.loads(line)
@@ -62,14 +62,14 @@ def read(path: Path) -> Told:
 
 
 def recent(ops: Sequence[Op]) -> list[Op]:
-    """The writes that may still show: what was answered before the last whole row began is below it in every order."""
+    """The writes that may still show: one answered before the last acknowledged put or delete began is always hidden."""
     whole = [op.begin for op in ops if op.fate == "must" and op.kind != "update"]
     return [op for op in ops if op.fate != "never" and op.end >= max(whole, default=0.0)]
 
 
 @dataclass
 class Verdict:
-    """What was found amiss."""
+    """What was found to be wrong."""
 
     lost: list[str] = field(default_factory=list)
     resurrected: list[str] = field(default_factory=list)
@@ -82,7 +82,7 @@ class Verdict:
 
 
 def judge(table: Table, told: Iterable[Told]) -> Verdict:
-    """Everything is settled: whether both sides hold the same, and what the acknowledged writes allow."""
+    """After everything is settled: whether both sides are equal, and hold what the acknowledged writes allow."""
     told, verdict = list(told), Verdict()
     verdict.faults = [fault for one in told for fault in one.faults]
     by_key: dict[str, list[Op]] = {}
@@ -100,7 +100,7 @@ def _judge(verdict: Verdict, name: str, ops: list[Op], source: State, target: St
         kind = verdict.lost if target is None else verdict.resurrected if source is None else verdict.stale
         kind.append(f"{name}: source {source}, target {target}; {recent(ops)}")
     if not ops:
-        return  # a row from before, which nobody writes
+        return  # a backfilled row, which no process writes
     left = recent(ops)
     if len(left) > _MOST:
         verdict.faults.append(f"{name}: {len(left)} writes at its end: too many to judge")

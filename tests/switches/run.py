@@ -1,8 +1,8 @@
 """`python -m tests.switches.run --switches 50`: cut-overs and rollbacks in a row under load, and what became of every write.
 
-Several processes write keys of their own and keys that all of them write; the commands are those of an operator, with the
-passes of proof that they ask for. Prints a table; exit code 2 where a write was lost, came back, is stale or was refused, or
-one waited longer than the limit. `SYNC_TEST_SERVERS=<folder>` uses servers that run there already.
+Several processes write keys of their own and keys that they share; the commands are those of an operator, including the drift
+passes that they require. Prints a table; exit code 2 if a write was lost, came back, is stale or was refused, or if one
+waited longer than the limit. `SYNC_TEST_SERVERS=<folder>` uses servers that run there already.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ LIMIT_MS = 250.0
 
 @dataclass
 class Found:
-    """What a row of switches came to."""
+    """The result of a series of switches."""
 
     switches: int = 0
     seconds: float = 0.0
@@ -44,12 +44,12 @@ class Found:
 
     @property
     def longest(self) -> float:
-        """How long a write waited for a switch at most, in ms."""
+        """The longest time that a write waited for a switch, in ms."""
         return max(self.waits, default=0.0)
 
 
 def row_of_switches(made: Scene, count: int, processes: int, threads: int = 2, pause: float = 0.01) -> Found:
-    """So many switches, there and back in turn, while so many processes write."""
+    """Switch `count` times, there and back, while this many processes write."""
     found, kind, began = Found(), "cutover", time.monotonic()
     stopped: list[str] = []
     for _ in range(processes):
@@ -62,7 +62,7 @@ def row_of_switches(made: Scene, count: int, processes: int, threads: int = 2, p
             found.switches += 1
             _check_followed(made, AFTER[kind])
             kind = OTHER[kind]
-    except AssertionError as error:  # what was written until then is judged all the same
+    except AssertionError as error:  # what was written until then is judged anyway
         stopped = [f"after {found.switches} switches: {error}"]
     found.verdict = made.finish()
     found.verdict.faults += stopped
@@ -79,7 +79,7 @@ def row_of_switches(made: Scene, count: int, processes: int, threads: int = 2, p
 
 
 def _check_followed(made: Scene, primary: str) -> None:
-    """Every process writes on, to the new primary."""
+    """Every process continues to write, to the new primary."""
     for process in made.processes:
         process.await_writes()
     assert made.epoch[1:] == (primary, "open")
@@ -105,7 +105,7 @@ def _at(ordered: Sequence[float], share: float) -> float:
 
 
 def main(argv: list[str]) -> int:
-    """Run; 0, or 2 where anything was amiss."""
+    """Run; 0, or 2 if anything was wrong."""
     parser = argparse.ArgumentParser(prog="python -m tests.switches.run", description=__doc__)
     parser.add_argument("--switches", type=int, default=50)
     parser.add_argument("--processes", type=int, default=4)

@@ -67,11 +67,11 @@ class Process:
         os.kill(self.pid, number)
 
     def await_stop(self) -> None:
-        """Until its failpoint has put it to sleep."""
+        """Wait until its failpoint has stopped it."""
         until(lambda: self.stopped, 60, f"the writer sleeps; {self.err.read_text()[-500:]}")
 
     def await_writes(self, more: int = 5, seconds: float = 60) -> None:
-        """Until it has written on."""
+        """Wait until it has done more writes."""
         before = self.told.answered
         until(lambda: self.told.answered >= before + more, seconds, f"it writes; {self.err.read_text()[-500:]}")
 
@@ -119,7 +119,7 @@ class Scene:
         return made
 
     def begun(self) -> None:
-        """Every process writes."""
+        """Wait until every process writes."""
         for process in self.processes:
             until(lambda p=process: p.told.answered > 3 or p.stopped, 60, f"it writes; {process.err.read_text()[-2000:]}")
 
@@ -135,7 +135,7 @@ class Scene:
         self.place.prove()
 
     def as_if_proved(self) -> None:
-        """Two passes as they were made before, of this epoch: where the proof is not what is tested."""
+        """Record two clean passes for this epoch, copied from an earlier one: for tests that are not about the proof."""
         self.place.sql(
             "INSERT INTO sync.drift_pass (runs, clean, repaired, started_at, finished_at, report, epoch, proof) "
             "SELECT runs, clean, repaired, clock_timestamp(), clock_timestamp(), report, (SELECT max(epoch) FROM sync.epoch), "
@@ -144,7 +144,7 @@ class Scene:
         )
 
     def switch(self, kind: str, **env: str) -> dict[str, Any]:
-        """The command, which succeeds."""
+        """Run the command, which must succeed."""
         nobody = () if self.processes else ("--no-writers",)
         done = self.run(kind, "--yes", "--json", *nobody, **env)
         assert done.code == 0, done
@@ -152,7 +152,7 @@ class Scene:
         return done.json
 
     def expire(self) -> None:
-        """The command that died is taken for dead: its lease is over."""
+        """Expire the lease of a command that died, so that it counts as dead."""
         self.place.sql("UPDATE sync.switch SET lease_until = clock_timestamp() WHERE finished_at IS NULL")
 
     @property
@@ -166,7 +166,7 @@ class Scene:
     # the end
 
     def finish(self) -> Verdict:
-        """The application ends, a worker settles what is left, and all is judged; a last pass is clean."""
+        """End the application, let a worker settle what is left, and judge everything; a last pass must be clean."""
         for process in self.processes:
             process.end()
         with closing(Table(self.place.cassandra, self.place.settings, self.config, TABLE)) as table:
@@ -188,7 +188,7 @@ class Scene:
 
 @contextmanager
 def scene(place: Place, rows: int = 100, toml: str = TOML) -> Iterator[Scene]:
-    """Backfilled, and without a writer yet."""
+    """A migration that is backfilled and has no writer yet."""
     place.cql(f"CREATE TABLE KS.{TABLE} (id uuid PRIMARY KEY, a text, b text)")
     place.configure(toml)
     insert = place.cassandra.session.prepare(f'INSERT INTO "{place.keyspace}".{TABLE} (id, a, b) VALUES (?, ?, ?)')
@@ -213,7 +213,7 @@ def scene(place: Place, rows: int = 100, toml: str = TOML) -> Iterator[Scene]:
 
 @contextmanager
 def operator(made: Scene, folder: Path) -> Iterator[Commands]:
-    """Somebody else at another terminal."""
+    """Another operator, at another terminal."""
     (folder / "sync.toml").write_text((made.commands.folder / "sync.toml").read_text())
     zygote = Zygote()
     try:

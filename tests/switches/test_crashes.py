@@ -1,6 +1,6 @@
 """`kill -9` of the command at every step of a cut-over, a rollback and the end, while several processes write.
 
-Running the command again completes or undoes; the application writes on meanwhile, in one epoch, and at the end nothing is lost.
+Running the command again completes or undoes the switch; meanwhile the application writes on, in one epoch. Nothing is lost.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ POINTS = ("switch.begun", "switch.closed", "switch.drained", "switch.before_comm
 
 @pytest.fixture(scope="module")
 def home(new_place: NewPlace) -> Iterator[Scene]:
-    """A migration with an application that writes through all of these tests; what it wrote is judged after the last."""
+    """A migration with an application that writes throughout these tests; its writes are judged after the last one."""
     with new_place() as place, scene(place) as made:
         for _ in range(2):
             made.start()
@@ -37,14 +37,14 @@ def home(new_place: NewPlace) -> Iterator[Scene]:
 
 
 def due(home: Scene) -> str:
-    """The switch whose turn it is; its gates are green."""
+    """Which switch is next; its gates are green."""
     home.expire()
     home.as_if_proved()
     return "cutover" if home.epoch[1] == "astra" else "rollback"
 
 
 def be_due(home: Scene, kind: str) -> None:
-    """The same, and it is the turn of this one."""
+    """The same, but make this switch the next one."""
     if due(home) != kind:
         home.switch(OTHER[kind])
         home.as_if_proved()
@@ -52,7 +52,7 @@ def be_due(home: Scene, kind: str) -> None:
 
 @pytest.mark.parametrize("kind", ["cutover", "rollback"])
 def test_what_disturbs_the_proof_behind_the_gates_stops_the_switch(home: Scene, kind: str) -> None:
-    """Would break: what could not be sent again is settled after the gates, lands after the cut-over, and is lost."""
+    """Would break: a write that cannot be repeated is settled after the gates, arrives after the cut-over, and is lost."""
     be_due(home, kind)
     epoch, before, _ = home.epoch
     home.place.sql(
@@ -71,7 +71,7 @@ def test_what_disturbs_the_proof_behind_the_gates_stops_the_switch(home: Scene, 
 
 
 def in_one_epoch(home: Scene, primary: str) -> None:
-    """Every process writes on, to this primary, and the epoch is open."""
+    """Every process continues to write, to this primary, and the epoch is open."""
     for process in home.processes:
         process.await_writes()
     assert home.epoch[1:] == (primary, "open")
@@ -80,7 +80,7 @@ def in_one_epoch(home: Scene, primary: str) -> None:
 
 @pytest.mark.parametrize(("point", "kind"), [(point, kind) for kind in ("cutover", "rollback") for point in POINTS])
 def test_a_command_that_is_killed_is_completed_or_undone_by_the_next(home: Scene, point: str, kind: str) -> None:
-    """Would break: a command that dies leaves writers waiting for ever, or split, or an epoch that no command can leave."""
+    """Would break: a dead command leaves writers waiting forever, or on two primaries, or an epoch that nothing can end."""
     be_due(home, kind)
     epoch, before, _ = home.epoch
     done = home.run(kind, "--yes", "--json", SYNC_FAILPOINTS=f"{point}=kill:1")
@@ -96,7 +96,7 @@ def test_a_command_that_is_killed_is_completed_or_undone_by_the_next(home: Scene
 
 
 def test_the_lease_of_a_command_that_died_is_respected_and_then_not(home: Scene) -> None:
-    """Would break: a command that is merely slow is taken for dead; or a dead one for alive, for ever."""
+    """Would break: a command that is merely slow counts as dead; or a dead one counts as alive forever."""
     kind = due(home)
     epoch, before, _ = home.epoch
     assert home.run(kind, "--yes", SYNC_FAILPOINTS="switch.begun=kill:1").code == -9
@@ -138,7 +138,7 @@ def asleep(commands: Any) -> psutil.Process | None:
 
 
 def test_two_operators_at_once(home: Scene, tmp_path: Path) -> None:
-    """Would break: two commands switch at once, and the second one back; or the second one waits, and then switches unasked."""
+    """Would break: of two simultaneous commands the second one switches back; or it waits, and then switches unasked."""
     with operator(home, tmp_path) as commands, ThreadPoolExecutor(1) as executor:
         for _ in range(2):
             kind = due(home)
@@ -155,7 +155,7 @@ def test_two_operators_at_once(home: Scene, tmp_path: Path) -> None:
 
 
 def test_a_cutover_does_not_begin_with_gates_that_were_judged_in_another_epoch(home: Scene, tmp_path: Path) -> None:
-    """Would break: while an operator is asked, another one goes there and back: the proof is not of what is primary now."""
+    """Would break: while one operator is being asked, another switches there and back: the proof is of an earlier epoch."""
     be_due(home, "cutover")
     with operator(home, tmp_path) as commands, ThreadPoolExecutor(1) as executor:
         waiting = commands.but(SYNC_FAILPOINTS="switch.before_begin=stop:1").run

@@ -1,4 +1,4 @@
-"""`sync rollback --fast`: the emergency exit, in seconds, without a drift pass; and what it does not go without."""
+"""`sync rollback --fast`: the emergency exit, in seconds, without a drift pass; and what it still requires."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def still(new_place: NewPlace) -> Iterator[Scene]:
 
 
 def test_nothing_is_lost_on_the_fast_way_back(new_place: NewPlace) -> None:
-    """Would break: the only way back leads through two passes over every row, for hours, while the application is down."""
+    """Would break: the only way back takes two passes over every row, for hours, while the application is down."""
     with cut_over(new_place, 2) as made:
         for process in made.processes:
             until(lambda p=process: p.told.answered > 100, what="it writes to Postgres")
@@ -85,7 +85,7 @@ def test_nothing_is_lost_on_the_fast_way_back(new_place: NewPlace) -> None:
 
 @pytest.mark.parametrize("what", REDS)
 def test_what_the_fast_way_back_does_not_go_without(still: Scene, what: str) -> None:
-    """Would break: in an emergency what one side lacks is lost without a word."""
+    """Would break: in an emergency, writes that one side lacks are lost without a warning."""
     gate, says, spoil, mend = REDS[what]
     flags = ("--fast", "--json") if gate == "writers" else ("--fast", "--json", "--no-writers")
     still.place.sql(*spoil)
@@ -101,7 +101,7 @@ def test_what_the_fast_way_back_does_not_go_without(still: Scene, what: str) -> 
 
 
 def test_it_asks_and_tells_what_it_waives(still: Scene) -> None:
-    """Would break: somebody goes back without proof, and does not know it."""
+    """Would break: somebody rolls back without proof, and is not told so."""
     done = still.run("rollback", "--fast", "--no-writers")
     assert done.code == 1 and "waives: 2 clean full passes" in done.err
     assert "without proof" in done.err and "--yes" in done.err
@@ -109,7 +109,7 @@ def test_it_asks_and_tells_what_it_waives(still: Scene) -> None:
 
 
 def test_what_disturbs_between_the_gates_and_the_switch_is_seen(still: Scene) -> None:
-    """Would break: an intent that is given up while the writers answer; the cut-over goes on without looking again."""
+    """Would break: an intent is given up while the writers answer, and the rollback continues without checking again."""
     function = f"BEGIN {DISTURBANCE.format(TABLE)}; RETURN NEW; END"
     still.place.sql(
         f"CREATE FUNCTION disturb() RETURNS trigger LANGUAGE plpgsql AS $${function}$$",

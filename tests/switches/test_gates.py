@@ -1,4 +1,4 @@
-"""Every gate of a cut-over red once: it refuses for that reason alone, and goes on when that is mended."""
+"""Each gate of a cut-over is red once: the cut-over is refused for that reason alone, and possible again once it is fixed."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def a_writer(epoch: int = 1, state: str = "active", unrecorded: int = 0, silent:
 
 @dataclass(frozen=True)
 class Red:
-    """What makes a gate red, what it says then, and what mends it."""
+    """What makes a gate red, what it then says, and what makes it green again."""
 
     gate: str
     says: str
@@ -107,14 +107,14 @@ REDS = {
 
 @pytest.fixture(scope="module")
 def home(new_place: NewPlace) -> Iterator[Scene]:
-    """Ready for its cut-over; three rows, so that the canary takes them all."""
+    """Ready for its cut-over; three rows, so that the canary compares them all."""
     with new_place() as place, scene(place, rows=3) as made:
         made.prove()
         yield made
 
 
 def check(home: Scene, red: Red | None) -> None:
-    """Refused by this gate alone, and nothing has changed; or by none."""
+    """The cut-over is refused by this gate alone, or by none; nothing has changed."""
     done = home.run("cutover", *(["--yes", *red.flags] if red else ["--dry-run", "--no-writers"]), "--json")
     reds = {gate["name"]: gate for gate in done.json["gates"] if not gate["green"]}
     assert done.code == (2 if red else 0), done
@@ -129,7 +129,7 @@ def check(home: Scene, red: Red | None) -> None:
 
 @pytest.mark.parametrize("what", REDS)
 def test_a_red_gate_refuses_alone(home: Scene, what: str) -> None:
-    """Would break: a cut-over that loses what this gate is there for; or a gate that stays red, or reddens others."""
+    """Would break: a cut-over loses what this gate protects; or a gate stays red, or turns others red."""
     red = REDS[what]
     home.place.sql(*red.spoil)
     try:
@@ -140,7 +140,7 @@ def test_a_red_gate_refuses_alone(home: Scene, what: str) -> None:
 
 
 def test_a_canary_that_does_not_come_back_refuses(home: Scene) -> None:
-    """Would break: the way to Astra is broken, and that is found out after the cut-over."""
+    """Would break: the way to Astra is broken, which is found out only after the cut-over."""
     rows = home.place.cql("SELECT id, a FROM KS.pairs")
     for row in rows:
         home.place.cql(f"UPDATE KS.pairs SET a = 'other' WHERE id = {row.id}")
@@ -157,7 +157,7 @@ def test_a_table_of_counters_refuses(home: Scene) -> None:
         for command in (["schema", "apply"], ["backfill", "--workers", "1"]):
             done = home.run(*command)
             assert done.code == 0, done
-        for _ in range(2):  # the passes of before were clean, and did not look at this table
+        for _ in range(2):  # the earlier passes were clean, but did not include this table
             home.prove()
         check(home, Red("tables", "cannot be written on both sides: hits", (), ()))
         home.place.configure('only = ["pairs"]\n' + TOML)

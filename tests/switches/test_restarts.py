@@ -1,4 +1,4 @@
-"""Postgres restarted in the middle of a switch, and the end of a migration killed at every step: again, and it is complete."""
+"""Postgres is restarted in the middle of a switch, and `sync finish` is killed at every step: run again, each completes."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture
 def own(new_place: NewPlace, own_postgres: local.PostgresServer) -> Iterator[Place]:
-    """The shared Cassandra beside a Postgres that may be ended."""
+    """The shared Cassandra with a Postgres that may be killed."""
     name = f"own_{uuid4().hex[:8]}"
     with closing(admin(own_postgres)) as connection:
         connection.execute(f"CREATE DATABASE {name}")
@@ -48,7 +48,7 @@ def own(new_place: NewPlace, own_postgres: local.PostgresServer) -> Iterator[Pla
 def test_postgres_is_restarted_within_a_cutover(
     own: Place, own_postgres: local.PostgresServer, tmp_path: Path, point: str
 ) -> None:
-    """Would break: half a cut-over, or writers that wait for a command which has lost its connection."""
+    """Would break: half a cut-over, or writers that wait for a command that has lost its connection."""
     with scene(own, rows=20) as home, operator(home, tmp_path) as commands, ThreadPoolExecutor(1) as executor:
         writer = home.start()
         home.begun()
@@ -93,6 +93,6 @@ def test_a_finish_that_is_killed_has_changed_nothing_and_completes(new_place: Ne
 
 
 def columns(home: Scene) -> int:
-    """How many columns of the migration's own the table has."""
+    """How many of the migration's own columns the table has."""
     statement = "SELECT count(*) FROM pg_attribute WHERE attrelid = 'pairs'::regclass AND attname LIKE '\\_sync%' AND NOT attisdropped"
     return int(home.place.sql(statement)[0][0])

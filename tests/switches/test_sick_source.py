@@ -27,7 +27,7 @@ def proxy(new_place: NewPlace) -> Iterator[Proxy]:
 
 
 def median(process: Process, since: int) -> float:
-    """Of the milliseconds that its writes took since then."""
+    """The median duration of its writes since then, in ms."""
     took = sorted(ms for _, ms in process.told.took[since:])
     return took[len(took) // 2]
 
@@ -38,7 +38,7 @@ def left(home: Scene) -> int:
 
 @pytest.mark.parametrize("how", ["stall", "cut"])
 def test_a_source_that_is_sick_after_the_cutover(new_place: NewPlace, proxy: Proxy, how: str) -> None:
-    """Would break: the application waits for a store that is not primary any more; or a rollback loses what that has not got."""
+    """Would break: the application waits for a store that is no longer primary; or a rollback loses what that store lacks."""
     with new_place() as place, scene(place, rows=30, toml=TOML + "max_intents = 60\n") as home:
         near = {"CASSANDRA_PORT": str(proxy.port)}
         writer = home.start(threads=2, **near)
@@ -72,13 +72,13 @@ def test_a_source_that_is_sick_after_the_cutover(new_place: NewPlace, proxy: Pro
 
 
 def rolled_back(home: Scene) -> bool:
-    """Whether it goes now that a worker has done what it can."""
+    """Whether the rollback goes through, after a worker has done what it can."""
     drained(home)
     return home.run("rollback", "--yes", "--json").code == 0
 
 
 def drained(home: Scene) -> int:
-    """What a worker does; how many are left."""
+    """Drain as a worker does; how many intents are left."""
     with closing(Table(home.place.cassandra, home.place.settings, home.config, TABLE)) as table:
         table.epoch = home.epoch[0]
         table.sql("UPDATE sync.intent SET lease_until = NULL")

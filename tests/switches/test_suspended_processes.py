@@ -1,8 +1,8 @@
-"""Writers that sleep (SIGSTOP) through a whole switch, or die at it, in the middle of a write; then they are fenced.
+"""Writers that are suspended (SIGSTOP) in the middle of a write for a whole switch, or die there; then they are fenced.
 
-Each is a process of its own, stopped at a step of its write. The operator fences it, a pass with repair clears it, and two clean
-passes later the switch goes through; the others overwrite what it had in flight. It wakes up as a stranger: it is told of the
-new epoch at its next statement, and writes on to the new primary.
+Each is a process of its own, stopped at a step of its write. The operator fences it, a pass with repair clears it, and after
+two clean passes the switch goes through; the others overwrite what it had in flight. When it wakes up, its registration is
+gone: its next statement tells it of the new epoch, and it continues under a new name, with the new primary.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from sync.adapters.postgres.connection.connect import connect
 pytest_plugins = ("support.fixtures",)
 pytestmark = pytest.mark.slow
 FORWARD = ("write.before_intent", "write.after_intent", "write.after_primary", "write.before_commit")
-# No file says of the dead that they accepted nothing, as where a container's disk goes with it.
+# No file proves that a dead writer accepted nothing, as when a container's disk is lost with it.
 NO_FILES = TOML.replace("[dual_write]", '[dual_write]\nwriters_folder = "/proc/none"')
 REVERSE = ("reverse.before_write", "reverse.before_commit", "reverse.committed")
 
@@ -49,7 +49,7 @@ def refused(home: Scene, kind: str, *gates: str) -> Done:
 
 
 def fence_and_clear(home: Scene, kind: str, gone: list[Process]) -> None:
-    """What the operator does about writers that are not heard of, each step being asked for by the gates."""
+    """What the operator does about writers without a heartbeat; the gates ask for each step."""
     names = ids(gone)
     until(lambda: home.run(kind, "--dry-run", "--json").code == 2, what="their silence is noticed")
     refused(home, kind, "writers")
@@ -67,7 +67,7 @@ def _cleared(home: Scene, names: list[str]) -> bool:
 
 
 def awake(home: Scene, sleepers: list[Process], primary: str) -> None:
-    """They wake up, and write on to the new primary under other names."""
+    """They wake up, and continue to write to the new primary under new names."""
     names = ids(sleepers)
     for process in sleepers:
         process.signal(signal.SIGCONT)
@@ -81,7 +81,7 @@ def awake(home: Scene, sleepers: list[Process], primary: str) -> None:
 
 
 def asleep_at(home: Scene, points: tuple[str, ...]) -> list[Process]:
-    """A writer for each step, which sleeps there in the middle of one of its writes."""
+    """One writer per step, suspended at that step of one of its writes."""
     made = [home.start(failpoints=f"{point}=stop:12", own=2) for point in points]
     for process in made:
         process.await_stop()
@@ -89,7 +89,7 @@ def asleep_at(home: Scene, points: tuple[str, ...]) -> list[Process]:
 
 
 def test_split_brain_writers_that_slept_through_a_cutover_and_back(home: Scene) -> None:
-    """Would break: a write in flight at the cut-over is lost, or covers a newer one; a writer that was fenced writes the old primary."""
+    """Would break: a write in flight at the cut-over is lost, or hides a newer one; a fenced writer uses the old primary."""
     sleepers = asleep_at(home, FORWARD)
     home.begun()
     home.prove()
@@ -106,13 +106,13 @@ def test_split_brain_writers_that_slept_through_a_cutover_and_back(home: Scene) 
     awake(home, again, "astra")
     verdict = home.finish()
     assert verdict.all == []
-    # Who sleeps within its transaction holds its key until the server ends that: others are told so, of this key alone.
+    # A writer that sleeps in its transaction locks its key until the server ends that: others are refused for this key only.
     refused = [error for told in home.told() for error in told.refused]
     assert [error for error in refused if not (error.startswith(held) and "locked by another transaction" in error)] == []
 
 
 def test_writers_that_are_killed_at_the_switch(home: Scene) -> None:
-    """Would break: a cut-over goes over the intents of a writer that died in it, or never comes about any more."""
+    """Would break: a cut-over ignores the intents of a writer that died during it, or never becomes possible again."""
     dying = [home.start(failpoints=f"{point}=kill:12", own=2) for point in (*FORWARD, "write.after_secondary")]
     for process in dying:
         until(lambda p=process: p.popen.poll() == -signal.SIGKILL, what="it dies")
@@ -132,14 +132,14 @@ def test_writers_that_are_killed_at_the_switch(home: Scene) -> None:
 
 
 def test_a_writer_that_dies_within_the_pause(new_place: NewPlace, tmp_path: Path) -> None:
-    """Would break: the cut-over goes over a write that is under way; or the application waits until somebody fences the dead one."""
+    """Would break: the cut-over ignores a write under way; or the application waits until the dead writer is fenced."""
     short = NO_FILES.replace("max_pause_seconds = 2.0", "max_pause_seconds = 1.0")
     with new_place() as place, scene(place, rows=30, toml=short) as home, operator(home, tmp_path) as commands:
         home.start()
         dying = home.start(threads=3, failpoints="write.after_primary=sleep:0.5", own=2)
         home.begun()
         home.prove()
-        # On one connection: it must be seen before the writes under way have ended.
+        # On one open connection: the closing must be noticed before the writes under way have ended.
         with ThreadPoolExecutor(1) as executor, closing(connect(home.place.settings, autocommit=True)) as watching:
             switching = commands.but(SYNC_FAILPOINTS="switch.closed=sleep:0.2").run
             command = executor.submit(switching, "cutover", "--yes", "--json")

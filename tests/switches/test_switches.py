@@ -11,11 +11,11 @@ from switches.scene import scene
 pytest_plugins = ("support.fixtures",)
 pytestmark = pytest.mark.slow
 SWITCHES, MAX_MS = 4, 5000
-"""On a machine where other tests run as well, a pause is longer than the 250 ms that `make switches` is held to."""
+"""While other tests run on the machine, a pause takes longer than the 250 ms that `make switches` allows."""
 
 
 def test_switches_in_a_row_under_load_lose_nothing(new_place: NewPlace) -> None:
-    """Would break: a write acknowledged around a cut-over is lost, comes back or is on one side; or the application stands still."""
+    """Would break: a write acknowledged around a cut-over is lost, comes back or is on one side; or the application stops."""
     with new_place() as place, scene(place) as made:
         found = row_of_switches(made, SWITCHES, processes=3)
         print("\n" + report(found))

@@ -1,8 +1,8 @@
 """A process of an application that writes to both sides: `python -m switches.writer ORDER` (JSON), until SIGTERM.
 
-It opens its store from the environment, as any application does. Each write is on disk before it is tried, and again when it
-was answered: what the log says was acknowledged must be in both stores at the end. Keys of its own it also reads back from
-whatever is primary then: the new primary must have what the old one acknowledged.
+It opens its store from the environment, as any application does. Each write is logged to disk before it is tried, and again
+when it is answered: what the log says was acknowledged must be in both stores at the end. It also reads its own keys back
+from the current primary: a new primary must have what the old one acknowledged.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ NOT_KNOWN = object()
 
 
 class Log:
-    """Lines of JSON that outlive the process that is killed."""
+    """Lines of JSON that survive when the process is killed."""
 
     def __init__(self, path: Path) -> None:
         self._file, self._lock, self._number = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND), Lock(), 0
@@ -45,7 +45,7 @@ class Log:
 
 @dataclass
 class Hand:
-    """One thread of the process, with keys of its own and keys that others write as well."""
+    """One thread of the process, with its own keys and keys that others write as well."""
 
     store: DualWriteStore
     log: Log

@@ -1,4 +1,4 @@
-"""The supervisor with doubles: when it rings, when it ends, what it does when the ledger, the jobs or the user say no."""
+"""The supervisor with doubles: when it notifies, when it ends, what it does if the ledger or jobs fail, or on Ctrl-C."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def _progress(done: int = 0, failed: int = 0, rows: int = 0) -> Progress:
 
 @dataclass
 class World:
-    """Ledger, bell and workers in one; `looks` is what the ledger shows, look by look, the last one for ever."""
+    """Ledger, notifier and workers in one; `looks` is what the ledger shows each time it is read, the last one repeated."""
 
     looks: list[Progress | Exception | type[BaseException]]
     left: int = 1
@@ -115,7 +115,7 @@ class World:
 
 
 def test_it_ends_when_every_range_is_done_or_failed(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Would break: a run that never ends, or that ends while ranges are being copied."""
+    """Would break: a run never ends, or ends while ranges are being copied."""
     world = World([_progress(), _progress(1), _progress(1, 1)])
     assert world.watch(monkeypatch) == [_progress(1, 1)]
     assert world.log[-3:] == ["clear", "dismiss", ("shown", 3)]
@@ -123,7 +123,7 @@ def test_it_ends_when_every_range_is_done_or_failed(monkeypatch: pytest.MonkeyPa
 
 
 def test_looking_takes_a_tenth_of_the_time_at_most(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Would break: of a million ranges each look takes a second, and the next one follows at once."""
+    """Would break: with a million ranges, reading the progress takes a second, and the next reading follows at once."""
 
     class Slow(World):
         def progress(self, runs: list[int]) -> list[Progress]:
@@ -136,7 +136,7 @@ def test_looking_takes_a_tenth_of_the_time_at_most(monkeypatch: pytest.MonkeyPat
 
 
 def test_it_rings_for_idle_workers_while_there_is_work(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Would break: own workers that wait for a job nobody rings for (after a FLUSHALL), or jobs rung for nothing."""
+    """Would break: own workers wait for a notification that never comes (after a FLUSHALL), or are notified for nothing."""
     world = World([_progress(), _progress(1), _progress(2)])
     world.watch(monkeypatch)
     assert world.notified() == [2, 2]
@@ -150,7 +150,7 @@ def test_it_rings_for_idle_workers_while_there_is_work(monkeypatch: pytest.Monke
 
 
 def test_jobs_that_fail_without_progress_end_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Would break: a wrong password of the target makes jobs fail for ever, and nobody says so."""
+    """Would break: a wrong password of the target makes jobs fail forever, and nobody is told."""
     world = World([_progress()], failed=lambda look: look)
     with pytest.raises(WorkFailed, match=r"jobs failed, the last one with: boom; .* run it again"):
         world.watch(monkeypatch)
@@ -159,14 +159,14 @@ def test_jobs_that_fail_without_progress_end_the_run(monkeypatch: pytest.MonkeyP
 
 
 def test_one_worker_that_fails_does_not_end_the_run_of_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Would break: a helper on a host that cannot reach Cassandra joins, and ends a backfill of hours within seconds."""
+    """Would break: a helper on a host that cannot reach Cassandra joins, and within seconds ends a backfill of hours."""
     looks: list[Progress | Exception | type[BaseException]] = [_progress(rows=10 * i) for i in range(50)]
     world = World([*looks, _progress(2)], failed=lambda look: 2 * look)
     assert world.watch(monkeypatch) == [_progress(2)]
 
 
 def test_a_ledger_that_breaks_is_opened_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Would break: a restart of Postgres ends the command although its workers go on."""
+    """Would break: a restart of Postgres ends the command although its workers continue."""
     world = World([_progress(), TargetUnavailable("cut"), Unreachable("Postgres at x: starting"), _progress(1), _progress(2)])
     assert world.watch(monkeypatch) == [_progress(2)]
     assert world.opened == 3
@@ -174,7 +174,7 @@ def test_a_ledger_that_breaks_is_opened_again(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_a_ledger_that_stays_away_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Would break: a command that waits for ever for a server that is gone."""
+    """Would break: a command waits forever for a server that is gone."""
     world = World([_progress(), Unreachable("Postgres at x: nothing listens there")])
     with pytest.raises(Unreachable, match="nothing listens there"):
         world.watch(monkeypatch)
@@ -183,7 +183,7 @@ def test_a_ledger_that_stays_away_is_given_up(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_ctrl_c_has_the_workers_let_go_first(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Would break: workers killed in the middle of a batch, whose ranges then wait for their leases' end."""
+    """Would break: workers are killed in the middle of a batch, and their ranges stay blocked until the leases expire."""
     world = World([_progress(), KeyboardInterrupt], active=2)
     with pytest.raises(KeyboardInterrupt):
         world.watch(monkeypatch)
@@ -196,7 +196,7 @@ def test_ctrl_c_has_the_workers_let_go_first(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_ctrl_c_is_heard_while_the_target_is_away(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Would break: the stop itself fails for want of a target, and its error hides the Ctrl-C."""
+    """Would break: the stop itself fails because the target is unreachable, and its error hides the Ctrl-C."""
     world = World([KeyboardInterrupt])
     monkeypatch.setattr(World, "request_stop", lambda *_: _away())
     with pytest.raises(KeyboardInterrupt):
@@ -218,13 +218,13 @@ def test_the_figures_of_all_tables_count(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_jobs_that_fail_while_others_work_do_not_end_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Would break: near the end one long range is copied, and five jobs of a host with a wrong setting end it for all."""
+    """Would break: while one last long range is copied, five failed jobs of a misconfigured host end the run for all."""
     world = World([*[_progress()] * 15, _progress(2)], failed=lambda look: look, active=1)
     assert world.watch(monkeypatch) == [_progress(2)]
 
 
 def test_a_ledger_that_cannot_now_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Would break: a target that starts for longer than two minutes ends a backfill of a night."""
+    """Would break: a target that takes more than two minutes to start ends a backfill of a whole night."""
     world = World([*[UnreachableNow("Postgres at x: it starts")] * 40, _progress(2)])
     assert world.watch(monkeypatch) == [_progress(2)]
     assert world.now > 300

@@ -47,7 +47,7 @@ def test_vectors_are_finite_and_of_one_length() -> None:
 
 @pytest.mark.parametrize("name", TABLES)
 def test_dirty_rows_are_one_in_fifty(name: str) -> None:
-    """And their keys are never touched."""
+    """Their keys are never changed."""
     make = TABLES[name].make
     pairs = list(zip(make(0, 1000), rows.dirty(make)(0, 1000), strict=True))
     assert sum(clean != odd for clean, odd in pairs) == 20
@@ -55,13 +55,13 @@ def test_dirty_rows_are_one_in_fifty(name: str) -> None:
 
 
 def test_a_verdict_names_what_is_wrong() -> None:
-    """A way that loses or alters rows is shown so."""
+    """A way that loses or alters rows is reported as such."""
     assert str(Verdict(10, 0, 0, 0)) == "10 equal"
     assert str(Verdict(9, 1, 0, 2)) == "9: 1 missing, 0 extra, 2 different"
 
 
 def test_a_goal_that_was_not_measured_is_not_reached() -> None:
-    """Absent figures count neither way."""
+    """A missing figure is neither reached nor missed."""
     assert Goal("songs", "", None, 3, True).reached is None
     assert Goal("songs", "", 3.1, 3, True).reached is True
     assert Goal("songs", "", 0.3, 0.25, False).reached is False

@@ -1,4 +1,4 @@
-"""The check of ranges with doubles that lie, break and hang: whatever they do, nothing that was not proved is clean."""
+"""The check of ranges with doubles that lie, break and hang: whatever they do, nothing unproved is reported as clean."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def page_of(rows: list[tuple[int, str | None]], share: int) -> Page:
 
 @dataclass
 class World:
-    """Both sides in memory, with what is wrong with them."""
+    """Both sides in memory, with their faults."""
 
     source: Rows = field(default_factory=dict)
     target: Rows = field(default_factory=dict)
@@ -76,7 +76,7 @@ class World:
     look_lie: Callable[[int, TargetRow], TargetRow] = lambda _, row: row
     repaired: list[int] = field(default_factory=list)
     repairs: bool = False
-    share: int = 1  # so many keys have one token
+    share: int = 1  # this many keys share a token
 
     def _key(self, n: int) -> Key:
         return replace(key_of(n), token=self._token(n))
@@ -196,7 +196,7 @@ def no_sleep(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def check(world: World, whole: TokenRange | None = None, range_rows: int = 1000, **ledger: bool) -> Ledger:
-    """Check the whole ring in one range, or in those that it is cut into."""
+    """Check the whole ring in one range, or in the ranges that it is cut into."""
     given = whole or TokenRange(MIN_TOKEN, MAX_TOKEN)
     made = Ledger([Lease(1, 7, "songs", given, given, 0, 1, None, "me")], **ledger)
     sides = Sides(world, world, lambda: world, ENCODER)
@@ -216,7 +216,7 @@ EQUAL: Rows = {n: f"value {n}" for n in range(1, 11)}
 
 
 def test_equal_sides_are_clean() -> None:
-    """Would break: the fast way calls equal sides different, or counts wrongly."""
+    """Would break: the fast path reports equal sides as different, or counts wrongly."""
 
     def fetched(_: dict[bytes, bytes]) -> dict[bytes, bytes]:
         raise LookupError("every key and hash was fetched, though the digests must be equal")
@@ -260,7 +260,7 @@ def test_a_range_of_too_many_rows_is_cut_between_partitions() -> None:
 def test_partitions_of_several_rows_are_never_divided(
     rows: int, share: int, page_rows: int, range_rows: int, odd: int
 ) -> None:
-    """Would break: a cut between two rows of one token: some are in no range, or in two; or no cut where pages never fit."""
+    """Would break: a cut between rows of one token leaves some in no range, or in two; or pages that never fit are uncut."""
     source: Rows = dict.fromkeys(range(1, rows + 1), "x")
     target = {n: v for n, v in source.items() if n != odd}  # only the stream of the source knows of a missing row
     ledger = check(World(source, target, page_rows, share=share), range_rows=range_rows)
@@ -293,7 +293,7 @@ LIES = {
 
 @pytest.mark.parametrize("lie", LIES)
 def test_a_lie_is_never_a_clean_range_of_wrong_numbers(lie: str) -> None:
-    """Would break: invariant 5: an adapter that says what cannot be ends in a report that is clean, or does not add up."""
+    """Would break: invariant 5: impossible answers of an adapter end in a report that is clean, or does not add up."""
     rows = {n: f"v{n}" for n in range(1, 8)}
     ledger = check(World(rows, {**rows, 3: "other"}, **LIES[lie]))
     assert ledger.failed or ledger.done_with
@@ -301,7 +301,7 @@ def test_a_lie_is_never_a_clean_range_of_wrong_numbers(lie: str) -> None:
 
 
 def test_a_lost_verdict_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Would break: suspects whose second look is dropped (an error that is only logged) make the range look clean."""
+    """Would break: suspects whose second read is dropped (an error that is only logged) make the range look clean."""
     real = flow.Recheck.verdicts
     monkeypatch.setattr(flow.Recheck, "verdicts", lambda self, keys: list(real(self, keys))[1:])
     checked = only(World(dict(EQUAL), {**EQUAL, 1: "x", 2: "y"}))
@@ -335,7 +335,7 @@ def test_a_key_that_is_read_at_the_second_try_gets_its_verdict() -> None:
 
 
 def test_a_key_that_never_stands_still_is_in_flight_and_not_clean() -> None:
-    """Would break: a key that is written all the time ends as drift, holds up the pass for ever, or counts as equal."""
+    """Would break: a key that is written all the time ends as drift, holds up the pass forever, or counts as equal."""
     moving = iter(range(10_000))
     world = World(dict(EQUAL), {**EQUAL, 4: "x"}, look_lie=lambda n, row: replace(row, version=next(moving)))
     checked = only(world)
@@ -344,7 +344,7 @@ def test_a_key_that_never_stands_still_is_in_flight_and_not_clean() -> None:
 
 
 def test_what_differs_once_is_no_finding() -> None:
-    """Would break: somebody who writes to both sides by himself is caught between the two, and it is called drift."""
+    """Would break: somebody who writes to both sides himself is caught between the two writes, which is called drift."""
     looks: list[int] = []
 
     def late(n: int, row: TargetRow) -> TargetRow:
@@ -357,7 +357,7 @@ def test_what_differs_once_is_no_finding() -> None:
 
 
 def test_what_differs_differently_each_time_is_in_flight() -> None:
-    """Would break: two different half-written states are taken for one that stands still."""
+    """Would break: two different half-written states are taken for one stable difference."""
     looks: list[int] = []
 
     def restless(n: int, row: TargetRow) -> TargetRow:
@@ -398,7 +398,7 @@ def test_a_lane_that_waits_lets_another_one_read() -> None:
 
 @pytest.mark.parametrize("error", [SourceUnavailable("down"), SourceTimeout("hangs")])
 def test_an_unreadable_range_is_tried_again_and_then_unknown(error: Exception) -> None:
-    """Would break: invariant 5: a range that cannot be read is clean; or it is tried for ever, or split for ever."""
+    """Would break: invariant 5: a range that cannot be read is clean; or it is tried forever, or split forever."""
     ledger = check(World(dict(EQUAL), dict(EQUAL), read_error=error))
     assert ledger.done_with == []
     assert ledger.failed
@@ -406,7 +406,7 @@ def test_an_unreadable_range_is_tried_again_and_then_unknown(error: Exception) -
 
 
 def test_a_source_that_cannot_now_is_waited_for_as_by_a_backfill() -> None:
-    """Would break: an outage of ten seconds near a pass's end costs the whole pass; or it is not said while it lasts."""
+    """Would break: an outage of ten seconds near the end of a pass costs the whole pass; or nothing reports it meanwhile."""
     down = [SourceAway("NoHostAvailable: down")] * (3 * flow.MAX_TRIES)
     world = World(dict(EQUAL), {**EQUAL, 4: "x"}, goes_away=down)
     ledger = check(world)
@@ -415,7 +415,7 @@ def test_a_source_that_cannot_now_is_waited_for_as_by_a_backfill() -> None:
 
 
 def test_a_source_that_goes_away_between_two_looks_at_a_key_is_waited_for() -> None:
-    """Would break: the keys that were being settled when it went away are unknown, and the pass proves nothing."""
+    """Would break: the keys that were being settled when the source went away are unknown, and the pass proves nothing."""
     world = World(dict(EQUAL), {**EQUAL, 4: "x"})
     looks = iter(range(1000))
 
@@ -431,7 +431,7 @@ def test_a_source_that_goes_away_between_two_looks_at_a_key_is_waited_for() -> N
 
 
 def test_a_lease_that_was_lost_records_nothing() -> None:
-    """Would break: two workers' figures of one range are both counted."""
+    """Would break: two workers' figures for one range are both counted."""
     assert check(World(dict(EQUAL), dict(EQUAL)), lost=True).done_with == []
 
 
@@ -454,7 +454,7 @@ def test_repairs_are_findings_all_the_same() -> None:
 
 
 def test_a_repair_that_fails_says_so() -> None:
-    """Would break: --repair reports as repaired what it could not write."""
+    """Would break: --repair reports rows as repaired that it could not write."""
 
     class Stubborn(World):
         def repair(self, keys: Sequence[Key]) -> dict[Key, str]:

@@ -52,12 +52,12 @@ def subcommands() -> dict[str, argparse.ArgumentParser]:
 
 @pytest.fixture
 def commands(tmp_path: Path) -> Commands:
-    """Commands whose database is nowhere."""
+    """Commands whose database is unreachable."""
     return Commands(tmp_path, dict(NO_SERVER))
 
 
 def test_the_parser_needs_no_driver() -> None:
-    """`sync --help` must come at once: the drivers take most of a second to import."""
+    """`sync --help` must answer at once: the drivers take most of a second to import."""
     code = f"import sys; from sync.cli import build_parser; build_parser(); print([m for m in {DRIVERS} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"
@@ -72,7 +72,7 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
 
 @pytest.mark.parametrize("command", ["", *subcommands()])
 def test_help(command: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """Of every command: to stdout, exit code 0, with each option explained."""
+    """Every command's help goes to stdout, with exit code 0, and explains each option."""
     with pytest.raises(SystemExit) as end:
         main([command, "--help"] if command else ["--help"])
     shown = capsys.readouterr()
@@ -86,13 +86,13 @@ def test_help(command: str, capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_everything_that_reports_does_so_for_programs() -> None:
-    """`--json` on all but the one that never ends."""
+    """`--json` on every command but the one that never ends."""
     assert {name for name, parser in subcommands().items() if "--json" not in parser._option_string_actions} == {"worker"}
 
 
 @pytest.mark.parametrize("arguments", WRONG, ids=" ".join)
 def test_wrong_arguments_are_an_error_of_one_line(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    """2 is for drift and for gates: a script must not take a typing error for either."""
+    """Exit code 2 is for drift and gates: a script must not take a typing error for either."""
     with pytest.raises(SystemExit) as end:
         main(arguments)
     shown = capsys.readouterr()
@@ -130,7 +130,7 @@ def test_a_wrong_number_is_said_in_plain_words(arguments: list[str], said: str, 
 def test_ctrl_c_is_130_and_says_how_to_go_on(
     error: BaseException, said: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Would break: a script takes Ctrl-C for an error, and its user does not know what to type."""
+    """Would break: a script takes Ctrl-C for an error, and its user does not know how to resume."""
 
     def interrupted(_: argparse.Namespace) -> int:
         raise error
@@ -142,13 +142,13 @@ def test_ctrl_c_is_130_and_says_how_to_go_on(
 
 
 def test_what_is_long_can_be_quiet() -> None:
-    """Would break: a cron job that mails its progress."""
+    """Would break: a cron job mails its progress."""
     quiet = {name for name, parser in subcommands().items() if "--quiet" in parser._option_string_actions}
     assert quiet == {"backfill", "migrate", "drift-report", "worker"}
 
 
 def test_python_m_and_the_script_are_one(commands: Commands) -> None:
-    """coreutils has a `sync` of its own: `python -m sync` must do."""
+    """coreutils has a `sync` of its own: `python -m sync` must do the same as ours."""
     module = commands.fresh("status")
     script = subprocess.run(
         [Path(sys.executable).parent / "sync", "status"],
@@ -166,7 +166,7 @@ def test_python_m_and_the_script_are_one(commands: Commands) -> None:
 
 @pytest.mark.parametrize("arguments", [["status"], ["rejects"], ["status", "--json"], ["rejects", "--json", "--table", "t"]])
 def test_an_error_leaves_stdout_empty(commands: Commands, arguments: list[str]) -> None:
-    """Half a JSON value, or an error where a value is awaited, breaks the program that reads it."""
+    """Half a JSON value, or an error where a value is expected, breaks the program that reads it."""
     try:
         assert commands.line(*arguments).startswith("Postgres at 127.0.0.1:1/d: nothing listens there;")
     finally:
@@ -174,7 +174,7 @@ def test_an_error_leaves_stdout_empty(commands: Commands, arguments: list[str]) 
 
 
 def test_an_error_of_ours_is_one_line_too(tmp_path: Path) -> None:
-    """A programming error shows no traceback, unless one asks for it."""
+    """A programming error shows no traceback, unless SYNC_DEBUG asks for it."""
     code = (
         "import sys, sync.commands.status as s\n"
         "def broken(_): raise KeyError('a\\nb')\n"
@@ -195,7 +195,7 @@ def test_an_error_of_ours_is_one_line_too(tmp_path: Path) -> None:
 
 
 def test_a_result_for_programs_is_one_value_on_stdout(commands: Commands) -> None:
-    """`sync local status` of an empty folder needs nothing."""
+    """`sync local status` of an empty folder needs no server."""
     done = commands.fresh("local", "status", "--folder", str(commands.folder / "none"), "--json")
     assert done.code == 1
     assert {server["name"] for server in done.json} == {"Cassandra", "Postgres", "Valkey"}
@@ -229,7 +229,7 @@ def on_a_terminal(folder: Path, *arguments: str, **env: str) -> str:
 
 
 def test_no_color_is_obeyed(tmp_path: Path) -> None:
-    """https://no-color.org; and a terminal that can nothing gets nothing."""
+    """https://no-color.org; and a terminal that can do nothing gets no escape sequences."""
     arguments = ("local", "status", "--folder", str(tmp_path / "none"))
     assert "\x1b[" in on_a_terminal(tmp_path, *arguments)
     assert not COLOUR.search(on_a_terminal(tmp_path, *arguments, NO_COLOR="1"))
@@ -244,7 +244,7 @@ def test_a_reader_that_goes_away(tmp_path: Path) -> None:
 
 
 def test_json_is_plain(capsys: pytest.CaptureFixture[str]) -> None:
-    """One line, whatever the width of a terminal; texts as they are."""
+    """One line, whatever the width of the terminal; texts are unchanged."""
     from sync.console import print_json
 
     value = {"a": "ü" * 500, "b": ["[bold]x"]}

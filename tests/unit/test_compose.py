@@ -1,4 +1,4 @@
-"""docker-compose.yml: what can be said of it without Docker."""
+"""docker-compose.yml: what can be checked without Docker."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def env_file(tmp_path: Path) -> Path:
 
 
 def test_the_env_file_that_it_tells_to_make_is_what_sync_reads(env_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Would break: a newcomer follows its head, and `sync` asks for a setting or is refused."""
+    """Would break: a newcomer follows the comment at its top, and `sync` asks for a setting or is refused."""
     for name in Settings.model_fields:
         monkeypatch.delenv(name.upper(), raising=False)
     assert env_file.stat().st_mode & 0o777 == 0o600
@@ -31,7 +31,7 @@ def test_the_env_file_that_it_tells_to_make_is_what_sync_reads(env_file: Path, m
 
 
 def test_every_password_comes_from_the_environment_and_none_has_a_default(env_file: Path) -> None:
-    """Would break: a password that all the world knows, or an empty one."""
+    """Would break: a password that is publicly known, or an empty one."""
     given = {name: value or "" for name, value in dotenv_values(env_file).items()}
     made = compose.services(given)  # refuses a default
     for name, service in made.items():
@@ -64,6 +64,6 @@ def test_its_names_and_users_are_those_that_sync_is_told(env_file: Path) -> None
 
 
 def test_its_images_are_pinned() -> None:
-    """Would break: another version tomorrow, unseen."""
+    """Would break: another version runs tomorrow, unnoticed."""
     images = {service["image"] for service in compose.raw()["services"].values()}
     assert all(re.search(r":v?\d+\.\d+\.\d+(-[\w.-]+)?$", image) for image in images), images

@@ -51,7 +51,7 @@ def test_where_there_is_room_a_row_is_a_line() -> None:
 
 
 def test_a_row_that_does_not_fit_is_a_list() -> None:
-    """Would break: a key of which nobody can copy the whole."""
+    """Would break: a key that nobody can copy in full."""
     lines = shown(60, ("id", "table", "key", "state", ""), [(1, "songs", KEY, "finished", "")])
     assert lines == ["Title", "id     1", "table  songs", f"key    {KEY}", "state  finished"]
 
@@ -66,7 +66,7 @@ def test_off_a_terminal_a_row_is_one_line(capsys: pytest.CaptureFixture[str]) ->
 
 @pytest.fixture
 def said() -> Iterator[list[str]]:
-    """What is said on stderr, while a clock goes on by six seconds at each look."""
+    """What is printed to stderr, while the clock advances by six seconds at each reading."""
     lines: list[str] = []
     times = iter(range(6, 10_000, 6))
     with patch.object(console, "say", lines.append), patch.object(console.time, "monotonic", lambda: float(next(times))):
@@ -74,7 +74,7 @@ def said() -> Iterator[list[str]]:
 
 
 def test_off_a_terminal_only_what_has_changed_is_printed_with_the_time(said: list[str]) -> None:
-    """Would break: 200 tables every five seconds in a log, and nobody knows when."""
+    """Would break: a log gets 200 lines every five seconds, none with the time."""
     status = Status()
     status.update([Line("a: 1 of 9, 5 rows/s", "a: 1 of 9"), Line("b: waits")])
     status.update([Line("a: 1 of 9, 2 rows/s", "a: 1 of 9"), Line("b: waits")])
@@ -84,7 +84,7 @@ def test_off_a_terminal_only_what_has_changed_is_printed_with_the_time(said: lis
 
 
 def test_quiet_prints_no_progress(said: list[str]) -> None:
-    """Would break: a cron job that mails its progress."""
+    """Would break: a cron job mails its progress."""
     with console.status(quiet=True) as status:
         status.update([Line("a: 1 of 9")], final=True)
     console.steps(True)("a step")

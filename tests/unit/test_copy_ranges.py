@@ -160,7 +160,7 @@ def _never() -> bool:
 def test_every_row_is_in_one_batch_and_no_checkpoint_is_beyond_an_unfinished_partition(
     tokens: list[int], cuts: list[int], batch_bytes: int, batch_rows: int | None
 ) -> None:
-    """Would break: a row between two batches is lost; a resume begins behind rows of a partition that were not loaded."""
+    """Would break: a row between two batches is lost; or a worker resumes after rows of a partition that were not loaded."""
     rows, pages = sorted(tokens), []
     for cut in [*cuts, len(rows)]:
         pages.append(_page(rows[:cut]))
@@ -188,7 +188,7 @@ def test_an_empty_range_is_one_empty_batch() -> None:
 
 
 def test_ranges_are_copied_until_there_are_none() -> None:
-    """Would break: a worker that stops after its first range, or counts what it gave back."""
+    """Would break: a worker stops after its first range, or counts a range that it gave back."""
     ranges, target = FakeRanges([_lease(1), _lease(2, todo=None)]), FakeTarget()
     assert flow.copy_ranges(_stream(ranges, FakeSource([_page([1, 2]), _page([2, 3])]), target), [7], "me", _never) == 2
     assert [(b.done_to, b.last, b.rows) for b in target.loaded] == [(1, False, 2), (1000, True, 2), (1000, True, 0)]
@@ -196,7 +196,7 @@ def test_ranges_are_copied_until_there_are_none() -> None:
 
 
 def test_a_stop_gives_the_range_back_after_the_batch() -> None:
-    """Would break: Ctrl-C has to wait for the lease's end, or throws away a range that is all but done."""
+    """Would break: after Ctrl-C a range waits until its lease expires, or one that is all but done is thrown away."""
     ranges, target = FakeRanges([_lease(1), _lease(2)]), FakeTarget()
     source = FakeSource([_page([1]), _page([2]), _page([3])])
     assert flow.copy_ranges(_stream(ranges, source, target), [7], "me", lambda: bool(target.loaded)) == 0
@@ -215,7 +215,7 @@ def test_the_next_lease_is_taken_when_one_is_lost() -> None:
 
 
 def test_an_unavailable_source_is_asked_again_after_longer_and_longer_pauses(clock: Clock) -> None:
-    """Would break: a restart of Cassandra costs all attempts within a second."""
+    """Would break: a restart of Cassandra uses up all attempts within a second."""
     ranges = FakeRanges([_lease(i) for i in range(6)])
     source = FakeSource([], SourceUnavailable("away"))
     assert flow.copy_ranges(_stream(ranges, source, FakeTarget()), [7], "me", _never) == 0
@@ -244,7 +244,7 @@ def test_a_range_that_times_out_is_split_or_fails_where_it_is_one_token(whole: T
 
 
 def test_a_time_out_splits_what_is_left() -> None:
-    """Would break: the half that is already copied is split off, again and again, and the hard half never."""
+    """Would break: the half that is already copied is split off again and again, and the hard half never is."""
     ranges = FakeRanges([_lease()])
     source = FakeSource([_page([100]), _page([801]), _page([900])], SourceTimeout("too much"))
     flow.copy_ranges(_stream(ranges, source, FakeTarget()), [7], "me", _never)
@@ -260,7 +260,7 @@ def test_reading_keeps_to_its_share_over_all_ranges(clock: Clock) -> None:
 
 
 def test_a_lease_is_renewed_while_its_worker_waits_and_the_rate_follows(clock: Clock) -> None:
-    """Would break: at a low rate the lease ends before the batch does, and the range is never done."""
+    """Would break: at a low rate the lease expires before the batch is done, and the range never is."""
     ranges = FakeRanges([_lease(rate=1.0)], renewed=lambda lease: replace(lease, rate=100.0))
     source = FakeSource([_page([1] * 10), _page([2] * 10), _page([3] * 10)])
     flow.copy_ranges(_stream(ranges, source, FakeTarget()), [7], "me", _never)
@@ -269,7 +269,7 @@ def test_a_lease_is_renewed_while_its_worker_waits_and_the_rate_follows(clock: C
 
 
 def test_a_lease_is_renewed_while_a_slow_source_sends_pages(clock: Clock) -> None:
-    """Would break: a batch of pages that take long is read for nothing, since its lease is gone."""
+    """Would break: a batch of slow pages is read for nothing, because its lease has expired."""
     ranges, target = FakeRanges([_lease()]), FakeTarget()
     source = FakeSource([_page([i]) for i in range(1, 9)], between=lambda: clock.sleep(15))
     flow.copy_ranges(_stream(ranges, source, target, 1 << 20), [7], "me", _never)
@@ -279,7 +279,7 @@ def test_a_lease_is_renewed_while_a_slow_source_sends_pages(clock: Clock) -> Non
 
 @pytest.mark.parametrize("asked", ["the run", "the job"])
 def test_a_stop_is_heard_while_waiting(clock: Clock, asked: str) -> None:
-    """Would break: Ctrl-C during a pause of minutes."""
+    """Would break: Ctrl-C is not noticed during a pause of minutes."""
     ranges = FakeRanges([_lease(rate=1.0)], renewed=lambda lease: None if asked == "the run" else lease)
     source = FakeSource([_page([1] * 1000), _page([2])])
     flow.copy_ranges(_stream(ranges, source, FakeTarget()), [7], "me", lambda: asked == "the job" and clock.now > 102)
@@ -288,7 +288,7 @@ def test_a_stop_is_heard_while_waiting(clock: Clock, asked: str) -> None:
 
 
 def test_pace_does_not_save_up(clock: Clock) -> None:
-    """Would break: after a pause, a burst as large as the pause was long."""
+    """Would break: a pause is followed by a burst as large as the pause was long."""
     limiter = RateLimiter()
     limiter.spend(100, 10)
     clock.now += 1000
@@ -301,7 +301,7 @@ def test_pace_does_not_save_up(clock: Clock) -> None:
 
 
 def test_what_is_away_is_tried_again_for_about_two_minutes(clock: Clock) -> None:
-    """Would break: a restart ends the job; or a target that is gone keeps it for ever."""
+    """Would break: a restart ends the job; or the job waits forever for a target that is gone."""
     errors: list[Exception] = [TargetUnavailable("cut"), Unreachable("Cassandra at x: nothing listens there")]
     assert retry_until_stopped(lambda: _raise(errors.pop()) if errors else 3, _never) == 3
     begun = clock.now
@@ -338,7 +338,7 @@ def test_lanes_share_the_work_and_a_broken_one_stops_the_others() -> None:
 
 
 def test_a_server_that_cannot_now_is_waited_for_and_costs_no_attempt(clock: Clock) -> None:
-    """Would break: a full disk, or an overloaded source, fails the ranges one after the other within minutes."""
+    """Would break: a full disk, or an overloaded source, fails one range after the other within minutes."""
     for error in (SourceAway("NoHostAvailable"), TargetNotNow("could not extend file: No space left on device")):
         ranges, begun = FakeRanges([_lease(i) for i in range(6)]), clock.now
         source = FakeSource([], error if isinstance(error, SourceAway) else None)
@@ -359,14 +359,14 @@ def test_whoever_waits_for_a_server_that_cannot_now_has_not_failed(clock: Clock)
 
 
 def test_a_lane_frees_what_it_held_before_it_lost_its_connection() -> None:
-    """Would break: its ranges wait for their leases' end, and count as those of a worker that died."""
+    """Would break: its ranges wait until their leases expire, and count as those of a worker that died."""
     ranges = FakeRanges([])
     flow.copy_ranges(_stream(ranges, FakeSource([]), FakeTarget()), [7], "me", _never)
     assert ranges.taken_back == 1
 
 
 def test_a_range_goes_on_at_its_place_and_is_looked_at_once() -> None:
-    """Would break: a partition is restarted by each job; or its write times are, which may take longer than a job."""
+    """Would break: each job restarts a partition; or searches its write times again, which may take longer than a job."""
     place, looks = b"place", list[TokenRange]()
     for position, todo in ((place, RANGE), (None, TokenRange(7, 1000)), (None, RANGE)):
         ranges, source = FakeRanges([replace(_lease(todo=todo), position=position)]), FakeSource([_page([9])])
@@ -377,7 +377,7 @@ def test_a_range_goes_on_at_its_place_and_is_looked_at_once() -> None:
 
 
 def test_a_batch_is_loaded_behind_a_look_however_long_that_takes(clock: Clock) -> None:
-    """Would break: a look that takes longer than a job gives the range back as it was, for ever."""
+    """Would break: a search for write times that takes longer than a job gives the range back unchanged, forever."""
     begun, target = clock.now, FakeTarget()
     stream = replace(
         _stream(FakeRanges([_lease()]), FakeSource([_page([1]), _page([2])]), target),
@@ -388,6 +388,6 @@ def test_a_batch_is_loaded_behind_a_look_however_long_that_takes(clock: Clock) -
 
 
 def test_a_batch_ends_at_the_place_behind_its_last_page() -> None:
-    """Would break: the place of the page that was read ahead is noted, and its rows are skipped by whoever resumes."""
+    """Would break: the checkpoint is the place of the page that was read ahead, and whoever resumes skips its rows."""
     pages = [replace(_page([5]), after=bytes([i])) for i in range(3)]
     assert [(b.done_to, b.position) for b in batches(iter(pages), 9, 1)] == [(4, b"\0"), (4, b"\1"), (9, None)]

@@ -43,7 +43,7 @@ def lengths(notes: list[Note]) -> list[float]:
         ("A Dorian", [66, 67, 71]),
         ("Dmix % one sharp", [66, 67, 71]),
         ("Bb", [65, 67, 70]),
-        ("H", [65, 67, 71]),  # no key of ABC: nothing is altered
+        ("H", [65, 67, 71]),  # not a key of ABC: nothing is altered
         ("C -8va", [53, 55, 59]),
     ],
 )

@@ -56,7 +56,7 @@ def test_every_form_of_a_type(text: str, wanted: CqlType) -> None:
 
 
 def test_user_types_with_quoted_names() -> None:
-    """Would break: names with blanks, quotes, commas or brackets, or that differ from a native type by case alone."""
+    """Would break: names with blanks, quotes, commas or brackets, or those of native types in another case, are misread."""
     name = parse_type('map<int, frozen<"My Type">>', UDTS).args[1]
     assert name.fields == ("Full Name", "home", "tags") and name.frozen
     assert name.args == (TEXT, frozen(PLACE), frozen(CqlType("set", (TEXT,))))
@@ -82,7 +82,7 @@ def test_a_user_type_that_is_not_known_is_no_native_type() -> None:
     ],
 )  # fmt: skip
 def test_what_is_not_a_type_is_a_value_error(text: str) -> None:
-    """Would break: an unforeseen type string ends in an error that nobody catches, or passes for a type that it is not."""
+    """Would break: an unexpected type string ends in an error that nothing catches, or passes for a type that it is not."""
     with pytest.raises(ValueError, match=r"."):
         parse_type(text, UDTS)
 

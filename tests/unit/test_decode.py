@@ -42,7 +42,7 @@ PAIRS = [(cql, pg) for cql in _CQL for pg in _PG if _is_supported(encoder_for, c
 
 
 def test_every_pair_that_is_encoded_is_decoded() -> None:
-    """Would break: a pair of types that goes to Postgres and cannot come back, found only after the cut-over."""
+    """Would break: a pair of types goes to Postgres and cannot come back, which is found only after the cut-over."""
     assert [(cql, pg) for cql in _CQL for pg in _PG if _is_supported(decoder_for, cql, pg)] == PAIRS
     assert {(cql, pg) for cql, targets in MATRIX.items() for pg in targets} <= set(PAIRS)
 
@@ -55,7 +55,7 @@ def _uuid(version: str, low_time: str, last: str = "00") -> UUID:
 
 
 def _check(cql: CqlType, pg: PgType, value: Any) -> None:
-    """A value that Postgres takes comes back as the cell it was, but for what `back` says, and goes there alike again."""
+    """A value that Postgres takes comes back as the same cell, except for what `back` states, and encodes the same again."""
     encoder, decode = encoder_for(cql, pg), decoder_for(cql, pg)
     data = cell(cql, held(cql, value))
     try:
@@ -88,7 +88,7 @@ def _has_raw(value: Any) -> bool:
 
 @pytest.mark.parametrize(("cql", "pg"), PAIRS)
 def test_the_edges_of_every_pair_come_back(cql: str, pg: str) -> None:
-    """Would break: a value at some edge is altered on its way back, and rollback finds another row than was written."""
+    """Would break: a value at some edge is altered on its way back, and a rollback finds a different row."""
     kind = parse_type(cql, UDTS)
     for value in edges(kind):
         _check(kind, pg_type(pg), value)
@@ -100,7 +100,7 @@ def test_the_edges_of_every_pair_come_back(cql: str, pg: str) -> None:
 @settings(PROFILE, max_examples=15)
 @given(data=st.data())
 def test_any_value_of_every_pair_comes_back(data: st.DataObject, cql: str, pg: str) -> None:
-    """Would break: the inverse of an encoder is wrong for values that nobody picked by hand."""
+    """Would break: the inverse of an encoder is wrong for values that nobody thought of."""
     kind = parse_type(cql, UDTS)
     _check(kind, pg_type(pg), data.draw(strategy(kind)))
 
@@ -122,7 +122,7 @@ def test_any_value_of_every_pair_comes_back(data: st.DataObject, cql: str, pg: s
 @example(sign=False, payload=1)
 @example(sign=True, payload=2**22)
 def test_a_nan_comes_back_to_the_bit(cql: str, pg: str, sign: bool, payload: int) -> None:
-    """Would break: a signalling NaN is another on another processor or Python, and differs in each digest for ever."""
+    """Would break: a signalling NaN depends on the processor or the Python, and differs in every digest forever."""
     bits, kind = sign << 31 | 0xFF << 23 | payload, parse_type(cql)
     data = struct.pack(">I", bits)
     wide = struct.pack(">Q", sign << 63 | 0x7FF << 52 | payload << 29)
@@ -134,7 +134,7 @@ def test_a_nan_comes_back_to_the_bit(cql: str, pg: str, sign: bool, payload: int
 
 
 def test_a_nan_of_a_double_stays_one_in_a_float() -> None:
-    """Would break: what was written in Postgres has its payload where a float has no room, and becomes Infinity."""
+    """Would break: a NaN written in Postgres, whose payload is in bits that a float lacks, becomes Infinity."""
     decode = decoder_for(parse_type("float"), pg_type("float8"))
     assert [decode(bytes.fromhex(d)).hex() for d in ("7ff0000000000001", "fff8000000000001")] == ["7fc00000", "ffc00000"]
 
@@ -154,7 +154,7 @@ def test_both_zeros_of_a_set_come_back() -> None:
 
 
 def test_a_set_within_a_tuple_stays_as_it_is() -> None:
-    """Would break: Cassandra keeps such a set unsorted; sorted by us, the row differs from its target for ever."""
+    """Would break: Cassandra keeps such a set unsorted; if we sort it, the row differs from its target forever."""
     cql = parse_type("tuple<frozen<set<int>>, int>")
     _assert_same(cql, "jsonb", cell(cql, [[3, 1, 2, 1], 7]))
     within = parse_type("tuple<frozen<list<frozen<set<int>>>>>")
@@ -162,14 +162,14 @@ def test_a_set_within_a_tuple_stays_as_it_is() -> None:
 
 
 def test_a_null_in_a_frozen_list_comes_back() -> None:
-    """Would break: Cassandra holds nulls in frozen lists, of texts too, where a zero length is another value."""
+    """Would break: a null in a frozen list, which Cassandra can hold, comes back with length zero, which is another text."""
     cql = parse_type("frozen<list<text>>")
     for pg in ("text[]", "jsonb"):
         _assert_same(cql, pg, cell(cql, ["a", None, ""]))
 
 
 def test_a_null_within_nested_lists_is_a_cell_of_length_zero() -> None:
-    """Would break: Cassandra refuses a null in such a list, and the row is tried for ever."""
+    """Would break: Cassandra refuses a null in such a list, and the row is tried forever."""
     cql = parse_type("list<frozen<list<int>>>")
     for pg in ("jsonb[]", "jsonb"):
         _assert_same(cql, pg, cell(cql, [[1, Raw(b"")]]))
@@ -181,7 +181,7 @@ def _assert_same(cql: CqlType, pg: str, data: bytes | None) -> None:
 
 
 def test_what_cassandra_does_not_tell_from_null_is_null() -> None:
-    """Would break: an empty cell is sent for a collection that is not frozen, and what is read back is another thing."""
+    """Would break: an empty cell is sent for a collection that is not frozen, and is read back as something else."""
     for name, pg, sent in (
         ("list<int>", "int4[]", struct.pack(">iiI", 0, 0, 23)), ("set<text>", "jsonb", b"\1[]"), ("map<int, int>", "jsonb",
         b"\1{}"), ("place", "jsonb", b'\1{"number": null, "street": null}'),
@@ -209,7 +209,7 @@ def test_what_cassandra_does_not_tell_from_null_is_null() -> None:
     ],
 )  # fmt: skip
 def test_elements_come_in_cassandras_order(name: str, in_order: list[Any]) -> None:
-    """Would break: a map, which JSON holds in an order of its own, goes back in another order than Cassandra's.
+    """Would break: a map, which JSON holds in an order of its own, goes back in an order that is not Cassandra's.
 
     `test_the_order_of_a_set_is_cassandras` asks Cassandra itself.
     """
@@ -276,7 +276,7 @@ _SENT: dict[tuple[str, str], st.SearchStrategy[bytes]] = {
     ("duration", "interval"): st.builds(
         struct.Struct(">qii").pack, st.integers(-(2**63), _FAR), *[st.integers(-(2**31), 2**31 - 1)] * 2
     ),
-    # Of a NaN's payload there is what a float has room for: the test above has the others.
+    # Only NaNs whose payload fits into a float: the test above has the others.
     ("float", "float8"): st.one_of(st.floats(allow_nan=False), st.floats(width=32)).map(lambda n: struct.pack(">d", n)),
     ("int", "int8"): st.one_of(st.integers(-(2**63), _FAR), st.integers(-(2**32), 2**32)).map(lambda n: struct.pack(">q", n)),
     ("timeuuid", "uuid"): st.uuids().map(lambda u: u.bytes),
@@ -302,7 +302,7 @@ def test_any_value_of_postgres_goes_back_whole_or_not_at_all(data: st.DataObject
 @settings(PROFILE, max_examples=600)
 @given(st.sampled_from(PAIRS), st.one_of(st.binary(max_size=40), st.binary(max_size=8).map(lambda b: b"\0\0\0\1\0\0\0" + b)))
 def test_any_bytes_are_a_value_or_a_reject(pair: tuple[str, str], data: bytes) -> None:
-    """Would break: bytes nobody expected raise an error that the reconciler does not catch."""
+    """Would break: unexpected bytes raise an error that the reconciler does not catch."""
     try:
         found = decoder_for(parse_type(pair[0], UDTS), pg_type(pair[1]))(data)
         assert found is None or isinstance(found, bytes)

@@ -1,4 +1,4 @@
-"""jsonb back into collections, tuples and user types: JSON that somebody else wrote is refused or read for what it says."""
+"""jsonb back into collections, tuples and user types: JSON that somebody else wrote is refused, or read for what it means."""
 
 from __future__ import annotations
 
@@ -119,7 +119,7 @@ def _replace(value: Any, path: list[int], other: Any) -> Any:
 @PROFILE
 @given(_altered())
 def test_what_is_read_is_what_would_be_written(altered: tuple[CqlType, bytes]) -> None:
-    """Would break: some JSON is read as a value that goes to Postgres as yet another one, and never settles."""
+    """Would break: some JSON is read as a value that is written to Postgres as a different one, and never settles."""
     cql, sent = altered
     decoder = decoder_for(cql, JSONB)
     try:

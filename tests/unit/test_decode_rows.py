@@ -1,4 +1,4 @@
-"""Whole rows back from Postgres: every column gets its own cell, and what is wrong is said of its column."""
+"""Whole rows back from Postgres: every column gets its own cell, and errors name their column."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def _key_length(encoder: RowEncoder, canonical: bytes) -> int:
 
 
 def test_an_error_names_its_column() -> None:
-    """Would break: a row that cannot go back, and nobody can tell why."""
+    """Would break: a row cannot go back, and nobody can tell why."""
     decoder = _decoder(["int"], ["timestamp", "text"])
     row = with_length(bytes(4)) + with_length(b"text") + with_length(struct.pack(">q", 1))
     with pytest.raises(Reject, match="c0: a timestamp finer than 1 ms"):
@@ -70,7 +70,7 @@ def test_an_error_names_its_column() -> None:
 
 
 def test_nulls_and_empty_collections_are_null() -> None:
-    """Would break: a null is left out, so that Cassandra keeps what stood there before."""
+    """Would break: a null is left out, so that Cassandra keeps the old value."""
     decoder = _decoder(["int"], ["text", "list<int>"])
     empty = struct.pack(">iiI", 0, 0, 23)
     assert decoder.cells(with_length(bytes(4)) + with_length(None) + with_length(empty)) == {
@@ -82,7 +82,7 @@ def test_nulls_and_empty_collections_are_null() -> None:
 
 @pytest.mark.parametrize("data", [b"", bytes(7), with_length(bytes(4)), with_length(bytes(4)) + with_length(b"a") + b"more"])
 def test_a_row_of_another_table_is_no_row(data: bytes) -> None:
-    """Would break: bytes of another shape are taken for a row, and its columns are written with pieces of them."""
+    """Would break: bytes of another shape are taken for a row, and its columns are filled with pieces of them."""
     with pytest.raises((ValueError, struct.error)):
         _decoder(["int"], ["text"]).cells(data)
 
@@ -96,13 +96,13 @@ def test_a_row_of_another_table_is_no_row(data: bytes) -> None:
     ],
 )  # fmt: skip
 def test_a_key_that_cassandra_refuses_is_refused_here(keys: list[str], cells: list[bytes | None], reason: str) -> None:
-    """Would break: Postgres takes an empty or endless key, Cassandra never does, and its intent is tried for ever."""
+    """Would break: Postgres takes an empty or overlong key that Cassandra never takes, and its intent is tried forever."""
     with pytest.raises(Reject, match=reason):
         _decoder(keys, []).key(b"".join(map(with_length, cells)))
 
 
 def test_clustering_columns_have_a_limit_together() -> None:
-    """Would break: clustering columns that are each short enough, and together too long for Cassandra."""
+    """Would break: clustering columns are accepted that are each short enough, but together too long for Cassandra."""
     table = make_table(["int", "text", "text"], [])
     columns = tuple(replace(c, kind="clustering") if c.name != "k0" else c for c in table.source.columns)
     decoder = RowDecoder(replace(table, source=replace(table.source, columns=columns)), RowEncoder(table, VERSION).pairs)

@@ -23,7 +23,7 @@ EXAMPLE = ROOT / "sync.toml.example"
 
 
 def _documents() -> list[Path]:
-    """The Markdown files of the project; those of folders that git does not know of are not its own."""
+    """The Markdown files of the project; folders that git does not know are not part of it."""
     listed = subprocess.run(
         ["git", "ls-files", "--cached", "--others", "--exclude-standard", "*.md"],
         cwd=ROOT, capture_output=True, text=True, check=False,
@@ -47,7 +47,7 @@ def _commands() -> set[str]:
 
 
 def test_every_command_is_in_the_readme_and_no_other() -> None:
-    """Would break: a command nobody hears of, or one that a reader tries in vain."""
+    """Would break: an undocumented command, or a documented one that does not exist."""
     assert set(re.findall(r"^\| `sync ([\w-]+)", _section("Commands"), re.MULTILINE)) == _commands()
 
 
@@ -63,7 +63,7 @@ def _command_lines() -> list[tuple[str, str]]:
 
 @pytest.mark.parametrize(("document", "line"), _command_lines())
 def test_examples_are_command_lines_that_it_takes(document: str, line: str) -> None:
-    """Would break: an option that was renamed, or never was."""
+    """Would break: an option that was renamed, or never existed."""
     words = shlex.split(line.removeprefix("python -m "))
     build_parser().parse_args(words[1:])
 
@@ -85,14 +85,14 @@ def _read_by_the_program() -> set[str]:
 
 
 def test_every_variable_is_in_the_reference_and_no_other() -> None:
-    """Would break: a setting nobody can know of, or one that does nothing."""
+    """Would break: an undocumented setting, or a documented one that does nothing."""
     documented = set(re.findall(r"^\| `([A-Z_]+)`", SETTINGS, re.MULTILINE))
     settings = {name.upper() for name in Settings.model_fields}
     assert documented == settings | _read_by_the_program() | {"NO_COLOR"}
 
 
 def test_defaults_in_the_reference_are_the_programs() -> None:
-    """Would break: a port or a TLS mode that is not what the reader was told."""
+    """Would break: the reference gives a port or a TLS mode that is not the program's."""
     rows = re.findall(r"^\| `([A-Z_]+)` \|[^|]*\| ([^|]*) ?\| [^|]*\|$", SETTINGS, re.MULTILINE)
     assert {name for name, _ in rows} == {name.upper() for name in Settings.model_fields}
     for name, told in rows:
@@ -108,7 +108,7 @@ def test_the_example_configuration_loads() -> None:
 
 
 def test_what_the_example_leaves_out_by_a_number_sign_loads_too(tmp_path: Path) -> None:
-    """Would break: an entry that is taken up by removing its # is not known."""
+    """Would break: an entry that a user enables by removing its # is unknown."""
     whole = tmp_path / "sync.toml"
     whole.write_text(re.sub(r"(?m)^#(?=\S)", "", EXAMPLE.read_text(encoding="utf-8")), encoding="utf-8")
     config = load_config(whole)
@@ -118,7 +118,7 @@ def test_what_the_example_leaves_out_by_a_number_sign_loads_too(tmp_path: Path) 
 
 
 def test_every_entry_of_a_table_is_in_the_example() -> None:
-    """Would break: a rule for tables that only the source code tells of."""
+    """Would break: a rule for tables that only the source code mentions."""
     text = EXAMPLE.read_text(encoding="utf-8")
     annotation = Config.model_fields["tables"].annotation
     section: type[BaseModel] = annotation.__args__[1]  # type: ignore[union-attr]
@@ -156,7 +156,7 @@ def test_links_lead_somewhere(name: str) -> None:
 
 
 def test_every_page_is_in_the_readme() -> None:
-    """Would break: a page that only those find who list the folder."""
+    """Would break: a page that is found only by listing the folder."""
     linked = set(re.findall(r"\]\(docs/((?:reference/)?[\w-]+\.md)\)", _section("Where to read")))
     pages = [*(ROOT / "docs").glob("*.md"), *(ROOT / "docs" / "reference").glob("*.md")]
     assert linked == {str(path.relative_to(ROOT / "docs")) for path in pages}
@@ -167,7 +167,7 @@ def _in_the_menu(entries: list[Any]) -> set[str]:
 
 
 def test_every_page_is_in_the_sites_menu() -> None:
-    """Would break: a page of the site that only a search finds, or an entry of the menu that leads nowhere."""
+    """Would break: a page of the site that only a search finds, or a menu entry that leads nowhere."""
     menu = _in_the_menu(tomllib.loads((ROOT / "zensical.toml").read_text(encoding="utf-8"))["project"]["nav"])
     pages = [*(ROOT / "docs").glob("*.md"), *(ROOT / "docs" / "reference").glob("*.md")]
     own = {str(path.relative_to(ROOT / "docs")) for path in pages} | {"decisions/README.md"}
@@ -175,7 +175,7 @@ def test_every_page_is_in_the_sites_menu() -> None:
 
 
 def test_every_decision_is_in_their_index() -> None:
-    """Would break: a page nobody is led to."""
+    """Would break: a page that nothing links to."""
     folder = ROOT / "docs" / "decisions"
     listed = set(re.findall(r"\]\((\d{4}-[\w-]+\.md)\)", (folder / "README.md").read_text(encoding="utf-8")))
     assert listed == {path.name for path in folder.glob("[0-9]*.md")}
@@ -199,7 +199,7 @@ TYPES = re.split(r"^##+ ", (ROOT / "docs/types.md").read_text(encoding="utf-8"),
 
 @pytest.mark.parametrize("section", TYPES, ids=[section.split("\n")[0] for section in TYPES])
 def test_every_section_on_types_is_tied_to_tests(section: str) -> None:
-    """Would break: a statement about values that no test holds, or one whose test has moved or gone."""
+    """Would break: a statement about values that no test proves, or whose test was moved or removed."""
     files = {path.stem: path.read_text(encoding="utf-8") for path in (ROOT / "tests").rglob("test_*.py")}
     proofs = _proofs(section)
     assert proofs, section.split("\n")[0]
@@ -208,6 +208,6 @@ def test_every_section_on_types_is_tied_to_tests(section: str) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_files_that_are_named_exist(name: str) -> None:
-    """Would break: a reader sent to a module that has moved."""
+    """Would break: a reader is sent to a module that has moved."""
     named = set(re.findall(r"`((?:sync|workers|migrations|benchmarks|tests)/[\w/]+\.\w+)`", (ROOT / name).read_text("utf-8")))
     assert {file for file in named if not (ROOT / file).exists()} == set()

@@ -33,7 +33,7 @@ DOCUMENT = {"_id": "x", "title": "a", "in": {"x": 1, "list": [{"n": 1}, 2]}, "a.
     ],
 )
 def test_fields_are_set(changes: dict[str, Any], made: dict[str, Any]) -> None:
-    """Would break: a field of before that goes, a path that is taken for a name, or an array that becomes an object."""
+    """Would break: an existing field is lost, a path is taken for a name, or an array becomes an object."""
     before = deepcopy(DOCUMENT)
     assert changed(DOCUMENT, changes) == {**DOCUMENT, **made}
     assert before == DOCUMENT, "the document that was given is another one now"
@@ -60,11 +60,11 @@ def test_fields_are_set(changes: dict[str, Any], made: dict[str, Any]) -> None:
     ],
 )
 def test_what_the_api_refuses_is_refused(changes: dict[str, Any], why: str) -> None:
-    """Would break: a change that Astra would never have taken, and a document that can never go back."""
+    """Would break: a change is made that Astra would have refused, and the document can never go back."""
     with pytest.raises(ValueError, match=why):
         changed(DOCUMENT, changes)
 
 
 def test_a_vector_of_its_own_is_not_what_the_text_was_made_into() -> None:
-    """Would break: a text kept beside a vector that was not made of it."""
+    """Would break: a text is kept beside a vector that was not made from it."""
     assert changed({"$vectorize": "words", "$vector": [0.0]}, {"$vector": [1.0]}) == {"$vector": [1.0]}

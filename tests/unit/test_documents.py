@@ -33,14 +33,14 @@ from sync.settings import Config
 
 @given(st.integers(1, 1) | st.integers(2, 5), st.text(min_size=1))
 def test_an_id_comes_back_from_its_form(kind: int, text: str) -> None:
-    """Would break: a worker that reconciles a key from what the target holds; two keys with one form."""
+    """Would break: a worker cannot get the key back from what the target holds; or two keys have one form."""
     form = id_form(id_cell(kind, text))
     assert id_parts(cell_of(form)) == (kind, text.encode())
     assert (form == text) == (kind == 1 and not text.startswith('{"$'))
 
 
 def test_ids_of_other_columns() -> None:
-    """Would break: an id that becomes another's, or that its own column cannot give back."""
+    """Would break: an id becomes another one, or cannot be read back from its column."""
     uuid, small, text = (encoder_for(CqlType("document id"), PgType(n)).encode for n in ("uuid", "int2", "text"))
     assert uuid(id_cell(1, str(UUID(int=5)))) == UUID(int=5).bytes
     assert small(id_cell(2, "-5")) == b"\xff\xfb"
@@ -76,7 +76,7 @@ def test_numbers_in_keys_are_javas(value: Any, text: str) -> None:
      (".a", ("", "a")), ("a.", ("a", "")), ("ü x.0", ("ü x", "0"))],
 )  # fmt: skip
 def test_paths(path: str, names: tuple[str, ...]) -> None:
-    """Would break: a field that is looked for elsewhere than the API has it."""
+    """Would break: a field is looked for where the API does not have it."""
     assert segments(path) == names
 
 
@@ -86,7 +86,7 @@ def extractor(doc: str | None) -> dict[str, bytes | None]:
 
 
 def test_fields_are_taken_out_of_the_document() -> None:
-    """Would break: a field that stands twice, or is gone; a null that becomes none."""
+    """Would break: a field is kept twice, or is lost; or a null disappears."""
     found = extractor('{"_id":1,"a":{"b":"x","d":1.50},"c":[1],"$vector":[1]}')
     assert (found["a.b"], found["c"], found["doc_json"]) == (b'"x"', b"[1]", b'\x01{"a": {"d": 1.50}, "_id": 1}')
     found = extractor('{"a":{"b":null},"c":null}')
@@ -97,7 +97,7 @@ def test_fields_are_taken_out_of_the_document() -> None:
 
 
 def test_a_page_gets_a_cell_for_each_column() -> None:
-    """Would break: columns that shift."""
+    """Would break: columns shift."""
     table = with_fields(collection_table("ks", "docs", None), {"n": "integer"})
     rows = [join_cells([bytes(8), b"k%d" % n, b'{"n":%d}' % n]) for n in range(3)]
     assert FieldExtractor(table, ("key", "n")).selected == ("key", "doc_json")
@@ -124,13 +124,13 @@ BAD = [
 
 @pytest.mark.parametrize(("pg", "text", "cell"), GOOD)
 def test_fields_of_the_right_form(pg: str, text: str, cell: bytes) -> None:
-    """Would break: what a column holds of a field."""
+    """Would break: a column holds a different value from its field."""
     assert encoder_for(CqlType(FIELD, fields=(pg,)), PgType(pg)).encode(text.encode()) == cell
 
 
 @pytest.mark.parametrize(("pg", "text", "cell"), GOOD)
 def test_fields_go_back_as_they_were(pg: str, text: str, cell: bytes) -> None:
-    """Would break: a rollback that puts another value into the document."""
+    """Would break: a rollback puts a different value into the document."""
     kinds = CqlType(FIELD, fields=(pg,)), PgType(pg)
     back = decoder_for(*kinds)(cell) or b""
     assert json.loads(back) == json.loads(text)
@@ -141,7 +141,7 @@ def test_fields_go_back_as_they_were(pg: str, text: str, cell: bytes) -> None:
     ("kind", "text"), [(1, "a"), (1, '{"$number": 1}'), (2, "1E+2"), (3, "true"), (4, "null"), (5, "-5")]
 )
 def test_ids_go_back_as_they_were(kind: int, text: str) -> None:
-    """Would break: a document that goes back under another key."""
+    """Would break: a document goes back under another key."""
     pair = CqlType("document id"), PgType("text")
     assert decoder_for(*pair)(encoder_for(*pair).encode(id_cell(kind, text))) == id_cell(kind, text)
     for pg, own in (("uuid", id_cell(1, str(UUID(int=5)))), ("int4", id_cell(2, "-5"))):
@@ -150,7 +150,7 @@ def test_ids_go_back_as_they_were(kind: int, text: str) -> None:
 
 
 def test_a_document_comes_together_again() -> None:
-    """Would break: what was taken apart is another when it goes back."""
+    """Would break: a document that was taken apart goes back as a different one."""
     text = '{"_id":1,"a":{"b":"x","d":1.50},"c":[1,null],"e":null,"large":1E+300,"many":12345678901234567890}'
     table = with_fields(collection_table("ks", "docs", 2), {"a.b": "text", "c": "jsonb", "e": "text"})
     columns = tuple(c.name for c in table.columns)
@@ -168,7 +168,7 @@ def test_a_document_comes_together_again() -> None:
 
 
 def test_an_applications_document_is_what_the_server_would_keep() -> None:
-    """Would break: rows that differ for a zero behind a number, or for the form of a date."""
+    """Would break: rows differ because of a trailing zero, or the form of a date."""
     table = collection_table("ks", "docs", 2)
     cells = document_cells(table, {"_id": 1, "n": 2.0, "m": [1.5, {"k": -0.0}], "u": UUID(int=1), "b": b"x", "$vector": [1, 2],
                                    "d": datetime(1970, 1, 1, 0, 0, 1, tzinfo=UTC)})  # fmt: skip
@@ -186,7 +186,7 @@ def test_an_applications_document_is_what_the_server_would_keep() -> None:
 
 @pytest.mark.parametrize(("pg", "text"), BAD)
 def test_fields_of_another_form(pg: str, text: str) -> None:
-    """Would break: a field that could not be put back as it was."""
+    """Would break: a field is accepted that could not be put back as it was."""
     with pytest.raises(Reject):
         encoder_for(CqlType(FIELD, fields=(pg,)), PgType(pg)).encode(text.encode())
 
@@ -198,7 +198,7 @@ def test_fields_go_into_few_types() -> None:
 
 
 def test_a_collection_in_sync_toml() -> None:
-    """Would break: what people write and what the mapping makes of it."""
+    """Would break: the mapping misreads what people write."""
     config = Config.model_validate({
         "collections": {"docs": {"id": "id", "document": False, "fields": {"a.b": "text", "c": {"type": "jsonb", "column": "cc"}},
                                  "on_reject": {"cc": "null", "a.b": "strip-nul"}}}
@@ -218,7 +218,7 @@ def test_a_collection_is_remembered() -> None:
 
 @pytest.mark.parametrize("form", ['{"$binary": "P4AAAEAAAAA="}', "[1, 2]"])
 def test_a_vector_without_a_column_stays_in_its_document(form: str) -> None:
-    """Would break: a collection without vectors takes one by a replacement, all the same; it was left out and so lost."""
+    """Would break: a collection without vectors can still get one by a replacement; it was left out, and so lost."""
     table = collection_table("ks", "docs", None)
     lifted = with_fields(table, {"a": "text"})
     text = f'{{"a": "x", "_id": 1, "$vector": {form}}}'.encode()

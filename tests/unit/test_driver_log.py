@@ -1,4 +1,4 @@
-"""A node that is unreachable is told once: the driver tells it at every try to reach it again."""
+"""An unreachable node is logged once: the driver logs it at every attempt to reconnect."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from sync.adapters.cassandra.connection.driver_log import _THROTTLE, quiet_drive
 
 
 def test_a_line_a_node(caplog: pytest.LogCaptureFixture) -> None:
-    """Would break: 92 like warnings while two nodes are dead."""
-    caplog.set_level(logging.WARNING, "cassandra")  # a command that ran in this process before set another
+    """Would break: 92 similar warnings while two nodes are dead."""
+    caplog.set_level(logging.WARNING, "cassandra")  # an earlier command in this process has set another
     _THROTTLE._said.clear()
     for _ in range(3):
         quiet_driver()
@@ -26,7 +26,7 @@ def test_a_line_a_node(caplog: pytest.LogCaptureFixture) -> None:
 
 def test_a_line_a_warning_of_the_server(caplog: pytest.LogCaptureFixture) -> None:
     """Would break: a guardrail that only warns of large pages adds a line to every page of a copy."""
-    caplog.set_level(logging.WARNING, "cassandra")  # a command that ran in this process before set another
+    caplog.set_level(logging.WARNING, "cassandra")  # an earlier command in this process has set another
     _THROTTLE._said.clear()
     quiet_driver()
     for _ in range(40):

@@ -1,4 +1,4 @@
-"""The forward write with nothing real behind it: which answer the caller gets for every failure, and in which order."""
+"""The forward write on doubles alone: which answer the caller gets for every failure, and the order of the steps."""
 
 from __future__ import annotations
 
@@ -117,7 +117,7 @@ class Fake:
 
 
 def test_the_steps_of_a_write_that_succeeds() -> None:
-    """Would break: the order of rule 11."""
+    """Would break: the steps are not in the order of rule 11."""
     fake = Fake()
     assert fake.flow().write(PUT) is True
     assert fake.steps == ["open", "primary 100", "target"]
@@ -125,7 +125,7 @@ def test_the_steps_of_a_write_that_succeeds() -> None:
 
 @pytest.mark.parametrize("place", ["primary 1", "failpoint"])
 def test_a_write_without_journal_that_is_broken_off_is_remembered(place: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Would break: SIGTERM ends a call in the middle; the primary has its write, nobody else, and the writer is clean."""
+    """Would break: SIGTERM ends a call in the middle; only the primary has its write, and the writer counts as clean."""
     fake = Fake(accepts=True, fail={"open": AWAY, "primary 1": SystemExit()} if place != "failpoint" else {"open": AWAY})
 
     def ended(name: str) -> None:
@@ -140,7 +140,7 @@ def test_a_write_without_journal_that_is_broken_off_is_remembered(place: str, mo
 
 
 def test_a_write_that_nobody_could_remember_keeps_its_writer_registered() -> None:
-    """Would break: the signal comes while the write is being remembered: nobody has it, and the writer signs off."""
+    """Would break: the signal comes while the write is being remembered: nothing records it, and the writer signs off."""
     fake = Fake(accepts=True, fail={"open": AWAY, "unrecorded finished": SystemExit()})
     with pytest.raises(SystemExit):
         fake.flow().write(PUT)
@@ -155,7 +155,7 @@ def test_an_async_write_leaves_the_second_half_to_workers() -> None:
 
 
 def test_a_write_that_the_guard_refuses_succeeds_and_rings() -> None:
-    """Would break: something newer in the target is the caller's error."""
+    """Would break: the caller gets an error because the target has something newer."""
     fake = Fake(guard_accepts=False)
     assert fake.flow().write(PUT) is True
     assert fake.steps == ["open", "primary 100", "target", "ring"]
@@ -171,7 +171,7 @@ def test_a_write_that_the_guard_refuses_succeeds_and_rings() -> None:
     ],
 )
 def test_whatever_fails_in_the_target_the_caller_has_succeeded(fail: dict[str, Exception], steps: list[str]) -> None:
-    """Would break: a sick secondary is the application's problem (invariant 8), or its write is forgotten (rule 12)."""
+    """Would break: a sick secondary fails the application's calls (invariant 8), or the write is forgotten (rule 12)."""
     fake = Fake(fail=fail)
     assert fake.flow().write(PUT) is True
     assert fake.steps == ["open", "primary 100", "target", *steps]
@@ -202,7 +202,7 @@ def test_an_unsure_write_is_marked_and_is_unsure(fail: dict[str, Exception]) -> 
 
 
 def test_another_epoch_is_told_before_anything_is_written() -> None:
-    """Would break: a write to a store that is not primary any more (rule 20)."""
+    """Would break: a write to a store that is no longer primary (rule 20)."""
     fake = Fake(fail={"open": EpochChanged(2, "postgres", "open")})
     with pytest.raises(EpochChanged):
         fake.flow().write(PUT)
@@ -219,7 +219,7 @@ def test_an_intent_whose_answer_is_lost_makes_the_write_unsure(accepts: bool) ->
 
 
 def test_rule_28_refuse_writes_nothing_without_a_journal() -> None:
-    """Would break: a write that nothing remembers."""
+    """Would break: a write that is recorded nowhere."""
     fake = Fake(fail={"open": AWAY})
     with pytest.raises(WriteRefused, match="away"):
         fake.flow().write(PUT)
@@ -228,7 +228,7 @@ def test_rule_28_refuse_writes_nothing_without_a_journal() -> None:
 
 @pytest.mark.parametrize(("outcome", "state"), [("written", "finished"), ("unsure", "unsure")])
 def test_rule_28_accept_writes_the_primary_and_remembers_it(outcome: str, state: str) -> None:
-    """Would break: the application stands still while Postgres is unreachable, or the write is not recorded when it is back."""
+    """Would break: the application stops while Postgres is unreachable, or the write is not recorded when it is back."""
     fake = Fake(outcome, accepts=True, fail={"open": AWAY})
     if outcome == "unsure":
         with pytest.raises(WriteUnsure):
@@ -239,7 +239,7 @@ def test_rule_28_accept_writes_the_primary_and_remembers_it(outcome: str, state:
 
 
 def test_rule_28_what_the_primary_refuses_is_not_remembered() -> None:
-    """Would break: a refused write counts as unrecorded and asks for a drift pass."""
+    """Would break: a refused write counts as unrecorded and requires a drift pass."""
     fake = Fake("refused", accepts=True, fail={"open": AWAY})
     with pytest.raises(WriteRefused):
         fake.flow().write(PUT)
@@ -292,7 +292,7 @@ REFUSED = [InvalidRequest("no"), Unauthorized("no"), Unavailable("few"), SyntaxE
 
 @pytest.mark.parametrize("error", UNSURE, ids=lambda e: type(e).__name__)
 def test_what_may_have_been_written_is_unsure(error: Exception) -> None:
-    """Would break: an error of the driver that goes to the application raw, its intent open while the process lives."""
+    """Would break: a raw error of the driver reaches the application, and its intent stays open while the process lives."""
     assert _rows(error).write(PUT, 1)[0] == "unsure"
     with pytest.raises(SourceUnavailable):
         _rows(error).read(KEY)
@@ -300,5 +300,5 @@ def test_what_may_have_been_written_is_unsure(error: Exception) -> None:
 
 @pytest.mark.parametrize("error", REFUSED, ids=lambda e: type(e).__name__)
 def test_what_the_coordinator_refuses_is_refused(error: Exception) -> None:
-    """Would break: a refusal is repeated for ever, or is no error of the caller (rule 13)."""
+    """Would break: a refused write is repeated forever, or the caller gets no error (rule 13)."""
     assert _rows(error).write(PUT, 1)[0] == "refused"

@@ -74,7 +74,7 @@ def test_what_does_not_fit_is_refused_before_any_row(cql: str, pg: str) -> None:
 
 
 def test_any_byte_but_zero_is_true() -> None:
-    """Would break: Cassandra stores boolean 0x02, Postgres sends 1, and the row differs in every drift pass for ever."""
+    """Would break: Cassandra stores boolean 0x02, Postgres sends 1, and the row differs in every drift pass forever."""
     assert [encode("boolean", "bool", Raw(bytes([b]))) for b in (0, 1, 2, 255)] == [b"\0", b"\1", b"\1", b"\1"]
     assert encode_json("list<boolean>", [Raw(b"\2"), False]) == "[true, false]"
 
@@ -82,7 +82,7 @@ def test_any_byte_but_zero_is_true() -> None:
 @PROFILE
 @given(st.integers(-(10**60), 10**60), st.integers(-60, 60))
 def test_numeric_holds_the_number_and_its_decimals(unscaled: int, scale: int) -> None:
-    """Would break: a group of four digits shifted, or zeros behind the point that come and go with the encoder."""
+    """Would break: a group of four digits is shifted, or trailing zeros depend on the encoder."""
     value, shown = _numeric(encode_numeric(unscaled, scale))
     assert value == unscaled / Fraction(10) ** scale and shown == max(scale, 0)
 
@@ -116,7 +116,7 @@ def test_trailing_zeros_may_go_where_the_column_has_no_room_for_them() -> None:
 
 @pytest.mark.parametrize("scale", [-(2**31), -200_000, -5, 0])
 def test_zero_is_zero_whatever_its_scale(scale: int) -> None:
-    """Would break: 0 × 10^200,000, which is 0, rejected as too large."""
+    """Would break: 0 × 10^200,000, which is 0, is rejected as too large."""
     assert encode_json("list<decimal>", [(0, scale)]) == "[0]"
     assert _numeric(encode("decimal", "numeric", (0, scale))) == (0, 0)
 
@@ -176,13 +176,13 @@ def test_a_time_outside_the_day_is_a_reject_in_json_too(nanoseconds: int) -> Non
 @PROFILE
 @given(st.lists(st.one_of(st.integers(-(2**63), 2**63 - 1), st.integers(-300, 300)), min_size=3, max_size=3))
 def test_durations_of_any_length(parts: list[int]) -> None:
-    """Would break: a vint at the border of one more byte."""
+    """Would break: a vint is wrong where it needs one more byte."""
     data = cell(CqlType("duration"), parts)
     assert data is not None and read_vints(data, 3) == parts
 
 
 def test_vints_at_every_border() -> None:
-    """Would break: the first byte of nine, which holds no bits of the value."""
+    """Would break: the first byte of nine, which holds no bits of the value, is wrong."""
     for bits in range(1, 64):
         for value in (2**bits - 1, 2**bits, -(2**bits), -(2**bits) - 1):
             if -(2**63) <= value < 2**63:
@@ -202,7 +202,7 @@ _PAIRS = [
 @settings(PROFILE, max_examples=400)
 @given(st.sampled_from(_PAIRS), st.one_of(st.binary(max_size=40), st.binary(max_size=8).map(lambda b: b"\0\0\0\2\0\0\0" + b)))
 def test_any_bytes_are_a_value_or_a_reject(pair: tuple[str, str], data: bytes) -> None:
-    """Would break: bytes nobody expected raise an error that the loader does not catch, and the worker dies of the page."""
+    """Would break: unexpected bytes raise an error that the loader does not catch, and the page kills the worker."""
     encoder = encoder_for(parse_type(pair[0], UDTS), pg_type(pair[1]))
     try:
         assert isinstance(encode_cell(encoder, data), bytes)
@@ -234,5 +234,5 @@ def test_halfvec_rounds_to_the_nearest_and_keeps_to_its_range() -> None:
 
 
 def test_the_helper_writes_varints_as_java_does() -> None:
-    """Would break: the tests themselves, which take their cells from this helper."""
+    """Would break: the tests themselves, whose cells come from this helper."""
     assert [varint(n) for n in (0, 127, 128, -128, -129)] == [b"\0", b"\x7f", b"\0\x80", b"\x80", b"\xff\x7f"]

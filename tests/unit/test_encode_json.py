@@ -1,4 +1,4 @@
-"""Collections, tuples and user types as jsonb: its very text, with what it cannot hold found out."""
+"""Collections, tuples and user types as jsonb: its exact text, and the detection of what it cannot hold."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def test_a_key_that_stands_twice_is_a_reject() -> None:
 
 
 def test_both_zeros_are_keys() -> None:
-    """Would break: Cassandra tells the keys 0.0 and −0.0 apart, and as the text of a key JSON can too."""
+    """Would break: the keys 0.0 and −0.0, which Cassandra distinguishes and the texts of JSON's keys can, become one."""
     assert json.loads(encode_json("map<double, int>", [(0.0, 1), (-0.0, 2)])) == {"0.0": 1, "-0.0": 2}
     assert json.loads(encode_json("map<float, int>", [(-0.0, 2)])) == {"-0.0": 2}
 
@@ -96,12 +96,12 @@ def test_a_field_that_is_not_known_is_a_reject() -> None:
     ],
 )  # fmt: skip
 def test_an_address_has_one_text_on_every_python(address: bytes, text: str) -> None:
-    """Would break: Python 3.13 writes mapped addresses otherwise than 3.11, and two workers disagree about a row's hash."""
+    """Would break: Python 3.13 writes mapped addresses differently from 3.11, and two workers disagree about a row's hash."""
     assert encode_json("list<inet>", [address]) == f'["{text}"]'
 
 
 def test_json_escapes_what_postgres_escapes() -> None:
-    """Would break: a control character or a quote written otherwise than `jsonb_send` does."""
+    """Would break: a control character or a quote is written differently from `jsonb_send`."""
     text = "".join(map(chr, range(1, 32))) + '"\\/\x7f\u2028\U0001f600'
     wanted = "".join(
         {8: "\\b", 9: "\\t", 10: "\\n", 12: "\\f", 13: "\\r", 34: '\\"', 92: "\\\\"}.get(
@@ -125,7 +125,7 @@ def test_json_escapes_what_postgres_escapes() -> None:
     ],
 )  # fmt: skip
 def test_keys_go_by_length_then_bytes(keys: list[str], wanted: list[str]) -> None:
-    """Would break: jsonb's order of keys, by length and then bytes of the unescaped key, or a key with another's value."""
+    """Would break: keys are not in jsonb's order (length, then bytes, of the unescaped key), or one has another's value."""
     for cql in ("map<text, text>", "map<text, int>", "frozen<map<text, frozen<list<text>>>>"):
         values = {"map<text, text>": str, "map<text, int>": int}.get(cql, lambda n: [str(n)])
         text = encode_json(cql, [(k, values(n)) for n, k in enumerate(keys)])
@@ -186,14 +186,14 @@ def _normal(cql: CqlType, value: Any) -> Any:
 @PROFILE
 @given(st.one_of(st.integers(-(2**31), 2**31 - 1), st.integers(-800_000, 800_000)))
 def test_dates_of_any_year(days: int) -> None:
-    """Would break: leap years of negative years, the year 0, years of five digits."""
+    """Would break: negative leap years, the year 0, or years of five digits are wrong."""
     assert format_date(days) == iso_date(days)
 
 
 @PROFILE
 @given(st.one_of(st.integers(-(2**63), 2**63 - 1), st.integers(-(10**14), 10**14)))
 def test_timestamps_of_any_year(milliseconds: int) -> None:
-    """Would break: the fraction of a moment before 1970, or a day lost in the division."""
+    """Would break: the fraction of a moment before 1970 is wrong, or a day is lost in the division."""
     date, clock = format_timestamp(milliseconds).removesuffix("Z").split(" ")
     day = milliseconds // 86_400_000
     assert date == iso_date(day)
@@ -204,5 +204,5 @@ def test_timestamps_of_any_year(milliseconds: int) -> None:
 @PROFILE
 @given(st.integers(0, 86_399_999_999_999))
 def test_times_to_the_nanosecond(nanoseconds: int) -> None:
-    """Would break: leading zeros of the fraction."""
+    """Would break: leading zeros of the fraction are lost."""
     assert format_clock(nanoseconds, 9) == str(np.datetime64(nanoseconds, "ns"))[11:]

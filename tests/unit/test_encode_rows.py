@@ -20,7 +20,7 @@ from sync.core.encode.rows import ENCODE_ERRORS, CheckedRow, RowEncoder, encode_
 from sync.core.rows import ColumnPair, OnReject, SourceColumn, SourceTable, TableMap, TargetColumn, TargetTable
 
 VERSION = 1_700_000_000_000_001
-KINDS = {  # copied as they are, copied behind a prefix, encoded
+KINDS = {  # copied as they are, copied with a prefix, encoded
     "text": "text", "ascii": "varchar", "int": "int4", "bigint": "int8", "smallint": "int2", "uuid": "uuid",
     "double": "float8",
     "float": "float4", "boolean": "bool", "blob": "bytea", "timeuuid": "uuid",
@@ -47,7 +47,7 @@ def make_table(keys: list[str], rest: list[str], on_reject: OnReject = "reject",
 
 
 def page_of(encoder: RowEncoder, rows: list[dict[str, bytes | None]]) -> bytes:
-    """A page with these rows behind seven bytes that are not theirs; tokens count up from −3."""
+    """A page with these rows after seven bytes that are not theirs; tokens count up from −3."""
     return b"garbage" + b"".join(row(i - 3, [r[c] for c in encoder.columns]) for i, r in enumerate(rows))
 
 
@@ -113,7 +113,7 @@ def _is_odd_boolean(data: bytes | None, pair: ColumnPair) -> bool:
 @_PROFILE
 @given(tables_and_rows())
 def test_every_column_gets_its_own_value(drawn: tuple[RowEncoder, list[dict[str, bytes | None]]]) -> None:
-    """Would break: columns reordered for speed while `copy_columns` is not, so that values land in their neighbours."""
+    """Would break: columns are reordered for speed but `copy_columns` is not, so that values land in their neighbours."""
     encoder, rows = drawn
     checked = encoder.check_page(page_of(encoder, rows), 7, len(rows))
     for source, slow in zip(rows, checked, strict=True):
@@ -138,7 +138,7 @@ def _encoded_alone(pair: ColumnPair, data: bytes | None) -> bytes | None:
 @_PROFILE
 @given(tables_and_rows())
 def test_the_digest_is_that_of_the_rows_sent(drawn: tuple[RowEncoder, list[dict[str, bytes | None]]]) -> None:
-    """Would break: the page's digest walks the columns otherwise than the encoder, so that equal sides look different."""
+    """Would break: the page's digest takes the columns in another order than the encoder, and equal sides look different."""
     encoder, rows = drawn
     data = page_of(encoder, rows)
     checked = list(encoder.check_page(data, 7, len(rows)))
@@ -237,7 +237,7 @@ def test_a_null_for_a_column_that_takes_none_is_a_reject(value: Any, on_reject: 
 
 
 def test_every_bad_column_of_a_row_is_named() -> None:
-    """Would break: the second bad column shows up only after the first was mended, a whole run later."""
+    """Would break: the second bad column shows up only after the first was fixed, a whole run later."""
     encoder = RowEncoder(make_table(["text"], ["text", "date"], "null"), VERSION)
     encoder.pairs = tuple(replace(p, on_reject="null") if p.source.name == "c1" else p for p in encoder.pairs)
     cells = {"k0": b"k\0", "c0": b"\xff", "c1": bytes(4)}

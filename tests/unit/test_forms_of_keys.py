@@ -1,4 +1,4 @@
-"""Keys, both ways: whatever cell a key column may have comes back as it was, or is a reject; no two have one key."""
+"""Keys, both ways: every cell that a key column may have comes back as it was, or is a reject; no two share a key."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def _joined(parts: tuple[bytes | None, ...]) -> bytes:
 
 
 def postgres(name: str, sent: bytes) -> Any:
-    """What Postgres compares of a value that it sends so: an oracle of its own, for the types in which bytes are not all."""
+    """What Postgres compares of a value with these bytes: a separate oracle, for types where bytes are not all."""
     if name.startswith("numeric") and not name.endswith("[]"):
         count, weight, sign, _ = struct.unpack_from(">HhHH", sent)
         groups = struct.unpack_from(f">{count}H", sent, 8)
@@ -105,7 +105,7 @@ def postgres(name: str, sent: bytes) -> Any:
 @settings(max_examples=30, deadline=None)
 @given(data=st.data())
 def test_a_key_is_one_on_both_sides_or_a_reject(cql: str, pg: str, kind: Kind, data: st.DataObject) -> None:
-    """Would break: two keys of the source that are one row in Postgres, or one that has two rows."""
+    """Would break: two keys of the source become one row in Postgres, or one key becomes two rows."""
     column, target = SourceColumn("k", parse_type(cql), kind), pg_type(pg)
     if (cql, pg, kind) in (("decimal", "numeric", "partition_key"), ("decimal", "text", "clustering")):
         with pytest.raises(UnsupportedPair):
@@ -129,7 +129,7 @@ def test_a_key_is_one_on_both_sides_or_a_reject(cql: str, pg: str, kind: Kind, d
 
 
 def test_which_forms_are_carried() -> None:
-    """Would break: what docs/types.md says of each type."""
+    """Would break: decimal keys are carried or rejected otherwise than docs/types.md says."""
     price = SourceColumn("price", CqlType("decimal"), "partition_key")
     cents, text = key_encoder(price, pg_type("numeric(12,2)")), key_encoder(price, pg_type("text"))
     one, more = INT32.pack(2) + varint(150), INT32.pack(3) + varint(1500)
@@ -146,14 +146,14 @@ def test_which_forms_are_carried() -> None:
     "text", ["", "1,5", "1.", ".5", "+1", "1e2", "01", "1E2", "1E+02", "-0", "NaN", "1E+9999999999", "é"]
 )
 def test_a_text_that_is_no_decimal_of_the_source_is_refused(text: str) -> None:
-    """Would break: a key written by hand that goes to the source as another one."""
+    """Would break: a key written by hand goes to the source as another one."""
     decode = key_decoder(SourceColumn("price", CqlType("decimal"), "partition_key"), pg_type("text"))
     with pytest.raises((Reject, ValueError)):
         decode(text.encode())
 
 
 def test_what_is_to_be_known_of_a_key_column() -> None:
-    """Would break: a table whose keys are one in Postgres passes preflight, or nobody says what to do instead."""
+    """Would break: a table whose keys collide in Postgres passes preflight, or nobody says what to do instead."""
     price = SourceColumn("price", CqlType("decimal"), "partition_key")
     assert key_target(price) == "text"
     with pytest.raises(UnsupportedPair, match=r"Cassandra distinguishes 1\.0 from 1\.00.*use text.*numeric\(p, s\)"):

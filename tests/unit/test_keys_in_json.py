@@ -80,14 +80,14 @@ def test_distinct_keys_are_shown_apart_and_read_back(name: str, data: st.DataObj
     ],
 )
 def test_the_forms_of_the_page(name: str, value: Any, shown: Any) -> None:
-    """Would break: what docs/types.md says of keys in JSON; an empty int is no 0, which is another row's key."""
+    """Would break: keys in JSON are not as docs/types.md says; or an empty int is shown as 0, which is another row's key."""
     cql = parse_type(name)
     found = cell_json(cql, cell(cql, value))
     assert (found, type(found)) == (shown, type(shown))
 
 
 def test_people_read_the_same() -> None:
-    """Would break: a text that is taken for a number, for the next column, or for what the terminal is to do."""
+    """Would break: a text is taken for a number, for the next column, or for an instruction to the terminal."""
     assert key_text({"id": 7, "title": "Air on G", "n": "7", "e": "", "q": 'a"b, c=d', "b": True}) == (
         'id=7, title=Air on G, n="7", e="", q="a\\"b, c=d", b=true'
     )
@@ -106,7 +106,7 @@ def test_nothing_is_left_that_a_terminal_obeys() -> None:
 
 
 def test_a_float_of_four_bytes_keeps_its_digits() -> None:
-    """Would break: 1.1 is shown as 1.100000023841858, which nobody has written."""
+    """Would break: 1.1 is shown as 1.100000023841858, which nobody wrote."""
     (value,) = struct.unpack(">f", struct.pack(">f", 3.3))
     assert cell_json(parse_type("float"), struct.pack(">f", value)) == 3.3
 

@@ -27,7 +27,7 @@ def sleeper() -> Iterator[psutil.Process]:
     """A process with `/our/folder` among its arguments."""
     with subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)", "/our/folder"]) as child:
         process = psutil.Process(child.pid)
-        while "/our/folder" not in process.cmdline():  # for a moment behind its start it has none yet
+        while "/our/folder" not in process.cmdline():  # right after its start it has none yet
             time.sleep(0.01)
         yield process
         child.kill()

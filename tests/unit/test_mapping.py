@@ -39,7 +39,7 @@ TARGET = target("n:int8; v:text; b:text; a:int4", "b,a")
 
 
 def problems(of: SourceTable, to: TargetTable | None, level: str = "error", **options: Any) -> list[str]:
-    """What is said on this level; where there is an error there is no mapping."""
+    """The messages of this level; where there is an error there is no mapping."""
     mapped, found = map_table(of, to, TableOptions(**options))
     assert (mapped is None) == any(p.level == "error" for p in found)
     return [p.text for p in found if p.level == level]
@@ -55,7 +55,7 @@ def test_columns_are_found_by_name_and_keys_come_first() -> None:
 
 
 def test_renamed_and_ignored_columns() -> None:
-    """A rename may swap two names; what is ignored is said, and asks for no column."""
+    """A rename may swap two names; an ignored column is reported, and needs no column in the target."""
     swapped = {"v": "w", "w": "v"}
     mapped, found = map_table(
         source("a:int:p; v:text; w:int; x:blob"),
@@ -68,7 +68,7 @@ def test_renamed_and_ignored_columns() -> None:
 
 
 def test_a_renamed_key() -> None:
-    """The target's key has the new name; an unfitting type is said once, and is not a matter of the key."""
+    """The target's key has the new name; a type that does not fit is reported once, and not as a wrong key."""
     assert problems(SOURCE, target("id:int4; b:text; v:text; n:int8", "id,b"), rename={"a": "id"}) == []
     found = problems(SOURCE, target("id:date; b:text; v:text; n:int8", "id,b"), rename={"a": "id"})
     assert found == ["a: int does not go into date; it goes into integer"]
@@ -118,7 +118,7 @@ def test_a_column_that_takes_no_null() -> None:
 
 
 def test_what_a_source_table_may_not_be() -> None:
-    """Static columns and expiring rows are refused by name; counters are carried, with a word on them."""
+    """Static columns and expiring rows are refused by name; counters are carried, with a warning."""
     static = source("a:int:p; b:int:c; shared:text:s; v:text")
     (text,) = problems(static, target("a:int4; b:int4; shared:text; v:text", "a,b"))
     assert text.startswith("static columns shared: ")
@@ -165,7 +165,7 @@ def test_the_states_schema_is_no_place_for_a_table() -> None:
 
 @pytest.mark.parametrize("name", ["ctid", "xmin", "tableoid", "_sync_token", "_sync_version"])
 def test_names_that_are_taken(name: str) -> None:
-    """Every Postgres table has these, or has them while it is migrated; in upper case they are others."""
+    """Every Postgres table has these, or has them while it is migrated; in upper case they are different names."""
     for into in (None, target(f"a:int4; {name}:int8", "a")):
         assert any(f"its own column {name}" in text for text in problems(source(f"a:int:p; {name}:bigint"), into))
     assert problems(source(f"a:int:p; {name}:bigint"), target("a:int4; x:int8", "a"), rename={name: "x"}) == []
@@ -173,7 +173,7 @@ def test_names_that_are_taken(name: str) -> None:
 
 
 def test_what_postgres_cannot_make_is_refused_with_the_limit() -> None:
-    """`sync schema apply` makes it, says preflight, and then Postgres does not."""
+    """Otherwise preflight says that `sync schema apply` makes it, and then Postgres refuses."""
     many = source("; ".join(["a:int:p", *(f"c{n}:int" for n in range(1598))]))
     found = problems(many, None)
     assert found[0].startswith(
@@ -192,7 +192,7 @@ def test_what_postgres_cannot_make_is_refused_with_the_limit() -> None:
 
 
 def test_rows_that_are_too_wide_are_said() -> None:
-    """Postgres makes the table, and then takes only those of its rows that are not full."""
+    """Postgres makes the table, and then takes only rows that do not fill all columns."""
     wide = source("; ".join(["a:int:p", *(f"c{n}:uuid" for n in range(520))]))
     (text,) = problems(wide, None, "warning")
     assert text.startswith("a row with all of its columns takes 8,413 bytes, Postgres's rows 8,160 at most")
@@ -200,7 +200,7 @@ def test_rows_that_are_too_wide_are_said() -> None:
 
 
 def test_the_ddl_has_the_names_that_are_proposed() -> None:
-    """What preflight prints to be run must not have the names that it has just forbidden."""
+    """The DDL that preflight prints must not contain the names that it has just refused."""
     long = "n" * 64
     found = problems(source(f"a:int:p; ctid:text; ctid_1:text; {long}:text"), None)
     assert [text.split(";")[0] for text in found] == [
@@ -216,7 +216,7 @@ def test_the_ddl_has_the_names_that_are_proposed() -> None:
 
 
 def test_what_to_do_about_a_missing_table_or_column() -> None:
-    """The DDL is shown; where a type has no place, that is."""
+    """The DDL is shown; where a type cannot be mapped, that is shown instead."""
     (text,) = problems(SOURCE, None)
     assert text.endswith('CREATE TABLE "t" ("a" integer, "b" text, "v" text, "n" bigint, PRIMARY KEY ("a", "b"))')
     (text,) = problems(source("a:int:p; v:vector<int, 2>"), None)
@@ -238,7 +238,7 @@ def test_the_ddl_quotes_and_obeys_sync_toml() -> None:
 
 
 def test_missing_columns_are_those_of_the_source_that_are_carried() -> None:
-    """Never a part of the key: that is another table."""
+    """Never a part of the key: that would be another table."""
     lacking = missing_columns(source("a:int:p; b:int:c; v:text; w:text; x:text"), target("v:text", ""), TableOptions(
         rename={"w": "W"}, ignore=frozenset("x")
     ))  # fmt: skip
@@ -246,7 +246,7 @@ def test_missing_columns_are_those_of_the_source_that_are_carried() -> None:
 
 
 def test_the_dimension_is_that_of_the_embeddings() -> None:
-    """Another table's vectors say nothing of the guide's."""
+    """Another table's vectors say nothing about the guide's."""
     vectors = source("a:int:p; v:vector<float, 7>")
     assert vector_dimension([SOURCE, vectors]) is None
     assert vector_dimension([replace(vectors, name="embeddings")]) == 7

@@ -1,4 +1,4 @@
-"""The mutants of `make rules`: what each takes out is there, once, and so is the test that must see it."""
+"""The mutants of `make rules`: the code that each replaces is there, once, and so is the test that must notice."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ cells = st.dictionaries(names, st.none() | st.binary(max_size=60), max_size=6)
 
 @given(keys, cells)
 def test_cells_come_back_as_they_were(key: tuple[bytes, ...], named: dict[str, bytes | None]) -> None:
-    """Would break: a write that is sent again with another value, a null that becomes empty, or another column."""
+    """Would break: a write is sent again with another value or column, or with an empty cell instead of a null."""
     assert unpack_cells(pack_cells(key, named)) == (key, named)
     assert list(unpack_cells(pack_cells(key, named))[1]) == list(named)
 

@@ -23,7 +23,7 @@ FIRST = Proved(1, 2, "none before it", "astra")
     ],
 )  # fmt: skip
 def test_after_a_clean_pass_there_is_a_step(proved: Proved, said: str) -> None:
-    """Would break: `next: both sides are equal`, which is none."""
+    """Would break: `next: both sides are equal`, which is not a step."""
     assert next_step([reports.table()], proved) == said
 
 
@@ -37,5 +37,5 @@ def test_after_a_clean_pass_there_is_a_step(proved: Proved, said: str) -> None:
     ],
 )
 def test_what_is_not_equal_comes_first(rows: dict[str, int], said: str) -> None:
-    """Would break: a cut-over is advised beside a finding."""
+    """Would break: a cut-over is advised despite a finding."""
     assert next_step([reports.table(rows=rows)], FIRST) == said

@@ -1,4 +1,4 @@
-"""A node that joins or leaves while the others are asked: the driver changes its pools from another thread."""
+"""A node joins or leaves while the others are queried: the driver changes its pools from another thread."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Settings that had other names: each old one is an error that says the new one."""
+"""Settings that had other names: using an old one is an error that gives the new one."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def toml(sections: Mapping[str, Mapping[str, Any]]) -> str:
 
 @pytest.mark.parametrize(("model", "old", "value", "new"), EACH, ids=NAMES)
 def test_an_old_name_in_the_constructor_says_the_new_one(model: type[BaseModel], old: str, value: Any, new: str) -> None:
-    """Would break: an application that builds its own settings is told no more than that there is an extra input."""
+    """Would break: an application that builds its own settings is told only that there is an extra input."""
     with pytest.raises(SettingsError) as caught:
         model(**{old: value})
     assert str(caught.value) == f"settings have new names: rename {SECTIONS[model]}.{old} to {new}"
@@ -82,7 +82,7 @@ def test_all_old_names_are_said_at_once_by_every_command(tmp_path: Path) -> None
 
 
 def test_a_name_that_never_was_one_is_still_unknown(tmp_path: Path) -> None:
-    """Would break: the check for old names hides what pydantic says of the others."""
+    """Would break: the check for old names hides what pydantic says about the others."""
     path = tmp_path / "sync.toml"
     path.write_text(toml({"drift": {"most_tries": 1}}))
     with pytest.raises(SettingsError, match=r"drift\.most_tries: extra inputs are not permitted"):

@@ -14,12 +14,12 @@ _LINE = re.compile(r"^(\w+/?) {2,}(\S.*)$", re.MULTILINE)
 
 
 def listed(docstring: str) -> list[str]:
-    """What an index names: modules, and packages with a slash behind them."""
+    """What an index names: modules, and packages followed by a slash."""
     return [name for name, _ in _LINE.findall(docstring)]
 
 
 def there(package: Path) -> set[str]:
-    """The same, of the folder."""
+    """The same for what the folder holds."""
     modules = {path.stem for path in package.glob("*.py")} - {"__init__"}
     return modules | {f"{path.parent.name}/" for path in package.glob("*/__init__.py")}
 

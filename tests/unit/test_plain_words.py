@@ -12,7 +12,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 
-# What not to write, and what to write instead. Each is a regular expression; names in code have no blank and are not looked at.
+# What not to write, and what to write instead. Each is a regular expression; names in code have no blanks: they do not match.
 INSTEAD = {
     r"\b(?:the|a|its) flip\b|\bflips\b(?! a)|\bflipping\b": "cut-over; switches",
     r"\bbehind (?:its |the )?gates\b": "after checks",

@@ -20,20 +20,20 @@ SHAPE = MAKER["shape"]
 
 
 def test_every_block_was_written_by_a_run() -> None:
-    """Would break: an empty block, or one that no story tells, and that nobody keeps true."""
+    """Would break: an empty block, or one that no run writes and that nothing keeps true."""
     assert len(BLOCKS) > 20
     told = set(re.findall(r'"((?:guide|tutorial|demo)[\w-]*)"', SCRIPT.read_text(encoding="utf-8")))
     assert {name for name, text in BLOCKS.items() if not text.strip() or name not in told} == set()
 
 
 def test_a_page_has_each_block_once() -> None:
-    """Would break: a second block of the same name, of which a comparison sees the last."""
+    """Would break: there are two blocks of the same name, and a comparison sees only the last."""
     marks = [n for page in MAKER["PAGES"] for n in re.findall(r"<!-- block: ([\w-]+) -->", (ROOT / page).read_text("utf-8"))]
     assert sorted(marks) == sorted(BLOCKS)
 
 
 def test_the_tutorials_application_is_the_file_that_runs() -> None:
-    """Would break: a reader copies another program than the one that was run."""
+    """Would break: a reader copies a different program from the one that was run."""
     assert {name: BLOCKS[name] for name in MAKER["copied"]()} == MAKER["copied"]()
 
 
@@ -60,7 +60,7 @@ def test_figures_do_not_count_and_lines_do() -> None:
 
 
 def test_a_difference_names_the_block_and_both_lines() -> None:
-    """Would break: a check that says "differs", and not where."""
+    """Would break: a check that says "differs", but not where."""
     name = next(name for name in BLOCKS if name.startswith("guide-"))
     assert MAKER["differing"]({name: BLOCKS[name]}) == []
     (said,) = MAKER["differing"]({name: BLOCKS[name] + "one line more\n"})

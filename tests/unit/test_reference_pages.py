@@ -15,7 +15,7 @@ PAGES: dict[str, str] = MAKER["pages"]()
 
 @pytest.mark.parametrize("name", sorted(PAGES))
 def test_a_page_is_what_the_program_says(name: str) -> None:
-    """Would break: a default, an option or a method of which the reference has another than the program (`make docs`)."""
+    """Would break: a default, an option or a method differs between the reference and the program (`make docs`)."""
     assert (ROOT / "docs" / "reference" / name).read_text(encoding="utf-8") == PAGES[name]
 
 
@@ -37,7 +37,7 @@ def test_a_meaning_of_nothing_is_an_error(section: str) -> None:
 
 
 def test_a_setting_without_a_meaning_is_an_error() -> None:
-    """Would break: a new setting that the reference lists without a word."""
+    """Would break: the reference lists a new setting without an explanation."""
     meanings: Any = MAKER["Meanings"]()
     del meanings._data["drift"]["tries"]
     with pytest.raises(KeyError, match="tries"):

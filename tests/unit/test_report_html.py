@@ -57,7 +57,7 @@ class Page(HTMLParser):
         self.texts.append((self.open[-1] if self.open else "", data))
 
     def text(self, *without: str) -> str:
-        """All that is read, but for style and script."""
+        """All visible text, without style and script."""
         return re.sub(r"\s+", " ", "".join(t for tag, t in self.texts if tag not in {"style", "script", *without}))
 
     def attributes(self, tag: str) -> list[dict[str, str]]:
@@ -66,7 +66,7 @@ class Page(HTMLParser):
 
 
 def page(report: dict[str, Any]) -> Page:
-    """The page of a report, held to what every page has to be."""
+    """The page of a report, checked for what must hold of every page."""
     text = render(report)
     text.encode("utf-8")
     assert "\0" not in text
@@ -95,7 +95,7 @@ EVERY = {"clean": reports.clean, "dirty": reports.dirty, "many": reports.many, "
 
 @pytest.mark.parametrize("kind", EVERY)
 def test_nothing_is_loaded_from_anywhere(kind: str) -> None:
-    """Would break: a font, a script or a picture that says who reads the report, and is missing when the mail is opened."""
+    """Would break: a font, script or picture is loaded that reveals who reads the report, or is missing in a mail."""
     text = render(EVERY[kind]())
     page(EVERY[kind]())
     assert not re.findall(r"(?:https?:)?//[a-z]", text)
@@ -103,7 +103,7 @@ def test_nothing_is_loaded_from_anywhere(kind: str) -> None:
 
 
 def test_the_policy_allows_its_own_style_and_script_and_nothing_else() -> None:
-    """Would break: a page whose filters the browser refuses; or one that runs what slips through the escaping."""
+    """Would break: the browser refuses the page's own filters, or runs what slips through the escaping."""
     text = render(reports.clean())
     policy = Page(text).attributes("meta")[1]["content"]
     for tag in ("style", "script"):
@@ -115,7 +115,7 @@ def test_the_policy_allows_its_own_style_and_script_and_nothing_else() -> None:
 
 
 def test_hostile_values_are_text_everywhere() -> None:
-    """Would break: a value that becomes markup, in a place that nobody thought of."""
+    """Would break: a value becomes markup, in a place that nobody thought of."""
     for text in reports.HOSTILE.values():
         finding = reports.finding("different", {text: text}, columns=[text], source={text: text}, target={text: text + "'"})
         table = reports.table(text, rows={"different": 1, "same": 199_999}, findings=[finding])
@@ -134,7 +134,7 @@ def test_hostile_values_are_text_everywhere() -> None:
 ))  # fmt: skip
 @settings(max_examples=150, deadline=None)
 def test_a_report_of_another_shape_is_a_page_that_is_not_clean(odd: Any) -> None:
-    """Would break: a report that another version wrote, and a traceback in place of what it says."""
+    """Would break: a report that another version wrote gives a traceback instead of a page."""
     for made in (
         {"clean": True, "tables": odd, "search": odd},
         {"clean": True, "tables": [odd], "search": [odd], **_as_report(odd)},
@@ -148,7 +148,7 @@ def _as_report(odd: Any) -> dict[str, Any]:
 
 
 def test_what_has_no_picture_is_named() -> None:
-    """Would break: two values that look the same and are not, or a name that reads backwards."""
+    """Would break: two different values look the same, or a name reads backwards."""
     assert value("a\0b") == '<bdi class="v">a<u>NUL</u>b</bdi>'
     assert value("invoice\u202efdp") == '<bdi class="v">invoice<u>U+202E</u>fdp</bdi>'
     assert value("\ud83d") == '<bdi class="v"><u>U+D83D</u></bdi>'
@@ -170,7 +170,7 @@ def test_what_has_no_picture_is_named() -> None:
     ],
 )
 def test_the_difference_of_two_values_is_marked(left: str, right: str, marks: tuple[str, str]) -> None:
-    """Would break: two long texts of which one sees the first line, or a blank at the end that nobody sees."""
+    """Would break: of two long texts only the first line is seen, or a trailing blank is invisible."""
     shown = two_values(left, right)
     assert tuple(text.split("<mark>")[1].split("</mark>")[0] for text in shown) == marks
     assert all(len(text) < 400 for text in shown)
@@ -179,14 +179,14 @@ def test_the_difference_of_two_values_is_marked(left: str, right: str, marks: tu
 @given(st.text(max_size=80), st.text(max_size=80))
 @settings(deadline=None)
 def test_marking_keeps_every_character(left: str, right: str) -> None:
-    """Would break: a mark that is off by one at either end."""
+    """Would break: a mark is off by one at either end."""
     for text, shown in zip((left, right), two_values(left, right), strict=True):
         length = len(re.sub(r"<small.*", "", shown).replace("…", ""))
         assert length >= min(len(text), 60)
 
 
 def test_long_values_are_cut_with_a_note() -> None:
-    """Would break: a page that a book makes unreadable, or a cut that nobody is told of."""
+    """Would break: a value as long as a book makes the page unreadable, or is cut without a note."""
     shown = value("x" * 100_000)
     assert len(shown) < 400
     assert "100,000 characters in all" in shown
@@ -209,7 +209,7 @@ def test_numbers_that_add_up_are_an_equation() -> None:
     ],
 )
 def test_numbers_that_do_not_add_up_are_never_clean(rows: dict[str, Any], said: str) -> None:
-    """Would break: a summary that says clean over figures that do not."""
+    """Would break: a summary says clean although its figures do not."""
     report = reports.report(reports.table(rows=rows), clean=True)
     assert verdict(report) == "Not known"
     assert said in page(report).text()
@@ -241,14 +241,14 @@ def test_numbers_that_do_not_add_up_are_never_clean(rows: dict[str, Any], said: 
     ],
 )
 def test_the_verdict_follows_from_the_figures(changes: dict[str, Any], expected: str) -> None:
-    """Would break: a report that is believed for the one word at its top."""
+    """Would break: a report is believed because of the one word at its top."""
     report = reports.report(reports.table(), reports.table("other", **changes), clean=True)
     assert verdict(report) == expected
     assert page(report).text().strip().startswith(f"{expected} – sync drift report")
 
 
 def test_a_report_that_does_not_call_itself_clean_is_not() -> None:
-    """Would break: a reason that only the program knows, and the page forgets."""
+    """Would break: the program has a reason not to call the report clean, and the page ignores it."""
     assert verdict(reports.report(reports.table(), clean=False)) == "Not known"
     assert verdict(reports.report(clean=True)) == "Not known"
     assert "Nothing was checked" in page(reports.report(clean=True)).text()
@@ -272,7 +272,7 @@ RANGES = st.lists(st.tuples(TOKENS, TOKENS, st.sampled_from(["same", "different"
 @given(RANGES, st.integers(1, 20))
 @settings(deadline=None)
 def test_any_ranges_give_segments_that_cover_the_ring_and_hide_nothing(found: list[tuple[int, int, str]], most: int) -> None:
-    """Would break: a range that lies below another, or a gap, and is drawn as the same."""
+    """Would break: a range that another one covers, or a gap, is drawn as `same`."""
     ranges = [{"start": a, "end": b, "verdict": v, "rows": 1} for a, b, v in found]
     segments = merged(ranges)
     for some in (segments, drawn(segments, most)):
@@ -287,7 +287,7 @@ def test_any_ranges_give_segments_that_cover_the_ring_and_hide_nothing(found: li
 
 
 def test_thousands_of_ranges_stay_small() -> None:
-    """Would break: a page of megabytes for a table whose ranges alternate."""
+    """Would break: a table whose ranges alternate makes a page of megabytes."""
     text = render(reports.many())
     titles = re.findall(r"<title>(\(-?\d+, -?\d+\] [^<]*)</title>", text)
     assert 100 < len(titles) <= MAX_SEGMENTS
@@ -298,7 +298,7 @@ def test_thousands_of_ranges_stay_small() -> None:
 
 
 def test_the_first_findings_of_every_table_are_shown_and_the_rest_is_counted() -> None:
-    """Would break: one table's thousand findings that hide another's one, or a list that ends without a word."""
+    """Would break: a thousand findings of one table hide another's only one, or a list ends without a note."""
     tables = [
         reports.table(name, rows={"same": 200_000 - n, "different": n}, findings=[reports.finding(key={"id": str(i)}) for i in range(n)])
         for name, n in (("big", 900), ("small", 3), ("middle", 200))
@@ -311,7 +311,7 @@ def test_the_first_findings_of_every_table_are_shown_and_the_rest_is_counted() -
 
 
 def test_findings_that_the_report_itself_left_out_are_counted() -> None:
-    """Would break: `findings_total` beyond what is listed, and a reader who takes the list for all."""
+    """Would break: `findings_total` exceeds what is listed, and a reader takes the list for all."""
     assert "The first 500 of 2,600 are shown." in page(reports.many()).text()
     one = reports.table(rows={"same": 199_990, "different": 10}, findings=[reports.finding()], findings_total=10)
     assert "The first 1 of 10 are shown." in page(reports.report(one)).text()
@@ -329,7 +329,7 @@ def test_size_is_bounded_whatever_the_values_are() -> None:
 
 
 def test_optional_keys_may_be_missing() -> None:
-    """Would break: a traceback for a report of ours, written before a key was there."""
+    """Would break: a report from an earlier version, which lacks a key, gives a traceback."""
     bare = reports.table(
         findings=[{"kind": "different", "key": {"id": "1"}, "columns": []}], rows={"different": 1, "same": 199_999}
     )
@@ -346,14 +346,14 @@ def test_optional_keys_may_be_missing() -> None:
 
 
 def test_empty_tables_are_clean() -> None:
-    """Would break: a division by the rows there are none of."""
+    """Would break: a division by zero rows."""
     none = reports.table(size=0, seconds=0.0, latency={"p50_ms": 0, "p99_ms": 0, "max_ms": 0})
     assert verdict(reports.report(none, search=[reports.search(searches=0, overlap=None)])) == "Clean"
     assert "0 source = 0 same" in page(reports.report(none)).text()
 
 
 def test_shares_are_never_rounded_up_to_all() -> None:
-    """Would break: 100 % for a recall that is not."""
+    """Would break: a recall just below 100 % is shown as 100 %."""
     said = page(
         reports.report(reports.table(), search=[reports.search(overlap=0.99999, source_recall=1.0, target_recall=None)])
     ).text()
@@ -380,14 +380,14 @@ def test_filters_are_hidden_until_there_is_a_script() -> None:
 
 
 def test_the_next_step_comes_with_the_verdict() -> None:
-    """Would break: a reader who has to look for what to do."""
+    """Would break: a reader has to look for what to do."""
     text = render(reports.dirty())
     assert text.index("<h1>") < text.index('class="step"') < text.index("<h2")
     assert "<code>sync drift-report --repair</code>" in text
 
 
 def test_it_says_what_was_compared_and_when_in_the_migration() -> None:
-    """Would break: of three reports in a mail nobody knows which database each is of."""
+    """Would break: of three reports in a mail, nobody knows which database each one is about."""
     said = page(reports.clean()).text()
     for part in ("10.0.0.11,10.0.0.12:9042", "music", "ep-example-1.eu-central-1.aws.neon.tech:5432", "tunes", "sync 0.1.0"):
         assert part in said
@@ -397,7 +397,7 @@ def test_it_says_what_was_compared_and_when_in_the_migration() -> None:
 
 
 def test_findings_come_before_what_was_well() -> None:
-    """Would break: forty drawings of rings before the one row that is lost."""
+    """Would break: forty drawings of rings come before the one row that is lost."""
     text = render(reports.dirty())
     assert text.index('id="findings"') < text.index('id="t0"')
 
@@ -427,7 +427,7 @@ def test_the_report_is_what_json_holds() -> None:
 
 
 def test_what_is_kept_is_said() -> None:
-    """Would break: a target with more rows than the source, and nobody told why."""
+    """Would break: the target has more rows than the source, and nobody is told why."""
     said = page(reports.report(reports.table(rows={"kept": 3, "target": 200_003}, kept_columns=2))).text()
     assert "3 rows kept: expired in the source, to stay in the target" in said
     assert "Of 2 rows more the target keeps columns that expired in the source" in said

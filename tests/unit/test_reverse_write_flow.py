@@ -1,4 +1,4 @@
-"""What a write says where Postgres, which is primary, did not do it."""
+"""What a write raises when Postgres, which is primary, has not done it."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Failing:
     ],
 )
 def test_the_answer_names_what_kept_the_write_from_postgres(error: Exception, kind: type[Exception], message: str) -> None:
-    """Would break: somebody looks for a network fault, where a transaction holds a row."""
+    """Would break: somebody looks for a network fault, while a transaction has locked the row."""
     flow = ReverseWrite(*cast(Any, (Failing(error), None, None, None, frozenset())))
     with pytest.raises(kind, match=message) as raised:
         flow.write(Mutation("delete", KEY, {}))

@@ -100,7 +100,7 @@ def test_ranges_end_where_other_nodes_rows_begin(at_least: int, replica_boundari
     [(0, True, 1), (10 << 20, True, 1), (0, False, 64), (1, False, 8), (20 << 20, False, 20), (1 << 40, False, 64)],
 )
 def test_ranges_are_as_many_as_a_table_needs(size: int, few: bool, wanted: int) -> None:
-    """Would break: a table of ten rows costs as much as one of a million; or one that nobody has measured is one range."""
+    """Would break: a table of ten rows costs as much as one of a million; or one of unknown size becomes one range."""
     assert least_ranges(size, few) == wanted
 
 
@@ -165,7 +165,7 @@ def test_the_helper_hashes_as_cassandra_does() -> None:
 
 
 def test_estimates_of_some_nodes_stand_for_the_whole_ring() -> None:
-    """Would break: one node of three tells of a third of the ring, and ranges are three times too large."""
+    """Would break: one node of three reports a third of the ring, and ranges are three times too large."""
     third = RING_SIZE // 3
     one = [SizeEstimate(MIN_TOKEN, MIN_TOKEN + third, 100)]
     assert sum(e.bytes for e in whole_ring(one)) in (299, 300)

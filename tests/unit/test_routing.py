@@ -98,13 +98,13 @@ def test_rows_of_other_nodes_begin_at_seams() -> None:
 
 
 def test_other_statements_are_sent_as_ever() -> None:
-    """Would break: a policy of our own for what the driver routes itself."""
+    """Would break: our policy changes what the driver routes itself."""
     policy, _ = _ring("a", "b", "c")
     assert {_first(policy, None) for _ in range(9)} == {"a", "b", "c"}
 
 
 def test_pages_shrink_where_one_was_too_much_and_grow_again() -> None:
-    """Would break: one bad partition leaves a reader with pages of one row for the rest of a table; or is asked for ever."""
+    """Would break: after one bad partition, a whole table is read in pages of one row; or that partition is tried forever."""
     size, page = PageSize(200, 10_000), Page(bytes(1000), 0, 10)
     assert size.rows() == 200
     assert [size.too_much(rows) for rows in (200, 25, 3)] == [True, True, True]

@@ -28,7 +28,7 @@ _IN_A_TABLE = re.compile(rf"^\| (?P<list>{_NUMBER}(?:, {_NUMBER})*)[ :]", re.MUL
 
 @dataclass(frozen=True)
 class Entry:
-    """What the page says of one rule: the tests that hold it, by file and name, and its mutants' words."""
+    """What the page says of one rule: the tests that hold it, by file and name, and the words of its mutants."""
 
     tests: tuple[tuple[str, str], ...]
     mutants: tuple[str, ...]
@@ -114,14 +114,14 @@ def test_every_citation_leads_to_an_entry() -> None:
 
 
 def test_every_entry_is_cited() -> None:
-    """Would break: the page says what the code does not hold any more."""
-    texts = {name: text for name, text in TEXTS.items() if not name.endswith(Path(__file__).name)}  # which plants some
+    """Would break: the page says what the code no longer does."""
+    texts = {name: text for name, text in TEXTS.items() if not name.endswith(Path(__file__).name)}  # this file plants some
     assert uncited(texts, {mutant.rule for mutant in MUTANTS}, ENTRIES) == set()
 
 
 @pytest.mark.parametrize("anchor", ENTRIES)
 def test_every_entry_names_tests_and_mutants_that_exist(anchor: str) -> None:
-    """Would break: a rule whose proof was renamed or removed, or never was."""
+    """Would break: a rule whose proof was renamed or removed, or never existed."""
     entry = ENTRIES[anchor]
     assert entry.tests, f"{anchor}: no test"
     assert [f"{file}::{test}" for file, test in entry.tests if f"def {test}(" not in TESTS.get(file, "")] == []
@@ -189,7 +189,7 @@ def test_what_is_no_citation_is_none() -> None:
 
 
 def test_an_entry_that_nobody_cites_is_found() -> None:
-    """Would break: `uncited` says nothing."""
+    """Would break: `uncited` finds nothing."""
     texts = {"sync/a.py": "rules 1 to 3, invariant 4", "docs/a.md": "rule 5"}
     assert uncited(texts, ("7", "data centre", "invariant 2"), ("rule-1", "rule-2", "rule-3", "rule-5", "rule-7",
         "rule-data-centre", "invariant-4", "invariant-2")) == {"rule-2", "rule-5"}  # fmt: skip
@@ -200,7 +200,7 @@ PATHS = re.compile(r"(?<![\w/])((?:sync|workers|migrations|benchmarks|tests)/[\w
 
 @pytest.mark.parametrize("name", sorted(name for name in TEXTS if re.match(r"docs/.*\.md$|README\.md$", name)))
 def test_modules_that_the_documents_name_exist(name: str) -> None:
-    """Would break: a reader sent to a file that has moved, in the text or in a diagram."""
+    """Would break: a reader is sent to a file that has moved, in the text or in a diagram."""
     assert [path for path in PATHS.findall(TEXTS[name]) if not (ROOT / path).exists()] == []
 
 

@@ -32,14 +32,14 @@ def parts(direct: bool = True, **values: Any) -> dict[str, Any]:
 
 @pytest.fixture(autouse=True)
 def nothing_set(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """No variable and no file of the caller's."""
+    """None of the caller's variables and files."""
     for name in Settings.model_fields:
         monkeypatch.delenv(name.upper(), raising=False)
     monkeypatch.chdir(tmp_path)
 
 
 def test_parts_become_an_address() -> None:
-    """TLS is asked for unless somebody says otherwise; what needs quoting is quoted."""
+    """TLS is required unless somebody says otherwise; what needs quoting is quoted."""
     found = parts(
         postgres_host="h", postgres_database="my db", postgres_user="u", postgres_password="p'w\\ x", postgres_port=7
     )
@@ -55,7 +55,7 @@ def test_parts_become_an_address() -> None:
 
 
 def test_a_url_keeps_all_its_parameters() -> None:
-    """Neon's URL carries channel_binding; an option that is lost changes what the connection is."""
+    """Neon's URL carries channel_binding; losing an option changes the connection."""
     found = parts(database_url=POOLED)
     assert found["channel_binding"] == "require"
     assert found["options"] == "-c x.y=1"
@@ -64,7 +64,7 @@ def test_a_url_keeps_all_its_parameters() -> None:
 
 
 def test_a_url_goes_before_single_settings_but_they_complete_it() -> None:
-    """POSTGRES_SSLMODE and POSTGRES_SSLROOTCERT count where the URL says nothing of them."""
+    """POSTGRES_SSLMODE and POSTGRES_SSLROOTCERT apply where the URL does not set them."""
     bare = "postgresql://u@h/db"
     assert parts(database_url=bare)["sslmode"] == "require"
     found = parts(database_url=bare, postgres_sslmode="verify-full", postgres_sslrootcert="/ca", postgres_host="other")
@@ -87,7 +87,7 @@ def test_a_url_goes_before_single_settings_but_they_complete_it() -> None:
     ],
 )
 def test_work_that_needs_a_session_goes_to_the_direct_endpoint(values: dict[str, str], direct: bool, host: str) -> None:
-    """Temporary tables, COPY and SET do not survive a transaction pooler; and only Neon's own naming is undone."""
+    """Temporary tables, COPY and SET do not survive a transaction pooler; only Neon's own naming is reversed."""
     assert parts(direct, **values)["host"] == host
 
 
@@ -107,7 +107,7 @@ def test_work_that_needs_a_session_goes_to_the_direct_endpoint(values: dict[str,
     ],
 )
 def test_what_names_and_settings_say_of_a_pooler(values: dict[str, str], direct: bool, known: bool | None) -> None:
-    """None: it is looked at. What is said of one address says nothing of the direct one beside it."""
+    """None: it has to be detected. What is known of one address says nothing about the direct one beside it."""
     assert known_pooler(made(**values), direct) is known
 
 
@@ -135,7 +135,7 @@ def test_no_prepared_statements_through_a_pooler() -> None:
     ],
 )
 def test_urls_as_other_programs_write_them(url: str, expected: dict[str, str]) -> None:
-    """Would break: SQLAlchemy's, Prisma's and JDBC's addresses of the very database are refused."""
+    """Would break: SQLAlchemy's, Prisma's and JDBC's addresses of the same database are refused."""
     usual = {
         "host": "h",
         "port": "1",
@@ -181,7 +181,7 @@ def test_errors_name_the_place_and_no_secret() -> None:
 
 
 def test_only_what_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    """All of it at once; an empty variable is a missing one."""
+    """All that is missing is named at once; an empty variable counts as missing."""
     monkeypatch.setenv("POSTGRES_HOST", "")
     with pytest.raises(
         SettingsError, match=r"^DATABASE_URL \(or POSTGRES_HOST, POSTGRES_DATABASE and POSTGRES_USER\) not set: "
@@ -193,7 +193,7 @@ def test_only_what_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_what_is_missing_of_all_servers_is_named_at_once() -> None:
-    """Would break: a new user sets one variable, and is told of the next one."""
+    """Would break: a new user sets one variable, only to be told of the next one."""
     with pytest.raises(SettingsError) as found:
         load_settings(None).require("source", "target", "redis_url")
     assert str(found.value) == (
@@ -210,7 +210,7 @@ def test_what_is_missing_of_all_servers_is_named_at_once() -> None:
 
 
 def test_the_environment_goes_before_the_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """As every tool with a `.env` has it; other programs' variables in it are none of ours."""
+    """As in every tool with a `.env`; other programs' variables in it are ignored."""
     (tmp_path / ".env").write_text("POSTGRES_HOST=file\nCASSANDRA_PORT=1\nPOSTGRES_PASSWORD='a#b'\nOTHER=1\n")
     monkeypatch.setenv("POSTGRES_HOST", "environment")
     found = load_settings()
@@ -226,7 +226,7 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
 
 
 def test_no_sync_toml_is_a_choice_but_a_missing_one_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Rules that are meant but not found would let a table through that they refuse."""
+    """If the intended rules were not found, a table that they refuse would get through."""
     assert load_config(load_settings(None).sync_config) == Config()
     monkeypatch.setenv("SYNC_CONFIG", "other.toml")
     with pytest.raises(SettingsError, match=r"^SYNC_CONFIG: there is no file other\.toml$"):
@@ -234,7 +234,7 @@ def test_no_sync_toml_is_a_choice_but_a_missing_one_is_not(monkeypatch: pytest.M
 
 
 def test_what_sync_toml_says_of_a_table(tmp_path: Path) -> None:
-    """Each entry arrives; a table that is not named has the defaults."""
+    """Each entry is read; a table that is not named has the defaults."""
     (tmp_path / "sync.toml").write_text(
         'only = ["a"]\n[tables.a]\ntarget = "s.b"\nrename = { x = "y" }\nignore = ["z"]\n'
         'on_reject = { x = "null" }\nttl = "keep"\n'
@@ -246,7 +246,7 @@ def test_what_sync_toml_says_of_a_table(tmp_path: Path) -> None:
 
 
 def test_the_bundles_key_is_not_unpacked_beside_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """A mounted secret's folder takes no files; and a private key has no business in another folder than it was put into."""
+    """The folder of a mounted secret takes no files; and a private key does not belong in the folder of its bundle."""
     (tmp_path / "bundle.zip").write_bytes(b"")
     given: dict[str, Any] = {}
 
@@ -280,7 +280,7 @@ def test_libpqs_words_become_one_line(said: str, advice: str) -> None:
 
 
 def test_a_lease_outlives_a_request() -> None:
-    """Would break: a slow page costs the range its lease each time, and another worker reads it as slowly."""
+    """Would break: a slow page costs the range its lease each time, and the next worker reads it just as slowly."""
     assert Config.model_validate({"backfill": {"lease_seconds": 45, "request_timeout_seconds": 30}})
     with pytest.raises(ValueError, match="it may be 20 at most"):
         Config.model_validate({"backfill": {"lease_seconds": 30, "request_timeout_seconds": 30}})

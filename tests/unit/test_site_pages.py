@@ -11,7 +11,7 @@ MAKER: dict[str, Any] = runpy.run_path(str(ROOT / "docs" / "make_site.py"))
 
 
 def test_links_follow_the_pages() -> None:
-    """Would break: the front page's links into docs/, or a page's link back to it."""
+    """Would break: the front page's links into docs/, or a page's link back to it, lead nowhere."""
     text, linked = MAKER["with_links"]("[a](docs/drift.md#repair) [b](https://x.test/) `[c](docs/types.md)`", "README.md")
     assert text == "[a](drift.md#repair) [b](https://x.test/) `[c](docs/types.md)`"
     assert linked == {"docs/drift.md"}
@@ -20,7 +20,7 @@ def test_links_follow_the_pages() -> None:
 
 
 def test_every_link_of_every_page_has_its_file() -> None:
-    """Would break: a page of the site that leads to one that is not in it."""
+    """Would break: a page of the site links to one that is not in it."""
     for source in MAKER["sources"]():
         _, linked = MAKER["with_links"]((ROOT / source).read_text(encoding="utf-8"), source)
         assert [target for target in linked if not (ROOT / target).is_file()] == [], source

@@ -1,4 +1,4 @@
-"""Small values that would be large: told by their size before anything of that size is made."""
+"""Small cells whose values would be large: recognised before anything of that size is made."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def peak_of(cql: CqlType, pg: str, raw: bytes) -> tuple[str, int]:
     ],
 )
 def test_a_cell_of_decimals_is_refused_before_it_is_written_out(name: str, raw: bytes) -> None:
-    """Would break: 9 kB of a cell take 131 MB, and the worker is killed until its range has failed."""
+    """Would break: a cell of 9 kB takes 131 MB, and workers are killed until the range has failed."""
     reason, peak = peak_of(parse_type(name), "jsonb", raw)
     assert (reason, peak < 8 << 20) == (
         "numbers in JSON that would be more than 1,048,576 bytes longer without their exponents",
@@ -58,14 +58,14 @@ def test_a_cell_of_decimals_is_refused_before_it_is_written_out(name: str, raw: 
 
 @pytest.mark.parametrize("number", ["1e131000", "-7E-16000", "1.5e+100000"])
 def test_a_document_of_exponents_is_refused_before_it_is_written_out(number: str) -> None:
-    """Would break: the same by a document of an application's user."""
+    """Would break: the same, with a document that a user of the application wrote."""
     text = json.dumps({"a": ["N"] * 2000}).replace('"N"', number).encode()
     reason, peak = peak_of(CqlType(DOCUMENT), "jsonb", text)
     assert "without their exponents" in reason and peak < 8 << 20
 
 
 def test_a_few_such_numbers_are_carried() -> None:
-    """Would break: what Postgres holds is refused."""
+    """Would break: what Postgres can hold is refused."""
     encoder = encoder_for(parse_type("frozen<list<decimal>>"), pg_type("jsonb"))
     assert len(encode_cell(encoder, listed(LARGE, 7))) > 7 * 131_000
     assert len(encode_cell(encoder_for(CqlType(DOCUMENT), pg_type("jsonb")), b'{"a": [1e131000, 1e-16000]}')) > 147_000
@@ -89,7 +89,7 @@ def test_a_few_such_numbers_are_carried() -> None:
 def test_a_long_number_is_refused_before_its_digits_are_made(
     name: str, pg: str, raw: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Would break: a megabyte of a varint takes a minute, four take longer than any lease."""
+    """Would break: a varint of one megabyte takes a minute, one of four takes longer than any lease."""
     asked: list[int] = []
     for module in ("numerics", "jsonb"):
         monkeypatch.setattr(
@@ -126,7 +126,7 @@ def test_a_document_that_nests_too_deeply_is_a_reject_from_wherever_it_is_encode
 
 
 def test_a_reports_values_are_bounded_too() -> None:
-    """Would break: `--show-values` writes a megabyte of a number out."""
+    """Would break: `--show-values` writes out a number of a megabyte."""
     assert cell_json(parse_type("decimal"), INT32.pack(0) + b"\x7f" * 70_000).keys() == {"$cell"}
     assert cell_json(parse_type("varint"), b"\x7f" * (1 << 20)).keys() == {"$cell"}
     assert Decimal(cell_json(parse_type("decimal"), cell(parse_type("decimal"), (150, 2)))) == Decimal("1.50")

@@ -1,4 +1,4 @@
-"""What the Cassandra driver says, for people; the names of nodes under TLS."""
+"""The Cassandra driver's errors in plain words; the names of nodes under TLS."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def test_a_node_is_called_as_its_contact_point() -> None:
     ],
 )
 def test_a_guardrail_comes_with_its_setting(said: str, setting: str) -> None:
-    """Would break: what a cluster forbids is said in its words alone, and nobody knows what to change."""
+    """Would break: what a cluster forbids is reported in its own words only, and nobody knows what to change."""
     error = InvalidRequest(f'Error from server: code=2200 [Invalid query] message="{said}"')
     expected = f"{said.rstrip('.')}; change {setting} on its nodes "
     assert explain(error).startswith(expected) and explain(NoHostAvailable("none", {"a": error})).startswith(expected)

@@ -1,4 +1,4 @@
-"""Who was suspended knows it, and writes nothing alone before Postgres has answered."""
+"""A process that was suspended notices it, and writes nothing on its own before Postgres has answered."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def test_who_runs_all_the_time_knows_however_long_postgres_is_away(suspension: S
 
 
 def test_only_an_answer_to_what_was_asked_since_counts(suspension: SuspensionDetector, clock: Clock) -> None:
-    """Would break: an answer that came before it was suspended is read when it wakes up, and says that all is well."""
+    """Would break: an answer from before the suspension is read after it, and taken to mean that all is well."""
     asked = suspension.gaps()
     clock.now += 10
     assert suspension.gaps() == 1
@@ -57,7 +57,7 @@ def test_only_an_answer_to_what_was_asked_since_counts(suspension: SuspensionDet
 
 
 def test_postgres_is_waited_for_once(suspension: SuspensionDetector, clock: Clock) -> None:
-    """Would break: Postgres is unreachable as well, and every write of the application waits as long as one may."""
+    """Would break: Postgres is unreachable as well, and every write of the application waits for the longest time allowed."""
     write_behind = WriteBehind(True, lambda _: None, suspension=suspension)
     clock.now += 1000
     with pytest.raises(Suspended):
@@ -73,7 +73,7 @@ def test_postgres_is_waited_for_once(suspension: SuspensionDetector, clock: Cloc
 
 @dataclass
 class Wrapping:
-    """Everything that a wrapped write works with, one step after the other."""
+    """Everything that a wrapped write works with; it records the steps."""
 
     clock: Clock
     write_behind: WriteBehind
@@ -102,7 +102,7 @@ class Wrapping:
 def test_a_class_s_write_within_which_one_was_suspended_is_unsure_and_recorded(
     suspension: SuspensionDetector, clock: Clock, away: bool, raises: bool
 ) -> None:
-    """Would break: its announcement is given up meanwhile, the primary changes, and the write comes to the old one."""
+    """Would break: its intent is given up meanwhile, the primary changes, and the write reaches the old one."""
     work = Wrapping(clock, WriteBehind(True, lambda _: None, suspension=suspension), away)
 
     def call() -> None:

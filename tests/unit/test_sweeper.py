@@ -13,7 +13,7 @@ from sync.wiring.dual_write.worker import Sweeper
 
 
 def test_a_server_that_stays_away_is_said_once(caplog: pytest.LogCaptureFixture) -> None:
-    """Would break: the same line every two seconds for as long as Postgres is unreachable, or its state is an older version's."""
+    """Would break: the same line every two seconds while Postgres is unreachable, or its state is of an older version."""
     url = f"postgresql://nobody@127.0.0.1:{choose(set())}/none?sslmode=disable"
     sweeper = Sweeper(load_settings(None).model_copy(update={"database_url": SecretStr(url)}))
     with caplog.at_level(logging.WARNING):

@@ -34,7 +34,7 @@ def arguments(target: str) -> list[str]:
 
 @pytest.fixture(scope="module")
 def collected(tmp_path_factory: pytest.TempPathFactory) -> dict[str, set[str]]:
-    """By target: the tests that it collects, where each of our files has a quick one and a slow one."""
+    """By target: the tests that it collects, if each of our files had a quick one and a slow one."""
     folder = tmp_path_factory.mktemp("targets")
     (folder / "pyproject.toml").write_bytes((ROOT / "pyproject.toml").read_bytes())
     for file in FILES:
@@ -52,19 +52,19 @@ def collect(folder: Path, given: list[str]) -> set[str]:
 
 
 def test_every_test_is_in_one_target(collected: dict[str, set[str]]) -> None:
-    """Would break: a test that no target runs any more, or one that costs its time twice."""
+    """Would break: a test that no target runs any more, or that two targets run."""
     times = Counter(test for target in TARGETS for test in collected[target])
     assert set(times) == {f"{file}::{test}" for file in FILES for test in ("test_quick", "test_slow")}
     assert set(times.values()) == {1}
 
 
 def test_each_target_has_its_kind(collected: dict[str, set[str]]) -> None:
-    """Would break: what takes long, or needs a server, in a target that is to be quick."""
+    """Would break: a slow test, or one that needs a server, is in a target that should be quick."""
     assert all(test.startswith("tests/unit/") and test.endswith("quick") for test in collected["check"])
     assert all(not test.startswith("tests/unit/") and test.endswith("quick") for test in collected["test"])
     assert all(test.endswith("slow") for test in collected["test-slow"])
 
 
 def test_what_a_submission_must_pass_is_all_three() -> None:
-    """Would break: a target that nothing runs before a change is taken."""
+    """Would break: a target that nothing runs before a change is accepted."""
     assert f"for target in {' '.join(TARGETS)}; do" in (ROOT / ".ci" / "run").read_text()

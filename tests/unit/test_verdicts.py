@@ -1,4 +1,4 @@
-"""The verdict on a key: what may be called equal, what a finding, and what must be asked for again."""
+"""The verdict on a key: what may be called equal, what is a finding, and what must be read again."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ UNHOLDABLE = SourceRow(True, None, 6)
     ],
 )
 def test_a_verdict(before: TargetRow, source: SourceRow, after: TargetRow, verdict: Verdict) -> None:
-    """Would break: a write under way is called drift, or a difference that stands still is taken for one."""
+    """Would break: a write under way is called drift, or a stable difference is taken for a write under way."""
     assert judge(before, source, after) == verdict
 
 
@@ -82,5 +82,5 @@ def test_nothing_is_a_finding_while_an_intent_is_there_or_the_version_moves() ->
     ],
 )
 def test_what_a_table_keeps(before: TargetRow, source: SourceRow, after: TargetRow, verdict: Verdict) -> None:
-    """Would break: whatever is amiss in a table whose rows expire is taken for expired."""
+    """Would break: every fault in a table whose rows expire is taken for an expired row."""
     assert judge(before, source, after, keeps=True) == verdict

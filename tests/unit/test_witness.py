@@ -1,4 +1,4 @@
-"""Rule 29: only what proves that a process ended and accepted nothing proves it."""
+"""Rule 29: what proves that a process has ended and accepted nothing, and what does not."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def in_child(folder: Path, work: Callable[[Witness], object]) -> str:
-    """A process that makes its file, does this, and is killed; its token."""
+    """Run a process that makes its file, does this, and is killed; its token."""
     read, write = os.pipe()
     pid = os.fork()
     if pid == 0:
@@ -79,7 +79,7 @@ def test_a_child_does_not_keep_its_parent_s_file(folder: Path) -> None:
             os.write(here, b".")
             os.read(read, 1)
             os._exit(0)
-        os.read(there, 1)  # a child that did not come to run yet has the file still
+        os.read(there, 1)  # a child that has not run yet still has the file
 
     token = in_child(folder, fork)
     assert accepted_nothing(folder, [token]) == [token]
@@ -99,7 +99,7 @@ def test_a_copy_proves_nothing(folder: Path, tmp_path: Path) -> None:
 
 
 def test_a_file_from_before_a_restart_proves_nothing(folder: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Would break: a disk that was set back to an older state says of a writer what was true then."""
+    """Would break: a disk that was restored to an older state tells what was true of a writer then."""
     token = in_child(folder, repr)
     later = tmp_path / "boot_id"
     later.write_text("another\n")
@@ -114,7 +114,7 @@ def test_a_file_that_is_not_whole_proves_nothing(folder: Path, content: bytes) -
 
 
 def test_a_file_that_is_gone_proves_nothing_and_is_made_anew(folder: Path) -> None:
-    """Would break: what cleans up temporary files decides whether a write is lost."""
+    """Would break: whatever cleans up temporary files decides whether a write is lost."""
     found = Witness(folder)
     token = found.token
     assert token
@@ -126,7 +126,7 @@ def test_a_file_that_is_gone_proves_nothing_and_is_made_anew(folder: Path) -> No
 
 
 def test_a_lock_that_was_lost_lets_nobody_be_taken_for_clean(folder: Path) -> None:
-    """Would break: a network file system loses the lock of a process that lives, and then it accepts a write."""
+    """Would break: a network file system loses the lock of a live process, which is judged clean and then accepts a write."""
     for judged_first in (True, False):
         found = Witness(folder)
         assert found.token

@@ -1,4 +1,4 @@
-"""What `sync worker` says of the intents that are left."""
+"""What `sync worker` says about the intents that are left."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ def said(draining: Draining, left: int) -> list[str]:
 
 
 def test_open_intents_their_rate_and_the_time_left() -> None:
-    """Would break: an operator who waits for 10,000 intents and does not see whether they become fewer."""
+    """Would break: an operator who waits for 10,000 intents cannot see whether they become fewer."""
     draining = Draining()
     with patch.object(time, "monotonic", side_effect=[0.0, 2.0, 4.0]):
         assert said(draining, 10_000) == ["songs: 10,000 intents open"]

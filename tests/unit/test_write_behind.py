@@ -1,4 +1,4 @@
-"""What a writer keeps for a moment, while its threads add to it."""
+"""What a writer buffers for a moment, while its threads add to it."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Journal:
 
 @pytest.fixture
 def often() -> Iterator[None]:
-    """The collector runs at every chance, and with it other threads, in the middle of what looks like one step."""
+    """The garbage collector runs at every chance, and lets other threads run in the middle of what looks like one step."""
     before = gc.get_threshold()
     gc.set_threshold(1)
     callback = lambda *_: threading.Event().wait(0)  # noqa: E731  (lets another thread in)
@@ -39,7 +39,7 @@ def often() -> Iterator[None]:
 
 
 def test_marks_that_come_in_while_marks_are_told(often: None) -> None:
-    """Would break: the heartbeat's thread ends with an error of Python's, and the writer is taken for dead."""
+    """Would break: the heartbeat's thread ends with an error of Python's, and the writer counts as dead."""
     write_behind, journal, ended, count = WriteBehind(True, lambda _: None), Journal(), threading.Event(), [0, 0]
 
     def write(n: int) -> None:
@@ -62,7 +62,7 @@ def test_marks_that_come_in_while_marks_are_told(often: None) -> None:
 
 
 def test_a_key_ahead_of_the_clock_is_remembered_until_the_clock_has_overtaken_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Would break: a host whose clock is late keeps every key that it ever wrote; or a stamp is not above the row's cell."""
+    """Would break: a host whose clock is behind keeps every key it ever wrote; or a stamp is not above the row's cell."""
     clock = [10**15]
     monkeypatch.setattr(time, "time_ns", lambda: clock[0] * 1000)
     write_behind, minute = WriteBehind(True, lambda _: None), 60_000_000

@@ -110,7 +110,7 @@ class _Collection:
         return document["_id"]
 
     def _write(self, document: dict[str, Any], before: Any, new: bool = False) -> bool:
-        """Write the document if it is still what it was, by `tx_id`; None: if there is none."""
+        """Write the document if its row still has the `tx_id` in `before`; if `before` is None, only if there is no row."""
         document = {"_id": document["_id"], **document}
         check(document, self._dimension, new)
         values = {"tx_id": uuid1(), "doc_json": jackson.dumps(document), **shredded(document)}
@@ -253,7 +253,7 @@ class _Collection:
         return {"data": {"documents": documents, "nextPageState": None}, "status": {}}
 
     def _matching(self, where: Any, most: int | None = None) -> list[tuple[Any, Any]]:
-        """(tx_id, document) of what matches: by key, or by looking at all."""
+        """(tx_id, document) of what matches: by key, or by scanning all."""
         if set(where) == {"_id"} and not (isinstance(where["_id"], dict) and "$in" in where["_id"]):
             identifier = where["_id"]["$eq"] if isinstance(where["_id"], dict) and "$eq" in where["_id"] else where["_id"]
             text = self._session.prepare(f"SELECT tx_id, doc_json FROM {self._name} WHERE key = ?")
@@ -326,7 +326,7 @@ def _apply(document: dict[str, Any], operator: str, path: str, value: Any) -> No
 
 
 def _projected(document: Any, projection: Any) -> Any:
-    """The document as it is answered: without `$vector`, unless that is asked for."""
+    """The document as it is returned: without `$vector`, unless that is requested."""
     if document is None:
         return None
     projection = projection or {}

@@ -36,7 +36,7 @@ def unknown_table(name: str) -> ApiError:
 
 
 def overloaded() -> ApiError:
-    """How Astra's rate limit shows."""
+    """The error that Astra's rate limit answers with."""
     return ApiError(
         "UNEXPECTED_DRIVER_ERROR", "com.datastax.oss.driver.api.core.servererrors.OverloadedException: Rate limit reached", "DATABASE",
         "SERVER",

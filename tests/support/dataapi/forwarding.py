@@ -1,6 +1,6 @@
-"""A real Data API behind the double's address: the same faults to order, and the real server's answers.
+"""A real Data API behind the double's address: the same faults on demand, and the real server's answers.
 
-`SYNC_TEST_DATA_API` is its address. It must stand over the Cassandra that the tests use (`SYNC_TEST_SERVERS`).
+`SYNC_TEST_DATA_API` is its address. It must use the Cassandra that the tests use (`SYNC_TEST_SERVERS`).
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def forwarded(address: str, session: Session, path: str, body: bytes, token: str
 
 
 def _created(address: str, session: Session, path: str, command: dict[str, Any], token: str) -> bytes:
-    """A collection without what Cassandra itself cannot index, and with a vector index that the API could not make."""
+    """Make a collection without what Cassandra itself cannot index, and with a vector index that the API could not make."""
     command["options"] = {**(command.get("options") or {}), **PLAIN_COLLECTION}
     answer = _client.post(f"{address}{path}", json={"createCollection": command}, headers={"Token": token}).content
     if b"source_model" not in answer:

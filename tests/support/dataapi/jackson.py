@@ -1,4 +1,4 @@
-"""JSON as the server reads and writes it: exact numbers, without zeros behind them, in Java's form."""
+"""JSON as the server reads and writes it: exact numbers, without trailing zeros, in Java's form."""
 
 from __future__ import annotations
 

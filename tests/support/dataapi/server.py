@@ -1,4 +1,4 @@
-"""The HTTP side of the double: addresses, token, faults to order; commands go to tables and collections."""
+"""The HTTP side of the double: addresses, token, faults on demand; commands go to tables and collections."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ Fault = Callable[[str], None]
 
 @dataclass
 class DataApi:
-    """A running double: what was asked of it, and what is to go wrong."""
+    """A running double: what was asked of it, and what is to fail."""
 
     endpoint: str
     token: str
@@ -154,7 +154,7 @@ def _listed(what: str, found: list[dict[str, Any]], explained: bool) -> dict[str
 
 
 def status(code: int, times: int = 10**9, headers: dict[str, str] | None = None) -> Fault:
-    """Answers with this HTTP status, so many times."""
+    """Answers with this HTTP status, this many times."""
 
     def make() -> ApiError:
         error = ApiError("GATEWAY", f"status {code}", family="SERVER", status=code)
@@ -165,17 +165,17 @@ def status(code: int, times: int = 10**9, headers: dict[str, str] | None = None)
 
 
 def answers(make: Callable[[], BaseException], times: int = 10**9) -> Fault:
-    """Fails with this, so many times."""
+    """Fails with this exception, this many times."""
     return _times(times, make)
 
 
 def cut(times: int = 10**9) -> Fault:
-    """Cuts the connection, so many times."""
+    """Cuts the connection, this many times."""
     return _times(times, Cut)
 
 
 def slow(seconds: float, times: int = 10**9) -> Fault:
-    """Waits before going on, so many times."""
+    """Waits before going on, this many times."""
     left = [times]
 
     def fault(_: str) -> None:
@@ -187,7 +187,7 @@ def slow(seconds: float, times: int = 10**9) -> Fault:
 
 
 def of(commands: set[str], fault: Fault) -> Fault:
-    """The fault, for these commands alone."""
+    """The fault, for these commands only."""
     return lambda command: fault(command) if command in commands else None
 
 

@@ -48,12 +48,12 @@ def vector_of(document: dict[str, Any]) -> list[float] | None:
 
 
 def check(document: dict[str, Any], dimension: int | None, new: bool) -> None:
-    """Raise ApiError for what the server refuses, of a document that is inserted as `new`, or replaced or upserted."""
+    """Raise ApiError for what the server refuses in a document that is inserted (`new`), replaced or upserted."""
     if len(jackson.dumps(document)) > MAX_CHARACTERS:
         raise _limit(f"document size exceeds maximum allowed ({MAX_CHARACTERS})")
     _check(document, 1, "")
     vector = vector_of(document)
-    if vector is not None and dimension is None and new:  # a replacement is not looked at: its vector stays in the document
+    if vector is not None and dimension is None and new:  # a replacement is not checked: its vector stays in the document
         raise ApiError("VECTOR_SEARCH_NOT_SUPPORTED", "Vector search is not enabled for the collection", "SCHEMA")
     if vector is not None and dimension is not None and len(vector) != dimension:
         raise ApiError("INVALID_VECTOR_LENGTH", f"{dimension} numbers are needed, not {len(vector)}", "DOCUMENT")

@@ -181,7 +181,7 @@ def _scalar_json(name: str, value: Any) -> Any:
             return {"nan": "NaN", "inf": "Infinity", "-inf": "-Infinity"}[str(value)]
         return float(f"{value:.9g}") if name == "float" else value
     if name == "timestamp":
-        moment = value.replace(tzinfo=UTC) + timedelta(microseconds=500)  # the driver's decoding is a little short
+        moment = value.replace(tzinfo=UTC) + timedelta(microseconds=500)  # the driver's decoding is slightly too low
         text = f"{moment.year:04}-{moment:%m-%dT%H:%M:%S}"
         milliseconds = moment.microsecond // 1000
         return f"{text}.{milliseconds:03}Z" if milliseconds else f"{text}Z"
