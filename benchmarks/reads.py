@@ -19,7 +19,7 @@ from statistics import median
 from typing import Any
 
 import psycopg
-from cassandra.cluster import EXEC_PROFILE_DEFAULT, Cluster, ExecutionProfile
+from cassandra.cluster import EXEC_PROFILE_DEFAULT
 from cassandra.query import dict_factory
 from psycopg.rows import dict_row
 
@@ -28,6 +28,7 @@ from benchmarks.dataset import TABLES
 from benchmarks.meter import wait_until_calm
 from benchmarks.peers import PEERS
 from benchmarks.servers import Servers, own_servers, say
+from sync.adapters.cassandra.connection.connect import open_cassandra
 from sync.settings import Config
 from sync.stores import CqlStore, DualWriteStore, PostgresStore
 
@@ -58,9 +59,9 @@ def _prepare(servers: Servers, songs: int) -> None:
     env = {**os.environ, **servers.env, **ours.env()}
     subprocess.run([sys.executable, "-m", "sync", "backfill", "--table", "songs", "--quiet"], env=env, check=True)
     with servers.postgres() as connection:
-        connection.execute(f"CREATE TABLE {_PLAYLIST}".encode())
-    with Cluster([servers.settings.cassandra_contact_points], port=servers.settings.cassandra_port) as cluster:
-        cluster.connect(servers.keyspace).execute(f"CREATE TABLE {_PLAYLIST}")
+        connection.execute(f"CREATE TABLE public.{_PLAYLIST}".encode())
+    with open_cassandra(servers.settings) as cassandra:
+        cassandra.session.execute(f"CREATE TABLE {servers.keyspace}.{_PLAYLIST}")
     with DualWriteStore(servers.settings, Config(schema_files=())) as store:
         for part in range(_PARTITIONS):
             store.put_many(
@@ -77,25 +78,30 @@ def _measure(servers: Servers, rounds: int) -> dict[str, dict[str, list[float]]]
     with (
         CqlStore(settings) as cql,
         PostgresStore(settings) as postgres,
-        Cluster(
-            [settings.cassandra_contact_points],
-            port=settings.cassandra_port,
-            execution_profiles={EXEC_PROFILE_DEFAULT: ExecutionProfile(row_factory=dict_factory, request_timeout=60)},
-        ) as cluster,
+        open_cassandra(settings) as cassandra,
         servers.postgres() as connection,
     ):
-        session = cluster.connect(servers.keyspace)
+        session = cassandra.session
+        session.set_keyspace(servers.keyspace)
+        profile = session.execution_profile_clone_update(EXEC_PROFILE_DEFAULT, row_factory=dict_factory)
         one = session.prepare("SELECT * FROM playlist WHERE id = ?")
         song = session.prepare("SELECT * FROM songs WHERE id = ?")
-        ids = [row["id"] for row in session.execute("SELECT id FROM songs LIMIT 1000")]
+        ids = [row["id"] for row in session.execute("SELECT id FROM songs LIMIT 1000", execution_profile=profile)]
         reads: dict[str, tuple[Callable[[], Any], Callable[[], Any]]] = {
-            "Cassandra, scan": (lambda: session.execute("SELECT * FROM songs"), lambda: cql.scan("songs")),
+            "Cassandra, scan": (
+                lambda: session.execute("SELECT * FROM songs", execution_profile=profile),
+                lambda: cql.scan("songs"),
+            ),
             "Cassandra, find": (
-                _each(lambda p: session.execute(one, (p,))),
+                _each(lambda p: session.execute(one, (p,), execution_profile=profile)),
                 _each(lambda p: cql.find("playlist", {"id": p})),
             ),
             "Cassandra, get_many": (
-                lambda: [row for future in [session.execute_async(song, (i,)) for i in ids] for row in future.result()],
+                lambda: [
+                    row
+                    for future in [session.execute_async(song, (i,), execution_profile=profile) for i in ids]
+                    for row in future.result()
+                ],
                 lambda: cql.get_many("songs", [{"id": i} for i in ids]),
             ),
             "Postgres, scan": (lambda: _all(connection), lambda: postgres.scan("songs")),
@@ -104,7 +110,7 @@ def _measure(servers: Servers, rounds: int) -> dict[str, dict[str, list[float]]]
                 _each(lambda p: postgres.find("playlist", {"id": p})),
             ),
             "Postgres, get_many": (
-                lambda: _rows(connection, "SELECT * FROM songs WHERE id = ANY(%s)", (ids,)),
+                lambda: _rows(connection, "SELECT * FROM public.songs WHERE id = ANY(%s)", (ids,)),
                 lambda: postgres.get_many("songs", [{"id": i} for i in ids]),
             ),
         }
@@ -124,7 +130,7 @@ def _each(read: Callable[[int], Any]) -> Callable[[], Iterator[Any]]:
 
 
 def _playlist(connection: psycopg.Connection, part: int) -> list[Any]:
-    return _rows(connection, "SELECT * FROM playlist WHERE id = %s ORDER BY at", (part,))
+    return _rows(connection, "SELECT * FROM public.playlist WHERE id = %s ORDER BY at", (part,))
 
 
 def _rows(connection: psycopg.Connection, statement: str, values: tuple[Any, ...]) -> list[Any]:
@@ -135,7 +141,7 @@ def _rows(connection: psycopg.Connection, statement: str, values: tuple[Any, ...
 def _all(connection: psycopg.Connection) -> Iterator[Any]:
     with connection.transaction(), connection.cursor("bench", row_factory=dict_row) as cursor:
         cursor.itersize = 1000
-        yield from cursor.execute("SELECT * FROM songs")
+        yield from cursor.execute("SELECT * FROM public.songs")
 
 
 def _report(took: dict[str, dict[str, list[float]]]) -> None:

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
-from itertools import chain, islice
+from itertools import chain
 from typing import Any
 
 from sync.core.reads.cursor import Place, to_cursor
 from sync.errors import QueryNotSupported, SourceTimeout, SourceUnavailable, WriteRefused
 
 PAGE_ROWS = 1000
-_AT_ONCE = 200
-"""Rows that an asyncio caller gets from one visit to a thread."""
 Row = tuple[int | None, dict[str, Any]]
 """A row's token, where the order is that of tokens, and its values."""
+Page = list[Row]
 
 
 class _Reached:
@@ -31,52 +29,60 @@ class _Reached:
 
         Raises QueryNotSupported for a key that holds a collection.
         """
-        if self._last is None:
-            return self._after
-        token, row = self._last
-        return to_cursor(Place(token, tuple(row[name] for name in self.keys)))
+        return self._after if self._last is None else cursor_after(self._last, self.keys)
+
+
+def cursor_after(row: Row, keys: Sequence[str]) -> str:
+    """The place after a row."""
+    return to_cursor(Place(row[0], tuple(row[1][name] for name in keys)))
 
 
 class Rows(_Reached, Iterator[dict[str, Any]]):
     """Rows, read page by page while they are iterated over; the first page is read at once."""
 
-    def __init__(self, rows: Iterator[Row], keys: Sequence[str], after: str | None) -> None:
+    def __init__(self, pages: Iterator[Page], keys: Sequence[str], after: str | None) -> None:
         super().__init__(keys, after)
-        with reads():
-            first = list(islice(rows, 1))
-        self._rows = chain(first, _guarded(rows))
+        first = _next(pages)
+        self.pages: Iterator[Page] = chain([first] if first else [], iter(lambda: _next(pages), None))
+        self._rows = self._one_by_one()
+
+    def _one_by_one(self) -> Generator[dict[str, Any], None, None]:
+        for page in self.pages:
+            for row in page:
+                self._last = row
+                yield row[1]
+
+    def __iter__(self) -> Generator[dict[str, Any], None, None]:
+        return self._rows
 
     def __next__(self) -> dict[str, Any]:
-        self._last = next(self._rows)
-        return self._last[1]
-
-    def pairs(self) -> Iterator[Row]:
-        """The same rows with their tokens."""
-        for row in self:
-            assert self._last is not None
-            yield self._last[0], row
+        return next(self._rows)
 
 
 class AsyncRows(_Reached, AsyncIterator[dict[str, Any]]):
     """The same for asyncio: `run` runs a function in a thread."""
 
-    def __init__(self, rows: Rows, run: Callable[[Callable[[], list[Row]]], Awaitable[list[Row]]], after: str | None) -> None:
+    def __init__(self, rows: Rows, run: Callable[[Callable[[], Page]], Awaitable[Page]], after: str | None) -> None:
         super().__init__(rows.keys, after)
-        self._pairs, self._run = rows.pairs(), run
-        self._read: deque[Row] = deque()
+        self._pages, self._run = rows.pages, run
+        self._page: Iterator[Row] = iter(())
 
     async def __anext__(self) -> dict[str, Any]:
-        if not self._read:
-            self._read.extend(await self._run(lambda: list(islice(self._pairs, _AT_ONCE))))
-        if not self._read:
-            raise StopAsyncIteration
-        self._last = self._read.popleft()
-        return self._last[1]
+        row = next(self._page, None)
+        while row is None:
+            page = await self._run(lambda: next(self._pages, []))
+            if not page:
+                raise StopAsyncIteration
+            self._page = iter(page)
+            row = next(self._page, None)
+        self._last = row
+        return row[1]
 
 
-def _guarded(rows: Iterator[Row]) -> Iterator[Row]:
+def _next(pages: Iterator[Page]) -> Page | None:
+    """The next page that has rows."""
     with reads():
-        yield from rows
+        return next((page for page in pages if page), None)
 
 
 @contextmanager

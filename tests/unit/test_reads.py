@@ -17,6 +17,7 @@ from support.values import strategy
 from sync.adapters.cassandra.rows.cells import Cells
 from sync.adapters.cassandra.rows.values import RowValues
 from sync.core.cql import CqlType, parse_type
+from sync.core.encode.base import join_cells
 from sync.core.reads.cursor import Place, from_cursor, to_cursor
 from sync.core.reads.key_order import KeyColumn, KeyOrder, from_comment, to_comment
 from sync.core.reads.query import Condition, Index, filters, query
@@ -144,10 +145,18 @@ def test_rows_have_the_values_of_single_rows(kind: str, data: st.DataObject) -> 
         expected = cells.values(row)
     except ValueUnreadable as error:
         with pytest.raises(ValueUnreadable) as found:
-            rows.values(list(row.values()))
+            values_of(rows, list(row.values()))
         assert str(found.value) == str(error)
         return
-    assert repr(rows.values(list(row.values()))) == repr(expected)
+    assert repr(values_of(rows, list(row.values()))) == repr(expected)
+
+
+def values_of(rows: RowValues, cells: list[bytes | None]) -> dict[str, Any]:
+    """The values of a page's only row."""
+    page = b"before" + join_cells([struct.pack(">q", 7), *cells])
+    ((token, values),) = rows.page(page, 6, 1)
+    assert token == 7
+    return values
 
 
 def test_examples_of_values() -> None:
@@ -155,5 +164,6 @@ def test_examples_of_values() -> None:
     kinds = {"i": "int", "t": "timestamp", "u": "uuid", "s": "text", "d": "double"}
     table = SourceTable("k", "t", tuple(SourceColumn(n, parse_type(k), "regular") for n, k in kinds.items()))
     cells = [b"\xff" * 4, struct.pack(">q", 1), UUID(int=5).bytes, "é".encode(), struct.pack(">d", 0.1)]
-    found = RowValues(Cells(table, None), [(n, parse_type(k)) for n, k in kinds.items()]).values(cells)
+    rows = RowValues(Cells(table, None), [(n, parse_type(k)) for n, k in kinds.items()])
+    found = values_of(rows, cells)
     assert found == {"i": -1, "t": datetime(1970, 1, 1, 0, 0, 0, 1000, UTC), "u": UUID(int=5), "s": "é", "d": 0.1}

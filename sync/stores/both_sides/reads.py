@@ -6,31 +6,27 @@ from collections.abc import Callable, Iterator
 from typing import TypeVar
 
 from sync.errors import SourceUnavailable, TargetUnavailable
-from sync.stores.rows import Row, Rows
+from sync.stores.rows import Page, Rows, cursor_after
 
 S = TypeVar("S")
-_LOOK_EVERY = 100
+Begin = Callable[[S, str | None, int | None], Rows]
 
 
-def from_primary(
-    primary: Callable[[], S], begin: Callable[[S, str | None, int | None], Rows], after: str | None, limit: int | None
-) -> Rows:
+def from_primary(primary: Callable[[], S], begin: Begin[S], after: str | None, limit: int | None) -> Rows:
     """The rows that `begin` reads of a store, from after a cursor, at most `limit`; `primary` is the store to read."""
     store = primary()
     rows = begin(store, after, limit)
     return Rows(_followed(primary, begin, store, rows, limit), rows.keys, after)
 
 
-def _followed(
-    primary: Callable[[], S], begin: Callable[[S, str | None, int | None], Rows], store: S, rows: Rows, limit: int | None
-) -> Iterator[Row]:
-    seen = 0
+def _followed(primary: Callable[[], S], begin: Begin[S], store: S, rows: Rows, limit: int | None) -> Iterator[Page]:
+    seen, cursor = 0, rows.cursor
     while True:
         try:
-            for pair in rows.pairs():
-                seen += 1
-                yield pair
-                if seen % _LOOK_EVERY == 0 and primary() is not store:
+            for page in rows.pages:
+                yield page
+                seen, cursor = seen + len(page), cursor_after(page[-1], rows.keys)
+                if primary() is not store:
                     break
             else:
                 return
@@ -40,4 +36,4 @@ def _followed(
         if limit is not None and seen >= limit:
             return
         store = primary()
-        rows = begin(store, rows.cursor, None if limit is None else limit - seen)
+        rows = begin(store, cursor, None if limit is None else limit - seen)

@@ -26,7 +26,7 @@ from sync.errors import QueryNotSupported, SourceUnavailable, WriteRefused, Writ
 from sync.settings import Config, Settings
 from sync.stores.one_side.live_tables import LiveTables, with_live_table
 from sync.stores.process import Process
-from sync.stores.rows import PAGE_ROWS, Row, Rows, reads
+from sync.stores.rows import PAGE_ROWS, Page, Rows, reads
 
 T = TypeVar("T")
 _COUNT_RANGES = 32
@@ -126,7 +126,7 @@ class CqlStore:
     ) -> Rows:
         """The rows of a partition, or those that an index finds. Raises QueryNotSupported, SourceUnavailable."""
 
-        def begin(queries: TableQueries, place: Place | None) -> Iterator[Row]:
+        def begin(queries: TableQueries, place: Place | None) -> Iterator[Page]:
             return queries.find(self._planned(table, lambda: queries.query(where, order_by, limit)), place, page_rows)
 
         return self._begin(table, begin, after)
@@ -135,7 +135,7 @@ class CqlStore:
         """All rows of a table, in the order of tokens. Raises QueryNotSupported, SourceUnavailable."""
         return self._begin(table, lambda queries, place: queries.scan(place, page_rows), after)
 
-    def _begin(self, table: str, begin: Callable[[TableQueries, Place | None], Iterator[Row]], after: str | None) -> Rows:
+    def _begin(self, table: str, begin: Callable[[TableQueries, Place | None], Iterator[Page]], after: str | None) -> Rows:
         place = from_cursor(after) if after is not None else None
 
         def read() -> Rows:

@@ -20,10 +20,10 @@ from sync.core.reads.query import Condition, OrderBy, Query, filters, query
 from sync.core.rows import TargetColumn, TargetTable
 from sync.errors import QueryNotSupported
 from sync.stores.one_side.values import adapted_key
-from sync.stores.rows import Row
+from sync.stores.rows import Page
 
 Fetch = Callable[[sql.Composed, Mapping[str, Any]], list[dict[str, Any]]]
-"""Runs a statement; its rows as the store's own values, with `_sync_token` where it was selected."""
+"""Runs a statement; its rows as the store's own values, with `_sync_token` where it is selected."""
 _TOKEN = sql.Identifier(TOKEN_COLUMN)
 _KEYS_AT_ONCE = 1000
 _IN_ARRAYS = frozenset({
@@ -95,21 +95,21 @@ class TableReads:
     def _rows_where(self, terms: Sequence[sql.Composable]) -> sql.Composed:
         return sql.SQL("{} FROM {} WHERE {}").format(self._columns, identifier(self._table), sql.SQL(" AND ").join(terms))
 
-    def find(self, query: Query, after: Place | None, page_rows: int) -> Iterator[Row]:
-        """The rows of a query, in Cassandra's order, from after a place."""
+    def find(self, query: Query, after: Place | None, page_rows: int) -> Iterator[Page]:
+        """The pages of a query, in Cassandra's order, from after a place."""
         terms, values = self._terms(query.conditions)
         order = self._order(with_partition=not query.in_partition)
         with_token = self._facts.has_token and not query.in_partition
-        return self._pages(_Page(terms, values, order, query.reversed, with_token), after, page_rows, query.limit)
+        return self._pages(_Read(terms, values, order, query.reversed, with_token), after, page_rows, query.limit)
 
-    def scan(self, after: Place | None, page_rows: int) -> Iterator[Row]:
-        """All rows: those with a token in its order, as in Cassandra, then those without, by key."""
+    def scan(self, after: Place | None, page_rows: int) -> Iterator[Page]:
+        """The pages of all rows: those with a token in its order, as in Cassandra, then those without, by key."""
         if after is not None and after.token is not None and not self._facts.has_token:
             raise QueryNotSupported(
                 f"{self._table.name}: this cursor is a place in the order of tokens, which `sync finish` removed: begin again"
             )
-        page = _Page([], {}, self._order(with_partition=True), False, self._facts.has_token)
-        return self._pages(page, after, page_rows, None)
+        read = _Read([], {}, self._order(with_partition=True), False, self._facts.has_token)
+        return self._pages(read, after, page_rows, None)
 
     def _terms(self, conditions: Sequence[Condition]) -> tuple[list[sql.Composed], dict[str, Any]]:
         terms: list[sql.Composed] = []
@@ -128,54 +128,58 @@ class TableReads:
             raise QueryNotSupported(f"{self._table.name}: {name} is not a column in Postgres")
         return found
 
-    def _pages(self, page: _Page, after: Place | None, rows: int, limit: int | None) -> Iterator[Row]:
-        left, phases = limit, [True, False] if page.with_token else [False]
-        if after is not None and page.with_token and after.token is None:
+    def _pages(self, read: _Read, after: Place | None, rows: int, limit: int | None) -> Iterator[Page]:
+        left, phases = limit, [True, False] if read.with_token else [False]
+        if after is not None and read.with_token and after.token is None:
             phases = [False]
         for with_token in phases:
-            for row in self._phase(page, with_token, after, rows, left):
-                yield row
-                left = None if left is None else left - 1
+            for page in self._phase(read, with_token, after, rows, left):
+                yield page
+                left = None if left is None else left - len(page)
             after = None  # the next phase begins at its start
             if left == 0:
                 return
 
-    def _phase(self, page: _Page, with_token: bool, after: Place | None, rows: int, limit: int | None) -> Iterator[Row]:
+    def _phase(self, read: _Read, with_token: bool, after: Place | None, rows: int, limit: int | None) -> Iterator[Page]:
         """The rows with a token, in its order, or those without; all rows of a table that has none."""
-        given, left = after, limit
+        given, left, names = after, limit, [c.name for c in self.key.columns]
         while left is None or left > 0:
             size = rows if left is None else min(rows, left)
-            found = self._fetch(*self._statement(page, with_token, after, given, size))
-            for row in found:
-                token = row.pop(TOKEN_COLUMN, None)
-                yield token if page.with_token else None, row
-            if len(found) < size:
+            found = self._fetch(*self._statement(read, with_token, after, given, size))
+            if not found:
                 return
-            left = None if left is None else left - len(found)
-            after = Place(token, tuple(found[-1][c.name] for c in self.key.columns))
+            page: Page = (
+                [(row.pop(TOKEN_COLUMN), row) for row in found] if read.with_token else [(None, row) for row in found]
+            )
+            yield page
+            if len(page) < size:
+                return
+            left = None if left is None else left - len(page)
+            token, row = page[-1]
+            after = Place(token, tuple(row[name] for name in names))
 
     def _statement(
-        self, page: _Page, with_token: bool, after: Place | None, given: Place | None, size: int
+        self, read: _Read, with_token: bool, after: Place | None, given: Place | None, size: int
     ) -> tuple[sql.Composed, dict[str, Any]]:
-        terms, values, table = list(page.terms), dict(page.values), self._table
-        if page.with_token:
+        terms, values, table = list(read.terms), dict(read.values), self._table
+        if read.with_token:
             terms.append(sql.SQL("{} IS {}").format(_TOKEN, sql.SQL("NOT NULL" if with_token else "NULL")))
         if after is not None:
-            terms += self._after(page, with_token, after, given, values)
-        order = order_by(table, page.order, page.reversed)
+            terms += self._after(read, with_token, after, given, values)
+        order = order_by(table, read.order, read.reversed)
         order = [sql.SQL("{}").format(_TOKEN), *order] if with_token else order
         by = sql.SQL(" ORDER BY {}").format(sql.SQL(", ").join(order)) if order else sql.SQL("")
-        token = sql.SQL("{}, ").format(_TOKEN) if self._facts.has_token else sql.SQL("")
+        token = sql.SQL("{}, ").format(_TOKEN) if read.with_token else sql.SQL("")
         rows = self._rows_where(terms or [sql.SQL("true")])
         return sql.SQL("SELECT {}{}{} LIMIT {}").format(token, rows, by, sql.Placeholder("n")), values | {"n": size}
 
     def _after(
-        self, page: _Page, with_token: bool, after: Place, given: Place | None, values: dict[str, Any]
+        self, read: _Read, with_token: bool, after: Place, given: Place | None, values: dict[str, Any]
     ) -> list[sql.Composed]:
         if not with_token:
-            return [after_key(self._table, page.order, self._values(page.order, after, "a", values), page.reversed)]
+            return [after_key(self._table, read.order, self._values(read.order, after, "a", values), read.reversed)]
         values["t"] = after.token
-        strict = after_key(self._table, page.order, self._values(page.order, after, "a", values), page.reversed)
+        strict = after_key(self._table, read.order, self._values(read.order, after, "a", values), read.reversed)
         token = sql.Placeholder("t")
         if after is not given:
             return [sql.SQL("{0} >= {1} AND ({0} > {1} OR {2})").format(_TOKEN, token, strict)]
@@ -185,7 +189,7 @@ class TableReads:
             sql.SQL("{} = {}").format(sql.Identifier(c.name), v)
             for c, v in zip(partition, self._values(partition, after, "a", values), strict=True)
         ]
-        later = after_key(self._table, clustering, self._values(clustering, after, "a", values), page.reversed)
+        later = after_key(self._table, clustering, self._values(clustering, after, "a", values), read.reversed)
         others = sql.SQL("NOT ({})").format(sql.SQL(" AND ").join(same))
         return [sql.SQL("{0} >= {1} AND ({0} > {1} OR {2} OR {3})").format(_TOKEN, token, others, later)]
 
@@ -199,8 +203,8 @@ class TableReads:
         return [sql.Placeholder(f"{prefix}{names.index(c.name)}") for c in columns]
 
 
-class _Page:
-    """What all pages of a read have in common: conditions, their values, the order, and whether that is by token first."""
+class _Read:
+    """What all pages of a query have in common: conditions, their values, the order, and whether that is by token first."""
 
     def __init__(
         self, terms: list[sql.Composed], values: dict[str, Any], order: list[KeyColumn], is_reversed: bool, with_token: bool

@@ -18,17 +18,17 @@ from sync.adapters.postgres.connection.refusals import error_text
 from sync.adapters.postgres.drift.search import search_widely, similarity_sql
 from sync.adapters.postgres.dual_write.statements import column as named
 from sync.adapters.postgres.schema.catalogue import identifier, read_target
-from sync.adapters.postgres.schema.key_order import read_facts
+from sync.adapters.postgres.schema.key_order import ReadFacts, read_facts
 from sync.core.reads.cursor import Place, from_cursor
 from sync.core.reads.query import OrderBy
 from sync.core.rows import TargetColumn, TargetTable
-from sync.errors import SyncError, TargetRefused, TargetUnavailable, ValueUnreadable, WriteRefused
+from sync.errors import QueryNotSupported, SyncError, TargetRefused, TargetUnavailable, ValueUnreadable, WriteRefused
 from sync.settings import Settings
 from sync.stores.one_side.postgres_queries import TableReads
 from sync.stores.one_side.unreadable import tolerate, unreadable_in
 from sync.stores.one_side.values import VECTORS, adapted, adapted_key, converters, plain
 from sync.stores.process import Process
-from sync.stores.rows import PAGE_ROWS, Row, Rows, reads
+from sync.stores.rows import PAGE_ROWS, Page, Rows, reads
 from sync.stores.schema_refresh import SchemaRefresh, retry_on_change
 
 T = TypeVar("T")
@@ -42,6 +42,7 @@ class PostgresReads:
         self._process = Process()
         self.pool = open_pool(settings, size, timeout)
         self._tables: dict[str, TargetTable] = {}
+        self._facts: dict[str, tuple[TargetTable, ReadFacts]] = {}
         self._schema = SchemaRefresh()
 
     def __enter__(self) -> Self:
@@ -74,7 +75,7 @@ class PostgresReads:
 
         def read(found: TargetTable) -> list[dict[str, Any] | None]:
             checked = [dict(zip(key, self._where(found, key)[1], strict=True)) for key in given]
-            return self._queries(found).get_many(checked)
+            return self._with_facts(found, lambda queries: queries.get_many(checked))
 
         with reads():
             return self._retry_on_change(table, read)
@@ -93,7 +94,7 @@ class PostgresReads:
         Raises QueryNotSupported, TargetUnavailable; ValueUnreadable if Python cannot represent a value.
         """
 
-        def begin(queries: TableReads, place: Place | None) -> Iterator[Row]:
+        def begin(queries: TableReads, place: Place | None) -> Iterator[Page]:
             return queries.find(queries.query(where, order_by, limit), place, page_rows)
 
         return self._begin(table, begin, after)
@@ -102,19 +103,35 @@ class PostgresReads:
         """All rows of a table: in the order of tokens until `sync finish`, then by key. Raises as `find`."""
         return self._begin(table, lambda queries, place: queries.scan(place, page_rows), after)
 
-    def _begin(self, table: str, begin: Callable[[TableReads, Place | None], Iterator[Row]], after: str | None) -> Rows:
+    def _begin(self, table: str, begin: Callable[[TableReads, Place | None], Iterator[Page]], after: str | None) -> Rows:
         place = from_cursor(after) if after is not None else None
 
-        def read(found: TargetTable) -> Rows:
-            queries = self._queries(found)
+        def read(queries: TableReads) -> Rows:
             return Rows(begin(queries, place), [c.name for c in queries.key.columns], after)
 
         with reads():
-            return self._retry_on_change(table, read)
+            return self._retry_on_change(table, lambda found: self._with_facts(found, read))
 
-    def _queries(self, table: TargetTable) -> TableReads:
+    def _with_facts(self, table: TargetTable, call: Callable[[TableReads], T]) -> T:
+        """Make the call with what reads depend on; repeat it once if it was refused and that has changed."""
+        of, known = self._facts.get(table.name, (None, None))
+        if of is not table or known is None:
+            return call(self._queries(table, self._look_at_facts(table)))
+        try:
+            return call(self._queries(table, known))
+        except (QueryNotSupported, TargetRefused):
+            found = self._look_at_facts(table)
+            if found == known:
+                raise
+            return call(self._queries(table, found))
+
+    def _look_at_facts(self, table: TargetTable) -> ReadFacts:
         with self._away(), self.pool.connection() as connection:
-            facts = read_facts(connection, table)
+            found = read_facts(connection, table)
+        self._facts[table.name] = table, found
+        return found
+
+    def _queries(self, table: TargetTable, facts: ReadFacts) -> TableReads:
         return TableReads(table, facts, _columns(table), lambda statement, values: self._fetch(table, statement, values))
 
     def _fetch(self, table: TargetTable, statement: sql.Composed, values: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -149,7 +166,7 @@ class PostgresReads:
             raise WriteRefused(f"{found.name}: {column} is not a vector column")
         adapted(found.name, kind, vector)
         distance, similarity = similarity_sql(kind, "cosine", vector)
-        terms, values = self._queries(found).filters(where) if where else ([], {})
+        terms, values = self._with_facts(found, lambda queries: queries.filters(where)) if where else ([], {})
         terms = [sql.SQL("{} IS NOT NULL").format(named(column)), *terms]
         statement = sql.SQL("SELECT {}, {} AS _similarity FROM {} WHERE {} ORDER BY {} LIMIT {}").format(
             _columns(found), similarity, identifier(found), sql.SQL(" AND ").join(terms), distance, limit

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import islice
 from typing import Any
 
 from cassandra.cluster import ResponseFuture
@@ -14,7 +13,7 @@ from sync.adapters.cassandra.connection.faults import source_errors
 from sync.adapters.cassandra.connection.pages import RAW_PROFILE, RangeReader, quoted, token_of_partition
 from sync.adapters.cassandra.rows.cells import Cells
 from sync.adapters.cassandra.rows.rows import prepared
-from sync.adapters.cassandra.rows.values import RowValues
+from sync.adapters.cassandra.rows.values import Row, RowValues
 from sync.adapters.cassandra.schema.read_indexes import read_indexes
 from sync.core.decode.order import order_of
 from sync.core.encode.base import INT32, INT64, read_cells
@@ -22,10 +21,9 @@ from sync.core.reads.cursor import Place
 from sync.core.reads.key_order import source_key_order
 from sync.core.reads.query import Condition, OrderBy, Query, query
 from sync.core.ring import MAX_TOKEN, MIN_TOKEN, TokenRange
-from sync.core.rows import Page, SourceTable
+from sync.core.rows import Page as RawPage
+from sync.core.rows import SourceTable
 
-Row = tuple[int | None, dict[str, Any]]
-"""A row's token and its values."""
 _PAGE_BYTES = 1 << 20
 _KEYS_IN_ONE, _AT_ONCE = 20, 32
 """Managed servers limit the number of values in an IN; so many requests are under way at once."""
@@ -43,6 +41,7 @@ class TableQueries:
         self._orders = [(order_of(c.type), c.descending) for c in table.primary_key if c.kind == "clustering"]
         self._parts = len(table.partition_key)
         self._width = 1 + len(self._names)
+        self._has_static = any(c.kind == "static" for c in table.columns) and bool(self._key.clustering)
         selected = ", ".join([token_of_partition(table), *map(quoted, self._names)])
         self._select = f"SELECT {selected} FROM {quoted(table.keyspace)}.{quoted(table.name)} WHERE "
 
@@ -51,8 +50,8 @@ class TableQueries:
         indexes = read_indexes(self._cassandra.session, self._table)
         return query(self._table.name, self._key, indexes, where, order_by, limit)
 
-    def find(self, query: Query, after: Place | None, page_rows: int) -> Iterator[Row]:
-        """The rows of a query, from after a place. Raises WriteRefused for a value that its column does not take."""
+    def find(self, query: Query, after: Place | None, page_rows: int) -> Iterator[list[Row]]:
+        """The pages of a query, from after a place. Raises WriteRefused for a value that its column does not take."""
         conditions = query.conditions if after is None else self._from(query, after)
         terms = [f"{quoted(c.column)} {c.operator} ?" for c in conditions]
         values = [self._cells.cell(c.column, c.value) for c in conditions]
@@ -62,15 +61,15 @@ class TableQueries:
         limit = f" LIMIT {query.limit}" if query.limit and after is None else ""
         bound = BoundStatement(prepared(self._cassandra.raw, self._select + " AND ".join(terms) + self._order(query) + limit))
         bound.values, bound.fetch_size = values, min(page_rows, (query.limit or page_rows) + 1)
-        rows = self._rows(self._pages(bound))
-        return rows if after is None else islice(self._after(rows, after, query.reversed), query.limit)
+        pages = self._pages(bound)
+        return pages if after is None else self._limited(self._after(pages, after, query.reversed), query.limit)
 
-    def scan(self, after: Place | None, page_rows: int) -> Iterator[Row]:
-        """All rows, in the order of tokens, from after a place."""
+    def scan(self, after: Place | None, page_rows: int) -> Iterator[list[Row]]:
+        """The pages of all rows, in the order of tokens, from after a place."""
         reader = RangeReader(self._cassandra.raw, self._table, tuple(self._names), _PAGE_BYTES)
         start = MIN_TOKEN if after is None or after.token is None else max(MIN_TOKEN, after.token - 1)
-        rows = self._rows(reader.pages(TokenRange(start, MAX_TOKEN), page_rows))
-        return rows if after is None else self._after(rows, after, False)
+        pages = map(self._rows, reader.pages(TokenRange(start, MAX_TOKEN), page_rows))
+        return pages if after is None else self._after(pages, after, False)
 
     def get_many(self, keys: Sequence[tuple[bytes, ...]]) -> list[dict[str, Any] | None]:
         """The rows of these keys, in their order, None for one that does not exist."""
@@ -80,9 +79,15 @@ class TableQueries:
         for at in range(0, len(groups), _AT_ONCE):
             futures = [self._request(self._by_keys(group), None) for group in groups[at : at + _AT_ONCE]]
             for future, group in zip(futures, groups[at : at + _AT_ONCE], strict=True):
-                for cells in self._all(future):
-                    key = group[0] if len(group) == 1 else tuple(cells[1 : 1 + len(group[0])])
-                    found[key] = self._values.values(cells[1:])
+                for page in self._all(future):
+                    rows = self._values.page(page.data, page.offset, page.count)
+                    if len(group) == 1:
+                        found.update((group[0], row) for _, row in rows)
+                        continue
+                    at = page.offset
+                    for _, row in rows:
+                        (_, key, *_), at = read_cells(page.data, at, self._width)
+                        found[(key,)] = row
         return [found.get(key) for key in keys]
 
     @property
@@ -119,13 +124,23 @@ class TableQueries:
         kept = [c for c in query.conditions if c.column != free.name or c.operator[0] != operator[0]]
         return (*kept, Condition(free.name, operator, value))
 
-    def _after(self, rows: Iterator[Row], after: Place, is_reversed: bool) -> Iterator[Row]:
+    def _after(self, pages: Iterator[list[Row]], after: Place, is_reversed: bool) -> Iterator[list[Row]]:
         """Leave out the rows of the place's partition up to the place; what follows needs no comparison."""
         names = [c.name for c in self._key.columns]
         place = self._cells.key(dict(zip(names, after.key, strict=True))).cells
-        for token, row in rows:
-            if not self._is_passed(self._cells.key({n: row[n] for n in names}).cells, place, is_reversed):
-                yield token, row
+        for page in pages:
+            yield [
+                row
+                for row in page
+                if not self._is_passed(self._cells.key({n: row[1][n] for n in names}).cells, place, is_reversed)
+            ]
+
+    def _limited(self, pages: Iterator[list[Row]], limit: int | None) -> Iterator[list[Row]]:
+        for page in pages:
+            yield page if limit is None else page[:limit]
+            limit = None if limit is None else limit - len(page)
+            if limit is not None and limit <= 0:
+                return
 
     def _is_passed(self, key: tuple[bytes, ...], place: tuple[bytes, ...], is_reversed: bool) -> bool:
         if key[: self._parts] != place[: self._parts]:
@@ -136,29 +151,22 @@ class TableQueries:
                 return bool(a < b) != (descending != is_reversed)
         return True
 
-    def _rows(self, pages: Iterator[Page]) -> Iterator[Row]:
-        values, width = self._values.values, self._width
-        for page in pages:
-            data, at = page.data, page.offset
-            for _ in range(page.count):
-                cells, at = read_cells(data, at, width)
-                if cells[self._parts + 1 if self._orders else 1] is not None:  # else a partition without rows, of statics
-                    yield INT64.unpack(cells[0] or b"")[0], values(cells[1:])
+    def _rows(self, page: RawPage) -> list[Row]:
+        rows = self._values.page(page.data, page.offset, page.count)
+        first = self._key.clustering[0].name if self._has_static else ""
+        return [row for row in rows if row[1][first] is not None] if first else rows  # None: a partition of statics alone
 
-    def _all(self, future: ResponseFuture) -> Iterator[list[bytes | None]]:
+    def _all(self, future: ResponseFuture) -> Iterator[RawPage]:
         with source_errors():
             result = future.result()
         while True:
-            page, at = result.current_rows[0], result.current_rows[0].offset
-            for _ in range(page.count):
-                cells, at = read_cells(page.data, at, self._width)
-                yield cells
+            yield result.current_rows[0]
             if not result.has_more_pages:
                 return
             with source_errors():
                 result.fetch_next_page()
 
-    def _pages(self, bound: BoundStatement) -> Iterator[Page]:
+    def _pages(self, bound: BoundStatement) -> Iterator[list[Row]]:
         """The pages of an answer; the next is requested while the caller works on one."""
         asked: ResponseFuture | None = self._request(bound, None)
         while asked is not None:
@@ -166,7 +174,7 @@ class TableQueries:
                 result = asked.result()
             page, state = result.current_rows[0], result.paging_state
             asked = self._request(bound, state) if state else None
-            yield page
+            yield self._rows(page)
 
     def _request(self, bound: BoundStatement, state: bytes | None) -> ResponseFuture:
         return self._cassandra.raw.execute_async(bound, paging_state=state, execution_profile=RAW_PROFILE)

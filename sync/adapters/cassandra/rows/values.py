@@ -1,4 +1,7 @@
-"""Rows of many cells as Python values: as `Cells.values` makes them, with less work for the common types."""
+"""Pages of rows as Python values: as `Cells.values` makes them, by a function that is generated for the table's columns.
+
+Why generated: docs/decisions/0001-raw-pages-and-generated-encoders.md.
+"""
 
 from __future__ import annotations
 
@@ -11,19 +14,20 @@ from uuid import UUID
 from sync.adapters.cassandra.rows.cell_types import PROTOCOL, cell_type
 from sync.adapters.cassandra.rows.cells import Cells, plain
 from sync.core.cql import CqlType
-from sync.core.encode.base import INT32, INT64, elements, map_elements
+from sync.core.encode.base import INT32, INT64, elements, map_elements, read_cells
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_DOUBLE, _FLOAT, _SHORT, _TINY = struct.Struct(">d"), struct.Struct(">f"), struct.Struct(">h"), struct.Struct(">b")
 Decode = Callable[[bytes], Any]
-
-
-def _unpacking(layout: struct.Struct) -> Decode:
-    return lambda cell: layout.unpack(cell)[0]
+Row = tuple[int | None, dict[str, Any]]
+"""A row's token and its values."""
 
 
 def _utf8(cell: bytes) -> str:
     return cell.decode()
+
+
+def _ascii(cell: bytes) -> str:
+    return cell.decode("ascii")
 
 
 def _uuid(cell: bytes) -> UUID:
@@ -34,35 +38,30 @@ def _timestamp(cell: bytes) -> datetime:
     return _EPOCH + timedelta(milliseconds=INT64.unpack(cell)[0])
 
 
-_FAST: dict[str, Decode] = {
-    "ascii": lambda cell: cell.decode("ascii"),
-    "text": _utf8,
-    "blob": bytes,
-    "int": _unpacking(INT32),
-    "bigint": _unpacking(INT64),
-    "smallint": _unpacking(_SHORT),
-    "tinyint": _unpacking(_TINY),
-    "float": _unpacking(_FLOAT),
-    "double": _unpacking(_DOUBLE),
-    "uuid": _uuid,
-    "timeuuid": _uuid,
-    "timestamp": _timestamp,
-}
+_WHOLE: dict[str, Decode] = {
+    "ascii": _ascii, "text": _utf8, "blob": bytes, "uuid": _uuid, "timeuuid": _uuid, "timestamp": _timestamp,
+}  # fmt: skip
+"""By CQL type, what makes a value of a cell that is not empty."""
+_NUMBERS = {"int": "i", "bigint": "q", "smallint": "h", "tinyint": "b", "float": "f", "double": "d"}
+"""Types that `struct` reads, by its letter."""
 
 
 def decoder(kind: CqlType) -> Decode:
     """From a cell that is not null to its Python value."""
-    slow = _by_driver(kind)
-    fast = _FAST.get(kind.name) or _collection(kind)
-    if fast is None:
-        return slow
-    return lambda cell: fast(cell) if cell else slow(cell)  # a cell of length zero is null for most types
+    slow, fast = _by_driver(kind), _fast(kind)
+    return slow if fast is None else lambda cell: fast(cell) if cell else slow(cell)  # an empty cell is null for most types
+
+
+def _fast(kind: CqlType) -> Decode | None:
+    if kind.name in _NUMBERS:
+        layout = struct.Struct(">" + _NUMBERS[kind.name])
+        return lambda cell: layout.unpack(cell)[0]
+    return _WHOLE.get(kind.name) or _collection(kind)
 
 
 def _collection(kind: CqlType) -> Decode | None:
     """Lists and maps of these types; the driver itself sorts sets."""
-    parts = [_FAST.get(arg.name) for arg in kind.args]
-    if kind.name not in ("list", "map") or not all(parts):
+    if kind.name not in ("list", "map") or not all(_fast(arg) for arg in kind.args):
         return None
     one, other = (_or_null(decoder(arg)) for arg in (kind.args * 2)[:2])
     if kind.name == "list":
@@ -85,19 +84,50 @@ def _by_driver(kind: CqlType) -> Decode:
 
 
 class RowValues:
-    """Rows of some columns of one table."""
+    """Rows of some columns of one table, each after its token."""
 
     def __init__(self, cells: Cells, columns: Sequence[tuple[str, CqlType]]) -> None:
         self._cells = cells
         self._names = tuple(name for name, _ in columns)
-        self._decoders = tuple(decoder(kind) for _, kind in columns)
+        self._read = _generated(columns)
 
-    def values(self, row: Sequence[bytes | None]) -> dict[str, Any]:
-        """The row's cells, in the columns' order, as values. Raises ValueUnreadable if Python cannot represent one."""
+    def page(self, data: bytes, at: int, count: int) -> list[Row]:
+        """The rows of a page. Raises ValueUnreadable if Python cannot represent a value."""
         try:
-            return {
-                name: None if cell is None else decode(cell)
-                for name, decode, cell in zip(self._names, self._decoders, row, strict=True)
-            }
+            return self._read(data, at, count)
         except (OverflowError, ValueError, struct.error):
-            return self._cells.values(dict(zip(self._names, row, strict=True)))  # it names the column in its error
+            rows: list[Row] = []
+            for _ in range(count):
+                (token, *row), at = read_cells(data, at, 1 + len(self._names))
+                values = self._cells.values(dict(zip(self._names, row, strict=True)))  # its error names row and column
+                rows.append((INT64.unpack(token or b"")[0], values))
+            return rows
+
+
+def _generated(columns: Sequence[tuple[str, CqlType]]) -> Callable[[bytes, int, int], list[Row]]:
+    """A function that reads `count` rows from `at`: for each cell its length, then the cell."""
+    given: dict[str, Any] = {"length": INT32.unpack_from, "token_at": struct.Struct(">iq").unpack_from}
+    lines = [
+        "def read(data, at, count):",
+        " rows = []",
+        " for _ in range(count):",
+        "  _, token = token_at(data, at)",
+        "  at += 12",
+    ]
+    for nth, (_, kind) in enumerate(columns):
+        given[f"decode{nth}"] = _by_driver(kind) if kind.name in _NUMBERS else decoder(kind)
+        lines += ["  (n,) = length(data, at)", "  at += 4"]
+        if kind.name in _NUMBERS:
+            number = struct.Struct(">" + _NUMBERS[kind.name])
+            given[f"number{nth}"] = number.unpack_from
+            lines += [f"  if n == {number.size}: (v{nth},) = number{nth}(data, at); at += n"]
+        elif kind.name == "text":
+            lines += [f"  if n > 0: v{nth} = data[at:at + n].decode(); at += n"]
+        else:
+            lines += [f"  if n > 0: v{nth} = decode{nth}(data[at:at + n]); at += n"]
+        lines += [f"  elif n < 0: v{nth} = None", f"  else: v{nth} = decode{nth}(data[at:at + n]); at += n"]
+    pairs = ", ".join(f"{name!r}: v{nth}" for nth, (name, _) in enumerate(columns))
+    lines += [f"  rows.append((token, {{{pairs}}}))", " return rows"]
+    exec("\n".join(lines), given)
+    made: Callable[[bytes, int, int], list[Row]] = given["read"]
+    return made
