@@ -48,6 +48,7 @@ class CqlStore:
             self.close()
             raise
         self._rows: dict[str, tuple[SourceTable, Cells, SourceRows]] = {}
+        self._reads: dict[str, tuple[SourceTable, TableQueries]] = {}
 
     def __enter__(self) -> Self:
         return self
@@ -149,7 +150,11 @@ class CqlStore:
         source, (cells, _) = self.source(table), self._of(table)
         if source.is_collection:
             raise QueryNotSupported(f"{table} is a collection of the Data API: over CQL its documents are read one by one")
-        return TableQueries(self.cassandra, source, cells)
+        made, queries = self._reads.get(table) or (None, None)
+        if queries is None or made is not source:
+            queries = TableQueries(self.cassandra, source, cells)
+            self._reads[table] = source, queries
+        return queries
 
     def _planned(self, table: str, plan: Callable[[], T]) -> T:
         """What `plan` returns; it looks again if an index is missing, which may just have been created."""

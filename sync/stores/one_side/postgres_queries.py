@@ -145,14 +145,17 @@ class TableReads:
         given, left, names = after, limit, [c.name for c in self.key.columns]
         while left is None or left > 0:
             size = rows if left is None else min(rows, left)
-            found = self._fetch(*self._statement(read, with_token, after, given, size))
+            # One more than a page has says whether there is another.
+            found = self._fetch(*self._statement(read, with_token, after, given, size + 1))
             if not found:
                 return
+            has_more = len(found) > size
+            del found[size:]
             page: Page = (
                 [(row.pop(TOKEN_COLUMN), row) for row in found] if read.with_token else [(None, row) for row in found]
             )
             yield page
-            if len(page) < size:
+            if not has_more:
                 return
             left = None if left is None else left - len(page)
             token, row = page[-1]

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from cassandra.cluster import ResponseFuture
-from cassandra.query import BoundStatement
+from cassandra.query import BoundStatement, PreparedStatement
 
 from sync.adapters.cassandra.connection.connect import Cassandra
 from sync.adapters.cassandra.connection.faults import source_errors
@@ -45,6 +45,8 @@ class TableQueries:
         selected = ", ".join([token_of_partition(table), *map(quoted, self._names)])
         self._select = f"SELECT {selected} FROM {quoted(table.keyspace)}.{quoted(table.name)} WHERE "
 
+        self._statements: dict[str, PreparedStatement] = {}
+
     def query(self, where: Mapping[str, Any], order_by: OrderBy | None, limit: int | None) -> Query:
         """The checked query. Raises QueryNotSupported."""
         indexes = read_indexes(self._cassandra.session, self._table)
@@ -58,9 +60,12 @@ class TableQueries:
         if after is not None and after.token is not None and not query.in_partition:
             terms.append(f"{token_of_partition(self._table)} >= ?")
             values.append(INT64.pack(after.token))
-        limit = f" LIMIT {query.limit}" if query.limit and after is None else ""
-        bound = BoundStatement(prepared(self._cassandra.raw, self._select + " AND ".join(terms) + self._order(query) + limit))
-        bound.values, bound.fetch_size = values, min(page_rows, (query.limit or page_rows) + 1)
+        limit = " LIMIT ?" if query.limit and after is None else ""
+        if limit:
+            values.append(INT32.pack(query.limit or 0))
+        bound = BoundStatement(self._prepared(" AND ".join(terms) + self._order(query) + limit))
+        # One more than a page has: whoever asks for as many as there are need not ask again.
+        bound.values, bound.fetch_size = values, 1 + min(page_rows, query.limit or page_rows)
         pages = self._pages(bound)
         return pages if after is None else self._limited(self._after(pages, after, query.reversed), query.limit)
 
@@ -99,13 +104,18 @@ class TableQueries:
     def _by_keys(self, keys: Sequence[tuple[bytes, ...]]) -> BoundStatement:
         names = [quoted(c.name) for c in self._key.columns]
         if len(keys) == 1:
-            bound = BoundStatement(prepared(self._cassandra.raw, self._select + " AND ".join(f"{n} = ?" for n in names)))
+            bound = BoundStatement(self._prepared(" AND ".join(f"{n} = ?" for n in names)))
             bound.values = list(keys[0])
         else:
-            bound = BoundStatement(prepared(self._cassandra.raw, f"{self._select}{names[0]} IN ?"))
+            bound = BoundStatement(self._prepared(f"{names[0]} IN ?"))
             bound.values = [b"".join([INT32.pack(len(keys)), *(INT32.pack(len(k)) + k for (k,) in keys)])]
         bound.fetch_size = len(keys) + 1
         return bound
+
+    def _prepared(self, where: str) -> PreparedStatement:
+        if where not in self._statements:
+            self._statements[where] = prepared(self._cassandra.raw, self._select + where)
+        return self._statements[where]
 
     def _order(self, query: Query) -> str:
         if not query.reversed:
