@@ -226,7 +226,7 @@ def store_page() -> str:
         "",
         "What an application imports: `from sync import open_store`. [Dual writes](../dual-writes.md) says how to use it and",
         "what happens at a write. All stores are context managers, and have the methods",
-        "`put`, `put_many`, `update`, `delete`, `get`, `search`, `count` and `close`.",
+        "`put`, `put_many`, `insert`, `update`, `delete`, `get`, `search`, `count` and `close`.",
         "",
         *_function("open_store", sync.open_store),
         "",

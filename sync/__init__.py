@@ -31,6 +31,7 @@ from typing import TYPE_CHECKING, Any
 from sync.errors import (
     ForkedStore,
     NotNow,
+    NotSupported,
     PreflightError,
     SettingsError,
     SourceTimeout,
@@ -53,6 +54,7 @@ __all__ = [
     "DualWriteStore",
     "ForkedStore",
     "NotNow",
+    "NotSupported",
     "PreflightError",
     "SettingsError",
     "SourceTimeout",

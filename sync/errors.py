@@ -45,6 +45,10 @@ class ValueUnreadable(SyncError):
     """A row holds a value that Python cannot represent (a date after the year 9999, a text that is not UTF-8)."""
 
 
+class NotSupported(SyncError):
+    """A store cannot do this at all: nothing was sent."""
+
+
 class StoreClosed(SyncError):
     """A store was used after it was closed: nothing was sent."""
 

@@ -11,11 +11,13 @@ from sync.adapters.astra.catalogue import read_api
 from sync.adapters.astra.documents import ApiDocuments
 from sync.adapters.astra.rows import ApiRows
 from sync.core.rows import SourceTable
-from sync.errors import SyncError, WriteRefused
+from sync.errors import NotSupported, SyncError, WriteRefused
 from sync.settings import Settings
 from sync.stores.one_side.live_tables import with_live_table
 from sync.stores.process import Process
 from sync.stores.schema_refresh import SchemaRefresh
+
+NO_INSERT = "{}: the Data API cannot write a row only if there is none: use CQL (unset ASTRA_DB_API_ENDPOINT), or put"
 
 
 class AstraStore:
@@ -54,6 +56,11 @@ class AstraStore:
         given = list(rows)
         with_live_table(self, table, lambda: [self.checked_put(table, row) for row in given])
         return all(self.put(table, row) for row in given)
+
+    def insert(self, table: str, row: Mapping[str, Any]) -> bool:
+        """Always raises NotSupported: the Data API's insert replaces a table's row, and cannot be repeated for a document."""
+        self.source(table)
+        raise NotSupported(NO_INSERT.format(table))
 
     def update(self, table: str, key: Mapping[str, Any], changes: Mapping[str, Any]) -> bool:
         """Write some columns or fields; a missing row is created."""
