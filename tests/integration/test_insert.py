@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import subprocess
 import sys
 import time
@@ -27,7 +28,7 @@ from support.reverse import authority, be_primary, both, write_time
 from sync.errors import StillOpen, WriteRefused, WriteUnsure
 from sync.ports import Primary
 from sync.settings import Config, DualWriteTuning
-from sync.stores import CqlStore, DualWriteStore
+from sync.stores import AsyncDualWriteStore, CqlStore, DualWriteStore
 
 pytest_plugins = ("support.fixtures",)
 CONFIG = Config(
@@ -297,6 +298,32 @@ def test_a_killed_application_leaves_no_difference(home: Place, table: Table, tm
         source, target = both(table, table.key(id=UUID(int=n)))
         assert source == target
         assert source == ({"title": f"{n}", "year": None} if n < 4 else None) or n == 4
+
+
+def test_for_asyncio(home: Place, table: Table, key: dict[str, UUID]) -> None:
+    """Would break: the awaited store has another interface."""
+
+    async def run() -> list[bool]:
+        async with AsyncDualWriteStore(home.settings, CONFIG) as store:
+            return await asyncio.gather(*(store.insert("songs", {**key, "title": f"{n}"}) for n in range(10)))
+
+    answers = asyncio.run(run())
+    assert answers.count(True) == 1
+    assert table.settled(table.key(**key)) == {"title": f"{answers.index(True)}", "year": None}
+
+
+@pytest.mark.parametrize("make", [lambda s: CqlStore(s), lambda s: DualWriteStore(s, CONFIG)], ids=["cql", "dual"])
+def test_a_column_dropped_under_the_store(home: Place, table: Table, key: dict[str, UUID], make: Any) -> None:
+    """Would break: each insert is refused until the process is started again."""
+    home.cql("ALTER TABLE KS.songs ADD junk text")
+    home.sql("ALTER TABLE songs ADD junk text")
+    with make(home.settings) as store:
+        assert store.insert("songs", {"id": uuid4(), "junk": "x"}) is True
+        home.cql("ALTER TABLE KS.songs DROP junk")
+        home.sql("ALTER TABLE songs DROP junk")
+        assert store.insert("songs", {**key, "title": "a"}) is True
+        assert store.insert("songs", {**key, "title": "b"}) is False
+    assert table.source(table.key(**key)) == {"title": "a", "year": None}
 
 
 # a switch
