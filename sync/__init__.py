@@ -31,6 +31,7 @@ from typing import TYPE_CHECKING, Any
 from sync.errors import (
     ForkedStore,
     NotNow,
+    NotSupported,
     PreflightError,
     QueryNotSupported,
     SettingsError,
@@ -54,6 +55,7 @@ __all__ = [
     "DualWriteStore",
     "ForkedStore",
     "NotNow",
+    "NotSupported",
     "PreflightError",
     "QueryNotSupported",
     "SettingsError",

@@ -45,6 +45,10 @@ class ValueUnreadable(SyncError):
     """A row holds a value that Python cannot represent (a date after the year 9999, a text that is not UTF-8)."""
 
 
+class NotSupported(SyncError):
+    """A store cannot do this at all: nothing was sent."""
+
+
 class QueryNotSupported(SyncError):
     """A read asks for what a side cannot answer: the message names the key, column or index that is missing there."""
 

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 Kind = Literal["put", "update", "delete", "recheck"]
+InsertOutcome = Literal["written", "exists", "refused", "unsure"]
+"""What became of a row that was to be written only if there is none."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,7 @@ Dual writes
 
 dual_write     a write while the source is primary (rules 11 to 14)
 reverse_write  a write while Postgres is primary (rules 23 to 25)
+insert         an insert while the source is primary (rule 17)
 wrapped_write  a write by an application's own class (rule 17)
 write_router   the flow of the current primary; waits during a switch
 drain          takes the keys that are due, in batches

@@ -67,7 +67,7 @@ class ForwardWrite:
             self._withdraw(intent, error)
         if outcome == "unsure":
             self._mark(intent, "unsure", error)
-            raise WriteUnsure(_unsure(mutation.key, error))
+            raise WriteUnsure(unsure_reason(mutation.key, error))
         self._second_half(mutation, intent)
         return True
 
@@ -98,7 +98,7 @@ class ForwardWrite:
         if outcome == "refused":
             raise WriteRefused(f"the primary refused the write: {error}") from None
         if outcome == "unsure":
-            raise WriteUnsure(_unsure(mutation.key, error)) from None
+            raise WriteUnsure(unsure_reason(mutation.key, error)) from None
         if self.write_behind.gaps() != gaps:
             raise WriteUnsure(late_write_reason(mutation.key)) from None
         return True
@@ -151,7 +151,8 @@ def late_write_reason(key: Key) -> str:
     )
 
 
-def _unsure(key: Key, error: str) -> str:
+def unsure_reason(key: Key, error: str) -> str:
+    """Why a write is unsure that the primary did not acknowledge."""
     return (
         f"{key.table}: the primary did not acknowledge the write ({error}); it may be there, or still arrive; "
         "`sync intents` lists it until both sides agree"

@@ -41,6 +41,11 @@ class ReverseWrite:
         intent = self._answered(mutation.key, lambda: self.reverse.write(mutation))
         return intent is not None and self._written(mutation, intent)
 
+    def insert(self, put: Mutation) -> bool:
+        """Write a row if there is none with its key; False where there is one. Raises as `write`."""
+        intent = self._answered(put.key, lambda: self.reverse.insert(put))
+        return intent is not None and self._written(put, intent)
+
     def change(self, key: Key, make: Callable[[bytes], Mutation]) -> bool:
         """Write what `make` makes of the row's canonical bytes; False where there is no row. Raises as `write`.
 

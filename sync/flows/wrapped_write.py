@@ -35,6 +35,10 @@ class WrappedWrite:
 
         Raises WriteRefused and EpochChanged before anything is called; WriteUnsure if this process was suspended during it.
         """
+        return self.write_above(key, lambda _: call())
+
+    def write_above(self, key: Key, call: Callable[[int], T]) -> T:
+        """The same; the call gets a version that exceeds all that is known of the key."""
         gaps = self.write_behind.gaps()
         try:
             intent = self.announce(key)
@@ -45,7 +49,7 @@ class WrappedWrite:
             return self._without_intent(key, call, gaps)
         failpoint("wrapped.announced")
         try:
-            result = call()
+            result = call(intent.version)
             if self.write_behind.gaps() != gaps:
                 raise WriteUnsure(late_write_reason(key))
         except BaseException as error:
@@ -60,11 +64,13 @@ class WrappedWrite:
             self._reconcile(key)
         return result
 
-    def _without_intent(self, key: Key, call: Callable[[], T], gaps: int) -> T:
+    def _without_intent(self, key: Key, call: Callable[[int], T], gaps: int) -> T:
         state: State = "unsure"  # a call that raises may have written, or may still: its key is not read at once (rule 17)
         try:
             failpoint("wrapped.accepted")
-            result = call()
+            above = self.write_behind.stamp(key)
+            self.write_behind.forget(key)  # it is not written with
+            result = call(above)
             if self.write_behind.gaps() != gaps:
                 raise WriteUnsure(late_write_reason(key))
             state = "finished"

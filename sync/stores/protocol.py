@@ -28,6 +28,13 @@ class Store(Protocol):
         """Write whole rows, each on its own, after all of them were checked. True."""
         ...
 
+    def insert(self, table: str, row: Mapping[str, Any]) -> bool:
+        """Write a whole row if there is none with its key: True; otherwise False, and nothing is changed.
+
+        Raises NotSupported where Astra is written through the Data API.
+        """
+        ...
+
     def update(self, table: str, key: Mapping[str, Any], changes: Mapping[str, Any]) -> bool:
         """Write some columns. A missing row is created in Astra; with Postgres as primary: False, nothing is written."""
         ...

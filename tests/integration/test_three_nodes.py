@@ -20,7 +20,7 @@ from cassandra.policies import TokenAwarePolicy
 from cassandra.query import BatchStatement, BatchType, BoundStatement
 from support.backfills import Site, open_site
 from support.drift import drift, table_of
-from support.dual import prepare
+from support.dual import WINDOW_PASSES, prepare
 from support.running_commands import until
 from support.three_nodes import ADDRESSES, RING, THIRD_BY_NAME, ThreeNodes, replication
 
@@ -30,7 +30,7 @@ from sync.adapters.cassandra.connection.nodes import unused_nodes
 from sync.adapters.cassandra.schema.catalogue import size_estimates
 from sync.core.encode.base import INT64, read_cells
 from sync.core.ring import SizeEstimate
-from sync.errors import Unreachable
+from sync.errors import Unreachable, WriteUnsure
 from sync.flows import copy_ranges
 from sync.settings import Config, Settings
 from sync.stores import DualWriteStore
@@ -285,6 +285,41 @@ def test_writers_go_on_when_a_node_is_dead(three: ThreeNodes, base_settings: Set
         site.backfill()
         found = table_of(drift(site), "pairs")
         assert (found["clean"], found["rows"]["same"]) == (True, 180), found
+        site.check_equal("pairs")
+
+
+@pytest.mark.parametrize("dead", [False, True])
+def test_one_of_many_inserts_is_done(three: ThreeNodes, base_settings: Settings, tmp_path: Path, dead: bool) -> None:
+    """Would break: each insert goes to another coordinator, which has a clock of its own, and two of them are the first."""
+    three.start()
+    if dead:
+        three.lose(2)
+    config = Config(schema_files=(), tables={"pairs": {"lightweight_transactions": True}})  # type: ignore[dict-item]
+    with ExitStack() as stack:
+        cassandra = stack.enter_context(open_cassandra(three.settings(base_settings, "system")))
+        site = stack.enter_context(open_site(three.settings(base_settings, "system"), cassandra, tmp_path, replication(3)))
+        site.cql("CREATE TABLE {ks}.pairs (id uuid PRIMARY KEY, a text, b int)")
+        prepare(site.settings, config, "pairs")
+        with DualWriteStore(site.settings, config) as one, DualWriteStore(site.settings, config) as other:
+            for number in range(8):
+                key = {"id": UUID(int=number)}
+
+                def insert(n: int, key: dict[str, Any] = key) -> bool | None:
+                    try:
+                        return (one, other)[n % 2].insert("pairs", {**key, "b": n})
+                    except WriteUnsure:
+                        return None  # Cassandra lets one transaction of a partition through at a time, and gives up
+
+                for _ in range(2):
+                    with ThreadPoolExecutor(8) as executor:
+                        given = list(executor.map(insert, range(8)))
+                    assert given.count(True) == 1 or (not given.count(True) and None in given), given
+                    held = (other.get("pairs", key) or {"b": None})["b"]
+                    assert True not in given or held == given.index(True)
+                    one.delete("pairs", key)
+        site.sql(WINDOW_PASSES)
+        drain_job(site.settings, config, "pairs", lambda: False)
+        assert site.sql("SELECT count(*) FROM sync.intent") == [(0,)]
         site.check_equal("pairs")
 
 

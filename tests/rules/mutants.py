@@ -29,6 +29,7 @@ CANARY, DATA_CENTRES = "tests/integration/test_canary.py", "tests/integration/te
 
 DRIFT, AGE = "sync/adapters/postgres/drift/sql/drift.sql", "tests/integration/test_drift_age.py"
 KEPT = "tests/integration/test_expired_rows.py"
+INSERTS, INSERT = "sync/adapters/cassandra/rows/inserts.py", "tests/integration/test_insert.py"
 FAST, AGREED = "tests/switches/test_fast_rollback.py", "tests/integration/test_agreement.py"
 
 
@@ -789,6 +790,28 @@ MUTANTS = (
     Mutant(
         "suspended", "who was suspended within a class's write forgets it", "sync/flows/wrapped_write.py",
         'self._remember(key, "unsure")  #', 'pass  #', "tests/unit/test_suspension.py", "unsure_and_recorded",
+    ),
+    # inserts
+    Mutant(
+        "insert", "an insert is sent whatever the node's clock says", INSERTS,
+        "time.sleep(max(0.0, behind))", "time.sleep(0)", INSERT, "newer_does_not_hide",
+    ),
+    Mutant(
+        "insert", "an insert is answered before this host's clock has passed the node's", INSERTS,
+        "time.sleep(max(0.0, ahead))", "time.sleep(0)", INSERT, "what_follows_an_insert",
+    ),
+    Mutant(
+        "insert", "an insert that its replicas may have accepted counts as refused", INSERTS,
+        '"refused" if isinstance(error, _REFUSALS) else "unsure"', '"unsure" if "OperationTimedOut" in repr(error) else "refused"',
+        INSERT, "answer_that_is_lost",
+    ),
+    Mutant(
+        "insert", "an insert into a table that is not read serially", "sync/stores/both_sides/table_flows.py",
+        "if not self.config.options(name).lightweight_transactions:", "if False:", INSERT, "without_the_setting",
+    ),
+    Mutant(
+        "insert", "an insert into Postgres replaces the row", REVERSE,
+        "ON CONFLICT ({primary_key}) DO NOTHING", "ON CONFLICT ({primary_key}) DO UPDATE SET {set_excluded}", INSERT, "stays_as_it_is",
     ),
     # reads at a cut-over
     Mutant(

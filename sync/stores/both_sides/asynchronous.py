@@ -60,6 +60,10 @@ class AsyncDualWriteStore:
         """As DualWriteStore.put_many: all rows are checked first, and those of a key are written in their order."""
         return await self._run(lambda: self._opened.put_many(table, rows))
 
+    async def insert(self, table: str, row: Mapping[str, Any]) -> bool:
+        """As DualWriteStore.insert."""
+        return await self._run(lambda: self._opened.insert(table, row))
+
     async def update(self, table: str, key: Mapping[str, Any], changes: Mapping[str, Any]) -> bool:
         """As DualWriteStore.update."""
         return await self._run(lambda: self._opened.update(table, key, changes))

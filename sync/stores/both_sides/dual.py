@@ -158,6 +158,23 @@ class DualWriteStore:
         for group_written in written:
             group_written.result()
 
+    def insert(self, table: str, row: Mapping[str, Any]) -> bool:
+        """Write a whole row if there is none with its key; False, and nothing is changed, if there is one.
+
+        With Astra as primary this is a lightweight transaction: `lightweight_transactions = true` must be set for the table.
+        """
+
+        def write(flows: TableFlows) -> bool:
+            put = _put(flows, row)
+            return self._router.run(
+                {
+                    "astra": lambda: self._maker.forward_insert(flows, self._executor).write(put),
+                    "postgres": lambda: flows.reverse.insert(put),
+                }
+            )
+
+        return self._retry_on_change(table, write)
+
     def update(self, table: str, key: Mapping[str, Any], changes: Mapping[str, Any]) -> bool:
         """Write some columns. A row that does not exist is created; with Postgres as primary it is not (False)."""
 

@@ -12,13 +12,14 @@ from typing import Any
 from sync.adapters.cassandra.rows.cells import DocumentCells
 from sync.core.mutations import Mutation
 from sync.core.rows import SourceTable
-from sync.errors import QueryNotSupported, TargetUnavailable, WriteRefused
+from sync.errors import NotSupported, QueryNotSupported, TargetUnavailable, WriteRefused
 from sync.ports import Written
 from sync.settings import Config, Settings
 from sync.stores.both_sides.dual import DualWriteStore
 from sync.stores.both_sides.source_api import ApiSide
 from sync.stores.both_sides.table_flows import TableFlows
 from sync.stores.both_sides.target_documents import TargetDocuments
+from sync.stores.one_side.astra import NO_INSERT
 from sync.stores.one_side.postgres import PostgresStore
 
 Write = Callable[[], bool]
@@ -77,6 +78,11 @@ class ApiDualWriteStore(DualWriteStore):
         for row in rows:
             self._checked_put(table, row)
         return [flows.cells.only_key(self._key(table, row)).canonical for row in rows]
+
+    def insert(self, table: str, row: Mapping[str, Any]) -> bool:
+        """Always raises NotSupported, whichever store is primary: the Data API has no such write."""
+        self._table(table)
+        raise NotSupported(NO_INSERT.format(table))
 
     def update(self, table: str, key: Mapping[str, Any], changes: Mapping[str, Any]) -> bool:
         """Write some columns or fields. A row that does not exist is created; with Postgres as primary it is not (False)."""

@@ -18,13 +18,15 @@ from sync.adapters.postgres.schema.key_order import record_key_order
 from sync.core.encode.rows import RowEncoder
 from sync.core.mutations import Key, Mutation
 from sync.core.rows import TableMap, one_sided
-from sync.errors import PreflightError
+from sync.errors import PreflightError, SourceUnavailable, WriteRefused, WriteRefusedNow
 from sync.flows.dual_write import ForwardWrite
+from sync.flows.insert import ForwardInsert
 from sync.flows.reverse_write import ReverseWrite
 from sync.flows.wrapped_write import WrappedWrite
 from sync.ports import AnyRows, Intent, Primary, TableJournal
 from sync.settings import Config
 from sync.stores.both_sides.source import SourceSide
+from sync.stores.one_side.cql import CqlStore
 from sync.wiring.backfill.worker import map_sources
 from sync.wiring.dual_write.worker import reconciler
 from sync.wiring.visibility import check_target
@@ -85,6 +87,21 @@ class FlowMaker:
             indexes.add_sync_columns(connection, table)  # writers come before the first backfill (rule 3)
             record_key_order(connection, table)
         return table
+
+    def forward_insert(self, flows: TableFlows, executor: Executor) -> ForwardInsert:
+        """The flow of an insert with Astra as primary. Raises WriteRefused if sync.toml forbids it, or Astra is away."""
+        name = flows.mapped.name
+        if not self.config.options(name).lightweight_transactions:
+            raise WriteRefused(
+                f"{name}: an insert into Astra is a lightweight transaction: set `lightweight_transactions = true` under "
+                f"[tables.{name}] in sync.toml, for writers, workers and commands"
+            )
+        try:
+            store = self.source.store
+        except SourceUnavailable as away:
+            raise WriteRefusedNow(f"{name}: {away}; nothing was written") from None
+        assert isinstance(store, CqlStore), "a store over the Data API has no inserts"
+        return ForwardInsert(self.wrapped(flows, "astra", executor), store.inserts(name))
 
     def wrapped(self, flows: TableFlows, primary: Primary, executor: Executor) -> WrappedWrite:
         """The flow of a write by an application's own class, under this primary."""

@@ -12,13 +12,14 @@ from sync.adapters.astra.documents import ApiDocuments
 from sync.adapters.astra.rows import ApiRows
 from sync.core.reads.query import OrderBy
 from sync.core.rows import SourceTable
-from sync.errors import QueryNotSupported, SyncError, WriteRefused
+from sync.errors import NotSupported, QueryNotSupported, SyncError, WriteRefused
 from sync.settings import Settings
 from sync.stores.one_side.live_tables import with_live_table
 from sync.stores.process import Process
 from sync.stores.rows import PAGE_ROWS, Rows, reads
 from sync.stores.schema_refresh import SchemaRefresh
 
+NO_INSERT = "{}: the Data API cannot write a row only if there is none: use CQL (unset ASTRA_DB_API_ENDPOINT), or put"
 _NEEDS_CQL = "the store over the Data API does not read it: open a store over CQL, without ASTRA_DB_API_ENDPOINT"
 
 
@@ -58,6 +59,11 @@ class AstraStore:
         given = list(rows)
         with_live_table(self, table, lambda: [self.checked_put(table, row) for row in given])
         return all(self.put(table, row) for row in given)
+
+    def insert(self, table: str, row: Mapping[str, Any]) -> bool:
+        """Always raises NotSupported: the Data API's insert replaces a table's row, and cannot be repeated for a document."""
+        self.source(table)
+        raise NotSupported(NO_INSERT.format(table))
 
     def update(self, table: str, key: Mapping[str, Any], changes: Mapping[str, Any]) -> bool:
         """Write some columns or fields; a missing row is created."""

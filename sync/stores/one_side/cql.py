@@ -13,11 +13,12 @@ from cassandra.cluster import Session
 from sync.adapters.cassandra.connection.connect import Cassandra, explain, open_cassandra
 from sync.adapters.cassandra.connection.pages import quoted, token_of_partition
 from sync.adapters.cassandra.rows.cells import Cells
+from sync.adapters.cassandra.rows.inserts import Inserts
 from sync.adapters.cassandra.rows.queries import TableQueries, search_terms
 from sync.adapters.cassandra.rows.rows import FAILURES, SourceRows
 from sync.adapters.cassandra.rows.search import index_checks, nearest_rows, vector_similarity
 from sync.adapters.cassandra.schema.read_indexes import read_indexes
-from sync.core.mutations import Mutation
+from sync.core.mutations import InsertOutcome, Mutation
 from sync.core.reads.cursor import Place, from_cursor
 from sync.core.reads.query import OrderBy, filters
 from sync.core.ring import WHOLE_RING
@@ -49,6 +50,7 @@ class CqlStore:
             raise
         self._rows: dict[str, tuple[SourceTable, Cells, SourceRows]] = {}
         self._reads: dict[str, tuple[SourceTable, TableQueries]] = {}
+        self._inserts: dict[str, tuple[SourceTable, Inserts]] = {}
 
     def __enter__(self) -> Self:
         return self
@@ -76,6 +78,25 @@ class CqlStore:
         given = list(rows)
         self._retry_on_change(table, lambda: [self._put(table, row) for row in given])
         return all(self.put(table, row) for row in given)
+
+    def insert(self, table: str, row: Mapping[str, Any]) -> bool:
+        """Write a whole row if there is none with its key; False, and nothing is changed, if there is one."""
+
+        def write() -> bool:
+            put = self._put(table, row)
+            outcome, error = self.inserts(table).insert(put, time.time_ns() // 1000)
+            return _answer(table, outcome, error) == "written"
+
+        return self._retry_on_change(table, write)
+
+    def inserts(self, table: str) -> Inserts:
+        """Inserts into this table. Raises WriteRefused and ForkedStore as `source`."""
+        source = self.source(table)
+        made, inserts = self._inserts.get(table) or (None, None)
+        if inserts is None or made is not source:
+            inserts = Inserts(self.cassandra, source, self._timeout)
+            self._inserts[table] = (source, inserts)
+        return inserts
 
     def update(self, table: str, key: Mapping[str, Any], changes: Mapping[str, Any]) -> bool:
         """Write some columns; a missing row is created."""
@@ -247,11 +268,16 @@ class CqlStore:
 
     def _write(self, mutation: Mutation) -> bool:
         outcome, error = self._of(mutation.key.table)[1].write(mutation, time.time_ns() // 1000)
-        if outcome == "refused":
-            raise WriteRefused(f"{mutation.key.table}: {error}")
-        if outcome == "unsure":
-            raise WriteUnsure(f"{mutation.key.table}: {error}")
-        return True
+        return _answer(mutation.key.table, outcome, error) == "written"
+
+
+def _answer(table: str, outcome: InsertOutcome, error: str) -> InsertOutcome:
+    """The outcome, if it is one to return. Raises WriteRefused and WriteUnsure."""
+    if outcome == "refused":
+        raise WriteRefused(f"{table}: {error}")
+    if outcome == "unsure":
+        raise WriteUnsure(f"{table}: {error}")
+    return outcome
 
 
 def _check_vector(source: SourceTable, column: str, vector: Sequence[float]) -> None:

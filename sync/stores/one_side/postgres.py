@@ -28,14 +28,14 @@ class PostgresStore(PostgresReads):
         """Write a whole row: a column left out becomes null."""
         return self._retry_on_change(table, lambda found: self._execute(*self._put(found, row)) >= 0)
 
-    def _put(self, found: TargetTable, row: Mapping[str, Any]) -> tuple[sql.Composed, list[Any]]:
+    def _put(self, found: TargetTable, row: Mapping[str, Any], replace: bool = True) -> tuple[sql.Composed, list[Any]]:
         columns = [c for c in found.columns if not c.generated]
         self._known(found, row)
         self._where(found, {n: row.get(n) for n in found.primary_key})
         names = [named(c.name) for c in columns]
         rest = [n for c, n in zip(columns, names, strict=True) if c.name not in found.primary_key]
         changes = sql.SQL(", ").join(sql.SQL("{0} = excluded.{0}").format(n) for n in rest)
-        action = sql.SQL("UPDATE SET {}").format(changes) if rest else sql.SQL("NOTHING")
+        action = sql.SQL("UPDATE SET {}").format(changes) if rest and replace else sql.SQL("NOTHING")
         statement = sql.SQL("INSERT INTO {} ({}) VALUES ({}) ON CONFLICT ({}) DO {}").format(
             identifier(found),
             sql.SQL(", ").join(names),
@@ -50,6 +50,10 @@ class PostgresStore(PostgresReads):
         given = list(rows)
         self._retry_on_change(table, lambda found: [self._put(found, row) for row in given])
         return all(self.put(table, row) for row in given)
+
+    def insert(self, table: str, row: Mapping[str, Any]) -> bool:
+        """Write a whole row if there is none with its key; False, and nothing is changed, if there is one."""
+        return self._retry_on_change(table, lambda found: self._execute(*self._put(found, row, replace=False)) > 0)
 
     def update(self, table: str, key: Mapping[str, Any], changes: Mapping[str, Any]) -> bool:
         """Write some columns; False, and nothing is written, if there is no such row."""

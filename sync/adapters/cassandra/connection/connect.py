@@ -43,7 +43,7 @@ from sync.adapters.cassandra.connection.tls import NamedEndPoints, tls_context
 from sync.errors import SettingsError, Unreachable
 from sync.settings import Settings
 
-WRITE_PROFILE, SERIAL_PROFILE = "write", "serial"
+WRITE_PROFILE, SERIAL_PROFILE, LIGHTWEIGHT_PROFILE = "write", "serial", "lightweight"
 _READ_BUFFER = 1 << 18  # the driver's own 4 kB costs a system call and a Python loop for every 4 kB of a page
 
 
@@ -178,6 +178,13 @@ def _profiles(settings: Settings, request_timeout: float) -> dict[Any, Execution
         ),
         # One attempt only: with two, the second's refusal would not say that the write was refused (rule 13).
         WRITE_PROFILE: ExecutionProfile(policy, retry_policy=FallthroughRetryPolicy(), **common),
+        LIGHTWEIGHT_PROFILE: ExecutionProfile(
+            policy,
+            retry_policy=FallthroughRetryPolicy(),
+            row_factory=raw_row_factory,
+            serial_consistency_level=ConsistencyLevel.LOCAL_SERIAL,
+            **common,
+        ),
     }
 
 

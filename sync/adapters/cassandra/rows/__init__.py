@@ -3,6 +3,7 @@
 cell_times        CQL that selects write times, as far as the server reports them
 cell_types        the driver's types, made from the catalogue
 cells             an application's values to raw CQL cells, keys and tokens, and back
+inserts           rows written only where there are none: lightweight transactions
 key_rows          many rows by key, at quorum, for a drift report's second look
 queries           rows of a partition, by an index, or all of them, page by page
 rows              single rows: written with our own timestamp, sent again, read at quorum

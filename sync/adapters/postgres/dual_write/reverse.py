@@ -55,6 +55,14 @@ class ReverseJournal:
         statement, values = self._asked(mutation)
         return self._stamped(statement, mutation.key, values)
 
+    def insert(self, put: Mutation) -> Intent | None:
+        """Write a row with its own version and commit its intent; None, and nothing is written, if there is one with its key.
+
+        Raises what `write` raises.
+        """
+        statement, values = self._asked(put, "insert")
+        return self._stamped(statement, put.key, values)
+
     def change(self, key: Key, make: Callable[[bytes], Mutation]) -> tuple[Mutation, Intent] | None:
         """Write what `make` makes of the row's canonical bytes, with no other write in between; None if there is no row.
 
@@ -88,11 +96,11 @@ class ReverseJournal:
     def _values(self, key: Key, values: dict[str, Any]) -> dict[str, Any]:
         return {**self._parameters.key(key), **values, **stamping(self._writer)}
 
-    def _asked(self, mutation: Mutation) -> tuple[bytes, dict[str, Any]]:
-        statement, cells = self._statement(mutation)
+    def _asked(self, mutation: Mutation, put: str = "put") -> tuple[bytes, dict[str, Any]]:
+        statement, cells = self._statement(mutation, put)
         return statement, {**cells, "kind": mutation.kind, "mutation": pack_cells(mutation.key.cells, {})}
 
-    def _statement(self, mutation: Mutation) -> tuple[bytes, dict[str, Any]]:
+    def _statement(self, mutation: Mutation, put: str) -> tuple[bytes, dict[str, Any]]:
         if mutation.kind == "delete":
             return self._named("delete"), {}
         if mutation.kind == "put":
@@ -100,7 +108,7 @@ class ReverseJournal:
             cells, issues = self._parameters.checked_row(mutation.key, {**dict(key_cells), **mutation.cells})
             if cells is None:
                 raise Reject("; ".join(f"{i.column}: {i.reason}" for i in issues if i.action == "reject"))
-            return self._named("put"), cells
+            return self._named(put), cells
         given = [p for p in self._statements.others if p.source.name in mutation.cells]
         if not given:
             raise Reject("none of these columns is in Postgres")

@@ -6,6 +6,14 @@ WITH {stamped}, {allowed}, written AS (
     RETURNING 1
 ), {mended}, {made}
 
+-- insert: a row that is not there; if it is, neither a row nor an intent is written
+WITH {stamped}, {allowed}, written AS (
+    INSERT INTO {target} AS t ({columns}, {token}, {version_column})
+    SELECT {values}, %(token)s, v.version FROM v
+    ON CONFLICT ({primary_key}) DO NOTHING
+    RETURNING 1
+), {mended}, {made}
+
 -- update: some columns of a row that is there; if there is none, neither a row nor an intent is written (rules 23 and 24)
 WITH {stamped}, {allowed}, written AS (
     UPDATE {target} AS t SET {set_given}, {version_column} = v.version FROM v WHERE {same_key}
