@@ -6,7 +6,7 @@ dual_api          over both sides, where Astra is written through the Data API
 expected_backend  STORAGE_BACKEND must not contradict the authority (invariant 6)
 flow_cache        the flows of tables, made at the first write and again after a table has changed
 read_back         the Data API with CQL beside it
-reads             many rows from the primary, also across a switch
+reads             reads from the primary, also across a switch
 source            the source, connected or temporarily unreachable
 source_api        the same, written through the Data API
 table_flows       what one table needs, in either direction

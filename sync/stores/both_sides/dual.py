@@ -3,43 +3,36 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import ExitStack
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self, TypeAlias, TypeVar
+from typing import Any, Self, TypeVar
 
 from sync.adapters.notifier_thread import NotifierThread
 from sync.adapters.postgres.dual_write.registration import Registration
 from sync.core.mutations import Mutation
-from sync.core.reads.query import OrderBy
 from sync.errors import SyncError, WriteRefused
 from sync.flows.write_router import WriteRouter
 from sync.ports import Primary
 from sync.settings import Config, Settings, load_config, load_settings
 from sync.stores.both_sides.flow_cache import FlowCache
-from sync.stores.both_sides.reads import from_primary
+from sync.stores.both_sides.reads import PrimaryReads, Side
 from sync.stores.both_sides.source import SourceSide
 from sync.stores.both_sides.table_flows import FlowMaker, TableFlows
 from sync.stores.both_sides.target import TargetSide
 from sync.stores.both_sides.wrapped import Describe, WrappedStore
 from sync.stores.calls import Calls
-from sync.stores.one_side.cql import CqlStore
 from sync.stores.one_side.postgres import PostgresStore
 from sync.stores.process import Process
-from sync.stores.rows import PAGE_ROWS, Rows
 from sync.stores.schema_refresh import retry_on_change
-
-if TYPE_CHECKING:
-    from sync.stores.one_side.astra import AstraStore
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
-Side: TypeAlias = "CqlStore | AstraStore | PostgresStore"
 _MANY_AT_ONCE = 8
 
 
-class DualWriteStore:
+class DualWriteStore(PrimaryReads):
     """Writes go to both sides, reads to the primary. Safe to use from many threads."""
 
     def __init__(self, settings: Settings, config: Config) -> None:
@@ -201,46 +194,6 @@ class DualWriteStore:
             return not self._registration.breaker.is_open and self._known.have_changed(flows, refusal)
 
         return retry_on_change(lambda: self._of(table), call, has_changed)
-
-    def get(self, table: str, key: Mapping[str, Any]) -> dict[str, Any] | None:
-        """The primary's row, or None."""
-        return self._primary_of(table).get(table, key)
-
-    def get_many(self, table: str, keys: Iterable[Mapping[str, Any]]) -> list[dict[str, Any] | None]:
-        """The primary's rows of these keys, in their order, None for one that does not exist."""
-        return self._primary_of(table).get_many(table, keys)
-
-    def find(
-        self,
-        table: str,
-        where: Mapping[str, Any],
-        order_by: OrderBy | None = None,
-        limit: int | None = None,
-        after: str | None = None,
-        page_rows: int = PAGE_ROWS,
-    ) -> Rows:
-        """The primary's rows of a partition, or those that an index finds."""
-
-        def begin(store: Side, after: str | None, left: int | None) -> Rows:
-            return store.find(table, where, order_by, left, after, page_rows)
-
-        return from_primary(lambda: self._primary_of(table), begin, after, limit)
-
-    def scan(self, table: str, after: str | None = None, page_rows: int = PAGE_ROWS) -> Rows:
-        """All rows of the primary; a cut-over meanwhile changes nothing for the caller."""
-        return from_primary(
-            lambda: self._primary_of(table), lambda store, after, _: store.scan(table, after, page_rows), after, None
-        )
-
-    def search(
-        self, table: str, column: str, vector: Sequence[float], limit: int = 10, where: Mapping[str, Any] | None = None
-    ) -> list[tuple[dict[str, Any], float]]:
-        """The primary's nearest rows, of those that meet the conditions, with their similarity, nearest first."""
-        return self._primary_of(table).search(table, column, vector, limit, where)
-
-    def count(self, table: str) -> int:
-        """The number of rows in the primary."""
-        return self._primary_of(table).count(table)
 
     def _primary_of(self, table: str) -> Side:
         self._check_migrated(table)

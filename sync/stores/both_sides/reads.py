@@ -1,15 +1,71 @@
-"""Reads of many rows from the primary, which go on from the other side if it becomes the primary meanwhile."""
+"""Reads from the primary; those of many rows go on from the other side if it becomes the primary meanwhile."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from typing import TypeVar
+from abc import abstractmethod
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
+from sync.core.reads.query import OrderBy
 from sync.errors import SourceUnavailable, TargetUnavailable
-from sync.stores.rows import Page, Rows, cursor_after
+from sync.stores.one_side.cql import CqlStore
+from sync.stores.one_side.postgres import PostgresStore
+from sync.stores.rows import PAGE_ROWS, Page, Rows, cursor_after
+
+if TYPE_CHECKING:
+    from sync.stores.one_side.astra import AstraStore
 
 S = TypeVar("S")
+Side: TypeAlias = "CqlStore | AstraStore | PostgresStore"
 Begin = Callable[[S, str | None, int | None], Rows]
+
+
+class PrimaryReads:
+    """What a store of both sides reads: all of it from the primary."""
+
+    @abstractmethod
+    def _primary_of(self, table: str) -> Side:
+        """The store that is primary now."""
+
+    def get(self, table: str, key: Mapping[str, Any]) -> dict[str, Any] | None:
+        """The primary's row, or None."""
+        return self._primary_of(table).get(table, key)
+
+    def get_many(self, table: str, keys: Iterable[Mapping[str, Any]]) -> list[dict[str, Any] | None]:
+        """The primary's rows of these keys, in their order, None for one that does not exist."""
+        return self._primary_of(table).get_many(table, keys)
+
+    def find(
+        self,
+        table: str,
+        where: Mapping[str, Any],
+        order_by: OrderBy | None = None,
+        limit: int | None = None,
+        after: str | None = None,
+        page_rows: int = PAGE_ROWS,
+    ) -> Rows:
+        """The primary's rows of a partition, or those that an index finds."""
+
+        def begin(store: Side, after: str | None, left: int | None) -> Rows:
+            return store.find(table, where, order_by, left, after, page_rows)
+
+        return from_primary(lambda: self._primary_of(table), begin, after, limit)
+
+    def scan(self, table: str, after: str | None = None, page_rows: int = PAGE_ROWS) -> Rows:
+        """All rows of the primary; a cut-over meanwhile changes nothing for the caller."""
+        return from_primary(
+            lambda: self._primary_of(table), lambda store, after, _: store.scan(table, after, page_rows), after, None
+        )
+
+    def search(
+        self, table: str, column: str, vector: Sequence[float], limit: int = 10, where: Mapping[str, Any] | None = None
+    ) -> list[tuple[dict[str, Any], float]]:
+        """The primary's nearest rows, of those that meet the conditions, with their similarity, nearest first."""
+        return self._primary_of(table).search(table, column, vector, limit, where)
+
+    def count(self, table: str) -> int:
+        """The number of rows in the primary."""
+        return self._primary_of(table).count(table)
 
 
 def from_primary(primary: Callable[[], S], begin: Begin[S], after: str | None, limit: int | None) -> Rows:
