@@ -16,7 +16,9 @@ from sync.errors import SyncError, WriteRefused
 from sync.flows.write_router import WriteRouter
 from sync.ports import Primary
 from sync.settings import Config, Settings, load_config, load_settings
+from sync.stores.both_sides.first_look import ShadowRead, if_there, rows_found
 from sync.stores.both_sides.flow_cache import FlowCache
+from sync.stores.both_sides.shadow_reads import ShadowReads
 from sync.stores.both_sides.source import SourceSide
 from sync.stores.both_sides.table_flows import FlowMaker, TableFlows
 from sync.stores.both_sides.target import TargetSide
@@ -54,6 +56,7 @@ class DualWriteStore:
             if self._side.is_registered:
                 self._record_data_center(self._registration)
             undo.pop_all()
+        self._shadow = ShadowReads(config, self._side, self._source, lambda table: self._known.of(table))
         self._process.close_at_exit(self.close)
         self._source.reconnect_later(self._source_found)
         self._side.reconnect_later(self._record_data_center)
@@ -114,6 +117,7 @@ class DualWriteStore:
         left = self._calls.end(self._longest_call)
         if left:
             log.warning("%d calls have not ended: this writer stays registered; see `sync writers`", left)
+        self._shadow.end()
         self._side.end(sign_off=not left)
         self._notifier.close()
         self._executor.shutdown(wait=not left)
@@ -183,15 +187,22 @@ class DualWriteStore:
 
     def get(self, table: str, key: Mapping[str, Any]) -> dict[str, Any] | None:
         """The primary's row, or None."""
-        return self._primary_of(table).get(table, key)
+        asked: ShadowRead[dict[str, Any] | None] = ShadowRead(table, lambda store: store.get(table, key), if_there, [key])
+        return self._read(asked)
 
     def search(self, table: str, column: str, vector: Sequence[float], limit: int = 10) -> list[tuple[dict[str, Any], float]]:
         """The primary's nearest rows with their similarity, nearest first."""
-        return self._primary_of(table).search(table, column, vector, limit)
+        return self._read(
+            ShadowRead(table, lambda store: store.search(table, column, vector, limit), rows_found, whole=False)
+        )
 
     def count(self, table: str) -> int:
         """The number of rows in the primary."""
         return self._primary_of(table).count(table)
+
+    def _read(self, asked: ShadowRead[T]) -> T:
+        """The primary's answer; a share of the answers is compared with the other side's afterwards (shadow reads)."""
+        return self._shadow.ask(asked, self._primary_of(asked.table))
 
     def _primary_of(self, table: str) -> CqlStore | AstraStore | PostgresStore:
         self._check_migrated(table)

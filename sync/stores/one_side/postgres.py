@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from copy import copy
 from decimal import Decimal
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -53,6 +54,12 @@ class PostgresStore:
             return
         self._process.close()
         self.pool.close()
+
+    def aside(self) -> Self:
+        """The same store over one connection of its own, for what must not take one of the callers'. Close its pool alone."""
+        other = copy(self)
+        other.pool = self.pool.single()
+        return other
 
     def put(self, table: str, row: Mapping[str, Any]) -> bool:
         """Write a whole row: a column left out becomes null."""
