@@ -8,8 +8,11 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
+from support.pg_types import pg_type
 
-from sync.core.drift.answers import are_equal, suspects
+from sync.core.cql import CqlType
+from sync.core.drift.answers import are_equal, by_source, has_other_names, suspects
+from sync.core.rows import ColumnPair, SourceColumn, SourceTable, TableMap, TargetColumn, TargetTable
 
 NAN = float("nan")
 
@@ -50,3 +53,33 @@ def test_rows_that_one_answer_lacks() -> None:
     assert suspects(ours, theirs, whole=False) == [2]
     assert suspects(ours, theirs, whole=True) == [2, 1, 4]
     assert suspects({}, {}, whole=True) == []
+
+
+def mapped(schema: str = "public", name: str = "t", is_collection: bool = False, **names: str) -> TableMap:
+    """A table `t` with a key `id`, a column `a`, and one on each side that the other has not; `names`: the target's."""
+    source = [SourceColumn("id", CqlType("int"), "partition_key"), SourceColumn("a", CqlType("int"), "regular")]
+    target = [TargetColumn(names.get(c.name, c.name), pg_type("int4")) for c in source]
+    pairs = tuple(ColumnPair(c, t) for c, t in zip(source, target, strict=True))
+    here = SourceTable("ks", "t", (*source, SourceColumn("secret", CqlType("text"), "regular")), is_collection=is_collection)
+    there = TargetTable(schema, name, (*target, TargetColumn("own", pg_type("text"))), (target[0].name,))
+    return TableMap(here, there, pairs)
+
+
+def test_only_columns_of_both_sides_are_compared() -> None:
+    """Would break: `ignore` and columns of one's own make each read one that is read again."""
+    table = mapped(id="key", a="A b")
+    assert by_source(table, "astra", {"id": 1, "a": 2, "secret": "s"}) == {"id": 1, "a": 2}
+    assert by_source(table, "postgres", {"key": 1, "A b": 2, "own": "x"}) == {"id": 1, "a": 2}
+    assert by_source(mapped(is_collection=True), "postgres", {"_id": "x", "n": 1}) == {"_id": "x", "n": 1}
+
+
+@pytest.mark.parametrize(
+    ("table", "others"),
+    [
+        (mapped(), False), (mapped(a="b"), True), (mapped(name="u"), True), (mapped(schema="app"), True),
+        (mapped(is_collection=True, a="b"), False),
+    ],
+)  # fmt: skip
+def test_which_tables_have_other_names_in_the_target(table: TableMap, others: bool) -> None:
+    """Would break: the other side is asked for what it does not know."""
+    assert has_other_names(table) is others
