@@ -57,6 +57,7 @@ class PostgresStore:
 
     def aside(self) -> Self:
         """The same store over one connection of its own, for what must not take one of the callers'. Close its pool alone."""
+        self._process.check()
         other = copy(self)
         other.pool = self.pool.single()
         return other
