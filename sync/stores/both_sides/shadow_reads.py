@@ -84,16 +84,32 @@ class ShadowReads:
 
     def ask(self, asked: ShadowRead[T], store: Any) -> T:
         """The answer of the primary's store, as it is; a share of the answers is compared afterwards."""
-        if random() >= self._tuning.shadow_reads:
+        if not self.is_chosen():
             return asked.read(store)
-        primary: Primary = "postgres" if isinstance(store, PostgresStore) else "astra"
         try:
             answer = asked.read(store)
         except ValueUnreadable:
-            self._offer(asked, primary, None)
+            self.compare(asked, store, None)
             raise
-        self._offer(asked, primary, asked.rows(answer))
+        self.compare(asked, store, asked.rows(answer))
         return answer
+
+    def is_chosen(self) -> bool:
+        """Whether the next read belongs to the share that is compared."""
+        return random() < self._tuning.shadow_reads
+
+    def compare(self, asked: ShadowRead[Any], store: Any, rows: Sequence[Row] | None) -> None:
+        """Have an answer of the primary's store compared, in the background; None if Python cannot represent it."""
+        self._suspects.begin()  # it records the counts
+        if not (self._may_ask and self._hold(rows)):
+            self._count("skipped")
+            return
+        primary: Primary = "postgres" if isinstance(store, PostgresStore) else "astra"
+        # The caller may change its answer. What it changes within a value only costs a second look.
+        copied = None if rows is None else [dict(row) for row in rows]
+        if self._reads.offer([_Answered(asked, primary, copied)]):
+            self._release(rows)
+            self._count("skipped")
 
     def end(self) -> None:
         """Give up what is not compared, record the counts, and close the connection; that takes a second or two at most."""
@@ -102,17 +118,6 @@ class ShadowReads:
             thread.join(time.monotonic() + _END_SECONDS)
         if self._store:
             self._store.pool.close(_END_SECONDS)
-
-    def _offer(self, asked: ShadowRead[Any], primary: Primary, rows: Sequence[Row] | None) -> None:
-        self._suspects.begin()  # it records the counts
-        if not (self._may_ask and self._hold(rows)):
-            self._count("skipped")
-            return
-        # The caller may change its answer. What it changes within a value only costs a second look.
-        copied = None if rows is None else [dict(row) for row in rows]
-        if self._reads.offer([_Answered(asked, primary, copied)]):
-            self._release(rows)
-            self._count("skipped")
 
     def _hold(self, rows: Sequence[Row] | None) -> bool:
         """Whether there is room for these rows, which are held then."""
