@@ -290,6 +290,32 @@ DO $$ BEGIN  -- an earlier form was jsonb, which does not keep the order of a ke
     END IF;
 END $$;
 
+-- Shadow reads: what each writer has compared since its epoch began; of writers that are gone, together, under no name.
+CREATE TABLE IF NOT EXISTS sync.shadow_reads (
+    writer     text NOT NULL,
+    epoch      bigint NOT NULL,               -- the one in which they were recorded
+    compared   bigint NOT NULL,
+    skipped    bigint NOT NULL,
+    differing  bigint NOT NULL,
+    counted_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    PRIMARY KEY (writer, epoch)
+);
+-- The last keys that differed; no values.
+CREATE TABLE IF NOT EXISTS sync.shadow_difference (
+    id         bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, -- a new one each time the key is found
+    table_name text NOT NULL,
+    key        bytea NOT NULL,                -- canonical bytes; empty where the target could not hold the key
+    source_key bytea NOT NULL,                -- the source's own key, as in sync.intent
+    token      bigint NOT NULL,
+    kind       text NOT NULL CHECK (kind IN ('missing', 'extra', 'different', 'unreadable')),
+    shown      json NOT NULL,                 -- the key in readable form
+    columns    text[] NOT NULL,
+    epoch      bigint NOT NULL,
+    writer     text NOT NULL,
+    found_at   timestamptz NOT NULL DEFAULT clock_timestamp()
+);
+CREATE UNIQUE INDEX IF NOT EXISTS shadow_difference_key ON sync.shadow_difference (table_name, sha256(key), sha256(source_key));
+
 -- Cut-overs and rollbacks, one at a time. The primary changes in one transaction; the next command undoes what a crash left.
 CREATE TABLE IF NOT EXISTS sync.switch (
     id          bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,

@@ -200,6 +200,7 @@ class DualWriteTuning(_Tuning):
     max_unrecorded_mb: int = Field(128, gt=0)
     writers_folder: Path | None = None
     async_secondary: frozenset[str] = frozenset()
+    shadow_reads: float = Field(0.0, ge=0, le=1)
 
 
 class DriftTuning(_Tuning):
@@ -247,8 +248,7 @@ class Config(BaseModel):
 
     @model_validator(mode="after")
     def _chosen_once(self) -> Config:
-        both = sorted({*self.exclude} & {*(self.only or ())})
-        if both:
+        if both := sorted({*self.exclude} & {*(self.only or ())}):
             raise ValueError(f"only and exclude both name {', '.join(both)}")
         return self
 

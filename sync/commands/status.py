@@ -9,8 +9,11 @@ from sync.commands.context import load
 from sync.commands.writers import show_writers
 from sync.console import duration, out, print_json, print_table
 from sync.core.cutover.proof import CLEAN_PASSES
+from sync.core.visible import key_text
 from sync.core.words import counted
 from sync.wiring.status import read_status
+
+_KEYS_SHOWN = 10
 
 
 def run(args: argparse.Namespace) -> int:
@@ -42,6 +45,8 @@ def run(args: argparse.Namespace) -> int:
     out.print(f"RQ workers: {workers}; rejected rows: {rejects}", markup=False)
     if status["last_drift"]:
         out.print(_last_pass(status["last_drift"]), markup=False)
+    for line in _shadow_reads(status["shadow_reads"]):
+        out.print(line, markup=False, soft_wrap=True)
     if status["writers"]:
         show_writers(status["writers"])
     for check in status["drift_under_way"]:
@@ -67,6 +72,20 @@ def _row(table: dict[str, Any]) -> tuple[object, ...]:
 def _check(check: dict[str, Any]) -> str:
     ranges, error = check["ranges"], f" ({check['error']})" if check["error"] else ""
     return f"drift pass, not finished: {check['table']}: {ranges['done']}/{ranges['total']} ranges{error}"
+
+
+def _shadow_reads(shadow: dict[str, Any]) -> list[str]:
+    """What shadow reads have counted, and the last keys that differed; nothing if there are none."""
+    if not (shadow["compared"] or shadow["skipped"] or shadow["keys"]):
+        return []
+    counts = f"{shadow['compared']:,} compared, {shadow['skipped']:,} skipped, {shadow['differing']:,} differed"
+    shown = [
+        f"  {k['table_name']}: {key_text(k['key'])}: {k['kind']}, at {k['found_at'][:19]}"
+        for k in shadow["keys"][:_KEYS_SHOWN]
+    ]
+    more = len(shadow["keys"]) - len(shown)
+    rest = [f"  and {more:,} more: --json lists them"] if more else []
+    return [f"shadow reads: {counts}; {counted(shadow['since_repair'], 'key')} since the last repair", *shown, *rest]
 
 
 def _last_pass(last: dict[str, Any]) -> str:

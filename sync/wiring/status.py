@@ -11,6 +11,7 @@ from sync.adapters.postgres.connection.connect import Connection
 from sync.adapters.postgres.cutover.epochs import read_epoch
 from sync.adapters.postgres.cutover.writers import list_writers
 from sync.adapters.postgres.drift.pass_ledger import history
+from sync.adapters.postgres.drift.shadow_ledger import shadow_status
 from sync.adapters.queue import QueueNotifier, redis_connection
 from sync.core.cutover.gates import Gate
 from sync.core.cutover.phases import MigrationState, next_step, phase
@@ -64,6 +65,7 @@ def read_status(settings: Settings, config: Config) -> dict[str, Any]:
             "workers": workers,
             "indexes_to_build": _row(connection, "SELECT count(*) FROM sync.index")[0],
             "last_drift": last_drift(connection),
+            "shadow_reads": shadow_status(connection),
             "drift_under_way": [_check(p) for p in ledger.progress(ledger.open_checks())],
             "gates": judged.plain(),
             "gates_error": judged.why or None,

@@ -1,5 +1,6 @@
 """Comparing two sides of a range by key and hash: digests, verdicts, the report of a pass.
 
+answers       two answers to one read, as an application sees them
 compare       comparing two sides by key and hash; that the numbers add up
 digest        row hashes and digests, as both sides compute them
 range_hashes  hashes and raw keys of a range, packed

@@ -18,6 +18,7 @@ from sync.ports import Primary
 from sync.settings import Config, Settings, load_config, load_settings
 from sync.stores.both_sides.flow_cache import FlowCache
 from sync.stores.both_sides.reads import PrimaryReads, Side
+from sync.stores.both_sides.shadow_reads import ShadowReads
 from sync.stores.both_sides.source import SourceSide
 from sync.stores.both_sides.table_flows import FlowMaker, TableFlows
 from sync.stores.both_sides.target import TargetSide
@@ -51,6 +52,7 @@ class DualWriteStore(PrimaryReads):
             if self._side.is_registered:
                 self._record_data_center(self._registration)
             undo.pop_all()
+        self._shadow = ShadowReads(config, self._side, self._source, lambda table: self._known.of(table))
         self._process.close_at_exit(self.close)
         self._source.reconnect_later(self._source_found)
         self._side.reconnect_later(self._record_data_center)
@@ -111,6 +113,7 @@ class DualWriteStore(PrimaryReads):
         left = self._calls.end(self._longest_call)
         if left:
             log.warning("%d calls have not ended: this writer stays registered; see `sync writers`", left)
+        self._shadow.end()
         self._side.end(sign_off=not left)
         self._notifier.close()
         self._executor.shutdown(wait=not left)

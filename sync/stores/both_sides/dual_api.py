@@ -16,6 +16,7 @@ from sync.errors import NotSupported, QueryNotSupported, TargetUnavailable, Writ
 from sync.ports import Written
 from sync.settings import Config, Settings
 from sync.stores.both_sides.dual import DualWriteStore
+from sync.stores.both_sides.first_look import ShadowRead, if_there, rows_found, those_there
 from sync.stores.both_sides.source_api import ApiSide
 from sync.stores.both_sides.table_flows import TableFlows
 from sync.stores.both_sides.target_documents import TargetDocuments
@@ -112,39 +113,51 @@ class ApiDualWriteStore(DualWriteStore):
 
     def get(self, table: str, key: Mapping[str, Any]) -> dict[str, Any] | None:
         """The primary's row or document, or None."""
-        read = self._primary_of(table)
-        return self._documents(table).get(key) if self._holds_rows(read, table) else read.get(table, key)
+
+        def get(store: Any) -> dict[str, Any] | None:
+            return self._documents(store, table).get(key) if self._holds_rows(store, table) else store.get(table, key)
+
+        return self._read(ShadowRead(table, get, if_there, [key]))
 
     def get_many(self, table: str, keys: Iterable[Mapping[str, Any]]) -> list[dict[str, Any] | None]:
         """The primary's rows or documents of these keys, in their order, None for one that does not exist."""
-        read = self._primary_of(table)
-        if self._holds_rows(read, table):
-            documents = self._documents(table)
-            return [documents.get(key) for key in keys]
-        return read.get_many(table, keys)
+        given = list(keys)
+
+        def get_many(store: Any) -> list[dict[str, Any] | None]:
+            if not self._holds_rows(store, table):
+                found: list[dict[str, Any] | None] = store.get_many(table, given)
+                return found
+            documents = self._documents(store, table)
+            return [documents.get(key) for key in given]
+
+        return self._read(ShadowRead(table, get_many, those_there, given))
 
     def search(
         self, table: str, column: str, vector: Sequence[float], limit: int = 10, where: Mapping[str, Any] | None = None
     ) -> list[tuple[dict[str, Any], float]]:
         """The primary's nearest rows or documents with their similarity, nearest first."""
-        read = self._primary_of(table)
-        if self._holds_rows(read, table):
+
+        def search(store: Any) -> list[tuple[dict[str, Any], float]]:
+            if not self._holds_rows(store, table):
+                found: list[tuple[dict[str, Any], float]] = store.search(table, column, vector, limit, where)
+                return found
             if where:
                 raise QueryNotSupported(f"{table}: a search in a collection takes no conditions")
-            return self._documents(table).search(column, vector, limit)
-        return read.search(table, column, vector, limit, where)
+            return self._documents(store, table).search(column, vector, limit)
+
+        return self._read(ShadowRead(table, search, rows_found, whole=False))
 
     def count(self, table: str) -> int:
         """The number of rows or documents in the primary."""
         read = self._primary_of(table)
-        return self._documents(table).count() if self._holds_rows(read, table) else read.count(table)
+        return self._documents(read, table).count() if self._holds_rows(read, table) else read.count(table)
 
     def _holds_rows(self, read: object, table: str) -> bool:
         """Whether this store holds rows where the application uses documents."""
         return isinstance(read, PostgresStore) and self._table(table).is_collection
 
-    def _documents(self, table: str) -> TargetDocuments:
-        return TargetDocuments(self._target, self._of(table))
+    def _documents(self, store: Any, table: str) -> TargetDocuments:
+        return TargetDocuments(store, self._of(table))
 
     def _key(self, table: str, row: Mapping[str, Any]) -> dict[str, Any]:
         source = self._table(table)

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from sync.core.reads.query import OrderBy
 from sync.errors import SourceUnavailable, TargetUnavailable
+from sync.stores.both_sides.first_look import ShadowRead, if_there, rows_found, those_there
+from sync.stores.both_sides.shadow_reads import MAX_ROWS, ShadowReads
 from sync.stores.one_side.cql import CqlStore
 from sync.stores.one_side.postgres import PostgresStore
 from sync.stores.rows import PAGE_ROWS, Page, Rows, cursor_after
@@ -16,12 +18,15 @@ if TYPE_CHECKING:
     from sync.stores.one_side.astra import AstraStore
 
 S = TypeVar("S")
+T = TypeVar("T")
 Side: TypeAlias = "CqlStore | AstraStore | PostgresStore"
 Begin = Callable[[S, str | None, int | None], Rows]
 
 
 class PrimaryReads:
-    """What a store of both sides reads: all of it from the primary."""
+    """What a store of both sides reads, all of it from the primary; a share is asked of the other side, too."""
+
+    _shadow: ShadowReads
 
     @abstractmethod
     def _primary_of(self, table: str) -> Side:
@@ -29,11 +34,13 @@ class PrimaryReads:
 
     def get(self, table: str, key: Mapping[str, Any]) -> dict[str, Any] | None:
         """The primary's row, or None."""
-        return self._primary_of(table).get(table, key)
+        asked: ShadowRead[dict[str, Any] | None] = ShadowRead(table, lambda store: store.get(table, key), if_there, [key])
+        return self._read(asked)
 
     def get_many(self, table: str, keys: Iterable[Mapping[str, Any]]) -> list[dict[str, Any] | None]:
         """The primary's rows of these keys, in their order, None for one that does not exist."""
-        return self._primary_of(table).get_many(table, keys)
+        given = list(keys)
+        return self._read(ShadowRead(table, lambda store: store.get_many(table, given), those_there, given))
 
     def find(
         self,
@@ -49,7 +56,22 @@ class PrimaryReads:
         def begin(store: Side, after: str | None, left: int | None) -> Rows:
             return store.find(table, where, order_by, left, after, page_rows)
 
-        return from_primary(lambda: self._primary_of(table), begin, after, limit)
+        store = self._primary_of(table)
+        rows = from_primary(lambda: self._primary_of(table), begin, after, limit)
+        if not self._shadow.is_chosen():
+            return rows
+        asked: ShadowRead[list[dict[str, Any]]] = ShadowRead(table, lambda side: list(begin(side, after, limit)), list)
+        return Rows(self._compared(asked, store, rows.pages), rows.keys, after)
+
+    def _compared(self, asked: ShadowRead[Any], store: Side, pages: Iterator[Page]) -> Iterator[Page]:
+        """The pages; once all have been read, and if they are not many, they are compared with the other side's."""
+        found: list[dict[str, Any]] = []
+        for page in pages:
+            if len(found) <= MAX_ROWS:
+                found += [dict(row) for _, row in page]
+            yield page
+        if self._primary_of(asked.table) is store:
+            self._shadow.compare(asked, store, found)
 
     def scan(self, table: str, after: str | None = None, page_rows: int = PAGE_ROWS) -> Rows:
         """All rows of the primary; a cut-over meanwhile changes nothing for the caller."""
@@ -61,11 +83,17 @@ class PrimaryReads:
         self, table: str, column: str, vector: Sequence[float], limit: int = 10, where: Mapping[str, Any] | None = None
     ) -> list[tuple[dict[str, Any], float]]:
         """The primary's nearest rows, of those that meet the conditions, with their similarity, nearest first."""
-        return self._primary_of(table).search(table, column, vector, limit, where)
+        return self._read(
+            ShadowRead(table, lambda store: store.search(table, column, vector, limit, where), rows_found, whole=False)
+        )
 
     def count(self, table: str) -> int:
         """The number of rows in the primary."""
         return self._primary_of(table).count(table)
+
+    def _read(self, asked: ShadowRead[T]) -> T:
+        """The primary's answer; a share of the answers is compared with the other side's afterwards."""
+        return self._shadow.ask(asked, self._primary_of(asked.table))
 
 
 def from_primary(primary: Callable[[], S], begin: Begin[S], after: str | None, limit: int | None) -> Rows:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from copy import copy
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
@@ -57,6 +58,13 @@ class PostgresReads:
             return
         self._process.close()
         self.pool.close()
+
+    def aside(self) -> Self:
+        """The same store over one connection of its own, for what must not take one of the callers'. Close its pool alone."""
+        self._process.check()
+        other = copy(self)
+        other.pool = self.pool.single()
+        return other
 
     def get(self, table: str, key: Mapping[str, Any]) -> dict[str, Any] | None:
         """The row, or None. Raises TargetUnavailable; ValueUnreadable if Python cannot represent a value."""
