@@ -50,6 +50,7 @@ TABLES = {
     "songs": "id uuid PRIMARY KEY, title text, year int",
     "kinds": "d decimal, c int, f float, dbl double, s set<text>, m map<int, text>, tu tuple<int, text>, du duration, ip inet, "
     "l list<timestamp>, far list<timestamp>, dt date, x blob, v vector<float, 3>, n decimal, PRIMARY KEY (d, c)",
+    "notes": "piece text, at int, words text, PRIMARY KEY (piece, at)",
     "near": "id int PRIMARY KEY, name text, v vector<float, 2>",
     "named": "id uuid PRIMARY KEY, old text, secret text",
     "partly": "id uuid PRIMARY KEY, a text, secret text",
@@ -134,6 +135,26 @@ def test_a_difference_is_found_by_reads_and_reconciled(table: Table, where: str,
         assert (table.settled(key) or {})["title"] == of_primary
         store.get("songs", {"id": song["id"]})
         become(table, 3, 0, 1)
+
+
+@pytest.mark.parametrize("primary", ["astra", "postgres"])
+def test_reads_of_many_rows_are_compared(home: Place, table: Table, primary: str) -> None:
+    """Would break: only single rows are compared; a list that is read to its end is not, or one that is not is."""
+    with DualWriteStore(under(table, primary), CONFIG) as store:
+        notes = [{"piece": primary, "at": at, "words": "w"} for at in range(5)]
+        store.put_many("notes", notes)
+        until(lambda: table.sql("SELECT count(*) FROM sync.intent") == [(0,)], 30, "the writes have settled")
+        assert list(store.find("notes", {"piece": primary})) == notes
+        become(table, 1, 0, 0)
+        table.sql("UPDATE notes SET words = 'planted' WHERE piece = %s AND at = 3", (primary,))
+        table.sql("DELETE FROM notes WHERE piece = %s AND at = 4", (primary,))
+        assert len(store.get_many("notes", [{"piece": primary, "at": at} for at in (0, 3, 4, 9)])) == 4
+        become(table, 3, 0, 2)
+        assert sorted(kind for name, kind in kept(table) if name == "notes") == ["different", "missing"]
+        table.sql("DELETE FROM sync.intent")  # a key that has one is not judged
+        next(store.find("notes", {"piece": primary}, page_rows=1))  # not read to its end
+        assert len(list(store.find("notes", {"piece": primary}))) == (5 if primary == "astra" else 4)
+        until(lambda: counts(table)[2] == 4, 30, "both are found once more")
 
 
 def test_rows_that_one_side_lacks(table: Table) -> None:
