@@ -16,7 +16,7 @@ from sync.settings import Config, Settings, load_config, load_settings
 from sync.stores.both_sides.dual import DualWriteStore
 from sync.stores.both_sides.expected_backend import check_backend
 from sync.stores.one_side.cql import CqlStore
-from sync.stores.one_side.postgres import PostgresStore
+from sync.stores.one_side.renamed import named_store
 from sync.stores.protocol import Store
 
 log = logging.getLogger(__name__)
@@ -43,7 +43,7 @@ def open_store() -> Store:
         return _over_the_api(settings, config) if settings.astra_db_api_endpoint else DualWriteStore(settings, config)
     _check_plain(settings)
     if settings.storage_backend == "postgres":
-        return PostgresStore(settings)
+        return named_store(settings, load_config(settings.sync_config))
     config = load_config(settings.sync_config)
     return _over_the_api(settings, config) if settings.astra_db_api_endpoint else CqlStore(settings, config=config)
 

@@ -11,8 +11,9 @@ import pytest
 from support.pg_types import pg_type
 
 from sync.core.cql import CqlType
-from sync.core.drift.answers import are_equal, by_source, has_other_names, suspects
-from sync.core.rows import ColumnPair, SourceColumn, SourceTable, TableMap, TargetColumn, TargetTable
+from sync.core.drift.answers import are_equal, on_both_sides, suspects
+from sync.core.reads.names import Names, other_names
+from sync.core.rows import ColumnPair, SourceColumn, SourceTable, TableMap, TableOptions, TargetColumn, TargetTable
 
 NAN = float("nan")
 
@@ -68,18 +69,24 @@ def mapped(schema: str = "public", name: str = "t", is_collection: bool = False,
 def test_only_columns_of_both_sides_are_compared() -> None:
     """Would break: `ignore` and columns of one's own make each read one that is read again."""
     table = mapped(id="key", a="A b")
-    assert by_source(table, "astra", {"id": 1, "a": 2, "secret": "s"}) == {"id": 1, "a": 2}
-    assert by_source(table, "postgres", {"key": 1, "A b": 2, "own": "x"}) == {"id": 1, "a": 2}
-    assert by_source(mapped(is_collection=True), "postgres", {"_id": "x", "n": 1}) == {"_id": "x", "n": 1}
+    assert on_both_sides(table, {"id": 1, "a": 2, "secret": "s", "own": "x"}) == {"id": 1, "a": 2}
+    assert on_both_sides(mapped(is_collection=True), {"_id": "x", "n": 1}) == {"_id": "x", "n": 1}
 
 
 @pytest.mark.parametrize(
-    ("table", "others"),
+    ("options", "there"),
     [
-        (mapped(), False), (mapped(a="b"), True), (mapped(name="u"), True), (mapped(schema="app"), True),
-        (mapped(is_collection=True, a="b"), False),
+        (TableOptions(), None), (TableOptions(target="t"), None), (TableOptions(target="u"), Names("u", {})),
+        (TableOptions(rename={"a": "b"}), Names("t", {"a": "b"})), (TableOptions(target="u", collection=True), None),
     ],
 )  # fmt: skip
-def test_which_tables_have_other_names_in_the_target(table: TableMap, others: bool) -> None:
-    """Would break: the other side is asked for what it does not know."""
-    assert has_other_names(table) is others
+def test_which_tables_have_other_names_in_the_target(options: TableOptions, there: Names | None) -> None:
+    """Would break: the target is asked for what it does not know."""
+    assert other_names("t", options) == there
+
+
+def test_names_that_trade_places() -> None:
+    """Would break: a column that has the former name of another one."""
+    names = Names("t", {"a": "b", "b": "c"})
+    assert names.to_target({"a": 1, "b": 2, "d": 3}) == {"b": 1, "c": 2, "d": 3}
+    assert names.from_target({"b": 1, "c": 2, "d": 3}) == {"a": 1, "b": 2, "d": 3}

@@ -7,7 +7,7 @@ suspect is read again, by its stored bytes.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 from sync.core.rows import TableMap
 
@@ -32,18 +32,8 @@ def are_equal(one: Any, other: Any) -> bool:
     return bool(one == other)
 
 
-def has_other_names(table: TableMap) -> bool:
-    """Whether the table, or a column, has another name in the target."""
-    if table.source.is_collection:
-        return False  # its documents are the application's on both sides
-    there = table.target
-    named = [(table.name, there.name if there.schema == "public" else f"{there.schema}.{there.name}")]
-    return any(one != other for one, other in [*named, *((p.source.name, p.target.name) for p in table.pairs)])
-
-
-def by_source(table: TableMap, side: Literal["astra", "postgres"], row: Row) -> Row:
-    """A row's columns that both sides have, by the source's names."""
+def on_both_sides(table: TableMap, row: Row) -> Row:
+    """A row's columns that both sides have."""
     if table.source.is_collection:
         return row
-    named = {pair.source.name: pair.source.name if side == "astra" else pair.target.name for pair in table.pairs}
-    return {name: row[own] for name, own in named.items() if own in row}
+    return {pair.source.name: row[pair.source.name] for pair in table.pairs if pair.source.name in row}

@@ -25,6 +25,7 @@ from sync.stores.both_sides.target import TargetSide
 from sync.stores.both_sides.wrapped import Describe, WrappedStore
 from sync.stores.calls import Calls
 from sync.stores.one_side.postgres import PostgresStore
+from sync.stores.one_side.renamed import ApplicationNames
 from sync.stores.process import Process
 from sync.stores.schema_refresh import retry_on_change
 
@@ -53,6 +54,7 @@ class DualWriteStore(PrimaryReads):
                 self._record_data_center(self._registration)
             undo.pop_all()
         self._shadow = ShadowReads(config, self._side, self._source, lambda table: self._known.of(table))
+        self._reading = ApplicationNames(config)
         self._process.close_at_exit(self.close)
         self._source.reconnect_later(self._source_found)
         self._side.reconnect_later(self._record_data_center)
@@ -201,7 +203,7 @@ class DualWriteStore(PrimaryReads):
     def _primary_of(self, table: str) -> Side:
         self._check_migrated(table)
         self._process.check()
-        return self._source.store if self._side.primary_for_reads == "astra" else self._target
+        return self._source.store if self._side.primary_for_reads == "astra" else self._reading.of(self._target, table)
 
     def _write(self, flows: TableFlows, mutation: Mutation) -> bool:
         return self._router.run(

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
-from sync.core.drift.answers import Row, by_source, suspects
+from sync.core.drift.answers import Row, on_both_sides, suspects
 from sync.core.mutations import Key
 from sync.ports import Primary
 from sync.stores.both_sides.table_flows import TableFlows
@@ -50,7 +50,7 @@ def different_keys(flows: TableFlows, answers: Mapping[Primary, Sequence[Row]], 
     rows: dict[Primary, dict[object, Row]] = {"postgres": {}, "astra": {}}
     for side in ("postgres", "astra"):
         for row in answers[side]:
-            values = dict(by_source(flows.mapped, side, row))
+            values = dict(on_both_sides(flows.mapped, row))
             key = flows.cells.key(values)
             name = key.canonical or key.cells
             keys[name] = key

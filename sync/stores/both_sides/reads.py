@@ -12,6 +12,7 @@ from sync.stores.both_sides.first_look import ShadowRead, if_there, rows_found, 
 from sync.stores.both_sides.shadow_reads import MAX_ROWS, ShadowReads
 from sync.stores.one_side.cql import CqlStore
 from sync.stores.one_side.postgres import PostgresStore
+from sync.stores.one_side.renamed import RenamedStore
 from sync.stores.rows import PAGE_ROWS, Page, Rows, cursor_after
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
 S = TypeVar("S")
 T = TypeVar("T")
-Side: TypeAlias = "CqlStore | AstraStore | PostgresStore"
+Side: TypeAlias = "CqlStore | AstraStore | PostgresStore | RenamedStore"
 Begin = Callable[[S, str | None, int | None], Rows]
 
 

@@ -22,7 +22,7 @@ from sync.adapters.postgres.connection.refusals import error_text
 from sync.adapters.postgres.drift import shadow_ledger
 from sync.adapters.postgres.drift.shadow_ledger import MAX_KEYS, Difference
 from sync.adapters.postgres.dual_write.parameters import connection_of
-from sync.core.drift.answers import Row, by_source, has_other_names
+from sync.core.drift.answers import Row
 from sync.core.drift.results import KeyVerdict
 from sync.core.drift.verdicts import FINDINGS
 from sync.core.encode.base import Reject
@@ -37,6 +37,7 @@ from sync.stores.both_sides.source import SourceSide
 from sync.stores.both_sides.table_flows import TableFlows
 from sync.stores.both_sides.target import TargetSide
 from sync.stores.one_side.postgres import PostgresStore
+from sync.stores.one_side.renamed import ApplicationNames, RenamedStore
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -77,6 +78,7 @@ class ShadowReads:
         self._held, self._away_until, self._recorded_at = 0, 0.0, 0.0
         self._copied, self._asked = set[str](), dict[str, float]()
         self._store: PostgresStore | None = None
+        self._names = ApplicationNames(config)
         idle = config.dual_write.heartbeat_seconds
         self._reads = Background[_Answered]("sync-shadow", MAX_WAITING, self._compare, idle)
         self._suspects = Background[_Suspect]("sync-shadow-look", MAX_ROWS, self._look, idle)
@@ -104,7 +106,7 @@ class ShadowReads:
         if not (self._may_ask and self._hold(rows)):
             self._count("skipped")
             return
-        primary: Primary = "postgres" if isinstance(store, PostgresStore) else "astra"
+        primary: Primary = "postgres" if isinstance(store, PostgresStore | RenamedStore) else "astra"
         # The caller may change its answer. What it changes within a value only costs a second look.
         copied = None if rows is None else [dict(row) for row in rows]
         if self._reads.offer([_Answered(asked, primary, copied)]):
@@ -175,9 +177,6 @@ class ShadowReads:
         if not self._is_copied(asked.table):
             return None
         flows = self._flows(asked.table)
-        if has_other_names(flows.mapped):  # the other side does not understand the question
-            keys = [flows.cells.key(by_source(flows.mapped, primary, row)) for row in (*asked.keys, *(rows or ()))]
-            return [_Suspect(key) for key in dict.fromkeys(keys)]
         theirs = self._rows(asked, _OTHER[primary])
         if rows is None and theirs is None:
             return []
@@ -187,7 +186,9 @@ class ShadowReads:
 
     def _rows(self, asked: ShadowRead[Any], side: Primary) -> Sequence[Row] | None:
         try:
-            return asked.rows(asked.read(self._source.store if side == "astra" else self._target))
+            return asked.rows(
+                asked.read(self._source.store if side == "astra" else self._names.of(self._target, asked.table))
+            )
         except ValueUnreadable:
             return None
 

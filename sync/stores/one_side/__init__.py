@@ -6,6 +6,7 @@ live_tables       the source's tables as they are now
 postgres          over Postgres: what it writes
 postgres_queries  partitions, indexes and whole tables of Postgres, page by page
 postgres_reads    over Postgres: what it reads
+renamed           over Postgres, by the application's names
 unreadable        values that Python cannot represent
 values            converts an application's values for Postgres, and back
 """
