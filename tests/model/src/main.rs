@@ -1,8 +1,9 @@
-//! The protocol's model: `model table` runs the stated set; `model forward|epochs name=value …` one configuration.
+//! The protocol's model: `model table` runs the stated set; `model forward|epochs|partition name=value …` one configuration.
 
 mod epochs;
 mod flags;
 mod forward;
+mod partition;
 mod scenarios;
 mod search;
 mod sides;
@@ -38,6 +39,11 @@ pub fn run(words: &[&str]) -> (Options, Outcome) {
             rest.iter().filter(|word| !flags.set(word)).for_each(|word| unknown(word));
             search::explore(&epochs::scenarios(&flags), options.cap, options.enough)
         }
+        "partition" => {
+            let mut flags = partition::Flags::default();
+            rest.iter().filter(|word| !flags.set(word)).for_each(|word| unknown(word));
+            search::explore(&partition::scenarios(&flags), options.cap, options.enough)
+        }
         word => unknown(word),
     };
     (options, outcome)
@@ -47,7 +53,7 @@ fn main() {
     let words: Vec<String> = std::env::args().skip(1).collect();
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     match words.first() {
-        None => eprintln!("usage: model table | model forward|obvious|epochs [name=value …]"),
+        None => eprintln!("usage: model table | model forward|obvious|epochs|partition [name=value …]"),
         Some(&"table") => std::process::exit(table::run_all(&words[1..])),
         Some(_) => {
             let (options, outcome) = run(&words);
