@@ -7,6 +7,7 @@ from types import TracebackType
 from typing import Any, Protocol, Self, runtime_checkable
 
 from sync.core.reads.query import OrderBy
+from sync.ports import Primary
 from sync.stores.rows import PAGE_ROWS, Rows
 
 
@@ -85,6 +86,11 @@ class Store(Protocol):
 
     def count(self, table: str) -> int:
         """How many rows there are; it may take long."""
+        ...
+
+    @property
+    def primary(self) -> Primary:
+        """The side that is read: the primary (during a switch this asks Postgres, if it answers), or the only side."""
         ...
 
     def close(self) -> None:

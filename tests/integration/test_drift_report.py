@@ -191,6 +191,33 @@ def test_a_row_that_gets_no_token_in_time_is_unknown(site: Site) -> None:
     assert (table["without_token"], table["rows"]["unknown"]) == (1, 1)
 
 
+def test_a_row_that_is_announced_is_waited_for(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Would break: while a wrapped class inserts rows into Postgres, which have no token until they are sent, no pass is clean."""
+    key = key_of(5)
+    ((token,),) = site.sql("SELECT _sync_token FROM songs WHERE id = %s", (key,))
+
+    def insert(*_: Any) -> dict[str, str]:  # after its range was checked
+        site.sql("UPDATE songs SET _sync_token = NULL WHERE id = %s", (key,))
+        site.sql(
+            "INSERT INTO sync.intent (table_name, key, token, kind, state, version, epoch, owner) "
+            "SELECT 'songs', int4send(16) || uuid_send(id), %s, 'recheck', 'finished', 1, 1, 'test' FROM songs WHERE id = %s",
+            (token, key),
+        )
+        return {}
+
+    def send(*_: Any) -> None:
+        site.sql("UPDATE songs SET _sync_token = %s WHERE id = %s", (token, key))
+        site.sql("DELETE FROM sync.intent")
+
+    monkeypatch.setattr("sync.wiring.drift.command._changed_tables", insert)
+    monkeypatch.setattr("sync.wiring.drift.command.sleep", lambda *_: None)
+    stays = table_of(drift(site, ["songs"], ranges=FEW), "songs")
+    assert (stays["without_token"], stays["clean"]) == (1, False)
+    send()
+    monkeypatch.setattr("sync.wiring.drift.command.sleep", send)
+    assert table_of(drift(site, ["songs"], ranges=FEW), "songs")["clean"]
+
+
 def test_repair_makes_equal_and_the_next_pass_is_clean(site: Site) -> None:
     """Would break: a repair bypasses the reconciles, is not checked, or its pass counts as a clean one."""
     wanted = plant(site)

@@ -115,6 +115,11 @@ def test_a_row_comes_back_as_it_was_put(store: Store, same: Same) -> None:
     assert same("songs", {"id": row["id"]}) == row
 
 
+def test_it_says_which_side_is_primary(store: Store) -> None:
+    """Would break: an application's own queries, one for each driver, end with an AttributeError before or after the migration."""
+    assert store.primary == ("postgres" if isinstance(store, PostgresStore) else "astra")
+
+
 def test_a_row_that_is_not_there_is_none(store: Store, same: Same) -> None:
     """Would break: an absent row looks like an empty one."""
     assert same("songs", {"id": uuid4()}) is None

@@ -14,6 +14,7 @@ from support.commands import environment
 from support.dual import LEASE, WINDOW_PASSES, Table, disturbed
 from support.places import Place
 from support.prepared_places import home_of
+from support.reverse import be_primary
 
 from sync.core.mutations import Mutation
 from sync.errors import WriteRefused
@@ -243,3 +244,15 @@ def test_rule_17_tables_of_lightweight_transactions_are_read_serially(
         store._calls.call("songs", {"id": song}, lambda: None, lambda: None)
     assert seen == [ConsistencyLevel.LOCAL_SERIAL if serial else ConsistencyLevel.LOCAL_QUORUM]
     assert table.target(table.key(id=song)) == {"title": "if"}
+
+
+def test_rows_that_the_class_inserts_into_postgres_have_a_place_in_the_proof(home: Place, table: Table) -> None:
+    """Would break: they have no token, so that they are in no range: no pass is clean under load, and no fast rollback begins."""
+    key = {"id": uuid4()}
+    with DualWriteStore(home.settings, CONFIG) as store:
+        be_primary(table, "postgres")
+        store.call("songs", key, lambda: None, lambda: home.sql(f"INSERT INTO songs (id, title) VALUES ('{key['id']}', 'a')"))
+    found = table.sql("SELECT _sync_token FROM songs WHERE id = %s", (key["id"],))
+    be_primary(table, "astra")
+    assert found == [(table.key(**key).token,)]
+    assert table.source(table.key(**key)) == {"title": "a"}

@@ -162,6 +162,15 @@ def test_every_page_is_in_the_readme() -> None:
     assert linked == {str(path.relative_to(ROOT / "docs")) for path in pages}
 
 
+def test_every_example_is_in_the_readme_and_has_its_test() -> None:
+    """Would break: an application that nobody finds, or that no test migrates."""
+    folders = {path.parent.name for path in (ROOT / "examples").glob("*/README.md")}
+    assert folders == {path.parent.name for path in (ROOT / "examples").glob("*/*.py")}
+    assert set(re.findall(r"\]\(examples/(\w+)/README\.md\)", README)) == folders
+    tests = (ROOT / "tests" / "integration" / "test_examples.py").read_text(encoding="utf-8")
+    assert set(re.findall(r'Example\(place, "(\w+)"', tests)) == folders
+
+
 def _in_the_menu(entries: list[Any]) -> set[str]:
     return {p for each in entries for v in each.values() for p in ([v] if isinstance(v, str) else _in_the_menu(v))}
 

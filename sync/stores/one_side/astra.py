@@ -13,6 +13,7 @@ from sync.adapters.astra.rows import ApiRows
 from sync.core.reads.query import OrderBy
 from sync.core.rows import SourceTable
 from sync.errors import NotSupported, QueryNotSupported, SyncError, WriteRefused
+from sync.ports import Primary
 from sync.settings import Settings
 from sync.stores.one_side.live_tables import with_live_table
 from sync.stores.process import Process
@@ -25,6 +26,8 @@ _NEEDS_CQL = "the store over the Data API does not read it: open a store over CQ
 
 class AstraStore:
     """Rows of a keyspace's tables, and documents of its collections, as dictionaries. Safe to use from many threads."""
+
+    primary: Primary = "astra"
 
     def __init__(self, settings: Settings, timeout: float = 10.0) -> None:
         self._process = Process()

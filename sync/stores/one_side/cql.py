@@ -24,6 +24,7 @@ from sync.core.reads.query import OrderBy, filters
 from sync.core.ring import WHOLE_RING
 from sync.core.rows import SourceTable
 from sync.errors import QueryNotSupported, SourceUnavailable, WriteRefused, WriteUnsure
+from sync.ports import Primary
 from sync.settings import Config, Settings
 from sync.stores.one_side.live_tables import LiveTables, with_live_table
 from sync.stores.process import Process
@@ -35,6 +36,8 @@ _COUNT_RANGES = 32
 
 class CqlStore:
     """Rows of a keyspace as dictionaries."""
+
+    primary: Primary = "astra"
 
     def __init__(self, settings: Settings, timeout: float = 10.0, config: Config | None = None) -> None:
         settings.require("source")

@@ -24,6 +24,7 @@ from sync.core.reads.cursor import Place, from_cursor
 from sync.core.reads.query import OrderBy
 from sync.core.rows import TargetColumn, TargetTable
 from sync.errors import QueryNotSupported, SyncError, TargetRefused, TargetUnavailable, ValueUnreadable, WriteRefused
+from sync.ports import Primary
 from sync.settings import Settings
 from sync.stores.one_side.postgres_queries import TableReads
 from sync.stores.one_side.unreadable import tolerate, unreadable_in
@@ -38,6 +39,8 @@ _AWAY = (psycopg.OperationalError, psycopg.InterfaceError, PoolTimeout)
 
 class PostgresReads:
     """Rows of the target's tables as dictionaries, to read."""
+
+    primary: Primary = "postgres"
 
     def __init__(self, settings: Settings, size: int = 8, timeout: float = 30.0) -> None:
         self._process = Process()

@@ -7,6 +7,7 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from importlib.metadata import version
+from time import sleep
 from typing import Any
 
 from sync.adapters.cassandra.connection.connect import open_cassandra, source_name
@@ -140,6 +141,25 @@ def stamp_strays(connection: Connection, table: TableMap) -> int:
     return stamped
 
 
+def lasting_strays(connection: Connection, table: TableMap, config: Config) -> int:
+    """How many rows have no token, but for those that were announced and get one within the tries of a key in flight.
+
+    A row that a wrapped class inserts into Postgres has none until it is sent; the intent of its key is committed before.
+    """
+    keys = TargetKeys(connection, table, RowEncoder(table, 0))
+    found = keys.strays(_STAMPED_AT_ONCE)
+    waiting = {key for key, announced in found.items() if announced}
+    for _ in range(config.drift.tries):
+        if not waiting or len(found) == _STAMPED_AT_ONCE:
+            break
+        sleep(config.drift.grace_seconds)
+        now = keys.strays(_STAMPED_AT_ONCE)
+        waiting &= now.keys() if len(now) < _STAMPED_AT_ONCE else waiting
+    if len(found) == _STAMPED_AT_ONCE:
+        return count_strays(connection, table)
+    return len(waiting) + sum(not announced for announced in found.values())
+
+
 def _changed_tables(settings: Settings, config: Config, plan: Plan, runs: list[int]) -> dict[str, str]:
     """Tables of which nothing is proved, each with the reason: it has changed, or that could not be checked.
 
@@ -163,10 +183,11 @@ def close_pass(settings: Settings, config: Config, plan: Plan, runs: list[int], 
     other = _changed_tables(settings, config, plan, runs)
     with open_checks(settings, config) as checks:
         connection = checks.connection
+        strays = {name: lasting_strays(connection, tables[name], config) for name in tables.keys() - other.keys()}
         with connection.transaction():
             closed = pass_ledger.lock_runs(connection, runs)
             if closed:
-                report, began = {**_summed(connection, closed, tables, other), "search": search}, _began(closed)
+                report, began = {**_summed(closed, strays, other), "search": search}, _began(closed)
                 shapes = {run.table: run.shape for run in closed}
                 number, finished = pass_ledger.close_runs(connection, runs, report, began, shapes)
                 if request.repair:
@@ -215,16 +236,13 @@ def _began(closed: list[ClosedRun]) -> datetime:
     return min(run.started_at for run in closed)
 
 
-def _summed(
-    connection: Connection, closed: list[ClosedRun], tables: dict[str, TableMap], other: dict[str, str]
-) -> dict[str, Any]:
+def _summed(closed: list[ClosedRun], strays: dict[str, int], other: dict[str, str]) -> dict[str, Any]:
     """The report's figures; `other` holds the tables of which nothing is proved, each with the reason."""
     found = []
     for run in closed:
         why = other.get(run.table, "")
-        strays = 0 if why else count_strays(connection, tables[run.table])  # the table may be gone
         ranges = [unproved(r, why) for r in run.ranges] if why else run.ranges
-        table = table_report(run.table, ranges, strays, run.seconds)
+        table = table_report(run.table, ranges, strays.get(run.table, 0), run.seconds)
         table["errors"] = [*filter(None, [why]), *(e for e in table["errors"] if e != why)]
         found.append({**table, "checking_seconds": round(run.checking_seconds, 3), "run": run.run})
     return {"clean": all(t["clean"] for t in found), "tables": found, "search": []}

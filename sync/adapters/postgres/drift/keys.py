@@ -45,6 +45,7 @@ class TargetKeys:
         self._show = statements.made(_SQL["show"])
         self._sample = statements.made(_SQL["sample"], key=with_parameters(self._keys))
         self._without = statements.made(_SQL["without_token"], key=with_parameters(self._keys))
+        self._strays = statements.made(_SQL["strays"], key=with_parameters(self._keys))
 
     def look(self, keys: Sequence[Key]) -> list[TargetRow]:
         """What the target holds of each of these keys: row, version, tombstone and intents of all of them in one snapshot."""
@@ -102,6 +103,12 @@ class TargetKeys:
         with target_errors():
             found = self._connection.execute(self._without, {"limit": limit, "offset": offset}, binary=True)
             return [bytes(row[0]) for row in found.fetchall()]
+
+    def strays(self, limit: int) -> dict[bytes, bool]:
+        """Canonical keys of rows that have no token, and whether they have intents, in one snapshot."""
+        with target_errors():
+            found = self._connection.execute(self._strays, {"table": self._table.name, "limit": limit}, binary=True)
+            return {bytes(key): announced for key, announced in found.fetchall()}
 
     def sample(self, token: int, limit: int) -> list[bytes]:
         """Canonical keys of rows after a token."""

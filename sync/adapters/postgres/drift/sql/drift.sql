@@ -20,6 +20,11 @@ ON CONFLICT DO NOTHING
 -- without_token: keys of rows that have no token, because they were written by hand: they are in no range
 SELECT {key} FROM {target} AS t WHERE t.{token} IS NULL LIMIT %(limit)s OFFSET %(offset)s
 
+-- strays: the same, and whether the key is announced: a row that a wrapped class has just inserted gets its token when it is sent
+SELECT {key}, EXISTS (
+    SELECT FROM sync.intent AS i WHERE i.table_name = %(table)s AND sha256(i.key) = sha256({key}) AND i.key = {key}
+) FROM {target} AS t WHERE t.{token} IS NULL LIMIT %(limit)s
+
 -- sample: keys of some rows after a token
 SELECT {key} FROM {target} AS t WHERE t.{token} > %(after)s ORDER BY t.{token} LIMIT %(limit)s
 

@@ -64,7 +64,8 @@ WITH {stamped}, v AS (
     SELECT greatest(need, (extract(epoch FROM clock_timestamp()) * 1000000)::bigint) AS version
     FROM e, need WHERE e.epoch = %(epoch)s
 ), raised AS (
-    UPDATE {target} AS t SET {version_column} = v.version FROM v WHERE {same_key}
+    UPDATE {target} AS t SET {version_column} = v.version, {token} = coalesce(t.{token}, %(token)s) -- an own class knows none
+    FROM v WHERE {same_key}
     RETURNING 1
 )
 INSERT INTO sync.tombstone AS t (table_name, key, token, version)
