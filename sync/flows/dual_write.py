@@ -100,7 +100,7 @@ class ForwardWrite:
         if outcome == "unsure":
             raise WriteUnsure(unsure_reason(mutation.key, error)) from None
         if self.write_behind.gaps() != gaps:
-            raise WriteUnsure(late_write_reason(mutation.key)) from None
+            raise WriteUnsure(late_write_reason(mutation.key.table)) from None
         return True
 
     def _withdraw(self, intent: Intent, error: str) -> None:
@@ -143,10 +143,10 @@ class ForwardWrite:
             self.write_behind.mark_later(self.journal, intent, state, f"{error} {away}".strip())
 
 
-def late_write_reason(key: Key) -> str:
+def late_write_reason(tables: str) -> str:
     """Why a write that its store has taken is unsure: that store may no longer be the primary (rule 30)."""
     return (
-        f"{key.table}: this process was suspended within the write, and may have been fenced and the primary changed: it "
+        f"{tables}: this process was suspended within the write, and may have been fenced and the primary changed: it "
         "may be there, or not; both sides will agree"
     )
 

@@ -30,7 +30,7 @@ class ForwardInsert:
 
     def write(self, put: Mutation) -> bool:
         """Whether the row was written; False if there was one. Raises WriteRefused, WriteUnsure; EpochChanged before it."""
-        outcome, error = self.wrapped.write_above(put.key, lambda above: self._insert(put, above))
+        outcome, error = self.wrapped.write_above([put.key], lambda above: self._insert(put, above))
         if outcome == "refused":
             raise WriteRefused(f"the primary refused the write: {error}")
         return outcome == "written"

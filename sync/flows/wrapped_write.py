@@ -1,11 +1,11 @@
-"""A write that an application's own class makes: its key is announced, then read back from the primary and reconciled.
+"""A write that an application's own class makes: its keys are announced, then read back from the primary and reconciled.
 
 Such a class cannot be given a timestamp, so it is never trusted for a version: the target's side is written by reconcile.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeVar
 
@@ -13,85 +13,180 @@ from sync.core.mutations import Key, Mutation
 from sync.errors import TargetUnavailable, WriteRefusedNow, WriteUnsure
 from sync.failpoints import failpoint
 from sync.flows.dual_write import Mode, WriteBehind, late_write_reason
-from sync.ports import Intent, KeyReconciler, TableJournal
+from sync.ports import MAX_LOCKS, Intent, KeyReconciler, TableJournal
 
 T = TypeVar("T")
 State = Literal["finished", "unsure"]
 
 
 @dataclass(frozen=True, slots=True)
-class WrappedWrite:
-    """Calls that write a key of one table; `may_accept`: also without an intent, while Postgres is unreachable (rule 28)."""
+class WrappedTable:
+    """One of the tables that a call writes."""
 
-    announce: Callable[[Key], Intent]
     journal: TableJournal
     reconcile: KeyReconciler
-    write_behind: WriteBehind
     mode: Mode
+
+
+@dataclass(frozen=True, slots=True)
+class WrappedWrite:
+    """Calls that write keys of these tables.
+
+    `announce` commits the intents of up to MAX_LOCKS keys, all or none; without a key it looks whether a write may begin.
+    `may_accept`: also without an intent, while Postgres is unreachable (rule 28).
+    """
+
+    announce: Callable[[Sequence[Key]], Sequence[Intent]]
+    tables: Mapping[str, WrappedTable]
+    write_behind: WriteBehind
     may_accept: bool
 
-    def write(self, key: Key, call: Callable[[], T]) -> T:
-        """Announce the key, call, reconcile; what the call returned. An error of the call leaves the key unsure.
+    def write(self, keys: Sequence[Key], call: Callable[[], T]) -> T:
+        """Announce the keys, call, reconcile; what the call returned. An error of the call leaves the keys unsure.
 
         Raises WriteRefused and EpochChanged before anything is called; WriteUnsure if this process was suspended during it.
         """
-        return self.write_above(key, lambda _: call())
+        return self.write_above(keys, lambda _: call())
 
-    def write_above(self, key: Key, call: Callable[[int], T]) -> T:
-        """The same; the call gets a version that exceeds all that is known of the key."""
-        gaps = self.write_behind.gaps()
+    def write_above(self, keys: Sequence[Key], call: Callable[[int], T]) -> T:
+        """The same; the call gets a version that exceeds all that is known of the keys."""
+        begun = self.begin(keys)
         try:
-            intent = self.announce(key)
-        except TargetUnavailable as away:
-            if not self.may_accept or not self.write_behind.begin_accepting():
-                text = f"{key.table}: the journal in Postgres is {away.state} ({away}); nothing was written"
-                raise WriteRefusedNow(text) from None
-            return self._without_intent(key, call, gaps)
-        failpoint("wrapped.announced")
-        try:
-            result = call(intent.version)
-            if self.write_behind.gaps() != gaps:
-                raise WriteUnsure(late_write_reason(key))
+            result = call(begun.above)
         except BaseException as error:
-            self._mark(key, intent, "unsure", type(error).__name__)
-            if self.write_behind.gaps() != gaps:
-                self._remember(key, "unsure")  # the announcement may be given up, and forgotten (rule 17)
+            begun.fail(error)
             raise
-        failpoint("wrapped.called")
-        self._mark(key, intent, "finished", "")
-        failpoint("wrapped.marked")
-        if self.mode == "inline":
-            self._reconcile(key)
+        begun.finish()
         return result
 
-    def _without_intent(self, key: Key, call: Callable[[int], T], gaps: int) -> T:
-        state: State = "unsure"  # a call that raises may have written, or may still: its key is not read at once (rule 17)
+    def begin(self, keys: Sequence[Key]) -> BegunWrite:
+        """Announce the keys: the call may be made then, and the caller must say how it ended. Raises as `write` does."""
+        keys = list(dict.fromkeys(keys))
+        gaps = self.write_behind.gaps()
+        intents: dict[Key, Intent] = {}
         try:
-            failpoint("wrapped.accepted")
-            above = self.write_behind.stamp(key)
-            self.write_behind.forget(key)  # it is not written with
-            result = call(above)
-            if self.write_behind.gaps() != gaps:
-                raise WriteUnsure(late_write_reason(key))
-            state = "finished"
-            return result
-        finally:
-            self._remember(key, state)
-            self.write_behind.end_accepting()
-
-    def _remember(self, key: Key, state: State) -> None:
-        """Have the key recorded, stamped at the end of the call: the time that the primary gave the write is not known."""
-        self.write_behind.add_unrecorded(self.journal, Mutation("recheck", key, {}), self.write_behind.stamp(key), state)
-
-    def _mark(self, key: Key, intent: Intent, state: State, error: str) -> None:
-        try:
-            self.journal.mark([intent], state, error)
-            self.write_behind.needs_reconcile(key.table)
+            for at in range(0, len(keys) or 1, MAX_LOCKS):
+                failpoint("wrapped.announcing")
+                some = keys[at : at + MAX_LOCKS]
+                intents.update(zip(some, self.announce(some), strict=True))
         except TargetUnavailable as away:
-            self.write_behind.mark_later(self.journal, intent, state, str(away))
+            self.withdraw(intents)
+            if not self.may_accept or not self.write_behind.begin_accepting():
+                text = f"{_tables(keys)}: the journal in Postgres is {away.state} ({away}); nothing was written"
+                raise WriteRefusedNow(text) from None
+            return self._accepted(keys, gaps)
+        except BaseException:
+            self.withdraw(intents)
+            raise
+        failpoint("wrapped.announced")
+        return BegunWrite(self, keys, intents, gaps, max((i.version for i in intents.values()), default=0))
 
-    def _reconcile(self, key: Key) -> None:
+    def _accepted(self, keys: Sequence[Key], gaps: int) -> BegunWrite:
+        failpoint("wrapped.accepted")
+        above = 0
+        for key in keys:
+            above = max(above, self.write_behind.stamp(key))
+            self.write_behind.forget(key)  # it is not written with
+        return BegunWrite(self, keys, None, gaps, above)
+
+    def withdraw(self, intents: Mapping[Key, Intent]) -> None:
+        """End these intents: nothing is going to be called."""
+        if not intents:
+            return
         try:
-            self.reconcile.keys([key], lambda key, error: self.write_behind.needs_reconcile(key.table))
-        except TargetUnavailable:
-            self.write_behind.needs_reconcile(key.table)  # the intent stays, and workers drain it
+            next(iter(self.tables.values())).journal.withdraw(*intents.values())
+        except TargetUnavailable:  # then their keys are read once, which changes nothing
+            self.mark_later(intents, "finished", "")
+
+    def mark_later(self, intents: Mapping[Key, Intent], state: State, error: str) -> None:
+        """Keep the intents' marks until Postgres takes them."""
+        for key, intent in intents.items():
+            self.write_behind.mark_later(self.tables[key.table].journal, intent, state, error)
+
+    def mark(self, intents: Mapping[Key, Intent], state: State, error: str) -> None:
+        """Record how the call ended, for all its keys in one statement."""
+        if not intents:
+            return
+        try:
+            next(iter(self.tables.values())).journal.mark(list(intents.values()), state, error)
+        except TargetUnavailable as away:
+            self.mark_later(intents, state, str(away))
+            return
+        for table in {key.table for key in intents}:
+            self.write_behind.needs_reconcile(table)
+
+    def remember(self, keys: Sequence[Key], state: State) -> None:
+        """Have the keys recorded, stamped at the end of the call: the time that the primary gave the write is not known."""
+        for key in keys:
+            journal, above = self.tables[key.table].journal, self.write_behind.stamp(key)
+            self.write_behind.add_unrecorded(journal, Mutation("recheck", key, {}), above, state)
+
+    def reconcile(self, keys: Sequence[Key]) -> None:
+        """Make both sides equal, except for tables that are left to workers."""
+        by_table: dict[str, list[Key]] = {}
+        for key in keys:
+            by_table.setdefault(key.table, []).append(key)
+        for name, some in by_table.items():
+            if self.tables[name].mode != "inline":
+                continue
+            try:
+                self.tables[name].reconcile.keys(some, lambda key, _: self.write_behind.needs_reconcile(key.table))
+            except TargetUnavailable:
+                self.write_behind.needs_reconcile(name)  # the intents stay, and workers drain them
+
+
+@dataclass(frozen=True, slots=True)
+class BegunWrite:
+    """A call that may be made: exactly one of `finish`, `fail` and `withdraw` must follow.
+
+    `intents` is None where it was accepted without, while Postgres is unreachable; `above` exceeds all versions of the keys.
+    """
+
+    flow: WrappedWrite
+    keys: Sequence[Key]
+    intents: Mapping[Key, Intent] | None
+    gaps: int
+    above: int
+
+    def finish(self) -> None:
+        """The call has ended, and both sides are made equal. Raises WriteUnsure if this process was suspended during it."""
+        if self._was_suspended:
+            late = WriteUnsure(late_write_reason(_tables(self.keys)))
+            self.fail(late)
+            raise late
+        if self.intents is None:
+            self._remember("finished")
+            return
+        failpoint("wrapped.called")
+        self.flow.mark(self.intents, "finished", "")
+        failpoint("wrapped.marked")
+        self.flow.reconcile(self.keys)
+
+    def fail(self, error: BaseException) -> None:
+        """The call has raised: it may have written, or may still, so its keys are not read at once (rule 17)."""
+        if self.intents is None:
+            self._remember("unsure")
+            return
+        self.flow.mark(self.intents, "unsure", type(error).__name__)
+        if self._was_suspended:
+            self.flow.remember(self.keys, "unsure")  # the announcement may be given up, and forgotten (rule 17)
+
+    def withdraw(self) -> None:
+        """The call is not made after all."""
+        if self.intents is None:
+            self.flow.write_behind.end_accepting()
+        else:
+            self.flow.withdraw(self.intents)
+
+    @property
+    def _was_suspended(self) -> bool:
+        return self.flow.write_behind.gaps() != self.gaps
+
+    def _remember(self, state: State) -> None:
+        # In this order: an interruption between the two keeps the writer from signing off (rule 29).
+        self.flow.remember(self.keys, state)
+        self.flow.write_behind.end_accepting()
+
+
+def _tables(keys: Sequence[Key]) -> str:
+    return ", ".join(dict.fromkeys(key.table for key in keys)) or "a call that writes no key"

@@ -10,23 +10,36 @@ from sync.errors import StoreClosed
 
 
 class Calls:
-    """Counts calls, each a `with` block, by thread; `check` raises if none may begin."""
+    """Counts calls, each a `with` block, by thread; `check` raises if none may begin.
+
+    One that begins and ends in different threads is counted by an object of its own: `begin(mine)`, `finish(mine)`.
+    """
 
     def __init__(self, check: Callable[[], None]) -> None:
         self._check = check
-        self._under_way: Counter[int] = Counter()
+        self._under_way: Counter[object] = Counter()
         self._closed, self._ended = False, Condition()
 
     def __enter__(self) -> None:
+        self.begin(get_ident())
+
+    def __exit__(self, *_error: object) -> None:
+        self.finish(get_ident())
+
+    def begin(self, caller: object) -> None:
+        """A call begins. Raises StoreClosed, and what `check` raises."""
         self._check()  # before the lock: another thread may have held it at a fork, and nobody releases it
         with self._ended:
             if self._closed:
                 raise StoreClosed("this store was closed: nothing was sent; open a new one")
-            self._under_way[get_ident()] += 1
+            self._under_way[caller] += 1
 
-    def __exit__(self, *_error: object) -> None:
+    def finish(self, caller: object) -> None:
+        """It has ended."""
         with self._ended:
-            self._under_way[get_ident()] -= 1
+            self._under_way[caller] -= 1
+            if not self._under_way[caller]:
+                del self._under_way[caller]
             self._ended.notify_all()
 
     def end(self, seconds: float) -> int:

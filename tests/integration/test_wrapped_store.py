@@ -17,7 +17,7 @@ from support.prepared_places import home_of
 from support.reverse import be_primary
 
 from sync.core.mutations import Mutation
-from sync.errors import WriteRefused
+from sync.errors import SettingsError, WriteRefused
 from sync.settings import Config, DualWriteTuning
 from sync.stores import DualWriteStore
 
@@ -99,7 +99,7 @@ def test_both_sides_have_what_the_class_wrote(wrapped: Any, table: Table) -> Non
 def test_a_method_that_is_not_there_is_refused_at_once(home: Place, wrapped: Any) -> None:
     """Would break: a misspelt name writes to one side for months."""
     wrapped().__exit__()
-    with pytest.raises(TypeError, match="sav"):
+    with pytest.raises(SettingsError, match="Songs has no method sav"):
         DualWriteStore.wrap(Songs(home), None, {"sav": WRITES["save"]})
 
 
@@ -121,7 +121,7 @@ def test_two_calls_of_one_key_end_one_behind_the_other(wrapped: Any, table: Tabl
             store.save({"id": song, "title": "a"})
             store.save({"id": song, "title": "b"})
 
-        store._calls.call("songs", {"id": song}, both, both)
+        store._calls.call([("songs", {"id": song})], both, both)
         assert table.intents(table.key(id=song)) == [("recheck", "finished")] * 3
     assert table.settled(table.key(id=song)) == {"title": "b"}
 
@@ -241,7 +241,7 @@ def test_rule_17_tables_of_lightweight_transactions_are_read_serially(
             seen.append(future.message.consistency_level)
 
         reader._cassandra.raw.add_request_init_listener(listen)
-        store._calls.call("songs", {"id": song}, lambda: None, lambda: None)
+        store._calls.call([("songs", {"id": song})], lambda: None, lambda: None)
     assert seen == [ConsistencyLevel.LOCAL_SERIAL if serial else ConsistencyLevel.LOCAL_QUORUM]
     assert table.target(table.key(id=song)) == {"title": "if"}
 

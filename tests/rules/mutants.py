@@ -148,7 +148,7 @@ MUTANTS = (
     ),
     Mutant(
         "13", "a claimed intent may be taken back", JOURNAL,
-        "DELETE FROM sync.intent WHERE id = %(intent)s AND state = 'open'", "DELETE FROM sync.intent WHERE id = %(intent)s",
+        "DELETE FROM sync.intent WHERE id = ANY (%(intents)s::bigint[]) AND state = 'open'", "DELETE FROM sync.intent WHERE id = ANY (%(intents)s::bigint[])",
         WRITES, "rule_13_what_a_reconcile",
     ),
     Mutant(
@@ -222,7 +222,7 @@ MUTANTS = (
     ),
     Mutant(
         "17", "a call that failed without a journal is finished", "sync/flows/wrapped_write.py",
-        'state: State = "unsure"', 'state: State = "finished"', WRAPPED, "rule_17_a_call_that_failed_without",
+        '            self._remember("unsure")\n', '            self._remember("finished")\n', WRAPPED, "rule_17_a_call_that_failed_without",
     ),
     Mutant(
         "18", "the merge does not look at tombstones", "sync/adapters/postgres/backfill/merge.py",
@@ -359,8 +359,8 @@ MUTANTS = (
     ),
     Mutant(
         "26", "every intent of the keys goes", REVERSE,
-        "DELETE FROM sync.intent WHERE id = ANY (%(intents)s::bigint[])",
-        "DELETE FROM sync.intent WHERE key IN (SELECT key FROM sync.intent WHERE id = ANY (%(intents)s::bigint[]))", REVERSES,
+        "SELECT id FROM sync.intent WHERE id = ANY (%(intents)s::bigint[]) FOR UPDATE SKIP LOCKED",
+        "SELECT id FROM sync.intent WHERE key IN (SELECT key FROM sync.intent WHERE id = ANY (%(intents)s::bigint[]))", REVERSES,
         "rule_26_only",
     ),
     Mutant(
@@ -642,8 +642,8 @@ MUTANTS = (
         "gates.reversible_gate(_one_sided(site), _left_out(site))", "gates.reversible_gate(_one_sided(site))", AGREED, "every_table",
     ),
     Mutant(
-        "settings", "a class without its successor is no matter", "sync/stores/both_sides/dual.py",
-        '            store._side.update_settings(wraps="astra")', "            pass", AGREED, "without_its_successor",
+        "settings", "a class without its successor is no matter", "sync/stores/both_sides/target.py",
+        '{**told, "wraps": wraps} if wraps else told', "told", AGREED, "without_its_successor",
     ),
     Mutant(
         "resolve", "a timeout of the source is a reason to drop", "sync/wiring/dual_write/resolve.py",
@@ -789,7 +789,7 @@ MUTANTS = (
     ),
     Mutant(
         "suspended", "who was suspended within a class's write forgets it", "sync/flows/wrapped_write.py",
-        'self._remember(key, "unsure")  #', 'pass  #', "tests/unit/test_suspension.py", "unsure_and_recorded",
+        'self.flow.remember(self.keys, "unsure")  #', 'pass  #', "tests/unit/test_suspension.py", "unsure_and_recorded",
     ),
     # inserts
     Mutant(

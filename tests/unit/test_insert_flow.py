@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,7 +12,7 @@ from support.dual import WriteBehind
 from sync.core.mutations import InsertOutcome, Key, Mutation
 from sync.errors import SyncError, TargetUnavailable, WriteRefused, WriteUnsure
 from sync.flows.insert import ForwardInsert
-from sync.flows.wrapped_write import WrappedWrite
+from sync.flows.wrapped_write import WrappedTable, WrappedWrite
 from sync.ports import Intent
 
 KEY = Key("t", (b"k",), b"k", 0)
@@ -28,11 +29,11 @@ class Fake:
     steps: list[Any] = field(default_factory=list)
     write_behind: WriteBehind = field(default_factory=lambda: WriteBehind(accepts=True))
 
-    def announce(self, _: Key) -> Intent:
+    def announce(self, keys: Sequence[Key]) -> list[Intent]:
         if self.away:
             raise TargetUnavailable("away")
         self.steps.append("announced")
-        return Intent(1, 100, 1)
+        return [Intent(1, 100, 1) for _ in keys]
 
     def insert(self, put: Mutation, above: int) -> tuple[InsertOutcome, str]:
         assert put is PUT
@@ -47,7 +48,8 @@ class Fake:
         return 1
 
     def write(self) -> bool:
-        wrapped = WrappedWrite(self.announce, self, self, self.write_behind, "inline", True)  # type: ignore[arg-type]
+        table = WrappedTable(self, self, "inline")  # type: ignore[arg-type]
+        wrapped = WrappedWrite(self.announce, {"t": table}, self.write_behind, True)
         return ForwardInsert(wrapped, self).write(PUT)
 
 

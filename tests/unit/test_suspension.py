@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,7 +12,7 @@ from sync.adapters.postgres.dual_write.write_behind import WriteBehind
 from sync.adapters.suspension import SuspensionDetector
 from sync.core.mutations import Key
 from sync.errors import Suspended, TargetUnavailable, WriteUnsure
-from sync.flows.wrapped_write import WrappedWrite
+from sync.flows.wrapped_write import WrappedTable, WrappedWrite
 from sync.ports import Intent
 
 KEY = Key("t", (b"k",), b"k", 0)
@@ -81,10 +82,10 @@ class Wrapping:
     steps: list[str] = field(default_factory=list)
     table: str = "t"
 
-    def announce(self, _: Key) -> Intent:
+    def announce(self, keys: Sequence[Key]) -> list[Intent]:
         if self.away:
             raise TargetUnavailable("away")
-        return Intent(1, 100, 1)
+        return [Intent(1, 100, 1) for _ in keys]
 
     def mark(self, _: object, state: str, __: str) -> None:
         self.steps.append(state)
@@ -94,7 +95,8 @@ class Wrapping:
         return 1
 
     def flow(self) -> WrappedWrite:
-        return WrappedWrite(self.announce, self, self, self.write_behind, "inline", True)  # type: ignore[arg-type]
+        table = WrappedTable(self, self, "inline")  # type: ignore[arg-type]
+        return WrappedWrite(self.announce, {"t": table}, self.write_behind, True)
 
 
 @pytest.mark.parametrize("away", [False, True])
@@ -111,8 +113,8 @@ def test_a_class_s_write_within_which_one_was_suspended_is_unsure_and_recorded(
             raise ConnectionError
 
     with pytest.raises(ConnectionError if raises else WriteUnsure):
-        work.flow().write(KEY, call)
+        work.flow().write([KEY], call)
     assert work.steps == ([] if away else ["unsure"])
     assert work.write_behind.unrecorded_count == 1
     suspension.answered(suspension.gaps())
-    assert work.flow().write(KEY, lambda: 1) == 1
+    assert work.flow().write([KEY], lambda: 1) == 1

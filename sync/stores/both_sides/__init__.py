@@ -17,4 +17,6 @@ table_flows       what one table needs, in either direction
 target            Postgres, and this process as a writer there
 target_documents  documents made from Postgres's rows
 wrapped           `DualWriteStore.wrap`
+wrapped_classes   whether an application's two classes fit together
+wrapped_threads   the blocking parts of an application's asynchronous writes
 """

@@ -13,16 +13,20 @@ from sync.adapters.notifier_thread import NotifierThread
 from sync.adapters.postgres.dual_write.registration import Registration
 from sync.core.mutations import Mutation
 from sync.errors import SyncError, WriteRefused
+from sync.flows.wrapped_write import BegunWrite
 from sync.flows.write_router import WriteRouter
 from sync.ports import Primary
 from sync.settings import Config, Settings, load_config, load_settings
+from sync.stores.both_sides.expected_backend import check_wraps
 from sync.stores.both_sides.flow_cache import FlowCache
 from sync.stores.both_sides.reads import PrimaryReads, Side
 from sync.stores.both_sides.shadow_reads import ShadowReads
 from sync.stores.both_sides.source import SourceSide
 from sync.stores.both_sides.table_flows import FlowMaker, TableFlows
 from sync.stores.both_sides.target import TargetSide
-from sync.stores.both_sides.wrapped import Describe, WrappedStore
+from sync.stores.both_sides.wrapped import Begun, Describe, Keys, WrappedStore
+from sync.stores.both_sides.wrapped_classes import check_classes
+from sync.stores.both_sides.wrapped_threads import CallThreads
 from sync.stores.calls import Calls
 from sync.stores.one_side.postgres import PostgresStore
 from sync.stores.one_side.renamed import ApplicationNames
@@ -37,13 +41,14 @@ _MANY_AT_ONCE = 8
 class DualWriteStore(PrimaryReads):
     """Writes go to both sides, reads to the primary. Safe to use from many threads."""
 
-    def __init__(self, settings: Settings, config: Config) -> None:
-        self._process, self._config = Process(), config
+    def __init__(self, settings: Settings, config: Config, wraps: Primary | None = None) -> None:
+        """With `wraps`, the application's own class is there for this primary alone, and none is for the other."""
+        self._process, self._config, self._wraps = Process(), config, wraps
         tuning = config.dual_write
         with ExitStack() as undo:  # closes what is open if something fails
             self._notifier = NotifierThread(settings)
             undo.callback(self._notifier.close)
-            self._side = TargetSide(settings, tuning, self._notifier.notify, config.agreed)
+            self._side = TargetSide(settings, tuning, self._notifier.notify, config.agreed, wraps)
             undo.callback(self._side.close)
             undo.callback(self._side.end)
             self._source = self._open_source(settings, config, self._side.primary == "astra")
@@ -215,16 +220,17 @@ class DualWriteStore(PrimaryReads):
         """Wrap an application's own store `old` and keep Postgres equal to it; settings come from the environment.
 
         `writes` names its writing methods, each with a function from the method's arguments to the table and the key that
-        it writes, one key per call: `{"save_song": lambda song: ("songs", {"id": song.id})}`. A method that writes several
-        rows, or deletes a partition or a range, cannot be announced (docs/dual-writes.md says what to do with it).
-        `new` replaces `old` after the cut-over; while it is None, no cut-over begins.
+        it writes, or to several such pairs: `{"save_song": lambda song: ("songs", {"id": song.id})}`. Coroutine functions
+        stay such. A method whose keys are not known before the call, of a partition or a range, cannot be announced
+        (docs/dual-writes.md says what to do with it). `new` replaces `old` after the cut-over; while it is None, no cut-over
+        is possible. Raises SettingsError if the two classes do not fit together, or `new` is needed already.
         """
+        is_async = check_classes(old, new, writes)
         settings = load_settings()
-        store = cls(settings, load_config(settings.sync_config))
-        wrapped = WrappedStore({"astra": old, "postgres": new}, writes, store)
-        if new is None:
-            store._side.update_settings(wraps="astra")  # so that no cut-over begins
-        return wrapped
+        wraps: Primary | None = "astra" if new is None else None  # from its registration on, so that no switch passes it
+        store = cls(settings, load_config(settings.sync_config), wraps)
+        threads = CallThreads(store._config.dual_write.connections, store._process.check) if is_async else None
+        return WrappedStore({"astra": old, "postgres": new}, writes, store, threads)
 
     @property
     def primary(self) -> Primary:
@@ -232,16 +238,45 @@ class DualWriteStore(PrimaryReads):
         self._process.check()
         return self._side.primary_for_reads
 
-    def call(self, table: str, key: Mapping[str, Any], astra: Callable[[], T], postgres: Callable[[], T]) -> T:
-        """Write a key with the caller's code for the current primary; both sides are made equal afterwards."""
+    def call(self, keys: Keys, astra: Callable[[], T], postgres: Callable[[], T]) -> T:
+        """Write keys with the caller's code for the current primary; both sides are made equal afterwards.
+
+        `keys` are pairs of a table and a key.
+        """
         with self._calls:
-            flows = self._of(table)
-            cells = flows.cells.only_key(key)
+            primary, begun = self._begin(keys)
+            try:
+                result = astra() if primary == "astra" else postgres()
+            except BaseException as error:
+                begun.fail(error)
+                raise
+            begun.finish()
+            return result
 
-            def under(primary: Any, call: Callable[[], T]) -> Callable[[], T]:
-                return lambda: self._maker.wrapped(flows, primary, self._executor).write(cells, call)
+    def begin(self, keys: Keys) -> Begun:
+        """Announce keys that the caller's code for the current primary is about to write, and must say the end of.
 
-            return self._router.run({"astra": under("astra", astra), "postgres": under("postgres", postgres)})
+        For calls that begin and end in different threads.
+        """
+        caller = object()
+        self._calls.begin(caller)
+        try:
+            primary, begun = self._begin(keys)
+        except BaseException:
+            self._calls.finish(caller)
+            raise
+        return Begun(primary, begun, lambda: self._calls.finish(caller))
+
+    def _begin(self, keys: Keys) -> tuple[Primary, BegunWrite]:
+        given = list(keys)
+        flows = {table: self._of(table) for table, _ in given}
+        cells = [flows[table].cells.only_key(key) for table, key in given]
+
+        def under(primary: Primary) -> tuple[Primary, BegunWrite]:
+            check_wraps(self._wraps, primary)
+            return primary, self._maker.wrapped(list(flows.values()), primary, self._executor).begin(cells)
+
+        return self._router.run({"astra": lambda: under("astra"), "postgres": lambda: under("postgres")})
 
     def _check_migrated(self, table: str) -> None:
         """Raise WriteRefused for a table that is not migrated: after a cut-over each side would have half of its rows."""

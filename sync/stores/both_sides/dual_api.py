@@ -187,7 +187,7 @@ class ApiDualWriteStore(DualWriteStore):
 
         def to_astra() -> bool:
             try:
-                return bool(self._maker.wrapped(flows, "astra", self._executor).write(cells, by_api))
+                return bool(self._maker.wrapped([flows], "astra", self._executor).write([cells], by_api))
             except _ComesLate:
                 return True
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 
 from sync.adapters.cassandra.rows.cells import Cells, cells_of
 from sync.adapters.postgres.connection.connect import Connection
 from sync.adapters.postgres.connection.pool import Pool
+from sync.adapters.postgres.dual_write.announcements import Announcements
 from sync.adapters.postgres.dual_write.journal import Journal
 from sync.adapters.postgres.dual_write.parameters import connection_of
 from sync.adapters.postgres.dual_write.registration import Registration
@@ -22,8 +24,8 @@ from sync.errors import PreflightError, SourceUnavailable, WriteRefused, WriteRe
 from sync.flows.dual_write import ForwardWrite
 from sync.flows.insert import ForwardInsert
 from sync.flows.reverse_write import ReverseWrite
-from sync.flows.wrapped_write import WrappedWrite
-from sync.ports import AnyRows, Intent, Primary, TableJournal
+from sync.flows.wrapped_write import WrappedTable, WrappedWrite
+from sync.ports import AnyRows, Intent, Primary
 from sync.settings import Config
 from sync.stores.both_sides.source import SourceSide
 from sync.stores.one_side.cql import CqlStore
@@ -36,7 +38,7 @@ _SYNC_COLUMNS = "SELECT FROM pg_attribute WHERE attrelid = to_regclass(%s) AND a
 
 @dataclass(frozen=True, slots=True)
 class TableFlows:
-    """How one table's values become cells, and its write flows under either primary."""
+    """How one table's values become cells, its write flows and its journals under either primary."""
 
     mapped: TableMap
     encoder: RowEncoder
@@ -44,11 +46,8 @@ class TableFlows:
     rows: AnyRows
     forward: ForwardWrite
     reverse: ReverseWrite
-
-    @property
-    def journal(self) -> TableJournal:
-        """The journal of the source's writes."""
-        return self.forward.journal
+    journal: Journal
+    announcer: ReverseJournal
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +74,7 @@ class FlowMaker:
             table, encoder, cells, rows,
             ForwardWrite(journal, rows, one.write_behind, mode),
             ReverseWrite(reverse, journal, rows, one.write_behind, columns, mode),
+            journal, reverse,
         )  # fmt: skip
 
     def _mapped(self, connection: Connection, name: str) -> TableMap:
@@ -101,17 +101,27 @@ class FlowMaker:
         except SourceUnavailable as away:
             raise WriteRefusedNow(f"{name}: {away}; nothing was written") from None
         assert isinstance(store, CqlStore), "a store over the Data API has no inserts"
-        return ForwardInsert(self.wrapped(flows, "astra", executor), store.inserts(name))
+        return ForwardInsert(self.wrapped([flows], "astra", executor), store.inserts(name))
 
-    def wrapped(self, flows: TableFlows, primary: Primary, executor: Executor) -> WrappedWrite:
-        """The flow of a write by an application's own class, under this primary."""
-        lease, epoch = self.config.dual_write.writer_lease_seconds, self.registration.epoch
-        forward = flows.forward
-        reconcile = reconciler(self.pool, flows.mapped, flows.encoder, flows.rows, executor, epoch, lease)
+    def wrapped(self, tables: Sequence[TableFlows], primary: Primary, executor: Executor) -> WrappedWrite:
+        """The flow of a write of these tables by an application's own class, under this primary."""
+        lease, one = self.config.dual_write.writer_lease_seconds, self.registration
+        by_name = {flows.mapped.name: flows for flows in tables}
 
-        def announce(key: Key) -> Intent:
-            if primary == "postgres":
-                return flows.reverse.reverse.announce(key)
-            return forward.journal.open(Mutation("recheck", key, {}))
+        def announce(keys: Sequence[Key]) -> Sequence[Intent]:
+            if len(keys) == 1:  # in one round trip
+                flows = by_name[keys[0].table]
+                if primary == "postgres":
+                    return [flows.announcer.announce(keys[0])]
+                return [flows.journal.open(Mutation("recheck", keys[0], {}))]
+            announcers = {
+                name: flows.announcer if primary == "postgres" else flows.journal for name, flows in by_name.items()
+            }
+            return Announcements(self.pool, one.breaker, one.writer, announcers, primary).announce(keys)
 
-        return WrappedWrite(announce, forward.journal, reconcile, forward.write_behind, forward.mode, primary == "astra")
+        def reconciled(flows: TableFlows) -> WrappedTable:
+            steps = reconciler(self.pool, flows.mapped, flows.encoder, flows.rows, executor, one.epoch, lease)
+            return WrappedTable(flows.journal, steps, flows.forward.mode)
+
+        made = {name: reconciled(flows) for name, flows in by_name.items()}
+        return WrappedWrite(announce, made, one.write_behind, primary == "astra")

@@ -19,14 +19,14 @@ from psycopg_pool import PoolTimeout
 
 from sync.adapters.postgres.connection.connect import target_name
 from sync.adapters.postgres.connection.refusals import error_text, is_server_wide
-from sync.adapters.postgres.cutover.epochs import read_epoch
+from sync.adapters.postgres.cutover.epochs import primary_of_registered, read_epoch
 from sync.adapters.postgres.dual_write.parameters import connection_of
 from sync.adapters.postgres.dual_write.registration import Registration
 from sync.adapters.postgres.schema.migrations import usable_state
 from sync.errors import PreflightError, SyncError, TargetUnavailable, Unreachable
 from sync.ports import Primary
 from sync.settings import DualWriteTuning, Settings
-from sync.stores.both_sides.expected_backend import check_backend
+from sync.stores.both_sides.expected_backend import check_backend, check_wraps
 from sync.stores.one_side.postgres import PostgresStore
 
 log = logging.getLogger(__name__)
@@ -46,16 +46,23 @@ class Registered:
 
     store: PostgresStore
     registration: Registration
-    told: Mapping[str, Any]
 
 
 class TargetSide:
     """The target. Raises what is wrong with it; if it is unreachable and Astra is primary, it is retried until it answers."""
 
     def __init__(
-        self, settings: Settings, tuning: DualWriteTuning, notify: Callable[[str], object], told: Mapping[str, Any]
+        self,
+        settings: Settings,
+        tuning: DualWriteTuning,
+        notify: Callable[[str], object],
+        told: Mapping[str, Any],
+        wraps: Primary | None = None,
     ) -> None:
-        self._settings, self._tuning, self._notify, self._told = settings, tuning, notify, dict(told)
+        self._settings, self._tuning, self._notify, self._wraps = settings, tuning, notify, wraps
+        self._told = {**told, "wraps": wraps} if wraps else told
+        if settings.expected_backend:
+            check_wraps(wraps, settings.expected_backend)
         self._ended, self._handing = Event(), Lock()
         self._thread: Thread | None = None
         self._registered: Registered | None = None
@@ -83,7 +90,7 @@ class TargetSide:
             raise Unreachable(f"{self._away}; only Postgres knows which store is primary: {advice}")
 
     def _register(self, then: Callable[[Registration], None] | None = None) -> Registered:
-        settings, tuning, told = self._settings, self._tuning, dict(self._told)
+        settings, tuning = self._settings, self._tuning
         with ExitStack() as undo:
             store = undo.enter_context(PostgresStore(settings, tuning.connections, tuning.secondary_timeout_seconds))
             with connection_of(store.pool) as connection:
@@ -91,14 +98,18 @@ class TargetSide:
                     raise PreflightError("Postgres has no state of a migration yet: run `sync schema apply`")
                 epoch = read_epoch(connection)
             check_backend(settings.expected_backend, epoch)
+            check_wraps(self._wraps, epoch.primary)
             self._primary = epoch.primary
-            registration = Registration(store.pool, tuning, self._notify, told)
+            registration = Registration(store.pool, tuning, self._notify, self._told)
             undo.callback(registration.end)
+            if self._wraps:
+                with connection_of(store.pool) as connection:
+                    check_wraps(self._wraps, primary_of_registered(connection))
             check_backend(settings.expected_backend, registration.epoch)  # the epoch may have changed by now
             if then:
                 then(registration)
             undo.pop_all()
-        return Registered(store, registration, told)
+        return Registered(store, registration)
 
     def reconnect_later(self, then: Callable[[Registration], None]) -> None:
         """If Postgres is unreachable: try to register from now on, and call `then` before anything is written.
@@ -131,24 +142,16 @@ class TargetSide:
             log.error("%s; until then every call is refused", self._wrong)
 
     def _hand_over(self, registered: Registered) -> bool:
-        """Whether it is used: not if the store was closed meanwhile, or has settings that were not yet registered."""
+        """Whether it is used: not if the store was closed meanwhile."""
         with self._handing:
             self._wrong = None
-            if not self._ended.is_set() and registered.told == self._told:
+            if not self._ended.is_set():
                 self._registered = registered
                 log.warning("Postgres answers: this process writes to both sides as %s", registered.registration.writer.id)
                 return True
         registered.registration.end()
         registered.store.close()
         return False
-
-    def update_settings(self, **more: Any) -> None:
-        """Record more settings that this writer was started with: now, or once registered. Raises TargetUnavailable."""
-        with self._handing:
-            self._told |= more
-            registered = self._registered
-        if registered:
-            registered.registration.update_settings(**more)
 
     @property
     def is_registered(self) -> bool:

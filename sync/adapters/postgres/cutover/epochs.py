@@ -13,13 +13,13 @@ from typing import Any
 from psycopg.types.json import Jsonb
 
 from sync.adapters.postgres.connection.connect import Connection
-from sync.adapters.postgres.connection.epoch_lock import changing_epoch
+from sync.adapters.postgres.connection.epoch_lock import changing_epoch, share_epoch
 from sync.adapters.postgres.connection.queries import queries
 from sync.adapters.postgres.connection.refusals import target_errors
 from sync.core.words import counted
-from sync.errors import GateRefused, StillOpen, TargetBusy
+from sync.errors import EpochChanged, GateRefused, StillOpen, TargetBusy
 from sync.failpoints import failpoint
-from sync.ports import Epoch, NotReady, SwitchKind
+from sync.ports import Epoch, NotReady, Primary, SwitchKind
 
 _SQL = {name: text.encode() for name, text in queries("cutover/epochs").items()}
 
@@ -30,6 +30,19 @@ def read_epoch(connection: Connection) -> Epoch:
         row = connection.execute(_SQL["current"]).fetchone()
     assert row is not None, "sync.epoch is empty"
     return Epoch(row[0], row[1], row[2], row[3], row[4], row[5])
+
+
+def primary_of_registered(connection: Connection) -> Primary:
+    """The primary, for a process that has just registered: any switch that did not see it as a writer has ended.
+
+    It shares the epoch (rule 20), so it waits for a switch that has looked at the writers before. Raises TargetUnavailable.
+    """
+    try:
+        with target_errors(), connection.transaction():
+            share_epoch(connection)
+            return read_epoch(connection).primary
+    except EpochChanged:
+        raise TargetBusy("the primary is being changed at this moment: start again") from None
 
 
 def reopen_late(connection: Connection, epoch: int) -> bool:

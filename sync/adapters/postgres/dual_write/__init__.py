@@ -1,6 +1,7 @@
 """Writes to both sides: writers, intents, guarded writes, reconciles; and the same where Postgres is primary.
 
 agreement        what writers and runs were started with: all must agree
+announcements    several keys of a write by an application's own class, announced together
 breaker          stops asking a Postgres that does not answer (invariant 8)
 data_centres     which process reads and writes which data centre
 dead_writers     dead writers that provably had nothing unrecorded (rule 29)

@@ -29,11 +29,6 @@ def started_with(connection: Connection) -> list[tuple[bool, dict[str, Any] | No
         return connection.execute(_SQL["started"]).fetchall()
 
 
-def update_settings(connection: Connection, writer: str, settings: Mapping[str, Any]) -> None:
-    """Record more of what a writer was started with."""
-    connection.execute(_SQL["update_settings"], {"id": writer, "settings": Jsonb(dict(settings))})
-
-
 def note_runs(connection: Connection, runs: Sequence[int], mine: Mapping[str, Any]) -> None:
     """Record the settings of these runs' command for their tables."""
     with target_errors():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import cache
 from threading import Lock
@@ -61,6 +61,14 @@ class Writer:
         """The lock with which threads stamp a key in turn: they share the slot, and must see each other's intents."""
         return self.turns[lock_of(key) % _TURNS]
 
+    @contextmanager
+    def all_turns(self, keys: Sequence[Key]) -> Iterator[None]:
+        """The same for several keys, in one order for all threads."""
+        with ExitStack() as held:
+            for number in sorted({lock_of(key) % _TURNS for key in keys}):
+                held.enter_context(self.turns[number])
+            yield
+
 
 class Journal:
     """The journal of one table. Every method raises TargetUnavailable if Postgres cannot be reached in time."""
@@ -82,40 +90,42 @@ class Journal:
         this writer's, because another one may stamp with it; WriteRefused if the clock is too far ahead;
         AnswerLost if the intent may be there.
         """
-        values = {
+        statement, values = self._opening(mutation, above)
+        with (
+            self._writer.turn(mutation.key),
+            refusing(self._table.name),
+            self._breaker.connection(self._pool) as connection,
+            answered(),
+        ):
+            with sharing_epoch(connection):
+                found = connection.execute(statement, values)
+            row = found.fetchone()
+        return self.announced(mutation.key, row)
+
+    def announcement(self, key: Key) -> tuple[bytes, dict[str, Any]]:
+        """The statement, with its values, that opens the intent of a write of this key by the application's own class."""
+        return self._opening(Mutation("recheck", key, {}), 0)
+
+    def _opening(self, mutation: Mutation, above: int) -> tuple[bytes, dict[str, Any]]:
+        return self._statements.open, {
             **self._parameters.key(mutation.key),
             **stamping(self._writer, above),
             "kind": mutation.kind,
             "mutation": _packed(mutation),
         }
-        with (
-            self._writer.turn(mutation.key),
-            self._refusing(),
-            self._breaker.connection(self._pool) as connection,
-            answered(),
-        ):
-            with sharing_epoch(connection):
-                found = connection.execute(self._statements.open, values)
-            row = found.fetchone()
-        assert row is not None, "sync.epoch is empty"
-        made, version, epoch, primary, state, beyond, ahead, is_registered = row
+
+    def announced(self, key: Key, answer: tuple[Any, ...] | None) -> Intent:
+        """The intent that such a statement opened. Raises EpochChanged, NotRegistered and WriteRefused, as `open` does."""
+        assert answer is not None, "sync.epoch is empty"
+        made, version, epoch, primary, state, beyond, ahead, is_registered = answer
         if made is None:
             if not is_registered:
                 raise NotRegistered(epoch, primary, "closing")
             if primary == "astra" and state == "open":
                 # Not "unavailable", on which a writer may continue with its own clock (rules 3 and 28).
-                raise refused(self._table, mutation.key, beyond, ahead)
+                raise refused(self._table, key, beyond, ahead)
             raise EpochChanged(epoch, primary, state)
         return Intent(made, version, epoch)
-
-    @contextmanager
-    def _refusing(self) -> Iterator[None]:
-        try:
-            yield
-        except REFUSALS as error:
-            raise WriteRefused(
-                f"{self._table.name}: the journal refuses it: {error_text(error)}; nothing was written"
-            ) from None
 
     def record(self, written: Sequence[Written]) -> None:
         """Record writes that were made while Postgres was unreachable, all or none (rule 31)."""
@@ -167,11 +177,11 @@ class Journal:
         with self._intents() as connection:
             connection.execute(_SQL["mark"], values)
 
-    def withdraw(self, intent: Intent) -> bool:
-        """Withdraw the intent of a write that the primary refused; False if a reconcile has claimed it meanwhile."""
+    def withdraw(self, *intents: Intent) -> bool:
+        """Withdraw intents of which nothing was written; False if a reconcile has claimed one meanwhile."""
         with self._intents() as connection:
-            found = connection.execute(_SQL["withdraw"], {"intent": intent.id})
-            return bool(found.rowcount == 1)
+            found = connection.execute(_SQL["withdraw"], {"intents": [i.id for i in intents]})
+            return bool(found.rowcount == len(intents))
 
     def remove(self, intents: Sequence[Intent]) -> None:
         """Remove the intents of these writes: both sides have them."""
@@ -232,6 +242,15 @@ def refused(table: TableMap, key: Key, beyond: bool, ahead_us: int) -> WriteRefu
             "follow it"
         )
     return WriteRefused(f"this host's clock is {ahead_us / 1e6:.1f} s ahead of Postgres's; correct it")
+
+
+@contextmanager
+def refusing(tables: str) -> Iterator[None]:
+    """Raise WriteRefused for what the journal cannot hold."""
+    try:
+        yield
+    except REFUSALS as error:
+        raise WriteRefused(f"{tables}: the journal refuses it: {error_text(error)}; nothing was written") from None
 
 
 @contextmanager

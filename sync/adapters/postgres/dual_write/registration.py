@@ -29,7 +29,7 @@ from sync.adapters.postgres.connection.queries import queries
 from sync.adapters.postgres.connection.refusals import error_text
 from sync.adapters.postgres.connection.single_flight import SingleFlight
 from sync.adapters.postgres.cutover.epochs import read_epoch, reopen_late
-from sync.adapters.postgres.dual_write import agreement, data_centres
+from sync.adapters.postgres.dual_write import data_centres
 from sync.adapters.postgres.dual_write.breaker import Breaker
 from sync.adapters.postgres.dual_write.dead_writers import delete_signed_off, register_with_slot, sign_off_dead
 from sync.adapters.postgres.dual_write.journal import Writer
@@ -98,12 +98,6 @@ class Registration:
         self.write_behind.promise(self._switch is not None or self._epoch.primary != "astra")
         self._acknowledged = self._switch
         return int(slot)
-
-    def update_settings(self, **more: Any) -> None:
-        """Record more of what this writer was started with. Raises TargetUnavailable."""
-        self._told |= more
-        with connection_of(self._pool) as connection:
-            agreement.update_settings(connection, self.writer.id, more)
 
     def writes_in(self, data_center: str) -> None:
         """Record the source's data centre. Raises SettingsError if another writer has another one."""

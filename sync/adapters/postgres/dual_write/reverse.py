@@ -85,6 +85,16 @@ class ReverseJournal:
         assert intent is not None, "an announcement needs no row"
         return intent
 
+    def announcement(self, key: Key) -> tuple[bytes, dict[str, Any]]:
+        """The statement of an announcement, with its values, for a transaction that holds the key's lock."""
+        return self._named("announce"), self._values(key, _NO_MUTATION)
+
+    def announced(self, key: Key, answer: tuple[Any, ...] | None) -> Intent:
+        """The intent that such a statement made. Raises EpochChanged and WriteRefused."""
+        intent = self._intent(key, answer)
+        assert intent is not None, "an announcement needs no row"
+        return intent
+
     def _stamped(self, statement: bytes, key: Key, values: dict[str, Any]) -> Intent | None:
         with connection_of(self._pool) as connection, answered(), rejecting():
             with sharing_epoch(connection):

@@ -16,13 +16,19 @@ ON CONFLICT DO NOTHING RETURNING id
 UPDATE sync.switch SET lease_until = clock_timestamp() + make_interval(secs => %(lease)s)
 WHERE id = %(switch)s AND finished_at IS NULL RETURNING id
 
--- not_ready: writers whose acknowledgement is missing (rule 30), and why
+-- not_ready: writers whose acknowledgement is missing (rule 30), or that lack a class for the next primary, and why
+WITH going AS (
+    SELECT CASE kind WHEN 'cutover' THEN 'astra' ELSE 'postgres' END AS "primary" FROM sync.switch WHERE id = %(switch)s
+)
 SELECT id, CASE WHEN state = 'unclean' THEN 'unclean'
+                WHEN to_jsonb(writer) -> 'settings' ->> 'wraps' = (SELECT "primary" FROM going)
+                THEN 'wraps a class for Astra, and none for Postgres (`new` is None)'
                 WHEN acknowledged IS DISTINCT FROM %(switch)s THEN 'has not acknowledged'
                 ELSE unrecorded || ' writes are not recorded yet' END,
        extract(epoch FROM clock_timestamp() - heartbeat_at)::float8
 FROM sync.writer
-WHERE state = 'unclean' OR state = 'active' AND (acknowledged IS DISTINCT FROM %(switch)s OR unrecorded > 0)
+WHERE state = 'unclean' OR state = 'active' AND (acknowledged IS DISTINCT FROM %(switch)s OR unrecorded > 0
+      OR to_jsonb(writer) -> 'settings' ->> 'wraps' = (SELECT "primary" FROM going))
   -- A silent writer that writes nothing without an intent does not block: if it comes back, its writes first check the epoch.
   AND NOT coalesce(NOT accepts AND heartbeat_at < clock_timestamp() - make_interval(secs => lease_seconds), false)
 ORDER BY id

@@ -4,9 +4,6 @@ SELECT id, settings FROM sync.writer WHERE state = 'active' ORDER BY id
 -- started: the settings that active writers, and former ones, were started with
 SELECT DISTINCT state = 'active', settings FROM sync.writer
 
--- update_settings: record more of the settings that a writer was started with
-UPDATE sync.writer SET settings = coalesce(settings, '{}') || %(settings)s WHERE id = %(id)s
-
 -- note_runs: record the settings of the command that begins or resumes these runs, for their tables
 UPDATE sync.run SET settings = coalesce(%(tables)s::jsonb -> table_name, '{}') WHERE id = ANY (%(runs)s)
 

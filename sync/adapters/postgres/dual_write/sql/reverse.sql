@@ -77,8 +77,11 @@ SELECT coalesce((SELECT {version} FROM {target} AS t WHERE {same_key}),
                 (SELECT version FROM sync.tombstone WHERE table_name = %(table)s AND sha256(key) = sha256(%(key)s) AND key = %(key)s)),
        (SELECT {row} FROM {target} AS t WHERE {same_key})
 
--- remove: exactly the intents that were picked (rule 26)
+-- remove: exactly the intents that were picked (rule 26). Not waiting for one that another reconcile is picking, which will
+-- send its row and remove it: it holds others that this one removes
 WITH removed AS (
-    DELETE FROM sync.intent WHERE id = ANY (%(intents)s::bigint[]) RETURNING table_name, state, mutation
+    DELETE FROM sync.intent WHERE id = ANY (ARRAY(
+        SELECT id FROM sync.intent WHERE id = ANY (%(intents)s::bigint[]) FOR UPDATE SKIP LOCKED))
+    RETURNING table_name, state, mutation
 ), {late}
 SELECT count(*) FROM removed
