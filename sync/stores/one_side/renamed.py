@@ -8,6 +8,7 @@ from typing import Any, Self
 
 from sync.core.reads.names import Names, other_names
 from sync.core.reads.query import OrderBy
+from sync.ports import Primary
 from sync.settings import Config, Settings
 from sync.stores.one_side.postgres import PostgresStore
 from sync.stores.rows import PAGE_ROWS, Rows
@@ -28,6 +29,11 @@ class RenamedStore:
     def close(self) -> None:
         """Close the connections."""
         self.store.close()
+
+    @property
+    def primary(self) -> Primary:
+        """Postgres: a store of one side has no other."""
+        return self.store.primary
 
     def _names(self, table: str) -> Names:
         return other_names(table, self._config.options(table)) or Names(table, {})
