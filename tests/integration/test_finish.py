@@ -132,3 +132,13 @@ def test_a_process_that_still_writes_to_both_sides_is_named(finished: Place) -> 
         assert done.code == 2
         assert store._registration.writer.id in done.out
         assert "SYNC_DUAL_WRITE=false" in done.out
+
+
+def test_a_table_of_the_applications_in_the_schema_of_the_state(home: Place) -> None:
+    """Would break: a role named sync makes a table without a schema, which goes to the schema of its name, and is dropped with it."""
+    home.sql("CREATE TABLE sync.mine (a int)", "INSERT INTO sync.mine VALUES (1)")
+    assert red(home) == ["schema"]
+    assert "sync.mine" in home.commands.run("finish").out
+    home.sql("ALTER TABLE sync.mine SET SCHEMA public")
+    assert home.commands.run("finish").code == 0
+    assert home.sql("SELECT a FROM mine") == [(1,)]

@@ -190,6 +190,25 @@ def test_what_follows_an_insert_is_newer(home: Place, key: dict[str, UUID], make
             assert store.get("songs", key) is None
 
 
+def test_a_node_whose_clock_comes_late(home: Place, key: dict[str, UUID], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Would break: the time that the answer took is taken for a smaller difference of the clocks, and the next put is hidden."""
+    with CqlStore(home.settings) as store, shifted(-0.4):
+        session = store.cassandra.session
+        ask = session.execute_async
+
+        def late(*given: Any, **options: Any) -> Any:
+            future = ask(*given, **options)
+            answer = future.result
+            future.result = lambda: (answer(), time.sleep(0.3))[0]
+            return future
+
+        monkeypatch.setattr(session, "execute_async", late)
+        assert store.insert("songs", {**key, "title": "inserted"}) is True
+        monkeypatch.undo()
+        assert store.put("songs", {**key, "title": "put"}) is True
+        assert (store.get("songs", key) or {})["title"] == "put"
+
+
 @pytest.mark.parametrize("seconds", [30, -30])
 def test_clocks_too_far_apart_are_refused(home: Place, table: Table, key: dict[str, UUID], seconds: float) -> None:
     """Would break: a call that waits for half a minute, or a row that is hidden for as long."""

@@ -442,6 +442,7 @@ def test_a_store_closes_while_the_other_side_does_not_answer(table: Table) -> No
         slow.go.set()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["stall", "cut"])
 @pytest.mark.parametrize("primary", ["astra", "postgres"])
 def test_the_other_side_is_sick(table: Table, primary: str, how: str) -> None:

@@ -142,7 +142,7 @@ def test_a_store_that_closes_waits_for_the_calls_under_way(home: Place, table: T
         return "done"
 
     with ThreadPoolExecutor(2) as executor:
-        calling = executor.submit(store.call, "songs", key, slow, slow)
+        calling = executor.submit(store.call, [("songs", key)], slow, slow)
         begun.wait(20)
         ending = executor.submit(store.close)
         until(lambda: store._calls._closed, what="it is being closed")
@@ -168,7 +168,7 @@ def test_a_call_that_does_not_end_keeps_its_writer_registered(home: Place, table
         go.wait(20)
 
     with ThreadPoolExecutor(1) as executor:
-        calling = executor.submit(store.call, "songs", key, hangs, hangs)
+        calling = executor.submit(store.call, [("songs", key)], hangs, hangs)
         begun.wait(20)
         store.close()
         assert table.sql("SELECT state FROM sync.writer WHERE id = %s", (writer,)) == [("active",)]

@@ -324,6 +324,7 @@ def test_overlapping_calls_do_not_deadlock(scene: Scene, primary: str) -> None:
     assert scene.songs.sql(deadlocks) == before
 
 
+@pytest.mark.slow
 def test_calls_under_way_at_a_switch_lose_nothing(scene: Scene) -> None:
     """Would break: some keys of a call are announced under one primary and some under the other, or a call is refused."""
     with scene.wrap("max_wait_seconds = 30\n") as store, authority(scene.songs) as epochs:

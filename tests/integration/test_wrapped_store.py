@@ -251,7 +251,9 @@ def test_rows_that_the_class_inserts_into_postgres_have_a_place_in_the_proof(hom
     key = {"id": uuid4()}
     with DualWriteStore(home.settings, CONFIG) as store:
         be_primary(table, "postgres")
-        store.call("songs", key, lambda: None, lambda: home.sql(f"INSERT INTO songs (id, title) VALUES ('{key['id']}', 'a')"))
+        store.call(
+            [("songs", key)], lambda: None, lambda: home.sql(f"INSERT INTO songs (id, title) VALUES ('{key['id']}', 'a')")
+        )
     found = table.sql("SELECT _sync_token FROM songs WHERE id = %s", (key["id"],))
     be_primary(table, "astra")
     assert found == [(table.key(**key).token,)]

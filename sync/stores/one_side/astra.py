@@ -109,10 +109,12 @@ class AstraStore:
         page_rows: int = PAGE_ROWS,
     ) -> Rows:
         """Always raises QueryNotSupported."""
+        self._process.check()
         raise QueryNotSupported(f"{table}: {_NEEDS_CQL}")
 
     def scan(self, table: str, after: str | None = None, page_rows: int = PAGE_ROWS) -> Rows:
         """Always raises QueryNotSupported."""
+        self._process.check()
         raise QueryNotSupported(f"{table}: {_NEEDS_CQL}")
 
     def search(

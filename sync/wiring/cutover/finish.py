@@ -7,7 +7,7 @@ from typing import Any
 from sync.adapters.postgres.backfill.rejects import count_rejects
 from sync.adapters.postgres.cutover.epochs import Authority, audits
 from sync.adapters.postgres.cutover.gates import GateFacts
-from sync.adapters.postgres.schema.finish import copied_tables, finish, migrated_tables
+from sync.adapters.postgres.schema.finish import copied_tables, finish, migrated_tables, strangers
 from sync.core.cutover import gates
 from sync.core.cutover.gates import Gate
 from sync.core.schema.mapping import pg_quoted
@@ -49,7 +49,15 @@ def judge_finish(authority: Authority, epoch: Epoch) -> list[Gate]:
         ),
         gates.rejects_gate(count_rejects(connection)),
         gates.indexes_gate(facts.bad_indexes(migrated_tables(connection))),
+        _schema_gate(strangers(connection)),
     ]
+
+
+def _schema_gate(others: list[str]) -> Gate:
+    """A role named sync creates its tables in the schema of that name, which is dropped."""
+    named = first_of([f"sync.{name}" for name in others], _WRITERS_NAMED)
+    text = f"not of the migration, and would be dropped: {named}" if others else "the schema sync is the migration's alone"
+    return Gate("schema", not others, text, "move each: ALTER TABLE sync.NAME SET SCHEMA public")
 
 
 def _writers_gate(active: list[str]) -> Gate:

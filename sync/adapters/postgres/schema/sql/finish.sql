@@ -17,5 +17,9 @@ SELECT epoch, "primary", state FROM sync.epoch ORDER BY epoch DESC LIMIT 1 FOR U
 -- drop_columns: this also drops the index on the token
 ALTER TABLE {table} DROP COLUMN IF EXISTS _sync_token, DROP COLUMN IF EXISTS _sync_version
 
+-- strangers: what is in the state's schema and not of the migration: a role named sync creates tables there, by "$user"
+SELECT c.relname FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
+WHERE n.nspname = 'sync' AND c.relkind IN ('r', 'p', 'v', 'm', 'f') AND c.relname <> ALL (%(own)s) ORDER BY 1
+
 -- drop_state: the state of the migration
 DROP SCHEMA sync CASCADE
