@@ -97,6 +97,7 @@ class AstraStore:
     def get_many(self, table: str, keys: Iterable[Mapping[str, Any]]) -> list[dict[str, Any] | None]:
         """The rows of these keys, in their order, None for one that does not exist: a request each. Raises as `get`."""
         with reads():
+            self.source(table)  # also where no key is asked for
             return [self.get(table, key) for key in keys]
 
     def find(
