@@ -126,6 +126,7 @@ class AstraStore:
         Raises QueryNotSupported for conditions.
         """
         if where:
+            self._process.check()
             raise QueryNotSupported(f"{table}: a search with conditions: {_NEEDS_CQL}")
         return with_live_table(self, table, lambda: self._of(table).search(column, vector, int(limit)))
 
