@@ -7,12 +7,10 @@ from contextlib import contextmanager
 from itertools import chain
 from typing import Any
 
-from sync.core.reads.cursor import Place, to_cursor
+from sync.core.reads.cursor import Place, Row, to_cursor
 from sync.errors import QueryNotSupported, SourceTimeout, SourceUnavailable, WriteRefused
 
 PAGE_ROWS = 1000
-Row = tuple[int | None, dict[str, Any]]
-"""A row's token, where the order is that of tokens, and its values."""
 Page = list[Row]
 
 

@@ -16,6 +16,8 @@ from uuid import UUID
 
 from sync.errors import QueryNotSupported
 
+Row = tuple[int | None, dict[str, Any]]
+"""A row's token, where the order is that of tokens, and its values."""
 _TAGS: dict[str, tuple[type, Callable[[Any], Any], Callable[[Any], Any]]] = {
     "b": (bool, bool, bool),
     "i": (int, str, int),

@@ -3,6 +3,7 @@
 astra             over the Data API
 cql               over CQL
 live_tables       the source's tables as they are now
+page_reads        `find` and `scan`, the same over CQL and Postgres
 postgres          over Postgres: what it writes
 postgres_queries  partitions, indexes and whole tables of Postgres, page by page
 postgres_reads    over Postgres: what it reads

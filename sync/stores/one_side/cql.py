@@ -20,21 +20,22 @@ from sync.adapters.cassandra.rows.search import index_checks, nearest_rows, vect
 from sync.adapters.cassandra.schema.read_indexes import read_indexes
 from sync.core.mutations import InsertOutcome, Mutation
 from sync.core.reads.cursor import Place, from_cursor
-from sync.core.reads.query import OrderBy, filters
+from sync.core.reads.query import filters
 from sync.core.ring import WHOLE_RING
 from sync.core.rows import SourceTable
 from sync.errors import QueryNotSupported, SourceUnavailable, WriteRefused, WriteUnsure
 from sync.ports import Primary
 from sync.settings import Config, Settings
 from sync.stores.one_side.live_tables import LiveTables, with_live_table
+from sync.stores.one_side.page_reads import PageReads, Queries
 from sync.stores.process import Process
-from sync.stores.rows import PAGE_ROWS, Page, Rows, reads
+from sync.stores.rows import Page, Rows, reads
 
 T = TypeVar("T")
 _COUNT_RANGES = 32
 
 
-class CqlStore:
+class CqlStore(PageReads):
     """Rows of a keyspace as dictionaries."""
 
     primary: Primary = "astra"
@@ -140,27 +141,7 @@ class CqlStore:
         with reads():
             return self._retry_on_change(table, read)
 
-    def find(
-        self,
-        table: str,
-        where: Mapping[str, Any],
-        order_by: OrderBy | None = None,
-        limit: int | None = None,
-        after: str | None = None,
-        page_rows: int = PAGE_ROWS,
-    ) -> Rows:
-        """The rows of a partition, or those that an index finds. Raises QueryNotSupported, SourceUnavailable."""
-
-        def begin(queries: TableQueries, place: Place | None) -> Iterator[Page]:
-            return queries.find(self._planned(table, lambda: queries.query(where, order_by, limit)), place, page_rows)
-
-        return self._begin(table, begin, after)
-
-    def scan(self, table: str, after: str | None = None, page_rows: int = PAGE_ROWS) -> Rows:
-        """All rows of a table, in the order of tokens. Raises QueryNotSupported, SourceUnavailable."""
-        return self._begin(table, lambda queries, place: queries.scan(place, page_rows), after)
-
-    def _begin(self, table: str, begin: Callable[[TableQueries, Place | None], Iterator[Page]], after: str | None) -> Rows:
+    def _begin(self, table: str, begin: Callable[[Queries, Place | None], Iterator[Page]], after: str | None) -> Rows:
         place = from_cursor(after) if after is not None else None
 
         def read() -> Rows:
@@ -168,7 +149,7 @@ class CqlStore:
             return Rows(begin(queries, place), [c.name for c in self.source(table).primary_key], after)
 
         with reads():
-            return self._retry_on_change(table, read)
+            return self._retry_on_change(table, lambda: self._planned(table, read))
 
     def _queries(self, table: str) -> TableQueries:
         source, (cells, _) = self.source(table), self._of(table)

@@ -21,23 +21,23 @@ from sync.adapters.postgres.dual_write.statements import column as named
 from sync.adapters.postgres.schema.catalogue import identifier, read_target
 from sync.adapters.postgres.schema.key_order import ReadFacts, read_facts
 from sync.core.reads.cursor import Place, from_cursor
-from sync.core.reads.query import OrderBy
 from sync.core.rows import TargetColumn, TargetTable
 from sync.errors import QueryNotSupported, SyncError, TargetRefused, TargetUnavailable, ValueUnreadable, WriteRefused
 from sync.ports import Primary
 from sync.settings import Settings
+from sync.stores.one_side.page_reads import PageReads, Queries
 from sync.stores.one_side.postgres_queries import TableReads
 from sync.stores.one_side.unreadable import tolerate, unreadable_in
 from sync.stores.one_side.values import VECTORS, adapted, adapted_key, converters, plain
 from sync.stores.process import Process
-from sync.stores.rows import PAGE_ROWS, Page, Rows, reads
+from sync.stores.rows import Page, Rows, reads
 from sync.stores.schema_refresh import SchemaRefresh, retry_on_change
 
 T = TypeVar("T")
 _AWAY = (psycopg.OperationalError, psycopg.InterfaceError, PoolTimeout)
 
 
-class PostgresReads:
+class PostgresReads(PageReads):
     """Rows of the target's tables as dictionaries, to read."""
 
     primary: Primary = "postgres"
@@ -91,30 +91,7 @@ class PostgresReads:
         with reads():
             return self._retry_on_change(table, read)
 
-    def find(
-        self,
-        table: str,
-        where: Mapping[str, Any],
-        order_by: OrderBy | None = None,
-        limit: int | None = None,
-        after: str | None = None,
-        page_rows: int = PAGE_ROWS,
-    ) -> Rows:
-        """The rows of a partition, or those that an index finds, in Cassandra's order.
-
-        Raises QueryNotSupported, TargetUnavailable; ValueUnreadable if Python cannot represent a value.
-        """
-
-        def begin(queries: TableReads, place: Place | None) -> Iterator[Page]:
-            return queries.find(queries.query(where, order_by, limit), place, page_rows)
-
-        return self._begin(table, begin, after)
-
-    def scan(self, table: str, after: str | None = None, page_rows: int = PAGE_ROWS) -> Rows:
-        """All rows of a table: in the order of tokens until `sync finish`, then by key. Raises as `find`."""
-        return self._begin(table, lambda queries, place: queries.scan(place, page_rows), after)
-
-    def _begin(self, table: str, begin: Callable[[TableReads, Place | None], Iterator[Page]], after: str | None) -> Rows:
+    def _begin(self, table: str, begin: Callable[[Queries, Place | None], Iterator[Page]], after: str | None) -> Rows:
         place = from_cursor(after) if after is not None else None
 
         def read(queries: TableReads) -> Rows:

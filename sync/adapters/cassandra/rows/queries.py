@@ -13,11 +13,11 @@ from sync.adapters.cassandra.connection.faults import source_errors
 from sync.adapters.cassandra.connection.pages import RAW_PROFILE, RangeReader, quoted, token_of_partition
 from sync.adapters.cassandra.rows.cells import Cells
 from sync.adapters.cassandra.rows.rows import prepared
-from sync.adapters.cassandra.rows.values import Row, RowValues
+from sync.adapters.cassandra.rows.values import RowValues
 from sync.adapters.cassandra.schema.read_indexes import read_indexes
 from sync.core.decode.order import order_of
 from sync.core.encode.base import INT32, INT64, read_cells
-from sync.core.reads.cursor import Place
+from sync.core.reads.cursor import Place, Row
 from sync.core.reads.key_order import source_key_order
 from sync.core.reads.query import Condition, OrderBy, Query, query
 from sync.core.ring import MAX_TOKEN, MIN_TOKEN, TokenRange
@@ -55,8 +55,7 @@ class TableQueries:
     def find(self, query: Query, after: Place | None, page_rows: int) -> Iterator[list[Row]]:
         """The pages of a query, from after a place. Raises WriteRefused for a value that its column does not take."""
         conditions = query.conditions if after is None else self._from(query, after)
-        terms = [f"{quoted(c.column)} {c.operator} ?" for c in conditions]
-        values = [self._cells.cell(c.column, c.value) for c in conditions]
+        terms, values = _terms(self._cells, conditions)
         if after is not None and after.token is not None and not query.in_partition:
             terms.append(f"{token_of_partition(self._table)} >= ?")
             values.append(INT64.pack(after.token))
@@ -192,5 +191,9 @@ class TableQueries:
 
 def search_terms(cells: Cells, conditions: Sequence[Condition]) -> tuple[str, list[bytes | None]]:
     """The WHERE of a search, and its values. Raises WriteRefused for a value that its column does not take."""
-    terms = " AND ".join(f"{quoted(c.column)} {c.operator} ?" for c in conditions)
-    return (f" WHERE {terms}" if terms else ""), [cells.cell(c.column, c.value) for c in conditions]
+    terms, values = _terms(cells, conditions)
+    return (f" WHERE {' AND '.join(terms)}" if terms else ""), values
+
+
+def _terms(cells: Cells, conditions: Sequence[Condition]) -> tuple[list[str], list[bytes | None]]:
+    return [f"{quoted(c.column)} {c.operator} ?" for c in conditions], [cells.cell(c.column, c.value) for c in conditions]

@@ -15,11 +15,10 @@ from sync.adapters.cassandra.rows.cell_types import PROTOCOL, cell_type
 from sync.adapters.cassandra.rows.cells import Cells, plain
 from sync.core.cql import CqlType
 from sync.core.encode.base import INT32, INT64, elements, map_elements, read_cells
+from sync.core.reads.cursor import Row
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 Decode = Callable[[bytes], Any]
-Row = tuple[int | None, dict[str, Any]]
-"""A row's token and its values."""
 
 
 def _utf8(cell: bytes) -> str:
