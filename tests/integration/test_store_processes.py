@@ -26,7 +26,8 @@ from sync.stores import AsyncDualWriteStore, CqlStore, DualWriteStore, PostgresS
 pytest_plugins = ("support.fixtures",)
 CONNECTIONS = 6
 CONFIG = Config(schema_files=(), dual_write=DualWriteTuning(connections=CONNECTIONS, heartbeat_seconds=0.3))
-OURS = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
+OTHERS = "FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
+OURS = f"SELECT count(*) {OTHERS}"
 
 
 home = home_of(CONFIG, songs="id uuid PRIMARY KEY, title text, year int")
@@ -69,7 +70,11 @@ def test_200_tasks_share_one_store(home: Place, table: Table) -> None:
 
     most = asyncio.run(run())
     assert most - before <= CONNECTIONS + 2, "the heartbeat's, and the last look's, which may not be gone yet"
-    until(lambda: home.sql(OURS)[0][0] <= before, what="every connection is gone")
+    try:
+        until(lambda: home.sql(OURS)[0][0] <= before, what="every connection is gone")
+    except AssertionError:
+        left = home.sql(f"SELECT backend_type, application_name, state, backend_start, state_change, query {OTHERS}")
+        raise AssertionError(f"{before} before, and now {left}") from None
     for key in keys:
         found = table.settled(table.key(**key))
         assert found is not None and found["title"] == str(found["year"]), "a row that nobody has put"

@@ -1,9 +1,11 @@
 //! Epochs: cut-over and rollback, the reverse direction, writes without an intent, proofs and their gate.
 
 mod accepting;
+mod foreign;
 mod proof;
 mod reconcile;
 mod sleep;
+mod sql;
 mod switch;
 mod writers;
 
@@ -57,6 +59,8 @@ flags! {
         own_intent: bool = true,
         /// Rule 15: which intents a reconcile removes: 3 finished and replayed ones, 2 finished ones and those that are over.
         remove: u8 = 3u8,
+        /// Rule 15d: who finds all of the intents gone that it picked changes nothing: the epoch may be another one.
+        picked_is_left: bool = true,
         /// Rule 24: an update of an absent row leaves nothing.
         absent_update_leaves_nothing: bool = true,
         /// Rule 15b: only an acknowledged replay counts; a refused one leaves the intent.
@@ -102,6 +106,44 @@ flags! {
         fast_undisturbed: bool = true,
         /// A repair (or a record) may add an intent at any moment.
         repair: bool = false,
+        /// C1: the last writer writes Cassandra without the wrapper. Each of `replicas` logs tells of it, once its own node has it.
+        foreign: bool = false,
+        replicas: u8 = 1u8,
+        /// C1: what a log tells becomes a finished recheck; a new one, even where the key has one that is picked.
+        announces: bool = true,
+        recheck_is_new: bool = true,
+        /// C2: it has the greatest timestamp that the event tells, for stamps, for what a reconcile leaves, and for the resend.
+        carries_version: bool = true,
+        stamp_sees_recheck: bool = true,
+        /// C3: it is read when its write has come to a quorum, or never will.
+        not_before: bool = true,
+        /// C4: a log that is lost unread (`gaps`) invalidates the proof, when what it told of is written or never will be.
+        gaps: bool = false,
+        gap_disturbs: bool = true,
+        gap_waits: bool = true,
+        /// And when the wrapper's clocks have passed the foreign ones.
+        gap_waits_for_clocks: bool = true,
+        /// The pass that counts after it looks at a key when nothing is open of it.
+        gap_pass_waits: bool = true,
+        /// C5: a flip waits until all that was told is announced; and foreign writers have been stopped: 0 never, 1 before the
+        /// epoch closes, 2 they begin after the cut-over (strays).
+        caught_up: bool = true,
+        foreign_stops: u8 = 1u8,
+        /// C6: which events are taken for the wrapper's own, and dropped: 0 none; those of the version 1 of the row or of an open
+        /// intent, 2 the same, but only the first one since the follower began, 3 of the row, 4 of the row, which has what
+        /// they wrote. `tie`: the foreign timestamp may be that of writer 1.
+        drop_own: u8 = 0u8,
+        tie: bool = false,
+        /// C7: the last writer is any SQL in Postgres: it takes no key's lock and no version. It holds the epoch's lock; in a
+        /// snapshot of its own (`sql_repeatable`) it reads the epoch as it is now.
+        sql: bool = false,
+        sql_holds_epoch: bool = true,
+        sql_repeatable: bool = false,
+        sql_reads_now: bool = true,
+        /// C8: its trigger leaves a recheck, with the version of a row that is gone. A resend of a recheck raises the version.
+        sql_announces: bool = true,
+        sql_carries_version: bool = true,
+        recheck_raises: bool = true,
         /// Faults.
         crash: bool = true,
         timeout: bool = true,
@@ -162,6 +204,9 @@ pub struct State {
     /// A repair's statement that waits: 1 + the epoch it has read; `repaired`: it is over.
     pub repairing: u8,
     pub repaired: bool,
+    /// The recheck's version; the logs, and the writers that the follower knows of; see `foreign`.
+    pub recheck_version: u8,
+    pub follower: foreign::Follower,
     /// A pass: 0 none, 1 begun, 2 has looked; `proved`: there is one that counts.
     pub pass: u8,
     pub proved: bool,
@@ -195,7 +240,7 @@ pub fn scenarios(flags: &Flags) -> Vec<Epochs> {
         buried.apply(Write::Delete, 40);
         beginnings = vec![("legacy tombstone of the future", buried, Postgres::default())];
     }
-    let alike = !flags.accept && !flags.unrepeatable;
+    let alike = !flags.accept && !flags.unrepeatable && !flags.foreign && !flags.sql;
     let mut found = vec![];
     for (name, cassandra, postgres) in beginnings {
         for mix in mixes(flags.writers, flags.kinds, alike, true) {
@@ -245,6 +290,7 @@ impl Model for Epochs {
         }
         self.sign_off(state, out);
         self.sleep(state, out);
+        self.follower(state, out);
         self.reconcile(state, out);
         self.resolve(state, out);
         self.repair(state, out);
@@ -256,6 +302,7 @@ impl Model for Epochs {
         s.at.iter().all(|at| *at == 0 || *at == writers::DONE)
             && s.intents == [NONE; 4]
             && s.reconcile.at == 0
+            && s.follower.is_idle()
             && s.repairing == 0
             && !s.closing
             && !s.draining

@@ -24,7 +24,9 @@ impl Epochs {
             3 => self.apply_read(s, out),
             _ => self.reverse(s, out),
         }
-        if s.reconcile.at > 0 && self.flags.crash {
+        // Each pick of a recheck raises the version: two are enough, or there would be no end of states.
+        let endless = s.reconcile.picked & (1 << RECHECK) != 0 && s.follower.raises >= 2;
+        if s.reconcile.at > 0 && self.flags.crash && !endless {
             out.push((State { reconcile: Reconcile::default(), ..*s }, (WHO, "crashes")));
         }
     }
@@ -44,7 +46,7 @@ impl Epochs {
                 reverse |= bit;
                 continue;
             }
-            let stamp = if i == RECHECK { 0 } else { s.stamps[i] };
+            let stamp = if i == RECHECK { s.recheck_version } else { s.stamps[i] };
             let unfinished = s.intents[i] != FINISHED;
             if s.intents[i] == RESOLVED || (unfinished && self.unrepeatable(i)) {
                 // Rule 17: after the call's end and the window; the window may be over at any moment.
@@ -116,6 +118,11 @@ impl Epochs {
             out.push((next, (WHO, "finds the key changed, and starts again")));
             return;
         }
+        let left = (0..4).any(|i| mine.picked & (1 << i) != 0 && s.intents[i] != NONE);
+        if self.flags.picked_is_left && !left {
+            out.push((next, (WHO, "finds the intents gone: there is nothing to do")));
+            return;
+        }
         let old = postgres.bound();
         let mut ver = mine.read.ver;
         if self.flags.bound {
@@ -125,9 +132,7 @@ impl Epochs {
             }
         }
         next.postgres.set(&mine.read, ver);
-        for i in (0..4).filter(|i| mine.picked & (1 << i) != 0) {
-            next.intents[i] = NONE;
-        }
+        self.remove(&mut next, mine.picked);
         next.forgotten |= mine.given_up & s.in_flight;
         if mine.given_up != 0 && self.flags.noted == 3 {
             self.disturb(&mut next);
@@ -142,6 +147,7 @@ impl Epochs {
         match s.reconcile.at {
             12 => {
                 self.raise_above_late(&mut next);
+                self.raise_recheck(&mut next);
                 next.reconcile.read = writers::row_of(&next);
                 next.reconcile.at = 13;
                 out.push((next, (WHO, "reads Postgres")));
@@ -158,12 +164,19 @@ impl Epochs {
                 }
             }
             _ => {
-                for i in (0..4).filter(|i| s.reconcile.picked & (1 << i) != 0) {
-                    next.intents[i] = NONE;
-                }
+                self.remove(&mut next, s.reconcile.picked);
                 next.reconcile = Reconcile::default();
                 out.push((next, (WHO, "removes the intents")));
             }
+        }
+    }
+
+    fn remove(&self, t: &mut State, picked: u8) {
+        for i in (0..4).filter(|i| picked & (1 << i) != 0) {
+            t.intents[i] = NONE;
+        }
+        if picked & (1 << RECHECK) != 0 {
+            t.recheck_version = 0;
         }
     }
 

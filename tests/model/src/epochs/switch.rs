@@ -24,8 +24,10 @@ impl Epochs {
         let to_clear = s.unclean && self.guards_writers();
         if !s.closing {
             let may = (s.flips > 0 && (!flags.proof || s.proved || self.fast(s))) || to_clear;
-            if may {
-                out.push((State { closing: true, ..*s }, (WHO, "closes the epoch")));
+            if may && !self.sql_holds(s) {
+                if let Some(next) = self.stopped(s) {
+                    out.push((State { closing: true, ..next }, (WHO, "closes the epoch")));
+                }
             }
             return;
         }
@@ -35,7 +37,8 @@ impl Epochs {
         let busy = (writers::ACCEPTED..=writers::LANDED).contains(&s.at[0]) && !s.sleeper.fenced;
         let clean = !self.guards_writers() || (!s.unclean && (!busy || s.signed_off));
         let proved = !flags.proof || !flags.proof_at_flip || s.proved || self.fast(s);
-        if drained && s.flips > 0 && clean && proved {
+        let told = self.flags.caught_up && !s.follower.is_idle();
+        if drained && s.flips > 0 && clean && proved && !told && !self.sql_holds(s) {
             out.push((self.flipped(s), (WHO, "flips the epoch")));
         }
         out.push((State { closing: false, ..*s }, (WHO, "opens the same epoch again")));

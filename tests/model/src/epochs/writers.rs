@@ -29,6 +29,12 @@ impl Epochs {
         if i == 0 && s.sleeper.asleep {
             return;
         }
+        if i + 1 == self.writers() && self.flags.foreign {
+            return self.foreign_writer(s, i, out);
+        }
+        if i + 1 == self.writers() && self.flags.sql {
+            return self.sql_writer(s, i, out);
+        }
         match s.at[i] {
             IDLE => self.begin(s, i, out),
             ANNOUNCED..=REFUSED | POSTGRES_FAILED => self.forward_write(s, i, out),
@@ -219,6 +225,9 @@ impl Epochs {
     pub(super) fn apply(&self, t: &mut State, i: usize) {
         t.cassandra.apply(self.mix.writes[i], t.stamps[i]);
         t.landed |= 1 << i;
+        if i == 0 && self.flags.drop_own > 0 && t.follower.own == 0 {
+            t.follower.own = 1;
+        }
         self.landed_late(t, i);
     }
 
@@ -229,10 +238,15 @@ impl Epochs {
         t.at[i] = DONE;
     }
 
+    pub(super) fn clock(&self, i: usize) -> u8 {
+        self.mix.clocks[i]
+    }
+
     pub(super) fn stamp(&self, s: &State, i: usize, above_known: bool) -> u8 {
-        let clock = self.mix.clocks[i].max(self.flags.floor).max(s.floor);
+        let clock = self.clock(i).max(self.flags.floor).max(s.floor);
         let open = (0..self.writers()).filter(|j| s.intents[*j] != NONE).map(|j| s.stamps[j]);
-        let known = if above_known { open.fold(s.postgres.bound(), u8::max) / 4 + 1 } else { 0 };
+        let told = if self.flags.stamp_sees_recheck { s.recheck_version } else { 0 };
+        let known = if above_known { open.fold(s.postgres.bound().max(told), u8::max) / 4 + 1 } else { 0 };
         clock.max(known) * 4 + i as u8
     }
 
