@@ -14,6 +14,7 @@ from support.dual import Primary, Table, WriteBehind, until_waiting
 from support.pair_table import CONFIG
 from support.places import NewPlace
 from support.prepared_places import prepared
+from support.reverse import be_primary
 from support.running_commands import until
 
 from sync.adapters.cassandra.connection.pages import quoted
@@ -266,6 +267,19 @@ def test_rule_15d_a_delete_since_it_was_claimed_is_seen(table: Table, key: Key) 
     table.writer().delete(key).done()
     assert not reconcile.settle()
     assert table.settled(key) is NOTHING
+
+
+def test_rule_15d_nothing_is_done_once_the_picked_intents_are_gone(table: Table, key: Key) -> None:
+    """Would break: a cut-over comes between, SQL deletes the row and leaves no tombstone, and what was read brings it back."""
+    write = table.writer(alive=False).put(key, a="1").primary()
+    reconcile = table.reconciler().claim(key).replay().read()
+    assert write.target()
+    be_primary(table, "postgres")
+    table.sql("DELETE FROM pairs WHERE id = %s", (table.cells.values({"id": key.cells[0]})["id"],))
+    assert not reconcile.settle()
+    assert table.target(key) is NOTHING
+    be_primary(table, "astra")
+    table.writer().delete(key).done()
 
 
 def test_rule_15d_only_what_was_picked_is_removed(table: Table, key: Key) -> None:

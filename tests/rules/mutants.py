@@ -199,6 +199,10 @@ MUTANTS = (
         RECONCILES, "rule_15d_only",
     ),
     Mutant(
+        "15d", "a reconcile whose intents are gone goes on", JOURNAL,
+        "        AND EXISTS (SELECT FROM sync.intent WHERE id = ANY (%(intents)s::bigint[]))\n", "", RECONCILES, "rule_15d_nothing",
+    ),
+    Mutant(
         "16", "a hot key is tried on and on", "sync/flows/reconcile.py",
         "            done += self._hot(key, failed)\n", '            failed(key, "it changes all the time")\n', RECONCILES, "rule_16_a_key",
     ),

@@ -141,12 +141,14 @@ WITH {same}, written AS (
     UPDATE {target} AS t SET {version_column} = %(version)s FROM same WHERE {same_key}
 ), {settled}
 
--- same: whether the target knows the same of the key as when the intents were picked (rule 15d)
+-- same: whether the target knows the same of the key as when the intents were picked, and one of them is left: else a switch may
+-- have come between, and a change that gave the row no version (rule 15d)
 same AS (
     SELECT 1 WHERE (SELECT coalesce({version}, 0) FROM {target} AS t WHERE {same_key})
             IS NOT DISTINCT FROM %(row_version)s::bigint
         AND (SELECT version FROM sync.tombstone WHERE table_name = %(table)s AND sha256(key) = sha256(%(key)s) AND key = %(key)s)
             IS NOT DISTINCT FROM %(tombstone)s::bigint
+        AND EXISTS (SELECT FROM sync.intent WHERE id = ANY (%(intents)s::bigint[]))
 )
 
 -- settled: remove exactly the intents that were picked, and the rejects of the key
