@@ -1,4 +1,4 @@
-"""The application of `make bench-dual-write`: threads that put songs, in one of several ways, for as long as it is told.
+"""The application of `make bench-dual-write`: threads or tasks that put songs, in one of several ways, as long as it is told.
 
     python -m benchmarks.dual_client            asked for cells by lines of JSON on stdin, answers each with one
     python -m benchmarks.dual_client drain      what a worker does for the intents that stand, once
@@ -15,7 +15,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -25,6 +25,8 @@ from sync.stores import CqlStore, DualWriteStore, PostgresStore
 
 TABLE = "songs"
 CONNECTIONS = DualWriteTuning().connections  # every way to Postgres has as many
+TASK_WAYS = ("tasks", "trial")
+"""The ways of `benchmarks/async_client.py`."""
 _STEPS = {"open": "intent", "write": "second half", "mark": "mark"}
 _BEGIN = datetime(2015, 1, 1, tzinfo=UTC)
 Put = Callable[[dict[str, Any]], object]
@@ -175,10 +177,15 @@ def at(found: list[float], share: float) -> float:
 
 def serve(settings: Settings) -> None:
     """Run what each line of stdin asks for."""
-    with ExitStack() as stack:
+    from benchmarks.async_client import Tasks
+
+    with ExitStack() as stack, closing(Tasks(settings)) as tasks:
         ways = Ways(settings, stack)
         for line in sys.stdin:
             asked = json.loads(line)
+            if asked["way"] in TASK_WAYS:
+                answer({**tasks.run(asked["way"], asked["threads"], asked["seconds"], asked.get("writes")), "steps": {}})
+                continue
             put, steps = ways.put(asked["way"]), ways.steps.get(asked["way"], {})
             for kept in steps.values():
                 kept.clear()

@@ -19,12 +19,18 @@ TITLES = {
     "inline": "DualWriteStore, inline",
     "async": "DualWriteStore, secondary by workers",
 }
+TASK_TITLES = {
+    "inline": TITLES["inline"],
+    "tasks": "AsyncDualWriteStore, inline: tasks that share the store's threads",
+    "trial": "the same write on the event loop, a trial without error paths",
+}
+"""The ways that are measured with hundreds of callers at once: threads for the first, tasks for the others."""
 STEPS = ("intent", "primary", "second half", "mark")
 
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One way with so many threads, once. Times in seconds; CPU of client, Cassandra and Postgres, of all its writes."""
+    """One way with so many threads or tasks, once. Times in seconds; CPU of client, Cassandra and Postgres, of all writes."""
 
     way: str
     threads: int
@@ -63,6 +69,14 @@ class Found:
     runs: list[Run] = field(default_factory=list)
     drains: list[Drained] = field(default_factory=list)
 
+    def threads(self) -> list[int]:
+        """With how many threads all ways were measured."""
+        return sorted({run.threads for run in self.runs if run.way == "commit"})
+
+    def callers(self) -> list[int]:
+        """With how many threads or tasks the ways for many callers were measured."""
+        return sorted({run.threads for run in self.runs if run.way == "tasks"})
+
     def of(self, way: str, threads: int) -> list[Run]:
         """The runs of one way, in the order of the rounds."""
         return [run for run in self.runs if (run.way, run.threads) == (way, threads)]
@@ -82,7 +96,7 @@ class Found:
 
 def goals(found: Found) -> list[Goal]:
     """What issue 4 wants."""
-    threads = sorted({run.threads for run in found.runs})
+    threads = found.threads()
     out = []
     for n in threads:
         inline = found.ratio(n, lambda w: w["inline"].p50 / (w["both"].p50 + w["commit"].p50))
@@ -111,29 +125,30 @@ def as_json(found: Found) -> dict[str, Any]:
 
 def as_text(found: Found) -> str:
     """Tables in Markdown, then the goals."""
-    threads = sorted({run.threads for run in found.runs})
+    threads = found.threads()
     rounds = 1 + max(run.round for run in found.runs)
     out = [f"Median of {rounds} round(s), interleaved; servers and client on the same {machine()}.", ""]
     for n in threads:
-        out += [*_table(found, n), ""]
+        out += [*_table(found, n, f"{n} thread{'s' * (n > 1)}"), ""]
+    for n in found.callers():
+        out += [*_table(found, n, f"{n} callers"), "", *_per_write(found, n), ""]
     out += [*_steps(found, threads), "", *_drains(found), ""]
     return "\n".join([*out, *map(_goal, goals(found)), *_against(found, threads)]) + "\n"
 
 
-def _ways(found: Found) -> list[str]:
-    return list(dict.fromkeys(run.way for run in found.runs))
+def _ways(found: Found, threads: int | None = None) -> list[str]:
+    return list(dict.fromkeys(run.way for run in found.runs if threads in (None, run.threads)))
 
 
 def title(way: str) -> str:
     """How a way is called; that of another checkout says so."""
     name, _, code = way.partition("@")
-    return TITLES[name] + (f" ({code})" if code else "")
+    return {**TASK_TITLES, **TITLES}[name] + (f" ({code})" if code else "")
 
 
-def _table(found: Found, threads: int) -> list[str]:
-    name = f"{threads} thread{'s' * (threads > 1)}"
+def _table(found: Found, threads: int, name: str) -> list[str]:
     head = f"| {name} | p50 ms | p99 ms | writes/s | CPU ms a write: client, Cassandra, Postgres |"
-    return [head, "| --- " * 5 + "|", *(_row(found, way, threads) for way in _ways(found))]
+    return [head, "| --- " * 5 + "|", *(_row(found, way, threads) for way in _ways(found, threads))]
 
 
 def _row(found: Found, way: str, threads: int) -> str:
@@ -144,6 +159,15 @@ def _row(found: Found, way: str, threads: int) -> str:
     per_write = (lambda r: r.cpu / r.writes, lambda r: r.cassandra_cpu / r.writes, lambda r: r.postgres_cpu / r.writes)
     cpu = ", ".join(f"{of(share) * 1e3:.2f}" for share in per_write)
     return f"| {title(way)} | {p50:.2f} | {p99:.2f} | {rate:,.0f} | {cpu} |"
+
+
+def _per_write(found: Found, callers: int) -> list[str]:
+    """Client CPU a write, as a ratio to the threads': it depends little on what else the machine does."""
+    out = []
+    for way in ("tasks", "trial"):
+        cpu = found.ratio(callers, _quotient(way, "inline", lambda run: run.cpu / run.writes))
+        out.append(f"{title(way)}, {callers} callers: client CPU a write × {cpu:.2f} of the threads'")
+    return out
 
 
 def _steps(found: Found, threads: list[int]) -> list[str]:

@@ -1,10 +1,11 @@
 """`make bench-dual-write`: what a write to both sides costs, interleaved in one run, on servers of the benchmark's own.
 
-    python -m benchmarks.dual_write [--quick] [--threads 1,8,32] [--seconds 4] [--rounds 5] [--json FILE]
+    python -m benchmarks.dual_write [--quick] [--threads 1,8,32] [--tasks 200,1000] [--seconds 4] [--rounds 5] [--json FILE]
     python -m benchmarks.dual_write --against DIR     the same for the `sync` in DIR too: before and after, as a ratio
 
-Each round takes every way at every number of threads, a few seconds each, the order turned from round to round. All run
-the same code of an application, `benchmarks/dual_client.py`, in a process of its own.
+Each round takes every way at every number of threads, a few seconds each, the order turned from round to round; then the
+stores of both sides, threaded and asyncio, with as many callers at once as `--tasks` says. All run the same code of an
+application, `benchmarks/dual_client.py` and `benchmarks/async_client.py`, in a process of its own.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-from benchmarks.dual_report import TITLES, Drained, Found, Run, as_json, as_text
+from benchmarks.dual_report import TASK_TITLES, TITLES, Drained, Found, Run, as_json, as_text
 from benchmarks.meter import measure, wait_until_calm
 from benchmarks.servers import FOLDER, Servers, make_folder, own_servers, say
 from sync.adapters.cassandra.connection.connect import open_cassandra
@@ -69,18 +70,25 @@ class Client:
 class Bench:
     """One run of the benchmark."""
 
-    def __init__(self, servers: Servers, clients: dict[str, Client], threads: list[int], seconds: float) -> None:
-        self._servers, self._clients, self._threads, self._seconds = servers, clients, threads, seconds
+    def __init__(
+        self, servers: Servers, clients: dict[str, Client], callers: tuple[list[int], list[int]], seconds: float
+    ) -> None:
+        """`callers` are the numbers of threads for all ways, and those of threads or tasks for the ways with many."""
+        self._servers, self._clients, self._seconds = servers, clients, seconds
+        self._threads, self._tasks = callers
         self._ways = [*TITLES, *(f"{way}@{code}" for code in clients if code != "this" for way in ("inline", "async"))]
         self.found = Found()
 
     def round(self, number: int) -> None:
         """Every way at every number of threads, once."""
-        for threads in self._threads:
-            turn = number % len(self._ways)
-            for way in self._ways[turn:] + self._ways[:turn]:
-                self._cell(way, threads, number)
-        self.found.runs.sort(key=lambda run: (run.round, self._ways.index(run.way)))
+        many = [(self._ways, self._threads), (list(TASK_TITLES), self._tasks)]
+        for ways, callers in many:
+            turn = number % len(ways)
+            for threads in callers:
+                for way in ways[turn:] + ways[:turn]:
+                    self._cell(way, threads, number)
+        order = list(dict.fromkeys([*self._ways, *TASK_TITLES]))
+        self.found.runs.sort(key=lambda run: (run.round, order.index(run.way)))
 
     def _cell(self, way: str, threads: int, number: int) -> None:
         self._clear()
@@ -153,6 +161,7 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="one second a cell, three rounds, 2,000 intents to drain")
     parser.add_argument("--threads", default="1,8,32", help="numbers of threads, separated by commas (1,8,32)")
+    parser.add_argument("--tasks", default="200,1000", help="numbers of callers at once, for the asyncio store (200,1000)")
     parser.add_argument("--seconds", type=float, help="of each cell (4)")
     parser.add_argument("--rounds", type=int, help="(5)")
     parser.add_argument("--intents", type=int, help="to drain (10,000; 0: none)")
@@ -165,12 +174,12 @@ def _arguments() -> argparse.Namespace:
 def main() -> None:
     """Run and print the tables."""
     wanted = _arguments()
-    threads = [int(n) for n in wanted.threads.split(",")]
+    threads, tasks = ([int(n) for n in given.split(",") if n] for given in (wanted.threads, wanted.tasks))
     seconds, rounds, intents = (1.0, 3, 2_000) if wanted.quick else (4.0, 5, 10_000)
     with own_servers("bench", "bench", keep=wanted.keep, name="dual") as servers:
         prepare(servers)
         with started(servers, wanted.against) as clients:
-            bench = Bench(servers, clients, threads, wanted.seconds or seconds)
+            bench = Bench(servers, clients, (threads, tasks), wanted.seconds or seconds)
             wait_until_calm(servers, limit=30)
             for number in range(wanted.rounds or rounds):
                 bench.round(number)

@@ -33,7 +33,8 @@ _ALLOW = "SYNC_ALLOW_ONE_SIDED=true"
 def open_store() -> Store:
     """The store that the environment selects: that of STORAGE_BACKEND, or both sides with SYNC_DUAL_WRITE=true.
 
-    For Astra that is the Data API if ASTRA_DB_API_ENDPOINT is set, otherwise CQL.
+    For Astra that is the Data API if ASTRA_DB_API_ENDPOINT is set, otherwise CQL. With settings for both, writes and single
+    rows go through the API, and `find`, `scan` and searches with conditions over CQL.
     Raises SettingsError if STORAGE_BACKEND contradicts the epoch of a migration. For a store of one side, unless
     SYNC_ALLOW_ONE_SIDED=true, also SettingsError while a migration is under way, and Unreachable if that cannot be found out.
     """
@@ -51,11 +52,11 @@ def open_store() -> Store:
 def _over_the_api(settings: Settings, config: Config) -> Store:
     try:
         from sync.stores.both_sides.dual_api import ApiDualWriteStore
-        from sync.stores.one_side.astra import AstraStore
+        from sync.stores.both_sides.read_back import ReadBackStore
     except ModuleNotFoundError as error:
         what = f"ASTRA_DB_API_ENDPOINT is set, and {str(error.name).partition('.')[0]} is not installed"
         raise SettingsError(f"{what}: pip install 'dual-write-sync[data-api]'") from None
-    return ApiDualWriteStore(settings, config) if settings.sync_dual_write else AstraStore(settings)
+    return ApiDualWriteStore(settings, config) if settings.sync_dual_write else ReadBackStore(settings, config=config)
 
 
 def _check_plain(settings: Settings) -> None:

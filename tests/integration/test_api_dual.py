@@ -382,6 +382,6 @@ def test_the_same_for_asyncio(home: Place, settings: Settings, monkeypatch: pyte
                 await store.get("docs", {"_id": "async0"}),
             )
 
-    for dual, kind in (("false", "AstraStore"), ("true", "ApiDualWriteStore")):
+    for dual, kind in (("false", "ReadBackStore"), ("true", "ApiDualWriteStore")):
         monkeypatch.setenv("SYNC_DUAL_WRITE", dual)
         assert asyncio.run(use()) == (kind, list(range(20)), None)

@@ -24,21 +24,21 @@ class ApiRows:
         self._api, self._source = api, source
         self._cells = Cells(source, None)
         self._kinds = {c.name: c.type for c in source.columns}
-        self._table: Table[dict[str, Any]] = api.database.get_table(source.name)
+        self.table: Table[dict[str, Any]] = api.database.get_table(source.name)
 
     def checked_put(self, row: Mapping[str, Any]) -> dict[str, Any]:
         """The whole row to send: a column left out is null. Raises WriteRefused."""
-        return self._sent(self._key(row), self._cells.row(row))
+        return self.sent(self._key(row), self._cells.row(row))
 
     def checked_update(self, key: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
         """The columns to send."""
         self._cells.only_key(key)
-        return self._sent(self._key(key), self._cells.some(changes))
+        return self.sent(self._key(key), self._cells.some(changes))
 
     def write(self, checked: Mapping[str, Any]) -> bool:
         """Insert, which sets only the given columns and creates the row if needed; returns whether it may arrive twice."""
         # An update would not do: it sets no row marker, so a row of nulls would not exist.
-        return self._api.calls.write(self._source.name, lambda: self._table.insert_one(dict(checked)))
+        return self._api.calls.write(self._source.name, lambda: self.table.insert_one(dict(checked)))
 
     def check_key(self, key: Mapping[str, Any]) -> None:
         """Raise WriteRefused unless this is the key."""
@@ -47,21 +47,23 @@ class ApiRows:
     def delete(self, key: Mapping[str, Any]) -> bool:
         """Delete the row, if there is one; returns whether the delete may arrive twice."""
         where = self._where(key)
-        return self._api.calls.write(self._source.name, lambda: self._table.delete_one(where))
+        return self._api.calls.write(self._source.name, lambda: self.table.delete_one(where))
 
     def get(self, key: Mapping[str, Any]) -> dict[str, Any] | None:
         """The row, or None."""
         where = self._where(key)
-        found = self._api.calls.read(self._source.name, lambda: self._table.find_one(where))
-        return None if found is None else self._plain(found)
+        found = self._api.calls.read(self._source.name, lambda: self.table.find_one(where))
+        return None if found is None else self.plain(found)
 
-    def search(self, column: str, vector: Sequence[float], limit: int) -> list[tuple[dict[str, Any], float]]:
-        """The nearest rows with their similarity, nearest first."""
+    def search(
+        self, column: str, vector: Sequence[float], limit: int, where: dict[str, Any]
+    ) -> list[tuple[dict[str, Any], float]]:
+        """The nearest rows, of those that the API's filter finds, with their similarity, nearest first."""
         check_vector(self._source, column, vector)
         sort = {column: DataAPIVector([float(v) for v in vector])}
-        cursor = self._table.find({}, sort=sort, limit=limit, include_similarity=True)
+        cursor = self.table.find(where, sort=sort, limit=limit, include_similarity=True)
         found = self._api.calls.read(self._source.name, lambda: cursor.clone().to_list())
-        return [(self._plain(row), float(row[SIMILARITY])) for row in found]
+        return [(self.plain(row), float(row[SIMILARITY])) for row in found]
 
     def count(self) -> int:
         """The number of rows: the API cannot count rows, so their keys are read page by page."""
@@ -72,7 +74,7 @@ class ApiRows:
         return count
 
     def _count_page(self, state: str | None) -> tuple[int, str | None]:
-        cursor = self._table.find({}, projection=[c.name for c in self._source.primary_key])
+        cursor = self.table.find({}, projection=[c.name for c in self._source.primary_key])
         start = cursor.initial_page_state(state) if state else cursor
         page = self._api.calls.read(self._source.name, lambda: start.clone().fetch_next_page())
         return len(page.results), page.next_page_state
@@ -82,9 +84,10 @@ class ApiRows:
 
     def _where(self, key: Mapping[str, Any]) -> dict[str, Any]:
         self._cells.only_key(key)
-        return self._sent(self._key(key), {})
+        return self.sent(self._key(key), {})
 
-    def _sent(self, key: Mapping[str, bytes | None], cells: Mapping[str, bytes | None]) -> dict[str, Any]:
+    def sent(self, key: Mapping[str, bytes | None], cells: Mapping[str, bytes | None]) -> dict[str, Any]:
+        """Raw cells as the API takes them. Raises WriteRefused for one that it does not."""
         sent = {}
         for name, value in self._cells.values({**key, **cells}).items():
             try:
@@ -93,7 +96,8 @@ class ApiRows:
                 raise WriteRefused(f"{self._source.name}: {name}: {error}") from None
         return sent
 
-    def _plain(self, row: Mapping[str, Any]) -> dict[str, Any]:
+    def plain(self, row: Mapping[str, Any]) -> dict[str, Any]:
+        """A row that the API returned, as plain Python."""
         return {n: from_api(kind, row.get(n)) for n, kind in self._kinds.items()}
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from sync.adapters.cassandra.rows.cells import DocumentCells
 from sync.core.mutations import Mutation
+from sync.core.reads.query import OrderBy
 from sync.core.rows import SourceTable
 from sync.errors import NotSupported, QueryNotSupported, TargetUnavailable, WriteRefused
 from sync.ports import Written
@@ -20,8 +21,9 @@ from sync.stores.both_sides.first_look import ShadowRead, if_there, rows_found, 
 from sync.stores.both_sides.source_api import ApiSide
 from sync.stores.both_sides.table_flows import TableFlows
 from sync.stores.both_sides.target_documents import TargetDocuments
-from sync.stores.one_side.astra import NO_INSERT
+from sync.stores.one_side.astra import NO_DOCUMENTS, NO_INSERT
 from sync.stores.one_side.postgres import PostgresStore
+from sync.stores.rows import PAGE_ROWS, Rows, reads
 
 Write = Callable[[], bool]
 ToPostgres = Callable[[TableFlows], bool]
@@ -132,6 +134,30 @@ class ApiDualWriteStore(DualWriteStore):
 
         return self._read(ShadowRead(table, get_many, those_there, given))
 
+    def find(
+        self,
+        table: str,
+        where: Mapping[str, Any],
+        order_by: OrderBy | None = None,
+        limit: int | None = None,
+        after: str | None = None,
+        page_rows: int = PAGE_ROWS,
+    ) -> Rows:
+        """As DualWriteStore.find. Raises QueryNotSupported for documents, whichever store is primary."""
+        self._refuse_documents(table)
+        return super().find(table, where, order_by, limit, after, page_rows)
+
+    def scan(self, table: str, after: str | None = None, page_rows: int = PAGE_ROWS) -> Rows:
+        """As DualWriteStore.scan. Raises QueryNotSupported for documents, whichever store is primary."""
+        self._refuse_documents(table)
+        return super().scan(table, after, page_rows)
+
+    def _refuse_documents(self, table: str) -> None:
+        """Raise QueryNotSupported for a collection: in Postgres its rows are not what the application has put."""
+        with reads():
+            if self._table(table).is_collection:
+                raise QueryNotSupported(NO_DOCUMENTS.format(table))
+
     def search(
         self, table: str, column: str, vector: Sequence[float], limit: int = 10, where: Mapping[str, Any] | None = None
     ) -> list[tuple[dict[str, Any], float]]:
@@ -142,7 +168,7 @@ class ApiDualWriteStore(DualWriteStore):
                 found: list[tuple[dict[str, Any], float]] = store.search(table, column, vector, limit, where)
                 return found
             if where:
-                raise QueryNotSupported(f"{table}: a search in a collection takes no conditions")
+                raise QueryNotSupported(NO_DOCUMENTS.format(table))
             return self._documents(store, table).search(column, vector, limit)
 
         return self._read(ShadowRead(table, search, rows_found, whole=False))

@@ -2,29 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self
 
 from sync.adapters.astra.api import open_api
 from sync.adapters.astra.catalogue import read_api
 from sync.adapters.astra.documents import ApiDocuments
+from sync.adapters.astra.queries import ApiQueries
 from sync.adapters.astra.rows import ApiRows
-from sync.core.reads.query import OrderBy
+from sync.core.reads.cursor import Place, from_cursor
 from sync.core.rows import SourceTable
 from sync.errors import NotSupported, QueryNotSupported, SyncError, WriteRefused
 from sync.ports import Primary
 from sync.settings import Settings
 from sync.stores.one_side.live_tables import with_live_table
+from sync.stores.one_side.page_reads import PageReads, Queries
 from sync.stores.process import Process
-from sync.stores.rows import PAGE_ROWS, Rows, reads
+from sync.stores.rows import Page, Rows, reads
 from sync.stores.schema_refresh import SchemaRefresh
 
+NO_DOCUMENTS = "{} is a collection: its documents are read one by one, or by a search without conditions"
 NO_INSERT = "{}: the Data API cannot write a row only if there is none: use CQL (unset ASTRA_DB_API_ENDPOINT), or put"
-_NEEDS_CQL = "the store over the Data API does not read it: open a store over CQL, without ASTRA_DB_API_ENDPOINT"
 
 
-class AstraStore:
+class AstraStore(PageReads):
     """Rows of a keyspace's tables, and documents of its collections, as dictionaries. Safe to use from many threads."""
 
     primary: Primary = "astra"
@@ -100,35 +102,39 @@ class AstraStore:
             self.source(table)  # also where no key is asked for
             return [self.get(table, key) for key in keys]
 
-    def find(
-        self,
-        table: str,
-        where: Mapping[str, Any],
-        order_by: OrderBy | None = None,
-        limit: int | None = None,
-        after: str | None = None,
-        page_rows: int = PAGE_ROWS,
-    ) -> Rows:
-        """Always raises QueryNotSupported."""
-        self._process.check()
-        raise QueryNotSupported(f"{table}: {_NEEDS_CQL}")
+    def _begin(self, table: str, begin: Callable[[Queries, Place | None], Iterator[Page]], after: str | None) -> Rows:
+        place = from_cursor(after) if after is not None else None
 
-    def scan(self, table: str, after: str | None = None, page_rows: int = PAGE_ROWS) -> Rows:
-        """Always raises QueryNotSupported."""
-        self._process.check()
-        raise QueryNotSupported(f"{table}: {_NEEDS_CQL}")
+        def read() -> Rows:
+            return Rows(begin(self._queries(table), place), [c.name for c in self.source(table).primary_key], after)
+
+        with reads():
+            return with_live_table(self, table, read)
+
+    def _queries(self, table: str) -> ApiQueries:
+        rows = self._of(table)
+        if isinstance(rows, ApiDocuments):
+            raise QueryNotSupported(
+                f"{table} is a collection: its documents are read one by one, or searched without conditions"
+            )
+        return ApiQueries(self._api, self.source(table), rows)
 
     def search(
         self, table: str, column: str, vector: Sequence[float], limit: int = 10, where: Mapping[str, Any] | None = None
     ) -> list[tuple[dict[str, Any], float]]:
-        """The nearest rows with their similarity, nearest first; the server limits their number.
+        """The nearest rows, of those that meet the conditions, with their similarity, nearest first.
 
-        Raises QueryNotSupported for conditions.
+        The server limits their number. Raises QueryNotSupported for conditions on columns without indexes, or on documents.
         """
-        if where:
-            self._process.check()
-            raise QueryNotSupported(f"{table}: a search with conditions: {_NEEDS_CQL}")
-        return with_live_table(self, table, lambda: self._of(table).search(column, vector, int(limit)))
+
+        def search() -> list[tuple[dict[str, Any], float]]:
+            rows = self._of(table)
+            asked = self._queries(table).search_filter(where) if where else {}
+            if isinstance(rows, ApiDocuments):
+                return rows.search(column, vector, int(limit))
+            return rows.search(column, vector, int(limit), asked)
+
+        return with_live_table(self, table, search)
 
     def count(self, table: str) -> int:
         """How many rows there are: if the API does not count them, their keys are read."""

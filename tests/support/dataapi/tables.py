@@ -6,8 +6,10 @@ import base64
 from typing import Any
 
 from cassandra.cluster import Session
+from cassandra.metadata import IndexMetadata
 
 from support.dataapi.errors import ApiError
+from support.dataapi.filters import described, filter_of, is_clustering, target_of
 from support.dataapi.types import cql_of, describe, from_json, is_supported, to_json
 from sync.adapters.cassandra.connection.pages import quoted
 from sync.adapters.cassandra.rows.search import vector_similarity
@@ -33,7 +35,7 @@ class Tables:
     def _definition(self, table: SourceTable) -> dict[str, Any]:
         key = {
             "partitionBy": [c.name for c in table.partition_key],
-            "partitionSort": {c.name: 1 for c in table.primary_key if c.kind == "clustering"},
+            "partitionSort": {c.name: -1 if c.descending else 1 for c in table.primary_key if c.kind == "clustering"},
         }
         return {"columns": {c.name: describe(c.type) for c in table.columns}, "primaryKey": key}
 
@@ -56,6 +58,7 @@ class Tables:
         commands = {
             "insertOne": self._insert_one, "insertMany": self._insert_many, "find": self._find, "findOne": self._find_one,
             "deleteOne": self._delete_one, "updateOne": self._update_one, "createVectorIndex": self._index,
+            "listIndexes": self._list_indexes,
         }  # fmt: skip
         if name not in commands:
             raise ApiError("UNSUPPORTED_TABLE_COMMAND", f"The command {name} is not supported by tables.")
@@ -69,6 +72,12 @@ class Tables:
             f"({quoted(definition['column'])}) USING 'StorageAttachedIndex' WITH OPTIONS = {{'similarity_function': '{metric}'}}"
         )
         return {"status": {"ok": 1}}
+
+    def _list_indexes(self, table: SourceTable, command: Command) -> dict[str, Any]:
+        return {"status": {"indexes": [described(index, table) for index in self._indexes(table)]}}
+
+    def _indexes(self, table: SourceTable) -> list[IndexMetadata]:
+        return list(self.session.cluster.metadata.keyspaces[self.keyspace].tables[table.name].indexes.values())
 
     def _insert_one(self, table: SourceTable, command: Command) -> dict[str, Any]:
         return self._inserted(table, [command["document"]])
@@ -115,9 +124,14 @@ class Tables:
 
     def _where(self, table: SourceTable, where: Any) -> tuple[str, list[Any]]:
         self._check_columns(table, where, "FILTER")
-        kinds = {c.name: c.type for c in table.columns}
-        values = [from_json(n, kinds[n], v["$eq"] if isinstance(v, dict) else v) for n, v in where.items()]
-        return " AND ".join(f"{quoted(n)} = ?" for n in where), values
+        conditions = filter_of(table, where)
+        return " AND ".join(f"{quoted(n)} {operator} ?" for n, operator, _ in conditions), [v for _, _, v in conditions]
+
+    def _needs_filtering(self, table: SourceTable, where: Any) -> bool:
+        """As WhereCQLClauseAnalyzer has it: columns of the key need no index if there are no others."""
+        if set(where) <= {c.name for c in table.primary_key}:
+            return False
+        return not set(where) <= {target_of(index) for index in self._indexes(table)}
 
     def _delete_one(self, table: SourceTable, command: Command) -> dict[str, Any]:
         where, values = self._key(table, command["filter"])
@@ -147,7 +161,9 @@ class Tables:
         where, values = self._where(table, command.get("filter") or {})
         select, order, limit = ", ".join(quoted(c.name) for c in columns), "", int(options.get("limit") or 0)
         sort = command.get("sort") or {}
-        if sort:
+        if is_clustering(table, sort):
+            order = self._ordered(table, command.get("filter") or {}, sort)
+        elif sort:
             ((column, vector),) = sort.items()
             value = self._sort_vector(table, column, vector)
             order, limit = f" ORDER BY {quoted(column)} ANN OF ?", limit or MAX_FOUND
@@ -155,8 +171,9 @@ class Tables:
             select, values = f"{select}, similarity_{function}({quoted(column)}, ?)", [value, *values, value]
         text = f"SELECT {select} FROM {self._name(table.name)}"
         text += (f" WHERE {where}" if where else "") + order + (f" LIMIT {limit}" if limit else "")
-        text += "" if set(command.get("filter") or {}) <= {c.name for c in table.primary_key} else " ALLOW FILTERING"
-        rows, state = self._page(text, values, None if sort else options.get("pageState"), MAX_FOUND if sort else PAGE)
+        text += " ALLOW FILTERING" if self._needs_filtering(table, command.get("filter") or {}) else ""
+        nearest = bool(sort) and not is_clustering(table, sort)
+        rows, state = self._page(text, values, None if nearest else options.get("pageState"), MAX_FOUND if nearest else PAGE)
         documents = [
             {c.name: to_json(c.type, v) for c, v in zip(columns, row, strict=False) if v is not None} for row in rows
         ]
@@ -164,6 +181,14 @@ class Tables:
             documents = [{**d, "$similarity": row[-1]} for d, row in zip(documents, rows, strict=True)]
         schema = {c.name: describe(c.type) for c in columns}
         return {"data": {"documents": documents, "nextPageState": state}, "status": {"projectionSchema": schema}}
+
+    def _ordered(self, table: SourceTable, where: Any, sort: Any) -> str:
+        """The ORDER BY of a sort, as TableCqlSortClauseResolver makes it; this double does not sort by itself."""
+        clustering = [c.name for c in table.primary_key if c.kind == "clustering"]
+        in_partition = {n for n, operator, _ in filter_of(table, where) if operator == "="}
+        if list(sort) != clustering[: len(sort)] or not {c.name for c in table.partition_key} <= in_partition:
+            raise AssertionError(f"the API would sort up to one page in its memory: {sort}, {where}")
+        return " ORDER BY " + ", ".join(f"{quoted(n)} {'ASC' if direction == 1 else 'DESC'}" for n, direction in sort.items())
 
     def _projected(self, table: SourceTable, command: Command, name: str) -> bool:
         projection = command.get("projection") or {}

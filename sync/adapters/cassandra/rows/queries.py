@@ -12,10 +12,10 @@ from sync.adapters.cassandra.connection.connect import Cassandra
 from sync.adapters.cassandra.connection.faults import source_errors
 from sync.adapters.cassandra.connection.pages import RAW_PROFILE, RangeReader, quoted, token_of_partition
 from sync.adapters.cassandra.rows.cells import Cells
+from sync.adapters.cassandra.rows.resume import Resume, limited
 from sync.adapters.cassandra.rows.rows import prepared
 from sync.adapters.cassandra.rows.values import RowValues
 from sync.adapters.cassandra.schema.read_indexes import read_indexes
-from sync.core.decode.order import order_of
 from sync.core.encode.base import INT32, INT64, read_cells
 from sync.core.reads.cursor import Place, Row
 from sync.core.reads.key_order import source_key_order
@@ -38,8 +38,7 @@ class TableQueries:
         self._names = [c.name for c in self._columns]
         self._values = RowValues(cells, [(c.name, c.type) for c in self._columns])
         self._key = source_key_order(table)
-        self._orders = [(order_of(c.type), c.descending) for c in table.primary_key if c.kind == "clustering"]
-        self._parts = len(table.partition_key)
+        self._resume = Resume(table, cells)
         self._width = 1 + len(self._names)
         self._has_static = any(c.kind == "static" for c in table.columns) and bool(self._key.clustering)
         selected = ", ".join([token_of_partition(table), *map(quoted, self._names)])
@@ -54,7 +53,7 @@ class TableQueries:
 
     def find(self, query: Query, after: Place | None, page_rows: int) -> Iterator[list[Row]]:
         """The pages of a query, from after a place. Raises WriteRefused for a value that its column does not take."""
-        conditions = query.conditions if after is None else self._from(query, after)
+        conditions = query.conditions if after is None else self._resume.conditions(query, after)
         terms, values = _terms(self._cells, conditions)
         if after is not None and after.token is not None and not query.in_partition:
             terms.append(f"{token_of_partition(self._table)} >= ?")
@@ -66,14 +65,14 @@ class TableQueries:
         # One more than a page has: whoever asks for as many as there are need not ask again.
         bound.values, bound.fetch_size = values, 1 + min(page_rows, query.limit or page_rows)
         pages = self._pages(bound)
-        return pages if after is None else self._limited(self._after(pages, after, query.reversed), query.limit)
+        return pages if after is None else limited(self._resume.after(pages, after, query.reversed), query.limit)
 
     def scan(self, after: Place | None, page_rows: int) -> Iterator[list[Row]]:
         """The pages of all rows, in the order of tokens, from after a place."""
         reader = RangeReader(self._cassandra.raw, self._table, tuple(self._names), _PAGE_BYTES)
         start = MIN_TOKEN if after is None or after.token is None else max(MIN_TOKEN, after.token - 1)
         pages = map(self._rows, reader.pages(TokenRange(start, MAX_TOKEN), page_rows))
-        return pages if after is None else self._after(pages, after, False)
+        return pages if after is None else self._resume.after(pages, after, False)
 
     def get_many(self, keys: Sequence[tuple[bytes, ...]]) -> list[dict[str, Any] | None]:
         """The rows of these keys, in their order, None for one that does not exist."""
@@ -120,45 +119,6 @@ class TableQueries:
         if not query.reversed:
             return ""
         return " ORDER BY " + ", ".join(f"{quoted(c.name)} {'ASC' if c.descending else 'DESC'}" for c in self._key.clustering)
-
-    def _from(self, query: Query, after: Place) -> tuple[Condition, ...]:
-        """The conditions, so that most of what comes before a place is not read; `_after` leaves out the rest."""
-        equal = {c.column for c in query.conditions if c.operator == "="}
-        free = next((c for c in self._key.clustering if c.name not in equal), None)
-        if not query.in_partition or free is None:
-            return query.conditions
-        operator = "<=" if free.descending != query.reversed else ">="
-        value = after.key[[c.name for c in self._key.columns].index(free.name)]
-        # The place lies within the range that was asked for: its end on this side is replaced.
-        kept = [c for c in query.conditions if c.column != free.name or c.operator[0] != operator[0]]
-        return (*kept, Condition(free.name, operator, value))
-
-    def _after(self, pages: Iterator[list[Row]], after: Place, is_reversed: bool) -> Iterator[list[Row]]:
-        """Leave out the rows of the place's partition up to the place; what follows needs no comparison."""
-        names = [c.name for c in self._key.columns]
-        place = self._cells.key(dict(zip(names, after.key, strict=True))).cells
-        for page in pages:
-            yield [
-                row
-                for row in page
-                if not self._is_passed(self._cells.key({n: row[1][n] for n in names}).cells, place, is_reversed)
-            ]
-
-    def _limited(self, pages: Iterator[list[Row]], limit: int | None) -> Iterator[list[Row]]:
-        for page in pages:
-            yield page if limit is None else page[:limit]
-            limit = None if limit is None else limit - len(page)
-            if limit is not None and limit <= 0:
-                return
-
-    def _is_passed(self, key: tuple[bytes, ...], place: tuple[bytes, ...], is_reversed: bool) -> bool:
-        if key[: self._parts] != place[: self._parts]:
-            return False
-        for (order, descending), mine, its in zip(self._orders, key[self._parts :], place[self._parts :], strict=True):
-            a, b = order(mine), order(its)
-            if a != b:
-                return bool(a < b) != (descending != is_reversed)
-        return True
 
     def _rows(self, page: RawPage) -> list[Row]:
         rows = self._values.page(page.data, page.offset, page.count)
