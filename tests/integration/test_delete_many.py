@@ -3,30 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-import random
-import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from threading import Event
 from typing import Any
 from uuid import uuid4
 
 import pytest
 from support.dataapi.server import data_api, settings_of
 from support.dual import Table, prepare
-from support.partitions import TABLE, rows, settled
+from support.partitions import TABLE, settled
 from support.places import NewPlace, Place
 from support.reverse import be_primary
+from support.running_commands import until
 
-from sync.adapters.postgres.backfill.range_ledger import RangeLedger
-from sync.adapters.postgres.connection.connect import connect
-from sync.core.ring import WHOLE_RING
-from sync.errors import NotSupported, QueryNotSupported, SyncError, WriteRefused, WriteRefusedNow
+from sync.errors import NotSupported, QueryNotSupported, WriteRefused, WriteRefusedNow
 from sync.settings import Config, DualWriteTuning
 from sync.stores import ApiDualWriteStore, AstraStore, AsyncDualWriteStore, CqlStore, DualWriteStore, PostgresStore
-from sync.wiring.backfill.command import make_plan
-from sync.wiring.backfill.worker import copy_job
 
 pytest_plugins = ("support.fixtures",)
 CONFIG = Config(schema_files=(), dual_write=DualWriteTuning(connections=8, heartbeat_seconds=0.2))
@@ -52,7 +44,7 @@ def table(home: Place) -> Iterator[Table]:
 def dual(request: pytest.FixtureRequest, home: Place, table: Table) -> Iterator[DualWriteStore]:
     table.drained()
     be_primary(table, request.param)
-    with DualWriteStore(home.settings, CONFIG) as store:
+    with DualWriteStore(home.settings.model_copy(update={"storage_backend": request.param}), CONFIG) as store:
         yield store
 
 
@@ -69,10 +61,8 @@ def postgres(home: Place) -> Iterator[PostgresStore]:
 
 
 def ended(table: Table) -> None:
-    """Wait until what the store sends in the background has ended; a worker does the rest."""
-    end = time.monotonic() + 5
-    while table.sql("SELECT count(*) FROM sync.intent") != [(0,)] and time.monotonic() < end:
-        time.sleep(0.02)
+    """Wait until what the store sends in the background has ended."""
+    until(lambda: table.sql("SELECT count(*) FROM sync.intent") == [(0,)])
 
 
 @pytest.mark.parametrize(
@@ -122,7 +112,8 @@ def test_over_asyncio(home: Place, dual: DualWriteStore, cql: CqlStore) -> None:
     dual.put_many("plays", [{"room": "loop", "day": day, "song": "x"} for day in range(3)])
 
     async def main() -> None:
-        async with AsyncDualWriteStore(home.settings, CONFIG) as store:
+        settings = home.settings.model_copy(update={"storage_backend": dual.primary})
+        async with AsyncDualWriteStore(settings, CONFIG) as store:
             assert await store.delete_many("plays", {"room": "loop", "day": {"<": 2}})
             assert [row["day"] async for row in await store.find("plays", {"room": "loop"})] == [2]
 

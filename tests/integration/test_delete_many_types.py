@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-import time
 from collections.abc import Iterator
 from contextlib import closing
 
@@ -12,6 +11,7 @@ from support.dual import Table, prepare
 from support.places import NewPlace, Place
 from support.read_tables import TYPES, random_query, random_table
 from support.reverse import be_primary
+from support.running_commands import until
 
 from sync.settings import Config, DualWriteTuning
 from sync.stores import CqlStore, DualWriteStore, PostgresStore
@@ -40,7 +40,7 @@ def table(home: Place) -> Iterator[Table]:
 def dual(request: pytest.FixtureRequest, home: Place, table: Table) -> Iterator[DualWriteStore]:
     table.drained()
     be_primary(table, request.param)
-    with DualWriteStore(home.settings, CONFIG) as store:
+    with DualWriteStore(home.settings.model_copy(update={"storage_backend": request.param}), CONFIG) as store:
         yield store
 
 
@@ -57,10 +57,8 @@ def postgres(home: Place) -> Iterator[PostgresStore]:
 
 
 def ended(table: Table) -> None:
-    """Wait until what the store sends in the background has ended; a worker does the rest."""
-    end = time.monotonic() + 5
-    while table.sql("SELECT count(*) FROM sync.intent") != [(0,)] and time.monotonic() < end:
-        time.sleep(0.02)
+    """Wait until what the store sends in the background has ended."""
+    until(lambda: table.sql("SELECT count(*) FROM sync.intent") == [(0,)])
 
 
 @pytest.mark.parametrize("seed", TABLES)
@@ -71,6 +69,7 @@ def test_the_same_rows_go_from_both_sides(
     made, chosen = TABLES[seed], random.Random(seed)
     for _ in range(4):
         dual.put_many(made.name, made.rows)
+        ended(table)
         where = random_query(chosen, made)["where"]
         before, goes = list(cql.scan(made.name)), list(postgres.find(made.name, where))
         assert dual.delete_many(made.name, where) is True
@@ -94,5 +93,3 @@ def test_the_same_rows_go_from_one_side(home: Place, cql: CqlStore, postgres: Po
         assert list(store.scan(made.name)) == [row for row in before if row not in goes], (made.ddl, where)
     home.sql(f"DELETE FROM {made.name}")
     home.cql(f"TRUNCATE KS.{made.name}")
-
-

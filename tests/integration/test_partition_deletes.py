@@ -10,16 +10,19 @@ from uuid import uuid4
 import pytest
 from psycopg import sql
 from support.dual import Actor, Primary, Table, clock, holding, now_us, until_waiting
-from support.partitions import begin, begin_reverse, plays, rows, settled, tombstone
+from support.partitions import CONFIG, begin, begin_reverse, plays, rows, settled, tombstone
 from support.places import NewPlace
 from support.reverse import authority, be_primary, resender, reverse_writer
 
 from sync.adapters.postgres.backfill.merge import Merge
+from sync.adapters.postgres.backfill.range_ledger import RangeLedger
 from sync.adapters.postgres.connection.connect import connect
 from sync.adapters.postgres.dual_write.locks import lock_of_partition
 from sync.core.encode.base import Reject
 from sync.core.mutations import Key
+from sync.core.ring import WHOLE_RING
 from sync.errors import StillOpen, WriteRefused
+from sync.wiring.backfill.worker import copy_job
 
 pytest_plugins = ("support.fixtures",)
 pytestmark = pytest.mark.slow
@@ -221,6 +224,29 @@ def test_rule_34_an_absent_row_is_sent_with_the_newest_version(table: Table, roo
     assert step.picked.version > delete.version
     step.send().remove()
     assert settled(table, room) == {}
+
+
+def test_rule_34_a_range_with_a_deleted_partition_is_not_copied_directly(table: Table, room: str, writer: Actor) -> None:
+    """Would break: the page of a range without other tombstones goes straight into the table."""
+    delete = begin(writer, room=room).done()
+    mutation = writer.mutation("put", key(table, room), **AB)
+    assert table.rows.write(mutation, delete.version + 1) == ("written", "")
+    table.sql("DELETE FROM sync.tombstone; DELETE FROM sync.intent")
+    with closing(connect(table.settings, autocommit=True)) as connection:
+        ledger = RangeLedger(connection, 30)
+        (run,) = ledger.begin({"plays": WHOLE_RING.split(1)})
+        copy_job(table.settings, CONFIG, [run], lambda: False)
+        assert ledger.finish(run)
+    assert rows(table, room)[1] == {}
+    assert len(settled(table, room)) == 1
+
+
+def test_rule_34_a_deleted_row_is_not_taken_for_an_expired_one(table: Table, room: str, writer: Actor) -> None:
+    """Would break: with `ttl = "keep"`, a put whose second half is left brings back the row of a deleted partition."""
+    put = writer.put(key(table, room), **AB).primary().mark("finished")
+    begin(writer, room=room).done()
+    picked = table.reconcile_steps().pick([put.mutation.key])[put.mutation.key]
+    assert picked.deletes
 
 
 # rule 35

@@ -207,7 +207,9 @@ def _pending_key(key: Key, rows: list[tuple[Any, ...]], known: Known) -> Pending
     kinds, newest = {row[3] for row in rows}, max(rows, key=lambda row: row[2])
     put = unpack_cells(bytes(newest[4]))[1] if newest[3] == "put" and newest[4] is not None else None
     whole = [row for row in rows if row[3] in ("put", "delete", "recheck")]
-    deletes = bool(whole) and max(whole, key=lambda row: row[2])[3] != "put"
+    row_version, tombstone = known
+    is_deleted = tombstone is not None and tombstone >= max(newest[2], row_version or 0)  # since the last of these writes
+    deletes = is_deleted or (bool(whole) and max(whole, key=lambda row: row[2])[3] != "put")
     return PendingKey(tuple(row[0] for row in rows), replay, newest[2], *known, deletes, kinds == {"look"}, put)
 
 
