@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import random
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from threading import Event
 from typing import Any
 from uuid import uuid4
 
@@ -16,9 +19,14 @@ from support.places import NewPlace, Place
 from support.reverse import be_primary
 from support.running_commands import until
 
+from sync.adapters.postgres.backfill.range_ledger import RangeLedger
+from sync.adapters.postgres.connection.connect import connect
+from sync.core.mutations import Mutation
+from sync.core.ring import WHOLE_RING
 from sync.errors import NotSupported, QueryNotSupported, WriteRefused, WriteRefusedNow
 from sync.settings import Config, DualWriteTuning
 from sync.stores import ApiDualWriteStore, AstraStore, AsyncDualWriteStore, CqlStore, DualWriteStore, PostgresStore
+from sync.wiring.backfill.worker import copy_job
 
 pytest_plugins = ("support.fixtures",)
 CONFIG = Config(schema_files=(), dual_write=DualWriteTuning(connections=8, heartbeat_seconds=0.2))
@@ -156,3 +164,73 @@ def test_ranges_that_overlap_and_rows_beside_them(home: Place, table: Table) -> 
         assert store.delete_many("plays", {"room": room, "day": {">": 3, "<=": 7}})
         store.put("plays", {"room": room, "day": 4, "song": "x", "a": "3"})
     assert {day for day, _ in settled(table, room)} == {0, 1, 4, 8, 9}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("primary", ["astra", "postgres"])
+def test_100000_rows_in_one_call(home: Place, table: Table, primary: str) -> None:
+    """Would break: the delete of a large partition runs into a timeout, and holds up writers for longer than they wait."""
+    table.drained()
+    be_primary(table, primary)
+    room = uuid4().hex
+    table.sql(
+        "INSERT INTO plays (room, day, song, a, _sync_token, _sync_version) "
+        "SELECT %s, n, 'x', 'a', %s, 1 FROM generate_series(1, 100000) AS n",
+        (room, table.cells.first_columns({"room": room}).token),
+    )
+    rows_in = [table.key(room=room, day=day, song="x") for day in (1, 50_000, 100_000)]
+    for key in rows_in:
+        assert table.rows.write(Mutation("put", key, table.cells.row({"a": "a"})), 1) == ("written", "")
+    with DualWriteStore(home.settings.model_copy(update={"storage_backend": primary}), CONFIG) as store:
+        assert store.delete_many("plays", {"room": room, "day": {">": 1}})
+        assert store.put("plays", {"room": room, "day": 2, "song": "x", "a": "b"})
+    table.drained()
+    assert table.sql("SELECT day FROM plays WHERE room = %s ORDER BY day", (room,)) == [(1,), (2,)]
+    assert [table.source(key) is not None for key in rows_in] == [True, False, False]
+    table.sql("DELETE FROM plays WHERE room = %s", (room,))
+
+
+@pytest.mark.slow
+def test_partitions_are_deleted_and_written_while_their_range_is_copied(home: Place, table: Table) -> None:
+    """Would break: a page that was read before a delete is merged behind it, or a write beside it is lost."""
+    table.drained()
+    be_primary(table, "astra")
+    names = [uuid4().hex for _ in range(12)]
+    for room in names:
+        for day in range(60):
+            mutation = Mutation("put", table.key(room=room, day=day, song="x"), table.cells.row({"a": "old"}))
+            assert table.rows.write(mutation, 1) == ("written", "")
+    copied, last = Event(), dict[tuple[str, int], str | None]()
+
+    def write(mine: list[str], seed: int) -> None:
+        chosen = random.Random(seed)
+        for n in range(10_000):
+            if copied.is_set() and n > 100:
+                return
+            room, day = chosen.choice(mine), chosen.randrange(60)
+            if chosen.random() < 0.5:
+                store.put("plays", {"room": room, "day": day, "song": "x", "a": f"{n}"})
+                last[room, day] = f"{n}"
+            else:
+                where = chosen.choice([{}, {"day": {">=": day}}, {"day": {"<": day}}])
+                store.delete_many("plays", {"room": room, **where})
+                ends = where.get("day", {})
+                for of in range(60):
+                    if ends.get(">=", 0) <= of < ends.get("<", 60):
+                        last[room, of] = None
+
+    with DualWriteStore(home.settings, CONFIG) as store, ThreadPoolExecutor(3) as threads:
+        writing = [threads.submit(write, names[at::3], at) for at in range(3)]
+        for _ in range(3):
+            table.sql("DELETE FROM sync.run")
+            with closing(connect(home.settings, autocommit=True)) as connection:
+                ledger = RangeLedger(connection, 30)
+                runs = ledger.begin({"plays": WHOLE_RING.split(8)})
+                copy_job(home.settings, CONFIG, runs, lambda: False)
+                assert all(ledger.finish(run) for run in runs)
+        copied.set()
+        for each in writing:
+            each.result(60)
+    for room in names:
+        found = {day: row["a"] for (day, _), row in settled(table, room).items()}
+        assert found == {day: last.get((room, day), "old") for day in range(60) if last.get((room, day), "old") is not None}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
+from typing import Literal
 from uuid import uuid4
 
 import pytest
@@ -285,14 +286,22 @@ def test_rule_35_a_put_exceeds_an_open_delete_of_its_partition(table: Table, roo
     assert len(settled(table, room)) == 1
 
 
+@pytest.mark.parametrize(("kind", "primary"), [("cutover", "astra"), ("rollback", "postgres")])
 @pytest.mark.parametrize("state", ["open", "finished", "unsure", "claimed"])
-def test_rule_35_nothing_switches_while_a_delete_is_left(table: Table, room: str, writer: Actor, state: str) -> None:
+def test_rule_35_nothing_switches_while_a_delete_is_left(
+    table: Table, room: str, kind: Literal["cutover", "rollback"], primary: str, state: str
+) -> None:
     """Would break: rows that were deleted are back in the new primary."""
-    writer.put(key(table, room), **AB).done()
-    begin(writer, room=room).primary()
+    be_primary(table, primary)
+    if primary == "astra":
+        table.writer().put(key(table, room), **AB).done()
+        begin(table.writer(), room=room).primary()
+    else:
+        reverse_writer(table).begin("put", key(table, room), **AB).done()
+        begin_reverse(table, room=room)
     table.sql("UPDATE sync.intent SET state = %s", (state,))
     with authority(table) as epochs:
-        switch = epochs.begin("cutover")
+        switch = epochs.begin(kind)
         table.sql("UPDATE sync.writer SET state = 'signed_off'")
         epochs.close(switch, 30)
         with pytest.raises(StillOpen):
@@ -300,7 +309,7 @@ def test_rule_35_nothing_switches_while_a_delete_is_left(table: Table, room: str
         table.drained()
         epoch, _ = epochs.switch_primary(switch, {})
     table.epoch = epoch.epoch
-    assert epoch.primary == "postgres"
+    assert epoch.primary != primary
     assert settled(table, room) == {}
 
 
