@@ -124,9 +124,11 @@ class Rooms:
             own = pool.submit(self._write, room, random.Random(rng.random()), ops, primary)
             drains = pool.submit(self._drain_now_and_then, stop, random.Random(rng.random()))
             at_work = point in (*WORKER, *RESEND)
-            code = self._child(point, rng, room, record, "drain" if at_work else "play", primary)
-            late = own.result(60)
-            stop.set()
+            try:
+                code = self._child(point, rng, room, record, "drain" if at_work else "play", primary)
+                late = own.result(60)
+            finally:
+                stop.set()
             drains.result(60)
         assert code in (-9, 0), f"the child failed: {code}"
         self._drained()

@@ -926,7 +926,7 @@ MUTANTS = (
         "<= (SELECT m.version FROM mine AS m)", "<> (SELECT -m.version FROM mine AS m)", DELETES, "rule_36_a_newer_row_stays",
     ),
     Mutant(
-        "36", "a newer row is not looked at again", PARTITIONS,
+        "36", "a newer row is not rechecked", PARTITIONS,
         "> (SELECT o.version FROM mine AS o)", "< -(SELECT o.version FROM mine AS o)", DELETES, "rule_36_a_newer_row_is",
     ),
     Mutant(

@@ -33,7 +33,7 @@ from sync.ports import Intent
 _SQL, _JOURNAL, _REVERSE = (queries(f"dual_write/{name}") for name in ("partitions", "journal", "reverse"))
 _OLDER = queries("dual_write/writers")["older"].encode()
 _SHARE_RANGE = _JOURNAL["share_range"].encode()
-_DUE = sql.SQL(_SQL["due"]).format(is_due=sql.SQL(_JOURNAL["is_due"])).as_bytes()
+DUE_DELETES = sql.SQL(_SQL["due"]).format(is_due=sql.SQL(_JOURNAL["is_due"])).as_bytes()
 _REJECTED, _RECHECK = _SQL["rejected"].encode(), _SQL["recheck"].encode()
 _END = "\x00"  # stands for a placeholder in a statement whose percent signs are written twice
 
@@ -120,7 +120,7 @@ class PartitionJournal(Journal):
         return True
 
     def _recheck_rejected(self, connection: Connection, key: Key, intent: Intent) -> None:
-        """Have the partition's rejects looked at again: of a row that is gone, there is none."""
+        """Leave a recheck of each of the partition's rejects: of a row that is gone, there is none."""
         found = [bytes(row[0]) for row in connection.execute(_REJECTED, {"table": key.table, "token": key.token})]
         keys: dict[bytes, bytes] = {}
         for source_key in found:
@@ -146,7 +146,7 @@ class PartitionJournal(Journal):
             "window": UNREPEATABLE_WINDOW_SECONDS,
         }
         with self._intents() as connection:
-            rows = connection.execute(_DUE, values).fetchall()
+            rows = connection.execute(DUE_DELETES, values).fetchall()
         return [
             PendingDelete(_mutation(self._table.name, key, token, packed), number, version, state == "finished")
             for number, version, state, key, token, packed in rows
