@@ -18,12 +18,14 @@ from support.reverse import authority, be_primary, resender, reverse_writer
 from sync.adapters.postgres.backfill.merge import Merge
 from sync.adapters.postgres.backfill.range_ledger import RangeLedger
 from sync.adapters.postgres.connection.connect import connect
+from sync.adapters.postgres.dual_write.intents import list_intents, shown_key
 from sync.adapters.postgres.dual_write.locks import lock_of_partition
 from sync.core.encode.base import Reject
 from sync.core.mutations import Key
 from sync.core.ring import WHOLE_RING
-from sync.errors import StillOpen, WriteRefused
+from sync.errors import SettingsError, StillOpen, WriteRefused
 from sync.wiring.backfill.worker import copy_job
+from sync.wiring.dual_write.resolve import resolve
 
 pytest_plugins = ("support.fixtures",)
 pytestmark = pytest.mark.slow
@@ -441,6 +443,17 @@ def test_rule_37_an_acknowledged_delete_is_not_sent_again(table: Table, room: st
     begin(writer, room=room).primary().mark("finished")
     table.drain(Primary(table.rows, ["refused"]))
     assert settled(table, room) == {}
+
+
+def test_rule_37_a_delete_is_not_given_up_by_hand(table: Table, room: str, writer: Actor) -> None:
+    """Would break: `sync intents --resolve` looks for the row of a key that is the beginning of many."""
+    delete = begin(writer, room=room).mark("unsure")
+    with pytest.raises(SettingsError, match="sent again until the source takes it"):
+        resolve(table.settings, CONFIG, [delete.intent.id], None, lambda _: None, lambda _: None)
+    with closing(connect(table.settings, autocommit=True)) as connection:
+        (listed,) = list_intents(connection, "plays", 10)
+    shown = shown_key(table.mapped.source, None, {}, bytes(listed["key"]), bytes(listed["source_key"]))
+    assert (listed["kind"], shown) == ("delete_partition", {"room": room})
 
 
 # rule 38
