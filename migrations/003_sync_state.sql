@@ -92,6 +92,14 @@ CREATE UNIQUE INDEX IF NOT EXISTS tombstone_key ON sync.tombstone (table_name, s
 ALTER TABLE sync.tombstone REPLICA IDENTITY FULL;
 CREATE INDEX IF NOT EXISTS tombstone_token ON sync.tombstone (table_name, token);
 
+-- Remembers that rows of a partition were deleted with one call: it stands for a tombstone of every key with this token.
+CREATE TABLE IF NOT EXISTS sync.partition_tombstone (
+    table_name text NOT NULL,
+    token      bigint NOT NULL,
+    version    bigint NOT NULL,
+    PRIMARY KEY (table_name, token)
+);
+
 -- Rows of the source whose newest cell was written ahead of the clock: later writes of the key are stamped above it (rule 2).
 CREATE TABLE IF NOT EXISTS sync.ahead (
     table_name text NOT NULL,
@@ -149,6 +157,16 @@ CREATE INDEX IF NOT EXISTS intent_token ON sync.intent (table_name, token);
 -- try. The intent of a write that both sides have at once is never in the first of these indexes.
 CREATE INDEX IF NOT EXISTS intent_due ON sync.intent (table_name, lease_until NULLS FIRST, id) WHERE state <> 'open';
 CREATE INDEX IF NOT EXISTS intent_open ON sync.intent (table_name, id) WHERE state = 'open';
+DO $$ BEGIN  -- an earlier form knew no deletes of partitions
+    IF NOT EXISTS (SELECT FROM pg_constraint WHERE conname = 'intent_kind_check' AND conrelid = 'sync.intent'::regclass
+                   AND pg_get_constraintdef(oid) LIKE '%delete_partition%') THEN
+        ALTER TABLE sync.intent DROP CONSTRAINT IF EXISTS intent_kind_check;
+        ALTER TABLE sync.intent ADD CONSTRAINT intent_kind_check
+            CHECK (kind IN ('put', 'update', 'delete', 'recheck', 'delete_partition'));
+    END IF;
+END $$;
+-- Deletes of partitions: few, and every stamp of a key looks for them. `key`: the columns that are given by their values.
+CREATE INDEX IF NOT EXISTS intent_partition ON sync.intent (table_name, token) WHERE kind = 'delete_partition';
 -- A key is rechecked once, however often a run skipped it. Announced writes must have a version each: an intent that a
 -- reconcile has already picked does not cover a write that ends after its read.
 DO $$ BEGIN  -- indexes of earlier forms, without the version, or on the key itself
@@ -179,6 +197,7 @@ ALTER TABLE sync.writer ALTER COLUMN slot DROP NOT NULL;             -- null: it
 ALTER TABLE sync.writer ADD COLUMN IF NOT EXISTS lease_seconds float8; -- its own; null: registered by an older version
 ALTER TABLE sync.writer ADD COLUMN IF NOT EXISTS accepts boolean NOT NULL DEFAULT true; -- may write without intents (rule 28)
 ALTER TABLE sync.writer ADD COLUMN IF NOT EXISTS witness text;       -- names the file on its host that says whether it did
+ALTER TABLE sync.writer ADD COLUMN IF NOT EXISTS protocol int NOT NULL DEFAULT 0; -- 1: it knows deletes of partitions
 CREATE INDEX IF NOT EXISTS writer_holds ON sync.writer (slot) WHERE state <> 'signed_off';
 CREATE INDEX IF NOT EXISTS writer_of_slot ON sync.writer (slot, registered_at); -- not heartbeat_at: a heartbeat changes no index
 CREATE INDEX IF NOT EXISTS writer_gone ON sync.writer (registered_at) WHERE state = 'signed_off';

@@ -134,7 +134,7 @@ class Progress:
 
 
 MAX_LOCKS = 64
-"""So many keys' locks are held by one transaction: Postgres's table of locks is one for all sessions, and has some 6,400."""
+"""A transaction holds the locks of so many keys, and of their partitions: Postgres has some 6,400 for all sessions."""
 
 Primary = Literal["astra", "postgres"]
 EpochState = Literal["open", "closing", "closed"]

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-Kind = Literal["put", "update", "delete", "recheck"]
+Kind = Literal["put", "update", "delete", "recheck", "delete_partition"]
 InsertOutcome = Literal["written", "exists", "refused", "unsure"]
 """What became of a row that was to be written only if there is none."""
 
@@ -42,11 +42,26 @@ class Mutation:
     """`put` and `update` carry the raw CQL cells to write (a put: every column), `delete` only the key.
 
     `recheck` is a write that somebody else's code makes: only its key is known, and it cannot be sent again (rule 17).
+    `delete_partition` deletes rows of one partition: its key has the first columns alone, and its cells are the ends of a
+    range of the next column, by operator (`>=`, `<`).
     """
 
     kind: Kind
     key: Key
     cells: Mapping[str, bytes | None]
+
+
+@dataclass(frozen=True, slots=True)
+class PendingDelete:
+    """A delete of a partition that is left to a worker, with its intent's number and its version.
+
+    `is_acknowledged`: the primary has done it, while the source is primary; only the target's half is missing.
+    """
+
+    mutation: Mutation
+    intent: int
+    version: int
+    is_acknowledged: bool
 
 
 def pack_key(cells: Sequence[bytes | None]) -> bytes:

@@ -8,6 +8,7 @@ insert         an insert while the source is primary (rule 17)
 wrapped_write  a write by an application's own class (rule 17)
 write_router   the flow of the current primary; waits during a switch
 drain          takes the keys that are due, in batches
+partition_deletes  deletes of partitions that are left (rules 37 and 38)
 reconcile      makes the target equal, key by key (rules 15 and 16)
 resend         makes the source equal, key by key (rules 26 and 27)
 isolation      many keys in one transaction; where that fails, each by itself

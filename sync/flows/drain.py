@@ -9,6 +9,7 @@ from typing import Protocol
 from sync.core.mutations import Key, KnownKey
 from sync.errors import SyncError, TargetUnavailable
 from sync.failpoints import failpoint
+from sync.flows.partition_deletes import PartitionDeletes
 from sync.ports import MAX_LOCKS, KeyReconciler
 
 BATCH = MAX_LOCKS
@@ -30,13 +31,19 @@ class Drain:
     key: Callable[[KnownKey], Key]
     lease_seconds: float
     epoch: int
+    deletes: PartitionDeletes | None = None
+    """Those of partitions; None: the table has none of several rows."""
 
     def run(self, owner: str, stopped: Callable[[], bool]) -> int:
-        """Reconcile until nothing is due or `stopped()`; how many keys. Raises TargetUnavailable."""
+        """Reconcile until nothing is due or `stopped()`; how many keys and partitions. Raises TargetUnavailable."""
         done = 0
         while not stopped():
+            deleted = self.deletes.run(owner) if self.deletes else 0
+            done += deleted
             due = self.journal.due(self.epoch, owner, BATCH, self.lease_seconds)
             if not due:
+                if deleted:
+                    continue
                 break
             failpoint("drain.leased")
             keys = list(self._keys(due))

@@ -30,8 +30,9 @@ class WriteBehind(Protocol):
     def gaps(self) -> int: ...
     def stamp(self, key: Key) -> int: ...
     def accepted(self, key: Key) -> int: ...
+    def accepted_in(self, table: str) -> int: ...
     def forget(self, key: Key) -> None: ...
-    def observe(self, version: int, key: Key) -> None: ...
+    def observe(self, version: int, key: Key, in_partition: bool = False) -> None: ...
     def add_unrecorded(
         self, journal: TableJournal, mutation: Mutation, version: int, state: Literal["finished", "unsure"]
     ) -> None: ...
@@ -53,13 +54,13 @@ class ForwardWrite:
         """Write to both sides; True. Raises WriteRefused, WriteUnsure; EpochChanged before anything is written."""
         failpoint("write.before_intent")
         try:
-            intent = self.journal.open(mutation, self.write_behind.accepted(mutation.key))
+            intent = self.journal.open(mutation, self._accepted(mutation))
         except AnswerLost as lost:
             # The intent may be there; then a reconcile sends its write to the primary.
             raise WriteUnsure(f"{mutation.key.table}: {lost}; it may have been written, and will be reconciled") from None
         except TargetUnavailable as away:
             return self._without_journal(mutation, away)
-        self.write_behind.observe(intent.version, mutation.key)
+        self.write_behind.observe(intent.version, mutation.key, mutation.kind == "delete_partition")
         failpoint("write.after_intent")
         outcome, error = self.primary.write(mutation, intent.version)
         failpoint("write.after_primary")
@@ -71,10 +72,19 @@ class ForwardWrite:
         self._second_half(mutation, intent)
         return True
 
+    def _accepted(self, mutation: Mutation) -> int:
+        """The newest stamp that the journal does not know of yet, of what the mutation writes."""
+        if mutation.kind == "delete_partition":
+            return self.write_behind.accepted_in(mutation.key.table)
+        return self.write_behind.accepted(mutation.key)
+
     def _without_journal(self, mutation: Mutation, away: TargetUnavailable) -> bool:
-        """Postgres cannot be reached before the intent: refuse, or write the primary alone and remember it (rule 28)."""
+        """Postgres cannot be reached before the intent: refuse, or write the primary alone and remember it (rule 28).
+
+        A delete of a partition is refused: a version that exceeds those of all its keys is known to Postgres alone (rule 35).
+        """
         gaps = self.write_behind.gaps()
-        if not self.write_behind.begin_accepting():
+        if mutation.kind == "delete_partition" or not self.write_behind.begin_accepting():
             raise WriteRefusedNow(
                 f"{mutation.key.table}: the journal in Postgres is {away.state} ({away}); nothing was written"
             ) from None

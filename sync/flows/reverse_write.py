@@ -69,7 +69,7 @@ class ReverseWrite:
 
     def _written(self, mutation: Mutation, intent: Intent) -> bool:
         failpoint("reverse.committed")
-        self.write_behind.observe(intent.version, mutation.key)
+        self.write_behind.observe(intent.version, mutation.key, mutation.kind == "delete_partition")
         self._send(mutation, intent)
         return True
 

@@ -44,6 +44,15 @@ class Store(Protocol):
         """Delete a row, if there is one. True."""
         ...
 
+    def delete_many(self, table: str, where: Mapping[str, Any]) -> bool:
+        """Delete the rows of a partition, or of a range of it, with one delete. True.
+
+        `where` gives the whole partition key, and maybe clustering columns from the first on, the last one by a range:
+        `{"artist": "Bach", "year": {"<": 1720}}`. Raises QueryNotSupported for anything else, and NotSupported where Astra
+        is written through the Data API. A store of both sides refuses it, too, while Postgres is unreachable.
+        """
+        ...
+
     def get(self, table: str, key: Mapping[str, Any]) -> dict[str, Any] | None:
         """The row, or None."""
         ...

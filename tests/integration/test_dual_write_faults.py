@@ -23,7 +23,7 @@ from support.running_commands import until
 from sync.adapters.cassandra.connection.pages import quoted
 from sync.adapters.postgres.backfill.range_ledger import RangeLedger
 from sync.adapters.postgres.connection.connect import connect
-from sync.adapters.postgres.dual_write.parameters import lock_of
+from sync.adapters.postgres.dual_write.locks import lock_of
 from sync.core.ring import WHOLE_RING
 from sync.flows.dual_write import ForwardWrite
 from sync.settings import Config, DualWriteTuning, load_config

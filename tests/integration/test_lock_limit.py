@@ -13,7 +13,7 @@ from support.reverse import be_primary, reverse_writer
 
 from sync.adapters.postgres.connection.connect import connect
 from sync.adapters.postgres.drift.keys import TargetKeys
-from sync.adapters.postgres.dual_write.parameters import lock_of
+from sync.adapters.postgres.dual_write.locks import lock_of
 from sync.core.mutations import Key
 from sync.flows.isolation import isolate
 from sync.wiring.drift.command import stamp_strays

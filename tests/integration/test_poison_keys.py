@@ -129,7 +129,7 @@ def test_a_row_that_somebody_holds_is_left_for_later_and_the_rest_settles(table:
 
 
 def lock(key: Key) -> int:
-    from sync.adapters.postgres.dual_write.parameters import lock_of
+    from sync.adapters.postgres.dual_write.locks import lock_of
 
     return lock_of(key)
 

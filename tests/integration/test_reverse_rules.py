@@ -20,7 +20,7 @@ from support.places import NewPlace
 from support.prepared_places import prepared
 from support.reverse import ReverseWriter, be_primary, both, resender, reverse_writer, write_time
 
-from sync.adapters.postgres.dual_write.parameters import lock_of
+from sync.adapters.postgres.dual_write.locks import lock_of
 from sync.core.encode.base import Reject
 from sync.core.mutations import Key, Kind
 from sync.errors import EpochChanged, WriteRefused

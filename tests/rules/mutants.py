@@ -30,6 +30,8 @@ CANARY, DATA_CENTRES = "tests/integration/test_canary.py", "tests/integration/te
 DRIFT, AGE = "sync/adapters/postgres/drift/sql/drift.sql", "tests/integration/test_drift_age.py"
 KEPT = "tests/integration/test_expired_rows.py"
 INSERTS, INSERT = "sync/adapters/cassandra/rows/inserts.py", "tests/integration/test_insert.py"
+PARTITIONS, DELETES = "sync/adapters/postgres/dual_write/sql/partitions.sql", "tests/integration/test_partition_deletes.py"
+DELETING, ENDING = "sync/adapters/postgres/dual_write/partitions.py", "sync/flows/partition_deletes.py"
 FAST, AGREED = "tests/switches/test_fast_rollback.py", "tests/integration/test_agreement.py"
 
 
@@ -81,7 +83,7 @@ MUTANTS = (
     ),
     Mutant(
         "5", "no lock before the statement that reads", "sync/adapters/postgres/dual_write/journal.py",
-        '                connection.execute(_SQL["lock_key"], {"lock": lock_of(mutation.key)})\n', "", WRITES, "rule_5_",
+        "                lock_key(connection, self._table, mutation.key)\n", "", WRITES, "rule_5_",
     ),
     Mutant(
         "6", "a put does not look at the tombstone", JOURNAL,
@@ -132,9 +134,9 @@ MUTANTS = (
     ),
     Mutant(
         "11", "the primary is written before the intent", "sync/flows/dual_write.py",
-        "            intent = self.journal.open(mutation, self.write_behind.accepted(mutation.key))\n",
+        "            intent = self.journal.open(mutation, self._accepted(mutation))\n",
         "            self.primary.write(mutation, self.write_behind.stamp(mutation.key))\n"
-        "            intent = self.journal.open(mutation, self.write_behind.accepted(mutation.key))\n", WRITES, "rule_11_the_intent",
+        "            intent = self.journal.open(mutation, self._accepted(mutation))\n", WRITES, "rule_11_the_intent",
     ),
     Mutant(
         "12", "a write whose intent is gone is done", JOURNAL,
@@ -187,8 +189,7 @@ MUTANTS = (
         "15d", "what changed since it was claimed is not looked at", JOURNAL,
         "    SELECT 1 WHERE (SELECT coalesce({version}, 0) FROM {target} AS t WHERE {same_key})\n"
         "            IS NOT DISTINCT FROM %(row_version)s::bigint\n"
-        "        AND (SELECT version FROM sync.tombstone WHERE table_name = %(table)s AND sha256(key) = sha256(%(key)s) AND key = %(key)s)\n"
-        "            IS NOT DISTINCT FROM %(tombstone)s::bigint\n",
+        "        AND {tombstone} IS NOT DISTINCT FROM %(tombstone)s::bigint\n",
         "    SELECT 1 WHERE %(row_version)s::bigint IS NOT DISTINCT FROM %(row_version)s::bigint\n"
         "        AND %(tombstone)s::bigint IS NOT DISTINCT FROM %(tombstone)s::bigint\n", RECONCILES, "rule_15d_what",
     ),
@@ -253,7 +254,7 @@ MUTANTS = (
     ),
     Mutant(
         "28", "the secondary's absence is nobody's concern", "sync/flows/dual_write.py",
-        "        if not self.write_behind.begin_accepting():\n            raise", "        if not self.write_behind.begin_accepting() and False:\n            raise",
+        "or not self.write_behind.begin_accepting():", "or (not self.write_behind.begin_accepting() and False):",
         "tests/integration/test_dual_write_outages.py",
         "rule_28_refuse",
     ),
@@ -340,7 +341,7 @@ MUTANTS = (
     ),
     Mutant(
         "23", "no lock of the key before the statement that stamps", "sync/adapters/postgres/dual_write/reverse.py",
-        '                connection.execute(_LOCK_KEY, {"lock": lock_of(key)})  # rule 5\n', "", REVERSES, "rule_23_writes",
+        "                lock_key(connection, self._table, key)  # rule 5\n", "", REVERSES, "rule_23_writes",
     ),
     Mutant(
         "23", "a delete leaves no tombstone", REVERSE,
@@ -847,5 +848,121 @@ MUTANTS = (
         "nodes", "names of nodes that the first one leads to are not checked", "sync/adapters/cassandra/connection/tls.py",
         "self._names.get(found.address, found.address))", "self._names.get(found.address, next(iter(self._names.values()))))",
         "tests/integration/test_three_nodes.py", "certificate",
+    ),
+    Mutant(
+        "33", "a put does not take its partition's lock", JOURNAL,
+        "SELECT pg_advisory_xact_lock_shared(%(partition)s), pg_advisory_xact_lock(%(lock)s)",
+        "SELECT %(partition)s::bigint, pg_advisory_xact_lock(%(lock)s)", DELETES, "rule_33_a_put_waits",
+    ),
+    Mutant(
+        "33", "a reconcile does not take the partitions' locks", SETTLING,
+        "SELECT pg_advisory_xact_lock_shared(number)", "SELECT number", DELETES, "rule_33_a_reconcile",
+    ),
+    Mutant(
+        "33", "a delete shares the partition's lock", PARTITIONS,
+        "SELECT pg_advisory_xact_lock(%(partition)s)", "SELECT pg_advisory_xact_lock_shared(%(partition)s)",
+        DELETES, "rule_33_a_put_that_has_begun",
+    ),
+    Mutant(
+        "33", "a delete in the primary takes no lock", DELETING,
+        "            lock_partition(connection, mutation.key)\n            found", "            found",
+        DELETES, "rule_33_with_postgres_as_primary",
+    ),
+    Mutant(
+        "33", "partitions are deleted beside older writers", "sync/adapters/postgres/dual_write/sql/writers.sql",
+        "AND protocol < 1", "AND protocol < 0", DELETES, "rule_33_no_partition",
+    ),
+    Mutant(
+        "34", "the delete of a partition leaves no tombstone", PARTITIONS,
+        "SELECT %(table)s, %(token)s, m.version FROM mine AS m\n",
+        "SELECT %(table)s, %(token)s, m.version FROM mine AS m WHERE false\n", DELETES, "rule_34_an_older_put",
+    ),
+    Mutant(
+        "34", "a put does not look at its partition's tombstone", PARTITIONS,
+        "AND version >= %(version)s)", "AND version >= %(version)s AND false)", DELETES, "rule_34_an_older_put",
+    ),
+    Mutant(
+        "34", "a stamp does not exceed the partition's tombstone", PARTITIONS,
+        "UNION ALL SELECT version FROM sync.partition_tombstone WHERE table_name = %(table)s AND token = %(token)s\nUNION ALL",
+        "UNION ALL", DELETES, "rule_34_a_write_after",
+    ),
+    Mutant(
+        "34", "a reconcile does not look at the partition's tombstone", PARTITIONS,
+        "         (SELECT version FROM sync.partition_tombstone WHERE table_name = %(table)s AND token = %(token)s))",
+        "         NULL)", DELETES, "rule_34_a_reconcile_sees",
+    ),
+    Mutant(
+        "34", "the merge does not look at the tombstones of partitions", "sync/adapters/postgres/backfill/merge.py",
+        "  AND NOT EXISTS (SELECT FROM sync.partition_tombstone AS p WHERE p.table_name = {name} AND p.token = s.{token})\n", "",
+        DELETES, "rule_34_a_page",
+    ),
+    Mutant(
+        "34", "a direct COPY does not look at the tombstones of partitions", "sync/adapters/postgres/backfill/sql/ranges.sql",
+        "    OR EXISTS (SELECT FROM sync.partition_tombstone WHERE table_name = %(table)s AND token BETWEEN %(start)s AND %(end)s)\n",
+        "", DELETES, "rule_34_a_range",
+    ),
+    Mutant(
+        "34", "a deleted row is taken for an expired one", "sync/adapters/postgres/dual_write/reconcile.py",
+        "deletes = is_deleted or", "deletes =", DELETES, "rule_34_a_deleted_row",
+    ),
+    Mutant(
+        "35", "a delete's stamp is the clock alone", PARTITIONS,
+        "greatest(%(clock)s, %(above)s, e.floor, 1 + least(coalesce(known.version, 0), {most}))",
+        "greatest(%(clock)s, %(above)s, e.floor)", DELETES, "rule_35_a_delete",
+    ),
+    Mutant(
+        "35", "a stamp does not exceed an open delete of the partition", PARTITIONS,
+        "UNION ALL SELECT version FROM sync.intent WHERE table_name = %(table)s AND token = %(token)s AND kind = 'delete_partition'",
+        "", DELETES, "rule_35_a_put",
+    ),
+    Mutant(
+        "35", "the switch does not count deletes of partitions", "sync/adapters/postgres/cutover/sql/epochs.sql",
+        "SELECT (SELECT count(*) FROM sync.intent),", "SELECT (SELECT count(*) FROM sync.intent WHERE kind <> 'delete_partition'),",
+        DELETES, "rule_35_nothing",
+    ),
+    Mutant(
+        "35", "a delete of a partition is accepted without an intent", "sync/flows/dual_write.py",
+        'if mutation.kind == "delete_partition" or not self.write_behind.begin_accepting():',
+        "if not self.write_behind.begin_accepting():", "tests/integration/test_delete_many.py", "without_postgres",
+    ),
+    Mutant(
+        "36", "the delete of a partition deletes what is newer", PARTITIONS,
+        "<= (SELECT m.version FROM mine AS m)", "<> (SELECT -m.version FROM mine AS m)", DELETES, "rule_36_a_newer_row_stays",
+    ),
+    Mutant(
+        "36", "a newer row is not rechecked", PARTITIONS,
+        "> (SELECT o.version FROM mine AS o)", "< -(SELECT o.version FROM mine AS o)", DELETES, "rule_36_a_newer_row_is",
+    ),
+    Mutant(
+        "36", "the delete of a partition does not hold the range", DELETING,
+        "            connection.execute(_SHARE_RANGE, values)\n", "", DELETES, "rule_36_a_merge",
+    ),
+    Mutant(
+        "36", "a delete that is done is done again", PARTITIONS,
+        "    SELECT id, version, epoch, owner FROM sync.intent WHERE id = %(intent)s FOR UPDATE",
+        "    SELECT %(intent)s::bigint AS id, 1::bigint AS version, 1::bigint AS epoch, ''::text AS owner",
+        DELETES, "rule_36_an_intent",
+    ),
+    Mutant(
+        "36", "the rejects of a deleted partition stay", DELETING,
+        "                self._recheck_rejected(connection, mutation.key, intent)\n", "                pass\n",
+        DELETES, "rule_36_a_rejected",
+    ),
+    Mutant(
+        "37", "an unsure delete of a partition is not sent again", ENDING,
+        "if not (forward and due.is_acknowledged):", "if not forward:", DELETES, "rule_37_an_unsure",
+    ),
+    Mutant(
+        "37", "a refused delete of a partition is done", ENDING,
+        'if outcome != "written":', 'if outcome == "unsure":', DELETES, "rule_37_what_is_refused",
+    ),
+    Mutant(
+        "37", "a delete that is sent again can be withdrawn", PARTITIONS,
+        "state = CASE WHEN state = 'finished' THEN state ELSE 'claimed' END", "state = state", DELETES, "rule_37_a_claimed",
+    ),
+    Mutant(
+        "38", "a worker sends a delete of a partition with a newer version", ENDING,
+        "self.source.write(due.mutation, due.version)", "self.source.write(due.mutation, due.version + 60_000_000)",
+        DELETES, "rule_38_the_source",
     ),
 )  # fmt: skip

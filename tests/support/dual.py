@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from threading import Lock
 from typing import Any, Literal
 from unittest.mock import patch
@@ -27,6 +27,7 @@ from sync.adapters.postgres.cutover.epochs import read_epoch
 from sync.adapters.postgres.cutover.gates import GateFacts
 from sync.adapters.postgres.dual_write.breaker import Breaker
 from sync.adapters.postgres.dual_write.journal import Journal, Writer
+from sync.adapters.postgres.dual_write.partitions import PartitionJournal
 from sync.adapters.postgres.dual_write.reconcile import ReconcileSteps
 from sync.adapters.postgres.schema import indexes
 from sync.adapters.postgres.schema.key_order import record_key_order
@@ -35,11 +36,12 @@ from sync.core.mutations import Key, Kind, Mutation
 from sync.core.rows import TableMap
 from sync.core.versions import UNREPEATABLE_WINDOW_SECONDS
 from sync.flows.drain import Drain
+from sync.flows.partition_deletes import PartitionDeletes
 from sync.flows.reconcile import Reconcile
 from sync.ports import Intent, Outcome, PendingKey, PrimaryRows, Read, Replay
 from sync.settings import Config, Settings
 from sync.wiring.backfill.worker import map_tables
-from sync.wiring.dual_write.worker import reconciler
+from sync.wiring.dual_write.worker import partition_deletes, reconciler
 from sync.wiring.schema import apply_target
 
 LEASE = 30.0
@@ -95,8 +97,8 @@ class Table:
             slot = self._slots
         name = f"test:{slot}"
         self.sql(
-            "INSERT INTO sync.writer (id, slot, host, pid, epoch, state, heartbeat_at, accepts, lease_seconds) "
-            "VALUES (%s, %s, 'test', 0, 1, 'active', clock_timestamp() - make_interval(hours => %s), %s, %s) ON CONFLICT (id) "
+            "INSERT INTO sync.writer (id, slot, host, pid, epoch, state, heartbeat_at, accepts, lease_seconds, protocol) "
+            "VALUES (%s, %s, 'test', 0, 1, 'active', clock_timestamp() - make_interval(hours => %s), %s, %s, 1) ON CONFLICT (id) "
             "DO UPDATE SET state = 'active', slot = excluded.slot, heartbeat_at = excluded.heartbeat_at, accepts = excluded.accepts",
             (name, slot, int(not alive), alive, LEASE),
         )
@@ -118,8 +120,15 @@ class Table:
         journal = Journal(self.pool, self.mapped, self.encoder, Writer("drain", 0, 0, lease), Breaker(NEVER_OPEN))
         with ThreadPoolExecutor(4) as executor:
             reconcile = self.reconcile(executor, primary, lease) if self._forward else self._resend(executor, lease)
-            drain = Drain(journal, reconcile, self.cells.known_key, lease, self.epoch)
+            drain = Drain(journal, reconcile, self.cells.known_key, lease, self.epoch, self._deletes(primary, lease))
             return drain.run("drain", lambda: False)
+
+    def _deletes(self, primary: Any, lease: float) -> PartitionDeletes | None:
+        with self.pool.connection() as connection:
+            epoch = replace(read_epoch(connection), epoch=self.epoch)
+        writer = Writer("drain", 0, 0, lease)
+        journal = PartitionJournal(self.pool, self.mapped, self.encoder, writer, Breaker(NEVER_OPEN))
+        return partition_deletes(journal, primary or self.rows, epoch, lease)
 
     @property
     def _forward(self) -> bool:
@@ -397,6 +406,9 @@ class WriteBehind:
     def accepted(self, _: Key) -> int:
         return 0
 
+    def accepted_in(self, _: str) -> int:
+        return 0
+
     def stamp(self, _: Key) -> int:
         self.newest = max(time.time_ns() // 1000, self.newest + 1)
         return self.newest
@@ -404,7 +416,7 @@ class WriteBehind:
     def forget(self, _: Key) -> None:
         pass
 
-    def observe(self, version: int, _: object) -> None:
+    def observe(self, version: int, _: object, __: bool = False) -> None:
         self.newest = max(self.newest, version)
 
     def add_unrecorded(self, *what: Any) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 from sync.adapters.postgres.connection.connect import Connection
 from sync.adapters.postgres.connection.queries import queries
 from sync.adapters.postgres.dual_write.journal import due_statement
+from sync.adapters.postgres.dual_write.partitions import DUE_DELETES
 from sync.adapters.postgres.schema.migrations import STATE, texts
 
 WRITER = "host:1:abc"
@@ -52,6 +53,7 @@ STATEMENTS: dict[str, tuple[str | bytes, Mapping[str, Any]]] = {
     "due, of the table that has them": (due_statement(64), {**DUE, "table": "t1"}),
     "due, of another table": (due_statement(64), {**DUE, "table": "t2"}),
     "due, of a table that has none": (due_statement(64), {**DUE, "table": "t3"}),
+    "due deletes of partitions": (DUE_DELETES, {**DUE, "table": "t1"}),
     "share_range": (JOURNAL["share_range"], {"table": "t1", "token": 123_456}),
     "share_ranges": (SETTLING["share_ranges"], {"table": "t1", "tokens": [n * 7_001 for n in range(64)]}),
     "pick": (SETTLING["pick"], {**PICK, "table": "t1"}),

@@ -106,7 +106,7 @@ class Fake:
     def forget(self, key: Key) -> None:
         assert key is KEY
 
-    def observe(self, version: int, _: object) -> None:
+    def observe(self, version: int, _: object, __: bool = False) -> None:
         self.newest = max(self.newest, version)
 
     def add_unrecorded(self, _: object, __: Mutation, version: int, state: str) -> None:

@@ -3,5 +3,5 @@
 cursor     the place after a row, as text
 key_order  a table's key: its partition, and the order of the rows within one
 names      the application's names, where Postgres has others
-query      what `find` and `search` are asked for, checked against the key and the indexes
+query      what `find`, `search` and `delete_many` are asked for, checked against the key and the indexes
 """

@@ -82,6 +82,26 @@ def filters(table: str, indexes: Mapping[str, Index], where: Mapping[str, Any]) 
     return tuple(conditions)
 
 
+def rows_of_partition(table: str, key: KeyOrder, where: Mapping[str, Any]) -> tuple[Condition, ...]:
+    """The conditions of a delete: the partition key, more columns of the key by their values, a range of the next.
+
+    Raises QueryNotSupported for anything else.
+    """
+    by_column = {name: _conditions(table, name, value) for name, value in where.items()}
+    for name in by_column:
+        if name not in {c.name for c in key.columns}:
+            raise QueryNotSupported(
+                f"{table}: {name} is not part of the key: delete_many takes the partition key, and a range"
+            )
+    for column in key.partition:
+        if column.name not in by_column:
+            partition = ", ".join(c.name for c in key.partition)
+            raise QueryNotSupported(f"{table}: delete_many takes the whole partition key ({partition})")
+    conditions = tuple(c for column in key.columns for c in by_column.get(column.name, ()))
+    _restricted(table, key, conditions)
+    return conditions
+
+
 def _conditions(table: str, name: str, value: Any) -> list[Condition]:
     if isinstance(value, Mapping) and value and all(operator in OPERATORS for operator in value):
         found = [Condition(name, operator, each) for operator, each in value.items()]

@@ -72,6 +72,10 @@ class AsyncDualWriteStore:
         """As DualWriteStore.delete."""
         return await self._run(lambda: self._opened.delete(table, key))
 
+    async def delete_many(self, table: str, where: Mapping[str, Any]) -> bool:
+        """As DualWriteStore.delete_many."""
+        return await self._run(lambda: self._opened.delete_many(table, where))
+
     async def get(self, table: str, key: Mapping[str, Any]) -> dict[str, Any] | None:
         """As DualWriteStore.get."""
         return await self._run(lambda: self._opened.get(table, key))

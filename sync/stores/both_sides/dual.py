@@ -22,7 +22,7 @@ from sync.stores.both_sides.flow_cache import FlowCache
 from sync.stores.both_sides.reads import PrimaryReads, Side
 from sync.stores.both_sides.shadow_reads import ShadowReads
 from sync.stores.both_sides.source import SourceSide
-from sync.stores.both_sides.table_flows import FlowMaker, TableFlows
+from sync.stores.both_sides.table_flows import Deletes, FlowMaker, TableFlows
 from sync.stores.both_sides.target import TargetSide
 from sync.stores.both_sides.wrapped import Begun, Describe, Keys, WrappedStore
 from sync.stores.both_sides.wrapped_classes import check_classes
@@ -192,6 +192,10 @@ class DualWriteStore(PrimaryReads):
             table, lambda flows: self._write(flows, Mutation("delete", flows.cells.only_key(key), {}))
         )
 
+    def delete_many(self, table: str, where: Mapping[str, Any]) -> bool:
+        """Delete the rows of a partition, or of a range of it, with one delete. Raises QueryNotSupported for other rows."""
+        return self._retry_on_change(table, lambda flows: self._write(*flows.delete_of(where)))
+
     def _retry_on_change(self, table: str, call: Callable[[TableFlows], T]) -> T:
         with self._calls:
             return self._again(table, call)
@@ -210,7 +214,7 @@ class DualWriteStore(PrimaryReads):
         self._process.check()
         return self._source.store if self._side.primary_for_reads == "astra" else self._reading.of(self._target, table)
 
-    def _write(self, flows: TableFlows, mutation: Mutation) -> bool:
+    def _write(self, flows: TableFlows | Deletes, mutation: Mutation) -> bool:
         return self._router.run(
             {"astra": lambda: flows.forward.write(mutation), "postgres": lambda: flows.reverse.write(mutation)}
         )

@@ -21,7 +21,7 @@ from sync.stores.both_sides.first_look import ShadowRead, if_there, rows_found, 
 from sync.stores.both_sides.source_api import ApiSide
 from sync.stores.both_sides.table_flows import TableFlows
 from sync.stores.both_sides.target_documents import TargetDocuments
-from sync.stores.one_side.astra import NO_DOCUMENTS, NO_INSERT
+from sync.stores.one_side.astra import NO_DELETE_MANY, NO_DOCUMENTS, NO_INSERT
 from sync.stores.one_side.postgres import PostgresStore
 from sync.stores.rows import PAGE_ROWS, Rows, reads
 
@@ -86,6 +86,11 @@ class ApiDualWriteStore(DualWriteStore):
         """Always raises NotSupported, whichever store is primary: the Data API has no such write."""
         self._table(table)
         raise NotSupported(NO_INSERT.format(table))
+
+    def delete_many(self, table: str, where: Mapping[str, Any]) -> bool:
+        """Always raises NotSupported, whichever store is primary: what the Data API deletes has no timestamp."""
+        self._table(table)
+        raise NotSupported(NO_DELETE_MANY.format(table))
 
     def update(self, table: str, key: Mapping[str, Any], changes: Mapping[str, Any]) -> bool:
         """Write some columns or fields. A row that does not exist is created; with Postgres as primary it is not (False)."""

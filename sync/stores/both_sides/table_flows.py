@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
+from typing import Any
 
 from sync.adapters.cassandra.rows.cells import Cells, cells_of
+from sync.adapters.cassandra.rows.partitions import delete_of
 from sync.adapters.postgres.connection.connect import Connection
 from sync.adapters.postgres.connection.pool import Pool
 from sync.adapters.postgres.dual_write.announcements import Announcements
 from sync.adapters.postgres.dual_write.journal import Journal
 from sync.adapters.postgres.dual_write.parameters import connection_of
+from sync.adapters.postgres.dual_write.partitions import PartitionJournal, PartitionReverse
 from sync.adapters.postgres.dual_write.registration import Registration
 from sync.adapters.postgres.dual_write.reverse import ReverseJournal
 from sync.adapters.postgres.schema import indexes
@@ -19,9 +22,10 @@ from sync.adapters.postgres.schema.catalogue import regclass
 from sync.adapters.postgres.schema.key_order import record_key_order
 from sync.core.encode.rows import RowEncoder
 from sync.core.mutations import Key, Mutation
+from sync.core.reads.query import OPERATORS
 from sync.core.rows import TableMap, one_sided
-from sync.errors import PreflightError, SourceUnavailable, WriteRefused, WriteRefusedNow
-from sync.flows.dual_write import ForwardWrite
+from sync.errors import PreflightError, QueryNotSupported, SourceUnavailable, WriteRefused, WriteRefusedNow
+from sync.flows.dual_write import ForwardWrite, Mode
 from sync.flows.insert import ForwardInsert
 from sync.flows.reverse_write import ReverseWrite
 from sync.flows.wrapped_write import WrappedTable, WrappedWrite
@@ -48,6 +52,27 @@ class TableFlows:
     reverse: ReverseWrite
     journal: Journal
     announcer: ReverseJournal
+    deletes: Deletes
+
+    def delete_of(self, where: Mapping[str, Any]) -> tuple[TableFlows | Deletes, Mutation]:
+        """The delete of the rows of a partition, and the flows that write it. Raises QueryNotSupported and WriteRefused."""
+        mutation = delete_of(self.cells, self.mapped.source, where)
+        if mutation.kind == "delete":
+            return self, mutation
+        if mutation.cells and self.mapped.keeps:
+            # A key counts as deleted with its partition: one that has expired, and is outside the range, would not be kept.
+            raise QueryNotSupported(f"{self.mapped.name} keeps what expires: delete a whole partition, or single rows")
+        self.deletes.journal.check(mutation)
+        return self.deletes, mutation
+
+
+@dataclass(frozen=True, slots=True)
+class Deletes:
+    """The flows of deletes of a table's partitions."""
+
+    journal: PartitionJournal
+    forward: ForwardWrite
+    reverse: ReverseWrite
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,8 +99,19 @@ class FlowMaker:
             table, encoder, cells, rows,
             ForwardWrite(journal, rows, one.write_behind, mode),
             ReverseWrite(reverse, journal, rows, one.write_behind, columns, mode),
-            journal, reverse,
+            journal, reverse, self._deletes(table, encoder, rows, mode),
         )  # fmt: skip
+
+    def _deletes(self, table: TableMap, encoder: RowEncoder, rows: AnyRows, mode: Mode) -> Deletes:
+        one = self.registration
+        journal = PartitionJournal(self.pool, table, encoder, one.writer, one.breaker)
+        reverse = PartitionReverse(self.pool, table, encoder, one.writer)
+        ends = frozenset(OPERATORS)  # in the place of columns
+        return Deletes(
+            journal,
+            ForwardWrite(journal, rows, one.write_behind, mode),
+            ReverseWrite(reverse, journal, rows, one.write_behind, ends, mode),
+        )
 
     def _mapped(self, connection: Connection, name: str) -> TableMap:
         table = map_sources(self.source.tables, connection, self.config, [name])[name]

@@ -24,6 +24,9 @@ from sync.stores.schema_refresh import SchemaRefresh
 
 NO_DOCUMENTS = "{} is a collection: its documents are read one by one, or by a search without conditions"
 NO_INSERT = "{}: the Data API cannot write a row only if there is none: use CQL (unset ASTRA_DB_API_ENDPOINT), or put"
+NO_DELETE_MANY = (
+    "{}: over the Data API a partition is not deleted with one call: use CQL (unset ASTRA_DB_API_ENDPOINT), or delete"
+)
 
 
 class AstraStore(PageReads):
@@ -85,6 +88,11 @@ class AstraStore(PageReads):
         """Delete a row, if there is one."""
         with_live_table(self, table, lambda: self.checked_delete(table, key)())
         return True
+
+    def delete_many(self, table: str, where: Mapping[str, Any]) -> bool:
+        """Always raises NotSupported: a delete of many rows through the Data API takes no timestamp."""
+        self.source(table)
+        raise NotSupported(NO_DELETE_MANY.format(table))
 
     def checked_delete(self, table: str, key: Mapping[str, Any]) -> Callable[[], bool]:
         """Check a key; a function that deletes its row, like that of `checked_put`."""

@@ -14,6 +14,7 @@ from sync.adapters.cassandra.connection.connect import Cassandra, explain, open_
 from sync.adapters.cassandra.connection.pages import quoted, token_of_partition
 from sync.adapters.cassandra.rows.cells import Cells
 from sync.adapters.cassandra.rows.inserts import Inserts
+from sync.adapters.cassandra.rows.partitions import delete_of
 from sync.adapters.cassandra.rows.queries import TableQueries, search_terms
 from sync.adapters.cassandra.rows.rows import FAILURES, SourceRows
 from sync.adapters.cassandra.rows.search import index_checks, nearest_rows, vector_similarity
@@ -119,6 +120,10 @@ class CqlStore(PageReads):
             return self._write(Mutation("delete", cells.only_key(key), {}))
 
         return self._retry_on_change(table, write)
+
+    def delete_many(self, table: str, where: Mapping[str, Any]) -> bool:
+        """Delete the rows of a partition, or of a range of it. Raises QueryNotSupported for any other rows."""
+        return self._retry_on_change(table, lambda: self._write(delete_of(self._of(table)[0], self.source(table), where)))
 
     def get(self, table: str, key: Mapping[str, Any]) -> dict[str, Any] | None:
         """The row, or None. Raises SourceUnavailable."""

@@ -80,7 +80,17 @@ class PostgresStore(PostgresReads):
 
         return self._retry_on_change(table, delete)
 
-    def _execute(self, statement: sql.Composed, values: list[Any]) -> int:
+    def delete_many(self, table: str, where: Mapping[str, Any]) -> bool:
+        """Delete the rows of a partition, or of a range of it. Raises QueryNotSupported for any other rows."""
+
+        def delete(found: TargetTable) -> bool:
+            terms, values = self._with_facts(found, lambda queries: queries.rows_of_partition(where))
+            statement = sql.SQL("DELETE FROM {} WHERE {}").format(identifier(found), sql.SQL(" AND ").join(terms))
+            return self._execute(statement, values) >= 0
+
+        return self._retry_on_change(table, delete)
+
+    def _execute(self, statement: sql.Composed, values: list[Any] | dict[str, Any]) -> int:
         self._process.check()
         try:
             with self.pool.connection() as connection:

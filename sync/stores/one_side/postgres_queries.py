@@ -16,7 +16,7 @@ from sync.adapters.postgres.schema.key_order import ANY_ORDER, ReadFacts, after_
 from sync.core.encode.rows import TOKEN_COLUMN
 from sync.core.reads.cursor import Place
 from sync.core.reads.key_order import KeyColumn, KeyOrder
-from sync.core.reads.query import Condition, OrderBy, Query, filters, query
+from sync.core.reads.query import Condition, OrderBy, Query, filters, query, rows_of_partition
 from sync.core.rows import TargetColumn, TargetTable
 from sync.errors import QueryNotSupported
 from sync.stores.one_side.values import adapted_key
@@ -62,6 +62,10 @@ class TableReads:
     def filters(self, where: Mapping[str, Any]) -> tuple[list[sql.Composed], dict[str, Any]]:
         """The terms of a search's conditions and their values. Raises QueryNotSupported, WriteRefused."""
         return self._terms(filters(self._table.name, self._facts.indexes, where))
+
+    def rows_of_partition(self, where: Mapping[str, Any]) -> tuple[list[sql.Composed], dict[str, Any]]:
+        """The terms of a delete's conditions and their values. Raises QueryNotSupported, WriteRefused."""
+        return self._terms(rows_of_partition(self._table.name, self.key, where))
 
     def get_many(self, keys: Sequence[Mapping[str, Any]]) -> list[dict[str, Any] | None]:
         """The rows of these keys, whose values are parameters already, in their order."""

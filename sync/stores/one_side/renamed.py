@@ -63,6 +63,11 @@ class RenamedStore:
         names = self._names(table)
         return self.store.delete(names.table, names.to_target(key))
 
+    def delete_many(self, table: str, where: Mapping[str, Any]) -> bool:
+        """Delete the rows of a partition, or of a range of it."""
+        names = self._names(table)
+        return self.store.delete_many(names.table, names.to_target(where))
+
     def get(self, table: str, key: Mapping[str, Any]) -> dict[str, Any] | None:
         """The row, or None."""
         names = self._names(table)

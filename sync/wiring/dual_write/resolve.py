@@ -78,6 +78,8 @@ def _checked(found: list[StuckIntent], intents: Sequence[int], table: str | None
             where = f" of {table}" if table else ""
             raise SettingsError(f"there is no intent {number}{where}: it has settled, or `sync intents` lists it otherwise")
         stuck = known[number]
+        if stuck.kind == "delete_partition":  # it has no key whose row could be read instead
+            raise SettingsError(f"intent {number}: the delete of a partition is sent again until the source takes it")
         if stuck.busy:  # no intent would record what it writes after this
             advice = f"wait, or end that process and `sync writers --fence {stuck.owner}`"
             raise SettingsError(f"intent {number}: its writer may still be working on it; {advice}")

@@ -24,6 +24,7 @@ from sync.adapters.postgres.dual_write.breaker import Breaker
 from sync.adapters.postgres.dual_write.data_centres import check_data_center
 from sync.adapters.postgres.dual_write.dead_writers import sign_off_dead
 from sync.adapters.postgres.dual_write.journal import Journal, Writer
+from sync.adapters.postgres.dual_write.partitions import PartitionJournal
 from sync.adapters.postgres.dual_write.reconcile import ReconcileSteps
 from sync.adapters.postgres.dual_write.resend_in_order import OrderedResends
 from sync.adapters.postgres.dual_write.reverse import ResendSteps
@@ -35,6 +36,7 @@ from sync.core.rows import TableMap
 from sync.errors import SyncError
 from sync.failpoints import failpoint
 from sync.flows.drain import Drain
+from sync.flows.partition_deletes import PartitionDeletes
 from sync.flows.reconcile import Reconcile
 from sync.flows.resend import Resend
 from sync.flows.retry import retry_while_not_now
@@ -142,10 +144,19 @@ def _drain(cassandra: Cassandra, pool: Pool, table: TableMap, config: Config, ex
     encoder, lease = RowEncoder(table, 0), config.dual_write.writer_lease_seconds
     cells = cells_of(table.source, encoder)
     # A reconcile stamps nothing of its own, so it needs no slot.
-    journal = Journal(pool, table, encoder, Writer(worker_name(), 0, 0, lease), Breaker(threshold=sys.maxsize))
+    writer, breaker = Writer(worker_name(), 0, 0, lease), Breaker(threshold=sys.maxsize)
+    journal = Journal(pool, table, encoder, writer, breaker)
     rows = rows_by_key(cassandra, table.source, config)
+    steps = reconciler(pool, table, encoder, rows, executor, epoch, lease)
+    return Drain(
+        journal, steps, cells.known_key, lease, epoch.epoch,
+        partition_deletes(PartitionJournal(pool, table, encoder, writer, breaker), rows, epoch, lease),
+    )  # fmt: skip
 
-    return Drain(journal, reconciler(pool, table, encoder, rows, executor, epoch, lease), cells.known_key, lease, epoch.epoch)
+
+def partition_deletes(journal: PartitionJournal, rows: AnyRows, epoch: Epoch, lease: float) -> PartitionDeletes | None:
+    """What ends the deletes of a table's partitions; None if none of them has several rows."""
+    return PartitionDeletes(journal, rows, epoch.primary, lease, epoch.epoch) if journal.has_partitions else None
 
 
 def reconciler(

@@ -57,6 +57,10 @@ class Cells:
             raise WriteRefused(f"{self._table.name}: the key column {missing[0]} is missing")
         return self.key_of(tuple(self._cell(n, values[n]) or b"" for n in self.key_names))
 
+    def first_columns(self, values: Mapping[str, Any]) -> Key:
+        """What the keys of several rows have in common: their first columns, at least those of the partition key."""
+        return self.key_of(tuple(self._cell(n, values[n]) or b"" for n in self.key_names if n in values))
+
     def key_of(self, cells: tuple[bytes, ...]) -> Key:
         """The key of these raw cells. Raises WriteRefused and Reject where the target cannot hold it."""
         return Key(self._table.name, cells, self._canonical(cells), self._token(cells))

@@ -78,6 +78,7 @@ class SourceRows:
         self._select = prepared(cassandra.raw, self._rows.select(self._where))
         self._select_in: PreparedStatement | None = None
         self._inserts: dict[tuple[str, ...], PreparedStatement] = {}
+        self._range_deletes: dict[tuple[str, ...], PreparedStatement] = {}
         self._in_flight = _WritesInFlight()
 
     @property
@@ -212,6 +213,10 @@ class SourceRows:
 
     def _bound(self, mutation: Mutation, version: int) -> BoundStatement:
         stamp = INT64.pack(version)
+        if mutation.kind == "delete_partition":
+            bound = BoundStatement(self._range_delete(len(mutation.key.cells), tuple(mutation.cells)))
+            bound.values = [stamp, *mutation.key.cells, *mutation.cells.values()]
+            return bound
         if mutation.kind == "delete":
             bound = BoundStatement(self._delete)
             bound.values = [stamp, *mutation.key.cells]
@@ -220,6 +225,15 @@ class SourceRows:
         bound = BoundStatement(self._insert(mutation.cells))
         bound.values = [*mutation.key.cells, *mutation.cells.values(), stamp]
         return bound
+
+    def _range_delete(self, equal: int, operators: tuple[str, ...]) -> PreparedStatement:
+        shape = (str(equal), *operators)
+        if shape not in self._range_deletes:
+            terms = [f"{quoted(name)} = ?" for name in self._keys[:equal]]
+            terms += [f"{quoted(self._keys[equal])} {operator} ?" for operator in operators]
+            text = f"DELETE FROM {self._name} USING TIMESTAMP ? WHERE {' AND '.join(terms)}"
+            self._range_deletes[shape] = self._session.prepare(text)
+        return self._range_deletes[shape]
 
     def _insert(self, cells: Mapping[str, bytes | None]) -> PreparedStatement:
         names = tuple(cells)

@@ -20,6 +20,7 @@ INSERT INTO {target} ({columns})
 SELECT {columns} FROM {stage} AS s
 WHERE NOT EXISTS (SELECT FROM sync.tombstone AS t WHERE t.table_name = {name} AND sha256(t.key) = {digest} AND t.key = {key})
   AND NOT EXISTS (SELECT FROM sync.intent AS i WHERE i.table_name = {name} AND sha256(i.key) = {digest} AND i.key = {key})
+  AND NOT EXISTS (SELECT FROM sync.partition_tombstone AS p WHERE p.table_name = {name} AND p.token = s.{token})
   AND {which}
 ON CONFLICT ({primary_key}) DO NOTHING
 """

@@ -15,8 +15,8 @@ from sync.adapters.postgres.connection.connect import Connection
 from sync.adapters.postgres.connection.epoch_lock import SHARE
 from sync.adapters.postgres.connection.queries import queries
 from sync.adapters.postgres.connection.refusals import error_text, refuses_row, target_errors
+from sync.adapters.postgres.dual_write.locks import has_partitions, lock_keys
 from sync.adapters.postgres.dual_write.parameters import Parameters
-from sync.adapters.postgres.dual_write.reconcile import lock_keys
 from sync.adapters.postgres.dual_write.statements import Statements, column
 from sync.adapters.postgres.schema.row_digest_sql import with_parameters
 from sync.core.drift.verdicts import TargetRow
@@ -38,7 +38,7 @@ class TargetKeys:
         statements = Statements(table, encoder)
         self._keys, self._parameters = statements.keys, Parameters(statements, encoder)
         self._statements, self._row = statements, with_parameters(encoder.pairs)
-        self._names = ("key", "source_key", *map(statements.parameter, self._keys))
+        self._names = ("key", "source_key", "token", *map(statements.parameter, self._keys))
         self._looks: dict[int, bytes] = {}
         self._on_record = _refused("%(source_key)s").as_bytes()
         self._stamp = statements.made(_SQL["stamp"])
@@ -125,7 +125,7 @@ class TargetKeys:
     def _stamped(self, keys: Sequence[Key]) -> int:
         try:
             with self._connection.transaction():
-                lock_keys(self._connection, keys)
+                lock_keys(self._connection, keys, {self._table.name} if has_partitions(self._table) else ())
                 return sum(self._connection.execute(self._stamp, self._parameters.key(key)).rowcount for key in keys)
         except psycopg.Error as error:
             if not refuses_row(error):  # a trigger, for one

@@ -7,8 +7,10 @@ data_centres     which process reads and writes which data centre
 dead_writers     dead writers that provably had nothing unrecorded (rule 29)
 intents          intents as an operator sees them
 journal          intents and guarded writes of one table (rules 1 to 15)
+locks            advisory locks of keys and partitions (rules 5 and 33)
 pacing           how soon a writer reads the epoch again
 parameters       keys and rows as a statement's parameters
+partitions       deletes of partitions (rules 33 to 38)
 reconcile        the two transactions of a reconcile (rules 15a and 15d)
 registration     this process as a writer, and its heartbeat (rules 28 to 30)
 resend_in_order  resends of one key, one after the other

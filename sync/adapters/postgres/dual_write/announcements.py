@@ -16,16 +16,18 @@ from sync.adapters.postgres.connection.pool import Pool
 from sync.adapters.postgres.cutover.epochs import read_epoch
 from sync.adapters.postgres.dual_write.breaker import Breaker
 from sync.adapters.postgres.dual_write.journal import Writer, answered, refusing, rejecting
+from sync.adapters.postgres.dual_write.locks import lock_keys
 from sync.adapters.postgres.dual_write.parameters import connection_of
-from sync.adapters.postgres.dual_write.reconcile import lock_keys
 from sync.core.mutations import Key
 from sync.errors import EpochChanged
 from sync.ports import MAX_LOCKS, Intent, Primary
 
 
 class TableAnnouncer(Protocol):
-    """The journal of one table: how it announces a key."""
+    """The journal of one table: how it announces a key; `has_partitions`: of several rows each."""
 
+    @property
+    def has_partitions(self) -> bool: ...
     def announcement(self, key: Key) -> tuple[bytes, dict[str, Any]]: ...
     def announced(self, key: Key, answer: tuple[Any, ...] | None) -> Intent: ...
 
@@ -52,7 +54,7 @@ class Announcements:
             if not keys:
                 self._check_epoch(connection)
             if self.primary == "postgres":
-                lock_keys(connection, keys)  # rule 5
+                lock_keys(connection, keys, {name for name, one in self.tables.items() if one.has_partitions})  # rule 5
             asked = [(key, *self.tables[key.table].announcement(key)) for key in keys]
             with connection.pipeline():
                 found = [(key, connection.execute(statement, values)) for key, statement, values in asked]

@@ -20,7 +20,8 @@ from sync.adapters.postgres.connection.pool import Pool
 from sync.adapters.postgres.connection.queries import queries
 from sync.adapters.postgres.connection.refusals import error_text, is_lock_conflict, is_server_wide, refuses_row
 from sync.adapters.postgres.dual_write.breaker import Breaker
-from sync.adapters.postgres.dual_write.parameters import Parameters, lock_of
+from sync.adapters.postgres.dual_write.locks import has_partitions, lock_key, lock_of
+from sync.adapters.postgres.dual_write.parameters import Parameters
 from sync.adapters.postgres.dual_write.statements import Statements
 from sync.core.encode.base import Reject
 from sync.core.encode.rows import RowEncoder
@@ -82,6 +83,11 @@ class Journal:
     def table(self) -> str:
         """The table's name."""
         return self._table.name
+
+    @property
+    def has_partitions(self) -> bool:
+        """Whether a partition of the table may hold several rows."""
+        return has_partitions(self._table)
 
     def open(self, mutation: Mutation, above: int = 0) -> Intent:
         """Stamp a write with a version greater than `above`, and commit its intent.
@@ -155,7 +161,7 @@ class Journal:
         values = {**self._parameters.key(mutation.key), **cells, "intent": intent.id, "version": intent.version}
         with self._breaker.connection(self._pool) as connection, rejecting():
             with one_transaction(connection):
-                connection.execute(_SQL["lock_key"], {"lock": lock_of(mutation.key)})
+                lock_key(connection, self._table, mutation.key)
                 if mutation.kind == "delete":
                     connection.execute(_SQL["share_range"], self._parameters.key(mutation.key))
                 found = connection.execute(statement, values)

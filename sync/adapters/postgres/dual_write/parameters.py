@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from hashlib import blake2b
 from typing import Any
 
 import psycopg
@@ -19,7 +18,7 @@ from sync.adapters.postgres.connection.refusals import unavailable
 from sync.adapters.postgres.dual_write.statements import Statements
 from sync.core.encode.base import Reject
 from sync.core.encode.rows import Issue, RowEncoder, encode_cell
-from sync.core.mutations import Key
+from sync.core.mutations import Key, Mutation
 
 
 class Parameters:
@@ -36,6 +35,18 @@ class Parameters:
         }  # fmt: skip
         for pair, cell in zip(self._statements.keys, key.cells, strict=True):
             values[self._statements.parameter(pair)] = self._cell(pair.source.name, cell)
+        return values
+
+    def partition(self, mutation: Mutation) -> dict[str, Any]:
+        """The parameters of a partition's delete: its keys' first columns, `b_<i>` for the ends of a range. Raises Reject."""
+        key, pairs = mutation.key, self._statements.keys
+        values: dict[str, Any] = {
+            "table": key.table, "key": key.canonical, "token": key.token, "source_key": rejects.packed(key.cells),
+        }  # fmt: skip
+        for pair, cell in zip(pairs, key.cells, strict=False):
+            values[self._statements.parameter(pair)] = self._cell(pair.source.name, cell)
+        for at, end in enumerate(mutation.cells.values()):
+            values[f"b_{at}"] = self._cell(pairs[len(key.cells)].source.name, end)
         return values
 
     def row(self, key: Key, cells: Mapping[str, bytes | None]) -> dict[str, Any]:
@@ -80,9 +91,3 @@ def connection_of(pool: Pool) -> Iterator[Connection]:
         raise  # a row that Postgres cannot hold: some of these count as operational errors
     except (psycopg.Error, PoolTimeout) as error:
         raise unavailable(error) from None
-
-
-def lock_of(key: Key) -> int:
-    """The number of the key's advisory lock; two keys may share one, which only costs a wait."""
-    digest = blake2b(key.table.encode() + b"\x00" + key.canonical, digest_size=8).digest()
-    return int.from_bytes(digest, "big", signed=True)

@@ -17,7 +17,8 @@ from sync.adapters.postgres.connection.connect import Connection
 from sync.adapters.postgres.connection.pool import Pool
 from sync.adapters.postgres.connection.queries import queries
 from sync.adapters.postgres.connection.refusals import error_text, is_lock_conflict, is_server_wide, refuses_row
-from sync.adapters.postgres.dual_write.parameters import Parameters, connection_of, lock_of
+from sync.adapters.postgres.dual_write.locks import has_partitions, lock_keys
+from sync.adapters.postgres.dual_write.parameters import Parameters, connection_of
 from sync.adapters.postgres.dual_write.statements import Statements
 from sync.core.encode.rows import CheckedRow, Issue, RowEncoder
 from sync.core.mutations import Key, Mutation, unpack_cells
@@ -25,7 +26,7 @@ from sync.core.rows import TableMap
 from sync.core.versions import UNREPEATABLE_WINDOW_SECONDS, reconciled
 from sync.errors import TargetBusy, TargetRefused
 from sync.failpoints import failpoint
-from sync.ports import MAX_LOCKS, PendingKey, Read, Replay
+from sync.ports import PendingKey, Read, Replay
 
 _SQL = {name: text.encode() for name, text in queries("dual_write/reconcile").items()}
 Known = tuple[int | None, int | None]
@@ -42,6 +43,7 @@ class ReconcileSteps:
         self._pool, self._table, self._writer_lease, self._epoch = pool, table, writer_lease, epoch
         self._statements = Statements(table, encoder)
         self._parameters = Parameters(self._statements, encoder)
+        self._partitioned = {table.name} if has_partitions(table) else set()
 
     def pick(self, keys: Sequence[Key], quickly: bool = False) -> dict[Key, PendingKey]:
         """Claim the keys' intents and remember what the target knows (rule 15a); keys with nothing to do are left out."""
@@ -74,7 +76,7 @@ class ReconcileSteps:
                 self._apply(connection, [(key, picked, look(key, picked))], refused)
 
     def _pick(self, connection: Connection, keys: Sequence[Key], open_too: bool = True) -> dict[Key, PendingKey]:
-        lock_keys(connection, keys)
+        lock_keys(connection, keys, self._partitioned)
         found = pick_intents(connection, self._table.name, keys, self._epoch, self._writer_lease, open_too)
         picked = [key for key in keys if key.canonical in found]
         unfinished = [row[0] for rows in found.values() for row in rows if row[1] != "finished"]
@@ -105,7 +107,7 @@ class ReconcileSteps:
 
     def _apply(self, connection: Connection, readings: Sequence[Reading], refused: psycopg.Error | None = None) -> list[Key]:
         keys = [key for key, _, _ in readings]
-        lock_keys(connection, keys)
+        lock_keys(connection, keys, self._partitioned)
         tokens = {"table": self._table.name, "tokens": [key.token for key in keys]}
         connection.execute(_SQL["share_ranges"], tokens)
         made = [self._outcome(key, picked, read, refused) for key, picked, read in readings]
@@ -177,12 +179,6 @@ def wait_for_locks(connection: Connection, quickly: bool) -> None:
         connection.execute("SELECT set_config('lock_timeout', '200ms', true)")
 
 
-def lock_keys(connection: Connection, keys: Sequence[Key]) -> None:
-    """Take the keys' locks, MAX_LOCKS at most, until the transaction ends (rule 5)."""
-    assert len(keys) <= MAX_LOCKS, f"{len(keys)} locks in one transaction"
-    connection.execute(_SQL["lock_keys"], {"locks": sorted({lock_of(key) for key in keys})})
-
-
 def pick_intents(
     connection: Connection, table: str, keys: Sequence[Key], epoch: int, writer_lease: float, open_too: bool = True
 ) -> dict[bytes, list[tuple[Any, ...]]]:
@@ -211,7 +207,9 @@ def _pending_key(key: Key, rows: list[tuple[Any, ...]], known: Known) -> Pending
     kinds, newest = {row[3] for row in rows}, max(rows, key=lambda row: row[2])
     put = unpack_cells(bytes(newest[4]))[1] if newest[3] == "put" and newest[4] is not None else None
     whole = [row for row in rows if row[3] in ("put", "delete", "recheck")]
-    deletes = bool(whole) and max(whole, key=lambda row: row[2])[3] != "put"
+    row_version, tombstone = known
+    is_deleted = tombstone is not None and tombstone >= max(newest[2], row_version or 0)  # since the last of these writes
+    deletes = is_deleted or (bool(whole) and max(whole, key=lambda row: row[2])[3] != "put")
     return PendingKey(tuple(row[0] for row in rows), replay, newest[2], *known, deletes, kinds == {"look"}, put)
 
 

@@ -12,8 +12,9 @@ from sync.adapters.postgres.connection.epoch_lock import SHARE, share_epoch, sha
 from sync.adapters.postgres.connection.pool import Pool
 from sync.adapters.postgres.connection.queries import queries
 from sync.adapters.postgres.dual_write.journal import Writer, answered, refused, rejecting, stamping
-from sync.adapters.postgres.dual_write.parameters import Parameters, connection_of, lock_of
-from sync.adapters.postgres.dual_write.reconcile import connection_for_keys, lock_keys, pick_intents, wait_for_locks
+from sync.adapters.postgres.dual_write.locks import has_partitions, lock_key, lock_keys
+from sync.adapters.postgres.dual_write.parameters import Parameters, connection_of
+from sync.adapters.postgres.dual_write.reconcile import connection_for_keys, pick_intents, wait_for_locks
 from sync.adapters.postgres.dual_write.statements import Statements
 from sync.adapters.postgres.schema.row_digest_sql import with_parameters
 from sync.core.encode.base import Reject
@@ -26,7 +27,6 @@ from sync.failpoints import failpoint
 from sync.ports import Intent, PendingResend
 
 _SQL = queries("dual_write/reverse")
-_LOCK_KEY = queries("dual_write/journal")["lock_key"].encode()
 _NO_MUTATION: dict[str, Any] = {"kind": "recheck", "mutation": None}
 _REMOVE = _SQL["remove"].replace("{late}", queries("dual_write/journal")["late"]).encode()
 
@@ -45,6 +45,11 @@ class ReverseJournal:
     def table(self) -> str:
         """The table's name."""
         return self._table.name
+
+    @property
+    def has_partitions(self) -> bool:
+        """Whether a partition of the table may hold several rows."""
+        return has_partitions(self._table)
 
     def write(self, mutation: Mutation) -> Intent | None:
         """Write the row with its own version and commit its intent; None for an update of a row that is not there.
@@ -70,7 +75,7 @@ class ReverseJournal:
         """
         with connection_of(self._pool) as connection, answered(), rejecting(), connection.transaction():
             share_epoch(connection)
-            connection.execute(_LOCK_KEY, {"lock": lock_of(key)})  # rule 5
+            lock_key(connection, self._table, key)  # rule 5
             held = connection.execute(self._named("held"), self._parameters.key(key), binary=True).fetchone()
             mutation = make(bytes(held[0])) if held else None
             statement, values = self._asked(mutation) if mutation else (self._named("unwritten"), _NO_MUTATION)
@@ -98,7 +103,7 @@ class ReverseJournal:
     def _stamped(self, statement: bytes, key: Key, values: dict[str, Any]) -> Intent | None:
         with connection_of(self._pool) as connection, answered(), rejecting():
             with sharing_epoch(connection):
-                connection.execute(_LOCK_KEY, {"lock": lock_of(key)})  # rule 5
+                lock_key(connection, self._table, key)  # rule 5
                 found = connection.execute(statement, self._values(key, values))
                 failpoint("reverse.before_commit")
             return self._intent(key, found.fetchone())
@@ -173,7 +178,7 @@ class ResendSteps:
         with connection_for_keys(self._pool) as connection, connection.transaction():
             wait_for_locks(connection, quickly)
             connection.execute(SHARE)  # before the keys' locks
-            lock_keys(connection, keys)
+            lock_keys(connection, keys, {self._table.name} if has_partitions(self._table) else ())
             found = pick_intents(connection, self._table.name, keys, self._epoch, self._writer_lease)
             picked = [key for key in keys if key.canonical in found]
             rows = self._raised(connection, picked)

@@ -8,12 +8,14 @@ from functools import cached_property
 from psycopg import sql
 
 from sync.adapters.postgres.connection.queries import queries
+from sync.adapters.postgres.dual_write.locks import has_partitions
 from sync.adapters.postgres.schema.catalogue import identifier
 from sync.core.encode.rows import TOKEN_COLUMN, VERSION_COLUMN, RowEncoder
 from sync.core.rows import ColumnPair, TableMap
 from sync.core.versions import MAX_STAMPED
 
 _SQL = queries("dual_write/journal")
+_PARTITIONS = queries("dual_write/partitions")
 
 
 class Statements:
@@ -46,6 +48,9 @@ class Statements:
             "settle": sql.SQL(_SQL["settle"]),
             "settled": sql.SQL(_SQL["settled"]).format(late=sql.SQL(_SQL["late"])),
         }
+        deleted = _PARTITIONS if has_partitions(table) else {"tombstone": _SQL["tombstone"]}
+        for part in ("covering", "uncovered", "tombstone"):
+            self._parts[part] = sql.SQL(deleted.get(part, ""))
         for fragment in ("same", "stamped", "registered"):
             self._parts[fragment] = sql.SQL(_SQL[fragment]).format(**self._parts)
 
@@ -106,7 +111,7 @@ class Statements:
 
     def made(self, text: str, **more: sql.Composable) -> bytes:
         """A statement of another file, filled in with this table's parts."""
-        return sql.SQL(text).format(**self._parts, **more).as_bytes()
+        return sql.SQL(text).format(**{**self._parts, **more}).as_bytes()
 
     def _made(self, name: str, **more: sql.Composable) -> bytes:
         return self.made(_SQL[name], **more)

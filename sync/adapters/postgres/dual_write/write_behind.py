@@ -105,7 +105,8 @@ class WriteBehind:
         with self._lock:
             name = (key.table, key.canonical)
             newest, count = self._accepted.get(name, (0, 0))
-            known = max(self._seen, newest, self._far.get(name, 0))
+            far = (self._far.get(name, 0), self._far.get(_partition(key), 0)) if self._far else ()
+            known = max(self._seen, newest, *far)
             made = stamp(max(time.time_ns() // 1000, self.floor, known + 1), self.slot)
             self._accepted[name] = made, count + 1
             return made
@@ -127,15 +128,22 @@ class WriteBehind:
         """The newest stamp of the key that the journal does not know of yet, or 0."""
         return self._accepted.get((key.table, key.canonical), (0, 0))[0] if self._accepted else 0
 
-    def observe(self, version: int, key: Key) -> None:
+    def accepted_in(self, table: str) -> int:
+        """The newest stamp of any key of the table that the journal does not know of yet, or 0."""
+        with self._lock:
+            return max((newest for (of, _), (newest, _) in self._accepted.items() if of == table), default=0)
+
+    def observe(self, version: int, key: Key, in_partition: bool = False) -> None:
         """The journal gave this version: what is stamped without the journal must exceed it (rule 2).
 
-        One far ahead of the clock had to exceed a cell of its key that was; it counts for that key only.
+        One far ahead of the clock had to exceed a cell of its key that was; it counts for that key only, or, of a delete of
+        its partition, for all keys of that.
         """
         with self._lock:
             now = time.time_ns() // 1000
             if version > now + _FAR_US:
-                self._far[key.table, key.canonical] = max(version, self._far.get((key.table, key.canonical), 0))
+                name = _partition(key) if in_partition else (key.table, key.canonical)
+                self._far[name] = max(version, self._far.get(name, 0))
                 if len(self._far) > self._max_far:  # those that the clock has long overtaken no longer matter
                     self._far = {name: known for name, known in self._far.items() if known > now - _FAR_US}
                     self._max_far = max(_MAX_FAR, 2 * len(self._far))
@@ -206,3 +214,7 @@ class WriteBehind:
             return
         journal.mark(intents, end, error)
         self.needs_reconcile(journal.table)
+
+
+def _partition(key: Key) -> tuple[str, bytes]:
+    return key.table, b"partition %d" % key.token

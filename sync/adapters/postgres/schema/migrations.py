@@ -174,7 +174,7 @@ SELECT to_regclass('sync.range') IS NOT NULL AND (to_regclass('sync.intent_of_ke
     SELECT FROM (VALUES
         ('sync.ahead', 'source_key'),
         ('sync.run', 'settings'),
-        ('sync.writer', 'witness'),
+        ('sync.writer', 'protocol'),
         ('sync.range', 'position'),
         ('sync.index', 'dropped_at')
     ) AS newest (relation, name)

@@ -98,8 +98,9 @@ SELECT e."primary"
 FROM (SELECT FROM sync.range WHERE id = %(range)s AND lease_owner = %(owner)s AND state = 'running' FOR UPDATE) AS r
 CROSS JOIN (SELECT "primary" FROM sync.epoch ORDER BY epoch DESC LIMIT 1) AS e
 
--- touched: whether the range holds tombstones or intents
+-- touched: whether the range holds tombstones, of keys or of partitions, or intents
 SELECT EXISTS (SELECT FROM sync.tombstone WHERE table_name = %(table)s AND token BETWEEN %(start)s AND %(end)s)
+    OR EXISTS (SELECT FROM sync.partition_tombstone WHERE table_name = %(table)s AND token BETWEEN %(start)s AND %(end)s)
     OR EXISTS (SELECT FROM sync.intent WHERE table_name = %(table)s AND token BETWEEN %(start)s AND %(end)s)
 
 -- checkpoint: what this transaction copied, with the rows themselves (invariant 4)

@@ -1,7 +1,9 @@
 -- look: what the target holds of some keys, and whether there are intents of them, in one snapshot
 SELECT k.key, held.data, held.version,
-       (SELECT version FROM sync.tombstone WHERE table_name = %(table)s AND sha256(key) = sha256(k.key) AND key = k.key),
-       EXISTS (SELECT FROM sync.intent WHERE table_name = %(table)s AND sha256(key) = sha256(k.key) AND key = k.key),
+       greatest((SELECT version FROM sync.tombstone WHERE table_name = %(table)s AND sha256(key) = sha256(k.key) AND key = k.key),
+                (SELECT version FROM sync.partition_tombstone WHERE table_name = %(table)s AND token = k.token)),
+       EXISTS (SELECT FROM sync.intent WHERE table_name = %(table)s AND sha256(key) = sha256(k.key) AND key = k.key)
+           OR EXISTS (SELECT FROM sync.intent WHERE table_name = %(table)s AND token = k.token AND kind = 'delete_partition'),
        ({refused})
 FROM (VALUES {keys}) AS k ({names})
 LEFT JOIN LATERAL (SELECT {row} AS data, coalesce({version}, 0) AS version FROM {target} AS t WHERE {is_key}) AS held ON true

@@ -7,6 +7,7 @@ e AS (
         UNION ALL SELECT version FROM sync.tombstone WHERE table_name = %(table)s AND sha256(key) = sha256(%(key)s) AND key = %(key)s
         UNION ALL SELECT version FROM sync.intent WHERE table_name = %(table)s AND sha256(key) = sha256(%(key)s) AND key = %(key)s
         UNION ALL SELECT version FROM sync.ahead WHERE table_name = %(table)s AND sha256(key) = sha256(%(key)s) AND key = %(key)s
+        {covering}
     ) AS all_known
 ), need AS (
     SELECT greatest(%(clock)s, %(above)s, e.floor, 1 + least(coalesce(known.version, 0), {most})) AS need FROM e, known
@@ -48,6 +49,9 @@ ON CONFLICT (table_name, sha256(key), version) WHERE kind = 'recheck' AND state 
 -- lock_key: every transaction that changes a key first takes its lock, in an earlier statement (rule 5)
 SELECT pg_advisory_xact_lock(%(lock)s)
 
+-- lock_key_in_partition: the same in a table with partitions of several rows: the partition's lock, shared, comes first
+SELECT pg_advisory_xact_lock_shared(%(partition)s), pg_advisory_xact_lock(%(lock)s)
+
 -- share_range: whoever writes a tombstone share-locks the backfill's range row (rule 9)
 SELECT FROM sync.range AS r
 WHERE r.run_id = (SELECT id FROM sync.run WHERE table_name = %(table)s AND kind = 'backfill' AND state = 'open')
@@ -62,6 +66,7 @@ WITH mine AS (
     SELECT {values}, %(token)s, %(version)s FROM mine
     WHERE NOT EXISTS (
         SELECT FROM sync.tombstone WHERE table_name = %(table)s AND sha256(key) = sha256(%(key)s) AND key = %(key)s AND version >= %(version)s)
+      {uncovered}
     ON CONFLICT ({primary_key}) DO UPDATE SET {set_excluded}
     WHERE coalesce({version}, 0) < %(version)s
     RETURNING 1
@@ -117,8 +122,10 @@ DELETE FROM sync.intent USING quickly WHERE id = ANY (%(intents)s::bigint[])
 DELETE FROM sync.intent WHERE id = ANY (%(intents)s::bigint[]) AND state = 'open'
 
 -- known: what the target knows of the key (rule 15a)
-SELECT (SELECT coalesce({version}, 0) FROM {target} AS t WHERE {same_key}),
-       (SELECT version FROM sync.tombstone WHERE table_name = %(table)s AND sha256(key) = sha256(%(key)s) AND key = %(key)s)
+SELECT (SELECT coalesce({version}, 0) FROM {target} AS t WHERE {same_key}), {tombstone}
+
+-- tombstone: the version with which the key was deleted
+(SELECT version FROM sync.tombstone WHERE table_name = %(table)s AND sha256(key) = sha256(%(key)s) AND key = %(key)s)
 
 -- set_row: write the row as the primary has it, and remove the picked intents, if the key is unchanged (rule 15d)
 WITH {same}, written AS (
@@ -146,8 +153,7 @@ WITH {same}, written AS (
 same AS (
     SELECT 1 WHERE (SELECT coalesce({version}, 0) FROM {target} AS t WHERE {same_key})
             IS NOT DISTINCT FROM %(row_version)s::bigint
-        AND (SELECT version FROM sync.tombstone WHERE table_name = %(table)s AND sha256(key) = sha256(%(key)s) AND key = %(key)s)
-            IS NOT DISTINCT FROM %(tombstone)s::bigint
+        AND {tombstone} IS NOT DISTINCT FROM %(tombstone)s::bigint
         AND EXISTS (SELECT FROM sync.intent WHERE id = ANY (%(intents)s::bigint[]))
 )
 
@@ -174,15 +180,15 @@ UPDATE sync.intent SET lease_owner = %(owner)s, lease_until = clock_timestamp() 
 WHERE id = ANY (ARRAY(
     SELECT id FROM (
         SELECT i.id FROM sync.intent AS i
-        WHERE i.table_name = %(table)s AND i.state <> 'open' AND i.lease_until < statement_timestamp() AND {is_due}
+        WHERE i.table_name = %(table)s AND i.kind <> 'delete_partition' AND i.state <> 'open' AND i.lease_until < statement_timestamp() AND {is_due}
         ORDER BY i.lease_until NULLS FIRST, i.id LIMIT {half} FOR UPDATE SKIP LOCKED) AS again
     UNION ALL SELECT id FROM (
         SELECT i.id FROM sync.intent AS i
-        WHERE i.table_name = %(table)s AND i.state <> 'open' AND i.lease_until IS NULL AND {is_due}
+        WHERE i.table_name = %(table)s AND i.kind <> 'delete_partition' AND i.state <> 'open' AND i.lease_until IS NULL AND {is_due}
         ORDER BY i.lease_until NULLS FIRST, i.id LIMIT {limit} FOR UPDATE SKIP LOCKED) AS first
     UNION ALL SELECT id FROM (
         SELECT i.id FROM sync.intent AS i
-        WHERE i.table_name = %(table)s AND i.state = 'open' AND (i.lease_until IS NULL OR i.lease_until < statement_timestamp())
+        WHERE i.table_name = %(table)s AND i.kind <> 'delete_partition' AND i.state = 'open' AND (i.lease_until IS NULL OR i.lease_until < statement_timestamp())
           AND {is_due}
         ORDER BY i.id LIMIT {limit} FOR UPDATE SKIP LOCKED) AS left_open
     LIMIT {limit}))

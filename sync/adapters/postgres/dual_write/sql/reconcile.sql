@@ -1,6 +1,9 @@
 -- lock_keys: the locks of many keys, in the order of their numbers (rule 5)
 SELECT pg_advisory_xact_lock(number) FROM unnest(%(locks)s::bigint[]) AS number
 
+-- lock_partitions: before them, the shared locks of the partitions that they are in (rule 33)
+SELECT pg_advisory_xact_lock_shared(number) FROM unnest(%(locks)s::bigint[]) AS number
+
 -- share_ranges: whoever may write a tombstone share-locks the backfill's range rows (rule 9)
 SELECT FROM sync.run CROSS JOIN unnest(%(tokens)s::bigint[]) AS token CROSS JOIN LATERAL (
     SELECT r.id FROM sync.range AS r

@@ -73,8 +73,7 @@ SELECT %(table)s, %(key)s, %(token)s, v.version FROM v WHERE NOT EXISTS (SELECT 
 ON CONFLICT (table_name, sha256(key)) DO UPDATE SET version = greatest(t.version, excluded.version)
 
 -- look: the raised version of a key, and its row
-SELECT coalesce((SELECT {version} FROM {target} AS t WHERE {same_key}),
-                (SELECT version FROM sync.tombstone WHERE table_name = %(table)s AND sha256(key) = sha256(%(key)s) AND key = %(key)s)),
+SELECT coalesce((SELECT {version} FROM {target} AS t WHERE {same_key}), {tombstone}),
        (SELECT {row} FROM {target} AS t WHERE {same_key})
 
 -- remove: exactly the intents that were picked (rule 26). Not waiting for one that another reconcile is picking, which will

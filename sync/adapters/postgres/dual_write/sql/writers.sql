@@ -2,9 +2,9 @@
 -- writer's slot is free: what it still stamps with it is refused (`open`). A writer of an older version is not refused, so
 -- its slot is not free
 INSERT INTO sync.writer AS mine
-       (id, slot, host, pid, epoch, state, acknowledged, data_center, settings, lease_seconds, accepts, witness)
+       (id, slot, host, pid, epoch, state, acknowledged, data_center, settings, lease_seconds, accepts, witness, protocol)
 SELECT %(id)s, free.slot, %(host)s, %(pid)s, (SELECT max(epoch) FROM sync.epoch), 'active',
-       (SELECT id FROM sync.switch WHERE finished_at IS NULL), %(data_center)s, %(settings)s, %(lease)s, %(accepts)s, %(witness)s
+       (SELECT id FROM sync.switch WHERE finished_at IS NULL), %(data_center)s, %(settings)s, %(lease)s, %(accepts)s, %(witness)s, 1
 FROM (SELECT s AS slot FROM generate_series(0, %(slots)s - 1, %(step)s) AS s
       WHERE NOT EXISTS (SELECT FROM sync.writer AS w WHERE w.slot = s AND w.state <> 'signed_off'
                         AND (w.state = 'active' OR w.lease_seconds IS NULL))
@@ -12,6 +12,9 @@ FROM (SELECT s AS slot FROM generate_series(0, %(slots)s - 1, %(step)s) AS s
       LIMIT 1) AS free
 ON CONFLICT (id) DO UPDATE SET slot = excluded.slot, heartbeat_at = clock_timestamp() WHERE mine.state = 'active'
 RETURNING slot, acknowledged
+
+-- older: active writers of a version that knows no deletes of partitions
+SELECT count(*) FROM sync.writer WHERE state = 'active' AND protocol < 1
 
 -- free_slot: take the slot of the writer that has been silent the longest, beyond its lease; the writer stays registered
 UPDATE sync.writer SET slot = NULL WHERE id = (
