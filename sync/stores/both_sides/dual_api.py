@@ -20,7 +20,7 @@ from sync.stores.both_sides.first_look import ShadowRead, if_there, rows_found, 
 from sync.stores.both_sides.source_api import ApiSide
 from sync.stores.both_sides.table_flows import TableFlows
 from sync.stores.both_sides.target_documents import TargetDocuments
-from sync.stores.one_side.astra import NO_INSERT
+from sync.stores.one_side.astra import NO_COUNTERS, NO_INSERT
 from sync.stores.one_side.postgres import PostgresStore
 
 Write = Callable[[], bool]
@@ -84,6 +84,11 @@ class ApiDualWriteStore(DualWriteStore):
         """Always raises NotSupported, whichever store is primary: the Data API has no such write."""
         self._table(table)
         raise NotSupported(NO_INSERT.format(table))
+
+    def increment(self, table: str, key: Mapping[str, Any], amounts: Mapping[str, int]) -> bool:
+        """Always raises NotSupported, whichever store is primary: the Data API has no counters."""
+        self._table(table)
+        raise NotSupported(NO_COUNTERS.format(table))
 
     def update(self, table: str, key: Mapping[str, Any], changes: Mapping[str, Any]) -> bool:
         """Write some columns or fields. A row that does not exist is created; with Postgres as primary it is not (False)."""

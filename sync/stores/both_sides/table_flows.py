@@ -19,9 +19,10 @@ from sync.adapters.postgres.schema.catalogue import regclass
 from sync.adapters.postgres.schema.key_order import record_key_order
 from sync.core.encode.rows import RowEncoder
 from sync.core.mutations import Key, Mutation
-from sync.core.rows import TableMap, one_sided
+from sync.core.rows import TableMap, has_counters, one_sided
 from sync.errors import PreflightError, SourceUnavailable, WriteRefused, WriteRefusedNow
 from sync.flows.dual_write import ForwardWrite
+from sync.flows.increment import ForwardIncrement
 from sync.flows.insert import ForwardInsert
 from sync.flows.reverse_write import ReverseWrite
 from sync.flows.wrapped_write import WrappedTable, WrappedWrite
@@ -70,10 +71,11 @@ class FlowMaker:
         reverse = ReverseJournal(self.pool, table, encoder, one.writer)
         rows, mode = self.source.rows(table.source), self.config.mode(name)
         columns = frozenset(p.source.name for p in encoder.pairs)
+        reverse_mode = "async" if has_counters(table.source) else mode  # counters are sent on by workers alone
         return TableFlows(
             table, encoder, cells, rows,
             ForwardWrite(journal, rows, one.write_behind, mode),
-            ReverseWrite(reverse, journal, rows, one.write_behind, columns, mode),
+            ReverseWrite(reverse, journal, rows, one.write_behind, columns, reverse_mode),
             journal, reverse,
         )  # fmt: skip
 
@@ -102,6 +104,10 @@ class FlowMaker:
             raise WriteRefusedNow(f"{name}: {away}; nothing was written") from None
         assert isinstance(store, CqlStore), "a store over the Data API has no inserts"
         return ForwardInsert(self.wrapped([flows], "astra", executor), store.inserts(name))
+
+    def forward_increment(self, flows: TableFlows, executor: Executor) -> ForwardIncrement:
+        """The flow of an increment with Astra as primary."""
+        return ForwardIncrement(self.wrapped([flows], "astra", executor), flows.rows)
 
     def wrapped(self, tables: Sequence[TableFlows], primary: Primary, executor: Executor) -> WrappedWrite:
         """The flow of a write of these tables by an application's own class, under this primary."""

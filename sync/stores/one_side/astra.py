@@ -21,6 +21,7 @@ from sync.stores.rows import PAGE_ROWS, Rows, reads
 from sync.stores.schema_refresh import SchemaRefresh
 
 NO_INSERT = "{}: the Data API cannot write a row only if there is none: use CQL (unset ASTRA_DB_API_ENDPOINT), or put"
+NO_COUNTERS = "{}: the Data API has no counters: use CQL (unset ASTRA_DB_API_ENDPOINT)"
 _NEEDS_CQL = "the store over the Data API does not read it: open a store over CQL, without ASTRA_DB_API_ENDPOINT"
 
 
@@ -67,6 +68,11 @@ class AstraStore:
         """Always raises NotSupported: the Data API's insert replaces a table's row, and cannot be repeated for a document."""
         self.source(table)
         raise NotSupported(NO_INSERT.format(table))
+
+    def increment(self, table: str, key: Mapping[str, Any], amounts: Mapping[str, int]) -> bool:
+        """Always raises NotSupported: the Data API has no counters."""
+        self.source(table)
+        raise NotSupported(NO_COUNTERS.format(table))
 
     def update(self, table: str, key: Mapping[str, Any], changes: Mapping[str, Any]) -> bool:
         """Write some columns or fields; a missing row is created."""
