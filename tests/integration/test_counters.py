@@ -1,4 +1,4 @@
-"""Counters on both sides: every store's `increment`, concurrent, under faults at every step, in both directions."""
+"""Counters on both sides: every store's `increment`, also from many threads, in both directions."""
 
 from __future__ import annotations
 
@@ -7,32 +7,23 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager
 from typing import Any
-from unittest.mock import patch
 from uuid import UUID, uuid4
 
 import pytest
-from support.backfills import until
-from support.dual import WINDOW_PASSES, Table, disturbed
+from support.counters import CONFIG, PLAYS, settle, sums
+from support.dual import Table
 from support.places import Place
 from support.prepared_places import home_of
 from support.reverse import be_primary, both
 
-from sync.adapters.cassandra.rows.rows import SourceRows
-from sync.core.mutations import Key
-from sync.errors import WriteRefused, WriteUnsure
-from sync.ports import Outcome, Primary
-from sync.settings import Config, DualWriteTuning
+from sync.errors import WriteRefused
+from sync.ports import Primary
 from sync.stores import AsyncDualWriteStore, CqlStore, DualWriteStore, PostgresStore
 
 pytest_plugins = ("support.fixtures",)
-CONFIG = Config(
-    schema_files=(), dual_write=DualWriteTuning(connections=16, heartbeat_seconds=0.2, max_wait_seconds=20)
-)
+pytestmark = pytest.mark.slow
 PRIMARIES = pytest.mark.parametrize("primary", ["astra", "postgres"])
-CLAIM_PASSES = "UPDATE sync.intent SET replayed_at = replayed_at - interval '71 s', lease_until = NULL"
-"""Afterwards, an increment that was sent to the source with these intents can no longer arrive."""
-
-home = home_of(CONFIG, plays="song uuid PRIMARY KEY, times counter, skips counter", songs="id uuid PRIMARY KEY, title text, n bigint")
+home = home_of(CONFIG, plays=PLAYS, songs="id uuid PRIMARY KEY, title text, n bigint")
 
 
 @pytest.fixture
@@ -57,15 +48,6 @@ def opened(home: Place, primary: Primary = "astra", count: int = 1) -> Iterator[
     with ExitStack() as stack:
         settings = home.settings.model_copy(update={"storage_backend": primary})
         yield [stack.enter_context(DualWriteStore(settings, CONFIG)) for _ in range(count)]
-
-
-def settle(table: Table) -> None:
-    """Until both sides are equal, while the stores are open."""
-    until(lambda: table.drain() >= 0 and not table.intents(), what="nothing is open")
-
-
-def sums(times: int | None, skips: int | None = None) -> tuple[dict[str, int | None], dict[str, int | None]]:
-    return ({"times": times, "skips": skips},) * 2
 
 
 @PRIMARIES
@@ -97,12 +79,12 @@ def test_many_threads_count_a_few_keys(home: Place, table: Table, primary: Prima
     """Would break: an older sum over a newer one, or an increment that is sent twice."""
     be_primary(table, primary)
     keys = [{"song": uuid4()} for _ in range(3)]
-    with opened(home, primary, 2) as stores, ThreadPoolExecutor(33) as pool:
+    with opened(home, primary, 2) as stores, ThreadPoolExecutor(34) as pool:
         ended: list[bool] = []
-        drains = pool.submit(lambda: [table.drain() for _ in iter(lambda: bool(ended), True)])
+        drains = [pool.submit(lambda: [table.drain() for _ in iter(lambda: bool(ended), True)]) for _ in range(2)]
         list(pool.map(lambda n: stores[n % 2].increment("plays", keys[n % 3], {"times": 1, "skips": n % 5}), range(320)))
         ended.append(True)
-        drains.result()
+        assert all(drain.result() for drain in drains)
         settle(table)
     for n, each in enumerate(keys):
         mine = [i for i in range(320) if i % 3 == n]
@@ -138,7 +120,7 @@ def test_what_is_no_increment_is_refused(home: Place, table: Table, primary: Pri
                 lambda store=store: store.delete("plays", {"song": uuid4()}),
                 lambda store=store: store.insert("plays", {"song": uuid4(), "times": 1}),
             ):
-                with pytest.raises(WriteRefused, match="plays is a table of counters.*use increment"):
+                with pytest.raises(WriteRefused, match=r"plays is a table of counters.*use increment"):
                     write()
     assert table.intents() == []
 
