@@ -63,7 +63,7 @@ def counting(place: Place, record: Path, keys: list[str]) -> Iterator[DualWriteS
 
     def counts(store: DualWriteStore, n: int) -> None:
         rng = random.Random(n)
-        while not stop.wait(0.05):
+        while not stop.wait(0.1):
             count(store, record, keys, rng, 1)
 
     worker = place.commands.start("worker", "-n", "1")
@@ -84,7 +84,7 @@ def counting(place: Place, record: Path, keys: list[str]) -> Iterator[DualWriteS
 
 def test_no_increment_is_lost_on_the_way(home: Place, tmp_path: Path) -> None:
     """Would break: an increment around the copy, a pass or a switch is missing in the new primary, or counted twice."""
-    keys, before = [str(uuid4()) for _ in range(20)], {uuid4(): n for n in range(-150, 150)}
+    keys, before = [str(uuid4()) for _ in range(40)], {uuid4(): n for n in range(-150, 150)}
     for song, n in before.items():
         home.cql(f"UPDATE KS.plays SET times = times + {n} WHERE song = {song}")
     record = tmp_path / "record"
@@ -102,7 +102,7 @@ def test_no_increment_is_lost_on_the_way(home: Place, tmp_path: Path) -> None:
         least, most = bounds(record, key)
         assert least <= (held[UUID(key)][0] or 0) <= most
         assert least == most, "no outcome was unsure"
-    assert sum(held[UUID(key)][0] or 0 for key in keys) > 1000, "it counted all the while"
+    assert sum(held[UUID(key)][0] or 0 for key in keys) > 500, "it counted all the while"
     run(home, "drift-report", "--workers", "1")
 
 
