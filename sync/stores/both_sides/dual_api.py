@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from sync.adapters.cassandra.rows.cells import DocumentCells
+from sync.core.counters import refuse_counters
 from sync.core.mutations import Mutation
 from sync.core.rows import SourceTable
 from sync.errors import NotSupported, QueryNotSupported, TargetUnavailable, WriteRefused
@@ -183,6 +184,7 @@ class ApiDualWriteStore(DualWriteStore):
     def _announced(self, table: str, key: Mapping[str, Any], astra: Write, postgres: ToPostgres) -> bool:
         """Write a key under the current primary."""
         flows = self._of(table)
+        refuse_counters(flows.mapped.source)
         cells = flows.cells.only_key(key)
 
         def by_api() -> bool:
