@@ -173,10 +173,7 @@ class Intent:
 
 @dataclass(frozen=True, slots=True)
 class Replay:
-    """A write that is sent again, because nobody knows whether it arrived, with the number of the attempt.
-
-    `waited`: how many seconds after the last time.
-    """
+    """A write that is sent again, as nobody knows whether it arrived: its number, and seconds since the last attempt."""
 
     mutation: Mutation
     version: int
@@ -251,6 +248,7 @@ class TableReverse(Protocol):
     def table(self) -> str: ...
     def write(self, mutation: Mutation) -> Intent | None: ...
     def insert(self, put: Mutation) -> Intent | None: ...
+    def increment(self, key: Key, amounts: Mapping[str, bytes]) -> Intent: ...
     def change(self, key: Key, make: Callable[[bytes], Mutation]) -> tuple[Mutation, Intent] | None: ...
     def announce(self, key: Key) -> Intent: ...
 
@@ -291,6 +289,8 @@ class SecondaryRows(Protocol):
 
 class AnyRows(PrimaryRows, SecondaryRows, Protocol):
     """Rows of the source, whichever side it is."""
+
+    def increment(self, key: Key, amounts: Mapping[str, int]) -> tuple[Outcome, str]: ...
 
 
 class KeyReconciler(Protocol):

@@ -8,6 +8,7 @@ encode/     CQL cell to Postgres cell
 keys/       keys as people see them, and a key that no row has
 reads/      what an application may ask for, and where a read resumes
 schema/     how a source table maps onto its target
+counters    what may be added to counters, and how far two rows' are apart
 cql         CQL types as values
 key_forms   one form of each key value, for both sides
 mutations   a write as it was asked for, kept in its intent

@@ -57,14 +57,12 @@ class SourceTable:
 
 
 def has_counters(table: SourceTable) -> bool:
-    """Whether it is a table of counters, whose increments cannot be sent again."""
+    """Whether it is a table of counters, which are incremented and never set (rule “counters”)."""
     return any(column.type.name == "counter" for column in table.columns)
 
 
 def one_sided(table: SourceTable) -> str:
     """Why a table cannot be written on both sides; empty where it can."""
-    if has_counters(table):
-        return "counters cannot be written on both sides: an increment is not repeatable"
     if table.is_compact and any(column.kind == "regular" for column in table.columns):
         return (
             "COMPACT STORAGE cannot be written on both sides: a row without a value is no row there, but is one in Postgres; "

@@ -2,16 +2,18 @@
 
 Dual writes
 
-dual_write     a write while the source is primary (rules 11 to 14)
-reverse_write  a write while Postgres is primary (rules 23 to 25)
-insert         an insert while the source is primary (rule 17)
-wrapped_write  a write by an application's own class (rule 17)
-write_router   the flow of the current primary; waits during a switch
-drain          takes the keys that are due, in batches
+dual_write       a write while the source is primary (rules 11 to 14)
+reverse_write    a write while Postgres is primary (rules 23 to 25)
+insert           an insert while the source is primary (rule 17)
+increment        an increment of counters while the source is primary (rule “counters”)
+wrapped_write    a write by an application's own class (rule 17)
+write_router     the flow of the current primary; waits during a switch
+drain            takes the keys that are due, in batches
+reconcile        makes the target equal, key by key (rules 15 and 16)
+resend           makes the source equal, key by key (rules 26 and 27)
 partition_deletes  deletes of partitions that are left (rules 37 and 38)
-reconcile      makes the target equal, key by key (rules 15 and 16)
-resend         makes the source equal, key by key (rules 26 and 27)
-isolation      many keys in one transaction; where that fails, each by itself
+resend_counters  the same for counters, by differences (rule “counters”)
+isolation        many keys in one transaction; where that fails, each by itself
 
 Backfill
 

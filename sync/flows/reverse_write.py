@@ -46,6 +46,14 @@ class ReverseWrite:
         intent = self._answered(put.key, lambda: self.reverse.insert(put))
         return intent is not None and self._written(put, intent)
 
+    def increment(self, key: Key, amounts: Mapping[str, bytes]) -> bool:
+        """Add to counters; workers make the source equal (rule “counters”). Raises as `write`."""
+        intent = self._answered(key, lambda: self.reverse.increment(key, amounts))
+        failpoint("reverse.committed")
+        self.write_behind.observe(intent.version, key)
+        self.write_behind.mark_later(self.journal, intent, "finished", "")
+        return True
+
     def change(self, key: Key, make: Callable[[bytes], Mutation]) -> bool:
         """Write what `make` makes of the row's canonical bytes; False where there is no row. Raises as `write`.
 

@@ -36,6 +36,15 @@ class Store(Protocol):
         """
         ...
 
+    def increment(self, table: str, key: Mapping[str, Any], amounts: Mapping[str, int]) -> bool:
+        """Add to counters: `store.increment("plays", {"song": id}, {"times": 1})`; a missing row begins at 0. True.
+
+        Amounts may be negative. A table of counters takes no other write. WriteUnsure: the increment may have been counted,
+        and repeating it may count it twice. Sums beyond 64 bits wrap in Cassandra; Postgres refuses them. Raises NotSupported
+        over the Data API.
+        """
+        ...
+
     def update(self, table: str, key: Mapping[str, Any], changes: Mapping[str, Any]) -> bool:
         """Write some columns. A missing row is created in Astra; with Postgres as primary: False, nothing is written."""
         ...

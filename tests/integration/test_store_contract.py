@@ -40,12 +40,13 @@ TABLES = (
     "WITH OPTIONS = {'similarity_function': 'cosine'}",
     "CREATE TABLE KS.writer (id uuid PRIMARY KEY, title text)",
     "CREATE TABLE KS.pairs (a text, b int, PRIMARY KEY (a, b))",
+    "CREATE TABLE KS.plays (a text, b int, times counter, skips counter, PRIMARY KEY (a, b))",
     'CREATE TABLE KS."Odd" ("Key" text PRIMARY KEY, "select" text, "a b" int, "50%" int, "qu""ote" text)',
     "CREATE TABLE KS.kinds (k uuid PRIMARY KEY, t text, a ascii, i int, b bigint, s smallint, y tinyint, f float, d double, "
     "o boolean, x blob, u uuid, tu timeuuid, ts timestamp, dt date, n decimal, vi varint, ip inet, "
     "m map<text, text>, mi map<text, int>, l list<text>, li list<int>, st set<text>, si set<int>, su set<uuid>, ml map<text, frozen<set<text>>>, v vector<float, 4>)",
 )
-NAMES = ("songs", "notes", "embeddings", "kinds", "pairs", "Odd", "writer")
+NAMES = ("songs", "notes", "embeddings", "kinds", "pairs", "plays", "Odd", "writer")
 
 
 @pytest.fixture(scope="module")
@@ -225,6 +226,24 @@ def test_a_row_is_inserted_once(store: Store, same: Same) -> None:
     store.put("songs", {**key, "title": "put"})
     assert store.insert("songs", {**key, "title": "inserted"}) is False
     assert same("songs", key) == {**EMPTY, **key, "title": "put"}
+
+
+def test_counters_are_incremented(store: Store, same: Same) -> None:
+    """Would break: a store that cannot count, or counts differently; or an increment of what is no counter."""
+    if isinstance(store, AstraStore | ApiDualWriteStore):
+        with pytest.raises(NotSupported, match="songs: the Data API has no counters"):
+            store.increment("songs", {"id": uuid4()}, {"year": 1})
+        return
+    key = {"a": uuid4().hex, "b": 1}
+    assert store.increment("plays", key, {"times": 2}) is True
+    assert store.increment("plays", key, {"times": -5, "skips": 1}) is True
+    assert same("plays", key) == {**key, "times": -3, "skips": 1}
+    for which, amounts in ((key, {"nowhere": 1}), (key, {"b": 1}), (key, {"times": "1"}), ({"a": "x"}, {"times": 1})):
+        with pytest.raises(WriteRefused, match=r"nowhere|b is no|times is incremented by an int|the key"):
+            store.increment("plays", which, amounts)
+    with pytest.raises(WriteRefused, match="title is no"):
+        store.increment("songs", {"id": uuid4()}, {"title": 1})
+    assert same("plays", key) == {**key, "times": -3, "skips": 1}
 
 
 def test_rows_of_wide_keys_and_of_nothing_but_a_key_are_inserted(store: Store, same: Same) -> None:

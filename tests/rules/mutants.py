@@ -29,6 +29,7 @@ CANARY, DATA_CENTRES = "tests/integration/test_canary.py", "tests/integration/te
 
 DRIFT, AGE = "sync/adapters/postgres/drift/sql/drift.sql", "tests/integration/test_drift_age.py"
 KEPT = "tests/integration/test_expired_rows.py"
+CLAIMS, COUNTERS = "sync/adapters/postgres/dual_write/sql/counters.sql", "tests/integration/test_counter_faults.py"
 INSERTS, INSERT = "sync/adapters/cassandra/rows/inserts.py", "tests/integration/test_insert.py"
 PARTITIONS, DELETES = "sync/adapters/postgres/dual_write/sql/partitions.sql", "tests/integration/test_partition_deletes.py"
 DELETING, ENDING = "sync/adapters/postgres/dual_write/partitions.py", "sync/flows/partition_deletes.py"
@@ -795,6 +796,40 @@ MUTANTS = (
     Mutant(
         "suspended", "who was suspended within a class's write forgets it", "sync/flows/wrapped_write.py",
         'self.flow.remember(self.keys, "unsure")  #', 'pass  #', "tests/unit/test_suspension.py", "unsure_and_recorded",
+    ),
+    # counters
+    Mutant(
+        "counters", "a second increment is sent while the first may arrive", CLAIMS,
+        "i.key = k.key AND i.state = 'claimed'", "i.key = k.key AND i.state = 'open'", COUNTERS, "no_second_increment and lost",
+    ),
+    Mutant(
+        "counters", "the time of a lost answer begins with the claim", CLAIMS,
+        "SET replayed_at = clock_timestamp() FROM unnest", "SET replayed_at = i.replayed_at FROM unnest", COUNTERS, "begins_the_window",
+    ),
+    Mutant(
+        "counters", "an increment is sent long after its claim", "sync/flows/resend_counters.py",
+        "if _now() > claimed_at + SEND_WITHIN_SECONDS:", "if _now() < claimed_at:", COUNTERS, "what_is_late",
+    ),
+    Mutant(
+        "counters", "who lost its claim leaves it at that", "sync/adapters/postgres/dual_write/counters.py",
+        "values).fetchone() != (len(claim.attempts),):", "values).fetchone() is None:", COUNTERS, "taken_over and equal",
+    ),
+    Mutant(
+        "counters", "an increment without an answer leaves the proof alone", CLAIMS,
+        "was settled' WHERE %(unsure)s", "was settled' WHERE %(unsure)s AND false", COUNTERS, "no_second_increment and lost",
+    ),
+    Mutant(
+        "counters", "an increment without an answer counts as done", "sync/flows/increment.py",
+        'if outcome == "unsure":', 'if outcome == "refused":', COUNTERS, "without_an_answer and late",
+    ),
+    Mutant(
+        "counters", "an increment in Postgres replaces the number", "sync/adapters/postgres/dual_write/statements.py",
+        "(coalesce(t.{0}, 0) + excluded.{0})::bigint", "(0 * coalesce(t.{0}, 0) + excluded.{0})::bigint",
+        "tests/integration/test_counters.py", "both_sides_count and postgres",
+    ),
+    Mutant(
+        "canary", "the canary counts", "sync/wiring/cutover/canary.py",
+        "amounts = {name: 0 for", "amounts = {name: 1 for", "tests/switches/test_gates.py", "counters",
     ),
     # inserts
     Mutant(

@@ -179,7 +179,7 @@ def reversible_gate(one_sided: Sequence[str], left_out: Sequence[str] = ()) -> G
     said, remedies = [], []
     if one_sided:
         said.append(f"cannot be written on both sides: {', '.join(one_sided)}")
-        remedies.append("name tables of counters and of COMPACT STORAGE in `exclude` in sync.toml")
+        remedies.append("name tables of COMPACT STORAGE in `exclude` in sync.toml")
     if left_out:
         said.append(f"written to both sides, and not migrated here: {', '.join(left_out)}")
         remedies.append("migrate them, or name them in `exclude` in every sync.toml: stores refuse them then")

@@ -12,7 +12,16 @@ from sync.core.cql import CqlType
 from sync.core.documents.collections import VECTOR_COLUMN
 from sync.core.encode import UnsupportedPair, default_target, encoder_for
 from sync.core.key_forms import key_encoder, key_note, key_target
-from sync.core.rows import ColumnPair, SourceColumn, SourceTable, TableMap, TableOptions, TargetColumn, TargetTable
+from sync.core.rows import (
+    ColumnPair,
+    SourceColumn,
+    SourceTable,
+    TableMap,
+    TableOptions,
+    TargetColumn,
+    TargetTable,
+    has_counters,
+)
 from sync.core.schema import limits
 from sync.core.schema.limits import MAX_NAME_BYTES
 
@@ -70,8 +79,8 @@ def _source_problems(source: SourceTable, options: TableOptions) -> Iterator[Pro
             f"rows expire after {source.default_ttl} s (default_time_to_live) and would not in Postgres; "
             f'set ttl = "keep" under [tables.{source.name}] in sync.toml to keep them for good',
         )
-    if any(c.type.name == "counter" for c in source.columns):
-        yield _warning(source, "counters are copied as the number they show")
+    if has_counters(source):
+        yield _warning(source, "counters are copied as the numbers they show, and are written by `increment` alone")
 
 
 def _option_problems(source: SourceTable, options: TableOptions) -> Iterator[Problem]:

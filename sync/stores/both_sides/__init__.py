@@ -2,6 +2,7 @@
 
 asynchronous      over both sides, for asyncio
 background        a thread for work that nobody waits for
+counters          increments of counters
 dual              over both sides
 dual_api          over both sides, where Astra is written through the Data API
 expected_backend  STORAGE_BACKEND must not contradict the authority (invariant 6)

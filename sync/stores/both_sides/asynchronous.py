@@ -76,6 +76,10 @@ class AsyncDualWriteStore:
         """As DualWriteStore.delete_many."""
         return await self._run(lambda: self._opened.delete_many(table, where))
 
+    async def increment(self, table: str, key: Mapping[str, Any], amounts: Mapping[str, int]) -> bool:
+        """As DualWriteStore.increment."""
+        return await self._run(lambda: self._opened.increment(table, key, amounts))
+
     async def get(self, table: str, key: Mapping[str, Any]) -> dict[str, Any] | None:
         """As DualWriteStore.get."""
         return await self._run(lambda: self._opened.get(table, key))

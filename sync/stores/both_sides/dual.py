@@ -11,12 +11,14 @@ from typing import Any, Self, TypeVar
 
 from sync.adapters.notifier_thread import NotifierThread
 from sync.adapters.postgres.dual_write.registration import Registration
+from sync.core.counters import refuse_counters
 from sync.core.mutations import Mutation
 from sync.errors import SyncError, WriteRefused
 from sync.flows.wrapped_write import BegunWrite
 from sync.flows.write_router import WriteRouter
 from sync.ports import Primary
 from sync.settings import Config, Settings, load_config, load_settings
+from sync.stores.both_sides.counters import CounterWrites
 from sync.stores.both_sides.expected_backend import check_wraps
 from sync.stores.both_sides.flow_cache import FlowCache
 from sync.stores.both_sides.reads import PrimaryReads, Side
@@ -38,7 +40,7 @@ T = TypeVar("T")
 _MANY_AT_ONCE = 8
 
 
-class DualWriteStore(PrimaryReads):
+class DualWriteStore(CounterWrites, PrimaryReads):
     """Writes go to both sides, reads to the primary. Safe to use from many threads."""
 
     def __init__(self, settings: Settings, config: Config, wraps: Primary | None = None) -> None:
@@ -215,6 +217,8 @@ class DualWriteStore(PrimaryReads):
         return self._source.store if self._side.primary_for_reads == "astra" else self._reading.of(self._target, table)
 
     def _write(self, flows: TableFlows | Deletes, mutation: Mutation) -> bool:
+        if isinstance(flows, TableFlows):
+            refuse_counters(flows.mapped.source)
         return self._router.run(
             {"astra": lambda: flows.forward.write(mutation), "postgres": lambda: flows.reverse.write(mutation)}
         )
@@ -296,4 +300,5 @@ class DualWriteStore(PrimaryReads):
 
 
 def _put(flows: TableFlows, row: Mapping[str, Any]) -> Mutation:
+    refuse_counters(flows.mapped.source)
     return Mutation("put", flows.cells.key(row), flows.cells.row(row))

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from sync.adapters.cassandra.rows.cells import DocumentCells
+from sync.core.counters import refuse_counters
 from sync.core.mutations import Mutation
 from sync.core.reads.query import OrderBy
 from sync.core.rows import SourceTable
@@ -21,7 +22,7 @@ from sync.stores.both_sides.first_look import ShadowRead, if_there, rows_found, 
 from sync.stores.both_sides.source_api import ApiSide
 from sync.stores.both_sides.table_flows import TableFlows
 from sync.stores.both_sides.target_documents import TargetDocuments
-from sync.stores.one_side.astra import NO_DELETE_MANY, NO_DOCUMENTS, NO_INSERT
+from sync.stores.one_side.astra import NO_COUNTERS, NO_DELETE_MANY, NO_DOCUMENTS, NO_INSERT
 from sync.stores.one_side.postgres import PostgresStore
 from sync.stores.rows import PAGE_ROWS, Rows, reads
 
@@ -91,6 +92,11 @@ class ApiDualWriteStore(DualWriteStore):
         """Always raises NotSupported, whichever store is primary: what the Data API deletes has no timestamp."""
         self._table(table)
         raise NotSupported(NO_DELETE_MANY.format(table))
+
+    def increment(self, table: str, key: Mapping[str, Any], amounts: Mapping[str, int]) -> bool:
+        """Always raises NotSupported, whichever store is primary: the Data API has no counters."""
+        self._table(table)
+        raise NotSupported(NO_COUNTERS.format(table))
 
     def update(self, table: str, key: Mapping[str, Any], changes: Mapping[str, Any]) -> bool:
         """Write some columns or fields. A row that does not exist is created; with Postgres as primary it is not (False)."""
@@ -209,6 +215,7 @@ class ApiDualWriteStore(DualWriteStore):
     def _announced(self, table: str, key: Mapping[str, Any], astra: Write, postgres: ToPostgres) -> bool:
         """Write a key under the current primary."""
         flows = self._of(table)
+        refuse_counters(flows.mapped.source)
         cells = flows.cells.only_key(key)
 
         def by_api() -> bool:

@@ -146,6 +146,10 @@ class UnavailableRows:
         """Write nothing, and refuse."""
         return "refused", _AWAY
 
+    def increment(self, key: Key, amounts: Mapping[str, int]) -> tuple[Outcome, str]:
+        """Add nothing, and refuse."""
+        return "refused", _AWAY
+
     def write_again(self, replay: Replay) -> tuple[Outcome, str]:
         """Write nothing; the outcome of the first attempt stays unknown."""
         return "unsure", _AWAY

@@ -20,12 +20,14 @@ from sync.adapters.postgres.dual_write.reverse import ReverseJournal
 from sync.adapters.postgres.schema import indexes
 from sync.adapters.postgres.schema.catalogue import regclass
 from sync.adapters.postgres.schema.key_order import record_key_order
+from sync.core.counters import refuse_counters
 from sync.core.encode.rows import RowEncoder
 from sync.core.mutations import Key, Mutation
 from sync.core.reads.query import OPERATORS
-from sync.core.rows import TableMap, one_sided
+from sync.core.rows import TableMap, has_counters, one_sided
 from sync.errors import PreflightError, QueryNotSupported, SourceUnavailable, WriteRefused, WriteRefusedNow
 from sync.flows.dual_write import ForwardWrite, Mode
+from sync.flows.increment import ForwardIncrement
 from sync.flows.insert import ForwardInsert
 from sync.flows.reverse_write import ReverseWrite
 from sync.flows.wrapped_write import WrappedTable, WrappedWrite
@@ -56,6 +58,7 @@ class TableFlows:
 
     def delete_of(self, where: Mapping[str, Any]) -> tuple[TableFlows | Deletes, Mutation]:
         """The delete of the rows of a partition, and the flows that write it. Raises QueryNotSupported and WriteRefused."""
+        refuse_counters(self.mapped.source)
         mutation = delete_of(self.cells, self.mapped.source, where)
         if mutation.kind == "delete":
             return self, mutation
@@ -95,10 +98,11 @@ class FlowMaker:
         reverse = ReverseJournal(self.pool, table, encoder, one.writer)
         rows, mode = self.source.rows(table.source), self.config.mode(name)
         columns = frozenset(p.source.name for p in encoder.pairs)
+        reverse_mode = "async" if has_counters(table.source) else mode  # counters are sent on by workers alone
         return TableFlows(
             table, encoder, cells, rows,
             ForwardWrite(journal, rows, one.write_behind, mode),
-            ReverseWrite(reverse, journal, rows, one.write_behind, columns, mode),
+            ReverseWrite(reverse, journal, rows, one.write_behind, columns, reverse_mode),
             journal, reverse, self._deletes(table, encoder, rows, mode),
         )  # fmt: skip
 
@@ -138,6 +142,10 @@ class FlowMaker:
             raise WriteRefusedNow(f"{name}: {away}; nothing was written") from None
         assert isinstance(store, CqlStore), "a store over the Data API has no inserts"
         return ForwardInsert(self.wrapped([flows], "astra", executor), store.inserts(name))
+
+    def forward_increment(self, flows: TableFlows, executor: Executor) -> ForwardIncrement:
+        """The flow of an increment with Astra as primary."""
+        return ForwardIncrement(self.wrapped([flows], "astra", executor), flows.rows)
 
     def wrapped(self, tables: Sequence[TableFlows], primary: Primary, executor: Executor) -> WrappedWrite:
         """The flow of a write of these tables by an application's own class, under this primary."""

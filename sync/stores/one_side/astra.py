@@ -27,6 +27,7 @@ NO_INSERT = "{}: the Data API cannot write a row only if there is none: use CQL 
 NO_DELETE_MANY = (
     "{}: over the Data API a partition is not deleted with one call: use CQL (unset ASTRA_DB_API_ENDPOINT), or delete"
 )
+NO_COUNTERS = "{}: the Data API has no counters: use CQL (unset ASTRA_DB_API_ENDPOINT)"
 
 
 class AstraStore(PageReads):
@@ -72,6 +73,11 @@ class AstraStore(PageReads):
         """Always raises NotSupported: the Data API's insert replaces a table's row, and cannot be repeated for a document."""
         self.source(table)
         raise NotSupported(NO_INSERT.format(table))
+
+    def increment(self, table: str, key: Mapping[str, Any], amounts: Mapping[str, int]) -> bool:
+        """Always raises NotSupported: the Data API has no counters."""
+        self.source(table)
+        raise NotSupported(NO_COUNTERS.format(table))
 
     def update(self, table: str, key: Mapping[str, Any], changes: Mapping[str, Any]) -> bool:
         """Write some columns or fields; a missing row is created."""

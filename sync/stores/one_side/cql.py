@@ -19,6 +19,7 @@ from sync.adapters.cassandra.rows.queries import TableQueries, search_terms
 from sync.adapters.cassandra.rows.rows import FAILURES, SourceRows
 from sync.adapters.cassandra.rows.search import index_checks, nearest_rows, vector_similarity
 from sync.adapters.cassandra.schema.read_indexes import read_indexes
+from sync.core.counters import checked_amounts, refuse_counters
 from sync.core.mutations import InsertOutcome, Mutation
 from sync.core.reads.cursor import Place, from_cursor
 from sync.core.reads.query import filters
@@ -75,6 +76,7 @@ class CqlStore(PageReads):
         return self._retry_on_change(table, lambda: self._write(self._put(table, row)))
 
     def _put(self, table: str, row: Mapping[str, Any]) -> Mutation:
+        refuse_counters(self.source(table))
         cells, _ = self._of(table)
         return Mutation("put", cells.key(row), cells.row(row))
 
@@ -102,6 +104,16 @@ class CqlStore(PageReads):
             inserts = Inserts(self.cassandra, source, self._timeout)
             self._inserts[table] = (source, inserts)
         return inserts
+
+    def increment(self, table: str, key: Mapping[str, Any], amounts: Mapping[str, int]) -> bool:
+        """Add to counters; a row that does not exist begins at 0. True."""
+
+        def write() -> bool:
+            cells, rows = self._of(table)
+            added = checked_amounts(self.source(table), amounts)
+            return _answer(table, *rows.increment(cells.only_key(key), added)) == "written"
+
+        return self._retry_on_change(table, write)
 
     def update(self, table: str, key: Mapping[str, Any], changes: Mapping[str, Any]) -> bool:
         """Write some columns; a missing row is created."""
@@ -256,6 +268,7 @@ class CqlStore(PageReads):
         return cells, rows
 
     def _write(self, mutation: Mutation) -> bool:
+        refuse_counters(self.source(mutation.key.table))
         outcome, error = self._of(mutation.key.table)[1].write(mutation, time.time_ns() // 1000)
         return _answer(mutation.key.table, outcome, error) == "written"
 

@@ -12,6 +12,7 @@ from psycopg_pool import PoolTimeout
 from sync.adapters.postgres.connection.refusals import error_text, refuses_row
 from sync.adapters.postgres.dual_write.statements import column as named
 from sync.adapters.postgres.schema.catalogue import identifier
+from sync.core.counters import bigints
 from sync.core.rows import TargetColumn, TargetTable
 from sync.errors import TargetUnavailable, WriteRefused, WriteUnsure
 from sync.stores.one_side.postgres_reads import PostgresReads
@@ -70,6 +71,31 @@ class PostgresStore(PostgresReads):
         where, values = self._where(found, key)
         statement = sql.SQL("UPDATE {} SET {} WHERE {}").format(identifier(found), sets, where)
         return self._execute(statement, [*(adapted(found.name, c, changes[c.name]) for c in given), *values]) > 0
+
+    def increment(self, table: str, key: Mapping[str, Any], amounts: Mapping[str, int]) -> bool:
+        """Add to columns of type bigint or numeric, which counters become; null, and a missing row, begin at 0. True."""
+        return self._retry_on_change(table, lambda found: self._execute(*self._increment(found, key, amounts)) > 0)
+
+    def _increment(
+        self, found: TargetTable, key: Mapping[str, Any], amounts: Mapping[str, int]
+    ) -> tuple[sql.Composed, list[Any]]:
+        given = self._known(found, bigints(found.name, amounts))
+        for column in given:
+            if column.name in found.primary_key or column.type.name not in ("int8", "numeric"):
+                raise WriteRefused(
+                    f"{found.name}: {column.name} is no counter, which is bigint or numeric, and not of the key"
+                )
+        self._where(found, key)
+        columns = [*(c for c in found.columns if c.name in found.primary_key), *given]
+        add = sql.SQL("{0} = (coalesce(t.{0}, 0) + excluded.{0})::bigint")  # no more than Cassandra can count
+        statement = sql.SQL("INSERT INTO {} AS t ({}) VALUES ({}) ON CONFLICT ({}) DO UPDATE SET {}").format(
+            identifier(found),
+            sql.SQL(", ").join(named(c.name) for c in columns),
+            sql.SQL(", ").join(map(_placeholder, columns)),
+            sql.SQL(", ").join(map(named, found.primary_key)),
+            sql.SQL(", ").join(add.format(named(c.name)) for c in given),
+        )
+        return statement, [adapted_key(found, c, {**key, **amounts}[c.name]) for c in columns]
 
     def delete(self, table: str, key: Mapping[str, Any]) -> bool:
         """Delete a row, if there is one."""

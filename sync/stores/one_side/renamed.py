@@ -53,6 +53,11 @@ class RenamedStore:
         names = self._names(table)
         return self.store.insert(names.table, names.to_target(row))
 
+    def increment(self, table: str, key: Mapping[str, Any], amounts: Mapping[str, int]) -> bool:
+        """Add to columns of type bigint or numeric; null, and a missing row, begin at 0. True."""
+        names = self._names(table)
+        return self.store.increment(names.table, names.to_target(key), names.to_target(amounts))
+
     def update(self, table: str, key: Mapping[str, Any], changes: Mapping[str, Any]) -> bool:
         """Write some columns; False, and nothing is written, if there is no such row."""
         names = self._names(table)

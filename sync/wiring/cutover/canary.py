@@ -19,7 +19,7 @@ from sync.core.decode.rows import RowDecoder
 from sync.core.encode.rows import RowEncoder
 from sync.core.keys.unused_key import unused_key
 from sync.core.mutations import Key, Mutation
-from sync.core.rows import TableMap
+from sync.core.rows import TableMap, has_counters
 from sync.errors import SyncError
 from sync.settings import Config
 from sync.wiring.backfill.worker import rows_by_key
@@ -72,13 +72,25 @@ class _Way:
         return CanaryFact(self.name, back)
 
     def send(self) -> CanaryFact:
-        """Have the source take a row of the canary's own. Raises ValueError if it does not."""
+        """Have the source take a row of the canary's own, or add 0 to counters. Raises ValueError if it does not."""
+        if has_counters(self._table.source):
+            return self._count_nothing()
         own = self._own()
         if own is None:
             return CanaryFact(self.name, 0)
         outcome, error = self._rows.try_write(own)
         if outcome != "written":
             raise ValueError(f"the source did not take a row: {error}")
+        return CanaryFact(self.name, 0, sent=True)
+
+    def _count_nothing(self) -> CanaryFact:
+        """Have the source add 0 to the counters that it shows of a row that came back."""
+        amounts = {name: 0 for name, cell in self._back.cells.items() if cell is not None} if self._back else {}
+        if not self._back or not amounts:
+            return CanaryFact(self.name, 0)
+        outcome, error = self._rows.increment(self._back.key, amounts)
+        if outcome != "written":
+            raise ValueError(f"the source did not take an increment by 0: {error}")
         return CanaryFact(self.name, 0, sent=True)
 
     def _own(self) -> Mutation | None:

@@ -22,7 +22,6 @@ from sync.adapters.postgres.drift.keys import TargetKeys
 from sync.adapters.postgres.drift.target_digests import TargetDigests
 from sync.adapters.postgres.dual_write.agreement import check_runs
 from sync.adapters.postgres.dual_write.data_centres import check_data_center
-from sync.adapters.postgres.dual_write.reconcile import ReconcileSteps
 from sync.core.drift.digest import Digest
 from sync.core.drift.range_hashes import Raw
 from sync.core.drift.results import RangeResult
@@ -36,7 +35,6 @@ from sync.errors import WriteRefused
 from sync.flows.check_ranges import CheckStream, Sides, check_ranges
 from sync.flows.copy_ranges import in_streams
 from sync.flows.recheck import RecheckPolicy
-from sync.flows.reconcile import Reconcile
 from sync.flows.retry import retry_until_stopped
 from sync.ports import Epoch, KeyReconciler, Lease, Read
 from sync.settings import Config, Settings
@@ -239,16 +237,14 @@ def _both_keys(job: _Job, connection: Connection, table: TableMap, encoder: RowE
     """The keys of one table on both sides."""
     cells = cells_of(table.source, encoder)
     rows = key_rows(job.cassandra, table, encoder, job.config)
-    reconcile = _reconcile(job, table, encoder, rows) if job.repairs[table.name] else None
+    reconcile = _reconcile(job, table, encoder) if job.repairs[table.name] else None
     return BothKeys(cells, rows, TargetKeys(connection, table, encoder), reconcile)
 
 
-def _reconcile(job: _Job, table: TableMap, encoder: RowEncoder, rows: KeyRows) -> KeyReconciler:
+def _reconcile(job: _Job, table: TableMap, encoder: RowEncoder) -> KeyReconciler:
     """What repairs keys, in the direction of the epoch in which this job began; a pass ends with its epoch."""
     assert job.pool is not None
     lease = job.config.dual_write.writer_lease_seconds
-    if any(c.type.name == "counter" for c in table.source.columns):
-        return Reconcile(ReconcileSteps(job.pool, table, encoder, lease, job.epoch.epoch), rows, job.executor)
     by_key = rows_by_key(job.cassandra, table.source, job.config)
     return reconciler(job.pool, table, encoder, by_key, job.executor, job.epoch, lease)
 

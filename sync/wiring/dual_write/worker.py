@@ -21,6 +21,7 @@ from sync.adapters.postgres.connection.refusals import error_text
 from sync.adapters.postgres.cutover.epochs import read_epoch
 from sync.adapters.postgres.dual_write.agreement import check_writers
 from sync.adapters.postgres.dual_write.breaker import Breaker
+from sync.adapters.postgres.dual_write.counters import CounterSteps
 from sync.adapters.postgres.dual_write.data_centres import check_data_center
 from sync.adapters.postgres.dual_write.dead_writers import sign_off_dead
 from sync.adapters.postgres.dual_write.journal import Journal, Writer
@@ -32,13 +33,14 @@ from sync.adapters.postgres.schema.migrations import check_version, usable_state
 from sync.adapters.queue import QueueNotifier, redis_connection
 from sync.core.decode.rows import RowDecoder
 from sync.core.encode.rows import RowEncoder
-from sync.core.rows import TableMap
+from sync.core.rows import TableMap, has_counters
 from sync.errors import SyncError
 from sync.failpoints import failpoint
 from sync.flows.drain import Drain
 from sync.flows.partition_deletes import PartitionDeletes
 from sync.flows.reconcile import Reconcile
 from sync.flows.resend import Resend
+from sync.flows.resend_counters import CounterResend
 from sync.flows.retry import retry_while_not_now
 from sync.ports import AnyRows, Epoch
 from sync.settings import Config, Settings
@@ -166,5 +168,8 @@ def reconciler(
     if epoch.primary == "astra":
         return Reconcile(ReconcileSteps(pool, table, encoder, lease, epoch.epoch), rows, executor)
     decoder = RowDecoder(table, encoder.pairs)
+    if has_counters(table.source):
+        steps = CounterSteps(pool, table, encoder, lease, epoch.epoch)
+        return OrderedResends(pool, CounterResend(steps, rows, decoder.others, executor))
     resend = Resend(ResendSteps(pool, table, encoder, lease, epoch.epoch), rows, decoder.others, executor)
     return OrderedResends(pool, resend) if table.source.is_collection else resend

@@ -1,5 +1,6 @@
-//! The protocol's model: `model table` runs the stated set; `model forward|epochs|partition name=value …` one configuration.
+//! The protocol's model: `model table` runs the stated set; `model forward|epochs|partition|counters name=value …` one configuration.
 
+mod counters;
 mod epochs;
 mod flags;
 mod forward;
@@ -44,6 +45,11 @@ pub fn run(words: &[&str]) -> (Options, Outcome) {
             rest.iter().filter(|word| !flags.set(word)).for_each(|word| unknown(word));
             search::explore(&partition::scenarios(&flags), options.cap, options.enough)
         }
+        "counters" => {
+            let mut flags = counters::Flags::default();
+            rest.iter().filter(|word| !flags.set(word)).for_each(|word| unknown(word));
+            search::explore(&counters::scenarios(&flags), options.cap, options.enough)
+        }
         word => unknown(word),
     };
     (options, outcome)
@@ -53,7 +59,7 @@ fn main() {
     let words: Vec<String> = std::env::args().skip(1).collect();
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     match words.first() {
-        None => eprintln!("usage: model table | model forward|obvious|epochs|partition [name=value …]"),
+        None => eprintln!("usage: model table | model forward|obvious|epochs|partition|counters [name=value …]"),
         Some(&"table") => std::process::exit(table::run_all(&words[1..])),
         Some(_) => {
             let (options, outcome) = run(&words);

@@ -126,6 +126,18 @@ const LINES: &[Line] = &[
     ("… a refused one counts as done", "partition refused_replay_stays=0", true),
     ("… it is not claimed", "partition claim=0", true),
     ("a partition's resend with a new version", "partition reverse=1 resend_as=1", true),
+    ("counters while Postgres is primary, every fault", "counters", false),
+    ("… and two crashes", "counters crashes=2 refusals=0", false),
+    ("… a worker is suspended between its last look at the clock and the sending", "counters crashes=0 sleep=1", false),
+    ("without “counters”: the intents' own amounts are sent, whatever the source shows", "counters reads=0", true),
+    ("… no claim before an increment is sent", "counters claim=0 crashes=0", true),
+    ("… a claim that may have an effect is not waited for", "counters waits=0", true),
+    ("… an increment is sent after its claim's time", "counters send_within=0", true),
+    ("… without an answer the time does not begin anew", "counters from_end=0", true),
+    ("… the end of a claim removes newer intents", "counters own_intents=0", true),
+    ("… who was suspended and lost its claim leaves no recheck", "counters lost_is_rechecked=0 sleep=1 crashes=0", true),
+    ("… or one that does not wait, where there was no answer", "counters lost_waits=0 sleep=1 crashes=0", true),
+    ("what nobody can mend: who was suspended dies when it has sent", "counters sleep=1", true),
 ];
 
 /// Run the set, or the lines whose text contains one of `only`. Returns the exit code.

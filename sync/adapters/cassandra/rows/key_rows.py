@@ -18,11 +18,11 @@ from sync.adapters.cassandra.rows.cells import token_of
 from sync.adapters.cassandra.rows.rows import FAILURES, ask_source, prepared
 from sync.adapters.cassandra.rows.timestamped_rows import ABSENT, TimestampedRows
 from sync.core.encode.base import INT64
-from sync.core.mutations import Key, Mutation
+from sync.core.mutations import Key
 from sync.core.ring import MIN_TOKEN
 from sync.core.rows import Page, SourceTable
 from sync.errors import SourceAway, SourceUnavailable
-from sync.ports import Outcome, Read, Replay
+from sync.ports import Read
 
 log = logging.getLogger(__name__)
 _MANY = 50
@@ -32,7 +32,7 @@ _WORTH = 4
 
 
 class KeyRows:
-    """Reads rows of one table, counters too, which `SourceRows` cannot."""
+    """Reads rows of one table."""
 
     def __init__(
         self, cassandra: Cassandra, table: SourceTable, columns: tuple[str, ...], timeout: float, serial: bool = False
@@ -124,14 +124,6 @@ class KeyRows:
     def read_many(self, keys: Sequence[Key]) -> list[Read]:
         """The rows, in their order. Raises SourceUnavailable where one could not be read."""
         return [self.read(key) for key in keys]
-
-    def write(self, mutation: Mutation, version: int) -> tuple[Outcome, str]:
-        """Writes nothing: an increment cannot be sent again."""
-        return "unsure", f"{mutation.key.table}: a write of version {version} to a counter table cannot be repeated"
-
-    def write_again(self, replay: Replay) -> tuple[Outcome, str]:
-        """As `write`."""
-        return self.write(replay.mutation, replay.version)
 
     def _ask(self, key: Key) -> ResponseFuture:
         bound = BoundStatement(self._select)

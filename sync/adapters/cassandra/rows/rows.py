@@ -79,6 +79,7 @@ class SourceRows:
         self._select_in: PreparedStatement | None = None
         self._inserts: dict[tuple[str, ...], PreparedStatement] = {}
         self._range_deletes: dict[tuple[str, ...], PreparedStatement] = {}
+        self._updates: dict[tuple[str, ...], PreparedStatement] = {}
         self._in_flight = _WritesInFlight()
 
     @property
@@ -87,13 +88,26 @@ class SourceRows:
 
     @cached_property
     def _delete(self) -> PreparedStatement:
-        # Prepared on first use: it fails for a counter table, or where timestamps are forbidden, but rows can still be read.
+        # Prepared on first use: it fails for counters, and where timestamps are forbidden, but rows can still be read.
         return self._session.prepare(f"DELETE FROM {self._name} USING TIMESTAMP ? WHERE {self._where}")
 
     def write(self, mutation: Mutation, version: int) -> tuple[Outcome, str]:
         """Send a mutation once, with its version as timestamp; returns the outcome, and the error's text."""
         try:
             self._session.execute(self._bound(mutation, version), timeout=self._timeout, execution_profile=WRITE_PROFILE)
+        except FAILURES as error:
+            return _outcome(error), explain(error)
+        return "written", ""
+
+    def increment(self, key: Key, amounts: Mapping[str, int]) -> tuple[Outcome, str]:
+        """Add to counters, once: no timestamp is possible, and no repetition; returns the outcome, and the error's text."""
+        try:
+            bound = BoundStatement(self._update(tuple(amounts)))
+        except FAILURES as error:
+            return "refused", explain(error)
+        bound.values = [*map(INT64.pack, amounts.values()), *key.cells]
+        try:
+            self._session.execute(bound, timeout=self._timeout, execution_profile=WRITE_PROFILE)
         except FAILURES as error:
             return _outcome(error), explain(error)
         return "written", ""
@@ -243,6 +257,12 @@ class SourceRows:
             text = f"INSERT INTO {self._name} ({columns}) VALUES ({marks}) USING TIMESTAMP ?"
             self._inserts[names] = self._session.prepare(text)
         return self._inserts[names]
+
+    def _update(self, counters: tuple[str, ...]) -> PreparedStatement:
+        if counters not in self._updates:
+            added = ", ".join(f"{quoted(name)} = {quoted(name)} + ?" for name in counters)
+            self._updates[counters] = self._session.prepare(f"UPDATE {self._name} SET {added} WHERE {self._where}")
+        return self._updates[counters]
 
 
 def _outcome(error: Exception) -> Outcome:

@@ -68,6 +68,19 @@ def try_writes(cassandra: Cassandra, table: SourceTable, ahead_us: int) -> None:
     _try_timestamps(cassandra, table, (now, now + ahead_us))
 
 
+def try_increments(cassandra: Cassandra, table: SourceTable) -> None:
+    """Increment counters. Raises SourceUnavailable."""
+    added = ", ".join(f"{quoted(c.name)} = {quoted(c.name)} + 0" for c in table.columns if c.type.name == "counter")
+    where = " AND ".join(f"{quoted(c.name)} IN ()" for c in table.primary_key)
+    name = f"{quoted(table.keyspace)}.{quoted(table.name)}"
+    try:
+        cassandra.session.execute(
+            f"UPDATE {name} SET {added} WHERE {where}", timeout=_TIMEOUT, execution_profile=WRITE_PROFILE
+        )
+    except FAILURES as error:
+        raise SourceUnavailable(explain(error)) from None
+
+
 def try_old_writes(cassandra: Cassandra, table: SourceTable) -> None:
     """Write with the oldest timestamp, as the canary does. Raises SourceUnavailable."""
     try:

@@ -3,6 +3,7 @@
 agreement        what writers and runs were started with: all must agree
 announcements    several keys of a write by an application's own class, announced together
 breaker          stops asking a Postgres that does not answer (invariant 8)
+counters         claims of keys whose counters are sent on (rule “counters”)
 data_centres     which process reads and writes which data centre
 dead_writers     dead writers that provably had nothing unrecorded (rule 29)
 intents          intents as an operator sees them

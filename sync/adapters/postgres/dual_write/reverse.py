@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from psycopg import sql
@@ -67,6 +67,19 @@ class ReverseJournal:
         """
         statement, values = self._asked(put, "insert")
         return self._stamped(statement, put.key, values)
+
+    def increment(self, key: Key, amounts: Mapping[str, bytes]) -> Intent:
+        """Add to counters, with a new version of the row, and commit the intent. Raises what `write` raises."""
+        given = [p for p in self._statements.others if p.source.name in amounts]
+        if missing := amounts.keys() - {p.source.name for p in given}:
+            raise Reject(f"{', '.join(sorted(missing))} is not in Postgres")
+        names = ("+", *(p.source.name for p in given))
+        if names not in self._made:
+            self._made[names] = self._make("increment", **self._statements.additions(given))
+        values = {**self._parameters.given(key, amounts), "kind": "update", "mutation": pack_cells(key.cells, {})}
+        intent = self._stamped(self._made[names], key, values)
+        assert intent is not None, "an increment needs no row"
+        return intent
 
     def change(self, key: Key, make: Callable[[bytes], Mutation]) -> tuple[Mutation, Intent] | None:
         """Write what `make` makes of the row's canonical bytes, with no other write in between; None if there is no row.

@@ -69,6 +69,16 @@ class Statements:
         """What an update of these columns sets."""
         return _list(sql.SQL("{} = {}").format(column(p.target.name), sql.Placeholder(self.parameter(p))) for p in given)
 
+    def additions(self, given: list[ColumnPair]) -> dict[str, sql.Composable]:
+        """The parts of a statement that adds to these counters."""
+        columns = [*self.keys, *given]
+        add = sql.SQL("{0} = (coalesce(t.{0}, 0) + excluded.{0})::bigint")
+        return {
+            "given": _list(column(p.target.name) for p in columns),
+            "given_values": _list(sql.Placeholder(self.parameter(p)) for p in columns),
+            "set_added": _list(add.format(column(p.target.name)) for p in given),
+        }
+
     @cached_property
     def open(self) -> bytes:
         """Stamp a write and commit its intent."""

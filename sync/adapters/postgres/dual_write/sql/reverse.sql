@@ -30,6 +30,14 @@ WITH {stamped}, {allowed}, gone AS (
     RETURNING 1
 ), {mended}, {made}
 
+-- increment: add to counters of a row, which begin at 0; no sum is beyond what Cassandra can count
+WITH {stamped}, {allowed}, written AS (
+    INSERT INTO {target} AS t ({given}, {token}, {version_column})
+    SELECT {given_values}, %(token)s, v.version FROM v
+    ON CONFLICT ({primary_key}) DO UPDATE SET {set_added}, {token} = excluded.{token}, {version_column} = excluded.{version_column}
+    RETURNING 1
+), {mended}, {made}
+
 -- held: a row that is about to be changed, locked: a change of it by hand waits
 SELECT {row} FROM {target} AS t WHERE {same_key} FOR UPDATE
 

@@ -1,0 +1,48 @@
+"""Increments of counters on both sides (rule “counters”)."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable, Mapping
+from concurrent.futures import Executor
+from typing import Any, TypeVar
+
+from sync.core.counters import checked_amounts, counter_cells
+from sync.flows.write_router import WriteRouter
+from sync.stores.both_sides.table_flows import FlowMaker, TableFlows
+
+T = TypeVar("T")
+
+
+class CounterWrites:
+    """What a store of both sides writes to tables of counters."""
+
+    _executor: Executor
+
+    @property
+    @abstractmethod
+    def _maker(self) -> FlowMaker: ...
+
+    @property
+    @abstractmethod
+    def _router(self) -> WriteRouter: ...
+
+    @abstractmethod
+    def _retry_on_change(self, table: str, call: Callable[[TableFlows], T]) -> T: ...
+
+    def increment(self, table: str, key: Mapping[str, Any], amounts: Mapping[str, int]) -> bool:
+        """Add to counters, also negative amounts; a row that does not exist begins at 0. True.
+
+        After WriteUnsure the increment may or may not have been counted: repeating it may count it twice.
+        """
+
+        def write(flows: TableFlows) -> bool:
+            added, which = checked_amounts(flows.mapped.source, amounts), flows.cells.only_key(key)
+            return self._router.run(
+                {
+                    "astra": lambda: self._maker.forward_increment(flows, self._executor).write(which, added),
+                    "postgres": lambda: flows.reverse.increment(which, counter_cells(added)),
+                }
+            )
+
+        return self._retry_on_change(table, write)
