@@ -266,7 +266,7 @@ def check_named(found: dict[tuple[str, str], list[str]], new: bool) -> None:
         )
         assert blocks["based"].endswith("(not possible: cut-over and rollback)")
     else:
-        assert sorted(blocks) == ["counts", "dense"]
+        assert sorted(blocks) == ["dense"]
 
 
 @pytest.mark.parametrize("node", old_cassandra.GUARDED, indirect=True, scope="module")
