@@ -1,5 +1,6 @@
 """The store over both sides: every write goes to both, and what one side missed is reconciled.
 
+async_transaction a transaction for asyncio, in a thread of its own
 asynchronous      over both sides, for asyncio
 background        a thread for work that nobody waits for
 dual              over both sides
@@ -16,6 +17,7 @@ source_api        the same, written through the Data API
 table_flows       what one table needs, in either direction
 target            Postgres, and this process as a writer there
 target_documents  documents made from Postgres's rows
+transactions      `transaction()`: the application's SQL and writes that go to both sides
 wrapped           `DualWriteStore.wrap`
 wrapped_classes   whether an application's two classes fit together
 wrapped_threads   the blocking parts of an application's asynchronous writes

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from types import TracebackType
 from typing import Any, Self
 
@@ -19,6 +20,7 @@ from sync.stores.one_side.live_tables import with_live_table
 from sync.stores.process import Process
 from sync.stores.rows import PAGE_ROWS, Rows, reads
 from sync.stores.schema_refresh import SchemaRefresh
+from sync.stores.transaction import NO_TRANSACTION, Transaction
 
 NO_INSERT = "{}: the Data API cannot write a row only if there is none: use CQL (unset ASTRA_DB_API_ENDPOINT), or put"
 _NEEDS_CQL = "the store over the Data API does not read it: open a store over CQL, without ASTRA_DB_API_ENDPOINT"
@@ -67,6 +69,10 @@ class AstraStore:
         """Always raises NotSupported: the Data API's insert replaces a table's row, and cannot be repeated for a document."""
         self.source(table)
         raise NotSupported(NO_INSERT.format(table))
+
+    def transaction(self) -> AbstractContextManager[Transaction]:
+        """Always raises NotSupported: the Data API has no such transactions."""
+        raise NotSupported(NO_TRANSACTION)
 
     def update(self, table: str, key: Mapping[str, Any], changes: Mapping[str, Any]) -> bool:
         """Write some columns or fields; a missing row is created."""

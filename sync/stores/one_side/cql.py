@@ -23,13 +23,14 @@ from sync.core.reads.cursor import Place, from_cursor
 from sync.core.reads.query import filters
 from sync.core.ring import WHOLE_RING
 from sync.core.rows import SourceTable
-from sync.errors import QueryNotSupported, SourceUnavailable, WriteRefused, WriteUnsure
+from sync.errors import NotSupported, QueryNotSupported, SourceUnavailable, WriteRefused, WriteUnsure
 from sync.ports import Primary
 from sync.settings import Config, Settings
 from sync.stores.one_side.live_tables import LiveTables, with_live_table
 from sync.stores.one_side.page_reads import PageReads, Queries
 from sync.stores.process import Process
 from sync.stores.rows import Page, Rows, reads
+from sync.stores.transaction import NO_TRANSACTION, Transaction
 
 T = TypeVar("T")
 _COUNT_RANGES = 32
@@ -101,6 +102,10 @@ class CqlStore(PageReads):
             inserts = Inserts(self.cassandra, source, self._timeout)
             self._inserts[table] = (source, inserts)
         return inserts
+
+    def transaction(self) -> AbstractContextManager[Transaction]:
+        """Always raises NotSupported: Cassandra has no such transactions."""
+        raise NotSupported(NO_TRANSACTION)
 
     def update(self, table: str, key: Mapping[str, Any], changes: Mapping[str, Any]) -> bool:
         """Write some columns; a missing row is created."""

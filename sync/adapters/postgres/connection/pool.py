@@ -44,6 +44,8 @@ class Pool(ConnectionPool[Connection]):
 
     def __init__(self, size: int, make: ConnectionFactory) -> None:
         self.make = make
+        self.in_transaction = set[int]()
+        """The threads that are within a transaction of the application's."""
         self._last_used: WeakKeyDictionary[Connection, float] = WeakKeyDictionary()
         super().__init__(
             make.dsn,

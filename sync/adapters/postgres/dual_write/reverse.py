@@ -11,6 +11,7 @@ from sync.adapters.postgres.connection.connect import Connection
 from sync.adapters.postgres.connection.epoch_lock import SHARE, share_epoch, sharing_epoch
 from sync.adapters.postgres.connection.pool import Pool
 from sync.adapters.postgres.connection.queries import queries
+from sync.adapters.postgres.connection.refusals import target_errors
 from sync.adapters.postgres.dual_write.journal import Writer, answered, refused, rejecting, stamping
 from sync.adapters.postgres.dual_write.parameters import Parameters, connection_of, lock_of
 from sync.adapters.postgres.dual_write.reconcile import connection_for_keys, lock_keys, pick_intents, wait_for_locks
@@ -62,6 +63,19 @@ class ReverseJournal:
         """
         statement, values = self._asked(put, "insert")
         return self._stamped(statement, put.key, values)
+
+    def write_within(self, connection: Connection, mutation: Mutation, only_new: bool = False) -> Intent | None:
+        """As `write`, or with `only_new` as `insert`, in the caller's transaction, which holds the epoch.
+
+        Raises EpochChanged, WriteRefused, Reject and TargetUnavailable; the last two may have failed the transaction.
+        """
+        statement, values = self._asked(mutation, "insert" if only_new else "put")
+        with target_errors(), rejecting():
+            with connection.pipeline():
+                connection.execute(SHARE)  # again: it costs nothing, unless the application's SQL has ended the first hold
+                connection.execute(_LOCK_KEY, {"lock": lock_of(mutation.key)})  # rule 5
+                found = connection.execute(statement, self._values(mutation.key, values))
+            return self._intent(mutation.key, found.fetchone())
 
     def change(self, key: Key, make: Callable[[bytes], Mutation]) -> tuple[Mutation, Intent] | None:
         """Write what `make` makes of the row's canonical bytes, with no other write in between; None if there is no row.
@@ -153,6 +167,12 @@ class ReverseJournal:
         allowed, made = (sql.SQL(_SQL[part]).format(most=most) for part in ("allowed", "made"))
         parts = {"allowed": allowed, "made": made, "row": self._row, **more}
         return self._statements.made(_SQL[name], **parts)
+
+
+def committing(connection: Connection, intents: Sequence[Intent]) -> set[int]:
+    """Which of these intents the caller's transaction would commit: a part of it may have been rolled back."""
+    rows = connection.execute(_SQL["committing"].encode(), {"intents": [i.id for i in intents]}).fetchall()
+    return {number for (number,) in rows}
 
 
 class ResendSteps:
