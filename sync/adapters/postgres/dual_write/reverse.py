@@ -28,6 +28,8 @@ from sync.ports import Intent, PendingResend
 
 _SQL = queries("dual_write/reverse")
 _LOCK_KEY = queries("dual_write/journal")["lock_key"].encode()
+_HOLD = SHARE + b", pg_advisory_xact_lock(%(lock)s)"
+"""Holds the epoch, which costs nothing if it is held already: the application's SQL may have ended the first hold."""
 _NO_MUTATION: dict[str, Any] = {"kind": "recheck", "mutation": None}
 _REMOVE = _SQL["remove"].replace("{late}", queries("dual_write/journal")["late"]).encode()
 
@@ -71,10 +73,9 @@ class ReverseJournal:
         """
         statement, values = self._asked(mutation, "insert" if only_new else "put")
         with target_errors(), rejecting():
-            with connection.pipeline():
-                connection.execute(SHARE)  # again: it costs nothing, unless the application's SQL has ended the first hold
-                connection.execute(_LOCK_KEY, {"lock": lock_of(mutation.key)})  # rule 5
-                found = connection.execute(statement, self._values(mutation.key, values))
+            # Not in a pipeline: after psycopg's flush Postgres does not count the time for which a transaction is idle.
+            connection.execute(_HOLD, {"lock": lock_of(mutation.key)})  # rules 20 and 5
+            found = connection.execute(statement, self._values(mutation.key, values))
             return self._intent(mutation.key, found.fetchone())
 
     def change(self, key: Key, make: Callable[[bytes], Mutation]) -> tuple[Mutation, Intent] | None:
