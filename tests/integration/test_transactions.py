@@ -178,15 +178,17 @@ def test_psycopg_s_own_rollback_ends_it_without_an_error(store: Store, table: Ta
 
 def test_an_error_that_is_caught_is_no_commit(store: Store, table: Table, key: Key) -> None:
     """Would break: Postgres answers the COMMIT of a failed transaction with a ROLLBACK, and the caller takes it for done."""
-    with pytest.raises(WriteRefused, match="a statement of this transaction has failed before: nothing was written") as told:
-        with store.transaction() as tx:
-            tx.put("songs", {**key, "title": "a"})
-            with pytest.raises(psycopg.errors.UndefinedTable):
-                tx.execute("SELECT * FROM nowhere")
-            with pytest.raises(WriteRefused, match="has failed before"):
-                tx.put("songs", {**key, "title": "b"})
-            with pytest.raises(WriteRefused, match="has failed before"):
-                tx.execute("SELECT 1")
+    with (
+        pytest.raises(WriteRefused, match="a statement of this transaction has failed before") as told,
+        store.transaction() as tx,
+    ):
+        tx.put("songs", {**key, "title": "a"})
+        with pytest.raises(psycopg.errors.UndefinedTable):
+            tx.execute("SELECT * FROM nowhere")
+        with pytest.raises(WriteRefused, match="has failed before"):
+            tx.put("songs", {**key, "title": "b"})
+        with pytest.raises(WriteRefused, match="has failed before"):
+            tx.execute("SELECT 1")
     assert type(told.value) is WriteRefused
     assert (store.get("songs", key), table.intents()) == (None, [])
 
@@ -210,12 +212,11 @@ def test_what_a_savepoint_undoes_is_not_sent(store: Store, table: Table, key: Ke
 
 def test_what_postgres_refuses_to_commit(store: Store, table: Table, key: Key) -> None:
     """Would break: a constraint that is checked at the end leaves the caller without an answer, or with a half."""
-    with pytest.raises(WriteRefused, match=r"refuses to commit: duplicate key .*; nothing was written") as told:
-        with store.transaction() as tx:
-            tx.execute("SET CONSTRAINTS ALL DEFERRED")
-            tx.put("songs", {**key, "title": "a"})
-            for _ in range(2):
-                tx.execute(LISTEN, (key["id"], "me"))
+    with pytest.raises(WriteRefused, match=r"refuses to commit: duplicate key .*") as told, store.transaction() as tx:
+        tx.execute("SET CONSTRAINTS ALL DEFERRED")
+        tx.put("songs", {**key, "title": "a"})
+        for _ in range(2):
+            tx.execute(LISTEN, (key["id"], "me"))
     assert type(told.value) is WriteRefused
     assert (store.get("songs", key), listeners(table, key), table.intents()) == (None, [], [])
 
@@ -273,9 +274,8 @@ def test_before_the_cut_over_it_is_refused(home: Place, table: Table, key: Key) 
     with CqlStore(home.settings) as cql, pytest.raises(NotSupported, match="after the cut-over"):
         cql.transaction()
     with opened(home, primary="astra") as store:
-        with pytest.raises(NotSupported, match=r"Astra is primary: .* possible once Postgres is primary, after the cut-over"):
-            with store.transaction():
-                raise AssertionError
+        with pytest.raises(NotSupported, match=r"Astra is primary: .* after the cut-over"), store.transaction():
+            raise AssertionError
         store.put("songs", {**key, "title": "a"})
         be_primary(table, "postgres")
         with store.transaction() as tx:  # although this process may not know yet
@@ -394,13 +394,13 @@ def begin_late(store: DualWriteStore, key: Key) -> str:
 
 
 def test_a_switch_gives_up_on_a_long_one(dual: DualWriteStore, table: Table, key: Key) -> None:
-    """Would break: a transaction that takes long holds up a switch, and all writes with it, for as long."""
+    """Would break: it does not hold the epoch until its first write; or holds up a switch, and all writes with it, for long."""
     with dual.transaction() as tx:
-        tx.put("songs", {**key, "title": "a"})
+        tx.execute(LISTEN, (key["id"], "me"))
         assert switched(table, pause=0.5) is False
-        tx.update("songs", key, {"year": 1})
+        tx.put("songs", {**key, "title": "a"})
     settle(table)
-    assert both(table, table.key(**key)) == ({"title": "a", "year": 1},) * 2
+    assert both(table, table.key(**key)) == ({"title": "a", "year": None},) * 2
 
 
 @pytest.mark.parametrize("waits", ["in the application", "between statements"])

@@ -13,7 +13,9 @@ from typing import Any, TypeVar
 import psycopg
 from psycopg.abc import Params
 
+from sync.adapters.postgres.connection.held import ENDED
 from sync.core.reads.query import OrderBy
+from sync.errors import StoreClosed
 from sync.stores.rows import PAGE_ROWS, AsyncRows
 from sync.stores.transaction import Statement, Transaction
 
@@ -25,8 +27,11 @@ class AsyncTransaction:
 
     def __init__(self, tx: Transaction, thread: ThreadPoolExecutor) -> None:
         self._tx, self._thread = tx, thread
+        self.has_ended = False
 
     async def _run(self, call: Callable[[], T]) -> T:
+        if self.has_ended:
+            raise StoreClosed(ENDED)
         return await asyncio.get_running_loop().run_in_executor(self._thread, call)
 
     async def run(self, call: Callable[[psycopg.Connection[Any]], T]) -> T:
@@ -101,13 +106,16 @@ async def async_transaction(begin: Callable[[], AbstractContextManager[Transacti
         except asyncio.CancelledError:
             thread.submit(held.__exit__, *exc_info())  # it may have begun
             raise
+        given = AsyncTransaction(tx, thread)
         try:
-            yield AsyncTransaction(tx, thread)
+            yield given
         except BaseException:
             # Shielded, as the end must come, whether or not somebody waits for it.
             if not await asyncio.shield(run(held.__exit__, *exc_info())):
                 raise
         else:
             await asyncio.shield(run(held.__exit__, None, None, None))
+        finally:
+            given.has_ended = True
     finally:
         thread.shutdown(wait=False)

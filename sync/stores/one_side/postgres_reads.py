@@ -132,7 +132,7 @@ class PostgresReads(PageReads):
             return call(self._queries(table, found))
 
     def _look_at_facts(self, table: TargetTable) -> ReadFacts:
-        with self._away(), self.pool.connection() as connection:
+        with self._away(), self.pool.beside.connection() as connection:
             found = read_facts(connection, table)
         self._facts[table.name] = table, found
         return found
@@ -203,7 +203,7 @@ class PostgresReads(PageReads):
 
     def _look(self, name: str, known: TargetTable) -> bool:
         try:
-            with self._away(), self.pool.connection() as connection:
+            with self._away(), self.pool.beside.connection() as connection:
                 found = read_target(connection, name)
         except TargetUnavailable:
             return False  # it is unreachable: what was refused stays refused
@@ -214,7 +214,7 @@ class PostgresReads(PageReads):
     def _table(self, name: str) -> TargetTable:
         self._process.check()
         if name not in self._tables:
-            with self._away(), self.pool.connection() as connection:
+            with self._away(), self.pool.beside.connection() as connection:
                 found = read_target(connection, name)
             if found is None:
                 raise WriteRefused(f"there is no table {name!r} in Postgres")

@@ -21,6 +21,7 @@ _IDLE_LIMIT = b"SELECT pg_catalog.set_config('idle_in_transaction_session_timeou
 _NOT_TOLD = ("08", "25P", "57P")
 """Prefixes of the SQLSTATEs with which a server breaks off: at a COMMIT they do not say what became of it."""
 _NOTHING = "nothing was written"
+ENDED = "this transaction has ended: nothing was sent; begin another one"
 NESTED = (
     "a transaction within a transaction of the same store: for a part that may fail alone, use a savepoint, "
     "`tx.connection.transaction()`"
@@ -49,7 +50,7 @@ class HeldTransaction:
     def check(self) -> None:
         """Raise what `connection` raises."""
         if self._has_ended:
-            raise StoreClosed("this transaction has ended: nothing was sent; begin another one")
+            raise StoreClosed(ENDED)
         status = self._connection.info.transaction_status
         if status == TransactionStatus.INERROR:
             raise WriteRefused(f"a statement of this transaction has failed before: {_NOTHING}")
