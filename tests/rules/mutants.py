@@ -30,6 +30,7 @@ CANARY, DATA_CENTRES = "tests/integration/test_canary.py", "tests/integration/te
 DRIFT, AGE = "sync/adapters/postgres/drift/sql/drift.sql", "tests/integration/test_drift_age.py"
 KEPT = "tests/integration/test_expired_rows.py"
 INSERTS, INSERT = "sync/adapters/cassandra/rows/inserts.py", "tests/integration/test_insert.py"
+HELD, TRANSACTIONS = "sync/adapters/postgres/connection/held.py", "tests/integration/test_transactions.py"
 FAST, AGREED = "tests/switches/test_fast_rollback.py", "tests/integration/test_agreement.py"
 
 
@@ -823,6 +824,41 @@ MUTANTS = (
         "6", "a switch is over before what came of it is known", "sync/adapters/postgres/dual_write/registration.py",
         "self._switch = switch or self._switch", "self._switch = switch",
         "tests/integration/test_reads_at_a_cutover.py", "a_switch_is_over",
+    ),
+    # transactions of the application's
+    Mutant(
+        "transaction", "the epoch is held from the first write on", "sync/stores/both_sides/transactions.py",
+        "    share_epoch(connection)\n", "", TRANSACTIONS, "gives_up_on_a_long_one",
+    ),
+    Mutant(
+        "transaction", "a write relies on the first hold of the epoch", "sync/adapters/postgres/dual_write/reverse.py",
+        "_HOLD = SHARE + b\", pg_advisory_xact_lock(%(lock)s)\"", "_HOLD = b\"SELECT pg_advisory_xact_lock(%(lock)s)\"",
+        TRANSACTIONS, "begins_anew",
+    ),
+    Mutant(
+        "transaction", "what a savepoint undid is sent", "sync/stores/both_sides/transactions.py",
+        "if made[2].id in there]", "if made[2].id]", TRANSACTIONS, "savepoint_undoes",
+    ),
+    Mutant(
+        "transaction", "what was rolled back is sent", "sync/stores/both_sides/transactions.py",
+        "for reverse, mutation, intent in self._kept:", "for reverse, mutation, intent in self._made:",
+        TRANSACTIONS, "own_rollback",
+    ),
+    Mutant(
+        "transaction", "an error that was caught is forgotten", HELD,
+        "                    held.check()\n", "", TRANSACTIONS, "caught_is_no_commit and postgres",
+    ),
+    Mutant(
+        "transaction", "an idle transaction is not ended", HELD,
+        "f\"{int(seconds * 1000)}ms\",", "\"0\",", TRANSACTIONS, "version_17",
+    ),
+    Mutant(
+        "transaction", "a COMMIT without an answer has written nothing", HELD,
+        "                    is_commit = True\n", "                    is_commit = False\n", TRANSACTIONS, "connection_that_breaks",
+    ),
+    Mutant(
+        "transaction", "a transaction takes as many locks as it likes", "sync/stores/both_sides/transactions.py",
+        "if len(locks) > MAX_LOCKS:", "if len(locks) > 99 * MAX_LOCKS:", TRANSACTIONS, "few_locks",
     ),
     # several nodes
     Mutant(
