@@ -616,7 +616,7 @@ MUTANTS = (
     ),
     Mutant(
         "fast", "what disturbs between the gates and the cut-over is not seen", "sync/wiring/cutover/gates.py",
-        "        gate = _undisturbed(site, epoch) if fast else", '        gate = Gate("", True, "") if fast else', FAST, "between_the_gates",
+        "proof = _undisturbed(site, epoch) if fast else", 'proof = Gate("", True, "") if fast else', FAST, "between_the_gates",
     ),
     Mutant(
         "fast", "rows that SQL inserted are forgotten", "sync/wiring/cutover/gates.py",
@@ -824,6 +824,10 @@ MUTANTS = (
         "6", "a switch is over before what came of it is known", "sync/adapters/postgres/dual_write/registration.py",
         "self._switch = switch or self._switch", "self._switch = switch",
         "tests/integration/test_reads_at_a_cutover.py", "a_switch_is_over",
+    ),
+    Mutant(
+        "proof", "what a shadow read has found is no matter", "sync/core/cutover/gates.py",
+        'Gate("shadow reads", not found, ', 'Gate("shadow reads", True, ', "tests/switches/test_gates.py", "refuses_alone and shadow",
     ),
     # transactions of the application's
     Mutant(
