@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from types import TracebackType
 from typing import Any, TypeVar
 
@@ -112,12 +112,16 @@ class AsyncDualWriteStore:
         """As DualWriteStore.count."""
         return await self._run(lambda: self._opened.count(table))
 
-    @asynccontextmanager
-    async def transaction(self) -> AsyncIterator[AsyncTransaction]:
+    def transaction(self) -> AbstractAsyncContextManager[AsyncTransaction]:
         """As DualWriteStore.transaction: `async with store.transaction() as tx:`, with its methods awaited.
 
         While as many are open as there are connections, another one waits.
         """
+        self._check()
+        return self._transaction()
+
+    @asynccontextmanager
+    async def _transaction(self) -> AsyncIterator[AsyncTransaction]:
         task = asyncio.current_task()
         if task in self._inside:  # it might wait for itself
             raise WriteRefused(NESTED)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from operator import itemgetter
 from typing import Any, TypeVar
 
@@ -30,6 +30,7 @@ from sync.stores.both_sides.table_flows import TableFlows
 from sync.stores.calls import Calls
 from sync.stores.one_side.postgres import PostgresStore
 from sync.stores.one_side.renamed import ApplicationNames
+from sync.stores.process import Process
 from sync.stores.schema_refresh import retry_on_change
 from sync.stores.transaction import NO_TRANSACTION, Transaction, TransactionReads
 
@@ -39,6 +40,7 @@ T = TypeVar("T")
 class Transactions:
     """The part of a store of both sides that has transactions."""
 
+    _process: Process
     _calls: Calls
     _config: Config
 
@@ -56,12 +58,16 @@ class Transactions:
     @abstractmethod
     def _has_changed(self, flows: TableFlows, refusal: SyncError) -> bool: ...
 
-    @contextmanager
-    def transaction(self) -> Iterator[Transaction]:
+    def transaction(self) -> AbstractContextManager[Transaction]:
         """The application's own SQL and writes of this store in one transaction: `with store.transaction() as tx:`.
 
         Raises NotSupported while Astra is primary. While a switch is under way, its beginning waits.
         """
+        self._process.check()
+        return self._held()
+
+    @contextmanager
+    def _held(self) -> Iterator[Transaction]:
         caller = object()
         self._calls.begin(caller)
         try:

@@ -72,6 +72,7 @@ class AstraStore:
 
     def transaction(self) -> AbstractContextManager[Transaction]:
         """Always raises NotSupported: the Data API has no such transactions."""
+        self._process.check()
         raise NotSupported(NO_TRANSACTION)
 
     def update(self, table: str, key: Mapping[str, Any], changes: Mapping[str, Any]) -> bool:

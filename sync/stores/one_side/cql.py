@@ -105,6 +105,7 @@ class CqlStore(PageReads):
 
     def transaction(self) -> AbstractContextManager[Transaction]:
         """Always raises NotSupported: Cassandra has no such transactions."""
+        self._process.check()
         raise NotSupported(NO_TRANSACTION)
 
     def update(self, table: str, key: Mapping[str, Any], changes: Mapping[str, Any]) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 import psycopg
@@ -83,10 +83,13 @@ class PostgresStore(PostgresReads):
 
         return self._retry_on_change(table, delete)
 
-    @contextmanager
-    def transaction(self) -> Iterator[Transaction]:
+    def transaction(self) -> AbstractContextManager[Transaction]:
         """The application's own SQL and writes of this store in one transaction: `with store.transaction() as tx:`."""
         self._process.check()
+        return self._transaction()
+
+    @contextmanager
+    def _transaction(self) -> Iterator[Transaction]:
         with held_transaction(self.pool) as held:
             within = self.within(held)
             yield Transaction(held, lambda _: within, within)
