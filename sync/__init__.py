@@ -48,7 +48,7 @@ from sync.errors import (
 )
 
 if TYPE_CHECKING:
-    from sync.stores import AsyncDualWriteStore, DualWriteStore, Store, open_store
+    from sync.stores import AsyncDualWriteStore, DualWriteStore, Store, Transaction, open_store
 
 __all__ = [
     "AsyncDualWriteStore",
@@ -65,6 +65,7 @@ __all__ = [
     "StoreClosed",
     "SyncError",
     "TargetUnavailable",
+    "Transaction",
     "Unreachable",
     "ValueUnreadable",
     "WriteRefused",
@@ -76,7 +77,7 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     # The drivers are imported when a store is asked for, not by `sync --help`.
-    if name in ("AsyncDualWriteStore", "DualWriteStore", "Store", "open_store"):
+    if name in ("AsyncDualWriteStore", "DualWriteStore", "Store", "Transaction", "open_store"):
         from sync import stores
 
         return getattr(stores, name)

@@ -46,7 +46,7 @@ class ValueUnreadable(SyncError):
 
 
 class NotSupported(SyncError):
-    """A store cannot do this at all: nothing was sent."""
+    """A store cannot do this, at all or while Astra is primary: nothing was sent."""
 
 
 class QueryNotSupported(SyncError):

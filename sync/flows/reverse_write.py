@@ -38,17 +38,17 @@ class ReverseWrite:
 
     def write(self, mutation: Mutation) -> bool:
         """Write; False for an update of a row that is not there. Raises WriteRefused, WriteUnsure, EpochChanged."""
-        intent = self._answered(mutation.key, lambda: self.reverse.write(mutation))
-        return intent is not None and self._written(mutation, intent)
+        intent = self.answered(mutation.key, lambda: self.reverse.write(mutation))
+        return intent is not None and self.committed(mutation, intent)
 
     def insert(self, put: Mutation) -> bool:
         """Write a row if there is none with its key; False where there is one. Raises as `write`."""
-        intent = self._answered(put.key, lambda: self.reverse.insert(put))
-        return intent is not None and self._written(put, intent)
+        intent = self.answered(put.key, lambda: self.reverse.insert(put))
+        return intent is not None and self.committed(put, intent)
 
     def increment(self, key: Key, amounts: Mapping[str, bytes]) -> bool:
         """Add to counters; workers make the source equal (rule “counters”). Raises as `write`."""
-        intent = self._answered(key, lambda: self.reverse.increment(key, amounts))
+        intent = self.answered(key, lambda: self.reverse.increment(key, amounts))
         failpoint("reverse.committed")
         self.write_behind.observe(intent.version, key)
         self.write_behind.mark_later(self.journal, intent, "finished", "")
@@ -59,10 +59,23 @@ class ReverseWrite:
 
         A ValueError of `make` refuses the write.
         """
-        made = self._answered(key, lambda: self.reverse.change(key, make))
-        return made is not None and self._written(*made)
+        made = self.answered(key, lambda: self.reverse.change(key, make))
+        return made is not None and self.committed(*made)
 
-    def _answered(self, key: Key, ask: Callable[[], T]) -> T:
+    def committed(self, mutation: Mutation, intent: Intent) -> bool:
+        """The second half of a write that Postgres has: send it on. True."""
+        failpoint("reverse.committed")
+        self.write_behind.observe(intent.version, mutation.key, mutation.kind == "delete_partition")
+        self._send(mutation, intent)
+        return True
+
+    def unsure(self, mutation: Mutation, intent: Intent) -> None:
+        """The second half of a write that Postgres may have: workers send what there is."""
+        self.write_behind.observe(intent.version, mutation.key)
+        self.write_behind.mark_later(self.journal, intent, "finished", "")
+
+    def answered(self, key: Key, ask: Callable[[], T]) -> T:
+        """What Postgres answers. Raises WriteRefused, WriteUnsure, EpochChanged."""
         failpoint("reverse.before_write")
         try:
             return ask()
@@ -74,12 +87,6 @@ class ReverseWrite:
             ) from None
         except ValueError as error:
             raise WriteRefused(f"{key.table}: {error}") from None
-
-    def _written(self, mutation: Mutation, intent: Intent) -> bool:
-        failpoint("reverse.committed")
-        self.write_behind.observe(intent.version, mutation.key, mutation.kind == "delete_partition")
-        self._send(mutation, intent)
-        return True
 
     def _send(self, mutation: Mutation, intent: Intent) -> None:
         def done(outcome: Outcome, error: str) -> None:

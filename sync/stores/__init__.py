@@ -8,6 +8,7 @@ process         a store belongs to the process that opened it
 protocol        `Store`: what all stores have in common
 rows            what `find` and `scan` return
 schema_refresh  when to read a schema again
+transaction     `Transaction`: what `transaction()` gives
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from sync.stores.factory import open_store
 from sync.stores.one_side.cql import CqlStore
 from sync.stores.one_side.postgres import PostgresStore
 from sync.stores.protocol import Store
+from sync.stores.transaction import Transaction
 
 if TYPE_CHECKING:
     from sync.stores.both_sides.dual_api import ApiDualWriteStore
@@ -33,6 +35,7 @@ __all__ = [
     "DualWriteStore",
     "PostgresStore",
     "Store",
+    "Transaction",
     "open_store",
 ]
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from types import TracebackType
 from typing import Any, Protocol, Self, runtime_checkable
 
 from sync.core.reads.query import OrderBy
 from sync.ports import Primary
 from sync.stores.rows import PAGE_ROWS, Rows
+from sync.stores.transaction import Transaction
 
 
 @runtime_checkable
@@ -104,6 +106,16 @@ class Store(Protocol):
 
     def count(self, table: str) -> int:
         """How many rows there are; it may take long."""
+        ...
+
+    def transaction(self) -> AbstractContextManager[Transaction]:
+        """The application's own SQL and writes of the store in one transaction, in Postgres.
+
+        `with store.transaction() as tx:` commits at the end of the block, or nothing if that raises; `tx` is a Transaction.
+        Raises NotSupported while Astra is primary; WriteRefusedNow if nothing was written and the same block may succeed at
+        once (two transactions that wait for each other, a limit of time, no connection); WriteRefused if Postgres refuses to
+        commit, or the block has caught the error of a statement; WriteUnsure if the answer to the COMMIT is lost.
+        """
         ...
 
     @property

@@ -34,6 +34,7 @@ ARGUMENTS: dict[str, Any] = {
     "column": "title",
     "vector": [1.0],
     "since": 0,
+    "held": None,
     "astra": lambda: None,
     "postgres": lambda: None,
 }

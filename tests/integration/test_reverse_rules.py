@@ -25,6 +25,7 @@ from sync.core.encode.base import Reject
 from sync.core.mutations import Key, Kind
 from sync.errors import EpochChanged, WriteRefused
 from sync.flows.reverse_write import ReverseWrite
+from sync.stores import DualWriteStore
 
 pytest_plugins = ("support.fixtures", "support.pair_table")
 NOTHING = None
@@ -105,6 +106,25 @@ def test_rule_23_a_write_exceeds_all_that_is_known_of_the_key(
     assert later.version > ahead
     assert both(table, key) == ({"a": "2", "b": "2"}, {"a": "2", "b": "2"})
     assert table.version(key) == later.version
+
+
+def test_rule_23_a_transaction_has_its_rows_and_their_intents(table: Table, key: Key) -> None:
+    """Would break: of a transaction of the application's only a part is committed, or sent (test_transactions has the rest)."""
+    table.sql("CREATE TABLE IF NOT EXISTS own (id uuid)")
+    settings, row = table.settings.model_copy(update={"storage_backend": "postgres"}), {"id": key_uuid(table, key)}
+    with DualWriteStore(settings, CONFIG) as store:
+        with pytest.raises(ZeroDivisionError), store.transaction() as tx:
+            tx.put("pairs", {**row, "a": "1"})
+            _ = 1 / 0
+        assert (both(table, key), table.intents(key)) == ((NOTHING, NOTHING), [])
+        with store.transaction() as tx:
+            tx.put("pairs", {**row, "a": "1"})
+            tx.execute("INSERT INTO own VALUES (%s)", (row["id"],))
+            tx.update("pairs", row, {"b": "2"})
+            assert (table.target(key), table.intents(key)) == (NOTHING, [])
+        assert table.sql("SELECT 1 FROM own WHERE id = %s", (row["id"],)) == [(1,)]
+    table.drained()
+    assert both(table, key) == ({"a": "1", "b": "2"},) * 2
 
 
 def test_rule_23_writes_of_a_key_are_stamped_one_after_the_other(table: Table, key: Key, writer: ReverseWriter) -> None:

@@ -121,6 +121,20 @@ def test_it_says_which_side_is_primary(store: Store) -> None:
     assert store.primary == ("postgres" if isinstance(store, PostgresStore) else "astra")
 
 
+def test_a_transaction_is_possible_in_postgres_alone(store: Store) -> None:
+    """Would break: before the cut-over two commits look like one transaction, or a store has another interface."""
+    key = {"id": uuid4()}
+    if store.primary == "astra":
+        with pytest.raises(NotSupported, match="after the cut-over"), store.transaction():
+            raise AssertionError
+        return
+    with store.transaction() as tx:
+        tx.put("songs", {**key, "title": "a"})
+        assert tx.execute("SELECT title FROM songs WHERE id = %s", (key["id"],)).fetchone() == ("a",)
+        assert store.get("songs", key) is None
+    assert store.get("songs", key) == {**EMPTY, **key, "title": "a"}
+
+
 def test_a_row_that_is_not_there_is_none(store: Store, same: Same) -> None:
     """Would break: an absent row looks like an empty one."""
     assert same("songs", {"id": uuid4()}) is None

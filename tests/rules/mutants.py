@@ -33,6 +33,7 @@ CLAIMS, COUNTERS = "sync/adapters/postgres/dual_write/sql/counters.sql", "tests/
 INSERTS, INSERT = "sync/adapters/cassandra/rows/inserts.py", "tests/integration/test_insert.py"
 PARTITIONS, DELETES = "sync/adapters/postgres/dual_write/sql/partitions.sql", "tests/integration/test_partition_deletes.py"
 DELETING, ENDING = "sync/adapters/postgres/dual_write/partitions.py", "sync/flows/partition_deletes.py"
+HELD, TRANSACTIONS = "sync/adapters/postgres/connection/held.py", "tests/integration/test_transactions.py"
 FAST, AGREED = "tests/switches/test_fast_rollback.py", "tests/integration/test_agreement.py"
 
 
@@ -621,7 +622,7 @@ MUTANTS = (
     ),
     Mutant(
         "fast", "what disturbs between the gates and the cut-over is not seen", "sync/wiring/cutover/gates.py",
-        "        gate = _undisturbed(site, epoch) if fast else", '        gate = Gate("", True, "") if fast else', FAST, "between_the_gates",
+        "proof = _undisturbed(site, epoch) if fast else", 'proof = Gate("", True, "") if fast else', FAST, "between_the_gates",
     ),
     Mutant(
         "fast", "rows that SQL inserted are forgotten", "sync/wiring/cutover/gates.py",
@@ -863,6 +864,45 @@ MUTANTS = (
         "6", "a switch is over before what came of it is known", "sync/adapters/postgres/dual_write/registration.py",
         "self._switch = switch or self._switch", "self._switch = switch",
         "tests/integration/test_reads_at_a_cutover.py", "a_switch_is_over",
+    ),
+    Mutant(
+        "proof", "what a shadow read has found is no matter", "sync/core/cutover/gates.py",
+        'Gate("shadow reads", not found, ', 'Gate("shadow reads", True, ', "tests/switches/test_gates.py", "refuses_alone and shadow",
+    ),
+    # transactions of the application's
+    Mutant(
+        "transaction", "the epoch is held from the first write on", "sync/stores/both_sides/transactions.py",
+        "    share_epoch(connection)\n", "", TRANSACTIONS, "gives_up_on_a_long_one",
+    ),
+    Mutant(
+        "transaction", "a write relies on the first hold of the epoch", "sync/adapters/postgres/dual_write/reverse.py",
+        "            connection.execute(SHARE)  # rule 20; held already, unless the application's SQL has ended the first hold\n", "",
+        TRANSACTIONS, "begins_anew",
+    ),
+    Mutant(
+        "transaction", "what a savepoint undid is sent", "sync/stores/both_sides/transactions.py",
+        "if made[2].id in there]", "if made[2].id]", TRANSACTIONS, "savepoint_undoes",
+    ),
+    Mutant(
+        "transaction", "what was rolled back is sent", "sync/stores/both_sides/transactions.py",
+        "for reverse, mutation, intent in self._kept:", "for reverse, mutation, intent in self._made:",
+        TRANSACTIONS, "own_rollback",
+    ),
+    Mutant(
+        "transaction", "an error that was caught is forgotten", HELD,
+        "                    held.check()\n", "", TRANSACTIONS, "caught_is_no_commit and postgres",
+    ),
+    Mutant(
+        "transaction", "an idle transaction is not ended", HELD,
+        "f\"{int(seconds * 1000)}ms\",", "\"0\",", TRANSACTIONS, "version_17",
+    ),
+    Mutant(
+        "transaction", "a COMMIT without an answer has written nothing", HELD,
+        "                    is_commit = True\n", "                    is_commit = False\n", TRANSACTIONS, "connection_that_breaks",
+    ),
+    Mutant(
+        "transaction", "a transaction takes as many locks as it likes", "sync/stores/both_sides/transactions.py",
+        "if len(locks) > MAX_LOCKS:", "if len(locks) > 99 * MAX_LOCKS:", TRANSACTIONS, "few_locks",
     ),
     # several nodes
     Mutant(

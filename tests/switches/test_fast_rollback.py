@@ -12,7 +12,7 @@ from support.places import NewPlace
 from support.running_commands import until
 
 from switches.scene import Scene, scene
-from switches.test_gates import INTENTS, NO_INTENT, NO_WRITER, a_writer
+from switches.test_gates import DIFFERENCE, INTENTS, NO_DIFFERENCE, NO_INTENT, NO_WRITER, a_writer
 from switches.writer import TABLE
 
 pytest_plugins = ("support.fixtures",)
@@ -32,6 +32,9 @@ REDS = {
     "an intent that was given up": ("undisturbed", "resolved by hand in pairs", (DISTURBANCE.format("pairs"),), CALM),
     "a finding": ("undisturbed", "was not clean", (A_PASS.format(clean="false", repaired=0),), NO_PASS),
     "a repair that no pass has followed": ("undisturbed", "repaired", (A_PASS.format(clean="true", repaired=1),), NO_PASS),
+    "a difference that a shadow read found": (
+        "shadow reads", "since the last clean pass: pairs 1 key", (DIFFERENCE.format(kind="extra", at="clock_timestamp()"),), (NO_DIFFERENCE,)
+    ),
     "a row that SQL inserted": (
         "rows by hand", "pairs 1", (f"INSERT INTO pairs (id, a) VALUES ('{uuid4()}', 'by hand')",),
         ("DELETE FROM pairs WHERE a = 'by hand'",),

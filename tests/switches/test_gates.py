@@ -35,6 +35,11 @@ GIVE_BACK = (
     "INSERT INTO sync.drift_pass OVERRIDING SYSTEM VALUE SELECT * FROM kept",
     "DROP TABLE kept",
 )
+DIFFERENCE = (
+    "INSERT INTO sync.shadow_difference (table_name, key, source_key, token, kind, shown, columns, epoch, writer, found_at) "
+    "VALUES ('pairs', 'k', 'k', 0, '{kind}', '{{}}', '{{}}', 1, 'w', {at})"
+)
+NO_DIFFERENCE = "DELETE FROM sync.shadow_difference"
 REJECT = (
     "INSERT INTO sync.reject (table_name, source_key, column_name, run_id, token, key, reason, action) "
     "VALUES ('pairs', '', 'a', 1, 0, '{}', 'NUL', 'reject')"
@@ -80,6 +85,9 @@ REDS = {
     "a writer where there is to be none": Red("writers", "--writers 0 are expected", (a_writer(),), (NO_WRITER,)),
     "intents fail": Red("intents", "failed: refused", (INTENTS.format(attempts=2, count=1),), (NO_INTENT,)),
     "too many intents": Red("intents", "1,001 open", (INTENTS.format(attempts=0, count=1001),), (NO_INTENT,)),
+    "a difference that a shadow read found": Red(
+        "shadow reads", "since the last clean pass: pairs 1 key", (DIFFERENCE.format(kind="different", at="clock_timestamp()"),), (NO_DIFFERENCE,)
+    ),
     "no pass": Red("proof", "no pass yet", (KEEP, "DELETE FROM sync.drift_pass"), GIVE_BACK),
     "one pass": Red(
         "proof", "1 clean", (KEEP, "DELETE FROM sync.drift_pass WHERE id < (SELECT max(id) FROM sync.drift_pass)"), GIVE_BACK
@@ -130,6 +138,17 @@ def check(home: Scene, red: Red | None) -> None:
         assert red.says in reds[red.gate]["figure"], reds
         assert reds[red.gate]["remedy"]
         assert red.gate in done.err
+
+
+def test_what_shadow_reads_found_may_be_no_reason(home: Scene) -> None:
+    """Would break: what a pass has disproved, or no pass can change, keeps the gate red."""
+    before = "(SELECT max(started_at) FROM sync.drift_pass) - interval '1 ms'"
+    unreadable = DIFFERENCE.format(kind="unreadable", at="clock_timestamp()").replace("'k'", "'u'")
+    home.place.sql(DIFFERENCE.format(kind="extra", at=before), unreadable)
+    try:
+        check(home, None)
+    finally:
+        home.place.sql(NO_DIFFERENCE)
 
 
 @pytest.mark.parametrize("what", REDS)

@@ -65,6 +65,18 @@ class IntentFacts:
 
 
 @dataclass(frozen=True, slots=True)
+class ShadowFacts:
+    """What shadow reads have compared in this epoch and, by table, what they found since its last clean drift pass began.
+
+    `differing`: keys whose rows differ. `unreadable`: keys with a value that Python can represent on one side only.
+    """
+
+    compared: int
+    differing: Mapping[str, int]
+    unreadable: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True)
 class AheadFact:
     """Rows of a table that were written ahead of the clock: how many, how many of them are not reconciled yet, how many no
     write can ever follow, and some of their keys.
@@ -100,6 +112,23 @@ def intents_gate(facts: IntentFacts, most: int) -> Gate:
         figure += f"; {facts.failing:,} failed: {facts.error}"
     remedy = "let workers reconcile them: sync worker; `sync intents` shows why they fail, and can give one up"
     return Gate("intents", green, figure, remedy)
+
+
+def shadow_gate(facts: ShadowFacts) -> Gate:
+    """No shadow read has found a difference that no clean drift pass has followed.
+
+    The key that was found is reconciled. But somebody has written one side alone, and may have written other keys.
+    """
+    figure = f"{counted(facts.compared, 'answer')} compared"
+    found = [f"{table} {counted(count, 'key')}" for table, count in sorted(facts.differing.items())]
+    figure += f"; since the last clean pass: {', '.join(found)}" if found else ", no difference since the last clean pass"
+    if not facts.compared and not found:
+        figure = "none compared (shadow_reads in sync.toml)"
+    if facts.unreadable:  # a pass cannot change that, and a reconcile neither
+        told = ", ".join(f"{table} {counted(count, 'key')}" for table, count in sorted(facts.unreadable.items()))
+        figure += f"; with a value that Python can represent on one side only: {told}"
+    remedy = "find out who writes one side without the store; then sync drift-report, --repair first where it finds something"
+    return Gate("shadow reads", not found, figure, remedy)
 
 
 def write_times_gate(unseen: Sequence[str], ahead: Sequence[AheadFact]) -> Gate:

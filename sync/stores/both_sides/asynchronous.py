@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from types import TracebackType
 from typing import Any, TypeVar
 
+from sync.adapters.postgres.connection.held import NESTED
 from sync.core.reads.query import OrderBy
-from sync.errors import StoreClosed
+from sync.errors import StoreClosed, WriteRefused, WriteRefusedNow
 from sync.settings import Config, Settings, load_config, load_settings
+from sync.stores.both_sides.async_transaction import AsyncTransaction, async_transaction
 from sync.stores.both_sides.dual import DualWriteStore
 from sync.stores.factory import open_store
 from sync.stores.protocol import Store
@@ -29,6 +32,8 @@ class AsyncDualWriteStore:
         self._settings = settings
         self._config = config or load_config((settings or load_settings()).sync_config)
         self._threads = ThreadPoolExecutor(self._config.dual_write.connections, thread_name_prefix="sync-store")
+        self._places = asyncio.Semaphore(self._config.dual_write.connections)
+        self._inside = set[asyncio.Task[Any] | None]()
         self._store: Store | None = None
         self._closed = False
 
@@ -114,6 +119,40 @@ class AsyncDualWriteStore:
     async def count(self, table: str) -> int:
         """As DualWriteStore.count."""
         return await self._run(lambda: self._opened.count(table))
+
+    def transaction(self) -> AbstractAsyncContextManager[AsyncTransaction]:
+        """As DualWriteStore.transaction: `async with store.transaction() as tx:`, with its methods awaited.
+
+        While as many are open as there are connections, another one waits.
+        """
+        self._check()
+        return self._transaction()
+
+    @asynccontextmanager
+    async def _transaction(self) -> AsyncIterator[AsyncTransaction]:
+        task = asyncio.current_task()
+        if task in self._inside:  # it might wait for itself
+            raise WriteRefused(NESTED)
+        async with self._place():
+            self._inside.add(task)
+            try:
+                async with async_transaction(self._opened.transaction) as tx:
+                    yield tx
+            finally:
+                self._inside.discard(task)
+
+    @asynccontextmanager
+    async def _place(self) -> AsyncIterator[None]:
+        seconds = self._config.dual_write.max_wait_seconds
+        try:
+            async with asyncio.timeout(seconds):
+                await self._places.acquire()
+        except TimeoutError:
+            raise WriteRefusedNow(f"no connection became free in {seconds:g} s: nothing was written") from None
+        try:
+            yield
+        finally:
+            self._places.release()
 
     @property
     def _opened(self) -> Store:

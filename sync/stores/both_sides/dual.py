@@ -26,6 +26,7 @@ from sync.stores.both_sides.shadow_reads import ShadowReads
 from sync.stores.both_sides.source import SourceSide
 from sync.stores.both_sides.table_flows import Deletes, FlowMaker, TableFlows
 from sync.stores.both_sides.target import TargetSide
+from sync.stores.both_sides.transactions import Transactions
 from sync.stores.both_sides.wrapped import Begun, Describe, Keys, WrappedStore
 from sync.stores.both_sides.wrapped_classes import check_classes
 from sync.stores.both_sides.wrapped_threads import CallThreads
@@ -40,7 +41,7 @@ T = TypeVar("T")
 _MANY_AT_ONCE = 8
 
 
-class DualWriteStore(CounterWrites, PrimaryReads):
+class DualWriteStore(CounterWrites, PrimaryReads, Transactions):
     """Writes go to both sides, reads to the primary. Safe to use from many threads."""
 
     def __init__(self, settings: Settings, config: Config, wraps: Primary | None = None) -> None:
@@ -204,12 +205,11 @@ class DualWriteStore(CounterWrites, PrimaryReads):
 
     def _again(self, table: str, call: Callable[[TableFlows], T]) -> T:
         """Make the call; repeat it once if it was refused and its table has changed. Only within `self._calls`."""
+        return retry_on_change(lambda: self._of(table), call, self._has_changed)
 
-        def has_changed(flows: TableFlows, refusal: SyncError) -> bool:
-            # Not while Postgres is unreachable: reading the schema would wait for it.
-            return not self._registration.breaker.is_open and self._known.have_changed(flows, refusal)
-
-        return retry_on_change(lambda: self._of(table), call, has_changed)
+    def _has_changed(self, flows: TableFlows, refusal: SyncError) -> bool:
+        # Not while Postgres is unreachable: reading the schema would wait for it.
+        return not self._registration.breaker.is_open and self._known.have_changed(flows, refusal)
 
     def _primary_of(self, table: str) -> Side:
         self._check_migrated(table)

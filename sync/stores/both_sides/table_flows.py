@@ -89,7 +89,7 @@ class FlowMaker:
 
     def make(self, name: str) -> TableFlows:
         """The flows of a table. Raises PreflightError, SourceUnavailable, TargetUnavailable."""
-        with connection_of(self.pool) as connection:
+        with connection_of(self.pool.beside) as connection:
             table = self._mapped(connection, name)
         encoder, one = RowEncoder(table, 0), self.registration
         cells = cells_of(table.source, encoder)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from types import TracebackType
 from typing import Any, Self
 
@@ -21,6 +22,7 @@ from sync.stores.one_side.page_reads import PageReads, Queries
 from sync.stores.process import Process
 from sync.stores.rows import Page, Rows, reads
 from sync.stores.schema_refresh import SchemaRefresh
+from sync.stores.transaction import NO_TRANSACTION, Transaction
 
 NO_DOCUMENTS = "{} is a collection: its documents are read one by one, or by a search without conditions"
 NO_INSERT = "{}: the Data API cannot write a row only if there is none: use CQL (unset ASTRA_DB_API_ENDPOINT), or put"
@@ -78,6 +80,11 @@ class AstraStore(PageReads):
         """Always raises NotSupported: the Data API has no counters."""
         self.source(table)
         raise NotSupported(NO_COUNTERS.format(table))
+
+    def transaction(self) -> AbstractContextManager[Transaction]:
+        """Always raises NotSupported: the Data API has no such transactions."""
+        self._process.check()
+        raise NotSupported(NO_TRANSACTION)
 
     def update(self, table: str, key: Mapping[str, Any], changes: Mapping[str, Any]) -> bool:
         """Write some columns or fields; a missing row is created."""

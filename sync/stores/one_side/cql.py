@@ -25,13 +25,14 @@ from sync.core.reads.cursor import Place, from_cursor
 from sync.core.reads.query import filters
 from sync.core.ring import WHOLE_RING
 from sync.core.rows import SourceTable
-from sync.errors import QueryNotSupported, SourceUnavailable, WriteRefused, WriteUnsure
+from sync.errors import NotSupported, QueryNotSupported, SourceUnavailable, WriteRefused, WriteUnsure
 from sync.ports import Primary
 from sync.settings import Config, Settings
 from sync.stores.one_side.live_tables import LiveTables, with_live_table
 from sync.stores.one_side.page_reads import PageReads, Queries
 from sync.stores.process import Process
 from sync.stores.rows import Page, Rows, reads
+from sync.stores.transaction import NO_TRANSACTION, Transaction
 
 T = TypeVar("T")
 _COUNT_RANGES = 32
@@ -114,6 +115,11 @@ class CqlStore(PageReads):
             return _answer(table, *rows.increment(cells.only_key(key), added)) == "written"
 
         return self._retry_on_change(table, write)
+
+    def transaction(self) -> AbstractContextManager[Transaction]:
+        """Always raises NotSupported: Cassandra has no such transactions."""
+        self._process.check()
+        raise NotSupported(NO_TRANSACTION)
 
     def update(self, table: str, key: Mapping[str, Any], changes: Mapping[str, Any]) -> bool:
         """Write some columns; a missing row is created."""

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 import psycopg
 from psycopg import sql
 from psycopg_pool import PoolTimeout
 
+from sync.adapters.postgres.connection.held import held_transaction
 from sync.adapters.postgres.connection.refusals import error_text, refuses_row
 from sync.adapters.postgres.dual_write.statements import column as named
 from sync.adapters.postgres.schema.catalogue import identifier
@@ -17,6 +19,7 @@ from sync.core.rows import TargetColumn, TargetTable
 from sync.errors import TargetUnavailable, WriteRefused, WriteUnsure
 from sync.stores.one_side.postgres_reads import PostgresReads
 from sync.stores.one_side.values import VECTORS, adapted, adapted_key
+from sync.stores.transaction import Transaction
 
 _TOLD_NOTHING = ("08", "57P")
 """Prefixes of the SQLSTATEs with which a server breaks off: they do not say what became of the statement."""
@@ -116,10 +119,21 @@ class PostgresStore(PostgresReads):
 
         return self._retry_on_change(table, delete)
 
+    def transaction(self) -> AbstractContextManager[Transaction]:
+        """The application's own SQL and writes of this store in one transaction: `with store.transaction() as tx:`."""
+        self._process.check()
+        return self._transaction()
+
+    @contextmanager
+    def _transaction(self) -> Iterator[Transaction]:
+        with held_transaction(self.pool) as held:
+            within = self.within(held)
+            yield Transaction(held, lambda _: within, within)
+
     def _execute(self, statement: sql.Composed, values: list[Any] | dict[str, Any]) -> int:
         self._process.check()
         try:
-            with self.pool.connection() as connection:
+            with self._connection() as connection:
                 return connection.execute(statement, values).rowcount
         except PoolTimeout as error:
             raise TargetUnavailable(str(error)) from None

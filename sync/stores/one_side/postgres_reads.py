@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from copy import copy
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -14,6 +14,7 @@ from psycopg.rows import dict_row
 from psycopg_pool import PoolTimeout
 
 from sync.adapters.postgres.connection.connect import Connection
+from sync.adapters.postgres.connection.held import HeldTransaction
 from sync.adapters.postgres.connection.pool import open_pool
 from sync.adapters.postgres.connection.refusals import error_text
 from sync.adapters.postgres.drift.search import search_widely, similarity_sql
@@ -45,6 +46,7 @@ class PostgresReads(PageReads):
     def __init__(self, settings: Settings, size: int = 8, timeout: float = 30.0) -> None:
         self._process = Process()
         self.pool = open_pool(settings, size, timeout)
+        self._held: HeldTransaction | None = None
         self._tables: dict[str, TargetTable] = {}
         self._facts: dict[str, tuple[TargetTable, ReadFacts]] = {}
         self._schema = SchemaRefresh()
@@ -68,6 +70,22 @@ class PostgresReads(PageReads):
         other = copy(self)
         other.pool = self.pool.single()
         return other
+
+    def within(self, held: HeldTransaction) -> Self:
+        """The same store within a transaction, which it neither begins nor ends. It is not to be closed."""
+        self._process.check()
+        other = copy(self)
+        other._held = held
+        return other
+
+    def _connection(self) -> AbstractContextManager[Connection]:
+        """A connection for the application's rows; what the catalogue says is read on another one, which no error fails."""
+        return self._held.connection() if self._held else self.pool.connection()
+
+    @property
+    def _is_failed(self) -> bool:
+        """Whether no statement can follow in the transaction that this store is within."""
+        return self._held is not None and self._held.is_failed
 
     def get(self, table: str, key: Mapping[str, Any]) -> dict[str, Any] | None:
         """The row, or None. Raises TargetUnavailable; ValueUnreadable if Python cannot represent a value."""
@@ -114,7 +132,7 @@ class PostgresReads(PageReads):
             return call(self._queries(table, found))
 
     def _look_at_facts(self, table: TargetTable) -> ReadFacts:
-        with self._away(), self.pool.connection() as connection:
+        with self._away(), self.pool.beside.connection() as connection:
             found = read_facts(connection, table)
         self._facts[table.name] = table, found
         return found
@@ -126,9 +144,11 @@ class PostgresReads(PageReads):
         """The rows as the store returns them, with less work than `_query` while Python can represent every value."""
         self._process.check()
         try:
-            with self._away(), self.pool.connection() as connection:
+            with self._away(), self._connection() as connection:
                 rows = self._run(connection, statement, values, is_tolerant=False)
         except (OverflowError, ValueError, TargetRefused):  # of psycopg's own loaders, for one value
+            if self._is_failed:
+                raise
             rows = self._query(statement, values)
             return [row | _plain(table, row) for row in rows]
         for name, convert in converters(table.columns):
@@ -159,7 +179,7 @@ class PostgresReads(PageReads):
         statement = sql.SQL("SELECT {}, {} AS _similarity FROM {} WHERE {} ORDER BY {} LIMIT {}").format(
             _columns(found), similarity, identifier(found), sql.SQL(" AND ").join(terms), distance, limit
         )
-        with self._away(), self.pool.connection() as connection, connection.transaction():
+        with self._away(), self._connection() as connection, connection.transaction():
             search_widely(connection, limit)
             rows = self._run(connection, statement, values, is_tolerant=True)
         return [(_plain(found, row), float(row["_similarity"])) for row in rows]
@@ -173,7 +193,8 @@ class PostgresReads(PageReads):
         """Make the call; repeat it once if it was refused and the table has changed."""
 
         def has_changed(known: tuple[int, TargetTable], _: SyncError) -> bool:
-            return self._schema.refresh(known[0], lambda: self._look(name, known[1]))
+            changed = self._schema.refresh(known[0], lambda: self._look(name, known[1]))
+            return changed and not self._is_failed
 
         def known() -> tuple[int, TargetTable]:
             return self._schema.version, self._table(name)
@@ -182,7 +203,7 @@ class PostgresReads(PageReads):
 
     def _look(self, name: str, known: TargetTable) -> bool:
         try:
-            with self._away(), self.pool.connection() as connection:
+            with self._away(), self.pool.beside.connection() as connection:
                 found = read_target(connection, name)
         except TargetUnavailable:
             return False  # it is unreachable: what was refused stays refused
@@ -193,7 +214,7 @@ class PostgresReads(PageReads):
     def _table(self, name: str) -> TargetTable:
         self._process.check()
         if name not in self._tables:
-            with self._away(), self.pool.connection() as connection:
+            with self._away(), self.pool.beside.connection() as connection:
                 found = read_target(connection, name)
             if found is None:
                 raise WriteRefused(f"there is no table {name!r} in Postgres")
@@ -220,7 +241,7 @@ class PostgresReads(PageReads):
 
     def _query(self, statement: sql.Composed, values: Any) -> list[dict[str, Any]]:
         """The rows as psycopg reads them; `Unreadable` stands for what Python cannot represent."""
-        with self._away(), self.pool.connection() as connection:
+        with self._away(), self._connection() as connection:
             return self._run(connection, statement, values, is_tolerant=True)
 
     def _run(self, connection: Connection, statement: sql.Composed, values: Any, is_tolerant: bool) -> list[dict[str, Any]]:
@@ -230,6 +251,8 @@ class PostgresReads(PageReads):
             try:
                 return cursor.execute(statement, values).fetchall()
             except errors.FeatureNotSupported:  # prepared on this connection before the table changed
+                if self._held:
+                    raise
                 connection.execute("DEALLOCATE ALL")
                 return cursor.execute(statement, values).fetchall()
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from types import TracebackType
 from typing import Any, Self
 
@@ -12,6 +13,7 @@ from sync.ports import Primary
 from sync.settings import Config, Settings
 from sync.stores.one_side.postgres import PostgresStore
 from sync.stores.rows import PAGE_ROWS, Rows
+from sync.stores.transaction import Transaction
 
 
 class RenamedStore:
@@ -115,6 +117,13 @@ class RenamedStore:
     def count(self, table: str) -> int:
         """How many rows there are."""
         return self.store.count(self._names(table).table)
+
+    @contextmanager
+    def transaction(self) -> Iterator[Transaction]:
+        """Own SQL and writes of this store in one transaction; the SQL names tables and columns as Postgres does."""
+        with self.store.transaction() as tx:
+            within = RenamedStore(self.store.within(tx.held), self._config)
+            yield Transaction(tx.held, lambda _: within, within)
 
 
 def named_store(settings: Settings, config: Config) -> PostgresStore | RenamedStore:

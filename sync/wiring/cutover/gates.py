@@ -130,6 +130,7 @@ def judge_facts(site: Site, kind: SwitchKind, epoch: Epoch, writers: int | None 
         gates.writers_gate(facts.writers(), epoch.epoch, site.config.dual_write.writer_lease_seconds, writers),
         gates.settings_gate(_other_settings(site, kind, told)),
         gates.intents_gate(facts.intents(), site.config.cutover.max_intents),
+        gates.shadow_gate(facts.shadow()),
     ]
 
 
@@ -160,8 +161,9 @@ def unproved(site: Site, epoch: Epoch, fast: bool = False) -> Callable[[], str]:
     shapes = {} if fast else table_shapes(site)
 
     def why() -> str:
-        gate = _undisturbed(site, epoch) if fast else proof_gate(table_proofs(site, epoch, shapes))
-        return "" if gate.green else f"the proof was invalidated meanwhile: {gate.figure}"
+        proof = _undisturbed(site, epoch) if fast else proof_gate(table_proofs(site, epoch, shapes))
+        red = [gate for gate in (proof, gates.shadow_gate(GateFacts(site.connection).shadow())) if not gate.green]
+        return f"the proof was invalidated meanwhile: {red[0].figure}" if red else ""
 
     return why
 

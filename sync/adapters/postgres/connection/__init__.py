@@ -4,6 +4,7 @@ address        URLs as other programs write them
 cell           encoded cells as binary parameters
 connect        a connection from settings: pooled or direct, TLS, clear errors
 epoch_lock     the epoch's lock (rule 20)
+held           a transaction within which the application's own code runs
 hashing        whether both sides can compute the hash
 pool           a pool that survives restarts, suspended computes and forks
 pooled         a connection through a transaction pooler

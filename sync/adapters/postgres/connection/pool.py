@@ -6,6 +6,7 @@ import select
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from threading import Lock, get_ident
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -44,6 +45,10 @@ class Pool(ConnectionPool[Connection]):
 
     def __init__(self, size: int, make: ConnectionFactory) -> None:
         self.make = make
+        self.in_transaction = set[int]()
+        """The threads that are within a transaction of the application's."""
+        self._spare: Pool | None = None
+        self._opening = Lock()
         self._last_used: WeakKeyDictionary[Connection, float] = WeakKeyDictionary()
         super().__init__(
             make.dsn,
@@ -95,6 +100,21 @@ class Pool(ConnectionPool[Connection]):
             except psycopg.Error:
                 return False
         return True
+
+    @property
+    def beside(self) -> Pool:
+        """This pool; for a thread within a transaction another one: who holds a connection must not wait for a second one."""
+        if get_ident() not in self.in_transaction:
+            return self
+        with self._opening:
+            self._spare = self._spare or self.single()
+            return self._spare
+
+    def close(self, timeout: float = 5.0) -> None:
+        """Close all connections."""
+        if self._spare:
+            self._spare.close(timeout)
+        super().close(timeout)
 
     def single(self) -> Pool:
         """A pool of one connection of the same kind, for what must not wait for one of these. The caller closes it."""

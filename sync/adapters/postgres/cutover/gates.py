@@ -11,7 +11,7 @@ from sync.adapters.postgres.connection.connect import Connection
 from sync.adapters.postgres.connection.queries import queries
 from sync.adapters.postgres.connection.refusals import target_errors
 from sync.adapters.postgres.cutover.writers import list_writers
-from sync.core.cutover.gates import BackfillFact, IntentFacts, WriterFact
+from sync.core.cutover.gates import BackfillFact, IntentFacts, ShadowFacts, WriterFact
 from sync.core.cutover.proof import CLEAN_PASSES, Pass, ProofBounds, TableProof, proofs
 from sync.ports import Epoch
 
@@ -28,6 +28,13 @@ class GateFacts:
         """The intents that are left: how many, how many failed, the oldest one's age, an error."""
         count, failing, oldest, error = self._rows("intents")[0]
         return IntentFacts(count, failing, oldest, " ".join(error.split()))
+
+    def shadow(self) -> ShadowFacts:
+        """What shadow reads have compared, and found since each table's last clean pass."""
+        ((compared,),) = self._rows("compared")
+        found = self._rows("shadow")
+        differing = {str(table): int(count) for table, count, _ in found if count}
+        return ShadowFacts(compared, differing, {str(table): int(count) for table, _, count in found if count})
 
     def retry(self) -> None:
         """Let intents that failed before be retried at once."""

@@ -11,6 +11,7 @@ from sync.adapters.postgres.connection.connect import Connection
 from sync.adapters.postgres.connection.epoch_lock import SHARE, share_epoch, sharing_epoch
 from sync.adapters.postgres.connection.pool import Pool
 from sync.adapters.postgres.connection.queries import queries
+from sync.adapters.postgres.connection.refusals import target_errors
 from sync.adapters.postgres.dual_write.journal import Writer, answered, refused, rejecting, stamping
 from sync.adapters.postgres.dual_write.locks import has_partitions, lock_key, lock_keys
 from sync.adapters.postgres.dual_write.parameters import Parameters, connection_of
@@ -80,6 +81,19 @@ class ReverseJournal:
         intent = self._stamped(self._made[names], key, values)
         assert intent is not None, "an increment needs no row"
         return intent
+
+    def write_within(self, connection: Connection, mutation: Mutation, only_new: bool = False) -> Intent | None:
+        """As `write`, or with `only_new` as `insert`, in the caller's transaction, which holds the epoch.
+
+        Raises EpochChanged, WriteRefused, Reject and TargetUnavailable; the last two may have failed the transaction.
+        """
+        statement, values = self._asked(mutation, "insert" if only_new else "put")
+        with target_errors(), rejecting():
+            # Not in a pipeline: after psycopg's flush Postgres does not count the time for which a transaction is idle.
+            connection.execute(SHARE)  # rule 20; held already, unless the application's SQL has ended the first hold
+            lock_key(connection, self._table, mutation.key)  # rules 5 and 33
+            found = connection.execute(statement, self._values(mutation.key, values))
+            return self._intent(mutation.key, found.fetchone())
 
     def change(self, key: Key, make: Callable[[bytes], Mutation]) -> tuple[Mutation, Intent] | None:
         """Write what `make` makes of the row's canonical bytes, with no other write in between; None if there is no row.
@@ -171,6 +185,12 @@ class ReverseJournal:
         allowed, made = (sql.SQL(_SQL[part]).format(most=most) for part in ("allowed", "made"))
         parts = {"allowed": allowed, "made": made, "row": self._row, **more}
         return self._statements.made(_SQL[name], **parts)
+
+
+def committing(connection: Connection, intents: Sequence[Intent]) -> set[int]:
+    """Which of these intents the caller's transaction would commit: a part of it may have been rolled back."""
+    rows = connection.execute(_SQL["committing"].encode(), {"intents": [i.id for i in intents]}).fetchall()
+    return {number for (number,) in rows}
 
 
 class ResendSteps:

@@ -19,6 +19,21 @@ SELECT DISTINCT ON (table_name) table_name, at, why FROM (
 ) AS found (table_name, at, why)
 WHERE at IS NOT NULL ORDER BY table_name, at DESC
 
+-- compared: how many answers shadow reads have compared in this epoch
+SELECT coalesce(sum(compared), 0)::bigint FROM sync.shadow_reads WHERE epoch = (SELECT max(epoch) FROM sync.epoch)
+
+-- shadow: by table, keys in which shadow reads have found a difference since the last clean pass over it began: rows that differ,
+-- and values that Python can represent on one side only
+WITH clean AS (
+    SELECT t.table_name, max(p.started_at) AS since
+    FROM sync.drift_pass AS p
+         CROSS JOIN LATERAL jsonb_to_recordset(p.proof) AS t (table_name text, clean boolean, repaired bigint)
+    WHERE t.clean AND t.repaired = 0 GROUP BY t.table_name
+)
+SELECT table_name, count(*) FILTER (WHERE kind <> 'unreadable'), count(*) FILTER (WHERE kind = 'unreadable')
+FROM sync.shadow_difference LEFT JOIN clean USING (table_name)
+WHERE found_at > coalesce(clean.since, '-infinity') GROUP BY table_name
+
 -- bad_indexes: indexes that are still to be built, and invalid ones of these tables
 SELECT index_name FROM sync.index
 UNION SELECT indexrelid::regclass::text FROM pg_index

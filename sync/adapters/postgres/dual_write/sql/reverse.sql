@@ -67,6 +67,9 @@ made AS (
 SELECT made.id, made.version, e.epoch, e."primary", e.state, need.need > {most}, %(clock)s - clock.now
 FROM e CROSS JOIN need CROSS JOIN clock LEFT JOIN made ON true
 
+-- committing: which of these intents are there
+SELECT id FROM sync.intent WHERE id = ANY (%(intents)s::bigint[])
+
 -- raise: a key's version rises above all that is known of it, so that the row when sent again hides older cells (rule 27)
 WITH {stamped}, v AS (
     SELECT greatest(need, (extract(epoch FROM clock_timestamp()) * 1000000)::bigint) AS version
