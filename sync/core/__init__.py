@@ -8,7 +8,9 @@ encode/     CQL cell to Postgres cell
 keys/       keys as people see them, and a key that no row has
 reads/      what an application may ask for, and where a read resumes
 schema/     how a source table maps onto its target
+cell_ttls   when a row expires, from the TTLs of its cells
 cql         CQL types as values
+expiry      moments at which rows expire, and the column that has them
 key_forms   one form of each key value, for both sides
 mutations   a write as it was asked for, kept in its intent
 ring        the token ring and its ranges `(start, end]`

@@ -9,6 +9,7 @@ from contextlib import ExitStack
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
+from sync.adapters.cassandra.rows.moments import row_until
 from sync.adapters.notifier_thread import NotifierThread
 from sync.adapters.postgres.dual_write.registration import Registration
 from sync.core.mutations import Mutation
@@ -22,7 +23,7 @@ from sync.stores.both_sides.flow_cache import FlowCache
 from sync.stores.both_sides.reads import PrimaryReads, Side
 from sync.stores.both_sides.shadow_reads import ShadowReads
 from sync.stores.both_sides.source import SourceSide
-from sync.stores.both_sides.table_flows import FlowMaker, TableFlows
+from sync.stores.both_sides.table_flows import FlowMaker, TableFlows, refuse_update
 from sync.stores.both_sides.target import TargetSide
 from sync.stores.both_sides.wrapped import Begun, Describe, Keys, WrappedStore
 from sync.stores.both_sides.wrapped_classes import check_classes
@@ -129,9 +130,9 @@ class DualWriteStore(PrimaryReads):
         self._side.close()
         self._source.close()
 
-    def put(self, table: str, row: Mapping[str, Any]) -> bool:
-        """Write a whole row: a column left out becomes null on both sides."""
-        return self._retry_on_change(table, lambda flows: self._write(flows, _put(flows, row)))
+    def put(self, table: str, row: Mapping[str, Any], ttl: int | None = None) -> bool:
+        """Write a whole row, which expires after `ttl` seconds: a column left out becomes null on both sides."""
+        return self._retry_on_change(table, lambda flows: self._write(flows, _put(flows, row, ttl)))
 
     def put_many(self, table: str, rows: Iterable[Mapping[str, Any]]) -> bool:
         """Write whole rows, several at once, after checking all of them; rows with the same key are written in order.
@@ -182,6 +183,7 @@ class DualWriteStore(PrimaryReads):
         """Write some columns. A row that does not exist is created; with Postgres as primary it is not (False)."""
 
         def write(flows: TableFlows) -> bool:
+            refuse_update(flows.mapped.source)
             return self._write(flows, Mutation("update", flows.cells.only_key(key), flows.cells.some(changes)))
 
         return self._retry_on_change(table, write)
@@ -291,5 +293,5 @@ class DualWriteStore(PrimaryReads):
         return self._known.of(table)
 
 
-def _put(flows: TableFlows, row: Mapping[str, Any]) -> Mutation:
-    return Mutation("put", flows.cells.key(row), flows.cells.row(row))
+def _put(flows: TableFlows, row: Mapping[str, Any], ttl: int | None = None) -> Mutation:
+    return Mutation("put", flows.cells.key(row), row_until(flows.mapped.source, flows.cells, row, ttl))

@@ -18,8 +18,9 @@ from sync.adapters.postgres.schema import indexes
 from sync.adapters.postgres.schema.catalogue import regclass
 from sync.adapters.postgres.schema.key_order import record_key_order
 from sync.core.encode.rows import RowEncoder
+from sync.core.expiry import expires
 from sync.core.mutations import Key, Mutation
-from sync.core.rows import TableMap, one_sided
+from sync.core.rows import SourceTable, TableMap, one_sided
 from sync.errors import PreflightError, SourceUnavailable, WriteRefused, WriteRefusedNow
 from sync.flows.dual_write import ForwardWrite
 from sync.flows.insert import ForwardInsert
@@ -48,6 +49,15 @@ class TableFlows:
     reverse: ReverseWrite
     journal: Journal
     announcer: ReverseJournal
+
+
+def refuse_update(table: SourceTable) -> None:
+    """Raise WriteRefused for a table whose rows expire: an update gives some cells another TTL than the rest of their row."""
+    if expires(table):
+        raise WriteRefused(
+            f"{table.name}: its rows expire as a whole, and an update would give some of a row's values another TTL than the "
+            "others: read the row, and put it with its ttl"
+        )
 
 
 @dataclass(frozen=True, slots=True)

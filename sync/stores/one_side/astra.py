@@ -20,8 +20,15 @@ from sync.stores.process import Process
 from sync.stores.rows import PAGE_ROWS, Rows, reads
 from sync.stores.schema_refresh import SchemaRefresh
 
+_NO_TTL = "{}: the Data API takes no TTL: use CQL (unset ASTRA_DB_API_ENDPOINT), or leave ttl out"
 NO_INSERT = "{}: the Data API cannot write a row only if there is none: use CQL (unset ASTRA_DB_API_ENDPOINT), or put"
 _NEEDS_CQL = "the store over the Data API does not read it: open a store over CQL, without ASTRA_DB_API_ENDPOINT"
+
+
+def refuse_ttl(table: str, ttl: int | None) -> None:
+    """Raise NotSupported for a write with a TTL."""
+    if ttl is not None:
+        raise NotSupported(_NO_TTL.format(table))
 
 
 class AstraStore:
@@ -46,8 +53,12 @@ class AstraStore:
         """Close the store; idle connections stay open until the process ends."""
         self._process.close()
 
-    def put(self, table: str, row: Mapping[str, Any]) -> bool:
-        """Write a whole row or document: a column left out becomes null, a field left out is absent."""
+    def put(self, table: str, row: Mapping[str, Any], ttl: int | None = None) -> bool:
+        """Write a whole row or document: a column left out becomes null, a field left out is absent.
+
+        Raises NotSupported for a TTL.
+        """
+        refuse_ttl(table, ttl)
         with_live_table(self, table, lambda: self.checked_put(table, row)())
         return True
 

@@ -14,10 +14,12 @@ from sync.adapters.cassandra.connection.connect import Cassandra, explain, open_
 from sync.adapters.cassandra.connection.pages import quoted, token_of_partition
 from sync.adapters.cassandra.rows.cells import Cells
 from sync.adapters.cassandra.rows.inserts import Inserts
+from sync.adapters.cassandra.rows.moments import moment_cell
 from sync.adapters.cassandra.rows.queries import TableQueries, search_terms
 from sync.adapters.cassandra.rows.rows import FAILURES, SourceRows
 from sync.adapters.cassandra.rows.search import index_checks, nearest_rows, vector_similarity
 from sync.adapters.cassandra.schema.read_indexes import read_indexes
+from sync.core.expiry import EXPIRY_NAME
 from sync.core.mutations import InsertOutcome, Mutation
 from sync.core.reads.cursor import Place, from_cursor
 from sync.core.reads.query import filters
@@ -69,13 +71,14 @@ class CqlStore(PageReads):
         self._process.close()
         self._opened.__exit__(None, None, None)
 
-    def put(self, table: str, row: Mapping[str, Any]) -> bool:
-        """Write a whole row: a column left out becomes null."""
-        return self._retry_on_change(table, lambda: self._write(self._put(table, row)))
+    def put(self, table: str, row: Mapping[str, Any], ttl: int | None = None) -> bool:
+        """Write a whole row, which expires after `ttl` seconds: a column left out becomes null."""
+        return self._retry_on_change(table, lambda: self._write(self._put(table, row, ttl)))
 
-    def _put(self, table: str, row: Mapping[str, Any]) -> Mutation:
+    def _put(self, table: str, row: Mapping[str, Any], ttl: int | None = None) -> Mutation:
         cells, _ = self._of(table)
-        return Mutation("put", cells.key(row), cells.row(row))
+        until = {} if ttl is None else {EXPIRY_NAME: moment_cell(table, ttl)}
+        return Mutation("put", cells.key(row), {**cells.row(row), **until})
 
     def put_many(self, table: str, rows: Iterable[Mapping[str, Any]]) -> bool:
         """Write whole rows, each on its own, after all of them were checked."""

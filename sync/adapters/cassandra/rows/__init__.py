@@ -5,6 +5,7 @@ cell_types        the driver's types, made from the catalogue
 cells             an application's values to raw CQL cells, keys and tokens, and back
 inserts           rows written only where there are none: lightweight transactions
 key_rows          many rows by key, at quorum, for a drift report's second look
+moments           when a row that is written expires
 queries           rows of a partition, by an index, or all of them, page by page
 rows              single rows: written with our own timestamp, sent again, read at quorum
 search            vector search and rows, to compare with the target's

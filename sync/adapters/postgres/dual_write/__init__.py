@@ -5,6 +5,7 @@ announcements    several keys of a write by an application's own class, announce
 breaker          stops asking a Postgres that does not answer (invariant 8)
 data_centres     which process reads and writes which data centre
 dead_writers     dead writers that provably had nothing unrecorded (rule 29)
+expired          rows that have expired, deleted a few at a time
 intents          intents as an operator sees them
 journal          intents and guarded writes of one table (rules 1 to 15)
 pacing           how soon a writer reads the epoch again
