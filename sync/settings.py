@@ -99,15 +99,16 @@ class _TableSection(BaseModel):
     rename: dict[str, str] = Field(default_factory=dict)
     ignore: frozenset[str] = frozenset()
     on_reject: dict[str, OnReject] = Field(default_factory=dict)
-    ttl: Literal["refuse", "keep"] = "refuse"
+    ttl: Literal["refuse", "keep", "expire"] = "refuse"
+    expiry_column: str = Field("expires_at", pattern="^[^%]+$")  # a percent sign would be a parameter
     lightweight_transactions: bool = False
     collection: Literal[False] | None = None
     """False: a plain table, although it has a collection's layout."""
 
     def options(self) -> TableOptions:
-        return TableOptions(
-            self.target, self.rename, self.ignore, self.on_reject, self.ttl == "keep", self.lightweight_transactions
-        )
+        keeps, expiry = self.ttl == "keep", self.expiry_column if self.ttl == "expire" else ""
+        serial = self.lightweight_transactions
+        return TableOptions(self.target, self.rename, self.ignore, self.on_reject, keeps, serial, expiry=expiry)
 
 
 class _FieldSection(BaseModel):
@@ -271,8 +272,7 @@ class Config(BaseModel):
     @property
     def kinds(self) -> dict[str, bool]:
         """Whether tables are collections, for those of which it is said."""
-        plain = {name: False for name, table in self.tables.items() if table.collection is False}
-        return {**dict.fromkeys(self.collections, True), **plain}
+        return dict.fromkeys(self.collections, True) | {n: False for n, t in self.tables.items() if t.collection is False}
 
     def options(self, table: str) -> TableOptions:
         """What is said about a table or collection; the defaults where nothing is."""

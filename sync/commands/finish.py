@@ -60,6 +60,19 @@ def _show(done: dict[str, Any]) -> None:
     out.print(
         f"\nThe migration is over: {', '.join(done['tables'])} keep their rows, and nothing else of it is left.", markup=False
     )
+    if "expiry" in done:
+        _show_expiry(done["expiry"])
     out.print("Astra is unchanged. When you no longer need it, run there:", markup=False)
     for statement in done["delete_source"]:
         out.print(f"    {statement}", markup=False)
+
+
+def _show_expiry(expiry: dict[str, Any]) -> None:
+    """How expired rows are deleted from now on: stores do not return them, and nothing else deletes them."""
+    if expiry["made"]:
+        out.print(f"{expiry['function']}() deletes rows that have expired; run it every minute. With pg_cron:", markup=False)
+    else:
+        out.print("This role may not create functions in public; as another role, create this one:", markup=False)
+        out.print(expiry["definition"], markup=False)
+        out.print("It deletes rows that have expired; run it every minute. With pg_cron:", markup=False)
+    out.print(f"    {expiry['cron']}", markup=False)

@@ -9,7 +9,9 @@ keys/       keys as people see them, and a key that no row has
 reads/      what an application may ask for, and where a read resumes
 schema/     how a source table maps onto its target
 counters    what may be added to counters, and how far two rows' are apart
+cell_ttls   when a row expires, from the TTLs of its cells
 cql         CQL types as values
+expiry      moments at which rows expire, and the column that has them
 key_forms   one form of each key value, for both sides
 mutations   a write as it was asked for, kept in its intent
 ring        the token ring and its ranges `(start, end]`

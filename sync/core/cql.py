@@ -9,6 +9,8 @@ from dataclasses import dataclass
 COLLECTIONS = frozenset({"list", "set", "map"})
 DOCUMENT, DOCUMENT_ID, FIELD = "document", "document id", "field"
 """Types of a Data API collection's columns: they hold more than their CQL types (text, tuple, none) say."""
+EXPIRY = "expiry"
+"""The type of the moment at which a row expires (`core.expiry`)."""
 _ALIASES = {"varchar": "text"}
 _TOKEN = re.compile(r"""\s*("(?:[^"]|"")*"|'[^']*'|[<>,"]|[^\s<>,"]+)""")  # 'in.single.quotes(…)': a custom Java type
 _PUNCTUATION = frozenset({"", "<", ">", ",", '"'})

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from sync.core.cql import CqlType
@@ -12,7 +12,7 @@ OnReject = Literal["reject", "strip-nul", "null"]
 
 @dataclass(frozen=True, slots=True)
 class SourceColumn:
-    """A column of the source: `kind` is partition_key, clustering, regular or static.
+    """A column of the source: `kind` is partition_key, clustering, regular, static, or expiry (`core.expiry`).
 
     `alias` is its default name in the target. A column with a `path` is not a column of the source, but a field of its
     document. `descending`: a clustering column by which rows come from the highest value to the lowest.
@@ -20,7 +20,7 @@ class SourceColumn:
 
     name: str
     type: CqlType
-    kind: Literal["partition_key", "clustering", "regular", "static"]
+    kind: Literal["partition_key", "clustering", "regular", "static", "expiry"]
     alias: str = ""
     path: tuple[str, ...] = ()
     descending: bool = False
@@ -29,6 +29,11 @@ class SourceColumn:
     def is_key(self) -> bool:
         """Whether it is part of the primary key."""
         return self.kind in ("partition_key", "clustering")
+
+    @property
+    def has_many_cells(self) -> bool:
+        """Whether Cassandra keeps its elements or fields as cells of their own, each with its write time and TTL."""
+        return self.type.name in ("map", "list", "set", "udt") and not self.type.frozen
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +50,7 @@ class SourceTable:
     @property
     def stored(self) -> tuple[SourceColumn, ...]:
         """The columns that the source itself has."""
-        return tuple(c for c in self.columns if not c.path)
+        return tuple(c for c in self.columns if not c.path and c.kind != "expiry")
 
     @property
     def partition_key(self) -> tuple[SourceColumn, ...]:
@@ -102,12 +107,23 @@ class TargetColumn:
 
 @dataclass(frozen=True, slots=True)
 class TargetTable:
-    """A target table as its catalogue describes it."""
+    """A target table as its catalogue describes it.
+
+    `expiry`: its column that says when a row expires, empty if it has none; `default_ttl`: after how many seconds a row does
+    that is written without a TTL, 0 for never.
+    """
 
     schema: str
     name: str
     columns: tuple[TargetColumn, ...]
     primary_key: tuple[str, ...]
+    expiry: str = ""
+    default_ttl: int = 0
+
+    @property
+    def without_expiry(self) -> TargetTable:
+        """The table with the columns that an application reads and writes."""
+        return replace(self, columns=tuple(c for c in self.columns if c.name != self.expiry)) if self.expiry else self
 
     def column(self, name: str) -> TargetColumn | None:
         """The column of that name, or None."""
@@ -116,7 +132,7 @@ class TargetTable:
 
 @dataclass(frozen=True, slots=True)
 class TableOptions:
-    """What sync.toml says about one table."""
+    """What sync.toml says about one table; `expiry`: the target's column for it, empty if rows do not expire there."""
 
     target: str = ""
     rename: dict[str, str] = field(default_factory=dict)
@@ -126,6 +142,7 @@ class TableOptions:
     lightweight_transactions: bool = False
     fields: dict[str, str] = field(default_factory=dict)
     collection: bool = False
+    expiry: str = ""
 
     def target_name(self, column: SourceColumn) -> str:
         """What the target calls this column."""

@@ -7,9 +7,11 @@ primary's: a sick secondary costs the application nothing but the journal's comm
 from __future__ import annotations
 
 import logging
+import time
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
+from sync.core.expiry import EXPIRY_NAME
 from sync.core.mutations import Key, Mutation
 from sync.errors import AnswerLost, TargetBusy, TargetUnavailable, WriteRefused, WriteRefusedNow, WriteUnsure
 from sync.failpoints import failpoint
@@ -18,6 +20,8 @@ from sync.ports import Intent, Outcome, PrimaryRows, TableJournal
 log = logging.getLogger(__name__)
 Mode = Literal["inline", "async"]
 State = Literal["finished", "unsure"]
+_MAX_SECONDS_OF_EXPIRING = 1.0
+"""A TTL counts from when the primary executes the write: after a slower one both sides would differ by more than a second."""
 _ALONE: dict[Outcome, State | None] = {"written": "finished", "unsure": "unsure", "refused": None}
 """The state in which a write without an intent is remembered; None: it is not."""
 
@@ -62,14 +66,19 @@ class ForwardWrite:
             return self._without_journal(mutation, away)
         self.write_behind.observe(intent.version, mutation.key, mutation.kind == "delete_partition")
         failpoint("write.after_intent")
+        sent = time.monotonic()
         outcome, error = self.primary.write(mutation, intent.version)
+        is_late = EXPIRY_NAME in mutation.cells and time.monotonic() - sent > _MAX_SECONDS_OF_EXPIRING
         failpoint("write.after_primary")
         if outcome == "refused":
             self._withdraw(intent, error)
         if outcome == "unsure":
             self._mark(intent, "unsure", error)
             raise WriteUnsure(unsure_reason(mutation.key, error))
-        self._second_half(mutation, intent)
+        if is_late:
+            self._mark(intent, "finished", "")  # the row expires that much later in the primary: its expiry is read back
+        else:
+            self._second_half(mutation, intent)
         return True
 
     def _accepted(self, mutation: Mutation) -> int:

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from time import monotonic
+from time import monotonic, time
 from typing import Protocol
 
+from sync.core.drift.expiring import Span
 from sync.core.drift.results import KeyVerdict
 from sync.core.drift.verdicts import FINDINGS, STILL, UNSETTLED, SourceRow, TargetRow, judge
 from sync.core.encode.rows import RowEncoder
+from sync.core.expiry import EXPIRY_NAME, expiry_of, is_same_moment
 from sync.core.mutations import Key
 from sync.ports import Read
 
@@ -73,24 +75,30 @@ class Recheck:
         yield from (replace(j, verdict="in flight") if _must_be_stable(j) else j for j in unsettled)
 
     def _judge(self, keys: Sequence[Key], since: float) -> list[KeyVerdict]:
+        begin = int(time() * 1000)
         before = self.keys.look(keys)
         read = [self._source(found) for found in self.keys.read(keys)]
         after = self.keys.look(keys)
+        span = Span(begin, int(time() * 1000))
         made = zip(keys, before, read, after, strict=True)
-        return [self._judged(key, b, source, a, since) for key, b, source, a in made]
+        return [self._judged(key, b, source, a, since, span) for key, b, source, a in made]
 
     def _source(self, found: Read | str) -> SourceRow:
         if isinstance(found, str):
             return SourceRow(error=found)
         if found.cells is None:
             return SourceRow()
-        return SourceRow(True, self.encoder.canonical_row(found.cells), found.version)
+        return SourceRow(True, self.encoder.canonical_row(found.cells), found.version, expiry=expiry_of(found.cells))
 
-    def _judged(self, key: Key, before: TargetRow, source: SourceRow, after: TargetRow, since: float) -> KeyVerdict:
-        verdict = judge(before, source, after, self.keeps)
+    def _judged(
+        self, key: Key, before: TargetRow, source: SourceRow, after: TargetRow, since: float, span: Span
+    ) -> KeyVerdict:
+        before, after = span.visible(before), span.visible(after)
+        verdict = span.verdict(before, source, after) or judge(before, source, after, self.keeps)
         columns: tuple[str, ...] = ()
         if verdict == "different" and source.row is not None and after.row is not None:
             columns = tuple(self.encoder.different_columns(source.row, after.row))
+            columns += () if is_same_moment(source.expiry, after.expiry) else (EXPIRY_NAME,)
             if self.keeps and after.version and self.encoder.lacks(source.row, after.row):
                 verdict = "same"  # what the source still has of it is equal
         return KeyVerdict(

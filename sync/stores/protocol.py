@@ -23,8 +23,14 @@ class Store(Protocol):
     ValueUnreadable if Python cannot represent a value; `get_many`, `find` and `scan` also QueryNotSupported.
     """
 
-    def put(self, table: str, row: Mapping[str, Any]) -> bool:
-        """Write a whole row: a column left out becomes null. True."""
+    def put(self, table: str, row: Mapping[str, Any], ttl: int | None = None) -> bool:
+        """Write a whole row: a column left out becomes null. True.
+
+        The row expires after `ttl` seconds; by default after the table's default_time_to_live, if it has one; 0: never.
+        In Postgres, and through a store of both sides, that needs `ttl = "expire"` for the table, whose rows are put whole: a
+        store of both sides refuses to update them.
+        Raises NotSupported where Astra is written through the Data API, which takes no TTL.
+        """
         ...
 
     def put_many(self, table: str, rows: Iterable[Mapping[str, Any]]) -> bool:

@@ -33,7 +33,7 @@ from sync.adapters.postgres.schema import migrations
 from sync.adapters.postgres.schema.catalogue import HOME, regclass, server_facts
 from sync.adapters.postgres.schema.inspection import TableFacts, TargetFacts, inspect
 from sync.adapters.queue import QueueNotifier, redis_connection, redis_name, unanswered
-from sync.core.documents.collections import with_fields
+from sync.core.expiry import migrated
 from sync.core.rows import SourceTable
 from sync.core.schema.mapping import Problem, map_table
 from sync.core.words import counted, first_of
@@ -142,7 +142,7 @@ def _inspect(
     if _is_readable(cassandra, table, masked, config, found):
         found.problems += [Problem("warning", table.name, text) for text in views_and_indexes(cassandra.session, table)]
         if not config.options(table.name).keep_ttl:
-            check_expiry(cassandra, table, found)
+            check_expiry(cassandra, table, config.options(table.name).expiry, found)
         check_write_times(cassandra, table, config, found, whole=write_times)
     return found
 
@@ -194,7 +194,7 @@ def chosen_tables(cassandra: Cassandra, settings: Settings, config: Config, name
             raise PreflightError(f"keyspace {keyspace} has no table {name!r}; it has: {', '.join(sorted(there))}")
     if not wanted:
         raise PreflightError(f"keyspace {keyspace} has no tables; `sync schema apply --source` makes the example's")
-    return [with_fields(there[name], config.options(name).fields) for name in wanted]
+    return [migrated(there[name], config.options(name)) for name in wanted]
 
 
 def _target(settings: Settings, config: Config, sources: list[SourceTable], report: PreflightReport) -> None:

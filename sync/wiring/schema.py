@@ -12,7 +12,7 @@ from cassandra.protocol import SyntaxException
 from sync.adapters.cassandra.connection.connect import explain, open_cassandra
 from sync.adapters.cassandra.schema.catalogue import keyspace_of, read_tables
 from sync.adapters.postgres.connection.connect import Connection, connect
-from sync.adapters.postgres.schema import migrations
+from sync.adapters.postgres.schema import expiry, migrations
 from sync.adapters.postgres.schema.catalogue import read_target
 from sync.adapters.postgres.schema.key_order import comment_statement
 from sync.adapters.postgres.schema.visibility import no_tables
@@ -133,7 +133,13 @@ def _complete(connection: Connection, source: SourceTable, config: Config, dry_r
     for statement in statements:
         migrations.run(connection, statement, name)
     made = read_target(connection, name)
-    order = comment_statement(connection, made, source_key_order(source, options)) if made else None
+    if made is None:
+        return statements
+    if options.expiry and made.column(options.expiry):
+        for statement in (text.as_string(connection) for text in expiry.statements(connection, source, made, options.expiry)):
+            connection.execute(statement.encode())
+            statements.append(statement)
+    order = comment_statement(connection, made, source_key_order(source, options))
     if order is None:
         return statements
     connection.execute(order)

@@ -30,6 +30,7 @@ CANARY, DATA_CENTRES = "tests/integration/test_canary.py", "tests/integration/te
 DRIFT, AGE = "sync/adapters/postgres/drift/sql/drift.sql", "tests/integration/test_drift_age.py"
 KEPT = "tests/integration/test_expired_rows.py"
 CLAIMS, COUNTERS = "sync/adapters/postgres/dual_write/sql/counters.sql", "tests/integration/test_counter_faults.py"
+EXPIRE, TTL = "tests/integration/test_rows_expire.py", "tests/integration/test_put_with_ttl.py"
 INSERTS, INSERT = "sync/adapters/cassandra/rows/inserts.py", "tests/integration/test_insert.py"
 PARTITIONS, DELETES = "sync/adapters/postgres/dual_write/sql/partitions.sql", "tests/integration/test_partition_deletes.py"
 DELETING, ENDING = "sync/adapters/postgres/dual_write/partitions.py", "sync/flows/partition_deletes.py"
@@ -523,6 +524,42 @@ MUTANTS = (
         "        if table.name in mapped and begun.get(table.name) not in (None, now[table.name]):\n", "        if False:\n", AGE, "in_the_middle",
     ),
     Mutant(
+        "expire", "the moments are not compared", "sync/core/drift/digest.py",
+        "abs(moments) <= TOLERANCE_MS", "abs(moments) >= 0", EXPIRE, "another_moment",
+    ),
+    Mutant(
+        "expire", "a row that is about to expire is compared as any other", "sync/flows/recheck.py",
+        "verdict = span.verdict(before, source, after) or judge(", "verdict = judge(", EXPIRE, "about_to_expire",
+    ),
+    Mutant(
+        "expire", "cells may expire apart", "sync/core/cell_ttls.py",
+        "if None in found or max(seconds) - min(seconds) > _TOGETHER_SECONDS:", "if False:", EXPIRE, "cells_expire_apart",
+    ),
+    Mutant(
+        "expire", "what has expired is sent again as it was", "sync/adapters/cassandra/rows/rows.py",
+        "or (moment is not None and seconds <= 0):", "or False:", TTL, "sent_again",
+    ),
+    Mutant(
+        "expire", "a slow write's moment is not read back", "sync/flows/dual_write.py",
+        "is_late = EXPIRY_NAME in mutation.cells and", "is_late = False and", TTL, "slow_source",
+    ),
+    Mutant(
+        "expire", "Postgres returns what has expired", "sync/adapters/postgres/schema/expiry.py",
+        "({0} IS NULL OR {0} > statement_timestamp())", "({0} IS NULL OR {0} IS NOT NULL)", TTL, "nobody_reads",
+    ),
+    Mutant(
+        "expire", "a row that has expired is in an insert's way", "sync/adapters/postgres/dual_write/statements.py",
+        "        if not expiry:\n", "        if True:\n", TTL, "an_insert_takes",
+    ),
+    Mutant(
+        "expire", "an update gives cells a TTL of their own", "sync/stores/both_sides/table_flows.py",
+        "    if expires(table):\n", "    if False:\n", TTL, "refusals_say",
+    ),
+    Mutant(
+        "expire", "a deleted row's version is forgotten", "sync/adapters/postgres/dual_write/sql/expired.sql",
+        "coalesce(gone.version, (SELECT floor", "coalesce(gone.version * 0, (SELECT floor", TTL, "a_sweep_deletes",
+    ),
+    Mutant(
         "keep", "what expired is extra", "sync/core/drift/verdicts.py",
         'return "kept" if keeps and target.version else "extra"', 'return "extra"', KEPT, "no_finding",
     ),
@@ -722,7 +759,7 @@ MUTANTS = (
     ),
     Mutant(
         "old", "a write time is asked for that Cassandra 4 does not know", "sync/adapters/cassandra/rows/cell_times.py",
-        "{'MAX' if _has_many_cells(column) else ''}WRITETIME", "MAXWRITETIME", OLD, "asked_for",
+        "{'MAX' if column.has_many_cells else ''}WRITETIME", "MAXWRITETIME", OLD, "asked_for",
     ),
     Mutant(
         "old", "a list whose time is not told has never arrived", "sync/adapters/cassandra/rows/rows.py",
@@ -852,7 +889,7 @@ MUTANTS = (
     ),
     Mutant(
         "insert", "an insert into Postgres replaces the row", REVERSE,
-        "ON CONFLICT ({primary_key}) DO NOTHING", "ON CONFLICT ({primary_key}) DO UPDATE SET {set_excluded}", INSERT, "stays_as_it_is",
+        "ON CONFLICT ({primary_key}) DO {if_expired}", "ON CONFLICT ({primary_key}) DO UPDATE SET {set_excluded}", INSERT, "stays_as_it_is",
     ),
     # reads at a cut-over
     Mutant(

@@ -114,7 +114,7 @@ def test_what_the_example_leaves_out_by_a_number_sign_loads_too(tmp_path: Path) 
     config = load_config(whole)
     assert config.schema_files == (Path("schema.sql"),)
     assert config.options("Order").target == "shop.orders"
-    assert config.options("sessions").keep_ttl
+    assert config.options("sessions").expiry == "expires_at"
 
 
 def test_every_entry_of_a_table_is_in_the_example() -> None:

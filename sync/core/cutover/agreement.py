@@ -7,7 +7,7 @@ from typing import Any
 
 from sync.core.rows import TableOptions
 
-_SAID = {"keep_ttl": "ttl"}
+_SAID = {"keep_ttl": "ttl", "expiry": "ttl"}
 """What sync.toml calls an option, if not by its name."""
 
 

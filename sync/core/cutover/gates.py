@@ -251,5 +251,6 @@ def _choices(table: TableMap) -> list[str]:
     found += [
         f"{p.source.name} is {p.target.name}" for p in table.pairs if p.target.name != (p.source.alias or p.source.name)
     ]
+    found += [f"expires at {p.target.name}" for p in table.pairs if p.source.kind == "expiry"]
     found += [f"{p.source.name}: {p.on_reject}" for p in table.pairs if p.on_reject != "reject"]
     return [*found, "keeps"] if table.keeps else found

@@ -21,7 +21,7 @@ vectors           vector and halfvec to vector<float, n>
 
 from __future__ import annotations
 
-from sync.core.cql import COLLECTIONS, DOCUMENT, DOCUMENT_ID, FIELD, CqlType
+from sync.core.cql import COLLECTIONS, DOCUMENT, DOCUMENT_ID, EXPIRY, FIELD, CqlType
 from sync.core.decode import scalars, times
 from sync.core.decode.arrays import array
 from sync.core.decode.base import DECODE_ERRORS, Decode, fixed
@@ -98,6 +98,7 @@ _SCALARS: dict[str, Decode] = {
     "uuid": fixed(16, "uuid"),
     "timeuuid": scalars.decode_timeuuid,
     "timestamp": times.decode_timestamp,
+    EXPIRY: times.decode_expiry,
     "date": times.decode_date,
     "time": times.decode_time,
     "duration": scalars.decode_duration,

@@ -30,6 +30,12 @@ def decode_timestamp(cell: bytes) -> bytes:
     return INT64.pack(milliseconds + _EPOCH_MS)
 
 
+def decode_expiry(cell: bytes) -> bytes | None:
+    """timestamptz → the moment at which a row expires, in whole ms; null for `infinity`."""
+    (micros,) = INT64.unpack(cell)
+    return None if micros == 2**63 - 1 else INT64.pack(max(micros, -_EPOCH_MS * 1000) // 1000 + _EPOCH_MS)
+
+
 def decode_date(cell: bytes) -> bytes:
     """date (days since 2000) → date (days, 2³¹ is 1970-01-01)."""
     (days,) = INT32.unpack(cell)

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+from sync.core.drift.digest import is_equal
+
 MAX_FINDINGS = 1000
 """How many findings are kept with their keys; all are counted (invariant 7)."""
 FIGURES = ("source", "target", "same", "missing", "extra", "different", "kept", "in_flight", "rejected", "unknown")
@@ -81,7 +83,7 @@ def compare(
         if key not in target:
             found.missing += 1
             found.findings.append(Finding("missing", key))
-        elif target[key] != hashed:
+        elif not is_equal(target[key], hashed):
             found.different += 1
             found.findings.append(Finding("different", key))
         else:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import struct
 from dataclasses import dataclass
-from hashlib import md5
+
+from sync.core.expiry import TOLERANCE_MS
 
 _MODULUS = 1 << 64
-_HALVES = struct.Struct(">QQ")
+_HALVES, _MOMENT = struct.Struct(">QQ"), struct.Struct(">q")
+_HASH_BYTES = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,9 +32,17 @@ class Digest:
 EMPTY = Digest(0, 0, 0)
 
 
-def row_hash(canonical: bytes) -> bytes:
-    """The hash of a row's canonical bytes."""
-    return md5(canonical).digest()
+def is_equal(one: bytes | None, other: bytes) -> bool:
+    """Whether two rows are equal by what a comparison keeps of them: hashes and, where rows expire, the moments of that."""
+    if one == other or one is None or len(other) == _HASH_BYTES:
+        return one == other
+    moments = _MOMENT.unpack(one[_HASH_BYTES:])[0] - _MOMENT.unpack(other[_HASH_BYTES:])[0]
+    return one[:_HASH_BYTES] == other[:_HASH_BYTES] and abs(moments) <= TOLERANCE_MS
+
+
+def is_expiring(hashed: bytes, now_ms: int) -> bool:
+    """Whether a row has just expired, or is about to."""
+    return bool(hashed[_HASH_BYTES:]) and _MOMENT.unpack(hashed[_HASH_BYTES:])[0] <= now_ms + TOLERANCE_MS
 
 
 def digest_of_row(hashed: bytes) -> Digest:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 
-from sync.core.drift.digest import Digest, digest_of_rows, row_hash
+from sync.core.drift.digest import Digest, digest_of_rows, is_equal
 from sync.core.encode.base import INT64, Reject, join_cells, read_cells
 from sync.core.encode.rows import ENCODE_ERRORS, RowEncoder
 from sync.core.rows import Page
@@ -17,7 +17,7 @@ class RangeHashes:
     """Hashes, raw keys and tokens of the source's rows of a range, packed page by page."""
 
     def __init__(self, encoder: RowEncoder) -> None:
-        self._encoder = encoder
+        self._encoder, self._width = encoder, encoder.hash_width
         self._hashes: list[bytes] = []
         self._keys: list[bytes] = []
         self._tokens: list[bytes] = []
@@ -46,7 +46,7 @@ class RangeHashes:
         hashes, keys, tokens, at = [], [], [], page.offset
         try:
             for row in self._encoder.check_page(page.data, page.offset, page.count):
-                hashes.append(bytes(16) if row.encoded is None else row_hash(row.canonical))
+                hashes.append(bytes(self._width) if row.encoded is None else row.hashed)
                 keys.append(join_cells(row.key))
                 tokens.append(INT64.pack(row.token))
                 at = read_cells(page.data, at, 1 + len(self._encoder.columns))[1]
@@ -82,12 +82,12 @@ class RangeHashes:
             at = 0
             for _ in range(left):
                 at = read_cells(keys, at, self._encoder.key_count)[1]
-            self._hashes.append(hashes[: 16 * left])
+            self._hashes.append(hashes[: self._width * left])
             self._keys.append(keys[:at])
             self._tokens.append(tokens[: 8 * left])
 
     def digest(self) -> Digest:
-        """The digest of all rows."""
+        """The digest of all rows, in a table whose rows do not expire."""
         return digest_of_rows(b"".join(self._hashes))
 
     def clear(self) -> None:
@@ -98,11 +98,11 @@ class RangeHashes:
         """How many rows are equal in `held`, and the raw keys of the others; equal rows are removed from `held`."""
         same, suspects = 0, []
         for hashes, keys in zip(self._hashes, self._keys, strict=True):
-            at = 0
-            for i in range(len(hashes) // 16):
+            at, width = 0, self._width
+            for i in range(len(hashes) // width):
                 raw, at = read_cells(keys, at, self._encoder.key_count)
                 key = self._canonical(tuple(raw))
-                if key is not None and held.get(key) == hashes[16 * i : 16 * i + 16]:
+                if key is not None and is_equal(held.get(key), hashes[width * i : width * (i + 1)]):
                     same += 1
                     del held[key]
                 else:

@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from sync.core.expiry import is_same_moment
+
 Verdict = Literal["same", "gone", "missing", "extra", "different", "kept", "rejected", "in flight", "unknown"]
 FINDINGS: tuple[Verdict, ...] = ("missing", "extra", "different")
 STILL: tuple[Verdict, ...] = (*FINDINGS, "kept")
@@ -21,6 +23,7 @@ class TargetRow:
     """What the target holds of a key, in one snapshot: the row's canonical bytes, its version, its tombstone's version.
 
     `refused`: None if no reject is recorded; True if Postgres itself refused the row, False if its value was rejected before.
+    `expiry`: when the row expires, ms since 1970.
     """
 
     row: bytes | None = None
@@ -28,6 +31,7 @@ class TargetRow:
     tombstone: int | None = None
     intents: bool = False
     refused: bool | None = None
+    expiry: int | None = None
 
     @property
     def state(self) -> tuple[bytes | None, int | None, int | None]:
@@ -43,6 +47,11 @@ class SourceRow:
     row: bytes | None = None
     version: int = 0
     error: str = ""
+    expiry: int | None = None
+
+    def is_like(self, target: TargetRow) -> bool:
+        """Whether the target's row is equal, and expires at the same moment."""
+        return self.row is not None and self.row == target.row and is_same_moment(self.expiry, target.expiry)
 
 
 def judge(before: TargetRow, source: SourceRow, after: TargetRow, keeps: bool = False) -> Verdict:
@@ -53,7 +62,7 @@ def judge(before: TargetRow, source: SourceRow, after: TargetRow, keeps: bool = 
     """
     if source.error:
         return "unknown"
-    if source.row is not None and source.row in (before.row, after.row):
+    if source.is_like(before) or source.is_like(after):
         return "same"  # both sides were equal at some moment; an intent covers what came later
     if not source.there and None in (before.row, after.row):
         return "gone"

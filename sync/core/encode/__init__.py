@@ -23,7 +23,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from sync.core.cql import DOCUMENT, DOCUMENT_ID, FIELD, CqlType
+from sync.core.cql import DOCUMENT, DOCUMENT_ID, EXPIRY, FIELD, CqlType
 from sync.core.encode import arrays, fields, scalars, times
 from sync.core.encode.base import EMPTY_IS_A_VALUE, Encode, Encoder, Reject, UnsupportedPair, elements
 from sync.core.encode.document_ids import document_id
@@ -85,6 +85,8 @@ def _scalar(cql: CqlType, pg: PgType) -> tuple[Encode, bool] | None:
         return {"float4": scalars.fixed(4, "float"), "float8": (scalars.float_to_double, False)}.get(pg.name)
     if cql.name == "timestamp" and pg.name in ("timestamptz", "timestamp"):
         return times.timestamp(pg), False
+    if cql.name == EXPIRY and pg.name == "timestamptz" and pg.typmod == -1:
+        return times.expiry(pg), False
     if pair == ("time", "time"):
         return times.time(pg), False
     simple: dict[tuple[str, str], tuple[Encode, bool]] = {
@@ -128,6 +130,7 @@ _DEFAULTS = {
     "counter": "bigint", "varint": "numeric", "decimal": "numeric", "float": "real", "double": "double precision",
     "boolean": "boolean", "uuid": "uuid", "timeuuid": "uuid", "timestamp": "timestamptz", "date": "date", "time": "time",
     "duration": "interval", "inet": "inet", "blob": "bytea", DOCUMENT: "jsonb", DOCUMENT_ID: "text",
+    EXPIRY: "timestamptz",
 }  # fmt: skip
 
 

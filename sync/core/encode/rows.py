@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from hashlib import md5
 
+from sync.core import expiry
 from sync.core.encode import encoder_for
 from sync.core.encode.base import INT16, INT32, INT64, NULL, Encoder, Reject, join_cells, read_cells, with_length
 from sync.core.key_forms import key_encoder
@@ -41,37 +42,54 @@ class Issue:
 
 @dataclass(frozen=True, slots=True)
 class CheckedRow:
-    """One row by the slow path: `encoded` is None where it is rejected; `key` are its raw CQL key cells."""
+    """One row by the slow path: `encoded` is None where it is rejected; `key` are its raw CQL key cells.
+
+    `expiry` is what follows its canonical bytes in a table whose rows expire; `hashed`: what a comparison keeps of it.
+    """
 
     token: int
     key: tuple[bytes | None, ...]
     encoded: bytes | None
     issues: tuple[Issue, ...]
+    expiry: bytes = b""
+    moment: bytes = b""
 
     @property
     def canonical(self) -> bytes:
-        """The row's canonical bytes: without the column count and the token before them, and the version after them."""
-        return (self.encoded or b"")[2 + 12 : -12]
+        """The row's canonical bytes: without the column count and the token before them, expiry and version after them."""
+        return (self.encoded or b"")[2 + 12 : -12 - len(self.expiry)]
+
+    @property
+    def hashed(self) -> bytes:
+        """What a comparison keeps of the row: the hash of its canonical bytes, and when it expires, if rows do."""
+        return md5(self.canonical).digest() + self.moment
 
 
 class RowEncoder:
-    """Encodes the rows of one table. `columns` is what to select (after the token), `copy_columns` what to COPY into."""
+    """Encodes the rows of one table. `columns` is what to select (after the token), `copy_columns` what to COPY into.
+
+    `compared` are the pairs of a row's canonical bytes: all but its expiry, which the two sides round in their own ways.
+    """
 
     def __init__(self, table: TableMap, version: int) -> None:
         found = [(pair, _encoder(pair)) for pair in table.pairs]
         keys, rest = found[: len(table.keys)], found[len(table.keys) :]
         # Columns that are copied as they are come side by side, so that one slice takes them all.
-        rest.sort(key=lambda f: (not f[1].same, f[1].prefix is None))
+        rest.sort(key=lambda f: (f[0].source.kind == "expiry", not f[1].same, f[1].prefix is None))
         ordered = keys + rest
         self.pairs: tuple[ColumnPair, ...] = tuple(p for p, _ in ordered)
         self.encoders: tuple[Encoder, ...] = tuple(e for _, e in ordered)
         self.key_count = len(keys)
+        self.expires = expiry.expires(table.source)
+        self.compared = self.pairs[: len(self.pairs) - self.expires]
+        self.hash_width = 16 + 8 * self.expires
         self.columns = tuple(p.source.name for p in self.pairs)
         self.copy_columns = (TOKEN_COLUMN, *(p.target.name for p in self.pairs), VERSION_COLUMN)
         self._count = INT16.pack(len(self.copy_columns))
         self._version = INT32.pack(8) + INT64.pack(version)
-        self.digest_page = _generate_digest(self.encoders)
-        self.hash_page = _generate_hashes(self.encoders, self.key_count)
+        compared = self.encoders[: len(self.compared)]
+        self.digest_page = _generate_digest(compared)
+        self.hash_page = _generate_hashes(compared, self.key_count, self.expires)
         self.encode_page = _generate(self.encoders, self._count, self._version)
 
     def canonical_key(self, key: tuple[bytes | None, ...]) -> bytes:
@@ -99,16 +117,16 @@ class RowEncoder:
         made, issues = self.check_cells(cells)
         if any(issue.action == "reject" for issue in issues):
             return None
-        return join_cells(made[pair.source.name] for pair in self.pairs)
+        return join_cells(made[pair.source.name] for pair in self.compared)
 
     def different_columns(self, left: bytes, right: bytes) -> list[str]:
         """The source columns whose cells differ between two rows' canonical bytes."""
-        cells = (read_cells(row, 0, len(self.pairs))[0] for row in (left, right))
-        return [pair.source.name for pair, a, b in zip(self.pairs, *cells, strict=True) if a != b]
+        cells = (read_cells(row, 0, len(self.compared))[0] for row in (left, right))
+        return [pair.source.name for pair, a, b in zip(self.compared, *cells, strict=True) if a != b]
 
     def lacks(self, left: bytes, right: bytes) -> bool:
         """Whether the left one of two rows differs only by nulls where the right one has values."""
-        cells = (read_cells(row, 0, len(self.pairs))[0] for row in (left, right))
+        cells = (read_cells(row, 0, len(self.compared))[0] for row in (left, right))
         return all(a is None or a == b for a, b in zip(*cells, strict=True))
 
     def _check(self, cells: list[bytes | None]) -> CheckedRow:
@@ -117,10 +135,11 @@ class RowEncoder:
         parts = [self._count, INT32.pack(8), cells[0] or b""]
         for pair, encoder, cell in zip(self.pairs, self.encoders, cells[1:], strict=True):
             parts.append(_check_cell(pair, encoder, cell, issues))
+        ends, moment = (parts[-1], expiry.packed(cells[-1])) if self.expires else (b"", b"")
         parts.append(self._version)
         rejected = any(i.action == "reject" for i in issues)
         key = tuple(cells[1 : 1 + self.key_count])
-        return CheckedRow(token, key, None if rejected else b"".join(parts), tuple(issues))
+        return CheckedRow(token, key, None if rejected else b"".join(parts), tuple(issues), ends, moment)
 
 
 def _encoder(pair: ColumnPair) -> Encoder:
@@ -194,9 +213,9 @@ def _generate_digest(encoders: tuple[Encoder, ...]) -> PageDigest:
     return digest
 
 
-def _generate_hashes(encoders: tuple[Encoder, ...], keys: int) -> PageHashes:
+def _generate_hashes(encoders: tuple[Encoder, ...], keys: int, expires: bool) -> PageHashes:
     """The hashes of a page's rows, each with its key as it is in the page: what a comparison keeps of a row."""
-    names: dict[str, object] = {"md5": md5}
+    names: dict[str, object] = {"md5": md5, "packed": expiry.packed}
     before = [
         "def make(data, at, rows):",
         " hashes = []; keep = hashes.append; keys = []; note = keys.append; tokens = []; place = tokens.append",
@@ -206,7 +225,12 @@ def _generate_hashes(encoders: tuple[Encoder, ...], keys: int) -> PageHashes:
         "  start = key = at; out = []; add = out.append",
     ]
     row = _columns(encoders, names, {keys - 1: "  note(data[key:at])"})
-    after = ["  keep(md5(b''.join(out)).digest())", " return hashes, keys, tokens, at"]
+    if expires:
+        moment = "packed(data[at - n:at] if n >= 0 else None)"
+        ends = ["  n = unpack(data, at)[0]; at += 4 + max(n, 0)", f"  keep(md5(b''.join(out)).digest() + {moment})"]
+    else:
+        ends = ["  keep(md5(b''.join(out)).digest())"]
+    after = [*ends, " return hashes, keys, tokens, at"]
     hashes: PageHashes = _compiled([*before, *row, *after], names)  # type: ignore[assignment]
     return hashes
 

@@ -30,6 +30,24 @@ def timestamp(pg: PgType) -> Encode:
     return encode
 
 
+MIXED, KEY_ALONE = b"\x01", b"\x02"
+"""Cells in place of a moment at which a row expires."""
+_UNKNOWN = {
+    MIXED: "its cells expire at different times, which a row of Postgres cannot: write it again as a whole",
+    KEY_ALONE: "it has no value besides its key: Cassandra does not report when such a row expires",
+}
+
+
+def expiry(pg: PgType) -> Encode:
+    """The moment at which a row expires (ms since 1970) → timestamptz."""
+    encode = timestamp(pg)
+    return lambda cell: encode(cell) if cell not in _UNKNOWN else _reject(_UNKNOWN[cell])
+
+
+def _reject(why: str) -> bytes:
+    raise Reject(why)
+
+
 def encode_date(cell: bytes) -> bytes:
     """date (days, 2³¹ is 1970-01-01) → date (days since 2000)."""
     days = int.from_bytes(cell, "big") - _DATE_OFFSET - _EPOCH_DAYS

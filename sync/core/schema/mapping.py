@@ -52,6 +52,7 @@ def map_table(
     names = {c.name: options.target_name(c) for c in source.columns if c.name not in options.ignore}
     problems += _key_problems(source, target, names)
     problems += _target_problems(source, target, names, pairs)
+    problems += _expiry_problems(source, target, options)
     if any(p.level == "error" for p in problems):
         return None, problems
     return TableMap(source, target, tuple(pairs), options.keep_ttl), problems
@@ -73,14 +74,28 @@ def _source_problems(source: SourceTable, options: TableOptions) -> Iterator[Pro
             f"static columns {_list(static)}: one value per partition has no place in a table of rows; to leave them out, "
             f"ignore = {json.dumps(static)} under [tables.{source.name}] in sync.toml",
         )
-    if source.default_ttl and not options.keep_ttl:
+    if source.default_ttl and not options.keep_ttl and not options.expiry:
         yield _error(
             source,
             f"rows expire after {source.default_ttl} s (default_time_to_live) and would not in Postgres; "
-            f'set ttl = "keep" under [tables.{source.name}] in sync.toml to keep them for good',
+            f"{ttl_choice(source)}",
+        )
+    if options.expiry and (has_counters(source) or not any(c.kind == "regular" for c in source.columns)):
+        yield _error(
+            source,
+            'ttl = "expire" needs columns besides the key, and no counters: Cassandra does not report when others expire; '
+            f"leave it out under [tables.{source.name}] in sync.toml",
         )
     if has_counters(source):
         yield _warning(source, "counters are copied as the numbers they show, and are written by `increment` alone")
+
+
+def ttl_choice(source: SourceTable) -> str:
+    """What to set for a table whose rows expire."""
+    return (
+        f'set ttl = "expire" under [tables.{source.name}] in sync.toml to have them expire there as well, or "keep" to keep '
+        "them for good"
+    )
 
 
 def _option_problems(source: SourceTable, options: TableOptions) -> Iterator[Problem]:
@@ -123,7 +138,9 @@ def name_problems(source: SourceTable, options: TableOptions) -> Iterator[Proble
 
 def _one_name(source: SourceTable, options: TableOptions) -> Iterator[Problem]:
     filled = Counter(options.target_name(c) for c in limits.migrated_columns(source, options))
-    yield from (_error(source, f"two source columns go into {name}") for name, count in sorted(filled.items()) if count > 1)
+    for name in sorted(name for name, count in filled.items() if count > 1):
+        fix = f"; name another expiry_column under [tables.{source.name}] in sync.toml" if name == options.expiry else ""
+        yield _error(source, f"two source columns go into {name}{fix}")
 
 
 def _rename(source: SourceTable, column: str) -> str:
@@ -181,11 +198,14 @@ def _key_column(source: SourceTable, column: SourceColumn, into: TargetColumn) -
 
 def _missing_column(source: SourceTable, column: SourceColumn, target: TargetTable, name: str) -> str:
     fix = f'name another with rename, or ignore = ["{column.name}"] under [tables.{source.name}] in sync.toml'
+    if column.kind == "expiry":
+        fix = f"name another one with expiry_column under [tables.{source.name}] in sync.toml"
     try:
         kind = default_target(column.type)
     except UnsupportedPair as error:
         return f"{column.name}: {error}; {fix}"
-    return f"{column.name} ({column.type}) has no column {name} in Postgres; `sync schema apply` adds it as {kind}; or {fix}"
+    what = f"{column.name} ({column.type})" if column.kind != "expiry" else "when a row expires"
+    return f"{what} has no column {name} in Postgres; `sync schema apply` adds it as {kind}; or {fix}"
 
 
 def _key_problems(source: SourceTable, target: TargetTable, names: Mapping[str, str]) -> Iterator[Problem]:
@@ -210,6 +230,21 @@ def _target_problems(
         if _may_be_null(pair):
             text = f"{pair.target.name} does not accept null; rows whose {pair.source.name} is null are rejected"
             yield _warning(source, text)
+
+
+def _expiry_problems(source: SourceTable, target: TargetTable, options: TableOptions) -> Iterator[Problem]:
+    """Whether the target says which of its columns is the expiry, by which stores find it when the migration is over."""
+    name = options.expiry
+    if not name or target.column(name) is None:
+        return
+    if target.expiry != name:
+        yield _error(source, f"{name} is not marked as the moment at which a row expires: `sync schema apply` does that")
+    elif target.default_ttl != source.default_ttl:
+        yield _warning(
+            source,
+            f"default_time_to_live is {source.default_ttl} s; Postgres has {target.default_ttl} s on record for writes after "
+            "the migration: `sync schema apply` records it",
+        )
 
 
 def _may_be_null(pair: ColumnPair) -> bool:

@@ -57,9 +57,9 @@ class AsyncDualWriteStore:
         self._store = None
         self._threads.shutdown(wait=False)
 
-    async def put(self, table: str, row: Mapping[str, Any]) -> bool:
+    async def put(self, table: str, row: Mapping[str, Any], ttl: int | None = None) -> bool:
         """As DualWriteStore.put."""
-        return await self._run(lambda: self._opened.put(table, row))
+        return await self._run(lambda: self._opened.put(table, row, ttl))
 
     async def put_many(self, table: str, rows: Iterable[Mapping[str, Any]]) -> bool:
         """As DualWriteStore.put_many: all rows are checked first, and those of a key are written in their order."""

@@ -11,7 +11,6 @@ from typing import Any, Self, TypeVar
 
 from sync.adapters.notifier_thread import NotifierThread
 from sync.adapters.postgres.dual_write.registration import Registration
-from sync.core.counters import refuse_counters
 from sync.core.mutations import Mutation
 from sync.errors import SyncError, WriteRefused
 from sync.flows.wrapped_write import BegunWrite
@@ -132,9 +131,9 @@ class DualWriteStore(CounterWrites, PrimaryReads, Transactions):
         self._side.close()
         self._source.close()
 
-    def put(self, table: str, row: Mapping[str, Any]) -> bool:
-        """Write a whole row: a column left out becomes null on both sides."""
-        return self._retry_on_change(table, lambda flows: self._write(flows, _put(flows, row)))
+    def put(self, table: str, row: Mapping[str, Any], ttl: int | None = None) -> bool:
+        """Write a whole row, which expires after `ttl` seconds: a column left out becomes null on both sides."""
+        return self._retry_on_change(table, lambda flows: self._write(flows, flows.put(row, ttl)))
 
     def put_many(self, table: str, rows: Iterable[Mapping[str, Any]]) -> bool:
         """Write whole rows, several at once, after checking all of them; rows with the same key are written in order.
@@ -143,13 +142,11 @@ class DualWriteStore(CounterWrites, PrimaryReads, Transactions):
         """
         given = list(rows)
         by_key: dict[bytes, list[Mapping[str, Any]]] = {}
-        checked = self._retry_on_change(table, lambda flows: [_put(flows, each) for each in given])
+        checked = self._retry_on_change(table, lambda flows: [flows.put(each) for each in given])
         for row, put in zip(given, checked, strict=True):
             by_key.setdefault(put.key.canonical, []).append(row)
         with self._calls:
-            self._write_all(
-                by_key.values(), lambda row: self._again(table, lambda flows: self._write(flows, _put(flows, row)))
-            )
+            self._write_all(by_key.values(), lambda row: self._again(table, lambda flows: self._write(flows, flows.put(row))))
         return True
 
     def _write_all(self, groups: Iterable[list[T]], write: Callable[[T], object]) -> None:
@@ -171,7 +168,7 @@ class DualWriteStore(CounterWrites, PrimaryReads, Transactions):
         """
 
         def write(flows: TableFlows) -> bool:
-            put = _put(flows, row)
+            put = flows.put(row)
             return self._router.run(
                 {
                     "astra": lambda: self._maker.forward_insert(flows, self._executor).write(put),
@@ -183,17 +180,11 @@ class DualWriteStore(CounterWrites, PrimaryReads, Transactions):
 
     def update(self, table: str, key: Mapping[str, Any], changes: Mapping[str, Any]) -> bool:
         """Write some columns. A row that does not exist is created; with Postgres as primary it is not (False)."""
-
-        def write(flows: TableFlows) -> bool:
-            return self._write(flows, Mutation("update", flows.cells.only_key(key), flows.cells.some(changes)))
-
-        return self._retry_on_change(table, write)
+        return self._retry_on_change(table, lambda flows: self._write(flows, flows.update(key, changes)))
 
     def delete(self, table: str, key: Mapping[str, Any]) -> bool:
         """Delete a row, if there is one."""
-        return self._retry_on_change(
-            table, lambda flows: self._write(flows, Mutation("delete", flows.cells.only_key(key), {}))
-        )
+        return self._retry_on_change(table, lambda flows: self._write(flows, flows.delete(key)))
 
     def delete_many(self, table: str, where: Mapping[str, Any]) -> bool:
         """Delete the rows of a partition, or of a range of it, with one delete. Raises QueryNotSupported for other rows."""
@@ -217,8 +208,6 @@ class DualWriteStore(CounterWrites, PrimaryReads, Transactions):
         return self._source.store if self._side.primary_for_reads == "astra" else self._reading.of(self._target, table)
 
     def _write(self, flows: TableFlows | Deletes, mutation: Mutation) -> bool:
-        if isinstance(flows, TableFlows):
-            refuse_counters(flows.mapped.source)
         return self._router.run(
             {"astra": lambda: flows.forward.write(mutation), "postgres": lambda: flows.reverse.write(mutation)}
         )
@@ -297,8 +286,3 @@ class DualWriteStore(CounterWrites, PrimaryReads, Transactions):
         self._process.check()
         self._check_migrated(table)
         return self._known.of(table)
-
-
-def _put(flows: TableFlows, row: Mapping[str, Any]) -> Mutation:
-    refuse_counters(flows.mapped.source)
-    return Mutation("put", flows.cells.key(row), flows.cells.row(row))

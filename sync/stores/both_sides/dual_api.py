@@ -22,7 +22,7 @@ from sync.stores.both_sides.first_look import ShadowRead, if_there, rows_found, 
 from sync.stores.both_sides.source_api import ApiSide
 from sync.stores.both_sides.table_flows import TableFlows
 from sync.stores.both_sides.target_documents import TargetDocuments
-from sync.stores.one_side.astra import NO_COUNTERS, NO_DELETE_MANY, NO_DOCUMENTS, NO_INSERT
+from sync.stores.one_side.astra import NO_COUNTERS, NO_DELETE_MANY, NO_DOCUMENTS, NO_INSERT, refuse_ttl
 from sync.stores.one_side.postgres import PostgresStore
 from sync.stores.rows import PAGE_ROWS, Rows, reads
 
@@ -49,8 +49,12 @@ class ApiDualWriteStore(DualWriteStore):
         queued = config.dual_write.model_copy(update={"async_secondary": frozenset(self._source.tables)})
         return config.model_copy(update={"dual_write": queued})
 
-    def put(self, table: str, row: Mapping[str, Any]) -> bool:
-        """Write a whole row or document: a column left out becomes null, a field left out is absent."""
+    def put(self, table: str, row: Mapping[str, Any], ttl: int | None = None) -> bool:
+        """Write a whole row or document: a column left out becomes null, a field left out is absent.
+
+        Raises NotSupported for a TTL.
+        """
+        refuse_ttl(table, ttl)
         return self._retry_on_change(table, lambda _: self._checked_put(table, row)())
 
     def _checked_put(self, table: str, row: Mapping[str, Any]) -> Write:
@@ -188,6 +192,12 @@ class ApiDualWriteStore(DualWriteStore):
         """The number of rows or documents in the primary."""
         read = self._primary_of(table)
         return self._documents(read, table).count() if self._holds_rows(read, table) else read.count(table)
+
+    def _of(self, table: str) -> TableFlows:
+        flows = super()._of(table)
+        if flows.encoder.expires:
+            raise WriteRefused(f'{table}: ttl = "expire" needs writers over CQL: the Data API takes no TTL')
+        return flows
 
     def _holds_rows(self, read: object, table: str) -> bool:
         """Whether this store holds rows where the application uses documents."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from sync.adapters.cassandra.rows.cells import Cells, cells_of
+from sync.adapters.cassandra.rows.moments import row_until
 from sync.adapters.cassandra.rows.partitions import delete_of
 from sync.adapters.postgres.connection.connect import Connection
 from sync.adapters.postgres.connection.pool import Pool
@@ -22,6 +23,7 @@ from sync.adapters.postgres.schema.catalogue import regclass
 from sync.adapters.postgres.schema.key_order import record_key_order
 from sync.core.counters import refuse_counters
 from sync.core.encode.rows import RowEncoder
+from sync.core.expiry import expires
 from sync.core.mutations import Key, Mutation
 from sync.core.reads.query import OPERATORS
 from sync.core.rows import TableMap, has_counters, one_sided
@@ -55,6 +57,26 @@ class TableFlows:
     journal: Journal
     announcer: ReverseJournal
     deletes: Deletes
+
+    def put(self, row: Mapping[str, Any], ttl: int | None = None) -> Mutation:
+        """A write of a whole row. This and the others raise WriteRefused for what cannot be written to both sides."""
+        refuse_counters(self.mapped.source)
+        return Mutation("put", self.cells.key(row), row_until(self.mapped.source, self.cells, row, ttl))
+
+    def update(self, key: Mapping[str, Any], changes: Mapping[str, Any]) -> Mutation:
+        """A write of some columns: not in a table whose rows expire, where it would give them another TTL than the others."""
+        refuse_counters(self.mapped.source)
+        if expires(self.mapped.source):
+            raise WriteRefused(
+                f"{self.mapped.name}: its rows expire as a whole, and an update would give some of a row's values another "
+                "TTL than the others: read the row, and put it with its ttl"
+            )
+        return Mutation("update", self.cells.only_key(key), self.cells.some(changes))
+
+    def delete(self, key: Mapping[str, Any]) -> Mutation:
+        """A delete of one row."""
+        refuse_counters(self.mapped.source)
+        return Mutation("delete", self.cells.only_key(key), {})
 
     def delete_of(self, where: Mapping[str, Any]) -> tuple[TableFlows | Deletes, Mutation]:
         """The delete of the rows of a partition, and the flows that write it. Raises QueryNotSupported and WriteRefused."""

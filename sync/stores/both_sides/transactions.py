@@ -19,7 +19,6 @@ from sync.adapters.postgres.connection.held import HeldTransaction, held_transac
 from sync.adapters.postgres.cutover.epochs import read_epoch
 from sync.adapters.postgres.dual_write.locks import lock_of
 from sync.adapters.postgres.dual_write.reverse import committing
-from sync.core.counters import refuse_counters
 from sync.core.mutations import Key, Mutation
 from sync.errors import EpochChanged, NotSupported, SyncError, TargetUnavailable, WriteRefused, WriteRefusedNow, WriteUnsure
 from sync.failpoints import failpoint
@@ -130,14 +129,14 @@ class Writes:
 
     def put(self, table: str, row: Mapping[str, Any]) -> bool:
         """Write a whole row."""
-        return self._write(table, lambda flows: _put(flows, row))
+        return self._write(table, lambda flows: flows.put(row))
 
     def put_many(self, table: str, rows: Iterable[Mapping[str, Any]]) -> bool:
         """Write whole rows, after all of them were checked, in the order of their locks, as all who take several do."""
         given = list(rows)
 
         def check(flows: TableFlows) -> list[Key]:
-            return [_put(flows, row).key for row in given]
+            return [flows.put(row).key for row in given]
 
         keys = retry_on_change(lambda: self._flows(table), check, self._has_changed)
         self._hold(keys)
@@ -147,19 +146,18 @@ class Writes:
 
     def insert(self, table: str, row: Mapping[str, Any]) -> bool:
         """Write a whole row if there is none with its key."""
-        return self._write(table, lambda flows: _put(flows, row), only_new=True)
+        return self._write(table, lambda flows: flows.put(row), only_new=True)
 
     def update(self, table: str, key: Mapping[str, Any], changes: Mapping[str, Any]) -> bool:
         """Write some columns of a row that is there."""
-        return self._write(table, lambda flows: Mutation("update", flows.cells.only_key(key), flows.cells.some(changes)))
+        return self._write(table, lambda flows: flows.update(key, changes))
 
     def delete(self, table: str, key: Mapping[str, Any]) -> bool:
         """Delete a row, if there is one."""
-        return self._write(table, lambda flows: Mutation("delete", flows.cells.only_key(key), {}))
+        return self._write(table, lambda flows: flows.delete(key))
 
     def _write(self, table: str, make: Callable[[TableFlows], Mutation], only_new: bool = False) -> bool:
         def write(flows: TableFlows) -> bool:
-            refuse_counters(flows.mapped.source)
             mutation = make(flows)
             self._hold([mutation.key])
             with self.held.connection() as connection:
@@ -206,7 +204,3 @@ class Writes:
         """It may be committed: workers send what there is."""
         for reverse, mutation, intent in self._made:
             reverse.unsure(mutation, intent)
-
-
-def _put(flows: TableFlows, row: Mapping[str, Any]) -> Mutation:
-    return Mutation("put", flows.cells.key(row), flows.cells.row(row))

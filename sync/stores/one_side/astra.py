@@ -25,11 +25,18 @@ from sync.stores.schema_refresh import SchemaRefresh
 from sync.stores.transaction import NO_TRANSACTION, Transaction
 
 NO_DOCUMENTS = "{} is a collection: its documents are read one by one, or by a search without conditions"
+_NO_TTL = "{}: the Data API takes no TTL: use CQL (unset ASTRA_DB_API_ENDPOINT), or leave ttl out"
 NO_INSERT = "{}: the Data API cannot write a row only if there is none: use CQL (unset ASTRA_DB_API_ENDPOINT), or put"
 NO_DELETE_MANY = (
     "{}: over the Data API a partition is not deleted with one call: use CQL (unset ASTRA_DB_API_ENDPOINT), or delete"
 )
 NO_COUNTERS = "{}: the Data API has no counters: use CQL (unset ASTRA_DB_API_ENDPOINT)"
+
+
+def refuse_ttl(table: str, ttl: int | None) -> None:
+    """Raise NotSupported for a write with a TTL."""
+    if ttl is not None:
+        raise NotSupported(_NO_TTL.format(table))
 
 
 class AstraStore(PageReads):
@@ -54,8 +61,12 @@ class AstraStore(PageReads):
         """Close the store; idle connections stay open until the process ends."""
         self._process.close()
 
-    def put(self, table: str, row: Mapping[str, Any]) -> bool:
-        """Write a whole row or document: a column left out becomes null, a field left out is absent."""
+    def put(self, table: str, row: Mapping[str, Any], ttl: int | None = None) -> bool:
+        """Write a whole row or document: a column left out becomes null, a field left out is absent.
+
+        Raises NotSupported for a TTL.
+        """
+        refuse_ttl(table, ttl)
         with_live_table(self, table, lambda: self.checked_put(table, row)())
         return True
 

@@ -14,12 +14,14 @@ from sync.adapters.cassandra.connection.connect import Cassandra, explain, open_
 from sync.adapters.cassandra.connection.pages import quoted, token_of_partition
 from sync.adapters.cassandra.rows.cells import Cells
 from sync.adapters.cassandra.rows.inserts import Inserts
+from sync.adapters.cassandra.rows.moments import moment_cell
 from sync.adapters.cassandra.rows.partitions import delete_of
 from sync.adapters.cassandra.rows.queries import TableQueries, search_terms
 from sync.adapters.cassandra.rows.rows import FAILURES, SourceRows
 from sync.adapters.cassandra.rows.search import index_checks, nearest_rows, vector_similarity
 from sync.adapters.cassandra.schema.read_indexes import read_indexes
 from sync.core.counters import checked_amounts, refuse_counters
+from sync.core.expiry import EXPIRY_NAME
 from sync.core.mutations import InsertOutcome, Mutation
 from sync.core.reads.cursor import Place, from_cursor
 from sync.core.reads.query import filters
@@ -72,14 +74,15 @@ class CqlStore(PageReads):
         self._process.close()
         self._opened.__exit__(None, None, None)
 
-    def put(self, table: str, row: Mapping[str, Any]) -> bool:
-        """Write a whole row: a column left out becomes null."""
-        return self._retry_on_change(table, lambda: self._write(self._put(table, row)))
+    def put(self, table: str, row: Mapping[str, Any], ttl: int | None = None) -> bool:
+        """Write a whole row, which expires after `ttl` seconds: a column left out becomes null."""
+        return self._retry_on_change(table, lambda: self._write(self._put(table, row, ttl)))
 
-    def _put(self, table: str, row: Mapping[str, Any]) -> Mutation:
+    def _put(self, table: str, row: Mapping[str, Any], ttl: int | None = None) -> Mutation:
         refuse_counters(self.source(table))
         cells, _ = self._of(table)
-        return Mutation("put", cells.key(row), cells.row(row))
+        until = {} if ttl is None else {EXPIRY_NAME: moment_cell(table, ttl)}
+        return Mutation("put", cells.key(row), {**cells.row(row), **until})
 
     def put_many(self, table: str, rows: Iterable[Mapping[str, Any]]) -> bool:
         """Write whole rows, each on its own, after all of them were checked."""
@@ -123,21 +126,13 @@ class CqlStore(PageReads):
 
     def update(self, table: str, key: Mapping[str, Any], changes: Mapping[str, Any]) -> bool:
         """Write some columns; a missing row is created."""
-
-        def write() -> bool:
-            cells, _ = self._of(table)
-            return self._write(Mutation("update", cells.only_key(key), cells.some(changes)))
-
-        return self._retry_on_change(table, write)
+        return self._retry_on_change(
+            table, lambda: self._write(Mutation("update", self._of(table)[0].only_key(key), self._of(table)[0].some(changes)))
+        )
 
     def delete(self, table: str, key: Mapping[str, Any]) -> bool:
         """Delete a row, if there is one."""
-
-        def write() -> bool:
-            cells, _ = self._of(table)
-            return self._write(Mutation("delete", cells.only_key(key), {}))
-
-        return self._retry_on_change(table, write)
+        return self._retry_on_change(table, lambda: self._write(Mutation("delete", self._of(table)[0].only_key(key), {})))
 
     def delete_many(self, table: str, where: Mapping[str, Any]) -> bool:
         """Delete the rows of a partition, or of a range of it. Raises QueryNotSupported for any other rows."""

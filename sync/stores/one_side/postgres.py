@@ -14,7 +14,9 @@ from sync.adapters.postgres.connection.held import held_transaction
 from sync.adapters.postgres.connection.refusals import error_text, refuses_row
 from sync.adapters.postgres.dual_write.statements import column as named
 from sync.adapters.postgres.schema.catalogue import identifier
+from sync.adapters.postgres.schema.expiry import is_live
 from sync.core.counters import bigints
+from sync.core.expiry import seconds_of
 from sync.core.rows import TargetColumn, TargetTable
 from sync.errors import TargetUnavailable, WriteRefused, WriteUnsure
 from sync.stores.one_side.postgres_reads import PostgresReads
@@ -28,26 +30,37 @@ _TOLD_NOTHING = ("08", "57P")
 class PostgresStore(PostgresReads):
     """Rows of the target's tables as dictionaries."""
 
-    def put(self, table: str, row: Mapping[str, Any]) -> bool:
-        """Write a whole row: a column left out becomes null."""
-        return self._retry_on_change(table, lambda found: self._execute(*self._put(found, row)) >= 0)
+    def put(self, table: str, row: Mapping[str, Any], ttl: int | None = None) -> bool:
+        """Write a whole row, which expires after `ttl` seconds: a column left out becomes null."""
+        return self._retry_on_change(table, lambda found: self._execute(*self._put(found, row, ttl)) >= 0)
 
-    def _put(self, found: TargetTable, row: Mapping[str, Any], replace: bool = True) -> tuple[sql.Composed, list[Any]]:
+    def _put(
+        self, found: TargetTable, row: Mapping[str, Any], ttl: int | None = None, replace: bool = True
+    ) -> tuple[sql.Composed, list[Any]]:
         columns = [c for c in found.columns if not c.generated]
         self._known(found, row)
         self._where(found, {n: row.get(n) for n in found.primary_key})
         names = [named(c.name) for c in columns]
         rest = [n for c, n in zip(columns, names, strict=True) if c.name not in found.primary_key]
+        marks, until = [_placeholder(c) for c in columns], _until(found, ttl)
+        if found.expiry:
+            names, rest = [*names, named(found.expiry)], [*rest, named(found.expiry)]
+            marks.append(sql.SQL("clock_timestamp() + make_interval(secs => %s)"))
         changes = sql.SQL(", ").join(sql.SQL("{0} = excluded.{0}").format(n) for n in rest)
-        action = sql.SQL("UPDATE SET {}").format(changes) if rest and replace else sql.SQL("NOTHING")
-        statement = sql.SQL("INSERT INTO {} ({}) VALUES ({}) ON CONFLICT ({}) DO {}").format(
+        if rest and (replace or found.expiry):  # a row that has expired is there for no one
+            action = sql.SQL("UPDATE SET {} WHERE {}").format(
+                changes, sql.SQL("true") if replace else sql.SQL("NOT {}").format(is_live(found.expiry))
+            )
+        else:
+            action = sql.SQL("NOTHING").format()
+        statement = sql.SQL("INSERT INTO {} AS t ({}) VALUES ({}) ON CONFLICT ({}) DO {}").format(
             identifier(found),
             sql.SQL(", ").join(names),
-            sql.SQL(", ").join(map(_placeholder, columns)),
+            sql.SQL(", ").join(marks),
             sql.SQL(", ").join(map(named, found.primary_key)),
             action,
         )
-        return statement, [adapted_key(found, c, row.get(c.name)) for c in columns]
+        return statement, [*(adapted_key(found, c, row.get(c.name)) for c in columns), *until]
 
     def put_many(self, table: str, rows: Iterable[Mapping[str, Any]]) -> bool:
         """Write whole rows, each on its own, after all of them were checked."""
@@ -72,7 +85,9 @@ class PostgresStore(PostgresReads):
                 raise WriteRefused(f"{found.name}: {name} is part of the key and cannot be updated")
         sets = sql.SQL(", ").join(sql.SQL("{} = {}").format(named(c.name), _placeholder(c)) for c in given)
         where, values = self._where(found, key)
-        statement = sql.SQL("UPDATE {} SET {} WHERE {}").format(identifier(found), sets, where)
+        statement = sql.SQL("UPDATE {} AS t SET {} WHERE {} AND {}").format(
+            identifier(found), sets, where, is_live(found.expiry)
+        )
         return self._execute(statement, [*(adapted(found.name, c, changes[c.name]) for c in given), *values]) > 0
 
     def increment(self, table: str, key: Mapping[str, Any], amounts: Mapping[str, int]) -> bool:
@@ -141,6 +156,18 @@ class PostgresStore(PostgresReads):
             if isinstance(error, psycopg.DataError) or refuses_row(error) or _is_told(error):
                 raise WriteRefused(error_text(error)) from None
             raise WriteUnsure(error_text(error)) from None
+
+
+def _until(table: TargetTable, ttl: int | None) -> list[float | None]:
+    """In how many seconds a row expires, None for never, if the table has a column for it. Raises WriteRefused."""
+    if table.expiry:
+        return [seconds_of(table.name, table.default_ttl if ttl is None else ttl) or None]
+    if ttl is not None:
+        raise WriteRefused(
+            f'{table.name} has no column that says when a row expires: with ttl = "expire" in sync.toml `sync schema apply` '
+            "makes one, while the source is there"
+        )
+    return []
 
 
 def _is_told(error: psycopg.Error) -> bool:

@@ -12,6 +12,7 @@ from typing import Any
 from psycopg import sql
 
 from sync.adapters.postgres.schema.catalogue import identifier
+from sync.adapters.postgres.schema.expiry import is_live
 from sync.adapters.postgres.schema.key_order import ANY_ORDER, ReadFacts, after_key, comparison, order_by
 from sync.core.encode.rows import TOKEN_COLUMN
 from sync.core.reads.cursor import Place
@@ -97,7 +98,9 @@ class TableReads:
         return sql.SQL("SELECT _nth, _r.* FROM {}").format(source), given
 
     def _rows_where(self, terms: Sequence[sql.Composable]) -> sql.Composed:
-        return sql.SQL("{} FROM {} WHERE {}").format(self._columns, identifier(self._table), sql.SQL(" AND ").join(terms))
+        live = [is_live(self._table.expiry)] if self._table.expiry else []
+        where = sql.SQL(" AND ").join([*terms, *live])
+        return sql.SQL("{} FROM {} AS t WHERE {}").format(self._columns, identifier(self._table), where)
 
     def find(self, query: Query, after: Place | None, page_rows: int) -> Iterator[Page]:
         """The pages of a query, in Cassandra's order, from after a place."""

@@ -20,6 +20,7 @@ from sync.adapters.postgres.connection.refusals import error_text
 from sync.adapters.postgres.drift.search import search_widely, similarity_sql
 from sync.adapters.postgres.dual_write.statements import column as named
 from sync.adapters.postgres.schema.catalogue import identifier, read_target
+from sync.adapters.postgres.schema.expiry import is_live
 from sync.adapters.postgres.schema.key_order import ReadFacts, read_facts
 from sync.core.reads.cursor import Place, from_cursor
 from sync.core.rows import TargetColumn, TargetTable
@@ -92,7 +93,9 @@ class PostgresReads(PageReads):
 
         def read(found: TargetTable) -> dict[str, Any] | None:
             where, values = self._where(found, key)
-            select = sql.SQL("SELECT {} FROM {} WHERE {}").format(_columns(found), identifier(found), where)
+            select = sql.SQL("SELECT {} FROM {} AS t WHERE {} AND {}").format(
+                _columns(found), identifier(found), where, is_live(found.expiry)
+            )
             rows = self._query(select, values)
             return _plain(found, rows[0]) if rows else None
 
@@ -175,8 +178,8 @@ class PostgresReads(PageReads):
         adapted(found.name, kind, vector)
         distance, similarity = similarity_sql(kind, "cosine", vector)
         terms, values = self._with_facts(found, lambda queries: queries.filters(where)) if where else ([], {})
-        terms = [sql.SQL("{} IS NOT NULL").format(named(column)), *terms]
-        statement = sql.SQL("SELECT {}, {} AS _similarity FROM {} WHERE {} ORDER BY {} LIMIT {}").format(
+        terms = [sql.SQL("{} IS NOT NULL").format(named(column)), is_live(found.expiry), *terms]
+        statement = sql.SQL("SELECT {}, {} AS _similarity FROM {} AS t WHERE {} ORDER BY {} LIMIT {}").format(
             _columns(found), similarity, identifier(found), sql.SQL(" AND ").join(terms), distance, limit
         )
         with self._away(), self._connection() as connection, connection.transaction():
@@ -186,8 +189,12 @@ class PostgresReads(PageReads):
 
     def count(self, table: str) -> int:
         """How many rows there are."""
-        count = sql.SQL("SELECT count(*) AS n FROM {}")
-        return self._retry_on_change(table, lambda found: int(self._query(count.format(identifier(found)), [])[0]["n"]))
+
+        def read(found: TargetTable) -> int:
+            count = sql.SQL("SELECT count(*) AS n FROM {} AS t WHERE {}")
+            return int(self._query(count.format(identifier(found), is_live(found.expiry)), [])[0]["n"])
+
+        return self._retry_on_change(table, read)
 
     def _retry_on_change(self, name: str, call: Callable[[TargetTable], T]) -> T:
         """Make the call; repeat it once if it was refused and the table has changed."""
@@ -204,7 +211,7 @@ class PostgresReads(PageReads):
     def _look(self, name: str, known: TargetTable) -> bool:
         try:
             with self._away(), self.pool.beside.connection() as connection:
-                found = read_target(connection, name)
+                found = _read(connection, name)
         except TargetUnavailable:
             return False  # it is unreachable: what was refused stays refused
         if found != known:
@@ -215,7 +222,7 @@ class PostgresReads(PageReads):
         self._process.check()
         if name not in self._tables:
             with self._away(), self.pool.beside.connection() as connection:
-                found = read_target(connection, name)
+                found = _read(connection, name)
             if found is None:
                 raise WriteRefused(f"there is no table {name!r} in Postgres")
             self._tables[name] = found
@@ -264,6 +271,11 @@ class PostgresReads(PageReads):
             raise TargetUnavailable(error_text(error)) from None
         except psycopg.Error as error:
             raise TargetRefused(error_text(error)) from None
+
+
+def _read(connection: Connection, name: str) -> TargetTable | None:
+    found = read_target(connection, name)
+    return found and found.without_expiry
 
 
 def _columns(table: TargetTable) -> sql.Composed:

@@ -40,10 +40,10 @@ class RenamedStore:
     def _names(self, table: str) -> Names:
         return other_names(table, self._config.options(table)) or Names(table, {})
 
-    def put(self, table: str, row: Mapping[str, Any]) -> bool:
-        """Write a whole row: a column left out becomes null."""
+    def put(self, table: str, row: Mapping[str, Any], ttl: int | None = None) -> bool:
+        """Write a whole row, which expires after `ttl` seconds: a column left out becomes null."""
         names = self._names(table)
-        return self.store.put(names.table, names.to_target(row))
+        return self.store.put(names.table, names.to_target(row), ttl)
 
     def put_many(self, table: str, rows: Iterable[Mapping[str, Any]]) -> bool:
         """Write whole rows, each on its own, after all of them were checked."""

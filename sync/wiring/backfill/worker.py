@@ -22,8 +22,8 @@ from sync.adapters.postgres.dual_write.agreement import check_runs
 from sync.adapters.postgres.dual_write.data_centres import check_data_center
 from sync.adapters.postgres.schema.catalogue import read_targets
 from sync.adapters.queue import QueueNotifier, redis_connection
-from sync.core.documents.collections import with_fields
 from sync.core.encode.rows import RowEncoder
+from sync.core.expiry import migrated
 from sync.core.rows import SourceTable, TableMap
 from sync.core.schema.mapping import map_table
 from sync.errors import PreflightError, SyncError, Unreachable
@@ -66,7 +66,7 @@ def map_sources(
         if name not in sources:
             raise PreflightError(f"{name}: there is no such table in the source's keyspace")
         options = config.options(name)
-        table, problems = map_table(with_fields(sources[name], options.fields), targets.get(options.target or name), options)
+        table, problems = map_table(migrated(sources[name], options), targets.get(options.target or name), options)
         if table is None:
             raise PreflightError(f"{name}: {next(p.text for p in problems if p.level == 'error')}")
         found[name] = table

@@ -56,11 +56,12 @@ class _Way:
         self.name = table.name
         self._table = table
         self._encoder = RowEncoder(table, 0)
-        self._decoder = RowDecoder(table, self._encoder.pairs)
+        self._decoder = RowDecoder(table, self._encoder.compared)
         self._cells = cells_of(table.source, self._encoder)
         self._rows = rows_by_key(cassandra, table.source, config)
         self._target = TargetKeys(connection, table, self._encoder)
-        self._expires = config.options(table.name).keep_ttl  # expired rows are kept here, and prove nothing
+        options = config.options(table.name)
+        self._expires = options.keep_ttl or bool(options.expiry)  # a row that has expired on one side proves nothing
         self._back: Mutation | None = None
 
     def compare(self) -> CanaryFact:

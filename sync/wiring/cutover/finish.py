@@ -7,6 +7,7 @@ from typing import Any
 from sync.adapters.postgres.backfill.rejects import count_rejects
 from sync.adapters.postgres.cutover.epochs import Authority, audits
 from sync.adapters.postgres.cutover.gates import GateFacts
+from sync.adapters.postgres.schema.expiry_function import CRON, NAME, expiry_function
 from sync.adapters.postgres.schema.finish import copied_tables, finish, migrated_tables, strangers
 from sync.core.cutover import gates
 from sync.core.cutover.gates import Gate
@@ -74,7 +75,11 @@ def end(authority: Authority, settings: Settings, epoch: Epoch) -> dict[str, Any
     trail = audits(authority.connection)
     # Only the user runs these.
     delete = [_drop(table, settings) for table in copied_tables(authority.connection)]
-    return {"tables": finish(authority.connection, epoch.epoch), "audit": trail, "delete_source": delete}
+    tables, expiry = finish(authority.connection, epoch.epoch)
+    done = {"tables": tables, "audit": trail, "delete_source": delete}
+    if expiry is None:
+        return done
+    return {**done, "expiry": {"function": NAME, "made": expiry.is_made, "definition": expiry.definition, "cron": CRON}}
 
 
 def _drop(table: tuple[str, str | None], settings: Settings) -> str:
@@ -88,4 +93,5 @@ def statements(authority: Authority) -> list[str]:
     """What `end` would run, for a dry run."""
     tables = migrated_tables(authority.connection)
     columns = [f"ALTER TABLE {table} DROP COLUMN _sync_token, DROP COLUMN _sync_version" for table in tables]
-    return [*columns, "DROP SCHEMA sync CASCADE"]
+    function = expiry_function(authority.connection)
+    return [*([function] if function else []), *columns, "DROP SCHEMA sync CASCADE"]

@@ -13,6 +13,7 @@ from cassandra.query import BoundStatement, PreparedStatement
 
 from sync.adapters.cassandra.connection.faults import source_errors
 from sync.adapters.cassandra.connection.routing import send_elsewhere, send_to
+from sync.core.cell_ttls import ExpiryReader
 from sync.core.documents.collections import FieldExtractor
 from sync.core.encode.base import read_cells
 from sync.core.keys.json_form import key_json
@@ -78,8 +79,9 @@ class RangeReader:
         self._session, self._table, self._page_bytes = raw_session, table, page_bytes
         token = token_of_partition(table)
         self._extractor = FieldExtractor(table, columns)
+        self._expiry = ExpiryReader(table, self._extractor.selected)
         self._filter = RowFilter(table, self._extractor.selected)
-        selected = ", ".join([token, *map(quoted, self._extractor.selected)])
+        selected = ", ".join([token, *self._expiry.terms(quoted)])
         self._select = f"SELECT {selected} FROM {quoted(table.keyspace)}.{quoted(table.name)} WHERE {token}"
         self._until = f"? AND {token} <= ?"
         self._size = PageSize(_FIRST_PAGE_ROWS, _MAX_PAGE_ROWS)
@@ -123,7 +125,7 @@ class RangeReader:
             if page.count:
                 send_to(query, self._table.keyspace, page.first_token)
             asked = self._request(query, state, page_rows) if state else None
-            yield replace(self._extractor.page(self._filter.page(page)), after=state)
+            yield replace(self._extractor.page(self._filter.page(self._expiry.page(page))), after=state)
 
     def try_out(self) -> None:
         """Ask for the largest page of a practically empty range. Raises SourceTimeout and SourceUnavailable."""

@@ -6,6 +6,7 @@ cells             an application's values to raw CQL cells, keys and tokens, and
 inserts           rows written only where there are none: lightweight transactions
 key_rows          many rows by key, at quorum, for a drift report's second look
 partitions        deletes of a partition, or of a range of it
+moments           when a row that is written expires
 queries           rows of a partition, by an index, or all of them, page by page
 resume            a read that goes on after a place
 rows              single rows: written with our own timestamp, sent again, read at quorum

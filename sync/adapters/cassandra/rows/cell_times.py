@@ -11,8 +11,6 @@ from cassandra.protocol import SyntaxException
 from sync.adapters.cassandra.connection.pages import quoted
 from sync.core.rows import SourceColumn, SourceTable
 
-_MANY_CELLS = frozenset({"map", "list", "set", "udt"})
-
 
 def times_of(raw: Session, table: SourceTable) -> list[str]:
     """What to select for the write times of a table's columns, as far as this server reports them (decision 0022).
@@ -26,7 +24,7 @@ def times_of(raw: Session, table: SourceTable) -> list[str]:
 
 def columns_without_write_time(raw: Session, table: SourceTable) -> list[str]:
     """The columns whose write times this server does not report. Raises the driver's errors."""
-    many = [c for c in table.columns if c.kind == "regular" and not c.path and _has_many_cells(c)]
+    many = [c for c in table.columns if c.kind == "regular" and not c.path and c.has_many_cells]
     return [c.name for c in many] if many and not _supports(raw, table, many) else []
 
 
@@ -42,8 +40,4 @@ def _supports(raw: Session, table: SourceTable, many: Sequence[SourceColumn]) ->
 
 def _time_of(column: SourceColumn) -> str:
     # WRITETIME is as old as CQL and refuses collections; MAXWRITETIME came with Cassandra 5 (CASSANDRA-17425).
-    return f"{'MAX' if _has_many_cells(column) else ''}WRITETIME({quoted(column.name)})"
-
-
-def _has_many_cells(column: SourceColumn) -> bool:
-    return column.type.name in _MANY_CELLS and not column.type.frozen
+    return f"{'MAX' if column.has_many_cells else ''}WRITETIME({quoted(column.name)})"

@@ -35,8 +35,9 @@ class Cells:
         self._table, self._encoder = table, encoder
         keys = encoder.pairs[: encoder.key_count] if encoder else ()
         self._decoders = [key_decoder(pair.source, pair.target.type) for pair in keys]
-        self._types = {c.name: cell_type(c.type) for c in table.columns}
-        self._cql = {c.name: c.type for c in table.columns}
+        given = [c for c in table.columns if c.kind != "expiry"]
+        self._types = {c.name: cell_type(c.type) for c in given}
+        self._cql = {c.name: c.type for c in given}
         self._unfrozen = {c.name for c in table.columns if c.type.name in COLLECTIONS and not c.type.frozen}
         self._with_fields = {c.name for c in table.columns if _has_fields(c.type)}
         self._no_fields = {c.name: NULL * len(c.type.fields) for c in table.columns if c.type.fields and not c.type.frozen}

@@ -21,7 +21,8 @@ from sync.adapters.cassandra.connection.connect import LIGHTWEIGHT_PROFILE, Cass
 from sync.adapters.cassandra.connection.pages import quoted
 from sync.adapters.cassandra.connection.routing import send_to
 from sync.adapters.cassandra.rows.rows import FAILURES
-from sync.core.encode.base import read_cells
+from sync.core.encode.base import INT32, read_cells
+from sync.core.expiry import EXPIRY_NAME, expiry_of, seconds_left
 from sync.core.mutations import InsertOutcome, Key, Mutation
 from sync.core.rows import SourceTable
 
@@ -74,11 +75,15 @@ class Inserts:
         return future.coordinator_host, (now.time - _UUID_OF_1970) // 10_000 * 1000
 
     def _bound(self, put: Mutation) -> BoundStatement:
-        names = [*(c.name for c in self._table.primary_key), *put.cells]
+        cells, moment = dict(put.cells), expiry_of(put.cells)
+        ttl = [] if EXPIRY_NAME not in cells else [INT32.pack(0 if moment is None else max(1, seconds_left(moment)))]
+        cells.pop(EXPIRY_NAME, None)
+        names = [*(c.name for c in self._table.primary_key), *cells]
         columns, marks = ", ".join(map(quoted, names)), ", ".join("?" * len(names))
         into = f"{quoted(self._table.keyspace)}.{quoted(self._table.name)}"
-        bound = BoundStatement(self._prepared(f"INSERT INTO {into} ({columns}) VALUES ({marks}) IF NOT EXISTS"))
-        bound.values = [*put.key.cells, *put.cells.values()]
+        text = f"INSERT INTO {into} ({columns}) VALUES ({marks}) IF NOT EXISTS{' USING TTL ?' if ttl else ''}"
+        bound = BoundStatement(self._prepared(text))
+        bound.values = [*put.key.cells, *cells.values(), *ttl]
         return bound
 
     def _prepared(self, text: str) -> PreparedStatement:

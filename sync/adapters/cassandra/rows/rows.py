@@ -18,6 +18,7 @@ from sync.adapters.cassandra.connection.pages import RAW_PROFILE, quoted
 from sync.adapters.cassandra.rows.cell_times import times_of
 from sync.adapters.cassandra.rows.timestamped_rows import ABSENT, TimestampedRows
 from sync.core.encode.base import INT32, INT64, read_cells
+from sync.core.expiry import EXPIRY_NAME, expiry_of, seconds_left
 from sync.core.key_forms import has_one_form
 from sync.core.mutations import Key, Mutation
 from sync.core.rows import SourceTable
@@ -70,16 +71,16 @@ class SourceRows:
         self._keys = [c.name for c in table.primary_key]
         self._in_one = len(self._keys) == 1 and has_one_form(table.primary_key[0].type)
         self._lists = [c.name for c in table.columns if c.type.name == "list" and not c.type.frozen]
-        regular = [c for c in table.columns if c.kind == "regular"]
+        others = [c for c in table.columns if c.kind in ("regular", "expiry")]
         times = ask_source(lambda: times_of(cassandra.raw, table))
         self._tells_lists = all(f"MAXWRITETIME({quoted(name)})" in times for name in self._lists)
-        self._rows = TimestampedRows(table, [*self._keys, *(c.name for c in regular)], times)
+        self._rows = TimestampedRows(table, [*self._keys, *(c.name for c in others)], times)
         self._where = " AND ".join(f"{quoted(k)} = ?" for k in self._keys)
         self._select = prepared(cassandra.raw, self._rows.select(self._where))
         self._select_in: PreparedStatement | None = None
-        self._inserts: dict[tuple[str, ...], PreparedStatement] = {}
         self._range_deletes: dict[tuple[str, ...], PreparedStatement] = {}
         self._updates: dict[tuple[str, ...], PreparedStatement] = {}
+        self._inserts: dict[tuple[tuple[str, ...], bool], PreparedStatement] = {}
         self._in_flight = _WritesInFlight()
 
     @property
@@ -231,13 +232,17 @@ class SourceRows:
             bound = BoundStatement(self._range_delete(len(mutation.key.cells), tuple(mutation.cells)))
             bound.values = [stamp, *mutation.key.cells, *mutation.cells.values()]
             return bound
-        if mutation.kind == "delete":
+        moment = expiry_of(mutation.cells)
+        seconds = 0 if moment is None else seconds_left(moment)  # 0: never, whatever the table's default is
+        if mutation.kind == "delete" or (moment is not None and seconds <= 0):
             bound = BoundStatement(self._delete)
             bound.values = [stamp, *mutation.key.cells]
             return bound
         # An update, too, goes as INSERT of the given columns: it sets the row marker (rule 4).
-        bound = BoundStatement(self._insert(mutation.cells))
-        bound.values = [*mutation.key.cells, *mutation.cells.values(), stamp]
+        cells = {name: cell for name, cell in mutation.cells.items() if name != EXPIRY_NAME}
+        with_ttl = len(cells) < len(mutation.cells)
+        bound = BoundStatement(self._insert(cells, with_ttl))
+        bound.values = [*mutation.key.cells, *cells.values(), stamp, *([INT32.pack(seconds)] if with_ttl else [])]
         return bound
 
     def _range_delete(self, equal: int, operators: tuple[str, ...]) -> PreparedStatement:
@@ -249,14 +254,15 @@ class SourceRows:
             self._range_deletes[shape] = self._session.prepare(text)
         return self._range_deletes[shape]
 
-    def _insert(self, cells: Mapping[str, bytes | None]) -> PreparedStatement:
+    def _insert(self, cells: Mapping[str, bytes | None], with_ttl: bool) -> PreparedStatement:
         names = tuple(cells)
-        if names not in self._inserts:
+        if (names, with_ttl) not in self._inserts:
             columns = ", ".join(map(quoted, [*self._keys, *names]))
             marks = ", ".join("?" * (len(self._keys) + len(names)))
             text = f"INSERT INTO {self._name} ({columns}) VALUES ({marks}) USING TIMESTAMP ?"
-            self._inserts[names] = self._session.prepare(text)
-        return self._inserts[names]
+            text += " AND TTL ?" if with_ttl else ""
+            self._inserts[names, with_ttl] = self._session.prepare(text)
+        return self._inserts[names, with_ttl]
 
     def _update(self, counters: tuple[str, ...]) -> PreparedStatement:
         if counters not in self._updates:

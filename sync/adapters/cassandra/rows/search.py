@@ -15,6 +15,7 @@ from sync.adapters.cassandra.connection.pages import RAW_PROFILE, quoted, token_
 from sync.core.cql import CqlType
 from sync.core.documents.collections import FieldExtractor
 from sync.core.encode.base import INT64, read_cells
+from sync.core.expiry import EXPIRY_NAME
 from sync.core.ring import MAX_TOKEN, MIN_TOKEN
 from sync.core.rows import SourceTable
 from sync.core.schema.vector_index import not_indexable
@@ -42,7 +43,7 @@ def index_checks(session: Session, table: SourceTable) -> dict[str, Callable[[by
 
 def sample_rows(raw: Session, table: SourceTable, columns: Sequence[str], count: int, seed: int) -> list[Cells]:
     """Up to `count` different rows from all over the ring, as raw cells by column, the same for the same seed."""
-    token, extractor = token_of_partition(table), FieldExtractor(table, tuple(columns))
+    token, extractor = token_of_partition(table), FieldExtractor(table, tuple(c for c in columns if c != EXPIRY_NAME))
     select = ", ".join(map(quoted, extractor.selected))
     query = raw.prepare(f"SELECT {select} FROM {quoted(table.keyspace)}.{quoted(table.name)} WHERE {token} >= ? LIMIT 1")
     chosen = random.Random(seed)

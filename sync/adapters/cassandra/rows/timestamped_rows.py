@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from sync.adapters.cassandra.connection.pages import quoted
+from sync.core.cell_ttls import ExpiryReader
 from sync.core.documents.collections import FieldExtractor
 from sync.core.encode.base import INT64, read_cells
 from sync.core.rows import Page, SourceTable
@@ -19,8 +20,9 @@ class TimestampedRows:
     def __init__(self, table: SourceTable, columns: Sequence[str], times: Sequence[str]) -> None:
         self._extractor = FieldExtractor(table, tuple(columns))
         self._columns = self._extractor.selected
-        self._cells = len(self._columns) + len(times)
-        selected = [*map(quoted, self._columns), *times]
+        self._expiry = ExpiryReader(table, self._columns)
+        self._width, self._stamps = self._expiry.width, len(times)
+        selected = [*self._expiry.terms(quoted), *times]
         self._select = f"SELECT {', '.join(selected)} FROM {quoted(table.keyspace)}.{quoted(table.name)}"
 
     def select(self, where: str) -> str:
@@ -31,6 +33,7 @@ class TimestampedRows:
         """The rows of a page of its answer."""
         at = page.offset
         for _ in range(page.count):
-            cells, at = read_cells(page.data, at, self._cells)
-            stamps = [INT64.unpack(c)[0] for c in cells[len(self._columns) :] if c is not None]
-            yield Read(self._extractor.cells(dict(zip(self._columns, cells, strict=False))), max(stamps, default=0))
+            cells, at = read_cells(page.data, at, self._width + self._stamps)
+            stamps = [INT64.unpack(c)[0] for c in cells[self._width :] if c is not None]
+            row = dict(zip(self._columns, self._expiry.cells(cells[: self._width]), strict=True))
+            yield Read(self._extractor.cells(row), max(stamps, default=0))

@@ -13,13 +13,12 @@ from sync.core.encode.base import elements, read_cells
 from sync.core.rows import SourceColumn, SourceTable
 
 SAMPLE = 1000
-_MANY_CELLS = frozenset({"map", "list", "set", "udt"})
 
 
 def expiring_columns(cassandra: Cassandra, table: SourceTable, sample: int = SAMPLE) -> list[str]:
     """Columns that have a TTL in some of the first `sample` rows."""
     asked = [c for c in table.columns if c.kind == "regular" and c.type.name != "counter" and not c.path]
-    many = [c for c in asked if _has_many_cells(c)]
+    many = [c for c in asked if c.has_many_cells]
     one = [c for c in asked if c not in many]
     found = _of_one_cell(cassandra.raw, table, one, sample) | _of_many_cells(cassandra.raw, table, many, sample)
     return [c.name for c in asked if c.name in found]
@@ -30,17 +29,13 @@ def columns_without_ttl(cassandra: Cassandra, table: SourceTable) -> list[str]:
 
     Raises the driver's errors.
     """
-    many = [c for c in table.columns if c.kind == "regular" and not c.path and _has_many_cells(c)]
+    many = [c for c in table.columns if c.kind == "regular" and not c.path and c.has_many_cells]
     try:
         if many:
             cassandra.raw.prepare(_select(table, many, 1))
     except InvalidRequest:
         return [c.name for c in many]
     return []
-
-
-def _has_many_cells(column: SourceColumn) -> bool:
-    return column.type.name in _MANY_CELLS and not column.type.frozen
 
 
 def _select(table: SourceTable, columns: list[SourceColumn], sample: int) -> str:

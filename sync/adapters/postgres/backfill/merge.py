@@ -10,8 +10,10 @@ from sync.adapters.postgres.connection.connect import Connection
 from sync.adapters.postgres.connection.pooled import Pooled
 from sync.adapters.postgres.connection.refusals import NO_REFUSAL
 from sync.adapters.postgres.schema.catalogue import identifier
+from sync.adapters.postgres.schema.expiry import expiry_column, moment
 from sync.adapters.postgres.schema.row_digest_sql import canonical
 from sync.core.encode.rows import TOKEN_COLUMN, VERSION_COLUMN, RowEncoder
+from sync.core.expiry import TOLERANCE_MS
 from sync.core.rows import TableMap
 from sync.ports import Lease
 
@@ -60,7 +62,7 @@ RETURNS TABLE (_sync_place bigint, _sync_written bigint, _sync_reason text, _syn
 # A skipped key that has no row, or whose content differs, must be read again.
 _DIFFER = """
 SELECT {key}, s.{token} FROM {stage} AS s LEFT JOIN {target} AS t ON ({same_key})
-WHERE (({same_key}) IS NOT TRUE OR {staged} <> {there})
+WHERE (({same_key}) IS NOT TRUE OR {staged} <> {there} OR {expire_apart})
   AND NOT EXISTS (  -- a key is read again once, however often it was skipped
       SELECT FROM sync.intent AS i
       WHERE i.table_name = {name} AND sha256(i.key) = {digest} AND i.key = {key}
@@ -78,6 +80,12 @@ _ADOPT = """
 UPDATE {target} AS t SET {token} = s.{token}, {version} = coalesce(t.{version}, {floor})
 FROM {stage} AS s WHERE {same_key} AND t.{token} IS NULL
 """
+
+
+def _expire_apart(column: str) -> sql.Composed:
+    """Whether the staged row and the one that is there expire at different moments."""
+    apart = "coalesce(abs({0} - {1}) > {2}, ({0} IS NULL) <> ({1} IS NULL))" if column else "false"
+    return sql.SQL(apart).format(moment(column, "s"), moment(column, "t"), TOLERANCE_MS)
 
 
 class Merge:
@@ -98,8 +106,9 @@ class Merge:
             "token": sql.Identifier(TOKEN_COLUMN),
             "version": sql.Identifier(VERSION_COLUMN),
             "same_key": sql.SQL(" AND ").join(sql.SQL("s.{0} = t.{0}").format(sql.Identifier(k.target.name)) for k in keys),
-            "staged": canonical(encoder.pairs, "s"),
-            "there": canonical(encoder.pairs, "t"),
+            "staged": canonical(encoder.compared, "s"),
+            "there": canonical(encoder.compared, "t"),
+            "expire_apart": _expire_apart(expiry_column(encoder)),
         }
 
     def clear_stage(self) -> None:

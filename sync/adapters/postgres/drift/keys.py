@@ -18,6 +18,7 @@ from sync.adapters.postgres.connection.refusals import error_text, refuses_row, 
 from sync.adapters.postgres.dual_write.locks import has_partitions, lock_keys
 from sync.adapters.postgres.dual_write.parameters import Parameters
 from sync.adapters.postgres.dual_write.statements import Statements, column
+from sync.adapters.postgres.schema.expiry import expiry_column, moment
 from sync.adapters.postgres.schema.row_digest_sql import with_parameters
 from sync.core.drift.verdicts import TargetRow
 from sync.core.encode.rows import RowEncoder
@@ -37,7 +38,8 @@ class TargetKeys:
         self._connection, self._table = connection, table
         statements = Statements(table, encoder)
         self._keys, self._parameters = statements.keys, Parameters(statements, encoder)
-        self._statements, self._row = statements, with_parameters(encoder.pairs)
+        self._statements, self._row = statements, with_parameters(encoder.compared)
+        self._moment = moment(expiry_column(encoder))
         self._names = ("key", "source_key", "token", *map(statements.parameter, self._keys))
         self._looks: dict[int, bytes] = {}
         self._on_record = _refused("%(source_key)s").as_bytes()
@@ -76,6 +78,7 @@ class TargetKeys:
                 keys=sql.SQL(", ".join(keys)),
                 names=sql.SQL(", ".join(self._names)),
                 row=self._row,
+                moment=self._moment,
                 refused=_refused("k.source_key"),
                 is_key=sql.SQL(" AND ").join(same),
             )
@@ -152,6 +155,6 @@ def _refused(source_key: str) -> sql.Composed:
 
 
 def _target_row(
-    data: bytes | None, version: int | None, tombstone: int | None, intents: bool, refused: bool | None
+    data: bytes | None, version: int | None, tombstone: int | None, intents: bool, refused: bool | None, expiry: int | None
 ) -> TargetRow:
-    return TargetRow(None if data is None else bytes(data), version, tombstone, intents, refused)
+    return TargetRow(None if data is None else bytes(data), version, tombstone, intents, refused, expiry)

@@ -12,6 +12,7 @@ from sync.adapters.postgres.connection.queries import queries
 from sync.adapters.postgres.dual_write.parameters import Parameters
 from sync.adapters.postgres.dual_write.statements import Statements, column
 from sync.adapters.postgres.schema.catalogue import identifier
+from sync.adapters.postgres.schema.expiry import is_live
 from sync.core.encode.rows import RowEncoder
 from sync.core.mutations import Key
 from sync.core.rows import TableMap, TargetColumn
@@ -60,12 +61,16 @@ def nearest(
     """The similarities of the nearest rows, nearest first; `exact` reads every row instead of using an index."""
     target = next(p.target for p in table.pairs if p.source.name == column)
     distance, asked = similarity_sql(target, similarity, vector)
-    statement = sql.SQL("SELECT {} FROM {} WHERE {} IS NOT NULL ORDER BY {} LIMIT {}").format(
-        asked, identifier(table.target), sql.Identifier(target.name), distance, limit
+    statement = sql.SQL("SELECT {} FROM {} AS t WHERE {} IS NOT NULL AND {} ORDER BY {} LIMIT {}").format(
+        asked, identifier(table.target), sql.Identifier(target.name), _is_live(table), distance, limit
     )
     with connection.transaction(), connection.cursor(binary=True) as cursor:
         cursor.execute(_PLAN, ("off" if exact else "on",))
         return [float(row[0]) for row in cursor.execute(statement)]
+
+
+def _is_live(table: TableMap) -> sql.Composed:
+    return is_live(next((p.target.name for p in table.pairs if p.source.kind == "expiry"), ""))
 
 
 class Retrieval:

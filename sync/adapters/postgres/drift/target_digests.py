@@ -8,10 +8,12 @@ from psycopg import sql
 
 from sync.adapters.postgres.connection.connect import Connection
 from sync.adapters.postgres.schema.catalogue import identifier
+from sync.adapters.postgres.schema.expiry import expiry_column, is_live, moment
 from sync.adapters.postgres.schema.row_digest_sql import canonical, digest, source_of
 from sync.core.decode.rows import RowDecoder
 from sync.core.drift.digest import Digest
 from sync.core.encode.rows import TOKEN_COLUMN, RowEncoder
+from sync.core.expiry import NEVER
 from sync.core.keys.json_form import show_key, unknown_key
 from sync.core.mutations import unpack_key
 from sync.core.ring import MIN_TOKEN, TokenRange
@@ -23,21 +25,28 @@ class TargetDigests:
 
     def __init__(self, connection: Connection, table: TableMap, encoder: RowEncoder) -> None:
         self._connection, self.table = connection, identifier(table.target)
-        self._pairs, self._keys = encoder.pairs, encoder.pairs[: encoder.key_count]
+        self._pairs, self._keys = encoder.compared, encoder.pairs[: encoder.key_count]
+        self._expiry = expiry_column(encoder)
         self._name, self._decoder = table.name, RowDecoder(table, encoder.pairs)
 
     def digest(self, tokens: TokenRange) -> Digest:
         """The digest of the rows in a range, in one snapshot."""
-        row = self._connection.execute(digest(self._pairs, self.table, within(tokens))).fetchone()
+        row = self._connection.execute(digest(self._pairs, self.table, self._within(tokens))).fetchone()
         assert row is not None
         return Digest.of(*(int(value) for value in row))
 
     def hashes(self, tokens: TokenRange) -> dict[bytes, bytes]:
-        """Canonical key and hash of each row in a range."""
-        row, rows = source_of(self._pairs, self.table, within(tokens))
-        statement = sql.SQL("SELECT {}, decode(md5({}), 'hex') FROM {}").format(canonical(self._keys, "t"), row, rows)
+        """Canonical key of each row in a range, and what is compared of it: its hash, and when it expires, if rows do."""
+        row, rows = source_of(self._pairs, self.table, self._within(tokens), self._expiry)
+        ends = sql.SQL(" || int8send(coalesce({}, {}))").format(moment(self._expiry), NEVER) if self._expiry else sql.SQL("")
+        hashed = sql.SQL("decode(md5({}), 'hex'){}").format(row, ends)
+        statement = sql.SQL("SELECT {}, {} FROM {}").format(canonical(self._keys, "t"), hashed, rows)
         with self._connection.cursor(binary=True) as cursor:
             return {bytes(key): bytes(hashed) for key, hashed in cursor.execute(statement)}
+
+    def _within(self, tokens: TokenRange) -> sql.Composable:
+        """The rows of a range that readers see: one that has expired is not there, whoever deletes it, and when."""
+        return sql.SQL("{} AND {}").format(within(tokens), is_live(self._expiry)) if self._expiry else within(tokens)
 
     def show_key(self, canonical: bytes) -> dict[str, Any]:
         """A key's canonical bytes in JSON form, with the source's columns."""

@@ -6,6 +6,7 @@ breaker          stops asking a Postgres that does not answer (invariant 8)
 counters         claims of keys whose counters are sent on (rule “counters”)
 data_centres     which process reads and writes which data centre
 dead_writers     dead writers that provably had nothing unrecorded (rule 29)
+expired          rows that have expired, deleted a few at a time
 intents          intents as an operator sees them
 journal          intents and guarded writes of one table (rules 1 to 15)
 locks            advisory locks of keys and partitions (rules 5 and 33)

@@ -10,6 +10,7 @@ from psycopg import sql
 from sync.adapters.postgres.connection.queries import queries
 from sync.adapters.postgres.dual_write.locks import has_partitions
 from sync.adapters.postgres.schema.catalogue import identifier
+from sync.adapters.postgres.schema.expiry import expiry_column, is_live
 from sync.core.encode.rows import TOKEN_COLUMN, VERSION_COLUMN, RowEncoder
 from sync.core.rows import ColumnPair, TableMap
 from sync.core.versions import MAX_STAMPED
@@ -44,6 +45,7 @@ class Statements:
                 sql.SQL("t.{} = {}").format(column(p.target.name), sql.Placeholder(self.parameter(p))) for p in self.keys
             ),
             "set_excluded": self._set_excluded(),
+            "if_expired": self._if_expired(expiry_column(encoder)),
             "mended": sql.SQL(_SQL["mended"]),
             "settle": sql.SQL(_SQL["settle"]),
             "settled": sql.SQL(_SQL["settled"]).format(late=sql.SQL(_SQL["late"])),
@@ -130,6 +132,12 @@ class Statements:
         one = sql.SQL("{0} = coalesce(excluded.{0}, t.{0})" if keeping else "{0} = excluded.{0}")
         own = (sql.SQL("{0} = excluded.{0}").format(column(n)) for n in (TOKEN_COLUMN, VERSION_COLUMN))
         return _list([*(one.format(column(p.target.name)) for p in self.others), *own])
+
+    def _if_expired(self, expiry: str) -> sql.Composable:
+        """What an insert does about a row with its key: it replaces one that has expired, and does nothing about another."""
+        if not expiry:
+            return sql.SQL("NOTHING")
+        return sql.SQL("UPDATE SET {} WHERE NOT {}").format(self._set_excluded(), is_live(expiry))
 
 
 def _list(parts: Iterable[sql.Composable]) -> sql.Composed:

@@ -10,6 +10,7 @@ from psycopg import sql
 from sync.adapters.postgres.connection.connect import Connection
 from sync.adapters.postgres.connection.queries import queries
 from sync.core.encode.rows import TOKEN_COLUMN, VERSION_COLUMN
+from sync.core.expiry import expiry_ttl
 from sync.core.rows import PgType, TargetColumn, TargetTable
 from sync.ports import ServerFacts
 
@@ -48,7 +49,7 @@ def read_targets(connection: Connection, names: Iterable[str]) -> dict[str, Targ
         return {}
     columns, keys = _grouped(connection, "columns", asked), _grouped(connection, "primary_keys", asked)
     made = {
-        table: TargetTable(schema, relation, _own(columns.get(table, [])), tuple(row[0] for row in keys.get(table, [])))
+        table: _made(schema, relation, columns.get(table, []), tuple(row[0] for row in keys.get(table, [])))
         for table, (schema, relation) in there.items()
     }
     return {name: made[table] for name, table in by_name.items() if table in made}
@@ -60,6 +61,11 @@ def _grouped(connection: Connection, query: str, values: dict[str, Any]) -> dict
     for name, *row in connection.execute(_SQL[query], values).fetchall():
         found.setdefault(name, []).append(tuple(row))
     return found
+
+
+def _made(schema: str, name: str, rows: list[tuple[Any, ...]], key: tuple[str, ...]) -> TargetTable:
+    expiry, default_ttl = next(((row[0], ttl) for row in rows if (ttl := expiry_ttl(row[-1])) is not None), ("", 0))
+    return TargetTable(schema, name, _own(rows), key, expiry, default_ttl)
 
 
 def _own(rows: list[tuple[Any, ...]]) -> tuple[TargetColumn, ...]:
@@ -75,7 +81,7 @@ def identities(connection: Connection, tables: Iterable[TargetTable]) -> dict[st
 
 
 def _column(row: tuple[object, ...]) -> TargetColumn:
-    name, type_name, oid, typmod, text, element_name, element_oid, not_null, required, generated, exact = row
+    name, type_name, oid, typmod, text, element_name, element_oid, not_null, required, generated, exact, _ = row
     element = PgType(str(element_name), int(str(element_oid))) if element_name else None
     pg = PgType(str(type_name), int(str(oid)), int(str(typmod)), element, str(text))
     return TargetColumn(str(name), pg, bool(not_null), bool(required), bool(generated), bool(exact))

@@ -11,6 +11,7 @@ from sync.adapters.postgres.connection.connect import Connection
 from sync.adapters.postgres.connection.epoch_lock import ALONE
 from sync.adapters.postgres.connection.queries import queries
 from sync.adapters.postgres.connection.refusals import target_errors
+from sync.adapters.postgres.schema.expiry_function import ExpiryFunction, make
 from sync.adapters.postgres.schema.migrations import STATE
 from sync.errors import GateRefused, TargetBusy
 from sync.failpoints import failpoint
@@ -40,8 +41,8 @@ def strangers(connection: Connection) -> list[str]:
         return [str(row[0]) for row in connection.execute(_SQL["strangers"], {"own": own}).fetchall()]
 
 
-def finish(connection: Connection, epoch: int) -> list[str]:
-    """Drop the bookkeeping, all or nothing; returns the tables that had columns of it.
+def finish(connection: Connection, epoch: int) -> tuple[list[str], ExpiryFunction | None]:
+    """Drop the bookkeeping, all or nothing; returns the tables that had columns of it, and what deletes expired rows.
 
     Raises GateRefused if the epoch has changed meanwhile, or somebody has a table in the schema; TargetBusy if a table is
     locked for too long.
@@ -56,17 +57,17 @@ def finish(connection: Connection, epoch: int) -> list[str]:
     raise TargetBusy("another session has locked one of the tables; nothing has changed, run it again")
 
 
-def _finish(connection: Connection, epoch: int) -> list[str]:
+def _finish(connection: Connection, epoch: int) -> tuple[list[str], ExpiryFunction | None]:
     connection.execute(_SQL["patience"], {"ms": str(_LOCK_MS)})
     connection.execute(ALONE)  # no switch and no write of the protocol begins meanwhile
     if connection.execute(_SQL["hold"]).fetchone() != (epoch, "postgres", "open"):
         raise GateRefused("the epoch has changed in the meantime: see `sync status`")
     if others := strangers(connection):
         raise GateRefused(f"the schema sync has tables that are not of the migration: {', '.join(others)}")
-    tables = migrated_tables(connection)
+    tables, deletes = migrated_tables(connection), make(connection)
     for table in tables:
         connection.execute(_SQL["drop_columns"].format(table=table).encode())
     failpoint("finish.columns_dropped")
     connection.execute(_SQL["drop_state"])
     failpoint("finish.before_commit")
-    return tables
+    return tables, deletes

@@ -96,7 +96,11 @@ def read_facts(connection: Connection, table: TargetTable) -> ReadFacts:
     """What reads of this table depend on."""
     named = _named(table)
     recorded = connection.execute(_SQL["recorded"], named).fetchone()
-    indexes = {str(name): Index(bool(ranges)) for name, ranges in connection.execute(_SQL["indexes"], named).fetchall()}
+    indexes = {
+        str(name): Index(bool(ranges))
+        for name, ranges in connection.execute(_SQL["indexes"], named).fetchall()
+        if name != table.expiry
+    }
     has_token = connection.execute(_SQL["has_token"], {**named, "token": TOKEN_COLUMN}).fetchone() == (True,)
     return ReadFacts(from_comment(recorded[1]) if recorded else None, indexes, has_token)
 

@@ -73,18 +73,19 @@ def _is_costly(pg: PgType) -> bool:
 
 
 def source_of(
-    pairs: tuple[ColumnPair, ...], table: sql.Identifier, where: sql.Composable
+    pairs: tuple[ColumnPair, ...], table: sql.Identifier, where: sql.Composable, also: str = ""
 ) -> tuple[sql.Composed, sql.Composable]:
     """A row's canonical bytes, and the FROM clause they are computed from: the rows of `table` (`t`) that meet `where`.
 
-    A value whose length is known only by sending it (jsonb, numeric, arrays) is sent once, not twice.
+    A value whose length is known only by sending it (jsonb, numeric, arrays) is sent once, not twice. `also`: a column that
+    is needed besides.
     """
     costly = [p for p in pairs if _is_costly(p.target.type)]
     if not costly:
         return canonical(pairs, "t"), sql.SQL("{} AS t WHERE {}").format(table, where)
     sent = {p.target.name: sql.Identifier(f"sent {i}") for i, p in enumerate(costly)}
     given: list[sql.Composable] = [sql.SQL("{} AS {}").format(_sent(p, "t"), sent[p.target.name]) for p in costly]
-    given += [sql.Identifier("t", p.target.name) for p in pairs]
+    given += [sql.Identifier("t", name) for name in (*(p.target.name for p in pairs), *([also] if also else []))]
     # OFFSET 0 keeps Postgres from putting the function into both places again.
     rows = sql.SQL("(SELECT {} FROM {} AS t WHERE {} OFFSET 0) AS t").format(sql.SQL(", ").join(given), table, where)
     cells = [

@@ -1,4 +1,4 @@
-//! A writer of Cassandra that is not the wrapper's, and the follower that reads the nodes' logs (C1 to C6 of decision 0033).
+//! A writer of Cassandra that is not the wrapper's, and the follower that reads the nodes' logs (C1 to C6 of decision 0031).
 //!
 //! What is assumed, as of passes: a write that a quorum does not have when its event's time is over never gets there.
 

@@ -1,4 +1,4 @@
-//! A writer of Postgres that knows nothing of the protocol: its triggers do (C7 and C8 of decision 0033).
+//! A writer of Postgres that knows nothing of the protocol: its triggers do (C7 and C8 of decision 0031).
 
 use super::writers::{DONE, IDLE};
 use super::{forward, Epochs, State, RECHECK};

@@ -4,9 +4,9 @@ SELECT k.key, held.data, held.version,
                 (SELECT version FROM sync.partition_tombstone WHERE table_name = %(table)s AND token = k.token)),
        EXISTS (SELECT FROM sync.intent WHERE table_name = %(table)s AND sha256(key) = sha256(k.key) AND key = k.key)
            OR EXISTS (SELECT FROM sync.intent WHERE table_name = %(table)s AND token = k.token AND kind = 'delete_partition'),
-       ({refused})
+       ({refused}), held.moment
 FROM (VALUES {keys}) AS k ({names})
-LEFT JOIN LATERAL (SELECT {row} AS data, coalesce({version}, 0) AS version FROM {target} AS t WHERE {is_key}) AS held ON true
+LEFT JOIN LATERAL (SELECT {row} AS data, coalesce({version}, 0) AS version, {moment} AS moment FROM {target} AS t WHERE {is_key}) AS held ON true
 
 -- refused: of the recorded rejects of a key, whether Postgres itself refused the row; null if there are none
 SELECT bool_or(reason LIKE 'Postgres refuses%%') FROM sync.reject

@@ -6,11 +6,11 @@ WITH {stamped}, {allowed}, written AS (
     RETURNING 1
 ), {mended}, {made}
 
--- insert: a row that is not there; if it is, neither a row nor an intent is written
+-- insert: a row that is not there, or has expired; if it is, neither a row nor an intent is written
 WITH {stamped}, {allowed}, written AS (
     INSERT INTO {target} AS t ({columns}, {token}, {version_column})
     SELECT {values}, %(token)s, v.version FROM v
-    ON CONFLICT ({primary_key}) DO NOTHING
+    ON CONFLICT ({primary_key}) DO {if_expired}
     RETURNING 1
 ), {mended}, {made}
 

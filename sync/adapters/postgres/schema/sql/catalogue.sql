@@ -2,7 +2,7 @@
 SELECT g.name, a.attname, t.typname, t.oid, a.atttypmod, format_type(a.atttypid, a.atttypmod),
        e.typname, e.oid, a.attnotnull,
        a.attnotnull AND NOT a.atthasdef AND a.attidentity = '', a.attgenerated <> '' OR a.attidentity = 'a',
-       coalesce(c.collisdeterministic, true)
+       coalesce(c.collisdeterministic, true), col_description(a.attrelid, a.attnum)
 FROM unnest(%(tables)s::text[]) AS g (name)
 JOIN pg_attribute a ON a.attrelid = to_regclass(g.name)
 JOIN pg_type t ON t.oid = a.atttypid
