@@ -316,7 +316,7 @@ def test_a_value_that_is_none(place: Place, command: str, changes: dict[str, str
         (b"[tables", "sync.toml is not TOML: "),
         (b"\xff\xfe", "sync.toml cannot be read: "),
         (b"workers = 3", "sync.toml: workers: extra inputs are not permitted"),
-        (b"[tables.things]\nttl = 'maybe'", "sync.toml: tables.things.ttl: input should be 'refuse' or 'keep'"),
+        (b"[tables.things]\nttl = 'maybe'", "sync.toml: tables.things.ttl: input should be 'refuse', 'keep' or 'expire'"),
         (b"[tables.things]\non_reject = { v = 'drop' }", "sync.toml: tables.things.on_reject.v: input should be "),
         (b"[backfill]\npage_mb = 0", "sync.toml: backfill.page_mb: input should be greater than 0"),
         (b"tables = 3", "sync.toml: tables: input should be a valid dictionary"),
