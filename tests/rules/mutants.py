@@ -553,7 +553,7 @@ MUTANTS = (
     ),
     Mutant(
         "expire", "an update gives cells a TTL of their own", "sync/stores/both_sides/table_flows.py",
-        "    if expires(table):\n", "    if False:\n", TTL, "refusals_say",
+        "        if expires(self.mapped.source):\n", "        if False:\n", TTL, "refusals_say",
     ),
     Mutant(
         "expire", "a deleted row's version is forgotten", "sync/adapters/postgres/dual_write/sql/expired.sql",
