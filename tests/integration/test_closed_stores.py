@@ -30,6 +30,7 @@ ARGUMENTS: dict[str, Any] = {
     "keys": [],
     "where": {"id": uuid4()},
     "changes": {"title": "b"},
+    "amounts": {"title": 1},
     "table": "songs",
     "column": "title",
     "vector": [1.0],

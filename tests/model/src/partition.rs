@@ -61,6 +61,8 @@ flags! {
         resend_as: u8 = 0u8,
         /// The delete is of a range of the partition, which holds the first key alone.
         range: bool = false,
+        /// Guards, stamps and the merge take it for a delete of the whole partition, as the product does.
+        coarse: bool = false,
         /// Faults.
         crash: bool = true,
         timeout: bool = true,
@@ -225,6 +227,19 @@ impl Partitions {
         self.ops[i].key.map_or(key < self.reach(), |k| k == key)
     }
 
+    /// The same for stamps, guards and the merge.
+    pub fn counts_for(&self, i: usize, key: usize) -> bool {
+        self.ops[i].key.map_or(key < self.counted(), |k| k == key)
+    }
+
+    pub fn counted(&self) -> usize {
+        if self.flags.coarse {
+            KEYS
+        } else {
+            self.reach()
+        }
+    }
+
     /// How many of the keys a delete of the partition, or of its range, reaches.
     pub fn reach(&self) -> usize {
         if self.flags.range {
@@ -236,7 +251,7 @@ impl Partitions {
 
     /// P2: a key's tombstone is the newer one of its own and its partition's.
     pub fn tombstone(&self, s: &State, key: usize, sees: bool) -> u8 {
-        s.postgres[key].tomb.max(if sees && key < self.reach() { s.tombstone } else { 0 })
+        s.postgres[key].tomb.max(if sees && key < self.counted() { s.tombstone } else { 0 })
     }
 
     pub fn bound(&self, s: &State, key: usize, sees: bool) -> u8 {

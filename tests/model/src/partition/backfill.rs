@@ -22,7 +22,7 @@ impl Partitions {
                 for key in 0..KEYS {
                     let intended = |i: usize| {
                         s.intents[i] != NONE
-                            && self.covers(i, key)
+                            && self.counts_for(i, key)
                             && (self.ops[i].key.is_some() || self.flags.merge_sees_intent)
                     };
                     let intents = s.rechecks[key] != 0 || (0..self.ops.len()).any(intended);

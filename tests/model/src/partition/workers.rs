@@ -168,7 +168,7 @@ impl Partitions {
                     }
                     let mut version = s.stamps[i];
                     if at == 12 && flags.resend_as == 1 {
-                        let known = (0..self.reach()).map(|key| self.bound(s, key, true)).max().unwrap();
+                        let known = (0..self.counted()).map(|key| self.bound(s, key, true)).max().unwrap();
                         version = version.max(known + 1);
                         next.tombstone = version;
                     }

@@ -153,9 +153,9 @@ impl Partitions {
     fn stamp(&self, s: &State, i: usize) -> u8 {
         let flags = &self.flags;
         let mut known = 0;
-        for key in (0..KEYS).filter(|key| self.covers(i, *key)) {
+        for key in (0..KEYS).filter(|key| self.counts_for(i, *key)) {
             known = known.max(self.bound(s, key, flags.stamp_sees_tombstone));
-            for j in (0..self.ops.len()).filter(|j| s.intents[*j] != NONE && self.covers(*j, key)) {
+            for j in (0..self.ops.len()).filter(|j| s.intents[*j] != NONE && self.counts_for(*j, key)) {
                 if self.ops[j].key.is_some() || flags.stamp_sees_intent {
                     known = known.max(s.stamps[j]);
                 }
@@ -174,7 +174,7 @@ impl Partitions {
     fn sees(&self, s: &State, i: usize) -> u8 {
         match self.ops[i].key {
             None => self.rows(s),
-            Some(key) if key < self.reach() => s.tombstone,
+            Some(key) if key < self.counted() => s.tombstone,
             Some(_) => 0,
         }
     }
