@@ -23,7 +23,7 @@ from sync.adapters.postgres.connection.cell import register
 from sync.adapters.postgres.connection.connect import connection_string
 from sync.adapters.postgres.connection.epoch_lock import SHARE
 from sync.adapters.postgres.connection.queries import queries
-from sync.adapters.postgres.dual_write.parameters import lock_of
+from sync.adapters.postgres.dual_write.locks import lock_of
 from sync.core.mutations import Mutation
 from sync.settings import Config, Settings
 from sync.stores import AsyncDualWriteStore, DualWriteStore
