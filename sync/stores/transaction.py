@@ -44,7 +44,7 @@ class TransactionReads(Protocol):
 class TransactionWrites(Protocol):
     """A store's writes, within a transaction."""
 
-    def put(self, table: str, row: Mapping[str, Any]) -> bool: ...
+    def put(self, table: str, row: Mapping[str, Any], ttl: int | None = None) -> bool: ...
     def put_many(self, table: str, rows: Iterable[Mapping[str, Any]]) -> bool: ...
     def insert(self, table: str, row: Mapping[str, Any]) -> bool: ...
     def update(self, table: str, key: Mapping[str, Any], changes: Mapping[str, Any]) -> bool: ...
@@ -76,9 +76,9 @@ class Transaction:
         with self.held.connection() as connection:
             return connection.execute(query, params)
 
-    def put(self, table: str, row: Mapping[str, Any]) -> bool:
+    def put(self, table: str, row: Mapping[str, Any], ttl: int | None = None) -> bool:
         """As Store.put."""
-        return self._writes.put(table, row)
+        return self._writes.put(table, row, ttl)
 
     def put_many(self, table: str, rows: Iterable[Mapping[str, Any]]) -> bool:
         """As Store.put_many, all of them or none."""

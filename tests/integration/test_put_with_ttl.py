@@ -44,6 +44,22 @@ def test_a_row_expires_on_both_sides(
     assert is_clean(site)
 
 
+@pytest.mark.parametrize(("ttl", "seconds"), [(1000, 1000), (None, 5000), (0, None)])
+def test_a_row_that_a_transaction_writes_expires(
+    site: Site, store: DualWriteStore, ttl: int | None, seconds: int | None
+) -> None:
+    """Would break: a put in a transaction of the application's loses its TTL, or the table's default."""
+    switch(site, "postgres")
+    with store.transaction() as tx:
+        assert tx.put("things", ROW, ttl=ttl)
+        with pytest.raises(WriteRefused, match="read the row, and put it with its ttl"):
+            tx.update("things", KEY, {"a": "y"})
+        assert tx.get("things", KEY) == ROW
+    until_sent(site)
+    both_expire(site, seconds)
+    assert is_clean(site)
+
+
 @pytest.mark.parametrize("primary", ["astra", "postgres"])
 def test_a_worker_brings_what_is_left_of_the_ttl(site: Site, primary: str) -> None:
     """Would break: a write that is left to a worker expires as much later on the side that follows."""

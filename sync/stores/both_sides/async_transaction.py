@@ -42,9 +42,9 @@ class AsyncTransaction:
         """As Transaction.execute; the cursor has all rows already, and does not wait."""
         return await self._run(lambda: self._tx.execute(query, params))
 
-    async def put(self, table: str, row: Mapping[str, Any]) -> bool:
+    async def put(self, table: str, row: Mapping[str, Any], ttl: int | None = None) -> bool:
         """As Transaction.put."""
-        return await self._run(lambda: self._tx.put(table, row))
+        return await self._run(lambda: self._tx.put(table, row, ttl))
 
     async def put_many(self, table: str, rows: Iterable[Mapping[str, Any]]) -> bool:
         """As Transaction.put_many."""

@@ -127,9 +127,9 @@ class Writes:
         self._kept: list[tuple[ReverseWrite, Mutation, Intent]] = []
         self._locks = set[int]()
 
-    def put(self, table: str, row: Mapping[str, Any]) -> bool:
-        """Write a whole row."""
-        return self._write(table, lambda flows: flows.put(row))
+    def put(self, table: str, row: Mapping[str, Any], ttl: int | None = None) -> bool:
+        """Write a whole row, which expires after `ttl` seconds."""
+        return self._write(table, lambda flows: flows.put(row, ttl))
 
     def put_many(self, table: str, rows: Iterable[Mapping[str, Any]]) -> bool:
         """Write whole rows, after all of them were checked, in the order of their locks, as all who take several do."""
