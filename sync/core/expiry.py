@@ -22,11 +22,17 @@ EXPIRY_NAME = "ttl()"
 """The column's name among the source's, which no unquoted column can have."""
 TOLERANCE_MS = 5000
 """Cassandra reports whole seconds by the clock of a node; the two sides' moments may differ by so much."""
+_SLOW_SECONDS = 1.0
 MAX_TTL = 630_720_000
 """The longest TTL that Cassandra takes, in seconds: twenty years."""
 _COMMENT = "A row expires at this moment; default_time_to_live = {}"
 _RECORDED = re.compile(_COMMENT.replace("{}", r"(\d+)"))
 NEVER, UNKNOWN = 2**63 - 1, -(2**63)
+
+
+def expires_late(cells: Mapping[str, bytes | None], seconds: float) -> bool:
+    """Whether a row expires later in Cassandra than it should: its TTL counts from when the write is executed."""
+    return EXPIRY_NAME in cells and seconds > _SLOW_SECONDS
 
 
 def migrated(table: SourceTable, options: TableOptions) -> SourceTable:

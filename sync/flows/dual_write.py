@@ -11,7 +11,7 @@ import time
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
-from sync.core.expiry import EXPIRY_NAME
+from sync.core.expiry import expires_late
 from sync.core.mutations import Key, Mutation
 from sync.errors import AnswerLost, TargetBusy, TargetUnavailable, WriteRefused, WriteRefusedNow, WriteUnsure
 from sync.failpoints import failpoint
@@ -20,8 +20,6 @@ from sync.ports import Intent, Outcome, PrimaryRows, TableJournal
 log = logging.getLogger(__name__)
 Mode = Literal["inline", "async"]
 State = Literal["finished", "unsure"]
-_MAX_SECONDS_OF_EXPIRING = 1.0
-"""A TTL counts from when the primary executes the write: after a slower one both sides would differ by more than a second."""
 _ALONE: dict[Outcome, State | None] = {"written": "finished", "unsure": "unsure", "refused": None}
 """The state in which a write without an intent is remembered; None: it is not."""
 
@@ -68,7 +66,7 @@ class ForwardWrite:
         failpoint("write.after_intent")
         sent = time.monotonic()
         outcome, error = self.primary.write(mutation, intent.version)
-        is_late = EXPIRY_NAME in mutation.cells and time.monotonic() - sent > _MAX_SECONDS_OF_EXPIRING
+        is_late = expires_late(mutation.cells, time.monotonic() - sent)
         failpoint("write.after_primary")
         if outcome == "refused":
             self._withdraw(intent, error)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 
+from sync.core.expiry import expires_late
 from sync.core.mutations import Key, Mutation
 from sync.failpoints import failpoint
 from sync.flows.isolation import isolate
@@ -53,7 +55,10 @@ class Resend:
             mutation = self._mutation(key, found.row)
         except ValueError as error:
             return f"the source cannot hold it: {error}"
+        begun = time.monotonic()
         outcome, error_text = self.secondary.write(mutation, found.version)
+        if outcome == "written" and expires_late(mutation.cells, time.monotonic() - begun):
+            return "the source was slow, and the row expires that much later there: it is sent again"
         return "" if outcome == "written" else f"the source did not take it: {error_text}"
 
     def _mutation(self, key: Key, row: bytes | None) -> Mutation:

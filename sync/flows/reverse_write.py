@@ -6,10 +6,12 @@ leaves the intent, and reconciliation sends the row again: the caller does not n
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
+from sync.core.expiry import expires_late
 from sync.core.mutations import Key, Mutation
 from sync.errors import AnswerLost, TargetUnavailable, WriteRefused, WriteRefusedNow, WriteUnsure
 from sync.failpoints import failpoint
@@ -89,8 +91,10 @@ class ReverseWrite:
             raise WriteRefused(f"{key.table}: {error}") from None
 
     def _send(self, mutation: Mutation, intent: Intent) -> None:
+        begun = time.monotonic()
+
         def done(outcome: Outcome, error: str) -> None:
-            if outcome == "written":
+            if outcome == "written" and not expires_late(mutation.cells, time.monotonic() - begun):
                 self.write_behind.remove_later(self.journal, intent)
             else:
                 self.write_behind.mark_later(self.journal, intent, "finished", error)

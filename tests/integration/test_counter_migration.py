@@ -63,7 +63,7 @@ def counting(place: Place, record: Path, keys: list[str]) -> Iterator[DualWriteS
 
     def counts(store: DualWriteStore, n: int) -> None:
         rng = random.Random(n)
-        while not stop.wait(0.1):
+        while not stop.wait(0.25):
             count(store, record, keys, rng, 1)
 
     worker = place.commands.start("worker", "-n", "1")
@@ -75,7 +75,7 @@ def counting(place: Place, record: Path, keys: list[str]) -> Iterator[DualWriteS
             finally:
                 stop.set()
             assert all(each.result(60) is None for each in working)
-        until(lambda: not place.sql("SELECT FROM sync.intent"), what="nothing is left open")
+        until(lambda: not place.sql("SELECT 1 FROM sync.intent"), what="nothing is left open")
     finally:
         worker.terminate()
         done = place.commands.ended(worker)

@@ -47,9 +47,12 @@ def asked_by(act: Callable[[Settings, Config], object], home: Place) -> tuple[Re
     settings = home.settings.model_copy(update={"redis_url": SecretStr(home.commands.env["REDIS_URL"])})
     found = []
     for count in (FEW, MANY):
-        with counted() as asked:
-            act(settings, only(count))
-        found.append(asked)
+        tried = []
+        for _ in range(2):  # the driver may look at the whole schema once more, by itself
+            with counted() as asked:
+                act(settings, only(count))
+            tried.append(asked)
+        found.append(RequestCounts(min(t.cassandra for t in tried), min(t.postgres for t in tried)))
     return found[0], found[1]
 
 

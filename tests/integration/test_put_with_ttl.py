@@ -102,7 +102,7 @@ def test_what_a_slow_source_lets_live_longer_is_read_back(
     monkeypatch.setattr("sync.flows.dual_write.time", SimpleNamespace(monotonic=lambda: next(slow)))
     store.put("things", ROW, ttl=1000)
     monkeypatch.undo()
-    assert site.sql("SELECT state FROM sync.intent") == [("finished",)] and site.sql("SELECT FROM things") == []
+    assert site.sql("SELECT state FROM sync.intent") == [("finished",)] and site.sql("SELECT 1 FROM things") == []
     assert drain_job(site.settings, site.config, "things", NEVER) == 1
     both_expire(site, 1000)
 
@@ -148,6 +148,8 @@ def test_nobody_reads_what_has_expired(site: Site, store: DualWriteStore) -> Non
         assert postgres.get("things", KEY) is None and postgres.count("things") == 1
         assert list(postgres.find("things", {"id": 1})) == [] and [r["id"] for r in postgres.scan("things")] == [2]
         assert not postgres.update("things", KEY, {"a": "y"}), "a row that has expired is not there"
+        with pytest.raises(WriteRefused, match="expire as a whole"):
+            postgres.increment("things", KEY, {"a": 1})
         assert postgres.insert("things", {**ROW, "a": "new"}) and not postgres.insert("things", ROW)
         assert postgres.get("things", KEY) == {**ROW, "a": "new"}
         for ttl, seconds in ((50, 50), (None, 5000), (0, None)):
@@ -209,7 +211,7 @@ def test_a_sweep_deletes_what_has_expired_and_nothing_newer(
     ]
     store.put("things", ROW, ttl=1000)
     assert site.sql("SELECT _sync_version > %s FROM things WHERE id = 1", (ahead,)) == [(True,)]
-    assert not site.sql("SELECT FROM sync.disturbance WHERE table_name = 'things'")
+    assert not site.sql("SELECT 1 FROM sync.disturbance WHERE table_name = 'things'")
 
 
 def test_finish_leaves_what_deletes_expired_rows(site: Site, store: DualWriteStore) -> None:

@@ -108,7 +108,9 @@ def asleep_at(table: Table, store: DualWriteStore, monkeypatch: pytest.MonkeyPat
 
 def settled(table: Table, id: object) -> object:
     """What both sides hold after the sleeper has recorded what it held."""
-    until(lambda: not table.sql("SELECT FROM sync.writer WHERE state = 'active' AND unrecorded > 0"), what="all is recorded")
+    until(
+        lambda: not table.sql("SELECT 1 FROM sync.writer WHERE state = 'active' AND unrecorded > 0"), what="all is recorded"
+    )
     until(lambda: not table.drain() and not table.intents(), what="all is settled")
     return table.settled(table.key(id=id))
 

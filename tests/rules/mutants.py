@@ -363,7 +363,7 @@ MUTANTS = (
     ),
     Mutant(
         "25", "the intent goes whatever the source says", "sync/flows/reverse_write.py",
-        'if outcome == "written":', 'if outcome == "written" or True:', REVERSES, "rule_25_a_source",
+        'if outcome == "written" and not', 'if outcome == "written" or not', REVERSES, "rule_25_a_source",
     ),
     Mutant(
         "26", "every intent of the keys goes", REVERSE,
@@ -541,7 +541,7 @@ MUTANTS = (
     ),
     Mutant(
         "expire", "a slow write's moment is not read back", "sync/flows/dual_write.py",
-        "is_late = EXPIRY_NAME in mutation.cells and", "is_late = False and", TTL, "slow_source",
+        "is_late = expires_late(mutation.cells, time.monotonic() - sent)", "is_late = False", TTL, "slow_source",
     ),
     Mutant(
         "expire", "Postgres returns what has expired", "sync/adapters/postgres/schema/expiry.py",

@@ -40,6 +40,7 @@ class Place:
         """Run SQL in the database; the last one's rows."""
         with closing(connect(self.settings, autocommit=True)) as connection:
             for statement in statements:
+                assert not statement.startswith("SELECT FROM"), "rows without columns are no rows here"
                 cursor = connection.execute(statement.encode())
             return cursor.fetchall() if cursor.description else []
 

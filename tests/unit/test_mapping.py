@@ -124,6 +124,8 @@ def test_what_a_source_table_may_not_be() -> None:
     assert text.startswith("static columns shared: ")
     expiring = replace(SOURCE, default_ttl=5)
     assert problems(expiring, TARGET)[0].startswith("rows expire after 5 s (default_time_to_live)")
+    ignoring = problems(expiring, TARGET, ignore=frozenset({"v"}), expiry="expires_at")
+    assert any("do not go together" in text for text in ignoring)
     assert problems(expiring, TARGET, keep_ttl=True) == []
     counters = source("a:int:p; n:counter")
     assert len(problems(counters, target("a:int4; n:int8", "a"), "warning")) == 1

@@ -98,7 +98,9 @@ def test_a_cursor_is_the_place(token: int | None, key: tuple[Any, ...]) -> None:
     assert [type(v) for v in found.key] == [type(v) for v in key]
 
 
-@pytest.mark.parametrize("text", ["", "x", "🎵", "bnVsbA", to_cursor(Place(1, ("a",)))[:-3], "WzEsW1sicSIsMV1dXQ"])
+@pytest.mark.parametrize(
+    "text", ["", "x", "🎵", "bnVsbA", to_cursor(Place(1, ("a",)))[:-3], "WzEsW1sicSIsMV1dXQ", "WzEsW1sidSIsMV1dXQ"]
+)
 def test_no_cursor(text: str) -> None:
     """Would break: a traceback, or the start of the table, for a text that is no cursor."""
     with pytest.raises(QueryNotSupported, match="no cursor"):

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, time
 from decimal import Decimal
@@ -16,6 +16,7 @@ from uuid import UUID
 
 from sync.errors import QueryNotSupported
 
+NO_CURSOR = "after: this is no cursor of a read of this table; pass the `cursor` of an earlier one"
 Row = tuple[int | None, dict[str, Any]]
 """A row's token, where the order is that of tokens, and its values."""
 _TAGS: dict[str, tuple[type, Callable[[Any], Any], Callable[[Any], Any]]] = {
@@ -53,8 +54,14 @@ def from_cursor(text: str) -> Place:
         data = json.loads(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)))
         token, key = data
         return Place(None if token is None else int(token), tuple(_TAGS[tag][2](shown) for tag, shown in key))
-    except (ValueError, KeyError, TypeError, ArithmeticError):
-        raise QueryNotSupported("after: this is no cursor of a read; pass the `cursor` of an earlier one") from None
+    except (ValueError, LookupError, TypeError, AttributeError, ArithmeticError):
+        raise QueryNotSupported(NO_CURSOR) from None
+
+
+def check_place(place: Place | None, columns: Sequence[str]) -> None:
+    """Raise QueryNotSupported for a place that is not one of a table with these key columns."""
+    if place is not None and (len(place.key) != len(columns) or abs(place.token or 0) >= 2**63):
+        raise QueryNotSupported(NO_CURSOR)
 
 
 def _tagged(value: Any) -> list[Any]:

@@ -86,6 +86,13 @@ def _source_problems(source: SourceTable, options: TableOptions) -> Iterator[Pro
             'ttl = "expire" needs columns besides the key, and no counters: Cassandra does not report when others expire; '
             f"leave it out under [tables.{source.name}] in sync.toml",
         )
+    ignored = [c.name for c in source.columns if c.kind == "regular" and c.name in options.ignore]
+    if options.expiry and ignored:
+        yield _error(
+            source,
+            f'ttl = "expire" and ignored columns ({_list(ignored)}) do not go together: what is sent to Cassandra leaves '
+            f"them as they are, so they would expire at another time; leave one of both out under [tables.{source.name}]",
+        )
     if has_counters(source):
         yield _warning(source, "counters are copied as the numbers they show, and are written by `increment` alone")
 

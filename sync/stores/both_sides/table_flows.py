@@ -84,7 +84,8 @@ class TableFlows:
         mutation = delete_of(self.cells, self.mapped.source, where)
         if mutation.kind == "delete":
             return self, mutation
-        if mutation.cells and self.mapped.keeps:
+        is_whole = not mutation.cells and len(mutation.key.cells) == len(self.mapped.source.partition_key)
+        if self.mapped.keeps and not is_whole:
             # A key counts as deleted with its partition: one that has expired, and is outside the range, would not be kept.
             raise QueryNotSupported(f"{self.mapped.name} keeps what expires: delete a whole partition, or single rows")
         self.deletes.journal.check(mutation)

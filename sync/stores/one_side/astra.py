@@ -12,7 +12,7 @@ from sync.adapters.astra.catalogue import read_api
 from sync.adapters.astra.documents import ApiDocuments
 from sync.adapters.astra.queries import ApiQueries
 from sync.adapters.astra.rows import ApiRows
-from sync.core.reads.cursor import Place, from_cursor
+from sync.core.reads.cursor import Place, check_place, from_cursor
 from sync.core.rows import SourceTable
 from sync.errors import NotSupported, QueryNotSupported, SyncError, WriteRefused
 from sync.ports import Primary
@@ -138,7 +138,9 @@ class AstraStore(PageReads):
         place = from_cursor(after) if after is not None else None
 
         def read() -> Rows:
-            return Rows(begin(self._queries(table), place), [c.name for c in self.source(table).primary_key], after)
+            key = [c.name for c in self.source(table).primary_key]
+            check_place(place, key)
+            return Rows(begin(self._queries(table), place), key, after)
 
         with reads():
             return with_live_table(self, table, read)

@@ -23,7 +23,7 @@ from sync.adapters.cassandra.schema.read_indexes import read_indexes
 from sync.core.counters import checked_amounts, refuse_counters
 from sync.core.expiry import EXPIRY_NAME
 from sync.core.mutations import InsertOutcome, Mutation
-from sync.core.reads.cursor import Place, from_cursor
+from sync.core.reads.cursor import Place, check_place, from_cursor
 from sync.core.reads.query import filters
 from sync.core.ring import WHOLE_RING
 from sync.core.rows import SourceTable
@@ -163,8 +163,9 @@ class CqlStore(PageReads):
         place = from_cursor(after) if after is not None else None
 
         def read() -> Rows:
-            queries = self._queries(table)
-            return Rows(begin(queries, place), [c.name for c in self.source(table).primary_key], after)
+            key = [c.name for c in self.source(table).primary_key]
+            check_place(place, key)
+            return Rows(begin(self._queries(table), place), key, after)
 
         with reads():
             return self._retry_on_change(table, lambda: self._planned(table, read))

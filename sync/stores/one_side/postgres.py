@@ -97,6 +97,8 @@ class PostgresStore(PostgresReads):
     def _increment(
         self, found: TargetTable, key: Mapping[str, Any], amounts: Mapping[str, int]
     ) -> tuple[sql.Composed, list[Any]]:
+        if found.expiry:
+            raise WriteRefused(f"{found.name}: its rows expire as a whole: read the row, and put it with its ttl")
         given = self._known(found, bigints(found.name, amounts))
         for column in given:
             if column.name in found.primary_key or column.type.name not in ("int8", "numeric"):

@@ -107,16 +107,21 @@ class TableReads:
         terms, values = self._terms(query.conditions)
         order = self._order(with_partition=not query.in_partition)
         with_token = self._facts.has_token and not query.in_partition
+        if not query.in_partition:
+            self._check_order(after)
         return self._pages(_Read(terms, values, order, query.reversed, with_token), after, page_rows, query.limit)
 
     def scan(self, after: Place | None, page_rows: int) -> Iterator[Page]:
         """The pages of all rows: those with a token in its order, as in Cassandra, then those without, by key."""
+        self._check_order(after)
+        read = _Read([], {}, self._order(with_partition=True), False, self._facts.has_token)
+        return self._pages(read, after, page_rows, None)
+
+    def _check_order(self, after: Place | None) -> None:
         if after is not None and after.token is not None and not self._facts.has_token:
             raise QueryNotSupported(
                 f"{self._table.name}: this cursor is a place in the order of tokens, which `sync finish` removed: begin again"
             )
-        read = _Read([], {}, self._order(with_partition=True), False, self._facts.has_token)
-        return self._pages(read, after, page_rows, None)
 
     def _terms(self, conditions: Sequence[Condition]) -> tuple[list[sql.Composed], dict[str, Any]]:
         terms: list[sql.Composed] = []

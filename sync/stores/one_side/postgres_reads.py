@@ -22,7 +22,7 @@ from sync.adapters.postgres.dual_write.statements import column as named
 from sync.adapters.postgres.schema.catalogue import identifier, read_target
 from sync.adapters.postgres.schema.expiry import is_live
 from sync.adapters.postgres.schema.key_order import ReadFacts, read_facts
-from sync.core.reads.cursor import Place, from_cursor
+from sync.core.reads.cursor import Place, check_place, from_cursor
 from sync.core.rows import TargetColumn, TargetTable
 from sync.errors import QueryNotSupported, SyncError, TargetRefused, TargetUnavailable, ValueUnreadable, WriteRefused
 from sync.ports import Primary
@@ -116,7 +116,9 @@ class PostgresReads(PageReads):
         place = from_cursor(after) if after is not None else None
 
         def read(queries: TableReads) -> Rows:
-            return Rows(begin(queries, place), [c.name for c in queries.key.columns], after)
+            key = [c.name for c in queries.key.columns]
+            check_place(place, key)
+            return Rows(begin(queries, place), key, after)
 
         with reads():
             return self._retry_on_change(table, lambda found: self._with_facts(found, read))

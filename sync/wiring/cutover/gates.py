@@ -130,7 +130,7 @@ def judge_facts(site: Site, kind: SwitchKind, epoch: Epoch, writers: int | None 
         gates.writers_gate(facts.writers(), epoch.epoch, site.config.dual_write.writer_lease_seconds, writers),
         gates.settings_gate(_other_settings(site, kind, told)),
         gates.intents_gate(facts.intents(), site.config.cutover.max_intents),
-        gates.shadow_gate(facts.shadow()),
+        gates.shadow_gate(facts.shadow([t.name for t in site.tables])),
     ]
 
 
@@ -162,7 +162,8 @@ def unproved(site: Site, epoch: Epoch, fast: bool = False) -> Callable[[], str]:
 
     def why() -> str:
         proof = _undisturbed(site, epoch) if fast else proof_gate(table_proofs(site, epoch, shapes))
-        red = [gate for gate in (proof, gates.shadow_gate(GateFacts(site.connection).shadow())) if not gate.green]
+        shadow = gates.shadow_gate(GateFacts(site.connection).shadow([t.name for t in site.tables]))
+        red = [gate for gate in (proof, shadow) if not gate.green]
         return f"the proof was invalidated meanwhile: {red[0].figure}" if red else ""
 
     return why

@@ -29,10 +29,10 @@ class GateFacts:
         count, failing, oldest, error = self._rows("intents")[0]
         return IntentFacts(count, failing, oldest, " ".join(error.split()))
 
-    def shadow(self) -> ShadowFacts:
-        """What shadow reads have compared, and found since each table's last clean pass."""
+    def shadow(self, tables: Sequence[str]) -> ShadowFacts:
+        """What shadow reads have compared, and found in these tables since each one's last clean pass."""
         ((compared,),) = self._rows("compared")
-        found = self._rows("shadow")
+        found = self._rows("shadow", tables=list(tables))
         differing = {str(table): int(count) for table, count, _ in found if count}
         return ShadowFacts(compared, differing, {str(table): int(count) for table, _, count in found if count})
 

@@ -9,6 +9,7 @@ from sync.adapters.postgres.connection.connect import Connection
 from sync.adapters.postgres.connection.queries import queries
 from sync.adapters.postgres.connection.refusals import target_errors
 from sync.adapters.postgres.cutover.epochs import audit
+from sync.core.counters import SEND_WITHIN_SECONDS
 from sync.core.versions import UNREPEATABLE_WINDOW_SECONDS
 
 _SQL = {name: text.encode() for name, text in queries("dual_write/resolution").items()}
@@ -42,7 +43,7 @@ class StuckIntent:
 
 def find(connection: Connection, intents: Sequence[int]) -> list[StuckIntent]:
     """Those of these intents that exist."""
-    values = {"intents": list(intents), "window": UNREPEATABLE_WINDOW_SECONDS}
+    values = {"intents": list(intents), "window": UNREPEATABLE_WINDOW_SECONDS + SEND_WITHIN_SECONDS}
     with target_errors():
         return [StuckIntent(*row) for row in connection.execute(_SQL["find"], values).fetchall()]
 

@@ -32,7 +32,7 @@ WITH clean AS (
 )
 SELECT table_name, count(*) FILTER (WHERE kind <> 'unreadable'), count(*) FILTER (WHERE kind = 'unreadable')
 FROM sync.shadow_difference LEFT JOIN clean USING (table_name)
-WHERE found_at > coalesce(clean.since, '-infinity') GROUP BY table_name
+WHERE table_name = ANY (%(tables)s::text[]) AND found_at > coalesce(clean.since, '-infinity') GROUP BY table_name
 
 -- bad_indexes: indexes that are still to be built, and invalid ones of these tables
 SELECT index_name FROM sync.index
