@@ -107,6 +107,24 @@ def test_what_a_slow_source_lets_live_longer_is_read_back(
     both_expire(site, 1000)
 
 
+def test_what_a_slow_source_lets_live_longer_is_sent_again(
+    site: Site, store: DualWriteStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Would break: with Postgres as primary the source's row lives longer, no intent is left, and a rollback brings it back."""
+    switch(site, "postgres")
+    slow = itertools.count(0, 7)
+    for flow in ("reverse_write", "resend"):
+        monkeypatch.setattr(f"sync.flows.{flow}.time", SimpleNamespace(monotonic=lambda: next(slow)))
+    store.put("things", ROW, ttl=1000)
+    until(lambda: site.sql("SELECT state FROM sync.intent") == [("finished",)], what="the mark")
+    assert drain_job(site.settings, site.config, "things", NEVER) == 0, "a worker's write was slow, too"
+    monkeypatch.undo()
+    site.sql("UPDATE sync.intent SET lease_until = NULL")
+    assert drain_job(site.settings, site.config, "things", NEVER) == 1
+    both_expire(site, 1000)
+    assert site.sql("SELECT 1 FROM sync.intent") == []
+
+
 def test_refusals_say_what_to_set(site: Site, store: DualWriteStore) -> None:
     """Would break: a TTL is silently lost on one side, or a row is written that cannot expire as a whole."""
     with pytest.raises(WriteRefused, match=r'set ttl = "expire" under \[tables.plain\]'):
