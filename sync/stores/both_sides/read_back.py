@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sync.adapters.cassandra.connection.connect import Cassandra
-from sync.core.reads.cursor import Place
 from sync.core.rows import SourceTable
 from sync.errors import WriteRefused
 from sync.settings import Config, Settings
 from sync.stores.one_side.astra import AstraStore
 from sync.stores.one_side.cql import CqlStore
-from sync.stores.one_side.page_reads import Queries
-from sync.stores.rows import Page, Rows
+from sync.stores.one_side.page_reads import Begin
+from sync.stores.rows import Rows
 
 
 class ReadBackStore(AstraStore):
@@ -28,7 +27,7 @@ class ReadBackStore(AstraStore):
         """The CQL session, if there is one."""
         return self._cql.cassandra if self._cql else None
 
-    def _begin(self, table: str, begin: Callable[[Queries, Place | None], Iterator[Page]], after: str | None) -> Rows:
+    def _begin(self, table: str, begin: Begin, after: str | None) -> Rows:
         return self._cql._begin(table, begin, after) if self._cql else super()._begin(table, begin, after)
 
     def search(

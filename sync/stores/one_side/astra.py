@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from types import TracebackType
 from typing import Any, Self
@@ -12,15 +12,15 @@ from sync.adapters.astra.catalogue import read_api
 from sync.adapters.astra.documents import ApiDocuments
 from sync.adapters.astra.queries import ApiQueries
 from sync.adapters.astra.rows import ApiRows
-from sync.core.reads.cursor import Place, check_place, from_cursor
+from sync.core.reads.cursor import from_cursor
 from sync.core.rows import SourceTable
 from sync.errors import NotSupported, QueryNotSupported, SyncError, WriteRefused
 from sync.ports import Primary
 from sync.settings import Settings
 from sync.stores.one_side.live_tables import with_live_table
-from sync.stores.one_side.page_reads import PageReads, Queries
+from sync.stores.one_side.page_reads import Begin, PageReads, rows_after
 from sync.stores.process import Process
-from sync.stores.rows import Page, Rows, reads
+from sync.stores.rows import Rows, reads
 from sync.stores.schema_refresh import SchemaRefresh
 from sync.stores.transaction import NO_TRANSACTION, Transaction
 
@@ -134,13 +134,11 @@ class AstraStore(PageReads):
             self.source(table)  # also where no key is asked for
             return [self.get(table, key) for key in keys]
 
-    def _begin(self, table: str, begin: Callable[[Queries, Place | None], Iterator[Page]], after: str | None) -> Rows:
+    def _begin(self, table: str, begin: Begin, after: str | None) -> Rows:
         place = from_cursor(after) if after is not None else None
 
         def read() -> Rows:
-            key = [c.name for c in self.source(table).primary_key]
-            check_place(place, key)
-            return Rows(begin(self._queries(table), place), key, after)
+            return rows_after(place, begin, self._queries(table), [c.name for c in self.source(table).primary_key], after)
 
         with reads():
             return with_live_table(self, table, read)

@@ -23,7 +23,7 @@ from sync.adapters.cassandra.schema.read_indexes import read_indexes
 from sync.core.counters import checked_amounts, refuse_counters
 from sync.core.expiry import EXPIRY_NAME
 from sync.core.mutations import InsertOutcome, Mutation
-from sync.core.reads.cursor import Place, check_place, from_cursor
+from sync.core.reads.cursor import from_cursor
 from sync.core.reads.query import filters
 from sync.core.ring import WHOLE_RING
 from sync.core.rows import SourceTable
@@ -31,9 +31,9 @@ from sync.errors import NotSupported, QueryNotSupported, SourceUnavailable, Writ
 from sync.ports import Primary
 from sync.settings import Config, Settings
 from sync.stores.one_side.live_tables import LiveTables, with_live_table
-from sync.stores.one_side.page_reads import PageReads, Queries
+from sync.stores.one_side.page_reads import Begin, PageReads, rows_after
 from sync.stores.process import Process
-from sync.stores.rows import Page, Rows, reads
+from sync.stores.rows import Rows, reads
 from sync.stores.transaction import NO_TRANSACTION, Transaction
 
 T = TypeVar("T")
@@ -159,13 +159,11 @@ class CqlStore(PageReads):
         with reads():
             return self._retry_on_change(table, read)
 
-    def _begin(self, table: str, begin: Callable[[Queries, Place | None], Iterator[Page]], after: str | None) -> Rows:
+    def _begin(self, table: str, begin: Begin, after: str | None) -> Rows:
         place = from_cursor(after) if after is not None else None
 
         def read() -> Rows:
-            key = [c.name for c in self.source(table).primary_key]
-            check_place(place, key)
-            return Rows(begin(self._queries(table), place), key, after)
+            return rows_after(place, begin, self._queries(table), [c.name for c in self.source(table).primary_key], after)
 
         with reads():
             return self._retry_on_change(table, lambda: self._planned(table, read))

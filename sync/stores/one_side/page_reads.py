@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
-from sync.core.reads.cursor import Place
+from sync.core.reads.cursor import Place, check_place
 from sync.core.reads.query import OrderBy, Query
 from sync.stores.rows import PAGE_ROWS, Page, Rows
 
@@ -19,11 +19,21 @@ class Queries(Protocol):
     def scan(self, after: Place | None, page_rows: int) -> Iterator[Page]: ...
 
 
+Begin = Callable[[Queries, Place | None], Iterator[Page]]
+"""Reads by a table's queries, from after a place."""
+
+
+def rows_after(place: Place | None, begin: Begin, queries: Queries, key: Sequence[str], after: str | None) -> Rows:
+    """The rows that `begin` reads, from after the cursor's place. Raises QueryNotSupported for one in another table."""
+    check_place(place, key)
+    return Rows(begin(queries, place), key, after)
+
+
 class PageReads:
     """Reads many rows, page by page."""
 
     @abstractmethod
-    def _begin(self, table: str, begin: Callable[[Queries, Place | None], Iterator[Page]], after: str | None) -> Rows:
+    def _begin(self, table: str, begin: Begin, after: str | None) -> Rows:
         """The rows that `begin` reads by the table's queries, from after a cursor."""
 
     def find(

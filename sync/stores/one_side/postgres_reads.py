@@ -22,17 +22,17 @@ from sync.adapters.postgres.dual_write.statements import column as named
 from sync.adapters.postgres.schema.catalogue import identifier, read_target
 from sync.adapters.postgres.schema.expiry import is_live
 from sync.adapters.postgres.schema.key_order import ReadFacts, read_facts
-from sync.core.reads.cursor import Place, check_place, from_cursor
+from sync.core.reads.cursor import from_cursor
 from sync.core.rows import TargetColumn, TargetTable
 from sync.errors import QueryNotSupported, SyncError, TargetRefused, TargetUnavailable, ValueUnreadable, WriteRefused
 from sync.ports import Primary
 from sync.settings import Settings
-from sync.stores.one_side.page_reads import PageReads, Queries
+from sync.stores.one_side.page_reads import Begin, PageReads, rows_after
 from sync.stores.one_side.postgres_queries import TableReads
 from sync.stores.one_side.unreadable import tolerate, unreadable_in
 from sync.stores.one_side.values import VECTORS, adapted, adapted_key, converters, plain
 from sync.stores.process import Process
-from sync.stores.rows import Page, Rows, reads
+from sync.stores.rows import Rows, reads
 from sync.stores.schema_refresh import SchemaRefresh, retry_on_change
 
 T = TypeVar("T")
@@ -112,13 +112,11 @@ class PostgresReads(PageReads):
         with reads():
             return self._retry_on_change(table, read)
 
-    def _begin(self, table: str, begin: Callable[[Queries, Place | None], Iterator[Page]], after: str | None) -> Rows:
+    def _begin(self, table: str, begin: Begin, after: str | None) -> Rows:
         place = from_cursor(after) if after is not None else None
 
         def read(queries: TableReads) -> Rows:
-            key = [c.name for c in queries.key.columns]
-            check_place(place, key)
-            return Rows(begin(queries, place), key, after)
+            return rows_after(place, begin, queries, [c.name for c in queries.key.columns], after)
 
         with reads():
             return self._retry_on_change(table, lambda found: self._with_facts(found, read))
