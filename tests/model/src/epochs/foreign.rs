@@ -50,7 +50,7 @@ impl Epochs {
         };
         if s.at[i] == IDLE && may_begin {
             step("one node has its write, and tells", &|t| {
-                t.stamps[i] = self.clock(i) * 4 + if self.flags.tie { 0 } else { i as u8 };
+                t.stamps[i] = self.mix.clocks[i] * 4 + if self.flags.tie { 0 } else { i as u8 };
                 t.follower.told = self.flags.replicas;
                 t.at[i] = TOLD;
             });

@@ -238,12 +238,8 @@ impl Epochs {
         t.at[i] = DONE;
     }
 
-    pub(super) fn clock(&self, i: usize) -> u8 {
-        self.mix.clocks[i]
-    }
-
     pub(super) fn stamp(&self, s: &State, i: usize, above_known: bool) -> u8 {
-        let clock = self.clock(i).max(self.flags.floor).max(s.floor);
+        let clock = self.mix.clocks[i].max(self.flags.floor).max(s.floor);
         let open = (0..self.writers()).filter(|j| s.intents[*j] != NONE).map(|j| s.stamps[j]);
         let told = if self.flags.stamp_sees_recheck { s.recheck_version } else { 0 };
         let known = if above_known { open.fold(s.postgres.bound().max(told), u8::max) / 4 + 1 } else { 0 };
