@@ -17,12 +17,13 @@ import pytest
 from psycopg import sql
 
 from support.places import admin
+from support.running_commands import until
 from sync import local
 from sync.local import postgres_user
 
 _OWN_SPACE = ("unshare", "--user", "--map-current-user", "--mount", "--keep-caps")
 _SCRIPT = """#!/bin/sh
-exec {space} sh -c 'mount -t tmpfs -o size={size},mode=0700 small "$1" && shift && exec "$@"' sh "{small}" "{postgres}" "$@"
+sleep 0.5; exec {space} sh -c 'mount -t tmpfs -o size={size},mode=0700 small "$1" && shift && exec "$@"' sh "{small}" "{postgres}" "$@"
 """
 
 
@@ -45,7 +46,10 @@ class SmallDisk(local.PostgresServer):
         script.write_text(_SCRIPT.format(space=space, size=self._size, small=self._small, postgres=self._bin / "postgres"))
         script.chmod(0o755)
         self._bin = wrapped
-        return super()._launch(port)
+        process = super()._launch(port)
+        # Until the script has become Postgres, nobody would recognise the process as the server.
+        until(lambda: self.mark().fits(process) or _ended(process))
+        return process
 
     def create_small(self, database: str) -> None:
         """A database all of whose tables and indexes are on the small disk."""
@@ -87,6 +91,10 @@ def need_small_disk() -> None:
     done = _as_server([*_OWN_SPACE, "sh", "-c", "mount -t tmpfs -o size=1m small /mnt"])
     if done.returncode:
         pytest.skip(f"no filesystem can be mounted in a namespace of one's own: {' '.join(done.stderr.split())}")
+
+
+def _ended(process: psutil.Process) -> bool:
+    return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
 
 
 def _as_server(command: list[str]) -> subprocess.CompletedProcess[str]:
