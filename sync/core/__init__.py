@@ -1,5 +1,6 @@
 """Pure logic: no I/O and no driver imports (import-linter holds it).
 
+capture/    changes by others: keys, never values
 cutover/    gates, proofs, phases: pure judgements
 decode/     Postgres cell to CQL cell
 documents/  collections of the Data API as tables
