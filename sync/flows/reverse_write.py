@@ -73,7 +73,7 @@ class ReverseWrite:
 
     def unsure(self, mutation: Mutation, intent: Intent) -> None:
         """The second half of a write that Postgres may have: workers send what there is."""
-        self.write_behind.observe(intent.version, mutation.key)
+        self.write_behind.observe(intent.version, mutation.key, mutation.kind == "delete_partition")
         self.write_behind.mark_later(self.journal, intent, "finished", "")
 
     def answered(self, key: Key, ask: Callable[[], T]) -> T:

@@ -49,6 +49,8 @@ class TransactionWrites(Protocol):
     def insert(self, table: str, row: Mapping[str, Any]) -> bool: ...
     def update(self, table: str, key: Mapping[str, Any], changes: Mapping[str, Any]) -> bool: ...
     def delete(self, table: str, key: Mapping[str, Any]) -> bool: ...
+    def delete_many(self, table: str, where: Mapping[str, Any]) -> bool: ...
+    def increment(self, table: str, key: Mapping[str, Any], amounts: Mapping[str, int]) -> bool: ...
 
 
 class Transaction:
@@ -95,6 +97,14 @@ class Transaction:
     def delete(self, table: str, key: Mapping[str, Any]) -> bool:
         """As Store.delete."""
         return self._writes.delete(table, key)
+
+    def delete_many(self, table: str, where: Mapping[str, Any]) -> bool:
+        """As Store.delete_many: until the end, nobody else writes to the partition."""
+        return self._writes.delete_many(table, where)
+
+    def increment(self, table: str, key: Mapping[str, Any], amounts: Mapping[str, int]) -> bool:
+        """As Store.increment; until the end, nobody else adds to these counters."""
+        return self._writes.increment(table, key, amounts)
 
     def get(self, table: str, key: Mapping[str, Any]) -> dict[str, Any] | None:
         """As Store.get."""

@@ -29,7 +29,10 @@ from sync.wiring.dual_write.worker import drain_job
 
 pytest_plugins = ("support.fixtures",)
 CONFIG = Config(
-    schema_files=(), dual_write=DualWriteTuning(connections=4, heartbeat_seconds=0.3, primary_timeout_seconds=1.0)
+    schema_files=(),
+    dual_write=DualWriteTuning(
+        connections=4, heartbeat_seconds=0.3, primary_timeout_seconds=1.0, secondary_timeout_seconds=30
+    ),
 )
 WRITES = {"insertOne", "findOneAndReplace", "updateOne", "deleteOne"}
 NO_CQL = {"cassandra_contact_points": None}

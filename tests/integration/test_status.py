@@ -50,7 +50,7 @@ def test_proved_is_what_the_gates_call_proved(home: Place) -> None:
     with DualWriteStore(home.settings, load_config(home.commands.folder / "sync.toml")):
         assert agree(home) == ("proved", "sync cutover --dry-run shows the gates; sync cutover makes Postgres primary", [])
         home.sql("INSERT INTO sync.disturbance (table_name, why) VALUES ('songs', 'an intent was resolved by hand')")
-        assert agree(home) == ("backfilled", "compare both sides: sync drift-report", ["proof"])
+        assert agree(home) == ("backfilled", "compare both sides: sync drift-report, twice; --table for one table", ["proof"])
         home.sql("DELETE FROM sync.disturbance")
         home.sql("ALTER TABLE songs ADD COLUMN extra text")
         assert agree(home)[2] == ["proof"], "the passes saw another schema"

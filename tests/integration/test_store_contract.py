@@ -19,7 +19,7 @@ from support.dual import Table, prepare
 from support.places import NewPlace, Place
 
 from sync.adapters.postgres.connection.connect import connect
-from sync.errors import NotSupported, SyncError, WriteRefused
+from sync.errors import NotSupported, QueryNotSupported, SyncError, WriteRefused
 from sync.settings import Config, DualWriteTuning
 from sync.stores import ApiDualWriteStore, AstraStore, CqlStore, DualWriteStore, PostgresStore
 
@@ -335,6 +335,16 @@ def test_search_finds_the_nearest_first(store: Store, request: pytest.FixtureReq
     assert [score for _, score in found] == pytest.approx(list(vectors.values()), abs=1e-6)
     assert [row["embedding"] for row, _ in found] == [pytest.approx(v) for v in vectors]
     assert len(store.search("embeddings", "embedding", (1, 0, 0), 2)) == 2
+
+
+@pytest.mark.parametrize(("vector", "limit"), [((1, 0, 0), 0), ((1, 0, 0), -1), ((1, 0, 0), 1001), ((0, 0, 0), 5)])
+def test_a_search_that_one_side_refuses_is_refused_by_all(
+    store: Store, request: pytest.FixtureRequest, vector: tuple[int, ...], limit: int
+) -> None:
+    """Would break: a search that works on one side fails after the cut-over, or returns rows with a similarity of NaN."""
+    endpoint.need(request, endpoint.VECTORS)
+    with pytest.raises(QueryNotSupported, match="embedding"):
+        store.search("embeddings", "embedding", vector, limit)
 
 
 # values

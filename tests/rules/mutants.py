@@ -977,7 +977,7 @@ MUTANTS = (
     ),
     Mutant(
         "33", "a delete in the primary takes no lock", DELETING,
-        "            lock_partition(connection, mutation.key)\n            found", "            found",
+        "        lock_partition(connection, mutation.key)\n        return", "        return",
         DELETES, "rule_33_with_postgres_as_primary",
     ),
     Mutant(

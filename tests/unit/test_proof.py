@@ -82,6 +82,19 @@ def test_settings_that_must_agree() -> None:
     assert may_write(None, "z") and may_write({"wraps": "astra"}, "z"), "who did not tell may write anything"
 
 
+def test_the_remedy_repairs_what_a_pass_found() -> None:
+    """Would break: a pass with findings is repeated without a repair, and finds them again."""
+
+    def remedy(*passes: Pass) -> str:
+        return proof_gate(proofs(passes, {"a": None}, SINCE)).remedy
+
+    repairs, repeats = "sync drift-report --repair, then twice without it; ", "sync drift-report, twice; "
+    assert remedy(a_pass(1, clean=False)).startswith(repairs)
+    assert remedy(a_pass(2), a_pass(1, clean=False)).startswith(repeats), "what it found is gone"
+    assert remedy(replace(a_pass(1, clean=False), repaired=3)).startswith(repeats)
+    assert remedy().startswith(repeats)
+
+
 GREEN = {name: Gate(name, True, "") for name in ("backfill", "writers", "intents", "proof")}
 
 
@@ -105,7 +118,7 @@ def stands(red: str = "", **changes: object) -> MigrationState:
         (stands("writers", writers=0), "backfilled", "begin to write to both sides"),
         (stands("writers", writers=2), "backfilled", "writers: it is red: mend it"),
         (stands("settings"), "backfilled", "settings: it is red: mend it"),
-        (stands("proof"), "backfilled", "sync drift-report"),
+        (stands("proof"), "backfilled", "compare both sides: mend it"),
         (stands(), "proved", "sync cutover"),
         (stands(gates={}, not_judged="away"), "backfilled", "could not be evaluated: away"),
         (stands("proof", primary="postgres"), "cut over", "allows a rollback (sync rollback --fast"),

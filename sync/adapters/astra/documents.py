@@ -9,10 +9,11 @@ from astrapy import Collection
 from astrapy.exceptions import TooManyDocumentsToCountException
 
 from sync.adapters.astra.api import Api
-from sync.adapters.astra.rows import SIMILARITY, check_vector
+from sync.adapters.astra.rows import SIMILARITY
 from sync.adapters.astra.values import plain_document
 from sync.core.documents.collections import VECTOR_COLUMN
 from sync.core.rows import SourceTable
+from sync.core.schema.vector_index import check_vector
 from sync.errors import WriteRefused
 
 ID, VECTOR = "_id", "$vector"

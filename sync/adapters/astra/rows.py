@@ -12,6 +12,7 @@ from sync.adapters.astra.api import Api
 from sync.adapters.astra.values import from_api, to_api
 from sync.adapters.cassandra.rows.cells import Cells
 from sync.core.rows import SourceTable
+from sync.core.schema.vector_index import check_vector
 from sync.errors import WriteRefused
 
 SIMILARITY = "$similarity"
@@ -99,12 +100,3 @@ class ApiRows:
     def plain(self, row: Mapping[str, Any]) -> dict[str, Any]:
         """A row that the API returned, as plain Python."""
         return {n: from_api(kind, row.get(n)) for n, kind in self._kinds.items()}
-
-
-def check_vector(source: SourceTable, column: str, vector: Sequence[float]) -> None:
-    """Raise WriteRefused unless the column is a vector column of this vector's length."""
-    dimension = next((c.type.dimension for c in source.columns if c.name == column), None)
-    if dimension is None:
-        raise WriteRefused(f"{source.name}: {column} is not a vector column")
-    if len(vector) != dimension:
-        raise WriteRefused(f"{source.name}: {column} takes {dimension} numbers, not {len(vector)}")

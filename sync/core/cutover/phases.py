@@ -71,9 +71,10 @@ def next_step(migration: MigrationState) -> str:
     if migration.primary == "postgres":
         back = "sync rollback goes back" if not migration.red else "sync drift-report, twice, allows a rollback"
         return f"{back} (sync rollback --fast in an emergency); sync finish ends the migration"
+    proof = migration.gates.get("proof")
     return (
-        "compare both sides: sync drift-report"
-        if migration.red
+        f"compare both sides: {proof.remedy}"
+        if proof and not proof.green
         else "sync cutover --dry-run shows the gates; sync cutover makes Postgres primary"
     )
 

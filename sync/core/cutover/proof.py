@@ -59,11 +59,12 @@ class ProofBounds:
 
 @dataclass(frozen=True, slots=True)
 class TableProof:
-    """How many clean passes in a row prove a table, and why there are not more."""
+    """How many clean passes in a row prove a table, why there are not more, and whether the pass before them `differs`."""
 
     table: str
     passes: int
     why: str
+    differs: bool = False
 
     @property
     def green(self) -> bool:
@@ -88,7 +89,7 @@ def _proof(table: str, passes: Sequence[Pass], shape: str | None, since: ProofBo
     good = 0
     for one in passes:
         if why := _objection(one, shape, since, data_center):
-            return TableProof(table, good, f"pass {one.number} {why}")
+            return TableProof(table, good, f"pass {one.number} {why}", not one.clean and not one.repaired)
         good += 1
     return TableProof(table, good, "none before it" if good else "no pass yet")
 
@@ -119,8 +120,9 @@ def proof_gate(found: Sequence[TableProof]) -> Gate:
     else:
         passes = counted(least, "clean full pass", "clean full passes")
         figure = f"{passes} in a row of {tables} (at least {CLEAN_PASSES})"
-    remedy = "sync drift-report, twice; --repair first where it finds something; --table for one table"
-    return Gate("proof", bool(found) and not red, figure, remedy)
+    differs = any(not proof.passes and proof.differs for proof in red)
+    first = "sync drift-report --repair, then twice without it" if differs else "sync drift-report, twice"
+    return Gate("proof", bool(found) and not red, figure, f"{first}; --table for one table")
 
 
 def _reasons(red: Sequence[TableProof]) -> str:

@@ -22,6 +22,17 @@ _RANGED = frozenset({
 """CQL types that an index of Cassandra finds by range."""
 
 
+MAX_NEAREST = 1000
+"""The rows that a vector search of Cassandra finds at most."""
+
+
+def nearest_limit(table: str, limit: int) -> int:
+    """The number of rows that a search asks for. Raises QueryNotSupported for one that Cassandra refuses."""
+    if not 1 <= limit <= MAX_NEAREST:
+        raise QueryNotSupported(f"{table}: a search finds 1 to {MAX_NEAREST:,} rows, not {limit:,}")
+    return int(limit)
+
+
 @dataclass(frozen=True, slots=True)
 class Condition:
     """A column compared with a value."""

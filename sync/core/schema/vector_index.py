@@ -8,9 +8,15 @@ from __future__ import annotations
 
 import struct
 from array import array
+from collections.abc import Sequence
 from sys import byteorder
 
+from sync.core.rows import SourceTable
+from sync.errors import QueryNotSupported
+
 LARGEST = struct.unpack(">f", struct.pack(">f", 1e17))[0]
+
+OF_ZEROS = "its index uses cosine similarity, and does not take a vector of zeros"
 
 
 def not_indexable(cell: bytes, similarity: str) -> str:
@@ -21,5 +27,16 @@ def not_indexable(cell: bytes, similarity: str) -> str:
     if not all(-LARGEST <= number <= LARGEST for number in numbers):  # NaN compares with nothing
         return "its index takes only finite numbers, up to 1E17"
     if similarity == "cosine" and not any(numbers):
-        return "its index uses cosine similarity, and does not take a vector of zeros"
+        return OF_ZEROS
     return ""
+
+
+def check_vector(source: SourceTable, column: str, vector: Sequence[float]) -> None:
+    """Raise QueryNotSupported unless rows can be near to this vector, in this column."""
+    dimension = next((c.type.dimension for c in source.columns if c.name == column), None)
+    if dimension is None:
+        raise QueryNotSupported(f"{source.name}: {column} is not a vector column")
+    if len(vector) != dimension:
+        raise QueryNotSupported(f"{source.name}: {column} takes {dimension} numbers, not {len(vector)}")
+    if not any(vector):
+        raise QueryNotSupported(f"{source.name}: {column}: {OF_ZEROS}")

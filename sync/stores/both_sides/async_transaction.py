@@ -62,6 +62,14 @@ class AsyncTransaction:
         """As Transaction.delete."""
         return await self._run(lambda: self._tx.delete(table, key))
 
+    async def delete_many(self, table: str, where: Mapping[str, Any]) -> bool:
+        """As Transaction.delete_many."""
+        return await self._run(lambda: self._tx.delete_many(table, where))
+
+    async def increment(self, table: str, key: Mapping[str, Any], amounts: Mapping[str, int]) -> bool:
+        """As Transaction.increment."""
+        return await self._run(lambda: self._tx.increment(table, key, amounts))
+
     async def get(self, table: str, key: Mapping[str, Any]) -> dict[str, Any] | None:
         """As Transaction.get."""
         return await self._run(lambda: self._tx.get(table, key))

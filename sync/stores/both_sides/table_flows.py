@@ -99,6 +99,7 @@ class Deletes:
     journal: PartitionJournal
     forward: ForwardWrite
     reverse: ReverseWrite
+    announcer: PartitionReverse
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +139,7 @@ class FlowMaker:
             journal,
             ForwardWrite(journal, rows, one.write_behind, mode),
             ReverseWrite(reverse, journal, rows, one.write_behind, ends, mode),
+            reverse,
         )
 
     def _mapped(self, connection: Connection, name: str) -> TableMap:

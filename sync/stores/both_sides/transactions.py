@@ -11,14 +11,15 @@ from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from operator import itemgetter
-from typing import Any, TypeVar
+from typing import Any
 
 from sync.adapters.postgres.connection.connect import Connection
 from sync.adapters.postgres.connection.epoch_lock import share_epoch
 from sync.adapters.postgres.connection.held import HeldTransaction, held_transaction
 from sync.adapters.postgres.cutover.epochs import read_epoch
-from sync.adapters.postgres.dual_write.locks import lock_of
+from sync.adapters.postgres.dual_write.locks import lock_of, lock_of_partition
 from sync.adapters.postgres.dual_write.reverse import committing
+from sync.core.counters import checked_amounts, counter_cells
 from sync.core.mutations import Key, Mutation
 from sync.errors import EpochChanged, NotSupported, SyncError, TargetUnavailable, WriteRefused, WriteRefusedNow, WriteUnsure
 from sync.failpoints import failpoint
@@ -33,8 +34,6 @@ from sync.stores.one_side.renamed import ApplicationNames
 from sync.stores.process import Process
 from sync.stores.schema_refresh import retry_on_change
 from sync.stores.transaction import NO_TRANSACTION, Transaction, TransactionReads
-
-T = TypeVar("T")
 
 
 class Transactions:
@@ -139,8 +138,9 @@ class Writes:
             return [flows.put(row).key for row in given]
 
         keys = retry_on_change(lambda: self._flows(table), check, self._has_changed)
-        self._hold(keys)
-        for _, row in sorted(zip(map(lock_of, keys), given, strict=True), key=itemgetter(0)):
+        locks = [lock_of(key) for key in keys]
+        self._hold(*locks)
+        for _, row in sorted(zip(locks, given, strict=True), key=itemgetter(0)):
             self.put(table, row)
         return True
 
@@ -156,33 +156,58 @@ class Writes:
         """Delete a row, if there is one."""
         return self._write(table, lambda flows: flows.delete(key))
 
+    def delete_many(self, table: str, where: Mapping[str, Any]) -> bool:
+        """Delete the rows of a partition, or of a range of it."""
+
+        def delete(flows: TableFlows) -> bool:
+            own, mutation = flows.delete_of(where)
+            self._hold(lock_of(mutation.key) if own is flows else lock_of_partition(mutation.key))
+            return self._do(own.reverse, mutation, lambda connection: own.announcer.write_within(connection, mutation))
+
+        return retry_on_change(lambda: self._flows(table), delete, self._has_changed)
+
+    def increment(self, table: str, key: Mapping[str, Any], amounts: Mapping[str, int]) -> bool:
+        """Add to counters."""
+
+        def add(flows: TableFlows) -> bool:
+            added, which = counter_cells(checked_amounts(flows.mapped.source, amounts)), flows.cells.only_key(key)
+            self._hold(lock_of(which))
+            return self._do(
+                flows.reverse,
+                Mutation("update", which, {}),  # workers send what the row holds then
+                lambda connection: flows.announcer.increment_within(connection, which, added),
+            )
+
+        return retry_on_change(lambda: self._flows(table), add, self._has_changed)
+
     def _write(self, table: str, make: Callable[[TableFlows], Mutation], only_new: bool = False) -> bool:
         def write(flows: TableFlows) -> bool:
             mutation = make(flows)
-            self._hold([mutation.key])
-            with self.held.connection() as connection:
-                intent = self._answered(
-                    flows, mutation.key, lambda: flows.announcer.write_within(connection, mutation, only_new)
-                )
-            if intent is None:
-                return False
-            self._made.append((flows.reverse, mutation, intent))
-            return True
+            self._hold(lock_of(mutation.key))
+            return self._do(
+                flows.reverse,
+                mutation,
+                lambda connection: flows.announcer.write_within(connection, mutation, only_new),
+            )
 
         return retry_on_change(lambda: self._flows(table), write, self._has_changed)
 
-    def _answered(self, flows: TableFlows, key: Key, ask: Callable[[], T]) -> T:
-        try:
-            return flows.reverse.answered(key, ask)
-        except EpochChanged as changed:  # only if the application's SQL has ended the transaction that held it
-            raise WriteRefusedNow(f"{changed}: nothing was written") from None
+    def _do(self, reverse: ReverseWrite, mutation: Mutation, ask: Callable[[Connection], Intent | None]) -> bool:
+        with self.held.connection() as connection:
+            try:
+                intent = reverse.answered(mutation.key, lambda: ask(connection))
+            except EpochChanged as changed:  # only if the application's SQL has ended the transaction that held it
+                raise WriteRefusedNow(f"{changed}: nothing was written") from None
+        if intent is not None:
+            self._made.append((reverse, mutation, intent))
+        return intent is not None
 
     def _has_changed(self, flows: TableFlows, refusal: SyncError) -> bool:
         return self._changed(flows, refusal) and not self.held.is_failed
 
-    def _hold(self, keys: Iterable[Key]) -> None:
-        """Count the keys' locks. Raises WriteRefused for one too many."""
-        locks = self._locks | {lock_of(key) for key in keys}
+    def _hold(self, *more: int) -> None:
+        """Count the locks of keys and of partitions. Raises WriteRefused for one too many."""
+        locks = self._locks | set(more)
         if len(locks) > MAX_LOCKS:
             raise WriteRefused(f"a transaction writes {MAX_LOCKS} rows of the store at most: nothing was written")
         self._locks = locks

@@ -13,6 +13,7 @@ from sync.adapters.astra.documents import ApiDocuments
 from sync.adapters.astra.queries import ApiQueries
 from sync.adapters.astra.rows import ApiRows
 from sync.core.reads.cursor import from_cursor
+from sync.core.reads.query import nearest_limit
 from sync.core.rows import SourceTable
 from sync.errors import NotSupported, QueryNotSupported, SyncError, WriteRefused
 from sync.ports import Primary
@@ -161,10 +162,10 @@ class AstraStore(PageReads):
 
         def search() -> list[tuple[dict[str, Any], float]]:
             rows = self._of(table)
-            asked = self._queries(table).search_filter(where) if where else {}
+            asked, count = self._queries(table).search_filter(where) if where else {}, nearest_limit(table, limit)
             if isinstance(rows, ApiDocuments):
-                return rows.search(column, vector, int(limit))
-            return rows.search(column, vector, int(limit), asked)
+                return rows.search(column, vector, count)
+            return rows.search(column, vector, count, asked)
 
         return with_live_table(self, table, search)
 

@@ -24,9 +24,10 @@ from sync.core.counters import checked_amounts, refuse_counters
 from sync.core.expiry import EXPIRY_NAME
 from sync.core.mutations import InsertOutcome, Mutation
 from sync.core.reads.cursor import from_cursor
-from sync.core.reads.query import filters
+from sync.core.reads.query import filters, nearest_limit
 from sync.core.ring import WHOLE_RING
 from sync.core.rows import SourceTable
+from sync.core.schema.vector_index import check_vector
 from sync.errors import NotSupported, QueryNotSupported, SourceUnavailable, WriteRefused, WriteUnsure
 from sync.ports import Primary
 from sync.settings import Config, Settings
@@ -198,20 +199,23 @@ class CqlStore(PageReads):
         where: Mapping[str, Any] | None = None,
     ) -> list[tuple[dict[str, Any], float]]:
         """The nearest rows, of those that meet the conditions, with their similarity, by the column's vector index."""
-        return self._retry_on_change(table, lambda: self._search(table, column, vector, int(limit), where or {}))
+        return self._retry_on_change(table, lambda: self._search(table, column, vector, limit, where or {}))
 
     def _search(
         self, table: str, column: str, vector: Sequence[float], limit: int, where: Mapping[str, Any]
     ) -> list[tuple[dict[str, Any], float]]:
         cells, _ = self._of(table)
         conditions = self._planned(table, lambda: filters(table, read_indexes(self._session, self.source(table)), where))
-        source = self.source(table)
-        _check_vector(source, column, vector)
+        source, rows = self.source(table), nearest_limit(table, limit)
+        check_vector(source, column, vector)
         similarity = vector_similarity(self._session, source, column) or "cosine"
-        asked = cells.some({column: list(vector)})[column]
+        try:
+            asked = cells.some({column: list(vector)})[column] or b""
+        except WriteRefused as error:
+            raise QueryNotSupported(str(error)) from None
         with _reads():
             terms = search_terms(cells, conditions)
-            found = nearest_rows(self.cassandra.raw, source, column, asked or b"", limit, similarity, terms)
+            found = nearest_rows(self.cassandra.raw, source, column, asked, rows, similarity, terms)
         return [(cells.values(row), score) for row, score in found]
 
     def count(self, table: str) -> int:
@@ -280,14 +284,6 @@ def _answer(table: str, outcome: InsertOutcome, error: str) -> InsertOutcome:
     if outcome == "unsure":
         raise WriteUnsure(f"{table}: {error}")
     return outcome
-
-
-def _check_vector(source: SourceTable, column: str, vector: Sequence[float]) -> None:
-    dimension = next((c.type.dimension for c in source.columns if c.name == column), None)
-    if dimension is None:
-        raise WriteRefused(f"{source.name}: {column} is not a vector column")
-    if len(vector) != dimension:
-        raise WriteRefused(f"{source.name}: {column} takes {dimension} numbers, not {len(vector)}")
 
 
 @contextmanager

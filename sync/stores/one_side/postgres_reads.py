@@ -23,6 +23,7 @@ from sync.adapters.postgres.schema.catalogue import identifier, read_target
 from sync.adapters.postgres.schema.expiry import is_live
 from sync.adapters.postgres.schema.key_order import ReadFacts, read_facts
 from sync.core.reads.cursor import from_cursor
+from sync.core.reads.query import nearest_limit
 from sync.core.rows import TargetColumn, TargetTable
 from sync.errors import QueryNotSupported, SyncError, TargetRefused, TargetUnavailable, ValueUnreadable, WriteRefused
 from sync.ports import Primary
@@ -30,7 +31,7 @@ from sync.settings import Settings
 from sync.stores.one_side.page_reads import Begin, PageReads, rows_after
 from sync.stores.one_side.postgres_queries import TableReads
 from sync.stores.one_side.unreadable import tolerate, unreadable_in
-from sync.stores.one_side.values import VECTORS, adapted, adapted_key, converters, plain
+from sync.stores.one_side.values import VECTORS, adapted_key, converters, plain, searched
 from sync.stores.process import Process
 from sync.stores.rows import Rows, reads
 from sync.stores.schema_refresh import SchemaRefresh, retry_on_change
@@ -167,15 +168,13 @@ class PostgresReads(PageReads):
 
         Raises as `find`.
         """
-        return self._retry_on_change(table, lambda found: self._search(found, column, vector, int(limit), where or {}))
+        count = nearest_limit(table, limit)
+        return self._retry_on_change(table, lambda found: self._search(found, column, vector, count, where or {}))
 
     def _search(
         self, found: TargetTable, column: str, vector: Sequence[float], limit: int, where: Mapping[str, Any]
     ) -> list[tuple[dict[str, Any], float]]:
-        kind = found.column(column)
-        if kind is None or kind.type.name not in VECTORS:
-            raise WriteRefused(f"{found.name}: {column} is not a vector column")
-        adapted(found.name, kind, vector)
+        kind = searched(found, column, vector)
         distance, similarity = similarity_sql(kind, "cosine", vector)
         terms, values = self._with_facts(found, lambda queries: queries.filters(where)) if where else ([], {})
         terms = [sql.SQL("{} IS NOT NULL").format(named(column)), is_live(found.expiry), *terms]
@@ -240,9 +239,8 @@ class PostgresReads(PageReads):
     def _where(self, table: TargetTable, key: Mapping[str, Any]) -> tuple[sql.Composed, list[Any]]:
         if set(key) != set(table.primary_key):
             raise WriteRefused(f"{table.name}: the key is {', '.join(table.primary_key)}, not {', '.join(key) or 'nothing'}")
-        for name in key:
-            if key[name] is None:
-                raise WriteRefused(f"{table.name}: the key column {name} is missing")
+        if missing := [name for name in key if key[name] is None]:
+            raise WriteRefused(f"{table.name}: the key column {', '.join(missing)} is missing")
         where = sql.SQL(" AND ").join(sql.SQL("{} = %s").format(named(n)) for n in key)
         return where, [adapted_key(table, c, key[c.name]) for c in self._known(table, key)]
 

@@ -6,7 +6,7 @@ import json
 import math
 import struct
 from array import array
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from functools import partial
@@ -18,7 +18,8 @@ from psycopg.types.json import Jsonb
 
 from sync.adapters.postgres.drift.search import vector_text
 from sync.core.rows import PgType, TargetColumn, TargetTable
-from sync.errors import WriteRefused
+from sync.core.schema.vector_index import OF_ZEROS
+from sync.errors import QueryNotSupported, WriteRefused
 
 VECTORS = frozenset({"vector", "halfvec"})
 _BITS = {"int2": 15, "int4": 31, "int8": 63}
@@ -40,6 +41,20 @@ def adapted_key(table: TargetTable, column: TargetColumn, value: Any) -> Any:
     if column.name in table.primary_key and isinstance(value, Decimal) and column.type.name in ("text", "varchar"):
         value = str(value or abs(value))
     return adapted(table.name, column, value)
+
+
+def searched(table: TargetTable, column: str, vector: Sequence[float]) -> TargetColumn:
+    """The column, if rows can be near to this vector in it. Raises QueryNotSupported."""
+    kind = table.column(column)
+    if kind is None or kind.type.name not in VECTORS:
+        raise QueryNotSupported(f"{table.name}: {column} is not a vector column")
+    try:
+        adapted(table.name, kind, vector)
+    except WriteRefused as error:
+        raise QueryNotSupported(str(error)) from None
+    if not any(vector):
+        raise QueryNotSupported(f"{table.name}: {column}: {OF_ZEROS}")
+    return kind
 
 
 def _adapt(kind: PgType, value: Any) -> Any:

@@ -12,6 +12,7 @@ from sync.adapters.postgres.connection.connect import Connection
 from sync.adapters.postgres.connection.epoch_lock import SHARE, share_epoch
 from sync.adapters.postgres.connection.pool import Pool
 from sync.adapters.postgres.connection.queries import queries
+from sync.adapters.postgres.connection.refusals import target_errors
 from sync.adapters.postgres.dual_write.breaker import Breaker
 from sync.adapters.postgres.dual_write.journal import Journal, Writer, answered, refusing, rejecting, stamping
 from sync.adapters.postgres.dual_write.locks import lock_partition
@@ -162,15 +163,24 @@ class PartitionReverse(ReverseJournal):
 
     def write(self, mutation: Mutation) -> Intent | None:
         """Delete the rows, and commit tombstone and intent with them (rule 38). Raises as ReverseJournal.write."""
-        statement = self._partitions.named("delete", mutation)
-        values = _values(self._partitions, mutation) | stamping(self._writer)
         with connection_of(self._pool) as connection, answered(), rejecting(), connection.transaction():
             share_epoch(connection)
-            _refuse_older(self._table.name, connection.execute(_OLDER).fetchone())
-            lock_partition(connection, mutation.key)
-            found = connection.execute(statement, values).fetchone()
+            found = self._deleted(connection, mutation)
             failpoint("reverse.before_commit")
         return self._intent(mutation.key, found)
+
+    def write_within(self, connection: Connection, mutation: Mutation, only_new: bool = False) -> Intent | None:
+        """As `write`, in the caller's transaction, which holds the epoch. Raises as ReverseJournal.write_within."""
+        with target_errors(), rejecting():
+            connection.execute(SHARE)  # rule 20; held already, unless the application's SQL has ended the first hold
+            return self._intent(mutation.key, self._deleted(connection, mutation))
+
+    def _deleted(self, connection: Connection, mutation: Mutation) -> tuple[Any, ...] | None:
+        statement = self._partitions.named("delete", mutation)
+        values = _values(self._partitions, mutation) | stamping(self._writer)
+        _refuse_older(self._table.name, connection.execute(_OLDER).fetchone())
+        lock_partition(connection, mutation.key)
+        return connection.execute(statement, values).fetchone()
 
 
 def _values(partitions: PartitionStatements, mutation: Mutation) -> dict[str, Any]:

@@ -71,6 +71,10 @@ class ReverseJournal:
 
     def increment(self, key: Key, amounts: Mapping[str, bytes]) -> Intent:
         """Add to counters, with a new version of the row, and commit the intent. Raises what `write` raises."""
+        statement, values = self._increment(key, amounts)
+        return self._there(self._stamped(statement, key, values))
+
+    def _increment(self, key: Key, amounts: Mapping[str, bytes]) -> tuple[bytes, dict[str, Any]]:
         given = [p for p in self._statements.others if p.source.name in amounts]
         if missing := amounts.keys() - {p.source.name for p in given}:
             raise Reject(f"{', '.join(sorted(missing))} is not in Postgres")
@@ -78,9 +82,7 @@ class ReverseJournal:
         if names not in self._made:
             self._made[names] = self._make("increment", **self._statements.additions(given))
         values = {**self._parameters.given(key, amounts), "kind": "update", "mutation": pack_cells(key.cells, {})}
-        intent = self._stamped(self._made[names], key, values)
-        assert intent is not None, "an increment needs no row"
-        return intent
+        return self._made[names], values
 
     def write_within(self, connection: Connection, mutation: Mutation, only_new: bool = False) -> Intent | None:
         """As `write`, or with `only_new` as `insert`, in the caller's transaction, which holds the epoch.
@@ -88,12 +90,20 @@ class ReverseJournal:
         Raises EpochChanged, WriteRefused, Reject and TargetUnavailable; the last two may have failed the transaction.
         """
         statement, values = self._asked(mutation, "insert" if only_new else "put")
+        return self._within(connection, mutation.key, statement, values)
+
+    def increment_within(self, connection: Connection, key: Key, amounts: Mapping[str, bytes]) -> Intent:
+        """As `increment`, in the caller's transaction. Raises what `write_within` raises."""
+        statement, values = self._increment(key, amounts)
+        return self._there(self._within(connection, key, statement, values))
+
+    def _within(self, connection: Connection, key: Key, statement: bytes, values: dict[str, Any]) -> Intent | None:
         with target_errors(), rejecting():
             # Not in a pipeline: after psycopg's flush Postgres does not count the time for which a transaction is idle.
             connection.execute(SHARE)  # rule 20; held already, unless the application's SQL has ended the first hold
-            lock_key(connection, self._table, mutation.key)  # rules 5 and 33
-            found = connection.execute(statement, self._values(mutation.key, values))
-            return self._intent(mutation.key, found.fetchone())
+            lock_key(connection, self._table, key)  # rules 5 and 33
+            found = connection.execute(statement, self._values(key, values))
+            return self._intent(key, found.fetchone())
 
     def change(self, key: Key, make: Callable[[bytes], Mutation]) -> tuple[Mutation, Intent] | None:
         """Write what `make` makes of the row's canonical bytes, with no other write in between; None if there is no row.
@@ -113,9 +123,7 @@ class ReverseJournal:
 
     def announce(self, key: Key) -> Intent:
         """Commit the intent of a write that the application's own class makes. Raises what `write` raises."""
-        intent = self._stamped(self._named("announce"), key, _NO_MUTATION)
-        assert intent is not None, "an announcement needs no row"
-        return intent
+        return self._there(self._stamped(self._named("announce"), key, _NO_MUTATION))
 
     def announcement(self, key: Key) -> tuple[bytes, dict[str, Any]]:
         """The statement of an announcement, with its values, for a transaction that holds the key's lock."""
@@ -123,8 +131,11 @@ class ReverseJournal:
 
     def announced(self, key: Key, answer: tuple[Any, ...] | None) -> Intent:
         """The intent that such a statement made. Raises EpochChanged and WriteRefused."""
-        intent = self._intent(key, answer)
-        assert intent is not None, "an announcement needs no row"
+        return self._there(self._intent(key, answer))
+
+    @staticmethod
+    def _there(intent: Intent | None) -> Intent:
+        assert intent is not None, "an announcement or an increment needs no row"
         return intent
 
     def _stamped(self, statement: bytes, key: Key, values: dict[str, Any]) -> Intent | None:
