@@ -65,7 +65,12 @@ def build_parser() -> argparse.ArgumentParser:
         "--sample", type=_positive, default=200, help="number of rows and searches to compare one by one (200)"
     )
     _drift(commands)
-    _command(commands, "status", "show the state of the migration and the next step")
+    status = _command(commands, "status", "show the state of the migration and the next step")
+    form = status.add_mutually_exclusive_group()
+    form.add_argument("--check", action="store_true", help="print only what needs attention; exit code 2 if anything does")
+    form.add_argument(
+        "--watch", type=_positive, nargs="?", const=2, metavar="SECONDS", help="show it again every SECONDS (2), until Ctrl-C"
+    )
     rejects = _command(commands, "rejects", "list values that Postgres cannot hold, with key, column and reason")
     rejects.add_argument("--table")
     rejects.add_argument("--limit", type=_positive)

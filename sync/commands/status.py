@@ -3,7 +3,13 @@
 from __future__ import annotations
 
 import argparse
-from typing import Any
+import io
+import time
+from collections.abc import Callable
+from contextlib import redirect_stdout
+from datetime import datetime
+from functools import partial
+from typing import Any, NoReturn
 
 from sync.commands.context import load
 from sync.commands.writers import show_writers
@@ -11,17 +17,63 @@ from sync.console import duration, out, print_json, print_table
 from sync.core.cutover.proof import CLEAN_PASSES
 from sync.core.visible import key_text
 from sync.core.words import counted
+from sync.errors import PreflightError, SettingsError, SyncError
 from sync.wiring.status import read_status
 
+NEEDS_ATTENTION = 2
 _KEYS_SHOWN = 10
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print where the migration stands and what comes next."""
-    status = read_status(*load("target"))
+    """Print where the migration stands and what comes next; 2 with --check if somebody should look at something."""
+    if args.watch:
+        _watch(args.watch)
+    settings, config = load("target")
+    status = read_status(settings, config)
     if args.json:
         print_json(status)
-        return 0
+    elif args.check:
+        for line in status["attention"]:
+            out.print(line, markup=False, soft_wrap=True)
+    else:
+        _show(status)
+    return NEEDS_ATTENTION if args.check and status["attention"] else 0
+
+
+def _watch(seconds: int) -> NoReturn:
+    """Show the status again every so many seconds, until Ctrl-C; off a terminal only where it has changed."""
+    shown = ""
+    while True:
+        show, now = _read(), f"{datetime.now().astimezone():%Y-%m-%d %H:%M:%S}"
+        if out.is_terminal:
+            out.clear()
+            out.print(now)
+            show()
+        elif (text := _text_of(show)) != shown:
+            out.file.write(f"{now}\n{text}")
+            out.file.flush()
+            shown = text
+        time.sleep(seconds)
+
+
+def _text_of(show: Callable[[], None]) -> str:
+    text = io.StringIO()
+    with redirect_stdout(text):
+        show()
+    return text.getvalue()
+
+
+def _read() -> Callable[[], None]:
+    """Read the status now; what prints it, or why it cannot be read: a server that is away is back soon."""
+    try:
+        return partial(_show, read_status(*load("target")))
+    except (SettingsError, PreflightError):
+        raise
+    except SyncError as error:
+        return partial(out.print, str(error), markup=False, soft_wrap=True)
+
+
+def _show(status: dict[str, Any]) -> None:
     out.print(f"epoch {status['epoch']}, primary {status['primary']}, phase {status['phase']}", markup=False)
     header = (
         "table",
@@ -58,7 +110,6 @@ def run(args: argparse.Namespace) -> int:
         if table["error"]:
             out.print(f"{table['table']}: {table['error']}", markup=False)
     out.print(f"next: {status['next_step']}", markup=False, soft_wrap=True)
-    return 0
 
 
 def _row(table: dict[str, Any]) -> tuple[object, ...]:

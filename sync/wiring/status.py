@@ -13,6 +13,7 @@ from sync.adapters.postgres.cutover.writers import list_writers
 from sync.adapters.postgres.drift.pass_ledger import history
 from sync.adapters.postgres.drift.shadow_ledger import shadow_status
 from sync.adapters.queue import QueueNotifier, redis_connection
+from sync.core.cutover.attention import attention
 from sync.core.cutover.gates import Gate
 from sync.core.cutover.phases import MigrationState, next_step, phase
 from sync.core.cutover.proof import proof_gate
@@ -46,7 +47,7 @@ def read_status(settings: Settings, config: Config) -> dict[str, Any]:
             epoch.primary, {gate.name: gate for gate in judged.gates}, bool(progress), any(p.failed for p in progress),
             unfinished, int(count), sum(rejected.values()), len(writers), workers, judged.why,
         )  # fmt: skip
-        return {
+        found: dict[str, Any] = {
             "epoch": epoch.epoch,
             "primary": epoch.primary,
             "since": epoch.since.isoformat(),
@@ -70,6 +71,8 @@ def read_status(settings: Settings, config: Config) -> dict[str, Any]:
             "gates": judged.plain(),
             "gates_error": judged.why or None,
         }
+        tuning = config.dual_write
+        return found | {"attention": attention(found, tuning.writer_lease_seconds, tuning.max_clock_skew_seconds)}
 
 
 @dataclass(frozen=True, slots=True)

@@ -127,3 +127,36 @@ def test_nobody_is_told_to_run_a_worker_that_runs(home: Place) -> None:
         worker.terminate()
         worker.wait(20)
         home.sql("DELETE FROM sync.intent")
+
+
+def test_a_scheduler_learns_whether_somebody_should_look(home: Place) -> None:
+    """Would break: the check says nothing of a key that cannot be reconciled, or is loud while all is well."""
+    with DualWriteStore(home.settings, load_config(home.commands.folder / "sync.toml")):
+        done = home.commands.run("status", "--check")
+        assert (done.code, done.out) == (0, "")
+        home.sql("INSERT INTO sync.writer (id, slot, host, pid, epoch, state) VALUES ('gone:1', 900, 'h', 1, 1, 'unclean')")
+        try:
+            done = home.commands.run("status", "--check")
+            assert (done.code, done.out.splitlines()) == (
+                2, ["writer gone:1 ended without signing off, or was fenced: sync drift-report --repair clears it"]
+            )  # fmt: skip
+            assert home.commands.run("status", "--json").json["attention"] == done.out.splitlines()
+        finally:
+            home.sql("DELETE FROM sync.writer WHERE id = 'gone:1'")
+
+
+def test_it_watches_until_ctrl_c(home: Place) -> None:
+    """Would break: off a terminal the same lines come every second, a change does not come, or Ctrl-C is an error."""
+    watch = home.commands.start("status", "--watch", "1")
+    try:
+        assert watch.stdout
+        first = [watch.stdout.readline() for _ in range(2)]
+        assert first[1].startswith("epoch 1, primary astra")
+        home.sql("INSERT INTO sync.disturbance (table_name, why) VALUES ('songs', 'an intent was resolved by hand')")
+        until(lambda: "resolved by hand" in watch.stdout.readline(), what="the change is shown")  # type: ignore[union-attr]
+        watch.send_signal(signal.SIGINT)
+        _, said = watch.communicate(timeout=60)
+    finally:
+        watch.kill()
+        home.sql("DELETE FROM sync.disturbance")
+    assert (watch.returncode, said) == (130, "stopped; nothing is lost. Resume with: sync status --watch 1\n")
