@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-Kind = Literal["put", "update", "delete", "recheck", "delete_partition"]
+Kind = Literal["put", "update", "delete", "recheck", "delete_partition", "recheck_partition"]
 InsertOutcome = Literal["written", "exists", "refused", "unsure"]
 """What became of a row that was to be written only if there is none."""
 
@@ -62,6 +62,20 @@ class PendingDelete:
     intent: int
     version: int
     is_acknowledged: bool
+
+
+@dataclass(frozen=True, slots=True)
+class PendingRecheck:
+    """The recheck of a partition that a worker has leased: `key` has the partition key's columns alone.
+
+    `intents`: all that stand for it; `version`: the greatest time that their events tell; `told_by`: who announced it.
+    """
+
+    key: Key
+    intents: tuple[int, ...]
+    version: int
+    worker: str
+    told_by: str
 
 
 def pack_key(cells: Sequence[bytes | None]) -> bytes:
