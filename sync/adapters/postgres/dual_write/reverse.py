@@ -229,7 +229,7 @@ class ResendSteps:
         return {key: _row(cursor.fetchone() or ()) for key, cursor in asked.items()}
 
     def _check_unlocked(self, connection: Connection, keys: Sequence[Key]) -> None:
-        """Raise TargetBusy if SQL holds a row of several: it locks them in any order, and may wait for one of ours (rule 44)."""
+        """Raise TargetBusy if SQL holds one of several rows: it may wait for another one of them (rule 44)."""
         if len(keys) < 2:
             return
         with connection.pipeline():
