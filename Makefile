@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: setup demo check test test-slow check-oldest format bench-backfill bench-dual-write bench-drift bench-state bench-locks bench-many bench-reads rules model chaos switches docs blocks clean
+.PHONY: setup demo check test test-slow check-oldest format bench-backfill bench-dual-write bench-drift bench-state bench-locks bench-many bench-reads bench-sql-writers rules model chaos switches docs blocks clean
 
 setup: $(STAMP)
 
@@ -68,6 +68,9 @@ bench-many: $(STAMP)
 
 bench-reads: $(STAMP)
 	$(BIN)/python -m benchmarks.reads
+
+bench-sql-writers: $(STAMP)
+	$(BIN)/python -m benchmarks.sql_writers
 
 rules: $(STAMP)
 	$(BIN)/python -m tests.rules.run

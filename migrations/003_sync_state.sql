@@ -200,7 +200,7 @@ ALTER TABLE sync.writer ALTER COLUMN slot DROP NOT NULL;             -- null: it
 ALTER TABLE sync.writer ADD COLUMN IF NOT EXISTS lease_seconds float8; -- its own; null: registered by an older version
 ALTER TABLE sync.writer ADD COLUMN IF NOT EXISTS accepts boolean NOT NULL DEFAULT true; -- may write without intents (rule 28)
 ALTER TABLE sync.writer ADD COLUMN IF NOT EXISTS witness text;       -- names the file on its host that says whether it did
-ALTER TABLE sync.writer ADD COLUMN IF NOT EXISTS protocol int NOT NULL DEFAULT 0; -- 1: it knows deletes of partitions
+ALTER TABLE sync.writer ADD COLUMN IF NOT EXISTS protocol int NOT NULL DEFAULT 0; -- 1: it knows deletes of partitions; 2: it says sync.own
 CREATE INDEX IF NOT EXISTS writer_holds ON sync.writer (slot) WHERE state <> 'signed_off';
 CREATE INDEX IF NOT EXISTS writer_of_slot ON sync.writer (slot, registered_at); -- not heartbeat_at: a heartbeat changes no index
 CREATE INDEX IF NOT EXISTS writer_gone ON sync.writer (registered_at) WHERE state = 'signed_off';
@@ -407,3 +407,56 @@ CREATE TABLE IF NOT EXISTS sync.gap (
     found_at    timestamptz NOT NULL DEFAULT clock_timestamp(),
     why         text NOT NULL
 );
+
+-- Statements by anybody on a migrated table (rules 44 and 45). The triggers, and the functions that announce keys, are made
+-- table by table by `sync schema apply`; transactions of the program's own say sync.own, and fire none of them.
+
+-- Before a statement locks a row: share the epoch, as every write does, and refuse where Postgres is not primary.
+CREATE OR REPLACE FUNCTION sync.sql_writer_begins() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp AS $sync$
+DECLARE
+    e record;
+BEGIN
+    IF current_setting('sync.sql_epoch', true) <> '' THEN
+        RETURN NULL; -- this transaction holds it; if it was rolled back to a savepoint, both are gone
+    END IF;
+    LOOP
+        BEGIN -- leaving this block by an error gives the lock back: the switch that is waited for needs it
+            PERFORM pg_advisory_xact_lock_shared(1937337955, 0);
+            SELECT epoch, "primary", state = 'closing' AND closing_until > clock_timestamp() AS is_closing
+            INTO STRICT e FROM sync.epoch ORDER BY epoch DESC LIMIT 1;
+            IF current_setting('transaction_isolation') IN ('repeatable read', 'serializable') THEN
+                -- The snapshot may be older than a switch: then this is a serialization error, 40001.
+                PERFORM FROM sync.epoch WHERE epoch = e.epoch FOR SHARE;
+            END IF;
+            -- A call of an application's own class that began before the closing must end, and the switch waits for it.
+            IF e.is_closing AND NOT EXISTS (SELECT FROM sync.intent WHERE state = 'open' AND kind = 'recheck') THEN
+                RAISE EXCEPTION USING ERRCODE = 'SY003', MESSAGE = 'the primary is being changed';
+            END IF;
+            -- Processes of older versions do not say sync.own: they are let through as long as one is registered.
+            IF e."primary" = 'astra' AND TG_ARGV[0] = 'refuse'
+               AND NOT EXISTS (SELECT FROM sync.writer AS w WHERE w.state = 'active' AND w.protocol < 2) THEN
+                RAISE EXCEPTION USING ERRCODE = 'SY001', SCHEMA = TG_TABLE_SCHEMA, TABLE = TG_TABLE_NAME,
+                    MESSAGE = format('%I.%I: it is being migrated, and Astra is primary: SQL must not write it', TG_TABLE_SCHEMA, TG_TABLE_NAME),
+                    HINT = 'Write through the application until `sync cutover`; [cutover] sql_writers = "allow" in sync.toml and '
+                           '`sync schema apply` let SQL write, and Astra''s rows overwrite what it wrote.';
+            END IF;
+            PERFORM set_config('sync.sql_epoch', (CASE e."primary" WHEN 'astra' THEN -e.epoch ELSE e.epoch END)::text, true);
+            RETURN NULL;
+        EXCEPTION WHEN SQLSTATE 'SY003' THEN
+            NULL;
+        END;
+        PERFORM pg_sleep(0.02);
+    END LOOP;
+END
+$sync$;
+
+-- TRUNCATE tells nobody which rows are gone.
+CREATE OR REPLACE FUNCTION sync.sql_writer_truncates() RETURNS trigger LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp AS $sync$
+BEGIN
+    RAISE EXCEPTION USING ERRCODE = 'SY002', SCHEMA = TG_TABLE_SCHEMA, TABLE = TG_TABLE_NAME,
+        MESSAGE = format('%I.%I: it is being migrated: TRUNCATE would not reach Cassandra', TG_TABLE_SCHEMA, TG_TABLE_NAME),
+        HINT = 'Use DELETE, or end the migration first: sync finish.';
+END
+$sync$;

@@ -205,13 +205,14 @@ class DriftTuning(Tuning):
 
 
 class CutoverTuning(Tuning):
-    """How long a cut-over or rollback may take, and with how many intents it begins."""
+    """How long a cut-over or rollback may take, with how many intents it begins, and what SQL may write before it."""
 
     section = "cutover"
 
     max_pause_seconds: float = Field(5.0, gt=0, le=60)
     max_drain_seconds: float = Field(60.0, ge=0)
     max_intents: int = Field(1000, ge=0)
+    sql_writers: Literal["refuse", "allow"] = "refuse"
 
 
 class Config(BaseModel):
@@ -277,8 +278,7 @@ def load_config(path: Path) -> Config:
             raise SettingsError(f"SYNC_CONFIG: there is no file {path}")
         return Config()
     try:
-        data: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
-        return Config.model_validate(data)
+        return Config.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
     except tomllib.TOMLDecodeError as error:
         raise SettingsError(f"{path} is not TOML: {error}") from None
     except ValidationError as error:

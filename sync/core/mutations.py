@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from sync.core.ring import UNKNOWN_TOKEN
+
 Kind = Literal["put", "update", "delete", "recheck", "delete_partition", "recheck_partition"]
 InsertOutcome = Literal["written", "exists", "refused", "unsure"]
 """What became of a row that was to be written only if there is none."""
@@ -31,10 +33,14 @@ class KnownKey:
 
     @classmethod
     def on_record(cls, canonical: bytes, source_key: bytes | None, mutation: bytes | None, token: int) -> KnownKey:
-        """The key as an intent records it; an older intent has the source's own key only in its mutation, if at all."""
+        """The key as an intent records it; an older intent has the source's own key only in its mutation, if at all.
+
+        One that SQL has left knows the key as Postgres has it, and perhaps no token.
+        """
         if source_key is None and mutation is not None:
             source_key = pack_key(unpack_cells(bytes(mutation))[0])
-        return cls(bytes(canonical), None if source_key is None else bytes(source_key), token)
+        known = None if token == UNKNOWN_TOKEN else token
+        return cls(bytes(canonical), None if source_key is None else bytes(source_key), known)
 
 
 @dataclass(frozen=True, slots=True)

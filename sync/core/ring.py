@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 MIN_TOKEN = -(2**63)
+UNKNOWN_TOKEN = MIN_TOKEN
+"""In an intent: nobody has computed the key's token yet. No key has it: the partitioner makes MAX_TOKEN of it."""
 MAX_TOKEN = 2**63 - 1
 RING_SIZE = 2**64
 

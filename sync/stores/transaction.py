@@ -71,7 +71,7 @@ class Transaction:
             return connection
 
     def execute(self, query: Statement, params: Params | None = None) -> psycopg.Cursor[Any]:
-        """Run a statement of the application's own, as psycopg does: of its own tables, not to write those of the store.
+        """Run a statement of the application's own, as psycopg does; what it writes in the store's tables, workers send.
 
         Raises psycopg's errors.
         """

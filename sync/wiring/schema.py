@@ -15,16 +15,20 @@ from sync.adapters.postgres.connection.connect import Connection, connect
 from sync.adapters.postgres.schema import expiry, migrations
 from sync.adapters.postgres.schema.catalogue import read_target
 from sync.adapters.postgres.schema.key_order import comment_statement
+from sync.adapters.postgres.schema.sql_writers import SqlWriters
 from sync.adapters.postgres.schema.visibility import no_tables
 from sync.core.encode import UnsupportedPair
 from sync.core.reads.key_order import source_key_order
-from sync.core.rows import SourceTable
+from sync.core.rows import SourceTable, one_sided
 from sync.core.schema.mapping import create_table, missing_columns, name_problems, vector_dimension
 from sync.errors import PreflightError
 from sync.resources import migration
 from sync.settings import Config, Settings
 from sync.wiring.preflight import chosen_tables
 
+# A statement that waits for a table holds up every write after it.
+_PATIENCE = "SELECT set_config('lock_timeout', '5s', true)"
+_NO_PATIENCE = "SELECT set_config('lock_timeout', '0', true)"
 _DIMENSION = re.compile(r"vector<float, *\d+>")
 
 
@@ -89,6 +93,7 @@ def apply_target(
         done = _apply_files(connection, texts, _dimension(everything, dimension), dry_run)
         for source in sources:
             done += [f"{text};" if dry_run else text for text in _complete(connection, source, config, dry_run)]
+            done += _watch(connection, source, config, dry_run)
         if dry_run and done:
             done = [f"SET search_path TO {migrations.search_path(connection)};", *done]
         return done + [f"-- note: {text}" if dry_run else f"note: {text}" for text in notes]
@@ -144,3 +149,24 @@ def _complete(connection: Connection, source: SourceTable, config: Config, dry_r
         return statements
     connection.execute(order)
     return [*statements, order.as_string(connection)] if dry_run else statements
+
+
+def _watch(connection: Connection, source: SourceTable, config: Config, dry_run: bool) -> list[str]:
+    """Make the triggers that tell of what SQL writes, or make them whole again."""
+    options = config.options(source.name)
+    name = options.target or source.name
+    target = read_target(connection, name)
+    if target is None or one_sided(source):
+        return []
+    try:
+        writers = SqlWriters(source.name, target, source_key_order(source, options), config.cutover.sql_writers)
+    except ValueError:
+        return []  # preflight and the gates name the key column that the target lacks
+    statements = writers.statements(connection)
+    connection.execute(_PATIENCE)
+    for statement in statements:
+        migrations.run(connection, statement, f"{name}: its triggers for SQL writers")
+    connection.execute(_NO_PATIENCE)
+    if dry_run:
+        return [f"{statement};" for statement in statements]
+    return [f"{name}: triggers for SQL writers"] if statements else []

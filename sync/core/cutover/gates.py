@@ -222,6 +222,12 @@ def settings_gate(faults: Mapping[str, str]) -> Gate:
     return Gate("settings", not faults, figure, "give all of them one sync.toml, and restart the application with it")
 
 
+def sql_writers_gate(faults: Sequence[str]) -> Gate:
+    """Every table has its triggers, so that what SQL writes after the cut-over is sent to Astra (rules 44 and 45)."""
+    figure = "; ".join(faults) or "every table has its triggers"
+    return Gate("SQL writers", not faults, figure, "sync schema apply")
+
+
 def nothing_open_gate(name: str, count: int, one: str, several: str, remedy: str) -> Gate:
     """Nothing of a kind is open; `one` and `several` name the kind in the singular and plural."""
     return Gate(name, not count, counted(count, one, several), remedy)

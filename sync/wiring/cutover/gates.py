@@ -22,11 +22,13 @@ from sync.adapters.postgres.dual_write.data_centres import check_data_center
 from sync.adapters.postgres.dual_write.dead_writers import sign_off_dead
 from sync.adapters.postgres.schema.catalogue import regclass
 from sync.adapters.postgres.schema.migrations import require_state
+from sync.adapters.postgres.schema.sql_writers import SqlWriters
 from sync.core.cutover import gates
 from sync.core.cutover.agreement import differences, may_write
 from sync.core.cutover.followers import followers_gate
 from sync.core.cutover.gates import Gate
 from sync.core.cutover.proof import TableProof, proof_gate, undisturbed_gate
+from sync.core.reads.key_order import target_key_order
 from sync.core.rows import TableMap, one_sided
 from sync.ports import Epoch, SwitchKind
 from sync.settings import Config, Settings
@@ -149,7 +151,16 @@ def _copy_gates(site: Site, facts: GateFacts) -> list[Gate]:
         _write_times(site),
         gates.rejects_gate(count_rejects(site.connection)),
         gates.indexes_gate(facts.bad_indexes(names)),
+        gates.sql_writers_gate(_untold(site)),
     ]
+
+
+def _untold(site: Site) -> list[str]:
+    """What SQL could write after the cut-over, and no trigger would tell of."""
+    tables = [table for table in site.tables if not one_sided(table.source)]
+    mode = site.config.cutover.sql_writers
+    made = (SqlWriters(table.name, table.target, target_key_order(table), mode) for table in tables)
+    return [fault for writers in made for fault in writers.faults(site.connection)]
 
 
 def _write_times(site: Site) -> Gate:

@@ -18,7 +18,7 @@ from psycopg import errors, sql
 from sync.adapters.postgres.backfill import rejects
 from sync.adapters.postgres.backfill.merge import Merge
 from sync.adapters.postgres.connection.connect import Connection
-from sync.adapters.postgres.connection.epoch_lock import SHARE
+from sync.adapters.postgres.connection.epoch_lock import SHARE_AS_OWN
 from sync.adapters.postgres.connection.queries import queries
 from sync.adapters.postgres.connection.refusals import error_text, refuses_row, target_errors
 from sync.adapters.postgres.schema.catalogue import identifier
@@ -92,7 +92,7 @@ class Loader:
 
     def _lock_range(self, lease: Lease) -> bool:
         """Lock the range's row; returns whether the range holds tombstones or intents."""
-        self._connection.execute(SHARE)  # in an earlier statement: the next one sees the outcome of a switch (rule 20)
+        self._connection.execute(SHARE_AS_OWN)  # in an earlier statement: the next one sees the outcome of a switch (rule 20)
         row = self._connection.execute(_SQL["hold"], {"range": lease.range_id, "owner": lease.owner}).fetchone()
         if row is None:
             raise LeaseLost(f"range {lease.range_id} of {lease.table} was taken over by another worker")

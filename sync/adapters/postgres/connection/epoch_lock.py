@@ -24,6 +24,10 @@ from sync.errors import EpochChanged, TargetBusy
 
 _LOCK = 0x73796E63  # "sync"
 SHARE = f"SELECT pg_advisory_xact_lock_shared({_LOCK}, 0)".encode()
+SHARE_AS_OWN = SHARE + b", set_config('sync.own', 'on', true)"
+"""The same, and no trigger for SQL writers fires until the transaction ends (rule 44): for one that locks no key."""
+NOT_OWN = b"SELECT set_config('sync.own', 'off', true)"
+"""From here on the triggers fire again."""
 ALONE = f"SELECT pg_advisory_xact_lock({_LOCK}, 0)".encode()
 _TRY_MS = 1000
 _PATIENCE = "SELECT current_setting('lock_timeout'), set_config('lock_timeout', %s, true)"

@@ -64,9 +64,17 @@ class TargetDigests:
 
 
 def count_strays(connection: Connection, table: TableMap) -> int:
-    """How many of the target's rows have no token: written by hand, in no range."""
-    statement = sql.SQL("SELECT count(*) FROM {} WHERE {} IS NULL")
-    row = connection.execute(statement.format(identifier(table.target), sql.Identifier(TOKEN_COLUMN))).fetchone()
+    """How many of the target's rows have no token, and nobody will send them: written by hand, in no range."""
+    statement = sql.SQL(
+        "SELECT count(*) FROM {target} AS t WHERE t.{token} IS NULL AND NOT EXISTS (SELECT FROM sync.intent AS i "
+        "WHERE i.table_name = {name} AND sha256(i.key) = sha256({key}) AND i.key = {key})"
+    ).format(
+        target=identifier(table.target),
+        token=sql.Identifier(TOKEN_COLUMN),
+        name=sql.Literal(table.name),
+        key=canonical(tuple(table.keys), "t"),
+    )
+    row = connection.execute(statement).fetchone()
     return int(row[0]) if row else 0
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from psycopg import sql
 
 from sync.adapters.postgres.connection.connect import Connection
-from sync.adapters.postgres.connection.epoch_lock import SHARE, share_epoch
+from sync.adapters.postgres.connection.epoch_lock import NOT_OWN, SHARE, share_epoch
 from sync.adapters.postgres.connection.pool import Pool
 from sync.adapters.postgres.connection.queries import queries
 from sync.adapters.postgres.connection.refusals import target_errors
@@ -173,7 +173,9 @@ class PartitionReverse(ReverseJournal):
         """As `write`, in the caller's transaction, which holds the epoch. Raises as ReverseJournal.write_within."""
         with target_errors(), rejecting():
             connection.execute(SHARE)  # rule 20; held already, unless the application's SQL has ended the first hold
-            return self._intent(mutation.key, self._deleted(connection, mutation))
+            found = self._deleted(connection, mutation)
+            connection.execute(NOT_OWN)  # what follows may be the application's own SQL (rule 44)
+            return self._intent(mutation.key, found)
 
     def _deleted(self, connection: Connection, mutation: Mutation) -> tuple[Any, ...] | None:
         statement = self._partitions.named("delete", mutation)

@@ -8,7 +8,7 @@ from typing import Any
 from psycopg import sql
 
 from sync.adapters.postgres.connection.connect import Connection
-from sync.adapters.postgres.connection.epoch_lock import SHARE, share_epoch, sharing_epoch
+from sync.adapters.postgres.connection.epoch_lock import NOT_OWN, SHARE, share_epoch, sharing_epoch
 from sync.adapters.postgres.connection.pool import Pool
 from sync.adapters.postgres.connection.queries import queries
 from sync.adapters.postgres.connection.refusals import target_errors
@@ -23,7 +23,7 @@ from sync.core.encode.rows import RowEncoder
 from sync.core.mutations import Key, Mutation, pack_cells
 from sync.core.rows import TableMap
 from sync.core.versions import MAX_STAMPED
-from sync.errors import EpochChanged
+from sync.errors import EpochChanged, TargetBusy
 from sync.failpoints import failpoint
 from sync.ports import Intent, PendingResend
 
@@ -102,8 +102,9 @@ class ReverseJournal:
             # Not in a pipeline: after psycopg's flush Postgres does not count the time for which a transaction is idle.
             connection.execute(SHARE)  # rule 20; held already, unless the application's SQL has ended the first hold
             lock_key(connection, self._table, key)  # rules 5 and 33
-            found = connection.execute(statement, self._values(key, values))
-            return self._intent(key, found.fetchone())
+            found = connection.execute(statement, self._values(key, values)).fetchone()
+            connection.execute(NOT_OWN)  # what follows may be the application's own SQL (rule 44)
+            return self._intent(key, found)
 
     def change(self, key: Key, make: Callable[[bytes], Mutation]) -> tuple[Mutation, Intent] | None:
         """Write what `make` makes of the row's canonical bytes, with no other write in between; None if there is no row.
@@ -211,7 +212,7 @@ class ResendSteps:
         self._pool, self._table, self._writer_lease, self._epoch = pool, table, writer_lease, epoch
         statements = Statements(table, encoder)
         self._parameters = Parameters(statements, encoder)
-        self._raise = statements.made(_SQL["raise"])
+        self._raise, self._locked = statements.made(_SQL["raise"]), statements.made(_SQL["locked"])
         self._look = statements.made(_SQL["look"], row=with_parameters(encoder.pairs))
 
     def pick(self, keys: Sequence[Key], quickly: bool = False) -> dict[Key, PendingResend]:
@@ -230,12 +231,22 @@ class ResendSteps:
 
     def _raised(self, connection: Connection, keys: Sequence[Key]) -> dict[Key, tuple[int, bytes | None]]:
         asked = {}
+        self._check_unlocked(connection, keys)
         with connection.pipeline():
             for key in keys:
                 values = {**self._parameters.key(key), "clock": 0, "above": 0, "epoch": self._epoch}
                 connection.execute(self._raise, values)
                 asked[key] = connection.execute(self._look, values, binary=True)
         return {key: _row(cursor.fetchone() or ()) for key, cursor in asked.items()}
+
+    def _check_unlocked(self, connection: Connection, keys: Sequence[Key]) -> None:
+        """Raise TargetBusy if SQL holds one of several rows: it may wait for another one of them (rule 44)."""
+        if len(keys) < 2:
+            return
+        with connection.pipeline():
+            asked = [connection.execute(self._locked, self._parameters.key(key)) for key in keys]
+        if any(cursor.fetchone() == (True,) for cursor in asked):
+            raise TargetBusy(f"{self._table.name}: another session is changing the row")
 
     def remove(self, intents: Sequence[int]) -> None:
         """Remove exactly the intents that were picked: the source has these rows."""

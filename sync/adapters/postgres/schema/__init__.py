@@ -11,5 +11,6 @@ key_order        the order of a key as Cassandra keeps it: recorded, and as SQL
 migrations       the SQL files of `migrations/`, applied and recorded
 row_digest_sql   SQL for a row's canonical bytes, and digests of ranges
 source_schema    the source's tables as they were at the last switch
+sql_writers      triggers on the migrated tables: what SQL writes there is announced, or refused
 visibility       whether this role sees and writes all rows: row security, views, privileges
 """

@@ -92,6 +92,7 @@ _ADVICE = (
     ("is not available", "install pgvector on the server"),
     ("extension control file", "install pgvector on the server"),
     ("must be owner", "make this role the owner: ALTER TABLE … OWNER TO …"),
+    ("lock timeout", "another session holds the table: run it again"),
     ("permission denied for", "grant this role CREATE on the database and on its schema"),
 )
 

@@ -31,8 +31,9 @@ SELECT {key}, EXISTS (
 -- sample: keys of some rows after a token
 SELECT {key} FROM {target} AS t WHERE t.{token} > %(after)s ORDER BY t.{token} LIMIT %(limit)s
 
--- stamp: give a row the token of its key
+-- stamp: give a row the token of its key, unless SQL is changing it, which locks rows in any order
 UPDATE {target} AS t SET {token} = %(token)s WHERE {same_key} AND t.{token} IS DISTINCT FROM %(token)s
+  AND t.ctid = (SELECT t.ctid FROM {target} AS t WHERE {same_key} FOR NO KEY UPDATE SKIP LOCKED)
 
 -- show: a row as JSON, for people
 SELECT to_jsonb(t.*) FROM {target} AS t WHERE {same_key}

@@ -7,8 +7,9 @@ ORDER BY t.{expiry} LIMIT %(limit)s
 -- source's expired cells hide what is written with an older timestamp (rules 1 and 2)
 WITH gone AS (
     DELETE FROM {target} AS t
-    WHERE t.ctid = ANY (%(places)s::text[]::tid[]) AND {key} = ANY (%(keys)s::bytea[])
-      AND t.{expiry} < clock_timestamp() - make_interval(secs => {margin})
+    WHERE t.ctid = ANY (ARRAY( -- not those that SQL is changing: it locks rows in any order, and may wait for one of these
+        SELECT l.ctid FROM {target} AS l WHERE l.ctid = ANY (%(places)s::text[]::tid[]) FOR UPDATE SKIP LOCKED))
+      AND {key} = ANY (%(keys)s::bytea[]) AND t.{expiry} < clock_timestamp() - make_interval(secs => {margin})
     RETURNING {key} AS key, t.{token} AS token, t.{version} AS version
 )
 INSERT INTO sync.tombstone AS t (table_name, key, token, version)

@@ -46,11 +46,12 @@ SELECT %(table)s, %(key)s, %(source_key)s, %(token)s, CASE WHEN e.forward THEN %
 FROM e
 ON CONFLICT (table_name, sha256(key), version) WHERE kind = 'recheck' AND state = 'finished' DO NOTHING
 
--- lock_key: every transaction that changes a key first takes its lock, in an earlier statement (rule 5)
-SELECT pg_advisory_xact_lock(%(lock)s)
+-- lock_key: every transaction that changes a key first takes its lock, in an earlier statement (rule 5), and with it says that it
+-- is the program's own: its statements fire no trigger for SQL writers (rule 44)
+SELECT pg_advisory_xact_lock(%(lock)s), set_config('sync.own', 'on', true)
 
 -- lock_key_in_partition: the same in a table with partitions of several rows: the partition's lock, shared, comes first
-SELECT pg_advisory_xact_lock_shared(%(partition)s), pg_advisory_xact_lock(%(lock)s)
+SELECT pg_advisory_xact_lock_shared(%(partition)s), pg_advisory_xact_lock(%(lock)s), set_config('sync.own', 'on', true)
 
 -- share_range: whoever writes a tombstone share-locks the backfill's range row (rule 9)
 SELECT FROM sync.range AS r

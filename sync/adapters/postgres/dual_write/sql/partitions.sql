@@ -1,5 +1,5 @@
 -- lock_partition: whoever deletes rows of a partition with one statement holds it alone, and takes no key's lock (rule 33)
-SELECT pg_advisory_xact_lock(%(partition)s)
+SELECT pg_advisory_xact_lock(%(partition)s), set_config('sync.own', 'on', true)
 
 -- covering: what deleted, or is deleting, rows of the key's partition. By its token alone: that a key counts as deleted which
 -- only shares the partition with a deleted range costs it a reconcile, or a higher stamp, and no more (rules 34 and 35)

@@ -1,5 +1,5 @@
 -- lock_keys: the locks of many keys, in the order of their numbers (rule 5)
-SELECT pg_advisory_xact_lock(number) FROM unnest(%(locks)s::bigint[]) AS number
+SELECT pg_advisory_xact_lock(number), set_config('sync.own', 'on', true) FROM unnest(%(locks)s::bigint[]) AS number
 
 -- lock_partitions: before them, the shared locks of the partitions that they are in (rule 33)
 SELECT pg_advisory_xact_lock_shared(number) FROM unnest(%(locks)s::bigint[]) AS number
@@ -22,7 +22,7 @@ SELECT i.key, i.id, CASE WHEN i.epoch = %(epoch)s THEN i.state ELSE 'finished' E
 FROM unnest(%(keys)s::bytea[], %(tokens)s::bigint[]) AS k (key, token) CROSS JOIN LATERAL (
   SELECT * FROM sync.intent AS i
   WHERE i.table_name = %(table)s AND sha256(i.key) = sha256(k.key) AND i.key = k.key
-  AND i.token = k.token  -- no other key's of the same value
+  AND i.token IN (k.token, -9223372036854775808)  -- no other key's of the same value; an unknown one's is this one
   AND (i.not_before IS NULL OR i.not_before <= clock_timestamp())  -- rule 40
   AND (i.epoch < %(epoch)s OR i.epoch = %(epoch)s
   AND (i.state <> 'open' OR %(open_too)s AND (NOT EXISTS (

@@ -75,13 +75,17 @@ WITH {stamped}, v AS (
     SELECT greatest(need, (extract(epoch FROM clock_timestamp()) * 1000000)::bigint) AS version
     FROM e, need WHERE e.epoch = %(epoch)s
 ), raised AS (
-    UPDATE {target} AS t SET {version_column} = v.version, {token} = coalesce(t.{token}, %(token)s) -- an own class knows none
+    UPDATE {target} AS t SET {version_column} = v.version, {token} = %(token)s -- SQL knows none, or leaves that of another key
     FROM v WHERE {same_key}
     RETURNING 1
 )
 INSERT INTO sync.tombstone AS t (table_name, key, token, version)
 SELECT %(table)s, %(key)s, %(token)s, v.version FROM v WHERE NOT EXISTS (SELECT FROM raised)
 ON CONFLICT (table_name, sha256(key)) DO UPDATE SET version = greatest(t.version, excluded.version)
+
+-- locked: whether somebody else's transaction has changed the row, or holds it
+WITH mine AS MATERIALIZED (SELECT FROM {target} AS t WHERE {same_key} FOR NO KEY UPDATE SKIP LOCKED)
+SELECT NOT EXISTS (SELECT FROM mine) AND EXISTS (SELECT FROM {target} AS t WHERE {same_key})
 
 -- look: the raised version of a key, and its row
 SELECT coalesce((SELECT {version} FROM {target} AS t WHERE {same_key}), {tombstone}),

@@ -4,7 +4,7 @@
 INSERT INTO sync.writer AS mine
        (id, slot, host, pid, epoch, state, acknowledged, data_center, settings, lease_seconds, accepts, witness, protocol)
 SELECT %(id)s, free.slot, %(host)s, %(pid)s, (SELECT max(epoch) FROM sync.epoch), 'active',
-       (SELECT id FROM sync.switch WHERE finished_at IS NULL), %(data_center)s, %(settings)s, %(lease)s, %(accepts)s, %(witness)s, 1
+       (SELECT id FROM sync.switch WHERE finished_at IS NULL), %(data_center)s, %(settings)s, %(lease)s, %(accepts)s, %(witness)s, 2
 FROM (SELECT s AS slot FROM generate_series(0, %(slots)s - 1, %(step)s) AS s
       WHERE NOT EXISTS (SELECT FROM sync.writer AS w WHERE w.slot = s AND w.state <> 'signed_off'
                         AND (w.state = 'active' OR w.lease_seconds IS NULL))

@@ -50,7 +50,8 @@ SELECT g.name, ARRAY(SELECT p.privilege FROM unnest(ARRAY['SELECT', 'INSERT', 'U
                      WHERE NOT has_table_privilege(c.oid, p.privilege) ORDER BY p.nth),
        pg_has_role(c.relowner, 'USAGE'), has_schema_privilege(c.relnamespace, 'CREATE'), c.relkind = 'p',
        ARRAY(SELECT t.tgname::text FROM pg_trigger AS t
-             WHERE t.tgrelid = c.oid AND NOT t.tgisinternal AND t.tgenabled IN ('O', 'A') ORDER BY 1),
+             WHERE t.tgrelid = c.oid AND NOT t.tgisinternal AND t.tgenabled IN ('O', 'A')
+               AND NOT EXISTS (SELECT FROM pg_proc AS p WHERE p.oid = t.tgfoid AND p.pronamespace = to_regnamespace('sync')) ORDER BY 1),
        ARRAY(SELECT conname || ' (' || pg_get_constraintdef(oid) || ')' FROM pg_constraint WHERE conrelid = c.oid AND contype = 'f'
              ORDER BY 1)
 FROM unnest(%(tables)s::text[]) AS g (name) JOIN pg_class AS c ON c.oid = to_regclass(g.name)

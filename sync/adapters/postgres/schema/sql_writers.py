@@ -1,0 +1,136 @@
+"""Triggers on the migrated tables: what anybody writes there by SQL is announced, or refused (rules 44 and 45).
+
+They are statement triggers, of the table and of each of its partitions: a statement fires those of the relation that it
+names. Each key that it has changed gets a recheck, in the writer's own transaction; a worker sends its row.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+from psycopg import sql
+
+from sync.adapters.postgres.connection.connect import Connection
+from sync.adapters.postgres.connection.queries import queries
+from sync.adapters.postgres.schema.catalogue import regclass
+from sync.adapters.postgres.schema.row_digest_sql import canonical
+from sync.core.cql import CqlType
+from sync.core.reads.key_order import KeyOrder
+from sync.core.ring import UNKNOWN_TOKEN
+from sync.core.rows import ColumnPair, SourceColumn, TargetTable
+
+Mode = Literal["refuse", "allow"]
+_SQL = queries("schema/sql_writers")
+_KINDS = {"inserted": 4, "updated": 16, "deleted": 8}
+_EVENTS = {4: "INSERT", 16: "UPDATE", 8: "DELETE"}
+_OLD, _NEW = "_sync_old", "_sync_new"
+_BEGINS, _TRUNCATES = "sql_writer_begins", "sql_writer_truncates"
+TRIGGERS = ("_sync_begins", "_sync_truncates", *(f"_sync_{kind}" for kind in _KINDS))
+"""The names of the triggers."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Trigger:
+    """One trigger, as the catalogue has it."""
+
+    name: str
+    type: int
+    function: str
+    old: str = ""
+    new: str = ""
+    given: str = ""
+
+    def statements(self, relation: str) -> Iterator[str]:
+        """What makes it on a relation."""
+        tables = [f"OLD TABLE AS {_OLD}"] if self.old else []
+        tables += [f"NEW TABLE AS {_NEW}"] if self.new else []
+        yield _SQL["trigger"].format(
+            trigger=self.name, relation=relation, function=self.function, when=_SQL["when"] + " ",
+            moment=_moment(self.type), referencing=f"REFERENCING {' '.join(tables)} " if tables else "",
+            given=f"'{self.given}'" if self.given else "",
+        )  # fmt: skip
+        yield _SQL["always"].format(relation=relation, trigger=self.name)
+
+
+def _moment(kind: int) -> str:
+    if kind in _EVENTS:
+        return f"AFTER {_EVENTS[kind]}"
+    return "BEFORE TRUNCATE" if kind == 34 else "BEFORE INSERT OR UPDATE OR DELETE"
+
+
+class SqlWriters:
+    """The triggers of one table, `name` in the source; `order` is its key. Raises psycopg's errors.
+
+    `mode` is what becomes of SQL while Astra is primary. Raises ValueError if a key column is not there.
+    """
+
+    def __init__(self, name: str, target: TargetTable, order: KeyOrder, mode: Mode) -> None:
+        self._name, self._table = name, regclass(f"{target.schema}.{target.name}")
+        found = [(key, target.column(key.name)) for key in order.columns]
+        if lacking := [key.name for key, column in found if column is None]:
+            raise ValueError(f"{name}: the target has no column {lacking[0]}")
+        keys = tuple(ColumnPair(SourceColumn(k.name, CqlType(k.type), "clustering"), c) for k, c in found if c)
+        self._key = canonical(keys, "t").as_string()
+        number = hashlib.sha256(name.encode()).hexdigest()[:12]
+        self._functions = {f"sql_{kind}_{number}": self._body(kind) for kind in _KINDS}
+        after = zip(_KINDS.items(), self._functions, strict=True)
+        self._triggers = [
+            _Trigger("_sync_begins", 30, _BEGINS, given=mode),
+            _Trigger("_sync_truncates", 34, _TRUNCATES),
+            *(
+                _Trigger(f"_sync_{kind}", bit, function, "" if bit == 4 else _OLD, "" if bit == 8 else _NEW)
+                for (kind, bit), function in after
+            ),
+        ]
+
+    def _body(self, kind: str) -> str:
+        rows = _SQL[kind].format(key=self._key)
+        shown = self._table.replace("*/", "* /")
+        name = sql.Literal(self._name).as_string()
+        return f"\n{_SQL['body'].format(table=shown, what=kind, name=name, rows=rows, unknown=UNKNOWN_TOKEN)}\n"
+
+    def statements(self, connection: Connection) -> list[str]:
+        """What makes them whole; empty if they are."""
+        there = self._there(connection, "functions", names=list(self._functions))
+        made = [
+            _SQL["function"].format(name=name, body=body)
+            for name, body in self._functions.items()
+            if (name, body) not in there
+        ]
+        for _, relation, trigger in self._lacking(connection):
+            made += trigger.statements(relation)
+        return made
+
+    def faults(self, connection: Connection) -> list[str]:
+        """What is wrong with them, in words."""
+        there = self._there(connection, "functions", names=list(self._functions))
+        stale = [name for name, body in self._functions.items() if (name, body) not in there]
+        found = [f"{self._name}: the functions of its triggers are missing or of another form"] if stale else []
+        lacking: dict[str, list[str]] = {}
+        for _, relation, trigger in self._lacking(connection):
+            lacking.setdefault(relation, []).append(trigger.name)
+        found += [f"{relation} lacks {', '.join(names)}" for relation, names in lacking.items()]
+        for _, relation, is_foreign, is_subscribed in self._relations(connection):
+            if is_foreign:
+                found.append(f"{relation} is on another server, where nothing announces what is written")
+            if is_subscribed:
+                found.append(f"{relation} is written by a subscription, which fires no triggers of statements")
+        return found
+
+    def _lacking(self, connection: Connection) -> Iterator[tuple[int, str, _Trigger]]:
+        relations = [(oid, name) for oid, name, is_foreign, _ in self._relations(connection) if not is_foreign]
+        there = self._there(connection, "triggers", relations=[oid for oid, _ in relations])
+        for oid, name in relations:
+            for t in self._triggers:
+                if (oid, t.name, t.type, t.function, t.old, t.new, t.given) not in there:
+                    yield oid, name, t
+
+    def _relations(self, connection: Connection) -> list[tuple[int, str, bool, bool]]:
+        return connection.execute(_SQL["relations"], {"table": self._table}).fetchall()
+
+    @staticmethod
+    def _there(connection: Connection, query: str, **values: object) -> set[tuple[object, ...]]:
+        return set(connection.execute(_SQL[query], values).fetchall())
