@@ -15,7 +15,7 @@ from support.commands import Done
 from support.places import NewPlace, Place
 
 from sync.adapters.cassandra.schema.catalogue import read_tables
-from sync.core.schema.mapping import pg_quoted
+from sync.core.schema.ddl import pg_quoted
 
 pytest_plugins = ("support.fixtures",)
 

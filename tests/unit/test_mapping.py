@@ -10,7 +10,8 @@ import pytest
 from sync.core.cql import parse_type
 from sync.core.encode import UnsupportedPair
 from sync.core.rows import PgType, SourceColumn, SourceTable, TableOptions, TargetColumn, TargetTable
-from sync.core.schema.mapping import create_table, map_table, missing_columns, pg_quoted, vector_dimension
+from sync.core.schema.ddl import create_table, missing_columns, pg_quoted, vector_dimension
+from sync.core.schema.mapping import map_table
 
 KINDS = {"p": "partition_key", "c": "clustering", "s": "static", "r": "regular"}
 
