@@ -24,7 +24,7 @@ from sync.core.rows import (
 from sync.core.schema import limits
 from sync.core.schema.ddl import create_table, pg_quoted
 from sync.core.schema.limits import MAX_NAME_BYTES
-from sync.core.schema.static_rows import has_rows
+from sync.core.schema.static_rows import SUFFIX, has_rows
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,8 +107,8 @@ def _static_problems(source: SourceTable, options: TableOptions) -> Iterator[Pro
     if options.expiry:
         yield _error(
             source,
-            f'ttl = "expire" is not there for static columns: ttl = "keep" under {source.section} in sync.toml keeps them for '
-            "good, or ignore leaves them out",
+            f'ttl = "expire" is not there for static columns: ttl = "keep" under {source.section} in sync.toml keeps them '
+            "for good, or ignore leaves them out",
         )
 
 
@@ -130,8 +130,9 @@ def _option_problems(source: SourceTable, options: TableOptions) -> Iterator[Pro
     for name in sorted((options.ignore | options.rename.keys() | options.on_reject.keys()) - known):
         yield _error(source, f"sync.toml names a column {name!r} that the source does not have")
     static = {c.name for c in source.columns if c.kind == "static"} if not source.base else set()
+    section = f'[tables."{source.name}{SUFFIX}"]'
     for name in sorted((options.rename.keys() | options.on_reject.keys()) & static):
-        yield _error(source, f'{name!r} is a static column: what is said of it belongs under [tables."{source.name}.static"]')
+        yield _error(source, f"{name!r} is a static column: what sync.toml says of it belongs under {section}")
     keys = {c.name for c in source.primary_key}
     for name in sorted(options.ignore & keys):
         yield _error(source, f"sync.toml ignores {name!r}, which is part of the key")

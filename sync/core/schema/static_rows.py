@@ -1,7 +1,7 @@
 """Static columns: one value a partition. They are a table of their own, named `albums.static`, with one row a partition.
 
-No table of Cassandra's has a dot in its name. Such a row is there if any of its static columns has a value: Cassandra keeps no
-marker for it. Where a table has static columns, CQL shows a partition without rows as a row without its clustering key.
+No table of Cassandra's has a dot in its name. Such a row is there if any of its static columns has a value: Cassandra keeps
+no marker for it. Where a table has static columns, CQL shows a partition without rows as a row without its clustering key.
 """
 
 from __future__ import annotations
@@ -115,6 +115,6 @@ def check_update(table: str, values: Mapping[str, Any]) -> None:
 
 
 def check_insert(table: str) -> None:
-    """Raise WriteRefused: Cassandra does not say whether a partition has static columns, in a lightweight transaction."""
+    """Raise WriteRefused for a table of static columns: a partition's row comes and goes with its last value."""
     if base_of(table):
-        raise WriteRefused(f"{table}: static columns cannot be inserted only if there are none: use put")
+        raise WriteRefused(f"{table}: static columns are not inserted only if there are none: use put")

@@ -67,10 +67,8 @@ class WriteTimes:
         if not self._times:
             return 0
         if self._table.base:  # an aggregate would read all rows of each partition
-            times = (
-                _times(cells[len(self._keys) :]) for page in self._pages(self._rows, tokens) for cells in self._wide(page)
-            )
-            return max((max(each, default=0) for each in times), default=0)
+            read = (cells for page in self._pages(self._rows, tokens) for cells in self._wide(page))
+            return max((max(_times(cells[len(self._keys) :]), default=0) for cells in read), default=0)
         pages = self._pages(self._newest, tokens)
         return max((max(_times(cells), default=0) for page in pages for cells in _rows(page, len(self._times))), default=0)
 
