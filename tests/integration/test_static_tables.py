@@ -455,3 +455,30 @@ def test_what_preflight_refuses_by_name(new_place: NewPlace) -> None:
     assert told("clash_static", "goes into") or told("clash.static", "goes into"), lines
     assert told("asked", 'belongs under [tables."asked.static"]'), lines
     assert told("asked.static", 'ttl = "expire" is not there'), lines
+
+
+@pytest.mark.slow
+def test_a_delete_of_all_rows_whatever_the_type_of_the_key(new_place: NewPlace) -> None:
+    """Would break: rows on one side of the value that the two ranges share stay, or the server does not take that value."""
+    values = {
+        "int": ("-5", "0", "5"), "varint": ("-5", "0", "5"), "decimal": ("-1.5", "0", "1.5"), "boolean": ("false", "true"),
+        "double": ("-1", "0", "NaN"), "text": ("''", "'a'"), "blob": ("0x", "0xff"), "timeuuid": ("now()", "now()"),
+        "uuid": ("uuid()", "00000000-0000-0000-0000-000000000000"), "inet": ("'0.0.0.0'", "'::1'"), "date": ("'1960-01-01'", "'2020-01-01'"),
+        "time": ("0", "5"), "timestamp": ("-5", "5"), "smallint": ("-5", "5"), "frozen<list<int>>": ("[]", "[1]"),
+        "frozen<map<int, text>>": ("{}", "{1: 'a'}"), "frozen<tuple<int, text>>": ("(1, 'a')", "(null, null)"), "vector<float, 2>": ("[-1, -1]", "[1, 1]"),
+        "vector<smallint, 2>": ("[-1, -1]", "[1, 1]"), "vector<text, 2>": ("['', '']", "['a', 'b']"),
+    }  # fmt: skip
+    with new_place() as place:
+        tables = [(kind, order, f"t{n}_{order.lower()}") for n, kind in enumerate(values) for order in ("ASC", "DESC")]
+        for kind, order, name in tables:
+            place.cql(
+                f"CREATE TABLE KS.{name} (k int, c {kind}, d int, s int STATIC, v int, PRIMARY KEY (k, c, d)) "
+                f"WITH CLUSTERING ORDER BY (c {order}, d ASC)",
+                *(f"INSERT INTO KS.{name} (k, c, d, s) VALUES (1, {value}, 1, 1)" for value in values[kind]),
+            )
+        with CqlStore(place.settings) as store:
+            for kind, _, name in tables:
+                assert len(place.cql(f"SELECT d FROM KS.{name}")) == len(values[kind]), name
+                assert store.delete_many(name, {"k": 1}), name
+                assert [row.s for row in place.cql(f"SELECT c, s FROM KS.{name}") if row.c is None] == [1], name
+                assert store.count(name) == 0, name

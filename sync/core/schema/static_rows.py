@@ -26,7 +26,7 @@ def base_of(name: str) -> str:
 
 def named(table: str, names: Collection[str]) -> bool:
     """Whether a table is among these names, or the one whose static columns it holds."""
-    return table in names or base_of(table) in names
+    return table in names or (base_of(table) or table) in names
 
 
 def default_target(name: str) -> str:
