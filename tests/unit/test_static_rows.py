@@ -49,8 +49,8 @@ def test_the_table_of_static_columns() -> None:
     assert (STATIC.base, STATIC.section, ALBUMS.section) == ("albums", '[tables."albums.static"]', "[tables.albums]")
     assert [c.name for c in migrated_columns(ALBUMS, TableOptions())] == ["artist", "year", "price"]
     assert table_from_json(table_to_json(STATIC)) == STATIC
-    known = {name: value for name, value in table_to_json(ALBUMS).items() if name != "base"}
-    assert table_from_json(known) == ALBUMS, "as an older version has recorded it"
+    assert "base" not in table_to_json(ALBUMS), "an older version reads it, too"
+    assert table_from_json(table_to_json(ALBUMS)) == ALBUMS
 
 
 def test_how_cql_reads_and_deletes_it() -> None:
