@@ -13,6 +13,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from sync.core.cutover.agreement import agreed
 from sync.core.documents.collections import DOC_COLUMN, KEY_COLUMN, VECTOR_COLUMN
 from sync.core.rows import OnReject, TableOptions
+from sync.core.schema.static_rows import base_of, named, static_options
 from sync.core.words import listed
 from sync.errors import SettingsError
 from sync.missing import missing_of
@@ -245,9 +246,7 @@ class Config(BaseModel):
 
     def left_out_by(self, table: str) -> Literal["", "only", "exclude"]:
         """The setting that leaves a table out of the migration; empty where none does."""
-        if table in self.exclude:
-            return "exclude"
-        return "" if self.only is None or table in self.only else "only"
+        return "exclude" if named(table, self.exclude) else "" if self.only is None or named(table, self.only) else "only"
 
     @property
     def agreed(self) -> dict[str, Any]:
@@ -268,7 +267,8 @@ class Config(BaseModel):
         """What is said about a table or collection; the defaults where nothing is."""
         if table in self.collections:
             return self.collections[table].options()
-        return self.tables.get(table, _TableSection()).options()
+        of_base = self.tables.get(base_of(table), _TableSection())
+        return static_options(table, self.tables.get(table, _TableSection()).options(), of_base.ignore)
 
 
 def load_config(path: Path) -> Config:

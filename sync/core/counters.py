@@ -40,7 +40,7 @@ def refuse_counters(table: SourceTable) -> None:
 
 def checked_amounts(table: SourceTable, amounts: Mapping[str, int]) -> dict[str, int]:
     """The amounts. Raises WriteRefused if one is no bigint, or is not for a counter of this table."""
-    counters = {c.name for c in table.columns if c.type.name == "counter"}
+    counters = {c.name for c in table.columns if c.type.name == "counter" and c.kind != "static"}
     for name in amounts:
         if name not in counters:
             there = ", ".join(sorted(counters)) or "the table has none"

@@ -16,6 +16,7 @@ from sync.core.cql import EXPIRY, CqlType
 from sync.core.documents.collections import with_fields
 from sync.core.encode.base import INT64
 from sync.core.rows import SourceColumn, SourceTable, TableOptions
+from sync.core.schema.static_rows import without_ignored
 from sync.errors import WriteRefused
 
 EXPIRY_NAME = "ttl()"
@@ -36,8 +37,8 @@ def expires_late(cells: Mapping[str, bytes | None], seconds: float) -> bool:
 
 
 def migrated(table: SourceTable, options: TableOptions) -> SourceTable:
-    """The table with what sync.toml adds to its columns: fields of its documents, and its rows' expiry."""
-    return with_expiry(with_fields(table, options.fields), options.expiry)
+    """The table with what sync.toml makes of its columns: fields of its documents, its rows' expiry, ignored static ones."""
+    return with_expiry(with_fields(without_ignored(table, options), options.fields), options.expiry)
 
 
 def with_expiry(table: SourceTable, target: str) -> SourceTable:

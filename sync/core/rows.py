@@ -38,7 +38,10 @@ class SourceColumn:
 
 @dataclass(frozen=True, slots=True)
 class SourceTable:
-    """A source table as its catalogue describes it; key columns come first, in key order."""
+    """A source table as its catalogue describes it; key columns come first, in key order.
+
+    `base`: the table whose static columns these are, each partition's as one row (`core.schema.static_rows`); else empty.
+    """
 
     keyspace: str
     name: str
@@ -46,6 +49,12 @@ class SourceTable:
     default_ttl: int = 0
     is_collection: bool = False
     is_compact: bool = False
+    base: str = ""
+
+    @property
+    def section(self) -> str:
+        """Where sync.toml says something about it."""
+        return f'[tables."{self.name}"]' if self.base else f"[tables.{self.name}]"
 
     @property
     def stored(self) -> tuple[SourceColumn, ...]:
@@ -132,7 +141,10 @@ class TargetTable:
 
 @dataclass(frozen=True, slots=True)
 class TableOptions:
-    """What sync.toml says about one table; `expiry`: the target's column for it, empty if rows do not expire there."""
+    """What sync.toml says about one table; `expiry`: the target's column for it, empty if rows do not expire there.
+
+    `base_ignore`: what is ignored of the table whose static columns these are.
+    """
 
     target: str = ""
     rename: dict[str, str] = field(default_factory=dict)
@@ -143,6 +155,7 @@ class TableOptions:
     fields: dict[str, str] = field(default_factory=dict)
     collection: bool = False
     expiry: str = ""
+    base_ignore: frozenset[str] = frozenset()
 
     def target_name(self, column: SourceColumn) -> str:
         """What the target calls this column."""

@@ -35,7 +35,7 @@ def check_expiry(cassandra: Cassandra, table: SourceTable, expiry: str, report: 
     elif not any(c.kind == "regular" for c in table.columns):
         silent = ["a row of nothing but a key"]
     if silent and not table.default_ttl:
-        keep = f'ttl = "keep" under [tables.{table.name}] in sync.toml says that this is intended'
+        keep = f'ttl = "keep" under {table.section} in sync.toml says that this is intended'
         problem = f"{_silent(silent)}: what expires in Cassandra stays in Postgres until a drift report finds it; {keep}"
         report.problems.append(Problem("warning", table.name, problem))
 

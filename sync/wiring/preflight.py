@@ -21,7 +21,7 @@ from sync.adapters.cassandra.schema.catalogue import (
     has_few_rows,
     read_tables,
     release_version,
-    size_estimates,
+    table_sizes,
 )
 from sync.adapters.cassandra.schema.identity import identities
 from sync.adapters.cassandra.schema.views_and_indexes import views_and_indexes
@@ -35,7 +35,9 @@ from sync.adapters.postgres.schema.inspection import TableFacts, TargetFacts, in
 from sync.adapters.queue import QueueNotifier, redis_connection, redis_name, unanswered
 from sync.core.expiry import migrated
 from sync.core.rows import SourceTable
+from sync.core.schema.limits import migrated_columns
 from sync.core.schema.mapping import Problem, map_table
+from sync.core.schema.static_rows import SUFFIX, has_rows, named
 from sync.core.words import counted, first_of
 from sync.errors import PreflightError, SettingsError, SyncError, TargetUnavailable, Unreachable
 from sync.flows.preflight import PreflightReport, check_target
@@ -113,7 +115,7 @@ def _source(
         )
         report.identities = identities(cassandra, settings.astra_db_keyspace or "")
         masked = masks(cassandra, settings.astra_db_keyspace or "")
-        report.sizes = size_estimates(cassandra.session, settings.astra_db_keyspace or "", [table.name for table in tables])
+        report.sizes = table_sizes(cassandra.session, settings.astra_db_keyspace or "", tables)
         # Each table takes a dozen short queries; reading every row should not be done for many tables at once.
         with ThreadPoolExecutor(1 if write_times else _TABLES_AT_ONCE) as executor:
             for part in executor.map(
@@ -161,8 +163,8 @@ def _is_readable(
     cassandra: Cassandra, table: SourceTable, masked: dict[str, set[str]], config: Config, report: PreflightReport
 ) -> bool:
     """Whether this role sees the table, and its values as they are; notes which flows are possible with it."""
-    ignored = config.options(table.name).ignore
-    hidden = masked_text(cassandra, table, masked, [c.name for c in table.stored if c.name not in ignored])
+    carried = [c.name for c in migrated_columns(table, config.options(table.name)) if c in table.stored]
+    hidden = masked_text(cassandra, table, masked, carried)
     if hidden:
         where, text = hidden.split(": ", 1)
         report.error(where, text)
@@ -188,13 +190,15 @@ def chosen_tables(cassandra: Cassandra, settings: Settings, config: Config, name
     unknown = [name for name in (*config.tables, *config.collections, *config.exclude) if name not in there]
     if unknown:
         raise SettingsError(f"sync.toml names {', '.join(unknown)}, which keyspace {keyspace} does not have")
-    wanted = names or [name for name in (config.only or there) if name not in config.exclude]
+    wanted = names or [name for name in (config.only or there) if not named(name, config.exclude)]
     for name in wanted:
         if name not in there:
             raise PreflightError(f"keyspace {keyspace} has no table {name!r}; it has: {', '.join(sorted(there))}")
     if not wanted:
         raise PreflightError(f"keyspace {keyspace} has no tables; `sync schema apply --source` makes the example's")
-    return [migrated(there[name], config.options(name)) for name in wanted]
+    static = [made for name in wanted if (made := f"{name}{SUFFIX}") in there and not named(made, config.exclude)]
+    chosen = [name for name in there if name in static or name in wanted] if static else wanted
+    return [table for name in chosen if has_rows(table := migrated(there[name], config.options(name)))]
 
 
 def _target(settings: Settings, config: Config, sources: list[SourceTable], report: PreflightReport) -> None:

@@ -14,6 +14,7 @@ from sync.adapters.postgres.connection.connect import Connection, connect
 from sync.adapters.postgres.schema import visibility
 from sync.core.ring import MIN_TOKEN, TokenRange
 from sync.core.rows import SourceTable, has_counters, one_sided
+from sync.core.schema.limits import migrated_columns
 from sync.core.words import first_of
 from sync.errors import SyncError
 from sync.flows.preflight import PreflightReport
@@ -45,7 +46,7 @@ def try_source(cassandra: Cassandra, table: SourceTable, config: Config, report:
 def _attempts(cassandra: Cassandra, table: SourceTable, config: Config) -> Mapping[str, Callable[[], object]]:
     options = config.options(table.name)
     serial = table.is_collection or options.lightweight_transactions
-    columns = tuple(c.name for c in table.columns if c.name not in options.ignore and c.kind != "static")
+    columns = tuple(c.name for c in migrated_columns(table, options))
     keys = cache(partial(probes.some_keys, cassandra, table))
     found: dict[str, Callable[[], object]] = {
         "ranges": partial(probes.try_ranges, cassandra, table, columns),

@@ -20,7 +20,9 @@ from sync.adapters.postgres.schema.visibility import no_tables
 from sync.core.encode import UnsupportedPair
 from sync.core.reads.key_order import source_key_order
 from sync.core.rows import SourceTable, one_sided
-from sync.core.schema.mapping import create_table, missing_columns, name_problems, vector_dimension
+from sync.core.schema.ddl import create_table, missing_columns, vector_dimension
+from sync.core.schema.limits import migrated_columns
+from sync.core.schema.mapping import name_problems
 from sync.errors import PreflightError
 from sync.resources import migration
 from sync.settings import Config, Settings
@@ -133,7 +135,7 @@ def _complete(connection: Connection, source: SourceTable, config: Config, dry_r
         found = [create_table(source, name, options)] if target is None else missing_columns(source, target, options)
     except UnsupportedPair as error:
         raise PreflightError(f"{source.name}: {error}; name it under ignore, or leave the table out of only") from None
-    vectors = any(c.type.name == "vector" and c.name not in options.ignore for c in source.columns)
+    vectors = any(c.type.name == "vector" for c in migrated_columns(source, options))
     statements = [*migrations.needed_first(connection, name, vectors), *found] if found else []
     for statement in statements:
         migrations.run(connection, statement, name)

@@ -23,9 +23,8 @@ def shapes(source: Mapping[str, str], connection: Connection, tables: Iterable[T
     """Each table's shape; `source` holds the identities of the source's tables."""
     given = list(tables)
     target = catalogue.identities(connection, [t.target for t in given])
-    return {
-        t.name: table_shape(t, source.get(t.name, ""), target.get(f"{t.target.schema}.{t.target.name}", "")) for t in given
-    }
+    there = {t.name: target.get(f"{t.target.schema}.{t.target.name}", "") for t in given}
+    return {t.name: table_shape(t, source.get(t.source.base or t.name, ""), there[t.name]) for t in given}
 
 
 def shapes_now(cassandra: Cassandra, connection: Connection, tables: Iterable[TableMap]) -> dict[str, str]:

@@ -42,15 +42,15 @@ def masks(cassandra: Cassandra, keyspace: str) -> dict[str, set[str]]:
 
 def masked_text(cassandra: Cassandra, table: SourceTable, masked: dict[str, set[str]], carried: Iterable[str]) -> str:
     """The error for a table whose columns `carried` are read; empty if none of them is masked."""
-    columns = [name for name in carried if name in masked.get(table.name, ())]
+    columns = [name for name in carried if name in masked.get(table.base or table.name, ())]
     if not columns:
         return ""
     user = cassandra.settings.cassandra_username
     keys = {c.name for c in table.primary_key}
-    other = "" if keys & set(columns) else f", or leave them out with ignore under [tables.{table.name}] in sync.toml"
+    other = "" if keys & set(columns) else f", or leave them out with ignore under {table.section} in sync.toml"
     return (
         f"{table.name}: {', '.join(columns)}: masked for the role {user}, which would read masks in place of values; "
-        f"GRANT UNMASK ON TABLE {table.keyspace}.{table.name} TO {user}{other}"
+        f"GRANT UNMASK ON TABLE {table.keyspace}.{table.base or table.name} TO {user}{other}"
     )
 
 

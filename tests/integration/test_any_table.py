@@ -15,7 +15,7 @@ from support.commands import Done
 from support.places import NewPlace, Place
 
 from sync.adapters.cassandra.schema.catalogue import read_tables
-from sync.core.schema.mapping import pg_quoted
+from sync.core.schema.ddl import pg_quoted
 
 pytest_plugins = ("support.fixtures",)
 
@@ -310,9 +310,9 @@ def refused(new_place: NewPlace) -> Iterator[dict[str, list[str]]]:
         yield found
 
 
-def test_static_columns_are_refused_by_name(refused: dict[str, list[str]]) -> None:
+def test_static_columns_go_into_a_table_of_their_own(refused: dict[str, list[str]]) -> None:
     """Their one value per partition would be copied into every row, or dropped."""
-    assert any(text.startswith("static columns also, shared: ") for text in refused["stat"])
+    assert any(text.startswith("Postgres has no table stat_static") for text in refused["stat.static"])
 
 
 def test_rows_that_expire_are_refused_by_name(refused: dict[str, list[str]]) -> None:

@@ -16,7 +16,8 @@ from sync.adapters.postgres.connection.hashing import no_hash
 from sync.core.cql import parse_type
 from sync.core.rows import SourceColumn, SourceTable, TableOptions
 from sync.core.schema import limits
-from sync.core.schema.mapping import create_table, map_table
+from sync.core.schema.ddl import create_table
+from sync.core.schema.mapping import map_table
 
 pytest_plugins = ("support.fixtures",)
 

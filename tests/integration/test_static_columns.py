@@ -30,8 +30,6 @@ def home(new_place: NewPlace) -> Iterator[Place]:
 
 def test_the_rows_arrive_without_an_ignored_static_column(home: Place) -> None:
     """Would break: a table cannot be carried at all, though its owner is ready to lose its static column."""
-    home.configure("schema_files = []\n")
-    assert 'ignore = ["mtime"] under [tables.row_keys]' in home.commands.run("preflight").out
     home.configure(TOML)
     assert home.commands.run("schema", "apply").code == 0
     done = home.commands.run("migrate", "--workers", "1", "--json")

@@ -34,6 +34,7 @@ EXPIRE, TTL = "tests/integration/test_rows_expire.py", "tests/integration/test_p
 INSERTS, INSERT = "sync/adapters/cassandra/rows/inserts.py", "tests/integration/test_insert.py"
 PARTITIONS, DELETES = "sync/adapters/postgres/dual_write/sql/partitions.sql", "tests/integration/test_partition_deletes.py"
 DELETING, ENDING = "sync/adapters/postgres/dual_write/partitions.py", "sync/flows/partition_deletes.py"
+STATIC = "tests/integration/test_static_tables.py"
 HELD, TRANSACTIONS = "sync/adapters/postgres/connection/held.py", "tests/integration/test_transactions.py"
 FEEDS, EXPANDING = "sync/adapters/postgres/capture/sql/feeds.sql", "sync/flows/partition_rechecks.py"
 ANNOUNCED, ANNOUNCES = "sync/adapters/postgres/capture/announced.py", "tests/integration/test_announcements.py"
@@ -88,6 +89,20 @@ MUTANTS = (
         "        # An update, too,", "        if any(cell is None for cell in mutation.cells.values()):\n"
         "            kept = {n: c for n, c in mutation.cells.items() if c is not None}\n"
         "            mutation = Mutation(mutation.kind, mutation.key, kept)\n        # An update, too,", WRITES, "rule_4_",
+    ),
+    Mutant(
+        "4", "a row of static columns without a value", "sync/core/schema/static_rows.py",
+        "    if base_of(table) and all(value is None", "    if not table and all(value is None", STATIC, "what_no_store_takes",
+    ),
+    Mutant(
+        "4", "a partition without static columns is a row", "sync/core/schema/static_rows.py",
+        "    if table.base:\n        return tuple(c.name for c in table.columns if c.kind == \"regular\")\n",
+        "    if table.base:\n        return ()\n", STATIC, "every_kind_arrive",
+    ),
+    Mutant(
+        "4", "a delete of a partition's rows takes its static columns",
+        "sync/adapters/cassandra/rows/partition_deletes.py",
+        "if self._has_static and not mutation.cells and", "if not self._keys and", STATIC, "leaves_its_static_columns",
     ),
     Mutant(
         "5", "no lock before the statement that reads", "sync/adapters/postgres/dual_write/journal.py",

@@ -10,7 +10,8 @@ import pytest
 from sync.core.cql import parse_type
 from sync.core.encode import UnsupportedPair
 from sync.core.rows import PgType, SourceColumn, SourceTable, TableOptions, TargetColumn, TargetTable
-from sync.core.schema.mapping import create_table, map_table, missing_columns, pg_quoted, vector_dimension
+from sync.core.schema.ddl import create_table, missing_columns, pg_quoted, vector_dimension
+from sync.core.schema.mapping import map_table
 
 KINDS = {"p": "partition_key", "c": "clustering", "s": "static", "r": "regular"}
 
@@ -120,8 +121,8 @@ def test_a_column_that_takes_no_null() -> None:
 def test_what_a_source_table_may_not_be() -> None:
     """Static columns and expiring rows are refused by name; counters are carried, with a warning."""
     static = source("a:int:p; b:int:c; shared:text:s; v:text")
-    (text,) = problems(static, target("a:int4; b:int4; shared:text; v:text", "a,b"))
-    assert text.startswith("static columns shared: ")
+    assert problems(static, target("a:int4; b:int4; v:text", "a,b")) == []
+    assert "shared" not in create_table(static, "t", TableOptions())
     expiring = replace(SOURCE, default_ttl=5)
     assert problems(expiring, TARGET)[0].startswith("rows expire after 5 s (default_time_to_live)")
     ignoring = problems(expiring, TARGET, ignore=frozenset({"v"}), expiry="expires_at")

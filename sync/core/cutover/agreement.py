@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 from sync.core.rows import TableOptions
+from sync.core.schema.static_rows import named
 
 _SAID = {"keep_ttl": "ttl", "expiry": "ttl"}
 """What sync.toml calls an option, if not by its name."""
@@ -30,7 +31,7 @@ def agreed(
 
 def _options(options: TableOptions) -> dict[str, Any]:
     default = TableOptions()
-    found = {name: getattr(options, name) for name in options.__dataclass_fields__}
+    found = {name: getattr(options, name) for name in options.__dataclass_fields__ if name != "base_ignore"}
     changed = {name: value for name, value in found.items() if value != getattr(default, name)}
     return {_SAID.get(name, name): _plain(value) for name, value in changed.items()}
 
@@ -43,7 +44,7 @@ def may_write(settings: Mapping[str, Any] | None, table: str) -> bool:
     """Whether a store that was started with these settings may write a table; so may one whose settings are unknown."""
     if settings is None or "only" not in settings:
         return True
-    return table not in settings["exclude"] and (settings["only"] is None or table in settings["only"])
+    return not named(table, settings["exclude"]) and (settings["only"] is None or named(table, settings["only"]))
 
 
 def of_table(settings: Mapping[str, Any], table: str) -> dict[str, Any]:

@@ -23,7 +23,7 @@ _FIXED_BYTES = {
 
 def migrated_columns(source: SourceTable, options: TableOptions) -> list[SourceColumn]:
     """The columns that the target gets."""
-    return [c for c in source.columns if c.name not in options.ignore]
+    return [c for c in source.columns if c.name not in options.ignore and c.kind != "static"]
 
 
 def reserved(name: str) -> bool:
@@ -39,7 +39,7 @@ def too_long(name: str) -> bool:
 def impossible(source: SourceTable, options: TableOptions) -> Iterator[str]:
     """Why Postgres can have no such table, with the limit."""
     columns = migrated_columns(source, options)
-    fix = f"ignore some of them under [tables.{source.name}] in sync.toml, or leave the table out with exclude"
+    fix = f"ignore some of them under {source.section} in sync.toml, or leave the table out with exclude"
     if len(columns) > MAX_COLUMNS - OWN_COLUMNS:
         yield (
             f"{len(columns):,} columns: a Postgres table has {MAX_COLUMNS:,} at most, {OWN_COLUMNS} of which the migration "
@@ -80,7 +80,7 @@ def too_wide(source: SourceTable, options: TableOptions) -> str:
         return ""
     return (
         f"a row with all of its columns takes {width:,} bytes, Postgres's rows {_MAX_ROW_BYTES:,} at most: wider ones are "
-        f"rejected; ignore columns under [tables.{source.name}] in sync.toml"
+        f"rejected; ignore columns under {source.section} in sync.toml"
     )
 
 
@@ -117,4 +117,4 @@ def said(source: SourceTable, before: TableOptions, after: TableOptions) -> str:
     if before.rename != after.rename:
         pairs = ", ".join(f"{json.dumps(column)} = {json.dumps(name)}" for column, name in after.rename.items())
         lines.append(f"rename = {{ {pairs} }}")
-    return f"{' and '.join(lines)} under [tables.{source.name}] in sync.toml" if lines else ""
+    return f"{' and '.join(lines)} under {source.section} in sync.toml" if lines else ""

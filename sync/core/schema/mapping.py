@@ -8,10 +8,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from sync.core.cql import CqlType
 from sync.core.documents.collections import VECTOR_COLUMN
 from sync.core.encode import UnsupportedPair, default_target, encoder_for
-from sync.core.key_forms import key_encoder, key_note, key_target
+from sync.core.key_forms import key_encoder, key_note
 from sync.core.rows import (
     ColumnPair,
     SourceColumn,
@@ -23,7 +22,9 @@ from sync.core.rows import (
     has_counters,
 )
 from sync.core.schema import limits
+from sync.core.schema.ddl import create_table, pg_quoted
 from sync.core.schema.limits import MAX_NAME_BYTES
+from sync.core.schema.static_rows import SUFFIX, has_rows
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,10 +47,10 @@ def map_table(
         problems.append(_error(source, _no_target(source, options)))
         return None, problems
     pairs: list[ColumnPair] = []
-    for column in source.columns:
-        if column.name not in options.ignore:
-            problems += _pair(source, column, target, options, pairs)
-    names = {c.name: options.target_name(c) for c in source.columns if c.name not in options.ignore}
+    carried = limits.migrated_columns(source, options)
+    for column in carried:
+        problems += _pair(source, column, target, options, pairs)
+    names = {c.name: options.target_name(c) for c in carried}
     problems += _key_problems(source, target, names)
     problems += _target_problems(source, target, names, pairs)
     problems += _expiry_problems(source, target, options)
@@ -67,13 +68,8 @@ def _warning(source: SourceTable, text: str) -> Problem:
 
 
 def _source_problems(source: SourceTable, options: TableOptions) -> Iterator[Problem]:
-    static = [c.name for c in source.columns if c.kind == "static" and c.name not in options.ignore]
-    if static:
-        yield _error(
-            source,
-            f"static columns {_list(static)}: one value per partition has no place in a table of rows; to leave them out, "
-            f"ignore = {json.dumps(static)} under [tables.{source.name}] in sync.toml",
-        )
+    if source.base:
+        yield from _static_problems(source, options)
     if source.default_ttl and not options.keep_ttl and not options.expiry:
         yield _error(
             source,
@@ -84,23 +80,44 @@ def _source_problems(source: SourceTable, options: TableOptions) -> Iterator[Pro
         yield _error(
             source,
             'ttl = "expire" needs columns besides the key, and no counters: Cassandra does not report when others expire; '
-            f"leave it out under [tables.{source.name}] in sync.toml",
+            f"leave it out under {source.section} in sync.toml",
         )
     ignored = [c.name for c in source.columns if c.kind == "regular" and c.name in options.ignore]
     if options.expiry and ignored:
         yield _error(
             source,
             f'ttl = "expire" and ignored columns ({_list(ignored)}) do not go together: what is sent to Cassandra leaves '
-            f"them as they are, so they would expire at another time; leave one of both out under [tables.{source.name}]",
+            f"them as they are, so they would expire at another time; leave one of both out under {source.section}",
         )
-    if has_counters(source):
+    if has_counters(source) and not source.base:
         yield _warning(source, "counters are copied as the numbers they show, and are written by `increment` alone")
+
+
+def _static_problems(source: SourceTable, options: TableOptions) -> Iterator[Problem]:
+    """What a table of static columns cannot be."""
+    if not has_rows(source):
+        yield _error(source, f"all static columns of {source.base} are ignored, as sync.toml says")
+    counters = [c.name for c in source.columns if c.type.name == "counter" and c.kind == "regular"]
+    if counters:
+        yield _error(
+            source,
+            f"static counters ({_list(counters)}) are not migrated: ignore = {json.dumps(counters)} under "
+            f"{source.section} in sync.toml leaves them out",
+        )
+    if options.expiry:
+        yield _error(
+            source,
+            f'ttl = "expire" is not there for static columns: ttl = "keep" under {source.section} in sync.toml keeps them '
+            "for good, or ignore leaves them out",
+        )
 
 
 def ttl_choice(source: SourceTable) -> str:
     """What to set for a table whose rows expire."""
+    if source.base:
+        return f'set ttl = "keep" under {source.section} in sync.toml to keep them for good, or leave them out with ignore'
     return (
-        f'set ttl = "expire" under [tables.{source.name}] in sync.toml to have them expire there as well, or "keep" to keep '
+        f'set ttl = "expire" under {source.section} in sync.toml to have them expire there as well, or "keep" to keep '
         "them for good"
     )
 
@@ -112,6 +129,10 @@ def _option_problems(source: SourceTable, options: TableOptions) -> Iterator[Pro
     known = {c.name for c in source.columns} | ({VECTOR_COLUMN} if source.is_collection else set())
     for name in sorted((options.ignore | options.rename.keys() | options.on_reject.keys()) - known):
         yield _error(source, f"sync.toml names a column {name!r} that the source does not have")
+    static = {c.name for c in source.columns if c.kind == "static"} if not source.base else set()
+    section = f'[tables."{source.name}{SUFFIX}"]'
+    for name in sorted((options.rename.keys() | options.on_reject.keys()) & static):
+        yield _error(source, f"{name!r} is a static column: what sync.toml says of it belongs under {section}")
     keys = {c.name for c in source.primary_key}
     for name in sorted(options.ignore & keys):
         yield _error(source, f"sync.toml ignores {name!r}, which is part of the key")
@@ -122,8 +143,9 @@ def _option_problems(source: SourceTable, options: TableOptions) -> Iterator[Pro
             )
     if wide := limits.too_wide(source, options):
         yield _warning(source, wide)
-    if options.ignore:
-        yield _warning(source, f"not migrated, as sync.toml says: {_list(sorted(options.ignore))}")
+    ignored = options.ignore | (options.base_ignore & known)
+    if ignored:
+        yield _warning(source, f"not migrated, as sync.toml says: {_list(sorted(ignored))}")
 
 
 def name_problems(source: SourceTable, options: TableOptions) -> Iterator[Problem]:
@@ -146,12 +168,12 @@ def name_problems(source: SourceTable, options: TableOptions) -> Iterator[Proble
 def _one_name(source: SourceTable, options: TableOptions) -> Iterator[Problem]:
     filled = Counter(options.target_name(c) for c in limits.migrated_columns(source, options))
     for name in sorted(name for name, count in filled.items() if count > 1):
-        fix = f"; name another expiry_column under [tables.{source.name}] in sync.toml" if name == options.expiry else ""
+        fix = f"; name another expiry_column under {source.section} in sync.toml" if name == options.expiry else ""
         yield _error(source, f"two source columns go into {name}{fix}")
 
 
 def _rename(source: SourceTable, column: str) -> str:
-    return f"give {column!r} another name with rename under [tables.{source.name}] in sync.toml"
+    return f"give {column!r} another name with rename under {source.section} in sync.toml"
 
 
 def _no_target(source: SourceTable, options: TableOptions) -> str:
@@ -204,9 +226,9 @@ def _key_column(source: SourceTable, column: SourceColumn, into: TargetColumn) -
 
 
 def _missing_column(source: SourceTable, column: SourceColumn, target: TargetTable, name: str) -> str:
-    fix = f'name another with rename, or ignore = ["{column.name}"] under [tables.{source.name}] in sync.toml'
+    fix = f'name another with rename, or ignore = ["{column.name}"] under {source.section} in sync.toml'
     if column.kind == "expiry":
-        fix = f"name another one with expiry_column under [tables.{source.name}] in sync.toml"
+        fix = f"name another one with expiry_column under {source.section} in sync.toml"
     try:
         kind = default_target(column.type)
     except UnsupportedPair as error:
@@ -256,41 +278,6 @@ def _expiry_problems(source: SourceTable, target: TargetTable, options: TableOpt
 
 def _may_be_null(pair: ColumnPair) -> bool:
     return pair.target.not_null and pair.source.kind == "regular"
-
-
-def create_table(source: SourceTable, name: str, options: TableOptions) -> str:
-    """CREATE TABLE for a target that holds the source table. Raises UnsupportedPair."""
-    columns = [_column_ddl(c, options) for c in source.columns if c.name not in options.ignore]
-    key = ", ".join(pg_quoted(options.target_name(c)) for c in source.primary_key)
-    table = ".".join(pg_quoted(part) for part in name.split(".", 1))
-    return f"CREATE TABLE {table} ({', '.join(columns)}, PRIMARY KEY ({key}))"
-
-
-def missing_columns(source: SourceTable, target: TargetTable, options: TableOptions) -> list[str]:
-    """ALTER TABLE for every column that the source has and the target lacks; never for a part of the key."""
-    table = f"{pg_quoted(target.schema)}.{pg_quoted(target.name)}"
-    lacking = [
-        c
-        for c in source.columns
-        if c not in source.primary_key and c.name not in options.ignore and target.column(options.target_name(c)) is None
-    ]
-    return [f"ALTER TABLE {table} ADD COLUMN {_column_ddl(c, options)}" for c in lacking]
-
-
-def _column_ddl(column: SourceColumn, options: TableOptions) -> str:
-    kind = key_target(column) if column.is_key else default_target(column.type)
-    return f"{pg_quoted(options.target_name(column))} {kind}"
-
-
-def pg_quoted(name: str) -> str:
-    """A Postgres identifier, quoted: a source may name a column `order`."""
-    return '"' + name.replace('"', '""') + '"'
-
-
-def vector_dimension(tables: list[SourceTable], name: str = "embeddings") -> int | None:
-    """The dimension of the vector column of the source's table `name`, for migrations/002."""
-    types: list[CqlType] = [c.type for t in tables if t.name == name for c in t.columns if c.type.name == "vector"]
-    return types[0].dimension if types else None
 
 
 def _list(names: Iterable[str]) -> str:

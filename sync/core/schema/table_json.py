@@ -12,7 +12,8 @@ from sync.core.rows import SourceColumn, SourceTable
 
 def table_to_json(table: SourceTable) -> dict[str, Any]:
     """The table as plain values."""
-    return asdict(table)
+    values = asdict(table)
+    return values if table.base else {name: value for name, value in values.items() if name != "base"}  # as before it was
 
 
 def table_from_json(values: Mapping[str, Any]) -> SourceTable:

@@ -169,7 +169,7 @@ class DualWriteStore(Announces, CounterWrites, PrimaryReads, Transactions):
         """
 
         def write(flows: TableFlows) -> bool:
-            put = flows.put(row)
+            put = flows.insert(row)
             return self._router.run(
                 {
                     "astra": lambda: self._maker.forward_insert(flows, self._executor).write(put),

@@ -13,7 +13,9 @@ from sync.adapters.cassandra.rows.cells import DocumentCells
 from sync.core.counters import refuse_counters
 from sync.core.mutations import Mutation
 from sync.core.reads.query import OrderBy
-from sync.core.rows import SourceTable
+from sync.core.rows import SourceTable, TableOptions
+from sync.core.schema.limits import migrated_columns
+from sync.core.schema.static_rows import SUFFIX, base_of, without_ignored
 from sync.errors import NotSupported, QueryNotSupported, TargetUnavailable, WriteRefused
 from sync.ports import Written
 from sync.settings import Config, Settings
@@ -58,6 +60,7 @@ class ApiDualWriteStore(DualWriteStore):
         return self._retry_on_change(table, lambda _: self._checked_put(table, row)())
 
     def _checked_put(self, table: str, row: Mapping[str, Any]) -> Write:
+        self._refuse_static(table, row)
         key = self._key(table, row)
         astra = self._checked(lambda: self._source.store.checked_put(table, row))
 
@@ -111,6 +114,7 @@ class ApiDualWriteStore(DualWriteStore):
             return flows.reverse.write(Mutation("update", flows.cells.only_key(key), flows.cells.some(changes)))
 
         def write(_: TableFlows) -> bool:
+            self._refuse_static(table, changes)
             astra = self._checked(lambda: self._source.store.checked_update(table, key, changes))
             return self._announced(table, key, astra, to_postgres)
 
@@ -197,7 +201,25 @@ class ApiDualWriteStore(DualWriteStore):
         flows = super()._of(table)
         if flows.encoder.expires:
             raise WriteRefused(f'{table}: ttl = "expire" needs writers over CQL: the Data API takes no TTL')
+        if static := self._static(table):
+            raise WriteRefused(
+                f"{table}: static columns ({', '.join(static)}) need writers over CQL (unset ASTRA_DB_API_ENDPOINT), or "
+                f"ignore under {flows.mapped.source.section} in sync.toml"
+            )
         return flows
+
+    def _static(self, table: str) -> list[str]:
+        """The static columns, of this table or another, that are migrated and that no key of this table's rows announces."""
+        static = self._source.tables.get(table if base_of(table) else f"{table}{SUFFIX}")
+        if static is None or self._config.left_out_by(static.name):
+            return []
+        carried = migrated_columns(without_ignored(static, self._config.options(static.name)), TableOptions())
+        return [c.name for c in carried if not c.is_key]
+
+    def _refuse_static(self, table: str, values: Mapping[str, Any]) -> None:
+        """Raise WriteRefused for static columns that are ignored: Postgres would not have them."""
+        for name in (c.name for c in self._table(table).columns if c.kind == "static" and c.name in values):
+            raise WriteRefused(f"{table}: {name} is a static column and not migrated: write it through your own client")
 
     def _holds_rows(self, read: object, table: str) -> bool:
         """Whether this store holds rows where the application uses documents."""

@@ -27,6 +27,7 @@ from sync.core.expiry import expires
 from sync.core.mutations import Key, Mutation
 from sync.core.reads.query import OPERATORS
 from sync.core.rows import TableMap, has_counters, one_sided
+from sync.core.schema.static_rows import check_insert
 from sync.errors import PreflightError, QueryNotSupported, SourceUnavailable, WriteRefused, WriteRefusedNow
 from sync.flows.dual_write import ForwardWrite, Mode
 from sync.flows.increment import ForwardIncrement
@@ -62,6 +63,11 @@ class TableFlows:
         """A write of a whole row. This and the others raise WriteRefused for what cannot be written to both sides."""
         refuse_counters(self.mapped.source)
         return Mutation("put", self.cells.key(row), row_until(self.mapped.source, self.cells, row, ttl))
+
+    def insert(self, row: Mapping[str, Any]) -> Mutation:
+        """A write of a whole row if there is none."""
+        check_insert(self.mapped.name)
+        return self.put(row)
 
     def update(self, key: Mapping[str, Any], changes: Mapping[str, Any]) -> Mutation:
         """A write of some columns: not in a table whose rows expire, where it would give them another TTL than the others."""
@@ -159,7 +165,7 @@ class FlowMaker:
         if not self.config.options(name).lightweight_transactions:
             raise WriteRefused(
                 f"{name}: an insert into Astra is a lightweight transaction: set `lightweight_transactions = true` under "
-                f"[tables.{name}] in sync.toml, for writers, workers and commands"
+                f"{flows.mapped.source.section} in sync.toml, for writers, workers and commands"
             )
         try:
             store = self.source.store

@@ -146,7 +146,7 @@ class Writes:
 
     def insert(self, table: str, row: Mapping[str, Any]) -> bool:
         """Write a whole row if there is none with its key."""
-        return self._write(table, lambda flows: flows.put(row), only_new=True)
+        return self._write(table, lambda flows: flows.insert(row), only_new=True)
 
     def update(self, table: str, key: Mapping[str, Any], changes: Mapping[str, Any]) -> bool:
         """Write some columns of a row that is there."""

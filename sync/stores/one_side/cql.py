@@ -11,12 +11,11 @@ from typing import Any, Self, TypeVar
 from cassandra.cluster import Session
 
 from sync.adapters.cassandra.connection.connect import Cassandra, explain, open_cassandra
-from sync.adapters.cassandra.connection.pages import quoted, token_of_partition
 from sync.adapters.cassandra.rows.cells import Cells
 from sync.adapters.cassandra.rows.inserts import Inserts
 from sync.adapters.cassandra.rows.moments import moment_cell
 from sync.adapters.cassandra.rows.partitions import delete_of
-from sync.adapters.cassandra.rows.queries import TableQueries, search_terms
+from sync.adapters.cassandra.rows.queries import TableQueries, count_between, search_terms
 from sync.adapters.cassandra.rows.rows import FAILURES, SourceRows
 from sync.adapters.cassandra.rows.search import index_checks, nearest_rows, vector_similarity
 from sync.adapters.cassandra.schema.read_indexes import read_indexes
@@ -27,6 +26,7 @@ from sync.core.reads.cursor import from_cursor
 from sync.core.reads.query import filters, nearest_limit
 from sync.core.ring import WHOLE_RING
 from sync.core.rows import SourceTable
+from sync.core.schema.static_rows import base_of, check_insert
 from sync.core.schema.vector_index import check_vector
 from sync.errors import NotSupported, QueryNotSupported, SourceUnavailable, WriteRefused, WriteUnsure
 from sync.ports import Primary
@@ -95,6 +95,7 @@ class CqlStore(PageReads):
         """Write a whole row if there is none with its key; False, and nothing is changed, if there is one."""
 
         def write() -> bool:
+            check_insert(table)
             put = self._put(table, row)
             outcome, error = self.inserts(table).insert(put, time.time_ns() // 1000)
             return _answer(table, outcome, error) == "written"
@@ -206,6 +207,8 @@ class CqlStore(PageReads):
     def _search(
         self, table: str, column: str, vector: Sequence[float], limit: int, where: Mapping[str, Any]
     ) -> list[tuple[dict[str, Any], float]]:
+        if base_of(table):
+            raise QueryNotSupported(f"{table}: static columns are not searched by vector")
         cells, _ = self._of(table)
         conditions = self._planned(table, lambda: filters(table, read_indexes(self._session, self.source(table)), where))
         source, rows = self.source(table), nearest_limit(table, limit)
@@ -225,12 +228,11 @@ class CqlStore(PageReads):
         return self._retry_on_change(table, lambda: self._count(self.source(table)))
 
     def _count(self, source: SourceTable) -> int:
-        token = token_of_partition(source)
-        name = f"{quoted(source.keyspace)}.{quoted(source.name)}"
-        query = f"SELECT count(*) FROM {name} WHERE {token} >= %s AND {token} <= %s"
         with _reads():
+            if source.base:  # CQL does not count them: a partition without static columns has none
+                return sum(1 for _ in self.scan(source.name))
             spans = [(r.start + (i > 0), r.end) for i, r in enumerate(WHOLE_RING.split(_COUNT_RANGES))]
-            return sum(self._session.execute(query, span, timeout=60).one()[0] for span in spans)
+            return sum(self._session.execute(count_between(source), span, timeout=60).one()[0] for span in spans)
 
     def source(self, table: str) -> SourceTable:
         """The table's description. Raises WriteRefused if there is no such table, ForkedStore in a forked process."""

@@ -13,6 +13,7 @@ from cassandra.metadata import TableMetadata, UserType
 
 from sync.adapters.cassandra.schema.catalogue import keyspace_of, read_tables
 from sync.core.rows import SourceTable
+from sync.core.schema.static_rows import base_of
 from sync.errors import PreflightError, SourceUnavailable, SyncError, WriteRefused
 from sync.stores.schema_refresh import SchemaRefresh, retry_on_change
 
@@ -66,8 +67,9 @@ class LiveTables:
         """One table, as the driver knows it now."""
         keyspace = self._session.cluster.metadata.keyspaces.get(self._keyspace)
         # The driver replaces the object of a table that has changed.
+        own = base_of(name) or name
         if keyspace is not None and (
-            keyspace.tables.get(name) is not self._seen.get(name) or keyspace.user_types != self._types
+            keyspace.tables.get(own) is not self._seen.get(own) or keyspace.user_types != self._types
         ):
             self._schema.version += self._read()
         return self._tables.get(name)
@@ -86,7 +88,7 @@ class LiveTables:
         try:
             for name in list(keyspace_of(self._session, self._keyspace).user_types):
                 cluster.refresh_user_type_metadata(self._keyspace, name)
-            cluster.refresh_table_metadata(self._keyspace, table)
+            cluster.refresh_table_metadata(self._keyspace, base_of(table) or table)
             return self._read()
         except (DriverException, NoHostAvailable, PreflightError):
             return False  # it is unreachable, or being changed: what was refused stays refused

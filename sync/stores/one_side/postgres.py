@@ -18,6 +18,7 @@ from sync.adapters.postgres.schema.expiry import is_live
 from sync.core.counters import bigints
 from sync.core.expiry import seconds_of
 from sync.core.rows import TargetColumn, TargetTable
+from sync.core.schema.static_rows import check_insert, check_update
 from sync.errors import TargetUnavailable, WriteRefused, WriteUnsure
 from sync.stores.one_side.postgres_reads import PostgresReads
 from sync.stores.one_side.values import VECTORS, adapted, adapted_key
@@ -70,10 +71,12 @@ class PostgresStore(PostgresReads):
 
     def insert(self, table: str, row: Mapping[str, Any]) -> bool:
         """Write a whole row if there is none with its key; False, and nothing is changed, if there is one."""
+        check_insert(table)
         return self._retry_on_change(table, lambda found: self._execute(*self._put(found, row, replace=False)) > 0)
 
     def update(self, table: str, key: Mapping[str, Any], changes: Mapping[str, Any]) -> bool:
         """Write some columns; False, and nothing is written, if there is no such row."""
+        check_update(table, changes)
         return self._retry_on_change(table, lambda found: self._update(found, key, changes))
 
     def _update(self, found: TargetTable, key: Mapping[str, Any], changes: Mapping[str, Any]) -> bool:

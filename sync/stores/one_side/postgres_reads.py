@@ -25,6 +25,7 @@ from sync.adapters.postgres.schema.key_order import ReadFacts, read_facts
 from sync.core.reads.cursor import from_cursor
 from sync.core.reads.query import nearest_limit
 from sync.core.rows import TargetColumn, TargetTable
+from sync.core.schema.static_rows import base_of, default_target
 from sync.errors import QueryNotSupported, SyncError, TargetRefused, TargetUnavailable, ValueUnreadable, WriteRefused
 from sync.ports import Primary
 from sync.settings import Settings
@@ -273,6 +274,8 @@ class PostgresReads(PageReads):
 
 def _read(connection: Connection, name: str) -> TargetTable | None:
     found = read_target(connection, name)
+    if found is None and base_of(name):  # as an application names static columns; sync.toml may be gone
+        found = read_target(connection, default_target(name))
     return found and found.without_expiry
 
 

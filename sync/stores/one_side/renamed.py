@@ -9,6 +9,7 @@ from typing import Any, Self
 
 from sync.core.reads.names import Names, other_names
 from sync.core.reads.query import OrderBy
+from sync.core.schema.static_rows import check_insert, check_update
 from sync.ports import Primary
 from sync.settings import Config, Settings
 from sync.stores.one_side.postgres import PostgresStore
@@ -52,6 +53,7 @@ class RenamedStore:
 
     def insert(self, table: str, row: Mapping[str, Any]) -> bool:
         """Write a whole row if there is none with its key; False, and nothing is changed, if there is one."""
+        check_insert(table)
         names = self._names(table)
         return self.store.insert(names.table, names.to_target(row))
 
@@ -65,6 +67,7 @@ class RenamedStore:
 
     def update(self, table: str, key: Mapping[str, Any], changes: Mapping[str, Any]) -> bool:
         """Write some columns; False, and nothing is written, if there is no such row."""
+        check_update(table, changes)
         names = self._names(table)
         return self.store.update(names.table, names.to_target(key), names.to_target(changes))
 

@@ -11,7 +11,8 @@ from sync.adapters.postgres.schema.expiry_function import CRON, NAME, expiry_fun
 from sync.adapters.postgres.schema.finish import copied_tables, finish, migrated_tables, strangers
 from sync.core.cutover import gates
 from sync.core.cutover.gates import Gate
-from sync.core.schema.mapping import pg_quoted
+from sync.core.schema.ddl import pg_quoted
+from sync.core.schema.static_rows import base_of
 from sync.core.words import first_of
 from sync.ports import Epoch
 from sync.settings import Settings
@@ -74,7 +75,7 @@ def end(authority: Authority, settings: Settings, epoch: Epoch) -> dict[str, Any
     """
     trail = audits(authority.connection)
     # Only the user runs these.
-    delete = [_drop(table, settings) for table in copied_tables(authority.connection)]
+    delete = [_drop(table, settings) for table in copied_tables(authority.connection) if not base_of(table[0])]
     tables, expiry = finish(authority.connection, epoch.epoch)
     done = {"tables": tables, "audit": trail, "delete_source": delete}
     if expiry is None:

@@ -27,7 +27,7 @@ class Tables:
         self.session, self.keyspace = session, keyspace
 
     def all(self) -> dict[str, SourceTable]:
-        return {n: t for n, t in read_tables(self.session, self.keyspace).items() if not t.is_collection}
+        return {n: t for n, t in read_tables(self.session, self.keyspace).items() if not (t.is_collection or t.base)}
 
     def listed(self) -> list[dict[str, Any]]:
         return [{"name": name, "definition": self._definition(table)} for name, table in self.all().items()]

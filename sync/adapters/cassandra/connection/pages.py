@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from functools import cached_property
 from typing import Any, ClassVar
@@ -81,8 +81,7 @@ class RangeReader:
         self._extractor = FieldExtractor(table, columns)
         self._expiry = ExpiryReader(table, self._extractor.selected)
         self._filter = RowFilter(table, self._extractor.selected)
-        selected = ", ".join([token, *self._expiry.terms(quoted)])
-        self._select = f"SELECT {selected} FROM {quoted(table.keyspace)}.{quoted(table.name)} WHERE {token}"
+        self._select = f"{select(table, [token, *self._expiry.terms(quoted)])} WHERE {token}"
         self._until = f"? AND {token} <= ?"
         self._size = PageSize(_FIRST_PAGE_ROWS, _MAX_PAGE_ROWS)
 
@@ -148,11 +147,10 @@ def naming_partition(raw_session: Session, table: SourceTable, tokens: TokenRang
 def _partition_at(raw_session: Session, table: SourceTable, token: int) -> str:
     """The key of the partition with this token, for people; the token itself if the key cannot be read either."""
     keys = ", ".join(quoted(c.name) for c in table.partition_key)
-    name = f"{quoted(table.keyspace)}.{quoted(table.name)}"
-    select = f"SELECT DISTINCT {keys} FROM {name} WHERE {token_of_partition(table)} = {token}"
+    asked = f"SELECT DISTINCT {keys} FROM {named(table)} WHERE {token_of_partition(table)} = {token}"
     try:
         with source_errors():
-            page = raw_session.execute(select, execution_profile=RAW_PROFILE).current_rows[0]
+            page = raw_session.execute(asked, execution_profile=RAW_PROFILE).current_rows[0]
     except (SourceTimeout, SourceUnavailable):
         return f"of token {token}"
     cells = tuple(read_cells(page.data, page.offset, len(table.partition_key))[0]) if page.count else ()
@@ -162,6 +160,22 @@ def _partition_at(raw_session: Session, table: SourceTable, token: int) -> str:
 def _result(future: ResponseFuture) -> ResultSet:
     with source_errors():
         return future.result()
+
+
+def named(table: SourceTable) -> str:
+    """A table's name in CQL; for one of static columns that of the table that has them."""
+    return f"{quoted(table.keyspace)}.{quoted(table.base or table.name)}"
+
+
+def select(table: SourceTable, terms: Iterable[str]) -> str:
+    """SELECT of these terms; of static columns once a partition, for which the partition key must be among the terms."""
+    return f"SELECT {'DISTINCT ' if table.base else ''}{', '.join(terms)} FROM {named(table)}"
+
+
+def delete(table: SourceTable) -> str:
+    """DELETE of a row; of static columns by their names, since their partition has other rows."""
+    static = ", ".join(quoted(c.name) for c in table.columns if c.kind == "regular") if table.base else ""
+    return f"DELETE {static} FROM {named(table)}" if static else f"DELETE FROM {named(table)}"
 
 
 def token_of_partition(table: SourceTable) -> str:

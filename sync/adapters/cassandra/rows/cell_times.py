@@ -8,7 +8,7 @@ from cassandra import InvalidRequest
 from cassandra.cluster import Session
 from cassandra.protocol import SyntaxException
 
-from sync.adapters.cassandra.connection.pages import quoted
+from sync.adapters.cassandra.connection.pages import named, quoted
 from sync.core.rows import SourceColumn, SourceTable
 
 
@@ -32,7 +32,7 @@ def _supports(raw: Session, table: SourceTable, many: Sequence[SourceColumn]) ->
     """Whether this server reports the write times of these columns of many cells: this is tried, not judged by version."""
     times = ", ".join(map(_time_of, many))
     try:
-        raw.prepare(f"SELECT {times} FROM {quoted(table.keyspace)}.{quoted(table.name)} LIMIT 1")
+        raw.prepare(f"SELECT {times} FROM {named(table)} LIMIT 1")
     except (InvalidRequest, SyntaxException):
         return False
     return True

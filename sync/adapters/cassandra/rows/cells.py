@@ -22,6 +22,7 @@ from sync.core.key_forms import has_one_form, key_decoder
 from sync.core.keys.json_form import key_json
 from sync.core.mutations import Key, KnownKey, unpack_key
 from sync.core.rows import SourceTable
+from sync.core.schema.static_rows import SUFFIX, check_put, check_update
 from sync.core.visible import key_text
 from sync.errors import ValueUnreadable, WriteRefused
 
@@ -46,8 +47,8 @@ class Cells:
         self.key_names = tuple(c.name for c in table.primary_key)
         self.given_names = self.key_names  # as an application names them
         self.names = tuple(self._types)
-        self._no_keys = tuple(n for n in self.names if n not in self.key_names)
         self._static = {c.name for c in table.columns if c.kind == "static"}
+        self._no_keys = tuple(n for n in self.names if n not in self.key_names and n not in self._static)
         self.checks: Mapping[str, Callable[[bytes], str]] = {}
         """By column: why the source refuses a cell that the type allows and an index does not; empty if it accepts it."""
 
@@ -119,10 +120,12 @@ class Cells:
         return self.key(values)
 
     def row(self, values: Mapping[str, Any]) -> dict[str, bytes | None]:
-        """Every non-key column: one left out is null, but a static one stays, since it belongs to the whole partition."""
+        """Every column besides the key and static ones, which are a table of their own: one left out is null."""
         self._refuse_unknown({n: v for n, v in values.items() if n not in self._types}, "is not a column")
-        names = [n for n in self._no_keys if n in values or n not in self._static] if self._static else self._no_keys
-        return {n: self._cell(n, values.get(n)) for n in names}
+        self._refuse_static(values)
+        cells = {n: self._cell(n, values.get(n)) for n in self._no_keys}
+        check_put(self._table.name, cells, ())
+        return cells
 
     def some(self, values: Mapping[str, Any]) -> dict[str, bytes | None]:
         """The given columns."""
@@ -132,7 +135,18 @@ class Cells:
         )
         if not values:
             raise WriteRefused(f"{self._table.name}: an update without columns")
-        return {n: self._cell(n, v) for n, v in values.items()}
+        self._refuse_static(values)
+        cells = {n: self._cell(n, v) for n, v in values.items()}
+        check_update(self._table.name, cells)
+        return cells
+
+    def _refuse_static(self, values: Mapping[str, Any]) -> None:
+        for name in self._static.intersection(values):
+            if self._table.base:
+                why = "is ignored, as sync.toml says: write it through your own client"
+            else:
+                why = f'is a static column: write it to "{self._table.name}{SUFFIX}", which has one row a partition'
+            raise WriteRefused(f"{self._table.name}: {name} {why}")
 
     def cell(self, name: str, value: Any) -> bytes | None:
         """A value of one column."""

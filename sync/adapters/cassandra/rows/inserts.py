@@ -18,7 +18,7 @@ from cassandra.protocol import SyntaxException
 from cassandra.query import BoundStatement, PreparedStatement
 
 from sync.adapters.cassandra.connection.connect import LIGHTWEIGHT_PROFILE, Cassandra, explain
-from sync.adapters.cassandra.connection.pages import quoted
+from sync.adapters.cassandra.connection.pages import named, quoted
 from sync.adapters.cassandra.connection.routing import send_to
 from sync.adapters.cassandra.rows.rows import FAILURES
 from sync.core.encode.base import INT32, read_cells
@@ -80,8 +80,7 @@ class Inserts:
         cells.pop(EXPIRY_NAME, None)
         names = [*(c.name for c in self._table.primary_key), *cells]
         columns, marks = ", ".join(map(quoted, names)), ", ".join("?" * len(names))
-        into = f"{quoted(self._table.keyspace)}.{quoted(self._table.name)}"
-        text = f"INSERT INTO {into} ({columns}) VALUES ({marks}) IF NOT EXISTS{' USING TTL ?' if ttl else ''}"
+        text = f"INSERT INTO {named(self._table)} ({columns}) VALUES ({marks}) IF NOT EXISTS{' USING TTL ?' if ttl else ''}"
         bound = BoundStatement(self._prepared(text))
         bound.values = [*put.key.cells, *cells.values(), *ttl]
         return bound

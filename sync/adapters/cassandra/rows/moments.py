@@ -21,7 +21,7 @@ def row_until(table: SourceTable, cells: Cells, values: Mapping[str, Any], ttl: 
     if not expires(table):
         if ttl is not None:
             raise WriteRefused(
-                f'{table.name}: rows do not expire in Postgres: set ttl = "expire" under [tables.{table.name}] in sync.toml, '
+                f'{table.name}: rows do not expire in Postgres: set ttl = "expire" under {table.section} in sync.toml, '
                 "for writers, workers and commands, to write with a TTL"
             )
         return row

@@ -10,7 +10,7 @@ from cassandra.query import BoundStatement, PreparedStatement
 
 from sync.adapters.cassandra.connection.connect import Cassandra
 from sync.adapters.cassandra.connection.faults import source_errors
-from sync.adapters.cassandra.connection.pages import RAW_PROFILE, RangeReader, quoted, token_of_partition
+from sync.adapters.cassandra.connection.pages import RAW_PROFILE, RangeReader, named, quoted, select, token_of_partition
 from sync.adapters.cassandra.rows.cells import Cells
 from sync.adapters.cassandra.rows.resume import Resume, limited
 from sync.adapters.cassandra.rows.rows import prepared
@@ -23,6 +23,7 @@ from sync.core.reads.query import Condition, OrderBy, Query, query
 from sync.core.ring import MAX_TOKEN, MIN_TOKEN, TokenRange
 from sync.core.rows import Page as RawPage
 from sync.core.rows import SourceTable
+from sync.core.schema.static_rows import deciding
 
 _PAGE_BYTES = 1 << 20
 _KEYS_IN_ONE, _AT_ONCE = 20, 32
@@ -40,10 +41,8 @@ class TableQueries:
         self._key = source_key_order(table)
         self._resume = Resume(table, cells)
         self._width = 1 + len(self._names)
-        self._has_static = any(c.kind == "static" for c in table.columns) and bool(self._key.clustering)
-        selected = ", ".join([token_of_partition(table), *map(quoted, self._names)])
-        self._select = f"SELECT {selected} FROM {quoted(table.keyspace)}.{quoted(table.name)} WHERE "
-
+        self._deciding = deciding(table)
+        self._select = f"{select(table, [token_of_partition(table), *map(quoted, self._names)])} WHERE "
         self._statements: dict[str, PreparedStatement] = {}
 
     def query(self, where: Mapping[str, Any], order_by: OrderBy | None, limit: int | None) -> Query:
@@ -85,12 +84,13 @@ class TableQueries:
                 for page in self._all(future):
                     rows = self._values.page(page.data, page.offset, page.count)
                     if len(group) == 1:
-                        found.update((group[0], row) for _, row in rows)
+                        found.update((group[0], row) for _, row in rows if self._is_row(row))
                         continue
                     at = page.offset
                     for _, row in rows:
                         (_, key, *_), at = read_cells(page.data, at, self._width)
-                        found[(key,)] = row
+                        if self._is_row(row):
+                            found[(key,)] = row
         return [found.get(key) for key in keys]
 
     @property
@@ -122,8 +122,10 @@ class TableQueries:
 
     def _rows(self, page: RawPage) -> list[Row]:
         rows = self._values.page(page.data, page.offset, page.count)
-        first = self._key.clustering[0].name if self._has_static else ""
-        return [row for row in rows if row[1][first] is not None] if first else rows  # None: a partition of statics alone
+        return [row for row in rows if self._is_row(row[1])] if self._deciding else rows
+
+    def _is_row(self, row: Mapping[str, Any]) -> bool:
+        return not self._deciding or any(row[name] is not None for name in self._deciding)
 
     def _all(self, future: ResponseFuture) -> Iterator[RawPage]:
         with source_errors():
@@ -147,6 +149,12 @@ class TableQueries:
 
     def _request(self, bound: BoundStatement, state: bytes | None) -> ResponseFuture:
         return self._cassandra.raw.execute_async(bound, paging_state=state, execution_profile=RAW_PROFILE)
+
+
+def count_between(table: SourceTable) -> str:
+    """CQL that counts the rows from one token to another; a partition of static columns alone is none."""
+    token, rows = token_of_partition(table), "".join(map(quoted, deciding(table))) or "*"
+    return f"SELECT count({rows}) FROM {named(table)} WHERE {token} >= %s AND {token} <= %s"
 
 
 def search_terms(cells: Cells, conditions: Sequence[Condition]) -> tuple[str, list[bytes | None]]:

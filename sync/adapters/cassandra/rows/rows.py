@@ -14,8 +14,9 @@ from cassandra.protocol import ErrorMessage, SyntaxException
 from cassandra.query import BatchStatement, BatchType, BoundStatement, PreparedStatement
 
 from sync.adapters.cassandra.connection.connect import SERIAL_PROFILE, WRITE_PROFILE, Cassandra, explain
-from sync.adapters.cassandra.connection.pages import RAW_PROFILE, quoted
+from sync.adapters.cassandra.connection.pages import RAW_PROFILE, delete, named, quoted
 from sync.adapters.cassandra.rows.cell_times import times_of
+from sync.adapters.cassandra.rows.partition_deletes import PartitionDeletes
 from sync.adapters.cassandra.rows.timestamped_rows import ABSENT, TimestampedRows
 from sync.core.encode.base import INT32, INT64, read_cells
 from sync.core.expiry import EXPIRY_NAME, expiry_of, seconds_left
@@ -67,10 +68,10 @@ class SourceRows:
     def __init__(self, cassandra: Cassandra, table: SourceTable, timeout: float, serial: bool = False) -> None:
         self._cassandra, self._table, self._timeout = cassandra, table, timeout
         self._read_profile = SERIAL_PROFILE if serial else RAW_PROFILE
-        self._name = f"{quoted(table.keyspace)}.{quoted(table.name)}"
+        self._name = named(table)
         self._keys = [c.name for c in table.primary_key]
         self._in_one = len(self._keys) == 1 and has_one_form(table.primary_key[0].type)
-        self._lists = [c.name for c in table.columns if c.type.name == "list" and not c.type.frozen]
+        self._lists = [c.name for c in table.columns if c.type.name == "list" and not c.type.frozen and c.kind == "regular"]
         others = [c for c in table.columns if c.kind in ("regular", "expiry")]
         times = ask_source(lambda: times_of(cassandra.raw, table))
         self._tells_lists = all(f"MAXWRITETIME({quoted(name)})" in times for name in self._lists)
@@ -78,7 +79,7 @@ class SourceRows:
         self._where = " AND ".join(f"{quoted(k)} = ?" for k in self._keys)
         self._select = prepared(cassandra.raw, self._rows.select(self._where))
         self._select_in: PreparedStatement | None = None
-        self._range_deletes: dict[tuple[str, ...], PreparedStatement] = {}
+        self._partitions = PartitionDeletes(cassandra.session, table)
         self._updates: dict[tuple[str, ...], PreparedStatement] = {}
         self._inserts: dict[tuple[tuple[str, ...], bool], PreparedStatement] = {}
         self._in_flight = _WritesInFlight()
@@ -90,7 +91,7 @@ class SourceRows:
     @cached_property
     def _delete(self) -> PreparedStatement:
         # Prepared on first use: it fails for counters, and where timestamps are forbidden, but rows can still be read.
-        return self._session.prepare(f"DELETE FROM {self._name} USING TIMESTAMP ? WHERE {self._where}")
+        return self._session.prepare(f"{delete(self._table)} USING TIMESTAMP ? WHERE {self._where}")
 
     def write(self, mutation: Mutation, version: int) -> tuple[Outcome, str]:
         """Send a mutation once, with its version as timestamp; returns the outcome, and the error's text."""
@@ -163,8 +164,9 @@ class SourceRows:
 
     def _list_time(self, key: Key, name: str) -> int:
         """The newest timestamp of a list's elements, 0 if there are none."""
-        table = f"SELECT MAXWRITETIME({quoted(name)}) FROM {self._name} WHERE {self._where}"
-        bound = BoundStatement(prepared(self._cassandra.raw, table))
+        # By its key, the same list once for each row of a partition if it is static: the first will do.
+        asked = f"SELECT MAXWRITETIME({quoted(name)}) FROM {self._name} WHERE {self._where} LIMIT 1"
+        bound = BoundStatement(prepared(self._cassandra.raw, asked))
         bound.values = list(key.cells)
         result = self._cassandra.raw.execute(bound, timeout=self._timeout, execution_profile=RAW_PROFILE)
         page = result.current_rows[0]
@@ -226,12 +228,10 @@ class SourceRows:
         except FAILURES as error:
             raise SourceUnavailable(explain(error)) from None
 
-    def _bound(self, mutation: Mutation, version: int) -> BoundStatement:
+    def _bound(self, mutation: Mutation, version: int) -> BoundStatement | BatchStatement:
         stamp = INT64.pack(version)
         if mutation.kind == "delete_partition":
-            bound = BoundStatement(self._range_delete(len(mutation.key.cells), tuple(mutation.cells)))
-            bound.values = [stamp, *mutation.key.cells, *mutation.cells.values()]
-            return bound
+            return self._partitions.delete(mutation, stamp)
         moment = expiry_of(mutation.cells)
         seconds = 0 if moment is None else seconds_left(moment)  # 0: never, whatever the table's default is
         if mutation.kind == "delete" or (moment is not None and seconds <= 0):
@@ -244,15 +244,6 @@ class SourceRows:
         bound = BoundStatement(self._insert(cells, with_ttl))
         bound.values = [*mutation.key.cells, *cells.values(), stamp, *([INT32.pack(seconds)] if with_ttl else [])]
         return bound
-
-    def _range_delete(self, equal: int, operators: tuple[str, ...]) -> PreparedStatement:
-        shape = (str(equal), *operators)
-        if shape not in self._range_deletes:
-            terms = [f"{quoted(name)} = ?" for name in self._keys[:equal]]
-            terms += [f"{quoted(self._keys[equal])} {operator} ?" for operator in operators]
-            text = f"DELETE FROM {self._name} USING TIMESTAMP ? WHERE {' AND '.join(terms)}"
-            self._range_deletes[shape] = self._session.prepare(text)
-        return self._range_deletes[shape]
 
     def _insert(self, cells: Mapping[str, bytes | None], with_ttl: bool) -> PreparedStatement:
         names = tuple(cells)

@@ -11,13 +11,14 @@ from functools import partial
 from cassandra.cluster import Session
 from cassandra.query import BoundStatement, PreparedStatement
 
-from sync.adapters.cassandra.connection.pages import RAW_PROFILE, quoted, token_of_partition
+from sync.adapters.cassandra.connection.pages import RAW_PROFILE, quoted, select, token_of_partition
 from sync.core.cql import CqlType
 from sync.core.documents.collections import FieldExtractor
 from sync.core.encode.base import INT64, read_cells
 from sync.core.expiry import EXPIRY_NAME
 from sync.core.ring import MAX_TOKEN, MIN_TOKEN
 from sync.core.rows import SourceTable
+from sync.core.schema.static_rows import RowFilter
 from sync.core.schema.vector_index import not_indexable
 
 Cells = Mapping[str, bytes | None]
@@ -26,6 +27,8 @@ _FUNCTION = re.compile(r"similarity_function\W+(\w+)", re.IGNORECASE)
 
 def vector_similarity(session: Session, table: SourceTable, column: str) -> str | None:
     """The similarity function of the column's vector index (`cosine`, `dot_product`, `euclidean`), None without one."""
+    if table.base:
+        return None
     metadata = session.cluster.metadata.keyspaces[table.keyspace].tables[table.name]
     for index in metadata.indexes.values():
         if str(index.index_options.get("target", "")).replace('"', "") == column:
@@ -44,12 +47,14 @@ def index_checks(session: Session, table: SourceTable) -> dict[str, Callable[[by
 def sample_rows(raw: Session, table: SourceTable, columns: Sequence[str], count: int, seed: int) -> list[Cells]:
     """Up to `count` different rows from all over the ring, as raw cells by column, the same for the same seed."""
     token, extractor = token_of_partition(table), FieldExtractor(table, tuple(c for c in columns if c != EXPIRY_NAME))
-    select = ", ".join(map(quoted, extractor.selected))
-    query = raw.prepare(f"SELECT {select} FROM {quoted(table.keyspace)}.{quoted(table.name)} WHERE {token} >= ? LIMIT 1")
+    rows = RowFilter(table, extractor.selected)
+    query = raw.prepare(f"{select(table, map(quoted, extractor.selected))} WHERE {token} >= ? LIMIT 1")
     chosen = random.Random(seed)
     found: dict[tuple[bytes | None, ...], Cells] = {}
     for _ in range(count):
         for cells in _rows(raw, query, [INT64.pack(chosen.randint(MIN_TOKEN + 1, MAX_TOKEN))], len(extractor.selected)):
+            if not rows.keeps(cells):
+                continue
             row = extractor.cells(dict(zip(extractor.selected, cells, strict=True)))
             found[tuple(row[c.name] for c in table.primary_key)] = row
     return list(found.values())

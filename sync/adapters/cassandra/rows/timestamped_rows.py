@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from sync.adapters.cassandra.connection.pages import quoted
+from sync.adapters.cassandra.connection.pages import quoted, select
 from sync.core.cell_ttls import ExpiryReader
 from sync.core.documents.collections import FieldExtractor
 from sync.core.encode.base import INT64, read_cells
 from sync.core.rows import Page, SourceTable
+from sync.core.schema.static_rows import RowFilter
 from sync.ports import Read
 
 ABSENT = Read(None, 0)
@@ -22,8 +23,8 @@ class TimestampedRows:
         self._columns = self._extractor.selected
         self._expiry = ExpiryReader(table, self._columns)
         self._width, self._stamps = self._expiry.width, len(times)
-        selected = [*self._expiry.terms(quoted), *times]
-        self._select = f"SELECT {', '.join(selected)} FROM {quoted(table.keyspace)}.{quoted(table.name)}"
+        self._filter = RowFilter(table, self._columns)
+        self._select = select(table, [*self._expiry.terms(quoted), *times])
 
     def select(self, where: str) -> str:
         """The query."""
@@ -35,5 +36,8 @@ class TimestampedRows:
         for _ in range(page.count):
             cells, at = read_cells(page.data, at, self._width + self._stamps)
             stamps = [INT64.unpack(c)[0] for c in cells[self._width :] if c is not None]
-            row = dict(zip(self._columns, self._expiry.cells(cells[: self._width]), strict=True))
+            there = self._expiry.cells(cells[: self._width])
+            if not self._filter.keeps(there):
+                continue
+            row = dict(zip(self._columns, there, strict=True))
             yield Read(self._extractor.cells(row), max(stamps, default=0))

@@ -10,7 +10,15 @@ from cassandra.query import PreparedStatement
 
 from sync.adapters.cassandra.connection.connect import Cassandra
 from sync.adapters.cassandra.connection.faults import source_errors
-from sync.adapters.cassandra.connection.pages import RAW_PROFILE, PageSize, naming_partition, quoted, token_of_partition
+from sync.adapters.cassandra.connection.pages import (
+    RAW_PROFILE,
+    PageSize,
+    named,
+    naming_partition,
+    quoted,
+    select,
+    token_of_partition,
+)
 from sync.adapters.cassandra.connection.routing import send_elsewhere, send_to
 from sync.adapters.cassandra.rows.cell_times import columns_without_write_time, times_of
 from sync.core.encode.base import INT64, read_cells
@@ -41,15 +49,14 @@ class WriteTimes:
         self._raw, self._table, self._keys = cassandra.raw, table, [quoted(c.name) for c in table.primary_key]
         self._token = token_of_partition(table)
         self._size = PageSize(_PAGE_ROWS, _PAGE_ROWS)
-        self._from = f"FROM {quoted(table.keyspace)}.{quoted(table.name)}"
         with source_errors():
             self._times = times_of(self._raw, table)
             self.unknown_columns = columns_without_write_time(self._raw, table)
             if self._times:
                 newest = ", ".join(f"max({t})" for t in self._times)
-                self._newest = self._raw.prepare(f"SELECT {newest} {self._from} WHERE {self._within}")
-                rows = ", ".join([*self._keys, *self._times])
-                self._rows = self._raw.prepare(f"SELECT {rows} {self._from} WHERE {self._within}")
+                self._newest = self._raw.prepare(f"SELECT {newest} FROM {named(table)} WHERE {self._within}")
+                rows = select(table, [*self._keys, *self._times])
+                self._rows = self._raw.prepare(f"{rows} WHERE {self._within}")
 
     @property
     def _within(self) -> str:
@@ -59,6 +66,9 @@ class WriteTimes:
         """The newest write time in a range, µs since 1970; 0 if there is none. The source sends one row for the range."""
         if not self._times:
             return 0
+        if self._table.base:  # an aggregate would read all rows of each partition
+            read = (cells for page in self._pages(self._rows, tokens) for cells in self._wide(page))
+            return max((max(_times(cells[len(self._keys) :]), default=0) for cells in read), default=0)
         pages = self._pages(self._newest, tokens)
         return max((max(_times(cells), default=0) for page in pages for cells in _rows(page, len(self._times))), default=0)
 
@@ -67,7 +77,7 @@ class WriteTimes:
         keys = len(self._keys)
         for page in self._pages(self._rows, tokens) if self._times else ():
             found = []
-            for cells in _rows(page, keys + len(self._times)):
+            for cells in self._wide(page):
                 newest = max(_times(cells[keys:]), default=0)
                 if newest > limit:
                     found.append((_key(cells[:keys]), newest))
@@ -81,10 +91,14 @@ class WriteTimes:
                 found |= self._first(TokenRange(random.randrange(part.start, part.end), part.end))
         return list(found.items())
 
+    def _wide(self, page: Page) -> Iterator[tuple[bytes | None, ...]]:
+        """The rows of a page: each its key and its times."""
+        return _rows(page, len(self._keys) + len(self._times))
+
     def _first(self, tokens: TokenRange) -> dict[RawKey, int]:
         """The first rows of a range."""
         keys, page = len(self._keys), next(p for p in self._pages(self._rows, tokens, _ROWS_A_PLACE) if p.data)
-        return {_key(cells[:keys]): max(_times(cells[keys:]), default=0) for cells in _rows(page, keys + len(self._times))}
+        return {_key(cells[:keys]): max(_times(cells[keys:]), default=0) for cells in self._wide(page)}
 
     def _pages(self, statement: PreparedStatement, tokens: TokenRange, rows: int = _PAGE_ROWS) -> Iterator[Page]:
         """The pages of a range; an empty one stands for one that was too much and is asked for again with fewer rows."""

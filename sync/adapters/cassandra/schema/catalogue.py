@@ -11,11 +11,12 @@ from cassandra.cluster import NoHostAvailable, ResponseFuture, Session
 from cassandra.metadata import ColumnMetadata, KeyspaceMetadata, TableMetadata
 from cassandra.query import ValueSequence
 
-from sync.adapters.cassandra.connection.pages import RAW_PROFILE, quoted, token_of_partition
+from sync.adapters.cassandra.connection.pages import RAW_PROFILE, select, token_of_partition
 from sync.core.cql import UdtFields, parse_type
 from sync.core.documents.collections import VECTOR_COLUMN, collection_table, is_collection
 from sync.core.ring import SizeEstimate, whole_ring
 from sync.core.rows import SourceColumn, SourceTable
+from sync.core.schema.static_rows import with_static_tables
 from sync.errors import PreflightError
 
 
@@ -31,10 +32,14 @@ def keyspace_of(session: Session, name: str) -> KeyspaceMetadata:
 def read_tables(
     session: Session, keyspace: str, collections: Mapping[str, bool] = MappingProxyType({})
 ) -> dict[str, SourceTable]:
-    """Every table of the keyspace, by name; `collections` says for some whether they are Data API collections."""
+    """Every table of the keyspace, and those of static columns, by name.
+
+    `collections` says for some whether they are Data API collections.
+    """
     metadata = keyspace_of(session, keyspace)
     udts = {name: tuple(zip(udt.field_names, udt.field_types, strict=True)) for name, udt in metadata.user_types.items()}
-    return {name: _table(keyspace, table, udts, collections.get(name)) for name, table in metadata.tables.items()}
+    found = (_table(keyspace, table, udts, collections.get(name)) for name, table in metadata.tables.items())
+    return with_static_tables(found)
 
 
 def _table(keyspace: str, table: TableMetadata, udts: UdtFields, said: bool | None) -> SourceTable:
@@ -61,6 +66,12 @@ def _column(column: ColumnMetadata, partition: list[str], clustering: list[str],
     elif column.is_static:
         kind = "static"
     return SourceColumn(column.name, parse_type(column.cql_type, udts), kind, descending=bool(column.is_reversed))
+
+
+def table_sizes(session: Session, keyspace: str, tables: Sequence[SourceTable]) -> dict[str, list[SizeEstimate]]:
+    """The estimates by table; of static columns those of the table that has them, as nothing else is known."""
+    sizes = size_estimates(session, keyspace, list(dict.fromkeys(table.base or table.name for table in tables)))
+    return {table.name: sizes[table.base or table.name] for table in tables}
 
 
 def size_estimates(session: Session, keyspace: str, tables: Sequence[str]) -> dict[str, list[SizeEstimate]]:
@@ -106,18 +117,18 @@ def has_few_rows(raw: Session, table: SourceTable) -> bool:
     Only their tokens are read: Python cannot represent some values, such as a date in the year 10000. Raises the driver's
     Unauthorized if this role may not read the table, and its other errors if nobody can.
     """
-    select = f"SELECT {token_of_partition(table)} FROM {quoted(table.keyspace)}.{quoted(table.name)} LIMIT"
+    tokens = f"{select(table, [token_of_partition(table)])} LIMIT"
     try:
-        return _count(raw, f"{select} {FEW_ROWS + 1}") <= FEW_ROWS
+        return _count(raw, f"{tokens} {FEW_ROWS + 1}") <= FEW_ROWS
     except Unauthorized:
         raise
     except (DriverException, NoHostAvailable):  # too many tombstones before the next row, for one
-        _count(raw, f"{select} 1")
+        _count(raw, f"{tokens} 1")
         return False
 
 
-def _count(raw: Session, select: str) -> int:
-    return int(raw.execute(select, execution_profile=RAW_PROFILE).current_rows[0].count)
+def _count(raw: Session, query: str) -> int:
+    return int(raw.execute(query, execution_profile=RAW_PROFILE).current_rows[0].count)
 
 
 def check_partitioner(session: Session) -> None:

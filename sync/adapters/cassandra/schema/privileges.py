@@ -6,7 +6,7 @@ from cassandra import InvalidRequest, Unauthorized
 from cassandra.cluster import Session
 
 from sync.adapters.cassandra.connection.connect import explain
-from sync.adapters.cassandra.connection.pages import quoted
+from sync.adapters.cassandra.connection.pages import delete, quoted
 from sync.adapters.cassandra.rows.rows import FAILURES
 from sync.core.rows import SourceTable
 from sync.errors import SourceUnavailable
@@ -19,7 +19,7 @@ def may_write(session: Session, table: SourceTable) -> bool:
     """
     nulls = " AND ".join(f"{quoted(c.name)} = null" for c in table.primary_key)
     try:
-        session.execute(f"DELETE FROM {quoted(table.keyspace)}.{quoted(table.name)} WHERE {nulls}")
+        session.execute(f"{delete(table)} WHERE {nulls}")
     except Unauthorized:
         return False
     except InvalidRequest:

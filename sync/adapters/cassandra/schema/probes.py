@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from cassandra.query import BoundStatement
 
 from sync.adapters.cassandra.connection.connect import WRITE_PROFILE, Cassandra, explain
-from sync.adapters.cassandra.connection.pages import RAW_PROFILE, RangeReader, quoted
+from sync.adapters.cassandra.connection.pages import RAW_PROFILE, RangeReader, delete, named, quoted, select
 from sync.adapters.cassandra.rows.cells import token_of
 from sync.adapters.cassandra.rows.key_rows import KeyRows
 from sync.adapters.cassandra.rows.rows import FAILURES, OLDEST, SourceRows, prepared
@@ -27,8 +27,7 @@ _TIMEOUT = 10.0
 def some_keys(cassandra: Cassandra, table: SourceTable) -> list[Key]:
     """The key of a row, if there is one. Raises the driver's errors."""
     names = [quoted(c.name) for c in table.primary_key]
-    select = f"SELECT {', '.join(names)} FROM {quoted(table.keyspace)}.{quoted(table.name)} LIMIT 1"
-    page = cassandra.raw.execute(select, execution_profile=RAW_PROFILE).current_rows[0]
+    page = cassandra.raw.execute(f"{select(table, names)} LIMIT 1", execution_profile=RAW_PROFILE).current_rows[0]
     found, at = [], page.offset
     for _ in range(page.count):
         cells, at = read_cells(page.data, at, len(names))
@@ -58,11 +57,10 @@ def try_rows(rows: SourceRows, keys: Sequence[Key]) -> None:
 
 def try_writes(cassandra: Cassandra, table: SourceTable, ahead_us: int) -> None:
     """Write with a timestamp, now and `ahead_us` ahead of the clock. Raises SourceUnavailable."""
-    name = f"{quoted(table.keyspace)}.{quoted(table.name)}"
     columns = [quoted(c.name) for c in table.stored if c.kind != "static"]
     prepared(
         cassandra.session,
-        f"INSERT INTO {name} ({', '.join(columns)}) VALUES ({', '.join('?' * len(columns))}) USING TIMESTAMP ?",
+        f"INSERT INTO {named(table)} ({', '.join(columns)}) VALUES ({', '.join('?' * len(columns))}) USING TIMESTAMP ?",
     )
     now = time.time_ns() // 1000
     _try_timestamps(cassandra, table, (now, now + ahead_us))
@@ -72,10 +70,9 @@ def try_increments(cassandra: Cassandra, table: SourceTable) -> None:
     """Increment counters. Raises SourceUnavailable."""
     added = ", ".join(f"{quoted(c.name)} = {quoted(c.name)} + 0" for c in table.columns if c.type.name == "counter")
     where = " AND ".join(f"{quoted(c.name)} IN ()" for c in table.primary_key)
-    name = f"{quoted(table.keyspace)}.{quoted(table.name)}"
     try:
         cassandra.session.execute(
-            f"UPDATE {name} SET {added} WHERE {where}", timeout=_TIMEOUT, execution_profile=WRITE_PROFILE
+            f"UPDATE {named(table)} SET {added} WHERE {where}", timeout=_TIMEOUT, execution_profile=WRITE_PROFILE
         )
     except FAILURES as error:
         raise SourceUnavailable(explain(error)) from None
@@ -93,8 +90,7 @@ def try_old_writes(cassandra: Cassandra, table: SourceTable) -> None:
 
 def _try_timestamps(cassandra: Cassandra, table: SourceTable, versions: Iterable[int]) -> None:
     where = " AND ".join(f"{quoted(c.name)} IN ()" for c in table.partition_key)
-    name = f"{quoted(table.keyspace)}.{quoted(table.name)}"
-    bound = BoundStatement(prepared(cassandra.session, f"DELETE FROM {name} USING TIMESTAMP ? WHERE {where}"))
+    bound = BoundStatement(prepared(cassandra.session, f"{delete(table)} USING TIMESTAMP ? WHERE {where}"))
     for version in versions:
         bound.values = [INT64.pack(version)]
         try:

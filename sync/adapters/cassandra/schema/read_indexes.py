@@ -16,7 +16,7 @@ _OWN_EQUALITY = ("case_sensitive", "normalize", "ascii", "index_analyzer", "quer
 def read_indexes(session: Session, table: SourceTable) -> dict[str, Index]:
     """By column, the index on its values, as the driver knows it now; none of vectors and collections."""
     keyspace = session.cluster.metadata.keyspaces.get(table.keyspace)
-    known = keyspace.tables.get(table.name) if keyspace else None
+    known = keyspace.tables.get(table.name) if keyspace else None  # none of a table of static columns
     types = {c.name: c.type for c in table.columns if c.kind != "static" and not c.type.args}
     found: dict[str, Index] = {}
     for index in known.indexes.values() if known else ():

@@ -8,7 +8,7 @@ from cassandra import InvalidRequest
 from cassandra.cluster import Session
 
 from sync.adapters.cassandra.connection.connect import Cassandra
-from sync.adapters.cassandra.connection.pages import RAW_PROFILE, quoted
+from sync.adapters.cassandra.connection.pages import RAW_PROFILE, quoted, select
 from sync.core.encode.base import elements, read_cells
 from sync.core.rows import SourceColumn, SourceTable
 
@@ -39,8 +39,8 @@ def columns_without_ttl(cassandra: Cassandra, table: SourceTable) -> list[str]:
 
 
 def _select(table: SourceTable, columns: list[SourceColumn], sample: int) -> str:
-    select = ", ".join(f"TTL({quoted(c.name)})" for c in columns)
-    return f"SELECT {select} FROM {quoted(table.keyspace)}.{quoted(table.name)} LIMIT {sample}"
+    keys = [quoted(c.name) for c in table.partition_key]
+    return f"{select(table, [*keys, *(f'TTL({quoted(c.name)})' for c in columns)])} LIMIT {sample}"
 
 
 def _of_one_cell(raw: Session, table: SourceTable, columns: list[SourceColumn], sample: int) -> set[str]:
@@ -60,7 +60,7 @@ def _of_many_cells(raw: Session, table: SourceTable, columns: list[SourceColumn]
 def _rows(raw: Session, table: SourceTable, columns: list[SourceColumn], sample: int) -> Iterator[list[bytes | None]]:
     """The sample as bytes: nulls among the elements break the driver's decoding, which is not worth its cost here."""
     page = raw.execute(_select(table, columns, sample), execution_profile=RAW_PROFILE).current_rows[0]
-    at = page.offset
+    at, keys = page.offset, len(table.partition_key)
     for _ in range(page.count):
-        cells, at = read_cells(page.data, at, len(columns))
-        yield cells
+        cells, at = read_cells(page.data, at, keys + len(columns))
+        yield cells[keys:]
