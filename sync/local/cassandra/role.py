@@ -64,6 +64,14 @@ class Role:
             self._next.replace(self._file)
         return alone
 
+    def is_alone(self, login: Login) -> bool:
+        """Whether nobody is logged in to this node with the well-known password: another node made the role."""
+        try:
+            with login(USER, self.password) as ours:
+                return _sessions_of_first(ours) == 0
+        except (OSError, CqlRefused):
+            return False
+
     def _replace(self, login: Login, password: str) -> bool:
         try:
             first = login(_FIRST, _FIRST)
@@ -81,8 +89,12 @@ class Role:
                 raise LocalServerError(
                     f"Cassandra: somebody else made a role before it had a password; remove {self._folder} and start again"
                 )
-            logged_in = f"SELECT count(*) FROM system_views.clients WHERE username = '{_FIRST}' ALLOW FILTERING"
-            return _count(ours, logged_in) == sessions
+            return _sessions_of_first(ours) == sessions
+
+
+def _sessions_of_first(connection: CqlConnection) -> int:
+    """How many clients of this node are logged in with the well-known password."""
+    return _count(connection, f"SELECT count(*) FROM system_views.clients WHERE username = '{_FIRST}' ALLOW FILTERING")
 
 
 def _count(connection: CqlConnection, statement: str) -> int:
