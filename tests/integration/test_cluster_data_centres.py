@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from contextlib import closing
 from uuid import UUID
 
+import psutil
 import pytest
 from cassandra import ConsistencyLevel, Unavailable
 from cassandra.query import SimpleStatement
@@ -84,3 +86,15 @@ def test_a_third_shape_is_refused(cluster: LocalCluster) -> None:
         local.up(cluster.stack.folder, nodes=3)
     found = [server for server in local.status(cluster.stack.folder) if server.name.startswith("Cassandra")]
     assert [(server.host, server.answering) for server in found] == [("127.0.0.1", True), ("127.0.0.2", True)]
+
+
+def test_down_ends_all_nodes_though_their_folder_is_gone(cluster: LocalCluster) -> None:
+    """Would break: the folder is removed by hand, and all nodes but the first run on, unseen.
+
+    The last test here: it ends the servers.
+    """
+    pids = [node.pid for node in cluster.stack.nodes]
+    assert len(pids) == 2 and all(pid and psutil.pid_exists(pid) for pid in pids)
+    shutil.rmtree(cluster.stack.folder)
+    local.down(cluster.stack.folder)
+    assert not [pid for pid in pids if pid and psutil.pid_exists(pid)]

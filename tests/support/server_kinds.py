@@ -36,6 +36,8 @@ KINDS = (
     Kind(postgres=15, queue="redis"),
     Kind(postgres=16, pooled=True),
     Kind(pooled=True, queue="redis"),
+    Kind(cassandra="5.0.9"),
+    Kind(cassandra="6.0-alpha2"),
 )
 """Each version once at least; those of Cassandra in a row, since a node takes longest to start."""
 

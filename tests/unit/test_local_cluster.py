@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 from pathlib import Path
 
 import psutil
 import pytest
 
+from sync.commands.local import run
 from sync.errors import LocalServerError
 from sync.local.cassandra import cluster, config
 from sync.local.cassandra.cluster import MAX_NODES, Cluster, remembered, servers, settle
@@ -94,3 +96,11 @@ def test_each_node_has_its_address_and_data_centre(tmp_path: Path) -> None:
     assert (last.folder / "cassandra-rackdc.properties").read_text() == "dc=datacenter2\nrack=rack1\n"
     assert last.folder.joinpath("java.args").read_text().count("-Dcassandra-rackdc.properties=file:///") == 1
     assert (first.options.role_folder, last.options.role_folder) == (None, first.folder)
+
+
+@pytest.mark.parametrize("action", ["down", "status", "env"])
+def test_a_shape_goes_with_up(action: str, tmp_path: Path) -> None:
+    """Would break: `sync local down --nodes 1` is taken for an order to end one node, and removes all."""
+    args = argparse.Namespace(action=action, folder=str(tmp_path), nodes=1, data_centers=None, json=False)
+    with pytest.raises(LocalServerError, match=r"--nodes and --data-centers go with `sync local up`"):
+        run(args)
