@@ -15,11 +15,10 @@ from cassandra.query import BatchStatement, BatchType
 from support.applications import Application, running
 from support.commands import Zygote
 from support.dual import Table
-from support.local_clusters import LocalCluster, Loss, connected, start, wait_connected
+from support.local_clusters import LocalCluster, Loss, connected, three_nodes, wait_connected
 from support.places import NewPlace, Place
 from support.running_commands import until
 
-from sync import local
 from sync.adapters.cassandra.connection.connect import open_cassandra
 from sync.errors import Unreachable, WriteRefused
 from sync.settings import load_config
@@ -46,9 +45,8 @@ NO_QUORUM = "LOCAL_QUORUM"
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalCluster]:
     """Three nodes, Postgres and Valkey."""
-    made = start(tmp_path_factory.mktemp("cluster") / "servers", 3)
-    yield made
-    local.down(made.stack.folder)
+    with three_nodes(tmp_path_factory.mktemp("cluster") / "servers") as made:
+        yield made
 
 
 @pytest.fixture(scope="module")
@@ -75,7 +73,8 @@ def begun(new_place: NewPlace, rows: int = ROWS) -> Iterator[Place]:
         for command in (("schema", "apply"), ("preflight",)):
             done = place.commands.run(*command)
             assert done.code == 0, done
-        yield place
+        with open_cassandra(place.settings) as opened:  # it knows the table, however long the nodes took to agree on it
+            yield Place(opened, place.settings, place.commands)
 
 
 def under_way(place: Place) -> bool:
@@ -132,10 +131,11 @@ def test_every_flow_goes_on_without_one_node_of_three(cluster: LocalCluster, new
 @pytest.mark.timeout(900)
 def test_two_of_three_nodes_are_lost_and_come_back(cluster: LocalCluster, new_place: NewPlace) -> None:
     """Would break: writes are lost or unsure for good, a password is blamed, ranges fail, or a process stays cut off."""
-    with begun(new_place) as place, ExitStack() as stack:
+    with begun(new_place) as superuser, ExitStack() as stack:
+        place = cluster.as_ordinary(superuser)
         config = load_config(place.commands.folder / "sync.toml")
-        table = stack.enter_context(closing(Table(place.cassandra, place.settings, config, "songs")))
         watch = stack.enter_context(open_cassandra(place.settings))
+        table = stack.enter_context(closing(Table(watch, place.settings, config, "songs")))
         wait_connected(watch.session, cluster.addresses)
         with running(place.settings, config, 2) as applications:
             until(lambda: sum(a.writes for a in applications) > 40, what="writes are made")

@@ -128,6 +128,7 @@ def places_at(
         env = {**environment(settings), "REDIS_URL": valkey.url}
         commands = Commands(tmp_path_factory.mktemp(name), env, zygote)
         with open_cassandra(base_settings) as cassandra, connect(base_settings, autocommit=True) as admin:
+            cassandra.session.cluster.max_schema_agreement_wait = 60  # nodes of a loaded machine take long to agree
             cassandra.session.execute(f'CREATE KEYSPACE "{name}" WITH replication = {replication}')
             admin.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
             try:

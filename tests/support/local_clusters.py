@@ -5,6 +5,7 @@ It has passwords, and Cassandra's own consistency for logins: a node alone has n
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -17,13 +18,16 @@ from cassandra import ConsistencyLevel
 from cassandra.auth import PlainTextAuthProvider
 from cassandra.cluster import EXEC_PROFILE_DEFAULT, Cluster, ExecutionProfile, Session
 from cassandra.policies import RoundRobinPolicy
+from pydantic import SecretStr
 
+from support.places import Place
 from support.running_commands import until
 from sync import local
 from sync.local.cassandra.cluster import settle, wait_whole
 from sync.local.stack import Stack
 from sync.settings import Settings
 
+ROLE, PASSWORD = "ordinary", "hunter2-role"
 Loss = Literal["killed", "stopped", "frozen"]
 
 
@@ -62,6 +66,15 @@ class LocalCluster:
             list(executor.map(lambda node: node.start(), self.stack.nodes))
         wait_whole(self.stack.nodes)
 
+    def as_ordinary(self, place: Place) -> Place:
+        """The same place as a role that may read and write: its rights are looked up, while a superuser's are not."""
+        self.stack.cassandra.execute(f"CREATE ROLE IF NOT EXISTS {ROLE} WITH PASSWORD = '{PASSWORD}' AND LOGIN = true")
+        for right in ("SELECT", "MODIFY"):
+            self.stack.cassandra.execute(f"GRANT {right} ON ALL KEYSPACES TO {ROLE}")
+        changes = {"cassandra_username": ROLE, "cassandra_password": SecretStr(PASSWORD)}
+        commands = place.commands.but(CASSANDRA_USERNAME=ROLE, CASSANDRA_PASSWORD=PASSWORD)
+        return Place(place.cassandra, place.settings.model_copy(update=changes), commands)
+
     @contextmanager
     def without(self, *numbers: int, how: Loss = "killed") -> Iterator[None]:
         """These nodes are down meanwhile."""
@@ -87,6 +100,19 @@ class LocalCluster:
             yield cluster.connect()
         finally:
             cluster.shutdown()
+
+
+@contextmanager
+def three_nodes(folder: Path) -> Iterator[LocalCluster]:
+    """Three nodes: those in the folder SYNC_TEST_CLUSTER, or new ones, which are ended."""
+    if given := os.environ.get("SYNC_TEST_CLUSTER"):
+        local.up(Path(given))
+        yield LocalCluster(Stack(Path(given)))
+        return
+    try:
+        yield start(folder, 3)
+    finally:
+        local.down(folder)
 
 
 def start(folder: Path, nodes: int, data_centers: int = 1) -> LocalCluster:

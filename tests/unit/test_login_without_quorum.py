@@ -10,10 +10,15 @@ from cassandra.cluster import NoHostAvailable, _HostReconnectionHandler
 from cassandra.connection import ConnectionException
 from cassandra.protocol import AuthSuccessMessage, ErrorMessage, UnauthorizedErrorMessage
 
-from sync.adapters.cassandra.connection.connect import explain
+from sync.adapters.cassandra.connection.connect import Cassandra, explain
 from sync.adapters.cassandra.connection.faults import is_away, source_errors
 from sync.adapters.cassandra.connection.roles import WideConnection
+from sync.adapters.cassandra.schema.privileges import may_write
+from sync.adapters.cassandra.schema.visibility import _is_refused
+from sync.core.cql import CqlType
+from sync.core.rows import SourceColumn, SourceTable
 from sync.errors import SourceAway, SourceUnavailable
+from sync.settings import Settings
 
 ALONE = "Unable to perform authentication: Cannot achieve consistency level LOCAL_QUORUM"
 WRONG = "Provided username app and/or password are incorrect"
@@ -87,3 +92,27 @@ def test_privileges_that_cannot_be_looked_up_are_an_outage(text: str, away: bool
         with pytest.raises(SourceAway if away else SourceUnavailable) as raised, source_errors():
             raise error
         assert isinstance(raised.value, SourceAway) is away
+
+
+class Session:
+    """Whose node answers every statement so."""
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+
+    def prepare(self, statement: str) -> str:
+        return statement
+
+    def execute(self, *_: Any) -> None:
+        raise Unauthorized(self._text)
+
+
+def test_a_role_is_not_said_to_lack_what_cannot_be_looked_up() -> None:
+    """Would break: in an outage preflight says that the role may not write, or that it is shown masks."""
+    table = SourceTable("ks", "songs", (SourceColumn("id", CqlType("uuid"), "partition_key"),))
+    assert may_write(Session(FORBIDDEN), table) is False
+    with pytest.raises(SourceUnavailable, match="too many nodes are down"):
+        may_write(Session(UNKNOWN), table)
+    assert _is_refused(Cassandra(Session(FORBIDDEN), None, Settings(_env_file=None)), "ks.songs", "title") is True
+    with pytest.raises(Unauthorized):
+        _is_refused(Cassandra(Session(UNKNOWN), None, Settings(_env_file=None)), "ks.songs", "title")

@@ -26,6 +26,8 @@ MAX_NODES = 9
 _FILE = "cluster.json"
 _TOKENS = 4
 """Of each node. They are given, and not chosen by the nodes, so that all nodes may start at the same time."""
+RING_DELAY = "-Dcassandra.ring_delay_ms=10000"
+"""A node that is silent so long before it has joined is forgotten; with a lone one's 0.1 s, schema changes pass it by."""
 _HEAP_MB, _NODE_BYTES = 320, 850 << 20
 _WHOLE_SECONDS = 120.0
 _USUAL: Mapping[str, Any] = {  # what a lone node does without, and a cluster runs with
@@ -172,7 +174,7 @@ def _options(cluster: Cluster, number: int, first: Path) -> CassandraOptions:
         heap_mb=_HEAP_MB,
         yaml=yaml,
         # Roles are on all nodes: whoever can reach one that has a quorum can log in.
-        jvm=("-XX:MaxDirectMemorySize=256m", f"-Dcassandra.system_auth.default_rf={len(cluster.addresses)}"),
+        jvm=("-XX:MaxDirectMemorySize=256m", RING_DELAY, f"-Dcassandra.system_auth.default_rf={len(cluster.addresses)}"),
     )
 
 
