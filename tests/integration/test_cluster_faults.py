@@ -27,7 +27,7 @@ from sync.stores import CqlStore, DualWriteStore
 pytest_plugins = ("support.fixtures",)
 pytestmark = pytest.mark.slow
 SONGS = "CREATE TABLE KS.songs (id uuid PRIMARY KEY, title text, plays int, tags map<text, text>)"
-ROWS = 4_000
+ROWS = 2_000
 TOML = """
 schema_files = []
 [backfill]
@@ -40,6 +40,8 @@ heartbeat_seconds = 0.3
 grace_seconds = 0.05
 """
 NO_QUORUM = "LOCAL_QUORUM"
+UNKNOWN = "Unable to perform authorization"
+"""Also before a node knows that the others are down: it has waited for their answer about the role."""
 
 
 @pytest.fixture(scope="module")
@@ -152,7 +154,8 @@ def test_two_of_three_nodes_are_lost_and_come_back(cluster: LocalCluster, new_pl
                 time.sleep(5)  # the driver tries to connect again meanwhile
             wait_connected(watch.session, cluster.addresses)
             for application in applications:
-                assert all(NO_QUORUM in words for words in application.refused), application.refused[:3]
+                others = [words for words in application.refused if NO_QUORUM not in words and UNKNOWN not in words]
+                assert not others, others[:3]
                 application.refused.clear()
                 before = application.writes
                 until(lambda a=application, n=before: a.writes > n + 30, what="it writes again")

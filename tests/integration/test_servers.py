@@ -78,7 +78,6 @@ def settings_of(node: local.CassandraServer, postgres: local.PostgresServer) -> 
         "cassandra_username": node.user,
         "cassandra_password": SecretStr(node.password),
         "astra_db_keyspace": "system",
-        "storage_backend": "astra",
         "postgres_host": "127.0.0.1",
         "postgres_port": postgres.port,
         "postgres_database": "postgres",
