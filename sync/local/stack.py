@@ -19,7 +19,6 @@ from sync.local.cassandra.cluster import (
     Cluster,
     check_memory,
     remembered,
-    replicate_roles,
     settle,
     wait_whole,
 )
@@ -77,7 +76,6 @@ def up(folder: Path, report: Report = quiet, nodes: int | None = None, data_cent
             _together(stack.servers, lambda server: _bring_up(server, report))
             if not stack.cluster.is_alone:
                 wait_whole(stack.nodes)
-                replicate_roles(stack.cluster, stack.cassandra)
             stack.cassandra.execute(
                 f"CREATE KEYSPACE IF NOT EXISTS {KEYSPACE} WITH replication = {stack.cluster.replication}"
             )

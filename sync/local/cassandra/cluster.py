@@ -77,6 +77,12 @@ class Cluster:
         copies = ", ".join(f"'{name}': {min(self.nodes, 3)}" for name in self.names)
         return f"{{'class': 'NetworkTopologyStrategy', {copies}}}"
 
+    @property
+    def roles_replication(self) -> str:
+        """That of the roles: all nodes have them, and each data centre a quorum of its own."""
+        copies = ", ".join(f"'{name}': {self.nodes}" for name in self.names)
+        return f"{{'class': 'NetworkTopologyStrategy', {copies}}}"
+
     def tokens(self, number: int) -> list[int]:
         """The tokens of a node. Within a data centre the nodes own equal parts of the ring, in turn."""
         data_center, node = divmod(number, self.nodes)
@@ -171,6 +177,7 @@ def _options(cluster: Cluster, number: int, first: Path) -> CassandraOptions:
         address=cluster.addresses[number],
         data_center=cluster.names[number // cluster.nodes],
         role_folder=first if number else None,
+        roles_replication=None if number else cluster.roles_replication,
         heap_mb=_HEAP_MB,
         yaml=yaml,
         # Roles are on all nodes: whoever can reach one that has a quorum can log in.
@@ -196,13 +203,6 @@ def _lacks(node: CassandraServer) -> str:
     except LocalServerError as error:
         return str(error)
     return ""
-
-
-def replicate_roles(cluster: Cluster, first: CassandraServer) -> None:
-    """Let each data centre have a quorum of its own for logins. All nodes have the roles already: nothing has to move."""
-    if cluster.data_centers > 1:
-        copies = ", ".join(f"'{name}': {cluster.nodes}" for name in cluster.names)
-        first.execute(f"ALTER KEYSPACE system_auth WITH replication = {{'class': 'NetworkTopologyStrategy', {copies}}}")
 
 
 def _words(cluster: Cluster) -> str:

@@ -71,6 +71,7 @@ class CassandraOptions:
     address: str = LOOPBACK  # another loopback address, if several nodes are to have the same port
     data_center: str | None = None  # of a cluster's node; a lone one is in datacenter1
     role_folder: Path | None = None  # the folder of the node that makes the role, if another one does
+    roles_replication: str | None = None  # of the keyspace of roles, set before the first of ours is made
     heap_mb: int = 512
     fast_start: bool = False  # starts with half the CPU time, but is slower once warm: for short tests
     password_auth: bool = True  # with a generated one

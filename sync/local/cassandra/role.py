@@ -23,7 +23,9 @@ class Role:
     The file has its name only once nobody else can log in. Until then it is called `password.next`.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, replication: str | None = None) -> None:
+        """`replication` is that of the keyspace of roles, where Cassandra's own does not serve."""
+        self._replication = replication
         self._folder = folder
         self._file, self._next = folder / "password", folder / "password.next"
 
@@ -78,6 +80,8 @@ class Role:
         except CqlRefused:  # it is not there yet, or we were interrupted after we had dropped it
             return self._drop_first(login, password, sessions=0)
         with first:
+            if self._replication:  # the superuser's own row is read at QUORUM, ours at LOCAL_QUORUM
+                first.execute(f"ALTER KEYSPACE system_auth WITH replication = {self._replication}")
             rights = f"SUPERUSER = true AND LOGIN = true AND PASSWORD = '{password}'"
             first.execute(f"CREATE ROLE IF NOT EXISTS {USER} WITH {rights}")
             return self._drop_first(login, password, sessions=1)

@@ -47,7 +47,7 @@ class CassandraServer(Server):
             self.name = f"Cassandra {self.options.address}"
         super().__init__(folder, port=port, report=report, host=self.options.address)
         self.console = self.folder / "log" / "console.log"
-        self._role = Role(self.options.role_folder or self.folder)
+        self._role = Role(self.options.role_folder or self.folder, self.options.roles_replication)
 
     @property
     def password(self) -> str:
