@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import subprocess
+import tempfile
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -15,23 +16,23 @@ def unpacked(name: str, *packages: str) -> Path:
 
     It is in no private folder: servers that refuse to run as root must be able to read it.
     """
-    folder = Path(f"/var/tmp/sync-tests-{name}")
-    if (folder / "whole").exists():
+    folder = Path(f"/var/tmp/sync-tests-{name}-unpacked")
+    if folder.exists():
         return folder
     if not shutil.which("apt-get") or not shutil.which("dpkg"):
         pytest.skip(f"no {name} on PATH, and no Debian packages to take it from")
-    folder.mkdir(mode=0o755, exist_ok=True)
-    done = subprocess.run(
-        ["apt-get", "download", *packages], cwd=folder, capture_output=True, text=True, timeout=120, check=False
-    )
-    if done.returncode:
-        pytest.skip(f"no {name} on PATH, and none from Debian's packages: {done.stderr.strip()[-300:]}")
-    partial = folder / f"partial-{os.getpid()}"
-    for package in folder.glob("*.deb"):
-        subprocess.run(["dpkg", "-x", str(package), str(partial)], check=True)
-    shutil.copytree(partial, folder, dirs_exist_ok=True, symlinks=True)
-    shutil.rmtree(partial)
-    (folder / "whole").touch()
+    with tempfile.TemporaryDirectory(dir=folder.parent) as made:
+        Path(made).chmod(0o755)
+        done = subprocess.run(
+            ["apt-get", "download", *packages], cwd=made, capture_output=True, text=True, timeout=120, check=False
+        )
+        if done.returncode:
+            pytest.skip(f"no {name} on PATH, and none from Debian's packages: {done.stderr.strip()[-300:]}")
+        whole = Path(made) / "whole"
+        for package in Path(made).glob("*.deb"):
+            subprocess.run(["dpkg", "-x", str(package), str(whole)], check=True)
+        with suppress(OSError):  # another process was faster
+            whole.rename(folder)
     return folder
 
 

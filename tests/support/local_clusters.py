@@ -17,7 +17,7 @@ import psutil
 from cassandra import ConsistencyLevel
 from cassandra.auth import PlainTextAuthProvider
 from cassandra.cluster import EXEC_PROFILE_DEFAULT, Cluster, ExecutionProfile, Session
-from cassandra.policies import RoundRobinPolicy
+from cassandra.policies import FallthroughRetryPolicy, RoundRobinPolicy
 from pydantic import SecretStr
 
 from support.places import Place
@@ -88,7 +88,9 @@ class LocalCluster:
     @contextmanager
     def plain_session(self, *numbers: int, consistency: int = ConsistencyLevel.ONE) -> Iterator[Session]:
         """The driver as it is, connected to these nodes first."""
-        profile = ExecutionProfile(RoundRobinPolicy(), request_timeout=60, consistency_level=consistency)
+        profile = ExecutionProfile(
+            RoundRobinPolicy(), FallthroughRetryPolicy(), request_timeout=60, consistency_level=consistency
+        )
         node = self.stack.cassandra
         cluster = Cluster(
             [self.addresses[number] for number in numbers or range(len(self.addresses))],
