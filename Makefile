@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: setup demo check test test-slow check-oldest format bench-backfill bench-dual-write bench-drift bench-state bench-locks bench-many bench-reads bench-sql-writers rules model chaos switches docs blocks clean
+.PHONY: setup demo check test test-slow test-servers check-oldest format bench-backfill bench-dual-write bench-drift bench-state bench-locks bench-many bench-reads bench-sql-writers rules model chaos switches docs blocks clean
 
 setup: $(STAMP)
 
@@ -28,11 +28,15 @@ check: $(STAMP)
 # By file, each process with servers of its own (2 GB); `make test PARALLEL=` runs all in one.
 test: PARALLEL ?= -n 3 --dist loadfile --no-loadscope-reorder
 test: $(STAMP)
-	$(BIN)/pytest $(PARALLEL) -m "not slow" --ignore=tests/unit
+	$(BIN)/pytest $(PARALLEL) -m "not slow and not servers" --ignore=tests/unit
 
 test-slow: PARALLEL ?= -n 2 --dist loadfile --no-loadscope-reorder
 test-slow: $(STAMP)
 	$(BIN)/pytest $(PARALLEL) -m slow
+
+# The whole migration on every server of docs/servers.md; SYNC_TEST_KINDS=4.0 runs those whose name has this in it.
+test-servers: $(STAMP)
+	$(BIN)/pytest -n 0 -m servers tests/integration/test_servers.py
 
 # The lowest version of every dependency that pyproject.toml allows, in an environment of their own. Settings of uv's that not all
 # its versions know are stated as variables, which the others pass over.

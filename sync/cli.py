@@ -109,6 +109,8 @@ def _local(commands: argparse._SubParsersAction) -> None:  # type: ignore[type-a
     parser = _command(commands, "local", "embedded servers for development: Cassandra, Postgres with pgvector, Valkey")
     parser.add_argument("action", choices=["up", "down", "status", "env"])
     parser.add_argument("--folder", default=os.environ.get("SYNC_LOCAL_DIR", ".local"), help="their folder (.local)")
+    parser.add_argument("--nodes", type=_positive, help="up: nodes of Cassandra in each data centre (1)")
+    parser.add_argument("--data-centers", type=_positive, help="up: data centres of Cassandra (1)")
 
 
 def _schema(commands: argparse._SubParsersAction) -> None:  # type: ignore[type-arg]

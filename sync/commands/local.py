@@ -17,6 +17,8 @@ def run(args: argparse.Namespace) -> int:
     except ImportError as error:
         raise LocalServerError(f"{error.name} is not installed: pip install '.[local]' in a checkout") from None
     folder = Path(args.folder).resolve()
+    if args.action != "up" and (args.nodes or args.data_centers):
+        raise LocalServerError("--nodes and --data-centers go with `sync local up`")
     if args.action == "down":
         local.down(folder)
         say(f"down: no server of {folder.name} is running, and its folder is gone")
@@ -34,7 +36,7 @@ def run(args: argparse.Namespace) -> int:
         return 0 if found and all(s.answering for s in found) else 1
     if args.action == "env" and not all(s.answering for s in local.status(folder)):
         raise LocalServerError("the embedded servers are not running: sync local up")
-    endpoints = local.up(folder, say)
+    endpoints = local.up(folder, say, args.nodes, args.data_centers)
     if args.action == "up" and not args.json:
         say("up: Cassandra, Postgres and Valkey answer; `sync local env > .env` writes their settings")
     elif args.json:

@@ -24,13 +24,14 @@ class Endpoints:
     cassandra_password: str = field(default="", repr=False)
     keyspace: str = KEYSPACE
     database: str = DATABASE
+    cassandra_hosts: str = LOOPBACK  # separated by commas
 
     def env(self) -> dict[str, str]:
         """Environment variables."""
         login = {"CASSANDRA_USERNAME": self.cassandra_user, "CASSANDRA_PASSWORD": self.cassandra_password}
         return {
             "STORAGE_BACKEND": "astra",
-            "CASSANDRA_CONTACT_POINTS": LOOPBACK,
+            "CASSANDRA_CONTACT_POINTS": self.cassandra_hosts,
             "CASSANDRA_PORT": str(self.cassandra_port),
             "CASSANDRA_LOCAL_DC": DATACENTER,
             **(login if self.cassandra_user else {}),

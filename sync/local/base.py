@@ -67,7 +67,7 @@ class ServerStatus:
 class Server(ABC):
     """One embedded server whose data, logs and state live in `folder`."""
 
-    name: ClassVar[str]
+    name: str
     program: ClassVar[str]
     port_names: ClassVar[tuple[str, ...]] = ("client",)
     ready_seconds: ClassVar[float] = 60.0

@@ -109,13 +109,17 @@ class PostgresServer(Server):
             raise LocalServerError(f"{self.name} on port {self.port}: {reason}") from error
 
     def _prepare(self) -> None:
-        package, user = _package(), postgres_user.other_user()
+        user = postgres_user.other_user()
         self._home = postgres_user.reachable_home(self.folder, user)
-        self._bin = postgres_user.reachable_program(package, _INSTALLS[self.options.version], self._home, user)
+        self._bin = self._programs(user)
         if not (self._home / "data" / "PG_VERSION").exists():
             self._initialise(user)
         if user is not None:
             user.own_tree(self._home / "data")
+
+    def _programs(self, user: postgres_user.User | None) -> Path:
+        """The folder of `postgres` and `initdb`."""
+        return postgres_user.reachable_program(_package(), _INSTALLS[self.options.version], self._home, user)
 
     def _initialise(self, user: postgres_user.User | None) -> None:
         """Make the data directory, first under another name, so that a half-made one is never taken for a whole one."""

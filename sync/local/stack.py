@@ -1,4 +1,4 @@
-"""The three servers together, in one folder: up, down, status."""
+"""The servers together, in one folder: up, down, status."""
 
 from __future__ import annotations
 
@@ -14,6 +14,15 @@ from pathlib import Path
 from sync.errors import LocalServerError
 from sync.local.addresses import DATABASE, KEYSPACE, Endpoints
 from sync.local.base import Report, Server, ServerStatus, plain_errors, quiet
+from sync.local.cassandra.cluster import (
+    MAX_NODES,
+    Cluster,
+    check_memory,
+    remembered,
+    settle,
+    wait_whole,
+)
+from sync.local.cassandra.cluster import servers as cassandra_nodes
 from sync.local.cassandra.server import CassandraServer
 from sync.local.clients import write_client_files
 from sync.local.postgres import PostgresServer
@@ -25,14 +34,16 @@ _STUCK_SECONDS = 20.0
 
 
 class Stack:
-    """Cassandra, Postgres and Valkey below one folder."""
+    """Cassandra, Postgres and Valkey below one folder; `nodes` are all of Cassandra's, `cassandra` is the first."""
 
-    def __init__(self, folder: Path, report: Report = quiet) -> None:
+    def __init__(self, folder: Path, report: Report = quiet, cluster: Cluster | None = None) -> None:
         self.folder = Path(folder).absolute().resolve()
-        self.cassandra = CassandraServer(self.folder / "cassandra", report=report)
+        self.cluster = cluster or remembered(self.folder)
+        self.nodes = cassandra_nodes(self.folder, self.cluster, report)
+        self.cassandra: CassandraServer = self.nodes[0]
         self.postgres = PostgresServer(self.folder / "postgres", report=report)
         self.valkey = ValkeyServer(self.folder / "valkey", report=report)
-        self.servers: tuple[Server, ...] = (self.cassandra, self.postgres, self.valkey)
+        self.servers: tuple[Server, ...] = (*self.nodes, self.postgres, self.valkey)
 
     def endpoints(self) -> Endpoints:
         """Where the servers answer; raises if they were never started."""
@@ -44,19 +55,29 @@ class Stack:
             redis_url=self.valkey.url,
             cassandra_user=self.cassandra.user,
             cassandra_password=self.cassandra.password,
+            cassandra_hosts=",".join(self.cluster.addresses[: self.cluster.nodes]),
         )
 
 
-def up(folder: Path, report: Report = quiet) -> Endpoints:
-    """Start what is not running, wait until all three answer, make keyspace and database; safe to call again."""
-    stack = Stack(folder, report)
-    claim(stack.folder)
-    with _locked(stack.folder, report):
+def up(folder: Path, report: Report = quiet, nodes: int | None = None, data_centers: int | None = None) -> Endpoints:
+    """Start what is not running, wait until all answer, make keyspace and database; safe to call again.
+
+    `nodes` is how many of Cassandra each of `data_centers` has; None for what the folder has, or one. LocalServerError is
+    raised if the folder has another number of them.
+    """
+    home = Path(folder).absolute().resolve()
+    claim(home)
+    with _locked(home, report):
+        with plain_errors("the embedded servers' folder", home):
+            stack = Stack(home, report, settle(home, nodes, data_centers))
+        if not stack.cluster.is_alone:
+            check_memory(sum(node.pid is None for node in stack.nodes))
         try:
             _together(stack.servers, lambda server: _bring_up(server, report))
+            if not stack.cluster.is_alone:
+                wait_whole(stack.nodes)
             stack.cassandra.execute(
-                f"CREATE KEYSPACE IF NOT EXISTS {KEYSPACE} "
-                "WITH replication = {'class': 'SimpleStrategy', 'replication_factor': 1}"
+                f"CREATE KEYSPACE IF NOT EXISTS {KEYSPACE} WITH replication = {stack.cluster.replication}"
             )
             stack.postgres.create_database(DATABASE)
         except BaseException:  # Ctrl-C too: what this call started ends with it, its data stay
@@ -71,9 +92,10 @@ def up(folder: Path, report: Report = quiet) -> Endpoints:
 
 
 def down(folder: Path, report: Report = quiet) -> None:
-    """End all three and remove the folder; a folder that is not ours is not touched."""
-    stack = Stack(folder)
-    if not stack.folder.exists():  # removed by hand: the servers may still run
+    """End all and remove the folder; a folder that is not ours is not touched."""
+    home = Path(folder).absolute().resolve()
+    stack = Stack(home, cluster=_shape_to_end(home))
+    if not stack.folder.exists():  # removed by hand: the servers may still run, and nobody knows how many
         _together(stack.servers, lambda server: _bring_down(server, report))
         return
     if not (stack.folder / _SIGN).is_file():
@@ -81,6 +103,16 @@ def down(folder: Path, report: Report = quiet) -> None:
     with _locked(stack.folder, report):
         _together(stack.servers, lambda server: _bring_down(server, report))
         shutil.rmtree(stack.folder)
+
+
+def _shape_to_end(home: Path) -> Cluster:
+    """The cluster's shape; the largest, if its folder was removed or damaged: there is no node that it lacks."""
+    if not home.exists():
+        return Cluster(MAX_NODES)
+    try:
+        return remembered(home)
+    except LocalServerError:
+        return Cluster(MAX_NODES)
 
 
 def status(folder: Path) -> list[ServerStatus]:

@@ -75,7 +75,13 @@ class ValkeyServer(Server):
         }
         config = self.folder / "valkey.conf"
         write_secret(config, "".join(f"{name} {value}\n" for name, value in settings.items()))
-        return processes.spawn([str(_binary()), str(config)], folder=data, log=self.log, env=processes.child_env())
+        return processes.spawn([str(self._binary()), str(config)], folder=data, log=self.log, env=self._env())
+
+    def _binary(self) -> Path:
+        return _binary()
+
+    def _env(self) -> dict[str, str]:
+        return processes.child_env()
 
 
 def _binary() -> Path:

@@ -13,7 +13,7 @@ from types import TracebackType
 
 from sync.local.ports import LOOPBACK
 
-_VERSION, _QUORUM = 4, 0x0004
+_VERSION, QUORUM, ALL = 4, 0x0004, 0x0005
 _ERROR, _STARTUP, _READY, _AUTHENTICATE, _QUERY, _RESULT, _AUTH_RESPONSE, _AUTH_SUCCESS = 0, 1, 2, 3, 7, 8, 15, 16
 
 
@@ -60,10 +60,10 @@ class CqlConnection:
         if opcode not in (_READY, _AUTH_SUCCESS):
             raise CqlRefused(f"unexpected answer {opcode} to the start of the connection")
 
-    def execute(self, statement: str) -> bytes:
+    def execute(self, statement: str, consistency: int = QUORUM) -> bytes:
         """Run one statement; returns the raw body of the result."""
         text = statement.encode()
-        opcode, body = self._ask(_QUERY, struct.pack(">i", len(text)) + text + struct.pack(">HB", _QUORUM, 0))
+        opcode, body = self._ask(_QUERY, struct.pack(">i", len(text)) + text + struct.pack(">HB", consistency, 0))
         if opcode != _RESULT:
             raise CqlRefused(f"unexpected answer {opcode} to a query")
         return body

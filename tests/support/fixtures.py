@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Protocol
 from uuid import uuid4
 
 import pytest
@@ -19,6 +20,15 @@ from sync import local
 from sync.adapters.cassandra.connection.connect import open_cassandra
 from sync.adapters.postgres.connection.connect import connect
 from sync.settings import Settings
+
+
+class HasUrl(Protocol):
+    """A queue."""
+
+    @property
+    def url(self) -> str:
+        """The value for REDIS_URL."""
+
 
 SIMPLE = "{'class': 'SimpleStrategy', 'replication_factor': 1}"
 
@@ -102,7 +112,11 @@ def new_place(
 
 
 def places_at(
-    base_settings: Settings, zygote: Zygote, valkey: local.ValkeyServer, tmp_path_factory: pytest.TempPathFactory
+    base_settings: Settings,
+    zygote: Zygote,
+    valkey: HasUrl,
+    tmp_path_factory: pytest.TempPathFactory,
+    replication: str = SIMPLE,
 ) -> NewPlace:
     """The same on these servers."""
 
@@ -114,7 +128,8 @@ def places_at(
         env = {**environment(settings), "REDIS_URL": valkey.url}
         commands = Commands(tmp_path_factory.mktemp(name), env, zygote)
         with open_cassandra(base_settings) as cassandra, connect(base_settings, autocommit=True) as admin:
-            cassandra.session.execute(f'CREATE KEYSPACE "{name}" WITH replication = {SIMPLE}')
+            cassandra.session.cluster.max_schema_agreement_wait = 60  # nodes of a loaded machine take long to agree
+            cassandra.session.execute(f'CREATE KEYSPACE "{name}" WITH replication = {replication}')
             admin.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
             try:
                 yield Place(cassandra, settings, commands)

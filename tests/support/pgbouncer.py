@@ -15,16 +15,13 @@ from pathlib import Path
 from typing import Any
 
 import psycopg
-import pytest
 from psycopg import conninfo
 
+from support import debian
 from sync.adapters.postgres.connection.connect import connection_string
 from sync.local.postgres_user import other_user
 from sync.settings import Settings
 
-_FOLDER = Path("/var/tmp/sync-tests-pgbouncer")
-"""Not in a private folder: PgBouncer runs as an unprivileged user. Kept, so that it is fetched once per machine."""
-_PACKAGES = ("pgbouncer", "libevent-2.1-7", "libc-ares2")
 _START_SECONDS = 10.0
 
 
@@ -45,26 +42,8 @@ def program() -> Program:
     """The program. Skips the test if it is neither installed nor available from Debian's packages."""
     if found := shutil.which("pgbouncer", path=f"{os.environ.get('PATH', '')}:/usr/sbin"):
         return Program(found)
-    unpacked = _FOLDER / "usr/sbin/pgbouncer"
-    if not unpacked.exists():
-        if not shutil.which("apt-get") or not shutil.which("dpkg"):
-            pytest.skip("no pgbouncer on PATH, and no Debian packages to take it from")
-        _unpack()
-    return Program(str(unpacked), str(next(_FOLDER.glob("usr/lib/*-linux-gnu"), "")))
-
-
-def _unpack() -> None:
-    _FOLDER.mkdir(mode=0o755, exist_ok=True)
-    done = subprocess.run(
-        ["apt-get", "download", *_PACKAGES], cwd=_FOLDER, capture_output=True, text=True, timeout=120, check=False
-    )
-    if done.returncode:
-        pytest.skip(f"no pgbouncer on PATH, and none from Debian's packages: {done.stderr.strip()[-300:]}")
-    partial = _FOLDER / f"partial-{os.getpid()}"
-    for package in _FOLDER.glob("*.deb"):
-        subprocess.run(["dpkg", "-x", str(package), str(partial)], check=True)
-    shutil.copytree(partial, _FOLDER, dirs_exist_ok=True, symlinks=True)
-    shutil.rmtree(partial)
+    folder = debian.unpacked("pgbouncer", "pgbouncer", "libevent-2.1-7", "libc-ares2")
+    return Program(str(folder / "usr/sbin/pgbouncer"), debian.libraries(folder))
 
 
 @dataclass(frozen=True)

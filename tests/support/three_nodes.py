@@ -21,6 +21,7 @@ from cassandra.query import SimpleStatement
 from support.running_commands import until
 from sync import local
 from sync.local import ports
+from sync.local.cassandra.cluster import RING_DELAY
 from sync.local.cassandra.config import KEYSTORE
 from sync.settings import Settings
 
@@ -148,7 +149,7 @@ def _node(
         certificate=certificate[0],
         key=certificate[1],
         yaml=yaml,
-        jvm=("-XX:MaxDirectMemorySize=256m",),
+        jvm=("-XX:MaxDirectMemorySize=256m", RING_DELAY),
         password_auth=False,  # roles would be on one node only, and nobody could log in at another while that is unreachable
     )
     return local.CassandraServer(folder, port=port, options=options)

@@ -13,6 +13,7 @@ from cassandra.policies import DCAwareRoundRobinPolicy
 from support.running_commands import until
 from sync import local
 from sync.errors import LocalServerError
+from sync.local.cassandra.cluster import RING_DELAY
 from sync.local.ports import LOOPBACK
 from sync.settings import Settings
 
@@ -98,6 +99,6 @@ def _node(folder: Path, name: str, first: local.CassandraServer | None, heap_mb:
         heap_mb=heap_mb,
         fast_start=True,
         yaml=yaml,
-        jvm=(f"-D{RACK}={rack.as_uri()}",),
+        jvm=(f"-D{RACK}={rack.as_uri()}", RING_DELAY),
     )
     return local.CassandraServer(folder, options=options)

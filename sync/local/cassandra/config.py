@@ -44,6 +44,7 @@ _OPENS = (
 SERVER_ARGUMENTS = "java.args"
 TOOL_ARGUMENTS = "tool.args"
 KEYSTORE = "tls.pem"
+_RACK = "cassandra-rackdc.properties"
 _LOGBACK = """<configuration>
   <appender name="FILE" class="ch.qos.logback.core.rolling.RollingFileAppender">
     <file>{log}</file>
@@ -68,6 +69,9 @@ class CassandraOptions:
     version: str = CASSANDRA_VERSION
     java: Path | None = None  # a program other than the packages'
     address: str = LOOPBACK  # another loopback address, if several nodes are to have the same port
+    data_center: str | None = None  # of a cluster's node; a lone one is in datacenter1
+    role_folder: Path | None = None  # the folder of the node that makes the role, if another one does
+    roles_replication: str | None = None  # of the keyspace of roles, set before the first of ours is made
     heap_mb: int = 512
     fast_start: bool = False  # starts with half the CPU time, but is slower once warm: for short tests
     password_auth: bool = True  # with a generated one
@@ -83,6 +87,7 @@ def settings(folder: Path, ports: Mapping[str, int], options: CassandraOptions) 
         **_places(folder / "data", ports, options.address),
         **_limits(),
         **_security(folder, options),
+        **({"endpoint_snitch": "GossipingPropertyFileSnitch"} if options.data_center else {}),
         **(options.yaml or {}),
     }
     return {name: value for name, value in found.items() if value is not None}
@@ -187,6 +192,7 @@ def jvm_arguments(folder: Path, ports: Mapping[str, int], options: CassandraOpti
         *(["-XX:TieredStopAtLevel=1"] if options.fast_start else []),
         *_access(),
         *(f"-D{name}={value}" for name, value in _properties(folder, ports).items()),
+        *([f"-D{_RACK}={(folder / _RACK).as_uri()}"] if options.data_center else []),
         *options.jvm,
         *_class_path(jars),
     ]
@@ -229,6 +235,8 @@ def write(folder: Path, ports: Mapping[str, int], options: CassandraOptions, jar
     for name in ("tmp", "triggers", "data"):
         (folder / name).mkdir(exist_ok=True)
     (folder / "cassandra.yaml").write_text(json.dumps(settings(folder, ports, options), indent=1))
+    if options.data_center:
+        (folder / _RACK).write_text(f"dc={options.data_center}\nrack=rack1\n")
     (folder / "logback.xml").write_text(_LOGBACK.format(log=escape(str(folder / "log" / "server.log"))))
     _write_arguments(folder / SERVER_ARGUMENTS, jvm_arguments(folder, ports, options, jars))
     _write_arguments(folder / TOOL_ARGUMENTS, ["-Xmx64m", *_access(), *_class_path(jars)])

@@ -23,7 +23,9 @@ class Role:
     The file has its name only once nobody else can log in. Until then it is called `password.next`.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, replication: str | None = None) -> None:
+        """`replication` is that of the keyspace of roles, where Cassandra's own does not serve."""
+        self._replication = replication
         self._folder = folder
         self._file, self._next = folder / "password", folder / "password.next"
 
@@ -64,12 +66,22 @@ class Role:
             self._next.replace(self._file)
         return alone
 
+    def is_alone(self, login: Login) -> bool:
+        """Whether nobody is logged in to this node with the well-known password: another node made the role."""
+        try:
+            with login(USER, self.password) as ours:
+                return _sessions_of_first(ours) == 0
+        except (OSError, CqlRefused):
+            return False
+
     def _replace(self, login: Login, password: str) -> bool:
         try:
             first = login(_FIRST, _FIRST)
         except CqlRefused:  # it is not there yet, or we were interrupted after we had dropped it
             return self._drop_first(login, password, sessions=0)
         with first:
+            if self._replication:  # the superuser's own row is read at QUORUM, ours at LOCAL_QUORUM
+                first.execute(f"ALTER KEYSPACE system_auth WITH replication = {self._replication}")
             rights = f"SUPERUSER = true AND LOGIN = true AND PASSWORD = '{password}'"
             first.execute(f"CREATE ROLE IF NOT EXISTS {USER} WITH {rights}")
             return self._drop_first(login, password, sessions=1)
@@ -81,8 +93,12 @@ class Role:
                 raise LocalServerError(
                     f"Cassandra: somebody else made a role before it had a password; remove {self._folder} and start again"
                 )
-            logged_in = f"SELECT count(*) FROM system_views.clients WHERE username = '{_FIRST}' ALLOW FILTERING"
-            return _count(ours, logged_in) == sessions
+            return _sessions_of_first(ours) == sessions
+
+
+def _sessions_of_first(connection: CqlConnection) -> int:
+    """How many clients of this node are logged in with the well-known password."""
+    return _count(connection, f"SELECT count(*) FROM system_views.clients WHERE username = '{_FIRST}' ALLOW FILTERING")
 
 
 def _count(connection: CqlConnection, statement: str) -> int:

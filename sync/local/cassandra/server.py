@@ -18,7 +18,7 @@ from sync.local.cassandra.config import CassandraOptions
 from sync.local.cassandra.role import USER, Role
 from sync.local.processes import Mark
 from sync.local.tls import pkcs8
-from sync.local.wire import CqlConnection, CqlLoginRefused, CqlRefused
+from sync.local.wire import QUORUM, CqlConnection, CqlLoginRefused, CqlRefused
 
 DATACENTER = "datacenter1"
 _MAIN = "org.apache.cassandra.service.CassandraDaemon"
@@ -43,9 +43,11 @@ class CassandraServer(Server):
         self, folder: Path, *, port: int | None = None, options: CassandraOptions | None = None, report: Report = quiet
     ) -> None:
         self.options = options or CassandraOptions()
+        if self.options.data_center:
+            self.name = f"Cassandra {self.options.address}"
         super().__init__(folder, port=port, report=report, host=self.options.address)
         self.console = self.folder / "log" / "console.log"
-        self._role = Role(self.folder)
+        self._role = Role(self.options.role_folder or self.folder, self.options.roles_replication)
 
     @property
     def password(self) -> str:
@@ -67,10 +69,10 @@ class CassandraServer(Server):
         self._cql("SELECT release_version FROM system.local")
         return self.options.version
 
-    def execute(self, statement: str) -> None:
+    def execute(self, statement: str, consistency: int = QUORUM) -> None:
         """Run one CQL statement that needs no answer (set-up of keyspaces, roles, tables)."""
         try:
-            self._cql(statement, timeout=60.0)
+            self._cql(statement, timeout=60.0, consistency=consistency)
         except OSError as error:
             raise LocalServerError(f"{self.name} on port {self.port} did not answer: {error}") from error
 
@@ -88,10 +90,12 @@ class CassandraServer(Server):
         return Mark(self.program, f"-Dsync.local={self.folder}")
 
     def _prepare(self) -> None:
-        if self.options.password_auth:
+        if self.options.password_auth and not self.options.role_folder:
             self._role.prepare()
 
     def _is_ready(self) -> bool:
+        if self.options.role_folder:  # the first node makes the role, and only then it has a password here
+            return bool(self.password) and self.answers() and self._role.is_alone(self._login)
         try:
             self.ask()
         except (OSError, LocalServerError) as error:
@@ -136,10 +140,10 @@ class CassandraServer(Server):
             said = [line for line in done.stderr.splitlines() if "xception" in line] or [f"exit code {done.returncode}"]
             raise LocalServerError(f"{self.name}: {operation} failed: {said[-1].strip()}")
 
-    def _cql(self, statement: str, timeout: float = 5.0) -> None:
+    def _cql(self, statement: str, timeout: float = 5.0, consistency: int = QUORUM) -> None:
         try:
             with self._login(self.user, self.password, timeout) as connection:
-                connection.execute(statement)
+                connection.execute(statement, consistency)
         except CqlRefused as error:
             raise LocalServerError(f"{self.name} on port {self.port} refused: {error}") from error
 

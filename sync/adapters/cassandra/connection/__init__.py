@@ -7,6 +7,7 @@ faults           the driver's errors, sorted: too much for one request, source t
 guardrails       Cassandra's guardrails: which limit a refusal is about, and what to do
 nodes            which nodes cannot be used, and why: the driver itself silently uses the others
 pages            pages of a token range as the bytes that came over the wire
+roles            nodes that cannot look a role up, which is an outage and no wrong password
 routing          a read of a range goes to a replica of it
 statement_cache  a session that prepares each statement once
 tls              certificates, checked by authority, and by name or address

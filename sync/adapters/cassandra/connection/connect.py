@@ -32,25 +32,20 @@ from cassandra.policies import (
     ExponentialReconnectionPolicy,
     FallthroughRetryPolicy,
 )
+from cassandra.protocol import ErrorMessage
 
 from sync.adapters.cassandra.connection.data_centres import local_data_center
 from sync.adapters.cassandra.connection.driver_log import quiet_driver
 from sync.adapters.cassandra.connection.guardrails import guardrail
 from sync.adapters.cassandra.connection.nodes import RecordingConvictionPolicy
 from sync.adapters.cassandra.connection.pages import RAW_PROFILE, RawProtocolHandler, raw_row_factory
+from sync.adapters.cassandra.connection.roles import RolesUnavailable, WideConnection, unknown_role
 from sync.adapters.cassandra.connection.routing import RangeAwarePolicy
 from sync.adapters.cassandra.connection.tls import NamedEndPoints, tls_context
 from sync.errors import SettingsError, Unreachable
 from sync.settings import Settings
 
 WRITE_PROFILE, SERIAL_PROFILE, LIGHTWEIGHT_PROFILE = "write", "serial", "lightweight"
-_READ_BUFFER = 1 << 18  # the driver's own 4 kB costs a system call and a Python loop for every 4 kB of a page
-
-
-class WideConnection(Cluster.connection_class):  # type: ignore[misc]
-    """The driver's connection with a read buffer fit for pages of megabytes."""
-
-    in_buffer_size = _READ_BUFFER
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,11 +213,12 @@ def explain(error: BaseException) -> str:
     """What went wrong and what to do, in one line, from a driver's error."""
     if isinstance(error, NoHostAvailable) and isinstance(error.errors, list):  # the driver's form if no node suits the policy
         return "it answers, but none of its nodes can be used; check CASSANDRA_LOCAL_DC"
-    causes = list(error.errors.values()) if isinstance(error, NoHostAvailable) else [error]
-    cause = causes[0] if causes else error
+    cause = _telling(list(error.errors.values())) if isinstance(error, NoHostAvailable) and error.errors else error
     text = " ".join(str(cause).split())
+    if isinstance(cause, RolesUnavailable):
+        return text
     if isinstance(cause, Unauthorized):
-        return f"not permitted: {text}"
+        return f"not permitted: {text}" if not unknown_role(text) else f"{text}: too many nodes are down"
     if isinstance(cause, InvalidRequest | Unavailable):
         return guardrail(text) or text
     if isinstance(cause, OperationTimedOut):  # its text from the driver is `errors=None, last_host=…`
@@ -235,3 +231,16 @@ def explain(error: BaseException) -> str:
         if symptom in text.lower():
             return advice
     return f"{text}; check the host, the port and TLS"
+
+
+def _telling(causes: list[Exception]) -> Exception:
+    """The cause that says most of several nodes' ones: a node that answered knows more than one that did not."""
+    return min(causes, key=_silence)
+
+
+def _silence(cause: Exception) -> int:
+    if isinstance(cause, OperationTimedOut):
+        return 3
+    if isinstance(cause, DriverException | ErrorMessage):
+        return 0
+    return 1 if isinstance(cause, RolesUnavailable) else 2

@@ -11,6 +11,7 @@ from cassandra.connection import ConnectionException
 from cassandra.protocol import ErrorMessage, IsBootstrappingErrorMessage, OverloadedErrorMessage
 
 from sync.adapters.cassandra.connection.guardrails import guardrail
+from sync.adapters.cassandra.connection.roles import unknown_role
 from sync.errors import SourceAway, SourceTimeout, SourceUnavailable
 
 _NOT_NOW = (Unavailable, OverloadedErrorMessage, IsBootstrappingErrorMessage, ConnectionException)
@@ -36,8 +37,8 @@ def is_away(error: Exception) -> bool:
     """Whether the same request may succeed later; an error that a node would return every time is no outage."""
     if isinstance(error, NoHostAvailable):
         causes = list(error.errors.values()) if isinstance(error.errors, dict) else []
-        return all(isinstance(c, _NOT_NOW) or not isinstance(c, ErrorMessage) for c in causes)
-    return isinstance(error, _NOT_NOW)
+        return all(isinstance(c, _NOT_NOW) or not isinstance(c, ErrorMessage) or unknown_role(str(c)) for c in causes)
+    return isinstance(error, _NOT_NOW) or bool(unknown_role(str(error)))
 
 
 def _words(error: Exception) -> str:

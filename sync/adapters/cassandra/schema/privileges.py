@@ -7,6 +7,7 @@ from cassandra.cluster import Session
 
 from sync.adapters.cassandra.connection.connect import explain
 from sync.adapters.cassandra.connection.pages import delete, quoted
+from sync.adapters.cassandra.connection.roles import unknown_role
 from sync.adapters.cassandra.rows.rows import FAILURES
 from sync.core.rows import SourceTable
 from sync.errors import SourceUnavailable
@@ -20,7 +21,9 @@ def may_write(session: Session, table: SourceTable) -> bool:
     nulls = " AND ".join(f"{quoted(c.name)} = null" for c in table.primary_key)
     try:
         session.execute(f"{delete(table)} WHERE {nulls}")
-    except Unauthorized:
+    except Unauthorized as error:
+        if unknown_role(str(error)):
+            raise SourceUnavailable(explain(error)) from None
         return False
     except InvalidRequest:
         return True

@@ -6,6 +6,7 @@ from cassandra import DriverException, InvalidRequest, Unauthorized
 
 from sync.adapters.cassandra.connection.connect import Cassandra
 from sync.adapters.cassandra.connection.pages import quoted
+from sync.adapters.cassandra.connection.roles import unknown_role
 
 _MASKS = "SELECT table_name, column_name FROM system_schema.column_masks WHERE keyspace_name = %s"
 _SWITCH = "SELECT value FROM system_views.settings WHERE name = 'dynamic_data_masking_enabled'"
@@ -53,7 +54,9 @@ def _is_refused(cassandra: Cassandra, table: str, column: str) -> bool | None:
     try:
         text = f"SELECT {quoted(column)} FROM {table} WHERE {quoted(column)} = ? ALLOW FILTERING"
         cassandra.session.execute(cassandra.session.prepare(text), (None,))
-    except Unauthorized:
+    except Unauthorized as error:
+        if unknown_role(str(error)):  # an outage: the caller turns it into SourceUnavailable
+            raise
         return True
     except InvalidRequest as error:
         return False if "null value" in str(error) else None
