@@ -30,6 +30,7 @@ from sync.ports import Epoch, SwitchKind
 from sync.settings import Config, Settings
 from sync.wiring.backfill.worker import map_tables
 from sync.wiring.cutover.canary import run_canary
+from sync.wiring.cutover.reads import judged_reads
 from sync.wiring.preflight import chosen_tables
 from sync.wiring.shapes import shapes_now
 
@@ -127,6 +128,7 @@ def judge_facts(site: Site, kind: SwitchKind, epoch: Epoch, writers: int | None 
         found += _copy_gates(site, facts)
     return [
         *found,
+        judged_reads(site, kind),
         gates.writers_gate(facts.writers(), epoch.epoch, site.config.dual_write.writer_lease_seconds, writers),
         gates.settings_gate(_other_settings(site, kind, told)),
         gates.intents_gate(facts.intents(), site.config.cutover.max_intents),
