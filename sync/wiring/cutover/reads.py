@@ -6,12 +6,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from psycopg import sql
-
-from sync.adapters.cassandra.connection.pages import quoted
 from sync.adapters.cassandra.schema.read_indexes import read_indexes
 from sync.adapters.postgres.cutover.read_shapes import made_reads
-from sync.adapters.postgres.schema.catalogue import identifier
 from sync.adapters.postgres.schema.key_order import read_facts
 from sync.adapters.postgres.schema.read_plans import ReadPlans
 from sync.core.cutover.gates import Gate, reads_gate
@@ -19,9 +15,10 @@ from sync.core.reads.key_order import source_key_order
 from sync.core.reads.names import Names, other_names
 from sync.core.reads.query import Index, filters, query
 from sync.core.reads.shapes import Shape, Unanswerable, missing_indexes
-from sync.core.rows import SourceTable, TableMap, TargetTable
+from sync.core.rows import SourceTable, TableMap
 from sync.errors import QueryNotSupported
 from sync.ports import SwitchKind
+from sync.wiring.indexes import create_index, create_source_index
 
 if TYPE_CHECKING:
     from sync.wiring.cutover.gates import Site
@@ -83,7 +80,9 @@ def _by_source(site: Site, table: TableMap, shape: Shape) -> Unanswerable | None
     def refusal(indexes: Mapping[str, Index]) -> str:
         return _refused(lambda: _ask(source, indexes, shape))
 
-    return _fault(table.name, shape, refusal, there, [name for name, _ in shape.where], lambda c: _create_sai(source, c))
+    return _fault(
+        table.name, shape, refusal, there, [name for name, _ in shape.where], lambda c: create_source_index(source, c)
+    )
 
 
 def _ask(source: SourceTable, indexes: Mapping[str, Index], shape: Shape) -> None:
@@ -113,16 +112,3 @@ def _refused(plan: Callable[[], None]) -> str:
     except QueryNotSupported as error:
         return str(error)
     return ""
-
-
-def create_index(table: TargetTable, column: str) -> str:
-    """The statement that makes an index of the target by which a column is found."""
-    statement = sql.SQL("CREATE INDEX CONCURRENTLY ON {} ({});")
-    return statement.format(identifier(table), sql.Identifier(column)).as_string(None)
-
-
-def _create_sai(table: SourceTable, column: str) -> str:
-    return (
-        f"CREATE CUSTOM INDEX ON {quoted(table.keyspace)}.{quoted(table.name)} ({quoted(column)}) "
-        "USING 'StorageAttachedIndex';"
-    )
