@@ -82,6 +82,7 @@ def build_parser() -> argparse.ArgumentParser:
     writers.add_argument(
         "--fence", metavar="ID", help="declare a writer dead, so that workers take over its intents; be sure that it is"
     )
+    _follow(commands)
     _switches(commands)
     worker = _command(
         commands, "worker", "run RQ workers for the queue `sync`, and notify them of work that is due", json=False
@@ -134,6 +135,34 @@ def _switches(commands: argparse._SubParsersAction) -> None:  # type: ignore[typ
                 action="store_true",
                 help="for emergencies: takes seconds, skips the drift passes, and says what it waives",
             )
+
+
+def _follow(commands: argparse._SubParsersAction) -> None:  # type: ignore[type-arg]
+    """`sync follow FEED`: each feed's own arguments; `sync.commands.follow.FEEDS` makes the feeds."""
+    parser = commands.add_parser(
+        "follow", help="record which keys others change", description="record which keys others change"
+    )
+    parser.set_defaults(run="follow")
+    feeds = parser.add_subparsers(dest="feed", required=True, metavar="FEED")
+    keys = _feed(feeds, "keys", "changed keys as JSON lines")
+    keys.add_argument("file", metavar="FILE", help="a file, or - for what is piped in")
+    keys.add_argument("--name", help="what the feed is called in `sync status` (its file)")
+    keys.add_argument("--wait", action="store_true", help="wait for further lines at the end of the file")
+    pulsar = _feed(feeds, "pulsar", "topics of Astra's or DataStax's change data capture; settings: SYNC_PULSAR_*")
+    pulsar.add_argument(
+        "--topic", action="append", required=True, metavar="[TABLE=]TOPIC",
+        help="a data topic, of the table that its name ends with, or of TABLE (may be repeated)",
+    )  # fmt: skip
+    forget = _command(feeds, "forget", "forget a feed that nobody follows any more, so that a cut-over does not wait for it")
+    forget.set_defaults(run="follow")
+    forget.add_argument("name", metavar="NAME")
+
+
+def _feed(feeds: argparse._SubParsersAction, name: str, text: str) -> argparse.ArgumentParser:  # type: ignore[type-arg]
+    parser = _command(feeds, name, text)
+    parser.set_defaults(run="follow")
+    _quiet(parser)
+    return parser
 
 
 def _drift(commands: argparse._SubParsersAction) -> None:  # type: ignore[type-arg]

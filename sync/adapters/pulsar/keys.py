@@ -23,7 +23,7 @@ from sync.errors import PreflightError, UnreachableNow
 
 _MOST = 1000
 """Changes of one batch."""
-_YIELD_SECONDS, _IDLE_SECONDS, _AWAY_SECONDS, _PARTITIONS_SECONDS = 0.9, 0.05, 30.0, 60.0
+_YIELD_SECONDS, _IDLE_SECONDS, _AWAY_SECONDS, _PARTITIONS_SECONDS = 0.5, 0.05, 30.0, 60.0
 _MICROSECONDS = re.compile(r"-?[0-9]{1,18}")
 _BAD_AVRO = (EOFError, ValueError, IndexError, TypeError, KeyError, OverflowError, MemoryError)
 
@@ -97,7 +97,7 @@ class PulsarKeys:
                 break
         told = topics.told_until
         if told is not None:
-            self._told = max(self._told, told - self._settings.sync_pulsar_delay_seconds)
+            self._told = max(self._told, told)
         return ChangeBatch(tuple(changes), tuple(gaps), to_position(topics.places), self._told)
 
     def _receive(self, topics: _Topics, changes: list[ChangedKey], gaps: list[Gap]) -> bool:

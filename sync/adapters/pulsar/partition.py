@@ -15,6 +15,8 @@ _WITNESS_SECONDS = 10.0
 """How long after a connect the first message may take to come."""
 _STALE_SECONDS = 60.0
 """A message that the server has, and has not sent for so long to a consumer that waits for it, is dropped."""
+_MARK_SECONDS, _EMPTY_SECONDS = 0.3, 1.0
+"""How often the topic's end is asked for; how long an empty topic must stay so to count as told."""
 _TRIES_MS = 1
 
 
@@ -29,6 +31,7 @@ class Partition:
         self._last: Any = None
         self._before_last: Any = None
         self._mark: tuple[float, float, tuple[int, int]] | None = None
+        self._next_mark = 0.0
         self._told: float | None = None
         self.lost = ""
 
@@ -79,8 +82,10 @@ class Partition:
         if self._expected is not None:
             self._settle(self._expected)
         elif self._mark is None:
-            end = self._end()
-            self._mark = None if end is None else (time.time(), time.monotonic(), end)
+            if time.monotonic() >= self._next_mark:
+                self._next_mark, at, asked = time.monotonic() + _MARK_SECONDS, time.time(), time.monotonic()
+                end = self._end()
+                self._mark = None if end is None else (at, asked, end)
         else:
             self._reach(*self._mark)
 
@@ -103,7 +108,7 @@ class Partition:
         if not reached and end[1] >= 0:
             self.lost = "messages of the topic were dropped before they were read"
             self.seen = Place(*end)
-        if time.monotonic() - asked >= 1.0:
+        if end[1] >= 0 or time.monotonic() - asked >= _EMPTY_SECONDS:
             self._told, self._mark = at, None
 
     def _end(self) -> tuple[int, int] | None:

@@ -22,7 +22,6 @@ class PulsarSettings(BaseSettings):
     sync_pulsar_token: SecretStr | None = None
     sync_pulsar_ca_path: Path | None = None
     sync_pulsar_subscription: str = Field("sync", min_length=1)
-    sync_pulsar_delay_seconds: float = Field(60.0, ge=0)
 
     @property
     def server(self) -> str:

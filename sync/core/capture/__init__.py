@@ -3,4 +3,5 @@
 cdc_keys     Avro records of DataStax's change data capture become changed keys
 changes      what every feed makes of its events: changed keys, changed partitions, gaps, with a position
 feed_places  places in a topic, and whether one message follows another
+json_lines   changed keys as JSON lines, for `sync follow keys`
 """

@@ -1,0 +1,4 @@
+"""Wires feeds of changes by others.
+
+follow  `sync follow`: the ledger of feeds, and the loop
+"""
