@@ -158,7 +158,9 @@ class _Topics:
             with explained(self._settings, topic):
                 for name in self._client.get_topic_partitions(topic):
                     if name not in self._open:
-                        self._open[name] = topic, Partition(self._pulsar, self._subscribe(name), self._places.get(name))
+                        partition = Partition(self._pulsar, self._subscribe(name), self._places.get(name))
+                        partition.begin()
+                        self._open[name] = topic, partition
         self._next_look = time.monotonic() + _PARTITIONS_SECONDS
 
     def _subscribe(self, name: str) -> Any:

@@ -15,6 +15,7 @@ _WITNESS_SECONDS = 10.0
 """How long after a connect the first message may take to come."""
 _STALE_SECONDS = 60.0
 """A message that the server has, and has not sent for so long to a consumer that waits for it, is dropped."""
+_GONE = "what the topic held behind the message recorded last is gone"
 _MARK_SECONDS, _EMPTY_SECONDS = 0.3, 1.0
 """How often the topic's end is asked for; how long an empty topic must stay so to count as told."""
 _TRIES_MS = 1
@@ -34,6 +35,12 @@ class Partition:
         self._next_mark = 0.0
         self._told: float | None = None
         self.lost = ""
+
+    def begin(self) -> None:
+        """Look whether the topic is still the one that was read. Raises the client's errors."""
+        end = place_of(self._consumer.get_last_message_id()).whole
+        if self.seen is not None and end[1] >= 0 and end < self.seen.whole:
+            self.lost, self.seen, self._expected = "the topic was made anew since it was read", None, None
 
     @property
     def told_until(self) -> float | None:
@@ -61,7 +68,7 @@ class Partition:
         expected, self._expected = self._expected, None
         if expected is not None:
             if place.whole > expected.whole and expected.is_followed_by(place) is not True:
-                self.lost = "what the topic held behind the place of the last start is gone"
+                self.lost = _GONE
         elif self.seen is not None and place.whole > self.seen.whole and self.seen.is_followed_by(place) is False:
             self.lost = "messages of the topic were dropped before they were read"
         if self.seen is not None and place <= self.seen:
@@ -97,8 +104,8 @@ class Partition:
         if end is None:
             return
         if end != expected.whole:
-            self.lost = "what the topic held behind the place of the last start is gone"
-            self.seen = None if end < expected.whole else expected
+            self.lost = _GONE
+            self.seen = Place(*end) if end[1] >= 0 else expected
         self._expected = None
 
     def _reach(self, at: float, asked: float, end: tuple[int, int]) -> None:
