@@ -137,7 +137,6 @@ def settings_page(meanings: Meanings) -> str:
         "",
         "## Environment of the program",
         "",
-        "",
         "| variable | meaning |",
         "| --- | --- |",
         *(f"| `{name}` | {meaning} |" for name, meaning in meanings.section("program").items()),
