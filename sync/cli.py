@@ -155,7 +155,7 @@ def _follow(commands: argparse._SubParsersAction) -> None:  # type: ignore[type-
     )  # fmt: skip
     forget = _command(feeds, "forget", "forget a feed that nobody follows any more, so that a cut-over does not wait for it")
     forget.set_defaults(run="follow")
-    forget.add_argument("name", metavar="NAME")
+    forget.add_argument("name", metavar="NAME", help="as `sync status` shows it")
 
 
 def _feed(feeds: argparse._SubParsersAction, name: str, text: str) -> argparse.ArgumentParser:  # type: ignore[type-arg]

@@ -23,7 +23,7 @@ from sync.errors import PreflightError, UnreachableNow
 
 _MOST = 1000
 """Changes of one batch."""
-_YIELD_SECONDS, _IDLE_SECONDS, _AWAY_SECONDS, _PARTITIONS_SECONDS = 0.5, 0.05, 30.0, 60.0
+_YIELD_SECONDS, _IDLE_SECONDS, _AWAY_SECONDS, _PARTITIONS_SECONDS = 0.5, 0.05, 600.0, 60.0
 _MICROSECONDS = re.compile(r"-?[0-9]{1,18}")
 _BAD_AVRO = (EOFError, ValueError, IndexError, TypeError, KeyError, OverflowError, MemoryError)
 
