@@ -40,7 +40,7 @@ class Partition:
         """Look whether the topic is still the one that was read. Raises the client's errors."""
         end = place_of(self._consumer.get_last_message_id()).whole
         if self.seen is not None and end[1] >= 0 and end < self.seen.whole:
-            self.lost, self.seen, self._expected = "the topic was made anew since it was read", None, None
+            self.lost, self.seen, self._expected = "the topic was made again since it was read", None, None
 
     @property
     def told_until(self) -> float | None:
