@@ -21,6 +21,7 @@ from pydantic.fields import FieldInfo
 
 import sync
 from sync import stores
+from sync.adapters.pulsar.pulsar_settings import PulsarSettings
 from sync.cli import build_parser
 from sync.settings import Config, Settings
 from sync.stores.rows import Rows
@@ -130,7 +131,11 @@ def settings_page(meanings: Meanings) -> str:
         "",
         *_rows(Settings, "environment", meanings, str.upper),
         "",
-        "And of the program itself:",
+        "## Environment of sync follow pulsar",
+        "",
+        *_rows(PulsarSettings, "pulsar", meanings, str.upper),
+        "",
+        "## Environment of the program",
         "",
         "| variable | meaning |",
         "| --- | --- |",

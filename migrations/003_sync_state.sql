@@ -338,6 +338,15 @@ CREATE TABLE IF NOT EXISTS sync.shadow_difference (
 );
 CREATE UNIQUE INDEX IF NOT EXISTS shadow_difference_key ON sync.shadow_difference (table_name, sha256(key), sha256(source_key));
 
+-- Reads that applications make, by shape: which columns they compare, in which order they want the rows; no values.
+CREATE TABLE IF NOT EXISTS sync.read_shape (
+    table_name text NOT NULL,
+    shape      text NOT NULL,                 -- JSON
+    first_seen timestamptz NOT NULL DEFAULT clock_timestamp(),
+    last_seen  timestamptz NOT NULL DEFAULT clock_timestamp(), -- to the hour; forgotten after a week
+    PRIMARY KEY (table_name, shape)
+);
+
 -- Cut-overs and rollbacks, one at a time. The primary changes in one transaction; the next command undoes what a crash left.
 CREATE TABLE IF NOT EXISTS sync.switch (
     id          bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,

@@ -155,6 +155,11 @@ def _follow(commands: argparse._SubParsersAction) -> None:  # type: ignore[type-
     keys.add_argument("file", metavar="FILE", help="a file, or - for what is piped in")
     keys.add_argument("--name", help="what the feed is called in `sync status` (its file)")
     keys.add_argument("--wait", action="store_true", help="wait for further lines at the end of the file")
+    pulsar = _feed(feeds, "pulsar", "topics of Astra's or DataStax's change data capture; settings: SYNC_PULSAR_*")
+    pulsar.add_argument(
+        "--topic", action="append", required=True, metavar="[TABLE=]TOPIC",
+        help="a data topic, of the table that its name ends with, or of TABLE (may be repeated)",
+    )  # fmt: skip
     forget = _command(feeds, "forget", "forget a feed that nobody follows any more, so that a cut-over does not wait for it")
     forget.set_defaults(run="follow")
     forget.add_argument("name", metavar="NAME", help="as `sync status` shows it")

@@ -4,6 +4,7 @@ astra/           the Data API, by astrapy
 capture/         feeds of changes by others
 cassandra/       Cassandra and Astra over CQL, by the DataStax driver
 postgres/        Postgres, by psycopg
+pulsar/          topics of change data capture, by pulsar-client and fastavro
 heap             gives memory back to the system
 job_serializers  which serializer (JSON or pickle) the workers read; nothing is unpickled here
 notifier_thread  notifies workers from a thread of its own, so that no caller waits for Redis

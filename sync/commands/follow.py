@@ -9,6 +9,10 @@ from pathlib import Path
 
 from sync.adapters.capture.key_lines import KeyLines
 from sync.adapters.postgres.capture.feeds import forget
+from sync.adapters.pulsar.connection import load_pulsar
+from sync.adapters.pulsar.keys import PulsarKeys
+from sync.adapters.pulsar.pulsar_settings import load_pulsar_settings
+from sync.adapters.pulsar.topics import tables_of_topics
 from sync.commands.context import load
 from sync.console import Line, print_json, say, status, steps
 from sync.core.capture.changes import ChangeBatch
@@ -27,8 +31,18 @@ def _keys(args: argparse.Namespace, site: FollowSite) -> ChangedKeys:
     return KeyLines(name, path, site.tables, args.wait)
 
 
+def _pulsar(args: argparse.Namespace, site: FollowSite) -> ChangedKeys:
+    load_pulsar()  # says what is not installed before anything else is asked for
+    settings = load_pulsar_settings()
+    topics = tables_of_topics(args.topic, site.settings.astra_db_keyspace or "", site.tables)
+    if left := sorted(set(site.tables) - {table.name for table in topics.values()}):
+        say(f"no topic is followed for {', '.join(left)}: changes of others to them are not seen")
+    return PulsarKeys(settings, topics)
+
+
 FEEDS: dict[str, MakeFeed] = {
     "keys": _keys,
+    "pulsar": _pulsar,
 }
 """By subcommand, what makes its feed of its arguments; the arguments are in `sync.cli`."""
 

@@ -108,13 +108,18 @@ def _show(status: dict[str, Any]) -> None:
         show_writers(status["writers"])
     for check in status["drift_under_way"]:
         out.print(_check(check), markup=False, soft_wrap=True)
-    for gate in status["gates"]:
-        if not gate["green"]:
-            out.print(f"gate {gate['name']}: {gate['figure']}", markup=False, soft_wrap=True)
+    for line in _gates(status):
+        out.print(line, markup=False, soft_wrap=True)
     for table in status["tables"]:
         if table["error"]:
             out.print(f"{table['table']}: {table['error']}", markup=False)
     out.print(f"next: {status['next_step']}", markup=False, soft_wrap=True)
+
+
+def _gates(status: dict[str, Any]) -> list[str]:
+    """The red gates, and the statements that turn the one of reads green."""
+    red = [f"gate {gate['name']}: {gate['figure']}" for gate in status["gates"] if not gate["green"]]
+    return [*red, *dict.fromkeys(f"  {line}" for read in status["unanswerable_reads"] for line in read["indexes"])]
 
 
 def _row(table: dict[str, Any]) -> tuple[object, ...]:

@@ -20,7 +20,7 @@ class PreflightReport:
     `sizes` are the source's own estimates, `identities` say which tables these are, both by table; `small` are tables of few
     rows; `data_center` is the one of the source that is read, `replica_boundaries` the tokens after which other nodes have
     the rows; `to_make` is what `sync schema apply` would make, by kind and name; `flows` says of each flow why it is not
-    possible.
+    possible; `indexed` are the columns that the source's indexes find, by table.
     """
 
     servers: list[str] = field(default_factory=list)
@@ -33,6 +33,7 @@ class PreflightReport:
     replica_boundaries: list[int] = field(default_factory=list)
     to_make: list[tuple[str, str]] = field(default_factory=list)
     flows: dict[str, list[str]] = field(default_factory=lambda: {flow: [] for flow in FLOWS})
+    indexed: dict[str, list[str]] = field(default_factory=dict)
 
     @property
     def ok(self) -> bool:
@@ -57,6 +58,7 @@ class PreflightReport:
         """Add what was found for one table."""
         self.problems += part.problems
         self.small |= part.small
+        self.indexed |= part.indexed
         for flow, reasons in part.flows.items():
             for why in reasons:
                 self.impossible(flow, why)

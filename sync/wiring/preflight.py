@@ -24,6 +24,7 @@ from sync.adapters.cassandra.schema.catalogue import (
     table_sizes,
 )
 from sync.adapters.cassandra.schema.identity import identities
+from sync.adapters.cassandra.schema.read_indexes import read_indexes
 from sync.adapters.cassandra.schema.views_and_indexes import views_and_indexes
 from sync.adapters.postgres.connection.connect import Connection, connect, target_name
 from sync.adapters.postgres.connection.hashing import no_hash
@@ -44,6 +45,7 @@ from sync.flows.preflight import PreflightReport, check_target
 from sync.ports import ServerFacts
 from sync.settings import Config, Settings
 from sync.wiring.expiry import check_expiry
+from sync.wiring.indexes import missing_indexes
 from sync.wiring.privileges import missing_privileges
 from sync.wiring.probes import try_privileges, try_source, try_target
 from sync.wiring.visibility import masked_text, masks
@@ -143,6 +145,7 @@ def _inspect(
     found = PreflightReport()
     if _is_readable(cassandra, table, masked, config, found):
         found.problems += [Problem("warning", table.name, text) for text in views_and_indexes(cassandra.session, table)]
+        found.indexed[table.name] = sorted(name for name, i in read_indexes(cassandra.session, table).items() if not i.unlike)
         if not config.options(table.name).keep_ttl:
             check_expiry(cassandra, table, config.options(table.name).expiry, found)
         check_write_times(cassandra, table, config, found, whole=write_times)
@@ -228,6 +231,8 @@ def _target(settings: Settings, config: Config, sources: list[SourceTable], repo
             report.to_make.append(("extension", "vector"))
         for source in sources:
             _table(targets, source, config, facts, report)
+        for table in report.tables:
+            report.problems += missing_indexes(connection, table, report.indexed.get(table.name, ()))
 
 
 def _shared_targets(sources: list[SourceTable], config: Config, report: PreflightReport) -> None:

@@ -20,11 +20,13 @@ from sync.core.cutover.phases import MigrationState, next_step, phase
 from sync.core.cutover.proof import proof_gate
 from sync.core.drift.compare import FIGURES
 from sync.core.drift.verdicts import FINDINGS
+from sync.core.reads.shapes import Unanswerable
 from sync.errors import SyncError
 from sync.ports import Progress, SwitchKind
 from sync.settings import Config, Settings
 from sync.wiring.backfill.command import open_ledger
 from sync.wiring.cutover.gates import judge_facts, open_site, table_proofs, table_shapes
+from sync.wiring.cutover.reads import unanswerable
 
 _INTENTS = """
 SELECT count(*), extract(epoch FROM clock_timestamp() - min(created_at)), count(*) FILTER (WHERE attempts > 0),
@@ -71,6 +73,7 @@ def read_status(settings: Settings, config: Config) -> dict[str, Any]:
             "feeds": [feed.plain() for feed in read_feeds(connection)],
             "gaps": read_gaps(connection),
             "drift_under_way": [_check(p) for p in ledger.progress(ledger.open_checks())],
+            "unanswerable_reads": [fault.to_json() for fault in judged.unanswerable],
             "gates": judged.plain(),
             "gates_error": judged.why or None,
         }
@@ -85,6 +88,7 @@ class _GateResults:
     gates: Sequence[Gate] = ()
     passes: Mapping[str, int] = field(default_factory=dict)
     why: str = ""
+    unanswerable: Sequence[Unanswerable] = ()
 
     def plain(self) -> list[dict[str, Any]]:
         return [{"name": g.name, "green": g.green, "figure": g.figure, "remedy": g.remedy} for g in self.gates]
@@ -97,10 +101,10 @@ def _judged(settings: Settings, config: Config) -> _GateResults:
             epoch = site.authority.current()
             proved = table_proofs(site, epoch, table_shapes(site))
             kind: SwitchKind = "cutover" if epoch.primary == "astra" else "rollback"
-            gates = [*judge_facts(site, kind, epoch), proof_gate(proved)]
+            gates, faults = [*judge_facts(site, kind, epoch), proof_gate(proved)], unanswerable(site, kind)
     except SyncError as error:
         return _GateResults(why=" ".join(str(error).split()))
-    return _GateResults(gates, {proof.table: proof.passes for proof in proved})
+    return _GateResults(gates, {proof.table: proof.passes for proof in proved}, unanswerable=faults)
 
 
 def last_drift(connection: Connection) -> dict[str, Any] | None:

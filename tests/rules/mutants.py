@@ -926,6 +926,10 @@ MUTANTS = (
         "proof", "what a shadow read has found is no matter", "sync/core/cutover/gates.py",
         'Gate("shadow reads", not found, ', 'Gate("shadow reads", True, ', "tests/switches/test_gates.py", "refuses_alone and shadow",
     ),
+    Mutant(
+        "proof", "a read that the next primary refuses is no matter", "sync/core/cutover/gates.py",
+        'Gate("reads", not faults, ', 'Gate("reads", True, ', "tests/switches/test_gates.py", "refuses_alone and read_that",
+    ),
     # transactions of the application's
     Mutant(
         "transaction", "the epoch is held from the first write on", "sync/stores/both_sides/transactions.py",

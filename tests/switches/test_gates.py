@@ -40,6 +40,7 @@ DIFFERENCE = (
     "VALUES ('pairs', 'k', 'k', 0, '{kind}', '{{}}', '{{}}', 1, 'w', {at})"
 )
 NO_DIFFERENCE = "DELETE FROM sync.shadow_difference"
+READ = """INSERT INTO sync.read_shape (table_name, shape) VALUES ('pairs', '{"kind": "find", "where": [["a", "="]], "order": []}')"""
 REJECT = (
     "INSERT INTO sync.reject (table_name, source_key, column_name, run_id, token, key, reason, action) "
     "VALUES ('pairs', '', 'a', 1, 0, '{}', 'NUL', 'reject')"
@@ -88,6 +89,7 @@ REDS = {
     "a difference that a shadow read found": Red(
         "shadow reads", "since the last clean pass: pairs 1 key", (DIFFERENCE.format(kind="different", at="clock_timestamp()"),), (NO_DIFFERENCE,)
     ),
+    "a read that Postgres cannot answer": Red("reads", "pairs: find a = (pairs: a has no index", (READ,), ("DELETE FROM sync.read_shape",)),
     "no pass": Red("proof", "no pass yet", (KEEP, "DELETE FROM sync.drift_pass"), GIVE_BACK),
     "one pass": Red(
         "proof", "1 clean", (KEEP, "DELETE FROM sync.drift_pass WHERE id < (SELECT max(id) FROM sync.drift_pass)"), GIVE_BACK

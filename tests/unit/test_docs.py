@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
+from sync.adapters.pulsar.pulsar_settings import PulsarSettings
 from sync.cli import build_parser
 from sync.settings import BackfillTuning, Config, Settings, load_config
 
@@ -84,19 +85,22 @@ def _read_by_the_program() -> set[str]:
     return {name for name in re.findall(r'environ(?:\.get\(|\[)"(\w+)"', text) if name.startswith("SYNC_")}
 
 
+ENVIRONMENT = {**Settings.model_fields, **PulsarSettings.model_fields}
+
+
 def test_every_variable_is_in_the_reference_and_no_other() -> None:
     """Would break: an undocumented setting, or a documented one that does nothing."""
     documented = set(re.findall(r"^\| `([A-Z_]+)`", SETTINGS, re.MULTILINE))
-    settings = {name.upper() for name in Settings.model_fields}
+    settings = {name.upper() for name in ENVIRONMENT}
     assert documented == settings | _read_by_the_program() | {"NO_COLOR"}
 
 
 def test_defaults_in_the_reference_are_the_programs() -> None:
     """Would break: the reference gives a port or a TLS mode that is not the program's."""
     rows = re.findall(r"^\| `([A-Z_]+)` \|[^|]*\| ([^|]*) ?\| [^|]*\|$", SETTINGS, re.MULTILINE)
-    assert {name for name, _ in rows} == {name.upper() for name in Settings.model_fields}
+    assert {name for name, _ in rows} == {name.upper() for name in ENVIRONMENT}
     for name, told in rows:
-        default = Settings.model_fields[name.lower()].default
+        default = ENVIRONMENT[name.lower()].default
         assert told.strip().strip("`").lower() == ("" if default is None else str(default).lower()), name
 
 

@@ -1,5 +1,7 @@
 """Changes by others (decision 0031): what a feed of the source tells is announced, never applied.
 
-changes     what every feed makes of its events: changed keys, changed partitions, gaps, with a position
-json_lines  changed keys as JSON lines, for `sync follow keys`
+cdc_keys     Avro records of DataStax's change data capture become changed keys
+changes      what every feed makes of its events: changed keys, changed partitions, gaps, with a position
+feed_places  places in a topic, and whether one message follows another
+json_lines   changed keys as JSON lines, for `sync follow keys`
 """

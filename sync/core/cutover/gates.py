@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from sync.core.reads.shapes import Unanswerable
 from sync.core.rows import TableMap
 from sync.core.words import counted
 
@@ -161,6 +162,16 @@ def indexes_gate(missing: Sequence[str]) -> Gate:
     """Every index is there and valid."""
     figure = f"missing or invalid: {', '.join(missing)}" if missing else "all are valid"
     return Gate("indexes", not missing, figure, "sync backfill builds them")
+
+
+def reads_gate(made: int, faults: Sequence[Unanswerable]) -> Gate:
+    """Every read that applications have made can be answered after the switch."""
+    figure = f"{counted(made, 'kind', 'kinds')} of read made, all can be answered after the switch"
+    if faults:
+        figure = "cannot be answered after the switch: " + "; ".join(f"{f.table}: {f.shape} ({f.why})" for f in faults)
+    lines = list(dict.fromkeys(line for fault in faults for line in fault.indexes))
+    remedy = " ".join(lines) or "change these reads; one that is no longer made is forgotten after a week"
+    return Gate("reads", not faults, figure, remedy)
 
 
 def writers_gate(writers: Sequence[WriterFact], epoch: int, lease: float, expected: int | None = None) -> Gate:

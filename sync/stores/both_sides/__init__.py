@@ -11,6 +11,7 @@ expected_backend   STORAGE_BACKEND must not contradict the authority (invariant 
 first_look         a read that either side can answer, and the keys in which the answers differ
 flow_cache         the flows of tables, made at the first write and again after a table has changed
 read_back          the Data API with CQL beside it
+read_shapes        which reads the application makes, recorded for the gate of the next switch
 reads              reads from the primary, also across a switch
 second_look        keys in which the answers differed, looked at by their stored bytes
 shadow_reads       a share of the reads is asked of the other side, too

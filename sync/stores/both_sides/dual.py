@@ -21,6 +21,7 @@ from sync.stores.both_sides.announce import Announces
 from sync.stores.both_sides.counters import CounterWrites
 from sync.stores.both_sides.expected_backend import check_wraps
 from sync.stores.both_sides.flow_cache import FlowCache
+from sync.stores.both_sides.read_shapes import ReadShapes
 from sync.stores.both_sides.reads import PrimaryReads, Side
 from sync.stores.both_sides.shadow_reads import ShadowReads
 from sync.stores.both_sides.source import SourceSide
@@ -62,6 +63,7 @@ class DualWriteStore(Announces, CounterWrites, PrimaryReads, Transactions):
                 self._record_data_center(self._registration)
             undo.pop_all()
         self._shadow = ShadowReads(config, self._side, self._source, lambda table: self._known.of(table))
+        self._shapes = ReadShapes(self._side, tuning.heartbeat_seconds)
         self._reading = ApplicationNames(config)
         self._process.close_at_exit(self.close)
         self._source.reconnect_later(self._source_found)
@@ -124,6 +126,7 @@ class DualWriteStore(Announces, CounterWrites, PrimaryReads, Transactions):
         if left:
             log.warning("%d calls have not ended: this writer stays registered; see `sync writers`", left)
         self._shadow.end()
+        self._shapes.end()
         self._side.end(sign_off=not left)
         self._notifier.close()
         self._executor.shutdown(wait=not left)

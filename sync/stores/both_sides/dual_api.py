@@ -13,6 +13,7 @@ from sync.adapters.cassandra.rows.cells import DocumentCells
 from sync.core.counters import refuse_counters
 from sync.core.mutations import Mutation
 from sync.core.reads.query import OrderBy
+from sync.core.reads.shapes import shape_of
 from sync.core.rows import SourceTable, TableOptions
 from sync.core.schema.limits import migrated_columns
 from sync.core.schema.static_rows import SUFFIX, base_of, without_ignored
@@ -190,7 +191,9 @@ class ApiDualWriteStore(DualWriteStore):
                 raise QueryNotSupported(NO_DOCUMENTS.format(table))
             return self._documents(store, table).search(column, vector, limit)
 
-        return self._read(ShadowRead(table, search, rows_found, whole=False))
+        answer = self._read(ShadowRead(table, search, rows_found, whole=False))
+        self._shapes.note(table, shape_of("search", where))
+        return answer
 
     def count(self, table: str) -> int:
         """The number of rows or documents in the primary."""

@@ -7,8 +7,10 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from sync.core.reads.query import OrderBy
+from sync.core.reads.shapes import shape_of
 from sync.errors import SourceUnavailable, TargetUnavailable
 from sync.stores.both_sides.first_look import ShadowRead, if_there, rows_found, those_there
+from sync.stores.both_sides.read_shapes import ReadShapes
 from sync.stores.both_sides.shadow_reads import MAX_ROWS, ShadowReads
 from sync.stores.one_side.cql import CqlStore
 from sync.stores.one_side.postgres import PostgresStore
@@ -28,6 +30,7 @@ class PrimaryReads:
     """What a store of both sides reads, all of it from the primary; a share is asked of the other side, too."""
 
     _shadow: ShadowReads
+    _shapes: ReadShapes
 
     @abstractmethod
     def _primary_of(self, table: str) -> Side:
@@ -59,6 +62,7 @@ class PrimaryReads:
 
         store = self._primary_of(table)
         rows = from_primary(lambda: self._primary_of(table), begin, after, limit)
+        self._shapes.note(table, shape_of("find", where, order_by))
         if not self._shadow.is_chosen():
             return rows
         asked: ShadowRead[list[dict[str, Any]]] = ShadowRead(table, lambda side: list(begin(side, after, limit)), list)
@@ -76,17 +80,22 @@ class PrimaryReads:
 
     def scan(self, table: str, after: str | None = None, page_rows: int = PAGE_ROWS) -> Rows:
         """All rows of the primary; a cut-over meanwhile changes nothing for the caller."""
-        return from_primary(
+        rows: Rows = from_primary(
             lambda: self._primary_of(table), lambda store, after, _: store.scan(table, after, page_rows), after, None
         )
+        self._shapes.note(table, shape_of("scan"))
+        return rows
 
     def search(
         self, table: str, column: str, vector: Sequence[float], limit: int = 10, where: Mapping[str, Any] | None = None
     ) -> list[tuple[dict[str, Any], float]]:
         """The primary's nearest rows, of those that meet the conditions, with their similarity, nearest first."""
-        return self._read(
-            ShadowRead(table, lambda store: store.search(table, column, vector, limit, where), rows_found, whole=False)
+        asked: ShadowRead[list[tuple[dict[str, Any], float]]] = ShadowRead(
+            table, lambda store: store.search(table, column, vector, limit, where), rows_found, whole=False
         )
+        found = self._read(asked)
+        self._shapes.note(table, shape_of("search", where))
+        return found
 
     def count(self, table: str) -> int:
         """The number of rows in the primary."""

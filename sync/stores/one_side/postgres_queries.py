@@ -6,18 +6,18 @@ Each page is a statement of its own, which begins after the last row of the page
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 from psycopg import sql
 
 from sync.adapters.postgres.schema.catalogue import identifier
 from sync.adapters.postgres.schema.expiry import is_live
-from sync.adapters.postgres.schema.key_order import ANY_ORDER, ReadFacts, after_key, comparison, order_by
+from sync.adapters.postgres.schema.key_order import ReadFacts, after_key, comparison, order_by
+from sync.adapters.postgres.schema.read_plans import ReadPlans
 from sync.core.encode.rows import TOKEN_COLUMN
 from sync.core.reads.cursor import Place
 from sync.core.reads.key_order import KeyColumn, KeyOrder
-from sync.core.reads.query import Condition, OrderBy, Query, filters, query, rows_of_partition
+from sync.core.reads.query import Condition, OrderBy, Query
 from sync.core.rows import TargetColumn, TargetTable
 from sync.errors import QueryNotSupported
 from sync.stores.one_side.values import adapted_key
@@ -39,34 +39,24 @@ class TableReads:
 
     def __init__(self, table: TargetTable, facts: ReadFacts, columns: sql.Composed, fetch: Fetch) -> None:
         self._table, self._facts, self._fetch = table, facts, fetch
-        self._columns = columns
+        self._columns, self._plans = columns, ReadPlans(table, facts)
 
     @property
     def key(self) -> KeyOrder:
         """The table's key. Raises QueryNotSupported if its order was never recorded."""
-        if self._facts.order is None:
-            raise QueryNotSupported(
-                f"{self._table.name}: its primary key does not say how Cassandra orders the rows: `sync schema "
-                "apply` records that, run by the table's owner while the source is there"
-            )
-        return self._facts.order
-
-    def _order(self, with_partition: bool) -> list[KeyColumn]:
-        """The columns to order by; partitions have no order in Cassandra but that of tokens."""
-        partition = [replace(c, type=ANY_ORDER) for c in self.key.partition] if with_partition else []
-        return [*partition, *self.key.clustering]
+        return self._plans.key
 
     def query(self, where: Mapping[str, Any], order_by: OrderBy | None, limit: int | None) -> Query:
         """The checked query. Raises QueryNotSupported."""
-        return query(self._table.name, self.key, self._facts.indexes, where, order_by, limit)
+        return self._plans.query(where, order_by, limit)
 
     def filters(self, where: Mapping[str, Any]) -> tuple[list[sql.Composed], dict[str, Any]]:
         """The terms of a search's conditions and their values. Raises QueryNotSupported, WriteRefused."""
-        return self._terms(filters(self._table.name, self._facts.indexes, where))
+        return self._terms(self._plans.filters(where))
 
     def rows_of_partition(self, where: Mapping[str, Any]) -> tuple[list[sql.Composed], dict[str, Any]]:
         """The terms of a delete's conditions and their values. Raises QueryNotSupported, WriteRefused."""
-        return self._terms(rows_of_partition(self._table.name, self.key, where))
+        return self._terms(self._plans.rows_of_partition(where))
 
     def get_many(self, keys: Sequence[Mapping[str, Any]]) -> list[dict[str, Any] | None]:
         """The rows of these keys, whose values are parameters already, in their order."""
@@ -105,7 +95,7 @@ class TableReads:
     def find(self, query: Query, after: Place | None, page_rows: int) -> Iterator[Page]:
         """The pages of a query, in Cassandra's order, from after a place."""
         terms, values = self._terms(query.conditions)
-        order = self._order(with_partition=not query.in_partition)
+        order = self._plans.order(with_partition=not query.in_partition)
         with_token = self._facts.has_token and not query.in_partition
         if not query.in_partition:
             self._check_order(after)
@@ -114,7 +104,7 @@ class TableReads:
     def scan(self, after: Place | None, page_rows: int) -> Iterator[Page]:
         """The pages of all rows: those with a token in its order, as in Cassandra, then those without, by key."""
         self._check_order(after)
-        read = _Read([], {}, self._order(with_partition=True), False, self._facts.has_token)
+        read = _Read([], {}, self._plans.order(with_partition=True), False, self._facts.has_token)
         return self._pages(read, after, page_rows, None)
 
     def _check_order(self, after: Place | None) -> None:
@@ -126,19 +116,14 @@ class TableReads:
     def _terms(self, conditions: Sequence[Condition]) -> tuple[list[sql.Composed], dict[str, Any]]:
         terms: list[sql.Composed] = []
         values: dict[str, Any] = {}
-        key = {c.name: c for c in self.key.columns}
         for at, condition in enumerate(conditions):
-            target = self._column(condition.column)
-            by = key[target.name] if condition.operator != "=" and target.name in key else target
+            by = self._plans.compared(condition)
             terms.append(comparison(self._table, by, condition.operator, sql.Placeholder(f"w{at}")))
-            values[f"w{at}"] = adapted_key(self._table, target, condition.value)
+            values[f"w{at}"] = adapted_key(self._table, self._column(condition.column), condition.value)
         return terms, values
 
     def _column(self, name: str) -> TargetColumn:
-        found = self._table.column(name)
-        if found is None:
-            raise QueryNotSupported(f"{self._table.name}: {name} is not a column in Postgres")
-        return found
+        return self._plans.column(name)
 
     def _pages(self, read: _Read, after: Place | None, rows: int, limit: int | None) -> Iterator[Page]:
         left, phases = limit, [True, False] if read.with_token else [False]

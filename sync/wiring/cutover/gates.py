@@ -34,6 +34,7 @@ from sync.ports import Epoch, SwitchKind
 from sync.settings import Config, Settings
 from sync.wiring.backfill.worker import map_tables
 from sync.wiring.cutover.canary import run_canary
+from sync.wiring.cutover.reads import judged_reads
 from sync.wiring.preflight import chosen_tables
 from sync.wiring.shapes import shapes_now
 
@@ -114,7 +115,7 @@ def judge(
     is the canary, which sends only if the others are green and the run is not `dry`: a refusal has sent nothing.
     """
     sign_off_dead(site.connection, site.config.dual_write.writers_folder)
-    found = [*judge_facts(site, kind, epoch, writers), _undisturbed(site, epoch) if fast else _proof(site, epoch)]
+    found = [*judge_facts(site, kind, epoch, writers, fast), _undisturbed(site, epoch) if fast else _proof(site, epoch)]
     if fast:
         found.append(_by_hand(site))
     why = "--dry-run" if dry else "" if all(gate.green for gate in found) else "other gates are red"
@@ -123,8 +124,10 @@ def judge(
     return [*found, gates.canary_gate(run_canary(site.cassandra, site.connection, tables, site.config, not why), why)]
 
 
-def judge_facts(site: Site, kind: SwitchKind, epoch: Epoch, writers: int | None = None) -> list[Gate]:
-    """The gates without the proof and the canary: no rows are read."""
+def judge_facts(site: Site, kind: SwitchKind, epoch: Epoch, writers: int | None = None, fast: bool = False) -> list[Gate]:
+    """The gates without the proof and the canary: no rows are read. In an emergency (`fast`) a read that will be refused is
+    no reason to stay.
+    """
     facts, told = GateFacts(site.connection), writers_settings(site.connection)
     found = [gates.reversible_gate(_one_sided(site), _left_out(site))]
     if kind == "cutover":
@@ -133,6 +136,7 @@ def judge_facts(site: Site, kind: SwitchKind, epoch: Epoch, writers: int | None 
         found.append(followers_gate(feeds))
     return [
         *found,
+        *([] if fast else [judged_reads(site, kind)]),
         gates.writers_gate(facts.writers(), epoch.epoch, site.config.dual_write.writer_lease_seconds, writers),
         gates.settings_gate(_other_settings(site, kind, told)),
         gates.intents_gate(facts.intents(), site.config.cutover.max_intents),

@@ -178,6 +178,7 @@ SELECT to_regclass('sync.range') IS NOT NULL AND (to_regclass('sync.intent_of_ke
         ('sync.writer', 'protocol'),
         ('sync.range', 'position'),
         ('sync.index', 'dropped_at'),
+        ('sync.read_shape', 'last_seen'),
         ('sync.intent', 'not_before'),
         ('sync.feed', 'position')
     ) AS newest (relation, name)
