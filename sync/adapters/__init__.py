@@ -2,6 +2,7 @@
 
 astra/           the Data API, by astrapy
 cassandra/       Cassandra and Astra over CQL, by the DataStax driver
+commitlog/       the commit log of a Cassandra node, read beside it
 postgres/        Postgres, by psycopg
 heap             gives memory back to the system
 job_serializers  which serializer (JSON or pickle) the workers read; nothing is unpickled here

@@ -4,6 +4,7 @@ backfill/     `sync backfill`, and a worker's part of it
 cutover/      `sync cutover`, `sync rollback`, `sync finish`: gates, canary, switch
 drift/        `sync drift-report`, `sync migrate`'s comparison, and a worker's part
 dual_write/   a worker's part of dual writes; giving up intents
+commitlog     `sync follow commitlog`
 expiry        whether a table's rows have a TTL, which Postgres does not know
 preflight     `sync preflight`
 privileges    whether this host's role may send writes to the source again
