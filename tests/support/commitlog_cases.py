@@ -144,7 +144,7 @@ CASES = (
         "INSERT INTO {t} (p, c, v, n) VALUES (1, 1, 'x', 1)", "ALTER TABLE {t} DROP n", "INSERT INTO {t} (p, c, v) VALUES (1, 2, 'x')",
     ), keys(((i(1),), (i(1),)), ((i(1),), (i(2),)))),
     Case("udt_dropped", _UDT, (
-        "INSERT INTO {t} (p, c, u, v) VALUES (1, 1, {a: 1, b: 'x'}, 1)", "ALTER TABLE {t} DROP u",
+        "INSERT INTO {t} (p, c, fu, v) VALUES (1, 1, {a: 1, b: 'x'}, 1)", "ALTER TABLE {t} DROP fu",
         "INSERT INTO {t} (p, c, v) VALUES (1, 2, 4)",
     ), keys(((i(1),), (i(1),)), ((i(1),), (i(2),))), before=(_UDT_TYPE,)),
     Case("materialized_view", _WIDE, (
