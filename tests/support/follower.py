@@ -26,7 +26,10 @@ def main(asked: dict[str, str]) -> None:
     ledger = Path(asked["ledger"])
     state = load(ledger)
     settings = Settings(
-        _env_file=None, cassandra_contact_points=asked["host"], cassandra_port=asked["port"], astra_db_keyspace=asked["keyspace"]
+        _env_file=None,
+        cassandra_contact_points=asked["host"],
+        cassandra_port=asked["port"],
+        astra_db_keyspace=asked["keyspace"],
     )
     with open_feed(settings, Config(), Followed(Path(asked["raw"]), Path(asked["own"]), asked["host"])) as feed:
         for batch in feed.batches(state["position"]):  # type: ignore[arg-type]
