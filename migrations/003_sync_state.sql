@@ -157,16 +157,19 @@ CREATE INDEX IF NOT EXISTS intent_token ON sync.intent (table_name, token);
 -- try. The intent of a write that both sides have at once is never in the first of these indexes.
 CREATE INDEX IF NOT EXISTS intent_due ON sync.intent (table_name, lease_until NULLS FIRST, id) WHERE state <> 'open';
 CREATE INDEX IF NOT EXISTS intent_open ON sync.intent (table_name, id) WHERE state = 'open';
-DO $$ BEGIN  -- an earlier form knew no deletes of partitions
+DO $$ BEGIN  -- earlier forms knew no deletes of partitions, or no rechecks of them
     IF NOT EXISTS (SELECT FROM pg_constraint WHERE conname = 'intent_kind_check' AND conrelid = 'sync.intent'::regclass
-                   AND pg_get_constraintdef(oid) LIKE '%delete_partition%') THEN
+                   AND pg_get_constraintdef(oid) LIKE '%recheck_partition%') THEN
         ALTER TABLE sync.intent DROP CONSTRAINT IF EXISTS intent_kind_check;
         ALTER TABLE sync.intent ADD CONSTRAINT intent_kind_check
-            CHECK (kind IN ('put', 'update', 'delete', 'recheck', 'delete_partition'));
+            CHECK (kind IN ('put', 'update', 'delete', 'recheck', 'delete_partition', 'recheck_partition'));
     END IF;
 END $$;
 -- Deletes of partitions: few, and every stamp of a key looks for them. `key`: the columns that are given by their values.
 CREATE INDEX IF NOT EXISTS intent_partition ON sync.intent (table_name, token) WHERE kind = 'delete_partition';
+-- Announcements of changes by others. `not_before`: before that moment a write that was told may not have come to a quorum.
+ALTER TABLE sync.intent ADD COLUMN IF NOT EXISTS not_before timestamptz;
+CREATE INDEX IF NOT EXISTS intent_recheck_partition ON sync.intent (table_name, id) WHERE kind = 'recheck_partition';
 -- A key is rechecked once, however often a run skipped it. Announced writes must have a version each: an intent that a
 -- reconcile has already picked does not cover a write that ends after its read.
 DO $$ BEGIN  -- indexes of earlier forms, without the version, or on the key itself
@@ -377,3 +380,30 @@ DO $$ BEGIN  -- an earlier form, whose passes were of all tables together
         ALTER TABLE sync.drift_pass DROP COLUMN schema_digest;
     END IF;
 END $$;
+
+-- Feeds of changes by others: how far each is recorded. Times are this server's.
+CREATE TABLE IF NOT EXISTS sync.feed (
+    name        text PRIMARY KEY,
+    position    text,                         -- its own mark of the place behind what is recorded; null: at its beginning
+    told_until  timestamptz NOT NULL,         -- what the source told before is recorded; infinity: the feed has ended
+    begun_at    timestamptz NOT NULL DEFAULT clock_timestamp(),
+    recorded_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    keys        bigint NOT NULL DEFAULT 0,    -- announced
+    partitions  bigint NOT NULL DEFAULT 0,    -- announced
+    strays      bigint NOT NULL DEFAULT 0,    -- of these, while Postgres was primary
+    unmapped    bigint NOT NULL DEFAULT 0,    -- changes of tables that are not migrated
+    rejects     bigint NOT NULL DEFAULT 0,    -- keys that Postgres cannot hold
+    error       text,                         -- why it could not go on when it last tried; null: it goes on
+    lease_owner text,
+    lease_until timestamptz NOT NULL DEFAULT clock_timestamp()
+);
+-- Events that are lost: passes begun before `counts_from` prove nothing.
+CREATE TABLE IF NOT EXISTS sync.gap (
+    id          bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    feed        text NOT NULL,
+    table_name  text NOT NULL,                -- empty: any table
+    until       timestamptz NOT NULL,         -- the latest moment at which what is lost can have been written
+    counts_from timestamptz NOT NULL,         -- then it is written or never will be, and all clocks have passed it
+    found_at    timestamptz NOT NULL DEFAULT clock_timestamp(),
+    why         text NOT NULL
+);

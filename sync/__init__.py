@@ -22,6 +22,7 @@ ports        what the flows need, as protocols named by role
 renamed      old names of settings, and the new ones
 resources    files that come with the package
 settings     the environment and sync.toml, as frozen values
+tuning       the base of sync.toml's sections of numbers
 """
 
 from __future__ import annotations

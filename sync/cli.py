@@ -82,6 +82,7 @@ def build_parser() -> argparse.ArgumentParser:
     writers.add_argument(
         "--fence", metavar="ID", help="declare a writer dead, so that workers take over its intents; be sure that it is"
     )
+    _follow(commands)
     _switches(commands)
     worker = _command(
         commands, "worker", "run RQ workers for the queue `sync`, and notify them of work that is due", json=False
@@ -134,6 +135,41 @@ def _switches(commands: argparse._SubParsersAction) -> None:  # type: ignore[typ
                 action="store_true",
                 help="for emergencies: takes seconds, skips the drift passes, and says what it waives",
             )
+
+
+def _follow(commands: argparse._SubParsersAction) -> None:  # type: ignore[type-arg]
+    """`sync follow FEED`: each feed's own arguments; `sync.commands.follow.FEEDS` makes the feeds."""
+    parser = commands.add_parser(
+        "follow", help="record which keys others change", description="record which keys others change"
+    )
+    parser.set_defaults(run="follow")
+    feeds = parser.add_subparsers(dest="feed", required=True, metavar="FEED")
+    keys = _feed(feeds, "keys", "changed keys as JSON lines")
+    keys.add_argument("file", metavar="FILE", help="a file, or - for what is piped in")
+    keys.add_argument("--name", help="what the feed is called in `sync status` (its file)")
+    keys.add_argument("--wait", action="store_true", help="wait for further lines at the end of the file")
+    _commitlog(_feed(feeds, "commitlog", "the commit log of a Cassandra node; runs beside each node"))
+    forget = _command(feeds, "forget", "forget a feed that nobody follows any more, so that a cut-over does not wait for it")
+    forget.set_defaults(run="follow")
+    forget.add_argument("name", metavar="NAME")
+
+
+def _commitlog(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--cdc-raw", type=Path, required=True, metavar="DIR", help="the node's cdc_raw_directory")
+    parser.add_argument(
+        "--folder", type=Path, metavar="DIR", help="where segments wait to be read (sync_commitlog beside cdc_raw)"
+    )
+    parser.add_argument("--node", metavar="ADDRESS", help="whose cdc_raw it is (the node on this machine)")
+    parser.add_argument(
+        "--max-folder-mb", type=_positive, default=8192, metavar="MB", help="how much may wait to be read (8192)"
+    )
+
+
+def _feed(feeds: argparse._SubParsersAction, name: str, text: str) -> argparse.ArgumentParser:  # type: ignore[type-arg]
+    parser = _command(feeds, name, text)
+    parser.set_defaults(run="follow")
+    _quiet(parser)
+    return parser
 
 
 def _drift(commands: argparse._SubParsersAction) -> None:  # type: ignore[type-arg]

@@ -146,3 +146,14 @@ class LeaseLost(SyncError):
 
 class Interrupted(SyncError):
     """Stopped by the user; the message says what stays."""
+
+
+class FeedTaken(SyncError):
+    """Another process follows this feed: this one has recorded nothing since."""
+
+    def __init__(self, name: str, owner: str, lease_left: float) -> None:
+        super().__init__(f"another process follows {name!r}: {owner}, for another {max(0.0, lease_left):.0f} s at least")
+
+
+class FeedUnreadable(SyncError):
+    """What a feed is read from is not what it should be: nothing of that batch was recorded."""

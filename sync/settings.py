@@ -5,7 +5,7 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -17,6 +17,7 @@ from sync.core.words import listed
 from sync.errors import SettingsError
 from sync.missing import missing_of
 from sync.renamed import refuse_old_names
+from sync.tuning import CaptureTuning, Tuning
 
 DEFAULT_CONFIG = Path("sync.toml")
 
@@ -147,20 +148,7 @@ class _CollectionSection(BaseModel):
         )
 
 
-class _Tuning(BaseModel):
-    """A section of numbers that may be changed."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-    section: ClassVar[str]
-
-    @model_validator(mode="before")
-    @classmethod
-    def _has_no_old_names(cls, given: Any) -> Any:
-        refuse_old_names({cls.section: given})
-        return given
-
-
-class BackfillTuning(_Tuning):
+class BackfillTuning(Tuning):
     """How a backfill reads and loads; the defaults are what the benchmark found best."""
 
     section = "backfill"
@@ -184,7 +172,7 @@ class BackfillTuning(_Tuning):
         return self
 
 
-class DualWriteTuning(_Tuning):
+class DualWriteTuning(Tuning):
     """How writes to both sides behave."""
 
     section = "dual_write"
@@ -204,7 +192,7 @@ class DualWriteTuning(_Tuning):
     shadow_reads: float = Field(0.0, ge=0, le=1)
 
 
-class DriftTuning(_Tuning):
+class DriftTuning(Tuning):
     """How a drift report checks; the rest is as for a backfill."""
 
     section = "drift"
@@ -216,7 +204,7 @@ class DriftTuning(_Tuning):
     max_verdict_age_minutes: float = Field(60.0, ge=0)
 
 
-class CutoverTuning(_Tuning):
+class CutoverTuning(Tuning):
     """How long a cut-over or rollback may take, and with how many intents it begins."""
 
     section = "cutover"
@@ -240,6 +228,7 @@ class Config(BaseModel):
     dual_write: DualWriteTuning = DualWriteTuning()
     drift: DriftTuning = DriftTuning()
     cutover: CutoverTuning = CutoverTuning()
+    capture: CaptureTuning = CaptureTuning()
 
     @model_validator(mode="before")
     @classmethod

@@ -1,6 +1,7 @@
 """Everything that talks to servers: each module implements a port (`sync.ports`) with a driver, and knows no flow.
 
 astra/           the Data API, by astrapy
+capture/         feeds of changes by others
 cassandra/       Cassandra and Astra over CQL, by the DataStax driver
 commitlog/       the commit log of a Cassandra node, read beside it
 postgres/        Postgres, by psycopg

@@ -8,6 +8,7 @@ demo_collections  `sync demo --source collections`
 drift_report      `sync drift-report`
 drift_text        a drift report as tables and CSV
 finish            `sync finish`
+follow            `sync follow keys|forget`
 intents           `sync intents`
 local             `sync local up|down|status|env`
 migrate           `sync migrate`

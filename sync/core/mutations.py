@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-Kind = Literal["put", "update", "delete", "recheck", "delete_partition"]
+Kind = Literal["put", "update", "delete", "recheck", "delete_partition", "recheck_partition"]
 InsertOutcome = Literal["written", "exists", "refused", "unsure"]
 """What became of a row that was to be written only if there is none."""
 

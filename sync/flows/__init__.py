@@ -15,6 +15,10 @@ partition_deletes  deletes of partitions that are left (rules 37 and 38)
 resend_counters  the same for counters, by differences (rule “counters”)
 isolation        many keys in one transaction; where that fails, each by itself
 
+Changes by others
+
+follow         records what a feed tells (rules 32 and 39 to 43)
+
 Backfill
 
 preflight      what maps to what, and what is missing

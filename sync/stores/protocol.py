@@ -70,6 +70,13 @@ class Store(Protocol):
         """
         ...
 
+    def announce(self, table: str, key: Mapping[str, Any]) -> None:
+        """Say that somebody else has changed this row: a store of both sides makes them equal; one of one side does nothing.
+
+        Raises WriteRefusedNow if that could not be recorded: then say it again.
+        """
+        ...
+
     def get(self, table: str, key: Mapping[str, Any]) -> dict[str, Any] | None:
         """The row, or None."""
         ...

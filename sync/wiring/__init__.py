@@ -1,10 +1,10 @@
 """The only place that builds adapters and hands them to the flows: one module a command or job.
 
 backfill/     `sync backfill`, and a worker's part of it
+capture/      `sync follow`
 cutover/      `sync cutover`, `sync rollback`, `sync finish`: gates, canary, switch
 drift/        `sync drift-report`, `sync migrate`'s comparison, and a worker's part
 dual_write/   a worker's part of dual writes; giving up intents
-commitlog     `sync follow commitlog`
 expiry        whether a table's rows have a TTL, which Postgres does not know
 preflight     `sync preflight`
 privileges    whether this host's role may send writes to the source again

@@ -28,7 +28,7 @@ from sync.core.capture.commitlog.place import Place
 from sync.errors import PreflightError, SettingsError, SyncError
 from sync.local.cassandra.config import TOOL_ARGUMENTS
 from sync.local.cassandra.java import java_program
-from sync.wiring.commitlog import FOLDER
+from sync.wiring.capture.commitlog import FOLDER
 
 pytestmark = pytest.mark.slow
 KEYSPACE = "ks"

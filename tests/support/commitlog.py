@@ -10,10 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from sync import local
+from sync.adapters.cassandra.connection.connect import open_cassandra
+from sync.adapters.cassandra.schema.catalogue import read_tables
 from sync.adapters.commitlog.feed import CommitLogFeed
 from sync.core.capture.changes import ChangeBatch, ChangedKey, Gap
 from sync.settings import Config, Settings
-from sync.wiring.commitlog import Followed, open_feed
+from sync.wiring.capture.commitlog import Followed, open_feed
 
 CDC: dict[str, Any] = {
     "cdc_enabled": True,
@@ -64,13 +66,19 @@ class MemoryLedger:
         return {(change.partition, change.clustering) for change in self.changes if change.table == table}
 
 
+def names_of(server: local.CassandraServer, keyspace: str) -> list[str]:
+    """All tables of a keyspace."""
+    with open_cassandra(settings_of(server, keyspace)) as cassandra:
+        return sorted(read_tables(cassandra.session, keyspace))
+
+
 @contextmanager
 def feed_of(
     server: local.CassandraServer, keyspace: str, own: Path | None = None, max_bytes: int = 8 << 30
 ) -> Iterator[CommitLogFeed]:
     """The feed of a node's keyspace."""
     followed = Followed(raw_folder(server), own, server.host, max_bytes)
-    with open_feed(settings_of(server, keyspace), Config(), followed) as feed:
+    with open_feed(settings_of(server, keyspace), Config(), followed, names_of(server, keyspace)) as feed:
         yield feed
 
 

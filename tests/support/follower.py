@@ -9,8 +9,10 @@ import json
 import sys
 from pathlib import Path
 
+from sync.adapters.cassandra.connection.connect import open_cassandra
+from sync.adapters.cassandra.schema.catalogue import read_tables
 from sync.settings import Config, Settings
-from sync.wiring.commitlog import Followed, open_feed
+from sync.wiring.capture.commitlog import Followed, open_feed
 
 
 def load(ledger: Path) -> dict[str, object]:
@@ -31,7 +33,9 @@ def main(asked: dict[str, str]) -> None:
         cassandra_port=asked["port"],
         astra_db_keyspace=asked["keyspace"],
     )
-    with open_feed(settings, Config(), Followed(Path(asked["raw"]), Path(asked["own"]), asked["host"])) as feed:
+    with open_cassandra(settings) as cassandra:
+        names = sorted(read_tables(cassandra.session, asked["keyspace"]))
+    with open_feed(settings, Config(), Followed(Path(asked["raw"]), Path(asked["own"]), asked["host"]), names) as feed:
         for batch in feed.batches(state["position"]):  # type: ignore[arg-type]
             keys = {tuple(one) for one in state["keys"]}  # type: ignore[attr-defined]
             for change in batch.changes:

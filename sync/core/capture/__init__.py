@@ -2,4 +2,5 @@
 
 changes     what every feed makes of its events: changed keys, changed partitions, gaps, with a position
 commitlog/  Cassandra's commit log
+json_lines  changed keys as JSON lines, for `sync follow keys`
 """

@@ -1,5 +1,6 @@
 """The store over both sides: every write goes to both, and what one side missed is reconciled.
 
+announce           `announce()`: somebody else has changed a row
 async_transaction  a transaction for asyncio, in a thread of its own
 asynchronous       over both sides, for asyncio
 background         a thread for work that nobody waits for

@@ -85,6 +85,10 @@ class AsyncDualWriteStore:
         """As DualWriteStore.increment."""
         return await self._run(lambda: self._opened.increment(table, key, amounts))
 
+    async def announce(self, table: str, key: Mapping[str, Any]) -> None:
+        """As DualWriteStore.announce."""
+        await self._run(lambda: self._opened.announce(table, key))
+
     async def get(self, table: str, key: Mapping[str, Any]) -> dict[str, Any] | None:
         """As DualWriteStore.get."""
         return await self._run(lambda: self._opened.get(table, key))

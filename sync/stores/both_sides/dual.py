@@ -17,6 +17,7 @@ from sync.flows.wrapped_write import BegunWrite
 from sync.flows.write_router import WriteRouter
 from sync.ports import Primary
 from sync.settings import Config, Settings, load_config, load_settings
+from sync.stores.both_sides.announce import Announces
 from sync.stores.both_sides.counters import CounterWrites
 from sync.stores.both_sides.expected_backend import check_wraps
 from sync.stores.both_sides.flow_cache import FlowCache
@@ -40,7 +41,7 @@ T = TypeVar("T")
 _MANY_AT_ONCE = 8
 
 
-class DualWriteStore(CounterWrites, PrimaryReads, Transactions):
+class DualWriteStore(Announces, CounterWrites, PrimaryReads, Transactions):
     """Writes go to both sides, reads to the primary. Safe to use from many threads."""
 
     def __init__(self, settings: Settings, config: Config, wraps: Primary | None = None) -> None:

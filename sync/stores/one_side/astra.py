@@ -87,6 +87,9 @@ class AstraStore(PageReads):
         self.source(table)
         raise NotSupported(NO_INSERT.format(table))
 
+    def announce(self, table: str, key: Mapping[str, Any]) -> None:
+        """Nothing: there is no other side."""
+
     def increment(self, table: str, key: Mapping[str, Any], amounts: Mapping[str, int]) -> bool:
         """Always raises NotSupported: the Data API has no counters."""
         self.source(table)

@@ -105,9 +105,11 @@ class CqlStore(PageReads):
         source = self.source(table)
         made, inserts = self._inserts.get(table) or (None, None)
         if inserts is None or made is not source:
-            inserts = Inserts(self.cassandra, source, self._timeout)
-            self._inserts[table] = (source, inserts)
+            _, inserts = self._inserts[table] = (source, Inserts(self.cassandra, source, self._timeout))
         return inserts
+
+    def announce(self, table: str, key: Mapping[str, Any]) -> None:
+        """Nothing: there is no other side."""
 
     def increment(self, table: str, key: Mapping[str, Any], amounts: Mapping[str, int]) -> bool:
         """Add to counters; a row that does not exist begins at 0. True."""

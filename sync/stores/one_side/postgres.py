@@ -90,6 +90,9 @@ class PostgresStore(PostgresReads):
         )
         return self._execute(statement, [*(adapted(found.name, c, changes[c.name]) for c in given), *values]) > 0
 
+    def announce(self, table: str, key: Mapping[str, Any]) -> None:
+        """Nothing: there is no other side."""
+
     def increment(self, table: str, key: Mapping[str, Any], amounts: Mapping[str, int]) -> bool:
         """Add to columns of type bigint or numeric, which counters become; null, and a missing row, begin at 0. True."""
         return self._retry_on_change(table, lambda found: self._execute(*self._increment(found, key, amounts)) > 0)

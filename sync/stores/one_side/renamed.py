@@ -55,6 +55,9 @@ class RenamedStore:
         names = self._names(table)
         return self.store.insert(names.table, names.to_target(row))
 
+    def announce(self, table: str, key: Mapping[str, Any]) -> None:
+        """Nothing: there is no other side."""
+
     def increment(self, table: str, key: Mapping[str, Any], amounts: Mapping[str, int]) -> bool:
         """Add to columns of type bigint or numeric; null, and a missing row, begin at 0. True."""
         names = self._names(table)

@@ -1,7 +1,8 @@
 //! Deletes of a whole partition, of two keys here: their intents, the target's half, and what every other step must see of them.
-//! P1 to P6 are the rules of docs/decisions/0027-partition-intents.md.
+//! P1 to P6 are the rules of docs/decisions/0027-partition-intents.md; partition rechecks are those of 0032-announcements.md.
 
 mod backfill;
+mod foreign;
 mod switch;
 mod workers;
 mod writers;
@@ -63,6 +64,13 @@ flags! {
         range: bool = false,
         /// Guards, stamps and the merge take it for a delete of the whole partition, as the product does.
         coarse: bool = false,
+        /// Writer 1 is not the wrapper's, and its write is announced as a recheck of the partition: 1 a delete of the partition,
+        /// 2 a put of its first key, of which the event does not tell the key. With Postgres as primary it is a stray.
+        foreign: u8 = 0u8,
+        /// It is announced; its expansion leaves the partition's tombstone before it looks for keys; a flip waits for it.
+        foreign_announces: bool = true,
+        foreign_tombstone_first: bool = true,
+        foreign_caught_up: bool = true,
         /// Faults.
         crash: bool = true,
         timeout: bool = true,
@@ -200,10 +208,11 @@ pub fn scenarios(flags: &Flags) -> Vec<Partitions> {
                 continue; // its place is the partition's delete: once is enough
             }
             // The keys are alike where their rows are: then one key of the last write is enough, if it is the only one.
-            let alike = !flags.range && postgres[0] == postgres[1] && flags.writers == flags.partitions + 1;
+            let alike = !flags.range && flags.foreign != 2 && postgres[0] == postgres[1] && flags.writers == flags.partitions + 1;
             for last in 0..if alike { 1 } else { KEYS } {
                 let ops: Vec<Op> = (0..flags.writers)
                     .map(|i| match i < flags.partitions {
+                        true if flags.foreign == 2 => Op { key: None, write: mix.writes[i], clock: mix.clocks[i] },
                         true => Op { key: None, write: Write::Delete, clock: mix.clocks[i] },
                         false => Op {
                             key: Some(if i + 1 == flags.writers { last } else { 0 }),
@@ -224,12 +233,18 @@ pub fn scenarios(flags: &Flags) -> Vec<Partitions> {
 
 impl Partitions {
     pub fn covers(&self, i: usize, key: usize) -> bool {
-        self.ops[i].key.map_or(key < self.reach(), |k| k == key)
+        let reach = if self.is_foreign(i) && self.flags.foreign == 2 { 1 } else { self.reach() };
+        self.ops[i].key.map_or(key < reach, |k| k == key)
     }
 
-    /// The same for stamps, guards and the merge.
+    /// Whether the writer is not the wrapper's.
+    pub fn is_foreign(&self, i: usize) -> bool {
+        self.flags.foreign != 0 && i == 0
+    }
+
+    /// The same for stamps, guards and the merge: a recheck of a partition is no delete of it.
     pub fn counts_for(&self, i: usize, key: usize) -> bool {
-        self.ops[i].key.map_or(key < self.counted(), |k| k == key)
+        !self.is_foreign(i) && self.ops[i].key.map_or(key < self.counted(), |k| k == key)
     }
 
     pub fn counted(&self) -> usize {
@@ -295,7 +310,11 @@ impl Model for Partitions {
 
     fn successors(&self, state: &State, out: &mut Vec<(State, Step)>) {
         for i in 0..self.ops.len() {
-            self.writer(state, i, out);
+            if self.is_foreign(i) {
+                self.foreign_writer(state, i, out);
+            } else {
+                self.writer(state, i, out);
+            }
         }
         self.reconcile(state, out);
         self.partition(state, out);

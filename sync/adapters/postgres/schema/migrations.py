@@ -176,7 +176,9 @@ SELECT to_regclass('sync.range') IS NOT NULL AND (to_regclass('sync.intent_of_ke
         ('sync.run', 'settings'),
         ('sync.writer', 'protocol'),
         ('sync.range', 'position'),
-        ('sync.index', 'dropped_at')
+        ('sync.index', 'dropped_at'),
+        ('sync.intent', 'not_before'),
+        ('sync.feed', 'position')
     ) AS newest (relation, name)
     WHERE NOT EXISTS (
         SELECT FROM pg_attribute WHERE attrelid = to_regclass(relation) AND attname = name AND NOT attisdropped)))

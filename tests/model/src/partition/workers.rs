@@ -1,6 +1,6 @@
 //! Workers: a reconcile of one key (rules 15 and 26), and of a partition's intent (P5 and P6).
 
-use super::{forward, Partition, Partitions, Reconcile, State, CLAIMED, FINISHED, KEYS, NONE};
+use super::{foreign, forward, Partition, Partitions, Reconcile, State, CLAIMED, FINISHED, KEYS, NONE};
 use crate::search::Step;
 use crate::sides::{Row, Write};
 
@@ -155,6 +155,11 @@ impl Partitions {
             0 => {
                 for i in (0..self.ops.len()).filter(|i| self.ops[*i].key.is_none() && s.intents[*i] != NONE) {
                     let mut next = *s;
+                    if self.is_foreign(i) {
+                        next.partition = Partition { at: foreign::PICKED, op: i as u8, ..Default::default() };
+                        out.push((next, (WHOLE, "picks the recheck of the partition")));
+                        continue;
+                    }
                     let finished = s.intents[i] == FINISHED || !flags.resends;
                     let at = if !forward(s.intent_epoch[i]) {
                         12
@@ -214,6 +219,7 @@ impl Partitions {
                 }
                 out.push((self.expanded(over, mine, i), (WHOLE, "leaves rechecks, and the intent goes")));
             }
+            foreign::PICKED..=foreign::LAST => self.expand(s, out),
             12 => {
                 if s.intents[i] == NONE {
                     out.push((over, (WHOLE, "finds the intent gone")));
@@ -237,8 +243,11 @@ impl Partitions {
                 out.push((next, (WHOLE, "removes the intent")));
             }
         }
-        if mine.at > 0 && flags.crash {
-            out.push((over, (WHOLE, "crashes")));
+        let again = mine.at > 0 && self.is_foreign(i); // each time its rechecks raise versions: once is enough
+        if mine.at > 0 && flags.crash && !(again && s.seen[i] != 0) {
+            let mut crashed = over;
+            crashed.seen[i] |= u8::from(again);
+            out.push((crashed, (WHOLE, "crashes")));
         }
     }
 

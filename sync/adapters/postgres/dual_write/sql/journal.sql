@@ -180,15 +180,15 @@ UPDATE sync.intent SET lease_owner = %(owner)s, lease_until = clock_timestamp() 
 WHERE id = ANY (ARRAY(
     SELECT id FROM (
         SELECT i.id FROM sync.intent AS i
-        WHERE i.table_name = %(table)s AND i.kind <> 'delete_partition' AND i.state <> 'open' AND i.lease_until < statement_timestamp() AND {is_due}
+        WHERE i.table_name = %(table)s AND i.kind NOT IN ('delete_partition', 'recheck_partition') AND i.state <> 'open' AND i.lease_until < statement_timestamp() AND {is_due}
         ORDER BY i.lease_until NULLS FIRST, i.id LIMIT {half} FOR UPDATE SKIP LOCKED) AS again
     UNION ALL SELECT id FROM (
         SELECT i.id FROM sync.intent AS i
-        WHERE i.table_name = %(table)s AND i.kind <> 'delete_partition' AND i.state <> 'open' AND i.lease_until IS NULL AND {is_due}
+        WHERE i.table_name = %(table)s AND i.kind NOT IN ('delete_partition', 'recheck_partition') AND i.state <> 'open' AND i.lease_until IS NULL AND {is_due}
         ORDER BY i.lease_until NULLS FIRST, i.id LIMIT {limit} FOR UPDATE SKIP LOCKED) AS first
     UNION ALL SELECT id FROM (
         SELECT i.id FROM sync.intent AS i
-        WHERE i.table_name = %(table)s AND i.kind <> 'delete_partition' AND i.state = 'open' AND (i.lease_until IS NULL OR i.lease_until < statement_timestamp())
+        WHERE i.table_name = %(table)s AND i.kind NOT IN ('delete_partition', 'recheck_partition') AND i.state = 'open' AND (i.lease_until IS NULL OR i.lease_until < statement_timestamp())
           AND {is_due}
         ORDER BY i.id LIMIT {limit} FOR UPDATE SKIP LOCKED) AS left_open
     LIMIT {limit}))
@@ -198,15 +198,15 @@ RETURNING key, token, source_key, mutation
 -- before the first ANALYZE the planner takes every table to be small
 SELECT set_config('enable_bitmapscan', 'off', true)
 
--- is_due: whether an intent may be worked on now
-(i.epoch < %(epoch)s OR i.epoch = %(epoch)s
+-- is_due: whether an intent may be worked on now; not before what it tells of has come to a quorum, or never will (rule 40)
+((i.not_before IS NULL OR i.not_before <= statement_timestamp()) AND (i.epoch < %(epoch)s OR i.epoch = %(epoch)s
       AND (i.state <> 'open' OR NOT EXISTS (
           SELECT FROM sync.writer AS w WHERE w.id = i.owner AND w.state = 'active'
             AND w.heartbeat_at > clock_timestamp() - make_interval(secs => %(writer_lease)s))
           OR i.mutation IS NOT NULL AND i.created_at < clock_timestamp() - make_interval(secs => %(writer_lease)s))
       AND (i.state = 'finished' OR i.mutation IS NOT NULL OR clock_timestamp() - make_interval(secs => %(window)s) > greatest(
           coalesce(i.ended_at, i.created_at),
-          (SELECT w.heartbeat_at FROM sync.writer AS w WHERE w.id = i.owner AND i.state = 'open'))))
+          (SELECT w.heartbeat_at FROM sync.writer AS w WHERE w.id = i.owner AND i.state = 'open')))))
 
 -- failed: a reconcile failed; it is retried, later each time, and not at the same moment as others that failed with it
 WITH chance AS MATERIALIZED (SELECT 0.75 + random() / 2 AS factor)

@@ -23,6 +23,7 @@ FROM unnest(%(keys)s::bytea[], %(tokens)s::bigint[]) AS k (key, token) CROSS JOI
   SELECT * FROM sync.intent AS i
   WHERE i.table_name = %(table)s AND sha256(i.key) = sha256(k.key) AND i.key = k.key
   AND i.token = k.token  -- no other key's of the same value
+  AND (i.not_before IS NULL OR i.not_before <= clock_timestamp())  -- rule 40
   AND (i.epoch < %(epoch)s OR i.epoch = %(epoch)s
   AND (i.state <> 'open' OR %(open_too)s AND (NOT EXISTS (
       SELECT FROM sync.writer AS w WHERE w.id = i.owner AND w.state = 'active'

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +15,6 @@ from sync.adapters.commitlog.feed import CommitLogFeed
 from sync.adapters.commitlog.heartbeat import Heartbeat, heartbeat_table
 from sync.adapters.commitlog.schema import NodeSchema
 from sync.settings import Config, Settings
-from sync.wiring.preflight import chosen_tables
 
 FOLDER = "sync_commitlog"
 _MEMORY = "tables.json"
@@ -33,15 +32,14 @@ class Followed:
 
 
 @contextmanager
-def open_feed(settings: Settings, config: Config, followed: Followed) -> Iterator[CommitLogFeed]:
-    """The feed of one node, of all its mapped tables. Raises SettingsError, PreflightError, Unreachable: one line each."""
+def open_feed(settings: Settings, config: Config, followed: Followed, names: Sequence[str]) -> Iterator[CommitLogFeed]:
+    """The feed of one node, of these tables. Raises SettingsError, PreflightError, Unreachable: one line each."""
     own = followed.folder or followed.raw.resolve().parent / FOLDER
     check_folders(followed.raw, own)
     keyspace = settings.astra_db_keyspace or ""
     with open_cassandra(settings) as cassandra:
         session = cassandra.session
         sources = read_tables(session, keyspace, config.kinds)
-        names = sorted({table.name for table in chosen_tables(cassandra, settings, config, None)})
         host = node_of(session.cluster, followed.node)
         check_node(session, host, keyspace, names)
         beat = Heartbeat(session, host, heartbeat_table(sources.values()))

@@ -1,0 +1,58 @@
+"""`sync follow`: the mapped tables and the ledger for a feed, and the loop that records it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+
+from sync.adapters.cassandra.connection.connect import open_cassandra
+from sync.adapters.cassandra.rows.cells import token_of
+from sync.adapters.postgres.capture.announced import TableKeys
+from sync.adapters.postgres.capture.feed_ledger import FeedLedger, FeedLimits
+from sync.adapters.postgres.connection.connect import connect
+from sync.adapters.postgres.schema.migrations import require_state
+from sync.core.capture.changes import ChangeBatch
+from sync.core.encode.rows import RowEncoder
+from sync.core.rows import SourceTable
+from sync.flows.follow import ChangedKeys, follow
+from sync.settings import Config, Settings
+from sync.wiring.backfill.worker import map_tables, worker_name
+from sync.wiring.preflight import chosen_tables
+
+
+@dataclass(frozen=True, slots=True)
+class FollowSite:
+    """What a feed is made with, and recorded by: the migrated tables as the source has them, and the ledger."""
+
+    settings: Settings
+    config: Config
+    tables: Mapping[str, SourceTable]
+    ledger: FeedLedger
+
+
+def feed_limits(config: Config) -> FeedLimits:
+    """The limits that sync.toml gives."""
+    capture = config.capture
+    return FeedLimits(capture.lease_seconds, capture.write_timeout_seconds, config.dual_write.max_clock_skew_seconds)
+
+
+@contextmanager
+def open_follow_site(settings: Settings, config: Config) -> Iterator[FollowSite]:
+    """Both sides' tables, and the ledger. Raises PreflightError where no migration has begun or a table has no target."""
+    with (
+        closing(connect(settings, autocommit=True)) as connection,
+        open_cassandra(settings, config.dual_write.primary_timeout_seconds) as cassandra,
+    ):
+        require_state(connection)
+        names = [source.name for source in chosen_tables(cassandra, settings, config, None)]
+        mapped = map_tables(cassandra, connection, settings, config, names)
+    keys = {name: TableKeys(table, RowEncoder(table, 0), token_of) for name, table in mapped.items()}
+    ledger = FeedLedger(lambda: connect(settings, autocommit=True), keys, worker_name(), feed_limits(config))
+    with closing(ledger):
+        yield FollowSite(settings, config, {name: table.source for name, table in mapped.items()}, ledger)
+
+
+def follow_feed(site: FollowSite, feed: ChangedKeys, say: Callable[[str], None], told: Callable[[ChangeBatch], None]) -> None:
+    """Record the feed until it ends, or Ctrl-C. Raises FeedTaken, and what the feed raises."""
+    follow(feed, site.ledger, site.config.capture.lease_seconds + 1, say, told)
