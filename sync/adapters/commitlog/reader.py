@@ -61,7 +61,7 @@ class LogReader:
         self.changes, self.gaps = {}, {}
 
     def refresh(self) -> None:
-        """Read the schema anew. Raises Unreachable."""
+        """Read the schema again. Raises Unreachable."""
         self._refreshed = time.monotonic()
         for name, why in self._schema.refresh():
             self._lose(name, why)

@@ -38,7 +38,7 @@ class NodeSchema:
         self._durable = True
 
     def refresh(self) -> list[tuple[str, str]]:
-        """Read the schema anew; returns the followed tables of which changes are lost, with the reason: they were dropped, or
+        """Read the schema again; returns the followed tables of which changes are lost, with the reason: they were dropped, or
         dropped and made again, since `remember`, or the log does not have all of their changes any more.
 
         Raises Unreachable if the node does not answer.

@@ -31,8 +31,6 @@ class LogTable:
     partition: int
     clustering: tuple[int, ...]
     columns: dict[bytes, int]
-    seen: dict[bytes, tuple[int, ...]] = field(default_factory=dict)
-    """Lists of columns as they stand in the log, and the lengths that they stand for."""
     last: tuple[bytes, tuple[int, ...]] = (b"\xff", ())
 
 
