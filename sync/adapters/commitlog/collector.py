@@ -22,7 +22,7 @@ _PAUSE_SECONDS = 0.1
 _WATCHING_SECONDS = 5.0
 _RESTART = 1000
 """Ids count up by one a segment; a node that starts goes on at the clock's milliseconds. No run of a node has such a jump."""
-_AFTER = ".after"
+_AFTER, _INDEX = ".after", "_cdc.idx"
 _LEAST_SEGMENTS = 2
 """The one that is read, and the next: without it nobody knows that the first one is complete."""
 
@@ -108,7 +108,7 @@ class Collector:
             size = sum(_size(path) for path in collected.values())
             for segment in sorted(found):
                 size = self._take(segment, found[segment], collected, size)
-            self._remove_indexes()
+            self._remove_indexes(_segments(self.raw))
             self._swept = time.monotonic()
 
     def _take(self, segment: int, path: Path, collected: dict[int, Path], size: int) -> int:
@@ -137,10 +137,12 @@ class Collector:
         if self._newest is not None and watching and segment - self._newest >= _RESTART:
             (self.own / f"{segment}{_AFTER}").write_text(str(self._newest))
 
-    def _remove_indexes(self) -> None:
-        """The node writes a segment's `_cdc.idx` again with each sync, also when its segment is no longer there."""
-        for path in self.raw.glob("CommitLog-*_cdc.idx"):
-            path.unlink(missing_ok=True)
+    def _remove_indexes(self, left: dict[int, Path]) -> None:
+        """The node writes a segment's `_cdc.idx` with each sync, also when its segment is no longer there. Where that is
+        still there it stays: a node that starts removes segments without one."""
+        for path in self.raw.glob(f"CommitLog-*{_INDEX}"):
+            if segment_id(path.name.replace(_INDEX, ".log")) not in left:
+                path.unlink(missing_ok=True)
 
     def _collected(self) -> dict[int, Path]:
         return _segments(self.own)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Iterator
 
@@ -14,6 +15,7 @@ from sync.core.capture.commitlog.place import Place, place_of
 from sync.errors import SettingsError, Unreachable
 from sync.failpoints import failpoint
 
+log = logging.getLogger(__name__)
 MAX_CHANGES = 1000
 _IDLE_SECONDS, _BATCH_SECONDS, _PAUSE_SECONDS = 1.0, 0.25, 0.05
 _SCHEMA_SECONDS = 30.0
@@ -55,9 +57,9 @@ class CommitLogFeed:
                     reader.refresh()
                     read_schema = time.monotonic()
                 busy = reader.step(MAX_CHANGES)
-                self.trouble = self._beat.trouble
+                self._say(f"the heartbeat is refused: {self._beat.trouble}" if self._beat.trouble else "")
             except Unreachable as error:
-                self.trouble = str(error)
+                self._say(str(error))
             waited = time.monotonic() - begun
             if len(reader.changes) >= MAX_CHANGES or waited >= (
                 _BATCH_SECONDS if reader.changes or reader.gaps else _IDLE_SECONDS
@@ -67,6 +69,11 @@ class CommitLogFeed:
                 begun = time.monotonic()
             elif not busy:
                 time.sleep(_PAUSE_SECONDS)
+
+    def _say(self, trouble: str) -> None:
+        if trouble and trouble != self.trouble:
+            log.warning("%s: %s; nothing counts as told until it is over", self.name, trouble)
+        self.trouble = trouble
 
     def _batch(self, reader: LogReader) -> ChangeBatch:
         self.mutations = reader.mutations

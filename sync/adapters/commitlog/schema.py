@@ -38,8 +38,8 @@ class NodeSchema:
         self._durable = True
 
     def refresh(self) -> list[tuple[str, str]]:
-        """Read the schema again; returns the followed tables of which changes are lost, with the reason: they were dropped, or
-        dropped and made again, since `remember`, or the log does not have all of their changes any more.
+        """Read the schema again; returns the followed tables of which changes are lost, with why: they were dropped, dropped
+        and made again since `remember`, or the log does not have all of their changes any more.
 
         Raises Unreachable if the node does not answer.
         """

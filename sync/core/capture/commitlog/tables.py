@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 VARIABLE, COMPLEX, UNKNOWN = -1, -2, -3
 """Instead of a length: a value with its length before it; the cells of a collection or UDT; a value that cannot be read."""
@@ -23,7 +23,8 @@ _VECTOR = re.compile(r"vector<\s*(.+?)\s*,\s*(\d+)\s*>")
 @dataclass(slots=True)
 class LogTable:
     """A table as the log has it. `id`: its 16 bytes. `partition`: the number of partition key columns. `clustering`: a length
-    (or VARIABLE, UNKNOWN) for each clustering column. `columns`: the same, or COMPLEX, for each other column, by its name."""
+    (or VARIABLE, UNKNOWN) for each clustering column. `columns`: the same, or COMPLEX, for each other column, by its name.
+    `last`: the list of columns that was read last, in its bytes, and what they mean: mostly it is the next one, too."""
 
     id: bytes
     keyspace: str
