@@ -64,6 +64,20 @@ class PendingDelete:
     is_acknowledged: bool
 
 
+@dataclass(frozen=True, slots=True)
+class PendingRecheck:
+    """The recheck of a partition that a worker has leased: `key` has the partition key's columns alone.
+
+    `intents`: all that stand for it; `version`: the greatest time that their events tell; `told_by`: who announced it.
+    """
+
+    key: Key
+    intents: tuple[int, ...]
+    version: int
+    worker: str
+    told_by: str
+
+
 def pack_key(cells: Sequence[bytes | None]) -> bytes:
     """A key's raw cells as the state schema's columns `source_key` hold them."""
     return b"".join([_cell(c or b"") for c in cells])

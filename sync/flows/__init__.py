@@ -12,6 +12,7 @@ drain            takes the keys that are due, in batches
 reconcile        makes the target equal, key by key (rules 15 and 16)
 resend           makes the source equal, key by key (rules 26 and 27)
 partition_deletes  deletes of partitions that are left (rules 37 and 38)
+partition_rechecks  rechecks of partitions, expanded to rechecks of keys (rule 46)
 resend_counters  the same for counters, by differences (rule “counters”)
 isolation        many keys in one transaction; where that fails, each by itself
 

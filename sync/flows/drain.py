@@ -10,6 +10,7 @@ from sync.core.mutations import Key, KnownKey
 from sync.errors import SyncError, TargetUnavailable
 from sync.failpoints import failpoint
 from sync.flows.partition_deletes import PartitionDeletes
+from sync.flows.partition_rechecks import ExpandPartitions
 from sync.ports import MAX_LOCKS, KeyReconciler
 
 BATCH = MAX_LOCKS
@@ -33,16 +34,17 @@ class Drain:
     epoch: int
     deletes: PartitionDeletes | None = None
     """Those of partitions; None: the table has none of several rows."""
+    rechecks: ExpandPartitions | None = None
 
     def run(self, owner: str, stopped: Callable[[], bool]) -> int:
         """Reconcile until nothing is due or `stopped()`; how many keys and partitions. Raises TargetUnavailable."""
         done = 0
         while not stopped():
-            deleted = self.deletes.run(owner) if self.deletes else 0
-            done += deleted
+            partitions = sum(each.run(owner) for each in (self.deletes, self.rechecks) if each)
+            done += partitions
             due = self.journal.due(self.epoch, owner, BATCH, self.lease_seconds)
             if not due:
-                if deleted:
+                if partitions:
                     continue
                 break
             failpoint("drain.leased")

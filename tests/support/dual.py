@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from threading import Lock
 from typing import Any, Literal
 from unittest.mock import patch
@@ -38,10 +39,10 @@ from sync.core.versions import UNREPEATABLE_WINDOW_SECONDS
 from sync.flows.drain import Drain
 from sync.flows.partition_deletes import PartitionDeletes
 from sync.flows.reconcile import Reconcile
-from sync.ports import Intent, Outcome, PendingKey, PrimaryRows, Read, Replay
+from sync.ports import Epoch, Intent, Outcome, PendingKey, PrimaryRows, Read, Replay
 from sync.settings import Config, Settings
 from sync.wiring.backfill.worker import map_tables
-from sync.wiring.dual_write.worker import partition_deletes, reconciler
+from sync.wiring.dual_write.worker import partition_deletes, partition_rechecks, reconciler
 from sync.wiring.schema import apply_target
 
 LEASE = 30.0
@@ -120,7 +121,11 @@ class Table:
         journal = Journal(self.pool, self.mapped, self.encoder, Writer("drain", 0, 0, lease), Breaker(NEVER_OPEN))
         with ThreadPoolExecutor(4) as executor:
             reconcile = self.reconcile(executor, primary, lease) if self._forward else self._resend(executor, lease)
-            drain = Drain(journal, reconcile, self.cells.known_key, lease, self.epoch, self._deletes(primary, lease))
+            epoch = Epoch(self.epoch, "astra" if self._forward else "postgres", "open", 0, datetime.now(UTC))
+            rechecks = partition_rechecks(self.cassandra, self.pool, self.mapped, self.encoder, Config(), epoch)
+            drain = Drain(
+                journal, reconcile, self.cells.known_key, lease, self.epoch, self._deletes(primary, lease), rechecks
+            )
             return drain.run("drain", lambda: False)
 
     def _deletes(self, primary: Any, lease: float) -> PartitionDeletes | None:

@@ -14,6 +14,8 @@ import psycopg
 
 from sync.adapters.cassandra.connection.connect import Cassandra, open_cassandra
 from sync.adapters.cassandra.rows.cells import cells_of
+from sync.adapters.cassandra.rows.partition_keys import PartitionKeys
+from sync.adapters.postgres.capture.partition_rechecks import PartitionRechecks
 from sync.adapters.postgres.connection.connect import Connection, connect
 from sync.adapters.postgres.connection.pool import Pool, open_pool
 from sync.adapters.postgres.connection.queries import queries
@@ -38,6 +40,7 @@ from sync.errors import SyncError
 from sync.failpoints import failpoint
 from sync.flows.drain import Drain
 from sync.flows.partition_deletes import PartitionDeletes
+from sync.flows.partition_rechecks import ExpandPartitions
 from sync.flows.reconcile import Reconcile
 from sync.flows.resend import Resend
 from sync.flows.resend_counters import CounterResend
@@ -153,12 +156,23 @@ def _drain(cassandra: Cassandra, pool: Pool, table: TableMap, config: Config, ex
     return Drain(
         journal, steps, cells.known_key, lease, epoch.epoch,
         partition_deletes(PartitionJournal(pool, table, encoder, writer, breaker), rows, epoch, lease),
+        partition_rechecks(cassandra, pool, table, encoder, config, epoch),
     )  # fmt: skip
 
 
 def partition_deletes(journal: PartitionJournal, rows: AnyRows, epoch: Epoch, lease: float) -> PartitionDeletes | None:
     """What ends the deletes of a table's partitions; None if none of them has several rows."""
     return PartitionDeletes(journal, rows, epoch.primary, lease, epoch.epoch) if journal.has_partitions else None
+
+
+def partition_rechecks(
+    cassandra: Cassandra, pool: Pool, table: TableMap, encoder: RowEncoder, config: Config, epoch: Epoch
+) -> ExpandPartitions | None:
+    """What expands the rechecks of a table's partitions; None if none of them has several rows."""
+    journal = PartitionRechecks(pool, table, encoder, config.dual_write.writer_lease_seconds, epoch.epoch)
+    serial = config.options(table.name).lightweight_transactions
+    keys = PartitionKeys(cassandra, table.source, config.dual_write.primary_timeout_seconds, serial)
+    return ExpandPartitions(journal, keys) if journal.has_partitions else None
 
 
 def reconciler(

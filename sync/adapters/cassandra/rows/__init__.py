@@ -5,6 +5,7 @@ cell_types        the driver's types, made from the catalogue
 cells             an application's values to raw CQL cells, keys and tokens, and back
 inserts           rows written only where there are none: lightweight transactions
 key_rows          many rows by key, at quorum, for a drift report's second look
+partition_keys    the keys of a partition, for its recheck
 partitions        deletes of a partition, or of a range of it
 moments           when a row that is written expires
 queries           rows of a partition, by an index, or all of them, page by page

@@ -1,0 +1,47 @@
+-- due: rechecks of partitions to work on, leased for a while; not before what they tell of has come to a quorum (rule 40)
+UPDATE sync.intent SET lease_owner = %(owner)s, lease_until = clock_timestamp() + make_interval(secs => %(lease)s)
+WHERE id = ANY (ARRAY(
+    SELECT i.id FROM sync.intent AS i
+    WHERE i.table_name = %(table)s AND i.kind = 'recheck_partition' AND i.epoch <= %(epoch)s
+      AND (i.not_before IS NULL OR i.not_before <= statement_timestamp())
+      AND (i.lease_until IS NULL OR i.lease_until < statement_timestamp())
+    ORDER BY i.id LIMIT 64 FOR UPDATE SKIP LOCKED))
+RETURNING id, key, source_key, token, version, owner
+
+-- renew: the worker still has them; all of them, or it changes nothing
+UPDATE sync.intent SET lease_until = clock_timestamp() + make_interval(secs => %(lease)s)
+WHERE id = ANY (%(intents)s) AND lease_owner = %(worker)s
+
+-- bury: the tombstone of the partition, with what its events tell: stamps and puts see it from now on, and so no write that was
+-- hidden in the source can come into the target behind the steps that follow (rule 46)
+INSERT INTO sync.partition_tombstone AS p (table_name, token, version) VALUES (%(table)s, %(token)s, greatest(%(version)s, 1))
+ON CONFLICT (table_name, token) DO UPDATE SET version = greatest(p.version, excluded.version)
+
+-- leave: finished rechecks of these keys of the source
+INSERT INTO sync.intent AS i (table_name, key, source_key, token, kind, state, version, epoch, owner)
+SELECT %(table)s, k.key, k.source_key, %(token)s, 'recheck', 'finished', %(version)s,
+       (SELECT max(epoch) FROM sync.epoch), %(owner)s
+FROM unnest(%(keys)s::bytea[], %(source_keys)s::bytea[]) AS k (key, source_key)
+ORDER BY sha256(k.key)
+ON CONFLICT (table_name, sha256(key), version) WHERE kind = 'recheck' AND state = 'finished'
+DO UPDATE SET id = DEFAULT, epoch = excluded.epoch, owner = excluded.owner, source_key = excluded.source_key
+
+-- leave_target: the same of the target's next rows, and the last one's place
+WITH page AS (
+    SELECT {key} AS key, {places} FROM {target} AS t WHERE {covered} AND {after} ORDER BY {order} LIMIT %(most)s
+), left_there AS (
+    INSERT INTO sync.intent AS i (table_name, key, token, kind, state, version, epoch, owner)
+    SELECT %(table)s, p.key, %(token)s, 'recheck', 'finished', %(version)s, (SELECT max(epoch) FROM sync.epoch), %(owner)s
+    FROM page AS p ORDER BY sha256(p.key)
+    ON CONFLICT (table_name, sha256(key), version) WHERE kind = 'recheck' AND state = 'finished'
+    DO UPDATE SET id = DEFAULT, epoch = excluded.epoch, owner = excluded.owner
+)
+SELECT {texts} FROM page ORDER BY {reverse_order} LIMIT 1
+
+-- remove: they are expanded
+DELETE FROM sync.intent WHERE id = ANY (%(intents)s) AND lease_owner = %(worker)s
+
+-- failed: they are tried again, later each time
+UPDATE sync.intent SET attempts = attempts + 1, error = %(error)s,
+    lease_until = clock_timestamp() + make_interval(secs => least(300, 2 ^ least(attempts, 8)))
+WHERE id = ANY (%(intents)s) AND lease_owner = %(worker)s
