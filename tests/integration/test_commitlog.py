@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
 from cassandra.cluster import Cluster, Session
-from support.commitlog import MemoryLedger, feed_of, follow, node
-from support.commitlog_cases import CASES, Case
+from support.commitlog import MemoryLedger, feed_of, follow, node, old_node
+from support.commitlog_cases import CASES, VECTORS, Case
+from support.old_cassandra import VERSIONS
 
 from sync import local
 
@@ -44,27 +45,32 @@ def session_of(server: local.CassandraServer) -> Session:
     return session
 
 
-def fill(text: str, case: Case) -> str:
+def fill(text: str, case: Case, without: Sequence[str] = ()) -> str:
+    for part in without:
+        text = text.replace(part, "")
     return text.replace("{t}", f"t_{case.name}").replace("{{", "{").replace("}}", "}")
 
 
 @pytest.fixture(
-    scope="module", params=[pytest.param(name, marks=() if name == "format 8" else pytest.mark.slow) for name in FORMATS]
+    scope="module",
+    params=[pytest.param(name, marks=() if name == "format 8" else pytest.mark.slow) for name in (*FORMATS, *VERSIONS)],
 )
 def told(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[MemoryLedger]:
     """What was told of all cases, by a node with this format of the log."""
     folder: Path = tmp_path_factory.mktemp("node")
-    options = dict(FORMATS[request.param])
-    server = node(folder / "cassandra", **options)
+    options = dict(FORMATS.get(request.param, {}))
+    version = request.param if request.param in VERSIONS else ""
+    server = old_node(folder / "cassandra", version) if version else node(folder / "cassandra", **options)
+    without = VECTORS if version else ()
     server.start()
     try:
         session = session_of(server)
         for case in CASES:
             for text in (*case.before, case.table):
-                session.execute(fill(text, case))
+                session.execute(fill(text, case, without))
         for case in CASES:
             for text in case.statements:
-                session.execute(fill(text, case))
+                session.execute(fill(text, case, without))
         ledger = MemoryLedger()
         with feed_of(server, KEYSPACE) as feed:
             follow(feed, ledger)

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from support import old_cassandra
 from sync import local
 from sync.adapters.cassandra.connection.connect import open_cassandra
 from sync.adapters.cassandra.schema.catalogue import read_tables
@@ -30,6 +31,19 @@ CDC: dict[str, Any] = {
 def node(folder: Path, **yaml: Any) -> local.CassandraServer:
     """A node with CDC, not started. Small segments, so that a test sees several of them."""
     options = local.CassandraOptions(heap_mb=384, fast_start=True, password_auth=False, yaml={**CDC, **yaml})
+    return local.CassandraServer(folder, options=options)
+
+
+def old_node(folder: Path, version: str) -> local.CassandraServer:
+    """A node of Cassandra 4 with CDC, not started."""
+    yaml = {
+        **old_cassandra._settings(),
+        "cdc_enabled": True, "commitlog_segment_size_in_mb": 4, "commitlog_total_space_in_mb": 64, "cdc_total_space_in_mb": 64,
+        "enable_materialized_views": True,
+    }  # fmt: skip
+    options = local.CassandraOptions(
+        heap_mb=384, fast_start=True, password_auth=False, version=version, java=old_cassandra._java(), yaml=yaml
+    )
     return local.CassandraServer(folder, options=options)
 
 

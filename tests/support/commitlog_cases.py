@@ -62,6 +62,13 @@ _CLUSTERED = (
     "WITH cdc = true AND CLUSTERING ORDER BY (a DESC, b ASC, c DESC, d DESC, e ASC)"
 )
 
+VECTORS = (
+    ", vf vector<float, 3>, vt vector<text, 2>, vs vector<smallint, 2>",
+    ", vf, vt, vs",
+    ", [1.0, 2.0, 3.0], ['a', 'b'], [1, 2]",
+)
+"""What Cassandra 4 does not have, in a table, its columns and its values."""
+
 CASES = (
     Case("insert", _WIDE, ("INSERT INTO {t} (p, c, v, n) VALUES (1, 2, 'x', 3)",), keys(((i(1),), (i(2),)))),
     Case("key_only", _WIDE, ("INSERT INTO {t} (p, c) VALUES (1, 2)",), keys(((i(1),), (i(2),)))),

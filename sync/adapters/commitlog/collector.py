@@ -54,6 +54,7 @@ class Collector:
         check_folders(self.raw, self.own)
         self.own.mkdir(parents=True, exist_ok=True)
         with _locked(self.raw), _locked(self.own):
+            self._remove_before(begin)  # the last follower may have ended before it did
             self.sweep()
             thread = threading.Thread(target=self._watch, name="commitlog-collector", daemon=True)
             thread.start()
@@ -90,13 +91,16 @@ class Collector:
             return
         with self._lock:
             self._begin = begin
-            for segment, path in self._collected().items():
-                if segment < begin:
-                    failpoint("commitlog.before_delete")
-                    path.unlink(missing_ok=True)
-            for path in self.own.glob(f"*{_AFTER}"):
-                if int(path.name.removesuffix(_AFTER)) < begin:
-                    path.unlink(missing_ok=True)
+            self._remove_before(begin)
+
+    def _remove_before(self, begin: int) -> None:
+        for segment, path in self._collected().items():
+            if segment < begin:
+                failpoint("commitlog.before_delete")
+                path.unlink(missing_ok=True)
+        for path in self.own.glob(f"*{_AFTER}"):
+            if int(path.name.removesuffix(_AFTER)) < begin:
+                path.unlink(missing_ok=True)
 
     def sweep(self) -> None:
         """Take what is in `raw` now. Raises OSError."""
