@@ -49,7 +49,7 @@ class Collector:
 
         Raises SettingsError if the folders cannot be used, SyncError if another process uses one of them.
         """
-        self._begin, self._trouble, self._newest = begin, None, None
+        self._begin, self._trouble, self._newest, self._swept = begin, None, None, -_WATCHING_SECONDS
         self._end.clear()
         check_folders(self.raw, self.own)
         self.own.mkdir(parents=True, exist_ok=True)
