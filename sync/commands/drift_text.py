@@ -14,6 +14,7 @@ from sync.core.visible import key_text
 from sync.core.words import counted, listed
 
 _SHOWN = 20
+_ANNOUNCED = "announced: a follower has told of it meanwhile"
 _COLUMNS = ("table", "kind", "key", "columns", "source_version", "target_version", "repaired", "error")
 
 
@@ -82,7 +83,7 @@ def _findings(report: dict[str, Any]) -> Iterator[tuple[object, ...]]:
         for f in table["findings"]:
             versions = (_version(f["source_version"]), _version(f["target_version"]))
             yield (table["table"], f["kind"], _key(f), " ".join(f["columns"]), *versions,
-                   "yes" if f["repaired"] else "no", f.get("error", ""))  # fmt: skip
+                   "yes" if f["repaired"] else "no", f.get("error") or _ANNOUNCED * bool(f.get("announced")))  # fmt: skip
 
 
 def _key(finding: dict[str, Any]) -> str:

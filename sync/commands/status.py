@@ -14,6 +14,11 @@ from sync.core.words import counted
 from sync.wiring.status import read_status
 
 _KEYS_SHOWN = 10
+_OF_FEEDS = (
+    ("strays", "strays while Postgres was primary"),
+    ("unmapped", "changes of tables that are not migrated"),
+    ("rejects", "keys that Postgres cannot hold"),
+)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -45,7 +50,7 @@ def run(args: argparse.Namespace) -> int:
     out.print(f"RQ workers: {workers}; rejected rows: {rejects}", markup=False)
     if status["last_drift"]:
         out.print(_last_pass(status["last_drift"]), markup=False)
-    for line in _shadow_reads(status["shadow_reads"]):
+    for line in (*_shadow_reads(status["shadow_reads"]), *_feeds(status["feeds"], status["gaps"])):
         out.print(line, markup=False, soft_wrap=True)
     if status["writers"]:
         show_writers(status["writers"])
@@ -86,6 +91,21 @@ def _shadow_reads(shadow: dict[str, Any]) -> list[str]:
     more = len(shadow["keys"]) - len(shown)
     rest = [f"  and {more:,} more: --json lists them"] if more else []
     return [f"shadow reads: {counts}; {counted(shadow['since_repair'], 'key')} since the last repair", *shown, *rest]
+
+
+def _feeds(feeds: list[dict[str, Any]], gaps: list[dict[str, Any]]) -> list[str]:
+    """Each follower: how far behind it is, and what it has told; and the newest gaps."""
+    lines = []
+    for feed in feeds:
+        behind = "told nothing yet" if feed["behind_seconds"] is None else f"{feed['behind_seconds']:.1f} s behind"
+        state = "ended" if feed["ended"] else behind if feed["followed"] else f"{behind}, and nobody follows it"
+        told = f"{counted(feed['keys'], 'key')}, {counted(feed['partitions'], 'partition')}"
+        more = [f"{feed[name]:,} {text}" for name, text in _OF_FEEDS if feed[name]]
+        error = f" ({feed['error']})" if feed["error"] else ""
+        lines.append(f"feed {feed['name']}: {state}; {', '.join([told, *more])}{error}")
+    return lines + [
+        f"gap of {gap['feed']}: {gap['table'] or 'every table'}, until {gap['until'][:19]}: {gap['why']}" for gap in gaps
+    ]
 
 
 def _last_pass(last: dict[str, Any]) -> str:

@@ -25,6 +25,7 @@ class SwitchAuthority(Protocol):
     def renew(self, switch: int) -> None: ...
     def not_ready(self, switch: int) -> Sequence[NotReady]: ...
     def close(self, switch: int, pause: float) -> int: ...
+    def feeds_behind(self, switch: int, write_timeout: float) -> str: ...
     def open_intents(self) -> int: ...
     def switch_primary(self, switch: int, figures: dict[str, Any], unproved: Callable[[], str]) -> tuple[Epoch, float]: ...
     def abandon(self, switch: int, reason: str) -> None: ...
@@ -32,11 +33,15 @@ class SwitchAuthority(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """How long to wait, in seconds: for writers to answer, for intents to be settled before the pause, and the pause."""
+    """How long to wait, in seconds: for writers to answer, for intents to be settled before the pause, and the pause.
+
+    `write`: for how long a write of somebody else's may be under way at the source.
+    """
 
     ready: float
     settle: float
     pause: float
+    write: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +76,7 @@ class Switch:
         failpoint("switch.begun")
         try:
             self._await_writers(switch)
+            self._await_feeds(switch)
             self._drain_most(switch)
             self.say("closing: writes wait now")
             self.authority.close(switch, self.limits.pause)
@@ -97,6 +103,17 @@ class Switch:
                 raise GateRefused("; ".join(f"{w.writer} {w.why}, heartbeat {w.heartbeat_age:.0f} s ago" for w in not_ready))
             self._pause(switch, _POLL_SECONDS)
 
+    def _await_feeds(self, switch: int) -> None:
+        """Every follower has told what others wrote before the switch began, while writes continue (rule 42)."""
+        until, said = time.monotonic() + self.limits.settle + self.limits.write, False
+        while behind := self.authority.feeds_behind(switch, self.limits.write):
+            if not said:
+                self.say(f"waiting for what others have changed: {behind}")
+            said = True
+            if time.monotonic() > until:
+                raise GateRefused(f"it took too long: {behind}, nothing has changed; see `sync status`")
+            self._pause(switch, _POLL_SECONDS)
+
     def _drain_most(self, switch: int) -> None:
         """Reconcile the backlog while writes continue, so that the pause is only for what comes in last."""
         until = time.monotonic() + self.limits.settle
@@ -104,17 +121,19 @@ class Switch:
             self.authority.renew(switch)
 
     def _drain_and_switch(self, switch: int, figures: dict[str, Any]) -> tuple[Epoch, float]:
-        until = time.monotonic() + self.limits.pause
+        until, behind = time.monotonic() + self.limits.pause, ""
         while True:
             self.drain()
             failpoint("switch.drained")
             try:
-                if not self.authority.open_intents():
+                behind = self.authority.feeds_behind(switch, self.limits.write)
+                if not behind and not self.authority.open_intents():
                     return self.authority.switch_primary(switch, figures, self.unproved)
             except StillOpen:
                 pass  # an intent or a writer came in between
             if time.monotonic() > until:
                 left = f"{counted(self.authority.open_intents(), 'open intent')} left after {self.limits.pause:g} s"
+                left = f"{behind}; {left}" if behind else left
                 raise GateRefused(f"it took too long: {left}, nothing has changed")
             time.sleep(_DRAIN_POLL_SECONDS)
 

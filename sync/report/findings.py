@@ -100,7 +100,8 @@ def _kind(kind: str) -> str:
 def _row(of: Table, finding: Mapping[str, Any]) -> str:
     given = finding.get("kind")
     kind = given if isinstance(given, str) and given in KINDS else "unknown"
-    contents = (_kind(kind), _key(finding), _columns(finding, kind), _versions(finding))
+    told = " <small>announced</small>" if finding.get("announced") is True else ""
+    contents = (_kind(kind) + told, _key(finding), _columns(finding, kind), _versions(finding))
     cells = "".join(map(cell, _COLUMNS, contents))
     return f'<tr role="row" data-table="{of.index}" data-kind="{kind}">{cells}</tr>'
 

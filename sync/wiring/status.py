@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from sync.adapters.postgres.backfill.rejects import count_rejects
+from sync.adapters.postgres.capture.feeds import read_feeds, read_gaps
 from sync.adapters.postgres.connection.connect import Connection
 from sync.adapters.postgres.cutover.epochs import read_epoch
 from sync.adapters.postgres.cutover.writers import list_writers
@@ -66,6 +67,8 @@ def read_status(settings: Settings, config: Config) -> dict[str, Any]:
             "indexes_to_build": _row(connection, "SELECT count(*) FROM sync.index")[0],
             "last_drift": last_drift(connection),
             "shadow_reads": shadow_status(connection),
+            "feeds": [feed.plain() for feed in read_feeds(connection)],
+            "gaps": read_gaps(connection),
             "drift_under_way": [_check(p) for p in ledger.progress(ledger.open_checks())],
             "gates": judged.plain(),
             "gates_error": judged.why or None,

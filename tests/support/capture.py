@@ -17,14 +17,14 @@ from sync.core.mutations import Key
 FEED = "a feed"
 
 
-def ledger(table: Table, owner: str = "follower", write_timeout: float = 2.0, lease: float = 15.0) -> FeedLedger:
+def ledger(table: Table, owner: str = "follower", write_timeout: float = 2.0, lease: float = 300.0) -> FeedLedger:
     """A ledger that has taken FEED."""
     made = free_ledger(table, owner, write_timeout, lease)
     made.take(FEED)
     return made
 
 
-def free_ledger(table: Table, owner: str, write_timeout: float = 2.0, lease: float = 15.0) -> FeedLedger:
+def free_ledger(table: Table, owner: str, write_timeout: float = 2.0, lease: float = 300.0) -> FeedLedger:
     """A ledger that has not taken it."""
     keys = {table.name: TableKeys(table.mapped, table.encoder, token_of)}
     limits = FeedLimits(lease, write_timeout, 60.0)

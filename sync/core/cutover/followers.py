@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from sync.core.cutover.gates import Gate
 from sync.core.words import counted
@@ -29,6 +30,15 @@ class FeedFact:
     error: str
     followed: bool
     gaps: int
+
+    def plain(self) -> dict[str, Any]:
+        """As `sync status --json` prints it."""
+        return {
+            "name": self.name, "behind_seconds": self.behind, "ended": self.ended, "followed": self.followed,
+            "recorded_age_seconds": self.recorded_age, "keys": self.keys, "partitions": self.partitions,
+            "strays": self.strays, "unmapped": self.unmapped, "rejects": self.rejects, "gaps": self.gaps,
+            "position": self.position, "error": self.error or None,
+        }  # fmt: skip
 
 
 def followers_gate(feeds: Sequence[FeedFact], most: float = MAX_LAG_SECONDS) -> Gate:

@@ -32,9 +32,13 @@ class FollowSite:
 
 
 def feed_limits(config: Config) -> FeedLimits:
-    """The limits that sync.toml gives."""
-    capture = config.capture
-    return FeedLimits(capture.lease_seconds, capture.write_timeout_seconds, config.dual_write.max_clock_skew_seconds)
+    """The limits that sync.toml gives. A pass that counts looks when nothing is open of what began before (rule 41).
+
+    A store's write that is older than a writer's lease brings nothing any more: workers have its intent (rule 12).
+    """
+    capture, tuning = config.capture, config.dual_write
+    apart = tuning.max_clock_skew_seconds + tuning.writer_lease_seconds
+    return FeedLimits(capture.lease_seconds, capture.write_timeout_seconds, apart)
 
 
 @contextmanager

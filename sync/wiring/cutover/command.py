@@ -41,7 +41,8 @@ def switch(
     remember(site.connection, (table.source for table in site.tables))
     # A writer answers with its next heartbeat; one that was just too late has time for another one.
     ready = 2 * site.config.dual_write.heartbeat_seconds + 1
-    limits = Limits(ready, tuning.max_drain_seconds, tuning.max_pause_seconds)
+    write = site.config.capture.write_timeout_seconds
+    limits = Limits(ready, tuning.max_drain_seconds, tuning.max_pause_seconds, write)
     names, still = [table.name for table in site.tables], unproved(site, site.authority.current(), bool(waived))
     figures = {**_figures(passed), **({"waived": waived} if waived else {})}
     site.authority.audit(f"{kind} begun", figures)

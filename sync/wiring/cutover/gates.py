@@ -11,6 +11,7 @@ from sync.adapters.cassandra.connection.connect import Cassandra, open_cassandra
 from sync.adapters.cassandra.schema.catalogue import read_tables
 from sync.adapters.postgres.backfill import ahead
 from sync.adapters.postgres.backfill.rejects import count_rejects
+from sync.adapters.postgres.capture.feeds import read_feeds
 from sync.adapters.postgres.connection.connect import Connection, connect
 from sync.adapters.postgres.connection.pooled import adjust
 from sync.adapters.postgres.cutover.epochs import Authority
@@ -23,6 +24,7 @@ from sync.adapters.postgres.schema.catalogue import regclass
 from sync.adapters.postgres.schema.migrations import require_state
 from sync.core.cutover import gates
 from sync.core.cutover.agreement import differences, may_write
+from sync.core.cutover.followers import followers_gate
 from sync.core.cutover.gates import Gate
 from sync.core.cutover.proof import TableProof, proof_gate, undisturbed_gate
 from sync.core.rows import TableMap, one_sided
@@ -125,6 +127,8 @@ def judge_facts(site: Site, kind: SwitchKind, epoch: Epoch, writers: int | None 
     found = [gates.reversible_gate(_one_sided(site), _left_out(site))]
     if kind == "cutover":
         found += _copy_gates(site, facts)
+    if feeds := read_feeds(site.connection):
+        found.append(followers_gate(feeds))
     return [
         *found,
         gates.writers_gate(facts.writers(), epoch.epoch, site.config.dual_write.writer_lease_seconds, writers),

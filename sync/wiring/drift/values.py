@@ -27,6 +27,7 @@ def shown_finding(found: dict[str, Any]) -> dict[str, Any]:
         "source_version": found["source_version"] or None,
         "target_version": found["target_version"],
         "repaired": found["repaired"],
+        "announced": found["announced"],
     }
     return {**made, "error": found["error"]} if found["error"] else made
 

@@ -131,6 +131,14 @@ class Authority:
         self._row("closed", switch=switch)
         return int(row[0])
 
+    def feeds_behind(self, switch: int, write_timeout: float) -> str:
+        """Which feeds have not told what the switch must know of, in words; empty: all have (rule 42)."""
+        with target_errors():
+            values = {"switch": switch, "write_timeout": write_timeout}
+            rows = self.connection.execute(_SQL["feeds_behind"], values).fetchall()
+        missing = [(name, "has told nothing yet" if left is None else f"is {left:.1f} s behind") for name, left in rows]
+        return "; ".join(f"feed {name} {how}" for name, how in missing)
+
     def open_intents(self) -> int:
         """How many intents are left, counted up to 100,000."""
         row = self._row("open_intents")
@@ -169,6 +177,8 @@ class Authority:
             )
         if intents:
             raise StillOpen(f"{counted(intents, 'open intent')}")
+        if behind := self.feeds_behind(switch, 0.0):
+            raise StillOpen(behind)
         for writer in self.not_ready(switch):
             raise StillOpen(f"{writer.writer} {writer.why}")
 

@@ -41,6 +41,14 @@ WHERE s.id = %(switch)s AND s.finished_at IS NULL AND e.epoch = s.from_epoch AND
 -- closed: record when the switch closed the epoch
 UPDATE sync.switch SET state = 'closing', closed_at = clock_timestamp() WHERE id = %(switch)s AND finished_at IS NULL
 
+-- feeds_behind: feeds that have not told what was told at the source before the epoch closed; before it closes, what was written
+-- before the switch began: a write may be under way for so long (rule 42)
+SELECT f.name, CASE WHEN isfinite(f.told_until) THEN extract(epoch FROM m.moment - f.told_until)::float8 END
+FROM sync.feed AS f, (
+    SELECT coalesce(closed_at, started_at + make_interval(secs => %(write_timeout)s)) AS moment FROM sync.switch WHERE id = %(switch)s
+) AS m
+WHERE f.told_until < m.moment ORDER BY f.name
+
 -- open_intents: how many intents are left, counted up to a limit
 SELECT count(*) FROM (SELECT FROM sync.intent LIMIT 100000) AS counted
 

@@ -1,7 +1,8 @@
--- intents: how many there are, how many have failed, the oldest one's age, the error of one that failed
+-- intents: how many there are that need not wait for their time (rule 40), how many have failed, the oldest one's age, the error of
+-- one that failed
 SELECT count(*), count(*) FILTER (WHERE attempts > 0), coalesce(extract(epoch FROM clock_timestamp() - min(created_at)), 0)::float8,
        coalesce(max(error) FILTER (WHERE attempts > 0), '')
-FROM sync.intent
+FROM sync.intent WHERE not_before IS NULL OR not_before <= clock_timestamp()
 
 -- passes: the newest drift passes over each table, the newest first, as many as a proof takes
 SELECT id, table_name, clean, repaired, epoch, coalesce(shape, ''), started_at, coalesce(data_center, '')
@@ -16,6 +17,7 @@ WHERE nth <= %(most)s ORDER BY id DESC, table_name
 SELECT DISTINCT ON (table_name) table_name, at, why FROM (
     SELECT '', greatest(recorded_at, fenced_at), 'a writer recorded late what it had written, or was fenced' FROM sync.writer
     UNION ALL SELECT table_name, at, why || ' in ' || table_name FROM sync.disturbance
+    UNION ALL SELECT table_name, counts_from, 'what ' || feed || ' has lost (' || why || ') is written for certain' FROM sync.gap
 ) AS found (table_name, at, why)
 WHERE at IS NOT NULL ORDER BY table_name, at DESC
 

@@ -3,7 +3,8 @@ SELECT k.key, held.data, held.version,
        greatest((SELECT version FROM sync.tombstone WHERE table_name = %(table)s AND sha256(key) = sha256(k.key) AND key = k.key),
                 (SELECT version FROM sync.partition_tombstone WHERE table_name = %(table)s AND token = k.token)),
        EXISTS (SELECT FROM sync.intent WHERE table_name = %(table)s AND sha256(key) = sha256(k.key) AND key = k.key)
-           OR EXISTS (SELECT FROM sync.intent WHERE table_name = %(table)s AND token = k.token AND kind = 'delete_partition'),
+           OR EXISTS (SELECT FROM sync.intent WHERE table_name = %(table)s AND token = k.token
+                      AND kind IN ('delete_partition', 'recheck_partition')),
        ({refused}), held.moment
 FROM (VALUES {keys}) AS k ({names})
 LEFT JOIN LATERAL (SELECT {row} AS data, coalesce({version}, 0) AS version, {moment} AS moment FROM {target} AS t WHERE {is_key}) AS held ON true
@@ -155,9 +156,14 @@ FROM sync.run WHERE id = ANY (%(runs)s) AND state = 'open' ORDER BY id FOR UPDAT
 SELECT range_start, range_end, state, figures, error
 FROM sync.range WHERE run_id = %(run)s ORDER BY range_start
 
--- findings: the findings of a run that were kept
-SELECT table_name, key, source_key, token, kind, shown, columns, source_version, target_version, repaired, error
-FROM sync.drift_finding WHERE run_id = %(run)s ORDER BY token, key
+-- findings: the findings of a run that were kept; whether a change of the key, or of its partition, was announced meanwhile
+SELECT table_name, key, source_key, token, kind, shown, columns, source_version, target_version, repaired, error, EXISTS (
+    SELECT FROM sync.intent AS i
+    WHERE i.table_name = f.table_name AND sha256(i.key) = sha256(f.key) AND i.key = f.key
+      AND (i.owner = 'announce' OR starts_with(i.owner, 'follow '))
+    UNION ALL SELECT FROM sync.intent AS i
+    WHERE i.table_name = f.table_name AND i.token = f.token AND i.kind = 'recheck_partition') AS announced
+FROM sync.drift_finding AS f WHERE run_id = %(run)s ORDER BY token, key
 
 -- close_run: a pass is over
 UPDATE sync.run SET state = 'done', finished_at = clock_timestamp() WHERE id = ANY (%(runs)s)
