@@ -174,6 +174,15 @@ def test_a_damaged_section_is_never_a_silent_loss(place: int, flip: int) -> None
     assert lost or len(found) == 20
 
 
+def test_zeros_are_the_end_of_a_segment_and_damage_elsewhere() -> None:
+    """Would break: a page of zeros, which a machine that lost its power leaves, hides what came behind it."""
+    first, second = entry(mutation(ONE)), entry(mutation(ONE))
+    assert len(list(entries(first + bytes(500), padded=True))) == 1
+    for data, padded in ((first + bytes(500), False), (first + bytes(len(second)) + second, True)):
+        with pytest.raises(Damaged):
+            list(entries(data, padded=padded))
+
+
 @given(st.data())
 def test_a_mutation_with_changed_bytes_still_tells_its_partition(data: st.DataObject) -> None:
     """Would break: what a wrong schema makes of rows. (Checksums are right here: real damage does not come so far.)"""

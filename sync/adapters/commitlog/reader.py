@@ -82,7 +82,7 @@ class LogReader:
                 return moved
         until = self.mutations + MUTATIONS
         try:
-            for at, data in entries(self._section.data, self._within):
+            for at, data in entries(self._section.data, self._within, self._section.last):
                 self._entry(data)
                 self._within = at
                 self.mutations += 1

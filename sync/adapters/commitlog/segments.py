@@ -18,10 +18,12 @@ _PIECE = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """What one sync of the log wrote: `data`, uncompressed, and the offset of the marker behind it."""
+    """What one sync of the log wrote: `data`, uncompressed, and the offset of the marker behind it. `last`: there is no room for
+    another one in the file."""
 
     data: bytes
     end: int
+    last: bool
 
 
 class SegmentFile:
@@ -51,7 +53,7 @@ class SegmentFile:
         data = os.pread(self._file, end - at - MARKER, at + MARKER)
         if len(data) < end - at - MARKER:
             raise Damaged(f"the section at {at} ends with the file, and not at {end}")
-        return Section(_expanded(descriptor, data), end)
+        return Section(_expanded(descriptor, data), end, end + MARKER > os.fstat(self._file).st_size)
 
     def rest(self, offset: int) -> str:
         """What is wrong with a complete segment behind its last section, whose end is at `offset`; empty if nothing is.
@@ -64,7 +66,7 @@ class SegmentFile:
             return f"the file ends before {offset}"
         at = offset or (self._descriptor.size if self._descriptor else 0)
         while data := os.pread(self._file, _PIECE, at):
-            if any(data):
+            if data.lstrip(b"\0"):
                 return f"there is something behind its last section, at {offset}"
             at += len(data)
         return ""

@@ -34,8 +34,10 @@ def section_end(marker: bytes, segment: int, offset: int) -> int | None:
     return int(end)
 
 
-def entries(section: bytes, begin: int = 0) -> Iterator[tuple[int, bytes | None]]:
+def entries(section: bytes, begin: int = 0, padded: bool = False) -> Iterator[tuple[int, bytes | None]]:
     """(place behind it, bytes) of each entry of a section from `begin` on; None for one whose checksum is wrong.
+
+    `padded`: there may be zeros behind the last entry, as in the last section of a segment. Zeros elsewhere are damage.
 
     Raises Damaged where the next entry cannot be found: what is left of the section is lost.
     """
@@ -44,9 +46,9 @@ def entries(section: bytes, begin: int = 0) -> Iterator[tuple[int, bytes | None]
     while at + size_of <= end:
         size = unpack(section, at)[0]
         if not size:
-            if any(section[at : at + 8]):
+            if not padded or section[at:].lstrip(b"\0"):
                 raise Damaged("the size of an entry was overwritten")
-            return  # the rest is unused
+            return
         body = at + 8
         if size < _LEAST_ENTRY or body + size + size_of > end:
             raise Damaged(f"an entry of {size} bytes does not fit into its section")
