@@ -368,7 +368,8 @@ def test_bytes_that_changed_on_the_disk_are_never_a_silent_loss(
             found = read_all(feed, folder, tmp_path)
             lost = missing(whole, told_by(found))
             losses += bool(lost)
-            assert found.gaps or not lost, (trial, lost)
+            waits = found.position != follow_rest.position  # at a marker that may be half written, until the node goes on
+            assert found.gaps or waits or not lost, (trial, lost)
             shutil.rmtree(folder)
     assert losses > 5
 
@@ -401,6 +402,7 @@ def read_all(feed: object, folder: Path, tmp_path: Path) -> MemoryLedger:
         while reader.step(10**9):
             pass
         ledger.changes, ledger.gaps = list(reader.changes.values()), list(reader.gaps.values())
+        ledger.position = str(reader.place)
     finally:
         reader.close()
     return ledger

@@ -95,21 +95,22 @@ class LogReader:
 
     def _load(self) -> bool:
         """Make the section at the place the present one, or go on to the next segment; False if there is nothing yet."""
+        before = self.segment
         if not self._open():
-            return False
+            return self.segment != before
         assert self._file is not None
         try:
             for complete in (False, True):
+                wrong = ""
                 if complete and not self._is_complete():
                     return False
                 try:
                     self._section = self._file.section(self._marker)
                 except Damaged as error:  # or half written: a complete one is not
-                    if complete:
-                        self._lose(None, f"segment {self.segment}: {error}")
+                    wrong = str(error)
                 if self._section is not None:
                     return True
-            if wrong := self._file.rest(self._marker):
+            if wrong := wrong or self._file.rest(self._marker):
                 self._lose(None, f"segment {self.segment}: {wrong}")
         except SegmentRefused as error:
             raise SyncError(f"the commit log cannot be read: {error}") from None

@@ -18,8 +18,8 @@ _PIECE = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """What one sync of the log wrote: `data`, uncompressed, and the offset of the marker behind it. `last`: there is no room for
-    another one in the file."""
+    """What one sync of the log wrote: `data`, uncompressed, and the offset of the marker behind it. `last`: there is no room
+    for another one in the file."""
 
     data: bytes
     end: int
@@ -96,7 +96,9 @@ def _expanded(descriptor: Descriptor, data: bytes) -> bytes:
     size = int.from_bytes(data[:_LENGTH], "big")
     try:
         found = _expander(descriptor.compression)(data[_LENGTH:], size)
-    except (ValueError, RuntimeError, zlib.error, MemoryError) as error:
+    except SegmentRefused:
+        raise
+    except Exception as error:  # noqa: BLE001 (each library has errors of its own for what it cannot decompress)
         raise Damaged(f"a section cannot be decompressed ({type(error).__name__})") from None
     if len(found) != size:
         raise Damaged("a section has another size than its header says")
