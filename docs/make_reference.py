@@ -99,7 +99,7 @@ def _limits(field: FieldInfo) -> str:
 
 
 def _rows(model: type[BaseModel], section: str, meanings: Meanings, shown: Callable[[str], str] = str) -> Iterator[str]:
-    unit_head = section in ("backfill", "dual_write", "drift", "cutover")
+    unit_head = section in ("backfill", "dual_write", "drift", "cutover", "capture")
     yield f"| setting | type | default |{' unit |' if unit_head else ''} meaning |"
     yield "| --- | --- | --- | --- |" + (" --- |" if unit_head else "")
     for name, field in model.model_fields.items():
@@ -160,10 +160,17 @@ def _section(name: str, annotation: Any, meanings: Meanings) -> Iterator[str]:
 
 
 def _subparsers() -> dict[str, tuple[str, argparse.ArgumentParser]]:
-    """Every command with its one-line help and its parser."""
-    action = next(a for a in build_parser()._actions if isinstance(a, argparse._SubParsersAction))
-    helps = {choice.dest: choice.help or "" for choice in action._choices_actions}
-    return {name: (helps[name], parser) for name, parser in action.choices.items()}
+    """Every command with its one-line help and its parser; one that has commands of its own is these."""
+    return dict(_commands_of(build_parser(), ""))
+
+
+def _commands_of(parser: argparse.ArgumentParser, before: str) -> Iterator[tuple[str, tuple[str, argparse.ArgumentParser]]]:
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            helps = {choice.dest: choice.help or "" for choice in action._choices_actions}
+            for name, inner in action.choices.items():
+                inside = list(_commands_of(inner, f"{before}{name} "))
+                yield from inside or [(f"{before}{name}", (helps[name], inner))]
 
 
 def commands_page(meanings: Meanings) -> str:
@@ -178,7 +185,7 @@ def commands_page(meanings: Meanings) -> str:
         "",
         "| command | what it does |",
         "| --- | --- |",
-        *(f"| [`sync {name}`](#sync-{name}) | {text} |" for name, (text, _) in _subparsers().items()),
+        *(f"| [`sync {name}`](#sync-{name.replace(' ', '-')}) | {text} |" for name, (text, _) in _subparsers().items()),
     ]
     for name, (text, parser) in _subparsers().items():
         lines += ["", f"## sync {name}", "", f"{text[:1].upper()}{text[1:]}.", "", *_options(name, parser, meanings), ""]
@@ -203,7 +210,7 @@ def _options(command: str, parser: argparse.ArgumentParser, meanings: Meanings) 
 def _written(action: argparse.Action) -> str:
     """An option as it is typed."""
     if not action.option_strings:
-        return " or ".join(f"`{choice}`" for choice in action.choices or ())
+        return " or ".join(f"`{choice}`" for choice in action.choices or (action.metavar or action.dest,))
     if action.nargs == 0:
         return f"`{action.option_strings[0]}`"
     usual = {"table": "NAME", "folder": "FOLDER"}.get(action.dest, "N")

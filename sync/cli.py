@@ -151,7 +151,7 @@ def _follow(commands: argparse._SubParsersAction) -> None:  # type: ignore[type-
     _commitlog(_feed(feeds, "commitlog", "the commit log of a Cassandra node; runs beside each node"))
     forget = _command(feeds, "forget", "forget a feed that nobody follows any more, so that a cut-over does not wait for it")
     forget.set_defaults(run="follow")
-    forget.add_argument("name", metavar="NAME")
+    forget.add_argument("name", metavar="NAME", help="as `sync status` shows it")
 
 
 def _commitlog(parser: argparse.ArgumentParser) -> None:

@@ -35,6 +35,9 @@ INSERTS, INSERT = "sync/adapters/cassandra/rows/inserts.py", "tests/integration/
 PARTITIONS, DELETES = "sync/adapters/postgres/dual_write/sql/partitions.sql", "tests/integration/test_partition_deletes.py"
 DELETING, ENDING = "sync/adapters/postgres/dual_write/partitions.py", "sync/flows/partition_deletes.py"
 HELD, TRANSACTIONS = "sync/adapters/postgres/connection/held.py", "tests/integration/test_transactions.py"
+FEEDS, EXPANDING = "sync/adapters/postgres/capture/sql/feeds.sql", "sync/flows/partition_rechecks.py"
+ANNOUNCED, ANNOUNCES = "sync/adapters/postgres/capture/announced.py", "tests/integration/test_announcements.py"
+RECHECKS, FOLLOWERS = "tests/integration/test_partition_rechecks.py", "tests/integration/test_followers_at_a_cutover.py"
 FAST, AGREED = "tests/switches/test_fast_rollback.py", "tests/integration/test_agreement.py"
 
 
@@ -960,6 +963,76 @@ MUTANTS = (
         "nodes", "names of nodes that the first one leads to are not checked", "sync/adapters/cassandra/connection/tls.py",
         "self._names.get(found.address, found.address))", "self._names.get(found.address, next(iter(self._names.values()))))",
         "tests/integration/test_three_nodes.py", "certificate",
+    ),
+    Mutant(
+        "32", "a recheck that is there stands for a new event", FEEDS,
+        "SET id = DEFAULT, epoch = excluded.epoch,", "SET epoch = excluded.epoch,", ANNOUNCES, "rule_32_",
+    ),
+    Mutant(
+        "32", "whoever has lost the feed records on", FEEDS,
+        "FROM e WHERE name = %(name)s AND lease_owner = %(owner)s\n", "FROM e WHERE name = %(name)s\n", ANNOUNCES, "two_followers",
+    ),
+    Mutant(
+        "39", "the time of an event is forgotten", ANNOUNCED,
+        "pack_key(cells), token, change.timestamp, wait)", "pack_key(cells), token, None, wait)",
+        ANNOUNCES, "rule_39_the_next_write",
+    ),
+    Mutant(
+        "39", "what tells no time has none", ANNOUNCED,
+        '"versions": [row[2] for row in rows],', '"versions": [row[2] or 1 for row in rows],', ANNOUNCES, "rule_39_without_a_time",
+    ),
+    Mutant(
+        "40", "a reconcile picks what is not due", SETTLING,
+        "  AND (i.not_before IS NULL OR i.not_before <= clock_timestamp())  -- rule 40\n", "", ANNOUNCES, "rule_40_a_key",
+    ),
+    Mutant(
+        "40", "a repetition keeps the first one's time", FEEDS,
+        "    not_before = greatest(i.not_before, excluded.not_before), lease", "    not_before = i.not_before, lease",
+        ANNOUNCES, "rule_40_a_repetition",
+    ),
+    Mutant(
+        "41", "a gap leaves the proof alone", "sync/adapters/postgres/cutover/sql/gates.sql",
+        "is written for certain' FROM sync.gap", "is written for certain' FROM sync.gap WHERE false", FOLLOWERS, "rule_41_",
+    ),
+    Mutant(
+        "41", "a gap counts from when it ends", FEEDS,
+        "u.until + make_interval(secs => %(write_timeout)s + %(skew)s)", "u.until", FOLLOWERS, "rule_41_",
+    ),
+    Mutant(
+        "42", "a switch does not wait for followers", "sync/flows/cutover.py",
+        "while behind := self.authority.feeds_behind(switch, self.limits.write):", 'while behind := "":',
+        FOLLOWERS, "rule_42_a_cut_over_waits",
+    ),
+    Mutant(
+        "42", "the switch does not look once more", "sync/adapters/postgres/cutover/epochs.py",
+        "if behind := self.feeds_behind(switch, 0.0):", 'if behind := "":', FOLLOWERS, "rule_42_the_switch_itself",
+    ),
+    Mutant(
+        "43", "an event with a version that Postgres has is our own", FEEDS,
+        "ORDER BY k.table_name, sha256(k.key)\n",
+        "WHERE NOT EXISTS (SELECT FROM public.plays AS p WHERE p._sync_version = k.version)\nORDER BY k.table_name, sha256(k.key)\n",
+        ANNOUNCES, "rule_43_",
+    ),
+    Mutant(
+        "46", "the source's keys are not looked for", EXPANDING,
+        "            self.journal.leave(due, keys)\n", "            pass\n", RECHECKS, "rule_46_rows_that_another_has_written",
+    ),
+    Mutant(
+        "46", "the target's keys are not looked for", EXPANDING,
+        "after = self.journal.leave_target(due, None)\n", "after = None\n", RECHECKS, "rule_46_rows_that_another_has_deleted",
+    ),
+    Mutant(
+        "46", "no tombstone of the partition is left", EXPANDING,
+        "        self.journal.bury(due)\n", "", RECHECKS, "rule_46_the_tombstone_comes",
+    ),
+    Mutant(
+        "46", "the partition's tombstone is without the event's time", "sync/adapters/postgres/capture/sql/partitions.sql",
+        "greatest(%(version)s, 1))", "1)", RECHECKS, "rule_46_the_next_write",
+    ),
+    Mutant(
+        "46", "the partition's tombstone does not hold the range", "sync/adapters/postgres/capture/partition_rechecks.py",
+        '            connection.execute(_SHARE_RANGE, {"table": self._table.name, "token": due.key.token})\n', "",
+        RECHECKS, "rule_46_the_tombstone_waits",
     ),
     Mutant(
         "33", "a put does not take its partition's lock", JOURNAL,
