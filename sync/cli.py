@@ -160,9 +160,21 @@ def _follow(commands: argparse._SubParsersAction) -> None:  # type: ignore[type-
         "--topic", action="append", required=True, metavar="[TABLE=]TOPIC",
         help="a data topic, of the table that its name ends with, or of TABLE (may be repeated)",
     )  # fmt: skip
+    _commitlog(_feed(feeds, "commitlog", "the commit log of a Cassandra node; runs beside each node"))
     forget = _command(feeds, "forget", "forget a feed that nobody follows any more, so that a cut-over does not wait for it")
     forget.set_defaults(run="follow")
     forget.add_argument("name", metavar="NAME", help="as `sync status` shows it")
+
+
+def _commitlog(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--cdc-raw", type=Path, required=True, metavar="DIR", help="the node's cdc_raw_directory")
+    parser.add_argument(
+        "--folder", type=Path, metavar="DIR", help="where segments wait to be read (sync_commitlog beside cdc_raw)"
+    )
+    parser.add_argument("--node", metavar="ADDRESS", help="whose cdc_raw it is (the node on this machine)")
+    parser.add_argument(
+        "--max-folder-mb", type=_positive, default=8192, metavar="MB", help="how much may wait to be read (8192)"
+    )
 
 
 def _feed(feeds: argparse._SubParsersAction, name: str, text: str) -> argparse.ArgumentParser:  # type: ignore[type-arg]

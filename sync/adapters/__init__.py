@@ -3,6 +3,7 @@
 astra/           the Data API, by astrapy
 capture/         feeds of changes by others
 cassandra/       Cassandra and Astra over CQL, by the DataStax driver
+commitlog/       the commit log of a Cassandra node, read beside it
 postgres/        Postgres, by psycopg
 pulsar/          topics of change data capture, by pulsar-client and fastavro
 heap             gives memory back to the system

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import atexit
 import signal
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 
 from sync.adapters.capture.key_lines import KeyLines
@@ -20,6 +22,7 @@ from sync.core.words import counted
 from sync.errors import Interrupted
 from sync.flows.follow import ChangedKeys
 from sync.wiring.backfill.command import open_ledger
+from sync.wiring.capture.commitlog import Followed, open_feed
 from sync.wiring.capture.follow import FollowSite, follow_feed, open_follow_site
 
 MakeFeed = Callable[[argparse.Namespace, FollowSite], ChangedKeys]
@@ -40,7 +43,15 @@ def _pulsar(args: argparse.Namespace, site: FollowSite) -> ChangedKeys:
     return PulsarKeys(settings, topics)
 
 
+def _commitlog(args: argparse.Namespace, site: FollowSite) -> ChangedKeys:
+    followed = Followed(args.cdc_raw, args.folder, args.node, args.max_folder_mb << 20)
+    stack = ExitStack()
+    atexit.register(stack.close)  # it reads the schema as long as this process follows
+    return stack.enter_context(open_feed(site.settings, site.config, followed, sorted(site.tables)))
+
+
 FEEDS: dict[str, MakeFeed] = {
+    "commitlog": _commitlog,
     "keys": _keys,
     "pulsar": _pulsar,
 }

@@ -1,4 +1,5 @@
 """Wires feeds of changes by others.
 
-follow  `sync follow`: the ledger of feeds, and the loop
+commitlog  `sync follow commitlog`: the feed of a node
+follow     `sync follow`: the ledger of feeds, and the loop
 """
