@@ -22,6 +22,15 @@ EXAMPLE = Path(__file__).parents[2] / "migrations" / migrations.EXAMPLE
 NOTHING = "nothing to do: the schema is up to date\n"
 BOTH = ["applied 002_postgres_schema.sql", "applied 003_sync_state.sql"]
 GUIDE = {"songs", "metadata", "genres", "embeddings"}
+WATCHED = [f"{table}: triggers for SQL writers" for table in sorted(GUIDE)]
+UNWATCH = """DO $$ DECLARE t record; BEGIN
+    FOR t IN SELECT tgname, tgrelid::regclass AS of FROM pg_trigger WHERE NOT tgisinternal LOOP
+        EXECUTE format('DROP TRIGGER %I ON %s', t.tgname, t.of);
+    END LOOP;
+    FOR t IN SELECT oid::regprocedure AS name FROM pg_proc WHERE proname ~ '^sql_.*ed_' LOOP
+        EXECUTE format('DROP FUNCTION %s', t.name);
+    END LOOP;
+END $$"""
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -72,7 +81,7 @@ def vector_of(place: Place) -> tuple[str, str | None]:
 def test_the_second_time_there_is_nothing_to_do(fresh: Place) -> None:
     """An `apply` that repeated finished work would take locks, or fail, at each deployment."""
     first = fresh.commands.run("schema", "apply", "--example", "--json")
-    assert first.json == {"dry_run": False, "done": BOTH}
+    assert first.json == {"dry_run": False, "done": BOTH + WATCHED}
     assert fresh.commands.run("schema", "apply", "--example", "--json").json == {"dry_run": False, "done": []}
     again = fresh.commands.run("schema", "apply", "--example", "--source")
     assert (again.code, again.out, again.err) == (0, NOTHING, "")
@@ -84,7 +93,7 @@ def test_several_at_once(fresh: Place) -> None:
     running = [fresh.commands.start("schema", "apply", "--example") for _ in range(3)]
     ended = [process.communicate(timeout=60) for process in running]
     assert [process.returncode for process in running] == [0, 0, 0], ended
-    assert sorted(out for out, _ in ended) == sorted(["\n".join(BOTH) + "\n", NOTHING, NOTHING])
+    assert sorted(out for out, _ in ended) == sorted(["\n".join(BOTH + WATCHED) + "\n", NOTHING, NOTHING])
 
 
 def test_a_fresh_schema_is_all_migrations_in_turn(fresh: Place, new_place: NewPlace) -> None:
@@ -98,6 +107,7 @@ def test_a_fresh_schema_is_all_migrations_in_turn(fresh: Place, new_place: NewPl
                 assert migrations.apply(connection, name, text, 8)
                 assert not migrations.apply(connection, name, text, 8)
                 assert migrations.apply(connection, name, f"{text}-- changed\n", 8)
+        fresh.sql(UNWATCH)
         assert dump(other) == without_orders(dump(fresh))
 
 
@@ -168,7 +178,7 @@ def test_a_dimension_without_an_index_is_said(new_place: NewPlace) -> None:
         made.cql("CREATE TABLE KS.genres (name text PRIMARY KEY)")
         done = made.commands.run("schema", "apply", "--example", "--dimension", "5000", "--json").json["done"]
     note = "note: embeddings.embedding has 5000 dimensions: pgvector indexes up to 4,000; searches will be exact"
-    assert done == [*BOTH, note]
+    assert done == [*BOTH, WATCHED[1], note]
 
 
 def test_the_sources_tables_and_their_vector_index(place: Place) -> None:
@@ -192,7 +202,9 @@ def test_a_dry_run_writes_nothing(fresh: Place, new_place: NewPlace) -> None:
         assert done["dry_run"] is True
         orders = [text for text in done["done"] if text.startswith("COMMENT ON CONSTRAINT ")]
         assert [text.split()[3] for text in orders] == [f'"{table}_pkey"' for table in sorted(GUIDE)]
-        home, *scripts, extra = (text for text in done["done"] if text not in orders)
+        assert sum("TRIGGER" in text for text in done["done"]) == 5 * 2 * len(GUIDE)
+        others = [text for text in done["done"] if text not in orders and "TRIGGER" not in text]
+        home, *scripts, extra = (text for text in others if not text.startswith("CREATE OR REPLACE FUNCTION sync.sql_"))
         assert home == "SET search_path TO public;"
         assert [script.splitlines()[0] for script in scripts] == [f"-- {line.split()[1]}" for line in BOTH]
         for name, script in zip(migrations.texts(example=True), scripts, strict=True):
@@ -201,7 +213,12 @@ def test_a_dry_run_writes_nothing(fresh: Place, new_place: NewPlace) -> None:
         assert "SELECT set_config('sync.dimension', '8', true);" in scripts[0]
         assert extra == f"{ADD_EXTRA};"
         assert dump(fresh) == before
-        assert fresh.commands.run("schema", "apply", "--example", "--json").json["done"] == [*BOTH, ADD_EXTRA]
+        assert fresh.commands.run("schema", "apply", "--example", "--json").json["done"] == [
+            *BOTH,
+            WATCHED[0],
+            ADD_EXTRA,
+            *WATCHED[1:],
+        ]
     finally:
         fresh.cql("ALTER TABLE KS.genres DROP extra")
     with new_place() as empty:
@@ -220,6 +237,7 @@ def test_what_the_target_lacks_is_made(fresh: Place) -> None:
     done = fresh.commands.run("schema", "apply", "--example", "--json").json["done"]
     assert done == [
         'CREATE TABLE "genres" ("name" text, "description" text, "song_count" integer, PRIMARY KEY ("name"))',
+        "genres: triggers for SQL writers",
         'ALTER TABLE "public"."songs" ADD COLUMN "year" integer',
     ]
     assert fresh.commands.run("schema", "apply", "--example").out == NOTHING
@@ -233,7 +251,7 @@ def test_the_examples_schema_is_for_who_asks_for_it(fresh: Place, new_place: New
     with new_place() as made:
         made.cql("CREATE TABLE KS.songs (id uuid PRIMARY KEY, title text)")
         done = made.commands.run("schema", "apply", "--json").json["done"]
-        assert done == [BOTH[1], 'CREATE TABLE "songs" ("id" uuid, "title" text, PRIMARY KEY ("id"))']
+        assert done == [BOTH[1], 'CREATE TABLE "songs" ("id" uuid, "title" text, PRIMARY KEY ("id"))', WATCHED[-1]]
         assert made.sql("SELECT extname FROM pg_extension WHERE extname = 'vector'") == []
 
 
