@@ -62,7 +62,7 @@ UPDATE sync.intent SET lease_owner = 'w', lease_until = now(), error = 'e' WHERE
 UPDATE sync.writer SET clock_skew_us = -3 WHERE slot = 1;
 UPDATE sync.switch SET closed_at = now(), reason = 'r' WHERE id = 1
 """
-LATER = ("shadow_difference", "shadow_reads")
+LATER = ("partition_tombstone", "shadow_difference", "shadow_reads")
 """Tables of some older states that the one of before does not have."""
 GONE = {"drift_pass": {"schema_digest"}}
 """Columns that nothing reads any more."""
