@@ -928,7 +928,7 @@ MUTANTS = (
     ),
     Mutant(
         "proof", "a read that the next primary refuses is no matter", "sync/core/cutover/gates.py",
-        'Gate("reads", not faults, ', 'Gate("reads", True, ', "tests/switches/test_gates.py", "refuses_alone and read_that",
+        'Gate("reads", not faults, ', 'Gate("reads", True, ', "tests/switches/test_gates.py", "refuses_alone and cannot",
     ),
     # transactions of the application's
     Mutant(
