@@ -107,7 +107,8 @@ def lost_in_the_middle(
     until(lambda: sum(a.writes for a in applications) > before + 20, what="writes go on with the node")
 
 
-@pytest.mark.timeout(1200)
+@pytest.mark.servers
+@pytest.mark.timeout(3000)
 @pytest.mark.parametrize("how", os.environ.get("SYNC_CLUSTER_LOSSES", "killed").split(","))  # also: stopped, frozen
 def test_every_flow_goes_on_without_one_node_of_three(cluster: LocalCluster, new_place: NewPlace, how: Loss) -> None:
     """Would break: a node is lost during a flow, and rows lack, a write is refused or lost, or the flow ends."""
@@ -230,7 +231,8 @@ def test_roles_are_on_all_nodes(cluster: LocalCluster) -> None:
         until(lambda: len(connected(session)) == 4, 1)
 
 
-@pytest.mark.timeout(1800)
+@pytest.mark.servers
+@pytest.mark.timeout(3000)
 def test_a_large_copy_is_complete_though_a_node_dies(cluster: LocalCluster, new_place: NewPlace) -> None:
     """Would break: rows of the ranges that the dead node was asked for are missing, or there twice."""
     count = int(os.environ.get("SYNC_CLUSTER_ROWS", "200000"))
