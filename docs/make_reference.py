@@ -22,7 +22,7 @@ from pydantic.fields import FieldInfo
 import sync
 from sync import stores
 from sync.adapters.pulsar.pulsar_settings import PulsarSettings
-from sync.cli import build_parser
+from sync.arguments import build_parser
 from sync.settings import Config, Settings
 from sync.stores.rows import Rows
 

@@ -55,7 +55,7 @@ FEEDS: dict[str, MakeFeed] = {
     "keys": _keys,
     "pulsar": _pulsar,
 }
-"""By subcommand, what makes its feed of its arguments; the arguments are in `sync.cli`."""
+"""By subcommand, what makes its feed of its arguments; the arguments are in `sync.arguments`."""
 
 
 def run(args: argparse.Namespace) -> int:

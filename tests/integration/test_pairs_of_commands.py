@@ -27,7 +27,8 @@ from support.sources import song
 from sync import local
 from sync.adapters.cassandra.connection.connect import Cassandra
 from sync.adapters.postgres.connection.epoch_lock import ALONE
-from sync.cli import GONE, build_parser
+from sync.arguments import build_parser
+from sync.cli import GONE
 from sync.settings import Settings
 
 pytestmark = pytest.mark.slow

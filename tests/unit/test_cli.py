@@ -15,7 +15,8 @@ from pathlib import Path
 import pytest
 from support.commands import Commands, Done
 
-from sync.cli import build_parser, main
+from sync.arguments import build_parser
+from sync.cli import main
 from sync.commands import rejects
 from sync.errors import Interrupted
 

@@ -14,7 +14,7 @@ import pytest
 from pydantic import BaseModel
 
 from sync.adapters.pulsar.pulsar_settings import PulsarSettings
-from sync.cli import build_parser
+from sync.arguments import build_parser
 from sync.settings import BackfillTuning, Config, Settings, load_config
 
 ROOT = Path(__file__).parents[2]

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from sync.cli import build_parser
+from sync.arguments import build_parser
 
 ROOT = Path(__file__).parents[2]
 SCRIPT = ROOT / "docs" / "make_blocks.py"
