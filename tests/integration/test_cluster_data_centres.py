@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
-from contextlib import closing
 from uuid import UUID
 
 import psutil
@@ -13,7 +12,7 @@ from cassandra import ConsistencyLevel, DriverException, Unavailable
 from cassandra.cluster import NoHostAvailable, Session
 from cassandra.query import SimpleStatement
 from support.commands import Zygote
-from support.dual import Table, prepare
+from support.dual import prepare
 from support.local_clusters import LocalCluster, start, wait_connected
 from support.places import NewPlace
 from support.running_commands import until
@@ -80,9 +79,7 @@ def test_a_data_centre_goes_on_without_the_other(cluster: LocalCluster, new_plac
                 store.put("pairs", {"id": UUID(int=3), "a": "three", "b": None})
                 store.delete("pairs", {"id": UUID(int=3)})
                 assert (store.get("pairs", {"id": UUID(int=1)}), store.get("pairs", {"id": UUID(int=3)})) == (row, None)
-            with closing(Table(place.cassandra, settings, CONFIG, "pairs")) as table:
-                found = table.sql("SELECT a FROM pairs ORDER BY a")
-                assert found == [("one",), ("two",)]
+            assert place.sql("SELECT a FROM pairs ORDER BY a") == [("one",), ("two",)]
         wait_connected(place.cassandra.session, cluster.addresses[:1])
 
 

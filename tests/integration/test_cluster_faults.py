@@ -172,6 +172,7 @@ def test_two_of_three_nodes_are_lost_and_come_back(cluster: LocalCluster, new_pl
         assert table.check_equal() >= ROWS
 
 
+@pytest.mark.servers
 def test_a_refused_write_is_on_neither_side(cluster: LocalCluster, new_place: NewPlace) -> None:
     """Would break: a write that the application was told had failed appears later, on one side or both."""
     with begun(new_place, 1) as place:
@@ -208,6 +209,7 @@ def silent(address: str, port: int) -> Iterator[None]:
         yield
 
 
+@pytest.mark.servers
 def test_a_contact_point_that_is_dead_or_silent_is_passed_over(cluster: LocalCluster, new_place: NewPlace) -> None:
     """Would break: one contact point of three does not answer, and nothing starts; or all, and no line says why."""
     port, good = cluster.stack.cassandra.port, cluster.addresses[1]
@@ -221,6 +223,7 @@ def test_a_contact_point_that_is_dead_or_silent_is_passed_over(cluster: LocalClu
                 pass
 
 
+@pytest.mark.servers
 def test_roles_are_on_all_nodes(cluster: LocalCluster) -> None:
     """Would break: the node with the roles is down, and nobody can log in to the others."""
     for lost in range(3):

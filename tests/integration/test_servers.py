@@ -64,10 +64,12 @@ def kind_place(
         queue = server_kinds.queue(tmp_path_factory.mktemp("queue"), kind.queue)
         stack.callback(queue.remove)
         settings = settings_of(node, postgres)
-        if kind.pooled:
-            pooler = pgbouncer.running(settings, tmp_path_factory.mktemp("pooler"), size=20)
-            settings = stack.enter_context(pooler).settings(settings)
-        yield kind, stack.enter_context(places_at(settings, zygote, queue, tmp_path_factory)())
+        place = stack.enter_context(places_at(settings, zygote, queue, tmp_path_factory)())
+        if kind.pooled:  # its database is made past the pooler: there everything is in a transaction
+            pooler = stack.enter_context(pgbouncer.running(place.settings, tmp_path_factory.mktemp("pooler"), size=20))
+            pooled = {"POSTGRES_HOST": pooler.host, "POSTGRES_PORT": str(pooler.port)}
+            place = Place(place.cassandra, pooler.settings(place.settings), place.commands.but(**pooled))
+        yield kind, place
 
 
 def settings_of(node: local.CassandraServer, postgres: local.PostgresServer) -> Settings:
