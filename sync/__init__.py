@@ -13,7 +13,8 @@ stores/      what an application opens
 wiring/      builds adapters and hands them to flows
 workers/     what RQ runs
 __main__     `python -m sync`
-cli          the command line: parse, run one command, print
+arguments    the options of every command
+cli          the command line: run one command, print
 console      output for people: results to stdout, progress and logs to stderr
 errors       every error, below one root
 failpoints   named places where a test ends or delays the process
