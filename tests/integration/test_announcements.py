@@ -2,33 +2,31 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
-from contextlib import closing
-from pathlib import Path
-from typing import Any
 from uuid import uuid4
 
 import pytest
-from support.capture import FEED, announce, batch, changed, free_ledger, ledger
-from support.commands import ROOT
+from support.capture import (
+    DELETE,
+    FEED,
+    UPDATE,
+    announce,
+    batch,
+    by_another,
+    changed,
+    free_ledger,
+    ledger,
+    read_feeds_of,
+)
 from support.dual import Actor, Table, now_us
-from support.partitions import CONFIG, plays
+from support.partitions import plays
 from support.places import NewPlace, Place
 from support.reverse import be_primary, reverse_writer
 
-from sync.adapters.capture.key_lines import KeyLines
-from sync.adapters.postgres.capture.feeds import read_feeds
 from sync.core.capture.changes import ChangedKey
-from sync.core.cutover.followers import FeedFact
-from sync.core.keys.json_form import key_json
 from sync.core.mutations import Key
-from sync.errors import FeedTaken, FeedUnreadable, WriteRefused
-from sync.flows.follow import follow
-from sync.stores import DualWriteStore
+from sync.errors import FeedTaken
 
 pytest_plugins = ("support.fixtures",)
 AB = {"a": "1", "b": "1"}
@@ -59,21 +57,6 @@ def key(table: Table) -> Iterator[Key]:
 @pytest.fixture
 def writer(table: Table, key: Key) -> Actor:
     return table.writer()
-
-
-def by_another(table: Table, statement: str, key: Key, at: int | None = None) -> None:
-    """A statement of somebody else's in the source; WHERE is the key's, and TIMESTAMP its time, where it is given."""
-    room, day, song = (
-        table.cells.values(dict(zip(table.cells.key_names, key.cells, strict=True)))[n] for n in ("room", "day", "song")
-    )
-    text = statement.replace("TABLE", f'"{table.mapped.source.keyspace}".plays').replace(
-        "TIMESTAMP", f"USING TIMESTAMP {at}" if at else ""
-    )
-    table.cassandra.session.execute(text, {"room": room, "day": day, "song": song})
-
-
-WHERE = "WHERE room = %(room)s AND day = %(day)s AND song = %(song)s"
-DELETE, UPDATE = f"DELETE FROM TABLE TIMESTAMP {WHERE}", f"UPDATE TABLE TIMESTAMP SET a = 'theirs' {WHERE}"
 
 
 # rule 32
@@ -185,11 +168,6 @@ def test_rule_43_an_event_with_the_version_of_the_row_is_not_taken_for_our_own(t
 # the ledger
 
 
-def read_feeds_of(table: Table) -> FeedFact:
-    with table.pool.connection() as connection:
-        return read_feeds(connection)[0]
-
-
 def test_position_and_announcements_are_one_transaction(table: Table, key: Key) -> None:
     """Would break: a follower that dies goes on behind events that nobody has announced."""
     made = ledger(table)
@@ -228,78 +206,3 @@ def test_what_is_not_migrated_is_counted_and_what_postgres_cannot_hold_is_a_reje
     assert (feed.unmapped, feed.rejects, feed.keys) == (1, 1, 0)
     assert table.sql("SELECT table_name, action FROM sync.reject") == [("plays", "reject")]
     table.sql("DELETE FROM sync.reject")
-
-
-# sync follow keys
-
-
-def line(table: Table, key: Key, **more: object) -> bytes:
-    return json.dumps({"table": table.name, "key": key_json(table.mapped.source.primary_key, key.cells), **more}).encode()
-
-
-def followed(table: Table, path: Path) -> None:
-    with closing(free_ledger(table, "keys")) as made:
-        follow(KeyLines(FEED, path, {table.name: table.mapped.source}), made, 0, print, lambda _: None)
-
-
-def test_lines_of_a_file(table: Table, key: Key, tmp_path: Path) -> None:
-    """Would break: the next run announces everything again, or passes over what was added."""
-    other = table.key(room=str(uuid4()), day=2, song="y")
-    path = tmp_path / "keys"
-    path.write_bytes(line(table, key) + b"\n\n")
-    followed(table, path)
-    assert table.intents(key) == [("recheck", "finished")]
-    path.write_bytes(path.read_bytes() + line(table, other, timestamp=5))  # no end of the line
-    followed(table, path)
-    followed(table, path)
-    assert (read_feeds_of(table).keys, read_feeds_of(table).position) == (2, f"{path.stat().st_size} 3")
-    assert read_feeds_of(table).ended
-
-
-def test_a_bad_line_is_named_and_nothing_of_it_is_recorded(table: Table, key: Key, tmp_path: Path) -> None:
-    """Would break: what stands before it is lost or doubled, or nobody knows where to look."""
-    path = tmp_path / "keys"
-    path.write_bytes(line(table, key) + b'\n{"table": "plays", "key": {"room": "secret"}}\n')
-    for _ in range(2):
-        with pytest.raises(FeedUnreadable, match=r'line 2: "key" must be an object with room, day and song') as error:
-            followed(table, path)
-        assert "secret" not in str(error.value)
-    assert read_feeds_of(table).keys == 1
-    assert "line 2" in read_feeds_of(table).error
-    path.write_bytes(line(table, key) + b"\n" + line(table, key) + b"\n")
-    followed(table, path)
-    assert (read_feeds_of(table).keys, read_feeds_of(table).error) == (2, "")
-
-
-def piped(place: Place, text: bytes, *words: str) -> dict[str, Any]:
-    """What `sync follow keys -` prints when this is piped into it."""
-    environment = {**place.commands.env, "PYTHONPATH": str(ROOT)}
-    command = [sys.executable, "-m", "sync", "follow", "keys", "-", *words]
-    done = subprocess.run(command, input=text, env=environment, cwd=place.commands.folder, capture_output=True, timeout=120)
-    assert done.returncode == 0, done
-    return dict(json.loads(done.stdout))
-
-
-def test_the_command_records_what_is_piped_in_and_is_told_to_forget(opened: tuple[Place, Table], key: Key) -> None:
-    """Would break: `sync follow keys -` records nothing, or blocks every later cut-over for ever."""
-    place, table = opened
-    printed = piped(place, line(table, key) + b"\n", "--name", "pipe", "--json")
-    assert printed == {"feed": "pipe", "keys": 1, "partitions": 0, "gaps": 0}
-    assert table.intents(key) == [("recheck", "finished")]
-    assert not read_feeds_of(table).ended, "what is piped in may go on: a cut-over waits until somebody says that it does not"
-    assert place.commands.run("follow", "forget", "pipe").code == 0
-    assert place.commands.run("follow", "forget", "pipe").code == 1
-
-
-# announce()
-
-
-def test_an_application_announces_a_key_itself(table: Table, key: Key) -> None:
-    """Would break: the application's own row is announced, and nothing follows."""
-    by_another(table, UPDATE, key)
-    with DualWriteStore(table.settings, CONFIG) as store:
-        store.announce("plays", {"room": key.cells[0].decode(), "day": 1, "song": "x"})
-        with pytest.raises(WriteRefused):
-            store.announce("plays", {"room": "r"})
-    table.sql("UPDATE sync.intent SET not_before = NULL")
-    assert table.settled(key) == {"a": "theirs", "b": None}

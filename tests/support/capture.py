@@ -10,8 +10,10 @@ from support.dual import Table
 from sync.adapters.cassandra.rows.cells import token_of
 from sync.adapters.postgres.capture.announced import TableKeys
 from sync.adapters.postgres.capture.feed_ledger import FeedLedger, FeedLimits
+from sync.adapters.postgres.capture.feeds import read_feeds
 from sync.adapters.postgres.connection.connect import connect
 from sync.core.capture.changes import ChangeBatch, ChangedKey, Gap
+from sync.core.cutover.followers import FeedFact
 from sync.core.mutations import Key
 
 FEED = "a feed"
@@ -54,3 +56,23 @@ def announce(table: Table, *changes: ChangedKey) -> None:
     made.record(FEED, batch(*changes))
     made.release(FEED)
     made.close()
+
+
+def by_another(table: Table, statement: str, key: Key, at: int | None = None) -> None:
+    """A statement of somebody else's in the source; WHERE is the key's, and TIMESTAMP its time, where it is given."""
+    room, day, song = (
+        table.cells.values(dict(zip(table.cells.key_names, key.cells, strict=True)))[n] for n in ("room", "day", "song")
+    )
+    text = statement.replace("TABLE", f'"{table.mapped.source.keyspace}".plays').replace(
+        "TIMESTAMP", f"USING TIMESTAMP {at}" if at else ""
+    )
+    table.cassandra.session.execute(text, {"room": room, "day": day, "song": song})
+
+
+WHERE = "WHERE room = %(room)s AND day = %(day)s AND song = %(song)s"
+DELETE, UPDATE = f"DELETE FROM TABLE TIMESTAMP {WHERE}", f"UPDATE TABLE TIMESTAMP SET a = 'theirs' {WHERE}"
+
+
+def read_feeds_of(table: Table) -> FeedFact:
+    with table.pool.connection() as connection:
+        return read_feeds(connection)[0]
