@@ -361,7 +361,7 @@ def test_bytes_that_changed_on_the_disk_are_never_a_silent_loss(
         whole = told_by(follow_rest)
         assert len(segments(kept)) >= 2 and len(whole) > 100 and not follow_rest.gaps
         draw, losses = random.Random(9), 0
-        for trial in range(80):
+        for trial in range(50):
             folder = tmp_path / f"trial{trial}"
             shutil.copytree(kept, folder)
             flip(draw, segments(folder)[:-1])
@@ -371,7 +371,7 @@ def test_bytes_that_changed_on_the_disk_are_never_a_silent_loss(
             waits = found.position != follow_rest.position  # at a marker that may be half written, until the node goes on
             assert found.gaps or waits or not lost, (trial, lost)
             shutil.rmtree(folder)
-    assert losses > 5
+    assert losses > 3
 
 
 def flip(draw: random.Random, paths: list[Path]) -> None:
