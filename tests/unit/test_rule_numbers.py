@@ -101,8 +101,6 @@ def _walked() -> list[str]:
     return [str(path.relative_to(ROOT)) for folder in folders for path in folder.rglob("*")]
 
 
-RESERVED = {44, 45}
-"""Kept for SQL that is written past the stores, after the cut-over."""
 TEXTS = _texts()
 ENTRIES = entries(PAGE.read_text("utf-8"))
 MUTANTS: tuple[Any, ...] = runpy.run_path(str(ROOT / "tests/rules/mutants.py"))["MUTANTS"]
@@ -144,7 +142,7 @@ def test_every_number_is_there_once() -> None:
     assert len(anchors) == len(set(anchors))
     for kind in ("invariant", "rule"):
         numbers = {int(n) for n in re.findall(rf"^{kind}-(\d+)$", "\n".join(anchors), re.MULTILINE)}
-        assert numbers | RESERVED == set(range(1, max(numbers) + 1)) | RESERVED
+        assert numbers == set(range(1, max(numbers) + 1))
     assert re.findall(r"^### (?:Rule|Invariant) (\d+[a-d]?):", page, re.MULTILINE) == [
         anchor.partition("-")[2] for anchor in anchors if anchor.partition("-")[2][0].isdigit()
     ]

@@ -24,6 +24,11 @@ def base_of(name: str) -> str:
     return name.removesuffix(SUFFIX) if name.endswith(SUFFIX) else ""
 
 
+def static_name(table: str) -> str:
+    """The name of the table that holds a table's static columns."""
+    return f"{table}{SUFFIX}"
+
+
 def named(table: str, names: Collection[str]) -> bool:
     """Whether a table is among these names, or the one whose static columns it holds."""
     return table in names or (base_of(table) or table) in names
@@ -50,7 +55,7 @@ def _static_table(table: SourceTable) -> SourceTable | None:
     static = tuple(replace(c, kind="regular") for c in table.columns if c.kind == "static")
     if not static or table.is_collection:
         return None
-    return replace(table, name=f"{table.name}{SUFFIX}", base=table.name, columns=(*table.partition_key, *static))
+    return replace(table, name=static_name(table.name), base=table.name, columns=(*table.partition_key, *static))
 
 
 def without_ignored(table: SourceTable, options: TableOptions) -> SourceTable:

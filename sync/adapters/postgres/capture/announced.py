@@ -10,6 +10,7 @@ from sync.core.encode.base import Reject
 from sync.core.encode.rows import CheckedRow, Issue, RowEncoder
 from sync.core.mutations import pack_key
 from sync.core.rows import TableMap
+from sync.core.schema.static_rows import static_name
 
 TokenOf = Callable[[tuple[bytes, ...]], int]
 
@@ -75,21 +76,26 @@ def announcement(
     """
     made = Announcement()
     for change in changes:
-        known = tables.get(change.table)
-        if known is None:
-            made.unmapped += 1
-            continue
-        is_whole = change.clustering is not None or known.width == known.partition
-        cells = (*change.partition, *(change.clustering or ())) if is_whole else change.partition
+        # Whatever is not about one row may be about the partition's static columns, which are a table of their own.
+        names = [change.table, static_name(change.table)] if change.clustering is None else [change.table]
+        found = [tables[name] for name in names if name in tables]
+        made.unmapped += not found
         wait = min(write_timeout, change.happened_at + write_timeout - now)
-        token = known.token_of(change.partition)
-        try:
-            canonical = known.canonical(cells)
-        except Reject as reject:
-            issue = Issue("", f"a changed key that Postgres cannot hold: {reject}", "reject")
-            if is_whole:  # rows of such a partition are rejects of a drift pass, each by its own key
-                made.rejects.append((known.table, CheckedRow(token, cells, None, (issue,))))
-            continue
-        to = made.keys if is_whole else made.partitions
-        to.add(change.table, canonical, pack_key(cells), token, change.timestamp, wait)
+        for known in found:
+            _announce(made, known, change, wait)
     return made
+
+
+def _announce(made: Announcement, known: TableKeys, change: ChangedKey, wait: float) -> None:
+    is_whole = change.clustering is not None or known.width == known.partition
+    cells = (*change.partition, *(change.clustering or ())) if is_whole else change.partition
+    token = known.token_of(change.partition)
+    try:
+        canonical = known.canonical(cells)
+    except Reject as reject:
+        issue = Issue("", f"a changed key that Postgres cannot hold: {reject}", "reject")
+        if is_whole:  # rows of such a partition are rejects of a drift pass, each by its own key
+            made.rejects.append((known.table, CheckedRow(token, cells, None, (issue,))))
+        return
+    to = made.keys if is_whole else made.partitions
+    to.add(known.table.name, canonical, pack_key(cells), token, change.timestamp, wait)

@@ -21,6 +21,7 @@ from sync.adapters.postgres.connection.refusals import error_text, is_lock_confl
 from sync.adapters.postgres.dual_write.parameters import connection_of
 from sync.core.capture.changes import ChangeBatch, Gap
 from sync.core.mutations import Key, pack_key
+from sync.core.schema.static_rows import static_name
 from sync.errors import FeedTaken, TargetBusy
 from sync.failpoints import failpoint
 
@@ -92,7 +93,8 @@ class FeedLedger:
             for table, row in made.rejects:
                 rejects.record(connection, table, 0, row)
             for gap in batch.gaps:
-                self._gap(connection, name, gap, now)
+                for table_name in self._tables_of(gap):
+                    self._gap(connection, name, table_name, gap, now)
             failpoint("follow.before_commit")
         failpoint("follow.recorded")
 
@@ -107,9 +109,14 @@ class FeedLedger:
             owner, left = connection.execute(_SQL["owner"], values).fetchone() or ("nobody: it was forgotten", 0.0)
             raise FeedTaken(name, str(owner), float(left))
 
-    def _gap(self, connection: Connection, name: str, gap: Gap, now: float) -> None:
+    def _tables_of(self, gap: Gap) -> list[str]:
+        """The table, with that of its static columns; "" stands for all."""
+        static = static_name(gap.table or "")
+        return [gap.table or "", *([static] if static in self._tables else [])]
+
+    def _gap(self, connection: Connection, name: str, table: str, gap: Gap, now: float) -> None:
         values = {
-            "name": name, "table": gap.table or "", "behind": now - gap.until, "why": gap.why[:1000],
+            "name": name, "table": table, "behind": now - gap.until, "why": gap.why[:1000],
             "write_timeout": self._limits.write_timeout, "skew": self._limits.skew,
         }  # fmt: skip
         connection.execute(_SQL["gap"], values)
