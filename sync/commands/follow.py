@@ -38,7 +38,8 @@ def _pulsar(args: argparse.Namespace, site: FollowSite) -> ChangedKeys:
     load_pulsar()  # says what is not installed before anything else is asked for
     settings = load_pulsar_settings()
     topics = tables_of_topics(args.topic, site.settings.astra_db_keyspace or "", site.tables)
-    if left := sorted(_told_of(site) - {table.name for table in topics.values()}):
+    told = {table.name for table in topics.values()}  # static columns are told with their table
+    if left := sorted({table.base or name for name, table in site.tables.items()} - told):
         say(f"no topic is followed for {', '.join(left)}: changes of others to them are not seen")
     return PulsarKeys(settings, topics)
 
@@ -47,12 +48,7 @@ def _commitlog(args: argparse.Namespace, site: FollowSite) -> ChangedKeys:
     followed = Followed(args.cdc_raw, args.folder, args.node, args.max_folder_mb << 20)
     stack = ExitStack()
     atexit.register(stack.close)  # it reads the schema as long as this process follows
-    return stack.enter_context(open_feed(site.settings, site.config, followed, sorted(_told_of(site))))
-
-
-def _told_of(site: FollowSite) -> set[str]:
-    """The tables that a feed of Cassandra's tells of: static columns are in the events of their table."""
-    return {table.base or name for name, table in site.tables.items()}
+    return stack.enter_context(open_feed(site.settings, site.config, followed, sorted(site.tables)))
 
 
 FEEDS: dict[str, MakeFeed] = {

@@ -14,6 +14,7 @@ from support.old_cassandra import VERSIONS
 
 from sync import local
 
+pytestmark = pytest.mark.slow
 KEYSPACE = "ks"
 FORMATS = {
     "format 8": {},
@@ -53,7 +54,7 @@ def fill(text: str, case: Case, without: Sequence[str] = ()) -> str:
 
 @pytest.fixture(
     scope="module",
-    params=[pytest.param(name, marks=() if name == "format 8" else pytest.mark.slow) for name in (*FORMATS, *VERSIONS)],
+    params=[*FORMATS, *VERSIONS],
 )
 def told(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[MemoryLedger]:
     """What was told of all cases, by a node with this format of the log."""

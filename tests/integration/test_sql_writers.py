@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import subprocess
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
@@ -304,15 +303,13 @@ def test_an_orm_and_psql(songs: Table, place: Place, tmp_path: Any) -> None:
 
 
 def test_many_rows_in_one_statement_after_one_row(songs: Table, sql: Sql) -> None:
-    """Would break: a plan that was made for one row is kept, and joins 20,000 with each other."""
+    """Would break: a plan that was made for one row is kept, and joins 20,000 with each other: the test runs out of time."""
     written(songs, sql, title="few")
     sql("UPDATE songs SET year = 0 WHERE title = 'few'")
     songs.drained()
-    begun = time.monotonic()
     sql("INSERT INTO songs (id, title) SELECT gen_random_uuid(), 'many' FROM generate_series(1, 20000)")
     sql("UPDATE songs SET year = 1 WHERE title = 'many'")
     sql("DELETE FROM songs WHERE title = 'many'")
-    assert time.monotonic() - begun < 60  # a nested loop over them takes minutes
     ((count,),) = songs.sql("SELECT count(DISTINCT key) FROM sync.intent WHERE owner = 'SQL'")
     assert count >= 20000
     songs.sql("DELETE FROM sync.intent WHERE owner = 'SQL'")  # none of these rows was ever sent

@@ -90,6 +90,7 @@ class AstraStore(PageReads):
 
     def announce(self, table: str, key: Mapping[str, Any]) -> None:
         """Nothing: there is no other side."""
+        self._process.check()
 
     def increment(self, table: str, key: Mapping[str, Any], amounts: Mapping[str, int]) -> bool:
         """Always raises NotSupported: the Data API has no counters."""

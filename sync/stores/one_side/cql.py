@@ -112,6 +112,7 @@ class CqlStore(PageReads):
 
     def announce(self, table: str, key: Mapping[str, Any]) -> None:
         """Nothing: there is no other side."""
+        self._process.check()
 
     def increment(self, table: str, key: Mapping[str, Any], amounts: Mapping[str, int]) -> bool:
         """Add to counters; a row that does not exist begins at 0. True."""

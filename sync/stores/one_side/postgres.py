@@ -95,6 +95,7 @@ class PostgresStore(PostgresReads):
 
     def announce(self, table: str, key: Mapping[str, Any]) -> None:
         """Nothing: there is no other side."""
+        self._process.check()
 
     def increment(self, table: str, key: Mapping[str, Any], amounts: Mapping[str, int]) -> bool:
         """Add to columns of type bigint or numeric, which counters become; null, and a missing row, begin at 0. True."""

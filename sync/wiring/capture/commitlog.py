@@ -14,6 +14,7 @@ from sync.adapters.commitlog.collector import Collector, check_folders
 from sync.adapters.commitlog.feed import CommitLogFeed
 from sync.adapters.commitlog.heartbeat import Heartbeat, heartbeat_table
 from sync.adapters.commitlog.schema import NodeSchema
+from sync.core.schema.static_rows import base_of
 from sync.settings import Config, Settings
 
 FOLDER = "sync_commitlog"
@@ -39,9 +40,10 @@ def open_feed(settings: Settings, config: Config, followed: Followed, names: Seq
     keyspace = settings.astra_db_keyspace or ""
     with open_cassandra(settings) as cassandra:
         session = cassandra.session
-        sources = read_tables(session, keyspace, config.kinds)
+        names = sorted({base_of(name) or name for name in names})  # static columns are told with their table
+        sources = [table for table in read_tables(session, keyspace, config.kinds).values() if not table.base]
         host = node_of(session.cluster, followed.node)
         check_node(session, host, keyspace, names)
-        beat = Heartbeat(session, host, heartbeat_table(sources.values()))
+        beat = Heartbeat(session, host, heartbeat_table(sources))
         schema = NodeSchema(session, host, keyspace, names, own / _MEMORY)
         yield CommitLogFeed(f"commitlog:{host.host_id}", Collector(followed.raw, own, followed.max_bytes), schema, beat)
