@@ -96,7 +96,8 @@ def test_the_report_for_programs(site: Site) -> None:
     assert sum(r["rows"] for r in table["ring"]) == table["rows"]["source"] == 300
     assert (table["ring"][0]["start"], table["ring"][-1]["end"]) == (MIN_TOKEN, MAX_TOKEN)
     for finding in table["findings"]:
-        assert {"kind", "key", "columns", "source_version", "target_version", "repaired"} == finding.keys()
+        assert {"kind", "key", "columns", "source_version", "target_version", "repaired", "announced"} == finding.keys()
+        assert finding["announced"] is False, "nothing has told of what was planted"
         assert finding["source_version"] is None if finding["kind"] == "extra" else finding["source_version"] > 10**15
         assert (finding["target_version"] is None) == (finding["kind"] == "missing")
     assert "song 1" not in done.out
