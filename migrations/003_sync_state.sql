@@ -420,6 +420,11 @@ CREATE TABLE IF NOT EXISTS sync.gap (
 -- Statements by anybody on a migrated table (rules 44 and 45). The triggers, and the functions that announce keys, are made
 -- table by table by `sync schema apply`; transactions of the program's own say sync.own, and fire none of them.
 
+-- Whether there are two sides to keep equal: not in a plain copy, during which nobody ever wrote to both.
+CREATE OR REPLACE FUNCTION sync.in_force() RETURNS boolean LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $sync$
+    SELECT (SELECT max(epoch) FROM sync.epoch) > 1 OR EXISTS (SELECT FROM sync.writer)
+$sync$;
+
 -- Before a statement locks a row: share the epoch, as every write does, and refuse where Postgres is not primary.
 CREATE OR REPLACE FUNCTION sync.sql_writer_begins() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp AS $sync$
@@ -428,6 +433,10 @@ DECLARE
 BEGIN
     IF current_setting('sync.sql_epoch', true) <> '' THEN
         RETURN NULL; -- this transaction holds it; if it was rolled back to a savepoint, both are gone
+    END IF;
+    IF NOT sync.in_force() THEN
+        PERFORM set_config('sync.sql_epoch', '0', true); -- a plain copy: nobody tells of its rows, and nobody is refused
+        RETURN NULL;
     END IF;
     LOOP
         BEGIN -- leaving this block by an error gives the lock back: the switch that is waited for needs it
@@ -461,9 +470,12 @@ END
 $sync$;
 
 -- TRUNCATE tells nobody which rows are gone.
-CREATE OR REPLACE FUNCTION sync.sql_writer_truncates() RETURNS trigger LANGUAGE plpgsql
+CREATE OR REPLACE FUNCTION sync.sql_writer_truncates() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp AS $sync$
 BEGIN
+    IF NOT sync.in_force() THEN
+        RETURN NULL;
+    END IF;
     RAISE EXCEPTION USING ERRCODE = 'SY002', SCHEMA = TG_TABLE_SCHEMA, TABLE = TG_TABLE_NAME,
         MESSAGE = format('%I.%I: it is being migrated: TRUNCATE would not reach Cassandra', TG_TABLE_SCHEMA, TG_TABLE_NAME),
         HINT = 'Use DELETE, or end the migration first: sync finish.';

@@ -9,7 +9,7 @@ from functools import partial
 from typing import Protocol, TypeVar
 
 from sync.core.capture.changes import ChangeBatch
-from sync.errors import EpochChanged, FeedTaken, TargetUnavailable, Unreachable
+from sync.errors import EpochChanged, FeedTaken, PreflightError, TargetUnavailable, Unreachable
 from sync.flows.retry import pause
 
 T = TypeVar("T")
@@ -51,7 +51,7 @@ def follow(
         for batch in feed.batches(position):
             _patiently(partial(ledger.record, feed.name, batch), say)
             told(batch)
-    except FeedTaken:
+    except (FeedTaken, PreflightError):
         raise
     except BaseException as error:
         _release(feed.name, ledger, "" if isinstance(error, KeyboardInterrupt) else str(error), say)

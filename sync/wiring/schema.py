@@ -15,7 +15,7 @@ from sync.adapters.postgres.connection.connect import Connection, connect
 from sync.adapters.postgres.schema import expiry, migrations
 from sync.adapters.postgres.schema.catalogue import read_target
 from sync.adapters.postgres.schema.key_order import comment_statement
-from sync.adapters.postgres.schema.sql_writers import SqlWriters
+from sync.adapters.postgres.schema.sql_writers import SqlWriters, left_behind, unwatch
 from sync.adapters.postgres.schema.visibility import no_tables
 from sync.core.encode import UnsupportedPair
 from sync.core.reads.key_order import source_key_order
@@ -96,6 +96,7 @@ def apply_target(
         for source in sources:
             done += [f"{text};" if dry_run else text for text in _complete(connection, source, config, dry_run)]
             done += _watch(connection, source, config, dry_run)
+        done += _unwatch(connection, sources, config, dry_run)
         if dry_run and done:
             done = [f"SET search_path TO {migrations.search_path(connection)};", *done]
         return done + [f"-- note: {text}" if dry_run else f"note: {text}" for text in notes]
@@ -153,22 +154,38 @@ def _complete(connection: Connection, source: SourceTable, config: Config, dry_r
     return [*statements, order.as_string(connection)] if dry_run else statements
 
 
+def _writers(connection: Connection, source: SourceTable, config: Config) -> SqlWriters | None:
+    options = config.options(source.name)
+    target = read_target(connection, options.target or source.name)
+    if target is None or one_sided(source):
+        return None
+    try:
+        return SqlWriters(source.name, target, source_key_order(source, options), config.cutover.sql_writers)
+    except ValueError:
+        return None  # preflight and the gates name the key column that the target lacks
+
+
 def _watch(connection: Connection, source: SourceTable, config: Config, dry_run: bool) -> list[str]:
     """Make the triggers that tell of what SQL writes, or make them whole again."""
-    options = config.options(source.name)
-    name = options.target or source.name
-    target = read_target(connection, name)
-    if target is None or one_sided(source):
-        return []
-    try:
-        writers = SqlWriters(source.name, target, source_key_order(source, options), config.cutover.sql_writers)
-    except ValueError:
-        return []  # preflight and the gates name the key column that the target lacks
-    statements = writers.statements(connection)
+    writers = _writers(connection, source, config)
+    name = config.options(source.name).target or source.name
+    return [] if writers is None else _run_patiently(connection, name, writers.statements(connection), "triggers", dry_run)
+
+
+def _unwatch(connection: Connection, sources: list[SourceTable], config: Config, dry_run: bool) -> list[str]:
+    """Drop the triggers of tables that are excluded, or have another target now."""
+    made = [writers for source in sources if (writers := _writers(connection, source, config))]
+    done = []
+    for relation in left_behind(connection, made, config.exclude):
+        done += _run_patiently(connection, relation, unwatch(relation), "no triggers", dry_run)
+    return done
+
+
+def _run_patiently(connection: Connection, name: str, statements: list[str], what: str, dry_run: bool) -> list[str]:
     connection.execute(_PATIENCE)
     for statement in statements:
         migrations.run(connection, statement, f"{name}: its triggers for SQL writers")
     connection.execute(_NO_PATIENCE)
     if dry_run:
         return [f"{statement};" for statement in statements]
-    return [f"{name}: triggers for SQL writers"] if statements else []
+    return [f"{name}: {what} for SQL writers"] if statements else []

@@ -34,12 +34,6 @@ PLAIN = "CREATE TABLE KS.plain (id int PRIMARY KEY, a text)"
 Row = dict[str, Any]
 
 
-def at_rest(table: Table) -> None:
-    """Nothing is left, also of what a store that is open yet sends behind its callers' backs."""
-    until(lambda: "open" not in {state for _, state in table.intents()}, what="what is under way has ended")
-    table.drained()
-
-
 @pytest.fixture(scope="module")
 def home(new_place: NewPlace) -> Iterator[Place]:
     with new_place() as place:
@@ -56,7 +50,7 @@ def table(home: Place) -> Iterator[Table]:
 
 @pytest.fixture(scope="module", params=["astra", "postgres"])
 def dual(request: pytest.FixtureRequest, home: Place, table: Table) -> Iterator[DualWriteStore]:
-    at_rest(table)
+    table.at_rest()
     be_primary(table, request.param)
     with DualWriteStore(home.settings.model_copy(update={"storage_backend": request.param}), CONFIG) as store:
         yield store
@@ -136,7 +130,7 @@ def test_over_asyncio(home: Place, dual: DualWriteStore, cql: CqlStore) -> None:
 
 def test_through_the_data_api_it_is_refused(home: Place, table: Table) -> None:
     """Would break: rows of one side are deleted without a record."""
-    at_rest(table)
+    table.at_rest()
     be_primary(table, "astra")
     with data_api(home.cassandra.session) as api:
         settings = settings_of(home.settings, api)
@@ -148,7 +142,7 @@ def test_through_the_data_api_it_is_refused(home: Place, table: Table) -> None:
 
 def test_without_postgres_it_is_refused(home: Place, table: Table) -> None:
     """Would break: what only Postgres knows of the partition is not exceeded, and the delete leaves rows of a fast clock."""
-    at_rest(table)
+    table.at_rest()
     be_primary(table, "astra")
     with DualWriteStore(home.settings, CONFIG) as store:
         store.put("plays", {"room": "away", "day": 1, "song": "x", "a": "1"})
@@ -160,7 +154,7 @@ def test_without_postgres_it_is_refused(home: Place, table: Table) -> None:
 
 def test_ranges_that_overlap_and_rows_beside_them(home: Place, table: Table) -> None:
     """Would break: the delete of one range is taken for that of another, or a row just outside of it goes."""
-    at_rest(table)
+    table.at_rest()
     be_primary(table, "astra")
     room = str(uuid4())
     with DualWriteStore(home.settings, CONFIG) as store:
@@ -176,7 +170,7 @@ def test_ranges_that_overlap_and_rows_beside_them(home: Place, table: Table) -> 
 @pytest.mark.parametrize("primary", ["astra", "postgres"])
 def test_100000_rows_in_one_call(home: Place, table: Table, primary: str) -> None:
     """Would break: the delete of a large partition runs into a timeout, and holds up writers for longer than they wait."""
-    at_rest(table)
+    table.at_rest()
     be_primary(table, primary)
     room = uuid4().hex
     table.sql(
@@ -190,7 +184,7 @@ def test_100000_rows_in_one_call(home: Place, table: Table, primary: str) -> Non
     with DualWriteStore(home.settings.model_copy(update={"storage_backend": primary}), CONFIG) as store:
         assert store.delete_many("plays", {"room": room, "day": {">": 1}})
         assert store.put("plays", {"room": room, "day": 2, "song": "x", "a": "b"})
-    at_rest(table)
+    table.at_rest()
     assert table.sql("SELECT day FROM plays WHERE room = %s ORDER BY day", (room,)) == [(1,), (2,)]
     assert [table.source(key) is not None for key in rows_in] == [True, False, False]
     table.sql("DELETE FROM plays WHERE room = %s", (room,))
@@ -199,7 +193,7 @@ def test_100000_rows_in_one_call(home: Place, table: Table, primary: str) -> Non
 @pytest.mark.slow
 def test_partitions_are_deleted_and_written_while_their_range_is_copied(home: Place, table: Table) -> None:
     """Would break: a page that was read before a delete is merged behind it, or a write beside it is lost."""
-    at_rest(table)
+    table.at_rest()
     be_primary(table, "astra")
     names = [uuid4().hex for _ in range(12)]
     for room in names:

@@ -117,7 +117,7 @@ def test_the_whole_way_with_the_documented_grants(roles: Roles) -> None:
     config = load_config(roles.commands["app"].folder / "sync.toml")
     with closing(DualWriteStore(roles.settings("app"), config)) as store:
         write(store, 100)
-        roles.sql("app", "UPDATE songs SET title = 'other' WHERE id = 7")
+        roles.sql("app", "SET sync.own = 'on'; UPDATE songs SET title = 'other' WHERE id = 7")
         assert roles.commands["migrator"].run("drift-report", "--workers", "1", "--repair").code in (0, 2)
         settle(roles)
         for command in ("cutover", "rollback", "cutover"):

@@ -307,8 +307,10 @@ def test_own_files_are_applied_first(fresh: Place) -> None:
     assert [line.split(" (")[0] for line in done[3:]] == [
         "CREATE EXTENSION vector",
         'CREATE TABLE "embeddings"',
+        "embeddings: triggers for SQL writers",
         'CREATE SCHEMA "Other One"',
         'CREATE TABLE "Other One"."songs"',
+        "Other One.songs: triggers for SQL writers",
     ]
     assert fresh.commands.run("schema", "apply").out == NOTHING
     (folder / "one" / "schema.sql").write_text("CREATE TABLE IF NOT EXISTS three (k int PRIMARY KEY)")

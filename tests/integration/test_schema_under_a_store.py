@@ -16,6 +16,7 @@ from support.places import Place
 from support.prepared_places import home_of
 from support.reverse import be_primary
 from support.running_commands import until
+from support.sql_writers import without_triggers
 
 from sync.errors import SyncError, WriteRefused
 from sync.settings import Config, DualWriteTuning
@@ -42,6 +43,7 @@ def songs(home: Place) -> str:
         f"CREATE CUSTOM INDEX ON KS.{name} (v) USING 'StorageAttachedIndex'",
     )
     prepare(home.settings, CONFIG, name)
+    without_triggers(home)
     return name
 
 

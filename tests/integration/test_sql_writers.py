@@ -18,7 +18,7 @@ from support.commands import Zygote
 from support.dual import Table, now_us, prepare
 from support.fixtures import places_at
 from support.partitions import begin_reverse
-from support.places import Place
+from support.places import NewPlace, Place
 from support.reverse import be_primary, resender, reverse_writer, write_time
 from support.sql_writers import RECHECK, REFUSED, STALE, TRUNCATED, beside, foreign, postgres_of, refusal, waits
 
@@ -524,3 +524,19 @@ def test_a_long_transaction_s_second_statement_asks_nobody(
         waits(songs, "SELECT pg_advisory_lock")
         sql(ADD, (uuid4(), "two"))
         sql("COMMIT")
+
+
+def test_rule_44_a_plain_copy_is_anybody_s(new_place: NewPlace) -> None:
+    """Would break: after `sync migrate` nobody may use the tables, or a worker brings Cassandra's rows back."""
+    with new_place() as made:
+        made.cql("CREATE TABLE KS.songs (id uuid PRIMARY KEY, title text)")
+        prepare(made.settings, CONFIG, "songs")
+        with closing(foreign(made.settings)) as anybody:
+            anybody.execute("INSERT INTO songs (id, title) VALUES (gen_random_uuid(), 'a')")
+            anybody.execute("UPDATE songs SET title = 'b'")
+            anybody.execute("TRUNCATE songs")
+            anybody.execute("INSERT INTO songs (id, title) VALUES (gen_random_uuid(), 'c')")
+            assert made.sql("SELECT count(*) FROM sync.intent") == [(0,)]
+            made.sql("INSERT INTO sync.writer (id, slot, host, pid, epoch, state) VALUES ('w', 1, 'h', 1, 1, 'signed_off')")
+            assert refusal(lambda: anybody.execute("DELETE FROM songs")) == REFUSED
+            assert refusal(lambda: anybody.execute("TRUNCATE songs")) == TRUNCATED

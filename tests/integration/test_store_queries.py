@@ -13,6 +13,7 @@ import pytest
 from support.dual import Table
 from support.places import NewPlace, Place
 from support.reverse import be_primary
+from support.sql_writers import without_triggers
 
 from sync.core.reads.cursor import Place as ReadPlace
 from sync.core.reads.cursor import to_cursor
@@ -45,6 +46,7 @@ def home(new_place: NewPlace) -> Iterator[Place]:
     with new_place() as place:
         place.cql(*TABLES)
         assert place.commands.run("schema", "apply").code == 0
+        without_triggers(place)
         place.sql(
             "CREATE INDEX ON songs (genre)", "CREATE INDEX ON songs (year)", "CREATE INDEX ON songs USING hash (mood)",
             "CREATE INDEX ON lists (genre)", "CREATE INDEX ON vectors (kind)",
@@ -258,6 +260,7 @@ def test_rows_of_others_and_the_end_of_the_migration(new_place: NewPlace) -> Non
         place.cql(*(statement for statement in TABLES if "KS.songs (id" in statement or "KS.lists (owner" in statement))
         assert place.commands.run("schema", "apply").code == 0
         assert "COMMENT ON CONSTRAINT" not in place.commands.run("schema", "apply", "--dry-run").out
+        without_triggers(place)
         with DualWriteStore(place.settings, CONFIG) as store:
             store.put_many("songs", [{"id": UUID(int=n)} for n in range(30)])
             store.put_many("lists", [{"owner": 1, "at": n} for n in range(10)])

@@ -147,7 +147,8 @@ def test_tables_of_async_secondary_are_left_to_workers(scene: Scene, primary: st
     with scene.wrap('async_secondary = ["titles"]\n') as store:
         store.save(new_titles(3))
         assert scene.songs.intents() == []
-        assert scene.titles.intents() == [("recheck", "finished")] * 3
+        # With Postgres as primary the class's own SQL is told by triggers, too.
+        assert scene.titles.intents() == [("recheck", "finished")] * (3 if primary == "astra" else 6)
         assert scene.titles.drain() == 3
     scene.settled()
 

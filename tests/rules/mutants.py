@@ -1035,6 +1035,10 @@ MUTANTS = (
         ANNOUNCES, "rule_43_",
     ),
     Mutant(
+        "43", "what was sent is sent again when it is told of", "sync/adapters/postgres/dual_write/reverse.py",
+        "if event <= version}", "if event < 0}", ANNOUNCES, "rule_43_what_was_sent",
+    ),
+    Mutant(
         "46", "the source's keys are not looked for", EXPANDING,
         "            self.journal.leave(due, keys)\n", "            pass\n", RECHECKS, "rule_46_rows_that_another_has_written",
     ),

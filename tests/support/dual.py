@@ -18,6 +18,7 @@ import psycopg
 from psycopg import sql
 from psycopg.rows import dict_row
 
+from support.running_commands import until
 from sync.adapters.cassandra.connection.connect import Cassandra
 from sync.adapters.cassandra.connection.pages import quoted
 from sync.adapters.cassandra.rows.cells import Cells
@@ -160,6 +161,11 @@ class Table:
         self.sql("UPDATE sync.intent SET lease_until = NULL")
         self.drain()
         assert self.intents() == [], "intents are left after a drain"
+
+    def at_rest(self) -> None:
+        """Drain what is left, also of what a store that is open yet sends behind its callers' backs."""
+        until(lambda: "open" not in {state for _, state in self.intents()}, what="what is under way has ended")
+        self.drained()
 
     # what is there
 

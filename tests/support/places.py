@@ -40,10 +40,11 @@ class Place:
         """Run SQL in the database; the last one's rows."""
         with closing(connect(self.settings, autocommit=True)) as connection:
             connection.execute("SELECT set_config('sync.own', 'on', false)")  # behind everybody's back
+            cursor = None
             for statement in statements:
                 assert not statement.startswith("SELECT FROM"), "rows without columns are no rows here"
                 cursor = connection.execute(statement.encode())
-            return cursor.fetchall() if cursor.description else []
+            return cursor.fetchall() if cursor and cursor.description else []
 
     def prove(self) -> None:
         """Make two clean passes in a row, as the operator does; a hot key may leave one of them not clean."""

@@ -12,6 +12,7 @@ import psycopg
 
 from support.backfills import until
 from support.dual import Table
+from support.places import Place
 from sync import local
 from sync.settings import Settings
 
@@ -45,6 +46,12 @@ def postgres_of(folder: Path, version: int, base: Settings) -> Iterator[Settings
         )  # fmt: skip
     finally:
         server.remove()
+
+
+def without_triggers(place: Place) -> None:
+    """Let a store of Postgres alone write, as it does after `sync finish`: before it, such writes are anybody's SQL."""
+    found = place.sql("SELECT tgname, tgrelid::regclass::text FROM pg_trigger WHERE tgname LIKE '\\_sync\\_%'")
+    place.sql(*(f"DROP TRIGGER {name} ON {relation}" for name, relation in found))
 
 
 def refusal(statement: Callable[[], object]) -> str:

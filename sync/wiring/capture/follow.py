@@ -15,10 +15,14 @@ from sync.adapters.postgres.schema.migrations import require_state
 from sync.core.capture.changes import ChangeBatch
 from sync.core.encode.rows import RowEncoder
 from sync.core.rows import SourceTable
+from sync.errors import SettingsError
 from sync.flows.follow import ChangedKeys, follow
 from sync.settings import Config, Settings
 from sync.wiring.backfill.worker import map_tables, worker_name
 from sync.wiring.preflight import chosen_tables
+
+_PAUSE_SECONDS = 1.0
+"""Of a switch, for what is drained after the last announcement's time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +48,11 @@ def feed_limits(config: Config) -> FeedLimits:
 @contextmanager
 def open_follow_site(settings: Settings, config: Config) -> Iterator[FollowSite]:
     """Both sides' tables, and the ledger. Raises PreflightError where no migration has begun or a table has no target."""
+    if (least := config.capture.write_timeout_seconds + _PAUSE_SECONDS) > config.cutover.max_pause_seconds:
+        raise SettingsError(
+            f"[cutover] max_pause_seconds is {config.cutover.max_pause_seconds:g}: with followers a switch needs {least:g} "
+            f"at least ([capture] write_timeout_seconds and {_PAUSE_SECONDS:g} more)"
+        )
     with (
         closing(connect(settings, autocommit=True)) as connection,
         open_cassandra(settings, config.dual_write.primary_timeout_seconds) as cassandra,

@@ -22,7 +22,7 @@ from sync.adapters.postgres.dual_write.data_centres import check_data_center
 from sync.adapters.postgres.dual_write.dead_writers import sign_off_dead
 from sync.adapters.postgres.schema.catalogue import regclass
 from sync.adapters.postgres.schema.migrations import require_state
-from sync.adapters.postgres.schema.sql_writers import SqlWriters
+from sync.adapters.postgres.schema.sql_writers import SqlWriters, left_behind
 from sync.core.cutover import gates
 from sync.core.cutover.agreement import differences, may_write
 from sync.core.cutover.followers import followers_gate
@@ -136,6 +136,7 @@ def judge_facts(site: Site, kind: SwitchKind, epoch: Epoch, writers: int | None 
         found.append(followers_gate(feeds))
     return [
         *found,
+        gates.sql_writers_gate(_untold(site)),
         *([] if fast else [judged_reads(site, kind)]),
         gates.writers_gate(facts.writers(), epoch.epoch, site.config.dual_write.writer_lease_seconds, writers),
         gates.settings_gate(_other_settings(site, kind, told)),
@@ -155,16 +156,17 @@ def _copy_gates(site: Site, facts: GateFacts) -> list[Gate]:
         _write_times(site),
         gates.rejects_gate(count_rejects(site.connection)),
         gates.indexes_gate(facts.bad_indexes(names)),
-        gates.sql_writers_gate(_untold(site)),
     ]
 
 
 def _untold(site: Site) -> list[str]:
-    """What SQL could write after the cut-over, and no trigger would tell of."""
+    """What SQL could write with Postgres as primary, and no trigger would tell of; or what one would tell of wrongly."""
     tables = [table for table in site.tables if not one_sided(table.source)]
     mode = site.config.cutover.sql_writers
-    made = (SqlWriters(table.name, table.target, target_key_order(table), mode) for table in tables)
-    return [fault for writers in made for fault in writers.faults(site.connection)]
+    made = [SqlWriters(table.name, table.target, target_key_order(table), mode) for table in tables]
+    faults = [fault for writers in made for fault in writers.faults(site.connection)]
+    left = left_behind(site.connection, made, site.config.exclude)
+    return faults + [f"{relation} has triggers, and is not a table of the migration" for relation in left]
 
 
 def _write_times(site: Site) -> Gate:
@@ -203,8 +205,9 @@ def _proof(site: Site, epoch: Epoch) -> Gate:
 
 
 def _undisturbed(site: Site, epoch: Epoch) -> Gate:
+    """Without gaps in feeds: what others write in Astra meanwhile is waived."""
     facts = GateFacts(site.connection)
-    return undisturbed_gate(facts.passes(), [t.name for t in site.tables], facts.bounds(epoch))
+    return undisturbed_gate(facts.passes(), [t.name for t in site.tables], facts.bounds(epoch, gaps=False))
 
 
 def _by_hand(site: Site) -> Gate:

@@ -22,7 +22,7 @@ from sync.adapters.postgres.dual_write.parameters import connection_of
 from sync.core.capture.changes import ChangeBatch, Gap
 from sync.core.mutations import Key, pack_key
 from sync.core.schema.static_rows import static_name
-from sync.errors import FeedTaken, TargetBusy
+from sync.errors import FeedTaken, PreflightError, TargetBusy
 from sync.failpoints import failpoint
 
 ANNOUNCED_BY = "announce"
@@ -129,6 +129,8 @@ class FeedLedger:
             try:
                 with self._connection.transaction():
                     yield self._connection
+            except psycopg.errors.UndefinedTable:
+                raise PreflightError("`sync finish` has ended the migration: there is nothing to follow any more") from None
             except psycopg.Error as error:
                 if is_lock_conflict(error):  # two feeds tell of the same keys, or a worker holds one
                     raise TargetBusy(error_text(error)) from None

@@ -53,16 +53,17 @@ class GateFacts:
         """The last drift passes over each table, the newest first: as many as a proof takes."""
         return [Pass(*row) for row in self._rows("passes", most=CLEAN_PASSES)]
 
-    def disturbed(self) -> dict[str, tuple[datetime, str]]:
+    def disturbed(self, gaps: bool = True) -> dict[str, tuple[datetime, str]]:
         """By table, when and how a difference without an intent could last have arisen; "" stands for any table.
 
-        By a write that was recorded late, a fenced writer, a write that could not be repeated, an intent that was given up.
+        By a write that was recorded late, a fenced writer, a write that could not be repeated, an intent that was given up;
+        and by `gaps` in feeds of changes by others.
         """
-        return {str(table): (at, str(why)) for table, at, why in self._rows("disturbed")}
+        return {str(table): (at, str(why)) for table, at, why in self._rows("disturbed", gaps=gaps)}
 
-    def bounds(self, epoch: Epoch) -> ProofBounds:
+    def bounds(self, epoch: Epoch, gaps: bool = True) -> ProofBounds:
         """The epoch and the disturbances after which a pass must have begun to prove anything."""
-        return ProofBounds(epoch.epoch, epoch.since, self.disturbed())
+        return ProofBounds(epoch.epoch, epoch.since, self.disturbed(gaps))
 
     def proofs(self, shapes: Mapping[str, str], epoch: Epoch, data_center: str) -> list[TableProof]:
         """The proof of each table; `shapes` are the tables' present shapes."""

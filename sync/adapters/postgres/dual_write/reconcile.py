@@ -210,7 +210,7 @@ def _pending_key(key: Key, rows: list[tuple[Any, ...]], known: Known) -> Pending
     row_version, tombstone = known
     is_deleted = tombstone is not None and tombstone >= max(newest[2], row_version or 0)  # since the last of these writes
     deletes = is_deleted or (bool(whole) and max(whole, key=lambda row: row[2])[3] != "put")
-    return PendingKey(tuple(row[0] for row in rows), replay, newest[2], *known, deletes, kinds == {"look"}, put)
+    return PendingKey(tuple(row[0] for row in rows), replay, newest[2], *known, deletes, kinds <= {"look", "told"}, put)
 
 
 def _reason(error: psycopg.Error) -> str:

@@ -213,6 +213,7 @@ class ResendSteps:
         statements = Statements(table, encoder)
         self._parameters = Parameters(statements, encoder)
         self._raise, self._locked = statements.made(_SQL["raise"]), statements.made(_SQL["locked"])
+        self._sent = statements.made(_SQL["sent"])
         self._look = statements.made(_SQL["look"], row=with_parameters(encoder.pairs))
 
     def pick(self, keys: Sequence[Key], quickly: bool = False) -> dict[Key, PendingResend]:
@@ -225,9 +226,25 @@ class ResendSteps:
             connection.execute(SHARE)  # before the keys' locks
             lock_keys(connection, keys, {self._table.name} if has_partitions(self._table) else ())
             found = pick_intents(connection, self._table.name, keys, self._epoch, self._writer_lease)
-            picked = [key for key in keys if key.canonical in found]
+            echoes = self._echoes(connection, [key for key in keys if key.canonical in found], found)
+            picked = [key for key in keys if key.canonical in found and key not in echoes]
             rows = self._raised(connection, picked)
         return {key: PendingResend(tuple(r[0] for r in found[key.canonical]), *rows[key]) for key in picked}
+
+    def _echoes(self, connection: Connection, keys: Sequence[Key], found: Mapping[bytes, list[tuple[Any, ...]]]) -> set[Key]:
+        """Keys of which feeds alone have told, and nothing above the version that was sent: their intents are removed.
+
+        What is sent comes back as an event; were it sent again, so would that be, without end (rule 43).
+        """
+        told = [key for key in keys if all(row[3] == "told" for row in found[key.canonical])]
+        with connection.pipeline():
+            asked = [connection.execute(self._sent, self._parameters.key(key)) for key in told]
+        sent = [(cursor.fetchone() or (None,))[0] or 0 for cursor in asked]
+        newest = [max(row[2] for row in found[key.canonical]) for key in told]
+        echoes = {key for key, version, event in zip(told, sent, newest, strict=True) if event <= version}
+        if echoes:
+            connection.execute(_REMOVE, {"intents": [row[0] for key in echoes for row in found[key.canonical]]})
+        return echoes
 
     def _raised(self, connection: Connection, keys: Sequence[Key]) -> dict[Key, tuple[int, bytes | None]]:
         asked = {}

@@ -7,7 +7,7 @@ names. Each key that it has changed gets a recheck, in the writer's own transact
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -21,6 +21,7 @@ from sync.core.cql import CqlType
 from sync.core.reads.key_order import KeyOrder
 from sync.core.ring import UNKNOWN_TOKEN
 from sync.core.rows import ColumnPair, SourceColumn, TargetTable
+from sync.core.schema.static_rows import static_name
 
 Mode = Literal["refuse", "allow"]
 _SQL = queries("schema/sql_writers")
@@ -74,8 +75,8 @@ class SqlWriters:
             raise ValueError(f"{name}: the target has no column {lacking[0]}")
         keys = tuple(ColumnPair(SourceColumn(k.name, CqlType(k.type), "clustering"), c) for k, c in found if c)
         self._key = canonical(keys, "t").as_string()
-        number = hashlib.sha256(name.encode()).hexdigest()[:12]
-        self._functions = {f"sql_{kind}_{number}": self._body(kind) for kind in _KINDS}
+        self.number = _number(name)
+        self._functions = {f"sql_{kind}_{self.number}": self._body(kind) for kind in _KINDS}
         after = zip(_KINDS.items(), self._functions, strict=True)
         self._triggers = [
             _Trigger("_sync_begins", 30, _BEGINS, given=mode),
@@ -85,6 +86,10 @@ class SqlWriters:
                 for (kind, bit), function in after
             ),
         ]
+
+    def oids(self, connection: Connection) -> set[int]:
+        """The table, and its partitions."""
+        return {oid for oid, *_ in self._relations(connection)}
 
     def _body(self, kind: str) -> str:
         rows = _SQL[kind].format(key=self._key)
@@ -134,3 +139,26 @@ class SqlWriters:
     @staticmethod
     def _there(connection: Connection, query: str, **values: object) -> set[tuple[object, ...]]:
         return set(connection.execute(_SQL[query], values).fetchall())
+
+
+def _number(name: str) -> str:
+    """Stands for a source table's name in the names of its functions."""
+    return hashlib.sha256(name.encode()).hexdigest()[:12]
+
+
+def left_behind(connection: Connection, made: Sequence[SqlWriters], excluded: Collection[str]) -> list[str]:
+    """Relations whose triggers tell of a table that is excluded, or that has another target now: schema-qualified names.
+
+    What SQL does there would be sent to the source, which may hold rows that are in use.
+    """
+    chosen = {writers.number: writers.oids(connection) for writers in made}
+    gone = {_number(each) for name in excluded for each in (name, static_name(name))}
+    found = connection.execute(_SQL["watched"]).fetchall()
+    return sorted({
+        name for oid, name, number in found if number in gone or (number in chosen and oid not in chosen[number])
+    })  # fmt: skip
+
+
+def unwatch(relation: str) -> list[str]:
+    """What drops a relation's triggers."""
+    return [f"DROP TRIGGER IF EXISTS {name} ON {relation}" for name in TRIGGERS]

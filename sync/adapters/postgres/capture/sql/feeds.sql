@@ -44,7 +44,8 @@ FROM unnest(%(tables)s::text[], %(keys)s::bytea[], %(source_keys)s::bytea[], %(t
          SELECT CASE WHEN k.wait > 0 THEN clock_timestamp() + make_interval(secs => k.wait) END AS until) AS w
 ORDER BY k.table_name, sha256(k.key)
 ON CONFLICT (table_name, sha256(key), version) WHERE kind = 'recheck' AND state = 'finished'
-DO UPDATE SET id = DEFAULT, epoch = excluded.epoch, owner = excluded.owner, source_key = excluded.source_key, attempts = 0,
+DO UPDATE SET id = DEFAULT, epoch = excluded.epoch, owner = CASE WHEN i.owner LIKE 'follow %%' THEN excluded.owner ELSE i.owner END,
+    source_key = excluded.source_key, attempts = 0,
     not_before = greatest(i.not_before, excluded.not_before), lease_until = greatest(i.not_before, excluded.not_before),
     lease_owner = NULL, error = NULL
 

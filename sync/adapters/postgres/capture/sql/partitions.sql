@@ -24,7 +24,7 @@ SELECT %(table)s, k.key, k.source_key, %(token)s, 'recheck', 'finished', %(versi
 FROM unnest(%(keys)s::bytea[], %(source_keys)s::bytea[]) AS k (key, source_key)
 ORDER BY sha256(k.key)
 ON CONFLICT (table_name, sha256(key), version) WHERE kind = 'recheck' AND state = 'finished'
-DO UPDATE SET id = DEFAULT, epoch = excluded.epoch, owner = excluded.owner, source_key = excluded.source_key
+DO UPDATE SET id = DEFAULT, epoch = excluded.epoch, owner = CASE WHEN i.owner LIKE 'follow %%' THEN excluded.owner ELSE i.owner END, source_key = excluded.source_key
 
 -- leave_target: the same of the target's next rows, and the last one's place
 WITH page AS (
@@ -34,7 +34,7 @@ WITH page AS (
     SELECT %(table)s, p.key, %(token)s, 'recheck', 'finished', %(version)s, (SELECT max(epoch) FROM sync.epoch), %(owner)s
     FROM page AS p ORDER BY sha256(p.key)
     ON CONFLICT (table_name, sha256(key), version) WHERE kind = 'recheck' AND state = 'finished'
-    DO UPDATE SET id = DEFAULT, epoch = excluded.epoch, owner = excluded.owner
+    DO UPDATE SET id = DEFAULT, epoch = excluded.epoch, owner = CASE WHEN i.owner LIKE 'follow %%' THEN excluded.owner ELSE i.owner END
 )
 SELECT {texts} FROM page ORDER BY {reverse_order} LIMIT 1
 

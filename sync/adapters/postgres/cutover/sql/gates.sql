@@ -18,6 +18,7 @@ SELECT DISTINCT ON (table_name) table_name, at, why FROM (
     SELECT '', greatest(recorded_at, fenced_at), 'a writer recorded late what it had written, or was fenced' FROM sync.writer
     UNION ALL SELECT table_name, at, why || ' in ' || table_name FROM sync.disturbance
     UNION ALL SELECT table_name, counts_from, 'what ' || feed || ' has lost (' || why || ') is written for certain' FROM sync.gap
+        WHERE %(gaps)s
 ) AS found (table_name, at, why)
 WHERE at IS NOT NULL ORDER BY table_name, at DESC
 

@@ -13,10 +13,12 @@ WHERE run.table_name = %(table)s AND run.kind = 'backfill' AND run.state = 'open
 
 -- pick: intents that may be worked on: finished, unsure, claimed by an earlier reconcile; if asked for, also open ones whose
 -- writer is gone, or that are older than a lease though their writer lives (it may not know of them); unrepeatable ones
--- later (rule 17). A recheck requested by a copy, a comparison or a search for write times is not a write but a look.
+-- later (rule 17). A recheck requested by a copy, a comparison or a search for write times, or announced, is not a write but a look.
 -- Whatever is left of a closed epoch is reconciled in the current direction, and is not sent again (rule 22)
 SELECT i.key, i.id, CASE WHEN i.epoch = %(epoch)s THEN i.state ELSE 'finished' END, i.version,
-       CASE WHEN i.kind = 'recheck' AND (i.owner IN ('drift report', 'write times') OR i.owner LIKE 'backfill run %%') THEN 'look'
+       CASE WHEN i.kind <> 'recheck' THEN i.kind
+            WHEN i.owner IN ('drift report', 'write times', 'SQL', 'announce') OR i.owner LIKE 'backfill run %%' THEN 'look'
+            WHEN i.owner LIKE 'follow %%' THEN 'told'
             ELSE i.kind END,
        i.mutation, i.replays, coalesce(extract(epoch FROM clock_timestamp() - i.replayed_at), 0)::float8
 FROM unnest(%(keys)s::bytea[], %(tokens)s::bigint[]) AS k (key, token) CROSS JOIN LATERAL (

@@ -83,6 +83,10 @@ INSERT INTO sync.tombstone AS t (table_name, key, token, version)
 SELECT %(table)s, %(key)s, %(token)s, v.version FROM v WHERE NOT EXISTS (SELECT FROM raised)
 ON CONFLICT (table_name, sha256(key)) DO UPDATE SET version = greatest(t.version, excluded.version)
 
+-- sent: the version with which a key was last written or deleted by itself
+SELECT greatest((SELECT {version} FROM {target} AS t WHERE {same_key}), (SELECT version FROM sync.tombstone
+    WHERE table_name = %(table)s AND sha256(key) = sha256(%(key)s) AND key = %(key)s))
+
 -- locked: whether somebody else's transaction has changed the row, or holds it
 WITH mine AS MATERIALIZED (SELECT FROM {target} AS t WHERE {same_key} FOR NO KEY UPDATE SKIP LOCKED)
 SELECT NOT EXISTS (SELECT FROM mine) AND EXISTS (SELECT FROM {target} AS t WHERE {same_key})

@@ -18,6 +18,12 @@ SELECT t.tgrelid, t.tgname, t.tgtype::int, p.proname, coalesce(t.tgoldtable, '')
 FROM pg_trigger AS t JOIN pg_proc AS p ON p.oid = t.tgfoid AND p.pronamespace = to_regnamespace('sync')
 WHERE t.tgrelid = ANY (%(relations)s) AND t.tgenabled = 'A' AND t.tgqual IS NOT NULL
 
+-- watched: relations whose triggers announce keys, and the number in the functions' names
+SELECT c.oid, format('%I.%I', n.nspname, c.relname), right(p.proname, 12)
+FROM pg_trigger AS t JOIN pg_proc AS p ON p.oid = t.tgfoid AND p.pronamespace = to_regnamespace('sync')
+     JOIN pg_class AS c ON c.oid = t.tgrelid JOIN pg_namespace AS n ON n.oid = c.relnamespace
+WHERE p.proname ~ '^sql_(inserted|updated|deleted)_[0-9a-f]{12}$'
+
 -- when: transactions of the program's own fire nothing
 WHEN (current_setting('sync.own', true) IS DISTINCT FROM 'on')
 
@@ -32,6 +38,9 @@ DECLARE
     moment constant bigint := extract(epoch FROM clock_timestamp()) * 1000000;
     seen constant bigint := nullif(current_setting('sync.sql_epoch', true), '')::bigint; -- below 0: Astra is primary
 BEGIN
+    IF seen = 0 THEN
+        RETURN NULL; -- a plain copy
+    END IF;
     IF seen < 0 AND NOT EXISTS (SELECT FROM pg_attribute WHERE attrelid = TG_RELID AND attname = '_sync_version') THEN
         RETURN NULL; -- nothing has been copied yet
     END IF;
