@@ -23,7 +23,7 @@ from sync.settings import Config
 from sync.stores import DualWriteStore
 
 pytest_plugins = ("support.fixtures",)
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.servers]
 CONFIG = Config(schema_files=(), tables={"pairs": {"lightweight_transactions": True}})  # type: ignore[dict-item]
 
 

@@ -25,7 +25,7 @@ from sync.settings import load_config
 from sync.stores import CqlStore, DualWriteStore
 
 pytest_plugins = ("support.fixtures",)
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.servers]
 SONGS = "CREATE TABLE KS.songs (id uuid PRIMARY KEY, title text, plays int, tags map<text, text>)"
 ROWS = 2_000
 TOML = """
