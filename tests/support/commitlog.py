@@ -101,11 +101,13 @@ def follow(feed: CommitLogFeed, ledger: MemoryLedger, until: float | None = None
     moment = time.time() if until is None else until
     deadline = time.monotonic() + seconds
     batches = feed.batches(ledger.position)
+    is_told = False
     try:
         for batch in batches:
+            if is_told:
+                return  # asking for another batch says that the last one is recorded
             ledger.record(batch)
-            if ledger.told_until >= moment:
-                return
+            is_told = ledger.told_until >= moment
             assert time.monotonic() < deadline, f"nothing told until then: {feed.trouble or 'no trouble'}; {batch}"
     finally:
         batches.close()

@@ -47,8 +47,11 @@ class NodeSchema:
         self.tables = found
         ids = {table.name: identity for identity, table in found.items() if self._follows(table)}
         self.watched = frozenset(ids.values())
-        lost = [(name, f"{name} was dropped") for name, was in self._remembered().items() if name not in ids]
-        lost += [(n, f"{n} was dropped and made again") for n, was in self._remembered().items() if ids.get(n, was) != was]
+        known = self._remembered()
+        lost = [(name, f"{name} was dropped") for name in known if name not in ids]
+        lost += [(name, f"{name} was dropped and made again") for name, was in known.items() if ids.get(name, was) != was]
+        if ids.keys() - known.keys():  # at once: it may be made again before anything is recorded
+            self._write({name: identity.hex() for name, identity in (ids | known).items()})
         lost += [(name, f"{name} has no cdc = true") for name in sorted(ids.keys() & self._without_cdc)]
         if not self._durable:
             lost += [(name, f"the keyspace {self.keyspace} has durable_writes = false") for name in sorted(ids)]
@@ -56,7 +59,9 @@ class NodeSchema:
 
     def remember(self) -> None:
         """Write down the ids of the followed tables, now that what `refresh` returned is recorded."""
-        ids = {table.name: table.id.hex() for table in self.tables.values() if self._follows(table)}
+        self._write({table.name: table.id.hex() for table in self.tables.values() if self._follows(table)})
+
+    def _write(self, ids: dict[str, str]) -> None:
         if ids == self._written:
             return
         new = self._memory.with_suffix(".new")
