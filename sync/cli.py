@@ -81,7 +81,7 @@ def _lines(error: SyncError) -> list[str]:
 def _unexpected(error: Exception) -> str:
     said = getattr(getattr(error, "diag", None), "message_primary", None)  # of Postgres: its other lines quote values
     text = " ".join(str(said or error).split())
-    if getattr(error, "sqlstate", None) in _NO_SUCH and ('"sync' in text or '"_sync_' in text):
+    if getattr(error, "sqlstate", None) in _NO_SUCH and ('"sync' in text or "_sync_" in text):
         return GONE
     return guardrail(text) or f"{type(error).__name__}: {text} (SYNC_DEBUG=1 shows where)"
 

@@ -15,7 +15,7 @@ from sync.adapters.postgres.connection.connect import Connection, connect
 from sync.adapters.postgres.schema import expiry, migrations
 from sync.adapters.postgres.schema.catalogue import read_target
 from sync.adapters.postgres.schema.key_order import comment_statement
-from sync.adapters.postgres.schema.sql_writers import SqlWriters, left_behind, unwatch
+from sync.adapters.postgres.schema.sql_writers import SqlWriters, left_behind, unwatch, watched
 from sync.adapters.postgres.schema.visibility import no_tables
 from sync.core.encode import UnsupportedPair
 from sync.core.reads.key_order import source_key_order
@@ -169,14 +169,18 @@ def _watch(connection: Connection, source: SourceTable, config: Config, dry_run:
     """Make the triggers that tell of what SQL writes, or make them whole again."""
     writers = _writers(connection, source, config)
     name = config.options(source.name).target or source.name
-    return [] if writers is None else _run_patiently(connection, name, writers.statements(connection), "triggers", dry_run)
+    return (
+        []
+        if writers is None
+        else _run_patiently(connection, name, writers.statements(watched(connection, [writers])), "triggers", dry_run)
+    )
 
 
 def _unwatch(connection: Connection, sources: list[SourceTable], config: Config, dry_run: bool) -> list[str]:
     """Drop the triggers of tables that are excluded, or have another target now."""
     made = [writers for source in sources if (writers := _writers(connection, source, config))]
     done = []
-    for relation in left_behind(connection, made, config.exclude):
+    for relation in left_behind(connection, made, watched(connection, made), config.exclude):
         done += _run_patiently(connection, relation, unwatch(relation), "no triggers", dry_run)
     return done
 

@@ -345,4 +345,5 @@ def test_every_command_is_among_them() -> None:
         "worker",
     }
     alone = {"local", "demo"}  # of embedded servers: one `up` at a time, which a demo begins with
+    alone |= {"follow"}  # one process follows a feed at a time: test_follow_keys
     assert set(commands or {}) == looking | working | alone

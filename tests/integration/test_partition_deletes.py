@@ -353,6 +353,7 @@ def test_rule_36_a_merge_that_has_begun_is_waited_for(table: Table, room: str, w
         with ThreadPoolExecutor(1) as threads, holding(table, held) as merge:
             deleted = threads.submit(delete.target)
             until_waiting(table)
+            merge.execute("SELECT set_config('sync.own', 'on', true)")  # as the loader's transactions do
             merge.execute(insert.encode(), (room, token))
             merge.commit()
             deleted.result(30)
@@ -366,6 +367,7 @@ def test_rule_34_a_page_that_was_read_before_is_not_merged(table: Table, room: s
     of = key(table, room)
     begin(writer, room=room).done()
     with closing(connect(table.settings, autocommit=True)) as connection, connection.transaction():
+        connection.execute("SELECT set_config('sync.own', 'on', true)")  # as the loader's transactions do
         merge = Merge(connection, table.mapped, table.encoder)
         merge.clear_stage()
         stage = sql.SQL("INSERT INTO {} (room, day, song, a, _sync_token, _sync_version) VALUES (%s, 1, 'x', '1', %s, 1)")

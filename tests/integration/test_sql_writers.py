@@ -24,7 +24,7 @@ from support.sql_writers import RECHECK, REFUSED, STALE, TRUNCATED, beside, fore
 
 from sync import local
 from sync.adapters.postgres.dual_write.locks import lock_of
-from sync.adapters.postgres.schema.sql_writers import TRIGGERS, SqlWriters
+from sync.adapters.postgres.schema.sql_writers import TRIGGERS, SqlWriters, watched
 from sync.core.reads.key_order import target_key_order
 from sync.errors import TargetBusy
 from sync.settings import Config, Settings
@@ -495,18 +495,18 @@ def test_the_gate_sees_what_is_not_whole(plays: Table, harm: str) -> None:
     """Would break: after the cut-over nobody notices that what SQL writes stays in Postgres alone."""
     with plays.pool.connection() as connection:
         made = capture(plays)
-        assert made.faults(connection) == []
+        assert made.faults(watched(connection, [made])) == []
         connection.execute(harm.encode())
-        assert len(made.faults(connection)) == 1, made.faults(connection)
-        for statement in made.statements(connection):
+        assert len(made.faults(watched(connection, [made]))) == 1, made.faults(watched(connection, [made]))
+        for statement in made.statements(watched(connection, [made])):
             connection.execute(statement.encode())
-        assert made.faults(connection) == made.statements(connection) == []
+        assert made.faults(watched(connection, [made])) == made.statements(watched(connection, [made])) == []
         connection.execute("DROP TABLE IF EXISTS plays_later")
 
 
 def test_the_gate_sees_another_setting(plays: Table) -> None:
     with plays.pool.connection() as connection:
-        assert capture(plays, "allow").faults(connection) != []
+        assert (other := capture(plays, "allow")).faults(watched(connection, [other])) != []
 
 
 def test_triggers_of_the_program_are_no_triggers_of_the_user(place: Place, plays: Table) -> None:

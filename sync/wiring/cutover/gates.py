@@ -22,7 +22,7 @@ from sync.adapters.postgres.dual_write.data_centres import check_data_center
 from sync.adapters.postgres.dual_write.dead_writers import sign_off_dead
 from sync.adapters.postgres.schema.catalogue import regclass
 from sync.adapters.postgres.schema.migrations import require_state
-from sync.adapters.postgres.schema.sql_writers import SqlWriters, left_behind
+from sync.adapters.postgres.schema.sql_writers import SqlWriters, left_behind, watched
 from sync.core.cutover import gates
 from sync.core.cutover.agreement import differences, may_write
 from sync.core.cutover.followers import followers_gate
@@ -164,8 +164,9 @@ def _untold(site: Site) -> list[str]:
     tables = [table for table in site.tables if not one_sided(table.source)]
     mode = site.config.cutover.sql_writers
     made = [SqlWriters(table.name, table.target, target_key_order(table), mode) for table in tables]
-    faults = [fault for writers in made for fault in writers.faults(site.connection)]
-    left = left_behind(site.connection, made, site.config.exclude)
+    there = watched(site.connection, made)
+    faults = [fault for writers in made for fault in writers.faults(there)]
+    left = left_behind(site.connection, made, there, site.config.exclude)
     return faults + [f"{relation} has triggers, and is not a table of the migration" for relation in left]
 
 

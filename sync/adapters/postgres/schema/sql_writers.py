@@ -7,7 +7,7 @@ names. Each key that it has changed gets a recheck, in the writer's own transact
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -69,7 +69,7 @@ class SqlWriters:
     """
 
     def __init__(self, name: str, target: TargetTable, order: KeyOrder, mode: Mode) -> None:
-        self._name, self._table = name, regclass(f"{target.schema}.{target.name}")
+        self._name, self.table = name, regclass(f"{target.schema}.{target.name}")
         found = [(key, target.column(key.name)) for key in order.columns]
         if lacking := [key.name for key, column in found if column is None]:
             raise ValueError(f"{name}: the target has no column {lacking[0]}")
@@ -87,58 +87,71 @@ class SqlWriters:
             ),
         ]
 
-    def oids(self, connection: Connection) -> set[int]:
-        """The table, and its partitions."""
-        return {oid for oid, *_ in self._relations(connection)}
+    @property
+    def functions(self) -> Collection[str]:
+        """The names of its functions."""
+        return self._functions.keys()
 
     def _body(self, kind: str) -> str:
         rows = _SQL[kind].format(key=self._key)
-        shown = self._table.replace("*/", "* /")
+        shown = self.table.replace("*/", "* /")
         name = sql.Literal(self._name).as_string()
         return f"\n{_SQL['body'].format(table=shown, what=kind, name=name, rows=rows, unknown=UNKNOWN_TOKEN)}\n"
 
-    def statements(self, connection: Connection) -> list[str]:
+    def statements(self, there: Watched) -> list[str]:
         """What makes them whole; empty if they are."""
-        there = self._there(connection, "functions", names=list(self._functions))
         made = [
             _SQL["function"].format(name=name, body=body)
             for name, body in self._functions.items()
-            if (name, body) not in there
+            if (name, body) not in there.functions
         ]
-        for _, relation, trigger in self._lacking(connection):
+        for relation, trigger in self._lacking(there):
             made += trigger.statements(relation)
         return made
 
-    def faults(self, connection: Connection) -> list[str]:
+    def faults(self, there: Watched) -> list[str]:
         """What is wrong with them, in words."""
-        there = self._there(connection, "functions", names=list(self._functions))
-        stale = [name for name, body in self._functions.items() if (name, body) not in there]
+        stale = [name for name, body in self._functions.items() if (name, body) not in there.functions]
         found = [f"{self._name}: the functions of its triggers are missing or of another form"] if stale else []
         lacking: dict[str, list[str]] = {}
-        for _, relation, trigger in self._lacking(connection):
+        for relation, trigger in self._lacking(there):
             lacking.setdefault(relation, []).append(trigger.name)
         found += [f"{relation} lacks {', '.join(names)}" for relation, names in lacking.items()]
-        for _, relation, is_foreign, is_subscribed in self._relations(connection):
+        for _, relation, is_foreign, is_subscribed in there.relations[self.table]:
             if is_foreign:
                 found.append(f"{relation} is on another server, where nothing announces what is written")
             if is_subscribed:
                 found.append(f"{relation} is written by a subscription, which fires no triggers of statements")
         return found
 
-    def _lacking(self, connection: Connection) -> Iterator[tuple[int, str, _Trigger]]:
-        relations = [(oid, name) for oid, name, is_foreign, _ in self._relations(connection) if not is_foreign]
-        there = self._there(connection, "triggers", relations=[oid for oid, _ in relations])
-        for oid, name in relations:
+    def _lacking(self, there: Watched) -> Iterator[tuple[str, _Trigger]]:
+        for oid, name, is_foreign, _ in there.relations[self.table]:
             for t in self._triggers:
-                if (oid, t.name, t.type, t.function, t.old, t.new, t.given) not in there:
-                    yield oid, name, t
+                if not is_foreign and (oid, t.name, t.type, t.function, t.old, t.new, t.given) not in there.triggers:
+                    yield name, t
 
-    def _relations(self, connection: Connection) -> list[tuple[int, str, bool, bool]]:
-        return connection.execute(_SQL["relations"], {"table": self._table}).fetchall()
 
-    @staticmethod
-    def _there(connection: Connection, query: str, **values: object) -> set[tuple[object, ...]]:
-        return set(connection.execute(_SQL[query], values).fetchall())
+@dataclass(frozen=True, slots=True)
+class Watched:
+    """What there is of some tables' triggers.
+
+    `relations`: by table, its partitions and itself: number, name, whether it is foreign, whether a subscription writes it.
+    """
+
+    relations: Mapping[str, list[tuple[int, str, bool, bool]]]
+    functions: Collection[tuple[object, ...]]
+    triggers: Collection[tuple[object, ...]]
+
+
+def watched(connection: Connection, made: Sequence[SqlWriters]) -> Watched:
+    """What there is of these tables, by three queries however many they are."""
+    relations: dict[str, list[tuple[int, str, bool, bool]]] = {writers.table: [] for writers in made}
+    for table, *relation in connection.execute(_SQL["relations"], {"tables": list(relations)}).fetchall():
+        relations[table].append(tuple(relation))
+    names = [name for writers in made for name in writers.functions]
+    functions = connection.execute(_SQL["functions"], {"names": names}).fetchall()
+    numbers = [oid for found in relations.values() for oid, *_ in found]
+    return Watched(relations, set(functions), set(connection.execute(_SQL["triggers"], {"relations": numbers}).fetchall()))
 
 
 def _number(name: str) -> str:
@@ -146,14 +159,14 @@ def _number(name: str) -> str:
     return hashlib.sha256(name.encode()).hexdigest()[:12]
 
 
-def left_behind(connection: Connection, made: Sequence[SqlWriters], excluded: Collection[str]) -> list[str]:
+def left_behind(connection: Connection, made: Sequence[SqlWriters], there: Watched, excluded: Collection[str]) -> list[str]:
     """Relations whose triggers tell of a table that is excluded, or that has another target now: schema-qualified names.
 
     What SQL does there would be sent to the source, which may hold rows that are in use.
     """
-    chosen = {writers.number: writers.oids(connection) for writers in made}
+    chosen = {writers.number: {oid for oid, *_ in there.relations[writers.table]} for writers in made}
     gone = {_number(each) for name in excluded for each in (name, static_name(name))}
-    found = connection.execute(_SQL["watched"]).fetchall()
+    found = connection.execute(_SQL["left_behind"]).fetchall()
     return sorted({
         name for oid, name, number in found if number in gone or (number in chosen and oid not in chosen[number])
     })  # fmt: skip

@@ -1,11 +1,11 @@
--- relations: a table and all that inherits from it, partitions of every level: a statement may name each of them
+-- relations: tables and all that inherits from them, partitions of every level: a statement may name each of them
 WITH RECURSIVE found AS (
-    SELECT to_regclass(%(table)s)::oid AS oid
-    UNION SELECT i.inhrelid FROM pg_inherits AS i JOIN found ON found.oid = i.inhparent
+    SELECT name, to_regclass(name)::oid AS oid FROM unnest(%(tables)s::text[]) AS name
+    UNION SELECT found.name, i.inhrelid FROM pg_inherits AS i JOIN found ON found.oid = i.inhparent
 )
-SELECT c.oid, format('%%I.%%I', n.nspname, c.relname), c.relkind = 'f',
+SELECT found.name, c.oid, format('%%I.%%I', n.nspname, c.relname), c.relkind = 'f',
        EXISTS (SELECT FROM pg_subscription_rel AS s WHERE s.srrelid = c.oid)
-FROM found JOIN pg_class AS c ON c.oid = found.oid JOIN pg_namespace AS n ON n.oid = c.relnamespace ORDER BY 2
+FROM found JOIN pg_class AS c ON c.oid = found.oid JOIN pg_namespace AS n ON n.oid = c.relnamespace ORDER BY 3
 
 -- functions: what the functions of these names do
 SELECT proname, prosrc FROM pg_proc
@@ -18,7 +18,7 @@ SELECT t.tgrelid, t.tgname, t.tgtype::int, p.proname, coalesce(t.tgoldtable, '')
 FROM pg_trigger AS t JOIN pg_proc AS p ON p.oid = t.tgfoid AND p.pronamespace = to_regnamespace('sync')
 WHERE t.tgrelid = ANY (%(relations)s) AND t.tgenabled = 'A' AND t.tgqual IS NOT NULL
 
--- watched: relations whose triggers announce keys, and the number in the functions' names
+-- left_behind: relations whose triggers announce keys, and the number in the functions' names
 SELECT c.oid, format('%I.%I', n.nspname, c.relname), right(p.proname, 12)
 FROM pg_trigger AS t JOIN pg_proc AS p ON p.oid = t.tgfoid AND p.pronamespace = to_regnamespace('sync')
      JOIN pg_class AS c ON c.oid = t.tgrelid JOIN pg_namespace AS n ON n.oid = c.relnamespace
