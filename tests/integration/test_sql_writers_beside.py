@@ -245,3 +245,17 @@ def test_a_table_that_is_excluded_later_is_told_of_no_more(new_place: NewPlace) 
             assert refusal(lambda: sql.execute("DELETE FROM songs")) == REFUSED
         assert place.sql("SELECT count(*) FROM sync.intent") == [(0,)]
         assert place.commands.run("schema", "apply").out.startswith("nothing to do")
+
+
+def test_the_end_comes_while_an_application_writes_by_sql(home: Place, songs: Table) -> None:
+    """Would break: the application on Postgres alone leaves rechecks without end, and `sync finish` is refused for ever."""
+    with closing(foreign(home.settings)) as sql:
+        sql.execute("INSERT INTO songs (id, title) VALUES (gen_random_uuid(), 'by SQL')")
+        gates = {gate["name"]: gate for gate in home.commands.run("finish", "--dry-run", "--json").json["gates"]}
+        assert songs.intents() == [("recheck", "finished")]
+        assert gates["intents"]["green"], gates["intents"]
+        columns = "table_name, key, token, kind, state, version, epoch, owner"
+        songs.sql(f"INSERT INTO sync.intent ({columns}) VALUES ('songs', 'x', 1, 'put', 'finished', 1, 1, 'w')")
+        gates = {gate["name"]: gate for gate in home.commands.run("finish", "--dry-run", "--json").json["gates"]}
+        assert not gates["intents"]["green"], "a write of a store that Astra lacks counts"
+        songs.sql("DELETE FROM sync.intent")

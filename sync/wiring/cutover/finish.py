@@ -41,7 +41,7 @@ def judge_finish(authority: Authority, epoch: Epoch) -> list[Gate]:
             "writers are not cleared",
             "sync drift-report --repair",
         ),
-        gates.intents_gate(facts.intents(), 0),
+        gates.intents_gate(facts.intents(told=False), 0),
         gates.nothing_open_gate(
             "runs",
             facts.open_runs(),

@@ -24,9 +24,12 @@ class GateFacts:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
-    def intents(self) -> IntentFacts:
-        """The intents that are left: how many, how many failed, the oldest one's age, an error."""
-        count, failing, oldest, error = self._rows("intents")[0]
+    def intents(self, told: bool = True) -> IntentFacts:
+        """The intents that are left: how many, how many failed, the oldest one's age, an error; also what was `told`.
+
+        At the end of a migration that no longer counts: SQL goes on writing, and nothing is sent to the source any more.
+        """
+        count, failing, oldest, error = self._rows("intents", told=told)[0]
         return IntentFacts(count, failing, oldest, " ".join(error.split()))
 
     def shadow(self, tables: Sequence[str]) -> ShadowFacts:

@@ -1,8 +1,9 @@
 -- intents: how many there are that need not wait for their time (rule 40), how many have failed, the oldest one's age, the error of
--- one that failed
+-- one that failed; `told`: with those that SQL or a feed has told of
 SELECT count(*), count(*) FILTER (WHERE attempts > 0), coalesce(extract(epoch FROM clock_timestamp() - min(created_at)), 0)::float8,
        coalesce(max(error) FILTER (WHERE attempts > 0), '')
-FROM sync.intent WHERE not_before IS NULL OR not_before <= clock_timestamp()
+FROM sync.intent WHERE (not_before IS NULL OR not_before <= clock_timestamp())
+    AND (%(told)s OR NOT (kind IN ('recheck', 'recheck_partition') AND (owner = 'SQL' OR owner LIKE 'follow %%')))
 
 -- passes: the newest drift passes over each table, the newest first, as many as a proof takes
 SELECT id, table_name, clean, repaired, epoch, coalesce(shape, ''), started_at, coalesce(data_center, '')
