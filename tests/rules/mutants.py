@@ -1206,7 +1206,7 @@ MUTANTS = (
     ),
     Mutant(
         "45", "partitions have no triggers", TRIGGERS,
-        "    UNION SELECT i.inhrelid FROM pg_inherits AS i JOIN found ON found.oid = i.inhparent\n", "",
+        "    UNION SELECT found.name, i.inhrelid FROM pg_inherits AS i JOIN found ON found.oid = i.inhparent\n", "",
         SQL_WRITERS, "rule_45_a_statement_may",
     ),
 )  # fmt: skip
