@@ -12,6 +12,7 @@ TABLE = {"table": "songs", "ranges": {"total": 4, "done": 2, "running": 1, "fail
 WRITER = {"id": "app:1", "state": "active", "heartbeat_age_seconds": 2.0, "clock_skew_us": None}
 WELL: dict[str, Any] = {
     "gates_error": None,
+    "gates": [{"name": "proof", "green": False, "figure": "no pass yet", "remedy": "sync drift-report"}],
     "workers": 1,
     "tables": [TABLE],
     "drift_under_way": [TABLE],
@@ -38,6 +39,10 @@ def test_a_healthy_migration_needs_none() -> None:
     ("changes", "said"),
     [
         ({"gates_error": "Cassandra is away"}, "the gates could not be evaluated: Cassandra is away"),
+        (
+            {"gates": [{"name": "followers", "green": False, "figure": "mine is 60 s behind", "remedy": "start it"}]},
+            "followers: mine is 60 s behind: start it",
+        ),
         ({"workers": None}, "Redis does not answer: workers are notified late, and nobody knows how many run"),
         ({"workers": 0}, "3 intents, and no worker runs: sync worker"),
         (

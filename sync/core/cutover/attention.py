@@ -18,6 +18,7 @@ def attention(status: Mapping[str, Any], writer_lease_seconds: float, max_skew_s
     """
     return [
         *_unknown(status),
+        *_gates(status),
         *(line for table in status["tables"] for line in _copy(table)),
         *(line for check in status["drift_under_way"] for line in _pass(check)),
         *_intents(status),
@@ -31,6 +32,13 @@ def _unknown(status: Mapping[str, Any]) -> Iterator[str]:
         yield f"the gates could not be evaluated: {status['gates_error']}"
     if status["workers"] is None:
         yield "Redis does not answer: workers are notified late, and nobody knows how many run"
+
+
+def _gates(status: Mapping[str, Any]) -> Iterator[str]:
+    """Those that are red at no time of a migration while all is well."""
+    for gate in status["gates"]:
+        if gate["name"] in ("followers", "SQL writers") and not gate["green"]:
+            yield f"{gate['name']}: {gate['figure']}: {gate['remedy']}"
 
 
 def _copy(table: Mapping[str, Any]) -> Iterator[str]:

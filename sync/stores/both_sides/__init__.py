@@ -18,6 +18,7 @@ shadow_reads       a share of the reads is asked of the other side, too
 source             the source, connected or temporarily unreachable
 source_api         the same, written through the Data API
 table_flows        what one table needs, in either direction
+table_writes       what a part of the store needs of the whole, to write to one table
 target             Postgres, and this process as a writer there
 target_documents   documents made from Postgres's rows
 transactions       `transaction()`: the application's SQL and writes that go to both sides

@@ -2,34 +2,20 @@
 
 from __future__ import annotations
 
-from abc import abstractmethod
-from collections.abc import Callable, Mapping
-from typing import Any, TypeVar
+from collections.abc import Mapping
+from typing import Any
 
 from sync.adapters.postgres.capture.feed_ledger import announce_key
 from sync.errors import TargetUnavailable, WriteRefusedNow
-from sync.flows.write_router import WriteRouter
 from sync.settings import Config
-from sync.stores.both_sides.table_flows import FlowMaker, TableFlows
+from sync.stores.both_sides.table_flows import TableFlows
+from sync.stores.both_sides.table_writes import TableWrites
 
-T = TypeVar("T")
 
-
-class Announces:
+class Announces(TableWrites):
     """What a store of both sides does for changes that did not go through it."""
 
     _config: Config
-
-    @property
-    @abstractmethod
-    def _maker(self) -> FlowMaker: ...
-
-    @property
-    @abstractmethod
-    def _router(self) -> WriteRouter: ...
-
-    @abstractmethod
-    def _retry_on_change(self, table: str, call: Callable[[TableFlows], T]) -> T: ...
 
     def announce(self, table: str, key: Mapping[str, Any]) -> None:
         """Say that this row was changed past the store, or may have been: workers make the other side equal to the primary.

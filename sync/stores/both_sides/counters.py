@@ -2,33 +2,19 @@
 
 from __future__ import annotations
 
-from abc import abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from concurrent.futures import Executor
-from typing import Any, TypeVar
+from typing import Any
 
 from sync.core.counters import checked_amounts, counter_cells
-from sync.flows.write_router import WriteRouter
-from sync.stores.both_sides.table_flows import FlowMaker, TableFlows
-
-T = TypeVar("T")
+from sync.stores.both_sides.table_flows import TableFlows
+from sync.stores.both_sides.table_writes import TableWrites
 
 
-class CounterWrites:
+class CounterWrites(TableWrites):
     """What a store of both sides writes to tables of counters."""
 
     _executor: Executor
-
-    @property
-    @abstractmethod
-    def _maker(self) -> FlowMaker: ...
-
-    @property
-    @abstractmethod
-    def _router(self) -> WriteRouter: ...
-
-    @abstractmethod
-    def _retry_on_change(self, table: str, call: Callable[[TableFlows], T]) -> T: ...
 
     def increment(self, table: str, key: Mapping[str, Any], amounts: Mapping[str, int]) -> bool:
         """Add to counters, also negative amounts; a row that does not exist begins at 0. True.

@@ -27,7 +27,8 @@ from sync.failpoints import failpoint
 
 ANNOUNCED_BY = "announce"
 """The owner of what the application announces itself; of what a feed tells it is `follow NAME`."""
-_SQL = {name: text.encode() for name, text in queries("capture/feeds").items()}
+_TEXTS = queries("capture/feeds")
+_SQL = {name: text.replace("{told}", _TEXTS["told"]).encode() for name, text in _TEXTS.items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,15 +63,8 @@ class FeedLedger:
         with self._transaction() as connection:
             found = connection.execute(_SQL["take"], values).fetchone()
             if found is None:
-                owner, left = connection.execute(_SQL["owner"], values).fetchone() or ("nobody", 0.0)
-                raise FeedTaken(name, str(owner), float(left))
+                raise _taken(connection, name)
             return None if found[0] is None else str(found[0])
-
-    def position(self, name: str) -> str | None:
-        """The place behind what is recorded; None: nothing is."""
-        with self._transaction() as connection:
-            found = connection.execute(_SQL["position"], {"name": name}).fetchone()
-            return None if found is None or found[0] is None else str(found[0])
 
     def release(self, name: str, error: str = "") -> None:
         """Give the feed up, so that another process may go on at once; `error`: why, if it could not go on."""
@@ -106,8 +100,7 @@ class FeedLedger:
             "rejects": len(made.rejects),
         }  # fmt: skip
         if connection.execute(_SQL["advance"], values).fetchone() is None:
-            owner, left = connection.execute(_SQL["owner"], values).fetchone() or ("nobody: it was forgotten", 0.0)
-            raise FeedTaken(name, str(owner), float(left))
+            raise _taken(connection, name)
 
     def _tables_of(self, gap: Gap) -> list[str]:
         """The table, with that of its static columns; "" stands for all."""
@@ -135,6 +128,11 @@ class FeedLedger:
                 if is_lock_conflict(error):  # two feeds tell of the same keys, or a worker holds one
                     raise TargetBusy(error_text(error)) from None
                 raise
+
+
+def _taken(connection: Connection, name: str) -> FeedTaken:
+    owner, left = connection.execute(_SQL["owner"], {"name": name}).fetchone() or ("nobody: it was forgotten", 0.0)
+    return FeedTaken(name, str(owner), float(left))
 
 
 def announce_key(pool: Pool, key: Key, write_timeout: float) -> None:

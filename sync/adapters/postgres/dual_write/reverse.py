@@ -237,6 +237,8 @@ class ResendSteps:
         What is sent comes back as an event; were it sent again, so would that be, without end (rule 43).
         """
         told = [key for key in keys if all(row[3] == "told" for row in found[key.canonical])]
+        if not told:
+            return set()
         with connection.pipeline():
             asked = [connection.execute(self._sent, self._parameters.key(key)) for key in told]
         sent = [(cursor.fetchone() or (None,))[0] or 0 for cursor in asked]

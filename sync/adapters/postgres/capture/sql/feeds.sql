@@ -9,9 +9,6 @@ RETURNING f.position
 -- owner: who has the feed, and how long its lease is to last, in seconds
 SELECT coalesce(lease_owner, 'nobody'), extract(epoch FROM lease_until - clock_timestamp())::float8 FROM sync.feed WHERE name = %(name)s
 
--- position: the place behind what is recorded
-SELECT position FROM sync.feed WHERE name = %(name)s
-
 -- release: another process may go on at once
 UPDATE sync.feed SET lease_owner = NULL, error = %(error)s WHERE name = %(name)s AND lease_owner = %(owner)s
 
@@ -37,11 +34,7 @@ INSERT INTO sync.intent AS i
 SELECT k.table_name, k.key, k.source_key, k.token, 'recheck', 'finished',
        coalesce(k.version, (extract(epoch FROM clock_timestamp()) * 1000000)::bigint),
        e.epoch, %(owner)s, w.until, w.until
-FROM unnest(%(tables)s::text[], %(keys)s::bytea[], %(source_keys)s::bytea[], %(tokens)s::bigint[], %(versions)s::bigint[],
-            %(waits)s::float8[]) AS k (table_name, key, source_key, token, version, wait)
-     CROSS JOIN (SELECT max(epoch) AS epoch FROM sync.epoch) AS e
-     CROSS JOIN LATERAL (
-         SELECT CASE WHEN k.wait > 0 THEN clock_timestamp() + make_interval(secs => k.wait) END AS until) AS w
+{told}
 ORDER BY k.table_name, sha256(k.key)
 ON CONFLICT (table_name, sha256(key), version) WHERE kind = 'recheck' AND state = 'finished'
 DO UPDATE SET id = DEFAULT, epoch = excluded.epoch, owner = CASE WHEN i.owner LIKE 'follow %%' THEN excluded.owner ELSE i.owner END,
@@ -49,16 +42,19 @@ DO UPDATE SET id = DEFAULT, epoch = excluded.epoch, owner = CASE WHEN i.owner LI
     not_before = greatest(i.not_before, excluded.not_before), lease_until = greatest(i.not_before, excluded.not_before),
     lease_owner = NULL, error = NULL
 
--- announce_partitions: a recheck of each partition, which a worker expands (rule 46)
-INSERT INTO sync.intent (table_name, key, source_key, token, kind, state, version, epoch, owner, not_before, lease_until)
-SELECT k.table_name, k.key, k.source_key, k.token, 'recheck_partition', 'finished',
-       coalesce(k.version, (extract(epoch FROM clock_timestamp()) * 1000000)::bigint),
-       e.epoch, %(owner)s, w.until, w.until
+-- told: what is told, with the present epoch, and the time before which it is not read
 FROM unnest(%(tables)s::text[], %(keys)s::bytea[], %(source_keys)s::bytea[], %(tokens)s::bigint[], %(versions)s::bigint[],
             %(waits)s::float8[]) AS k (table_name, key, source_key, token, version, wait)
      CROSS JOIN (SELECT max(epoch) AS epoch FROM sync.epoch) AS e
      CROSS JOIN LATERAL (
          SELECT CASE WHEN k.wait > 0 THEN clock_timestamp() + make_interval(secs => k.wait) END AS until) AS w
+
+-- announce_partitions: a recheck of each partition, which a worker expands (rule 46)
+INSERT INTO sync.intent (table_name, key, source_key, token, kind, state, version, epoch, owner, not_before, lease_until)
+SELECT k.table_name, k.key, k.source_key, k.token, 'recheck_partition', 'finished',
+       coalesce(k.version, (extract(epoch FROM clock_timestamp()) * 1000000)::bigint),
+       e.epoch, %(owner)s, w.until, w.until
+{told}
 
 -- gap: events are lost. Passes prove something when what was in it is written or never will be, and every clock has passed it
 -- (rule 41)
