@@ -26,7 +26,7 @@ from support.reverse import be_primary, reverse_writer
 
 from sync.core.capture.changes import ChangedKey
 from sync.core.mutations import Key
-from sync.errors import FeedTaken
+from sync.errors import FeedTaken, PreflightError
 
 pytest_plugins = ("support.fixtures",)
 AB = {"a": "1", "b": "1"}
@@ -221,3 +221,15 @@ def test_what_is_not_migrated_is_counted_and_what_postgres_cannot_hold_is_a_reje
     assert (feed.unmapped, feed.rejects, feed.keys) == (1, 1, 0)
     assert table.sql("SELECT table_name, action FROM sync.reject") == [("plays", "reject")]
     table.sql("DELETE FROM sync.reject")
+
+
+def test_the_end_of_the_migration_is_one_line(table: Table, key: Key) -> None:
+    """Would break: `sync finish` beside a follower ends it with an unexpected error, and with another one behind that."""
+    made = ledger(table)
+    table.sql("ALTER TABLE sync.feed RENAME TO gone")
+    try:
+        with pytest.raises(PreflightError, match="`sync finish` has ended the migration"):
+            made.record(FEED, batch(changed(table, key)))
+    finally:
+        table.sql("ALTER TABLE sync.gone RENAME TO feed")
+    made.close()

@@ -117,6 +117,19 @@ def test_a_reconcile_keeps_what_expired(site: Site) -> None:
     assert report_of(site)["clean"]
 
 
+def test_what_others_tell_of_a_row_that_expired_takes_nothing_away(site: Site) -> None:
+    """Would break: a script fills a column of each row, or a follower is late, and what was to be kept for good is deleted."""
+    with closing(site.connect()) as connection:
+        for number, owner in ((5, "SQL"), (2, "follow a feed"), (2, "announce")):
+            connection.execute(
+                "INSERT INTO sync.intent (table_name, key, token, kind, state, version, epoch, owner) SELECT 'things', "
+                "%s, _sync_token, 'recheck', 'finished', _sync_version + length(%s), 1, %s FROM things WHERE id = %s",
+                (b"\x00\x00\x00\x04" + number.to_bytes(4, "big"), owner, owner, number),
+            )
+    assert drain_job(site.settings, site.config, "things", NEVER) == 2
+    assert site.sql(ROWS) == WHOLE
+
+
 def test_a_delete_deletes(site: Site) -> None:
     """Would break: a row that the application deletes stays, since in the source it looks as if it had expired."""
     with closing(DualWriteStore(site.settings, site.config)) as store:

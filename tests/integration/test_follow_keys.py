@@ -162,3 +162,14 @@ def test_a_finding_that_is_announced_is_told_from_one_that_is_not(table: Table, 
         room.canonical: True,
     }
     table.sql("DELETE FROM sync.run")
+
+
+def test_a_pause_that_is_too_short_for_followers_is_refused(opened: tuple[Place, Table]) -> None:
+    """Would break: each cut-over holds writes up for its whole pause, and gives up before the last write may be read."""
+    place = opened[0]
+    place.configure("schema_files = []\n[capture]\nwrite_timeout_seconds = 4.5\n")
+    try:
+        said = place.commands.line("follow", "keys", "-")
+    finally:
+        place.configure("schema_files = []\n")
+    assert said.startswith("[cutover] max_pause_seconds is 5: with followers a switch needs 5.5 at least")

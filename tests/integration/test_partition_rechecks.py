@@ -215,3 +215,14 @@ def test_an_operator_sees_which_partition_it_is(table: Table, room: str) -> None
         (found,) = list_intents(connection, "plays", 5)
     assert found["kind"] == "recheck_partition"
     assert shown_key(table.mapped.source, table.mapped.target, {}, found["key"], bytes(found["source_key"])) == {"room": room}
+
+
+def test_one_that_cannot_be_expanded_is_given_up(opened: tuple[Place, Table], room: str) -> None:
+    """Would break: it blocks every switch, and `sync intents --resolve` ends with an unexpected error."""
+    place, table = opened
+    announce(table, changed_partition(table, room=room))
+    ((number,),) = table.sql("SELECT id FROM sync.intent WHERE kind = 'recheck_partition'")
+    done = place.commands.run("intents", "--resolve", str(number), "--yes")
+    assert done.code == 0 and "a partition that is not rechecked" in done.out + done.err, done
+    assert table.sql("SELECT 1 FROM sync.intent") == []
+    assert "resolved" in str(table.sql("SELECT why FROM sync.disturbance ORDER BY id DESC LIMIT 1"))
