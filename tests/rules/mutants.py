@@ -1189,8 +1189,7 @@ MUTANTS = (
     ),
     Mutant(
         "44", "a resend waits for a row while it holds another", REVERSE,
-        "FOR NO KEY UPDATE SKIP LOCKED)\nSELECT NOT EXISTS (SELECT FROM mine) AND EXISTS", "LIMIT 0)\nSELECT EXISTS (SELECT FROM mine) AND EXISTS",
-        SQL_WRITERS, "rule_44_a_resend",
+        "AND (%(alone)s OR EXISTS (SELECT FROM free))", "", SQL_WRITERS, "rule_44_a_resend",
     ),
     Mutant(
         "45", "a row that is gone tells no version", TRIGGERS,

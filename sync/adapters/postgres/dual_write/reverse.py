@@ -212,8 +212,7 @@ class ResendSteps:
         self._pool, self._table, self._writer_lease, self._epoch = pool, table, writer_lease, epoch
         statements = Statements(table, encoder)
         self._parameters = Parameters(statements, encoder)
-        self._raise, self._locked = statements.made(_SQL["raise"]), statements.made(_SQL["locked"])
-        self._sent = statements.made(_SQL["sent"])
+        self._raise, self._sent = statements.made(_SQL["raise"]), statements.made(_SQL["sent"])
         self._look = statements.made(_SQL["look"], row=with_parameters(encoder.pairs))
 
     def pick(self, keys: Sequence[Key], quickly: bool = False) -> dict[Key, PendingResend]:
@@ -249,23 +248,16 @@ class ResendSteps:
         return echoes
 
     def _raised(self, connection: Connection, keys: Sequence[Key]) -> dict[Key, tuple[int, bytes | None]]:
+        """Their versions and rows. Raises TargetBusy if SQL holds one of several: it may wait for another of them (rule 44)."""
         asked = {}
-        self._check_unlocked(connection, keys)
         with connection.pipeline():
             for key in keys:
-                values = {**self._parameters.key(key), "clock": 0, "above": 0, "epoch": self._epoch}
-                connection.execute(self._raise, values)
-                asked[key] = connection.execute(self._look, values, binary=True)
-        return {key: _row(cursor.fetchone() or ()) for key, cursor in asked.items()}
-
-    def _check_unlocked(self, connection: Connection, keys: Sequence[Key]) -> None:
-        """Raise TargetBusy if SQL holds one of several rows: it may wait for another one of them (rule 44)."""
-        if len(keys) < 2:
-            return
-        with connection.pipeline():
-            asked = [connection.execute(self._locked, self._parameters.key(key)) for key in keys]
-        if any(cursor.fetchone() == (True,) for cursor in asked):
+                values = {**self._parameters.key(key), "clock": 0, "above": 0, "epoch": self._epoch, "alone": len(keys) == 1}
+                raised = connection.execute(self._raise, values)
+                asked[key] = raised, connection.execute(self._look, values, binary=True)
+        if any(raised.fetchone() != (True,) for raised, _ in asked.values()):
             raise TargetBusy(f"{self._table.name}: another session is changing the row")
+        return {key: _row(looked.fetchone() or ()) for key, (_, looked) in asked.items()}
 
     def remove(self, intents: Sequence[int]) -> None:
         """Remove exactly the intents that were picked: the source has these rows."""
