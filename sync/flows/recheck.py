@@ -39,10 +39,20 @@ class RecheckPolicy:
     longest_pause: float = 5.0
 
     def pauses(self) -> Iterator[float]:
-        """The pause before each look."""
+        """The pause before each try."""
         yield 0.0
         for i in range(max(1, self.tries - 1)):
             yield min(self.grace_seconds * 2**i, self.longest_pause)
+
+    def looks(self, pause: float, keys: int) -> Iterator[float]:
+        """The pauses before the looks of which a try consists: few keys are looked at again and again meanwhile.
+
+        A key that is written all the time is equal on both sides for moments only: the more looks, the sooner one of them meets it.
+        """
+        while keys <= CHUNK and pause > self.grace_seconds > 0:
+            yield self.grace_seconds
+            pause -= self.grace_seconds
+        yield pause
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +70,7 @@ class Recheck:
         """The verdicts on all of these keys, in any order. A difference must be found unchanged twice in a row."""
         left, seen, begun = list(suspects), dict[Key, tuple[object, ...]](), monotonic()
         unsettled: list[KeyVerdict] = []
-        for pause in self.policy.pauses():
+        for pause in (look for each in self.policy.pauses() for look in self.policy.looks(each, len(left))):
             if not left:
                 return
             self.wait(pause)
