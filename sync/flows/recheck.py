@@ -45,9 +45,9 @@ class RecheckPolicy:
             yield min(self.grace_seconds * 2**i, self.longest_pause)
 
     def looks(self, pause: float, keys: int) -> Iterator[float]:
-        """The pauses before the looks of which a try consists: few keys are looked at again and again meanwhile.
+        """The pauses before the looks of which a try consists: if there are few keys, it has several.
 
-        A key that is written all the time is equal on both sides for moments only: the more looks, the sooner one of them meets it.
+        A key that is written all the time is equal on both sides for moments only: many looks meet such a moment.
         """
         while keys <= CHUNK and pause > self.grace_seconds > 0:
             yield self.grace_seconds

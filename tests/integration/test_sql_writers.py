@@ -479,15 +479,25 @@ def test_rule_44_nor_for_a_row_that_came_meanwhile(songs: Table, place: Place, s
     sql("DELETE FROM songs WHERE id = ANY (%s)", (numbers,))
     keys = [songs.key(id=number) for number in numbers]
     songs.sql("INSERT INTO sync.tombstone (table_name, key, token, version) VALUES ('songs', %s, 1, 1)", (keys[0].canonical,))
-    with closing(foreign(place.settings)) as tombstones, closing(foreign(place.settings)) as other, ThreadPoolExecutor(1) as executor:
+    with (
+        closing(foreign(place.settings)) as tombstones,
+        closing(foreign(place.settings)) as other,
+        ThreadPoolExecutor(1) as executor,
+    ):
         with tombstones.transaction(), other.transaction():
             tombstones.execute("SELECT FROM sync.tombstone FOR UPDATE")
             picking = executor.submit(lambda: resender(songs).resend_steps.pick(keys))
-            until(lambda: bool(songs.sql("SELECT 1 FROM pg_locks WHERE NOT granted")), what="the first key waits for its tombstone")
+            until(
+                lambda: bool(songs.sql("SELECT 1 FROM pg_locks WHERE NOT granted")),
+                what="the first key waits for its tombstone",
+            )
             sql(ADD, (numbers[1], "again"))
             other.execute("UPDATE songs SET year = 2 WHERE id = %s", (numbers[1],))
             tombstones.execute("COMMIT")
-            until(lambda: picking.done() or bool(songs.sql("SELECT 1 FROM pg_locks WHERE NOT granted")), what="it has ended, or waits")
+            until(
+                lambda: picking.done() or bool(songs.sql("SELECT 1 FROM pg_locks WHERE NOT granted")),
+                what="it has ended, or waits",
+            )
             assert picking.done()
         with pytest.raises(TargetBusy):
             picking.result()

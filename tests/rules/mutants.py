@@ -402,7 +402,7 @@ MUTANTS = (
     ),
     Mutant(
         "27", "a row is sent again as old as it is", "sync/adapters/postgres/dual_write/reverse.py",
-        "                connection.execute(self._raise, values)\n", "", REVERSES, "rule_27_",
+        "connection.execute(self._raise, values)", "connection.execute(b\"SELECT true\")", REVERSES, "rule_27_",
     ),
     Mutant(
         "30", "the cut-over does not ask the writers", "sync/adapters/postgres/cutover/epochs.py",

@@ -28,7 +28,10 @@ class HotKeys:
         self.nth, self.reads, self.waited = nth, 0, list[float]()
 
     def look(self, keys: Sequence[Key]) -> list[TargetRow]:
-        return [TargetRow(self._row(key) if self.reads % self.nth == self.nth - 1 else b"another", 1, intents=True) for key in keys]
+        return [
+            TargetRow(self._row(key) if self.reads % self.nth == self.nth - 1 else b"another", 1, intents=True)
+            for key in keys
+        ]
 
     def read(self, keys: Sequence[Key]) -> list[Read | str]:
         self.reads += 1

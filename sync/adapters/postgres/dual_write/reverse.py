@@ -248,7 +248,7 @@ class ResendSteps:
         return echoes
 
     def _raised(self, connection: Connection, keys: Sequence[Key]) -> dict[Key, tuple[int, bytes | None]]:
-        """Their versions and rows. Raises TargetBusy if SQL holds one of several: it may wait for another of them (rule 44)."""
+        """Versions and rows. Raises TargetBusy if SQL holds one of several keys: it may wait for another (rule 44)."""
         asked = {}
         with connection.pipeline():
             for key in keys:
