@@ -39,6 +39,10 @@ def build_parser() -> argparse.ArgumentParser:
     demo.add_argument(
         "--source", choices=("tables", "collections"), default="tables", help="what the tunes are stored in at the start"
     )
+    demo.add_argument(
+        "--writers", choices=("store", "others"), default="store",
+        help="who writes meanwhile: an application through the store, or a service that knows nothing of sync",
+    )  # fmt: skip
     demo.add_argument("--keep", action="store_true", help="leave the servers running")
     preflight = _command(commands, "preflight", "check all three servers and show what maps to what; writes nothing")
     preflight.add_argument("--write-times", action="store_true", help="count every row that was written ahead of the clock")

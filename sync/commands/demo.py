@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import time
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from sync.commands.migrate import show
 from sync.console import duration, out, print_json, print_table, say
 from sync.core.words import counted
 from sync.demo.searches import Neighbours, compare_neighbours
-from sync.demo.story import Story
+from sync.demo.story import WHILE_SECONDS, Story
 from sync.errors import LocalServerError
 from sync.settings import Config, Settings, load_settings
 from sync.stores.one_side.cql import CqlStore
@@ -41,6 +42,8 @@ def run(args: argparse.Namespace) -> int:
     folder = FOLDER.resolve()
     local.down(folder)
     try:
+        if args.writers == "others":
+            _start_with_cdc(folder)
         endpoints = local.up(folder, say)
         os.environ |= endpoints.env()
         say("reading the music corpus that comes with music21 …")
@@ -54,21 +57,31 @@ def run(args: argparse.Namespace) -> int:
     return code
 
 
+def _start_with_cdc(folder: Path) -> None:
+    from sync import local
+
+    local.claim(folder)
+    options = local.CassandraOptions(yaml={"cdc_enabled": True})
+    local.CassandraServer(folder / "cassandra", options=options, report=say).start()
+
+
 def _tell(args: argparse.Namespace, tables: dict[str, Any], folder: Path, started: float) -> int:
     settings = load_settings(env_file=None)
-    _load(settings, tables)
+    _load(settings, tables, cdc=args.writers == "others")
     story = Story(folder, say)
     story.sync("schema", "apply", "--example")
     with story.worker():
-        with story.application(**_DUAL):
-            _there_and_back(story)
+        if args.writers == "others":
+            _others_there_and_back(story, folder / "cassandra" / "data" / "cdc")
+        else:
+            with story.application(**_DUAL):
+                _there_and_back(story)
         story.drain()
         plan = make_plan(settings, Config(), None)
         found = verify(settings, Config(), plan.tables, plan.ranges, 100, lambda *_: None)
         neighbours = compare_neighbours(settings, TUNES)
         wrong = story.check(settings, (CqlStore, PostgresStore))
-        say(f"the application was restarted with {' '.join(f'{n}={v}' for n, v in _PLAIN.items())}")
-        with story.application(**_PLAIN):
+        with _on_postgres_alone(story, args.writers):
             story.sync("finish")
             time.sleep(1)
         wrong += story.check(settings, (PostgresStore,))
@@ -86,7 +99,36 @@ def _there_and_back(story: Story) -> None:
         story.switch(command)
 
 
-def _load(settings: Settings, tables: dict[str, Any]) -> None:
+def _others_there_and_back(story: Story, raw: Path) -> None:
+    """Nobody uses the store: by CQL before a cut-over, by SQL after it."""
+    with story.follower(raw):
+        with story.others("cassandra"):
+            copied = story.sync("backfill")
+            rows = sum(table["rows_written"] + table["rows_stale"] for table in copied["tables"])
+            say(f"  {counted(rows, 'row')} read while it wrote; what its follower tells of is copied, too")
+            time.sleep(WHILE_SECONDS)
+        story.catch_up()
+        story.prove()
+        story.switch("cutover", "--no-writers")
+        with story.others("postgres"):
+            time.sleep(WHILE_SECONDS)
+            story.prove()
+            story.switch("rollback", "--no-writers")
+        with story.others("cassandra"):
+            time.sleep(WHILE_SECONDS)
+        story.catch_up()
+        story.prove()
+        story.switch("cutover", "--no-writers")
+
+
+def _on_postgres_alone(story: Story, writers: str) -> AbstractContextManager[None]:
+    if writers == "others":
+        return story.others("postgres")
+    say(f"the application was restarted with {' '.join(f'{n}={v}' for n, v in _PLAIN.items())}")
+    return story.application(**_PLAIN)
+
+
+def _load(settings: Settings, tables: dict[str, Any], cdc: bool) -> None:
     from sync.adapters.cassandra.connection.connect import open_cassandra
     from sync.demo.load import insert_rows
     from sync.wiring.schema import apply_source
@@ -97,6 +139,8 @@ def _load(settings: Settings, tables: dict[str, Any]) -> None:
         before = time.monotonic()
         count = insert_rows(cassandra.session, settings.astra_db_keyspace or "", tables)
         say(f"inserted {count:,} rows in {duration(time.monotonic() - before)}")
+        for table in tables if cdc else ():
+            cassandra.session.execute(f"ALTER TABLE {settings.astra_db_keyspace}.{table} WITH cdc = true")
 
 
 def _result(story: Story, wrong: int) -> dict[str, Any]:
@@ -122,7 +166,8 @@ def _show(args: argparse.Namespace, found: Verification, neighbours: list[Neighb
         _show_neighbours(one)
     told = "{acknowledged:,} writes to {songs:,} songs meanwhile: {refused} refused, {unsure} unsure, {wrong} lost or wrong"
     slowest = f"on either side; the slowest took {result['longest_ms']:.0f} ms."
-    out.print(f"\nThe application made {told.format(**result)} {slowest}", markup=False)
+    who = "The service" if args.writers == "others" else "The application"
+    out.print(f"\n{who} made {told.format(**result)} {slowest}", markup=False)
     out.print(f"The migration is finished: Postgres alone. {duration(result['seconds'])} in all.", markup=False)
 
 

@@ -15,6 +15,7 @@ from sync.errors import Interrupted, SyncError
 from sync.wiring.dual_write.expired import ExpirySweeper
 from sync.wiring.dual_write.worker import MAX_COUNTED, Sweeper
 from sync.wiring.worker_check import worker_blocker
+from sync.workers.overdue import Overdue
 from sync.workers.pool import Pool
 
 SWEEP_SECONDS = 2
@@ -24,7 +25,7 @@ def run(args: argparse.Namespace) -> int:
     """Work and sweep until Ctrl-C or SIGTERM; workers that die are replaced."""
     settings, config = load("source", "target", "redis_url")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # a service manager's way to end it is no error
-    pool = Pool(settings, args.n)
+    pool, overdue = Pool(settings, args.n), Overdue(settings, config)
     them = "it" if args.n == 1 else "them"
     try:
         steps(args.quiet)(f"{counted(args.n, 'worker')} on the queue `sync`; Ctrl-C ends {them} after the present job")
@@ -39,10 +40,12 @@ def run(args: argparse.Namespace) -> int:
                 if pool.heal():
                     say("a worker had died and was replaced")
                 block.update(progress.lines(sweeper.sweep()))
+                overdue.sweep(sweeper.due)
                 expired.sweep()
     except KeyboardInterrupt:
         raise Interrupted("what the workers held is free for others") from None
     finally:
+        overdue.stop()
         pool.stop(grace_seconds=90)
 
 

@@ -8,6 +8,7 @@ corpus_scores  the melody of a score
 documents      the corpus as documents of four collections
 load           loads the corpus into a Cassandra
 melody         a melody as 64 numbers
+others         a service that knows nothing of sync: its statements are CQL, or SQL
 searches       tunes most like this one, on both sides
 story          the whole demo, step by step
 """

@@ -21,7 +21,7 @@ from sync.errors import Unreachable
 from sync.settings import Settings
 from sync.workers.json_worker import run_worker
 
-_FORK = multiprocessing.get_context("fork")
+FORK = multiprocessing.get_context("fork")
 
 
 class Pool:
@@ -33,7 +33,7 @@ class Pool:
         self._processes: list[BaseProcess] = [self._start() for _ in range(count)]
 
     def _start(self) -> BaseProcess:
-        process = _FORK.Process(target=_worker_process, args=(self._settings,))
+        process = FORK.Process(target=_worker_process, args=(self._settings,))
         process.start()
         return process
 
@@ -72,7 +72,7 @@ class Pool:
 def _worker_process(settings: Settings) -> None:
     # Ctrl-C goes to the whole terminal group; the command itself decides when its workers end.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
+    end_with_parent()
     _wait_for_redis(settings)
     with suppress(redis.RedisError):  # Redis became unreachable: `heal` starts another worker, which waits for it
         run_worker(settings)
@@ -87,8 +87,12 @@ def _wait_for_redis(settings: Settings) -> None:
             time.sleep(1)
 
 
+def end_with_parent() -> None:
+    """Have this process end, after its job, with its parent: a command that was killed cannot end its workers."""
+    threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
+
+
 def _end_with(parent: int) -> None:
-    """End with the parent: a command that was killed cannot end its workers, so they notice, finish their job and end."""
     while os.getppid() == parent:
         time.sleep(1)
     os.kill(os.getpid(), signal.SIGTERM)

@@ -6,6 +6,7 @@ import json
 import os
 import signal
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import psutil
@@ -17,6 +18,7 @@ from support.sources import make_corpus
 
 from sync.adapters.cassandra.connection.connect import Cassandra
 from sync.settings import Settings
+from sync.stores import DualWriteStore
 
 pytestmark = pytest.mark.slow
 
@@ -75,6 +77,20 @@ def test_workers_killed_from_outside_are_replaced(site: Site) -> None:
     done = running.wait(150)
     assert done.code == 2, done.err
     _check(done.out)
+
+
+def test_the_only_worker_checks_and_keys_are_sent_meanwhile(site: Site) -> None:
+    """Would break: it waits for keys in flight, which nobody reconciles while it waits; no pass is clean."""
+    site.configure(more="\n[drift]\ngrace_seconds = 0.5")
+    with DualWriteStore(site.settings.model_copy(update={"storage_backend": "astra"}), site.config) as store:
+        store.announce("songs", {"id": site.sql("SELECT id FROM songs WHERE year = -1")[0][0]})
+    report = site.start("drift-report", "--json", "--table", "songs", "--workers", "0")
+    with closing(site.redis()) as queue:
+        until(lambda: queue.llen("rq:queue:sync") > 0, what="ranges wait for a worker")
+    site.start("worker", "-n", "1", "--quiet")
+    done = report.wait(150)
+    assert done.code == 0, done.err
+    assert table_of(json.loads(done.out), "songs")["rows"]["same"] == 300
 
 
 def test_ctrl_c_and_the_next_run_goes_on(site: Site) -> None:

@@ -57,28 +57,33 @@ _SQL = {name: text.encode() for name, text in queries("dual_write/journal").item
 
 
 class Sweeper:
-    """Notifies workers of every table with intents that nobody is working on; logs an error once; the next sweep retries."""
+    """Notifies workers of every table with intents that nobody is working on; logs an error once; the next sweep retries.
+
+    `due`: these tables, as the last sweep found them.
+    """
 
     def __init__(self, settings: Settings, writers_folder: Path | None = None) -> None:
         self._settings, self._writers_folder = settings, writers_folder
         self._said = ""
+        self.due: list[str] = []
 
     def sweep(self) -> dict[str, int]:
         """Open intents by table, counted up to MAX_COUNTED + 1.
 
         Dead writers that this host can prove to have nothing unrecorded are signed off.
         """
+        self.due = []
         try:
             with closing(connect(self._settings, direct=False, autocommit=True)) as connection:
                 exists = usable_state(connection)
                 if exists:
                     sign_off_dead(connection, self._writers_folder)
                 tables = _open_by_table(connection) if exists else []
-            due = [name for name, _, due in tables if due]
-            if due:
+            self.due = [name for name, _, due in tables if due]
+            if self.due:
                 notifier = QueueNotifier(redis_connection(self._settings))
                 failpoint("sweep.before_notify")
-                for table in due:
+                for table in self.due:
                     notifier.notify_reconcile(table)
         except (SyncError, psycopg.Error) as error:
             text = error_text(error)

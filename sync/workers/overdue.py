@@ -1,0 +1,78 @@
+"""Tables whose intents wait although there are workers: these may all have jobs that take long.
+
+A drift pass even waits for keys that are in flight. With one worker, which checks a range, nobody would send them.
+"""
+
+from __future__ import annotations
+
+import logging
+import multiprocessing
+import signal
+import time
+from collections.abc import Collection
+from contextlib import closing
+from multiprocessing.connection import Connection
+
+import psycopg
+
+from sync.adapters.postgres.connection.refusals import error_text
+from sync.errors import SyncError
+from sync.settings import Config, Settings
+from sync.wiring.dual_write.drain_session import DrainSession
+from sync.workers.pool import FORK, end_with_parent
+
+log = logging.getLogger("sync.workers")
+BUDGET_SECONDS = 60
+
+
+class Overdue:
+    """A process that drains the tables of which two sweeps in a row find intents that nobody works on.
+
+    It is forked, as workers are, before the command opens a connection; it opens its own at the first such table.
+    """
+
+    def __init__(self, settings: Settings, config: Config) -> None:
+        self._settings, self._config = settings, config
+        self._before: Collection[str] = ()
+        self._start()
+
+    def _start(self) -> None:
+        self._pipe, other = multiprocessing.Pipe()
+        self._process = FORK.Process(target=_drain_what_is_named, args=(other, self._settings, self._config))
+        self._process.start()
+        other.close()
+        self._busy = False
+
+    def sweep(self, due: Collection[str]) -> None:
+        """Take note of the tables with intents that nobody works on."""
+        if not self._process.is_alive():
+            self.stop()
+            self._start()
+        if self._busy and self._pipe.poll():
+            self._pipe.recv()
+            self._busy = False
+        waiting = sorted(set(due).intersection(self._before))
+        if waiting and not self._busy:
+            self._pipe.send(waiting)
+            self._busy = True
+        self._before = due
+
+    def stop(self) -> None:
+        """End it; what it has leased is free when the lease ends."""
+        self._process.kill()
+        self._process.join()
+        self._pipe.close()
+
+
+def _drain_what_is_named(pipe: Connection, settings: Settings, config: Config) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the command ends it
+    end_with_parent()
+    with closing(DrainSession(settings, config)) as session:
+        while True:
+            for table in pipe.recv():
+                until = time.monotonic() + BUDGET_SECONDS
+                try:
+                    session.run(table, lambda until=until: time.monotonic() > until)  # type: ignore[misc]
+                except (SyncError, psycopg.Error) as error:
+                    log.warning("%s: %s", table, error_text(error))
+            pipe.send(None)
