@@ -164,8 +164,9 @@ class Table:
 
     def at_rest(self) -> None:
         """Drain what is left, also of what a store that is open yet sends behind its callers' backs."""
-        until(lambda: "open" not in {state for _, state in self.intents()}, what="what is under way has ended")
-        self.drained()
+        under_way = "SELECT 1 FROM sync.intent AS i JOIN sync.writer AS w ON w.id = i.owner WHERE i.state = 'open' AND w.state = 'active'"
+        until(lambda: not self.sql(under_way), what="what is under way has ended")
+        self.drained()  # what a store that was closed has left open, too
 
     # what is there
 
