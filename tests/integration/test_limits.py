@@ -18,6 +18,8 @@ from sync.core.rows import SourceColumn, SourceTable, TableOptions
 from sync.core.schema import limits
 from sync.core.schema.ddl import create_table
 from sync.core.schema.mapping import map_table
+from sync.settings import load_config
+from sync.stores import DualWriteStore
 
 pytest_plugins = ("support.fixtures",)
 
@@ -86,6 +88,30 @@ def test_the_ddl_that_preflight_prints_is_one_that_postgres_takes(home: Place) -
     done = home.commands.run("preflight")
     assert done.code == 0, done
     home.configure("schema_files = []\n")
+
+
+@pytest.mark.slow
+def test_large_values_arrive(new_place: NewPlace) -> None:
+    """Would break: a cell of some megabytes, or a map of thousands of elements, ends a copy, or is never proved equal."""
+    text, blob = "ü" * 2_500_000, bytes(range(256)) * 20_000
+    elements = {f"key {n}": "v" * (n % 50) for n in range(10_000)}
+    with new_place() as place:
+        place.cql("CREATE TABLE KS.large (id int PRIMARY KEY, t text, b blob, m map<text, text>, l list<int>)")
+        statement = f'INSERT INTO "{place.keyspace}".large (id, t, b, m, l) VALUES (?, ?, ?, ?, ?)'
+        insert = place.cassandra.session.prepare(statement)
+        for row in ((0, text, None, None, None), (1, None, blob, None, None), (2, None, None, elements, range(10_000))):
+            place.cassandra.session.execute(insert, row)
+        place.configure("schema_files = []\n")
+        done = place.commands.run("migrate", "--workers", "1", timeout=120)
+        assert done.code == 0, done
+        with DualWriteStore(place.settings, load_config(place.commands.folder / "sync.toml")) as store:
+            assert store.put("large", {"id": 3, "t": text, "b": blob, "m": elements, "l": [1]}) is True
+            assert store.get("large", {"id": 0}) == {"id": 0, "t": text, "b": None, "m": None, "l": None}
+        report = place.commands.run("drift-report", "--workers", "1", timeout=120)
+        assert report.code == 0, report
+        lengths = "length(t), length(b), (SELECT count(*) FROM jsonb_object_keys(m)), jsonb_array_length(l)"
+        kept = place.sql(f"SELECT {lengths} FROM large WHERE m IS NOT NULL ORDER BY id")
+    assert kept == [(None, None, 10_000, 10_000), (2_500_000, 5_120_000, 10_000, 1)]
 
 
 def test_two_tables_do_not_share_one_target(home: Place) -> None:

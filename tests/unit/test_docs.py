@@ -207,11 +207,15 @@ def _proofs(section: str) -> list[tuple[str, str]]:
     return re.findall(r"(\w+)::(\w+)", "".join(re.findall(r"<!-- tests:(.*?)-->", section, re.DOTALL)))
 
 
-TYPES = re.split(r"^##+ ", (ROOT / "docs/types.md").read_text(encoding="utf-8"), flags=re.MULTILINE)[1:]
+PROVED = [
+    section
+    for page in ("types", "limits")
+    for section in re.split(r"^##+ ", (ROOT / f"docs/{page}.md").read_text(encoding="utf-8"), flags=re.MULTILINE)[1:]
+]
 
 
-@pytest.mark.parametrize("section", TYPES, ids=[section.split("\n")[0] for section in TYPES])
-def test_every_section_on_types_is_tied_to_tests(section: str) -> None:
+@pytest.mark.parametrize("section", PROVED, ids=[section.split("\n")[0] for section in PROVED])
+def test_every_section_on_types_and_limits_is_tied_to_tests(section: str) -> None:
     """Would break: a statement about values that no test proves, or whose test was moved or removed."""
     files = {path.stem: path.read_text(encoding="utf-8") for path in (ROOT / "tests").rglob("test_*.py")}
     proofs = _proofs(section)
