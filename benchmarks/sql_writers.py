@@ -31,7 +31,7 @@ from sync.adapters.postgres.connection.pool import open_pool
 from sync.adapters.postgres.dual_write.journal import Writer
 from sync.adapters.postgres.dual_write.reverse import ReverseJournal
 from sync.adapters.postgres.schema.migrations import STATE, texts
-from sync.adapters.postgres.schema.sql_writers import SqlWriters
+from sync.adapters.postgres.schema.sql_writers import SqlWriters, watched
 from sync.core.encode.rows import RowEncoder
 from sync.core.mutations import Mutation
 from sync.core.reads.key_order import target_key_order
@@ -121,7 +121,8 @@ def _set_up(connection: Connection) -> None:
         for statement in _MADE:
             connection.execute(statement.format(name).encode())
     table = _mapped("item")
-    for statement in SqlWriters("item", table.target, target_key_order(table), "refuse").statements(connection):
+    writers = SqlWriters("item", table.target, target_key_order(table), "refuse")
+    for statement in writers.statements(watched(connection, [writers])):
         connection.execute(statement.encode())
 
 

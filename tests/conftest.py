@@ -13,6 +13,7 @@ import psycopg
 import pytest
 from hypothesis import HealthCheck
 from hypothesis import settings as hypothesis_settings
+from support.environments import settings_in
 from support.servers import VOLATILE, given, servers_folder, up
 
 from sync import local
@@ -37,8 +38,7 @@ def endpoints() -> Iterator[local.Endpoints]:
 @pytest.fixture(scope="session")
 def base_settings(endpoints: local.Endpoints) -> Settings:
     """Settings of the embedded servers, without a keyspace or database of the test's own."""
-    names = Settings.model_fields
-    return Settings(_env_file=None, **{k.lower(): v for k, v in endpoints.env().items() if k.lower() in names})
+    return settings_in(endpoints.env())
 
 
 @pytest.fixture(scope="session")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -29,7 +30,7 @@ from sync.core.mutations import Key
 from sync.errors import FeedTaken, PreflightError
 
 pytest_plugins = ("support.fixtures",)
-AB = {"a": "1", "b": "1"}
+AB: dict[str, Any] = {"a": "1", "b": "1"}
 SECOND = 1_000_000
 
 

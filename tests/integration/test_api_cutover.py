@@ -126,7 +126,9 @@ def test_documents_there_and_back(
         assert docs.find_one({"_id": "text"}) is None
         for name, identifier in IDS.items():
             found = docs.find_one({"_id": identifier}, projection={"*": True})
-            assert found == (None if name == "text" else {**before[name], "title": "changed", "added": None, "new": "field"})
+            assert found == (
+                None if name == "text" else {**(before[name] or {}), "title": "changed", "added": None, "new": "field"}
+            )
         assert docs.count_documents({}, upper_bound=1000) == len(IDS) - 1, "an id came back as another key"
         assert 7 in [d["_id"] for d in docs.find({"new": "field"})], "a filter of before"
         switch(commands, "rollback")

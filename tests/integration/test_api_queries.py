@@ -145,7 +145,8 @@ def test_a_partition_at_an_endpoint() -> None:
     """Would break: the double answers otherwise than a real Data API, of which the environment names one."""
     with endpoint.keyspace(endpoint.given()) as given, endpoint.tables(given), AstraStore(given) as store:
         store.put_many("notes", [{"piece": "a", "at": at, "pitch": at % 7} for at in range(120)])
-        for order, expected in ("asc", list(range(120))), ("desc", list(range(119, -1, -1))):
+        orders: list[tuple[Any, list[int]]] = [("asc", list(range(120))), ("desc", list(range(119, -1, -1)))]
+        for order, expected in orders:
             rows = store.find("notes", {"piece": "a"}, [("at", order)], limit=70)
             begun = [row["at"] for row in rows]
             assert begun == expected[:70]

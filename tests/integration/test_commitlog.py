@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 from cassandra.cluster import Cluster, Session
@@ -59,7 +60,7 @@ def fill(text: str, case: Case, without: Sequence[str] = ()) -> str:
 def told(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[MemoryLedger]:
     """What was told of all cases, by a node with this format of the log."""
     folder: Path = tmp_path_factory.mktemp("node")
-    options = dict(FORMATS.get(request.param, {}))
+    options: Any = FORMATS.get(request.param, {})
     version = request.param if request.param in VERSIONS else ""
     server = old_node(folder / "cassandra", version) if version else node(folder / "cassandra", **options)
     without = VECTORS if version else ()

@@ -17,12 +17,12 @@ import pytest
 from cassandra.cluster import Session
 from support.backfills import SIMPLE, Site
 from support.commitlog import CDC
+from support.environments import settings_in
 from support.running_commands import until
 from support.servers import DURABLE, stack_in, up
 
 from sync import local
 from sync.adapters.cassandra.connection.connect import open_cassandra
-from sync.settings import Settings
 
 pytestmark = pytest.mark.slow
 WRITER = Path(__file__).parents[1] / "support" / "foreign_writer.py"
@@ -34,9 +34,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     folder = tmp_path_factory.mktemp("cdc") / "servers"
     up(folder, replace(DURABLE, yaml=CDC))
     stack = stack_in(folder)
-    given = stack.endpoints().env().items()
-    settings = Settings(_env_file=None, **{k.lower(): v for k, v in given if k.lower() in Settings.model_fields})
-    settings = settings.model_copy(update={"astra_db_keyspace": "shop"})
+    settings = settings_in(stack.endpoints().env()).model_copy(update={"astra_db_keyspace": "shop"})
     try:
         with open_cassandra(settings) as cassandra:
             make(cassandra.session)

@@ -13,6 +13,7 @@ import traceback
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -74,7 +75,7 @@ def _cells(number: int) -> tuple[bytes, bytes]:
     return number.to_bytes(4, "big"), f"row {number} ".encode() * 10
 
 
-def _growth(site: Site) -> tuple[float, dict[str, object]]:
+def _growth(site: Site) -> tuple[float, dict[str, Any]]:
     """How many MB a worker grows by in a pass over one range, and the table's part of the report."""
     plan = make_plan(site.settings, site.config, ["many"])
     runs = begin_pass(site.settings, site.config, replace(plan, ranges={"many": WHOLE_RING.split(1)}), DriftRequest(), SILENT)

@@ -204,7 +204,7 @@ def test_clocks_five_seconds_apart_converge_to_cassandras_answer(home: Place, se
     """Would break: the host whose clock is behind loses its acknowledged writes, or the sides differ."""
     rng, key_id = random.Random(seed), uuid4()
     with opened(home, "texts") as table:
-        key, ops = table.key(id=key_id), []
+        key, ops = table.key(id=key_id), list[list[Any]]()
         writers = [table.writer(clock=now_us() + skew * SECOND) for skew in (5, -5)]
         waiting: list[tuple[int, Any]] = []
         for n in range(14):

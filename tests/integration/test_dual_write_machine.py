@@ -280,4 +280,4 @@ def test_random_histories_lose_nothing(table: Table) -> None:
         database=None,
     )
     with closing(connect(table.settings, autocommit=True)) as connection, ThreadPoolExecutor(1):
-        run_state_machine_as_test(lambda: Histories(table, connection), settings=relaxed)
+        run_state_machine_as_test(lambda: Histories(table, connection), settings=relaxed)  # type: ignore[arg-type]

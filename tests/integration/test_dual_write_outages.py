@@ -278,7 +278,7 @@ def test_invariant_1_postgres_restarted_under_load(stack: Stack, table: Table, s
     for key in keys:
         row = table.settled(table.key(id=key))
         mine = [op for k, op in ops if k == key]
-        assert explained(None, mine, row and (row["a"], row["b"])), (row, mine)
+        assert explained(None, mine, (row["a"], row["b"]) if row else None), (row, mine)
 
 
 def test_redis_away(stack: Stack, table: Table, settings: Settings) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -28,7 +29,7 @@ from sync.adapters.cassandra.connection.pages import quoted
 from sync.core.mutations import Key
 from sync.errors import TargetUnavailable, WriteRefused, WriteUnsure
 from sync.flows.dual_write import ForwardWrite
-from sync.ports import Written
+from sync.ports import TableJournal, Written
 
 pytest_plugins = ("support.fixtures", "support.pair_table")
 SECOND = 1_000_000
@@ -337,7 +338,7 @@ def tombstones(table: Table, key: Key) -> object:
 def test_rule_12_a_sick_secondary_costs_the_caller_nothing(table: Table, key: Key) -> None:
     """Would break: a failure of the secondary is an error for the application, or the write is forgotten (invariant 8)."""
     writer, write_behind = table.writer(), WriteBehind()
-    flow = ForwardWrite(Sick(writer.journal, fails=("write",)), table.rows, write_behind)
+    flow = ForwardWrite(sick(writer.journal, ("write",)), table.rows, write_behind)
     assert flow.write(writer.mutation("put", key, a="1"))
     assert [(state, type(intent).__name__) for _, intent, state, _ in write_behind.kept] == [("finished", "Intent")]
     _, intent, *outcome = write_behind.kept[0]
@@ -349,7 +350,7 @@ def test_rule_12_a_sick_secondary_costs_the_caller_nothing(table: Table, key: Ke
 class Sick:
     """A journal some of whose methods find Postgres away."""
 
-    def __init__(self, journal: object, fails: tuple[str, ...]) -> None:
+    def __init__(self, journal: Any, fails: tuple[str, ...]) -> None:
         self._journal, self._fails = journal, fails
 
     def __getattr__(self, name: str) -> object:
@@ -359,6 +360,11 @@ class Sick:
 
     def _away(self, *_: object) -> None:
         raise TargetUnavailable("away")
+
+
+def sick(journal: TableJournal, fails: tuple[str, ...]) -> Any:
+    """Such a journal; Any, as it has the methods of the other one."""
+    return Sick(journal, fails)
 
 
 def test_rule_13_a_refused_write_leaves_nothing(table: Table, key: Key) -> None:
@@ -386,7 +392,7 @@ def test_rule_13_a_refused_write_that_was_claimed_is_unsure(table: Table, key: K
     writer = table.writer(alive=False)
 
     class Claims(Primary):
-        def write(self, *args: object) -> object:  # type: ignore[override]
+        def write(self, *args: object) -> Any:
             table.reconciler().claim(key)
             return "refused", "no"
 
@@ -411,7 +417,7 @@ def test_rule_13_a_time_out_is_unsure_whatever_becomes_of_the_write(table: Table
 def test_rule_14_a_mark_kept_in_memory_is_no_record(table: Table, key: Key) -> None:
     """Would break: what only a process or Redis remembers is lost with it, and the write is on one side for ever."""
     writer, write_behind = table.writer(), WriteBehind()
-    flow = ForwardWrite(Sick(writer.journal, fails=("write", "mark")), table.rows, write_behind)
+    flow = ForwardWrite(sick(writer.journal, ("write", "mark")), table.rows, write_behind)
     assert flow.write(writer.mutation("put", key, a="1"))
     write_behind.kept.clear()  # the process ends, and Redis with it
     write_behind.notified.clear()
@@ -424,7 +430,7 @@ def test_rule_14_a_mark_kept_in_memory_is_no_record(table: Table, key: Key) -> N
 def test_rule_14_a_write_without_intent_counts_as_unrecorded(table: Table, key: Key) -> None:
     """Would break: a write that only memory knows is taken for recorded."""
     writer, write_behind = table.writer(), WriteBehind(accepts=True)
-    flow = ForwardWrite(Sick(writer.journal, fails=("open",)), table.rows, write_behind)
+    flow = ForwardWrite(sick(writer.journal, ("open",)), table.rows, write_behind)
     assert flow.write(writer.mutation("put", key, a="1"))
     assert table.intents(key) == []
     ((_, mutation, version, state),) = write_behind.unrecorded_writes

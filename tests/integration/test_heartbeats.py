@@ -18,6 +18,7 @@ from support.places import Place
 from support.prepared_places import home_of
 from support.reverse import authority, be_primary
 
+from sync.adapters.postgres.connection.connect import Connection
 from sync.adapters.postgres.connection.pool import open_pool
 from sync.adapters.postgres.dual_write import registration
 from sync.adapters.postgres.dual_write.registration import Registration
@@ -187,7 +188,7 @@ def test_writers_do_not_ask_all_the_time(table: Table, one: Registration, monkey
     looks: list[float] = []
     real = registration.read_epoch
 
-    def counted(connection: registration.Connection) -> Epoch:
+    def counted(connection: Connection) -> Epoch:
         looks.append(time.monotonic())
         return real(connection)
 

@@ -58,7 +58,7 @@ class Touch:
 def plant(queue: redis.Redis, flag: Path, waits: bool) -> str:
     """A job that failed, or that waits, with a pickle wherever RQ keeps one."""
     evil, job = pickle.dumps(Touch(flag)), str(uuid4())
-    fields = {
+    fields: dict[Any, Any] = {
         "data": zlib.compress(evil), "result": evil, "meta": evil, "description": "reconcile other", "origin": "sync",
         "status": "queued" if waits else "failed", "created_at": "2026-01-01T00:00:00.000000Z", "timeout": "60",
     }  # fmt: skip

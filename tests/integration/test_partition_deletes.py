@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
-from typing import Literal
+from typing import Any, Literal
 from uuid import uuid4
 
 import pytest
@@ -30,7 +30,7 @@ from sync.wiring.dual_write.resolve import resolve
 pytest_plugins = ("support.fixtures",)
 pytestmark = pytest.mark.slow
 SECOND = 1_000_000
-AB = {"a": "1", "b": "1"}
+AB: dict[str, Any] = {"a": "1", "b": "1"}
 
 
 @pytest.fixture(scope="module")
@@ -187,6 +187,8 @@ def test_rule_34_a_write_after_a_delete_of_its_partition_exceeds_it(table: Table
     """Would break: the clock of the next writer is behind: its put is acknowledged, and the delete hides it in the source."""
     be_primary(table, primary)
     ahead = now_us() + 30 * SECOND
+    delete: Any
+    put: Any
     if primary == "astra":
         delete = begin(table.writer(), at=ahead, room=room).done()
         put = table.writer().put(key(table, room), **AB).done()

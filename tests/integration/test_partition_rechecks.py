@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import closing
+from typing import Any
 from unittest.mock import patch
 from uuid import uuid4
 
@@ -21,7 +22,7 @@ from sync.core.mutations import Key
 from sync.core.ring import MAX_TOKEN, MIN_TOKEN
 
 pytest_plugins = ("support.fixtures",)
-AB = {"a": "1", "b": "1"}
+AB: dict[str, Any] = {"a": "1", "b": "1"}
 SECOND = 1_000_000
 ENDS = (MIN_TOKEN, MAX_TOKEN)
 

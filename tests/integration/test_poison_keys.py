@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from types import SimpleNamespace
+from typing import Any
 from uuid import uuid4
 
 import psycopg
@@ -198,20 +199,25 @@ class Said(Exception):
         self.sqlstate, self.diag = sqlstate, SimpleNamespace(source_function=place)
 
 
+def said(sqlstate: str, place: str = "exec_stmt_raise") -> Any:
+    """Such an error; Any, as only the driver makes real ones."""
+    return Said(sqlstate, place)
+
+
 def test_what_an_error_is_about() -> None:
     """Would break: an unreachable server turns good rows into rejects, or one refused row makes the server count as sick."""
     server = ["08006", "25006", "53100", "53200", "53300", "57014", "57P01", "57P03", "58030"]
     rows = ["22001", "23505", "54000", "08P01", "P0001", "42501", "0A000", "44000", "U0001"]
     passing, neither = ["40001", "40P01", "55P03"], ["42703", "42P01", "3F000", "XX000", "26000"]
     judged = {
-        s: (is_server_wide(Said(s)), is_lock_conflict(Said(s)), refuses_row(Said(s)))
+        s: (is_server_wide(said(s)), is_lock_conflict(said(s)), refuses_row(said(s)))
         for s in [*server, *rows, *passing, *neither]
-    }  # type: ignore[arg-type]
+    }
     assert judged == {
         **dict.fromkeys(server, (True, False, False)), **dict.fromkeys(rows, (False, False, True)),
         **dict.fromkeys(passing, (False, True, False)), **dict.fromkeys(neither, (False, False, False)),
     }  # fmt: skip
-    assert not refuses_row(Said("42501", "aclcheck_error")), "a right that the role lacks"  # type: ignore[arg-type]
+    assert not refuses_row(said("42501", "aclcheck_error")), "a right that the role lacks"
 
 
 def test_a_right_that_the_role_lacks_is_no_reject(table: Table) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import zlib
 from base64 import b64decode
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 import redis
@@ -29,7 +30,7 @@ def place(new_place: NewPlace) -> Iterator[Place]:
 
 def errors_in(client: redis.Redis) -> str:
     """The errors that RQ keeps, compressed, of failed jobs."""
-    entries = [fields for key in client.scan_iter("rq:results:*") for _, fields in client.xrange(key)]
+    entries: list[Any] = [fields for key in client.scan_iter("rq:results:*") for _, fields in client.xrange(key)]
     return "".join(zlib.decompress(b64decode(e[b"exc_string"])).decode() for e in entries if b"exc_string" in e)
 
 

@@ -24,6 +24,7 @@ from sync.core.ring import WHOLE_RING
 from sync.core.versions import STEP, UNREPEATABLE_WINDOW_SECONDS
 from sync.errors import SourceUnavailable
 from sync.flows.dual_write import ForwardWrite
+from sync.ports import Read
 from sync.wiring.backfill.command import make_plan
 from sync.wiring.backfill.worker import copy_job
 
@@ -339,7 +340,7 @@ def test_rule_15_intents_that_cannot_be_worked_on_do_not_hold_up_the_others(tabl
         writer.put(key, a="1").primary().mark("finished")
 
     class OneIsAway(Primary):
-        def read(self, key: Key) -> object:  # type: ignore[override]
+        def read(self, key: Key) -> Read:
             if key == keys[1]:
                 raise SourceUnavailable("no answer")
             return super().read(key)

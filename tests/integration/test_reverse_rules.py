@@ -345,7 +345,8 @@ def test_a_worker_that_dies_while_it_sends_a_row_costs_nothing(
 ) -> None:
     """Would break: the row that a worker was sending when it was killed is never sent."""
     writer.begin("put", key, a="1", b="1").done()
-    written = writer.begin(kind, key, **({"a": "2"} if kind == "put" else {}))
+    values: dict[str, Any] = {"a": "2"} if kind == "put" else {}
+    written = writer.begin(kind, key, **values)
     writer.actor.journal.mark([written.intent], "finished", "")  # type: ignore[list-item]
     (tmp_path / "sync.toml").write_text("schema_files = []\n")
     env = {**os.environ, **environment(table.settings), "SYNC_FAILPOINTS": f"{point}=kill:1"}

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import psycopg
 import pytest
 from support.commands import ROOT, SECRET, Commands, Zygote
+from support.environments import settings_in
 from support.fixtures import SIMPLE
 from support.places import Certificates, admin
 from support.running_commands import until
@@ -43,7 +44,7 @@ class Roles:
     commands: dict[str, Commands]
 
     def settings(self, role: str) -> Settings:
-        return Settings(_env_file=None, **{name.lower(): value for name, value in self.commands[role].env.items()})
+        return settings_in(self.commands[role].env)
 
     def sql(self, role: str, *statements: str) -> list[tuple[object, ...]]:
         dsn = f"host=127.0.0.1 port={self.server.port} dbname={DATABASE} user={role} password={PASSWORD}"
@@ -68,10 +69,8 @@ def roles(
         "CASSANDRA_CONTACT_POINTS": "127.0.0.1", "CASSANDRA_PORT": str(secure_cassandra.port),
         "CASSANDRA_SSL_CA_PATH": str(certificates.root), "ASTRA_DB_KEYSPACE": "music",
     }  # fmt: skip
-    given = {name.lower(): value for name, value in source.items()}
-    owner = Settings(
-        _env_file=None, **given, cassandra_username=secure_cassandra.user, cassandra_password=secure_cassandra.password
-    )
+    login = {"CASSANDRA_USERNAME": secure_cassandra.user, "CASSANDRA_PASSWORD": secure_cassandra.password}
+    owner = settings_in(source | login)
     target = {
         "POSTGRES_HOST": "127.0.0.1", "POSTGRES_PORT": str(own_postgres.port), "POSTGRES_DATABASE": DATABASE,
         "POSTGRES_SSLMODE": "disable", "POSTGRES_PASSWORD": PASSWORD, "REDIS_URL": valkey.url, "SYNC_DUAL_WRITE": "true",

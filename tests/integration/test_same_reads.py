@@ -155,7 +155,7 @@ def test_what_no_side_answers(cql: CqlStore, postgres: PostgresStore, dual: Dual
     for store in (cql, postgres, dual):
         for read in (store.find, store.get_many):
             with pytest.raises(QueryNotSupported, match="there is no table"):
-                read("missing", {"a": 1})
+                read("missing", {"a": 1})  # type: ignore[dict-item]
         with pytest.raises(QueryNotSupported, match="there is no table"):
             store.scan("missing")
         with pytest.raises(QueryNotSupported, match="the key"):

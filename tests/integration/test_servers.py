@@ -15,6 +15,7 @@ from support import old_cassandra, pgbouncer, server_kinds
 from support.applications import running
 from support.commands import Zygote
 from support.dual import Table
+from support.environments import settings_in
 from support.places import Place
 from support.running_commands import until
 from support.server_kinds import KINDS, Kind
@@ -87,7 +88,7 @@ def settings_of(node: local.CassandraServer, postgres: local.PostgresServer) -> 
         "postgres_password": SecretStr(postgres.password),
         "postgres_sslmode": "disable",
     }
-    return Settings(_env_file=None, **given)
+    return settings_in(given)
 
 
 @pytest.mark.parametrize(

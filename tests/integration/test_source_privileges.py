@@ -12,12 +12,14 @@ import pytest
 from support.backfills import until
 from support.commands import SECRET, Commands, Zygote, environment
 from support.dual import Primary, Table, prepare
+from support.environments import settings_in
 from support.fixtures import SIMPLE
 from support.places import Certificates, admin
 
 from sync.adapters.cassandra.connection.connect import Cassandra, open_cassandra
 from sync.adapters.cassandra.rows.rows import SourceRows
 from sync.adapters.cassandra.schema.privileges import may_write
+from sync.core.rows import SourceColumn
 from sync.local import CassandraServer, PostgresServer, ValkeyServer
 from sync.settings import Config, Settings
 
@@ -68,11 +70,7 @@ def as_role(
         "postgres_user": own_postgres.user, "postgres_password": own_postgres.password, "postgres_sslmode": "disable",
     }  # fmt: skip
     made = {role: settings_of(secure_cassandra, certificates, role) for role in ("reads", "writes")}
-    yield {role: Settings(_env_file=None, **{**environment_of(s), **target}) for role, s in made.items()}
-
-
-def environment_of(settings: Settings) -> dict[str, object]:
-    return {name.lower(): value for name, value in environment(settings).items()}
+    yield {role: settings_in({**environment(s), **target}) for role, s in made.items()}
 
 
 def test_rights_are_found_out_and_nothing_is_written(owner: Cassandra, as_role: dict[str, Settings]) -> None:
@@ -87,7 +85,7 @@ def test_rights_are_found_out_and_nothing_is_written(owner: Cassandra, as_role: 
         assert list(owner.session.execute(f'SELECT * FROM "{KEYSPACE}".{table_name}')) == []
 
 
-def key_of_wide(table: Table) -> tuple[object, ...]:
+def key_of_wide(table: Table) -> tuple[SourceColumn, ...]:
     (key,) = table.mapped.source.primary_key
     return (replace(key, name="a"), replace(key, name="B"), replace(key, name="c", kind="clustering"))
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from support.commands import Commands, Done, Zygote, environment
+from support.environments import settings_in
 from support.fixtures import SIMPLE
 from support.running_commands import until
 
@@ -86,7 +87,7 @@ def commands(
 
 
 def settings_of(commands: Commands) -> Settings:
-    return Settings(_env_file=None, **{k.lower(): v for k, v in commands.env.items() if k.lower() in Settings.model_fields})
+    return settings_in(commands.env)
 
 
 def configure(commands: Commands, toml: str) -> None:

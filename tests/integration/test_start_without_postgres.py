@@ -51,7 +51,7 @@ class Sick:
     """A Postgres that is unreachable: the settings that lead there, and what heals it."""
 
     settings: Settings
-    heal: Callable[[], None]
+    heal: Callable[[], object]
 
 
 def through(home: Place, port: int, backend: str | None = "astra") -> Settings:
@@ -109,7 +109,7 @@ def too_many(home: Place) -> Iterator[Sick]:
     changes = {"postgres_user": role, "postgres_password": SecretStr("hunter2")}
     try:
         settings = through(home, home.settings.postgres_port).model_copy(update=changes)
-        yield Sick(settings, lambda: home.sql(f"ALTER ROLE {role} CONNECTION LIMIT -1") and None)
+        yield Sick(settings, lambda: home.sql(f"ALTER ROLE {role} CONNECTION LIMIT -1"))
     finally:
         home.sql(f"DROP OWNED BY {role}", f"DROP ROLE {role}")
 
@@ -124,7 +124,7 @@ def raising(home: Place, state: str, words: str) -> Iterator[Sick]:
     )
     try:
         settings = through(home, home.settings.postgres_port)
-        yield Sick(settings, lambda: home.sql("DROP TRIGGER IF EXISTS sick ON sync.writer") and None)
+        yield Sick(settings, lambda: home.sql("DROP TRIGGER IF EXISTS sick ON sync.writer"))
     finally:
         home.sql("DROP TRIGGER IF EXISTS sick ON sync.writer", "DROP FUNCTION public.sick()")
 

@@ -65,8 +65,8 @@ def test_passes_are_shown_and_tables_that_are_left_out_are_not(home: Place) -> N
     home.configure('exclude = ["genres"]\n' + BASE)
     try:
         done = home.commands.run("status")
-        tables, _, rest = done.out.partition("intents:")
-        assert "genres" not in tables and "2 of 2" in tables and "last drift pass: 2, clean" in rest
+        listed, _, rest = done.out.partition("intents:")
+        assert "genres" not in listed and "2 of 2" in listed and "last drift pass: 2, clean" in rest
         assert "public.genres has triggers, and is not a table of the migration" in rest, "what SQL does there would be sent"
     finally:
         home.configure(BASE)

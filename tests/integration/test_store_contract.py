@@ -254,7 +254,8 @@ def test_counters_are_incremented(store: Store, same: Same) -> None:
     assert store.increment("plays", key, {"times": 2}) is True
     assert store.increment("plays", key, {"times": -5, "skips": 1}) is True
     assert same("plays", key) == {**key, "times": -3, "skips": 1}
-    for which, amounts in ((key, {"nowhere": 1}), (key, {"b": 1}), (key, {"times": "1"}), ({"a": "x"}, {"times": 1})):
+    wrong: list[tuple[Any, Any]] = [(key, {"nowhere": 1}), (key, {"b": 1}), (key, {"times": "1"}), ({"a": "x"}, {"times": 1})]
+    for which, amounts in wrong:
         with pytest.raises(WriteRefused, match=r"nowhere|b is no|times is incremented by an int|the key"):
             store.increment("plays", which, amounts)
     with pytest.raises(WriteRefused, match="title is no"):

@@ -93,7 +93,7 @@ def test_a_role_that_may_not_look_is_refused(home: Place, table: Table, monkeypa
     """Would break: a role that may not read the schema `sync` gets an error that is taken for "no migration"."""
     name = f"app_{uuid4().hex[:8]}"
     be_primary(table, "postgres")
-    with closing(psycopg.connect(table.pool.conninfo, autocommit=True)) as admin:
+    with closing(psycopg.connect(str(table.pool.conninfo), autocommit=True)) as admin:
         admin.execute(f"CREATE ROLE {name} LOGIN PASSWORD 'hunter2'".encode())
         try:
             with pytest.raises(Unreachable, match=r"cannot find out whether a migration is under way: .*permission denied"):

@@ -119,7 +119,7 @@ def _tokens(future: ResponseFuture) -> list[int]:
     at = page.offset
     for _ in range(page.count):
         cells, at = read_cells(page.data, at, 5)
-        found.append(INT64.unpack(cells[0])[0])
+        found.append(INT64.unpack(cells[0] or b"")[0])
     return found
 
 

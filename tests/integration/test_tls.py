@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from support.astra import astra, bundle
 from support.commands import Commands, Zygote
+from support.environments import settings_in
 from support.places import Certificates, admin
 
 from sync.adapters.cassandra.connection.connect import open_cassandra
@@ -185,7 +186,7 @@ def test_a_pooled_endpoint_beside_a_direct_one(
         assert f"Postgres at ep-1.elsewhere.example:{front.port}/{DATABASE}" in pooled.run("preflight").out
         own = pooled.but(DATABASE_URL_UNPOOLED=f"{login}ep-1.{rest}", DATABASE_URL=f"{login}wrong-pooler.{rest}")
         assert own.run("status").code == 0
-        settings = Settings(_env_file=None, **{k.lower(): v for k, v in pooled.env.items()})
+        settings = settings_in(pooled.env)
         with pytest.raises(Unreachable, match="its certificate is for another host name; check DATABASE_URL"):
             connect(settings, direct=False)
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from support.environments import settings_in
 from support.places import NewPlace, Place
 
 from sync.core.versions import MAX_VERSION
@@ -43,8 +44,7 @@ def done(place: Place, command: str, code: int = 0) -> Any:
 
 
 def settings_of(place: Place) -> Settings:
-    given = {k.lower(): v for k, v in place.commands.env.items() if k.lower() in Settings.model_fields}
-    return Settings(_env_file=None, **given)
+    return settings_in(place.commands.env)
 
 
 def store(place: Place) -> DualWriteStore:

@@ -18,7 +18,7 @@ from typing import TypeVar
 from support.places import Certificates
 
 HOST = "127.0.0.1"
-Served = TypeVar("Served", bound=ThreadingTCPServer)
+Served = TypeVar("Served", ThreadingTCPServer, ThreadingHTTPServer)
 
 
 @dataclass

@@ -117,7 +117,7 @@ def drift(
     *,
     asked: DriftRequest | None = None,
     ranges: list[TokenRange] | None = None,
-    between: Callable[[], None] = lambda: None,
+    between: Callable[[], object] = lambda: None,
 ) -> dict[str, Any]:
     """A whole pass in this process; the report."""
     plan = make_plan(site.settings, site.config, tables)

@@ -472,7 +472,7 @@ def now_us() -> int:
 @contextmanager
 def holding(table: Table, statement: str, values: Any = None) -> Iterator[Connection]:
     """A transaction of another session that has run this statement; it ends with the block."""
-    with closing(psycopg.connect(table.pool.conninfo)) as connection:
+    with closing(psycopg.connect(str(table.pool.conninfo))) as connection:
         connection.execute(statement.encode(), values)
         yield connection
         connection.commit()

@@ -87,7 +87,7 @@ _EDGES: dict[str, list[Any]] = {
     "inet": _ADDRESSES,
     "blob": [b"", b"\0", bytes(range(256)), b"\xff" * 100_000],
 }
-_HUGE = {
+_HUGE: dict[str, list[Any]] = {
     "varint": [-_NINES, 10**131_072],
     "decimal": [(1, -131_071), (1, -131_072), (_NINES, 0), (10 ** (131_072 + 16_383) - 1, 16_383)],
 }

@@ -239,7 +239,11 @@ class Load:
             case 3 if self.also:
                 self.also(self)
             case _:
-                song = {"title": f"{self.seed} {self.requests}", "artist": "The load", "genre": self.dice.choice(GENRES)}
+                song: dict[str, Any] = {
+                    "title": f"{self.seed} {self.requests}",
+                    "artist": "The load",
+                    "genre": self.dice.choice(GENRES),
+                }
                 song["mood"] = [self.dice.choice((-1.0, 0.5, 1.0, 2.0)) for _ in range(4)]
                 self.client.save(key, song)
                 self.known[key] = song

@@ -20,6 +20,7 @@ from cassandra.cluster import EXEC_PROFILE_DEFAULT, Cluster, ExecutionProfile, S
 from cassandra.policies import FallthroughRetryPolicy, RoundRobinPolicy
 from pydantic import SecretStr
 
+from support.environments import settings_in
 from support.places import Place
 from support.running_commands import until
 from sync import local
@@ -44,8 +45,7 @@ class LocalCluster:
     @property
     def settings(self) -> Settings:
         """What `sync local env` gives."""
-        given = self.stack.endpoints().env().items()
-        return Settings(_env_file=None, **{k.lower(): v for k, v in given if k.lower() in Settings.model_fields})
+        return settings_in(self.stack.endpoints().env())
 
     def lose(self, number: int, how: Loss = "killed") -> None:
         """Take a node down; the others may not know it yet."""

@@ -86,7 +86,7 @@ def start(folder: Path, version: str) -> local.CassandraServer:
 def _guards(version: str) -> dict[str, object]:
     if version.startswith("4.0"):  # which has none
         return {"enable_materialized_views": True}
-    found = {"materialized_views_enabled": True, **_GUARDS}
+    found: dict[str, object] = {"materialized_views_enabled": True, **_GUARDS}
     return found if version in VERSIONS else {**found, **_LATER_GUARDS}
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from support.environments import settings_in
 from support.servers import stack_in, up
 from sync import local
 from sync.adapters.cassandra.connection.connect import Cassandra, open_cassandra
@@ -25,8 +26,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
 @pytest.fixture(scope="module")
 def own_settings(stack: Stack) -> Settings:
     """Settings of these servers."""
-    given = stack.endpoints().env().items()
-    return Settings(_env_file=None, **{k.lower(): v for k, v in given if k.lower() in Settings.model_fields})
+    return settings_in(stack.endpoints().env())
 
 
 @pytest.fixture(scope="module")

@@ -59,7 +59,7 @@ def _leaf(cql: CqlType, pg: PgType, value: Any) -> Any:
         return float(np.float16(np.float32(value)))
     if cql.name in ("float", "double") and kind == "jsonb":
         return value + 0.0  # numeric has no negative zero
-    return _decimal(*value, pg) if cql.name == "decimal" else value
+    return _decimal(value[0], value[1], pg) if cql.name == "decimal" else value
 
 
 def _decimal(unscaled: int, scale: int, pg: PgType) -> tuple[int, int]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import count as counter
-from typing import Any
+from typing import Any, Literal
 from uuid import UUID
 
 import numpy as np
@@ -44,7 +44,7 @@ def _integers(bits: int) -> st.SearchStrategy[int]:
     return st.integers(-(2 ** (bits - 1)), 2 ** (bits - 1) - 1)
 
 
-def _floats(width: int) -> st.SearchStrategy[float]:
+def _floats(width: Literal[32, 64]) -> st.SearchStrategy[float]:
     finite = st.floats(width=width, allow_nan=False, allow_infinity=False)
     return _mostly(finite, st.floats(width=width))
 

@@ -10,6 +10,7 @@ from uuid import uuid4
 
 import pytest
 from support.commands import Commands
+from support.environments import settings_in
 from support.places import NewPlace, Place, admin
 from support.running_commands import until
 
@@ -34,9 +35,7 @@ def own(new_place: NewPlace, own_postgres: local.PostgresServer) -> Iterator[Pla
             "POSTGRES_PASSWORD": own_postgres.password,
             "POSTGRES_DATABASE": name,
         }
-        settings = type(place.settings)(
-            _env_file=None, **{k.lower(): v for k, v in {**place.commands.env, **changes}.items()}
-        )  # fmt: skip
+        settings = settings_in({**place.commands.env, **changes})
         yield Place(
             place.cassandra,
             settings,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import closing
+from typing import Any
 
 import pytest
 from support.dual import Table
@@ -40,7 +41,7 @@ def left(home: Scene) -> int:
 def test_a_source_that_is_sick_after_the_cutover(new_place: NewPlace, proxy: Proxy, how: str) -> None:
     """Would break: the application waits for a store that is no longer primary; or a rollback loses what that store lacks."""
     with new_place() as place, scene(place, rows=30, toml=TOML + "max_intents = 60\n") as home:
-        near = {"CASSANDRA_PORT": str(proxy.port)}
+        near: Any = {"CASSANDRA_PORT": str(proxy.port)}
         writer = home.start(threads=2, **near)
         home.begun()
         home.prove()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import pytest
 
@@ -105,8 +106,9 @@ class World:
         for module in (flow, retry):
             monkeypatch.setattr(module, "time", self)
         shown: list[list[Progress]] = []
+        opened: Any = self.open_ledger  # has of a ledger what a supervisor asks for
         try:
-            return Supervisor(self.open_ledger, self, self, shown.append).watch(RUNS)
+            return Supervisor(opened, self, self, shown.append).watch(RUNS)
         finally:
             self.log.append(("shown", len(shown)))
 

@@ -8,6 +8,7 @@ import ipaddress
 import struct
 from decimal import Decimal
 from io import BytesIO
+from typing import Any
 from uuid import uuid1, uuid4
 
 import pytest
@@ -40,7 +41,7 @@ AGENT = {
 }  # fmt: skip
 
 
-def table(*columns: tuple[str, str, str], name: str = "t") -> SourceTable:
+def table(*columns: tuple[str, str, Any], name: str = "t") -> SourceTable:
     return SourceTable("ks1", name, tuple(SourceColumn(n, parse_type(t), kind) for n, t, kind in columns))
 
 
@@ -108,6 +109,7 @@ def test_each_type_of_key_is_the_cell_that_cassandra_has(kind, value, cell):
 @given(st.decimals(allow_nan=False, allow_infinity=False), st.integers(), st.integers(-(1 << 63), (1 << 63) - 1))
 def test_numbers_of_any_size(number: Decimal, varint: int, timestamp: int):
     sign, digits, exponent = number.as_tuple()
+    assert isinstance(exponent, int)
     unscaled = int("".join(map(str, digits))) * (-1 if sign else 1)
     of = table(("d", "decimal", "partition_key"), ("v", "varint", "partition_key"), ("at", "timestamp", "clustering"))
     (change,) = read(of, {"bigint": java(unscaled), "scale": -exponent}, java(varint), timestamp)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from hashlib import md5
 from itertools import pairwise
 from threading import Semaphore
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -195,7 +196,7 @@ def no_sleep(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(flow, "sleep", lambda _: None)
 
 
-def check(world: World, whole: TokenRange | None = None, range_rows: int = 1000, **ledger: bool) -> Ledger:
+def check(world: World, whole: TokenRange | None = None, range_rows: int = 1000, **ledger: Any) -> Ledger:
     """Check the whole ring in one range, or in the ranges that it is cut into."""
     given = whole or TokenRange(MIN_TOKEN, MAX_TOKEN)
     made = Ledger([Lease(1, 7, "songs", given, given, 0, 1, None, "me")], **ledger)
@@ -277,7 +278,7 @@ def test_a_target_of_far_too_many_rows_is_split() -> None:
     assert sum(c.rows.extra for c in ledger.done_with) == 100
 
 
-LIES = {
+LIES: dict[str, dict[str, Any]] = {
     "a digest that agrees with everything but its count": {"digest_lie": lambda d: Digest(d.count + 1, d.high, d.low)},
     "a page that says it holds fewer rows": {"page_lie": lambda p: Page(p.data, p.offset, p.count - 1)},
     "a page that says it holds more rows": {"page_lie": lambda p: Page(p.data, p.offset, p.count + 1)},
@@ -294,7 +295,7 @@ LIES = {
 @pytest.mark.parametrize("lie", LIES)
 def test_a_lie_is_never_a_clean_range_of_wrong_numbers(lie: str) -> None:
     """Would break: invariant 5: impossible answers of an adapter end in a report that is clean, or does not add up."""
-    rows = {n: f"v{n}" for n in range(1, 8)}
+    rows: Rows = {n: f"v{n}" for n in range(1, 8)}
     ledger = check(World(rows, {**rows, 3: "other"}, **LIES[lie]))
     assert ledger.failed or ledger.done_with
     assert ledger.failed or any(c.verdict != "same" for c in ledger.done_with)

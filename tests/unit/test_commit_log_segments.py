@@ -32,7 +32,7 @@ def rows(*numbers: int) -> bytes:
     return b"".join(entry(mutation(insert(struct.pack(">i", n), n, "x"))) for n in numbers)
 
 
-def put(raw: Path, number: int, *sections: bytes, room: int = 0, **parameters: object) -> Path:
+def put(raw: Path, number: int, *sections: bytes, room: int = 0, **parameters: Any) -> Path:
     path = raw / f"CommitLog-8-{number}.log"
     path.write_bytes(segment(*sections, number=number, room=room, **parameters))
     return path

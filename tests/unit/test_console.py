@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from unittest.mock import patch
 
 import pytest
@@ -27,7 +27,7 @@ def on_a_terminal(width: int) -> console._Shown:
     return console._Shown(force_terminal=True, width=width, highlight=False, no_color=True, file=io.StringIO())
 
 
-def shown(width: int, header: tuple[str, ...], rows: list[tuple[object, ...]]) -> list[str]:
+def shown(width: int, header: tuple[str, ...], rows: Sequence[tuple[object, ...]]) -> list[str]:
     out = on_a_terminal(width)
     with patch.object(console, "out", out):
         print_table("Title", header, rows)

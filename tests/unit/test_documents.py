@@ -82,7 +82,9 @@ def test_paths(path: str, names: tuple[str, ...]) -> None:
 
 def extractor(doc: str | None) -> dict[str, bytes | None]:
     table = with_fields(collection_table("ks", "docs", 2), {"a.b": "text", "c": "jsonb"})
-    return FieldExtractor(table, ("key", "doc_json", "a.b", "c")).cells({"key": b"k", "doc_json": doc and doc.encode()})
+    return FieldExtractor(table, ("key", "doc_json", "a.b", "c")).cells(
+        {"key": b"k", "doc_json": None if doc is None else doc.encode()}
+    )
 
 
 def test_fields_are_taken_out_of_the_document() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from typing import Any
 
 import pytest
 from cassandra.policies import SimpleConvictionPolicy
@@ -21,7 +22,11 @@ def test_a_line_a_node(caplog: pytest.LogCaptureFixture) -> None:
         for address in ("10.0.0.1", "10.0.0.2"):
             host = Host(address, SimpleConvictionPolicy)
             _HostReconnectionHandler(host, None, False, None, None, None, None, None).on_exception(OSError("refused"), 10.0)
-    assert [record.args[0].address for record in caplog.records if record.args] == ["10.0.0.1", "10.0.0.2"]
+    hosts: list[Any] = [record.args[0] for record in caplog.records if isinstance(record.args, tuple) and record.args]
+    assert [host.address for host in hosts] == [
+        "10.0.0.1",
+        "10.0.0.2",
+    ]
 
 
 def test_a_line_a_warning_of_the_server(caplog: pytest.LogCaptureFixture) -> None:

@@ -48,7 +48,7 @@ class Fake:
     withdrawn: bool = True
     accepts: bool = False
     accepting: int = 0
-    fail: dict[str, BaseException] = field(default_factory=dict)
+    fail: dict[str, Any] = field(default_factory=dict)
     steps: list[str] = field(default_factory=list)
     newest: int = 0
     newest_accepted: int = 7
@@ -170,7 +170,7 @@ def test_a_write_that_the_guard_refuses_succeeds_and_rings() -> None:
         ({"target": ValueError("no NUL"), "mark finished": AWAY}, ["mark finished", "later finished"]),
     ],
 )
-def test_whatever_fails_in_the_target_the_caller_has_succeeded(fail: dict[str, Exception], steps: list[str]) -> None:
+def test_whatever_fails_in_the_target_the_caller_has_succeeded(fail: dict[str, Any], steps: list[str]) -> None:
     """Would break: a sick secondary fails the application's calls (invariant 8), or the write is forgotten (rule 12)."""
     fake = Fake(fail=fail)
     assert fake.flow().write(PUT) is True
@@ -193,7 +193,7 @@ def test_a_refusal_that_cannot_be_withdrawn_is_unsure(fake: Fake) -> None:
 
 
 @pytest.mark.parametrize("fail", [{}, {"mark unsure": AWAY}])
-def test_an_unsure_write_is_marked_and_is_unsure(fail: dict[str, Exception]) -> None:
+def test_an_unsure_write_is_marked_and_is_unsure(fail: dict[str, Any]) -> None:
     """Would break: a timeout is taken for success or for failure."""
     fake = Fake("unsure", fail=fail)
     with pytest.raises(WriteUnsure):

@@ -240,6 +240,6 @@ def test_every_bad_column_of_a_row_is_named() -> None:
     """Would break: the second bad column shows up only after the first was fixed, a whole run later."""
     encoder = RowEncoder(make_table(["text"], ["text", "date"], "null"), VERSION)
     encoder.pairs = tuple(replace(p, on_reject="null") if p.source.name == "c1" else p for p in encoder.pairs)
-    cells = {"k0": b"k\0", "c0": b"\xff", "c1": bytes(4)}
+    cells: dict[str, bytes | None] = {"k0": b"k\0", "c0": b"\xff", "c1": bytes(4)}
     (checked,) = encoder.check_page(page_of(encoder, [cells]), 7, 1)
     assert {(i.column, i.action) for i in checked.issues} == {("k0", "reject"), ("c0", "null"), ("c1", "null")}

@@ -165,7 +165,7 @@ def test_examples_of_values() -> None:
     """Would break: the test above compares nothing with nothing."""
     kinds = {"i": "int", "t": "timestamp", "u": "uuid", "s": "text", "d": "double"}
     table = SourceTable("k", "t", tuple(SourceColumn(n, parse_type(k), "regular") for n, k in kinds.items()))
-    cells = [b"\xff" * 4, struct.pack(">q", 1), UUID(int=5).bytes, "é".encode(), struct.pack(">d", 0.1)]
+    cells: list[bytes | None] = [b"\xff" * 4, struct.pack(">q", 1), UUID(int=5).bytes, "é".encode(), struct.pack(">d", 0.1)]
     rows = RowValues(Cells(table, None), [(n, parse_type(k)) for n, k in kinds.items()])
     found = values_of(rows, cells)
     assert found == {"i": -1, "t": datetime(1970, 1, 1, 0, 0, 0, 1000, UTC), "u": UUID(int=5), "s": "é", "d": 0.1}

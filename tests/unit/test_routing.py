@@ -32,7 +32,7 @@ class _Node(NamedTuple):
 
 
 class _Host(SimpleNamespace):
-    __hash__ = object.__hash__
+    __hash__ = object.__hash__  # type: ignore[assignment]
 
 
 def _ring(*names: str) -> tuple[RangeAwarePolicy, list[Any]]:

@@ -134,7 +134,7 @@ def test_moments_are_equal_within_the_tolerance() -> None:
 def verdict(here: tuple[bytes, int | None] | None, there: tuple[bytes, int | None] | None) -> str:
     """The verdict at the moment AT on what Postgres and Cassandra hold: content and moment."""
     span = Span(AT, AT + 100)
-    row = span.visible(TargetRow(*(here or (None,))[:1], 1, expiry=here[1] if here else None))
+    row = span.visible(TargetRow(here[0] if here else None, 1, expiry=here[1] if here else None))
     source = SourceRow(True, there[0], 1, expiry=there[1]) if there else SourceRow()
     return span.verdict(row, source, row) or judge(row, source, row)
 

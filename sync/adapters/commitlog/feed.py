@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 
 from sync.adapters.commitlog.collector import Collector
 from sync.adapters.commitlog.heartbeat import Heartbeat
@@ -31,7 +31,7 @@ class CommitLogFeed:
         self.mutations = 0
         self._collector, self._schema, self._beat = collector, schema, beat
 
-    def batches(self, position: str | None) -> Iterator[ChangeBatch]:
+    def batches(self, position: str | None) -> Generator[ChangeBatch, None, None]:
         """Batches from behind `position` on, at least one a second, until closed. Asking for the next one says that the last
         one is recorded: the segments before it are removed then.
 

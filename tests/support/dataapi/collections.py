@@ -240,7 +240,7 @@ class _Collection:
         if not self._dimension:
             raise ApiError("UNSUPPORTED_VECTOR_SORT_FOR_COLLECTION", "vector sort", "SORT")
         value = vector_of({"$vector": vector})
-        if len(value) != self._dimension:
+        if value is None or len(value) != self._dimension:
             raise ApiError("VECTOR_SIZE_MISMATCH", "length of vector parameter different from declared '$vector' dimension")
         text = (
             f"SELECT doc_json, similarity_cosine(query_vector_value, ?) FROM {self._name} "
