@@ -92,11 +92,11 @@ def fill(servers: Servers, keys: int) -> None:
 def set_up(servers: Servers, way: str) -> None:
     """What a way begins with."""
     with servers.postgres() as connection:
+        connection.execute("SELECT set_config('sync.own', 'on', false)")  # no trigger for SQL writers fires
         connection.execute("TRUNCATE sync.intent, sync.tombstone, public.songs")
         primary = "postgres" if way == "resend" else "astra"
         connection.execute('UPDATE sync.epoch SET "primary" = %s', (primary,))
         if way == "resend":
-            connection.execute("SET session_replication_role = replica")  # the copy fires no trigger
             connection.execute("INSERT INTO public.songs SELECT * FROM public.bench_song")
         if way in ("drain", "resend"):
             connection.execute(_INTENTS)
@@ -120,7 +120,7 @@ def run(servers: Servers, way: str, code: tuple[str, Path], number: int, keys: i
     """One way, once."""
     set_up(servers, way)
     wait_until_calm(servers, limit=20)
-    command = [sys.executable, "-m", "benchmarks.arrays_client", way, str(keys)]
+    command = [sys.executable, str(Path(__file__).with_name("arrays_client.py")), way, str(keys)]
     env = {"PYTHONPATH": f"{code[1].resolve()}:{FOLDER.parent}", **servers.env}
     cost = measure(command, servers, env, make_folder() / f"{way}.log", own_clock=True)
     done = int(cost.answer["keys"])
