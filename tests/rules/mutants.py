@@ -475,11 +475,12 @@ MUTANTS = (
     ),
     Mutant(
         "many keys", "a refused put's intent goes with the others'", ARRAYS,
-        "id = ANY (ARRAY(SELECT intent FROM done))\n", "id = ANY (ARRAY(SELECT intent FROM mine))\n", MANY, "rules_6_and_12",
+        "    UPDATE sync.intent SET state = 'finished'\n    WHERE", "    DELETE FROM sync.intent\n    WHERE", MANY, "rules_6_and_12",
     ),
     Mutant(
         "many keys", "a batch takes no locks before it reads", "sync/adapters/postgres/dual_write/batch_journal.py",
-        "                lock_keys(connection, [put.key for put, _ in written], self._partitioned)\n", "", MANY, "rule_5_",
+        "                lock_keys(connection, [put.key for put, _ in written], self._partitioned)\n",
+        "                connection.execute(\"SELECT set_config('sync.own', 'on', true)\")\n", MANY, "rule_5_",
     ),
     Mutant(
         "many keys", "a stamp is the clock alone", ARRAYS,
