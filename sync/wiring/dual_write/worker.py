@@ -50,7 +50,7 @@ from sync.settings import Config, Settings
 from sync.wiring.backfill.worker import map_tables, rows_by_key, worker_name
 
 log = logging.getLogger(__name__)
-_READS_AT_ONCE, _LANES, _CONNECTIONS = 16, 2, 4
+_READS_AT_ONCE, _LANES, _CONNECTIONS = 24, 3, 4
 MAX_COUNTED = 100_000
 """No more intents of a table than these are counted: they are counted every two seconds."""
 _SQL = {name: text.encode() for name, text in queries("dual_write/journal").items()}
