@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: setup demo check test test-slow test-servers check-oldest format bench-backfill bench-dual-write bench-drift bench-state bench-locks bench-many bench-reads bench-sql-writers rules model chaos switches docs blocks clean
+.PHONY: setup demo check test test-slow test-servers check-oldest format bench-backfill bench-dual-write bench-drift bench-state bench-locks bench-arrays bench-many bench-reads bench-sql-writers rules model chaos switches docs blocks clean
 
 setup: $(STAMP)
 
@@ -67,6 +67,9 @@ bench-state: $(STAMP)
 
 bench-locks: $(STAMP)
 	$(BIN)/python -m benchmarks.locks
+
+bench-arrays: $(STAMP)
+	$(BIN)/python -m benchmarks.arrays
 
 bench-many: $(STAMP)
 	$(BIN)/python -m benchmarks.many_tables

@@ -3,6 +3,7 @@
 Dual writes
 
 dual_write       a write while the source is primary (rules 11 to 14)
+dual_write_batch  the same for many rows at once
 reverse_write    a write while Postgres is primary (rules 23 to 25)
 insert           an insert while the source is primary (rule 17)
 increment        an increment of counters while the source is primary (rule “counters”)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from threading import Event
 from typing import Protocol
 
 from sync.core.mutations import Key, KnownKey
@@ -35,16 +37,35 @@ class Drain:
     deletes: PartitionDeletes | None = None
     """Those of partitions; None: the table has none of several rows."""
     rechecks: ExpandPartitions | None = None
+    lanes: int = 1
+    """How many batches are under way at once: while one waits for a server, the other keeps the other one busy."""
 
     def run(self, owner: str, stopped: Callable[[], bool]) -> int:
         """Reconcile until nothing is due or `stopped()`; how many keys and partitions. Raises TargetUnavailable."""
+        if self.lanes == 1:
+            return self._run(owner, stopped)
+        failed = Event()
+
+        def lane(partitions: bool) -> int:
+            try:
+                return self._run(owner, lambda: failed.is_set() or stopped(), partitions)
+            except BaseException:
+                failed.set()
+                raise
+
+        with ThreadPoolExecutor(self.lanes - 1, thread_name_prefix="sync-drain") as executor:
+            others = [executor.submit(lane, False) for _ in range(self.lanes - 1)]
+            done = lane(True)
+        return done + sum(other.result() for other in others)
+
+    def _run(self, owner: str, stopped: Callable[[], bool], partitions: bool = True) -> int:
         done = 0
         while not stopped():
-            partitions = sum(each.run(owner) for each in (self.deletes, self.rechecks) if each)
-            done += partitions
+            begun = sum(each.run(owner) for each in (self.deletes, self.rechecks) if each) if partitions else 0
+            done += begun
             due = self.journal.due(self.epoch, owner, BATCH, self.lease_seconds)
             if not due:
-                if partitions:
+                if begun:
                     continue
                 break
             failpoint("drain.leased")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -59,7 +60,7 @@ class ForwardWrite:
             intent = self.journal.open(mutation, self._accepted(mutation))
         except AnswerLost as lost:
             # The intent may be there; then a reconcile sends its write to the primary.
-            raise WriteUnsure(f"{mutation.key.table}: {lost}; it may have been written, and will be reconciled") from None
+            raise WriteUnsure(lost_reason(mutation.key, lost)) from None
         except TargetUnavailable as away:
             return self._without_journal(mutation, away)
         self.write_behind.observe(intent.version, mutation.key, mutation.kind == "delete_partition")
@@ -69,14 +70,14 @@ class ForwardWrite:
         is_late = expires_late(mutation.cells, time.monotonic() - sent)
         failpoint("write.after_primary")
         if outcome == "refused":
-            self._withdraw(intent, error)
+            self.withdraw(intent, error)
         if outcome == "unsure":
-            self._mark(intent, "unsure", error)
+            self.mark([intent], "unsure", error)
             raise WriteUnsure(unsure_reason(mutation.key, error))
         if is_late:
-            self._mark(intent, "finished", "")  # the row expires that much later in the primary: its expiry is read back
+            self.mark([intent], "finished", "")  # the row expires that much later in the primary: its expiry is read back
         else:
-            self._second_half(mutation, intent)
+            self.second_half(mutation, intent)
         return True
 
     def _accepted(self, mutation: Mutation) -> int:
@@ -120,7 +121,8 @@ class ForwardWrite:
             raise WriteUnsure(late_write_reason(mutation.key.table)) from None
         return True
 
-    def _withdraw(self, intent: Intent, error: str) -> None:
+    def withdraw(self, intent: Intent, error: str) -> None:
+        """Take back the intent of a write that the primary has refused. Always raises: WriteRefused, or WriteUnsure."""
         failpoint("write.before_withdraw")
         try:
             withdrawn = self.journal.withdraw(intent)
@@ -134,7 +136,8 @@ class ForwardWrite:
             raise WriteUnsure(f"the primary refused the write ({error}), but a reconcile had begun to repeat it")
         raise WriteRefused(f"the primary refused the write: {error}")
 
-    def _second_half(self, mutation: Mutation, intent: Intent) -> None:
+    def second_half(self, mutation: Mutation, intent: Intent) -> None:
+        """The target's half of a write that the primary has; what fails of it is left to workers."""
         if self.mode == "async":
             failpoint("write.before_mark")
             # Nobody waits for the mark: if it is lost with the process, the intent stays open, and is claimed all the same.
@@ -145,19 +148,26 @@ class ForwardWrite:
                 self.write_behind.needs_reconcile(self.journal.table)  # refused by the guard: something newer is there
             failpoint("write.after_secondary")
         except TargetBusy as error:
-            self._mark(intent, "finished", str(error))
+            self.mark([intent], "finished", str(error))
         except TargetUnavailable as error:
             self.write_behind.mark_later(self.journal, intent, "finished", str(error))
         except ValueError as error:  # a value that the target cannot hold: the reconcile records the reject
-            self._mark(intent, "finished", str(error))
+            self.mark([intent], "finished", str(error))
 
-    def _mark(self, intent: Intent, state: Literal["finished", "unsure"], error: str) -> None:
+    def mark(self, intents: Sequence[Intent], state: State, error: str) -> None:
+        """Leave writes to workers: now, or when Postgres takes the mark."""
         failpoint("write.before_mark")
         try:
-            self.journal.mark([intent], state, error)
+            self.journal.mark(intents, state, error)
             self.write_behind.needs_reconcile(self.journal.table)
         except TargetUnavailable as away:
-            self.write_behind.mark_later(self.journal, intent, state, f"{error} {away}".strip())
+            for intent in intents:
+                self.write_behind.mark_later(self.journal, intent, state, f"{error} {away}".strip())
+
+
+def lost_reason(key: Key, lost: AnswerLost) -> str:
+    """Why a write is unsure whose intent may be there."""
+    return f"{key.table}: {lost}; it may have been written, and will be reconciled"
 
 
 def late_write_reason(tables: str) -> str:

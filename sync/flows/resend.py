@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import Executor
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from sync.core.expiry import expires_late
+from sync.core.expiry import EXPIRY_NAME, expires_late
 from sync.core.mutations import Key, Mutation
 from sync.failpoints import failpoint
 from sync.flows.isolation import isolate
-from sync.ports import PendingResend, SecondaryRows, TableResendSteps
+from sync.ports import MAX_LOCKS, Outcome, PendingResend, SecondaryRows, TableResendSteps
 
 log = logging.getLogger(__name__)
 Cells = Mapping[str, bytes | None]
+_EXPIRING_AT_ONCE = 16
+"""Of rows that expire so many are sent at once: how long that took is held against each of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +26,6 @@ class Resend:
     resend_steps: TableResendSteps
     secondary: SecondaryRows
     decode: Callable[[bytes], Cells]
-    executor: Executor
 
     def keys(self, keys: Iterable[Key], failed: Callable[[Key, str], None]) -> int:
         """Reconcile these keys; how many. `failed` is called for those that could not be. Raises TargetUnavailable."""
@@ -38,7 +38,7 @@ class Resend:
                 picked |= found
         failpoint("resend.picked")
         done: list[Key] = []
-        for key, error in zip(picked, self.executor.map(self._send, picked, picked.values()), strict=True):
+        for key, error in self._send(picked):
             if error:
                 log.warning("%s: %s", key.table, error)
                 failed(key, error)
@@ -49,22 +49,34 @@ class Resend:
         failpoint("resend.removed")
         return len(done)
 
-    def _send(self, key: Key, found: PendingResend) -> str:
-        """Write the row as it was read, every column of it; the error in words, or nothing."""
-        try:
-            mutation = self._mutation(key, found.row)
-        except ValueError as error:
-            return f"the source cannot hold it: {error}"
-        begun = time.monotonic()
-        outcome, error_text = self.secondary.write(mutation, found.version)
-        if outcome == "written" and expires_late(mutation.cells, time.monotonic() - begun):
-            return "the source was slow, and the row expires that much later there: it is sent again"
-        return "" if outcome == "written" else f"the source did not take it: {error_text}"
+    def _send(self, picked: Mapping[Key, PendingResend]) -> Iterator[tuple[Key, str]]:
+        """Write the rows as they were read, every column of them; of each the error in words, or nothing."""
+        mutations: dict[Key, Mutation] = {}
+        for key, found in picked.items():
+            try:
+                mutations[key] = self._mutation(key, found.row)
+            except ValueError as error:
+                yield key, f"the source cannot hold it: {error}"
+        keys = list(mutations)
+        size = _EXPIRING_AT_ONCE if any(EXPIRY_NAME in mutation.cells for mutation in mutations.values()) else MAX_LOCKS
+        for at in range(0, len(keys), size):
+            some = keys[at : at + size]
+            begun = time.monotonic()
+            ended = self.secondary.write_many([(mutations[key], picked[key].version) for key in some])
+            seconds = time.monotonic() - begun
+            for key, (outcome, why) in zip(some, ended, strict=True):
+                yield key, _said(mutations[key], outcome, why, seconds)
 
     def _mutation(self, key: Key, row: bytes | None) -> Mutation:
         if row is None:
             return Mutation("delete", key, {})
         return Mutation("put", key, self.decode(row))
+
+
+def _said(mutation: Mutation, outcome: Outcome, error: str, seconds: float) -> str:
+    if outcome == "written" and expires_late(mutation.cells, seconds):
+        return "the source was slow, and the row expires that much later there: it is sent again"
+    return "" if outcome == "written" else f"the source did not take it: {error}"
 
 
 def _intents(picked: Mapping[Key, PendingResend], keys: Sequence[Key]) -> list[int]:

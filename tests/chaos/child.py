@@ -18,10 +18,10 @@ import traceback
 from pathlib import Path
 from threading import Event, Thread, Timer
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 from sync import failpoints
-from sync.errors import PreflightError, StoreClosed, SyncError, WriteRefused
+from sync.errors import PreflightError, StoreClosed, SyncError, WriteRefused, WriteUnsure
 from sync.settings import Settings, load_config
 from sync.stores.both_sides.dual import DualWriteStore
 from sync.wiring.dual_write.worker import Sweeper, drain_job
@@ -137,7 +137,14 @@ def close(order: dict[str, Any], settings: Settings) -> None:
 
 def call(store: DualWriteStore, kind: str, key: str, values: dict[str, str | None]) -> None:
     where = {"id": UUID(key)}
-    if kind == "put":
+    if kind == "put" and values["b"] is None:
+        try:
+            store.put_many(TABLE, [{**where, **values}, {"id": uuid4(), **values}])
+        except StoreClosed:
+            raise
+        except SyncError as error:  # of either row
+            raise WriteUnsure(str(error)) from None
+    elif kind == "put":
         store.put(TABLE, {**where, **values})
     elif kind == "update":
         store.update(TABLE, where, values)

@@ -41,6 +41,7 @@ ANNOUNCED, ANNOUNCES = "sync/adapters/postgres/capture/announced.py", "tests/int
 RECHECKS, FOLLOWERS = "tests/integration/test_partition_rechecks.py", "tests/integration/test_followers_at_a_cutover.py"
 STATE_SQL, SQL_WRITERS = "migrations/003_sync_state.sql", "tests/integration/test_sql_writers.py"
 TRIGGERS = "sync/adapters/postgres/schema/sql/sql_writers.sql"
+ARRAYS, MANY = "sync/adapters/postgres/dual_write/sql/arrays.sql", "tests/integration/test_many_keys.py"
 FAST, AGREED = "tests/switches/test_fast_rollback.py", "tests/integration/test_agreement.py"
 
 
@@ -178,7 +179,7 @@ MUTANTS = (
     ),
     Mutant(
         "13", "a timeout is taken for refused", "sync/flows/dual_write.py",
-        'if outcome == "refused":\n            self._withdraw', 'if outcome != "written":\n            self._withdraw',
+        'if outcome == "refused":\n            self.withdraw', 'if outcome != "written":\n            self.withdraw',
         WRITES, "rule_13_a_time_out",
     ),
     Mutant(
@@ -402,7 +403,7 @@ MUTANTS = (
     ),
     Mutant(
         "27", "a row is sent again as old as it is", "sync/adapters/postgres/dual_write/reverse.py",
-        "connection.execute(self._raise, values)", "connection.execute(b\"SELECT true\")", REVERSES, "rule_27_",
+        'connection.execute(self._raise, {**asked[0], "epoch": self._epoch, "clock": 0, "above": 0})', "pass", REVERSES, "rule_27_",
     ),
     Mutant(
         "30", "the cut-over does not ask the writers", "sync/adapters/postgres/cutover/epochs.py",
@@ -422,7 +423,7 @@ MUTANTS = (
         "WHERE state = 'unclean' OR state = 'active' AND (", "WHERE state = 'active' AND (", SWITCHES, "rule_31_a_fenced",
     ),
     Mutant(
-        "31", "what was kept is recorded as a forward write after the cut-over", JOURNAL,
+        "31", "what was kept is recorded as a forward write after the cut-over", ARRAYS,
         """SELECT epoch, "primary" = 'astra' AS forward""", "SELECT epoch, true AS forward", SWITCHES, "rule_31_what_was_kept",
     ),
     Mutant(
@@ -438,6 +439,87 @@ MUTANTS = (
     Mutant(
         "17", "a timeout of the Data API counts as refused", "sync/adapters/astra/faults.py",
         'error.timeout_type in ("connect", "pool"), True)', "True, True)", API_FAULTS, "does_not_pass or is_lost_after",
+    ),
+    Mutant(
+        "many keys", "what changed since it was claimed is not looked at", ARRAYS,
+        "WHERE (SELECT coalesce({version}, 0) FROM {target} AS t WHERE {same_key}) IS NOT DISTINCT FROM g.row_version\n"
+        "      AND {tombstone} IS NOT DISTINCT FROM g.tombstone\n      AND", "WHERE", MANY,
+        "rule_15d_of_many_keys_the_one_that_changed and by_put",
+    ),
+    Mutant(
+        "many keys", "a delete since they were claimed is not looked at", ARRAYS,
+        "      AND {tombstone} IS NOT DISTINCT FROM g.tombstone\n", "", MANY, "rule_15d_of_many_keys_the_one_that_changed",
+    ),
+    Mutant(
+        "many keys", "keys whose intents are gone are written", ARRAYS,
+        "      AND EXISTS (SELECT FROM sync.intent WHERE id = ANY (g.intents::bigint[]) OFFSET 0)\n", "", MANY,
+        "rule_15d_of_many_keys_the_one_that_changed",
+    ),
+    Mutant(
+        "many keys", "intents of a key that changed go with the others'", ARRAYS,
+        "id = ANY (ARRAY(SELECT unnest(g.intents::bigint[]) FROM same AS g))\n",
+        "key = ANY (ARRAY(SELECT g.key FROM same AS g))\n", MANY, "rule_15d_of_many_keys_only",
+    ),
+    Mutant(
+        "many keys", "a put does not look at its key's tombstone", ARRAYS, "key = g.key AND version >= g.version\n",
+        "key = g.key AND false\n", MANY, "rules_6_and_12",
+    ),
+    Mutant(
+        "many keys", "a put does not look at its row's version", ARRAYS, "    WHERE coalesce({version}, 0) < excluded.{version_column}\n",
+        "", MANY, "rules_6_and_12",
+    ),
+    Mutant(
+        "many keys", "a put whose intent is gone is done", ARRAYS,
+        "SELECT g.* FROM given AS g CROSS JOIN LATERAL (SELECT FROM sync.intent WHERE id = g.intent FOR UPDATE) AS held",
+        "SELECT g.* FROM given AS g", MANY, "rules_6_and_12",
+    ),
+    Mutant(
+        "many keys", "a refused put's intent goes with the others'", ARRAYS,
+        "    UPDATE sync.intent SET state = 'finished'\n    WHERE", "    DELETE FROM sync.intent\n    WHERE", MANY, "rules_6_and_12",
+    ),
+    Mutant(
+        "many keys", "a batch takes no locks before it reads", "sync/adapters/postgres/dual_write/batch_journal.py",
+        "                lock_keys(connection, [put.key for put, _ in written], self._partitioned)\n",
+        "                connection.execute(\"SELECT set_config('sync.own', 'on', true)\")\n", MANY, "rule_5_",
+    ),
+    Mutant(
+        "many keys", "a stamp is the clock alone", ARRAYS,
+        "greatest(%(clock)s, g.above, e.floor, 1 + least(coalesce(known.version, 0), {most})) AS need",
+        "greatest(%(clock)s, g.above, e.floor) AS need", MANY, "rule_2_of_many_keys",
+    ),
+    Mutant(
+        "many keys", "what this process accepted alone is not looked at", ARRAYS, "greatest(%(clock)s, g.above, e.floor,",
+        "greatest(%(clock)s, e.floor,", MANY, "rule_2_a_stamp_exceeds_what_this_process",
+    ),
+    Mutant(
+        "many keys", "rows are sent again as old as they are", ARRAYS,
+        "greatest(e.floor, 1 + least(coalesce(known.version, 0), {most}),\n                         ",
+        "greatest(e.floor, ", MANY, "rule_27_",
+    ),
+    Mutant(
+        "many keys", "what is refused of one row is refused of none", "sync/flows/dual_write_batch.py",
+        "                    ends.errors[number] = refused\n", "                    pass\n", MANY, "rules_12_and_13",
+    ),
+    Mutant(
+        "many keys", "an unsure row's intent is left open", "sync/flows/dual_write_batch.py",
+        '            self.one.mark(intents, "unsure", error)\n', "            pass\n", MANY, "rules_12_and_13",
+    ),
+    Mutant(
+        "many keys", "what the target refuses of one row, it refuses of all", "sync/flows/dual_write_batch.py",
+        "                self.one.second_half(put, intent)\n        except TargetUnavailable",
+        '                self.one.mark([intent], "finished", "")\n        except TargetUnavailable', MANY, "cannot_hold",
+    ),
+    Mutant(
+        "many keys", "every write that is recorded is finished", ARRAYS, "CASE WHEN e.forward THEN g.state ELSE 'finished' END",
+        "'finished'", MANY, "rule_31_many",
+    ),
+    Mutant(
+        "44", "a resend waits for a row while it holds another", ARRAYS, "WHERE {same_key} FOR NO KEY UPDATE SKIP LOCKED) AS held",
+        "WHERE {same_key} FOR NO KEY UPDATE) AS held", SQL_WRITERS, "rule_44_a_resend_waits_for_no_row",
+    ),
+    Mutant(
+        "44", "a row that came meanwhile counts as raised", "sync/adapters/postgres/dual_write/reverse.py",
+        "if is_held or (row is not None and not is_raised):", "if is_held:", SQL_WRITERS, "rule_44_nor_for_a_row",
     ),
     Mutant(
         "resolve", "an intent that was given up leaves the proof alone", "sync/adapters/postgres/dual_write/resolution.py",
@@ -1186,10 +1268,6 @@ MUTANTS = (
     Mutant(
         "44", "SQL writes the side that follows", STATE_SQL,
         """IF e."primary" = 'astra' AND TG_ARGV""", """IF e."primary" = 'nobody' AND TG_ARGV""", SQL_WRITERS, "rule_44_sql_is_refused",
-    ),
-    Mutant(
-        "44", "a resend waits for a row while it holds another", REVERSE,
-        "AND (%(alone)s OR EXISTS (SELECT FROM free))", "", SQL_WRITERS, "rule_44_a_resend",
     ),
     Mutant(
         "45", "a row that is gone tells no version", TRIGGERS,

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 from sync.adapters.cassandra.connection.connect import Cassandra
@@ -16,6 +17,8 @@ from sync.ports import Outcome, Replay
 
 if TYPE_CHECKING:
     from sync.adapters.astra.documents import ApiDocuments
+
+_AT_ONCE = 16
 
 
 class CollectionRows(SourceRows):
@@ -36,6 +39,11 @@ class CollectionRows(SourceRows):
             return "refused", str(error)
         except SyncError as error:
             return "unsure", str(error)
+
+    def write_many(self, writes: Sequence[tuple[Mutation, int]]) -> list[tuple[Outcome, str]]:
+        """As `write`, several at once, each in a thread: the API's client has no futures."""
+        with ThreadPoolExecutor(_AT_ONCE) as executor:
+            return list(executor.map(lambda given: self.write(*given), writes))
 
     def try_write(self, put: Mutation) -> tuple[Outcome, str]:
         """Delete a document that is not there: the API takes no timestamp, so a put would be visible at once."""

@@ -10,6 +10,7 @@ dual_api           over both sides, where Astra is written through the Data API
 expected_backend   STORAGE_BACKEND must not contradict the authority (invariant 6)
 first_look         a read that either side can answer, and the keys in which the answers differ
 flow_cache         the flows of tables, made at the first write and again after a table has changed
+many_puts          `put_many`
 read_back          the Data API with CQL beside it
 read_shapes        which reads the application makes, recorded for the gate of the next switch
 reads              reads from the primary, also across a switch

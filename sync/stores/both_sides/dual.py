@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor, wait
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -21,6 +21,7 @@ from sync.stores.both_sides.announce import Announces
 from sync.stores.both_sides.counters import CounterWrites
 from sync.stores.both_sides.expected_backend import check_wraps
 from sync.stores.both_sides.flow_cache import FlowCache
+from sync.stores.both_sides.many_puts import ManyPuts
 from sync.stores.both_sides.read_shapes import ReadShapes
 from sync.stores.both_sides.reads import PrimaryReads, Side
 from sync.stores.both_sides.shadow_reads import ShadowReads
@@ -42,7 +43,7 @@ T = TypeVar("T")
 _MANY_AT_ONCE = 8
 
 
-class DualWriteStore(Announces, CounterWrites, PrimaryReads, Transactions):
+class DualWriteStore(Announces, CounterWrites, ManyPuts, PrimaryReads, Transactions):
     """Writes go to both sides, reads to the primary. Safe to use from many threads."""
 
     def __init__(self, settings: Settings, config: Config, wraps: Primary | None = None) -> None:
@@ -138,32 +139,6 @@ class DualWriteStore(Announces, CounterWrites, PrimaryReads, Transactions):
     def put(self, table: str, row: Mapping[str, Any], ttl: int | None = None) -> bool:
         """Write a whole row, which expires after `ttl` seconds: a column left out becomes null on both sides."""
         return self._retry_on_change(table, lambda flows: self._write(flows, flows.put(row, ttl)))
-
-    def put_many(self, table: str, rows: Iterable[Mapping[str, Any]]) -> bool:
-        """Write whole rows, several at once, after checking all of them; rows with the same key are written in order.
-
-        Raises the first row's error when all have been tried.
-        """
-        given = list(rows)
-        by_key: dict[bytes, list[Mapping[str, Any]]] = {}
-        checked = self._retry_on_change(table, lambda flows: [flows.put(each) for each in given])
-        for row, put in zip(given, checked, strict=True):
-            by_key.setdefault(put.key.canonical, []).append(row)
-        with self._calls:
-            self._write_all(by_key.values(), lambda row: self._again(table, lambda flows: self._write(flows, flows.put(row))))
-        return True
-
-    def _write_all(self, groups: Iterable[list[T]], write: Callable[[T], object]) -> None:
-        """Write several groups at once, each in order. Raises the first group's error when all have been tried."""
-
-        def in_order(group: list[T]) -> None:
-            for each in group:
-                write(each)
-
-        written = [self._many.submit(in_order, group) for group in groups]
-        wait(written)
-        for group_written in written:
-            group_written.result()
 
     def insert(self, table: str, row: Mapping[str, Any]) -> bool:
         """Write a whole row if there is none with its key; False, and nothing is changed, if there is one.

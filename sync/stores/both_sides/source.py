@@ -146,6 +146,10 @@ class UnavailableRows:
         """Write nothing, and refuse."""
         return "refused", _AWAY
 
+    def write_many(self, writes: Sequence[tuple[Mutation, int]]) -> list[tuple[Outcome, str]]:
+        """Write nothing, and refuse."""
+        return [("refused", _AWAY) for _ in writes]
+
     def increment(self, key: Key, amounts: Mapping[str, int]) -> tuple[Outcome, str]:
         """Add nothing, and refuse."""
         return "refused", _AWAY

@@ -13,6 +13,7 @@ from sync.adapters.cassandra.rows.partitions import delete_of
 from sync.adapters.postgres.connection.connect import Connection
 from sync.adapters.postgres.connection.pool import Pool
 from sync.adapters.postgres.dual_write.announcements import Announcements
+from sync.adapters.postgres.dual_write.batch_journal import RowsJournal
 from sync.adapters.postgres.dual_write.journal import Journal
 from sync.adapters.postgres.dual_write.parameters import connection_of
 from sync.adapters.postgres.dual_write.partitions import PartitionJournal, PartitionReverse
@@ -30,6 +31,7 @@ from sync.core.rows import TableMap, has_counters, one_sided
 from sync.core.schema.static_rows import check_insert
 from sync.errors import PreflightError, QueryNotSupported, SourceUnavailable, WriteRefused, WriteRefusedNow
 from sync.flows.dual_write import ForwardWrite, Mode
+from sync.flows.dual_write_batch import ForwardBatch
 from sync.flows.increment import ForwardIncrement
 from sync.flows.insert import ForwardInsert
 from sync.flows.reverse_write import ReverseWrite
@@ -54,6 +56,7 @@ class TableFlows:
     cells: Cells
     rows: AnyRows
     forward: ForwardWrite
+    batch: ForwardBatch
     reverse: ReverseWrite
     journal: Journal
     announcer: ReverseJournal
@@ -129,9 +132,10 @@ class FlowMaker:
         rows, mode = self.source.rows(table.source), self.config.mode(name)
         columns = frozenset(p.source.name for p in encoder.pairs)
         reverse_mode = "async" if has_counters(table.source) else mode  # counters are sent on by workers alone
+        forward = ForwardWrite(journal, rows, one.write_behind, mode)
+        many = RowsJournal(self.pool, table, encoder, one.writer, one.breaker, journal)
         return TableFlows(
-            table, encoder, cells, rows,
-            ForwardWrite(journal, rows, one.write_behind, mode),
+            table, encoder, cells, rows, forward, ForwardBatch(forward, many),
             ReverseWrite(reverse, journal, rows, one.write_behind, columns, reverse_mode),
             journal, reverse, self._deletes(table, encoder, rows, mode),
         )  # fmt: skip

@@ -50,7 +50,7 @@ from sync.settings import Config, Settings
 from sync.wiring.backfill.worker import map_tables, rows_by_key, worker_name
 
 log = logging.getLogger(__name__)
-_READS_AT_ONCE = 16
+_READS_AT_ONCE, _LANES, _CONNECTIONS = 24, 3, 4
 MAX_COUNTED = 100_000
 """No more intents of a table than these are counted: they are counted every two seconds."""
 _SQL = {name: text.encode() for name, text in queries("dual_write/journal").items()}
@@ -126,7 +126,7 @@ def open_connections(settings: Settings, config: Config) -> Iterator[Connections
     """One set of connections, closed at the end. Raises SettingsError and Unreachable."""
     with (
         open_cassandra(settings, config.dual_write.primary_timeout_seconds) as cassandra,
-        closing(open_pool(settings, 2)) as pool,
+        closing(open_pool(settings, _CONNECTIONS)) as pool,
         ThreadPoolExecutor(_READS_AT_ONCE) as executor,
     ):
         yield Connections(cassandra, pool, executor)
@@ -162,6 +162,7 @@ def _drain(cassandra: Cassandra, pool: Pool, table: TableMap, config: Config, ex
         journal, steps, cells.known_key, lease, epoch.epoch,
         partition_deletes(PartitionJournal(pool, table, encoder, writer, breaker), rows, epoch, lease),
         partition_rechecks(cassandra, pool, table, encoder, config, epoch),
+        1 if isinstance(steps, OrderedResends) else _LANES,
     )  # fmt: skip
 
 
@@ -190,5 +191,5 @@ def reconciler(
     if has_counters(table.source):
         steps = CounterSteps(pool, table, encoder, lease, epoch.epoch)
         return OrderedResends(pool, CounterResend(steps, rows, decoder.others, executor))
-    resend = Resend(ResendSteps(pool, table, encoder, lease, epoch.epoch), rows, decoder.others, executor)
+    resend = Resend(ResendSteps(pool, table, encoder, lease, epoch.epoch), rows, decoder.others)
     return OrderedResends(pool, resend) if table.source.is_collection else resend

@@ -16,4 +16,5 @@ search             vector search and rows, to compare with the target's
 timestamped_rows   SELECT of rows with their newest write times
 values             rows of many cells as Python values
 write_times        rows that were written ahead of the clock
+writes_in_flight   how many writes that nobody waits for are in progress
 """

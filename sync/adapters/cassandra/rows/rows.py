@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
-from threading import Condition
 from typing import TypeVar
 
 from cassandra import DriverException, InvalidRequest, Unauthorized, Unavailable
-from cassandra.cluster import NoHostAvailable, Session
+from cassandra.cluster import NoHostAvailable, ResponseFuture, Session
 from cassandra.connection import ConnectionException
 from cassandra.protocol import ErrorMessage, SyntaxException
 from cassandra.query import BatchStatement, BatchType, BoundStatement, PreparedStatement
@@ -18,6 +17,7 @@ from sync.adapters.cassandra.connection.pages import RAW_PROFILE, delete, named,
 from sync.adapters.cassandra.rows.cell_times import times_of
 from sync.adapters.cassandra.rows.partition_deletes import PartitionDeletes
 from sync.adapters.cassandra.rows.timestamped_rows import ABSENT, TimestampedRows
+from sync.adapters.cassandra.rows.writes_in_flight import WritesInFlight
 from sync.core.encode.base import INT32, INT64, read_cells
 from sync.core.expiry import EXPIRY_NAME, expiry_of, seconds_left
 from sync.core.key_forms import has_one_form
@@ -34,32 +34,8 @@ FAILURES = (DriverException, NoHostAvailable, ConnectionException, ErrorMessage)
 """All that the driver raises: an overloaded server's and a cut connection's errors are no DriverException."""
 
 
-_MAX_UNDER_WAY, _LONGEST_WAIT_SECONDS = 64, 0.1
 OLDEST = 1
 """A timestamp before every other."""
-
-
-class _WritesInFlight:
-    """Counts the writes in progress that nobody waits for."""
-
-    def __init__(self) -> None:
-        self._count, self._sick, self._changed = 0, False, Condition()
-
-    def begin(self) -> bool:
-        """Whether one more may be sent. A healthy source that is slower than its writers slows them down."""
-        with self._changed:
-            allowed = self._changed.wait_for(self._is_free, 0 if self._sick else _LONGEST_WAIT_SECONDS)
-            self._count += allowed
-            return allowed
-
-    def _is_free(self) -> bool:
-        return self._count < (1 if self._sick else _MAX_UNDER_WAY)
-
-    def end(self, outcome: Outcome) -> None:
-        with self._changed:
-            self._count -= 1
-            self._sick = outcome == "unsure"
-            self._changed.notify()
 
 
 class SourceRows:
@@ -82,7 +58,7 @@ class SourceRows:
         self._partitions = PartitionDeletes(cassandra.session, table)
         self._updates: dict[tuple[str, ...], PreparedStatement] = {}
         self._inserts: dict[tuple[tuple[str, ...], bool], PreparedStatement] = {}
-        self._in_flight = _WritesInFlight()
+        self._in_flight = WritesInFlight()
 
     @property
     def _session(self) -> Session:
@@ -100,6 +76,18 @@ class SourceRows:
         except FAILURES as error:
             return _outcome(error), explain(error)
         return "written", ""
+
+    def write_many(self, writes: Sequence[tuple[Mutation, int]]) -> list[tuple[Outcome, str]]:
+        """As `write`, all of them at once, each with its version; the outcomes in their order. For a batch."""
+        sent = [self._sent(mutation, version) for mutation, version in writes]
+        return [_ended(future) for future in sent]
+
+    def _sent(self, mutation: Mutation, version: int) -> ResponseFuture | Exception:
+        try:
+            bound = self._bound(mutation, version)
+            return self._session.execute_async(bound, timeout=self._timeout, execution_profile=WRITE_PROFILE)
+        except FAILURES as error:
+            return error
 
     def increment(self, key: Key, amounts: Mapping[str, int]) -> tuple[Outcome, str]:
         """Add to counters, once: no timestamp is possible, and no repetition; returns the outcome, and the error's text."""
@@ -197,9 +185,21 @@ class SourceRows:
 
     def read(self, key: Key) -> Read:
         """The row at quorum, with its newest timestamp. Raises SourceUnavailable."""
-        bound = BoundStatement(self._select)
-        bound.values = list(key.cells)
-        return next(self._reads(bound), ABSENT)
+        return self._read_at_once([key])[0]
+
+    def _read_at_once(self, keys: Sequence[Key]) -> list[Read]:
+        """The rows of these keys, with a request each."""
+        asked = []
+        for key in keys:
+            bound = BoundStatement(self._select)
+            bound.values = list(key.cells)
+            asked.append(self._asked(bound))
+        return [next(self._reads(future), ABSENT) for future in asked]
+
+    def _asked(self, bound: BoundStatement) -> ResponseFuture:
+        """The request of a read, sent. Raises SourceUnavailable."""
+        profile = self._read_profile
+        return ask_source(lambda: self._cassandra.raw.execute_async(bound, timeout=self._timeout, execution_profile=profile))
 
     def read_many(self, keys: Sequence[Key]) -> list[Read]:
         """The rows of these keys, in their order, with one request if the table allows. Raises SourceUnavailable.
@@ -208,19 +208,19 @@ class SourceRows:
         at a time. Of 1.0 and 1.00 in one IN, Cassandra returns only one (observed on 5.0.6), though they are two partitions.
         """
         if len(keys) == 1 or not self._in_one or self._read_profile == SERIAL_PROFILE:
-            return [self.read(key) for key in keys]
+            return self._read_at_once(keys)
         if self._select_in is None:
             self._select_in = prepared(self._cassandra.raw, self._rows.select(f"{quoted(self._keys[0])} IN ?"))
         bound = BoundStatement(self._select_in)
         cells = [key.cells[0] or b"" for key in keys]
         bound.values = [b"".join([INT32.pack(len(cells)), *(INT32.pack(len(c)) + c for c in cells)])]
         bound.fetch_size = len(keys) + 1  # rows may be large, and all are wanted
-        found = {(read.cells or {})[self._keys[0]]: read for read in self._reads(bound)}
+        found = {(read.cells or {})[self._keys[0]]: read for read in self._reads(self._asked(bound))}
         return [found.get(cell, ABSENT) for cell in cells]
 
-    def _reads(self, bound: BoundStatement) -> Iterator[Read]:
+    def _reads(self, asked: ResponseFuture) -> Iterator[Read]:
         try:
-            result = self._cassandra.raw.execute(bound, timeout=self._timeout, execution_profile=self._read_profile)
+            result = asked.result()
             yield from self._rows.reads(result.current_rows[0])
             while result.has_more_pages:
                 result.fetch_next_page()
@@ -260,6 +260,16 @@ class SourceRows:
             added = ", ".join(f"{quoted(name)} = {quoted(name)} + ?" for name in counters)
             self._updates[counters] = self._session.prepare(f"UPDATE {self._name} SET {added} WHERE {self._where}")
         return self._updates[counters]
+
+
+def _ended(sent: ResponseFuture | Exception) -> tuple[Outcome, str]:
+    try:
+        if isinstance(sent, Exception):
+            raise sent
+        sent.result()
+    except FAILURES as error:
+        return _outcome(error), explain(error)
+    return "written", ""
 
 
 def _outcome(error: Exception) -> Outcome:

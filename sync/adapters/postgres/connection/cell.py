@@ -1,7 +1,9 @@
-"""Encoded cells as parameters: the bytes that COPY would send, sent as a binary parameter."""
+"""Encoded cells as parameters: the bytes that COPY would send, sent as a binary parameter, alone or as an array."""
 
 from __future__ import annotations
 
+import struct
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +12,9 @@ from psycopg.adapt import Dumper
 from psycopg.pq import Format
 
 from sync.adapters.postgres.connection.connect import Connection
+from sync.core.encode.base import join_cells
+
+_ARRAY = struct.Struct(">iiIii")
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +26,26 @@ class Cell:
 
     data: bytes | None
     oid: int
+
+
+@dataclass(frozen=True, slots=True)
+class CellArray:
+    """Values of one type, that with this OID, as a one-dimensional array in the binary format of `array_send`.
+
+    The statement casts it to the array's type, whose own OID is not known here.
+    """
+
+    cells: Sequence[bytes | None]
+    oid: int
+
+
+class _CellArrayDumper(Dumper):
+    format = Format.BINARY
+
+    def dump(self, obj: CellArray) -> Buffer | None:
+        if not obj.cells:
+            return _ARRAY.pack(0, 0, obj.oid, 0, 0)[:12]
+        return _ARRAY.pack(1, None in obj.cells, obj.oid, len(obj.cells), 1) + join_cells(obj.cells)
 
 
 class _CellDumper(Dumper):
@@ -39,5 +64,6 @@ class _CellDumper(Dumper):
 
 
 def register(connection: Connection) -> None:
-    """Let this connection take `Cell` as a parameter."""
+    """Let this connection take `Cell` and `CellArray` as parameters."""
     connection.adapters.register_dumper(Cell, _CellDumper)
+    connection.adapters.register_dumper(CellArray, _CellArrayDumper)

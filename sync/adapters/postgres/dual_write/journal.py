@@ -19,6 +19,7 @@ from sync.adapters.postgres.connection.epoch_lock import SHARE, one_transaction,
 from sync.adapters.postgres.connection.pool import Pool
 from sync.adapters.postgres.connection.queries import queries
 from sync.adapters.postgres.connection.refusals import error_text, is_lock_conflict, is_server_wide, refuses_row
+from sync.adapters.postgres.dual_write.array_statements import ArrayStatements
 from sync.adapters.postgres.dual_write.breaker import Breaker
 from sync.adapters.postgres.dual_write.locks import has_partitions, lock_key, lock_of
 from sync.adapters.postgres.dual_write.parameters import Parameters
@@ -26,7 +27,7 @@ from sync.adapters.postgres.dual_write.statements import Statements
 from sync.core.encode.base import Reject
 from sync.core.encode.rows import RowEncoder
 from sync.core.keys.json_form import show_key
-from sync.core.mutations import Key, KnownKey, Mutation, pack_cells
+from sync.core.mutations import Key, KnownKey, Mutation, pack_cells, pack_key
 from sync.core.rows import TableMap
 from sync.core.versions import UNREPEATABLE_WINDOW_SECONDS
 from sync.core.visible import key_text
@@ -77,6 +78,7 @@ class Journal:
     def __init__(self, pool: Pool, table: TableMap, encoder: RowEncoder, writer: Writer, breaker: Breaker) -> None:
         self._pool, self._table, self._writer, self._breaker = pool, table, writer, breaker
         self._statements = Statements(table, encoder)
+        self._arrays = ArrayStatements(table, self._statements)
         self._parameters = Parameters(self._statements, encoder)
 
     @property
@@ -117,7 +119,7 @@ class Journal:
             **self._parameters.key(mutation.key),
             **stamping(self._writer, above),
             "kind": mutation.kind,
-            "mutation": _packed(mutation),
+            "mutation": packed_mutation(mutation),
         }
 
     def announced(self, key: Key, answer: tuple[Any, ...] | None) -> Intent:
@@ -137,20 +139,21 @@ class Journal:
         """Record writes that were made while Postgres was unreachable, all or none (rule 31)."""
         rows = [
             {
-                **self._parameters.key(each.mutation.key),
+                "key": each.mutation.key.canonical,
+                "token": each.mutation.key.token,
+                "source_key": pack_key(each.mutation.key.cells),
                 "kind": each.mutation.kind,
                 "state": each.state,
                 "version": each.version,
-                "owner": self._writer.id,
-                "mutation": _packed(each.mutation),
+                "mutation": packed_mutation(each.mutation),
             }
             for each in written
         ]
+        recording = self._arrays.of("record", ("kind", "state", "version", "mutation"), ())
         with self._intents() as connection, one_transaction(connection):
             connection.execute(SHARE)
             connection.execute(_SQL["noted"], {"owner": self._writer.id})
-            for row in rows:
-                connection.execute(_SQL["record"], row)
+            connection.execute(recording.text, recording.values(rows, owner=self._writer.id))
 
     def write(self, mutation: Mutation, intent: Intent) -> bool:
         """The target's half of a write, guarded, together with the end of its intent; returns whether it was accepted.
@@ -207,7 +210,7 @@ class Journal:
         with self._intents() as connection:
             with one_transaction(connection):
                 connection.execute(_SQL["in_order"])
-                found = connection.execute(due_statement(limit), values)
+                found = connection.execute(due_statement(limit), values, binary=True)
             rows = found.fetchall()
         keys: dict[tuple[bytes, int], KnownKey] = {}
         for key, token, source_key, mutation in rows:
@@ -270,7 +273,8 @@ def answered() -> Iterator[None]:
         raise
 
 
-def _packed(mutation: Mutation) -> bytes | None:
+def packed_mutation(mutation: Mutation) -> bytes | None:
+    """What an intent keeps of a write, so that it can be sent again; nothing of somebody else's."""
     return None if mutation.kind == "recheck" else pack_cells(mutation.key.cells, mutation.cells)
 
 

@@ -1,7 +1,7 @@
 """The two transactions of a reconcile (rules 15a and 15d), for many keys at once.
 
-Statements that run once per key go in a pipeline. Locks are taken in the order of their numbers, so that two workers with
-the same keys wait for each other and do not deadlock.
+What several keys have in common goes as one statement of arrays. Locks are taken in the order of their numbers, so that two
+workers with the same keys wait for each other and do not deadlock.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from sync.adapters.postgres.connection.connect import Connection
 from sync.adapters.postgres.connection.pool import Pool
 from sync.adapters.postgres.connection.queries import queries
 from sync.adapters.postgres.connection.refusals import error_text, is_lock_conflict, is_server_wide, refuses_row
+from sync.adapters.postgres.dual_write.array_statements import ArrayStatements
 from sync.adapters.postgres.dual_write.locks import has_partitions, lock_keys
 from sync.adapters.postgres.dual_write.parameters import Parameters, connection_of
 from sync.adapters.postgres.dual_write.statements import Statements
@@ -42,6 +43,7 @@ class ReconcileSteps:
     def __init__(self, pool: Pool, table: TableMap, encoder: RowEncoder, writer_lease: float, epoch: int) -> None:
         self._pool, self._table, self._writer_lease, self._epoch = pool, table, writer_lease, epoch
         self._statements = Statements(table, encoder)
+        self._arrays = ArrayStatements(table, self._statements)
         self._parameters = Parameters(self._statements, encoder)
         self._partitioned = {table.name} if has_partitions(table) else set()
 
@@ -77,7 +79,8 @@ class ReconcileSteps:
 
     def _pick(self, connection: Connection, keys: Sequence[Key], open_too: bool = True) -> dict[Key, PendingKey]:
         lock_keys(connection, keys, self._partitioned)
-        found = pick_intents(connection, self._table.name, keys, self._epoch, self._writer_lease, open_too)
+        keeps = self._table.keeps
+        found = pick_intents(connection, self._table.name, keys, self._epoch, self._writer_lease, open_too, mutations=keeps)
         picked = [key for key in keys if key.canonical in found]
         unfinished = [row[0] for rows in found.values() for row in rows if row[1] != "finished"]
         if unfinished:
@@ -111,14 +114,39 @@ class ReconcileSteps:
         tokens = {"table": self._table.name, "tokens": [key.token for key in keys]}
         connection.execute(_SQL["share_ranges"], tokens)
         made = [self._outcome(key, picked, read, refused) for key, picked, read in readings]
-        with connection.pipeline():
-            asked = [connection.execute(statement, values) for statement, values, _ in made]
-        same = [cursor.fetchone() == (True,) for cursor in asked]
-        for key, (_, _, issues), applied in zip(keys, made, same, strict=True):
-            if applied and issues:
+        same = self._settle(connection, [(statement, values) for statement, values, _ in made])
+        for number, (key, (_, _, issues)) in enumerate(zip(keys, made, strict=True)):
+            if number in same and issues:
                 rejects.record(connection, self._table, 0, CheckedRow(key.token, key.cells, None, tuple(issues)))
         failpoint("reconcile.before_commit")
-        return [key for key, applied in zip(keys, same, strict=True) if not applied]
+        return [key for number, key in enumerate(keys) if number not in same]
+
+    def _settle(self, connection: Connection, made: Sequence[tuple[bytes, dict[str, Any]]]) -> set[int]:
+        """Execute these statements, those that several keys have in common as one; the numbers of the keys that are done."""
+        alike: dict[bytes, list[int]] = {}
+        for number, (statement, _) in enumerate(made):
+            alike.setdefault(statement, []).append(number)
+        many = {}
+        if self._arrays.takes_keys:
+            many[self._statements.set_absent] = self._arrays.set_absent
+        if self._arrays.takes_rows:
+            many[self._statements.set_row] = self._arrays.set_row
+        same: set[int] = set()
+        with connection.pipeline():
+            asked = []
+            for statement, numbers in alike.items():
+                if statement in many and len(numbers) > 1:
+                    array = many[statement]
+                    values = array.values([made[number][1] for number in numbers])
+                    asked.append((numbers, connection.execute(array.text, values, binary=True)))
+                else:
+                    asked += [([number], connection.execute(statement, made[number][1])) for number in numbers]
+        for numbers, cursor in asked:
+            if len(numbers) > 1:
+                same |= {numbers[place - 1] for (place,) in cursor.fetchall()}
+            elif cursor.fetchone() == (True,):
+                same.add(numbers[0])
+        return same
 
     def _outcome(
         self, key: Key, picked: PendingKey, read: Read, refused: psycopg.Error | None
@@ -154,9 +182,8 @@ class ReconcileSteps:
         return {**picked.put, **{p.source.name: cell for p, cell in zip(self._statements.keys, key.cells, strict=True)}}
 
     def _known(self, connection: Connection, keys: Sequence[Key]) -> dict[Key, Known]:
-        with connection.pipeline():
-            asked = [(key, connection.execute(self._statements.known, self._parameters.key(key))) for key in keys]
-        return {key: cursor.fetchone() or (None, None) for key, cursor in asked}
+        values = [self._parameters.key(key) for key in keys]
+        return dict(zip(keys, self._arrays.ask(connection, "known", self._statements.known, values), strict=True))
 
 
 @contextmanager
@@ -180,9 +207,18 @@ def wait_for_locks(connection: Connection, quickly: bool) -> None:
 
 
 def pick_intents(
-    connection: Connection, table: str, keys: Sequence[Key], epoch: int, writer_lease: float, open_too: bool = True
+    connection: Connection,
+    table: str,
+    keys: Sequence[Key],
+    epoch: int,
+    writer_lease: float,
+    open_too: bool = True,
+    mutations: bool = True,
 ) -> dict[bytes, list[tuple[Any, ...]]]:
-    """Intents of an epoch that may be worked on, by key: id, state, version, kind, mutation, replays, seconds since."""
+    """Intents of an epoch that may be worked on, by key: id, state, version, kind, mutation, replays, seconds since.
+
+    Without `mutations` only those are there that are to be sent again.
+    """
     values = {
         "table": table,
         "epoch": epoch,
@@ -191,9 +227,10 @@ def pick_intents(
         "writer_lease": writer_lease,
         "window": UNREPEATABLE_WINDOW_SECONDS,
         "open_too": open_too,
+        "mutations": mutations,
     }
     found: dict[bytes, list[tuple[Any, ...]]] = {}
-    for key, *row in connection.execute(_SQL["pick"], values).fetchall():
+    for key, *row in connection.execute(_SQL["pick"], values, binary=True).fetchall():
         found.setdefault(bytes(key), []).append(tuple(row))
     return found
 

@@ -12,6 +12,7 @@ from sync.adapters.postgres.connection.epoch_lock import NOT_OWN, SHARE, share_e
 from sync.adapters.postgres.connection.pool import Pool
 from sync.adapters.postgres.connection.queries import queries
 from sync.adapters.postgres.connection.refusals import target_errors
+from sync.adapters.postgres.dual_write.array_statements import ArrayStatements
 from sync.adapters.postgres.dual_write.journal import Writer, answered, refused, rejecting, stamping
 from sync.adapters.postgres.dual_write.locks import has_partitions, lock_key, lock_keys
 from sync.adapters.postgres.dual_write.parameters import Parameters, connection_of
@@ -210,10 +211,12 @@ class ResendSteps:
 
     def __init__(self, pool: Pool, table: TableMap, encoder: RowEncoder, writer_lease: float, epoch: int) -> None:
         self._pool, self._table, self._writer_lease, self._epoch = pool, table, writer_lease, epoch
-        statements = Statements(table, encoder)
+        statements = self._statements = Statements(table, encoder)
+        self._arrays = ArrayStatements(table, statements)
         self._parameters = Parameters(statements, encoder)
+        self._row = with_parameters(encoder.pairs)
         self._raise, self._sent = statements.made(_SQL["raise"]), statements.made(_SQL["sent"])
-        self._look = statements.made(_SQL["look"], row=with_parameters(encoder.pairs))
+        self._look = statements.made(_SQL["look"], row=self._row)
 
     def pick(self, keys: Sequence[Key], quickly: bool = False) -> dict[Key, PendingResend]:
         """The keys' intents, and their rows with versions raised above all that was sent before (rule 27).
@@ -224,7 +227,7 @@ class ResendSteps:
             wait_for_locks(connection, quickly)
             connection.execute(SHARE)  # before the keys' locks
             lock_keys(connection, keys, {self._table.name} if has_partitions(self._table) else ())
-            found = pick_intents(connection, self._table.name, keys, self._epoch, self._writer_lease)
+            found = pick_intents(connection, self._table.name, keys, self._epoch, self._writer_lease, mutations=False)
             echoes = self._echoes(connection, [key for key in keys if key.canonical in found], found)
             picked = [key for key in keys if key.canonical in found and key not in echoes]
             rows = self._raised(connection, picked)
@@ -238,9 +241,8 @@ class ResendSteps:
         told = [key for key in keys if all(row[3] == "told" for row in found[key.canonical])]
         if not told:
             return set()
-        with connection.pipeline():
-            asked = [connection.execute(self._sent, self._parameters.key(key)) for key in told]
-        sent = [(cursor.fetchone() or (None,))[0] or 0 for cursor in asked]
+        values = [self._parameters.key(key) for key in told]
+        sent = [version or 0 for (version,) in self._arrays.ask(connection, "sent", self._sent, values)]
         newest = [max(row[2] for row in found[key.canonical]) for key in told]
         echoes = {key for key, version, event in zip(told, sent, newest, strict=True) if event <= version}
         if echoes:
@@ -249,15 +251,30 @@ class ResendSteps:
 
     def _raised(self, connection: Connection, keys: Sequence[Key]) -> dict[Key, tuple[int, bytes | None]]:
         """Versions and rows. Raises TargetBusy if SQL holds one of several keys: it may wait for another (rule 44)."""
-        asked = {}
+        asked = [self._parameters.key(key) for key in keys]
+        if len(keys) == 1:
+            with connection.pipeline():
+                connection.execute(self._raise, {**asked[0], "epoch": self._epoch, "clock": 0, "above": 0})
+                looked = connection.execute(self._look, asked[0], binary=True)
+            return {keys[0]: _row(looked.fetchone() or ())}
+        if keys and not self._arrays.takes_keys:
+            raise TargetBusy(f"{self._table.name}: keys with arrays are sent one by one")
+        return dict(zip(keys, self._raised_together(connection, asked), strict=True))
+
+    def _raised_together(self, connection: Connection, asked: Sequence[dict[str, Any]]) -> list[tuple[int, bytes | None]]:
+        """The same with two statements for all keys. A row that came after the first one began was not raised: it is busy."""
+        if not asked:
+            return []
+        raising = self._arrays.of("raise", (), self._statements.keys)
+        looking = self._arrays.of("look", (), self._statements.keys, row=self._row)
         with connection.pipeline():
-            for key in keys:
-                values = {**self._parameters.key(key), "clock": 0, "above": 0, "epoch": self._epoch, "alone": len(keys) == 1}
-                raised = connection.execute(self._raise, values)
-                asked[key] = raised, connection.execute(self._look, values, binary=True)
-        if any(raised.fetchone() != (True,) for raised, _ in asked.values()):
-            raise TargetBusy(f"{self._table.name}: another session is changing the row")
-        return {key: _row(looked.fetchone() or ()) for key, (_, looked) in asked.items()}
+            raised = connection.execute(raising.text, raising.values(asked, epoch=self._epoch), binary=True)
+            looked = connection.execute(looking.text, looking.values(asked), binary=True)
+        rows = looked.fetchall()
+        for (is_raised, is_held), (_, row) in zip(raised.fetchall(), rows, strict=True):
+            if is_held or (row is not None and not is_raised):
+                raise TargetBusy(f"{self._table.name}: another session is changing the row")
+        return [_row(row) for row in rows]
 
     def remove(self, intents: Sequence[int]) -> None:
         """Remove exactly the intents that were picked: the source has these rows."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from itertools import groupby, islice
 from threading import Lock
 
@@ -14,7 +14,7 @@ from sync.failpoints import failpoint
 from sync.ports import TableJournal, Written
 
 log = logging.getLogger(__name__)
-_BATCH = 200
+_BATCH, _BATCH_BYTES = 1000, 8_000_000
 _ENTRY_BYTES = 1000
 """The memory that an entry takes in addition to its bytes; a test measures it."""
 _Handle = tuple[str, bytes, int, str] | int
@@ -77,7 +77,7 @@ class Unrecorded:
         found.sort(key=lambda each: each[1].table)
         for journal, listed in groupby(found, key=lambda each: each[1]):
             tables.add(journal.table)
-            while batch := list(islice(listed, _BATCH)):
+            while batch := _batch(listed):
                 self._record(journal, batch)
                 between()
         return tables
@@ -105,6 +105,17 @@ class Unrecorded:
                     del self._entries[handle]
                     self._bytes -= _size(written.mutation)
                     self._gone(written)
+
+
+def _batch(listed: Iterator[_Listed]) -> list[_Listed]:
+    """The next writes that are recorded together; a write alone may be larger than a batch."""
+    batch, size = [], 0
+    for each in islice(listed, _BATCH):
+        batch.append(each)
+        size += _size(each[2].mutation)
+        if size >= _BATCH_BYTES:
+            break
+    return batch
 
 
 def _size(mutation: Mutation) -> int:

@@ -35,17 +35,6 @@ FROM e CROSS JOIN need CROSS JOIN clock CROSS JOIN me LEFT JOIN made ON true
 -- noted: record the time of a late record: passes begun before it prove nothing (rule 31)
 UPDATE sync.writer SET recorded_at = clock_timestamp() WHERE id = %(owner)s
 
--- record: a write made without an intent while Postgres was unreachable; once Postgres is primary, a recheck (rule 31)
-WITH e AS (
-    SELECT epoch, "primary" = 'astra' AS forward FROM sync.epoch ORDER BY epoch DESC LIMIT 1
-)
-INSERT INTO sync.intent (table_name, key, source_key, token, kind, state, version, epoch, owner, mutation)
-SELECT %(table)s, %(key)s, %(source_key)s, %(token)s, CASE WHEN e.forward THEN %(kind)s ELSE 'recheck' END,
-       CASE WHEN e.forward THEN %(state)s ELSE 'finished' END, %(version)s, e.epoch, %(owner)s,
-       CASE WHEN e.forward THEN %(mutation)s::bytea END
-FROM e
-ON CONFLICT (table_name, sha256(key), version) WHERE kind = 'recheck' AND state = 'finished' DO NOTHING
-
 -- lock_key: every transaction that changes a key first takes its lock, in an earlier statement (rule 5), and with it says that it
 -- is the program's own: its statements fire no trigger for SQL writers (rule 44)
 SELECT pg_advisory_xact_lock(%(lock)s), set_config('sync.own', 'on', true)
@@ -193,7 +182,7 @@ WHERE id = ANY (ARRAY(
           AND {is_due}
         ORDER BY i.id LIMIT {limit} FOR UPDATE SKIP LOCKED) AS left_open
     LIMIT {limit}))
-RETURNING key, token, source_key, mutation
+RETURNING key, token, source_key, CASE WHEN source_key IS NULL THEN mutation END
 
 -- in_order: let the next statements read, in the order of an index, only as much as they need, and not everything first:
 -- before the first ANALYZE the planner takes every table to be small

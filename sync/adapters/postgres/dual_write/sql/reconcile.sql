@@ -20,7 +20,7 @@ SELECT i.key, i.id, CASE WHEN i.epoch = %(epoch)s THEN i.state ELSE 'finished' E
             WHEN i.owner IN ('drift report', 'write times', 'SQL', 'announce') OR i.owner LIKE 'backfill run %%' THEN 'look'
             WHEN i.owner LIKE 'follow %%' THEN 'told'
             ELSE i.kind END,
-       i.mutation, i.replays, coalesce(extract(epoch FROM clock_timestamp() - i.replayed_at), 0)::float8
+       CASE WHEN %(mutations)s OR i.epoch = %(epoch)s AND i.state <> 'finished' THEN i.mutation END, i.replays, coalesce(extract(epoch FROM clock_timestamp() - i.replayed_at), 0)::float8
 FROM unnest(%(keys)s::bytea[], %(tokens)s::bigint[]) AS k (key, token) CROSS JOIN LATERAL (
   SELECT * FROM sync.intent AS i
   WHERE i.table_name = %(table)s AND sha256(i.key) = sha256(k.key) AND i.key = k.key

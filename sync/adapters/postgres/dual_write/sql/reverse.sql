@@ -70,25 +70,19 @@ FROM e CROSS JOIN need CROSS JOIN clock LEFT JOIN made ON true
 -- committing: which of these intents are there
 SELECT id FROM sync.intent WHERE id = ANY (%(intents)s::bigint[])
 
--- raise: a key's version rises above all that is known of it, so that the row when sent again hides older cells (rule 27). False,
--- and nothing is raised, if SQL holds the row: one key alone waits for it, several do not (rule 44)
+-- raise: a key's version rises above all that is known of it, so that the row when sent again hides older cells (rule 27). It waits
+-- for a row that SQL holds: it is the only one (several keys: arrays.sql)
 WITH {stamped}, v AS (
     SELECT greatest(need, (extract(epoch FROM clock_timestamp()) * 1000000)::bigint) AS version
     FROM e, need WHERE e.epoch = %(epoch)s
-), free AS MATERIALIZED (
-    SELECT FROM {target} AS t WHERE {same_key} FOR NO KEY UPDATE SKIP LOCKED
 ), raised AS (
     UPDATE {target} AS t SET {version_column} = v.version, {token} = %(token)s -- SQL knows none, or leaves that of another key
-    FROM v WHERE {same_key} AND (%(alone)s OR EXISTS (SELECT FROM free))
+    FROM v WHERE {same_key}
     RETURNING 1
-), held AS (
-    SELECT WHERE NOT %(alone)s AND NOT EXISTS (SELECT FROM free) AND EXISTS (SELECT FROM {target} AS t WHERE {same_key})
-), gone AS (
-    INSERT INTO sync.tombstone AS t (table_name, key, token, version)
-    SELECT %(table)s, %(key)s, %(token)s, v.version FROM v WHERE NOT EXISTS (SELECT FROM raised) AND NOT EXISTS (SELECT FROM held)
-    ON CONFLICT (table_name, sha256(key)) DO UPDATE SET version = greatest(t.version, excluded.version)
 )
-SELECT NOT EXISTS (SELECT FROM held)
+INSERT INTO sync.tombstone AS t (table_name, key, token, version)
+SELECT %(table)s, %(key)s, %(token)s, v.version FROM v WHERE NOT EXISTS (SELECT FROM raised)
+ON CONFLICT (table_name, sha256(key)) DO UPDATE SET version = greatest(t.version, excluded.version)
 
 -- sent: the version with which a key was last written or deleted by itself
 SELECT greatest((SELECT {version} FROM {target} AS t WHERE {same_key}), (SELECT version FROM sync.tombstone

@@ -1,0 +1,93 @@
+"""Intents and guarded writes of many rows of one table at once: each method is one transaction, of MAX_LOCKS keys at most."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from sync.adapters.postgres.connection.epoch_lock import one_transaction, sharing_epoch
+from sync.adapters.postgres.connection.pool import Pool
+from sync.adapters.postgres.dual_write.array_statements import ArrayStatements
+from sync.adapters.postgres.dual_write.breaker import Breaker
+from sync.adapters.postgres.dual_write.journal import (
+    Journal,
+    Writer,
+    answered,
+    packed_mutation,
+    refusing,
+    rejecting,
+    stamping,
+)
+from sync.adapters.postgres.dual_write.locks import has_partitions, lock_keys
+from sync.adapters.postgres.dual_write.parameters import Parameters
+from sync.adapters.postgres.dual_write.statements import Statements
+from sync.core.encode.rows import RowEncoder
+from sync.core.mutations import Mutation
+from sync.core.rows import TableMap
+from sync.errors import WriteRefused
+from sync.failpoints import failpoint
+from sync.ports import Intent
+
+
+class RowsJournal:
+    """The journal of one table's rows. Both methods raise TargetUnavailable if Postgres cannot be reached in time."""
+
+    def __init__(
+        self, pool: Pool, table: TableMap, encoder: RowEncoder, writer: Writer, breaker: Breaker, journal: Journal
+    ) -> None:
+        self._pool, self._table, self._writer, self._breaker, self._one = pool, table, writer, breaker, journal
+        statements = Statements(table, encoder)
+        self._arrays = ArrayStatements(table, statements)
+        self._parameters = Parameters(statements, encoder)
+        self._partitioned = {table.name} if has_partitions(table) else set()
+
+    @property
+    def takes_rows(self) -> bool:
+        """Whether this table's rows can be written together."""
+        return self._arrays.takes_rows
+
+    def open(self, puts: Sequence[Mutation], above: Sequence[int]) -> list[Intent | WriteRefused]:
+        """Stamp writes, each with a version greater than its `above`, and commit their intents; or why one gets no stamp.
+
+        Raises EpochChanged and NotRegistered, as `Journal.open` does, for all; WriteRefused if the journal cannot hold one;
+        AnswerLost if the intents may be there.
+        """
+        opening, shared = self._arrays.open, stamping(self._writer)
+        del shared["above"]
+        rows = [
+            {**self._parameters.key(put.key), "kind": put.kind, "mutation": packed_mutation(put), "above": least + 1}
+            for put, least in zip(puts, above, strict=True)
+        ]
+        with (
+            self._writer.all_turns([put.key for put in puts]),
+            refusing(self._table.name),
+            self._breaker.connection(self._pool) as connection,
+            answered(),
+        ):
+            with sharing_epoch(connection):
+                found = connection.execute(opening.text, opening.values(rows, **shared), binary=True)
+            answers = found.fetchall()
+        return [self._opened(put, answer) for put, answer in zip(puts, answers, strict=True)]
+
+    def _opened(self, put: Mutation, answer: tuple[object, ...]) -> Intent | WriteRefused:
+        try:
+            return self._one.announced(put.key, answer)
+        except WriteRefused as refused:
+            return refused
+
+    def write(self, written: Sequence[tuple[Mutation, Intent]]) -> int:
+        """The target's half of writes, guarded, together with the ends of their intents; returns how many were accepted.
+
+        Raises Reject for a value that the target cannot hold, and TargetBusy for a lock: then nothing was written.
+        """
+        putting = self._arrays.put
+        rows = [
+            {**self._parameters.row(put.key, put.cells), "intent": intent.id, "version": intent.version}
+            for put, intent in written
+        ]
+        with self._breaker.connection(self._pool) as connection, rejecting():
+            with one_transaction(connection):
+                lock_keys(connection, [put.key for put, _ in written], self._partitioned)
+                found = connection.execute(putting.text, putting.values(rows), binary=True)
+                failpoint("write.before_commit")
+            (accepted,) = found.fetchone() or (0,)
+            return int(accepted)

@@ -1,0 +1,117 @@
+"""Writes of many rows to both sides while the source is primary: each step is taken for all rows of a batch at once.
+
+Every row is judged by itself, as `ForwardWrite` would: one that is refused or unsure says nothing of the others. What cannot
+be done together is done row by row.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from sync.core.expiry import expires_late
+from sync.core.mutations import Mutation
+from sync.errors import AnswerLost, SyncError, TargetBusy, TargetUnavailable, WriteRefused, WriteUnsure
+from sync.failpoints import failpoint
+from sync.flows.dual_write import ForwardWrite, lost_reason, unsure_reason
+from sync.ports import Intent
+
+
+class BatchJournal(Protocol):
+    """Intents and guarded writes of whole rows. Both may raise TargetUnavailable."""
+
+    @property
+    def takes_rows(self) -> bool: ...
+    def open(self, puts: Sequence[Mutation], above: Sequence[int]) -> list[Intent | WriteRefused]: ...
+    def write(self, written: Sequence[tuple[Mutation, Intent]]) -> int: ...
+
+
+@dataclass(slots=True)
+class Ends:
+    """What became of a batch, by the rows' numbers: `errors` of those that were refused or are unsure.
+
+    `alone`: of these nothing was done, since the batch could not begin; each must be written by itself.
+    """
+
+    errors: dict[int, SyncError] = field(default_factory=dict)
+    alone: list[int] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class ForwardBatch:
+    """Writes rows of one table; `one` does it for a single row."""
+
+    one: ForwardWrite
+    journal: BatchJournal
+
+    def write(self, puts: Sequence[Mutation]) -> Ends:
+        """Write MAX_LOCKS rows at most, no two of the same key. Raises EpochChanged before anything is written."""
+        ends = Ends()
+        behind = self.one.write_behind
+        failpoint("write.before_intent")
+        try:
+            opened = self.journal.open(puts, [behind.accepted(put.key) for put in puts])
+        except AnswerLost as lost:
+            ends.errors = {number: WriteUnsure(lost_reason(put.key, lost)) for number, put in enumerate(puts)}
+            return ends
+        except (TargetUnavailable, WriteRefused):  # one row may be to blame; and only single writes go on without a journal
+            ends.alone = list(range(len(puts)))
+            return ends
+        begun: dict[int, tuple[Mutation, Intent]] = {}
+        for number, (put, intent) in enumerate(zip(puts, opened, strict=True)):
+            if isinstance(intent, WriteRefused):
+                ends.errors[number] = intent
+            else:
+                behind.observe(intent.version, put.key)
+                begun[number] = put, intent
+        failpoint("write.after_intent")
+        self._second_halves(self._in_primary(begun, ends))
+        return ends
+
+    def _in_primary(self, begun: dict[int, tuple[Mutation, Intent]], ends: Ends) -> list[tuple[Mutation, Intent]]:
+        """Write all rows into the primary at once; those that it has, and whose other half is to be done here."""
+        sent = time.monotonic()
+        outcomes = self.one.primary.write_many([(put, intent.version) for put, intent in begun.values()])
+        seconds = time.monotonic() - sent
+        failpoint("write.after_primary")
+        written, late, unsure = [], [], dict[str, list[Intent]]()
+        for (number, (put, intent)), (outcome, error) in zip(begun.items(), outcomes, strict=True):
+            if outcome == "refused":
+                try:
+                    self.one.withdraw(intent, error)
+                except (WriteRefused, WriteUnsure) as refused:
+                    ends.errors[number] = refused
+            elif outcome == "unsure":
+                unsure.setdefault(error, []).append(intent)
+                ends.errors[number] = WriteUnsure(unsure_reason(put.key, error))
+            elif expires_late(put.cells, seconds):
+                late.append(intent)
+            else:
+                written.append((put, intent))
+        for error, intents in unsure.items():
+            self.one.mark(intents, "unsure", error)
+        if late:
+            self.one.mark(late, "finished", "")  # the rows expire that much later in the primary: their expiry is read back
+        return written
+
+    def _second_halves(self, written: Sequence[tuple[Mutation, Intent]]) -> None:
+        if self.one.mode == "async":
+            for put, intent in written:
+                self.one.second_half(put, intent)
+            return
+        if not written:
+            return
+        try:
+            if self.journal.write(written) < len(written):
+                self.one.write_behind.needs_reconcile(
+                    self.one.journal.table
+                )  # refused by the guard: something newer is there
+            failpoint("write.after_secondary")
+        except (TargetBusy, ValueError):  # one of them is locked, or is refused: nothing of the batch was written
+            for put, intent in written:
+                self.one.second_half(put, intent)
+        except TargetUnavailable as error:
+            for _, intent in written:
+                self.one.write_behind.mark_later(self.one.journal, intent, "finished", str(error))

@@ -1,0 +1,110 @@
+"""`put_many`: rows in batches, several batches at once; rows of one key in their order, one batch after the other."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Executor, wait
+from typing import Any, TypeVar
+
+from sync.core.mutations import Mutation
+from sync.errors import NotNow, SyncError, WriteRefused
+from sync.flows.dual_write_batch import Ends
+from sync.ports import MAX_LOCKS
+from sync.stores.both_sides.table_flows import Deletes, TableFlows
+from sync.stores.both_sides.table_writes import TableWrites
+from sync.stores.calls import Calls
+
+T = TypeVar("T")
+
+
+class ManyPuts(TableWrites):
+    """What a store of both sides writes by many rows at once."""
+
+    _many: Executor
+    _calls: Calls
+
+    @abstractmethod
+    def _of(self, table: str) -> TableFlows: ...
+
+    @abstractmethod
+    def _again(self, table: str, call: Callable[[TableFlows], T]) -> T: ...
+
+    @abstractmethod
+    def _has_changed(self, flows: TableFlows, refusal: SyncError) -> bool: ...
+
+    @abstractmethod
+    def _write(self, flows: TableFlows | Deletes, mutation: Mutation) -> bool: ...
+
+    def put_many(self, table: str, rows: Iterable[Mapping[str, Any]]) -> bool:
+        """Write whole rows, many at once, after checking all of them; rows with the same key are written in order.
+
+        Raises the first row's error when all have been tried; what follows a row that failed, with its key, is not written.
+        """
+        given = list(rows)
+        puts = self._retry_on_change(table, lambda flows: [flows.put(each) for each in given])
+        by_key: dict[bytes, list[int]] = {}
+        for number, put in enumerate(puts):
+            by_key.setdefault(put.key.canonical, []).append(number)
+        errors: dict[int, SyncError] = {}
+
+        def alone(row: Mapping[str, Any]) -> SyncError | None:
+            try:
+                self._again(table, lambda flows: self._write(flows, flows.put(row)))
+            except SyncError as error:
+                return error
+            return None
+
+        def write(numbers: Sequence[int]) -> None:
+            """One batch."""
+            ends = self._batch(table, [puts[number] for number in numbers])
+            for place in ends.alone:
+                if failed := alone(given[numbers[place]]):
+                    ends.errors[place] = failed
+            errors.update({numbers[place]: error for place, error in ends.errors.items()})
+
+        with self._calls:
+            size = self._together(table)
+            for turn in _turns(list(by_key.values()), errors):
+                self._write_all([[turn[at : at + size]] for at in range(0, len(turn), size)], write)
+        if failed := [number for numbers in by_key.values() for number in numbers if number in errors]:
+            raise errors[failed[0]]
+        return True
+
+    def _together(self, table: str) -> int:
+        """How many rows of the table are written together."""
+        return MAX_LOCKS if self._router.epochs.primary == "astra" and self._of(table).batch.journal.takes_rows else 1
+
+    def _batch(self, table: str, puts: Sequence[Mutation]) -> Ends:
+        """Write rows together, as far as that is possible; those that are left, `alone`, are to be written one by one."""
+        every = list(range(len(puts)))
+        if len(puts) == 1:
+            return Ends(alone=every)
+        flows = self._of(table)
+        try:
+            ends = self._router.run({"astra": lambda: flows.batch.write(puts), "postgres": lambda: Ends(alone=every)})
+        except SyncError as error:
+            return Ends(dict.fromkeys(every, error))
+        for place, refusal in list(ends.errors.items()):
+            if isinstance(refusal, WriteRefused) and not isinstance(refusal, NotNow) and self._has_changed(flows, refusal):
+                del ends.errors[place]
+                ends.alone.append(place)
+        return ends
+
+    def _write_all(self, groups: Iterable[list[T]], write: Callable[[T], object]) -> None:
+        """Write several groups at once, each in order. Raises the first group's error when all have been tried."""
+
+        def in_order(group: list[T]) -> None:
+            for each in group:
+                write(each)
+
+        written = [self._many.submit(in_order, group) for group in groups]
+        wait(written)
+        for group_written in written:
+            group_written.result()
+
+
+def _turns(groups: Sequence[Sequence[int]], failed: Mapping[int, object]) -> Iterator[list[int]]:
+    """The first of each group, then the second ones, and so on: no group has two in a turn. Not behind one that failed."""
+    for place in range(max(map(len, groups), default=0)):
+        yield [group[place] for group in groups if place < len(group) and failed.keys().isdisjoint(group)]
