@@ -88,7 +88,7 @@ def run_backfill(
 ) -> list[Progress]:
     """Copy, build indexes, close the runs; the final figures. Raises KeyboardInterrupt once the workers have stopped."""
     notifier = QueueNotifier(redis_connection(settings))
-    runs = retry(lambda: _begin(settings, config, plan, rate, show))
+    runs = retry(lambda: begin_copy(settings, config, plan, rate, show))
 
     @contextmanager
     def opened() -> Iterator[RangeLedger]:
@@ -109,7 +109,11 @@ def run_backfill(
     return final
 
 
-def _begin(settings: Settings, config: Config, plan: Plan, rate: int | None, show: Show) -> list[int]:
+def begin_copy(settings: Settings, config: Config, plan: Plan, rate: int | None, show: Show) -> list[int]:
+    """Prepare the targets for the load and begin the runs, or continue the unfinished ones; the runs.
+
+    Raises PreflightError, and TargetUnavailable.
+    """
     with closing(connect(settings, autocommit=True)) as connection, target_errors():
         ledger = RangeLedger(connection, config.backfill.lease_seconds)
         ledger.check_primary()  # before indexes are dropped; `begin` checks again, and holds the epoch

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import random
 from collections.abc import Iterator
+from functools import cached_property
 
 from cassandra.query import PreparedStatement
 
@@ -52,11 +53,18 @@ class WriteTimes:
         with source_errors():
             self._times = times_of(self._raw, table)
             self.unknown_columns = columns_without_write_time(self._raw, table)
-            if self._times:
-                newest = ", ".join(f"max({t})" for t in self._times)
-                self._newest = self._raw.prepare(f"SELECT {newest} FROM {named(table)} WHERE {self._within}")
-                rows = select(table, [*self._keys, *self._times])
-                self._rows = self._raw.prepare(f"{rows} WHERE {self._within}")
+
+    @cached_property
+    def _newest(self) -> PreparedStatement:
+        """Prepared on first use, like `_rows`, which a range without rows ahead of the clock does not need."""
+        newest = ", ".join(f"max({t})" for t in self._times)
+        with source_errors():
+            return self._raw.prepare(f"SELECT {newest} FROM {named(self._table)} WHERE {self._within}")
+
+    @cached_property
+    def _rows(self) -> PreparedStatement:
+        with source_errors():
+            return self._raw.prepare(f"{select(self._table, [*self._keys, *self._times])} WHERE {self._within}")
 
     @property
     def _within(self) -> str:
