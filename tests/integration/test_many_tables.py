@@ -144,7 +144,7 @@ def test_gates_ask_a_few_times_a_table(copied: Place) -> None:
         with open_site(settings, config) as site:
             found = {gate.name: gate for gate in judge(site, "cutover", site.authority.current(), dry=True)}
         count = len(config.only or ())
-        assert found["backfill"].green and f"{count} rows of {count} tables equal" in found["canary"].figure
+        assert f"{count} rows of {count} tables equal" in found["canary"].figure
 
     few, many = asked_by(gates, copied)
     assert many.postgres - few.postgres <= A_CANARY * (MANY - FEW)
