@@ -21,7 +21,9 @@ PageHashes = Callable[[bytes, int, int], tuple[list[bytes], list[bytes], list[by
 """(data, offset, rows) → the rows' hashes, raw keys with their cells' lengths, and tokens; and where the last row ends."""
 
 
-def encode_function(encoders: tuple[Encoder, ...], count: bytes, version: bytes) -> PageEncoder:
+def encode_function(
+    encoders: tuple[Encoder, ...], count: bytes, version: bytes, skip: Callable[[bytes, int], int] | None = None
+) -> PageEncoder:
     """The fast path.
 
     It is written out for the table's columns because a loop over columns costs more than the work itself. It checks
@@ -35,7 +37,9 @@ def encode_function(encoders: tuple[Encoder, ...], count: bytes, version: bytes)
         "  start = at",
         "  add(COUNT)",
     ]
-    made = _compiled([*before, *_skip(8), *_columns(encoders, names), "  add(VERSION)", " return out"], names)
+    passing = ["  add(data[start:at]); start = at = skip(data, at)"] if skip else []
+    names["skip"] = skip
+    made = _compiled([*before, *_skip(8), *passing, *_columns(encoders, names), "  add(VERSION)", " return out"], names)
     encode: PageEncoder = made  # type: ignore[assignment]
     return encode
 
@@ -50,8 +54,11 @@ def digest_function(encoders: tuple[Encoder, ...]) -> PageDigest:
     return digest
 
 
-def hash_function(encoders: tuple[Encoder, ...], keys: int, expires: bool) -> PageHashes:
-    """The hashes of a page's rows, each with its key as it is in the page: what a comparison keeps of a row."""
+def hash_function(encoders: tuple[Encoder, ...], keys: int, expires: bool, times: int = 0) -> PageHashes:
+    """The hashes of a page's rows, each with its key as it is in the page: what a comparison keeps of a row.
+
+    `times` cells between the token and the columns are passed over.
+    """
     names: dict[str, object] = {"md5": md5, "packed": expiry.packed}
     before = [
         "def make(data, at, rows):",
@@ -59,6 +66,7 @@ def hash_function(encoders: tuple[Encoder, ...], keys: int, expires: bool) -> Pa
         " for _ in range(rows):",
         *_skip(8),
         "  place(data[at - 8:at])",
+        *_skip(8) * times,
         "  start = key = at; out = []; add = out.append",
     ]
     row = _columns(encoders, names, {keys - 1: "  note(data[key:at])"})

@@ -12,6 +12,7 @@ from sync.core import expiry
 from sync.core.encode import encoder_for
 from sync.core.encode.base import INT16, INT32, INT64, NULL, Encoder, Reject, join_cells, read_cells, with_length
 from sync.core.encode.pages import PageDigest, PageEncoder, PageHashes, digest_function, encode_function, hash_function
+from sync.core.encode.row_times import RowTimes
 from sync.core.key_forms import key_encoder
 from sync.core.rows import ColumnPair, TableMap
 
@@ -60,9 +61,10 @@ class RowEncoder:
     """Encodes the rows of one table. `columns` is what to select (after the token), `copy_columns` what to COPY into.
 
     `compared` are the pairs of a row's canonical bytes: all but its expiry, which the two sides round in their own ways.
+    `times`: write times stand between a row's token and its columns.
     """
 
-    def __init__(self, table: TableMap, version: int) -> None:
+    def __init__(self, table: TableMap, version: int, times: RowTimes | None = None) -> None:
         found = [(pair, _encoder(pair)) for pair in table.pairs]
         keys, rest = found[: len(table.keys)], found[len(table.keys) :]
         # Columns that are copied as they are come side by side, so that one slice takes them all.
@@ -78,12 +80,13 @@ class RowEncoder:
         self.copy_columns = (TOKEN_COLUMN, *(p.target.name for p in self.pairs), VERSION_COLUMN)
         self._count = INT16.pack(len(self.copy_columns))
         self._version = INT32.pack(8) + INT64.pack(version)
+        self.times = times
 
     # Each is made when it is first called: that takes longer than a small table's rows, and no flow needs all three.
     @cached_property
     def encode_page(self) -> PageEncoder:
         """The rows of a page as COPY takes them."""
-        return encode_function(self.encoders, self._count, self._version)
+        return encode_function(self.encoders, self._count, self._version, self.times.skip if self.times else None)
 
     @cached_property
     def digest_page(self) -> PageDigest:
@@ -93,7 +96,8 @@ class RowEncoder:
     @cached_property
     def hash_page(self) -> PageHashes:
         """The hashes of a page's rows, with their keys and tokens."""
-        return hash_function(self.encoders[: len(self.compared)], self.key_count, self.expires)
+        times = self.times.count if self.times else 0
+        return hash_function(self.encoders[: len(self.compared)], self.key_count, self.expires, times)
 
     def canonical_key(self, key: tuple[bytes | None, ...]) -> bytes:
         """The canonical bytes of a key from its raw CQL cells. Raises Reject."""
@@ -102,9 +106,10 @@ class RowEncoder:
 
     def check_page(self, data: bytes, at: int, count: int) -> Iterator[CheckedRow]:
         """The rows one by one, with what is wrong with each."""
+        times = self.times.count if self.times else 0
         for _ in range(count):
-            cells, at = read_cells(data, at, 1 + len(self.encoders))
-            yield self._check(cells)
+            cells, at = read_cells(data, at, 1 + times + len(self.encoders))
+            yield self._check(cells[:1] + cells[1 + times :])
 
     def check_cells(self, cells: Mapping[str, bytes | None]) -> tuple[dict[str, bytes | None], list[Issue]]:
         """The target cells by source column, and what is wrong with them; the row is refused where an issue says `reject`."""

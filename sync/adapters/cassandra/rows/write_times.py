@@ -23,13 +23,17 @@ from sync.adapters.cassandra.connection.pages import (
 from sync.adapters.cassandra.connection.routing import send_elsewhere, send_to
 from sync.adapters.cassandra.rows.cell_times import columns_without_write_time, times_of
 from sync.core.encode.base import INT64, read_cells
+from sync.core.expiry import expires
 from sync.core.ring import MIN_TOKEN, WHOLE_RING, TokenRange
 from sync.core.rows import Page, SourceTable
+from sync.core.schema.static_rows import deciding
 from sync.errors import SourceTimeout
 
 RawKey = tuple[bytes, ...]
 _PAGE_ROWS, _PAGE_BYTES = 5000, 1 << 20
 _PLACES, _ROWS_A_PLACE = 16, 64
+_MOST_TERMS = 32
+"""Twelve bytes each in every row that is copied."""
 
 
 class _AggregateWarnings(logging.Filter):
@@ -131,6 +135,18 @@ class WriteTimes:
             yield page
             if state is None:
                 return
+
+
+def terms_with_rows(cassandra: Cassandra, table: SourceTable) -> list[str]:
+    """The write times to select with the rows of a copy; none where its pages are changed, or would be twice as large.
+
+    Raises SourceTimeout and SourceUnavailable.
+    """
+    if table.is_collection or deciding(table) or expires(table):
+        return []
+    with source_errors():
+        terms = times_of(cassandra.raw, table)
+    return terms if len(terms) <= _MOST_TERMS else []
 
 
 def rows_ahead(times: WriteTimes, tokens: TokenRange, limit: int) -> Iterator[list[tuple[RawKey, int]]]:
