@@ -33,6 +33,9 @@ ROWS: list[tuple[int, bytes | None, bytes | None, int | None, int | None]] = [
     (2, None, b"\x00", None, NOW + 7),
     (3, b"x" * 300, None, NOW + 9, None),
     (4, b"", b"\x01", NOW + 1, NOW + 3),
+    (6, b"six", b"\x00", NOW, NOW),
+    (7, b"seven", b"\x01", NOW + 2, NOW + 2),
+    (8, b"old", b"\x01", -5, -5),
     (5, None, None, None, None),
 ]
 """Key, columns, and when each column was written; the last row is shorter than the times of another."""
@@ -72,7 +75,7 @@ def test_rows_ahead_are_found_with_their_keys_and_newest_times() -> None:
     """Would break: a row that no write of today can change is not known, or another row is taken for it (decision 0018)."""
     timed, _, times = encoders()
     given = page(True, ROWS)
-    wanted = [((struct.pack(">i", key),), at) for key, at in ((2, NOW + 7), (3, NOW + 9), (4, NOW + 3))]
+    wanted = [((struct.pack(">i", key),), at) for key, at in ((2, NOW + 7), (3, NOW + 9), (4, NOW + 3), (7, NOW + 2))]
     timed.encode_page(given.data, given.offset, given.count)
     assert times.ahead(given.data) == wanted
     assert times.ahead_in(given, 3) == wanted, "a page whose encoding failed in the middle"
