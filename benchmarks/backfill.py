@@ -1,6 +1,7 @@
 """`make bench-backfill`: `sync backfill` against its peers and the limits, interleaved in one run, on servers of its own.
 
     python -m benchmarks.backfill [--quick] [--rounds 3] [--only sync,psycopg3] [--without spark] [--json FILE]
+    python -m benchmarks.backfill --only sync --against DIR --rounds 5     the same of the `sync` in DIR: before and after
     python -m benchmarks.backfill --only sync,limits --songs 1000000 --embeddings 0 --rounds 1       (growth)
 
 Every way copies the same rows into a new table with nothing but its primary key; after each, all rows are compared with
@@ -21,7 +22,7 @@ from benchmarks import dataset, limits
 from benchmarks.dataset import TABLES, Table
 from benchmarks.expected import Verdict, compare, make_expected
 from benchmarks.meter import CommandFailed, Cost, measure, wait_until_calm
-from benchmarks.peers import PEERS, Peer
+from benchmarks.peers import PEERS, Peer, other_sync
 from benchmarks.peers.packages import NotHad
 from benchmarks.report import Results, as_json, as_text
 from benchmarks.servers import Servers, make_folder, own_servers, say
@@ -158,6 +159,7 @@ def _arguments() -> argparse.Namespace:
         parser.add_argument(f"--{table.name}", type=int, help=f"rows (default {table.default_rows:,}; 0: not at all)")
     parser.add_argument("--only", default="", help="peers, and `limits`, separated by commas")
     parser.add_argument("--without", default="", help="the same, to leave out")
+    parser.add_argument("--against", type=Path, metavar="DIR", help="a folder with another `sync` to measure beside this one")
     parser.add_argument("--limit", type=float, default=900, help="seconds after which a run is ended (900)")
     parser.add_argument("--json", type=Path, help="write all figures to this file too")
     parser.add_argument("--keep", action="store_true", help="keep the servers, and use those that were kept")
@@ -171,9 +173,10 @@ def main() -> None:
     rows |= {name: given for name in TABLES if (given := getattr(wanted, name)) is not None}
     only, without = set(wanted.only.split(",")) - {""}, wanted.without.split(",")
     with own_servers("bench", "bench", keep=wanted.keep) as servers:
+        peers = list(choose(wanted.only, wanted.without, wanted.quick)) if only != {"limits"} else []
         bench = Bench(
             servers,
-            list(choose(wanted.only, wanted.without, wanted.quick)) if only != {"limits"} else [],
+            peers + ([other_sync(wanted.against)] if wanted.against else []),
             rows,
             wanted.rounds or (1 if wanted.quick else 3),
             with_limits=(not only or "limits" in only) and "limits" not in without,

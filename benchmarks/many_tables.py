@@ -30,9 +30,11 @@ COMMANDS = {
     "preflight": ["preflight"],
     "backfill": ["backfill", "--workers", "2", "--json"],
     "drift-report": ["drift-report", "--workers", "2", "--json"],
+    "drift-report again": ["drift-report", "--workers", "2", "--json"],
     "status": ["status", "--json"],
+    "gates": ["cutover", "--dry-run", "--no-writers", "--json"],
 }
-GOALS = {"preflight": 5, "backfill": 60, "drift-report": 60, "status": 2}
+GOALS = {"preflight": 5, "backfill": 60, "drift-report": 60, "drift-report again": 60, "status": 2, "gates": 2}
 """Seconds, at most."""
 _HEADER = "s | goal | client CPU s | Cassandra CPU s | Postgres CPU s | client's largest process, MB | load average before"
 

@@ -91,3 +91,9 @@ PEERS = (
     Peer("psycopg3-copy", "the same, tuned: binary COPY", _guide3("copy"), kind="tuned"),
     Peer("psycopg2", "guide's script, psycopg2 `execute_values`", _guide2),
 )
+
+
+def other_sync(code: Path) -> Peer:
+    """`sync backfill` of another checkout: before and after, in one run."""
+    env = {"PYTHONPATH": str(code.resolve())}
+    return Peer("other-sync", f"`sync backfill` of {code.name}", _sync, before=_fresh_state, env=lambda: {**_config(), **env})

@@ -7,6 +7,7 @@ import sys
 import time
 
 from sync.adapters.postgres.schema.indexes import Build
+from sync.adapters.queue import COPY_JOB
 from sync.commands.context import load
 from sync.console import Line, Rate, Status, duration, print_json, print_table, say, status, steps
 from sync.core.words import counted
@@ -36,7 +37,7 @@ def run(args: argparse.Namespace) -> int:
 
 def backfill(args: argparse.Namespace, settings: Settings, config: Config) -> list[Progress]:
     """Run the backfill with workers of its own. Raises Interrupted on Ctrl-C, when the workers have let go."""
-    pool = Pool(settings, args.workers)  # before any connection is opened: it forks
+    pool = Pool(settings, args.workers, [COPY_JOB])  # before any connection is opened: it forks
     try:
         plan = make_plan(settings, config, args.table)
         check_writers(plan, args.writers)

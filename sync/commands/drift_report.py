@@ -6,6 +6,7 @@ import argparse
 from collections.abc import Callable
 from typing import Any
 
+from sync.adapters.queue import CHECK_JOB
 from sync.commands.backfill import Progressing, build_line
 from sync.commands.context import load
 from sync.commands.drift_text import as_csv, show_history, show_report, verdict
@@ -47,7 +48,7 @@ def run(args: argparse.Namespace) -> int:
 
 def drift_report(args: argparse.Namespace, settings: Settings, config: Config) -> dict[str, Any]:
     """Run one pass with workers of its own. Raises Interrupted on Ctrl-C, when the workers have let go."""
-    pool = Pool(settings, args.workers)  # before any connection is opened: it forks
+    pool = Pool(settings, args.workers, [CHECK_JOB])  # before any connection is opened: it forks
     try:
         plan = make_plan(settings, config, args.table)
         request = DriftRequest(args.repair, args.sample_search, args.show_values, args.restart)

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import closing
 
-from sync.adapters.cassandra.connection.connect import Cassandra, open_cassandra
+from sync.adapters.cassandra.connection.connect import Cassandra
 from sync.adapters.cassandra.schema.catalogue import read_tables
 from sync.adapters.cassandra.schema.identity import identities
-from sync.adapters.postgres.connection.connect import Connection, connect
+from sync.adapters.postgres.connection.connect import Connection
 from sync.adapters.postgres.schema import catalogue
 from sync.core.cutover.gates import table_shape
 from sync.core.rows import TableMap
 from sync.core.schema.shapes import changes
 from sync.errors import PreflightError
-from sync.settings import Config, Settings
+from sync.settings import Config
 from sync.wiring.backfill.worker import map_sources
 from sync.wiring.visibility import check_visibility
 
@@ -33,15 +32,19 @@ def shapes_now(cassandra: Cassandra, connection: Connection, tables: Iterable[Ta
 
 
 def changed(
-    settings: Settings, config: Config, tables: Sequence[TableMap], begun: Mapping[str, str | None]
+    cassandra: Cassandra,
+    connection: Connection,
+    config: Config,
+    tables: Sequence[TableMap],
+    begun: Mapping[str, str | None],
 ) -> dict[str, str]:
     """The tables that have changed since a run began, each with what has changed; `tables` as they were mapped then.
 
-    A run without a recorded shape (null) is not judged. Raises Unreachable.
+    A run without a recorded shape (null) is not judged. The connections must be new ones, made after the run's work.
+    Raises Unreachable.
     """
-    with open_cassandra(settings) as cassandra, closing(connect(settings, autocommit=True)) as connection:
-        mapped, failed = _mapped_now(cassandra, connection, settings, config, tables)
-        now = shapes_now(cassandra, connection, mapped.values())
+    mapped, failed = _mapped_now(cassandra, connection, config, tables)
+    now = shapes_now(cassandra, connection, mapped.values())
     found = {name: f"its schema changed meanwhile: {why}" for name, why in failed.items()}
     for table in tables:
         if table.name in mapped and begun.get(table.name) not in (None, now[table.name]):
@@ -50,10 +53,10 @@ def changed(
 
 
 def _mapped_now(
-    cassandra: Cassandra, connection: Connection, settings: Settings, config: Config, tables: Sequence[TableMap]
+    cassandra: Cassandra, connection: Connection, config: Config, tables: Sequence[TableMap]
 ) -> tuple[dict[str, TableMap], dict[str, str]]:
     """The tables as they are mapped now, and what blocks the others: mapped all at once or, if that fails, one by one."""
-    sources = read_tables(cassandra.session, settings.astra_db_keyspace or "", config.kinds)
+    sources = read_tables(cassandra.session, cassandra.settings.astra_db_keyspace or "", config.kinds)
 
     def mapped(names: list[str]) -> dict[str, TableMap]:
         found = map_sources(sources, connection, config, names)

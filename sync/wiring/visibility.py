@@ -6,18 +6,16 @@ A mask or a policy may be put on a table at any time, so every job checks, and a
 from __future__ import annotations
 
 from collections.abc import Iterable
-from contextlib import closing
 
 from cassandra import DriverException
 from cassandra.cluster import NoHostAvailable
 
-from sync.adapters.cassandra.connection.connect import Cassandra, explain, open_cassandra
+from sync.adapters.cassandra.connection.connect import Cassandra, explain
 from sync.adapters.cassandra.schema.visibility import masked_columns
-from sync.adapters.postgres.connection.connect import Connection, connect
+from sync.adapters.postgres.connection.connect import Connection
 from sync.adapters.postgres.schema.visibility import hidden
 from sync.core.rows import SourceTable, TableMap
 from sync.errors import PreflightError, SourceUnavailable
-from sync.settings import Settings
 
 
 def check_source(cassandra: Cassandra, tables: Iterable[TableMap]) -> None:
@@ -66,9 +64,3 @@ def check_visibility(cassandra: Cassandra, connection: Connection, tables: Itera
     given = list(tables)
     check_source(cassandra, given)
     check_target(connection, given)
-
-
-def check_again(settings: Settings, tables: Iterable[TableMap]) -> None:
-    """Check both sides at the end of a copy or a proof: a mask may have been added. Raises as `check_visibility`."""
-    with open_cassandra(settings) as cassandra, closing(connect(settings, autocommit=True)) as connection:
-        check_visibility(cassandra, connection, tables)

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
-from functools import cache
+from collections.abc import Callable, Mapping, Sequence
 
 from sync.adapters.cassandra.connection.connect import Cassandra
 from sync.adapters.cassandra.rows.cells import Cells
-from sync.adapters.cassandra.rows.write_times import RawKey, WriteTimes, rows_ahead
+from sync.adapters.cassandra.rows.write_times import RawKey, WriteTimes, rows_ahead, terms_with_rows
 from sync.adapters.postgres.backfill import ahead
 from sync.adapters.postgres.connection.connect import Connection
 from sync.core.encode.base import Reject
+from sync.core.encode.row_times import AheadRow, RowTimes
 from sync.core.encode.rows import RowEncoder
 from sync.core.keys.json_form import key_json
 from sync.core.mutations import Key
@@ -20,7 +20,6 @@ from sync.core.rows import SourceTable, TableMap
 from sync.core.schema.mapping import Problem
 from sync.core.visible import key_text
 from sync.errors import SourceTimeout, SourceUnavailable, WriteRefused
-from sync.flows.copy_ranges import NoteRowsAhead
 from sync.flows.preflight import PreflightReport
 from sync.settings import Config
 
@@ -32,29 +31,44 @@ def limit(config: Config) -> int:
     return time.time_ns() // 1000 + int(config.dual_write.max_clock_skew_seconds * 1e6)
 
 
-def rows_ahead_noter(
-    cassandra: Cassandra, connection: Connection, tables: Mapping[str, TableMap], config: Config
-) -> NoteRowsAhead:
-    """What records a range's rows ahead of the clock. It raises SourceTimeout, SourceUnavailable, TargetUnavailable."""
+class RowsAhead:
+    """Records rows that were written ahead of the clock. Raises SourceTimeout, SourceUnavailable and TargetUnavailable.
 
-    @cache
-    def times(name: str) -> WriteTimes:
-        return WriteTimes(cassandra, tables[name].source)
+    Of most tables the write times are read with the rows (`terms`): the source need not read a range twice.
+    """
 
-    @cache
-    def cells(name: str) -> Cells:
-        return Cells(tables[name].source, RowEncoder(tables[name], 0))
+    def __init__(self, cassandra: Cassandra, connection: Connection, tables: Mapping[str, TableMap], config: Config) -> None:
+        self._cassandra, self._connection, self._tables, self._config = cassandra, connection, tables, config
+        self._terms, self._times = dict[str, list[str]](), dict[str, WriteTimes]()
 
-    def look(name: str, tokens: TokenRange, alive: Callable[[], object]) -> None:
-        if tables[name].source.is_collection:  # its writes take no timestamp of ours
+    def terms(self, name: str) -> list[str]:
+        """What to select with each row; empty if the range is looked at before it is copied."""
+        if name not in self._terms:
+            self._terms[name] = terms_with_rows(self._cassandra, self._tables[name].source)
+        return self._terms[name]
+
+    def row_times(self, name: str) -> RowTimes | None:
+        """What looks at the terms of each row."""
+        terms = self.terms(name)
+        return RowTimes(len(terms), len(self._tables[name].keys), lambda: limit(self._config)) if terms else None
+
+    def look(self, name: str, tokens: TokenRange, alive: Callable[[], object]) -> None:
+        """Look at a range of a table whose write times are not read with the rows."""
+        source = self._tables[name].source
+        if source.is_collection or self.terms(name):  # a collection's writes take no timestamp of ours
             return
-        for found in rows_ahead(times(name), tokens, limit(config)):
+        if name not in self._times:
+            self._times[name] = WriteTimes(self._cassandra, source)
+        for found in rows_ahead(self._times[name], tokens, limit(self._config)):
             alive()
-            keys = [(key, version) for raw, version in found if (key := _key(cells(name), raw)) is not None]
-            if keys:
-                ahead.note(connection, tables[name], keys)
+            self.note(name, found)
 
-    return look
+    def note(self, name: str, found: Sequence[AheadRow]) -> None:
+        """Record rows."""
+        cells = Cells(self._tables[name].source, RowEncoder(self._tables[name], 0)) if found else None
+        keys = [(key, version) for raw, version in found if cells and (key := _key(cells, raw)) is not None]
+        if keys:
+            ahead.note(self._connection, self._tables[name], keys)
 
 
 def _key(cells: Cells, raw: RawKey) -> Key | None:

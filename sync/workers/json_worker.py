@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from contextlib import suppress
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from rq import Queue, SimpleWorker, Worker
@@ -15,8 +15,10 @@ from rq.serializers import JSONSerializer
 from sync.adapters.job_serializers import JSON_WORKERS
 from sync.adapters.queue import QUEUE, RECONCILE_JOB, redis_connection
 from sync.settings import Config, Settings
-from sync.wiring.dual_write.drain_session import DrainSession
 from sync.workers import tasks  # imported here for the forked jobs, too
+
+if TYPE_CHECKING:
+    from sync.wiring.dual_write.drain_session import DrainSession
 
 
 class _JsonWorker(Worker):
@@ -38,6 +40,8 @@ class _JsonWorker(Worker):
         super().execute_job(job, queue)
 
     def _open_session(self, settings: Settings, config: Config) -> DrainSession:
+        from sync.wiring.dual_write.drain_session import DrainSession
+
         if self._session is None:
             self._session = DrainSession(settings, config)
         return self._session

@@ -11,6 +11,7 @@ import os
 import signal
 import threading
 import time
+from collections.abc import Iterable
 from contextlib import suppress
 from multiprocessing.process import BaseProcess
 
@@ -19,16 +20,18 @@ import redis
 from sync.adapters.queue import redis_connection
 from sync.errors import Unreachable
 from sync.settings import Settings
+from sync.workers import tasks
 from sync.workers.json_worker import run_worker
 
 FORK = multiprocessing.get_context("fork")
 
 
 class Pool:
-    """`count` worker processes; one that died is replaced by `heal`."""
+    """`count` worker processes; one that died is replaced by `heal`. They do any job, and start `jobs` without an import."""
 
-    def __init__(self, settings: Settings, count: int) -> None:
+    def __init__(self, settings: Settings, count: int, jobs: Iterable[str] = tasks.NEEDS) -> None:
         self._settings = settings
+        tasks.load(jobs)
         redis_connection(settings).close()  # an error is raised once and here, not by each process
         self._processes: list[BaseProcess] = [self._start() for _ in range(count)]
 

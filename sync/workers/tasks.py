@@ -2,36 +2,54 @@
 
 from __future__ import annotations
 
+import importlib
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING
 
 import psycopg
 
 from sync.adapters.heap import release_large_blocks
 from sync.adapters.postgres.connection.refusals import error_text
-from sync.adapters.queue import CHECK_JOB, COPY_JOB
+from sync.adapters.queue import CHECK_JOB, COPY_JOB, RECONCILE_JOB
 from sync.errors import SyncError, Unreachable
 from sync.settings import Config, Settings, load_config, load_settings
-from sync.wiring.backfill.worker import copy_job, note_failure, notify_again
-from sync.wiring.drift.worker import check_job
-from sync.wiring.dual_write.drain_session import DrainSession
-from sync.wiring.dual_write.worker import drain_job
+from sync.wiring.backfill.worker import note_failure, notify_again
+
+if TYPE_CHECKING:
+    from sync.wiring.dual_write.drain_session import DrainSession
 
 log = logging.getLogger("sync.workers")
 BUDGET_SECONDS = 60
 drain_session: Callable[[Settings, Config], DrainSession] | None = None
 """Opens the worker's kept connections, if it does reconcile jobs in its own process; else None."""
 Work = Callable[[Settings, Config, list[int], Callable[[], bool]], int]
+NEEDS = {
+    COPY_JOB: "sync.wiring.backfill.worker",
+    CHECK_JOB: "sync.wiring.drift.worker",
+    RECONCILE_JOB: "sync.wiring.dual_write.drain_session",
+}
+"""By job, what is imported for it: by the job itself, or before by `load`."""
+
+
+def load(jobs: Iterable[str] = NEEDS) -> None:
+    """Import what these jobs need, so that processes that are forked from this one find it there."""
+    for job in jobs:
+        importlib.import_module(NEEDS[job])
 
 
 def copy_ranges(runs: str) -> int:
     """Copy ranges of these runs (ids, comma-separated) for about a minute; queue another job if any are left; ranges done."""
+    from sync.wiring.backfill.worker import copy_job
+
     return _ranges(runs, copy_job, COPY_JOB)
 
 
 def check_ranges(runs: str) -> int:
     """Check ranges of these runs of a drift report, in the same way; ranges done."""
+    from sync.wiring.drift.worker import check_job
+
     return _ranges(runs, check_job, CHECK_JOB)
 
 
@@ -59,6 +77,8 @@ def _ranges(runs: str, work: Work, job: str) -> int:
 
 def reconcile(table: str) -> int:
     """Drain a table's intents for about a minute; keys done."""
+    from sync.wiring.dual_write.worker import drain_job
+
     settings = load_settings()
     until = time.monotonic() + BUDGET_SECONDS
     try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 import pytest
 from pydantic import SecretStr
@@ -11,7 +12,9 @@ from support.places import NewPlace, Place
 
 from sync.settings import Config, Settings
 from sync.stores import DualWriteStore
-from sync.wiring.backfill.command import make_plan
+from sync.wiring.backfill.command import Show, begin_copy, build_indexes, make_plan
+from sync.wiring.cutover.gates import judge, open_site
+from sync.wiring.drift.command import DriftRequest, begin_pass
 from sync.wiring.preflight import preflight
 from sync.wiring.status import read_status
 
@@ -20,6 +23,14 @@ pytestmark = pytest.mark.slow
 FEW, MANY = 2, 12
 A_TABLE = 17
 """Requests to Cassandra for one table of a preflight: eight statements prepared, nine tried out."""
+A_NEW_TARGET = 8
+"""Statements for one target that a backfill begins to fill: its columns, the order of its key, and what a lock protects."""
+A_CANARY = 3
+"""Statements for one table's canary: a sample of keys, perhaps from the ring's start, too, and one look at all of them."""
+SHOW = Show(lambda progress: None, lambda build: None, lambda step: None)
+TOKEN_INDEXES = (
+    "SELECT indrelid::regclass::text FROM pg_index WHERE indexrelid::regclass::text LIKE '\\_sync\\_token\\_%' AND indisvalid"
+)
 
 
 @pytest.fixture(scope="module")
@@ -78,6 +89,83 @@ def test_a_plan_asks_postgres_for_all_tables_at_once(home: Place) -> None:
 
     few, many = asked_by(plan, home)
     assert many.postgres == few.postgres
+
+
+def test_a_backfill_begins_and_ends_with_few_statements_a_table(home: Place) -> None:
+    """Would break: 30 statements a table, two dozen of them for an index that is built over ten rows."""
+
+    def begin(settings: Settings, config: Config) -> None:
+        plan = make_plan(settings, config, None)
+        assert len(begin_copy(settings, config, plan, None, SHOW)) == len(plan.tables)
+
+    def end(settings: Settings, config: Config) -> None:
+        build_indexes(settings, make_plan(settings, config, None).tables, SHOW.build)
+
+    few, many = asked_by(begin, home)
+    assert many.postgres - few.postgres <= A_NEW_TARGET * (MANY - FEW)
+    assert len(home.sql(TOKEN_INDEXES)) == MANY
+    few, many = asked_by(end, home)
+    assert many.postgres == few.postgres
+
+
+@pytest.fixture(scope="module")
+def copied(home: Place) -> Place:
+    """The same, copied."""
+    done = home.commands.run("backfill", "--workers", "1")
+    assert done.code == 0, done
+    return home
+
+
+def test_a_backfill_of_filled_tables_asks_for_all_at_once(copied: Place) -> None:
+    """Would break: what begins again after Ctrl-C asks ten times a table what has long been done."""
+
+    def begin(settings: Settings, config: Config) -> None:
+        begin_copy(settings, config, make_plan(settings, config, None), None, SHOW)
+
+    few, many = asked_by(begin, copied)
+    assert many.postgres == few.postgres
+
+
+def test_a_drift_report_begins_with_statements_for_all_tables(copied: Place) -> None:
+    """Would break: eight statements a table, before the first range is read."""
+
+    def begin(settings: Settings, config: Config) -> None:
+        runs = begin_pass(settings, config, make_plan(settings, config, None), DriftRequest(), SHOW)
+        assert len(runs) == len(config.only or ())
+
+    few, many = asked_by(begin, copied)
+    assert many.postgres == few.postgres
+
+
+def test_gates_ask_a_few_times_a_table(copied: Place) -> None:
+    """Would break: each of the canary's rows takes requests of its own, to both sides."""
+
+    def gates(settings: Settings, config: Config) -> None:
+        with open_site(settings, config) as site:
+            found = {gate.name: gate for gate in judge(site, "cutover", site.authority.current(), dry=True)}
+        count = len(config.only or ())
+        assert f"{count} rows of {count} tables equal" in found["canary"].figure
+
+    few, many = asked_by(gates, copied)
+    assert many.postgres - few.postgres <= A_CANARY * (MANY - FEW)
+    assert many.cassandra - few.cassandra <= 2 * (MANY - FEW), "one statement prepared, and run once"
+
+
+def test_only_a_small_empty_table_gets_its_token_index_before_the_load(home: Place) -> None:
+    """Would break: each row of a large table is added to an index; or writers wait while one of a filled table is built."""
+    names = ("small", "large", "filled")
+    for name in names:
+        home.cql(f"CREATE TABLE KS.{name} (id int PRIMARY KEY, v text)")
+    assert home.commands.run("schema", "apply").code == 0
+    home.sql("INSERT INTO filled (id, v) VALUES (1, 'one')")
+    config = Config(only=names)
+    settings = home.settings.model_copy(update={"redis_url": SecretStr(home.commands.env["REDIS_URL"])})
+    plan = make_plan(settings, config, None)
+    assert plan.small == set(names)
+    begin_copy(settings, config, replace(plan, small=frozenset({"small", "filled"})), None, SHOW)
+    assert {name for (name,) in home.sql(TOKEN_INDEXES)} & set(names) == {"small"}
+    build_indexes(settings, plan.tables, SHOW.build)
+    assert {name for (name,) in home.sql(TOKEN_INDEXES)} >= set(names)
 
 
 def test_status_asks_nobody_by_table(home: Place) -> None:

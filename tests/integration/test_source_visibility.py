@@ -19,7 +19,7 @@ from sync.errors import PreflightError
 from sync.settings import Settings, load_config
 from sync.stores.both_sides.dual import DualWriteStore
 from sync.wiring.backfill.worker import map_tables
-from sync.wiring.visibility import check_again
+from sync.wiring.visibility import check_visibility
 
 pytest_plugins = ("support.fixtures",)
 pytestmark = pytest.mark.slow
@@ -179,10 +179,10 @@ def test_a_mask_that_is_added_in_the_middle_is_seen(commands: Commands, admin: C
         settings, config = settings_of(commands), load_config(commands.folder / "sync.toml")
         with open_cassandra(settings) as cassandra, closing(connect(settings, autocommit=True)) as connection:
             tables = map_tables(cassandra, connection, settings, config, ["later"])
-            check_again(settings, tables.values())
+            check_visibility(cassandra, connection, tables.values())
             admin.session.execute("ALTER TABLE plain.later ALTER v MASKED WITH DEFAULT")
             with pytest.raises(PreflightError, match="later: v: masked for the role masked"):
-                check_again(settings, tables.values())
+                check_visibility(cassandra, connection, tables.values())
             with pytest.raises(PreflightError, match="later: v: masked for the role masked"):  # as workers and gates begin
                 map_tables(cassandra, connection, settings, config, ["later"])
         with DualWriteStore(settings, config) as store, pytest.raises(PreflightError, match="later: v: masked"):

@@ -11,7 +11,9 @@ fields        a field of a document as a column
 json_text     texts as Postgres's jsonb prints them
 jsonb         maps, lists, sets, tuples and user types to jsonb
 numerics      varint and decimal to numeric
-rows          a page of CQL rows to rows of binary COPY, by a generated function
+pages         functions that walk a page of rows, generated for a table: they encode, or hash, each row
+row_times     write times between a row's token and its columns
+rows          a page of CQL rows to rows of binary COPY: by a generated function, or one by one with what is wrong
 scalars       text, integers, floats, booleans, UUIDs, blobs, addresses, durations
 texts         decimal to text, digit for digit
 times         timestamps, dates and times of day

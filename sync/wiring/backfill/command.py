@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 
+from sync.adapters.cassandra.connection.connect import open_cassandra
 from sync.adapters.postgres.backfill import ahead
 from sync.adapters.postgres.backfill.range_ledger import RangeLedger
 from sync.adapters.postgres.connection.connect import Connection, connect
@@ -26,14 +27,17 @@ from sync.ports import Progress
 from sync.settings import BackfillTuning, Config, Settings
 from sync.wiring.preflight import preflight
 from sync.wiring.shapes import changed, shapes
-from sync.wiring.visibility import check_again
+from sync.wiring.visibility import check_visibility
 
 _MB = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What a backfill is going to do: the tables, their shapes and ranges, the registered writers, the data centre."""
+    """What a backfill is going to do: the tables, their shapes and ranges, the registered writers, the data centre.
+
+    `small` are the tables that are seen to have few rows.
+    """
 
     tables: list[TableMap]
     ranges: dict[str, list[TokenRange]]
@@ -42,6 +46,7 @@ class Plan:
     unfinished: dict[str, int]
     shapes: dict[str, str]
     data_center: str = ""
+    small: frozenset[str] = frozenset()
 
 
 def make_plan(settings: Settings, config: Config, names: list[str] | None) -> Plan:
@@ -55,7 +60,8 @@ def make_plan(settings: Settings, config: Config, names: list[str] | None) -> Pl
         migrations.require_state(connection)
         unfinished = RangeLedger(connection, config.backfill.lease_seconds).open_runs()
         now = shapes(report.identities, connection, report.tables)
-        return Plan(report.tables, ranges, sizes, _writers(connection), unfinished, now, report.data_center)
+        small = frozenset(report.small)
+        return Plan(report.tables, ranges, sizes, _writers(connection), unfinished, now, report.data_center, small)
 
 
 def _planned(report: PreflightReport, table: str, size: int, tuning: BackfillTuning) -> list[TokenRange]:
@@ -82,7 +88,7 @@ def run_backfill(
 ) -> list[Progress]:
     """Copy, build indexes, close the runs; the final figures. Raises KeyboardInterrupt once the workers have stopped."""
     notifier = QueueNotifier(redis_connection(settings))
-    runs = retry(lambda: _begin(settings, config, plan, rate, show))
+    runs = retry(lambda: begin_copy(settings, config, plan, rate, show))
 
     @contextmanager
     def opened() -> Iterator[RangeLedger]:
@@ -90,31 +96,31 @@ def run_backfill(
             yield RangeLedger(connection, config.backfill.lease_seconds)
 
     final = Supervisor(opened, notifier, own, show.progress).watch(runs)
-    _check_shapes(settings, config, plan, runs)
-    check_again(settings, plan.tables)
+    _check_tables(settings, config, plan, runs)
     if not any(p.failed for p in final):
         build_indexes(settings, plan.tables, show.build)
 
         def close() -> None:
             with opened() as ledger:
-                for run in runs:
-                    ledger.finish(run)
+                ledger.finish(*runs)
                 ahead.recheck(ledger.connection, [table.name for table in plan.tables])
 
         retry(close)
     return final
 
 
-def _begin(settings: Settings, config: Config, plan: Plan, rate: int | None, show: Show) -> list[int]:
+def begin_copy(settings: Settings, config: Config, plan: Plan, rate: int | None, show: Show) -> list[int]:
+    """Prepare the targets for the load and begin the runs, or continue the unfinished ones; the runs.
+
+    Raises PreflightError, and TargetUnavailable.
+    """
     with closing(connect(settings, autocommit=True)) as connection, target_errors():
         ledger = RangeLedger(connection, config.backfill.lease_seconds)
         ledger.check_primary()  # before indexes are dropped; `begin` checks again, and holds the epoch
-        for table in plan.tables:
-            indexes.add_sync_columns(connection, table)
-            record_key_order(connection, table)
-            removed = indexes.remove_for_load(connection, table)
-            if removed:
-                show.step(f"{table.name}: {', '.join(removed)} will be built after the load")
+        indexes.add_sync_columns(connection, *plan.tables)
+        record_key_order(connection, *plan.tables)
+        for name, removed in indexes.remove_for_load(connection, plan.tables, plan.small).items():
+            show.step(f"{name}: {', '.join(removed)} will be built after the load")
         runs = ledger.begin(plan.ranges, plan.shapes)
         place_runs(connection, runs, plan.data_center)
         note_runs(connection, runs, config.agreed)
@@ -130,14 +136,18 @@ def build_indexes(settings: Settings, tables: list[TableMap], report: Callable[[
         raise PreflightError(f"the indexes could not be built: {error}; the copied rows stay, run it again") from None
 
 
-def _check_shapes(settings: Settings, config: Config, plan: Plan, runs: list[int]) -> None:
-    """Raise WorkFailed if a table has changed: some of its rows were copied before the change, and some after it."""
-    with closing(connect(settings, autocommit=True)) as connection:
+def _check_tables(settings: Settings, config: Config, plan: Plan, runs: list[int]) -> None:
+    """Raise WorkFailed if a table has changed: some of its rows were copied before the change, and some after it.
+
+    Raises PreflightError if this role no longer sees values as they are: a mask may have been added.
+    """
+    with open_cassandra(settings) as cassandra, closing(connect(settings, autocommit=True)) as connection:
         begun = RangeLedger(connection, config.backfill.lease_seconds).shapes(runs)
-    found = changed(settings, config, plan.tables, begun)
-    if found:
-        text = "; ".join(f"{table}: {why}" for table, why in found.items())
-        raise WorkFailed(f"{text}; run `sync backfill` again: it copies what is there now")
+        found = changed(cassandra, connection, config, plan.tables, begun)
+        if found:
+            text = "; ".join(f"{table}: {why}" for table, why in found.items())
+            raise WorkFailed(f"{text}; run `sync backfill` again: it copies what is there now")
+        check_visibility(cassandra, connection, plan.tables)
 
 
 @contextmanager

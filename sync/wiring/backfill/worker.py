@@ -7,7 +7,7 @@ import secrets
 import socket
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
-from functools import cache
+from functools import cache, partial
 
 from sync.adapters.astra.collection_rows import CollectionRows
 from sync.adapters.cassandra.connection.connect import Cassandra, open_cassandra
@@ -32,7 +32,7 @@ from sync.flows.retry import retry_until_stopped
 from sync.ports import Lease
 from sync.settings import Config, Settings
 from sync.wiring.visibility import check_visibility
-from sync.wiring.write_times import rows_ahead_noter
+from sync.wiring.write_times import RowsAhead
 
 _MB = 1 << 20
 _INSTANCE = secrets.token_hex(3)  # containers may share a host name and number their processes alike
@@ -110,26 +110,23 @@ def _copy_job(settings: Settings, config: Config, runs: list[int], stopped: Call
 def _stream(cassandra: Cassandra, connection: Connection, tables: dict[str, TableMap], config: Config) -> CopyStream:
     tuning = config.backfill
 
-    @cache
-    def encoder(name: str, floor: int) -> RowEncoder:
-        return RowEncoder(tables[name], floor)
+    ahead = RowsAhead(cassandra, connection, tables, config)
 
     @cache
     def reader(name: str) -> RangeReader:
-        return RangeReader(cassandra.raw, tables[name].source, encoder(name, 0).columns, int(tuning.page_mb * _MB))
+        columns = RowEncoder(tables[name], 0).columns
+        return RangeReader(cassandra.raw, tables[name].source, columns, int(tuning.page_mb * _MB), between=ahead.terms(name))
 
     @cache
     def loader(name: str, floor: int) -> Loader:
-        return Loader(connection, tables[name], encoder(name, floor), tuning.lease_seconds)
+        encoder = RowEncoder(tables[name], floor, ahead.row_times(name))
+        return Loader(connection, tables[name], encoder, tuning.lease_seconds, partial(ahead.note, name))
 
     def target(lease: Lease) -> Loader:
         return loader(lease.table, lease.floor)
 
-    note_rows_ahead = rows_ahead_noter(cassandra, connection, tables, config)
     batch = int(tuning.batch_mb * _MB)
-    return CopyStream(
-        RangeLedger(connection, tuning.lease_seconds), reader, target, batch, tuning.lease_seconds, note_rows_ahead
-    )
+    return CopyStream(RangeLedger(connection, tuning.lease_seconds), reader, target, batch, tuning.lease_seconds, ahead.look)
 
 
 def note_failure(settings: Settings, runs: list[int], error: BaseException) -> None:

@@ -21,7 +21,7 @@ from sync.adapters.postgres.drift import pass_ledger
 from sync.adapters.postgres.drift.check_ledger import DriftLedger, ResumePolicy
 from sync.adapters.postgres.drift.keys import TargetKeys
 from sync.adapters.postgres.drift.pass_ledger import ClosedRun
-from sync.adapters.postgres.drift.target_digests import count_strays
+from sync.adapters.postgres.drift.target_digests import count_strays, without_tokens
 from sync.adapters.postgres.dual_write.agreement import note_runs
 from sync.adapters.postgres.dual_write.data_centres import place_runs
 from sync.adapters.postgres.schema import indexes
@@ -44,7 +44,7 @@ from sync.wiring.drift.clear_writers import clear_writers
 from sync.wiring.drift.values import add_values, shown_finding
 from sync.wiring.drift.verify import SEED, TOP, compare_searches
 from sync.wiring.shapes import changed
-from sync.wiring.visibility import check_again
+from sync.wiring.visibility import check_visibility
 
 _STAMPED_AT_ONCE = 1000
 _SCHEMA = "SELECT to_regclass('sync.drift_pass') IS NOT NULL"
@@ -79,11 +79,10 @@ def run_drift(
 def begin_pass(settings: Settings, config: Config, plan: Plan, request: DriftRequest, show: Show) -> list[int]:
     """Give every row its token, build the index on it, and begin the pass; its runs."""
     with open_checks(settings, config) as checks, target_errors():
-        for table in plan.tables:
-            indexes.add_sync_columns(checks.connection, table)
-            record_key_order(checks.connection, table)
-        strays = [table for table in plan.tables if count_strays(checks.connection, table)]
-        for table in strays:
+        indexes.add_sync_columns(checks.connection, *plan.tables)
+        record_key_order(checks.connection, *plan.tables)
+        suspects = without_tokens(checks.connection, plan.tables)
+        for table in [table for table in suspects if count_strays(checks.connection, table)]:
             stamped = stamp_strays(checks.connection, table)
             show.step(_stamped(table.name, stamped))
         copying = [table.name for table in plan.tables if table.name in plan.unfinished]
@@ -168,8 +167,9 @@ def _changed_tables(settings: Settings, config: Config, plan: Plan, runs: list[i
     with open_checks(settings, config) as checks:
         begun, unread = checks.shapes(runs), any(found.failed for found in checks.progress(runs))
     try:
-        check_again(settings, plan.tables)
-        return changed(settings, config, plan.tables, begun)
+        with open_cassandra(settings) as cassandra, closing(connect(settings, autocommit=True)) as connection:
+            check_visibility(cassandra, connection, plan.tables)  # a mask may have been added
+            return changed(cassandra, connection, config, plan.tables, begun)
     except Unreachable as away:
         # If ranges could not be read, the pass proves nothing anyway, and says so for each range.
         why = f"whether it has changed could not be checked: {away}"
@@ -183,7 +183,8 @@ def close_pass(settings: Settings, config: Config, plan: Plan, runs: list[int], 
     other = _changed_tables(settings, config, plan, runs)
     with open_checks(settings, config) as checks:
         connection = checks.connection
-        strays = {name: lasting_strays(connection, tables[name], config) for name in tables.keys() - other.keys()}
+        suspects = without_tokens(connection, [table for table in plan.tables if table.name not in other])
+        strays = {table.name: lasting_strays(connection, table, config) for table in suspects}
         with connection.transaction():
             closed = pass_ledger.lock_runs(connection, runs)
             if closed:

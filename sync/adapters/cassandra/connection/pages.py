@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import cached_property
 from typing import Any, ClassVar
@@ -73,15 +73,25 @@ class PageSize:
 
 
 class RangeReader:
-    """Reads one table by token range, page by page; the next page is requested while the caller works on one."""
+    """Reads one table by token range, page by page; the next page is requested while the caller works on one.
 
-    def __init__(self, raw_session: Session, table: SourceTable, columns: tuple[str, ...], page_bytes: int) -> None:
+    `between` are terms that are selected between the token and the columns of a table whose pages are passed on as they come.
+    """
+
+    def __init__(
+        self,
+        raw_session: Session,
+        table: SourceTable,
+        columns: tuple[str, ...],
+        page_bytes: int,
+        between: Sequence[str] = (),
+    ) -> None:
         self._session, self._table, self._page_bytes = raw_session, table, page_bytes
         token = token_of_partition(table)
         self._extractor = FieldExtractor(table, columns)
         self._expiry = ExpiryReader(table, self._extractor.selected)
         self._filter = RowFilter(table, self._extractor.selected)
-        self._select = f"{select(table, [token, *self._expiry.terms(quoted)])} WHERE {token}"
+        self._select = f"{select(table, [token, *between, *self._expiry.terms(quoted)])} WHERE {token}"
         self._until = f"? AND {token} <= ?"
         self._size = PageSize(_FIRST_PAGE_ROWS, _MAX_PAGE_ROWS)
 

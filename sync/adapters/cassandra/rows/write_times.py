@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import random
 from collections.abc import Iterator
+from functools import cached_property
 
 from cassandra.query import PreparedStatement
 
@@ -22,13 +23,17 @@ from sync.adapters.cassandra.connection.pages import (
 from sync.adapters.cassandra.connection.routing import send_elsewhere, send_to
 from sync.adapters.cassandra.rows.cell_times import columns_without_write_time, times_of
 from sync.core.encode.base import INT64, read_cells
+from sync.core.expiry import expires
 from sync.core.ring import MIN_TOKEN, WHOLE_RING, TokenRange
 from sync.core.rows import Page, SourceTable
+from sync.core.schema.static_rows import deciding
 from sync.errors import SourceTimeout
 
 RawKey = tuple[bytes, ...]
 _PAGE_ROWS, _PAGE_BYTES = 5000, 1 << 20
 _PLACES, _ROWS_A_PLACE = 16, 64
+_MOST_TERMS = 32
+"""Twelve bytes each in every row that is copied."""
 
 
 class _AggregateWarnings(logging.Filter):
@@ -52,11 +57,18 @@ class WriteTimes:
         with source_errors():
             self._times = times_of(self._raw, table)
             self.unknown_columns = columns_without_write_time(self._raw, table)
-            if self._times:
-                newest = ", ".join(f"max({t})" for t in self._times)
-                self._newest = self._raw.prepare(f"SELECT {newest} FROM {named(table)} WHERE {self._within}")
-                rows = select(table, [*self._keys, *self._times])
-                self._rows = self._raw.prepare(f"{rows} WHERE {self._within}")
+
+    @cached_property
+    def _newest(self) -> PreparedStatement:
+        """Prepared on first use, like `_rows`, which a range without rows ahead of the clock does not need."""
+        newest = ", ".join(f"max({t})" for t in self._times)
+        with source_errors():
+            return self._raw.prepare(f"SELECT {newest} FROM {named(self._table)} WHERE {self._within}")
+
+    @cached_property
+    def _rows(self) -> PreparedStatement:
+        with source_errors():
+            return self._raw.prepare(f"{select(self._table, [*self._keys, *self._times])} WHERE {self._within}")
 
     @property
     def _within(self) -> str:
@@ -123,6 +135,18 @@ class WriteTimes:
             yield page
             if state is None:
                 return
+
+
+def terms_with_rows(cassandra: Cassandra, table: SourceTable) -> list[str]:
+    """The write times to select with the rows of a copy; none where its pages are changed, or would be twice as large.
+
+    Raises SourceTimeout and SourceUnavailable.
+    """
+    if table.is_collection or deciding(table) or expires(table):
+        return []
+    with source_errors():
+        terms = times_of(cassandra.raw, table)
+    return terms if len(terms) <= _MOST_TERMS else []
 
 
 def rows_ahead(times: WriteTimes, tokens: TokenRange, limit: int) -> Iterator[list[tuple[RawKey, int]]]:

@@ -22,6 +22,7 @@ from sync.adapters.postgres.connection.epoch_lock import SHARE_AS_OWN
 from sync.adapters.postgres.connection.queries import queries
 from sync.adapters.postgres.connection.refusals import error_text, refuses_row, target_errors
 from sync.adapters.postgres.schema.catalogue import identifier
+from sync.core.encode.row_times import AheadRow
 from sync.core.encode.rows import COPY_HEADER, COPY_TRAILER, ENCODE_ERRORS, CheckedRow, Issue, RowEncoder
 from sync.core.mutations import pack_key, unpack_key
 from sync.core.rows import TableMap
@@ -37,6 +38,8 @@ REFUSALS = (psycopg.DataError, psycopg.IntegrityError, errors.ProgramLimitExceed
 
 
 SourceKeys = Callable[[], Mapping[bytes, bytes]]
+NoteAhead = Callable[[Sequence[AheadRow]], None]
+"""Records rows that were written ahead of the clock."""
 
 
 @dataclass(slots=True)
@@ -51,8 +54,15 @@ class Counts:
 class Loader:
     """Loads batches of one table over one connection."""
 
-    def __init__(self, connection: Connection, table: TableMap, encoder: RowEncoder, lease_seconds: int) -> None:
-        self._connection, self._table, self._encoder = connection, table, encoder
+    def __init__(
+        self,
+        connection: Connection,
+        table: TableMap,
+        encoder: RowEncoder,
+        lease_seconds: int,
+        note_ahead: NoteAhead | None = None,
+    ) -> None:
+        self._connection, self._table, self._encoder, self._note_ahead = connection, table, encoder, note_ahead
         self._lease_seconds = lease_seconds
         self._merge = Merge(connection, table, encoder)
         self._direct = self._copy_statement(identifier(table.target))
@@ -60,7 +70,9 @@ class Loader:
 
     def load(self, lease: Lease, batch: Batch) -> bool:
         """Load a batch and its checkpoint; returns whether to go on. Raises LeaseLost, PreflightError, TargetUnavailable."""
-        pieces = self._encode(batch)
+        pieces, ahead = self._encode(batch)
+        if ahead and self._note_ahead:  # before the checkpoint that says that this batch was looked at
+            self._note_ahead(ahead)
         failpoint("backfill.encoded")
         try:
             with self._connection.transaction():
@@ -75,12 +87,20 @@ class Loader:
         assert counts.written + counts.stale + counts.rejected == batch.rows, "rows of the batch do not add up"
         return not stop
 
-    def _encode(self, batch: Batch) -> list[bytes] | None:
-        """The batch as COPY data, or None if a value needs a closer look."""
+    def _encode(self, batch: Batch) -> tuple[list[bytes] | None, list[AheadRow]]:
+        """The batch as COPY data, or None if a value needs a closer look; and the rows that lie ahead of the clock."""
+        times, ahead = self._encoder.times, list[AheadRow]()
         try:
-            return [b"".join(self._encoder.encode_page(p.data, p.offset, p.count)) for p in batch.pages]
+            pieces = []
+            for page in batch.pages:
+                if times:
+                    times.begin()
+                pieces.append(b"".join(self._encoder.encode_page(page.data, page.offset, page.count)))
+                ahead += times.ahead(page.data) if times else []
         except ENCODE_ERRORS:
-            return None
+            width = len(self._encoder.encoders)
+            return None, [row for page in batch.pages for row in times.ahead_in(page, width)] if times else []
+        return pieces, ahead
 
     def _load(self, lease: Lease, batch: Batch, pieces: list[bytes] | None) -> tuple[Counts, bool]:
         touched = self._lock_range(lease)

@@ -72,32 +72,33 @@ class RangeLedger:
         values: Mapping[str, Any],
         shapes: Mapping[str, str],
     ) -> list[int]:
-        """Open the runs of a start, with the `open_run` and `begin_run` of its kind, within the caller's transaction."""
+        """Open the runs of a start, with the `resume_runs` and `begin_runs` of its kind, within the caller's transaction.
+
+        All tables' at once: how many statements that takes does not depend on their number.
+        """
         with target_errors():
-            given = {table: {"table": table, "shape": shapes.get(table), **values} for table in plans}
-            runs = [self._open_run(ranges, queries, given[table]) for table, ranges in plans.items()]
+            found: dict[str, int] = dict(self._connection.execute(queries["resume_runs"], {"tables": list(plans), **values}))
+            new = [table for table in plans if table not in found]
+            given = {"tables": new, "shapes": [shapes.get(table) for table in new], **values}
+            found |= dict(self._connection.execute(queries["begin_runs"], given))
+            with self._connection.cursor() as cursor:
+                cursor.executemany(
+                    _SQL["add_range"], [(found[table], table, r.start, r.end) for table in new for r in plans[table]]
+                )
+            runs = [found[table] for table in plans]
+            self.check(runs)
             self._connection.execute(_SQL["reopen"], {"runs": runs})
             self.request_stop(runs, False)
             self._connection.execute(_SQL["forget_failures"], {"runs": runs})
         return runs
 
-    def _open_run(self, ranges: list[TokenRange], queries: Mapping[str, str], values: Mapping[str, Any]) -> int:
-        found = self._connection.execute(queries["open_run"], values).fetchone()
-        if found:
-            run = int(found[0])
-        else:
-            made = self._connection.execute(queries["begin_run"], values).fetchone()
-            assert made is not None
-            run = int(made[0])
-            with self._connection.cursor() as cursor:
-                cursor.executemany(_SQL["add_range"], [(run, values["table"], r.start, r.end) for r in ranges])
-        self.check(run)
-        return run
-
-    def check(self, run: int) -> None:
-        """Assert that the run's ranges are exactly the ring (invariant 4)."""
-        rows = self._connection.execute(_SQL["whole_ring"], {"run": run}).fetchall()
-        check_whole_ring(TokenRange(a, b) for a, b in rows)
+    def check(self, runs: list[int]) -> None:
+        """Assert that each run's ranges are exactly the ring (invariant 4)."""
+        found: dict[int, list[TokenRange]] = {run: [] for run in runs}
+        for run, start, end in self._connection.execute(_SQL["whole_ring"], {"runs": runs}):
+            found[run].append(TokenRange(start, end))
+        for ranges in found.values():
+            check_whole_ring(ranges)
 
     def open_runs(self) -> dict[str, int]:
         """Unfinished backfills by table."""
@@ -149,10 +150,13 @@ class RangeLedger:
             self._connection.execute(_SQL["split_off"], values)
             self._connection.execute(_SQL["shorten"], values)
 
-    def finish(self, run: int) -> bool:
-        """Close the run if all its ranges are done, after asserting once more that they are the ring."""
-        self.check(run)
-        return self._run("finish_run", run=run).fetchone() is not None
+    def finish(self, *runs: int) -> bool:
+        """Close those of these runs whose ranges are all done, after asserting once more that they are the ring.
+
+        Returns whether all of them are closed by this.
+        """
+        self.check(list(runs))
+        return len(self._run("finish_runs", runs=list(runs)).fetchall()) == len(runs)
 
     def work_left(self, runs: list[int]) -> bool:
         """Whether there is a range that a worker could claim now."""

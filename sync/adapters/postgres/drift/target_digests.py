@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from psycopg import sql
 
 from sync.adapters.postgres.connection.connect import Connection
-from sync.adapters.postgres.schema.catalogue import identifier
+from sync.adapters.postgres.connection.refusals import target_errors
+from sync.adapters.postgres.schema.catalogue import TABLES_AT_ONCE, identifier
 from sync.adapters.postgres.schema.expiry import expiry_column, is_live, moment
 from sync.adapters.postgres.schema.row_digest_sql import canonical, digest, source_of
 from sync.core.decode.rows import RowDecoder
@@ -61,6 +63,19 @@ class TargetDigests:
             "SELECT DISTINCT source_key FROM sync.reject WHERE table_name = %s AND action = 'reject'", (self._name,)
         )
         return frozenset(unpack_key(bytes(row[0])) for row in found.fetchall())
+
+
+def without_tokens(connection: Connection, tables: Sequence[TableMap]) -> list[TableMap]:
+    """Those of these tables that have rows without a token: usually none. Raises TargetUnavailable."""
+    found: list[TableMap] = []
+    for at in range(0, len(tables), TABLES_AT_ONCE):
+        part = tables[at : at + TABLES_AT_ONCE]
+        one = sql.SQL("EXISTS (SELECT FROM {} WHERE {} IS NULL)")
+        each = sql.SQL(", ").join(one.format(identifier(t.target), sql.Identifier(TOKEN_COLUMN)) for t in part)
+        with target_errors():
+            row = connection.execute(sql.SQL("SELECT {}").format(each)).fetchone() or ()
+        found += [table for table, has_some in zip(part, row, strict=True) if has_some]
+    return found
 
 
 def count_strays(connection: Connection, table: TableMap) -> int:

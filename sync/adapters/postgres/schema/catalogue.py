@@ -17,6 +17,8 @@ from sync.ports import ServerFacts
 _SQL = queries("schema/catalogue")
 HOME = "public"
 """The schema of the tables whose names are given without one."""
+TABLES_AT_ONCE = 50
+"""No statement asks more tables at once: it locks each of them and its indexes, and a server has room for so many locks."""
 _OF_THE_MIGRATION = (TOKEN_COLUMN, VERSION_COLUMN)
 """Columns that a migration adds and `sync finish` drops."""
 

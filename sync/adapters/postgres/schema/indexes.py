@@ -6,7 +6,7 @@ is valid again: the next run repeats an interrupted build.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from threading import Event, Thread
@@ -25,7 +25,7 @@ from sync.adapters.postgres.connection.refusals import (
     unavailable,
 )
 from sync.adapters.postgres.connection.session import ends_builds
-from sync.adapters.postgres.schema.catalogue import identifier, regclass
+from sync.adapters.postgres.schema.catalogue import TABLES_AT_ONCE, identifier, regclass
 from sync.adapters.postgres.schema.index_lease import alone
 from sync.core.encode.rows import TOKEN_COLUMN, VERSION_COLUMN
 from sync.core.rows import TableMap
@@ -46,47 +46,65 @@ class Build:
     total: int
 
 
-def add_sync_columns(connection: Connection, table: TableMap) -> None:
-    """Give the target the token and version columns that a migration needs; `sync finish` drops them.
+def add_sync_columns(connection: Connection, *tables: TableMap) -> None:
+    """Give the targets the token and version columns that a migration needs; `sync finish` drops them.
 
     If they are there, nothing is locked: a lock that waits, perhaps for an index build, holds up every write after it.
     """
-    if connection.execute(_SQL["has_columns"], _names(table)).fetchone() == (True,):
-        return
+    given = {"targets": [_target(table) for table in tables], "token": TOKEN_COLUMN, "version": VERSION_COLUMN}
+    lacking = {str(row[0]) for row in connection.execute(_SQL["without_columns"], given)}
     statement = "ALTER TABLE {} ADD COLUMN IF NOT EXISTS {} bigint, ADD COLUMN IF NOT EXISTS {} bigint"
-    try:
-        connection.execute(
-            sql.SQL(statement).format(identifier(table.target), sql.Identifier(TOKEN_COLUMN), sql.Identifier(VERSION_COLUMN))
-        )
-    except psycopg.errors.InsufficientPrivilege as error:
-        raise PreflightError(f"{table.name}: {error.diag.message_primary}; the role must own the target tables") from None
+    for table in (t for t in tables if _target(t) in lacking):
+        try:
+            connection.execute(
+                sql.SQL(statement).format(
+                    identifier(table.target), sql.Identifier(TOKEN_COLUMN), sql.Identifier(VERSION_COLUMN)
+                )
+            )
+        except psycopg.errors.InsufficientPrivilege as error:
+            raise PreflightError(f"{table.name}: {error.diag.message_primary}; the role must own the target tables") from None
 
 
-def remove_for_load(connection: Connection, table: TableMap) -> list[str]:
-    """Drop and record the secondary indexes of an empty target; returns their names. A table with rows keeps its indexes."""
-    if _is_filled(connection, table):  # before the lock, for which writers would wait
-        return []
+def remove_for_load(connection: Connection, tables: Sequence[TableMap], small: Collection[str]) -> dict[str, list[str]]:
+    """Drop and record the secondary indexes of empty targets; returns their names by table. One with rows keeps its indexes.
+
+    A target of a table in `small` gets its token index at once: filling it with a few rows costs less than building it later.
+    """
+    # Emptiness is asked before the lock, for which writers would wait.
+    removed = {t.name: _remove(connection, t, t.name in small) for t in _empty(connection, tables)}
+    return {name: indexes for name, indexes in removed.items() if indexes}
+
+
+def _remove(connection: Connection, table: TableMap, is_small: bool) -> list[str]:
     with connection.transaction():
         connection.execute(sql.SQL("LOCK TABLE {} IN SHARE ROW EXCLUSIVE MODE").format(identifier(table.target)))
-        if _is_filled(connection, table):
+        if not _empty(connection, [table]):
             return []
-        values = {"table": table.name, "target": regclass(f"{table.target.schema}.{table.target.name}")}
         # With an empty path a definition qualifies every name: the session that builds the index may have another path.
         connection.execute("SELECT pg_catalog.set_config('search_path', '', true)")
+        kept = _token_index_name(connection, table) if is_small else ""
+        values = {"table": table.name, "target": _target(table), "kept": kept}
         names = [str(row[0]) for row in connection.execute(_SQL["record"], values).fetchall()]
         for name in names:
             connection.execute(f"DROP INDEX {name}".encode())
+        if is_small:
+            connection.execute(_token_index(table, "INDEX IF NOT EXISTS"))
     return names
 
 
-def _is_filled(connection: Connection, table: TableMap) -> bool:
-    statement = sql.SQL("SELECT EXISTS (SELECT FROM {})").format(identifier(table.target))
-    return connection.execute(statement).fetchone() == (True,)
+def _empty(connection: Connection, tables: Sequence[TableMap]) -> list[TableMap]:
+    """Those of these tables whose targets have no rows."""
+    found: list[TableMap] = []
+    for at in range(0, len(tables), TABLES_AT_ONCE):
+        part = tables[at : at + TABLES_AT_ONCE]
+        exists = sql.SQL(", ").join(sql.SQL("EXISTS (SELECT FROM {})").format(identifier(t.target)) for t in part)
+        filled = connection.execute(sql.SQL("SELECT {}").format(exists)).fetchone() or ()
+        found += [table for table, has_rows in zip(part, filled, strict=True) if not has_rows]
+    return found
 
 
-def _names(table: TableMap) -> dict[str, str]:
-    target = regclass(f"{table.target.schema}.{table.target.name}")
-    return {"target": target, "token": TOKEN_COLUMN, "version": VERSION_COLUMN}
+def _target(table: TableMap) -> str:
+    return regclass(f"{table.target.schema}.{table.target.name}")
 
 
 def build_missing(settings: Settings, tables: list[TableMap], report: Callable[[Build], None]) -> list[str]:
@@ -95,7 +113,11 @@ def build_missing(settings: Settings, tables: list[TableMap], report: Callable[[
     Raises PreflightError if an index cannot be built, or there is no room; TargetUnavailable if it may be built later.
     """
     with closing(connect(settings, autocommit=True)) as connection, target_errors():
-        return [name for table in tables for name in _build_alone(settings, connection, table, report)]
+        given = {"names": [t.name for t in tables], "indexes": [_token_index_name(connection, t) for t in tables]}
+        unfinished = {str(row[0]) for row in connection.execute(_SQL["unfinished"], given)}
+        _analyze(connection, [table for table in tables if table.name not in unfinished])
+        to_build = (table for table in tables if table.name in unfinished)
+        return [name for table in to_build for name in _build_alone(settings, connection, table, report)]
 
 
 def _build_alone(settings: Settings, connection: Connection, table: TableMap, report: Callable[[Build], None]) -> list[str]:
@@ -112,17 +134,36 @@ def _build_table(settings: Settings, connection: Connection, table: TableMap, re
             _build(settings, connection, name, definition, report)
             built.append(name)
         connection.execute("DELETE FROM sync.index WHERE index_name = %s", (name,))
-    connection.execute(sql.SQL("ANALYZE {}").format(identifier(table.target)))
+    _analyze(connection, [table])
     return built
 
 
+def _analyze(connection: Connection, tables: Sequence[TableMap]) -> None:
+    for at in range(0, len(tables), TABLES_AT_ONCE):
+        names = sql.SQL(", ").join(identifier(table.target) for table in tables[at : at + TABLES_AT_ONCE])
+        connection.execute(sql.SQL("ANALYZE {}").format(names))
+
+
 def _want_token_index(connection: Connection, table: TableMap) -> None:
-    name = sql.Identifier(table.target.schema, f"_sync_token_{table.target.name}"[:63]).as_string(connection)
-    definition = sql.SQL("CREATE INDEX {} ON {} USING btree ({})").format(
-        sql.Identifier(f"_sync_token_{table.target.name}"[:63]), identifier(table.target), sql.Identifier(TOKEN_COLUMN)
-    )
+    name = _token_index_name(connection, table)
     if not _is_valid(connection, name):
-        connection.execute(_SQL["want"], (name, table.name, definition.as_string(connection)))
+        connection.execute(_SQL["want"], (name, table.name, _token_index(table, "INDEX").as_string(connection)))
+
+
+def _token_index(table: TableMap, kind: str) -> sql.Composed:
+    """The statement that builds it, with `kind` in the place of INDEX."""
+    return sql.SQL("CREATE {} {} ON {} USING btree ({})").format(
+        sql.SQL(kind), _token_name(table), identifier(table.target), sql.Identifier(TOKEN_COLUMN)
+    )
+
+
+def _token_name(table: TableMap) -> sql.Identifier:
+    return sql.Identifier(f"_sync_token_{table.target.name}"[:63])
+
+
+def _token_index_name(connection: Connection, table: TableMap) -> str:
+    """The same with its schema, as SQL."""
+    return sql.Identifier(table.target.schema, f"_sync_token_{table.target.name}"[:63]).as_string(connection)
 
 
 def _is_valid(connection: Connection, name: str) -> bool:

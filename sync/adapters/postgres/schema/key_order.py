@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from psycopg import errors, sql
@@ -65,25 +66,30 @@ class ReadFacts:
     has_token: bool
 
 
-def record_key_order(connection: Connection, table: TableMap) -> None:
-    """Have the target's primary key say how Cassandra orders its rows, unless it does, or this role may not.
+def record_key_order(connection: Connection, *tables: TableMap) -> None:
+    """Have the targets' primary keys say how Cassandra orders their rows, unless they do, or this role may not.
 
     A table that is locked, by the build of an index for example, is left to the next command.
     """
-    statement = comment_statement(connection, table.target, target_key_order(table))
-    if statement is None:
-        return
-    try:
-        with connection.transaction():
-            connection.execute("SELECT set_config('lock_timeout', '500', true)")
-            connection.execute(statement)
-    except errors.LockNotAvailable:
-        log.info("%s: the order of its key is not recorded yet: the table is locked", table.name)
+    recorded = _recorded(connection, [table.target for table in tables])
+    for table in tables:
+        statement = _comment(recorded.get(_regclass(table.target)), table.target, target_key_order(table))
+        if statement is None:
+            continue
+        try:
+            with connection.transaction():
+                connection.execute("SELECT set_config('lock_timeout', '500', true)")
+                connection.execute(statement)
+        except errors.LockNotAvailable:
+            log.info("%s: the order of its key is not recorded yet: the table is locked", table.name)
 
 
 def comment_statement(connection: Connection, table: TargetTable, order: KeyOrder) -> sql.Composed | None:
     """The statement that records the order; None if it is recorded, or this role may not."""
-    found = connection.execute(_SQL["recorded"], _named(table)).fetchone()
+    return _comment(_recorded(connection, [table]).get(_regclass(table)), table, order)
+
+
+def _comment(found: tuple[str, str | None, bool] | None, table: TargetTable, order: KeyOrder) -> sql.Composed | None:
     wanted = to_comment(order)
     if found is None or found[1] == wanted or not found[2]:
         return None
@@ -92,10 +98,16 @@ def comment_statement(connection: Connection, table: TargetTable, order: KeyOrde
     )
 
 
+def _recorded(connection: Connection, tables: Sequence[TargetTable]) -> dict[str, tuple[str, str | None, bool]]:
+    """By table: its primary key's name and comment, and whether this role may write one."""
+    rows = connection.execute(_SQL["recorded"], {"tables": [_regclass(table) for table in tables]}).fetchall()
+    return {str(name): (str(key), comment, bool(may)) for name, key, comment, may in rows}
+
+
 def read_facts(connection: Connection, table: TargetTable) -> ReadFacts:
     """What reads of this table depend on."""
-    named = _named(table)
-    recorded = connection.execute(_SQL["recorded"], named).fetchone()
+    named = {"table": _regclass(table)}
+    recorded = _recorded(connection, [table]).get(named["table"])
     indexes = {
         str(name): Index(bool(ranges))
         for name, ranges in connection.execute(_SQL["indexes"], named).fetchall()
@@ -105,8 +117,8 @@ def read_facts(connection: Connection, table: TargetTable) -> ReadFacts:
     return ReadFacts(from_comment(recorded[1]) if recorded else None, indexes, has_token)
 
 
-def _named(table: TargetTable) -> dict[str, str]:
-    return {"table": regclass(f"{table.schema}.{table.name}")}
+def _regclass(table: TargetTable) -> str:
+    return regclass(f"{table.schema}.{table.name}")
 
 
 def order_terms(table: TargetTable, column: KeyColumn, value: sql.Composable | None = None) -> list[sql.Composed]:

@@ -6,12 +6,14 @@ UPDATE sync.epoch SET floor = greatest(floor + 1, (extract(epoch FROM clock_time
 WHERE epoch = (SELECT max(epoch) FROM sync.epoch)
 RETURNING floor
 
--- open_run: the unfinished backfill of a table
-SELECT id FROM sync.run WHERE table_name = %(table)s AND kind = 'backfill' AND state = 'open'
+-- resume_runs: the unfinished backfills of these tables
+SELECT table_name, id FROM sync.run WHERE table_name = ANY (%(tables)s) AND kind = 'backfill' AND state = 'open'
 
--- begin_run: a new backfill of a table, whose floor is not known yet
-INSERT INTO sync.run (kind, table_name, floor, shape, write_times) VALUES ('backfill', %(table)s, 0, %(shape)s, true)
-RETURNING id
+-- begin_runs: a new backfill of each of these tables, whose floor is not known yet
+INSERT INTO sync.run (kind, table_name, floor, shape, write_times)
+SELECT 'backfill', t.name, 0, t.shape, true
+FROM unnest(%(tables)s::text[], %(shapes)s::text[]) WITH ORDINALITY AS t (name, shape, place) ORDER BY t.place
+RETURNING table_name, id
 
 -- set_floor: rows that these runs insert from now on get the floor of this start (rule 18)
 UPDATE sync.run SET floor = %(floor)s WHERE id = ANY (%(runs)s)
@@ -157,13 +159,14 @@ UPDATE sync.range
 SET range_end = %(middle)s, state = 'pending', lease_owner = NULL, lease_until = NULL, error = %(error)s
 WHERE id = %(range)s AND lease_owner = %(owner)s AND state = 'running'
 
--- finish_run: a run is done when all its ranges are
+-- finish_runs: a run is done when all its ranges are
 UPDATE sync.run SET state = 'done', finished_at = clock_timestamp()
-WHERE id = %(run)s AND state = 'open' AND NOT EXISTS (SELECT FROM sync.range WHERE run_id = %(run)s AND state <> 'done')
+WHERE id = ANY (%(runs)s) AND state = 'open'
+  AND NOT EXISTS (SELECT FROM sync.range WHERE run_id = run.id AND range.state <> 'done')
 RETURNING id
 
--- whole_ring: the ranges of a run, to check that they are exactly the ring (invariant 4)
-SELECT range_start, range_end FROM sync.range WHERE run_id = %(run)s
+-- whole_ring: the ranges of each run, to check that they are exactly the ring (invariant 4)
+SELECT run_id, range_start, range_end FROM sync.range WHERE run_id = ANY (%(runs)s)
 
 -- progress: the progress of each run
 SELECT r.table_name, count(*), count(*) FILTER (WHERE r.state = 'done'), count(*) FILTER (WHERE r.state = 'running'),

@@ -38,16 +38,19 @@ UPDATE {target} AS t SET {token} = %(token)s WHERE {same_key} AND t.{token} IS D
 -- show: a row as JSON, for people
 SELECT to_jsonb(t.*) FROM {target} AS t WHERE {same_key}
 
--- open_run: the unfinished pass over a table, which from now on repairs or does not
-UPDATE sync.run SET repair = %(repair)s WHERE table_name = %(table)s AND kind = 'drift' AND state = 'open' RETURNING id
+-- resume_runs: the unfinished passes over these tables, which from now on repair or do not
+UPDATE sync.run SET repair = %(repair)s WHERE table_name = ANY (%(tables)s) AND kind = 'drift' AND state = 'open'
+RETURNING table_name, id
 
 -- ranges_checked: how many ranges have a verdict from passes that were stopped
 SELECT count(*) FROM sync.range AS r JOIN sync.run ON run.id = r.run_id AND run.kind = 'drift' AND run.state = 'open'
 WHERE run.table_name = ANY (%(tables)s) AND r.state = 'done'
 
--- begin_run: a new pass over a table; it inserts nothing, so its floor means nothing
+-- begin_runs: a new pass over each of these tables; it inserts nothing, so its floor means nothing
 INSERT INTO sync.run (kind, table_name, floor, repair, epoch, shape)
-VALUES ('drift', %(table)s, 0, %(repair)s, (SELECT max(epoch) FROM sync.epoch), %(shape)s) RETURNING id
+SELECT 'drift', t.name, 0, %(repair)s, (SELECT max(epoch) FROM sync.epoch), t.shape
+FROM unnest(%(tables)s::text[], %(shapes)s::text[]) WITH ORDINALITY AS t (name, shape, place) ORDER BY t.place
+RETURNING table_name, id
 
 -- invalidate: discard verdicts of a stopped pass that no longer count: all of them if it is to restart, or if the epoch or
 -- the table's shape has changed since it began; otherwise those whose check began too long ago

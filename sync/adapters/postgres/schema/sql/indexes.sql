@@ -1,12 +1,20 @@
--- has_columns: whether the table has a migration's columns
-SELECT count(*) = 2 FROM pg_attribute
-WHERE attrelid = to_regclass(%(target)s) AND attname IN (%(token)s, %(version)s) AND NOT attisdropped
+-- without_columns: which of these tables lack a migration's columns
+SELECT t.name FROM unnest(%(targets)s::text[]) AS t (name)
+WHERE (SELECT count(*) FROM pg_attribute
+       WHERE attrelid = to_regclass(t.name) AND attname IN (%(token)s, %(version)s) AND NOT attisdropped) < 2
 
--- record: remember the secondary indexes of a table: those that neither belong to a constraint nor enforce anything
+-- unfinished: which of these tables have indexes to build, or no valid one on their tokens
+SELECT t.name FROM unnest(%(names)s::text[], %(indexes)s::text[]) AS t (name, token_index)
+WHERE EXISTS (SELECT FROM sync.index WHERE table_name = t.name)
+   OR NOT EXISTS (SELECT FROM pg_index WHERE indexrelid = to_regclass(t.token_index) AND indisvalid)
+
+-- record: remember the secondary indexes of a table but the one that is kept: those that neither belong to a constraint nor
+-- enforce anything
 INSERT INTO sync.index (index_name, table_name, definition)
 SELECT format('%%I.%%I', n.nspname, c.relname), %(table)s, pg_get_indexdef(i.indexrelid)
 FROM pg_index AS i JOIN pg_class AS c ON c.oid = i.indexrelid JOIN pg_namespace AS n ON n.oid = c.relnamespace
 WHERE i.indrelid = to_regclass(%(target)s) AND NOT i.indisunique AND NOT i.indisexclusion AND i.indisvalid
+  AND i.indexrelid IS DISTINCT FROM to_regclass(nullif(%(kept)s, ''))
 ON CONFLICT (index_name) DO UPDATE SET definition = excluded.definition
 RETURNING index_name
 

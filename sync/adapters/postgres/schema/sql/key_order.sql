@@ -1,7 +1,7 @@
--- recorded: the comment on a table's primary key, and whether this role may write one
-SELECT k.conname, obj_description(k.oid, 'pg_constraint'), pg_has_role(c.relowner, 'USAGE')
-FROM pg_class AS c JOIN pg_constraint AS k ON k.conrelid = c.oid AND k.contype = 'p'
-WHERE c.oid = to_regclass(%(table)s)
+-- recorded: the comments on tables' primary keys, and whether this role may write them
+SELECT t.name, k.conname, obj_description(k.oid, 'pg_constraint'), pg_has_role(c.relowner, 'USAGE')
+FROM unnest(%(tables)s::text[]) AS t (name)
+JOIN pg_class AS c ON c.oid = to_regclass(t.name) JOIN pg_constraint AS k ON k.conrelid = c.oid AND k.contype = 'p'
 
 -- indexes: the columns that lead a valid index of whole rows, and whether it finds ranges; Cassandra reads no part of a partition key
 SELECT a.attname, bool_or(m.amname = 'btree')
