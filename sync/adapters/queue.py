@@ -61,6 +61,12 @@ def _connection(url: str, answer_seconds: float | None) -> redis.Redis:
     return made
 
 
+def live_workers(queue: Queue) -> int:
+    """How many RQ workers listen: those that RQ remembers, without killed ones, whose own entry has expired."""
+    keys = Worker.all_keys(queue=queue)
+    return int(queue.connection.exists(*keys)) if keys else 0
+
+
 def unanswered(connection: Any, error: redis.RedisError | OSError) -> Unreachable:
     """The error that names the Redis server and says what went wrong, in one line."""
     return Unreachable(f"{redis_name(connection)}: {explain(error, connection)}")
@@ -171,6 +177,6 @@ class QueueNotifier:
     def workers(self) -> int:
         """How many RQ workers listen to the queue. Raises Unreachable."""
         try:
-            return int(Worker.count(queue=self._queue))
+            return live_workers(self._queue)
         except redis.RedisError as error:
             raise unanswered(self._queue.connection, error) from None

@@ -12,9 +12,11 @@ from sync.commands.context import load
 from sync.console import Line, Rate, duration, say, status, steps
 from sync.core.words import counted
 from sync.errors import Interrupted, SyncError
+from sync.settings import Config, Settings
 from sync.wiring.dual_write.expired import ExpirySweeper
 from sync.wiring.dual_write.worker import MAX_COUNTED, Sweeper
 from sync.wiring.worker_check import worker_blocker
+from sync.workers.health import HealthProcess, Shared
 from sync.workers.pool import Pool
 
 SWEEP_SECONDS = 2
@@ -24,7 +26,14 @@ def run(args: argparse.Namespace) -> int:
     """Work and sweep until Ctrl-C or SIGTERM; workers that die are replaced."""
     settings, config = load("source", "target", "redis_url")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # a service manager's way to end it is no error
-    pool = Pool(settings, args.n)
+    shared = Shared()
+    health = _health(args, settings, config, shared)
+    try:
+        pool = Pool(settings, args.n)
+    except BaseException:
+        if health:
+            health.stop()
+        raise
     them = "it" if args.n == 1 else "them"
     try:
         steps(args.quiet)(f"{counted(args.n, 'worker')} on the queue `sync`; Ctrl-C ends {them} after the present job")
@@ -35,15 +44,27 @@ def run(args: argparse.Namespace) -> int:
             progress, sweeper = Draining(), Sweeper(settings, config.dual_write.writers_folder)
             expired = ExpirySweeper(settings, config)
             while True:
+                shared.note(len(pool), 0)
                 time.sleep(SWEEP_SECONDS)
-                if pool.heal():
+                if replaced := pool.heal():
                     say("a worker had died and was replaced")
+                shared.note(len(pool), replaced)
+                if health:
+                    health.heal()
                 block.update(progress.lines(sweeper.sweep()))
                 expired.sweep()
     except KeyboardInterrupt:
         raise Interrupted("what the workers held is free for others") from None
     finally:
+        if health:
+            health.stop()
         pool.stop(grace_seconds=90)
+
+
+def _health(args: argparse.Namespace, settings: Settings, config: Config, shared: Shared) -> HealthProcess | None:
+    if args.metrics_port is None:
+        return None
+    return HealthProcess(settings, config, (args.metrics_host, args.metrics_port), shared)
 
 
 class Draining:

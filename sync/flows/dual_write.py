@@ -15,6 +15,7 @@ from sync.core.expiry import expires_late
 from sync.core.mutations import Key, Mutation
 from sync.errors import AnswerLost, TargetBusy, TargetUnavailable, WriteRefused, WriteRefusedNow, WriteUnsure
 from sync.failpoints import failpoint
+from sync.flows.observing import Observe, unobserved
 from sync.ports import Intent, Outcome, PrimaryRows, TableJournal
 
 log = logging.getLogger(__name__)
@@ -51,6 +52,7 @@ class ForwardWrite:
     primary: PrimaryRows
     write_behind: WriteBehind
     mode: Mode = "inline"
+    observe: Observe = unobserved
 
     def write(self, mutation: Mutation) -> bool:
         """Write to both sides; True. Raises WriteRefused, WriteUnsure; EpochChanged before anything is written."""
@@ -67,6 +69,7 @@ class ForwardWrite:
         sent = time.monotonic()
         outcome, error = self.primary.write(mutation, intent.version)
         is_late = expires_late(mutation.cells, time.monotonic() - sent)
+        self.observe("source", outcome, time.monotonic() - sent)
         failpoint("write.after_primary")
         if outcome == "refused":
             self._withdraw(intent, error)
@@ -102,7 +105,9 @@ class ForwardWrite:
         state: State | None = "unsure"  # until it is known: a signal's handler, or a task's timeout, may raise anywhere here
         try:
             failpoint("write.accepted")
+            sent = time.monotonic()
             outcome, error = self.primary.write(mutation, version)
+            self.observe("source", outcome, time.monotonic() - sent)
             failpoint("write.unrecorded")
             state = _ALONE[outcome]
         finally:
@@ -140,16 +145,20 @@ class ForwardWrite:
             # Nobody waits for the mark: if it is lost with the process, the intent stays open, and is claimed all the same.
             self.write_behind.mark_later(self.journal, intent, "finished", "")
             return
+        sent, outcome = time.monotonic(), "left"
         try:
             if not self.journal.write(mutation, intent):
                 self.write_behind.needs_reconcile(self.journal.table)  # refused by the guard: something newer is there
             failpoint("write.after_secondary")
+            outcome = "written"
         except TargetBusy as error:
             self._mark(intent, "finished", str(error))
         except TargetUnavailable as error:
             self.write_behind.mark_later(self.journal, intent, "finished", str(error))
         except ValueError as error:  # a value that the target cannot hold: the reconcile records the reject
             self._mark(intent, "finished", str(error))
+        finally:
+            self.observe("target", outcome, time.monotonic() - sent)
 
     def _mark(self, intent: Intent, state: Literal["finished", "unsure"], error: str) -> None:
         failpoint("write.before_mark")
