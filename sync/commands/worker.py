@@ -15,6 +15,7 @@ from sync.errors import Interrupted, SyncError
 from sync.settings import Config, Settings
 from sync.wiring.dual_write.expired import ExpirySweeper
 from sync.wiring.dual_write.worker import MAX_COUNTED, Sweeper
+from sync.wiring.notify import SilentWriters
 from sync.wiring.worker_check import worker_blocker
 from sync.workers.health import HealthProcess, Shared
 from sync.workers.pool import Pool
@@ -42,7 +43,7 @@ def run(args: argparse.Namespace) -> int:
                 say(f"source: {found}")
         with status(args.quiet) as block:
             progress, sweeper = Draining(), Sweeper(settings, config.dual_write.writers_folder)
-            expired = ExpirySweeper(settings, config)
+            expired, silent = ExpirySweeper(settings, config), SilentWriters(settings, config)
             while True:
                 shared.note(len(pool), 0)
                 time.sleep(SWEEP_SECONDS)
@@ -53,6 +54,7 @@ def run(args: argparse.Namespace) -> int:
                     health.heal()
                 block.update(progress.lines(sweeper.sweep()))
                 expired.sweep()
+                silent.look()
     except KeyboardInterrupt:
         raise Interrupted("what the workers held is free for others") from None
     finally:
