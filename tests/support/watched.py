@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import socket
 import subprocess
 import sys
@@ -111,10 +112,14 @@ class Watched:
     def stop(self) -> None:
         for each in self.started:
             if isinstance(each, Running):
+                if not each.ended:
+                    each.process.terminate()  # a worker that is killed counts for two minutes more
+                    each.wait(120)
                 each.kill_all()
             else:
-                each.kill()
-                each.wait()
+                each.send_signal(signal.SIGCONT)
+                each.stdin.close()  # it signs off
+                each.wait(120)
         self.started.clear()
 
 
