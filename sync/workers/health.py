@@ -157,7 +157,7 @@ def _listening(address: tuple[str, int]) -> socket.socket:
     try:
         return socket.create_server(address, family=socket.AF_INET6 if ":" in address[0] else socket.AF_INET)
     except (OSError, OverflowError) as error:
-        text = os.strerror(error.errno) if isinstance(error, OSError) and (error.errno or 0) > 0 else str(error)
+        text = os.strerror(error.errno) if isinstance(error, OSError) and error.errno and error.errno > 0 else str(error)
         raise SettingsError(
             f"--metrics-port {address[1]}: cannot listen on {address[0]}: {text.lower()}; choose another port or "
             "--metrics-host"

@@ -154,6 +154,9 @@ def test_json_logs_hold_no_values(site: Watched) -> None:
         first = running[0].wait(120)
         running[1].wait(120)
         assert first.code == 1
+        shown = place.commands.run("status")
+        assert "failed job: copy ranges of songs (runs " in shown.out and ": a strange error" in shown.out, shown
+        assert place.commands.run("status", "--json").json["failed_jobs"][0]["job"].startswith(("copy ranges", "check ranges"))
         place.sql("DROP TRIGGER strange ON songs")
         worker, _ = failed.worker()
         with DualWriteStore(site.settings, load_config(place.commands.folder / "sync.toml")) as store:

@@ -196,6 +196,13 @@ def test_without_the_package_stores_count_nothing(monkeypatch: pytest.MonkeyPatc
     counted.accepted()
 
 
+def test_names_that_the_application_has_taken(caplog: pytest.LogCaptureFixture) -> None:
+    """Would break: a store cannot be opened, because the application counts something under the same name."""
+    assert isinstance(store_metrics(), StoreMetrics)  # so they are taken
+    assert not isinstance(store_metrics.__wrapped__(), StoreMetrics)
+    assert "stores count nothing: prometheus_client: Duplicated timeseries" in caplog.text
+
+
 @pytest.mark.parametrize(
     ("traceback", "why"),
     [
