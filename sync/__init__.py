@@ -18,7 +18,9 @@ cli          the command line: run one command, print
 console      output for people: results to stdout, progress and logs to stderr
 errors       every error, below one root
 failpoints   named places where a test ends or delays the process
+json_log     logs as JSON lines (`SYNC_LOG=json`)
 missing      which settings are missing to reach a server
+notify_settings  the section `[notify]` of sync.toml
 ports        what the flows need, as protocols named by role
 renamed      old names of settings, and the new ones
 resources    files that come with the package

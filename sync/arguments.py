@@ -86,6 +86,8 @@ def build_parser() -> argparse.ArgumentParser:
         commands, "worker", "run RQ workers for the queue `sync`, and notify them of work that is due", json=False
     )
     worker.add_argument("-n", type=_positive, default=1, help="number of workers (1)")
+    worker.add_argument("--metrics-port", type=_positive, metavar="PORT", help="serve /metrics, /healthz and /readyz there")
+    worker.add_argument("--metrics-host", metavar="ADDRESS", default="127.0.0.1", help="where they listen (127.0.0.1)")
     _quiet(worker)
     return parser
 

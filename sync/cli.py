@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import importlib
+import logging
 import os
 import shlex
 import sys
@@ -39,8 +40,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return ERROR
 
     console.set_up_output()
-    console.set_up_logging()
     try:
+        console.set_up_logging()
         module = _imported(args.run)
         code = int(module.run(args))
         sys.stdout.flush()  # here, where a reader that went away is no error
@@ -49,11 +50,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         console.say(_stopped(str(error), argv))
         return INTERRUPTED
     except GateRefused as error:
-        console.say(f"sync {args.command}: {error}")
+        console.say(f"sync {args.command}: {error}", logging.ERROR)
         return REFUSED
     except SyncError as error:
         for line in _lines(error):
-            console.say(f"sync {args.command}: {line}")
+            console.say(f"sync {args.command}: {line}", logging.ERROR)
         return ERROR
     except KeyboardInterrupt:
         console.say(_stopped("nothing is lost", argv))
@@ -64,7 +65,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except Exception as error:
         if os.environ.get("SYNC_DEBUG"):
             raise
-        console.say(f"sync {args.command}: {_unexpected(error)}")
+        console.say(f"sync {args.command}: {_unexpected(error)}", logging.ERROR)
         return ERROR
 
 

@@ -23,6 +23,7 @@ from rich.text import Text
 
 from sync.core.visible import visible, visible_json, visible_lines
 from sync.errors import SettingsError
+from sync.json_log import JsonLines
 
 _WIDE = 100_000  # off a terminal nothing is folded for a width that nobody has
 _GAP = 2
@@ -36,6 +37,7 @@ class _Shown(Console):
         super().print(*(visible_lines(o) if isinstance(o, str) else o for o in objects), **options)
 
 
+log = logging.getLogger(__name__)
 out = _Shown(highlight=False, width=None if sys.stdout.isatty() else _WIDE)
 err = _Shown(stderr=True, highlight=False, soft_wrap=not sys.stderr.isatty())
 
@@ -53,8 +55,25 @@ def set_up_output() -> None:
         sys.stdout.reconfigure(errors="backslashreplace")
 
 
+def is_json_log() -> bool:
+    """Whether everything on stderr is to be JSON lines."""
+    return os.environ.get("SYNC_LOG") == "json"
+
+
 def set_up_logging() -> None:
-    """Warnings of this project and its libraries, a line each, to stderr."""
+    """Warnings of this project and its libraries, a line each, to stderr; as JSON also what this project does meanwhile.
+
+    Raises SettingsError where SYNC_LOG names no form.
+    """
+    if os.environ.get("SYNC_LOG", "") not in ("", "text", "json"):
+        raise SettingsError("SYNC_LOG: it may be text or json")
+    if is_json_log():
+        handler = logging.StreamHandler()
+        handler.setFormatter(JsonLines())
+        logging.basicConfig(level=logging.WARNING, handlers=[handler])
+        logging.getLogger("sync").setLevel(logging.INFO)
+        logging.getLogger("cassandra").setLevel(logging.ERROR)
+        return
     shown: logging.Handler = logging.StreamHandler()
     shown.setFormatter(_Lines("%(asctime)s %(levelname)s %(message)s"))
     if err.is_terminal:
@@ -65,9 +84,12 @@ def set_up_logging() -> None:
     logging.getLogger("cassandra").setLevel(logging.ERROR)
 
 
-def say(text: str) -> None:
-    """A line on what is being done, to stderr."""
-    err.print(text, markup=False)
+def say(text: str, level: int = logging.INFO) -> None:
+    """A line on what is being done, to stderr; the level is for JSON lines."""
+    if is_json_log():
+        log.log(level, "%s", text)
+    else:
+        err.print(text, markup=False)
 
 
 def json_text(value: Any) -> str:
@@ -236,14 +258,14 @@ class Status:
             self._last = time.monotonic()
             for line in lines:
                 if (line.state or line.text) not in self._printed:
-                    say(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {line.text}")
+                    say(line.text if is_json_log() else f"{time.strftime('%Y-%m-%d %H:%M:%S')} {line.text}")
             self._printed = {line.state or line.text for line in lines}
 
 
 @contextmanager
 def status(quiet: bool = False) -> Iterator[Status]:
     """A status block for the time of a long work; a quiet one shows nothing."""
-    if quiet or not err.is_terminal:
+    if quiet or not err.is_terminal or is_json_log():
         yield Status(quiet=quiet)
         return
     with Live(console=err, refresh_per_second=4, transient=True) as live:

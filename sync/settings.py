@@ -17,6 +17,7 @@ from sync.core.schema.static_rows import base_of, named, static_options
 from sync.core.words import listed
 from sync.errors import SettingsError
 from sync.missing import missing_of
+from sync.notify_settings import NotifyTuning
 from sync.renamed import refuse_old_names
 from sync.tuning import CaptureTuning, Tuning
 
@@ -231,6 +232,7 @@ class Config(BaseModel):
     drift: DriftTuning = DriftTuning()
     cutover: CutoverTuning = CutoverTuning()
     capture: CaptureTuning = CaptureTuning()
+    notify: NotifyTuning = NotifyTuning()
 
     @model_validator(mode="before")
     @classmethod

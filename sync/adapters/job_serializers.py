@@ -33,13 +33,14 @@ def _unread(connection: Any, job: str) -> Serializer | None:
     if not newest:
         return None
     with suppress(binascii.Error):
-        if b"DeserializationError" in _inflated(b64decode(newest[0][1].get(b"exc_string", b""))):
+        if b"DeserializationError" in inflated(b64decode(newest[0][1].get(b"exc_string", b""))):
             data = connection.hget(Job.key_for(job), "data") or b""
-            return "json" if _inflated(data).startswith(b"[") else "pickle"
+            return "json" if inflated(data).startswith(b"[") else "pickle"
     return None
 
 
-def _inflated(data: bytes) -> bytes:
+def inflated(data: bytes) -> bytes:
+    """What RQ has compressed, at most 64 kB of it; nothing if it is something else."""
     with suppress(zlib.error):
         return zlib.decompressobj().decompress(data, _MAX_BYTES)
     return b""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -25,7 +26,8 @@ CHECK_JOB = "sync.workers.tasks.check_ranges"
 RECONCILE_JOB = "sync.workers.tasks.reconcile"
 _JOB_TIMEOUT = 3600
 _CONNECT_SECONDS, _ANSWER_SECONDS = 5.0, 5.0
-_WHAT = {COPY_JOB: "copy ranges of runs", CHECK_JOB: "check ranges of runs"}
+_WHAT = {COPY_JOB: "copy ranges of ", CHECK_JOB: "check ranges of "}
+_NAMED = 3
 log = logging.getLogger(__name__)
 
 
@@ -61,6 +63,12 @@ def _connection(url: str, answer_seconds: float | None) -> redis.Redis:
     return made
 
 
+def live_workers(queue: Queue) -> int:
+    """How many RQ workers listen: those that RQ remembers, without killed ones, whose own entry has expired."""
+    keys = Worker.all_keys(queue=queue)
+    return int(queue.connection.exists(*keys)) if keys else 0
+
+
 def unanswered(connection: Any, error: redis.RedisError | OSError) -> Unreachable:
     """The error that names the Redis server and says what went wrong, in one line."""
     return Unreachable(f"{redis_name(connection)}: {explain(error, connection)}")
@@ -75,8 +83,9 @@ def redis_name(connection: Any) -> str:
 class QueueNotifier:
     """Notifies workers on the queue `sync` to do `job` for runs. Errors of Redis are logged unless a method raises them."""
 
-    def __init__(self, connection: Any, job: str = COPY_JOB) -> None:
-        self._job, self._what = job, _WHAT[job]
+    def __init__(self, connection: Any, job: str = COPY_JOB, tables: Sequence[str] = ()) -> None:
+        """`tables` are those of the runs, for the jobs' descriptions."""
+        self._job, self._what, self._tables = job, _WHAT[job], tables
         # Jobs are read as JSON only: with pickle, anybody who can write to Redis could run code in this process.
         self._queue = Queue(QUEUE, connection=connection, serializer=JSONSerializer)
         self._pickled = Queue(QUEUE, connection=connection)  # only ever written to
@@ -90,7 +99,9 @@ class QueueNotifier:
             log.warning("Redis: %s; the command that watches the runs notifies workers again", explain(error))
 
     def _notify(self, runs: list[int], times: int) -> None:
-        self._enqueue(self._job, ",".join(map(str, runs)), f"{self._what} {runs}", times)
+        named, more = ", ".join(self._tables[:_NAMED]), len(self._tables) - _NAMED
+        of = f"{named}{f' and {more} more' if more > 0 else ''} " if named else ""
+        self._enqueue(self._job, ",".join(map(str, runs)), f"{self._what}{of}(runs {', '.join(map(str, runs))})", times)
 
     def notify_reconcile(self, table: str) -> bool:
         """Queue a job for a table's intents unless one is waiting already; returns whether it was queued."""
@@ -171,6 +182,6 @@ class QueueNotifier:
     def workers(self) -> int:
         """How many RQ workers listen to the queue. Raises Unreachable."""
         try:
-            return int(Worker.count(queue=self._queue))
+            return live_workers(self._queue)
         except redis.RedisError as error:
             raise unanswered(self._queue.connection, error) from None

@@ -15,6 +15,7 @@ from sync.errors import Interrupted, PreflightError
 from sync.ports import Progress
 from sync.settings import Config, Settings
 from sync.wiring.backfill.command import Plan, Show, make_plan, run_backfill
+from sync.wiring.notify import notify_backfill
 from sync.workers.pool import Pool
 
 
@@ -43,7 +44,9 @@ def backfill(args: argparse.Namespace, settings: Settings, config: Config) -> li
         check_writers(plan, args.writers)
         with status(args.quiet) as block:
             show = Show(Progressing(block).show, lambda b: block.update([build_line(b)]), steps(args.quiet))
-            return run_backfill(settings, config, plan, args.rate, pool, show)
+            final = run_backfill(settings, config, plan, args.rate, pool, show)
+        notify_backfill(settings, config, final)
+        return final
     except KeyboardInterrupt:
         raise Interrupted("the copied rows stay") from None
     finally:

@@ -15,6 +15,7 @@ from sync.errors import Interrupted, SettingsError
 from sync.ports import Epoch, SwitchKind
 from sync.wiring.cutover.command import CutoverSummary, switch
 from sync.wiring.cutover.gates import judge, open_site
+from sync.wiring.notify import notify
 
 PRIMARY_AFTER = {"cutover": "postgres", "rollback": "astra"}
 
@@ -42,6 +43,9 @@ def run(args: argparse.Namespace) -> int:
         except KeyboardInterrupt:
             raise Interrupted("`sync status` says which side is primary: the switch happened as a whole, or not") from None
     _summary(args, kind, passed, done, waived)
+    now, closed = done.result.epoch, round(done.result.closed_seconds * 1000, 1)
+    facts = {"epoch": now.epoch, "primary": now.primary, "closed_ms": closed, "waived": waived or None}
+    notify(settings, config, kind, f"{STORES[now.primary]} is primary (epoch {now.epoch})", **facts)
     return 0
 
 

@@ -16,6 +16,7 @@ from sync.report import html
 from sync.settings import Config, Settings
 from sync.wiring.backfill.command import Show, make_plan
 from sync.wiring.drift.command import DriftRequest, list_passes, run_drift
+from sync.wiring.notify import notify_pass
 from sync.workers.pool import Pool
 
 _MAX_PASSES = 50
@@ -54,7 +55,9 @@ def drift_report(args: argparse.Namespace, settings: Settings, config: Config) -
         request = DriftRequest(args.repair, args.sample_search, args.show_values, args.restart)
         with status(args.quiet) as block:
             show = Show(Progressing(block, _WORDS).show, lambda b: block.update([build_line(b)]), steps(args.quiet))
-            return run_drift(settings, config, plan, request, pool, show)
+            report = run_drift(settings, config, plan, request, pool, show)
+        notify_pass(settings, config, report)
+        return report
     except KeyboardInterrupt:
         raise Interrupted("the verdicts stay") from None
     finally:

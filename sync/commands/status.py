@@ -100,6 +100,8 @@ def _show(status: dict[str, Any]) -> None:
     age = f", the oldest {duration(intents['oldest_age_seconds'])} old" if intents["open"] else ""
     out.print(f"intents: {intents['open']:,} open{age}; unrecorded writes: {intents['spooled']:,}", markup=False)
     out.print(f"RQ workers: {workers}; rejected rows: {rejects}", markup=False)
+    for failed in status["failed_jobs"]:
+        out.print(f"failed job: {failed['job']}: {failed['why']}", markup=False, soft_wrap=True)
     if status["last_drift"]:
         out.print(_last_pass(status["last_drift"]), markup=False)
     for line in (*_shadow_reads(status["shadow_reads"]), *_feeds(status["feeds"], status["gaps"])):

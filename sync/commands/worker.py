@@ -12,9 +12,12 @@ from sync.commands.context import load
 from sync.console import Line, Rate, duration, say, status, steps
 from sync.core.words import counted
 from sync.errors import Interrupted, SyncError
+from sync.settings import Config, Settings
 from sync.wiring.dual_write.expired import ExpirySweeper
 from sync.wiring.dual_write.worker import MAX_COUNTED, Sweeper
+from sync.wiring.notify import SilentWriters
 from sync.wiring.worker_check import worker_blocker
+from sync.workers.health import HealthProcess, Shared
 from sync.workers.overdue import Overdue
 from sync.workers.pool import Pool
 
@@ -25,7 +28,15 @@ def run(args: argparse.Namespace) -> int:
     """Work and sweep until Ctrl-C or SIGTERM; workers that die are replaced."""
     settings, config = load("source", "target", "redis_url")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # a service manager's way to end it is no error
-    pool, overdue = Pool(settings, args.n), Overdue(settings, config)
+    shared = Shared()
+    health = _health(args, settings, config, shared)
+    try:
+        pool = Pool(settings, args.n)
+    except BaseException:
+        if health:
+            health.stop()
+        raise
+    overdue = Overdue(settings, config)
     them = "it" if args.n == 1 else "them"
     try:
         steps(args.quiet)(f"{counted(args.n, 'worker')} on the queue `sync`; Ctrl-C ends {them} after the present job")
@@ -34,19 +45,32 @@ def run(args: argparse.Namespace) -> int:
                 say(f"source: {found}")
         with status(args.quiet) as block:
             progress, sweeper = Draining(), Sweeper(settings, config.dual_write.writers_folder)
-            expired = ExpirySweeper(settings, config)
+            expired, silent = ExpirySweeper(settings, config), SilentWriters(settings, config)
             while True:
+                shared.note(len(pool), 0)
                 time.sleep(SWEEP_SECONDS)
-                if pool.heal():
+                if replaced := pool.heal():
                     say("a worker had died and was replaced")
+                shared.note(len(pool), replaced)
+                if health:
+                    health.heal()
                 block.update(progress.lines(sweeper.sweep()))
                 overdue.sweep(sweeper.due)
                 expired.sweep()
+                silent.look()
     except KeyboardInterrupt:
         raise Interrupted("what the workers held is free for others") from None
     finally:
         overdue.stop()
+        if health:
+            health.stop()
         pool.stop(grace_seconds=90)
+
+
+def _health(args: argparse.Namespace, settings: Settings, config: Config, shared: Shared) -> HealthProcess | None:
+    if args.metrics_port is None:
+        return None
+    return HealthProcess(settings, config, (args.metrics_host, args.metrics_port), shared)
 
 
 class Draining:

@@ -14,6 +14,7 @@ cell_ttls   when a row expires, from the TTLs of its cells
 cql         CQL types as values
 expiry      moments at which rows expire, and the column that has them
 key_forms   one form of each key value, for both sides
+metrics     the state of a migration as metrics
 mutations   a write as it was asked for, kept in its intent
 ring        the token ring and its ranges `(start, end]`
 rows        tables, columns and mappings as values

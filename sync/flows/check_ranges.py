@@ -22,7 +22,7 @@ from sync.core.mutations import Key
 from sync.core.ring import TokenRange
 from sync.errors import LeaseLost, NotNow, SourceTimeout, SourceUnavailable, TargetNotNow, TargetUnavailable
 from sync.failpoints import failpoint
-from sync.flows.copy_ranges import retry_message
+from sync.flows.copy_ranges import of_range, retry_message
 from sync.flows.recheck import KeysOfBothSides, Recheck, RecheckPolicy
 from sync.flows.retry import pause_after
 from sync.flows.verify import Digests
@@ -161,15 +161,16 @@ def _attempt(stream: CheckStream, lease: Lease) -> Literal["done", "failed", "st
         stream.ranges.release_range(lease)
         return "stopped"
     except LeaseLost as error:
-        log.warning("%s", error)
+        log.warning("%s", error, extra=of_range(lease))
         return "lost"
     except SourceTimeout as error:
         _too_much(stream.ranges, lease, str(error))
         return "split"
     except (SourceUnavailable, TargetNotNow) as error:
-        log.warning("%s", retry_message(lease.table, error, isinstance(error, NotNow)))
+        log.warning("%s", retry_message(lease.table, error, isinstance(error, NotNow)), extra=of_range(lease))
         (stream.ranges.wait if isinstance(error, NotNow) else stream.ranges.fail)(lease, str(error))
         return "failed"
+    log.info("%s: a range is checked", lease.table, extra=of_range(lease))
     return "done"
 
 
@@ -179,7 +180,7 @@ def _too_much(ranges: CheckLedger, lease: Lease, error: str) -> None:
     if whole.end - whole.start < 2 or lease.attempts >= MAX_TRIES:
         ranges.fail(lease, error)
     else:
-        log.warning("%s: %s; the range is split in two", lease.table, error)
+        log.warning("%s: %s; the range is split in two", lease.table, error, extra=of_range(lease))
         ranges.split(lease, _middle(whole), error)
 
 

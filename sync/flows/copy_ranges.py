@@ -117,14 +117,14 @@ def copy_ranges(stream: CopyStream, runs: list[int], owner: str, stopped: Callab
             done += _copy(stream, lease, limiter, stopped)
             failures = 0
         except LeaseLost as error:
-            log.warning("%s", error)
+            log.warning("%s", error, extra=of_range(lease))
         except PlaceUnknown as error:
-            log.warning("%s: it resumes at a partition's start: %s", lease.table, error)
+            log.warning("%s: it resumes at a partition's start: %s", lease.table, error, extra=of_range(lease))
             stream.ranges.discard_position(lease)
             break  # the server disconnects on such a mark, and the driver does not reconnect: the next job does
         except (SourceUnavailable, TargetNotNow) as error:
             failures += 1
-            log.warning("%s", retry_message(lease.table, error, isinstance(error, NotNow)))
+            log.warning("%s", retry_message(lease.table, error, isinstance(error, NotNow)), extra=of_range(lease))
             (stream.ranges.wait if isinstance(error, NotNow) else stream.ranges.fail)(lease, str(error))
             pause(failures, stopped)
     return done
@@ -136,7 +136,9 @@ def _copy(stream: CopyStream, lease: Lease, limiter: RateLimiter, stopped: Calla
         return 1
     held = _HeldLease(stream, lease, lease.todo)
     try:
-        return _copy_pages(stream, held, limiter, stopped)
+        done = _copy_pages(stream, held, limiter, stopped)
+        log.info("%s: a range is %s", lease.table, "copied" if done else "left", extra=of_range(lease))
+        return done
     except SourceTimeout as error:
         _timed_out(stream.ranges, lease, held.left, error)
         return 0
@@ -187,6 +189,11 @@ def batches(pages: Iterator[Page], end: int, batch_bytes: int, batch_rows: int |
     yield Batch(tuple(held), end, last=True)
 
 
+def of_range(lease: Lease) -> dict[str, str]:
+    """What a log record about a range has in addition."""
+    return {"table": lease.table, "range": f"({lease.whole.start}, {lease.whole.end}]", "worker": lease.owner}
+
+
 def retry_message(table: str, error: SyncError, endless: bool) -> str:
     """The message about a range that is retried (`endless`: without limit), with the server's own words."""
     where = "Postgres: " if isinstance(error, TargetNotNow) else ""
@@ -199,7 +206,7 @@ def _timed_out(ranges: Ranges, lease: Lease, left: TokenRange, error: SourceTime
         ranges.fail(lease, str(error))
         return
     middle = left.start + (left.end - left.start) // 2
-    log.warning("%s: %s; the range is split in two", lease.table, error)
+    log.warning("%s: %s; the range is split in two", lease.table, error, extra=of_range(lease))
     ranges.split(lease, middle, str(error))
 
 

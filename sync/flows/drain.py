@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from sync.flows.partition_deletes import PartitionDeletes
 from sync.flows.partition_rechecks import ExpandPartitions
 from sync.ports import MAX_LOCKS, KeyReconciler
 
+log = logging.getLogger(__name__)
 BATCH = MAX_LOCKS
 
 
@@ -71,7 +73,11 @@ class Drain:
             failpoint("drain.leased")
             keys = list(self._keys(due))
             try:
-                done += self.reconcile.keys(keys, lambda key, error: self.journal.failed(key.canonical, error))
+                settled = self.reconcile.keys(keys, lambda key, error: self.journal.failed(key.canonical, error))
+                done += settled
+                if keys:
+                    more = {"table": keys[0].table, "keys": settled, "worker": owner}
+                    log.info("%s: %d of %d keys are reconciled", keys[0].table, settled, len(keys), extra=more)
             except TargetUnavailable as error:
                 for key in keys:  # raises the same if Postgres is unreachable; else `sync intents` shows the error
                     self.journal.failed(key.canonical, str(error))

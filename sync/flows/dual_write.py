@@ -16,6 +16,7 @@ from sync.core.expiry import expires_late
 from sync.core.mutations import Key, Mutation
 from sync.errors import AnswerLost, TargetBusy, TargetUnavailable, WriteRefused, WriteRefusedNow, WriteUnsure
 from sync.failpoints import failpoint
+from sync.flows.observing import Observe, unobserved
 from sync.ports import Intent, Outcome, PrimaryRows, TableJournal
 
 log = logging.getLogger(__name__)
@@ -52,6 +53,7 @@ class ForwardWrite:
     primary: PrimaryRows
     write_behind: WriteBehind
     mode: Mode = "inline"
+    observe: Observe = unobserved
 
     def write(self, mutation: Mutation) -> bool:
         """Write to both sides; True. Raises WriteRefused, WriteUnsure; EpochChanged before anything is written."""
@@ -68,6 +70,7 @@ class ForwardWrite:
         sent = time.monotonic()
         outcome, error = self.primary.write(mutation, intent.version)
         is_late = expires_late(mutation.cells, time.monotonic() - sent)
+        self.observe("source", outcome, time.monotonic() - sent)
         failpoint("write.after_primary")
         if outcome == "refused":
             self.withdraw(intent, error)
@@ -103,7 +106,9 @@ class ForwardWrite:
         state: State | None = "unsure"  # until it is known: a signal's handler, or a task's timeout, may raise anywhere here
         try:
             failpoint("write.accepted")
+            sent = time.monotonic()
             outcome, error = self.primary.write(mutation, version)
+            self.observe("source", outcome, time.monotonic() - sent)
             failpoint("write.unrecorded")
             state = _ALONE[outcome]
         finally:
@@ -143,16 +148,20 @@ class ForwardWrite:
             # Nobody waits for the mark: if it is lost with the process, the intent stays open, and is claimed all the same.
             self.write_behind.mark_later(self.journal, intent, "finished", "")
             return
+        sent, outcome = time.monotonic(), "left"
         try:
             if not self.journal.write(mutation, intent):
                 self.write_behind.needs_reconcile(self.journal.table)  # refused by the guard: something newer is there
             failpoint("write.after_secondary")
+            outcome = "written"
         except TargetBusy as error:
             self.mark([intent], "finished", str(error))
         except TargetUnavailable as error:
             self.write_behind.mark_later(self.journal, intent, "finished", str(error))
         except ValueError as error:  # a value that the target cannot hold: the reconcile records the reject
             self.mark([intent], "finished", str(error))
+        finally:
+            self.observe("target", outcome, time.monotonic() - sent)
 
     def mark(self, intents: Sequence[Intent], state: State, error: str) -> None:
         """Leave writes to workers: now, or when Postgres takes the mark."""

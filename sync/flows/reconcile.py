@@ -99,7 +99,7 @@ class Reconcile:
         try:
             return self._look(key, picked)
         except SourceUnavailable as error:
-            log.warning("%s: %s", key.table, error)
+            log.warning("%s: %s", key.table, error, extra={"table": key.table, "keys": 1})
             return str(error)
 
     def _look(self, key: Key, picked: PendingKey) -> Read:

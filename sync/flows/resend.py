@@ -40,7 +40,7 @@ class Resend:
         done: list[Key] = []
         for key, error in self._send(picked):
             if error:
-                log.warning("%s: %s", key.table, error)
+                log.warning("%s: %s", key.table, error, extra={"table": key.table, "keys": 1})
                 failed(key, error)
             else:
                 done.append(key)

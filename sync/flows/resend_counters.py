@@ -81,7 +81,7 @@ class CounterResend:
             error = str(refused)
         failpoint("counters.ended")
         if error:
-            log.warning("%s: %s", key.table, error)
+            log.warning("%s: %s", key.table, error, extra={"table": key.table, "keys": 1})
             failed(key, error)
         return not error
 

@@ -13,9 +13,10 @@ from typing import Protocol, TypeVar
 
 from sync.core.expiry import expires_late
 from sync.core.mutations import Key, Mutation
-from sync.errors import AnswerLost, TargetUnavailable, WriteRefused, WriteRefusedNow, WriteUnsure
+from sync.errors import AnswerLost, EpochChanged, TargetUnavailable, WriteRefused, WriteRefusedNow, WriteUnsure
 from sync.failpoints import failpoint
 from sync.flows.dual_write import Mode, WriteBehind
+from sync.flows.observing import Observe, unobserved
 from sync.ports import Intent, Outcome, SecondaryRows, TableJournal, TableReverse
 
 T = TypeVar("T")
@@ -37,6 +38,7 @@ class ReverseWrite:
     write_behind: ReverseWriteBehind
     columns: frozenset[str]
     mode: Mode = "inline"
+    observe: Observe = unobserved
 
     def write(self, mutation: Mutation) -> bool:
         """Write; False for an update of a row that is not there. Raises WriteRefused, WriteUnsure, EpochChanged."""
@@ -79,9 +81,13 @@ class ReverseWrite:
     def answered(self, key: Key, ask: Callable[[], T]) -> T:
         """What Postgres answers. Raises WriteRefused, WriteUnsure, EpochChanged."""
         failpoint("reverse.before_write")
+        asked, outcome = time.monotonic(), "refused"
         try:
-            return ask()
+            answer = ask()
+            outcome = "written"
+            return answer
         except AnswerLost as lost:
+            outcome = "unsure"
             raise WriteUnsure(f"{key.table}: {lost}; it may have been written, and will be reconciled") from None
         except TargetUnavailable as away:
             raise WriteRefusedNow(
@@ -89,11 +95,17 @@ class ReverseWrite:
             ) from None
         except ValueError as error:
             raise WriteRefused(f"{key.table}: {error}") from None
+        except EpochChanged:
+            outcome = "elsewhere"
+            raise
+        finally:
+            self.observe("target", outcome, time.monotonic() - asked)
 
     def _send(self, mutation: Mutation, intent: Intent) -> None:
         begun = time.monotonic()
 
         def done(outcome: Outcome, error: str) -> None:
+            self.observe("source", outcome, time.monotonic() - begun)
             if outcome == "written" and not expires_late(mutation.cells, time.monotonic() - begun):
                 self.write_behind.remove_later(self.journal, intent)
             else:

@@ -7,7 +7,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
-from sync.errors import EpochChanged, WriteRefusedNow
+from sync.errors import EpochChanged, WriteRefused, WriteRefusedNow, WriteUnsure
+from sync.flows.observing import Observe, unobserved
 from sync.ports import Primary
 
 T = TypeVar("T")
@@ -29,9 +30,25 @@ class WriteRouter:
 
     epochs: EpochView
     max_wait: float
+    observe: Observe = unobserved
 
     def run(self, by_primary: Mapping[Primary, Callable[[], T]]) -> T:
         """What the current primary's flow returns. Raises WriteRefused, with nothing written, if it takes too long."""
+        begun, outcome = time.monotonic(), "failed"
+        try:
+            result = self._run(by_primary)
+            outcome = "written"
+            return result
+        except WriteUnsure:
+            outcome = "unsure"
+            raise
+        except WriteRefused:
+            outcome = "refused"
+            raise
+        finally:
+            self.observe("both", outcome, time.monotonic() - begun)
+
+    def _run(self, by_primary: Mapping[Primary, Callable[[], T]]) -> T:
         # If writes are known to wait, asking Postgres would take up a connection, and wait for the cut-over's own lock.
         waited = self.epochs.wait_open(self.max_wait)
         try:

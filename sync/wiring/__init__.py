@@ -7,10 +7,13 @@ drift/        `sync drift-report`, `sync migrate`'s comparison, and a worker's p
 dual_write/   a worker's part of dual writes; giving up intents
 expiry        whether a table's rows have a TTL, which Postgres does not know
 indexes       indexes that a read may need, and the statements that make them
+metrics       the state as Prometheus reads it
+notify        tells a webhook what has happened
 preflight     `sync preflight`
 privileges    whether this host's role may send writes to the source again
 probes        which flows are possible with these servers and roles, tried with the flows' own statements
 schema        `sync schema apply`
+servers       which servers answer
 shapes        whether tables change between the beginning and the end of a run
 status        `sync status`
 visibility    whether this process sees values as they are, on both sides

@@ -13,7 +13,7 @@ from sync.adapters.postgres.cutover.epochs import read_epoch
 from sync.adapters.postgres.cutover.writers import list_writers
 from sync.adapters.postgres.drift.pass_ledger import history
 from sync.adapters.postgres.drift.shadow_ledger import shadow_status
-from sync.adapters.queue import QueueNotifier, redis_connection
+from sync.adapters.queue_state import QueueState, read_queue
 from sync.core.cutover.attention import attention
 from sync.core.cutover.gates import Gate
 from sync.core.cutover.phases import MigrationState, next_step, phase
@@ -35,6 +35,10 @@ SELECT count(*), extract(epoch FROM clock_timestamp() - min(created_at)), count(
         FROM (SELECT state, count(*) AS n FROM sync.intent GROUP BY state) AS by_state)
 FROM sync.intent
 """
+_BY_TABLE = """
+SELECT table_name, state, count(*), count(*) FILTER (WHERE kind IN ('recheck', 'recheck_partition'))
+FROM sync.intent GROUP BY table_name, state ORDER BY table_name, state
+"""
 
 
 def read_status(settings: Settings, config: Config) -> dict[str, Any]:
@@ -45,7 +49,8 @@ def read_status(settings: Settings, config: Config) -> dict[str, Any]:
         progress = [p for p in ledger.progress(ledger.latest()) if not config.left_out_by(p.table)]
         rejected, writers = count_rejects(connection), list_writers(connection)
         unfinished = any(not config.left_out_by(table) for table in ledger.open_runs())
-        workers = _workers(settings)
+        queue = _queue(settings)
+        workers = queue.workers if queue else None
         migration = MigrationState(
             epoch.primary, {gate.name: gate for gate in judged.gates}, bool(progress), any(p.failed for p in progress),
             unfinished, int(count), sum(rejected.values()), len(writers), workers, judged.why,
@@ -63,10 +68,12 @@ def read_status(settings: Settings, config: Config) -> dict[str, Any]:
                 "spooled": int(spooled),
                 "stuck": stuck,
                 "states": states,
+                "tables": _intents_by_table(connection),
             },
             "rejects": rejected,
             "writers": writers,
             "workers": workers,
+            "failed_jobs": [{"job": f.description, "why": f.why} for f in queue.newest_failed] if queue else [],
             "indexes_to_build": _row(connection, "SELECT count(*) FROM sync.index")[0],
             "last_drift": last_drift(connection),
             "shadow_reads": shadow_status(connection),
@@ -123,6 +130,16 @@ def last_drift(connection: Connection) -> dict[str, Any] | None:
     return None
 
 
+def _intents_by_table(connection: Connection) -> dict[str, dict[str, Any]]:
+    """The intents of each table that has some: how many by state, and how many of them are rechecks."""
+    found: dict[str, dict[str, Any]] = {}
+    for table, state, count, rechecks in connection.execute(_BY_TABLE.encode()).fetchall():
+        of = found.setdefault(table, {"states": {}, "rechecks": 0})
+        of["states"][state] = count
+        of["rechecks"] += rechecks
+    return found
+
+
 def _row(connection: Connection, query: str) -> tuple[Any, ...]:
     row = connection.execute(query.encode()).fetchone()
     assert row is not None
@@ -146,6 +163,7 @@ def _table(p: Progress, passes: Mapping[str, int]) -> dict[str, Any]:
         "rows_written": p.rows_written,
         "rows_stale": p.rows_stale,
         "rows_rejected": p.rows_rejected,
+        "ranges_abandoned": p.abandoned,
         "rows_per_second": rate,
         "eta_seconds": eta,
         "clean_passes": passes.get(p.table),
@@ -153,9 +171,9 @@ def _table(p: Progress, passes: Mapping[str, int]) -> dict[str, Any]:
     }
 
 
-def _workers(settings: Settings) -> int | None:
-    """The number of RQ workers on the queue; None if Redis does not answer."""
+def _queue(settings: Settings) -> QueueState | None:
+    """What stands in the queue; None if Redis does not answer."""
     try:
-        return QueueNotifier(redis_connection(settings)).workers()
+        return read_queue(settings)
     except SyncError:
         return None

@@ -17,6 +17,9 @@ from sync.adapters.queue import QUEUE, RECONCILE_JOB, redis_connection
 from sync.settings import Config, Settings
 from sync.workers import tasks  # imported here for the forked jobs, too
 
+_FORGOTTEN_SECONDS = 60
+"""A killed worker counts as one that listens for as long, and a minute more; RQ's own default is seven."""
+
 if TYPE_CHECKING:
     from sync.wiring.dual_write.drain_session import DrainSession
 
@@ -68,4 +71,5 @@ def run_worker(settings: Settings) -> None:
     connection = redis_connection(settings, None)
     queue = Queue(QUEUE, connection=connection, serializer=JSONSerializer)
     name = f"{JSON_WORKERS}{uuid4().hex}"
-    _JsonWorker([queue], name=name, connection=connection, serializer=JSONSerializer).work(logging_level="CRITICAL")
+    worker = _JsonWorker([queue], name=name, connection=connection, serializer=JSONSerializer, worker_ttl=_FORGOTTEN_SECONDS)
+    worker.work(logging_level="CRITICAL")

@@ -87,5 +87,5 @@ def reconcile(table: str) -> int:
             return drain_job(settings, config, table, stopped)
         return drain_session(settings, config).run(table, stopped)
     except SyncError as error:  # no ledger records it: the intents only wait
-        log.error("%s: %s", table, error)
+        log.error("%s: %s", table, error, extra={"table": table})
         raise

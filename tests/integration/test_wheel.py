@@ -58,7 +58,7 @@ def test_it_works_among_packages_of_the_same_names(wheel: Path, tmp_path: Path) 
     assert done.stdout.strip() == str(installed / "sync" / "__init__.py")
 
 
-WITHOUT = "import sys; sys.modules |= dict.fromkeys(('astrapy', 'httpx', 'stamina', 'rich', 'psutil', 'jgo', 'music21'));"
+WITHOUT = "import sys; sys.modules |= dict.fromkeys(('astrapy', 'httpx', 'stamina', 'rich', 'psutil', 'jgo', 'music21', 'prometheus_client'));"
 """As if no extra was installed: these cannot be imported."""
 
 

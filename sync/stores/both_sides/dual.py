@@ -11,6 +11,7 @@ from typing import Any, Self, TypeVar
 
 from sync.adapters.notifier_thread import NotifierThread
 from sync.adapters.postgres.dual_write.registration import Registration
+from sync.adapters.store_metrics import store_metrics
 from sync.core.mutations import Mutation
 from sync.errors import SyncError, WriteRefused
 from sync.flows.wrapped_write import BegunWrite
@@ -104,7 +105,7 @@ class DualWriteStore(Announces, CounterWrites, ManyPuts, PrimaryReads, Transacti
 
     @property
     def _router(self) -> WriteRouter:
-        return WriteRouter(self._registration, self._config.dual_write.max_wait_seconds)
+        return WriteRouter(self._registration, self._config.dual_write.max_wait_seconds, store_metrics().wrote)
 
     def _flow_config(self, config: Config) -> Config:
         return config

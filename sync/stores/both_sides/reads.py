@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import time
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
+from sync.adapters.store_metrics import store_metrics
 from sync.core.reads.query import OrderBy
 from sync.core.reads.shapes import shape_of
 from sync.errors import SourceUnavailable, TargetUnavailable
@@ -103,7 +105,14 @@ class PrimaryReads:
 
     def _read(self, asked: ShadowRead[T]) -> T:
         """The primary's answer; a share of the answers is compared with the other side's afterwards."""
-        return self._shadow.ask(asked, self._primary_of(asked.table))
+        store, begun, outcome = self._primary_of(asked.table), time.monotonic(), "failed"
+        try:
+            answer = self._shadow.ask(asked, store)
+            outcome = "answered"
+            return answer
+        finally:
+            side = "target" if isinstance(store, PostgresStore | RenamedStore) else "source"
+            store_metrics().read(side, outcome, time.monotonic() - begun)
 
 
 def from_primary(primary: Callable[[], S], begin: Begin[S], after: str | None, limit: int | None) -> Rows:

@@ -22,6 +22,7 @@ from sync.adapters.postgres.dual_write.reverse import ReverseJournal
 from sync.adapters.postgres.schema import indexes
 from sync.adapters.postgres.schema.catalogue import regclass
 from sync.adapters.postgres.schema.key_order import record_key_order
+from sync.adapters.store_metrics import store_metrics
 from sync.core.counters import refuse_counters
 from sync.core.encode.rows import RowEncoder
 from sync.core.expiry import expires
@@ -132,11 +133,11 @@ class FlowMaker:
         rows, mode = self.source.rows(table.source), self.config.mode(name)
         columns = frozenset(p.source.name for p in encoder.pairs)
         reverse_mode = "async" if has_counters(table.source) else mode  # counters are sent on by workers alone
-        forward = ForwardWrite(journal, rows, one.write_behind, mode)
+        forward = ForwardWrite(journal, rows, one.write_behind, mode, store_metrics().wrote)
         many = RowsJournal(self.pool, table, encoder, one.writer, one.breaker, journal)
         return TableFlows(
             table, encoder, cells, rows, forward, ForwardBatch(forward, many),
-            ReverseWrite(reverse, journal, rows, one.write_behind, columns, reverse_mode),
+            ReverseWrite(reverse, journal, rows, one.write_behind, columns, reverse_mode, store_metrics().wrote),
             journal, reverse, self._deletes(table, encoder, rows, mode),
         )  # fmt: skip
 
@@ -147,8 +148,8 @@ class FlowMaker:
         ends = frozenset(OPERATORS)  # in the place of columns
         return Deletes(
             journal,
-            ForwardWrite(journal, rows, one.write_behind, mode),
-            ReverseWrite(reverse, journal, rows, one.write_behind, ends, mode),
+            ForwardWrite(journal, rows, one.write_behind, mode, store_metrics().wrote),
+            ReverseWrite(reverse, journal, rows, one.write_behind, ends, mode, store_metrics().wrote),
             reverse,
         )
 

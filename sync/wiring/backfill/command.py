@@ -87,7 +87,7 @@ def run_backfill(
     settings: Settings, config: Config, plan: Plan, rate: int | None, own: OwnWorkers, show: Show
 ) -> list[Progress]:
     """Copy, build indexes, close the runs; the final figures. Raises KeyboardInterrupt once the workers have stopped."""
-    notifier = QueueNotifier(redis_connection(settings))
+    notifier = QueueNotifier(redis_connection(settings), tables=list(plan.ranges))
     runs = retry(lambda: begin_copy(settings, config, plan, rate, show))
 
     @contextmanager

@@ -141,6 +141,7 @@ def note_failure(settings: Settings, runs: list[int], error: BaseException) -> N
 def notify_again(settings: Settings, runs: list[int], job: str) -> None:
     """Notify workers if anything is left of these runs."""
     with closing(connect(settings, autocommit=True)) as connection:
-        left = RangeLedger(connection, 1).work_left(runs)
+        ledger = RangeLedger(connection, 1)
+        left, tables = ledger.work_left(runs), ledger.tables(runs)
     if left:
-        QueueNotifier(redis_connection(settings), job).notify(runs, 1)
+        QueueNotifier(redis_connection(settings), job, tables).notify(runs, 1)

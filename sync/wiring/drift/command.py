@@ -64,7 +64,7 @@ def run_drift(
     settings: Settings, config: Config, plan: Plan, request: DriftRequest, own: OwnWorkers, show: Show
 ) -> dict[str, Any]:
     """Run one pass over these tables; its report. Raises KeyboardInterrupt once the workers have stopped."""
-    notifier = QueueNotifier(redis_connection(settings), CHECK_JOB)
+    notifier = QueueNotifier(redis_connection(settings), CHECK_JOB, [table.name for table in plan.tables])
     runs = retry(lambda: begin_pass(settings, config, plan, request, show))
 
     @contextmanager

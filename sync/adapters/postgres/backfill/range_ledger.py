@@ -162,6 +162,10 @@ class RangeLedger:
         """Whether there is a range that a worker could claim now."""
         return self._run("work_left", runs=runs).fetchone() == (True,)
 
+    def tables(self, runs: list[int]) -> list[str]:
+        """The tables of these runs."""
+        return [str(name) for (name,) in self._run("tables_of", runs=runs).fetchall()]
+
     def active_workers(self, runs: list[int]) -> int:
         """How many processes hold a range at this moment."""
         row = self._run("active_workers", runs=runs).fetchone()

@@ -36,6 +36,7 @@ from sync.adapters.postgres.dual_write.journal import Writer
 from sync.adapters.postgres.dual_write.pacing import CALM_SECONDS, Pacing
 from sync.adapters.postgres.dual_write.parameters import connection_of
 from sync.adapters.postgres.dual_write.write_behind import WriteBehind
+from sync.adapters.store_metrics import store_metrics
 from sync.adapters.suspension import SuspensionDetector
 from sync.adapters.witness import Witness, folder_of
 from sync.core.versions import SLOTS, STEP, UNREPEATABLE_WINDOW_SECONDS
@@ -149,6 +150,7 @@ class Registration:
 
     def record_wait(self, seconds: float) -> None:
         """A write has waited for a cut-over; the heartbeat reports it soon."""
+        store_metrics().waited(seconds)
         with self._changed:
             self._waits.append(round(seconds * 1000, 1))
         self._due = min(self._due, time.monotonic() + CALM_SECONDS)

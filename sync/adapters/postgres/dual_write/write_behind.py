@@ -9,6 +9,7 @@ from threading import Lock
 from typing import Literal
 
 from sync.adapters.postgres.dual_write.unrecorded import Unrecorded
+from sync.adapters.store_metrics import store_metrics
 from sync.adapters.suspension import SuspensionDetector
 from sync.adapters.witness import Witness
 from sync.core.mutations import Key, Mutation
@@ -153,6 +154,7 @@ class WriteBehind:
     def add_unrecorded(self, journal: TableJournal, mutation: Mutation, version: int, state: State) -> None:
         """Remember a write that has no intent: if it is lost with this process, the writer is unclean (rule 29)."""
         self._unrecorded.add(journal, Written(mutation, version, state))
+        store_metrics().accepted()
 
     def mark_later(self, journal: TableJournal, intent: Intent, state: State, error: str) -> None:
         """Keep a mark for the next quarter of a second, or until Postgres takes it.

@@ -181,6 +181,9 @@ FROM sync.range AS r
 WHERE r.run_id = ANY (%(runs)s)
 GROUP BY r.run_id, r.table_name ORDER BY r.run_id
 
+-- tables_of: the tables of these runs
+SELECT table_name FROM sync.run WHERE id = ANY (%(runs)s) ORDER BY id
+
 -- latest_runs: the newest backfill of each table
 SELECT DISTINCT ON (table_name) id FROM sync.run WHERE kind = 'backfill' ORDER BY table_name, id DESC
 

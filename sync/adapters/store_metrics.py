@@ -1,0 +1,74 @@
+"""Metrics of an application's stores, in prometheus_client's default registry; nothing where that is not installed.
+
+They are the process's: several stores in it count together. docs/metrics.md says what they mean.
+"""
+
+from __future__ import annotations
+
+import logging
+from functools import cache
+
+log = logging.getLogger(__name__)
+_WRITE_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+_READ_SECONDS = (0.0005, *_WRITE_SECONDS)
+_WAIT_SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+WRITE, READ = "sync_write_seconds", "sync_read_seconds"
+SWITCH_WAIT, WITHOUT_POSTGRES = "sync_switch_wait_seconds", "sync_writes_without_postgres"
+
+
+class Nothing:
+    """Where prometheus-client is not installed."""
+
+    def wrote(self, side: str, outcome: str, seconds: float) -> None:
+        """Count nothing."""
+
+    read = wrote
+
+    def waited(self, seconds: float) -> None:
+        """Count nothing."""
+
+    def accepted(self) -> None:
+        """Count nothing."""
+
+
+class StoreMetrics(Nothing):
+    """What stores count. A label's child is looked up once: prometheus_client takes longer for that than to count."""
+
+    def __init__(self) -> None:
+        from prometheus_client import Counter, Histogram
+
+        labels = ("side", "outcome")
+        writes = Histogram(WRITE, "How long writes took, of each side and as a whole", labels, buckets=_WRITE_SECONDS)
+        reads = Histogram(READ, "How long reads of keys and searches took", labels, buckets=_READ_SECONDS)
+        self._write = cache(lambda side, outcome: writes.labels(side, outcome).observe)
+        self._read = cache(lambda side, outcome: reads.labels(side, outcome).observe)
+        self._wait = Histogram(SWITCH_WAIT, "How long writes waited for a switch", buckets=_WAIT_SECONDS)
+        self._accepted = Counter(WITHOUT_POSTGRES, "Writes that were made while Postgres was away, and buffered")
+
+    def wrote(self, side: str, outcome: str, seconds: float) -> None:
+        """A side, or `both`, has taken a write or not."""
+        self._write(side, outcome)(seconds)
+
+    def read(self, side: str, outcome: str, seconds: float) -> None:
+        """A side has answered a read or not."""
+        self._read(side, outcome)(seconds)
+
+    def waited(self, seconds: float) -> None:
+        """A write has waited for a switch."""
+        self._wait.observe(seconds)
+
+    def accepted(self) -> None:
+        """A write was made without Postgres."""
+        self._accepted.inc()
+
+
+@cache
+def store_metrics() -> Nothing:
+    """This process's metrics; registered at the first call."""
+    try:
+        return StoreMetrics()
+    except ModuleNotFoundError:
+        return Nothing()
+    except ValueError as error:  # the application has metrics of these names: its writes matter more than ours
+        log.warning("stores count nothing: prometheus_client: %s", error)
+        return Nothing()

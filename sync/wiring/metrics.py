@@ -1,0 +1,91 @@
+"""The state of a migration in Prometheus's text format: for `/metrics` of `sync worker` and of the dashboard."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+import psycopg
+
+from sync.adapters.queue_state import read_queue
+from sync.core.metrics import JOBS, METRICS, STATE, UP, WORKERS, Metric, Sample, samples
+from sync.errors import PreflightError, SettingsError, SyncError
+from sync.settings import Config, Settings
+from sync.wiring.servers import servers_away
+from sync.wiring.status import read_status
+
+if TYPE_CHECKING:
+    from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+"""Of what `metrics_text` returns."""
+
+
+def require_client() -> None:
+    """Raise SettingsError where prometheus-client is not installed."""
+    try:
+        import prometheus_client  # noqa: F401
+    except ModuleNotFoundError:
+        raise SettingsError(
+            "metrics need the package prometheus-client, which is not installed: pip install 'dual-write-sync[metrics]'"
+        ) from None
+
+
+def metrics_text(settings: Settings, config: Config) -> bytes:
+    """All metrics of docs/metrics.md about the state, as they are now; a server that is away has `sync_up` 0, and no values.
+
+    Raises SettingsError where prometheus-client is not installed.
+    """
+    require_client()
+    from prometheus_client import CollectorRegistry, generate_latest
+
+    registry = CollectorRegistry()
+    registry.register(_Collected(list(_read(settings, config))))
+    return generate_latest(registry)
+
+
+def _read(settings: Settings, config: Config) -> Iterator[Sample]:
+    away = servers_away(settings)
+    is_up = {server: not why for server, why in away.items()}
+    if is_up.get("postgres"):
+        try:
+            status = read_status(settings, config)
+            yield from samples(status, config.dual_write.writer_lease_seconds, datetime.now(UTC))
+            yield Sample(STATE, 1)
+        except PreflightError:
+            yield Sample(STATE, 0)
+        except (SyncError, psycopg.Error):
+            is_up["postgres"] = False
+    if is_up.get("redis"):
+        try:
+            queue = read_queue(settings)
+            yield Sample(WORKERS, queue.workers)
+            yield Sample(JOBS, queue.waiting, ("waiting",))
+            yield Sample(JOBS, queue.failed, ("failed",))
+        except SyncError:
+            is_up["redis"] = False
+    for server, up in is_up.items():
+        yield Sample(UP, up, (server,))
+
+
+class _Collected:
+    """What was read, as prometheus_client's registry takes it: a family a metric, also of those without a value."""
+
+    def __init__(self, found: list[Sample]) -> None:
+        self._found = found
+
+    def collect(self) -> Iterator[CounterMetricFamily | GaugeMetricFamily]:
+        for metric in METRICS:
+            family = _family(metric)
+            for sample in self._found:
+                if sample.metric is metric:
+                    family.add_metric(sample.labels, float(sample.value))
+            yield family
+
+
+def _family(metric: Metric) -> CounterMetricFamily | GaugeMetricFamily:
+    from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+
+    kind = CounterMetricFamily if metric.kind == "counter" else GaugeMetricFamily
+    return kind(metric.name, metric.text, labels=metric.labels)
