@@ -12,6 +12,7 @@ from sync.commands.context import load
 from sync.console import Line, Rate, duration, say, status, steps
 from sync.core.words import counted
 from sync.errors import Interrupted, SyncError
+from sync.wiring.dashboard.sampler import Sampler
 from sync.wiring.dual_write.expired import ExpirySweeper
 from sync.wiring.dual_write.worker import MAX_COUNTED, Sweeper
 from sync.wiring.worker_check import worker_blocker
@@ -33,13 +34,14 @@ def run(args: argparse.Namespace) -> int:
                 say(f"source: {found}")
         with status(args.quiet) as block:
             progress, sweeper = Draining(), Sweeper(settings, config.dual_write.writers_folder)
-            expired = ExpirySweeper(settings, config)
+            expired, sampler = ExpirySweeper(settings, config), Sampler(settings)
             while True:
                 time.sleep(SWEEP_SECONDS)
                 if pool.heal():
                     say("a worker had died and was replaced")
                 block.update(progress.lines(sweeper.sweep()))
                 expired.sweep()
+                sampler.tick()
     except KeyboardInterrupt:
         raise Interrupted("what the workers held is free for others") from None
     finally:
