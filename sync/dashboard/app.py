@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from urllib.parse import parse_qs
 
+import anyio
 import psycopg
 from sse_starlette import EventSourceResponse
 from starlette.applications import Starlette
@@ -36,6 +36,7 @@ POLICY = (
     "base-uri 'none'; frame-ancestors 'none'"
 )
 _MAX_FORM = 4096
+_END_SECONDS = 1.5
 
 
 class Headers:
@@ -82,18 +83,22 @@ class Dashboard:
 
     async def events(self, request: Request) -> Response:
         """The parts that change, as they change."""
-        return EventSourceResponse(self._changes(_window(request)), ping=15)
+        ends = anyio.Event()
+        told = self._changes(_window(request), ends)
+        return EventSourceResponse(told, ping=15, shutdown_event=ends, shutdown_grace_period=_END_SECONDS)
 
-    async def _changes(self, window: Window) -> AsyncIterator[dict[str, str]]:
+    async def _changes(self, window: Window, ends: anyio.Event) -> AsyncIterator[dict[str, str]]:
+        """Until the server ends: a stream that is cut off is an error in its log."""
         told: dict[str, str] = {}
-        while True:
+        while not ends.is_set():
             seen = await self._look(window)
             parts = await run_in_threadpool(self._rendered, seen, window)
             changed = {name: text for name, text in parts.items() if told.get(name) != text}
             told = parts
             if changed:
                 yield {"event": "parts", "data": json.dumps({"title": page.title(seen), "parts": changed})}
-            await asyncio.sleep(LOOK_SECONDS / 2)
+            with anyio.move_on_after(LOOK_SECONDS / 2):
+                await ends.wait()
 
     async def report(self, request: Request) -> Response:
         """The report of a recorded pass; its own policy allows its own style and script, by their hashes."""

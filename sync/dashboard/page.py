@@ -20,8 +20,11 @@ from sync.wiring.dashboard.watcher import Seen
 
 PARTS = ("banner", "clock", "stand", "attention", "gates", "tables", "history", "processes", "passes")
 """The parts of the page from top to bottom; each is a template, and the id of an element."""
+RINGS_SHOWN = 5
+"""The rings beside the headline: of the tables that stand first."""
 TABLES_SHOWN = 24
 """Of more tables than these, those that are copied and well are folded away."""
+_ONE_LINE = 24  # characters of a command that is not broken
 _COMMAND = re.compile(
     r"`([^`]+)`|\b(sync (?:preflight|schema apply|backfill|migrate|drift-report|status|rejects|intents|writers|follow forget|"
     r"follow|cutover|rollback|finish|worker)\b(?: --[a-z-]+(?: (?:[A-Z]+\b|[\w.-]+:\d[\w:.-]*))?)*)"
@@ -32,7 +35,9 @@ def prose(text: str) -> Markup:
     """A sentence, escaped, in which commands are set as such."""
     parts, at = [], 0
     for found in _COMMAND.finditer(text):
-        parts += [escape(visible(text[at : found.start()])), Markup("<code>{}</code>").format(visible(found[1] or found[2]))]
+        command = visible(found[1] or found[2])
+        code = Markup('<code class="short">{}</code>' if len(command) <= _ONE_LINE else "<code>{}</code>").format(command)
+        parts += [escape(visible(text[at : found.start()])), code]
         at = found.end()
     return Markup("").join([*parts, escape(visible(text[at:]))])
 
@@ -53,7 +58,7 @@ def _templates() -> Environment:
     )  # fmt: skip
     made.filters |= {"prose": prose, "moment": moment, "counted": counted, "duration": duration, "key_text": key_text,
                      "visible": lambda text: visible(str(text))}  # fmt: skip
-    made.globals |= {"windows": list(WINDOWS.values()), "tables_shown": TABLES_SHOWN}
+    made.globals |= {"windows": list(WINDOWS.values()), "tables_shown": TABLES_SHOWN, "rings_shown": RINGS_SHOWN}
     return made
 
 

@@ -139,7 +139,7 @@ def test_the_token_is_in_no_output(home: Place) -> None:
 def test_keys_are_shown_only_if_asked_for(home: Place) -> None:
     """Would break: the report behind a link names the rows of an application's users."""
     for show_keys, count in ((False, 0), (True, 1)):
-        with running(open_watcher(home, show_keys=show_keys)) as watcher, serving(watcher) as address:
+        with serving(open_watcher(home, show_keys=show_keys)) as address:
             code, text = get(f"{address}/passes/1")
             assert code == 200 and "1 difference" in text
             assert ("key-7" in text) is bool(count)
@@ -159,7 +159,7 @@ def test_over_its_connection_nothing_can_be_written(home: Place) -> None:
 MANY = """
 INSERT INTO sync.run (kind, table_name, floor) SELECT 'backfill', 'made_up_' || n, 0 FROM generate_series(1, 199) AS n;
 INSERT INTO sync.range (run_id, table_name, range_start, range_end, state)
-SELECT id, table_name, -9223372036854775808 + s * 288230376151711744, -9223372036854775808 + (s + 1) * 288230376151711744 - (s = 63)::int,
+SELECT id, table_name, (s - 32) * 288230376151711744, (s - 32) * 288230376151711744 + (288230376151711744 - (s = 63)::int),
        CASE WHEN s < 30 THEN 'done' WHEN s = 30 THEN 'running' ELSE 'pending' END
 FROM sync.run, generate_series(0, 63) AS s WHERE table_name LIKE 'made_up_%'
 """
@@ -169,22 +169,23 @@ def test_two_hundred_tables_are_as_many_queries_as_one(home: Place) -> None:
     """Would break: a page costs a query a table; or one for each who looks."""
     asked = []
     watcher = open_watcher(home)
-    for _ in range(2):
-        watcher._read()
-        watcher._looked_at[HOUR.name], watcher._read_at[HOUR.name] = 1e9, -1e9
-        with counted() as count:
-            snapshot = watcher._read()
-            watcher._samples()
-        asked.append((len(snapshot.status["tables"]), count.postgres, count.cassandra))
-        home.sql(MANY)
     try:
+        for statements in ((), MANY.split(";")):
+            home.sql(*statements)
+            watcher._read()
+            watcher._looked_at[HOUR.name], watcher._read_at[HOUR.name] = 1e9, -1e9
+            with counted() as count:
+                snapshot = watcher._read()
+                watcher._samples()
+            asked.append((len(snapshot.status["tables"]), count.postgres, count.cassandra))
         (one, first, _), (many, second, no) = asked
         assert (one, many, no) == (1, 200, 0) and first == second <= 25
         assert len(snapshot.rings) == 199
         ring = snapshot.rings["backfill", "made_up_7"]
         assert 55 <= len(ring) <= 60 and ring[0].start == 0 and ring[-1].end == pytest.approx(1)
         assert [arc.done for arc in ring[:25]] == [1.0] * 25 and any(arc.running for arc in ring)
-        with running(open_watcher(home)) as shared, serving(shared) as address:
+        shared = open_watcher(home)
+        with serving(shared) as address:
             until(lambda: "made_up_199" in get(address)[1], what="it has read everything")
             shared.stop()
             until(lambda: not any(thread.is_alive() for thread in shared._threads), what="it reads no more")
@@ -200,10 +201,7 @@ def test_postgres_gone_and_back(home: Place) -> None:
     """Would break: the page is empty or an error while Postgres is away, looks as if it were of now, or never recovers."""
     with closing(Proxy("127.0.0.1", home.settings.postgres_port)) as proxy:
         settings = home.settings.model_copy(update={"postgres_port": proxy.port})
-        with (
-            running(Watcher(settings, load_config(home.commands.folder / "sync.toml"))) as watcher,
-            serving(watcher) as address,
-        ):
+        with serving(Watcher(settings, load_config(home.commands.folder / "sync.toml"))) as address:
             until(lambda: "Copied, not yet proved" in get(address)[1], what="the first state")
             proxy.cut()
             text = until(lambda: (t := get(address)[1]) and "These figures are not of now." in t and t, what="it is away")
@@ -231,9 +229,12 @@ def test_before_and_after_the_migration_it_says_so(fresh: Place) -> None:
     """Would break: without a state schema the page is a server error."""
     fresh.sql("DROP SCHEMA IF EXISTS sync CASCADE")
     fresh.configure("schema_files = []\n")
-    with running(open_watcher(fresh)) as watcher, serving(watcher) as address:
+    with serving(open_watcher(fresh)) as address:
         code, text = get(address)
-        assert code == 200 and "no migration has begun, or it is finished; run <code>sync schema apply</code> first" in text
+        assert (
+            code == 200
+            and 'no migration has begun, or it is finished; run <code class="short">sync schema apply</code> first' in text
+        )
 
 
 # Samples
@@ -241,9 +242,11 @@ def test_before_and_after_the_migration_it_says_so(fresh: Place) -> None:
 
 def test_who_copies_and_compares_takes_samples(home: Place) -> None:
     """Would break: a copy that nobody looked at leaves no history; or a sample holds a key."""
-    taken = home.sql("SELECT figures FROM sync.sample ORDER BY at")
-    kinds = {kind for (figures,) in taken for kind in figures["runs"]["rows"]}
-    assert kinds == {"backfill", "drift"} and "key-" not in str(taken)
+    for command, kind in (("drift-report", "drift"), ("backfill", "backfill")):
+        home.sql("DELETE FROM sync.sample")
+        assert home.commands.run(command, "--workers", "1").code in (0, 2)
+        taken = home.sql("SELECT figures FROM sync.sample ORDER BY at")
+        assert {kind for (figures,) in taken for kind in figures["runs"]["rows"]} == {kind} and "key-" not in str(taken)
     worker = home.commands.start("worker", "--quiet")
     try:
         home.sql("DELETE FROM sync.sample")
@@ -294,7 +297,7 @@ def test_a_state_that_takes_no_samples_fails_no_command(home: Place) -> None:
     )
     try:
         done = home.commands.run("drift-report", "--workers", "1")
-        assert done.code == 2 and done.err.count("history for the dashboard: ") == 1, done
+        assert done.code in (0, 2) and done.err.count("history for the dashboard: ") == 1, done
     finally:
         home.sql("DROP VIEW sync.sample", "ALTER TABLE sync.sample_elsewhere RENAME TO sample")
 

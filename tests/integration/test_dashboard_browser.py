@@ -5,7 +5,6 @@ A headless Chromium is used where the machine has one (Debian: `apt install chro
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from typing import Any
@@ -13,7 +12,7 @@ from typing import Any
 import pytest
 from support import dashboards
 from support.chromium import NAMES, Browser, chromium, installed
-from support.pages import CONTRAST, WIDE
+from support.pages import CONTRAST, WIDE, soon
 from support.web import Shown, serving
 
 from sync.wiring.dashboard.watcher import Seen
@@ -62,16 +61,6 @@ def show(browser: Browser) -> Iterator[Any]:
         yield opened
         browser.look(DESKTOP, False)
         browser.visit("about:blank")  # its events end
-
-
-def soon(page: Browser, expression: str) -> Any:
-    """Wait until an expression is true in the page; its value."""
-    end = time.monotonic() + 60
-    while time.monotonic() < end:
-        if found := page.run(expression):
-            return found
-        time.sleep(0.05)
-    raise AssertionError(f"never: {expression}; {page.complaints}; {page.run('document.body.innerText')[:2000]}")
 
 
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
@@ -192,7 +181,7 @@ def test_the_form_for_the_token(browser: Browser) -> None:
         browser.run("document.querySelector('input').focus()")
         browser.call("Input.insertText", text="correct-horse-battery")
         browser.press("Enter", 13, "\r")
-        soon(browser, "document.querySelector('h1').innerText.startsWith('Copying')")
+        soon(browser, "document.querySelector('h1')?.innerText.startsWith('Copying')")
         assert browser.run("location.href") == f"{address}/"
         assert browser.run("document.cookie") == "", "no script reads it"
         browser.visit("about:blank")

@@ -1,5 +1,12 @@
 """What is measured of a page in a browser: JavaScript expressions."""
 
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from support.chromium import Browser
+
 CONTRAST = """(() => {
   const rgb = (text) => (text.match(/[\\d.]+/g) || []).map(Number);
   const light = (c) => [0.2126, 0.7152, 0.0722].reduce((sum, weight, i) => {
@@ -30,3 +37,13 @@ CONTRAST = """(() => {
 WIDE = """[...document.querySelectorAll("main *")].filter((e) => e.checkVisibility() && !e.matches("thead *, svg *")
   && (e.getBoundingClientRect().right > innerWidth + 0.5 || e.getBoundingClientRect().left < -0.5))
   .map((e) => e.tagName + "." + e.className)"""
+
+
+def soon(page: Browser, expression: str) -> Any:
+    """Wait until an expression is true in the page; its value."""
+    end = time.monotonic() + 60
+    while time.monotonic() < end:
+        if found := page.run(expression):
+            return found
+        time.sleep(0.05)
+    raise AssertionError(f"never: {expression}; {page.complaints}; {page.run('document.body.innerText')[:2000]}")

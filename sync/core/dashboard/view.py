@@ -72,6 +72,7 @@ class View:
     begins: datetime
     facts: Sequence[tuple[str, str]]
     writers: Sequence[Mapping[str, Any]]
+    troubled: Sequence[str]
     feeds: Sequence[Mapping[str, Any]]
     gaps: Sequence[Mapping[str, Any]]
     switches: Sequence[Mapping[str, Any]]
@@ -91,7 +92,8 @@ def view(found: Snapshot, samples: Sequence[Sample], window: Window, show_keys: 
         gates_error=status["gates_error"] or "", switch="cut-over" if status["primary"] == "astra" else "rollback",
         tables=table_lines(status, found.rings, table_rates(samples, longest), since, now),
         charts=charts(samples, status, since, now, longest), window=window,
-        begins=datetime.fromtimestamp(since, found.at.tzinfo), facts=_facts(status), writers=status["writers"],
+        begins=datetime.fromtimestamp(since, found.at.tzinfo), facts=_facts(status),
+        writers=status["writers"], troubled=_troubled(status),
         feeds=status["feeds"], gaps=status["gaps"], switches=found.events["switches"], passes=found.events["passes"],
         differences=shadow["keys"][:_KEYS_SHOWN] if show_keys else (),
     )  # fmt: skip
@@ -117,6 +119,16 @@ def _chart(title: str, text: str, lines: list[tuple[str, list[Point]]], since: f
     top = max(curve(points, since, now).top for _, points in lines)
     drawn = tuple((name, curve(points, since, now, top)) for name, points in lines)
     return Chart(title, text, drawn, unit(top) if unit else f"{top:,.0f}")
+
+
+def _troubled(status: Mapping[str, Any]) -> list[str]:
+    """The writers that need attention."""
+    said = status["attention"]
+    return [
+        w["id"]
+        for w in status["writers"]
+        if any(line.startswith((f"writer {w['id']} ", f"writer {w['id']}: ")) for line in said)
+    ]
 
 
 def _facts(status: Mapping[str, Any]) -> list[tuple[str, str]]:

@@ -39,7 +39,7 @@ _LOOKED_AT_SECONDS = 15.0  # a page without JavaScript comes again within this t
 SILENT_SECONDS = 10.0
 """A read that takes longer is called no answer."""
 PASSES = 12
-_FIRST = GateResults(why="they are being judged for the first time")
+_FIRST = GateResults(why="they are being judged")
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,8 +99,8 @@ class Watcher:
         while not self._stop.is_set():
             self._reading_since = time.monotonic()
             self._look_again()
-            self._reading_since = 0.0
             self._sampler.tick()
+            self._reading_since = 0.0
             self._rest(LOOK_SECONDS, IDLE_SECONDS)
         self._close()
 
@@ -144,6 +144,8 @@ class Watcher:
         status = gather(self.settings, self._config, self._connection, self._ledger, judged)
         if judged_at is None:
             tuning, status = self._config.dual_write, {**status, "gates_error": None}
+            if _FIRST.why in status["next_step"]:
+                status["next_step"] = "the gates are being judged"
             status["attention"] = attention(status, tuning.writer_lease_seconds, tuning.max_clock_skew_seconds)
         names = {"keyspace": self.settings.astra_db_keyspace or "", "database": self._connection.info.dbname}
         events, rings = read_events(self._connection, PASSES), read_rings(self._connection)

@@ -1,7 +1,7 @@
 -- take: the figures of now, unless this slot has its sample; they are read only where it has none
 INSERT INTO sync.sample (at, figures)
 SELECT slot, jsonb_build_object(
-    'intents', (SELECT count(*) FROM (SELECT FROM sync.intent LIMIT %(most)s) AS some),
+    'intents', (SELECT count(*) FROM (SELECT FROM sync.intent LIMIT %(most)s) AS counted),
     'age', (SELECT extract(epoch FROM clock_timestamp() - created_at)::int FROM sync.intent ORDER BY id LIMIT 1),
     'writers', (SELECT count(*) FROM sync.writer WHERE state = 'active'),
     'runs', (
