@@ -193,6 +193,8 @@ def _drift(commands: argparse._SubParsersAction) -> None:  # type: ignore[type-a
     parser.add_argument("--sample-search", type=_natural, default=0, metavar="N", help="also search both sides N times")
     parser.add_argument("--show-values", action="store_true", help="show the values of both sides (they may be private)")
     parser.add_argument("--history", action="store_true", help="list earlier passes; compares nothing")
+    parser.add_argument("--continuous", action="store_true", help="pass after pass, until Ctrl-C; each is recorded")
+    parser.add_argument("--rest", type=_natural, default=60, metavar="SECONDS", help="between two passes (60)")
     parser.add_argument(
         "--format", choices=["table", "json", "html", "csv"], default="table", help="format of the report (table)"
     )

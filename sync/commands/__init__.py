@@ -2,6 +2,7 @@
 
 backfill          `sync backfill`
 context           what every command begins with
+continuous        `sync drift-report --continuous`
 cutover           `sync cutover`, and what it shares with `sync rollback`
 dashboard         `sync dashboard`
 demo              `sync demo`

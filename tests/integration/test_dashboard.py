@@ -13,6 +13,7 @@ from contextlib import closing, contextmanager
 from typing import Any
 from uuid import uuid4
 
+import psutil
 import psycopg
 import pytest
 from support.counting import counted
@@ -316,3 +317,24 @@ def test_write_times_name_no_keys(home: Place) -> None:
         assert "(id=" in figure and "id=" not in hidden and hidden.startswith("songs: 1 row written ahead of the clock")
     finally:
         home.sql("DELETE FROM sync.ahead")
+
+
+# Continuous proof
+
+
+@pytest.mark.parametrize(("sign", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 0)])
+def test_passes_are_made_until_somebody_ends_it(home: Place, sign: signal.Signals, code: int) -> None:
+    """Would break: passes that are not recorded, or a pass that is still running after its command has ended."""
+    count = "SELECT count(*) FROM sync.drift_pass"
+    before = home.sql(count)[0][0]
+    process = home.commands.start("drift-report", "--continuous", "--rest", "0", "--workers", "1", "--format", "json")
+    try:
+        until(lambda: home.sql(count)[0][0] >= before + 2, what="two passes")
+        children = psutil.Process(process.pid).children(recursive=True)
+        process.send_signal(sign)
+        done = home.commands.ended(process)
+    finally:
+        process.kill()
+    assert done.code == code, done
+    assert [json.loads(line)["pass"] for line in done.out.splitlines()][:2] == [before + 1, before + 2]
+    assert not [child for child in children if child.is_running() and child.status() != psutil.STATUS_ZOMBIE]
