@@ -241,6 +241,7 @@ def test_before_and_after_the_migration_it_says_so(fresh: Place) -> None:
 # Samples
 
 
+@pytest.mark.slow
 def test_who_copies_and_compares_takes_samples(home: Place) -> None:
     """Would break: a copy that nobody looked at leaves no history; or a sample holds a key."""
     for command, kind in (("drift-report", "drift"), ("backfill", "backfill")):
@@ -322,6 +323,7 @@ def test_write_times_name_no_keys(home: Place) -> None:
 # Continuous proof
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("sign", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 0)])
 def test_passes_are_made_until_somebody_ends_it(home: Place, sign: signal.Signals, code: int) -> None:
     """Would break: passes that are not recorded, or a pass that is still running after its command has ended."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from typing import Any
@@ -187,7 +188,7 @@ def test_commands_are_set_as_such() -> None:
     }  # fmt: skip
     for text, commands in set_as.items():
         made = str(page.prose(text))
-        assert [part.split("</code>")[0] for part in made.split("<code")[1:]] == commands, made
+        assert re.findall(r"<code[^>]*>([^<]*)</code>", made) == commands, made
 
 
 def test_a_part_is_sent_again_only_when_it_changed() -> None:

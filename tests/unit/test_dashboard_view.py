@@ -34,7 +34,7 @@ def states(**changes: Any) -> str:
         ({"last_drift": {"pass": 1, "clean": False, "findings": 2, "repaired": 0}}, "ddwll"),
         ({"phase": "proved", "gates": [dashboards.gate("proof")]}, "dddnl"),
         ({"phase": "cut over", "primary": "postgres", "gates": [dashboards.gate("proof")]}, "ddddn"),
-        ({"phase": "cut over", "primary": "postgres", "gates": []}, "ddndl"),
+        ({"phase": "cut over", "primary": "postgres", "gates": []}, "ddddn"),
     ],
 )
 def test_the_step_that_is_next_is_marked_and_so_is_what_went_wrong(changes: dict[str, Any], found: str) -> None:
