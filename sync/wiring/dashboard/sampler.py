@@ -10,7 +10,7 @@ from contextlib import closing
 import psycopg
 
 from sync.adapters.postgres.connection.connect import connect
-from sync.adapters.postgres.connection.refusals import error_text
+from sync.adapters.postgres.connection.refusals import error_text, target_errors
 from sync.adapters.postgres.history.samples import take_sample, thin_samples
 from sync.adapters.postgres.schema.migrations import usable_state
 from sync.core.dashboard.history import SLOT_SECONDS
@@ -39,20 +39,23 @@ class Sampler:
         return shown
 
     def tick(self) -> None:
-        """Take a sample if one is due. History is worth no failed command: an error is logged once, the next tick retries."""
+        """Take a sample if one is due. History is worth no failed command: what Postgres refuses is logged once.
+
+        Whoever calls meets an outage, or a state of an older version, as well, and says so.
+        """
         now = time.monotonic()
         if now < self._next:
             return
         self._next = now + SLOT_SECONDS
         try:
-            with closing(connect(self._settings, direct=False, autocommit=True)) as connection:
+            with target_errors(), closing(connect(self._settings, direct=False, autocommit=True)) as connection:
                 if usable_state(connection) and take_sample(connection) and now >= self._thin:
                     self._thin = now + THIN_SECONDS
                     thin_samples(connection)
-        except (SyncError, psycopg.Error) as error:
+        except SyncError as error:
+            log.debug("history for the dashboard: %s", error)
+        except psycopg.Error as error:
             text = error_text(error)
             if text != self._said:
                 log.warning("history for the dashboard: %s", text)
             self._said = text
-            return
-        self._said = ""
