@@ -417,6 +417,13 @@ CREATE TABLE IF NOT EXISTS sync.gap (
     why         text NOT NULL
 );
 
+-- History for `sync dashboard`: a sample every few seconds while a worker, a command that copies or compares, or the dashboard runs.
+-- After a day one in ten minutes is kept, for thirty days.
+CREATE TABLE IF NOT EXISTS sync.sample (
+    at      timestamptz PRIMARY KEY,          -- the beginning of its slot: of all that would take it, one does
+    figures jsonb NOT NULL                    -- counts, by table where a copy or a check is open; no keys, no values
+);
+
 -- Statements by anybody on a migrated table (rules 44 and 45). The triggers, and the functions that announce keys, are made
 -- table by table by `sync schema apply`; transactions of the program's own say sync.own, and fire none of them.
 

@@ -5,6 +5,7 @@ What an application imports is in `__all__` below. docs/architecture.md walks th
 adapters/    what speaks to Cassandra, Astra, Postgres and Redis
 commands/    one module a command
 core/        pure logic: types, hashes, versions, gates, verdicts
+dashboard/   the page of `sync dashboard`
 demo/        `sync demo`
 flows/       the order of the steps: dual write, backfill, drift, switch
 local/       embedded servers, from packages

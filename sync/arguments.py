@@ -64,6 +64,7 @@ def build_parser() -> argparse.ArgumentParser:
     form.add_argument(
         "--watch", type=_positive, nargs="?", const=2, metavar="SECONDS", help="show it again every SECONDS (2), until Ctrl-C"
     )
+    _dashboard(commands)
     rejects = _command(commands, "rejects", "list values that Postgres cannot hold, with key, column and reason")
     rejects.add_argument("--table")
     rejects.add_argument("--limit", type=_positive)
@@ -115,6 +116,14 @@ def _schema(commands: argparse._SubParsersAction) -> None:  # type: ignore[type-
     parser.add_argument("--source", action="store_true", help="also make the example's tables in the source keyspace (001)")
     parser.add_argument("--dimension", type=_positive, help="the vectors' dimension, where the source has none yet")
     parser.add_argument("--dry-run", action="store_true", help="only print every statement that would be run")
+
+
+def _dashboard(commands: argparse._SubParsersAction) -> None:  # type: ignore[type-arg]
+    parser = _command(commands, "dashboard", "show the state of the migration as a page in a browser, live", json=False)
+    parser.add_argument("--port", type=_port, default=8765, help="where it listens (8765); 0: any free port")
+    parser.add_argument("--host", default="127.0.0.1", help="on which address (127.0.0.1); off loopback with a token")
+    parser.add_argument("--token", help="who has it may look; SYNC_DASHBOARD_TOKEN is not seen in a list of processes")
+    parser.add_argument("--show-keys", action="store_true", help="show keys of rows (they may be private)")
 
 
 def _switches(commands: argparse._SubParsersAction) -> None:  # type: ignore[type-arg]
@@ -190,6 +199,8 @@ def _drift(commands: argparse._SubParsersAction) -> None:  # type: ignore[type-a
     parser.add_argument("--sample-search", type=_natural, default=0, metavar="N", help="also search both sides N times")
     parser.add_argument("--show-values", action="store_true", help="show the values of both sides (they may be private)")
     parser.add_argument("--history", action="store_true", help="list earlier passes; compares nothing")
+    parser.add_argument("--continuous", action="store_true", help="pass after pass, until Ctrl-C; each is recorded")
+    parser.add_argument("--rest", type=_natural, default=60, metavar="SECONDS", help="between two passes (60)")
     parser.add_argument(
         "--format", choices=["table", "json", "html", "csv"], default="table", help="format of the report (table)"
     )
@@ -217,6 +228,13 @@ def _run_options(parser: argparse.ArgumentParser) -> None:
 
 def _natural(text: str) -> int:
     return _whole(text, 0)
+
+
+def _port(text: str) -> int:
+    port = _whole(text, 0)
+    if port > 65535:
+        raise argparse.ArgumentTypeError(f"{port} is too large: a port is at most 65535")
+    return port
 
 
 def _positive(text: str) -> int:

@@ -22,6 +22,7 @@ from rich.table import Table
 from rich.text import Text
 
 from sync.core.visible import visible, visible_json, visible_lines
+from sync.core.words import duration as duration
 from sync.errors import SettingsError
 from sync.json_log import JsonLines
 
@@ -224,15 +225,6 @@ class Rate:
         self.points = [p for p in self.points if now - p[0] <= self.window] + [(now, rows)]
         (since, before), elapsed = self.points[0], now - self.points[0][0]
         return (rows - before) / elapsed if elapsed > 0 and since < now else 0.0
-
-
-def duration(seconds: float | None) -> str:
-    """Seconds for people."""
-    if seconds is None:
-        return "-"
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}h{minutes:02}m" if hours else f"{minutes}m{rest:02}s" if minutes else f"{rest}s"
 
 
 @dataclass(frozen=True, slots=True)

@@ -60,6 +60,7 @@ class Settings(BaseSettings):
 
     redis_url: SecretStr | None = None
     sync_config: Path = DEFAULT_CONFIG
+    sync_dashboard_token: SecretStr | None = None
 
     @property
     def expected_backend(self) -> Literal["astra", "postgres"] | None:

@@ -2,7 +2,9 @@
 
 backfill          `sync backfill`
 context           what every command begins with
+continuous        `sync drift-report --continuous`
 cutover           `sync cutover`, and what it shares with `sync rollback`
+dashboard         `sync dashboard`
 demo              `sync demo`
 demo_collections  `sync demo --source collections`
 drift_report      `sync drift-report`

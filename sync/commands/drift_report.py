@@ -9,6 +9,7 @@ from typing import Any
 from sync.adapters.queue import CHECK_JOB
 from sync.commands.backfill import Progressing, build_line
 from sync.commands.context import load
+from sync.commands.continuous import run_passes
 from sync.commands.drift_text import as_csv, show_history, show_report, verdict
 from sync.console import check_report, json_text, out, print_json, say, status, steps, write_report
 from sync.errors import Interrupted
@@ -24,7 +25,9 @@ _WORDS = ("differ", "rejected", "ranges unknown")
 
 
 def run(args: argparse.Namespace) -> int:
-    """One pass over both sides; 0 where they are equal, 2 where that is not proved."""
+    """One pass over both sides; 0 where they are equal, 2 where that is not proved. Or pass after pass."""
+    if args.continuous:
+        run_passes(args)
     settings, config = load("target") if args.history else load("source", "target", "redis_url")
     form = "json" if args.json else args.format
     if args.history:

@@ -13,6 +13,7 @@ from sync.console import Line, Rate, duration, say, status, steps
 from sync.core.words import counted
 from sync.errors import Interrupted, SyncError
 from sync.settings import Config, Settings
+from sync.wiring.dashboard.sampler import Sampler
 from sync.wiring.dual_write.expired import ExpirySweeper
 from sync.wiring.dual_write.worker import MAX_COUNTED, Sweeper
 from sync.wiring.notify import SilentWriters
@@ -46,6 +47,7 @@ def run(args: argparse.Namespace) -> int:
         with status(args.quiet) as block:
             progress, sweeper = Draining(), Sweeper(settings, config.dual_write.writers_folder)
             expired, silent = ExpirySweeper(settings, config), SilentWriters(settings, config)
+            sampler = Sampler(settings)
             while True:
                 shared.note(len(pool), 0)
                 time.sleep(SWEEP_SECONDS)
@@ -58,6 +60,7 @@ def run(args: argparse.Namespace) -> int:
                 overdue.sweep(sweeper.due)
                 expired.sweep()
                 silent.look()
+                sampler.tick()
     except KeyboardInterrupt:
         raise Interrupted("what the workers held is free for others") from None
     finally:

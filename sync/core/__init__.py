@@ -2,6 +2,7 @@
 
 capture/    changes by others: keys, never values
 cutover/    gates, proofs, phases: pure judgements
+dashboard/  what the dashboard shows: steps, rings, curves
 decode/     Postgres cell to CQL cell
 documents/  collections of the Data API as tables
 drift/      comparing two sides of a range; reports

@@ -21,3 +21,12 @@ def first_of(parts: Sequence[str], most: int) -> str:
     """`a, b and 7 more`: the first `most`, and how many there are besides."""
     left = len(parts) - most
     return ", ".join(parts[:most]) + (f" and {left:,} more" if left > 0 else "")
+
+
+def duration(seconds: float | None) -> str:
+    """Seconds for people."""
+    if seconds is None:
+        return "-"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}h{minutes:02}m" if hours else f"{minutes}m{rest:02}s" if minutes else f"{rest}s"

@@ -56,14 +56,18 @@ def _asset(file: str) -> str:
 
 
 def _head(report: Report) -> str:
-    style, script = _asset("style.css"), _asset("filters.js")
-    allowed = f"style-src '{_hashed(style)}'; script-src '{_hashed(script)}'"
-    policy = f"default-src 'none'; {allowed}; base-uri 'none'; form-action 'none'"
     return (
-        f'<head><meta charset="utf-8"><meta http-equiv="Content-Security-Policy" content="{policy}">'
+        f'<head><meta charset="utf-8"><meta http-equiv="Content-Security-Policy" content="{policy()}">'
         '<meta name="viewport" content="width=device-width, initial-scale=1"><meta name="color-scheme" content="light dark">'
-        f'<meta name="referrer" content="no-referrer"><title>{verdict.title(report)}</title>\n<style>{style}</style></head>'
+        f'<meta name="referrer" content="no-referrer"><title>{verdict.title(report)}</title>\n'
+        f"<style>{_asset('style.css')}</style></head>"
     )
+
+
+def policy() -> str:
+    """What the page may load and run, as a Content-Security-Policy."""
+    allowed = f"style-src '{_hashed(_asset('style.css'))}'; script-src '{_hashed(_asset('filters.js'))}'"
+    return f"default-src 'none'; {allowed}; base-uri 'none'; form-action 'none'"
 
 
 def _hashed(text: str) -> str:

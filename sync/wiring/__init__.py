@@ -3,6 +3,7 @@
 backfill/     `sync backfill`, and a worker's part of it
 capture/      `sync follow`
 cutover/      `sync cutover`, `sync rollback`, `sync finish`: gates, canary, switch
+dashboard/    what `sync dashboard` reads, and samples for it
 drift/        `sync drift-report`, `sync migrate`'s comparison, and a worker's part
 dual_write/   a worker's part of dual writes; giving up intents
 expiry        whether a table's rows have a TTL, which Postgres does not know

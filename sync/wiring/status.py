@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
+from sync.adapters.postgres.backfill.range_ledger import RangeLedger
 from sync.adapters.postgres.backfill.rejects import count_rejects
 from sync.adapters.postgres.capture.feeds import read_feeds, read_gaps
 from sync.adapters.postgres.connection.connect import Connection
@@ -44,52 +45,59 @@ FROM sync.intent GROUP BY table_name, state ORDER BY table_name, state
 def read_status(settings: Settings, config: Config) -> dict[str, Any]:
     """The status as plain values, named as the contract has them. Raises PreflightError before `sync schema apply`."""
     with open_ledger(settings, config) as (connection, ledger):
-        epoch, judged = read_epoch(connection), _judged(settings, config)
-        count, age, stuck, spooled, states = _row(connection, _INTENTS)
-        progress = [p for p in ledger.progress(ledger.latest()) if not config.left_out_by(p.table)]
-        rejected, writers = count_rejects(connection), list_writers(connection)
-        unfinished = any(not config.left_out_by(table) for table in ledger.open_runs())
-        queue = _queue(settings)
-        workers = queue.workers if queue else None
-        migration = MigrationState(
-            epoch.primary, {gate.name: gate for gate in judged.gates}, bool(progress), any(p.failed for p in progress),
-            unfinished, int(count), sum(rejected.values()), len(writers), workers, judged.why,
-        )  # fmt: skip
-        found: dict[str, Any] = {
-            "epoch": epoch.epoch,
-            "primary": epoch.primary,
-            "since": epoch.since.isoformat(),
-            "phase": "closing" if epoch.state == "closing" else phase(migration),
-            "next_step": next_step(migration),
-            "tables": [_table(p, judged.passes) for p in progress],
-            "intents": {
-                "open": count,
-                "oldest_age_seconds": float(age) if age is not None else None,
-                "spooled": int(spooled),
-                "stuck": stuck,
-                "states": states,
-                "tables": _intents_by_table(connection),
-            },
-            "rejects": rejected,
-            "writers": writers,
-            "workers": workers,
-            "failed_jobs": [{"job": f.description, "why": f.why} for f in queue.newest_failed] if queue else [],
-            "indexes_to_build": _row(connection, "SELECT count(*) FROM sync.index")[0],
-            "last_drift": last_drift(connection),
-            "shadow_reads": shadow_status(connection),
-            "feeds": [feed.plain() for feed in read_feeds(connection)],
-            "gaps": read_gaps(connection),
-            "drift_under_way": [_check(p) for p in ledger.progress(ledger.open_checks())],
-            "unanswerable_reads": [fault.to_json() for fault in judged.unanswerable],
-            "gates": judged.plain(),
-            "gates_error": judged.why or None,
-        }
-        tuning = config.dual_write
-        return found | {"attention": attention(found, tuning.writer_lease_seconds, tuning.max_clock_skew_seconds)}
+        return gather(settings, config, connection, ledger, judge_gates(settings, config))
+
+
+def gather(
+    settings: Settings, config: Config, connection: Connection, ledger: RangeLedger, judged: GateResults
+) -> dict[str, Any]:
+    """The status around gates that were judged before; asks Postgres and Redis alone."""
+    epoch = read_epoch(connection)
+    count, age, stuck, spooled, states = _row(connection, _INTENTS)
+    progress = [p for p in ledger.progress(ledger.latest()) if not config.left_out_by(p.table)]
+    rejected, writers = count_rejects(connection), list_writers(connection)
+    unfinished = any(not config.left_out_by(table) for table in ledger.open_runs())
+    queue = _queue(settings)
+    workers = queue.workers if queue else None
+    migration = MigrationState(
+        epoch.primary, {gate.name: gate for gate in judged.gates}, bool(progress), any(p.failed for p in progress),
+        unfinished, int(count), sum(rejected.values()), len(writers), workers, judged.why,
+    )  # fmt: skip
+    found: dict[str, Any] = {
+        "epoch": epoch.epoch,
+        "primary": epoch.primary,
+        "since": epoch.since.isoformat(),
+        "phase": "closing" if epoch.state == "closing" else phase(migration),
+        "next_step": next_step(migration),
+        "tables": [_table(p, judged.passes) for p in progress],
+        "intents": {
+            "open": count,
+            "oldest_age_seconds": float(age) if age is not None else None,
+            "spooled": int(spooled),
+            "stuck": stuck,
+            "states": states,
+            "tables": _intents_by_table(connection),
+        },
+        "rejects": rejected,
+        "writers": writers,
+        "workers": workers,
+        "failed_jobs": [{"job": f.description, "why": f.why} for f in queue.newest_failed] if queue else [],
+        "indexes_to_build": _row(connection, "SELECT count(*) FROM sync.index")[0],
+        "last_drift": last_drift(connection),
+        "shadow_reads": shadow_status(connection),
+        "feeds": [feed.plain() for feed in read_feeds(connection)],
+        "gaps": read_gaps(connection),
+        "drift_under_way": [_check(p) for p in ledger.progress(ledger.open_checks())],
+        "unanswerable_reads": [fault.to_json() for fault in judged.unanswerable],
+        "gates": judged.plain(),
+        "gates_error": judged.why or None,
+    }
+    tuning = config.dual_write
+    return found | {"attention": attention(found, tuning.writer_lease_seconds, tuning.max_clock_skew_seconds)}
 
 
 @dataclass(frozen=True, slots=True)
-class _GateResults:
+class GateResults:
     """The gates of the next switch without the canary, and each table's number of clean passes; or why there are none."""
 
     gates: Sequence[Gate] = ()
@@ -97,11 +105,15 @@ class _GateResults:
     why: str = ""
     unanswerable: Sequence[Unanswerable] = ()
 
+    def without_keys(self) -> GateResults:
+        """The same for those who must not see keys of rows."""
+        return replace(self, gates=[replace(gate, figure=gate.without_keys or gate.figure) for gate in self.gates])
+
     def plain(self) -> list[dict[str, Any]]:
         return [{"name": g.name, "green": g.green, "figure": g.figure, "remedy": g.remedy} for g in self.gates]
 
 
-def _judged(settings: Settings, config: Config) -> _GateResults:
+def judge_gates(settings: Settings, config: Config) -> GateResults:
     """As `sync cutover` and `sync rollback` judge; asks both sides, either of which may be unreachable."""
     try:
         with open_site(settings, config) as site:
@@ -110,8 +122,8 @@ def _judged(settings: Settings, config: Config) -> _GateResults:
             kind: SwitchKind = "cutover" if epoch.primary == "astra" else "rollback"
             gates, faults = [*judge_facts(site, kind, epoch), proof_gate(proved)], unanswerable(site, kind)
     except SyncError as error:
-        return _GateResults(why=" ".join(str(error).split()))
-    return _GateResults(gates, {proof.table: proof.passes for proof in proved}, unanswerable=faults)
+        return GateResults(why=" ".join(str(error).split()))
+    return GateResults(gates, {proof.table: proof.passes for proof in proved}, unanswerable=faults)
 
 
 def last_drift(connection: Connection) -> dict[str, Any] | None:

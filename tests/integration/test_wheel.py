@@ -39,6 +39,8 @@ def test_only_the_package_is_in_it(wheel: Path) -> None:
     assert {name.split("/")[0].partition("-")[0] for name in names} == {"sync", "dual_write_sync"}
     assert {"sync/py.typed"} < set(names)
     assert {f"sync/migrations/{name}" for name in MIGRATIONS} <= set(names)
+    page = [path for folder in ("templates", "static") for path in (ROOT / "sync" / "dashboard" / folder).iterdir()]
+    assert len(page) > 12 and {str(path.relative_to(ROOT)) for path in page} <= set(names), "the dashboard's page is in it"
 
 
 def test_it_works_among_packages_of_the_same_names(wheel: Path, tmp_path: Path) -> None:
@@ -71,8 +73,10 @@ def test_an_application_needs_no_extra() -> None:
 
 @pytest.mark.parametrize(("code", "said"), [
     ("from sync.cli import main; sys.exit(main(['status']))", "sync: rich is not installed: pip install 'dual-write-sync[cli]'\n"),
+    ("del sys.modules['rich']; sys.modules |= {'uvicorn': None}; from sync.cli import main; sys.exit(main(['dashboard']))",
+     "sync dashboard: uvicorn is not installed: pip install 'dual-write-sync[dashboard]'\n"),
     ("from sync import open_store; open_store()", "astrapy is not installed: pip install 'dual-write-sync[data-api]'\n"),
-], ids=["cli", "data-api"])  # fmt: skip
+], ids=["cli", "dashboard", "data-api"])  # fmt: skip
 def test_what_an_extra_is_missing_for_is_said(code: str, said: str, tmp_path: Path) -> None:
     """Would break: a ModuleNotFoundError does not say what to install."""
     env = {**os.environ, "ASTRA_DB_API_ENDPOINT": "http://127.0.0.1:1", "SYNC_DUAL_WRITE": "true"}

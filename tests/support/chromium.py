@@ -81,9 +81,13 @@ class Browser:
 
     def open(self, page: Path) -> None:
         """Load a file and wait until it has loaded."""
+        self.visit(page.as_uri())
+
+    def visit(self, address: str) -> None:
+        """Load a page and wait until it has loaded."""
         before = self.loaded
         self.complaints, self.requests = [], []
-        self.call("Page.navigate", url=page.as_uri())
+        self.call("Page.navigate", url=address)
         while self.loaded == before:
             self._note(self._next())
 
@@ -100,6 +104,11 @@ class Browser:
         if "exceptionDetails" in result:
             raise RuntimeError(str(result["exceptionDetails"]))
         return result["result"].get("value")
+
+    def press(self, key: str, code: int, text: str = "") -> None:
+        """Press a key, as `KeyboardEvent.key` names it, with its virtual key code."""
+        for kind in ("keyDown", "keyUp"):
+            self.call("Input.dispatchKeyEvent", type=kind, key=key, code=key, windowsVirtualKeyCode=code, text=text)
 
     def picture(self, file: Path, height: int | None = None) -> None:
         """The whole page, or its first `height`, as a PNG."""

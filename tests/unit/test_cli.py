@@ -87,10 +87,14 @@ def test_help(command: str, capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_everything_that_reports_does_so_for_programs() -> None:
-    """`--json` on every command but the one that never ends; `follow` has commands of its own, which have it."""
+    """`--json` on every command but those that never end; `follow` has commands of its own, which have it."""
     (feeds,) = (a for a in subcommands()["follow"]._actions if isinstance(a, argparse._SubParsersAction))
     every = {**subcommands(), **{f"follow {name}": parser for name, parser in feeds.choices.items()}}
-    assert {name for name, parser in every.items() if "--json" not in parser._option_string_actions} == {"worker", "follow"}
+    assert {name for name, parser in every.items() if "--json" not in parser._option_string_actions} == {
+        "worker",
+        "follow",
+        "dashboard",
+    }
 
 
 @pytest.mark.parametrize("arguments", WRONG, ids=" ".join)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from sync.core.reads.shapes import Unanswerable
 from sync.core.rows import TableMap
@@ -13,12 +13,13 @@ from sync.core.words import counted
 
 @dataclass(frozen=True, slots=True)
 class Gate:
-    """One condition: the figure behind it, and what turns it green."""
+    """One condition: the figure behind it, and what turns it green; `without_keys`: the figure, where it names keys."""
 
     name: str
     green: bool
     figure: str
     remedy: str = ""
+    without_keys: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,19 +135,20 @@ def shadow_gate(facts: ShadowFacts) -> Gate:
 
 def write_times_gate(unseen: Sequence[str], ahead: Sequence[AheadFact]) -> Gate:
     """Every row that was written ahead of the clock is known, so that writes are stamped above it (rules 2 and 3)."""
-    said = [_ahead(fact) for fact in ahead]
-    if unseen:
-        said.append(f"not checked: {', '.join(unseen)}")
+    more = [f"not checked: {', '.join(unseen)}"] if unseen else []
+    said, without_keys = [*map(_ahead, ahead), *more], [*(_ahead(replace(fact, shown=())) for fact in ahead), *more]
     green = not unseen and not any(fact.waiting or fact.beyond for fact in ahead)
     remedy = "sync backfill checks write times; sync worker reconciles what was found"
     if any(fact.beyond for fact in ahead):
         remedy = "write these rows again under other keys, and leave the old ones: no write can have a later timestamp"
-    return Gate("write times", green, "; ".join(said) or "no row was written ahead of the clock", remedy)
+    figure = "; ".join(said) or "no row was written ahead of the clock"
+    return Gate("write times", green, figure, remedy, "; ".join(without_keys) if ahead else "")
 
 
 def _ahead(fact: AheadFact) -> str:
     more = " …" if fact.rows > len(fact.shown) else ""
-    text = f"{fact.table}: {counted(fact.rows, 'row')} written ahead of the clock ({'; '.join(fact.shown)}{more})"
+    shown = f" ({'; '.join(fact.shown)}{more})" if fact.shown else ""
+    text = f"{fact.table}: {counted(fact.rows, 'row')} written ahead of the clock{shown}"
     if fact.beyond:
         return f"{text}, {fact.beyond:,} of them beyond what a write can follow"
     return f"{text}, {fact.waiting:,} not reconciled yet" if fact.waiting else f"{text}, written above that from now on"

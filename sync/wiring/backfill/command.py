@@ -25,6 +25,7 @@ from sync.flows.preflight import PreflightReport
 from sync.flows.retry import retry
 from sync.ports import Progress
 from sync.settings import BackfillTuning, Config, Settings
+from sync.wiring.dashboard.sampler import Sampler
 from sync.wiring.preflight import preflight
 from sync.wiring.shapes import changed, shapes
 from sync.wiring.visibility import check_visibility
@@ -95,7 +96,7 @@ def run_backfill(
         with closing(connect(settings, autocommit=True)) as connection:
             yield RangeLedger(connection, config.backfill.lease_seconds)
 
-    final = Supervisor(opened, notifier, own, show.progress).watch(runs)
+    final = Supervisor(opened, notifier, own, Sampler(settings).beside(show.progress)).watch(runs)
     _check_tables(settings, config, plan, runs)
     if not any(p.failed for p in final):
         build_indexes(settings, plan.tables, show.build)

@@ -40,6 +40,7 @@ from sync.flows.retry import retry
 from sync.ports import Epoch
 from sync.settings import Config, Settings
 from sync.wiring.backfill.command import Plan, Show, build_indexes
+from sync.wiring.dashboard.sampler import Sampler
 from sync.wiring.drift.clear_writers import clear_writers
 from sync.wiring.drift.values import add_values, shown_finding
 from sync.wiring.drift.verify import SEED, TOP, compare_searches
@@ -72,7 +73,7 @@ def run_drift(
         with closing(connect(settings, autocommit=True)) as connection:
             yield DriftLedger(connection, config.backfill.lease_seconds)
 
-    Supervisor(opened, notifier, own, show.progress).watch(runs)
+    Supervisor(opened, notifier, own, Sampler(settings).beside(show.progress)).watch(runs)
     return retry(lambda: close_pass(settings, config, plan, runs, request))
 
 

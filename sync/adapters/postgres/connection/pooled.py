@@ -119,3 +119,9 @@ def adjust(connection: psycopg.Connection[Any], settings: Mapping[str, str]) -> 
         return
     statement = "SELECT pg_catalog.set_config(name, value, false) FROM unnest(%s::text[], %s::text[]) AS s (name, value)"
     connection.execute(statement, (list(settings), list(settings.values())))
+
+
+def read_only(connection: psycopg.Connection[Any]) -> None:
+    """Let Postgres refuse every write over this connection from now on."""
+    name = "transaction_read_only" if isinstance(connection, Pooled) else "default_transaction_read_only"
+    adjust(connection, {name: "on"})

@@ -44,7 +44,7 @@ def lock_runs(connection: Connection, runs: list[int]) -> list[ClosedRun]:
             return []
         return [
             ClosedRun(
-                run, table, at, shape, seconds or 0.0, checking or 0.0, _ranges(connection, run), _findings(connection, run)
+                run, table, at, shape, seconds or 0.0, checking or 0.0, _ranges(connection, run), findings_of(connection, run)
             )
             for run, table, at, shape, seconds, checking in held
         ]
@@ -55,7 +55,8 @@ def _ranges(connection: Connection, run: int) -> list[CheckedRange]:
     return [CheckedRange(TokenRange(a, b), state, figures, error or "") for a, b, state, figures, error in found]
 
 
-def _findings(connection: Connection, run: int) -> list[dict[str, Any]]:
+def findings_of(connection: Connection, run: int) -> list[dict[str, Any]]:
+    """The findings of a run that are kept."""
     with connection.cursor(row_factory=dict_row) as cursor:
         return cursor.execute(_SQL["findings"].encode(), {"run": run}).fetchall()
 
@@ -89,7 +90,7 @@ def recorded(
             return None
         number, began, finished, report = row
         closed = [
-            ClosedRun(table["run"], table["table"], began, None, 0.0, 0.0, [], _findings(connection, table["run"]))
+            ClosedRun(table["run"], table["table"], began, None, 0.0, 0.0, [], findings_of(connection, table["run"]))
             for table in report["tables"]
         ]
     return int(number), began, finished, report, closed

@@ -180,7 +180,8 @@ SELECT to_regclass('sync.range') IS NOT NULL AND (to_regclass('sync.intent_of_ke
         ('sync.index', 'dropped_at'),
         ('sync.read_shape', 'last_seen'),
         ('sync.intent', 'not_before'),
-        ('sync.feed', 'position')
+        ('sync.feed', 'position'),
+        ('sync.sample', 'figures')
     ) AS newest (relation, name)
     WHERE NOT EXISTS (
         SELECT FROM pg_attribute WHERE attrelid = to_regclass(relation) AND attname = name AND NOT attisdropped)))

@@ -1,0 +1,90 @@
+"""`sync drift-report --continuous`: what each pass is asked for, the rests, and when it gives up."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from sync.arguments import build_parser
+from sync.commands import continuous
+from sync.errors import Interrupted, SettingsError, WorkFailed
+
+
+class Passes:
+    """Passes that end with these codes; the one after them is Ctrl-C."""
+
+    def __init__(self, patch: pytest.MonkeyPatch) -> None:
+        self.codes: Iterator[int] = iter(())
+        self.asked, self.rests = list[list[str]](), list[float]()
+        patch.setattr(continuous, "_one_pass", self.one)
+        patch.setattr(continuous.time, "sleep", self.rests.append)
+        patch.setattr(continuous.signal, "signal", lambda *_: None)
+
+    def one(self, options: list[str]) -> int:
+        self.asked.append(options)
+        try:
+            return next(self.codes)
+        except StopIteration:
+            raise KeyboardInterrupt from None
+
+    def run(self, *argv: str, codes: tuple[int, ...]) -> None:
+        self.codes = iter(codes)
+        continuous.run_passes(build_parser().parse_args(["drift-report", "--continuous", *argv]))
+
+
+@pytest.fixture
+def passes(monkeypatch: pytest.MonkeyPatch) -> Passes:
+    return Passes(monkeypatch)
+
+
+def test_passes_follow_each_other_whatever_they_find(passes: Passes) -> None:
+    """Would break: a finding ends the proof, or passes are made without a rest."""
+    with pytest.raises(Interrupted, match="the verdicts stay"):
+        passes.run("--rest", "7", codes=(0, 2, 0))
+    assert len(passes.asked) == 4 and passes.rests == [7, 7, 7]
+
+
+def test_each_pass_is_asked_for_the_same(passes: Passes) -> None:
+    """Would break: an option counts for the first pass alone, or for none."""
+    given: tuple[Any, ...] = (
+        "--table",
+        "a b",
+        "--table",
+        "c",
+        "--workers",
+        "3",
+        "--quiet",
+        "--repair",
+        "--format",
+        "html",
+        "--output",
+        "x.html",
+    )
+    with pytest.raises(Interrupted):
+        passes.run(*given, codes=(0,))
+    assert passes.asked[0] == passes.asked[1]
+    parse = build_parser().parse_args
+    one, whole = (vars(parse(["drift-report", *options])) for options in (passes.asked[0], given))
+    assert one == whole
+
+
+def test_a_restart_is_of_the_first_pass(passes: Passes) -> None:
+    """Would break: every pass throws away the verdicts of one that was stopped by an outage."""
+    with pytest.raises(Interrupted):
+        passes.run("--restart", codes=(0, 1))
+    assert ["--restart" in options for options in passes.asked] == [True, False, False]
+
+
+def test_it_gives_up_after_some_that_failed_in_a_row(passes: Passes) -> None:
+    """Would break: a wrong password is tried for weeks, or an outage of a minute ends the proof."""
+    with pytest.raises(WorkFailed, match="5 passes in a row could not be made"):
+        passes.run("--rest", "0", codes=(1, 1, 1, 1, 0, 1, 1, 1, 1, 1))
+    assert passes.rests == [10, 10, 10, 10, 0, 10, 10, 10, 10]
+
+
+def test_it_does_not_list_passes(passes: Passes) -> None:
+    """Would break: one of two options that exclude each other is passed over."""
+    with pytest.raises(SettingsError, match="leave one of them out"):
+        passes.run("--history", codes=())
