@@ -34,16 +34,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action=_Version, nargs=0, help="print the version and exit")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     _local(commands)
-    demo = _command(commands, "demo", "migrate a real music corpus on embedded servers and show the result")
-    demo.add_argument("--limit", type=_positive, help="number of pieces (default: all)")
-    demo.add_argument(
-        "--source", choices=("tables", "collections"), default="tables", help="what the tunes are stored in at the start"
-    )
-    demo.add_argument(
-        "--writers", choices=("store", "others"), default="store",
-        help="who writes meanwhile: an application through the store, or a service that knows nothing of sync",
-    )  # fmt: skip
-    demo.add_argument("--keep", action="store_true", help="leave the servers running")
+    _demo(commands)
     preflight = _command(commands, "preflight", "check all three servers and show what maps to what; writes nothing")
     preflight.add_argument("--write-times", action="store_true", help="count every row that was written ahead of the clock")
     _schema(commands)
@@ -99,6 +90,19 @@ def _command(commands: argparse._SubParsersAction, name: str, text: str, json: b
     if json:
         parser.add_argument("--json", action="store_true", help="print the result as JSON")
     return parser
+
+
+def _demo(commands: argparse._SubParsersAction) -> None:  # type: ignore[type-arg]
+    demo = _command(commands, "demo", "migrate a real music corpus on embedded servers and show the result")
+    demo.add_argument("--limit", type=_positive, help="number of pieces (default: all)")
+    demo.add_argument(
+        "--source", choices=("tables", "collections"), default="tables", help="what the tunes are stored in at the start"
+    )
+    demo.add_argument(
+        "--writers", choices=("store", "others"), default="store",
+        help="who writes meanwhile: an application through the store, or a service that knows nothing of sync",
+    )  # fmt: skip
+    demo.add_argument("--keep", action="store_true", help="leave the servers running")
 
 
 def _local(commands: argparse._SubParsersAction) -> None:  # type: ignore[type-arg]

@@ -323,6 +323,9 @@ class Now:
     def write(self, mutation: Any, version: int) -> Any:
         return self._table.rows.write(mutation, version)
 
+    def write_many(self, writes: Any) -> Any:
+        return self._table.rows.write_many(writes)
+
     def send(self, mutation: Any, version: int, done: Any) -> bool:
         done(*self._table.rows.write(mutation, version))
         return True
