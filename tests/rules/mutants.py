@@ -86,6 +86,10 @@ MUTANTS = (
         AHEAD, "a_row_ahead_of_the_clock",
     ),
     Mutant(
+        "2", "what a copy reads of write times is not recorded", "sync/adapters/postgres/backfill/loader.py",
+        "if ahead and self._note_ahead:", "if False:", AHEAD, "whichever_way",
+    ),
+    Mutant(
         "4", "an update that leaves its nulls out", "sync/adapters/cassandra/rows/rows.py",
         "        # An update, too,", "        if any(cell is None for cell in mutation.cells.values()):\n"
         "            kept = {n: c for n, c in mutation.cells.items() if c is not None}\n"

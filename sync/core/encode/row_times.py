@@ -27,7 +27,7 @@ class RowTimes:
         self._most, self._most_cell, self._found = 0, _EPOCH, list[tuple[int, int]]()
 
     def begin(self) -> None:
-        """Forget what was found, and ask for the limit again."""
+        """Forget what was found, and ask for the present limit."""
         self._most, self._found = self._limit(), []
         self._most_cell = _TIME.pack(8, self._most)
 
