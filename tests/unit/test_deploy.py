@@ -21,10 +21,12 @@ ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy"
 COMPOSE = DEPLOY / "docker-compose.yml"
 USER = "syncworker"
-OF_DEBIAN = set(
-    "root daemon bin sys sync games man lp mail news uucp proxy www-data backup list irc _apt nobody adm tty disk kmem dialout fax "
-    "voice cdrom floppy tape sudo audio dip operator src shadow utmp video sasl plugdev staff users nogroup".split()
-)
+OF_DEBIAN = {
+    "root", "daemon", "bin", "sys", "sync", "games", "man", "lp", "mail", "news", "uucp", "proxy", "www-data", "backup",
+    "list", "irc", "_apt", "nobody", "adm", "tty", "disk", "kmem", "dialout", "fax", "voice", "cdrom", "floppy", "tape",
+    "sudo", "audio", "dip", "operator", "src", "shadow", "utmp", "video", "sasl", "plugdev", "staff", "users",
+    "nogroup",
+}  # fmt: skip
 """The users and groups of its package base-passwd."""
 UNITS = sorted((DEPLOY / "systemd").iterdir())
 
