@@ -66,10 +66,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except Exception as error:
         if os.environ.get("SYNC_DEBUG"):
             raise
-        if (known := _known(error)) or not console.is_json_log():
-            console.say(f"sync {args.command}: {known or _unexpected(error)}", logging.ERROR)
-        else:  # whoever collects logs gets the kind and the places: the text may quote a row's values
-            log.error("sync %s: unexpected error (SYNC_DEBUG=1 shows it)", args.command, exc_info=error)
+        _say_unexpected(args.command, error)
         return ERROR
 
 
@@ -81,6 +78,16 @@ def _lines(error: SyncError) -> list[str]:
     if isinstance(error, TargetNotNow):
         return [f"Postgres: {error}; nothing is lost, run it again when it can"]
     return str(error).splitlines()
+
+
+def _say_unexpected(command: str, error: Exception) -> None:
+    from sync import console
+
+    known = _known(error)
+    if known or not console.is_json_log():
+        console.say(f"sync {command}: {known or _unexpected(error)}", logging.ERROR)
+    else:  # whoever collects logs gets the kind and the places: the text may quote a row's values
+        log.error("sync %s: unexpected error (SYNC_DEBUG=1 shows it)", command, exc_info=error)
 
 
 def _known(error: Exception) -> str:

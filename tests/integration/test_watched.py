@@ -226,6 +226,7 @@ def test_hooks_tell_what_has_happened(site: Watched, listener: Hook) -> None:
 def test_a_receiver_that_hangs_withholds_no_result(site: Watched, listener: Hook) -> None:
     """Would break: Ctrl-C while a receiver hangs loses the report of an hour, and its exit code says that it was interrupted."""
     site.place.configure(f'{CONFIG}[notify]\nurl = "{listener.url}"\ntimeout_seconds = 60\n')
+    site.writer()
     for argv, whole in (
         (["backfill", "--workers", "1", "--json"], "tables"),
         (["drift-report", "--workers", "1", "--format", "json"], "next_step"),
