@@ -15,6 +15,7 @@ from sync.adapters.cassandra.connection.guardrails import guardrail
 from sync.arguments import ERROR, build_parser
 from sync.errors import GateRefused, Interrupted, SyncError, TargetNotNow
 
+log = logging.getLogger(__name__)
 REFUSED, INTERRUPTED = 2, 130
 _NO_SUCH = ("42P01", "3F000", "42703")
 """SQLSTATEs of a relation, a schema and a column that are not there."""
@@ -65,7 +66,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except Exception as error:
         if os.environ.get("SYNC_DEBUG"):
             raise
-        console.say(f"sync {args.command}: {_unexpected(error)}", logging.ERROR)
+        _say_unexpected(args.command, error)
         return ERROR
 
 
@@ -79,12 +80,31 @@ def _lines(error: SyncError) -> list[str]:
     return str(error).splitlines()
 
 
-def _unexpected(error: Exception) -> str:
-    said = getattr(getattr(error, "diag", None), "message_primary", None)  # of Postgres: its other lines quote values
-    text = " ".join(str(said or error).split())
+def _say_unexpected(command: str, error: Exception) -> None:
+    from sync import console
+
+    known = _known(error)
+    if known or not console.is_json_log():
+        console.say(f"sync {command}: {known or _unexpected(error)}", logging.ERROR)
+    else:  # whoever collects logs gets the kind and the places: the text may quote a row's values
+        log.error("sync %s: unexpected error (SYNC_DEBUG=1 shows it)", command, exc_info=error)
+
+
+def _known(error: Exception) -> str:
+    """What is to be done about an error that is no fault of this program; "" for others."""
+    text = _text(error)
     if getattr(error, "sqlstate", None) in _NO_SUCH and ('"sync' in text or "_sync_" in text):
         return GONE
-    return guardrail(text) or f"{type(error).__name__}: {text} (SYNC_DEBUG=1 shows where)"
+    return guardrail(text) or ""
+
+
+def _unexpected(error: Exception) -> str:
+    return f"{type(error).__name__}: {_text(error)} (SYNC_DEBUG=1 shows where)"
+
+
+def _text(error: Exception) -> str:
+    said = getattr(getattr(error, "diag", None), "message_primary", None)  # of Postgres: its other lines quote values
+    return " ".join(str(said or error).split())
 
 
 if __name__ == "__main__":

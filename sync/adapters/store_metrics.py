@@ -9,6 +9,8 @@ import logging
 from functools import cache
 
 log = logging.getLogger(__name__)
+_FAILURES = (OSError, ValueError, RuntimeError)
+"""What counting raises where a file cannot be written."""
 _WRITE_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 _READ_SECONDS = (0.0005, *_WRITE_SECONDS)
 _WAIT_SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
@@ -32,11 +34,16 @@ class Nothing:
 
 
 class StoreMetrics(Nothing):
-    """What stores count. A label's child is looked up once: prometheus_client takes longer for that than to count."""
+    """What stores count. A label's child is looked up once: prometheus_client takes longer for that than to count.
+
+    Nothing is raised: with several processes each count is written into a file, and a disk that is full is no reason to lose
+    the result of a write that was made.
+    """
 
     def __init__(self) -> None:
         from prometheus_client import Counter, Histogram
 
+        self._said = False
         labels = ("side", "outcome")
         writes = Histogram(WRITE, "How long writes took, of each side and as a whole", labels, buckets=_WRITE_SECONDS)
         reads = Histogram(READ, "How long reads of keys and searches took", labels, buckets=_READ_SECONDS)
@@ -47,19 +54,36 @@ class StoreMetrics(Nothing):
 
     def wrote(self, side: str, outcome: str, seconds: float) -> None:
         """A side, or `both`, has taken a write or not."""
-        self._write(side, outcome)(seconds)
+        try:
+            self._write(side, outcome)(seconds)
+        except _FAILURES as error:
+            self._failed(error)
 
     def read(self, side: str, outcome: str, seconds: float) -> None:
         """A side has answered a read or not."""
-        self._read(side, outcome)(seconds)
+        try:
+            self._read(side, outcome)(seconds)
+        except _FAILURES as error:
+            self._failed(error)
 
     def waited(self, seconds: float) -> None:
         """A write has waited for a switch."""
-        self._wait.observe(seconds)
+        try:
+            self._wait.observe(seconds)
+        except _FAILURES as error:
+            self._failed(error)
 
     def accepted(self) -> None:
         """A write was made without Postgres."""
-        self._accepted.inc()
+        try:
+            self._accepted.inc()
+        except _FAILURES as error:
+            self._failed(error)
+
+    def _failed(self, error: Exception) -> None:
+        if not self._said:
+            self._said = True
+            log.warning("stores count wrongly: prometheus_client: %s: %s", type(error).__name__, error)
 
 
 @cache
@@ -69,6 +93,6 @@ def store_metrics() -> Nothing:
         return StoreMetrics()
     except ModuleNotFoundError:
         return Nothing()
-    except ValueError as error:  # the application has metrics of these names: its writes matter more than ours
+    except (ValueError, OSError) as error:  # names that the application has taken, or no PROMETHEUS_MULTIPROC_DIR
         log.warning("stores count nothing: prometheus_client: %s", error)
         return Nothing()

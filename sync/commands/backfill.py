@@ -33,6 +33,7 @@ def run(args: argparse.Namespace) -> int:
     else:
         show_result(final, time.monotonic() - started)
     advise(final)
+    notify_backfill(settings, config, final)  # last: a receiver that hangs withholds nothing
     return 1 if any(p.failed for p in final) else 0
 
 
@@ -44,9 +45,7 @@ def backfill(args: argparse.Namespace, settings: Settings, config: Config) -> li
         check_writers(plan, args.writers)
         with status(args.quiet) as block:
             show = Show(Progressing(block).show, lambda b: block.update([build_line(b)]), steps(args.quiet))
-            final = run_backfill(settings, config, plan, args.rate, pool, show)
-        notify_backfill(settings, config, final)
-        return final
+            return run_backfill(settings, config, plan, args.rate, pool, show)
     except KeyboardInterrupt:
         raise Interrupted("the copied rows stay") from None
     finally:

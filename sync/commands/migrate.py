@@ -17,6 +17,7 @@ from sync.ports import Progress
 from sync.settings import Config, Settings
 from sync.wiring.backfill.command import make_plan
 from sync.wiring.drift.verify import TOP, Verification, verify
+from sync.wiring.notify import notify_backfill
 from sync.wiring.schema import apply_target
 
 _FIGURES = ("source", "target", "same", "missing", "extra", "different", "kept", "rejected")
@@ -65,6 +66,7 @@ def migrate(args: argparse.Namespace, settings: Settings, config: Config) -> tup
     for line in apply_target(settings, config, args.table, None):
         tell(line)
     final = backfill(args, settings, config)
+    notify_backfill(settings, config, final)
     tell("verifying: every range's digest on both sides, searches, retrieval")
     plan = make_plan(settings, config, args.table)
     with status(args.quiet) as block:

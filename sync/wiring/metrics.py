@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -38,10 +38,18 @@ def metrics_text(settings: Settings, config: Config) -> bytes:
     Raises SettingsError where prometheus-client is not installed.
     """
     require_client()
+    return as_text(list(_read(settings, config)), METRICS)
+
+
+def as_text(found: Sequence[Sample], metrics: Sequence[Metric]) -> bytes:
+    """These values of these metrics.
+
+    Not by a Counter or a Gauge of prometheus_client: with PROMETHEUS_MULTIPROC_DIR each goes on from what stands in a file.
+    """
     from prometheus_client import CollectorRegistry, generate_latest
 
     registry = CollectorRegistry()
-    registry.register(_Collected(list(_read(settings, config))))
+    registry.register(_Collected(found, metrics))
     return generate_latest(registry)
 
 
@@ -72,11 +80,11 @@ def _read(settings: Settings, config: Config) -> Iterator[Sample]:
 class _Collected:
     """What was read, as prometheus_client's registry takes it: a family a metric, also of those without a value."""
 
-    def __init__(self, found: list[Sample]) -> None:
-        self._found = found
+    def __init__(self, found: Sequence[Sample], metrics: Sequence[Metric]) -> None:
+        self._found, self._metrics = found, metrics
 
     def collect(self) -> Iterator[CounterMetricFamily | GaugeMetricFamily]:
-        for metric in METRICS:
+        for metric in self._metrics:
             family = _family(metric)
             for sample in self._found:
                 if sample.metric is metric:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from datetime import UTC, datetime
 from typing import Any, Literal
@@ -13,7 +14,8 @@ import psycopg
 from sync.adapters.postgres.connection.connect import connect
 from sync.adapters.postgres.cutover.writers import list_writers
 from sync.adapters.postgres.schema.migrations import usable_state
-from sync.adapters.webhook import post
+from sync.adapters.webhook import Sending
+from sync.core.words import counted
 from sync.errors import SyncError
 from sync.ports import Progress
 from sync.settings import Config, Settings
@@ -23,15 +25,28 @@ Event = Literal["backfill done", "pass clean", "pass not clean", "cutover", "rol
 
 
 def notify(settings: Settings, config: Config, event: Event, text: str, **facts: Any) -> None:
-    """Tell the webhook, if there is one. A failure is one line in the log, without the address."""
-    if config.notify.url is None:
-        return
-    at = datetime.now(UTC).isoformat(timespec="seconds")
-    body = {"event": event, "at": at, "keyspace": settings.astra_db_keyspace, "text": f"sync: {text}", **facts}
+    """Tell the webhook, if there is one. A failure is one line in the log, without the address.
+
+    So is Ctrl-C meanwhile: the work of which it tells is done, and must not look as if it had been interrupted.
+    """
+    sending: Sending | None = None
     try:
-        post(config.notify.url.get_secret_value(), config.notify.timeout_seconds, body)
+        if sending := _begin(settings, config, event, text, facts):
+            sending.wait()
     except SyncError as error:
         log.warning("notify: “%s” was not told: %s", event, error)
+    except KeyboardInterrupt:
+        log.warning("notify: “%s” was not told: it was interrupted", event)
+        if sending:
+            sending.stop()
+
+
+def _begin(settings: Settings, config: Config, event: Event, text: str, facts: Mapping[str, Any]) -> Sending | None:
+    if config.notify.url is None:
+        return None
+    at = datetime.now(UTC).isoformat(timespec="seconds")
+    body = {"event": event, "at": at, "keyspace": settings.astra_db_keyspace, "text": f"sync: {text}", **facts}
+    return Sending(config.notify.url.get_secret_value(), config.notify.timeout_seconds, body)
 
 
 def notify_backfill(settings: Settings, config: Config, final: Sequence[Progress]) -> None:
@@ -56,29 +71,68 @@ def notify_pass(settings: Settings, config: Config, report: Mapping[str, Any]) -
     notify(settings, config, event, text, **{"pass": report["pass"]}, clean=report["clean"], tables=tables)
 
 
-class SilentWriters:
-    """Finds writers that have become silent, each once until it is heard again."""
+def registered_writers(settings: Settings) -> list[dict[str, Any]]:
+    """The writers as `sync writers` lists them; none before `sync schema apply`. Raises SyncError and psycopg.Error."""
+    with closing(connect(settings, direct=False, autocommit=True)) as connection:
+        return list_writers(connection) if usable_state(connection) else []
 
-    def __init__(self, settings: Settings, config: Config) -> None:
-        self._settings, self._config, self._told = settings, config, frozenset[str]()
+
+class SilentWriters:
+    """Finds writers that have become silent, each once until it is heard again.
+
+    Silent is who has been without a heartbeat for the lease, and still is after another lease in which Postgres answered at
+    every look: after an outage of Postgres the heartbeats of all are old.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        config: Config,
+        read: Callable[[Settings], list[dict[str, Any]]] = registered_writers,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._settings, self._config, self._read, self._clock = settings, config, read, clock
+        self._since = dict[str, float]()
+        self._told = frozenset[str]()
+        self._sending: Sending | None = None
 
     def look(self) -> None:
-        """Tell of those that are new. Not while Postgres is away: nobody knows then."""
+        """Tell of those that are new, in one message, without waiting for the answer; while one is awaited, none is sent."""
         if self._config.notify.url is None:
             return
         try:
-            with closing(connect(self._settings, direct=False, autocommit=True)) as connection:
-                writers = list_writers(connection) if usable_state(connection) else []
-        except (SyncError, psycopg.Error):  # the sweeper has said so
-            return
-        silent = {w["id"]: w for w in self._silent(writers)}
-        for name in sorted(silent.keys() - self._told):
-            age = silent[name]["heartbeat_age_seconds"]
-            text = f"writer {name} is without a heartbeat for {age:.0f} s; if it has ended: sync writers --fence"
-            facts = {"writer": name, "heartbeat_age_seconds": round(age, 1)}
-            notify(self._settings, self._config, "writer silent", text, **facts)
-        self._told = frozenset(silent)
+            self._settle()
+            silent = self._silent()
+            self._told &= silent.keys()
+            due = {name: age for name, age in silent.items() if name not in self._told and self._is_sure(name)}
+            if due and self._sending is None:
+                self._told |= due.keys()
+                self._sending = self._tell(due)
+        except SyncError as error:
+            log.warning("notify: “writer silent” was not told: %s", error)
 
-    def _silent(self, writers: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
-        lease = self._config.dual_write.writer_lease_seconds
-        return [w for w in writers if w["state"] == "active" and w["heartbeat_age_seconds"] > lease]
+    def _settle(self) -> None:
+        if self._sending and self._sending.ended:
+            sent, self._sending = self._sending, None
+            sent.wait()
+
+    def _silent(self) -> dict[str, float]:
+        """Those without a heartbeat, and for how many seconds; nobody knows of any while Postgres is away."""
+        try:
+            writers = self._read(self._settings)
+        except (SyncError, psycopg.Error):  # the sweeper has said so
+            writers = []
+        lease, now = self._config.dual_write.writer_lease_seconds, self._clock()
+        ages = {w["id"]: float(w["heartbeat_age_seconds"]) for w in writers if w["state"] == "active"}
+        silent = {name: age for name, age in sorted(ages.items()) if age > lease}
+        self._since = {name: self._since.get(name, now) for name in silent}
+        return silent
+
+    def _is_sure(self, name: str) -> bool:
+        return self._clock() - self._since[name] >= self._config.dual_write.writer_lease_seconds
+
+    def _tell(self, due: Mapping[str, float]) -> Sending | None:
+        named = ", ".join(f"{name} ({age:.0f} s)" for name, age in due.items())
+        text = f"{counted(len(due), 'writer')} without a heartbeat: {named}; of those that have ended: sync writers --fence"
+        writers = [{"writer": name, "heartbeat_age_seconds": round(age, 1)} for name, age in due.items()]
+        return _begin(self._settings, self._config, "writer silent", text, {"writers": writers})

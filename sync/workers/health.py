@@ -19,9 +19,10 @@ from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from multiprocessing.process import BaseProcess
 
+from sync.core.metrics import Metric, Sample
 from sync.errors import SettingsError, SyncError
 from sync.settings import Config, Settings
-from sync.wiring.metrics import CONTENT_TYPE, metrics_text, require_client
+from sync.wiring.metrics import CONTENT_TYPE, as_text, metrics_text, require_client
 from sync.wiring.servers import servers_away, state_missing
 
 log = logging.getLogger(__name__)
@@ -30,6 +31,13 @@ _KEPT_SECONDS = 5.0
 _SILENT_SECONDS = 120.0
 _REQUEST_SECONDS = 30
 _NAMES = {"postgres": "Postgres", "cassandra": "Cassandra", "redis": "Redis"}
+
+
+_METRICS = (
+    Metric("sync_worker_processes", "Worker processes of this command"),
+    Metric("sync_worker_replaced", "Workers that had died and were replaced", kind="counter"),
+    Metric("sync_worker_sweep_age_seconds", "Seconds since this command last looked for work"),
+)
 
 
 class Shared:
@@ -54,14 +62,7 @@ class Shared:
 
 def worker_lines(shared: Shared) -> bytes:
     """The metrics of this `sync worker`, in Prometheus's text format."""
-    from prometheus_client import CollectorRegistry, Counter, Gauge, generate_latest
-
-    alive, replaced, age = shared.read()
-    registry = CollectorRegistry()
-    Gauge("sync_worker_processes", "Worker processes of this command", registry=registry).set(alive)
-    Counter("sync_worker_replaced", "Workers that had died and were replaced", registry=registry).inc(replaced)
-    Gauge("sync_worker_sweep_age_seconds", "Seconds since this command last looked for work", registry=registry).set(age)
-    return generate_latest(registry)
+    return as_text([Sample(metric, value) for metric, value in zip(_METRICS, shared.read(), strict=True)], _METRICS)
 
 
 class _Kept:

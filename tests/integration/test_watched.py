@@ -215,12 +215,36 @@ def test_hooks_tell_what_has_happened(site: Watched, listener: Hook) -> None:
     until(lambda: listener.told[-1]["event"] == "writer silent", what="a silent writer is told")
     site.writer().send_signal(signal.SIGSTOP)
     until(lambda: len([t for t in listener.told if t["event"] == "writer silent"]) > 1, what="so is another one")
-    silent = [told["writer"] for told in listener.told if told["event"] == "writer silent"]
+    silent = [w["writer"] for told in listener.told if told["event"] == "writer silent" for w in told["writers"]]
     assert len(set(silent)) == len(silent) == 2, "each once"
     told = json.dumps(listener.told)
     for secret in secrets_of(site.place.commands.env):
         assert secret not in told
     assert not worker.ended
+
+
+def test_a_receiver_that_hangs_withholds_no_result(site: Watched, listener: Hook) -> None:
+    """Would break: Ctrl-C while a receiver hangs loses the report of an hour, and its exit code says that it was interrupted."""
+    site.place.configure(f'{CONFIG}[notify]\nurl = "{listener.url}"\ntimeout_seconds = 60\n')
+    site.writer()
+    for argv, whole in (
+        (["backfill", "--workers", "1", "--json"], "tables"),
+        (["drift-report", "--workers", "1", "--format", "json"], "next_step"),
+        (["cutover", "--yes", "--json"], "gates"),
+        (["rollback", "--yes", "--fast", "--json"], "gates"),
+    ):
+        if argv[0] == "cutover":
+            listener.answer = 200
+            site.place.prove()
+        listener.answer = "silent"
+        listener.told.clear()
+        command = site.command(*argv)
+        until(lambda command=command: command.ended or listener.told, what=f"{argv[0]} tells the receiver")  # type: ignore[misc]
+        assert not command.ended, command.err
+        command.interrupt()
+        done = command.wait(60)
+        assert done.code == 0 and whole in json.loads(done.out), done
+        assert "was not told: it was interrupted" in done.err and "Resume with" not in done.err
 
 
 def test_a_port_of_an_address_that_is_not_ours(site: Watched) -> None:

@@ -201,6 +201,24 @@ def test_an_error_of_ours_is_one_line_too(tmp_path: Path) -> None:
             assert done.stderr.startswith("sync status: KeyError: ")
 
 
+def test_an_error_of_ours_has_no_text_in_a_json_log(tmp_path: Path) -> None:
+    """Would break: an error that quotes a row's values sends them to whoever collects the logs."""
+    code = (
+        "import sys, sync.commands.status as s\n"
+        "def broken(_): raise ValueError('planted private value')\n"
+        "s.run = broken\n"
+        "from sync.cli import main\n"
+        "sys.exit(main(['status']))"
+    )
+    env = {**os.environ, "SYNC_LOG": "json"}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=env, cwd=tmp_path, check=False)
+    assert (done.returncode, done.stdout) == (1, "")
+    line = json.loads(done.stderr)
+    assert line["message"].startswith("sync status: unexpected error") and line["level"] == "error"
+    assert line["exception"] == "ValueError" and line["at"]
+    assert "private" not in done.stderr
+
+
 def test_a_result_for_programs_is_one_value_on_stdout(commands: Commands) -> None:
     """`sync local status` of an empty folder needs no server."""
     done = commands.fresh("local", "status", "--folder", str(commands.folder / "none"), "--json")

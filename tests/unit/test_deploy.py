@@ -20,6 +20,14 @@ from sync.arguments import build_parser
 ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy"
 COMPOSE = DEPLOY / "docker-compose.yml"
+USER = "syncworker"
+OF_DEBIAN = {
+    "root", "daemon", "bin", "sys", "sync", "games", "man", "lp", "mail", "news", "uucp", "proxy", "www-data", "backup",
+    "list", "irc", "_apt", "nobody", "adm", "tty", "disk", "kmem", "dialout", "fax", "voice", "cdrom", "floppy", "tape",
+    "sudo", "audio", "dip", "operator", "src", "shadow", "utmp", "video", "sasl", "plugdev", "staff", "users",
+    "nogroup",
+}  # fmt: skip
+"""The users and groups of its package base-passwd."""
 UNITS = sorted((DEPLOY / "systemd").iterdir())
 
 
@@ -131,7 +139,20 @@ def test_units_are_units(unit: Path) -> None:
     wanted = {".service": {"Unit", "Service"}, ".timer": {"Unit", "Timer", "Install"}}[unit.suffix]
     assert wanted <= set(parser.sections())
     if unit.suffix == ".service":
-        assert parser["Service"]["User"] == "sync" and parser["Service"]["NoNewPrivileges"] == "true"
+        assert parser["Service"]["User"] == USER and parser["Service"]["NoNewPrivileges"] == "true"
+
+
+def test_the_user_is_none_that_debian_has() -> None:
+    """Would break: `useradd sync` fails, since Debian has a user of that name; or the workers run as that one."""
+    assert USER not in OF_DEBIAN
+    image = (DEPLOY / "Dockerfile").read_text("utf-8")
+    assert (
+        re.findall(r"groupadd (?:--\S+ \d+ )*(\w+)", image) == re.findall(r"useradd .* (\w+)$", image, re.MULTILINE) == [USER]
+    )
+    page = (ROOT / "docs/deploy.md").read_text("utf-8")
+    assert re.findall(r"^useradd .* (\w+)$", page, re.MULTILINE) == [USER]
+    named = re.findall(r"install .*-o (\w+) -g (\w+)", page)
+    assert named == [(USER, USER)]
 
 
 def test_the_image_is_not_roots_and_takes_only_what_it_needs() -> None:

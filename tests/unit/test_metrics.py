@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import subprocess
+import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -201,6 +204,52 @@ def test_names_that_the_application_has_taken(caplog: pytest.LogCaptureFixture) 
     assert isinstance(store_metrics(), StoreMetrics)  # so they are taken
     assert not isinstance(store_metrics.__wrapped__(), StoreMetrics)
     assert "stores count nothing: prometheus_client: Duplicated timeseries" in caplog.text
+
+
+SEVERAL = """
+import os, sys
+from sync.adapters.store_metrics import StoreMetrics, store_metrics
+from sync.flows.write_router import WriteRouter
+from sync.workers.health import Shared, worker_lines
+shared = Shared()
+shared.note(2, 1)
+for _ in range(2):
+    lines = worker_lines(shared).decode().splitlines()
+    print([line for line in lines if line.startswith("sync_worker_replaced_total")][0])
+class Epochs:
+    primary = "astra"
+    def wait_open(self, seconds):
+        return 0.0
+print(WriteRouter(Epochs(), 1.0, store_metrics().wrote).run({"astra": lambda: True}))
+store_metrics().waited(1.0)
+store_metrics().accepted()
+store_metrics().read("source", "answered", 1.0)
+print(isinstance(store_metrics(), StoreMetrics))
+"""
+
+
+@pytest.mark.parametrize("where", ["folder", "no folder", "full"])
+def test_with_files_of_several_processes(tmp_path: Path, where: str) -> None:
+    """Would break: a figure that grows with each look; or a file that cannot be written makes an error of a write that was made."""
+    folder = tmp_path / "files"
+    if where != "no folder":
+        folder.mkdir()
+    code = SEVERAL
+    if where == "full":
+        code = code.replace(
+            "class Epochs", "def full(*_):\n    raise OSError(28, 'No space left on device')\n"
+            "import prometheus_client.values\nfrom prometheus_client.mmap_dict import MmapedDict\n"
+            "store_metrics()\nMmapedDict.write_value = MmapedDict._init_value = full\nclass Epochs",
+        )  # fmt: skip
+    done = subprocess.run(
+        [sys.executable, "-c", code], env={**os.environ, "PROMETHEUS_MULTIPROC_DIR": str(folder)},
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.stdout.splitlines() == ["sync_worker_replaced_total 1.0"] * 2 + ["True", str(where != "no folder")], (
+        done.stderr
+    )
+    said = {"folder": "", "no folder": "stores count nothing: ", "full": "stores count wrongly: prometheus_client: OSError"}
+    assert done.stderr.startswith(said[where]) and done.stderr.count("\n") == (where != "folder")
 
 
 @pytest.mark.parametrize(
