@@ -91,12 +91,14 @@ class Supervisor:
                     while True:
                         begun = time.monotonic()
                         progress, failures = ledger.progress(runs), 0
+                        shown = time.monotonic()
                         self.show(progress)
+                        shown = time.monotonic() - shown
                         if all(p.done + p.failed == p.total for p in progress):
                             return progress
                         left = self._notify(ledger, runs, failed, sum(p.done + p.rows_read for p in progress))
                         # Looking at many ranges takes a while: most of the time Postgres is left alone.
-                        spent = time.monotonic() - begun
+                        spent = time.monotonic() - begun - shown
                         time.sleep(max(POLL_SECONDS if left else LAST_POLL_SECONDS, _LEFT_ALONE * spent))
             except (TargetUnavailable, Unreachable) as error:
                 failures += 1

@@ -137,6 +137,19 @@ def test_looking_takes_a_tenth_of_the_time_at_most(monkeypatch: pytest.MonkeyPat
     assert world.now >= 2 * 20 + 2
 
 
+def test_what_shows_the_progress_is_not_waited_out_tenfold(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Would break: what is shown, or sampled, beside the progress takes 15 s once, and the command rests for 135 s."""
+    world = World([_progress(), _progress(1), _progress(2)])
+
+    def show(_progress: list[Progress]) -> None:
+        world.now += 15.0 if world.seen == 1 else 0.0
+
+    for module in (flow, retry):
+        monkeypatch.setattr(module, "time", world)
+    Supervisor(world.open_ledger, world, world, show).watch(RUNS)
+    assert world.seen == 3 and world.now < 17
+
+
 def test_it_rings_for_idle_workers_while_there_is_work(monkeypatch: pytest.MonkeyPatch) -> None:
     """Would break: own workers wait for a notification that never comes (after a FLUSHALL), or are notified for nothing."""
     world = World([_progress(), _progress(1), _progress(2)])

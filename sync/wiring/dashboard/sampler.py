@@ -10,6 +10,7 @@ from contextlib import closing
 import psycopg
 
 from sync.adapters.postgres.connection.connect import connect
+from sync.adapters.postgres.connection.deadline import IMPATIENT, hung_up_after
 from sync.adapters.postgres.connection.refusals import error_text, target_errors
 from sync.adapters.postgres.history.samples import take_sample, thin_samples
 from sync.adapters.postgres.schema.migrations import usable_state
@@ -20,6 +21,9 @@ from sync.settings import Settings
 
 log = logging.getLogger(__name__)
 THIN_SECONDS = 600.0
+ANSWER_SECONDS = 10.0
+"""A sample that takes longer is given up: whoever takes it has other work to do."""
+_LEFT_ALONE = 9  # times as long as a failed attempt took
 
 
 class Sampler:
@@ -48,14 +52,20 @@ class Sampler:
             return
         self._next = now + SLOT_SECONDS
         try:
-            with target_errors(), closing(connect(self._settings, direct=False, autocommit=True)) as connection:
-                if usable_state(connection) and take_sample(connection) and now >= self._thin:
-                    self._thin = now + THIN_SECONDS
-                    thin_samples(connection)
+            self._take(now)
         except SyncError as error:
+            ended = time.monotonic()
+            self._next = max(self._next, ended + _LEFT_ALONE * (ended - now))
             log.debug("history for the dashboard: %s", error)
         except psycopg.Error as error:
             text = error_text(error)
             if text != self._said:
                 log.warning("history for the dashboard: %s", text)
             self._said = text
+
+    def _take(self, now: float) -> None:
+        opened = connect(self._settings, direct=False, autocommit=True, network=IMPATIENT)
+        with closing(opened) as connection, hung_up_after(connection, ANSWER_SECONDS), target_errors():
+            if usable_state(connection) and take_sample(connection) and now >= self._thin:
+                self._thin = now + THIN_SECONDS
+                thin_samples(connection)

@@ -3,6 +3,7 @@
 address        URLs as other programs write them
 cell           encoded cells as binary parameters
 connect        a connection from settings: pooled or direct, TLS, clear errors
+deadline       a limit for how long a server may say nothing
 epoch_lock     the epoch's lock (rule 20)
 held           a transaction within which the application's own code runs
 hashing        whether both sides can compute the hash

@@ -75,11 +75,13 @@ def _from_parts(settings: Settings) -> dict[str, Any]:
     }
 
 
-def connect(settings: Settings, *, direct: bool = True, autocommit: bool = False) -> Connection:
-    """One connection. Raises Unreachable and SettingsError, one line each."""
+def connect(
+    settings: Settings, *, direct: bool = True, autocommit: bool = False, network: Mapping[str, int] | None = None
+) -> Connection:
+    """One connection; `network` are libpq's parameters of it alone. Raises Unreachable and SettingsError, one line each."""
     dsn, said = _target(settings, direct)
     try:
-        connection = _connected(dsn, said)
+        connection = _connected(dsn, said, network or {})
         configure_session(connection)
     except psycopg.OperationalError as error:
         advice = explain(error)
@@ -94,12 +96,12 @@ def connect(settings: Settings, *, direct: bool = True, autocommit: bool = False
     return connection
 
 
-def _connected(dsn: str, said: str) -> Connection:
+def _connected(dsn: str, said: str, network: Mapping[str, int]) -> Connection:
     pooled = pooler.known(dsn, said)
-    connection = connection_class(pooled)[0].connect(dsn, **connection_class(pooled)[1])
+    connection = connection_class(pooled)[0].connect(dsn, **connection_class(pooled)[1], **network)
     if pooled is None and pooler.detect(dsn, connection):
         connection.close()
-        connection = Pooled.connect(dsn, **connection_class(True)[1])
+        connection = Pooled.connect(dsn, **connection_class(True)[1], **network)
     return connection
 
 
