@@ -146,7 +146,8 @@ def test_what_shows_the_progress_is_not_waited_out_tenfold(monkeypatch: pytest.M
 
     for module in (flow, retry):
         monkeypatch.setattr(module, "time", world)
-    Supervisor(world.open_ledger, world, world, show).watch(RUNS)
+    opened: Any = world.open_ledger
+    Supervisor(opened, world, world, show).watch(RUNS)
     assert world.seen == 3 and world.now < 17
 
 
