@@ -42,22 +42,23 @@ _METRICS = (
 
 
 class Shared:
-    """What the command knows of its workers, in memory that the health process reads; made before it is forked."""
+    """What the command knows of its workers, in memory that the health process reads; made before it is forked.
+
+    Without a lock: only the command writes, and a reader that is killed while it holds one would stop the command for good.
+    """
 
     def __init__(self) -> None:
-        self._values = _FORK.Array("d", [0.0, 0.0, time.monotonic()])
+        self._values = _FORK.RawArray("d", [0.0, 0.0, time.monotonic()])
 
     def note(self, alive: int, replaced: int) -> None:
         """The command goes round: so many workers live, and so many have been replaced since the last time."""
-        with self._values.get_lock():
-            self._values[0] = alive
-            self._values[1] += replaced
-            self._values[2] = time.monotonic()
+        self._values[0] = alive
+        self._values[1] += replaced
+        self._values[2] = time.monotonic()
 
     def read(self) -> tuple[int, int, float]:
         """Workers alive and ever replaced, and how many seconds ago the command went round."""
-        with self._values.get_lock():
-            alive, replaced, at = self._values[:]
+        alive, replaced, at = self._values[:]
         return int(alive), int(replaced), time.monotonic() - at
 
 
