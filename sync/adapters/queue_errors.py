@@ -36,7 +36,12 @@ _ADVICE = (
 
 
 def check_url(url: str) -> None:
-    """Raise SettingsError if part of the password would be taken for the host or the database."""
+    """Raise SettingsError if part of the password would be taken for the host or the database, or a variable stands in it."""
+    if "${" in url:
+        raise SettingsError(
+            "REDIS_URL: a variable in it was not replaced (`docker run --env-file` and Kubernetes take lines as they are); "
+            "write its value"
+        )
     try:
         parts = urlsplit(url)
         host = parts.hostname

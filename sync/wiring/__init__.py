@@ -14,6 +14,7 @@ preflight     `sync preflight`
 privileges    whether this host's role may send writes to the source again
 probes        which flows are possible with these servers and roles, tried with the flows' own statements
 schema        `sync schema apply`
+readings      what is asked of servers that may hang
 servers       which servers answer
 shapes        whether tables change between the beginning and the end of a run
 status        `sync status`

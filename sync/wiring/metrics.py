@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Sequence
+from concurrent.futures import Future
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import psycopg
 
-from sync.adapters.queue_state import read_queue
+from sync.adapters.queue_state import QueueState, read_queue
 from sync.core.metrics import JOBS, METRICS, STATE, UP, WORKERS, Metric, Sample, samples
 from sync.errors import PreflightError, SettingsError, SyncError
 from sync.settings import Config, Settings
+from sync.wiring.readings import Readings, answer
 from sync.wiring.servers import servers_away
 from sync.wiring.status import read_status
 
@@ -32,13 +36,14 @@ def require_client() -> None:
         ) from None
 
 
-def metrics_text(settings: Settings, config: Config) -> bytes:
+def metrics_text(settings: Settings, config: Config, readings: Readings | None = None) -> bytes:
     """All metrics of docs/metrics.md about the state, as they are now; a server that is away has `sync_up` 0, and no values.
 
+    So has one that hangs, after the time that `readings` gives it; who asks again and again passes the same ones.
     Raises SettingsError where prometheus-client is not installed.
     """
     require_client()
-    return as_text(list(_read(settings, config)), METRICS)
+    return as_text(list(_read(settings, config, readings or Readings())), METRICS)
 
 
 def as_text(found: Sequence[Sample], metrics: Sequence[Metric]) -> bytes:
@@ -53,28 +58,40 @@ def as_text(found: Sequence[Sample], metrics: Sequence[Metric]) -> bytes:
     return generate_latest(registry)
 
 
-def _read(settings: Settings, config: Config) -> Iterator[Sample]:
-    away = servers_away(settings)
+def _read(settings: Settings, config: Config, readings: Readings) -> Iterator[Sample]:
+    away = servers_away(settings, readings)
     is_up = {server: not why for server, why in away.items()}
-    if is_up.get("postgres"):
-        try:
-            status = read_status(settings, config)
-            yield from samples(status, config.dual_write.writer_lease_seconds, datetime.now(UTC))
-            yield Sample(STATE, 1)
-        except PreflightError:
-            yield Sample(STATE, 0)
-        except (SyncError, psycopg.Error):
-            is_up["postgres"] = False
-    if is_up.get("redis"):
-        try:
-            queue = read_queue(settings)
-            yield Sample(WORKERS, queue.workers)
-            yield Sample(JOBS, queue.waiting, ("waiting",))
-            yield Sample(JOBS, queue.failed, ("failed",))
-        except SyncError:
-            is_up["redis"] = False
+    begun = time.monotonic()
+    state, queue = (
+        partial(read_status, settings, config, [server for server, up in is_up.items() if not up]),
+        partial(read_queue, settings),
+    )
+    asked: dict[str, Future[Any]] = {
+        server: readings.begin(f"{server}-state", read)
+        for server, read in (("postgres", state), ("redis", queue))
+        if is_up.get(server)
+    }
+    for server, samples_of in (("postgres", partial(_state, config)), ("redis", _queue)):
+        if server in asked:
+            try:
+                yield from samples_of(answer(asked[server], begun, readings.state_seconds))
+            except PreflightError:
+                yield Sample(STATE, 0)
+            except (SyncError, psycopg.Error):
+                is_up[server] = False
     for server, up in is_up.items():
         yield Sample(UP, up, (server,))
+
+
+def _state(config: Config, status: dict[str, Any]) -> Iterator[Sample]:
+    yield from samples(status, config.dual_write.writer_lease_seconds, datetime.now(UTC))
+    yield Sample(STATE, 1)
+
+
+def _queue(queue: QueueState) -> Iterator[Sample]:
+    yield Sample(WORKERS, queue.workers)
+    yield Sample(JOBS, queue.waiting, ("waiting",))
+    yield Sample(JOBS, queue.failed, ("failed",))
 
 
 class _Collected:

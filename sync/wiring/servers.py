@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future
 from contextlib import closing
+from functools import partial
 
 import psycopg
 
@@ -16,28 +18,29 @@ from sync.adapters.queue import redis_connection
 from sync.errors import SyncError
 from sync.missing import missing_of
 from sync.settings import Settings
+from sync.wiring.readings import Readings, answer
 
 _PROBE_SECONDS = 5.0
 
 
-def servers_away(settings: Settings) -> dict[str, str]:
-    """By server, why it does not answer, and "" where it does; one for which nothing is set is left out."""
+def servers_away(settings: Settings, readings: Readings) -> dict[str, str]:
+    """By server, why it does not answer in time, and "" where it does; one for which nothing is set is left out."""
     probes: dict[str, Callable[[Settings], None]] = {"postgres": _postgres, "cassandra": _cassandra, "redis": _redis}
     needed = {"postgres": "target", "cassandra": "source", "redis": "redis_url"}
     asked = {name: probe for name, probe in probes.items() if not missing_of(settings, needed[name])}
-    with ThreadPoolExecutor(len(probes), thread_name_prefix="sync-probe") as threads:
-        found = {name: threads.submit(_why, probe, settings) for name, probe in asked.items()}
-        return {name: why.result() for name, why in found.items()}
+    begun = time.monotonic()
+    found = {name: readings.begin(name, partial(probe, settings)) for name, probe in asked.items()}
+    return {name: _why(reading, begun, readings.probe_seconds) for name, reading in found.items()}
 
 
-def state_missing(settings: Settings) -> str:
+def state_missing(settings: Settings, readings: Readings) -> str:
     """Why Postgres holds no state that this version can use; "" where it does."""
-    return _why(_state, settings)
+    return _why(readings.begin("schema", partial(_state, settings)), time.monotonic(), readings.state_seconds)
 
 
-def _why(probe: Callable[[Settings], None], settings: Settings) -> str:
+def _why(reading: Future[None], begun: float, seconds: float) -> str:
     try:
-        probe(settings)
+        answer(reading, begun, seconds)
     except (SyncError, psycopg.Error) as error:
         return error_text(error) or type(error).__name__
     return ""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -29,6 +29,7 @@ from sync.wiring.backfill.command import open_ledger
 from sync.wiring.cutover.gates import judge_facts, open_site, table_proofs, table_shapes
 from sync.wiring.cutover.reads import unanswerable
 
+_SILENT = "the source does not answer"
 _INTENTS = """
 SELECT count(*), extract(epoch FROM clock_timestamp() - min(created_at)), count(*) FILTER (WHERE attempts > 0),
        (SELECT coalesce(sum(unrecorded), 0) FROM sync.writer WHERE state <> 'signed_off'),
@@ -42,22 +43,27 @@ FROM sync.intent GROUP BY table_name, state ORDER BY table_name, state
 """
 
 
-def read_status(settings: Settings, config: Config) -> dict[str, Any]:
-    """The status as plain values, named as the contract has them. Raises PreflightError before `sync schema apply`."""
+def read_status(settings: Settings, config: Config, away: Collection[str] = ()) -> dict[str, Any]:
+    """The status as plain values, named as the contract has them. Raises PreflightError before `sync schema apply`.
+
+    Of `away` (`cassandra`, `redis`) nothing is asked: without the source no gate is judged.
+    """
     with open_ledger(settings, config) as (connection, ledger):
-        return gather(settings, config, connection, ledger, judge_gates(settings, config))
+        judged = GateResults(why=_SILENT) if "cassandra" in away else judge_gates(settings, config)
+        return gather(settings, config, connection, ledger, judged, away)
 
 
 def gather(
-    settings: Settings, config: Config, connection: Connection, ledger: RangeLedger, judged: GateResults
-) -> dict[str, Any]:
+    settings: Settings, config: Config, connection: Connection, ledger: RangeLedger, judged: GateResults,
+    away: Collection[str] = (),
+) -> dict[str, Any]:  # fmt: skip
     """The status around gates that were judged before; asks Postgres and Redis alone."""
     epoch = read_epoch(connection)
     count, age, stuck, spooled, states = _row(connection, _INTENTS)
     progress = [p for p in ledger.progress(ledger.latest()) if not config.left_out_by(p.table)]
     rejected, writers = count_rejects(connection), list_writers(connection)
     unfinished = any(not config.left_out_by(table) for table in ledger.open_runs())
-    queue = _queue(settings)
+    queue = None if "redis" in away else _queue(settings)
     workers = queue.workers if queue else None
     migration = MigrationState(
         epoch.primary, {gate.name: gate for gate in judged.gates}, bool(progress), any(p.failed for p in progress),

@@ -23,6 +23,7 @@ from sync.core.metrics import Metric, Sample
 from sync.errors import SettingsError, SyncError
 from sync.settings import Config, Settings
 from sync.wiring.metrics import CONTENT_TYPE, as_text, metrics_text, require_client
+from sync.wiring.readings import Readings
 from sync.wiring.servers import servers_away, state_missing
 
 log = logging.getLogger(__name__)
@@ -41,22 +42,23 @@ _METRICS = (
 
 
 class Shared:
-    """What the command knows of its workers, in memory that the health process reads; made before it is forked."""
+    """What the command knows of its workers, in memory that the health process reads; made before it is forked.
+
+    Without a lock: only the command writes, and a reader that is killed while it holds one would stop the command for good.
+    """
 
     def __init__(self) -> None:
-        self._values = _FORK.Array("d", [0.0, 0.0, time.monotonic()])
+        self._values = _FORK.RawArray("d", [0.0, 0.0, time.monotonic()])
 
     def note(self, alive: int, replaced: int) -> None:
         """The command goes round: so many workers live, and so many have been replaced since the last time."""
-        with self._values.get_lock():
-            self._values[0] = alive
-            self._values[1] += replaced
-            self._values[2] = time.monotonic()
+        self._values[0] = alive
+        self._values[1] += replaced
+        self._values[2] = time.monotonic()
 
     def read(self) -> tuple[int, int, float]:
         """Workers alive and ever replaced, and how many seconds ago the command went round."""
-        with self._values.get_lock():
-            alive, replaced, at = self._values[:]
+        alive, replaced, at = self._values[:]
         return int(alive), int(replaced), time.monotonic() - at
 
 
@@ -86,12 +88,13 @@ class Pages:
 
     def __init__(self, settings: Settings, config: Config, shared: Shared) -> None:
         self._settings, self._config, self._shared = settings, config, shared
+        self._readings = Readings()
         metrics, ready = _Kept(self._metrics), _Kept(self._ready)
         self.by_path = {"/metrics": metrics.get, "/healthz": self._health, "/readyz": ready.get}
 
     def _metrics(self) -> tuple[int, str, bytes]:
         try:
-            return 200, CONTENT_TYPE, metrics_text(self._settings, self._config) + worker_lines(self._shared)
+            return 200, CONTENT_TYPE, metrics_text(self._settings, self._config, self._readings) + worker_lines(self._shared)
         except SyncError as error:
             return 500, "text/plain; charset=utf-8", f"{error}\n".encode()
 
@@ -104,10 +107,10 @@ class Pages:
 
     def _ready(self) -> tuple[int, str, bytes]:
         """Whether jobs are done now: the queue, both sides and the state are there, and so is a worker process."""
-        away = servers_away(self._settings)
+        away = servers_away(self._settings, self._readings)
         reasons = [why if _NAMES[name] in why else f"{_NAMES[name]}: {why}" for name, why in away.items() if why]
         if not away["postgres"]:
-            reasons += [why] if (why := state_missing(self._settings)) else []
+            reasons += [why] if (why := state_missing(self._settings, self._readings)) else []
         alive, _, _ = self._shared.read()
         return _answer(reasons if alive else [*reasons, "the workers have not started"])
 

@@ -4,24 +4,31 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import socket
+import threading
 from collections.abc import Iterator
 from uuid import uuid4
 
 import psutil
 import pytest
 from prometheus_client import REGISTRY
+from pydantic import SecretStr
 from support.commands import SECRET, secrets_of
 from support.hooks import Hook, hook
 from support.places import NewPlace
 from support.prometheus import scraped
+from support.proxies import Proxy
 from support.running_commands import Running, until
 from support.watched import CONFIG, Watched, asked, free_port, watched
 
 from sync.core.metrics import METRICS
 from sync.settings import load_config
 from sync.stores import DualWriteStore
+from sync.wiring.metrics import metrics_text
+from sync.wiring.readings import Readings
+from sync.wiring.servers import servers_away
 from sync.workers.health import Shared, worker_lines
 
 pytest_plugins = ("support.fixtures",)
@@ -78,6 +85,33 @@ def test_a_worker_serves_what_the_page_says(site: Watched) -> None:
     worker.interrupt()
     result = worker.wait(60)
     assert (result.code, asked(port, "/healthz")[0]) == (130, 0), result
+
+
+@pytest.mark.parametrize("server", ["postgres", "cassandra", "redis"])
+def test_a_server_that_hangs_is_away(site: Watched, server: str) -> None:
+    """Would break: the page waits for what never comes, Prometheus gives it up, and nothing says which server hangs."""
+    (redis_port,) = re.findall(r":(\d+)(?:/|$)", site.valkey.url)
+    ports = {"postgres": site.settings.postgres_port, "cassandra": site.settings.cassandra_port, "redis": int(redis_port)}
+    proxy, readings = Proxy("127.0.0.1", ports[server]), Readings(2, 60)
+    config = load_config(site.place.commands.folder / "sync.toml")
+    redis_url = SecretStr(site.valkey.url.replace(redis_port, str(proxy.port)))
+    changes: dict[str, object] = {"redis_url": redis_url} if server == "redis" else {f"{server}_port": proxy.port}
+    settings = site.settings.model_copy(update=changes)
+    try:
+        well = metrics_text(settings, config, Readings(60, 60)).decode()
+        assert [v.value for v in scraped(well) if v.name == "sync_up"] == [1, 1, 1]
+        proxy.stall()
+        assert servers_away(settings, readings)[server] == "no answer within 2 s"
+        values = scraped(metrics_text(settings, config, readings).decode())
+        assert {v.labels["server"]: v.value for v in values if v.name == "sync_up"} == dict.fromkeys(ports, 1) | {server: 0}
+        known = {v.name: v.value for v in values if not v.labels}
+        assert ("sync_epoch" in known) is (server != "postgres"), "what Postgres knows is exported all the same"
+        assert known.get("sync_gates_judged", 0) == (server == "redis"), "no gate is judged without the source"
+        assert len([t for t in threading.enumerate() if t.name == f"sync-reading-{server}"]) <= 1, (
+            "it is asked once at a time"
+        )
+    finally:
+        proxy.close()
 
 
 def test_its_processes_come_back_and_go_with_it(site: Watched) -> None:

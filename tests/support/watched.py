@@ -22,6 +22,7 @@ from support.running_commands import Running, until
 from sync import local
 from sync.settings import Settings, load_config
 from sync.wiring.metrics import metrics_text
+from sync.wiring.readings import Readings
 
 CONFIG = """
 schema_files = []
@@ -81,7 +82,7 @@ class Watched:
     def scrape(self, **changes: Any) -> str:
         """The metrics as they are now; with other settings, where some are given."""
         config = load_config(self.place.commands.folder / "sync.toml")
-        return metrics_text(self.settings.model_copy(update=changes), config).decode()
+        return metrics_text(self.settings.model_copy(update=changes), config, Readings(60, 60)).decode()
 
     def command(self, *argv: str) -> Running:
         """Start a command in a process group of its own."""

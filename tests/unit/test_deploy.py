@@ -15,7 +15,9 @@ from typing import Any
 import pytest
 import yaml
 
+from sync.adapters.queue_errors import check_url
 from sync.arguments import build_parser
+from sync.errors import SettingsError
 
 ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy"
@@ -37,7 +39,7 @@ def documents(path: Path) -> list[Any]:
 
 def pods() -> Iterator[tuple[str, dict[str, Any]]]:
     """The pods of the Kubernetes example, by the kind of what makes them."""
-    for one in documents(DEPLOY / "kubernetes/sync.yaml"):
+    for one in (one for path in sorted((DEPLOY / "kubernetes").iterdir()) for one in documents(path)):
         spec = one.get("spec", {})
         template = spec.get("jobTemplate", {}).get("spec", spec).get("template")
         if template:
@@ -89,7 +91,7 @@ def test_commands_are_ones_that_it_takes(argv: list[str]) -> None:
 
 def test_every_file_has_commands() -> None:
     """Would break: the test above sees none of them."""
-    assert [argv[0] for argv in commands()] == ["worker", "worker", "backfill", "drift-report", "drift-report", "worker"]
+    assert [argv[0] for argv in commands()] == ["worker", "backfill", "worker", "drift-report", "drift-report", "worker"]
 
 
 def test_images_are_pinned_and_ports_are_this_machines() -> None:
@@ -128,6 +130,27 @@ def test_pods_have_probes_limits_and_no_root() -> None:
     assert container["livenessProbe"]["httpGet"] == {"path": "/healthz", "port": "metrics"}
     assert container["readinessProbe"]["httpGet"] == {"path": "/readyz", "port": "metrics"}
     assert str(container["ports"][0]["containerPort"]) in container["args"]
+
+
+def test_the_copy_is_begun_by_hand() -> None:
+    """Would break: `kubectl apply` begins the copy before there is a schema, and before the writers write to both sides."""
+    assert [one["kind"] for one in documents(DEPLOY / "kubernetes/sync.yaml")] == ["ConfigMap", "Deployment", "CronJob"]
+    assert [one["kind"] for one in documents(DEPLOY / "kubernetes/backfill.yaml")] == ["Job"]
+
+
+def test_what_takes_lines_as_they_are_gets_no_variables() -> None:
+    """Would break: `${REDIS_PASSWORD}` is the password, since neither Docker nor Kubernetes replaces it."""
+    page = (ROOT / "docs/deploy.md").read_text("utf-8")
+    files = re.findall(r"(?:docker run .*--env-file |--from-env-file=)(\S+)", page)
+    assert files == ["sync.env", "sync.env"]
+    (example,) = re.findall(r"```sh\n(CASSANDRA_.*?)```", page, re.DOTALL)
+    assert not re.search(r"[$'\"]|127\.0\.0\.1", example)
+    with pytest.raises(SettingsError, match="a variable in it was not replaced") as told:
+        check_url("redis://:${REDIS_PASSWORD}@127.0.0.1:6379/0")
+    assert "PASSWORD" not in str(told.value)
+    for line in example.splitlines():
+        if line.startswith("REDIS_URL="):
+            check_url(line.partition("=")[2])
 
 
 @pytest.mark.parametrize("unit", UNITS, ids=lambda p: p.name)

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
 import re
+import signal
 import subprocess
 import sys
+import threading
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -204,6 +207,24 @@ def test_names_that_the_application_has_taken(caplog: pytest.LogCaptureFixture) 
     assert isinstance(store_metrics(), StoreMetrics)  # so they are taken
     assert not isinstance(store_metrics.__wrapped__(), StoreMetrics)
     assert "stores count nothing: prometheus_client: Duplicated timeseries" in caplog.text
+
+
+def test_a_health_process_that_is_killed_while_it_reads() -> None:
+    """Would break: it holds a lock at that moment, and the command waits for it for good."""
+    shared = Shared()
+
+    def reads() -> None:
+        if lock := getattr(shared._values, "get_lock", None):
+            lock().acquire()
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    reader = multiprocessing.get_context("fork").Process(target=reads)
+    reader.start()
+    reader.join()
+    noted = threading.Thread(target=shared.note, args=(2, 1), daemon=True)
+    noted.start()
+    noted.join(20)
+    assert not noted.is_alive() and shared.read()[:2] == (2, 1)
 
 
 SEVERAL = """

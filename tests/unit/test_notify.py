@@ -60,10 +60,13 @@ def test_a_failure_is_one_line(
 ) -> None:
     """Would break: a sick receiver holds a command up, is asked again and again, or the log tells its secret address."""
     listener.answer = answer
+    threads = set(threading.enumerate())
     with caplog.at_level(logging.WARNING, "sync"):
         notify(SETTINGS, config(listener.url, seconds), "pass clean", "drift pass 1: clean")
     assert caplog.messages == [f"notify: “pass clean” was not told: webhook at 127.0.0.1: {why}"]
     assert listener.asked == [f"POST {PATH}"]
+    left = {t for t in set(threading.enumerate()) - threads if "process_request_thread" not in t.name}  # the receiver's
+    assert not left and not psutil.Process().children(), "a thread that is left may hold a lock when a worker is forked"
 
 
 def test_nobody_listens(caplog: pytest.LogCaptureFixture, listener: Hook) -> None:
@@ -122,6 +125,7 @@ def test_after_an_outage_of_postgres_nobody_is_silent(listener: Hook) -> None:
     registry.look({"a": 1.0, "b": 99.0})
     registry.look({"a": 1.0, "b": 129.0})
     until(lambda: bool(listener.told), what="who is silent is told")
+    until(lambda: registry.look({}) or registry.silent._sending is None, what="it is sent")
     (told,) = listener.told
     assert told["writers"] == [{"writer": "b", "heartbeat_age_seconds": 129.0}]
     assert told["text"] == "sync: 1 writer without a heartbeat: b (129 s); of those that have ended: sync writers --fence"
