@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import closing
 
+import psutil
 import pytest
 from support.places import NewPlace, Place
+from support.running_commands import until
 
 from sync.adapters.postgres.connection.connect import connect
 from sync.wiring.dashboard import sampler as sampling
@@ -43,3 +48,56 @@ def test_a_sample_that_gets_no_answer_is_given_up(home: Place, monkeypatch: pyte
     home.sql("DELETE FROM sync.sample")
     Sampler(home.settings).tick()
     assert home.sql("SELECT count(*) FROM sync.sample") == [(1,)]
+
+
+# Passes for weeks
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("signs", "code"),
+    [([signal.SIGHUP], 0), ([signal.SIGTERM, signal.SIGTERM], 0), ([signal.SIGKILL], -signal.SIGKILL)],
+    ids=["terminal closed", "told twice", "killed"],
+)
+def test_no_pass_outlives_the_command_that_started_it(home: Place, signs: list[signal.Signals], code: int) -> None:
+    """Would break: a terminal that is closed, a kill, or impatience leaves a pass with its workers running on all cores."""
+    with closing(connect(home.settings)) as other:
+        other.execute("LOCK TABLE sync.range")  # until its worker is suspended: then the pass does not end by itself
+        process = home.commands.start("drift-report", "--continuous", "--rest", "0", "--workers", "1", "--quiet")
+        command = psutil.Process(process.pid)
+        children = until(lambda: len(c := command.children(recursive=True)) > 1 and c, what="a pass with a worker")
+        for child in children:
+            if child.ppid() != process.pid:
+                child.suspend()
+    try:
+        for sign in signs:
+            process.send_signal(sign)
+            time.sleep(0.5)
+        process.wait(240)
+        left = [child for child in children if _runs(child)]
+        assert process.returncode == code and (code or not left)
+        until(lambda: not any(_runs(child) for child in children), what="the pass has ended, too")
+    finally:
+        for child in children:
+            if _runs(child):
+                child.kill()
+        process.kill()
+        process.communicate()
+
+
+def _runs(process: psutil.Process) -> bool:
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def test_a_pass_is_a_pass_of_this_program(home: Place) -> None:
+    """Would break: a file sync.py in the folder where it is started is run in its place."""
+    (home.commands.folder / "sync.py").write_text("raise SystemExit(0)\n")
+    code = "import sys; from sync.commands.continuous import _one_pass; sys.exit(_one_pass(['--no-such-option']))"
+    try:
+        done = subprocess.run([sys.executable, "-P", "-c", code], cwd=home.commands.folder, capture_output=True, timeout=240)
+    finally:
+        (home.commands.folder / "sync.py").unlink()
+    assert done.returncode == 1 and b"--no-such-option" in done.stderr
