@@ -48,7 +48,7 @@ def run_passes(args: argparse.Namespace) -> NoReturn:
 def _one_pass(options: list[str]) -> int:
     """Run one pass to its end; its exit code. If this process is to end, the pass is stopped as by Ctrl-C, and waited for.
 
-    If this process is killed, the pass notices that its stdin has ended, and stops as by Ctrl-C.
+    The pass notices that its stdin has ended, also if this process is killed.
     """
     # -P: else a sync.py in the present folder would be run.
     command = [sys.executable, "-P", "-m", "sync.commands.continuous_pass", *options]
@@ -63,7 +63,8 @@ def _one_pass(options: list[str]) -> int:
             signal.SIGHUP,
         ):  # the pass is waited for, however often one is told to end
             signal.signal(number, signal.SIG_IGN)
-        process.send_signal(signal.SIGINT)
+        if process.stdin:
+            process.stdin.close()
         process.wait()
         raise
 
