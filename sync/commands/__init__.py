@@ -3,6 +3,7 @@
 backfill          `sync backfill`
 context           what every command begins with
 continuous        `sync drift-report --continuous`
+continuous_pass   one pass of these, as a process
 cutover           `sync cutover`, and what it shares with `sync rollback`
 dashboard         `sync dashboard`
 demo              `sync demo`

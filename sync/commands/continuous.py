@@ -27,6 +27,8 @@ def run_passes(args: argparse.Namespace) -> NoReturn:
     if args.history:
         raise SettingsError("--continuous makes passes, and --history lists them: leave one of them out")
     signal.signal(signal.SIGTERM, _terminate)  # a service manager's way to end it is no error
+    if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # `nohup` has it ignored
+        signal.signal(signal.SIGHUP, _terminate)
     options, failed = _options(args), 0
     try:
         while True:
@@ -44,13 +46,25 @@ def run_passes(args: argparse.Namespace) -> NoReturn:
 
 
 def _one_pass(options: list[str]) -> int:
-    """Run one pass to its end; its exit code. If this process is to end, the pass is stopped as by Ctrl-C, and waited for."""
+    """Run one pass to its end; its exit code. If this process is to end, the pass is stopped as by Ctrl-C, and waited for.
+
+    The pass notices that its stdin has ended, also if this process is killed.
+    """
+    # -P: else a sync.py in the present folder would be run.
+    command = [sys.executable, "-P", "-m", "sync.commands.continuous_pass", *options]
     # In a session of its own: a terminal's Ctrl-C reaches this process alone, so that the pass gets one, and not two.
-    process = subprocess.Popen([sys.executable, "-m", "sync", "drift-report", *options], start_new_session=True)
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True)
     try:
         return process.wait()
     except BaseException:
-        process.send_signal(signal.SIGINT)
+        for number in (
+            signal.SIGINT,
+            signal.SIGTERM,
+            signal.SIGHUP,
+        ):  # the pass is waited for, however often one is told to end
+            signal.signal(number, signal.SIG_IGN)
+        if process.stdin:
+            process.stdin.close()
         process.wait()
         raise
 

@@ -26,7 +26,7 @@ def run(args: argparse.Namespace) -> int:
     access.check_token(args.host, token)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # a service manager's way to end it is no error
     with _listen(args.host, args.port) as listening:
-        served = app.make_app(Watcher(settings, config, args.show_keys), token)
+        served = app.make_app(Watcher(settings, config, args.show_keys), token, args.host)
         made = uvicorn.Config(
             served, log_level="warning", access_log=False, server_header=False, log_config=None,
             timeout_graceful_shutdown=_END_SECONDS,

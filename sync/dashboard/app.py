@@ -137,8 +137,8 @@ def _window(request: Request) -> Window:
     return WINDOWS.get(request.query_params.get("window", ""), WINDOWS["hour"])
 
 
-def make_app(watcher: Watcher, token: str | None) -> Starlette:
-    """The application; the watcher runs as long as it does. Without a token it answers to loopback's names alone."""
+def make_app(watcher: Watcher, token: str | None, host: str = "localhost") -> Starlette:
+    """The application; the watcher runs as long as it does. Without a token it answers to loopback's names and to `host`."""
     guard = Token(token) if token is not None else None
     dashboard = Dashboard(watcher, guard)
     routes = [
@@ -150,7 +150,7 @@ def make_app(watcher: Watcher, token: str | None) -> Starlette:
     ]
     middleware = [Middleware(Headers), Middleware(GZipMiddleware, minimum_size=2000)]
     if guard is None:  # a name that leads to 127.0.0.1 is any site's to have: its scripts must not read the page
-        middleware.append(Middleware(TrustedHostMiddleware, allowed_hosts=list(LOOPBACK_NAMES)))
+        middleware.append(Middleware(TrustedHostMiddleware, allowed_hosts=[*LOOPBACK_NAMES, host]))
     else:
         middleware.append(Middleware(Access, token=guard, ask=dashboard.ask))
 

@@ -15,6 +15,7 @@ class Proxy:
 
     def __init__(self, host: str, port: int) -> None:
         self._well, self._away, self._lock = Event(), False, Lock()
+        self._stranded: list[Event] = []
         self._well.set()
         self._open: set[socket.socket] = set()
         outer = self
@@ -23,12 +24,13 @@ class Proxy:
             def handle(self) -> None:
                 if outer._away:
                     return
+                well = outer._well
                 with contextlib.suppress(OSError), socket.create_connection((host, port)) as server:
                     with outer._lock:
                         outer._open |= {self.request, server}
-                    back = Thread(target=outer._pump, args=(server, self.request), daemon=True)
+                    back = Thread(target=outer._pump, args=(server, self.request, well), daemon=True)
                     back.start()
-                    outer._pump(self.request, server)
+                    outer._pump(self.request, server, well)
                     back.join(1)
 
         class Server(ThreadingTCPServer):
@@ -38,10 +40,10 @@ class Proxy:
         self.port: int = self._server.server_address[1]
         Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()
 
-    def _pump(self, source: socket.socket, sink: socket.socket) -> None:
+    def _pump(self, source: socket.socket, sink: socket.socket, well: Event) -> None:
         with contextlib.suppress(OSError):
             while data := source.recv(_CHUNK):
-                self._well.wait()
+                well.wait()
                 sink.sendall(data)
         for end in (source, sink):
             with contextlib.suppress(OSError):
@@ -50,6 +52,13 @@ class Proxy:
     def stall(self) -> None:
         """Nothing gets through any more, but connections stay open."""
         self._well.clear()
+
+    def strand(self) -> None:
+        """Nothing gets through present connections ever again, though they stay open; new ones work."""
+        self._well.clear()
+        self._stranded.append(self._well)
+        self._well = Event()
+        self._well.set()
 
     def cut(self) -> None:
         """Every connection ends, and new ones end at once."""
@@ -68,6 +77,8 @@ class Proxy:
     def close(self) -> None:
         """Close the proxy."""
         self.heal()
+        for well in self._stranded:
+            well.set()
         self.cut()
         self._server.shutdown()
         self._server.server_close()

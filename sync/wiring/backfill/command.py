@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 
@@ -152,8 +152,10 @@ def _check_tables(settings: Settings, config: Config, plan: Plan, runs: list[int
 
 
 @contextmanager
-def open_ledger(settings: Settings, config: Config) -> Iterator[tuple[Connection, RangeLedger]]:
-    """A connection and its ledger. Raises PreflightError if there is no state schema."""
-    with closing(connect(settings, autocommit=True)) as connection:
+def open_ledger(
+    settings: Settings, config: Config, network: Mapping[str, int] | None = None
+) -> Iterator[tuple[Connection, RangeLedger]]:
+    """A connection (`network`: as for `connect`) and its ledger. Raises PreflightError if there is no state schema."""
+    with closing(connect(settings, autocommit=True, network=network)) as connection:
         migrations.require_state(connection)
         yield connection, RangeLedger(connection, config.backfill.lease_seconds)

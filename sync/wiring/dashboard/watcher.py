@@ -6,17 +6,21 @@ and may take as long as that does. Over the first one's connection Postgres refu
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
+import traceback
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from pathlib import Path
 
 import psycopg
 
 from sync.adapters.postgres.backfill.range_ledger import RangeLedger
 from sync.adapters.postgres.connection.connect import Connection, target_name
+from sync.adapters.postgres.connection.deadline import IMPATIENT, hung_up_after
 from sync.adapters.postgres.connection.pooled import read_only
 from sync.adapters.postgres.connection.refusals import error_text
 from sync.adapters.postgres.history.events import read_events, read_rings
@@ -30,6 +34,7 @@ from sync.wiring.backfill.command import open_ledger
 from sync.wiring.dashboard.sampler import Sampler
 from sync.wiring.status import GateResults, gather, judge_gates
 
+log = logging.getLogger(__name__)
 LOOK_SECONDS, IDLE_SECONDS = 2.0, 5.0
 """The time between two looks at Postgres while somebody looks at a page, and while nobody does."""
 GATES_SECONDS, IDLE_GATES_SECONDS = 10.0, 60.0
@@ -38,6 +43,8 @@ _REST = 4.0  # times as long as judging the gates took
 _LOOKED_AT_SECONDS = 15.0  # a page without JavaScript comes again within this time
 SILENT_SECONDS = 10.0
 """A read that takes longer is called no answer."""
+READ_SECONDS = 60.0
+"""A read that takes longer is given up, and the next one is made over a new connection."""
 PASSES = 12
 _FIRST = GateResults(why="they are being judged")
 
@@ -99,7 +106,10 @@ class Watcher:
         while not self._stop.is_set():
             self._reading_since = time.monotonic()
             self._look_again()
-            self._sampler.tick()
+            try:
+                self._sampler.tick()
+            except Exception as error:  # noqa: BLE001 - the page is worth more than its history
+                log.error("history for the dashboard: %s", _why(error))
             self._reading_since = 0.0
             self._rest(LOOK_SECONDS, IDLE_SECONDS)
         self._close()
@@ -109,9 +119,10 @@ class Watcher:
             begun = time.monotonic()
             try:
                 found = judge_gates(self.settings, self._config)
-            except (SyncError, psycopg.Error) as error:
-                found = GateResults(why=error_text(error))
-            self._judged, self._judged_at = found if self.show_keys else found.without_keys(), datetime.now(UTC)
+                found = found if self.show_keys else found.without_keys()
+            except Exception as error:  # noqa: BLE001 - if the thread ended, old gates would look like those of now
+                found = GateResults(why=_why(error))
+            self._judged, self._judged_at = found, datetime.now(UTC)
             self._rest(max(GATES_SECONDS, _REST * (time.monotonic() - begun)), IDLE_GATES_SECONDS)
 
     def _rest(self, watched: float, idle: float) -> None:
@@ -125,21 +136,26 @@ class Watcher:
     def _look_again(self) -> None:
         number = self._seen.number + 1
         try:
-            snapshot, samples = self._read(), self._samples()
-        except (SyncError, psycopg.Error) as error:
+            self._open()
+            with hung_up_after(self._connection, READ_SECONDS):
+                snapshot, samples = self._read(), self._samples()
+        except Exception as error:  # noqa: BLE001 - as in `_judge`
             self._close()
             since = self._seen.away_since or datetime.now(UTC)
-            self._seen = replace(self._seen, number=number, why=error_text(error), away_since=since)
+            self._seen = replace(self._seen, number=number, why=_why(error), away_since=since)
         else:
             self._seen = Seen(number, snapshot, {**self._seen.samples, **samples})
 
-    def _read(self) -> Snapshot:
-        """Everything but the gates, which another thread has judged. Raises SyncError and psycopg.Error."""
+    def _open(self) -> None:
         if self._opened is None:
             stack = ExitStack()
-            self._connection, self._ledger = stack.enter_context(open_ledger(self.settings, self._config))
+            self._connection, self._ledger = stack.enter_context(open_ledger(self.settings, self._config, IMPATIENT))
             self._opened = stack
             read_only(self._connection)
+
+    def _read(self) -> Snapshot:
+        """Everything but the gates, which another thread has judged. Raises SyncError and psycopg.Error."""
+        self._open()
         judged, judged_at = self._judged, self._judged_at
         status = gather(self.settings, self._config, self._connection, self._ledger, judged)
         if judged_at is None:
@@ -163,6 +179,14 @@ class Watcher:
         if self._opened:
             self._opened.close()
             self._opened = None
+
+
+def _why(error: Exception) -> str:
+    """What the page says of an error; of one that nobody expected its kind and place, as its text may quote values."""
+    if isinstance(error, SyncError | psycopg.Error):
+        return error_text(error)
+    at = traceback.extract_tb(error.__traceback__)[-1]
+    return f"unexpected {type(error).__name__} ({Path(at.filename).name}, line {at.lineno}); it is tried again"
 
 
 def _pause(window: Window) -> float:

@@ -76,7 +76,7 @@ def _from_parts(settings: Settings) -> dict[str, Any]:
 
 
 def connect(
-    settings: Settings, *, direct: bool = True, autocommit: bool = False, network: Mapping[str, int] | None = None
+    settings: Settings, *, direct: bool = True, autocommit: bool = False, network: Mapping[str, Any] | None = None
 ) -> Connection:
     """One connection; `network` are libpq's parameters of it alone. Raises Unreachable and SettingsError, one line each."""
     dsn, said = _target(settings, direct)
@@ -96,7 +96,7 @@ def connect(
     return connection
 
 
-def _connected(dsn: str, said: str, network: Mapping[str, int]) -> Connection:
+def _connected(dsn: str, said: str, network: Mapping[str, Any]) -> Connection:
     pooled = pooler.known(dsn, said)
     connection = connection_class(pooled)[0].connect(dsn, **connection_class(pooled)[1], **network)
     if pooled is None and pooler.detect(dsn, connection):

@@ -1,7 +1,7 @@
 """A limit for how long a server may say nothing, for what is worth less than the wait.
 
-A limit of the server's (`statement_timeout`) ends nothing if the server has gone without a word, and TCP's own ends nothing if
-a proxy in between still answers. So this side hangs up.
+A limit of the server (`statement_timeout`) ends nothing if the server has gone without a word, and that of TCP ends nothing
+if a proxy in between still answers. So this side hangs up.
 """
 
 from __future__ import annotations
