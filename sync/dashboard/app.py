@@ -26,10 +26,13 @@ from sync.adapters.postgres.connection.refusals import error_text
 from sync.core.dashboard.history import WINDOWS, Window
 from sync.dashboard import page
 from sync.dashboard.access import LOOPBACK_NAMES, Access, Token
-from sync.errors import SyncError
+from sync.errors import SettingsError, SyncError
 from sync.report import html
 from sync.wiring.dashboard.recorded import recorded_pass
 from sync.wiring.dashboard.watcher import LOOK_SECONDS, Seen, Watcher
+from sync.wiring.kept import Answer, Kept
+from sync.wiring.metrics import CONTENT_TYPE, metrics_text
+from sync.wiring.readings import Readings
 
 POLICY = (
     "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; img-src 'self'; form-action 'self'; "
@@ -64,6 +67,18 @@ class Dashboard:
     def __init__(self, watcher: Watcher, token: Token | None) -> None:
         self._watcher, self._token = watcher, token
         self._made: dict[str, tuple[Seen, dict[str, str]]] = {}
+        self._readings, self._figures = Readings(), Kept(self._metrics)
+
+    def _metrics(self) -> Answer:
+        try:
+            return 200, CONTENT_TYPE, metrics_text(self._watcher.settings, self._watcher.config, self._readings)
+        except SettingsError as error:
+            return 500, "text/plain; charset=utf-8", f"{error}\n".encode()
+
+    async def metrics(self, _request: Request) -> Response:
+        """The state in Prometheus's text format, as `sync worker --metrics-port` has it (docs/metrics.md)."""
+        status, kind, text = await run_in_threadpool(self._figures.get)
+        return Response(text, status, media_type=kind)
 
     def _rendered(self, seen: Seen, window: Window) -> dict[str, str]:
         """The parts of the page; made once of what was seen, whoever asks."""
@@ -144,6 +159,7 @@ def make_app(watcher: Watcher, token: str | None, host: str = "localhost") -> St
     routes = [
         Route("/", dashboard.home),
         Route("/events", dashboard.events),
+        Route("/metrics", dashboard.metrics),
         Route("/passes/{number:int}", dashboard.report),
         Route("/login", dashboard.login, methods=["GET", "POST"]),
         Mount("/static", StaticFiles(packages=[("sync.dashboard", "static")])),

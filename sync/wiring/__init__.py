@@ -8,6 +8,7 @@ drift/        `sync drift-report`, `sync migrate`'s comparison, and a worker's p
 dual_write/   a worker's part of dual writes; giving up intents
 expiry        whether a table's rows have a TTL, which Postgres does not know
 indexes       indexes that a read may need, and the statements that make them
+kept          an answer that many may ask for, and that is dear to make
 metrics       the state as Prometheus reads it
 notify        tells a webhook what has happened
 preflight     `sync preflight`

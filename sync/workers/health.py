@@ -22,13 +22,13 @@ from multiprocessing.process import BaseProcess
 from sync.core.metrics import Metric, Sample
 from sync.errors import SettingsError, SyncError
 from sync.settings import Config, Settings
+from sync.wiring.kept import Answer, Kept
 from sync.wiring.metrics import CONTENT_TYPE, as_text, metrics_text, require_client
 from sync.wiring.readings import Readings
 from sync.wiring.servers import servers_away, state_missing
 
 log = logging.getLogger(__name__)
 _FORK = multiprocessing.get_context("fork")
-_KEPT_SECONDS = 5.0
 _SILENT_SECONDS = 120.0
 _REQUEST_SECONDS = 30
 _NAMES = {"postgres": "Postgres", "cassandra": "Cassandra", "redis": "Redis"}
@@ -67,45 +67,29 @@ def worker_lines(shared: Shared) -> bytes:
     return as_text([Sample(metric, value) for metric, value in zip(_METRICS, shared.read(), strict=True)], _METRICS)
 
 
-class _Kept:
-    """An answer that is made at most every few seconds, however many ask for it at once."""
-
-    def __init__(self, make: Callable[[], tuple[int, str, bytes]]) -> None:
-        self._make, self._lock = make, threading.Lock()
-        self._answer: tuple[int, str, bytes] = (503, "text/plain", b"")
-        self._until = 0.0
-
-    def get(self) -> tuple[int, str, bytes]:
-        with self._lock:
-            if time.monotonic() >= self._until:
-                self._answer = self._make()
-                self._until = time.monotonic() + _KEPT_SECONDS
-            return self._answer
-
-
 class Pages:
     """What the three addresses answer: a status, a content type and a text."""
 
     def __init__(self, settings: Settings, config: Config, shared: Shared) -> None:
         self._settings, self._config, self._shared = settings, config, shared
         self._readings = Readings()
-        metrics, ready = _Kept(self._metrics), _Kept(self._ready)
+        metrics, ready = Kept(self._metrics), Kept(self._ready)
         self.by_path = {"/metrics": metrics.get, "/healthz": self._health, "/readyz": ready.get}
 
-    def _metrics(self) -> tuple[int, str, bytes]:
+    def _metrics(self) -> Answer:
         try:
             return 200, CONTENT_TYPE, metrics_text(self._settings, self._config, self._readings) + worker_lines(self._shared)
         except SyncError as error:
             return 500, "text/plain; charset=utf-8", f"{error}\n".encode()
 
-    def _health(self) -> tuple[int, str, bytes]:
+    def _health(self) -> Answer:
         """Whether a restart of the command would help: not while a server is away."""
         *_, age = self._shared.read()
         is_well = age < _SILENT_SECONDS
         reasons = [] if is_well else [f"the command has not looked for work for {age:.0f} s"]
         return _answer(reasons)
 
-    def _ready(self) -> tuple[int, str, bytes]:
+    def _ready(self) -> Answer:
         """Whether jobs are done now: the queue, both sides and the state are there, and so is a worker process."""
         away = servers_away(self._settings, self._readings)
         reasons = [why if _NAMES[name] in why else f"{_NAMES[name]}: {why}" for name, why in away.items() if why]
@@ -115,7 +99,7 @@ class Pages:
         return _answer(reasons if alive else [*reasons, "the workers have not started"])
 
 
-def _answer(reasons: list[str]) -> tuple[int, str, bytes]:
+def _answer(reasons: list[str]) -> Answer:
     return 503 if reasons else 200, "application/json", json.dumps({"ok": not reasons, "reasons": reasons}).encode() + b"\n"
 
 

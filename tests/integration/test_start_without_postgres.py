@@ -170,9 +170,9 @@ class Relay:
                 line.sendall(b"E" + (len(self._fault) + 4).to_bytes(4, "big") + self._fault)
                 return
             with socket.create_connection(("127.0.0.1", self._proxy.port)) as real:
-                back = threading.Thread(target=self._proxy._pump, args=(real, line), daemon=True)
+                back = threading.Thread(target=self._proxy._pump, args=(real, line, self._proxy._well), daemon=True)
                 back.start()
-                self._proxy._pump(line, real)
+                self._proxy._pump(line, real, self._proxy._well)
                 back.join(1)
 
     def close(self) -> None:
