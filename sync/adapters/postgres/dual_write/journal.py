@@ -18,7 +18,7 @@ from sync.adapters.postgres.connection.connect import Connection
 from sync.adapters.postgres.connection.epoch_lock import SHARE, one_transaction, sharing_epoch
 from sync.adapters.postgres.connection.pool import Pool
 from sync.adapters.postgres.connection.queries import queries
-from sync.adapters.postgres.connection.refusals import error_text, is_lock_conflict, is_server_wide, refuses_row
+from sync.adapters.postgres.connection.refusals import error_text, is_lock_conflict, is_server_wide, refuses_row, timing_out
 from sync.adapters.postgres.dual_write.array_statements import ArrayStatements
 from sync.adapters.postgres.dual_write.breaker import Breaker
 from sync.adapters.postgres.dual_write.locks import has_partitions, lock_key, lock_of
@@ -136,7 +136,7 @@ class Journal:
         return Intent(made, version, epoch)
 
     def record(self, written: Sequence[Written]) -> None:
-        """Record writes that were made while Postgres was unreachable, all or none (rule 31)."""
+        """Record writes that were made while Postgres was unreachable, all or none (rule 31). Raises BatchTimedOut."""
         rows = [
             {
                 "key": each.mutation.key.canonical,
@@ -150,7 +150,7 @@ class Journal:
             for each in written
         ]
         recording = self._arrays.of("record", ("kind", "state", "version", "mutation"), ())
-        with self._intents() as connection, one_transaction(connection):
+        with self._intents() as connection, timing_out(len(rows)), one_transaction(connection):
             connection.execute(SHARE)
             connection.execute(_SQL["noted"], {"owner": self._writer.id})
             connection.execute(recording.text, recording.values(rows, owner=self._writer.id))
