@@ -403,10 +403,9 @@ def test_rule_9_rows_wait_for_the_backfill_of_their_ranges(table: Table, keys: l
 @pytest.fixture
 def quick(table: Table, monkeypatch: pytest.MonkeyPatch) -> Iterator[Breaker]:
     """No statement takes longer than two seconds; a breaker that opens with the first failure."""
-    with closing(open_pool(table.settings, 4, 2)) as pool:
-        with monkeypatch.context() as patch:
-            patch.setattr(table, "pool", pool)
-            yield Breaker(1)
+    with closing(open_pool(table.settings, 4, 2)) as pool, monkeypatch.context() as patch:
+        patch.setattr(table, "pool", pool)
+        yield Breaker(1)
 
 
 @contextmanager

@@ -16,6 +16,8 @@ from sync.stores.both_sides.table_writes import TableWrites
 from sync.stores.calls import Calls
 
 T = TypeVar("T")
+_BATCH_BYTES = 8_000_000
+"""A batch is in memory several times, as are those of other threads."""
 
 
 class ManyPuts(TableWrites):
@@ -66,13 +68,13 @@ class ManyPuts(TableWrites):
         with self._calls:
             size = self._together(table)
             for turn in _turns(list(by_key.values()), errors):
-                self._write_all([[turn[at : at + size]] for at in range(0, len(turn), size)], write)
+                self._write_all([[batch] for batch in _batches(turn, puts, size)], write)
         if failed := [number for numbers in by_key.values() for number in numbers if number in errors]:
             raise errors[failed[0]]
         return True
 
     def _together(self, table: str) -> int:
-        """How many rows of the table are written together."""
+        """How many rows of the table are written together, at most."""
         return MAX_LOCKS if self._router.epochs.primary == "astra" and self._of(table).batch.journal.takes_rows else 1
 
     def _batch(self, table: str, flows: TableFlows, puts: Sequence[Mutation]) -> Ends:
@@ -114,3 +116,17 @@ def _turns(groups: Sequence[Sequence[int]], failed: Mapping[int, object]) -> Ite
     """The first of each group, then the second ones, and so on: no group has two in a turn. Not behind one that failed."""
     for place in range(max(map(len, groups), default=0)):
         yield [group[place] for group in groups if place < len(group) and failed.keys().isdisjoint(group)]
+
+
+def _batches(turn: Sequence[int], puts: Sequence[Mutation], size: int) -> Iterator[list[int]]:
+    """The turn in batches of `size` rows and _BATCH_BYTES bytes at most; a row alone may be larger."""
+    batch, total = list[int](), 0
+    for number in turn:
+        more = puts[number].bytes
+        if batch and (len(batch) == size or total + more > _BATCH_BYTES):
+            yield batch
+            batch, total = [], 0
+        batch.append(number)
+        total += more
+    if batch:
+        yield batch

@@ -128,5 +128,4 @@ def _batch(listed: Iterator[_Listed]) -> list[_Listed]:
 
 
 def _size(mutation: Mutation) -> int:
-    key, cells = mutation.key, mutation.cells
-    return _ENTRY_BYTES + len(key.canonical) + sum(map(len, key.cells)) + sum(len(cell or b"") for cell in cells.values())
+    return _ENTRY_BYTES + mutation.bytes
