@@ -62,7 +62,7 @@ class RowsJournal:
             for put, least in zip(puts, above, strict=True)
         ]
         with (
-            self._writer.all_turns([put.key for put in puts]),
+            self._writer.turns.of([put.key for put in puts]),
             refusing(self._table.name),
             self._breaker.connection(self._pool) as connection,
             answered(),
@@ -91,7 +91,12 @@ class RowsJournal:
             for put, intent in written
         ]
         tokens = {"table": self._table.name, "tokens": [put.key.token for put, _ in written]}
-        with self._breaker.connection(self._pool) as connection, rejecting(), timing_out(len(written)):
+        with (
+            self._writer.batches,
+            self._breaker.connection(self._pool) as connection,
+            rejecting(),
+            timing_out(len(written)),
+        ):
             with one_transaction(connection):
                 lock_keys(connection, [put.key for put, _ in written], self._partitioned)
                 # A backfill's merge writes many rows, too, in an order of its own, and takes no keys' locks.
