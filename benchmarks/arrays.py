@@ -82,7 +82,7 @@ def fill(servers: Servers, keys: int) -> None:
             for at in range(0, keys, _SENT_AT_ONCE):
                 songs = [song() for _ in range(min(_SENT_AT_ONCE, keys - at))]
                 puts = [Mutation("put", cells.key(each), cells.row(each)) for each in songs]
-                assert {outcome for outcome, _ in rows.write_many([(put, now) for put in puts])} == {"written"}
+                assert {outcome for outcome, _, _ in rows.write_many([(put, now) for put in puts])} == {"written"}
                 for put in puts:
                     packed = pack_cells(put.key.cells, put.cells)
                     copy.write_row((put.key.canonical, pack_key(put.key.cells), put.key.token, now, packed))

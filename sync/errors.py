@@ -94,6 +94,12 @@ class TargetBusy(TargetUnavailable):
     state = "locked by another transaction"
 
 
+class BatchTimedOut(TargetBusy):
+    """A statement for many keys took longer than a statement may: for fewer it may not. The transaction changed nothing."""
+
+    state = "slow for many rows at once"
+
+
 class TargetRefused(TargetUnavailable):
     """The target works, but refuses something about one key, or its table: the transaction changed nothing."""
 

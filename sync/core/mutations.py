@@ -56,6 +56,12 @@ class Mutation:
     key: Key
     cells: Mapping[str, bytes | None]
 
+    @property
+    def bytes(self) -> int:
+        """The bytes of its key and its values."""
+        key, cells = self.key, self.cells
+        return len(key.canonical) + sum(map(len, key.cells)) + sum(len(cell or b"") for cell in cells.values())
+
 
 @dataclass(frozen=True, slots=True)
 class PendingDelete:

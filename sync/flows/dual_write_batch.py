@@ -6,7 +6,6 @@ be done together is done row by row.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -72,12 +71,10 @@ class ForwardBatch:
 
     def _in_primary(self, begun: dict[int, tuple[Mutation, Intent]], ends: Ends) -> list[tuple[Mutation, Intent]]:
         """Write all rows into the primary at once; those that it has, and whose other half is to be done here."""
-        sent = time.monotonic()
         outcomes = self.one.primary.write_many([(put, intent.version) for put, intent in begun.values()])
-        seconds = time.monotonic() - sent
         failpoint("write.after_primary")
         written, late, unsure = [], [], dict[str, list[Intent]]()
-        for (number, (put, intent)), (outcome, error) in zip(begun.items(), outcomes, strict=True):
+        for (number, (put, intent)), (outcome, error, seconds) in zip(begun.items(), outcomes, strict=True):
             if outcome == "refused":
                 try:
                     self.one.withdraw(intent, error)

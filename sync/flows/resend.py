@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from sync.core.expiry import EXPIRY_NAME, expires_late
+from sync.core.expiry import expires_late
 from sync.core.mutations import Key, Mutation
 from sync.failpoints import failpoint
 from sync.flows.isolation import isolate
@@ -15,8 +14,6 @@ from sync.ports import MAX_LOCKS, Outcome, PendingResend, SecondaryRows, TableRe
 
 log = logging.getLogger(__name__)
 Cells = Mapping[str, bytes | None]
-_EXPIRING_AT_ONCE = 16
-"""Of rows that expire so many are sent at once: how long that took is held against each of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,13 +55,10 @@ class Resend:
             except ValueError as error:
                 yield key, f"the source cannot hold it: {error}"
         keys = list(mutations)
-        size = _EXPIRING_AT_ONCE if any(EXPIRY_NAME in mutation.cells for mutation in mutations.values()) else MAX_LOCKS
-        for at in range(0, len(keys), size):
-            some = keys[at : at + size]
-            begun = time.monotonic()
+        for at in range(0, len(keys), MAX_LOCKS):
+            some = keys[at : at + MAX_LOCKS]
             ended = self.secondary.write_many([(mutations[key], picked[key].version) for key in some])
-            seconds = time.monotonic() - begun
-            for key, (outcome, why) in zip(some, ended, strict=True):
+            for key, (outcome, why, seconds) in zip(some, ended, strict=True):
                 yield key, _said(mutations[key], outcome, why, seconds)
 
     def _mutation(self, key: Key, row: bytes | None) -> Mutation:

@@ -208,7 +208,7 @@ def test_a_time_out_of_astra_is_no_reason_to_drop(home: Place, monkeypatch: pyte
             reverse_writer(table, alive=False).begin("put", key)
             table.sql("UPDATE sync.intent SET state = 'finished'")
             monkeypatch.setattr(SourceRows, "write", slow(write))
-            monkeypatch.setattr(SourceRows, "write_many", lambda rows, writes: [rows.write(*each) for each in writes])
+            monkeypatch.setattr(SourceRows, "write_many", lambda rows, writes: [(*rows.write(*each), 0.0) for each in writes])
             monkeypatch.setattr(SourceRows, "try_write", slow(try_write))
             (told,) = resolving.resolve(home.settings, CONFIG, [stuck(table)], None, lambda _: None, lambda _: None)
             if times == 1:  # the row itself is taken at the second try, since Astra takes others by then

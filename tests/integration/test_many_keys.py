@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, contextmanager
 from typing import Any
 from uuid import uuid4
 
@@ -14,8 +14,10 @@ from support.pair_table import CONFIG
 from support.places import NewPlace
 from support.reverse import be_primary, resender, reverse_writer
 
+from sync.adapters.postgres.connection.pool import open_pool
 from sync.adapters.postgres.dual_write.batch_journal import RowsJournal
 from sync.adapters.postgres.dual_write.breaker import Breaker
+from sync.adapters.postgres.dual_write.unrecorded import Unrecorded
 from sync.core.mutations import Key
 from sync.errors import EpochChanged, WriteRefused, WriteUnsure
 from sync.flows.dual_write import ForwardWrite
@@ -368,6 +370,97 @@ def test_rule_28_without_a_journal_each_row_goes_alone(table: Table, keys: list[
     ends = ForwardBatch(one, rows_journal(table, writer, Breaker(0))).write(puts(writer, keys))
     assert (ends.errors, ends.alone) == ({}, [0, 1, 2, 3, 4, 5])
     assert [table.source(key) for key in keys] == [None] * 6
+
+
+def test_rule_9_rows_wait_for_the_backfill_of_their_ranges(table: Table, keys: list[Key]) -> None:
+    """Would break: a merge and a batch each write many rows, in orders of their own: they deadlock."""
+    writer = table.writer()
+    journal, mutations = rows_journal(table, writer), puts(writer, keys)
+    opened = [intent for intent in journal.open(mutations, [0] * 6) if not isinstance(intent, Exception)]
+    for put, intent in zip(mutations, opened, strict=True):
+        assert table.rows.write(put, intent.version)[0] == "written"
+    table.sql("INSERT INTO sync.run (kind, table_name, floor) VALUES ('backfill', 'pairs', 0)")
+    table.sql(
+        "INSERT INTO sync.range (run_id, table_name, range_start, range_end) "
+        "SELECT max(id), 'pairs', -9223372036854775808, 9223372036854775807 FROM sync.run"
+    )
+    insert, ids = b"INSERT INTO pairs (id) VALUES (%s)", [table.cells.values({"id": key.cells[0]})["id"] for key in keys]
+    with ThreadPoolExecutor(1) as pool:
+        with holding(table, "SELECT set_config('sync.own', 'on', true)") as merge:
+            merge.execute("SELECT FROM sync.range FOR UPDATE")
+            merge.execute(insert, (ids[5],))
+            written = pool.submit(journal.write, list(zip(mutations, opened, strict=True)))
+            until_waiting(table, 1)
+            merge.execute(insert, (ids[0],))
+        assert written.result(20) == 6
+    table.sql("UPDATE sync.run SET state = 'done'")
+    assert [table.target(key) for key in keys] == [X] * 6
+
+
+# statements that take too long for many keys
+
+
+@pytest.fixture
+def quick(table: Table, monkeypatch: pytest.MonkeyPatch) -> Iterator[Breaker]:
+    """No statement takes longer than two seconds; a breaker that opens with the first failure."""
+    with closing(open_pool(table.settings, 4, 2)) as pool, monkeypatch.context() as patch:
+        patch.setattr(table, "pool", pool)
+        yield Breaker(1)
+
+
+@contextmanager
+def slow_rows(table: Table, name: str) -> Iterator[None]:
+    """Within the block each row that is inserted takes 0.4 s."""
+    table.sql(
+        "CREATE FUNCTION late() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_sleep(0.4); RETURN NEW; END $$; "
+        f"CREATE TRIGGER late BEFORE INSERT ON {name} FOR EACH ROW EXECUTE FUNCTION late()"
+    )
+    try:
+        yield
+    finally:
+        table.sql(f"DROP TRIGGER late ON {name}; DROP FUNCTION late()")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("slow", ["pairs", "sync.intent"])
+def test_many_rows_that_take_too_long_together_go_alone(table: Table, keys: list[Key], quick: Breaker, slow: str) -> None:
+    """Would break: a statement for 64 rows is cancelled, and the whole process takes Postgres to be down."""
+    writer = table.writer()
+    writer.journal._breaker = quick
+    together = ForwardBatch(ForwardWrite(writer.journal, table.rows, WriteBehind()), rows_journal(table, writer, quick))
+    with slow_rows(table, slow):
+        ends = together.write(puts(writer, keys))
+    assert (ends.errors, quick.causes) == ({}, {})
+    if slow == "pairs":
+        assert [(table.source(key), table.target(key)) for key in keys] == [(X, X)] * 6
+    else:
+        assert ends.alone == [0, 1, 2, 3, 4, 5]
+    assert table.intents() == []
+
+
+@pytest.mark.slow
+def test_many_keys_that_take_too_long_together_are_drained_alone(table: Table, keys: list[Key], quick: Breaker) -> None:
+    """Would break: a worker fails with the same batch for ever."""
+    finished(table, keys)
+    with slow_rows(table, "pairs"):
+        table.drained()
+    assert [table.target(key) for key in keys] == [X] * 6
+
+
+@pytest.mark.slow
+def test_rule_31_many_writes_that_take_too_long_together_are_recorded_alone(
+    table: Table, keys: list[Key], quick: Breaker
+) -> None:
+    """Would break: the same writes are tried for ever, and the writer never signs off."""
+    writer, gone = table.writer(), list[Written]()
+    writer.journal._breaker = quick
+    unrecorded = Unrecorded(1_000_000, gone.append)
+    for put in puts(writer, keys):
+        unrecorded.add(writer.journal, Written(put, now_us(), "unsure"))
+    with slow_rows(table, "sync.intent"):
+        assert unrecorded.record(lambda: None) == {"pairs"}
+    assert (len(unrecorded), len(gone), quick.causes) == (0, 6, {})
+    assert [table.intents(key) for key in keys] == [[("put", "unsure")]] * 6
 
 
 # what was written alone

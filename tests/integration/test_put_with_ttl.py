@@ -113,8 +113,8 @@ def test_what_a_slow_source_lets_live_longer_is_sent_again(
     """Would break: with Postgres as primary the source's row lives longer, no intent is left, and a rollback brings it back."""
     switch(site, "postgres")
     slow = itertools.count(0, 7)
-    for flow in ("reverse_write", "resend"):
-        monkeypatch.setattr(f"sync.flows.{flow}.time", SimpleNamespace(monotonic=lambda: next(slow)))
+    for timed in ("flows.reverse_write", "adapters.cassandra.rows.timed_requests"):
+        monkeypatch.setattr(f"sync.{timed}.time", SimpleNamespace(monotonic=lambda: next(slow)))
     store.put("things", ROW, ttl=1000)
     until(lambda: site.sql("SELECT state FROM sync.intent") == [("finished",)], what="the mark")
     assert drain_job(site.settings, site.config, "things", NEVER) == 0, "a worker's write was slow, too"

@@ -18,6 +18,7 @@ from support.reverse import be_primary
 from support.running_commands import until
 from support.sql_writers import without_triggers
 
+from sync.adapters.cassandra.rows.rows import SourceRows
 from sync.errors import SyncError, WriteRefused
 from sync.settings import Config, DualWriteTuning
 from sync.stores import ApiDualWriteStore, AsyncDualWriteStore, CqlStore, DualWriteStore, PostgresStore
@@ -85,6 +86,42 @@ def test_the_first_call_behind_the_change_goes_through(home: Place, songs: str, 
         store.search(songs, "v", [1.0, 0.0], 1)
         home.cql(f"ALTER TABLE KS.{songs} DROP junk")
         calls[call](store)
+
+
+@pytest.mark.parametrize("change", ["added", "dropped"])
+def test_put_many_meets_the_change_between_two_batches(
+    home: Place, songs: str, monkeypatch: pytest.MonkeyPatch, change: str
+) -> None:
+    """Would break: rows made before the change are written by what is known after it: a new column becomes null in Postgres
+    alone, and nothing is left to reconcile it; or a batch is refused for a column that is gone."""
+    whole = SourceRows.write_many
+    with DualWriteStore(home.settings, CONFIG) as store, DualWriteStore(home.settings, CONFIG) as other:
+        store.put(songs, {"id": 99})
+        before = store._of(songs)
+
+        def then_change(self: SourceRows, writes: Any) -> Any:
+            ended = whole(self, writes)
+            monkeypatch.setattr(SourceRows, "write_many", whole)
+            if change == "added":
+                home.sql(f'ALTER TABLE public."{songs}" ADD more int')
+                home.cql(f"ALTER TABLE KS.{songs} ADD more int")
+                until(lambda: puts(other, songs, {**KEY, "title": "b", "more": 5}), what="another store has heard of it")
+            else:
+                home.cql(f"ALTER TABLE KS.{songs} DROP junk")
+            until(lambda: store._of(songs) is not before, what="the store has heard of it")
+            return ended
+
+        monkeypatch.setattr(SourceRows, "write_many", then_change)
+        rows = [{"id": n, "title": title} for title in ("a", "c") for n in range(64)]  # the second batch waits for the first
+        assert store.put_many(songs, rows)
+        with CqlStore(home.settings) as source, PostgresStore(home.settings) as target:
+            for n in range(64):
+                found = {name: value for name, value in (target.get(songs, {"id": n}) or {}).items() if name[:5] != "_sync"}
+                expected = source.get(songs, {"id": n}) or {}
+                assert {**expected, "junk": None} == {**found, "junk": None}
+                assert expected["title"] == "c"
+        overtaken = int(change == "added")  # the first batch's row that the other store has put meanwhile: workers look at it
+        assert home.sql(f"SELECT count(*) FROM sync.intent WHERE table_name = '{songs}'") == [(overtaken,)]
 
 
 def test_many_threads_meet_the_change_at_once(home: Place, songs: str) -> None:

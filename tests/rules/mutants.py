@@ -518,6 +518,20 @@ MUTANTS = (
         "'finished'", MANY, "rule_31_many",
     ),
     Mutant(
+        "many keys", "a batch does not hold its ranges", "sync/adapters/postgres/dual_write/batch_journal.py",
+        "                connection.execute(_SHARE_RANGES, tokens)\n", "", MANY, "rule_9_",
+    ),
+    Mutant(
+        "many keys", "a batch is written by what is known of the table later", "sync/stores/both_sides/many_puts.py",
+        "            if len(puts) == 1 or self._of(table) is not flows:\n",
+        "            flows = self._of(table)\n            if len(puts) == 1:\n",
+        "tests/integration/test_schema_under_a_store.py", "between_two and added",
+    ),
+    Mutant(
+        "many keys", "a timeout of many rows is one of the server", "sync/adapters/postgres/connection/refusals.py",
+        "        if count > 1:\n", "        if count > 1000:\n", MANY, "too_long_together_go_alone",
+    ),
+    Mutant(
         "44", "a resend waits for a row while it holds another", ARRAYS, "WHERE {same_key} FOR NO KEY UPDATE SKIP LOCKED) AS held",
         "WHERE {same_key} FOR NO KEY UPDATE) AS held", SQL_WRITERS, "rule_44_a_resend_waits_for_no_row",
     ),

@@ -380,8 +380,8 @@ class Primary:
             raise Died
         return ("unsure", "timed out") if step == "landed" else outcome
 
-    def write_many(self, writes: Sequence[tuple[Mutation, int]]) -> list[tuple[Outcome, str]]:
-        return [self.write(*each) for each in writes]
+    def write_many(self, writes: Sequence[tuple[Mutation, int]]) -> list[tuple[Outcome, str, float]]:
+        return [(*self.write(*each), 0.0) for each in writes]
 
     def write_again(self, replay: Replay) -> tuple[Outcome, str]:
         """Send again, with the same faults in front of it."""

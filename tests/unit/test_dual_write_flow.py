@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from concurrent.futures import Future
 from dataclasses import dataclass, field
+from threading import BoundedSemaphore
 from types import SimpleNamespace
 from typing import Any
 
@@ -274,9 +275,9 @@ def _rows(error: Exception) -> SourceRows:
         def execute_async(self, *_: object, **__: object) -> Any:
             failed: Future[Any] = Future()
             failed.set_exception(error)
-            return failed
+            return SimpleNamespace(result=failed.result, add_callbacks=lambda _, end: end(error))
 
-    both = SimpleNamespace(session=Session(), raw=Session())
+    both = SimpleNamespace(session=Session(), raw=Session(), slots=BoundedSemaphore(1))
     columns = (SourceColumn("k", CqlType("text"), "partition_key"), SourceColumn("a", CqlType("text"), "regular"))
     return SourceRows(both, SourceTable("ks", "t", columns), 1)  # type: ignore[arg-type]
 
@@ -300,7 +301,7 @@ REFUSED = [InvalidRequest("no"), Unauthorized("no"), Unavailable("few"), SyntaxE
 def test_what_may_have_been_written_is_unsure(error: Exception) -> None:
     """Would break: a raw error of the driver reaches the application, and its intent stays open while the process lives."""
     assert _rows(error).write(PUT, 1)[0] == "unsure"
-    assert [outcome for outcome, _ in _rows(error).write_many([(PUT, 1), (PUT, 2)])] == ["unsure"] * 2
+    assert [outcome for outcome, _, _ in _rows(error).write_many([(PUT, 1), (PUT, 2)])] == ["unsure"] * 2
     with pytest.raises(SourceUnavailable):
         _rows(error).read(KEY)
 
@@ -309,4 +310,4 @@ def test_what_may_have_been_written_is_unsure(error: Exception) -> None:
 def test_what_the_coordinator_refuses_is_refused(error: Exception) -> None:
     """Would break: a refused write is repeated forever, or the caller gets no error (rule 13)."""
     assert _rows(error).write(PUT, 1)[0] == "refused"
-    assert [outcome for outcome, _ in _rows(error).write_many([(PUT, 1), (PUT, 2)])] == ["refused"] * 2
+    assert [outcome for outcome, _, _ in _rows(error).write_many([(PUT, 1), (PUT, 2)])] == ["refused"] * 2

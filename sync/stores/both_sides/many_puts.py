@@ -16,6 +16,8 @@ from sync.stores.both_sides.table_writes import TableWrites
 from sync.stores.calls import Calls
 
 T = TypeVar("T")
+_BATCH_BYTES = 8_000_000
+"""A batch is in memory several times, as are those of other threads."""
 
 
 class ManyPuts(TableWrites):
@@ -42,7 +44,7 @@ class ManyPuts(TableWrites):
         Raises the first row's error when all have been tried; what follows a row that failed, with its key, is not written.
         """
         given = list(rows)
-        puts = self._retry_on_change(table, lambda flows: [flows.put(each) for each in given])
+        flows, puts = self._retry_on_change(table, lambda flows: (flows, [flows.put(each) for each in given]))
         by_key: dict[bytes, list[int]] = {}
         for number, put in enumerate(puts):
             by_key.setdefault(put.key.canonical, []).append(number)
@@ -57,7 +59,7 @@ class ManyPuts(TableWrites):
 
         def write(numbers: Sequence[int]) -> None:
             """One batch."""
-            ends = self._batch(table, [puts[number] for number in numbers])
+            ends = self._batch(table, flows, [puts[number] for number in numbers])
             for place in ends.alone:
                 if failed := alone(given[numbers[place]]):
                     ends.errors[place] = failed
@@ -66,29 +68,35 @@ class ManyPuts(TableWrites):
         with self._calls:
             size = self._together(table)
             for turn in _turns(list(by_key.values()), errors):
-                self._write_all([[turn[at : at + size]] for at in range(0, len(turn), size)], write)
+                self._write_all([[batch] for batch in _batches(turn, puts, size)], write)
         if failed := [number for numbers in by_key.values() for number in numbers if number in errors]:
             raise errors[failed[0]]
         return True
 
     def _together(self, table: str) -> int:
-        """How many rows of the table are written together."""
+        """How many rows of the table are written together, at most."""
         return MAX_LOCKS if self._router.epochs.primary == "astra" and self._of(table).batch.journal.takes_rows else 1
 
-    def _batch(self, table: str, puts: Sequence[Mutation]) -> Ends:
-        """Write rows together, as far as that is possible; those that are left, `alone`, are to be written one by one."""
+    def _batch(self, table: str, flows: TableFlows, puts: Sequence[Mutation]) -> Ends:
+        """Write rows together that these flows made, as far as that is possible; `alone` are left, to be written one by one.
+
+        Once the table has changed, all are: by other flows a row made by these would have a new column on one side alone.
+        """
         every = list(range(len(puts)))
-        if len(puts) == 1:
-            return Ends(alone=every)
-        flows = self._of(table)
         try:
+            if len(puts) == 1 or self._of(table) is not flows:
+                return Ends(alone=every)
             ends = self._router.run({"astra": lambda: flows.batch.write(puts), "postgres": lambda: Ends(alone=every)})
         except SyncError as error:
             return Ends(dict.fromkeys(every, error))
         for place, refusal in list(ends.errors.items()):
-            if isinstance(refusal, WriteRefused) and not isinstance(refusal, NotNow) and self._has_changed(flows, refusal):
-                del ends.errors[place]
-                ends.alone.append(place)
+            if isinstance(refusal, WriteRefused) and not isinstance(refusal, NotNow):
+                try:
+                    if self._has_changed(flows, refusal):
+                        del ends.errors[place]
+                        ends.alone.append(place)
+                except SyncError as error:  # this row's answer: the others have their own
+                    ends.errors[place] = error
         return ends
 
     def _write_all(self, groups: Iterable[list[T]], write: Callable[[T], object]) -> None:
@@ -108,3 +116,17 @@ def _turns(groups: Sequence[Sequence[int]], failed: Mapping[int, object]) -> Ite
     """The first of each group, then the second ones, and so on: no group has two in a turn. Not behind one that failed."""
     for place in range(max(map(len, groups), default=0)):
         yield [group[place] for group in groups if place < len(group) and failed.keys().isdisjoint(group)]
+
+
+def _batches(turn: Sequence[int], puts: Sequence[Mutation], size: int) -> Iterator[list[int]]:
+    """The turn in batches of `size` rows and _BATCH_BYTES bytes at most; a row alone may be larger."""
+    batch, total = list[int](), 0
+    for number in turn:
+        more = puts[number].bytes
+        if batch and (len(batch) == size or total + more > _BATCH_BYTES):
+            yield batch
+            batch, total = [], 0
+        batch.append(number)
+        total += more
+    if batch:
+        yield batch

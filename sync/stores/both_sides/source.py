@@ -146,9 +146,9 @@ class UnavailableRows:
         """Write nothing, and refuse."""
         return "refused", _AWAY
 
-    def write_many(self, writes: Sequence[tuple[Mutation, int]]) -> list[tuple[Outcome, str]]:
+    def write_many(self, writes: Sequence[tuple[Mutation, int]]) -> list[tuple[Outcome, str, float]]:
         """Write nothing, and refuse."""
-        return [("refused", _AWAY) for _ in writes]
+        return [("refused", _AWAY, 0.0) for _ in writes]
 
     def increment(self, key: Key, amounts: Mapping[str, int]) -> tuple[Outcome, str]:
         """Add nothing, and refuse."""

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from threading import BoundedSemaphore
 from typing import Any
 from zipfile import BadZipFile
 
@@ -45,6 +46,9 @@ from sync.adapters.cassandra.connection.tls import NamedEndPoints, tls_context
 from sync.errors import SettingsError, Unreachable
 from sync.settings import Settings
 
+AT_ONCE = 128
+"""So many requests of batches are under way at once, however many threads send them: as many as a node works on by default
+(`native_transport_max_threads`)."""
 WRITE_PROFILE, SERIAL_PROFILE, LIGHTWEIGHT_PROFILE = "write", "serial", "lightweight"
 
 
@@ -53,12 +57,14 @@ class Cassandra:
     """An open cluster: `session` decodes rows as the driver does, `raw` returns pages as bytes.
 
     `settings` are those that it was opened with; `data_center` is the name of the one that both sessions read and write.
+    `slots` bound the requests of batches that are under way at once.
     """
 
     session: Session
     raw: Session
     settings: Settings
     data_center: str = ""
+    slots: BoundedSemaphore = field(default_factory=lambda: BoundedSemaphore(AT_ONCE), compare=False)
 
 
 @contextmanager

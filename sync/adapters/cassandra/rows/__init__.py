@@ -13,6 +13,7 @@ queries            rows of a partition, by an index, or all of them, page by pag
 resume             a read that goes on after a place
 rows               single rows: written with our own timestamp, sent again, read at quorum
 search             vector search and rows, to compare with the target's
+timed_requests     writes that are under way at once
 timestamped_rows   SELECT of rows with their newest write times
 values             rows of many cells as Python values
 write_times        rows that were written ahead of the clock

@@ -16,6 +16,7 @@ from sync.adapters.cassandra.connection.connect import SERIAL_PROFILE, WRITE_PRO
 from sync.adapters.cassandra.connection.pages import RAW_PROFILE, delete, named, quoted
 from sync.adapters.cassandra.rows.cell_times import times_of
 from sync.adapters.cassandra.rows.partition_deletes import PartitionDeletes
+from sync.adapters.cassandra.rows.timed_requests import TimedRequest
 from sync.adapters.cassandra.rows.timestamped_rows import ABSENT, TimestampedRows
 from sync.adapters.cassandra.rows.writes_in_flight import WritesInFlight
 from sync.core.encode.base import INT32, INT64, read_cells
@@ -77,17 +78,22 @@ class SourceRows:
             return _outcome(error), explain(error)
         return "written", ""
 
-    def write_many(self, writes: Sequence[tuple[Mutation, int]]) -> list[tuple[Outcome, str]]:
-        """As `write`, all of them at once, each with its version; the outcomes in their order. For a batch."""
-        sent = [self._sent(mutation, version) for mutation, version in writes]
-        return [_ended(future) for future in sent]
+    def write_many(self, writes: Sequence[tuple[Mutation, int]]) -> list[tuple[Outcome, str, float]]:
+        """As `write`, many at once, each with its version; in their order what `write` returns, and each one's seconds."""
+        return [_ended(*each) for each in [self._sent(mutation, version) for mutation, version in writes]]
 
-    def _sent(self, mutation: Mutation, version: int) -> ResponseFuture | Exception:
+    def _sent(self, mutation: Mutation, version: int) -> tuple[TimedRequest, ResponseFuture | Exception]:
+        request = TimedRequest(self._cassandra.slots)
         try:
             bound = self._bound(mutation, version)
-            return self._session.execute_async(bound, timeout=self._timeout, execution_profile=WRITE_PROFILE)
-        except FAILURES as error:
-            return error
+            future = self._session.execute_async(bound, timeout=self._timeout, execution_profile=WRITE_PROFILE)
+        except BaseException as error:
+            request.end()
+            if isinstance(error, FAILURES):
+                return request, error
+            raise
+        future.add_callbacks(request.end, request.end)
+        return request, future
 
     def increment(self, key: Key, amounts: Mapping[str, int]) -> tuple[Outcome, str]:
         """Add to counters, once: no timestamp is possible, and no repetition; returns the outcome, and the error's text."""
@@ -262,14 +268,14 @@ class SourceRows:
         return self._updates[counters]
 
 
-def _ended(sent: ResponseFuture | Exception) -> tuple[Outcome, str]:
+def _ended(request: TimedRequest, sent: ResponseFuture | Exception) -> tuple[Outcome, str, float]:
     try:
         if isinstance(sent, Exception):
             raise sent
         sent.result()
     except FAILURES as error:
-        return _outcome(error), explain(error)
-    return "written", ""
+        return _outcome(error), explain(error), request.end()
+    return "written", "", request.end()
 
 
 def _outcome(error: Exception) -> Outcome:

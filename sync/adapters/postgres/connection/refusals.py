@@ -11,8 +11,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import psycopg
+from psycopg.errors import QueryCanceled
 
-from sync.errors import TargetNotNow, TargetUnavailable
+from sync.errors import BatchTimedOut, TargetNotNow, TargetUnavailable
 
 NO_REFUSAL = r"^(08(?!P01)|25|26|3D|3F|40|42(?!501)|53|55P03|57|58|XX)"
 """Errors that are not about the row; the same regex in Postgres and Python. 08P01 is a cell too short for its type."""
@@ -61,6 +62,17 @@ def target_errors() -> Iterator[None]:
     except psycopg.Error as error:
         if is_temporary(error) or isinstance(error, psycopg.OperationalError | psycopg.InterfaceError):
             raise unavailable(error) from None
+        raise
+
+
+@contextmanager
+def timing_out(count: int) -> Iterator[None]:
+    """Raise BatchTimedOut if a statement for so many keys is cancelled: only that of a single one tells of a sick server."""
+    try:
+        yield
+    except QueryCanceled as error:
+        if count > 1:
+            raise BatchTimedOut(error_text(error)) from None
         raise
 
 

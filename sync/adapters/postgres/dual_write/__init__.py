@@ -21,6 +21,7 @@ resend_in_order   resends of one key, one after the other
 resolution        intents that an operator gives up
 reverse           writes while Postgres is primary, and what is sent on (rules 23 to 27)
 statements        the statements of one table
+turns             threads of a writer stamp a key in turn (rule 2)
 unrecorded        writes that Postgres does not know of yet (rule 31)
 write_behind      what a writer buffers: ends and marks of intents, unrecorded writes
 """

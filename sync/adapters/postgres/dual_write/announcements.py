@@ -67,7 +67,7 @@ class Announcements:
                 yield connection
             return
         with (
-            self.writer.all_turns(keys),
+            self.writer.turns.of(keys),
             refusing(", ".join(sorted({key.table for key in keys}))),
             self.breaker.connection(self.pool) as connection,
             answered(),

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 
 from sync.adapters.postgres.connection.epoch_lock import one_transaction, sharing_epoch
 from sync.adapters.postgres.connection.pool import Pool
+from sync.adapters.postgres.connection.queries import queries
+from sync.adapters.postgres.connection.refusals import timing_out
 from sync.adapters.postgres.dual_write.array_statements import ArrayStatements
 from sync.adapters.postgres.dual_write.breaker import Breaker
 from sync.adapters.postgres.dual_write.journal import (
@@ -26,6 +28,8 @@ from sync.core.rows import TableMap
 from sync.errors import WriteRefused
 from sync.failpoints import failpoint
 from sync.ports import Intent
+
+_SHARE_RANGES = queries("dual_write/reconcile")["share_ranges"].encode()
 
 
 class RowsJournal:
@@ -49,7 +53,7 @@ class RowsJournal:
         """Stamp writes, each with a version greater than its `above`, and commit their intents; or why one gets no stamp.
 
         Raises EpochChanged and NotRegistered, as `Journal.open` does, for all; WriteRefused if the journal cannot hold one;
-        AnswerLost if the intents may be there.
+        AnswerLost if the intents may be there, BatchTimedOut if not.
         """
         opening, shared = self._arrays.open, stamping(self._writer)
         del shared["above"]
@@ -58,10 +62,11 @@ class RowsJournal:
             for put, least in zip(puts, above, strict=True)
         ]
         with (
-            self._writer.all_turns([put.key for put in puts]),
+            self._writer.turns.of([put.key for put in puts]),
             refusing(self._table.name),
             self._breaker.connection(self._pool) as connection,
             answered(),
+            timing_out(len(puts)),
         ):
             with sharing_epoch(connection):
                 found = connection.execute(opening.text, opening.values(rows, **shared), binary=True)
@@ -77,16 +82,25 @@ class RowsJournal:
     def write(self, written: Sequence[tuple[Mutation, Intent]]) -> int:
         """The target's half of writes, guarded, together with the ends of their intents; returns how many were accepted.
 
-        Raises Reject for a value that the target cannot hold, and TargetBusy for a lock: then nothing was written.
+        Raises Reject for a value that the target cannot hold, TargetBusy for a lock, and BatchTimedOut: then nothing was
+        written.
         """
         putting = self._arrays.put
         rows = [
             {**self._parameters.row(put.key, put.cells), "intent": intent.id, "version": intent.version}
             for put, intent in written
         ]
-        with self._breaker.connection(self._pool) as connection, rejecting():
+        tokens = {"table": self._table.name, "tokens": [put.key.token for put, _ in written]}
+        with (
+            self._writer.batches,
+            self._breaker.connection(self._pool) as connection,
+            rejecting(),
+            timing_out(len(written)),
+        ):
             with one_transaction(connection):
                 lock_keys(connection, [put.key for put, _ in written], self._partitioned)
+                # A backfill's merge writes many rows, too, in an order of its own, and takes no keys' locks.
+                connection.execute(_SHARE_RANGES, tokens)
                 found = connection.execute(putting.text, putting.values(rows), binary=True)
                 failpoint("write.before_commit")
             (accepted,) = found.fetchone() or (0,)

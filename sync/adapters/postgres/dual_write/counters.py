@@ -29,7 +29,7 @@ class CounterSteps(ResendSteps):
 
         Raises TargetBusy and TargetRefused if one key may be to blame.
         """
-        with connection_for_keys(self._pool) as connection, connection.transaction():
+        with connection_for_keys(self._pool, len(keys)) as connection, connection.transaction():
             wait_for_locks(connection, quickly)
             connection.execute(SHARE)  # before the keys' locks
             lock_keys(connection, keys, ())  # nobody deletes partitions of counters (rule 33)

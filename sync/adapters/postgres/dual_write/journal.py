@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache
-from threading import Lock
+from threading import BoundedSemaphore
 from typing import Any, Literal
 
 import psycopg
@@ -18,12 +18,13 @@ from sync.adapters.postgres.connection.connect import Connection
 from sync.adapters.postgres.connection.epoch_lock import SHARE, one_transaction, sharing_epoch
 from sync.adapters.postgres.connection.pool import Pool
 from sync.adapters.postgres.connection.queries import queries
-from sync.adapters.postgres.connection.refusals import error_text, is_lock_conflict, is_server_wide, refuses_row
+from sync.adapters.postgres.connection.refusals import error_text, is_lock_conflict, is_server_wide, refuses_row, timing_out
 from sync.adapters.postgres.dual_write.array_statements import ArrayStatements
 from sync.adapters.postgres.dual_write.breaker import Breaker
-from sync.adapters.postgres.dual_write.locks import has_partitions, lock_key, lock_of
+from sync.adapters.postgres.dual_write.locks import has_partitions, lock_key
 from sync.adapters.postgres.dual_write.parameters import Parameters
 from sync.adapters.postgres.dual_write.statements import Statements
+from sync.adapters.postgres.dual_write.turns import Turns
 from sync.core.encode.base import Reject
 from sync.core.encode.rows import RowEncoder
 from sync.core.keys.json_form import show_key
@@ -46,30 +47,22 @@ def due_statement(limit: int) -> bytes:
     return sql.SQL(texts["due"]).format(is_due=sql.SQL(texts["is_due"]), **parts).as_bytes()
 
 
-_TURNS = 1024
+_BATCHES = 3
 
 
 @dataclass(slots=True)
 class Writer:
-    """The writer that stamps: its id, its slot in the versions' low digits, and how far ahead its clock may be."""
+    """The writer that stamps: its id, its slot in the versions' low digits, and how far ahead its clock may be.
+
+    `batches` bounds how many transactions hold the locks of a batch, which has up to 2 * MAX_LOCKS of them.
+    """
 
     id: str
     slot: int
     skew_us: int
     lease_seconds: float
-    turns: tuple[Lock, ...] = field(default_factory=lambda: tuple(Lock() for _ in range(_TURNS)), repr=False, compare=False)
-
-    def turn(self, key: Key) -> Lock:
-        """The lock with which threads stamp a key in turn: they share the slot, and must see each other's intents."""
-        return self.turns[lock_of(key) % _TURNS]
-
-    @contextmanager
-    def all_turns(self, keys: Sequence[Key]) -> Iterator[None]:
-        """The same for several keys, in one order for all threads."""
-        with ExitStack() as held:
-            for number in sorted({lock_of(key) % _TURNS for key in keys}):
-                held.enter_context(self.turns[number])
-            yield
+    turns: Turns = field(default_factory=Turns, repr=False, compare=False)
+    batches: BoundedSemaphore = field(default_factory=lambda: BoundedSemaphore(_BATCHES), repr=False, compare=False)
 
 
 class Journal:
@@ -100,7 +93,7 @@ class Journal:
         """
         statement, values = self._opening(mutation, above)
         with (
-            self._writer.turn(mutation.key),
+            self._writer.turns.of([mutation.key]),
             refusing(self._table.name),
             self._breaker.connection(self._pool) as connection,
             answered(),
@@ -136,7 +129,7 @@ class Journal:
         return Intent(made, version, epoch)
 
     def record(self, written: Sequence[Written]) -> None:
-        """Record writes that were made while Postgres was unreachable, all or none (rule 31)."""
+        """Record writes that were made while Postgres was unreachable, all or none (rule 31). Raises BatchTimedOut."""
         rows = [
             {
                 "key": each.mutation.key.canonical,
@@ -150,7 +143,7 @@ class Journal:
             for each in written
         ]
         recording = self._arrays.of("record", ("kind", "state", "version", "mutation"), ())
-        with self._intents() as connection, one_transaction(connection):
+        with self._intents() as connection, timing_out(len(rows)), one_transaction(connection):
             connection.execute(SHARE)
             connection.execute(_SQL["noted"], {"owner": self._writer.id})
             connection.execute(recording.text, recording.values(rows, owner=self._writer.id))

@@ -16,7 +16,7 @@ from sync.adapters.postgres.backfill import rejects
 from sync.adapters.postgres.connection.connect import Connection
 from sync.adapters.postgres.connection.pool import Pool
 from sync.adapters.postgres.connection.queries import queries
-from sync.adapters.postgres.connection.refusals import error_text, is_lock_conflict, is_server_wide, refuses_row
+from sync.adapters.postgres.connection.refusals import error_text, is_lock_conflict, is_server_wide, refuses_row, timing_out
 from sync.adapters.postgres.dual_write.array_statements import ArrayStatements
 from sync.adapters.postgres.dual_write.locks import has_partitions, lock_keys
 from sync.adapters.postgres.dual_write.parameters import Parameters, connection_of
@@ -49,7 +49,7 @@ class ReconcileSteps:
 
     def pick(self, keys: Sequence[Key], quickly: bool = False) -> dict[Key, PendingKey]:
         """Claim the keys' intents and remember what the target knows (rule 15a); keys with nothing to do are left out."""
-        with connection_for_keys(self._pool) as connection, connection.transaction():
+        with connection_for_keys(self._pool, len(keys)) as connection, connection.transaction():
             wait_for_locks(connection, quickly)
             return self._pick(connection, keys)
 
@@ -93,7 +93,7 @@ class ReconcileSteps:
 
         Only a row that is alone is known to be the one that the target refuses: then it is a reject.
         """
-        with connection_for_keys(self._pool) as connection:
+        with connection_for_keys(self._pool, len(readings)) as connection:
             try:
                 return self._apply_once(connection, readings, quickly)
             except psycopg.Error as error:
@@ -187,9 +187,12 @@ class ReconcileSteps:
 
 
 @contextmanager
-def connection_for_keys(pool: Pool) -> Iterator[Connection]:
-    """A connection of the pool. Raises TargetBusy and TargetRefused if one key may be to blame, else TargetUnavailable."""
-    with connection_of(pool) as connection:
+def connection_for_keys(pool: Pool, count: int = 1) -> Iterator[Connection]:
+    """A connection of the pool, for so many keys.
+
+    Raises TargetBusy and TargetRefused if one key may be to blame, or their number; else TargetUnavailable.
+    """
+    with connection_of(pool) as connection, timing_out(count):
         try:
             yield connection
         except psycopg.Error as error:

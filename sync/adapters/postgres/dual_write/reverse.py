@@ -223,7 +223,7 @@ class ResendSteps:
 
         Keys with nothing to do are left out.
         """
-        with connection_for_keys(self._pool) as connection, connection.transaction():
+        with connection_for_keys(self._pool, len(keys)) as connection, connection.transaction():
             wait_for_locks(connection, quickly)
             connection.execute(SHARE)  # before the keys' locks
             lock_keys(connection, keys, {self._table.name} if has_partitions(self._table) else ())

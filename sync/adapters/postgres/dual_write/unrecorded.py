@@ -10,6 +10,7 @@ from threading import Lock
 from sync.adapters.postgres.backfill.loader import REFUSALS
 from sync.adapters.postgres.connection.refusals import error_text
 from sync.core.mutations import Kind, Mutation
+from sync.errors import BatchTimedOut
 from sync.failpoints import failpoint
 from sync.ports import TableJournal, Written
 
@@ -17,6 +18,8 @@ log = logging.getLogger(__name__)
 _BATCH, _BATCH_BYTES = 1000, 8_000_000
 _ENTRY_BYTES = 1000
 """The memory that an entry takes in addition to its bytes; a test measures it."""
+_PARTS = 8
+"""Of a batch that took too long: each of them waits as long if Postgres is sick, so that they must soon be single writes."""
 _Handle = tuple[str, bytes, int, str] | int
 _Entry = tuple[TableJournal, Written]
 _Listed = tuple[_Handle, TableJournal, Written]
@@ -83,7 +86,7 @@ class Unrecorded:
         return tables
 
     def _record(self, journal: TableJournal, batch: list[_Listed]) -> None:
-        """Record a batch, by halves if one of its writes is refused."""
+        """Record a batch, in parts if one of its writes is refused, or if it takes too long."""
         failpoint("write_behind.before_record")
         try:
             journal.record([written for _, _, written in batch])
@@ -94,9 +97,10 @@ class Unrecorded:
                     journal.table, error_text(error),
                 )  # fmt: skip
                 return
-            half = len(batch) // 2
-            self._record(journal, batch[:half])
-            self._record(journal, batch[half:])
+            self._record_parts(journal, batch, 2)
+            return
+        except BatchTimedOut:
+            self._record_parts(journal, batch, _PARTS)
             return
         failpoint("write_behind.recorded")
         with self._lock:
@@ -105,6 +109,11 @@ class Unrecorded:
                     del self._entries[handle]
                     self._bytes -= _size(written.mutation)
                     self._gone(written)
+
+    def _record_parts(self, journal: TableJournal, batch: list[_Listed], parts: int) -> None:
+        size = -(-len(batch) // parts)
+        for at in range(0, len(batch), size):
+            self._record(journal, batch[at : at + size])
 
 
 def _batch(listed: Iterator[_Listed]) -> list[_Listed]:
@@ -119,5 +128,4 @@ def _batch(listed: Iterator[_Listed]) -> list[_Listed]:
 
 
 def _size(mutation: Mutation) -> int:
-    key, cells = mutation.key, mutation.cells
-    return _ENTRY_BYTES + len(key.canonical) + sum(map(len, key.cells)) + sum(len(cell or b"") for cell in cells.values())
+    return _ENTRY_BYTES + mutation.bytes
