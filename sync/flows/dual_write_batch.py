@@ -6,6 +6,7 @@ be done together is done row by row.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -75,6 +76,7 @@ class ForwardBatch:
         failpoint("write.after_primary")
         written, late, unsure = [], [], dict[str, list[Intent]]()
         for (number, (put, intent)), (outcome, error, seconds) in zip(begun.items(), outcomes, strict=True):
+            self.one.observe("source", outcome, seconds)
             if outcome == "refused":
                 try:
                     self.one.withdraw(intent, error)
@@ -100,15 +102,22 @@ class ForwardBatch:
             return
         if not written:
             return
+        sent = time.monotonic()
         try:
-            if self.journal.write(written) < len(written):
-                self.one.write_behind.needs_reconcile(
-                    self.one.journal.table
-                )  # refused by the guard: something newer is there
+            if self.journal.write(written) < len(written):  # refused by the guard: something newer is there
+                self.one.write_behind.needs_reconcile(self.one.journal.table)
             failpoint("write.after_secondary")
+            self._observe(written, "written", sent)
         except (TargetBusy, ValueError):  # one of them is locked, or is refused: nothing of the batch was written
             for put, intent in written:
                 self.one.second_half(put, intent)
         except TargetUnavailable as error:
             for _, intent in written:
                 self.one.write_behind.mark_later(self.one.journal, intent, "finished", str(error))
+            self._observe(written, "left", sent)
+
+    def _observe(self, written: Sequence[object], outcome: str, sent: float) -> None:
+        """Count the target's halves; each of them has waited for all."""
+        seconds = time.monotonic() - sent
+        for _ in written:
+            self.one.observe("target", outcome, seconds)

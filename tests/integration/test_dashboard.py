@@ -106,6 +106,8 @@ def test_it_shows_what_status_says(home: Place) -> None:
             line = next(line for line in events if line.startswith(b"data: "))
         told = json.loads(line.removeprefix(b"data: "))
         assert told["title"] == "Copied, not yet proved · sync" and "songs" in told["parts"]["tables"]
+        figures = get(f"{address}/metrics")[1]
+        assert 'sync_up{server="postgres"} 1.0' in figures and 'sync_gate_green{gate="proof"} 0.0' in figures
         process.send_signal(signal.SIGTERM)
         _, err = process.communicate(timeout=60)
         assert (process.returncode, err) == (0, "")

@@ -85,7 +85,7 @@ def test_it_answers_get_alone(browse: Open, method: str, path: str) -> None:
     assert browse().request(method, path).status_code == 405
 
 
-@pytest.mark.parametrize("path", ["/", "/events", "/passes/1", "/nothing"])
+@pytest.mark.parametrize("path", ["/", "/events", "/metrics", "/passes/1", "/nothing"])
 def test_without_the_token_nothing_is_shown(browse: Open, path: str) -> None:
     """Would break: one of the addresses is open to whoever reaches the port."""
     client = browse(TOKEN, "http://10.0.0.7:8765")

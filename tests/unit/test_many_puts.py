@@ -38,6 +38,10 @@ class Store(ManyPuts):
         return Ends(self.answers.pop(0) if self.answers else {})
 
     @property
+    def _maker(self) -> Any:
+        raise NotImplementedError
+
+    @property
     def _router(self) -> Any:
         return SimpleNamespace(epochs=SimpleNamespace(primary="astra"), run=lambda by: by["astra"]())
 

@@ -65,7 +65,7 @@ class Watcher:
 
     def __init__(self, settings: Settings, config: Config, show_keys: bool = False) -> None:
         self.settings, self.show_keys = settings, show_keys
-        self._config, self._sampler = config, Sampler(settings)
+        self.config, self._sampler = config, Sampler(settings)
         self._seen, self._judged = Seen(), _FIRST
         self._judged_at: datetime | None = None
         self._looked_at = dict.fromkeys(WINDOWS, -1e9)
@@ -118,7 +118,7 @@ class Watcher:
         while not self._stop.is_set():
             begun = time.monotonic()
             try:
-                found = judge_gates(self.settings, self._config)
+                found = judge_gates(self.settings, self.config)
                 found = found if self.show_keys else found.without_keys()
             except Exception as error:  # noqa: BLE001 - if the thread ended, old gates would look like those of now
                 found = GateResults(why=_why(error))
@@ -149,7 +149,7 @@ class Watcher:
     def _open(self) -> None:
         if self._opened is None:
             stack = ExitStack()
-            self._connection, self._ledger = stack.enter_context(open_ledger(self.settings, self._config, IMPATIENT))
+            self._connection, self._ledger = stack.enter_context(open_ledger(self.settings, self.config, IMPATIENT))
             self._opened = stack
             read_only(self._connection)
 
@@ -157,9 +157,9 @@ class Watcher:
         """Everything but the gates, which another thread has judged. Raises SyncError and psycopg.Error."""
         self._open()
         judged, judged_at = self._judged, self._judged_at
-        status = gather(self.settings, self._config, self._connection, self._ledger, judged)
+        status = gather(self.settings, self.config, self._connection, self._ledger, judged)
         if judged_at is None:
-            tuning, status = self._config.dual_write, {**status, "gates_error": None}
+            tuning, status = self.config.dual_write, {**status, "gates_error": None}
             if _FIRST.why in status["next_step"]:
                 status["next_step"] = "the gates are being judged"
             status["attention"] = attention(status, tuning.writer_lease_seconds, tuning.max_clock_skew_seconds)
