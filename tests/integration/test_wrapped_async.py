@@ -242,9 +242,14 @@ def test_a_timeout_of_the_caller_is_such_a_cancellation(scene: Scene) -> None:
     """Would break: `asyncio.timeout` does not see its own cancellation come back."""
 
     async def body(store: Any, old: AsyncSongs) -> None:
+        async def elapse(limit: asyncio.Timeout) -> None:
+            await old.entered.wait()
+            limit.reschedule(asyncio.get_running_loop().time())
+
         old.gate.clear()
         with pytest.raises(TimeoutError):
-            async with asyncio.timeout(1):
+            async with asyncio.timeout(None) as limit, asyncio.TaskGroup() as group:
+                group.create_task(elapse(limit))
                 await store.save(new_titles())
         assert scene.intents() == [("recheck", "unsure")] * 8
 
