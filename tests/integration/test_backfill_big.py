@@ -92,7 +92,7 @@ def test_a_range_that_times_out_is_split_until_it_fits(site: Site, monkeypatch: 
             yield page
 
     monkeypatch.setattr(RangeReader, "pages", pages)
-    site.configure("lease_seconds = 5\npage_mb = 0.001\nbatch_mb = 0.001")
+    site.configure("lease_seconds = 5\npage_mb = 0.0015\nbatch_mb = 0.001")
     figures = site.backfill(["songs"], WHOLE_RING.split(2))["songs"]
     assert timeouts
     assert figures.total > 4
