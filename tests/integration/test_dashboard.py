@@ -337,5 +337,6 @@ def test_passes_are_made_until_somebody_ends_it(home: Place, sign: signal.Signal
     finally:
         process.kill()
     assert done.code == code, done
-    assert [json.loads(line)["pass"] for line in done.out.splitlines()][:2] == [before + 1, before + 2]
+    printed = [json.loads(line)["pass"] for line in done.out.splitlines()]  # the last may have been recorded alone
+    assert printed and printed == list(range(before + 1, before + 1 + len(printed)))
     assert not [child for child in children if child.is_running() and child.status() != psutil.STATUS_ZOMBIE]
