@@ -21,7 +21,7 @@ from sync.errors import SettingsError, Unreachable
 from sync.settings import Settings
 
 QUEUE = "sync"
-COPY_JOB = "sync.workers.tasks.copy_ranges"
+COPY_JOB = "sync.workers.tasks.copy_ranges_and_times"
 CHECK_JOB = "sync.workers.tasks.check_ranges"
 RECONCILE_JOB = "sync.workers.tasks.reconcile"
 _JOB_TIMEOUT = 3600

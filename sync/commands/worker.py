@@ -6,7 +6,8 @@ import argparse
 import signal
 import sys
 import time
-from contextlib import suppress
+from contextlib import ExitStack, suppress
+from typing import NoReturn
 
 from sync.commands.context import load
 from sync.console import Line, Rate, duration, say, status, steps
@@ -25,49 +26,52 @@ from sync.workers.pool import Pool
 SWEEP_SECONDS = 2
 
 
-def run(args: argparse.Namespace) -> int:
+def run(args: argparse.Namespace) -> NoReturn:
     """Work and sweep until Ctrl-C or SIGTERM; workers that die are replaced."""
     settings, config = load("source", "target", "redis_url")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # a service manager's way to end it is no error
     shared = Shared()
-    health = _health(args, settings, config, shared)
-    try:
+    with ExitStack() as ends:  # whatever has been started when something fails
+        health = _health(args, settings, config, shared)
+        if health:
+            ends.callback(health.stop)
         pool = Pool(settings, args.n)
-    except BaseException:
-        if health:
-            health.stop()
-        raise
-    overdue = Overdue(settings, config)
-    them = "it" if args.n == 1 else "them"
-    try:
+        ends.callback(pool.stop, 90)
+        overdue = Overdue(settings, config)
+        ends.callback(overdue.stop)
+        them = "it" if args.n == 1 else "them"
         steps(args.quiet)(f"{counted(args.n, 'worker')} on the queue `sync`; Ctrl-C ends {them} after the present job")
-        with suppress(SyncError):  # a server that is away is tried again by the workers
-            if found := worker_blocker(settings, config):
-                say(f"source: {found}")
-        with status(args.quiet) as block:
-            progress, sweeper = Draining(), Sweeper(settings, config.dual_write.writers_folder)
-            expired, silent = ExpirySweeper(settings, config), SilentWriters(settings, config)
-            sampler = Sampler(settings)
-            while True:
-                shared.note(len(pool), 0)
-                time.sleep(SWEEP_SECONDS)
-                if replaced := pool.heal():
-                    say("a worker had died and was replaced")
-                shared.note(len(pool), replaced)
-                if health:
-                    health.heal()
-                block.update(progress.lines(sweeper.sweep()))
-                overdue.sweep(sweeper.due)
-                expired.sweep()
-                silent.look()
-                sampler.tick()
-    except KeyboardInterrupt:
-        raise Interrupted("what the workers held is free for others") from None
-    finally:
-        overdue.stop()
-        if health:
-            health.stop()
-        pool.stop(grace_seconds=90)
+        try:
+            _work(args, settings, config, shared, health, pool, overdue)
+        except KeyboardInterrupt:
+            raise Interrupted("what the workers held is free for others") from None
+
+
+def _work(
+    args: argparse.Namespace, settings: Settings, config: Config, shared: Shared,
+    health: HealthProcess | None, pool: Pool, overdue: Overdue,
+) -> NoReturn:  # fmt: skip
+    """Go round until an exception ends it."""
+    with suppress(SyncError):  # a server that is away is tried again by the workers
+        if found := worker_blocker(settings, config):
+            say(f"source: {found}")
+    with status(args.quiet) as block:
+        progress, sweeper = Draining(), Sweeper(settings, config.dual_write.writers_folder)
+        expired, silent = ExpirySweeper(settings, config), SilentWriters(settings, config)
+        sampler = Sampler(settings)
+        while True:
+            shared.note(len(pool), 0)
+            time.sleep(SWEEP_SECONDS)
+            if replaced := pool.heal():
+                say("a worker had died and was replaced")
+            shared.note(len(pool), replaced)
+            if health:
+                health.heal()
+            block.update(progress.lines(sweeper.sweep()))
+            overdue.sweep(sweeper.ended)
+            expired.sweep()
+            silent.look()
+            sampler.tick()
 
 
 def _health(args: argparse.Namespace, settings: Settings, config: Config, shared: Shared) -> HealthProcess | None:

@@ -23,7 +23,7 @@ from sync.errors import SourceTimeout, SourceUnavailable, WriteRefused
 from sync.flows.preflight import PreflightReport
 from sync.settings import Config
 
-_PARTS = 64
+_PARTS, _AT_ONCE = 64, 5000
 
 
 def limit(config: Config) -> int:
@@ -64,11 +64,13 @@ class RowsAhead:
             self.note(name, found)
 
     def note(self, name: str, found: Sequence[AheadRow]) -> None:
-        """Record rows."""
+        """Record rows, some thousands at a time: a batch of narrow rows has a hundred thousand."""
         cells = Cells(self._tables[name].source, RowEncoder(self._tables[name], 0)) if found else None
-        keys = [(key, version) for raw, version in found if cells and (key := _key(cells, raw)) is not None]
-        if keys:
-            ahead.note(self._connection, self._tables[name], keys)
+        for at in range(0, len(found), _AT_ONCE):
+            some = found[at : at + _AT_ONCE]
+            keys = [(key, version) for raw, version in some if cells and (key := _key(cells, raw)) is not None]
+            if keys:
+                ahead.note(self._connection, self._tables[name], keys)
 
 
 def _key(cells: Cells, raw: RawKey) -> Key | None:

@@ -12,6 +12,7 @@ import time
 from collections.abc import Collection
 from contextlib import closing
 from multiprocessing.connection import Connection
+from threading import Event
 
 import psycopg
 
@@ -23,6 +24,7 @@ from sync.workers.pool import FORK, end_with_parent
 
 log = logging.getLogger("sync.workers")
 BUDGET_SECONDS = 60
+_LOOK_SECONDS = 0.2
 
 
 class Overdue:
@@ -43,36 +45,47 @@ class Overdue:
         other.close()
         self._busy = False
 
-    def sweep(self, due: Collection[str]) -> None:
-        """Take note of the tables with intents that nobody works on."""
-        if not self._process.is_alive():
-            self.stop()
+    def sweep(self, waiting: Collection[str]) -> None:
+        """Take note of the tables with intents that nobody works on. One that has died is replaced."""
+        try:
+            self._tell(sorted(set(waiting).intersection(self._before)))
+        except (EOFError, OSError):
+            self.stop(0)
             self._start()
+        self._before = waiting
+
+    def _tell(self, tables: list[str]) -> None:
+        if not self._process.is_alive():
+            raise EOFError
         if self._busy and self._pipe.poll():
             self._pipe.recv()
             self._busy = False
-        waiting = sorted(set(due).intersection(self._before))
-        if waiting and not self._busy:
-            self._pipe.send(waiting)
+        if tables and not self._busy:
+            self._pipe.send(tables)
             self._busy = True
-        self._before = due
 
-    def stop(self) -> None:
-        """End it; what it has leased is free when the lease ends."""
+    def stop(self, grace_seconds: float = 30) -> None:
+        """Have it end after its batch; after that time it is killed, and what it has leased is free when the lease ends."""
+        self._process.terminate()
+        self._process.join(grace_seconds)
         self._process.kill()
         self._process.join()
         self._pipe.close()
 
 
 def _drain_what_is_named(pipe: Connection, settings: Settings, config: Config) -> None:
+    ended = Event()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the command ends it
+    signal.signal(signal.SIGTERM, lambda *_: ended.set())  # in the middle of a batch it would leave claims behind
     end_with_parent()
     with closing(DrainSession(settings, config)) as session:
-        while True:
+        while not ended.is_set():
+            if not pipe.poll(_LOOK_SECONDS):
+                continue
             for table in pipe.recv():
                 until = time.monotonic() + BUDGET_SECONDS
                 try:
-                    session.run(table, lambda until=until: time.monotonic() > until)  # type: ignore[misc]
+                    session.run(table, lambda until=until: ended.is_set() or time.monotonic() > until)  # type: ignore[misc]
                 except (SyncError, psycopg.Error) as error:
                     log.warning("%s: %s", table, error_text(error))
             pipe.send(None)

@@ -39,8 +39,11 @@ def load(jobs: Iterable[str] = NEEDS) -> None:
         importlib.import_module(NEEDS[job])
 
 
-def copy_ranges(runs: str) -> int:
-    """Copy ranges of these runs (ids, comma-separated) for about a minute; queue another job if any are left; ranges done."""
+def copy_ranges_and_times(runs: str) -> int:
+    """Copy ranges of these runs (ids, comma-separated) for about a minute; queue another job if any are left; ranges done.
+
+    Workers of earlier versions have no such job: they do not look at the write times of a range that this one has begun.
+    """
     from sync.wiring.backfill.worker import copy_job
 
     return _ranges(runs, copy_job, COPY_JOB)

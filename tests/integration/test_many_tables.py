@@ -134,7 +134,8 @@ def test_a_drift_report_begins_with_statements_for_all_tables(copied: Place) -> 
         assert len(runs) == len(config.only or ())
 
     few, many = asked_by(begin, copied)
-    assert many.postgres == few.postgres
+    # Each whose copy is under way, as the test before this one left them, is looked at alone for rows without a token.
+    assert many.postgres - few.postgres <= MANY - FEW
 
 
 def test_gates_ask_a_few_times_a_table(copied: Place) -> None:

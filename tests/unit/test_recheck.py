@@ -65,6 +65,15 @@ def test_no_key_is_waited_for_longer_than_the_tries_take() -> None:
     assert sum(hot.waited) == pytest.approx(BUDGET)
 
 
+@pytest.mark.parametrize("grace", [0.0, 0.1, 0.2, 0.3, 0.5, 1.5, 2.0, 3.0])
+def test_no_two_looks_are_closer_than_grace_seconds(grace: float) -> None:
+    """Would break: a difference counts as found twice, a few milliseconds apart; a pass is not clean for want of patience."""
+    policy = RecheckPolicy(6, grace)
+    for pause in policy.pauses():
+        looks = list(policy.looks(pause, 1))
+        assert sum(looks) == pytest.approx(pause) and min(looks) >= min(grace, pause) - 1e-9
+
+
 def test_many_keys_are_looked_at_no_more_often_than_there_are_tries() -> None:
     """Would break: a bulk load that is under way doubles the load on both sides."""
     assert verdicts(hot := HotKeys(1000), CHUNK + 1) == {"in flight"}

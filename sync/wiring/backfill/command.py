@@ -120,7 +120,7 @@ def begin_copy(settings: Settings, config: Config, plan: Plan, rate: int | None,
         ledger.check_primary()  # before indexes are dropped; `begin` checks again, and holds the epoch
         indexes.add_sync_columns(connection, *plan.tables)
         record_key_order(connection, *plan.tables)
-        for name, removed in indexes.remove_for_load(connection, plan.tables, plan.small).items():
+        for name, removed in indexes.remove_for_load(connection, plan.tables, plan.small):
             show.step(f"{name}: {', '.join(removed)} will be built after the load")
         runs = ledger.begin(plan.ranges, plan.shapes)
         place_runs(connection, runs, plan.data_center)

@@ -82,11 +82,13 @@ def begin_pass(settings: Settings, config: Config, plan: Plan, request: DriftReq
     with open_checks(settings, config) as checks, target_errors():
         indexes.add_sync_columns(checks.connection, *plan.tables)
         record_key_order(checks.connection, *plan.tables)
-        suspects = without_tokens(checks.connection, plan.tables)
+        copying = [table.name for table in plan.tables if table.name in plan.unfinished]
+        # Those that are being copied have no index for it yet: each is read alone, and none is locked while others are read.
+        parts = [[t for t in plan.tables if t.name not in copying], *([t] for t in plan.tables if t.name in copying)]
+        suspects = [table for part in parts for table in without_tokens(checks.connection, part)]
         for table in [table for table in suspects if count_strays(checks.connection, table)]:
             stamped = stamp_strays(checks.connection, table)
             show.step(_stamped(table.name, stamped))
-        copying = [table.name for table in plan.tables if table.name in plan.unfinished]
         if copying:
             show.step(f"{', '.join(copying)}: the backfill is not finished; what it has not copied yet is missing")
         build_indexes(settings, [t for t in plan.tables if t.name not in copying], show.build)

@@ -59,31 +59,32 @@ _SQL = {name: text.encode() for name, text in queries("dual_write/journal").item
 class Sweeper:
     """Notifies workers of every table with intents that nobody is working on; logs an error once; the next sweep retries.
 
-    `due`: these tables, as the last sweep found them.
+    `ended`: those of these tables, as the last sweep found them, some of whose writes have ended: of an open one of a living
+    writer nobody has anything to do yet.
     """
 
     def __init__(self, settings: Settings, writers_folder: Path | None = None) -> None:
         self._settings, self._writers_folder = settings, writers_folder
         self._said = ""
-        self.due: list[str] = []
+        self.ended: list[str] = []
 
     def sweep(self) -> dict[str, int]:
         """Open intents by table, counted up to MAX_COUNTED + 1.
 
         Dead writers that this host can prove to have nothing unrecorded are signed off.
         """
-        self.due = []
+        self.ended = []
         try:
             with closing(connect(self._settings, direct=False, autocommit=True)) as connection:
                 exists = usable_state(connection)
                 if exists:
                     sign_off_dead(connection, self._writers_folder)
                 tables = _open_by_table(connection) if exists else []
-            self.due = [name for name, _, due in tables if due]
-            if self.due:
+            self.ended = [name for name, _, ended, _ in tables if ended]
+            if due := [name for name, _, ended, is_open in tables if ended or is_open]:
                 notifier = QueueNotifier(redis_connection(self._settings))
                 failpoint("sweep.before_notify")
-                for table in self.due:
+                for table in due:
                     notifier.notify_reconcile(table)
         except (SyncError, psycopg.Error) as error:
             text = error_text(error)
@@ -92,14 +93,14 @@ class Sweeper:
             self._said = text
             return {}
         self._said = ""
-        return {name: count for name, count, _ in tables}
+        return {name: count for name, count, *_ in tables}
 
 
-def _open_by_table(connection: Connection) -> list[tuple[str, int, bool]]:
+def _open_by_table(connection: Connection) -> list[tuple[str, int, bool, bool]]:
     with connection.transaction():
         connection.execute(_SQL["in_order"])
         rows = connection.execute(_SQL["open_by_table"], {"most": MAX_COUNTED + 1}).fetchall()
-    return [(str(name), int(count), bool(due)) for name, count, due in rows]
+    return [(str(name), int(count), bool(ended), bool(is_open)) for name, count, ended, is_open in rows]
 
 
 def drain_job(settings: Settings, config: Config, table: str, stopped: Callable[[], bool]) -> int:

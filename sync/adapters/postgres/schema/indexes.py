@@ -65,14 +65,17 @@ def add_sync_columns(connection: Connection, *tables: TableMap) -> None:
             raise PreflightError(f"{table.name}: {error.diag.message_primary}; the role must own the target tables") from None
 
 
-def remove_for_load(connection: Connection, tables: Sequence[TableMap], small: Collection[str]) -> dict[str, list[str]]:
-    """Drop and record the secondary indexes of empty targets; returns their names by table. One with rows keeps its indexes.
+def remove_for_load(
+    connection: Connection, tables: Sequence[TableMap], small: Collection[str]
+) -> Iterator[tuple[str, list[str]]]:
+    """Drop and record the secondary indexes of empty targets; each table's as they go. One with rows keeps its indexes.
 
     A target of a table in `small` gets its token index at once: filling it with a few rows costs less than building it later.
     """
     # Emptiness is asked before the lock, for which writers would wait.
-    removed = {t.name: _remove(connection, t, t.name in small) for t in _empty(connection, tables)}
-    return {name: indexes for name, indexes in removed.items() if indexes}
+    for table in _empty(connection, tables):
+        if names := _remove(connection, table, table.name in small):
+            yield table.name, names
 
 
 def _remove(connection: Connection, table: TableMap, is_small: bool) -> list[str]:

@@ -217,8 +217,8 @@ SELECT name,
        coalesce((SELECT true FROM sync.intent WHERE table_name = name AND state <> 'open' AND lease_until IS NULL
                  ORDER BY lease_until NULLS FIRST, id LIMIT 1),
                 (SELECT true FROM sync.intent WHERE table_name = name AND state <> 'open' AND lease_until < statement_timestamp()
-                 ORDER BY lease_until NULLS FIRST, id LIMIT 1),
-                (SELECT true FROM sync.intent
+                 ORDER BY lease_until NULLS FIRST, id LIMIT 1), false),
+       coalesce((SELECT true FROM sync.intent
                  WHERE table_name = name AND state = 'open' AND (lease_until IS NULL OR lease_until < statement_timestamp())
                  ORDER BY id LIMIT 1), false)
 FROM named WHERE name IS NOT NULL
