@@ -346,4 +346,5 @@ def test_every_command_is_among_them() -> None:
     }
     alone = {"local", "demo"}  # of embedded servers: one `up` at a time, which a demo begins with
     alone |= {"follow"}  # one process follows a feed at a time: test_follow_keys
+    alone |= {"dashboard"}  # looks until it is ended: test_dashboard
     assert set(commands or {}) == looking | working | alone

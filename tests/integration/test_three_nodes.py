@@ -40,6 +40,8 @@ from sync.wiring.preflight import preflight
 pytest_plugins = ("support.fixtures",)
 pytestmark = pytest.mark.slow
 ROWS = 30_000
+CELLS = 8
+"""Of a row of a page: the token, four columns, the write times of three."""
 COPIES = (1, 3)
 TABLE = (
     "CREATE TABLE {ks}.songs (id uuid PRIMARY KEY, title text, artist text, seconds int) "
@@ -118,7 +120,7 @@ def _tokens(future: ResponseFuture) -> list[int]:
     page, found = future.result().current_rows[0], []
     at = page.offset
     for _ in range(page.count):
-        cells, at = read_cells(page.data, at, 5)
+        cells, at = read_cells(page.data, at, CELLS)
         found.append(INT64.unpack(cells[0] or b"")[0])
     return found
 

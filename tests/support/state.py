@@ -58,7 +58,7 @@ STATEMENTS: dict[str, tuple[str | bytes, Mapping[str, Any]]] = {
     "due deletes of partitions": (DUE_DELETES, {**DUE, "table": "t1"}),
     "share_range": (JOURNAL["share_range"], {"table": "t1", "token": 123_456}),
     "share_ranges": (SETTLING["share_ranges"], {"table": "t1", "tokens": [n * 7_001 for n in range(64)]}),
-    "pick": (SETTLING["pick"], {**PICK, "table": "t1"}),
+    "pick": (SETTLING["pick"], {**PICK, "table": "t1", "mutations": True}),
     "failed": (JOURNAL["failed"], {**ONE, "error": "no"}),
     "claim of a backfill": (RANGES["claim"], {"owner": "me:1:x/1", "lease": 60}),
     "claim of a drift report": (DRIFT["claim"], {"owner": "me:1:x/1", "lease": 60}),
