@@ -40,8 +40,6 @@ from sync.wiring.preflight import preflight
 pytest_plugins = ("support.fixtures",)
 pytestmark = pytest.mark.slow
 ROWS = 30_000
-CELLS = 8
-"""Of a row of a page: the token, four columns, the write times of three."""
 COPIES = (1, 3)
 TABLE = (
     "CREATE TABLE {ks}.songs (id uuid PRIMARY KEY, title text, artist text, seconds int) "
@@ -99,7 +97,7 @@ class Reads:
         """The shares of the reads and of the rows that a replica answered, and how many reads each node answered."""
         reads, rows, last, coordinators = [], [], dict[int, int](), Counter[str]()
         for query, goes_on, future in self.asked:
-            tokens, node = _tokens(future), future.coordinator_host.address
+            tokens, node = _tokens(query, future), future.coordinator_host.address
             coordinators[node] += 1
             begin = last[id(query)] if goes_on and id(query) in last else INT64.unpack(query.values[0])[0] + 1
             reads.append(node in replicas(begin, copies))
@@ -115,12 +113,13 @@ def replicas(token: int, copies: int) -> set[str]:
     return {ADDRESSES[RING[(at + i) % len(RING)][1]] for i in range(copies)}
 
 
-def _tokens(future: ResponseFuture) -> list[int]:
-    """The tokens of a page's rows, whose first cell is the token."""
+def _tokens(query: BoundStatement, future: ResponseFuture) -> list[int]:
+    """The tokens of a page's rows: the token, four columns, and for a copy the write times of three of them."""
     page, found = future.result().current_rows[0], []
+    count = 5 + query.prepared_statement.query_string.lower().count("writetime(")
     at = page.offset
     for _ in range(page.count):
-        cells, at = read_cells(page.data, at, CELLS)
+        cells, at = read_cells(page.data, at, count)
         found.append(INT64.unpack(cells[0] or b"")[0])
     return found
 

@@ -120,7 +120,8 @@ def test_its_processes_come_back_and_go_with_it(site: Watched) -> None:
     first = health_of(worker, port)
     first.kill()
     until(lambda: asked(port, "/healthz")[0] == 200 and health_of(worker, port).pid != first.pid, what="it is served again")
-    (forked,) = [p for p in worker.children() if p.pid != health_of(worker, port).pid and p.ppid() == worker.pid]
+    own = [p for p in worker.children() if p.pid != health_of(worker, port).pid and p.ppid() == worker.pid]
+    forked, _overdue = sorted(own, key=lambda process: process.create_time())  # in this order they were started
     forked.kill()
     until(lambda: "sync_worker_replaced_total 1.0" in asked(port, "/metrics")[1], what="a worker is replaced")
     new = [p for p in worker.children() if p.ppid() == worker.pid]
