@@ -58,6 +58,7 @@ def test_a_sample_that_gets_no_answer_is_given_up(home: Place, monkeypatch: pyte
     assert home.sql("SELECT count(*) FROM sync.sample") == [(1,)]
 
 
+@pytest.mark.slow
 def test_a_connection_that_leads_nowhere_is_given_up(home: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     """Would break: a host is lost without a word, another one takes over, and the page waits at the first one's connection."""
     monkeypatch.setattr(watching, "READ_SECONDS", 6.0)  # a read takes a second where the machine is slow
@@ -79,6 +80,7 @@ def test_a_connection_that_leads_nowhere_is_given_up(home: Place, monkeypatch: p
             watcher.stop()
 
 
+@pytest.mark.slow
 def test_an_error_that_nobody_expected_is_shown(home: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     """Would break: a thread ends without a word, and old figures or gates stay on the page as if they were of now."""
 
