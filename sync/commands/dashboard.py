@@ -34,7 +34,11 @@ def run(args: argparse.Namespace) -> int:
         host = f"[{args.host}]" if ":" in args.host else args.host
         asked = "; it asks for the token" if token else ""
         say(f"http://{host}:{listening.getsockname()[1]}/ shows the migration{asked}; Ctrl-C ends it")
-        uvicorn.Server(made).run(sockets=[listening])
+        server = uvicorn.Server(made)
+        first = server.handle_exit
+        # A second Ctrl-C would break off the end that is under way, with a traceback; it takes a second or two.
+        server.handle_exit = lambda *signal: None if server.should_exit else first(*signal)
+        server.run(sockets=[listening])
     return 0
 
 
