@@ -57,11 +57,8 @@ def _one_pass(options: list[str]) -> int:
     try:
         return process.wait()
     except BaseException:
-        for number in (
-            signal.SIGINT,
-            signal.SIGTERM,
-            signal.SIGHUP,
-        ):  # the pass is waited for, however often one is told to end
+        # The pass is waited for, however often this process is told to end.
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, signal.SIG_IGN)
         if process.stdin:
             process.stdin.close()

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
 
+from sync.core.cutover.attention import is_silent
+
 PHASES = ("schema", "backfill", "backfilled", "proved", "closing", "cut over")
 _RANGES = ("pending", "running", "done", "failed")
 _ROWS = {"read": "rows_read", "written": "rows_written", "already_there": "rows_stale", "rejected": "rows_rejected"}
@@ -161,8 +163,7 @@ def _intents(intents: Mapping[str, Any]) -> Iterator[Sample]:
 def _writers(writers: Sequence[Mapping[str, Any]], lease_seconds: float) -> Iterator[Sample]:
     states = {"active": 0, "silent": 0, "unclean": 0}
     for writer in writers:
-        is_silent = writer["state"] == "active" and writer["heartbeat_age_seconds"] > lease_seconds
-        states["silent" if is_silent else writer["state"]] += 1
+        states["silent" if is_silent(writer, lease_seconds) else writer["state"]] += 1
         yield Sample(HEARTBEAT, writer["heartbeat_age_seconds"], (writer["id"],))
         yield Sample(SKEW, (writer["clock_skew_us"] or 0) / 1e6, (writer["id"],))
     for state, count in states.items():

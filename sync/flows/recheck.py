@@ -49,9 +49,10 @@ class RecheckPolicy:
 
         A key that is written all the time is equal on both sides for moments only: many looks meet such a moment.
         """
-        some = int(pause / self.grace_seconds + 1e-9) if keys <= CHUNK and self.grace_seconds else 1
-        for _ in range(max(1, some)):
-            yield pause / max(1, some)  # at least grace_seconds
+        several = keys <= CHUNK and pause > self.grace_seconds > 0
+        count = int(pause / self.grace_seconds + 1e-9) if several else 1
+        for _ in range(count):
+            yield pause / count  # at least grace_seconds
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ from sync.adapters.postgres.connection.connect import connect
 from sync.adapters.postgres.cutover.writers import list_writers
 from sync.adapters.postgres.schema.migrations import usable_state
 from sync.adapters.webhook import Sending
+from sync.core.cutover.attention import is_silent
 from sync.core.words import counted
 from sync.errors import SyncError
 from sync.ports import Progress
@@ -123,8 +124,8 @@ class SilentWriters:
         except (SyncError, psycopg.Error):  # the sweeper has said so
             writers = []
         lease, now = self._config.dual_write.writer_lease_seconds, self._clock()
-        ages = {w["id"]: float(w["heartbeat_age_seconds"]) for w in writers if w["state"] == "active"}
-        silent = {name: age for name, age in sorted(ages.items()) if age > lease}
+        ages = {w["id"]: float(w["heartbeat_age_seconds"]) for w in writers if is_silent(w, lease)}
+        silent = dict(sorted(ages.items()))
         self._since = {name: self._since.get(name, now) for name in silent}
         return silent
 

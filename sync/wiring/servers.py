@@ -12,6 +12,7 @@ import psycopg
 
 from sync.adapters.cassandra.connection.connect import open_cassandra
 from sync.adapters.postgres.connection.connect import connect
+from sync.adapters.postgres.connection.deadline import IMPATIENT
 from sync.adapters.postgres.connection.refusals import error_text
 from sync.adapters.postgres.schema.migrations import require_state
 from sync.adapters.queue import redis_connection
@@ -47,12 +48,12 @@ def _why(reading: Future[None], begun: float, seconds: float) -> str:
 
 
 def _postgres(settings: Settings) -> None:
-    with closing(connect(settings, autocommit=True)) as connection:
+    with closing(connect(settings, autocommit=True, network=IMPATIENT)) as connection:
         connection.execute("SELECT 1")
 
 
 def _state(settings: Settings) -> None:
-    with closing(connect(settings, autocommit=True)) as connection:
+    with closing(connect(settings, autocommit=True, network=IMPATIENT)) as connection:
         require_state(connection)
 
 

@@ -7,31 +7,17 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from uuid import uuid4
 
 import pytest
-from support.places import NewPlace
 from support.prometheus import firing, rules
 from support.running_commands import until
-from support.watched import Watched, asked, tell, watched
+from support.watched import Watched, asked, tell
 
-pytest_plugins = ("support.fixtures",)
+pytest_plugins = ("support.fixtures", "support.watched")
 pytestmark = pytest.mark.slow
 TRIED: set[str] = set()
-
-
-@pytest.fixture(scope="module")
-def home(new_place: NewPlace, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
-    with watched(new_place, tmp_path_factory.mktemp("valkey")) as made:
-        yield made
-
-
-@pytest.fixture
-def site(home: Watched) -> Iterator[Watched]:
-    """The home, on which nothing runs after the test."""
-    yield home
-    home.stop()
 
 
 def fires(rule: str, scrape: Callable[[], str], labels: dict[str, str] | None = None) -> None:

@@ -17,11 +17,10 @@ from prometheus_client import REGISTRY
 from pydantic import SecretStr
 from support.commands import SECRET, secrets_of
 from support.hooks import Hook, hook
-from support.places import NewPlace
 from support.prometheus import scraped
 from support.proxies import Proxy
 from support.running_commands import Running, until
-from support.watched import CONFIG, Watched, asked, free_port, watched
+from support.watched import CONFIG, Watched, asked, free_port
 
 from sync.core.metrics import METRICS
 from sync.settings import load_config
@@ -31,22 +30,9 @@ from sync.wiring.readings import Readings
 from sync.wiring.servers import servers_away
 from sync.workers.health import Shared, worker_lines
 
-pytest_plugins = ("support.fixtures",)
+pytest_plugins = ("support.fixtures", "support.watched")
 pytestmark = pytest.mark.slow
 PLANTED = f"{SECRET}-private-value"
-
-
-@pytest.fixture(scope="module")
-def home(new_place: NewPlace, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
-    with watched(new_place, tmp_path_factory.mktemp("valkey")) as made:
-        yield made
-
-
-@pytest.fixture
-def site(home: Watched) -> Iterator[Watched]:
-    """The home, on which nothing runs after the test."""
-    yield home
-    home.stop()
 
 
 def reasons(port: int) -> tuple[int, str]:

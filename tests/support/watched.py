@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+import pytest
 from pydantic import SecretStr
 
 from support.places import NewPlace, Place
@@ -155,3 +156,16 @@ def watched(new_place: NewPlace, folder: Path) -> Iterator[Watched]:
                 made.stop()
     finally:
         server.remove()
+
+
+@pytest.fixture(scope="module")
+def home(new_place: NewPlace, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
+    with watched(new_place, tmp_path_factory.mktemp("valkey")) as made:
+        yield made
+
+
+@pytest.fixture
+def site(home: Watched) -> Iterator[Watched]:
+    """The home, on which nothing runs after the test."""
+    yield home
+    home.stop()

@@ -27,6 +27,11 @@ def attention(status: Mapping[str, Any], writer_lease_seconds: float, max_skew_s
     ]
 
 
+def is_silent(writer: Mapping[str, Any], lease_seconds: float) -> bool:
+    """Whether a writer, as `sync writers --json` lists it, is active and has been without a heartbeat for the lease."""
+    return bool(writer["state"] == "active" and writer["heartbeat_age_seconds"] > lease_seconds)
+
+
 def _unknown(status: Mapping[str, Any]) -> Iterator[str]:
     if status["gates_error"]:
         yield f"the gates could not be evaluated: {status['gates_error']}"
@@ -73,7 +78,7 @@ def _writer(writer: Mapping[str, Any], lease: float, max_skew: float) -> Iterato
     name = writer["id"]
     if writer["state"] == "unclean":
         yield f"writer {name} ended without signing off, or was fenced: sync drift-report --repair clears it"
-    elif writer["heartbeat_age_seconds"] > lease:
+    elif is_silent(writer, lease):
         age = writer["heartbeat_age_seconds"]
         yield f"writer {name} is without a heartbeat for {age:.0f} s: if it has ended, sync writers --fence {name}"
     if abs(writer["clock_skew_us"] or 0) > max_skew * 1e6:

@@ -48,8 +48,8 @@ known AS MATERIALIZED (
     ) AS all_known) AS version FROM given AS g
 )
 
--- raise: the keys' versions rise above all that is known of them (rule 27), each as the statement for one key does it: false, and
--- nothing is raised, of a key whose row SQL holds (rule 44): no row is waited for. The locks come first, then the changes
+-- raise: the keys' versions rise above all that is known of them (rule 27), each as the statement for one key does it: whether its
+-- row was raised, and whether SQL holds it, and nothing is raised (rule 44): no row is waited for. Locks come first, then changes
 WITH given AS MATERIALIZED (
     SELECT g.* FROM {given}
 ), e AS (
