@@ -46,9 +46,9 @@ def health_of(worker: Running, port: int) -> psutil.Process:
     return found
 
 
-def test_a_worker_serves_what_the_page_says(site: Watched) -> None:
+def test_a_worker_serves_what_the_page_says(watch: Watched) -> None:
     """Would break: a metric is missing in an answer, or a worker that cannot work counts as ready."""
-    worker, port = site.worker()
+    worker, port = watch.worker()
     until(lambda: reasons(port) == (200, ""), what="it is ready")
     status, text = asked(port, "/metrics")
     assert status == 200
@@ -57,16 +57,16 @@ def test_a_worker_serves_what_the_page_says(site: Watched) -> None:
     assert {line.split()[2] for line in text.splitlines() if line.startswith("# TYPE")} == names
     until(lambda: "sync_workers 1.0" in asked(port, "/metrics")[1], what="its worker is registered")
     assert asked(port, "/elsewhere")[0] == 404
-    site.valkey.stop()
+    watch.valkey.stop()
     try:
         until(lambda: reasons(port)[0] == 503, what="it is not ready")
         assert "Redis at 127.0.0.1" in reasons(port)[1]
         assert asked(port, "/healthz")[0] == 200, "a restart would cure nothing"
         assert asked(port, "/metrics")[0] == 200
     finally:
-        site.valkey.start()
+        watch.valkey.start()
     until(lambda: reasons(port) == (200, ""), what="it is ready again")
-    for secret in secrets_of(site.place.commands.env):
+    for secret in secrets_of(watch.place.commands.env):
         assert secret not in text
     worker.interrupt()
     result = worker.wait(60)
@@ -74,15 +74,15 @@ def test_a_worker_serves_what_the_page_says(site: Watched) -> None:
 
 
 @pytest.mark.parametrize("server", ["postgres", "cassandra", "redis"])
-def test_a_server_that_hangs_is_away(site: Watched, server: str) -> None:
+def test_a_server_that_hangs_is_away(watch: Watched, server: str) -> None:
     """Would break: the page waits for what never comes, Prometheus gives it up, and nothing says which server hangs."""
-    (redis_port,) = re.findall(r":(\d+)(?:/|$)", site.valkey.url)
-    ports = {"postgres": site.settings.postgres_port, "cassandra": site.settings.cassandra_port, "redis": int(redis_port)}
+    (redis_port,) = re.findall(r":(\d+)(?:/|$)", watch.valkey.url)
+    ports = {"postgres": watch.settings.postgres_port, "cassandra": watch.settings.cassandra_port, "redis": int(redis_port)}
     proxy, readings = Proxy("127.0.0.1", ports[server]), Readings(2, 60)
-    config = load_config(site.place.commands.folder / "sync.toml")
-    redis_url = SecretStr(site.valkey.url.replace(redis_port, str(proxy.port)))
+    config = load_config(watch.place.commands.folder / "sync.toml")
+    redis_url = SecretStr(watch.valkey.url.replace(redis_port, str(proxy.port)))
     changes: dict[str, object] = {"redis_url": redis_url} if server == "redis" else {f"{server}_port": proxy.port}
-    settings = site.settings.model_copy(update=changes)
+    settings = watch.settings.model_copy(update=changes)
     try:
         well = metrics_text(settings, config, Readings(60, 60)).decode()
         assert [v.value for v in scraped(well) if v.name == "sync_up"] == [1, 1, 1]
@@ -100,9 +100,9 @@ def test_a_server_that_hangs_is_away(site: Watched, server: str) -> None:
         proxy.close()
 
 
-def test_its_processes_come_back_and_go_with_it(site: Watched) -> None:
+def test_its_processes_come_back_and_go_with_it(watch: Watched) -> None:
     """Would break: metrics are lost with one process, or an orphan keeps the port, so that the command cannot start again."""
-    worker, port = site.worker()
+    worker, port = watch.worker()
     first = health_of(worker, port)
     first.kill()
     until(lambda: asked(port, "/healthz")[0] == 200 and health_of(worker, port).pid != first.pid, what="it is served again")
@@ -118,16 +118,16 @@ def test_its_processes_come_back_and_go_with_it(site: Watched) -> None:
         pass
 
 
-def test_a_port_that_is_taken(site: Watched) -> None:
+def test_a_port_that_is_taken(watch: Watched) -> None:
     """Would break: a traceback, or a worker that runs without the metrics that somebody waits for."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        said = site.place.commands.line("worker", "--metrics-port", str(port))
+        said = watch.place.commands.line("worker", "--metrics-port", str(port))
     assert (
         said
         == f"--metrics-port {port}: cannot listen on 127.0.0.1: address already in use; choose another port or --metrics-host"
     )
-    assert site.place.commands.line("worker", "--metrics-port", "70000").startswith("--metrics-port 70000: cannot listen")
+    assert watch.place.commands.line("worker", "--metrics-port", "70000").startswith("--metrics-port 70000: cannot listen")
 
 
 def counted() -> dict[tuple[str, ...], float]:
@@ -141,12 +141,12 @@ def counted() -> dict[tuple[str, ...], float]:
     }
 
 
-def test_a_store_counts_what_it_does(site: Watched) -> None:
+def test_a_store_counts_what_it_does(watch: Watched) -> None:
     """Would break: an application's board shows no writes, or counts one as two."""
     before = counted()
-    config = load_config(site.place.commands.folder / "sync.toml")
+    config = load_config(watch.place.commands.folder / "sync.toml")
     key = {"id": uuid4()}
-    with DualWriteStore(site.settings, config) as store:
+    with DualWriteStore(watch.settings, config) as store:
         for title in "abc":
             store.put("songs", {**key, "title": title})
         assert store.get("songs", key) == {**key, "title": "c"}
@@ -159,9 +159,9 @@ def test_a_store_counts_what_it_does(site: Watched) -> None:
     }
 
 
-def test_json_logs_hold_no_values(site: Watched) -> None:
+def test_json_logs_hold_no_values(watch: Watched) -> None:
     """Would break: a log collector gets lines that are no JSON, or a row's private values, or a password."""
-    place = site.place
+    place = watch.place
     place.cql(f"INSERT INTO KS.songs (id, title) VALUES ({uuid4()}, '{PLANTED}')")
     place.sql(
         "CREATE OR REPLACE FUNCTION strange() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN "
@@ -170,7 +170,7 @@ def test_json_logs_hold_no_values(site: Watched) -> None:
         "CREATE TRIGGER strange BEFORE INSERT OR UPDATE ON songs FOR EACH ROW EXECUTE FUNCTION strange()"
     )
     try:
-        failed = Watched(place.__class__(place.cassandra, place.settings, place.commands.but(SYNC_LOG="json")), site.valkey)
+        failed = Watched(place.__class__(place.cassandra, place.settings, place.commands.but(SYNC_LOG="json")), watch.valkey)
         first = failed.command("backfill", "--workers", "1")
         assert first.wait(120).code == 1
         refused = failed.command("drift-report", "--repair", "--workers", "1")
@@ -182,7 +182,7 @@ def test_json_logs_hold_no_values(site: Watched) -> None:
         )
         place.sql("DROP TRIGGER strange ON songs")
         worker, _ = failed.worker()
-        with DualWriteStore(site.settings, load_config(place.commands.folder / "sync.toml")) as store:
+        with DualWriteStore(watch.settings, load_config(place.commands.folder / "sync.toml")) as store:
             store.put("songs", {"id": uuid4(), "title": PLANTED})
         place.cql(f"INSERT INTO KS.songs (id, title) VALUES ({uuid4()}, '{PLANTED}')")
         again = failed.command("backfill", "--workers", "1")
@@ -207,19 +207,19 @@ def test_json_logs_hold_no_values(site: Watched) -> None:
 
 
 @pytest.fixture
-def listener(site: Watched) -> Iterator[Hook]:
+def listener(watch: Watched) -> Iterator[Hook]:
     with hook() as made:
-        site.place.configure(f'{CONFIG}[notify]\nurl = "{made.url}"\n')
+        watch.place.configure(f'{CONFIG}[notify]\nurl = "{made.url}"\n')
         yield made
-    site.place.configure(CONFIG)
+    watch.place.configure(CONFIG)
 
 
-def test_hooks_tell_what_has_happened(site: Watched, listener: Hook) -> None:
+def test_hooks_tell_what_has_happened(watch: Watched, listener: Hook) -> None:
     """Would break: nobody is told of a switch; or a sick receiver makes a command fail that has done its work."""
-    run = site.place.commands.run
-    writer = site.writer()
+    run = watch.place.commands.run
+    writer = watch.writer()
     assert run("backfill", "--workers", "1").code == 0
-    site.place.prove()
+    watch.place.prove()
     assert run("cutover", "--yes").code == 0
     listener.answer = 500
     done = run("rollback", "--yes", "--fast")
@@ -231,23 +231,23 @@ def test_hooks_tell_what_has_happened(site: Watched, listener: Hook) -> None:
     by_event = {told["event"]: told for told in listener.told}
     assert by_event["backfill done"]["tables"][0]["table"] == "songs" and by_event["backfill done"]["ok"] is True
     assert by_event["cutover"]["primary"] == "postgres" and by_event["cutover"]["epoch"] == 2
-    worker, _ = site.worker()
+    worker, _ = watch.worker()
     writer.send_signal(signal.SIGSTOP)
     until(lambda: listener.told[-1]["event"] == "writer silent", what="a silent writer is told")
-    site.writer().send_signal(signal.SIGSTOP)
+    watch.writer().send_signal(signal.SIGSTOP)
     until(lambda: len([t for t in listener.told if t["event"] == "writer silent"]) > 1, what="so is another one")
     silent = [w["writer"] for told in listener.told if told["event"] == "writer silent" for w in told["writers"]]
     assert len(set(silent)) == len(silent) == 2, "each once"
     told = json.dumps(listener.told)
-    for secret in secrets_of(site.place.commands.env):
+    for secret in secrets_of(watch.place.commands.env):
         assert secret not in told
     assert not worker.ended
 
 
-def test_a_receiver_that_hangs_withholds_no_result(site: Watched, listener: Hook) -> None:
+def test_a_receiver_that_hangs_withholds_no_result(watch: Watched, listener: Hook) -> None:
     """Would break: Ctrl-C while a receiver hangs loses the report of an hour, and its exit code says that it was interrupted."""
-    site.place.configure(f'{CONFIG}[notify]\nurl = "{listener.url}"\ntimeout_seconds = 60\n')
-    site.writer()
+    watch.place.configure(f'{CONFIG}[notify]\nurl = "{listener.url}"\ntimeout_seconds = 60\n')
+    watch.writer()
     for argv, whole in (
         (["backfill", "--workers", "1", "--json"], "tables"),
         (["drift-report", "--workers", "1", "--format", "json"], "next_step"),
@@ -256,10 +256,10 @@ def test_a_receiver_that_hangs_withholds_no_result(site: Watched, listener: Hook
     ):
         if argv[0] == "cutover":
             listener.answer = 200
-            site.place.prove()
+            watch.place.prove()
         listener.answer = "silent"
         listener.told.clear()
-        command = site.command(*argv)
+        command = watch.command(*argv)
         until(lambda command=command: command.ended or listener.told, what=f"{argv[0]} tells the receiver")  # type: ignore[misc]
         assert not command.ended, command.err
         command.interrupt()
@@ -268,7 +268,7 @@ def test_a_receiver_that_hangs_withholds_no_result(site: Watched, listener: Hook
         assert "was not told: it was interrupted" in done.err and "Resume with" not in done.err
 
 
-def test_a_port_of_an_address_that_is_not_ours(site: Watched) -> None:
+def test_a_port_of_an_address_that_is_not_ours(watch: Watched) -> None:
     """Would break: `--metrics-host` is passed over, and the names of tables are readable from anywhere."""
-    said = site.place.commands.line("worker", "--metrics-port", str(free_port()), "--metrics-host", "192.0.2.1")
+    said = watch.place.commands.line("worker", "--metrics-port", str(free_port()), "--metrics-host", "192.0.2.1")
     assert "cannot listen on 192.0.2.1" in said

@@ -159,13 +159,13 @@ def watched(new_place: NewPlace, folder: Path) -> Iterator[Watched]:
 
 
 @pytest.fixture(scope="module")
-def home(new_place: NewPlace, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
+def watched_place(new_place: NewPlace, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
     with watched(new_place, tmp_path_factory.mktemp("valkey")) as made:
         yield made
 
 
 @pytest.fixture
-def site(home: Watched) -> Iterator[Watched]:
-    """The home, on which nothing runs after the test."""
-    yield home
-    home.stop()
+def watch(watched_place: Watched) -> Iterator[Watched]:
+    """The place, on which nothing runs after the test."""
+    yield watched_place
+    watched_place.stop()

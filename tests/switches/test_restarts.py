@@ -64,6 +64,7 @@ def test_postgres_is_restarted_within_a_cutover(
         until(lambda: home.epoch[2] == "open", what="the epoch is open again")
         assert home.epoch[0] == (2 if committed else 1)
         writer.await_writes()
+        home.await_heartbeats()
         home.expire()
         home.as_if_proved()
         home.switch("cutover")
