@@ -1,6 +1,7 @@
 """Through a real PgBouncer in transaction mode, whose name does not give it away: all works, nothing leaks, limits hold.
 
-There is no way around it here, and its pool has two server connections. Another application uses the same pool.
+There is no way around it here, and its pool has two server connections, or one: then nobody may hold it and wait for another
+one. Another application uses the same pool.
 """
 
 from __future__ import annotations
@@ -56,6 +57,12 @@ def pooler(base_settings: Settings, tmp_path_factory: pytest.TempPathFactory) ->
 
 @pytest.fixture
 def pooled(new_place: NewPlace, pooler: Pooler) -> Iterator[Place]:
+    with through(pooler, new_place) as place:
+        yield place
+
+
+@contextmanager
+def through(pooler: Pooler, new_place: NewPlace) -> Iterator[Place]:
     """A place whose database is reached through the pooler alone."""
     with new_place() as place:
         place.configure(TOML)
@@ -66,8 +73,8 @@ def pooled(new_place: NewPlace, pooler: Pooler) -> Iterator[Place]:
 class Others:
     """Other clients of the same pool, which check that their sessions stay as they were."""
 
-    def __init__(self, pooler: Pooler, settings: Settings) -> None:
-        self._clients = [pooler.client(settings) for _ in range(2)]
+    def __init__(self, pooler: Pooler, settings: Settings, count: int = 2) -> None:
+        self._clients = [pooler.client(settings) for _ in range(count)]
         self._first = self._seen()
 
     def close(self) -> None:
@@ -78,12 +85,11 @@ class Others:
         assert self._seen() == self._first
 
     def _seen(self) -> set[object]:
-        """What both server sessions show: one client holds one of them, so that the other client gets the other."""
+        """What all server sessions show: the first client holds one of them, so that a second client gets the other."""
         found: set[object] = set()
-        one, two = self._clients
         for _ in range(10):
-            with one.transaction():
-                found |= {client.execute(query.encode()).fetchone() for query in (_SHOWN, _LEFT) for client in (one, two)}
+            with self._clients[0].transaction():
+                found |= {client.execute(query.encode()).fetchone() for query in (_SHOWN, _LEFT) for client in self._clients}
         return found
 
 
@@ -94,14 +100,25 @@ def run(place: Place, command: str) -> str:
 
 
 @pytest.mark.slow
-def test_the_whole_way_and_nothing_leaks(pooled: Place, pooler: Pooler) -> None:
-    """Would break: prepared statements collide, timeouts apply to another client's queries, or temporary tables stay."""
+@pytest.mark.parametrize("size", [1, 2])
+def test_the_whole_way_and_nothing_leaks(
+    new_place: NewPlace, base_settings: Settings, tmp_path_factory: pytest.TempPathFactory, size: int
+) -> None:
+    """Would break: prepared statements collide, timeouts apply to another client's queries, or temporary tables stay.
+
+    Or an idle client holds a server connection, and the others wait until query_wait_timeout ends them.
+    """
+    with running(base_settings, tmp_path_factory.mktemp("pooler"), size=size) as pooler, through(pooler, new_place) as pooled:
+        go_the_whole_way(pooled, pooler, size)
+
+
+def go_the_whole_way(pooled: Place, pooler: Pooler, size: int) -> None:
     pooled.cql(
         "CREATE TABLE KS.songs (id uuid PRIMARY KEY, title text, plays int, tags map<text, text>)",
         "CREATE TABLE KS.shapes (id int PRIMARY KEY, v vector<float, 3>)", "INSERT INTO KS.shapes (id, v) VALUES (1, [1, 2, 3])",
         *(f"INSERT INTO KS.songs (id, title, plays) VALUES ({UUID(int=i)}, 'before', {i})" for i in range(1, 200)),
     )  # fmt: skip
-    with closing(Others(pooler, pooled.settings)) as others:
+    with closing(Others(pooler, pooled.settings, size)) as others:
         run(pooled, "migrate --workers 1")
         run(pooled, "migrate --workers 1")  # through the stage
         others.check()
@@ -178,6 +195,18 @@ def test_a_lone_statement_is_one_round_trip(pooled: Place, tmp_path: Path) -> No
         with pytest.raises(psycopg.errors.DivisionByZero):
             connection.execute("SELECT 1 / 0")
         assert connection.is_idle
+
+
+def test_nothing_is_sent_after_the_sync(pooled: Place, tmp_path: Path) -> None:
+    """Would break: a Flush comes when the transaction is over, and its idle client holds a server connection from then on."""
+    trace = tmp_path / "trace"
+    with closing(connect(pooled.settings, autocommit=True)) as connection:
+        assert isinstance(connection, Pooled)
+        with _traced(connection, trace), connection.pipeline():
+            assert connection.execute("SELECT 1").fetchone() == (1,)
+            connection.execute("SELECT 2")
+        sent = [line.split("\t")[3] for line in trace.read_text().splitlines() if line.split("\t")[1] == "F"]
+        assert sent[-1] == "Sync"
 
 
 @contextmanager

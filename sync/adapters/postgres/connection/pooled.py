@@ -12,6 +12,7 @@ from typing import Any
 
 import psycopg
 from psycopg import sql
+from psycopg.abc import PQGen
 from psycopg.pq import TransactionStatus
 from psycopg.rows import TupleRow
 
@@ -25,6 +26,21 @@ class _Cursor(psycopg.Cursor[Any]):
     def execute(self, *given: Any, **more: Any) -> Any:
         with _alone(self.connection):
             return super().execute(*given, **more)
+
+
+class _Pipeline(psycopg.Pipeline):
+    """A pipeline that ends with its Sync.
+
+    psycopg sends a Flush after it. If that comes when the transaction is over, PgBouncer gives it a server connection, which
+    the idle client then holds until its next transaction ends: a few clients hold all there are.
+    """
+
+    def _exit_gen(self) -> PQGen[None]:
+        try:
+            self._enqueue_sync()
+            yield from self._communicate_gen()
+        finally:
+            yield from self._fetch_gen(flush=False)  # a Sync makes the server send all of it
 
 
 class Pooled(psycopg.Connection[TupleRow]):
@@ -48,6 +64,14 @@ class Pooled(psycopg.Connection[TupleRow]):
             for name, value in self._settings.items()
         ]
         self._set = sql.SQL("SELECT {}").format(sql.SQL(", ").join(made)).as_bytes(self)
+
+    @contextmanager
+    def pipeline(self) -> Iterator[psycopg.Pipeline]:
+        """As for any connection, with nothing sent after the end."""
+        if self._pipeline is None and not self.closed:
+            self._pipeline = _Pipeline(self)  # the driver's own method takes it, and forgets it at the end
+        with super().pipeline() as pipeline:
+            yield pipeline
 
     @property
     def is_idle(self) -> bool:
