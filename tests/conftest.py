@@ -44,7 +44,7 @@ def base_settings(endpoints: local.Endpoints) -> Settings:
 @pytest.fixture(scope="session")
 def cassandra(base_settings: Settings) -> Iterator[Cassandra]:
     """Open sessions on the embedded Cassandra."""
-    with open_cassandra(base_settings) as opened:
+    with open_cassandra(base_settings, 120) as opened:  # dropping a keyspace takes long on a busy machine
         yield opened
 
 

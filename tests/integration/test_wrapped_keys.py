@@ -320,7 +320,7 @@ def test_overlapping_calls_do_not_deadlock(scene: Scene, primary: str) -> None:
     scene.be_primary(primary)
     deadlocks = "SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()"
     before = scene.songs.sql(deadlocks)
-    with scene.wrap() as store:
+    with scene.wrap("secondary_timeout_seconds = 30\n") as store:  # twenty threads on a busy machine
         save_at_once(scene, store, 5)
     assert scene.settled() > 0
     assert scene.songs.sql(deadlocks) == before

@@ -127,7 +127,7 @@ def places_at(
         settings = base_settings.model_copy(update=changes)
         env = {**environment(settings), "REDIS_URL": valkey.url}
         commands = Commands(tmp_path_factory.mktemp(name), env, zygote)
-        with open_cassandra(base_settings) as cassandra, connect(base_settings, autocommit=True) as admin:
+        with open_cassandra(base_settings, 120) as cassandra, connect(base_settings, autocommit=True) as admin:
             cassandra.session.cluster.max_schema_agreement_wait = 60  # nodes of a loaded machine take long to agree
             cassandra.session.execute(f'CREATE KEYSPACE "{name}" WITH replication = {replication}')
             admin.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
