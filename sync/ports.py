@@ -10,13 +10,15 @@ from typing import Literal, Protocol
 from sync.core.mutations import Key, Mutation
 from sync.core.ring import TokenRange
 from sync.core.rows import Page
+from sync.core.throttle import Throttled
 
 
 @dataclass(frozen=True, slots=True)
 class Lease:
     """A range that this worker holds: `todo` is what is left of it, `rate` this worker's share of the rows per second.
 
-    `position` is the source's mark of the place in `todo` behind what is loaded: within a partition, maybe.
+    `position` is the source's mark of the place in `todo` behind what is loaded: within a partition, maybe. `throttled` is
+    what a renewal is to note.
     """
 
     range_id: int
@@ -29,6 +31,7 @@ class Lease:
     rate: float | None
     owner: str
     position: bytes | None = None
+    throttled: Throttled | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +134,7 @@ class Progress:
     abandoned: int
     error: str | None
     seconds: float
+    throttled: Throttled | None = None
 
 
 MAX_LOCKS = 64

@@ -53,12 +53,13 @@ _SCHEMA = "SELECT to_regclass('sync.drift_pass') IS NOT NULL"
 
 @dataclass(frozen=True, slots=True)
 class DriftRequest:
-    """What the report is to do besides comparing."""
+    """What the report is to do besides comparing; `rate`: how many rows a second it may read, all workers together."""
 
     repair: bool = False
     searches: int = 0
     show_values: bool = False
     restart: bool = False
+    rate: int | None = None
 
 
 def run_drift(
@@ -95,6 +96,7 @@ def begin_pass(settings: Settings, config: Config, plan: Plan, request: DriftReq
         begun = checks.ranges_checked(plan.ranges)
         resume_policy = ResumePolicy(config.drift.max_verdict_age_minutes, request.restart)
         runs = checks.begin_pass(plan.ranges, request.repair, plan.shapes, resume_policy)
+        checks.set_rate(runs, request.rate)
         if begun:
             show.step(_resuming(begun, checks.ranges_checked(plan.ranges)))
         place_runs(checks.connection, runs, plan.data_center)
