@@ -1,8 +1,8 @@
 """How much of the time a run may work, by how fast the servers answer: latencies in, a share of the time out.
 
-A side's latency is the median of its last few measurements, so that a lone slow one changes nothing. Above the limit the share
-is halved, and again only when measurements have come that were taken since; well below it, the share grows step by step; in
-between it stays. It never becomes zero (docs/decisions/0044-throttle.md).
+A side's latency is the median of its last few measurements, so that a lone slow one changes nothing. Above the limit the
+share is halved, and again only when measurements have come that were taken since; well below it, the share grows step by
+step; in between it stays. It never becomes zero (docs/decisions/0044-throttle.md).
 """
 
 from __future__ import annotations

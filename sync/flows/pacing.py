@@ -14,7 +14,7 @@ from threading import Lock
 from typing import Protocol
 
 from sync.core.throttle import Side, SideThrottle, Throttled, rest_seconds
-from sync.errors import SourceTimeout
+from sync.errors import SourceTimeout, SourceUnavailable
 from sync.ports import Lease
 
 log = logging.getLogger(__name__)
@@ -134,7 +134,7 @@ class Pacer:
     def renew(self, ranges: Renews, lease: Lease) -> Lease | None:
         """Renew a lease, as the ledger does, and measure the sides if it is time; the ledger notes how the run is throttled.
 
-        Raises LeaseLost, and SourceUnavailable as a read of a page would.
+        Raises LeaseLost and TargetUnavailable, as the ledger does.
         """
         throttle = self._throttle
         if throttle is None:
@@ -148,11 +148,15 @@ class Pacer:
         return renewed
 
     def _measure_source(self, throttle: Throttle, table: str) -> None:
+        """A source that is away is no measurement, and no error here: the stream's own read finds that out."""
         begun = time.monotonic()
         try:
             known = self._look(table)
         except SourceTimeout as error:  # it took that long, and that is what is asked here
             log.info("%s: one row: %s", table, error)
             known = True
+        except SourceUnavailable as error:  # where keys are repaired, an error would cost what the pass has found
+            log.info("%s: one row: %s", table, error)
+            known = False
         if known:
             throttle.note("source", time.monotonic() - begun)
