@@ -74,11 +74,12 @@ class SideThrottle:
     since: float | None = None
     _latest: deque[float] = field(default_factory=lambda: deque(maxlen=_KEPT))
     _fresh: int = _NEEDED
+    _before: float = 0.0
 
     @property
     def latency(self) -> float:
-        """The median of the last measurements, in seconds; 0 before the first one."""
-        return median_low(self._latest) if self._latest else 0.0
+        """The median of the last measurements, in seconds; before the first one that of the process before; else 0."""
+        return median_low(self._latest) if self._latest else self._before
 
     def observe(self, seconds: float, now: float) -> None:
         """Note a measurement; `now` in seconds since 1970."""
@@ -96,6 +97,7 @@ class SideThrottle:
     def resume(self, before: Throttled) -> None:
         """Go on where a process of the same run was."""
         self.share, self.since = min(1.0, max(LEAST_SHARE, before.share)), before.since
+        self._before = before.latency_ms / 1000
 
     def state(self, side: Side) -> Throttled | None:
         """What is to be shown; None while this side is fast enough."""

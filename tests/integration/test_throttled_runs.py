@@ -179,10 +179,10 @@ def test_what_a_renewal_notes_is_shown_and_is_where_the_next_job_begins(site: Si
         ledger.release_range(lease)
         assert ledger.last_throttled(runs) == noted, "the job ended, and the next one begins"
         connection.execute(
-            "UPDATE sync.range SET figures = jsonb_set(figures, '{at}', to_jsonb((figures->>'at')::float8 - 60))"
+            "UPDATE sync.range SET figures = jsonb_set(figures, '{at}', to_jsonb((figures->>'at')::float8 - 20))"
         )
         assert ledger.last_throttled(runs) == noted
-        assert [p.throttled for p in ledger.progress(runs)] == [None, None], "that was a minute ago"
+        assert [p.throttled for p in ledger.progress(runs)] == [None, None], "that was a while ago"
         lease = ledger.claim(runs, "worker/0")
         assert lease
         assert ledger.renew(lease)

@@ -187,7 +187,7 @@ def test_a_read_that_is_given_up_counts_as_slow_and_one_that_fails_does_not(cloc
 def test_the_side_that_allows_less_is_named(clock: Clock) -> None:
     """Would break: the operator looks at the wrong server."""
     throttle = Throttle({"source": LIMIT, "target": LIMIT}, Throttled("source", 900.0, 200, 100, 0.5))
-    assert throttle.state() == Throttled("source", 900.0, 0, 100, 0.5)
+    assert throttle.state() == Throttled("source", 900.0, 200, 100, 0.5)
     for _ in range(9):
         throttle.note("target", 1.0)
     state = throttle.state()

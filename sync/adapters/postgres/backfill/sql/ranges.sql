@@ -199,7 +199,7 @@ SELECT EXISTS (SELECT FROM sync.range JOIN sync.run ON run.id = run_id AND run.s
     OR EXISTS (SELECT FROM sync.range JOIN sync.run ON run.id = run_id AND run.state = 'open'
                WHERE run_id = ANY (%(runs)s) AND range.state = 'running' AND lease_until < clock_timestamp())
 
--- last_throttled: how a worker of these runs was throttled last, within the last two minutes
+-- last_throttled: how a worker of these runs was throttled last, half a minute ago at most
 SELECT figures FROM sync.range
-WHERE run_id = ANY (%(runs)s) AND figures ? 'share' AND (figures ->> 'at')::float8 > extract(epoch FROM clock_timestamp()) - 120
+WHERE run_id = ANY (%(runs)s) AND figures ? 'share' AND (figures ->> 'at')::float8 > extract(epoch FROM clock_timestamp()) - 30
 ORDER BY figures -> 'at' DESC LIMIT 1
