@@ -88,7 +88,7 @@ class Throttle:
 
 
 class Pacer:
-    """Paces one stream. `look` reads one row of a table of the source; it returns False if it knows none yet."""
+    """Paces one stream. `look` reads one row of a table of the source; it returns False if that was no measurement."""
 
     def __init__(
         self,

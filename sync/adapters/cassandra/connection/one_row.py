@@ -48,11 +48,15 @@ class OneRow:
         self._cells = self._cells if None in key else key
 
     def read(self) -> bool:
-        """Read the row; False if no page has come yet. Raises SourceTimeout, and SourceUnavailable."""
+        """Read the row; False if that says nothing: no page has come yet, or the statement had to be prepared.
+
+        Raises SourceTimeout, and SourceUnavailable.
+        """
         if not self._cells:
             return False
+        is_first = "_query" not in vars(self)
         bound = BoundStatement(self._query)
         bound.values = list(self._cells)
         with source_errors():
             self._session.execute(bound, timeout=LOOK_SECONDS, execution_profile=RAW_PROFILE)
-        return True
+        return not is_first
