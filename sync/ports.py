@@ -17,8 +17,7 @@ from sync.core.throttle import Throttled
 class Lease:
     """A range that this worker holds: `todo` is what is left of it, `rate` this worker's share of the rows per second.
 
-    `position` is the source's mark of the place in `todo` behind what is loaded: within a partition, maybe. `throttled` is
-    what a renewal is to note.
+    `position`: the source's mark of the place in `todo` behind what is loaded, maybe within a partition; `throttled`: to note.
     """
 
     range_id: int
@@ -36,10 +35,9 @@ class Lease:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Pages that are loaded in one transaction.
+    """Pages that are loaded in one transaction; `last`: it ends the range.
 
-    `done_to`: with it, every row up to this token is loaded; `position`: and all before this place, which may be within the
-    next partition; `last`: it ends the range.
+    `done_to`: then every row up to this token is loaded; `position`: and all before this place, maybe within a partition.
     """
 
     pages: tuple[Page, ...]
@@ -88,10 +86,7 @@ class Source(Protocol):
     """Reads a table by token range."""
 
     def pages(self, tokens: TokenRange, page_rows: int | None = None, position: bytes | None = None) -> Iterator[Page]:
-        """The pages of a range, in token order, none of more rows than that; those behind a place where there is one.
-
-        Raises SourceTimeout and SourceUnavailable.
-        """
+        """The pages, in token order, none of more rows, from `position` on. Raises SourceTimeout and SourceUnavailable."""
 
 
 class Target(Protocol):
