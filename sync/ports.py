@@ -17,7 +17,7 @@ from sync.core.throttle import Throttled
 class Lease:
     """A range that this worker holds: `todo` is what is left of it, `rate` this worker's share of the rows per second.
 
-    `position`: the source's mark of the place in `todo` behind what is loaded, maybe within a partition; `throttled`: to note.
+    `position`: the source's mark of the place in `todo` behind what is loaded, in a partition, maybe; `throttled`: to note.
     """
 
     range_id: int

@@ -34,6 +34,8 @@ _RENEW_SECONDS = 2.0
 _SETTLED_TOGETHER = 10_000
 _BURST_SECONDS, _LEAST_BURST = 10, 100
 """With a rate, a range has no more rows than are due in this time: the target reads each in one statement."""
+_RESTED_SECONDS, _MOST_REST_SECONDS = 30.0, 600.0
+"""A range is cut after so much rest, so that a job ends soon; one partition, which is not, is held up for so much in all."""
 
 
 class CheckLedger(Protocol):
@@ -97,30 +99,36 @@ class _HeldLease:
 
     def __init__(self, stream: CheckStream, lease: Lease) -> None:
         self._ranges, self._turn, self._lease, self._at = stream.ranges, stream.turn, lease, monotonic()
-        self._waits, self._pacer = stream.waits, stream.pacer
+        self._waits, self._pacer, self.rested = stream.waits, stream.pacer, 0.0
         self._every = stream.pacer.every(min(stream.lease_seconds / 3, _RENEW_SECONDS), lease.rate)
 
     def renew_if_due(self) -> None:
         """Renew if it is time. Raises LeaseLost, and _StopRequested if the run is to stop."""
-        if monotonic() - self._at >= self._every:
+        if monotonic() - self._at >= self._every or self._pacer.is_due:
             self._at = monotonic()
             renewed = self._pacer.renew(self._ranges, self._lease)
             if renewed is None:
                 raise _StopRequested
             self._lease = renewed
 
-    def spend(self, rows: int) -> None:
-        """Note rows that were read on both sides."""
-        self._pacer.spend(rows, self._lease.rate)
+    def pace(self, rows: int = 0, stopped: Callable[[], bool] = lambda: False) -> None:
+        """Note rows that were, or are to be, read on both sides, and wait until more may be, renewing the lease.
 
-    def pace(self) -> None:
-        """Wait until more may be read, renewing the lease; this stream keeps its turn, so that no other one reads instead."""
+        This stream keeps its turn, so that no other one reads instead. Raises _StopRequested if it is `stopped()`, too.
+        """
+        self._pacer.spend(rows, self._lease.rate)
+        begun = monotonic()
 
         def keep_going() -> bool:
             self.renew_if_due()
-            return True
+            if stopped():
+                raise _StopRequested
+            return self.rested + monotonic() - begun < _MOST_REST_SECONDS
 
-        self._pacer.wait(keep_going)
+        try:
+            self._pacer.wait(keep_going)
+        finally:
+            self.rested += monotonic() - begun
 
     def wait(self, seconds: float) -> None:
         """Sleep, renewing the lease, and let another stream have the turn meanwhile."""
@@ -128,6 +136,7 @@ class _HeldLease:
         until = monotonic() + seconds
         if seconds <= 0:
             return
+        self._pacer.idle()
         self._turn.release()
         self._waits()
         try:
@@ -156,10 +165,12 @@ def check_ranges(stream: CheckStream, runs: list[int], owner: str, stopped: Call
     stream.ranges.reclaim(runs, owner)
     while not stopped():
         with stream.turn:
+            stream.pacer.begin()
             lease = stream.ranges.claim(runs, owner)
             if lease is None:
                 break
-            outcome = _attempt(stream, lease)
+            outcome = _attempt(stream, lease, stopped)
+        stream.pacer.idle()
         if outcome == "stopped":
             break
         done += outcome == "done"
@@ -169,9 +180,11 @@ def check_ranges(stream: CheckStream, runs: list[int], owner: str, stopped: Call
     return done
 
 
-def _attempt(stream: CheckStream, lease: Lease) -> Literal["done", "failed", "stopped", "lost", "split"]:
+def _attempt(
+    stream: CheckStream, lease: Lease, stopped: Callable[[], bool]
+) -> Literal["done", "failed", "stopped", "lost", "split"]:
     try:
-        _check(stream, lease)
+        _check(stream, lease, stopped)
     except _StopRequested:
         stream.ranges.release_range(lease)
         return "stopped"
@@ -203,10 +216,11 @@ def _middle(tokens: TokenRange) -> int:
     return tokens.start + (tokens.end - tokens.start) // 2
 
 
-def _check(stream: CheckStream, lease: Lease) -> None:
+def _check(stream: CheckStream, lease: Lease, stopped: Callable[[], bool]) -> None:
     begun = monotonic()
     sides, held_lease = stream.sides(lease.table), _HeldLease(stream, lease)
     found = RangeHashes(sides.encoder)
+    held_lease.pace(0, stopped)  # nothing is read yet: a job whose time is over leaves the range
     try:
         lease = _read(stream, lease, sides, held_lease, found)
         failpoint("drift.read")
@@ -227,16 +241,16 @@ def _read(stream: CheckStream, lease: Lease, sides: Sides, held_lease: _HeldLeas
     """Stream the source; if there are too many rows, the range ends with the last partition that was read whole."""
     a_second = max(1, int(lease.rate)) if lease.rate else None  # with a rate, reading must not come in bursts
     most = stream.most_rows(lease.rate)
-    held_lease.pace()
     for page in sides.source.pages(lease.whole, a_second):
         held_lease.renew_if_due()
         if not page.count:
             continue
-        held_lease.spend(page.count)
         if found.count >= most and (end := found.cut_before(page.first_token)) is not None:
             return stream.ranges.cut(lease, end)
         found.add(page)
-        held_lease.pace()
+        held_lease.pace(page.count)
+        if held_lease.rested > _RESTED_SECONDS and (end := found.cut_before(found.last_token)) is not None:
+            return stream.ranges.cut(lease, end)
     return lease
 
 
@@ -252,7 +266,7 @@ def _compare(
     if target.count > found.count + 2 * stream.range_rows and lease.whole.end - lease.whole.start >= 2:
         raise _TooManyRows(f"the target holds {target.count} rows of a range in which the source has {found.count}")
     held = dict(sides.target.hashes(lease.whole))
-    held_lease.spend(len(held))  # which were read once more
+    held_lease.pace(len(held))  # which were read once more
     same, raw = found.compare(held)
     assert same + len(raw) == found.count, "rows of the source do not add up"
     rows.source, rows.same, rows.target = found.count, same, same
@@ -261,12 +275,12 @@ def _compare(
     only_there = sorted(held.keys() - {keys.of_source(cells).canonical for cells in raw})
     del held
     found.clear()
-    recheck = Recheck(keys, sides.encoder, stream.policy, stream.repairs(lease.table), held_lease.wait, sides.keeps)
+    recheck = Recheck(
+        keys, sides.encoder, stream.policy, stream.repairs(lease.table), held_lease.wait, sides.keeps, held_lease.pace
+    )
     for suspects in _parts([*raw, *only_there]):
         source_keys = [keys.of_source(s) for s in suspects if isinstance(s, tuple)]
         target_only = only_in_target(lease, keys, [s for s in suspects if isinstance(s, bytes)], checked)
-        held_lease.spend(len(suspects))
-        held_lease.pace()
         tally(recheck, source_keys, target_only, checked)
 
 

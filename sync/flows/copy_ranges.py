@@ -64,7 +64,7 @@ class _HeldLease:
 
     def keep_going(self) -> bool:
         """Renew the lease if it is time; False if the run is to stop. Raises LeaseLost."""
-        if time.monotonic() - self._at < self._every:
+        if time.monotonic() - self._at < self._every and not self._pacer.is_due:
             return True
         self._at = time.monotonic()
         renewed = self._pacer.renew(self._ranges, self.lease)
@@ -107,7 +107,9 @@ def copy_ranges(stream: CopyStream, runs: list[int], owner: str, stopped: Callab
             failures += 1
             log.warning("%s", retry_message(lease.table, error, isinstance(error, NotNow)), extra=of_range(lease))
             (stream.ranges.wait if isinstance(error, NotNow) else stream.ranges.fail)(lease, str(error))
+            stream.pacer.idle()
             pause(failures, stopped)
+            stream.pacer.begin()
     return done
 
 

@@ -63,6 +63,15 @@ class Throttle:
             self._next[side] = time.monotonic() + MEASURE_SECONDS
             return True
 
+    @property
+    def is_waiting(self) -> bool:
+        """Whether a side is to be measured by the next one who asks."""
+        return time.monotonic() >= min(self._next.values(), default=float("inf"))
+
+    def is_slow(self, side: Side, seconds: float) -> bool:
+        """Whether that is longer than the side's limit."""
+        return seconds > self._sides[side].limit
+
     def note(self, side: Side, seconds: float) -> None:
         """Note how long a side took."""
         with self._lock:
@@ -98,6 +107,12 @@ class Pacer:
     ) -> None:
         self._limiter, self._throttle, self._look = limiter or RateLimiter(), throttle, look
         self._since: float | None = None
+        self._worked = 0.0
+
+    @property
+    def is_due(self) -> bool:
+        """Whether a lease is to be renewed now, however young, because a side is to be measured."""
+        return self._throttle is not None and self._throttle.is_waiting
 
     def every(self, seconds: float, rate: float | None) -> float:
         """How often to renew a lease: so often, or more often with a rate, whose share changes, or a throttle."""
@@ -108,27 +123,34 @@ class Pacer:
         self._limiter.spend(rows, rate)
 
     def begin(self) -> None:
-        """Work begins now: what was before is no work."""
+        """Work begins, or goes on."""
         self._since = time.monotonic()
+
+    def idle(self) -> None:
+        """What follows is no work: a turn, a pause, or keys are waited for. The rest that is owed stays."""
+        if self._since is not None:
+            self._worked += time.monotonic() - self._since
+        self._since = None
 
     def wait(self, keep_going: Callable[[], bool]) -> bool:
         """Sleep until the next rows are due, and the rest after the last work is over; False as soon as `keep_going` says so.
 
         How long a rest is follows the present share: it ends soon once the servers are fast again.
         """
+        self.idle()
         begun = time.monotonic()
-        worked = begun - self._since if self._since is not None else 0.0
         try:
-            while (left := self._left(begun, worked)) > 0:
+            while (left := self._left(begun)) > 0:
                 if not keep_going():
                     return False
                 time.sleep(min(left, 0.1))
         finally:
+            self._worked = 0.0
             self.begin()
         return True
 
-    def _left(self, begun: float, worked: float) -> float:
-        rest = rest_seconds(worked, self._throttle.share) if self._throttle else 0.0
+    def _left(self, begun: float) -> float:
+        rest = rest_seconds(self._worked, self._throttle.share) if self._throttle else 0.0
         return max(self._limiter.due, begun + rest) - time.monotonic()
 
     def renew(self, ranges: Renews, lease: Lease) -> Lease | None:
@@ -139,12 +161,16 @@ class Pacer:
         throttle = self._throttle
         if throttle is None:
             return ranges.renew(lease)
-        if throttle.is_due("source"):
+        is_due, answered, begun = throttle.is_due("target"), False, time.monotonic()
+        try:
+            renewed = ranges.renew(replace(lease, throttled=throttle.state()))
+            answered = True
+        finally:
+            took = time.monotonic() - begun
+            if is_due and (answered or throttle.is_slow("target", took)):  # an error that comes late says so, too
+                throttle.note("target", took)
+        if throttle.is_due("source"):  # when the lease is safe: this may take seconds
             self._measure_source(throttle, lease.table)
-        is_due, begun = throttle.is_due("target"), time.monotonic()
-        renewed = ranges.renew(replace(lease, throttled=throttle.state()))
-        if is_due:
-            throttle.note("target", time.monotonic() - begun)
         return renewed
 
     def _measure_source(self, throttle: Throttle, table: str) -> None:

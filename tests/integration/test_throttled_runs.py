@@ -22,7 +22,7 @@ from sync.adapters.postgres.backfill.range_ledger import RangeLedger
 from sync.adapters.postgres.drift.check_ledger import DriftLedger
 from sync.core.ring import WHOLE_RING
 from sync.core.throttle import Throttled, rest_seconds
-from sync.flows import pacing
+from sync.flows import check_ranges, pacing
 from sync.ports import Lease
 from sync.settings import Settings
 from sync.wiring.backfill.command import make_plan
@@ -231,22 +231,29 @@ def test_a_rate_of_a_pass_is_shared_by_processes_and_a_copys_by_its_streams(site
         assert leases[0] and (lease := checks.renew(leases[0])) and lease.rate == 50
 
 
-def test_a_pass_with_a_rate_is_whole_and_reads_small_ranges(site: Site) -> None:
+def test_a_pass_with_a_rate_is_whole_and_reads_small_ranges(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     """Would break: a rate loses rows between the parts of a range that is cut; or it is the next pass's, too."""
-    site.configure("lease_seconds = 30", "[drift]\ngrace_seconds = 0.05")
+    monkeypatch.setattr(check_ranges, "_BURST_SECONDS", 0.05)  # 300 rows
+    site.configure("lease_seconds = 30\npage_mb = 0.01", "[drift]\ngrace_seconds = 0.05")
     site.backfill(["songs"])
     site.sql("UPDATE songs SET title = title || ' ' WHERE year = 1901")
     ((wrong,),) = site.sql("SELECT count(*) FROM songs WHERE year = 1901")
-    one = WHOLE_RING.split(1)
+    one, said = WHOLE_RING.split(1), list[str]()
     slow = table_of(drift(site, ["songs"], ranges=one, asked=DriftRequest(rate=6000)), "songs")
     assert (slow["rows"]["different"], slow["rows"]["same"]) == (wrong, SONGS - wrong)
     assert site.sql("SELECT DISTINCT rows_per_second FROM sync.run WHERE kind = 'drift'") == [(6000,)]
+    assert slow["ranges"]["total"] >= SONGS / 600, "the one range was cut, again and again"
+    show = replace(SILENT, step=said.append)
     with closing(site.connect()) as connection:
         runs = DriftLedger(connection, 30)
         plan = make_plan(site.settings, site.config, ["songs"])
-        new = begin_pass(site.settings, site.config, plan, DriftRequest(), SILENT)
+        new = begin_pass(site.settings, site.config, plan, DriftRequest(), show)
         lease = runs.claim(new, "me")
-        assert lease and lease.rate is None
+        assert (lease and lease.rate, said) == (None, [])
+        begin_pass(site.settings, site.config, plan, DriftRequest(rate=50), show)
+        assert said == ["the pass that was begun goes on with this command's rate: 50 rows/s at most"]
+        begin_pass(site.settings, site.config, plan, DriftRequest(), show)
+        assert said[1:] == ["the pass that was begun goes on with this command's rate: as fast as it can"]
 
 
 @pytest.mark.parametrize(

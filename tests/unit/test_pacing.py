@@ -11,7 +11,7 @@ import pytest
 from sync.core.ring import TokenRange
 from sync.core.rows import Page
 from sync.core.throttle import LEAST_SHARE, Throttled
-from sync.errors import SourceTimeout, SourceUnavailable
+from sync.errors import SourceTimeout, SourceUnavailable, TargetUnavailable
 from sync.flows import check_ranges as checking
 from sync.flows import copy_ranges as copying
 from sync.flows import pacing
@@ -215,3 +215,54 @@ def test_a_range_is_cut_by_the_rate(clock: Clock) -> None:
     """Would break: at a hundred rows a second Postgres reads a hundred thousand in one statement."""
     stream = CheckStream(None, None, None, RecheckPolicy(2, 0.0), 5000, Semaphore(1))  # type: ignore[arg-type]
     assert [stream.most_rows(rate) for rate in (None, 0.5, 100.0, 10_000.0)] == [5000, 100, 1000, 5000]
+
+
+def test_ranges_of_a_moment_are_measured_too(clock: Clock) -> None:
+    """Would break: a table of many small ranges is never throttled, or stays half throttled after an incident."""
+    throttle = Throttle({"source": LIMIT, "target": LIMIT})
+    world = World(clock, 2, lambda _: True, seconds=0.15, source_slow=True)
+    pacer = Pacer(throttle=throttle, look=world.look)
+    for _ in range(50):
+        world.copy(pacer)
+    assert throttle.share < 0.25
+    world.is_slow = lambda _: False
+    for _ in range(200):
+        world.copy(pacer)
+    assert throttle.share == 1
+
+
+def test_a_lease_is_renewed_before_the_source_is_asked(clock: Clock) -> None:
+    """Would break: a read of seconds costs a lease that was to be renewed at last."""
+    asked: list[str] = []
+
+    class Ledger:
+        def renew(self, lease: Lease) -> Lease:
+            asked.append("renew")
+            return lease
+
+    def look(_table: str) -> bool:
+        asked.append("look")
+        return True
+
+    pacer = Pacer(throttle=Throttle({"source": LIMIT, "target": LIMIT}), look=look)
+    assert pacer.renew(Ledger(), Lease(1, 7, "songs", RANGE, RANGE, 5, 1, None, "me"))
+    assert asked == ["renew", "look"]
+
+
+@pytest.mark.parametrize(("seconds", "slow"), [(5.0, True), (0.01, False)])
+def test_an_error_that_comes_late_is_a_measurement(clock: Clock, seconds: float, slow: bool) -> None:
+    """Would break: a Postgres that answers with timeouts alone is not slow; or one that is gone at once is fast."""
+
+    class Ledger:
+        def renew(self, _lease: Lease) -> Lease:
+            clock.work(seconds)
+            raise TargetUnavailable("canceling statement")
+
+    throttle = Throttle({"target": LIMIT})
+    for _ in range(3):
+        clock.now += 1
+        with pytest.raises(TargetUnavailable):
+            Pacer(throttle=throttle).renew(Ledger(), Lease(1, 7, "songs", RANGE, RANGE, 5, 1, None, "me"))
+    assert throttle.share == (0.5 if slow else 1)
+    state = throttle.state()
+    assert (state is not None) == slow

@@ -139,7 +139,7 @@ def _stream(
     batch = int(tuning.batch_mb * _MB)
     ranges = RangeLedger(connection, tuning.lease_seconds)
     pacer = Pacer(throttle=throttle, look=lambda name: one_row(name).read())
-    return CopyStream(ranges, reader, target, batch, tuning.lease_seconds, ahead.look, pacer)
+    return CopyStream(ranges, reader, target, batch, tuning.lease_seconds, ahead.look, pacer=pacer)
 
 
 def note_failure(settings: Settings, runs: list[int], error: BaseException) -> None:

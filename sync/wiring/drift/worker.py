@@ -235,7 +235,7 @@ def _open_stream(job: _Job) -> Iterator[CheckStream]:
             job.turn,
             tuning.lease_seconds,
             job.demand.begin,
-            Pacer(job.limiter, job.throttle, lambda name: one_row(name).read()),
+            pacer=Pacer(job.limiter, job.throttle, lambda name: one_row(name).read()),
         )
 
 

@@ -46,6 +46,9 @@ RETURNING table_name, id
 SELECT count(*) FROM sync.range AS r JOIN sync.run ON run.id = r.run_id AND run.kind = 'drift' AND run.state = 'open'
 WHERE run.table_name = ANY (%(tables)s) AND r.state = 'done'
 
+-- open_rates: how many rows a second the unfinished passes over these tables may read; null: no limit
+SELECT DISTINCT rows_per_second FROM sync.run WHERE table_name = ANY (%(tables)s) AND kind = 'drift' AND state = 'open'
+
 -- begin_runs: a new pass over each of these tables; it inserts nothing, so its floor means nothing
 INSERT INTO sync.run (kind, table_name, floor, repair, epoch, shape)
 SELECT 'drift', t.name, 0, %(repair)s, (SELECT max(epoch) FROM sync.epoch), t.shape
