@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from itertools import pairwise
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from sync.core.throttle import (
@@ -38,6 +38,7 @@ def _fed(latencies: Iterable[float], side: SideThrottle | None = None) -> tuple[
 
 
 @given(st.lists(ANY, max_size=200))
+@example([60.0] * 100)
 def test_the_share_is_bounded_whatever_is_measured(latencies: list[float]) -> None:
     """Would break: a run stops for good, or works more than all of the time; or it rests, and nobody is told since when."""
     side, shares = _fed(latencies)
