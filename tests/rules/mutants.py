@@ -953,6 +953,10 @@ MUTANTS = (
         "                if not keep_going():\n                    return False\n", "", "tests/unit/test_copy_ranges.py", "while_its_worker_waits",
     ),
     Mutant(
+        "throttle", "a throttled range outlives its job", "sync/flows/check_ranges.py",
+        "if held_lease.rested > _RESTED_SECONDS and", "if False and", "tests/unit/test_check_ranges.py", "before_its_job_ends",
+    ),
+    Mutant(
         "throttle", "what a throttled check noted is a verdict", "sync/adapters/postgres/drift/sql/drift.sql",
         "CASE WHEN state = 'done' THEN figures END", "figures", "tests/integration/test_throttled_runs.py", "is_no_verdict",
     ),
