@@ -100,7 +100,7 @@ def _limits(field: FieldInfo) -> str:
 
 
 def _rows(model: type[BaseModel], section: str, meanings: Meanings, shown: Callable[[str], str] = str) -> Iterator[str]:
-    unit_head = section in ("backfill", "dual_write", "drift", "cutover", "capture")
+    unit_head = section in ("backfill", "dual_write", "drift", "cutover", "capture", "throttle")
     yield f"| setting | type | default |{' unit |' if unit_head else ''} meaning |"
     yield "| --- | --- | --- | --- |" + (" --- |" if unit_head else "")
     for name, field in model.model_fields.items():

@@ -206,6 +206,10 @@ def _drift(commands: argparse._SubParsersAction) -> None:  # type: ignore[type-a
     parser.add_argument("--continuous", action="store_true", help="pass after pass, until Ctrl-C; each is recorded")
     parser.add_argument("--rest", type=_natural, default=60, metavar="SECONDS", help="between two passes (60)")
     parser.add_argument(
+        "--share", type=_share, default=1.0, help="rest longer, so that passes take this share of the time (1)"
+    )
+    _rate(parser)
+    parser.add_argument(
         "--format", choices=["table", "json", "html", "csv"], default="table", help="format of the report (table)"
     )
     parser.add_argument("--output", type=Path, metavar="FILE", help="write the report to this file")
@@ -226,8 +230,22 @@ def _quiet(parser: argparse.ArgumentParser) -> None:
 def _run_options(parser: argparse.ArgumentParser) -> None:
     _table_options(parser)
     parser.add_argument("--writers", type=_natural, help="require this number of registered writers")
-    parser.add_argument("--rate", type=_positive, metavar="ROWS", help="maximum rows per second, all workers together")
+    _rate(parser)
     parser.add_argument("--dry-run", action="store_true", help="show the plan, and write nothing")
+
+
+def _rate(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--rate", type=_positive, metavar="ROWS", help="maximum rows per second, all workers together")
+
+
+def _share(text: str) -> float:
+    try:
+        share = float(text)
+    except ValueError:
+        share = 0.0
+    if not 0.001 <= share <= 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no share: a number from 0.001 to 1")
+    return share
 
 
 def _natural(text: str) -> int:

@@ -10,13 +10,14 @@ from typing import Literal, Protocol
 from sync.core.mutations import Key, Mutation
 from sync.core.ring import TokenRange
 from sync.core.rows import Page
+from sync.core.throttle import Throttled
 
 
 @dataclass(frozen=True, slots=True)
 class Lease:
     """A range that this worker holds: `todo` is what is left of it, `rate` this worker's share of the rows per second.
 
-    `position` is the source's mark of the place in `todo` behind what is loaded: within a partition, maybe.
+    `position`: the source's mark of the place in `todo` behind what is loaded, in a partition, maybe; `throttled`: to note.
     """
 
     range_id: int
@@ -29,14 +30,14 @@ class Lease:
     rate: float | None
     owner: str
     position: bytes | None = None
+    throttled: Throttled | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Pages that are loaded in one transaction.
+    """Pages that are loaded in one transaction; `last`: it ends the range.
 
-    `done_to`: with it, every row up to this token is loaded; `position`: and all before this place, which may be within the
-    next partition; `last`: it ends the range.
+    `done_to`: then every row up to this token is loaded; `position`: and all before this place, maybe within a partition.
     """
 
     pages: tuple[Page, ...]
@@ -85,10 +86,7 @@ class Source(Protocol):
     """Reads a table by token range."""
 
     def pages(self, tokens: TokenRange, page_rows: int | None = None, position: bytes | None = None) -> Iterator[Page]:
-        """The pages of a range, in token order, none of more rows than that; those behind a place where there is one.
-
-        Raises SourceTimeout and SourceUnavailable.
-        """
+        """The pages, in token order, none of more rows, from `position` on. Raises SourceTimeout and SourceUnavailable."""
 
 
 class Target(Protocol):
@@ -131,6 +129,7 @@ class Progress:
     abandoned: int
     error: str | None
     seconds: float
+    throttled: Throttled | None = None
 
 
 MAX_LOCKS = 64

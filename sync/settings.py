@@ -19,7 +19,7 @@ from sync.errors import SettingsError
 from sync.missing import missing_of
 from sync.notify_settings import NotifyTuning
 from sync.renamed import refuse_old_names
-from sync.tuning import CaptureTuning, Tuning
+from sync.tuning import CaptureTuning, ThrottleTuning, Tuning
 
 DEFAULT_CONFIG = Path("sync.toml")
 
@@ -233,6 +233,7 @@ class Config(BaseModel):
     drift: DriftTuning = DriftTuning()
     cutover: CutoverTuning = CutoverTuning()
     capture: CaptureTuning = CaptureTuning()
+    throttle: ThrottleTuning = ThrottleTuning()
     notify: NotifyTuning = NotifyTuning()
 
     @model_validator(mode="before")

@@ -1,4 +1,4 @@
-"""The base of sync.toml's sections of numbers, and the section `[capture]`."""
+"""The base of sync.toml's sections of numbers, and the sections `[capture]` and `[throttle]`."""
 
 from __future__ import annotations
 
@@ -29,3 +29,12 @@ class CaptureTuning(Tuning):
 
     write_timeout_seconds: float = Field(2.0, gt=0)
     lease_seconds: float = Field(15.0, gt=0)
+
+
+class ThrottleTuning(Tuning):
+    """How long one row may take, on each side, before backfills and drift reports rest; without a number: however long."""
+
+    section = "throttle"
+
+    source_latency_ms: float | None = Field(None, gt=0, le=2000)
+    target_latency_ms: float | None = Field(None, gt=0, le=2000)

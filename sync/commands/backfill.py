@@ -10,6 +10,7 @@ from sync.adapters.postgres.schema.indexes import Build
 from sync.adapters.queue import COPY_JOB
 from sync.commands.context import load
 from sync.console import Line, Rate, Status, duration, print_json, print_table, say, status, steps
+from sync.core.throttle import in_words, state_in_words
 from sync.core.words import counted
 from sync.errors import Interrupted, PreflightError
 from sync.ports import Progress
@@ -85,7 +86,9 @@ class Progressing:
         for count, what in zip((p.rows_stale, p.rows_rejected, p.failed), self._words, strict=True):
             besides += f", {count:,} {what}" if count else ""
         besides += f" ({p.error})" if p.error else ""
-        return Line(f"{done}, {rate:,.0f} rows/s, {duration(left)} left{besides}", done + besides)
+        slow, now = p.throttled.plain() if p.throttled else None, time.time()
+        shown, state = (f", {in_words(slow, now)}", f", {state_in_words(slow)}") if slow else ("", "")
+        return Line(f"{done}, {rate:,.0f} rows/s, {duration(left)} left{shown}{besides}", done + state + besides)
 
 
 def build_line(build: Build) -> Line:

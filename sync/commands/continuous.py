@@ -32,17 +32,24 @@ def run_passes(args: argparse.Namespace) -> NoReturn:
     options, failed = _options(args), 0
     try:
         while True:
+            begun = time.monotonic()
             code = _one_pass([*options, "--restart"] if args.restart and not failed else options)
             args.restart = False
             failed = 0 if code in (0, 2) else failed + 1
             if failed == MAX_FAILURES:
                 raise WorkFailed(f"{failed} passes in a row could not be made; the last line above says why")
-            rest = args.rest if not failed else max(args.rest, _LEAST_REST_SECONDS)
+            took = time.monotonic() - begun
+            rest = max(rest_between(took, args.rest, args.share), _LEAST_REST_SECONDS if failed else 0)
             if not args.quiet:
                 say(f"the next pass begins in {duration(rest)}")
             time.sleep(rest)
     except KeyboardInterrupt:
         raise Interrupted("the verdicts stay") from None
+
+
+def rest_between(took: float, rest: float, share: float) -> float:
+    """Seconds from a pass that took `took` to the next one: `rest`, or longer, so that passes take `share` of the time."""
+    return max(rest, took * (1 / share - 1))
 
 
 def _one_pass(options: list[str]) -> int:
@@ -76,4 +83,5 @@ def _options(args: argparse.Namespace) -> list[str]:
     found += ["--workers", str(args.workers), "--sample-search", str(args.sample_search), "--format", args.format]
     flags = ("quiet", "repair", "show_values", "json")
     found += [f"--{name.replace('_', '-')}" for name in flags if getattr(args, name)]
+    found += ["--rate", str(args.rate)] if args.rate else []
     return [*found, "--output", str(args.output)] if args.output else found

@@ -56,7 +56,7 @@ def drift_report(args: argparse.Namespace, settings: Settings, config: Config) -
     pool = Pool(settings, args.workers, [CHECK_JOB])  # before any connection is opened: it forks
     try:
         plan = make_plan(settings, config, args.table)
-        request = DriftRequest(args.repair, args.sample_search, args.show_values, args.restart)
+        request = DriftRequest(args.repair, args.sample_search, args.show_values, args.restart, args.rate)
         with status(args.quiet) as block:
             show = Show(Progressing(block, _WORDS).show, lambda b: block.update([build_line(b)]), steps(args.quiet))
             return run_drift(settings, config, plan, request, pool, show)

@@ -15,6 +15,7 @@ from sync.commands.context import load
 from sync.commands.writers import show_writers
 from sync.console import duration, out, print_json, print_table
 from sync.core.cutover.proof import CLEAN_PASSES
+from sync.core.throttle import in_words
 from sync.core.visible import key_text
 from sync.core.words import counted
 from sync.errors import PreflightError, SettingsError, SyncError
@@ -113,6 +114,8 @@ def _show(status: dict[str, Any]) -> None:
     for line in _gates(status):
         out.print(line, markup=False, soft_wrap=True)
     for table in status["tables"]:
+        if table["throttled"]:
+            out.print(f"{table['table']}: {in_words(table['throttled'], time.time())}", markup=False, soft_wrap=True)
         if table["error"]:
             out.print(f"{table['table']}: {table['error']}", markup=False)
     out.print(f"next: {status['next_step']}", markup=False, soft_wrap=True)
@@ -134,7 +137,8 @@ def _row(table: dict[str, Any]) -> tuple[object, ...]:
 
 def _check(check: dict[str, Any]) -> str:
     ranges, error = check["ranges"], f" ({check['error']})" if check["error"] else ""
-    return f"drift pass, not finished: {check['table']}: {ranges['done']}/{ranges['total']} ranges{error}"
+    slow = f", {in_words(check['throttled'], time.time())}" if check["throttled"] else ""
+    return f"drift pass, not finished: {check['table']}: {ranges['done']}/{ranges['total']} ranges{slow}{error}"
 
 
 def _shadow_reads(shadow: dict[str, Any]) -> list[str]:

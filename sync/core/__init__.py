@@ -19,6 +19,7 @@ metrics     the state of a migration as metrics
 mutations   a write as it was asked for, kept in its intent
 ring        the token ring and its ranges `(start, end]`
 rows        tables, columns and mappings as values
+throttle    how much of the time a run may work while servers are slow
 versions    versions: microseconds, unique among writers (rule 2)
 visible     text made safe for a terminal
 words       numbers and names in sentences

@@ -47,6 +47,11 @@ RANGES = Metric("sync_backfill_ranges", "Token ranges of the newest backfill", (
 WAITING = Metric(
     "sync_backfill_waiting", "1 while a backfill has ranges left, and no worker works on any of them", ("table",)
 )
+SHARE = Metric(
+    "sync_throttle_share",
+    "The share of the time that a backfill or a pass works, while a server is too slow for it; else 1",
+    ("table", "run"),
+)
 PASSES = Metric("sync_clean_passes", "Clean drift passes that count for the next switch", ("table",))
 PASS_CLEAN = Metric("sync_pass_clean", "Whether the last drift pass was clean: 1, or 0")
 PASS_AGE = Metric("sync_pass_age_seconds", "Seconds since the end of the last drift pass")
@@ -87,9 +92,9 @@ WORKERS = Metric("sync_workers", "RQ workers that listen to the queue")
 JOBS = Metric("sync_queue_jobs", "Jobs in the queue: waiting, or failed within the last hour", ("state",))
 
 OF_STATE = (
-    EPOCH, PRIMARY, PHASE, ATTENTION, ROWS, RANGES, WAITING, PASSES, PASS_CLEAN, PASS_AGE, PASS_FINDINGS, PASS_REPAIRED,
-    PASS_RANGES, INTENTS, RECHECKS, OLDEST, STUCK, UNRECORDED, REJECTS, WRITERS, HEARTBEAT, SKEW, GATE, JUDGED, BEHIND,
-    FOLLOWED, GAPS, STRAYS, KEYS, SHADOWED, DIFFERED,
+    EPOCH, PRIMARY, PHASE, ATTENTION, ROWS, RANGES, WAITING, SHARE, PASSES, PASS_CLEAN, PASS_AGE, PASS_FINDINGS,
+    PASS_REPAIRED, PASS_RANGES, INTENTS, RECHECKS, OLDEST, STUCK, UNRECORDED, REJECTS, WRITERS, HEARTBEAT, SKEW, GATE,
+    JUDGED, BEHIND, FOLLOWED, GAPS, STRAYS, KEYS, SHADOWED, DIFFERED,
 )  # fmt: skip
 """What is known only while Postgres answers."""
 OF_QUEUE = (WORKERS, JOBS)
@@ -108,6 +113,7 @@ def samples(status: Mapping[str, Any], lease_seconds: float, now: datetime) -> I
         yield from _copy(table)
     for check in status["drift_under_way"]:
         yield from _ranges(PASS_RANGES, check)
+        yield _share(check, "pass")
     yield from _last_pass(status["last_drift"], now)
     yield from _intents(status["intents"])
     for name, rejected in status["rejects"].items():
@@ -128,10 +134,15 @@ def _copy(table: Mapping[str, Any]) -> Iterator[Sample]:
     for outcome, field in _ROWS.items():
         yield Sample(ROWS, table[field], (name, outcome))
     yield from _ranges(RANGES, table)
+    yield _share(table, "backfill")
     left = ranges["total"] - ranges["done"] - ranges["failed"]
     yield Sample(WAITING, left > 0 and ranges["running"] <= table["ranges_abandoned"], (name,))
     if table["clean_passes"] is not None:
         yield Sample(PASSES, table["clean_passes"], (name,))
+
+
+def _share(of: Mapping[str, Any], run: str) -> Sample:
+    return Sample(SHARE, of["throttled"]["share"] if of["throttled"] else 1.0, (of["table"], run))
 
 
 def _ranges(metric: Metric, of: Mapping[str, Any]) -> Iterator[Sample]:

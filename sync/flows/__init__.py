@@ -32,6 +32,7 @@ verify         the comparison at the end of `sync migrate`
 Drift
 
 check_ranges   a worker's part: claim a range, hash it on both sides
+range_verdicts  the verdicts on the keys of a range, counted
 recheck        reads keys that seemed to differ until each has a verdict
 
 Switch
@@ -40,5 +41,6 @@ cutover        announce, close, drain, switch, open (rules 21 and 30)
 
 All
 
+pacing         how fast a stream works: its share of a rate, rests while servers are slow
 retry          retries while a server is busy or unreachable, and the pauses between
 """

@@ -7,23 +7,23 @@ of too many rows is cut after those that were read, so that memory is bounded (i
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
 from threading import Semaphore
 from time import monotonic, sleep
 from typing import Literal, Protocol
 
-from sync.core.drift.compare import MAX_FINDINGS, Comparison
+from sync.core.drift.compare import Comparison
 from sync.core.drift.range_hashes import RangeHashes, Raw
-from sync.core.drift.results import MAX_TRIES, KeyVerdict, RangeResult
-from sync.core.drift.verdicts import FINDINGS, UNSETTLED
+from sync.core.drift.results import MAX_TRIES, RangeResult
 from sync.core.encode.rows import RowEncoder
-from sync.core.mutations import Key
 from sync.core.ring import TokenRange
 from sync.errors import LeaseLost, NotNow, SourceTimeout, SourceUnavailable, TargetNotNow, TargetUnavailable
 from sync.failpoints import failpoint
 from sync.flows.copy_ranges import of_range, retry_message
-from sync.flows.recheck import KeysOfBothSides, Recheck, RecheckPolicy
+from sync.flows.pacing import Pacer
+from sync.flows.range_verdicts import TableKeys, only_in_target, tally
+from sync.flows.recheck import Recheck, RecheckPolicy
 from sync.flows.retry import pause_after
 from sync.flows.verify import Digests
 from sync.ports import Lease, Source
@@ -32,6 +32,10 @@ log = logging.getLogger(__name__)
 _LONGEST_PAUSE = 4.0
 _RENEW_SECONDS = 2.0
 _SETTLED_TOGETHER = 10_000
+_BURST_SECONDS, _LEAST_BURST = 10, 100
+"""With a rate, a range has no more rows than are due in this time: the target reads each in one statement."""
+_RESTED_SECONDS, _MOST_REST_SECONDS = 30.0, 600.0
+"""A range is cut after so much rest, so that a job ends soon; one partition, which is not, is held up for so much in all."""
 
 
 class CheckLedger(Protocol):
@@ -46,14 +50,6 @@ class CheckLedger(Protocol):
     def split(self, lease: Lease, middle: int, error: str) -> None: ...
     def cut(self, lease: Lease, end: int) -> Lease: ...
     def done(self, lease: Lease, checked: RangeResult) -> None: ...
-
-
-class TableKeys(KeysOfBothSides, Protocol):
-    """Single keys of one table, and how they are made."""
-
-    def of_source(self, raw: Raw) -> Key: ...
-    def of_target(self, canonical: bytes, tokens: TokenRange) -> Key: ...
-    def restamp(self, keys: Sequence[Key]) -> int: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +79,11 @@ class CheckStream:
     turn: Semaphore
     lease_seconds: float = 60
     waits: Callable[[], object] = lambda: None
+    pacer: Pacer = field(default_factory=Pacer)
+
+    def most_rows(self, rate: float | None) -> int:
+        """After how many rows a range is cut, with this process's share of a rate."""
+        return min(self.range_rows, max(_LEAST_BURST, int(_BURST_SECONDS * rate))) if rate else self.range_rows
 
 
 class _StopRequested(Exception):
@@ -98,15 +99,36 @@ class _HeldLease:
 
     def __init__(self, stream: CheckStream, lease: Lease) -> None:
         self._ranges, self._turn, self._lease, self._at = stream.ranges, stream.turn, lease, monotonic()
-        self._waits = stream.waits
-        self._every = min(stream.lease_seconds / 3, _RENEW_SECONDS)
+        self._waits, self._pacer, self.rested = stream.waits, stream.pacer, 0.0
+        self._every = stream.pacer.every(min(stream.lease_seconds / 3, _RENEW_SECONDS), lease.rate)
 
     def renew_if_due(self) -> None:
         """Renew if it is time. Raises LeaseLost, and _StopRequested if the run is to stop."""
-        if monotonic() - self._at >= self._every:
+        if monotonic() - self._at >= self._every or self._pacer.is_due:
             self._at = monotonic()
-            if self._ranges.renew(self._lease) is None:
+            renewed = self._pacer.renew(self._ranges, self._lease)
+            if renewed is None:
                 raise _StopRequested
+            self._lease = renewed
+
+    def pace(self, rows: int = 0, stopped: Callable[[], bool] = lambda: False) -> None:
+        """Note rows that were, or are to be, read on both sides, and wait until more may be, renewing the lease.
+
+        This stream keeps its turn, so that no other one reads instead. Raises _StopRequested if it is `stopped()`, too.
+        """
+        self._pacer.spend(rows, self._lease.rate)
+        begun = monotonic()
+
+        def keep_going() -> bool:
+            self.renew_if_due()
+            if stopped():
+                raise _StopRequested
+            return self.rested + monotonic() - begun < _MOST_REST_SECONDS
+
+        try:
+            self._pacer.wait(keep_going)
+        finally:
+            self.rested += monotonic() - begun
 
     def wait(self, seconds: float) -> None:
         """Sleep, renewing the lease, and let another stream have the turn meanwhile."""
@@ -114,6 +136,7 @@ class _HeldLease:
         until = monotonic() + seconds
         if seconds <= 0:
             return
+        self._pacer.idle()
         self._turn.release()
         self._waits()
         try:
@@ -122,6 +145,7 @@ class _HeldLease:
                 self.renew_if_due()
         finally:
             self._retake_turn()
+            self._pacer.begin()
 
     def _retake_turn(self) -> None:
         """Get the turn back; the others may take long, and the lease must not expire meanwhile."""
@@ -141,10 +165,12 @@ def check_ranges(stream: CheckStream, runs: list[int], owner: str, stopped: Call
     stream.ranges.reclaim(runs, owner)
     while not stopped():
         with stream.turn:
+            stream.pacer.begin()
             lease = stream.ranges.claim(runs, owner)
             if lease is None:
                 break
-            outcome = _attempt(stream, lease)
+            outcome = _attempt(stream, lease, stopped)
+        stream.pacer.idle()
         if outcome == "stopped":
             break
         done += outcome == "done"
@@ -154,9 +180,11 @@ def check_ranges(stream: CheckStream, runs: list[int], owner: str, stopped: Call
     return done
 
 
-def _attempt(stream: CheckStream, lease: Lease) -> Literal["done", "failed", "stopped", "lost", "split"]:
+def _attempt(
+    stream: CheckStream, lease: Lease, stopped: Callable[[], bool]
+) -> Literal["done", "failed", "stopped", "lost", "split"]:
     try:
-        _check(stream, lease)
+        _check(stream, lease, stopped)
     except _StopRequested:
         stream.ranges.release_range(lease)
         return "stopped"
@@ -188,10 +216,11 @@ def _middle(tokens: TokenRange) -> int:
     return tokens.start + (tokens.end - tokens.start) // 2
 
 
-def _check(stream: CheckStream, lease: Lease) -> None:
+def _check(stream: CheckStream, lease: Lease, stopped: Callable[[], bool]) -> None:
     begun = monotonic()
     sides, held_lease = stream.sides(lease.table), _HeldLease(stream, lease)
     found = RangeHashes(sides.encoder)
+    held_lease.pace(0, stopped)  # nothing is read yet: a job whose time is over leaves the range
     try:
         lease = _read(stream, lease, sides, held_lease, found)
         failpoint("drift.read")
@@ -210,13 +239,18 @@ def _check(stream: CheckStream, lease: Lease) -> None:
 
 def _read(stream: CheckStream, lease: Lease, sides: Sides, held_lease: _HeldLease, found: RangeHashes) -> Lease:
     """Stream the source; if there are too many rows, the range ends with the last partition that was read whole."""
-    for page in sides.source.pages(lease.whole):
+    a_second = max(1, int(lease.rate)) if lease.rate else None  # with a rate, reading must not come in bursts
+    most = stream.most_rows(lease.rate)
+    for page in sides.source.pages(lease.whole, a_second):
         held_lease.renew_if_due()
         if not page.count:
             continue
-        if found.count >= stream.range_rows and (end := found.cut_before(page.first_token)) is not None:
+        if found.count >= most and (end := found.cut_before(page.first_token)) is not None:
             return stream.ranges.cut(lease, end)
         found.add(page)
+        held_lease.pace(page.count)
+        if held_lease.rested > _RESTED_SECONDS and (end := found.cut_before(found.last_token)) is not None:
+            return stream.ranges.cut(lease, end)
     return lease
 
 
@@ -232,6 +266,7 @@ def _compare(
     if target.count > found.count + 2 * stream.range_rows and lease.whole.end - lease.whole.start >= 2:
         raise _TooManyRows(f"the target holds {target.count} rows of a range in which the source has {found.count}")
     held = dict(sides.target.hashes(lease.whole))
+    held_lease.pace(len(held))  # which were read once more
     same, raw = found.compare(held)
     assert same + len(raw) == found.count, "rows of the source do not add up"
     rows.source, rows.same, rows.target = found.count, same, same
@@ -240,61 +275,16 @@ def _compare(
     only_there = sorted(held.keys() - {keys.of_source(cells).canonical for cells in raw})
     del held
     found.clear()
-    recheck = Recheck(keys, sides.encoder, stream.policy, stream.repairs(lease.table), held_lease.wait, sides.keeps)
+    recheck = Recheck(
+        keys, sides.encoder, stream.policy, stream.repairs(lease.table), held_lease.wait, sides.keeps, held_lease.pace
+    )
     for suspects in _parts([*raw, *only_there]):
         source_keys = [keys.of_source(s) for s in suspects if isinstance(s, tuple)]
-        target_only = _only_in_target(lease, keys, [s for s in suspects if isinstance(s, bytes)], checked)
-        _tally(recheck, source_keys, target_only, checked)
+        target_only = only_in_target(lease, keys, [s for s in suspects if isinstance(s, bytes)], checked)
+        tally(recheck, source_keys, target_only, checked)
 
 
 def _parts(suspects: list[Raw | bytes]) -> Iterator[list[Raw | bytes]]:
     """The suspects in parts that are settled together: what is known of each is far larger than its key."""
     for at in range(0, len(suspects), _SETTLED_TOGETHER):
         yield suspects[at : at + _SETTLED_TOGETHER]
-
-
-def _only_in_target(lease: Lease, keys: TableKeys, target_only: list[bytes], checked: RangeResult) -> list[Key]:
-    """Keys of the target that the source does not have in the range; those of another range get their right token."""
-    found: list[Key] = []
-    strangers: list[Key] = []
-    for canonical in target_only:
-        try:
-            key = keys.of_target(canonical, lease.whole)
-        except ValueError as error:
-            # A key that cannot be asked for in the source is not proved to be extra.
-            judged = KeyVerdict(Key(lease.table, (), canonical, 0), "unknown", error=str(error), held=True)
-            _count(checked, judged, False)
-            continue
-        (found if key.token in lease.whole else strangers).append(key)
-    if strangers:
-        keys.restamp(strangers)
-    return found
-
-
-def _tally(recheck: Recheck, source_keys: list[Key], target_only: list[Key], checked: RangeResult) -> None:
-    """Count the verdicts of the keys that the source's stream had, and of those that only the target had."""
-    in_source = dict.fromkeys(target_only, False) | dict.fromkeys(source_keys, True)
-    count = 0
-    for judged in recheck.verdicts([*source_keys, *target_only]):
-        assert judged.key in in_source, "a verdict on a key that was not asked for"
-        count += 1
-        _count(checked, judged, in_source[judged.key])
-    asked = len(source_keys) + len(target_only)
-    assert count == asked, f"{asked} keys to settle, {count} settled"
-
-
-def _count(checked: RangeResult, judged: KeyVerdict, in_source: bool) -> None:
-    rows, verdict = checked.rows, judged.verdict
-    if verdict != "gone":
-        name = verdict.replace(" ", "_")
-        setattr(rows, name, getattr(rows, name) + 1)
-    # Rows come and go while a range is read: what counts is what the source had at the verdict.
-    rows.source += (verdict not in ("gone", "extra", "kept")) - in_source
-    rows.target += verdict in ("same", "extra", "different", "kept") or (verdict in UNSETTLED and judged.held)
-    checked.repaired += judged.repaired
-    checked.kept_columns += verdict == "same" and bool(judged.columns)
-    if verdict in ("same", "gone"):
-        checked.settled += 1
-        checked.slowest_settled = max(checked.slowest_settled, judged.settled_after)
-    if verdict in (*FINDINGS, "unknown") and len(checked.kept) < MAX_FINDINGS:
-        checked.kept.append(judged)

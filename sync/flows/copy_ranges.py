@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from sync.core.ring import TokenRange
 from sync.core.rows import Page
@@ -27,6 +27,7 @@ from sync.errors import (
     TargetNotNow,
 )
 from sync.failpoints import failpoint
+from sync.flows.pacing import Pacer
 from sync.flows.retry import pause, retry_until_stopped
 from sync.ports import Batch, Lease, Ranges, Source, Target
 
@@ -50,43 +51,23 @@ class CopyStream:
     batch_bytes: int
     lease_seconds: float = 60
     note_rows_ahead: NoteRowsAhead | None = None
-
-
-@dataclass(slots=True)
-class RateLimiter:
-    """Keeps a stream, over all of its ranges, to its share of the rows per second."""
-
-    due: float = 0.0
-
-    def spend(self, rows: int, rows_per_second: float | None) -> None:
-        """Note rows that were read: the next ones are due when these have used up their time."""
-        if rows_per_second:
-            self.due = max(self.due, time.monotonic()) + rows / rows_per_second
-
-    def wait(self, keep_going: Callable[[], bool]) -> bool:
-        """Sleep until the next rows are due; False as soon as `keep_going` says so."""
-        while (left := self.due - time.monotonic()) > 0:
-            if not keep_going():
-                return False
-            time.sleep(min(left, 0.1))
-        return True
+    pacer: Pacer = field(default_factory=Pacer)
 
 
 class _HeldLease:
     """A lease, renewed while its worker reads or waits, and what is left of its range."""
 
     def __init__(self, stream: CopyStream, lease: Lease, left: TokenRange) -> None:
-        self._ranges, self.lease, self.left = stream.ranges, lease, left
-        # The share of a rate changes with the number of workers, so it is asked for often.
-        self._every = min(stream.lease_seconds / 3, 1.0 if lease.rate else stream.lease_seconds)
+        self._ranges, self._pacer, self.lease, self.left = stream.ranges, stream.pacer, lease, left
+        self._every = stream.pacer.every(stream.lease_seconds / 3, lease.rate)
         self._at = time.monotonic()
 
     def keep_going(self) -> bool:
         """Renew the lease if it is time; False if the run is to stop. Raises LeaseLost."""
-        if time.monotonic() - self._at < self._every:
+        if time.monotonic() - self._at < self._every and not self._pacer.is_due:
             return True
         self._at = time.monotonic()
-        renewed = self._ranges.renew(self.lease)
+        renewed = self._pacer.renew(self._ranges, self.lease)
         self.lease = renewed or self.lease
         return renewed is not None
 
@@ -107,14 +88,14 @@ def copy_ranges(stream: CopyStream, runs: list[int], owner: str, stopped: Callab
 
     Raises TargetUnavailable: without the target there is neither ledger nor load, so the caller opens new connections.
     """
-    done, failures, limiter = 0, 0, RateLimiter()
+    done, failures = 0, 0
     stream.ranges.reclaim(runs, owner)
     while not stopped():
         lease = stream.ranges.claim(runs, owner)
         if lease is None:
             break
         try:
-            done += _copy(stream, lease, limiter, stopped)
+            done += _copy(stream, lease, stopped)
             failures = 0
         except LeaseLost as error:
             log.warning("%s", error, extra=of_range(lease))
@@ -126,17 +107,19 @@ def copy_ranges(stream: CopyStream, runs: list[int], owner: str, stopped: Callab
             failures += 1
             log.warning("%s", retry_message(lease.table, error, isinstance(error, NotNow)), extra=of_range(lease))
             (stream.ranges.wait if isinstance(error, NotNow) else stream.ranges.fail)(lease, str(error))
+            stream.pacer.idle()
             pause(failures, stopped)
+            stream.pacer.begin()
     return done
 
 
-def _copy(stream: CopyStream, lease: Lease, limiter: RateLimiter, stopped: Callable[[], bool]) -> int:
+def _copy(stream: CopyStream, lease: Lease, stopped: Callable[[], bool]) -> int:
     if lease.todo is None:
         stream.target(lease).load(lease, Batch((), lease.whole.end, last=True))
         return 1
     held = _HeldLease(stream, lease, lease.todo)
     try:
-        done = _copy_pages(stream, held, limiter, stopped)
+        done = _copy_pages(stream, held, stopped)
         log.info("%s: a range is %s", lease.table, "copied" if done else "left", extra=of_range(lease))
         return done
     except SourceTimeout as error:
@@ -144,14 +127,14 @@ def _copy(stream: CopyStream, lease: Lease, limiter: RateLimiter, stopped: Calla
         return 0
 
 
-def _copy_pages(stream: CopyStream, held: _HeldLease, limiter: RateLimiter, stopped: Callable[[], bool]) -> int:
+def _copy_pages(stream: CopyStream, held: _HeldLease, stopped: Callable[[], bool]) -> int:
     lease = held.lease
     a_second = max(1, int(lease.rate)) if lease.rate else None  # with a rate, reading must not come in bursts
     target = stream.target(lease)
 
     def paced() -> bool:
         # While holding the lease: a stream that waits has a share of the rate, too.
-        return limiter.wait(lambda: not stopped() and held.keep_going()) and not stopped()
+        return stream.pacer.wait(lambda: not stopped() and held.keep_going()) and not stopped()
 
     if not paced():
         stream.ranges.release_range(lease)
@@ -164,7 +147,7 @@ def _copy_pages(stream: CopyStream, held: _HeldLease, limiter: RateLimiter, stop
         failpoint("backfill.read")
         keep_going = target.load(lease, batch)
         held.loaded(batch)
-        limiter.spend(batch.rows, held.lease.rate)
+        stream.pacer.spend(batch.rows, held.lease.rate)
         if not batch.last and not (keep_going and paced()):
             stream.ranges.release_range(lease)
             return 0

@@ -57,7 +57,7 @@ class RecheckPolicy:
 
 @dataclass(frozen=True, slots=True)
 class Recheck:
-    """Gives each of some keys its verdict; `wait` sleeps, and may raise to abort."""
+    """Gives each of some keys its verdict; `wait` sleeps, and may raise to abort; so may `pace`, before so many are read."""
 
     keys: KeysOfBothSides
     encoder: RowEncoder
@@ -65,6 +65,7 @@ class Recheck:
     repair: bool
     wait: Callable[[float], None]
     keeps: bool = False
+    pace: Callable[[int], None] = lambda _: None
 
     def verdicts(self, suspects: Sequence[Key]) -> Iterator[KeyVerdict]:
         """The verdicts on all of these keys, in any order. A difference must be found unchanged twice in a row."""
@@ -77,6 +78,7 @@ class Recheck:
             unsettled = []
             for at in range(0, len(left), CHUNK):
                 self.wait(0)
+                self.pace(len(left[at : at + CHUNK]))
                 judged = self._judge(left[at : at + CHUNK], begun)
                 settled = [j for j in judged if _is_settled(j, seen)]
                 unsettled += [j for j in judged if not _is_settled(j, seen)]

@@ -167,7 +167,12 @@ def _row(connection: Connection, query: str) -> tuple[Any, ...]:
 def _check(p: Progress) -> dict[str, Any]:
     """A table's part of a pass that is under way, or was stopped."""
     ranges = {"total": p.total, "done": p.done, "running": p.running, "failed": p.failed}
-    return {"table": p.table, "ranges": ranges, "error": p.error}
+    return {"table": p.table, "ranges": ranges, "error": p.error, "throttled": _throttled(p)}
+
+
+def _throttled(p: Progress) -> dict[str, Any] | None:
+    """How a run rests because a server is slow; None if it does not."""
+    return p.throttled.plain() if p.throttled else None
 
 
 def _table(p: Progress, passes: Mapping[str, int]) -> dict[str, Any]:
@@ -186,6 +191,7 @@ def _table(p: Progress, passes: Mapping[str, int]) -> dict[str, Any]:
         "eta_seconds": eta,
         "clean_passes": passes.get(p.table),
         "error": p.error,
+        "throttled": _throttled(p),
     }
 
 

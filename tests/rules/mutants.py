@@ -938,6 +938,32 @@ MUTANTS = (
         'connection.execute(f"DROP INDEX CONCURRENTLY IF EXISTS {name}".encode())\n    if is_out_of_resources(error):', "if is_out_of_resources(error):",
         "tests/integration/test_full_disk.py", "takes_none",
     ),
+    # rests while a server is slow
+    Mutant(
+        "throttle", "the share of a throttled run becomes nothing", "sync/core/throttle.py",
+        "max(LEAST_SHARE, self.share / 2)", "self.share / 2", "tests/unit/test_throttle.py", "bounded",
+    ),
+    Mutant(
+        "throttle", "a rest takes as long as the work before it makes it", "sync/core/throttle.py",
+        "    return min(worked * (1 / share - 1), MAX_REST_SECONDS)", "    return worked * (1 / share - 1)",
+        "tests/unit/test_pacing.py", "never_left_for_good",
+    ),
+    Mutant(
+        "throttle", "a stream rests without its lease", "sync/flows/pacing.py",
+        "                if not keep_going():\n                    return False\n", "", "tests/unit/test_copy_ranges.py", "while_its_worker_waits",
+    ),
+    Mutant(
+        "throttle", "a throttled range outlives its job", "sync/flows/check_ranges.py",
+        "if held_lease.rested > _RESTED_SECONDS and", "if False and", "tests/unit/test_check_ranges.py", "before_its_job_ends",
+    ),
+    Mutant(
+        "throttle", "what a throttled check noted is a verdict", "sync/adapters/postgres/drift/sql/drift.sql",
+        "CASE WHEN state = 'done' THEN figures END", "figures", "tests/integration/test_throttled_runs.py", "is_no_verdict",
+    ),
+    Mutant(
+        "throttle", "a measurement that fails ends the work", "sync/flows/pacing.py",
+        "        except SourceUnavailable as error:", "        except LookupError as error:", "tests/unit/test_pacing.py", "fails_does_not",
+    ),
     # who was suspended
     Mutant(
         "suspended", "who was suspended accepts before it has asked", "sync/adapters/postgres/dual_write/write_behind.py",

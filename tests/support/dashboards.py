@@ -24,7 +24,7 @@ def table(name: str = "songs", done: int = 64, total: int = 64, running: int = 0
     return {
         "table": name, "ranges": ranges, "rows_read": rows, "rows_written": rows, "rows_stale": 0, "rows_rejected": 0,
         "rows_per_second": 5210.0 if running else 0.0, "eta_seconds": 254.0 if running else 0.0, "clean_passes": None,
-        "error": None, **more,
+        "error": None, "throttled": None, **more,
     }  # fmt: skip
 
 

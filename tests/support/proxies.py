@@ -1,9 +1,10 @@
-"""A proxy between a client and a server that forwards, withholds everything, or cuts the connections."""
+"""A proxy between a client and a server that forwards, at once or slowly, withholds everything, or cuts the connections."""
 
 from __future__ import annotations
 
 import contextlib
 import socket
+import time
 from socketserver import BaseRequestHandler, ThreadingTCPServer
 from threading import Event, Lock, Thread
 
@@ -11,7 +12,12 @@ _CHUNK = 1 << 16
 
 
 class Proxy:
-    """A TCP proxy on its own port. `stall` makes the server silent, `cut` makes it unreachable; `heal` undoes both."""
+    """A TCP proxy on its own port. `stall` makes the server silent, `cut` makes it unreachable; `heal` undoes both.
+
+    `delay` is how many seconds each piece takes, there and back.
+    """
+
+    delay = 0.0
 
     def __init__(self, host: str, port: int) -> None:
         self._well, self._away, self._lock = Event(), False, Lock()
@@ -44,6 +50,7 @@ class Proxy:
         with contextlib.suppress(OSError):
             while data := source.recv(_CHUNK):
                 well.wait()
+                time.sleep(self.delay)
                 sink.sendall(data)
         for end in (source, sink):
             with contextlib.suppress(OSError):
@@ -71,7 +78,7 @@ class Proxy:
 
     def heal(self) -> None:
         """Forward again; what was withheld arrives late."""
-        self._away = False
+        self._away, self.delay = False, 0.0
         self._well.set()
 
     def close(self) -> None:

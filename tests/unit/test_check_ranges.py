@@ -15,17 +15,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support import cells
 
+from sync.core import throttle as throttling
 from sync.core.cql import CqlType
 from sync.core.drift.digest import EMPTY, Digest, digest_of_row
 from sync.core.drift.results import RangeResult
 from sync.core.drift.verdicts import TargetRow
 from sync.core.encode.rows import RowEncoder
 from sync.core.mutations import Key
-from sync.core.ring import MAX_TOKEN, MIN_TOKEN, TokenRange
+from sync.core.ring import MAX_TOKEN, MIN_TOKEN, TokenRange, check_whole_ring
 from sync.core.rows import ColumnPair, Page, PgType, SourceColumn, SourceTable, TableMap, TargetColumn, TargetTable
 from sync.errors import LeaseLost, SourceAway, SourceTimeout, SourceUnavailable
 from sync.flows import check_ranges as flow
+from sync.flows import pacing
 from sync.flows.check_ranges import CheckStream, Sides, check_ranges
+from sync.flows.pacing import Pacer
 from sync.flows.recheck import RecheckPolicy
 from sync.ports import Lease, Read
 
@@ -493,3 +496,128 @@ def test_suspects_are_settled_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     rows = checked.rows
     assert (rows.source, rows.target, rows.missing, rows.different, rows.extra) == (7, 8, 1, 6, 2)
     assert max(asked) == 2
+
+
+class Clock:
+    """Time that passes only when somebody reads or sleeps."""
+
+    def __init__(self, patch: pytest.MonkeyPatch) -> None:
+        self.now = 1000.0
+        patch.setattr(pacing, "time", self)
+        patch.setattr(flow, "monotonic", self.monotonic)
+        patch.setattr(flow, "sleep", self.sleep)
+
+    def monotonic(self) -> float:
+        return self.now
+
+    time = monotonic
+
+    def sleep(self, seconds: float) -> None:
+        self.now += max(seconds, 0.001)
+
+
+class Throttled:
+    """A check at the least share of the time: when each range began and ended, with rows of which each page takes 0.6 s."""
+
+    def __init__(self, clock: Clock, world: World, pacer: Pacer) -> None:
+        def read(page: Page) -> Page:
+            clock.now += 0.6
+            return page
+
+        world.page_lie = read
+        outer, self.held = self, list[float]()
+
+        class Timed(Ledger):
+            begun = 0.0
+
+            def claim(self, runs: list[int], owner: str) -> Lease | None:
+                self.begun = clock.now
+                return super().claim(runs, owner)
+
+            def done(self, lease: Lease, checked: RangeResult) -> None:
+                outer.held.append(clock.now - self.begun)
+                super().done(lease, checked)
+
+        whole = TokenRange(MIN_TOKEN, MAX_TOKEN)
+        self.ledger = Timed([Lease(1, 7, "songs", whole, whole, 0, 1, None, "me")])
+        self.sides = Sides(world, world, lambda: world, ENCODER)
+        self.stream = CheckStream(
+            self.ledger, lambda _: self.sides, lambda _: False, RecheckPolicy(3, 0.0), 100_000, Semaphore(1), pacer=pacer
+        )
+
+    def run(self, stopped: Callable[[], bool] = lambda: False) -> int:
+        return check_ranges(self.stream, [7], "me", stopped)
+
+
+def slowest(rows: int, share: int = 1) -> tuple[World, Pacer]:
+    """Equal sides of so many rows, three a page, and a pacer that may work a 64th of the time, for good."""
+    equal: Rows = {n: f"value {n}" for n in range(1, rows + 1)}
+    throttle = pacing.Throttle({"source": 0.1}, throttling.Throttled("source", 0.0, 300, 100, 0.0))
+    return World(dict(equal), dict(equal), share=share), Pacer(throttle=throttle)
+
+
+def test_a_throttled_range_is_cut_before_its_job_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Would break: at a 64th of the time a range takes an hour; its job is killed, and it begins again, for ever."""
+    clock = Clock(monkeypatch)
+    world, pacer = slowest(600)
+    check = Throttled(clock, world, pacer)
+    check.run()
+    assert max(check.held) < 200, "half a minute of rest, and the two that are under way"
+    done = sorted(check.ledger.done_with, key=lambda checked: checked.tokens.start)
+    check_whole_ring([checked.tokens for checked in done])
+    assert sum(checked.rows.same for checked in done) == 600
+    assert clock.now - 1000 > 64 * 0.6 * 200 * 0.9, "it rests all the same"
+
+
+def test_one_partition_is_held_up_for_minutes_not_hours(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Would break: a partition that cannot be cut is never checked while there is a rate or a slow server."""
+    clock = Clock(monkeypatch)
+    world, pacer = slowest(300, share=10_000)
+    check = Throttled(clock, world, pacer)
+    check.run()
+    assert [checked.rows.same for checked in check.ledger.done_with] == [300]
+    assert check.held[0] < 600 + 60 + 100 * 0.6 + 1
+
+
+def test_a_job_whose_time_is_over_leaves_a_range_that_it_has_not_begun(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Would break: it rests for a minute more, and a worker that is told to end does not."""
+    clock = Clock(monkeypatch)
+    world, pacer = slowest(6)
+    pacer.begin()
+    clock.now += 100  # of work, by an earlier range
+    pacer.idle()
+    check = Throttled(clock, world, pacer)
+    assert check.run(lambda: clock.now > 1101) == 0
+    assert clock.now < 1103
+    assert check.ledger.given_back == 1
+
+
+def test_waiting_for_a_turn_is_no_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Would break: a stream that has waited for minutes rests for what the others did, and has them wait."""
+    clock = Clock(monkeypatch)
+    world, pacer = slowest(2)
+
+    class Turn:
+        def __enter__(self) -> None:
+            clock.now += 500
+
+        def __exit__(self, *_: object) -> None:
+            pass
+
+    check = Throttled(clock, world, pacer)
+    (lease,) = check.ledger.leases
+    check.ledger.leases = [replace(lease, whole=r, todo=r) for r in (TokenRange(MIN_TOKEN, 15), TokenRange(15, MAX_TOKEN))]
+    check.stream = replace(check.stream, turn=Turn())  # type: ignore[arg-type]
+    check.run()
+    assert clock.now - 1000 < 3 * 500 + 2 * 64 * 0.6 + 2
+
+
+def test_keys_that_are_read_again_are_paced(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Would break: a pass over sides that differ reads millions of keys at full speed, whatever the rate."""
+    clock = Clock(monkeypatch)
+    world = World(dict.fromkeys(range(1, 1001), "a"), dict.fromkeys(range(1, 1001), "b"), page_rows=100)
+    check = Throttled(clock, world, Pacer())
+    check.ledger.leases = [replace(check.ledger.leases[0], rate=100.0)]
+    check.run()
+    assert sum(checked.rows.different for checked in check.ledger.done_with) == 1000
+    assert clock.now - 1000 > 35, "each row is read, hashed once more, and looked at twice: 4,000 reads at 100 a second"

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import io
 import re
+import time
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from unittest.mock import patch
 
 import pytest
@@ -12,6 +14,7 @@ import pytest
 from sync import console
 from sync.commands.backfill import Progressing
 from sync.console import Line, Status, print_table
+from sync.core.throttle import Throttled
 from sync.ports import Progress
 
 HEADER = ("table", "ranges done", "of", "rows written", "already there", "clean passes", "last error")
@@ -100,3 +103,14 @@ def test_a_copy_that_stands_still_says_nothing_new(said: list[str]) -> None:
         progressing.show([Progress("songs", 4, 1, 1, 0, rows, rows, 0, 0, 0, 0, None, 1.0)])
     assert len(said) == 2
     assert "songs: 1/4 ranges, 20 rows, " in said[1]
+
+
+def test_a_throttle_is_shown_and_is_said_once(said: list[str]) -> None:
+    """Would break: a copy that rests looks as if it hung; or each figure of the latency is a line of the log."""
+    progressing = Progressing(Status())
+    found = Progress("songs", 4, 1, 1, 0, 10, 10, 0, 0, 0, 0, None, 1.0)
+    for state in (None, Throttled("target", time.time() - 123, 48, 20, 0.25), Throttled("target", 9.0, 51, 20, 0.125), None):
+        progressing.show([replace(found, throttled=state)])
+    assert len(said) == 3
+    assert ", throttled to 25 % for 2m03s: Postgres takes 48 ms (limit 20)" in said[1]
+    assert "throttled" not in said[2]

@@ -46,6 +46,17 @@ def test_passes_follow_each_other_whatever_they_find(passes: Passes) -> None:
     assert len(passes.asked) == 4 and passes.rests == [7, 7, 7]
 
 
+def test_a_share_lengthens_the_rest_after_a_long_pass(passes: Passes) -> None:
+    """Would break: a third of the time is asked for, and passes take nearly all of it; or it shortens the rest that was asked for."""
+    assert continuous.rest_between(600, 60, 0.25) == 1800
+    assert continuous.rest_between(600, 60, 1) == 60
+    assert continuous.rest_between(4, 60, 0.25) == 60
+    with pytest.raises(Interrupted):
+        passes.run("--rest", "7", "--share", "0.5", codes=(0, 2))
+    assert passes.rests == [7, 7]
+    assert "--share" not in passes.asked[0], "within a pass it means nothing"
+
+
 def test_each_pass_is_asked_for_the_same(passes: Passes) -> None:
     """Would break: an option counts for the first pass alone, or for none."""
     given: tuple[Any, ...] = (
@@ -61,6 +72,8 @@ def test_each_pass_is_asked_for_the_same(passes: Passes) -> None:
         "html",
         "--output",
         "x.html",
+        "--rate",
+        "500",
     )
     with pytest.raises(Interrupted):
         passes.run(*given, codes=(0,))

@@ -24,8 +24,9 @@ from sync.errors import (
     UnreachableNow,
 )
 from sync.flows import copy_ranges as flow
-from sync.flows import retry
-from sync.flows.copy_ranges import CopyStream, RateLimiter, batches, copy_in_streams
+from sync.flows import pacing, retry
+from sync.flows.copy_ranges import CopyStream, batches, copy_in_streams
+from sync.flows.pacing import Pacer
 from sync.flows.retry import retry_until_stopped, retry_while_not_now
 from sync.ports import Batch, Lease
 
@@ -64,7 +65,7 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     made = Clock()
-    for module in (flow, retry):
+    for module in (flow, pacing, retry):
         monkeypatch.setattr(module, "time", made)
     return made
 
@@ -289,7 +290,7 @@ def test_a_stop_is_heard_while_waiting(clock: Clock, asked: str) -> None:
 
 def test_pace_does_not_save_up(clock: Clock) -> None:
     """Would break: a pause is followed by a burst as large as the pause was long."""
-    limiter = RateLimiter()
+    limiter = Pacer()
     limiter.spend(100, 10)
     clock.now += 1000
     assert limiter.wait(lambda: True)

@@ -139,13 +139,27 @@ def test_an_old_rate_is_not_the_present_one() -> None:
 def test_what_needs_somebody_stands_first() -> None:
     """Would break: a failed table is the 180th of two hundred."""
     tables = [table("a"), table("b", 2, running=1), table("c", 5, failed=1), table("d", 0)]
-    checks = [{"table": "e", "ranges": {"total": 4, "done": 1, "running": 1, "failed": 0}, "error": "away"}]
+    checks = [
+        {"table": "e", "ranges": {"total": 4, "done": 1, "running": 1, "failed": 0}, "error": "away", "throttled": None}
+    ]
     found = snapshot(status(tables=tables, drift_under_way=checks, rejects={"b": 3}))
     lines = view(found, [], HOUR).tables
     assert [(line.name, line.state) for line in lines] == [
         ("c", "failed"), ("e", "comparing"), ("b", "copying"), ("d", "waiting"), ("a", "copied"),
     ]  # fmt: skip
     assert (lines[1].error, lines[2].rejected, lines[2].rate, lines[2].left) == ("away", 3, "5,210", "4m14s")
+
+
+def test_a_table_that_is_throttled_says_by_whom() -> None:
+    """Would break: a copy that rests looks slow for no reason; or what a pass is throttled by is not shown."""
+    slow = {"side": "source", "since": NOW.timestamp() - 60, "latency_ms": 48.2, "limit_ms": 20, "share": 0.25}
+    check = {"table": "b", "ranges": {"total": 4, "done": 1, "running": 1, "failed": 0}, "error": None, "throttled": slow}
+    found = snapshot(
+        status(tables=[table("a", 2, running=1, throttled=slow), table("b"), table("c")], drift_under_way=[check])
+    )
+    lines = {line.name: line.throttled for line in view(found, [], HOUR).tables}
+    text = "throttled to 25 % for 1m00s: Cassandra takes 48 ms (limit 20)"
+    assert lines == {"a": text, "b": text, "c": ""}
 
 
 def test_the_present_rate_is_that_of_the_last_samples() -> None:

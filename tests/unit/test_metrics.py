@@ -34,10 +34,10 @@ FULL: dict[str, Any] = EMPTY | {
     "tables": [
         {
             "table": "songs", "ranges": {"total": 8, "done": 3, "running": 1, "failed": 1}, "rows_read": 30, "rows_written": 20,
-            "rows_stale": 9, "rows_rejected": 1, "ranges_abandoned": 1, "clean_passes": 1,
+            "rows_stale": 9, "rows_rejected": 1, "ranges_abandoned": 1, "clean_passes": 1, "throttled": {"share": 0.25},
         },
     ],
-    "drift_under_way": [{"table": "songs", "ranges": {"total": 4, "done": 1, "running": 2, "failed": 0}}],
+    "drift_under_way": [{"table": "songs", "ranges": {"total": 4, "done": 1, "running": 2, "failed": 0}, "throttled": None}],
     "last_drift": {"clean": False, "finished_at": (NOW - timedelta(hours=2)).isoformat(), "findings": 7, "repaired": 3},
     "intents": {
         "tables": {"songs": {"states": {"open": 2, "finished": 5}, "rechecks": 4}}, "oldest_age_seconds": 12.5, "stuck": 1,
@@ -69,6 +69,7 @@ def test_a_status_becomes_these_values() -> None:
         "sync_phase['cut over']": 0, "sync_attention[]": 2, "sync_backfill_rows['songs', 'read']": 30,
         "sync_backfill_rows['songs', 'already_there']": 9, "sync_backfill_ranges['songs', 'pending']": 3,
         "sync_backfill_ranges['songs', 'failed']": 1, "sync_backfill_waiting['songs']": 1, "sync_clean_passes['songs']": 1,
+        "sync_throttle_share['songs', 'backfill']": 0.25, "sync_throttle_share['songs', 'pass']": 1,
         "sync_pass_ranges['songs', 'pending']": 1, "sync_pass_clean[]": 0, "sync_pass_age_seconds[]": 7200,
         "sync_pass_findings[]": 4, "sync_pass_repaired[]": 3, "sync_intents_open['songs', 'finished']": 5,
         "sync_rechecks_open['songs']": 4, "sync_intent_oldest_seconds[]": 12.5, "sync_intents_stuck[]": 1,

@@ -11,6 +11,7 @@ from sync.core.dashboard.curves import Curve, curve
 from sync.core.dashboard.history import Point, latest
 from sync.core.dashboard.rings import Arc, Ring, even_ring, ring_of
 from sync.core.dashboard.steps import percent
+from sync.core.throttle import in_words
 from sync.core.words import duration
 
 FRESH_SECONDS = 60.0
@@ -33,6 +34,7 @@ class TableLine:
     passes: str
     error: str
     spark: Curve
+    throttled: str
 
 
 def table_lines(
@@ -58,7 +60,7 @@ def _bare(check: Mapping[str, Any]) -> dict[str, Any]:
     figures = dict.fromkeys(("rows_read", "rows_written", "rows_rejected"), 0)
     ranges = {"total": 0, "done": 0, "running": 0, "failed": 0}
     return {"table": check["table"], "ranges": ranges, **figures, "rows_per_second": 0.0, "eta_seconds": None,
-            "clean_passes": None, "error": check["error"]}  # fmt: skip
+            "clean_passes": None, "error": check["error"], "throttled": None}  # fmt: skip
 
 
 def _line(
@@ -78,6 +80,7 @@ def _line(
     if rate is None and ranges["running"] and not check:
         rate = table["rows_per_second"]
     left = table["eta_seconds"] if state == "copying" else None
+    slow = (check or table)["throttled"]
     passes = "" if table["clean_passes"] is None else f"{min(table['clean_passes'], CLEAN_PASSES)} of {CLEAN_PASSES}"
     return TableLine(
         name, state, percent(ranges["done"], ranges["total"]),
@@ -85,6 +88,7 @@ def _line(
         f"{table['rows_written']:,}", f"{rate:,.0f}" if rate and ranges["running"] else "",
         duration(left) if left else "", rejects.get(name, 0), passes,
         (check["error"] if check else None) or table["error"] or "", curve(points, since, now),
+        in_words(slow, now) if slow else "",
     )  # fmt: skip
 
 

@@ -11,6 +11,7 @@ from functools import cache, partial
 
 from sync.adapters.astra.collection_rows import CollectionRows
 from sync.adapters.cassandra.connection.connect import Cassandra, open_cassandra
+from sync.adapters.cassandra.connection.one_row import OneRow
 from sync.adapters.cassandra.connection.pages import RangeReader
 from sync.adapters.cassandra.rows.rows import SourceRows
 from sync.adapters.cassandra.schema.catalogue import read_tables
@@ -28,9 +29,11 @@ from sync.core.rows import SourceTable, TableMap
 from sync.core.schema.mapping import map_table
 from sync.errors import PreflightError, SyncError, Unreachable
 from sync.flows.copy_ranges import CopyStream, copy_in_streams
+from sync.flows.pacing import Pacer, Throttle
 from sync.flows.retry import retry_until_stopped
 from sync.ports import Lease
 from sync.settings import Config, Settings
+from sync.wiring.throttle import throttle_of
 from sync.wiring.visibility import check_visibility
 from sync.wiring.write_times import RowsAhead
 
@@ -98,24 +101,32 @@ def _copy_job(settings: Settings, config: Config, runs: list[int], stopped: Call
             check_data_center(connection, cassandra.data_center, runs)
             check_runs(connection, runs, config.agreed)
             tables = map_tables(cassandra, connection, settings, config, names)
+            throttle = throttle_of(config, ledger, runs)
 
         @contextmanager
         def stream() -> Iterator[CopyStream]:
             with closing(connect(settings, autocommit=True)) as own:
-                yield _stream(cassandra, own, tables, config)
+                yield _stream(cassandra, own, tables, config, throttle)
 
         return copy_in_streams(stream, tuning.streams, runs, worker_name(), stopped)
 
 
-def _stream(cassandra: Cassandra, connection: Connection, tables: dict[str, TableMap], config: Config) -> CopyStream:
+def _stream(
+    cassandra: Cassandra, connection: Connection, tables: dict[str, TableMap], config: Config, throttle: Throttle | None
+) -> CopyStream:
     tuning = config.backfill
 
     ahead = RowsAhead(cassandra, connection, tables, config)
 
     @cache
+    def one_row(name: str) -> OneRow:
+        return OneRow(cassandra.raw, tables[name].source, RowEncoder(tables[name], 0).columns, ahead.terms(name))
+
+    @cache
     def reader(name: str) -> RangeReader:
-        columns = RowEncoder(tables[name], 0).columns
-        return RangeReader(cassandra.raw, tables[name].source, columns, int(tuning.page_mb * _MB), between=ahead.terms(name))
+        columns, noted = RowEncoder(tables[name], 0).columns, one_row(name).note if throttle else None
+        page_bytes = int(tuning.page_mb * _MB)
+        return RangeReader(cassandra.raw, tables[name].source, columns, page_bytes, ahead.terms(name), noted)
 
     @cache
     def loader(name: str, floor: int) -> Loader:
@@ -126,7 +137,9 @@ def _stream(cassandra: Cassandra, connection: Connection, tables: dict[str, Tabl
         return loader(lease.table, lease.floor)
 
     batch = int(tuning.batch_mb * _MB)
-    return CopyStream(RangeLedger(connection, tuning.lease_seconds), reader, target, batch, tuning.lease_seconds, ahead.look)
+    ranges = RangeLedger(connection, tuning.lease_seconds)
+    pacer = Pacer(throttle=throttle, look=lambda name: one_row(name).read())
+    return CopyStream(ranges, reader, target, batch, tuning.lease_seconds, ahead.look, pacer=pacer)
 
 
 def note_failure(settings: Settings, runs: list[int], error: BaseException) -> None:

@@ -53,12 +53,13 @@ _SCHEMA = "SELECT to_regclass('sync.drift_pass') IS NOT NULL"
 
 @dataclass(frozen=True, slots=True)
 class DriftRequest:
-    """What the report is to do besides comparing."""
+    """What the report is to do besides comparing; `rate`: how many rows a second it may read, all workers together."""
 
     repair: bool = False
     searches: int = 0
     show_values: bool = False
     restart: bool = False
+    rate: int | None = None
 
 
 def run_drift(
@@ -92,9 +93,12 @@ def begin_pass(settings: Settings, config: Config, plan: Plan, request: DriftReq
         if copying:
             show.step(f"{', '.join(copying)}: the backfill is not finished; what it has not copied yet is missing")
         build_indexes(settings, [t for t in plan.tables if t.name not in copying], show.build)
-        begun = checks.ranges_checked(plan.ranges)
+        begun, rates = checks.ranges_checked(plan.ranges), checks.rates(plan.ranges)
         resume_policy = ResumePolicy(config.drift.max_verdict_age_minutes, request.restart)
-        runs = checks.begin_pass(plan.ranges, request.repair, plan.shapes, resume_policy)
+        runs = checks.begin_pass(plan.ranges, request.repair, plan.shapes, resume_policy, request.rate)
+        if rates - {request.rate}:
+            now = f"{request.rate:,} rows/s at most" if request.rate else "as fast as it can"
+            show.step(f"the pass that was begun goes on with this command's rate: {now}")
         if begun:
             show.step(_resuming(begun, checks.ranges_checked(plan.ranges)))
         place_runs(checks.connection, runs, plan.data_center)

@@ -10,6 +10,7 @@ from functools import cache
 from threading import Event, Lock, Semaphore
 
 from sync.adapters.cassandra.connection.connect import Cassandra, open_cassandra
+from sync.adapters.cassandra.connection.one_row import OneRow
 from sync.adapters.cassandra.connection.pages import RangeReader
 from sync.adapters.cassandra.rows.cells import Cells, cells_of
 from sync.adapters.cassandra.rows.key_rows import KeyRows
@@ -30,16 +31,18 @@ from sync.core.encode.base import Reject
 from sync.core.encode.rows import TOKEN_COLUMN, RowEncoder
 from sync.core.mutations import Key, KnownKey
 from sync.core.ring import TokenRange
-from sync.core.rows import TableMap
+from sync.core.rows import Page, TableMap
 from sync.errors import WriteRefused
 from sync.flows.check_ranges import CheckStream, Sides, check_ranges
 from sync.flows.copy_ranges import in_streams
+from sync.flows.pacing import Pacer, RateLimiter, Throttle
 from sync.flows.recheck import RecheckPolicy
 from sync.flows.retry import retry_until_stopped
 from sync.ports import Epoch, KeyReconciler, Lease, Read
 from sync.settings import Config, Settings
 from sync.wiring.backfill.worker import map_tables, rows_by_key, worker_name
 from sync.wiring.dual_write.worker import reconciler
+from sync.wiring.throttle import throttle_of
 
 _MB = 1 << 20
 _READS_AT_ONCE = 8
@@ -167,6 +170,8 @@ class _Job:
     turn: Semaphore
     claiming: Lock
     demand: StreamDemand
+    limiter: RateLimiter
+    throttle: Throttle | None
 
 
 def check_job(settings: Settings, config: Config, runs: list[int], stopped: Callable[[], bool]) -> int:
@@ -185,12 +190,15 @@ def _check_job(settings: Settings, config: Config, runs: list[int], stopped: Cal
             check_data_center(connection, cassandra.data_center, runs)
             check_runs(connection, runs, config.agreed)
             tables = map_tables(cassandra, connection, settings, config, list(repairs))
-            epoch = read_epoch(connection)
+            epoch, throttle = read_epoch(connection), throttle_of(config, checks, runs)
         pool = stack.enter_context(closing(open_pool(settings, config.backfill.streams))) if any(repairs.values()) else None
         executor = stack.enter_context(ThreadPoolExecutor(_READS_AT_ONCE))
         streams = config.backfill.streams
         demand = StreamDemand()
-        job = _Job(settings, config, cassandra, tables, repairs, pool, epoch, executor, Semaphore(streams), Lock(), demand)
+        job = _Job(
+            settings, config, cassandra, tables, repairs, pool, epoch, executor, Semaphore(streams), Lock(), demand,
+            RateLimiter(), throttle,
+        )  # fmt: skip
 
         def work(owner: str, stop: Callable[[], bool]) -> int:
             if int(owner.rpartition("/")[2]) >= streams and not demand.wait(stop):
@@ -211,8 +219,12 @@ def _open_stream(job: _Job) -> Iterator[CheckStream]:
         policy = RecheckPolicy(drift.tries, drift.grace_seconds)
 
         @cache
+        def one_row(name: str) -> OneRow:
+            return OneRow(job.cassandra.raw, job.tables[name].source, RowEncoder(job.tables[name], 0).columns)
+
+        @cache
         def sides(name: str) -> Sides:
-            return _sides(job, connection, job.tables[name])
+            return _sides(job, connection, job.tables[name], one_row(name).note if job.throttle else None)
 
         yield CheckStream(
             ranges,
@@ -223,12 +235,14 @@ def _open_stream(job: _Job) -> Iterator[CheckStream]:
             job.turn,
             tuning.lease_seconds,
             job.demand.begin,
+            pacer=Pacer(job.limiter, job.throttle, lambda name: one_row(name).read()),
         )
 
 
-def _sides(job: _Job, connection: Connection, table: TableMap) -> Sides:
+def _sides(job: _Job, connection: Connection, table: TableMap, noted: Callable[[Page], object] | None) -> Sides:
     encoder = RowEncoder(table, 0)
-    reader = RangeReader(job.cassandra.raw, table.source, encoder.columns, int(job.config.backfill.page_mb * _MB))
+    page_bytes = int(job.config.backfill.page_mb * _MB)
+    reader = RangeReader(job.cassandra.raw, table.source, encoder.columns, page_bytes, on_page=noted)
     digests = _Digests(TargetDigests(connection, table, encoder))
     return Sides(reader, digests, cache(lambda: _both_keys(job, connection, table, encoder)), encoder, table.keeps)
 

@@ -6,6 +6,7 @@ driver_log       the driver's log, without repetition
 faults           the driver's errors, sorted: too much for one request, source temporarily unavailable, or neither
 guardrails       Cassandra's guardrails: which limit a refusal is about, and what to do
 nodes            which nodes cannot be used, and why: the driver itself silently uses the others
+one_row          one row by its key, to see how long that takes
 pages            pages of a token range as the bytes that came over the wire
 roles            nodes that cannot look a role up, which is an outage and no wrong password
 routing          a read of a range goes to a replica of it

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import cached_property
 from typing import Any, ClassVar
@@ -76,6 +76,7 @@ class RangeReader:
     """Reads one table by token range, page by page; the next page is requested while the caller works on one.
 
     `between` are terms that are selected between the token and the columns of a table whose pages are passed on as they come.
+    `on_page` is called with each page that has rows, as it came over the wire.
     """
 
     def __init__(
@@ -85,6 +86,7 @@ class RangeReader:
         columns: tuple[str, ...],
         page_bytes: int,
         between: Sequence[str] = (),
+        on_page: Callable[[Page], object] | None = None,
     ) -> None:
         self._session, self._table, self._page_bytes = raw_session, table, page_bytes
         token = token_of_partition(table)
@@ -94,6 +96,7 @@ class RangeReader:
         self._select = f"{select(table, [token, *between, *self._expiry.terms(quoted)])} WHERE {token}"
         self._until = f"? AND {token} <= ?"
         self._size = PageSize(_FIRST_PAGE_ROWS, _MAX_PAGE_ROWS)
+        self._on_page = on_page
 
     @cached_property
     def _first(self) -> PreparedStatement:
@@ -133,6 +136,8 @@ class RangeReader:
             self._size.enough(page, self._page_bytes)
             if page.count:
                 send_to(query, self._table.keyspace, page.first_token)
+                if self._on_page:
+                    self._on_page(page)
             asked = self._request(query, state, page_rows) if state else None
             yield replace(self._extractor.page(self._filter.page(self._expiry.page(page))), after=state)
 

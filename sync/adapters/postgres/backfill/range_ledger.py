@@ -7,12 +7,14 @@ from dataclasses import replace
 from typing import Any
 
 import psycopg
+from psycopg.types.json import Jsonb
 
 from sync.adapters.postgres.connection.connect import Connection
 from sync.adapters.postgres.connection.epoch_lock import changing_epoch
 from sync.adapters.postgres.connection.queries import queries
 from sync.adapters.postgres.connection.refusals import target_errors
 from sync.core.ring import TokenRange, check_whole_ring
+from sync.core.throttle import Throttled, throttled_of
 from sync.errors import LeaseLost, PreflightError
 from sync.ports import Lease, Progress
 
@@ -116,11 +118,20 @@ class RangeLedger:
 
     def renew(self, lease: Lease) -> Lease | None:
         """Prolong the lease, with its present share of the rate; None if the run should stop. Raises LeaseLost."""
-        row = self._run("renew", range=lease.range_id, owner=lease.owner, lease=self._lease_seconds).fetchone()
+        throttled = Jsonb(lease.throttled.plain()) if lease.throttled else None
+        row = self._renew(range=lease.range_id, owner=lease.owner, lease=self._lease_seconds, throttled=throttled).fetchone()
         if row is None:
             raise LeaseLost(f"range {lease.range_id} of {lease.table} was taken over by another worker")
         stop, rate, sharers = row
-        return None if stop else replace(lease, rate=_share(rate, sharers))
+        return None if stop else replace(lease, rate=_share(rate, sharers), throttled=None)
+
+    def _renew(self, **values: Any) -> psycopg.Cursor[tuple[Any, ...]]:
+        return self._run("renew", **values)
+
+    def last_throttled(self, runs: list[int]) -> Throttled | None:
+        """How a worker of these runs was throttled a moment ago: a job's process begins where the one before it was."""
+        row = self._run("last_throttled", runs=runs).fetchone()
+        return throttled_of(row[0]) if row else None
 
     def release_range(self, lease: Lease) -> None:
         """Release an unfinished range; its checkpoint stays."""
@@ -232,8 +243,8 @@ def _share(rate: int | None, sharers: int) -> float | None:
 
 
 def _progress(row: tuple[Any, ...]) -> Progress:
-    table, total, done, running, failed, read, written, stale, rejected, size, abandoned, error, seconds = row
+    table, total, done, running, failed, read, written, stale, rejected, size, abandoned, error, seconds, throttled = row
     return Progress(
         table, total, done, running, failed, int(read), int(written), int(stale), int(rejected), int(size),
-        abandoned, error, float(seconds or 0),
+        abandoned, error, float(seconds or 0), throttled_of(throttled) if throttled else None,
     )  # fmt: skip

@@ -51,10 +51,11 @@ class DriftLedger(RangeLedger):
         repair: bool,
         shapes: Mapping[str, str] | None = None,
         resume_policy: ResumePolicy = RESUME_POLICY,
+        rate: int | None = None,
     ) -> list[int]:
         """A run for each table: its unfinished one, as far as its verdicts still count, or a new one with these ranges.
 
-        `shapes` are the tables' present shapes; a table without one counts as unchanged.
+        `shapes` are the tables' present shapes; a table without one counts as unchanged. `rate`: as for `set_rate`.
         """
         with target_errors(), self._connection.transaction():
             # Two starts at once: the second waits here, then finds the first one's runs.
@@ -62,6 +63,7 @@ class DriftLedger(RangeLedger):
             runs = self._start(plans, _SQL, {"repair": repair}, shapes or {})
             self._invalidate(runs, {table: (shapes or {}).get(table) for table in plans}, resume_policy)
             self._ask("reset_deaths", runs=runs)
+            self.set_rate(runs, rate)
             return runs
 
     def _invalidate(self, runs: list[int], shapes: Mapping[str, str | None], resume_policy: ResumePolicy) -> None:
@@ -71,6 +73,10 @@ class DriftLedger(RangeLedger):
         self._ask("forget_findings", ranges=[row[0] for row in void])
         self._ask("note_begin", **now)
 
+    def rates(self, tables: Iterable[str]) -> set[int | None]:
+        """The rates of the unfinished passes over these tables."""
+        return {rate for (rate,) in self._ask("open_rates", tables=list(tables)).fetchall()}
+
     def open_passes(self, runs: list[int]) -> dict[str, bool]:
         """The tables of those of these runs that are unfinished, and whether their findings are repaired."""
         return {str(table): bool(repair) for table, _, repair in self._ask("open_runs", runs=runs).fetchall()}
@@ -79,6 +85,9 @@ class DriftLedger(RangeLedger):
         """The next range to check, leased to this owner. Claims of one process must come one after the other."""
         row = self._ask("claim", runs=run_ids, owner=owner, lease=self._lease_seconds).fetchone()
         return lease_of(row, owner) if row else None
+
+    def _renew(self, **values: Any) -> psycopg.Cursor[tuple[Any, ...]]:
+        return self._ask("renew", **values)
 
     def fail(self, lease: Lease, error: str) -> None:
         """Record a failed attempt; after `MAX_TRIES` the range is unknown."""

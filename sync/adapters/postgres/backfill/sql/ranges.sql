@@ -87,12 +87,13 @@ RETURNING r.id, r.run_id, r.table_name, r.range_start, r.range_end, r.done_to, r
                WHERE o.run_id = ANY (%(runs)s) AND o.state = 'running' AND o.lease_until > clock_timestamp()),
           r.position
 
--- renew: prolong a lease; whether the run is to stop, and how many now share its rate
-UPDATE sync.range AS r SET lease_until = clock_timestamp() + make_interval(secs => %(lease)s)
+-- renew: prolong a lease and note how its worker is throttled, if it is; whether the run is to stop, and how many now share its rate
+UPDATE sync.range AS r SET lease_until = clock_timestamp() + make_interval(secs => %(lease)s),
+    figures = %(throttled)s::jsonb || jsonb_build_object('at', extract(epoch FROM clock_timestamp()))
 FROM sync.run
 WHERE run.id = r.run_id AND r.id = %(range)s AND r.lease_owner = %(owner)s AND r.state = 'running'
 RETURNING run.stop_requested, run.rows_per_second,
-          (SELECT count(*) FROM sync.range AS o JOIN sync.run AS p ON p.id = o.run_id AND p.state = 'open'
+          (SELECT count(*) FROM sync.range AS o JOIN sync.run AS p ON p.id = o.run_id AND p.state = 'open' AND p.kind = 'backfill'
            WHERE o.state = 'running' AND o.lease_until > clock_timestamp())
 
 -- hold: lock the range's row before the statement that merges (rule 18), if it is still this worker's; and the primary
@@ -176,7 +177,9 @@ SELECT r.table_name, count(*), count(*) FILTER (WHERE r.state = 'done'), count(*
        coalesce(max(r.error) FILTER (WHERE r.state <> 'done'),
                 CASE WHEN bool_or(r.state = 'pending') AND NOT bool_or(r.state = 'running' AND r.lease_until > clock_timestamp())
                      THEN (SELECT run.error FROM sync.run WHERE run.id = r.run_id) END),
-       extract(epoch FROM max(coalesce(r.finished_at, clock_timestamp())) - min(r.started_at))
+       extract(epoch FROM max(coalesce(r.finished_at, clock_timestamp())) - min(r.started_at)),
+       (array_agg(r.figures ORDER BY r.figures -> 'at' DESC) FILTER (
+           WHERE r.figures ? 'share' AND (r.figures ->> 'at')::float8 > extract(epoch FROM clock_timestamp()) - 15))[1]
 FROM sync.range AS r
 WHERE r.run_id = ANY (%(runs)s)
 GROUP BY r.run_id, r.table_name ORDER BY r.run_id
@@ -195,3 +198,8 @@ SELECT EXISTS (SELECT FROM sync.range JOIN sync.run ON run.id = run_id AND run.s
                WHERE run_id = ANY (%(runs)s) AND range.state = 'pending')
     OR EXISTS (SELECT FROM sync.range JOIN sync.run ON run.id = run_id AND run.state = 'open'
                WHERE run_id = ANY (%(runs)s) AND range.state = 'running' AND lease_until < clock_timestamp())
+
+-- last_throttled: how a worker of these runs was throttled last, half a minute ago at most
+SELECT figures FROM sync.range
+WHERE run_id = ANY (%(runs)s) AND figures ? 'share' AND (figures ->> 'at')::float8 > extract(epoch FROM clock_timestamp()) - 30
+ORDER BY figures -> 'at' DESC LIMIT 1

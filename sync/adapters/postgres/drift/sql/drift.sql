@@ -46,6 +46,9 @@ RETURNING table_name, id
 SELECT count(*) FROM sync.range AS r JOIN sync.run ON run.id = r.run_id AND run.kind = 'drift' AND run.state = 'open'
 WHERE run.table_name = ANY (%(tables)s) AND r.state = 'done'
 
+-- open_rates: how many rows a second the unfinished passes over these tables may read; null: no limit
+SELECT DISTINCT rows_per_second FROM sync.run WHERE table_name = ANY (%(tables)s) AND kind = 'drift' AND state = 'open'
+
 -- begin_runs: a new pass over each of these tables; it inserts nothing, so its floor means nothing
 INSERT INTO sync.run (kind, table_name, floor, repair, epoch, shape)
 SELECT 'drift', t.name, 0, %(repair)s, (SELECT max(epoch) FROM sync.epoch), t.shape
@@ -108,7 +111,20 @@ WHERE run.id = r.run_id AND NOT (SELECT deadly FROM mine) AND r.id = coalesce((
     ORDER BY c.deaths + (c.state = 'running')::int, c.attempts, c.run_id, c.range_start
     LIMIT 1 FOR UPDATE OF c SKIP LOCKED))
 RETURNING r.id, r.run_id, r.table_name, r.range_start, r.range_end, r.done_to, run.floor, r.attempts,
-          run.rows_per_second, 1::bigint
+          run.rows_per_second,
+          1 + (SELECT count(DISTINCT split_part(o.lease_owner, '/', 1)) FROM sync.range AS o
+               WHERE o.run_id = ANY (%(runs)s) AND o.state = 'running' AND o.lease_until > clock_timestamp()
+                 AND split_part(o.lease_owner, '/', 1) <> split_part(%(owner)s, '/', 1))
+
+-- renew: as for a backfill; but its rate is shared by processes, of which each has one limiter for all of its streams
+UPDATE sync.range AS r SET lease_until = clock_timestamp() + make_interval(secs => %(lease)s),
+    figures = %(throttled)s::jsonb || jsonb_build_object('at', extract(epoch FROM clock_timestamp()))
+FROM sync.run
+WHERE run.id = r.run_id AND r.id = %(range)s AND r.lease_owner = %(owner)s AND r.state = 'running'
+RETURNING run.stop_requested, run.rows_per_second,
+          (SELECT count(DISTINCT split_part(o.lease_owner, '/', 1))
+           FROM sync.range AS o JOIN sync.run AS p ON p.id = o.run_id AND p.state = 'open' AND p.kind = 'drift'
+           WHERE o.state = 'running' AND o.lease_until > clock_timestamp())
 
 -- fail_crashed: ranges whose workers died too often
 UPDATE sync.range SET state = 'failed', deaths = deaths + 1, error = %(error)s, lease_owner = NULL, lease_until = NULL
@@ -156,8 +172,8 @@ SELECT id, table_name, (SELECT coalesce(min(r.started_at), run.started_at) FROM 
        (SELECT extract(epoch FROM max(r.finished_at) - min(r.started_at))::float8 FROM sync.range AS r WHERE r.run_id = run.id)
 FROM sync.run WHERE id = ANY (%(runs)s) AND state = 'open' ORDER BY id FOR UPDATE
 
--- ranges: the ranges of a run, in the order of the ring
-SELECT range_start, range_end, state, figures, error
+-- ranges: the ranges of a run, in the order of the ring; those without a verdict may hold how their worker was throttled
+SELECT range_start, range_end, state, CASE WHEN state = 'done' THEN figures END, error
 FROM sync.range WHERE run_id = %(run)s ORDER BY range_start
 
 -- findings: the findings of a run that were kept; whether a change of the key, or of its partition, was announced meanwhile
