@@ -23,6 +23,7 @@ from sync.core.ring import TokenRange
 from sync.errors import LeaseLost, NotNow, SourceTimeout, SourceUnavailable, TargetNotNow, TargetUnavailable
 from sync.failpoints import failpoint
 from sync.flows.copy_ranges import of_range, retry_message
+from sync.flows.observing import RangeSpan, StopRequested, Trace, untraced
 from sync.flows.recheck import KeysOfBothSides, Recheck, RecheckPolicy
 from sync.flows.retry import pause_after
 from sync.flows.verify import Digests
@@ -83,10 +84,7 @@ class CheckStream:
     turn: Semaphore
     lease_seconds: float = 60
     waits: Callable[[], object] = lambda: None
-
-
-class _StopRequested(Exception):
-    """The run is to stop."""
+    trace: Trace = untraced
 
 
 class _TooManyRows(Exception):
@@ -102,11 +100,11 @@ class _HeldLease:
         self._every = min(stream.lease_seconds / 3, _RENEW_SECONDS)
 
     def renew_if_due(self) -> None:
-        """Renew if it is time. Raises LeaseLost, and _StopRequested if the run is to stop."""
+        """Renew if it is time. Raises LeaseLost, and StopRequested if the run is to stop."""
         if monotonic() - self._at >= self._every:
             self._at = monotonic()
             if self._ranges.renew(self._lease) is None:
-                raise _StopRequested
+                raise StopRequested
 
     def wait(self, seconds: float) -> None:
         """Sleep, renewing the lease, and let another stream have the turn meanwhile."""
@@ -129,7 +127,7 @@ class _HeldLease:
         while not self._turn.acquire(timeout=1):
             try:
                 self.renew_if_due()
-            except (LeaseLost, TargetUnavailable, _StopRequested) as error:
+            except (LeaseLost, TargetUnavailable, StopRequested) as error:
                 lost = error
         if lost:
             raise lost
@@ -156,8 +154,9 @@ def check_ranges(stream: CheckStream, runs: list[int], owner: str, stopped: Call
 
 def _attempt(stream: CheckStream, lease: Lease) -> Literal["done", "failed", "stopped", "lost", "split"]:
     try:
-        _check(stream, lease)
-    except _StopRequested:
+        with stream.trace(lease) as span:
+            _check(stream, lease, span)
+    except StopRequested:
         stream.ranges.release_range(lease)
         return "stopped"
     except LeaseLost as error:
@@ -188,10 +187,9 @@ def _middle(tokens: TokenRange) -> int:
     return tokens.start + (tokens.end - tokens.start) // 2
 
 
-def _check(stream: CheckStream, lease: Lease) -> None:
-    begun = monotonic()
-    sides, held_lease = stream.sides(lease.table), _HeldLease(stream, lease)
-    found = RangeHashes(sides.encoder)
+def _check(stream: CheckStream, lease: Lease, span: RangeSpan) -> None:
+    begun, sides = monotonic(), stream.sides(lease.table)
+    held_lease, found = _HeldLease(stream, lease), RangeHashes(sides.encoder)
     try:
         lease = _read(stream, lease, sides, held_lease, found)
         failpoint("drift.read")
@@ -200,12 +198,14 @@ def _check(stream: CheckStream, lease: Lease) -> None:
         checked.rows.check()
     except _TooManyRows as error:
         stream.ranges.split(replace(lease, attempts=0), _middle(lease.whole), str(error))
+        span.ended("split")
         return
     except AssertionError as error:  # a side contradicts itself: nothing of the range is proved (invariant 5)
         checked = RangeResult(lease.whole, Comparison(source=found.count, unknown=found.count), error=str(error))
     checked.seconds = monotonic() - begun
     failpoint("drift.before_done")
     stream.ranges.done(lease, checked)
+    span.ended("done", rows=checked.rows.source, differing=checked.rows.differing, repaired=checked.repaired)
 
 
 def _read(stream: CheckStream, lease: Lease, sides: Sides, held_lease: _HeldLease, found: RangeHashes) -> Lease:

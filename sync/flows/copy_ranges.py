@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
+from contextvars import copy_context
 from dataclasses import dataclass
 
 from sync.core.ring import TokenRange
@@ -27,6 +28,7 @@ from sync.errors import (
     TargetNotNow,
 )
 from sync.failpoints import failpoint
+from sync.flows.observing import RangeSpan, Trace, untraced
 from sync.flows.retry import pause, retry_until_stopped
 from sync.ports import Batch, Lease, Ranges, Source, Target
 
@@ -50,6 +52,7 @@ class CopyStream:
     batch_bytes: int
     lease_seconds: float = 60
     note_rows_ahead: NoteRowsAhead | None = None
+    trace: Trace = untraced
 
 
 @dataclass(slots=True)
@@ -80,6 +83,7 @@ class _HeldLease:
         # The share of a rate changes with the number of workers, so it is asked for often.
         self._every = min(stream.lease_seconds / 3, 1.0 if lease.rate else stream.lease_seconds)
         self._at = time.monotonic()
+        self.rows = 0
 
     def keep_going(self) -> bool:
         """Renew the lease if it is time; False if the run is to stop. Raises LeaseLost."""
@@ -98,6 +102,7 @@ class _HeldLease:
 
     def loaded(self, batch: Batch) -> None:
         """Note a checkpoint: what is left begins there."""
+        self.rows += batch.rows
         if self.left.start < batch.done_to < self.left.end:
             self.left = TokenRange(batch.done_to, self.left.end)
 
@@ -114,7 +119,8 @@ def copy_ranges(stream: CopyStream, runs: list[int], owner: str, stopped: Callab
         if lease is None:
             break
         try:
-            done += _copy(stream, lease, limiter, stopped)
+            with stream.trace(lease) as span:
+                done += _copy(stream, lease, limiter, stopped, span)
             failures = 0
         except LeaseLost as error:
             log.warning("%s", error, extra=of_range(lease))
@@ -130,16 +136,19 @@ def copy_ranges(stream: CopyStream, runs: list[int], owner: str, stopped: Callab
     return done
 
 
-def _copy(stream: CopyStream, lease: Lease, limiter: RateLimiter, stopped: Callable[[], bool]) -> int:
+def _copy(stream: CopyStream, lease: Lease, limiter: RateLimiter, stopped: Callable[[], bool], span: RangeSpan) -> int:
     if lease.todo is None:
         stream.target(lease).load(lease, Batch((), lease.whole.end, last=True))
+        span.ended("done", rows=0)
         return 1
     held = _HeldLease(stream, lease, lease.todo)
     try:
         done = _copy_pages(stream, held, limiter, stopped)
+        span.ended("done" if done else "left", rows=held.rows)
         log.info("%s: a range is %s", lease.table, "copied" if done else "left", extra=of_range(lease))
         return done
     except SourceTimeout as error:
+        span.failed(error)
         _timed_out(stream.ranges, lease, held.left, error)
         return 0
 
@@ -244,4 +253,5 @@ def in_streams(work: Callable[[str, Callable[[], bool]], int], streams: int, wor
             raise
 
     with ThreadPoolExecutor(streams, thread_name_prefix="stream") as pool:
-        return sum(pool.map(run, range(streams)))
+        begun = [pool.submit(copy_context().run, run, number) for number in range(streams)]
+        return sum(each.result() for each in begun)

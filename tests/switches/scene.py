@@ -167,7 +167,9 @@ class Scene:
 
     def await_heartbeats(self) -> None:
         """Wait until every writer is heard again, after an outage of Postgres; its next try may be seconds away."""
-        silent = "SELECT count(*) FROM sync.writer WHERE state = 'active' AND heartbeat_at < clock_timestamp() - interval '1 s'"
+        silent = (
+            "SELECT count(*) FROM sync.writer WHERE state = 'active' AND heartbeat_at < clock_timestamp() - interval '1 s'"
+        )
         until(lambda: self.place.sql(silent) == [(0,)], 60, "every writer is heard")
 
     # the end

@@ -31,6 +31,7 @@ from sync.flows.copy_ranges import CopyStream, copy_in_streams
 from sync.flows.retry import retry_until_stopped
 from sync.ports import Lease
 from sync.settings import Config, Settings
+from sync.wiring.tracing import tracing
 from sync.wiring.visibility import check_visibility
 from sync.wiring.write_times import RowsAhead
 
@@ -126,7 +127,9 @@ def _stream(cassandra: Cassandra, connection: Connection, tables: dict[str, Tabl
         return loader(lease.table, lease.floor)
 
     batch = int(tuning.batch_mb * _MB)
-    return CopyStream(RangeLedger(connection, tuning.lease_seconds), reader, target, batch, tuning.lease_seconds, ahead.look)
+    trace = tracing().ranges("backfill")
+    ledger = RangeLedger(connection, tuning.lease_seconds)
+    return CopyStream(ledger, reader, target, batch, tuning.lease_seconds, ahead.look, trace)
 
 
 def note_failure(settings: Settings, runs: list[int], error: BaseException) -> None:

@@ -40,6 +40,7 @@ from sync.ports import Epoch, KeyReconciler, Lease, Read
 from sync.settings import Config, Settings
 from sync.wiring.backfill.worker import map_tables, rows_by_key, worker_name
 from sync.wiring.dual_write.worker import reconciler
+from sync.wiring.tracing import tracing
 
 _MB = 1 << 20
 _READS_AT_ONCE = 8
@@ -223,6 +224,7 @@ def _open_stream(job: _Job) -> Iterator[CheckStream]:
             job.turn,
             tuning.lease_seconds,
             job.demand.begin,
+            tracing().ranges("drift"),
         )
 
 
