@@ -16,18 +16,6 @@ def unobserved(side: str, outcome: str, seconds: float) -> None:
     """Count nothing."""
 
 
-def observed_by(first: Observe, second: Observe) -> Observe:
-    """Tells both."""
-    if second is unobserved:
-        return first
-
-    def tell(side: str, outcome: str, seconds: float) -> None:
-        first(side, outcome, seconds)
-        second(side, outcome, seconds)
-
-    return tell
-
-
 class StopRequested(Exception):
     """Work on a range is to stop before its end: no error."""
 

@@ -44,9 +44,9 @@ class Untraced:
         """A span around several writes, of any tables."""
         yield
 
-    def sides(self, table: TableMap) -> Observe:
-        """Makes spans of each side's part, below that of the write."""
-        return unobserved
+    def sides(self, table: TableMap, count: Observe = unobserved) -> Observe:
+        """Counts, and makes a span of each side's part, below that of the write."""
+        return count
 
     def ranges(self, operation: str) -> Trace:
         """Makes a span around each range that a worker works on."""
@@ -127,7 +127,7 @@ class Tracing(Untraced):
         span.set_attribute(_ERROR, kind)
         span.set_status(self._trace.Status(self._trace.StatusCode.ERROR))
 
-    def sides(self, table: TableMap) -> Observe:
+    def sides(self, table: TableMap, count: Observe = unobserved) -> Observe:
         """Made when the part has ended: the flows tell how long it took, and know of no spans."""
         known: dict[str, dict[str, str]] = {
             "source": {"db.system.name": "cassandra", _TABLE: table.name, "sync.side": "source"},
@@ -136,6 +136,7 @@ class Tracing(Untraced):
         names = {side: f"{side} {table.name}" for side in known}
 
         def observed(side: str, outcome: str, seconds: float) -> None:
+            count(side, outcome, seconds)
             if self._is_used and self._trace.get_current_span().get_span_context().is_valid:
                 now = time.time_ns()
                 span = self._tracer.start_span(

@@ -35,7 +35,6 @@ from sync.flows.dual_write import ForwardWrite, Mode
 from sync.flows.dual_write_batch import ForwardBatch
 from sync.flows.increment import ForwardIncrement
 from sync.flows.insert import ForwardInsert
-from sync.flows.observing import observed_by
 from sync.flows.reverse_write import ReverseWrite
 from sync.flows.wrapped_write import WrappedTable, WrappedWrite
 from sync.ports import AnyRows, Intent, Primary
@@ -135,12 +134,12 @@ class FlowMaker:
         rows, mode = self.source.rows(table.source), self.config.mode(name)
         columns = frozenset(p.source.name for p in encoder.pairs)
         reverse_mode = "async" if has_counters(table.source) else mode  # counters are sent on by workers alone
-        count, trace = store_metrics().wrote, tracing().sides(table)
-        observe = observed_by(count, trace)
+        count, trace = store_metrics().wrote, tracing()
+        observe = trace.sides(table, count)
         forward = ForwardWrite(journal, rows, one.write_behind, mode, observe)
         many = RowsJournal(self.pool, table, encoder, one.writer, one.breaker, journal)
         return TableFlows(
-            table, encoder, cells, rows, forward, ForwardBatch(replace(forward, observe=count), many, trace),
+            table, encoder, cells, rows, forward, ForwardBatch(replace(forward, observe=count), many, trace.sides(table)),
             ReverseWrite(reverse, journal, rows, one.write_behind, columns, reverse_mode, observe),
             journal, reverse, self._deletes(table, encoder, rows, mode),
         )  # fmt: skip
@@ -150,7 +149,7 @@ class FlowMaker:
         journal = PartitionJournal(self.pool, table, encoder, one.writer, one.breaker)
         reverse = PartitionReverse(self.pool, table, encoder, one.writer)
         ends = frozenset(OPERATORS)  # in the place of columns
-        observe = observed_by(store_metrics().wrote, tracing().sides(table))
+        observe = tracing().sides(table, store_metrics().wrote)
         return Deletes(
             journal,
             ForwardWrite(journal, rows, one.write_behind, mode, observe),
