@@ -83,7 +83,7 @@ def test_they_say_what_jobs_are_for(valkey: local.ValkeyServer, connection: Any,
         assert "sync.errors.SettingsError: " in ask(f"0/data/job/{failed['id']}.json")["exc_info"]
     (explained,) = read_queue(Settings(redis_url=SecretStr(valkey.url))).newest_failed
     assert explained.description == failed["description"]
-    assert explained.why.endswith("is not set"), explained
+    assert explained.why.startswith("DATABASE_URL (or POSTGRES_HOST"), explained
 
 
 def test_what_is_done_is_forgotten(valkey: local.ValkeyServer, connection: Any, tmp_path: Path) -> None:
