@@ -14,6 +14,8 @@ from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
+from sync.wiring.tracing import tracing
+
 # What is recorded is written by `force_flush` alone, since the batch's own turn comes after an hour.
 _SITE = """
 from opentelemetry import trace
@@ -32,6 +34,7 @@ def _exporter() -> InMemorySpanExporter:
     exporter, provider = InMemorySpanExporter(), TracerProvider()
     provider.add_span_processor(SimpleSpanProcessor(exporter))
     trace.set_tracer_provider(provider)
+    tracing.cache_clear()  # it may just have seen that there is none
     return exporter
 
 
