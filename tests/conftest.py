@@ -15,7 +15,7 @@ from hypothesis import HealthCheck
 from hypothesis import settings as hypothesis_settings
 from support import leaks
 from support.environments import settings_in
-from support.leaks import no_leaks  # noqa: F401 (a fixture for all)
+from support.leaks import no_leaks, pytest_runtest_makereport  # noqa: F401 (for all tests)
 from support.servers import VOLATILE, given, servers_folder, up
 
 from sync import local

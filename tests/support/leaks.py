@@ -2,7 +2,8 @@
 
 A planted value contains `SECRET`, as does a made-up password. Processes are those that `subprocess` starts with this Python or
 with a script of its environment; what they print is looked through in the files that they were given, and where it is collected
-by `communicate` or `run`. Commands of the zygote are checked by `Commands`.
+by `communicate` or `run`; what has the tests' own stderr, in what pytest captures. Commands of the zygote are checked by
+`Commands`.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import logging
 import os
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -114,6 +115,15 @@ def watch() -> None:
     """Look at every process that is started from now on, and at every line of this package's loggers."""
     subprocess.Popen = _Popen  # type: ignore[misc]
     logging.getLogger("sync").addHandler(_Lines())
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """What pytest has captured: there are the lines of processes that have this process's own stderr."""
+    report = yield
+    if any(holds(text, LEAKS.secrets) for name, text in report.sections if name.endswith(f" {report.when}")):
+        LEAKS.found.append(f"what pytest captured in {report.when} of {item.name.partition('[')[0]}")
+    return report
 
 
 @pytest.fixture(autouse=True)

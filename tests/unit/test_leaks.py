@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -26,6 +27,20 @@ def test_what_a_process_prints(tmp_path: Path) -> None:
         assert [one.endswith(": stderr") for one in LEAKS.look()] == [True]
         subprocess.run([sys.executable, "-c", "print('all is well')"], stdout=log, check=True)
     assert LEAKS.look() == []
+
+
+def test_what_goes_to_the_tests_own_output(pytestconfig: pytest.Config, tmp_path: Path) -> None:
+    """Would break: a writer's process, whose stderr is this process's, is looked at by nobody."""
+    (tmp_path / "conftest.py").write_text("from support import leaks\nfrom support.leaks import *\nleaks.watch()\n")
+    (tmp_path / "test_it.py").write_text(
+        f"import subprocess, sys\ndef test_one(): subprocess.run([sys.executable, '-c', {SAYS.format('stderr')!r}])\n"
+        "def test_two(): ...\n"
+    )
+    env = {**os.environ, "PYTHONPATH": str(pytestconfig.rootpath / "tests")}
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(tmp_path)]
+    done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, check=False)
+    assert done.returncode == 1 and "2 passed, 1 error" in done.stdout, done.stdout
+    assert "was printed by ['what pytest captured in call of test_one']" in done.stdout
 
 
 def test_a_password_of_its_environment() -> None:
