@@ -125,14 +125,14 @@ def test_prometheus_sees_a_worker_go(watch: Watched, tmp_path: Path) -> None:
             command.wait(120)
 
         both = sorted(f"127.0.0.1:{each}" for each in (port, board_port))
-        until(lambda: server.scraped() == both and fires(), what="both are scraped, and nothing fires")
+        until(lambda: server.scraped() == both and fires(), 240, what="both are scraped, and nothing fires")
         (value,) = server.ask("query?query=max(sync_workers)")["result"]
         assert value["value"][1] == "1"
         end(worker)
-        until(lambda: fires("SyncNoWorker"), what="it knows that no worker is left")
+        until(lambda: fires("SyncNoWorker"), 240, what="it knows that no worker is left")
         (alert,) = server.firing()
         assert alert["annotations"]["summary"] == "No worker listens to the queue"
         end(board)
-        until(lambda: fires("SyncNotWatched"), what="it knows that nobody exports anything")
+        until(lambda: fires("SyncNotWatched"), 240, what="it knows that nobody exports anything")
         watch.command("worker", "-n", "1", "--metrics-port", str(port))
-        until(lambda: fires() and server.scraped(), what="all is well again")
+        until(lambda: fires() and server.scraped(), 240, what="all is well again")

@@ -17,7 +17,7 @@ from support.places import Place
 from support.prepared_places import home_of
 from support.reverse import be_primary
 from support.running_commands import until
-from support.spans import Spans, about, recorded, recording, text_of
+from support.spans import Spans, about, recorded, recording, text_of, unruly
 from support.wrapped import WRITES, AsyncSongs, NewSongs, OldSongs
 
 from sync.adapters.postgres.connection.pool import open_pool
@@ -163,6 +163,37 @@ def test_after_the_cut_over(home: Place, table: Table, spans: Spans) -> None:
     assert sorted(below(found, whole)) == ["source songs"] * 2 + ["target songs"] * 2
 
 
+def test_a_process_that_only_has_transactions(home: Place, table: Table, spans: Spans) -> None:
+    """Would break: nobody has looked for a provider, and its writes have no spans."""
+    be_primary(table, "postgres")
+    settings = home.settings.model_copy(update={"storage_backend": "postgres"})
+    with DualWriteStore(settings, CONFIG) as store, store.transaction() as tx:
+        tx.put("songs", {"id": uuid4(), "title": "b"})
+    until(lambda: any(span.name == "source songs" for span in spans()), what="the source has it")
+    assert below(spans(), by_name(spans(), "transaction")) == ["target songs", "source songs"]
+
+
+def test_a_processor_that_raises(home: Place, table: Table, spans: Spans, caplog: pytest.LogCaptureFixture) -> None:
+    """Would break: a write ends between its sides, or a call never ends, because of what an application has installed."""
+    key = uuid4()
+    with unruly(), DualWriteStore(home.settings, CONFIG) as store:
+        assert store.put("songs", {"id": key, "title": "a"}) and store.delete("songs", {"id": key})
+        assert store.put_many("songs", [{"id": uuid4(), "title": "a"} for _ in range(100)])
+        store.begin([("songs", {"id": key})]).finish()
+        store.begin([("songs", {"id": key})]).withdraw()
+    be_primary(table, "postgres")
+    settings = home.settings.model_copy(update={"storage_backend": "postgres"})
+    with unruly(), DualWriteStore(settings, CONFIG) as store:
+        assert store.put("songs", {"id": key, "title": "a"})
+        with store.transaction() as tx:
+            tx.put("songs", {"id": key, "title": "b"})
+    assert table.sql("SELECT count(*) FROM sync.intent") == [(0,)], "the source has all, and each call has ended"
+    assert table.sql("SELECT count(*) FROM sync.writer WHERE state = 'active'") == [(0,)], "both have signed off"
+    assert [record.getMessage() for record in caplog.records if "OpenTelemetry" in record.getMessage()] == [
+        "spans are not recorded: OpenTelemetry: ValueError"
+    ]
+
+
 def test_on_asyncio(home: Place, table: Table, spans: Spans) -> None:
     """Would break: the threads of a store know nothing of the task, or one task's spans are another one's."""
 
@@ -233,6 +264,10 @@ def test_classes_of_the_application(home: Place, table: Table, spans: Spans, mon
     _, failed = [about(span) for span in found if span.name == "call songs, titles"]
     assert (failed["sync.outcome"], failed["error.type"]) == ("failed", "builtins.TimeoutError")
     assert PLANTED not in text_of(found)
+    before = len(spans())
+    with DualWriteStore(home.settings, CONFIG) as plain:
+        plain.begin([("songs", {"id": uuid4()})]).withdraw()
+    assert about(spans()[before])["sync.outcome"] == "withdrawn"
 
 
 @pytest.mark.slow

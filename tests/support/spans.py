@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from opentelemetry import trace
-from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
+from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
@@ -28,13 +28,40 @@ trace.set_tracer_provider(provider)
 """
 
 
+class _Unruly(SpanProcessor):
+    """A processor that raises while it is told to."""
+
+    raises = False
+
+    def on_start(self, span: object, parent_context: object = None) -> None:
+        self.on_end(span)
+
+    def on_end(self, span: object) -> None:
+        if self.raises:
+            raise ValueError("a processor of somebody's")
+
+
+_UNRULY = _Unruly()
+
+
+@contextmanager
+def unruly() -> Iterator[None]:
+    """Whoever begins or ends a span meets an error."""
+    _exporter()
+    _UNRULY.raises = True
+    try:
+        yield
+    finally:
+        _UNRULY.raises = False
+
+
 @cache
 def _exporter() -> InMemorySpanExporter:
     """The process's provider can be set once; spans of other tests are cleared before each use."""
     exporter, provider = InMemorySpanExporter(), TracerProvider()
     provider.add_span_processor(SimpleSpanProcessor(exporter))
+    provider.add_span_processor(_UNRULY)
     trace.set_tracer_provider(provider)
-    tracing.cache_clear()  # it may just have seen that there is none
     return exporter
 
 
@@ -46,6 +73,7 @@ def recorded() -> Iterator[Spans]:
     """A function that gives the spans that have ended since, in the order of their ends."""
     exporter = _exporter()
     exporter.clear()
+    tracing.cache_clear()  # as in a process that has written nothing yet
     yield lambda: list(exporter.get_finished_spans())
     exporter.clear()
 

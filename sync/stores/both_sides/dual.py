@@ -245,14 +245,14 @@ class DualWriteStore(Announces, CounterWrites, ManyPuts, PrimaryReads, Transacti
         self._calls.begin(caller)
         end_span = tracing().begin("call", tables)
 
-        def ended(error: BaseException | None) -> None:
+        def ended(error: BaseException | None, outcome: str) -> None:
             self._calls.finish(caller)
-            end_span(error)
+            end_span(error, outcome)
 
         try:
             primary, begun = self._begin(given)
         except BaseException as error:
-            ended(error)
+            ended(error, "failed")
             raise
         return Begun(primary, begun, ended)
 

@@ -28,11 +28,11 @@ class Begun:
 
     primary: Primary
     write: BegunWrite
-    ended: Callable[[BaseException | None], None]
+    ended: Callable[[BaseException | None, str], None]
 
     def finish(self) -> None:
         """The call has ended. Raises WriteUnsure."""
-        with self._ending():
+        with self._ending("written"):
             self.write.finish()
 
     def fail(self, error: BaseException) -> None:
@@ -40,15 +40,15 @@ class Begun:
         try:
             self.write.fail(error)
         finally:
-            self.ended(error)
+            self.ended(error, "failed")
 
     def withdraw(self) -> None:
         """The call is not made."""
-        with self._ending():
+        with self._ending("withdrawn"):
             self.write.withdraw()
 
     @contextmanager
-    def _ending(self) -> Iterator[None]:
+    def _ending(self, outcome: str) -> Iterator[None]:
         error: BaseException | None = None
         try:
             yield
@@ -56,7 +56,7 @@ class Begun:
             error = raised
             raise
         finally:
-            self.ended(error)
+            self.ended(error, outcome)
 
 
 class PrimaryCalls(Protocol):

@@ -129,7 +129,7 @@ def _stream(cassandra: Cassandra, connection: Connection, tables: dict[str, Tabl
     batch = int(tuning.batch_mb * _MB)
     trace = tracing().ranges("backfill")
     ledger = RangeLedger(connection, tuning.lease_seconds)
-    return CopyStream(ledger, reader, target, batch, tuning.lease_seconds, ahead.look, trace)
+    return CopyStream(ledger, reader, target, batch, tuning.lease_seconds, ahead.look, trace=trace)
 
 
 def note_failure(settings: Settings, runs: list[int], error: BaseException) -> None:

@@ -224,7 +224,7 @@ def _open_stream(job: _Job) -> Iterator[CheckStream]:
             job.turn,
             tuning.lease_seconds,
             job.demand.begin,
-            tracing().ranges("drift"),
+            trace=tracing().ranges("drift"),
         )
 
 
