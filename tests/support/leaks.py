@@ -13,10 +13,9 @@ import os
 import subprocess
 import sys
 from collections.abc import Generator, Iterator, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import pytest
 
@@ -32,19 +31,18 @@ _OWN = Path(sys.executable).parent
 class _Printed:
     """A file that a process writes, and how much of it was looked through."""
 
-    path: Path
+    file: IO[bytes]  # opened at once: a test may remove its folder
+    process: subprocess.Popen[Any]
     what: str
     secrets: frozenset[str]
     seen: int = 0
 
     def leaks(self) -> bool:
-        with suppress(FileNotFoundError), self.path.open("rb") as file:
-            half = max(len(secret) for secret in self.secrets) - 1  # may have been written at the last look
-            file.seek(max(0, self.seen - half))
-            text = file.read()
-            self.seen = file.tell()
-            return holds(text, self.secrets)
-        return False
+        half = max(len(secret) for secret in self.secrets) - 1  # may have been written at the last look
+        self.file.seek(max(0, self.seen - half))
+        text = self.file.read()
+        self.seen = self.file.tell()
+        return holds(text, self.secrets)
 
 
 @dataclass
@@ -57,8 +55,12 @@ class Leaks:
 
     def look(self) -> list[str]:
         """Who has said a secret since the last look; of each the name alone."""
+        over = [each for each in self.printed if each.process.returncode is not None]
         found = [*self.found, *(each.what for each in self.printed if each.leaks())]
         self.found.clear()
+        for each in over:  # since before it was looked through
+            each.file.close()
+            self.printed.remove(each)
         return found
 
 
@@ -87,7 +89,8 @@ class _Popen(subprocess.Popen[Any]):
         LEAKS.secrets |= secrets
         self._secrets, self._what = frozenset(secrets | {SECRET}), " ".join(word[:40] for word in words[:5])
         for name, path in files.items():
-            LEAKS.printed.append(_Printed(path, f"{self._what}: {name}", self._secrets, there.get(name, 0)))
+            file = path.open("rb")
+            LEAKS.printed.append(_Printed(file, self, f"{self._what}: {name}", self._secrets, there.get(name, 0)))
 
     def communicate(self, *arguments: Any, **options: Any) -> Any:
         out, err = super().communicate(*arguments, **options)
@@ -114,7 +117,9 @@ class _Lines(logging.Handler):
 def watch() -> None:
     """Look at every process that is started from now on, and at every line of this package's loggers."""
     subprocess.Popen = _Popen  # type: ignore[misc]
-    logging.getLogger("sync").addHandler(_Lines())
+    log = logging.getLogger("sync")
+    log.addHandler(_Lines())
+    log.setLevel(logging.INFO)  # as with SYNC_LOG=json
 
 
 @pytest.hookimpl(wrapper=True)
