@@ -13,7 +13,9 @@ import psycopg
 import pytest
 from hypothesis import HealthCheck
 from hypothesis import settings as hypothesis_settings
+from support import leaks
 from support.environments import settings_in
+from support.leaks import no_leaks, pytest_runtest_makereport  # noqa: F401 (for all tests)
 from support.servers import VOLATILE, given, servers_folder, up
 
 from sync import local
@@ -25,6 +27,7 @@ hypothesis_settings.register_profile("untimed", deadline=None, suppress_health_c
 hypothesis_settings.load_profile("untimed")
 # Whatever a shell starts in the background ignores Ctrl-C, and so would the commands that tests interrupt.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+leaks.watch()
 
 
 @pytest.fixture(scope="session")

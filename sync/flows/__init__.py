@@ -8,7 +8,7 @@ reverse_write    a write while Postgres is primary (rules 23 to 25)
 insert           an insert while the source is primary (rule 17)
 increment        an increment of counters while the source is primary (rule “counters”)
 wrapped_write    a write by an application's own class (rule 17)
-observing        how long the steps of a write took
+observing        how long the steps of a write took, and what becomes of a range
 write_router     the flow of the current primary; waits during a switch
 drain            takes the keys that are due, in batches
 reconcile        makes the target equal, key by key (rules 15 and 16)

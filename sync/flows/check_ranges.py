@@ -21,6 +21,7 @@ from sync.core.ring import TokenRange
 from sync.errors import LeaseLost, NotNow, SourceTimeout, SourceUnavailable, TargetNotNow, TargetUnavailable
 from sync.failpoints import failpoint
 from sync.flows.copy_ranges import of_range, retry_message
+from sync.flows.observing import RangeSpan, StopRequested, Trace, untraced
 from sync.flows.pacing import Pacer
 from sync.flows.range_verdicts import TableKeys, only_in_target, tally
 from sync.flows.recheck import Recheck, RecheckPolicy
@@ -80,14 +81,11 @@ class CheckStream:
     lease_seconds: float = 60
     waits: Callable[[], object] = lambda: None
     pacer: Pacer = field(default_factory=Pacer)
+    trace: Trace = untraced
 
     def most_rows(self, rate: float | None) -> int:
         """After how many rows a range is cut, with this process's share of a rate."""
         return min(self.range_rows, max(_LEAST_BURST, int(_BURST_SECONDS * rate))) if rate else self.range_rows
-
-
-class _StopRequested(Exception):
-    """The run is to stop."""
 
 
 class _TooManyRows(Exception):
@@ -103,18 +101,18 @@ class _HeldLease:
         self._every = stream.pacer.every(min(stream.lease_seconds / 3, _RENEW_SECONDS), lease.rate)
 
     def renew_if_due(self) -> None:
-        """Renew if it is time. Raises LeaseLost, and _StopRequested if the run is to stop."""
+        """Renew if it is time. Raises LeaseLost, and StopRequested if the run is to stop."""
         if monotonic() - self._at >= self._every or self._pacer.is_due:
             self._at = monotonic()
             renewed = self._pacer.renew(self._ranges, self._lease)
             if renewed is None:
-                raise _StopRequested
+                raise StopRequested
             self._lease = renewed
 
     def pace(self, rows: int = 0, stopped: Callable[[], bool] = lambda: False) -> None:
         """Note rows that were, or are to be, read on both sides, and wait until more may be, renewing the lease.
 
-        This stream keeps its turn, so that no other one reads instead. Raises _StopRequested if it is `stopped()`, too.
+        This stream keeps its turn, so that no other one reads instead. Raises StopRequested if it is `stopped()`, too.
         """
         self._pacer.spend(rows, self._lease.rate)
         begun = monotonic()
@@ -122,7 +120,7 @@ class _HeldLease:
         def keep_going() -> bool:
             self.renew_if_due()
             if stopped():
-                raise _StopRequested
+                raise StopRequested
             return self.rested + monotonic() - begun < _MOST_REST_SECONDS
 
         try:
@@ -153,7 +151,7 @@ class _HeldLease:
         while not self._turn.acquire(timeout=1):
             try:
                 self.renew_if_due()
-            except (LeaseLost, TargetUnavailable, _StopRequested) as error:
+            except (LeaseLost, TargetUnavailable, StopRequested) as error:
                 lost = error
         if lost:
             raise lost
@@ -184,8 +182,9 @@ def _attempt(
     stream: CheckStream, lease: Lease, stopped: Callable[[], bool]
 ) -> Literal["done", "failed", "stopped", "lost", "split"]:
     try:
-        _check(stream, lease, stopped)
-    except _StopRequested:
+        with stream.trace(lease) as span:
+            _check(stream, lease, stopped, span)
+    except StopRequested:
         stream.ranges.release_range(lease)
         return "stopped"
     except LeaseLost as error:
@@ -216,7 +215,7 @@ def _middle(tokens: TokenRange) -> int:
     return tokens.start + (tokens.end - tokens.start) // 2
 
 
-def _check(stream: CheckStream, lease: Lease, stopped: Callable[[], bool]) -> None:
+def _check(stream: CheckStream, lease: Lease, stopped: Callable[[], bool], span: RangeSpan) -> None:
     begun = monotonic()
     sides, held_lease = stream.sides(lease.table), _HeldLease(stream, lease)
     found = RangeHashes(sides.encoder)
@@ -229,12 +228,14 @@ def _check(stream: CheckStream, lease: Lease, stopped: Callable[[], bool]) -> No
         checked.rows.check()
     except _TooManyRows as error:
         stream.ranges.split(replace(lease, attempts=0), _middle(lease.whole), str(error))
+        span.ended("split")
         return
     except AssertionError as error:  # a side contradicts itself: nothing of the range is proved (invariant 5)
         checked = RangeResult(lease.whole, Comparison(source=found.count, unknown=found.count), error=str(error))
     checked.seconds = monotonic() - begun
     failpoint("drift.before_done")
     stream.ranges.done(lease, checked)
+    span.ended("done", rows=checked.rows.source, differing=checked.rows.differing, repaired=checked.repaired)
 
 
 def _read(stream: CheckStream, lease: Lease, sides: Sides, held_lease: _HeldLease, found: RangeHashes) -> Lease:

@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
+from contextvars import copy_context
 from dataclasses import dataclass, field
 
 from sync.core.ring import TokenRange
@@ -27,6 +28,7 @@ from sync.errors import (
     TargetNotNow,
 )
 from sync.failpoints import failpoint
+from sync.flows.observing import RangeSpan, Trace, untraced
 from sync.flows.pacing import Pacer
 from sync.flows.retry import pause, retry_until_stopped
 from sync.ports import Batch, Lease, Ranges, Source, Target
@@ -52,6 +54,7 @@ class CopyStream:
     lease_seconds: float = 60
     note_rows_ahead: NoteRowsAhead | None = None
     pacer: Pacer = field(default_factory=Pacer)
+    trace: Trace = untraced
 
 
 class _HeldLease:
@@ -61,6 +64,7 @@ class _HeldLease:
         self._ranges, self._pacer, self.lease, self.left = stream.ranges, stream.pacer, lease, left
         self._every = stream.pacer.every(stream.lease_seconds / 3, lease.rate)
         self._at = time.monotonic()
+        self.rows = 0
 
     def keep_going(self) -> bool:
         """Renew the lease if it is time; False if the run is to stop. Raises LeaseLost."""
@@ -79,6 +83,7 @@ class _HeldLease:
 
     def loaded(self, batch: Batch) -> None:
         """Note a checkpoint: what is left begins there."""
+        self.rows += batch.rows
         if self.left.start < batch.done_to < self.left.end:
             self.left = TokenRange(batch.done_to, self.left.end)
 
@@ -95,7 +100,8 @@ def copy_ranges(stream: CopyStream, runs: list[int], owner: str, stopped: Callab
         if lease is None:
             break
         try:
-            done += _copy(stream, lease, stopped)
+            with stream.trace(lease) as span:
+                done += _copy(stream, lease, stopped, span)
             failures = 0
         except LeaseLost as error:
             log.warning("%s", error, extra=of_range(lease))
@@ -113,16 +119,19 @@ def copy_ranges(stream: CopyStream, runs: list[int], owner: str, stopped: Callab
     return done
 
 
-def _copy(stream: CopyStream, lease: Lease, stopped: Callable[[], bool]) -> int:
+def _copy(stream: CopyStream, lease: Lease, stopped: Callable[[], bool], span: RangeSpan) -> int:
     if lease.todo is None:
         stream.target(lease).load(lease, Batch((), lease.whole.end, last=True))
+        span.ended("done", rows=0)
         return 1
     held = _HeldLease(stream, lease, lease.todo)
     try:
         done = _copy_pages(stream, held, stopped)
+        span.ended("done" if done else "left", rows=held.rows)
         log.info("%s: a range is %s", lease.table, "copied" if done else "left", extra=of_range(lease))
         return done
     except SourceTimeout as error:
+        span.failed(error)
         _timed_out(stream.ranges, lease, held.left, error)
         return 0
 
@@ -227,4 +236,5 @@ def in_streams(work: Callable[[str, Callable[[], bool]], int], streams: int, wor
             raise
 
     with ThreadPoolExecutor(streams, thread_name_prefix="stream") as pool:
-        return sum(pool.map(run, range(streams)))
+        begun = [pool.submit(copy_context().run, run, number) for number in range(streams)]
+        return sum(each.result() for each in begun)

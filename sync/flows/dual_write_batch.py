@@ -16,6 +16,7 @@ from sync.core.mutations import Mutation
 from sync.errors import AnswerLost, SyncError, TargetBusy, TargetUnavailable, WriteRefused, WriteUnsure
 from sync.failpoints import failpoint
 from sync.flows.dual_write import ForwardWrite, lost_reason, unsure_reason
+from sync.flows.observing import Observe, unobserved
 from sync.ports import Intent
 
 
@@ -41,10 +42,14 @@ class Ends:
 
 @dataclass(frozen=True, slots=True)
 class ForwardBatch:
-    """Writes rows of one table; `one` does it for a single row."""
+    """Writes rows of one table; `one` does it for a single row, and counts each.
+
+    `together` is told of a side's part as a whole.
+    """
 
     one: ForwardWrite
     journal: BatchJournal
+    together: Observe = unobserved
 
     def write(self, puts: Sequence[Mutation]) -> Ends:
         """Write MAX_LOCKS rows at most, no two of the same key. Raises EpochChanged before anything is written."""
@@ -72,7 +77,10 @@ class ForwardBatch:
 
     def _in_primary(self, begun: dict[int, tuple[Mutation, Intent]], ends: Ends) -> list[tuple[Mutation, Intent]]:
         """Write all rows into the primary at once; those that it has, and whose other half is to be done here."""
+        sent = time.monotonic()
         outcomes = self.one.primary.write_many([(put, intent.version) for put, intent in begun.values()])
+        bad = [outcome for outcome, *_ in outcomes if outcome != "written"]
+        self.together("source", bad[0] if bad else "written", time.monotonic() - sent)
         failpoint("write.after_primary")
         written, late, unsure = [], [], dict[str, list[Intent]]()
         for (number, (put, intent)), (outcome, error, seconds) in zip(begun.items(), outcomes, strict=True):
@@ -119,5 +127,6 @@ class ForwardBatch:
     def _observe(self, written: Sequence[object], outcome: str, sent: float) -> None:
         """Count the target's halves; each of them has waited for all."""
         seconds = time.monotonic() - sent
+        self.together("target", outcome, seconds)
         for _ in written:
             self.one.observe("target", outcome, seconds)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from contextvars import copy_context
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
@@ -102,10 +103,10 @@ class ReverseWrite:
             self.observe("target", outcome, time.monotonic() - asked)
 
     def _send(self, mutation: Mutation, intent: Intent) -> None:
-        begun = time.monotonic()
+        begun, caller = time.monotonic(), copy_context()  # `done` is called in a thread of the driver's
 
         def done(outcome: Outcome, error: str) -> None:
-            self.observe("source", outcome, time.monotonic() - begun)
+            caller.run(self.observe, "source", outcome, time.monotonic() - begun)
             if outcome == "written" and not expires_late(mutation.cells, time.monotonic() - begun):
                 self.write_behind.remove_later(self.journal, intent)
             else:

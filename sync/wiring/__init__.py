@@ -20,6 +20,7 @@ servers       which servers answer
 shapes        whether tables change between the beginning and the end of a run
 status        `sync status`
 throttle      what a worker paces its streams with
+tracing       OpenTelemetry spans of writes and of ranges
 visibility    whether this process sees values as they are, on both sides
 worker_check  what `sync worker` checks before it starts
 write_times   looks for rows ahead of the clock while ranges are copied

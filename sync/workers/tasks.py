@@ -16,6 +16,7 @@ from sync.adapters.queue import CHECK_JOB, COPY_JOB, RECONCILE_JOB
 from sync.errors import SyncError, Unreachable
 from sync.settings import Config, Settings, load_config, load_settings
 from sync.wiring.backfill.worker import note_failure, notify_again
+from sync.wiring.tracing import tracing
 
 if TYPE_CHECKING:
     from sync.wiring.dual_write.drain_session import DrainSession
@@ -68,6 +69,8 @@ def _ranges(runs: str, work: Work, job: str) -> int:
         if isinstance(error, psycopg.Error):  # RQ keeps what it prints, and that quotes values
             raise SyncError(f"{type(error).__name__}: {error_text(error)}") from None
         raise
+    finally:
+        tracing().flush()
     if time.monotonic() > until:
         try:
             notify_again(settings, ids, job)

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import kubernetes_validate
 import pytest
 import yaml
 
@@ -115,6 +116,40 @@ def test_what_compose_mounts_is_there() -> None:
     assert any(source.startswith(".") for source in mounted)
     (target,) = documents(DEPLOY / "prometheus/prometheus.yml")[0]["scrape_configs"][0]["static_configs"][0]["targets"]
     assert target == "worker:9464"
+
+
+KUBERNETES = ("1.30", "1.36")
+"""The oldest version that is meant, and one that is new."""
+
+
+@pytest.mark.parametrize("version", KUBERNETES)
+@pytest.mark.parametrize("path", sorted((DEPLOY / "kubernetes").iterdir()), ids=lambda p: p.name)
+def test_kubernetes_takes_the_examples(path: Path, version: str) -> None:
+    """Would break: a key in the wrong place, which `kubectl apply` refuses."""
+    found = documents(path)
+    assert found
+    for one in found:
+        kubernetes_validate.validate(one, version, strict=True)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "right"),
+    [
+        ("terminationGracePeriodsSeconds: 120", "terminationGracePeriodSeconds: 120"),
+        ("containerPort: metrics", "containerPort: 9464"),
+        ("apiVersion: apps/v2", "apiVersion: apps/v1"),
+        ("replicas: two", "replicas: 2"),
+        ("schedul: ", "schedule: "),
+        ("  replicas: 2\n  terminationGracePeriodSeconds: 120\n", "  replicas: 2\n"),
+    ],
+)
+def test_what_kubernetes_refuses_is_found(wrong: str, right: str) -> None:
+    """Would break: the test above checks nothing."""
+    text = (DEPLOY / "kubernetes/sync.yaml").read_text("utf-8")
+    assert right in text
+    with pytest.raises((kubernetes_validate.ValidationError, kubernetes_validate.SchemaNotFoundError)):
+        for one in yaml.safe_load_all(text.replace(right, wrong)):
+            kubernetes_validate.validate(one, KUBERNETES[-1], strict=True)
 
 
 def test_pods_have_probes_limits_and_no_root() -> None:

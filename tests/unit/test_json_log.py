@@ -45,6 +45,7 @@ def test_a_record_is_one_object(lines: list[dict[str, Any]]) -> None:
     }  # fmt: skip
 
 
+@pytest.mark.leaks
 def test_an_exception_is_told_without_its_text(lines: list[dict[str, Any]]) -> None:
     """Would break: an error of a library quotes a row's values into the log."""
     try:

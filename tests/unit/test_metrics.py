@@ -15,11 +15,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from prometheus_client import REGISTRY
+from prometheus_client import REGISTRY, CollectorRegistry
+from prometheus_client.multiprocess import MultiProcessCollector
 from support.prometheus import ROOT, rules, scraped, shown_labels, used
 
 from sync.adapters.queue_state import explain_failure
-from sync.adapters.store_metrics import StoreMetrics, store_metrics
+from sync.adapters.store_metrics import LateStoreMetrics, StoreMetrics, store_metrics
 from sync.core.metrics import JOBS, METRICS, OF_STATE, STATE, UP, WORKERS, samples
 from sync.workers.health import Shared, worker_lines
 
@@ -210,6 +211,38 @@ def test_names_that_the_application_has_taken(caplog: pytest.LogCaptureFixture) 
     assert "stores count nothing: prometheus_client: Duplicated timeseries" in caplog.text
 
 
+def written(registry: Any = REGISTRY) -> float:
+    """How many writes both sides have."""
+    found = [s.value for family in registry.collect() for s in family.samples if s.name == "sync_write_seconds_count"]
+    return sum(found)
+
+
+def test_what_waits_is_counted_before_it_is_read() -> None:
+    """Would break: a scrape misses the newest writes, or counts one twice, or loses some that came meanwhile."""
+    counted = store_metrics()
+    assert isinstance(counted, LateStoreMetrics)
+    before = written()
+    for number in range(5):
+        counted.wrote("both", "written", 0.1)
+        assert written() == before + number + 1
+    counted.wrote("both", "written", 0.1)
+    assert written(REGISTRY.restricted_registry(["sync_write_seconds_count"])) == before + 6
+    begin = threading.Barrier(9)
+
+    def write() -> None:
+        begin.wait()
+        for _ in range(2000):
+            counted.wrote("source", "written", 0.001)
+
+    threads = [threading.Thread(target=write) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    begin.wait()
+    while any(thread.is_alive() for thread in threads):
+        assert written() <= before + 6 + 16_000
+    assert written() == before + 6 + 16_000
+
+
 def test_a_health_process_that_is_killed_while_it_reads() -> None:
     """Would break: it holds a lock at that moment, and the command waits for it for good."""
     shared = Shared()
@@ -270,6 +303,10 @@ def test_with_files_of_several_processes(tmp_path: Path, where: str) -> None:
     assert done.stdout.splitlines() == ["sync_worker_replaced_total 1.0"] * 2 + ["True", str(where != "no folder")], (
         done.stderr
     )
+    if where == "folder":
+        registry = CollectorRegistry()
+        MultiProcessCollector(registry, str(folder))
+        assert written(registry) == 1, "who reads the file waits for nothing"
     said = {"folder": "", "no folder": "stores count nothing: ", "full": "stores count wrongly: prometheus_client: OSError"}
     assert done.stderr.startswith(said[where]) and done.stderr.count("\n") == (where != "folder")
 

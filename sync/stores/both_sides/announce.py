@@ -33,6 +33,6 @@ class Announces(TableWrites):
             self._router.run({"astra": record, "postgres": record})
 
         try:
-            self._retry_on_change(table, announced)
+            self._traced("announce", table, announced)
         except TargetUnavailable as away:
             raise WriteRefusedNow(f"{table}: Postgres: {away}; the row may not be announced: do it again") from None

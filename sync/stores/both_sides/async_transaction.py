@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, asynccontextmanager
+from contextvars import copy_context
 from functools import partial
 from sys import exc_info
 from typing import Any, TypeVar
@@ -25,14 +26,15 @@ T = TypeVar("T")
 class AsyncTransaction:
     """A transaction of a store, as Transaction, with every method awaited."""
 
-    def __init__(self, tx: Transaction, thread: ThreadPoolExecutor) -> None:
-        self._tx, self._thread = tx, thread
+    def __init__(self, tx: Transaction, run: Callable[[Callable[[], Any]], Awaitable[Any]]) -> None:
+        self._tx, self._in_thread = tx, run
         self.has_ended = False
 
     async def _run(self, call: Callable[[], T]) -> T:
         if self.has_ended:
             raise StoreClosed(ENDED)
-        return await asyncio.get_running_loop().run_in_executor(self._thread, call)
+        result: T = await self._in_thread(call)
+        return result
 
     async def run(self, call: Callable[[psycopg.Connection[Any]], T]) -> T:
         """What a function makes of the connection, in the transaction's thread: cursors, COPY, savepoints."""
@@ -106,15 +108,20 @@ class AsyncTransaction:
 async def async_transaction(begin: Callable[[], AbstractContextManager[Transaction]]) -> AsyncIterator[AsyncTransaction]:
     """The transaction that a store begins, for asyncio. Raises what that raises."""
     thread = ThreadPoolExecutor(1, thread_name_prefix="sync-transaction")
-    run = partial(asyncio.get_running_loop().run_in_executor, thread)
+    loop = asyncio.get_running_loop()
+    context = copy_context()  # one for all of it: what its beginning sets, its end takes back
+
+    def run(call: Callable[..., T], *arguments: Any) -> Awaitable[T]:
+        return loop.run_in_executor(thread, context.run, partial(call, *arguments))
+
     try:
         held = begin()
         try:
             tx = await run(held.__enter__)
         except asyncio.CancelledError:
-            thread.submit(held.__exit__, *exc_info())  # it may have begun
+            thread.submit(context.run, held.__exit__, *exc_info())  # it may have begun
             raise
-        given = AsyncTransaction(tx, thread)
+        given = AsyncTransaction(tx, run)
         try:
             yield given
         except BaseException:

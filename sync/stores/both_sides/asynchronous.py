@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextvars import copy_context
 from types import TracebackType
 from typing import Any, TypeVar
 
@@ -172,4 +173,4 @@ class AsyncDualWriteStore:
     async def _run(self, call: Callable[[], T]) -> T:
         self._check()
         # Cancelling the caller does not cancel the write: it runs in a thread, and finishes its protocol.
-        return await asyncio.get_running_loop().run_in_executor(self._threads, call)
+        return await asyncio.get_running_loop().run_in_executor(self._threads, copy_context().run, call)

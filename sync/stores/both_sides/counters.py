@@ -31,4 +31,4 @@ class CounterWrites(TableWrites):
                 }
             )
 
-        return self._retry_on_change(table, write)
+        return self._traced("increment", table, write)

@@ -38,6 +38,7 @@ from sync.stores.one_side.postgres import PostgresStore
 from sync.stores.one_side.renamed import ApplicationNames
 from sync.stores.process import Process
 from sync.stores.schema_refresh import retry_on_change
+from sync.wiring.tracing import tracing
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -139,7 +140,7 @@ class DualWriteStore(Announces, CounterWrites, ManyPuts, PrimaryReads, Transacti
 
     def put(self, table: str, row: Mapping[str, Any], ttl: int | None = None) -> bool:
         """Write a whole row, which expires after `ttl` seconds: a column left out becomes null on both sides."""
-        return self._retry_on_change(table, lambda flows: self._write(flows, flows.put(row, ttl)))
+        return self._traced("put", table, lambda flows: self._write(flows, flows.put(row, ttl)))
 
     def insert(self, table: str, row: Mapping[str, Any]) -> bool:
         """Write a whole row if there is none with its key; False, and nothing is changed, if there is one.
@@ -156,19 +157,19 @@ class DualWriteStore(Announces, CounterWrites, ManyPuts, PrimaryReads, Transacti
                 }
             )
 
-        return self._retry_on_change(table, write)
+        return self._traced("insert", table, write)
 
     def update(self, table: str, key: Mapping[str, Any], changes: Mapping[str, Any]) -> bool:
         """Write some columns. A row that does not exist is created; with Postgres as primary it is not (False)."""
-        return self._retry_on_change(table, lambda flows: self._write(flows, flows.update(key, changes)))
+        return self._traced("update", table, lambda flows: self._write(flows, flows.update(key, changes)))
 
     def delete(self, table: str, key: Mapping[str, Any]) -> bool:
         """Delete a row, if there is one."""
-        return self._retry_on_change(table, lambda flows: self._write(flows, flows.delete(key)))
+        return self._traced("delete", table, lambda flows: self._write(flows, flows.delete(key)))
 
     def delete_many(self, table: str, where: Mapping[str, Any]) -> bool:
         """Delete the rows of a partition, or of a range of it, with one delete. Raises QueryNotSupported for other rows."""
-        return self._retry_on_change(table, lambda flows: self._write(*flows.delete_of(where)))
+        return self._traced("delete_many", table, lambda flows: self._write(*flows.delete_of(where)))
 
     def _retry_on_change(self, table: str, call: Callable[[TableFlows], T]) -> T:
         with self._calls:
@@ -220,6 +221,10 @@ class DualWriteStore(Announces, CounterWrites, ManyPuts, PrimaryReads, Transacti
 
         `keys` are pairs of a table and a key.
         """
+        given = list(keys)
+        return tracing().write("call", _tables(given), lambda: self._call(given, astra, postgres))
+
+    def _call(self, keys: Keys, astra: Callable[[], T], postgres: Callable[[], T]) -> T:
         with self._calls:
             primary, begun = self._begin(keys)
             try:
@@ -235,14 +240,21 @@ class DualWriteStore(Announces, CounterWrites, ManyPuts, PrimaryReads, Transacti
 
         For calls that begin and end in different threads.
         """
-        caller = object()
+        caller, given = object(), list(keys)
+        tables = _tables(given)
         self._calls.begin(caller)
-        try:
-            primary, begun = self._begin(keys)
-        except BaseException:
+        end_span = tracing().begin("call", tables)
+
+        def ended(error: BaseException | None, outcome: str) -> None:
             self._calls.finish(caller)
+            end_span(error, outcome)
+
+        try:
+            primary, begun = self._begin(given)
+        except BaseException as error:
+            ended(error, "failed")
             raise
-        return Begun(primary, begun, lambda: self._calls.finish(caller))
+        return Begun(primary, begun, ended)
 
     def _begin(self, keys: Keys) -> tuple[Primary, BegunWrite]:
         given = list(keys)
@@ -266,3 +278,7 @@ class DualWriteStore(Announces, CounterWrites, ManyPuts, PrimaryReads, Transacti
         self._process.check()
         self._check_migrated(table)
         return self._known.of(table)
+
+
+def _tables(keys: Keys) -> str:
+    return ", ".join(dict.fromkeys(table for table, _ in keys))

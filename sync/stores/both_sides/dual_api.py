@@ -28,6 +28,7 @@ from sync.stores.both_sides.target_documents import TargetDocuments
 from sync.stores.one_side.astra import NO_COUNTERS, NO_DELETE_MANY, NO_DOCUMENTS, NO_INSERT, refuse_ttl
 from sync.stores.one_side.postgres import PostgresStore
 from sync.stores.rows import PAGE_ROWS, Rows, reads
+from sync.wiring.tracing import tracing
 
 Write = Callable[[], bool]
 ToPostgres = Callable[[TableFlows], bool]
@@ -58,7 +59,7 @@ class ApiDualWriteStore(DualWriteStore):
         Raises NotSupported for a TTL.
         """
         refuse_ttl(table, ttl)
-        return self._retry_on_change(table, lambda _: self._checked_put(table, row)())
+        return self._traced("put", table, lambda _: self._checked_put(table, row)())
 
     def _checked_put(self, table: str, row: Mapping[str, Any]) -> Write:
         self._refuse_static(table, row)
@@ -82,9 +83,13 @@ class ApiDualWriteStore(DualWriteStore):
         keys = self._retry_on_change(table, lambda flows: self._checked_keys(flows, table, given))
         for row, key in zip(given, keys, strict=True):
             by_key.setdefault(key, []).append(row)
-        with self._calls:
-            self._write_all(by_key.values(), lambda row: self._again(table, lambda _: self._checked_put(table, row)()))
-        return True
+
+        def write_all() -> bool:
+            with self._calls:
+                self._write_all(by_key.values(), lambda row: self._again(table, lambda _: self._checked_put(table, row)()))
+            return True
+
+        return tracing().write("put_many", table, write_all, len(given))
 
     def _checked_keys(self, flows: TableFlows, table: str, rows: Sequence[Mapping[str, Any]]) -> list[bytes]:
         for row in rows:
@@ -119,7 +124,7 @@ class ApiDualWriteStore(DualWriteStore):
             astra = self._checked(lambda: self._source.store.checked_update(table, key, changes))
             return self._announced(table, key, astra, to_postgres)
 
-        return self._retry_on_change(table, write)
+        return self._traced("update", table, write)
 
     def delete(self, table: str, key: Mapping[str, Any]) -> bool:
         """Delete a row, if there is one."""
@@ -131,7 +136,7 @@ class ApiDualWriteStore(DualWriteStore):
             astra = self._checked(lambda: self._source.store.checked_delete(table, key))
             return self._announced(table, key, astra, to_postgres)
 
-        return self._retry_on_change(table, write)
+        return self._traced("delete", table, write)
 
     def get(self, table: str, key: Mapping[str, Any]) -> dict[str, Any] | None:
         """The primary's row or document, or None."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, wait
+from contextvars import copy_context
 from typing import Any, TypeVar
 
 from sync.core.mutations import Mutation
@@ -14,6 +15,7 @@ from sync.ports import MAX_LOCKS
 from sync.stores.both_sides.table_flows import Deletes, TableFlows
 from sync.stores.both_sides.table_writes import TableWrites
 from sync.stores.calls import Calls
+from sync.wiring.tracing import tracing
 
 T = TypeVar("T")
 _BATCH_BYTES = 8_000_000
@@ -65,13 +67,16 @@ class ManyPuts(TableWrites):
                     ends.errors[place] = failed
             errors.update({numbers[place]: error for place, error in ends.errors.items()})
 
-        with self._calls:
-            size = self._together(table)
-            for turn in _turns(list(by_key.values()), errors):
-                self._write_all([[batch] for batch in _batches(turn, puts, size)], write)
-        if failed := [number for numbers in by_key.values() for number in numbers if number in errors]:
-            raise errors[failed[0]]
-        return True
+        def write_all() -> bool:
+            with self._calls:
+                size = self._together(table)
+                for turn in _turns(list(by_key.values()), errors):
+                    self._write_all([[batch] for batch in _batches(turn, puts, size)], write)
+            if failed := [number for numbers in by_key.values() for number in numbers if number in errors]:
+                raise errors[failed[0]]
+            return True
+
+        return tracing().write("put_many", table, write_all, len(given))
 
     def _together(self, table: str) -> int:
         """How many rows of the table are written together, at most."""
@@ -106,7 +111,8 @@ class ManyPuts(TableWrites):
             for each in group:
                 write(each)
 
-        written = [self._many.submit(in_order, group) for group in groups]
+        # Each in a copy of the caller's context: what it records there is part of the caller's span.
+        written = [self._many.submit(copy_context().run, in_order, group) for group in groups]
         wait(written)
         for group_written in written:
             group_written.result()

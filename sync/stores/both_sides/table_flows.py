@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from sync.adapters.cassandra.rows.cells import Cells, cells_of
@@ -43,6 +43,7 @@ from sync.stores.both_sides.source import SourceSide
 from sync.stores.one_side.cql import CqlStore
 from sync.wiring.backfill.worker import map_sources
 from sync.wiring.dual_write.worker import reconciler
+from sync.wiring.tracing import tracing
 from sync.wiring.visibility import check_target
 
 _SYNC_COLUMNS = "SELECT FROM pg_attribute WHERE attrelid = to_regclass(%s) AND attname = '_sync_version' AND NOT attisdropped"
@@ -133,11 +134,13 @@ class FlowMaker:
         rows, mode = self.source.rows(table.source), self.config.mode(name)
         columns = frozenset(p.source.name for p in encoder.pairs)
         reverse_mode = "async" if has_counters(table.source) else mode  # counters are sent on by workers alone
-        forward = ForwardWrite(journal, rows, one.write_behind, mode, store_metrics().wrote)
+        count, trace = store_metrics().wrote, tracing()
+        observe = trace.sides(table, count)
+        forward = ForwardWrite(journal, rows, one.write_behind, mode, observe)
         many = RowsJournal(self.pool, table, encoder, one.writer, one.breaker, journal)
         return TableFlows(
-            table, encoder, cells, rows, forward, ForwardBatch(forward, many),
-            ReverseWrite(reverse, journal, rows, one.write_behind, columns, reverse_mode, store_metrics().wrote),
+            table, encoder, cells, rows, forward, ForwardBatch(replace(forward, observe=count), many, trace.sides(table)),
+            ReverseWrite(reverse, journal, rows, one.write_behind, columns, reverse_mode, observe),
             journal, reverse, self._deletes(table, encoder, rows, mode),
         )  # fmt: skip
 
@@ -146,10 +149,11 @@ class FlowMaker:
         journal = PartitionJournal(self.pool, table, encoder, one.writer, one.breaker)
         reverse = PartitionReverse(self.pool, table, encoder, one.writer)
         ends = frozenset(OPERATORS)  # in the place of columns
+        observe = tracing().sides(table, store_metrics().wrote)
         return Deletes(
             journal,
-            ForwardWrite(journal, rows, one.write_behind, mode, store_metrics().wrote),
-            ReverseWrite(reverse, journal, rows, one.write_behind, ends, mode, store_metrics().wrote),
+            ForwardWrite(journal, rows, one.write_behind, mode, observe),
+            ReverseWrite(reverse, journal, rows, one.write_behind, ends, mode, observe),
             reverse,
         )
 

@@ -8,6 +8,7 @@ from typing import TypeVar
 
 from sync.flows.write_router import WriteRouter
 from sync.stores.both_sides.table_flows import FlowMaker, TableFlows
+from sync.wiring.tracing import tracing
 
 T = TypeVar("T")
 
@@ -22,6 +23,10 @@ class TableWrites:
     @property
     @abstractmethod
     def _router(self) -> WriteRouter: ...
+
+    def _traced(self, operation: str, table: str, call: Callable[[TableFlows], T]) -> T:
+        """The write, with a span around it."""
+        return tracing().write(operation, table, lambda: self._retry_on_change(table, call))
 
     @abstractmethod
     def _retry_on_change(self, table: str, call: Callable[[TableFlows], T]) -> T: ...

@@ -34,6 +34,7 @@ from sync.stores.one_side.renamed import ApplicationNames
 from sync.stores.process import Process
 from sync.stores.schema_refresh import retry_on_change
 from sync.stores.transaction import NO_TRANSACTION, Transaction, TransactionReads
+from sync.wiring.tracing import tracing
 
 
 class Transactions:
@@ -63,7 +64,12 @@ class Transactions:
         Raises NotSupported while Astra is primary. While a switch is under way, its beginning waits.
         """
         self._process.check()
-        return self._held()
+        return self._traced_transaction()
+
+    @contextmanager
+    def _traced_transaction(self) -> Iterator[Transaction]:
+        with tracing().within("transaction"), self._held() as tx:
+            yield tx
 
     @contextmanager
     def _held(self) -> Iterator[Transaction]:

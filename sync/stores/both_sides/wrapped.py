@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol, Self, TypeVar
 
@@ -27,28 +28,35 @@ class Begun:
 
     primary: Primary
     write: BegunWrite
-    ended: Callable[[], None]
+    ended: Callable[[BaseException | None, str], None]
 
     def finish(self) -> None:
         """The call has ended. Raises WriteUnsure."""
-        try:
+        with self._ending("written"):
             self.write.finish()
-        finally:
-            self.ended()
 
     def fail(self, error: BaseException) -> None:
         """The call has raised."""
         try:
             self.write.fail(error)
         finally:
-            self.ended()
+            self.ended(error, "failed")
 
     def withdraw(self) -> None:
         """The call is not made."""
-        try:
+        with self._ending("withdrawn"):
             self.write.withdraw()
+
+    @contextmanager
+    def _ending(self, outcome: str) -> Iterator[None]:
+        error: BaseException | None = None
+        try:
+            yield
+        except BaseException as raised:
+            error = raised
+            raise
         finally:
-            self.ended()
+            self.ended(error, outcome)
 
 
 class PrimaryCalls(Protocol):

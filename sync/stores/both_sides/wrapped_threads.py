@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextvars import copy_context
 from typing import Any, Protocol, TypeVar
 
 from sync.errors import StoreClosed
@@ -61,7 +62,7 @@ class CallThreads:
     async def _begun(self, begin: Callable[[], BegunCall]) -> BegunCall:
         self._check()
         try:
-            began = self._begin.submit(begin)
+            began = self._begin.submit(copy_context().run, begin)
         except RuntimeError:
             raise StoreClosed("this store was closed: nothing was sent; open a new one") from None
         try:

@@ -34,6 +34,7 @@ from sync.flows.retry import retry_until_stopped
 from sync.ports import Lease
 from sync.settings import Config, Settings
 from sync.wiring.throttle import throttle_of
+from sync.wiring.tracing import tracing
 from sync.wiring.visibility import check_visibility
 from sync.wiring.write_times import RowsAhead
 
@@ -139,7 +140,8 @@ def _stream(
     batch = int(tuning.batch_mb * _MB)
     ranges = RangeLedger(connection, tuning.lease_seconds)
     pacer = Pacer(throttle=throttle, look=lambda name: one_row(name).read())
-    return CopyStream(ranges, reader, target, batch, tuning.lease_seconds, ahead.look, pacer=pacer)
+    trace = tracing().ranges("backfill")
+    return CopyStream(ranges, reader, target, batch, tuning.lease_seconds, ahead.look, pacer=pacer, trace=trace)
 
 
 def note_failure(settings: Settings, runs: list[int], error: BaseException) -> None:

@@ -43,6 +43,7 @@ from sync.settings import Config, Settings
 from sync.wiring.backfill.worker import map_tables, rows_by_key, worker_name
 from sync.wiring.dual_write.worker import reconciler
 from sync.wiring.throttle import throttle_of
+from sync.wiring.tracing import tracing
 
 _MB = 1 << 20
 _READS_AT_ONCE = 8
@@ -236,6 +237,7 @@ def _open_stream(job: _Job) -> Iterator[CheckStream]:
             tuning.lease_seconds,
             job.demand.begin,
             pacer=Pacer(job.limiter, job.throttle, lambda name: one_row(name).read()),
+            trace=tracing().ranges("drift"),
         )
 
 
