@@ -36,7 +36,7 @@ def test_what_goes_to_the_tests_own_output(pytestconfig: pytest.Config, tmp_path
         f"import subprocess, sys\ndef test_one(): subprocess.run([sys.executable, '-c', {SAYS.format('stderr')!r}])\n"
         "def test_two(): ...\n"
     )
-    env = {**os.environ, "PYTHONPATH": str(pytestconfig.rootpath / "tests")}
+    env = {**os.environ, "PYTHONPATH": str(pytestconfig.rootpath / "tests"), "PYTEST_ADDOPTS": ""}  # this run's own
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(tmp_path)]
     done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, check=False)
     assert done.returncode == 1 and "2 passed, 1 error" in done.stdout, done.stdout
