@@ -42,6 +42,10 @@ RECHECKS, FOLLOWERS = "tests/integration/test_partition_rechecks.py", "tests/int
 STATE_SQL, SQL_WRITERS = "migrations/003_sync_state.sql", "tests/integration/test_sql_writers.py"
 TRIGGERS = "sync/adapters/postgres/schema/sql/sql_writers.sql"
 ARRAYS, MANY = "sync/adapters/postgres/dual_write/sql/arrays.sql", "tests/integration/test_many_keys.py"
+PARTITION_RECHECKS, CALLS = (
+    "sync/adapters/postgres/capture/sql/partitions.sql",
+    "tests/integration/test_wrapped_partitions.py",
+)
 FAST, AGREED = "tests/switches/test_fast_rollback.py", "tests/integration/test_agreement.py"
 
 
@@ -1158,6 +1162,37 @@ MUTANTS = (
         "46", "the partition's tombstone does not hold the range", "sync/adapters/postgres/capture/partition_rechecks.py",
         '            connection.execute(_SHARE_RANGE, {"table": self._table.name, "token": due.key.token})\n', "",
         RECHECKS, "rule_46_the_tombstone_waits",
+    ),
+    Mutant(
+        "48", "a worker does not ask whether the call has ended", PARTITION_RECHECKS,
+        "i.lease_until < statement_timestamp()) AND {is_due}\n",
+        "i.lease_until < statement_timestamp()) AND ({is_due} OR true)\n", CALLS, "rule_48_an_open_one",
+    ),
+    Mutant(
+        "48", "a partition's recheck has the time of its announcement", JOURNAL,
+        "version = CASE WHEN kind = 'recheck_partition'\n", "version = CASE WHEN kind = 'none'\n",
+        CALLS, "rule_48_what_the_call_hides and finished",
+    ),
+    Mutant(
+        "48", "of a call whose end nobody saw the announcement's time counts", PARTITION_RECHECKS,
+        "CASE WHEN state = 'finished' THEN version", "CASE WHEN true THEN version", CALLS, "rule_48_what_the_call_hides and dies",
+    ),
+    Mutant(
+        "48", "an earlier tombstone may be as new", PARTITION_RECHECKS,
+        "* 1000000)::bigint, 1 + (", "* 1000000)::bigint, 0 * (", CALLS, "rule_48_each_recheck",
+    ),
+    Mutant(
+        "48", "a stamp does not exceed a call's partition", PARTITIONS,
+        "AND kind = 'recheck_partition'\n", "AND kind = 'none'\n", CALLS, "rule_48_the_next_write",
+    ),
+    Mutant(
+        "48", "the end of a partition's call that nobody saw leaves the proof alone", PARTITION_RECHECKS,
+        "    RETURNING table_name, state, mutation\n", "    RETURNING table_name, 'finished' AS state, mutation\n",
+        CALLS, "rule_48_a_call_that_raised",
+    ),
+    Mutant(
+        "48", "the partition is sent again after each call", "sync/stores/both_sides/table_flows.py",
+        'primary == "astra", primary == "postgres")', 'primary == "astra", False)', CALLS, "triggers_tell",
     ),
     Mutant(
         "33", "a put does not take its partition's lock", JOURNAL,

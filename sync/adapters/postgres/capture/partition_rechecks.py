@@ -22,13 +22,17 @@ from sync.core.encode.base import Reject
 from sync.core.encode.rows import CheckedRow, Issue, RowEncoder
 from sync.core.mutations import Key, Mutation, PendingRecheck, pack_key, unpack_key
 from sync.core.rows import TableMap
+from sync.core.versions import UNREPEATABLE_WINDOW_SECONDS
 from sync.errors import LeaseLost, TargetBusy
 from sync.failpoints import failpoint
 
 _TEXTS = queries("capture/partitions")
 _SQL = {name: text.encode() for name, text in _TEXTS.items()}
+_JOURNAL = queries("dual_write/journal")
+_DUE = sql.SQL(_TEXTS["due"]).format(is_due=sql.SQL(_JOURNAL["is_due"])).as_bytes()
+_REMOVE = sql.SQL(_TEXTS["remove"]).format(late=sql.SQL(_JOURNAL["late"])).as_bytes()
 _OLDER = queries("dual_write/writers")["older"].encode()
-_SHARE_RANGE = queries("dual_write/journal")["share_range"].encode()
+_SHARE_RANGE = _JOURNAL["share_range"].encode()
 _PAGE_ROWS = 2000
 
 
@@ -49,9 +53,12 @@ class PartitionRechecks:
 
     def due(self, owner: str) -> list[PendingRecheck]:
         """What is to be rechecked now, leased to this owner: each partition once, with what all its events tell at most."""
-        values = {"table": self._table.name, "epoch": self._epoch, "owner": owner, "lease": self._lease}
+        values = {
+            "table": self._table.name, "epoch": self._epoch, "owner": owner, "lease": self._lease,
+            "writer_lease": self._lease, "window": UNREPEATABLE_WINDOW_SECONDS,
+        }  # fmt: skip
         with connection_for_keys(self._pool) as connection:
-            rows = connection.execute(_SQL["due"], values).fetchall()
+            rows = connection.execute(_DUE, values).fetchall()
         found: dict[bytes, list[tuple[Any, ...]]] = {}
         for row in rows:
             found.setdefault(bytes(row[1]), []).append(row)
@@ -101,9 +108,9 @@ class PartitionRechecks:
         return None if row is None else tuple(row)
 
     def remove(self, due: PendingRecheck) -> None:
-        """All keys have rechecks of their own."""
+        """All keys have rechecks of their own. What could not be repeated disturbs the proof (rule 17)."""
         with connection_for_keys(self._pool) as connection:
-            connection.execute(_SQL["remove"], self._values(due))
+            connection.execute(_REMOVE, self._values(due))
 
     def failed(self, due: PendingRecheck, error: str) -> None:
         """Record that it could not be expanded; it is tried again, later each time."""

@@ -175,7 +175,7 @@ class Journal:
 
     def mark(self, intents: Sequence[Intent], state: Literal["finished", "unsure"], error: str) -> None:
         """Record that the second half of these writes is left to reconciliation."""
-        values = {"intents": [i.id for i in intents], "state": state, "error": error[:1000]}
+        values = {"intents": [i.id for i in intents], "state": state, "error": error[:1000], "clock": time.time_ns() // 1000}
         with self._intents() as connection:
             connection.execute(_SQL["mark"], values)
 
@@ -268,7 +268,7 @@ def answered() -> Iterator[None]:
 
 def packed_mutation(mutation: Mutation) -> bytes | None:
     """What an intent keeps of a write, so that it can be sent again; nothing of somebody else's."""
-    return None if mutation.kind == "recheck" else pack_cells(mutation.key.cells, mutation.cells)
+    return None if mutation.kind in ("recheck", "recheck_partition") else pack_cells(mutation.key.cells, mutation.cells)
 
 
 @contextmanager

@@ -1,12 +1,16 @@
--- due: rechecks of partitions to work on, leased for a while; not before what they tell of has come to a quorum (rule 40)
+-- due: rechecks of partitions to work on, leased for a while; not before what they tell of has come to a quorum (rule 40), nor
+-- while a call that writes the partition is under way, or may still land (rules 17 and 48). Of a call whose end nobody has seen
+-- the partition is taken to be written now, and above what an earlier recheck has left
 UPDATE sync.intent SET lease_owner = %(owner)s, lease_until = clock_timestamp() + make_interval(secs => %(lease)s)
 WHERE id = ANY (ARRAY(
     SELECT i.id FROM sync.intent AS i
-    WHERE i.table_name = %(table)s AND i.kind = 'recheck_partition' AND i.epoch <= %(epoch)s
-      AND (i.not_before IS NULL OR i.not_before <= statement_timestamp())
-      AND (i.lease_until IS NULL OR i.lease_until < statement_timestamp())
+    WHERE i.table_name = %(table)s AND i.kind = 'recheck_partition'
+      AND (i.lease_until IS NULL OR i.lease_until < statement_timestamp()) AND {is_due}
     ORDER BY i.id LIMIT 64 FOR UPDATE SKIP LOCKED))
-RETURNING id, key, source_key, token, version, owner
+RETURNING id, key, source_key, token,
+    CASE WHEN state = 'finished' THEN version ELSE greatest(version, (extract(epoch FROM clock_timestamp()) * 1000000)::bigint, 1 + (
+        SELECT p.version FROM sync.partition_tombstone AS p WHERE p.table_name = intent.table_name AND p.token = intent.token)) END,
+    owner
 
 -- renew: the worker still has them; all of them, or it changes nothing
 UPDATE sync.intent SET lease_until = clock_timestamp() + make_interval(secs => %(lease)s)
@@ -39,7 +43,11 @@ WITH page AS (
 SELECT {texts} FROM page ORDER BY {reverse_order} LIMIT 1
 
 -- remove: they are expanded
-DELETE FROM sync.intent WHERE id = ANY (%(intents)s) AND lease_owner = %(worker)s
+WITH removed AS (
+    DELETE FROM sync.intent WHERE id = ANY (%(intents)s) AND lease_owner = %(worker)s
+    RETURNING table_name, state, mutation
+), {late}
+SELECT count(*) FROM removed
 
 -- failed: they are tried again, later each time
 UPDATE sync.intent SET attempts = attempts + 1, error = %(error)s,

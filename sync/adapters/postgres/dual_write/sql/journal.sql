@@ -100,8 +100,11 @@ removed AS (
 )
 SELECT EXISTS (SELECT FROM written)
 
--- mark: the outcome of writes whose second half was not done: finished, or unsure (rule 11); unless a reconcile has them
-UPDATE sync.intent SET state = %(state)s, error = %(error)s, ended_at = clock_timestamp()
+-- mark: the outcome of writes whose second half was not done: finished, or unsure (rule 11); unless a reconcile has them. The
+-- recheck of a partition gets the time at which the call had ended: what it wrote is no newer (rule 48)
+UPDATE sync.intent SET state = %(state)s, error = %(error)s, ended_at = clock_timestamp(),
+    version = CASE WHEN kind = 'recheck_partition'
+        THEN greatest(version, %(clock)s, (extract(epoch FROM clock_timestamp()) * 1000000)::bigint) ELSE version END
 WHERE id = ANY (%(intents)s::bigint[]) AND state = 'open'
 
 -- remove: both sides have the writes. Not flushed: an intent that a crash brings back is reconciled once more
