@@ -70,7 +70,7 @@ class Scene:
     def die(self, seconds: int) -> None:
         """Calls under way are a writer's whose last heartbeat was so long ago."""
         dead = self.plays.writer()
-        self.plays.sql("UPDATE sync.intent SET owner = %s WHERE state = 'open'", (dead.name,))
+        self.plays.sql("UPDATE sync.intent SET owner = %s WHERE kind = 'recheck_partition' AND state = 'open'", (dead.name,))
         beat = "UPDATE sync.writer SET heartbeat_at = clock_timestamp() - make_interval(secs => %s) WHERE id = %s"
         self.plays.sql(beat, (seconds, dead.name))
 

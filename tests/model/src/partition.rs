@@ -227,7 +227,8 @@ pub fn scenarios(flags: &Flags) -> Vec<Partitions> {
                 continue; // its place is the partition's delete: once is enough
             }
             // The keys are alike where their rows are: then one key of the last write is enough, if it is the only one.
-            let alike = !flags.range && flags.foreign != 2 && postgres[0] == postgres[1] && flags.writers == flags.partitions + 1;
+            let alike =
+                !flags.range && flags.foreign != 2 && postgres[0] == postgres[1] && flags.writers == flags.partitions + 1;
             for last in 0..if alike { 1 } else { KEYS } {
                 let ops: Vec<Op> = (0..flags.writers)
                     .map(|i| match i < flags.partitions {

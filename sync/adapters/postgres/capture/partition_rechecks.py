@@ -108,7 +108,7 @@ class PartitionRechecks:
         return None if row is None else tuple(row)
 
     def remove(self, due: PendingRecheck) -> None:
-        """All keys have rechecks of their own. What could not be repeated disturbs the proof (rule 17)."""
+        """All keys have rechecks of their own. What could not be repeated invalidates the proof (rule 17)."""
         with connection_for_keys(self._pool) as connection:
             connection.execute(_REMOVE, self._values(due))
 

@@ -57,7 +57,9 @@ impl Partitions {
                     });
                 }
             }
-            CALLED if s.slept && flags.woken_is_unsure => step("was suspended: records its partition as unsure", &|t| self.late(t, i)),
+            CALLED if s.slept && flags.woken_is_unsure => {
+                step("was suspended: records its partition as unsure", &|t| self.late(t, i))
+            }
             CALLED => {
                 step("marks its intent finished, and returns", &|t| {
                     t.acknowledged |= if flags.behind { 0 } else { bit };
@@ -70,7 +72,9 @@ impl Partitions {
                     });
                 }
             }
-            RAISED if s.slept && flags.woken_is_unsure => step("was suspended: records its partition as unsure", &|t| self.late(t, i)),
+            RAISED if s.slept && flags.woken_is_unsure => {
+                step("was suspended: records its partition as unsure", &|t| self.late(t, i))
+            }
             RAISED => step("marks its intent unsure", &|t| {
                 let how = if flags.raised_is_unsure { UNSURE } else { FINISHED };
                 self.end(t, i, how);
