@@ -81,7 +81,8 @@ class PendingDelete:
 class PendingRecheck:
     """The recheck of a partition that a worker has leased: `key` has the partition key's columns alone.
 
-    `intents`: all that stand for it; `version`: the greatest time that their events tell; `told_by`: who announced it.
+    `intents`: all that stand for it; `version`: the greatest time that their events tell; `told_by`: who announced it;
+    `states`: of each intent, as it was picked.
     """
 
     key: Key
@@ -89,6 +90,7 @@ class PendingRecheck:
     version: int
     worker: str
     told_by: str
+    states: tuple[str, ...]
 
 
 def pack_key(cells: Sequence[bytes | None]) -> bytes:

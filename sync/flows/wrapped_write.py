@@ -105,19 +105,24 @@ class WrappedWrite:
     def mark_later(self, intents: Mapping[Key, Intent], state: State, error: str) -> None:
         """Keep the intents' marks until Postgres takes them."""
         for key, intent in intents.items():
-            self.write_behind.mark_later(self.tables[key.table].journal, intent, state, error)
+            partition = key if self.is_partition(key) else None
+            self.write_behind.mark_later(self.tables[key.table].journal, intent, state, error, partition)
 
-    def mark(self, intents: Mapping[Key, Intent], state: State, error: str) -> None:
-        """Record how the call ended, for all its keys in one statement."""
+    def mark(self, intents: Mapping[Key, Intent], state: State, error: str) -> list[Key]:
+        """Record how the call ended, for all its keys in one statement; the partitions that must be remembered.
+
+        These have no intent any more: a worker took this writer for dead, and has looked before the end (rule 48).
+        """
         if not intents:
-            return
+            return []
         try:
-            next(iter(self.tables.values())).journal.mark(list(intents.values()), state, error)
+            found = next(iter(self.tables.values())).journal.mark(list(intents.values()), state, error)
         except TargetUnavailable as away:
             self.mark_later(intents, state, str(away))
-            return
+            return []
         for table in {key.table for key in intents}:
             self.write_behind.needs_reconcile(table)
+        return [key for key, intent in intents.items() if self.is_partition(key) and intent.id not in found]
 
     def remember(self, keys: Sequence[Key], state: State) -> None:
         """Have the keys recorded, stamped at the end of the call: the time that the primary gave the write is not known."""
@@ -173,7 +178,7 @@ class BegunWrite:
             self._remember("finished")
             return
         failpoint("wrapped.called")
-        self._mark(self.intents, "finished", "")
+        self.flow.remember(self._mark(self.intents, "finished", ""), "unsure")
         failpoint("wrapped.marked")
         self.flow.reconcile(self.keys)
 
@@ -182,9 +187,9 @@ class BegunWrite:
         if self.intents is None:
             self._remember("unsure")
             return
-        self._mark(self.intents, "unsure", type(error).__name__)
-        if self._was_suspended:
-            self.flow.remember(self.keys, "unsure")  # the announcement may be given up, and forgotten (rule 17)
+        missing = self._mark(self.intents, "unsure", type(error).__name__)
+        # Of one that was suspended each announcement may be given up, and forgotten (rule 17).
+        self.flow.remember(self.keys if self._was_suspended else missing, "unsure")
 
     def withdraw(self) -> None:
         """The call is not made after all."""
@@ -193,10 +198,12 @@ class BegunWrite:
         else:
             self.flow.withdraw(self.intents)
 
-    def _mark(self, intents: Mapping[Key, Intent], state: State, error: str) -> None:
+    def _mark(self, intents: Mapping[Key, Intent], state: State, error: str) -> list[Key]:
         told = self.flow.told_by_sql(intents)
+        # First the marks: an error of the other must not leave the row's keys open while this writer lives.
+        missing = self.flow.mark({key: intent for key, intent in intents.items() if key not in told}, state, error)
         self.flow.withdraw(told)
-        self.flow.mark({key: intent for key, intent in intents.items() if key not in told}, state, error)
+        return missing
 
     @property
     def _was_suspended(self) -> bool:

@@ -18,9 +18,10 @@ from support.reverse import authority
 from support.rooms import Scene, opened
 from support.wrapped_partitions import WRITES, AsyncRooms, some_plays
 
+from sync.adapters.postgres.capture.partition_rechecks import PartitionRechecks
 from sync.adapters.postgres.cutover.epochs import StillOpen
 from sync.adapters.postgres.dual_write.intents import list_intents
-from sync.errors import WriteRefused, WriteUnsure
+from sync.errors import LeaseLost, TargetBusy, WriteRefused, WriteUnsure
 from sync.stores import DualWriteStore
 
 pytest_plugins = ("support.fixtures",)
@@ -120,6 +121,96 @@ def test_rule_48_the_partition_of_a_dead_writer_is_rechecked(scene: Scene, room:
         now = disturbed(scene.plays)
         assert now != before and now and now[1] == "a write that could not be repeated was settled in plays"
         begun.withdraw()  # so that the store can end
+
+
+def silence(scene: Scene, store: Any, how: str) -> None:
+    """The call's writer counts as dead, and does not know it: it was cut off for long, or fenced."""
+    if how == "cut off":
+        scene.die(3600)
+    else:
+        writer = store._calls._registration.writer
+        was = writer.id
+        scene.plays.sql("UPDATE sync.writer SET state = 'unclean', fenced_at = clock_timestamp() WHERE id = %s", (was,))
+        until(lambda: writer.id != was)  # it has registered again
+        scene.plays.sql("UPDATE sync.writer SET heartbeat_at = heartbeat_at - interval '1 hour' WHERE id = %s", (was,))
+    scene.plays.sql(WINDOW_PASSES)
+
+
+LATE = [(7, "w", "late")]
+UNSURE = [("recheck_partition", "unsure")]
+
+
+@pytest.mark.parametrize("how", ["cut off", "fenced"])
+@pytest.mark.parametrize("end", ["finished", "raised", "away"])
+def test_rule_48_who_was_taken_for_dead_leaves_another_recheck(scene: Scene, room: str, how: str, end: str) -> None:
+    """Would break: a worker has looked, and what the call writes afterwards is on one side for ever."""
+    with scene.wrap() as store:
+        begun = announce(scene, store, room)
+        scene.old.replace(room, PLAYS)
+        silence(scene, store, how)
+        assert both(scene, room).keys() == {(1, "x"), (2, "y")}
+        assert scene.plays.intents() == []
+        scene.old.replace(room, LATE)
+        if end == "raised":
+            begun.fail(TimeoutError())
+        else:
+            breaker = store._calls._registration.breaker
+            breaker.failures = breaker.threshold if end == "away" else 0
+            begun.finish()
+        until(lambda: scene.plays.intents() == UNSURE)
+        scene.plays.sql(WINDOW_PASSES)
+        assert both(scene, room).keys() == {(7, "w")}
+    assert scene.intents() == []
+
+
+@pytest.mark.parametrize("step", ["bury", "leave_target", "remove", "failed"])
+@pytest.mark.parametrize("how", ["cut off", "fenced"])
+def test_rule_48_a_worker_that_looks_as_the_call_ends_removes_nothing(
+    scene: Scene, room: str, how: str, step: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Would break: it has read before the call's last statements, and removes what says that they were made."""
+    with scene.wrap() as store:
+        begun = announce(scene, store, room)
+        scene.old.clear(room)
+        silence(scene, store, how)
+        real, ended = getattr(PartitionRechecks, step), []
+
+        def late(*arguments: Any) -> Any:
+            if not ended:
+                ended.append(scene.old.replace(room, LATE))
+                begun.finish()
+            return real(*arguments)
+
+        def busy(*_: Any) -> None:
+            raise TargetBusy("a test")
+
+        with monkeypatch.context() as patched:
+            patched.setattr(PartitionRechecks, step, late)
+            if step == "failed":
+                patched.setattr(PartitionRechecks, "leave", busy)
+                patched.setattr(PartitionRechecks, "leave_target", busy)
+            scene.drain()
+        assert ended and scene.plays.intents() == UNSURE
+        scene.plays.sql(WINDOW_PASSES)
+        assert both(scene, room).keys() == {(7, "w")}
+
+
+def test_rule_48_a_worker_removes_a_recheck_only_as_it_was_picked(scene: Scene, room: str) -> None:
+    """Would break: the same worker has picked it anew meanwhile, and its first look removes it."""
+    with scene.wrap() as store:
+        begun = announce(scene, store, room)
+        silence(scene, store, "cut off")
+        rechecks = PartitionRechecks(scene.plays.pool, scene.plays.mapped, scene.plays.encoder, 30, scene.plays.epoch)
+        (first,) = rechecks.due("worker")
+        begun.finish()
+        scene.plays.sql(WINDOW_PASSES)
+        (again,) = rechecks.due("worker")
+        rechecks.remove(first)
+        with pytest.raises(LeaseLost):
+            rechecks.bury(first)
+        assert scene.plays.intents() == UNSURE
+        rechecks.remove(again)
+        assert scene.plays.intents() == []
 
 
 def test_rule_48_a_call_that_raised_is_looked_at_when_it_can_no_longer_land(scene: Scene, room: str) -> None:

@@ -65,7 +65,7 @@ class PartitionRechecks:
         return [
             PendingRecheck(
                 Key(self._table.name, unpack_key(bytes(some[0][2])), canonical, some[0][3]),
-                tuple(row[0] for row in some), max(row[4] for row in some), owner, some[0][5],
+                tuple(row[0] for row in some), max(row[4] for row in some), owner, some[0][5], tuple(row[6] for row in some),
             )
             for canonical, some in found.items()
         ]  # fmt: skip
@@ -120,16 +120,18 @@ class PartitionRechecks:
     def _values(self, due: PendingRecheck) -> dict[str, Any]:
         return {
             "table": self._table.name, "token": due.key.token, "version": due.version, "owner": due.told_by,
-            "intents": list(due.intents), "worker": due.worker, "lease": self._lease,
+            "intents": list(due.intents), "states": list(due.states), "worker": due.worker, "lease": self._lease,
         }  # fmt: skip
 
     @contextmanager
     def _held(self, due: PendingRecheck) -> Iterator[Connection]:
-        """A transaction that holds the epoch (rule 20). Raises LeaseLost if another worker has taken it over."""
+        """A transaction that holds the epoch (rule 20). Raises LeaseLost if it is not as it was picked."""
         with connection_for_keys(self._pool) as connection, connection.transaction():
             share_epoch(connection)
             if connection.execute(_SQL["renew"], self._values(due)).rowcount != len(due.intents):
-                raise LeaseLost(f"{self._table.name}: another worker rechecks this partition")
+                raise LeaseLost(
+                    f"{self._table.name}: another worker rechecks this partition, or a call that writes it has ended"
+                )
             yield connection
 
     def _mutation(self, due: PendingRecheck) -> Mutation:

@@ -173,11 +173,11 @@ class Journal:
         given = [p for p in self._statements.others if p.source.name in mutation.cells]
         return self._statements.update(given), self._parameters.given(mutation.key, mutation.cells)
 
-    def mark(self, intents: Sequence[Intent], state: Literal["finished", "unsure"], error: str) -> None:
-        """Record that the second half of these writes is left to reconciliation."""
+    def mark(self, intents: Sequence[Intent], state: Literal["finished", "unsure"], error: str) -> set[int]:
+        """Record that the second half of these writes is left to reconciliation; the ids of the intents that were open."""
         values = {"intents": [i.id for i in intents], "state": state, "error": error[:1000], "clock": time.time_ns() // 1000}
         with self._intents() as connection:
-            connection.execute(_SQL["mark"], values)
+            return {row[0] for row in connection.execute(_SQL["mark"], values).fetchall()}
 
     def withdraw(self, *intents: Intent) -> bool:
         """Withdraw intents of which nothing was written; False if a reconcile has claimed one meanwhile."""

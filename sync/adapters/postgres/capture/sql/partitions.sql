@@ -10,11 +10,12 @@ WHERE id = ANY (ARRAY(
 RETURNING id, key, source_key, token,
     CASE WHEN state = 'finished' THEN version ELSE greatest(version, (extract(epoch FROM clock_timestamp()) * 1000000)::bigint, 1 + (
         SELECT p.version FROM sync.partition_tombstone AS p WHERE p.table_name = intent.table_name AND p.token = intent.token)) END,
-    owner
+    owner, state
 
--- renew: the worker still has them; all of them, or it changes nothing
-UPDATE sync.intent SET lease_until = clock_timestamp() + make_interval(secs => %(lease)s)
-WHERE id = ANY (%(intents)s) AND lease_owner = %(worker)s
+-- renew: the worker still has them, as they were picked: no call has ended since (rule 48). All of them, or it changes nothing
+UPDATE sync.intent AS i SET lease_until = clock_timestamp() + make_interval(secs => %(lease)s)
+FROM unnest(%(intents)s::bigint[], %(states)s::text[]) AS picked (id, state)
+WHERE i.id = picked.id AND i.state = picked.state AND i.lease_owner = %(worker)s
 
 -- bury: the tombstone of the partition, with what its events tell: stamps and puts see it from now on, and so no write that was
 -- hidden in the source can come into the target behind the steps that follow (rule 46)
@@ -42,10 +43,11 @@ WITH page AS (
 )
 SELECT {texts} FROM page ORDER BY {reverse_order} LIMIT 1
 
--- remove: they are expanded
+-- remove: they are expanded; only as they were picked
 WITH removed AS (
-    DELETE FROM sync.intent WHERE id = ANY (%(intents)s) AND lease_owner = %(worker)s
-    RETURNING table_name, state, mutation
+    DELETE FROM sync.intent AS i USING unnest(%(intents)s::bigint[], %(states)s::text[]) AS picked (id, state)
+    WHERE i.id = picked.id AND i.state = picked.state AND i.lease_owner = %(worker)s
+    RETURNING i.table_name, i.state, i.mutation
 ), {late}
 SELECT count(*) FROM removed
 
