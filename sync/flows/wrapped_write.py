@@ -35,15 +35,15 @@ class WrappedWrite:
     """Calls that write keys of these tables.
 
     `announce` commits the intents of up to MAX_LOCKS keys, all or none; without a key it looks whether a write may begin.
-    `may_accept`: also without an intent, while Postgres is unreachable (rule 28). `sql_announces`: Postgres is primary, and
-    each key that a call changes in a partition is announced by its triggers (rule 45).
+    `may_accept`: also without an intent, while Postgres is unreachable (rule 28). `sql_announces`: whether Postgres
+    is primary, and each key that a call changes in a partition of this table is announced by triggers (rule 45).
     """
 
     announce: Callable[[Sequence[Key]], Sequence[Intent]]
     tables: Mapping[str, WrappedTable]
     write_behind: WriteBehind
     may_accept: bool
-    sql_announces: bool = False
+    sql_announces: Callable[[str], bool] = lambda _: False
 
     def write(self, keys: Sequence[Key], call: Callable[[], T]) -> T:
         """Announce the keys, call, reconcile; what the call returned. An error of the call leaves the keys unsure.
@@ -137,7 +137,11 @@ class WrappedWrite:
 
     def told_by_sql(self, intents: Mapping[Key, Intent]) -> dict[Key, Intent]:
         """Those of partitions whose changes triggers announce, key by key, in the call's own transactions."""
-        return {key: intent for key, intent in intents.items() if self.sql_announces and self.is_partition(key)}
+        try:
+            told = {table: self.sql_announces(table) for table in {key.table for key in intents if self.is_partition(key)}}
+        except TargetUnavailable:  # then workers look
+            return {}
+        return {key: intent for key, intent in intents.items() if self.is_partition(key) and told[key.table]}
 
     def reconcile(self, keys: Sequence[Key]) -> None:
         """Make both sides equal, except for partitions, and for tables that are left to workers."""

@@ -1170,7 +1170,7 @@ MUTANTS = (
     ),
     Mutant(
         "48", "a partition's recheck has the time of its announcement", JOURNAL,
-        "version = CASE WHEN kind = 'recheck_partition'\n", "version = CASE WHEN kind = 'none'\n",
+        "version = CASE WHEN kind = 'recheck_partition' THEN", "version = CASE WHEN kind = 'none' THEN",
         CALLS, "rule_48_what_the_call_hides and finished",
     ),
     Mutant(
@@ -1187,12 +1187,54 @@ MUTANTS = (
     ),
     Mutant(
         "48", "the end of a partition's call that nobody saw leaves the proof alone", PARTITION_RECHECKS,
-        "    RETURNING table_name, state, mutation\n", "    RETURNING table_name, 'finished' AS state, mutation\n",
+        "    RETURNING i.table_name, i.state, i.mutation\n", "    RETURNING i.table_name, 'finished' AS state, i.mutation\n",
         CALLS, "rule_48_a_call_that_raised",
     ),
     Mutant(
+        "48", "what a worker has removed of a live writer's is not recorded again", "sync/flows/wrapped_write.py",
+        "if self.is_partition(key) and intent.id not in found]", "if False]",
+        CALLS, "rule_48_who_was_taken_for_dead and finished",
+    ),
+    Mutant(
+        "48", "… nor where the mark comes later", "sync/adapters/postgres/dual_write/write_behind.py",
+        "if partition and intent.id not in found:", "if False:", CALLS, "rule_48_who_was_taken_for_dead and away",
+    ),
+    Mutant(
+        "48", "the end of a call leaves the recheck to the worker that has picked it", JOURNAL,
+        "lease_owner = CASE WHEN kind = 'recheck_partition' THEN NULL ELSE lease_owner END,", "lease_owner = lease_owner,",
+        CALLS, "rule_48_a_worker_removes",
+    ),
+    Mutant(
+        "48", "a recheck that a worker has looked at is finished", JOURNAL,
+        "AND lease_owner IS NOT NULL THEN 'unsure'", "AND lease_owner IS NOT NULL THEN %(state)s",
+        CALLS, "rule_48_a_worker_that_looks",
+    ),
+    Mutant(
+        "48", "a worker removes what is no longer as it was picked", PARTITION_RECHECKS,
+        "    WHERE i.id = picked.id AND i.state = picked.state AND i.lease_owner = %(worker)s\n    RETURNING",
+        "    WHERE i.id = picked.id AND i.lease_owner = %(worker)s\n    RETURNING", CALLS, "rule_48_a_worker_removes",
+    ),
+    Mutant(
+        "48", "the end of a call lowers its recheck's version", JOURNAL,
+        "THEN greatest(version, %(clock)s)", "THEN %(clock)s", CALLS, "rule_48_a_call_ends_at",
+    ),
+    Mutant(
+        "48", "the end of a call has Postgres's time", JOURNAL, "THEN greatest(version, %(clock)s)",
+        "THEN greatest(version, %(clock)s, (extract(epoch FROM clock_timestamp()) * 1000000)::bigint)",
+        CALLS, "rule_48_a_call_ends_at",
+    ),
+    Mutant(
+        "48", "nothing exceeds the highest tombstone, and the table is not drained", PARTITION_RECHECKS,
+        "least(p.version, {most})", "p.version", CALLS, "rule_48_each_recheck",
+    ),
+    Mutant(
+        "48", "nobody asks whether the triggers are there", "sync/stores/both_sides/table_flows.py",
+        "return not made[table].faults(watched(connection, [made[table]]))", "return connection is not None",
+        CALLS, "without_triggers",
+    ),
+    Mutant(
         "48", "the partition is sent again after each call", "sync/stores/both_sides/table_flows.py",
-        'primary == "astra", primary == "postgres")', 'primary == "astra", False)', CALLS, "triggers_tell",
+        'if primary == "postgres" else lambda _: False', "if False else lambda _: False", CALLS, "triggers_tell",
     ),
     Mutant(
         "33", "a put does not take its partition's lock", JOURNAL,

@@ -1,23 +1,15 @@
-"""An application's own classes whose methods write whole partitions: for either side, and for asyncio.
-
-`python wrapped_partitions.py SEED` wraps them and replaces a few rooms forty times: for tests that kill it.
-"""
+"""An application's own classes whose methods write whole partitions: for either side, and for asyncio."""
 
 from __future__ import annotations
 
 import asyncio
 import random
-import sys
 from collections.abc import Callable, Sequence
-from contextlib import closing
 from typing import Any
 
 from cassandra.cluster import Session
 
-from sync.adapters.cassandra.connection.connect import open_cassandra
-from sync.adapters.postgres.connection.pool import Pool, open_pool
-from sync.settings import load_settings
-from sync.stores import DualWriteStore
+from sync.adapters.postgres.connection.pool import Pool
 
 Plays = Sequence[tuple[int, str, str]]
 """Rows of a room: day, song, and what is written of it."""
@@ -132,17 +124,3 @@ WRITES: Any = {"clear": room_of, "replace": room_of, "found": room_and_owner}
 def some_plays(dice: random.Random) -> list[tuple[int, str, str]]:
     """Rows of a room, at random."""
     return [(day, f"s{dice.randrange(2)}", f"t{dice.randrange(99)}") for day in range(dice.randrange(5))]
-
-
-def main() -> None:
-    dice, settings = random.Random(sys.argv[1]), load_settings()
-    with open_cassandra(settings) as cassandra, closing(open_pool(settings, 4)) as pool:
-        old = OldRooms(cassandra.session, str(settings.astra_db_keyspace))
-        with DualWriteStore.wrap(old, NewRooms(pool), WRITES) as store:
-            for _ in range(40):
-                store.found(f"r{dice.randrange(3)}", f"o{dice.randrange(9)}", some_plays(dice))
-                print("written", flush=True)
-
-
-if __name__ == "__main__":
-    main()

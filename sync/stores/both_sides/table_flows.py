@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from typing import Any
@@ -22,11 +22,13 @@ from sync.adapters.postgres.dual_write.reverse import ReverseJournal
 from sync.adapters.postgres.schema import indexes
 from sync.adapters.postgres.schema.catalogue import regclass
 from sync.adapters.postgres.schema.key_order import record_key_order
+from sync.adapters.postgres.schema.sql_writers import SqlWriters, watched
 from sync.adapters.store_metrics import store_metrics
 from sync.core.counters import refuse_counters
 from sync.core.encode.rows import RowEncoder
 from sync.core.expiry import expires
 from sync.core.mutations import Key, Mutation
+from sync.core.reads.key_order import target_key_order
 from sync.core.reads.query import OPERATORS
 from sync.core.rows import TableMap, has_counters, one_sided
 from sync.core.schema.static_rows import check_insert
@@ -225,5 +227,17 @@ class FlowMaker:
             return WrappedTable(flows.journal, steps, flows.forward.mode, len(flows.mapped.source.primary_key))
 
         made = {name: reconciled(flows) for name, flows in by_name.items()}
-        flow = WrappedWrite(announce, made, one.write_behind, primary == "astra", primary == "postgres")
+        sql_announces = self._sql_announces(by_name) if primary == "postgres" else lambda _: False
+        flow = WrappedWrite(announce, made, one.write_behind, primary == "astra", sql_announces)
         return flow
+
+    def _sql_announces(self, tables: Mapping[str, TableFlows]) -> Callable[[str], bool]:
+        """Whether a table, and each of its partitions, has its triggers now. Raises TargetUnavailable."""
+        mode, mapped = self.config.cutover.sql_writers, [flows.mapped for flows in tables.values()]
+        made = {each.name: SqlWriters(each.name, each.target, target_key_order(each), mode) for each in mapped}
+
+        def announces(table: str) -> bool:
+            with connection_of(self.pool) as connection:
+                return not made[table].faults(watched(connection, [made[table]]))
+
+        return announces

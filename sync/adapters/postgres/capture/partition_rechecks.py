@@ -22,14 +22,14 @@ from sync.core.encode.base import Reject
 from sync.core.encode.rows import CheckedRow, Issue, RowEncoder
 from sync.core.mutations import Key, Mutation, PendingRecheck, pack_key, unpack_key
 from sync.core.rows import TableMap
-from sync.core.versions import UNREPEATABLE_WINDOW_SECONDS
+from sync.core.versions import MAX_STAMPED, UNREPEATABLE_WINDOW_SECONDS
 from sync.errors import LeaseLost, TargetBusy
 from sync.failpoints import failpoint
 
 _TEXTS = queries("capture/partitions")
 _SQL = {name: text.encode() for name, text in _TEXTS.items()}
 _JOURNAL = queries("dual_write/journal")
-_DUE = sql.SQL(_TEXTS["due"]).format(is_due=sql.SQL(_JOURNAL["is_due"])).as_bytes()
+_DUE = sql.SQL(_TEXTS["due"]).format(is_due=sql.SQL(_JOURNAL["is_due"]), most=sql.Literal(MAX_STAMPED)).as_bytes()
 _REMOVE = sql.SQL(_TEXTS["remove"]).format(late=sql.SQL(_JOURNAL["late"])).as_bytes()
 _OLDER = queries("dual_write/writers")["older"].encode()
 _SHARE_RANGE = _JOURNAL["share_range"].encode()

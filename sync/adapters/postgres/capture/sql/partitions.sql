@@ -9,7 +9,7 @@ WHERE id = ANY (ARRAY(
     ORDER BY i.id LIMIT 64 FOR UPDATE SKIP LOCKED))
 RETURNING id, key, source_key, token,
     CASE WHEN state = 'finished' THEN version ELSE greatest(version, (extract(epoch FROM clock_timestamp()) * 1000000)::bigint, 1 + (
-        SELECT p.version FROM sync.partition_tombstone AS p WHERE p.table_name = intent.table_name AND p.token = intent.token)) END,
+        SELECT least(p.version, {most}) FROM sync.partition_tombstone AS p WHERE p.table_name = intent.table_name AND p.token = intent.token)) END,
     owner, state
 
 -- renew: the worker still has them, as they were picked: no call has ended since (rule 48). All of them, or it changes nothing
