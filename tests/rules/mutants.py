@@ -957,7 +957,8 @@ MUTANTS = (
     ),
     Mutant(
         "suspended", "who was suspended within a class's write forgets it", "sync/flows/wrapped_write.py",
-        'self.flow.remember(self.keys, "unsure")  #', 'pass  #', "tests/unit/test_suspension.py", "unsure_and_recorded",
+        'remember(self.keys if self._was_suspended else missing, "unsure")', 'remember(missing, "unsure")',
+        "tests/unit/test_suspension.py", "unsure_and_recorded",
     ),
     # counters
     Mutant(
