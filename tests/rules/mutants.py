@@ -1202,7 +1202,7 @@ MUTANTS = (
     ),
     Mutant(
         "48", "the end of a call leaves the recheck to the worker that has picked it", JOURNAL,
-        "lease_owner = CASE WHEN kind = 'recheck_partition' THEN NULL ELSE lease_owner END,", "lease_owner = lease_owner,",
+        "lease_until = CASE WHEN kind = 'recheck_partition' THEN NULL ELSE lease_until END", "lease_until = lease_until",
         CALLS, "rule_48_a_worker_removes",
     ),
     Mutant(
