@@ -90,6 +90,7 @@ model:
 
 chaos: $(STAMP)
 	$(BIN)/python -m tests.chaos.run --trials 50
+	$(BIN)/python -m tests.chaos.run_rooms --trials 50
 
 switches: $(STAMP)
 	$(BIN)/python -m tests.switches.run --switches 50

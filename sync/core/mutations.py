@@ -47,7 +47,8 @@ class KnownKey:
 class Mutation:
     """`put` and `update` carry the raw CQL cells to write (a put: every column), `delete` only the key.
 
-    `recheck` is a write that somebody else's code makes: only its key is known, and it cannot be sent again (rule 17).
+    `recheck` is a write that somebody else's code makes: only its key is known, and it cannot be sent again (rule 17);
+    `recheck_partition` is one of which only the partition is known (rule 48).
     `delete_partition` deletes rows of one partition: its key has the first columns alone, and its cells are the ends of a
     range of the next column, by operator (`>=`, `<`).
     """
@@ -80,7 +81,8 @@ class PendingDelete:
 class PendingRecheck:
     """The recheck of a partition that a worker has leased: `key` has the partition key's columns alone.
 
-    `intents`: all that stand for it; `version`: the greatest time that their events tell; `told_by`: who announced it.
+    `intents`: all that stand for it; `version`: the greatest time that their events tell; `told_by`: who announced it;
+    `states`: of each intent, as it was picked.
     """
 
     key: Key
@@ -88,6 +90,7 @@ class PendingRecheck:
     version: int
     worker: str
     told_by: str
+    states: tuple[str, ...]
 
 
 def pack_key(cells: Sequence[bytes | None]) -> bytes:

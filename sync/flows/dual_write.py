@@ -42,7 +42,14 @@ class WriteBehind(Protocol):
     ) -> None: ...
 
     def needs_reconcile(self, table: str) -> None: ...
-    def mark_later(self, journal: TableJournal, intent: Intent, state: Literal["finished", "unsure"], error: str) -> None: ...
+    def mark_later(
+        self,
+        journal: TableJournal,
+        intent: Intent,
+        state: Literal["finished", "unsure"],
+        error: str,
+        partition: Key | None = None,
+    ) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeVar
 
-from sync.core.mutations import Key, Mutation
+from sync.core.mutations import Key, Kind, Mutation
 from sync.errors import TargetUnavailable, WriteRefusedNow, WriteUnsure
 from sync.failpoints import failpoint
 from sync.flows.dual_write import Mode, WriteBehind, late_write_reason
@@ -26,6 +26,8 @@ class WrappedTable:
     journal: TableJournal
     reconcile: KeyReconciler
     mode: Mode
+    width: int = 0
+    """How many columns its keys have; a key of fewer is a partition, whose rows nobody knows before (rule 48)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,13 +35,15 @@ class WrappedWrite:
     """Calls that write keys of these tables.
 
     `announce` commits the intents of up to MAX_LOCKS keys, all or none; without a key it looks whether a write may begin.
-    `may_accept`: also without an intent, while Postgres is unreachable (rule 28).
+    `may_accept`: also without an intent, while Postgres is unreachable (rule 28). `sql_announces`: whether Postgres
+    is primary, and each key that a call changes in a partition of this table is announced by triggers (rule 45).
     """
 
     announce: Callable[[Sequence[Key]], Sequence[Intent]]
     tables: Mapping[str, WrappedTable]
     write_behind: WriteBehind
     may_accept: bool
+    sql_announces: Callable[[str], bool] = lambda _: False
 
     def write(self, keys: Sequence[Key], call: Callable[[], T]) -> T:
         """Announce the keys, call, reconcile; what the call returned. An error of the call leaves the keys unsure.
@@ -101,30 +105,50 @@ class WrappedWrite:
     def mark_later(self, intents: Mapping[Key, Intent], state: State, error: str) -> None:
         """Keep the intents' marks until Postgres takes them."""
         for key, intent in intents.items():
-            self.write_behind.mark_later(self.tables[key.table].journal, intent, state, error)
+            partition = key if self.is_partition(key) else None
+            self.write_behind.mark_later(self.tables[key.table].journal, intent, state, error, partition)
 
-    def mark(self, intents: Mapping[Key, Intent], state: State, error: str) -> None:
-        """Record how the call ended, for all its keys in one statement."""
+    def mark(self, intents: Mapping[Key, Intent], state: State, error: str) -> list[Key]:
+        """Record how the call ended, for all its keys in one statement; the partitions that must be remembered.
+
+        These have no intent any more: a worker took this writer for dead, and has looked before the end (rule 48).
+        """
         if not intents:
-            return
+            return []
         try:
-            next(iter(self.tables.values())).journal.mark(list(intents.values()), state, error)
+            found = next(iter(self.tables.values())).journal.mark(list(intents.values()), state, error)
         except TargetUnavailable as away:
             self.mark_later(intents, state, str(away))
-            return
+            return []
         for table in {key.table for key in intents}:
             self.write_behind.needs_reconcile(table)
+        return [key for key, intent in intents.items() if self.is_partition(key) and intent.id not in found]
 
     def remember(self, keys: Sequence[Key], state: State) -> None:
         """Have the keys recorded, stamped at the end of the call: the time that the primary gave the write is not known."""
         for key in keys:
             journal, above = self.tables[key.table].journal, self.write_behind.stamp(key)
-            self.write_behind.add_unrecorded(journal, Mutation("recheck", key, {}), above, state)
+            kind: Kind = "recheck_partition" if self.is_partition(key) else "recheck"
+            self.write_behind.add_unrecorded(journal, Mutation(kind, key, {}), above, state)
+
+    def is_partition(self, key: Key) -> bool:
+        """Whether it is a partition's, and not a row's."""
+        return len(key.cells) < self.tables[key.table].width
+
+    def told_by_sql(self, intents: Mapping[Key, Intent]) -> dict[Key, Intent]:
+        """Those of partitions whose changes triggers announce, key by key, in the call's own transactions."""
+        try:
+            told = {table: self.sql_announces(table) for table in {key.table for key in intents if self.is_partition(key)}}
+        except TargetUnavailable:  # then workers look
+            return {}
+        return {key: intent for key, intent in intents.items() if self.is_partition(key) and told[key.table]}
 
     def reconcile(self, keys: Sequence[Key]) -> None:
-        """Make both sides equal, except for tables that are left to workers."""
+        """Make both sides equal, except for partitions, and for tables that are left to workers."""
         by_table: dict[str, list[Key]] = {}
         for key in keys:
+            if self.is_partition(key):  # however many rows it has
+                continue
             by_table.setdefault(key.table, []).append(key)
         for name, some in by_table.items():
             if self.tables[name].mode != "inline":
@@ -158,7 +182,7 @@ class BegunWrite:
             self._remember("finished")
             return
         failpoint("wrapped.called")
-        self.flow.mark(self.intents, "finished", "")
+        self.flow.remember(self._mark(self.intents, "finished", ""), "unsure")
         failpoint("wrapped.marked")
         self.flow.reconcile(self.keys)
 
@@ -167,9 +191,9 @@ class BegunWrite:
         if self.intents is None:
             self._remember("unsure")
             return
-        self.flow.mark(self.intents, "unsure", type(error).__name__)
-        if self._was_suspended:
-            self.flow.remember(self.keys, "unsure")  # the announcement may be given up, and forgotten (rule 17)
+        missing = self._mark(self.intents, "unsure", type(error).__name__)
+        # Of one that was suspended each announcement may be given up, and forgotten (rule 17).
+        self.flow.remember(self.keys if self._was_suspended else missing, "unsure")
 
     def withdraw(self) -> None:
         """The call is not made after all."""
@@ -177,6 +201,13 @@ class BegunWrite:
             self.flow.write_behind.end_accepting()
         else:
             self.flow.withdraw(self.intents)
+
+    def _mark(self, intents: Mapping[Key, Intent], state: State, error: str) -> list[Key]:
+        told = self.flow.told_by_sql(intents)
+        # First the marks: an error of the other must not leave the row's keys open while this writer lives.
+        missing = self.flow.mark({key: intent for key, intent in intents.items() if key not in told}, state, error)
+        self.flow.withdraw(told)
+        return missing
 
     @property
     def _was_suspended(self) -> bool:

@@ -35,6 +35,7 @@ class TransactionReads(Protocol):
         after: str | None = None,
         page_rows: int = PAGE_ROWS,
     ) -> Rows: ...
+    def scan(self, table: str, after: str | None = None, page_rows: int = PAGE_ROWS) -> Rows: ...
     def search(
         self, table: str, column: str, vector: Sequence[float], limit: int = 10, where: Mapping[str, Any] | None = None
     ) -> list[tuple[dict[str, Any], float]]: ...
@@ -125,6 +126,10 @@ class Transaction:
     ) -> Rows:
         """As Store.find, to be iterated over before the end."""
         return self._reads(table).find(table, where, order_by, limit, after, page_rows)
+
+    def scan(self, table: str, after: str | None = None, page_rows: int = PAGE_ROWS) -> Rows:
+        """As Store.scan, to be iterated over before the end: a switch waits for it."""
+        return self._reads(table).scan(table, after, page_rows)
 
     def search(
         self, table: str, column: str, vector: Sequence[float], limit: int = 10, where: Mapping[str, Any] | None = None

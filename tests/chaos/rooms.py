@@ -1,7 +1,9 @@
-"""Trials of deletes of partitions: a process is killed at a named step while others write the same few rows.
+"""Trials of deletes of partitions, by the store and by calls of the application's own (rule 48), whose partitions are rechecked.
 
-As a program it is the process that others are forked from, as `chaos.child`: roles `play` (random writes through
-DualWriteStore, each recorded before and after) and `drain`.
+A process is killed at a named step while others write the same few rows.
+
+As a program it is the process that others are forked from, as `chaos.child`: roles `play` (random writes, each recorded
+before and after) and `drain`.
 """
 
 from __future__ import annotations
@@ -20,16 +22,19 @@ from typing import Any
 from uuid import uuid4
 
 from support.commands import ROOT, environment
-from support.dual import Primary, Table, WriteBehind, prepare
+from support.dual import WINDOW_PASSES, Actor, Primary, Table, WriteBehind, prepare
 from support.partitions import delete_where, journal
 from support.places import Place
 from support.reverse import be_primary
 
 from chaos import child
 from chaos.explain import FOREVER, Op, explained
+from chaos.own_calls import delete_room, own_call
 from chaos.trial import LEASE, TOML, Flaky, entries, redis_of, state_of
-from sync.errors import StoreClosed, SyncError, TargetUnavailable, WriteRefused
+from sync.adapters.postgres.dual_write.announcements import Announcements, RowsAndPartitions
+from sync.errors import StoreClosed, SyncError, TargetUnavailable, WriteRefused, WriteUnsure
 from sync.flows.dual_write import ForwardWrite
+from sync.flows.wrapped_write import BegunWrite, WrappedTable, WrappedWrite
 from sync.settings import Settings, load_config
 from sync.stores import DualWriteStore
 
@@ -40,13 +45,19 @@ WRITER = ("write.before_intent", "write.after_intent", "write.after_primary", "p
           "write.before_mark")  # fmt: skip
 WORKER = ("partitions.claimed", "partitions.sent", "drain.leased", "reconcile.claimed", "reconcile.before_commit")
 REVERSE = ("reverse.before_write", "reverse.before_commit", "reverse.committed")
+CALL = ("wrapped.announced", "wrapped.called", "wrapped.marked")
+RECHECK = ("partition_rechecks.claimed", "partition_recheck.before_commit", "partition_rechecks.buried",
+           "partition_rechecks.source_read", "partition_rechecks.target_read")  # fmt: skip
 RESEND = ("partitions.claimed", "partitions.sent", "resend.picked", "resend.sent")
-POINTS = [*((point, "astra") for point in (*WRITER, *WORKER)), *((point, "postgres") for point in (*REVERSE, *RESEND))]
+POINTS = [
+    *((point, "astra") for point in (*WRITER, *WORKER, *CALL, *RECHECK)),
+    *((point, "postgres") for point in (*REVERSE, *RESEND, *CALL[:2])),
+]
 
 
 def choose(rng: random.Random, n: int) -> Choice:
     """A random write."""
-    kind = rng.choice(["put", "put", "put", "update", "update", "delete", "partition", "range", "range"])
+    kind = rng.choice(["put", "put", "put", "update", "update", "delete", "partition", "room", "room", "range", "range"])
     values: dict[str, str | None] = {"a": f"{n}a", "b": rng.choice([f"{n}b", None])} if kind == "put" else {}
     if kind == "update":
         values = {rng.choice("ab"): rng.choice([f"{n}u", None])}
@@ -55,7 +66,7 @@ def choose(rng: random.Random, n: int) -> Choice:
 
 def days_of(kind: str, day: int) -> list[int]:
     """The rows that such a write changes."""
-    return list(range(0 if kind == "partition" else day, DAYS)) if kind in ("partition", "range") else [day]
+    return list(range(day if kind == "range" else 0, DAYS)) if kind in ("partition", "room", "range") else [day]
 
 
 def where_of(room: str, kind: str, day: int) -> dict[str, Any]:
@@ -72,6 +83,8 @@ def call(store: DualWriteStore, room: str, kind: str, day: int, values: dict[str
         return store.update(TABLE, key, values)
     if kind == "delete":
         return store.delete(TABLE, key)
+    if kind == "room":
+        return own_call(store, TABLE, room)
     return store.delete_many(TABLE, where_of(room, kind, day))
 
 
@@ -106,6 +119,7 @@ class Rooms:
         self.settings = {k.lower(): v for k, v in {**environment(place.settings), **redis_of(place)}.items()}
         prepare(place.settings, self.config, TABLE)
         self.table = Table(place.cassandra, place.settings, self.config, TABLE)
+        self.kills = 0
         command = [sys.executable, "-m", "chaos.rooms"]
         self._zygote = subprocess.Popen(command, cwd=ROOT / "tests", stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
@@ -123,7 +137,7 @@ class Rooms:
         with ThreadPoolExecutor(2) as pool:
             own = pool.submit(self._write, room, random.Random(rng.random()), ops, primary)
             drains = pool.submit(self._drain_now_and_then, stop, random.Random(rng.random()))
-            at_work = point in (*WORKER, *RESEND)
+            at_work = point in (*WORKER, *RESEND, *RECHECK)
             try:
                 code = self._child(point, rng, room, record, "drain" if at_work else "play", primary)
                 late = own.result(60)
@@ -131,6 +145,7 @@ class Rooms:
                 stop.set()
             drains.result(60)
         assert code in (-9, 0), f"the child failed: {code}"
+        self.kills += code == -9
         self._drained()
         if late:
             late.land()
@@ -165,7 +180,11 @@ class Rooms:
             for is_range, made in ((True, journal(actor)), (False, actor.journal))
         }
 
+        calls = self._calls(actor)
+
         def write(kind: str, day: int, values: dict[str, str | None]) -> bool:
+            if kind == "room":
+                return self._own_call(calls.begin([self.table.cells.first_columns({"room": room})]), room, rng)
             faulty.plan[:] = [rng.choice(["", "", "", "", "landed", "lost", "late", "refused"])]
             is_range = kind in ("partition", "range")
             if is_range:
@@ -176,6 +195,26 @@ class Rooms:
 
         self._writes(rng, ops, write)
         return faulty
+
+    def _calls(self, actor: Actor) -> WrappedWrite:
+        """What announces calls of the application's own, and says how they ended."""
+        one = journal(actor)
+        either = RowsAndPartitions(actor.journal, one, 2)
+        announcements = Announcements(self.table.pool, one._breaker, one._writer, {TABLE: either}, "astra")
+        table = WrappedTable(actor.journal, self.table.reconciler(), "async", 2)  # type: ignore[arg-type]
+        return WrappedWrite(announcements.announce, {TABLE: table}, WriteBehind(), True)  # type: ignore[arg-type]
+
+    def _own_call(self, begun: BegunWrite, room: str, rng: random.Random) -> bool:
+        """Such a call, with its faults: it raises before it has deleted the room, or after; or its process dies with it."""
+        fault = rng.choice(["", "", "", "refused", "raised", "died"])
+        if fault != "refused":
+            delete_room(self.place.cassandra, f'"{self.place.keyspace}".{TABLE}', room, begun.above)
+        if not fault:
+            begun.finish()
+            return True
+        if fault != "died":
+            begun.fail(TimeoutError())
+        raise WriteUnsure(fault)
 
     def _writes(self, rng: random.Random, ops: list[tuple[int, Op]], write: Any) -> None:
         for n in range(20):
@@ -197,6 +236,8 @@ class Rooms:
 
     def _drained(self) -> None:
         end = time.monotonic() + 120
+        self.table.sql(WINDOW_PASSES)
+        self.table.sql("UPDATE sync.writer SET heartbeat_at = heartbeat_at - interval '1 day'")
         while self.table.intents():
             self.table.sql("UPDATE sync.intent SET lease_until = NULL")
             self.table.drain(lease=LEASE)
@@ -218,7 +259,7 @@ class Rooms:
 
 
 def _ops(kind: str, day: int, values: Any, begin: float, end: float, fate: Any) -> list[tuple[int, Op]]:
-    one: Any = "delete" if kind in ("partition", "range") else kind
+    one: Any = "delete" if kind in ("partition", "room", "range") else kind
     return [(of, Op(one, values, begin, end, fate)) for of in days_of(kind, day)]
 
 

@@ -77,6 +77,7 @@ def test_it_commits_all_or_nothing(home: Place, table: Table, key: Key) -> None:
                 await tx.execute(LISTEN, (key["id"],))
                 assert await tx.run(lambda connection: connection.info.transaction_status.name) == "INTRANS"
                 assert await tx.get_many("songs", [key]) == [{**key, "title": "a", "year": 1}]
+                assert {**key, "title": "a", "year": 1} in [row async for row in await tx.scan("songs", page_rows=1)]
                 assert await store.get("songs", key) is None
             other = {"id": uuid4()}
             with pytest.raises(ZeroDivisionError):

@@ -97,6 +97,26 @@ def test_a_partition_is_deleted_and_written_again(store: Store, home: Place, tab
         assert in_cassandra(home, piece) == [9]
 
 
+@pytest.mark.parametrize("page_rows", [1, 3, 1000])
+def test_a_scan_sees_what_the_block_has_written(store: Store, tables: dict[str, Table], piece: UUID, page_rows: int) -> None:
+    """Would break: it reads what was there before; rows of own SQL, which have no token yet, are missed; or it ends early."""
+
+    def all_of(source: Any, after: str | None = None) -> set[int]:
+        return {row["at"] for row in source.scan("notes", after, page_rows) if row["piece"] == piece}
+
+    with store.transaction() as tx:
+        assert all_of(tx) == {0, 1, 2, 3}
+        tx.put("notes", {"piece": piece, "at": 7, "words": "put"})
+        tx.delete("notes", {"piece": piece, "at": 0})
+        tx.execute("INSERT INTO notes (piece, at, words) VALUES (%s, 9, 'SQL')", (piece,))
+        assert all_of(tx) == {1, 2, 3, 7, 9}
+        assert all_of(store) == {0, 1, 2, 3}, "seen before the end"
+        begun = tx.scan("notes", page_rows=page_rows)
+        first = next(begun)
+        assert len([first, *tx.scan("notes", begun.cursor, page_rows)]) == tx.count("notes"), "a cursor is a place here, too"
+    assert all_of(store) == {1, 2, 3, 7, 9}
+
+
 def test_a_range_and_a_row_of_a_partition(store: Store, home: Place, tables: dict[str, Table], piece: UUID) -> None:
     """Would break: only whole partitions are deleted within it."""
     with store.transaction() as tx:

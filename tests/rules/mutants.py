@@ -42,6 +42,10 @@ RECHECKS, FOLLOWERS = "tests/integration/test_partition_rechecks.py", "tests/int
 STATE_SQL, SQL_WRITERS = "migrations/003_sync_state.sql", "tests/integration/test_sql_writers.py"
 TRIGGERS = "sync/adapters/postgres/schema/sql/sql_writers.sql"
 ARRAYS, MANY = "sync/adapters/postgres/dual_write/sql/arrays.sql", "tests/integration/test_many_keys.py"
+PARTITION_RECHECKS, CALLS = (
+    "sync/adapters/postgres/capture/sql/partitions.sql",
+    "tests/integration/test_wrapped_partitions.py",
+)
 FAST, AGREED = "tests/switches/test_fast_rollback.py", "tests/integration/test_agreement.py"
 
 
@@ -979,7 +983,8 @@ MUTANTS = (
     ),
     Mutant(
         "suspended", "who was suspended within a class's write forgets it", "sync/flows/wrapped_write.py",
-        'self.flow.remember(self.keys, "unsure")  #', 'pass  #', "tests/unit/test_suspension.py", "unsure_and_recorded",
+        'remember(self.keys if self._was_suspended else missing, "unsure")', 'remember(missing, "unsure")',
+        "tests/unit/test_suspension.py", "unsure_and_recorded",
     ),
     # counters
     Mutant(
@@ -1184,6 +1189,79 @@ MUTANTS = (
         "46", "the partition's tombstone does not hold the range", "sync/adapters/postgres/capture/partition_rechecks.py",
         '            connection.execute(_SHARE_RANGE, {"table": self._table.name, "token": due.key.token})\n', "",
         RECHECKS, "rule_46_the_tombstone_waits",
+    ),
+    Mutant(
+        "48", "a worker does not ask whether the call has ended", PARTITION_RECHECKS,
+        "i.lease_until < statement_timestamp()) AND {is_due}\n",
+        "i.lease_until < statement_timestamp()) AND ({is_due} OR true)\n", CALLS, "rule_48_an_open_one",
+    ),
+    Mutant(
+        "48", "a partition's recheck has the time of its announcement", JOURNAL,
+        "version = CASE WHEN kind = 'recheck_partition' THEN", "version = CASE WHEN kind = 'none' THEN",
+        CALLS, "rule_48_what_the_call_hides and finished",
+    ),
+    Mutant(
+        "48", "of a call whose end nobody saw the announcement's time counts", PARTITION_RECHECKS,
+        "CASE WHEN state = 'finished' THEN version", "CASE WHEN true THEN version", CALLS, "rule_48_what_the_call_hides and dies",
+    ),
+    Mutant(
+        "48", "an earlier tombstone may be as new", PARTITION_RECHECKS,
+        "* 1000000)::bigint, 1 + (", "* 1000000)::bigint, 0 * (", CALLS, "rule_48_each_recheck",
+    ),
+    Mutant(
+        "48", "a stamp does not exceed a call's partition", PARTITIONS,
+        "AND kind = 'recheck_partition'\n", "AND kind = 'none'\n", CALLS, "rule_48_the_next_write",
+    ),
+    Mutant(
+        "48", "the end of a partition's call that nobody saw leaves the proof alone", PARTITION_RECHECKS,
+        "    RETURNING i.table_name, i.state, i.mutation\n", "    RETURNING i.table_name, 'finished' AS state, i.mutation\n",
+        CALLS, "rule_48_a_call_that_raised",
+    ),
+    Mutant(
+        "48", "what a worker has removed of a live writer's is not recorded again", "sync/flows/wrapped_write.py",
+        "if self.is_partition(key) and intent.id not in found]", "if False]",
+        CALLS, "rule_48_who_was_taken_for_dead and finished",
+    ),
+    Mutant(
+        "48", "… nor where the mark comes later", "sync/adapters/postgres/dual_write/write_behind.py",
+        "if partition and intent.id not in found:", "if False:", CALLS, "rule_48_who_was_taken_for_dead and away",
+    ),
+    Mutant(
+        "48", "the end of a call leaves the recheck to the worker that has picked it", JOURNAL,
+        "lease_until = CASE WHEN kind = 'recheck_partition' THEN NULL ELSE lease_until END", "lease_until = lease_until",
+        CALLS, "rule_48_a_worker_removes",
+    ),
+    Mutant(
+        "48", "a recheck that a worker has looked at is finished", JOURNAL,
+        "AND lease_owner IS NOT NULL THEN 'unsure'", "AND lease_owner IS NOT NULL THEN %(state)s",
+        CALLS, "rule_48_a_worker_that_looks",
+    ),
+    Mutant(
+        "48", "a worker removes what is no longer as it was picked", PARTITION_RECHECKS,
+        "    WHERE i.id = picked.id AND i.state = picked.state AND i.lease_owner = %(worker)s\n    RETURNING",
+        "    WHERE i.id = picked.id AND i.lease_owner = %(worker)s\n    RETURNING", CALLS, "rule_48_a_worker_removes",
+    ),
+    Mutant(
+        "48", "the end of a call lowers its recheck's version", JOURNAL,
+        "THEN greatest(version, %(clock)s)", "THEN %(clock)s", CALLS, "rule_48_a_call_ends_at",
+    ),
+    Mutant(
+        "48", "the end of a call has Postgres's time", JOURNAL, "THEN greatest(version, %(clock)s)",
+        "THEN greatest(version, %(clock)s, (extract(epoch FROM clock_timestamp()) * 1000000)::bigint)",
+        CALLS, "rule_48_a_call_ends_at",
+    ),
+    Mutant(
+        "48", "nothing exceeds the highest tombstone, and the table is not drained", PARTITION_RECHECKS,
+        "least(p.version, {most})", "p.version", CALLS, "rule_48_each_recheck",
+    ),
+    Mutant(
+        "48", "nobody asks whether the triggers are there", "sync/stores/both_sides/table_flows.py",
+        "return not made[table].faults(watched(connection, [made[table]]))", "return connection is not None",
+        CALLS, "without_triggers",
+    ),
+    Mutant(
+        "48", "the partition is sent again after each call", "sync/stores/both_sides/table_flows.py",
+        'if primary == "postgres" else lambda _: False', "if False else lambda _: False", CALLS, "triggers_tell",
     ),
     Mutant(
         "33", "a put does not take its partition's lock", JOURNAL,

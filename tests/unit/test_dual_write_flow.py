@@ -73,8 +73,9 @@ class Fake:
         self._step("target")
         return self.guard_accepts
 
-    def mark(self, _: list[Intent], state: str, __: str) -> None:
+    def mark(self, intents: list[Intent], state: str, __: str) -> set[int]:
         self._step(f"mark {state}")
+        return {intent.id for intent in intents}
 
     def withdraw(self, _: Intent) -> bool:
         self._step("withdraw")

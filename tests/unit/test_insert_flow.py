@@ -40,8 +40,9 @@ class Fake:
         self.steps.append(above)
         return self.outcome, "why"
 
-    def mark(self, _: object, state: str, __: str) -> None:
+    def mark(self, intents: list[Intent], state: str, __: str) -> set[int]:
         self.steps.append(state)
+        return {intent.id for intent in intents}
 
     def keys(self, *_: Any) -> int:
         self.steps.append("reconciled")

@@ -87,8 +87,9 @@ class Wrapping:
             raise TargetUnavailable("away")
         return [Intent(1, 100, 1) for _ in keys]
 
-    def mark(self, _: object, state: str, __: str) -> None:
+    def mark(self, intents: list[Intent], state: str, __: str) -> set[int]:
         self.steps.append(state)
+        return {intent.id for intent in intents}
 
     def keys(self, *_: Any) -> int:
         self.steps.append("reconcile")

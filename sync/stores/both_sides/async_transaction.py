@@ -93,6 +93,11 @@ class AsyncTransaction:
         rows = await self._run(lambda: self._tx.find(table, where, order_by, limit, after, page_rows))
         return AsyncRows(rows, self._run, after)
 
+    async def scan(self, table: str, after: str | None = None, page_rows: int = PAGE_ROWS) -> AsyncRows:
+        """As Transaction.scan, to iterate over with `async for`."""
+        rows = await self._run(lambda: self._tx.scan(table, after, page_rows))
+        return AsyncRows(rows, self._run, after)
+
     async def search(
         self, table: str, column: str, vector: Sequence[float], limit: int = 10, where: Mapping[str, Any] | None = None
     ) -> list[tuple[dict[str, Any], float]]:

@@ -199,9 +199,9 @@ class DualWriteStore(Announces, CounterWrites, ManyPuts, PrimaryReads, Transacti
 
         `writes` names its writing methods, each with a function from the method's arguments to the table and the key that
         it writes, or to several such pairs: `{"save_song": lambda song: ("songs", {"id": song.id})}`. Coroutine functions
-        stay such. A method whose keys are not known before the call, of a partition or a range, cannot be announced
-        (docs/dual-writes.md says what to do with it). `new` replaces `old` after the cut-over; while it is None, no cut-over
-        is possible. Raises SettingsError if the two classes do not fit together, or `new` is needed already.
+        stay such. Where the keys are not known before the call, the partition key alone names the whole partition, which
+        workers then make equal: `("plays", {"room": room})`. `new` replaces `old` after the cut-over; while it is None, no
+        cut-over is possible. Raises SettingsError if the two classes do not fit together, or `new` is needed already.
         """
         is_async = check_classes(old, new, writes)
         settings = load_settings()
@@ -259,7 +259,7 @@ class DualWriteStore(Announces, CounterWrites, ManyPuts, PrimaryReads, Transacti
     def _begin(self, keys: Keys) -> tuple[Primary, BegunWrite]:
         given = list(keys)
         flows = {table: self._of(table) for table, _ in given}
-        cells = [flows[table].cells.only_key(key) for table, key in given]
+        cells = [flows[table].written(key) for table, key in given]
 
         def under(primary: Primary) -> tuple[Primary, BegunWrite]:
             check_wraps(self._wraps, primary)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, replace
 from typing import Any
@@ -12,7 +12,7 @@ from sync.adapters.cassandra.rows.moments import row_until
 from sync.adapters.cassandra.rows.partitions import delete_of
 from sync.adapters.postgres.connection.connect import Connection
 from sync.adapters.postgres.connection.pool import Pool
-from sync.adapters.postgres.dual_write.announcements import Announcements
+from sync.adapters.postgres.dual_write.announcements import Announcements, RowsAndPartitions
 from sync.adapters.postgres.dual_write.batch_journal import RowsJournal
 from sync.adapters.postgres.dual_write.journal import Journal
 from sync.adapters.postgres.dual_write.parameters import connection_of
@@ -22,11 +22,13 @@ from sync.adapters.postgres.dual_write.reverse import ReverseJournal
 from sync.adapters.postgres.schema import indexes
 from sync.adapters.postgres.schema.catalogue import regclass
 from sync.adapters.postgres.schema.key_order import record_key_order
+from sync.adapters.postgres.schema.sql_writers import SqlWriters, watched
 from sync.adapters.store_metrics import store_metrics
 from sync.core.counters import refuse_counters
 from sync.core.encode.rows import RowEncoder
 from sync.core.expiry import expires
 from sync.core.mutations import Key, Mutation
+from sync.core.reads.key_order import target_key_order
 from sync.core.reads.query import OPERATORS
 from sync.core.rows import TableMap, has_counters, one_sided
 from sync.core.schema.static_rows import check_insert
@@ -64,6 +66,13 @@ class TableFlows:
     announcer: ReverseJournal
     deletes: Deletes
 
+    def announces(self, primary: Primary) -> RowsAndPartitions:
+        """What announces keys and partitions of the table under this primary."""
+        width = len(self.mapped.source.primary_key)
+        if primary == "postgres":
+            return RowsAndPartitions(self.announcer, self.deletes.announcer, width)
+        return RowsAndPartitions(self.journal, self.deletes.journal, width)
+
     def put(self, row: Mapping[str, Any], ttl: int | None = None) -> Mutation:
         """A write of a whole row. This and the others raise WriteRefused for what cannot be written to both sides."""
         refuse_counters(self.mapped.source)
@@ -88,6 +97,22 @@ class TableFlows:
         """A delete of one row."""
         refuse_counters(self.mapped.source)
         return Mutation("delete", self.cells.only_key(key), {})
+
+    def written(self, key: Mapping[str, Any]) -> Key:
+        """The key that a call of the application's own class writes; of the partition key's columns alone, the partition.
+
+        Raises WriteRefused for other columns, and for a partition in a table that keeps what expires.
+        """
+        names = {column.name for column in self.mapped.source.partition_key}
+        whole = set(key) == names and None not in key.values() and len(self.mapped.source.primary_key) > len(names)
+        if not whole:
+            return self.cells.only_key(key)
+        if self.mapped.keeps:  # nobody can tell what the call deletes from what has expired before
+            raise WriteRefused(
+                f"{self.mapped.name} keeps what expires: name each key that a method writes; of a whole partition what has "
+                "expired before would go, too"
+            )
+        return self.cells.first_columns(key)
 
     def delete_of(self, where: Mapping[str, Any]) -> tuple[TableFlows | Deletes, Mutation]:
         """The delete of the rows of a partition, and the flows that write it. Raises QueryNotSupported and WriteRefused."""
@@ -193,19 +218,30 @@ class FlowMaker:
         by_name = {flows.mapped.name: flows for flows in tables}
 
         def announce(keys: Sequence[Key]) -> Sequence[Intent]:
-            if len(keys) == 1:  # in one round trip
+            if len(keys) == 1 and not flow.is_partition(keys[0]):  # in one round trip
                 flows = by_name[keys[0].table]
                 if primary == "postgres":
                     return [flows.announcer.announce(keys[0])]
                 return [flows.journal.open(Mutation("recheck", keys[0], {}))]
-            announcers = {
-                name: flows.announcer if primary == "postgres" else flows.journal for name, flows in by_name.items()
-            }
+            announcers = {name: flows.announces(primary) for name, flows in by_name.items()}
             return Announcements(self.pool, one.breaker, one.writer, announcers, primary).announce(keys)
 
         def reconciled(flows: TableFlows) -> WrappedTable:
             steps = reconciler(self.pool, flows.mapped, flows.encoder, flows.rows, executor, one.epoch, lease)
-            return WrappedTable(flows.journal, steps, flows.forward.mode)
+            return WrappedTable(flows.journal, steps, flows.forward.mode, len(flows.mapped.source.primary_key))
 
         made = {name: reconciled(flows) for name, flows in by_name.items()}
-        return WrappedWrite(announce, made, one.write_behind, primary == "astra")
+        sql_announces = self._sql_announces(by_name) if primary == "postgres" else lambda _: False
+        flow = WrappedWrite(announce, made, one.write_behind, primary == "astra", sql_announces)
+        return flow
+
+    def _sql_announces(self, tables: Mapping[str, TableFlows]) -> Callable[[str], bool]:
+        """Whether a table, and each of its partitions, has its triggers now. Raises TargetUnavailable."""
+        mode, mapped = self.config.cutover.sql_writers, [flows.mapped for flows in tables.values()]
+        made = {each.name: SqlWriters(each.name, each.target, target_key_order(each), mode) for each in mapped}
+
+        def announces(table: str) -> bool:
+            with connection_of(self.pool) as connection:
+                return not made[table].faults(watched(connection, [made[table]]))
+
+        return announces

@@ -5,6 +5,7 @@ mod backfill;
 mod foreign;
 mod switch;
 mod workers;
+mod wrapped;
 mod writers;
 
 use crate::flags;
@@ -71,6 +72,21 @@ flags! {
         foreign_announces: bool = true,
         foreign_tombstone_first: bool = true,
         foreign_caught_up: bool = true,
+        /// Writer 1 is a method of the application's own class: it is announced before its call, and writes what `foreign` says.
+        wrapped: bool = false,
+        /// Nobody has its recheck while it is at it; what raised, or died, is rechecked when it can no longer land.
+        open_waits: bool = true,
+        unsure_waits: bool = true,
+        raised_is_unsure: bool = true,
+        /// Its recheck has the time of its end, or of the pick; stamps see it.
+        end_raises: bool = true,
+        pick_raises: bool = true,
+        stamp_sees_recheck: bool = true,
+        /// Others' clocks may be behind its driver's, as they may with Cassandra alone: then it is asked only whether both sides are equal.
+        behind: bool = false,
+        /// Its process may be suspended until a worker takes it for dead (rule 30).
+        sleep: bool = false,
+        woken_is_unsure: bool = true,
         /// Faults.
         crash: bool = true,
         timeout: bool = true,
@@ -164,6 +180,9 @@ pub struct State {
     pub backfill: Backfill,
     pub range_lock: bool,
     pub incomplete: bool,
+    /// The version of the wrapped writer's intent; whether it was taken for dead.
+    pub announced: u8,
+    pub slept: bool,
 }
 
 pub struct Partitions {
@@ -208,7 +227,8 @@ pub fn scenarios(flags: &Flags) -> Vec<Partitions> {
                 continue; // its place is the partition's delete: once is enough
             }
             // The keys are alike where their rows are: then one key of the last write is enough, if it is the only one.
-            let alike = !flags.range && flags.foreign != 2 && postgres[0] == postgres[1] && flags.writers == flags.partitions + 1;
+            let alike =
+                !flags.range && flags.foreign != 2 && postgres[0] == postgres[1] && flags.writers == flags.partitions + 1;
             for last in 0..if alike { 1 } else { KEYS } {
                 let ops: Vec<Op> = (0..flags.writers)
                     .map(|i| match i < flags.partitions {
@@ -310,7 +330,9 @@ impl Model for Partitions {
 
     fn successors(&self, state: &State, out: &mut Vec<(State, Step)>) {
         for i in 0..self.ops.len() {
-            if self.is_foreign(i) {
+            if self.is_foreign(i) && self.flags.wrapped {
+                self.wrapped_writer(state, i, out);
+            } else if self.is_foreign(i) {
                 self.foreign_writer(state, i, out);
             } else {
                 self.writer(state, i, out);
@@ -360,10 +382,11 @@ impl Model for Partitions {
         let sides: Vec<String> =
             (0..KEYS).map(|k| format!("[cassandra={} postgres={}]", s.cassandra[k].show(), s.postgres[k].show())).collect();
         format!(
-            "epoch={} {} tombstone@{} intents={:?} rechecks={:?} stamps={:?}",
+            "epoch={} {} tombstone@{} announced@{} intents={:?} rechecks={:?} stamps={:?}",
             s.epoch,
             sides.join(" "),
             s.tombstone,
+            s.announced,
             s.intents,
             s.rechecks,
             s.stamps

@@ -22,13 +22,17 @@ from sync.core.encode.base import Reject
 from sync.core.encode.rows import CheckedRow, Issue, RowEncoder
 from sync.core.mutations import Key, Mutation, PendingRecheck, pack_key, unpack_key
 from sync.core.rows import TableMap
+from sync.core.versions import MAX_STAMPED, UNREPEATABLE_WINDOW_SECONDS
 from sync.errors import LeaseLost, TargetBusy
 from sync.failpoints import failpoint
 
 _TEXTS = queries("capture/partitions")
 _SQL = {name: text.encode() for name, text in _TEXTS.items()}
+_JOURNAL = queries("dual_write/journal")
+_DUE = sql.SQL(_TEXTS["due"]).format(is_due=sql.SQL(_JOURNAL["is_due"]), most=sql.Literal(MAX_STAMPED)).as_bytes()
+_REMOVE = sql.SQL(_TEXTS["remove"]).format(late=sql.SQL(_JOURNAL["late"])).as_bytes()
 _OLDER = queries("dual_write/writers")["older"].encode()
-_SHARE_RANGE = queries("dual_write/journal")["share_range"].encode()
+_SHARE_RANGE = _JOURNAL["share_range"].encode()
 _PAGE_ROWS = 2000
 
 
@@ -49,16 +53,19 @@ class PartitionRechecks:
 
     def due(self, owner: str) -> list[PendingRecheck]:
         """What is to be rechecked now, leased to this owner: each partition once, with what all its events tell at most."""
-        values = {"table": self._table.name, "epoch": self._epoch, "owner": owner, "lease": self._lease}
+        values = {
+            "table": self._table.name, "epoch": self._epoch, "owner": owner, "lease": self._lease,
+            "writer_lease": self._lease, "window": UNREPEATABLE_WINDOW_SECONDS,
+        }  # fmt: skip
         with connection_for_keys(self._pool) as connection:
-            rows = connection.execute(_SQL["due"], values).fetchall()
+            rows = connection.execute(_DUE, values).fetchall()
         found: dict[bytes, list[tuple[Any, ...]]] = {}
         for row in rows:
             found.setdefault(bytes(row[1]), []).append(row)
         return [
             PendingRecheck(
                 Key(self._table.name, unpack_key(bytes(some[0][2])), canonical, some[0][3]),
-                tuple(row[0] for row in some), max(row[4] for row in some), owner, some[0][5],
+                tuple(row[0] for row in some), max(row[4] for row in some), owner, some[0][5], tuple(row[6] for row in some),
             )
             for canonical, some in found.items()
         ]  # fmt: skip
@@ -101,9 +108,9 @@ class PartitionRechecks:
         return None if row is None else tuple(row)
 
     def remove(self, due: PendingRecheck) -> None:
-        """All keys have rechecks of their own."""
+        """All keys have rechecks of their own. What could not be repeated invalidates the proof (rule 17)."""
         with connection_for_keys(self._pool) as connection:
-            connection.execute(_SQL["remove"], self._values(due))
+            connection.execute(_REMOVE, self._values(due))
 
     def failed(self, due: PendingRecheck, error: str) -> None:
         """Record that it could not be expanded; it is tried again, later each time."""
@@ -113,16 +120,18 @@ class PartitionRechecks:
     def _values(self, due: PendingRecheck) -> dict[str, Any]:
         return {
             "table": self._table.name, "token": due.key.token, "version": due.version, "owner": due.told_by,
-            "intents": list(due.intents), "worker": due.worker, "lease": self._lease,
+            "intents": list(due.intents), "states": list(due.states), "worker": due.worker, "lease": self._lease,
         }  # fmt: skip
 
     @contextmanager
     def _held(self, due: PendingRecheck) -> Iterator[Connection]:
-        """A transaction that holds the epoch (rule 20). Raises LeaseLost if another worker has taken it over."""
+        """A transaction that holds the epoch (rule 20). Raises LeaseLost if it is not as it was picked."""
         with connection_for_keys(self._pool) as connection, connection.transaction():
             share_epoch(connection)
             if connection.execute(_SQL["renew"], self._values(due)).rowcount != len(due.intents):
-                raise LeaseLost(f"{self._table.name}: another worker rechecks this partition")
+                raise LeaseLost(
+                    f"{self._table.name}: another worker rechecks this partition, or a call that writes it has ended"
+                )
             yield connection
 
     def _mutation(self, due: PendingRecheck) -> Mutation:

@@ -33,6 +33,28 @@ class TableAnnouncer(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class RowsAndPartitions:
+    """How one table announces a key, of `width` columns, or a partition, whose key has fewer."""
+
+    rows: TableAnnouncer
+    partitions: TableAnnouncer
+    width: int
+
+    @property
+    def has_partitions(self) -> bool:
+        """Whether a partition of the table may hold several rows."""
+        return self.rows.has_partitions
+
+    def announcement(self, key: Key) -> tuple[bytes, dict[str, Any]]:
+        """The statement that opens its intent, with its values."""
+        return (self.rows if len(key.cells) == self.width else self.partitions).announcement(key)
+
+    def announced(self, key: Key, answer: tuple[Any, ...] | None) -> Intent:
+        """The intent that it opened. Raises what the table's journal raises."""
+        return self.rows.announced(key, answer)
+
+
+@dataclass(frozen=True, slots=True)
 class Announcements:
     """Announces keys of these tables under one primary."""
 

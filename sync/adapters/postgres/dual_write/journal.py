@@ -173,11 +173,11 @@ class Journal:
         given = [p for p in self._statements.others if p.source.name in mutation.cells]
         return self._statements.update(given), self._parameters.given(mutation.key, mutation.cells)
 
-    def mark(self, intents: Sequence[Intent], state: Literal["finished", "unsure"], error: str) -> None:
-        """Record that the second half of these writes is left to reconciliation."""
-        values = {"intents": [i.id for i in intents], "state": state, "error": error[:1000]}
+    def mark(self, intents: Sequence[Intent], state: Literal["finished", "unsure"], error: str) -> set[int]:
+        """Record that the second half of these writes is left to reconciliation; the ids of the intents that were open."""
+        values = {"intents": [i.id for i in intents], "state": state, "error": error[:1000], "clock": time.time_ns() // 1000}
         with self._intents() as connection:
-            connection.execute(_SQL["mark"], values)
+            return {row[0] for row in connection.execute(_SQL["mark"], values).fetchall()}
 
     def withdraw(self, *intents: Intent) -> bool:
         """Withdraw intents of which nothing was written; False if a reconcile has claimed one meanwhile."""
@@ -268,7 +268,7 @@ def answered() -> Iterator[None]:
 
 def packed_mutation(mutation: Mutation) -> bytes | None:
     """What an intent keeps of a write, so that it can be sent again; nothing of somebody else's."""
-    return None if mutation.kind == "recheck" else pack_cells(mutation.key.cells, mutation.cells)
+    return None if mutation.kind in ("recheck", "recheck_partition") else pack_cells(mutation.key.cells, mutation.cells)
 
 
 @contextmanager

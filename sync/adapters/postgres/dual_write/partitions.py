@@ -61,7 +61,7 @@ class PartitionStatements:
         return sql.SQL(" AND ".join(terms))
 
     def named(self, name: str, mutation: Mutation) -> bytes:
-        """A statement for deletes of this one's shape: `open`, `half` or `delete`."""
+        """A statement for writes of this one's shape: `open`, `half`, `delete` or `announce`."""
         shape = name, len(mutation.key.cells), tuple(mutation.cells)
         if shape not in self._made:
             self._made[shape] = self._make(name, self.covered(mutation))
@@ -73,7 +73,8 @@ class PartitionStatements:
         allowed, made = (sql.SQL(_REVERSE[part]).format(most=most) for part in ("allowed", "made"))
         parts = {"stamped": stamped, "covered": covered, "allowed": allowed, "made": made}
         key = with_parameters(self._statements.keys)
-        return self._statements.made({**_SQL, "open": _JOURNAL["open"]}[name], key=key, **parts)
+        texts = {**_SQL, "open": _JOURNAL["open"], "announce": _REVERSE["announce"]}
+        return self._statements.made(texts[name], key=key, **parts)
 
 
 class PartitionJournal(Journal):
@@ -104,6 +105,10 @@ class PartitionJournal(Journal):
             _refuse_older(self._table.name, connection.execute(_OLDER).fetchone())
             row = connection.execute(statement, values).fetchone()
         return self.announced(mutation.key, row)
+
+    def announcement(self, key: Key) -> tuple[bytes, dict[str, Any]]:
+        """The statement, with its values, that opens the intent of a call that writes this partition (rule 48)."""
+        return _announcement(self._partitions, "open", key, self._writer)
 
     def write(self, mutation: Mutation, intent: Intent) -> bool:
         """The target's half: rows go that are no newer than the delete, the tombstone stays, the intent ends (rule 36).
@@ -169,6 +174,10 @@ class PartitionReverse(ReverseJournal):
             failpoint("reverse.before_commit")
         return self._intent(mutation.key, found)
 
+    def announcement(self, key: Key) -> tuple[bytes, dict[str, Any]]:
+        """The same as PartitionJournal's."""
+        return _announcement(self._partitions, "announce", key, self._writer)
+
     def write_within(self, connection: Connection, mutation: Mutation, only_new: bool = False) -> Intent | None:
         """As `write`, in the caller's transaction, which holds the epoch. Raises as ReverseJournal.write_within."""
         with target_errors(), rejecting():
@@ -188,6 +197,12 @@ class PartitionReverse(ReverseJournal):
 def _values(partitions: PartitionStatements, mutation: Mutation) -> dict[str, Any]:
     packed = pack_cells(mutation.key.cells, mutation.cells)
     return partitions.parameters.partition(mutation) | {"kind": mutation.kind, "mutation": packed}
+
+
+def _announcement(partitions: PartitionStatements, name: str, key: Key, writer: Writer) -> tuple[bytes, dict[str, Any]]:
+    mutation = Mutation("recheck_partition", key, {})
+    values = partitions.parameters.partition(mutation) | {"kind": mutation.kind, "mutation": None}
+    return partitions.named(name, mutation), values | stamping(writer)
 
 
 def _mutation(table: str, key: bytes, token: int, packed: bytes) -> Mutation:

@@ -49,7 +49,8 @@ class Unrecorded:
     def add(self, journal: TableJournal, written: Written) -> None:
         """Keep a write; of two acknowledged ones of a key, only the newer."""
         if written.state == "finished":
-            kind: Kind = "delete" if written.mutation.kind == "delete" else "recheck"
+            kept = ("delete", "recheck_partition")  # a partition has no row that could be read by its key
+            kind: Kind = written.mutation.kind if written.mutation.kind in kept else "recheck"
             written = Written(Mutation(kind, written.mutation.key, {}), written.version, "finished")
         with self._lock:
             was_full, handle = self.is_full, self._handle(written)

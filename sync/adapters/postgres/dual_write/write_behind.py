@@ -23,7 +23,7 @@ _MAX_BYTES = 128_000_000
 _FAR_US, _MAX_FAR = 60_000_000, 1000
 State = Literal["finished", "unsure"]
 _End = Literal["finished", "unsure", "settled"]
-_Mark = tuple[TableJournal, Intent, _End, str]
+_Mark = tuple[TableJournal, Intent, _End, str, Key | None]
 
 
 class WriteBehind:
@@ -156,16 +156,19 @@ class WriteBehind:
         self._unrecorded.add(journal, Written(mutation, version, state))
         store_metrics().accepted()
 
-    def mark_later(self, journal: TableJournal, intent: Intent, state: State, error: str) -> None:
+    def mark_later(
+        self, journal: TableJournal, intent: Intent, state: State, error: str, partition: Key | None = None
+    ) -> None:
         """Keep a mark for the next quarter of a second, or until Postgres takes it.
 
-        If it is lost with the process, no harm is done: the intent stays, and is claimed.
+        If it is lost with the process, no harm is done: the intent stays, and is claimed. `partition`: it is the recheck of
+        this one; if it is no longer there, a worker took this writer for dead, and another one is recorded (rule 48).
         """
-        self._marks.append((journal, intent, state, error))
+        self._marks.append((journal, intent, state, error, partition))
 
     def remove_later(self, journal: TableJournal, intent: Intent) -> None:
         """Remove the intent soon: both sides have the write."""
-        self._marks.append((journal, intent, "settled", ""))
+        self._marks.append((journal, intent, "settled", "", None))
 
     @property
     def has_marks(self) -> bool:
@@ -184,12 +187,16 @@ class WriteBehind:
 
         Raises TargetUnavailable.
         """
+        self._record_all(between)
+        self.mark()
+        self._record_all(between)  # partitions whose marks came too late
+
+    def _record_all(self, between: Callable[[], object]) -> None:
         for table in self._unrecorded.record(between) if self._unrecorded else ():
             self.needs_reconcile(table)
         with self._lock:
             if not self._unrecorded and not self._accepting:
                 self._witness.recorded()
-        self.mark()
 
     def mark(self) -> None:
         """Tell the journal what became of writes, many at once. Raises TargetUnavailable."""
@@ -200,9 +207,9 @@ class WriteBehind:
             # By index: other threads add to the deque, which must not happen while it is copied as a whole.
             marks = [self._marks[i] for i in range(min(left, _MAX_MARKS))]
             left -= len(marks)
-            alike: dict[tuple[TableJournal, _End, str], list[Intent]] = {}
-            for journal, intent, state, error in marks:
-                alike.setdefault((journal, state, error), []).append(intent)
+            alike: dict[tuple[TableJournal, _End, str], list[tuple[Intent, Key | None]]] = {}
+            for journal, intent, state, error, partition in marks:
+                alike.setdefault((journal, state, error), []).append((intent, partition))
             failpoint("write_behind.before_mark")
             for (journal, end, error), intents in alike.items():
                 self._end(journal, end, error, intents)
@@ -210,11 +217,14 @@ class WriteBehind:
             for _ in marks:
                 self._marks.popleft()
 
-    def _end(self, journal: TableJournal, end: _End, error: str, intents: list[Intent]) -> None:
+    def _end(self, journal: TableJournal, end: _End, error: str, intents: list[tuple[Intent, Key | None]]) -> None:
         if end == "settled":
-            journal.remove(intents)
+            journal.remove([intent for intent, _ in intents])
             return
-        journal.mark(intents, end, error)
+        found = journal.mark([intent for intent, _ in intents], end, error)
+        for intent, partition in intents:
+            if partition and intent.id not in found:
+                self.add_unrecorded(journal, Mutation("recheck_partition", partition, {}), self.stamp(partition), "unsure")
         self.needs_reconcile(journal.table)
 
 

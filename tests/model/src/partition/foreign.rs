@@ -69,7 +69,8 @@ impl Partitions {
     /// A worker's steps, each a transaction; the keys' rechecks carry the event's timestamp, and so does the tombstone.
     pub(super) fn expand(&self, s: &State, out: &mut Out) {
         let (flags, mine, i) = (&self.flags, s.partition, s.partition.op as usize);
-        let version = if flags.carries_version { s.stamps[i] } else { 0 };
+        let told = if flags.wrapped { s.announced } else { s.stamps[i] };
+        let version = if flags.carries_version { told } else { 0 };
         let first = flags.foreign_tombstone_first;
         let mut next = *s;
         match mine.at {

@@ -21,7 +21,7 @@ impl Partitions {
         let drained = (0..self.ops.len()).filter(seen).all(|i| s.intents[i] == NONE) && s.rechecks == [0; KEYS];
         if drained && s.backfill.done && s.backfill.at == 0 && s.flips > 0 {
             let mut next = State { epoch: s.epoch + 1, closing: false, flips: s.flips - 1, ..*s };
-            let stamps = (0..self.ops.len()).filter(|i| !self.is_foreign(*i)).map(|i| s.stamps[i]);
+            let stamps = (0..self.ops.len()).filter(|i| !self.is_foreign(*i) || self.flags.wrapped).map(|i| s.stamps[i]);
             next.floor = stamps.max().unwrap_or(0) / 4 + 1;
             next.incomplete = (0..KEYS).any(|key| !s.postgres[key].same(&s.cassandra[key].read()));
             out.push((next, (WHO, "switches the primary")));

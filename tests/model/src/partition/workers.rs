@@ -155,6 +155,12 @@ impl Partitions {
             0 => {
                 for i in (0..self.ops.len()).filter(|i| self.ops[*i].key.is_none() && s.intents[*i] != NONE) {
                     let mut next = *s;
+                    if self.is_foreign(i) && self.flags.wrapped {
+                        if !self.wrapped_due(s, i) {
+                            continue;
+                        }
+                        next = self.wrapped_picked(s, i);
+                    }
                     if self.is_foreign(i) {
                         next.partition = Partition { at: foreign::PICKED, op: i as u8, ..Default::default() };
                         out.push((next, (WHOLE, "picks the recheck of the partition")));

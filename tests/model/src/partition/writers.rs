@@ -150,16 +150,19 @@ impl Partitions {
     }
 
     /// Rules 2 and 23, and P3.
-    fn stamp(&self, s: &State, i: usize) -> u8 {
+    pub(super) fn stamp(&self, s: &State, i: usize) -> u8 {
         let flags = &self.flags;
         let mut known = 0;
-        for key in (0..KEYS).filter(|key| self.counts_for(i, *key)) {
+        for key in (0..KEYS).filter(|key| self.counts_for(i, *key) || self.is_foreign(i)) {
             known = known.max(self.bound(s, key, flags.stamp_sees_tombstone));
             for j in (0..self.ops.len()).filter(|j| s.intents[*j] != NONE && self.counts_for(*j, key)) {
                 if self.ops[j].key.is_some() || flags.stamp_sees_intent {
                     known = known.max(s.stamps[j]);
                 }
             }
+        }
+        if flags.wrapped && flags.stamp_sees_recheck && s.intents[0] != NONE && i != 0 {
+            known = known.max(s.announced);
         }
         let above = if forward(s.epoch) { flags.partition_above_known } else { flags.reverse_above_known };
         let known = if self.ops[i].key.is_none() && !above { 0 } else { known / 4 + 1 };

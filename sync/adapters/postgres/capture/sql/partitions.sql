@@ -1,16 +1,21 @@
--- due: rechecks of partitions to work on, leased for a while; not before what they tell of has come to a quorum (rule 40)
+-- due: rechecks of partitions to work on, leased for a while; not before what they tell of has come to a quorum (rule 40), nor
+-- while a call that writes the partition is under way, or may still land (rules 17 and 48). Of a call whose end nobody has seen
+-- the partition is taken to be written now, and above what an earlier recheck has left
 UPDATE sync.intent SET lease_owner = %(owner)s, lease_until = clock_timestamp() + make_interval(secs => %(lease)s)
 WHERE id = ANY (ARRAY(
     SELECT i.id FROM sync.intent AS i
-    WHERE i.table_name = %(table)s AND i.kind = 'recheck_partition' AND i.epoch <= %(epoch)s
-      AND (i.not_before IS NULL OR i.not_before <= statement_timestamp())
-      AND (i.lease_until IS NULL OR i.lease_until < statement_timestamp())
+    WHERE i.table_name = %(table)s AND i.kind = 'recheck_partition'
+      AND (i.lease_until IS NULL OR i.lease_until < statement_timestamp()) AND {is_due}
     ORDER BY i.id LIMIT 64 FOR UPDATE SKIP LOCKED))
-RETURNING id, key, source_key, token, version, owner
+RETURNING id, key, source_key, token,
+    CASE WHEN state = 'finished' THEN version ELSE greatest(version, (extract(epoch FROM clock_timestamp()) * 1000000)::bigint, 1 + (
+        SELECT least(p.version, {most}) FROM sync.partition_tombstone AS p WHERE p.table_name = intent.table_name AND p.token = intent.token)) END,
+    owner, state
 
--- renew: the worker still has them; all of them, or it changes nothing
-UPDATE sync.intent SET lease_until = clock_timestamp() + make_interval(secs => %(lease)s)
-WHERE id = ANY (%(intents)s) AND lease_owner = %(worker)s
+-- renew: the worker still has them, as they were picked: no call has ended since (rule 48). All of them, or it changes nothing
+UPDATE sync.intent AS i SET lease_until = clock_timestamp() + make_interval(secs => %(lease)s)
+FROM unnest(%(intents)s::bigint[], %(states)s::text[]) AS picked (id, state)
+WHERE i.id = picked.id AND i.state = picked.state AND i.lease_owner = %(worker)s
 
 -- bury: the tombstone of the partition, with what its events tell: stamps and puts see it from now on, and so no write that was
 -- hidden in the source can come into the target behind the steps that follow (rule 46)
@@ -38,8 +43,13 @@ WITH page AS (
 )
 SELECT {texts} FROM page ORDER BY {reverse_order} LIMIT 1
 
--- remove: they are expanded
-DELETE FROM sync.intent WHERE id = ANY (%(intents)s) AND lease_owner = %(worker)s
+-- remove: they are expanded; only as they were picked
+WITH removed AS (
+    DELETE FROM sync.intent AS i USING unnest(%(intents)s::bigint[], %(states)s::text[]) AS picked (id, state)
+    WHERE i.id = picked.id AND i.state = picked.state AND i.lease_owner = %(worker)s
+    RETURNING i.table_name, i.state, i.mutation
+), {late}
+SELECT count(*) FROM removed
 
 -- failed: they are tried again, later each time
 UPDATE sync.intent SET attempts = attempts + 1, error = %(error)s,

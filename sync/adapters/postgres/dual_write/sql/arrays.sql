@@ -88,7 +88,7 @@ WITH e AS (
     SELECT epoch, "primary" = 'astra' AS forward FROM sync.epoch ORDER BY epoch DESC LIMIT 1
 )
 INSERT INTO sync.intent (table_name, key, source_key, token, kind, state, version, epoch, owner, mutation)
-SELECT %(table)s, g.key, g.source_key, g.token, CASE WHEN e.forward THEN g.kind ELSE 'recheck' END,
+SELECT %(table)s, g.key, g.source_key, g.token, CASE WHEN e.forward OR g.kind = 'recheck_partition' THEN g.kind ELSE 'recheck' END,
        CASE WHEN e.forward THEN g.state ELSE 'finished' END, g.version, e.epoch, %(owner)s, CASE WHEN e.forward THEN g.mutation END
 FROM e CROSS JOIN {given}
 ON CONFLICT (table_name, sha256(key), version) WHERE kind = 'recheck' AND state = 'finished' DO NOTHING

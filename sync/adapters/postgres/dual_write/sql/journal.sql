@@ -100,9 +100,17 @@ removed AS (
 )
 SELECT EXISTS (SELECT FROM written)
 
--- mark: the outcome of writes whose second half was not done: finished, or unsure (rule 11); unless a reconcile has them
-UPDATE sync.intent SET state = %(state)s, error = %(error)s, ended_at = clock_timestamp()
+-- mark: the outcome of writes whose second half was not done: finished, or unsure (rule 11); unless a reconcile has them. The
+-- recheck of a partition gets the time at which the call had ended, of its own host, whose driver has stamped the call's writes;
+-- by Postgres's clock, a write after it could be newer than a call that follows (rule 48). If a worker has picked it, which took
+-- the writer for dead, it loses it, and the recheck is unsure: the worker may have looked before the call's last statements
+UPDATE sync.intent SET error = %(error)s, ended_at = clock_timestamp(),
+    state = CASE WHEN kind = 'recheck_partition' AND lease_owner IS NOT NULL THEN 'unsure' ELSE %(state)s END,
+    version = CASE WHEN kind = 'recheck_partition' THEN greatest(version, %(clock)s) ELSE version END,
+    lease_owner = CASE WHEN kind = 'recheck_partition' THEN NULL ELSE lease_owner END,
+    lease_until = CASE WHEN kind = 'recheck_partition' THEN NULL ELSE lease_until END
 WHERE id = ANY (%(intents)s::bigint[]) AND state = 'open'
+RETURNING id
 
 -- remove: both sides have the writes. Not flushed: an intent that a crash brings back is reconciled once more
 WITH quickly AS (SELECT set_config('synchronous_commit', 'off', true))
