@@ -48,7 +48,7 @@ class Mutation:
     """`put` and `update` carry the raw CQL cells to write (a put: every column), `delete` only the key.
 
     `recheck` is a write that somebody else's code makes: only its key is known, and it cannot be sent again (rule 17);
-    `recheck_partition` is one of which only the partition is known (rule 48).
+    `recheck_partition` is one of which only the partition is known (rule 47).
     `delete_partition` deletes rows of one partition: its key has the first columns alone, and its cells are the ends of a
     range of the next column, by operator (`>=`, `<`).
     """

@@ -27,7 +27,7 @@ class WrappedTable:
     reconcile: KeyReconciler
     mode: Mode
     width: int = 0
-    """How many columns its keys have; a key of fewer is a partition, whose rows nobody knows before (rule 48)."""
+    """How many columns its keys have; a key of fewer is a partition, whose rows nobody knows before (rule 47)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +111,7 @@ class WrappedWrite:
     def mark(self, intents: Mapping[Key, Intent], state: State, error: str) -> list[Key]:
         """Record how the call ended, for all its keys in one statement; the partitions that must be remembered.
 
-        These have no intent any more: a worker took this writer for dead, and has looked before the end (rule 48).
+        These have no intent any more: a worker took this writer for dead, and has looked before the end (rule 47).
         """
         if not intents:
             return []

@@ -1,4 +1,4 @@
-"""Calls of the application's own, which delete a room and of which the store is told the partition alone (rule 48)."""
+"""Calls of the application's own, which delete a room and of which the store is told the partition alone (rule 47)."""
 
 from __future__ import annotations
 

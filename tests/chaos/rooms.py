@@ -1,4 +1,4 @@
-"""Trials of deletes of partitions, by the store and by calls of the application's own (rule 48), whose partitions are rechecked.
+"""Trials of deletes of partitions, by the store and by calls of the application's own (rule 47), whose partitions are rechecked.
 
 A process is killed at a named step while others write the same few rows.
 

@@ -1,4 +1,4 @@
-"""Rule 48 against real servers: methods of a wrapped class that write a partition, whose keys nobody knows before the call."""
+"""Rule 47 against real servers: methods of a wrapped class that write a partition, whose keys nobody knows before the call."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def both(scene: Scene, room: str) -> dict[Any, Any]:
 
 
 @pytest.mark.parametrize("primary", PRIMARIES)
-def test_rule_48_workers_make_the_partition_equal(scene: Scene, room: str, primary: str) -> None:
+def test_rule_47_workers_make_the_partition_equal(scene: Scene, room: str, primary: str) -> None:
     """Would break: the keys that a call has written or deleted are not known, and differ for ever; or those of another room go."""
     scene.be_primary(primary)
     other = str(uuid4())
@@ -82,7 +82,7 @@ def test_rule_48_workers_make_the_partition_equal(scene: Scene, room: str, prima
 
 
 @pytest.mark.parametrize("primary", PRIMARIES)
-def test_rule_48_an_open_one_of_a_live_writer_is_left_alone(scene: Scene, room: str, primary: str) -> None:
+def test_rule_47_an_open_one_of_a_live_writer_is_left_alone(scene: Scene, room: str, primary: str) -> None:
     """Would break: a worker rechecks the partition before it is written, and what comes afterwards is nobody's."""
     scene.be_primary(primary)
     with scene.wrap() as store:
@@ -101,7 +101,7 @@ def test_rule_48_an_open_one_of_a_live_writer_is_left_alone(scene: Scene, room: 
 
 
 @pytest.mark.parametrize("primary", PRIMARIES)
-def test_rule_48_the_partition_of_a_dead_writer_is_rechecked(scene: Scene, room: str, primary: str) -> None:
+def test_rule_47_the_partition_of_a_dead_writer_is_rechecked(scene: Scene, room: str, primary: str) -> None:
     """Would break: what a call wrote before its process died is on one side for ever; or it is read while it may still land."""
     scene.be_primary(primary)
     with scene.wrap() as store:
@@ -143,7 +143,7 @@ UNSURE = [("recheck_partition", "unsure")]
 
 @pytest.mark.parametrize("how", ["cut off", "fenced"])
 @pytest.mark.parametrize("end", ["finished", "raised", "away"])
-def test_rule_48_who_was_taken_for_dead_leaves_another_recheck(scene: Scene, room: str, how: str, end: str) -> None:
+def test_rule_47_who_was_taken_for_dead_leaves_another_recheck(scene: Scene, room: str, how: str, end: str) -> None:
     """Would break: a worker has looked, and what the call writes afterwards is on one side for ever."""
     with scene.wrap() as store:
         begun = announce(scene, store, room)
@@ -166,7 +166,7 @@ def test_rule_48_who_was_taken_for_dead_leaves_another_recheck(scene: Scene, roo
 
 @pytest.mark.parametrize("step", ["bury", "leave_target", "remove", "failed"])
 @pytest.mark.parametrize("how", ["cut off", "fenced"])
-def test_rule_48_a_worker_that_looks_as_the_call_ends_removes_nothing(
+def test_rule_47_a_worker_that_looks_as_the_call_ends_removes_nothing(
     scene: Scene, room: str, how: str, step: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Would break: it has read before the call's last statements, and removes what says that they were made."""
@@ -196,7 +196,7 @@ def test_rule_48_a_worker_that_looks_as_the_call_ends_removes_nothing(
         assert both(scene, room).keys() == {(7, "w")}
 
 
-def test_rule_48_a_worker_removes_a_recheck_only_as_it_was_picked(scene: Scene, room: str) -> None:
+def test_rule_47_a_worker_removes_a_recheck_only_as_it_was_picked(scene: Scene, room: str) -> None:
     """Would break: the same worker has picked it anew meanwhile, and its first look removes it."""
     with scene.wrap() as store:
         begun = announce(scene, store, room)
@@ -214,7 +214,7 @@ def test_rule_48_a_worker_removes_a_recheck_only_as_it_was_picked(scene: Scene, 
         assert scene.plays.intents() == []
 
 
-def test_rule_48_a_call_that_raised_is_looked_at_when_it_can_no_longer_land(scene: Scene, room: str) -> None:
+def test_rule_47_a_call_that_raised_is_looked_at_when_it_can_no_longer_land(scene: Scene, room: str) -> None:
     """Would break: half of the partition is written, or all of it later, and nobody looks; or earlier passes still count."""
     with scene.wrap() as store:
         store.replace(room, PLAYS)
@@ -235,7 +235,7 @@ def test_rule_48_a_call_that_raised_is_looked_at_when_it_can_no_longer_land(scen
 
 
 @pytest.mark.parametrize("end", ["finished", "unsure", "dies"])
-def test_rule_48_what_the_call_hides_does_not_come_behind_the_look(scene: Scene, room: str, end: str) -> None:
+def test_rule_47_what_the_call_hides_does_not_come_behind_the_look(scene: Scene, room: str, end: str) -> None:
     """Would break: a put that began during the call is hidden in the source, and accepted in the target after the recheck."""
     writer = scene.plays.writer()
     with scene.wrap() as store:
@@ -257,7 +257,7 @@ def test_rule_48_what_the_call_hides_does_not_come_behind_the_look(scene: Scene,
 
 
 @pytest.mark.parametrize("ahead", [now_us() + 1000 * SECOND, 2**63 - 1])
-def test_rule_48_each_recheck_of_a_call_whose_end_is_unknown_leaves_a_newer_tombstone(
+def test_rule_47_each_recheck_of_a_call_whose_end_is_unknown_leaves_a_newer_tombstone(
     scene: Scene, room: str, ahead: int
 ) -> None:
     """Would break: a worker took its writer for dead, and left the tombstone before the call; the second one looks the same.
@@ -278,7 +278,7 @@ def test_rule_48_each_recheck_of_a_call_whose_end_is_unknown_leaves_a_newer_tomb
 
 
 @pytest.mark.parametrize("end", ["finished", "raised"])
-def test_rule_48_a_call_ends_at_its_own_host_s_time(scene: Scene, room: str, end: str) -> None:
+def test_rule_47_a_call_ends_at_its_own_host_s_time(scene: Scene, room: str, end: str) -> None:
     """Would break: Postgres's clock is ahead; a write after the call is stamped above that, and outlives the next call."""
     statement = "SELECT version FROM sync.intent WHERE kind = 'recheck_partition'"
     with scene.wrap() as store:
@@ -290,7 +290,7 @@ def test_rule_48_a_call_ends_at_its_own_host_s_time(scene: Scene, room: str, end
         assert scene.plays.sql(statement) == [(announced,)]
 
 
-def test_rule_48_the_next_write_is_stamped_above_the_call(scene: Scene, room: str) -> None:
+def test_rule_47_the_next_write_is_stamped_above_the_call(scene: Scene, room: str) -> None:
     """Would break: a store whose clock is behind puts a row after the call, is acknowledged, and the source hides the row."""
     with scene.wrap() as store:
         store.clear(room)
@@ -301,7 +301,7 @@ def test_rule_48_the_next_write_is_stamped_above_the_call(scene: Scene, room: st
         assert both(scene, room) == {(1, "x"): AB}
 
 
-def test_rule_48_a_call_is_announced_above_all_that_is_known_of_its_partition(scene: Scene, room: str) -> None:
+def test_rule_47_a_call_is_announced_above_all_that_is_known_of_its_partition(scene: Scene, room: str) -> None:
     """Would break: a row was written by a clock ahead; its recheck raises nothing, and a stamp falls between."""
     key = scene.plays.key(room=room, day=1, song="x")
     with clock(now_us() + 20 * SECOND):
@@ -316,7 +316,7 @@ def test_rule_48_a_call_is_announced_above_all_that_is_known_of_its_partition(sc
 
 
 @pytest.mark.parametrize(("kind", "primary"), [("cutover", "astra"), ("rollback", "postgres")])
-def test_rule_48_nothing_switches_while_a_call_is_under_way(
+def test_rule_47_nothing_switches_while_a_call_is_under_way(
     scene: Scene, room: str, kind: Literal["cutover", "rollback"], primary: str
 ) -> None:
     """Would break: what the call writes after the switch is in the old primary alone."""

@@ -1,4 +1,4 @@
-"""How a call ends that writes a partition and a row (rule 48): with fakes, which are told what a server would not do."""
+"""How a call ends that writes a partition and a row (rule 47): with fakes, which are told what a server would not do."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ from sync.stores.both_sides.wrapped_threads import CallThreads
 T = TypeVar("T")
 Named = tuple[str, Mapping[str, Any]]
 Keys = Iterable[Named]
-"""Pairs of a table and a key; the partition key's columns alone stand for the whole partition (rule 48)."""
+"""Pairs of a table and a key; the partition key's columns alone stand for the whole partition (rule 47)."""
 Describe = Callable[..., Named | Keys]
 """From a method's arguments to the table and the key that it writes, or to several such pairs."""
 

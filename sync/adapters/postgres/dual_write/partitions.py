@@ -107,7 +107,7 @@ class PartitionJournal(Journal):
         return self.announced(mutation.key, row)
 
     def announcement(self, key: Key) -> tuple[bytes, dict[str, Any]]:
-        """The statement, with its values, that opens the intent of a call that writes this partition (rule 48)."""
+        """The statement, with its values, that opens the intent of a call that writes this partition (rule 47)."""
         return _announcement(self._partitions, "open", key, self._writer)
 
     def write(self, mutation: Mutation, intent: Intent) -> bool:

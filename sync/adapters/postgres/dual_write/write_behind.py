@@ -162,7 +162,7 @@ class WriteBehind:
         """Keep a mark for the next quarter of a second, or until Postgres takes it.
 
         If it is lost with the process, no harm is done: the intent stays, and is claimed. `partition`: it is the recheck of
-        this one; if it is no longer there, a worker took this writer for dead, and another one is recorded (rule 48).
+        this one; if it is no longer there, a worker took this writer for dead, and another one is recorded (rule 47).
         """
         self._marks.append((journal, intent, state, error, partition))
 

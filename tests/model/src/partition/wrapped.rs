@@ -1,6 +1,6 @@
 //! A writer that is a method of the application's own class: it writes keys of a partition that nobody knows before, with a
 //! timestamp of its own. The partition is announced before the call, as an open recheck, and the end of the call is marked
-//! (rules 17 and 48; decision 0046). What is assumed is what rule 17 assumes: a call that raised lands within its window, or never.
+//! (rules 17 and 47; decision 0046). What is assumed is what rule 17 assumes: a call that raised lands within its window, or never.
 
 use super::writers::{DONE, IDLE};
 use super::{forward, Partitions, State, FINISHED, NONE, OPEN, UNSURE};

@@ -1,5 +1,5 @@
 -- due: rechecks of partitions to work on, leased for a while; not before what they tell of has come to a quorum (rule 40), nor
--- while a call that writes the partition is under way, or may still land (rules 17 and 48). Of a call whose end nobody has seen
+-- while a call that writes the partition is under way, or may still land (rules 17 and 47). Of a call whose end nobody has seen
 -- the partition is taken to be written now, and above what an earlier recheck has left
 UPDATE sync.intent SET lease_owner = %(owner)s, lease_until = clock_timestamp() + make_interval(secs => %(lease)s)
 WHERE id = ANY (ARRAY(
@@ -12,7 +12,7 @@ RETURNING id, key, source_key, token,
         SELECT least(p.version, {most}) FROM sync.partition_tombstone AS p WHERE p.table_name = intent.table_name AND p.token = intent.token)) END,
     owner, state
 
--- renew: the worker still has them, as they were picked: no call has ended since (rule 48). All of them, or it changes nothing
+-- renew: the worker still has them, as they were picked: no call has ended since (rule 47). All of them, or it changes nothing
 UPDATE sync.intent AS i SET lease_until = clock_timestamp() + make_interval(secs => %(lease)s)
 FROM unnest(%(intents)s::bigint[], %(states)s::text[]) AS picked (id, state)
 WHERE i.id = picked.id AND i.state = picked.state AND i.lease_owner = %(worker)s

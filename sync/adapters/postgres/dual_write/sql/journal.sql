@@ -102,7 +102,7 @@ SELECT EXISTS (SELECT FROM written)
 
 -- mark: the outcome of writes whose second half was not done: finished, or unsure (rule 11); unless a reconcile has them. The
 -- recheck of a partition gets the time at which the call had ended, of its own host, whose driver has stamped the call's writes;
--- by Postgres's clock, a write after it could be newer than a call that follows (rule 48). If a worker has picked it, which took
+-- by Postgres's clock, a write after it could be newer than a call that follows (rule 47). If a worker has picked it, which took
 -- the writer for dead, it loses it, and the recheck is unsure: the worker may have looked before the call's last statements
 UPDATE sync.intent SET error = %(error)s, ended_at = clock_timestamp(),
     state = CASE WHEN kind = 'recheck_partition' AND lease_owner IS NOT NULL THEN 'unsure' ELSE %(state)s END,

@@ -6,7 +6,7 @@ SELECT pg_advisory_xact_lock(%(partition)s), set_config('sync.own', 'on', true)
 UNION ALL SELECT version FROM sync.partition_tombstone WHERE table_name = %(table)s AND token = %(token)s
 UNION ALL SELECT version FROM sync.intent WHERE table_name = %(table)s AND token = %(token)s AND kind = 'delete_partition'
 UNION ALL SELECT version FROM sync.intent WHERE table_name = %(table)s AND token = %(token)s AND kind = 'recheck_partition'
-    AND owner NOT LIKE 'follow %%'  -- a method of the application's own class has written, or is writing, it (rule 48)
+    AND owner NOT LIKE 'follow %%'  -- a method of the application's own class has written, or is writing, it (rule 47)
 
 -- uncovered: a put that is older than the delete of its partition is refused, and reconciled (rule 34)
 AND NOT EXISTS (
