@@ -10,21 +10,32 @@ import os
 import signal
 import sys
 import threading
+import time
 
 from sync.cli import INTERRUPTED, main
+
+AGAIN_SECONDS = 60.0
+"""Longer than a stopped pass takes to end: a second Ctrl-C would break that off."""
+
+
+def run(arguments: list[str]) -> int:
+    """Make the pass; its exit code."""
+    try:
+        threading.Thread(target=_end_with_starter, daemon=True).start()
+        code = main(["drift-report", *arguments])
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # it has ended by itself
+        return code
+    except KeyboardInterrupt:  # before it had begun
+        return INTERRUPTED
 
 
 def _end_with_starter() -> None:
     while os.read(0, 1024):
         pass
-    os.kill(os.getpid(), signal.SIGINT)
+    while True:  # Python drops an interrupt that it meets in a callback or at a fork, where nothing can be raised
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(AGAIN_SECONDS)
 
 
 if __name__ == "__main__":
-    threading.Thread(target=_end_with_starter, daemon=True).start()
-    try:
-        code = main(["drift-report", *sys.argv[1:]])
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # it has ended by itself
-    except KeyboardInterrupt:  # before it had begun
-        code = INTERRUPTED
-    sys.exit(code)
+    sys.exit(run(sys.argv[1:]))

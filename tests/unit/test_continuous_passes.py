@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+import threading
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 from sync.arguments import build_parser
-from sync.commands import continuous
+from sync.cli import INTERRUPTED
+from sync.commands import continuous, continuous_pass
 from sync.errors import Interrupted, SettingsError, WorkFailed
 
 
@@ -101,3 +105,40 @@ def test_it_does_not_list_passes(passes: Passes) -> None:
     """Would break: one of two options that exclude each other is passed over."""
     with pytest.raises(SettingsError, match="leave one of them out"):
         passes.run("--history", codes=())
+
+
+def test_a_pass_that_is_interrupted_before_it_has_begun(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Would break: a traceback, where the command that started it ends at once."""
+
+    class Interrupting(threading.Thread):
+        def start(self) -> None:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(continuous_pass.threading, "Thread", Interrupting)
+    assert continuous_pass.run([]) == INTERRUPTED
+
+
+def test_a_pass_whose_interrupt_is_lost_is_interrupted_again() -> None:
+    """Would break: an interrupt that Python drops, at a fork, say, is the only one, and the command waits for ever."""
+    program = """
+import sys, time
+from sync.commands import continuous_pass
+def main(_):
+    try:
+        print("begun", flush=True)
+        time.sleep(60)
+    except KeyboardInterrupt:
+        print("dropped", flush=True)
+    time.sleep(60)
+continuous_pass.main, continuous_pass.AGAIN_SECONDS = main, 0.2
+sys.exit(continuous_pass.run([]))
+"""
+    command = [sys.executable, "-c", program]
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    ) as started:
+        assert started.stdout and started.stdin
+        assert started.stdout.readline() == "begun\n"
+        started.stdin.close()
+        assert started.stdout.read() == "dropped\n"
+    assert started.returncode == INTERRUPTED
