@@ -56,18 +56,6 @@ def one(home: Place) -> Iterator[Registration]:
             made.end()
 
 
-def oldest(table: Table, seconds: float) -> float:
-    """The greatest age of a heartbeat within this many seconds."""
-    end, found = time.monotonic() + seconds, 0.0
-    while time.monotonic() < end:
-        ((age,),) = table.sql(
-            "SELECT max(extract(epoch FROM clock_timestamp() - heartbeat_at)) FROM sync.writer WHERE host <> 'test'"
-        )
-        found = max(found, float(age))
-        time.sleep(0.05)
-    return found
-
-
 def test_a_pool_that_is_taken_stops_no_heartbeat(table: Table, one: Registration) -> None:
     """Would break: a writer under load looks dead, and workers send again what it is sending, which adds to the load."""
     with ExitStack() as taken:
@@ -91,8 +79,16 @@ def keys(table: Table, count: int) -> list[Key]:
 
 
 @pytest.mark.slow
-def test_100000_unrecorded_writes(table: Table, one: Registration) -> None:
+def test_100000_unrecorded_writes(table: Table, one: Registration, monkeypatch: pytest.MonkeyPatch) -> None:
     """Would break: the application runs out of memory; or, when Postgres is back, the writer looks dead for minutes."""
+    send, sent = one._send_heartbeat, list[int]()
+
+    def counted() -> object:
+        sent.append(one.write_behind.unrecorded_count)
+        return send()
+
+    monkeypatch.setattr(one, "_send_heartbeat", counted)
+    monkeypatch.setattr(one, "_tuning", CONFIG.dual_write.model_copy(update={"heartbeat_seconds": 0.05}))
     journal, made = table.writer().journal, keys(table, 100_000)
     write_behind = WriteBehind(True, lambda _: None)
     tracemalloc.start()
@@ -108,11 +104,8 @@ def test_100000_unrecorded_writes(table: Table, one: Registration) -> None:
             journal, Mutation("put", key, {"a": b"x", "b": None}), one.write_behind.stamp(key), "finished"
         )
     assert not one.write_behind._unrecorded.is_full
-    begun, greatest = time.monotonic(), 0.0
-    while one.write_behind.unrecorded_count:
-        greatest = max(greatest, oldest(table, 0.5))
-    seconds = time.monotonic() - begun
-    assert greatest < seconds / 3, f"{greatest:.1f} s without a heartbeat, of {seconds:.1f}"
+    until(lambda: one.write_behind.unrecorded_count == 0, what="all is recorded")
+    assert len([left for left in sent if 0 < left < 100_000]) > 3, "heartbeats come while there is much to record"
     assert table.sql("SELECT count(*), count(DISTINCT key) FROM sync.intent") == [(100_000, 100_000)]
     assert not one.write_behind._accepted and one.write_behind._unrecorded._bytes == 0
 
