@@ -135,11 +135,15 @@ class LateStoreMetrics(StoreMetrics):
                 child(side, outcome)(seconds)
 
 
+_SHARED = {"PROMETHEUS_MULTIPROC_DIR", "prometheus_multiproc_dir"}
+"""The client's own names of the variable with which processes share their figures in files."""
+
+
 @cache
 def store_metrics() -> Nothing:
     """This process's metrics; registered at the first call."""
     try:
-        return StoreMetrics() if "PROMETHEUS_MULTIPROC_DIR" in os.environ else LateStoreMetrics()
+        return StoreMetrics() if _SHARED & os.environ.keys() else LateStoreMetrics()
     except ModuleNotFoundError:
         return Nothing()
     except (ValueError, OSError) as error:  # names that the application has taken, or no PROMETHEUS_MULTIPROC_DIR

@@ -14,8 +14,8 @@ import time
 
 from sync.cli import INTERRUPTED, main
 
-AGAIN_SECONDS = 60.0
-"""Longer than a stopped pass takes to end: a second Ctrl-C would break that off."""
+AGAIN_SECONDS = 120.0
+"""Longer than a stopped pass takes to end (a minute for ranges, then for workers): a second Ctrl-C would break that off."""
 
 
 def run(arguments: list[str]) -> int:

@@ -203,9 +203,11 @@ class BegunWrite:
             self.flow.withdraw(self.intents)
 
     def _mark(self, intents: Mapping[Key, Intent], state: State, error: str) -> list[Key]:
-        told = self.flow.told_by_sql(intents)
-        # First the marks: an error of the other must not leave the row's keys open while this writer lives.
-        missing = self.flow.mark({key: intent for key, intent in intents.items() if key not in told}, state, error)
+        # First the row keys' marks: an error of what follows must not leave them open while this writer lives.
+        partitions = {key: intent for key, intent in intents.items() if self.flow.is_partition(key)}
+        self.flow.mark({key: intent for key, intent in intents.items() if key not in partitions}, state, error)
+        told = self.flow.told_by_sql(partitions)
+        missing = self.flow.mark({key: intent for key, intent in partitions.items() if key not in told}, state, error)
         self.flow.withdraw(told)
         return missing
 

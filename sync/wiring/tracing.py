@@ -10,7 +10,7 @@ import logging
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
-from functools import cache
+from functools import cache, lru_cache
 from threading import Thread
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -78,7 +78,9 @@ class Tracing(Untraced):
         self._trace, self._context = trace, context
         self._tracer = trace.get_tracer(_NAME)
         self._is_on, self._look_at, self._said = False, 0.0, False
-        self._about = cache(lambda operation, table: (f"{operation} {table}", {_OPERATION: operation, _TABLE: table}))
+        self._about = lru_cache(1000)(  # tables' names come from callers
+            lambda operation, table: (f"{operation} {table}", {_OPERATION: operation, _TABLE: table})
+        )
 
     def _on(self) -> bool:
         return self._is_on or (time.monotonic() >= self._look_at and self._look())
@@ -105,8 +107,8 @@ class Tracing(Untraced):
         name, attributes = self._about(operation, table)
         with self._current(name, attributes if rows is None else {**attributes, _ROWS: rows}) as span:
             result = call()
-            # An insert where there is a row, or an update where there is none.
-            span.ended("unchanged" if result is False else "written")
+            # An insert where there is a row, or an update where there is none; of a call, what it returns means anything.
+            span.ended("unchanged" if result is False and operation != "call" else "written")
             return result
 
     @contextmanager
