@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Iterable
 from contextlib import suppress
 from functools import cache
+from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -137,11 +138,24 @@ class LateStoreMetrics(StoreMetrics):
 
 _SHARED = {"PROMETHEUS_MULTIPROC_DIR", "prometheus_multiproc_dir"}
 """The client's own names of the variable with which processes share their figures in files."""
+_FIRST = Lock()
+"""Threads may open the process's first stores at once, and names can be registered once."""
 
 
 @cache
 def store_metrics() -> Nothing:
     """This process's metrics; registered at the first call."""
+    with _FIRST:
+        return _registered()
+
+
+@cache
+def _registered() -> Nothing:
+    return new_metrics()
+
+
+def new_metrics() -> Nothing:
+    """Registered now; Nothing if their names are taken."""
     try:
         return StoreMetrics() if _SHARED & os.environ.keys() else LateStoreMetrics()
     except ModuleNotFoundError:

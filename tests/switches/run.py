@@ -52,8 +52,11 @@ def row_of_switches(made: Scene, count: int, processes: int, threads: int = 2, p
     """Switch `count` times, there and back, while this many processes write, and `sql` more by SQL."""
     found, kind, began = Found(), "cutover", time.monotonic()
     stopped: list[str] = []
-    for at in range(processes + sql):
-        made.start(threads, pause, sql=at >= processes)
+    for _ in range(processes):
+        made.start(threads, pause)
+    made.begun()
+    for _ in range(sql):  # not before: until a store is open, Postgres is a plain copy, which anybody may write
+        made.start(threads, pause, sql=True)
     made.begun()
     worker = made.commands.start("worker", "-n", "1") if sql else None
     try:

@@ -20,7 +20,7 @@ from prometheus_client.multiprocess import MultiProcessCollector
 from support.prometheus import ROOT, rules, scraped, shown_labels, used
 
 from sync.adapters.queue_state import explain_failure
-from sync.adapters.store_metrics import LateStoreMetrics, StoreMetrics, store_metrics
+from sync.adapters.store_metrics import LateStoreMetrics, StoreMetrics, new_metrics, store_metrics
 from sync.core.metrics import JOBS, METRICS, OF_STATE, STATE, UP, WORKERS, samples
 from sync.workers.health import Shared, worker_lines
 
@@ -196,7 +196,7 @@ def test_what_is_not_exported_is_found(expression: str, shown: str, found: list[
 def test_without_the_package_stores_count_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     """Would break: an application without prometheus-client cannot open a store."""
     monkeypatch.setitem(__import__("sys").modules, "prometheus_client", None)
-    counted = store_metrics.__wrapped__()
+    counted = new_metrics()
     assert not isinstance(counted, StoreMetrics)
     counted.wrote("both", "written", 1.0)
     counted.read("source", "answered", 1.0)
@@ -207,7 +207,7 @@ def test_without_the_package_stores_count_nothing(monkeypatch: pytest.MonkeyPatc
 def test_names_that_the_application_has_taken(caplog: pytest.LogCaptureFixture) -> None:
     """Would break: a store cannot be opened, because the application counts something under the same name."""
     assert isinstance(store_metrics(), StoreMetrics)  # so they are taken
-    assert not isinstance(store_metrics.__wrapped__(), StoreMetrics)
+    assert not isinstance(new_metrics(), StoreMetrics)
     assert "stores count nothing: prometheus_client: Duplicated timeseries" in caplog.text
 
 
@@ -337,3 +337,22 @@ def test_the_files_are_there() -> None:
     """Would break: a page links to files that the repository does not have."""
     assert {path.name for path in (ROOT / "deploy/prometheus").iterdir()} == {"alerts.yml", "prometheus.yml"}
     assert Path(ROOT / "deploy/grafana/sync.json").exists()
+
+
+def test_first_stores_that_are_opened_at_once_count_as_one() -> None:
+    """Would break: two threads register the same names, the second is refused, and this process counts nothing."""
+    program = """
+import threading, time
+from sync.adapters import store_metrics as module
+new = module.new_metrics
+def slowly():
+    time.sleep(0.2)
+    return new()
+module.new_metrics = slowly
+threads = [threading.Thread(target=module.store_metrics) for _ in range(4)]
+for each in threads: each.start()
+for each in threads: each.join()
+print(type(module.store_metrics()).__name__)
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert (done.stdout, done.stderr) == ("LateStoreMetrics\n", "")
