@@ -1,13 +1,16 @@
-"""The pool after an outage: dead connections cost a write none of its time."""
+"""Connections after what went wrong: dead ones cost a write none of its time, and one on which a statement failed is as good."""
 
 from __future__ import annotations
 
 from contextlib import ExitStack, closing
 
+import psycopg
 import pytest
 from psycopg_pool import ConnectionPool
 from support.places import NewPlace
 
+from sync.adapters.postgres.connection.connect import connect
+from sync.adapters.postgres.connection.epoch_lock import one_transaction
 from sync.adapters.postgres.connection.pool import open_pool
 
 pytest_plugins = ("support.fixtures",)
@@ -43,3 +46,15 @@ def test_a_check_that_is_broken_off_costs_the_pool_no_connection(
                 pool.getconn()
         with pool.connection() as connection:
             assert connection.execute("SELECT 1").fetchone() == (1,)
+
+
+def test_what_could_not_be_prepared_behind_a_failure_is_prepared_later(new_place: NewPlace) -> None:
+    """Would break: the driver takes it for prepared, and each write by this connection is refused: the statement does not exist."""
+    query = "SELECT %s::int + 1"
+    with new_place() as place, closing(connect(place.settings, autocommit=True)) as connection:
+        for _ in range(connection.prepare_threshold or 0):
+            connection.execute(query, (1,))
+        with pytest.raises(psycopg.errors.DivisionByZero), one_transaction(connection):
+            connection.execute("SELECT 1 / 0")
+            connection.execute(query, (1,))
+        assert connection.execute(query, (2,)).fetchone() == (3,)

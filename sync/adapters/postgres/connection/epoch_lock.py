@@ -13,10 +13,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import psycopg
 from psycopg.errors import LockNotAvailable
+from psycopg.pq import TransactionStatus
 
 from sync.adapters.postgres.connection.connect import Connection
 from sync.adapters.postgres.connection.pooled import Pooled
@@ -103,5 +104,13 @@ def one_transaction(connection: Connection) -> Iterator[None]:
         with connection.one_round_trip():
             yield
         return
-    with connection.pipeline():
-        yield
+    try:
+        with connection.pipeline():
+            yield
+    except psycopg.Error:
+        if connection.info.transaction_status == TransactionStatus.IDLE:
+            # What was to be prepared behind the failure was not, but the driver takes it for prepared from now on.
+            # Only a rollback of its own, or this, makes it forget that.
+            with suppress(psycopg.Error):  # the connection has broken since, and is never used again
+                connection.execute("DEALLOCATE ALL")
+        raise
