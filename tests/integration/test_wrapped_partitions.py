@@ -256,7 +256,7 @@ def test_rule_47_what_the_call_hides_does_not_come_behind_the_look(scene: Scene,
             begun.withdraw()  # so that the store can end
 
 
-@pytest.mark.parametrize("ahead", [now_us() + 1000 * SECOND, 2**63 - 1])
+@pytest.mark.parametrize("ahead", [now_us() + 1000 * SECOND, 2**63 - 1], ids=["ahead", "highest"])
 def test_rule_47_each_recheck_of_a_call_whose_end_is_unknown_leaves_a_newer_tombstone(
     scene: Scene, room: str, ahead: int
 ) -> None:

@@ -110,7 +110,7 @@ def one_transaction(connection: Connection) -> Iterator[None]:
     except psycopg.Error:
         if connection.info.transaction_status == TransactionStatus.IDLE:
             # What was to be prepared behind the failure was not, but the driver takes it for prepared from now on.
-            # Only a rollback of its own, or this, makes it forget that.
-            with suppress(psycopg.Error):  # the connection has broken since, and is never used again
-                connection.execute("DEALLOCATE ALL")
+            # Only a rollback of its own makes it forget that.
+            with suppress(psycopg.Error), connection.transaction(force_rollback=True):
+                pass
         raise
