@@ -455,7 +455,7 @@ BEGIN
                 PERFORM FROM sync.epoch WHERE epoch = e.epoch FOR SHARE;
             END IF;
             -- A call of an application's own class that began before the closing must end, and the switch waits for it.
-            IF e.is_closing AND NOT EXISTS (SELECT FROM sync.intent WHERE state = 'open' AND kind IN ('recheck', 'recheck_partition')) THEN
+            IF e.is_closing AND NOT EXISTS (SELECT FROM sync.intent WHERE state = 'open' AND kind = 'recheck') THEN
                 RAISE EXCEPTION USING ERRCODE = 'SY003', MESSAGE = 'the primary is being changed';
             END IF;
             -- Processes of older versions do not say sync.own: they are let through as long as one is registered.

@@ -422,16 +422,14 @@ def test_a_switch_that_nobody_ends_does_not_stop_sql(songs: Table, sql: Sql) -> 
     assert sent(songs, number) == {"title": "on", "year": None}
 
 
-@pytest.mark.parametrize("kind", ["recheck", "recheck_partition"])
-def test_a_call_of_a_wrapped_class_ends_while_the_epoch_is_closing(songs: Table, sql: Sql, kind: str) -> None:
+def test_a_call_of_a_wrapped_class_ends_while_the_epoch_is_closing(songs: Table, sql: Sql) -> None:
     """Would break: the switch waits for the call's announcement, and the call's own SQL for the switch."""
     number = uuid4()
     reverse_writer(songs).journal.announce(songs.key(id=number))
-    songs.sql("UPDATE sync.intent SET kind = %s WHERE state = 'open'", (kind,))
     closing_epoch(songs)
     sql(ADD, (number, "own class"))
     songs.sql("UPDATE sync.epoch SET state = 'open', closing_until = NULL WHERE epoch = %s", (songs.epoch,))
-    songs.sql("UPDATE sync.intent SET state = 'finished', kind = 'recheck' WHERE state = 'open'")
+    songs.sql("UPDATE sync.intent SET state = 'finished' WHERE state = 'open'")
     assert sent(songs, number) == {"title": "own class", "year": None}
 
 

@@ -211,10 +211,10 @@ def test_rule_17_a_cancellation_during_the_call_leaves_its_keys_unsure(
     """Would break: half of the call was made, and its keys stay open, or are read before the other half has landed."""
     titles, marking, mark = new_titles(), threading.Event(), WrappedWrite.mark
 
-    def slowly(self: WrappedWrite, *args: Any) -> None:
+    def slowly(self: WrappedWrite, *args: Any) -> Any:
         marking.set()
         until(lambda: not again or cancelled.is_set())
-        mark(self, *args)
+        return mark(self, *args)
 
     monkeypatch.setattr(WrappedWrite, "mark", slowly)
     cancelled = threading.Event()
@@ -261,10 +261,10 @@ def test_a_cancellation_after_the_call_lets_it_end(scene: Scene, monkeypatch: py
     """Would break: a call that was done is not marked, or its keys are not made equal."""
     titles, marking, go, mark = new_titles(), threading.Event(), threading.Event(), WrappedWrite.mark
 
-    def slowly(self: WrappedWrite, *args: Any) -> None:
+    def slowly(self: WrappedWrite, *args: Any) -> Any:
         marking.set()
         assert go.wait(30)
-        mark(self, *args)
+        return mark(self, *args)
 
     monkeypatch.setattr(WrappedWrite, "mark", slowly)
 
