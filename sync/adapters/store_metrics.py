@@ -129,11 +129,9 @@ class LateStoreMetrics(StoreMetrics):
             self._count_waiting()
 
     def _count_waiting(self) -> None:
-        take, child = self._waiting.popleft, self._write
-        with suppress(IndexError):
+        with suppress(IndexError):  # there are no more, of which another thread may have taken some
             while True:
-                side, outcome, seconds = take()
-                child(side, outcome)(seconds)
+                super().wrote(*self._waiting.popleft())
 
 
 _SHARED = {"PROMETHEUS_MULTIPROC_DIR", "prometheus_multiproc_dir"}

@@ -29,6 +29,10 @@ class WrappedTable:
     width: int = 0
     """How many columns its keys have; a key of fewer is a partition, whose rows nobody knows before (rule 47)."""
 
+    def is_partition(self, key: Key) -> bool:
+        """Whether it is a partition's, and not a row's."""
+        return len(key.cells) < self.width
+
 
 @dataclass(frozen=True, slots=True)
 class WrappedWrite:
@@ -133,15 +137,15 @@ class WrappedWrite:
 
     def is_partition(self, key: Key) -> bool:
         """Whether it is a partition's, and not a row's."""
-        return len(key.cells) < self.tables[key.table].width
+        return self.tables[key.table].is_partition(key)
 
-    def told_by_sql(self, intents: Mapping[Key, Intent]) -> dict[Key, Intent]:
-        """Those of partitions whose changes triggers announce, key by key, in the call's own transactions."""
+    def told_by_sql(self, partitions: Mapping[Key, Intent]) -> dict[Key, Intent]:
+        """Those of these whose changes triggers announce, key by key, in the call's own transactions."""
         try:
-            told = {table: self.sql_announces(table) for table in {key.table for key in intents if self.is_partition(key)}}
+            told = {table: self.sql_announces(table) for table in {key.table for key in partitions}}
         except TargetUnavailable:  # then workers look
             return {}
-        return {key: intent for key, intent in intents.items() if self.is_partition(key) and told[key.table]}
+        return {key: intent for key, intent in partitions.items() if told[key.table]}
 
     def reconcile(self, keys: Sequence[Key]) -> None:
         """Make both sides equal, except for partitions, and for tables that are left to workers."""

@@ -6,10 +6,13 @@ import gc
 import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from sync.adapters.postgres.dual_write.write_behind import WriteBehind
+from sync.adapters.witness import Witness
 from sync.core.mutations import Key
 from sync.ports import Intent
 
@@ -24,6 +27,9 @@ class Journal:
 
     def remove(self, intents: list[Intent]) -> None:
         self.removed += len(intents)
+
+    def mark(self, *_: Any) -> set[int]:
+        return set()  # a worker has removed them
 
 
 @pytest.fixture
@@ -75,3 +81,15 @@ def test_a_key_ahead_of_the_clock_is_remembered_until_the_clock_has_overtaken_it
     assert len(write_behind._far) == 1000, "the first ones are forgotten"
     assert all(write_behind.stamp(key) > clock[0] + minute for key in keys[1000:])
     assert clock[0] <= write_behind.stamp(keys[0]) < clock[0] + minute
+
+
+def test_a_recheck_that_is_recorded_again_is_seen_when_this_process_is_killed(tmp_path: Path) -> None:
+    """Would break: killed before Postgres knows of it, this writer counts as one that had nothing unrecorded, and is signed off."""
+    witness, journal = Witness(tmp_path), Journal()
+    write_behind = WriteBehind(True, lambda _: None, witness)
+    write_behind.mark_later(journal, Intent(1, 1, 1), "finished", "", Key("pairs", (b"1",), b"1", 1))  # type: ignore[arg-type]
+    write_behind.mark()
+    assert write_behind.unrecorded_count == 1
+    (file,) = tmp_path.iterdir()
+    assert file.read_bytes()[:1] == b"1"
+    witness.end()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from types import TracebackType
@@ -30,7 +30,7 @@ from sync.stores.both_sides.source import SourceSide
 from sync.stores.both_sides.table_flows import Deletes, FlowMaker, TableFlows
 from sync.stores.both_sides.target import TargetSide
 from sync.stores.both_sides.transactions import Transactions
-from sync.stores.both_sides.wrapped import Begun, Describe, Keys, WrappedStore
+from sync.stores.both_sides.wrapped import Begun, Describe, Keys, Named, WrappedStore
 from sync.stores.both_sides.wrapped_classes import check_classes
 from sync.stores.both_sides.wrapped_threads import CallThreads
 from sync.stores.calls import Calls
@@ -224,7 +224,7 @@ class DualWriteStore(Announces, CounterWrites, ManyPuts, PrimaryReads, Transacti
         given = list(keys)
         return tracing().write("call", _tables(given), lambda: self._call(given, astra, postgres))
 
-    def _call(self, keys: Keys, astra: Callable[[], T], postgres: Callable[[], T]) -> T:
+    def _call(self, keys: Sequence[Named], astra: Callable[[], T], postgres: Callable[[], T]) -> T:
         with self._calls:
             primary, begun = self._begin(keys)
             try:
@@ -241,7 +241,7 @@ class DualWriteStore(Announces, CounterWrites, ManyPuts, PrimaryReads, Transacti
         For calls that begin and end in different threads.
         """
         caller, given = object(), list(keys)
-        tables = _tables(given)
+        tables = _tables(given)  # before anything has to be ended: it raises where these are no pairs
         self._calls.begin(caller)
         end_span = tracing().begin("call", tables)
 
@@ -256,8 +256,7 @@ class DualWriteStore(Announces, CounterWrites, ManyPuts, PrimaryReads, Transacti
             raise
         return Begun(primary, begun, ended)
 
-    def _begin(self, keys: Keys) -> tuple[Primary, BegunWrite]:
-        given = list(keys)
+    def _begin(self, given: Sequence[Named]) -> tuple[Primary, BegunWrite]:
         flows = {table: self._of(table) for table, _ in given}
         cells = [flows[table].written(key) for table, key in given]
 
@@ -280,5 +279,5 @@ class DualWriteStore(Announces, CounterWrites, ManyPuts, PrimaryReads, Transacti
         return self._known.of(table)
 
 
-def _tables(keys: Keys) -> str:
+def _tables(keys: Sequence[Named]) -> str:
     return ", ".join(dict.fromkeys(table for table, _ in keys))

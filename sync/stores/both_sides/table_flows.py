@@ -22,13 +22,12 @@ from sync.adapters.postgres.dual_write.reverse import ReverseJournal
 from sync.adapters.postgres.schema import indexes
 from sync.adapters.postgres.schema.catalogue import regclass
 from sync.adapters.postgres.schema.key_order import record_key_order
-from sync.adapters.postgres.schema.sql_writers import SqlWriters, watched
+from sync.adapters.postgres.schema.sql_writers import watched, writers_of
 from sync.adapters.store_metrics import store_metrics
 from sync.core.counters import refuse_counters
 from sync.core.encode.rows import RowEncoder
 from sync.core.expiry import expires
 from sync.core.mutations import Key, Mutation
-from sync.core.reads.key_order import target_key_order
 from sync.core.reads.query import OPERATORS
 from sync.core.rows import TableMap, has_counters, one_sided
 from sync.core.schema.static_rows import check_insert
@@ -218,7 +217,7 @@ class FlowMaker:
         by_name = {flows.mapped.name: flows for flows in tables}
 
         def announce(keys: Sequence[Key]) -> Sequence[Intent]:
-            if len(keys) == 1 and not flow.is_partition(keys[0]):  # in one round trip
+            if len(keys) == 1 and not made[keys[0].table].is_partition(keys[0]):  # in one round trip
                 flows = by_name[keys[0].table]
                 if primary == "postgres":
                     return [flows.announcer.announce(keys[0])]
@@ -232,13 +231,11 @@ class FlowMaker:
 
         made = {name: reconciled(flows) for name, flows in by_name.items()}
         sql_announces = self._sql_announces(by_name) if primary == "postgres" else lambda _: False
-        flow = WrappedWrite(announce, made, one.write_behind, primary == "astra", sql_announces)
-        return flow
+        return WrappedWrite(announce, made, one.write_behind, primary == "astra", sql_announces)
 
     def _sql_announces(self, tables: Mapping[str, TableFlows]) -> Callable[[str], bool]:
         """Whether a table, and each of its partitions, has its triggers now. Raises TargetUnavailable."""
-        mode, mapped = self.config.cutover.sql_writers, [flows.mapped for flows in tables.values()]
-        made = {each.name: SqlWriters(each.name, each.target, target_key_order(each), mode) for each in mapped}
+        made = {name: writers_of(flows.mapped, self.config.cutover.sql_writers) for name, flows in tables.items()}
 
         def announces(table: str) -> bool:
             with connection_of(self.pool) as connection:

@@ -22,13 +22,12 @@ from sync.adapters.postgres.dual_write.data_centres import check_data_center
 from sync.adapters.postgres.dual_write.dead_writers import sign_off_dead
 from sync.adapters.postgres.schema.catalogue import regclass
 from sync.adapters.postgres.schema.migrations import require_state
-from sync.adapters.postgres.schema.sql_writers import SqlWriters, left_behind, watched
+from sync.adapters.postgres.schema.sql_writers import left_behind, watched, writers_of
 from sync.core.cutover import gates
 from sync.core.cutover.agreement import differences, may_write
 from sync.core.cutover.followers import followers_gate
 from sync.core.cutover.gates import Gate
 from sync.core.cutover.proof import TableProof, proof_gate, undisturbed_gate
-from sync.core.reads.key_order import target_key_order
 from sync.core.rows import TableMap, one_sided
 from sync.ports import Epoch, SwitchKind
 from sync.settings import Config, Settings
@@ -163,7 +162,7 @@ def _untold(site: Site) -> list[str]:
     """What SQL could write with Postgres as primary, and no trigger would tell of; or what one would tell of wrongly."""
     tables = [table for table in site.tables if not one_sided(table.source)]
     mode = site.config.cutover.sql_writers
-    made = [SqlWriters(table.name, table.target, target_key_order(table), mode) for table in tables]
+    made = [writers_of(table, mode) for table in tables]
     there = watched(site.connection, made)
     faults = [fault for writers in made for fault in writers.faults(there)]
     left = left_behind(site.connection, made, there, site.config.exclude)

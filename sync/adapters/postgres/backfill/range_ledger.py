@@ -119,14 +119,12 @@ class RangeLedger:
     def renew(self, lease: Lease) -> Lease | None:
         """Prolong the lease, with its present share of the rate; None if the run should stop. Raises LeaseLost."""
         throttled = Jsonb(lease.throttled.plain()) if lease.throttled else None
-        row = self._renew(range=lease.range_id, owner=lease.owner, lease=self._lease_seconds, throttled=throttled).fetchone()
+        values = {"range": lease.range_id, "owner": lease.owner, "lease": self._lease_seconds, "throttled": throttled}
+        row = self._run("renew", **values).fetchone()
         if row is None:
             raise LeaseLost(f"range {lease.range_id} of {lease.table} was taken over by another worker")
         stop, rate, sharers = row
         return None if stop else replace(lease, rate=_share(rate, sharers), throttled=None)
-
-    def _renew(self, **values: Any) -> psycopg.Cursor[tuple[Any, ...]]:
-        return self._run("renew", **values)
 
     def last_throttled(self, runs: list[int]) -> Throttled | None:
         """How a worker of these runs was throttled a moment ago: a job's process begins where the one before it was."""

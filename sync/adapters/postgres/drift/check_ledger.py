@@ -86,9 +86,6 @@ class DriftLedger(RangeLedger):
         row = self._ask("claim", runs=run_ids, owner=owner, lease=self._lease_seconds).fetchone()
         return lease_of(row, owner) if row else None
 
-    def _renew(self, **values: Any) -> psycopg.Cursor[tuple[Any, ...]]:
-        return self._ask("renew", **values)
-
     def fail(self, lease: Lease, error: str) -> None:
         """Record a failed attempt; after `MAX_TRIES` the range is unknown."""
         self._run("fail", range=lease.range_id, owner=lease.owner, error=error[:2000], most=MAX_TRIES)

@@ -153,7 +153,11 @@ class WriteBehind:
 
     def add_unrecorded(self, journal: TableJournal, mutation: Mutation, version: int, state: State) -> None:
         """Remember a write that has no intent: if it is lost with this process, the writer is unclean (rule 29)."""
+        with self._lock:
+            self._accepting += 1  # so that the witness is not told meanwhile that all is recorded
+            self._witness.accepts()  # of what was not begun as such: an intent that a worker has removed
         self._unrecorded.add(journal, Written(mutation, version, state))
+        self.end_accepting()
         store_metrics().accepted()
 
     def mark_later(

@@ -18,9 +18,9 @@ from sync.adapters.postgres.connection.queries import queries
 from sync.adapters.postgres.schema.catalogue import regclass
 from sync.adapters.postgres.schema.row_digest_sql import canonical
 from sync.core.cql import CqlType
-from sync.core.reads.key_order import KeyOrder
+from sync.core.reads.key_order import KeyOrder, target_key_order
 from sync.core.ring import UNKNOWN_TOKEN
-from sync.core.rows import ColumnPair, SourceColumn, TargetTable
+from sync.core.rows import ColumnPair, SourceColumn, TableMap, TargetTable
 from sync.core.schema.static_rows import static_name
 
 Mode = Literal["refuse", "allow"]
@@ -141,6 +141,11 @@ class Watched:
     relations: Mapping[str, list[tuple[int, str, bool, bool]]]
     functions: Collection[tuple[object, ...]]
     triggers: Collection[tuple[object, ...]]
+
+
+def writers_of(table: TableMap, mode: Mode) -> SqlWriters:
+    """The triggers of a mapped table. Raises as SqlWriters."""
+    return SqlWriters(table.name, table.target, target_key_order(table), mode)
 
 
 def watched(connection: Connection, made: Sequence[SqlWriters]) -> Watched:

@@ -87,13 +87,15 @@ RETURNING r.id, r.run_id, r.table_name, r.range_start, r.range_end, r.done_to, r
                WHERE o.run_id = ANY (%(runs)s) AND o.state = 'running' AND o.lease_until > clock_timestamp()),
           r.position
 
--- renew: prolong a lease and note how its worker is throttled, if it is; whether the run is to stop, and how many now share its rate
+-- renew: prolong a lease and note how its worker is throttled, if it is; whether the run is to stop, and how many share its rate
+-- now (streams of a backfill; processes of a drift pass, of which each has one limiter for all of its streams)
 UPDATE sync.range AS r SET lease_until = clock_timestamp() + make_interval(secs => %(lease)s),
     figures = %(throttled)s::jsonb || jsonb_build_object('at', extract(epoch FROM clock_timestamp()))
 FROM sync.run
 WHERE run.id = r.run_id AND r.id = %(range)s AND r.lease_owner = %(owner)s AND r.state = 'running'
 RETURNING run.stop_requested, run.rows_per_second,
-          (SELECT count(*) FROM sync.range AS o JOIN sync.run AS p ON p.id = o.run_id AND p.state = 'open' AND p.kind = 'backfill'
+          (SELECT CASE run.kind WHEN 'drift' THEN count(DISTINCT split_part(o.lease_owner, '/', 1)) ELSE count(*) END
+           FROM sync.range AS o JOIN sync.run AS p ON p.id = o.run_id AND p.state = 'open' AND p.kind = run.kind
            WHERE o.state = 'running' AND o.lease_until > clock_timestamp())
 
 -- hold: lock the range's row before the statement that merges (rule 18), if it is still this worker's; and the primary

@@ -116,16 +116,6 @@ RETURNING r.id, r.run_id, r.table_name, r.range_start, r.range_end, r.done_to, r
                WHERE o.run_id = ANY (%(runs)s) AND o.state = 'running' AND o.lease_until > clock_timestamp()
                  AND split_part(o.lease_owner, '/', 1) <> split_part(%(owner)s, '/', 1))
 
--- renew: as for a backfill; but its rate is shared by processes, of which each has one limiter for all of its streams
-UPDATE sync.range AS r SET lease_until = clock_timestamp() + make_interval(secs => %(lease)s),
-    figures = %(throttled)s::jsonb || jsonb_build_object('at', extract(epoch FROM clock_timestamp()))
-FROM sync.run
-WHERE run.id = r.run_id AND r.id = %(range)s AND r.lease_owner = %(owner)s AND r.state = 'running'
-RETURNING run.stop_requested, run.rows_per_second,
-          (SELECT count(DISTINCT split_part(o.lease_owner, '/', 1))
-           FROM sync.range AS o JOIN sync.run AS p ON p.id = o.run_id AND p.state = 'open' AND p.kind = 'drift'
-           WHERE o.state = 'running' AND o.lease_until > clock_timestamp())
-
 -- fail_crashed: ranges whose workers died too often
 UPDATE sync.range SET state = 'failed', deaths = deaths + 1, error = %(error)s, lease_owner = NULL, lease_until = NULL
 WHERE run_id = ANY (%(runs)s) AND state = 'running' AND deaths + 1 >= %(most)s AND lease_until < clock_timestamp()
