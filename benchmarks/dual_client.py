@@ -110,8 +110,11 @@ class Ways:
         flows = store._of(TABLE)
         flow = flows.forward
         journal, primary = Timed(flow.journal, _STEPS, kept), Timed(flow.primary, {"write": "primary"}, kept)
+        timed = replace(flow, journal=journal, primary=primary)
+        if hasattr(flows, "puts"):  # the steps of those that go alone; another checkout may have no others
+            flows.puts.one = timed
         known = store._known._flows
-        known[TABLE] = known[TABLE][0], replace(flows, forward=replace(flow, journal=journal, primary=primary))
+        known[TABLE] = known[TABLE][0], replace(flows, forward=timed)
         return lambda row: store.put(TABLE, row)
 
 

@@ -133,7 +133,7 @@ def as_text(found: Found) -> str:
     for n in found.callers():
         out += [*_table(found, n, f"{n} callers"), "", *_per_write(found, n), ""]
     out += [*_steps(found, threads), "", *_drains(found), ""]
-    return "\n".join([*out, *map(_goal, goals(found)), *_against(found, threads)]) + "\n"
+    return "\n".join([*out, *map(_goal, goals(found)), *_against(found)]) + "\n"
 
 
 def _ways(found: Found, threads: int | None = None) -> list[str]:
@@ -189,15 +189,18 @@ def _drains(found: Found) -> list[str]:
     ]
 
 
-def _against(found: Found, threads: list[int]) -> list[str]:
+def _against(found: Found) -> list[str]:
     """What the other checkout's ways are to this one's, round by round."""
     out = []
     for other in (way for way in _ways(found) if "@" in way):
         own = other.partition("@")[0]
-        for n in threads:
+        for n in sorted({run.threads for run in found.runs if run.way == other}):
             p50 = found.ratio(n, _quotient(own, other, lambda run: run.p50))
+            p99 = found.ratio(n, _quotient(own, other, lambda run: run.p99))
             rate = found.ratio(n, _quotient(own, other, lambda run: run.rate))
-            out.append(f"{own} to {other}, {n} threads: p50 × {p50:.2f}, writes/s × {rate:.2f}")
+            cpu = found.ratio(n, _quotient(own, other, lambda run: run.cpu / run.writes))
+            times = f"p50 × {p50:.2f}, p99 × {p99:.2f}, writes/s × {rate:.2f}, client CPU a write × {cpu:.2f}"
+            out.append(f"{own} to {other}, {n} callers: {times}")
     return out
 
 

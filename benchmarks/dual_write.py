@@ -76,18 +76,20 @@ class Bench:
         """`callers` are the numbers of threads for all ways, and those of threads or tasks for the ways with many."""
         self._servers, self._clients, self._seconds = servers, clients, seconds
         self._threads, self._tasks = callers
-        self._ways = [*TITLES, *(f"{way}@{code}" for code in clients if code != "this" for way in ("inline", "async"))]
+        others = [code for code in clients if code != "this"]
+        self._ways = [*TITLES, *(f"{way}@{code}" for code in others for way in ("inline", "async"))]
+        self._many = [*TASK_TITLES, *(f"{way}@{code}" for code in others for way in ("inline", "tasks"))]
         self.found = Found()
 
     def round(self, number: int) -> None:
         """Every way at every number of threads, once."""
-        many = [(self._ways, self._threads), (list(TASK_TITLES), self._tasks)]
+        many = [(self._ways, self._threads), (self._many, self._tasks)]
         for ways, callers in many:
             turn = number % len(ways)
             for threads in callers:
                 for way in ways[turn:] + ways[:turn]:
                     self._cell(way, threads, number)
-        order = list(dict.fromkeys([*self._ways, *TASK_TITLES]))
+        order = list(dict.fromkeys([*self._ways, *self._many]))
         self.found.runs.sort(key=lambda run: (run.round, order.index(run.way)))
 
     def _cell(self, way: str, threads: int, number: int) -> None:

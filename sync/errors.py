@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from copy import copy
+from typing import Literal, TypeVar
+
+E = TypeVar("E", bound=BaseException)
 
 
 class SyncError(Exception):
@@ -163,3 +166,15 @@ class FeedTaken(SyncError):
 
 class FeedUnreadable(SyncError):
     """What a feed is read from is not what it should be: nothing of that batch was recorded."""
+
+
+def copied(error: E) -> E:
+    """The same error as an object of its own: one that is raised in several places gathers the tracebacks of all of them."""
+    if isinstance(error, SyncError):  # some have constructors that want something else than `args`
+        made = type(error).__new__(type(error), *error.args)
+        made.__dict__.update(error.__dict__)
+        return made.with_traceback(error.__traceback__)
+    try:
+        return copy(error).with_traceback(error.__traceback__)
+    except Exception:  # noqa: BLE001 (somebody else's constructor: then they share it)
+        return error

@@ -4,6 +4,8 @@ Dual writes
 
 dual_write       a write while the source is primary (rules 11 to 14)
 dual_write_batch  the same for many rows at once
+shared_puts      what many threads put at the same time goes together
+gathering        who comes while others are under way waits, and goes with those that wait
 reverse_write    a write while Postgres is primary (rules 23 to 25)
 insert           an insert while the source is primary (rule 17)
 increment        an increment of counters while the source is primary (rule “counters”)

@@ -139,14 +139,9 @@ class ForwardWrite:
         try:
             withdrawn = self.journal.withdraw(intent)
         except TargetUnavailable as away:
-            # The refused write stays as an intent that was never acknowledged: a reconcile would replay it.
             log.warning("the intent of a refused write could not be withdrawn: %s", away)
-            raise WriteUnsure(
-                f"the primary refused the write ({error}), and the journal is {away.state}: it may still be repeated"
-            ) from None
-        if not withdrawn:
-            raise WriteUnsure(f"the primary refused the write ({error}), but a reconcile had begun to repeat it")
-        raise WriteRefused(f"the primary refused the write: {error}")
+            raise refusal(error, away) from None
+        raise refusal(error, withdrawn)
 
     def second_half(self, mutation: Mutation, intent: Intent) -> None:
         """The target's half of a write that the primary has; what fails of it is left to workers."""
@@ -179,6 +174,18 @@ class ForwardWrite:
         except TargetUnavailable as away:
             for intent in intents:
                 self.write_behind.mark_later(self.journal, intent, state, f"{error} {away}".strip())
+
+
+def refusal(error: str, withdrawn: bool | TargetUnavailable) -> WriteRefused | WriteUnsure:
+    """The answer to a write that the primary refused, by whether its intent was withdrawn, or why it could not be."""
+    if isinstance(withdrawn, TargetUnavailable):
+        # The refused write stays as an intent that was never acknowledged: a reconcile would replay it.
+        return WriteUnsure(
+            f"the primary refused the write ({error}), and the journal is {withdrawn.state}: it may still be repeated"
+        )
+    if not withdrawn:
+        return WriteUnsure(f"the primary refused the write ({error}), but a reconcile had begun to repeat it")
+    return WriteRefused(f"the primary refused the write: {error}")
 
 
 def lost_reason(key: Key, lost: AnswerLost) -> str:

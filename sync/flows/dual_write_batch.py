@@ -6,8 +6,9 @@ be done together is done row by row.
 
 from __future__ import annotations
 
+import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Container, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -15,18 +16,23 @@ from sync.core.expiry import expires_late
 from sync.core.mutations import Mutation
 from sync.errors import AnswerLost, SyncError, TargetBusy, TargetUnavailable, WriteRefused, WriteUnsure
 from sync.failpoints import failpoint
-from sync.flows.dual_write import ForwardWrite, lost_reason, unsure_reason
+from sync.flows.dual_write import ForwardWrite, lost_reason, refusal, unsure_reason
 from sync.flows.observing import Observe, unobserved
 from sync.ports import Intent
 
+log = logging.getLogger(__name__)
+
 
 class BatchJournal(Protocol):
-    """Intents and guarded writes of whole rows. Both may raise TargetUnavailable."""
+    """Intents and guarded writes of whole rows. Each method may raise TargetUnavailable."""
 
     @property
     def takes_rows(self) -> bool: ...
+    @property
+    def is_away(self) -> bool: ...
     def open(self, puts: Sequence[Mutation], above: Sequence[int]) -> list[Intent | WriteRefused]: ...
-    def write(self, written: Sequence[tuple[Mutation, Intent]]) -> int: ...
+    def write(self, written: Sequence[tuple[Mutation, Intent]], waits: bool = True) -> int: ...
+    def withdraw(self, intents: Sequence[Intent]) -> Container[int]: ...
 
 
 @dataclass(slots=True)
@@ -34,10 +40,12 @@ class Ends:
     """What became of a batch, by the rows' numbers: `errors` of those that were refused or are unsure.
 
     `alone`: of these nothing was done, since the batch could not begin; each must be written by itself.
+    `halves`: these the primary has; the target could not take them together, and each needs its second half by itself.
     """
 
     errors: dict[int, SyncError] = field(default_factory=dict)
     alone: list[int] = field(default_factory=list)
+    halves: dict[int, Intent] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +61,18 @@ class ForwardBatch:
 
     def write(self, puts: Sequence[Mutation]) -> Ends:
         """Write MAX_LOCKS rows at most, no two of the same key. Raises EpochChanged before anything is written."""
+        ends = self.begin(puts)
+        for number, intent in ends.halves.items():
+            self.one.second_half(puts[number], intent)
+        ends.halves = {}
+        return ends
+
+    def second_half(self, put: Mutation, intent: Intent) -> bool:
+        """One of the `halves`. False, and nothing was done, if somebody else has locked its row, or the target refuses it."""
+        return not self._left_by_target({0: (put, intent)}, waits=False)
+
+    def begin(self, puts: Sequence[Mutation], waits: bool = True) -> Ends:
+        """The same, but for `halves`, which are left. Without `waits` they are, too, if the target would have to wait."""
         ends = Ends()
         behind = self.one.write_behind
         failpoint("write.before_intent")
@@ -72,59 +92,70 @@ class ForwardBatch:
                 behind.observe(intent.version, put.key)
                 begun[number] = put, intent
         failpoint("write.after_intent")
-        self._second_halves(self._in_primary(begun, ends))
+        ends.halves = self._left_by_target(self._in_primary(begun, ends), waits)
         return ends
 
-    def _in_primary(self, begun: dict[int, tuple[Mutation, Intent]], ends: Ends) -> list[tuple[Mutation, Intent]]:
+    def _in_primary(self, begun: dict[int, tuple[Mutation, Intent]], ends: Ends) -> dict[int, tuple[Mutation, Intent]]:
         """Write all rows into the primary at once; those that it has, and whose other half is to be done here."""
         sent = time.monotonic()
         outcomes = self.one.primary.write_many([(put, intent.version) for put, intent in begun.values()])
         bad = [outcome for outcome, *_ in outcomes if outcome != "written"]
         self.together("source", bad[0] if bad else "written", time.monotonic() - sent)
         failpoint("write.after_primary")
-        written, late, unsure = [], [], dict[str, list[Intent]]()
+        written, late, unsure = dict[int, tuple[Mutation, Intent]](), [], dict[str, list[Intent]]()
+        refused: dict[int, tuple[Intent, str]] = {}
         for (number, (put, intent)), (outcome, error, seconds) in zip(begun.items(), outcomes, strict=True):
             self.one.observe("source", outcome, seconds)
             if outcome == "refused":
-                try:
-                    self.one.withdraw(intent, error)
-                except (WriteRefused, WriteUnsure) as refused:
-                    ends.errors[number] = refused
+                refused[number] = intent, error
             elif outcome == "unsure":
                 unsure.setdefault(error, []).append(intent)
                 ends.errors[number] = WriteUnsure(unsure_reason(put.key, error))
             elif expires_late(put.cells, seconds):
                 late.append(intent)
             else:
-                written.append((put, intent))
+                written[number] = put, intent
+        if refused:
+            ends.errors.update(self._withdrawn(refused))
         for error, intents in unsure.items():
             self.one.mark(intents, "unsure", error)
         if late:
             self.one.mark(late, "finished", "")  # the rows expire that much later in the primary: their expiry is read back
         return written
 
-    def _second_halves(self, written: Sequence[tuple[Mutation, Intent]]) -> None:
+    def _withdrawn(self, refused: dict[int, tuple[Intent, str]]) -> dict[int, SyncError]:
+        """Take back the intents of what the primary refused, all at once: too few replicas refuse a whole batch."""
+        failpoint("write.before_withdraw")
+        try:
+            gone = self.journal.withdraw([intent for intent, _ in refused.values()])
+        except TargetUnavailable as away:
+            log.warning("the intents of %d refused writes could not be withdrawn: %s", len(refused), away)
+            return {number: refusal(error, away) for number, (_, error) in refused.items()}
+        return {number: refusal(error, intent.id in gone) for number, (intent, error) in refused.items()}
+
+    def _left_by_target(self, written: dict[int, tuple[Mutation, Intent]], waits: bool) -> dict[int, Intent]:
+        """Write the target's halves together; the intents of those that it did not take so."""
         if self.one.mode == "async":
-            for put, intent in written:
+            for put, intent in written.values():
                 self.one.second_half(put, intent)
-            return
+            return {}
         if not written:
-            return
+            return {}
         sent = time.monotonic()
         try:
-            if self.journal.write(written) < len(written):  # refused by the guard: something newer is there
+            if self.journal.write(list(written.values()), waits) < len(written):  # by the guard: something newer is there
                 self.one.write_behind.needs_reconcile(self.one.journal.table)
             failpoint("write.after_secondary")
             self._observe(written, "written", sent)
         except (TargetBusy, ValueError):  # one of them is locked, or is refused: nothing of the batch was written
-            for put, intent in written:
-                self.one.second_half(put, intent)
+            return {number: intent for number, (_, intent) in written.items()}
         except TargetUnavailable as error:
-            for _, intent in written:
+            for _, intent in written.values():
                 self.one.write_behind.mark_later(self.one.journal, intent, "finished", str(error))
             self._observe(written, "left", sent)
+        return {}
 
-    def _observe(self, written: Sequence[object], outcome: str, sent: float) -> None:
+    def _observe(self, written: Collection[object], outcome: str, sent: float) -> None:
         """Count the target's halves; each of them has waited for all."""
         seconds = time.monotonic() - sent
         self.together("target", outcome, seconds)

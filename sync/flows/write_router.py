@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
-from sync.errors import EpochChanged, WriteRefused, WriteRefusedNow, WriteUnsure
+from sync.errors import EpochChanged, SyncError, WriteRefused, WriteRefusedNow, WriteUnsure
 from sync.flows.observing import Observe, unobserved
 from sync.ports import Primary
 
@@ -36,7 +36,7 @@ class WriteRouter:
         """What the current primary's flow returns. Raises WriteRefused, with nothing written, if it takes too long."""
         begun, outcome = time.monotonic(), "failed"
         try:
-            result = self._run(by_primary)
+            result = self.route(by_primary)
             outcome = "written"
             return result
         except WriteUnsure:
@@ -48,7 +48,15 @@ class WriteRouter:
         finally:
             self.observe("both", outcome, time.monotonic() - begun)
 
-    def _run(self, by_primary: Mapping[Primary, Callable[[], T]]) -> T:
+    def ended(self, error: SyncError | None, seconds: float) -> None:
+        """Count a write that was made together with others."""
+        outcome = "written" if error is None else "failed"
+        if isinstance(error, WriteUnsure | WriteRefused):
+            outcome = "unsure" if isinstance(error, WriteUnsure) else "refused"
+        self.observe("both", outcome, seconds)
+
+    def route(self, by_primary: Mapping[Primary, Callable[[], T]]) -> T:
+        """As `run`, but nothing is counted."""
         # If writes are known to wait, asking Postgres would take up a connection, and wait for the cut-over's own lock.
         waited = self.epochs.wait_open(self.max_wait)
         try:

@@ -34,6 +34,11 @@ class Calls:
                 raise StoreClosed("this store was closed: nothing was sent; open a new one")
             self._under_way[caller] += 1
 
+    def go_on(self, caller: object) -> None:
+        """A call that is under way goes on elsewhere, too, whether or not the store is being closed by now."""
+        with self._ended:
+            self._under_way[caller] += 1
+
     def finish(self, caller: object) -> None:
         """It has ended."""
         with self._ended:

@@ -49,8 +49,8 @@ class Untraced:
         return lambda _error, _outcome: None
 
     @contextmanager
-    def within(self, operation: str) -> Iterator[None]:
-        """A span around several writes, of any tables."""
+    def within(self, operation: str, table: str | None = None) -> Iterator[None]:
+        """A span around a block: of a write of this table, or of several writes."""
         yield
 
     def sides(self, table: TableMap, count: Observe = unobserved) -> Observe:
@@ -112,12 +112,13 @@ class Tracing(Untraced):
             return result
 
     @contextmanager
-    def within(self, operation: str) -> Iterator[None]:
+    def within(self, operation: str, table: str | None = None) -> Iterator[None]:
         """As `write`, for a block of the caller's."""
         if not self._on():
             yield
             return
-        with self._current(operation, {_OPERATION: operation}) as span:
+        name, attributes = self._about(operation, table) if table else (operation, {_OPERATION: operation})
+        with self._current(name, attributes) as span:
             yield
             span.ended("written")
 

@@ -29,9 +29,9 @@ from sync.wiring.dual_write.worker import Sweeper, drain_job
 TABLE = "pairs"
 
 
-def choose(rng: random.Random, keys: list[str], n: int) -> tuple[str, str, dict[str, str | None]]:
+def choose(rng: random.Random, keys: list[str], n: int, kind: str | None = None) -> tuple[str, str, dict[str, str | None]]:
     """A random write: its kind, its key, its values."""
-    kind = rng.choice(["put", "put", "update", "update", "update", "delete"])
+    kind = kind or rng.choice(["put", "put", "update", "update", "update", "delete"])
     key = rng.choice(keys)
     if kind == "put":
         return kind, key, {"a": f"{n}a", "b": rng.choice([f"{n}b", None])}
@@ -51,9 +51,9 @@ class Hand:
         os.write(self._record, json.dumps({"at": time.monotonic(), **what}).encode() + b"\n")
         os.fsync(self._record)
 
-    def write(self, store: DualWriteStore, rng: random.Random, n: int) -> str:
-        """Do one random write; returns its fate."""
-        kind, key, made = choose(rng, self._order["keys"], n)
+    def write(self, store: DualWriteStore, rng: random.Random, n: int, kind: str | None = None) -> str:
+        """Do one random write, of this kind if one is given; returns its fate."""
+        kind, key, made = choose(rng, self._order["keys"], n, kind)
         values = {k: v and f"c{v}{self._pad}" for k, v in made.items()}
         self.note(n=n, kind=kind, key=key, values=values)
         try:
@@ -86,10 +86,28 @@ def write(order: dict[str, Any], settings: Settings) -> None:
     now, ahead = time.time_ns, 0.0
     time.time_ns = lambda: now() + int(ahead * 1e9)
     with store:
+        if order["threads"] > 1:
+            crowd(hand, store, order)
         for n in range(order["writes"]):
             ahead = rng.choice(order.get("jumps", [0.0]))
             hand.write(store, rng, n)
     time.time_ns = now
+
+
+def crowd(hand: Hand, store: DualWriteStore, order: dict[str, Any]) -> None:
+    """Threads put rows at the same time, after a first one that looks at the tables."""
+    hand.write(store, random.Random(order["seed"]), 900)
+
+    def work(first: int) -> None:
+        own = random.Random(f"{order['seed']}:{first}")
+        for n in range(first, first + order["writes"]):
+            hand.write(store, own, n, own.choice(["put", "put", "put", None]))
+
+    hands = [Thread(target=work, args=(1000 * i,)) for i in range(1, order["threads"] + 1)]
+    for each in hands:
+        each.start()
+    for each in hands:
+        each.join()
 
 
 def close(order: dict[str, Any], settings: Settings) -> None:

@@ -28,7 +28,7 @@ from support.places import Place  # noqa: E402
 from support.servers import given, servers_folder  # noqa: E402
 from support.two_data_centres import TwoDataCentres, start  # noqa: E402
 
-from chaos.trial import CUT, ENDS, FULL, JUMPS, POINTS, TWO, Arena, Verdict  # noqa: E402
+from chaos.trial import CROWD, CUT, ENDS, FULL, JUMPS, POINTS, TWO, Arena, Verdict  # noqa: E402
 from sync import local  # noqa: E402
 from sync.adapters.cassandra.connection.connect import open_cassandra  # noqa: E402
 from sync.adapters.postgres.connection.connect import Connection, connect  # noqa: E402
@@ -47,7 +47,9 @@ def main(argv: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.chaos.run", description=__doc__)
     parser.add_argument("--trials", type=int, default=50, help="of each crash point")
     parser.add_argument("--seed", default=str(int(time.time())))
-    parser.add_argument("--point", action="append", choices=[*POINTS, *TROUBLES, TWO], help="only this one (may be repeated)")
+    parser.add_argument(
+        "--point", action="append", choices=[*POINTS, CROWD, *TROUBLES, TWO], help="only this one (may be repeated)"
+    )
     parser.add_argument("--number", type=int, help="only the trial of this number")
     args = parser.parse_args(argv)
     logging.disable(logging.WARNING)
@@ -57,7 +59,10 @@ def main(argv: list[str]) -> int:
     say(f"seed {args.seed}, {args.trials} trials of each crash point\n")
     say("| crash point | trials | killed there | lost | resurrected | stale | seconds |")
     say("| --- | ---: | ---: | ---: | ---: | ---: | ---: |")
-    points, numbers = args.point or [*POINTS, *TROUBLES, TWO], range(args.trials) if args.number is None else [args.number]
+    points, numbers = (
+        args.point or [*POINTS, CROWD, *TROUBLES, TWO],
+        range(args.trials) if args.number is None else [args.number],
+    )
     for opened, those in ((arena, [p for p in points if p != TWO]), (two_arena, [p for p in points if p == TWO])):
         if not those:
             continue

@@ -8,7 +8,7 @@ import pytest
 from support.places import NewPlace
 
 from chaos.explain import Op, State, explained
-from chaos.trial import CUT, ENDS, JUMPS, POINTS, Arena
+from chaos.trial import CROWD, CUT, ENDS, JUMPS, POINTS, Arena
 
 pytest_plugins = ("support.fixtures",)
 TRIALS, SEED = 2, "suite"
@@ -23,7 +23,7 @@ def arena(new_place: NewPlace) -> Iterator[Arena]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("point", [*POINTS, CUT, *ENDS, JUMPS])
+@pytest.mark.parametrize("point", [*POINTS, CUT, *ENDS, JUMPS, CROWD])
 def test_invariants_1_and_2_hold_wherever_a_process_ends(arena: Arena, point: str) -> None:
     """Would break: a process that dies at this step loses a write, or leaves the sides different forever."""
     verdicts = [arena.trial(point, f"{SEED}:{point}:{i}") for i in range(TRIALS)]

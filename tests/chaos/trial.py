@@ -60,6 +60,7 @@ WORKER = (
     "reconcile.applied",
     "sweep.before_notify",
 )
+IN_BATCHES = WRITER[:6]
 WRITE_BEHIND = ("write_behind.before_mark", "write_behind.marked")
 RECORD = ("write_behind.before_record", "write_behind.recorded")
 """A writer that accepts writes without a journal records them here. What dies with it, a full comparison finds (rule 31)."""
@@ -76,6 +77,8 @@ FULL = "disk full"
 """The disk of the target's tables fills up, again and again; needs root, to mount one."""
 TWO = "two data centres"
 """A process is killed at some step in one data centre, while the other data centre is stopped and resumed repeatedly."""
+CROWD = "threads that share batches"
+"""A process whose threads put rows together is killed at some step of a batch."""
 CLOCKS = [-86400.0, -3600.0, -5.0, -0.5, 0.0, 0.0, 0.5, 5.0, 50.0, 7200.0]
 CUT = "connections cut"
 """Instead of a crash, the connections to Postgres are cut repeatedly, in the middle of whatever they do."""
@@ -149,16 +152,16 @@ class Arena:
     def trial(self, point: str, seed: str) -> Verdict:
         """Kill a process at this point while this one writes the same keys; drain; compare and explain."""
         rng, verdict, named = random.Random(seed), Verdict(point, seed), point
-        point = rng.choice(POINTS) if point == TWO else point
+        point = rng.choice(POINTS) if point == TWO else rng.choice(IN_BATCHES) if point == CROWD else point
         # What the end of a process loses shows only where no later write of the key covers it: hence many keys.
-        keys = [str(uuid4()) for _ in range(60 if point in ENDS else rng.choice([1, 2, 3]))]
+        keys = [str(uuid4()) for _ in range(60 if named in (*ENDS, CROWD) else rng.choice([1, 2, 3]))]
         record = self.folder / f"record-{uuid4().hex}"
         own = Own(self.table, random.Random(rng.random()), keys)
         stop = threading.Event()
         with ThreadPoolExecutor(2) as pool:
             drains = pool.submit(self._drain_now_and_then, stop, random.Random(rng.random()), point in WRITER or point == CUT)
             cuts = self._trouble(pool, named, stop, random.Random(rng.random()))
-            with self._child(point, rng, keys, record) as code:
+            with self._child(point, rng, keys, record, threads=12 if named == CROWD else 1) as code:
                 own.run(15)
             stop.set()
             drains.result(60), cuts and cuts.result(60)
@@ -176,12 +179,12 @@ class Arena:
         self.table.sql("UPDATE sync.writer SET state = 'signed_off'")  # dead writers keep their slots, and slots are limited
         return verdict
 
-    def _child(self, point: str, rng: random.Random, keys: list[str], record: Path) -> Any:
+    def _child(self, point: str, rng: random.Random, keys: list[str], record: Path, threads: int) -> Any:
         if point == "sweep.before_notify":
             return self.child("sweep", {point: f"kill:{rng.randint(1, 2)}"}, seconds=1.5)
         if point in WORKER:
             return self.child("drain", {point: f"kill:{rng.randint(1, 3)}"}, seconds=1.5)
-        more = {"seed": str(rng.random()), "keys": keys, "record": str(record), "writes": 25}
+        more = {"seed": str(rng.random()), "keys": keys, "record": str(record), "writes": 25, "threads": threads}
         if point in ENDS:
             times = {"seconds": rng.uniform(0.3, 1.0), "sigterm": point == SIGTERM}
             return self.child("close", {"write.unrecorded": "sleep:0.1"}, **more, **times, config="accept.toml")

@@ -14,6 +14,7 @@ from support.places import NewPlace, Place
 from support.running_commands import until
 
 from sync.adapters.postgres.connection.connect import connect
+from sync.ports import MAX_LOCKS
 from sync.settings import Config, DualWriteTuning
 from sync.stores import AsyncDualWriteStore
 
@@ -69,8 +70,8 @@ def test_a_thousand_tasks_of_which_half_are_cancelled(home: Place) -> None:
     assert outcomes[1::2] == [True] * (TASKS // 2)
     cassandra: set[UUID] = {row[0] for row in home.cql("SELECT id FROM KS.songs")}
     assert cassandra >= set(keys[1::2])
-    # Of the cancelled ones only those were written, and wholly, that had their thread.
-    assert len(cassandra & set(keys[::2])) == CONNECTIONS // 2
+    # Of the cancelled ones only those were written, and wholly, that had begun.
+    assert len(cassandra & set(keys[::2])) <= CONNECTIONS * MAX_LOCKS // 2 + 1
     assert {row[0] for row in home.sql("SELECT id FROM songs")} == cassandra
     assert home.sql("SELECT count(*) FROM sync.intent")[0][0] == 0
     assert store_threads() == 0

@@ -220,6 +220,9 @@ def test_on_asyncio(home: Place, table: Table, spans: Spans) -> None:
     found = spans()
     for number in range(20):
         assert below(found, by_name(found, f"task {number}")) == ["put songs"]
+    puts = {span.context.span_id for span in found if span.name == "put songs"}
+    sides = [span for span in found if span.name in ("source songs", "target songs")]
+    assert sides and all(span.parent and span.parent.span_id in puts for span in sides), "each below the put that led it"
     be_primary(table, "postgres")
     asyncio.run(reverse())
     found = spans()

@@ -46,6 +46,9 @@ PARTITION_RECHECKS, CALLS = (
     "sync/adapters/postgres/capture/sql/partitions.sql",
     "tests/integration/test_wrapped_partitions.py",
 )
+SHARED_PUTS, SHARED = "sync/flows/shared_puts.py", "tests/unit/test_shared_puts.py"
+SHARED_THERE, GATHERING = "tests/integration/test_shared_batches.py", "sync/flows/gathering.py"
+TASK_PUTS, TASKS, PUTS = "sync/stores/both_sides/task_puts.py", "tests/unit/test_task_puts.py", "tests/unit/test_puts.py"
 FAST, AGREED = "tests/switches/test_fast_rollback.py", "tests/integration/test_agreement.py"
 
 
@@ -506,7 +509,7 @@ MUTANTS = (
     ),
     Mutant(
         "many keys", "what is refused of one row is refused of none", "sync/flows/dual_write_batch.py",
-        "                    ends.errors[number] = refused\n", "                    pass\n", MANY, "rules_12_and_13",
+        "            ends.errors.update(self._withdrawn(refused))\n", "            self._withdrawn(refused)\n", MANY, "rules_12_and_13",
     ),
     Mutant(
         "many keys", "an unsure row's intent is left open", "sync/flows/dual_write_batch.py",
@@ -514,8 +517,8 @@ MUTANTS = (
     ),
     Mutant(
         "many keys", "what the target refuses of one row, it refuses of all", "sync/flows/dual_write_batch.py",
-        "                self.one.second_half(put, intent)\n        except TargetUnavailable",
-        '                self.one.mark([intent], "finished", "")\n        except TargetUnavailable', MANY, "cannot_hold",
+        "            self.one.second_half(puts[number], intent)\n", '            self.one.mark([intent], "finished", "")\n',
+        MANY, "cannot_hold",
     ),
     Mutant(
         "many keys", "every write that is recorded is finished", ARRAYS, "CASE WHEN e.forward THEN g.state ELSE 'finished' END",
@@ -523,7 +526,8 @@ MUTANTS = (
     ),
     Mutant(
         "many keys", "a batch does not hold its ranges", "sync/adapters/postgres/dual_write/batch_journal.py",
-        "                connection.execute(_SHARE_RANGES, tokens)\n", "", MANY, "rule_9_",
+        "                    connection.execute(_SHARE_RANGES if waits else _SHARE_RANGES_NOW, tokens)\n", "                    pass\n", MANY,
+        "rule_9_",
     ),
     Mutant(
         "many keys", "a batch is written by what is known of the table later", "sync/stores/both_sides/many_puts.py",
@@ -534,6 +538,79 @@ MUTANTS = (
     Mutant(
         "many keys", "a timeout of many rows is one of the server", "sync/adapters/postgres/connection/refusals.py",
         "        if count > 1:\n", "        if count > 1000:\n", MANY, "too_long_together_go_alone",
+    ),
+    Mutant(
+        "48", "two puts of a key share a batch", SHARED_PUTS, "        if key in self._keys:\n", "        if key == b\"\":\n",
+        SHARED, "no_two_of_a_key",
+    ),
+    Mutant(
+        "48", "a put of a key passes an earlier one", SHARED_PUTS,
+        "        self._keys.add(key)  # whether it joins or not: no later put of the key may pass it\n"
+        "        if self._bytes and self._bytes + more > BATCH_BYTES:\n            return False\n",
+        "        if self._bytes and self._bytes + more > BATCH_BYTES:\n            return False\n        self._keys.add(key)\n",
+        SHARED, "passes_one_that_is_too_large",
+    ),
+    Mutant(
+        "48", "what an interrupted leader leaves counts as written", SHARED_PUTS, "mine.rest or mine.interrupted\n",
+        "mine.rest or _WRITTEN\n", SHARED, "a_leader_that_ends",
+    ),
+    Mutant(
+        "48", "an answer is the whole batch's", SHARED_PUTS, "if error := ends.errors.get(number):",
+        "if error := next(iter(ends.errors.values()), None):", SHARED, "each_has_its_own_answer",
+    ),
+    Mutant(
+        "48", "nobody is called when a leader has ended", GATHERING, "            self._lead(called)\n            self._called.add(called)\n            return called\n",
+        "            self._waiting.appendleft(called)\n            return None\n", SHARED, "calls_the_next",
+    ),
+    Mutant(
+        "48", "three locked rows hold up all others", GATHERING, "        return len(self._places) - stuck < self._limit.now\n",
+        "        return False\n", SHARED, "places_that_are_stuck",
+    ),
+    Mutant(
+        "48", "three locked rows hold up all tasks", TASK_PUTS,
+        "        if self._gathering(table).has_waited(one, beside_called=False):\n", "        if not one:\n", TASKS, "has_waited_long",
+    ),
+    Mutant(
+        "48", "on a busy machine tasks go one by one", TASK_PUTS, "has_waited(one, beside_called=False)", "has_waited(one)", TASKS,
+        "all_threads_are_busy",
+    ),
+    Mutant(
+        "48", "a node that is away holds up all rows", SHARED_PUTS, "            self._side_is_slow()\n        elif", "            pass\n        elif",
+        SHARED, "after_a_row_that_is_unsure",
+    ),
+    Mutant(
+        "48", "a row that is unsure by itself says nothing of its node", SHARED_PUTS, "            self._side_is_slow()\n            raise\n",
+        "            raise\n", SHARED, "a_lone_put_that_is_unsure",
+    ),
+    Mutant(
+        "48", "a row that is locked is in every batch", SHARED_PUTS, "        if ends.halves:\n            self._hold",
+        "        if not ends:\n            self._hold", SHARED, "went_with_a_locked_row",
+    ),
+    Mutant(
+        "48", "a batch of others' puts waits for a stranger's lock", "sync/adapters/postgres/dual_write/batch_journal.py",
+        "                if not waits:\n                    connection.execute(_WAIT_SHORTLY, self._shortly)\n", "", SHARED_THERE, "somebody_has_locked",
+    ),
+    Mutant(
+        "48", "a batch of others' puts waits for a backfill's merge", "sync/adapters/postgres/dual_write/batch_journal.py",
+        'b"FOR SHARE NOWAIT)"', 'b"FOR  SHARE)"', SHARED_THERE, "a_merge_of_their_ranges",
+    ),
+    Mutant(
+        "48", "locked rows of tasks occupy every thread", "sync/stores/both_sides/halves.py", "self._waiting.acquire(blocking=False)",
+        "self._waiting.acquire()", PUTS, "rows_that_are_locked",
+    ),
+    Mutant(
+        "48", "a row that is none at all is every task's error", "sync/stores/both_sides/puts.py", "        except Exception:  #",
+        "        except KeyError:  #", PUTS, "a_row_that_is_none",
+    ),
+    Mutant(
+        "48", "a cancelled task takes back the turn that it was given", GATHERING,
+        '            if one.state == "waits":\n                one.state = "goes"\n                self._forget(one)\n\n    def take',
+        '            if one.state != "goes":\n                one.state = "goes"\n                self._forget(one)\n\n    def take',
+        TASKS, "cancelled_as_it_is_called",
+    ),
+    Mutant(
+        "48", "a task that was cancelled before its turn is written", TASK_PUTS,
+        "(one for one in led if not one.future.cancelled())", "(led)", TASKS, "before_its_thread",
     ),
     Mutant(
         "44", "a resend waits for a row while it holds another", ARRAYS, "WHERE {same_key} FOR NO KEY UPDATE SKIP LOCKED) AS held",

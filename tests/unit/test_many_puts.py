@@ -2,70 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import nullcontext
-from types import SimpleNamespace
-from typing import Any
-
 import pytest
+from support.puts_double import REFUSED, Store, ids
 
-from sync.core.mutations import Key, Mutation
-from sync.errors import SyncError, WriteRefused, WriteRefusedNow, WriteUnsure
-from sync.flows.dual_write_batch import Ends
-from sync.stores.both_sides.many_puts import ManyPuts
+from sync.errors import WriteRefused, WriteRefusedNow, WriteUnsure
 
-REFUSED, CHANGED, UNSURE, AWAY = WriteRefused("no"), WriteRefused("changed"), WriteUnsure("perhaps"), WriteRefusedNow("away")
-
-
-class Store(ManyPuts):
-    """`answers` are the errors of each batch by place; `looks` what is raised when the flows are asked for."""
-
-    def __init__(self, answers: Sequence[dict[int, SyncError]] = (), looks: Sequence[SyncError | None] = ()) -> None:
-        self._many, self._calls = ThreadPoolExecutor(1), nullcontext()  # type: ignore[assignment]
-        self.answers, self.looks = list(answers), list(looks)
-        self.batches: list[list[bytes]] = []
-        self.alone: list[bytes] = []
-        batch = SimpleNamespace(journal=SimpleNamespace(takes_rows=True), write=self._written)
-        self.flows: Any = SimpleNamespace(put=self._put, batch=batch)
-
-    @staticmethod
-    def _put(row: dict[str, bytes]) -> Mutation:
-        return Mutation("put", Key("t", (row["id"],), row["id"], 0), {"a": row.get("a")})
-
-    def _written(self, puts: Sequence[Mutation]) -> Ends:
-        self.batches.append([put.key.canonical for put in puts])
-        return Ends(self.answers.pop(0) if self.answers else {})
-
-    @property
-    def _maker(self) -> Any:
-        raise NotImplementedError
-
-    @property
-    def _router(self) -> Any:
-        return SimpleNamespace(epochs=SimpleNamespace(primary="astra"), run=lambda by: by["astra"]())
-
-    def _of(self, table: str) -> Any:
-        if self.looks and (error := self.looks.pop(0)):
-            raise error
-        return self.flows
-
-    def _retry_on_change(self, table: str, call: Callable[[Any], Any]) -> Any:
-        return call(self.flows)
-
-    def _again(self, table: str, call: Callable[[Any], Any]) -> Any:
-        return call(self.flows)
-
-    def _has_changed(self, flows: Any, refusal: SyncError) -> bool:
-        raise CHANGED
-
-    def _write(self, flows: Any, mutation: Mutation) -> bool:
-        self.alone.append(mutation.key.canonical)
-        return True
-
-
-def ids(*keys: bytes) -> list[dict[str, bytes]]:
-    return [{"id": key} for key in keys]
+UNSURE, AWAY = WriteUnsure("perhaps"), WriteRefusedNow("away")
 
 
 def test_a_row_s_schema_that_cannot_be_read_again_is_that_row_s_answer_alone() -> None:
@@ -93,3 +35,11 @@ def test_batches_are_bounded_by_bytes_too() -> None:
     assert store.put_many("t", [*large, {"id": b"huge", "a": b"x" * 9_000_000}, *ids(*(b"s%d" % n for n in range(70)))])
     assert [len(batch) for batch in store.batches] == [2, 2, 64, 6]
     assert store.alone == [b"4", b"huge"]
+
+
+def test_each_row_of_a_batch_is_counted_as_a_write() -> None:
+    """Would break: the metrics show a write where there were sixty."""
+    store = Store([{1: UNSURE}])
+    with pytest.raises(WriteUnsure):
+        store.put_many("t", ids(b"a", b"b", b"c"))
+    assert store.counted == [None, UNSURE, None]

@@ -13,6 +13,7 @@ import pytest
 from sync.adapters.cassandra.rows.timed_requests import TimedRequest
 from sync.core.expiry import EXPIRY_NAME
 from sync.core.mutations import Key, Mutation
+from sync.errors import TargetUnavailable, WriteRefused, WriteUnsure
 from sync.flows.dual_write import ForwardWrite
 from sync.flows.dual_write_batch import ForwardBatch
 from sync.flows.resend import Resend
@@ -42,7 +43,7 @@ def test_a_slow_partition_leaves_its_own_expiring_put_alone_to_workers() -> None
     marked: list[Intent] = []
     written: list[Intent] = []
 
-    def write(pairs: Sequence[tuple[Mutation, Intent]]) -> int:
+    def write(pairs: Sequence[tuple[Mutation, Intent]], waits: bool) -> int:
         written.extend(intent for _, intent in pairs)
         return len(pairs)
 
@@ -77,3 +78,26 @@ def test_so_many_requests_are_under_way_at_once() -> None:
         third = pool.submit(TimedRequest, slots)
         first.end()
         third.result(20)
+
+
+@pytest.mark.parametrize("away", [None, TargetUnavailable("away")])
+def test_what_the_primary_refuses_is_withdrawn_at_once(away: TargetUnavailable | None) -> None:
+    """Would break: with too few replicas, sixty callers wait for sixty statements in a row."""
+    asked: list[list[int]] = []
+
+    def withdraw(intents: Sequence[Intent]) -> set[int]:
+        asked.append([intent.id for intent in intents])
+        if away:
+            raise away
+        return {intent.id for intent in intents} - {5}
+
+    primary = SimpleNamespace(write_many=lambda writes: [("refused", "too few replicas", 0.1) for _ in writes])
+    behind = SimpleNamespace(accepted=lambda _: 0, observe=lambda *_: None)
+    flow = ForwardWrite(SimpleNamespace(table="t"), primary, behind)  # type: ignore[arg-type]
+    journal = SimpleNamespace(open=lambda *_: [Intent(n, 1, 1) for n in range(16)], withdraw=withdraw)
+    ends = ForwardBatch(flow, journal).write([Mutation("put", key, {}) for key in KEYS])  # type: ignore[arg-type]
+    assert asked == [list(range(16))]
+    unsure = set(range(16)) if away else {5}
+    assert {number for number, error in ends.errors.items() if isinstance(error, WriteUnsure)} == unsure
+    assert {number for number, error in ends.errors.items() if isinstance(error, WriteRefused)} == set(range(16)) - unsure
+    assert all("too few replicas" in str(error) for error in ends.errors.values())

@@ -16,6 +16,7 @@ from sync.errors import StoreClosed, WriteRefused, WriteRefusedNow
 from sync.settings import Config, Settings, load_config, load_settings
 from sync.stores.both_sides.async_transaction import AsyncTransaction, async_transaction
 from sync.stores.both_sides.dual import DualWriteStore
+from sync.stores.both_sides.task_puts import TaskPuts
 from sync.stores.factory import open_store
 from sync.stores.protocol import Store
 from sync.stores.rows import PAGE_ROWS, AsyncRows
@@ -36,10 +37,13 @@ class AsyncDualWriteStore:
         self._places = asyncio.Semaphore(self._config.dual_write.connections)
         self._inside = set[asyncio.Task[Any] | None]()
         self._store: Store | None = None
+        self._puts: TaskPuts | None = None
         self._closed = False
 
     async def __aenter__(self) -> AsyncDualWriteStore:
         self._store = await self._run(self._open)
+        if isinstance(self._store, DualWriteStore) and self._store._shares_puts:
+            self._puts = TaskPuts(self._store, self._threads, self._config.dual_write.connections)
         return self
 
     def _open(self) -> Store:
@@ -59,8 +63,11 @@ class AsyncDualWriteStore:
         self._threads.shutdown(wait=False)
 
     async def put(self, table: str, row: Mapping[str, Any], ttl: int | None = None) -> bool:
-        """As DualWriteStore.put."""
-        return await self._run(lambda: self._opened.put(table, row, ttl))
+        """As DualWriteStore.put: what many tasks put at the same time goes together."""
+        store = self._opened
+        if self._puts is not None:
+            return await self._puts.put(table, row, ttl)
+        return await self._run(lambda: store.put(table, row, ttl))
 
     async def put_many(self, table: str, rows: Iterable[Mapping[str, Any]]) -> bool:
         """As DualWriteStore.put_many: all rows are checked first, and those of a key are written in their order."""

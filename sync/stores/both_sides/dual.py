@@ -22,7 +22,8 @@ from sync.stores.both_sides.announce import Announces
 from sync.stores.both_sides.counters import CounterWrites
 from sync.stores.both_sides.expected_backend import check_wraps
 from sync.stores.both_sides.flow_cache import FlowCache
-from sync.stores.both_sides.many_puts import ManyPuts
+from sync.stores.both_sides.halves import Halves
+from sync.stores.both_sides.puts import Puts
 from sync.stores.both_sides.read_shapes import ReadShapes
 from sync.stores.both_sides.reads import PrimaryReads, Side
 from sync.stores.both_sides.shadow_reads import ShadowReads
@@ -45,7 +46,7 @@ T = TypeVar("T")
 _MANY_AT_ONCE = 8
 
 
-class DualWriteStore(Announces, CounterWrites, ManyPuts, PrimaryReads, Transactions):
+class DualWriteStore(Announces, CounterWrites, Puts, PrimaryReads, Transactions):
     """Writes go to both sides, reads to the primary. Safe to use from many threads."""
 
     def __init__(self, settings: Settings, config: Config, wraps: Primary | None = None) -> None:
@@ -72,10 +73,14 @@ class DualWriteStore(Announces, CounterWrites, ManyPuts, PrimaryReads, Transacti
         self._source.reconnect_later(self._source_found)
         self._side.reconnect_later(self._record_data_center)
         self._calls = Calls(self._process.check)
-        # The longest that a write may take: it waits for a switch, then for both sides.
-        self._longest_call = tuning.max_wait_seconds + tuning.primary_timeout_seconds + 2 * tuning.secondary_timeout_seconds
+        # The longest that a write may take: it waits for a switch, then for both sides, and once more if it went with others.
+        self._longest_call = tuning.max_wait_seconds + 2 * (
+            tuning.primary_timeout_seconds + 2 * tuning.secondary_timeout_seconds
+        )
         self._executor = ThreadPoolExecutor(2, thread_name_prefix="sync-reconcile")
-        self._many = ThreadPoolExecutor(min(_MANY_AT_ONCE, tuning.connections), thread_name_prefix="sync-put-many")
+        many = min(_MANY_AT_ONCE, tuning.connections)
+        self._many = ThreadPoolExecutor(many, thread_name_prefix="sync-put-many")
+        self._halves = Halves(self._many, many, self._calls)
 
     def _open_source(self, settings: Settings, config: Config, is_primary: bool) -> SourceSide:
         """Open the source, the side that Postgres is going to replace."""
@@ -137,10 +142,6 @@ class DualWriteStore(Announces, CounterWrites, ManyPuts, PrimaryReads, Transacti
         self._process.close()
         self._side.close()
         self._source.close()
-
-    def put(self, table: str, row: Mapping[str, Any], ttl: int | None = None) -> bool:
-        """Write a whole row, which expires after `ttl` seconds: a column left out becomes null on both sides."""
-        return self._traced("put", table, lambda flows: self._write(flows, flows.put(row, ttl)))
 
     def insert(self, table: str, row: Mapping[str, Any]) -> bool:
         """Write a whole row if there is none with its key; False, and nothing is changed, if there is one.

@@ -41,6 +41,7 @@ class _ComesLate(Exception):
 class ApiDualWriteStore(DualWriteStore):
     """Writes go to the Data API and to Postgres, reads to the primary. Safe to use from many threads."""
 
+    _shares_puts = False
     _source: ApiSide
 
     def _open_source(self, settings: Settings, config: Config, is_primary: bool) -> ApiSide:

@@ -1,7 +1,8 @@
-"""`put_many`: rows in batches, several batches at once; rows of one key in their order, one batch after the other."""
+"""Many rows with few statements: `put_many`, in several batches at once."""
 
 from __future__ import annotations
 
+import time
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, wait
@@ -9,8 +10,9 @@ from contextvars import copy_context
 from typing import Any, TypeVar
 
 from sync.core.mutations import Mutation
-from sync.errors import NotNow, SyncError, WriteRefused
+from sync.errors import NotNow, SyncError, WriteRefused, copied
 from sync.flows.dual_write_batch import Ends
+from sync.flows.shared_puts import BATCH_BYTES
 from sync.ports import MAX_LOCKS
 from sync.stores.both_sides.table_flows import Deletes, TableFlows
 from sync.stores.both_sides.table_writes import TableWrites
@@ -18,8 +20,6 @@ from sync.stores.calls import Calls
 from sync.wiring.tracing import tracing
 
 T = TypeVar("T")
-_BATCH_BYTES = 8_000_000
-"""A batch is in memory several times, as are those of other threads."""
 
 
 class ManyPuts(TableWrites):
@@ -61,7 +61,7 @@ class ManyPuts(TableWrites):
 
         def write(numbers: Sequence[int]) -> None:
             """One batch."""
-            ends = self._batch(table, flows, [puts[number] for number in numbers])
+            ends = self._batch(table, flows, [puts[number] for number in numbers], lambda flows: flows.batch.write)
             for place in ends.alone:
                 if failed := alone(given[numbers[place]]):
                     ends.errors[place] = failed
@@ -82,18 +82,34 @@ class ManyPuts(TableWrites):
         """How many rows of the table are written together, at most."""
         return MAX_LOCKS if self._router.epochs.primary == "astra" and self._of(table).batch.journal.takes_rows else 1
 
-    def _batch(self, table: str, flows: TableFlows, puts: Sequence[Mutation]) -> Ends:
+    def _batch(
+        self,
+        table: str,
+        flows: TableFlows,
+        puts: Sequence[Mutation],
+        write: Callable[[TableFlows], Callable[[Sequence[Mutation]], Ends]],
+    ) -> Ends:
         """Write rows together that these flows made, as far as that is possible; `alone` are left, to be written one by one.
 
         Once the table has changed, all are: by other flows a row made by these would have a new column on one side alone.
         """
-        every = list(range(len(puts)))
+        every, begun = list(range(len(puts))), time.monotonic()
         try:
             if len(puts) == 1 or self._of(table) is not flows:
                 return Ends(alone=every)
-            ends = self._router.run({"astra": lambda: flows.batch.write(puts), "postgres": lambda: Ends(alone=every)})
+            ends = self._router.route({"astra": lambda: write(flows)(puts), "postgres": lambda: Ends(alone=every)})
         except SyncError as error:
-            return Ends(dict.fromkeys(every, error))
+            ends = Ends({place: copied(error) for place in every})
+        else:
+            self._again_alone(flows, ends)
+        seconds, alone = time.monotonic() - begun, frozenset(ends.alone)
+        for place in every:
+            if place not in alone:
+                self._router.ended(ends.errors.get(place), seconds)
+        return ends
+
+    def _again_alone(self, flows: TableFlows, ends: Ends) -> None:
+        """What was refused goes alone if the table has changed."""
         for place, refusal in list(ends.errors.items()):
             if isinstance(refusal, WriteRefused) and not isinstance(refusal, NotNow):
                 try:
@@ -102,7 +118,6 @@ class ManyPuts(TableWrites):
                         ends.alone.append(place)
                 except SyncError as error:  # this row's answer: the others have their own
                     ends.errors[place] = error
-        return ends
 
     def _write_all(self, groups: Iterable[list[T]], write: Callable[[T], object]) -> None:
         """Write several groups at once, each in order. Raises the first group's error when all have been tried."""
@@ -125,11 +140,11 @@ def _turns(groups: Sequence[Sequence[int]], failed: Mapping[int, object]) -> Ite
 
 
 def _batches(turn: Sequence[int], puts: Sequence[Mutation], size: int) -> Iterator[list[int]]:
-    """The turn in batches of `size` rows and _BATCH_BYTES bytes at most; a row alone may be larger."""
+    """The turn in batches of `size` rows and BATCH_BYTES bytes at most; a row alone may be larger."""
     batch, total = list[int](), 0
     for number in turn:
         more = puts[number].bytes
-        if batch and (len(batch) == size or total + more > _BATCH_BYTES):
+        if batch and (len(batch) == size or total + more > BATCH_BYTES):
             yield batch
             batch, total = [], 0
         batch.append(number)

@@ -37,6 +37,7 @@ from sync.flows.dual_write_batch import ForwardBatch
 from sync.flows.increment import ForwardIncrement
 from sync.flows.insert import ForwardInsert
 from sync.flows.reverse_write import ReverseWrite
+from sync.flows.shared_puts import SharedPuts
 from sync.flows.wrapped_write import WrappedTable, WrappedWrite
 from sync.ports import AnyRows, Intent, Primary
 from sync.settings import Config
@@ -60,6 +61,7 @@ class TableFlows:
     rows: AnyRows
     forward: ForwardWrite
     batch: ForwardBatch
+    puts: SharedPuts
     reverse: ReverseWrite
     journal: Journal
     announcer: ReverseJournal
@@ -162,8 +164,9 @@ class FlowMaker:
         observe = trace.sides(table, count)
         forward = ForwardWrite(journal, rows, one.write_behind, mode, observe)
         many = RowsJournal(self.pool, table, encoder, one.writer, one.breaker, journal)
+        batch = ForwardBatch(replace(forward, observe=count), many, trace.sides(table))
         return TableFlows(
-            table, encoder, cells, rows, forward, ForwardBatch(replace(forward, observe=count), many, trace.sides(table)),
+            table, encoder, cells, rows, forward, batch, SharedPuts(forward, batch, self.config.dual_write.connections),
             ReverseWrite(reverse, journal, rows, one.write_behind, columns, reverse_mode, observe),
             journal, reverse, self._deletes(table, encoder, rows, mode),
         )  # fmt: skip

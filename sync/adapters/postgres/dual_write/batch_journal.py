@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 
 from sync.adapters.postgres.connection.epoch_lock import one_transaction, sharing_epoch
 from sync.adapters.postgres.connection.pool import Pool
@@ -25,15 +26,20 @@ from sync.adapters.postgres.dual_write.statements import Statements
 from sync.core.encode.rows import RowEncoder
 from sync.core.mutations import Mutation
 from sync.core.rows import TableMap
-from sync.errors import WriteRefused
+from sync.errors import TargetBusy, WriteRefused
 from sync.failpoints import failpoint
-from sync.ports import Intent
+from sync.ports import MAX_LOCKS, Intent
 
 _SHARE_RANGES = queries("dual_write/reconcile")["share_ranges"].encode()
+_SHARE_RANGES_NOW = _SHARE_RANGES.replace(b"FOR SHARE)", b"FOR SHARE NOWAIT)")
+assert _SHARE_RANGES_NOW != _SHARE_RANGES, "share_ranges of reconcile.sql is written otherwise: what would not wait does"
+_SHORT_WAIT_SECONDS, _SHORT_STATEMENT_SECONDS = 0.1, 1.0
+_WAIT_SHORTLY = b"SELECT set_config('lock_timeout', %(lock)s, true), set_config('statement_timeout', %(statement)s, true)"
+"""Both, since the former holds for each of the locks: there are up to 64 in a statement."""
 
 
 class RowsJournal:
-    """The journal of one table's rows. Both methods raise TargetUnavailable if Postgres cannot be reached in time."""
+    """The journal of one table's rows. Each method raises TargetUnavailable if Postgres cannot be reached in time."""
 
     def __init__(
         self, pool: Pool, table: TableMap, encoder: RowEncoder, writer: Writer, breaker: Breaker, journal: Journal
@@ -43,11 +49,18 @@ class RowsJournal:
         self._arrays = ArrayStatements(table, statements)
         self._parameters = Parameters(statements, encoder)
         self._partitioned = {table.name} if has_partitions(table) else set()
+        longest = min(_SHORT_STATEMENT_SECONDS, pool.make.timeout)
+        self._shortly = {"lock": str(int(_SHORT_WAIT_SECONDS * 1000)), "statement": str(int(longest * 1000))}
 
     @property
     def takes_rows(self) -> bool:
         """Whether this table's rows can be written together."""
         return self._arrays.takes_rows
+
+    @property
+    def is_away(self) -> bool:
+        """Whether Postgres is not asked at the moment."""
+        return self._breaker.is_open
 
     def open(self, puts: Sequence[Mutation], above: Sequence[int]) -> list[Intent | WriteRefused]:
         """Stamp writes, each with a version greater than its `above`, and commit their intents; or why one gets no stamp.
@@ -79,11 +92,12 @@ class RowsJournal:
         except WriteRefused as refused:
             return refused
 
-    def write(self, written: Sequence[tuple[Mutation, Intent]]) -> int:
+    def write(self, written: Sequence[tuple[Mutation, Intent]], waits: bool = True) -> int:
         """The target's half of writes, guarded, together with the ends of their intents; returns how many were accepted.
 
         Raises Reject for a value that the target cannot hold, TargetBusy for a lock, and BatchTimedOut: then nothing was
-        written.
+        written. Without `waits` no lock is waited for that others may hold for longer than a write takes: what is slow counts
+        as locked.
         """
         putting = self._arrays.put
         rows = [
@@ -92,16 +106,33 @@ class RowsJournal:
         ]
         tokens = {"table": self._table.name, "tokens": [put.key.token for put, _ in written]}
         with (
-            self._writer.batches,
+            self._place(waits) if len(written) > 1 else nullcontext(),
             self._breaker.connection(self._pool) as connection,
             rejecting(),
-            timing_out(len(written)),
+            timing_out(len(written) if waits else MAX_LOCKS),
         ):
             with one_transaction(connection):
+                if not waits:
+                    connection.execute(_WAIT_SHORTLY, self._shortly)
                 lock_keys(connection, [put.key for put, _ in written], self._partitioned)
                 # A backfill's merge writes many rows, too, in an order of its own, and takes no keys' locks.
-                connection.execute(_SHARE_RANGES, tokens)
+                if waits or len(written) > 1:
+                    connection.execute(_SHARE_RANGES if waits else _SHARE_RANGES_NOW, tokens)
                 found = connection.execute(putting.text, putting.values(rows), binary=True)
                 failpoint("write.before_commit")
             (accepted,) = found.fetchone() or (0,)
             return int(accepted)
+
+    def withdraw(self, intents: Sequence[Intent]) -> frozenset[int]:
+        """Withdraw intents of which nothing was written; the ids of those that no reconcile has claimed meanwhile."""
+        return self._one.withdraw_each(intents)
+
+    @contextmanager
+    def _place(self, waits: bool) -> Iterator[None]:
+        """One of the places for transactions that hold a batch's locks. Raises TargetBusy."""
+        if not self._writer.batches.acquire(timeout=None if waits else _SHORT_WAIT_SECONDS):
+            raise TargetBusy("other batches hold their keys")
+        try:
+            yield
+        finally:
+            self._writer.batches.release()

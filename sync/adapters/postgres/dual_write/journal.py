@@ -181,9 +181,13 @@ class Journal:
 
     def withdraw(self, *intents: Intent) -> bool:
         """Withdraw intents of which nothing was written; False if a reconcile has claimed one meanwhile."""
+        return len(self.withdraw_each(intents)) == len(intents)
+
+    def withdraw_each(self, intents: Sequence[Intent]) -> frozenset[int]:
+        """The same; the ids of those that were withdrawn."""
         with self._intents() as connection:
             found = connection.execute(_SQL["withdraw"], {"intents": [i.id for i in intents]})
-            return bool(found.rowcount == len(intents))
+            return frozenset(id for (id,) in found.fetchall())
 
     def remove(self, intents: Sequence[Intent]) -> None:
         """Remove the intents of these writes: both sides have them."""

@@ -117,7 +117,7 @@ WITH quickly AS (SELECT set_config('synchronous_commit', 'off', true))
 DELETE FROM sync.intent USING quickly WHERE id = ANY (%(intents)s::bigint[])
 
 -- withdraw: the primary refused the only attempt, or there was none, and nobody has claimed the intent (rule 13)
-DELETE FROM sync.intent WHERE id = ANY (%(intents)s::bigint[]) AND state = 'open'
+DELETE FROM sync.intent WHERE id = ANY (%(intents)s::bigint[]) AND state = 'open' RETURNING id
 
 -- known: what the target knows of the key (rule 15a)
 SELECT (SELECT coalesce({version}, 0) FROM {target} AS t WHERE {same_key}), {tombstone}

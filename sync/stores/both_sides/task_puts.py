@@ -1,0 +1,145 @@
+"""Puts of many tasks go together, as those of many threads do, but without a thread each: a thread writes for all that wait.
+
+What has begun is finished, whether or not its task still waits for it; what has not begun when its task is cancelled is not
+written (docs/decisions/0010-async-by-threads.md).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Executor
+from contextlib import suppress
+from contextvars import copy_context
+from typing import Any
+
+from sync.errors import copied
+from sync.flows.gathering import Gathering, Limit, Member
+from sync.flows.shared_puts import AT_ONCE, PATIENCE_SECONDS
+from sync.ports import MAX_LOCKS
+from sync.stores.both_sides.puts import Answer, GivenRow, Puts
+from sync.wiring.tracing import tracing
+
+
+class _Put(Member):
+    """A put that a task of this event loop waits for."""
+
+    __slots__ = ("context", "future", "loop", "row", "timer")
+
+    def __init__(self, row: GivenRow) -> None:
+        super().__init__(self)
+        self.row, self.context = row, copy_context()
+        self.loop = asyncio.get_running_loop()
+        self.future: asyncio.Future[bool] = self.loop.create_future()
+        self.timer: asyncio.TimerHandle | None = None
+
+
+class TaskPuts:
+    """The puts of tasks, of any event loop, into one store, which are made in these threads."""
+
+    def __init__(self, store: Puts, threads: Executor, count: int) -> None:
+        """`count`: how many threads there are."""
+        self._store, self._threads, self._count = store, threads, count
+        self._tables: dict[str, Gathering[_Put]] = {}
+
+    async def put(self, table: str, row: Mapping[str, Any], ttl: int | None) -> bool:
+        """As DualWriteStore.put."""
+        with tracing().within("put", table):
+            shares = self._store._shares(table)  # before any lock is taken: in a forked process it might never be released
+            one = _Put(GivenRow(row, ttl))
+            if not shares:
+                self._submit(self._alone, table, one)
+                return await one.future
+            gathering = self._gathering(table)
+            if gathering.enter(one):
+                self._submit(self._lead, table, one)
+                return await one.future
+            self._wait(table, one)
+            try:
+                return await one.future
+            finally:
+                gathering.withdraw(one)
+                if one.timer:
+                    one.timer.cancel()
+
+    def _gathering(self, table: str) -> Gathering[_Put]:
+        found = self._tables.get(table)
+        if found is None:
+            limit = Limit(min(AT_ONCE, self._count), self._count)
+            found = self._tables.setdefault(table, Gathering(limit, PATIENCE_SECONDS))
+        return found
+
+    def _wait(self, table: str, one: _Put) -> None:
+        """On its loop: from now on it waits, and if it does so for long, it is to lead."""
+        one.timer = one.loop.call_later(self._gathering(table).patience, self._has_waited, table, one)
+
+    def _has_waited(self, table: str, one: _Put) -> None:
+        # Where all threads are busy, all of them would come to this before one begins to lead, and go one by one.
+        if self._gathering(table).has_waited(one, beside_called=False):
+            self._submit(self._lead, table, one)
+        self._wait(table, one)  # it may be put back, to wait again
+
+    def _lead(self, table: str, first: _Put) -> None:
+        """In a thread: write those that wait. The next ones begin as soon as most of these have their answers."""
+        gathering, led = self._gathering(table), [first]
+        begun, unanswered = list[_Put](), set[int]()
+
+        def tell(answers: Mapping[int, Answer]) -> None:
+            unanswered.difference_update(answers)
+            gathering.put_back([begun[number] for number, answer in sorted(answers.items()) if answer == "later"])
+            self._leave(table, first)
+            for number in (number for number, answer in answers.items() if answer == "alone"):
+                self._submit(self._alone, table, begun[number])
+            self._answer([(begun[n], None) for n, answer in answers.items() if answer == "written"])
+            self._answer([(begun[n], answer) for n, answer in answers.items() if isinstance(answer, BaseException)])
+
+        try:
+            gathering.take(led, MAX_LOCKS, lambda _: True)
+            begun.extend(one for one in led if not one.future.cancelled())
+            if len(begun) > 1:
+                unanswered.update(range(len(begun)))
+                self._store._put_each(table, [one.row for one in begun], tell)
+            elif begun:
+                begun[0].context.copy().run(self._alone, table, begun[0])
+        except BaseException as error:  # noqa: BLE001 (the tasks have it)
+            self._answer([(begun[number], copied(error)) for number in unanswered])
+        finally:
+            self._leave(table, first)
+
+    def _alone(self, table: str, one: _Put) -> None:
+        """In a thread: write one by itself."""
+        if one.future.cancelled():
+            return
+        try:
+            self._store._put(table, one.row.values, one.row.ttl)
+        except BaseException as error:  # noqa: BLE001 (the task has it)
+            self._answer([(one, error)])
+        else:
+            self._answer([(one, None)])
+
+    def _leave(self, table: str, first: _Put) -> None:
+        if called := self._gathering(table).leave(first):
+            self._submit(self._lead, table, called)
+
+    def _submit(self, call: Callable[[str, _Put], None], table: str, one: _Put) -> None:
+        own = one.context.copy()  # what is recorded there belongs to the task's span; another call may be in it now
+        try:
+            self._threads.submit(own.run, call, table, one)
+        except RuntimeError:  # no thread takes calls any more, since the store was closed: it says so
+            own.run(call, table, one)
+
+    def _answer(self, answers: Sequence[tuple[_Put, BaseException | None]]) -> None:
+        """In a thread: tell the tasks, those of a loop with one call."""
+        for loop in {one.loop for one, _ in answers}:
+            with suppress(RuntimeError):  # the loop is closed, and nobody waits
+                loop.call_soon_threadsafe(_end, [each for each in answers if each[0].loop is loop])
+
+
+def _end(answers: Sequence[tuple[_Put, BaseException | None]]) -> None:
+    for one, error in answers:
+        if one.future.done():
+            continue  # its task was cancelled
+        if error is None:
+            one.future.set_result(True)
+        else:
+            one.future.set_exception(error)
