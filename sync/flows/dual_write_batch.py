@@ -14,7 +14,7 @@ from typing import Protocol
 
 from sync.core.expiry import expires_late
 from sync.core.mutations import Mutation
-from sync.errors import AnswerLost, SyncError, TargetBusy, TargetUnavailable, WriteRefused, WriteUnsure
+from sync.errors import AnswerLost, BatchTimedOut, SyncError, TargetBusy, TargetUnavailable, WriteRefused, WriteUnsure
 from sync.failpoints import failpoint
 from sync.flows.dual_write import ForwardWrite, lost_reason, refusal, unsure_reason
 from sync.flows.observing import Observe, unobserved
@@ -41,11 +41,13 @@ class Ends:
 
     `alone`: of these nothing was done, since the batch could not begin; each must be written by itself.
     `halves`: these the primary has; the target could not take them together, and each needs its second half by itself.
+    `is_slow`: since together they take the target too long.
     """
 
     errors: dict[int, SyncError] = field(default_factory=dict)
     alone: list[int] = field(default_factory=list)
     halves: dict[int, Intent] = field(default_factory=dict)
+    is_slow: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +71,7 @@ class ForwardBatch:
 
     def second_half(self, put: Mutation, intent: Intent) -> bool:
         """One of the `halves`. False, and nothing was done, if somebody else has locked its row, or the target refuses it."""
-        return not self._left_by_target({0: (put, intent)}, waits=False)
+        return not self._left_by_target({0: (put, intent)}, Ends(), waits=False)
 
     def begin(self, puts: Sequence[Mutation], waits: bool = True) -> Ends:
         """The same, but for `halves`, which are left. Without `waits` they are, too, if the target would have to wait."""
@@ -92,7 +94,7 @@ class ForwardBatch:
                 behind.observe(intent.version, put.key)
                 begun[number] = put, intent
         failpoint("write.after_intent")
-        ends.halves = self._left_by_target(self._in_primary(begun, ends), waits)
+        ends.halves = self._left_by_target(self._in_primary(begun, ends), ends, waits)
         return ends
 
     def _in_primary(self, begun: dict[int, tuple[Mutation, Intent]], ends: Ends) -> dict[int, tuple[Mutation, Intent]]:
@@ -133,7 +135,7 @@ class ForwardBatch:
             return {number: refusal(error, away) for number, (_, error) in refused.items()}
         return {number: refusal(error, intent.id in gone) for number, (intent, error) in refused.items()}
 
-    def _left_by_target(self, written: dict[int, tuple[Mutation, Intent]], waits: bool) -> dict[int, Intent]:
+    def _left_by_target(self, written: dict[int, tuple[Mutation, Intent]], ends: Ends, waits: bool) -> dict[int, Intent]:
         """Write the target's halves together; the intents of those that it did not take so."""
         if self.one.mode == "async":
             for put, intent in written.values():
@@ -147,7 +149,8 @@ class ForwardBatch:
                 self.one.write_behind.needs_reconcile(self.one.journal.table)
             failpoint("write.after_secondary")
             self._observe(written, "written", sent)
-        except (TargetBusy, ValueError):  # one of them is locked, or is refused: nothing of the batch was written
+        except (TargetBusy, ValueError) as error:  # one of them is locked, or is refused: nothing of the batch was written
+            ends.is_slow = isinstance(error, BatchTimedOut)
             return {number: intent for number, (_, intent) in written.items()}
         except TargetUnavailable as error:
             for _, intent in written.values():

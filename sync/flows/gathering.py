@@ -87,8 +87,11 @@ class Gathering(Generic[M]):
             self._waiting.append(one)
             return False
 
-    def leave(self, one: M) -> M | None:
-        """It has ended, or waits no longer. Returns who is to lead now, and must be told."""
+    def leave(self, one: M, has_written: bool) -> M | None:
+        """It has ended, or waits no longer. Returns who is to lead now, and must be told.
+
+        Only of what `has_written` the time counts: what was refused at once says nothing of how long a write takes.
+        """
         with self._guard:
             before, one.state = one.state, "goes"
             self._called.discard(one)
@@ -97,8 +100,9 @@ class Gathering(Generic[M]):
             if before != "leads":
                 return None
             self._places.pop(one.owner, None)
-            now = time.monotonic()
-            self._limit.took(now - one.begun, now)
+            if has_written:
+                now = time.monotonic()
+                self._limit.took(now - one.begun, now)
             if not self._waiting or not self._has_room():
                 return None
             called = self._waiting.popleft()
@@ -108,6 +112,9 @@ class Gathering(Generic[M]):
 
     def withdraw(self, one: M) -> None:
         """It waits no longer. Not if it has been called to lead by now: then whoever called it lets it lead, and leave."""
+        if one.state != "waits":
+            # Without the lock, which this very thread may have: Python collects tasks that nobody keeps, in any thread.
+            return
         with self._guard:
             if one.state == "waits":
                 one.state = "goes"
@@ -138,12 +145,12 @@ class Gathering(Generic[M]):
             self._waiting.extendleft(reversed(left))
 
     def has_waited(self, one: M, beside_called: bool = True) -> bool:
-        """It has waited for too long: whether it leads from now on, beyond those with places; not if it waits no longer.
+        """It has waited for too long: whether it leads from now on, beside places that are stuck; not if it waits no longer.
 
         Without `beside_called` not while another one was called and has not begun, since that one takes it along.
         """
         with self._guard:
-            if one.state != "waits" or (self._called and not beside_called):
+            if one.state != "waits" or not self._has_room() or (self._called and not beside_called):
                 return False
             self._forget(one)
             self._lead(one)

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from math import inf
-from threading import Lock, get_ident
+from threading import Lock, get_ident, main_thread
 
 from sync.core.mutations import Mutation
 from sync.errors import EpochChanged, SyncError, WriteUnsure
@@ -67,23 +67,26 @@ class SharedPuts:
         self._alone_until, self._pause, self._guard = -inf, _PAUSE_SECONDS, Lock()
         self._held: dict[bytes, float] = {}
         """Until when keys go alone that went with one that was locked."""
+        self._prune_at = -inf
 
     def write(self, put: Mutation) -> bool:
         """As ForwardWrite.write, of a whole row."""
-        if self.is_apart or self.goes_alone(put):
-            return self._alone(put)
-        mine = _Put(put)
+        if self.is_apart or self.goes_alone(put) or get_ident() == main_thread().ident:
+            return self._alone(put)  # the main thread runs handlers of signals, which may raise within a lock's own code
+        mine, has_written = _Put(put), False
         try:
             if self._gathering.enter(mine):
-                return self._alone(put)
+                has_written = self._alone(put)
+                return has_written
             # Not for as long as it takes: whoever was to tell this one may have been interrupted before it did.
             while not mine.told.acquire(timeout=self._gathering.patience):
                 self._gathering.has_waited(mine)
                 if mine.state != "goes":
                     break
             rest = self._turn(mine)
+            has_written = rest is _WRITTEN
         finally:
-            if called := self._gathering.leave(mine):
+            if called := self._gathering.leave(mine, has_written):
                 called.tell()
         return rest()
 
@@ -138,7 +141,7 @@ class SharedPuts:
         except EpochChanged:
             self._disband()  # each waits for the switch by itself
             raise
-        if any(isinstance(error, WriteUnsure) for error in ends.errors.values()):
+        if ends.is_slow or any(isinstance(error, WriteUnsure) for error in ends.errors.values()):
             self._side_is_slow()
         elif ends.alone:
             self._alone_until = max(self._alone_until, time.monotonic() + _PAUSE_SECONDS)
@@ -148,7 +151,7 @@ class SharedPuts:
         return ends
 
     def _side_is_slow(self) -> None:
-        """A row is unsure: a side is slow or away, perhaps for few keys. For a while nobody waits for another's row."""
+        """A side is slow or away, perhaps for few keys or for many rows at once: for a while all go alone."""
         now = time.monotonic()
         if now >= self._alone_until:  # it is not the same time as before
             again = now < self._alone_until + _LONGEST_PAUSE_SECONDS
@@ -159,8 +162,10 @@ class SharedPuts:
     def _hold(self, keys: Iterable[bytes]) -> None:
         now = time.monotonic()
         with self._guard:
-            left = {key: until for key, until in self._held.items() if until > now}
-            self._held = {**left, **dict.fromkeys(keys, now + _PAUSE_SECONDS)}
+            if now >= self._prune_at:
+                self._held = {key: until for key, until in self._held.items() if until > now}
+                self._prune_at = now + _PAUSE_SECONDS
+            self._held.update(dict.fromkeys(keys, now + _PAUSE_SECONDS))
 
     def _written(self, puts: Sequence[Mutation]) -> list[Rest]:
         """Write them together; what is left of each."""

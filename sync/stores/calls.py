@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
-from threading import Condition, get_ident
+from threading import Condition, Lock, get_ident
 
 from sync.errors import StoreClosed
 
@@ -18,7 +18,9 @@ class Calls:
     def __init__(self, check: Callable[[], None]) -> None:
         self._check = check
         self._under_way: Counter[object] = Counter()
-        self._closed, self._ended = False, Condition()
+        # A plain lock: one of the main thread's that a handler of a signal interrupts by raising is released.
+        self._closed, self._guard = False, Lock()
+        self._ended = Condition(self._guard)
 
     def __enter__(self) -> None:
         self.begin(get_ident())
@@ -29,19 +31,19 @@ class Calls:
     def begin(self, caller: object) -> None:
         """A call begins. Raises StoreClosed, and what `check` raises."""
         self._check()  # before the lock: another thread may have held it at a fork, and nobody releases it
-        with self._ended:
+        with self._guard:
             if self._closed:
                 raise StoreClosed("this store was closed: nothing was sent; open a new one")
             self._under_way[caller] += 1
 
     def go_on(self, caller: object) -> None:
         """A call that is under way goes on elsewhere, too, whether or not the store is being closed by now."""
-        with self._ended:
+        with self._guard:
             self._under_way[caller] += 1
 
     def finish(self, caller: object) -> None:
         """It has ended."""
-        with self._ended:
+        with self._guard:
             self._under_way[caller] -= 1
             if not self._under_way[caller]:
                 del self._under_way[caller]

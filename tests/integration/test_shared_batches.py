@@ -63,6 +63,20 @@ def batches(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return found
 
 
+@pytest.fixture
+def taken(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many rows each batch had that the target took together."""
+    write, found = RowsJournal.write, list[int]()
+
+    def counted(self: RowsJournal, written: Sequence[Any], waits: bool = True) -> int:
+        accepted = write(self, written, waits)
+        found.append(len(written))
+        return accepted
+
+    monkeypatch.setattr(RowsJournal, "write", counted)
+    return found
+
+
 @contextmanager
 def gathered(table: Table, store: DualWriteStore, keys: Sequence[UUID]) -> Iterator[list[Future[bool]]]:
     """Puts of these keys, made by a thread each, wait until the block begins, and go together then."""
@@ -146,12 +160,12 @@ def patient_batches(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_merge_of_their_ranges_is_not_waited_for(
-    home: Place, table: Table, batches: list[int], merge: None, patient_batches: None
+    home: Place, table: Table, batches: list[int], taken: list[int], merge: None, patient_batches: None
 ) -> None:
-    """Would break: as long as a backfill runs, every put waits for the batches that it loads."""
+    """Would break: as long as a backfill runs, every put waits for the batches that it loads; or they hold up the backfill."""
     with DualWriteStore(home.settings, CONFIG) as store, gathered(table, store, keys_of(8)) as puts:
         assert [put.result(60) for put in puts] == [True] * 8
-    assert (batches, table.intents()) == ([8], [])
+    assert (batches, taken, table.intents()) == ([8], [8], [])
 
 
 def test_a_merge_is_not_waited_for_by_tasks(

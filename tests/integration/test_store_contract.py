@@ -14,6 +14,7 @@ from uuid import UUID, uuid1, uuid4
 
 import pytest
 from support import endpoint
+from support.awaited import AwaitedStore
 from support.dataapi.server import DataApi, data_api, settings_of
 from support.dual import Table, prepare
 from support.places import NewPlace, Place
@@ -32,7 +33,8 @@ CONFIG = Config(
     dual_write=PLAIN.dual_write,
     tables={name: {"lightweight_transactions": True} for name in INSERTED},  # type: ignore[misc]
 )
-Store = AstraStore | CqlStore | PostgresStore | DualWriteStore
+Store = AstraStore | CqlStore | PostgresStore | DualWriteStore | AwaitedStore
+BOTH_SIDES = (DualWriteStore, AwaitedStore)
 TABLES = (
     "CREATE TABLE KS.songs (id uuid PRIMARY KEY, title text, year int, length double, made timestamp, tags map<text, text>)",
     "CREATE TABLE KS.notes (piece text, at int, pitch int, words text, PRIMARY KEY (piece, at))",
@@ -66,7 +68,7 @@ def api(home: Place) -> Iterator[DataApi]:
         yield opened
 
 
-@pytest.fixture(scope="module", params=["astra", "postgres", "dual", "api", "dual api", "endpoint"])
+@pytest.fixture(scope="module", params=["astra", "postgres", "dual", "async dual", "api", "dual api", "endpoint"])
 def store(request: pytest.FixtureRequest, home: Place, api: DataApi) -> Iterator[Store]:
     if request.param == "endpoint":
         with endpoint.keyspace(endpoint.given()) as settings, endpoint.tables(settings), AstraStore(settings) as opened:
@@ -76,6 +78,7 @@ def store(request: pytest.FixtureRequest, home: Place, api: DataApi) -> Iterator
         "astra": lambda: CqlStore(home.settings),
         "postgres": lambda: PostgresStore(home.settings),
         "dual": lambda: DualWriteStore(home.settings, CONFIG),
+        "async dual": lambda: AwaitedStore(home.settings, CONFIG),
         "api": lambda: AstraStore(settings_of(home.settings, api)),
         "dual api": lambda: ApiDualWriteStore(settings_of(home.settings, api), CONFIG),
     }
@@ -96,7 +99,7 @@ def same(store: Store, other: PostgresStore) -> Callable[[str, dict[str, Any]], 
 
     def read(table: str, key: dict[str, Any]) -> dict[str, Any] | None:
         found = store.get(table, key)
-        if isinstance(store, DualWriteStore):
+        if isinstance(store, BOTH_SIDES):
             there = other.get(table, key)
             if isinstance(store, ApiDualWriteStore) and there and found:  # a type that the API does not know: "ml"
                 there = {name: value for name, value in there.items() if name in found}
@@ -575,7 +578,7 @@ def test_32_threads_share_one_store(store: Store, same: Same, home: Place) -> No
     with ThreadPoolExecutor(32) as pool:
         for done in [pool.submit(work, n) for n in range(32)]:
             done.result(120)
-    if isinstance(store, DualWriteStore):
+    if isinstance(store, BOTH_SIDES):
         with closing(_Drained(home)) as drained:
             drained.table.drained()
     for key in ids:

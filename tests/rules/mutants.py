@@ -526,7 +526,7 @@ MUTANTS = (
     ),
     Mutant(
         "many keys", "a batch does not hold its ranges", "sync/adapters/postgres/dual_write/batch_journal.py",
-        "                    connection.execute(_SHARE_RANGES if waits else _SHARE_RANGES_NOW, tokens)\n", "                    pass\n", MANY,
+        "                    connection.execute(_SHARE_RANGES, tokens)\n", "                    pass\n", MANY,
         "rule_9_",
     ),
     Mutant(
@@ -592,7 +592,35 @@ MUTANTS = (
     ),
     Mutant(
         "48", "a batch of others' puts waits for a backfill's merge", "sync/adapters/postgres/dual_write/batch_journal.py",
-        'b"FOR SHARE NOWAIT)"', 'b"FOR  SHARE)"', SHARED_THERE, "a_merge_of_their_ranges",
+        '                if waits:\n                    connection.execute(_SHARE', '                if True:\n                    connection.execute(_SHARE',
+        SHARED_THERE, "a_merge_of_their_ranges",
+    ),
+    Mutant(
+        "48", "the main thread leads", SHARED_PUTS, " or get_ident() == main_thread().ident:", ":", SHARED, "the_main_thread_leads_nobody",
+    ),
+    Mutant(
+        "48", "what is too slow together is tried together again", SHARED_PUTS, "        if ends.is_slow or any(", "        if any(",
+        SHARED, "too_slow_together",
+    ),
+    Mutant(
+        "48", "a call that an executor took and refused is made twice", "sync/stores/threads.py",
+        "        if unclaimed.acquire(blocking=False):\n", "        if unclaimed:\n", TASKS, "taken_and_refused",
+    ),
+    Mutant(
+        "48", "a task that is collected waits for the lock of who collects it", GATHERING,
+        '        if one.state != "waits":\n            # Without the lock',
+        '        if one.state == "":\n            # Without the lock', TASKS, "that_nobody_keeps",
+    ),
+    Mutant(
+        "48", "what was refused at once counts as quick", GATHERING, "            if has_written:\n", "            if True:\n", TASKS, "does_not_count_as_quick",
+    ),
+    Mutant(
+        "48", "a busy machine has more under way", GATHERING, " or not self._has_room() or (self._called", " or (self._called", TASKS,
+        "waits_on_while_places",
+    ),
+    Mutant(
+        "48", "an interrupted answer leaves the others waiting", TASK_PUTS, "        answers[0][0].loop.call_soon(_end, answers)\n", "",
+        TASKS, "handler_of_a_signal",
     ),
     Mutant(
         "48", "locked rows of tasks occupy every thread", "sync/stores/both_sides/halves.py", "self._waiting.acquire(blocking=False)",

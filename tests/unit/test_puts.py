@@ -17,6 +17,8 @@ from support.running_commands import until
 from support.spans import recorded
 
 from sync.errors import ForkedStore, WriteUnsure
+from sync.ports import Intent
+from sync.stores.both_sides.halves import Half
 from sync.stores.both_sides.puts import GivenRow
 from sync.stores.both_sides.task_puts import TaskPuts
 from sync.wiring.tracing import tracing
@@ -93,6 +95,25 @@ def test_a_store_that_is_closed_waits_for_halves_and_one_whose_threads_have_ende
     store.locked = {b"a"}
     store._many.shutdown()
     assert each(store, b"a", b"b") == [{}, {0: "written"}, {1: "written"}]
+
+
+def test_a_half_is_written_once_though_no_thread_could_be_started() -> None:
+    """Would break: it counts as ended twice, and the store closes while another call is under way."""
+    store, told = Store(), list[BaseException | None]()
+    taken, submit = list[Any](), store._many.submit
+
+    def refused(call: Any) -> Any:
+        taken.append(call)
+        raise RuntimeError("can't start new thread")
+
+    store._many.submit = refused  # type: ignore[method-assign, assignment]
+    half = Half(store.flows.batch, store._made({"id": b"a"}), Intent(1, 1, 1), told.append)
+    with store._calls:
+        store._halves.begin([half])
+        submit(taken[0]).result(60)
+        assert (told, store.halves) == ([None], [b"a"])
+        assert store._calls._under_way.total() == 1
+    assert store._calls.end(0) == 0
 
 
 def test_a_row_is_made_once_for_the_same_flows() -> None:

@@ -283,10 +283,10 @@ def test_places_that_are_stuck_count_no_more_until_they_are_free(monkeypatch: py
     assert gathering.has_waited(others[0])
     assert not gathering.has_waited(others[0]), "once"
     now[0] = 1.6
-    assert gathering.leave(others[0]) is others[1]
-    assert gathering.leave(others[1]) is others[2]
-    assert gathering.leave(stuck[0]) is others[3]
-    assert gathering.leave(others[2]) is None
+    assert gathering.leave(others[0], has_written=True) is others[1]
+    assert gathering.leave(others[1], has_written=True) is others[2]
+    assert gathering.leave(stuck[0], has_written=True) is others[3]
+    assert gathering.leave(others[2], has_written=True) is None
     assert gathering.enter(others[4])
     assert not gathering.enter(others[5]), "two are under way that are not stuck"
 
@@ -378,7 +378,7 @@ def test_held_keys_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
     assert list(writes.shared._held) == [b"c"]
 
 
-def test_one_that_is_interrupted_while_it_waits_is_not_written() -> None:
+def test_one_that_is_interrupted_while_it_waits_is_not_written(monkeypatch: pytest.MonkeyPatch) -> None:
     """Would break: Ctrl-C, and the row is written all the same; or the others wait for one that is gone."""
     writes = Writes()
 
@@ -386,6 +386,7 @@ def test_one_that_is_interrupted_while_it_waits_is_not_written() -> None:
         raise InterruptedError
 
     before = signal.signal(signal.SIGUSR1, interrupt)
+    monkeypatch.setattr(shared_puts, "main_thread", lambda: SimpleNamespace(ident=None))  # else it would not wait
     try:
         with busy(writes) as callers:
 
@@ -407,14 +408,36 @@ def test_one_that_is_interrupted_while_it_waits_is_not_written() -> None:
     assert (writes.batches, "gone" in writes.names) == ([["a", "b"]], False)
 
 
+def test_the_main_thread_leads_nobody_and_waits_for_nobody() -> None:
+    """Would break: a handler of a signal raises within a semaphore that all batches need, which is never released."""
+    writes = Writes()
+    with busy(writes) as callers:
+        given = callers.put(put("a"), put("b"))
+        assert writes.shared.write(put("c"))
+        free(writes)
+        assert all(each.result(60) for each in given)
+    assert (writes.batches, writes.alone[AT_ONCE]) == ([["a", "b"]], ("c", main_thread().ident))
+
+
+def test_what_is_too_slow_together_goes_alone_for_a_while() -> None:
+    """Would break: rows of large indexes, and every batch takes a second for nothing before its rows go by themselves."""
+    writes = Writes(Ends(halves={0: Intent(1, 1, 1), 1: Intent(2, 1, 1)}, is_slow=True))
+    with busy(writes) as callers:
+        given = callers.put(put("a"), put("b"))
+        free(writes)
+        assert all(each.result(60) for each in given)
+        assert writes.shared.is_apart
+    assert sorted(name for name, _ in writes.halves) == ["a", "b"]
+
+
 def test_one_that_was_called_to_lead_and_is_interrupted_calls_the_next() -> None:
     gathering = Gathering[Member](Limit(1, 1), 600.0)
     first, second, third = (Member(name) for name in "abc")
     assert [gathering.enter(each) for each in (first, second, third)] == [True, False, False]
-    assert gathering.leave(first) is second
-    assert gathering.leave(second) is third
-    assert gathering.leave(second) is None, "it has left"
-    assert gathering.leave(third) is None
+    assert gathering.leave(first, has_written=True) is second
+    assert gathering.leave(second, has_written=True) is third
+    assert gathering.leave(second, has_written=True) is None, "it has left"
+    assert gathering.leave(third, has_written=True) is None
     assert gathering.enter(Member("d"))
 
 
@@ -436,7 +459,7 @@ def test_what_was_put_back_comes_before_what_came_later() -> None:
     assert led == members[:3]
     gathering.put_back(members[1:3])
     gathering.enter(members[4])
-    assert gathering.leave(members[0]) is members[1]
+    assert gathering.leave(members[0], has_written=True) is members[1]
     led = [members[1]]
     gathering.take(led, 9, lambda _: True)
     assert led == members[1:]

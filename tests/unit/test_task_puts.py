@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+import gc
+import time
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from threading import Event
+from threading import Event, Thread
 from types import SimpleNamespace
 from typing import Any
 
@@ -14,7 +16,7 @@ from support.running_commands import until
 
 from sync.errors import EpochChanged, StoreClosed, WriteRefused, copied
 from sync.flows import gathering as gathering_module
-from sync.flows.gathering import Gathering
+from sync.flows.gathering import Gathering, Limit
 from sync.stores.both_sides import task_puts
 from sync.stores.both_sides.puts import Answer, GivenRow
 from sync.stores.both_sides.task_puts import TaskPuts
@@ -279,8 +281,8 @@ def test_a_task_that_is_cancelled_as_it_is_called_to_lead_loses_nobody(monkeypat
             withdraw(gathering, one)
             is_withdrawn.set()
 
-        def calling(gathering: Gathering[Any], one: Any) -> Any:
-            called = leave(gathering, one)
+        def calling(gathering: Gathering[Any], one: Any, has_written: bool) -> Any:
+            called = leave(gathering, one, has_written)
             if called and called.row.values["id"] == "gone":
                 is_called.set()
                 assert is_withdrawn.wait(60)
@@ -305,7 +307,7 @@ def never_stuck(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(gathering_module, "time", SimpleNamespace(monotonic=lambda: 0.0))
 
 
-def test_who_has_waited_long_leads_though_all_places_are_taken(never_stuck: None) -> None:
+def test_who_has_waited_long_leads_though_all_places_are_taken() -> None:
     """Would break: three rows that somebody has locked, and every other task waits for as long as they do."""
     store = Store()
 
@@ -319,7 +321,7 @@ def test_who_has_waited_long_leads_though_all_places_are_taken(never_stuck: None
     assert run(store, scene) == [True] * 3
 
 
-def test_what_was_put_back_may_have_waited_long_again(never_stuck: None, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_was_put_back_may_have_waited_long_again(monkeypatch: pytest.MonkeyPatch) -> None:
     """Would break: of two of a key the second is put back, and waits behind three that are stuck."""
     store, has_waited, asked = Store({"a2": "later"}), Gathering.has_waited, Event()
 
@@ -340,17 +342,16 @@ def test_what_was_put_back_may_have_waited_long_again(never_stuck: None, monkeyp
     assert run(store, scene) == [True] * 2
 
 
-def test_where_all_threads_are_busy_those_that_have_waited_go_together(
-    never_stuck: None, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_where_all_threads_are_busy_those_that_have_waited_go_together(monkeypatch: pytest.MonkeyPatch) -> None:
     """Would break: on a machine that is too busy each goes by itself, which costs three times as much: it stays too busy."""
-    store, has_waited, asked = Store(), Gathering.has_waited, list[str]()
+    store, has_waited, asked, now = Store(), Gathering.has_waited, list[str](), [0.0]
 
     def noted(gathering: Gathering[Any], one: Any, *how: bool, **named: bool) -> bool:
         asked.append(one.row.values["id"])
         return has_waited(gathering, one, *how, **named)
 
     monkeypatch.setattr(Gathering, "has_waited", noted)
+    monkeypatch.setattr(gathering_module, "time", SimpleNamespace(monotonic=lambda: now[0]))
 
     async def scene() -> list[bool]:
         with ThreadPoolExecutor(AT_ONCE) as threads:
@@ -358,13 +359,156 @@ def test_where_all_threads_are_busy_those_that_have_waited_go_together(
             first = await busy(puts, store)
             puts._gathering("t").patience = 0.01
             tasks = await begun(puts, *"abcde")
+            now[0] = 1.0  # the places are stuck
             await asyncio.to_thread(until, lambda: set(asked) == set("abcde"))
+            now[0] = 0.0  # else each that ends calls one more
             for event in store.held.values():
                 event.set()
             return await asyncio.wait_for(asyncio.gather(*tasks, *first), 60)
 
     assert asyncio.run(scene()) == [True] * (5 + AT_ONCE)
     assert [sorted(batch) for batch in store.batches] == [list("abcde")]
+
+
+def test_who_has_waited_long_waits_on_while_places_become_free(never_stuck: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Would break: a machine is too slow for its tasks, each thread takes a few of them, and all of it costs twice as much."""
+    store, has_waited, asked = Store(), Gathering.has_waited, list[bool]()
+
+    def noted(gathering: Gathering[Any], one: Any, beside_called: bool) -> bool:
+        asked.append(has_waited(gathering, one, beside_called))
+        return asked[-1]
+
+    monkeypatch.setattr(Gathering, "has_waited", noted)
+
+    async def scene(puts: TaskPuts) -> list[bool]:
+        await busy(puts, store)
+        puts._gathering("t").patience = 0.01
+        tasks = await begun(puts, *"abc")
+        await asyncio.to_thread(until, lambda: len(asked) > 10)
+        store.held["busy 0"].set()
+        return await asyncio.gather(*tasks)
+
+    assert run(store, scene) == [True] * 3
+    assert store.batches == [["a", "b", "c"]]
+
+
+def test_what_has_written_nothing_does_not_count_as_quick() -> None:
+    """Would break: one row that is refused, or one cancelled task, and three go at a time for a minute."""
+    store = Store()
+
+    async def scene(puts: TaskPuts) -> int:
+        gathering = puts._gathering("t")
+        gathering._limit = Limit(1, 10)
+        gathering._limit.took(0.02, time.monotonic())
+        for _ in range(20):
+            with pytest.raises(WriteRefused):
+                await puts.put("t", {"id": "bad"}, None)
+        for _ in range(3):
+            gathering._limit.took(0.02, time.monotonic())
+        return gathering._limit.now
+
+    assert run(store, scene) == 10
+
+
+class Threadless(ThreadPoolExecutor):
+    """As one whose process may not have more threads: it raises, and has taken the call."""
+
+    def __init__(self) -> None:
+        super().__init__(1)
+        self.taken = list[Callable[[], object]]()
+
+    def submit(self, call: Any, /, *_given: Any, **_named: Any) -> Any:
+        self.taken.append(call)
+        raise RuntimeError("can't start new thread")
+
+
+def test_a_call_that_is_taken_and_refused_is_made_once() -> None:
+    """Would break: a row is written again, long after its answer, over what somebody has written since."""
+    store, threads = Store(), Threadless()
+    del store.held["busy 0"]
+
+    async def scene() -> None:
+        puts = TaskPuts(store, threads, 1)  # type: ignore[arg-type]
+        assert await puts.put("t", {"id": "a"}, None)
+        assert await puts.put("t", {"id": "a"}, None)
+        for call in threads.taken:
+            call()
+
+    asyncio.run(scene())
+    assert store.alone == ["a", "a"]
+
+
+def test_a_task_that_nobody_keeps_is_collected_while_its_gathering_is_locked() -> None:
+    """Would break: a loop was closed with tasks that wait, Python collects them within the lock, and every put hangs."""
+    store = Store()
+    loop, threads = asyncio.new_event_loop(), ThreadPoolExecutor(THREADS + 1)
+    puts = TaskPuts(store, threads, THREADS)  # type: ignore[arg-type]
+
+    async def scene() -> None:
+        await busy(puts, store)
+        await begun(puts, "a", "b")
+
+    loop.run_until_complete(scene())
+    loop.close()
+    gathering = puts._tables["t"]
+    for event in store.held.values():
+        event.set()
+    threads.shutdown()
+    assert store.batches == [["a", "b"]]
+
+    def collect() -> None:
+        with gathering._guard:
+            gc.collect()
+
+    collector = Thread(target=collect, daemon=True)
+    collector.start()
+    collector.join(20)
+    assert not collector.is_alive()
+
+
+def test_a_handler_of_a_signal_that_raises_leaves_no_task_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Would break: a time limit by a signal, and up to 63 tasks of others are never told."""
+    store, end = Store(), task_puts._end
+
+    class Interrupting(list[Any]):
+        def __iter__(self) -> Iterator[Any]:
+            if told:
+                yield from super().__iter__()
+            yield from self[:2]
+            raise TimeoutError("a handler's")
+
+    def interrupted(answers: Sequence[Any]) -> None:
+        monkeypatch.setattr(task_puts, "_end", end)
+        try:
+            end(Interrupting(answers))
+        finally:
+            told.append(sum(one.future.done() for one, _ in answers))
+
+    told = list[int]()
+
+    async def scene(puts: TaskPuts) -> list[bool]:
+        asyncio.get_running_loop().set_exception_handler(lambda *_: None)
+        await busy(puts, store)
+        tasks = await begun(puts, *"abcdef")
+        store.first = lambda: monkeypatch.setattr(task_puts, "_end", interrupted)
+        store.held["busy 0"].set()
+        return await asyncio.gather(*tasks)
+
+    assert run(store, scene) == [True] * 6
+    assert told == [2]
+
+
+def test_an_error_that_no_future_takes_is_told_all_the_same() -> None:
+    """Would break: the task waits for ever."""
+    store = Store()
+    del store.held["busy 0"]
+
+    def stop(*_: object) -> bool:
+        raise StopIteration
+
+    store._put = stop  # type: ignore[method-assign, assignment]
+    with pytest.raises(RuntimeError, match="StopIteration"):
+        run(store, lambda puts: puts.put("t", {"id": "a"}, None))
 
 
 def test_tasks_of_several_loops_share_a_store() -> None:

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 from sync.adapters.postgres.connection.held import NESTED
 from sync.core.reads.query import OrderBy
 from sync.errors import StoreClosed, WriteRefused, WriteRefusedNow
+from sync.ports import Primary
 from sync.settings import Config, Settings, load_config, load_settings
 from sync.stores.both_sides.async_transaction import AsyncTransaction, async_transaction
 from sync.stores.both_sides.dual import DualWriteStore
@@ -131,6 +132,10 @@ class AsyncDualWriteStore:
     async def count(self, table: str) -> int:
         """As DualWriteStore.count."""
         return await self._run(lambda: self._opened.count(table))
+
+    async def primary(self) -> Primary:
+        """As DualWriteStore.primary."""
+        return await self._run(lambda: self._opened.primary)
 
     def transaction(self) -> AbstractAsyncContextManager[AsyncTransaction]:
         """As DualWriteStore.transaction: `async with store.transaction() as tx:`, with its methods awaited.

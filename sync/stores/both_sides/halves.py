@@ -10,12 +10,14 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from contextvars import copy_context
 from dataclasses import dataclass
+from functools import partial
 from threading import BoundedSemaphore, RLock
 
 from sync.core.mutations import Mutation
 from sync.flows.dual_write_batch import ForwardBatch
 from sync.ports import Intent
 from sync.stores.calls import Calls
+from sync.stores.threads import run_once
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -44,10 +46,7 @@ class Halves:
                 self._submit(self._try, half)
 
     def _submit(self, step: Callable[[Half], bool], half: Half) -> None:
-        try:
-            self._threads.submit(copy_context().run, self._run, step, half)
-        except RuntimeError:  # no thread takes calls any more, since the store could not wait for all of them
-            self._run(step, half)
+        run_once(self._threads, partial(copy_context().run, self._run, step, half))
 
     def _run(self, step: Callable[[Half], bool], half: Half) -> None:
         failed: BaseException | None = None

@@ -64,7 +64,7 @@ class Puts(ManyPuts):
         if not self._side.is_registered or self._side.registration.primary != "astra":
             return False
         flows = self._known.known(table)
-        return flows is None or not flows.puts.is_apart
+        return flows is not None and not flows.puts.is_apart
 
     def _put_each(self, table: str, rows: Sequence[GivenRow], tell: Callable[[Mapping[int, Answer]], object]) -> None:
         """Write rows of several callers together, each with its own answer, by number.

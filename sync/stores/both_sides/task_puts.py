@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
 from contextlib import suppress
 from contextvars import copy_context
+from functools import partial
 from typing import Any
 
 from sync.errors import copied
@@ -18,6 +19,7 @@ from sync.flows.gathering import Gathering, Limit, Member
 from sync.flows.shared_puts import AT_ONCE, PATIENCE_SECONDS
 from sync.ports import MAX_LOCKS
 from sync.stores.both_sides.puts import Answer, GivenRow, Puts
+from sync.stores.threads import run_once
 from sync.wiring.tracing import tracing
 
 
@@ -51,16 +53,18 @@ class TaskPuts:
                 self._submit(self._alone, table, one)
                 return await one.future
             gathering = self._gathering(table)
-            if gathering.enter(one):
-                self._submit(self._lead, table, one)
-                return await one.future
-            self._wait(table, one)
             try:
+                if gathering.enter(one):
+                    self._submit(self._lead, table, one)
+                else:
+                    self._wait(table, one)
                 return await one.future
             finally:
                 gathering.withdraw(one)
                 if one.timer:
                     one.timer.cancel()
+                if not one.loop.is_closed():
+                    one.future.cancel()  # interrupted before it has waited: what has not begun is not written
 
     def _gathering(self, table: str) -> Gathering[_Put]:
         found = self._tables.get(table)
@@ -74,20 +78,20 @@ class TaskPuts:
         one.timer = one.loop.call_later(self._gathering(table).patience, self._has_waited, table, one)
 
     def _has_waited(self, table: str, one: _Put) -> None:
+        self._wait(table, one)  # it may be put back, to wait again
         # Where all threads are busy, all of them would come to this before one begins to lead, and go one by one.
         if self._gathering(table).has_waited(one, beside_called=False):
             self._submit(self._lead, table, one)
-        self._wait(table, one)  # it may be put back, to wait again
 
     def _lead(self, table: str, first: _Put) -> None:
         """In a thread: write those that wait. The next ones begin as soon as most of these have their answers."""
-        gathering, led = self._gathering(table), [first]
+        gathering, led, has_written = self._gathering(table), [first], False
         begun, unanswered = list[_Put](), set[int]()
 
         def tell(answers: Mapping[int, Answer]) -> None:
             unanswered.difference_update(answers)
             gathering.put_back([begun[number] for number, answer in sorted(answers.items()) if answer == "later"])
-            self._leave(table, first)
+            self._leave(table, first, "written" in answers.values())
             for number in (number for number, answer in answers.items() if answer == "alone"):
                 self._submit(self._alone, table, begun[number])
             self._answer([(begun[n], None) for n, answer in answers.items() if answer == "written"])
@@ -100,33 +104,31 @@ class TaskPuts:
                 unanswered.update(range(len(begun)))
                 self._store._put_each(table, [one.row for one in begun], tell)
             elif begun:
-                begun[0].context.copy().run(self._alone, table, begun[0])
+                has_written = begun[0].context.copy().run(self._alone, table, begun[0])
         except BaseException as error:  # noqa: BLE001 (the tasks have it)
             self._answer([(begun[number], copied(error)) for number in unanswered])
         finally:
-            self._leave(table, first)
+            self._leave(table, first, has_written)
 
-    def _alone(self, table: str, one: _Put) -> None:
-        """In a thread: write one by itself."""
+    def _alone(self, table: str, one: _Put) -> bool:
+        """In a thread: write one by itself. Returns whether it is written."""
         if one.future.cancelled():
-            return
+            return False
         try:
             self._store._put(table, one.row.values, one.row.ttl)
         except BaseException as error:  # noqa: BLE001 (the task has it)
             self._answer([(one, error)])
-        else:
-            self._answer([(one, None)])
+            return False
+        self._answer([(one, None)])
+        return True
 
-    def _leave(self, table: str, first: _Put) -> None:
-        if called := self._gathering(table).leave(first):
+    def _leave(self, table: str, first: _Put, has_written: bool) -> None:
+        if called := self._gathering(table).leave(first, has_written):
             self._submit(self._lead, table, called)
 
-    def _submit(self, call: Callable[[str, _Put], None], table: str, one: _Put) -> None:
+    def _submit(self, call: Callable[[str, _Put], object], table: str, one: _Put) -> None:
         own = one.context.copy()  # what is recorded there belongs to the task's span; another call may be in it now
-        try:
-            self._threads.submit(own.run, call, table, one)
-        except RuntimeError:  # no thread takes calls any more, since the store was closed: it says so
-            own.run(call, table, one)
+        run_once(self._threads, partial(own.run, call, table, one))
 
     def _answer(self, answers: Sequence[tuple[_Put, BaseException | None]]) -> None:
         """In a thread: tell the tasks, those of a loop with one call."""
@@ -136,10 +138,20 @@ class TaskPuts:
 
 
 def _end(answers: Sequence[tuple[_Put, BaseException | None]]) -> None:
-    for one, error in answers:
-        if one.future.done():
-            continue  # its task was cancelled
-        if error is None:
-            one.future.set_result(True)
-        else:
-            one.future.set_exception(error)
+    """On the loop of these."""
+    try:
+        for one, error in answers:
+            if one.future.done():
+                continue  # its task was cancelled
+            if error is None:
+                one.future.set_result(True)
+            else:
+                one.future.set_exception(_takeable(error))
+    except BaseException:  # a handler of a signal has raised: the others wait
+        answers[0][0].loop.call_soon(_end, answers)
+        raise
+
+
+def _takeable(error: BaseException) -> BaseException:
+    """The error, as a future takes it."""
+    return RuntimeError(f"the put raised {error!r}") if isinstance(error, StopIteration) else error

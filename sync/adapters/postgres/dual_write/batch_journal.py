@@ -31,9 +31,7 @@ from sync.failpoints import failpoint
 from sync.ports import MAX_LOCKS, Intent
 
 _SHARE_RANGES = queries("dual_write/reconcile")["share_ranges"].encode()
-_SHARE_RANGES_NOW = _SHARE_RANGES.replace(b"FOR SHARE)", b"FOR SHARE NOWAIT)")
-assert _SHARE_RANGES_NOW != _SHARE_RANGES, "share_ranges of reconcile.sql is written otherwise: what would not wait does"
-_SHORT_WAIT_SECONDS, _SHORT_STATEMENT_SECONDS = 0.1, 1.0
+_SHORT_WAIT_SECONDS, _SHORT_STATEMENT_SECONDS, _PLACE_SECONDS = 0.1, 1.0, 0.25
 _WAIT_SHORTLY = b"SELECT set_config('lock_timeout', %(lock)s, true), set_config('statement_timeout', %(statement)s, true)"
 """Both, since the former holds for each of the locks: there are up to 64 in a statement."""
 
@@ -115,9 +113,10 @@ class RowsJournal:
                 if not waits:
                     connection.execute(_WAIT_SHORTLY, self._shortly)
                 lock_keys(connection, [put.key for put, _ in written], self._partitioned)
-                # A backfill's merge writes many rows, too, in an order of its own, and takes no keys' locks.
-                if waits or len(written) > 1:
-                    connection.execute(_SHARE_RANGES if waits else _SHARE_RANGES_NOW, tokens)
+                # A backfill's merge writes many rows, too, in an order of its own, and takes no keys' locks. What waits only
+                # shortly needs no order; and if it shared ranges as often as puts come, merges would hardly find theirs free.
+                if waits:
+                    connection.execute(_SHARE_RANGES, tokens)
                 found = connection.execute(putting.text, putting.values(rows), binary=True)
                 failpoint("write.before_commit")
             (accepted,) = found.fetchone() or (0,)
@@ -130,7 +129,7 @@ class RowsJournal:
     @contextmanager
     def _place(self, waits: bool) -> Iterator[None]:
         """One of the places for transactions that hold a batch's locks. Raises TargetBusy."""
-        if not self._writer.batches.acquire(timeout=None if waits else _SHORT_WAIT_SECONDS):
+        if not self._writer.batches.acquire(timeout=None if waits else _PLACE_SECONDS):
             raise TargetBusy("other batches hold their keys")
         try:
             yield
