@@ -30,6 +30,7 @@ REFUSED, UNSURE = WriteRefused("no"), WriteUnsure("perhaps")
 def patient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shared_puts, "PATIENCE_SECONDS", 600.0)
     monkeypatch.setattr(shared_puts, "_PAUSE_SECONDS", 600.0)
+    monkeypatch.setattr(shared_puts, "main_thread", lambda: SimpleNamespace(ident=None))  # a test's thread is as any other
 
 
 def put(key: str, size: int = 1) -> Mutation:
@@ -378,7 +379,7 @@ def test_held_keys_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
     assert list(writes.shared._held) == [b"c"]
 
 
-def test_one_that_is_interrupted_while_it_waits_is_not_written(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_that_is_interrupted_while_it_waits_is_not_written() -> None:
     """Would break: Ctrl-C, and the row is written all the same; or the others wait for one that is gone."""
     writes = Writes()
 
@@ -386,7 +387,6 @@ def test_one_that_is_interrupted_while_it_waits_is_not_written(monkeypatch: pyte
         raise InterruptedError
 
     before = signal.signal(signal.SIGUSR1, interrupt)
-    monkeypatch.setattr(shared_puts, "main_thread", lambda: SimpleNamespace(ident=None))  # else it would not wait
     try:
         with busy(writes) as callers:
 
@@ -408,8 +408,9 @@ def test_one_that_is_interrupted_while_it_waits_is_not_written(monkeypatch: pyte
     assert (writes.batches, "gone" in writes.names) == ([["a", "b"]], False)
 
 
-def test_the_main_thread_leads_nobody_and_waits_for_nobody() -> None:
+def test_the_main_thread_leads_nobody_and_waits_for_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
     """Would break: a handler of a signal raises within a semaphore that all batches need, which is never released."""
+    monkeypatch.setattr(shared_puts, "main_thread", main_thread)
     writes = Writes()
     with busy(writes) as callers:
         given = callers.put(put("a"), put("b"))
