@@ -8,6 +8,7 @@ process         a store belongs to the process that opened it
 protocol        `Store`: what all stores have in common
 rows            what `find` and `scan` return
 schema_refresh  when to read a schema again
+threads         a call that a pool of threads makes, or its caller; never both
 transaction     `Transaction`: what `transaction()` gives
 """
 

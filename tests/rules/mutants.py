@@ -632,8 +632,8 @@ MUTANTS = (
     ),
     Mutant(
         "48", "a cancelled task takes back the turn that it was given", GATHERING,
-        '            if one.state == "waits":\n                one.state = "goes"\n                self._forget(one)\n\n    def take',
-        '            if one.state != "goes":\n                one.state = "goes"\n                self._forget(one)\n\n    def take',
+        '            return\n        with self._guard:\n            if one.state == "waits":\n                one.state = "goes"\n',
+        '            pass\n        with self._guard:\n            if one.state != "goes":\n                one.state = "goes"\n',
         TASKS, "cancelled_as_it_is_called",
     ),
     Mutant(
