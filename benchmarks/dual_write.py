@@ -111,7 +111,7 @@ class Bench:
         """No intents and no songs of the cell before."""
         with self._servers.postgres() as connection:
             connection.execute("SELECT set_config('sync.own', 'on', false)")  # or a trigger refuses it, as anybody's
-            connection.execute("TRUNCATE sync.intent, sync.tombstone, public.songs, public.bench_commit")
+            connection.execute("TRUNCATE sync.intent, sync.tombstone, public.songs, public.bench_plain, public.bench_commit")
 
     def drain(self, keys: int) -> None:
         """As many finished intents, drained as a worker does it."""
@@ -146,6 +146,8 @@ def prepare(servers: Servers) -> None:
         indexes.add_sync_columns(connection, mapped[0])
         connection.execute("CREATE TABLE IF NOT EXISTS public.bench_commit (number int)")
     indexes.build_missing(servers.settings, mapped, lambda build: None)
+    with servers.postgres() as connection:
+        connection.execute("CREATE TABLE IF NOT EXISTS public.bench_plain (LIKE public.songs INCLUDING ALL)")
 
 
 @contextmanager

@@ -14,7 +14,7 @@ from typing import Any
 import psutil
 import psycopg
 
-from sync.local import down, up
+from sync.local import PostgresOptions, down, up
 from sync.local.stack import Stack
 from sync.settings import Settings
 
@@ -59,8 +59,12 @@ def own_servers(keyspace: str, database: str, keep: bool = False, name: str = "s
         if not keep:
             down(folder, say)
         up(folder, say)
+        stack = Stack(folder)
+        stack.postgres.stop()
+        stack.postgres.options = PostgresOptions(settings={"max_connections": "300"})  # stores of two versions are open at once
+        stack.postgres.start()
         try:
-            yield Servers(Stack(folder), keyspace, database)
+            yield Servers(stack, keyspace, database)
         finally:
             if not keep:
                 down(folder, say)

@@ -81,7 +81,7 @@ class SharedPuts:
             # Not for as long as it takes: whoever was to tell this one may have been interrupted before it did.
             while not mine.told.acquire(timeout=self._gathering.patience):
                 self._gathering.has_waited(mine)
-                if mine.state != "goes":
+                if mine.state in ("leads", "apart"):
                     break
             rest = self._turn(mine)
             has_written = rest is _WRITTEN

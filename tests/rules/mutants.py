@@ -599,6 +599,10 @@ MUTANTS = (
         "48", "the main thread leads", SHARED_PUTS, " or get_ident() == main_thread().ident:", ":", SHARED, "the_main_thread_leads_nobody",
     ),
     Mutant(
+        "48", "one that waits is taken for interrupted", SHARED_PUTS, 'if mine.state in ("leads", "apart"):', 'if mine.state != "goes":', SHARED,
+        "waits_on_while_places",
+    ),
+    Mutant(
         "48", "what is too slow together is tried together again", SHARED_PUTS, "        if ends.is_slow or any(", "        if any(",
         SHARED, "too_slow_together",
     ),

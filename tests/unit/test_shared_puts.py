@@ -271,6 +271,26 @@ def test_who_has_waited_long_leads_though_all_places_are_taken() -> None:
     assert writes.batches == [["c", "a", "b"], ["a", "b"]]
 
 
+def test_who_has_waited_long_waits_on_while_places_become_free(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Would break: on a machine that is too slow for a thousand threads, most of them hear that they were interrupted."""
+    has_waited, asked = Gathering.has_waited, list[bool]()
+
+    def noted(gathering: Gathering[Any], one: Any) -> bool:
+        asked.append(has_waited(gathering, one))
+        return asked[-1]
+
+    monkeypatch.setattr(gathering_module, "time", SimpleNamespace(monotonic=lambda: 0.0))  # no place is stuck
+    monkeypatch.setattr(Gathering, "has_waited", noted)
+    writes = Writes()
+    writes.shared._gathering.patience = 0.01
+    with busy(writes) as callers:
+        given = callers.put(put("a"), put("b"))
+        until(lambda: len(asked) > 10)
+        free(writes)
+        assert [each.result(60)[0] for each in given] == [True, True]
+    assert (writes.batches, set(asked)) == ([["a", "b"]], {False})
+
+
 def test_places_that_are_stuck_count_no_more_until_they_are_free(monkeypatch: pytest.MonkeyPatch) -> None:
     """Would break: while three wait for locked rows, one batch each quarter of a second; or, later, more than three for good."""
     now = [0.0]
