@@ -61,7 +61,7 @@ def own_servers(keyspace: str, database: str, keep: bool = False, name: str = "s
         up(folder, say)
         stack = Stack(folder)
         stack.postgres.stop()
-        stack.postgres.options = PostgresOptions(settings={"max_connections": "300"})  # stores of two versions are open at once
+        stack.postgres.options = PostgresOptions(settings={"max_connections": "300"})  # of two versions' stores
         stack.postgres.start()
         try:
             yield Servers(stack, keyspace, database)
