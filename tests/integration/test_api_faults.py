@@ -12,6 +12,7 @@ from pydantic import SecretStr
 from support.dataapi import errors
 from support.dataapi.server import DataApi, Fault, answers, cut, data_api, settings_of, slow, status
 from support.places import NewPlace, Place
+from support.running_commands import until
 
 from sync.adapters.astra.api import open_api
 from sync.errors import SettingsError, SourceUnavailable, SyncError, Unreachable, WriteRefused, WriteUnsure
@@ -43,8 +44,15 @@ def settings(home: Place, double: DataApi) -> Settings:
 @pytest.fixture
 def store(settings: Settings) -> Iterator[AstraStore]:
     open_api(settings, 30).database.create_collection("docs")
-    with AstraStore(settings, TIMEOUT) as opened:
+    with until(lambda: _opened(settings), what="a busy machine answers within the timeout") as opened:
         yield opened
+
+
+def _opened(settings: Settings) -> AstraStore | None:
+    try:
+        return AstraStore(settings, TIMEOUT)
+    except SourceUnavailable:
+        return None
 
 
 @pytest.fixture

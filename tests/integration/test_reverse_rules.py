@@ -229,6 +229,23 @@ def test_rule_26_only_the_intents_that_were_picked_go(table: Table, key: Key, wr
     assert table.settled(key) == {"a": "2", "b": "2"}
 
 
+def test_rule_26_what_was_picked_goes_though_it_was_locked_for_a_moment(
+    table: Table, key: Key, writer: ReverseWriter
+) -> None:
+    """Would break: a worker that looks which intents are due locks those that another one has just taken; these are done, and
+    stay until their lease ends: half a minute, for which a switch waits.
+    """
+    first = writer.begin("put", key, a="1", b="1")
+    writer.actor.journal.mark([first.intent], "finished", "")  # type: ignore[list-item]
+    going = resender(table).pick(key).send()
+    with ThreadPoolExecutor(1) as pool:
+        with holding(table, "SELECT 1 FROM sync.intent FOR UPDATE"):
+            removed = pool.submit(going.remove)
+            until_waiting(table)
+        removed.result(60)
+    assert table.intents(key) == []
+
+
 def test_rule_26_an_old_reconcile_does_not_overwrite(table: Table, key: Key, writer: ReverseWriter) -> None:
     """Would break: a reconcile that slept sends an old row of Postgres over the current one."""
     first = writer.begin("put", key, a="1", b="1")

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 from psycopg import sql
+from psycopg.errors import LockNotAvailable, QueryCanceled
 
 from sync.adapters.postgres.connection.connect import Connection
 from sync.adapters.postgres.connection.epoch_lock import NOT_OWN, SHARE, share_epoch, sharing_epoch
@@ -31,6 +33,8 @@ from sync.ports import Intent, PendingResend
 _SQL = queries("dual_write/reverse")
 _NO_MUTATION: dict[str, Any] = {"kind": "recheck", "mutation": None}
 _REMOVE = _SQL["remove"].replace("{late}", queries("dual_write/journal")["late"]).encode()
+_REMOVE_ONE = _REMOVE.replace(b" SKIP LOCKED", b"")
+assert _REMOVE_ONE != _REMOVE, "remove of reverse.sql is written otherwise: what is locked is never removed"
 
 
 class ReverseJournal:
@@ -279,7 +283,13 @@ class ResendSteps:
     def remove(self, intents: Sequence[int]) -> None:
         """Remove exactly the intents that were picked: the source has these rows."""
         with connection_of(self._pool) as connection:
-            connection.execute(_REMOVE, {"intents": list(intents)})
+            (removed,) = connection.execute(_REMOVE, {"intents": list(intents)}).fetchone() or (0,)
+            if removed == len(intents):
+                return
+            # Others were locked: by a reconcile that picks them, too, or, for a moment, by one that looked which are due.
+            for (left,) in connection.execute(_SQL["committing"], {"intents": list(intents)}).fetchall():
+                with suppress(LockNotAvailable, QueryCanceled):  # it is sent again when its lease ends
+                    connection.execute(_REMOVE_ONE, {"intents": [left]})
 
 
 def _row(found: tuple[Any, ...]) -> tuple[int, bytes | None]:

@@ -92,8 +92,8 @@ SELECT greatest((SELECT {version} FROM {target} AS t WHERE {same_key}), (SELECT 
 SELECT coalesce((SELECT {version} FROM {target} AS t WHERE {same_key}), {tombstone}),
        (SELECT {row} FROM {target} AS t WHERE {same_key})
 
--- remove: exactly the intents that were picked (rule 26). Not waiting for one that another reconcile is picking, which will
--- send its row and remove it: it holds others that this one removes
+-- remove: exactly the intents that were picked (rule 26). Not waiting for one that is locked: whoever has it may hold others that
+-- this one removes. Those are removed one by one
 WITH removed AS (
     DELETE FROM sync.intent WHERE id = ANY (ARRAY(
         SELECT id FROM sync.intent WHERE id = ANY (%(intents)s::bigint[]) FOR UPDATE SKIP LOCKED))
