@@ -20,6 +20,7 @@ from typing import Generic, Literal, TypeVar
 _WINDOW_SECONDS = 30.0
 _AVERAGED = 8
 _SLOWER = 1.5
+_STUCK, _SURELY_STUCK_SECONDS = 4.0, 2.0
 State = Literal["waits", "leads", "goes", "apart"]
 """It waits; it has a place, and may take others along; another one takes it along, or it has ended; it goes by itself."""
 
@@ -46,15 +47,15 @@ class Limit:
     def __init__(self, least: int, most: int) -> None:
         self._least, self._most = least, most
         self.now = most
-        self._usual, self._best, self._best_before, self._until = 0.0, inf, inf, 0.0
+        self.usual, self._best, self._best_before, self._until = 0.0, inf, inf, 0.0
 
     def took(self, seconds: float, at: float) -> None:
         """One that has ended at this moment (in seconds) took so many."""
         if at >= self._until:
             self._best_before, self._best, self._until = self._best, inf, at + _WINDOW_SECONDS
         self._best = min(self._best, seconds)
-        self._usual += (seconds - self._usual) / _AVERAGED if self._usual else seconds
-        is_quick = self._usual <= _SLOWER * min(self._best, self._best_before)
+        self.usual += (seconds - self.usual) / _AVERAGED if self.usual else seconds
+        is_quick = self.usual <= _SLOWER * min(self._best, self._best_before)
         self.now = max(self._least, min(self._most, self.now + (1 if is_quick else -1)))
 
 
@@ -168,7 +169,9 @@ class Gathering(Generic[M]):
     def _has_room(self) -> bool:
         if len(self._places) < self._limit.now:
             return True
-        since = time.monotonic() - self.patience
+        # Not for less than what is usual by far: where all are slow, none of them is stuck, and more of them would be slower.
+        usual = min(_STUCK * self._limit.usual, _SURELY_STUCK_SECONDS)
+        since = time.monotonic() - max(self.patience, usual)
         stuck = sum(1 for _ in takewhile(lambda begun: begun < since, self._places.values()))
         return len(self._places) - stuck < self._limit.now
 

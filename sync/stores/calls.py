@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
-from threading import Condition, Lock, get_ident
+from threading import Condition, RLock, get_ident
 
 from sync.errors import StoreClosed
 
@@ -18,8 +18,8 @@ class Calls:
     def __init__(self, check: Callable[[], None]) -> None:
         self._check = check
         self._under_way: Counter[object] = Counter()
-        # A plain lock: one of the main thread's that a handler of a signal interrupts by raising is released.
-        self._closed, self._guard = False, Lock()
+        # Not a Condition's own: a handler of a signal that raises might leave it locked; and a handler may make calls, too.
+        self._closed, self._guard = False, RLock()
         self._ended = Condition(self._guard)
 
     def __enter__(self) -> None:
@@ -46,7 +46,7 @@ class Calls:
         with self._guard:
             self._under_way[caller] -= 1
             if not self._under_way[caller]:
-                del self._under_way[caller]
+                self._under_way.pop(caller, None)
             self._ended.notify_all()
 
     def end(self, seconds: float) -> int:
@@ -55,7 +55,7 @@ class Calls:
         What a call did after this would go unrecorded (rule 29). A call of this very thread is not waited for: a signal
         handler interrupted it by raising before the `with` block began.
         """
-        with self._ended:
+        with self._guard:
             self._closed = True
             self._under_way.pop(get_ident(), None)
             self._ended.wait_for(lambda: not self._under_way.total(), seconds)

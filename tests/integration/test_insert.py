@@ -19,6 +19,7 @@ from uuid import UUID, uuid4
 import pytest
 from cassandra import OperationTimedOut, Unavailable
 from support.backfills import until
+from support.breakers import open_breaker
 from support.commands import environment
 from support.dual import WINDOW_PASSES, Table, disturbed
 from support.places import Place
@@ -268,17 +269,14 @@ def test_without_a_journal(home: Place, table: Table, key: dict[str, UUID], away
     with DualWriteStore(home.settings, CONFIG.model_copy(update={"dual_write": tuning})) as store:
         store.get("songs", key)
         store.insert("songs", {"id": uuid4()})
-        breaker = store._registration.breaker
-        breaker.failures = breaker.threshold  # as after a statement that did not come back
-        if away == "refuse":
-            breaker.threshold = 0  # whatever a heartbeat says
-            with pytest.raises(WriteRefused, match="journal"):
-                store.insert("songs", {**key, "title": "a"})
-            assert table.source(table.key(**key)) is None
-            return
-        assert store.insert("songs", {**key, "title": "a"}) is True
-        breaker.failures = breaker.threshold
-        assert store.insert("songs", {**key, "title": "b"}) is False
+        with open_breaker(store._registration.breaker):
+            if away == "refuse":
+                with pytest.raises(WriteRefused, match="journal"):
+                    store.insert("songs", {**key, "title": "a"})
+                assert table.source(table.key(**key)) is None
+                return
+            assert store.insert("songs", {**key, "title": "a"}) is True
+            assert store.insert("songs", {**key, "title": "b"}) is False
         until(lambda: store._registration.write_behind.unrecorded_count == 0)
     table.drained()
     assert both(table, table.key(**key)) == ({"title": "a", "year": None},) * 2

@@ -11,6 +11,7 @@ from uuid import UUID, uuid4
 
 import pytest
 from support.backfills import until
+from support.breakers import open_breaker
 from support.commands import environment
 from support.dual import WINDOW_PASSES, Table
 from support.places import Place
@@ -342,9 +343,9 @@ def test_without_a_journal_nothing_or_everything(scene: Scene) -> None:
         registration = store._calls._registration
         old.gate.clear()
         old.entered.clear()
-        registration.breaker.failures = registration.breaker.threshold  # as after a statement that did not come back
-        task = asyncio.create_task(store.save(titles))
-        await old.entered.wait()
+        with open_breaker(registration.breaker):
+            task = asyncio.create_task(store.save(titles))
+            await old.entered.wait()
         assert registration.write_behind.unrecorded_count == 1, "a call that was accepted and is under way"
         task.cancel()
         with pytest.raises(asyncio.CancelledError):

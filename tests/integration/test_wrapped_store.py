@@ -10,6 +10,7 @@ from uuid import UUID, uuid4
 import pytest
 from cassandra import ConsistencyLevel
 from support.backfills import until
+from support.breakers import open_breaker
 from support.commands import environment
 from support.dual import LEASE, WINDOW_PASSES, Table, disturbed
 from support.places import Place
@@ -200,15 +201,13 @@ def test_without_a_journal(wrapped: Any, table: Table, away: str) -> None:
     song = uuid4()
     with wrapped(f'on_postgres_down = "{away}"') as store:
         store.save({"id": song, "title": "before"})
-        breaker = store._calls._registration.breaker
-        breaker.failures = breaker.threshold  # as after a statement that did not come back
-        if away == "refuse":
-            breaker.threshold = 0  # whatever a heartbeat says
-            with pytest.raises(WriteRefused, match="journal"):
-                store.save({"id": song, "title": "after"})
-            assert store.title(song) == "before"
-            return
-        assert store.save({"id": song, "title": "after"}) == "saved"
+        with open_breaker(store._calls._registration.breaker):
+            if away == "refuse":
+                with pytest.raises(WriteRefused, match="journal"):
+                    store.save({"id": song, "title": "after"})
+                assert store.title(song) == "before"
+                return
+            assert store.save({"id": song, "title": "after"}) == "saved"
         until(lambda: table.intents(table.key(id=song)) or table.target(table.key(id=song)) == {"title": "after"})
     assert table.settled(table.key(id=song)) == {"title": "after"}
 
@@ -218,9 +217,7 @@ def test_rule_17_a_call_that_failed_without_a_journal_is_unsure(wrapped: Any, ta
     song = uuid4()
     with wrapped('on_postgres_down = "accept"') as store:
         store.save({"id": song, "title": "before"})
-        breaker = store._calls._registration.breaker
-        breaker.failures = breaker.threshold  # as after a statement that did not come back
-        with pytest.raises(TimeoutError):
+        with open_breaker(store._calls._registration.breaker), pytest.raises(TimeoutError):
             store.rename(song, "landed all the same")
         until(lambda: table.intents(table.key(id=song)))
         assert table.intents(table.key(id=song)) == [("recheck", "unsure")]

@@ -312,6 +312,23 @@ def test_places_that_are_stuck_count_no_more_until_they_are_free(monkeypatch: py
     assert not gathering.enter(others[5]), "two are under way that are not stuck"
 
 
+def test_where_all_are_slow_none_is_stuck(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Would break: a machine is too slow, so that each batch takes longer than anybody is to wait, and ever more are under way."""
+    now = [0.0]
+    monkeypatch.setattr(gathering_module, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    gathering = Gathering[Member](Limit(1, 1), 0.25)
+    first, second, third = (Member(name) for name in "abc")
+    assert gathering.enter(first)
+    now[0] = 0.4
+    assert gathering.leave(first, has_written=True) is None
+    assert gathering.enter(second)
+    assert not gathering.enter(third)
+    now[0] = 1.9
+    assert not gathering.has_waited(third)
+    now[0] = 2.1
+    assert gathering.has_waited(third), "four times as long as usual"
+
+
 def test_who_is_disbanded_and_not_told_finds_out(monkeypatch: pytest.MonkeyPatch) -> None:
     """Would break: Ctrl-C between two that are to go by themselves, and the second one waits for ever."""
 

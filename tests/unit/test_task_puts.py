@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from support.running_commands import until
 
-from sync.errors import EpochChanged, StoreClosed, WriteRefused, copied
+from sync.errors import EpochChanged, StoreClosed, WriteRefused, WriteRefusedNow, copied
 from sync.flows import gathering as gathering_module
 from sync.flows.gathering import Gathering, Limit
 from sync.stores.both_sides import task_puts
@@ -496,6 +496,49 @@ def test_a_handler_of_a_signal_that_raises_leaves_no_task_waiting(monkeypatch: p
 
     assert run(store, scene) == [True] * 6
     assert told == [2]
+
+
+def test_a_handler_of_a_signal_that_raises_as_a_task_is_called_to_lead(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Would break: the task waits for ever, and no other one that waits long is ever called."""
+    store, submit, now = Store(), TaskPuts._submit, [0.0]
+    monkeypatch.setattr(gathering_module, "time", SimpleNamespace(monotonic=lambda: now[0]))
+
+    def interrupted(puts: TaskPuts, call: Any, table: str, one: Any) -> None:
+        if one.row.values["id"] == "gone":
+            raise TimeoutError("a handler's")
+        submit(puts, call, table, one)
+
+    monkeypatch.setattr(TaskPuts, "_submit", interrupted)
+
+    async def scene(puts: TaskPuts) -> bool:
+        asyncio.get_running_loop().set_exception_handler(lambda *_: None)
+        await busy(puts, store)
+        puts._gathering("t").patience = 0.01
+        (gone,) = await begun(puts, "gone")
+        now[0] = 1.0  # the places are stuck
+        with pytest.raises(WriteRefusedNow, match="nothing was written"):
+            await gone
+        assert not puts._gathering("t")._called
+        return await puts.put("t", {"id": "late"}, None)
+
+    assert run(store, scene) is True
+    assert "gone" not in store.alone
+
+
+def test_a_handler_of_a_signal_that_raises_before_a_thread_has_the_put(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Would break: its place is taken for good."""
+    store = Store()
+
+    def interrupted(*_: object) -> None:
+        raise TimeoutError("a handler's")
+
+    async def scene(puts: TaskPuts) -> int:
+        monkeypatch.setattr(TaskPuts, "_submit", interrupted)
+        with pytest.raises(TimeoutError):
+            await puts.put("t", {"id": "gone"}, None)
+        return len(puts._gathering("t")._places)
+
+    assert run(store, scene) == 0
 
 
 def test_an_error_that_no_future_takes_is_told_all_the_same() -> None:

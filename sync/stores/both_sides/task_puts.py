@@ -12,9 +12,10 @@ from concurrent.futures import Executor
 from contextlib import suppress
 from contextvars import copy_context
 from functools import partial
+from threading import Lock
 from typing import Any
 
-from sync.errors import copied
+from sync.errors import WriteRefusedNow, copied
 from sync.flows.gathering import Gathering, Limit, Member
 from sync.flows.shared_puts import AT_ONCE, PATIENCE_SECONDS
 from sync.ports import MAX_LOCKS
@@ -26,7 +27,7 @@ from sync.wiring.tracing import tracing
 class _Put(Member):
     """A put that a task of this event loop waits for."""
 
-    __slots__ = ("context", "future", "loop", "row", "timer")
+    __slots__ = ("context", "future", "loop", "row", "timer", "turn")
 
     def __init__(self, row: GivenRow) -> None:
         super().__init__(self)
@@ -34,6 +35,8 @@ class _Put(Member):
         self.loop = asyncio.get_running_loop()
         self.future: asyncio.Future[bool] = self.loop.create_future()
         self.timer: asyncio.TimerHandle | None = None
+        self.turn = Lock()
+        """Taken by whoever begins its turn to lead, or gives it back."""
 
 
 class TaskPuts:
@@ -54,10 +57,7 @@ class TaskPuts:
                 return await one.future
             gathering = self._gathering(table)
             try:
-                if gathering.enter(one):
-                    self._submit(self._lead, table, one)
-                else:
-                    self._wait(table, one)
+                self._begin(table, one)
                 return await one.future
             finally:
                 gathering.withdraw(one)
@@ -65,6 +65,16 @@ class TaskPuts:
                     one.timer.cancel()
                 if not one.loop.is_closed():
                     one.future.cancel()  # interrupted before it has waited: what has not begun is not written
+
+    def _begin(self, table: str, one: _Put) -> None:
+        try:
+            if self._gathering(table).enter(one):
+                self._submit(self._lead, table, one)
+            else:
+                self._wait(table, one)
+        except BaseException:  # a handler of a signal has raised
+            self._give_back(table, one)
+            raise
 
     def _gathering(self, table: str) -> Gathering[_Put]:
         found = self._tables.get(table)
@@ -78,13 +88,29 @@ class TaskPuts:
         one.timer = one.loop.call_later(self._gathering(table).patience, self._has_waited, table, one)
 
     def _has_waited(self, table: str, one: _Put) -> None:
+        if one.future.done():
+            return
         self._wait(table, one)  # it may be put back, to wait again
-        # Where all threads are busy, all of them would come to this before one begins to lead, and go one by one.
-        if self._gathering(table).has_waited(one, beside_called=False):
-            self._submit(self._lead, table, one)
+        try:
+            # Where all threads are busy, all of them would come to this before one begins to lead, and go one by one.
+            if self._gathering(table).has_waited(one, beside_called=False):
+                self._submit(self._lead, table, one)
+        except BaseException:  # a handler of a signal has raised
+            if self._give_back(table, one) and not one.future.done():
+                one.future.set_exception(WriteRefusedNow(f"{table}: a signal interrupted the call: nothing was written"))
+            raise
+
+    def _give_back(self, table: str, one: _Put) -> bool:
+        """If it was to lead and nobody has begun to, the next one leads. Returns whether that was so."""
+        given_back = one.state == "leads" and one.turn.acquire(blocking=False)
+        if given_back:
+            self._leave(table, one, False)
+        return given_back
 
     def _lead(self, table: str, first: _Put) -> None:
         """In a thread: write those that wait. The next ones begin as soon as most of these have their answers."""
+        if not first.turn.acquire(blocking=False):
+            return
         gathering, led, has_written = self._gathering(table), [first], False
         begun, unanswered = list[_Put](), set[int]()
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from typing import Any
 
 from psycopg import sql
@@ -288,8 +287,11 @@ class ResendSteps:
                 return
             # Others were locked: by a reconcile that picks them, too, or, for a moment, by one that looked which are due.
             for (left,) in connection.execute(_SQL["committing"], {"intents": list(intents)}).fetchall():
-                with suppress(LockNotAvailable, QueryCanceled):  # it is sent again when its lease ends
+                try:
                     connection.execute(_REMOVE_ONE, {"intents": [left]})
+                except (LockNotAvailable, QueryCanceled):  # one is waited for, not each; it is sent again when its lease ends
+                    connection.execute(_REMOVE, {"intents": list(intents)})
+                    break
 
 
 def _row(found: tuple[Any, ...]) -> tuple[int, bytes | None]:
