@@ -18,7 +18,7 @@ from collections.abc import Callable
 from contextlib import ExitStack, closing
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, LiteralString
 
 from sync.settings import Config, DualWriteTuning, Settings, load_settings
 from sync.stores import CqlStore, DualWriteStore, PostgresStore
@@ -26,6 +26,10 @@ from sync.stores import CqlStore, DualWriteStore, PostgresStore
 TABLE = "songs"
 PLAIN = "bench_plain"
 """The same in Postgres, without the triggers that refuse others while Astra is primary."""
+PLAIN_TABLES: tuple[LiteralString, ...] = (
+    "CREATE TABLE IF NOT EXISTS public.bench_commit (number int)",
+    f"CREATE TABLE IF NOT EXISTS public.{PLAIN} (LIKE public.{TABLE} INCLUDING ALL)",
+)
 CONNECTIONS = DualWriteTuning().connections  # every way to Postgres has as many
 TASK_WAYS = ("tasks", "trial")
 """The ways of `benchmarks/async_client.py`."""

@@ -20,6 +20,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
+from benchmarks.dual_client import PLAIN_TABLES
 from benchmarks.dual_report import TASK_TITLES, TITLES, Drained, Found, Run, as_json, as_text
 from benchmarks.meter import measure, wait_until_calm
 from benchmarks.servers import FOLDER, Servers, make_folder, own_servers, say
@@ -144,10 +145,10 @@ def prepare(servers: Servers) -> None:
     with open_cassandra(servers.settings, 60) as source, servers.postgres() as connection:
         mapped = list(map_tables(source, connection, servers.settings, Config(), [TABLE]).values())
         indexes.add_sync_columns(connection, mapped[0])
-        connection.execute("CREATE TABLE IF NOT EXISTS public.bench_commit (number int)")
     indexes.build_missing(servers.settings, mapped, lambda build: None)
     with servers.postgres() as connection:
-        connection.execute("CREATE TABLE IF NOT EXISTS public.bench_plain (LIKE public.songs INCLUDING ALL)")
+        for statement in PLAIN_TABLES:
+            connection.execute(statement)
 
 
 @contextmanager

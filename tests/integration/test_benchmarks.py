@@ -11,7 +11,7 @@ from support.places import Place
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 from benchmarks.async_client import Tasks
-from benchmarks.dual_client import TABLE, TASK_WAYS, Cell, Ways
+from benchmarks.dual_client import PLAIN_TABLES, TABLE, TASK_WAYS, Cell, Ways
 from benchmarks.dual_report import TITLES
 
 pytest_plugins = ("support.fixtures",)
@@ -22,7 +22,8 @@ pytestmark = pytest.mark.slow
 def home(place: Place) -> Place:
     """The example's tables on both sides."""
     assert place.commands.run("schema", "apply", "--source", "--dimension", "3").code == 0
-    place.sql("CREATE TABLE public.bench_commit (number int)")
+    for statement in PLAIN_TABLES:
+        place.sql(statement)
     return place
 
 
