@@ -7,7 +7,9 @@ import importlib
 import logging
 import os
 import shlex
+import signal
 import sys
+import threading
 from collections.abc import Sequence
 from types import ModuleType
 
@@ -33,6 +35,24 @@ def _imported(command: str) -> ModuleType:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; its exit code."""
+    before, sys.unraisablehook = sys.unraisablehook, _interrupt_again
+    try:
+        return _main(argv)
+    finally:
+        sys.unraisablehook = before
+
+
+def _interrupt_again(lost: sys.UnraisableHookArgs) -> None:
+    """Ctrl-C met a destructor or a callback, where nothing can be raised: so that it is not lost, it comes again soon."""
+    if not issubclass(lost.exc_type, KeyboardInterrupt):
+        sys.__unraisablehook__(lost)
+        return
+    again = threading.Timer(0.05, os.kill, (os.getpid(), signal.SIGINT))
+    again.daemon = True
+    again.start()
+
+
+def _main(argv: Sequence[str] | None) -> int:
     args = build_parser().parse_args(argv)
     try:
         from sync import console  # not at the top: `sync --help` needs none of it
