@@ -10,7 +10,8 @@ import shlex
 import signal
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from types import ModuleType
 
 from sync.adapters.cassandra.connection.guardrails import guardrail
@@ -35,17 +36,18 @@ def _imported(command: str) -> ModuleType:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; its exit code."""
-    before, sys.unraisablehook = sys.unraisablehook, _interrupt_again
+    before = sys.unraisablehook
+    sys.unraisablehook = partial(_interrupt_again, before)
     try:
         return _main(argv)
     finally:
         sys.unraisablehook = before
 
 
-def _interrupt_again(lost: sys.UnraisableHookArgs) -> None:
+def _interrupt_again(otherwise: Callable[[sys.UnraisableHookArgs], object], lost: sys.UnraisableHookArgs) -> None:
     """Ctrl-C met a destructor or a callback, where nothing can be raised: so that it is not lost, it comes again soon."""
     if not issubclass(lost.exc_type, KeyboardInterrupt):
-        sys.__unraisablehook__(lost)
+        otherwise(lost)
         return
     again = threading.Timer(0.05, os.kill, (os.getpid(), signal.SIGINT))
     again.daemon = True

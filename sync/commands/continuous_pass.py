@@ -32,7 +32,7 @@ def run(arguments: list[str]) -> int:
 def _end_with_starter() -> None:
     while os.read(0, 1024):
         pass
-    while True:  # Python drops an interrupt that it meets in a callback or at a fork, where nothing can be raised
+    while True:  # what Python drops in a callback comes again (sync.cli), but not before the command has begun
         os.kill(os.getpid(), signal.SIGINT)
         time.sleep(AGAIN_SECONDS)
 

@@ -71,7 +71,9 @@ class ForwardBatch:
 
     def second_half(self, put: Mutation, intent: Intent) -> bool:
         """One of the `halves`. False, and nothing was done, if somebody else has locked its row, or the target refuses it."""
-        return not self._left_by_target({0: (put, intent)}, Ends(), waits=False)
+        ends = Ends()
+        self._in_target({0: (put, intent)}, ends, waits=False)
+        return not ends.halves
 
     def begin(self, puts: Sequence[Mutation], waits: bool = True) -> Ends:
         """The same, but for `halves`, which are left. Without `waits` they are, too, if the target would have to wait."""
@@ -94,7 +96,7 @@ class ForwardBatch:
                 behind.observe(intent.version, put.key)
                 begun[number] = put, intent
         failpoint("write.after_intent")
-        ends.halves = self._left_by_target(self._in_primary(begun, ends), ends, waits)
+        self._in_target(self._in_primary(begun, ends), ends, waits)
         return ends
 
     def _in_primary(self, begun: dict[int, tuple[Mutation, Intent]], ends: Ends) -> dict[int, tuple[Mutation, Intent]]:
@@ -135,14 +137,14 @@ class ForwardBatch:
             return {number: refusal(error, away) for number, (_, error) in refused.items()}
         return {number: refusal(error, intent.id in gone) for number, (intent, error) in refused.items()}
 
-    def _left_by_target(self, written: dict[int, tuple[Mutation, Intent]], ends: Ends, waits: bool) -> dict[int, Intent]:
-        """Write the target's halves together; the intents of those that it did not take so."""
+    def _in_target(self, written: dict[int, tuple[Mutation, Intent]], ends: Ends, waits: bool) -> None:
+        """Write the target's halves together; those that it did not take so are the `halves`."""
         if self.one.mode == "async":
             for put, intent in written.values():
                 self.one.second_half(put, intent)
-            return {}
+            return
         if not written:
-            return {}
+            return
         sent = time.monotonic()
         try:
             if self.journal.write(list(written.values()), waits) < len(written):  # by the guard: something newer is there
@@ -151,12 +153,11 @@ class ForwardBatch:
             self._observe(written, "written", sent)
         except (TargetBusy, ValueError) as error:  # one of them is locked, or is refused: nothing of the batch was written
             ends.is_slow = isinstance(error, BatchTimedOut)
-            return {number: intent for number, (_, intent) in written.items()}
+            ends.halves = {number: intent for number, (_, intent) in written.items()}
         except TargetUnavailable as error:
             for _, intent in written.values():
                 self.one.write_behind.mark_later(self.one.journal, intent, "finished", str(error))
             self._observe(written, "left", sent)
-        return {}
 
     def _observe(self, written: Collection[object], outcome: str, sent: float) -> None:
         """Count the target's halves; each of them has waited for all."""

@@ -156,8 +156,10 @@ class WriteBehind:
         with self._lock:
             self._accepting += 1  # so that the witness is not told meanwhile that all is recorded
             self._witness.accepts()  # of what was not begun as such: an intent that a worker has removed
-        self._unrecorded.add(journal, Written(mutation, version, state))
-        self.end_accepting()
+        try:
+            self._unrecorded.add(journal, Written(mutation, version, state))
+        finally:
+            self.end_accepting()
         store_metrics().accepted()
 
     def mark_later(
