@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import time
 from collections.abc import Iterator
@@ -25,11 +26,11 @@ from sync.settings import Config, DualWriteTuning, load_config
 from sync.stores import DualWriteStore
 
 pytest_plugins = ("support.fixtures",)
-pytestmark = pytest.mark.slow
 TUNING = DualWriteTuning(connections=24, heartbeat_seconds=0.2, max_wait_seconds=20)
 CONFIG = Config(schema_files=(), dual_write=TUNING, tables={"things": {"ttl": "expire"}})
-SECONDS = 15.0
+SECONDS = float(os.environ.get("SYNC_SQL_SECONDS", "15"))
 """How long both write; by hand for minutes."""
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(SECONDS + 600)]
 
 
 @pytest.fixture(scope="module")
