@@ -9,6 +9,7 @@ setup: $(STAMP)
 
 $(STAMP): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "sync needs Python 3.11 or newer; set PYTHON=…")'
+	@$(PYTHON) -m pip --version >/dev/null 2>&1 || { echo "$$($(PYTHON) -c 'import sys; print(sys.executable)') has no pip: deactivate an environment that has none, or set PYTHON=…"; exit 1; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv --without-pip .venv
 	@echo "installing everything into .venv: a minute or two"
 	$(PYTHON) -m pip --python $(BIN)/python install --quiet --disable-pip-version-check -e '.[local,dev]'
