@@ -140,10 +140,15 @@ def test_a_random_workload_is_told_and_done_segments_are_removed(server: local.C
         for _ in range(4):
             workload.write(40)
             follow(feed, ledger)
+        left = list(raw_folder(server).iterdir())
+        for _ in range(5):  # the node writes an index with each sync, also behind the last look
+            if left:
+                follow(feed, ledger)
+                left = list(raw_folder(server).iterdir())
     assert missing(workload.touched, told_by(ledger)) == set()
     assert ledger.gaps == []
     assert len(segments(own_folder(server))) <= 3  # the one that is read, the next, and one whose place is recorded
-    assert list(raw_folder(server).glob("*")) == []
+    assert left == []
 
 
 def test_two_at_once_the_second_refuses(server: local.CassandraServer, session: Session, tmp_path: Path) -> None:
