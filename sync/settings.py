@@ -57,6 +57,7 @@ class Settings(BaseSettings):
     cassandra_ssl: bool = False
     cassandra_ssl_ca_path: Path | None = None
     cassandra_ssl_verify: Literal["full", "ca"] | None = None
+    cassandra_compression: Literal["none", "lz4"] = "none"
 
     redis_url: SecretStr | None = None
     sync_config: Path = DEFAULT_CONFIG

@@ -184,7 +184,8 @@ def test_a_segment_that_is_removed_is_a_gap(server: local.CassandraServer, sessi
             batches = feed.batches(ledger.position)  # takes them, and reads no further than the first batch
             next(batches)
             batches.close()
-        complete = segments(folder)[:-2]  # the last is made before it is needed; what a node still writes tells of nothing now
+        # The last is made before it is needed, and the node still writes the one before it.
+        complete = segments(folder)[:-2]
         complete[len(complete) // 2].unlink()
         follow(feed, ledger)
     assert [gap.table for gap in ledger.gaps] == [None]

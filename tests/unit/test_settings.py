@@ -284,3 +284,11 @@ def test_a_lease_outlives_a_request() -> None:
     assert Config.model_validate({"backfill": {"lease_seconds": 45, "request_timeout_seconds": 30}})
     with pytest.raises(ValueError, match="it may be 20 at most"):
         Config.model_validate({"backfill": {"lease_seconds": 30, "request_timeout_seconds": 30}})
+
+
+def test_compression_that_cannot_be_had_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Would break: a wish for compression is passed over in silence, or the driver compresses though nobody asked for it."""
+    monkeypatch.setattr(cassandra_connect, "locally_supported_compressions", {})
+    with pytest.raises(SettingsError, match="CASSANDRA_COMPRESSION=lz4 needs the package lz4"):
+        cassandra_connect._compression(made(cassandra_compression="lz4"))
+    assert cassandra_connect._compression(made()) is False

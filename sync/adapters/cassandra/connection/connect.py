@@ -28,6 +28,7 @@ from cassandra.cluster import (
     Session,
     UnresolvableContactPoints,
 )
+from cassandra.connection import locally_supported_compressions
 from cassandra.policies import (
     DCAwareRoundRobinPolicy,
     ExponentialReconnectionPolicy,
@@ -105,6 +106,7 @@ def _cluster(settings: Settings, request_timeout: float) -> Cluster:
         "connect_timeout": 10,
         "control_connection_timeout": 10,
         "idle_heartbeat_interval": 30,
+        "compression": _compression(settings),
         "reconnection_policy": ExponentialReconnectionPolicy(1, 10),  # the driver's own waits for up to ten minutes
         "monitor_reporting_enabled": False,
     }
@@ -154,6 +156,15 @@ def _fault(error: Exception) -> str:
     if isinstance(error, FileNotFoundError):
         return f"no {Path(error.filename).name} in it" if error.filename else "a certificate or key is missing in it"
     return " ".join(str(error).split())
+
+
+def _compression(settings: Settings) -> str | bool:
+    """The driver's own choice is LZ4 wherever that package happens to be installed."""
+    if settings.cassandra_compression == "none":
+        return False
+    if settings.cassandra_compression not in locally_supported_compressions:
+        raise SettingsError("CASSANDRA_COMPRESSION=lz4 needs the package lz4: pip install lz4")
+    return settings.cassandra_compression
 
 
 def _credentials(settings: Settings) -> PlainTextAuthProvider | None:
