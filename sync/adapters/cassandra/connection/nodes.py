@@ -11,6 +11,8 @@ from cassandra.cluster import Session
 from cassandra.policies import HostDistance, SimpleConvictionPolicy
 from cassandra.pool import Host
 
+from sync.core.cutover.followers import Node
+
 log = logging.getLogger(__name__)
 _ALL_TRIED_SECONDS = 3.0  # longer than a handshake takes; a node that hangs is not waited for
 
@@ -50,6 +52,15 @@ def unused_nodes(session: Session) -> list[tuple[str, Exception]]:
         time.sleep(0.02)
     found = [(host.address, host.conviction_policy.why) for host in _without_pool(session)]
     return sorted(((address, why) for address, why in found if why is not None), key=lambda one: one[0])
+
+
+def all_nodes(session: Session) -> list[Node]:
+    """Every node of the cluster, also those that are down, as the node says that this process hears of the cluster from."""
+    cluster = session.cluster
+    return [
+        Node(str(host.host_id), host.address, cluster.profile_manager.distance(host) == HostDistance.LOCAL)
+        for host in cluster.metadata.all_hosts()
+    ]
 
 
 def _untried(session: Session) -> list[Any]:
