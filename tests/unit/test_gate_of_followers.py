@@ -49,7 +49,7 @@ def test_rule_49_nothing_is_asked_where_no_commit_log_is_followed() -> None:
 
 def test_the_feed_of_a_node_that_has_left_says_so() -> None:
     """Would break: an operator looks for a follower of a node that is no more."""
-    gate = followers_gate(of_nodes("h1", "h2", "h3") + [feed(NODE_FEED + "old", 900)], NODES)
+    gate = followers_gate([*of_nodes("h1", "h2", "h3"), feed(NODE_FEED + "old", 900)], NODES)
     assert gate.figure == "commitlog:old is 900 s behind, and its node has left the cluster"
     assert "`sync follow forget NAME`" in gate.remedy
     lone = replace(feed(NODE_FEED + "h2", None), followed=False, error="it broke")
