@@ -77,7 +77,8 @@ def _servers(sync: str) -> Iterator[Servers]:
         stack.cassandra.execute(CREATE.replace(TABLE, f"{_KEYSPACE}.{TABLE}", 1))
         servers = Servers(stack, _KEYSPACE, _DATABASE)
         (folder / "sync.toml").write_text("schema_files = []\n")
-        _sync(servers, "schema", "apply", "--quiet").wait()
+        if _sync(servers, "schema", "apply").wait():
+            raise RuntimeError("sync schema apply failed: see what it said")
         yield servers
     finally:
         local.down(folder)

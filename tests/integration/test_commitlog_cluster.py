@@ -6,10 +6,12 @@ import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 
 import pytest
 from cassandra import ConsistencyLevel, DriverException
 from cassandra.cluster import NoHostAvailable
+from cassandra.pool import Host
 from support.commands import Zygote
 from support.commitlog import CDC, raw_folder
 from support.commitlog_workload import Told, Workload, missing
@@ -19,6 +21,8 @@ from support.running_commands import until
 
 from sync import local
 from sync.core.mutations import unpack_key
+from sync.local.cassandra.config import TOOL_ARGUMENTS
+from sync.local.cassandra.java import java_program
 
 pytest_plugins = ("support.fixtures",)
 pytestmark = [pytest.mark.slow, pytest.mark.servers, pytest.mark.timeout(1800)]
@@ -158,3 +162,34 @@ def test_what_others_write_to_three_nodes_is_told_and_arrives(cluster: LocalClus
         report = place.commands.run("drift-report", "--workers", "1", "--format", "json")
         assert report.code == 0, report
         assert place.sql("SELECT (SELECT count(*) FROM w_wide) > 100, (SELECT count(*) FROM w_count) > 20") == [(True, True)]
+
+
+def decommission(node: local.CassandraServer) -> None:
+    """The node gives its rows to the others and leaves; three replicas on two nodes have to be wanted."""
+    command = [str(java_program()), f"@{node.folder / TOOL_ARGUMENTS}", "org.gridkit.jvmtool.SJK", "mx", "-p", str(node.pid)]
+    command += ["-b", "org.apache.cassandra.db:type=StorageService", "-mc", "-op", "decommission", "-a", "true"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
+    Path(f"/tmp/.java_pid{node.pid}").unlink(missing_ok=True)
+    assert done.returncode == 0, done
+
+
+def test_the_feed_of_a_node_that_was_decommissioned_is_forgotten(cluster: LocalCluster, new_place: NewPlace) -> None:
+    """Would break: a cut-over is red for good, or asks for a follower of a node that is no more."""
+    with new_place() as place, followed(cluster, place) as followers:
+        place.cql("CREATE TABLE KS.songs (id uuid PRIMARY KEY, title text) WITH cdc = true")
+        place.configure(TOML)
+        assert place.commands.run("schema", "apply").code == 0
+        for number in range(3):
+            followers.start(number)
+        until(lambda: followers.told(time.time() - 5), 120, "three nodes are followed")
+        gone = f"commitlog:{next(h.host_id for h in hosts(place) if h.address == cluster.addresses[2])}"
+        followers.kill(2)
+        decommission(cluster.stack.nodes[2])
+        until(lambda: "left the cluster" in gate(place)[1], 120, f"the gate says so: {gate(place)}")
+        assert gate(place)[1].startswith(f"{gone} is ")
+        assert place.commands.run("follow", "forget", gone).code == 0
+        until(lambda: gate(place) == (True, "2 feeds, caught up"), 60, "the gate is green")
+
+
+def hosts(place: Place) -> list[Host]:
+    return list(place.cassandra.session.cluster.metadata.all_hosts())

@@ -32,7 +32,9 @@ def site(base_settings: Settings, cassandra: Cassandra, tmp_path_factory: pytest
     with open_site(base_settings, cassandra, tmp_path_factory.mktemp("long")) as found:
         found.cql("CREATE TABLE {ks}.plays (room text, day int, a text, PRIMARY KEY (room, day))")
         found.configure(more="[capture]\nwrite_timeout_seconds = 0.5")
-        assert found.run("schema", "apply").code == 0
+        for command in (("schema", "apply"), ("backfill", "--workers", "1", "--quiet")):
+            done = found.run(*command)
+            assert done.code == 0, done
         yield found
 
 
