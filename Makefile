@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: setup demo check test test-slow test-servers check-oldest format bench-backfill bench-dual-write bench-drift bench-state bench-locks bench-arrays bench-many bench-reads bench-sql-writers rules model chaos switches docs blocks clean
+.PHONY: setup demo check test test-slow test-servers check-oldest format bench-backfill bench-dual-write bench-drift bench-state bench-locks bench-arrays bench-many bench-reads bench-sql-writers bench-capture rules model chaos switches docs blocks clean
 
 setup: $(STAMP)
 
@@ -38,7 +38,8 @@ test-slow: $(STAMP)
 
 # The whole migration on every server of docs/servers.md; SYNC_TEST_KINDS=4.0 runs those whose name has this in it.
 test-servers: $(STAMP)
-	$(BIN)/pytest -n 0 -m servers tests/integration/test_servers.py tests/integration/test_cluster_faults.py tests/integration/test_cluster_data_centres.py
+	$(BIN)/pytest -n 0 -m servers tests/integration/test_servers.py tests/integration/test_cluster_faults.py tests/integration/test_cluster_data_centres.py \
+	    tests/integration/test_commitlog_cluster.py
 
 # The lowest version of every dependency that pyproject.toml allows, in an environment of their own. Settings of uv's that not all
 # its versions know are stated as variables, which the others pass over.
@@ -80,6 +81,9 @@ bench-reads: $(STAMP)
 
 bench-sql-writers: $(STAMP)
 	$(BIN)/python -m benchmarks.sql_writers
+
+bench-capture: $(STAMP)
+	$(BIN)/python -m benchmarks.capture
 
 rules: $(STAMP)
 	$(BIN)/python -m tests.rules.run

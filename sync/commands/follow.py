@@ -22,7 +22,7 @@ from sync.core.words import counted
 from sync.errors import Interrupted
 from sync.flows.follow import ChangedKeys
 from sync.wiring.backfill.command import open_ledger
-from sync.wiring.capture.commitlog import Followed, open_feed
+from sync.wiring.capture.commitlog import Followed, await_target, open_feed
 from sync.wiring.capture.follow import FollowSite, follow_feed, open_follow_site
 
 MakeFeed = Callable[[argparse.Namespace, FollowSite], ChangedKeys]
@@ -44,11 +44,14 @@ def _pulsar(args: argparse.Namespace, site: FollowSite) -> ChangedKeys:
     return PulsarKeys(settings, topics)
 
 
+def _followed(args: argparse.Namespace) -> Followed:
+    return Followed(args.cdc_raw, args.folder, args.node, args.max_folder_mb << 20)
+
+
 def _commitlog(args: argparse.Namespace, site: FollowSite) -> ChangedKeys:
-    followed = Followed(args.cdc_raw, args.folder, args.node, args.max_folder_mb << 20)
     stack = ExitStack()
     atexit.register(stack.close)  # it reads the schema as long as this process follows
-    return stack.enter_context(open_feed(site.settings, site.config, followed, sorted(site.tables)))
+    return stack.enter_context(open_feed(site.settings, site.config, _followed(args), sorted(site.tables)))
 
 
 FEEDS: dict[str, MakeFeed] = {
@@ -65,6 +68,8 @@ def run(args: argparse.Namespace) -> int:
         return _forget(args)
     settings, config = load("source", "target")
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # a service manager's way to end it is Ctrl-C's
+    if args.feed == "commitlog":
+        await_target(settings, _followed(args), say)
     with open_follow_site(settings, config) as site:
         feed = FEEDS[args.feed](args, site)
         tell = steps(args.quiet)

@@ -105,7 +105,7 @@ def _show(status: dict[str, Any]) -> None:
         out.print(f"failed job: {failed['job']}: {failed['why']}", markup=False, soft_wrap=True)
     if status["last_drift"]:
         out.print(_last_pass(status["last_drift"]), markup=False)
-    for line in (*_shadow_reads(status["shadow_reads"]), *_feeds(status["feeds"], status["gaps"])):
+    for line in (*_shadow_reads(status["shadow_reads"]), *_feeds(status)):
         out.print(line, markup=False, soft_wrap=True)
     if status["writers"]:
         show_writers(status["writers"])
@@ -155,18 +155,20 @@ def _shadow_reads(shadow: dict[str, Any]) -> list[str]:
     return [f"shadow reads: {counts}; {counted(shadow['since_repair'], 'key')} since the last repair", *shown, *rest]
 
 
-def _feeds(feeds: list[dict[str, Any]], gaps: list[dict[str, Any]]) -> list[str]:
-    """Each follower: how far behind it is, and what it has told; and the newest gaps."""
+def _feeds(status: dict[str, Any]) -> list[str]:
+    """Each follower: how far behind it is, and what it has told; nodes that have none; and the newest gaps."""
     lines = []
-    for feed in feeds:
+    for feed in status["feeds"]:
         behind = "told nothing yet" if feed["behind_seconds"] is None else f"{feed['behind_seconds']:.1f} s behind"
         state = "ended" if feed["ended"] else behind if feed["followed"] else f"{behind}, and nobody follows it"
         told = f"{counted(feed['keys'], 'key')}, {counted(feed['partitions'], 'partition')}"
         more = [f"{feed[name]:,} {text}" for name, text in _OF_FEEDS if feed[name]]
         error = f" ({feed['error']})" if feed["error"] else ""
         lines.append(f"feed {feed['name']}: {state}; {', '.join([told, *more])}{error}")
+    lines += [f"node {address}: nobody follows its commit log" for address in status["nodes_without_follower"]]
     return lines + [
-        f"gap of {gap['feed']}: {gap['table'] or 'every table'}, until {gap['until'][:19]}: {gap['why']}" for gap in gaps
+        f"gap of {gap['feed']}: {gap['table'] or 'every table'}, until {gap['until'][:19]}: {gap['why']}"
+        for gap in status["gaps"]
     ]
 
 

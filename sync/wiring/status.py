@@ -16,6 +16,7 @@ from sync.adapters.postgres.drift.pass_ledger import history
 from sync.adapters.postgres.drift.shadow_ledger import shadow_status
 from sync.adapters.queue_state import QueueState, read_queue
 from sync.core.cutover.attention import attention
+from sync.core.cutover.followers import unfollowed
 from sync.core.cutover.gates import Gate
 from sync.core.cutover.phases import MigrationState, next_step, phase
 from sync.core.cutover.proof import proof_gate
@@ -26,7 +27,7 @@ from sync.errors import SyncError
 from sync.ports import Progress, SwitchKind
 from sync.settings import Config, Settings
 from sync.wiring.backfill.command import open_ledger
-from sync.wiring.cutover.gates import judge_facts, open_site, table_proofs, table_shapes
+from sync.wiring.cutover.gates import judge_facts, nodes_to_follow, open_site, table_proofs, table_shapes
 from sync.wiring.cutover.reads import unanswerable
 
 _SILENT = "the source does not answer"
@@ -93,6 +94,7 @@ def gather(
         "shadow_reads": shadow_status(connection),
         "feeds": [feed.plain() for feed in read_feeds(connection)],
         "gaps": read_gaps(connection),
+        "nodes_without_follower": list(judged.unfollowed),
         "drift_under_way": [_check(p) for p in ledger.progress(ledger.open_checks())],
         "unanswerable_reads": [fault.to_json() for fault in judged.unanswerable],
         "gates": judged.plain(),
@@ -110,6 +112,7 @@ class GateResults:
     passes: Mapping[str, int] = field(default_factory=dict)
     why: str = ""
     unanswerable: Sequence[Unanswerable] = ()
+    unfollowed: Sequence[str] = ()
 
     def without_keys(self) -> GateResults:
         """The same for those who must not see keys of rows."""
@@ -127,9 +130,10 @@ def judge_gates(settings: Settings, config: Config) -> GateResults:
             proved = table_proofs(site, epoch, table_shapes(site))
             kind: SwitchKind = "cutover" if epoch.primary == "astra" else "rollback"
             gates, faults = [*judge_facts(site, kind, epoch), proof_gate(proved)], unanswerable(site, kind)
+            without = unfollowed(read_feeds(site.connection), nodes_to_follow(site, kind))
     except SyncError as error:
         return GateResults(why=" ".join(str(error).split()))
-    return GateResults(gates, {proof.table: proof.passes for proof in proved}, unanswerable=faults)
+    return GateResults(gates, {proof.table: proof.passes for proof in proved}, unanswerable=faults, unfollowed=without)
 
 
 def last_drift(connection: Connection) -> dict[str, Any] | None:

@@ -38,6 +38,7 @@ STATIC = "tests/integration/test_static_tables.py"
 HELD, TRANSACTIONS = "sync/adapters/postgres/connection/held.py", "tests/integration/test_transactions.py"
 FEEDS, EXPANDING = "sync/adapters/postgres/capture/sql/feeds.sql", "sync/flows/partition_rechecks.py"
 ANNOUNCED, ANNOUNCES = "sync/adapters/postgres/capture/announced.py", "tests/integration/test_announcements.py"
+FOLLOWERS_GATE = "tests/unit/test_gate_of_followers.py"
 RECHECKS, FOLLOWERS = "tests/integration/test_partition_rechecks.py", "tests/integration/test_followers_at_a_cutover.py"
 STATE_SQL, SQL_WRITERS = "migrations/003_sync_state.sql", "tests/integration/test_sql_writers.py"
 TRIGGERS = "sync/adapters/postgres/schema/sql/sql_writers.sql"
@@ -1267,6 +1268,14 @@ MUTANTS = (
     Mutant(
         "42", "the switch does not look once more", "sync/adapters/postgres/cutover/epochs.py",
         "if behind := self.feeds_behind(switch, 0.0):", 'if behind := "":', FOLLOWERS, "rule_42_the_switch_itself",
+    ),
+    Mutant(
+        "49", "a node without a follower does not matter", "sync/core/cutover/followers.py",
+        "    without = unfollowed(feeds, nodes)\n", "    without: list[str] = []\n", FOLLOWERS_GATE, "rule_49_a_node",
+    ),
+    Mutant(
+        "49", "nodes of other data centres need a follower", "sync/core/cutover/followers.py",
+        "if node.near and NODE_FEED", "if NODE_FEED", FOLLOWERS_GATE, "rule_49_a_node",
     ),
     Mutant(
         "43", "an event with a version that Postgres has is our own", FEEDS,

@@ -23,11 +23,15 @@ def i(number: int) -> bytes:
 
 
 class Workload:
-    """Writes at random; `touched`: table, partition, clustering of what was acknowledged, None for a whole partition."""
+    """Writes at random; `touched`: table, partition, clustering of what was acknowledged, None for a whole partition.
 
-    def __init__(self, session: Session, seed: int, value_bytes: int = 20) -> None:
-        self._session, self._random, self._value = session, random.Random(seed), "v" * value_bytes
+    `span`: how many partitions, and rows of each, it chooses from. `expiring`: some rows have a TTL.
+    """
+
+    def __init__(self, session: Session, seed: int, value_bytes: int = 20, span: int = 50, expiring: bool = True) -> None:
+        self._session, self._random, self._value, self._span = session, random.Random(seed), "v" * value_bytes, span
         self.touched: Told = set()
+        self._expiring = expiring
         for table in TABLES:
             session.execute(table)
 
@@ -37,7 +41,7 @@ class Workload:
             self._one()
 
     def _one(self) -> None:
-        p, c, kind = self._random.randrange(50), self._random.randrange(50), self._random.randrange(10)
+        p, c, kind = self._random.randrange(self._span), self._random.randrange(self._span), self._random.randrange(10)
         wide, row = ("w_wide", (i(p),)), (i(c),)
         run = self._session.execute
         if kind == 0:
@@ -61,11 +65,11 @@ class Workload:
         elif kind == 6:
             run(
                 f"BEGIN BATCH INSERT INTO w_plain (k, v) VALUES ({p}, 'b'); INSERT INTO w_wide (p, c, v) VALUES ({p}, {c}, 'b'); "
-                f"DELETE FROM w_wide WHERE p = {p + 100} AND c = {c}; APPLY BATCH"
+                f"DELETE FROM w_wide WHERE p = {p + 100_000} AND c = {c}; APPLY BATCH"
             )
-            self.touched |= {("w_plain", (i(p),), ()), (*wide, row), ("w_wide", (i(p + 100),), row)}
+            self.touched |= {("w_plain", (i(p),), ()), (*wide, row), ("w_wide", (i(p + 100_000),), row)}
         else:
-            run(f"INSERT INTO w_wide (p, c, v) VALUES ({p}, {c}, '{self._value}') USING TTL {600 + c}")
+            run(f"INSERT INTO w_wide (p, c, v) VALUES ({p}, {c}, '{self._value}')" + f" USING TTL {600 + c}" * self._expiring)
             self.touched.add((*wide, row))
 
 

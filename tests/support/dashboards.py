@@ -44,6 +44,7 @@ def status(**changes: Any) -> dict[str, Any]:
         "intents": {"open": 0, "oldest_age_seconds": None, "spooled": 0, "stuck": 0, "states": {}}, "rejects": {},
         "writers": [writer("app-1:4711"), writer("app-2:913")], "workers": 2, "indexes_to_build": 0, "last_drift": None,
         "shadow_reads": {"compared": 0, "skipped": 0, "differing": 0, "since_repair": 0, "keys": []}, "feeds": [], "gaps": [],
+        "nodes_without_follower": [],
         "drift_under_way": [], "unanswerable_reads": [], "gates_error": None, "attention": [],
         "gates": [gate(name) for name in GATES[:-1]] + [
             gate("proof", False, "0 of 1 table with 2 clean full passes in a row; songs: 0 clean, no pass yet",

@@ -11,6 +11,7 @@ from cassandra.cluster import Cluster, NoHostAvailable, Session
 from cassandra.pool import Host
 
 from sync.adapters.cassandra.connection.connect import explain
+from sync.adapters.cassandra.connection.nodes import await_node
 from sync.errors import PreflightError, SettingsError, Unreachable
 
 _SETTINGS = "SELECT name, value FROM system_views.settings WHERE name = 'cdc_enabled'"
@@ -57,6 +58,7 @@ def _listed(hosts: Sequence[Host]) -> str:
 
 def check_node(session: Session, host: Host, keyspace: str, tables: Sequence[str]) -> None:
     """Raise PreflightError unless the node's log has each change of these tables; Unreachable if it does not answer."""
+    await_node(session, host)
     try:
         enabled = {row.name: row.value for row in session.execute(_SETTINGS, host=host)}.get("cdc_enabled", "true")
         durable = [row.durable_writes for row in session.execute(_DURABLE, (keyspace,), host=host)]

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+import itertools
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,11 +16,16 @@ from sync.adapters.commitlog.collector import Collector, check_folders
 from sync.adapters.commitlog.feed import CommitLogFeed
 from sync.adapters.commitlog.heartbeat import Heartbeat, heartbeat_table
 from sync.adapters.commitlog.schema import NodeSchema
+from sync.adapters.postgres.connection.connect import connect
+from sync.core.cutover.followers import NODE_FEED
 from sync.core.schema.static_rows import base_of
+from sync.errors import Unreachable
+from sync.flows.retry import pause_after
 from sync.settings import Config, Settings
 
 FOLDER = "sync_commitlog"
 _MEMORY = "tables.json"
+_LOOK_SECONDS = 0.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,12 +38,40 @@ class Followed:
     node: str | None = None
     max_bytes: int = 8 << 30
 
+    @property
+    def own(self) -> Path:
+        """Our folder."""
+        return self.folder or self.raw.resolve().parent / FOLDER
+
+
+def await_target(settings: Settings, followed: Followed, say: Callable[[str], None]) -> None:
+    """Wait until Postgres can be reached, and take segments meanwhile: a node that is left alone with them refuses writes.
+
+    Only where a follower has been before. The first start raises Unreachable: more likely than an outage are wrong settings.
+    """
+    try:
+        connect(settings).close()
+        return
+    except Unreachable as error:
+        if not followed.own.is_dir():
+            raise
+        say(f"Postgres: {error}; segments are taken, and read when it is back")
+    collector = Collector(followed.raw, followed.own, followed.max_bytes)
+    with collector.opened(0):
+        for failures in itertools.count(1):
+            until = time.monotonic() + pause_after(failures)
+            while time.monotonic() < until:
+                collector.check()
+                time.sleep(_LOOK_SECONDS)
+            with suppress(Unreachable):
+                connect(settings).close()
+                return
+
 
 @contextmanager
 def open_feed(settings: Settings, config: Config, followed: Followed, names: Sequence[str]) -> Iterator[CommitLogFeed]:
     """The feed of one node, of these tables. Raises SettingsError, PreflightError, Unreachable: one line each."""
-    own = followed.folder or followed.raw.resolve().parent / FOLDER
-    check_folders(followed.raw, own)
+    check_folders(followed.raw, followed.own)
     keyspace = settings.astra_db_keyspace or ""
     with open_cassandra(settings) as cassandra:
         session = cassandra.session
@@ -45,5 +80,7 @@ def open_feed(settings: Settings, config: Config, followed: Followed, names: Seq
         host = node_of(session.cluster, followed.node)
         check_node(session, host, keyspace, names)
         beat = Heartbeat(session, host, heartbeat_table(sources))
-        schema = NodeSchema(session, host, keyspace, names, own / _MEMORY)
-        yield CommitLogFeed(f"commitlog:{host.host_id}", Collector(followed.raw, own, followed.max_bytes), schema, beat)
+        schema = NodeSchema(session, host, keyspace, names, followed.own / _MEMORY)
+        yield CommitLogFeed(
+            f"{NODE_FEED}{host.host_id}", Collector(followed.raw, followed.own, followed.max_bytes), schema, beat
+        )

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from sync.adapters.cassandra.connection.connect import Cassandra, open_cassandra
+from sync.adapters.cassandra.connection.nodes import all_nodes
 from sync.adapters.cassandra.schema.catalogue import read_tables
 from sync.adapters.postgres.backfill import ahead
 from sync.adapters.postgres.backfill.rejects import count_rejects
@@ -25,7 +26,7 @@ from sync.adapters.postgres.schema.migrations import require_state
 from sync.adapters.postgres.schema.sql_writers import left_behind, watched, writers_of
 from sync.core.cutover import gates
 from sync.core.cutover.agreement import differences, may_write
-from sync.core.cutover.followers import followers_gate
+from sync.core.cutover.followers import Node, followers_gate
 from sync.core.cutover.gates import Gate
 from sync.core.cutover.proof import TableProof, proof_gate, undisturbed_gate
 from sync.core.rows import TableMap, one_sided
@@ -132,7 +133,7 @@ def judge_facts(site: Site, kind: SwitchKind, epoch: Epoch, writers: int | None 
     if kind == "cutover":
         found += _copy_gates(site, facts)
     if feeds := read_feeds(site.connection):
-        found.append(followers_gate(feeds))
+        found.append(followers_gate(feeds, nodes_to_follow(site, kind)))
     return [
         *found,
         gates.sql_writers_gate(_untold(site)),
@@ -142,6 +143,11 @@ def judge_facts(site: Site, kind: SwitchKind, epoch: Epoch, writers: int | None 
         gates.intents_gate(facts.intents(), site.config.cutover.max_intents),
         gates.shadow_gate(facts.shadow([t.name for t in site.tables])),
     ]
+
+
+def nodes_to_follow(site: Site, kind: SwitchKind) -> list[Node]:
+    """The source's nodes; none before a rollback: what others write there meanwhile is overwritten."""
+    return all_nodes(site.cassandra.session) if kind == "cutover" else []
 
 
 def _one_sided(site: Site) -> list[str]:

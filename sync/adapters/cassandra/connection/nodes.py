@@ -11,6 +11,8 @@ from cassandra.cluster import Session
 from cassandra.policies import HostDistance, SimpleConvictionPolicy
 from cassandra.pool import Host
 
+from sync.core.cutover.followers import Node
+
 log = logging.getLogger(__name__)
 _ALL_TRIED_SECONDS = 3.0  # longer than a handshake takes; a node that hangs is not waited for
 
@@ -50,6 +52,28 @@ def unused_nodes(session: Session) -> list[tuple[str, Exception]]:
         time.sleep(0.02)
     found = [(host.address, host.conviction_policy.why) for host in _without_pool(session)]
     return sorted(((address, why) for address, why in found if why is not None), key=lambda one: one[0])
+
+
+def await_node(session: Session, host: Host) -> None:
+    """Wait until there are connections to this node, or it is known that there are none.
+
+    The driver connects to nodes that are no contact points behind a caller's back; until then a request to one of them fails
+    with "Host has been marked down or removed".
+    """
+    deadline = time.monotonic() + _ALL_TRIED_SECONDS
+    while host not in session.get_pool_state() and time.monotonic() < deadline:
+        if host.conviction_policy.why is not None or host.is_up is False:
+            return
+        time.sleep(0.02)
+
+
+def all_nodes(session: Session) -> list[Node]:
+    """Every node of the cluster, also those that are down, as the node says that this process hears of the cluster from."""
+    cluster = session.cluster
+    return [
+        Node(str(host.host_id), host.address, cluster.profile_manager.distance(host) == HostDistance.LOCAL)
+        for host in cluster.metadata.all_hosts()
+    ]
 
 
 def _untried(session: Session) -> list[Any]:
