@@ -11,6 +11,7 @@ from cassandra.metadata import cql_keywords
 from support.places import NewPlace, Place
 
 from sync.adapters.postgres.connection.connect import connection_string
+from sync.ports import Primary
 from sync.settings import load_config
 from sync.stores import CqlStore, DualWriteStore, PostgresStore
 
@@ -84,10 +85,13 @@ def run(place: Place, *argv: str, code: int = 0) -> Any:
     return done
 
 
-def held(place: Place, known: list[str], count: int) -> None:
-    """Both sides hold the rows up to this one."""
-    config = load_config(place.commands.folder / "sync.toml")
-    with CqlStore(place.settings) as source, DualWriteStore(place.settings, config) as dual:
+def held(place: Place, known: list[str], count: int, primary: Primary = "astra") -> None:
+    """The source, and a store of both sides, show the rows up to this one."""
+    config, settings = load_config(place.commands.folder / "sync.toml"), place.settings
+    with (
+        CqlStore(settings) as source,
+        DualWriteStore(settings.model_copy(update={"storage_backend": primary}), config) as dual,
+    ):
         for table in TABLES:
             for n in range(count):
                 row = rows_of(table, n, known)
@@ -134,7 +138,7 @@ def test_there_and_back(named: tuple[Place, list[str]]) -> None:
     place.prove()
     held(place, known, 6)
     run(place, "cutover", "--yes", "--no-writers")
-    held(place, known, 6)
+    held(place, known, 6, "postgres")
     run(place, "finish", "--yes")
     with PostgresStore(place.settings) as store:
         assert store.count("Wide") == store.count("Large") == store.count("Select") == 6
