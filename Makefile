@@ -38,7 +38,8 @@ test-slow: $(STAMP)
 
 # The whole migration on every server of docs/servers.md; SYNC_TEST_KINDS=4.0 runs those whose name has this in it.
 test-servers: $(STAMP)
-	$(BIN)/pytest -n 0 -m servers tests/integration/test_servers.py tests/integration/test_cluster_faults.py tests/integration/test_cluster_data_centres.py \
+	$(BIN)/pytest -n 0 -m servers tests/integration/test_servers.py tests/integration/test_cluster_faults.py \
+	    tests/integration/test_cluster_ring.py tests/integration/test_cluster_data_centres.py \
 	    tests/integration/test_commitlog_cluster.py
 
 # The lowest version of every dependency that pyproject.toml allows, in an environment of their own. Settings of uv's that not all

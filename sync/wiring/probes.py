@@ -8,7 +8,7 @@ from functools import cache, partial
 
 from sync.adapters.cassandra.connection.connect import Cassandra, explain
 from sync.adapters.cassandra.rows.rows import FAILURES, SourceRows
-from sync.adapters.cassandra.rows.write_times import WriteTimes
+from sync.adapters.cassandra.rows.write_times import WriteTimes, terms_with_rows
 from sync.adapters.cassandra.schema import probes
 from sync.adapters.postgres.connection.connect import Connection, connect
 from sync.adapters.postgres.schema import visibility
@@ -50,7 +50,7 @@ def _attempts(cassandra: Cassandra, table: SourceTable, config: Config) -> Mappi
     keys = cache(partial(probes.some_keys, cassandra, table))
     found: dict[str, Callable[[], object]] = {
         "ranges": partial(probes.try_ranges, cassandra, table, columns),
-        "write times": lambda: WriteTimes(cassandra, table).newest(_SMALL),
+        "write times": partial(_try_write_times, cassandra, table),
         "keys": lambda: probes.try_keys(cassandra, table, columns, keys(), serial),
     }
     if table.is_collection:  # written through the Data API
@@ -71,6 +71,12 @@ def _attempts(cassandra: Cassandra, table: SourceTable, config: Config) -> Mappi
         "writes": partial(probes.try_writes, cassandra, table, ahead),
         "old writes": partial(probes.try_old_writes, cassandra, table),
     }
+
+
+def _try_write_times(cassandra: Cassandra, table: SourceTable) -> None:
+    """Look for cells ahead of the clock in a range, as a copy does where it does not read write times with the rows."""
+    if not terms_with_rows(cassandra, table):
+        WriteTimes(cassandra, table).newest(_SMALL)
 
 
 def _refuse(why: str) -> None:

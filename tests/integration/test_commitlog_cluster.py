@@ -41,7 +41,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalCluster]:
     """Three nodes with CDC, Postgres and Valkey."""
     folder = tmp_path_factory.mktemp("cluster") / "servers"
     try:
-        yield start(folder, 3, yaml=CDC)
+        yield start(folder, 3, yaml=[CDC] * 3)
     finally:
         local.down(folder)
 

@@ -542,6 +542,21 @@ def test_root_runs_postgres_from_private_folders(tmp_path: Path, monkeypatch: py
     assert private.stat().st_mode & 0o777 == 0o700
 
 
+def test_a_table_with_rows_takes_no_megabyte(tmp_path: Path) -> None:
+    """Would break: with 500 tables of a few rows a node is out of memory, and ends."""
+    little = replace(FAST, password_auth=False, jvm=("-XX:MaxDirectMemorySize=96m",))
+    server = CassandraServer(tmp_path / "cassandra", options=little)
+    try:
+        server.start()
+        server.execute(f"CREATE KEYSPACE many WITH replication = {SIMPLE}")
+        for n in range(100):
+            server.execute(f"CREATE TABLE many.t{n} (id int PRIMARY KEY)")
+            server.execute(f"INSERT INTO many.t{n} (id) VALUES (1)")
+        assert server.answers()
+    finally:
+        server.remove()
+
+
 def test_down_leaves_nothing(folder: Path) -> None:
     """Last in this file: it ends the servers of all the tests above."""
     elsewhere = (folder / "postgres" / "elsewhere").resolve()

@@ -21,8 +21,8 @@ from sync.wiring.status import read_status
 pytest_plugins = ("support.fixtures",)
 pytestmark = pytest.mark.slow
 FEW, MANY = 2, 12
-A_TABLE = 17
-"""Requests to Cassandra for one table of a preflight: eight statements prepared, nine tried out."""
+A_TABLE = 14
+"""Requests to Cassandra for one table of a preflight: five statements prepared, nine tried out."""
 A_NEW_TARGET = 8
 """Statements for one target that a backfill begins to fill: its columns, the order of its key, and what a lock protects."""
 A_CANARY = 3

@@ -6,7 +6,7 @@ It has passwords, and Cassandra's own consistency for logins: a node alone has n
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -117,15 +117,17 @@ def three_nodes(folder: Path) -> Iterator[LocalCluster]:
         local.down(folder)
 
 
-def start(folder: Path, nodes: int, data_centers: int = 1, yaml: Mapping[str, Any] | None = None) -> LocalCluster:
+def start(folder: Path, nodes: int, data_centers: int = 1, yaml: Sequence[Mapping[str, Any]] = ()) -> LocalCluster:
     """What `sync local up --nodes --data-centers` does, with nodes that start in half the processor time.
 
-    `yaml`: settings of each node that are added.
+    `yaml` has other settings of each node.
     """
     local.claim(folder)
     stack = Stack(folder, cluster=settle(folder.resolve(), nodes, data_centers))
     for node in stack.nodes:
-        node.options = replace(node.options, fast_start=True, yaml={**(node.options.yaml or {}), **(yaml or {})})
+        node.options = replace(node.options, fast_start=True)
+    for node, changes in zip(stack.nodes, yaml, strict=False):
+        node.options = replace(node.options, yaml={**(node.options.yaml or {}), **changes})
     with ThreadPoolExecutor() as executor:
         for started in [executor.submit(server.start) for server in stack.servers]:
             started.result()

@@ -6,14 +6,11 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-import pytest
-
-from support import debian
+from support import debian, postgres_jars
 from support.servers import QUICK
 from sync import local
 from sync.local import processes
 from sync.local.cassandra.java import CASSANDRA_VERSION
-from sync.local.postgres_user import User
 
 
 @dataclass(frozen=True)
@@ -35,21 +32,12 @@ KINDS = (
     Kind(),
     Kind(postgres=15, queue="redis"),
     Kind(postgres=16, pooled=True),
+    Kind(postgres=17),
     Kind(pooled=True, queue="redis"),
     Kind(cassandra="5.0.9"),
     Kind(cassandra="6.0-alpha2"),
 )
 """Each version once at least; those of Cassandra in a row, since a node takes longest to start."""
-
-
-class DebianPostgres(local.PostgresServer):
-    """A Postgres of Debian's, without pgvector: installed, or unpacked."""
-
-    def _programs(self, user: User | None) -> Path:
-        found = Path(f"/usr/lib/postgresql/{self.options.version}/bin")
-        if not (found / "postgres").exists():
-            pytest.skip(f"no Postgres {self.options.version} here: apt-get install postgresql-{self.options.version}")
-        return found
 
 
 class RedisServer(local.ValkeyServer):
@@ -70,7 +58,7 @@ class RedisServer(local.ValkeyServer):
 
 def postgres(folder: Path, version: int) -> local.PostgresServer:
     """A server of this version; `remove()` ends it."""
-    kind = DebianPostgres if version in (15, 17) else local.PostgresServer
+    kind = postgres_jars.JarPostgres if version in postgres_jars.VERSIONS else local.PostgresServer
     server = kind(folder, options=local.PostgresOptions(version=version, settings=QUICK.settings))
     server.start()
     return server

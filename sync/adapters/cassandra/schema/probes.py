@@ -7,7 +7,7 @@ authorized, and checked against the guardrails, like any other.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from cassandra.query import BoundStatement
 
@@ -56,14 +56,16 @@ def try_rows(rows: SourceRows, keys: Sequence[Key]) -> None:
 
 
 def try_writes(cassandra: Cassandra, table: SourceTable, ahead_us: int) -> None:
-    """Write with a timestamp, now and `ahead_us` ahead of the clock. Raises SourceUnavailable."""
+    """Write with a timestamp `ahead_us` ahead of the clock, the latest of any: a source that takes it takes the present.
+
+    Raises SourceUnavailable.
+    """
     columns = [quoted(c.name) for c in table.stored if c.kind != "static"]
     prepared(
         cassandra.session,
         f"INSERT INTO {named(table)} ({', '.join(columns)}) VALUES ({', '.join('?' * len(columns))}) USING TIMESTAMP ?",
     )
-    now = time.time_ns() // 1000
-    _try_timestamps(cassandra, table, (now, now + ahead_us))
+    _try_timestamp(cassandra, table, time.time_ns() // 1000 + ahead_us)
 
 
 def try_increments(cassandra: Cassandra, table: SourceTable) -> None:
@@ -81,19 +83,18 @@ def try_increments(cassandra: Cassandra, table: SourceTable) -> None:
 def try_old_writes(cassandra: Cassandra, table: SourceTable) -> None:
     """Write with the oldest timestamp, as the canary does. Raises SourceUnavailable."""
     try:
-        _try_timestamps(cassandra, table, (OLDEST,))
+        _try_timestamp(cassandra, table, OLDEST)
     except SourceUnavailable as error:
         raise SourceUnavailable(
             f"{error}; the canary writes at the oldest timestamp, and a repeated write keeps its own timestamp"
         ) from None
 
 
-def _try_timestamps(cassandra: Cassandra, table: SourceTable, versions: Iterable[int]) -> None:
+def _try_timestamp(cassandra: Cassandra, table: SourceTable, version: int) -> None:
     where = " AND ".join(f"{quoted(c.name)} IN ()" for c in table.partition_key)
     bound = BoundStatement(prepared(cassandra.session, f"{delete(table)} USING TIMESTAMP ? WHERE {where}"))
-    for version in versions:
-        bound.values = [INT64.pack(version)]
-        try:
-            cassandra.session.execute(bound, timeout=_TIMEOUT, execution_profile=WRITE_PROFILE)
-        except FAILURES as error:
-            raise SourceUnavailable(explain(error)) from None
+    bound.values = [INT64.pack(version)]
+    try:
+        cassandra.session.execute(bound, timeout=_TIMEOUT, execution_profile=WRITE_PROFILE)
+    except FAILURES as error:
+        raise SourceUnavailable(explain(error)) from None
