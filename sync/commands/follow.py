@@ -18,8 +18,9 @@ from sync.adapters.pulsar.topics import tables_of_topics
 from sync.commands.context import load
 from sync.console import Line, print_json, say, status, steps
 from sync.core.capture.changes import ChangeBatch
+from sync.core.cutover.followers import NODE_FEED
 from sync.core.words import counted
-from sync.errors import Interrupted
+from sync.errors import Interrupted, SettingsError
 from sync.flows.follow import ChangedKeys
 from sync.wiring.backfill.command import open_ledger
 from sync.wiring.capture.commitlog import Followed, await_target, open_feed
@@ -31,6 +32,8 @@ MakeFeed = Callable[[argparse.Namespace, FollowSite], ChangedKeys]
 def _keys(args: argparse.Namespace, site: FollowSite) -> ChangedKeys:
     path = None if args.file == "-" else Path(args.file)
     name = args.name or ("keys" if path is None else f"keys {path.resolve()}")
+    if name.startswith((NODE_FEED, "pulsar ")):
+        raise SettingsError(f"--name: {name} would be taken for a feed of a node or of Pulsar; choose another name")
     return KeyLines(name, path, site.tables, args.wait)
 
 
@@ -51,7 +54,9 @@ def _followed(args: argparse.Namespace) -> Followed:
 def _commitlog(args: argparse.Namespace, site: FollowSite) -> ChangedKeys:
     stack = ExitStack()
     atexit.register(stack.close)  # it reads the schema as long as this process follows
-    return stack.enter_context(open_feed(site.settings, site.config, _followed(args), sorted(site.tables)))
+    feed = stack.enter_context(open_feed(site.settings, site.config, _followed(args), sorted(site.tables)))
+    stack.enter_context(feed.collecting())  # Postgres may take its time to say where to go on
+    return feed
 
 
 FEEDS: dict[str, MakeFeed] = {

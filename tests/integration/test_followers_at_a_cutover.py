@@ -145,6 +145,35 @@ def test_rule_41_a_gap_counts_from_when_every_clock_has_passed_it(table: Table, 
     made.close()
 
 
+@pytest.mark.parametrize("name", ["commitlog:a-node", "pulsar a-subscription"])
+def test_rule_49_passes_from_before_a_feed_was_followed_prove_nothing(table: Table, key: Key, name: str) -> None:
+    """Would break: what others wrote before, while passes had been made already, is told by nobody, and every gate is green."""
+
+    def followed() -> float:
+        with table.pool.connection() as connection:
+            assert not GateFacts(connection).disturbed(gaps=False), "an emergency rollback waives what others write"
+            at, why = GateFacts(connection).disturbed()[""]
+        assert why == f"{name} was first followed"
+        return at.timestamp()
+
+    made = ledger(table)
+    made.take("keys a-file")  # read from its beginning
+    with table.pool.connection() as connection:
+        assert not GateFacts(connection).disturbed()
+    made.take(name)
+    began = followed()
+    made.record(name, batch())
+    made.release(name)
+    made.take(name)
+    assert followed() == began, "a follower that goes on from its place has missed nothing"
+    with table.pool.connection() as connection:
+        made.release(name)
+        forget(connection, name)
+    made.take(name)
+    assert followed() > began, "nobody knows what came between"
+    made.close()
+
+
 def test_a_follower_that_is_behind_is_a_red_gate(table: Table, key: Key) -> None:
     """Would break: nobody learns before the cut-over that a follower has died."""
     made = ledger(table)

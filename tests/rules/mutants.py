@@ -1278,6 +1278,10 @@ MUTANTS = (
         "if node.near and NODE_FEED", "if NODE_FEED", FOLLOWERS_GATE, "rule_49_a_node",
     ),
     Mutant(
+        "49", "passes from before a follower prove a table", "sync/adapters/postgres/cutover/sql/gates.sql",
+        "WHERE %(gaps)s AND (name LIKE", "WHERE false AND %(gaps)s AND (name LIKE", FOLLOWERS, "rule_49_passes",
+    ),
+    Mutant(
         "43", "an event with a version that Postgres has is our own", FEEDS,
         "ORDER BY k.table_name, sha256(k.key)\n",
         "WHERE NOT EXISTS (SELECT FROM public.plays AS p WHERE p._sync_version = k.version)\nORDER BY k.table_name, sha256(k.key)\n",

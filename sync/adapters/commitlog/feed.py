@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Generator, Iterator
+from contextlib import contextmanager, nullcontext
 
 from sync.adapters.commitlog.collector import Collector
 from sync.adapters.commitlog.heartbeat import Heartbeat
@@ -30,6 +31,18 @@ class CommitLogFeed:
         """Why nothing is told at the moment; empty if nothing is wrong."""
         self.mutations = 0
         self._collector, self._schema, self._beat = collector, schema, beat
+        self._is_collecting = False
+
+    @contextmanager
+    def collecting(self) -> Iterator[None]:
+        """Take segments from now on, though it is not known yet from where on they are to be read: a node that is left alone
+        with them refuses writes. Raises what `batches` raises."""
+        with self._collector.opened(0):
+            self._is_collecting = True
+            try:
+                yield
+            finally:
+                self._is_collecting = False
 
     def batches(self, position: str | None) -> Generator[ChangeBatch, None, None]:
         """Batches from behind `position` on, at least one a second, until closed. Asking for the next one says that the last
@@ -38,7 +51,8 @@ class CommitLogFeed:
         Raises SettingsError if the folders cannot be used, SyncError if another process uses them or the log cannot be read.
         """
         place = _place(position)
-        with self._collector.opened(place.segment):
+        with nullcontext() if self._is_collecting else self._collector.opened(place.segment):
+            self._collector.done(place.segment)
             reader = LogReader(self._collector, self._schema, self._beat, place)
             try:
                 yield from self._read(reader)

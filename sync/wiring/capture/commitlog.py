@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -55,7 +55,8 @@ def await_target(settings: Settings, followed: Followed, say: Callable[[str], No
     except Unreachable as error:
         if not followed.own.is_dir():
             raise
-        say(f"Postgres: {error}; segments are taken, and read when it is back")
+        said = str(error)
+        say(f"Postgres: {said}; segments are taken, and read when it is back")
     collector = Collector(followed.raw, followed.own, followed.max_bytes)
     with collector.opened(0):
         for failures in itertools.count(1):
@@ -63,9 +64,13 @@ def await_target(settings: Settings, followed: Followed, say: Callable[[str], No
             while time.monotonic() < until:
                 collector.check()
                 time.sleep(_LOOK_SECONDS)
-            with suppress(Unreachable):
+            try:
                 connect(settings).close()
                 return
+            except Unreachable as error:
+                if str(error) != said:
+                    said = str(error)
+                    say(f"Postgres: {said}")
 
 
 @contextmanager

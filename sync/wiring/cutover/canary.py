@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from threading import Lock
 
 from psycopg.errors import UndefinedColumn
 
@@ -17,6 +18,7 @@ from sync.adapters.postgres.connection.refusals import error_text
 from sync.adapters.postgres.drift.keys import TargetKeys
 from sync.core.cutover.gates import CanaryFact
 from sync.core.decode.rows import RowDecoder
+from sync.core.drift.verdicts import TargetRow
 from sync.core.encode.rows import RowEncoder
 from sync.core.keys.unused_key import unused_key
 from sync.core.mutations import Key, Mutation
@@ -36,10 +38,12 @@ def run_canary(
 ) -> list[CanaryFact]:
     """Compare some rows of each table; if no table fails, and with `send`, try whether the source takes such rows.
 
-    Several tables at once: most of the time goes by while the source answers.
+    Several tables at once: most of the time goes by while the source answers. They take turns at the connection to Postgres:
+    through a pooler each statement is a transaction of several messages.
     """
+    turn = Lock()
     with ThreadPoolExecutor(_TABLES_AT_ONCE) as executor:
-        ways = list(executor.map(lambda table: _Way(cassandra, connection, table, config), tables))
+        ways = list(executor.map(lambda table: _Way(cassandra, connection, table, config, turn), tables))
         facts = list(executor.map(lambda way: _guarded(way, way.compare), ways))
         if not send or any(fact.error for fact in facts):
             return facts
@@ -59,14 +63,16 @@ def _guarded(way: _Way, step: Callable[[], CanaryFact]) -> CanaryFact:
 class _Way:
     """One table's way from Postgres to the source and back."""
 
-    def __init__(self, cassandra: Cassandra, connection: Connection, table: TableMap, config: Config) -> None:
+    def __init__(self, cassandra: Cassandra, connection: Connection, table: TableMap, config: Config, turn: Lock) -> None:
         self.name = table.name
+        self._turn = turn
         self._table = table
         self._encoder = RowEncoder(table, 0)
         self._decoder = RowDecoder(table, self._encoder.compared)
         self._cells = cells_of(table.source, self._encoder)
         self._rows = rows_by_key(cassandra, table.source, config)
-        self._target = TargetKeys(connection, table, self._encoder)
+        with turn:
+            self._target = TargetKeys(connection, table, self._encoder)
         options = config.options(table.name)
         self._expires = options.keep_ttl or bool(options.expiry)  # a row that has expired on one side proves nothing
         self._back: Mutation | None = None
@@ -116,14 +122,19 @@ class _Way:
 
     def _sample(self) -> Iterator[Key]:
         """Some keys of the target, from a random place on the ring onwards, wrapping around."""
-        found = self._target.sample(random.randint(-(2**63), 2**63 - 1), _ROWS)
-        if len(found) < _ROWS:
-            found = list(dict.fromkeys([*found, *self._target.sample(-(2**63), _ROWS)]))[:_ROWS]
+        with self._turn:
+            found = self._target.sample(random.randint(-(2**63), 2**63 - 1), _ROWS)
+            if len(found) < _ROWS:
+                found = list(dict.fromkeys([*found, *self._target.sample(-(2**63), _ROWS)]))[:_ROWS]
         yield from (self._cells.key_of(self._decoder.key(canonical)) for canonical in found)
+
+    def _look(self, keys: Sequence[Key]) -> list[TargetRow]:
+        with self._turn:
+            return self._target.look(keys)
 
     def _unlike(self, keys: Sequence[Key]) -> list[Key]:
         """Those of these keys that one look at each side, at all of them at once, does not show to be the same on both."""
-        looks = zip(keys, self._target.look(keys), strict=True)
+        looks = zip(keys, self._look(keys), strict=True)
         held = {key: found.row for key, found in looks if found.row is not None and not found.intents}
         reads = dict(zip(held, self._rows.read_many(list(held)), strict=True)) if held else {}
         return [key for key in keys if key not in held or self._unlike_read(key, held[key], reads[key])]
@@ -131,13 +142,13 @@ class _Way:
     def _is_back(self, key: Key) -> bool:
         """Whether the row is the same on both sides; False for one that is gone, or keeps being written."""
         for attempt in range(_TRIES):
-            held = self._target.look([key])[0]
+            held = self._look([key])[0]
             if held.row is None:
                 return False
             problem = "" if held.intents else self._unlike_read(key, held.row, self._rows.read(key))
             if not problem and not held.intents:
                 return True
-            if problem and self._target.look([key])[0] == held:
+            if problem and self._look([key])[0] == held:
                 if self._expires:
                     return False
                 raise ValueError(problem)

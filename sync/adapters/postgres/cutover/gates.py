@@ -60,7 +60,7 @@ class GateFacts:
         """By table, when and how a difference without an intent could last have arisen; "" stands for any table.
 
         By a write that was recorded late, a fenced writer, a write that could not be repeated, an intent that was given up;
-        and by `gaps` in feeds of changes by others.
+        and by `gaps` in feeds of changes by others; all before a feed of a node or of Pulsar was first followed is one.
         """
         return {str(table): (at, str(why)) for table, at, why in self._rows("disturbed", gaps=gaps)}
 

@@ -20,6 +20,9 @@ SELECT DISTINCT ON (table_name) table_name, at, why FROM (
     UNION ALL SELECT table_name, at, why || ' in ' || table_name FROM sync.disturbance
     UNION ALL SELECT table_name, counts_from, 'what ' || feed || ' has lost (' || why || ') is written for certain' FROM sync.gap
         WHERE %(gaps)s
+    -- what others wrote before is told by nobody; a file of keys is read from its beginning
+    UNION ALL SELECT '', begun_at, name || ' was first followed' FROM sync.feed
+        WHERE %(gaps)s AND (name LIKE 'commitlog:%%' OR name LIKE 'pulsar %%')
 ) AS found (table_name, at, why)
 WHERE at IS NOT NULL ORDER BY table_name, at DESC
 
