@@ -177,7 +177,7 @@ def test_the_feed_of_a_node_that_was_decommissioned_is_forgotten(cluster: LocalC
     """Would break: a cut-over is red for good, or asks for a follower of a node that is no more."""
     with new_place() as place, followed(cluster, place) as followers:
         place.cql("CREATE TABLE KS.songs (id uuid PRIMARY KEY, title text) WITH cdc = true")
-        place.configure(TOML)
+        place.configure("schema_files = []\n")
         assert place.commands.run("schema", "apply").code == 0
         for number in range(3):
             followers.start(number)
