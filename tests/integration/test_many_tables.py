@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
 import pytest
@@ -10,9 +11,13 @@ from pydantic import SecretStr
 from support.counting import RequestCounts, counted
 from support.places import NewPlace, Place
 
+from sync.adapters.postgres.drift.keys import TargetKeys
+from sync.core.drift.verdicts import TargetRow
+from sync.core.mutations import Key
 from sync.settings import Config, Settings
 from sync.stores import DualWriteStore
 from sync.wiring.backfill.command import Show, begin_copy, build_indexes, make_plan
+from sync.wiring.cutover.canary import run_canary
 from sync.wiring.cutover.gates import judge, open_site
 from sync.wiring.drift.command import DriftRequest, begin_pass
 from sync.wiring.preflight import preflight
@@ -150,6 +155,25 @@ def test_gates_ask_a_few_times_a_table(copied: Place) -> None:
     few, many = asked_by(gates, copied)
     assert many.postgres - few.postgres <= A_CANARY * (MANY - FEW)
     assert many.cassandra - few.cassandra <= 2 * (MANY - FEW), "one statement prepared, and run once"
+
+
+def test_the_canary_uses_postgres_by_one_table_at_a_time(copied: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Would break: behind a pooler a statement is several, and those of two tables mix: "another command is in progress"."""
+    really, busy, most = TargetKeys.look, [0], [0]
+
+    def look(keys: TargetKeys, wanted: Sequence[Key]) -> list[TargetRow]:
+        busy[0] += 1
+        most[0] = max(most[0], busy[0])
+        time.sleep(0.01)
+        busy[0] -= 1
+        return really(keys, wanted)
+
+    monkeypatch.setattr(TargetKeys, "look", look)
+    settings = copied.settings.model_copy(update={"redis_url": SecretStr(copied.commands.env["REDIS_URL"])})
+    with open_site(settings, only(MANY)) as site:
+        facts = run_canary(site.cassandra, site.connection, site.tables, site.config, False)
+    assert [fact.error for fact in facts] == [""] * MANY
+    assert most == [1]
 
 
 def test_only_a_small_empty_table_gets_its_token_index_before_the_load(home: Place) -> None:
