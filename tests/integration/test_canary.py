@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from threading import Lock, get_ident
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -116,39 +115,6 @@ def test_what_was_deleted_and_purged_stays_deleted(home: Place) -> None:
     node._operate("forceKeyspaceCompaction", "false", home.keyspace, "songs")
     refused(home, "proof", "canary")
     assert gone not in ids(home)
-
-
-class Guarded:
-    """A connection that says if two threads use it at once, between a statement and the end of its rows."""
-
-    def __init__(self, inner: Any) -> None:
-        self._inner, self._used, self.threads, self.broken = inner, Lock(), set[int](), 0
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._inner, name)
-
-    def execute(self, *given: Any, **more: Any) -> Any:
-        self.threads.add(get_ident())
-        if not self._used.acquire(blocking=False):
-            self.broken += 1
-            return self._inner.execute(*given, **more)
-        try:
-            time.sleep(0.02)
-            return self._inner.execute(*given, **more)
-        finally:
-            self._used.release()
-
-
-def test_tables_take_turns_at_the_connection(home: Place) -> None:
-    """Would break: through a pooler a statement is a transaction of several messages, and two threads' mix."""
-    home.cql(TABLES["yes"], TABLES["none"], "INSERT INTO KS.yes (id, a) VALUES (true, '1')")
-    copied(home)
-    config = load_config(home.commands.folder / "sync.toml")
-    with open_site(home.settings, config) as site:
-        connection: Any = Guarded(site.connection)
-        facts = run_canary(site.cassandra, connection, site.tables, config, True)
-    assert [fact.error for fact in facts] == [""] * 3
-    assert connection.broken == 0 and len(connection.threads) > 1
 
 
 def test_a_canary_that_flies_leaves_no_trace(home: Place) -> None:

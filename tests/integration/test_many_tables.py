@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from pydantic import SecretStr
@@ -12,8 +13,6 @@ from support.counting import RequestCounts, counted
 from support.places import NewPlace, Place
 
 from sync.adapters.postgres.drift.keys import TargetKeys
-from sync.core.drift.verdicts import TargetRow
-from sync.core.mutations import Key
 from sync.settings import Config, Settings
 from sync.stores import DualWriteStore
 from sync.wiring.backfill.command import Show, begin_copy, build_indexes, make_plan
@@ -159,16 +158,20 @@ def test_gates_ask_a_few_times_a_table(copied: Place) -> None:
 
 def test_the_canary_uses_postgres_by_one_table_at_a_time(copied: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     """Would break: behind a pooler a statement is several, and those of two tables mix: "another command is in progress"."""
-    really, busy, most = TargetKeys.look, [0], [0]
+    busy, most = [0], [0]
 
-    def look(keys: TargetKeys, wanted: Sequence[Key]) -> list[TargetRow]:
-        busy[0] += 1
-        most[0] = max(most[0], busy[0])
-        time.sleep(0.01)
-        busy[0] -= 1
-        return really(keys, wanted)
+    def watched(really: Callable[..., Any]) -> Callable[..., Any]:
+        def asked(*given: Any) -> Any:
+            busy[0] += 1
+            most[0] = max(most[0], busy[0])
+            time.sleep(0.01)
+            busy[0] -= 1
+            return really(*given)
 
-    monkeypatch.setattr(TargetKeys, "look", look)
+        return asked
+
+    for name in ("look", "sample"):
+        monkeypatch.setattr(TargetKeys, name, watched(getattr(TargetKeys, name)))
     settings = copied.settings.model_copy(update={"redis_url": SecretStr(copied.commands.env["REDIS_URL"])})
     with open_site(settings, only(MANY)) as site:
         facts = run_canary(site.cassandra, site.connection, site.tables, site.config, False)
