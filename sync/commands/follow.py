@@ -24,7 +24,7 @@ from sync.errors import Interrupted, SettingsError
 from sync.flows.follow import ChangedKeys
 from sync.wiring.backfill.command import open_ledger
 from sync.wiring.capture.commitlog import Followed, await_target, open_feed
-from sync.wiring.capture.follow import FollowSite, follow_feed, open_follow_site
+from sync.wiring.capture.follow import FollowSite, feed_limits, follow_feed, open_follow_site
 
 MakeFeed = Callable[[argparse.Namespace, FollowSite], ChangedKeys]
 
@@ -119,9 +119,10 @@ class _Counts:
 def _forget(args: argparse.Namespace) -> int:
     settings, config = load("target")
     with open_ledger(settings, config) as (connection, _):
-        forget(connection, args.name)
+        is_gap = forget(connection, args.name, feed_limits(config))
     if args.json:
-        print_json({"forgotten": args.name})
+        print_json({"forgotten": args.name, "gap": is_gap})
     else:
-        say(f"{args.name!r} is forgotten: a cut-over does not wait for it any more")
+        more = "; what it had not told yet is a gap: the proof needs drift passes that begin after that" if is_gap else ""
+        say(f"{args.name!r} is forgotten: a cut-over does not wait for it any more{more}")
     return 0

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from math import inf
 from uuid import uuid4
 
 import pytest
@@ -17,7 +18,7 @@ from support.places import NewPlace, Place
 from support.reverse import authority, be_primary
 from support.running_commands import until
 
-from sync.adapters.postgres.capture.feed_ledger import FeedLedger
+from sync.adapters.postgres.capture.feed_ledger import FeedLedger, FeedLimits
 from sync.adapters.postgres.capture.feeds import forget, read_feeds
 from sync.adapters.postgres.cutover.gates import GateFacts
 from sync.core.capture.changes import Gap
@@ -25,8 +26,10 @@ from sync.core.cutover.followers import followers_gate
 from sync.core.mutations import Key
 from sync.errors import GateRefused, PreflightError, StillOpen
 from sync.flows.cutover import CutoverResult, Limits, Switch
+from sync.ports import Primary
 
 pytest_plugins = ("support.fixtures",)
+LIMITS = FeedLimits(300.0, 2.0, 60.0)
 
 
 @pytest.fixture(scope="module")
@@ -97,10 +100,10 @@ def test_rule_42_the_epoch_is_opened_again_where_a_follower_stays_behind(table: 
             done.result(60)
     assert table.sql("SELECT state FROM sync.epoch ORDER BY epoch DESC LIMIT 1") == [("open",)]
     with pytest.raises(PreflightError, match="a feed"), table.pool.connection() as connection:
-        forget(connection, FEED)  # it is followed
+        forget(connection, FEED, LIMITS)  # it is followed
     made.release(FEED)
     with table.pool.connection() as connection:
-        forget(connection, FEED)
+        forget(connection, FEED, LIMITS)
     result = switched(table, said)
     table.epoch = result.epoch.epoch
     made.close()
@@ -166,12 +169,28 @@ def test_rule_49_passes_from_before_a_feed_was_followed_prove_nothing(table: Tab
     made.release(name)
     made.take(name)
     assert followed() == began, "a follower that goes on from its place has missed nothing"
-    with table.pool.connection() as connection:
-        made.release(name)
-        forget(connection, name)
-    made.take(name)
-    assert followed() > began, "nobody knows what came between"
     made.close()
+
+
+@pytest.mark.parametrize(
+    ("primary", "told", "is_gap"), [("astra", 0.0, True), ("astra", inf, False), ("postgres", 0.0, False)]
+)
+def test_rule_41_what_a_forgotten_feed_had_not_told_is_a_gap(
+    table: Table, key: Key, primary: Primary, told: float, is_gap: bool
+) -> None:
+    """Would break: a feed that is behind is forgotten, the gate is green again, and nobody ever tells the rest."""
+    be_primary(table, primary)
+    made = ledger(table)
+    made.record(FEED, batch(told=told or time.time()))
+    made.release(FEED)
+    made.close()
+    with table.pool.connection() as connection:
+        assert forget(connection, FEED, LIMITS) is is_gap
+        found = GateFacts(connection).disturbed()
+    assert ("" in found) is is_gap
+    if is_gap:
+        at, why = found[""]
+        assert abs(at.timestamp() - (time.time() + 62)) < 10 and "it was forgotten" in why
 
 
 def test_a_follower_that_is_behind_is_a_red_gate(table: Table, key: Key) -> None:

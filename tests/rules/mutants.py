@@ -1278,6 +1278,10 @@ MUTANTS = (
         "if node.near and NODE_FEED", "if NODE_FEED", FOLLOWERS_GATE, "rule_49_a_node",
     ),
     Mutant(
+        "41", "a feed that is behind is forgotten as if it had ended", FEEDS,
+        "FROM gone WHERE told_until < 'infinity'", "FROM gone WHERE false", FOLLOWERS, "rule_41_what_a_forgotten",
+    ),
+    Mutant(
         "49", "passes from before a follower prove a table", "sync/adapters/postgres/cutover/sql/gates.sql",
         "WHERE %(gaps)s AND (name LIKE", "WHERE false AND %(gaps)s AND (name LIKE", FOLLOWERS, "rule_49_passes",
     ),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
+from sync.adapters.postgres.capture.feed_ledger import FeedLimits
 from sync.adapters.postgres.connection.connect import Connection
 from sync.adapters.postgres.connection.queries import queries
 from sync.adapters.postgres.connection.refusals import target_errors
@@ -33,9 +34,12 @@ def feeds_behind(connection: Connection, moment: datetime) -> list[tuple[str, fl
         return [(name, seconds) for name, seconds in connection.execute(_SQL["behind"], {"moment": moment}).fetchall()]
 
 
-def forget(connection: Connection, name: str) -> None:
-    """Forget a feed. Raises PreflightError if there is none of this name, or a process follows it."""
+def forget(connection: Connection, name: str, limits: FeedLimits) -> bool:
+    """Forget a feed; whether that is a gap. Raises PreflightError if there is none of this name, or a process follows it."""
+    values = {"name": name, "write_timeout": limits.write_timeout, "skew": limits.skew}
     with target_errors():
-        if connection.execute(_SQL["forget"], {"name": name}).fetchone() is None:
+        found = connection.execute(_SQL["forget"], values).fetchone()
+        if found is None:
             names = ", ".join(repr(feed.name) for feed in read_feeds(connection)) or "none"
             raise PreflightError(f"no feed {name!r} that nobody follows; feeds: {names} (end its `sync follow` first)")
+    return bool(found[0])
