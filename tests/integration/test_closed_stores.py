@@ -15,7 +15,7 @@ from support.dataapi.server import data_api, settings_of
 from support.places import Place
 from support.prepared_places import home_of
 
-from sync.errors import StoreClosed
+from sync.errors import SourceUnavailable, StoreClosed
 from sync.settings import Config, DualWriteTuning, Settings
 from sync.stores import ApiDualWriteStore, AsyncDualWriteStore, CqlStore, DualWriteStore, PostgresStore
 from sync.stores.one_side.astra import AstraStore
@@ -109,6 +109,19 @@ def test_a_closed_awaited_store_says_so(home: Place) -> None:
         await store.close()
 
     asyncio.run(run())
+
+
+def test_a_read_that_is_cut_off_by_the_end_says_so(home: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Would break: the driver drops a request as it is shut down, and after its timeout the server is said to be slow."""
+    store = DualWriteStore(home.settings, CONFIG)
+
+    def get(*_: Any) -> None:
+        store.close()
+        raise SourceUnavailable("no answer in time")
+
+    monkeypatch.setattr(CqlStore, "get", get)
+    with pytest.raises(StoreClosed):
+        store.get("songs", {"id": uuid4()})
 
 
 def test_a_closed_wrapped_store_says_so(home: Place, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,6 +17,7 @@ from sync.stores.both_sides.shadow_reads import MAX_ROWS, ShadowReads
 from sync.stores.one_side.cql import CqlStore
 from sync.stores.one_side.postgres import PostgresStore
 from sync.stores.one_side.renamed import RenamedStore
+from sync.stores.process import Process
 from sync.stores.rows import PAGE_ROWS, Page, Rows, cursor_after
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ Begin = Callable[[S, str | None, int | None], Rows]
 class PrimaryReads:
     """What a store of both sides reads, all of it from the primary; a share is asked of the other side, too."""
 
+    _process: Process
     _shadow: ShadowReads
     _shapes: ReadShapes
 
@@ -110,6 +112,9 @@ class PrimaryReads:
             answer = self._shadow.ask(asked, store)
             outcome = "answered"
             return answer
+        except (SourceUnavailable, TargetUnavailable):
+            self._process.check()  # what its end has cut off is no fault of a server
+            raise
         finally:
             side = "target" if isinstance(store, PostgresStore | RenamedStore) else "source"
             store_metrics().read(side, outcome, time.monotonic() - begun)
