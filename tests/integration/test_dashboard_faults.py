@@ -135,7 +135,7 @@ def test_no_pass_outlives_the_command_that_started_it(home: Place, signs: list[s
         other.execute("LOCK TABLE sync.range")  # until its worker is suspended: then the pass does not end by itself
         process = home.commands.start("drift-report", "--continuous", "--rest", "0", "--workers", "1", "--quiet")
         command = psutil.Process(process.pid)
-        children = until(lambda: len(c := command.children(recursive=True)) > 1 and c, what="a pass with a worker")
+        children = until(lambda: len(c := _pass_of(command)) > 1 and c, what="a pass with a worker")
         for child in children:
             if child.ppid() != process.pid:
                 child.suspend()
@@ -153,6 +153,12 @@ def test_no_pass_outlives_the_command_that_started_it(home: Place, signs: list[s
                 child.kill()
         process.kill()
         process.communicate()
+
+
+def _pass_of(command: psutil.Process) -> list[psutil.Process]:
+    """The pass and its workers. Not their jobs' processes: one that is suspended keeps its rows, and nobody else has it end."""
+    passes = command.children()
+    return [*passes, *(worker for each in passes for worker in each.children())]
 
 
 def _runs(process: psutil.Process) -> bool:
