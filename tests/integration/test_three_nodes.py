@@ -324,6 +324,13 @@ def test_one_of_many_inserts_is_done(three: ThreeNodes, base_settings: Settings,
         site.check_equal("pairs")
 
 
+def refused_for_a_quorum(twin: Site) -> bool:
+    """Whether a command that is refused says so; before it knows that, a node does not answer in time."""
+    refused = twin.run("backfill", "--workers", "0")
+    assert refused.code == 1 and refused.err.count("\n") == 1, refused
+    return "LOCAL_QUORUM" in refused.err
+
+
 def test_a_copy_waits_for_a_quorum_and_goes_on(
     sites: dict[int, Site], three: ThreeNodes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -338,9 +345,11 @@ def test_a_copy_waits_for_a_quorum_and_goes_on(
             words = "SELECT count(*) FROM sync.range WHERE error LIKE '%LOCAL_QUORUM%' AND state <> 'failed'"
             until(lambda: twin.sql(words) != [(0,)], 60, "a range waits, and says for what")
             assert not copying.done()
-            refused = twin.run("backfill", "--workers", "0")
-            assert refused.code == 1
-            assert refused.err.count("\n") == 1 and "LOCAL_QUORUM" in refused.err, refused
+            until(
+                lambda: refused_for_a_quorum(twin),
+                120,
+                "a command says what is missing, once the node knows the others are down",
+            )
         finally:
             three.start()
         copying.result(120)
