@@ -1279,7 +1279,7 @@ MUTANTS = (
     ),
     Mutant(
         "41", "a feed that is behind is forgotten as if it had ended", FEEDS,
-        "FROM gone WHERE told_until < 'infinity'", "FROM gone WHERE false", FOLLOWERS, "rule_41_what_a_forgotten",
+        "RETURNING told_until < 'infinity' AND", "RETURNING false AND", FOLLOWERS, "rule_41_what_a_forgotten",
     ),
     Mutant(
         "49", "passes from before a follower prove a table", "sync/adapters/postgres/cutover/sql/gates.sql",

@@ -36,9 +36,11 @@ def feeds_behind(connection: Connection, moment: datetime) -> list[tuple[str, fl
 
 def forget(connection: Connection, name: str, limits: FeedLimits) -> bool:
     """Forget a feed; whether that is a gap. Raises PreflightError if there is none of this name, or a process follows it."""
-    values = {"name": name, "write_timeout": limits.write_timeout, "skew": limits.skew}
-    with target_errors():
-        found = connection.execute(_SQL["forget"], values).fetchone()
+    lost = {"table": "", "behind": 0.0, "why": "it was forgotten", "write_timeout": limits.write_timeout, "skew": limits.skew}
+    with target_errors(), connection.transaction():
+        found = connection.execute(_SQL["forget"], {"name": name}).fetchone()
+        if found and found[0]:
+            connection.execute(_SQL["gap"], {"name": name, **lost})
         if found is None:
             names = ", ".join(repr(feed.name) for feed in read_feeds(connection)) or "none"
             raise PreflightError(f"no feed {name!r} that nobody follows; feeds: {names} (end its `sync follow` first)")

@@ -77,14 +77,7 @@ SELECT feed, table_name, until, why FROM sync.gap ORDER BY id DESC LIMIT 10
 SELECT name, CASE WHEN isfinite(told_until) THEN extract(epoch FROM %(moment)s - told_until)::float8 END FROM sync.feed
 WHERE told_until < %(moment)s ORDER BY name
 
--- forget: a feed that nobody follows any more; its gaps stay. What it has not told is told by nobody: one more gap, unless it has
--- ended, or what others write is overwritten (rule 41)
-WITH gone AS (
-    DELETE FROM sync.feed WHERE name = %(name)s AND (lease_owner IS NULL OR lease_until < clock_timestamp()) RETURNING name, told_until
-), lost AS (
-    INSERT INTO sync.gap (feed, table_name, until, counts_from, why)
-    SELECT name, '', clock_timestamp(), clock_timestamp() + make_interval(secs => %(write_timeout)s + %(skew)s), 'it was forgotten'
-    FROM gone WHERE told_until < 'infinity' AND (SELECT "primary" FROM sync.epoch ORDER BY epoch DESC LIMIT 1) = 'astra'
-    RETURNING feed
-)
-SELECT EXISTS (SELECT FROM lost) FROM gone
+-- forget: a feed that nobody follows any more; its gaps stay. Whether it had more to tell, which is a gap: not if it has ended, or
+-- what others write is overwritten (rule 41)
+DELETE FROM sync.feed WHERE name = %(name)s AND (lease_owner IS NULL OR lease_until < clock_timestamp())
+RETURNING told_until < 'infinity' AND (SELECT "primary" FROM sync.epoch ORDER BY epoch DESC LIMIT 1) = 'astra'
