@@ -18,7 +18,7 @@ from sync.adapters.pulsar.topics import tables_of_topics
 from sync.commands.context import load
 from sync.console import Line, print_json, say, status, steps
 from sync.core.capture.changes import ChangeBatch
-from sync.core.cutover.followers import NODE_FEED
+from sync.core.cutover.followers import NODE_FEED, PULSAR_FEED
 from sync.core.words import counted
 from sync.errors import Interrupted, SettingsError
 from sync.flows.follow import ChangedKeys
@@ -32,7 +32,7 @@ MakeFeed = Callable[[argparse.Namespace, FollowSite], ChangedKeys]
 def _keys(args: argparse.Namespace, site: FollowSite) -> ChangedKeys:
     path = None if args.file == "-" else Path(args.file)
     name = args.name or ("keys" if path is None else f"keys {path.resolve()}")
-    if name.startswith((NODE_FEED, "pulsar ")):
+    if name.startswith((NODE_FEED, PULSAR_FEED)):
         raise SettingsError(f"--name: {name} would be taken for a feed of a node or of Pulsar; choose another name")
     return KeyLines(name, path, site.tables, args.wait)
 

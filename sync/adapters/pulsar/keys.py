@@ -18,6 +18,7 @@ from sync.adapters.pulsar.pulsar_settings import PulsarSettings
 from sync.core.capture.cdc_keys import NotAKey, changed_keys, key_schema
 from sync.core.capture.changes import ChangeBatch, ChangedKey, Gap
 from sync.core.capture.feed_places import Place, from_position, to_position
+from sync.core.cutover.followers import PULSAR_FEED
 from sync.core.rows import SourceTable
 from sync.errors import PreflightError, UnreachableNow
 
@@ -61,7 +62,7 @@ class PulsarKeys:
     """
 
     def __init__(self, settings: PulsarSettings, tables: Mapping[str, SourceTable]) -> None:
-        self.name = f"pulsar {settings.sync_pulsar_subscription}"
+        self.name = f"{PULSAR_FEED}{settings.sync_pulsar_subscription}"
         self._settings, self._readers = settings, {topic: KeyReader(table) for topic, table in tables.items()}
         self._tables = tables
         self._closed = Event()

@@ -13,6 +13,8 @@ MAX_LAG_SECONDS = 10.0
 """A follower that is further behind is not caught up when a cut-over begins; the cut-over itself waits for the rest."""
 NODE_FEED = "commitlog:"
 """With which the name of a feed of a node's commit log begins; the node's host id follows."""
+PULSAR_FEED = "pulsar "
+"""The same of a feed of Pulsar's; its subscription follows. Passes from before either began prove nothing (gates.sql)."""
 
 
 @dataclass(frozen=True, slots=True)
