@@ -37,7 +37,7 @@ def run(args: argparse.Namespace) -> int:
         return 0
     header = ("id", "table", "key", "kind", "state", "age", "tries", "last error")
     rows = [
-        (i["id"], i["table"], key_text(i["key"]), i["kind"], i["state"], duration(i["age_seconds"]), i["attempts"],
+        (i["id"] or "", i["table"], key_text(i["key"]), i["kind"], i["state"], duration(i["age_seconds"]), i["attempts"],
          i["error"] or "")
         for i in found
     ]  # fmt: skip

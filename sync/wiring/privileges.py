@@ -18,7 +18,10 @@ from sync.errors import TargetUnavailable
 from sync.settings import Settings
 
 _AT_ONCE = 8
-_WRITERS = "SELECT EXISTS (SELECT FROM sync.writer WHERE state = 'active') OR EXISTS (SELECT FROM sync.intent)"
+_WRITERS = """
+SELECT EXISTS (SELECT FROM sync.writer WHERE state = 'active')
+    OR EXISTS (SELECT FROM sync.intent) OR EXISTS (SELECT FROM sync.sql_change)
+"""
 
 
 def missing_privileges(settings: Settings, cassandra: Cassandra, tables: Iterable[SourceTable]) -> str:

@@ -31,16 +31,21 @@ from sync.wiring.cutover.gates import judge_facts, nodes_to_follow, open_site, t
 from sync.wiring.cutover.reads import unanswerable
 
 _SILENT = "the source does not answer"
-_INTENTS = """
+_FOUND = """
+WITH found AS (
+    SELECT table_name, kind, state, attempts, created_at FROM sync.intent
+    UNION ALL SELECT table_name, 'recheck', 'finished', 0, changed_at FROM sync.sql_change  -- rule 51
+)"""
+_INTENTS = f"""{_FOUND}
 SELECT count(*), extract(epoch FROM clock_timestamp() - min(created_at)), count(*) FILTER (WHERE attempts > 0),
        (SELECT coalesce(sum(unrecorded), 0) FROM sync.writer WHERE state <> 'signed_off'),
-       (SELECT coalesce(jsonb_object_agg(state, n), '{}')
-        FROM (SELECT state, count(*) AS n FROM sync.intent GROUP BY state) AS by_state)
-FROM sync.intent
+       (SELECT coalesce(jsonb_object_agg(state, n), '{{}}')
+        FROM (SELECT state, count(*) AS n FROM found GROUP BY state) AS by_state)
+FROM found
 """
-_BY_TABLE = """
+_BY_TABLE = f"""{_FOUND}
 SELECT table_name, state, count(*), count(*) FILTER (WHERE kind IN ('recheck', 'recheck_partition'))
-FROM sync.intent GROUP BY table_name, state ORDER BY table_name, state
+FROM found GROUP BY table_name, state ORDER BY table_name, state
 """
 
 

@@ -31,6 +31,7 @@ from sync.adapters.postgres.dual_write.breaker import Breaker
 from sync.adapters.postgres.dual_write.journal import Journal, Writer
 from sync.adapters.postgres.dual_write.partitions import PartitionJournal
 from sync.adapters.postgres.dual_write.reconcile import ReconcileSteps
+from sync.adapters.postgres.dual_write.sql_changes import expand
 from sync.adapters.postgres.schema import indexes
 from sync.adapters.postgres.schema.key_order import record_key_order
 from sync.core.encode.rows import RowEncoder
@@ -199,9 +200,16 @@ class Table:
         return rows[0][0] if rows else None
 
     def intents(self, key: Key | None = None) -> list[tuple[str, str]]:
-        """Kind and state of the intents, of a key or of the table."""
+        """Kind and state of the intents, of a key or of the table, once what SQL has changed is among them."""
+        self.expanded()
         rows = self.sql("SELECT kind, state, key FROM sync.intent WHERE table_name = %s ORDER BY id", (self.name,))
         return [(kind, state) for kind, state, k in rows if key is None or bytes(k) == key.canonical]
+
+    def expanded(self) -> None:
+        """Make rechecks of what SQL has changed, as a worker does."""
+        with self.pool.connection() as connection:
+            while expand(connection):
+                pass
 
     def settled(self, key: Key) -> Row | None:
         """Drain everything, compare both sides; the row that they hold."""

@@ -31,6 +31,7 @@ from sync.adapters.postgres.dual_write.partitions import PartitionJournal
 from sync.adapters.postgres.dual_write.reconcile import ReconcileSteps
 from sync.adapters.postgres.dual_write.resend_in_order import OrderedResends
 from sync.adapters.postgres.dual_write.reverse import ResendSteps
+from sync.adapters.postgres.dual_write.sql_changes import expand
 from sync.adapters.postgres.schema.migrations import check_version, usable_state
 from sync.adapters.queue import QueueNotifier, redis_connection
 from sync.core.decode.rows import RowDecoder
@@ -99,6 +100,7 @@ class Sweeper:
 def _open_by_table(connection: Connection) -> list[tuple[str, int, bool, bool]]:
     with connection.transaction():
         connection.execute(_SQL["in_order"])
+        expand(connection)
         rows = connection.execute(_SQL["open_by_table"], {"most": MAX_COUNTED + 1}).fetchall()
     return [(str(name), int(count), bool(ended), bool(is_open)) for name, count, ended, is_open in rows]
 

@@ -82,7 +82,8 @@ def count_strays(connection: Connection, table: TableMap) -> int:
     """How many of the target's rows have no token, and nobody will send them: written by hand, in no range."""
     statement = sql.SQL(
         "SELECT count(*) FROM {target} AS t WHERE t.{token} IS NULL AND NOT EXISTS (SELECT FROM sync.intent AS i "
-        "WHERE i.table_name = {name} AND sha256(i.key) = sha256({key}) AND i.key = {key})"
+        "WHERE i.table_name = {name} AND sha256(i.key) = sha256({key}) AND i.key = {key}) "
+        "AND NOT EXISTS (SELECT FROM sync.sql_change AS c WHERE c.table_name = {name} AND c.key = {key})"
     ).format(
         target=identifier(table.target),
         token=sql.Identifier(TOKEN_COLUMN),

@@ -18,7 +18,11 @@ from sync.core.rows import PgType, SourceTable, TargetTable
 _LIST = """
 SELECT id, table_name AS table, key, source_key, kind, state, owner, attempts, error,
        extract(epoch FROM clock_timestamp() - created_at)::float8 AS age_seconds
-FROM sync.intent WHERE %(table)s::text IS NULL OR table_name = %(table)s
+FROM (
+    SELECT id, table_name, key, source_key, kind, state, owner, attempts, error, created_at FROM sync.intent
+    UNION ALL  -- rule 51: they get a number with their recheck
+    SELECT NULL, table_name, key, NULL, 'recheck', 'finished', 'SQL', 0, NULL, changed_at FROM sync.sql_change
+) AS found WHERE %(table)s::text IS NULL OR table_name = %(table)s
 ORDER BY attempts DESC, id LIMIT %(limit)s
 """
 _RETRY = """
@@ -35,7 +39,10 @@ _SOURCES = {
 
 
 def list_intents(connection: Connection, table: str | None, limit: int) -> list[dict[str, Any]]:
-    """Intents, those that failed most first; `key` are the canonical bytes, `source_key` the source's own, if known."""
+    """Intents, those that failed most first; `key` are the canonical bytes, `source_key` the source's own, if known.
+
+    What SQL has changed, and no worker has made an intent of yet, is the last, without an id.
+    """
     with connection.cursor(row_factory=dict_row) as cursor:
         return cursor.execute(_LIST, {"table": table, "limit": limit}).fetchall()
 

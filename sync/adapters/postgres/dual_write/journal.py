@@ -23,6 +23,7 @@ from sync.adapters.postgres.dual_write.array_statements import ArrayStatements
 from sync.adapters.postgres.dual_write.breaker import Breaker
 from sync.adapters.postgres.dual_write.locks import has_partitions, lock_key
 from sync.adapters.postgres.dual_write.parameters import Parameters
+from sync.adapters.postgres.dual_write.sql_changes import expand
 from sync.adapters.postgres.dual_write.statements import Statements
 from sync.adapters.postgres.dual_write.turns import Turns
 from sync.core.encode.base import Reject
@@ -204,11 +205,14 @@ class Journal:
             "writer_lease": self._writer.lease_seconds,
             "window": UNREPEATABLE_WINDOW_SECONDS,
         }
+        rows: list[Any] = []
+        moved = 1
         with self._intents() as connection:
-            with one_transaction(connection):
-                connection.execute(_SQL["in_order"])
-                found = connection.execute(due_statement(limit), values, binary=True)
-            rows = found.fetchall()
+            while moved and not rows:  # what SQL has changed may be other tables'
+                with one_transaction(connection):
+                    connection.execute(_SQL["in_order"])
+                    moved = expand(connection)
+                    rows = connection.execute(due_statement(limit), values, binary=True).fetchall()
         keys: dict[tuple[bytes, int], KnownKey] = {}
         for key, token, source_key, mutation in rows:
             known = KnownKey.on_record(key, source_key, mutation, token)

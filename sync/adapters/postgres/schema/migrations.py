@@ -181,7 +181,8 @@ SELECT to_regclass('sync.range') IS NOT NULL AND (to_regclass('sync.intent_of_ke
         ('sync.read_shape', 'last_seen'),
         ('sync.intent', 'not_before'),
         ('sync.feed', 'position'),
-        ('sync.sample', 'figures')
+        ('sync.sample', 'figures'),
+        ('sync.sql_change', 'key')
     ) AS newest (relation, name)
     WHERE NOT EXISTS (
         SELECT FROM pg_attribute WHERE attrelid = to_regclass(relation) AND attname = name AND NOT attisdropped)))

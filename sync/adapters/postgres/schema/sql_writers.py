@@ -1,7 +1,7 @@
 """Triggers on the migrated tables: what anybody writes there by SQL is announced, or refused (rules 44 and 45).
 
 They are statement triggers, of the table and of each of its partitions: a statement fires those of the relation that it
-names. Each key that it has changed gets a recheck, in the writer's own transaction; a worker sends its row.
+names. Each key that it has changed is recorded in the writer's own transaction; a worker makes a recheck of it (rule 51).
 """
 
 from __future__ import annotations
@@ -19,7 +19,6 @@ from sync.adapters.postgres.schema.catalogue import regclass
 from sync.adapters.postgres.schema.row_digest_sql import canonical
 from sync.core.cql import CqlType
 from sync.core.reads.key_order import KeyOrder, target_key_order
-from sync.core.ring import UNKNOWN_TOKEN
 from sync.core.rows import ColumnPair, SourceColumn, TableMap, TargetTable
 from sync.core.schema.static_rows import static_name
 
@@ -96,7 +95,7 @@ class SqlWriters:
         rows = _SQL[kind].format(key=self._key)
         shown = self.table.replace("*/", "* /")
         name = sql.Literal(self._name).as_string()
-        return f"\n{_SQL['body'].format(table=shown, what=kind, name=name, rows=rows, unknown=UNKNOWN_TOKEN)}\n"
+        return f"\n{_SQL['body'].format(table=shown, what=kind, name=name, rows=rows)}\n"
 
     def statements(self, there: Watched) -> list[str]:
         """What makes them whole; empty if they are."""

@@ -50,7 +50,7 @@ FROM sync.feed AS f, (
 WHERE f.told_until < m.moment ORDER BY f.name
 
 -- open_intents: how many intents are left, counted up to a limit
-SELECT count(*) FROM (SELECT FROM sync.intent LIMIT 100000) AS counted
+SELECT count(*) FROM (SELECT id FROM sync.intent UNION ALL SELECT id FROM sync.sql_change LIMIT 100000) AS counted
 
 -- reopen: open the same epoch again after a switch that was too slow or crashed (rule 21)
 UPDATE sync.epoch SET state = 'open', closing_until = NULL WHERE epoch = %(epoch)s AND state = 'closing' RETURNING epoch
@@ -72,8 +72,8 @@ SELECT e.epoch FROM sync.epoch AS e JOIN sync.switch AS s ON s.from_epoch = e.ep
 WHERE s.id = %(switch)s AND s.finished_at IS NULL AND e.state = 'closing' AND e.epoch = (SELECT max(epoch) FROM sync.epoch)
 FOR UPDATE
 
--- unfinished: intents and open backfills, of which none may be left when the primary changes
-SELECT (SELECT count(*) FROM sync.intent), (SELECT count(*) FROM sync.run WHERE kind = 'backfill' AND state = 'open')
+-- unfinished: intents, with what SQL has changed (rule 51), and open backfills, of which none may be left when the primary changes
+SELECT (SELECT count(*) FROM sync.intent) + (SELECT count(*) FROM sync.sql_change), (SELECT count(*) FROM sync.run WHERE kind = 'backfill' AND state = 'open')
 
 -- end_epoch: end the old epoch
 UPDATE sync.epoch SET state = 'closed', closing_until = NULL WHERE epoch = %(epoch)s

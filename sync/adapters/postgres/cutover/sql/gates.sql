@@ -2,8 +2,11 @@
 -- one that failed; `told`: with those that SQL or a feed has told of
 SELECT count(*), count(*) FILTER (WHERE attempts > 0), coalesce(extract(epoch FROM clock_timestamp() - min(created_at)), 0)::float8,
        coalesce(max(error) FILTER (WHERE attempts > 0), '')
-FROM sync.intent WHERE (not_before IS NULL OR not_before <= clock_timestamp())
-    AND (%(told)s OR NOT (kind IN ('recheck', 'recheck_partition') AND (owner = 'SQL' OR owner LIKE 'follow %%')))
+FROM (
+    SELECT attempts, created_at, error FROM sync.intent WHERE (not_before IS NULL OR not_before <= clock_timestamp())
+        AND (%(told)s OR NOT (kind IN ('recheck', 'recheck_partition') AND (owner = 'SQL' OR owner LIKE 'follow %%')))
+    UNION ALL SELECT 0, changed_at, NULL FROM sync.sql_change WHERE %(told)s
+) AS found
 
 -- passes: the newest drift passes over each table, the newest first, as many as a proof takes
 SELECT id, table_name, clean, repaired, epoch, coalesce(shape, ''), started_at, coalesce(data_center, '')

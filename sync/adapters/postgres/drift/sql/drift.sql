@@ -4,7 +4,8 @@ SELECT k.key, held.data, held.version,
                 (SELECT version FROM sync.partition_tombstone WHERE table_name = %(table)s AND token = k.token)),
        EXISTS (SELECT FROM sync.intent WHERE table_name = %(table)s AND sha256(key) = sha256(k.key) AND key = k.key)
            OR EXISTS (SELECT FROM sync.intent WHERE table_name = %(table)s AND token = k.token
-                      AND kind IN ('delete_partition', 'recheck_partition')),
+                      AND kind IN ('delete_partition', 'recheck_partition'))
+           OR EXISTS (SELECT FROM sync.sql_change AS c WHERE c.table_name = %(table)s AND c.key = k.key), -- rule 51
        ({refused}), held.moment
 FROM (VALUES {keys}) AS k ({names})
 LEFT JOIN LATERAL (SELECT {row} AS data, coalesce({version}, 0) AS version, {moment} AS moment FROM {target} AS t WHERE {is_key}) AS held ON true
@@ -26,7 +27,7 @@ SELECT {key} FROM {target} AS t WHERE t.{token} IS NULL LIMIT %(limit)s OFFSET %
 -- strays: the same, and whether the key is announced: a row that a wrapped class has just inserted gets its token when it is sent
 SELECT {key}, EXISTS (
     SELECT FROM sync.intent AS i WHERE i.table_name = %(table)s AND sha256(i.key) = sha256({key}) AND i.key = {key}
-) FROM {target} AS t WHERE t.{token} IS NULL LIMIT %(limit)s
+) OR EXISTS (SELECT FROM sync.sql_change AS c WHERE c.table_name = %(table)s AND c.key = {key}) FROM {target} AS t WHERE t.{token} IS NULL LIMIT %(limit)s
 
 -- sample: keys of some rows after a token
 SELECT {key} FROM {target} AS t WHERE t.{token} > %(after)s ORDER BY t.{token} LIMIT %(limit)s

@@ -1,8 +1,9 @@
 -- take: the figures of now, unless this slot has its sample; they are read only where it has none
 INSERT INTO sync.sample (at, figures)
 SELECT slot, jsonb_build_object(
-    'intents', (SELECT count(*) FROM (SELECT FROM sync.intent LIMIT %(most)s) AS counted),
-    'age', (SELECT extract(epoch FROM clock_timestamp() - created_at)::int FROM sync.intent ORDER BY id LIMIT 1),
+    'intents', (SELECT count(*) FROM (SELECT id FROM sync.intent UNION ALL SELECT id FROM sync.sql_change LIMIT %(most)s) AS counted),
+    'age', (SELECT extract(epoch FROM clock_timestamp() - least(
+        (SELECT created_at FROM sync.intent ORDER BY id LIMIT 1), (SELECT changed_at FROM sync.sql_change ORDER BY id LIMIT 1)))::int),
     'writers', (SELECT count(*) FROM sync.writer WHERE state = 'active'),
     'runs', (
         WITH of_run AS (

@@ -31,29 +31,27 @@ WHEN (current_setting('sync.own', true) IS DISTINCT FROM 'on')
 CREATE OR REPLACE FUNCTION sync.{name}() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp AS $sync${body}$sync$
 
--- body: a finished recheck of each key, new ones even where the key has one: that may have been picked, and its row sent. A row's
--- own token is its old key's, so that only rows that were there tell theirs; the version exceeds that of a row that is gone
+-- body: the keys of a statement's rows, each time anew; a worker makes the rechecks (rule 51). A row's own token is its old key's, so
+-- that only rows that were there tell theirs, and their version
 /* rows of {table} that SQL has {what} */
 DECLARE
-    moment constant bigint := extract(epoch FROM clock_timestamp()) * 1000000;
-    seen constant bigint := nullif(current_setting('sync.sql_epoch', true), '')::bigint; -- below 0: Astra is primary
+    seen constant bigint := nullif(current_setting('sync.sql_epoch', true), ''); -- below 0: Astra is primary
 BEGIN
-    IF seen = 0 THEN
-        RETURN NULL; -- a plain copy
+    IF seen <= 0 THEN
+        IF seen = 0 THEN
+            RETURN NULL; -- a plain copy
+        END IF;
+        IF NOT EXISTS (SELECT FROM pg_attribute WHERE attrelid = TG_RELID AND attname = '_sync_version') THEN
+            RETURN NULL; -- nothing has been copied yet
+        END IF;
     END IF;
-    IF seen < 0 AND NOT EXISTS (SELECT FROM pg_attribute WHERE attrelid = TG_RELID AND attname = '_sync_version') THEN
-        RETURN NULL; -- nothing has been copied yet
-    END IF;
-    INSERT INTO sync.intent (table_name, key, token, kind, state, version, epoch, owner)
-    SELECT {name}, k.key, coalesce(k.token, {unknown}), 'recheck', 'finished',
-           greatest(k.version, moment), coalesce(abs(seen), (SELECT max(epoch) FROM sync.epoch)), 'SQL'
-    FROM ({rows}) AS k
-    ON CONFLICT DO NOTHING;
+    INSERT INTO sync.sql_change (table_name, key, token, version, epoch)
+    SELECT {name}, k.key, k.token, k.version, coalesce(abs(seen), (SELECT max(epoch) FROM sync.epoch)) FROM ({rows}) AS k;
     RETURN NULL;
 END
 
 -- inserted: new rows
-SELECT {key} AS key, NULL::bigint AS token, 0 AS version FROM _sync_new AS t
+SELECT {key} AS key, NULL::bigint AS token, NULL::bigint AS version FROM _sync_new AS t
 
 -- deleted: old rows
 SELECT {key} AS key, t._sync_token AS token, t._sync_version AS version FROM _sync_old AS t

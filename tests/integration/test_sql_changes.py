@@ -1,0 +1,128 @@
+"""Rule 51: what SQL has changed counts as announced before a worker has made rechecks of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import closing
+from typing import Any
+from uuid import uuid4
+
+import psycopg
+import pytest
+from support.dual import Table
+from support.places import Place
+from support.prepared_places import home_of
+from support.reverse import authority, be_primary, reverse_writer
+from support.sql_writers import RECHECK, foreign
+
+from sync.adapters.postgres.connection.connect import connect
+from sync.adapters.postgres.cutover.gates import GateFacts
+from sync.adapters.postgres.drift.keys import TargetKeys
+from sync.adapters.postgres.drift.target_digests import count_strays
+from sync.adapters.postgres.dual_write import sql_changes
+from sync.adapters.postgres.dual_write.intents import list_intents
+from sync.adapters.postgres.dual_write.sql_changes import expand
+from sync.errors import StillOpen
+from sync.settings import Config
+
+pytest_plugins = ("support.fixtures",)
+CONFIG = Config(schema_files=())
+COLUMNS = "id uuid PRIMARY KEY, title text, year int"
+home = home_of(CONFIG, songs=COLUMNS, plays=COLUMNS)
+ADD = "INSERT INTO songs (id, title) VALUES (%s, 'a')"
+CHANGES = "SELECT count(*) FROM sync.sql_change"
+
+
+@pytest.fixture
+def songs(home: Place) -> Iterator[Table]:
+    """Postgres is primary, and nothing is left of the test before."""
+    with closing(Table(home.cassandra, home.settings, CONFIG, "songs")) as table:
+        be_primary(table, "postgres")
+        reverse_writer(table)  # no plain copy
+        table.sql("DELETE FROM sync.intent; DELETE FROM sync.sql_change; DELETE FROM songs; DELETE FROM sync.switch")
+        yield table
+
+
+@pytest.fixture
+def sql(home: Place) -> Iterator[psycopg.Connection[Any]]:
+    with closing(foreign(home.settings)) as connection:
+        yield connection
+
+
+def test_rule_51_no_switch_passes_by_what_sql_has_changed(songs: Table, sql: psycopg.Connection[Any]) -> None:
+    """Would break: a rollback loses what was written by SQL just before it."""
+    number = uuid4()
+    sql.execute(ADD, (number,))
+    with authority(songs) as epochs:
+        switch = epochs.begin("rollback")
+        songs.sql("UPDATE sync.writer SET state = 'signed_off'")
+        epochs.close(switch, 60)
+        assert epochs.open_intents() == 1
+        with pytest.raises(StillOpen):
+            epochs.switch_primary(switch, {})
+        assert songs.drain() == 1
+        epoch, _ = epochs.switch_primary(switch, {})
+    songs.epoch = epoch.epoch
+    assert songs.source(songs.key(id=number)) == {"title": "a", "year": None}
+
+
+def test_rule_51_a_check_calls_the_key_in_flight(songs: Table, sql: psycopg.Connection[Any]) -> None:
+    """Would break: a drift pass reports a difference that a worker is about to end, and no pass is clean while SQL writes."""
+    key, other = songs.key(id=uuid4()), songs.key(id=uuid4())
+    sql.execute("INSERT INTO plays (id) VALUES (gen_random_uuid())")
+    sql.execute("INSERT INTO songs (id) SELECT encode(%s, 'hex')::uuid", (key.cells[0],))
+    with closing(connect(songs.settings, autocommit=True)) as connection:
+        keys = TargetKeys(connection, songs.mapped, songs.encoder)
+        assert [row.intents for row in keys.look([key, other])] == [True, False]
+        assert count_strays(connection, songs.mapped) == 0
+        assert keys.strays(10) == {key.canonical: True}
+
+
+def test_rule_51_it_is_shown_and_counted(songs: Table, home: Place, sql: psycopg.Connection[Any]) -> None:
+    """Would break: `sync status` says that all is equal while a worker that is gone has left everything undone."""
+    for _ in range(2):
+        sql.execute(ADD, (uuid4(),))
+    expand(sql)
+    sql.execute(ADD, (number := uuid4(),))
+    with closing(connect(songs.settings, autocommit=True)) as connection:
+        assert [GateFacts(connection).intents(told).count for told in (True, False)] == [3, 0]
+        found = list_intents(connection, "songs", 10)
+    assert [(i["id"] is None, i["kind"], i["state"], i["owner"]) for i in found] == [
+        (last, *RECHECK, "SQL") for last in (False, False, True)
+    ]
+    assert str(number) in home.commands.run("intents").out
+    status = home.commands.run("status", "--json").json
+    assert status["intents"]["open"] == 3, status["intents"]
+
+
+def test_rule_51_it_is_always_in_one_of_both_places(songs: Table, sql: psycopg.Connection[Any]) -> None:
+    """Would break: a switch that looks while a worker makes rechecks sees neither; another worker makes them twice."""
+    sql.execute(ADD, (uuid4(),))
+    with authority(songs) as epochs, closing(foreign(songs.settings)) as worker:
+        worker.execute("BEGIN")
+        assert expand(worker) == 1
+        assert (epochs.open_intents(), expand(sql)) == (1, 0)
+        worker.execute("ROLLBACK")
+        assert (epochs.open_intents(), songs.sql(CHANGES)) == (1, [(1,)])
+        assert expand(worker) == 1
+        assert (epochs.open_intents(), songs.sql(CHANGES)) == (1, [(0,)])
+
+
+def test_what_is_changed_again_and_again_is_sent_once(songs: Table, sql: psycopg.Connection[Any]) -> None:
+    number = uuid4()
+    sql.execute(ADD, (number,))
+    for year in range(5):
+        sql.execute("UPDATE songs SET year = %s WHERE id = %s", (year, number))
+    assert songs.sql(CHANGES) == [(6,)]
+    assert songs.intents() == [RECHECK]
+    assert songs.settled(songs.key(id=number)) == {"title": "a", "year": 4}
+
+
+def test_a_drain_passes_by_what_waits_of_other_tables(
+    songs: Table, sql: psycopg.Connection[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Would break: a table's drain ends, and its switch is refused, since a batch held other tables' changes alone."""
+    monkeypatch.setattr(sql_changes, "_MOST", 2)
+    sql.execute("INSERT INTO plays (id) SELECT gen_random_uuid() FROM generate_series(1, 5)")
+    sql.execute(ADD, (uuid4(),))
+    assert songs.drain() == 1
