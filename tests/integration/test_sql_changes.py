@@ -9,7 +9,7 @@ from uuid import uuid4
 
 import psycopg
 import pytest
-from support.dual import Table
+from support.dual import Table, now_us
 from support.places import Place
 from support.prepared_places import home_of
 from support.reverse import authority, be_primary, reverse_writer
@@ -106,6 +106,19 @@ def test_rule_51_it_is_always_in_one_of_both_places(songs: Table, sql: psycopg.C
         assert (epochs.open_intents(), songs.sql(CHANGES)) == (1, [(1,)])
         assert expand(worker) == 1
         assert (epochs.open_intents(), songs.sql(CHANGES)) == (1, [(0,)])
+
+
+def test_rule_51_a_write_stamped_below_what_sql_deleted_arrives(songs: Table, sql: psycopg.Connection[Any]) -> None:
+    """Would break: the store's write is older in Cassandra than the row that SQL has deleted, and stays hidden there."""
+    key, ahead = songs.key(id=uuid4()), now_us() + 300_000_000
+    writer = reverse_writer(songs, skew=600)
+    writer.begin("put", key, at=ahead, title="ahead").done()
+    sql.execute("DELETE FROM songs WHERE id = encode(%s, 'hex')::uuid", (key.cells[0],))
+    again = writer.begin("put", key, title="again")
+    assert again.version < ahead
+    again.done()
+    assert songs.source(key) == {"title": "ahead", "year": None}
+    assert songs.settled(key) == {"title": "again", "year": None}
 
 
 def test_what_is_changed_again_and_again_is_sent_once(songs: Table, sql: psycopg.Connection[Any]) -> None:

@@ -525,7 +525,7 @@ def make_whole(table: Table, mode: Any = "refuse") -> None:
 @pytest.mark.parametrize("harm", [
     "ALTER TABLE plays_new_1 DISABLE TRIGGER _sync_updated", "ALTER TABLE plays_new_1 ENABLE TRIGGER _sync_updated",
     "DROP TRIGGER _sync_deleted ON plays", "CREATE TABLE plays_later PARTITION OF plays FOR VALUES FROM (1000) TO (2000)",
-    "DO $$ BEGIN EXECUTE (SELECT replace(pg_get_functiondef(tgfoid), 'seen <= 0', 'seen <= 1') FROM pg_trigger "
+    "DO $$ BEGIN EXECUTE (SELECT replace(pg_get_functiondef(tgfoid), 'seen > 0', 'seen > 1') FROM pg_trigger "
     "WHERE tgrelid = 'plays'::regclass AND tgname = '_sync_inserted'); END $$",
     "CREATE OR REPLACE TRIGGER _sync_updated AFTER UPDATE ON plays FOR EACH STATEMENT "
     "WHEN (false) EXECUTE FUNCTION sync.sql_writer_truncates()",

@@ -43,6 +43,7 @@ RECHECKS, FOLLOWERS = "tests/integration/test_partition_rechecks.py", "tests/int
 STATE_SQL, SQL_WRITERS = "migrations/003_sync_state.sql", "tests/integration/test_sql_writers.py"
 TRIGGERS = "sync/adapters/postgres/schema/sql/sql_writers.sql"
 CHANGES = "sync/adapters/postgres/dual_write/sql/sql_changes.sql"
+SQL_CHANGES = "tests/integration/test_sql_changes.py"
 ARRAYS, MANY = "sync/adapters/postgres/dual_write/sql/arrays.sql", "tests/integration/test_many_keys.py"
 PARTITION_RECHECKS, CALLS = (
     "sync/adapters/postgres/capture/sql/partitions.sql",
@@ -1534,5 +1535,21 @@ MUTANTS = (
         "45", "partitions have no triggers", TRIGGERS,
         "    UNION SELECT found.name, i.inhrelid FROM pg_inherits AS i JOIN found ON found.oid = i.inhparent\n", "",
         SQL_WRITERS, "rule_45_a_statement_may",
+    ),
+    Mutant(
+        "51", "a switch passes by what SQL has changed", "sync/adapters/postgres/cutover/sql/epochs.sql",
+        " + (SELECT count(*) FROM sync.sql_change)", "", SQL_CHANGES, "rule_51_no_switch",
+    ),
+    Mutant(
+        "51", "a check passes by what SQL has changed", "sync/adapters/postgres/drift/sql/drift.sql",
+        "c.table_name = %(table)s AND c.key = k.key)", "false)", SQL_CHANGES, "rule_51_a_check",
+    ),
+    Mutant(
+        "51", "status passes by what SQL has changed", "sync/adapters/postgres/cutover/sql/gates.sql",
+        "FROM sync.sql_change WHERE %(told)s", "FROM sync.sql_change WHERE false AND %(told)s", SQL_CHANGES, "rule_51_it_is_shown",
+    ),
+    Mutant(
+        "51", "a drain passes by what SQL has changed", "sync/adapters/postgres/dual_write/journal.py",
+        "moved = expand(connection)", "moved = 0", SQL_CHANGES, "rule_51_no_switch",
     ),
 )  # fmt: skip

@@ -19,6 +19,7 @@ from sync.adapters.postgres.schema.catalogue import regclass
 from sync.adapters.postgres.schema.row_digest_sql import canonical
 from sync.core.cql import CqlType
 from sync.core.reads.key_order import KeyOrder, target_key_order
+from sync.core.ring import UNKNOWN_TOKEN
 from sync.core.rows import ColumnPair, SourceColumn, TableMap, TargetTable
 from sync.core.schema.static_rows import static_name
 
@@ -95,7 +96,7 @@ class SqlWriters:
         rows = _SQL[kind].format(key=self._key)
         shown = self.table.replace("*/", "* /")
         name = sql.Literal(self._name).as_string()
-        return f"\n{_SQL['body'].format(table=shown, what=kind, name=name, rows=rows)}\n"
+        return f"\n{_SQL['body'].format(table=shown, what=kind, name=name, rows=rows, unknown=UNKNOWN_TOKEN)}\n"
 
     def statements(self, there: Watched) -> list[str]:
         """What makes them whole; empty if they are."""

@@ -31,22 +31,30 @@ WHEN (current_setting('sync.own', true) IS DISTINCT FROM 'on')
 CREATE OR REPLACE FUNCTION sync.{name}() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp AS $sync${body}$sync$
 
--- body: the keys of a statement's rows, each time anew; a worker makes the rechecks (rule 51). A row's own token is its old key's, so
--- that only rows that were there tell theirs, and their version
+-- body: the keys of a statement's rows, each time anew. Where Postgres is primary workers make the rechecks (rule 51); before the
+-- cut-over the copy's guards and the stamps of writes to Astra look for them at once. A row's own token is its old key's, so that only
+-- rows that were there tell theirs, and their version
 /* rows of {table} that SQL has {what} */
 DECLARE
     seen constant bigint := nullif(current_setting('sync.sql_epoch', true), ''); -- below 0: Astra is primary
 BEGIN
-    IF seen <= 0 THEN
-        IF seen = 0 THEN
-            RETURN NULL; -- a plain copy
-        END IF;
-        IF NOT EXISTS (SELECT FROM pg_attribute WHERE attrelid = TG_RELID AND attname = '_sync_version') THEN
-            RETURN NULL; -- nothing has been copied yet
-        END IF;
+    IF seen > 0 THEN
+        INSERT INTO sync.sql_change (table_name, key, token, version, epoch)
+        SELECT {name}, k.key, k.token, k.version, seen FROM ({rows}) AS k;
+        RETURN NULL;
     END IF;
-    INSERT INTO sync.sql_change (table_name, key, token, version, epoch)
-    SELECT {name}, k.key, k.token, k.version, coalesce(abs(seen), (SELECT max(epoch) FROM sync.epoch)) FROM ({rows}) AS k;
+    IF seen = 0 THEN
+        RETURN NULL; -- a plain copy
+    END IF;
+    IF NOT EXISTS (SELECT FROM pg_attribute WHERE attrelid = TG_RELID AND attname = '_sync_version') THEN
+        RETURN NULL; -- nothing has been copied yet
+    END IF;
+    INSERT INTO sync.intent (table_name, key, token, kind, state, version, epoch, owner)
+    SELECT {name}, k.key, coalesce(k.token, {unknown}), 'recheck', 'finished',
+           greatest(k.version, (extract(epoch FROM clock_timestamp()) * 1000000)::bigint),
+           coalesce(abs(seen), (SELECT max(epoch) FROM sync.epoch)), 'SQL'
+    FROM ({rows}) AS k
+    ON CONFLICT DO NOTHING;
     RETURN NULL;
 END
 
