@@ -199,6 +199,7 @@ def test_rule_45_a_write_during_a_resend_is_announced_again(songs: Table, sql: S
     songs.expanded()
     first = resender(songs).pick(key)
     sql(ADD, (number, "second"))
+    songs.expanded()
     first.send().remove()
     assert songs.intents(key) == [RECHECK]
     assert sent(songs, number) == {"title": "second", "year": None}
