@@ -424,7 +424,7 @@ CREATE TABLE IF NOT EXISTS sync.sample (
     figures jsonb NOT NULL                    -- counts, by table where a copy or a check is open; no keys, no values
 );
 
--- Keys that SQL has changed, until a worker makes a recheck of each (rules 45 and 51): what a statement pays for is this row. So it
+-- Keys that SQL has changed, until a worker makes a recheck of each (rules 45 and 50): what a statement pays for is this row. So it
 -- has no index but that of its number.
 CREATE TABLE IF NOT EXISTS sync.sql_change (
     id         bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,

@@ -34,7 +34,7 @@ _SILENT = "the source does not answer"
 _FOUND = """
 WITH found AS (
     SELECT table_name, kind, state, attempts, created_at FROM sync.intent
-    UNION ALL SELECT table_name, 'recheck', 'finished', 0, changed_at FROM sync.sql_change  -- rule 51
+    UNION ALL SELECT table_name, 'recheck', 'finished', 0, changed_at FROM sync.sql_change  -- rule 50
 )"""
 _INTENTS = f"""{_FOUND}
 SELECT count(*), extract(epoch FROM clock_timestamp() - min(created_at)), count(*) FILTER (WHERE attempts > 0),

@@ -1,4 +1,4 @@
-"""Rule 51: what SQL has changed counts as announced before a worker has made rechecks of it."""
+"""Rule 50: what SQL has changed counts as announced before a worker has made rechecks of it."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def sql(home: Place) -> Iterator[psycopg.Connection[Any]]:
         yield connection
 
 
-def test_rule_51_no_switch_passes_by_what_sql_has_changed(songs: Table, sql: psycopg.Connection[Any]) -> None:
+def test_rule_50_no_switch_passes_by_what_sql_has_changed(songs: Table, sql: psycopg.Connection[Any]) -> None:
     """Would break: a rollback loses what was written by SQL just before it."""
     number = uuid4()
     sql.execute(ADD, (number,))
@@ -66,7 +66,7 @@ def test_rule_51_no_switch_passes_by_what_sql_has_changed(songs: Table, sql: psy
     assert songs.source(songs.key(id=number)) == {"title": "a", "year": None}
 
 
-def test_rule_51_a_check_calls_the_key_in_flight(songs: Table, sql: psycopg.Connection[Any]) -> None:
+def test_rule_50_a_check_calls_the_key_in_flight(songs: Table, sql: psycopg.Connection[Any]) -> None:
     """Would break: a drift pass reports a difference that a worker is about to end, and no pass is clean while SQL writes."""
     key, other = songs.key(id=uuid4()), songs.key(id=uuid4())
     sql.execute("INSERT INTO plays (id) VALUES (gen_random_uuid())")
@@ -78,7 +78,7 @@ def test_rule_51_a_check_calls_the_key_in_flight(songs: Table, sql: psycopg.Conn
         assert keys.strays(10) == {key.canonical: True}
 
 
-def test_rule_51_it_is_shown_and_counted(songs: Table, home: Place, sql: psycopg.Connection[Any]) -> None:
+def test_rule_50_it_is_shown_and_counted(songs: Table, home: Place, sql: psycopg.Connection[Any]) -> None:
     """Would break: `sync status` says that all is equal while a worker that is gone has left everything undone."""
     for _ in range(2):
         sql.execute(ADD, (uuid4(),))
@@ -95,7 +95,7 @@ def test_rule_51_it_is_shown_and_counted(songs: Table, home: Place, sql: psycopg
     assert status["intents"]["open"] == 3, status["intents"]
 
 
-def test_rule_51_it_is_always_in_one_of_both_places(songs: Table, sql: psycopg.Connection[Any]) -> None:
+def test_rule_50_it_is_always_in_one_of_both_places(songs: Table, sql: psycopg.Connection[Any]) -> None:
     """Would break: a switch that looks while a worker makes rechecks sees neither; another worker makes them twice."""
     sql.execute(ADD, (uuid4(),))
     with authority(songs) as epochs, closing(foreign(songs.settings)) as worker:
@@ -108,7 +108,7 @@ def test_rule_51_it_is_always_in_one_of_both_places(songs: Table, sql: psycopg.C
         assert (epochs.open_intents(), songs.sql(CHANGES)) == (1, [(0,)])
 
 
-def test_rule_51_a_write_stamped_below_what_sql_deleted_arrives(songs: Table, sql: psycopg.Connection[Any]) -> None:
+def test_rule_50_a_write_stamped_below_what_sql_deleted_arrives(songs: Table, sql: psycopg.Connection[Any]) -> None:
     """Would break: the store's write is older in Cassandra than the row that SQL has deleted, and stays hidden there."""
     key, ahead = songs.key(id=uuid4()), now_us() + 300_000_000
     writer = reverse_writer(songs, skew=600)

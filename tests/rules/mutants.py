@@ -1537,19 +1537,19 @@ MUTANTS = (
         SQL_WRITERS, "rule_45_a_statement_may",
     ),
     Mutant(
-        "51", "a switch passes by what SQL has changed", "sync/adapters/postgres/cutover/sql/epochs.sql",
-        " + (SELECT count(*) FROM sync.sql_change)", "", SQL_CHANGES, "rule_51_no_switch",
+        "50", "a switch passes by what SQL has changed", "sync/adapters/postgres/cutover/sql/epochs.sql",
+        " + (SELECT count(*) FROM sync.sql_change)", "", SQL_CHANGES, "rule_50_no_switch",
     ),
     Mutant(
-        "51", "a check passes by what SQL has changed", "sync/adapters/postgres/drift/sql/drift.sql",
-        "c.table_name = %(table)s AND c.key = k.key)", "false)", SQL_CHANGES, "rule_51_a_check",
+        "50", "a check passes by what SQL has changed", "sync/adapters/postgres/drift/sql/drift.sql",
+        "c.table_name = %(table)s AND c.key = k.key)", "false)", SQL_CHANGES, "rule_50_a_check",
     ),
     Mutant(
-        "51", "status passes by what SQL has changed", "sync/adapters/postgres/cutover/sql/gates.sql",
-        "FROM sync.sql_change WHERE %(told)s", "FROM sync.sql_change WHERE false AND %(told)s", SQL_CHANGES, "rule_51_it_is_shown",
+        "50", "status passes by what SQL has changed", "sync/adapters/postgres/cutover/sql/gates.sql",
+        "FROM sync.sql_change WHERE %(told)s", "FROM sync.sql_change WHERE false AND %(told)s", SQL_CHANGES, "rule_50_it_is_shown",
     ),
     Mutant(
-        "51", "a drain passes by what SQL has changed", "sync/adapters/postgres/dual_write/journal.py",
-        "moved = expand(connection)", "moved = 0", SQL_CHANGES, "rule_51_no_switch",
+        "50", "a drain passes by what SQL has changed", "sync/adapters/postgres/dual_write/journal.py",
+        "moved = expand(connection)", "moved = 0", SQL_CHANGES, "rule_50_no_switch",
     ),
 )  # fmt: skip

@@ -20,7 +20,7 @@ registration      this process as a writer, and its heartbeat (rules 28 to 30)
 resend_in_order   resends of one key, one after the other
 resolution        intents that an operator gives up
 reverse           writes while Postgres is primary, and what is sent on (rules 23 to 27)
-sql_changes       keys that SQL has changed become rechecks (rule 51)
+sql_changes       keys that SQL has changed become rechecks (rule 50)
 statements        the statements of one table
 turns             threads of a writer stamp a key in turn (rule 2)
 unrecorded        writes that Postgres does not know of yet (rule 31)

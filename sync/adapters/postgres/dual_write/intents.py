@@ -20,7 +20,7 @@ SELECT id, table_name AS table, key, source_key, kind, state, owner, attempts, e
        extract(epoch FROM clock_timestamp() - created_at)::float8 AS age_seconds
 FROM (
     SELECT id, table_name, key, source_key, kind, state, owner, attempts, error, created_at FROM sync.intent
-    UNION ALL  -- rule 51: they get a number with their recheck
+    UNION ALL  -- rule 50: they get a number with their recheck
     SELECT NULL, table_name, key, NULL, 'recheck', 'finished', 'SQL', 0, NULL, changed_at FROM sync.sql_change
 ) AS found WHERE %(table)s::text IS NULL OR table_name = %(table)s
 ORDER BY attempts DESC, id LIMIT %(limit)s

@@ -1,4 +1,4 @@
-"""Keys that SQL has changed become rechecks (rule 51).
+"""Keys that SQL has changed become rechecks (rule 50).
 
 A statement of somebody's leaves a row of `sync.sql_change` for each, which costs it little; a recheck has several indexes,
 which are paid for here.

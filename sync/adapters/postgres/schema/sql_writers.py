@@ -1,7 +1,7 @@
 """Triggers on the migrated tables: what anybody writes there by SQL is announced, or refused (rules 44 and 45).
 
 They are statement triggers, of the table and of each of its partitions: a statement fires those of the relation that it
-names. Each key that it has changed is recorded in the writer's own transaction; a worker makes a recheck of it (rule 51).
+names. Each key that it has changed is recorded in the writer's own transaction; a worker makes a recheck of it (rule 50).
 """
 
 from __future__ import annotations

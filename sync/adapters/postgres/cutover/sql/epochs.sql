@@ -72,7 +72,7 @@ SELECT e.epoch FROM sync.epoch AS e JOIN sync.switch AS s ON s.from_epoch = e.ep
 WHERE s.id = %(switch)s AND s.finished_at IS NULL AND e.state = 'closing' AND e.epoch = (SELECT max(epoch) FROM sync.epoch)
 FOR UPDATE
 
--- unfinished: intents, with what SQL has changed (rule 51), and open backfills, of which none may be left when the primary changes
+-- unfinished: intents, with what SQL has changed (rule 50), and open backfills, of which none may be left when the primary changes
 SELECT (SELECT count(*) FROM sync.intent) + (SELECT count(*) FROM sync.sql_change), (SELECT count(*) FROM sync.run WHERE kind = 'backfill' AND state = 'open')
 
 -- end_epoch: end the old epoch

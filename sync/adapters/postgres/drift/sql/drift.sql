@@ -5,7 +5,7 @@ SELECT k.key, held.data, held.version,
        EXISTS (SELECT FROM sync.intent WHERE table_name = %(table)s AND sha256(key) = sha256(k.key) AND key = k.key)
            OR EXISTS (SELECT FROM sync.intent WHERE table_name = %(table)s AND token = k.token
                       AND kind IN ('delete_partition', 'recheck_partition'))
-           OR EXISTS (SELECT FROM sync.sql_change AS c WHERE c.table_name = %(table)s AND c.key = k.key), -- rule 51
+           OR EXISTS (SELECT FROM sync.sql_change AS c WHERE c.table_name = %(table)s AND c.key = k.key), -- rule 50
        ({refused}), held.moment
 FROM (VALUES {keys}) AS k ({names})
 LEFT JOIN LATERAL (SELECT {row} AS data, coalesce({version}, 0) AS version, {moment} AS moment FROM {target} AS t WHERE {is_key}) AS held ON true
