@@ -31,7 +31,7 @@ WHEN (current_setting('sync.own', true) IS DISTINCT FROM 'on')
 CREATE OR REPLACE FUNCTION sync.{name}() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp AS $sync${body}$sync$
 
--- body: the keys of a statement's rows, each time anew. Where Postgres is primary workers make the rechecks (rule 50); before the
+-- body: the keys of a statement's rows. Where Postgres is primary workers make the rechecks (rule 50); before the
 -- cut-over the copy's guards and the stamps of writes to Astra look for them at once. A row's own token is its old key's, so that only
 -- rows that were there tell theirs, and their version
 /* rows of {table} that SQL has {what} */
