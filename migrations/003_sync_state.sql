@@ -436,6 +436,19 @@ CREATE TABLE IF NOT EXISTS sync.sql_change (
     changed_at timestamptz NOT NULL DEFAULT clock_timestamp()
 );
 
+-- No version of this program changes the primary past them: one from before this table does not count them. A switch holds the epoch
+-- alone, so that all statements before it have been committed.
+CREATE OR REPLACE FUNCTION sync.epoch_begins() RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $sync$
+BEGIN
+    IF EXISTS (SELECT FROM sync.sql_change) THEN
+        RAISE EXCEPTION USING ERRCODE = 'SY005', MESSAGE = 'SQL has changed rows that no worker has announced yet',
+            HINT = 'Run `sync worker` of the newest version of sync, and switch with that version.';
+    END IF;
+    RETURN NULL;
+END
+$sync$;
+CREATE OR REPLACE TRIGGER epoch_begins AFTER INSERT ON sync.epoch FOR EACH ROW EXECUTE FUNCTION sync.epoch_begins();
+
 -- Statements by anybody on a migrated table (rules 44 and 45). The triggers, and the functions that announce keys, are made
 -- table by table by `sync schema apply`; transactions of the program's own say sync.own, and fire none of them.
 
@@ -462,8 +475,7 @@ BEGIN
             INTO e FROM sync.epoch ORDER BY epoch DESC LIMIT 1;
             IF e.epoch = 1 THEN
                 IF NOT sync.in_force() THEN
-                    done := set_config('sync.sql_epoch', '0', true); -- a plain copy: nobody tells of its rows, and nobody is refused
-                    RETURN NULL;
+                    RAISE EXCEPTION USING ERRCODE = 'SY004', MESSAGE = 'a plain copy'; -- which need not wait for such transactions
                 END IF;
             END IF;
             IF current_setting('transaction_isolation') IN ('repeatable read', 'serializable') THEN
@@ -487,8 +499,12 @@ BEGIN
             END IF;
             done := set_config('sync.sql_epoch', (CASE e."primary" WHEN 'astra' THEN -e.epoch ELSE e.epoch END)::text, true);
             RETURN NULL;
-        EXCEPTION WHEN SQLSTATE 'SY003' THEN
-            NULL;
+        EXCEPTION
+            WHEN SQLSTATE 'SY004' THEN
+                done := set_config('sync.sql_epoch', '0', true); -- nobody tells of its rows, and nobody is refused
+                RETURN NULL;
+            WHEN SQLSTATE 'SY003' THEN
+                NULL;
         END;
         PERFORM pg_sleep(0.02);
     END LOOP;

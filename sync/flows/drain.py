@@ -24,6 +24,7 @@ class DueKeys(Protocol):
     """The journal as a drain needs it."""
 
     def due(self, epoch: int, owner: str, limit: int, lease_seconds: float) -> list[KnownKey]: ...
+    def expand(self) -> int: ...
     def failed(self, key: bytes, error: str) -> None: ...
 
 
@@ -67,7 +68,7 @@ class Drain:
             done += begun
             due = self.journal.due(self.epoch, owner, BATCH, self.lease_seconds)
             if not due:
-                if begun:
+                if begun or self.journal.expand():  # what SQL has changed may be other tables'
                     continue
                 break
             failpoint("drain.leased")

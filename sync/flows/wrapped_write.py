@@ -41,6 +41,7 @@ class WrappedWrite:
     `announce` commits the intents of up to MAX_LOCKS keys, all or none; without a key it looks whether a write may begin.
     `may_accept`: also without an intent, while Postgres is unreachable (rule 28). `sql_announces`: whether Postgres
     is primary, and each key that a call changes in a partition of this table is announced by triggers (rule 45).
+    `expand`: makes rechecks of what triggers have told, so that those of a call's keys are done with them (rule 50).
     """
 
     announce: Callable[[Sequence[Key]], Sequence[Intent]]
@@ -48,6 +49,7 @@ class WrappedWrite:
     write_behind: WriteBehind
     may_accept: bool
     sql_announces: Callable[[str], bool] = lambda _: False
+    expand: Callable[[], object] = lambda: None
 
     def write(self, keys: Sequence[Key], call: Callable[[], T]) -> T:
         """Announce the keys, call, reconcile; what the call returned. An error of the call leaves the keys unsure.
@@ -158,6 +160,7 @@ class WrappedWrite:
             if self.tables[name].mode != "inline":
                 continue
             try:
+                self.expand()
                 self.tables[name].reconcile.keys(some, lambda key, _: self.write_behind.needs_reconcile(key.table))
             except TargetUnavailable:
                 self.write_behind.needs_reconcile(name)  # the intents stay, and workers drain them

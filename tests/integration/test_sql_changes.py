@@ -121,6 +121,51 @@ def test_rule_50_a_write_stamped_below_what_sql_deleted_arrives(songs: Table, sq
     assert songs.settled(key) == {"title": "again", "year": None}
 
 
+def test_rule_50_no_older_version_switches_past_it(songs: Table, sql: psycopg.Connection[Any]) -> None:
+    """Would break: a version that counts intents alone rolls back, and what SQL has written is overwritten by Astra's rows."""
+    begin = (
+        "INSERT INTO sync.epoch (epoch, \"primary\", floor) SELECT max(epoch) + 1, 'astra', max(floor) + 1 FROM sync.epoch"
+    )
+    sql.execute(ADD, (uuid4(),))
+    with (
+        closing(connect(songs.settings, autocommit=True)) as connection,
+        pytest.raises(psycopg.Error, match="SQL has changed rows"),
+    ):
+        connection.execute(begin)
+
+
+def test_a_version_at_the_end_of_all_versions_is_no_obstacle(songs: Table, sql: psycopg.Connection[Any]) -> None:
+    """Would break: whoever may update a row ends every table's drains for good."""
+    number = uuid4()
+    sql.execute(ADD, (number,))
+    sql.execute("UPDATE songs SET _sync_version = 9223372036854775807 WHERE id = %s", (number,))
+    sql.execute("UPDATE songs SET year = 1 WHERE id = %s", (number,))
+    assert songs.settled(songs.key(id=number)) == {"title": "a", "year": 1}
+
+
+def test_a_key_that_is_changed_and_changed_again(songs: Table, sql: psycopg.Connection[Any]) -> None:
+    """Would break: the row's token is still its old key's, and a recheck with it is refused for good."""
+    first, second = uuid4(), uuid4()
+    sql.execute(ADD, (first,))
+    assert songs.settled(songs.key(id=first)) == {"title": "a", "year": None}
+    sql.execute("UPDATE songs SET id = %s WHERE id = %s", (second, first))
+    sql.execute("UPDATE songs SET year = 2 WHERE id = %s", (second,))
+    assert songs.settled(songs.key(id=second)) == {"title": "a", "year": 2}
+    assert songs.source(songs.key(id=first)) is None
+    assert songs.intents() == []
+
+
+def test_a_plain_copy_s_statements_do_not_hold_the_epoch(songs: Table, sql: psycopg.Connection[Any]) -> None:
+    """Would break: a long transaction of anybody's makes a backfill fail, though nobody has ever written to both sides."""
+    songs.sql("DELETE FROM sync.writer; DELETE FROM sync.epoch WHERE epoch > 1")
+    sql.execute("BEGIN")
+    sql.execute(ADD, (uuid4(),))
+    assert songs.sql("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND classid = 1937337955 AND objid = 0") == [
+        (0,)
+    ]
+    sql.execute("ROLLBACK")
+
+
 def test_what_is_changed_again_and_again_is_sent_once(songs: Table, sql: psycopg.Connection[Any]) -> None:
     number = uuid4()
     sql.execute(ADD, (number,))

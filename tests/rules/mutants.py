@@ -1549,7 +1549,11 @@ MUTANTS = (
         "FROM sync.sql_change WHERE %(told)s", "FROM sync.sql_change WHERE false AND %(told)s", SQL_CHANGES, "rule_50_it_is_shown",
     ),
     Mutant(
-        "50", "a drain passes by what SQL has changed", "sync/adapters/postgres/dual_write/journal.py",
-        "moved = expand(connection)", "moved = 0", SQL_CHANGES, "rule_50_no_switch",
+        "50", "a drain passes by what SQL has changed", "sync/flows/drain.py",
+        "if begun or self.journal.expand():", "if begun:", SQL_CHANGES, "rule_50_no_switch",
+    ),
+    Mutant(
+        "50", "an older version switches past what SQL has changed", "migrations/003_sync_state.sql",
+        "IF EXISTS (SELECT FROM sync.sql_change) THEN", "IF false THEN", SQL_CHANGES, "rule_50_no_older",
     ),
 )  # fmt: skip

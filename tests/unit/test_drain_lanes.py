@@ -24,6 +24,9 @@ class Journal:
             taken, self._left = self._left[:limit], self._left[limit:]
         return [KnownKey(str(number).encode(), b"", 1) for number in taken]
 
+    def expand(self) -> int:
+        return 0
+
     def failed(self, key: bytes, _error: str) -> None:
         self.failures.append(key)
 

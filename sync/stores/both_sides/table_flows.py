@@ -233,8 +233,10 @@ class FlowMaker:
             return WrappedTable(flows.journal, steps, flows.forward.mode, len(flows.mapped.source.primary_key))
 
         made = {name: reconciled(flows) for name, flows in by_name.items()}
-        sql_announces = self._sql_announces(by_name) if primary == "postgres" else lambda _: False
-        return WrappedWrite(announce, made, one.write_behind, primary == "astra", sql_announces)
+        if primary == "astra":
+            return WrappedWrite(announce, made, one.write_behind, True)
+        expand = tables[0].journal.expand
+        return WrappedWrite(announce, made, one.write_behind, False, self._sql_announces(by_name), expand)
 
     def _sql_announces(self, tables: Mapping[str, TableFlows]) -> Callable[[str], bool]:
         """Whether a table, and each of its partitions, has its triggers now. Raises TargetUnavailable."""

@@ -98,9 +98,9 @@ class Sweeper:
 
 
 def _open_by_table(connection: Connection) -> list[tuple[str, int, bool, bool]]:
+    expand(connection)
     with connection.transaction():
         connection.execute(_SQL["in_order"])
-        expand(connection)
         rows = connection.execute(_SQL["open_by_table"], {"most": MAX_COUNTED + 1}).fetchall()
     return [(str(name), int(count), bool(ended), bool(is_open)) for name, count, ended, is_open in rows]
 

@@ -205,20 +205,22 @@ class Journal:
             "writer_lease": self._writer.lease_seconds,
             "window": UNREPEATABLE_WINDOW_SECONDS,
         }
-        rows: list[Any] = []
-        moved = 1
         with self._intents() as connection:
-            while moved and not rows:  # what SQL has changed may be other tables'
-                with one_transaction(connection):
-                    connection.execute(_SQL["in_order"])
-                    moved = expand(connection)
-                    rows = connection.execute(due_statement(limit), values, binary=True).fetchall()
+            with one_transaction(connection):
+                connection.execute(_SQL["in_order"])
+                found = connection.execute(due_statement(limit), values, binary=True)
+            rows = found.fetchall()
         keys: dict[tuple[bytes, int], KnownKey] = {}
         for key, token, source_key, mutation in rows:
             known = KnownKey.on_record(key, source_key, mutation, token)
             if known.source_key is not None or (known.canonical, token) not in keys:
                 keys[known.canonical, token] = known
         return list(keys.values())
+
+    def expand(self) -> int:
+        """Make rechecks of some keys that SQL has changed, of whatever table (rule 50); how many changes that were."""
+        with self._intents() as connection:
+            return expand(connection)
 
     def failed(self, key: bytes, error: str) -> None:
         """Record that a key could not be reconciled; it is retried, later each time."""

@@ -7,14 +7,23 @@ which are paid for here.
 from __future__ import annotations
 
 from sync.adapters.postgres.connection.connect import Connection
+from sync.adapters.postgres.connection.epoch_lock import one_transaction
 from sync.adapters.postgres.connection.queries import queries
 from sync.core.ring import UNKNOWN_TOKEN
+from sync.core.versions import MAX_STAMPED
 
 _EXPAND = queries("dual_write/sql_changes")["expand"].encode()
+_IN_ORDER = queries("dual_write/journal")["in_order"].encode()
 _MOST = 5000
 
 
 def expand(connection: Connection) -> int:
-    """Make rechecks of some changed keys of any table, in one statement; how many changes. Raises psycopg's errors."""
-    row = connection.execute(_EXPAND, {"most": _MOST, "unknown": UNKNOWN_TOKEN}).fetchone()
+    """Make rechecks of some changed keys of any table; how many changes. Raises psycopg's errors.
+
+    In one round trip: a process that is suspended in between would hold the changes, and others pass over what is locked.
+    """
+    with one_transaction(connection):
+        connection.execute(_IN_ORDER)
+        found = connection.execute(_EXPAND, {"most": _MOST, "unknown": UNKNOWN_TOKEN, "latest": MAX_STAMPED})
+    row = found.fetchone()
     return int(row[0]) if row else 0

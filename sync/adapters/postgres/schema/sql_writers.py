@@ -18,6 +18,7 @@ from sync.adapters.postgres.connection.queries import queries
 from sync.adapters.postgres.schema.catalogue import regclass
 from sync.adapters.postgres.schema.row_digest_sql import canonical
 from sync.core.cql import CqlType
+from sync.core.key_forms import has_one_form
 from sync.core.reads.key_order import KeyOrder, target_key_order
 from sync.core.ring import UNKNOWN_TOKEN
 from sync.core.rows import ColumnPair, SourceColumn, TableMap, TargetTable
@@ -75,6 +76,8 @@ class SqlWriters:
             raise ValueError(f"{name}: the target has no column {lacking[0]}")
         keys = tuple(ColumnPair(SourceColumn(k.name, CqlType(k.type), "clustering"), c) for k, c in found if c)
         self._key = canonical(keys, "t").as_string()
+        # Where a value has one form the key itself says its token; a row's own is another key's once SQL has changed the key.
+        self._token = "NULL::bigint" if all(has_one_form(pair.source.type) for pair in keys) else "t._sync_token"
         self.number = _number(name)
         self._functions = {f"sql_{kind}_{self.number}": self._body(kind) for kind in _KINDS}
         after = zip(_KINDS.items(), self._functions, strict=True)
@@ -93,7 +96,7 @@ class SqlWriters:
         return self._functions.keys()
 
     def _body(self, kind: str) -> str:
-        rows = _SQL[kind].format(key=self._key)
+        rows = _SQL[kind].format(key=self._key, token=self._token)
         shown = self.table.replace("*/", "* /")
         name = sql.Literal(self._name).as_string()
         return f"\n{_SQL['body'].format(table=shown, what=kind, name=name, rows=rows, unknown=UNKNOWN_TOKEN)}\n"

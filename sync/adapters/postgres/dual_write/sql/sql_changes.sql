@@ -14,7 +14,7 @@ WITH moved AS (
 ), made AS (
     INSERT INTO sync.intent (table_name, key, token, kind, state, version, epoch, owner, created_at)
     SELECT k.table_name, k.key, coalesce(k.token, %(unknown)s), 'recheck', 'finished',
-           greatest(max(k.version) OVER same, moment) + row_number() OVER same - 1, k.epoch, 'SQL', k.changed_at
+           least(greatest(max(k.version) OVER same, moment), %(latest)s) + row_number() OVER same - 1, k.epoch, 'SQL', k.changed_at
     FROM told AS k, clock WINDOW same AS (PARTITION BY k.table_name, k.key)
     ON CONFLICT DO NOTHING
 )

@@ -62,11 +62,11 @@ END
 SELECT {key} AS key, NULL::bigint AS token, NULL::bigint AS version FROM _sync_new AS t
 
 -- deleted: old rows
-SELECT {key} AS key, t._sync_token AS token, t._sync_version AS version FROM _sync_old AS t
+SELECT {key} AS key, {token} AS token, t._sync_version AS version FROM _sync_old AS t
 
 -- updated: both, once each: a key may have been changed. Nothing is joined: a plan is kept, and was made for few rows
 SELECT b.key, max(b.token) AS token, max(b.version) AS version FROM (
-        SELECT {key} AS key, t._sync_token AS token, t._sync_version AS version FROM _sync_old AS t
+        SELECT {key} AS key, {token} AS token, t._sync_version AS version FROM _sync_old AS t
         UNION ALL SELECT {key}, NULL, NULL FROM _sync_new AS t
     ) AS b GROUP BY b.key
 
