@@ -23,8 +23,11 @@ from support.reverse import be_primary, resender, reverse_writer, write_time
 from support.sql_writers import RECHECK, REFUSED, STALE, TRUNCATED, beside, foreign, postgres_of, refusal, waits
 
 from sync import local
+from sync.adapters.postgres.connection.connect import connect
+from sync.adapters.postgres.drift.keys import TargetKeys
 from sync.adapters.postgres.dual_write.locks import lock_of
 from sync.adapters.postgres.schema.sql_writers import TRIGGERS, SqlWriters, watched
+from sync.core.encode.rows import RowEncoder
 from sync.core.reads.key_order import target_key_order
 from sync.errors import TargetBusy
 from sync.settings import Config, Settings
@@ -43,6 +46,11 @@ LINKED = (
     "CREATE TABLE albums (id uuid PRIMARY KEY)",
     "CREATE TABLE tracks (id uuid PRIMARY KEY, album uuid REFERENCES albums ON DELETE CASCADE ON UPDATE CASCADE "
     "DEFERRABLE INITIALLY DEFERRED)",
+)
+WAITS = (
+    "CREATE FUNCTION waits_for_seven() RETURNS trigger LANGUAGE plpgsql AS $$ "
+    "BEGIN PERFORM pg_advisory_xact_lock(7); RETURN NEW; END $$",
+    "CREATE TRIGGER waits BEFORE UPDATE ON songs FOR EACH ROW WHEN (OLD.title = 'waits') EXECUTE FUNCTION waits_for_seven()",
 )
 ADD = "INSERT INTO songs (id, title) VALUES (%s, %s)"
 NOTHING = None
@@ -507,6 +515,41 @@ def test_rule_44_nor_for_a_row_that_came_meanwhile(songs: Table, place: Place, s
         with pytest.raises(TargetBusy):
             picking.result()
     assert [sent(songs, number) for number in numbers] == [None, {"title": "again", "year": 2}]
+
+
+@pytest.mark.parametrize("step", ["resend", "stamp"])
+def test_rule_44_nor_for_long_where_skip_locked_waits(songs: Table, place: Place, sql: Sql, step: str) -> None:
+    """Would break: as above, where Postgres waits in spite of SKIP LOCKED; a lock in a trigger stands for that."""
+    numbers = sorted((written(songs, sql) for _ in range(2)), key=lambda n: lock_of(songs.key(id=n)))
+    keys = [songs.key(id=number) for number in numbers]
+    sql("UPDATE songs SET title = 'waits' WHERE id = %s", (numbers[1],))
+    sql("UPDATE songs SET year = 1, _sync_token = NULL WHERE id = ANY (%s)", (numbers,))
+    songs.expanded()
+    for statement in WAITS:
+        songs.sql(statement)
+    try:
+        with (
+            closing(foreign(place.settings)) as other,
+            connect(place.settings, autocommit=True) as own,
+            ThreadPoolExecutor(1) as executor,
+            other.transaction(),
+        ):
+            other.execute("SET LOCAL deadlock_timeout = '600ms'")  # it would be the victim: Postgres's own is a second
+            other.execute("SELECT pg_advisory_xact_lock(7)")
+            target = TargetKeys(own, songs.mapped, RowEncoder(songs.mapped, 0))
+            steps = {"resend": lambda: resender(songs).resend_steps.pick(keys), "stamp": lambda: target.stamp(keys)}
+            running = executor.submit(steps[step])
+            waiting = "SELECT 1 FROM pg_locks WHERE NOT granted AND locktype = 'advisory' AND objid = 7"
+            until(lambda: running.done() or bool(songs.sql(waiting)), what="it waits")
+            other.execute("UPDATE songs SET year = year + 1 WHERE id = %s", (numbers[0],))
+        if step == "resend":
+            with pytest.raises(TargetBusy):
+                running.result()
+        else:
+            assert running.result() >= 1  # each by itself: then it may wait
+    finally:
+        songs.sql("DROP FUNCTION waits_for_seven CASCADE")
+    assert [sent(songs, number) for number in numbers] == [{"title": "a", "year": 2}, {"title": "waits", "year": 1}]
 
 
 # the triggers

@@ -652,6 +652,10 @@ MUTANTS = (
         "WHERE {same_key} FOR NO KEY UPDATE) AS held", SQL_WRITERS, "rule_44_a_resend_waits_for_no_row",
     ),
     Mutant(
+        "44", "SKIP LOCKED is taken at its word", "sync/adapters/postgres/dual_write/locks.py",
+        "'lock_timeout', '200ms', true", "'lock_timeout', '9s', true", SQL_WRITERS, "rule_44_nor_for_long",
+    ),
+    Mutant(
         "44", "a row that came meanwhile counts as raised", "sync/adapters/postgres/dual_write/reverse.py",
         "if is_held or (row is not None and not is_raised):", "if is_held:", SQL_WRITERS, "rule_44_nor_for_a_row",
     ),

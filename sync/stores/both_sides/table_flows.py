@@ -235,7 +235,7 @@ class FlowMaker:
         made = {name: reconciled(flows) for name, flows in by_name.items()}
         if primary == "astra":
             return WrappedWrite(announce, made, one.write_behind, True)
-        expand = tables[0].journal.expand
+        expand = next((flows.journal.expand for flows in tables), lambda: 0)  # a call may write no key
         return WrappedWrite(announce, made, one.write_behind, False, self._sql_announces(by_name), expand)
 
     def _sql_announces(self, tables: Mapping[str, TableFlows]) -> Callable[[str], bool]:

@@ -14,8 +14,8 @@ from sync.adapters.postgres.connection.cell import register
 from sync.adapters.postgres.connection.connect import Connection
 from sync.adapters.postgres.connection.epoch_lock import SHARE
 from sync.adapters.postgres.connection.queries import queries
-from sync.adapters.postgres.connection.refusals import error_text, refuses_row, target_errors
-from sync.adapters.postgres.dual_write.locks import has_partitions, lock_keys
+from sync.adapters.postgres.connection.refusals import error_text, is_lock_conflict, refuses_row, target_errors
+from sync.adapters.postgres.dual_write.locks import HARDLY_WAIT, has_partitions, lock_keys
 from sync.adapters.postgres.dual_write.parameters import Parameters
 from sync.adapters.postgres.dual_write.statements import Statements, column
 from sync.adapters.postgres.schema.expiry import expiry_column, moment
@@ -129,9 +129,11 @@ class TargetKeys:
         try:
             with self._connection.transaction():
                 lock_keys(self._connection, keys, {self._table.name} if has_partitions(self._table) else ())
+                if len(keys) > 1:
+                    self._connection.execute(HARDLY_WAIT)
                 return sum(self._connection.execute(self._stamp, self._parameters.key(key)).rowcount for key in keys)
         except psycopg.Error as error:
-            if not refuses_row(error):  # a trigger, for one
+            if not (refuses_row(error) or (len(keys) > 1 and is_lock_conflict(error))):  # a trigger refuses, for one
                 raise
             if len(keys) > 1:
                 return sum(self._stamped([key]) for key in keys)

@@ -12,8 +12,8 @@ from psycopg import sql
 from sync.adapters.postgres.connection.connect import Connection
 from sync.adapters.postgres.connection.epoch_lock import SHARE
 from sync.adapters.postgres.connection.queries import queries
-from sync.adapters.postgres.connection.refusals import error_text, refuses_row
-from sync.adapters.postgres.dual_write.locks import lock_keys
+from sync.adapters.postgres.connection.refusals import error_text, is_lock_conflict, refuses_row
+from sync.adapters.postgres.dual_write.locks import HARDLY_WAIT, lock_keys
 from sync.adapters.postgres.schema.catalogue import identifier
 from sync.adapters.postgres.schema.row_digest_sql import with_parameters
 from sync.core.cql import CqlType
@@ -68,7 +68,7 @@ class ExpiredRows:
         try:
             self._delete_some(connection, rows)
         except psycopg.Error as error:
-            if not refuses_row(error):
+            if not (refuses_row(error) or (len(rows) > 1 and is_lock_conflict(error))):
                 raise
             if len(rows) > 1:
                 for row in rows:
@@ -87,4 +87,6 @@ class ExpiredRows:
             lock_keys(connection, [Key(self._name, (), key, token) for key, token, _ in rows], self._partitioned)
             connection.execute(_SHARE_RANGES, {"table": self._name, "tokens": list(tokens)})
             failpoint("expired.locked")
+            if len(rows) > 1:
+                connection.execute(HARDLY_WAIT)
             connection.execute(self._delete, values)

@@ -18,7 +18,7 @@ from sync.adapters.postgres.connection.pool import Pool
 from sync.adapters.postgres.connection.queries import queries
 from sync.adapters.postgres.connection.refusals import error_text, is_lock_conflict, is_server_wide, refuses_row, timing_out
 from sync.adapters.postgres.dual_write.array_statements import ArrayStatements
-from sync.adapters.postgres.dual_write.locks import has_partitions, lock_keys
+from sync.adapters.postgres.dual_write.locks import HARDLY_WAIT, has_partitions, lock_keys
 from sync.adapters.postgres.dual_write.parameters import Parameters, connection_of
 from sync.adapters.postgres.dual_write.statements import Statements
 from sync.core.encode.rows import CheckedRow, Issue, RowEncoder
@@ -206,7 +206,7 @@ def connection_for_keys(pool: Pool, count: int = 1) -> Iterator[Connection]:
 def wait_for_locks(connection: Connection, quickly: bool) -> None:
     """Keep the usual lock timeout, or, `quickly`, hardly wait: for one key among many that are tried singly."""
     if quickly:
-        connection.execute("SELECT set_config('lock_timeout', '200ms', true)")
+        connection.execute(HARDLY_WAIT)
 
 
 def pick_intents(

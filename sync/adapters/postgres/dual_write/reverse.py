@@ -15,7 +15,7 @@ from sync.adapters.postgres.connection.queries import queries
 from sync.adapters.postgres.connection.refusals import target_errors
 from sync.adapters.postgres.dual_write.array_statements import ArrayStatements
 from sync.adapters.postgres.dual_write.journal import Writer, answered, refused, rejecting, stamping
-from sync.adapters.postgres.dual_write.locks import has_partitions, lock_key, lock_keys
+from sync.adapters.postgres.dual_write.locks import HARDLY_WAIT, has_partitions, lock_key, lock_keys
 from sync.adapters.postgres.dual_write.parameters import Parameters, connection_of
 from sync.adapters.postgres.dual_write.reconcile import connection_for_keys, pick_intents, wait_for_locks
 from sync.adapters.postgres.dual_write.statements import Statements
@@ -271,6 +271,7 @@ class ResendSteps:
         raising = self._arrays.of("raise", (), self._statements.keys)
         looking = self._arrays.of("look", (), self._statements.keys, row=self._row)
         with connection.pipeline():
+            connection.execute(HARDLY_WAIT)
             raised = connection.execute(raising.text, raising.values(asked, epoch=self._epoch), binary=True)
             looked = connection.execute(looking.text, looking.values(asked), binary=True)
         rows = looked.fetchall()
