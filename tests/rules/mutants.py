@@ -1393,7 +1393,7 @@ MUTANTS = (
     ),
     Mutant(
         "47", "the partition is sent again after each call", "sync/stores/both_sides/table_flows.py",
-        'if primary == "postgres" else lambda _: False', "if False else lambda _: False", CALLS, "triggers_tell",
+        "False, self._sql_announces(by_name), expand)", "False, lambda _: False, expand)", CALLS, "triggers_tell",
     ),
     Mutant(
         "33", "a put does not take its partition's lock", JOURNAL,
