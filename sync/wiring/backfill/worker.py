@@ -77,12 +77,12 @@ def map_sources(
     return found
 
 
-def rows_by_key(cassandra: Cassandra, table: SourceTable, config: Config) -> SourceRows:
-    """Reads and writes single rows of the source, as sync.toml says."""
+def rows_by_key(cassandra: Cassandra, table: SourceTable, config: Config, lazy: bool = False) -> SourceRows:
+    """Reads and writes single rows of the source, as sync.toml says; `lazy`: asks nothing before the first one."""
     if table.is_collection:
         return CollectionRows(cassandra, table, config.dual_write.primary_timeout_seconds)
     serial = config.options(table.name).lightweight_transactions
-    return SourceRows(cassandra, table, config.dual_write.primary_timeout_seconds, serial)
+    return SourceRows(cassandra, table, config.dual_write.primary_timeout_seconds, serial, lazy)
 
 
 def copy_job(settings: Settings, config: Config, runs: list[int], stopped: Callable[[], bool]) -> int:

@@ -70,7 +70,7 @@ class _Way:
         self._encoder = RowEncoder(table, 0)
         self._decoder = RowDecoder(table, self._encoder.compared)
         self._cells = cells_of(table.source, self._encoder)
-        self._rows = rows_by_key(cassandra, table.source, config)
+        self._rows = rows_by_key(cassandra, table.source, config, lazy=True)
         with turn:
             self._target = TargetKeys(connection, table, self._encoder)
         options = config.options(table.name)
@@ -124,8 +124,6 @@ class _Way:
         """Some keys of the target, from a random place on the ring onwards, wrapping around."""
         with self._turn:
             found = self._target.sample(random.randint(-(2**63), 2**63 - 1), _ROWS)
-            if len(found) < _ROWS:
-                found = list(dict.fromkeys([*found, *self._target.sample(-(2**63), _ROWS)]))[:_ROWS]
         yield from (self._cells.key_of(self._decoder.key(canonical)) for canonical in found)
 
     def _look(self, keys: Sequence[Key]) -> list[TargetRow]:

@@ -40,9 +40,14 @@ OLDEST = 1
 
 
 class SourceRows:
-    """Reads and writes rows of one table; `serial` reads see lightweight transactions in progress (rule 17)."""
+    """Reads and writes rows of one table; `serial` reads see lightweight transactions in progress (rule 17).
 
-    def __init__(self, cassandra: Cassandra, table: SourceTable, timeout: float, serial: bool = False) -> None:
+    Raises SourceUnavailable if the read of a row is refused, or, if `lazy`, when a row is first read.
+    """
+
+    def __init__(
+        self, cassandra: Cassandra, table: SourceTable, timeout: float, serial: bool = False, lazy: bool = False
+    ) -> None:
         self._cassandra, self._table, self._timeout = cassandra, table, timeout
         self._read_profile = SERIAL_PROFILE if serial else RAW_PROFILE
         self._name = named(table)
@@ -54,7 +59,7 @@ class SourceRows:
         self._tells_lists = all(f"MAXWRITETIME({quoted(name)})" in times for name in self._lists)
         self._rows = TimestampedRows(table, [*self._keys, *(c.name for c in others)], times)
         self._where = " AND ".join(f"{quoted(k)} = ?" for k in self._keys)
-        self._select = prepared(cassandra.raw, self._rows.select(self._where))
+        self._select = None if lazy else self._prepared_select()
         self._select_in: PreparedStatement | None = None
         self._partitions = PartitionDeletes(cassandra.session, table)
         self._updates: dict[tuple[str, ...], PreparedStatement] = {}
@@ -64,6 +69,9 @@ class SourceRows:
     @property
     def _session(self) -> Session:
         return self._cassandra.session
+
+    def _prepared_select(self) -> PreparedStatement:
+        return prepared(self._cassandra.raw, self._rows.select(self._where))
 
     @cached_property
     def _delete(self) -> PreparedStatement:
@@ -196,6 +204,7 @@ class SourceRows:
     def _read_at_once(self, keys: Sequence[Key]) -> list[Read]:
         """The rows of these keys, with a request each."""
         asked = []
+        self._select = self._select or self._prepared_select()
         for key in keys:
             bound = BoundStatement(self._select)
             bound.values = list(key.cells)

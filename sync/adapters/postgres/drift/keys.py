@@ -114,7 +114,7 @@ class TargetKeys:
             return {bytes(key): announced for key, announced in found.fetchall()}
 
     def sample(self, token: int, limit: int) -> list[bytes]:
-        """Canonical keys of rows after a token."""
+        """Canonical keys of rows after a token, and, if there are too few, from the beginning of the ring on."""
         with target_errors():
             found = self._connection.execute(self._sample, {"after": token, "limit": limit}, binary=True)
             return [bytes(row[0]) for row in found.fetchall()]

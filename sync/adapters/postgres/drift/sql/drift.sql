@@ -29,8 +29,11 @@ SELECT {key}, EXISTS (
     SELECT FROM sync.intent AS i WHERE i.table_name = %(table)s AND sha256(i.key) = sha256({key}) AND i.key = {key}
 ) OR EXISTS (SELECT FROM sync.sql_change AS c WHERE c.table_name = %(table)s AND c.key = {key}) FROM {target} AS t WHERE t.{token} IS NULL LIMIT %(limit)s
 
--- sample: keys of some rows after a token
-SELECT {key} FROM {target} AS t WHERE t.{token} > %(after)s ORDER BY t.{token} LIMIT %(limit)s
+-- sample: keys of some rows after a token, and, if there are too few, of some from the beginning of the ring
+SELECT key FROM (
+    (SELECT {key} AS key FROM {target} AS t WHERE t.{token} > %(after)s ORDER BY t.{token} LIMIT %(limit)s)
+    UNION ALL (SELECT {key} FROM {target} AS t WHERE t.{token} <= %(after)s ORDER BY t.{token} LIMIT %(limit)s)
+) AS found LIMIT %(limit)s
 
 -- stamp: give a row the token of its key, unless SQL is changing it, which locks rows in any order
 UPDATE {target} AS t SET {token} = %(token)s WHERE {same_key} AND t.{token} IS DISTINCT FROM %(token)s
