@@ -29,8 +29,8 @@ A_TABLE = 14
 """Requests to Cassandra for one table of a preflight: five statements prepared, nine tried out."""
 A_NEW_TARGET = 8
 """Statements for one target that a backfill begins to fill: its columns, the order of its key, and what a lock protects."""
-A_CANARY = 2
-"""Statements for one table's canary: a sample of keys, and one look at all of them."""
+A_CANARY = 1
+"""Statements for one table's canary: a sample of its rows."""
 SHOW = Show(lambda progress: None, lambda build: None, lambda step: None)
 TOKEN_INDEXES = (
     "SELECT indrelid::regclass::text FROM pg_index WHERE indexrelid::regclass::text LIKE '\\_sync\\_token\\_%' AND indisvalid"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from threading import Lock
@@ -79,11 +79,11 @@ class _Way:
 
     def compare(self) -> CanaryFact:
         """Compare some rows on both sides. Raises ValueError if an unchanged one differs, or if none stays unchanged."""
-        keys = list(self._sample())
-        unclear = self._unlike(keys)
-        back = len(keys) - len(unclear) + sum(map(self._is_back, unclear))
-        if keys and not back and not self._expires:
-            raise ValueError(f"none of {len(keys)} rows stayed unchanged for long enough: run it again")
+        rows = self._sample()
+        unclear = self._unlike(rows)
+        back = len(rows) - len(unclear) + sum(map(self._is_back, unclear))
+        if rows and not back and not self._expires:
+            raise ValueError(f"none of {len(rows)} rows stayed unchanged for long enough: run it again")
         return CanaryFact(self.name, back)
 
     def send(self) -> CanaryFact:
@@ -120,33 +120,32 @@ class _Way:
                 return Mutation("put", key, self._back.cells)
         return None
 
-    def _sample(self) -> Iterator[Key]:
-        """Some keys of the target, from a random place on the ring onwards, wrapping around."""
+    def _sample(self) -> dict[Key, bytes | None]:
+        """Some rows of the target, from a random place on the ring onwards, wrapping around; None: it may be changing."""
         with self._turn:
             found = self._target.sample(random.randint(-(2**63), 2**63 - 1), _ROWS)
-        yield from (self._cells.key_of(self._decoder.key(canonical)) for canonical in found)
+        return {self._cells.key_of(self._decoder.key(canonical)): row for canonical, row in found.items()}
 
-    def _look(self, keys: Sequence[Key]) -> list[TargetRow]:
+    def _look(self, key: Key) -> TargetRow:
         with self._turn:
-            return self._target.look(keys)
+            return self._target.look([key])[0]
 
-    def _unlike(self, keys: Sequence[Key]) -> list[Key]:
-        """Those of these keys that one look at each side, at all of them at once, does not show to be the same on both."""
-        looks = zip(keys, self._look(keys), strict=True)
-        held = {key: found.row for key, found in looks if found.row is not None and not found.intents}
+    def _unlike(self, rows: Mapping[Key, bytes | None]) -> list[Key]:
+        """The keys of those that one read of the source, of all at once, does not show to be the same on both sides."""
+        held = {key: row for key, row in rows.items() if row is not None}
         reads = dict(zip(held, self._rows.read_many(list(held)), strict=True)) if held else {}
-        return [key for key in keys if key not in held or self._unlike_read(key, held[key], reads[key])]
+        return [key for key in rows if key not in held or self._unlike_read(key, held[key], reads[key])]
 
     def _is_back(self, key: Key) -> bool:
         """Whether the row is the same on both sides; False for one that is gone, or keeps being written."""
         for attempt in range(_TRIES):
-            held = self._look([key])[0]
+            held = self._look(key)
             if held.row is None:
                 return False
             problem = "" if held.intents else self._unlike_read(key, held.row, self._rows.read(key))
             if not problem and not held.intents:
                 return True
-            if problem and self._look([key])[0] == held:
+            if problem and self._look(key) == held:
                 if self._expires:
                     return False
                 raise ValueError(problem)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from functools import cached_property
 from typing import Any
 
 import psycopg
@@ -38,16 +39,35 @@ class TargetKeys:
         self._connection, self._table = connection, table
         statements = Statements(table, encoder)
         self._keys, self._parameters = statements.keys, Parameters(statements, encoder)
-        self._statements, self._row = statements, with_parameters(encoder.compared)
+        self._statements = statements
+        self._row, self._key = with_parameters(encoder.compared), with_parameters(self._keys)
         self._moment = moment(expiry_column(encoder))
         self._names = ("key", "source_key", "token", *map(statements.parameter, self._keys))
         self._looks: dict[int, bytes] = {}
-        self._on_record = _refused("%(source_key)s").as_bytes()
-        self._stamp = statements.made(_SQL["stamp"])
-        self._show = statements.made(_SQL["show"])
-        self._sample = statements.made(_SQL["sample"], key=with_parameters(self._keys))
-        self._without = statements.made(_SQL["without_token"], key=with_parameters(self._keys))
-        self._strays = statements.made(_SQL["strays"], key=with_parameters(self._keys))
+
+    @cached_property
+    def _on_record(self) -> bytes:
+        return _refused("%(source_key)s").as_bytes()
+
+    @cached_property
+    def _stamp(self) -> bytes:
+        return self._statements.made(_SQL["stamp"])
+
+    @cached_property
+    def _show(self) -> bytes:
+        return self._statements.made(_SQL["show"])
+
+    @cached_property
+    def _sample(self) -> bytes:
+        return self._statements.made(_SQL["sample"], key=self._key, row=self._row)
+
+    @cached_property
+    def _without(self) -> bytes:
+        return self._statements.made(_SQL["without_token"], key=self._key)
+
+    @cached_property
+    def _strays(self) -> bytes:
+        return self._statements.made(_SQL["strays"], key=self._key)
 
     def look(self, keys: Sequence[Key]) -> list[TargetRow]:
         """What the target holds of each of these keys: row, version, tombstone and intents of all of them in one snapshot."""
@@ -113,11 +133,15 @@ class TargetKeys:
             found = self._connection.execute(self._strays, {"table": self._table.name, "limit": limit}, binary=True)
             return {bytes(key): announced for key, announced in found.fetchall()}
 
-    def sample(self, token: int, limit: int) -> list[bytes]:
-        """Canonical keys of rows after a token, and, if there are too few, from the beginning of the ring on."""
+    def sample(self, token: int, limit: int) -> dict[bytes, bytes | None]:
+        """Some rows after a token, and, if there are too few, from the beginning of the ring on: canonical key to row.
+
+        A row of which there are intents, which may be changing, is None.
+        """
+        values = {"table": self._table.name, "after": token, "limit": limit}
         with target_errors():
-            found = self._connection.execute(self._sample, {"after": token, "limit": limit}, binary=True)
-            return [bytes(row[0]) for row in found.fetchall()]
+            found = self._connection.execute(self._sample, values, binary=True)
+            return {bytes(key): None if intents else bytes(row) for key, row, intents in found.fetchall()}
 
     def stamp(self, keys: Sequence[Key]) -> int:
         """Give rows the token of their key; returns how many changed. A row that Postgres refuses stays as it is."""

@@ -29,11 +29,18 @@ SELECT {key}, EXISTS (
     SELECT FROM sync.intent AS i WHERE i.table_name = %(table)s AND sha256(i.key) = sha256({key}) AND i.key = {key}
 ) OR EXISTS (SELECT FROM sync.sql_change AS c WHERE c.table_name = %(table)s AND c.key = {key}) FROM {target} AS t WHERE t.{token} IS NULL LIMIT %(limit)s
 
--- sample: keys of some rows after a token, and, if there are too few, of some from the beginning of the ring
-SELECT key FROM (
-    (SELECT {key} AS key FROM {target} AS t WHERE t.{token} > %(after)s ORDER BY t.{token} LIMIT %(limit)s)
-    UNION ALL (SELECT {key} FROM {target} AS t WHERE t.{token} <= %(after)s ORDER BY t.{token} LIMIT %(limit)s)
-) AS found LIMIT %(limit)s
+-- sample: some rows after a token, and, if there are too few, some from the beginning of the ring: key, row, and whether there
+-- are intents of it, in one snapshot
+SELECT s.key, s.data,
+       EXISTS (SELECT FROM sync.intent WHERE table_name = %(table)s AND sha256(key) = sha256(s.key) AND key = s.key)
+           OR EXISTS (SELECT FROM sync.intent WHERE table_name = %(table)s AND token = s.token
+                      AND kind IN ('delete_partition', 'recheck_partition'))
+FROM (
+    (SELECT {key} AS key, {row} AS data, t.{token} AS token FROM {target} AS t
+     WHERE t.{token} > %(after)s ORDER BY t.{token} LIMIT %(limit)s)
+    UNION ALL (SELECT {key}, {row}, t.{token} FROM {target} AS t
+               WHERE t.{token} <= %(after)s ORDER BY t.{token} LIMIT %(limit)s)
+) AS s LIMIT %(limit)s
 
 -- stamp: give a row the token of its key, unless SQL is changing it, which locks rows in any order
 UPDATE {target} AS t SET {token} = %(token)s WHERE {same_key} AND t.{token} IS DISTINCT FROM %(token)s
