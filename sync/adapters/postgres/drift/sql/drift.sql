@@ -35,6 +35,7 @@ SELECT s.key, s.data,
        EXISTS (SELECT FROM sync.intent WHERE table_name = %(table)s AND sha256(key) = sha256(s.key) AND key = s.key)
            OR EXISTS (SELECT FROM sync.intent WHERE table_name = %(table)s AND token = s.token
                       AND kind IN ('delete_partition', 'recheck_partition'))
+           OR EXISTS (SELECT FROM sync.sql_change AS c WHERE c.table_name = %(table)s AND c.key = s.key) -- rule 50
 FROM (
     (SELECT {key} AS key, {row} AS data, t.{token} AS token FROM {target} AS t
      WHERE t.{token} > %(after)s ORDER BY t.{token} LIMIT %(limit)s)
