@@ -106,6 +106,7 @@ def run(servers: Servers, code: Path, name: str) -> Line:
         config = Path(folder) / "sync.toml"
         config.write_text("schema_files = []\n")
         env = {**servers.env, "SYNC_CONFIG": str(config), "PYTHONPATH": str(code.resolve())}
+        env |= {"PYTHONDONTWRITEBYTECODE": ""}  # an installed program has its bytecode: without it each command compiles it
         line = Line(name, measure([sys.executable, "-m", "sync", *COMMANDS[name]], servers, env, Path(folder) / "log"), load)
     say(str(line))
     return line
