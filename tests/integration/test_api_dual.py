@@ -106,7 +106,7 @@ class Seen:
 
 @pytest.fixture
 def seen(home: Place) -> Iterator[Seen]:
-    home.sql("DELETE FROM sync.intent")
+    home.sql("DELETE FROM sync.intent; DELETE FROM sync.sql_change")
     yield Seen(home)
 
 

@@ -36,7 +36,7 @@ home = home_of(CONFIG, songs="id uuid PRIMARY KEY, title text, year int")
 def table(home: Place) -> Iterator[Table]:
     """Songs; Postgres is primary, and nothing is open."""
     with closing(Table(home.cassandra, home.settings, CONFIG, "songs")) as opened:
-        opened.sql("DELETE FROM sync.intent")
+        opened.sql("DELETE FROM sync.intent; DELETE FROM sync.sql_change")
         opened.sql("UPDATE sync.writer SET state = 'signed_off'")
         opened.sql(LISTENS)
         be_primary(opened, "postgres")

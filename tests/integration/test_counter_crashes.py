@@ -56,7 +56,7 @@ home = home_of(CONFIG, plays=PLAYS)
 @pytest.fixture
 def table(home: Place) -> Iterator[Table]:
     with closing(Table(home.cassandra, home.settings, CONFIG, "plays")) as opened:
-        opened.sql("DELETE FROM sync.intent")
+        opened.sql("DELETE FROM sync.intent; DELETE FROM sync.sql_change")
         yield opened
 
 

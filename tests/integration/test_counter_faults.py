@@ -32,7 +32,7 @@ home = home_of(CONFIG, plays=PLAYS)
 def table(home: Place) -> Iterator[Table]:
     """Counters; nothing is open."""
     with closing(Table(home.cassandra, home.settings, CONFIG, "plays")) as opened:
-        opened.sql("DELETE FROM sync.intent")
+        opened.sql("DELETE FROM sync.intent; DELETE FROM sync.sql_change")
         opened.sql("DELETE FROM sync.disturbance")
         opened.sql("UPDATE sync.writer SET state = 'signed_off'")
         yield opened
@@ -238,4 +238,4 @@ def test_what_no_increment_can_mend_is_said(home: Place, table: Table, reverse: 
             recheck(table, table.key(**key))
         assert drained(table) == 0
         assert re.search(said, errors(table)), (name, errors(table))
-        table.sql("DELETE FROM sync.intent")
+        table.sql("DELETE FROM sync.intent; DELETE FROM sync.sql_change")

@@ -30,7 +30,7 @@ home = home_of(CONFIG, plays=PLAYS, songs="id uuid PRIMARY KEY, title text, n bi
 def table(home: Place) -> Iterator[Table]:
     """Counters; Astra is primary, and nothing is open."""
     with closing(Table(home.cassandra, home.settings, CONFIG, "plays")) as opened:
-        opened.sql("DELETE FROM sync.intent")
+        opened.sql("DELETE FROM sync.intent; DELETE FROM sync.sql_change")
         opened.sql("DELETE FROM sync.disturbance")
         opened.sql("UPDATE sync.writer SET state = 'signed_off'")
         be_primary(opened, "astra")

@@ -42,7 +42,7 @@ def table(home: Place) -> Iterator[Table]:
     opened = Table(home.cassandra, home.settings, CONFIG, "pairs")
     opened.sql("UPDATE sync.switch SET finished_at = clock_timestamp(), state = 'abandoned' WHERE finished_at IS NULL")
     opened.sql("UPDATE sync.epoch SET state = 'open' WHERE epoch = (SELECT max(epoch) FROM sync.epoch)")
-    opened.sql("DELETE FROM sync.intent")
+    opened.sql("DELETE FROM sync.intent; DELETE FROM sync.sql_change")
     opened.sql("UPDATE sync.writer SET state = 'signed_off'")
     be_primary(opened, "astra")
     yield opened

@@ -208,7 +208,7 @@ def test_a_row_that_is_announced_is_waited_for(site: Site, monkeypatch: pytest.M
 
     def send(*_: Any) -> None:
         site.sql("UPDATE songs SET _sync_token = %s WHERE id = %s", (token, key))
-        site.sql("DELETE FROM sync.intent")
+        site.sql("DELETE FROM sync.intent; DELETE FROM sync.sql_change")
 
     monkeypatch.setattr("sync.wiring.drift.command._changed_tables", insert)
     monkeypatch.setattr("sync.wiring.drift.command.sleep", lambda *_: None)

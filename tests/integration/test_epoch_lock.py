@@ -180,7 +180,7 @@ def test_rule_20_a_switch_is_not_starved_by_writers(table: Table) -> None:
             assert {type(holder.exception(10)) for holder in holders} <= {type(None), EpochChanged}
     finally:
         table.sql("DROP TRIGGER slow ON sync.intent; DROP FUNCTION slow()")
-        table.sql("DELETE FROM sync.intent")
+        table.sql("DELETE FROM sync.intent; DELETE FROM sync.sql_change")
 
 
 def test_rule_20_nothing_is_left_on_disk_of_writers_that_hold_the_epoch_together(table: Table) -> None:

@@ -57,7 +57,7 @@ def table(home: Place) -> Iterator[Table]:
     """Songs; Astra is primary, and nothing is open."""
     with closing(Table(home.cassandra, home.settings, CONFIG, "songs")) as opened:
         opened.sql("UPDATE sync.switch SET finished_at = clock_timestamp(), state = 'abandoned' WHERE finished_at IS NULL")
-        opened.sql("DELETE FROM sync.intent")
+        opened.sql("DELETE FROM sync.intent; DELETE FROM sync.sql_change")
         opened.sql("UPDATE sync.writer SET state = 'signed_off'")
         be_primary(opened, "astra")
         yield opened

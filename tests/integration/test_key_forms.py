@@ -178,7 +178,7 @@ def test_what_does_not_prove_its_key_is_left_and_said(site: Site) -> None:
     assert (token, "not proved to be the source's" in (error or "")) == (two, True)
     assert site.sql("SELECT k, v FROM flags ORDER BY k") == [(False, "x"), (True, "y")]
     # As an earlier backfill left it: the source's 2 as Postgres's true.
-    site.sql("DELETE FROM sync.intent")
+    site.sql("DELETE FROM sync.intent; DELETE FROM sync.sql_change")
     site.sql("UPDATE flags SET _sync_token = %s WHERE k", (two,))
     site.cql("DELETE FROM {ks}.flags WHERE p = 1 AND k = true")
     found = table_of(drift(site, ["flags"], ranges=FEW, asked=DriftRequest(repair=True)), "flags")

@@ -30,7 +30,7 @@ HELD = (
 def keys(table: Table) -> Iterator[list[Key]]:
     yield [table.key(id=uuid4()) for _ in range(KEYS)]
     be_primary(table, "astra")
-    table.sql("DELETE FROM sync.intent; DELETE FROM pairs")
+    table.sql("DELETE FROM sync.intent; DELETE FROM sync.sql_change; DELETE FROM pairs")
 
 
 def drain(table: Table, keys: list[Key]) -> Callable[[], object]:

@@ -47,7 +47,9 @@ def table(home: Place) -> Iterator[Table]:
     with closing(Table(home.cassandra, home.settings, config, "pages")) as opened:
         yield opened
         be_primary(opened, "astra")
-        opened.sql("DELETE FROM sync.intent; DELETE FROM sync.reject; DELETE FROM sync.run; DELETE FROM pages")
+        opened.sql(
+            "DELETE FROM sync.intent; DELETE FROM sync.sql_change; DELETE FROM sync.reject; DELETE FROM sync.run; DELETE FROM pages"
+        )
         home.cql("TRUNCATE KS.pages")
 
 

@@ -260,4 +260,4 @@ def test_the_end_comes_while_an_application_writes_by_sql(home: Place, songs: Ta
         songs.sql(f"INSERT INTO sync.intent ({columns}) VALUES ('songs', 'x', 1, 'put', 'finished', 1, 1, 'w')")
         gates = {gate["name"]: gate for gate in home.commands.run("finish", "--dry-run", "--json").json["gates"]}
         assert not gates["intents"]["green"], "a write of a store that Astra lacks counts"
-        songs.sql("DELETE FROM sync.intent")
+        songs.sql("DELETE FROM sync.intent; DELETE FROM sync.sql_change")

@@ -128,7 +128,7 @@ def test_nobody_is_told_to_run_a_worker_that_runs(home: Place) -> None:
     finally:
         worker.terminate()
         worker.wait(20)
-        home.sql("DELETE FROM sync.intent")
+        home.sql("DELETE FROM sync.intent; DELETE FROM sync.sql_change")
 
 
 def test_a_scheduler_learns_whether_somebody_should_look(home: Place) -> None:

@@ -41,7 +41,7 @@ home = home_of(
 @pytest.fixture
 def table(home: Place) -> Iterator[Table]:
     with closing(Table(home.cassandra, home.settings, CONFIG, "songs")) as opened:
-        opened.sql("DELETE FROM sync.intent")
+        opened.sql("DELETE FROM sync.intent; DELETE FROM sync.sql_change")
         opened.sql("UPDATE sync.writer SET state = 'signed_off'")
         be_primary(opened, "astra")
         yield opened

@@ -37,7 +37,7 @@ def tables(home: Place) -> Iterator[dict[str, Table]]:
         closing(Table(home.cassandra, home.settings, CONFIG, "notes")) as notes,
         closing(Table(home.cassandra, home.settings, CONFIG, "plays")) as plays,
     ):
-        notes.sql("DELETE FROM sync.intent")
+        notes.sql("DELETE FROM sync.intent; DELETE FROM sync.sql_change")
         notes.sql("CREATE TABLE IF NOT EXISTS journal (id bigint GENERATED ALWAYS AS IDENTITY, line text)")
         for each in (notes, plays):
             be_primary(each, "postgres")

@@ -76,7 +76,7 @@ def scene(home: Place, monkeypatch: pytest.MonkeyPatch) -> Iterator[Scene]:
         closing(Table(home.cassandra, home.settings, CONFIG, "titles")) as titles,
         closing(open_pool(home.settings, 4)) as pool,
     ):
-        songs.sql("DELETE FROM sync.intent")
+        songs.sql("DELETE FROM sync.intent; DELETE FROM sync.sql_change")
         songs.sql("UPDATE sync.writer SET state = 'signed_off'")
         made = Scene(home, songs, titles, NewSongs(pool))
         made.be_primary("astra")

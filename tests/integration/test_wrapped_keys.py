@@ -96,7 +96,7 @@ def scene(home: Place, monkeypatch: pytest.MonkeyPatch) -> Iterator[Scene]:
             stack.enter_context(closing(Table(home.cassandra, home.settings, CONFIG, n))) for n in ("songs", "titles")
         )
         pool = stack.enter_context(closing(open_pool(home.settings, 8)))
-        songs.sql("DELETE FROM sync.intent")
+        songs.sql("DELETE FROM sync.intent; DELETE FROM sync.sql_change")
         songs.sql("UPDATE sync.writer SET state = 'signed_off'")
         made = Scene(home, songs, titles, OldSongs(home.cassandra.session, home.keyspace), NewSongs(pool))
         made.be_primary("astra")

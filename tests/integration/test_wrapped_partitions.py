@@ -418,7 +418,7 @@ def test_a_suspended_process_says_that_it_is_unsure(scene: Scene, room: str, mon
     """Would break: a worker took its writer for dead, and has looked already; the call comes afterwards (rules 17 and 30)."""
     with scene.wrap() as store:
         begun = announce(scene, store, room)
-        scene.plays.sql("DELETE FROM sync.intent")  # as a worker has rechecked it
+        scene.plays.sql("DELETE FROM sync.intent; DELETE FROM sync.sql_change")  # as a worker has rechecked it
         monkeypatch.setattr(type(begun.write), "_was_suspended", property(lambda _: True))
         scene.old.replace(room, PLAYS)
         with pytest.raises(WriteUnsure):

@@ -21,6 +21,7 @@ def be_primary(table: Table, primary: str) -> None:
     """A new epoch with this primary, whatever is open: what the commands do after checks."""
     ((epoch, was),) = table.sql('SELECT epoch, "primary" FROM sync.epoch ORDER BY epoch DESC LIMIT 1')
     if was != primary:
+        table.expanded()  # what SQL has changed has its rechecks before a switch ends
         table.sql(  # at once, as the commands do it: between two statements whoever waits would go on in the old epoch
             "WITH was AS (UPDATE sync.epoch SET state = 'closed' WHERE epoch = %s RETURNING epoch, floor) "
             'INSERT INTO sync.epoch (epoch, "primary", floor) SELECT epoch + 1, %s, '

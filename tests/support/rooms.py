@@ -39,7 +39,7 @@ class Scene:
             monkeypatch.setenv(name, value)
         monkeypatch.delenv("STORAGE_BACKEND", raising=False)
         monkeypatch.setenv("SYNC_CONFIG", str(self.home.commands.folder / "sync.toml"))
-        self.plays.sql("DELETE FROM sync.intent")
+        self.plays.sql("DELETE FROM sync.intent; DELETE FROM sync.sql_change")
         self.plays.sql("UPDATE sync.writer SET state = 'signed_off'")
         self.old, self.new = OldRooms(self.home.cassandra.session, self.home.keyspace), NewRooms(self.pool)
         self.be_primary("astra")
