@@ -202,6 +202,16 @@ def test_tests_that_are_named_exist(name: str) -> None:
     assert {test for test in named if f"def {test}(" not in tests} == set()
 
 
+def test_files_of_tests_that_reliability_names_exist() -> None:
+    """Would break: a fault's proof is in a file that was renamed."""
+    page = (ROOT / "docs" / "reliability.md").read_text(encoding="utf-8")
+    rows = [line.rstrip("| ").rpartition("|")[2] for line in page.splitlines() if line.startswith("| ")]
+    named = {name for row in rows for name in re.findall(r"`(\w+)`:", row)}
+    files = {path.stem.removeprefix("test_") for path in (ROOT / "tests").rglob("test_*.py")}
+    assert len(named) > 30
+    assert named - files == set()
+
+
 def _proofs(section: str) -> list[tuple[str, str]]:
     """The tests, by file and name, that a section names in its `<!-- tests: … -->`."""
     return re.findall(r"(\w+)::(\w+)", "".join(re.findall(r"<!-- tests:(.*?)-->", section, re.DOTALL)))

@@ -15,10 +15,10 @@ CLEAN_PASSES = 2
 EVERYWHERE = ""
 """The table name of a disturbance that may concern any table."""
 WAIVED = (
-    f"{CLEAN_PASSES} clean full passes of this epoch: what has changed since the cut-over past the application's stores "
-    "(a row that SQL updated or deleted in Postgres, one that somebody wrote in Astra) is not looked for"
+    f"{CLEAN_PASSES} clean full passes of this epoch: what has changed since the cut-over unnoticed "
+    "(a row that SQL updated or deleted behind its triggers, one that somebody wrote in Astra) is not looked for"
 )
-"""What a rollback without proof cannot know. Every write of a store has an intent until Astra has acknowledged it."""
+"""What a rollback without proof cannot know. Every other write has an intent until Astra has acknowledged it."""
 _SHOWN = 5
 
 

@@ -217,8 +217,8 @@ def _undisturbed(site: Site, epoch: Epoch) -> Gate:
 
 
 def _by_hand(site: Site) -> Gate:
-    """The gate that no row was inserted outside the stores: nobody sends such rows to Astra."""
+    """The gate that no row was inserted behind the triggers of SQL writers: nobody sends such rows to Astra."""
     suspects = without_tokens(site.connection, site.tables)
     found = {t.name: count for t in suspects if (count := count_strays(site.connection, t))}
-    figure = ", ".join(f"{name} {count:,}" for name, count in found.items()) or "no row was inserted outside the stores"
+    figure = ", ".join(f"{name} {count:,}" for name, count in found.items()) or "no row was inserted behind the triggers"
     return Gate("rows by hand", not found, figure, "`sync drift-report --repair` sends them, without --fast")

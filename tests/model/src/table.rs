@@ -86,6 +86,7 @@ const LINES: &[Line] = &[
     ("any SQL in Postgres, and a rollback", "epochs sql=1 kinds=3", false),
     ("… in a snapshot of its own", "epochs sql=1 sql_repeatable=1 kinds=3", false),
     ("… beside a recheck of something else", "epochs sql=1 repair=1 flips=1 kinds=3", false),
+    ("… whose rechecks stamps do not see until a worker has made them (rule 50)", "epochs sql=1 kinds=3 stamp_sees_recheck=0", false),
     ("without 15d: a reconcile whose intents are gone goes on", "epochs sql=1 kinds=3 picked_is_left=0", true),
     ("without C7: the epoch is looked at, not held", "epochs sql=1 kinds=3 sql_holds_epoch=0", true),
     ("without C7: the epoch is that of the snapshot", "epochs sql=1 sql_repeatable=1 kinds=3 sql_reads_now=0", true),
