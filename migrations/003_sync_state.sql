@@ -436,6 +436,17 @@ CREATE TABLE IF NOT EXISTS sync.sql_change (
     changed_at timestamptz NOT NULL DEFAULT clock_timestamp()
 );
 
+-- Whoever may use the intents may use these: what was granted on the tables that were there says nothing of a new one.
+DO $$ DECLARE given record; BEGIN
+    FOR given IN
+        SELECT g.grantee, g.privilege_type FROM pg_class AS c, aclexplode(c.relacl) AS g
+        WHERE c.oid = 'sync.intent'::regclass AND g.grantee <> c.relowner
+    LOOP
+        EXECUTE format('GRANT %s ON sync.sql_change TO %s', given.privilege_type,
+                       CASE WHEN given.grantee = 0 THEN 'PUBLIC' ELSE given.grantee::regrole::text END);
+    END LOOP;
+END $$;
+
 -- No version of this program changes the primary past them: one from before this table does not count them. A switch holds the epoch
 -- alone, so that all statements before it have been committed.
 CREATE OR REPLACE FUNCTION sync.epoch_begins() RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $sync$

@@ -14,7 +14,7 @@ from sync.errors import SyncError, TargetUnavailable
 from sync.failpoints import failpoint
 from sync.flows.partition_deletes import PartitionDeletes
 from sync.flows.partition_rechecks import ExpandPartitions
-from sync.ports import MAX_LOCKS, KeyReconciler
+from sync.ports import CHANGES_AT_ONCE, MAX_LOCKS, KeyReconciler
 
 log = logging.getLogger(__name__)
 BATCH = MAX_LOCKS
@@ -62,15 +62,21 @@ class Drain:
         return done + sum(other.result() for other in others)
 
     def _run(self, owner: str, stopped: Callable[[], bool], partitions: bool = True) -> int:
-        done = 0
+        done, is_moved = 0, False
         while not stopped():
             begun = sum(each.run(owner) for each in (self.deletes, self.rechecks) if each) if partitions else 0
             done += begun
             due = self.journal.due(self.epoch, owner, BATCH, self.lease_seconds)
             if not due:
-                if begun or self.journal.expand():  # what SQL has changed may be other tables'
+                if begun:
                     continue
-                break
+                # What SQL has changed may be other tables': once it is moved, and nothing here is due, their drains go on.
+                changes = 0 if is_moved else self.journal.expand()
+                if not changes:
+                    break
+                is_moved = changes < CHANGES_AT_ONCE
+                continue
+            is_moved = False
             failpoint("drain.leased")
             keys = list(self._keys(due))
             try:

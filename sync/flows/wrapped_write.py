@@ -41,7 +41,8 @@ class WrappedWrite:
     `announce` commits the intents of up to MAX_LOCKS keys, all or none; without a key it looks whether a write may begin.
     `may_accept`: also without an intent, while Postgres is unreachable (rule 28). `sql_announces`: whether Postgres
     is primary, and each key that a call changes in a partition of this table is announced by triggers (rule 45).
-    `expand`: makes rechecks of what triggers have told, so that those of a call's keys are done with them (rule 50).
+    `expand`: makes rechecks of what triggers have told, so that those of a call's keys are done with them (rule 50); it never
+    raises.
     """
 
     announce: Callable[[Sequence[Key]], Sequence[Intent]]
@@ -156,11 +157,11 @@ class WrappedWrite:
             if self.is_partition(key):  # however many rows it has
                 continue
             by_table.setdefault(key.table, []).append(key)
-        for name, some in by_table.items():
-            if self.tables[name].mode != "inline":
-                continue
+        inline = {name: some for name, some in by_table.items() if self.tables[name].mode == "inline"}
+        if inline:
+            self.expand()
+        for name, some in inline.items():
             try:
-                self.expand()
                 self.tables[name].reconcile.keys(some, lambda key, _: self.write_behind.needs_reconcile(key.table))
             except TargetUnavailable:
                 self.write_behind.needs_reconcile(name)  # the intents stay, and workers drain them

@@ -40,7 +40,7 @@ def test_there_and_back(new_place: NewPlace) -> None:
             store.put("songs", {"id": 3, "title": "before"}, ttl=8000)
         place.prove()
         run("cutover", "--yes", "--no-writers")
-        with DualWriteStore(place.settings, config) as store:
+        with DualWriteStore(place.settings.model_copy(update={"storage_backend": "postgres"}), config) as store:
             store.put("songs", {"id": 4, "title": "after"}, ttl=7000)
             store.put("songs", {"id": 2, "title": "for good, again"})
             found = [store.get("songs", {"id": number}) for number in (1, 2, 3, 4)]

@@ -22,7 +22,7 @@ from sync.adapters.postgres.dual_write.intents import list_intents, shown_key
 from sync.adapters.postgres.dual_write.locks import lock_of_partition
 from sync.core.encode.base import Reject
 from sync.core.mutations import Key
-from sync.core.ring import WHOLE_RING
+from sync.core.ring import UNKNOWN_TOKEN, WHOLE_RING
 from sync.errors import SettingsError, StillOpen, WriteRefused
 from sync.wiring.backfill.worker import copy_job
 from sync.wiring.dual_write.resolve import resolve
@@ -280,6 +280,19 @@ def test_rule_35_a_delete_exceeds_what_is_known_of_its_partition(table: Table, r
     delete = begin(table.writer(), room=room).done() if primary == "astra" else begin_reverse(table, room=room).done()
     assert delete.version > ahead
     table.sql("DELETE FROM sync.ahead")
+    assert settled(table, room) == {}
+
+
+def test_rule_35_nor_is_it_below_a_row_that_sql_has_deleted(table: Table, room: str) -> None:
+    """Would break: with `sql_writers = "allow"`, as above: a key that SQL has changed has an intent without its token."""
+    ahead, of = now_us() + 40 * SECOND, key(table, room)
+    be_primary(table, "astra")
+    table.sql(
+        "INSERT INTO sync.intent (table_name, key, token, kind, state, version, epoch, owner) "
+        "SELECT 'plays', %s, %s, 'recheck', 'finished', %s, max(epoch), 'SQL' FROM sync.epoch",
+        (of.canonical, UNKNOWN_TOKEN, ahead),
+    )
+    assert begin(table.writer(), room=room).done().version > ahead
     assert settled(table, room) == {}
 
 

@@ -22,8 +22,11 @@ from sync.adapters.postgres.drift.target_digests import count_strays
 from sync.adapters.postgres.dual_write import sql_changes
 from sync.adapters.postgres.dual_write.intents import list_intents
 from sync.adapters.postgres.dual_write.sql_changes import expand
+from sync.adapters.postgres.schema import migrations
 from sync.errors import StillOpen
+from sync.flows import drain
 from sync.settings import Config
+from sync.wiring.dual_write.worker import Sweeper
 
 pytest_plugins = ("support.fixtures",)
 CONFIG = Config(schema_files=())
@@ -166,6 +169,49 @@ def test_a_plain_copy_s_statements_do_not_hold_the_epoch(songs: Table, sql: psyc
     sql.execute("ROLLBACK")
 
 
+def test_a_change_is_above_a_recheck_that_is_picked(songs: Table, sql: psycopg.Connection[Any]) -> None:
+    """Would break: a change has the version of a recheck whose row has been read, and goes with it without being sent."""
+    key, ahead = songs.key(id=uuid4()), now_us() + 2_000_000
+    songs.sql(
+        "INSERT INTO sync.intent (table_name, key, source_key, token, kind, state, version, epoch, owner) "
+        "SELECT 'songs', %s, NULL, %s, 'recheck', 'finished', %s, max(epoch), 'app' FROM sync.epoch",
+        (key.canonical, key.token, ahead),
+    )
+    songs.sql(
+        "INSERT INTO sync.sql_change (table_name, key, version, epoch) SELECT 'songs', %s, %s, max(epoch) FROM sync.epoch",
+        (key.canonical, ahead),
+    )
+    assert songs.intents(key) == [RECHECK, RECHECK]
+
+
+def test_a_sweep_counts_what_it_has_not_moved(
+    songs: Table, sql: psycopg.Connection[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Would break: `sync worker` shows the 5,000 keys of one step as all there is, and tells no worker of other tables."""
+    monkeypatch.setattr(sql_changes, "CHANGES_AT_ONCE", 2)
+    sql.execute("INSERT INTO songs (id) SELECT gen_random_uuid() FROM generate_series(1, 5)")
+    sql.execute("INSERT INTO plays (id) VALUES (gen_random_uuid())")
+    sweeper = Sweeper(songs.settings)
+    assert sweeper.sweep() == {"songs": 5, "plays": 1}
+    assert sorted(sweeper.ended) == ["plays", "songs"]
+
+
+def test_whoever_may_use_the_intents_may_use_the_changes(songs: Table) -> None:
+    """Would break: after an upgrade a role that was granted the tables of before can neither read nor work any more."""
+    role = f"narrow_{uuid4().hex[:8]}"
+    songs.sql(f"CREATE ROLE {role}; GRANT SELECT, DELETE ON sync.intent TO {role}")
+    try:
+        (text,) = (text for name, text in migrations.texts(example=False).items() if name.startswith("003"))
+        songs.sql(text)
+        found = songs.sql(
+            "SELECT has_table_privilege(%s, 'sync.sql_change', p) FROM unnest(ARRAY['SELECT', 'DELETE', 'INSERT']) AS p",
+            (role,),
+        )
+        assert found == [(True,), (True,), (False,)]
+    finally:
+        songs.sql(f"DROP OWNED BY {role}; DROP ROLE {role}")
+
+
 def test_what_is_changed_again_and_again_is_sent_once(songs: Table, sql: psycopg.Connection[Any]) -> None:
     number = uuid4()
     sql.execute(ADD, (number,))
@@ -180,7 +226,8 @@ def test_a_drain_passes_by_what_waits_of_other_tables(
     songs: Table, sql: psycopg.Connection[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Would break: a table's drain ends, and its switch is refused, since a batch held other tables' changes alone."""
-    monkeypatch.setattr(sql_changes, "_MOST", 2)
+    for module in (sql_changes, drain):
+        monkeypatch.setattr(module, "CHANGES_AT_ONCE", 2)
     sql.execute("INSERT INTO plays (id) SELECT gen_random_uuid() FROM generate_series(1, 5)")
     sql.execute(ADD, (uuid4(),))
     assert songs.drain() == 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
@@ -547,10 +548,29 @@ def test_rule_44_nor_for_long_where_skip_locked_waits(songs: Table, place: Place
             with pytest.raises(TargetBusy):
                 running.result()
         else:
-            assert running.result() >= 1  # each by itself: then it may wait
+            running.result()  # each by itself, without a wait: a later pass finds what is left
+            with connect(place.settings, autocommit=True) as own:
+                TargetKeys(own, songs.mapped, RowEncoder(songs.mapped, 0)).stamp(keys)
     finally:
         songs.sql("DROP FUNCTION waits_for_seven CASCADE")
     assert [sent(songs, number) for number in numbers] == [{"title": "a", "year": 2}, {"title": "waits", "year": 1}]
+
+
+def test_rule_44_a_resend_gives_way_to_who_has_the_row(songs: Table, place: Place, sql: Sql) -> None:
+    """Would break: an application's transaction that read a row FOR UPDATE, and puts it later, ends as a deadlock's victim."""
+    key = songs.key(id=(number := written(songs, sql)))
+    sql("UPDATE songs SET year = 1 WHERE id = %s", (number,))
+    songs.expanded()
+    with closing(foreign(place.settings)) as other, ThreadPoolExecutor(1) as executor, other.transaction():
+        other.execute("SELECT FROM songs WHERE id = %s FOR UPDATE", (number,))
+        picking = executor.submit(lambda: resender(songs).resend_steps.pick([key]))
+        waiting = "SELECT 1 FROM pg_locks WHERE NOT granted AND locktype = 'transactionid'"
+        until(lambda: picking.done() or bool(songs.sql(waiting)), what="the resend waits for the row")
+        time.sleep(1.2)  # Postgres has looked for a deadlock on the resend's behalf, and found none
+        other.execute("SELECT pg_advisory_xact_lock(%s)", (lock_of(key),))  # as a put in the transaction does
+        with pytest.raises(TargetBusy):
+            picking.result()
+    assert sent(songs, number) == {"title": "a", "year": 1}
 
 
 # the triggers

@@ -656,6 +656,10 @@ MUTANTS = (
         "'lock_timeout', '200ms', true", "'lock_timeout', '9s', true", SQL_WRITERS, "rule_44_nor_for_long",
     ),
     Mutant(
+        "44", "a resend waits for a row as long as Postgres lets it", "sync/adapters/postgres/dual_write/locks.py",
+        "'lock_timeout', '900ms', true", "'lock_timeout', '9s', true", SQL_WRITERS, "rule_44_a_resend_gives_way",
+    ),
+    Mutant(
         "44", "a row that came meanwhile counts as raised", "sync/adapters/postgres/dual_write/reverse.py",
         "if is_held or (row is not None and not is_raised):", "if is_held:", SQL_WRITERS, "rule_44_nor_for_a_row",
     ),
@@ -1393,7 +1397,7 @@ MUTANTS = (
     ),
     Mutant(
         "47", "the partition is sent again after each call", "sync/stores/both_sides/table_flows.py",
-        "False, self._sql_announces(by_name), expand)", "False, lambda _: False, expand)", CALLS, "triggers_tell",
+        "False, self._sql_announces(by_name), self", "False, lambda _: False, self", CALLS, "triggers_tell",
     ),
     Mutant(
         "33", "a put does not take its partition's lock", JOURNAL,
@@ -1546,7 +1550,7 @@ MUTANTS = (
     ),
     Mutant(
         "50", "a check passes by what SQL has changed", "sync/adapters/postgres/drift/sql/drift.sql",
-        "c.table_name = %(table)s AND c.key = k.key)", "false)", SQL_CHANGES, "rule_50_a_check",
+        "c.key IN (SELECT key FROM k)", "false", SQL_CHANGES, "rule_50_a_check",
     ),
     Mutant(
         "50", "status passes by what SQL has changed", "sync/adapters/postgres/cutover/sql/gates.sql",
@@ -1554,7 +1558,19 @@ MUTANTS = (
     ),
     Mutant(
         "50", "a drain passes by what SQL has changed", "sync/flows/drain.py",
-        "if begun or self.journal.expand():", "if begun:", SQL_CHANGES, "rule_50_no_switch",
+        "changes = 0 if is_moved else self.journal.expand()", "changes = 0", SQL_CHANGES, "rule_50_no_switch",
+    ),
+    Mutant(
+        "50", "a drain moves other tables' changes without end", "sync/flows/drain.py",
+        "is_moved = changes < CHANGES_AT_ONCE", "is_moved = False", "tests/unit/test_drain_lanes.py", "what_sql_changes",
+    ),
+    Mutant(
+        "50", "a change has the version of a recheck that is picked", CHANGES,
+        "WHERE NOT EXISTS (SELECT FROM made AS m", "WHERE false AND NOT EXISTS (SELECT FROM made AS m", SQL_CHANGES, "above_a_recheck",
+    ),
+    Mutant(
+        "35", "a delete is below a row that SQL has deleted", "sync/adapters/postgres/dual_write/sql/partitions.sql",
+        """WHERE (SELECT "primary" FROM e) = 'astra' AND table_name""", "WHERE false AND table_name", DELETES, "rule_35_nor_is_it",
     ),
     Mutant(
         "50", "an older version switches past what SQL has changed", "migrations/003_sync_state.sql",

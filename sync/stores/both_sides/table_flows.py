@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, replace
@@ -19,6 +20,7 @@ from sync.adapters.postgres.dual_write.parameters import connection_of
 from sync.adapters.postgres.dual_write.partitions import PartitionJournal, PartitionReverse
 from sync.adapters.postgres.dual_write.registration import Registration
 from sync.adapters.postgres.dual_write.reverse import ReverseJournal
+from sync.adapters.postgres.dual_write.sql_changes import expand
 from sync.adapters.postgres.schema import indexes
 from sync.adapters.postgres.schema.catalogue import regclass
 from sync.adapters.postgres.schema.key_order import record_key_order
@@ -31,7 +33,7 @@ from sync.core.mutations import Key, Mutation
 from sync.core.reads.query import OPERATORS
 from sync.core.rows import TableMap, has_counters, one_sided
 from sync.core.schema.static_rows import check_insert
-from sync.errors import PreflightError, QueryNotSupported, SourceUnavailable, WriteRefused, WriteRefusedNow
+from sync.errors import PreflightError, QueryNotSupported, SourceUnavailable, TargetUnavailable, WriteRefused, WriteRefusedNow
 from sync.flows.dual_write import ForwardWrite, Mode
 from sync.flows.dual_write_batch import ForwardBatch
 from sync.flows.increment import ForwardIncrement
@@ -48,6 +50,9 @@ from sync.wiring.dual_write.worker import reconciler
 from sync.wiring.tracing import tracing
 from sync.wiring.visibility import check_target
 
+log = logging.getLogger(__name__)
+_MOST_OF_A_CALL = 200
+"""Changes by SQL that a call of an application's own class moves, within its own time."""
 _SYNC_COLUMNS = "SELECT FROM pg_attribute WHERE attrelid = to_regclass(%s) AND attname = '_sync_version' AND NOT attisdropped"
 
 
@@ -235,8 +240,15 @@ class FlowMaker:
         made = {name: reconciled(flows) for name, flows in by_name.items()}
         if primary == "astra":
             return WrappedWrite(announce, made, one.write_behind, True)
-        expand = next((flows.journal.expand for flows in tables), lambda: 0)  # a call may write no key
-        return WrappedWrite(announce, made, one.write_behind, False, self._sql_announces(by_name), expand)
+        return WrappedWrite(announce, made, one.write_behind, False, self._sql_announces(by_name), self._expand_some)
+
+    def _expand_some(self) -> None:
+        """Make rechecks of a few keys that SQL has changed: a call's own, unless others' come first; workers do the rest."""
+        try:
+            with connection_of(self.pool) as connection:  # past the breaker: this says nothing about writes
+                expand(connection, _MOST_OF_A_CALL)
+        except TargetUnavailable as error:
+            log.debug("what SQL has changed is left to workers: %s", error)
 
     def _sql_announces(self, tables: Mapping[str, TableFlows]) -> Callable[[str], bool]:
         """Whether a table, and each of its partitions, has its triggers now. Raises TargetUnavailable."""

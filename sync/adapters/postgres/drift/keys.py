@@ -153,11 +153,10 @@ class TargetKeys:
         try:
             with self._connection.transaction():
                 lock_keys(self._connection, keys, {self._table.name} if has_partitions(self._table) else ())
-                if len(keys) > 1:
-                    self._connection.execute(HARDLY_WAIT)
+                self._connection.execute(HARDLY_WAIT)
                 return sum(self._connection.execute(self._stamp, self._parameters.key(key)).rowcount for key in keys)
         except psycopg.Error as error:
-            if not (refuses_row(error) or (len(keys) > 1 and is_lock_conflict(error))):  # a trigger refuses, for one
+            if not (refuses_row(error) or is_lock_conflict(error)):  # a trigger refuses, for one
                 raise
             if len(keys) > 1:
                 return sum(self._stamped([key]) for key in keys)

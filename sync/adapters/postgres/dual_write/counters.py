@@ -37,7 +37,7 @@ class CounterSteps(ResendSteps):
             free = [key for key in keys if key.canonical not in waiting]
             found = pick_intents(connection, self._table.name, free, self._epoch, self._writer_lease)
             picked = [key for key in free if key.canonical in found]
-            rows = self._raised(connection, picked)
+            rows = self._raised(connection, picked, quickly)
             ids = [row[0] for some in found.values() for row in some]
             replays = dict(connection.execute(_SQL["claim"], {"intents": ids}).fetchall())
         held = {key: CounterClaim((), None, 0, waits=True) for key in keys if key.canonical in waiting}

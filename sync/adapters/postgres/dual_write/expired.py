@@ -68,11 +68,13 @@ class ExpiredRows:
         try:
             self._delete_some(connection, rows)
         except psycopg.Error as error:
-            if not (refuses_row(error) or (len(rows) > 1 and is_lock_conflict(error))):
+            if not (refuses_row(error) or is_lock_conflict(error)):
                 raise
             if len(rows) > 1:
                 for row in rows:
                     self._delete_all(connection, [row])
+                return
+            if is_lock_conflict(error):  # by whoever holds what the row's delete needs, too: a later sweep takes it
                 return
             self._refused.add(rows[0][0])
             log.warning("%s: a row that has expired stays: Postgres refuses to delete it: %s", self._name, error_text(error))
@@ -87,6 +89,5 @@ class ExpiredRows:
             lock_keys(connection, [Key(self._name, (), key, token) for key, token, _ in rows], self._partitioned)
             connection.execute(_SHARE_RANGES, {"table": self._name, "tokens": list(tokens)})
             failpoint("expired.locked")
-            if len(rows) > 1:
-                connection.execute(HARDLY_WAIT)
+            connection.execute(HARDLY_WAIT)
             connection.execute(self._delete, values)

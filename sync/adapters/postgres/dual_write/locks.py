@@ -24,6 +24,11 @@ For a transaction that changes several rows of a migrated table. SKIP LOCKED, to
 looks (9 of 170,000 looks at a row that three sessions update, on 18.4). The statement that it waits for may itself wait for
 another of these rows; after `deadlock_timeout`, a second by default, Postgres ends one of both (rule 44).
 """
+WAIT_BRIEFLY = b"SELECT set_config('lock_timeout', '900ms', true)"
+"""The same for a transaction that holds a key's lock and waits for the key's row. Whoever has the row may come to wait for
+the lock, as an application's transaction does that reads the row FOR UPDATE and puts it later: this one must give way before
+`deadlock_timeout` has passed for the other.
+"""
 _PARTITION = {name: text.encode() for name, text in queries("dual_write/partitions").items()}
 
 

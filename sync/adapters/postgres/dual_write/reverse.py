@@ -15,7 +15,7 @@ from sync.adapters.postgres.connection.queries import queries
 from sync.adapters.postgres.connection.refusals import target_errors
 from sync.adapters.postgres.dual_write.array_statements import ArrayStatements
 from sync.adapters.postgres.dual_write.journal import Writer, answered, refused, rejecting, stamping
-from sync.adapters.postgres.dual_write.locks import HARDLY_WAIT, has_partitions, lock_key, lock_keys
+from sync.adapters.postgres.dual_write.locks import HARDLY_WAIT, WAIT_BRIEFLY, has_partitions, lock_key, lock_keys
 from sync.adapters.postgres.dual_write.parameters import Parameters, connection_of
 from sync.adapters.postgres.dual_write.reconcile import connection_for_keys, pick_intents, wait_for_locks
 from sync.adapters.postgres.dual_write.statements import Statements
@@ -222,10 +222,7 @@ class ResendSteps:
         self._look = statements.made(_SQL["look"], row=self._row)
 
     def pick(self, keys: Sequence[Key], quickly: bool = False) -> dict[Key, PendingResend]:
-        """The keys' intents, and their rows with versions raised above all that was sent before (rule 27).
-
-        Keys with nothing to do are left out.
-        """
+        """Intents, and rows with versions raised above all that was sent before (rule 27), of keys that are to be sent."""
         with connection_for_keys(self._pool, len(keys)) as connection, connection.transaction():
             wait_for_locks(connection, quickly)
             connection.execute(SHARE)  # before the keys' locks
@@ -233,7 +230,7 @@ class ResendSteps:
             found = pick_intents(connection, self._table.name, keys, self._epoch, self._writer_lease, mutations=False)
             echoes = self._echoes(connection, [key for key in keys if key.canonical in found], found)
             picked = [key for key in keys if key.canonical in found and key not in echoes]
-            rows = self._raised(connection, picked)
+            rows = self._raised(connection, picked, quickly)
         return {key: PendingResend(tuple(r[0] for r in found[key.canonical]), *rows[key]) for key in picked}
 
     def _echoes(self, connection: Connection, keys: Sequence[Key], found: Mapping[bytes, list[tuple[Any, ...]]]) -> set[Key]:
@@ -252,11 +249,12 @@ class ResendSteps:
             connection.execute(_REMOVE, {"intents": [row[0] for key in echoes for row in found[key.canonical]]})
         return echoes
 
-    def _raised(self, connection: Connection, keys: Sequence[Key]) -> dict[Key, tuple[int, bytes | None]]:
+    def _raised(self, connection: Connection, keys: Sequence[Key], quickly: bool) -> dict[Key, tuple[int, bytes | None]]:
         """Versions and rows. Raises TargetBusy if SQL holds one of several keys: it may wait for another (rule 44)."""
         asked = [self._parameters.key(key) for key in keys]
         if len(keys) == 1:
             with connection.pipeline():
+                connection.execute(HARDLY_WAIT if quickly else WAIT_BRIEFLY)
                 connection.execute(self._raise, {**asked[0], "epoch": self._epoch, "clock": 0, "above": 0})
                 looked = connection.execute(self._look, asked[0], binary=True)
             return {keys[0]: _row(looked.fetchone() or ())}

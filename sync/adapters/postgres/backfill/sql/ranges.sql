@@ -103,10 +103,11 @@ SELECT e."primary"
 FROM (SELECT FROM sync.range WHERE id = %(range)s AND lease_owner = %(owner)s AND state = 'running' FOR UPDATE) AS r
 CROSS JOIN (SELECT "primary" FROM sync.epoch ORDER BY epoch DESC LIMIT 1) AS e
 
--- touched: whether the range holds tombstones, of keys or of partitions, or intents
+-- touched: whether the range holds tombstones, of keys or of partitions, or intents, or SQL has changed a key, whose token it does not know
 SELECT EXISTS (SELECT FROM sync.tombstone WHERE table_name = %(table)s AND token BETWEEN %(start)s AND %(end)s)
     OR EXISTS (SELECT FROM sync.partition_tombstone WHERE table_name = %(table)s AND token BETWEEN %(start)s AND %(end)s)
     OR EXISTS (SELECT FROM sync.intent WHERE table_name = %(table)s AND token BETWEEN %(start)s AND %(end)s)
+    OR EXISTS (SELECT FROM sync.intent WHERE table_name = %(table)s AND token = (-9223372036854775808)::bigint)
 
 -- checkpoint: what this transaction copied, with the rows themselves (invariant 4)
 UPDATE sync.range

@@ -1,13 +1,17 @@
--- look: what the target holds of some keys, and whether there are intents of them, in one snapshot
+-- look: what the target holds of some keys, and whether there are intents of them, in one snapshot. What SQL has changed (rule 50)
+-- has no index of keys: it is read once, not for each key
+WITH k ({names}) AS (VALUES {keys}), changed AS MATERIALIZED (
+    SELECT c.key FROM sync.sql_change AS c WHERE c.table_name = %(table)s AND c.key IN (SELECT key FROM k)
+)
 SELECT k.key, held.data, held.version,
        greatest((SELECT version FROM sync.tombstone WHERE table_name = %(table)s AND sha256(key) = sha256(k.key) AND key = k.key),
                 (SELECT version FROM sync.partition_tombstone WHERE table_name = %(table)s AND token = k.token)),
        EXISTS (SELECT FROM sync.intent WHERE table_name = %(table)s AND sha256(key) = sha256(k.key) AND key = k.key)
            OR EXISTS (SELECT FROM sync.intent WHERE table_name = %(table)s AND token = k.token
                       AND kind IN ('delete_partition', 'recheck_partition'))
-           OR EXISTS (SELECT FROM sync.sql_change AS c WHERE c.table_name = %(table)s AND c.key = k.key), -- rule 50
+           OR EXISTS (SELECT FROM changed AS c WHERE c.key = k.key),
        ({refused}), held.moment
-FROM (VALUES {keys}) AS k ({names})
+FROM k
 LEFT JOIN LATERAL (SELECT {row} AS data, coalesce({version}, 0) AS version, {moment} AS moment FROM {target} AS t WHERE {is_key}) AS held ON true
 
 -- refused: of the recorded rejects of a key, whether Postgres itself refused the row; null if there are none
@@ -25,23 +29,33 @@ ON CONFLICT DO NOTHING
 SELECT {key} FROM {target} AS t WHERE t.{token} IS NULL LIMIT %(limit)s OFFSET %(offset)s
 
 -- strays: the same, and whether the key is announced: a row that a wrapped class has just inserted gets its token when it is sent
-SELECT {key}, EXISTS (
-    SELECT FROM sync.intent AS i WHERE i.table_name = %(table)s AND sha256(i.key) = sha256({key}) AND i.key = {key}
-) OR EXISTS (SELECT FROM sync.sql_change AS c WHERE c.table_name = %(table)s AND c.key = {key}) FROM {target} AS t WHERE t.{token} IS NULL LIMIT %(limit)s
+WITH s (key) AS MATERIALIZED (
+    SELECT {key} FROM {target} AS t WHERE t.{token} IS NULL LIMIT %(limit)s
+), changed AS MATERIALIZED (
+    SELECT c.key FROM sync.sql_change AS c WHERE c.table_name = %(table)s AND c.key IN (SELECT key FROM s)
+)
+SELECT s.key, EXISTS (
+    SELECT FROM sync.intent AS i WHERE i.table_name = %(table)s AND sha256(i.key) = sha256(s.key) AND i.key = s.key
+) OR EXISTS (SELECT FROM changed AS c WHERE c.key = s.key) FROM s
 
 -- sample: some rows after a token, and, if there are too few, some from the beginning of the ring: key, row, and whether there
 -- are intents of it, in one snapshot
+WITH s AS MATERIALIZED (
+    SELECT * FROM (
+        (SELECT {key} AS key, {row} AS data, t.{token} AS token FROM {target} AS t
+         WHERE t.{token} > %(after)s ORDER BY t.{token} LIMIT %(limit)s)
+        UNION ALL (SELECT {key}, {row}, t.{token} FROM {target} AS t
+                   WHERE t.{token} <= %(after)s ORDER BY t.{token} LIMIT %(limit)s)
+    ) AS found LIMIT %(limit)s
+), changed AS MATERIALIZED (
+    SELECT c.key FROM sync.sql_change AS c WHERE c.table_name = %(table)s AND c.key IN (SELECT key FROM s)
+)
 SELECT s.key, s.data,
        EXISTS (SELECT FROM sync.intent WHERE table_name = %(table)s AND sha256(key) = sha256(s.key) AND key = s.key)
            OR EXISTS (SELECT FROM sync.intent WHERE table_name = %(table)s AND token = s.token
                       AND kind IN ('delete_partition', 'recheck_partition'))
-           OR EXISTS (SELECT FROM sync.sql_change AS c WHERE c.table_name = %(table)s AND c.key = s.key) -- rule 50
-FROM (
-    (SELECT {key} AS key, {row} AS data, t.{token} AS token FROM {target} AS t
-     WHERE t.{token} > %(after)s ORDER BY t.{token} LIMIT %(limit)s)
-    UNION ALL (SELECT {key}, {row}, t.{token} FROM {target} AS t
-               WHERE t.{token} <= %(after)s ORDER BY t.{token} LIMIT %(limit)s)
-) AS s LIMIT %(limit)s
+           OR EXISTS (SELECT FROM changed AS c WHERE c.key = s.key)
+FROM s
 
 -- stamp: give a row the token of its key, unless SQL is changing it, which locks rows in any order
 UPDATE {target} AS t SET {token} = %(token)s WHERE {same_key} AND t.{token} IS DISTINCT FROM %(token)s

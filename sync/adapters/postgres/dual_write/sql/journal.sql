@@ -213,20 +213,26 @@ UPDATE sync.intent SET attempts = attempts + 1, error = %(error)s,
 FROM chance WHERE table_name = %(table)s AND sha256(key) = sha256(%(key)s) AND key = %(key)s
 
 -- open_by_table: each table with intents, found one after the other by index; their number, counted up to a limit; whether
--- there is one that nobody works on. Each part reads in the order of its index
+-- there is one that nobody works on. Each part reads in the order of its index. What SQL has changed since a sweep began to make
+-- rechecks of it (rule 50) counts, too
 WITH RECURSIVE named (name) AS (
     (SELECT table_name FROM sync.intent ORDER BY table_name LIMIT 1)
     UNION ALL
     SELECT (SELECT table_name FROM sync.intent WHERE table_name > named.name ORDER BY table_name LIMIT 1)
     FROM named WHERE named.name IS NOT NULL
+), changed AS MATERIALIZED (
+    SELECT table_name AS name, count(*) AS waiting FROM (
+        SELECT table_name FROM sync.sql_change ORDER BY id LIMIT %(most)s) AS counted
+    GROUP BY table_name
 )
 SELECT name,
-       (SELECT count(*) FROM (SELECT FROM sync.intent WHERE table_name = name ORDER BY token LIMIT %(most)s) AS counted),
-       coalesce((SELECT true FROM sync.intent WHERE table_name = name AND state <> 'open' AND lease_until IS NULL
+       (SELECT count(*) FROM (SELECT FROM sync.intent WHERE table_name = name ORDER BY token LIMIT %(most)s) AS counted)
+           + coalesce(waiting, 0),
+       waiting IS NOT NULL OR coalesce((SELECT true FROM sync.intent WHERE table_name = name AND state <> 'open' AND lease_until IS NULL
                  ORDER BY lease_until NULLS FIRST, id LIMIT 1),
                 (SELECT true FROM sync.intent WHERE table_name = name AND state <> 'open' AND lease_until < statement_timestamp()
                  ORDER BY lease_until NULLS FIRST, id LIMIT 1), false),
        coalesce((SELECT true FROM sync.intent
                  WHERE table_name = name AND state = 'open' AND (lease_until IS NULL OR lease_until < statement_timestamp())
                  ORDER BY id LIMIT 1), false)
-FROM named WHERE name IS NOT NULL
+FROM (SELECT name FROM named WHERE name IS NOT NULL) AS of_intents FULL JOIN changed USING (name)

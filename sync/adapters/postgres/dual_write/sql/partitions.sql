@@ -25,6 +25,8 @@ e AS (
         UNION ALL SELECT version FROM sync.tombstone WHERE table_name = %(table)s AND token = %(token)s
         UNION ALL SELECT version FROM sync.partition_tombstone WHERE table_name = %(table)s AND token = %(token)s
         UNION ALL SELECT version FROM sync.intent WHERE table_name = %(table)s AND token = %(token)s
+        UNION ALL SELECT version FROM sync.intent -- of keys that SQL has changed: it knows no token
+            WHERE (SELECT "primary" FROM e) = 'astra' AND table_name = %(table)s AND token = (-9223372036854775808)::bigint
         UNION ALL SELECT version FROM sync.ahead WHERE table_name = %(table)s AND token = %(token)s
     ) AS all_known
 ), need AS (

@@ -11,11 +11,22 @@ WITH moved AS (
 ), told AS (
     SELECT table_name, key, token, max(version) AS version, max(epoch) AS epoch, min(changed_at) AS changed_at
     FROM moved GROUP BY table_name, key, token
+), numbered AS MATERIALIZED (
+    SELECT k.table_name, k.key, coalesce(k.token, %(unknown)s) AS token, k.epoch, k.changed_at,
+           least(greatest(max(k.version) OVER same, moment), %(latest)s) + row_number() OVER same - 1 AS version
+    FROM told AS k, clock WINDOW same AS (PARTITION BY k.table_name, k.key)
 ), made AS (
     INSERT INTO sync.intent (table_name, key, token, kind, state, version, epoch, owner, created_at)
-    SELECT k.table_name, k.key, coalesce(k.token, %(unknown)s), 'recheck', 'finished',
-           least(greatest(max(k.version) OVER same, moment), %(latest)s) + row_number() OVER same - 1, k.epoch, 'SQL', k.changed_at
-    FROM told AS k, clock WINDOW same AS (PARTITION BY k.table_name, k.key)
+    SELECT table_name, key, token, 'recheck', 'finished', version, epoch, 'SQL', changed_at FROM numbered
+    ON CONFLICT DO NOTHING
+    RETURNING table_name, key, version
+), above AS ( -- where a recheck has that very version: a call's, of a clock that is ahead
+    INSERT INTO sync.intent (table_name, key, token, kind, state, version, epoch, owner, created_at)
+    SELECT n.table_name, n.key, n.token, 'recheck', 'finished', least(1 + greatest(n.version, (
+               SELECT max(i.version) FROM sync.intent AS i
+               WHERE i.table_name = n.table_name AND sha256(i.key) = sha256(n.key) AND i.key = n.key)), %(latest)s), n.epoch, 'SQL', n.changed_at
+    FROM numbered AS n
+    WHERE NOT EXISTS (SELECT FROM made AS m WHERE m.table_name = n.table_name AND m.key = n.key AND m.version = n.version)
     ON CONFLICT DO NOTHING
 )
 SELECT count(*) FROM moved
