@@ -12,6 +12,7 @@ from sync.adapters.postgres.connection.connect import connect
 from sync.adapters.postgres.cutover.epochs import Authority
 from sync.adapters.postgres.dual_write.journal import Writer
 from sync.adapters.postgres.dual_write.reverse import ResendSteps, ReverseJournal
+from sync.adapters.postgres.dual_write.sql_changes import expand
 from sync.core.decode.rows import RowDecoder
 from sync.core.mutations import Key, Kind, Mutation
 from sync.ports import Intent, PendingResend
@@ -21,7 +22,9 @@ def be_primary(table: Table, primary: str) -> None:
     """A new epoch with this primary, whatever is open: what the commands do after checks."""
     ((epoch, was),) = table.sql('SELECT epoch, "primary" FROM sync.epoch ORDER BY epoch DESC LIMIT 1')
     if was != primary:
-        table.expanded()  # what SQL has changed has its rechecks before a switch ends
+        with closing(connect(table.settings, autocommit=True)) as connection:
+            while expand(connection):  # what SQL has changed has its rechecks before a switch ends
+                pass
         table.sql(  # at once, as the commands do it: between two statements whoever waits would go on in the old epoch
             "WITH was AS (UPDATE sync.epoch SET state = 'closed' WHERE epoch = %s RETURNING epoch, floor) "
             'INSERT INTO sync.epoch (epoch, "primary", floor) SELECT epoch + 1, %s, '
