@@ -57,14 +57,19 @@ class Pool:
             process.terminate()
 
     def stop(self, grace_seconds: float = 10) -> None:
-        """Dismiss the workers and wait; those that do not end are killed with their jobs (the ranges' leases run out)."""
-        self.dismiss()
-        self._join(grace_seconds)
-        self.dismiss()  # a second SIGTERM has RQ kill the job's process, too
-        self._join(5)
-        for process in self._processes:
-            process.kill()
-            process.join()
+        """Dismiss the workers and wait; those that do not end are killed with their jobs (the ranges' leases run out).
+
+        They are killed at once if a second Ctrl-C ends the wait: else Python would wait for them when it exits, without a limit.
+        """
+        try:
+            self.dismiss()
+            self._join(grace_seconds)
+            self.dismiss()  # a second SIGTERM has RQ kill the job's process, too
+            self._join(5)
+        finally:
+            for process in self._processes:
+                process.kill()
+                process.join()
 
     def _join(self, seconds: float) -> None:
         until = time.monotonic() + seconds
