@@ -59,7 +59,7 @@ class Pool:
     def stop(self, grace_seconds: float = 10) -> None:
         """Dismiss the workers and wait; those that do not end are killed with their jobs (the ranges' leases run out).
 
-        They are killed at once if a second Ctrl-C ends the wait: else Python would wait for them at its exit, without a limit.
+        They are killed at once if a second Ctrl-C ends the wait: else Python would wait for them at its exit, for good.
         """
         try:
             self.dismiss()
