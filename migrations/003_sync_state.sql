@@ -439,8 +439,9 @@ CREATE TABLE IF NOT EXISTS sync.sql_change (
 -- Whoever may use the intents may use these: what was granted on the tables that were there says nothing of a new one.
 DO $$ DECLARE given record; BEGIN
     FOR given IN
-        SELECT g.grantee, g.privilege_type FROM pg_class AS c, aclexplode(c.relacl) AS g
-        WHERE c.oid = 'sync.intent'::regclass AND g.grantee <> c.relowner
+        SELECT g.grantee, g.privilege_type FROM pg_class AS c, aclexplode(coalesce(c.relacl, acldefault('r', c.relowner))) AS g
+        WHERE c.oid = 'sync.intent'::regclass -- its owner is another role, and that of the triggers' functions, after a superuser's upgrade
+          AND g.grantee <> (SELECT relowner FROM pg_class WHERE oid = 'sync.sql_change'::regclass)
     LOOP
         EXECUTE format('GRANT %s ON sync.sql_change TO %s', given.privilege_type,
                        CASE WHEN given.grantee = 0 THEN 'PUBLIC' ELSE given.grantee::regrole::text END);

@@ -134,9 +134,7 @@ class Progress:
 
 MAX_LOCKS = 64
 """A transaction holds the locks of so many keys, and of their partitions: Postgres has some 6,400 for all sessions."""
-
-CHANGES_AT_ONCE = 5000
-"""So many keys that SQL has changed become rechecks in one statement."""
+CHANGES_AT_ONCE = 5000  # keys that SQL has changed: so many become rechecks in one statement
 
 Primary = Literal["astra", "postgres"]
 EpochState = Literal["open", "closing", "closed"]

@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Protocol
 
 from sync.core.words import counted
@@ -16,6 +17,8 @@ from sync.failpoints import failpoint
 from sync.ports import Epoch, NotReady, SwitchKind
 
 _POLL_SECONDS, _DRAIN_POLL_SECONDS = 0.05, 0.003
+_SLICE_SECONDS = 2.0
+"""A switch is renewed this often while the backlog is drained: well within its lease."""
 
 
 class SwitchAuthority(Protocol):
@@ -55,13 +58,14 @@ class CutoverResult:
 
 @dataclass(frozen=True, slots=True)
 class Switch:
-    """One cut-over or rollback. `drain` reconciles what is due, in the direction of the old epoch, and returns how many keys.
+    """One cut-over or rollback. `drain` reconciles what is due, in the direction of the old epoch; it returns how many keys.
 
-    `unproved` says why both sides are no longer proved equal, or nothing; it is called in the switch's transaction.
+    What it is given says when it is to stop. `unproved` says why both sides are no longer proved equal, or nothing; it is
+    called in the switch's transaction.
     """
 
     authority: SwitchAuthority
-    drain: Callable[[], int]
+    drain: Callable[[Callable[[], bool]], int]
     limits: Limits
     say: Callable[[str], None]
     unproved: Callable[[], str]
@@ -117,13 +121,18 @@ class Switch:
     def _drain_most(self, switch: int) -> None:
         """Reconcile the backlog while writes continue, so that the pause is only for what comes in last."""
         until = time.monotonic() + self.limits.settle
-        while self.drain() and time.monotonic() < until:
+        while (now := time.monotonic()) < until:
+            # In slices: what is written all the time may have no end, and a switch that is not renewed is given up as dead.
+            end = min(until, now + _SLICE_SECONDS)
+            done = self.drain(partial(_is_past, end))
             self.authority.renew(switch)
+            if not done and time.monotonic() <= end:
+                return
 
     def _drain_and_switch(self, switch: int, figures: dict[str, Any]) -> tuple[Epoch, float]:
         until, behind = time.monotonic() + self.limits.pause, ""
         while True:
-            self.drain()
+            self.drain(partial(_is_past, until))
             failpoint("switch.drained")
             try:
                 behind = self.authority.feeds_behind(switch, self.limits.write)
@@ -140,3 +149,8 @@ class Switch:
     def _pause(self, switch: int, seconds: float) -> None:
         time.sleep(seconds)
         self.authority.renew(switch)
+
+
+def _is_past(moment: float) -> bool:
+    """Whether this moment of the monotonic clock, in seconds, has gone by."""
+    return time.monotonic() > moment

@@ -66,11 +66,13 @@ class Overdue:
 
     def stop(self, grace_seconds: float = 30) -> None:
         """Have it end after its batch; after that time it is killed, and what it has leased is free when the lease ends."""
-        self._process.terminate()
-        self._process.join(grace_seconds)
-        self._process.kill()
-        self._process.join()
-        self._pipe.close()
+        try:
+            self._process.terminate()
+            self._process.join(grace_seconds)
+        finally:  # also where a second Ctrl-C ends the wait
+            self._process.kill()
+            self._process.join()
+            self._pipe.close()
 
 
 def _drain_what_is_named(pipe: Connection, settings: Settings, config: Config) -> None:

@@ -67,9 +67,13 @@ class Pool:
             self.dismiss()  # a second SIGTERM has RQ kill the job's process, too
             self._join(5)
         finally:
-            for process in self._processes:
-                process.kill()
-                process.join()
+            try:
+                self.dismiss()  # a job's process outlives a worker that is killed
+                self._join(1)
+            finally:
+                for process in self._processes:
+                    process.kill()
+                    process.join()
 
     def _join(self, seconds: float) -> None:
         until = time.monotonic() + seconds

@@ -58,7 +58,7 @@ def switched(table: Table, said: list[str], pause: float = 20.0, settle: float =
     """A cut-over of this table alone, whose gates are all green."""
     with authority(table) as epochs:
         limits = Limits(1.0, settle, pause, 0.2)
-        return Switch(epochs, table.drain, limits, said.append, lambda: "").run("cutover", table.epoch, {})
+        return Switch(epochs, lambda _: table.drain(), limits, said.append, lambda: "").run("cutover", table.epoch, {})
 
 
 def tell(made: FeedLedger, enough: Callable[[], bool]) -> None:

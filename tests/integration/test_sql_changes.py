@@ -208,7 +208,11 @@ def test_whoever_may_use_the_intents_may_use_the_changes(songs: Table) -> None:
             (role,),
         )
         assert found == [(True,), (True,), (False,)]
+        songs.sql(f"ALTER TABLE sync.intent OWNER TO {role}")  # as where a superuser makes the upgrade
+        songs.sql(text)
+        assert songs.sql("SELECT has_table_privilege(%s, 'sync.sql_change', 'INSERT')", (role,)) == [(True,)]
     finally:
+        songs.sql("ALTER TABLE sync.intent OWNER TO CURRENT_USER")
         songs.sql(f"DROP OWNED BY {role}; DROP ROLE {role}")
 
 

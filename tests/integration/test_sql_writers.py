@@ -556,6 +556,18 @@ def test_rule_44_nor_for_long_where_skip_locked_waits(songs: Table, place: Place
     assert [sent(songs, number) for number in numbers] == [{"title": "a", "year": 2}, {"title": "waits", "year": 1}]
 
 
+def test_rule_44_a_stamp_waits_for_no_key_s_lock(songs: Table, place: Place, sql: Sql) -> None:
+    """Would break: a pass waits as long as an application's transaction is open that has put the row, and holds other keys."""
+    key = songs.key(id=(number := written(songs, sql)))
+    songs.sql("UPDATE songs SET _sync_token = NULL WHERE id = %s", (number,))
+    with closing(foreign(place.settings)) as other, connect(place.settings, autocommit=True) as own:
+        target = TargetKeys(own, songs.mapped, RowEncoder(songs.mapped, 0))
+        with other.transaction():
+            other.execute("SELECT pg_advisory_xact_lock(%s)", (lock_of(key),))
+            assert target.stamp([key]) == 0
+        assert target.stamp([key]) == 1
+
+
 def test_rule_44_a_resend_gives_way_to_who_has_the_row(songs: Table, place: Place, sql: Sql) -> None:
     """Would break: an application's transaction that read a row FOR UPDATE, and puts it later, ends as a deadlock's victim."""
     key = songs.key(id=(number := written(songs, sql)))

@@ -17,6 +17,7 @@ from support.dual import WINDOW_PASSES, Table
 from support.places import Place
 from support.prepared_places import home_of
 from support.reverse import be_primary
+from support.sql_writers import RECHECK
 from support.wrapped import WRITES, AsyncSongs, NewSongs, OldSongs, Songs
 
 from sync.adapters.postgres.connection.pool import open_pool
@@ -99,7 +100,8 @@ def test_calls_are_awaited_and_both_sides_made_equal(scene: Scene, primary: str)
     async def body(store: Any, _: AsyncSongs) -> None:
         many = [new_titles() for _ in range(30)]
         assert await asyncio.gather(*(store.save(titles) for titles in many)) == [4] * 30
-        assert scene.intents() == []
+        # A call may find the changes that its SQL has told of under way in another call: that one's rechecks are left to workers.
+        assert [each for each in scene.intents() if primary == "astra" or each != RECHECK] == []
         for titles in many[:3]:
             for song, title in titles.items():
                 assert await store.title(song) == title == scene.old.title(song) == scene.new.title(song)

@@ -335,7 +335,7 @@ def test_calls_under_way_at_a_switch_lose_nothing(scene: Scene) -> None:
             for kind in ("cutover", "rollback", "cutover"):
                 limits = Limits(20, 0.5, 20)
                 judged = epochs.current().epoch
-                Switch(epochs, scene.drain, limits, lambda _: None, lambda: "").run(kind, judged, {})  # type: ignore[arg-type]
+                Switch(epochs, lambda _: scene.drain(), limits, lambda _: None, lambda: "").run(kind, judged, {})  # type: ignore[arg-type]
                 for table in scene.tables:
                     table.epoch = epochs.current().epoch
 

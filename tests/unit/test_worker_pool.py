@@ -1,13 +1,15 @@
-"""The end of a command's own workers."""
+"""The end of a command's own workers, and of its other processes."""
 
 from __future__ import annotations
 
 import os
 import signal
 import time
+from collections.abc import Callable
 
 import pytest
 
+from sync.workers.overdue import Overdue
 from sync.workers.pool import FORK, Pool
 
 
@@ -30,3 +32,31 @@ def test_a_second_interrupt_leaves_no_worker(monkeypatch: pytest.MonkeyPatch) ->
     finally:
         worker.kill()
         worker.join()
+
+
+def test_nor_the_process_that_drains_what_is_overdue(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Would break: as above, by `sync worker`."""
+    overdue = Overdue.__new__(Overdue)
+    overdue._process, (overdue._pipe, _) = FORK.Process(target=time.sleep, args=(600,)), FORK.Pipe()
+    overdue._process.start()
+    os.kill(overdue._process.pid or 0, signal.SIGSTOP)
+    monkeypatch.setattr(overdue._process, "join", Interrupted(overdue._process.join))
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            overdue.stop()
+        assert overdue._process.exitcode == -signal.SIGKILL
+    finally:
+        overdue._process.kill()
+
+
+class Interrupted:
+    """A wait that the first call breaks off."""
+
+    def __init__(self, join: Callable[..., None]) -> None:
+        self._join, self._calls = join, 0
+
+    def __call__(self, *seconds: float) -> None:
+        self._calls += 1
+        if self._calls == 1:
+            raise KeyboardInterrupt
+        self._join(*seconds)

@@ -49,8 +49,8 @@ def switch(
     try:
         with open_drains(site.settings, site.config, names) as drains:
 
-            def drain() -> int:
-                return sum(each.run(worker_name(), lambda: False) for each in drains.values())
+            def drain(stopped: Callable[[], bool]) -> int:
+                return sum(each.run(worker_name(), stopped) for each in drains.values())
 
             result = Switch(site.authority, drain, limits, say, still).run(kind, judged, figures)
     except SyncError as error:

@@ -40,10 +40,7 @@ OLDEST = 1
 
 
 class SourceRows:
-    """Reads and writes rows of one table; `serial` reads see lightweight transactions in progress (rule 17).
-
-    Raises SourceUnavailable if the read of a row is refused, or, if `lazy`, when a row is first read.
-    """
+    """Rows of one table; `serial` reads see lightweight transactions (rule 17); `lazy`: reads are prepared when made."""
 
     def __init__(
         self, cassandra: Cassandra, table: SourceTable, timeout: float, serial: bool = False, lazy: bool = False
@@ -54,10 +51,10 @@ class SourceRows:
         self._keys = [c.name for c in table.primary_key]
         self._in_one = len(self._keys) == 1 and has_one_form(table.primary_key[0].type)
         self._lists = [c.name for c in table.columns if c.type.name == "list" and not c.type.frozen and c.kind == "regular"]
-        others = [c for c in table.columns if c.kind in ("regular", "expiry")]
         times = ask_source(lambda: times_of(cassandra.raw, table))
         self._tells_lists = all(f"MAXWRITETIME({quoted(name)})" in times for name in self._lists)
-        self._rows = TimestampedRows(table, [*self._keys, *(c.name for c in others)], times)
+        others = (c.name for c in table.columns if c.kind in ("regular", "expiry"))
+        self._rows = TimestampedRows(table, [*self._keys, *others], times)
         self._where = " AND ".join(f"{quoted(k)} = ?" for k in self._keys)
         self._select = None if lazy else self._prepared_select()
         self._select_in: PreparedStatement | None = None
@@ -266,8 +263,7 @@ class SourceRows:
             columns = ", ".join(map(quoted, [*self._keys, *names]))
             marks = ", ".join("?" * (len(self._keys) + len(names)))
             text = f"INSERT INTO {self._name} ({columns}) VALUES ({marks}) USING TIMESTAMP ?"
-            text += " AND TTL ?" if with_ttl else ""
-            self._inserts[names, with_ttl] = self._session.prepare(text)
+            self._inserts[names, with_ttl] = self._session.prepare(f"{text} AND TTL ?" if with_ttl else text)
         return self._inserts[names, with_ttl]
 
     def _update(self, counters: tuple[str, ...]) -> PreparedStatement:

@@ -152,19 +152,16 @@ class TargetKeys:
     def _stamped(self, keys: Sequence[Key]) -> int:
         try:
             with self._connection.transaction():
-                lock_keys(self._connection, keys, {self._table.name} if has_partitions(self._table) else ())
                 self._connection.execute(HARDLY_WAIT)
+                lock_keys(self._connection, keys, {self._table.name} if has_partitions(self._table) else ())
                 return sum(self._connection.execute(self._stamp, self._parameters.key(key)).rowcount for key in keys)
         except psycopg.Error as error:
             if not (refuses_row(error) or is_lock_conflict(error)):  # a trigger refuses, for one
                 raise
             if len(keys) > 1:
                 return sum(self._stamped([key]) for key in keys)
-            log.warning(
-                "%s: a row keeps its token, or has none: Postgres refuses to change it: %s",
-                self._table.name,
-                error_text(error),
-            )
+            why = "another session holds it" if is_lock_conflict(error) else "Postgres refuses to change it"
+            log.warning("%s: a row keeps its token, or has none: %s: %s", self._table.name, why, error_text(error))
             return 0
 
     def show(self, key: Key) -> dict[str, Any] | None:

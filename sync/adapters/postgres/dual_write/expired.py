@@ -86,8 +86,8 @@ class ExpiredRows:
         values: dict[str, Any] = {"keys": list(keys), "places": list(places)}
         with connection.transaction():
             connection.execute(SHARE)  # before the keys' locks
+            connection.execute(HARDLY_WAIT)
             lock_keys(connection, [Key(self._name, (), key, token) for key, token, _ in rows], self._partitioned)
             connection.execute(_SHARE_RANGES, {"table": self._name, "tokens": list(tokens)})
             failpoint("expired.locked")
-            connection.execute(HARDLY_WAIT)
             connection.execute(self._delete, values)

@@ -22,11 +22,13 @@ WITH moved AS (
     RETURNING table_name, key, version
 ), above AS ( -- where a recheck has that very version: a call's, of a clock that is ahead
     INSERT INTO sync.intent (table_name, key, token, kind, state, version, epoch, owner, created_at)
-    SELECT n.table_name, n.key, n.token, 'recheck', 'finished', least(1 + greatest(n.version, (
+    SELECT n.table_name, n.key, n.token, 'recheck', 'finished', least(greatest(max(n.version) OVER same, (
                SELECT max(i.version) FROM sync.intent AS i
-               WHERE i.table_name = n.table_name AND sha256(i.key) = sha256(n.key) AND i.key = n.key)), %(latest)s), n.epoch, 'SQL', n.changed_at
+               WHERE i.table_name = n.table_name AND sha256(i.key) = sha256(n.key) AND i.key = n.key
+           )), %(latest)s - 1) + row_number() OVER same, n.epoch, 'SQL', n.changed_at
     FROM numbered AS n
     WHERE NOT EXISTS (SELECT FROM made AS m WHERE m.table_name = n.table_name AND m.key = n.key AND m.version = n.version)
+    WINDOW same AS (PARTITION BY n.table_name, n.key)
     ON CONFLICT DO NOTHING
 )
 SELECT count(*) FROM moved
