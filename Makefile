@@ -41,6 +41,7 @@ test-servers: $(STAMP)
 	$(BIN)/pytest -n 0 -m servers tests/integration/test_servers.py tests/integration/test_cluster_faults.py \
 	    tests/integration/test_cluster_ring.py tests/integration/test_cluster_data_centres.py \
 	    tests/integration/test_commitlog_cluster.py
+	SYNC_SQL_POSTGRES=15,17 $(BIN)/pytest -n 0 -m slow tests/integration/test_sql_writers.py
 
 # The lowest version of every dependency that pyproject.toml allows, in an environment of their own. Settings of uv's that not all
 # its versions know are stated as variables, which the others pass over.

@@ -1,7 +1,8 @@
-"""Rules 44 and 45 on Postgres 16 and 18: anybody writes the migrated tables by SQL, and Cassandra gets what was committed."""
+"""Rules 44 and 45 on Postgres 16 and 18, by hand 15 and 17: anybody writes the migrated tables by SQL, and Cassandra gets what was committed."""
 
 from __future__ import annotations
 
+import os
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -53,6 +54,7 @@ WAITS = (
     "BEGIN PERFORM pg_advisory_xact_lock(7); RETURN NEW; END $$",
     "CREATE TRIGGER waits BEFORE UPDATE ON songs FOR EACH ROW WHEN (OLD.title = 'waits') EXECUTE FUNCTION waits_for_seven()",
 )
+VERSIONS = os.environ.get("SYNC_SQL_POSTGRES", "18,16").split(",")  # also: 15, 17
 ADD = "INSERT INTO songs (id, title) VALUES (%s, %s)"
 NOTHING = None
 
@@ -75,7 +77,7 @@ class Song(Base):
 Sql = Callable[..., psycopg.Cursor[Any]]
 
 
-@pytest.fixture(scope="module", params=[18, 16], ids=["postgres 18", "postgres 16"])
+@pytest.fixture(scope="module", params=[int(n) for n in VERSIONS], ids=[f"postgres {n}" for n in VERSIONS])
 def place(
     request: pytest.FixtureRequest, base_settings: Settings, zygote: Zygote, valkey: local.ValkeyServer,
     tmp_path_factory: pytest.TempPathFactory,

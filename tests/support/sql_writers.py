@@ -10,6 +10,7 @@ from typing import Any
 
 import psycopg
 
+from support import postgres_jars
 from support.backfills import until
 from support.dual import Table
 from support.places import Place
@@ -34,7 +35,8 @@ def foreign(settings: Settings, **options: Any) -> psycopg.Connection[Any]:
 def postgres_of(folder: Path, version: int, base: Settings) -> Iterator[Settings]:
     """A Postgres of this version, which allows prepared transactions; the other servers are those of `base`."""
     given = {"fsync": "off", "full_page_writes": "off", "max_prepared_transactions": "10"}
-    server = local.PostgresServer(folder, options=local.PostgresOptions(version, given))
+    kind = postgres_jars.JarPostgres if version in postgres_jars.VERSIONS else local.PostgresServer
+    server = kind(folder, options=local.PostgresOptions(version, given))
     server.start()
     try:
         yield base.model_copy(
