@@ -133,7 +133,13 @@ def test_no_pass_outlives_the_command_that_started_it(home: Place, signs: list[s
     """Would break: a terminal that is closed, a kill, or impatience leaves a pass with its workers running on all cores."""
     with closing(connect(home.settings)) as other:
         other.execute("LOCK TABLE sync.range")  # until its worker is suspended: then the pass does not end by itself
-        process = home.commands.start("drift-report", "--continuous", "--rest", "0", "--workers", "1", "--quiet")
+        hangup = signal.signal(
+            signal.SIGHUP, signal.SIG_DFL
+        )  # where the tests run under nohup it is ignored, by children, too
+        try:
+            process = home.commands.start("drift-report", "--continuous", "--rest", "0", "--workers", "1", "--quiet")
+        finally:
+            signal.signal(signal.SIGHUP, hangup)
         command = psutil.Process(process.pid)
         children = until(lambda: len(c := _pass_of(command)) > 1 and c, what="a pass with a worker")
         for child in children:
