@@ -71,10 +71,12 @@ class Host:
 
     def worker(self, env: dict[str, str], log: Path) -> subprocess.Popen[bytes]:
         """Start its worker."""
-        own = f"echo $$ > {self._group}/cgroup.procs && hostname {self.name} && exec {sys.executable} -m sync worker -n 1"
+        # `ip netns exec` mounts /sys anew, without the control groups: the group is entered before.
+        program = f"hostname {self.name} && exec {sys.executable} -m sync worker -n 1"
+        inside = f"exec ip netns exec {self.name} unshare --uts sh -c '{program}'"
         with log.open("wb") as file:
             return subprocess.Popen(
-                ["ip", "netns", "exec", self.name, "unshare", "--uts", "sh", "-c", own],
+                ["sh", "-c", f"echo $$ > {self._group}/cgroup.procs && {inside}"],
                 env={**os.environ, "PYTHONPATH": str(FOLDER.parent), **env},
                 cwd=FOLDER,  # where there is no .env and no sync.toml
                 stdout=file,
