@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import logging
-import multiprocessing
 import os
 import signal
 import socket
@@ -25,9 +24,10 @@ from sync.wiring.kept import Answer, Kept
 from sync.wiring.metrics import CONTENT_TYPE, as_text, metrics_text, require_client
 from sync.wiring.readings import Readings
 from sync.wiring.servers import servers_away, state_missing
+from sync.workers.pool import FORK, end_process
 
 log = logging.getLogger(__name__)
-_FORK = multiprocessing.get_context("fork")
+_GRACE_SECONDS = 10.0
 _SILENT_SECONDS = 120.0
 _REQUEST_SECONDS = 30
 _NAMES = {"postgres": "Postgres", "cassandra": "Cassandra", "redis": "Redis"}
@@ -47,7 +47,7 @@ class Shared:
     """
 
     def __init__(self) -> None:
-        self._values = _FORK.RawArray("d", [0.0, 0.0, time.monotonic()])
+        self._values = FORK.RawArray("d", [0.0, 0.0, time.monotonic()])
 
     def note(self, alive: int, replaced: int) -> None:
         """The command goes round: so many workers live, and so many have been replaced since the last time."""
@@ -114,7 +114,7 @@ class HealthProcess:
 
     def _start(self) -> BaseProcess:
         with _listening(self._address) as listener:  # the command keeps no copy of it, nor do its workers
-            process = _FORK.Process(target=_serve, args=(listener, Pages(self._settings, self._config, self._shared)))
+            process = FORK.Process(target=_serve, args=(listener, Pages(self._settings, self._config, self._shared)))
             process.start()
         return process
 
@@ -135,9 +135,8 @@ class HealthProcess:
             self._said = text
 
     def stop(self) -> None:
-        """End it."""
-        self._process.terminate()
-        self._process.join()
+        """End it; one that is suspended is killed after a while."""
+        end_process(self._process, _GRACE_SECONDS)
 
 
 def _listening(address: tuple[str, int]) -> socket.socket:

@@ -20,7 +20,7 @@ from sync.adapters.postgres.connection.refusals import error_text
 from sync.errors import SyncError
 from sync.settings import Config, Settings
 from sync.wiring.dual_write.drain_session import DrainSession
-from sync.workers.pool import FORK, end_with_parent
+from sync.workers.pool import FORK, end_process, end_with_parent
 
 log = logging.getLogger("sync.workers")
 BUDGET_SECONDS = 60
@@ -67,11 +67,8 @@ class Overdue:
     def stop(self, grace_seconds: float = 30) -> None:
         """Have it end after its batch; after that time it is killed, and what it has leased is free when the lease ends."""
         try:
-            self._process.terminate()
-            self._process.join(grace_seconds)
-        finally:  # also where a second Ctrl-C ends the wait
-            self._process.kill()
-            self._process.join()
+            end_process(self._process, grace_seconds)
+        finally:
             self._pipe.close()
 
 

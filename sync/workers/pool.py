@@ -59,7 +59,7 @@ class Pool:
     def stop(self, grace_seconds: float = 10) -> None:
         """Dismiss the workers and wait; those that do not end are killed with their jobs (the ranges' leases run out).
 
-        They are killed at once if a second Ctrl-C ends the wait: else Python would wait for them at its exit, for good.
+        They are killed a second later if a second Ctrl-C ends the wait: else Python would wait for them at its exit.
         """
         try:
             self.dismiss()
@@ -79,6 +79,16 @@ class Pool:
         until = time.monotonic() + seconds
         for process in self._processes:
             process.join(max(0.0, until - time.monotonic()))
+
+
+def end_process(process: BaseProcess, grace_seconds: float) -> None:
+    """Ask a process to end, and wait; it is killed after that time, or where a second Ctrl-C ends the wait."""
+    try:
+        process.terminate()
+        process.join(grace_seconds)
+    finally:
+        process.kill()
+        process.join()
 
 
 def _worker_process(settings: Settings) -> None:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 import time
 from collections.abc import Callable
 
 import pytest
 
+from sync.workers import health
 from sync.workers.overdue import Overdue
 from sync.workers.pool import FORK, Pool
 
@@ -47,6 +49,22 @@ def test_nor_the_process_that_drains_what_is_overdue(monkeypatch: pytest.MonkeyP
         assert overdue._process.exitcode == -signal.SIGKILL
     finally:
         overdue._process.kill()
+
+
+def test_nor_the_health_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Would break: `sync worker` never ends, since the process that serves its health is suspended."""
+    monkeypatch.setattr(health, "_GRACE_SECONDS", 0.1)
+    serving = health.HealthProcess.__new__(health.HealthProcess)
+    serving._process = FORK.Process(target=time.sleep, args=(600,))
+    serving._process.start()
+    os.kill(serving._process.pid or 0, signal.SIGSTOP)
+    ended = threading.Thread(target=serving.stop, daemon=True)
+    ended.start()
+    ended.join(60)
+    try:
+        assert serving._process.exitcode == -signal.SIGKILL
+    finally:
+        serving._process.kill()
 
 
 class Interrupted:
