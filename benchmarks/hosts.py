@@ -71,7 +71,7 @@ class Host:
 
     def worker(self, env: dict[str, str], log: Path) -> subprocess.Popen[bytes]:
         """Start its worker."""
-        # `ip netns exec` mounts /sys anew, without the control groups: the group is entered before.
+        # `ip netns exec` mounts a /sys of its own, without the control groups: the group is entered before.
         program = f"hostname {self.name} && exec {sys.executable} -m sync worker -n 1"
         inside = f"exec ip netns exec {self.name} unshare --uts sh -c '{program}'"
         with log.open("wb") as file:

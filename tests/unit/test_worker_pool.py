@@ -21,7 +21,7 @@ def test_a_second_interrupt_leaves_no_worker(monkeypatch: pytest.MonkeyPatch) ->
     worker = FORK.Process(target=time.sleep, args=(600,))
     worker.start()
     pool._processes = [worker]
-    os.kill(worker.pid or 0, signal.SIGSTOP)
+    suspend(worker.pid or 0)
 
     def interrupted(_seconds: float) -> None:
         raise KeyboardInterrupt
@@ -41,7 +41,7 @@ def test_nor_the_process_that_drains_what_is_overdue(monkeypatch: pytest.MonkeyP
     overdue = Overdue.__new__(Overdue)
     overdue._process, (overdue._pipe, _) = FORK.Process(target=time.sleep, args=(600,)), FORK.Pipe()
     overdue._process.start()
-    os.kill(overdue._process.pid or 0, signal.SIGSTOP)
+    suspend(overdue._process.pid or 0)
     monkeypatch.setattr(overdue._process, "join", Interrupted(overdue._process.join))
     try:
         with pytest.raises(KeyboardInterrupt):
@@ -57,7 +57,7 @@ def test_nor_the_health_server(monkeypatch: pytest.MonkeyPatch) -> None:
     serving = health.HealthProcess.__new__(health.HealthProcess)
     serving._process = FORK.Process(target=time.sleep, args=(600,))
     serving._process.start()
-    os.kill(serving._process.pid or 0, signal.SIGSTOP)
+    suspend(serving._process.pid or 0)
     ended = threading.Thread(target=serving.stop, daemon=True)
     ended.start()
     ended.join(60)
@@ -65,6 +65,12 @@ def test_nor_the_health_server(monkeypatch: pytest.MonkeyPatch) -> None:
         assert serving._process.exitcode == -signal.SIGKILL
     finally:
         serving._process.kill()
+
+
+def suspend(process: int) -> None:
+    """It has stopped: a signal that comes before the kernel has seen SIGSTOP would still end it."""
+    os.kill(process, signal.SIGSTOP)
+    os.waitid(os.P_PID, process, os.WSTOPPED | os.WNOWAIT)
 
 
 class Interrupted:
