@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: setup demo check test test-slow test-servers check-oldest format bench-backfill bench-dual-write bench-drift bench-state bench-locks bench-arrays bench-many bench-reads bench-sql-writers bench-capture rules model chaos switches docs blocks clean
+.PHONY: setup demo check test test-slow test-servers check-oldest format bench-backfill bench-dual-write bench-drift bench-state bench-locks bench-arrays bench-many bench-reads bench-sql-writers bench-capture bench-distant bench-hosts bench-capacity bench-hnsw rules model chaos switches docs blocks clean
 
 setup: $(STAMP)
 
@@ -86,6 +86,19 @@ bench-sql-writers: $(STAMP)
 
 bench-capture: $(STAMP)
 	$(BIN)/python -m benchmarks.capture
+
+bench-distant: $(STAMP)
+	$(BIN)/python -m benchmarks.distant
+
+# Needs root: each host is a network namespace.
+bench-hosts: $(STAMP)
+	$(BIN)/python -m benchmarks.hosts
+
+bench-capacity: $(STAMP)
+	$(BIN)/python -m benchmarks.capacity
+
+bench-hnsw: $(STAMP)
+	$(BIN)/python -m benchmarks.hnsw
 
 rules: $(STAMP)
 	$(BIN)/python -m tests.rules.run

@@ -89,7 +89,7 @@ class Bench:
         """One way, one table, once."""
         log = make_folder() / f"{way.name}-{table.name}.log"
         try:
-            self._clear(way, table)
+            way.clear(self.servers, table)
             env = {**self.servers.env, **way.env()}
             cost = measure(way.command(table), self.servers, env, log, own_clock=way.own_clock, limit=self.limit)
         except CommandFailed as why:
@@ -99,15 +99,6 @@ class Bench:
         verdict = self._verdict(way, table)
         self.results.add(way, table.name, cost, verdict)
         say(f"  {number + 1} {table.name:<10} {way.name:<14} {_line(cost, verdict)}")
-
-    def _clear(self, way: Peer, table: Table) -> None:
-        """A new target, nothing left of the run before, nothing going on."""
-        with self.servers.postgres() as connection:
-            dataset.fresh_target(connection, table)
-            if way.before:
-                way.before(self.servers, table)
-            connection.execute("CHECKPOINT")
-        wait_until_calm(self.servers, limit=20)
 
     def _verdict(self, way: Peer, table: Table) -> Verdict | None:
         if not way.loads:

@@ -82,11 +82,7 @@ def _copied(servers: Servers, table: Table, count: int) -> Copied:
     servers.stack.cassandra.refresh_estimates(servers.keyspace, table.name)
     with raw_read(servers.settings, table.name, 2, 1024) as read:
         page_bytes = read.run().bytes
-    with servers.postgres() as connection:
-        dataset.fresh_target(connection, table)
-    assert _SYNC.before
-    _SYNC.before(servers, table)
-    wait_until_calm(servers)
+    _SYNC.clear(servers, table)
     wal = _number(servers, _WAL)
     log = make_folder() / f"capacity-{table.name}.log"
     cost = measure(_SYNC.command(table), servers, {**servers.env, **_SYNC.env()}, log)

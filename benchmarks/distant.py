@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from benchmarks import dataset
 from benchmarks.dataset import TABLES, Table
 from benchmarks.line import Proxy
-from benchmarks.meter import machine, measure, wait_until_calm
+from benchmarks.meter import machine, measure
 from benchmarks.peers import PEERS
 from benchmarks.servers import Servers, make_folder, own_servers, say
 
@@ -67,11 +67,7 @@ def _table(servers: Servers, line: Proxy, table: Table, count: int, rounds: int)
 
 
 def _once(servers: Servers, line: Proxy, table: Table, way: str) -> Run:
-    with servers.postgres() as connection:
-        dataset.fresh_target(connection, table)
-    assert _SYNC.before
-    _SYNC.before(servers, table)
-    wait_until_calm(servers, limit=20)
+    _SYNC.clear(servers, table)
     env = {**servers.env, **_SYNC.env(), "CASSANDRA_PORT": str(line.port), "CASSANDRA_COMPRESSION": way}
     before = line.carried()
     cost = measure(_SYNC.command(table), servers, env, make_folder() / f"distant-{table.name}-{way}.log")

@@ -112,10 +112,7 @@ def main(argv: list[str]) -> int:
 
 
 def _once(servers: Servers, number: int, share: float) -> Cost:
-    with servers.postgres() as connection:
-        dataset.fresh_target(connection, _TABLE)
-    assert _SYNC.before
-    _SYNC.before(servers, _TABLE)
+    _SYNC.clear(servers, _TABLE)
     queue = servers.env["REDIS_URL"]
     ports = [int(servers.env["CASSANDRA_PORT"]), int(servers.env["POSTGRES_PORT"]), urlsplit(queue).port or 6379]
     env = {**servers.env, **_SYNC.env()}

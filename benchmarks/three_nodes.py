@@ -17,7 +17,7 @@ import psutil
 
 from benchmarks import dataset
 from benchmarks.dataset import TABLES
-from benchmarks.meter import Cost, machine, measure, wait_until_calm
+from benchmarks.meter import Cost, machine, measure
 from benchmarks.peers import PEERS
 from benchmarks.servers import Cpu, Servers, make_folder, own_servers, say
 from sync.adapters.cassandra.connection.connect import open_cassandra
@@ -90,11 +90,7 @@ def _measure(ways: dict[str, Servers], songs: int, rounds: int) -> dict[str, lis
 
 
 def _once(servers: Servers) -> Cost:
-    with servers.postgres() as connection:
-        dataset.fresh_target(connection, _TABLE)
-    if _SYNC.before:
-        _SYNC.before(servers, _TABLE)
-    wait_until_calm(servers, limit=20)
+    _SYNC.clear(servers, _TABLE)
     command = [*_SYNC.command(_TABLE), "--workers", "1"]
     return measure(command, servers, {**servers.env, **_SYNC.env()}, make_folder() / "three.log")
 

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import redis
 
-from benchmarks.dataset import TABLES, Table
-from benchmarks.meter import CommandFailed
+from benchmarks.dataset import TABLES, Table, fresh_target
+from benchmarks.meter import CommandFailed, wait_until_calm
 from benchmarks.peers import packages
 from benchmarks.servers import Servers, make_folder
 from sync.local.cassandra.java import java_program
@@ -35,6 +35,15 @@ class Peer:
     before: Callable[[Servers, Table], None] | None = None
     loads: bool = True  # whether the target is full afterwards
     env: Callable[[], dict[str, str]] = field(default=dict)
+
+    def clear(self, servers: Servers, table: Table) -> None:
+        """A new target, nothing left of the copy before, nothing going on."""
+        with servers.postgres() as connection:
+            fresh_target(connection, table)
+            if self.before:
+                self.before(servers, table)
+            connection.execute("CHECKPOINT")
+        wait_until_calm(servers, limit=20)
 
 
 def _guide2(table: Table) -> list[str]:
