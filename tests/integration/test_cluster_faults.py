@@ -7,6 +7,7 @@ import socket
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
+from threading import Thread
 from uuid import UUID
 
 import pytest
@@ -73,6 +74,18 @@ def lost_in_the_middle(
     until(lambda: sum(a.writes for a in applications) > before + 20, what="writes go on with the node")
 
 
+@contextmanager
+def working(place: Place) -> Iterator[None]:
+    """A worker runs: after the cut-over a store leaves to it what it cannot send at once."""
+    worker = place.commands.start("worker", "--quiet")
+    Thread(target=worker.communicate, daemon=True).start()  # reads what it says, so that it is not kept waiting
+    try:
+        yield
+        assert worker.poll() is None, "the worker has ended"
+    finally:
+        worker.kill()
+
+
 @pytest.mark.servers
 @pytest.mark.timeout(3000)
 @pytest.mark.parametrize("how", os.environ.get("SYNC_CLUSTER_LOSSES", "killed").split(","))  # also: stopped, frozen
@@ -81,7 +94,7 @@ def test_every_flow_goes_on_without_one_node_of_three(cluster: LocalCluster, new
     with begun(new_place) as place:
         config = load_config(place.commands.folder / "sync.toml")
         with closing(Table(place.cassandra, place.settings, config, "songs")) as table:
-            with running(place.settings, config, 2) as applications:
+            with running(place.settings, config, 2) as applications, working(place):
                 until(lambda: sum(a.writes for a in applications) > 40, what="writes are made")
                 flows = [("backfill", "--workers", "1"), ("drift-report", "--workers", "1"), ("cutover", "--yes")]
                 flows += [("drift-report", "--workers", "1"), ("rollback", "--yes"), ("drift-report", "--workers", "1")]
@@ -95,6 +108,19 @@ def test_every_flow_goes_on_without_one_node_of_three(cluster: LocalCluster, new
                 application.check(table)
             assert table.check_equal() >= ROWS
             assert len({a.store for a in applications}) == 2
+
+
+@pytest.mark.timeout(300)
+def test_a_node_that_hangs_is_soon_asked_no_more(cluster: LocalCluster) -> None:
+    """Would break: its connections are there, so that the driver goes on asking it, and each request waits in vain."""
+    with open_cassandra(cluster.settings) as opened:
+        wait_connected(opened.session, cluster.addresses)
+        with cluster.without(2, how="frozen"):
+            hosts = opened.session.cluster.metadata.all_hosts
+            until(lambda: [h.address for h in hosts() if h.is_up is False] == [cluster.addresses[2]], 45, "it counts as down")
+            for _ in range(6):
+                opened.session.execute("SELECT release_version FROM system.local", timeout=5)
+        wait_connected(opened.session, cluster.addresses)
 
 
 @pytest.mark.timeout(900)
