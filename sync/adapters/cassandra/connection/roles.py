@@ -14,6 +14,7 @@ from cassandra.connection import ConnectionException, defunct_on_error
 from cassandra.protocol import ErrorMessage
 
 _READ_BUFFER = 1 << 18  # the driver's own 4 kB costs a system call and a Python loop for every 4 kB of a page
+_MAX_WAITING = 1 << 26  # bytes of requests that wait for the socket: some of the largest rows
 _UNKNOWN = re.compile(r"Unable to perform auth(?:entication|orization)[^:]*: (?P<why>[^\"]+)")
 """How Cassandra begins whatever went wrong while it read its own tables of roles."""
 
@@ -29,9 +30,19 @@ def unknown_role(text: str) -> str:
 
 
 class WideConnection(Cluster.connection_class):  # type: ignore[misc]
-    """The driver's connection with a read buffer fit for pages of megabytes, which knows an outage from a wrong password."""
+    """The driver's connection, fit for pages and rows of megabytes, which knows an outage from a wrong password."""
 
     in_buffer_size = _READ_BUFFER
+
+    @property
+    def _socket_writable(self) -> bool:
+        """Whether it takes one more request: the driver's own takes none while a large one is on its way ("overloaded")."""
+        waiting: int = len(getattr(self, "deque", ())) * self.out_buffer_size
+        return waiting < _MAX_WAITING
+
+    @_socket_writable.setter
+    def _socket_writable(self, is_writable: bool) -> None:
+        """What the driver says of the socket alone."""
 
     @defunct_on_error  # type: ignore[untyped-decorator]
     def _handle_auth_response(self, auth_response: Any) -> None:
