@@ -12,7 +12,7 @@ from cassandra.protocol import AuthSuccessMessage, ErrorMessage, UnauthorizedErr
 
 from sync.adapters.cassandra.connection.connect import Cassandra, explain
 from sync.adapters.cassandra.connection.faults import is_away, source_errors
-from sync.adapters.cassandra.connection.roles import WideConnection
+from sync.adapters.cassandra.connection.wide import WideConnection
 from sync.adapters.cassandra.schema.privileges import may_write
 from sync.adapters.cassandra.schema.visibility import _is_refused
 from sync.core.cql import CqlType

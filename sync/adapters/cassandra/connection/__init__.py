@@ -12,4 +12,5 @@ roles            nodes that cannot look a role up, which is an outage and no wro
 routing          a read of a range goes to a replica of it
 statement_cache  a session that prepares each statement once
 tls              certificates, checked by authority, and by name or address
+wide             the driver's connection, fit for rows of megabytes and any network
 """

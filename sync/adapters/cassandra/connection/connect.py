@@ -41,9 +41,10 @@ from sync.adapters.cassandra.connection.driver_log import quiet_driver
 from sync.adapters.cassandra.connection.guardrails import guardrail
 from sync.adapters.cassandra.connection.nodes import RecordingConvictionPolicy
 from sync.adapters.cassandra.connection.pages import RAW_PROFILE, RawProtocolHandler, raw_row_factory
-from sync.adapters.cassandra.connection.roles import RolesUnavailable, WideConnection, unknown_role
+from sync.adapters.cassandra.connection.roles import RolesUnavailable, unknown_role
 from sync.adapters.cassandra.connection.routing import RangeAwarePolicy
 from sync.adapters.cassandra.connection.tls import NamedEndPoints, tls_context
+from sync.adapters.cassandra.connection.wide import WideConnection
 from sync.errors import SettingsError, Unreachable
 from sync.settings import Settings
 
